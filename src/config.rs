@@ -1,0 +1,637 @@
+//! `broker.toml` and the `TOYHUB_SECTION__KEY` variables become one [`Config`].
+//!
+//! Every key has a default. An unknown key or a value of the wrong type ends the
+//! start; all faults are reported together, one line each, naming file, key and remedy.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+const ENVIRONMENT_PREFIX: &str = "TOYHUB_";
+
+/// Why a configuration cannot be used: one line for each fault.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(pub Vec<String>);
+
+/// Everything that can be set. The fields' meanings stand in `broker.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The process.
+    pub server: Server,
+    /// The HTTP listener, which the WebSocket shares.
+    pub http: Http,
+    /// The app socket.
+    pub ws: Ws,
+    /// The MQTT listener.
+    pub mqtt: Mqtt,
+    /// The database.
+    pub store: Store,
+    /// Recordings that come in and sounds that go out.
+    pub audio: Audio,
+    /// Synthesis.
+    pub speech: Speech,
+    /// Accounts, friends and tokens.
+    pub accounts: Accounts,
+    /// How often a client may do what is costly.
+    pub rates: Rates,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// The folder of everything that the hub keeps.
+    pub data_dir: PathBuf,
+    /// How long connections get to end when the hub stops.
+    pub shutdown_timeout_s: u64,
+    /// What is logged, as `RUST_LOG` writes it.
+    pub log: String,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { data_dir: "data".into(), shutdown_timeout_s: 10, log: "info,surrealdb=warn".into() }
+    }
+}
+
+impl Server {
+    /// The folder of the embedded database.
+    pub fn database_dir(&self) -> PathBuf {
+        self.data_dir.join("db")
+    }
+
+    /// The folder of stored sounds and pictures.
+    pub fn files_dir(&self) -> PathBuf {
+        self.data_dir.join("files")
+    }
+
+    /// The folder of uploads that are being received.
+    pub fn spool_dir(&self) -> PathBuf {
+        self.data_dir.join("spool")
+    }
+
+    /// The Unix socket on which the command line talks to the running hub.
+    pub fn control_socket(&self) -> PathBuf {
+        self.data_dir.join("control.sock")
+    }
+}
+
+/// When the documented HTTP calls need a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HttpAuth {
+    /// Never.
+    Open,
+    /// Once the account or toy has presented one, from then on.
+    Sticky,
+    /// Always.
+    Token,
+}
+
+/// Which answers the documented routes give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// The document alone.
+    Documented,
+    /// Additions for the pages and phones of the field.
+    Field,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// When calls need a token.
+    pub auth: HttpAuth,
+    /// Which answers are given.
+    pub dialect: Dialect,
+    /// Origins of pages that may call the routes; `"*"` for any.
+    pub allowed_origins: Vec<String>,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Connections at once from one address.
+    pub connections_per_address_max: usize,
+    /// How long a request's head may take.
+    pub header_timeout_s: u64,
+    /// How long a body may pause.
+    pub body_pause_timeout_s: u64,
+    /// How long a whole request may take, its upload included.
+    pub request_timeout_s: u64,
+    /// How large a JSON or form body may be.
+    pub body_max_bytes: u64,
+    /// How large an uploaded recording may be.
+    pub upload_max_bytes: u64,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 9527)),
+            auth: HttpAuth::Sticky,
+            dialect: Dialect::Documented,
+            allowed_origins: vec!["*".into()],
+            connections_max: 10_000,
+            connections_per_address_max: 256,
+            header_timeout_s: 10,
+            body_pause_timeout_s: 15,
+            request_timeout_s: 120,
+            body_max_bytes: 64 * 1024,
+            upload_max_bytes: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// `[ws]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ws {
+    /// How large a message from an app may be.
+    pub message_max_bytes: usize,
+    /// Pushes that may wait for a slow app.
+    pub queue_messages_max: usize,
+    /// How long an app may take to present its token.
+    pub auth_timeout_s: u64,
+    /// How often the hub pings.
+    pub ping_interval_s: u64,
+    /// Connections at once of one user.
+    pub connections_per_user_max: usize,
+    /// Topics that one connection may subscribe to.
+    pub subscriptions_max: usize,
+    /// Requests that one connection may make in a second.
+    pub requests_per_second: u32,
+}
+
+impl Default for Ws {
+    fn default() -> Self {
+        Self {
+            message_max_bytes: 64 * 1024,
+            queue_messages_max: 256,
+            auth_timeout_s: 10,
+            ping_interval_s: 25,
+            connections_per_user_max: 16,
+            subscriptions_max: 64,
+            requests_per_second: 20,
+        }
+    }
+}
+
+/// `[mqtt]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mqtt {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Connections at once from one address.
+    pub connections_per_address_max: usize,
+    /// How long a client may take to send CONNECT.
+    pub connect_timeout_s: u64,
+    /// The longest keep alive; a client that asks for more or for none gets this one.
+    pub keep_alive_max_s: u16,
+    /// How large a packet from a client may be.
+    pub packet_max_bytes: usize,
+    /// Filters that one client may subscribe to.
+    pub subscriptions_max: usize,
+    /// Messages that may wait for a slow client.
+    pub queue_messages_max: usize,
+    /// QoS 1 messages on their way to one client.
+    pub inflight_max: u16,
+    /// Retained messages in all.
+    pub retained_messages_max: usize,
+    /// How large a retained message may be.
+    pub retained_max_bytes: usize,
+    /// How long a client may take to read what is sent to it.
+    pub write_timeout_s: u64,
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 1883)),
+            connections_max: 20_000,
+            connections_per_address_max: 256,
+            connect_timeout_s: 10,
+            keep_alive_max_s: 600,
+            packet_max_bytes: 64 * 1024,
+            subscriptions_max: 32,
+            queue_messages_max: 256,
+            inflight_max: 32,
+            retained_messages_max: 100_000,
+            retained_max_bytes: 16 * 1024,
+            write_timeout_s: 20,
+        }
+    }
+}
+
+/// `[store]`
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// `"embedded"`, `"memory"`, or the address of a SurrealDB server.
+    pub url: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The database in the namespace.
+    pub database: String,
+    /// The user of a remote server.
+    pub username: String,
+    /// The password of a remote server.
+    pub password: String,
+    /// The block cache of the embedded engine.
+    pub block_cache_bytes: u64,
+    /// The write buffer of the embedded engine.
+    pub memtable_bytes: u64,
+    /// How long a query may take.
+    pub query_timeout_s: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            url: "embedded".into(),
+            namespace: "toyhub".into(),
+            database: "toyhub".into(),
+            username: String::new(),
+            password: String::new(),
+            block_cache_bytes: 128 * 1024 * 1024,
+            memtable_bytes: 32 * 1024 * 1024,
+            query_timeout_s: 15,
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("url", &self.url)
+            .field("namespace", &self.namespace)
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `[audio]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audio {
+    /// How long a recording may be.
+    pub recording_max_s: u32,
+    /// The bit rate of stored MP3.
+    pub mp3_bitrate_kbps: u32,
+    /// The program for formats that nothing in the process decodes; empty for none.
+    pub ffmpeg: String,
+    /// How long that program may take.
+    pub ffmpeg_timeout_s: u64,
+    /// Threads that convert recordings and hash passwords.
+    pub workers: usize,
+    /// Jobs that may wait for a thread.
+    pub queue_max: usize,
+}
+
+impl Default for Audio {
+    fn default() -> Self {
+        Self {
+            recording_max_s: 120,
+            mp3_bitrate_kbps: 48,
+            ffmpeg: "ffmpeg".into(),
+            ffmpeg_timeout_s: 20,
+            workers: 2,
+            queue_max: 256,
+        }
+    }
+}
+
+/// `[speech]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Speech {
+    /// The synthesiser.
+    pub synthesiser: String,
+    /// Its voice.
+    pub voice: String,
+    /// How fast it speaks.
+    pub words_per_minute: u32,
+    /// How long a sentence may take.
+    pub timeout_s: u64,
+    /// How long a text may be.
+    pub text_max_chars: usize,
+    /// Sentences spoken at once.
+    pub parallel_max: usize,
+}
+
+impl Default for Speech {
+    fn default() -> Self {
+        Self {
+            synthesiser: "espeak-ng".into(),
+            voice: "en".into(),
+            words_per_minute: 150,
+            timeout_s: 10,
+            text_max_chars: 300,
+            parallel_max: 2,
+        }
+    }
+}
+
+/// `[accounts]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Accounts {
+    /// How long a token is good for.
+    pub token_ttl_days: u32,
+    /// Tokens at once of one user or toy; the oldest goes first.
+    pub tokens_max: usize,
+    /// Friends in one address book.
+    pub friends_max: usize,
+    /// Requests that may wait for one user's answer.
+    pub pending_requests_max: usize,
+    /// How long a name or remark may be.
+    pub name_max_chars: usize,
+    /// Memory of one password hash (argon2id).
+    pub password_memory_kib: u32,
+    /// Passes of one password hash (argon2id).
+    pub password_passes: u32,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            token_ttl_days: 365,
+            tokens_max: 32,
+            friends_max: 500,
+            pending_requests_max: 100,
+            name_max_chars: 100,
+            password_memory_kib: 19 * 1024,
+            password_passes: 2,
+        }
+    }
+}
+
+/// `[rates]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rates {
+    /// Wrong passwords and secrets from one address in a minute.
+    pub failed_logins_per_address_per_minute: u32,
+    /// Wrong passwords for one account in a minute.
+    pub failed_logins_per_account_per_minute: u32,
+    /// Registrations from one address in a minute.
+    pub registrations_per_address_per_minute: u32,
+    /// Recordings from one user or toy in a minute.
+    pub uploads_per_party_per_minute: u32,
+    /// Friend requests from one user or toy in a minute.
+    pub requests_per_party_per_minute: u32,
+    /// MQTT connects from one address in a minute.
+    pub connects_per_address_per_minute: u32,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            failed_logins_per_address_per_minute: 30,
+            failed_logins_per_account_per_minute: 10,
+            registrations_per_address_per_minute: 30,
+            uploads_per_party_per_minute: 60,
+            requests_per_party_per_minute: 30,
+            connects_per_address_per_minute: 600,
+        }
+    }
+}
+
+impl Config {
+    /// Reads `path` (which may be missing only if `optional`) and then the variables of `environment`.
+    pub fn load(
+        path: &Path,
+        optional: bool,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if optional && error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => {
+                let fault = format!("{}: cannot be read ({error}); name a readable file with --config", path.display());
+                return Err(ConfigError(vec![fault]));
+            }
+        };
+        Self::parse(&text, &path.display().to_string(), environment)
+    }
+
+    /// The configuration of the `text` of a file called `file`, overridden by `environment`.
+    pub fn parse(
+        text: &str,
+        file: &str,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            ConfigError(vec![format!("{file}: line {line}: not TOML: {}", error.message())])
+        })?;
+        let known = match Value::try_from(Self::default()) {
+            Ok(Value::Table(table)) => table,
+            _ => return Err(ConfigError(vec!["the built-in defaults are not a table".into()])),
+        };
+        let mut faults = Vec::new();
+        compare(&table, &known, "", file, &mut faults);
+        override_from(environment, &mut table, &known, &mut faults);
+        if !faults.is_empty() {
+            return Err(ConfigError(faults));
+        }
+        let config: Self = serde_path_to_error::deserialize(table).map_err(|error| {
+            let remedy = "mend its value as the comments of broker.toml say";
+            ConfigError(vec![format!("{file}: {}: {}; {remedy}", error.path(), error.inner().message())])
+        })?;
+        let faults = config.faults(file);
+        if faults.is_empty() { Ok(config) } else { Err(ConfigError(faults)) }
+    }
+
+    /// Values that have the right type and yet make no sense.
+    fn faults(&self, file: &str) -> Vec<String> {
+        let above_zero = [
+            ("http.connections_max", self.http.connections_max as u64),
+            ("http.connections_per_address_max", self.http.connections_per_address_max as u64),
+            ("http.header_timeout_s", self.http.header_timeout_s),
+            ("http.body_pause_timeout_s", self.http.body_pause_timeout_s),
+            ("http.request_timeout_s", self.http.request_timeout_s),
+            ("http.body_max_bytes", self.http.body_max_bytes),
+            ("http.upload_max_bytes", self.http.upload_max_bytes),
+            ("ws.message_max_bytes", self.ws.message_max_bytes as u64),
+            ("ws.queue_messages_max", self.ws.queue_messages_max as u64),
+            ("ws.auth_timeout_s", self.ws.auth_timeout_s),
+            ("ws.ping_interval_s", self.ws.ping_interval_s),
+            ("ws.requests_per_second", self.ws.requests_per_second.into()),
+            ("mqtt.connections_max", self.mqtt.connections_max as u64),
+            ("mqtt.connect_timeout_s", self.mqtt.connect_timeout_s),
+            ("mqtt.keep_alive_max_s", self.mqtt.keep_alive_max_s.into()),
+            ("mqtt.packet_max_bytes", self.mqtt.packet_max_bytes as u64),
+            ("mqtt.queue_messages_max", self.mqtt.queue_messages_max as u64),
+            ("mqtt.inflight_max", self.mqtt.inflight_max.into()),
+            ("mqtt.write_timeout_s", self.mqtt.write_timeout_s),
+            ("store.query_timeout_s", self.store.query_timeout_s),
+            ("audio.recording_max_s", self.audio.recording_max_s.into()),
+            ("audio.workers", self.audio.workers as u64),
+            ("audio.queue_max", self.audio.queue_max as u64),
+            ("speech.parallel_max", self.speech.parallel_max as u64),
+            ("accounts.token_ttl_days", self.accounts.token_ttl_days.into()),
+            ("accounts.tokens_max", self.accounts.tokens_max as u64),
+            ("accounts.password_passes", self.accounts.password_passes.into()),
+            ("rates.failed_logins_per_address_per_minute", self.rates.failed_logins_per_address_per_minute.into()),
+            ("rates.failed_logins_per_account_per_minute", self.rates.failed_logins_per_account_per_minute.into()),
+            ("rates.registrations_per_address_per_minute", self.rates.registrations_per_address_per_minute.into()),
+            ("rates.uploads_per_party_per_minute", self.rates.uploads_per_party_per_minute.into()),
+            ("rates.requests_per_party_per_minute", self.rates.requests_per_party_per_minute.into()),
+            ("rates.connects_per_address_per_minute", self.rates.connects_per_address_per_minute.into()),
+        ];
+        let mut faults: Vec<String> = above_zero
+            .into_iter()
+            .filter(|(_, value)| *value == 0)
+            .map(|(key, _)| format!("{file}: {key} is 0; set a number of 1 or more"))
+            .collect();
+        if self.accounts.password_memory_kib < 8 {
+            faults.push(format!("{file}: accounts.password_memory_kib is below 8; set 19456 or more"));
+        }
+        let remote = ["ws://", "wss://"].iter().any(|scheme| self.store.url.starts_with(scheme));
+        if !remote && self.store.url != "embedded" && self.store.url != "memory" {
+            faults.push(format!("{file}: store.url is unknown; set \"embedded\", \"memory\" or a ws:// address"));
+        }
+        faults
+    }
+}
+
+/// A duration from a field that counts seconds.
+pub fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Reports keys of `table` that `known` lacks, and values of another type.
+fn compare(table: &Table, known: &Table, section: &str, file: &str, faults: &mut Vec<String>) {
+    for (key, value) in table {
+        let path = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+        match (known.get(key), value) {
+            (None, _) => faults.push(format!("{file}: {path} is not a known key; remove it or mend its spelling")),
+            (Some(Value::Table(known)), Value::Table(table)) => compare(table, known, &path, file, faults),
+            (Some(expected), value) if !value.same_type(expected) => faults.push(format!(
+                "{file}: {path} is a {}; write a {}",
+                value.type_str(),
+                expected.type_str()
+            )),
+            _ => {}
+        }
+    }
+}
+
+/// Applies `TOYHUB_SECTION__KEY=value`, the value read as the type that the key has.
+fn override_from(
+    environment: impl Iterator<Item = (String, String)>,
+    table: &mut Table,
+    known: &Table,
+    faults: &mut Vec<String>,
+) {
+    for (name, text) in environment {
+        let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
+        let Some((section, key)) = path.split_once("__").map(|(s, k)| (s.to_lowercase(), k.to_lowercase())) else {
+            faults.push(format!("environment: {name} has no '__'; write TOYHUB_SECTION__KEY"));
+            continue;
+        };
+        let Some(expected) = known.get(&section).and_then(Value::as_table).and_then(|s| s.get(&key)) else {
+            faults.push(format!("environment: {name} names no known key; unset it or mend its spelling"));
+            continue;
+        };
+        let value = match expected {
+            Value::String(_) => Some(Value::String(text)),
+            Value::Array(_) => {
+                Some(Value::Array(text.split(',').map(|item| Value::String(item.trim().into())).collect()))
+            }
+            Value::Integer(_) => text.trim().parse().ok().map(Value::Integer),
+            Value::Boolean(_) => text.trim().parse().ok().map(Value::Boolean),
+            _ => None,
+        };
+        let Some(value) = value else {
+            faults.push(format!("environment: {name} is not a {}; mend its value", expected.type_str()));
+            continue;
+        };
+        if let Value::Table(section) = table.entry(section).or_insert_with(|| Value::Table(Table::new())) {
+            section.insert(key, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let environment = environment.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+        Config::parse(text, "broker.toml", environment)
+    }
+
+    #[test]
+    fn the_file_in_the_repository_holds_every_key_with_its_default() {
+        let text = include_str!("../broker.toml");
+        assert_eq!(parse(text, &[]).unwrap(), Config::default());
+        let written: Table = text.parse().unwrap();
+        let Ok(Value::Table(known)) = Value::try_from(Config::default()) else { panic!("not a table") };
+        for (section, keys) in &known {
+            for key in keys.as_table().unwrap().keys() {
+                assert!(written[section].get(key).is_some(), "{section}.{key} is missing in broker.toml");
+            }
+        }
+    }
+
+    #[test]
+    fn all_faults_are_named_together() {
+        let error = parse("[http]\nlisten = 80\nlissen = \"x\"\n[nope]\na = 1\n", &[("TOYHUB_MQTT__LISTN", "x")]);
+        let faults = error.unwrap_err().0;
+        assert_eq!(faults.len(), 4, "{faults:?}");
+        assert!(faults[0].starts_with("broker.toml: http.listen is a integer; write a string"), "{faults:?}");
+        assert!(faults.iter().any(|f| f.contains("http.lissen is not a known key")));
+        assert!(faults.iter().any(|f| f.contains("nope is not a known key")));
+        assert!(faults.iter().any(|f| f.contains("TOYHUB_MQTT__LISTN names no known key")));
+    }
+
+    #[test]
+    fn variables_override_the_file() {
+        let config = parse(
+            "[http]\nlisten = \"0.0.0.0:1\"\n",
+            &[
+                ("TOYHUB_HTTP__LISTEN", "127.0.0.1:0"),
+                ("TOYHUB_HTTP__ALLOWED_ORIGINS", "http://a, http://b"),
+                ("TOYHUB_MQTT__INFLIGHT_MAX", "7"),
+                ("HOME", "/"),
+            ],
+        );
+        let config = config.unwrap();
+        assert_eq!(config.http.listen, SocketAddr::from(([127, 0, 0, 1], 0)));
+        assert_eq!(config.http.allowed_origins, ["http://a", "http://b"]);
+        assert_eq!(config.mqtt.inflight_max, 7);
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_a_remedy() {
+        for (text, expected) in [
+            ("[http]\nlisten = \"nowhere\"", "listen"),
+            ("[http]\nauth = \"maybe\"", "auth"),
+            ("[http]\nupload_max_bytes = 0", "http.upload_max_bytes is 0"),
+            ("[mqtt]\nkeep_alive_max_s = 70000", "keep_alive_max_s"),
+            ("[store]\nurl = \"mysql://x\"", "store.url is unknown"),
+            ("[http", "line 1: not TOML"),
+        ] {
+            let error = parse(text, &[]).unwrap_err().to_string();
+            assert!(error.contains(expected) || error.contains("invalid"), "{text}: {error}");
+            assert!(error.starts_with("broker.toml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_password_of_the_store_does_not_show() {
+        let config = parse("[store]\npassword = \"hunter2\"", &[]).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

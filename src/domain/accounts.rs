@@ -1,0 +1,242 @@
+//! Users, their passwords and tokens.
+
+use std::net::IpAddr;
+
+use argon2::password_hash::rand_core::OsRng;
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::{Algorithm, Argon2, Params, Version};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::error::DomainError;
+use super::{Hub, user_of};
+use crate::config::HttpAuth;
+use crate::model::{DeviceKey, FileName, Friend, Party, PartyId, Secret, Timestamp, ToyId, User, UserId};
+use crate::ports::store::NewUser;
+
+/// The longest password that is hashed: a larger one only costs time.
+const PASSWORD_MAX_BYTES: usize = 1024;
+const SECONDS_PER_DAY: f64 = 86_400.0;
+
+/// What somebody gives to become a user.
+#[derive(Debug)]
+pub struct Registration {
+    /// The name to log in with.
+    pub username: String,
+    /// The password, opaque.
+    pub password: Secret,
+    /// The name that others see; the user name where it is empty.
+    pub nickname: String,
+    /// `"1"` or `"2"`.
+    pub gender: String,
+    /// A picture; one by gender where there is none.
+    pub avatar: Option<FileName>,
+}
+
+/// A user with all that an app shows first.
+#[derive(Debug)]
+pub struct Profile {
+    /// The user.
+    pub user: User,
+    /// The address book.
+    pub friends: Vec<Friend>,
+    /// The toys that are bound to the user.
+    pub toys: Vec<ToyId>,
+}
+
+impl Hub {
+    /// Creates a user. Errors: `Invalid`, `NameTaken`, `RateLimited`, `Busy`.
+    pub async fn register(&self, new: Registration, peer: IpAddr, now: Timestamp) -> Result<UserId, DomainError> {
+        let username = self.checked_text("username", new.username)?;
+        let nickname = self.checked_optional_text("nickname", new.nickname)?;
+        let gender = self.checked_optional_text("gender", new.gender)?;
+        if new.password.reveal().is_empty() {
+            return Err(DomainError::invalid("password", "is missing"));
+        }
+        if new.password.reveal().len() > PASSWORD_MAX_BYTES {
+            return Err(DomainError::invalid("password", format!("has more than {PASSWORD_MAX_BYTES} bytes")));
+        }
+        self.rates.registrations.spend(&peer)?;
+        let avatar = match new.avatar {
+            Some(avatar) => avatar,
+            None if gender == "2" => super::content::avatar("baba.jpg")?,
+            None => super::content::avatar("mama.jpg")?,
+        };
+        let hasher = self.password_hasher()?;
+        let password = new.password;
+        let hashed = self.password_workers.run(move || hash_password(&hasher, &password)).await??;
+        let id = UserId::random();
+        let nickname = if nickname.is_empty() { username.clone() } else { nickname };
+        let user = User { id: id.clone(), username, nickname, gender, avatar };
+        self.store.create_user(NewUser { user, password_hash: hashed }, now).await?;
+        Ok(id)
+    }
+
+    /// Checks a password; gives the profile and a new token. Errors: `WrongCredentials`, `RateLimited`, `Busy`.
+    pub async fn login(
+        &self,
+        username: &str,
+        password: Secret,
+        peer: IpAddr,
+        now: Timestamp,
+    ) -> Result<(Profile, Secret), DomainError> {
+        let username = username.trim();
+        let account = username.to_owned();
+        self.rates.failed_logins_of_address.check(&peer)?;
+        self.rates.failed_logins_of_account.check(&account)?;
+        let found = self.store.user_by_name(username).await?;
+        let hasher = self.password_hasher()?;
+        let hash = found.as_ref().map(|found| found.password_hash.clone());
+        let right = self.password_workers.run(move || check_password(&hasher, &password, hash.as_deref())).await??;
+        let Some(found) = found.filter(|_| right) else {
+            self.rates.failed_logins_of_address.note(&peer);
+            self.rates.failed_logins_of_account.note(&account);
+            return Err(DomainError::WrongCredentials);
+        };
+        let token = self.issue_token(&found.user.id.clone().into(), now).await?;
+        Ok((self.profile_of(found.user).await?, token))
+    }
+
+    /// A user's profile. Errors: `UnknownParty`.
+    pub async fn profile(&self, user: &UserId) -> Result<Profile, DomainError> {
+        let found = self.store.user(user).await?.ok_or(DomainError::UnknownParty)?;
+        self.profile_of(found.user).await
+    }
+
+    /// Every user, by name, at most `limit`.
+    pub async fn users(&self, limit: usize) -> Result<Vec<User>, DomainError> {
+        Ok(self.store.users(limit).await?)
+    }
+
+    async fn profile_of(&self, user: User) -> Result<Profile, DomainError> {
+        let friends = self.store.friends(&user.id.clone().into()).await?;
+        let toys = self.store.toys_of(&user.id).await?.into_iter().map(|toy| toy.id).collect();
+        Ok(Profile { user, friends, toys })
+    }
+
+    /// The party of `id`, if the caller may act for it under `[http] auth`.
+    ///
+    /// Errors: `UnknownParty`, `Unauthorized` (no token where one is needed, or not the party's).
+    pub async fn authorize(
+        &self,
+        id: &PartyId,
+        token: Option<&Secret>,
+        now: Timestamp,
+    ) -> Result<Party, DomainError> {
+        let (party, locked) = self.store.party(id).await?.ok_or(DomainError::UnknownParty)?;
+        match (self.config.http.auth, token) {
+            (HttpAuth::Open, _) => Ok(party),
+            (HttpAuth::Sticky, None) if !locked => Ok(party),
+            (_, None) => Err(DomainError::Unauthorized),
+            (_, Some(token)) => {
+                if self.token_party(token, now).await? != Some(party.clone()) {
+                    return Err(DomainError::Unauthorized);
+                }
+                if !locked {
+                    self.store.lock_party(&party).await?;
+                }
+                Ok(party)
+            }
+        }
+    }
+
+    /// The party that a token was issued to. Errors: `Unauthorized`, `RateLimited`.
+    pub async fn authenticate_token(&self, token: &Secret, peer: IpAddr, now: Timestamp) -> Result<Party, DomainError> {
+        self.rates.failed_logins_of_address.check(&peer)?;
+        let Some(party) = self.token_party(token, now).await? else {
+            self.rates.failed_logins_of_address.note(&peer);
+            return Err(DomainError::Unauthorized);
+        };
+        self.store.lock_party(&party).await?;
+        Ok(party)
+    }
+
+    /// The party of an MQTT client: a toy by device key and secret or token, an app by user id and token.
+    ///
+    /// Errors: `WrongCredentials` (also for a device that nobody has bound), `RateLimited`.
+    pub async fn authenticate_client(
+        &self,
+        username: &str,
+        password: Secret,
+        peer: IpAddr,
+        now: Timestamp,
+    ) -> Result<Party, DomainError> {
+        self.rates.failed_logins_of_address.check(&peer)?;
+        let party = match (DeviceKey::parse_lenient(username), username.parse::<UserId>()) {
+            (Ok(key), _) => self.toy_of_device(&key, &password, now).await?,
+            (_, Ok(user)) => self.token_party(&password, now).await?.filter(|party| user_of(party) == Some(&user)),
+            _ => None,
+        };
+        party.ok_or_else(|| {
+            self.rates.failed_logins_of_address.note(&peer);
+            DomainError::WrongCredentials
+        })
+    }
+
+    async fn toy_of_device(
+        &self,
+        key: &DeviceKey,
+        proof: &Secret,
+        now: Timestamp,
+    ) -> Result<Option<Party>, DomainError> {
+        let Some((device, secret_hash)) = self.store.device(key).await? else { return Ok(None) };
+        let Some(toy) = device.toy.map(Party::Toy) else { return Ok(None) };
+        let proven = self.proves(&toy, &secret_hash, proof, now).await?;
+        Ok(proven.then_some(toy))
+    }
+
+    /// Whether `proof` is the device's secret or a token of its toy.
+    pub(super) async fn proves(
+        &self,
+        toy: &Party,
+        secret_hash: &str,
+        proof: &Secret,
+        now: Timestamp,
+    ) -> Result<bool, DomainError> {
+        if bool::from(hash_of(proof).as_bytes().ct_eq(secret_hash.as_bytes())) {
+            return Ok(true);
+        }
+        Ok(self.token_party(proof, now).await?.as_ref() == Some(toy))
+    }
+
+    /// The party of a token that is known and has not expired.
+    pub(super) async fn token_party(&self, token: &Secret, now: Timestamp) -> Result<Option<Party>, DomainError> {
+        Ok(self.store.token_party(&hash_of(token), now).await?)
+    }
+
+    pub(super) async fn issue_token(&self, party: &Party, now: Timestamp) -> Result<Secret, DomainError> {
+        let token = Secret::random();
+        let accounts = &self.config.accounts;
+        let expires_at = now + f64::from(accounts.token_ttl_days) * SECONDS_PER_DAY;
+        self.store.add_token(&hash_of(&token), party, now, expires_at, accounts.tokens_max).await?;
+        Ok(token)
+    }
+
+    fn password_hasher(&self) -> Result<Argon2<'static>, DomainError> {
+        let accounts = &self.config.accounts;
+        let params = Params::new(accounts.password_memory_kib, accounts.password_passes, 1, None)
+            .map_err(|error| DomainError::internal(error.to_string()))?;
+        Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+    }
+}
+
+/// How tokens and device secrets are kept: 256 random bits need no slow hash.
+pub(super) fn hash_of(secret: &Secret) -> String {
+    hex::encode(Sha256::digest(secret.reveal()))
+}
+
+fn hash_password(hasher: &Argon2<'_>, password: &Secret) -> Result<String, DomainError> {
+    let salt = SaltString::generate(&mut OsRng);
+    let hash = hasher.hash_password(password.reveal().as_bytes(), &salt);
+    hash.map(|hash| hash.to_string()).map_err(|error| DomainError::internal(error.to_string()))
+}
+
+/// Whether the password is right. Without a hash it takes as long, so that time does not tell who exists.
+fn check_password(hasher: &Argon2<'_>, password: &Secret, hash: Option<&str>) -> Result<bool, DomainError> {
+    let Some(hash) = hash else {
+        hash_password(hasher, password)?;
+        return Ok(false);
+    };
+    let hash = PasswordHash::new(hash).map_err(|error| DomainError::internal(error.to_string()))?;
+    Ok(hasher.verify_password(password.reveal().as_bytes(), &hash).is_ok())
+}

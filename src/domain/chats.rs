@@ -1,0 +1,106 @@
+//! Voice messages: from one friend to another, heard or not.
+
+use super::error::DomainError;
+use super::{FileKind, Hub, Upload};
+use crate::model::{
+    ChatId, Event, FileName, Message, MessageId, Party, PartyId, PartyKind, Timestamp, UserId,
+};
+use crate::ports::store::{NewMessage, Unheard};
+
+/// Unheard messages that one call gives; the rest stay unheard.
+const RECEIVE_MAX: usize = 200;
+
+/// A message that was accepted.
+#[derive(Debug)]
+pub struct Sent {
+    /// The message.
+    pub message: MessageId,
+    /// The recording as it is stored, of `/get_chat/`.
+    pub sound: FileName,
+    /// The spoken notice, of `/get_chat/`; none where nothing can be spoken.
+    pub notice: Option<FileName>,
+    /// What kind of party receives it.
+    pub receiver: PartyKind,
+}
+
+impl Hub {
+    /// Sends a recording to a friend: stored and synced when this returns, then told live.
+    ///
+    /// Errors: `NotFriends` (also where there is no such party), `NotSound`, `EmptyRecording`,
+    /// `RecordingTooLong`, `RateLimited`, `Busy`. After an error nothing is kept.
+    pub async fn send_recording(
+        &self,
+        from: &Party,
+        to: &PartyId,
+        upload: Upload,
+        now: Timestamp,
+    ) -> Result<Sent, DomainError> {
+        self.rates.uploads.spend(&from.to_string())?;
+        let receiver = self.store.friend(from, to).await?.ok_or(DomainError::NotFriends)?.party;
+        let sender_id = from.id().parse().map_err(DomainError::internal)?;
+        let entry = self.store.friend(&receiver, &sender_id).await?.ok_or(DomainError::NotFriends)?;
+        let mp3 = self.convert(upload).await?;
+        let notice = self.notice(&entry.remark).await;
+        let sound = self.keep(FileKind::Chat, "mp3", mp3).await?;
+        let id = MessageId::random();
+        let new = NewMessage {
+            id: id.clone(),
+            from: from.clone(),
+            to: receiver.clone(),
+            sound: sound.clone(),
+            notice: notice.clone(),
+        };
+        let chat = match self.store.add_message(new, now).await {
+            Ok(chat) => chat,
+            Err(error) => {
+                if let Err(error) = self.files.delete(FileKind::Chat, &sound).await {
+                    tracing::warn!(%error, "recording of a refused message not removed");
+                }
+                return Err(error.into());
+            }
+        };
+        let event = Event::Message {
+            id: id.clone(),
+            from: from.clone(),
+            chat,
+            sound: sound.clone(),
+            notice: notice.clone(),
+            created_at: now,
+        };
+        self.announce(&receiver, &event);
+        Ok(Sent { message: id, sound, notice, receiver: receiver.kind() })
+    }
+
+    /// The last `limit` messages of a chat, oldest first (those before `before`); all are heard thereby.
+    ///
+    /// Errors: `UnknownChat`, also for a chat of others.
+    pub async fn history(
+        &self,
+        reader: &UserId,
+        chat: &ChatId,
+        limit: usize,
+        before: Option<Timestamp>,
+    ) -> Result<Vec<Message>, DomainError> {
+        Ok(self.store.read_chat(&reader.clone().into(), chat, limit, before).await?)
+    }
+
+    /// The unheard messages of one sender, oldest first, which are heard thereby.
+    ///
+    /// Of `from`, or where that one has nothing unheard, of the sender who waits longest.
+    pub async fn receive(&self, receiver: &Party, from: Option<&PartyId>) -> Result<Vec<Message>, DomainError> {
+        Ok(self.store.take_unheard(receiver, from, RECEIVE_MAX).await?)
+    }
+
+    /// What a returning party is told first: its unheard messages, oldest first, at most `limit`.
+    pub(super) async fn unheard_events(&self, party: &Party, limit: usize) -> Result<Vec<Event>, DomainError> {
+        let event = |Unheard { message, chat, notice }| Event::Message {
+            id: message.id,
+            from: message.from,
+            chat,
+            sound: message.sound,
+            notice,
+            created_at: message.created_at,
+        };
+        Ok(self.store.unheard(party, limit).await?.into_iter().map(event).collect())
+    }
+}

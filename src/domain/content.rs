@@ -1,0 +1,135 @@
+//! The content library, the hub's own sounds and pictures, and who may download what.
+
+use std::io;
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use super::error::DomainError;
+use super::{FileKind, Hub, StoredFile};
+use crate::config::HttpAuth;
+use crate::model::{Content, ContentId, FileName, Secret, Timestamp};
+
+/// Pieces of content that a list shows at most.
+const LIST_MAX: usize = 10_000;
+
+/// The pictures that exist from the first start.
+const AVATARS: [(&str, &[u8]); 3] = [
+    ("baba.jpg", include_bytes!("avatars/baba.jpg")),
+    ("mama.jpg", include_bytes!("avatars/mama.jpg")),
+    ("toy.jpg", include_bytes!("avatars/toy.jpg")),
+];
+
+/// What `/open_toy` has a toy play, and its words.
+const OPENING_SOUNDS: [(&str, &str); 3] = [
+    ("Success.mp3", "Hello, I am awake. Let us play!"),
+    ("Nolic.mp3", "Nobody has bound me yet. Please scan my picture with the app."),
+    ("Nobind.mp3", "I am not registered. Please ask for help."),
+];
+
+/// A piece for the library.
+#[derive(Debug)]
+pub struct NewContent {
+    /// Its title.
+    pub title: String,
+    /// The sound: MP3, WAV, M4A, Ogg or FLAC.
+    pub sound: Bytes,
+    /// The picture: JPEG or PNG.
+    pub cover: Bytes,
+}
+
+impl Hub {
+    /// Stores the avatars and the opening sounds where they are missing.
+    ///
+    /// Without a synthesiser the sounds stay missing; the hub works all the same, and says so in the log.
+    pub async fn prepare_own_files(&self) -> Result<(), DomainError> {
+        for (name, picture) in AVATARS {
+            let name = avatar(name)?;
+            if self.files.find(FileKind::Image, &name).await.map_err(DomainError::internal)?.is_none() {
+                let picture = Bytes::from_static(picture);
+                self.files.put(FileKind::Image, &name, picture).await.map_err(DomainError::internal)?;
+            }
+        }
+        for (name, words) in OPENING_SOUNDS {
+            let name: FileName = name.parse().map_err(DomainError::internal)?;
+            if self.files.find(FileKind::Music, &name).await.map_err(DomainError::internal)?.is_some() {
+                continue;
+            }
+            match self.speak_as_mp3(words).await {
+                Ok(mp3) => self.files.put(FileKind::Music, &name, mp3).await.map_err(DomainError::internal)?,
+                Err(error) => tracing::warn!(file = %name, ?error, "opening sound not made, see toyhub doctor"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The library, oldest first.
+    pub async fn content(&self) -> Result<Vec<Content>, DomainError> {
+        Ok(self.store.content(LIST_MAX).await?)
+    }
+
+    /// Adds a piece. Errors: `Invalid`, `NotSound`.
+    pub async fn add_content(&self, new: NewContent, now: Timestamp) -> Result<Content, DomainError> {
+        let title = self.checked_text("title", new.title)?;
+        let picture = infer::get(&new.cover).map(|kind| kind.extension()).filter(|kind| matches!(*kind, "jpg" | "png"));
+        let picture = picture.ok_or_else(|| DomainError::invalid("cover", "is neither a JPEG nor a PNG picture"))?;
+        let sound = infer::get(&new.sound).map(|kind| kind.extension());
+        let sound = sound.filter(|kind| matches!(*kind, "mp3" | "wav" | "m4a" | "ogg" | "flac"));
+        let sound = sound.ok_or(DomainError::NotSound)?;
+        if self.duration_of(new.sound.clone()).await?.is_zero() {
+            return Err(DomainError::EmptyRecording);
+        }
+        let content = Content {
+            id: ContentId::random(),
+            title,
+            music: self.keep(FileKind::Music, sound, new.sound).await?,
+            cover: self.keep(FileKind::Image, picture, new.cover).await?,
+        };
+        self.store.add_content(&content, now).await?;
+        Ok(content)
+    }
+
+    /// A stored file, for whoever may have it. Errors: `UnknownFile`, `Unauthorized`.
+    ///
+    /// A recording's name is 128 random bits that only the two friends are told. Where a token is given
+    /// or every call needs one, it must be of one of the two as well.
+    pub async fn open_file(
+        &self,
+        kind: FileKind,
+        name: &FileName,
+        token: Option<&Secret>,
+        now: Timestamp,
+    ) -> Result<StoredFile, DomainError> {
+        let token_needed = self.config.http.auth == HttpAuth::Token;
+        if kind == FileKind::Chat && (token_needed || token.is_some()) {
+            self.check_listener(name, token, now).await?;
+        }
+        let found = self.files.find(kind, name).await.map_err(DomainError::internal)?;
+        found.ok_or(DomainError::UnknownFile)
+    }
+
+    async fn check_listener(&self, name: &FileName, token: Option<&Secret>, now: Timestamp) -> Result<(), DomainError> {
+        let token = token.ok_or(DomainError::Unauthorized)?;
+        let party = self.token_party(token, now).await?.ok_or(DomainError::Unauthorized)?;
+        match self.store.parties_of_sound(name).await? {
+            Some(parties) if !parties.iter().any(|id| id == party.id()) => Err(DomainError::UnknownFile),
+            // A notice belongs to no chat; its name is as secret.
+            _ => Ok(()),
+        }
+    }
+
+    /// The bytes `range` of a file, in pieces.
+    pub async fn read_file(
+        &self,
+        file: &StoredFile,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, io::Result<Bytes>>, DomainError> {
+        self.files.read(file, range).await.map_err(DomainError::internal)
+    }
+}
+
+/// The name of one of the pictures that always exist.
+pub(super) fn avatar(name: &str) -> Result<FileName, DomainError> {
+    name.parse().map_err(DomainError::internal)
+}

@@ -1,0 +1,159 @@
+//! What toyhub does: accounts, toys, friends, voice messages, content, and who may do what.
+//!
+//! [`Hub`] is the one cheap handle that edges hold. Its methods take types that
+//! cannot be wrong and the time; they know no protocol and read no clock.
+
+mod accounts;
+mod chats;
+mod content;
+pub mod error;
+mod friends;
+mod live;
+pub mod permissions;
+mod rates;
+mod toys;
+mod voice;
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::model::{Event, FileName, Party, Secret};
+use crate::ports::files::Files;
+use crate::ports::router::Router;
+use crate::ports::speech::Speaker;
+use crate::ports::store::{Refusal, Store, StoreError};
+use crate::ports::workers::{WorkError, Workers};
+
+pub use accounts::{Profile, Registration};
+pub use chats::Sent;
+pub use content::NewContent;
+pub use friends::NewRequest;
+pub use toys::{Binding, NewDevice, Opened};
+pub use voice::{Answer, Upload};
+
+pub use crate::ports::files::{FileKind, StoredFile};
+pub use crate::ports::router::{CloseReason, Delivery, Incoming, Mailbox, MailboxHandle};
+
+use error::DomainError;
+use rates::Rates;
+
+/// What the hub stands on; the composition opens it.
+pub struct Ports {
+    /// The database.
+    pub store: Store,
+    /// Sounds and pictures.
+    pub files: Files,
+    /// Live delivery.
+    pub router: Arc<Router>,
+    /// Synthesis.
+    pub speaker: Speaker,
+    /// How an event is written as the payload of a topic: the wire's matter, not the domain's.
+    pub encode_event: fn(&Event) -> Vec<u8>,
+}
+
+/// The hub's services.
+pub struct Hub {
+    store: Store,
+    files: Files,
+    router: Arc<Router>,
+    speaker: Speaker,
+    encode_event: fn(&Event) -> Vec<u8>,
+    config: Arc<Config>,
+    rates: Rates,
+    /// Two crews, so that a queue of recordings never keeps anyone from logging in.
+    audio_workers: Workers,
+    password_workers: Workers,
+    /// What keeps the names of cached sounds from being guessed from their text.
+    secret: Secret,
+}
+
+impl Hub {
+    /// The hub over `ports`.
+    pub async fn new(ports: Ports, config: Arc<Config>) -> Result<Self, DomainError> {
+        let Ports { store, files, router, speaker, encode_event } = ports;
+        let secret = store.hub_secret(&Secret::random()).await?;
+        Ok(Self {
+            rates: Rates::new(&config.rates),
+            audio_workers: Workers::new(config.audio.workers, config.audio.queue_max),
+            password_workers: Workers::new(config.audio.workers, config.audio.queue_max),
+            store,
+            files,
+            router,
+            speaker,
+            encode_event,
+            config,
+            secret,
+        })
+    }
+
+    /// Ends the store; nothing can be asked afterwards.
+    pub async fn close(&self) -> Result<(), DomainError> {
+        Ok(self.store.close().await?)
+    }
+
+    /// Stores a sound or picture under a name of its own.
+    async fn keep(&self, kind: FileKind, extension: &str, bytes: bytes::Bytes) -> Result<FileName, DomainError> {
+        let name = FileName::random(extension);
+        self.files.put(kind, &name, bytes).await.map_err(DomainError::internal)?;
+        Ok(name)
+    }
+
+    /// A field's text, if it is there and not too long.
+    fn checked_text(&self, field: &'static str, text: String) -> Result<String, DomainError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(DomainError::invalid(field, "is missing"));
+        }
+        self.checked_optional_text(field, text.to_owned())
+    }
+
+    /// A field's text, which may be empty, if it is not too long.
+    fn checked_optional_text(&self, field: &'static str, text: String) -> Result<String, DomainError> {
+        let max = self.config.accounts.name_max_chars;
+        let text = text.trim();
+        if text.chars().count() > max {
+            return Err(DomainError::invalid(field, format!("has more than {max} characters")));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(DomainError::invalid(field, "has control characters"));
+        }
+        Ok(text.to_owned())
+    }
+}
+
+impl From<StoreError> for DomainError {
+    fn from(error: StoreError) -> Self {
+        let StoreError::Refused(refusal) = error else { return Self::internal(error) };
+        match refusal {
+            Refusal::NameTaken => Self::NameTaken,
+            Refusal::UnknownParty => Self::UnknownParty,
+            Refusal::UnknownDevice => Self::UnknownDevice,
+            Refusal::DeviceBound(toy) => Self::DeviceBound(toy),
+            Refusal::UnknownChat => Self::UnknownChat,
+            Refusal::UnknownRequest => Self::UnknownRequest,
+            Refusal::NotFriends => Self::NotFriends,
+            Refusal::AlreadyFriends => Self::AlreadyFriends,
+            Refusal::AlreadyRequested => Self::AlreadyRequested,
+            Refusal::AlreadyAnswered => Self::AlreadyAnswered,
+            Refusal::BookFull => Self::Full("friend in this address book"),
+            Refusal::RequestsFull => Self::Full("friend request"),
+        }
+    }
+}
+
+impl From<WorkError> for DomainError {
+    fn from(error: WorkError) -> Self {
+        match error {
+            WorkError::Busy => Self::Busy,
+            WorkError::Failed => Self::internal(error),
+        }
+    }
+}
+
+/// The party's user id; toys have none.
+fn user_of(party: &Party) -> Option<&crate::model::UserId> {
+    match party {
+        Party::User(id) => Some(id),
+        Party::Toy(_) => None,
+    }
+}

@@ -1,0 +1,127 @@
+//! Who may publish and hear what: one pure function over every topic of the hub.
+//!
+//! A filter must name its owner: the first two levels take no wildcard, so that
+//! no filter can widen what a client may hear.
+
+use crate::model::{ChatId, Party, PartyId, ToyId};
+
+/// What a client wants to do with a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Send to it; a will is a publish.
+    Publish,
+    /// Hear it.
+    Subscribe,
+}
+
+/// What the answer depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rule {
+    /// Yes.
+    Allowed,
+    /// No.
+    Forbidden,
+    /// If this toy is bound to the user.
+    IfOwnerOf(ToyId),
+    /// If this party is a friend.
+    IfFriendOf(PartyId),
+    /// If the party is one of the chat's two.
+    IfMemberOf(ChatId),
+}
+
+/// Whether `who` may do `action` on a topic or filter.
+pub fn rule(who: &Party, action: Action, topic: &str) -> Rule {
+    let mut levels = topic.splitn(4, '/');
+    let (Some(room), Some(id)) = (levels.next(), levels.next()) else { return Rule::Forbidden };
+    let (door, rest) = (levels.next(), levels.next());
+    match (room, door, rest) {
+        ("app", Some("in"), None) => of_inbox(action, matches!(who, Party::User(user) if user.as_str() == id)),
+        ("toy", Some(door), rest) => of_toy(who, action, id, door, rest),
+        ("online", None, None) if action == Action::Subscribe => match id.parse::<PartyId>() {
+            Ok(party) if party.as_str() == who.id() => Rule::Allowed,
+            Ok(party) => Rule::IfFriendOf(party),
+            Err(_) => Rule::Forbidden,
+        },
+        ("chat", None, None) => id.parse().map_or(Rule::Forbidden, Rule::IfMemberOf),
+        _ => Rule::Forbidden,
+    }
+}
+
+fn of_inbox(action: Action, own: bool) -> Rule {
+    if own && action == Action::Subscribe { Rule::Allowed } else { Rule::Forbidden }
+}
+
+fn of_toy(who: &Party, action: Action, id: &str, door: &str, rest: Option<&str>) -> Rule {
+    let Ok(toy) = id.parse::<ToyId>() else { return Rule::Forbidden };
+    let own = matches!(who, Party::Toy(me) if *me == toy);
+    match (door, rest, action, who) {
+        ("in", None, _, _) => of_inbox(action, own),
+        ("cmd" | "file", Some(_), Action::Subscribe, Party::Toy(_)) if own => Rule::Allowed,
+        ("state", Some(_), Action::Publish, Party::Toy(_)) if own => Rule::Allowed,
+        ("state", Some(_), Action::Subscribe, Party::User(_)) => Rule::IfOwnerOf(toy),
+        ("cmd", Some(_), Action::Publish, Party::User(_)) => Rule::IfOwnerOf(toy),
+        _ => Rule::Forbidden,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: &str = "5c8f582f268d7942f44c6703";
+    const OTHER: &str = "5c8f5853268d7942f44c6705";
+
+    #[test]
+    fn every_topic_of_the_design() {
+        use Action::{Publish, Subscribe};
+        use Rule::{Allowed, Forbidden};
+        let toy = Party::Toy(ME.parse().unwrap());
+        let app = Party::User(ME.parse().unwrap());
+        let owner = |id: &str| Rule::IfOwnerOf(id.parse().unwrap());
+        let cases = [
+            (&toy, Subscribe, format!("toy/{ME}/in"), Allowed),
+            (&toy, Publish, format!("toy/{ME}/in"), Forbidden),
+            (&toy, Subscribe, format!("toy/{OTHER}/in"), Forbidden),
+            (&toy, Subscribe, format!("toy/{ME}/cmd/#"), Allowed),
+            (&toy, Subscribe, format!("toy/{ME}/file/+/+"), Allowed),
+            (&toy, Subscribe, format!("toy/{OTHER}/cmd/#"), Forbidden),
+            (&toy, Subscribe, format!("toy/{ME}/state/#"), Forbidden),
+            (&toy, Publish, format!("toy/{ME}/state/battery"), Allowed),
+            (&toy, Publish, format!("toy/{OTHER}/state/battery"), Forbidden),
+            (&toy, Publish, format!("toy/{ME}/cmd/volume"), Forbidden),
+            (&toy, Subscribe, format!("app/{ME}/in"), Forbidden),
+            (&app, Subscribe, format!("app/{ME}/in"), Allowed),
+            (&app, Subscribe, format!("app/{OTHER}/in"), Forbidden),
+            (&app, Publish, format!("app/{ME}/in"), Forbidden),
+            (&app, Subscribe, format!("toy/{ME}/in"), Forbidden),
+            (&app, Subscribe, format!("toy/{OTHER}/state/#"), owner(OTHER)),
+            (&app, Publish, format!("toy/{OTHER}/cmd/volume"), owner(OTHER)),
+            (&app, Publish, format!("toy/{OTHER}/state/battery"), Forbidden),
+            (&app, Subscribe, format!("toy/{OTHER}/cmd/#"), Forbidden),
+            (&app, Subscribe, format!("online/{OTHER}"), Rule::IfFriendOf(OTHER.parse().unwrap())),
+            (&app, Subscribe, format!("online/{ME}"), Allowed),
+            (&app, Publish, format!("online/{ME}"), Forbidden),
+            (&app, Publish, format!("chat/{OTHER}"), Rule::IfMemberOf(OTHER.parse().unwrap())),
+            (&toy, Subscribe, format!("chat/{OTHER}"), Rule::IfMemberOf(OTHER.parse().unwrap())),
+        ];
+        for (who, action, topic, expected) in cases {
+            assert_eq!(rule(who, action, &topic), expected, "{who} {action:?} {topic}");
+        }
+    }
+
+    #[test]
+    fn no_wildcard_and_no_odd_topic_widens_anything() {
+        let odd = [
+            "#", "+/#", "toy/#", "toy/+/in", "+/+/in", "toy/+/#", "online/+", "online/#", "chat/+", "chat/#",
+            "app/#", "app/+/in", "$SYS/#", "", "/", "toy", "toy/", "你好", "toy//in",
+        ];
+        let own = [format!("toy/{ME}/#"), format!("toy/{ME}/+"), format!("toy/{ME}/in/#"), format!("toy/{ME}")];
+        for who in [Party::Toy(ME.parse().unwrap()), Party::User(ME.parse().unwrap())] {
+            for topic in odd.into_iter().chain(own.iter().map(String::as_str)) {
+                for action in [Action::Publish, Action::Subscribe] {
+                    assert_eq!(rule(&who, action, topic), Rule::Forbidden, "{who} {action:?} {topic}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Devices of the equipment library, and the toys that users make of them.
+
+use bytes::Bytes;
+
+use super::accounts::hash_of;
+use super::error::DomainError;
+use super::{FileKind, Hub};
+use crate::model::{
+    ChatId, Device, DeviceKey, FileName, Friend, Party, PartyKind, Secret, Timestamp, Toy, ToyId, UserId,
+};
+use crate::ports::qr;
+use crate::ports::store::{NewEntry, NewToy};
+
+/// A user's wish to make a device a toy.
+#[derive(Debug)]
+pub struct Binding {
+    /// The toy's name.
+    pub toy_name: String,
+    /// The child's name.
+    pub baby_name: String,
+    /// What the toy shall call the user.
+    pub remark: String,
+    /// The user.
+    pub user: UserId,
+    /// The device.
+    pub device_key: DeviceKey,
+}
+
+/// What a toy that starts is told.
+#[derive(Debug)]
+pub enum Opened {
+    /// The device is a toy.
+    Bound {
+        /// The toy.
+        toy: Toy,
+        /// A new token; none for a toy that uses tokens and did not prove itself.
+        token: Option<Secret>,
+    },
+    /// The device is known and nobody's toy.
+    Unbound,
+    /// No such device.
+    Unknown,
+}
+
+/// A device that was just made. The secret is shown once and never again.
+#[derive(Debug)]
+pub struct NewDevice {
+    /// The key, which the QR picture shows.
+    pub key: DeviceKey,
+    /// The secret to connect with.
+    pub secret: Secret,
+}
+
+impl Hub {
+    /// Adds a device with its QR pictures (`<key>.jpg`, `<key>.png`).
+    pub async fn add_device(&self, now: Timestamp) -> Result<NewDevice, DomainError> {
+        let (key, secret) = (DeviceKey::random(), Secret::random());
+        for (extension, picture) in [("jpg", qr::jpeg(key.as_str())), ("png", qr::png(key.as_str()))] {
+            let picture = picture.map_err(DomainError::internal)?;
+            let name: FileName = format!("{key}.{extension}").parse().map_err(DomainError::internal)?;
+            self.files.put(FileKind::Qr, &name, Bytes::from(picture)).await.map_err(DomainError::internal)?;
+        }
+        self.store.add_device(&key, &hash_of(&secret), now).await?;
+        Ok(NewDevice { key, secret })
+    }
+
+    /// The equipment library, oldest first, at most `limit`.
+    pub async fn devices(&self, limit: usize) -> Result<Vec<Device>, DomainError> {
+        Ok(self.store.devices(limit).await?)
+    }
+
+    /// Whether a device can be bound. Errors: `UnknownDevice`, `DeviceBound`.
+    pub async fn scan(&self, key: &DeviceKey) -> Result<(), DomainError> {
+        let (device, _) = self.store.device(key).await?.ok_or(DomainError::UnknownDevice)?;
+        device.toy.map_or(Ok(()), |toy| Err(DomainError::DeviceBound(toy)))
+    }
+
+    /// Makes a device the user's toy. Errors: `UnknownDevice`, `DeviceBound`, `Invalid`, `Full`.
+    pub async fn bind_toy(&self, wish: Binding, now: Timestamp) -> Result<ToyId, DomainError> {
+        let toy_name = self.checked_text("toy_name", wish.toy_name)?;
+        let baby_name = self.checked_text("baby_name", wish.baby_name)?;
+        let remark = self.checked_text("remark", wish.remark)?;
+        let user = self.store.user(&wish.user).await?.ok_or(DomainError::UnknownParty)?.user;
+        let toy = Toy {
+            id: ToyId::random(),
+            device_key: wish.device_key,
+            bind_user: wish.user,
+            toy_name: toy_name.clone(),
+            baby_name: baby_name.clone(),
+            gender: user.gender,
+            avatar: super::content::avatar("toy.jpg")?,
+        };
+        let id = toy.id.clone();
+        let entry_of_user =
+            NewEntry { kind: PartyKind::Toy, nickname: baby_name, remark: toy_name, avatar: toy.avatar.clone() };
+        let entry_of_toy = NewEntry { kind: PartyKind::App, nickname: user.nickname, remark, avatar: user.avatar };
+        let new = NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy };
+        self.store.bind_toy(new, self.config.accounts.friends_max, now).await?;
+        Ok(id)
+    }
+
+    /// A user's toys with their address books.
+    pub async fn toys(&self, owner: &UserId) -> Result<Vec<(Toy, Vec<Friend>)>, DomainError> {
+        let mut toys = Vec::new();
+        for toy in self.store.toys_of(owner).await? {
+            let friends = self.store.friends(&toy.id.clone().into()).await?;
+            toys.push((toy, friends));
+        }
+        Ok(toys)
+    }
+
+    /// A toy says that it has started. `proof` is its device's secret or a token.
+    ///
+    /// The key alone opens the toy, as documented, and it stands on the QR picture: so once the toy
+    /// has used a token, a further one is only given for proof.
+    pub async fn open_toy(
+        &self,
+        key: &DeviceKey,
+        proof: Option<&Secret>,
+        now: Timestamp,
+    ) -> Result<Opened, DomainError> {
+        let Some((device, secret_hash)) = self.store.device(key).await? else { return Ok(Opened::Unknown) };
+        let Some(id) = device.toy else { return Ok(Opened::Unbound) };
+        let toy = self.store.toy(&id).await?.ok_or(DomainError::UnknownParty)?;
+        let party = Party::Toy(id);
+        let party_id = party.id().parse().map_err(DomainError::internal)?;
+        let locked = self.store.party(&party_id).await?.is_some_and(|(_, locked)| locked);
+        let may_have_token = match proof {
+            Some(proof) => self.proves(&party, &secret_hash, proof, now).await?,
+            None => !locked,
+        };
+        let token = if may_have_token { Some(self.issue_token(&party, now).await?) } else { None };
+        Ok(Opened::Bound { toy, token })
+    }
+}

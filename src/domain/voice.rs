@@ -1,0 +1,176 @@
+//! Recordings on their way in, and the words that the hub speaks itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::error::DomainError;
+use super::{FileKind, Hub};
+use crate::config::seconds;
+use crate::model::{FileName, Party, Timestamp, ToyId};
+use crate::ports::audio::{self, AudioError, DecodeLimits, Sound};
+use crate::ports::files::Spooled;
+use crate::ports::speech::SpeakError;
+
+/// What a toy is answered that asks the hub something.
+#[derive(Debug)]
+pub enum Answer {
+    /// Plays a song, of `/get_music/`.
+    Music(FileName),
+    /// Plays a spoken reply, of `/get_chat/`.
+    Reply(FileName),
+    /// Plays a prompt, of `/get_chat/`; the next recording is for the friend.
+    StartMessage {
+        /// Who the message will be for.
+        friend: Party,
+        /// What is played first.
+        prompt: FileName,
+    },
+}
+
+/// A recording that is being received. Dropped, it leaves nothing.
+pub struct Upload {
+    spooled: Spooled,
+    max_bytes: u64,
+}
+
+impl Upload {
+    /// Takes the next piece. Errors: `UploadTooLarge`, `Internal`.
+    pub async fn write(&mut self, chunk: &Bytes) -> Result<(), DomainError> {
+        if self.spooled.size() + chunk.len() as u64 > self.max_bytes {
+            return Err(DomainError::UploadTooLarge { max_bytes: self.max_bytes });
+        }
+        self.spooled.write(chunk).await.map_err(DomainError::internal)
+    }
+
+    /// Bytes received.
+    pub fn size(&self) -> u64 {
+        self.spooled.size()
+    }
+}
+
+impl Hub {
+    /// Begins to receive a recording of at most `max_bytes`.
+    pub async fn begin_upload(&self, max_bytes: u64) -> Result<Upload, DomainError> {
+        let spooled = self.files.spool().await.map_err(DomainError::internal)?;
+        Ok(Upload { spooled, max_bytes })
+    }
+
+    /// Answers what a toy was told.
+    ///
+    /// Errors: `NoSpeechModel` for every recording that can be read; else as for a message.
+    pub async fn ask(&self, toy: &ToyId, upload: Upload, _now: Timestamp) -> Result<Answer, DomainError> {
+        self.rates.uploads.spend(&Party::from(toy.clone()).to_string())?;
+        self.decode(upload).await?;
+        Err(DomainError::NoSpeechModel)
+    }
+
+    /// The sound of an upload, which is then gone.
+    async fn decode(&self, upload: Upload) -> Result<Sound, DomainError> {
+        if upload.size() == 0 {
+            return Err(DomainError::EmptyRecording);
+        }
+        let path = upload.spooled.finish().await.map_err(DomainError::internal)?;
+        let limits = self.decode_limits();
+        let sound = self.audio_workers.run(move || audio::decode(&path, &limits)).await?;
+        sound.map_err(|error| self.audio_error(error))
+    }
+
+    /// Makes an upload an MP3.
+    pub(super) async fn convert(&self, upload: Upload) -> Result<Bytes, DomainError> {
+        let sound = self.decode(upload).await?;
+        self.encode(sound).await
+    }
+
+    async fn encode(&self, sound: Sound) -> Result<Bytes, DomainError> {
+        let bitrate = self.config.audio.mp3_bitrate_kbps;
+        let encoded = self.audio_workers.run(move || audio::encode_mp3(&sound, bitrate)).await?;
+        encoded.map_err(|error| self.audio_error(error))
+    }
+
+    fn decode_limits(&self) -> DecodeLimits {
+        let audio = &self.config.audio;
+        DecodeLimits {
+            max_seconds: audio.recording_max_s,
+            ffmpeg: Some(audio.ffmpeg.as_str()).filter(|program| !program.is_empty()).map(Into::into),
+            ffmpeg_timeout: seconds(audio.ffmpeg_timeout_s),
+        }
+    }
+
+    fn audio_error(&self, error: AudioError) -> DomainError {
+        match error {
+            AudioError::NotSound | AudioError::Damaged(_) | AudioError::Unsupported(_) => DomainError::NotSound,
+            AudioError::Empty => DomainError::EmptyRecording,
+            AudioError::TooLong { max_seconds } => DomainError::RecordingTooLong { max_seconds },
+            error @ (AudioError::Encode(_) | AudioError::Io(_)) => DomainError::internal(error),
+        }
+    }
+
+    /// How long a stored sound plays, for the command line that adds it.
+    pub(super) async fn duration_of(&self, content: Bytes) -> Result<Duration, DomainError> {
+        let limits = DecodeLimits { max_seconds: u32::from(u16::MAX), ..self.decode_limits() };
+        let sound = self.audio_workers.run(move || audio::decode_bytes(content, &limits)).await?;
+        sound.map(|sound| sound.duration()).map_err(|error| self.audio_error(error))
+    }
+
+    /// A spoken "messages from …" for a receiver's friend. Errors: `NotFriends`, and what synthesis meets.
+    pub async fn spoken_notice(&self, receiver: &Party, from: &Party) -> Result<FileName, DomainError> {
+        let sender = from.id().parse().map_err(DomainError::internal)?;
+        let entry = self.store.friend(receiver, &sender).await?.ok_or(DomainError::NotFriends)?;
+        self.speak(&format!("messages from {}", entry.remark)).await
+    }
+
+    /// A spoken "you have no new messages".
+    pub async fn spoken_nothing_new(&self) -> Result<FileName, DomainError> {
+        self.speak("you have no new messages").await
+    }
+
+    /// The notice of a message from a friend with this remark, or none where nothing can be spoken:
+    /// a message is worth more than its notice.
+    pub(super) async fn notice(&self, remark: &str) -> Option<FileName> {
+        match self.speak(&format!("you have a message from {remark}")).await {
+            Ok(name) => Some(name),
+            Err(error) => {
+                tracing::warn!(error = %error_chain(&error), "notice not spoken");
+                None
+            }
+        }
+    }
+
+    /// Speaks `text` once and keeps the sound, of `/get_chat/`.
+    ///
+    /// The name holds the hub's secret, so that nobody can ask whether a text was ever spoken.
+    async fn speak(&self, text: &str) -> Result<FileName, DomainError> {
+        let speech = &self.config.speech;
+        let digest = Sha256::new()
+            .chain_update(self.secret.reveal())
+            .chain_update(format!("\0{}\0{}\0", speech.voice, speech.words_per_minute))
+            .chain_update(text)
+            .finalize();
+        let name: FileName = format!("say-{}.mp3", hex::encode(&digest[..16])).parse().map_err(DomainError::internal)?;
+        if self.files.find(FileKind::Chat, &name).await.map_err(DomainError::internal)?.is_some() {
+            return Ok(name);
+        }
+        let mp3 = self.speak_as_mp3(text).await?;
+        self.files.put(FileKind::Chat, &name, mp3).await.map_err(DomainError::internal)?;
+        Ok(name)
+    }
+
+    pub(super) async fn speak_as_mp3(&self, text: &str) -> Result<Bytes, DomainError> {
+        let sound = self.speaker.speak(text).await.map_err(|error| match error {
+            SpeakError::Busy => DomainError::Busy,
+            error => DomainError::Internal(Box::new(error)),
+        })?;
+        self.encode(sound).await
+    }
+}
+
+/// An error and what caused it, for the log.
+fn error_chain(error: &DomainError) -> Arc<str> {
+    match error {
+        DomainError::Internal(cause) => cause.to_string().into(),
+        error => error.to_string().into(),
+    }
+}

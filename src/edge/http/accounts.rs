@@ -1,0 +1,46 @@
+//! `/reg`, `/login`, `/auto_login` and `/content_list`.
+
+use super::call::Call;
+use super::dialect;
+use super::reply::{Failure, Reply};
+use crate::domain::Registration;
+use crate::edge::wire::{self, Json};
+
+/// `/reg`. Phones send no avatar.
+pub(super) async fn register(call: Call) -> Result<Reply, Failure> {
+    let fields = &call.fields;
+    let registration = Registration {
+        username: fields.required("username")?.to_owned(),
+        password: fields.secret("password")?,
+        nickname: fields.required("nickname")?.to_owned(),
+        gender: fields.optional("gender").to_owned(),
+        avatar: fields.optional_file("avatar")?,
+    };
+    call.hub.register(registration, call.peer, call.now).await?;
+    // The document really says so.
+    Ok(Reply::done("login was successful"))
+}
+
+/// `/login`. The token is additive.
+pub(super) async fn login(call: Call) -> Result<Reply, Failure> {
+    let username = call.fields.required("username")?;
+    let password = call.fields.secret("password")?;
+    let (profile, token) = call.hub.login(username, password, call.peer, call.now).await?;
+    let data = dialect::profile(call.dialect, wire::profile(&profile)).with("token", token.reveal());
+    Ok(Reply::Envelope { msg: "Successful login", data })
+}
+
+/// `/auto_login`, with what waits to be heard.
+pub(super) async fn auto_login(call: Call) -> Result<Reply, Failure> {
+    let user = call.user("_id").await?;
+    let profile = call.hub.profile(&user).await?;
+    let chat = wire::unread_counts(&profile.friends);
+    let data = dialect::profile(call.dialect, wire::profile(&profile)).with("chat", chat);
+    Ok(Reply::Envelope { msg: "Successful login", data })
+}
+
+/// `/content_list`, for everybody.
+pub(super) async fn content_list(call: Call) -> Result<Reply, Failure> {
+    let content = Json::list(&call.hub.content().await?, wire::content);
+    Ok(dialect::content_list(call.dialect, Reply::Envelope { msg: "Get a list of content resources", data: content }))
+}

@@ -1,0 +1,155 @@
+//! What a handler returns, and how it becomes an HTTP response.
+
+use std::io;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE,
+    WWW_AUTHENTICATE,
+};
+use hyper::{Response, StatusCode};
+
+use super::dialect;
+use crate::config::Dialect;
+use crate::domain::error::DomainError;
+use crate::edge::status::{self, RequestFault, Status};
+use crate::edge::wire::Json;
+
+/// The body of every response.
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// What a documented route answers when all went well.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// `{"code":0,"msg":…,"data":…}`
+    Envelope {
+        /// The documented words.
+        msg: &'static str,
+        /// The documented data.
+        data: Json,
+    },
+    /// The data alone: `/open_toy`, `/ai_uploader`, `/recv_msg`.
+    Bare(Json),
+}
+
+impl Reply {
+    /// An envelope without data.
+    pub(super) fn done(msg: &'static str) -> Self {
+        Self::Envelope { msg, data: Json::empty() }
+    }
+}
+
+/// Why a request gets another answer than it wanted.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The hub says no.
+    Domain(DomainError),
+    /// The request never reached the hub.
+    Request(RequestFault),
+}
+
+impl From<DomainError> for Failure {
+    fn from(error: DomainError) -> Self {
+        Self::Domain(error)
+    }
+}
+
+impl From<RequestFault> for Failure {
+    fn from(fault: RequestFault) -> Self {
+        Self::Request(fault)
+    }
+}
+
+/// The envelope's code of a failure, kept beside the response for the access log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FailureCode(pub(super) u16);
+
+/// A body of these bytes.
+pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A response of JSON text. It is about one client now, so nobody may keep it.
+pub(super) fn json(status: StatusCode, value: &Json) -> Response<Body> {
+    let mut response = Response::new(full(value.to_vec()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The response of a documented route.
+pub(super) fn render(dialect: Dialect, result: Result<Reply, Failure>) -> Response<Body> {
+    match result {
+        Ok(Reply::Envelope { msg, data }) => json(StatusCode::OK, &dialect::envelope(dialect, 0, msg.into(), data)),
+        Ok(Reply::Bare(value)) => json(StatusCode::OK, &value),
+        Err(failure) => render_failure(dialect, &failure, status::of),
+    }
+}
+
+/// The response to a failure. `status_of` is the column of the status table: documented routes or files.
+pub(super) fn render_failure(
+    dialect: Dialect,
+    failure: &Failure,
+    status_of: fn(&DomainError) -> Status,
+) -> Response<Body> {
+    let (status, message) = match failure {
+        Failure::Domain(error) => (status_of(error), error.to_string()),
+        Failure::Request(fault) => (status::of_request(fault), fault.to_string()),
+    };
+    let mut data = Json::empty();
+    if let Failure::Domain(error) = failure {
+        match error {
+            DomainError::DeviceBound(toy) => data = data.with("toy_id", toy.as_str()),
+            DomainError::Internal(cause) => tracing::error!(cause = describe(cause.as_ref()), "request failed"),
+            _ => {}
+        }
+    }
+    let envelope = dialect::envelope(dialect, status.code, message.into(), data);
+    let http = StatusCode::from_u16(status.http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(http, &envelope);
+    response.extensions_mut().insert(FailureCode(status.code));
+    add_headers(&mut response, failure);
+    response
+}
+
+/// The headers that belong to some failures (RFC 9110 §10, §11, §14, §15).
+fn add_headers(response: &mut Response<Body>, failure: &Failure) {
+    let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
+    let headers = response.headers_mut();
+    match failure {
+        Failure::Domain(DomainError::Unauthorized) if is_unauthorized => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        Failure::Domain(DomainError::RateLimited { retry_after_s }) => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(*retry_after_s));
+        }
+        Failure::Request(RequestFault::MethodNotAllowed { allowed }) => {
+            headers.insert(ALLOW, HeaderValue::from_static(allowed));
+        }
+        Failure::Request(RequestFault::NotAWebSocket) => {
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        Failure::Request(RequestFault::RangeNotSatisfiable { size }) => {
+            if let Ok(range) = HeaderValue::try_from(format!("bytes */{size}")) {
+                headers.insert(CONTENT_RANGE, range);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// An error and all its causes in one line.
+fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

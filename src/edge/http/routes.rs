@@ -1,0 +1,150 @@
+//! The table of paths.
+
+use matchit::{InsertError, Router};
+
+use super::sockets::SocketRoute;
+use crate::config::Dialect;
+use crate::domain::FileKind;
+
+/// The documented calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Post {
+    Reg,
+    Login,
+    AutoLogin,
+    ContentList,
+    AppUploader,
+    ToyUploader,
+    AiUploader,
+    ChatList,
+    RecvMsg,
+    ScanQr,
+    BindToy,
+    ToyList,
+    OpenToy,
+    FriendList,
+    AddReq,
+    ReqList,
+    RefReq,
+    AccReq,
+}
+
+impl Post {
+    /// Whether a recording comes with the call.
+    pub(super) fn takes_recording(self) -> bool {
+        matches!(self, Self::AppUploader | Self::ToyUploader | Self::AiUploader)
+    }
+}
+
+const POSTS: [(&str, Post); 18] = [
+    ("/reg", Post::Reg),
+    ("/login", Post::Login),
+    ("/auto_login", Post::AutoLogin),
+    ("/content_list", Post::ContentList),
+    ("/app_uploader", Post::AppUploader),
+    ("/toy_uploader", Post::ToyUploader),
+    ("/ai_uploader", Post::AiUploader),
+    ("/chat_list", Post::ChatList),
+    ("/recv_msg", Post::RecvMsg),
+    ("/scan_qr", Post::ScanQr),
+    ("/bind_toy", Post::BindToy),
+    ("/toy_list", Post::ToyList),
+    ("/open_toy", Post::OpenToy),
+    ("/friend_list", Post::FriendList),
+    ("/add_req", Post::AddReq),
+    ("/req_list", Post::ReqList),
+    ("/ref_req", Post::RefReq),
+    ("/acc_req", Post::AccReq),
+];
+
+/// What stands at a path.
+pub(super) enum Endpoint {
+    /// A documented call.
+    Post(Post),
+    /// The stored files of one kind.
+    File(FileKind),
+    /// Whether the hub runs, for those who watch over it.
+    Health,
+    /// The door to another edge.
+    Socket(SocketRoute),
+}
+
+impl Endpoint {
+    /// The methods, as an `Allow` header lists them.
+    pub(super) fn allowed_methods(&self) -> &'static str {
+        match self {
+            Self::Post(_) => "POST, OPTIONS",
+            Self::File(_) | Self::Health => "GET, HEAD, OPTIONS",
+            Self::Socket(_) => "GET, OPTIONS",
+        }
+    }
+}
+
+/// A path of the table.
+pub(super) struct Route {
+    /// The path with `{name}` for what varies: names no file, toy or person, so that it can be logged.
+    pub(super) pattern: &'static str,
+    /// What stands there.
+    pub(super) endpoint: Endpoint,
+}
+
+/// All paths.
+pub(super) struct Routes(Router<Route>);
+
+impl Routes {
+    /// The documented paths, those of `dialect`, and the `sockets`. Fails if two have the same path.
+    pub(super) fn new(dialect: Dialect, sockets: Vec<SocketRoute>) -> Result<Self, InsertError> {
+        let posts = POSTS.into_iter().map(|(pattern, post)| Route { pattern, endpoint: Endpoint::Post(post) });
+        let files = [
+            ("/get_music/{name}", FileKind::Music),
+            ("/get_image/{name}", FileKind::Image),
+            ("/get_chat/{name}", FileKind::Chat),
+            ("/get_qr/{name}", FileKind::Qr),
+        ];
+        let covers = (dialect == Dialect::Field).then_some(("/get_cover/{name}", FileKind::Image));
+        let files = files.into_iter().chain(covers);
+        let files = files.map(|(pattern, kind)| Route { pattern, endpoint: Endpoint::File(kind) });
+        let health = Route { pattern: "/healthz", endpoint: Endpoint::Health };
+        let sockets =
+            sockets.into_iter().map(|route| Route { pattern: route.pattern, endpoint: Endpoint::Socket(route) });
+
+        let mut router = Router::new();
+        for route in posts.chain(files).chain([health]).chain(sockets) {
+            router.insert(route.pattern, route)?;
+        }
+        Ok(Self(router))
+    }
+
+    /// The route of `path` and the path's `{name}`, still percent-encoded.
+    pub(super) fn find<'p>(&self, path: &'p str) -> Option<(&Route, Option<&'p str>)> {
+        let found = self.0.at(path).ok()?;
+        Some((found.value, found.params.get("name")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_documented_path_has_a_route() {
+        let routes = Routes::new(Dialect::Documented, vec![]).unwrap();
+        let mut documented: Vec<&str> = POSTS.iter().map(|(path, _)| *path).collect();
+        documented.extend(["/get_music/a.mp3", "/get_image/a.jpg", "/get_chat/a.mp3", "/get_qr/a.jpg"]);
+        assert_eq!(documented.len(), 22);
+        for path in documented {
+            assert!(routes.find(path).is_some(), "{path}");
+        }
+        assert_eq!(routes.find("/get_chat/a%2eb").unwrap().1, Some("a%2eb"));
+    }
+
+    #[test]
+    fn no_other_path_has_one() {
+        let routes = Routes::new(Dialect::Documented, vec![]).unwrap();
+        for path in ["", "/", "/Reg", "/reg/", "//reg", "/get_chat/", "/get_chat/../../etc/passwd", "/get_cover/a.jpg"]
+        {
+            assert!(routes.find(path).is_none(), "{path}");
+        }
+        assert!(Routes::new(Dialect::Field, vec![]).unwrap().find("/get_cover/a.jpg").is_some());
+    }
+}

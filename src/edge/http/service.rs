@@ -1,0 +1,144 @@
+//! One request from its head to its response: route, method, CORS, access log.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::time::{Instant, timeout};
+
+use super::body::{self, Received};
+use super::call::Call;
+use super::connection::Connection;
+use super::reply::{self, Body, Failure, FailureCode, Reply};
+use super::routes::{Endpoint, Post, Route};
+use super::{Edge, accounts, cors, files, friends, sockets, toys, voice};
+use crate::config::seconds;
+use crate::domain::error::DomainError;
+use crate::edge::status::{self, RequestFault};
+use crate::edge::wire::Json;
+
+/// Answers one request. It never fails: every failure has its answer.
+pub(super) async fn answer(
+    edge: Arc<Edge>,
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let started = Instant::now();
+    connection.set_unread(!request.body().is_end_stream());
+    let path = request.uri().path().to_owned();
+    let method = request.method().clone();
+    let headers = request.headers().clone();
+    let found = edge.routes.find(&path);
+    let pattern = found.as_ref().map_or("-", |(route, _)| route.pattern);
+
+    let mut response = match found {
+        Some((route, name)) => dispatch(&edge, &connection, route, name.unwrap_or_default(), request).await,
+        None => fail(&edge, RequestFault::NoSuchPath),
+    };
+    cors::decorate(&edge.config.http, &headers, response.headers_mut());
+    if connection.is_unread() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    log(&method, pattern, &response, started);
+    Ok(response)
+}
+
+async fn dispatch(
+    edge: &Arc<Edge>,
+    connection: &Arc<Connection>,
+    route: &Route,
+    name: &str,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let dialect = edge.config.http.dialect;
+    let method = request.method().clone();
+    match (&route.endpoint, method) {
+        (endpoint, Method::OPTIONS) => cors::preflight(endpoint.allowed_methods()),
+        (Endpoint::Post(post), Method::POST) => {
+            let (head, body) = request.into_parts();
+            reply::render(dialect, call(edge, connection, *post, head, body).await)
+        }
+        (Endpoint::File(kind), method @ (Method::GET | Method::HEAD)) => {
+            let result = files::get(&edge.hub, *kind, name, &method, request.headers()).await;
+            result.unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of_file))
+        }
+        (Endpoint::Health, Method::GET | Method::HEAD) => {
+            reply::json(StatusCode::OK, &Json::object([("ok", true.into())]))
+        }
+        (Endpoint::Socket(socket), Method::GET) => sockets::open(edge, connection, socket, request)
+            .unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of)),
+        (endpoint, _) => fail(edge, RequestFault::MethodNotAllowed { allowed: endpoint.allowed_methods() }),
+    }
+}
+
+fn fail(edge: &Edge, fault: RequestFault) -> Response<Body> {
+    reply::render_failure(edge.config.http.dialect, &Failure::Request(fault), status::of)
+}
+
+/// Receives the body of a documented call and does what it asks.
+async fn call(
+    edge: &Arc<Edge>,
+    connection: &Arc<Connection>,
+    post: Post,
+    head: Parts,
+    body: Incoming,
+) -> Result<Reply, Failure> {
+    let http = &edge.config.http;
+    let received: Received =
+        body::receive(&edge.hub, http, Arc::clone(connection), &head.headers, body, post.takes_recording()).await?;
+    let call = Call::new(Arc::clone(&edge.hub), http.dialect, connection.peer, &head.headers, received);
+    // What was received whole is done whole: a client that leaves now must not stop a transaction half way.
+    let work = edge.tasks.spawn(edge.cut.clone().run_until_cancelled_owned(handle(post, call)));
+    match timeout(seconds(http.request_timeout_s), work).await {
+        Ok(Ok(Some(result))) => result,
+        Ok(Ok(None)) | Err(_) => Err(DomainError::Busy.into()),
+        Ok(Err(panic)) => Err(DomainError::internal(panic).into()),
+    }
+}
+
+async fn handle(post: Post, call: Call) -> Result<Reply, Failure> {
+    match post {
+        Post::Reg => accounts::register(call).await,
+        Post::Login => accounts::login(call).await,
+        Post::AutoLogin => accounts::auto_login(call).await,
+        Post::ContentList => accounts::content_list(call).await,
+        Post::AppUploader => voice::app_uploader(call).await,
+        Post::ToyUploader => voice::toy_uploader(call).await,
+        Post::AiUploader => voice::ai_uploader(call).await,
+        Post::ChatList => voice::chat_list(call).await,
+        Post::RecvMsg => voice::recv_msg(call).await,
+        Post::ScanQr => toys::scan_qr(call).await,
+        Post::BindToy => toys::bind_toy(call).await,
+        Post::ToyList => toys::toy_list(call).await,
+        Post::OpenToy => toys::open_toy(call).await,
+        Post::FriendList => friends::friend_list(call).await,
+        Post::AddReq => friends::add_req(call).await,
+        Post::ReqList => friends::req_list(call).await,
+        Post::RefReq => friends::ref_req(call).await,
+        Post::AccReq => friends::acc_req(call).await,
+    }
+}
+
+/// One line for each request: the route's pattern and numbers, nothing that names a person, a toy or a file.
+fn log(method: &Method, route: &str, response: &Response<Body>, started: Instant) {
+    let method = match *method {
+        Method::GET | Method::HEAD | Method::POST | Method::OPTIONS => method.as_str(),
+        // Any text can be a method.
+        _ => "other",
+    };
+    let declared = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let bytes: u64 = declared.or_else(|| response.body().size_hint().exact()).unwrap_or_default();
+    tracing::info!(
+        target: "access",
+        method,
+        route,
+        status = response.status().as_u16(),
+        code = response.extensions().get::<FailureCode>().map(|code| code.0),
+        bytes,
+        milliseconds = started.elapsed().as_millis() as u64,
+        "request answered"
+    );
+}

@@ -1,0 +1,143 @@
+//! The WebSocket handshake (RFC 6455 §4.2) and the hand-over of the opened socket to the edge that speaks over it.
+//!
+//! What crosses the border is [`Socket`]: bytes and plain values, nothing of HTTP. The receiving edge puts its
+//! framing (in the server's role, without a handshake) on [`Socket::io`].
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::{HeaderMap, Request, Response, StatusCode, Version};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::connection::Connection;
+use super::reply::{Body, Failure, full};
+use super::{Edge, call, cors};
+use crate::edge::status::RequestFault;
+use crate::model::Secret;
+
+/// A byte stream in both directions.
+pub trait SocketIo: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> SocketIo for T {}
+
+/// A WebSocket after its handshake; its place among the connections is free again when `io` is dropped.
+pub struct Socket {
+    /// The bytes behind the handshake: frames of RFC 6455, this side being the server.
+    pub io: Box<dyn SocketIo>,
+    /// The path of the request, such as `/toy/5c8f58eb268d79173c97bac5`, not percent-decoded, without a query.
+    pub path: String,
+    /// The subprotocol that was agreed on, one of [`SocketRoute::protocols`].
+    pub protocol: Option<&'static str>,
+    /// The token of `Authorization: Bearer` or, since pages cannot set a header, of the query's `token`.
+    pub token: Option<Secret>,
+    /// The client's address; an IPv4 address is never shown as an IPv6 one.
+    pub peer: IpAddr,
+}
+
+/// Serves one socket until it is closed. The future is dropped if the hub stops and it does not end in time.
+pub type SocketHandler = Arc<dyn Fn(Socket) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A path at which clients open a WebSocket.
+#[derive(Clone)]
+pub struct SocketRoute {
+    /// The path, with `{name}` for a segment that may be anything: `/ws`, `/toy/{id}`.
+    pub pattern: &'static str,
+    /// The subprotocols that can be agreed on, by the client's preference; a client may ask for none.
+    pub protocols: &'static [&'static str],
+    /// Who serves the socket.
+    pub handler: SocketHandler,
+}
+
+/// Answers 101 and hands the socket to the route's handler, or says why not.
+pub(super) fn open(
+    edge: &Edge,
+    connection: &Connection,
+    route: &SocketRoute,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Failure> {
+    let headers = request.headers();
+    let accept = accept_key(&request).ok_or(RequestFault::NotAWebSocket)?;
+    // A browser sends cookies and reaches local networks from any page; the origin tells which page it was.
+    if headers.get(ORIGIN).is_some_and(|origin| !cors::is_allowed(&edge.config.http, origin)) {
+        return Err(RequestFault::OriginNotAllowed.into());
+    }
+    let protocol = agreed_protocol(headers, route.protocols);
+    let token = call::bearer(headers).or_else(|| query_token(request.uri().query()));
+    let path = request.uri().path().to_owned();
+    let peer = connection.peer;
+    let handler = Arc::clone(&route.handler);
+    let serving = async move {
+        match hyper::upgrade::on(request).await {
+            Ok(io) => handler(Socket { io: Box::new(TokioIo::new(io)), path, protocol, token, peer }).await,
+            Err(error) => tracing::debug!(%error, "socket lost in its handshake"),
+        }
+    };
+    edge.tasks.spawn(edge.cut.clone().run_until_cancelled_owned(serving));
+
+    let mut response = Response::new(full(Vec::new()));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.typed_insert(accept);
+    if let Some(protocol) = protocol {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+    }
+    Ok(response)
+}
+
+/// The proof that the handshake was understood; nothing if the request does not open a WebSocket of version 13.
+fn accept_key(request: &Request<Incoming>) -> Option<SecWebsocketAccept> {
+    let headers = request.headers();
+    let is_upgrade = request.version() == Version::HTTP_11
+        && items(headers, &UPGRADE).any(|item| item.eq_ignore_ascii_case("websocket"))
+        && items(headers, &CONNECTION).any(|item| item.eq_ignore_ascii_case("upgrade"))
+        && headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
+    is_upgrade.then(|| headers.typed_get::<SecWebsocketKey>().map(Into::into)).flatten()
+}
+
+/// The items of a header that is a list.
+fn items<'a>(headers: &'a HeaderMap, name: &hyper::header::HeaderName) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+}
+
+fn agreed_protocol(headers: &HeaderMap, ours: &[&'static str]) -> Option<&'static str> {
+    items(headers, &SEC_WEBSOCKET_PROTOCOL).find_map(|wanted| ours.iter().copied().find(|own| *own == wanted))
+}
+
+fn query_token(query: Option<&str>) -> Option<Secret> {
+    let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query?).ok()?;
+    let token = pairs.into_iter().find(|(name, _)| name == "token")?.1;
+    (!token.is_empty()).then(|| Secret::new(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_protocol_that_both_know_is_agreed_on() {
+        let mut headers = HeaderMap::new();
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("chat, mqtt"));
+        assert_eq!(agreed_protocol(&headers, &["mqtt", "mqttv3.1"]), Some("mqtt"));
+        assert_eq!(agreed_protocol(&headers, &[]), None);
+        assert_eq!(agreed_protocol(&HeaderMap::new(), &["mqtt"]), None);
+    }
+
+    #[test]
+    fn a_page_gives_its_token_in_the_query() {
+        assert_eq!(query_token(Some("a=1&token=x%20y")).unwrap().reveal(), "x y");
+        assert!(query_token(Some("token=")).is_none());
+        assert!(query_token(None).is_none());
+    }
+}

@@ -1,0 +1,96 @@
+//! `/app_uploader`, `/toy_uploader`, `/ai_uploader`, `/chat_list` and `/recv_msg`.
+
+use super::call::Call;
+use super::dialect;
+use super::reply::{Failure, Reply};
+use crate::domain::Sent;
+use crate::domain::error::DomainError;
+use crate::edge::wire::{self, Json};
+use crate::model::{Party, PartyKind, Timestamp};
+
+/// Messages of one `/chat_list` answer, if the client does not say how many.
+const HISTORY_DEFAULT: usize = 100;
+/// Messages of one `/chat_list` answer at most.
+const HISTORY_MAX: usize = 500;
+
+/// `/app_uploader`: a user sends a recording.
+pub(super) async fn app_uploader(mut call: Call) -> Result<Reply, Failure> {
+    let sender = Party::User(call.user("user_id").await?);
+    let sent = send(&mut call, &sender, "reco_file").await?;
+    Ok(uploaded(&sent, sent.receiver))
+}
+
+/// `/toy_uploader`: a toy sends a recording. The receiver's kind is known by its id, whatever `friend_type` says.
+pub(super) async fn toy_uploader(mut call: Call) -> Result<Reply, Failure> {
+    let sender = Party::Toy(call.toy("user_id").await?);
+    let sent = send(&mut call, &sender, "reco").await?;
+    Ok(uploaded(&sent, dialect::toy_upload_kind(call.dialect, sent.receiver)))
+}
+
+async fn send(call: &mut Call, sender: &Party, recording_field: &'static str) -> Result<Sent, DomainError> {
+    let receiver = call.fields.party("to_user")?;
+    let recording = call.take_recording(recording_field)?;
+    call.hub.send_recording(sender, &receiver, recording, call.now).await
+}
+
+/// A toy plays first who has written, an app shows that itself and plays the message.
+fn uploaded(sent: &Sent, friend_type: PartyKind) -> Reply {
+    let filename = match (sent.receiver, &sent.notice) {
+        (PartyKind::Toy, Some(notice)) => notice,
+        (PartyKind::Toy, None) | (PartyKind::App, _) => &sent.sound,
+    };
+    let data = Json::object([("filename", filename.as_str().into()), ("friend_type", friend_type.as_str().into())]);
+    Reply::Envelope { msg: "Upload Success", data }
+}
+
+/// `/ai_uploader`: a child asks its toy.
+pub(super) async fn ai_uploader(mut call: Call) -> Result<Reply, Failure> {
+    let toy = call.toy("toy_id").await?;
+    let recording = call.take_recording("reco")?;
+    let answer = call.hub.ask(&toy, recording, call.now).await?;
+    Ok(Reply::Bare(wire::answer(&answer)))
+}
+
+/// `/chat_list`: a page of a chat, oldest first. `limit` and `before` are additive.
+pub(super) async fn chat_list(call: Call) -> Result<Reply, Failure> {
+    let reader = call.user("to_user").await?;
+    let fields = &call.fields;
+    let chat = fields.required("chat_id")?.trim().parse().map_err(|_| DomainError::UnknownChat)?;
+    let friend = fields.optional_party("from_user");
+    let limit = number(fields.get("limit"), "limit", "a number from 1 to 500")?.unwrap_or(HISTORY_DEFAULT);
+    let before: Option<Timestamp> = number(fields.get("before"), "before", "seconds since 1970, as create_time")?;
+    if before.is_some_and(|before| !before.is_finite()) {
+        return Err(DomainError::invalid("before", "seconds since 1970, as create_time").into());
+    }
+    let limit = limit.clamp(1, HISTORY_MAX);
+    let messages = call.hub.history(&reader, &chat, limit, before).await?;
+    let data = Json::list(&messages, |message| {
+        let receiver = if message.from.id() == reader.as_str() {
+            friend.as_ref().map_or(Json::Null, |friend| friend.as_str().into())
+        } else {
+            reader.as_str().into()
+        };
+        dialect::message(call.dialect, wire::message(message), receiver)
+    });
+    Ok(Reply::Envelope { msg: "Query chat records", data })
+}
+
+/// A number that may be left out.
+fn number<N: std::str::FromStr>(
+    text: Option<&str>,
+    field: &'static str,
+    expected: &'static str,
+) -> Result<Option<N>, DomainError> {
+    match text.map(str::trim) {
+        None | Some("") => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_| DomainError::invalid(field, expected)),
+    }
+}
+
+/// `/recv_msg`: all that waits from one sender, or from the one who waited longest.
+pub(super) async fn recv_msg(call: Call) -> Result<Reply, Failure> {
+    let receiver = call.party("to_user").await?;
+    let sender = call.fields.optional_party("from_user");
+    let messages = call.hub.receive(&receiver, sender.as_ref()).await?;
+    Ok(Reply::Bare(dialect::received(&call, &receiver, sender.as_ref(), &messages).await))
+}

@@ -1,0 +1,158 @@
+//! The one table from what went wrong to what a client is told: HTTP status and envelope code.
+//!
+//! There is no wildcard arm: a new [`DomainError`] does not compile before it has its row here.
+//! The numbers are printed in the README and never change their meaning.
+
+use crate::domain::error::DomainError;
+
+/// The two numbers of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// The HTTP status.
+    pub http: u16,
+    /// The `code` of the envelope; sockets use it too.
+    pub code: u16,
+}
+
+/// What a person can cause and mend; the document's own failures are 200 as well.
+const PERSON: Status = Status { http: 200, code: 1 };
+
+const fn envelope(code: u16) -> Status {
+    Status { http: 200, code }
+}
+
+/// The status of a documented route.
+pub fn of(error: &DomainError) -> Status {
+    match error {
+        DomainError::WrongCredentials
+        | DomainError::NameTaken
+        | DomainError::UnknownParty
+        | DomainError::UnknownDevice
+        | DomainError::UnknownChat
+        | DomainError::UnknownRequest
+        | DomainError::NotFriends
+        | DomainError::SelfRequest
+        | DomainError::AlreadyFriends
+        | DomainError::AlreadyRequested
+        | DomainError::AlreadyAnswered
+        | DomainError::Invalid { .. } => PERSON,
+        DomainError::DeviceBound(_) => envelope(2),
+        DomainError::Unauthorized => envelope(10),
+        DomainError::RateLimited { .. } => envelope(11),
+        DomainError::Full(_) => envelope(12),
+        DomainError::NotSound => envelope(13),
+        DomainError::EmptyRecording => envelope(14),
+        DomainError::RecordingTooLong { .. } => envelope(15),
+        DomainError::NoSpeechModel => envelope(16),
+        DomainError::Busy => envelope(17),
+        DomainError::Forbidden => envelope(18),
+        DomainError::Internal(_) => Status { http: 500, code: 19 },
+        DomainError::UploadTooLarge { .. } => Status { http: 413, code: 21 },
+        DomainError::UnknownFile => Status { http: 404, code: 24 },
+    }
+}
+
+/// The status of a file route: its caller wants bytes, so that only the HTTP status can tell it of a failure.
+pub fn of_file(error: &DomainError) -> Status {
+    let Status { http, code } = of(error);
+    let http = match error {
+        DomainError::Unauthorized => 401,
+        DomainError::RateLimited { .. } => 429,
+        DomainError::Busy => 503,
+        _ if http == 200 => 404,
+        _ => http,
+    };
+    Status { http, code }
+}
+
+/// A request that no domain rule has seen: its form is wrong. The text says what to mend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestFault {
+    /// The body is cut, or not what its `Content-Type` says.
+    #[error("the request body cannot be read: {0}")]
+    BadBody(&'static str),
+    /// The body is larger than this kind of request may be.
+    #[error("the request body is larger than {max_bytes} bytes")]
+    TooLarge {
+        /// The limit.
+        max_bytes: u64,
+    },
+    /// The body has a `Content-Type` that no route takes.
+    #[error("send the body as application/json, application/x-www-form-urlencoded or multipart/form-data")]
+    UnsupportedType,
+    /// The body paused for too long, or took too long as a whole.
+    #[error("the request body came too slowly, send it again")]
+    TooSlow,
+    /// No route has this path.
+    #[error("there is nothing at this path")]
+    NoSuchPath,
+    /// The path has a route, which takes other methods.
+    #[error("this path takes {allowed}")]
+    MethodNotAllowed {
+        /// The methods, as the `Allow` header lists them.
+        allowed: &'static str,
+    },
+    /// The path is a socket's, and the request does not open a WebSocket (version 13).
+    #[error("open this path as a WebSocket")]
+    NotAWebSocket,
+    /// A range that starts behind the end of the file.
+    #[error("the file has {size} bytes, the range starts behind them")]
+    RangeNotSatisfiable {
+        /// The size of the whole file.
+        size: u64,
+    },
+    /// A page of another origin opens a socket, and the origin is not an allowed one.
+    #[error("pages of this origin may not open a socket here")]
+    OriginNotAllowed,
+}
+
+/// The status of a request whose form is wrong.
+pub fn of_request(fault: &RequestFault) -> Status {
+    let (http, code) = match fault {
+        RequestFault::BadBody(_) => (400, 20),
+        RequestFault::TooLarge { .. } => (413, 21),
+        RequestFault::UnsupportedType => (415, 22),
+        RequestFault::TooSlow => (408, 23),
+        RequestFault::NoSuchPath => (404, 24),
+        RequestFault::MethodNotAllowed { .. } => (405, 25),
+        RequestFault::NotAWebSocket => (426, 26),
+        RequestFault::RangeNotSatisfiable { .. } => (416, 27),
+        RequestFault::OriginNotAllowed => (403, 28),
+    };
+    Status { http, code }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_input_is_never_a_fault_of_the_hub() {
+        let cases = [
+            (DomainError::WrongCredentials, 200, 1),
+            (DomainError::invalid("username", "is missing"), 200, 1),
+            (DomainError::Unauthorized, 200, 10),
+            (DomainError::NotSound, 200, 13),
+            (DomainError::UploadTooLarge { max_bytes: 1 }, 413, 21),
+            (DomainError::internal("disk"), 500, 19),
+        ];
+        for (error, http, code) in cases {
+            assert_eq!(of(&error), Status { http, code }, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_route_never_answers_a_failure_with_200() {
+        for error in [
+            DomainError::Unauthorized,
+            DomainError::UnknownFile,
+            DomainError::Forbidden,
+            DomainError::Busy,
+            DomainError::RateLimited { retry_after_s: 1 },
+        ] {
+            assert!(of_file(&error).http >= 400, "{error}");
+        }
+        assert_eq!(of_file(&DomainError::Unauthorized).http, 401);
+        assert_eq!(of_file(&DomainError::UnknownFile).http, 404);
+    }
+}

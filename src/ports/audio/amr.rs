@@ -1,0 +1,59 @@
+//! AMR narrow band: 20 ms frames of telephone speech, 8 kHz.
+
+use std::io::Read;
+
+use codec_core::codecs::amr::{AmrCodec, AmrFrameType, AmrStorageReader};
+use codec_core::types::{CodecConfig, CodedFrame, FrameKind, VariableRateCodec};
+use symphonia::core::io::MediaSource;
+
+use super::{AudioError, Collected};
+
+const RATE_HZ: u32 = 8_000;
+const FRAMES_PER_SECOND: u64 = 50;
+/// A frame at 12.2 kbit/s, the largest, with its header.
+const MAX_FRAME_BYTES: u64 = 32;
+
+/// Decodes a `#!AMR\n` file.
+pub(super) fn decode(
+    source: Box<dyn MediaSource>,
+    collected: &mut Collected,
+) -> Result<(), AudioError> {
+    // One frame more than allowed is enough to tell that the file is too long.
+    let max_frames = u64::from(collected.max_seconds) * FRAMES_PER_SECOND + 1;
+    let mut file = Vec::new();
+    source
+        .take(b"#!AMR\n".len() as u64 + max_frames * MAX_FRAME_BYTES)
+        .read_to_end(&mut file)?;
+
+    let mut frames = AmrStorageReader::new(&file).map_err(damaged)?;
+    let mut codec = AmrCodec::new(&CodecConfig::amr_nb()).map_err(damaged)?;
+    // A frame without data belongs to the mode spoken last.
+    let mut mode = 0;
+    while let Some(frame) = frames.next_frame().map_err(damaged)? {
+        let kind = match frame.frame_type {
+            AmrFrameType::Speech(spoken) => {
+                mode = spoken.index();
+                FrameKind::Speech
+            }
+            AmrFrameType::Sid(_) => FrameKind::ComfortNoise,
+            AmrFrameType::NoData => FrameKind::NoData,
+            AmrFrameType::SpeechLost => FrameKind::Lost,
+        };
+        let coded = CodedFrame {
+            kind,
+            mode,
+            quality_ok: frame.quality_ok,
+            data: frame.data,
+        };
+        let samples = codec.decode_frame(&coded).map_err(damaged)?;
+        collected.push(
+            RATE_HZ,
+            samples.iter().map(|sample| f32::from(*sample) / 32_768.0),
+        )?;
+    }
+    Ok(())
+}
+
+fn damaged(error: impl std::fmt::Display) -> AudioError {
+    AudioError::Damaged(error.to_string())
+}

@@ -1,0 +1,157 @@
+//! The formats that Symphonia reads, with libopus for Opus.
+
+use std::io::{self, Seek, SeekFrom};
+use std::sync::LazyLock;
+
+use symphonia::core::audio::GenericAudioBufferRef;
+use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
+use symphonia::core::codecs::registry::CodecRegistry;
+use symphonia::core::errors::Error;
+use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
+use symphonia::core::io::{MediaSource, MediaSourceStream};
+use symphonia::default::formats::{
+    AdtsReader, FlacReader, IsoMp4Reader, MkvReader, MpaReader, OggReader, WavReader,
+};
+use symphonia_adapter_libopus::OpusDecoder;
+
+use super::sniff::Kind;
+use super::{AudioError, Collected, MAX_CHANNELS, PLAUSIBLE_RATES_HZ};
+
+/// The shortest packets of real encoders last 2.5 ms. Files may hold any
+/// number of empty ones, which cost time and never reach the limit on length.
+const MAX_PACKETS_PER_SECOND: u64 = 2_000;
+
+static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
+    let mut codecs = CodecRegistry::new();
+    symphonia::default::register_enabled_codecs(&mut codecs);
+    codecs.register_audio_decoder::<OpusDecoder>();
+    codecs
+});
+
+/// Decodes the first sound track of the container that begins at `offset`.
+pub(super) fn decode(
+    kind: Kind,
+    source: Box<dyn MediaSource>,
+    offset: u64,
+    collected: &mut Collected,
+) -> Result<(), AudioError> {
+    let mut stream = MediaSourceStream::new(source, Default::default());
+    if offset > 0 {
+        stream.seek(SeekFrom::Start(offset))?;
+    }
+    let mut reader = open(kind, stream)?;
+    let (track_id, mut decoder) = choose_track(reader.as_ref())?;
+
+    let mut complaint = None;
+    let mut interleaved = Vec::new();
+    let max_packets = (u64::from(collected.max_seconds) + 1) * MAX_PACKETS_PER_SECOND;
+    for _ in 0..max_packets {
+        let packet = match reader.next_packet() {
+            Ok(Some(packet)) => packet,
+            // A reset begins another recording in the same file: the first one counts.
+            Ok(None) | Err(Error::ResetRequired) => return complaint.map_or(Ok(()), Err),
+            Err(error) => return Err(error.into()),
+        };
+        if packet.track_id != track_id {
+            continue;
+        }
+        match decoder.decode(&packet) {
+            Ok(buffer) => append(&buffer, &mut interleaved, collected)?,
+            // One bad packet is a click, not the end.
+            Err(error @ Error::DecodeError(_)) => complaint = Some(error.into()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(AudioError::TooLong {
+        max_seconds: collected.max_seconds,
+    })
+}
+
+fn open(
+    kind: Kind,
+    stream: MediaSourceStream<'static>,
+) -> Result<Box<dyn FormatReader>, AudioError> {
+    let options = FormatOptions::default();
+    Ok(match kind {
+        Kind::Wav => Box::new(WavReader::try_new(stream, options)?),
+        Kind::Flac => Box::new(FlacReader::try_new(stream, options)?),
+        Kind::Ogg => Box::new(OggReader::try_new(stream, options)?),
+        Kind::Matroska => Box::new(MkvReader::try_new(stream, options)?),
+        Kind::Mp4 => match IsoMp4Reader::try_new(stream, options) {
+            Ok(reader) => Box::new(reader),
+            // Cut before its index, which many recorders write last.
+            Err(Error::Unsupported(reason)) => return Err(AudioError::Damaged(reason.into())),
+            Err(error) => return Err(error.into()),
+        },
+        Kind::Mp3 => Box::new(MpaReader::try_new(stream, options)?),
+        Kind::Adts => Box::new(AdtsReader::try_new(stream, options)?),
+        Kind::AmrNarrow | Kind::AmrWide | Kind::AmrManyChannels => {
+            return Err(AudioError::Unsupported("AMR in this place".into()));
+        }
+    })
+}
+
+fn choose_track(reader: &dyn FormatReader) -> Result<(u32, Box<dyn AudioDecoder>), AudioError> {
+    let unsupported = || AudioError::Unsupported("no sound track that can be decoded".into());
+    let track = reader
+        .default_track(TrackType::Audio)
+        .ok_or_else(unsupported)?;
+    let params = track
+        .codec_params
+        .as_ref()
+        .and_then(|params| params.audio())
+        .ok_or_else(unsupported)?;
+    if let Some(rate_hz) = params.sample_rate
+        && !PLAUSIBLE_RATES_HZ.contains(&rate_hz)
+    {
+        return Err(AudioError::Damaged(format!(
+            "a sample rate of {rate_hz} Hz"
+        )));
+    }
+    if let Some(channels) = &params.channels
+        && !(1..=MAX_CHANNELS).contains(&channels.count())
+    {
+        return Err(AudioError::Damaged(format!(
+            "{} channels",
+            channels.count()
+        )));
+    }
+    let decoder = CODECS.make_audio_decoder(params, &AudioDecoderOptions::default())?;
+    Ok((track.id, decoder))
+}
+
+/// Appends the average of all channels.
+fn append(
+    buffer: &GenericAudioBufferRef<'_>,
+    interleaved: &mut Vec<f32>,
+    collected: &mut Collected,
+) -> Result<(), AudioError> {
+    let channels = buffer.num_planes();
+    if !(1..=MAX_CHANNELS).contains(&channels) {
+        return Err(AudioError::Damaged(format!("{channels} channels")));
+    }
+    if buffer.frames() == 0 {
+        return Ok(());
+    }
+    buffer.copy_to_vec_interleaved(interleaved);
+    let share = 1.0 / channels as f32;
+    collected.push(
+        buffer.spec().rate(),
+        interleaved
+            .chunks_exact(channels)
+            .map(|frame| frame.iter().sum::<f32>() * share),
+    )
+}
+
+impl From<Error> for AudioError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Unsupported(reason) => AudioError::Unsupported(reason.into()),
+            // The end of the file where more was announced.
+            Error::IoError(cause) if cause.kind() != io::ErrorKind::UnexpectedEof => {
+                AudioError::Io(cause)
+            }
+            other => AudioError::Damaged(other.to_string()),
+        }
+    }
+}

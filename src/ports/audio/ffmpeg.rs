@@ -1,0 +1,114 @@
+//! `ffmpeg` as a child process, for AMR-WB and for AMR inside MP4 and 3GP.
+//!
+//! A stranger's file meets a large program here, so the program is kept on a
+//! short lead: the container is the one recognised before, never ffmpeg's
+//! guess (a playlist could name other files and hosts), only the AMR decoders
+//! may run, it has no input but the file, and time and output are limited.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use super::{AudioError, DecodeLimits, Sound};
+
+/// The rate of AMR-WB; narrow band loses nothing by it.
+const RATE_HZ: u32 = 16_000;
+const SAMPLE_BYTES: u64 = 2;
+
+/// Decodes the file with the demultiplexer `format` of ffmpeg.
+pub(super) fn decode(
+    format: &str,
+    path: Option<&Path>,
+    limits: &DecodeLimits,
+) -> Result<Sound, AudioError> {
+    let (Some(program), Some(path)) = (&limits.ffmpeg, path) else {
+        return Err(AudioError::Unsupported(
+            "AMR-WB, and AMR in 3GP, need ffmpeg and a file".into(),
+        ));
+    };
+    let mut child = start(program, format, path, limits.max_seconds)?;
+    let max_bytes = u64::from(limits.max_seconds) * u64::from(RATE_HZ) * SAMPLE_BYTES;
+    let pcm = read_within(&mut child, max_bytes + 1, limits);
+    // Whether it ended, hangs or still writes: from here on nobody listens.
+    let _ = child.kill();
+    child.wait()?;
+    let pcm = pcm?;
+
+    if pcm.len() as u64 > max_bytes {
+        return Err(AudioError::TooLong {
+            max_seconds: limits.max_seconds,
+        });
+    }
+    if pcm.is_empty() {
+        return Err(AudioError::Damaged("ffmpeg found no speech in it".into()));
+    }
+    let samples = pcm
+        .chunks_exact(2)
+        .map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32_768.0)
+        .collect();
+    Ok(Sound {
+        rate_hz: RATE_HZ,
+        samples,
+    })
+}
+
+fn start(program: &Path, format: &str, path: &Path, max_seconds: u32) -> io::Result<Child> {
+    // The prefix keeps a name such as `-i` or `http:…` what it is, a file.
+    let mut input = OsString::from("file:");
+    input.push(path);
+    Command::new(program)
+        .args([
+            "-nostdin",
+            "-hide_banner",
+            "-loglevel",
+            "quiet",
+            "-threads",
+            "1",
+        ])
+        .args([
+            "-protocol_whitelist",
+            "file,pipe",
+            "-codec_whitelist",
+            "amrnb,amrwb",
+        ])
+        .args(["-f", format, "-i"])
+        .arg(input)
+        .args(["-map", "0:a:0", "-ac", "1", "-ar", &RATE_HZ.to_string()])
+        .args([
+            "-t",
+            &(u64::from(max_seconds) + 1).to_string(),
+            "-f",
+            "s16le",
+            "pipe:1",
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+/// Reads what the child writes, at most `max_bytes`, until its time is up.
+fn read_within(
+    child: &mut Child,
+    max_bytes: u64,
+    limits: &DecodeLimits,
+) -> Result<Vec<u8>, AudioError> {
+    let Some(stdout) = child.stdout.take() else {
+        return Err(io::Error::other("ffmpeg has no output").into());
+    };
+    let (sender, receiver) = mpsc::channel();
+    // The thread ends with the child, which the caller kills.
+    thread::spawn(move || {
+        let mut pcm = Vec::new();
+        let read = stdout.take(max_bytes).read_to_end(&mut pcm);
+        // Past the timeout nobody receives.
+        let _ = sender.send(read.map(|_| pcm));
+    });
+    match receiver.recv_timeout(limits.ffmpeg_timeout) {
+        Ok(pcm) => Ok(pcm?),
+        Err(_) => Err(AudioError::Damaged("ffmpeg took too long over it".into())),
+    }
+}

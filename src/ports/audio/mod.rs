@@ -1,0 +1,223 @@
+//! Mono sound in, MP3 out.
+//!
+//! Whatever a toy or a telephone recorded becomes a [`Sound`]: one channel of
+//! samples at their own rate. What a recording is, its bytes decide, never a
+//! file name or a declared type. Most formats are decoded in this process;
+//! AMR-WB, and AMR inside 3GP or MP4, go to `ffmpeg` as a bounded child.
+//!
+//! Every function blocks and none needs a runtime: callers run them on their
+//! bounded blocking pool. Input is a stranger's, so each decoder runs under a
+//! limit on time, on packets, and with a guard against panics.
+
+mod amr;
+mod container;
+mod ffmpeg;
+mod mp3;
+mod resample;
+mod sniff;
+mod wav;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, Cursor};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use symphonia::core::io::{MediaSource, ReadOnlySource};
+use tracing::debug;
+
+pub use mp3::encode_mp3;
+pub use resample::resample;
+use sniff::{Found, Kind};
+
+/// The sample rates that a recording may claim, in Hz: below telephone
+/// quality and above studio quality lie only damaged headers.
+const PLAUSIBLE_RATES_HZ: std::ops::RangeInclusive<u32> = 4_000..=192_000;
+
+/// The most channels that a recording may have.
+const MAX_CHANNELS: usize = 8;
+
+/// One channel of sound.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sound {
+    /// Samples per second.
+    pub rate_hz: u32,
+    /// The samples, each from -1 to 1.
+    pub samples: Vec<f32>,
+}
+
+impl Sound {
+    /// How long the sound lasts.
+    pub fn duration(&self) -> Duration {
+        Duration::from_secs_f64(self.samples.len() as f64 / f64::from(self.rate_hz.max(1)))
+    }
+}
+
+/// What a decoder may spend on one recording.
+#[derive(Debug, Clone)]
+pub struct DecodeLimits {
+    /// The longest recording that is accepted, in seconds.
+    pub max_seconds: u32,
+    /// The `ffmpeg` program; without it AMR-WB and AMR in 3GP are unsupported.
+    pub ffmpeg: Option<PathBuf>,
+    /// After this time `ffmpeg` is killed.
+    pub ffmpeg_timeout: Duration,
+}
+
+/// Why a recording could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum AudioError {
+    /// The bytes are not of any sound format known here.
+    #[error("this is not a sound file")]
+    NotSound,
+    /// A sound format, but without a single sample.
+    #[error("the recording is empty")]
+    Empty,
+    /// The recording is longer than the limit.
+    #[error("the recording is longer than {max_seconds} seconds")]
+    TooLong {
+        /// The limit, in seconds.
+        max_seconds: u32,
+    },
+    /// A known format, but nothing of it could be decoded.
+    #[error("the recording is damaged: {0}")]
+    Damaged(String),
+    /// A known format that no decoder here can read.
+    #[error("this kind of recording is not supported: {0}")]
+    Unsupported(String),
+    /// The sound could not be resampled or written as MP3.
+    #[error("the sound could not be converted: {0}")]
+    Encode(String),
+    /// The file could not be read, or `ffmpeg` could not be started.
+    #[error("the recording could not be read")]
+    Io(#[from] io::Error),
+}
+
+/// Decodes the file at `path` into one channel.
+///
+/// A recording that breaks off or is damaged in the middle gives what was
+/// decoded until then.
+///
+/// # Errors
+/// Every variant of [`AudioError`] but `Encode`.
+pub fn decode(path: &Path, limits: &DecodeLimits) -> Result<Sound, AudioError> {
+    decode_source(Box::new(File::open(path)?), Some(path), limits)
+}
+
+/// Decodes a recording held in memory, like [`decode`]. Formats that only
+/// `ffmpeg` reads need a file and are [`AudioError::Unsupported`] here.
+///
+/// # Errors
+/// Every variant of [`AudioError`] but `Encode`.
+pub fn decode_bytes(bytes: Bytes, limits: &DecodeLimits) -> Result<Sound, AudioError> {
+    decode_source(Box::new(Cursor::new(bytes)), None, limits)
+}
+
+fn decode_source(
+    mut source: Box<dyn MediaSource>,
+    path: Option<&Path>,
+    limits: &DecodeLimits,
+) -> Result<Sound, AudioError> {
+    let Found { kind, offset } = sniff::recognise(&mut source)?.ok_or(AudioError::NotSound)?;
+    match kind {
+        Kind::AmrNarrow => guarded(limits.max_seconds, |collected| {
+            amr::decode(source, collected)
+        }),
+        Kind::AmrWide => ffmpeg::decode("amr", path, limits),
+        Kind::AmrManyChannels => Err(AudioError::Unsupported("AMR with several channels".into())),
+        Kind::Wav => guarded(limits.max_seconds, |collected| {
+            container::decode(kind, wav::mend(source)?, 0, collected)
+        }),
+        // Read as a stream without an end: told the length of a file that was cut,
+        // the reader refuses all of it.
+        Kind::Matroska => guarded(limits.max_seconds, |collected| {
+            container::decode(kind, Box::new(ReadOnlySource::new(source)), 0, collected)
+        }),
+        Kind::Mp4 => {
+            let outcome = guarded(limits.max_seconds, |collected| {
+                container::decode(kind, source, offset, collected)
+            });
+            let Err(AudioError::Unsupported(reason)) = outcome else {
+                return outcome;
+            };
+            // The track may be AMR, as in the 3GP files of older phones.
+            ffmpeg::decode("mov", path, limits).map_err(|error| match error {
+                AudioError::Damaged(_) | AudioError::Unsupported(_) => {
+                    AudioError::Unsupported(reason)
+                }
+                other => other,
+            })
+        }
+        _ => guarded(limits.max_seconds, |collected| {
+            container::decode(kind, source, offset, collected)
+        }),
+    }
+}
+
+/// The samples decoded so far, and the limit they grow towards.
+struct Collected {
+    max_seconds: u32,
+    rate_hz: u32,
+    samples: Vec<f32>,
+}
+
+impl Collected {
+    /// Appends samples of one channel.
+    fn push(&mut self, rate_hz: u32, samples: impl Iterator<Item = f32>) -> Result<(), AudioError> {
+        if !PLAUSIBLE_RATES_HZ.contains(&rate_hz) {
+            return Err(AudioError::Damaged(format!(
+                "a sample rate of {rate_hz} Hz"
+            )));
+        }
+        if self.rate_hz != rate_hz && !self.samples.is_empty() {
+            return Err(AudioError::Damaged("the sample rate changes".into()));
+        }
+        self.rate_hz = rate_hz;
+        // Floating point files may hold anything, infinity and NaN included.
+        self.samples.extend(samples.map(|sample| {
+            if sample.is_finite() {
+                sample.clamp(-1.0, 1.0)
+            } else {
+                0.0
+            }
+        }));
+        if self.samples.len() as u64 > u64::from(self.max_seconds) * u64::from(rate_hz) {
+            return Err(AudioError::TooLong {
+                max_seconds: self.max_seconds,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Runs a decoder; damage after the first samples only ends the sound.
+fn guarded(
+    max_seconds: u32,
+    decode: impl FnOnce(&mut Collected) -> Result<(), AudioError>,
+) -> Result<Sound, AudioError> {
+    let mut collected = Collected {
+        max_seconds,
+        rate_hz: 0,
+        samples: Vec::new(),
+    };
+    // A decoder that panics on some hostile file must not take its thread along.
+    // `collected` stays usable: samples are only ever appended to it.
+    let outcome = catch_unwind(AssertUnwindSafe(|| decode(&mut collected)))
+        .unwrap_or_else(|_| Err(AudioError::Damaged("its decoder gave up".into())));
+    let Collected {
+        rate_hz, samples, ..
+    } = collected;
+    match outcome {
+        Ok(()) if samples.is_empty() => Err(AudioError::Empty),
+        Ok(()) => Ok(Sound { rate_hz, samples }),
+        Err(AudioError::Damaged(reason)) if !samples.is_empty() => {
+            debug!(reason, "a damaged recording was cut short");
+            Ok(Sound { rate_hz, samples })
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,193 @@
+//! The test recordings, made with `espeak-ng` and `ffmpeg`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, Weak};
+
+use codec_core::codecs::amr::AmrCodec;
+use codec_core::types::{CodecConfig, VariableRateCodec};
+use tempfile::TempDir;
+
+use super::{Sound, decode, limits, resample};
+
+fn ran(program: &str, arguments: &[&str]) -> bool {
+    let status = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Writes a shell script. A child writes it: a file that this process, or a
+/// fork of it, holds open for writing could not be started.
+pub(super) fn write_script(path: &Path, lines: &str) {
+    let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$0" && chmod +x "$0""#;
+    assert!(ran("sh", &["-c", write, path.to_str().unwrap(), lines]));
+}
+
+pub(super) fn ffmpeg(arguments: &[&str]) {
+    let all = [&["-nostdin", "-y", "-loglevel", "error"], arguments].concat();
+    assert!(ran("ffmpeg", &all), "ffmpeg {arguments:?}");
+}
+
+/// A spoken sentence as 16 bit mono WAV of 22,050 Hz.
+pub(super) struct Studio {
+    folder: TempDir,
+    /// Held while a recording is made.
+    making: Mutex<()>,
+}
+
+impl Studio {
+    /// The studio, which tests that run at the same time share, so that its
+    /// folder goes with the last of them. `None` without the programs.
+    pub(super) fn get() -> Option<Arc<Studio>> {
+        static SHARED: Mutex<Weak<Studio>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap();
+        if let Some(studio) = shared.upgrade() {
+            return Some(studio);
+        }
+        if !ran("espeak-ng", &["--version"]) || !ran("ffmpeg", &["-version"]) {
+            eprintln!("espeak-ng or ffmpeg is not installed: nothing was tested");
+            return None;
+        }
+        let studio = Arc::new(Studio {
+            folder: tempfile::tempdir().unwrap(),
+            making: Mutex::new(()),
+        });
+        let speech = studio.path("speech.wav");
+        let text = "Good night, little bear. Tomorrow we will play in the garden again.";
+        assert!(ran("espeak-ng", &["-w", speech.to_str().unwrap(), text]));
+        *shared = Arc::downgrade(&studio);
+        Some(studio)
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(super) fn speech(&self) -> Sound {
+        decode(&self.path("speech.wav"), &limits()).unwrap()
+    }
+
+    /// The sentence in another format, made once.
+    pub(super) fn recording(&self, name: &str, codec: &[&str]) -> PathBuf {
+        let _making = self.making.lock().unwrap();
+        let path = self.path(name);
+        if !path.exists() {
+            let speech = self.path("speech.wav");
+            let (speech, target) = (speech.to_str().unwrap(), path.to_str().unwrap());
+            ffmpeg(&[&["-i", speech], codec, &[target]].concat());
+        }
+        path
+    }
+
+    pub(super) fn amr(&self) -> PathBuf {
+        let path = self.path("speech.amr");
+        let _making = self.making.lock().unwrap();
+        if path.exists() {
+            return path;
+        }
+        let speech = resample(&self.speech(), 8_000).unwrap();
+        let mut codec = AmrCodec::new(&CodecConfig::amr_nb()).unwrap();
+        codec.set_mode(7).unwrap();
+        let mut file = b"#!AMR\n".to_vec();
+        for chunk in speech.samples.chunks_exact(160) {
+            let frame: Vec<i16> = chunk.iter().map(|s| (s * 32_767.0) as i16).collect();
+            file.push(7 << 3 | 1 << 2);
+            file.extend(codec.encode_frame(&frame).unwrap().data);
+        }
+        std::fs::write(&path, file).unwrap();
+        path
+    }
+
+    /// One small file of every kind that is decoded in this process.
+    pub(super) fn every_kind(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = RECORDINGS
+            .iter()
+            .map(|(name, codec)| self.recording(name, codec))
+            .collect();
+        files.push(self.path("speech.wav"));
+        files.push(self.amr());
+        files
+    }
+}
+
+const RECORDINGS: &[(&str, &[&str])] = &[
+    ("u8.wav", &["-c:a", "pcm_u8", "-ar", "8000"]),
+    ("s24.wav", &["-c:a", "pcm_s24le", "-ac", "2"]),
+    ("s32.wav", &["-c:a", "pcm_s32le", "-ar", "96000"]),
+    ("f32.wav", &["-c:a", "pcm_f32le"]),
+    ("alaw.wav", &["-c:a", "pcm_alaw", "-ar", "8000"]),
+    ("mulaw.wav", &["-c:a", "pcm_mulaw", "-ar", "8000"]),
+    (
+        "ima.wav",
+        &[
+            "-c:a",
+            "adpcm_ima_wav",
+            "-ar",
+            "16000",
+            "-block_size",
+            "256",
+        ],
+    ),
+    (
+        "ms.wav",
+        &[
+            "-c:a",
+            "adpcm_ms",
+            "-ar",
+            "16000",
+            "-ac",
+            "2",
+            "-block_size",
+            "256",
+        ],
+    ),
+    ("six.wav", &["-c:a", "pcm_s16le", "-ac", "6"]),
+    (
+        "mpeg1.mp3",
+        &[
+            "-c:a",
+            "libmp3lame",
+            "-ar",
+            "44100",
+            "-ac",
+            "2",
+            "-metadata",
+            "title=Bear",
+        ],
+    ),
+    (
+        "mpeg2.mp3",
+        &["-c:a", "libmp3lame", "-ar", "16000", "-id3v2_version", "0"],
+    ),
+    (
+        "mpeg25.mp3",
+        &["-c:a", "libmp3lame", "-ar", "8000", "-write_id3v1", "1"],
+    ),
+    ("plain.aac", &["-c:a", "aac", "-f", "adts"]),
+    ("voice.m4a", &["-c:a", "aac", "-ar", "44100"]),
+    ("fast.m4a", &["-c:a", "aac", "-movflags", "+faststart"]),
+    (
+        "pieces.mp4",
+        &[
+            "-c:a",
+            "aac",
+            "-movflags",
+            "empty_moov",
+            "-frag_duration",
+            "400000",
+        ],
+    ),
+    ("vorbis.ogg", &["-c:a", "libvorbis"]),
+    ("opus.ogg", &["-c:a", "libopus", "-b:a", "24k"]),
+    ("opus.webm", &["-c:a", "libopus", "-ac", "2"]),
+    (
+        "live.webm",
+        &["-c:a", "libopus", "-f", "webm", "-live", "1"],
+    ),
+    ("vorbis.mkv", &["-c:a", "libvorbis"]),
+    ("lossless.flac", &["-c:a", "flac"]),
+];

@@ -1,0 +1,216 @@
+//! Sounds and pictures, and uploads on their way in.
+//!
+//! Names are the hub's own, never a client's. A file appears whole and synced
+//! under its name or not at all.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use tempfile::TempPath;
+use tokio::io::AsyncWriteExt;
+
+use crate::model::FileName;
+
+/// The shelves of the file store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// Songs, stories and the hub's own sounds: `/get_music/`.
+    Music,
+    /// Covers and avatars: `/get_image/`.
+    Image,
+    /// Voice messages and spoken notices: `/get_chat/`.
+    Chat,
+    /// QR pictures of devices: `/get_qr/`.
+    Qr,
+}
+
+impl FileKind {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Music => "music",
+            Self::Image => "image",
+            Self::Chat => "chat",
+            Self::Qr => "qr",
+        }
+    }
+}
+
+/// A file that is stored.
+#[derive(Debug, Clone)]
+pub struct StoredFile {
+    location: ObjectPath,
+    /// Its size in bytes.
+    pub size: u64,
+    /// A strong entity tag, without quotes (RFC 9110 §8.8.3).
+    pub etag: String,
+    /// Its media type.
+    pub content_type: &'static str,
+    /// When it was stored.
+    pub modified: SystemTime,
+}
+
+/// Why a file could not be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// The store failed.
+    #[error("file store: {0}")]
+    Store(#[from] object_store::Error),
+    /// The system failed.
+    #[error("file store: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// The file store and the folder of uploads.
+pub struct Files {
+    objects: Arc<dyn ObjectStore>,
+    spool: PathBuf,
+}
+
+impl Files {
+    /// Opens the store in `folder`; uploads go to `spool`, which is emptied of what an earlier run left.
+    pub fn open(folder: &Path, spool: &Path) -> Result<Self, FilesError> {
+        std::fs::create_dir_all(folder)?;
+        if spool.exists() {
+            std::fs::remove_dir_all(spool)?;
+        }
+        std::fs::create_dir_all(spool)?;
+        let objects = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
+        Ok(Self { objects: Arc::new(objects), spool: spool.to_owned() })
+    }
+
+    /// Keeps `content` under `name`, on disk when this returns.
+    pub async fn put(&self, kind: FileKind, name: &FileName, content: Bytes) -> Result<(), FilesError> {
+        self.objects.put(&location(kind, name), content.into()).await?;
+        Ok(())
+    }
+
+    /// Removes a file.
+    pub async fn delete(&self, kind: FileKind, name: &FileName) -> Result<(), FilesError> {
+        Ok(self.objects.delete(&location(kind, name)).await?)
+    }
+
+    /// The file of this name, if there is one.
+    pub async fn find(&self, kind: FileKind, name: &FileName) -> Result<Option<StoredFile>, FilesError> {
+        match self.objects.head(&location(kind, name)).await {
+            Ok(meta) => Ok(Some(StoredFile {
+                size: meta.size,
+                etag: meta.e_tag.unwrap_or_default().trim_matches('"').to_owned(),
+                content_type: content_type(name.extension()),
+                modified: meta.last_modified.into(),
+                location: meta.location,
+            })),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The bytes `range` of a file, in pieces.
+    pub async fn read(
+        &self,
+        file: &StoredFile,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, io::Result<Bytes>>, FilesError> {
+        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+        let found = self.objects.get_opts(&file.location, options).await?;
+        Ok(found.into_stream().map(|piece| piece.map_err(io::Error::other)).boxed())
+    }
+
+    /// Begins an upload.
+    pub async fn spool(&self) -> Result<Spooled, FilesError> {
+        let folder = self.spool.clone();
+        let created = tokio::task::spawn_blocking(move || {
+            tempfile::Builder::new().prefix("upload-").tempfile_in(folder).map(tempfile::NamedTempFile::into_parts)
+        });
+        let (file, path): (File, TempPath) = created.await.map_err(io::Error::other)??;
+        Ok(Spooled { file: tokio::fs::File::from_std(file), path, size: 0 })
+    }
+}
+
+/// An upload on its way in; the file goes when this does.
+pub struct Spooled {
+    file: tokio::fs::File,
+    path: TempPath,
+    size: u64,
+}
+
+impl Spooled {
+    /// Appends `chunk`.
+    pub async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.file.write_all(chunk).await?;
+        self.size += chunk.len() as u64;
+        Ok(())
+    }
+
+    /// Bytes received.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Ends the writing; the file stays until the path is dropped.
+    pub async fn finish(mut self) -> io::Result<TempPath> {
+        self.file.flush().await?;
+        Ok(self.path)
+    }
+}
+
+fn location(kind: FileKind, name: &FileName) -> ObjectPath {
+    ObjectPath::from_iter([kind.folder(), name.as_str()])
+}
+
+fn content_type(extension: &str) -> &'static str {
+    match extension.to_ascii_lowercase().as_str() {
+        "mp3" => "audio/mpeg",
+        "wav" => "audio/wav",
+        "m4a" | "mp4" => "audio/mp4",
+        "ogg" | "opus" => "audio/ogg",
+        "flac" => "audio/flac",
+        "amr" => "audio/amr",
+        "jpg" | "jpeg" => "image/jpeg",
+        "png" => "image/png",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::TryStreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_comes_back_whole_and_in_parts() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(&folder.path().join("files"), &folder.path().join("spool")).unwrap();
+        let name: FileName = "a.mp3".parse().unwrap();
+        assert!(files.find(FileKind::Chat, &name).await.unwrap().is_none());
+        files.put(FileKind::Chat, &name, Bytes::from_static(b"0123456789")).await.unwrap();
+        let file = files.find(FileKind::Chat, &name).await.unwrap().unwrap();
+        assert_eq!((file.size, file.content_type), (10, "audio/mpeg"));
+        assert!(!file.etag.is_empty());
+        let part: Vec<Bytes> = files.read(&file, 3..7).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(part.concat(), b"3456");
+        assert!(files.find(FileKind::Music, &name).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_is_dropped_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = folder.path().join("spool");
+        let files = Files::open(&folder.path().join("files"), &spool).unwrap();
+        let mut upload = files.spool().await.unwrap();
+        upload.write(b"half").await.unwrap();
+        assert_eq!(upload.size(), 4);
+        drop(upload);
+        assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,11 @@
+//! What the domain stands on: the database, files, sound, speech, the topic router.
+//!
+//! A port knows the model and its own tool, never the domain or an edge.
+
+pub mod audio;
+pub mod files;
+pub mod qr;
+pub mod router;
+pub mod speech;
+pub mod store;
+pub mod workers;

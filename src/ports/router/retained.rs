@@ -1,0 +1,117 @@
+//! The last retained message of each topic (MQTT 3.1.1 §3.3.1.3), in memory.
+//!
+//! Topics are grouped by their first two levels (`toy/<id>`), so that a new subscription looks at the
+//! messages of one toy and not at those of all. A group is a sorted vector of pointers, 8 bytes for each message;
+//! most groups have a handful.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+
+use super::Publication;
+use crate::model::{Topic, TopicFilter};
+
+/// What became of a retained message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// It is kept, or deleted where it was empty.
+    Kept,
+    /// A limit forbids it.
+    Refused,
+}
+
+/// Retained messages by topic.
+#[derive(Debug)]
+pub(super) struct Retained {
+    groups: DashMap<Box<str>, Vec<Arc<Publication>>>,
+    messages: AtomicUsize,
+    messages_max: usize,
+    payload_max_bytes: usize,
+}
+
+impl Retained {
+    pub(super) fn new(messages_max: usize, payload_max_bytes: usize) -> Self {
+        Self { groups: DashMap::new(), messages: AtomicUsize::new(0), messages_max, payload_max_bytes }
+    }
+
+    pub(super) fn payload_max_bytes(&self) -> usize {
+        self.payload_max_bytes
+    }
+
+    /// Keeps `publication` in the place of an older one, or only removes the older one if this one is empty.
+    pub(super) fn store(&self, publication: &Arc<Publication>) -> Stored {
+        let topic = &publication.topic;
+        if publication.payload.is_empty() {
+            self.remove(topic);
+            return Stored::Kept;
+        }
+        if publication.payload.len() > self.payload_max_bytes {
+            // An old state that is known to be wrong is worse than none.
+            self.remove(topic);
+            return Stored::Refused;
+        }
+        let mut group = self.groups.entry(group_of(topic.as_str()).into()).or_default();
+        match group.binary_search_by(|other| other.topic.cmp(topic)) {
+            Ok(at) => group[at] = Arc::clone(publication),
+            Err(at) => {
+                // The limit is for clients. What the hub itself retains, a presence for each party, is bounded already.
+                let exempt = publication.publisher.is_none();
+                let room = |count| (exempt || count < self.messages_max).then_some(count + 1);
+                if self.messages.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
+                    drop(group);
+                    self.groups.remove_if(group_of(topic.as_str()), |_, group| group.is_empty());
+                    return Stored::Refused;
+                }
+                if group.is_empty() {
+                    group.reserve_exact(1);
+                }
+                group.insert(at, Arc::clone(publication));
+            }
+        }
+        Stored::Kept
+    }
+
+    fn remove(&self, topic: &Topic) {
+        self.groups.remove_if_mut(group_of(topic.as_str()), |_, group| {
+            if let Ok(at) = group.binary_search_by(|other| other.topic.cmp(topic)) {
+                group.remove(at);
+                self.messages.fetch_sub(1, Ordering::Relaxed);
+            }
+            group.is_empty()
+        });
+    }
+
+    /// Shows each retained message whose topic matches `filter` to `visit`.
+    ///
+    /// `visit` runs while the message cannot be replaced: a subscriber's queue gets it before the queue can
+    /// get a newer one, never after.
+    pub(super) fn for_each_matching(&self, filter: &TopicFilter, mut visit: impl FnMut(&Arc<Publication>)) {
+        let mut visit_group = |group: &[Arc<Publication>]| {
+            group.iter().filter(|message| filter.matches(&message.topic)).for_each(&mut visit);
+        };
+        let group = group_of(filter.as_str());
+        let literal = !group.contains(['+', '#']);
+        if literal {
+            if let Some(messages) = self.groups.get(group) {
+                visit_group(&messages);
+            }
+        } else {
+            for messages in &self.groups {
+                visit_group(&messages);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        assert_eq!(self.messages.load(Ordering::Relaxed), self.groups.iter().map(|group| group.len()).sum::<usize>());
+        assert!(self.groups.iter().all(|group| !group.is_empty()));
+        self.messages.load(Ordering::Relaxed)
+    }
+}
+
+/// The first two levels of a topic or filter, or all of it where it has fewer.
+fn group_of(topic: &str) -> &str {
+    topic.match_indices('/').nth(1).map_or(topic, |(end, _)| &topic[..end])
+}

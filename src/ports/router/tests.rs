@@ -1,0 +1,386 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{TopicFilter, ToyId};
+
+const ROOM: RouterLimits = RouterLimits { subscriptions_max: 8, retained_messages_max: 4, retained_max_bytes: 64 };
+
+fn toy() -> Party {
+    Party::Toy(ToyId::random())
+}
+
+fn filter(text: &str) -> TopicFilter {
+    text.parse().unwrap()
+}
+
+fn message(topic: &str, payload: &str, qos: QoS, retain: bool) -> Publication {
+    let payload = Bytes::copy_from_slice(payload.as_bytes());
+    Publication { topic: topic.parse().unwrap(), payload, qos, retain, publisher: Some(ConnectionId(7)) }
+}
+
+fn next(mailbox: &mut Mailbox) -> Option<(String, String, QoS, bool)> {
+    match mailbox.try_recv()? {
+        Incoming::Delivery(Delivery { publication, qos, retain }) => {
+            let payload = String::from_utf8(publication.payload.to_vec()).unwrap();
+            Some((publication.topic.to_string(), payload, qos, retain))
+        }
+        Incoming::Closed(reason) => panic!("closed: {reason:?}"),
+    }
+}
+
+fn payloads(mailbox: &mut Mailbox) -> Vec<String> {
+    std::iter::from_fn(|| next(mailbox)).map(|(_, payload, _, _)| payload).collect()
+}
+
+#[test]
+fn a_message_reaches_those_who_subscribe_and_nobody_else() {
+    let router = Router::new(ROOM);
+    let (mut wanted, mut other) = (router.connect(toy(), 8), router.connect(toy(), 8));
+    wanted.subscribe(filter("toy/a/in"), QoS::AtLeastOnce).unwrap();
+    other.subscribe(filter("toy/b/in"), QoS::AtLeastOnce).unwrap();
+    let reached = router.publish(message("toy/a/in", "hello", QoS::AtLeastOnce, false));
+    assert_eq!(reached, Reached { subscribers: 1, retain_refused: false });
+    let expected = ("toy/a/in".to_owned(), "hello".to_owned(), QoS::AtLeastOnce, false);
+    assert_eq!(next(&mut wanted), Some(expected));
+    assert_eq!(next(&mut wanted), None);
+    assert_eq!(next(&mut other), None);
+    assert!(wanted.unsubscribe(&filter("toy/a/in")));
+    assert!(!wanted.unsubscribe(&filter("toy/a/in")));
+    assert_eq!(router.publish(message("toy/a/in", "", QoS::AtMostOnce, false)).subscribers, 0);
+}
+
+#[test]
+fn overlapping_filters_give_one_copy_at_the_highest_granted_quality() {
+    let router = Router::new(ROOM);
+    let mut mailbox = router.connect(toy(), 8);
+    for (text, qos) in [("+/b/#", 0), ("a/b/c", 0), ("a/b/#", 2), ("a/+/c", 1), ("+/+/+", 0)] {
+        let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][qos];
+        mailbox.subscribe(filter(text), qos).unwrap();
+    }
+    router.publish(message("a/b/c", "x", QoS::ExactlyOnce, false));
+    assert_eq!(next(&mut mailbox).unwrap().2, QoS::ExactlyOnce);
+    assert_eq!(next(&mut mailbox), None);
+    mailbox.subscribe(filter("a/b/#"), QoS::AtMostOnce).unwrap();
+    router.publish(message("a/b/c", "y", QoS::ExactlyOnce, false));
+    assert_eq!(next(&mut mailbox).unwrap().2, QoS::AtLeastOnce);
+    assert_eq!(next(&mut mailbox), None);
+}
+
+#[test]
+fn order_is_kept() {
+    let router = Router::new(ROOM);
+    let mut mailbox = router.connect(toy(), 100);
+    mailbox.subscribe(filter("a/#"), QoS::AtLeastOnce).unwrap();
+    for number in 0..100 {
+        router.publish(message("a/b", &number.to_string(), QoS::AtLeastOnce, false));
+    }
+    assert_eq!(payloads(&mut mailbox), (0..100).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_full_queue_drops_what_may_be_lost_and_closes_for_what_may_not() {
+    let router = Router::new(ROOM);
+    let (mut slow, mut quick) = (router.connect(toy(), 2), router.connect(toy(), 8));
+    for mailbox in [&slow, &quick] {
+        mailbox.subscribe(filter("a"), QoS::AtLeastOnce).unwrap();
+    }
+    for payload in ["1", "2", "3"] {
+        router.publish(message("a", payload, QoS::AtMostOnce, false));
+    }
+    assert_eq!(slow.dropped(), 1);
+    assert_eq!(router.publish(message("a", "4", QoS::AtLeastOnce, false)).subscribers, 1);
+    assert_eq!(slow.try_recv(), Some(Incoming::Closed(CloseReason::SlowConsumer)));
+    assert_eq!(slow.try_recv(), Some(Incoming::Closed(CloseReason::SlowConsumer)));
+    assert_eq!(payloads(&mut quick), ["1", "2", "3", "4"]);
+}
+
+#[test]
+fn a_queue_that_fills_up_asks_publishers_to_pause_but_not_for_long() {
+    let router = Router::new(ROOM);
+    let mut mailbox = router.connect(toy(), 8);
+    mailbox.subscribe(filter("a"), QoS::AtMostOnce).unwrap();
+    let publish = |count| {
+        let before = mailbox.crowding();
+        (0..count).for_each(|_| _ = router.publish(message("a", "x", QoS::AtMostOnce, false)));
+        mailbox.crowding() - before
+    };
+    assert_eq!(publish(5), 0);
+    assert_eq!(publish(1), 1);
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!(publish(2), 0, "the reader is slow");
+    assert_eq!(publish(2), 0, "the queue is full");
+    assert_eq!(payloads(&mut mailbox).len(), 8);
+    assert_eq!(mailbox.dropped(), 2);
+    (0..6).for_each(|_| _ = router.publish(message("a", "x", QoS::AtMostOnce, false)));
+    assert_eq!(mailbox.crowding(), 2);
+}
+
+#[test]
+fn retained_messages_meet_new_subscriptions() {
+    let router = Router::new(ROOM);
+    router.publish(message("toy/a/state/battery", "80", QoS::AtLeastOnce, true));
+    router.publish(message("toy/a/state/battery", "79", QoS::AtLeastOnce, true));
+    router.publish(message("toy/a/state/volume", "5", QoS::AtMostOnce, true));
+    router.publish(message("toy/b/state/battery", "1", QoS::AtMostOnce, true));
+    for (text, expected) in [
+        ("toy/a/state/#", vec!["79", "5"]),
+        ("toy/a/state/battery", vec!["79"]),
+        ("toy/+/state/battery", vec!["79", "1"]),
+        ("toy/a", vec![]),
+        ("#", vec!["79", "5", "1"]),
+    ] {
+        let mut mailbox = router.connect(toy(), 8);
+        mailbox.subscribe(filter(text), QoS::AtLeastOnce).unwrap();
+        let mut received: Vec<_> = std::iter::from_fn(|| next(&mut mailbox))
+            .filter(|(topic, ..)| !topic.starts_with("online/"))
+            .inspect(|(topic, _, qos, retain)| {
+                assert!(retain);
+                assert_eq!(*qos == QoS::AtLeastOnce, topic == "toy/a/state/battery");
+            })
+            .map(|(_, payload, _, _)| payload)
+            .collect();
+        let mut expected = expected.clone();
+        received.sort();
+        expected.sort();
+        assert_eq!(received, expected, "{text}");
+    }
+    router.publish(message("toy/a/state/battery", "", QoS::AtMostOnce, true));
+    let mut mailbox = router.connect(toy(), 8);
+    mailbox.subscribe(filter("toy/a/state/#"), QoS::AtLeastOnce).unwrap();
+    assert_eq!(payloads(&mut mailbox), ["5"]);
+}
+
+#[test]
+fn retained_messages_have_limits_and_pin_no_buffer() {
+    let router = Router::new(ROOM);
+    let mut buffer = bytes::BytesMut::from(&[b'x'; 4096][..]);
+    let payload = buffer.split_to(4).freeze();
+    let slice = Publication { payload, ..message("big/buffer", "", QoS::AtMostOnce, true) };
+    assert!(!router.publish(slice).retain_refused);
+    buffer.clear();
+    assert!(buffer.try_reclaim(4096), "the buffer is free again");
+    assert!(router.publish(message("big/payload", &"x".repeat(65), QoS::AtMostOnce, true)).retain_refused);
+    for topic in ["a", "b", "c"] {
+        assert!(!router.publish(message(topic, "x", QoS::AtMostOnce, true)).retain_refused);
+    }
+    assert!(router.publish(message("d/d", "x", QoS::AtMostOnce, true)).retain_refused);
+    assert!(!router.publish(message("a", "y", QoS::AtMostOnce, true)).retain_refused, "it replaces one");
+    assert_eq!(router.retained.len(), 4);
+    assert!(!router.publish(message("a", "", QoS::AtMostOnce, true)).retain_refused);
+    assert!(!router.publish(message("d/d", "x", QoS::AtMostOnce, true)).retain_refused);
+    assert_eq!(router.retained.len(), 4);
+    let party = toy();
+    let online = filter(&format!("online/{}", party.id()));
+    let mut mailbox = router.connect(party, 8);
+    mailbox.subscribe(online, QoS::AtMostOnce).unwrap();
+    assert_eq!(payloads(&mut mailbox), ["1"], "what clients retain does not crowd out the hub's own");
+}
+
+#[test]
+fn a_crowd_of_retained_messages_closes_nobody() {
+    let router = Router::new(RouterLimits { retained_messages_max: 100, ..ROOM });
+    for number in 0..50 {
+        router.publish(message(&format!("t/a/{number}"), "x", QoS::AtLeastOnce, true));
+    }
+    let mut mailbox = router.connect(toy(), 2);
+    mailbox.subscribe(filter("t/a/#"), QoS::AtLeastOnce).unwrap();
+    router.publish(message("t/a/0", "live", QoS::AtLeastOnce, false));
+    assert_eq!(payloads(&mut mailbox).len(), 33);
+    assert_eq!(mailbox.dropped(), 18);
+}
+
+#[test]
+fn presence_follows_the_first_and_the_last_connection() {
+    let router = Router::new(ROOM);
+    let mut friend = router.connect(toy(), 8);
+    let party = toy();
+    friend.subscribe(filter(&format!("online/{}", party.id())), QoS::AtLeastOnce).unwrap();
+    let first = router.connect(party.clone(), 8);
+    let second = router.connect(party.clone(), 8);
+    assert_eq!(router.connections(&party), 2);
+    drop(first);
+    assert!(router.online(&party));
+    assert_eq!(payloads(&mut friend), ["1"]);
+    drop(second);
+    assert!(!router.online(&party));
+    assert_eq!(payloads(&mut friend), ["0"]);
+    let mut late = router.connect(toy(), 8);
+    late.subscribe(filter(&format!("online/{}", party.id())), QoS::AtLeastOnce).unwrap();
+    assert_eq!(next(&mut late).map(|(_, payload, _, retain)| (payload, retain)), Some(("0".into(), true)));
+}
+
+#[test]
+fn a_closed_connection_receives_nothing_more() {
+    let router = Router::new(ROOM);
+    let party = toy();
+    let mut mailbox = router.connect(party.clone(), 8);
+    mailbox.subscribe(filter("a"), QoS::AtLeastOnce).unwrap();
+    router.publish(message("a", "before", QoS::AtLeastOnce, false));
+    router.close_party(&party, CloseReason::Revoked);
+    router.close_all(CloseReason::ShuttingDown);
+    assert_eq!(router.publish(message("a", "after", QoS::AtLeastOnce, false)).subscribers, 0);
+    assert!(!mailbox.push(Arc::new(message("a", "after", QoS::AtLeastOnce, false))));
+    assert_eq!(mailbox.try_recv(), Some(Incoming::Closed(CloseReason::Revoked)));
+}
+
+#[test]
+fn everything_is_freed() {
+    let router = Router::new(ROOM);
+    let mailbox = router.connect(toy(), 8);
+    for text in ["a", "a/b", "a/+", "#", "+/b", "/", "/+"] {
+        mailbox.subscribe(filter(text), QoS::AtMostOnce).unwrap();
+        mailbox.subscribe(filter(text), QoS::AtLeastOnce).unwrap();
+    }
+    mailbox.subscribe(filter("one/more"), QoS::AtMostOnce).unwrap();
+    assert_eq!(mailbox.subscribe(filter("one/too/many"), QoS::AtMostOnce), Err(TooManySubscriptions));
+    drop(mailbox);
+    assert!(router.index.is_empty());
+    assert!(router.presence.is_empty());
+    assert_eq!(router.connections_live(), 0);
+}
+
+#[tokio::test]
+async fn waiting_ends_with_a_delivery_or_a_close() {
+    let router = Router::new(ROOM);
+    let mut mailbox = router.connect(toy(), 8);
+    mailbox.subscribe(filter("a"), QoS::AtMostOnce).unwrap();
+    let handle = mailbox.handle();
+    let short = Duration::from_millis(20);
+    assert!(tokio::time::timeout(short, mailbox.recv()).await.is_err());
+    router.publish(message("a", "1", QoS::AtMostOnce, false));
+    assert!(tokio::time::timeout(short, mailbox.closed()).await.is_err(), "a delivery is no close");
+    assert!(matches!(mailbox.recv().await, Incoming::Delivery(_)));
+    let waiting = tokio::spawn(async move { mailbox.closed().await });
+    tokio::time::sleep(short).await;
+    handle.close(CloseReason::TakenOver);
+    assert_eq!(waiting.await.unwrap(), Incoming::Closed(CloseReason::TakenOver));
+    handle.close(CloseReason::TakenOver);
+}
+
+/// Publishers, subscribers that come and go, and a listener that must miss nothing, all at once.
+#[test]
+fn nothing_is_lost_or_misordered_while_others_come_and_go() {
+    const MESSAGES: usize = 5_000;
+    let router = Router::new(RouterLimits { subscriptions_max: 8, retained_messages_max: 100, retained_max_bytes: 64 });
+    let mut listener = router.connect(toy(), 4 * MESSAGES);
+    listener.subscribe(filter("busy/+/+"), QoS::AtLeastOnce).unwrap();
+    std::thread::scope(|scope| {
+        for publisher in 0..2 {
+            let router = &router;
+            scope.spawn(move || {
+                for number in 0..MESSAGES {
+                    let topic = format!("busy/{publisher}/{}", number % 2);
+                    router.publish(message(&topic, &number.to_string(), QoS::AtLeastOnce, number % 7 == 0));
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..500 {
+                let mut guest = router.connect(toy(), 8);
+                guest.subscribe(filter("busy/0/#"), QoS::AtMostOnce).unwrap();
+                guest.subscribe(filter("+/1/#"), QoS::AtMostOnce).unwrap();
+                while guest.try_recv().is_some() {}
+            }
+        });
+    });
+    let mut last = [[None; 2]; 2];
+    let mut count = 0;
+    while let Some((topic, payload, ..)) = next(&mut listener) {
+        let mut levels = topic.split('/').skip(1).map(|level| level.parse::<usize>().unwrap());
+        let slot = &mut last[levels.next().unwrap()][levels.next().unwrap()];
+        let number = payload.parse::<usize>().unwrap();
+        assert!(slot.is_none_or(|before| before < number));
+        *slot = Some(number);
+        count += 1;
+    }
+    assert_eq!(count, 2 * MESSAGES);
+}
+
+fn topics() -> impl Strategy<Value = String> {
+    let level = prop_oneof![Just(""), Just("a"), Just("b"), Just("$SYS"), Just("你好"), Just("ü")];
+    prop_oneof![
+        20 => proptest::collection::vec(level, 1..6).prop_map(|levels| levels.join("/")),
+        1 => (12..20usize).prop_map(|levels| vec!["a"; levels].join("/")),
+    ]
+}
+
+fn filters() -> impl Strategy<Value = String> {
+    (topics(), any::<u32>(), any::<bool>(), 0..18usize).prop_map(|(topic, plus, hash, cut)| {
+        let mut levels: Vec<&str> = topic.split('/').collect();
+        levels
+            .iter_mut()
+            .enumerate()
+            .filter(|(at, _)| plus >> (at % 16 * 2) & 3 == 0)
+            .for_each(|(_, level)| *level = "+");
+        if hash {
+            levels.truncate(cut);
+            levels.push("#");
+        }
+        levels.join("/")
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn the_index_agrees_with_the_definition(
+        filters in proptest::collection::vec((filters(), 0..3usize, 0..3usize), 1..12),
+        removed in any::<u16>(),
+        topics in proptest::collection::vec(topics(), 1..12),
+    ) {
+        let index = Index::default();
+        let queues: Vec<_> = (0..3).map(|id| Arc::new(Queue::new(ConnectionId(id), toy(), 8))).collect();
+        let mut expected: Vec<(TopicFilter, usize, QoS)> = Vec::new();
+        for (text, connection, qos) in filters {
+            let Ok(filter) = text.parse::<TopicFilter>() else { continue };
+            let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][qos];
+            index.insert(&filter, &queues[connection], qos);
+            expected.retain(|(other, of, _)| (other, *of) != (&filter, connection));
+            expected.push((filter, connection, qos));
+        }
+        for at in (0..expected.len()).rev().filter(|at| removed >> at & 1 == 1) {
+            let (filter, connection, _) = expected.remove(at);
+            index.remove(&filter, ConnectionId(connection as u64));
+        }
+        for text in topics {
+            let Ok(topic) = text.parse::<Topic>() else { continue };
+            let mut found: Vec<_> = index.matching(&topic).into_iter().map(|(queue, qos)| (queue.id().0, qos)).collect();
+            found.sort_unstable();
+            let wanted: Vec<_> = (0..3u64)
+                .filter_map(|id| {
+                    let granted = expected.iter().filter(|(filter, of, _)| *of as u64 == id && filter.matches(&topic));
+                    granted.map(|(_, _, qos)| *qos).max().map(|qos| (id, qos))
+                })
+                .collect();
+            prop_assert_eq!(found, wanted, "{}", topic);
+        }
+        for (filter, connection, _) in expected {
+            index.remove(&filter, ConnectionId(connection as u64));
+        }
+        prop_assert!(index.is_empty());
+    }
+
+    #[test]
+    fn retained_messages_agree_with_the_definition(
+        topics in proptest::collection::vec(topics(), 1..20),
+        filters in proptest::collection::vec(filters(), 1..20),
+    ) {
+        let retained = Retained::new(100, 100);
+        let mut kept = std::collections::BTreeSet::new();
+        for topic in topics.iter().filter_map(|text| text.parse::<Topic>().ok()) {
+            retained.store(&Arc::new(message(topic.as_str(), "x", QoS::AtMostOnce, true)));
+            kept.insert(topic);
+        }
+        prop_assert_eq!(retained.len(), kept.len());
+        for filter in filters.iter().filter_map(|text| text.parse::<TopicFilter>().ok()) {
+            let mut found = Vec::new();
+            retained.for_each_matching(&filter, |message| found.push(message.topic.clone()));
+            found.sort();
+            let wanted: Vec<_> = kept.iter().filter(|topic| filter.matches(topic)).cloned().collect();
+            prop_assert_eq!(found, wanted, "{}", filter);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Users, tokens and the secret of this hub.
+
+use surrealdb::types::{SurrealValue, vars};
+
+use super::{Reply, Store, StoreError, stored, stored_party};
+use crate::model::{FileName, Party, Secret, Timestamp, User, UserId};
+
+/// A user to be created.
+#[derive(Debug)]
+pub struct NewUser {
+    /// The user; the id is new.
+    pub user: User,
+    /// The password's argon2id hash in PHC form.
+    pub password_hash: String,
+}
+
+/// A user with what only the hub may know.
+#[derive(Debug)]
+pub struct StoredUser {
+    /// The user.
+    pub user: User,
+    /// The password's argon2id hash in PHC form.
+    pub password_hash: String,
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct UserRow {
+    uid: String,
+    username: String,
+    nickname: String,
+    gender: String,
+    avatar: String,
+    password: String,
+}
+
+impl UserRow {
+    fn into_stored(self) -> Result<StoredUser, StoreError> {
+        let user = User {
+            id: stored(&self.uid)?,
+            username: self.username,
+            nickname: self.nickname,
+            gender: self.gender,
+            avatar: stored::<FileName>(&self.avatar)?,
+        };
+        Ok(StoredUser { user, password_hash: self.password })
+    }
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct TokenRow {
+    party: String,
+    kind: String,
+    expires_at: f64,
+}
+
+fn one_user(mut reply: Reply) -> Result<Option<StoredUser>, StoreError> {
+    reply.optional::<UserRow>(0)?.map(UserRow::into_stored).transpose()
+}
+
+impl Store {
+    /// Creates a user; refused with `NameTaken` where another has the name.
+    pub async fn create_user(&self, new: NewUser, now: Timestamp) -> Result<(), StoreError> {
+        let NewUser { user, password_hash } = new;
+        let variables = vars! {
+            id: user.id.as_str(), username: user.username, nickname: user.nickname, gender: user.gender,
+            avatar: user.avatar.as_str(), password: password_hash, now: now,
+        };
+        self.run(
+            "{
+                IF record::exists(type::record('user_name', $username)) { THROW 'toyhub:name_taken' };
+                CREATE type::record('user_name', $username) SET user = $id;
+                CREATE type::record('user', $id) SET username = $username, nickname = $nickname,
+                    gender = $gender, avatar = $avatar, password = $password, locked = false, created_at = $now;
+                RETURN NONE;
+            }",
+            variables,
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The user of this name.
+    pub async fn user_by_name(&self, username: &str) -> Result<Option<StoredUser>, StoreError> {
+        let reply = self
+            .run(
+                "{
+                    LET $name = (SELECT VALUE user FROM ONLY type::record('user_name', $username));
+                    IF $name = NONE { RETURN NONE };
+                    RETURN (SELECT *, record::id(id) AS uid FROM ONLY type::record('user', $name));
+                }",
+                vars! { username: username },
+            )
+            .await?;
+        one_user(reply)
+    }
+
+    /// The user of this id.
+    pub async fn user(&self, id: &UserId) -> Result<Option<StoredUser>, StoreError> {
+        let reply = self
+            .run(
+                "SELECT *, record::id(id) AS uid FROM ONLY type::record('user', $id)",
+                vars! { id: id.as_str() },
+            )
+            .await?;
+        one_user(reply)
+    }
+
+    /// All users, by name, at most `limit`.
+    pub async fn users(&self, limit: usize) -> Result<Vec<User>, StoreError> {
+        let mut reply = self
+            .run(
+                "SELECT *, record::id(id) AS uid FROM user ORDER BY username LIMIT $limit",
+                vars! { limit: limit as i64 },
+            )
+            .await?;
+        reply.rows::<UserRow>(0)?.into_iter().map(|row| Ok(row.into_stored()?.user)).collect()
+    }
+
+    /// The party that has this id, with whether a token was ever presented in its name.
+    pub async fn party(&self, id: &crate::model::PartyId) -> Result<Option<(Party, bool)>, StoreError> {
+        let mut reply = self
+            .run(
+                "SELECT VALUE locked FROM ONLY type::record('user', $id);
+                 SELECT VALUE locked FROM ONLY type::record('toy', $id);",
+                vars! { id: id.as_str() },
+            )
+            .await?;
+        if let Some(locked) = reply.optional::<bool>(0)? {
+            return Ok(Some((Party::new(crate::model::PartyKind::App, id), locked)));
+        }
+        let toy = reply.optional::<bool>(1)?;
+        Ok(toy.map(|locked| (Party::new(crate::model::PartyKind::Toy, id), locked)))
+    }
+
+    /// Notes that a token was presented in the party's name.
+    pub async fn lock_party(&self, party: &Party) -> Result<(), StoreError> {
+        let sql = match party {
+            Party::User(_) => "UPDATE type::record('user', $id) SET locked = true",
+            Party::Toy(_) => "UPDATE type::record('toy', $id) SET locked = true",
+        };
+        self.run(sql, vars! { id: party.id() }).await?;
+        Ok(())
+    }
+
+    /// Keeps a token's hash until `expires_at`; beyond `keep` tokens of the party the oldest go.
+    pub async fn add_token(
+        &self,
+        hash: &str,
+        party: &Party,
+        now: Timestamp,
+        expires_at: Timestamp,
+        keep: usize,
+    ) -> Result<(), StoreError> {
+        let variables = vars! {
+            hash: hash, party: party.id(), kind: party.kind().as_str(), now: now, expires_at: expires_at,
+            keep: keep as i64,
+        };
+        self.run(
+            "{
+                CREATE type::record('token', $hash) SET party = $party, kind = $kind,
+                    created_at = $now, expires_at = $expires_at;
+                LET $old = (SELECT id, created_at FROM token WHERE party = $party ORDER BY created_at DESC START $keep);
+                FOR $token IN $old { DELETE $token.id };
+                RETURN NONE;
+            }",
+            variables,
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The party of the token with this hash, unless it has expired.
+    pub async fn token_party(&self, hash: &str, now: Timestamp) -> Result<Option<Party>, StoreError> {
+        let mut reply = self
+            .run("SELECT party, kind, expires_at FROM ONLY type::record('token', $hash)", vars! { hash: hash })
+            .await?;
+        match reply.optional::<TokenRow>(0)? {
+            Some(row) if row.expires_at > now => stored_party(&row.kind, &row.party).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The secret of this hub, made from `fresh` at the first call.
+    pub async fn hub_secret(&self, fresh: &Secret) -> Result<Secret, StoreError> {
+        let mut reply = self
+            .run(
+                "{
+                    LET $kept = (SELECT VALUE secret FROM ONLY meta:secret);
+                    IF $kept != NONE { RETURN $kept };
+                    UPSERT meta:secret SET secret = $fresh;
+                    RETURN $fresh;
+                }",
+                vars! { fresh: fresh.reveal() },
+            )
+            .await?;
+        let secret = reply.optional::<String>(0)?;
+        secret.map(Secret::new).ok_or_else(|| StoreError::Corrupt("no secret was kept".into()))
+    }
+}

@@ -1,0 +1,51 @@
+//! The content library.
+
+use surrealdb::types::{SurrealValue, vars};
+
+use super::{Store, StoreError, stored};
+use crate::model::{Content, Timestamp};
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct ContentRow {
+    uid: String,
+    title: String,
+    music: String,
+    cover: String,
+}
+
+impl Store {
+    /// Adds a piece of content.
+    pub async fn add_content(&self, content: &Content, now: Timestamp) -> Result<(), StoreError> {
+        self.run(
+            "CREATE type::record('content', $id) SET title = $title, music = $music, cover = $cover, created_at = $now",
+            vars! {
+                id: content.id.as_str(), title: content.title.as_str(), music: content.music.as_str(),
+                cover: content.cover.as_str(), now: now,
+            },
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The library, oldest first, at most `limit`.
+    pub async fn content(&self, limit: usize) -> Result<Vec<Content>, StoreError> {
+        let mut reply = self
+            .run(
+                "SELECT *, record::id(id) AS uid FROM content ORDER BY created_at LIMIT $limit",
+                vars! { limit: limit as i64 },
+            )
+            .await?;
+        let rows = reply.rows::<ContentRow>(0)?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(Content {
+                    id: stored(&row.uid)?,
+                    title: row.title,
+                    music: stored(&row.music)?,
+                    cover: stored(&row.cover)?,
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,315 @@
+//! What the hub remembers: SurrealDB, embedded on disk by default.
+//!
+//! Each method is one question or one transaction of the domain; SurrealQL is
+//! static text and values are bound. A conflict of two writers is retried here
+//! and nowhere else. What the rules of a transaction refuse comes back as a
+//! [`Refusal`], which the transaction's text throws.
+
+mod accounts;
+mod chats;
+mod content;
+mod friends;
+mod toys;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use surrealdb::engine::any::Any;
+use surrealdb::engine::local::Db;
+use surrealdb::opt::auth::Root;
+use surrealdb::types::{Error as DatabaseError, SurrealValue, Variables};
+use surrealdb::{IndexedResults, Surreal};
+use surrealdb_cnf::ConfigMap;
+use surrealdb_core::kvs::Datastore;
+
+pub use accounts::{NewUser, StoredUser};
+pub use chats::{NewMessage, Unheard};
+pub use friends::{NewEntry, NewFriendRequest};
+pub use toys::NewToy;
+
+const SCHEMA: &str = include_str!("schema.surql");
+/// Raised with every change of `schema.surql`.
+const SCHEMA_VERSION: i64 = 1;
+/// How often a transaction that met a conflict is tried in all.
+const TRIES: u32 = 10;
+
+/// How to open the store.
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    /// Where the data is.
+    pub place: Place,
+    /// The namespace.
+    pub namespace: String,
+    /// The database in the namespace.
+    pub database: String,
+    /// How long one query may take.
+    pub query_timeout: Duration,
+}
+
+/// Where the data is.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// In a folder, by SurrealKV in this process.
+    Folder {
+        /// The folder; one process at a time.
+        path: std::path::PathBuf,
+        /// The engine's block cache.
+        block_cache_bytes: u64,
+        /// The engine's write buffer.
+        memtable_bytes: u64,
+    },
+    /// In this process's memory: gone at its end.
+    Memory,
+    /// On a SurrealDB server.
+    Server {
+        /// `ws://…` or `wss://…`
+        url: String,
+        /// A root user.
+        username: String,
+        /// Its password.
+        password: crate::model::Secret,
+    },
+}
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A rule of the data refuses it; nothing was changed.
+    #[error("refused: {0:?}")]
+    Refused(Refusal),
+    /// The database failed.
+    #[error("database: {0}")]
+    Database(#[from] DatabaseError),
+    /// The engine could not be opened.
+    #[error("cannot open the database: {0}")]
+    Open(String),
+    /// Stored data that this version cannot read.
+    #[error("stored data cannot be read: {0}")]
+    Corrupt(String),
+    /// The store was written by a newer version.
+    #[error("the database has schema version {found}, this program knows {SCHEMA_VERSION}; start the newer program")]
+    Newer {
+        /// The version found.
+        found: i64,
+    },
+}
+
+/// Rules that a transaction checks on the data that it reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The user name belongs to another account.
+    NameTaken,
+    /// No such user or toy.
+    UnknownParty,
+    /// No such device.
+    UnknownDevice,
+    /// The device is this toy already.
+    DeviceBound(crate::model::ToyId),
+    /// No such chat, or not the asker's.
+    UnknownChat,
+    /// No such request, or not the asker's to answer.
+    UnknownRequest,
+    /// No address book entry joins the two.
+    NotFriends,
+    /// An entry joins the two already.
+    AlreadyFriends,
+    /// The same request waits.
+    AlreadyRequested,
+    /// The request was answered.
+    AlreadyAnswered,
+    /// An address book is full.
+    BookFull,
+    /// Too many requests wait for the answerer.
+    RequestsFull,
+}
+
+impl Refusal {
+    /// Reads what a transaction threw; the words stand in the transactions' texts.
+    fn parse(message: &str) -> Option<Self> {
+        let word = message.split("toyhub:").nth(1)?;
+        let word = word.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ' ')).next()?;
+        Some(match word.split(' ').next()? {
+            "name_taken" => Self::NameTaken,
+            "unknown_party" => Self::UnknownParty,
+            "unknown_device" => Self::UnknownDevice,
+            "device_bound" => Self::DeviceBound(word.split(' ').nth(1)?.parse().ok()?),
+            "unknown_chat" => Self::UnknownChat,
+            "unknown_request" => Self::UnknownRequest,
+            "not_friends" => Self::NotFriends,
+            "already_friends" => Self::AlreadyFriends,
+            "already_requested" => Self::AlreadyRequested,
+            "already_answered" => Self::AlreadyAnswered,
+            "book_full" => Self::BookFull,
+            "requests_full" => Self::RequestsFull,
+            _ => return None,
+        })
+    }
+}
+
+/// The database, whichever engine runs it.
+enum Engine {
+    /// SurrealKV in this process. Opened by its own builder: the address alone cannot set its caches.
+    Embedded { database: Surreal<Db>, datastore: Arc<Datastore> },
+    /// Memory or a server, by address.
+    Addressed(Surreal<Any>),
+}
+
+/// The open store.
+pub struct Store {
+    engine: Engine,
+}
+
+impl Store {
+    /// Opens the store, brings its schema up to date.
+    pub async fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
+        let engine = match &settings.place {
+            Place::Folder { path, block_cache_bytes, memtable_bytes } => {
+                let config = ConfigMap::empty()
+                    .with_key_value("surrealkv_block_cache_capacity", block_cache_bytes.to_string())
+                    .with_key_value("surrealkv_max_memtable_size", memtable_bytes.to_string());
+                // `sync=every`: a commit returns when its log is on disk.
+                let address = format!("surrealkv://{}?sync=every", path.display());
+                open_embedded(&address, config, settings.query_timeout).await?
+            }
+            Place::Memory => Engine::Addressed(surrealdb::engine::any::connect("mem://").await?),
+            Place::Server { url, username, password } => {
+                let database = surrealdb::engine::any::connect(url).await?;
+                database
+                    .signin(Root { username: username.clone(), password: password.reveal().to_owned() })
+                    .await?;
+                Engine::Addressed(database)
+            }
+        };
+        match &engine {
+            Engine::Embedded { database, .. } => {
+                database.use_ns(&settings.namespace).use_db(&settings.database).await?;
+            }
+            Engine::Addressed(database) => {
+                database.use_ns(&settings.namespace).use_db(&settings.database).await?;
+            }
+        }
+        let store = Self { engine };
+        store.apply_schema().await?;
+        Ok(store)
+    }
+
+    /// Ends the engine: after this the folder may be opened again.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        if let Engine::Embedded { datastore, .. } = &self.engine {
+            datastore.shutdown().await.map_err(|error| StoreError::Open(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    async fn apply_schema(&self) -> Result<(), StoreError> {
+        let mut reply = self.run("SELECT VALUE version FROM ONLY meta:schema", Variables::new()).await;
+        let found: i64 = match &mut reply {
+            Ok(reply) => reply.optional::<i64>(0)?.unwrap_or(0),
+            // A new database has no such table yet.
+            Err(StoreError::Database(error)) if error.is_not_found() => 0,
+            Err(_) => return reply.map(|_| ()),
+        };
+        if found > SCHEMA_VERSION {
+            return Err(StoreError::Newer { found });
+        }
+        if found < SCHEMA_VERSION {
+            self.run(SCHEMA, Variables::new()).await?;
+            let mut variables = Variables::new();
+            variables.insert("version", SCHEMA_VERSION);
+            self.run("UPSERT meta:schema SET version = $version", variables).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs `sql` as it stands; tries again, after a random pause, what lost against another writer.
+    async fn run(&self, sql: &'static str, variables: Variables) -> Result<Reply, StoreError> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match self.run_once(sql, variables.clone()).await {
+                Err(StoreError::Database(error)) if attempt < TRIES && is_conflict(&error) => {
+                    let pause_ms = rand::rng().random_range(1..=4u64 << attempt.min(6));
+                    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn run_once(&self, sql: &'static str, variables: Variables) -> Result<Reply, StoreError> {
+        let mut results = match &self.engine {
+            Engine::Embedded { database, .. } => database.query(sql).bind(variables).await?,
+            Engine::Addressed(database) => database.query(sql).bind(variables).await?,
+        };
+        let errors = results.take_errors();
+        if errors.is_empty() {
+            return Ok(Reply(results));
+        }
+        // In a failed transaction the other statements only say that they did not run.
+        let telling = errors.values().find_map(|error| Refusal::parse(error.message()));
+        if let Some(refusal) = telling {
+            return Err(StoreError::Refused(refusal));
+        }
+        let mut errors: Vec<_> = errors.into_values().collect();
+        let first = errors.iter().position(is_conflict).or_else(|| {
+            errors.iter().position(|error| !error.message().contains("not executed"))
+        });
+        Err(StoreError::Database(errors.swap_remove(first.unwrap_or(0))))
+    }
+}
+
+async fn open_embedded(address: &str, config: ConfigMap, query_timeout: Duration) -> Result<Engine, StoreError> {
+    let open = |error: anyhow::Error| StoreError::Open(error.to_string());
+    let datastore = Datastore::builder()
+        .with_config(config)
+        .with_query_timeout(Some(query_timeout))
+        .without_maintenance_tasks()
+        .build_with_path(address)
+        .await
+        .map_err(open)?;
+    datastore.check_version().await.map_err(open)?;
+    datastore.bootstrap().await.map_err(open)?;
+    datastore.start_maintenance_tasks();
+    let database = Surreal::<Db>::unstable_from_datastore(Arc::clone(&datastore), None).await?;
+    Ok(Engine::Embedded { database, datastore })
+}
+
+/// Whether the transaction lost against another one. Some paths flatten the typed error to its text.
+fn is_conflict(error: &DatabaseError) -> bool {
+    let text = error.message();
+    text.contains("ransaction conflict") || text.contains("ransaction retry required") || text.contains("can be retried")
+}
+
+/// The results of a query, by the number of the statement.
+struct Reply(IndexedResults);
+
+impl Reply {
+    /// At most one row.
+    fn optional<T: SurrealValue>(&mut self, statement: usize) -> Result<Option<T>, StoreError> {
+        Ok(self.0.take::<Option<T>>(statement)?)
+    }
+
+    /// Any number of rows.
+    fn rows<T: SurrealValue>(&mut self, statement: usize) -> Result<Vec<T>, StoreError> {
+        Ok(self.0.take::<Vec<T>>(statement)?)
+    }
+}
+
+/// Parses a stored text that was valid when it was written.
+fn stored<T: std::str::FromStr>(text: &str) -> Result<T, StoreError>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error| StoreError::Corrupt(format!("{error}")))
+}
+
+/// The party of a stored kind and id.
+fn stored_party(kind: &str, id: &str) -> Result<crate::model::Party, StoreError> {
+    let kind = match kind {
+        "app" => crate::model::PartyKind::App,
+        "toy" => crate::model::PartyKind::Toy,
+        _ => return Err(StoreError::Corrupt("unknown kind of party".into())),
+    };
+    Ok(crate::model::Party::new(kind, &stored(id)?))
+}

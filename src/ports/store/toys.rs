@@ -1,0 +1,151 @@
+//! Devices of the equipment library and the toys that they became.
+
+use surrealdb::types::{SurrealValue, vars};
+
+use super::{NewEntry, Store, StoreError, stored};
+use crate::model::{ChatId, Device, DeviceKey, Timestamp, Toy, ToyId, UserId};
+
+/// A toy to be created with its chat and both address book entries.
+#[derive(Debug)]
+pub struct NewToy {
+    /// The toy; the id is new.
+    pub toy: Toy,
+    /// The chat window of toy and user; the id is new.
+    pub chat: ChatId,
+    /// The user's entry for the toy.
+    pub entry_of_user: NewEntry,
+    /// The toy's entry for the user.
+    pub entry_of_toy: NewEntry,
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct ToyRow {
+    uid: String,
+    device_key: String,
+    bind_user: String,
+    toy_name: String,
+    baby_name: String,
+    gender: String,
+    avatar: String,
+}
+
+impl ToyRow {
+    fn into_toy(self) -> Result<Toy, StoreError> {
+        Ok(Toy {
+            id: stored(&self.uid)?,
+            device_key: stored(&self.device_key)?,
+            bind_user: stored(&self.bind_user)?,
+            toy_name: self.toy_name,
+            baby_name: self.baby_name,
+            gender: self.gender,
+            avatar: stored(&self.avatar)?,
+        })
+    }
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct DeviceRow {
+    key: String,
+    secret_hash: String,
+    toy: Option<String>,
+}
+
+impl DeviceRow {
+    fn into_device(self) -> Result<(Device, String), StoreError> {
+        let toy = self.toy.as_deref().map(stored).transpose()?;
+        Ok((Device { key: stored(&self.key)?, toy }, self.secret_hash))
+    }
+}
+
+impl Store {
+    /// Adds a device to the equipment library.
+    pub async fn add_device(&self, key: &DeviceKey, secret_hash: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.run(
+            "CREATE type::record('device', $key) SET secret_hash = $secret_hash, toy = NONE, created_at = $now",
+            vars! { key: key.as_str(), secret_hash: secret_hash, now: now },
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The device of this key and the SHA-256 of its secret.
+    pub async fn device(&self, key: &DeviceKey) -> Result<Option<(Device, String)>, StoreError> {
+        let mut reply = self
+            .run(
+                "SELECT record::id(id) AS key, secret_hash, toy FROM ONLY type::record('device', $key)",
+                vars! { key: key.as_str() },
+            )
+            .await?;
+        reply.optional::<DeviceRow>(0)?.map(DeviceRow::into_device).transpose()
+    }
+
+    /// Up to `limit` devices, oldest first.
+    pub async fn devices(&self, limit: usize) -> Result<Vec<Device>, StoreError> {
+        let mut reply = self
+            .run(
+                "SELECT record::id(id) AS key, secret_hash, toy, created_at FROM device
+                    ORDER BY created_at LIMIT $limit",
+                vars! { limit: limit as i64 },
+            )
+            .await?;
+        reply.rows::<DeviceRow>(0)?.into_iter().map(|row| Ok(row.into_device()?.0)).collect()
+    }
+
+    /// Makes a device a toy: the toy, its chat with the user and an entry on both sides, or nothing.
+    ///
+    /// Refused with `UnknownDevice`, `DeviceBound`, `UnknownParty` or `BookFull`.
+    pub async fn bind_toy(&self, new: NewToy, friends_max: usize, now: Timestamp) -> Result<(), StoreError> {
+        let NewToy { toy, chat, entry_of_user, entry_of_toy } = new;
+        let variables = vars! {
+            key: toy.device_key.as_str(), toy: toy.id.as_str(), user: toy.bind_user.as_str(),
+            toy_name: toy.toy_name, baby_name: toy.baby_name, gender: toy.gender, avatar: toy.avatar.as_str(),
+            chat: chat.as_str(), of_user: entry_of_user.into_object(), of_toy: entry_of_toy.into_object(),
+            friends_max: friends_max as i64, now: now,
+        };
+        self.run(
+            "{
+                LET $device = (SELECT toy FROM ONLY type::record('device', $key));
+                IF $device = NONE { THROW 'toyhub:unknown_device' };
+                IF $device.toy != NONE { THROW 'toyhub:device_bound ' + $device.toy };
+                IF !record::exists(type::record('user', $user)) { THROW 'toyhub:unknown_party' };
+                IF array::len(SELECT VALUE created_at FROM friend:[$user, '']..[$user, 'z']) >= $friends_max
+                    { THROW 'toyhub:book_full' };
+                UPDATE type::record('device', $key) SET toy = $toy;
+                CREATE type::record('toy', $toy) SET device_key = $key, bind_user = $user, toy_name = $toy_name,
+                    baby_name = $baby_name, gender = $gender, avatar = $avatar, locked = false, created_at = $now;
+                CREATE type::record('chat', $chat) SET parties = [$user, $toy], seq = 0;
+                CREATE type::record('friend', [$user, $toy]) SET owner = $user, friend = $toy, kind = $of_user.kind,
+                    nickname = $of_user.nickname, remark = $of_user.remark, avatar = $of_user.avatar, chat = $chat,
+                    incoming = 0, heard = 0, read_seq = 0, unread_since = NONE, created_at = $now;
+                CREATE type::record('friend', [$toy, $user]) SET owner = $toy, friend = $user, kind = $of_toy.kind,
+                    nickname = $of_toy.nickname, remark = $of_toy.remark, avatar = $of_toy.avatar, chat = $chat,
+                    incoming = 0, heard = 0, read_seq = 0, unread_since = NONE, created_at = $now;
+                RETURN NONE;
+            }",
+            variables,
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The toy of this id.
+    pub async fn toy(&self, id: &ToyId) -> Result<Option<Toy>, StoreError> {
+        let mut reply = self
+            .run("SELECT *, record::id(id) AS uid FROM ONLY type::record('toy', $id)", vars! { id: id.as_str() })
+            .await?;
+        reply.optional::<ToyRow>(0)?.map(ToyRow::into_toy).transpose()
+    }
+
+    /// The toys that are bound to a user, oldest first.
+    pub async fn toys_of(&self, user: &UserId) -> Result<Vec<Toy>, StoreError> {
+        let mut reply = self
+            .run(
+                "SELECT *, record::id(id) AS uid FROM toy WHERE bind_user = $user ORDER BY created_at",
+                vars! { user: user.as_str() },
+            )
+            .await?;
+        reply.rows::<ToyRow>(0)?.into_iter().map(ToyRow::into_toy).collect()
+    }
+}
