@@ -55,7 +55,7 @@ pub struct Server {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { data_dir: "data".into(), shutdown_timeout_s: 10, log: "info,surrealdb=warn".into() }
+        Self { data_dir: "data".into(), shutdown_timeout_s: 10, log: "info,surrealdb=warn,surrealkv=warn".into() }
     }
 }
 
@@ -517,11 +517,9 @@ fn compare(table: &Table, known: &Table, section: &str, file: &str, faults: &mut
         match (known.get(key), value) {
             (None, _) => faults.push(format!("{file}: {path} is not a known key; remove it or mend its spelling")),
             (Some(Value::Table(known)), Value::Table(table)) => compare(table, known, &path, file, faults),
-            (Some(expected), value) if !value.same_type(expected) => faults.push(format!(
-                "{file}: {path} is a {}; write a {}",
-                value.type_str(),
-                expected.type_str()
-            )),
+            (Some(expected), value) if !value.same_type(expected) => {
+                faults.push(format!("{file}: {path} is a {}; write a {}", value.type_str(), expected.type_str()))
+            }
             _ => {}
         }
     }

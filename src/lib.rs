@@ -1,0 +1,19 @@
+//! toyhub: the self-hosted server behind talking toys.
+//!
+//! Read it in this order; each room knows only those that stand above it here.
+//!
+//! 1. [`model`]: ids, names, entities and events; plain data.
+//! 2. [`ports`]: the database, files, sound, speech, the topic router.
+//! 3. [`config`]: `broker.toml` and its variables.
+//! 4. [`domain`]: accounts, toys, friends, voice messages; who may do what.
+//! 5. [`edge`]: MQTT, HTTP, the app socket, the control socket of the command line.
+//! 6. [`server`]: how all of it starts and stops.
+//! 7. [`command`]: the command line.
+
+pub mod command;
+pub mod config;
+pub mod domain;
+pub mod edge;
+pub mod model;
+pub mod ports;
+pub mod server;

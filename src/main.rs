@@ -1,1 +1,29 @@
-fn main() {}
+//! The `toyhub` program: parses the command line and runs the command.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// SurrealDB's parser and executor recurse deeper than the system's default stack.
+const THREAD_STACK_BYTES: usize = 10 * 1024 * 1024;
+
+fn main() -> ExitCode {
+    let arguments = toyhub::command::Arguments::parse();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(THREAD_STACK_BYTES).build();
+    let outcome = match runtime {
+        Ok(runtime) => {
+            // The main thread's stack is the system's; the command runs on a worker's.
+            let command = runtime.spawn(toyhub::command::run(arguments));
+            runtime.block_on(command).unwrap_or_else(|error| Err(format!("the command ended early: {error}")))
+        }
+        Err(error) => Err(format!("cannot start the runtime: {error}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -296,8 +296,7 @@ impl FromStr for TopicFilter {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        const EXPECTED: Malformed =
-            Malformed("a topic filter is not empty; '+' fills a level, '#' is the last level");
+        const EXPECTED: Malformed = Malformed("a topic filter is not empty; '+' fills a level, '#' is the last level");
         if text.is_empty() || text.len() > 65_535 || text.contains('\0') {
             return Err(EXPECTED);
         }

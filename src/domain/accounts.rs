@@ -117,12 +117,7 @@ impl Hub {
     /// The party of `id`, if the caller may act for it under `[http] auth`.
     ///
     /// Errors: `UnknownParty`, `Unauthorized` (no token where one is needed, or not the party's).
-    pub async fn authorize(
-        &self,
-        id: &PartyId,
-        token: Option<&Secret>,
-        now: Timestamp,
-    ) -> Result<Party, DomainError> {
+    pub async fn authorize(&self, id: &PartyId, token: Option<&Secret>, now: Timestamp) -> Result<Party, DomainError> {
         let (party, locked) = self.store.party(id).await?.ok_or(DomainError::UnknownParty)?;
         match (self.config.http.auth, token) {
             (HttpAuth::Open, _) => Ok(party),

@@ -2,9 +2,7 @@
 
 use super::error::DomainError;
 use super::{FileKind, Hub, Upload};
-use crate::model::{
-    ChatId, Event, FileName, Message, MessageId, Party, PartyId, PartyKind, Timestamp, UserId,
-};
+use crate::model::{ChatId, Event, FileName, Message, MessageId, Party, PartyId, PartyKind, Timestamp, UserId};
 use crate::ports::store::{NewMessage, Unheard};
 
 /// Unheard messages that one call gives; the rest stay unheard.

@@ -95,13 +95,7 @@ impl Hub {
     }
 
     /// Accepts a request; both sides are told live. Errors: as [`Hub::refuse`], and `AlreadyFriends`, `Full`.
-    pub async fn accept(
-        &self,
-        id: &RequestId,
-        by: &UserId,
-        remark: &str,
-        now: Timestamp,
-    ) -> Result<(), DomainError> {
+    pub async fn accept(&self, id: &RequestId, by: &UserId, remark: &str, now: Timestamp) -> Result<(), DomainError> {
         let remark = self.checked_optional_text("remark", remark.to_owned())?;
         let request = self.request_of(id, by).await?;
         let requestee = self.card(&request.requestee).await?;

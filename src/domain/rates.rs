@@ -4,6 +4,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use governor::clock::{Clock, DefaultClock};
@@ -43,7 +44,7 @@ impl<K: Hash + Eq + Clone> PerMinute<K> {
 /// Failures of each key: after too many in a minute, every further try is refused, right or wrong.
 pub(super) struct Failures<K: Hash + Eq + Clone> {
     rate: PerMinute<K>,
-    refused_until: DashMap<K, governor::clock::Reference>,
+    refused_until: DashMap<K, Instant>,
 }
 
 impl<K: Hash + Eq + Clone> Failures<K> {
@@ -53,7 +54,7 @@ impl<K: Hash + Eq + Clone> Failures<K> {
 
     /// Whether the key may try.
     pub(super) fn check(&self, key: &K) -> Result<(), DomainError> {
-        let now = self.rate.clock.now();
+        let now = Instant::now();
         let Some(until) = self.refused_until.get(key).map(|until| *until) else { return Ok(()) };
         if until <= now {
             self.refused_until.remove_if(key, |_, until| *until <= now);
@@ -65,11 +66,11 @@ impl<K: Hash + Eq + Clone> Failures<K> {
     /// Counts a failure of the key.
     pub(super) fn note(&self, key: &K) {
         if let Err(DomainError::RateLimited { retry_after_s }) = self.rate.spend(key) {
-            let now = self.rate.clock.now();
+            let now = Instant::now();
             if self.refused_until.len() >= SWEEP_EVERY as usize {
                 self.refused_until.retain(|_, until| *until > now);
             }
-            self.refused_until.insert(key.clone(), now + std::time::Duration::from_secs(retry_after_s).into());
+            self.refused_until.insert(key.clone(), now + Duration::from_secs(retry_after_s));
         }
     }
 }

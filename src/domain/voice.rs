@@ -149,7 +149,8 @@ impl Hub {
             .chain_update(format!("\0{}\0{}\0", speech.voice, speech.words_per_minute))
             .chain_update(text)
             .finalize();
-        let name: FileName = format!("say-{}.mp3", hex::encode(&digest[..16])).parse().map_err(DomainError::internal)?;
+        let name: FileName =
+            format!("say-{}.mp3", hex::encode(&digest[..16])).parse().map_err(DomainError::internal)?;
         if self.files.find(FileKind::Chat, &name).await.map_err(DomainError::internal)?.is_some() {
             return Ok(name);
         }

@@ -51,11 +51,7 @@ fn draw(code: &QrCode) -> GrayImage {
     let side = (modules + 2 * QUIET_ZONE) * scale;
     let colors = code.to_colors();
     GrayImage::from_fn(side, side, |x, y| {
-        let module = |pixel: u32| {
-            (pixel / scale)
-                .checked_sub(QUIET_ZONE)
-                .filter(|m| *m < modules)
-        };
+        let module = |pixel: u32| (pixel / scale).checked_sub(QUIET_ZONE).filter(|m| *m < modules);
         let dark = module(x)
             .zip(module(y))
             .and_then(|(column, row)| colors.get((row * modules + column) as usize))
@@ -71,9 +67,7 @@ mod tests {
     const TEXT: &str = "https://hub.example/bind?key=7f3a-91c2&name=Bär";
 
     fn read_back(file: &[u8], format: ImageFormat) -> String {
-        let picture = image::load_from_memory_with_format(file, format)
-            .unwrap()
-            .to_luma8();
+        let picture = image::load_from_memory_with_format(file, format).unwrap().to_luma8();
         assert_eq!(picture.width(), picture.height());
         assert!(picture.width() >= MIN_PIXELS);
         assert!(picture.get_pixel(0, 0)[0] > 240, "the margin is white");

@@ -73,7 +73,14 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_the_job_alone() {
         let workers = Workers::new(1, 1);
-        assert_eq!(workers.run(|| if true { panic!("on purpose") }).await, Err(WorkError::Failed));
+        assert_eq!(
+            workers
+                .run(|| if true {
+                    panic!("on purpose")
+                })
+                .await,
+            Err(WorkError::Failed)
+        );
         assert_eq!(workers.run(|| 1).await, Ok(1));
     }
 }

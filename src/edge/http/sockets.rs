@@ -33,7 +33,7 @@ pub struct Socket {
     pub path: String,
     /// The subprotocol that was agreed on, one of [`SocketRoute::protocols`].
     pub protocol: Option<&'static str>,
-    /// The token of `Authorization: Bearer` or, since pages cannot set a header, of the query's `token`.
+    /// The token of `Authorization: Bearer`. Never one of the address: addresses end up in logs.
     pub token: Option<Secret>,
     /// The client's address; an IPv4 address is never shown as an IPv6 one.
     pub peer: IpAddr,
@@ -67,7 +67,7 @@ pub(super) fn open(
         return Err(RequestFault::OriginNotAllowed.into());
     }
     let protocol = agreed_protocol(headers, route.protocols);
-    let token = call::bearer(headers).or_else(|| query_token(request.uri().query()));
+    let token = call::bearer(headers);
     let path = request.uri().path().to_owned();
     let peer = connection.peer;
     let handler = Arc::clone(&route.handler);
@@ -115,12 +115,6 @@ fn agreed_protocol(headers: &HeaderMap, ours: &[&'static str]) -> Option<&'stati
     items(headers, &SEC_WEBSOCKET_PROTOCOL).find_map(|wanted| ours.iter().copied().find(|own| *own == wanted))
 }
 
-fn query_token(query: Option<&str>) -> Option<Secret> {
-    let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query?).ok()?;
-    let token = pairs.into_iter().find(|(name, _)| name == "token")?.1;
-    (!token.is_empty()).then(|| Secret::new(token))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,12 +126,5 @@ mod tests {
         assert_eq!(agreed_protocol(&headers, &["mqtt", "mqttv3.1"]), Some("mqtt"));
         assert_eq!(agreed_protocol(&headers, &[]), None);
         assert_eq!(agreed_protocol(&HeaderMap::new(), &["mqtt"]), None);
-    }
-
-    #[test]
-    fn a_page_gives_its_token_in_the_query() {
-        assert_eq!(query_token(Some("a=1&token=x%20y")).unwrap().reveal(), "x y");
-        assert!(query_token(Some("token=")).is_none());
-        assert!(query_token(None).is_none());
     }
 }

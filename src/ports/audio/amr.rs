@@ -14,16 +14,11 @@ const FRAMES_PER_SECOND: u64 = 50;
 const MAX_FRAME_BYTES: u64 = 32;
 
 /// Decodes a `#!AMR\n` file.
-pub(super) fn decode(
-    source: Box<dyn MediaSource>,
-    collected: &mut Collected,
-) -> Result<(), AudioError> {
+pub(super) fn decode(source: Box<dyn MediaSource>, collected: &mut Collected) -> Result<(), AudioError> {
     // One frame more than allowed is enough to tell that the file is too long.
     let max_frames = u64::from(collected.max_seconds) * FRAMES_PER_SECOND + 1;
     let mut file = Vec::new();
-    source
-        .take(b"#!AMR\n".len() as u64 + max_frames * MAX_FRAME_BYTES)
-        .read_to_end(&mut file)?;
+    source.take(b"#!AMR\n".len() as u64 + max_frames * MAX_FRAME_BYTES).read_to_end(&mut file)?;
 
     let mut frames = AmrStorageReader::new(&file).map_err(damaged)?;
     let mut codec = AmrCodec::new(&CodecConfig::amr_nb()).map_err(damaged)?;
@@ -39,17 +34,9 @@ pub(super) fn decode(
             AmrFrameType::NoData => FrameKind::NoData,
             AmrFrameType::SpeechLost => FrameKind::Lost,
         };
-        let coded = CodedFrame {
-            kind,
-            mode,
-            quality_ok: frame.quality_ok,
-            data: frame.data,
-        };
+        let coded = CodedFrame { kind, mode, quality_ok: frame.quality_ok, data: frame.data };
         let samples = codec.decode_frame(&coded).map_err(damaged)?;
-        collected.push(
-            RATE_HZ,
-            samples.iter().map(|sample| f32::from(*sample) / 32_768.0),
-        )?;
+        collected.push(RATE_HZ, samples.iter().map(|sample| f32::from(*sample) / 32_768.0))?;
     }
     Ok(())
 }

@@ -9,9 +9,7 @@ use symphonia::core::codecs::registry::CodecRegistry;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::{MediaSource, MediaSourceStream};
-use symphonia::default::formats::{
-    AdtsReader, FlacReader, IsoMp4Reader, MkvReader, MpaReader, OggReader, WavReader,
-};
+use symphonia::default::formats::{AdtsReader, FlacReader, IsoMp4Reader, MkvReader, MpaReader, OggReader, WavReader};
 use symphonia_adapter_libopus::OpusDecoder;
 
 use super::sniff::Kind;
@@ -62,15 +60,10 @@ pub(super) fn decode(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(AudioError::TooLong {
-        max_seconds: collected.max_seconds,
-    })
+    Err(AudioError::TooLong { max_seconds: collected.max_seconds })
 }
 
-fn open(
-    kind: Kind,
-    stream: MediaSourceStream<'static>,
-) -> Result<Box<dyn FormatReader>, AudioError> {
+fn open(kind: Kind, stream: MediaSourceStream<'static>) -> Result<Box<dyn FormatReader>, AudioError> {
     let options = FormatOptions::default();
     Ok(match kind {
         Kind::Wav => Box::new(WavReader::try_new(stream, options)?),
@@ -93,28 +86,17 @@ fn open(
 
 fn choose_track(reader: &dyn FormatReader) -> Result<(u32, Box<dyn AudioDecoder>), AudioError> {
     let unsupported = || AudioError::Unsupported("no sound track that can be decoded".into());
-    let track = reader
-        .default_track(TrackType::Audio)
-        .ok_or_else(unsupported)?;
-    let params = track
-        .codec_params
-        .as_ref()
-        .and_then(|params| params.audio())
-        .ok_or_else(unsupported)?;
+    let track = reader.default_track(TrackType::Audio).ok_or_else(unsupported)?;
+    let params = track.codec_params.as_ref().and_then(|params| params.audio()).ok_or_else(unsupported)?;
     if let Some(rate_hz) = params.sample_rate
         && !PLAUSIBLE_RATES_HZ.contains(&rate_hz)
     {
-        return Err(AudioError::Damaged(format!(
-            "a sample rate of {rate_hz} Hz"
-        )));
+        return Err(AudioError::Damaged(format!("a sample rate of {rate_hz} Hz")));
     }
     if let Some(channels) = &params.channels
         && !(1..=MAX_CHANNELS).contains(&channels.count())
     {
-        return Err(AudioError::Damaged(format!(
-            "{} channels",
-            channels.count()
-        )));
+        return Err(AudioError::Damaged(format!("{} channels", channels.count())));
     }
     let decoder = CODECS.make_audio_decoder(params, &AudioDecoderOptions::default())?;
     Ok((track.id, decoder))
@@ -135,12 +117,8 @@ fn append(
     }
     buffer.copy_to_vec_interleaved(interleaved);
     let share = 1.0 / channels as f32;
-    collected.push(
-        buffer.spec().rate(),
-        interleaved
-            .chunks_exact(channels)
-            .map(|frame| frame.iter().sum::<f32>() * share),
-    )
+    collected
+        .push(buffer.spec().rate(), interleaved.chunks_exact(channels).map(|frame| frame.iter().sum::<f32>() * share))
 }
 
 impl From<Error> for AudioError {
@@ -148,9 +126,7 @@ impl From<Error> for AudioError {
         match error {
             Error::Unsupported(reason) => AudioError::Unsupported(reason.into()),
             // The end of the file where more was announced.
-            Error::IoError(cause) if cause.kind() != io::ErrorKind::UnexpectedEof => {
-                AudioError::Io(cause)
-            }
+            Error::IoError(cause) if cause.kind() != io::ErrorKind::UnexpectedEof => AudioError::Io(cause),
             other => AudioError::Damaged(other.to_string()),
         }
     }

@@ -19,15 +19,9 @@ const RATE_HZ: u32 = 16_000;
 const SAMPLE_BYTES: u64 = 2;
 
 /// Decodes the file with the demultiplexer `format` of ffmpeg.
-pub(super) fn decode(
-    format: &str,
-    path: Option<&Path>,
-    limits: &DecodeLimits,
-) -> Result<Sound, AudioError> {
+pub(super) fn decode(format: &str, path: Option<&Path>, limits: &DecodeLimits) -> Result<Sound, AudioError> {
     let (Some(program), Some(path)) = (&limits.ffmpeg, path) else {
-        return Err(AudioError::Unsupported(
-            "AMR-WB, and AMR in 3GP, need ffmpeg and a file".into(),
-        ));
+        return Err(AudioError::Unsupported("AMR-WB, and AMR in 3GP, need ffmpeg and a file".into()));
     };
     let mut child = start(program, format, path, limits.max_seconds)?;
     let max_bytes = u64::from(limits.max_seconds) * u64::from(RATE_HZ) * SAMPLE_BYTES;
@@ -38,21 +32,14 @@ pub(super) fn decode(
     let pcm = pcm?;
 
     if pcm.len() as u64 > max_bytes {
-        return Err(AudioError::TooLong {
-            max_seconds: limits.max_seconds,
-        });
+        return Err(AudioError::TooLong { max_seconds: limits.max_seconds });
     }
     if pcm.is_empty() {
         return Err(AudioError::Damaged("ffmpeg found no speech in it".into()));
     }
-    let samples = pcm
-        .chunks_exact(2)
-        .map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32_768.0)
-        .collect();
-    Ok(Sound {
-        rate_hz: RATE_HZ,
-        samples,
-    })
+    let samples =
+        pcm.chunks_exact(2).map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32_768.0).collect();
+    Ok(Sound { rate_hz: RATE_HZ, samples })
 }
 
 fn start(program: &Path, format: &str, path: &Path, max_seconds: u32) -> io::Result<Child> {
@@ -60,30 +47,12 @@ fn start(program: &Path, format: &str, path: &Path, max_seconds: u32) -> io::Res
     let mut input = OsString::from("file:");
     input.push(path);
     Command::new(program)
-        .args([
-            "-nostdin",
-            "-hide_banner",
-            "-loglevel",
-            "quiet",
-            "-threads",
-            "1",
-        ])
-        .args([
-            "-protocol_whitelist",
-            "file,pipe",
-            "-codec_whitelist",
-            "amrnb,amrwb",
-        ])
+        .args(["-nostdin", "-hide_banner", "-loglevel", "quiet", "-threads", "1"])
+        .args(["-protocol_whitelist", "file,pipe", "-codec_whitelist", "amrnb,amrwb"])
         .args(["-f", format, "-i"])
         .arg(input)
         .args(["-map", "0:a:0", "-ac", "1", "-ar", &RATE_HZ.to_string()])
-        .args([
-            "-t",
-            &(u64::from(max_seconds) + 1).to_string(),
-            "-f",
-            "s16le",
-            "pipe:1",
-        ])
+        .args(["-t", &(u64::from(max_seconds) + 1).to_string(), "-f", "s16le", "pipe:1"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -91,11 +60,7 @@ fn start(program: &Path, format: &str, path: &Path, max_seconds: u32) -> io::Res
 }
 
 /// Reads what the child writes, at most `max_bytes`, until its time is up.
-fn read_within(
-    child: &mut Child,
-    max_bytes: u64,
-    limits: &DecodeLimits,
-) -> Result<Vec<u8>, AudioError> {
+fn read_within(child: &mut Child, max_bytes: u64, limits: &DecodeLimits) -> Result<Vec<u8>, AudioError> {
     let Some(stdout) = child.stdout.take() else {
         return Err(io::Error::other("ffmpeg has no output").into());
     };

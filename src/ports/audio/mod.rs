@@ -124,37 +124,27 @@ fn decode_source(
 ) -> Result<Sound, AudioError> {
     let Found { kind, offset } = sniff::recognise(&mut source)?.ok_or(AudioError::NotSound)?;
     match kind {
-        Kind::AmrNarrow => guarded(limits.max_seconds, |collected| {
-            amr::decode(source, collected)
-        }),
+        Kind::AmrNarrow => guarded(limits.max_seconds, |collected| amr::decode(source, collected)),
         Kind::AmrWide => ffmpeg::decode("amr", path, limits),
         Kind::AmrManyChannels => Err(AudioError::Unsupported("AMR with several channels".into())),
-        Kind::Wav => guarded(limits.max_seconds, |collected| {
-            container::decode(kind, wav::mend(source)?, 0, collected)
-        }),
+        Kind::Wav => guarded(limits.max_seconds, |collected| container::decode(kind, wav::mend(source)?, 0, collected)),
         // Read as a stream without an end: told the length of a file that was cut,
         // the reader refuses all of it.
         Kind::Matroska => guarded(limits.max_seconds, |collected| {
             container::decode(kind, Box::new(ReadOnlySource::new(source)), 0, collected)
         }),
         Kind::Mp4 => {
-            let outcome = guarded(limits.max_seconds, |collected| {
-                container::decode(kind, source, offset, collected)
-            });
+            let outcome = guarded(limits.max_seconds, |collected| container::decode(kind, source, offset, collected));
             let Err(AudioError::Unsupported(reason)) = outcome else {
                 return outcome;
             };
             // The track may be AMR, as in the 3GP files of older phones.
             ffmpeg::decode("mov", path, limits).map_err(|error| match error {
-                AudioError::Damaged(_) | AudioError::Unsupported(_) => {
-                    AudioError::Unsupported(reason)
-                }
+                AudioError::Damaged(_) | AudioError::Unsupported(_) => AudioError::Unsupported(reason),
                 other => other,
             })
         }
-        _ => guarded(limits.max_seconds, |collected| {
-            container::decode(kind, source, offset, collected)
-        }),
+        _ => guarded(limits.max_seconds, |collected| container::decode(kind, source, offset, collected)),
     }
 }
 
@@ -169,26 +159,16 @@ impl Collected {
     /// Appends samples of one channel.
     fn push(&mut self, rate_hz: u32, samples: impl Iterator<Item = f32>) -> Result<(), AudioError> {
         if !PLAUSIBLE_RATES_HZ.contains(&rate_hz) {
-            return Err(AudioError::Damaged(format!(
-                "a sample rate of {rate_hz} Hz"
-            )));
+            return Err(AudioError::Damaged(format!("a sample rate of {rate_hz} Hz")));
         }
         if self.rate_hz != rate_hz && !self.samples.is_empty() {
             return Err(AudioError::Damaged("the sample rate changes".into()));
         }
         self.rate_hz = rate_hz;
         // Floating point files may hold anything, infinity and NaN included.
-        self.samples.extend(samples.map(|sample| {
-            if sample.is_finite() {
-                sample.clamp(-1.0, 1.0)
-            } else {
-                0.0
-            }
-        }));
+        self.samples.extend(samples.map(|sample| if sample.is_finite() { sample.clamp(-1.0, 1.0) } else { 0.0 }));
         if self.samples.len() as u64 > u64::from(self.max_seconds) * u64::from(rate_hz) {
-            return Err(AudioError::TooLong {
-                max_seconds: self.max_seconds,
-            });
+            return Err(AudioError::TooLong { max_seconds: self.max_seconds });
         }
         Ok(())
     }
@@ -199,18 +179,12 @@ fn guarded(
     max_seconds: u32,
     decode: impl FnOnce(&mut Collected) -> Result<(), AudioError>,
 ) -> Result<Sound, AudioError> {
-    let mut collected = Collected {
-        max_seconds,
-        rate_hz: 0,
-        samples: Vec::new(),
-    };
+    let mut collected = Collected { max_seconds, rate_hz: 0, samples: Vec::new() };
     // A decoder that panics on some hostile file must not take its thread along.
     // `collected` stays usable: samples are only ever appended to it.
     let outcome = catch_unwind(AssertUnwindSafe(|| decode(&mut collected)))
         .unwrap_or_else(|_| Err(AudioError::Damaged("its decoder gave up".into())));
-    let Collected {
-        rate_hz, samples, ..
-    } = collected;
+    let Collected { rate_hz, samples, .. } = collected;
     match outcome {
         Ok(()) if samples.is_empty() => Err(AudioError::Empty),
         Ok(()) => Ok(Sound { rate_hz, samples }),

@@ -3,9 +3,7 @@
 use std::num::NonZeroU32;
 
 use bytes::Bytes;
-use mp3lame_encoder::{
-    Bitrate, Builder, Encoder, FlushGap, Mode, MonoPcm, Quality, max_required_buffer_size,
-};
+use mp3lame_encoder::{Bitrate, Builder, Encoder, FlushGap, Mode, MonoPcm, Quality, max_required_buffer_size};
 
 use super::{AudioError, Sound, resample};
 
@@ -54,23 +52,17 @@ pub fn encode_mp3(sound: &Sound, bitrate_kbps: u32) -> Result<Bytes, AudioError>
     let mut music = Vec::new();
     for chunk in samples.chunks(CHUNK_SAMPLES) {
         music.reserve(max_required_buffer_size(chunk.len()));
-        encoder
-            .encode_to_vec(MonoPcm(chunk), &mut music)
-            .map_err(failed)?;
+        encoder.encode_to_vec(MonoPcm(chunk), &mut music).map_err(failed)?;
     }
     music.reserve(FLUSH_BYTES);
-    encoder
-        .flush_to_vec::<FlushGap>(&mut music)
-        .map_err(failed)?;
+    encoder.flush_to_vec::<FlushGap>(&mut music).map_err(failed)?;
     let mut mp3 = info_frame(music.len(), bitrate, samples.len());
     mp3.append(&mut music);
     Ok(mp3.into())
 }
 
 fn turn_down(samples: &mut [f32]) {
-    let peak = samples
-        .iter()
-        .fold(0_f32, |peak, sample| peak.max(sample.abs()));
+    let peak = samples.iter().fold(0_f32, |peak, sample| peak.max(sample.abs()));
     if peak > MAX_PEAK {
         let factor = MAX_PEAK / peak;
         samples.iter_mut().for_each(|sample| *sample *= factor);
@@ -78,15 +70,12 @@ fn turn_down(samples: &mut [f32]) {
 }
 
 fn build(bitrate: Bitrate) -> Result<Encoder, AudioError> {
-    let mut builder =
-        Builder::new().ok_or_else(|| AudioError::Encode("LAME has no memory".into()))?;
+    let mut builder = Builder::new().ok_or_else(|| AudioError::Encode("LAME has no memory".into()))?;
     builder.set_num_channels(1).map_err(failed)?;
     builder.set_mode(Mode::Mono).map_err(failed)?;
     builder.set_sample_rate(RATE_HZ).map_err(failed)?;
     // Left to itself, LAME goes down to 16 kHz for small bitrates.
-    builder
-        .set_output_sample_rate(NonZeroU32::new(RATE_HZ))
-        .map_err(failed)?;
+    builder.set_output_sample_rate(NonZeroU32::new(RATE_HZ)).map_err(failed)?;
     builder.set_brate(bitrate).map_err(failed)?;
     builder.set_quality(Quality::Good).map_err(failed)?;
     builder.set_to_write_vbr_tag(false).map_err(failed)?;
@@ -100,9 +89,7 @@ fn build(bitrate: Bitrate) -> Result<Encoder, AudioError> {
 fn info_frame(music_bytes: usize, kbps: Bitrate, samples: usize) -> Vec<u8> {
     const FRAME_BYTES: usize = BYTES_PER_KBPS * 64;
     let frames = music_bytes / (BYTES_PER_KBPS * kbps as usize);
-    let padding = (frames * FRAME_SAMPLES)
-        .saturating_sub(ENCODER_DELAY + samples)
-        .min(0xfff);
+    let padding = (frames * FRAME_SAMPLES).saturating_sub(ENCODER_DELAY + samples).min(0xfff);
     let (frames, bytes) = (frames as u32, (FRAME_BYTES + music_bytes) as u32);
 
     // MPEG-2 layer III, 64 kbit/s, 24 kHz, mono; then its empty side information.

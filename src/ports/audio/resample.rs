@@ -21,15 +21,11 @@ pub fn resample(sound: &Sound, rate_hz: u32) -> Result<Sound, AudioError> {
         }
     }
     if sound.rate_hz == rate_hz || sound.samples.is_empty() {
-        return Ok(Sound {
-            rate_hz,
-            samples: sound.samples.clone(),
-        });
+        return Ok(Sound { rate_hz, samples: sound.samples.clone() });
     }
     let failed = |error: &dyn std::fmt::Display| AudioError::Encode(error.to_string());
     let frames = sound.samples.len();
-    let input = InterleavedOwned::new_from(sound.samples.clone(), 1, frames)
-        .map_err(|error| failed(&error))?;
+    let input = InterleavedOwned::new_from(sound.samples.clone(), 1, frames).map_err(|error| failed(&error))?;
     let (from, to) = (sound.rate_hz as usize, rate_hz as usize);
     let samples = Fft::<f32>::new(from, to, CHUNK_FRAMES, 1, FixedSync::Both)
         .map_err(|error| failed(&error))?

@@ -67,9 +67,7 @@ fn kind_of(head: &[u8; 12]) -> Option<Kind> {
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => Some(Kind::Mp4),
         _ if head.starts_with(b"#!AMR\n") => Some(Kind::AmrNarrow),
         _ if head.starts_with(b"#!AMR-WB\n") => Some(Kind::AmrWide),
-        _ if head.starts_with(b"#!AMR_MC") || head.starts_with(b"#!AMR-WB_MC") => {
-            Some(Kind::AmrManyChannels)
-        }
+        _ if head.starts_with(b"#!AMR_MC") || head.starts_with(b"#!AMR-WB_MC") => Some(Kind::AmrManyChannels),
         // ADTS: twelve set bits, then the version, a layer of zero.
         [0xff, second, ..] if second & 0xf6 == 0xf0 => Some(Kind::Adts),
         _ => mp3_frame_len(head).map(|_| Kind::Mp3),
@@ -80,9 +78,7 @@ fn kind_of(head: &[u8; 12]) -> Option<Kind> {
 fn id3_len(head: &[u8; 12]) -> Option<u64> {
     match head {
         [b'I', b'D', b'3', _, _, flags, a, b, c, d, ..] => {
-            let body = [a, b, c, d]
-                .iter()
-                .fold(0, |len, byte| len << 7 | u64::from(**byte & 0x7f));
+            let body = [a, b, c, d].iter().fold(0, |len, byte| len << 7 | u64::from(**byte & 0x7f));
             let footer = if flags & 0x10 != 0 { 10 } else { 0 };
             Some(10 + body + footer)
         }
@@ -92,9 +88,7 @@ fn id3_len(head: &[u8; 12]) -> Option<u64> {
 
 /// The length of the MPEG layer III frame that begins here, in bytes.
 fn mp3_frame_len(head: &[u8; 12]) -> Option<u64> {
-    const KBPS_V1: [u64; 14] = [
-        32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320,
-    ];
+    const KBPS_V1: [u64; 14] = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320];
     const KBPS_V2: [u64; 14] = [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160];
     let [0xff, version_layer, rates, ..] = *head else {
         return None;

@@ -10,49 +10,24 @@ use studio::{Studio, ffmpeg, write_script};
 use super::*;
 
 fn limits() -> DecodeLimits {
-    DecodeLimits {
-        max_seconds: 60,
-        ffmpeg: Some("ffmpeg".into()),
-        ffmpeg_timeout: Duration::from_secs(10),
-    }
+    DecodeLimits { max_seconds: 60, ffmpeg: Some("ffmpeg".into()), ffmpeg_timeout: Duration::from_secs(10) }
 }
 
 /// How alike two sounds are at 8 kHz, from 0 to 1, within a shift of 60 ms.
 fn likeness(one: &Sound, other: &Sound) -> f64 {
     let one = resample(one, 8_000).unwrap().samples;
     let other = resample(other, 8_000).unwrap().samples;
-    let product = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter()
-            .zip(b)
-            .map(|(a, b)| f64::from(*a) * f64::from(*b))
-            .sum()
-    };
+    let product = |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
     let scale = (product(&one, &one) * product(&other, &other)).sqrt();
-    (0..500)
-        .flat_map(|shift| {
-            [
-                product(&one[shift..], &other),
-                product(&one, &other[shift..]),
-            ]
-        })
-        .fold(0.0, f64::max)
+    (0..500).flat_map(|shift| [product(&one[shift..], &other), product(&one, &other[shift..])]).fold(0.0, f64::max)
         / scale
 }
 
 fn assert_same_speech(name: &str, sound: &Sound, speech: &Sound) {
-    let (got, wanted) = (
-        sound.duration().as_secs_f64(),
-        speech.duration().as_secs_f64(),
-    );
-    assert!(
-        (got - wanted).abs() < 0.07,
-        "{name}: {got} s instead of {wanted} s"
-    );
+    let (got, wanted) = (sound.duration().as_secs_f64(), speech.duration().as_secs_f64());
+    assert!((got - wanted).abs() < 0.07, "{name}: {got} s instead of {wanted} s");
     let alike = likeness(sound, speech);
-    println!(
-        "{name}: {} Hz, {got:.3} s of {wanted:.3} s, alike {alike:.3}",
-        sound.rate_hz
-    );
+    println!("{name}: {} Hz, {got:.3} s of {wanted:.3} s, alike {alike:.3}", sound.rate_hz);
     assert!(alike > 0.85, "{name}: alike {alike}");
 }
 
@@ -71,10 +46,7 @@ fn memory_and_file_are_decoded_alike() {
     let Some(studio) = Studio::get() else { return };
     let file = studio.recording("opus.ogg", &[]);
     let bytes = Bytes::from(std::fs::read(&file).unwrap());
-    assert_eq!(
-        decode_bytes(bytes, &limits()).unwrap(),
-        decode(&file, &limits()).unwrap()
-    );
+    assert_eq!(decode_bytes(bytes, &limits()).unwrap(), decode(&file, &limits()).unwrap());
 }
 
 #[test]
@@ -93,28 +65,16 @@ fn wav_headers_with_wrong_lengths_are_mended() {
         assert_same_speech("mended", &sound, &speech);
     }
     let header_only = Bytes::copy_from_slice(&good[..44]);
-    assert!(matches!(
-        decode_bytes(header_only, &limits()),
-        Err(AudioError::Empty)
-    ));
+    assert!(matches!(decode_bytes(header_only, &limits()), Err(AudioError::Empty)));
     let one_sample = Bytes::copy_from_slice(&good[..46]);
-    assert_eq!(
-        decode_bytes(one_sample, &limits()).unwrap().samples.len(),
-        1
-    );
+    assert_eq!(decode_bytes(one_sample, &limits()).unwrap().samples.len(), 1);
 }
 
 #[test]
 fn amr_in_3gp_and_wide_band_go_to_ffmpeg() {
     let Some(studio) = Studio::get() else { return };
     let phone = studio.path("phone.3gp");
-    ffmpeg(&[
-        "-i",
-        studio.amr().to_str().unwrap(),
-        "-c",
-        "copy",
-        phone.to_str().unwrap(),
-    ]);
+    ffmpeg(&["-i", studio.amr().to_str().unwrap(), "-c", "copy", phone.to_str().unwrap()]);
     assert_same_speech("3gp", &decode(&phone, &limits()).unwrap(), &studio.speech());
 
     // Frames of 6.6 kbit/s have 17 octets; any bits are some noise.
@@ -125,33 +85,15 @@ fn amr_in_3gp_and_wide_band_go_to_ffmpeg() {
         bytes.extend((0..17).map(|octet| frame.wrapping_mul(31).wrapping_add(octet * 57)));
     });
     std::fs::write(&wide, &bytes).unwrap();
-    assert_eq!(
-        decode(&wide, &limits()).unwrap().duration(),
-        Duration::from_secs(2)
-    );
-    let short = DecodeLimits {
-        max_seconds: 1,
-        ..limits()
-    };
-    assert!(matches!(
-        decode(&wide, &short),
-        Err(AudioError::TooLong { max_seconds: 1 })
-    ));
+    assert_eq!(decode(&wide, &limits()).unwrap().duration(), Duration::from_secs(2));
+    let short = DecodeLimits { max_seconds: 1, ..limits() };
+    assert!(matches!(decode(&wide, &short), Err(AudioError::TooLong { max_seconds: 1 })));
 
-    let without = DecodeLimits {
-        ffmpeg: None,
-        ..limits()
-    };
+    let without = DecodeLimits { ffmpeg: None, ..limits() };
     for file in [&phone, &wide] {
-        assert!(matches!(
-            decode(file, &without),
-            Err(AudioError::Unsupported(_))
-        ));
+        assert!(matches!(decode(file, &without), Err(AudioError::Unsupported(_))));
     }
-    assert!(matches!(
-        decode_bytes(bytes.into(), &limits()),
-        Err(AudioError::Unsupported(_))
-    ));
+    assert!(matches!(decode_bytes(bytes.into(), &limits()), Err(AudioError::Unsupported(_))));
 }
 
 #[test]
@@ -161,30 +103,18 @@ fn a_program_that_hangs_is_stopped() {
     write_script(&program, "exec sleep 60");
     let wide = folder.path().join("wide.amr");
     std::fs::write(&wide, b"#!AMR-WB\n").unwrap();
-    let limits = DecodeLimits {
-        ffmpeg: Some(program),
-        ffmpeg_timeout: Duration::from_millis(200),
-        ..limits()
-    };
+    let limits = DecodeLimits { ffmpeg: Some(program), ffmpeg_timeout: Duration::from_millis(200), ..limits() };
     let started = std::time::Instant::now();
-    assert!(matches!(
-        decode(&wide, &limits),
-        Err(AudioError::Damaged(_))
-    ));
+    assert!(matches!(decode(&wide, &limits), Err(AudioError::Damaged(_))));
     assert!(started.elapsed() < Duration::from_secs(5));
-    let limits = DecodeLimits {
-        ffmpeg: Some(folder.path().join("missing")),
-        ..limits
-    };
+    let limits = DecodeLimits { ffmpeg: Some(folder.path().join("missing")), ..limits };
     assert!(matches!(decode(&wide, &limits), Err(AudioError::Io(_))));
 }
 
 #[test]
 fn what_is_no_sound_is_refused() {
     let mut png = std::io::Cursor::new(Vec::new());
-    image::GrayImage::new(9, 9)
-        .write_to(&mut png, image::ImageFormat::Png)
-        .unwrap();
+    image::GrayImage::new(9, 9).write_to(&mut png, image::ImageFormat::Png).unwrap();
     let texts: [&[u8]; 8] = [
         b"",
         b"\xff",
@@ -197,15 +127,9 @@ fn what_is_no_sound_is_refused() {
     ];
     for bytes in texts.into_iter().chain([png.get_ref().as_slice()]) {
         let outcome = decode_bytes(Bytes::copy_from_slice(bytes), &limits());
-        assert!(
-            matches!(outcome, Err(AudioError::NotSound)),
-            "{bytes:?}: {outcome:?}"
-        );
+        assert!(matches!(outcome, Err(AudioError::NotSound)), "{bytes:?}: {outcome:?}");
     }
-    assert!(matches!(
-        decode(Path::new("/nowhere.wav"), &limits()),
-        Err(AudioError::Io(_))
-    ));
+    assert!(matches!(decode(Path::new("/nowhere.wav"), &limits()), Err(AudioError::Io(_))));
 }
 
 #[test]
@@ -228,10 +152,7 @@ fn magic_without_sense_is_damaged_or_empty() {
                 // Any bits are speech to AMR.
                 assert!(magic == b"#!AMR\n", "{magic:?} {sound:?}");
             }
-            assert!(
-                !matches!(outcome, Err(AudioError::Io(_))),
-                "{magic:?}: {outcome:?}"
-            );
+            assert!(!matches!(outcome, Err(AudioError::Io(_))), "{magic:?}: {outcome:?}");
         }
     }
 }
@@ -239,16 +160,10 @@ fn magic_without_sense_is_damaged_or_empty() {
 #[test]
 fn recordings_past_the_limit_are_too_long() {
     let Some(studio) = Studio::get() else { return };
-    let short = DecodeLimits {
-        max_seconds: 2,
-        ..limits()
-    };
+    let short = DecodeLimits { max_seconds: 2, ..limits() };
     for file in studio.every_kind() {
         let outcome = decode(&file, &short);
-        assert!(
-            matches!(outcome, Err(AudioError::TooLong { max_seconds: 2 })),
-            "{outcome:?}"
-        );
+        assert!(matches!(outcome, Err(AudioError::TooLong { max_seconds: 2 })), "{outcome:?}");
     }
 }
 
@@ -260,19 +175,11 @@ fn a_file_cut_in_the_middle_keeps_its_beginning() {
         let outcome = decode_bytes(Bytes::copy_from_slice(&bytes[..bytes.len() / 2]), &limits());
         // These need the whole file, which their index describes.
         if file.extension().is_some_and(|extension| extension == "m4a") {
-            assert!(
-                matches!(outcome, Err(AudioError::Damaged(_))),
-                "{file:?}: {outcome:?}"
-            );
+            assert!(matches!(outcome, Err(AudioError::Damaged(_))), "{file:?}: {outcome:?}");
             continue;
         }
-        let seconds = outcome
-            .unwrap_or_else(|e| panic!("{file:?}: {e:?}"))
-            .duration();
-        assert!(
-            (0.8..3.5).contains(&seconds.as_secs_f64()),
-            "{file:?}: {seconds:?}"
-        );
+        let seconds = outcome.unwrap_or_else(|e| panic!("{file:?}: {e:?}")).duration();
+        assert!((0.8..3.5).contains(&seconds.as_secs_f64()), "{file:?}: {seconds:?}");
     }
 }
 
@@ -281,10 +188,7 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, limit: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % limit
     }
 }
@@ -292,10 +196,7 @@ impl Dice {
 #[test]
 fn mutated_files_never_bring_the_decoder_down() {
     let Some(studio) = Studio::get() else { return };
-    let rounds: usize = std::env::var("FUZZ_ROUNDS")
-        .ok()
-        .and_then(|rounds| rounds.parse().ok())
-        .unwrap_or(60);
+    let rounds: usize = std::env::var("FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(60);
     let mut dice = Dice(7);
     for file in studio.every_kind() {
         let good = std::fs::read(&file).unwrap();
@@ -311,22 +212,14 @@ fn mutated_files_never_bring_the_decoder_down() {
                 bytes.truncate(dice.below(bytes.len()));
             }
             let started = std::time::Instant::now();
-            let without = DecodeLimits {
-                ffmpeg: None,
-                max_seconds: 10,
-                ..limits()
-            };
+            let without = DecodeLimits { ffmpeg: None, max_seconds: 10, ..limits() };
             let outcome = decode_bytes(bytes.into(), &without);
             if let Ok(sound) = outcome {
                 assert!(!sound.samples.is_empty());
                 assert!(sound.samples.iter().all(|sample| sample.abs() <= 1.0));
                 assert!(resample(&sound, 16_000).is_ok());
             }
-            assert!(
-                started.elapsed() < Duration::from_secs(5),
-                "{file:?} {:?}",
-                started.elapsed()
-            );
+            assert!(started.elapsed() < Duration::from_secs(5), "{file:?} {:?}", started.elapsed());
         }
     }
 }
@@ -340,40 +233,20 @@ fn tone(rate_hz: u32, seconds: f64, loudness: f32) -> Sound {
 
 #[test]
 fn resampling_keeps_length_and_place() {
-    for (from, to) in [
-        (44_100, 16_000),
-        (8_000, 24_000),
-        (22_050, 24_000),
-        (44_101, 16_000),
-    ] {
+    for (from, to) in [(44_100, 16_000), (8_000, 24_000), (22_050, 24_000), (44_101, 16_000)] {
         for seconds in [0.01, 1.0, 3.3] {
             let sound = tone(from, seconds, 0.5);
             let other = resample(&sound, to).unwrap();
             let drift = other.duration().as_secs_f64() - sound.duration().as_secs_f64();
-            assert!(
-                drift.abs() <= 2.0 / f64::from(to),
-                "{from} to {to}: {drift}"
-            );
+            assert!(drift.abs() <= 2.0 / f64::from(to), "{from} to {to}: {drift}");
         }
-        let (other, ideal) = (
-            resample(&tone(from, 1.0, 0.5), to).unwrap(),
-            tone(to, 1.0, 0.5),
-        );
+        let (other, ideal) = (resample(&tone(from, 1.0, 0.5), to).unwrap(), tone(to, 1.0, 0.5));
         let middle = to as usize / 4..to as usize * 3 / 4;
-        for (got, wanted) in other.samples[middle.clone()]
-            .iter()
-            .zip(&ideal.samples[middle])
-        {
-            assert!(
-                (got - wanted).abs() < 0.04,
-                "{from} to {to}: {got} {wanted}"
-            );
+        for (got, wanted) in other.samples[middle.clone()].iter().zip(&ideal.samples[middle]) {
+            assert!((got - wanted).abs() < 0.04, "{from} to {to}: {got} {wanted}");
         }
     }
-    let odd = Sound {
-        rate_hz: 0,
-        samples: vec![0.0],
-    };
+    let odd = Sound { rate_hz: 0, samples: vec![0.0] };
     assert!(matches!(resample(&odd, 16_000), Err(AudioError::Encode(_))));
 }
 
@@ -385,16 +258,10 @@ fn mp3_keeps_the_length_of_short_and_long_sounds() {
             let mp3 = encode_mp3(&sound, 48).unwrap();
             let back = decode_bytes(mp3, &limits()).unwrap();
             let off = (back.duration().as_secs_f64() - sound.duration().as_secs_f64()).abs();
-            assert!(
-                off <= 0.000_5,
-                "{seconds} s at {rate_hz} Hz is off by {off} s"
-            );
+            assert!(off <= 0.000_5, "{seconds} s at {rate_hz} Hz is off by {off} s");
         }
     }
-    let empty = Sound {
-        rate_hz: 16_000,
-        samples: Vec::new(),
-    };
+    let empty = Sound { rate_hz: 16_000, samples: Vec::new() };
     assert!(matches!(encode_mp3(&empty, 48), Err(AudioError::Empty)));
 }
 

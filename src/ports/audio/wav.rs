@@ -32,17 +32,11 @@ pub(super) fn mend(mut source: Box<dyn MediaSource>) -> Result<Box<dyn MediaSour
                 let known = declared != 0 && u64::from(declared) <= remaining;
                 // 0xFFFFFFFF would mean "unknown" again.
                 let longest = u64::from(u32::MAX - 1);
-                let len = if known {
-                    declared
-                } else {
-                    remaining.min(longest) as u32
-                };
+                let len = if known { declared } else { remaining.min(longest) as u32 };
                 header.extend_from_slice(b"data");
                 header.extend_from_slice(&len.to_le_bytes());
                 let samples = source.take(u64::from(len));
-                return Ok(Box::new(ReadOnlySource::new(
-                    Cursor::new(header).chain(samples),
-                )));
+                return Ok(Box::new(ReadOnlySource::new(Cursor::new(header).chain(samples))));
             }
             b"fmt " if declared <= MAX_FORMAT_BYTES => {
                 header.extend_from_slice(b"fmt ");
@@ -63,14 +57,9 @@ pub(super) fn mend(mut source: Box<dyn MediaSource>) -> Result<Box<dyn MediaSour
 
 fn read_chunk_head(source: &mut dyn MediaSource) -> Result<([u8; 4], u32), AudioError> {
     let (mut id, mut len) = ([0; 4], [0; 4]);
-    source
-        .read_exact(&mut id)
-        .and_then(|()| source.read_exact(&mut len))
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                AudioError::Damaged("a WAV file without samples".into())
-            }
-            _ => error.into(),
-        })?;
+    source.read_exact(&mut id).and_then(|()| source.read_exact(&mut len)).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => AudioError::Damaged("a WAV file without samples".into()),
+        _ => error.into(),
+    })?;
     Ok((id, u32::from_le_bytes(len)))
 }

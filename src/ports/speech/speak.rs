@@ -83,32 +83,17 @@ impl Speaker {
         if !text.contains(char::is_alphanumeric) {
             return Err(AudioError::Empty.into());
         }
-        let _turn = timeout(self.settings.timeout, self.turns.acquire())
-            .await
-            .map_err(|_| SpeakError::Busy)?;
+        let _turn = timeout(self.settings.timeout, self.turns.acquire()).await.map_err(|_| SpeakError::Busy)?;
 
-        let voice = if text.contains(is_chinese) {
-            CHINESE_VOICE
-        } else {
-            &self.settings.voice
-        };
+        let voice = if text.contains(is_chinese) { CHINESE_VOICE } else { &self.settings.voice };
         let mut command = Command::new(&self.settings.program);
         command
-            .args([
-                "-v",
-                voice,
-                "-s",
-                &self.settings.words_per_minute.to_string(),
-            ])
+            .args(["-v", voice, "-s", &self.settings.words_per_minute.to_string()])
             // UTF-8 in, a WAV file out.
             .args(["-b", "1", "--stdin", "--stdout"]);
         let wav = self.run(command, text).await?;
 
-        let limits = DecodeLimits {
-            max_seconds: MAX_SPEECH_S,
-            ffmpeg: None,
-            ffmpeg_timeout: Duration::ZERO,
-        };
+        let limits = DecodeLimits { max_seconds: MAX_SPEECH_S, ffmpeg: None, ffmpeg_timeout: Duration::ZERO };
         tokio::task::spawn_blocking(move || audio::decode_bytes(wav, &limits))
             .await
             .map_err(|error| SpeakError::Failed(error.to_string()))?
@@ -168,11 +153,7 @@ async fn converse(mut child: Child, input: String) -> io::Result<Bytes> {
     };
     let ((), output) = tokio::try_join!(tell, listen)?;
     let status = child.wait().await?;
-    if status.success() {
-        Ok(output.into())
-    } else {
-        Err(io::Error::other(status.to_string()))
-    }
+    if status.success() { Ok(output.into()) } else { Err(io::Error::other(status.to_string())) }
 }
 
 /// The text without anything that the engine would obey: control characters
@@ -230,9 +211,7 @@ mod tests {
         // A child writes it: a file that this process, or a fork of it, holds open
         // for writing could not be started.
         let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$0" && chmod +x "$0""#;
-        let status = std::process::Command::new("sh")
-            .args(["-c", write, path.to_str().unwrap(), lines])
-            .status();
+        let status = std::process::Command::new("sh").args(["-c", write, path.to_str().unwrap(), lines]).status();
         assert!(status.unwrap().success());
         path
     }
@@ -243,11 +222,7 @@ mod tests {
             return;
         };
         let sound = speaker.speak("Good night, little bear.").await.unwrap();
-        assert!(
-            (0.8..4.0).contains(&sound.duration().as_secs_f64()),
-            "{:?}",
-            sound.duration()
-        );
+        assert!((0.8..4.0).contains(&sound.duration().as_secs_f64()), "{:?}", sound.duration());
         assert!(sound.samples.iter().any(|sample| sample.abs() > 0.1));
         assert!(speaker.speak("你好，小熊").await.is_ok());
         let long = speaker.speak(&"bear ".repeat(10_000)).await.unwrap();
@@ -259,25 +234,15 @@ mod tests {
         let Some(speaker) = engine().await else {
             return;
         };
-        for text in [
-            "<speak><break time=\"30s\"/>bear</speak>",
-            "--version bear",
-            "\u{1}1S bear \u{0} bear",
-            "[[h@loU]] bear",
-        ] {
+        for text in
+            ["<speak><break time=\"30s\"/>bear</speak>", "--version bear", "\u{1}1S bear \u{0} bear", "[[h@loU]] bear"]
+        {
             let sound = speaker.speak(text).await.unwrap();
-            assert!(
-                sound.duration() < Duration::from_secs(6),
-                "{text}: {:?}",
-                sound.duration()
-            );
+            assert!(sound.duration() < Duration::from_secs(6), "{text}: {:?}", sound.duration());
         }
         for text in ["", " \n\t", "<<>>", "...", "\u{1}"] {
             let outcome = speaker.speak(text).await;
-            assert!(
-                matches!(outcome, Err(SpeakError::Audio(AudioError::Empty))),
-                "{text:?}"
-            );
+            assert!(matches!(outcome, Err(SpeakError::Audio(AudioError::Empty))), "{text:?}");
         }
     }
 
@@ -292,21 +257,12 @@ mod tests {
     async fn a_missing_a_failing_and_a_silent_program_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         let missing = Speaker::new(settings(folder.path().join("nothing")));
-        assert!(matches!(
-            missing.speak("bear").await,
-            Err(SpeakError::Missing(_))
-        ));
+        assert!(matches!(missing.speak("bear").await, Err(SpeakError::Missing(_))));
         assert!(matches!(missing.check().await, Err(SpeakError::Missing(_))));
         let failing = Speaker::new(settings(script(&folder, "exit 3")));
-        assert!(matches!(
-            failing.speak("bear").await,
-            Err(SpeakError::Failed(_))
-        ));
+        assert!(matches!(failing.speak("bear").await, Err(SpeakError::Failed(_))));
         let silent = Speaker::new(settings(script(&folder, "cat > /dev/null")));
-        assert!(matches!(
-            silent.speak("bear").await,
-            Err(SpeakError::Audio(_))
-        ));
+        assert!(matches!(silent.speak("bear").await, Err(SpeakError::Audio(_))));
     }
 
     #[tokio::test]
@@ -320,9 +276,7 @@ mod tests {
         let started = Instant::now();
         let (first, second) = tokio::join!(speaker.speak("one"), async {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            timeout(Duration::from_millis(100), speaker.turns.acquire())
-                .await
-                .map(drop)
+            timeout(Duration::from_millis(100), speaker.turns.acquire()).await.map(drop)
         });
         assert!(matches!(first, Err(SpeakError::TimedOut)));
         assert!(second.is_err(), "the only turn is taken");

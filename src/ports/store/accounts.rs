@@ -99,10 +99,7 @@ impl Store {
     /// The user of this id.
     pub async fn user(&self, id: &UserId) -> Result<Option<StoredUser>, StoreError> {
         let reply = self
-            .run(
-                "SELECT *, record::id(id) AS uid FROM ONLY type::record('user', $id)",
-                vars! { id: id.as_str() },
-            )
+            .run("SELECT *, record::id(id) AS uid FROM ONLY type::record('user', $id)", vars! { id: id.as_str() })
             .await?;
         one_user(reply)
     }

@@ -223,9 +223,8 @@ impl Store {
 
     /// Whether the chat is one of the party's.
     pub async fn is_member(&self, party: &Party, chat: &ChatId) -> Result<bool, StoreError> {
-        let mut reply = self
-            .run("SELECT parties FROM ONLY type::record('chat', $chat)", vars! { chat: chat.as_str() })
-            .await?;
+        let mut reply =
+            self.run("SELECT parties FROM ONLY type::record('chat', $chat)", vars! { chat: chat.as_str() }).await?;
         let row = reply.optional::<PartiesRow>(0)?;
         Ok(row.is_some_and(|row| row.parties.iter().any(|id| id == party.id())))
     }

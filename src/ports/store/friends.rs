@@ -72,7 +72,7 @@ struct RequestRow {
     requestee: String,
     requestee_kind: String,
     answerer: String,
-    info: String,
+    words: String,
     remark: String,
     avatar: String,
     nickname: String,
@@ -87,7 +87,7 @@ impl RequestRow {
             requester: stored_party(&self.requester_kind, &self.requester)?,
             requestee: stored_party(&self.requestee_kind, &self.requestee)?,
             answerer: stored(&self.answerer)?,
-            info: self.info,
+            info: self.words,
             remark: self.remark,
             avatar: stored(&self.avatar)?,
             nickname: self.nickname,
@@ -141,7 +141,7 @@ impl Store {
                     { THROW 'toyhub:requests_full' };
                 CREATE type::record('pending', [$requester, $requestee]) SET request = $id;
                 CREATE type::record('request', $id) SET requester = $requester, requester_kind = $requester_kind,
-                    requestee = $requestee, requestee_kind = $requestee_kind, answerer = $answerer, info = $info,
+                    requestee = $requestee, requestee_kind = $requestee_kind, answerer = $answerer, words = $info,
                     remark = $remark, avatar = $avatar, nickname = $nickname, toy_name = $toy_name, status = 0,
                     created_at = $now;
                 RETURN NONE;

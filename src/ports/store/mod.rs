@@ -175,9 +175,7 @@ impl Store {
             Place::Memory => Engine::Addressed(surrealdb::engine::any::connect("mem://").await?),
             Place::Server { url, username, password } => {
                 let database = surrealdb::engine::any::connect(url).await?;
-                database
-                    .signin(Root { username: username.clone(), password: password.reveal().to_owned() })
-                    .await?;
+                database.signin(Root { username: username.clone(), password: password.reveal().to_owned() }).await?;
                 Engine::Addressed(database)
             }
         };
@@ -252,9 +250,10 @@ impl Store {
             return Err(StoreError::Refused(refusal));
         }
         let mut errors: Vec<_> = errors.into_values().collect();
-        let first = errors.iter().position(is_conflict).or_else(|| {
-            errors.iter().position(|error| !error.message().contains("not executed"))
-        });
+        let first = errors
+            .iter()
+            .position(is_conflict)
+            .or_else(|| errors.iter().position(|error| !error.message().contains("not executed")));
         Err(StoreError::Database(errors.swap_remove(first.unwrap_or(0))))
     }
 }
@@ -278,7 +277,9 @@ async fn open_embedded(address: &str, config: ConfigMap, query_timeout: Duration
 /// Whether the transaction lost against another one. Some paths flatten the typed error to its text.
 fn is_conflict(error: &DatabaseError) -> bool {
     let text = error.message();
-    text.contains("ransaction conflict") || text.contains("ransaction retry required") || text.contains("can be retried")
+    text.contains("ransaction conflict")
+        || text.contains("ransaction retry required")
+        || text.contains("can be retried")
 }
 
 /// The results of a query, by the number of the statement.

@@ -11,12 +11,8 @@ use tempfile::TempDir;
 use super::{Sound, decode, limits, resample};
 
 fn ran(program: &str, arguments: &[&str]) -> bool {
-    let status = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let status =
+        Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
@@ -52,10 +48,7 @@ impl Studio {
             eprintln!("espeak-ng or ffmpeg is not installed: nothing was tested");
             return None;
         }
-        let studio = Arc::new(Studio {
-            folder: tempfile::tempdir().unwrap(),
-            making: Mutex::new(()),
-        });
+        let studio = Arc::new(Studio { folder: tempfile::tempdir().unwrap(), making: Mutex::new(()) });
         let speech = studio.path("speech.wav");
         let text = "Good night, little bear. Tomorrow we will play in the garden again.";
         assert!(ran("espeak-ng", &["-w", speech.to_str().unwrap(), text]));
@@ -104,10 +97,7 @@ impl Studio {
 
     /// One small file of every kind that is decoded in this process.
     pub(super) fn every_kind(&self) -> Vec<PathBuf> {
-        let mut files: Vec<PathBuf> = RECORDINGS
-            .iter()
-            .map(|(name, codec)| self.recording(name, codec))
-            .collect();
+        let mut files: Vec<PathBuf> = RECORDINGS.iter().map(|(name, codec)| self.recording(name, codec)).collect();
         files.push(self.path("speech.wav"));
         files.push(self.amr());
         files
@@ -121,73 +111,20 @@ const RECORDINGS: &[(&str, &[&str])] = &[
     ("f32.wav", &["-c:a", "pcm_f32le"]),
     ("alaw.wav", &["-c:a", "pcm_alaw", "-ar", "8000"]),
     ("mulaw.wav", &["-c:a", "pcm_mulaw", "-ar", "8000"]),
-    (
-        "ima.wav",
-        &[
-            "-c:a",
-            "adpcm_ima_wav",
-            "-ar",
-            "16000",
-            "-block_size",
-            "256",
-        ],
-    ),
-    (
-        "ms.wav",
-        &[
-            "-c:a",
-            "adpcm_ms",
-            "-ar",
-            "16000",
-            "-ac",
-            "2",
-            "-block_size",
-            "256",
-        ],
-    ),
+    ("ima.wav", &["-c:a", "adpcm_ima_wav", "-ar", "16000", "-block_size", "256"]),
+    ("ms.wav", &["-c:a", "adpcm_ms", "-ar", "16000", "-ac", "2", "-block_size", "256"]),
     ("six.wav", &["-c:a", "pcm_s16le", "-ac", "6"]),
-    (
-        "mpeg1.mp3",
-        &[
-            "-c:a",
-            "libmp3lame",
-            "-ar",
-            "44100",
-            "-ac",
-            "2",
-            "-metadata",
-            "title=Bear",
-        ],
-    ),
-    (
-        "mpeg2.mp3",
-        &["-c:a", "libmp3lame", "-ar", "16000", "-id3v2_version", "0"],
-    ),
-    (
-        "mpeg25.mp3",
-        &["-c:a", "libmp3lame", "-ar", "8000", "-write_id3v1", "1"],
-    ),
+    ("mpeg1.mp3", &["-c:a", "libmp3lame", "-ar", "44100", "-ac", "2", "-metadata", "title=Bear"]),
+    ("mpeg2.mp3", &["-c:a", "libmp3lame", "-ar", "16000", "-id3v2_version", "0"]),
+    ("mpeg25.mp3", &["-c:a", "libmp3lame", "-ar", "8000", "-write_id3v1", "1"]),
     ("plain.aac", &["-c:a", "aac", "-f", "adts"]),
     ("voice.m4a", &["-c:a", "aac", "-ar", "44100"]),
     ("fast.m4a", &["-c:a", "aac", "-movflags", "+faststart"]),
-    (
-        "pieces.mp4",
-        &[
-            "-c:a",
-            "aac",
-            "-movflags",
-            "empty_moov",
-            "-frag_duration",
-            "400000",
-        ],
-    ),
+    ("pieces.mp4", &["-c:a", "aac", "-movflags", "empty_moov", "-frag_duration", "400000"]),
     ("vorbis.ogg", &["-c:a", "libvorbis"]),
     ("opus.ogg", &["-c:a", "libopus", "-b:a", "24k"]),
     ("opus.webm", &["-c:a", "libopus", "-ac", "2"]),
-    (
-        "live.webm",
-        &["-c:a", "libopus", "-f", "webm", "-live", "1"],
-    ),
+    ("live.webm", &["-c:a", "libopus", "-f", "webm", "-live", "1"]),
     ("vorbis.mkv", &["-c:a", "libvorbis"]),
     ("lossless.flac", &["-c:a", "flac"]),
 ];

@@ -1,0 +1,226 @@
+//! The command line: `serve`, and commands that work through the running hub or, where none runs, by themselves.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::edge::control::{self, Answer, Command};
+use crate::server::{self, Server};
+
+const DEFAULT_CONFIG: &str = "broker.toml";
+
+/// The hub behind talking toys.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Arguments {
+    /// The configuration file [default: broker.toml, if there is one].
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Run the hub.
+    Serve,
+    /// The equipment library.
+    #[command(subcommand)]
+    Device(DeviceAction),
+    /// The content library.
+    #[command(subcommand)]
+    Content(ContentAction),
+    /// The users.
+    #[command(subcommand)]
+    User(UserAction),
+    /// Check what the hub needs and say what is missing.
+    Doctor,
+}
+
+#[derive(Debug, Subcommand)]
+enum DeviceAction {
+    /// Make devices: prints key and secret of each, and stores its QR pictures.
+    Add {
+        /// How many.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=control::DEVICES_MAX as i64))]
+        count: u16,
+        /// Also write the QR pictures as KEY.jpg and KEY.png into this folder.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Print all devices and the toys that they are.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+enum ContentAction {
+    /// Add a song or story.
+    Add {
+        /// The sound: MP3, WAV, M4A, Ogg or FLAC.
+        file: PathBuf,
+        /// Its title.
+        #[arg(long)]
+        title: String,
+        /// Its picture: JPEG or PNG.
+        #[arg(long)]
+        cover: PathBuf,
+    },
+    /// Print the library.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+enum UserAction {
+    /// Print all users.
+    List,
+}
+
+/// Runs the command; the error is for the person who typed it.
+pub async fn run(arguments: Arguments) -> Result<(), String> {
+    let (path, optional) = match &arguments.config {
+        Some(path) => (path.as_path(), false),
+        None => (Path::new(DEFAULT_CONFIG), true),
+    };
+    let config = Config::load(path, optional, std::env::vars()).map_err(|error| error.to_string())?;
+    match arguments.action {
+        Action::Serve => serve(config).await,
+        Action::Doctor => doctor(&config).await,
+        Action::Device(DeviceAction::Add { count, out }) => {
+            let pictures = config.server.files_dir().join("qr");
+            let answer = ask(config, Command::AddDevices { count: count.into() }).await?;
+            print(answer, |key| out.as_deref().map_or(Ok(()), |out| copy_pictures(&pictures, key, out)))
+        }
+        Action::Device(DeviceAction::List) => print(ask(config, Command::ListDevices).await?, |_| Ok(())),
+        Action::Content(ContentAction::Add { file, title, cover }) => {
+            let (sound, cover) = (absolute(&file)?, absolute(&cover)?);
+            print(ask(config, Command::AddContent { title, sound, cover }).await?, |_| Ok(()))
+        }
+        Action::Content(ContentAction::List) => print(ask(config, Command::ListContent).await?, |_| Ok(())),
+        Action::User(UserAction::List) => print(ask(config, Command::ListUsers).await?, |_| Ok(())),
+    }
+}
+
+async fn serve(config: Config) -> Result<(), String> {
+    start_log(&config.server.log)?;
+    let shutdown = CancellationToken::new();
+    let signals = stop_on_signal(shutdown.clone())?;
+    let server = Server::start(config).await?;
+    println!("toyhub ready http={} mqtt={}", server.http_addr, server.mqtt_addr);
+    let ended = server.run(shutdown).await;
+    signals.abort();
+    ended
+}
+
+fn start_log(filter: &str) -> Result<(), String> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .map_err(|error| format!("server.log: {error}; write levels such as \"info,surrealdb=warn\""))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}
+
+fn stop_on_signal(shutdown: CancellationToken) -> Result<tokio::task::JoinHandle<()>, String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("cannot listen to signals: {error}"));
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        shutdown.cancel();
+    }))
+}
+
+/// Asks the running hub, or where none runs, opens the data and does it here.
+async fn ask(config: Config, command: Command) -> Result<Answer, String> {
+    let socket = config.server.control_socket();
+    let answered = control::ask(&socket, &command).await;
+    if let Some(answer) = answered.map_err(|error| format!("{}: {error}", socket.display()))? {
+        return Ok(answer);
+    }
+    let hub = server::open_hub(&Arc::new(config)).await?;
+    let answer = control::execute(&hub, command).await;
+    hub.close().await.map_err(|error| error.to_string())?;
+    Ok(answer)
+}
+
+fn print(answer: Answer, for_device: impl Fn(&str) -> Result<(), String>) -> Result<(), String> {
+    match answer {
+        Answer::Devices(devices) => {
+            for device in devices {
+                println!("{}\t{}", device.key, device.secret);
+                for_device(&device.key)?;
+            }
+        }
+        Answer::Lines(lines) => lines.iter().for_each(|line| println!("{line}")),
+        Answer::Failed(message) => return Err(message),
+    }
+    Ok(())
+}
+
+fn copy_pictures(from: &Path, key: &str, to: &Path) -> Result<(), String> {
+    for extension in ["jpg", "png"] {
+        let name = format!("{key}.{extension}");
+        std::fs::create_dir_all(to)
+            .and_then(|()| std::fs::copy(from.join(&name), to.join(&name)))
+            .map_err(|error| format!("{}: {error}", to.display()))?;
+    }
+    Ok(())
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, String> {
+    std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Prints a line for each thing that the hub needs; an error if one is missing that it cannot do without.
+async fn doctor(config: &Config) -> Result<(), String> {
+    let running = tokio::net::UnixStream::connect(config.server.control_socket()).await.is_ok();
+    let mut missing = 0;
+    let mut report = |what: &str, found: Result<String, String>| match found {
+        Ok(text) => println!("ok       {what}: {text}"),
+        Err(text) => {
+            missing += 1;
+            println!("MISSING  {what}: {text}");
+        }
+    };
+    for (what, address) in [("port of http.listen", config.http.listen), ("port of mqtt.listen", config.mqtt.listen)] {
+        report(
+            what,
+            match tokio::net::TcpListener::bind(address).await {
+                _ if running => Ok(format!("{address}, a hub runs on this data")),
+                Ok(_) => Ok(format!("{address} is free")),
+                Err(error) => Err(format!("{address}: {error}; set another port or stop the other program")),
+            },
+        );
+    }
+    report("data folder", free_space(&config.server.data_dir));
+    let synthesiser = server::speaker(config).check().await;
+    report("synthesiser", synthesiser.map_err(|error| format!("{error}; apt-get install espeak-ng")));
+    report(
+        "ffmpeg",
+        match config.audio.ffmpeg.as_str() {
+            "" => Ok("switched off: AMR-WB and 3GP recordings are refused".into()),
+            program => version_of(program).await,
+        },
+    );
+    println!("none     speech model: recognition is not part of this version, /ai_uploader answers code 16");
+    if missing == 0 { Ok(()) } else { Err(format!("{missing} missing")) }
+}
+
+fn free_space(folder: &Path) -> Result<String, String> {
+    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let space = rustix::fs::statvfs(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let free_mib = space.f_bavail * space.f_frsize / (1024 * 1024);
+    let text = format!("{}, {free_mib} MiB free", folder.display());
+    if free_mib < 100 { Err(format!("{text}; make room")) } else { Ok(text) }
+}
+
+async fn version_of(program: &str) -> Result<String, String> {
+    let output = tokio::process::Command::new(program).arg("-version").output().await;
+    let output = output.map_err(|error| format!("{program}: {error}; apt-get install ffmpeg"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().next().unwrap_or(program).to_owned())
+}

@@ -1,0 +1,195 @@
+//! The control socket: the command line talks to the running hub, which alone may open its database.
+//!
+//! One line of JSON asks, one line answers. The socket is a file that only its owner may open.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::wire;
+use crate::domain::error::DomainError;
+use crate::domain::{Hub, NewContent};
+
+/// Devices that one command adds at most.
+pub const DEVICES_MAX: usize = 1000;
+const LIST_MAX: usize = 100_000;
+const LINE_MAX_BYTES: u64 = 64 * 1024;
+const LINE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the command line asks.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Makes devices.
+    AddDevices {
+        /// How many.
+        count: usize,
+    },
+    /// The equipment library.
+    ListDevices,
+    /// Adds a piece of content. The hub reads the files itself, under its own rights.
+    AddContent {
+        /// The title.
+        title: String,
+        /// The sound file.
+        sound: PathBuf,
+        /// The picture file.
+        cover: PathBuf,
+    },
+    /// The content library.
+    ListContent,
+    /// The users.
+    ListUsers,
+}
+
+/// What the hub answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// New devices.
+    Devices(Vec<DeviceLine>),
+    /// Lines to print.
+    Lines(Vec<String>),
+    /// Why not.
+    Failed(String),
+}
+
+/// A device as the command line prints it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeviceLine {
+    /// The key, on the QR picture.
+    pub key: String,
+    /// The secret, shown once.
+    pub secret: String,
+}
+
+/// Opens the socket; an abandoned file of an earlier run is replaced.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves the command line until `shutdown`.
+pub async fn serve(listener: UnixListener, hub: Arc<Hub>, shutdown: CancellationToken) {
+    let tasks = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        if let Ok((stream, _)) = accepted {
+            let hub = Arc::clone(&hub);
+            tasks.spawn(async move {
+                if let Err(error) = answer_one(stream, &hub).await {
+                    tracing::warn!(%error, "control socket");
+                }
+            });
+        }
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn answer_one(stream: UnixStream, hub: &Hub) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    let mut limited = (&mut stream).take(LINE_MAX_BYTES);
+    tokio::time::timeout(LINE_TIMEOUT, limited.read_line(&mut line)).await??;
+    let answer = match serde_json::from_str(&line) {
+        Ok(command) => execute(hub, command).await,
+        Err(error) => Answer::Failed(format!("not a command: {error}")),
+    };
+    let mut text = serde_json::to_vec(&answer)?;
+    text.push(b'\n');
+    stream.write_all(&text).await?;
+    stream.flush().await
+}
+
+/// Asks the hub that runs on `path`; none where no hub answers there.
+pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Answer>> {
+    let stream = match UnixStream::connect(path).await {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let mut stream = BufReader::new(stream);
+    let mut text = serde_json::to_vec(command)?;
+    text.push(b'\n');
+    stream.write_all(&text).await?;
+    stream.flush().await?;
+    let mut line = String::new();
+    stream.read_line(&mut line).await?;
+    Ok(Some(serde_json::from_str(&line)?))
+}
+
+/// Does what the command line asks, in the running hub or in the command's own process.
+pub async fn execute(hub: &Hub, command: Command) -> Answer {
+    let outcome = match command {
+        Command::AddDevices { count } => add_devices(hub, count).await,
+        Command::ListDevices => list_devices(hub).await,
+        Command::AddContent { title, sound, cover } => add_content(hub, title, &sound, &cover).await,
+        Command::ListContent => list_content(hub).await,
+        Command::ListUsers => list_users(hub).await,
+    };
+    outcome.unwrap_or_else(|error| {
+        tracing::warn!(?error, "command failed");
+        Answer::Failed(error.to_string())
+    })
+}
+
+async fn add_devices(hub: &Hub, count: usize) -> Result<Answer, DomainError> {
+    let mut devices = Vec::new();
+    for _ in 0..count.min(DEVICES_MAX) {
+        let device = hub.add_device(wire::now()).await?;
+        devices.push(DeviceLine { key: device.key.to_string(), secret: device.secret.reveal().to_owned() });
+    }
+    Ok(Answer::Devices(devices))
+}
+
+async fn list_devices(hub: &Hub) -> Result<Answer, DomainError> {
+    let devices = hub.devices(LIST_MAX).await?;
+    let line = |device: crate::model::Device| match device.toy {
+        Some(toy) => format!("{}\ttoy {toy}", device.key),
+        None => format!("{}\tunbound", device.key),
+    };
+    Ok(Answer::Lines(devices.into_iter().map(line).collect()))
+}
+
+async fn add_content(hub: &Hub, title: String, sound: &Path, cover: &Path) -> Result<Answer, DomainError> {
+    let sound = read("FILE", sound).await?;
+    let cover = read("--cover", cover).await?;
+    let content = hub.add_content(NewContent { title, sound, cover }, wire::now()).await?;
+    Ok(Answer::Lines(vec![format!("{}\t{}\t{}", content.id, content.music, content.title)]))
+}
+
+async fn read(field: &'static str, path: &Path) -> Result<Bytes, DomainError> {
+    let unreadable =
+        |error: io::Error| DomainError::invalid(field, format!("{} cannot be read: {error}", path.display()));
+    tokio::fs::read(path).await.map(Bytes::from).map_err(unreadable)
+}
+
+async fn list_content(hub: &Hub) -> Result<Answer, DomainError> {
+    let line = |content: crate::model::Content| format!("{}\t{}\t{}", content.id, content.music, content.title);
+    Ok(Answer::Lines(hub.content().await?.into_iter().map(line).collect()))
+}
+
+async fn list_users(hub: &Hub) -> Result<Answer, DomainError> {
+    let line = |user: crate::model::User| format!("{}\t{}", user.id, user.username);
+    Ok(Answer::Lines(hub.users(LIST_MAX).await?.into_iter().map(line).collect()))
+}

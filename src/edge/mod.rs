@@ -1,0 +1,9 @@
+//! The protocols that clients speak. Edges turn bytes into types, call the domain, and turn
+//! its answers into bytes; they know neither each other nor the ports.
+
+pub mod control;
+pub mod http;
+pub mod mqtt;
+pub mod status;
+pub mod wire;
+pub mod ws;

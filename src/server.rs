@@ -1,0 +1,189 @@
+//! How the hub starts and stops: the ports, the hub, the edges, the signal; then all of it in reverse.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, seconds};
+use crate::domain::{Hub, Ports};
+use crate::edge::http::{self, SocketRoute};
+use crate::edge::{control, mqtt, wire, ws};
+use crate::model::Secret;
+use crate::ports::files::Files;
+use crate::ports::router::{Router, RouterLimits};
+use crate::ports::speech::{Speaker, SpeakerSettings};
+use crate::ports::store::{Place, Store, StoreSettings};
+
+/// A hub whose ports are open and whose listeners accept.
+pub struct Server {
+    hub: Arc<Hub>,
+    config: Arc<Config>,
+    http: TcpListener,
+    mqtt: TcpListener,
+    control: UnixListener,
+    /// Where HTTP and the app socket are served; the port that was bound where 0 was asked for.
+    pub http_addr: SocketAddr,
+    /// Where MQTT is served.
+    pub mqtt_addr: SocketAddr,
+}
+
+/// Opens what the hub stands on. The error is one line for the person who starts it.
+pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
+    prepare_folder(&config.server.data_dir)?;
+    let files = Files::open(&config.server.files_dir(), &config.server.spool_dir())
+        .map_err(|error| folder_fault(&config.server.data_dir, &error))?;
+    let store = Store::open(&store_settings(config)).await.map_err(|error| {
+        format!("store.url: {error}; is another toyhub running on this folder, or is the address wrong?")
+    })?;
+    let router = Router::new(RouterLimits {
+        subscriptions_max: config.mqtt.subscriptions_max.max(config.ws.subscriptions_max),
+        retained_messages_max: config.mqtt.retained_messages_max,
+        retained_max_bytes: config.mqtt.retained_max_bytes,
+    });
+    let ports = Ports { store, files, router, speaker: speaker(config), encode_event: wire::event_json };
+    let hub = Hub::new(ports, Arc::clone(config)).await.map_err(|error| fault(&error))?;
+    Ok(Arc::new(hub))
+}
+
+/// The synthesiser of the configuration.
+pub fn speaker(config: &Config) -> Speaker {
+    Speaker::new(SpeakerSettings {
+        program: config.speech.synthesiser.clone().into(),
+        voice: config.speech.voice.clone(),
+        words_per_minute: config.speech.words_per_minute,
+        timeout: seconds(config.speech.timeout_s),
+        max_text_chars: config.speech.text_max_chars,
+        max_parallel: config.speech.parallel_max,
+    })
+}
+
+fn store_settings(config: &Config) -> StoreSettings {
+    let store = &config.store;
+    let place = match store.url.as_str() {
+        "embedded" => Place::Folder {
+            path: config.server.database_dir(),
+            block_cache_bytes: store.block_cache_bytes,
+            memtable_bytes: store.memtable_bytes,
+        },
+        "memory" => Place::Memory,
+        url => Place::Server {
+            url: url.to_owned(),
+            username: store.username.clone(),
+            password: Secret::new(store.password.clone()),
+        },
+    };
+    StoreSettings {
+        place,
+        namespace: store.namespace.clone(),
+        database: store.database.clone(),
+        query_timeout: seconds(store.query_timeout_s),
+    }
+}
+
+impl Server {
+    /// Binds the listeners, opens the ports and makes the hub's own sounds.
+    pub async fn start(config: Config) -> Result<Self, String> {
+        let config = Arc::new(config);
+        // The listeners first: a port in use ends the start before the database is opened.
+        let http = bind("http.listen", config.http.listen).await?;
+        let mqtt = bind("mqtt.listen", config.mqtt.listen).await?;
+        let hub = open_hub(&config).await?;
+        hub.prepare_own_files().await.map_err(|error| fault(&error))?;
+        let socket = config.server.control_socket();
+        let control = control::bind(&socket).map_err(|error| folder_fault(&socket, &error))?;
+        let address = |listener: &TcpListener| listener.local_addr().map_err(|error| error.to_string());
+        let (http_addr, mqtt_addr) = (address(&http)?, address(&mqtt)?);
+        Ok(Self { hub, config, http, mqtt, control, http_addr, mqtt_addr })
+    }
+
+    /// Serves until `shutdown`, then ends connections, what they began, and the store.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), String> {
+        let Self { hub, config, http, mqtt, control, .. } = self;
+        let apps = SocketRoute {
+            pattern: "/ws",
+            protocols: &[ws::PROTOCOL],
+            handler: Arc::new({
+                let (hub, ws) = (Arc::clone(&hub), Arc::new(config.ws.clone()));
+                move |socket: http::Socket| {
+                    let serving =
+                        ws::serve(Box::new(socket.io), socket.token, socket.peer, Arc::clone(&hub), Arc::clone(&ws));
+                    Box::pin(serving)
+                }
+            }),
+        };
+        let mut edges: JoinSet<Result<(), String>> = JoinSet::new();
+        edges.spawn({
+            let (hub, config, shutdown) = (Arc::clone(&hub), Arc::clone(&config), shutdown.clone());
+            async move {
+                http::serve(http, hub, config, vec![apps], shutdown).await.map_err(|error| format!("http: {error}"))
+            }
+        });
+        edges.spawn({
+            let (hub, config, shutdown) = (Arc::clone(&hub), Arc::new(config.mqtt.clone()), shutdown.clone());
+            async move {
+                mqtt::serve(mqtt, hub, config, shutdown).await;
+                Ok(())
+            }
+        });
+        edges.spawn({
+            let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
+            async move {
+                control::serve(control, hub, shutdown).await;
+                Ok(())
+            }
+        });
+
+        // An edge that ends by itself leaves a hub that is deaf on one side: the whole stops and says so.
+        let ended_early = tokio::select! {
+            () = shutdown.cancelled() => None,
+            ended = edges.join_next() => ended,
+        };
+        shutdown.cancel();
+        tracing::info!("stopping");
+        hub.close_connections();
+        let all_ended = async { while edges.join_next().await.is_some() {} };
+        if tokio::time::timeout(seconds(config.server.shutdown_timeout_s), all_ended).await.is_err() {
+            tracing::warn!("connections cut off, they did not end in time");
+            edges.shutdown().await;
+        }
+        let _ = std::fs::remove_file(config.server.control_socket());
+        hub.close().await.map_err(|error| fault(&error))?;
+        tracing::info!("stopped");
+        match ended_early {
+            None => Ok(()),
+            Some(Ok(Ok(()))) => Err("a listener ended by itself".into()),
+            Some(Ok(Err(error))) => Err(error),
+            Some(Err(error)) => Err(format!("a listener failed: {error}")),
+        }
+    }
+}
+
+async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => format!("{key}: {address} is in use; stop the other program or set another port"),
+        io::ErrorKind::PermissionDenied => format!("{key}: {address} is not permitted; set a port above 1023"),
+        _ => format!("{key}: cannot listen on {address} ({error}); set an address of this machine"),
+    })
+}
+
+fn prepare_folder(folder: &Path) -> Result<(), String> {
+    let probe = folder.join(".writable");
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&probe, b""))
+        .and_then(|()| std::fs::remove_file(&probe))
+        .map_err(|error| folder_fault(folder, &error))
+}
+
+fn folder_fault(path: &Path, error: &dyn std::error::Error) -> String {
+    format!("server.data_dir: {} cannot be used ({error}); give its owner the right to write", path.display())
+}
+
+fn fault(error: &crate::domain::error::DomainError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
+}

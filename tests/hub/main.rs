@@ -1,0 +1,12 @@
+//! The hub from outside: the real program, the real database, real clients and real sound.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod amr;
+mod http_bad_input;
+mod layers;
+mod mqtt;
+mod operation;
+mod routes;
+mod sound;
+mod story;
+mod world;

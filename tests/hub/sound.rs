@@ -1,0 +1,58 @@
+//! Real recordings: words spoken by espeak-ng, as the formats that phones and toys send.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::amr::encode_amr_nb;
+
+/// What is said in every test.
+pub const WORDS: &str = "Good night little bear, sleep well and dream of the moon.";
+
+/// The words as WAV, 22,050 Hz, 16 bits.
+pub fn wav() -> Vec<u8> {
+    let output = Command::new("espeak-ng").args(["-v", "en", "--stdout", WORDS]).output().unwrap();
+    assert!(output.status.success());
+    output.stdout
+}
+
+/// The words as a file that ffmpeg writes for `extension`, with more of its arguments.
+pub fn converted(folder: &Path, extension: &str, arguments: &[&str]) -> Vec<u8> {
+    let (source, target) = (folder.join("words.wav"), folder.join(format!("words.{extension}")));
+    std::fs::write(&source, wav()).unwrap();
+    let status = Command::new("ffmpeg")
+        .args(["-nostdin", "-loglevel", "error", "-y", "-i"])
+        .arg(&source)
+        .args(arguments)
+        .arg(&target)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    std::fs::read(target).unwrap()
+}
+
+/// The words as AMR-NB, as phones record.
+pub fn amr(folder: &Path) -> Vec<u8> {
+    let raw = converted(folder, "s16", &["-f", "s16le", "-ac", "1", "-ar", "8000"]);
+    let samples: Vec<i16> = raw.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect();
+    encode_amr_nb(&samples)
+}
+
+/// How long a sound plays when ffmpeg decodes it, in seconds.
+pub fn seconds(folder: &Path, sound: &[u8]) -> f64 {
+    let path = folder.join("measured");
+    std::fs::write(&path, sound).unwrap();
+    let output = Command::new("ffmpeg")
+        .args(["-nostdin", "-loglevel", "error", "-i"])
+        .arg(&path)
+        .args(["-f", "s16le", "-ac", "1", "-ar", "8000", "-"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout.len() as f64 / 16_000.0
+}
+
+/// Whether `sound` plays as long as the words, within 5 %.
+pub fn assert_same_length(folder: &Path, sound: &[u8]) {
+    let (expected, found) = (seconds(folder, &wav()), seconds(folder, sound));
+    assert!((found - expected).abs() <= 0.05 * expected, "{found} s of {expected} s");
+}

@@ -1,0 +1,308 @@
+//! A real hub on ports of its own in a temporary folder, and clients with one-line verbs.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStdout, Command};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::WebSocketStream;
+
+/// No event of a test takes longer, however busy the machine is.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Waits for `event` with the deadline.
+pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, event).await.unwrap_or_else(|_| panic!("in vain waited for {what}"))
+}
+
+pub struct World {
+    folder: TempDir,
+    settings: Vec<(&'static str, &'static str)>,
+    hub: Option<Child>,
+    http: SocketAddr,
+    mqtt: SocketAddr,
+    client: reqwest::Client,
+}
+
+/// An app user.
+#[derive(Clone)]
+pub struct User {
+    pub id: String,
+    pub username: String,
+    pub token: String,
+}
+
+/// A bound toy.
+#[derive(Clone)]
+pub struct Toy {
+    pub id: String,
+    pub device_key: String,
+    pub secret: String,
+    pub owner: User,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// A hub with settings beside those that tests need.
+    pub async fn start_with(settings: &[(&'static str, &'static str)]) -> Self {
+        let unbound = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut world = Self {
+            folder: tempfile::tempdir().unwrap(),
+            settings: settings.to_vec(),
+            hub: None,
+            http: unbound,
+            mqtt: unbound,
+            client: reqwest::Client::new(),
+        };
+        world.start_hub().await;
+        world
+    }
+
+    /// Starts the hub (again) on the same data.
+    pub async fn start_hub(&mut self) {
+        let mut hub = self.command(&["serve"]).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut lines = BufReader::new(hub.stdout.take().unwrap()).lines();
+        let ready = within("the hub to be ready", lines.next_line()).await.unwrap().expect("the hub ended early");
+        let address = |name: &str| -> SocketAddr {
+            ready.split(' ').find_map(|word| word.strip_prefix(name)).unwrap().parse().unwrap()
+        };
+        (self.http, self.mqtt) = (address("http="), address("mqtt="));
+        self.hub = Some(hub);
+    }
+
+    /// The program with this world's settings.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_toyhub"));
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("TOYHUB_SERVER__DATA_DIR", self.data_dir())
+            .env("TOYHUB_SERVER__LOG", "warn")
+            .env("TOYHUB_HTTP__LISTEN", "127.0.0.1:0")
+            .env("TOYHUB_HTTP__CONNECTIONS_PER_ADDRESS_MAX", "1000")
+            .env("TOYHUB_HTTP__BODY_PAUSE_TIMEOUT_S", "2")
+            .env("TOYHUB_MQTT__LISTEN", "127.0.0.1:0")
+            .env("TOYHUB_RATES__FAILED_LOGINS_PER_ADDRESS_PER_MINUTE", "10000")
+            .env("TOYHUB_RATES__REGISTRATIONS_PER_ADDRESS_PER_MINUTE", "10000")
+            .env("TOYHUB_RATES__CONNECTS_PER_ADDRESS_PER_MINUTE", "10000")
+            .envs(self.settings.iter().copied());
+        command
+    }
+
+    /// Runs the command line and gives what it printed.
+    pub async fn run(&self, arguments: &[&str]) -> String {
+        let output = within("the command", self.command(arguments).output()).await.unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Ctrl-C; gives the exit code.
+    pub async fn stop(&mut self) -> Option<i32> {
+        let mut hub = self.hub.take().unwrap();
+        let id = hub.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
+        within("the hub to stop", hub.wait()).await.unwrap().code()
+    }
+
+    /// `kill -9`.
+    pub async fn kill(&mut self) {
+        self.hub.take().unwrap().kill().await.unwrap();
+    }
+
+    pub fn hub_id(&self) -> u32 {
+        self.hub.as_ref().unwrap().id().unwrap()
+    }
+
+    pub fn http(&self) -> String {
+        format!("http://{}", self.http)
+    }
+
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http
+    }
+
+    pub fn mqtt_addr(&self) -> SocketAddr {
+        self.mqtt
+    }
+
+    pub fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        let request = self.client.post(format!("{}{path}", self.http())).json(&body);
+        answer(within(path, request.send()).await.unwrap()).await
+    }
+
+    /// The whole answer of a call that succeeds.
+    pub async fn ok(&self, path: &str, body: Value) -> Value {
+        let (status, answer) = self.post(path, body).await;
+        assert_eq!((status, &answer["code"]), (200, &json!(0)), "{path}: {answer}");
+        answer
+    }
+
+    /// A call with a token.
+    pub async fn post_as(&self, user: &User, path: &str, body: Value) -> Value {
+        let request = self.client.post(format!("{}{path}", self.http())).bearer_auth(&user.token).json(&body);
+        answer(within(path, request.send()).await.unwrap()).await.1
+    }
+
+    /// Uploads a recording as a phone does.
+    pub async fn upload(&self, path: &str, field: &'static str, sound: Vec<u8>, fields: &[(&'static str, &str)]) -> Value {
+        let mut form = Form::new();
+        for (name, value) in fields {
+            form = form.text(*name, (*value).to_owned());
+        }
+        let part = Part::bytes(sound).file_name("record").mime_str("audio_pcm/wav").unwrap();
+        let request = self.client.post(format!("{}{path}", self.http())).multipart(form.part(field, part));
+        answer(within(path, request.send()).await.unwrap()).await.1
+    }
+
+    /// Registers a user and logs in.
+    pub async fn user(&self, name: &str) -> User {
+        let new = json!({"username": name, "password": "pw", "nickname": format!("{name}'s nick"), "gender": "2"});
+        self.ok("/reg", new).await;
+        let data = self.ok("/login", json!({"username": name, "password": "pw"})).await["data"].clone();
+        User {
+            id: data["_id"].as_str().unwrap().into(),
+            username: name.into(),
+            token: data["token"].as_str().unwrap().into(),
+        }
+    }
+
+    /// Adds a device by the command line, while the hub runs: key and secret.
+    pub async fn device(&self) -> (String, String) {
+        let printed = self.run(&["device", "add"]).await;
+        let (key, secret) = printed.trim().split_once('\t').unwrap();
+        (key.into(), secret.into())
+    }
+
+    /// A toy of `owner`, who calls it `name` and whom it calls Dad.
+    pub async fn toy(&self, owner: &User, name: &str) -> Toy {
+        let (device_key, secret) = self.device().await;
+        let binding = json!({
+            "toy_name": name, "baby_name": format!("{name}'s child"), "remark": "Dad", "user_id": owner.id,
+            "device_key": device_key,
+        });
+        self.ok("/bind_toy", binding).await;
+        let opened = self.ok("/open_toy", json!({"device_key": device_key})).await;
+        Toy { id: opened["toy_id"].as_str().unwrap().into(), device_key, secret, owner: owner.clone() }
+    }
+
+    /// A toy with an owner of its own.
+    pub async fn bound_toy(&self, name: &str) -> Toy {
+        let owner = self.user(&format!("owner-of-{name}")).await;
+        self.toy(&owner, name).await
+    }
+
+    /// The `mosquitto_sub` program as the toy; each line is a payload.
+    pub fn mosquitto_sub(&self, toy: &Toy, protocol: &str) -> Subscriber {
+        let mut child = Command::new("mosquitto_sub")
+            .args(["-h", "127.0.0.1", "-p", &self.mqtt.port().to_string(), "-V", protocol, "-q", "1"])
+            .args(["-u", &toy.device_key, "-P", &toy.secret, "-i", &toy.id, "-t", &format!("toy/{}/in", toy.id)])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Subscriber { _child: child, lines }
+    }
+
+    /// An app's socket, logged in by its first frame.
+    pub async fn app(&self, user: &User) -> App {
+        let stream = TcpStream::connect(self.http).await.unwrap();
+        let (mut socket, _) = tokio_tungstenite::client_async(format!("ws://{}/ws", self.http), stream).await.unwrap();
+        let hello = json!({"id": 1, "do": "auth", "token": user.token});
+        socket.send(Message::text(hello.to_string())).await.unwrap();
+        let mut app = App { socket };
+        assert_eq!(app.frame().await, json!({"id": 1, "code": 0, "msg": "done"}));
+        app
+    }
+
+    /// Unread counts as an app sees them.
+    pub async fn unread(&self, user: &User) -> Value {
+        self.ok("/auto_login", json!({"_id": user.id})).await["data"]["chat"].clone()
+    }
+
+    /// Waits until the party is (or is no more) connected, as its friend's app is told.
+    pub async fn wait_online(&self, watcher: &User, id: &str, expected: &str) {
+        let mut app = self.app(watcher).await;
+        app.send(json!({"id": 2, "do": "subscribe", "topic": format!("online/{id}")})).await;
+        within("presence", async {
+            while app.frame().await["payload"] != expected {}
+        })
+        .await;
+    }
+}
+
+async fn answer(response: reqwest::Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    let text = response.text().await.unwrap();
+    let value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {status} {text}"));
+    (status, value)
+}
+
+/// A running `mosquitto_sub`.
+pub struct Subscriber {
+    _child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Subscriber {
+    /// The next event.
+    pub async fn event(&mut self) -> Value {
+        let line = within("an event at the toy", self.lines.next_line()).await.unwrap().expect("mosquitto_sub ended");
+        serde_json::from_str(&line).unwrap()
+    }
+}
+
+/// A connected app.
+pub struct App {
+    socket: WebSocketStream<TcpStream>,
+}
+
+impl App {
+    pub async fn send(&mut self, frame: Value) {
+        self.socket.send(Message::text(frame.to_string())).await.unwrap();
+    }
+
+    /// The next JSON frame.
+    pub async fn frame(&mut self) -> Value {
+        loop {
+            match within("a frame at the app", self.socket.next()).await.expect("the socket ended").unwrap() {
+                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Close(close) => panic!("closed: {close:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// The code with which the hub closes.
+    pub async fn close_code(&mut self) -> u16 {
+        loop {
+            match within("the close frame", self.socket.next()).await.expect("the socket ended").unwrap() {
+                Message::Close(close) => return close.unwrap().code.into(),
+                _ => {}
+            }
+        }
+    }
+}
