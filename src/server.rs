@@ -38,7 +38,7 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
     let files = Files::open(&config.server.files_dir(), &config.server.spool_dir())
         .map_err(|error| folder_fault(&config.server.data_dir, &error))?;
     let store = Store::open(&store_settings(config)).await.map_err(|error| {
-        format!("store.url: {error}; is another toyhub running on this folder, or is the address wrong?")
+        format!("store.url: {error}; see that no other toyhub runs on this data and that the address is right")
     })?;
     let router = Router::new(RouterLimits {
         subscriptions_max: config.mqtt.subscriptions_max.max(config.ws.subscriptions_max),

@@ -37,7 +37,11 @@ fn no_room_knows_one_above_it() {
             for (room, banned) in &rules {
                 if path.starts_with(room) {
                     checked += 1;
-                    let named = banned.iter().find(|name| line.contains(&format!("{name}::")) || line.contains(&format!("{name};")) || (name.ends_with("::") && line.contains(**name)));
+                    let named = banned.iter().find(|name| {
+                        line.contains(&format!("{name}::"))
+                            || line.contains(&format!("{name};"))
+                            || (name.ends_with("::") && line.contains(**name))
+                    });
                     assert!(named.is_none(), "{} (code line {number}) names {named:?}: {line}", path.display());
                 }
             }

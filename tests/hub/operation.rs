@@ -1,0 +1,155 @@
+//! The program as its operator meets it: the command line, faults at the start, identity, limits.
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::sound;
+use crate::world::{World, within};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_works_while_the_hub_runs_and_while_it_does_not() {
+    let mut world = World::start().await;
+    let pictures = world.folder().join("qr");
+    let added = world.run(&["device", "add", "--count", "3", "--out", pictures.to_str().unwrap()]).await;
+    assert_eq!(added.lines().count(), 3);
+    assert_eq!(std::fs::read_dir(&pictures).unwrap().count(), 6);
+    assert_eq!(world.run(&["device", "list"]).await.lines().count(), 3);
+
+    let (song, cover) = (world.folder().join("words.mp3"), pictures.join(format!("{}.png", &added[..32])));
+    sound::converted(world.folder(), "mp3", &[]);
+    let (song, cover) = (song.to_str().unwrap(), cover.to_str().unwrap());
+    world.run(&["content", "add", song, "--title", "A Pug", "--cover", cover]).await;
+    let list = world.ok("/content_list", json!({})).await;
+    assert_eq!((&list["msg"], &list["data"][0]["title"]), (&json!("Get a list of content resources"), &json!("A Pug")));
+    let music = format!("{}/get_music/{}", world.http(), list["data"][0]["music"].as_str().unwrap());
+    let answer = world.client().get(music).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), &answer.headers()["content-type"]), (200, &"audio/mpeg".parse().unwrap()));
+
+    let wrong =
+        within("the command", world.command(&["content", "add", cover, "--title", "x", "--cover", cover]).output());
+    assert!(!wrong.await.unwrap().status.success(), "a picture is not a song");
+    world.user("mia").await;
+    assert!(world.run(&["user", "list"]).await.trim().ends_with("\tmia"));
+    assert_eq!(world.stop().await, Some(0));
+    assert!(world.run(&["user", "list"]).await.trim().ends_with("\tmia"), "without a hub too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_at_the_start_are_one_line_each() {
+    let world = World::start().await;
+    let address = world.http_addr().to_string();
+    let cases = [
+        ("TOYHUB_HTTP__LISTEN", address.as_str(), "is in use"),
+        ("TOYHUB_HTTP__LISTEN", "nowhere", "http.listen"),
+        ("TOYHUB_HTTP__LISSEN", "x", "names no known key"),
+        ("TOYHUB_SERVER__DATA_DIR", "/proc/toyhub", "server.data_dir"),
+    ];
+    for (name, value, expected) in cases {
+        let output = within("the program", world.command(&["serve"]).env(name, value).output()).await.unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && message.contains(expected), "{name}={value}: {message}");
+        assert_eq!(message.trim().lines().count(), 1, "{message}");
+    }
+    let second = within("the program", world.command(&["serve"]).output()).await.unwrap();
+    let message = String::from_utf8(second.stderr).unwrap();
+    assert!(!second.status.success() && message.contains("no other toyhub"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_a_token_was_presented_it_is_needed() {
+    let world = World::start().await;
+    let user = world.user("mia").await;
+    let asked = json!({"_id": user.id});
+    world.ok("/friend_list", asked.clone()).await;
+    assert_eq!(world.post_as(&user, "/friend_list", asked.clone()).await["code"], 0);
+    assert_eq!(world.post("/friend_list", asked.clone()).await.1["code"], 10);
+    let other = world.user("tom").await;
+    assert_eq!(world.post_as(&other, "/friend_list", asked).await["code"], 10, "another's token is none");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_eight_who_take_a_name_one_gets_it() {
+    let world = World::start().await;
+    let new = || json!({"username": "mia", "password": "x", "nickname": "M", "gender": "1"});
+    let answers = join_all((0..8).map(|_| world.post("/reg", new()))).await;
+    let codes: Vec<_> = answers.iter().map(|(_, answer)| answer["code"].as_u64().unwrap()).collect();
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == 1).count(), 7, "{codes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_eight_who_bind_a_device_one_gets_it() {
+    let world = World::start().await;
+    let users = join_all((0..8).map(|n| async move { n }).collect::<Vec<_>>()).await;
+    let (key, _) = world.device().await;
+    let mut ids = Vec::new();
+    for n in users {
+        ids.push(world.user(&format!("user{n}")).await.id);
+    }
+    let bind =
+        |id: &String| json!({"toy_name": "t", "baby_name": "b", "remark": "r", "user_id": id, "device_key": key});
+    let answers = join_all(ids.iter().map(|id| world.post("/bind_toy", bind(id)))).await;
+    let codes: Vec<_> = answers.iter().map(|(_, answer)| answer["code"].as_u64().unwrap()).collect();
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == 2).count(), 7, "{codes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_passwords_are_refused_then_slowed() {
+    let world = World::start_with(&[("TOYHUB_RATES__FAILED_LOGINS_PER_ACCOUNT_PER_MINUTE", "3")]).await;
+    let user = world.user("mia").await;
+    let wrong = || json!({"username": user.username, "password": "wrong"});
+    let unknown = world.post("/login", json!({"username": "nobody", "password": "x"})).await.1;
+    let refused = world.post("/login", wrong()).await.1;
+    assert_eq!((&refused["code"], &refused["msg"]), (&unknown["code"], &unknown["msg"]), "who exists is not told");
+    let mut last = refused;
+    for _ in 0..4 {
+        last = world.post("/login", wrong()).await.1;
+    }
+    assert_eq!(last["code"], 11, "{last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_leaves_no_trace_in_the_log_and_a_refused_one_none_on_the_disk() {
+    let world = World::start().await;
+    let parent = world.user("parent").await;
+    let toy = world.toy(&parent, "Fluffy").await;
+    let chats = world.data_dir().join("files/chat");
+    let fields = [("user_id", parent.id.as_str()), ("to_user", toy.id.as_str())];
+    for (what, bytes, code) in [
+        ("text", b"#!AMR is what I say I am".to_vec(), 13),
+        ("empty", Vec::new(), 14),
+        ("picture", b"\x89PNG\r\n\x1a\n0000".to_vec(), 13),
+    ] {
+        let answer = world.upload("/app_uploader", "reco_file", bytes, &fields).await;
+        assert_eq!(answer["code"], code, "{what}: {answer}");
+    }
+    assert_eq!(std::fs::read_dir(&chats).map_or(0, Iterator::count), 0, "nothing was kept");
+    assert_eq!(world.unread(&parent).await["count"], 0);
+    let (_, unheard) = world.post("/recv_msg", json!({"from_user": parent.id, "to_user": toy.id})).await;
+    assert_eq!(unheard, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_app_socket_lets_nobody_in_without_a_token_and_hears_its_own_only() {
+    let mut world = World::start().await;
+    let (mia, tom) = (world.user("mia").await, world.user("tom").await);
+    let toy = world.toy(&tom, "Rex").await;
+    let mut app = world.app(&mia).await;
+    for topic in
+        [format!("app/{}/in", tom.id), format!("toy/{}/state/#", toy.id), format!("online/{}", toy.id), "#".into()]
+    {
+        app.send(json!({"id": 7, "do": "subscribe", "topic": topic})).await;
+        let answer = app.frame().await;
+        assert_eq!((&answer["id"], &answer["code"]), (&json!(7), &json!(18)), "{topic}: {answer}");
+    }
+    app.send(json!({"id": 8, "do": "publish", "topic": format!("toy/{}/cmd/volume", toy.id), "payload": "9"})).await;
+    assert_eq!(app.frame().await["code"], 18);
+    let mut owner = world.app(&tom).await;
+    owner.send(json!({"id": 9, "do": "publish", "topic": format!("toy/{}/cmd/volume", toy.id), "payload": "3"})).await;
+    assert_eq!(owner.frame().await["code"], 0);
+    app.send(json!("not a request")).await;
+    assert_eq!(app.close_code().await, 4502);
+    assert_eq!(world.stop().await, Some(0));
+    assert_eq!(owner.close_code().await, 4000, "a stop is told");
+}

@@ -12,8 +12,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 
 /// No event of a test takes longer, however busy the machine is.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -46,7 +46,6 @@ pub struct Toy {
     pub id: String,
     pub device_key: String,
     pub secret: String,
-    pub owner: User,
 }
 
 impl World {
@@ -120,10 +119,6 @@ impl World {
         self.hub.take().unwrap().kill().await.unwrap();
     }
 
-    pub fn hub_id(&self) -> u32 {
-        self.hub.as_ref().unwrap().id().unwrap()
-    }
-
     pub fn http(&self) -> String {
         format!("http://{}", self.http)
     }
@@ -167,7 +162,13 @@ impl World {
     }
 
     /// Uploads a recording as a phone does.
-    pub async fn upload(&self, path: &str, field: &'static str, sound: Vec<u8>, fields: &[(&'static str, &str)]) -> Value {
+    pub async fn upload(
+        &self,
+        path: &str,
+        field: &'static str,
+        sound: Vec<u8>,
+        fields: &[(&'static str, &str)],
+    ) -> Value {
         let mut form = Form::new();
         for (name, value) in fields {
             form = form.text(*name, (*value).to_owned());
@@ -205,7 +206,7 @@ impl World {
         });
         self.ok("/bind_toy", binding).await;
         let opened = self.ok("/open_toy", json!({"device_key": device_key})).await;
-        Toy { id: opened["toy_id"].as_str().unwrap().into(), device_key, secret, owner: owner.clone() }
+        Toy { id: opened["toy_id"].as_str().unwrap().into(), device_key, secret }
     }
 
     /// A toy with an owner of its own.
@@ -240,17 +241,14 @@ impl World {
 
     /// Unread counts as an app sees them.
     pub async fn unread(&self, user: &User) -> Value {
-        self.ok("/auto_login", json!({"_id": user.id})).await["data"]["chat"].clone()
+        self.post_as(user, "/auto_login", json!({"_id": user.id})).await["data"]["chat"].clone()
     }
 
     /// Waits until the party is (or is no more) connected, as its friend's app is told.
     pub async fn wait_online(&self, watcher: &User, id: &str, expected: &str) {
         let mut app = self.app(watcher).await;
         app.send(json!({"id": 2, "do": "subscribe", "topic": format!("online/{id}")})).await;
-        within("presence", async {
-            while app.frame().await["payload"] != expected {}
-        })
-        .await;
+        within("presence", async { while app.frame().await["payload"] != expected {} }).await;
     }
 }
 
