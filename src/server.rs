@@ -35,11 +35,12 @@ pub struct Server {
 /// Opens what the hub stands on. The error is one line for the person who starts it.
 pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
     prepare_folder(&config.server.data_dir)?;
-    let files = Files::open(&config.server.files_dir(), &config.server.spool_dir())
-        .map_err(|error| folder_fault(&config.server.data_dir, &error))?;
     let store = Store::open(&store_settings(config)).await.map_err(|error| {
         format!("store.url: {error}; see that no other toyhub runs on this data and that the address is right")
     })?;
+    // After the store, whose lock keeps a second hub from emptying the spool of the first.
+    let files = Files::open(&config.server.files_dir(), &config.server.spool_dir())
+        .map_err(|error| folder_fault(&config.server.data_dir, &error))?;
     let router = Router::new(RouterLimits {
         subscriptions_max: config.mqtt.subscriptions_max.max(config.ws.subscriptions_max),
         retained_messages_max: config.mqtt.retained_messages_max,
@@ -139,7 +140,9 @@ impl Server {
         });
 
         // An edge that ends by itself leaves a hub that is deaf on one side: the whole stops and says so.
+        // The signal is looked at first, for it makes the edges end too.
         let ended_early = tokio::select! {
+            biased;
             () = shutdown.cancelled() => None,
             ended = edges.join_next() => ended,
         };
