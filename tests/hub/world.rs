@@ -297,9 +297,9 @@ impl App {
     /// The code with which the hub closes.
     pub async fn close_code(&mut self) -> u16 {
         loop {
-            match within("the close frame", self.socket.next()).await.expect("the socket ended").unwrap() {
-                Message::Close(close) => return close.unwrap().code.into(),
-                _ => {}
+            let message = within("the close frame", self.socket.next()).await.expect("the socket ended").unwrap();
+            if let Message::Close(close) = message {
+                return close.unwrap().code.into();
             }
         }
     }
