@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// Password hashes need 19 MiB each, on changing threads; glibc's allocator keeps that for every thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// SurrealDB's parser and executor recurse deeper than the system's default stack.
 const THREAD_STACK_BYTES: usize = 10 * 1024 * 1024;
 
