@@ -87,7 +87,7 @@ pub async fn run(arguments: Arguments) -> Result<(), String> {
     };
     let config = Config::load(path, optional, std::env::vars()).map_err(|error| error.to_string())?;
     match arguments.action {
-        Action::Serve => serve(config).await,
+        Action::Serve => serve(config).await.map_err(|error| format!("{}: {error}", path.display())),
         Action::Doctor => doctor(&config).await,
         Action::Device(DeviceAction::Add { count, out }) => {
             let pictures = config.server.files_dir().join("qr");

@@ -49,6 +49,7 @@ async fn faults_at_the_start_are_one_line_each() {
         let message = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && message.contains(expected), "{name}={value}: {message}");
         assert_eq!(message.trim().lines().count(), 1, "{message}");
+        assert!(message.starts_with("broker.toml: ") || message.starts_with("environment: "), "{message}");
     }
     let second = within("the program", world.command(&["serve"]).output()).await.unwrap();
     let message = String::from_utf8(second.stderr).unwrap();
