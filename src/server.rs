@@ -111,8 +111,7 @@ impl Server {
             handler: Arc::new({
                 let (hub, ws) = (Arc::clone(&hub), Arc::new(config.ws.clone()));
                 move |socket: http::Socket| {
-                    let serving =
-                        ws::serve(Box::new(socket.io), socket.token, socket.peer, Arc::clone(&hub), Arc::clone(&ws));
+                    let serving = ws::serve(socket.io, socket.token, socket.peer, Arc::clone(&hub), Arc::clone(&ws));
                     Box::pin(serving)
                 }
             }),

@@ -12,7 +12,7 @@ use super::error::DomainError;
 use super::{Hub, user_of};
 use crate::config::HttpAuth;
 use crate::model::{DeviceKey, FileName, Friend, Party, PartyId, Secret, Timestamp, ToyId, User, UserId};
-use crate::ports::store::NewUser;
+use crate::ports::store::StoredUser;
 
 /// The longest password that is hashed: a larger one only costs time.
 const PASSWORD_MAX_BYTES: usize = 1024;
@@ -68,7 +68,7 @@ impl Hub {
         let id = UserId::random();
         let nickname = if nickname.is_empty() { username.clone() } else { nickname };
         let user = User { id: id.clone(), username, nickname, gender, avatar };
-        self.store.create_user(NewUser { user, password_hash: hashed }, now).await?;
+        self.store.create_user(StoredUser { user, password_hash: hashed }, now).await?;
         Ok(id)
     }
 

@@ -105,18 +105,16 @@ struct Numbered {
     request: Request,
 }
 
-/// The bytes behind a handshake that another edge has made.
-pub type Io = Box<dyn ReadWrite>;
-
-/// A byte stream in both directions.
-pub trait ReadWrite: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> ReadWrite for T {}
-
-type Stream = WebSocketStream<Io>;
-
 /// Serves one app until it goes or the hub closes it. `token` is what its handshake brought.
-pub async fn serve(io: Io, token: Option<Secret>, peer: IpAddr, hub: Arc<Hub>, config: Arc<config::Ws>) {
+///
+/// `io` is the bytes behind a handshake that another edge has made.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    io: S,
+    token: Option<Secret>,
+    peer: IpAddr,
+    hub: Arc<Hub>,
+    config: Arc<config::Ws>,
+) {
     let limits = WebSocketConfig::default()
         .max_message_size(Some(config.message_max_bytes))
         .max_frame_size(Some(config.message_max_bytes))
@@ -142,8 +140,8 @@ pub async fn serve(io: Io, token: Option<Secret>, peer: IpAddr, hub: Arc<Hub>, c
 }
 
 /// Checks the token and opens the mailbox.
-async fn open(
-    stream: &mut Stream,
+async fn open<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut WebSocketStream<S>,
     hub: &Hub,
     config: &config::Ws,
     token: Option<Secret>,
@@ -189,14 +187,14 @@ fn goodbye(error: DomainError) -> End {
 }
 
 /// One app's connection.
-struct Connection<'a> {
-    stream: &'a mut Stream,
+struct Connection<'a, S> {
+    stream: &'a mut WebSocketStream<S>,
     mailbox: Mailbox,
     hub: &'a Hub,
     config: &'a config::Ws,
 }
 
-impl Connection<'_> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     async fn run(mut self) -> End {
         match self.pump().await {
             Ok(never) => match never {},
@@ -303,12 +301,15 @@ fn answer(id: u64, done: Result<(), DomainError>) -> Json {
     Json::object([("id", id.into()), ("code", u64::from(code).into()), ("msg", text.into())])
 }
 
-async fn send(stream: &mut Stream, frame: &Json) -> Result<(), End> {
+async fn send<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSocketStream<S>, frame: &Json) -> Result<(), End> {
     let text = String::from_utf8(frame.to_vec()).map_err(|_| End::Gone)?;
     write(stream, Message::text(text)).await
 }
 
-async fn write(stream: &mut Stream, message: Message) -> Result<(), End> {
+async fn write<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut WebSocketStream<S>,
+    message: Message,
+) -> Result<(), End> {
     match timeout(WRITE_TIMEOUT, stream.send(message)).await {
         Ok(sent) => Ok(sent?),
         Err(_) => Err(End::Gone),

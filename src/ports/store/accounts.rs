@@ -5,15 +5,6 @@ use surrealdb::types::{SurrealValue, vars};
 use super::{Reply, Store, StoreError, stored, stored_party};
 use crate::model::{FileName, Party, Secret, Timestamp, User, UserId};
 
-/// A user to be created.
-#[derive(Debug)]
-pub struct NewUser {
-    /// The user; the id is new.
-    pub user: User,
-    /// The password's argon2id hash in PHC form.
-    pub password_hash: String,
-}
-
 /// A user with what only the hub may know.
 #[derive(Debug)]
 pub struct StoredUser {
@@ -60,9 +51,9 @@ fn one_user(mut reply: Reply) -> Result<Option<StoredUser>, StoreError> {
 }
 
 impl Store {
-    /// Creates a user; refused with `NameTaken` where another has the name.
-    pub async fn create_user(&self, new: NewUser, now: Timestamp) -> Result<(), StoreError> {
-        let NewUser { user, password_hash } = new;
+    /// Creates a user, whose id is new; refused with `NameTaken` where another has the name.
+    pub async fn create_user(&self, new: StoredUser, now: Timestamp) -> Result<(), StoreError> {
+        let StoredUser { user, password_hash } = new;
         let variables = vars! {
             id: user.id.as_str(), username: user.username, nickname: user.nickname, gender: user.gender,
             avatar: user.avatar.as_str(), password: password_hash, now: now,

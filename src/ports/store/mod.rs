@@ -23,7 +23,7 @@ use surrealdb::{IndexedResults, Surreal};
 use surrealdb_cnf::ConfigMap;
 use surrealdb_core::kvs::Datastore;
 
-pub use accounts::{NewUser, StoredUser};
+pub use accounts::StoredUser;
 pub use chats::{NewMessage, Unheard};
 pub use friends::{NewEntry, NewFriendRequest};
 pub use toys::NewToy;
