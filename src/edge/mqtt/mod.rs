@@ -5,13 +5,14 @@
 //! its buffers, `sessions` finds the session that a new one takes over, `reason` turns what went wrong into codes.
 //!
 //! What a client may do is the hub's to say; who receives what is the router's. Here are only the protocol and
-//! its limits, all of which stand in `[mqtt]` of the configuration. Sessions end with their connection: what a client
-//! has not received waits in the store and comes when it subscribes again.
+//! its limits, all of which stand in `[mqtt]` of the configuration. A session that outlives its connection keeps its
+//! subscriptions and its messages of QoS 1 and 2 in the router's file.
 
 mod codec;
 mod connect;
 mod encode;
 mod exchange;
+mod housekeeping;
 mod link;
 mod reason;
 mod session;
@@ -27,6 +28,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::{self, seconds};
 use crate::domain::Hub;
@@ -38,11 +40,22 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause: a process without file descriptors tries again this often.
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// What a listener lets its clients do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Credentials, and the permissions of their owner.
+    Guarded,
+    /// No credentials and nearly every topic: for test suites, on the loopback alone.
+    Conformance,
+}
+
 /// What all connections share.
 struct Edge {
     hub: Arc<Hub>,
     config: Arc<config::Mqtt>,
     sessions: Arc<Sessions>,
+    /// Wills that wait for their delay.
+    wills: TaskTracker,
     shutdown: CancellationToken,
 }
 
@@ -55,7 +68,9 @@ pub async fn bind(config: &config::Mqtt) -> io::Result<TcpListener> {
 ///
 /// Dropping the future ends all connections at once.
 pub async fn serve(listener: TcpListener, hub: Arc<Hub>, config: Arc<config::Mqtt>, shutdown: CancellationToken) {
-    let edge = Arc::new(Edge { hub, config, sessions: Arc::default(), shutdown });
+    let sessions = Arc::new(Sessions::restore(&hub, connect::now()));
+    let edge = Arc::new(Edge { hub, config, sessions, wills: TaskTracker::new(), shutdown });
+    let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&edge)));
     let addresses = Arc::new(Addresses::default());
     let mut connections = JoinSet::new();
     let mut pause = ACCEPT_PAUSE;
@@ -85,6 +100,9 @@ pub async fn serve(listener: TcpListener, hub: Arc<Hub>, config: Arc<config::Mqt
     while let Some(ended) = connections.join_next().await {
         report(ended);
     }
+    edge.wills.close();
+    edge.wills.wait().await;
+    housekeeping.abort();
 }
 
 /// A connection's task has ended; a panic in it ended that connection alone.
@@ -120,7 +138,7 @@ fn admit(
     connections.spawn(async move {
         let _slot = slot;
         // Boxed: the memory of the handshake is free again once the session runs.
-        if let Some(session) = Box::pin(connect::handshake(socket, address, edge)).await {
+        if let Some(session) = Box::pin(connect::handshake(socket, address, edge, Profile::Guarded)).await {
             session.run().await;
         }
     });
