@@ -10,13 +10,13 @@ use rumqttd::protocol::{self, ConnAckProperties, ConnectReturnCode, Packet};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use super::Edge;
 use super::codec::{self, Header, Version};
 use super::encode;
 use super::exchange::{Exchange, Terms};
 use super::link::Link;
 use super::reason::Refusal;
 use super::session::Session;
+use super::{Edge, Profile};
 use crate::config::{self, seconds};
 use crate::model::{QoS, Secret, Timestamp, Topic};
 use crate::ports::router::{CloseReason, Mailbox};
@@ -164,6 +164,7 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     socket: S,
     peer: IpAddr,
     edge: Arc<Edge>,
+    _profile: Profile,
 ) -> Option<Session<S>> {
     let patience = seconds(edge.config.connect_timeout_s);
     let mut link = Link::new(socket, seconds(edge.config.write_timeout_s));

@@ -20,7 +20,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Edge;
 use super::codec::{self, Publish, Request, Subscription, Version, Wanted};
 use super::connect::Will;
 use super::encode;
@@ -28,6 +27,7 @@ use super::exchange::{Exchange, Receive};
 use super::link::Link;
 use super::reason::{self, End, Kind};
 use super::sessions::SessionGuard;
+use super::{Edge, Ending};
 use crate::model::QoS;
 use crate::ports::router::{Incoming, Mailbox};
 
@@ -66,15 +66,17 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 
     /// Serves the client until its connection has ended.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self) -> Ending {
         let version = self.exchange.version();
         tracing::info!(party = %self.mailbox.party(), ?version, "mqtt client connected");
         let Err(end) = self.converse().await;
         tracing::info!(
             party = %self.mailbox.party(), reason = ?end, dropped = self.mailbox.dropped(), "mqtt client disconnected"
         );
+        let is_orderly = matches!(end, End::Disconnected { .. } | End::Closed(_));
         // Boxed, like the hub's futures: an idle connection then has no room set aside for its end.
         Box::pin(self.finish(end)).await;
+        if is_orderly { Ending::Orderly } else { Ending::Failed }
     }
 
     async fn converse(&mut self) -> Result<Infallible, End> {
