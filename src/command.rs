@@ -109,7 +109,7 @@ async fn serve(config: Config) -> Result<(), String> {
     let shutdown = CancellationToken::new();
     let signals = stop_on_signal(shutdown.clone())?;
     let server = Server::start(config).await?;
-    println!("toyhub ready http={} mqtt={}", server.http_addr, server.mqtt_addr);
+    println!("toyhub ready {}", server.addresses());
     let ended = server.run(shutdown).await;
     signals.abort();
     ended
@@ -187,7 +187,13 @@ async fn doctor(config: &Config) -> Result<(), String> {
             println!("MISSING  {what}: {text}");
         }
     };
-    for (what, address) in [("port of http.listen", config.http.listen), ("port of mqtt.listen", config.mqtt.listen)] {
+    let ports = [
+        ("port of http.listen", Some(config.http.listen)),
+        ("port of mqtt.listen", Some(config.mqtt.listen)),
+        ("port of mqtt.tls_listen", config.mqtt.tls_listen),
+        ("port of mqtt.conformance_listen", config.mqtt.conformance_listen),
+    ];
+    for (what, address) in ports.into_iter().filter_map(|(what, address)| Some((what, address?))) {
         report(
             what,
             match tokio::net::TcpListener::bind(address).await {

@@ -188,17 +188,55 @@ impl Default for Ws {
     }
 }
 
+/// Whether MQTT clients present certificates of their own when they open TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    /// They are not asked.
+    Off,
+    /// Those who present one need a good one.
+    Optional,
+    /// All do.
+    Required,
+}
+
 /// `[mqtt]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mqtt {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where to listen for TLS; `""` for nowhere.
+    #[serde(with = "optional_address")]
+    pub tls_listen: Option<SocketAddr>,
+    /// The certificate chain (PEM).
+    pub tls_certificate: PathBuf,
+    /// The key of the certificate (PEM).
+    pub tls_key: PathBuf,
+    /// Whether clients present certificates.
+    pub tls_client_certificates: ClientCertificates,
+    /// Who signs the clients' certificates (PEM).
+    pub tls_client_ca: PathBuf,
+    /// How often those files are looked at for a change.
+    pub tls_reload_interval_s: u64,
+    /// The path of a Unix socket to listen at; `""` for none.
+    pub unix_socket: PathBuf,
+    /// Where to listen for conformance tests, without permissions; `""` for nowhere. Loopback only.
+    #[serde(with = "optional_address")]
+    pub conformance_listen: Option<SocketAddr>,
     /// Connections at once.
     pub connections_max: usize,
     /// Connections at once from one address.
     pub connections_per_address_max: usize,
-    /// How long a client may take to send CONNECT.
+    /// Refused and early broken connections of one address in a minute, at one more of which it is banned.
+    pub flapping_max: u32,
+    /// How old a connection that breaks is at most to count as one of those.
+    pub flapping_age_s: u64,
+    /// How long a banned address is refused.
+    pub flapping_ban_s: u64,
+    /// Addresses of which such connections are counted at once.
+    pub flapping_addresses_max: usize,
+    /// How long a client may take to send CONNECT, and before it to open TLS.
     pub connect_timeout_s: u64,
     /// The longest keep alive; a client that asks for more or for none gets this one.
     pub keep_alive_max_s: u16,
@@ -252,8 +290,20 @@ impl Default for Mqtt {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 1883)),
+            tls_listen: None,
+            tls_certificate: PathBuf::new(),
+            tls_key: PathBuf::new(),
+            tls_client_certificates: ClientCertificates::Off,
+            tls_client_ca: PathBuf::new(),
+            tls_reload_interval_s: 60,
+            unix_socket: PathBuf::new(),
+            conformance_listen: None,
             connections_max: 20_000,
             connections_per_address_max: 256,
+            flapping_max: 300,
+            flapping_age_s: 10,
+            flapping_ban_s: 60,
+            flapping_addresses_max: 10_000,
             connect_timeout_s: 10,
             keep_alive_max_s: 600,
             packet_max_bytes: 64 * 1024,
@@ -273,6 +323,51 @@ impl Default for Mqtt {
             session_overflow: SessionOverflow::DropOldest,
             session_cache_bytes: 16 * 1024 * 1024,
             sys_interval_s: 60,
+        }
+    }
+}
+
+impl Mqtt {
+    /// Keys of which one needs another.
+    fn faults(&self) -> Vec<&'static str> {
+        let missing = |path: &Path| self.tls_listen.is_some() && path.as_os_str().is_empty();
+        let asks = self.tls_client_certificates != ClientCertificates::Off;
+        let exposed = self.conformance_listen.is_some_and(|address| !address.ip().is_loopback());
+        [
+            missing(&self.tls_certificate).then_some(
+                "mqtt.tls_certificate is empty, which mqtt.tls_listen needs; name a PEM file with the certificate chain",
+            ),
+            missing(&self.tls_key)
+                .then_some("mqtt.tls_key is empty, which mqtt.tls_listen needs; name the PEM file of its key"),
+            (asks && missing(&self.tls_client_ca)).then_some(
+                "mqtt.tls_client_ca is empty, which mqtt.tls_client_certificates needs; name a PEM file of who signs \
+                 them",
+            ),
+            exposed.then_some(
+                "mqtt.conformance_listen is open to other machines and asks for no password; set a loopback address \
+                 such as \"127.0.0.1:1884\", or \"\"",
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// An address, or `""` for none.
+mod optional_address {
+    use std::net::SocketAddr;
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(address: &Option<SocketAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&address.map(|address| address.to_string()).unwrap_or_default())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(D::Error::custom),
         }
     }
 }
@@ -513,6 +608,9 @@ impl Config {
             ("ws.ping_interval_s", self.ws.ping_interval_s),
             ("ws.requests_per_second", self.ws.requests_per_second.into()),
             ("mqtt.connections_max", self.mqtt.connections_max as u64),
+            ("mqtt.tls_reload_interval_s", self.mqtt.tls_reload_interval_s),
+            ("mqtt.flapping_max", self.mqtt.flapping_max.into()),
+            ("mqtt.flapping_addresses_max", self.mqtt.flapping_addresses_max as u64),
             ("mqtt.connect_timeout_s", self.mqtt.connect_timeout_s),
             ("mqtt.keep_alive_max_s", self.mqtt.keep_alive_max_s.into()),
             ("mqtt.packet_max_bytes", self.mqtt.packet_max_bytes as u64),
@@ -542,6 +640,7 @@ impl Config {
         if self.accounts.password_memory_kib < 8 {
             faults.push(format!("{file}: accounts.password_memory_kib is below 8; set 19456 or more"));
         }
+        faults.extend(self.mqtt.faults().into_iter().map(|fault| format!("{file}: {fault}")));
         let remote = ["ws://", "wss://"].iter().any(|scheme| self.store.url.starts_with(scheme));
         if !remote && self.store.url != "embedded" && self.store.url != "memory" {
             faults.push(format!("{file}: store.url is unknown; set \"embedded\", \"memory\" or a ws:// address"));
@@ -665,6 +764,10 @@ mod tests {
             ("[mqtt]\nkeep_alive_max_s = 70000", "keep_alive_max_s"),
             ("[store]\nurl = \"mysql://x\"", "store.url is unknown"),
             ("[http", "line 1: not TOML"),
+            ("[mqtt]\ntls_listen = \"8883\"", "tls_listen"),
+            ("[mqtt]\ntls_listen = \"0.0.0.0:8883\"", "mqtt.tls_certificate is empty"),
+            ("[mqtt]\ntls_listen = \"[::]:1\"\ntls_client_certificates = \"optional\"", "mqtt.tls_client_ca is empty"),
+            ("[mqtt]\nconformance_listen = \"0.0.0.0:1884\"", "mqtt.conformance_listen is open"),
         ] {
             let error = parse(text, &[]).unwrap_err().to_string();
             assert!(error.contains(expected) || error.contains("invalid"), "{text}: {error}");

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, SessionOverflow, seconds};
+use crate::config::{self, Config, SessionOverflow, seconds};
 use crate::domain::{Hub, Ports};
 use crate::edge::http::{self, SocketRoute};
 use crate::edge::{control, mqtt, wire, ws};
@@ -24,12 +24,16 @@ pub struct Server {
     hub: Arc<Hub>,
     config: Arc<Config>,
     http: TcpListener,
-    mqtt: TcpListener,
+    mqtt: mqtt::Listeners,
     control: UnixListener,
     /// Where HTTP and the app socket are served; the port that was bound where 0 was asked for.
     pub http_addr: SocketAddr,
     /// Where MQTT is served.
     pub mqtt_addr: SocketAddr,
+    /// Where MQTT is served over TLS.
+    pub mqtt_tls_addr: Option<SocketAddr>,
+    /// Where MQTT is served to conformance tests.
+    pub mqtt_conformance_addr: Option<SocketAddr>,
 }
 
 /// Opens what the hub stands on. The error is one line for the person who starts it.
@@ -111,14 +115,28 @@ impl Server {
         let config = Arc::new(config);
         // The listeners first: a port in use ends the start before the database is opened.
         let http = bind("http.listen", config.http.listen).await?;
-        let mqtt = bind("mqtt.listen", config.mqtt.listen).await?;
+        let tcp = bind("mqtt.listen", config.mqtt.listen).await?;
+        let tls = bind_optional("mqtt.tls_listen", config.mqtt.tls_listen).await?;
+        let conformance = bind_optional("mqtt.conformance_listen", config.mqtt.conformance_listen).await?;
+        let http_addr = address(&http)?;
+        let mqtt_addr = address(&tcp)?;
+        let mqtt_tls_addr = tls.as_ref().map(address).transpose()?;
+        let mqtt_conformance_addr = conformance.as_ref().map(address).transpose()?;
+        let mqtt = mqtt_listeners(&config.mqtt, tcp, tls, conformance).await?;
         let hub = open_hub(&config).await?;
         hub.prepare_own_files().await.map_err(|error| fault(&error))?;
         let socket = config.server.control_socket();
         let control = control::bind(&socket).map_err(|error| folder_fault(&socket, &error))?;
-        let address = |listener: &TcpListener| listener.local_addr().map_err(|error| error.to_string());
-        let (http_addr, mqtt_addr) = (address(&http)?, address(&mqtt)?);
-        Ok(Self { hub, config, http, mqtt, control, http_addr, mqtt_addr })
+        Ok(Self { hub, config, http, mqtt, control, http_addr, mqtt_addr, mqtt_tls_addr, mqtt_conformance_addr })
+    }
+
+    /// Where clients reach the hub, as `name=address` words: programs that start it read them.
+    pub fn addresses(&self) -> String {
+        let mut words = format!("http={} mqtt={}", self.http_addr, self.mqtt_addr);
+        for (name, address) in [("mqtts", self.mqtt_tls_addr), ("conformance", self.mqtt_conformance_addr)] {
+            words.extend(address.map(|address| format!(" {name}={address}")));
+        }
+        words
     }
 
     /// Serves until `shutdown`, then ends connections, what they began, and the store.
@@ -127,6 +145,7 @@ impl Server {
         let apps = SocketRoute {
             pattern: "/ws",
             protocols: &[ws::PROTOCOL],
+            needs_protocol: false,
             handler: Arc::new({
                 let (hub, ws) = (Arc::clone(&hub), Arc::new(config.ws.clone()));
                 move |socket: http::Socket| {
@@ -135,11 +154,28 @@ impl Server {
                 }
             }),
         };
+        let toys = SocketRoute {
+            pattern: "/mqtt",
+            protocols: &["mqtt"],
+            needs_protocol: true,
+            handler: Arc::new({
+                // Packets may share a message: there is room for two of the largest.
+                let (door, message_max_bytes) = (mqtt.door(), config.mqtt.packet_max_bytes.saturating_mul(2));
+                move |socket: http::Socket| {
+                    let door = door.clone();
+                    Box::pin(async move {
+                        door.enter(ws::SocketBytes::new(socket.io, message_max_bytes).await, socket.peer).await;
+                    })
+                }
+            }),
+        };
         let mut edges: JoinSet<Result<(), String>> = JoinSet::new();
         edges.spawn({
             let (hub, config, shutdown) = (Arc::clone(&hub), Arc::clone(&config), shutdown.clone());
             async move {
-                http::serve(http, hub, config, vec![apps], shutdown).await.map_err(|error| format!("http: {error}"))
+                http::serve(http, hub, config, vec![apps, toys], shutdown)
+                    .await
+                    .map_err(|error| format!("http: {error}"))
             }
         });
         edges.spawn({
@@ -181,6 +217,52 @@ impl Server {
             Some(Ok(Err(error))) => Err(error),
             Some(Err(error)) => Err(format!("a listener failed: {error}")),
         }
+    }
+}
+
+/// All places at which MQTT clients come in.
+async fn mqtt_listeners(
+    config: &config::Mqtt,
+    tcp: TcpListener,
+    tls: Option<TcpListener>,
+    conformance: Option<TcpListener>,
+) -> Result<mqtt::Listeners, String> {
+    let mut listeners = mqtt::Listeners::new(tcp);
+    if let Some(listener) = tls {
+        listeners.add_tls(listener, mqtt::Tls::load(config).await.map_err(|error| error.to_string())?);
+    }
+    if let Some(listener) = conformance {
+        listeners.add_conformance(listener);
+    }
+    let path = &config.unix_socket;
+    if !path.as_os_str().is_empty() {
+        let bound = mqtt::UnixSocket::bind(path).await;
+        listeners.add_unix(bound.map_err(|error| unix_socket_fault(path, &error))?);
+    }
+    Ok(listeners)
+}
+
+fn unix_socket_fault(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("mqtt.unix_socket: {path} is in use; stop the other program or set another path")
+        }
+        io::ErrorKind::AlreadyExists => {
+            format!("mqtt.unix_socket: {path} is a file that is no socket; move it away or set another path")
+        }
+        _ => format!("mqtt.unix_socket: cannot listen at {path} ({error}); set a path in a folder of the hub's user"),
+    }
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, String> {
+    listener.local_addr().map_err(|error| error.to_string())
+}
+
+async fn bind_optional(key: &str, address: Option<SocketAddr>) -> Result<Option<TcpListener>, String> {
+    match address {
+        Some(address) => bind(key, address).await.map(Some),
+        None => Ok(None),
     }
 }
 

@@ -24,8 +24,8 @@ fn no_room_knows_one_above_it() {
         ("domain", &["crate::edge", "crate::server", "crate::command", "hyper", "surrealdb", "rumqttd", "serde"]),
         ("edge", &["crate::server", "crate::command", "surrealdb", "crate::ports::store", "crate::ports::files"]),
         ("edge/mqtt", &["edge::http", "edge::ws", "hyper", "tungstenite"]),
-        ("edge/http", &["edge::mqtt", "edge::ws", "rumqttd", "tungstenite"]),
-        ("edge/ws.rs", &["edge::mqtt", "rumqttd", "hyper"]),
+        ("edge/http", &["edge::mqtt", "edge::ws", "rumqttd", "rustls", "tungstenite"]),
+        ("edge/ws", &["edge::http", "edge::mqtt", "rumqttd", "rustls", "hyper"]),
         ("config.rs", &["crate::domain", "crate::edge", "crate::ports"]),
     ];
     let mut checked = 0;

@@ -47,8 +47,10 @@ pub type SocketHandler = Arc<dyn Fn(Socket) -> BoxFuture<'static, ()> + Send + S
 pub struct SocketRoute {
     /// The path, with `{name}` for a segment that may be anything: `/ws`, `/toy/{id}`.
     pub pattern: &'static str,
-    /// The subprotocols that can be agreed on, by the client's preference; a client may ask for none.
+    /// The subprotocols that can be agreed on, by the client's preference.
     pub protocols: &'static [&'static str],
+    /// Whether a client has to ask for one of them.
+    pub needs_protocol: bool,
     /// Who serves the socket.
     pub handler: SocketHandler,
 }
@@ -67,6 +69,9 @@ pub(super) fn open(
         return Err(RequestFault::OriginNotAllowed.into());
     }
     let protocol = agreed_protocol(headers, route.protocols);
+    if route.needs_protocol && protocol.is_none() {
+        return Err(RequestFault::NoSubprotocol { wanted: route.protocols }.into());
+    }
     let token = call::bearer(headers);
     let path = request.uri().path().to_owned();
     let peer = connection.peer;

@@ -1,51 +1,69 @@
-//! MQTT 3.1.1 and 5 on one TCP port, told apart by the CONNECT packet.
+//! MQTT 3.1.1 and 5, told apart by the CONNECT packet, over TCP, TLS, a Unix socket and what other edges bring.
 //!
 //! A connection is a task: `connect` brings it to its session, `session` serves it. `codec` and `encode`
 //! stand around `rumqttd`'s codecs, `exchange` does the bookkeeping without sockets, `link` holds the socket and
 //! its buffers, `sessions` finds the session that a new one takes over, `reason` turns what went wrong into codes.
 //!
+//! Before all that, clients come in: `listen` has the places, `tls` their certificates, `stream` what is not TCP,
+//! `addresses` and `flapping` who may.
+//!
 //! What a client may do is the hub's to say; who receives what is the router's. Here are only the protocol and
 //! its limits, all of which stand in `[mqtt]` of the configuration. A session that outlives its connection keeps its
 //! subscriptions and its messages of QoS 1 and 2 in the router's file.
 
+mod addresses;
 mod codec;
 mod connect;
 mod encode;
 mod exchange;
+mod flapping;
 mod housekeeping;
 mod link;
+mod listen;
 mod reason;
 mod session;
 mod sessions;
+mod stream;
+mod tls;
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, seconds};
 use crate::domain::Hub;
 use crate::ports::router::CloseReason;
+use addresses::Addresses;
+use flapping::Flapping;
+use listen::{Arrival, Transport};
 use sessions::Sessions;
+use stream::Flushed;
+
+pub use listen::{Door, Listeners, UnixSocket};
+pub use stream::Stream;
+pub use tls::{Tls, TlsFault};
 
 /// The first pause after a failed accept; it doubles up to [`ACCEPT_PAUSE_MAX`].
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause: a process without file descriptors tries again this often.
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// What a listener lets its clients do.
+/// What a listener asks of its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Profile {
-    /// Credentials, and the permissions of their owner.
+enum Profile {
+    /// Credentials, and permission for every topic.
     Guarded,
-    /// No credentials and nearly every topic: for test suites, on the loopback alone.
+    /// Neither: for conformance tests from this machine.
     Conformance,
 }
 
@@ -59,89 +77,192 @@ struct Edge {
     shutdown: CancellationToken,
 }
 
-/// Listens where the configuration says.
-pub async fn bind(config: &config::Mqtt) -> io::Result<TcpListener> {
-    TcpListener::bind(config.listen).await
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// As the protocol says, or because the hub wanted it so.
+    Orderly,
+    /// It was refused, or broke.
+    Failed,
+}
+
+/// A connection that has ended, for the count of those that fail.
+#[derive(Debug)]
+struct Ended {
+    peer: IpAddr,
+    profile: Profile,
+    started_at: Instant,
+    ending: Ending,
 }
 
 /// Serves MQTT clients until `shutdown`, and returns when every connection has ended.
 ///
 /// Dropping the future ends all connections at once.
-pub async fn serve(listener: TcpListener, hub: Arc<Hub>, config: Arc<config::Mqtt>, shutdown: CancellationToken) {
+pub async fn serve(mut listeners: Listeners, hub: Arc<Hub>, config: Arc<config::Mqtt>, shutdown: CancellationToken) {
+    let tls = listeners.tls.take();
+    let keep_up = async {
+        match tls {
+            Some(tls) => tls.keep_up().await,
+            None => std::future::pending().await,
+        }
+    };
     let sessions = Arc::new(Sessions::restore(&hub, connect::now()));
     let edge = Arc::new(Edge { hub, config, sessions, wills: TaskTracker::new(), shutdown });
-    let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&edge)));
-    let addresses = Arc::new(Addresses::default());
-    let mut connections = JoinSet::new();
-    let mut pause = ACCEPT_PAUSE;
-    loop {
-        tokio::select! {
-            biased;
-            () = edge.shutdown.cancelled() => break,
-            Some(ended) = connections.join_next() => report(ended),
-            accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => {
-                    pause = ACCEPT_PAUSE;
-                    admit(socket, peer, &edge, &addresses, &mut connections);
-                }
-                Err(error) => {
-                    // EMFILE stays until a connection ends: without a pause this would be a busy loop.
-                    tracing::warn!(%error, "mqtt connection not accepted");
-                    tokio::select! {
-                        () = edge.shutdown.cancelled() => break,
-                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(ACCEPT_PAUSE_MAX),
-                    }
-                }
-            },
-        }
-    }
-    drop(listener);
-    edge.sessions.close_all(CloseReason::ShuttingDown);
-    while let Some(ended) = connections.join_next().await {
-        report(ended);
+    tokio::select! {
+        () = Entrance::new(Arc::clone(&edge)).serve(listeners) => {}
+        () = keep_up => {}
+        () = housekeeping::run(&edge) => {}
     }
     edge.wills.close();
     edge.wills.wait().await;
-    housekeeping.abort();
 }
 
-/// A connection's task has ended; a panic in it ended that connection alone.
-fn report(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "mqtt connection failed");
-    }
+/// Where connections are let in and counted. There is one, whatever they come over.
+struct Entrance {
+    edge: Arc<Edge>,
+    addresses: Arc<Addresses>,
+    flapping: Flapping,
+    connections: JoinSet<Ended>,
 }
 
-/// Starts the task of a new connection, unless there are too many.
-fn admit(
-    socket: TcpStream,
-    peer: SocketAddr,
-    edge: &Arc<Edge>,
-    addresses: &Arc<Addresses>,
-    connections: &mut JoinSet<()>,
-) {
-    let address = peer.ip().to_canonical();
-    if connections.len() >= edge.config.connections_max {
-        tracing::warn!("too many mqtt connections");
-        return;
+impl Entrance {
+    fn new(edge: Arc<Edge>) -> Self {
+        let flapping = Flapping::new(&edge.config);
+        Self { edge, addresses: Arc::default(), flapping, connections: JoinSet::new() }
     }
-    let Some(slot) = addresses.take(address, edge.config.connections_per_address_max) else {
-        tracing::debug!(%address, "too many mqtt connections from one address");
-        return;
-    };
-    if let Err(error) = set_options(&socket, &edge.config) {
-        // The client is gone already.
-        tracing::debug!(%address, %error, "mqtt connection lost");
-        return;
-    }
-    let edge = Arc::clone(edge);
-    connections.spawn(async move {
-        let _slot = slot;
-        // Boxed: the memory of the handshake is free again once the session runs.
-        if let Some(session) = Box::pin(connect::handshake(socket, address, edge, Profile::Guarded)).await {
-            session.run().await;
+
+    async fn serve(mut self, mut listeners: Listeners) {
+        let mut pause = ACCEPT_PAUSE;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.edge.shutdown.cancelled() => break,
+                Some(ended) = self.connections.join_next() => self.note(ended),
+                accepted = listeners.accept() => match accepted {
+                    Ok(arrival) => {
+                        pause = ACCEPT_PAUSE;
+                        self.admit(arrival);
+                    }
+                    Err(error) => {
+                        // EMFILE stays until a connection ends: without a pause this would be a busy loop.
+                        tracing::warn!(%error, "mqtt connection not accepted");
+                        tokio::select! {
+                            () = self.edge.shutdown.cancelled() => break,
+                            () = tokio::time::sleep(pause) => pause = (pause * 2).min(ACCEPT_PAUSE_MAX),
+                        }
+                    }
+                },
+            }
         }
-    });
+        drop(listeners);
+        self.edge.sessions.close_all(CloseReason::ShuttingDown);
+        while let Some(ended) = self.connections.join_next().await {
+            self.note(ended);
+        }
+    }
+
+    /// A connection's task has ended; a panic in it ended that connection alone.
+    fn note(&mut self, ended: Result<Ended, JoinError>) {
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                tracing::error!(%error, "mqtt connection failed");
+                return;
+            }
+        };
+        let now = Instant::now();
+        let counts = ended.ending == Ending::Failed
+            && ended.profile == Profile::Guarded
+            && now.duration_since(ended.started_at) <= seconds(self.edge.config.flapping_age_s);
+        if counts && self.flapping.failed(ended.peer, now) {
+            tracing::warn!(address = %ended.peer, "mqtt address banned, too many of its connections fail");
+        }
+    }
+
+    /// Starts the task of a new connection, unless there are too many or its address is banned.
+    fn admit(&mut self, arrival: Arrival) {
+        let Arrival { transport, peer, profile } = arrival;
+        let config = &self.edge.config;
+        if self.connections.len() >= config.connections_max {
+            tracing::warn!("too many mqtt connections");
+            return;
+        }
+        let started_at = Instant::now();
+        if profile == Profile::Guarded && self.flapping.is_banned(peer, started_at) {
+            return;
+        }
+        let Some(slot) = self.addresses.take(peer, config.connections_per_address_max) else {
+            tracing::debug!(address = %peer, "too many mqtt connections from one address");
+            return;
+        };
+        if let Transport::Tcp(socket) | Transport::Tls(socket, _) = &transport
+            && let Err(error) = set_options(socket, config)
+        {
+            // The client is gone already.
+            tracing::debug!(address = %peer, %error, "mqtt connection lost");
+            return;
+        }
+        let edge = Arc::clone(&self.edge);
+        let ended = move |ending| {
+            drop(slot);
+            Ended { peer, profile, started_at, ending }
+        };
+        match transport {
+            // A task of its own kind: the many that are idle hold no room for what the others need.
+            Transport::Tcp(socket) => {
+                self.connections.spawn(async move { ended(converse(socket, peer, edge, profile).await) });
+            }
+            other => {
+                self.connections.spawn(async move {
+                    let opened = Box::pin(open(other, &edge)).await;
+                    ended(match opened {
+                        Some(stream) => converse(stream, peer, edge, profile).await,
+                        None => Ending::Failed,
+                    })
+                });
+            }
+        }
+    }
+}
+
+/// Brings what is not TCP alone to where bytes of MQTT flow; none if TLS does not open in time.
+async fn open(transport: Transport, edge: &Edge) -> Option<Box<dyn Stream>> {
+    match transport {
+        Transport::Tcp(socket) => Some(Box::new(socket)),
+        Transport::Tls(socket, acceptor) => open_tls(socket, acceptor, edge).await,
+        Transport::Unix(socket) => Some(Box::new(socket)),
+        Transport::Other(stream) => Some(Box::new(Flushed::new(stream))),
+    }
+}
+
+async fn open_tls(socket: TcpStream, acceptor: TlsAcceptor, edge: &Edge) -> Option<Box<dyn Stream>> {
+    let opened = tokio::select! {
+        opened = timeout(seconds(edge.config.connect_timeout_s), acceptor.accept(socket)) => opened,
+        () = edge.shutdown.cancelled() => return None,
+    };
+    match opened {
+        Ok(Ok(stream)) => Some(Box::new(Flushed::new(stream))),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "mqtt connection failed to open tls");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("mqtt connection took too long to open tls");
+            None
+        }
+    }
+}
+
+/// Serves a client from its CONNECT to its end.
+async fn converse<S>(socket: S, peer: IpAddr, edge: Arc<Edge>, profile: Profile) -> Ending
+where
+    S: AsyncRead + AsyncWrite,
+{
+    // Boxed: the memory of the handshake is free again once the session runs.
+    match Box::pin(connect::handshake(socket, peer, edge, profile)).await {
+        Some(session) => session.run().await,
+        None => Ending::Failed,
+    }
 }
 
 /// Small packets leave at once. A client that vanishes without a FIN is found out even if it asked for no keep alive.
@@ -151,71 +272,4 @@ fn set_options(socket: &TcpStream, config: &config::Mqtt) -> io::Result<()> {
         .with_time(seconds(config.keep_alive_max_s.into()))
         .with_interval(seconds(config.write_timeout_s));
     SockRef::from(socket).set_tcp_keepalive(&keep_alive)
-}
-
-/// How many connections each address has.
-#[derive(Debug, Default)]
-struct Addresses(Mutex<HashMap<IpAddr, usize>>);
-
-impl Addresses {
-    fn take(self: &Arc<Self>, address: IpAddr, max: usize) -> Option<AddressSlot> {
-        let address = network(address);
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= max {
-            return None;
-        }
-        *count += 1;
-        Some(AddressSlot { addresses: Arc::clone(self), address })
-    }
-}
-
-/// One connection's place in [`Addresses`].
-#[derive(Debug)]
-struct AddressSlot {
-    addresses: Arc<Addresses>,
-    address: IpAddr,
-}
-
-impl Drop for AddressSlot {
-    fn drop(&mut self) {
-        let mut counts = self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
-}
-
-/// What counts as one address: with IPv6 the /64 network, all of whose addresses one host may use.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_a_limit_and_gives_its_places_back() {
-        let addresses = Arc::new(Addresses::default());
-        let take = |text: &str| addresses.take(text.parse().unwrap(), 2);
-        let first = take("10.0.0.1");
-        let second = take("10.0.0.1");
-        assert!(first.is_some() && second.is_some());
-        assert!(take("10.0.0.1").is_none());
-        assert!(take("10.0.0.2").is_some());
-        drop(first);
-        assert!(take("10.0.0.1").is_some());
-        let (_a, _b) = (take("2001:db8::1"), take("2001:db8::2"));
-        assert!(take("2001:db8::3").is_none());
-        assert!(take("2001:db8:0:1::3").is_some());
-        drop(second);
-        assert_eq!(addresses.0.lock().unwrap().len(), 1);
-    }
 }

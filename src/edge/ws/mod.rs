@@ -3,12 +3,16 @@
 //! A client presents its token in the handshake or in its first frame, `{"do":"auth","token":"…"}`.
 //! It is then told of every event of its inbox, first of what it has not heard. Requests
 //! `{"id":n,"do":"…",…}` are answered under the same id. What the hub pushes has no id.
+//!
+//! Beside it, `bytes` carries another protocol's byte stream over a WebSocket.
+
+mod bytes;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use ::bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,6 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
+pub use self::bytes::SocketBytes;
 use super::status;
 use super::wire::{self, Json};
 use crate::config::{self, seconds};

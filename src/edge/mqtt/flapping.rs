@@ -1,0 +1,142 @@
+//! Addresses whose connections are refused or break early, again and again, are refused at the door for a while.
+//!
+//! The table belongs to the task that accepts: there is no lock.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::addresses::network;
+use crate::config::{self, seconds};
+
+/// How long failures of an address are counted together.
+const WINDOW: Duration = Duration::from_secs(60);
+/// How often a full table is looked through at most.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Failures of addresses, and who is banned for them.
+#[derive(Debug)]
+pub(super) struct Flapping {
+    failures_max: u32,
+    ban: Duration,
+    addresses_max: usize,
+    records: HashMap<IpAddr, Record>,
+    swept_at: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Record {
+    Counted { failures: u32, since: Instant },
+    Banned { until: Instant },
+}
+
+impl Record {
+    fn is_over(&self, now: Instant) -> bool {
+        match self {
+            Self::Counted { since, .. } => now.duration_since(*since) >= WINDOW,
+            Self::Banned { until } => now >= *until,
+        }
+    }
+}
+
+impl Flapping {
+    pub(super) fn new(config: &config::Mqtt) -> Self {
+        Self {
+            failures_max: config.flapping_max,
+            ban: seconds(config.flapping_ban_s),
+            addresses_max: config.flapping_addresses_max,
+            records: HashMap::new(),
+            swept_at: None,
+        }
+    }
+
+    /// Whether connections of `address` are refused now.
+    pub(super) fn is_banned(&self, address: IpAddr, now: Instant) -> bool {
+        // Nobody is banned most of the time.
+        !self.records.is_empty()
+            && matches!(self.records.get(&network(address)), Some(Record::Banned { until }) if now < *until)
+    }
+
+    /// Counts a connection that was refused or broke early; `true` if this one leads to a ban.
+    pub(super) fn failed(&mut self, address: IpAddr, now: Instant) -> bool {
+        let address = network(address);
+        if !self.records.contains_key(&address) && !self.has_room(now) {
+            return false;
+        }
+        let record = self.records.entry(address).or_insert(Record::Counted { failures: 0, since: now });
+        if record.is_over(now) {
+            *record = Record::Counted { failures: 0, since: now };
+        }
+        // A banned address whose last connections end is banned already.
+        let Record::Counted { failures, .. } = record else { return false };
+        *failures += 1;
+        let is_banned = *failures > self.failures_max;
+        if is_banned {
+            *record = Record::Banned { until: now + self.ban };
+        }
+        is_banned
+    }
+
+    /// Whether one more address can be counted. Where there is none, it goes uncounted: what else there is against
+    /// it are the limits of connections and connects.
+    fn has_room(&mut self, now: Instant) -> bool {
+        let is_due = self.swept_at.is_none_or(|at| now.duration_since(at) >= SWEEP_INTERVAL);
+        if self.records.len() >= self.addresses_max && is_due {
+            self.swept_at = Some(now);
+            self.records.retain(|_, record| !record.is_over(now));
+        }
+        self.records.len() < self.addresses_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flapping() -> Flapping {
+        let config =
+            config::Mqtt { flapping_max: 2, flapping_ban_s: 30, flapping_addresses_max: 2, ..config::Mqtt::default() };
+        Flapping::new(&config)
+    }
+
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
+    const THIRD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 3));
+
+    #[test]
+    fn too_many_failures_in_a_minute_are_a_ban_that_ends() {
+        let (mut flapping, start) = (flapping(), Instant::now());
+        let at = |s| start + seconds(s);
+        assert!(!flapping.failed(ADDRESS, at(0)));
+        assert!(!flapping.failed(ADDRESS, at(1)));
+        assert!(!flapping.is_banned(ADDRESS, at(1)));
+        assert!(flapping.failed(ADDRESS, at(2)));
+        assert!(flapping.is_banned(ADDRESS, at(31)) && !flapping.is_banned(OTHER, at(31)));
+        assert!(!flapping.failed(ADDRESS, at(3)), "a ban is not made longer");
+        assert!(!flapping.is_banned(ADDRESS, at(32)));
+        assert!(!flapping.failed(ADDRESS, at(33)), "and counting begins anew");
+    }
+
+    #[test]
+    fn failures_of_different_minutes_are_not_added_up() {
+        let (mut flapping, start) = (flapping(), Instant::now());
+        for minute in 0..10 {
+            assert!(!flapping.failed(ADDRESS, start + WINDOW * minute));
+            assert!(!flapping.failed(ADDRESS, start + WINDOW * minute + seconds(1)));
+        }
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_frees_what_is_over() {
+        let (mut flapping, start) = (flapping(), Instant::now());
+        for _ in 0..10 {
+            for address in [ADDRESS, OTHER, THIRD] {
+                flapping.failed(address, start);
+            }
+        }
+        assert_eq!(flapping.records.len(), 2);
+        assert!(flapping.is_banned(ADDRESS, start) && !flapping.is_banned(THIRD, start));
+        flapping.failed(THIRD, start + seconds(31));
+        assert_eq!(flapping.records.len(), 1);
+    }
+}

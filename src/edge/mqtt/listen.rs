@@ -1,0 +1,174 @@
+//! Where clients come in: TCP, TLS, a Unix socket, and the door for those whom another edge has let in.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::task::{Context, Poll};
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+
+use super::Profile;
+use super::stream::Stream;
+use super::tls::{Acceptors, Tls};
+
+/// Clients of other edges that wait to be taken in; at one more, the other edge waits with its client.
+const DOOR_QUEUE: usize = 64;
+
+/// All places at which MQTT clients come in.
+#[derive(Debug)]
+pub struct Listeners {
+    places: Vec<Place>,
+    /// Which place is asked first: the one after the last that had a client, so that a busy one keeps none waiting.
+    next: usize,
+    door: Door,
+    visitors: mpsc::Receiver<(Box<dyn Stream>, IpAddr)>,
+    /// Whose files are to be watched.
+    pub(super) tls: Option<Tls>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Tcp(TcpListener, Profile),
+    Tls(TcpListener, Acceptors),
+    Unix(UnixSocket),
+}
+
+/// A client that has come in.
+pub(super) struct Arrival {
+    pub transport: Transport,
+    /// An IPv4 address is never shown as an IPv6 one.
+    pub peer: IpAddr,
+    pub profile: Profile,
+}
+
+/// What it came over.
+pub(super) enum Transport {
+    Tcp(TcpStream),
+    /// The handshake is still to be made.
+    Tls(TcpStream, TlsAcceptor),
+    Unix(UnixStream),
+    /// Bytes of another edge.
+    Other(Box<dyn Stream>),
+}
+
+/// The way in for clients that another edge has let in, such as MQTT over WebSocket.
+#[derive(Debug, Clone)]
+pub struct Door(mpsc::Sender<(Box<dyn Stream>, IpAddr)>);
+
+impl Door {
+    /// Hands a client over. If the hub stops, it is dropped.
+    pub async fn enter(&self, stream: impl Stream + 'static, peer: IpAddr) {
+        let _ = self.0.send((Box::new(stream), peer)).await;
+    }
+}
+
+impl Listeners {
+    /// The one listener that there always is.
+    pub fn new(tcp: TcpListener) -> Self {
+        let (sender, visitors) = mpsc::channel(DOOR_QUEUE);
+        Self { places: vec![Place::Tcp(tcp, Profile::Guarded)], next: 0, door: Door(sender), visitors, tls: None }
+    }
+
+    /// And one for TLS.
+    pub fn add_tls(&mut self, listener: TcpListener, tls: Tls) {
+        self.places.push(Place::Tls(listener, tls.acceptors()));
+        self.tls = Some(tls);
+    }
+
+    /// And one for clients of this machine.
+    pub fn add_unix(&mut self, socket: UnixSocket) {
+        self.places.push(Place::Unix(socket));
+    }
+
+    /// And one for conformance tests, whose address must be a loopback address.
+    pub fn add_conformance(&mut self, listener: TcpListener) {
+        self.places.push(Place::Tcp(listener, Profile::Conformance));
+    }
+
+    /// The way in for other edges.
+    pub fn door(&self) -> Door {
+        self.door.clone()
+    }
+
+    /// The next client, wherever it comes in. Cancel-safe.
+    pub(super) async fn accept(&mut self) -> io::Result<Arrival> {
+        poll_fn(|context| self.poll_accept(context)).await
+    }
+
+    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Arrival>> {
+        // The door is one place more.
+        let count = self.places.len() + 1;
+        for turn in 0..count {
+            let at = (self.next + turn) % count;
+            let accepted = match self.places.get(at) {
+                Some(place) => place.poll_accept(context),
+                None => self.visitors.poll_recv(context).map(|visitor| {
+                    // There is always a sender: our own.
+                    let (stream, peer) = visitor.ok_or(io::ErrorKind::BrokenPipe)?;
+                    Ok(Arrival { transport: Transport::Other(stream), peer, profile: Profile::Guarded })
+                }),
+            };
+            if accepted.is_ready() {
+                self.next = at + 1;
+                return accepted;
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Place {
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Arrival>> {
+        match self {
+            Self::Tcp(listener, profile) => listener.poll_accept(context).map_ok(|(socket, peer)| Arrival {
+                transport: Transport::Tcp(socket),
+                peer: peer.ip().to_canonical(),
+                profile: *profile,
+            }),
+            Self::Tls(listener, acceptors) => listener.poll_accept(context).map_ok(|(socket, peer)| Arrival {
+                transport: Transport::Tls(socket, acceptors.latest()),
+                peer: peer.ip().to_canonical(),
+                profile: Profile::Guarded,
+            }),
+            Self::Unix(socket) => socket.listener.poll_accept(context).map_ok(|(socket, _)| Arrival {
+                transport: Transport::Unix(socket),
+                peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                profile: Profile::Guarded,
+            }),
+        }
+    }
+}
+
+/// A listening Unix socket, whose file goes with it.
+#[derive(Debug)]
+pub struct UnixSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl UnixSocket {
+    /// Listens at `path`, for the hub's user and group. The abandoned file of an earlier run is replaced; any other
+    /// file, and a socket at which someone listens, is an error.
+    pub async fn bind(path: &Path) -> io::Result<Self> {
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => return Err(io::ErrorKind::AlreadyExists.into()),
+            Ok(_) if UnixStream::connect(path).await.is_ok() => return Err(io::ErrorKind::AddrInUse.into()),
+            Ok(_) => std::fs::remove_file(path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let socket = Self { listener: UnixListener::bind(path)?, path: path.to_owned() };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+        Ok(socket)
+    }
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,194 @@
+//! TLS in front of MQTT: the certificate, the clients' certificates, and both again when their files change.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+use crate::config::{self, ClientCertificates, seconds};
+
+/// Why TLS cannot be served, by the key at which to mend it.
+#[derive(Debug, thiserror::Error)]
+#[error("mqtt.{key}: {path}: {cause}; {remedy}")]
+pub struct TlsFault {
+    key: &'static str,
+    path: String,
+    cause: String,
+    remedy: &'static str,
+}
+
+/// The terms of TLS, the latest that could be read.
+#[derive(Debug)]
+pub struct Tls {
+    files: Files,
+    reload_interval: Duration,
+    latest: watch::Sender<Arc<ServerConfig>>,
+    /// What the files looked like when they were last read.
+    seen: Vec<Option<Look>>,
+}
+
+/// The files, and what to make of them.
+#[derive(Debug, Clone)]
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+    clients: ClientCertificates,
+    client_ca: PathBuf,
+}
+
+/// By what a change is noticed.
+type Look = (SystemTime, u64);
+
+impl Tls {
+    /// Reads the files of the configuration.
+    pub async fn load(config: &config::Mqtt) -> Result<Self, TlsFault> {
+        let files = Files {
+            certificate: config.tls_certificate.clone(),
+            key: config.tls_key.clone(),
+            clients: config.tls_client_certificates,
+            client_ca: config.tls_client_ca.clone(),
+        };
+        let (seen, read) = files.clone().read().await;
+        let latest = watch::Sender::new(read?);
+        Ok(Self { files, reload_interval: seconds(config.tls_reload_interval_s), latest, seen })
+    }
+
+    /// What new connections are opened with.
+    pub(super) fn acceptors(&self) -> Acceptors {
+        Acceptors(self.latest.subscribe())
+    }
+
+    /// Reads the files again whenever they change. Never returns.
+    pub(super) async fn keep_up(mut self) {
+        let mut ticks = interval(self.reload_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.reload().await;
+        }
+    }
+
+    async fn reload(&mut self) {
+        let files = self.files.clone();
+        let Ok(seen) = tokio::task::spawn_blocking(move || files.look()).await else { return };
+        if seen == self.seen {
+            return;
+        }
+        let (seen, read) = self.files.clone().read().await;
+        self.seen = seen;
+        match read {
+            Ok(latest) => {
+                self.latest.send_replace(latest);
+                tracing::info!("mqtt tls certificate reloaded");
+            }
+            // A certificate without its key, in the middle of a renewal, is the common case: the next look mends it.
+            Err(fault) => tracing::error!(%fault, "mqtt tls certificate not reloaded, the earlier one stays"),
+        }
+    }
+}
+
+/// Gives each new connection the latest terms.
+#[derive(Debug, Clone)]
+pub(super) struct Acceptors(watch::Receiver<Arc<ServerConfig>>);
+
+impl Acceptors {
+    pub(super) fn latest(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.0.borrow()))
+    }
+}
+
+impl Files {
+    /// What the files look like and what stands in them, in this order: a change in between is noticed later.
+    async fn read(self) -> (Vec<Option<Look>>, Result<Arc<ServerConfig>, TlsFault>) {
+        let fault = fault("tls_certificate", &self.certificate, "try again");
+        let read = tokio::task::spawn_blocking(move || (self.look(), self.server_config()));
+        read.await.unwrap_or_else(|error| (Vec::new(), Err(fault(&error))))
+    }
+
+    fn look(&self) -> Vec<Option<Look>> {
+        let look = |path: &PathBuf| {
+            let metadata = std::fs::metadata(path).ok()?;
+            Some((metadata.modified().ok()?, metadata.len()))
+        };
+        [&self.certificate, &self.key, &self.client_ca].into_iter().map(look).collect()
+    }
+
+    fn server_config(&self) -> Result<Arc<ServerConfig>, TlsFault> {
+        let provider = Arc::new(ring::default_provider());
+        let of_certificate = fault(
+            "tls_certificate",
+            &self.certificate,
+            "name a readable PEM file with the certificate chain, the hub's own certificate first",
+        );
+        let of_key = fault("tls_key", &self.key, "name the readable PEM file of the certificate's key");
+        let chain = certificates(&self.certificate).map_err(|cause| of_certificate(&cause))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| of_key(&pem_cause(error)))?;
+        let verifier = self.verifier(&provider)?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| of_certificate(&error))?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .map_err(|error| of_key(&error))?;
+        // A toy that comes back saves a round trip and the costly half of the handshake. The tickets hold what the
+        // hub would otherwise have to remember, and end with these files.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = ring::Ticketer::new().map_err(|error| of_certificate(&error))?;
+        Ok(Arc::new(config))
+    }
+
+    fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsFault> {
+        if self.clients == ClientCertificates::Off {
+            return Ok(WebPkiClientVerifier::no_client_auth());
+        }
+        let remedy = "name a readable PEM file with the certificates of who signs the clients' ones";
+        let fault = fault("tls_client_ca", &self.client_ca, remedy);
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(&self.client_ca).map_err(|cause| fault(&cause))? {
+            roots.add(certificate).map_err(|error| fault(&error))?;
+        }
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+        let builder = match self.clients {
+            ClientCertificates::Optional => builder.allow_unauthenticated(),
+            ClientCertificates::Required | ClientCertificates::Off => builder,
+        };
+        builder.build().map_err(|error| fault(&error))
+    }
+}
+
+/// Makes the fault of a key from its cause.
+fn fault(
+    key: &'static str,
+    path: &Path,
+    remedy: &'static str,
+) -> impl Fn(&dyn std::fmt::Display) -> TlsFault + Send + use<> {
+    let path = path.display().to_string();
+    move |cause| TlsFault { key, path: path.clone(), cause: cause.to_string(), remedy }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match read {
+        Ok(certificates) if certificates.is_empty() => Err("there is no certificate in it".into()),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(pem_cause(error)),
+    }
+}
+
+/// One line of text for a person; the error's own text shows bytes.
+fn pem_cause(error: pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => format!("cannot be read ({error})"),
+        pem::Error::NoItemsFound => "holds no such item".into(),
+        _ => "is not PEM".into(),
+    }
+}
