@@ -379,6 +379,10 @@ impl Router {
 
     /// Publishes whether `party` is online. Called with the party's presence entry locked.
     fn announce(&self, party: &Party, online: &'static [u8]) {
+        // Nobody's friends ask whether it is there.
+        if matches!(party, Party::Toy(toy) if toy.is_nobody()) {
+            return;
+        }
         let Ok(topic) = format!("online/{}", party.id()).parse::<Topic>() else { return };
         let payload = Bytes::from_static(online);
         self.publish(Publication {
