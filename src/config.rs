@@ -65,6 +65,11 @@ impl Server {
         self.data_dir.join("db")
     }
 
+    /// The file of MQTT sessions and retained messages.
+    pub fn sessions_file(&self) -> PathBuf {
+        self.data_dir.join("sessions.redb")
+    }
+
     /// The folder of stored sounds and pictures.
     pub fn files_dir(&self) -> PathBuf {
         self.data_dir.join("files")
@@ -249,6 +254,36 @@ pub struct Mqtt {
     pub retained_max_bytes: usize,
     /// How long a client may take to read what is sent to it.
     pub write_timeout_s: u64,
+    /// Topic aliases of one connection in each direction.
+    pub topic_aliases_max: u16,
+    /// How long a session may outlive its connection.
+    pub session_expiry_max_s: u32,
+    /// Sessions that outlive their connection, in all.
+    pub sessions_max: usize,
+    /// Sessions of one user or toy.
+    pub sessions_per_party_max: usize,
+    /// Messages that may wait in one session.
+    pub session_messages_max: u64,
+    /// Bytes that may wait in one session.
+    pub session_bytes_max: u64,
+    /// How long a message may wait in a session.
+    pub session_message_age_max_s: u64,
+    /// What gives way in a full session.
+    pub session_overflow: SessionOverflow,
+    /// The cache of the sessions' file.
+    pub session_cache_bytes: usize,
+    /// How often the figures of `$SYS/broker/…` are published.
+    pub sys_interval_s: u64,
+}
+
+/// What gives way in a full session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionOverflow {
+    /// The message that waited longest.
+    DropOldest,
+    /// The message that finds no room.
+    DropNewest,
 }
 
 impl Default for Mqtt {
@@ -278,6 +313,16 @@ impl Default for Mqtt {
             retained_messages_max: 100_000,
             retained_max_bytes: 16 * 1024,
             write_timeout_s: 20,
+            topic_aliases_max: 16,
+            session_expiry_max_s: 7 * 24 * 3600,
+            sessions_max: 50_000,
+            sessions_per_party_max: 8,
+            session_messages_max: 1000,
+            session_bytes_max: 4 * 1024 * 1024,
+            session_message_age_max_s: 7 * 24 * 3600,
+            session_overflow: SessionOverflow::DropOldest,
+            session_cache_bytes: 16 * 1024 * 1024,
+            sys_interval_s: 60,
         }
     }
 }

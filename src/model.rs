@@ -102,6 +102,21 @@ hex_id!(
     DeviceKey, 32, "a device key has 32 lower-case hexadecimal digits"
 );
 
+impl ToyId {
+    /// Twenty-four zeros: an id that no toy is given, since the random source never gives it in practice.
+    const NOBODY: &str = "000000000000000000000000";
+
+    /// The id of nobody's toy.
+    pub fn nobody() -> Self {
+        Self(Self::NOBODY.into())
+    }
+
+    /// Whether this is the id of nobody's toy.
+    pub fn is_nobody(&self) -> bool {
+        &*self.0 == Self::NOBODY
+    }
+}
+
 impl DeviceKey {
     /// The key that a client sent: scanners and keyboards may send capitals or blanks.
     pub fn parse_lenient(text: &str) -> Result<Self, Malformed> {

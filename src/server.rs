@@ -9,13 +9,13 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Config, seconds};
+use crate::config::{self, Config, SessionOverflow, seconds};
 use crate::domain::{Hub, Ports};
 use crate::edge::http::{self, SocketRoute};
 use crate::edge::{control, mqtt, wire, ws};
 use crate::model::Secret;
 use crate::ports::files::Files;
-use crate::ports::router::{Router, RouterLimits};
+use crate::ports::router::{Disk, DiskLimits, Overflow, Router, RouterLimits};
 use crate::ports::speech::{Speaker, SpeakerSettings};
 use crate::ports::store::{Place, Store, StoreSettings};
 
@@ -45,14 +45,33 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
     // After the store, whose lock keeps a second hub from emptying the spool of the first.
     let files = Files::open(&config.server.files_dir(), &config.server.spool_dir())
         .map_err(|error| folder_fault(&config.server.data_dir, &error))?;
-    let router = Router::new(RouterLimits {
+    let in_memory = config.store.url == "memory";
+    let sessions_file = (!in_memory).then(|| config.server.sessions_file());
+    let (disk, found) = Disk::open(sessions_file.as_deref(), disk_limits(config)).map_err(|error| error.to_string())?;
+    let limits = RouterLimits {
         subscriptions_max: config.mqtt.subscriptions_max.max(config.ws.subscriptions_max),
         retained_messages_max: config.mqtt.retained_messages_max,
         retained_max_bytes: config.mqtt.retained_max_bytes,
-    });
-    let ports = Ports { store, files, router, speaker: speaker(config), encode_event: wire::event_json };
+    };
+    let router = Router::new(limits, disk, found.retained);
+    let (stored_sessions, speaker) = (found.sessions, speaker(config));
+    let ports = Ports { store, files, router, stored_sessions, speaker, encode_event: wire::event_json };
     let hub = Hub::new(ports, Arc::clone(config)).await.map_err(|error| fault(&error))?;
     Ok(Arc::new(hub))
+}
+
+fn disk_limits(config: &Config) -> DiskLimits {
+    let mqtt = &config.mqtt;
+    DiskLimits {
+        messages_max: mqtt.session_messages_max,
+        bytes_max: mqtt.session_bytes_max,
+        age_max_s: mqtt.session_message_age_max_s,
+        overflow: match mqtt.session_overflow {
+            SessionOverflow::DropOldest => Overflow::DropOldest,
+            SessionOverflow::DropNewest => Overflow::DropNewest,
+        },
+        cache_bytes: mqtt.session_cache_bytes,
+    }
 }
 
 /// The synthesiser of the configuration.

@@ -65,7 +65,7 @@ impl Hub {
             notice: notice.clone(),
             created_at: now,
         };
-        self.announce(&receiver, &event);
+        self.announce(&receiver, &event).await;
         Ok(Sent { message: id, sound, notice, receiver: receiver.kind() })
     }
 

@@ -74,7 +74,7 @@ impl Hub {
         };
         let pending_max = self.config.accounts.pending_requests_max;
         self.store.add_request(NewFriendRequest { request, pending_max }, now).await?;
-        self.announce(&answerer, &event);
+        self.announce(&answerer, &event).await;
         Ok(id)
     }
 
@@ -115,8 +115,8 @@ impl Hub {
         let friends_max = self.config.accounts.friends_max;
         self.store.accept_request(id, &chat, of_requester, of_requestee, friends_max, now).await?;
         let (one, other) = (request.requester, request.requestee);
-        self.announce(&one, &Event::FriendAdded { friend: other.clone(), chat: chat.clone() });
-        self.announce(&other, &Event::FriendAdded { friend: one, chat });
+        self.announce(&one, &Event::FriendAdded { friend: other.clone(), chat: chat.clone() }).await;
+        self.announce(&other, &Event::FriendAdded { friend: one, chat }).await;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Live connections: who may open one, what it may hear and send, what it is told on return.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 
@@ -9,10 +9,9 @@ use super::Hub;
 use super::error::DomainError;
 use super::permissions::{Action, Rule, rule};
 use crate::model::{Event, Party, QoS, Topic, TopicFilter};
-use crate::ports::router::{CloseReason, Mailbox, Publication};
+use crate::ports::router::{CloseReason, Mailbox, SessionHandle, StoredSession};
 
-/// The highest quality of service that a subscription is granted.
-const QOS_MAX: QoS = QoS::AtLeastOnce;
+pub use crate::ports::router::{Figures, Publication, ReplayRetained, Subscription, Ticket};
 
 impl Hub {
     /// Whether an address may connect once more. Errors: `RateLimited`.
@@ -22,44 +21,107 @@ impl Hub {
 
     /// A new live connection of `party`; dropping the mailbox ends it. Errors: `Full`.
     pub fn connect(&self, party: Party, queue_messages_max: usize) -> Result<Mailbox, DomainError> {
-        if self.router.connections(&party) >= self.config.ws.connections_per_user_max {
-            return Err(DomainError::Full("connection of this user or toy"));
-        }
+        self.check_connections(&party)?;
         Ok(self.router.connect(party, queue_messages_max))
     }
 
-    /// Has `mailbox` hear `filter`; gives the granted quality of service.
+    /// A new session that outlives its connection by `expiry_s` seconds.
+    pub fn open_session(&self, party: Party, client_id: &str, expiry_s: u32) -> SessionHandle {
+        self.router.open_session(party, client_id, self.config.mqtt.queue_messages_max, expiry_s)
+    }
+
+    /// A connection to a session that there is. Errors: `Full`.
+    pub fn attach(&self, session: &SessionHandle) -> Result<Mailbox, DomainError> {
+        self.check_connections(session.party())?;
+        Ok(session.attach())
+    }
+
+    /// The sessions of an earlier process, given once; each takes messages again.
+    pub fn restore_sessions(&self) -> Vec<(StoredSession, SessionHandle)> {
+        let stored = std::mem::take(&mut *self.stored_sessions.lock().unwrap_or_else(PoisonError::into_inner));
+        let restored = stored.into_iter().map(|stored| {
+            let handle = self.router.restore_session(&stored, self.config.mqtt.queue_messages_max);
+            (stored, handle)
+        });
+        restored.collect()
+    }
+
+    fn check_connections(&self, party: &Party) -> Result<(), DomainError> {
+        let is_full = self.router.connections(party) >= self.config.ws.connections_per_user_max;
+        if is_full && !super::permissions::is_guest(party) {
+            return Err(DomainError::Full("connection of this user or toy"));
+        }
+        Ok(())
+    }
+
+    /// Has `mailbox` hear what the subscription names; true if it did not before.
     ///
     /// Whoever subscribes to its own inbox is told of its unheard messages. Errors: `Forbidden`, `Full`.
-    pub async fn subscribe(&self, mailbox: &Mailbox, filter: TopicFilter, qos: QoS) -> Result<QoS, DomainError> {
+    pub async fn subscribe(
+        &self,
+        mailbox: &Mailbox,
+        subscription: &Subscription,
+        retained: ReplayRetained,
+    ) -> Result<bool, DomainError> {
         let party = mailbox.party();
-        self.check(party, Action::Subscribe, filter.as_str()).await?;
-        let granted = qos.min(QOS_MAX);
-        let inbox = party.inbox();
-        let is_inbox = filter.as_str() == inbox.as_str();
+        self.check(party, Action::Subscribe, subscription.filter.as_str()).await?;
         // First the subscription, then what waits: a message in between comes twice rather than never.
-        mailbox.subscribe(filter, granted).map_err(|_| DomainError::Full("subscription"))?;
-        if is_inbox {
+        let is_new = mailbox.subscribe(subscription, retained).map_err(|_| DomainError::Full("subscription"))?;
+        let inbox = party.inbox();
+        if subscription.share.is_none() && subscription.filter.as_str() == inbox.as_str() {
             for event in self.unheard_events(party, self.replay_max()).await? {
                 mailbox.push(Arc::new(self.publication(inbox.clone(), &event)));
             }
         }
-        Ok(granted)
+        Ok(is_new)
     }
 
-    /// Publishes for a live connection. Errors: `Forbidden`, `Full` (no room to retain it).
-    pub async fn publish(
-        &self,
-        mailbox: &Mailbox,
-        topic: Topic,
-        payload: Bytes,
-        qos: QoS,
-        retain: bool,
-    ) -> Result<(), DomainError> {
-        self.check(mailbox.party(), Action::Publish, topic.as_str()).await?;
+    /// Has `mailbox` hear `filter` at QoS 1, for clients without MQTT's options. Errors: `Forbidden`, `Full`.
+    pub async fn listen(&self, mailbox: &Mailbox, filter: TopicFilter) -> Result<(), DomainError> {
+        let subscription = Subscription { filter, share: None, qos: QoS::AtLeastOnce, options: 0, id: 0 };
+        self.subscribe(mailbox, &subscription, ReplayRetained::Always).await.map(drop)
+    }
+
+    /// Whether `party` may hear `topic` or filter now: asked again when something that was kept is to be delivered.
+    pub async fn may_hear(&self, party: &Party, topic: &str) -> Result<bool, DomainError> {
+        match self.check(party, Action::Subscribe, topic).await {
+            Ok(()) => Ok(true),
+            Err(DomainError::Forbidden) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Publishes for a client. What comes back is to be waited for before the client is told that the message was
+    /// taken. Errors: `Forbidden`, `Full` (no room to retain it).
+    pub async fn publish(&self, party: &Party, publication: Publication) -> Result<Option<Ticket>, DomainError> {
+        self.check(party, Action::Publish, publication.topic.as_str()).await?;
+        let reached = self.router.publish(publication);
+        if reached.retain_refused { Err(DomainError::Full("retained message")) } else { Ok(reached.commit) }
+    }
+
+    /// Publishes for a client without MQTT's options, and returns when it is stored wherever it has to be.
+    pub async fn say(&self, mailbox: &Mailbox, topic: Topic, payload: Bytes) -> Result<(), DomainError> {
         let publisher = Some(mailbox.connection_id());
-        let reached = self.router.publish(Publication { topic, payload, qos, retain, publisher });
-        if reached.retain_refused { Err(DomainError::Full("retained message")) } else { Ok(()) }
+        let (qos, retain, properties) = (QoS::AtLeastOnce, false, Bytes::new());
+        let publication = Publication { topic, payload, qos, retain, publisher, properties, expires_at: None };
+        let Some(mut commit) = self.publish(mailbox.party(), publication).await? else { return Ok(()) };
+        if commit.reached().await { Ok(()) } else { Err(DomainError::internal("the session store failed")) }
+    }
+
+    /// Publishes what the hub itself has to say on `$SYS/…`, retained.
+    pub fn tell_system(&self, topic: Topic, payload: String) {
+        let publication = Publication { retain: true, qos: QoS::AtMostOnce, ..hub_message(topic, payload.into()) };
+        self.router.publish(publication);
+    }
+
+    /// What the router has done and holds.
+    pub fn figures(&self) -> Figures {
+        self.router.figures()
+    }
+
+    /// Forgets retained messages that have expired.
+    pub fn sweep(&self) {
+        self.router.sweep();
     }
 
     /// Ends every live connection, with the reason that the hub stops.
@@ -67,14 +129,20 @@ impl Hub {
         self.router.close_all(CloseReason::ShuttingDown);
     }
 
-    /// Tells every live connection of `party`. Who is away is told on return, from the store.
-    pub(super) fn announce(&self, party: &Party, event: &Event) {
-        self.router.publish(self.publication(party.inbox(), event));
+    /// Tells every live connection of `party`, and the sessions that it will come back to. Who has none is told on
+    /// return, from the store.
+    pub(super) async fn announce(&self, party: &Party, event: &Event) {
+        let reached = self.router.publish(self.publication(party.inbox(), event));
+        if let Some(mut commit) = reached.commit
+            && !commit.reached().await
+        {
+            // The event itself is in the database; a session that was away learns of it when it subscribes again.
+            tracing::error!("an event was not stored for a session that is away");
+        }
     }
 
     fn publication(&self, topic: Topic, event: &Event) -> Publication {
-        let payload = Bytes::from((self.encode_event)(event));
-        Publication { topic, payload, qos: QoS::AtLeastOnce, retain: false, publisher: None }
+        hub_message(topic, Bytes::from((self.encode_event)(event)))
     }
 
     /// Half of the smaller queue: what is new meanwhile finds room.
@@ -95,4 +163,10 @@ impl Hub {
         };
         if allowed { Ok(()) } else { Err(DomainError::Forbidden) }
     }
+}
+
+/// A message of the hub's own.
+fn hub_message(topic: Topic, payload: Bytes) -> Publication {
+    let (qos, properties) = (QoS::AtLeastOnce, Bytes::new());
+    Publication { topic, payload, qos, retain: false, publisher: None, properties, expires_at: None }
 }

@@ -8,18 +8,18 @@ mod chats;
 mod content;
 pub mod error;
 mod friends;
-mod live;
+pub mod live;
 pub mod permissions;
 mod rates;
 mod toys;
 mod voice;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::config::Config;
 use crate::model::{Event, FileName, Party, Secret};
 use crate::ports::files::Files;
-use crate::ports::router::Router;
+use crate::ports::router::{Router, StoredSession};
 use crate::ports::speech::Speaker;
 use crate::ports::store::{Refusal, Store, StoreError};
 use crate::ports::workers::{WorkError, Workers};
@@ -32,7 +32,7 @@ pub use toys::{Binding, NewDevice, Opened};
 pub use voice::{Answer, Upload};
 
 pub use crate::ports::files::{FileKind, StoredFile};
-pub use crate::ports::router::{CloseReason, Delivery, Incoming, Mailbox, MailboxHandle};
+pub use crate::ports::router::{CloseReason, Delivery, Incoming, Mailbox, MailboxHandle, SessionHandle};
 
 use error::DomainError;
 use rates::Rates;
@@ -45,6 +45,8 @@ pub struct Ports {
     pub files: Files,
     /// Live delivery.
     pub router: Arc<Router>,
+    /// Sessions that an earlier process left.
+    pub stored_sessions: Vec<StoredSession>,
     /// Synthesis.
     pub speaker: Speaker,
     /// How an event is written as the payload of a topic: the wire's matter, not the domain's.
@@ -56,6 +58,7 @@ pub struct Hub {
     store: Store,
     files: Files,
     router: Arc<Router>,
+    stored_sessions: Mutex<Vec<StoredSession>>,
     speaker: Speaker,
     encode_event: fn(&Event) -> Vec<u8>,
     config: Arc<Config>,
@@ -70,7 +73,7 @@ pub struct Hub {
 impl Hub {
     /// The hub over `ports`.
     pub async fn new(ports: Ports, config: Arc<Config>) -> Result<Self, DomainError> {
-        let Ports { store, files, router, speaker, encode_event } = ports;
+        let Ports { store, files, router, stored_sessions, speaker, encode_event } = ports;
         let secret = store.hub_secret(&Secret::random()).await?;
         Ok(Self {
             rates: Rates::new(&config.rates),
@@ -79,6 +82,7 @@ impl Hub {
             store,
             files,
             router,
+            stored_sessions: Mutex::new(stored_sessions),
             speaker,
             encode_event,
             config,
@@ -88,6 +92,7 @@ impl Hub {
 
     /// Ends the store; nothing can be asked afterwards.
     pub async fn close(&self) -> Result<(), DomainError> {
+        self.router.close().await;
         Ok(self.store.close().await?)
     }
 

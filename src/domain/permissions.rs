@@ -29,8 +29,26 @@ pub enum Rule {
     IfMemberOf(ChatId),
 }
 
+/// The topic that even a guest may not subscribe to: test suites ask for one.
+const GUESTS_MAY_NOT_HEAR: &str = "test/nosubscribe";
+
+/// The one client of the `conformance` listener, which is on the loopback alone: nobody's toy, with an id that is
+/// never given to one.
+pub fn guest() -> Party {
+    Party::Toy(ToyId::nobody())
+}
+
+/// Whether this is the client of [`guest`].
+pub fn is_guest(who: &Party) -> bool {
+    matches!(who, Party::Toy(toy) if toy.is_nobody())
+}
+
 /// Whether `who` may do `action` on a topic or filter.
 pub fn rule(who: &Party, action: Action, topic: &str) -> Rule {
+    if is_guest(who) {
+        let refused = action == Action::Subscribe && topic == GUESTS_MAY_NOT_HEAR;
+        return if refused { Rule::Forbidden } else { Rule::Allowed };
+    }
     let mut levels = topic.splitn(4, '/');
     let (Some(room), Some(id)) = (levels.next(), levels.next()) else { return Rule::Forbidden };
     let (door, rest) = (levels.next(), levels.next());

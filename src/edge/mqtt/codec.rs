@@ -19,9 +19,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::{Bytes, BytesMut};
 use rumqttd::protocol::v4::V4;
 use rumqttd::protocol::v5::V5;
-use rumqttd::protocol::{self, Packet, Protocol as _, RetainForwardRule};
+use rumqttd::protocol::{self, Packet, Protocol as _, PubRecReason, RetainForwardRule};
 
+use super::encode;
 use super::reason::Fault;
+use crate::domain::live as routed;
+use crate::domain::live::ReplayRetained;
 use crate::model::{QoS, Topic, TopicFilter};
 
 /// A payload up to this size is copied out of the read buffer, so that the buffer is free again at once.
@@ -57,32 +60,49 @@ pub(super) enum Request {
     Publish(Publish),
     /// PUBACK of a message of ours.
     PubAck(u16),
+    /// PUBREC of a message of ours.
+    PubRec {
+        id: u16,
+        /// The client does not take it (v5 §3.5.2.1): there is nothing to release.
+        refused: bool,
+    },
     PubRel(u16),
+    PubComp(u16),
     Subscribe {
         id: u16,
+        /// The subscription identifier of all filters; 0 for none (v5 §3.8.2.1.2).
+        identifier: u32,
         filters: Vec<Subscription>,
     },
     Unsubscribe {
         id: u16,
-        /// `Err` where the text is no filter.
-        filters: Vec<Result<TopicFilter, ()>>,
+        filters: Vec<Wanted>,
     },
     PingReq,
     Disconnect {
         /// The client wants its will published all the same (v5 §3.14.2.1).
         with_will: bool,
+        /// How long the session is to live on, where that changes (v5 §3.14.2.2.2).
+        expiry_s: Option<u32>,
     },
 }
 
 /// A message from a client.
 #[derive(Debug, PartialEq)]
 pub(super) struct Publish {
-    pub topic: Topic,
+    /// None where only the alias names it.
+    pub topic: Option<Topic>,
+    /// The number that stands for the topic from now on (v5 §3.3.2.3.4).
+    pub alias: Option<u16>,
     pub payload: Bytes,
     pub qos: QoS,
     /// 0 at QoS 0.
     pub id: u16,
     pub retain: bool,
+    /// What is passed on as it is, see [`encode::properties`].
+    pub properties: Bytes,
+    /// Seconds until it is of no use (v5 §3.3.2.3.3).
+    pub expires_in_s: Option<u32>,
 }
 
 /// One filter of a SUBSCRIBE, with its options (v5 §3.8.3.1; 3.1.1 has the first only).
@@ -92,24 +112,27 @@ pub(super) struct Subscription {
     pub qos: QoS,
     pub no_local: bool,
     pub retain_as_published: bool,
-    pub retain_handling: RetainHandling,
+    pub retain_handling: ReplayRetained,
 }
 
-/// The text of a SUBSCRIBE's filter.
+/// The text of a filter.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Wanted {
-    Filter(TopicFilter),
-    /// `$share/…` (v5 §4.8.2).
-    Shared,
+    Filter {
+        filter: TopicFilter,
+        /// The group of a shared subscription, `$share/<group>/<filter>` (v5 §4.8.2).
+        share: Option<Box<str>>,
+    },
     Malformed,
 }
 
-/// Whether a subscription asks for retained messages (v5 §3.8.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RetainHandling {
-    Always,
-    IfNew,
-    Never,
+impl Wanted {
+    fn read(text: &str) -> Self {
+        match routed::Subscription::from_text(text, QoS::AtMostOnce, 0, 0) {
+            Some(routed::Subscription { filter, share, .. }) => Self::Filter { filter, share },
+            None => Self::Malformed,
+        }
+    }
 }
 
 /// The fixed header of a packet (MQTT 3.1.1 §2.2).
@@ -180,13 +203,13 @@ pub(super) fn read_request(version: Version, header: Header, frame: BytesMut) ->
     let remaining = header.frame - header.length;
     match header.byte1 >> 4 {
         3 => read_publish(version, header, frame),
-        4 | 6 if version == Version::V4 && remaining != 2 => Err(Fault::Malformed),
+        4..=7 if version == Version::V4 && remaining != 2 => Err(Fault::Malformed),
         8 if !subscribe_options_are_good(version, &frame[header.length..]) => Err(Fault::Malformed),
-        4 | 6 | 8 | 10 => read_acknowledgement_or_filters(version, frame),
+        4..=8 | 10 => read_acknowledgement_or_filters(version, frame),
         12 if remaining == 0 => Ok(Request::PingReq),
         12 => Err(Fault::Malformed),
         14 => read_disconnect(version, remaining, frame),
-        // PUBREC and PUBCOMP answer QoS 2, which is never granted. A second CONNECT (§3.1), what only a server
+        // A second CONNECT (§3.1), what only a server
         // may send, and AUTH without an authentication method (v5 §4.12) are protocol errors as well.
         _ => Err(Fault::Protocol),
     }
@@ -204,17 +227,28 @@ fn read_publish(version: Version, header: Header, frame: BytesMut) -> Result<Req
         _ => u16_at(&frame, header.length + 2 + usize::from(topic_length)).ok_or(Fault::Malformed)?,
     };
     let Packet::Publish(publish, properties) = version.read(frame)? else { return Err(Fault::Malformed) };
-    if let Some(properties) = properties {
-        if properties.topic_alias.is_some() {
-            return Err(Fault::TopicAlias);
+    let topic = match &publish.topic[..] {
+        [] => None,
+        topic => {
+            let topic = std::str::from_utf8(topic).map_err(|_| Fault::Malformed)?;
+            Some(topic.parse().map_err(|_| Fault::TopicName)?)
         }
-        if !properties.subscription_identifiers.is_empty() {
+    };
+    let (payload, retain) = (own(publish.payload), publish.retain);
+    let (mut passed_on, mut alias, mut expires_in_s) = (Bytes::new(), None, None);
+    if let Some(properties) = properties {
+        // v5 §3.3.2.3.8: only a server sends them. §3.3.2.3.5: the answer goes to a topic, not to a filter.
+        let answerable = properties.response_topic.as_ref().is_none_or(|topic| topic.parse::<Topic>().is_ok());
+        if !properties.subscription_identifiers.is_empty() || !answerable {
             return Err(Fault::Protocol);
         }
+        passed_on = encode::properties(&properties);
+        (alias, expires_in_s) = (properties.topic_alias, properties.message_expiry_interval);
     }
-    let topic = std::str::from_utf8(&publish.topic).map_err(|_| Fault::Malformed)?;
-    let topic = topic.parse().map_err(|_| Fault::TopicName)?;
-    Ok(Request::Publish(Publish { topic, payload: own(publish.payload), qos, id, retain: publish.retain }))
+    if topic.is_none() && alias.is_none() {
+        return Err(if version == Version::V5 { Fault::Protocol } else { Fault::TopicName });
+    }
+    Ok(Request::Publish(Publish { topic, alias, payload, qos, id, retain, properties: passed_on, expires_in_s }))
 }
 
 /// A payload that does not hold on to much more than itself.
@@ -225,20 +259,28 @@ pub(super) fn own(payload: Bytes) -> Bytes {
 fn read_acknowledgement_or_filters(version: Version, frame: BytesMut) -> Result<Request, Fault> {
     let request = match version.read(frame)? {
         Packet::PubAck(packet, _) => (packet.pkid, Request::PubAck(packet.pkid)),
+        Packet::PubRec(packet, _) => {
+            // Success, and nobody subscribes.
+            let taken = matches!(packet.reason, PubRecReason::Success | PubRecReason::NoMatchingSubscribers);
+            (packet.pkid, Request::PubRec { id: packet.pkid, refused: !taken })
+        }
+        Packet::PubComp(packet, _) => (packet.pkid, Request::PubComp(packet.pkid)),
         Packet::PubRel(packet, _) => (packet.pkid, Request::PubRel(packet.pkid)),
         Packet::Subscribe(packet, properties) => {
-            if properties.is_some_and(|properties| properties.id.is_some()) {
-                return Err(Fault::SubscriptionIdentifier);
-            }
+            let identifier = match properties.and_then(|properties| properties.id) {
+                // v5 §3.8.2.1.2: it is never 0.
+                Some(0) => return Err(Fault::Protocol),
+                identifier => identifier.and_then(|id| u32::try_from(id).ok()).unwrap_or(0),
+            };
             let filters = packet.filters.into_iter().map(subscription).collect::<Result<Vec<_>, _>>()?;
-            (packet.pkid, Request::Subscribe { id: packet.pkid, filters })
+            (packet.pkid, Request::Subscribe { id: packet.pkid, identifier, filters })
         }
         Packet::Unsubscribe(packet, _) => {
             if packet.filters.is_empty() {
                 // §3.10.3: at least one filter. The codecs let none pass.
                 return Err(Fault::Protocol);
             }
-            let filters = packet.filters.iter().map(|text| text.parse().map_err(drop)).collect();
+            let filters = packet.filters.iter().map(|text| Wanted::read(text)).collect();
             (packet.pkid, Request::Unsubscribe { id: packet.pkid, filters })
         }
         _ => return Err(Fault::Malformed),
@@ -271,17 +313,11 @@ fn subscribe_options_are_good(version: Version, packet: &[u8]) -> bool {
 }
 
 fn subscription(filter: protocol::Filter) -> Result<Subscription, Fault> {
-    let wanted = match filter.path.parse() {
-        Ok(_) if filter.path.starts_with("$share/") => {
-            if filter.nolocal {
-                // v5 §3.8.3.1: No Local on a shared subscription is a protocol error.
-                return Err(Fault::Protocol);
-            }
-            Wanted::Shared
-        }
-        Ok(filter) => Wanted::Filter(filter),
-        Err(_) => Wanted::Malformed,
-    };
+    let wanted = Wanted::read(&filter.path);
+    if filter.nolocal && matches!(wanted, Wanted::Filter { share: Some(_), .. }) {
+        // v5 §3.8.3.1: No Local on a shared subscription is a protocol error.
+        return Err(Fault::Protocol);
+    }
     Ok(Subscription {
         filter: wanted,
         qos: match filter.qos {
@@ -292,21 +328,23 @@ fn subscription(filter: protocol::Filter) -> Result<Subscription, Fault> {
         no_local: filter.nolocal,
         retain_as_published: filter.preserve_retain,
         retain_handling: match filter.retain_forward_rule {
-            RetainForwardRule::OnEverySubscribe => RetainHandling::Always,
-            RetainForwardRule::OnNewSubscribe => RetainHandling::IfNew,
-            RetainForwardRule::Never => RetainHandling::Never,
+            RetainForwardRule::OnEverySubscribe => ReplayRetained::Always,
+            RetainForwardRule::OnNewSubscribe => ReplayRetained::IfNew,
+            RetainForwardRule::Never => ReplayRetained::Never,
         },
     })
 }
 
 fn read_disconnect(version: Version, remaining: usize, frame: BytesMut) -> Result<Request, Fault> {
+    let plain = |with_will| Ok(Request::Disconnect { with_will, expiry_s: None });
     match (version, remaining) {
-        (_, 0) => Ok(Request::Disconnect { with_will: false }),
+        (_, 0) => plain(false),
         (Version::V4, _) => Err(Fault::Malformed),
-        (Version::V5, 1) => Ok(Request::Disconnect { with_will: frame.last() != Some(&0) }),
+        (Version::V5, 1) => plain(frame.last() != Some(&0)),
         (Version::V5, _) => match version.read(frame)? {
-            Packet::Disconnect(packet, _) => Ok(Request::Disconnect {
+            Packet::Disconnect(packet, properties) => Ok(Request::Disconnect {
                 with_will: packet.reason_code != protocol::DisconnectReasonCode::NormalDisconnection,
+                expiry_s: properties.and_then(|properties| properties.session_expiry_interval),
             }),
             _ => Err(Fault::Malformed),
         },

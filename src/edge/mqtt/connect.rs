@@ -12,13 +12,16 @@ use tokio::time::timeout;
 
 use super::codec::{self, Header, Version};
 use super::encode;
-use super::exchange::{Exchange, Terms};
+use super::exchange::{Exchange, Memory, Terms};
 use super::link::Link;
 use super::reason::Refusal;
-use super::session::Session;
+use super::session::{Ending, Session};
+use super::sessions::{Kept, SessionPlace};
 use super::{Edge, Profile};
 use crate::config::{self, seconds};
-use crate::model::{QoS, Secret, Timestamp, Topic};
+use crate::domain::error::DomainError;
+use crate::domain::permissions::guest;
+use crate::model::{Party, QoS, Secret, Timestamp, Topic};
 use crate::ports::router::{CloseReason, Mailbox};
 
 /// A CONNECT that was refused, and how to say so.
@@ -43,7 +46,7 @@ impl Rejection {
             Version::V5 => Some(self.refusal.v5_code()),
         };
         if let Some(code) = code {
-            encode::connack(version, code, ConnAckProperties::default(), buffer);
+            encode::connack(version, false, code, ConnAckProperties::default(), buffer);
         }
     }
 }
@@ -55,6 +58,12 @@ pub(super) struct Will {
     pub payload: Bytes,
     pub qos: QoS,
     pub retain: bool,
+    /// Seconds that it waits for the client to come back (v5 §3.1.3.2.2).
+    pub delay_s: u32,
+    /// What is passed on as it is, see [`encode::properties`].
+    pub properties: Bytes,
+    /// Seconds until it is of no use, counted from its publishing (v5 §3.1.3.2.4).
+    pub expires_in_s: Option<u32>,
 }
 
 /// A CONNECT (MQTT 3.1.1 §3.1).
@@ -71,13 +80,21 @@ pub(super) struct Hello {
     pub receive_max: u16,
     /// The largest packet that the client takes (v5 §3.1.2.11.4).
     pub packet_max_bytes: usize,
-    /// Whether the client wants its session kept (v5 §3.1.2.11.2).
-    pub wants_expiry: bool,
+    /// Whether an older session of the client is to be ended (MQTT 3.1.1 §3.1.2.4).
+    pub is_clean: bool,
+    /// Seconds that the session is to outlive its connection (v5 §3.1.2.11.2).
+    pub expiry_s: u32,
+    /// The highest topic alias that the client takes (v5 §3.1.2.11.5).
+    pub aliases_max: u16,
+    /// Whether the client wants reasons in words (v5 §3.1.2.11.7).
+    pub problem_information: bool,
 }
 
 impl Hello {
     /// Reads the first frame of a connection: a CONNECT or nothing.
-    pub(super) fn read(header: Header, frame: BytesMut) -> Result<Self, Rejection> {
+    ///
+    /// For a `guest`, no credentials are asked for.
+    pub(super) fn read(header: Header, frame: BytesMut, guest: bool) -> Result<Self, Rejection> {
         if header.byte1 >> 4 != 1 {
             return Err(Rejection::SILENT);
         }
@@ -88,42 +105,58 @@ impl Hello {
             return Err(reject(Refusal::Malformed));
         }
         let packet = version.read(frame).map_err(|_| reject(Refusal::Malformed))?;
-        let Packet::Connect(connect, properties, will, _, login) = packet else {
+        let Packet::Connect(connect, properties, will, will_properties, login) = packet else {
             return Err(reject(Refusal::Malformed));
         };
         if connect.client_id.contains('\0') {
             return Err(reject(Refusal::Malformed));
         }
-        let mut limits = (u16::MAX, usize::MAX, false);
-        if let Some(properties) = properties {
+        if let Some(properties) = &properties {
             if properties.receive_maximum == Some(0) || properties.max_packet_size == Some(0) {
                 return Err(reject(Refusal::Protocol));
             }
             if properties.authentication_method.is_some() {
                 return Err(reject(Refusal::AuthenticationMethod));
             }
-            let packet_max_bytes = properties.max_packet_size.map_or(usize::MAX, |bytes| bytes as usize);
-            let wants_expiry = properties.session_expiry_interval.is_some_and(|interval| interval > 0);
-            limits = (properties.receive_maximum.unwrap_or(u16::MAX), packet_max_bytes, wants_expiry);
+            // v5 §3.1.2.11.10: data without a method.
+            if properties.authentication_data.is_some() {
+                return Err(reject(Refusal::Protocol));
+            }
         }
-        let will = will.map(read_will).transpose().map_err(reject)?;
+        let will = will.map(|will| read_will(will, will_properties)).transpose().map_err(reject)?;
         if version == Version::V4 && connect.client_id.is_empty() && !connect.clean_session {
             return Err(reject(Refusal::ClientId));
         }
-        let Some(login) = login.filter(|login| !login.username.is_empty() && !login.password.is_empty()) else {
-            return Err(reject(Refusal::Credentials));
+        let login = login.filter(|login| !login.username.is_empty() && !login.password.is_empty());
+        let (username, password) = match login {
+            Some(login) => (login.username, login.password),
+            None if guest => Default::default(),
+            None => return Err(reject(Refusal::Credentials)),
         };
-        Ok(Self {
+        let is_clean = connect.clean_session;
+        let mut hello = Self {
             version,
             client_id: connect.client_id,
             keep_alive_s: connect.keep_alive,
-            username: login.username,
-            password: Secret::new(login.password),
+            username,
+            password: Secret::new(password),
             will,
-            receive_max: limits.0,
-            packet_max_bytes: limits.1,
-            wants_expiry: limits.2,
-        })
+            receive_max: u16::MAX,
+            packet_max_bytes: usize::MAX,
+            is_clean,
+            // 3.1.1 has no number: such a session lives as long as the hub allows.
+            expiry_s: if version == Version::V4 && !is_clean { u32::MAX } else { 0 },
+            aliases_max: 0,
+            problem_information: true,
+        };
+        if let Some(properties) = properties {
+            hello.receive_max = properties.receive_maximum.unwrap_or(u16::MAX);
+            hello.packet_max_bytes = properties.max_packet_size.map_or(usize::MAX, |bytes| bytes as usize);
+            hello.expiry_s = properties.session_expiry_interval.unwrap_or(0);
+            hello.aliases_max = properties.topic_alias_max.unwrap_or(0);
+            hello.problem_information = properties.request_problem_info != Some(0);
+        }
+        Ok(hello)
     }
 }
 
@@ -146,7 +179,7 @@ fn version_and_flags(packet: &[u8]) -> Result<(Version, u8), Rejection> {
     Ok((version, packet[7]))
 }
 
-fn read_will(will: protocol::LastWill) -> Result<Box<Will>, Refusal> {
+fn read_will(will: protocol::LastWill, properties: Option<protocol::LastWillProperties>) -> Result<Box<Will>, Refusal> {
     let topic = std::str::from_utf8(&will.topic).map_err(|_| Refusal::Malformed)?;
     let topic = topic.parse().map_err(|_| Refusal::WillTopic)?;
     let qos = match will.qos {
@@ -156,7 +189,26 @@ fn read_will(will: protocol::LastWill) -> Result<Box<Will>, Refusal> {
     };
     // Kept as long as the session: a slice would keep the read buffer.
     let payload = Bytes::copy_from_slice(&will.message);
-    Ok(Box::new(Will { topic, payload, qos, retain: will.retain }))
+    let (mut delay_s, mut expires_in_s, mut passed_on) = (0, None, Bytes::new());
+    if let Some(will) = properties {
+        if will.response_topic.as_ref().is_some_and(|topic| topic.parse::<Topic>().is_err()) {
+            return Err(Refusal::Protocol);
+        }
+        delay_s = will.delay_interval.unwrap_or(0);
+        expires_in_s = will.message_expiry_interval;
+        passed_on = encode::properties(&protocol::PublishProperties {
+            payload_format_indicator: will.payload_format_indicator,
+            message_expiry_interval: None,
+            topic_alias: None,
+            response_topic: will.response_topic,
+            correlation_data: will.correlation_data,
+            user_properties: will.user_properties,
+            subscription_identifiers: Vec::new(),
+            content_type: will.content_type,
+        });
+    }
+    let retain = will.retain;
+    Ok(Box::new(Will { topic, payload, qos, retain, delay_s, properties: passed_on, expires_in_s }))
 }
 
 /// Brings a new connection to its session; none if it was refused, silent for too long, or the hub stops.
@@ -164,20 +216,23 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     socket: S,
     peer: IpAddr,
     edge: Arc<Edge>,
-    _profile: Profile,
+    profile: Profile,
 ) -> Option<Session<S>> {
     let patience = seconds(edge.config.connect_timeout_s);
     let mut link = Link::new(socket, seconds(edge.config.write_timeout_s));
     let entered = async {
-        let hello = read_hello(&mut link, edge.config.packet_max_bytes).await?;
-        let mailbox = admit(&hello, peer, &edge).await.map_err(|refusal| Rejection::new(hello.version, refusal))?;
-        Ok::<_, Rejection>((hello, mailbox))
+        let mut hello = read_hello(&mut link, edge.config.packet_max_bytes, profile).await?;
+        hello.expiry_s = hello.expiry_s.min(edge.config.session_expiry_max_s);
+        let reject = |refusal| Rejection::new(hello.version, refusal);
+        let party = admit(&hello, peer, &edge, profile).await.map_err(reject)?;
+        let entered = enter(&hello, party, &edge, patience).await.map_err(reject)?;
+        Ok::<_, Rejection>((hello, entered))
     };
     let entered = tokio::select! {
-        entered = timeout(patience, entered) => entered.unwrap_or(Err(Rejection::SILENT)),
+        entered = timeout(patience * 2, entered) => entered.unwrap_or(Err(Rejection::SILENT)),
         () = edge.shutdown.cancelled() => Err(Rejection::SILENT),
     };
-    let (mut hello, mailbox) = match entered {
+    let (mut hello, entered) = match entered {
         Ok(entered) => entered,
         Err(rejection) => {
             tracing::debug!(%peer, reason = ?rejection.refusal, "mqtt connection refused");
@@ -186,29 +241,29 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
             return None;
         }
     };
-    let assigned = hello.client_id.is_empty().then(assigned_client_id);
-    let client_id = assigned.clone().unwrap_or_else(|| std::mem::take(&mut hello.client_id));
-    let guard = edge.sessions.enter(client_id, &mailbox, patience).await;
     if edge.shutdown.is_cancelled() {
         // Entered after all sessions were closed.
-        mailbox.close(CloseReason::ShuttingDown);
+        entered.mailbox.close(CloseReason::ShuttingDown);
     }
     let terms = terms(&hello, &edge.config);
     let keep_alive_s = keep_alive_s(&hello, &edge.config);
-    let properties = connack_properties(&hello, assigned, keep_alive_s, &edge.config);
-    encode::connack(hello.version, ConnectReturnCode::Success, properties, &mut link.output.buffer);
+    let properties = connack_properties(&hello, entered.assigned_id, keep_alive_s, &edge.config);
+    let present = entered.is_resumed;
+    encode::connack(hello.version, present, ConnectReturnCode::Success, properties, &mut link.output.buffer);
     // §3.1.2.10: one and a half times the keep alive; 0 turns it off.
     let silence_max = (keep_alive_s > 0).then(|| Duration::from_secs(keep_alive_s.into()) * 3 / 2);
-    Some(Session::new(edge, link, mailbox, guard, Exchange::new(terms), hello.will, silence_max))
+    let ending = Ending { will: hello.will.take(), expiry_s: hello.expiry_s, silence_max };
+    Some(Session::new(edge, link, entered.mailbox, entered.place, Exchange::new(terms, entered.memory), ending))
 }
 
 async fn read_hello<S: AsyncRead + AsyncWrite>(
     link: &mut Link<S>,
     packet_max_bytes: usize,
+    profile: Profile,
 ) -> Result<Hello, Rejection> {
     loop {
         match codec::take_frame(&mut link.input.buffer, packet_max_bytes) {
-            Ok(Some((header, frame))) => return Hello::read(header, frame),
+            Ok(Some((header, frame))) => return Hello::read(header, frame, profile == Profile::Conformance),
             Ok(None) if matches!(link.input.buffer.first(), None | Some(0x10)) => {}
             // No CONNECT: nothing that follows is waited for.
             Ok(None) | Err(_) => return Err(Rejection::SILENT),
@@ -220,13 +275,84 @@ async fn read_hello<S: AsyncRead + AsyncWrite>(
     }
 }
 
-async fn admit(hello: &Hello, peer: IpAddr, edge: &Edge) -> Result<Mailbox, Refusal> {
-    let now: Timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+/// Who connects. The conformance listener asks nobody.
+async fn admit(hello: &Hello, peer: IpAddr, edge: &Edge, profile: Profile) -> Result<Party, Refusal> {
+    if profile == Profile::Conformance {
+        return Ok(guest());
+    }
     edge.hub.may_connect(peer).map_err(|error| Refusal::from(&error))?;
-    let party = edge.hub.authenticate_client(&hello.username, hello.password.clone(), peer, now).await;
-    party
-        .and_then(|party| edge.hub.connect(party, edge.config.queue_messages_max))
-        .map_err(|error| Refusal::from(&error))
+    let party = edge.hub.authenticate_client(&hello.username, hello.password.clone(), peer, now()).await;
+    party.map_err(|error| Refusal::from(&error))
+}
+
+/// A client's place among the sessions, with what its session remembers.
+struct Entered {
+    mailbox: Mailbox,
+    place: SessionPlace,
+    memory: Memory,
+    is_resumed: bool,
+    assigned_id: Option<String>,
+}
+
+/// Ends the client's older connection, and takes its session up again or begins a new one.
+async fn enter(hello: &Hello, party: Party, edge: &Edge, patience: Duration) -> Result<Entered, Refusal> {
+    let assigned_id = hello.client_id.is_empty().then(assigned_client_id);
+    let client_id = assigned_id.as_ref().unwrap_or(&hello.client_id);
+    let mut place = edge.sessions.enter(&party, client_id, patience).await.ok_or(Refusal::Busy)?;
+    let refused = |error: DomainError| Refusal::from(&error);
+    let kept = place.take(now());
+    let (mailbox, memory, is_resumed) = match kept {
+        Some(kept) if !hello.is_clean => {
+            let (handle, memory) = kept.resume();
+            let mailbox = match edge.hub.attach(&handle) {
+                Ok(mailbox) => mailbox,
+                Err(error) => {
+                    place.keep(Kept::new(handle, memory, now() + f64::from(hello.expiry_s), None));
+                    return Err(refused(error));
+                }
+            };
+            mailbox.set_expiry(hello.expiry_s);
+            (Ok(mailbox), memory, true)
+        }
+        kept => {
+            if let Some(kept) = kept {
+                kept.end();
+            }
+            let mailbox = if hello.expiry_s == 0 {
+                edge.hub.connect(party, edge.config.queue_messages_max)
+            } else if !edge.sessions.has_room(&party, &edge.config) {
+                Err(DomainError::Full("session of this user or toy"))
+            } else {
+                edge.hub.attach(&edge.hub.open_session(party, client_id, hello.expiry_s))
+            };
+            (mailbox, Memory::default(), false)
+        }
+    };
+    let mailbox = mailbox.map_err(refused)?;
+    if let Some(session) = mailbox.session() {
+        // Here already, so that a connection that fails in whatever way leaves the session behind.
+        place.keep(Kept::new(session, Memory::default(), now() + f64::from(hello.expiry_s), None));
+    }
+    place.serve(&mailbox);
+    if is_resumed {
+        forget_what_is_forbidden(&mailbox, edge).await.map_err(refused)?;
+    }
+    Ok(Entered { mailbox, place, memory, is_resumed, assigned_id })
+}
+
+/// Ends subscriptions of a resumed session that would be refused today.
+async fn forget_what_is_forbidden(mailbox: &Mailbox, edge: &Edge) -> Result<(), DomainError> {
+    for (filter, share) in mailbox.subscriptions() {
+        if !edge.hub.may_hear(mailbox.party(), filter.as_str()).await? {
+            mailbox.unsubscribe(&filter, share.as_deref());
+        }
+    }
+    Ok(())
+}
+
+/// The time of the calendar.
+pub(super) fn now() -> Timestamp {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// A client id for a client without one (v5 §3.1.3.1).
@@ -242,6 +368,9 @@ fn terms(hello: &Hello, config: &config::Mqtt) -> Terms {
         packet_max_bytes: hello.packet_max_bytes,
         window: hello.receive_max.min(config.inflight_max),
         receive_max: config.inflight_max,
+        aliases_in_max: config.topic_aliases_max,
+        aliases_out_max: hello.aliases_max.min(config.topic_aliases_max),
+        problem_information: hello.problem_information,
     }
 }
 
@@ -264,16 +393,16 @@ fn connack_properties(
     config: &config::Mqtt,
 ) -> ConnAckProperties {
     ConnAckProperties {
-        // Sessions end with their connection: what is unread waits in the store.
-        session_expiry_interval: hello.wants_expiry.then_some(0),
+        // Always told: the hub may allow less than was asked for (v5 §3.2.2.3.2).
+        session_expiry_interval: Some(hello.expiry_s),
         receive_max: Some(config.inflight_max),
         retain_available: Some(1),
         max_packet_size: Some(u32::try_from(config.packet_max_bytes).unwrap_or(u32::MAX)),
         assigned_client_identifier: assigned,
-        topic_alias_max: Some(0),
+        topic_alias_max: Some(config.topic_aliases_max),
         wildcard_subscription_available: Some(1),
-        subscription_identifiers_available: Some(0),
-        shared_subscription_available: Some(0),
+        subscription_identifiers_available: Some(1),
+        shared_subscription_available: Some(1),
         server_keep_alive: (keep_alive_s != hello.keep_alive_s).then_some(keep_alive_s),
         ..ConnAckProperties::default()
     }
@@ -286,7 +415,7 @@ mod tests {
     fn read(bytes: &[u8]) -> Result<Hello, Rejection> {
         let mut buffer = BytesMut::from(bytes);
         let (header, frame) = codec::take_frame(&mut buffer, 1 << 16).unwrap().unwrap();
-        Hello::read(header, frame)
+        Hello::read(header, frame, false)
     }
 
     fn connect(level: u8, flags: u8, rest: &[u8]) -> Vec<u8> {
@@ -308,12 +437,14 @@ mod tests {
             will: None,
             receive_max: u16::MAX,
             packet_max_bytes: usize::MAX,
-            wants_expiry: false,
+            is_clean: true,
+            expiry_s: 0,
+            aliases_max: 0,
+            problem_information: true,
         };
         assert_eq!(v4, expected);
         let v5 = read(&connect(5, 0xc2, b"\x0d\x11\0\0\0\x09\x21\0\x05\x27\0\0\x01\0\0\x02id\0\x01u\0\x01p")).unwrap();
-        let limits =
-            Hello { version: Version::V5, receive_max: 5, packet_max_bytes: 256, wants_expiry: true, ..expected };
+        let limits = Hello { version: Version::V5, receive_max: 5, packet_max_bytes: 256, expiry_s: 9, ..expected };
         assert_eq!(v5, limits);
     }
 
@@ -325,6 +456,9 @@ mod tests {
             payload: Bytes::from_static(b"bye"),
             qos: QoS::AtLeastOnce,
             retain: true,
+            delay_s: 0,
+            properties: Bytes::new(),
+            expires_in_s: None,
         };
         assert_eq!(hello.will, Some(Box::new(will)));
         let error = read(&connect(5, 0xc6, b"\0\0\0\0\0\x01#\0\0\0\x01u\0\x01p")).unwrap_err();

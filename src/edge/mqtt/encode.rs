@@ -7,16 +7,17 @@
 //! - `V4` panics on a packet with properties, so that properties are given to `V5` alone.
 //! - Each codec panics on a CONNACK code of the other version: [`super::reason::Refusal`] keeps them apart.
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use rumqttd::protocol::v4::V4;
 use rumqttd::protocol::v5::V5;
 use rumqttd::protocol::{
-    ConnAck, ConnAckProperties, ConnectReturnCode, Packet, PingResp, Protocol as _, PubAck, PubAckReason, PubComp,
-    PubCompReason, PubRec, PubRecReason, SubAck, SubscribeReasonCode, UnsubAck, UnsubAckReason,
+    ConnAck, ConnAckProperties, ConnectReturnCode, Packet, PingResp, Protocol as _, PubAck, PubAckProperties,
+    PubAckReason, PubComp, PubCompReason, PubRec, PubRecProperties, PubRecReason, PublishProperties, SubAck,
+    SubscribeReasonCode, UnsubAck, UnsubAckReason,
 };
 
 use super::codec::Version;
-use crate::model::Topic;
+use crate::model::{QoS, Topic};
 
 /// The largest remaining length that four bytes can say (MQTT 3.1.1 §2.2.3).
 const REMAINING_MAX: usize = 268_435_455;
@@ -34,18 +35,34 @@ fn put(version: Version, packet: Packet, buffer: &mut BytesMut) {
 }
 
 /// CONNACK (§3.2). `properties` are for v5.
-pub(super) fn connack(version: Version, code: ConnectReturnCode, properties: ConnAckProperties, buffer: &mut BytesMut) {
-    put(version, Packet::ConnAck(ConnAck { session_present: false, code }, Some(properties)), buffer);
+pub(super) fn connack(
+    version: Version,
+    session_present: bool,
+    code: ConnectReturnCode,
+    properties: ConnAckProperties,
+    buffer: &mut BytesMut,
+) {
+    put(version, Packet::ConnAck(ConnAck { session_present, code }, Some(properties)), buffer);
 }
 
-/// PUBACK (§3.4). 3.1.1 has no reason.
-pub(super) fn puback(version: Version, pkid: u16, reason: PubAckReason, buffer: &mut BytesMut) {
-    put(version, Packet::PubAck(PubAck { pkid, reason }, None), buffer);
+/// PUBACK (§3.4). 3.1.1 has no reason; v5 is told `text` besides, where there is one.
+pub(super) fn puback(version: Version, pkid: u16, reason: PubAckReason, text: Option<String>, buffer: &mut BytesMut) {
+    let properties = text.map(|text| PubAckProperties { reason_string: Some(text), user_properties: Vec::new() });
+    let properties = properties.filter(|_| version == Version::V5);
+    put(version, Packet::PubAck(PubAck { pkid, reason }, properties), buffer);
 }
 
-/// PUBREC (§3.5). 3.1.1 has no reason.
-pub(super) fn pubrec(version: Version, pkid: u16, reason: PubRecReason, buffer: &mut BytesMut) {
-    put(version, Packet::PubRec(PubRec { pkid, reason }, None), buffer);
+/// PUBREC (§3.5). 3.1.1 has no reason; v5 is told `text` besides, where there is one.
+pub(super) fn pubrec(version: Version, pkid: u16, reason: PubRecReason, text: Option<String>, buffer: &mut BytesMut) {
+    let properties = text.map(|text| PubRecProperties { reason_string: Some(text), user_properties: Vec::new() });
+    let properties = properties.filter(|_| version == Version::V5);
+    put(version, Packet::PubRec(PubRec { pkid, reason }, properties), buffer);
+}
+
+/// PUBREL (§3.6), the client's turn to say PUBCOMP.
+pub(super) fn pubrel(pkid: u16, buffer: &mut BytesMut) {
+    buffer.put_slice(&[0x62, 2]);
+    buffer.put_u16(pkid);
 }
 
 /// PUBCOMP (§3.7). 3.1.1 has no reason.
@@ -83,38 +100,129 @@ pub(super) struct Outgoing<'a> {
     pub topic: &'a Topic,
     pub payload: &'a [u8],
     pub retain: bool,
+    pub qos: QoS,
+    /// It may have been sent before.
+    pub dup: bool,
+    /// Only v5 has what follows.
+    pub v5: V5Publish<'a>,
+}
+
+/// What only MQTT 5 sends in a PUBLISH (v5 §3.3.2.3).
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct V5Publish<'a> {
+    /// As [`properties`] wrote them.
+    pub passed_on: &'a [u8],
+    pub expires_in_s: Option<u32>,
+    pub identifiers: &'a [u32],
+    pub alias: Option<u16>,
+    /// The client knows the alias: the topic is left out.
+    pub alias_is_known: bool,
+}
+
+impl V5Publish<'_> {
+    fn length(&self) -> usize {
+        let identifiers: usize = self.identifiers.iter().map(|id| 1 + length_of_length(*id as usize)).sum();
+        self.passed_on.len() + self.expires_in_s.map_or(0, |_| 5) + self.alias.map_or(0, |_| 3) + identifiers
+    }
+
+    fn write(&self, buffer: &mut BytesMut) {
+        put_length(self.length(), buffer);
+        buffer.put_slice(self.passed_on);
+        if let Some(seconds) = self.expires_in_s {
+            buffer.put_u8(2);
+            buffer.put_u32(seconds);
+        }
+        if let Some(alias) = self.alias {
+            buffer.put_u8(35);
+            buffer.put_u16(alias);
+        }
+        for id in self.identifiers {
+            buffer.put_u8(11);
+            put_length(*id as usize, buffer);
+        }
+    }
+}
+
+/// The properties of an incoming PUBLISH that subscribers get unchanged, in the encoding that they are sent in (v5
+/// §3.3.2.3), without their length. Small and kept with the message, they are read once however many receive them.
+pub(super) fn properties(properties: &PublishProperties) -> Bytes {
+    let mut buffer = BytesMut::new();
+    // No string or binary of a packet that was read is longer than its two bytes of length can say.
+    let put_bytes = |buffer: &mut BytesMut, bytes: &[u8]| {
+        buffer.put_u16(bytes.len() as u16);
+        buffer.put_slice(bytes);
+    };
+    if let Some(format) = properties.payload_format_indicator {
+        buffer.put_slice(&[1, format]);
+    }
+    if let Some(kind) = &properties.content_type {
+        buffer.put_u8(3);
+        put_bytes(&mut buffer, kind.as_bytes());
+    }
+    if let Some(topic) = &properties.response_topic {
+        buffer.put_u8(8);
+        put_bytes(&mut buffer, topic.as_bytes());
+    }
+    if let Some(data) = &properties.correlation_data {
+        buffer.put_u8(9);
+        put_bytes(&mut buffer, data);
+    }
+    for (name, value) in &properties.user_properties {
+        buffer.put_u8(38);
+        put_bytes(&mut buffer, name.as_bytes());
+        put_bytes(&mut buffer, value.as_bytes());
+    }
+    buffer.freeze()
+}
+
+/// A variable byte integer (v5 §1.5.5).
+fn put_length(mut length: usize, buffer: &mut BytesMut) {
+    while length >= 128 {
+        buffer.put_u8(0x80 | (length % 128) as u8);
+        length /= 128;
+    }
+    buffer.put_u8(length as u8);
 }
 
 impl Outgoing<'_> {
-    fn remaining(&self, version: Version, acknowledged: bool) -> usize {
-        let properties = usize::from(version == Version::V5);
-        2 + self.topic.as_str().len() + 2 * usize::from(acknowledged) + properties + self.payload.len()
+    fn topic_bytes(&self, version: Version) -> &[u8] {
+        let is_left_out = version == Version::V5 && self.v5.alias_is_known;
+        if is_left_out { &[] } else { self.topic.as_str().as_bytes() }
     }
 
-    /// Whether the packet is no larger than `packet_max_bytes`, at QoS 1 if `acknowledged`.
-    pub(super) fn fits(&self, version: Version, acknowledged: bool, packet_max_bytes: usize) -> bool {
-        let remaining = self.remaining(version, acknowledged);
+    fn remaining(&self, version: Version) -> usize {
+        let properties = match version {
+            Version::V4 => 0,
+            Version::V5 => {
+                let length = self.v5.length();
+                length_of_length(length) + length
+            }
+        };
+        let id = if self.qos == QoS::AtMostOnce { 0 } else { 2 };
+        2 + self.topic_bytes(version).len() + id + properties + self.payload.len()
+    }
+
+    /// Whether the packet is no larger than `packet_max_bytes`.
+    pub(super) fn fits(&self, version: Version, packet_max_bytes: usize) -> bool {
+        let remaining = self.remaining(version);
         remaining <= REMAINING_MAX && 1 + length_of_length(remaining) + remaining <= packet_max_bytes
     }
 
-    /// Writes the packet, at QoS 1 with the packet id `id`, at QoS 0 without one.
-    pub(super) fn write(&self, version: Version, id: Option<u16>, buffer: &mut BytesMut) {
-        let mut remaining = self.remaining(version, id.is_some());
+    /// Writes the packet, with the packet id `id` at QoS 1 and 2.
+    pub(super) fn write(&self, version: Version, id: u16, buffer: &mut BytesMut) {
+        let remaining = self.remaining(version);
         buffer.reserve(5 + remaining);
-        buffer.put_u8(0b0011_0000 | u8::from(id.is_some()) << 1 | u8::from(self.retain));
-        while remaining >= 128 {
-            buffer.put_u8(0x80 | (remaining % 128) as u8);
-            remaining /= 128;
-        }
-        buffer.put_u8(remaining as u8);
+        buffer.put_u8(0b0011_0000 | u8::from(self.dup) << 3 | (self.qos as u8) << 1 | u8::from(self.retain));
+        put_length(remaining, buffer);
         // A topic has at most 65,535 bytes by construction.
-        buffer.put_u16(self.topic.as_str().len() as u16);
-        buffer.put_slice(self.topic.as_str().as_bytes());
-        if let Some(id) = id {
+        let topic = self.topic_bytes(version);
+        buffer.put_u16(topic.len() as u16);
+        buffer.put_slice(topic);
+        if self.qos != QoS::AtMostOnce {
             buffer.put_u16(id);
         }
         if version == Version::V5 {
-            buffer.put_u8(0);
+            self.v5.write(buffer);
         }
         buffer.put_slice(self.payload);
     }
@@ -141,41 +249,65 @@ mod tests {
     fn a_publish_is_read_back_as_it_was_written() {
         for version in [Version::V4, Version::V5] {
             for size in [0, 1, 100, 127, 128, 16_370, 16_384, 70_000] {
-                for id in [None, Some(1), Some(65_535)] {
+                for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
                     let topic: Topic = "toy/你好/in".parse().unwrap();
                     let payload = vec![7; size];
-                    let packet = Outgoing { topic: &topic, payload: &payload, retain: size % 2 == 0 };
+                    let v5 = V5Publish { passed_on: &[1, 1], expires_in_s: Some(9), ..V5Publish::default() };
+                    let dup = qos != QoS::AtMostOnce;
+                    let packet = Outgoing { topic: &topic, payload: &payload, retain: size % 2 == 0, qos, dup, v5 };
                     let mut buffer = BytesMut::new();
-                    packet.write(version, id, &mut buffer);
-                    assert!(packet.fits(version, id.is_some(), buffer.len()));
-                    assert!(!packet.fits(version, id.is_some(), buffer.len() - 1));
+                    packet.write(version, 65_535, &mut buffer);
+                    assert!(packet.fits(version, buffer.len()));
+                    assert!(!packet.fits(version, buffer.len() - 1));
                     let (header, frame) = take_frame(&mut buffer, 1 << 20).unwrap().unwrap();
                     assert!(buffer.is_empty());
+                    assert_eq!(header.byte1 & 8 != 0, dup);
                     let Request::Publish(read) = read_request(version, header, frame).unwrap() else { panic!() };
-                    assert_eq!((&read.topic, &read.payload[..]), (&topic, &payload[..]));
-                    assert_eq!(read.id, id.unwrap_or(0));
-                    assert_eq!(read.qos == QoS::AtLeastOnce, id.is_some());
+                    assert_eq!((read.topic, &read.payload[..]), (Some(topic.clone()), &payload[..]));
+                    assert_eq!(read.id, if qos == QoS::AtMostOnce { 0 } else { 65_535 });
+                    assert_eq!(read.qos, qos);
                     assert_eq!(read.retain, size % 2 == 0);
+                    let has_properties = version == Version::V5;
+                    assert_eq!(read.properties, if has_properties { &[1, 1][..] } else { &[] });
+                    assert_eq!(read.expires_in_s, has_properties.then_some(9));
                 }
             }
         }
     }
 
     #[test]
+    fn an_alias_and_identifiers_are_written() {
+        let topic: Topic = "a".parse().unwrap();
+        let v5 = V5Publish { identifiers: &[1, 200], alias: Some(3), ..V5Publish::default() };
+        let write = |alias_is_known| {
+            let v5 = V5Publish { alias_is_known, ..v5 };
+            let packet = Outgoing { topic: &topic, payload: b"x", retain: false, qos: QoS::AtMostOnce, dup: false, v5 };
+            let mut buffer = BytesMut::new();
+            packet.write(Version::V5, 0, &mut buffer);
+            buffer
+        };
+        assert_eq!(&write(false)[..], [0x30, 13, 0, 1, b'a', 8, 35, 0, 3, 11, 1, 11, 200, 1, b'x']);
+        assert_eq!(&write(true)[..], [0x30, 12, 0, 0, 8, 35, 0, 3, 11, 1, 11, 200, 1, b'x']);
+    }
+
+    #[test]
     fn properties_never_reach_the_old_version() {
         let mut buffer = BytesMut::new();
         let properties = ConnAckProperties { receive_max: Some(3), ..ConnAckProperties::default() };
-        connack(Version::V4, ConnectReturnCode::Success, properties.clone(), &mut buffer);
+        connack(Version::V4, false, ConnectReturnCode::Success, properties.clone(), &mut buffer);
         assert_eq!(&buffer[..], [0x20, 2, 0, 0]);
         buffer.clear();
-        connack(Version::V5, ConnectReturnCode::Success, properties, &mut buffer);
+        connack(Version::V5, false, ConnectReturnCode::Success, properties, &mut buffer);
         assert_eq!(&buffer[..], [0x20, 6, 0, 0, 3, 33, 0, 3]);
         buffer.clear();
-        puback(Version::V4, 5, PubAckReason::NotAuthorized, &mut buffer);
+        puback(Version::V4, 5, PubAckReason::NotAuthorized, Some("no".into()), &mut buffer);
         assert_eq!(&buffer[..], [0x40, 2, 0, 5]);
         buffer.clear();
-        puback(Version::V5, 5, PubAckReason::NotAuthorized, &mut buffer);
+        puback(Version::V5, 5, PubAckReason::NotAuthorized, None, &mut buffer);
         assert_eq!(&buffer[..], [0x40, 4, 0, 5, 0x87, 0]);
+        buffer.clear();
+        puback(Version::V5, 5, PubAckReason::NotAuthorized, Some("no".into()), &mut buffer);
+        assert_eq!(&buffer[..], [0x40, 9, 0, 5, 0x87, 5, 31, 0, 2, b'n', b'o']);
         let codes =
             vec![SubscribeReasonCode::Success(rumqttd::protocol::QoS::AtLeastOnce), SubscribeReasonCode::NotAuthorized];
         buffer.clear();
@@ -220,7 +352,6 @@ mod tests {
             (End::Fault(Fault::TopicName), 0x90),
             (End::Fault(Fault::TopicAlias), 0x94),
             (End::Fault(Fault::ReceiveMaximum), 0x93),
-            (End::Fault(Fault::SubscriptionIdentifier), 0xa1),
         ] {
             let mut buffer = BytesMut::new();
             disconnect(end.disconnect_code().unwrap(), &mut buffer);
@@ -247,11 +378,11 @@ mod tests {
             assert_eq!(refusal.v4_code().is_some(), v4.is_some());
             let mut buffer = BytesMut::new();
             if let (Some(code), Some(byte)) = (refusal.v4_code(), v4) {
-                connack(Version::V4, code, ConnAckProperties::default(), &mut buffer);
+                connack(Version::V4, false, code, ConnAckProperties::default(), &mut buffer);
                 assert_eq!(&buffer[..], [0x20, 2, 0, byte], "{refusal:?}");
                 buffer.clear();
             }
-            connack(Version::V5, refusal.v5_code(), ConnAckProperties::default(), &mut buffer);
+            connack(Version::V5, false, refusal.v5_code(), ConnAckProperties::default(), &mut buffer);
             assert_eq!(&buffer[..], [0x20, 3, 0, v5, 0], "{refusal:?}");
         }
     }

@@ -1,14 +1,17 @@
 //! The bookkeeping of one session, without sockets: packet ids on their way out, QoS 2 ids on their way in,
-//! subscription options, and the packets that answer or deliver.
+//! subscription options, topic aliases, and the packets that answer or deliver.
+//!
+//! A stored message has the same packet id on every connection, made from its place in the queue: so that a client
+//! knows a repeat of QoS 2 even after the hub was killed, without an id ever being written to disk.
 
 use bytes::BytesMut;
 use rumqttd::protocol::{PubAckReason, PubCompReason, PubRecReason};
 
-use super::codec::{Publish, RetainHandling, Subscription, Version};
-use super::encode::{self, Outgoing};
+use super::codec::{Publish, Subscription, Version};
+use super::encode::{self, Outgoing, V5Publish};
 use super::reason::{Fault, Kind};
 use crate::domain::error::DomainError;
-use crate::model::{QoS, TopicFilter};
+use crate::model::{QoS, Timestamp, Topic, TopicFilter};
 use crate::ports::router::{ConnectionId, Delivery};
 
 /// What both sides agreed on in CONNECT and CONNACK.
@@ -17,33 +20,86 @@ pub(super) struct Terms {
     pub version: Version,
     /// The largest packet that the client takes (v5 §3.1.2.11.4).
     pub packet_max_bytes: usize,
-    /// QoS 1 messages on their way to the client at once.
+    /// Messages of QoS 1 and 2 on their way to the client at once.
     pub window: u16,
     /// QoS 2 messages that the client may have unfinished.
     pub receive_max: u16,
+    /// The highest topic alias that the client may use.
+    pub aliases_in_max: u16,
+    /// The highest topic alias that the client knows (v5 §3.1.2.11.5).
+    pub aliases_out_max: u16,
+    /// Whether the client wants reasons in words (v5 §3.1.2.11.7).
+    pub problem_information: bool,
+}
+
+/// What a session remembers between two connections, besides what the router keeps.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Packet ids of QoS 2 messages that were routed and not released (MQTT 3.1.1 §4.3.3).
+    pub received: Vec<u16>,
+    /// The subscriptions that have options or an identifier.
+    pub options: Vec<Options>,
 }
 
 /// The state of a session between packets.
 #[derive(Debug)]
 pub(super) struct Exchange {
     terms: Terms,
-    /// Packet ids of QoS 1 messages that the client has not acknowledged.
-    sent: Vec<u16>,
+    /// Messages of QoS 1 and 2 that the client has not acknowledged for good.
+    sent: Vec<Sent>,
     last_id: u16,
-    /// Packet ids of QoS 2 messages that were routed and not released (MQTT 3.1.1 §4.3.3).
-    received: Vec<u16>,
-    /// The v5 client's subscriptions; 3.1.1 has no options.
-    options: Vec<Options>,
+    memory: Memory,
+    aliases_in: Vec<Option<Topic>>,
+    aliases_out: Vec<Topic>,
 }
 
-/// A v5 subscription's options (v5 §3.8.3.1), which the router knows nothing of.
-#[derive(Debug)]
-struct Options {
-    filter: TopicFilter,
-    granted: QoS,
-    no_local: bool,
-    retain_as_published: bool,
-    wants_retained: bool,
+/// A subscription's options (v5 §3.8.3.1) and identifier, which the router only keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Options {
+    pub filter: TopicFilter,
+    pub share: Option<Box<str>>,
+    pub no_local: bool,
+    pub retain_as_published: bool,
+    /// 0 for none.
+    pub identifier: u32,
+}
+
+impl Options {
+    /// As one byte: what a session's file keeps.
+    pub(super) fn bits(wanted: &Subscription) -> u8 {
+        u8::from(wanted.no_local) | u8::from(wanted.retain_as_published) << 1
+    }
+
+    /// The options of a byte of [`Self::bits`].
+    pub(super) fn new(filter: TopicFilter, share: Option<Box<str>>, bits: u8, identifier: u32) -> Self {
+        Self { filter, share, no_local: bits & 1 != 0, retain_as_published: bits & 2 != 0, identifier }
+    }
+}
+
+/// A message on its way to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sent {
+    id: u16,
+    /// Its place in the stored queue.
+    seq: Option<u64>,
+    awaits: Awaits,
+}
+
+/// The packet that comes next from the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaits {
+    PubAck,
+    PubRec,
+    PubComp,
+}
+
+/// What a client's acknowledgement ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Acknowledged {
+    /// A message; its place in the stored queue can be given up.
+    Message { seq: Option<u64> },
+    /// No message that is on its way; maybe an answer to an earlier connection.
+    Unknown,
 }
 
 /// What to do with an incoming PUBLISH.
@@ -56,12 +112,17 @@ pub(super) enum Receive {
 }
 
 impl Exchange {
-    pub(super) fn new(terms: Terms) -> Self {
-        Self { terms, sent: Vec::new(), last_id: 0, received: Vec::new(), options: Vec::new() }
+    pub(super) fn new(terms: Terms, memory: Memory) -> Self {
+        let (aliases_in, aliases_out) = (Vec::new(), Vec::new());
+        Self { terms, sent: Vec::new(), last_id: 0, memory, aliases_in, aliases_out }
     }
 
     pub(super) fn version(&self) -> Version {
         self.terms.version
+    }
+
+    pub(super) fn into_memory(self) -> Memory {
+        self.memory
     }
 
     /// Whether another delivery may be taken from the mailbox. With the window full none is, whatever its QoS:
@@ -70,55 +131,171 @@ impl Exchange {
         self.sent.len() < usize::from(self.terms.window)
     }
 
-    /// Writes the PUBLISH of a delivery to connection `own`; false if the client is not to have it or cannot take it.
-    pub(super) fn deliver(&mut self, delivery: &Delivery, own: ConnectionId, buffer: &mut BytesMut) -> bool {
-        let Some(retain) = self.retain_flag(delivery, own) else { return false };
-        let Terms { version, packet_max_bytes, .. } = self.terms;
-        let acknowledged = delivery.qos != QoS::AtMostOnce;
-        let publication = &delivery.publication;
-        let packet = Outgoing { topic: &publication.topic, payload: &publication.payload, retain };
-        if !packet.fits(version, acknowledged, packet_max_bytes) {
-            // v5 §3.1.2.11.4: it is dropped as if it had been sent.
-            tracing::warn!(topic = %publication.topic, "message is larger than the mqtt client takes");
-            return false;
+    /// How many deliveries of QoS 1 and 2 the client takes now.
+    pub(super) fn room(&self) -> usize {
+        usize::from(self.terms.window).saturating_sub(self.sent.len())
+    }
+
+    /// Writes the PUBLISH of a delivery to connection `own`, or the PUBREL of one that the client has; false if the
+    /// client is not to have it, cannot take it or would get it too late.
+    pub(super) fn deliver(
+        &mut self,
+        delivery: &Delivery,
+        own: ConnectionId,
+        now: impl FnOnce() -> Timestamp,
+        buffer: &mut BytesMut,
+    ) -> Result<bool, Fault> {
+        let stored_id = delivery.stored.map(|place| stored_id(place.seq));
+        if stored_id.is_some_and(|id| self.sent.iter().any(|sent| sent.id == id)) {
+            // 65,535 younger messages were acknowledged and the one with this id was not.
+            return Err(Fault::Unavailable);
         }
-        let id = acknowledged.then(|| self.next_id());
-        packet.write(version, id, buffer);
-        true
+        let seq = delivery.stored.map(|place| place.seq);
+        if let (Some(place), Some(id)) = (delivery.stored, stored_id)
+            && place.released
+        {
+            self.sent.push(Sent { id, seq, awaits: Awaits::PubComp });
+            encode::pubrel(id, buffer);
+            return Ok(true);
+        }
+        let publication = &delivery.publication;
+        let Some((retain, identifiers)) = self.flags(delivery, own) else { return Ok(false) };
+        let expires_in_s = match publication.expires_at.map(|at| at - now()) {
+            Some(left) if left <= 0.0 => return Ok(false),
+            // The cast rounds down and ends at the largest number.
+            left => left.map(|left| left.ceil() as u32),
+        };
+        let (alias, alias_is_known) = self.alias_for(&publication.topic);
+        let v5 = V5Publish {
+            passed_on: &publication.properties,
+            expires_in_s,
+            identifiers: &identifiers,
+            alias,
+            alias_is_known,
+        };
+        let dup = delivery.stored.is_some_and(|place| place.again);
+        let (topic, payload, qos) = (&publication.topic, &publication.payload, delivery.qos);
+        let packet = Outgoing { topic, payload, retain, qos, dup, v5 };
+        if !packet.fits(self.terms.version, self.terms.packet_max_bytes) {
+            // v5 §3.1.2.11.4: it is dropped as if it had been sent.
+            tracing::warn!("a message is larger than the mqtt client takes");
+            return Ok(false);
+        }
+        let awaits = match qos {
+            QoS::AtMostOnce => None,
+            QoS::AtLeastOnce => Some(Awaits::PubAck),
+            QoS::ExactlyOnce => Some(Awaits::PubRec),
+        };
+        let id = match awaits {
+            Some(awaits) => {
+                let id = stored_id.unwrap_or_else(|| self.next_id());
+                self.sent.push(Sent { id, seq, awaits });
+                id
+            }
+            None => 0,
+        };
+        packet.write(self.terms.version, id, buffer);
+        if alias.is_some() && !alias_is_known {
+            self.aliases_out.push(publication.topic.clone());
+        }
+        Ok(true)
     }
 
     fn next_id(&mut self) -> u16 {
         // The window is smaller than the number of ids, so that one is free.
         loop {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            if !self.sent.contains(&self.last_id) {
-                self.sent.push(self.last_id);
+            if self.sent.iter().all(|sent| sent.id != self.last_id) {
                 return self.last_id;
             }
         }
     }
 
-    /// The retain flag to send; none if no subscription asks for this delivery.
-    fn retain_flag(&self, delivery: &Delivery, own: ConnectionId) -> Option<bool> {
-        let topic = &delivery.publication.topic;
-        let is_own = delivery.publication.publisher == Some(own);
-        let mut matching = self.options.iter().filter(|options| options.filter.matches(topic)).peekable();
-        if matching.peek().is_none() {
-            return Some(delivery.retain);
+    /// The alias of a topic and whether the client knows it: the first topics of a connection get one, since a toy
+    /// hears few (v5 §3.3.2.3.4).
+    fn alias_for(&self, topic: &Topic) -> (Option<u16>, bool) {
+        if self.terms.aliases_out_max == 0 {
+            return (None, false);
         }
-        let (mut wanted, mut as_published) = (false, false);
-        for options in matching {
-            wanted |= if delivery.retain { options.wants_retained } else { !(is_own && options.no_local) };
-            as_published |= options.retain_as_published;
+        let number = |at: usize| u16::try_from(at + 1).ok().filter(|alias| *alias <= self.terms.aliases_out_max);
+        match self.aliases_out.iter().position(|known| known == topic) {
+            Some(at) => (number(at), true),
+            None => (number(self.aliases_out.len()), false),
         }
-        wanted.then_some(delivery.retain || (as_published && delivery.publication.retain))
     }
 
-    /// PUBACK: room for another message. An unknown id is ignored; it may be an answer to an earlier connection.
-    pub(super) fn acknowledged(&mut self, id: u16) {
-        if let Some(at) = self.sent.iter().position(|sent| *sent == id) {
-            self.sent.swap_remove(at);
+    /// The retain flag to send and the identifiers of the subscriptions; none if no subscription asks for this
+    /// delivery.
+    fn flags(&self, delivery: &Delivery, own: ConnectionId) -> Option<(bool, Vec<u32>)> {
+        let publication = &delivery.publication;
+        let is_own = publication.publisher == Some(own);
+        let topic = &publication.topic;
+        let mut matching = self.memory.options.iter().filter(|options| options.filter.matches(topic)).peekable();
+        let mut identifiers = Vec::new();
+        if matching.peek().is_none() {
+            return Some((delivery.retain, identifiers));
         }
+        let (mut wanted, mut as_published) = (delivery.retain, false);
+        for options in matching {
+            if is_own && options.no_local {
+                continue;
+            }
+            wanted = true;
+            as_published |= options.retain_as_published;
+            if options.identifier != 0 {
+                identifiers.push(options.identifier);
+            }
+        }
+        wanted.then_some((delivery.retain || (as_published && publication.retain), identifiers))
+    }
+
+    fn finish(&mut self, id: u16, awaited: Awaits) -> Acknowledged {
+        match self.sent.iter().position(|sent| sent.id == id && sent.awaits == awaited) {
+            Some(at) => Acknowledged::Message { seq: self.sent.swap_remove(at).seq },
+            None => Acknowledged::Unknown,
+        }
+    }
+
+    /// PUBACK: room for another message.
+    pub(super) fn acknowledged(&mut self, id: u16) -> Acknowledged {
+        self.finish(id, Awaits::PubAck)
+    }
+
+    /// PUBREC: the client has the message, or refuses it; the id is not free before PUBCOMP (MQTT 3.1.1 §4.3.3).
+    pub(super) fn recorded(&mut self, id: u16, refused: bool) -> Acknowledged {
+        if refused {
+            return self.finish(id, Awaits::PubRec);
+        }
+        match self.sent.iter_mut().find(|sent| sent.id == id && sent.awaits != Awaits::PubAck) {
+            Some(sent) => {
+                sent.awaits = Awaits::PubComp;
+                Acknowledged::Message { seq: sent.seq }
+            }
+            None => Acknowledged::Unknown,
+        }
+    }
+
+    /// PUBCOMP: room for another message.
+    pub(super) fn completed(&mut self, id: u16) -> Acknowledged {
+        self.finish(id, Awaits::PubComp)
+    }
+
+    /// The topic of an incoming PUBLISH, given by its name or by an alias (v5 §3.3.2.3.4).
+    pub(super) fn topic(&mut self, publish: &mut Publish) -> Result<Topic, Fault> {
+        let topic = publish.topic.take();
+        let Some(alias) = publish.alias else { return topic.ok_or(Fault::Protocol) };
+        if alias == 0 || alias > self.terms.aliases_in_max {
+            return Err(Fault::TopicAlias);
+        }
+        let at = usize::from(alias) - 1;
+        let Some(topic) = topic else {
+            return self.aliases_in.get(at).cloned().flatten().ok_or(Fault::Protocol);
+        };
+        if self.aliases_in.len() <= at {
+            self.aliases_in.resize(at + 1, None);
+        }
+        self.aliases_in[at] = Some(topic.clone());
+        Ok(topic)
     }
 
     /// What to do with an incoming PUBLISH.
@@ -126,16 +303,17 @@ impl Exchange {
         if publish.qos != QoS::ExactlyOnce {
             return Ok(Receive::Route);
         }
-        if self.received.contains(&publish.id) {
+        if self.memory.received.contains(&publish.id) {
             return Ok(Receive::Repeat);
         }
-        if self.received.len() >= usize::from(self.terms.receive_max) {
+        if self.memory.received.len() >= usize::from(self.terms.receive_max) {
             return Err(Fault::ReceiveMaximum);
         }
         Ok(Receive::Route)
     }
 
-    /// Writes the answer to a PUBLISH that the hub took or refused.
+    /// Writes the answer to a PUBLISH that the hub took or refused; true if its id is now one of a QoS 2 message that
+    /// must not be routed again.
     ///
     /// 3.1.1 can only acknowledge or close (§3.3.5.2): what is refused for good is acknowledged, or the client
     /// would send it for ever; what the hub may take later is not, and the connection ends.
@@ -143,88 +321,85 @@ impl Exchange {
         &mut self,
         qos: QoS,
         id: u16,
-        published: Result<(), DomainError>,
+        refused: Option<&DomainError>,
         buffer: &mut BytesMut,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         let version = self.terms.version;
-        let refused = match published {
-            Ok(()) => None,
-            Err(error) => {
-                tracing::debug!(%error, "mqtt publish refused");
-                Some(Kind::of(&error))
-            }
-        };
-        if qos == QoS::AtMostOnce {
-            return Ok(());
+        if let Some(error) = refused {
+            tracing::debug!(%error, "mqtt publish refused");
         }
-        if version == Version::V4 && refused.is_some_and(Kind::may_pass) {
+        let kind = refused.map(Kind::of);
+        let text = refused.filter(|_| self.terms.problem_information).map(reason_string);
+        if qos == QoS::AtMostOnce {
+            return Ok(false);
+        }
+        if version == Version::V4 && kind.is_some_and(Kind::may_pass) {
             return Err(Fault::Unavailable);
         }
-        match (qos, refused) {
+        match (qos, kind) {
             (QoS::AtMostOnce | QoS::AtLeastOnce, _) => {
-                encode::puback(version, id, refused.map_or(PubAckReason::Success, Kind::puback), buffer);
+                encode::puback(version, id, kind.map_or(PubAckReason::Success, Kind::puback), text, buffer);
             }
             (QoS::ExactlyOnce, Some(kind)) if version == Version::V5 => {
-                encode::pubrec(version, id, kind.pubrec(), buffer);
+                encode::pubrec(version, id, kind.pubrec(), text, buffer);
             }
             (QoS::ExactlyOnce, _) => {
-                if !self.received.contains(&id) {
-                    self.received.push(id);
+                self.repeat(id, buffer);
+                let is_new = !self.memory.received.contains(&id);
+                if is_new {
+                    self.memory.received.push(id);
                 }
-                encode::pubrec(version, id, PubRecReason::Success, buffer);
+                return Ok(is_new);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
-    /// PUBREL: the QoS 2 message with this id is complete.
-    pub(super) fn released(&mut self, id: u16, buffer: &mut BytesMut) {
-        let reason = match self.received.iter().position(|received| *received == id) {
-            Some(at) => {
-                self.received.swap_remove(at);
-                PubCompReason::Success
-            }
-            None => PubCompReason::PacketIdentifierNotFound,
-        };
+    /// Writes PUBREC for a QoS 2 message that the hub has.
+    pub(super) fn repeat(&self, id: u16, buffer: &mut BytesMut) {
+        encode::pubrec(self.terms.version, id, PubRecReason::Success, None, buffer);
+    }
+
+    /// PUBREL: the QoS 2 message with this id is complete; true if there was one.
+    pub(super) fn released(&mut self, id: u16, buffer: &mut BytesMut) -> bool {
+        let at = self.memory.received.iter().position(|received| *received == id);
+        if let Some(at) = at {
+            self.memory.received.swap_remove(at);
+        }
+        let reason = at.map_or(PubCompReason::PacketIdentifierNotFound, |_| PubCompReason::Success);
         encode::pubcomp(self.terms.version, id, reason, buffer);
+        at.is_some()
     }
 
-    /// Whether a SUBSCRIBE asks for what is there already: the same filter at the same quality, with retained
-    /// messages only if it is new (v5 §3.8.3.1). The hub then need not be asked.
-    pub(super) fn has_subscription(&self, filter: &TopicFilter, qos: QoS, handling: RetainHandling) -> bool {
-        let is_same = |options: &Options| options.filter == *filter && options.granted == qos;
-        handling == RetainHandling::IfNew && self.options.iter().any(is_same)
+    /// What was received could not be stored: it is taken again rather than never.
+    pub(super) fn forget_received(&mut self) {
+        self.memory.received.clear();
     }
 
-    /// Remembers the options of a subscription. 3.1.1 has none.
-    pub(super) fn subscribed(&mut self, filter: TopicFilter, granted: QoS, wanted: &Subscription) {
-        if self.terms.version == Version::V4 {
-            return;
-        }
-        let known = self.options.iter_mut().find(|options| options.filter == filter);
-        let wants_retained = match (wanted.retain_handling, &known) {
-            (RetainHandling::Always, _) | (RetainHandling::IfNew, None) => true,
-            // The retained messages of the first SUBSCRIBE may still be on their way.
-            (RetainHandling::IfNew, Some(known)) => known.wants_retained && known.granted == granted,
-            (RetainHandling::Never, _) => false,
-        };
-        let options = Options {
-            filter,
-            granted,
-            no_local: wanted.no_local,
-            retain_as_published: wanted.retain_as_published,
-            wants_retained,
-        };
-        match known {
+    /// Remembers the options of a subscription. 3.1.1 has none to add.
+    pub(super) fn subscribed(&mut self, options: Options) {
+        let known = self.memory.options.iter_mut();
+        match known.into_iter().find(|known| known.filter == options.filter && known.share == options.share) {
             Some(known) => *known = options,
-            None => self.options.push(options),
+            None if self.terms.version == Version::V5 => self.memory.options.push(options),
+            None => {}
         }
     }
 
     /// Forgets the options of a subscription.
-    pub(super) fn unsubscribed(&mut self, filter: &TopicFilter) {
-        self.options.retain(|options| options.filter != *filter);
+    pub(super) fn unsubscribed(&mut self, filter: &TopicFilter, share: Option<&str>) {
+        self.memory.options.retain(|options| options.filter != *filter || options.share.as_deref() != share);
     }
+}
+
+/// The packet id of a stored message; ids run from 1 to 65,535 (MQTT 3.1.1 §2.3.1).
+fn stored_id(seq: u64) -> u16 {
+    ((seq.max(1) - 1) % 65_535) as u16 + 1
+}
+
+/// What went wrong, for the person who reads the client's log. Causes stay in the hub's own log.
+fn reason_string(error: &DomainError) -> String {
+    error.to_string()
 }
 
 #[cfg(test)]
@@ -234,56 +409,109 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::{Party, ToyId};
-    use crate::ports::router::{Publication, Router, RouterLimits};
+    use crate::edge::mqtt::codec::Wanted;
+    use crate::ports::router::{Place, Publication, ReplayRetained};
+
+    fn terms(version: Version, window: u16) -> Terms {
+        Terms {
+            version,
+            packet_max_bytes: 100,
+            window,
+            receive_max: 2,
+            aliases_in_max: 2,
+            aliases_out_max: 0,
+            problem_information: false,
+        }
+    }
 
     fn exchange(version: Version, window: u16) -> Exchange {
-        Exchange::new(Terms { version, packet_max_bytes: 100, window, receive_max: 2 })
+        Exchange::new(terms(version, window), Memory::default())
     }
 
-    fn ids() -> (ConnectionId, ConnectionId) {
-        let router =
-            Router::new(RouterLimits { subscriptions_max: 1, retained_messages_max: 1, retained_max_bytes: 1 });
-        let id = || router.connect(Party::Toy(ToyId::random()), 1).connection_id();
-        (id(), id())
-    }
+    const OWN: ConnectionId = ConnectionId::for_tests(1);
+    const OTHER: ConnectionId = ConnectionId::for_tests(2);
 
     fn delivery(topic: &str, qos: QoS, size: usize, retain: bool) -> Delivery {
         let (topic, payload) = (topic.parse().unwrap(), Bytes::from(vec![b'x'; size]));
-        let publication = Publication { topic, payload, qos, retain: true, publisher: None };
-        Delivery { publication: Arc::new(publication), qos, retain }
+        let (properties, publisher) = (Bytes::new(), None);
+        let publication = Publication { topic, payload, qos, retain: true, publisher, properties, expires_at: None };
+        Delivery { publication: Arc::new(publication), qos, retain, stored: None }
+    }
+
+    fn stored(seq: u64, qos: QoS) -> Delivery {
+        Delivery { stored: Some(Place { seq, again: false, released: false }), ..delivery("a", qos, 1, false) }
     }
 
     fn publish(qos: QoS, id: u16) -> Publish {
-        Publish { topic: "a".parse().unwrap(), payload: Bytes::new(), qos, id, retain: false }
+        let (payload, properties) = (Bytes::new(), Bytes::new());
+        let topic = Some("a".parse().unwrap());
+        Publish { topic, alias: None, payload, qos, id, retain: false, properties, expires_in_s: None }
+    }
+
+    fn send(exchange: &mut Exchange, delivery: &Delivery) -> (Result<bool, Fault>, Vec<u8>) {
+        let mut buffer = BytesMut::new();
+        let sent = exchange.deliver(delivery, OWN, || 100.0, &mut buffer);
+        (sent, buffer.to_vec())
     }
 
     #[test]
     fn the_window_fills_and_empties() {
         let mut exchange = exchange(Version::V4, 2);
-        let (own, _) = ids();
-        let mut buffer = BytesMut::new();
         for expected in [1, 2] {
             assert!(exchange.takes_deliveries());
-            buffer.clear();
-            assert!(exchange.deliver(&delivery("a", QoS::AtLeastOnce, 1, false), own, &mut buffer));
-            assert_eq!(&buffer[..], [0x32, 6, 0, 1, b'a', 0, expected, b'x']);
+            let (sent, bytes) = send(&mut exchange, &delivery("a", QoS::AtLeastOnce, 1, false));
+            assert_eq!((sent, &bytes[..]), (Ok(true), &[0x32, 6, 0, 1, b'a', 0, expected, b'x'][..]));
         }
         assert!(!exchange.takes_deliveries());
-        exchange.acknowledged(9);
+        assert_eq!(exchange.acknowledged(9), Acknowledged::Unknown);
         assert!(!exchange.takes_deliveries());
-        exchange.acknowledged(1);
+        assert_eq!(exchange.acknowledged(1), Acknowledged::Message { seq: None });
         assert!(exchange.takes_deliveries());
-        buffer.clear();
-        exchange.deliver(&delivery("a", QoS::AtMostOnce, 1, true), own, &mut buffer);
-        assert_eq!(&buffer[..], [0x31, 4, 0, 1, b'a', b'x'], "a retained message has its flag");
+        let (_, bytes) = send(&mut exchange, &delivery("a", QoS::AtMostOnce, 1, true));
+        assert_eq!(&bytes[..], [0x31, 4, 0, 1, b'a', b'x'], "a retained message has its flag");
         assert!(exchange.takes_deliveries(), "QoS 0 takes no room");
+    }
+
+    #[test]
+    fn a_message_of_quality_two_ends_in_two_steps() {
+        let mut exchange = exchange(Version::V5, 1);
+        let (_, bytes) = send(&mut exchange, &stored(7, QoS::ExactlyOnce));
+        assert_eq!(&bytes[..], [0x34, 7, 0, 1, b'a', 0, 7, 0, b'x']);
+        assert_eq!(exchange.acknowledged(7), Acknowledged::Unknown, "PUBACK is for QoS 1");
+        assert_eq!(exchange.completed(7), Acknowledged::Unknown, "PUBREC comes first");
+        for _ in 0..2 {
+            assert_eq!(exchange.recorded(7, false), Acknowledged::Message { seq: Some(7) });
+            assert!(!exchange.takes_deliveries());
+        }
+        assert_eq!(exchange.completed(7), Acknowledged::Message { seq: Some(7) });
+        assert!(exchange.takes_deliveries());
+        send(&mut exchange, &stored(8, QoS::ExactlyOnce)).0.unwrap();
+        assert_eq!(exchange.recorded(8, true), Acknowledged::Message { seq: Some(8) });
+        assert!(exchange.takes_deliveries(), "what the client refuses is over");
+    }
+
+    #[test]
+    fn a_stored_message_keeps_its_packet_id() {
+        for (seq, id) in [(1, 1), (65_535, 65_535), (65_536, 1), (131_071, 1), (u64::MAX, 0)] {
+            if id > 0 {
+                assert_eq!(stored_id(seq), id);
+            }
+            assert_ne!(stored_id(seq), 0);
+        }
+        let mut exchange = exchange(Version::V4, 5);
+        let again =
+            Delivery { stored: Some(Place { seq: 3, again: true, released: false }), ..stored(3, QoS::AtLeastOnce) };
+        assert_eq!(send(&mut exchange, &again).1[0], 0x3a, "DUP");
+        assert_eq!(send(&mut exchange, &again).0, Err(Fault::Unavailable), "the id is in use");
+        let released = Delivery { stored: Some(Place { seq: 4, again: true, released: true }), ..again };
+        assert_eq!(send(&mut exchange, &released), (Ok(true), vec![0x62, 2, 0, 4]));
+        assert_eq!(exchange.completed(4), Acknowledged::Message { seq: Some(4) });
     }
 
     #[test]
     fn a_packet_id_is_never_zero_nor_in_use() {
         let mut exchange = exchange(Version::V4, 10);
-        exchange.sent = vec![65_535, 1];
+        exchange.sent = [65_535, 1].map(|id| Sent { id, seq: None, awaits: Awaits::PubAck }).to_vec();
         exchange.last_id = 65_534;
         assert_eq!(exchange.next_id(), 2);
     }
@@ -291,12 +519,45 @@ mod tests {
     #[test]
     fn a_message_larger_than_the_client_takes_is_skipped_and_costs_no_id() {
         let mut exchange = exchange(Version::V5, 1);
-        let mut buffer = BytesMut::new();
-        assert!(!exchange.deliver(&delivery("a", QoS::AtLeastOnce, 100, false), ids().0, &mut buffer));
-        assert!(buffer.is_empty());
+        assert_eq!(send(&mut exchange, &delivery("a", QoS::AtLeastOnce, 100, false)), (Ok(false), vec![]));
         assert!(exchange.takes_deliveries());
-        assert!(exchange.deliver(&delivery("a", QoS::AtLeastOnce, 92, false), ids().0, &mut buffer));
-        assert_eq!(buffer.len(), 100);
+        let (sent, bytes) = send(&mut exchange, &delivery("a", QoS::AtLeastOnce, 92, false));
+        assert_eq!((sent, bytes.len()), (Ok(true), 100));
+    }
+
+    #[test]
+    fn expiry_is_counted_down() {
+        let mut exchange = exchange(Version::V5, 1);
+        let mut message = delivery("a", QoS::AtMostOnce, 1, false);
+        let publication = Arc::get_mut(&mut message.publication).unwrap();
+        publication.expires_at = Some(107.5);
+        assert_eq!(send(&mut exchange, &message).1[5..], [5, 2, 0, 0, 0, 8, b'x']);
+        Arc::get_mut(&mut message.publication).unwrap().expires_at = Some(100.0);
+        assert_eq!(send(&mut exchange, &message), (Ok(false), vec![]));
+    }
+
+    #[test]
+    fn aliases_are_made_and_understood() {
+        let mut exchange = Exchange::new(Terms { aliases_out_max: 1, ..terms(Version::V5, 1) }, Memory::default());
+        let first = send(&mut exchange, &delivery("a", QoS::AtMostOnce, 1, false)).1;
+        assert_eq!(first, [0x30, 8, 0, 1, b'a', 3, 35, 0, 1, b'x']);
+        let second = send(&mut exchange, &delivery("a", QoS::AtMostOnce, 1, false)).1;
+        assert_eq!(second, [0x30, 7, 0, 0, 3, 35, 0, 1, b'x']);
+        let other = send(&mut exchange, &delivery("b", QoS::AtMostOnce, 1, false)).1;
+        assert_eq!(other, [0x30, 5, 0, 1, b'b', 0, b'x'], "there is one alias");
+
+        let named = |topic: Option<&str>, alias| Publish {
+            topic: topic.map(|topic| topic.parse().unwrap()),
+            alias: Some(alias),
+            ..publish(QoS::AtMostOnce, 0)
+        };
+        assert_eq!(exchange.topic(&mut named(None, 1)), Err(Fault::Protocol));
+        for topic in ["a", "b"] {
+            assert_eq!(exchange.topic(&mut named(Some(topic), 2)).unwrap().as_str(), topic);
+            assert_eq!(exchange.topic(&mut named(None, 2)).unwrap().as_str(), topic);
+        }
+        assert_eq!(exchange.topic(&mut named(Some("a"), 0)), Err(Fault::TopicAlias));
+        assert_eq!(exchange.topic(&mut named(Some("a"), 3)), Err(Fault::TopicAlias));
     }
 
     #[test]
@@ -306,18 +567,21 @@ mod tests {
             let mut buffer = BytesMut::new();
             let message = publish(QoS::ExactlyOnce, 7);
             assert_eq!(exchange.receive(&message), Ok(Receive::Route));
-            exchange.answer(QoS::ExactlyOnce, 7, Ok(()), &mut buffer).unwrap();
+            assert_eq!(exchange.answer(QoS::ExactlyOnce, 7, None, &mut buffer), Ok(true));
             assert_eq!(&buffer[..], [0x50, 2, 0, 7]);
             assert_eq!(exchange.receive(&message), Ok(Receive::Repeat));
             assert_eq!(exchange.receive(&publish(QoS::AtLeastOnce, 7)), Ok(Receive::Route));
-            exchange.answer(QoS::ExactlyOnce, 8, Ok(()), &mut buffer).unwrap();
+            exchange.answer(QoS::ExactlyOnce, 8, None, &mut buffer).unwrap();
             assert_eq!(exchange.receive(&publish(QoS::ExactlyOnce, 9)), Err(Fault::ReceiveMaximum));
+            let memory = std::mem::replace(&mut exchange, Exchange::new(terms(version, 1), Memory::default()));
+            let mut exchange = Exchange::new(terms(version, 1), memory.into_memory());
+            assert_eq!(exchange.receive(&message), Ok(Receive::Repeat), "another connection of the session");
             buffer.clear();
-            exchange.released(7, &mut buffer);
+            assert!(exchange.released(7, &mut buffer));
             assert_eq!(&buffer[..], [0x70, 2, 0, 7]);
             assert_eq!(exchange.receive(&message), Ok(Receive::Route));
             buffer.clear();
-            exchange.released(7, &mut buffer);
+            assert!(!exchange.released(7, &mut buffer));
             let unknown: &[u8] = if version == Version::V4 { &[0x70, 2, 0, 7] } else { &[0x70, 4, 0, 7, 0x92, 0] };
             assert_eq!(&buffer[..], unknown);
         }
@@ -325,10 +589,10 @@ mod tests {
 
     #[test]
     fn only_what_the_hub_took_is_acknowledged_without_a_reason() {
-        let answer = |version, qos, error| {
+        let answer = |version, qos, error: DomainError| {
             let mut exchange = exchange(version, 1);
             let mut buffer = BytesMut::new();
-            exchange.answer(qos, 7, Err(error), &mut buffer).map(|()| buffer.to_vec())
+            exchange.answer(qos, 7, Some(&error), &mut buffer).map(|_| buffer.to_vec())
         };
         use QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
         use Version::{V4, V5};
@@ -345,16 +609,24 @@ mod tests {
     }
 
     #[test]
+    fn reasons_are_given_in_words_to_who_wants_them() {
+        let terms = Terms { problem_information: true, ..terms(Version::V5, 1) };
+        let mut buffer = BytesMut::new();
+        let mut exchange = Exchange::new(terms, Memory::default());
+        exchange.answer(QoS::AtLeastOnce, 7, Some(&DomainError::Forbidden), &mut buffer).unwrap();
+        let text = DomainError::Forbidden.to_string();
+        assert!(buffer.ends_with(text.as_bytes()));
+        assert_eq!(buffer[6], 31);
+    }
+
+    #[test]
     fn the_options_of_version_five_are_kept() {
         let mut exchange = exchange(Version::V5, 1);
-        let (own, other) = ids();
-        let filter = |text: &str| text.parse::<TopicFilter>().unwrap();
-        let wanted = |no_local, retain_as_published, retain_handling| Subscription {
-            filter: super::super::codec::Wanted::Malformed,
-            qos: QoS::AtMostOnce,
-            no_local,
-            retain_as_published,
-            retain_handling,
+        let options = |text: &str, no_local, retain_as_published, identifier| {
+            let filter = Wanted::Malformed;
+            let (qos, retain_handling) = (QoS::AtMostOnce, ReplayRetained::Always);
+            let wanted = Subscription { filter, qos, no_local, retain_as_published, retain_handling };
+            Options::new(text.parse().unwrap(), None, Options::bits(&wanted), identifier)
         };
         let from = |publisher| {
             let mut delivery = delivery("a/b", QoS::AtMostOnce, 1, false);
@@ -362,24 +634,17 @@ mod tests {
             delivery
         };
         let retained = delivery("a/b", QoS::AtMostOnce, 1, true);
-        assert_eq!(exchange.retain_flag(&from(Some(own)), own), Some(false));
+        assert_eq!(exchange.flags(&from(Some(OWN)), OWN), Some((false, vec![])));
 
-        exchange.subscribed(filter("a/b"), QoS::AtMostOnce, &wanted(true, false, RetainHandling::Never));
-        assert_eq!(exchange.retain_flag(&from(Some(own)), own), None);
-        assert_eq!(exchange.retain_flag(&from(Some(other)), own), Some(false));
-        assert_eq!(exchange.retain_flag(&from(None), own), Some(false));
-        assert_eq!(exchange.retain_flag(&retained, own), None);
+        exchange.subscribed(options("a/b", true, false, 5));
+        assert_eq!(exchange.flags(&from(Some(OWN)), OWN), None);
+        assert_eq!(exchange.flags(&from(Some(OTHER)), OWN), Some((false, vec![5])));
+        assert_eq!(exchange.flags(&retained, OWN), Some((true, vec![5])));
 
-        exchange.subscribed(filter("a/+"), QoS::AtMostOnce, &wanted(false, true, RetainHandling::IfNew));
-        assert_eq!(exchange.retain_flag(&from(Some(own)), own), Some(true), "the other filter wants it");
-        assert_eq!(exchange.retain_flag(&retained, own), Some(true));
-        assert!(exchange.has_subscription(&filter("a/+"), QoS::AtMostOnce, RetainHandling::IfNew));
-        assert!(!exchange.has_subscription(&filter("a/+"), QoS::AtLeastOnce, RetainHandling::IfNew));
-        assert!(!exchange.has_subscription(&filter("a/+"), QoS::AtMostOnce, RetainHandling::Always));
-        exchange.subscribed(filter("a/+"), QoS::AtLeastOnce, &wanted(false, true, RetainHandling::IfNew));
-        assert_eq!(exchange.retain_flag(&retained, own), None);
-
-        exchange.unsubscribed(&filter("a/+"));
-        assert_eq!(exchange.retain_flag(&from(Some(own)), own), None);
+        exchange.subscribed(options("a/+", false, true, 6));
+        assert_eq!(exchange.flags(&from(Some(OWN)), OWN), Some((true, vec![6])), "the other filter wants it");
+        assert_eq!(exchange.flags(&from(Some(OTHER)), OWN), Some((true, vec![5, 6])));
+        exchange.unsubscribed(&"a/+".parse().unwrap(), None);
+        assert_eq!(exchange.flags(&from(Some(OWN)), OWN), None);
     }
 }

@@ -8,8 +8,8 @@
 //! `addresses` and `flapping` who may.
 //!
 //! What a client may do is the hub's to say; who receives what is the router's. Here are only the protocol and
-//! its limits, all of which stand in `[mqtt]` of the configuration. Sessions end with their connection: what a client
-//! has not received waits in the store and comes when it subscribes again.
+//! its limits, all of which stand in `[mqtt]` of the configuration. A session that outlives its connection keeps its
+//! subscriptions and its messages of QoS 1 and 2 in the router's file.
 
 mod addresses;
 mod codec;
@@ -17,6 +17,7 @@ mod connect;
 mod encode;
 mod exchange;
 mod flapping;
+mod housekeeping;
 mod link;
 mod listen;
 mod reason;
@@ -37,6 +38,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::config::{self, seconds};
 use crate::domain::Hub;
@@ -44,6 +46,7 @@ use crate::ports::router::CloseReason;
 use addresses::Addresses;
 use flapping::Flapping;
 use listen::{Arrival, Transport};
+use reason::End;
 use sessions::Sessions;
 use stream::Flushed;
 
@@ -56,12 +59,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause: a process without file descriptors tries again this often.
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// What a listener asks of its clients.
+/// What a listener lets its clients do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Profile {
-    /// Credentials, and permission for every topic.
+    /// Credentials, and the permissions of their owner.
     Guarded,
-    /// Neither: for conformance tests from this machine.
+    /// No credentials and nearly every topic: for test suites, on the loopback alone.
     Conformance,
 }
 
@@ -70,16 +73,9 @@ struct Edge {
     hub: Arc<Hub>,
     config: Arc<config::Mqtt>,
     sessions: Arc<Sessions>,
+    /// Wills that wait for their delay.
+    wills: TaskTracker,
     shutdown: CancellationToken,
-}
-
-/// How a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// As the protocol says, or because the hub wanted it so.
-    Orderly,
-    /// It was refused, or broke.
-    Failed,
 }
 
 /// A connection that has ended, for the count of those that fail.
@@ -88,7 +84,8 @@ struct Ended {
     peer: IpAddr,
     profile: Profile,
     started_at: Instant,
-    ending: Ending,
+    /// Neither did the client say goodbye, nor did the hub want it to go: it was refused, or broke.
+    failed: bool,
 }
 
 /// Serves MQTT clients until `shutdown`, and returns when every connection has ended.
@@ -102,7 +99,10 @@ pub async fn serve(mut listeners: Listeners, hub: Arc<Hub>, config: Arc<config::
             None => std::future::pending().await,
         }
     };
-    let edge = Arc::new(Edge { hub, config, sessions: Arc::default(), shutdown });
+    let sessions = Arc::new(Sessions::restore(&hub, connect::now()));
+    let edge = Arc::new(Edge { hub, config, sessions, wills: TaskTracker::new(), shutdown });
+    // A task of its own: a sweep keeps nobody waiting at the door.
+    let _housekeeping = AbortOnDropHandle::new(tokio::spawn(housekeeping::run(Arc::clone(&edge))));
     tokio::select! {
         () = Entrance::new(edge).serve(listeners) => {}
         () = keep_up => {}
@@ -151,6 +151,8 @@ impl Entrance {
         while let Some(ended) = self.connections.join_next().await {
             self.note(ended);
         }
+        self.edge.wills.close();
+        self.edge.wills.wait().await;
     }
 
     /// A connection's task has ended; a panic in it ended that connection alone.
@@ -163,7 +165,7 @@ impl Entrance {
             }
         };
         let now = Instant::now();
-        let counts = ended.ending == Ending::Failed
+        let counts = ended.failed
             && ended.profile == Profile::Guarded
             && now.duration_since(ended.started_at) <= seconds(self.edge.config.flapping_age_s);
         if counts && self.flapping.failed(ended.peer, now) {
@@ -195,9 +197,10 @@ impl Entrance {
             return;
         }
         let edge = Arc::clone(&self.edge);
-        let ended = move |ending| {
+        let ended = move |end: Option<End>| {
             drop(slot);
-            Ended { peer, profile, started_at, ending }
+            let failed = !matches!(end, Some(End::Disconnected { .. } | End::Closed(_)));
+            Ended { peer, profile, started_at, failed }
         };
         match transport {
             // A task of its own kind: the many that are idle hold no room for what the others need.
@@ -209,7 +212,7 @@ impl Entrance {
                     let opened = Box::pin(open(other, &edge)).await;
                     ended(match opened {
                         Some(stream) => converse(stream, peer, edge, profile).await,
-                        None => Ending::Failed,
+                        None => None,
                     })
                 });
             }
@@ -245,16 +248,14 @@ async fn open_tls(socket: TcpStream, acceptor: TlsAcceptor, edge: &Edge) -> Opti
     }
 }
 
-/// Serves a client from its CONNECT to its end.
-async fn converse<S>(socket: S, peer: IpAddr, edge: Arc<Edge>, profile: Profile) -> Ending
+/// Serves a client from its CONNECT to its end; none if it was refused.
+async fn converse<S>(socket: S, peer: IpAddr, edge: Arc<Edge>, profile: Profile) -> Option<End>
 where
     S: AsyncRead + AsyncWrite,
 {
     // Boxed: the memory of the handshake is free again once the session runs.
-    match Box::pin(connect::handshake(socket, peer, edge, profile)).await {
-        Some(session) => session.run().await,
-        None => Ending::Failed,
-    }
+    let session = Box::pin(connect::handshake(socket, peer, edge, profile)).await?;
+    Some(session.run().await)
 }
 
 /// Small packets leave at once. A client that vanishes without a FIN is found out even if it asked for no keep alive.

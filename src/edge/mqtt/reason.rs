@@ -12,12 +12,10 @@ pub(super) enum Fault {
     Protocol,
     PacketTooLarge,
     TopicName,
-    /// A topic alias, although CONNACK allows none (v5 §3.2.2.3.8).
+    /// A topic alias that is 0, unknown or above what CONNACK allows (v5 §3.3.2.3.4).
     TopicAlias,
     /// More unfinished QoS 2 messages than CONNACK allows (v5 §3.2.2.3.3).
     ReceiveMaximum,
-    /// A subscription identifier, although CONNACK says that there are none (v5 §3.2.2.3.12).
-    SubscriptionIdentifier,
     /// The hub cannot take a message now, and 3.1.1 has no other way to say so than not to acknowledge it.
     Unavailable,
 }
@@ -63,7 +61,6 @@ impl End {
                 Fault::TopicName => 0x90,
                 Fault::TopicAlias => 0x94,
                 Fault::ReceiveMaximum => 0x93,
-                Fault::SubscriptionIdentifier => 0xa1,
                 Fault::Unavailable => 0x89,
             },
             Self::Closed(reason) => match reason {

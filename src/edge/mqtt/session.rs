@@ -4,50 +4,78 @@
 //!            ┌────────────── pump: mailbox → PUBLISH, while there is room and window ──────────────┐
 //! CONNACK ──▶│ answer: whole packets of the input → hub → PUBACK, SUBACK, …, while there is room   │──▶ End
 //!            └─ wait: written │ read │ delivery or close │ silence ────────────────────────────────┘
-//! End ──▶ will ──▶ mailbox and entry go ──▶ DISCONNECT (v5) ──▶ close
+//! End ──▶ will ──▶ mailbox and place go, a session that lives on stays ──▶ DISCONNECT (v5) ──▶ close
 //! ```
+//!
+//! What has to be on disk first is answered when it is (`pending`), in the order of the questions; meanwhile the next
+//! packets are taken, so that many acknowledgements share one sync.
 //!
 //! The hub's shutdown comes through the mailbox like every other reason to close. A client that does not read fills
 //! the output; then neither packets nor deliveries are taken until the write timeout ends the connection.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttd::protocol::{PubRecReason, QoS as WireQoS, SubscribeReasonCode};
+use bytes::BytesMut;
+use rumqttd::protocol::{QoS as WireQoS, SubscribeReasonCode};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::Edge;
 use super::codec::{self, Publish, Request, Subscription, Version, Wanted};
-use super::connect::Will;
+use super::connect::{Will, now};
 use super::encode;
-use super::exchange::{Exchange, Receive};
+use super::exchange::{Acknowledged, Exchange, Options, Receive};
 use super::link::Link;
-use super::reason::{self, End, Kind};
-use super::sessions::SessionGuard;
-use super::{Edge, Ending};
-use crate::model::QoS;
-use crate::ports::router::{Incoming, Mailbox};
-
-/// The best quality of service that a subscription gets (MQTT 3.1.1 §3.8.4).
-const GRANTED_QOS_MAX: QoS = QoS::AtLeastOnce;
+use super::reason::{self, End, Fault, Kind};
+use super::sessions::{Kept, SessionPlace};
+use crate::domain::live::{Publication, Subscription as Routed, Ticket};
+use crate::domain::{Delivery, Incoming, Mailbox};
+use crate::model::{Party, QoS};
+use crate::ports::router::ConnectionId;
 
 /// How long a client's next packet waits after a publish that crowded a subscriber's mailbox. A client that sends
 /// as fast as it can would otherwise fill 256 places before the subscriber's task gets its turn.
 const CROWDED_PAUSE: Duration = Duration::from_millis(1);
+
+/// How many stored messages are read from disk at once.
+const BACKLOG_PAGE: usize = 64;
+
+/// What is to happen when the connection ends.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub will: Option<Box<Will>>,
+    /// Seconds that the session outlives the connection.
+    pub expiry_s: u32,
+    /// One and a half times the keep alive; none if the client has none.
+    pub silence_max: Option<Duration>,
+}
+
+/// An answer that waits for a commit.
+#[derive(Debug)]
+struct Pending {
+    commit: Option<Ticket>,
+    packet: BytesMut,
+}
 
 /// A connected client.
 pub(super) struct Session<S> {
     edge: Arc<Edge>,
     link: Link<S>,
     mailbox: Mailbox,
-    guard: SessionGuard,
+    place: SessionPlace,
     exchange: Exchange,
-    will: Option<Box<Will>>,
-    /// One and a half times the keep alive; none if the client has none.
-    silence_max: Option<Duration>,
+    ending: Ending,
+    /// Answers in the order in which they are to be given.
+    pending: VecDeque<Pending>,
+    /// Stored messages that were read and not sent yet.
+    backlog: VecDeque<Delivery>,
     heard_at: Instant,
 }
 
@@ -57,35 +85,35 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         edge: Arc<Edge>,
         link: Link<S>,
         mailbox: Mailbox,
-        guard: SessionGuard,
+        place: SessionPlace,
         exchange: Exchange,
-        will: Option<Box<Will>>,
-        silence_max: Option<Duration>,
+        ending: Ending,
     ) -> Self {
-        Self { edge, link, mailbox, guard, exchange, will, silence_max, heard_at: Instant::now() }
+        let (pending, backlog) = (VecDeque::new(), VecDeque::new());
+        Self { edge, link, mailbox, place, exchange, ending, pending, backlog, heard_at: Instant::now() }
     }
 
     /// Serves the client until its connection has ended.
-    pub(super) async fn run(mut self) -> Ending {
+    pub(super) async fn run(mut self) -> End {
         let version = self.exchange.version();
         tracing::info!(party = %self.mailbox.party(), ?version, "mqtt client connected");
         let Err(end) = self.converse().await;
         tracing::info!(
             party = %self.mailbox.party(), reason = ?end, dropped = self.mailbox.dropped(), "mqtt client disconnected"
         );
-        let is_orderly = matches!(end, End::Disconnected { .. } | End::Closed(_));
         // Boxed, like the hub's futures: an idle connection then has no room set aside for its end.
         Box::pin(self.finish(end)).await;
-        if is_orderly { Ending::Orderly } else { Ending::Failed }
+        end
     }
 
     async fn converse(&mut self) -> Result<Infallible, End> {
         let mut silence = pin!(sleep_until(self.silence_ends()));
         loop {
-            self.pump()?;
+            self.pump().await?;
             self.answer().await?;
-            let has_keep_alive = self.silence_max.is_some();
-            let Self { link: Link { input, output }, mailbox, exchange, .. } = &mut *self;
+            let has_keep_alive = self.ending.silence_max.is_some();
+            let reads = self.takes_requests();
+            let Self { link: Link { input, output }, mailbox, exchange, pending, .. } = &mut *self;
             let takes_deliveries = exchange.takes_deliveries() && !output.is_full();
             let delivery = async { if takes_deliveries { mailbox.recv().await } else { mailbox.closed().await } };
             tokio::select! {
@@ -93,11 +121,12 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 // time may have waited for the hub.
                 biased;
                 written = output.write(), if !output.buffer.is_empty() => written.map_err(|error| lost(&error))?,
-                read = input.read(), if !output.is_full() => match read {
+                stored = first_commit(pending), if !pending.is_empty() => self.give_pending(stored)?,
+                read = input.read(), if reads => match read {
                     Ok(0) | Err(_) => return Err(End::Lost),
                     Ok(_) => {}
                 },
-                incoming = delivery => self.take(incoming)?,
+                incoming = delivery => self.take(incoming).await?,
                 () = &mut silence, if has_keep_alive => {
                     if self.silence_ends() <= Instant::now() {
                         return Err(End::KeepAlive);
@@ -109,34 +138,78 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 
     fn silence_ends(&self) -> Instant {
-        self.heard_at + self.silence_max.unwrap_or_default()
+        self.heard_at + self.ending.silence_max.unwrap_or_default()
+    }
+
+    /// Whether another packet may be taken from the client: what it may leave unanswered is limited.
+    fn takes_requests(&self) -> bool {
+        !self.link.output.is_full() && self.pending.len() < usize::from(self.edge.config.inflight_max)
     }
 
     /// Writes waiting deliveries, as many as one write holds.
-    fn pump(&mut self) -> Result<(), End> {
+    async fn pump(&mut self) -> Result<(), End> {
         while self.exchange.takes_deliveries() && !self.link.output.is_full() {
+            if let Some(delivery) = self.backlog.pop_front() {
+                self.deliver_stored(&delivery).await?;
+                continue;
+            }
             match self.mailbox.try_recv() {
-                Some(incoming) => self.take(incoming)?,
+                Some(incoming) => self.take(incoming).await?,
                 None => break,
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, incoming: Incoming) -> Result<(), End> {
+    async fn take(&mut self, incoming: Incoming) -> Result<(), End> {
         match incoming {
-            Incoming::Delivery(delivery) => {
-                self.exchange.deliver(&delivery, self.mailbox.connection_id(), &mut self.link.output.buffer);
+            Incoming::Delivery(delivery) => self.deliver(&delivery),
+            Incoming::Backlog if self.backlog.is_empty() => {
+                let limit = self.exchange.room().clamp(1, BACKLOG_PAGE);
+                let page = self.link.output.write_during(Box::pin(self.mailbox.backlog(limit))).await;
+                self.backlog = page.into();
                 Ok(())
             }
+            Incoming::Backlog => Ok(()),
             Incoming::Closed(reason) => Err(End::Closed(reason)),
+        }
+    }
+
+    /// What was kept is for a client that may have lost the right to it since.
+    async fn deliver_stored(&mut self, delivery: &Delivery) -> Result<(), End> {
+        let is_message = delivery.stored.is_some_and(|place| !place.released);
+        let allowed = !is_message || {
+            let topic = delivery.publication.topic.as_str();
+            let asked = Box::pin(self.edge.hub.may_hear(self.mailbox.party(), topic));
+            // If nobody can say now, the message stays where it is, for the next connection.
+            self.link.output.write_during(asked).await.map_err(|_| End::Fault(Fault::Unavailable))?
+        };
+        if allowed {
+            return self.deliver(delivery);
+        }
+        self.forget(delivery);
+        Ok(())
+    }
+
+    fn deliver(&mut self, delivery: &Delivery) -> Result<(), End> {
+        let own = self.mailbox.connection_id();
+        let is_sent = self.exchange.deliver(delivery, own, now, &mut self.link.output.buffer)?;
+        if !is_sent || delivery.qos == QoS::AtMostOnce {
+            self.forget(delivery);
+        }
+        Ok(())
+    }
+
+    fn forget(&self, delivery: &Delivery) {
+        if let Some(place) = delivery.stored {
+            self.mailbox.forget(place.seq);
         }
     }
 
     /// Answers the whole packets that have been read, as long as the answers find room.
     async fn answer(&mut self) -> Result<(), End> {
         let packet_max_bytes = self.edge.config.packet_max_bytes;
-        while !self.link.output.is_full() {
+        while self.takes_requests() {
             let Some((header, frame)) = codec::take_frame(&mut self.link.input.buffer, packet_max_bytes)? else {
                 break;
             };
@@ -150,107 +223,266 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 
     async fn answer_request(&mut self, request: Request) -> Result<(), End> {
-        let version = self.exchange.version();
-        let output = &mut self.link.output.buffer;
         match request {
             Request::Publish(publish) => return self.publish(publish).await,
-            Request::Subscribe { id, filters } => self.subscribe(id, filters).await,
-            Request::PubAck(id) => self.exchange.acknowledged(id),
-            Request::PubRel(id) => self.exchange.released(id, output),
-            Request::Unsubscribe { id, filters } => {
-                let mut reasons = Vec::with_capacity(filters.len());
-                for filter in filters {
-                    reasons.push(reason::unsuback(filter.map(|filter| {
-                        self.exchange.unsubscribed(&filter);
-                        self.mailbox.unsubscribe(&filter)
-                    })));
-                }
-                encode::unsuback(version, id, reasons, output);
+            Request::Subscribe { id, identifier, filters } => return self.subscribe(id, identifier, filters).await,
+            Request::Unsubscribe { id, filters } => return self.unsubscribe(id, filters).await,
+            Request::PubAck(id) => {
+                let acknowledged = self.exchange.acknowledged(id);
+                self.finished(acknowledged);
             }
-            Request::PingReq => encode::pingresp(version, output),
-            Request::Disconnect { with_will } => return Err(End::Disconnected { with_will }),
+            Request::PubRec { id, refused: true } => {
+                let acknowledged = self.exchange.recorded(id, true);
+                self.finished(acknowledged);
+            }
+            Request::PubRec { id, refused: false } => {
+                // On disk first: a client that was told to forget the id would take a repeat for a new message.
+                let commit = match self.exchange.recorded(id, false) {
+                    Acknowledged::Message { seq: Some(seq) } => self.mailbox.release(seq),
+                    _ => None,
+                };
+                self.say(commit, |buffer| encode::pubrel(id, buffer));
+            }
+            Request::PubComp(id) => {
+                let acknowledged = self.exchange.completed(id);
+                self.finished(acknowledged);
+            }
+            Request::PubRel(id) => {
+                let mut packet = BytesMut::new();
+                let is_known = self.exchange.released(id, &mut packet);
+                // On disk first: the id may be used again for another message at once.
+                let commit = if is_known { self.mailbox.completed(id) } else { None };
+                self.say(commit, |buffer| buffer.extend_from_slice(&packet));
+            }
+            Request::PingReq => encode::pingresp(self.exchange.version(), &mut self.link.output.buffer),
+            Request::Disconnect { with_will, expiry_s } => {
+                if let Some(expiry_s) = expiry_s {
+                    self.change_expiry(expiry_s)?;
+                }
+                return Err(End::Disconnected { with_will });
+            }
         }
         Ok(())
     }
 
-    async fn publish(&mut self, publish: Publish) -> Result<(), End> {
-        let Publish { qos, id, .. } = publish;
+    /// v5 §3.14.2.2.2: a session that was to end with its connection cannot be kept after all.
+    fn change_expiry(&mut self, expiry_s: u32) -> Result<(), Fault> {
+        if expiry_s > 0 && self.ending.expiry_s == 0 {
+            return Err(Fault::Protocol);
+        }
+        self.ending.expiry_s = expiry_s.min(self.edge.config.session_expiry_max_s);
+        self.mailbox.set_expiry(self.ending.expiry_s);
+        Ok(())
+    }
+
+    fn finished(&self, acknowledged: Acknowledged) {
+        if let Acknowledged::Message { seq: Some(seq) } = acknowledged {
+            self.mailbox.forget(seq);
+        }
+    }
+
+    /// Writes an answer, after those that wait and after its own commit.
+    fn say(&mut self, commit: Option<Ticket>, write: impl FnOnce(&mut BytesMut)) {
+        if commit.is_none() && self.pending.is_empty() {
+            return write(&mut self.link.output.buffer);
+        }
+        let mut packet = BytesMut::new();
+        write(&mut packet);
+        self.pending.push_back(Pending { commit, packet });
+    }
+
+    /// Writes the first of the waiting answers, and those behind it that wait for nothing.
+    fn give_pending(&mut self, stored: bool) -> Result<(), Fault> {
+        if !stored {
+            self.exchange.forget_received();
+            return Err(Fault::Unavailable);
+        }
+        let mut is_first = true;
+        while let Some(answer) = self.pending.pop_front_if(|answer| is_first || answer.commit.is_none()) {
+            is_first = false;
+            self.link.output.buffer.extend_from_slice(&answer.packet);
+        }
+        if self.pending.is_empty() {
+            self.pending = VecDeque::new();
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, mut publish: Publish) -> Result<(), End> {
+        let (qos, id) = (publish.qos, publish.id);
+        let topic = self.exchange.topic(&mut publish)?;
         if self.exchange.receive(&publish)? == Receive::Repeat {
-            encode::pubrec(self.exchange.version(), id, PubRecReason::Success, &mut self.link.output.buffer);
+            let mut packet = BytesMut::new();
+            self.exchange.repeat(id, &mut packet);
+            self.say(None, |buffer| buffer.extend_from_slice(&packet));
             return Ok(());
         }
         // Boxed: the hub's future is large, and most connections have none most of the time.
-        let Publish { topic, payload, retain, .. } = publish;
+        let Publish { payload, retain, properties, expires_in_s, .. } = publish;
+        let publisher = Some(self.mailbox.connection_id());
+        let expires_at = expires_in_s.map(|seconds| now() + f64::from(seconds));
+        let publication = Publication { topic, payload, qos, retain, publisher, properties, expires_at };
         let crowding = self.mailbox.crowding();
-        let published = Box::pin(self.edge.hub.publish(&self.mailbox, topic, payload, qos, retain));
+        let published = Box::pin(self.edge.hub.publish(self.mailbox.party(), publication));
         let published = self.link.output.write_during(published).await;
         if self.mailbox.crowding() != crowding {
             self.link.output.write_during(sleep(CROWDED_PAUSE)).await;
         }
-        self.exchange.answer(qos, id, published, &mut self.link.output.buffer)?;
+        let (mut commit, refused) = match published {
+            Ok(commit) => (commit, None),
+            Err(error) => (None, Some(error)),
+        };
+        let mut packet = BytesMut::new();
+        if self.exchange.answer(qos, id, refused.as_ref(), &mut packet)? {
+            // Its barrier is behind that of the message.
+            commit = self.mailbox.received(id).or(commit);
+        }
+        self.say(commit, |buffer| buffer.extend_from_slice(&packet));
         Ok(())
     }
 
-    async fn subscribe(&mut self, id: u16, filters: Vec<Subscription>) {
+    async fn subscribe(&mut self, id: u16, identifier: u32, filters: Vec<Subscription>) -> Result<(), End> {
         let asked_max = self.edge.config.subscriptions_max;
         let mut codes = Vec::with_capacity(filters.len());
         for (at, wanted) in filters.into_iter().enumerate() {
             codes.push(match &wanted.filter {
                 Wanted::Malformed => SubscribeReasonCode::TopicFilterInvalid,
-                Wanted::Shared => SubscribeReasonCode::SharedSubscriptionsNotSupported,
                 // More cannot be granted, so the hub is not made to look them all up.
-                Wanted::Filter(_) if at >= asked_max => SubscribeReasonCode::QuotaExceeded,
-                Wanted::Filter(_) => self.subscribe_to(wanted).await,
+                Wanted::Filter { .. } if at >= asked_max => SubscribeReasonCode::QuotaExceeded,
+                Wanted::Filter { .. } => self.subscribe_to(wanted, identifier).await,
             });
         }
-        encode::suback(self.exchange.version(), id, codes, &mut self.link.output.buffer);
+        let commit = self.mailbox.commit();
+        let version = self.exchange.version();
+        self.say(commit, |buffer| encode::suback(version, id, codes, buffer));
+        Ok(())
     }
 
-    async fn subscribe_to(&mut self, wanted: Subscription) -> SubscribeReasonCode {
-        let Wanted::Filter(filter) = wanted.filter.clone() else { return SubscribeReasonCode::TopicFilterInvalid };
-        let qos = wanted.qos.min(GRANTED_QOS_MAX);
-        let granted = if self.exchange.has_subscription(&filter, qos, wanted.retain_handling) {
-            Ok(qos)
-        } else {
-            let granted = Box::pin(self.edge.hub.subscribe(&self.mailbox, filter.clone(), qos));
-            self.link.output.write_during(granted).await
+    async fn subscribe_to(&mut self, wanted: Subscription, identifier: u32) -> SubscribeReasonCode {
+        let options = Options::bits(&wanted);
+        let Subscription { filter: Wanted::Filter { filter, share }, qos, retain_handling, .. } = wanted else {
+            return SubscribeReasonCode::TopicFilterInvalid;
         };
-        match granted {
-            Ok(granted) => {
-                let granted = granted.min(GRANTED_QOS_MAX);
-                self.exchange.subscribed(filter, granted, &wanted);
-                SubscribeReasonCode::Success(match granted {
-                    QoS::AtMostOnce => WireQoS::AtMostOnce,
-                    QoS::AtLeastOnce | QoS::ExactlyOnce => WireQoS::AtLeastOnce,
-                })
-            }
+        // Remembered first: the retained messages that follow are sent by it.
+        self.exchange.subscribed(Options::new(filter.clone(), share.clone(), options, identifier));
+        let routed = Routed { filter, share, qos, options, id: identifier };
+        let granted = Box::pin(self.edge.hub.subscribe(&self.mailbox, &routed, retain_handling));
+        match self.link.output.write_during(granted).await {
+            Ok(_) => SubscribeReasonCode::Success(match qos {
+                QoS::AtMostOnce => WireQoS::AtMostOnce,
+                QoS::AtLeastOnce => WireQoS::AtLeastOnce,
+                QoS::ExactlyOnce => WireQoS::ExactlyOnce,
+            }),
             Err(error) => {
                 tracing::debug!(party = %self.mailbox.party(), %error, "mqtt subscription refused");
+                self.exchange.unsubscribed(&routed.filter, routed.share.as_deref());
                 Kind::of(&error).suback()
             }
         }
     }
 
+    async fn unsubscribe(&mut self, id: u16, filters: Vec<Wanted>) -> Result<(), End> {
+        let mut reasons = Vec::with_capacity(filters.len());
+        for wanted in filters {
+            reasons.push(reason::unsuback(match wanted {
+                Wanted::Malformed => Err(()),
+                Wanted::Filter { filter, share } => {
+                    self.exchange.unsubscribed(&filter, share.as_deref());
+                    Ok(self.mailbox.unsubscribe(&filter, share.as_deref()))
+                }
+            }));
+        }
+        let commit = self.mailbox.commit();
+        let version = self.exchange.version();
+        self.say(commit, |buffer| encode::unsuback(version, id, reasons, buffer));
+        Ok(())
+    }
+
     async fn finish(self, end: End) {
-        let Self { edge, mut link, mailbox, guard, exchange, will, .. } = self;
-        if let Some(will) = will.filter(|_| end.publishes_will()) {
-            let Will { topic, payload, qos, retain } = *will;
-            let published = Box::pin(edge.hub.publish(&mailbox, topic, payload, qos, retain)).await;
-            if let Err(error) = published {
-                tracing::debug!(party = %mailbox.party(), %error, "mqtt will refused");
+        let Self { edge, mut link, mailbox, mut place, exchange, ending, .. } = self;
+        let version = exchange.version();
+        let publisher = mailbox.connection_id();
+        let session = mailbox.session().filter(|_| ending.expiry_s > 0);
+        let will = ending.will.filter(|_| end.publishes_will());
+        let delayed = match will {
+            Some(will) if will.delay_s > 0 && session.is_some() => Some(will),
+            Some(will) => {
+                publish_will(&edge, mailbox.party(), publisher, *will).await;
+                None
+            }
+            None => None,
+        };
+        match session {
+            Some(session) => {
+                let expiry_s = ending.expiry_s;
+                let will = delayed.map(|will| delay_will(&edge, mailbox.party().clone(), publisher, will, expiry_s));
+                let ends_at = now() + f64::from(expiry_s);
+                place.keep(Kept::new(session, exchange.into_memory(), ends_at, will));
+            }
+            None => {
+                place.clear();
+                if let Some(session) = mailbox.session() {
+                    session.end();
+                }
             }
         }
         // Offline before the last bytes are sent: a client that takes over waits for this, not for a slow socket.
         drop(mailbox);
-        drop(guard);
+        drop(place);
         if matches!(end, End::Lost | End::WriteTimeout) {
             return;
         }
-        if let (Version::V5, Some(code)) = (exchange.version(), end.disconnect_code()) {
+        if let (Version::V5, Some(code)) = (version, end.disconnect_code()) {
             encode::disconnect(code, &mut link.output.buffer);
         }
         link.close().await;
     }
+}
+
+/// Whether the first of the waiting answers may be given: its commit has been made.
+async fn first_commit(waiting: &mut VecDeque<Pending>) -> bool {
+    match waiting.front_mut() {
+        Some(Pending { commit: Some(commit), .. }) => commit.reached().await,
+        Some(_) => true,
+        None => pending().await,
+    }
+}
+
+async fn publish_will(edge: &Edge, party: &Party, publisher: ConnectionId, will: Will) {
+    let Will { topic, payload, qos, retain, properties, expires_in_s, .. } = will;
+    let expires_at = expires_in_s.map(|seconds| now() + f64::from(seconds));
+    let publisher = Some(publisher);
+    let publication = Publication { topic, payload, qos, retain, publisher, properties, expires_at };
+    match Box::pin(edge.hub.publish(party, publication)).await {
+        Ok(Some(mut commit)) => drop(commit.reached().await),
+        Ok(None) => {}
+        Err(error) => tracing::debug!(%party, %error, "mqtt will refused"),
+    }
+}
+
+/// Publishes a will when its delay or the session is over, whichever is first (v5 §3.1.3.2.2), or the hub stops. What
+/// is sent to the returned end decides before that.
+fn delay_will(
+    edge: &Arc<Edge>,
+    party: Party,
+    publisher: ConnectionId,
+    will: Box<Will>,
+    expiry_s: u32,
+) -> oneshot::Sender<bool> {
+    let (decide, decided) = oneshot::channel();
+    let delay = Duration::from_secs(will.delay_s.min(expiry_s).into());
+    let task_edge = Arc::clone(edge);
+    edge.wills.spawn(async move {
+        let publishes = tokio::select! {
+            decision = decided => decision.unwrap_or(true),
+            () = sleep(delay) => true,
+            () = task_edge.shutdown.cancelled() => true,
+        };
+        if publishes {
+            publish_will(&task_edge, &party, publisher, *will).await;
+        }
+    });
+    decide
 }
 
 fn lost(error: &std::io::Error) -> End {

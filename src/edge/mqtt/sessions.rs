@@ -1,79 +1,198 @@
-//! The live sessions by party and client id, for one purpose: a client that connects again ends its old session
-//! (MQTT 3.1.1 §3.1.4). The party is part of the key, so that nobody can end a stranger's session by its client id.
+//! The sessions by party and client id: who serves each, and what it remembers while nobody does.
+//!
+//! A client that connects again ends its old connection and waits for its place (MQTT 3.1.1 §3.1.4). The party is part
+//! of the key, so that nobody can end or take a stranger's session by its client id.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
-use tokio::sync::Notify;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::timeout;
 
-use crate::model::Party;
-use crate::ports::router::{CloseReason, ConnectionId, Mailbox, MailboxHandle};
+use super::exchange::{Memory, Options};
+use crate::config;
+use crate::domain::{CloseReason, Hub, Mailbox, MailboxHandle, SessionHandle};
+use crate::model::{Party, Timestamp};
 
 type Key = (Party, Box<str>);
 
-/// All live sessions of this edge.
+/// All sessions of this edge, served or waiting.
 #[derive(Debug, Default)]
-pub(super) struct Sessions(DashMap<Key, Live>);
+pub(super) struct Sessions(DashMap<Key, Arc<Slot>>);
 
+/// One client id's place. Who holds `session` serves it.
+#[derive(Debug, Default)]
+struct Slot {
+    session: Arc<tokio::sync::Mutex<Option<Kept>>>,
+    live: Mutex<Option<MailboxHandle>>,
+    entrants: AtomicU64,
+}
+
+impl Slot {
+    fn live(&self) -> MutexGuard<'_, Option<MailboxHandle>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session without a connection.
 #[derive(Debug)]
-struct Live {
-    connection: ConnectionId,
-    mailbox: MailboxHandle,
-    /// Told once, when the session's will is published and its mailbox gone. One session at most waits for it: the
-    /// one that took its place.
-    ended: Arc<Notify>,
+pub(super) struct Kept {
+    handle: SessionHandle,
+    memory: Memory,
+    ends_at: Timestamp,
+    /// A will that waits (v5 §3.1.3.2.2): told `false`, it is not published any more; dropped, it is at once.
+    will: Option<oneshot::Sender<bool>>,
+}
+
+impl Kept {
+    pub(super) fn new(
+        handle: SessionHandle,
+        memory: Memory,
+        ends_at: Timestamp,
+        will: Option<oneshot::Sender<bool>>,
+    ) -> Self {
+        Self { handle, memory, ends_at, will }
+    }
+
+    /// The client is back: its will is not published.
+    pub(super) fn resume(self) -> (SessionHandle, Memory) {
+        if let Some(will) = self.will {
+            // The will may have been published already.
+            let _ = will.send(false);
+        }
+        (self.handle, self.memory)
+    }
+
+    /// Ends the session. A will that waits is published.
+    pub(super) fn end(self) {
+        self.handle.end();
+    }
 }
 
 impl Sessions {
-    /// Enters a session and closes the one that it takes over, if any. Waits at most `patience` until that one
-    /// has ended, so that its will does not follow what the new session publishes.
+    /// The sessions that an earlier process left, waiting for their clients.
+    pub(super) fn restore(hub: &Hub, now: Timestamp) -> Self {
+        let sessions = Self::default();
+        for (stored, handle) in hub.restore_sessions() {
+            let ends_at = stored.ended_at + f64::from(stored.expiry_s);
+            if ends_at <= now {
+                handle.end();
+                continue;
+            }
+            let options = stored.subscriptions.into_iter().map(|subscription| {
+                Options::new(subscription.filter, subscription.share, subscription.options, subscription.id)
+            });
+            let memory = Memory { received: stored.received, options: options.collect() };
+            let kept = Kept::new(handle, memory, ends_at, None);
+            let slot = Slot { session: Arc::new(tokio::sync::Mutex::new(Some(kept))), ..Slot::default() };
+            sessions.0.insert((stored.party, stored.client_id.into()), Arc::new(slot));
+        }
+        sessions
+    }
+
+    /// Ends the client's older connection, if any, and waits until its will is published and its place free; none if
+    /// that takes longer than `patience`.
     pub(super) async fn enter(
         self: &Arc<Self>,
-        client_id: String,
-        mailbox: &Mailbox,
+        party: &Party,
+        client_id: &str,
         patience: Duration,
-    ) -> SessionGuard {
-        let key = (mailbox.party().clone(), client_id.into_boxed_str());
-        let ended = Arc::new(Notify::new());
-        let connection = mailbox.connection_id();
-        let live = Live { connection, mailbox: mailbox.handle(), ended: Arc::clone(&ended) };
-        let old = self.0.insert(key.clone(), live);
-        let guard = SessionGuard { sessions: Arc::clone(self), key, connection, ended };
-        if let Some(old) = old {
-            old.mailbox.close(CloseReason::TakenOver);
-            // An old session that is stuck is closed all the same: it gets and routes nothing more.
-            let _ = timeout(patience, old.ended.notified()).await;
+    ) -> Option<SessionPlace> {
+        let key: Key = (party.clone(), client_id.into());
+        let slot = Arc::clone(&self.0.entry(key.clone()).or_default());
+        let turn = slot.entrants.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some(live) = slot.live().as_ref() {
+            live.close(CloseReason::TakenOver);
         }
-        guard
+        let held = timeout(patience, Arc::clone(&slot.session).lock_owned()).await.ok()?;
+        Some(SessionPlace { sessions: Arc::clone(self), key, slot, held: Some(held), turn })
     }
 
-    /// Closes every session.
+    /// Whether one more session may be kept for a party.
+    pub(super) fn has_room(&self, party: &Party, config: &config::Mqtt) -> bool {
+        let of_party = self.0.iter().filter(|slot| slot.key().0 == *party).take(config.sessions_per_party_max + 1);
+        let is_guest = crate::domain::permissions::is_guest(party);
+        self.0.len() <= config.sessions_max && (is_guest || of_party.count() <= config.sessions_per_party_max)
+    }
+
+    /// Closes every connection.
     pub(super) fn close_all(&self, reason: CloseReason) {
-        self.0.iter().for_each(|live| live.mailbox.close(reason));
+        for slot in &self.0 {
+            if let Some(live) = slot.live().as_ref() {
+                live.close(reason);
+            }
+        }
+    }
+
+    /// Ends the sessions whose time is over (v5 §3.1.2.11.2).
+    pub(super) fn sweep(&self, now: Timestamp) {
+        self.0.retain(|_, slot| {
+            let Ok(mut session) = slot.session.try_lock() else { return true };
+            if let Some(kept) = session.take_if(|kept| kept.ends_at <= now) {
+                kept.end();
+            }
+            // Somebody who is about to enter holds the slot already.
+            session.is_some() || Arc::strong_count(slot) > 1
+        });
     }
 }
 
-/// A session's entry, removed when it is dropped.
+/// The right to serve one session, until it is dropped.
 #[derive(Debug)]
-pub(super) struct SessionGuard {
+pub(super) struct SessionPlace {
     sessions: Arc<Sessions>,
     key: Key,
-    connection: ConnectionId,
-    ended: Arc<Notify>,
+    slot: Arc<Slot>,
+    held: Option<OwnedMutexGuard<Option<Kept>>>,
+    turn: u64,
 }
 
-impl Drop for SessionGuard {
-    fn drop(&mut self) {
-        let key = (self.key.0.clone(), self.key.1.clone());
-        if let Entry::Occupied(entry) = self.sessions.0.entry(key)
-            && entry.get().connection == self.connection
-        {
-            entry.remove();
+impl SessionPlace {
+    /// The session that waits here, unless its time is over.
+    pub(super) fn take(&mut self, now: Timestamp) -> Option<Kept> {
+        let kept = self.held.as_mut()?.take()?;
+        if kept.ends_at > now {
+            return Some(kept);
         }
-        // Stored if nobody waits yet.
-        self.ended.notify_one();
+        kept.end();
+        None
+    }
+
+    /// Leaves a session here for the client's return.
+    pub(super) fn keep(&mut self, kept: Kept) {
+        if let Some(held) = &mut self.held {
+            **held = Some(kept);
+        }
+    }
+
+    /// Leaves nothing here: the session has ended.
+    pub(super) fn clear(&mut self) {
+        if let Some(held) = &mut self.held {
+            **held = None;
+        }
+    }
+
+    /// From now on, another connection of this client closes `mailbox`.
+    pub(super) fn serve(&self, mailbox: &Mailbox) {
+        *self.slot.live() = Some(mailbox.handle());
+        if self.slot.entrants.load(Ordering::SeqCst) != self.turn {
+            // It came while this one waited, and found nobody to close.
+            mailbox.close(CloseReason::TakenOver);
+        }
+    }
+}
+
+impl Drop for SessionPlace {
+    fn drop(&mut self) {
+        *self.slot.live() = None;
+        let is_empty = self.held.take().is_none_or(|held| held.is_none());
+        if is_empty {
+            // Two: the map's and this one. Who enters takes another while the map's entry is locked.
+            self.sessions
+                .0
+                .remove_if(&self.key, |_, slot| Arc::ptr_eq(slot, &self.slot) && Arc::strong_count(slot) == 2);
+        }
     }
 }

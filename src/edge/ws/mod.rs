@@ -28,7 +28,7 @@ use super::wire::{self, Json};
 use crate::config::{self, seconds};
 use crate::domain::error::DomainError;
 use crate::domain::{CloseReason, Delivery, Hub, Incoming, Mailbox};
-use crate::model::{QoS, Secret, Topic, TopicFilter};
+use crate::model::{Secret, Topic, TopicFilter};
 
 /// The subprotocol's name.
 pub const PROTOCOL: &str = "toyhub.v1";
@@ -167,7 +167,7 @@ async fn open<S: AsyncRead + AsyncWrite + Unpin>(
     if let Some(id) = id {
         send(stream, &answer(id, Ok(()))).await?;
     }
-    hub.subscribe(&mailbox, inbox, QoS::AtLeastOnce).await.map_err(goodbye)?;
+    hub.listen(&mailbox, inbox).await.map_err(goodbye)?;
     Ok(mailbox)
 }
 
@@ -218,6 +218,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             tokio::select! {
                 incoming = self.mailbox.recv() => match incoming {
                     Incoming::Delivery(delivery) => self.push(&delivery).await?,
+                    // App sockets have no stored queue: what they miss is in the database.
+                    Incoming::Backlog => {}
                     Incoming::Closed(reason) => return Err(End::Say(reason.into())),
                 },
                 received = self.stream.next() => {
@@ -280,15 +282,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             Request::Auth { .. } => Err(DomainError::invalid("do", "is auth, and you are logged in already")),
             Request::Subscribe { topic } => {
                 let filter = topic.parse::<TopicFilter>().map_err(malformed)?;
-                self.hub.subscribe(&self.mailbox, filter, QoS::AtLeastOnce).await.map(|_| ())
+                self.hub.listen(&self.mailbox, filter).await
             }
             Request::Unsubscribe { topic } => {
-                self.mailbox.unsubscribe(&topic.parse::<TopicFilter>().map_err(malformed)?);
+                self.mailbox.unsubscribe(&topic.parse::<TopicFilter>().map_err(malformed)?, None);
                 Ok(())
             }
             Request::Publish { topic, payload } => {
                 let topic = topic.parse::<Topic>().map_err(malformed)?;
-                self.hub.publish(&self.mailbox, topic, Bytes::from(payload), QoS::AtLeastOnce, false).await
+                self.hub.say(&self.mailbox, topic, Bytes::from(payload)).await
             }
         }
     }

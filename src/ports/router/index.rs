@@ -21,6 +21,7 @@ use dashmap::mapref::entry::Entry;
 
 use super::ConnectionId;
 use super::mailbox::Queue;
+use super::share::Share;
 use crate::model::{QoS, Topic, TopicFilter};
 
 /// Literal prefixes are cut at this many levels: it bounds the look-ups of a topic of thousands of levels.
@@ -52,15 +53,33 @@ struct Tail {
     subscribers: Subscribers,
 }
 
+/// Who gets what a filter matches.
+#[derive(Debug, Clone)]
+pub(super) enum Target {
+    /// A connection or a persistent session.
+    Queue(Arc<Queue>),
+    /// One member of a group.
+    Share(Arc<Share>),
+}
+
+impl Target {
+    pub(super) fn id(&self) -> ConnectionId {
+        match self {
+            Self::Queue(queue) => queue.id(),
+            Self::Share(share) => share.id(),
+        }
+    }
+}
+
 /// Subscribers in the order of their connection ids, which is the order in which connections are made:
 /// a new one nearly always goes to the end.
 #[derive(Debug, Default)]
-struct Subscribers(Vec<(Arc<Queue>, QoS)>);
+struct Subscribers(Vec<(Target, QoS)>);
 
 impl Subscribers {
     /// Adds a subscriber or changes its quality of service; true if it is new.
-    fn put(&mut self, queue: &Arc<Queue>, qos: QoS) -> bool {
-        match self.0.binary_search_by_key(&queue.id(), |(other, _)| other.id()) {
+    fn put(&mut self, target: &Target, qos: QoS) -> bool {
+        match self.0.binary_search_by_key(&target.id(), |(other, _)| other.id()) {
             Ok(at) => {
                 self.0[at].1 = qos;
                 false
@@ -70,7 +89,7 @@ impl Subscribers {
                     // Most filters have one subscriber: a vector's own first step is room for four.
                     self.0.reserve_exact(1);
                 }
-                self.0.insert(at, (Arc::clone(queue), qos));
+                self.0.insert(at, (target.clone(), qos));
                 true
             }
         }
@@ -116,17 +135,17 @@ impl<'a> Place<'a> {
 }
 
 impl Index {
-    /// Adds the subscription of `queue` to `filter`, or changes its quality of service.
-    pub(super) fn insert(&self, filter: &TopicFilter, queue: &Arc<Queue>, qos: QoS) {
+    /// Adds the subscription of `target` to `filter`, or changes its quality of service.
+    pub(super) fn insert(&self, filter: &TopicFilter, target: &Target, qos: QoS) {
         let place = Place::of(filter);
         let Some(tail) = place.tail else {
-            self.by_prefix.entry(place.prefix.into()).or_default().exact.put(queue, qos);
+            self.by_prefix.entry(place.prefix.into()).or_default().exact.put(target, qos);
             return;
         };
         let is_new = if place.depth == 0 {
-            put_tail(&mut self.anywhere.write().unwrap_or_else(PoisonError::into_inner), tail, queue, qos)
+            put_tail(&mut self.anywhere.write().unwrap_or_else(PoisonError::into_inner), tail, target, qos)
         } else {
-            put_tail(&mut self.by_prefix.entry(place.prefix.into()).or_default().tails, tail, queue, qos)
+            put_tail(&mut self.by_prefix.entry(place.prefix.into()).or_default().tails, tail, target, qos)
         };
         if is_new {
             self.wildcards[place.depth].fetch_add(1, Ordering::SeqCst);
@@ -162,7 +181,7 @@ impl Index {
 
     /// The connections with a filter that matches `topic`, each once, at the highest of its granted
     /// qualities of service (MQTT 3.1.1 §3.3.5).
-    pub(super) fn matching(&self, topic: &Topic) -> Vec<(Arc<Queue>, QoS)> {
+    pub(super) fn matching(&self, topic: &Topic) -> Vec<(Target, QoS)> {
         let name = topic.as_str();
         let mut found = Vec::new();
         if let Some(group) = self.by_prefix.get(name) {
@@ -193,8 +212,8 @@ impl Index {
             start = end + 1;
         }
         if lists > 1 {
-            found.sort_unstable_by_key(|(queue, qos)| (queue.id(), std::cmp::Reverse(*qos)));
-            found.dedup_by_key(|(queue, _)| queue.id());
+            found.sort_unstable_by_key(|(target, qos)| (target.id(), std::cmp::Reverse(*qos)));
+            found.dedup_by_key(|(target, _)| target.id());
         }
         found
     }
@@ -212,12 +231,12 @@ impl Index {
     }
 }
 
-fn put_tail(tails: &mut Vec<Tail>, levels: &str, queue: &Arc<Queue>, qos: QoS) -> bool {
+fn put_tail(tails: &mut Vec<Tail>, levels: &str, target: &Target, qos: QoS) -> bool {
     if let Some(tail) = tails.iter_mut().find(|tail| &*tail.levels == levels) {
-        return tail.subscribers.put(queue, qos);
+        return tail.subscribers.put(target, qos);
     }
     let mut subscribers = Subscribers::default();
-    subscribers.put(queue, qos);
+    subscribers.put(target, qos);
     tails.reserve_exact(1);
     tails.push(Tail { levels: levels.into(), subscribers });
     true

@@ -5,15 +5,19 @@
 //! Whatever a subscriber does with its queue, it never makes a publisher or another subscriber wait.
 //! Because a publisher puts its messages into the queues one after the other itself, their order is kept.
 //!
-//! The router knows nothing of permissions, wires and databases: what a party may publish and hear is
-//! the hub's rule, and what must survive a lost connection is in the store before it comes here.
+//! The router knows nothing of permissions and wires: what a party may publish and hear is the hub's rule.
+//! What must survive a lost connection or a lost process goes through `disk`: the queues of persistent sessions and
+//! retained messages. A publish that touched them says so by the [`Reached::commit`] to wait for.
 //!
 //! Locks are taken in one order and never held across an `await`:
-//! presence, then index or retained messages, then one queue.
+//! presence, then index, shares or retained messages, then one queue.
 
+mod disk;
 mod index;
 mod mailbox;
 mod retained;
+mod session;
+mod share;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,17 +25,31 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 use dashmap::DashMap;
 
-use crate::model::{Party, QoS, Topic};
+use crate::model::{Party, QoS, Timestamp, Topic, TopicFilter};
 
-pub use mailbox::{CloseReason, Incoming, Mailbox, MailboxHandle, TooManySubscriptions};
+pub use disk::{Disk, DiskError, DiskLimits, Found, Overflow, StoredSession, Ticket};
+pub use mailbox::{CloseReason, Incoming, Mailbox, MailboxHandle, ReplayRetained, TooManySubscriptions};
+pub use session::SessionHandle;
 
-use index::Index;
+use index::{Index, Target};
 use mailbox::{Pushed, Queue};
 use retained::{Retained, Stored};
+use share::Shares;
 
 /// One connection, of whatever protocol, for as long as the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    /// A client of an earlier process.
+    const NOBODY: Self = Self(u64::MAX);
+
+    /// Some connection.
+    #[cfg(test)]
+    pub(crate) const fn for_tests(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 /// A message on its way, shared by all who receive it.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +64,51 @@ pub struct Publication {
     pub retain: bool,
     /// The connection that it came from; none where the hub speaks for itself.
     pub publisher: Option<ConnectionId>,
+    /// What MQTT 5 passes on to the subscribers, in its encoding without the length: payload format, content type,
+    /// response topic, correlation data, user properties (v5 §3.3.2.3).
+    pub properties: Bytes,
+    /// When it is of no use any more (v5 §3.3.2.3.3).
+    pub expires_at: Option<Timestamp>,
+}
+
+/// One subscription of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// What it matches.
+    pub filter: TopicFilter,
+    /// The group that shares each message with one of its members (v5 §4.8.2).
+    pub share: Option<Box<str>>,
+    /// The granted quality of service.
+    pub qos: QoS,
+    /// The protocol's own bits, kept for it.
+    pub options: u8,
+    /// The subscription identifier; 0 for none (v5 §3.8.2.1.2).
+    pub id: u32,
+}
+
+impl Subscription {
+    /// The filter as the client wrote it: `$share/<group>/<filter>` where it is shared.
+    pub fn text(&self) -> String {
+        match &self.share {
+            Some(share) => format!("$share/{share}/{}", self.filter),
+            None => self.filter.to_string(),
+        }
+    }
+
+    /// The subscription that a client wrote; none if the text is no filter.
+    pub fn from_text(text: &str, qos: QoS, options: u8, id: u32) -> Option<Self> {
+        let (share, filter) = match text.strip_prefix("$share/") {
+            Some(rest) => {
+                let (share, filter) = rest.split_once('/')?;
+                if share.is_empty() || share.contains(['+', '#']) {
+                    return None;
+                }
+                (Some(share.into()), filter)
+            }
+            None => (None, text),
+        };
+        Some(Self { filter: filter.parse().ok()?, share, qos, options, id })
+    }
 }
 
 /// A publication for one subscriber.
@@ -57,15 +120,30 @@ pub struct Delivery {
     pub qos: QoS,
     /// The flag to send: set only on a retained message that is sent because of a new subscription (§3.3.1.3).
     pub retain: bool,
+    /// Its place in the queue of a persistent session.
+    pub stored: Option<Place>,
+}
+
+/// Where a delivery stands in the stored queue of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Counted up within the session.
+    pub seq: u64,
+    /// It was given to a connection before.
+    pub again: bool,
+    /// The client has the message (PUBREC) and is only to be told to forget its packet id.
+    pub released: bool,
 }
 
 /// What became of a publish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Reached {
     /// Connections whose queue took the message.
     pub subscribers: usize,
     /// Whether it was to be retained and a limit forbade it; an older retained message is then gone too.
     pub retain_refused: bool,
+    /// To wait for before the publisher is told that the message was taken; none where nothing is stored.
+    pub commit: Option<Ticket>,
 }
 
 /// How much the router keeps.
@@ -83,40 +161,61 @@ pub struct RouterLimits {
 #[derive(Debug)]
 pub struct Router {
     index: Index,
+    shares: Shares,
     retained: Retained,
+    disk: Disk,
     /// The live connections of each party that has any.
     presence: DashMap<Party, Vec<Arc<Queue>>>,
     subscriptions_max: usize,
     connections_made: AtomicU64,
     connections_live: AtomicUsize,
     crowding: AtomicU64,
+    published: AtomicU64,
+    delivered: AtomicU64,
 }
 
 impl Router {
-    /// An empty router.
-    pub fn new(limits: RouterLimits) -> Arc<Self> {
-        Arc::new(Self {
+    /// A router without connections, over the sessions and retained messages of `disk`.
+    pub fn new(limits: RouterLimits, disk: Disk, retained: Vec<Publication>) -> Arc<Self> {
+        let router = Self {
             index: Index::default(),
+            shares: Shares::default(),
             retained: Retained::new(limits.retained_messages_max, limits.retained_max_bytes),
+            disk,
             presence: DashMap::new(),
             subscriptions_max: limits.subscriptions_max,
             connections_made: AtomicU64::new(0),
             connections_live: AtomicUsize::new(0),
             crowding: AtomicU64::new(0),
-        })
+            published: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+        };
+        for publication in retained {
+            router.retained.store(&Arc::new(publication), |_| {});
+        }
+        Arc::new(router)
     }
 
     /// A new connection of `party`, whose mailbox holds at most `queue_messages_max` deliveries.
     ///
     /// The first connection of a party publishes the retained `online/<id>` = `1`.
     pub fn connect(self: &Arc<Self>, party: Party, queue_messages_max: usize) -> Mailbox {
-        let id = ConnectionId(self.connections_made.fetch_add(1, Ordering::Relaxed));
-        let queue = Arc::new(Queue::new(id, party.clone(), queue_messages_max));
+        let queue = Arc::new(Queue::new(self.next_id(), party, queue_messages_max, None));
+        self.attach(queue)
+    }
+
+    fn next_id(&self) -> ConnectionId {
+        ConnectionId(self.connections_made.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn attach(self: &Arc<Self>, queue: Arc<Queue>) -> Mailbox {
         self.connections_live.fetch_add(1, Ordering::Relaxed);
         // The entry stays locked while `online/<id>` is published, so that a first connection and the end of
         // a last one cannot announce themselves in the wrong order.
-        let mut connections = self.presence.entry(party).or_default();
-        connections.reserve_exact(1);
+        let mut connections = self.presence.entry(queue.party().clone()).or_default();
+        if connections.is_empty() {
+            connections.reserve_exact(1);
+        }
         connections.push(Arc::clone(&queue));
         if connections.len() == 1 {
             self.announce(connections.key(), b"1");
@@ -125,7 +224,7 @@ impl Router {
         Mailbox::new(Arc::clone(self), queue)
     }
 
-    /// Gives `publication` to every connection that subscribes to its topic.
+    /// Gives `publication` to every connection that subscribes to its topic, and to the sessions that are away.
     ///
     /// A retained one is kept for later subscribers, with a copy of its payload, since the payload may be a
     /// slice that holds on to a large read buffer. An empty retained payload deletes (MQTT 3.1.1 §3.3.1.3).
@@ -134,22 +233,69 @@ impl Router {
             publication.payload = Bytes::copy_from_slice(&publication.payload);
         }
         let publication = Arc::new(publication);
-        // Kept first, delivered second: whoever subscribes in between gets it twice rather than never.
-        let stored = if publication.retain { self.retained.store(&publication) } else { Stored::Kept };
+        let mut stored = false;
+        let mut retained = Stored::Kept;
+        if publication.retain {
+            // Kept first, delivered second: whoever subscribes in between gets it twice rather than never.
+            // What the hub itself retains, it knows again after a start.
+            let durable = publication.publisher.is_some();
+            retained = self.retained.store(&publication, |publication| {
+                if durable {
+                    self.disk.order(disk::Op::Retain { publication: Arc::clone(publication) });
+                }
+            });
+            stored = durable;
+        }
         let mut subscribers = 0;
-        for (queue, granted) in self.index.matching(&publication.topic) {
-            let qos = granted.min(publication.qos);
-            let delivery = Delivery { publication: Arc::clone(&publication), qos, retain: false };
-            match queue.push(delivery) {
+        for (target, granted) in self.index.matching(&publication.topic) {
+            let pushed = match &target {
+                Target::Queue(queue) => self.give(queue, &publication, granted),
+                Target::Share(share) => share.give(|queue, granted| self.give(queue, &publication, granted)),
+            };
+            match pushed {
                 Pushed::Refused => continue,
                 Pushed::Queued => {}
+                Pushed::Stored => stored = true,
                 Pushed::Crowded => {
                     self.crowding.fetch_add(1, Ordering::Relaxed);
                 }
             }
             subscribers += 1;
         }
-        Reached { subscribers, retain_refused: stored == Stored::Refused }
+        self.published.fetch_add(1, Ordering::Relaxed);
+        self.delivered.fetch_add(subscribers as u64, Ordering::Relaxed);
+        let commit = stored.then(|| self.disk.barrier());
+        Reached { subscribers, retain_refused: retained == Stored::Refused, commit }
+    }
+
+    fn give(&self, queue: &Queue, publication: &Arc<Publication>, granted: QoS) -> Pushed {
+        let qos = granted.min(publication.qos);
+        queue.push(Delivery { publication: Arc::clone(publication), qos, retain: false, stored: None })
+    }
+
+    /// What the router has done and holds.
+    pub fn figures(&self) -> Figures {
+        Figures {
+            connections: self.connections_live(),
+            published: self.published.load(Ordering::Relaxed),
+            delivered: self.delivered.load(Ordering::Relaxed),
+            retained: self.retained.count(),
+            dropped: self.disk.dropped(),
+        }
+    }
+
+    /// Forgets retained messages that have expired (v5 §3.3.2.3.3).
+    pub fn sweep(&self) {
+        for expired in self.retained.take_expired(disk::now()) {
+            if expired.publisher.is_some() {
+                self.disk.order(disk::Op::Retain { publication: Arc::new(retained::erasure(&expired)) });
+            }
+        }
+    }
+
+    /// Writes what sessions have to keep and closes their file.
+    pub async fn close(&self) {
+        self.disk.close().await;
     }
 
     /// Whether `party` has a connection.
@@ -181,12 +327,12 @@ impl Router {
         }
     }
 
-    /// Forgets a connection whose mailbox was dropped.
-    fn disconnect(&self, queue: &Arc<Queue>) {
-        // Nobody is left to see the reason; a closed queue takes nothing more from publishers that hold it.
-        queue.close(CloseReason::ShuttingDown);
-        for filter in queue.take_filters() {
-            self.index.remove(&filter, queue.id());
+    /// A mailbox was dropped. The queue of a persistent session stays where messages find it.
+    fn detach(&self, queue: &Arc<Queue>) {
+        if !queue.park() {
+            // Nobody is left to see the reason; a closed queue takes nothing more from publishers that hold it.
+            queue.close(CloseReason::ShuttingDown);
+            self.forget_subscriptions(queue);
         }
         self.connections_live.fetch_sub(1, Ordering::Relaxed);
         self.presence.remove_if_mut(queue.party(), |party, connections| {
@@ -198,12 +344,68 @@ impl Router {
         });
     }
 
+    fn forget_subscriptions(&self, queue: &Arc<Queue>) {
+        for (filter, share) in queue.take_filters() {
+            self.remove_subscription(queue, &filter, share.as_deref());
+        }
+    }
+
+    fn insert_subscription(&self, queue: &Arc<Queue>, subscription: &Subscription) {
+        let Subscription { filter, share, qos, .. } = subscription;
+        match share {
+            None => self.index.insert(filter, &Target::Queue(Arc::clone(queue)), *qos),
+            Some(_) => self.shares.join(
+                &subscription.text(),
+                queue,
+                *qos,
+                || self.next_id(),
+                |share| {
+                    // Each member's own quality of service is looked at when its turn comes.
+                    self.index.insert(filter, &Target::Share(share), QoS::ExactlyOnce);
+                },
+            ),
+        }
+    }
+
+    fn remove_subscription(&self, queue: &Arc<Queue>, filter: &TopicFilter, share: Option<&str>) {
+        match share {
+            None => self.index.remove(filter, queue.id()),
+            Some(name) => {
+                let text = format!("$share/{name}/{filter}");
+                self.shares.leave(&text, queue.id(), |share| self.index.remove(filter, share));
+            }
+        }
+    }
+
     /// Publishes whether `party` is online. Called with the party's presence entry locked.
     fn announce(&self, party: &Party, online: &'static [u8]) {
         let Ok(topic) = format!("online/{}", party.id()).parse::<Topic>() else { return };
         let payload = Bytes::from_static(online);
-        self.publish(Publication { topic, payload, qos: QoS::AtLeastOnce, retain: true, publisher: None });
+        self.publish(Publication {
+            topic,
+            payload,
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            publisher: None,
+            properties: Bytes::new(),
+            expires_at: None,
+        });
     }
+}
+
+/// What the router has done since the start and holds now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// Connections of all protocols.
+    pub connections: usize,
+    /// Messages that were published.
+    pub published: u64,
+    /// Deliveries that they became.
+    pub delivered: u64,
+    /// Retained messages.
+    pub retained: usize,
+    /// Stored messages that gave way to a limit.
+    pub dropped: u64,
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The last retained message of each topic (MQTT 3.1.1 §3.3.1.3), in memory.
+//! The last retained message of each topic (MQTT 3.1.1 §3.3.1.3), in memory; `disk` has a copy of
+//! those that clients published.
 //!
 //! Topics are grouped by their first two levels (`toy/<id>`), so that a new subscription looks at the
 //! messages of one toy and not at those of all. A group is a sorted vector of pointers, 8 bytes for each message;
@@ -7,10 +8,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use dashmap::DashMap;
 
 use super::Publication;
-use crate::model::{Topic, TopicFilter};
+use crate::model::{Timestamp, Topic, TopicFilter};
 
 /// What became of a retained message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,15 +42,18 @@ impl Retained {
     }
 
     /// Keeps `publication` in the place of an older one, or only removes the older one if this one is empty.
-    pub(super) fn store(&self, publication: &Arc<Publication>) -> Stored {
+    ///
+    /// `changed` is shown what now holds for the topic, an empty message where none does, while no other change can
+    /// come in between.
+    pub(super) fn store(&self, publication: &Arc<Publication>, changed: impl Fn(&Arc<Publication>)) -> Stored {
         let topic = &publication.topic;
         if publication.payload.is_empty() {
-            self.remove(topic);
+            self.remove(topic, || changed(publication));
             return Stored::Kept;
         }
         if publication.payload.len() > self.payload_max_bytes {
             // An old state that is known to be wrong is worse than none.
-            self.remove(topic);
+            self.remove(topic, || changed(&Arc::new(erasure(publication))));
             return Stored::Refused;
         }
         let mut group = self.groups.entry(group_of(topic.as_str()).into()).or_default();
@@ -69,17 +74,35 @@ impl Retained {
                 group.insert(at, Arc::clone(publication));
             }
         }
+        changed(publication);
         Stored::Kept
     }
 
-    fn remove(&self, topic: &Topic) {
+    fn remove(&self, topic: &Topic, removed: impl Fn()) {
         self.groups.remove_if_mut(group_of(topic.as_str()), |_, group| {
             if let Ok(at) = group.binary_search_by(|other| other.topic.cmp(topic)) {
                 group.remove(at);
                 self.messages.fetch_sub(1, Ordering::Relaxed);
+                removed();
             }
             group.is_empty()
         });
+    }
+
+    /// How many messages are kept.
+    pub(super) fn count(&self) -> usize {
+        self.messages.load(Ordering::Relaxed)
+    }
+
+    /// Removes what has expired, and gives it.
+    pub(super) fn take_expired(&self, now: Timestamp) -> Vec<Arc<Publication>> {
+        let mut expired = Vec::new();
+        self.groups.retain(|_, group| {
+            expired.extend(group.extract_if(.., |message| has_expired(message, now)));
+            !group.is_empty()
+        });
+        self.messages.fetch_sub(expired.len(), Ordering::Relaxed);
+        expired
     }
 
     /// Shows each retained message whose topic matches `filter` to `visit`.
@@ -87,8 +110,10 @@ impl Retained {
     /// `visit` runs while the message cannot be replaced: a subscriber's queue gets it before the queue can
     /// get a newer one, never after.
     pub(super) fn for_each_matching(&self, filter: &TopicFilter, mut visit: impl FnMut(&Arc<Publication>)) {
+        let now = super::disk::now();
         let mut visit_group = |group: &[Arc<Publication>]| {
-            group.iter().filter(|message| filter.matches(&message.topic)).for_each(&mut visit);
+            let wanted = |message: &&Arc<Publication>| filter.matches(&message.topic) && !has_expired(message, now);
+            group.iter().filter(wanted).for_each(&mut visit);
         };
         let group = group_of(filter.as_str());
         let literal = !group.contains(['+', '#']);
@@ -109,6 +134,15 @@ impl Retained {
         assert!(self.groups.iter().all(|group| !group.is_empty()));
         self.messages.load(Ordering::Relaxed)
     }
+}
+
+fn has_expired(message: &Publication, now: Timestamp) -> bool {
+    message.expires_at.is_some_and(|at| at <= now)
+}
+
+/// The empty message that deletes `publication`.
+pub(super) fn erasure(publication: &Publication) -> Publication {
+    Publication { payload: Bytes::new(), ..publication.clone() }
 }
 
 /// The first two levels of a topic or filter, or all of it where it has fewer.

@@ -7,6 +7,23 @@ use crate::model::{TopicFilter, ToyId};
 
 const ROOM: RouterLimits = RouterLimits { subscriptions_max: 8, retained_messages_max: 4, retained_max_bytes: 64 };
 
+const DISK: DiskLimits = DiskLimits {
+    messages_max: 4,
+    bytes_max: 10_000,
+    age_max_s: 60,
+    overflow: Overflow::DropOldest,
+    cache_bytes: 1 << 20,
+};
+
+fn router(limits: RouterLimits) -> Arc<Router> {
+    let (disk, found) = Disk::open(None, DISK).unwrap();
+    Router::new(limits, disk, found.retained)
+}
+
+fn at(text: &str, qos: QoS) -> Subscription {
+    Subscription::from_text(text, qos, 0, 0).unwrap()
+}
+
 fn toy() -> Party {
     Party::Toy(ToyId::random())
 }
@@ -17,15 +34,17 @@ fn filter(text: &str) -> TopicFilter {
 
 fn message(topic: &str, payload: &str, qos: QoS, retain: bool) -> Publication {
     let payload = Bytes::copy_from_slice(payload.as_bytes());
-    Publication { topic: topic.parse().unwrap(), payload, qos, retain, publisher: Some(ConnectionId(7)) }
+    let (topic, properties) = (topic.parse().unwrap(), Bytes::new());
+    Publication { topic, payload, qos, retain, publisher: Some(ConnectionId(7)), properties, expires_at: None }
 }
 
 fn next(mailbox: &mut Mailbox) -> Option<(String, String, QoS, bool)> {
     match mailbox.try_recv()? {
-        Incoming::Delivery(Delivery { publication, qos, retain }) => {
+        Incoming::Delivery(Delivery { publication, qos, retain, .. }) => {
             let payload = String::from_utf8(publication.payload.to_vec()).unwrap();
             Some((publication.topic.to_string(), payload, qos, retain))
         }
+        Incoming::Backlog => None,
         Incoming::Closed(reason) => panic!("closed: {reason:?}"),
     }
 }
@@ -36,33 +55,33 @@ fn payloads(mailbox: &mut Mailbox) -> Vec<String> {
 
 #[test]
 fn a_message_reaches_those_who_subscribe_and_nobody_else() {
-    let router = Router::new(ROOM);
+    let router = router(ROOM);
     let (mut wanted, mut other) = (router.connect(toy(), 8), router.connect(toy(), 8));
-    wanted.subscribe(filter("toy/a/in"), QoS::AtLeastOnce).unwrap();
-    other.subscribe(filter("toy/b/in"), QoS::AtLeastOnce).unwrap();
+    wanted.subscribe(&at("toy/a/in", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
+    other.subscribe(&at("toy/b/in", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     let reached = router.publish(message("toy/a/in", "hello", QoS::AtLeastOnce, false));
-    assert_eq!(reached, Reached { subscribers: 1, retain_refused: false });
+    assert_eq!((reached.subscribers, reached.retain_refused, reached.commit.is_none()), (1, false, true));
     let expected = ("toy/a/in".to_owned(), "hello".to_owned(), QoS::AtLeastOnce, false);
     assert_eq!(next(&mut wanted), Some(expected));
     assert_eq!(next(&mut wanted), None);
     assert_eq!(next(&mut other), None);
-    assert!(wanted.unsubscribe(&filter("toy/a/in")));
-    assert!(!wanted.unsubscribe(&filter("toy/a/in")));
+    assert!(wanted.unsubscribe(&filter("toy/a/in"), None));
+    assert!(!wanted.unsubscribe(&filter("toy/a/in"), None));
     assert_eq!(router.publish(message("toy/a/in", "", QoS::AtMostOnce, false)).subscribers, 0);
 }
 
 #[test]
 fn overlapping_filters_give_one_copy_at_the_highest_granted_quality() {
-    let router = Router::new(ROOM);
+    let router = router(ROOM);
     let mut mailbox = router.connect(toy(), 8);
     for (text, qos) in [("+/b/#", 0), ("a/b/c", 0), ("a/b/#", 2), ("a/+/c", 1), ("+/+/+", 0)] {
         let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][qos];
-        mailbox.subscribe(filter(text), qos).unwrap();
+        mailbox.subscribe(&at(text, qos), ReplayRetained::Always).unwrap();
     }
     router.publish(message("a/b/c", "x", QoS::ExactlyOnce, false));
     assert_eq!(next(&mut mailbox).unwrap().2, QoS::ExactlyOnce);
     assert_eq!(next(&mut mailbox), None);
-    mailbox.subscribe(filter("a/b/#"), QoS::AtMostOnce).unwrap();
+    mailbox.subscribe(&at("a/b/#", QoS::AtMostOnce), ReplayRetained::Always).unwrap();
     router.publish(message("a/b/c", "y", QoS::ExactlyOnce, false));
     assert_eq!(next(&mut mailbox).unwrap().2, QoS::AtLeastOnce);
     assert_eq!(next(&mut mailbox), None);
@@ -70,9 +89,9 @@ fn overlapping_filters_give_one_copy_at_the_highest_granted_quality() {
 
 #[test]
 fn order_is_kept() {
-    let router = Router::new(ROOM);
+    let router = router(ROOM);
     let mut mailbox = router.connect(toy(), 100);
-    mailbox.subscribe(filter("a/#"), QoS::AtLeastOnce).unwrap();
+    mailbox.subscribe(&at("a/#", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     for number in 0..100 {
         router.publish(message("a/b", &number.to_string(), QoS::AtLeastOnce, false));
     }
@@ -81,10 +100,10 @@ fn order_is_kept() {
 
 #[test]
 fn a_full_queue_drops_what_may_be_lost_and_closes_for_what_may_not() {
-    let router = Router::new(ROOM);
+    let router = router(ROOM);
     let (mut slow, mut quick) = (router.connect(toy(), 2), router.connect(toy(), 8));
     for mailbox in [&slow, &quick] {
-        mailbox.subscribe(filter("a"), QoS::AtLeastOnce).unwrap();
+        mailbox.subscribe(&at("a", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     }
     for payload in ["1", "2", "3"] {
         router.publish(message("a", payload, QoS::AtMostOnce, false));
@@ -98,9 +117,9 @@ fn a_full_queue_drops_what_may_be_lost_and_closes_for_what_may_not() {
 
 #[test]
 fn a_queue_that_fills_up_asks_publishers_to_pause_but_not_for_long() {
-    let router = Router::new(ROOM);
+    let router = router(ROOM);
     let mut mailbox = router.connect(toy(), 8);
-    mailbox.subscribe(filter("a"), QoS::AtMostOnce).unwrap();
+    mailbox.subscribe(&at("a", QoS::AtMostOnce), ReplayRetained::Always).unwrap();
     let publish = |count| {
         let before = mailbox.crowding();
         (0..count).for_each(|_| _ = router.publish(message("a", "x", QoS::AtMostOnce, false)));
@@ -119,7 +138,7 @@ fn a_queue_that_fills_up_asks_publishers_to_pause_but_not_for_long() {
 
 #[test]
 fn retained_messages_meet_new_subscriptions() {
-    let router = Router::new(ROOM);
+    let router = router(ROOM);
     router.publish(message("toy/a/state/battery", "80", QoS::AtLeastOnce, true));
     router.publish(message("toy/a/state/battery", "79", QoS::AtLeastOnce, true));
     router.publish(message("toy/a/state/volume", "5", QoS::AtMostOnce, true));
@@ -132,7 +151,7 @@ fn retained_messages_meet_new_subscriptions() {
         ("#", vec!["79", "5", "1"]),
     ] {
         let mut mailbox = router.connect(toy(), 8);
-        mailbox.subscribe(filter(text), QoS::AtLeastOnce).unwrap();
+        mailbox.subscribe(&at(text, QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
         let mut received: Vec<_> = std::iter::from_fn(|| next(&mut mailbox))
             .filter(|(topic, ..)| !topic.starts_with("online/"))
             .inspect(|(topic, _, qos, retain)| {
@@ -148,13 +167,13 @@ fn retained_messages_meet_new_subscriptions() {
     }
     router.publish(message("toy/a/state/battery", "", QoS::AtMostOnce, true));
     let mut mailbox = router.connect(toy(), 8);
-    mailbox.subscribe(filter("toy/a/state/#"), QoS::AtLeastOnce).unwrap();
+    mailbox.subscribe(&at("toy/a/state/#", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     assert_eq!(payloads(&mut mailbox), ["5"]);
 }
 
 #[test]
 fn retained_messages_have_limits_and_pin_no_buffer() {
-    let router = Router::new(ROOM);
+    let router = router(ROOM);
     let mut buffer = bytes::BytesMut::from(&[b'x'; 4096][..]);
     let payload = buffer.split_to(4).freeze();
     let slice = Publication { payload, ..message("big/buffer", "", QoS::AtMostOnce, true) };
@@ -172,20 +191,20 @@ fn retained_messages_have_limits_and_pin_no_buffer() {
     assert!(!router.publish(message("d/d", "x", QoS::AtMostOnce, true)).retain_refused);
     assert_eq!(router.retained.len(), 4);
     let party = toy();
-    let online = filter(&format!("online/{}", party.id()));
+    let online = format!("online/{}", party.id());
     let mut mailbox = router.connect(party, 8);
-    mailbox.subscribe(online, QoS::AtMostOnce).unwrap();
+    mailbox.subscribe(&at(&online, QoS::AtMostOnce), ReplayRetained::Always).unwrap();
     assert_eq!(payloads(&mut mailbox), ["1"], "what clients retain does not crowd out the hub's own");
 }
 
 #[test]
 fn a_crowd_of_retained_messages_closes_nobody() {
-    let router = Router::new(RouterLimits { retained_messages_max: 100, ..ROOM });
+    let router = router(RouterLimits { retained_messages_max: 100, ..ROOM });
     for number in 0..50 {
         router.publish(message(&format!("t/a/{number}"), "x", QoS::AtLeastOnce, true));
     }
     let mut mailbox = router.connect(toy(), 2);
-    mailbox.subscribe(filter("t/a/#"), QoS::AtLeastOnce).unwrap();
+    mailbox.subscribe(&at("t/a/#", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     router.publish(message("t/a/0", "live", QoS::AtLeastOnce, false));
     assert_eq!(payloads(&mut mailbox).len(), 33);
     assert_eq!(mailbox.dropped(), 18);
@@ -193,10 +212,10 @@ fn a_crowd_of_retained_messages_closes_nobody() {
 
 #[test]
 fn presence_follows_the_first_and_the_last_connection() {
-    let router = Router::new(ROOM);
+    let router = router(ROOM);
     let mut friend = router.connect(toy(), 8);
     let party = toy();
-    friend.subscribe(filter(&format!("online/{}", party.id())), QoS::AtLeastOnce).unwrap();
+    friend.subscribe(&at(&format!("online/{}", party.id()), QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     let first = router.connect(party.clone(), 8);
     let second = router.connect(party.clone(), 8);
     assert_eq!(router.connections(&party), 2);
@@ -207,16 +226,16 @@ fn presence_follows_the_first_and_the_last_connection() {
     assert!(!router.online(&party));
     assert_eq!(payloads(&mut friend), ["0"]);
     let mut late = router.connect(toy(), 8);
-    late.subscribe(filter(&format!("online/{}", party.id())), QoS::AtLeastOnce).unwrap();
+    late.subscribe(&at(&format!("online/{}", party.id()), QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     assert_eq!(next(&mut late).map(|(_, payload, _, retain)| (payload, retain)), Some(("0".into(), true)));
 }
 
 #[test]
 fn a_closed_connection_receives_nothing_more() {
-    let router = Router::new(ROOM);
+    let router = router(ROOM);
     let party = toy();
     let mut mailbox = router.connect(party.clone(), 8);
-    mailbox.subscribe(filter("a"), QoS::AtLeastOnce).unwrap();
+    mailbox.subscribe(&at("a", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     router.publish(message("a", "before", QoS::AtLeastOnce, false));
     router.close_party(&party, CloseReason::Revoked);
     router.close_all(CloseReason::ShuttingDown);
@@ -227,14 +246,17 @@ fn a_closed_connection_receives_nothing_more() {
 
 #[test]
 fn everything_is_freed() {
-    let router = Router::new(ROOM);
+    let router = router(ROOM);
     let mailbox = router.connect(toy(), 8);
     for text in ["a", "a/b", "a/+", "#", "+/b", "/", "/+"] {
-        mailbox.subscribe(filter(text), QoS::AtMostOnce).unwrap();
-        mailbox.subscribe(filter(text), QoS::AtLeastOnce).unwrap();
+        mailbox.subscribe(&at(text, QoS::AtMostOnce), ReplayRetained::Always).unwrap();
+        mailbox.subscribe(&at(text, QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     }
-    mailbox.subscribe(filter("one/more"), QoS::AtMostOnce).unwrap();
-    assert_eq!(mailbox.subscribe(filter("one/too/many"), QoS::AtMostOnce), Err(TooManySubscriptions));
+    mailbox.subscribe(&at("one/more", QoS::AtMostOnce), ReplayRetained::Always).unwrap();
+    assert_eq!(
+        mailbox.subscribe(&at("one/too/many", QoS::AtMostOnce), ReplayRetained::Always),
+        Err(TooManySubscriptions)
+    );
     drop(mailbox);
     assert!(router.index.is_empty());
     assert!(router.presence.is_empty());
@@ -243,9 +265,9 @@ fn everything_is_freed() {
 
 #[tokio::test]
 async fn waiting_ends_with_a_delivery_or_a_close() {
-    let router = Router::new(ROOM);
+    let router = router(ROOM);
     let mut mailbox = router.connect(toy(), 8);
-    mailbox.subscribe(filter("a"), QoS::AtMostOnce).unwrap();
+    mailbox.subscribe(&at("a", QoS::AtMostOnce), ReplayRetained::Always).unwrap();
     let handle = mailbox.handle();
     let short = Duration::from_millis(20);
     assert!(tokio::time::timeout(short, mailbox.recv()).await.is_err());
@@ -263,9 +285,9 @@ async fn waiting_ends_with_a_delivery_or_a_close() {
 #[test]
 fn nothing_is_lost_or_misordered_while_others_come_and_go() {
     const MESSAGES: usize = 5_000;
-    let router = Router::new(RouterLimits { subscriptions_max: 8, retained_messages_max: 100, retained_max_bytes: 64 });
+    let router = router(RouterLimits { subscriptions_max: 8, retained_messages_max: 100, retained_max_bytes: 64 });
     let mut listener = router.connect(toy(), 4 * MESSAGES);
-    listener.subscribe(filter("busy/+/+"), QoS::AtLeastOnce).unwrap();
+    listener.subscribe(&at("busy/+/+", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     std::thread::scope(|scope| {
         for publisher in 0..2 {
             let router = &router;
@@ -279,8 +301,8 @@ fn nothing_is_lost_or_misordered_while_others_come_and_go() {
         scope.spawn(|| {
             for _ in 0..500 {
                 let mut guest = router.connect(toy(), 8);
-                guest.subscribe(filter("busy/0/#"), QoS::AtMostOnce).unwrap();
-                guest.subscribe(filter("+/1/#"), QoS::AtMostOnce).unwrap();
+                guest.subscribe(&at("busy/0/#", QoS::AtMostOnce), ReplayRetained::Always).unwrap();
+                guest.subscribe(&at("+/1/#", QoS::AtMostOnce), ReplayRetained::Always).unwrap();
                 while guest.try_recv().is_some() {}
             }
         });
@@ -332,12 +354,12 @@ proptest! {
         topics in proptest::collection::vec(topics(), 1..12),
     ) {
         let index = Index::default();
-        let queues: Vec<_> = (0..3).map(|id| Arc::new(Queue::new(ConnectionId(id), toy(), 8))).collect();
+        let queues: Vec<_> = (0..3).map(|id| Arc::new(Queue::new(ConnectionId(id), toy(), 8, None))).collect();
         let mut expected: Vec<(TopicFilter, usize, QoS)> = Vec::new();
         for (text, connection, qos) in filters {
             let Ok(filter) = text.parse::<TopicFilter>() else { continue };
             let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][qos];
-            index.insert(&filter, &queues[connection], qos);
+            index.insert(&filter, &Target::Queue(Arc::clone(&queues[connection])), qos);
             expected.retain(|(other, of, _)| (other, *of) != (&filter, connection));
             expected.push((filter, connection, qos));
         }
@@ -347,7 +369,7 @@ proptest! {
         }
         for text in topics {
             let Ok(topic) = text.parse::<Topic>() else { continue };
-            let mut found: Vec<_> = index.matching(&topic).into_iter().map(|(queue, qos)| (queue.id().0, qos)).collect();
+            let mut found: Vec<_> = index.matching(&topic).into_iter().map(|(target, qos)| (target.id().0, qos)).collect();
             found.sort_unstable();
             let wanted: Vec<_> = (0..3u64)
                 .filter_map(|id| {
@@ -371,7 +393,7 @@ proptest! {
         let retained = Retained::new(100, 100);
         let mut kept = std::collections::BTreeSet::new();
         for topic in topics.iter().filter_map(|text| text.parse::<Topic>().ok()) {
-            retained.store(&Arc::new(message(topic.as_str(), "x", QoS::AtMostOnce, true)));
+            retained.store(&Arc::new(message(topic.as_str(), "x", QoS::AtMostOnce, true)), |_| {});
             kept.insert(topic);
         }
         prop_assert_eq!(retained.len(), kept.len());

@@ -1,0 +1,51 @@
+//! What is done by the clock: sessions and retained messages that expire, and the figures of `$SYS/broker/…`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::{Edge, connect};
+use crate::config::seconds;
+use crate::domain::live::Figures;
+
+/// How often expired sessions and messages are looked for. Until then they take room, but nobody gets them.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Runs until the hub stops.
+pub(super) async fn run(edge: Arc<Edge>) {
+    let began = Instant::now();
+    let mut sweep = interval(SWEEP_INTERVAL);
+    let mut tell = interval(seconds(edge.config.sys_interval_s.max(1)));
+    for timer in [&mut sweep, &mut tell] {
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
+    loop {
+        tokio::select! {
+            () = edge.shutdown.cancelled() => return,
+            _ = sweep.tick() => {
+                edge.sessions.sweep(connect::now());
+                edge.hub.sweep();
+            }
+            _ = tell.tick() => tell_figures(&edge, began.elapsed()),
+        }
+    }
+}
+
+/// The names are those that brokers have in common.
+fn tell_figures(edge: &Edge, uptime: Duration) {
+    let Figures { connections, published, delivered, retained, dropped } = edge.hub.figures();
+    for (name, value) in [
+        ("version", concat!("toyhub ", env!("CARGO_PKG_VERSION")).to_owned()),
+        ("uptime", format!("{} seconds", uptime.as_secs())),
+        ("clients/connected", connections.to_string()),
+        ("messages/received", published.to_string()),
+        ("messages/sent", delivered.to_string()),
+        ("retained messages/count", retained.to_string()),
+        ("sessions/dropped", dropped.to_string()),
+    ] {
+        if let Ok(topic) = format!("$SYS/broker/{name}").parse() {
+            edge.hub.tell_system(topic, value);
+        }
+    }
+}

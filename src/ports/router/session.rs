@@ -1,0 +1,67 @@
+//! Sessions that outlive their connections: their queue stays in the index, and what is for them goes to `disk`.
+
+use std::sync::Arc;
+
+use super::disk::{Op, StoredSession};
+use super::mailbox::{Durable, Queue};
+use super::{Mailbox, Router};
+use crate::model::Party;
+
+/// A persistent session, whether a connection serves it or not.
+#[derive(Debug, Clone)]
+pub struct SessionHandle {
+    router: Arc<Router>,
+    queue: Arc<Queue>,
+}
+
+impl Router {
+    /// A new persistent session. It lives in the file until [`SessionHandle::end`].
+    pub fn open_session(
+        self: &Arc<Self>,
+        party: Party,
+        client_id: &str,
+        queue_messages_max: usize,
+        expiry_s: u32,
+    ) -> SessionHandle {
+        let session = self.disk.new_session();
+        let client_id = client_id.to_owned();
+        self.disk.order(Op::Open { session, party: party.clone(), client_id, expiry_s });
+        let durable = Durable::new(self.disk.clone(), session, 0, expiry_s);
+        let queue = Arc::new(Queue::new(self.next_id(), party, queue_messages_max, Some(durable)));
+        SessionHandle { router: Arc::clone(self), queue }
+    }
+
+    /// A session of an earlier process: it takes messages again.
+    pub fn restore_session(self: &Arc<Self>, stored: &StoredSession, queue_messages_max: usize) -> SessionHandle {
+        let durable = Durable::new(self.disk.clone(), stored.id, stored.last_seq, stored.expiry_s);
+        let queue = Arc::new(Queue::new(self.next_id(), stored.party.clone(), queue_messages_max, Some(durable)));
+        for subscription in &stored.subscriptions {
+            queue.remember(subscription);
+            self.insert_subscription(&queue, subscription);
+        }
+        SessionHandle { router: Arc::clone(self), queue }
+    }
+}
+
+impl SessionHandle {
+    pub(super) fn new(router: Arc<Router>, queue: Arc<Queue>) -> Self {
+        Self { router, queue }
+    }
+
+    /// Whose session it is.
+    pub fn party(&self) -> &Party {
+        self.queue.party()
+    }
+
+    /// A connection's end of the session. What is stored comes first.
+    pub fn attach(&self) -> Mailbox {
+        self.queue.unpark();
+        self.router.attach(Arc::clone(&self.queue))
+    }
+
+    /// Ends the session: its subscriptions and its queue are gone for good.
+    pub fn end(&self) {
+        self.queue.end_session();
+        self.router.forget_subscriptions(&self.queue);
+    }
+}
