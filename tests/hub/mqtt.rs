@@ -81,6 +81,15 @@ pub fn text(text: &str) -> Vec<u8> {
     bytes
 }
 
+/// The body of a v5 acknowledgement with a reason string (v5 §3.4.2.2.2).
+pub fn with_reason(body: &[u8], reason: &str) -> Vec<u8> {
+    let mut bytes = body.to_vec();
+    bytes.push(3 + reason.len() as u8);
+    bytes.push(31);
+    bytes.extend(text(reason));
+    bytes
+}
+
 pub fn packet(byte1: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![byte1];
     let mut length = body.len();
@@ -208,14 +217,14 @@ async fn a_version_5_client_learns_the_terms() {
     assert_eq!((kind, &body[..2]), (0x20, &[0, 0][..]));
     let properties = &body[3..];
     let has = |wanted: &[u8]| properties.windows(wanted.len()).any(|bytes| bytes == wanted);
-    assert!(has(&[0x11, 0, 0, 0, 0]), "session expiry 0");
+    assert!(has(&[0x11, 0, 0, 0x0e, 0x10]), "session expiry as it was asked for");
     assert!(has(&[0x12, 0]), "assigned client identifier");
     assert!(has(&[0x13, 2, 0x58]), "server keep alive");
     assert!(has(&[0x21, 0, 32]), "receive maximum");
-    assert!(has(&[0x22, 0, 0]), "no topic aliases");
+    assert!(has(&[0x22, 0, 16]), "topic aliases");
     assert!(has(&[0x25, 1]) && has(&[0x28, 1]), "retained messages and wildcards");
     assert!(has(&[0x27, 0, 1, 0, 0]), "maximum packet size");
-    assert!(has(&[0x29, 0]) && has(&[0x2a, 0]), "no subscription identifiers, no shared subscriptions");
+    assert!(has(&[0x29, 1]) && has(&[0x2a, 1]), "subscription identifiers and shared subscriptions");
 }
 
 #[tokio::test]
@@ -226,7 +235,7 @@ async fn a_toy_may_listen_to_what_is_its_own() {
     let filters =
         [own("in"), own("cmd/#"), format!("toy/{}/in", other.id), "#".into(), "a#".into(), "$share/g/a".into()];
     for (level, codes) in
-        [(V4, vec![0, 7, 1, 0, 0x80, 0x80, 0x80, 0x80]), (V5, vec![0, 7, 0, 1, 0, 0x87, 0x87, 0x8f, 0x9e])]
+        [(V4, vec![0, 7, 2, 0, 0x80, 0x80, 0x80, 0x80]), (V5, vec![0, 7, 0, 2, 0, 0x87, 0x87, 0x8f, 0x87])]
     {
         let mut raw = Raw::connected(world.mqtt_addr(), level, "a", &toy.device_key, &toy.secret).await;
         let wanted: Vec<_> = filters.iter().map(|filter| &**filter).zip([2, 0, 1, 1, 1, 1]).collect();
@@ -259,9 +268,10 @@ async fn a_publish_is_acknowledged_when_it_is_taken() {
         raw.send(&[0x62, 2, 0, 9]).await;
         raw.expect(0x70, &[0, 9]).await;
         raw.send(&publish(level, 0x32, "toy/somebody/in", 3, b"hello")).await;
-        raw.expect(0x40, if level == V5 { &[0, 3, 0x87, 0] } else { &[0, 3] }).await;
+        let refused = |id| if level == V5 { with_reason(&[0, id, 0x87], "not permitted") } else { vec![0, id] };
+        raw.expect(0x40, &refused(3)).await;
         raw.send(&publish(level, 0x34, "toy/somebody/in", 4, b"hello")).await;
-        raw.expect(0x50, if level == V5 { &[0, 4, 0x87, 0] } else { &[0, 4] }).await;
+        raw.expect(0x50, &refused(4)).await;
     }
 }
 
@@ -275,14 +285,14 @@ async fn a_client_that_breaks_the_protocol_is_told_and_closed() {
         (vec![0xf0, 0], 0x82),
         (vec![0x20, 3, 0, 0, 0], 0x82),
         (vec![0xb0, 4, 0, 1, 0, 0], 0x82),
-        (vec![0x50, 2, 0, 1], 0x82),
         (vec![0xc0, 1, 0], 0x81),
         (vec![0x31, 0xff, 0xff, 0xff, 0xff], 0x81),
         (vec![0x30, 0x80, 0x80, 0x08], 0x95),
         (publish(V5, 0x30, "a/+", 0, b""), 0x90),
-        (publish(V5, 0x30, "", 0, b""), 0x90),
-        (packet(0x30, b"\0\x01a\x03\x23\0\x01"), 0x94),
-        (packet(0x82, b"\0\x01\x02\x0b\x05\0\x01a\0"), 0xa1),
+        (publish(V5, 0x30, "", 0, b""), 0x82),
+        (packet(0x30, b"\0\x01a\x03\x23\0\0"), 0x94),
+        (packet(0x30, b"\0\x01a\x03\x23\0\x11"), 0x94),
+        (packet(0x82, b"\0\x01\x02\x0b\0\0\x01a\0"), 0x82),
         (packet(0x82, b"\0\x01\0"), 0x81),
         (packet(0x30, b"\0\x01a"), 0x81),
     ] {
@@ -375,7 +385,7 @@ async fn the_clients_of_the_field_get_along() {
         seen
     };
     let seen = timeout(SOON, talk).await.unwrap();
-    assert_eq!(seen, ["connack Success", "suback [Success(AtLeastOnce)]", "puback", "pubcomp"]);
+    assert_eq!(seen, ["connack Success", "suback [Success(ExactlyOnce)]", "puback", "pubcomp"]);
 
     let mut options = rumqttc::v5::MqttOptions::new("v5", "127.0.0.1", world.mqtt_addr().port());
     options.set_credentials(&*toy.device_key, &*toy.secret).set_keep_alive(Duration::from_secs(5));
@@ -396,7 +406,7 @@ async fn the_clients_of_the_field_get_along() {
         seen
     };
     let seen = timeout(SOON, talk).await.unwrap();
-    assert_eq!(seen, ["connack Success", "suback [Success(AtLeastOnce)]", "puback Success"]);
+    assert_eq!(seen, ["connack Success", "suback [Success(ExactlyOnce)]", "puback Success"]);
 }
 
 /// `mosquitto_sub` on a free topic of the toy's: connects, subscribes, and its `-W` ends it in peace with code 27.

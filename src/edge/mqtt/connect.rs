@@ -15,7 +15,7 @@ use super::encode;
 use super::exchange::{Exchange, Memory, Terms};
 use super::link::Link;
 use super::reason::Refusal;
-use super::session::{Ending, Session};
+use super::session::{Lifetime, Session};
 use super::sessions::{Kept, SessionPlace};
 use super::{Edge, Profile};
 use crate::config::{self, seconds};
@@ -252,8 +252,8 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     encode::connack(hello.version, present, ConnectReturnCode::Success, properties, &mut link.output.buffer);
     // §3.1.2.10: one and a half times the keep alive; 0 turns it off.
     let silence_max = (keep_alive_s > 0).then(|| Duration::from_secs(keep_alive_s.into()) * 3 / 2);
-    let ending = Ending { will: hello.will.take(), expiry_s: hello.expiry_s, silence_max };
-    Some(Session::new(edge, link, entered.mailbox, entered.place, Exchange::new(terms, entered.memory), ending))
+    let lifetime = Lifetime { will: hello.will.take(), expiry_s: hello.expiry_s, silence_max };
+    Some(Session::new(edge, link, entered.mailbox, entered.place, Exchange::new(terms, entered.memory), lifetime))
 }
 
 async fn read_hello<S: AsyncRead + AsyncWrite>(

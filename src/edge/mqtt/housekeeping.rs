@@ -1,6 +1,5 @@
 //! What is done by the clock: sessions and retained messages that expire, and the figures of `$SYS/broker/…`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -12,8 +11,8 @@ use crate::domain::live::Figures;
 /// How often expired sessions and messages are looked for. Until then they take room, but nobody gets them.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Runs until the hub stops.
-pub(super) async fn run(edge: Arc<Edge>) {
+/// Never returns.
+pub(super) async fn run(edge: &Edge) {
     let began = Instant::now();
     let mut sweep = interval(SWEEP_INTERVAL);
     let mut tell = interval(seconds(edge.config.sys_interval_s.max(1)));
@@ -22,12 +21,11 @@ pub(super) async fn run(edge: Arc<Edge>) {
     }
     loop {
         tokio::select! {
-            () = edge.shutdown.cancelled() => return,
             _ = sweep.tick() => {
                 edge.sessions.sweep(connect::now());
                 edge.hub.sweep();
             }
-            _ = tell.tick() => tell_figures(&edge, began.elapsed()),
+            _ = tell.tick() => tell_figures(edge, began.elapsed()),
         }
     }
 }

@@ -38,7 +38,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use crate::config::{self, seconds};
 use crate::domain::Hub;
@@ -46,7 +46,6 @@ use crate::ports::router::CloseReason;
 use addresses::Addresses;
 use flapping::Flapping;
 use listen::{Arrival, Transport};
-use reason::End;
 use sessions::Sessions;
 use stream::Flushed;
 
@@ -59,12 +58,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause: a process without file descriptors tries again this often.
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// What a listener lets its clients do.
+/// What a listener asks of its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Profile {
-    /// Credentials, and the permissions of their owner.
+    /// Credentials, and permission for every topic.
     Guarded,
-    /// No credentials and nearly every topic: for test suites, on the loopback alone.
+    /// Neither: for conformance tests from this machine.
     Conformance,
 }
 
@@ -78,14 +77,22 @@ struct Edge {
     shutdown: CancellationToken,
 }
 
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// As the protocol says, or because the hub wanted it so.
+    Orderly,
+    /// It was refused, or broke.
+    Failed,
+}
+
 /// A connection that has ended, for the count of those that fail.
 #[derive(Debug)]
 struct Ended {
     peer: IpAddr,
     profile: Profile,
     started_at: Instant,
-    /// Neither did the client say goodbye, nor did the hub want it to go: it was refused, or broke.
-    failed: bool,
+    ending: Ending,
 }
 
 /// Serves MQTT clients until `shutdown`, and returns when every connection has ended.
@@ -101,12 +108,13 @@ pub async fn serve(mut listeners: Listeners, hub: Arc<Hub>, config: Arc<config::
     };
     let sessions = Arc::new(Sessions::restore(&hub, connect::now()));
     let edge = Arc::new(Edge { hub, config, sessions, wills: TaskTracker::new(), shutdown });
-    // A task of its own: a sweep keeps nobody waiting at the door.
-    let _housekeeping = AbortOnDropHandle::new(tokio::spawn(housekeeping::run(Arc::clone(&edge))));
     tokio::select! {
-        () = Entrance::new(edge).serve(listeners) => {}
+        () = Entrance::new(Arc::clone(&edge)).serve(listeners) => {}
         () = keep_up => {}
+        () = housekeeping::run(&edge) => {}
     }
+    edge.wills.close();
+    edge.wills.wait().await;
 }
 
 /// Where connections are let in and counted. There is one, whatever they come over.
@@ -151,8 +159,6 @@ impl Entrance {
         while let Some(ended) = self.connections.join_next().await {
             self.note(ended);
         }
-        self.edge.wills.close();
-        self.edge.wills.wait().await;
     }
 
     /// A connection's task has ended; a panic in it ended that connection alone.
@@ -165,7 +171,7 @@ impl Entrance {
             }
         };
         let now = Instant::now();
-        let counts = ended.failed
+        let counts = ended.ending == Ending::Failed
             && ended.profile == Profile::Guarded
             && now.duration_since(ended.started_at) <= seconds(self.edge.config.flapping_age_s);
         if counts && self.flapping.failed(ended.peer, now) {
@@ -197,10 +203,9 @@ impl Entrance {
             return;
         }
         let edge = Arc::clone(&self.edge);
-        let ended = move |end: Option<End>| {
+        let ended = move |ending| {
             drop(slot);
-            let failed = !matches!(end, Some(End::Disconnected { .. } | End::Closed(_)));
-            Ended { peer, profile, started_at, failed }
+            Ended { peer, profile, started_at, ending }
         };
         match transport {
             // A task of its own kind: the many that are idle hold no room for what the others need.
@@ -212,7 +217,7 @@ impl Entrance {
                     let opened = Box::pin(open(other, &edge)).await;
                     ended(match opened {
                         Some(stream) => converse(stream, peer, edge, profile).await,
-                        None => None,
+                        None => Ending::Failed,
                     })
                 });
             }
@@ -248,14 +253,16 @@ async fn open_tls(socket: TcpStream, acceptor: TlsAcceptor, edge: &Edge) -> Opti
     }
 }
 
-/// Serves a client from its CONNECT to its end; none if it was refused.
-async fn converse<S>(socket: S, peer: IpAddr, edge: Arc<Edge>, profile: Profile) -> Option<End>
+/// Serves a client from its CONNECT to its end.
+async fn converse<S>(socket: S, peer: IpAddr, edge: Arc<Edge>, profile: Profile) -> Ending
 where
     S: AsyncRead + AsyncWrite,
 {
     // Boxed: the memory of the handshake is free again once the session runs.
-    let session = Box::pin(connect::handshake(socket, peer, edge, profile)).await?;
-    Some(session.run().await)
+    match Box::pin(connect::handshake(socket, peer, edge, profile)).await {
+        Some(session) => session.run().await,
+        None => Ending::Failed,
+    }
 }
 
 /// Small packets leave at once. A client that vanishes without a FIN is found out even if it asked for no keep alive.

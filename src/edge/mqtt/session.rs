@@ -27,7 +27,6 @@ use tokio::sync::oneshot;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Edge;
 use super::codec::{self, Publish, Request, Subscription, Version, Wanted};
 use super::connect::{Will, now};
 use super::encode;
@@ -35,6 +34,7 @@ use super::exchange::{Acknowledged, Exchange, Options, Receive};
 use super::link::Link;
 use super::reason::{self, End, Fault, Kind};
 use super::sessions::{Kept, SessionPlace};
+use super::{Edge, Ending};
 use crate::domain::live::{Publication, Subscription as Routed, Ticket};
 use crate::domain::{Delivery, Incoming, Mailbox};
 use crate::model::{Party, QoS};
@@ -49,7 +49,7 @@ const BACKLOG_PAGE: usize = 64;
 
 /// What is to happen when the connection ends.
 #[derive(Debug)]
-pub(super) struct Ending {
+pub(super) struct Lifetime {
     pub will: Option<Box<Will>>,
     /// Seconds that the session outlives the connection.
     pub expiry_s: u32,
@@ -71,7 +71,7 @@ pub(super) struct Session<S> {
     mailbox: Mailbox,
     place: SessionPlace,
     exchange: Exchange,
-    ending: Ending,
+    lifetime: Lifetime,
     /// Answers in the order in which they are to be given.
     pending: VecDeque<Pending>,
     /// Stored messages that were read and not sent yet.
@@ -87,23 +87,24 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         mailbox: Mailbox,
         place: SessionPlace,
         exchange: Exchange,
-        ending: Ending,
+        lifetime: Lifetime,
     ) -> Self {
         let (pending, backlog) = (VecDeque::new(), VecDeque::new());
-        Self { edge, link, mailbox, place, exchange, ending, pending, backlog, heard_at: Instant::now() }
+        Self { edge, link, mailbox, place, exchange, lifetime, pending, backlog, heard_at: Instant::now() }
     }
 
     /// Serves the client until its connection has ended.
-    pub(super) async fn run(mut self) -> End {
+    pub(super) async fn run(mut self) -> Ending {
         let version = self.exchange.version();
         tracing::info!(party = %self.mailbox.party(), ?version, "mqtt client connected");
         let Err(end) = self.converse().await;
         tracing::info!(
             party = %self.mailbox.party(), reason = ?end, dropped = self.mailbox.dropped(), "mqtt client disconnected"
         );
+        let is_orderly = matches!(end, End::Disconnected { .. } | End::Closed(_));
         // Boxed, like the hub's futures: an idle connection then has no room set aside for its end.
         Box::pin(self.finish(end)).await;
-        end
+        if is_orderly { Ending::Orderly } else { Ending::Failed }
     }
 
     async fn converse(&mut self) -> Result<Infallible, End> {
@@ -111,7 +112,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         loop {
             self.pump().await?;
             self.answer().await?;
-            let has_keep_alive = self.ending.silence_max.is_some();
+            let has_keep_alive = self.lifetime.silence_max.is_some();
             let reads = self.takes_requests();
             let Self { link: Link { input, output }, mailbox, exchange, pending, .. } = &mut *self;
             let takes_deliveries = exchange.takes_deliveries() && !output.is_full();
@@ -138,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 
     fn silence_ends(&self) -> Instant {
-        self.heard_at + self.ending.silence_max.unwrap_or_default()
+        self.heard_at + self.lifetime.silence_max.unwrap_or_default()
     }
 
     /// Whether another packet may be taken from the client: what it may leave unanswered is limited.
@@ -267,11 +268,11 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
 
     /// v5 §3.14.2.2.2: a session that was to end with its connection cannot be kept after all.
     fn change_expiry(&mut self, expiry_s: u32) -> Result<(), Fault> {
-        if expiry_s > 0 && self.ending.expiry_s == 0 {
+        if expiry_s > 0 && self.lifetime.expiry_s == 0 {
             return Err(Fault::Protocol);
         }
-        self.ending.expiry_s = expiry_s.min(self.edge.config.session_expiry_max_s);
-        self.mailbox.set_expiry(self.ending.expiry_s);
+        self.lifetime.expiry_s = expiry_s.min(self.edge.config.session_expiry_max_s);
+        self.mailbox.set_expiry(self.lifetime.expiry_s);
         Ok(())
     }
 
@@ -399,11 +400,11 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 
     async fn finish(self, end: End) {
-        let Self { edge, mut link, mailbox, mut place, exchange, ending, .. } = self;
+        let Self { edge, mut link, mailbox, mut place, exchange, lifetime, .. } = self;
         let version = exchange.version();
         let publisher = mailbox.connection_id();
-        let session = mailbox.session().filter(|_| ending.expiry_s > 0);
-        let will = ending.will.filter(|_| end.publishes_will());
+        let session = mailbox.session().filter(|_| lifetime.expiry_s > 0);
+        let will = lifetime.will.filter(|_| end.publishes_will());
         let delayed = match will {
             Some(will) if will.delay_s > 0 && session.is_some() => Some(will),
             Some(will) => {
@@ -414,7 +415,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         };
         match session {
             Some(session) => {
-                let expiry_s = ending.expiry_s;
+                let expiry_s = lifetime.expiry_s;
                 let will = delayed.map(|will| delay_will(&edge, mailbox.party().clone(), publisher, will, expiry_s));
                 let ends_at = now() + f64::from(expiry_s);
                 place.keep(Kept::new(session, exchange.into_memory(), ends_at, will));
