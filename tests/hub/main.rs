@@ -9,4 +9,5 @@ mod operation;
 mod routes;
 mod sound;
 mod story;
+mod transport;
 mod world;

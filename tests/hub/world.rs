@@ -29,6 +29,8 @@ pub struct World {
     hub: Option<Child>,
     http: SocketAddr,
     mqtt: SocketAddr,
+    mqtts: Option<SocketAddr>,
+    conformance: Option<SocketAddr>,
     client: reqwest::Client,
 }
 
@@ -55,13 +57,20 @@ impl World {
 
     /// A hub with settings beside those that tests need.
     pub async fn start_with(settings: &[(&'static str, &'static str)]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), settings).await
+    }
+
+    /// A hub in a folder that holds what its settings name.
+    pub async fn start_in(folder: TempDir, settings: &[(&'static str, &'static str)]) -> Self {
         let unbound = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut world = Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder,
             settings: settings.to_vec(),
             hub: None,
             http: unbound,
             mqtt: unbound,
+            mqtts: None,
+            conformance: None,
             client: reqwest::Client::new(),
         };
         world.start_hub().await;
@@ -73,10 +82,11 @@ impl World {
         let mut hub = self.command(&["serve"]).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(hub.stdout.take().unwrap()).lines();
         let ready = within("the hub to be ready", lines.next_line()).await.unwrap().expect("the hub ended early");
-        let address = |name: &str| -> SocketAddr {
-            ready.split(' ').find_map(|word| word.strip_prefix(name)).unwrap().parse().unwrap()
+        let address = |name: &str| -> Option<SocketAddr> {
+            ready.split(' ').find_map(|word| word.strip_prefix(name)).map(|address| address.parse().unwrap())
         };
-        (self.http, self.mqtt) = (address("http="), address("mqtt="));
+        (self.http, self.mqtt) = (address("http=").unwrap(), address("mqtt=").unwrap());
+        (self.mqtts, self.conformance) = (address("mqtts="), address("conformance="));
         self.hub = Some(hub);
     }
 
@@ -129,6 +139,16 @@ impl World {
 
     pub fn mqtt_addr(&self) -> SocketAddr {
         self.mqtt
+    }
+
+    /// Where MQTT is served over TLS, if the settings say so.
+    pub fn mqtts_addr(&self) -> SocketAddr {
+        self.mqtts.unwrap()
+    }
+
+    /// Where conformance tests are served, if the settings say so.
+    pub fn conformance_addr(&self) -> SocketAddr {
+        self.conformance.unwrap()
     }
 
     pub fn client(&self) -> &reqwest::Client {

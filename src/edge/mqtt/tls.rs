@@ -192,3 +192,65 @@ fn pem_cause(error: pem::Error) -> String {
         _ => "is not PEM".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn make_certificate(folder: &Path) {
+        let arguments = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=hub \
+                         -keyout key.pem -out cert.pem";
+        let output = Command::new("openssl").args(arguments.split_whitespace()).current_dir(folder).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    #[tokio::test]
+    async fn changed_files_are_read_again_and_broken_ones_change_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        make_certificate(folder.path());
+        let config =
+            config::Mqtt { tls_certificate: certificate.clone(), tls_key: key.clone(), ..config::Mqtt::default() };
+        let mut tls = Tls::load(&config).await.unwrap();
+        let latest = |tls: &Tls| Arc::clone(&tls.latest.borrow());
+        let first = latest(&tls);
+        tls.reload().await;
+        assert!(Arc::ptr_eq(&first, &latest(&tls)), "nothing changed");
+
+        std::fs::write(&certificate, "-----BEGIN CERTIFICATE-----\nwrong\n").unwrap();
+        tls.reload().await;
+        assert!(Arc::ptr_eq(&first, &latest(&tls)), "broken");
+        std::fs::remove_file(&certificate).unwrap();
+        tls.reload().await;
+        assert!(Arc::ptr_eq(&first, &latest(&tls)), "gone");
+
+        let old_key = std::fs::read(&key).unwrap();
+        make_certificate(folder.path());
+        let new_key = std::fs::read(&key).unwrap();
+        std::fs::write(&key, old_key).unwrap();
+        tls.reload().await;
+        assert!(Arc::ptr_eq(&first, &latest(&tls)), "a certificate whose key has not come yet");
+        std::fs::write(&key, [&new_key[..], b"\n"].concat()).unwrap();
+        tls.reload().await;
+        assert!(!Arc::ptr_eq(&first, &latest(&tls)), "mended");
+    }
+
+    #[tokio::test]
+    async fn a_fault_names_its_key_and_file_and_shows_nothing_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        make_certificate(folder.path());
+        let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let good = config::Mqtt { tls_certificate: certificate, tls_key: key.clone(), ..config::Mqtt::default() };
+        let clients = config::Mqtt { tls_client_certificates: ClientCertificates::Required, ..good.clone() };
+        for (config, expected) in [
+            (config::Mqtt { tls_key: "no.pem".into(), ..good.clone() }, "mqtt.tls_key: no.pem: cannot be read"),
+            (config::Mqtt { tls_certificate: key.clone(), ..good.clone() }, "mqtt.tls_certificate: "),
+            (config::Mqtt { tls_client_ca: key, ..clients }, "mqtt.tls_client_ca: "),
+        ] {
+            let fault = Tls::load(&config).await.unwrap_err().to_string();
+            assert!(fault.starts_with(expected) && fault.lines().count() == 1, "{fault}");
+        }
+    }
+}

@@ -145,6 +145,7 @@ mod tests {
         assert_eq!(&read, b"abcdefg");
         client.close(None).await.unwrap();
         assert_eq!(bytes.read(&mut read).await.unwrap(), 0, "a close is the end");
+        drop(bytes);
         while let Some(Ok(message)) = client.next().await {
             assert!(matches!(message, Message::Pong(_) | Message::Close(_)), "{message:?}");
         }
