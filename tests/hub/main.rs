@@ -7,6 +7,7 @@ mod layers;
 mod mqtt;
 mod operation;
 mod routes;
+mod sessions;
 mod sound;
 mod story;
 mod transport;
