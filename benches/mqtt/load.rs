@@ -1,0 +1,271 @@
+//! The load: clients of MQTT 3.1.1 that know just enough bytes, the same for every broker.
+//!
+//! Publishers never have more than [`WINDOW`] messages under way, so that no broker has to drop what a subscriber has
+//! not been given the processor for.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Messages of one publisher on their way.
+const WINDOW: usize = 200;
+const PAYLOAD: [u8; 64] = [b'x'; 64];
+/// A load that stands still for this long has lost messages.
+const STANDSTILL: Duration = Duration::from_secs(10);
+
+/// One client.
+struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+/// A packet's first byte and where its body lies in the buffer.
+struct Packet {
+    byte1: u8,
+    body: std::ops::Range<usize>,
+}
+
+impl Client {
+    async fn connect(broker: SocketAddr, from: Ipv4Addr, id: &str) -> std::io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind((from, 0).into())?;
+        let stream = socket.connect(broker).await?;
+        stream.set_nodelay(true)?;
+        let mut client = Self { stream, buffer: Vec::new(), start: 0 };
+        let mut hello = vec![0x10, 12 + id.len() as u8, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0x02, 0x58, 0];
+        hello.push(id.len() as u8);
+        hello.extend(id.as_bytes());
+        client.stream.write_all(&hello).await?;
+        let packet = client.packet().await?;
+        assert_eq!((packet.byte1, &client.buffer[packet.body]), (0x20, &[0, 0][..]), "CONNACK");
+        Ok(client)
+    }
+
+    async fn local(broker: SocketAddr, id: &str) -> Self {
+        Self::connect(broker, Ipv4Addr::LOCALHOST, id).await.expect("a connection")
+    }
+
+    async fn subscribe(&mut self, topic: &str, qos: u8) {
+        let mut packet = vec![0x82, 5 + topic.len() as u8, 0, 1, 0, topic.len() as u8];
+        packet.extend(topic.as_bytes());
+        packet.push(qos);
+        self.stream.write_all(&packet).await.expect("SUBSCRIBE");
+        assert_eq!(self.packet().await.expect("SUBACK").byte1, 0x90);
+    }
+
+    /// The whole packet at the front, if there is one.
+    fn parse(&mut self) -> Option<Packet> {
+        let bytes = &self.buffer[self.start..];
+        let (mut length, mut shift, mut at) = (0, 0, 1);
+        loop {
+            let byte = *bytes.get(at)?;
+            length |= usize::from(byte & 0x7f) << shift;
+            (shift, at) = (shift + 7, at + 1);
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        if bytes.len() < at + length {
+            return None;
+        }
+        let (byte1, body) = (bytes[0], self.start + at..self.start + at + length);
+        self.start = body.end;
+        Some(Packet { byte1, body })
+    }
+
+    /// Reads until there is a packet.
+    async fn packet(&mut self) -> std::io::Result<Packet> {
+        loop {
+            if let Some(packet) = self.parse() {
+                return Ok(packet);
+            }
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            self.buffer.reserve(64 * 1024);
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+fn publish(topic: &str, qos: u8, id: u16) -> Vec<u8> {
+    let length = 2 + topic.len() + if qos > 0 { 2 } else { 0 } + PAYLOAD.len();
+    let mut packet = vec![0x30 | qos << 1, length as u8, 0, topic.len() as u8];
+    packet.extend(topic.as_bytes());
+    if qos > 0 {
+        packet.extend(id.to_be_bytes());
+    }
+    packet.extend(PAYLOAD);
+    packet
+}
+
+/// What a load came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome {
+    /// Messages that subscribers received in a second.
+    pub per_second: f64,
+    /// Messages that did not come.
+    pub lost: u64,
+}
+
+/// `publishers` times one publisher with `subscribers` of its own topic.
+pub async fn flow(broker: SocketAddr, publishers: usize, subscribers: usize, messages: u64, qos: u8) -> Outcome {
+    let mut readers = JoinSet::new();
+    let mut writers = JoinSet::new();
+    let received = Arc::new(AtomicU64::new(0));
+    let mut ready = Vec::new();
+    for number in 0..publishers {
+        let topic = format!("bench/{number}");
+        let window = Arc::new(Semaphore::new(WINDOW));
+        let of_topic = Arc::new(AtomicU64::new(0));
+        for reader in 0..subscribers {
+            let mut client = Client::local(broker, &format!("sub{number}-{reader}")).await;
+            client.subscribe(&topic, qos).await;
+            let (window, received, of_topic) = (Arc::clone(&window), Arc::clone(&received), Arc::clone(&of_topic));
+            let share = subscribers as u64;
+            readers.spawn(async move { read(client, messages, share, &window, &received, &of_topic).await });
+        }
+        ready.push((Client::local(broker, &format!("pub{number}")).await, topic, window));
+    }
+    let began = Instant::now();
+    for (client, topic, window) in ready {
+        writers.spawn(write(client, topic, messages, qos, window));
+    }
+    let expected = messages * (publishers * subscribers) as u64;
+    let mut last = 0;
+    loop {
+        if timeout(STANDSTILL, async { while readers.join_next().await.is_some() {} }).await.is_ok() {
+            break;
+        }
+        let now = received.load(Ordering::Relaxed);
+        if now == last {
+            break;
+        }
+        last = now;
+    }
+    let took = began.elapsed();
+    let received = received.load(Ordering::Relaxed);
+    Outcome { per_second: received as f64 / took.as_secs_f64(), lost: expected - received }
+}
+
+async fn read(
+    mut client: Client,
+    messages: u64,
+    subscribers: u64,
+    window: &Semaphore,
+    received: &AtomicU64,
+    of_topic: &AtomicU64,
+) {
+    let mut count = 0;
+    let mut acks = Vec::new();
+    while count < messages {
+        let Ok(first) = client.packet().await else { return };
+        let mut next = Some(first);
+        let mut read = 0;
+        while let Some(packet) = next {
+            if packet.byte1 >> 4 == 3 {
+                read += 1;
+                if packet.byte1 & 6 != 0 {
+                    let body = &client.buffer[packet.body];
+                    let at = 2 + usize::from(body[1]);
+                    acks.extend([0x40, 2, body[at], body[at + 1]]);
+                }
+            }
+            next = client.parse();
+        }
+        count += read;
+        received.fetch_add(read, Ordering::Relaxed);
+        // The window moves when all subscribers together have read as much as one message each.
+        let before = of_topic.fetch_add(read, Ordering::Relaxed);
+        let moved = (before + read) / subscribers - before / subscribers;
+        window.add_permits(moved as usize);
+        if !acks.is_empty() && client.stream.write_all(&acks).await.is_err() {
+            return;
+        }
+        acks.clear();
+    }
+}
+
+async fn write(client: Client, topic: String, messages: u64, qos: u8, window: Arc<Semaphore>) {
+    let Client { stream, .. } = client;
+    let (mut reader, mut writer) = stream.into_split();
+    // What comes back are acknowledgements, which the window does not need: the subscriber has the message then.
+    let drain = tokio::spawn(async move {
+        let mut buffer = [0; 16 * 1024];
+        while reader.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+    });
+    let mut sent = 0;
+    while sent < messages {
+        let mut batch = Vec::new();
+        let Ok(permit) = window.acquire().await else { return };
+        permit.forget();
+        let mut count = 1;
+        while count < 32 && sent + count < messages && window.try_acquire().map(|permit| permit.forget()).is_ok() {
+            count += 1;
+        }
+        for number in sent..sent + count {
+            batch.extend(publish(&topic, qos, (number % 60_000) as u16 + 1));
+        }
+        sent += count;
+        if writer.write_all(&batch).await.is_err() {
+            return;
+        }
+    }
+    // The connection stays until the acknowledgements have come.
+    let _ = timeout(Duration::from_secs(1), drain).await;
+}
+
+/// Round trips of one client that hears itself: the median and the 99th percentile.
+pub async fn round_trips(broker: SocketAddr, count: usize) -> (Duration, Duration) {
+    let mut client = Client::local(broker, "echo").await;
+    client.subscribe("echo", 0).await;
+    let packet = publish("echo", 0, 0);
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let began = Instant::now();
+        client.stream.write_all(&packet).await.expect("PUBLISH");
+        timeout(STANDSTILL, client.packet()).await.expect("an echo").expect("a packet");
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    (times[count / 2], times[count * 99 / 100])
+}
+
+/// Connections that do nothing, until they are dropped.
+pub struct Idle(Vec<Client>);
+
+impl Idle {
+    pub fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Opens more of them, `count` in all; each with a subscription of its own.
+    pub async fn grow(&mut self, broker: SocketAddr, count: usize) {
+        let mut opening = JoinSet::new();
+        for number in self.0.len()..count {
+            if opening.len() >= 64 {
+                self.0.push(opening.join_next().await.expect("one").expect("no panic"));
+            }
+            // An address has some 28,000 ports; and brokers limit connections from one.
+            let from = Ipv4Addr::new(127, 0, 1, (number / 1000) as u8 + 1);
+            opening.spawn(async move {
+                let mut client = Client::connect(broker, from, &format!("idle{number}")).await.expect("a connection");
+                client.subscribe(&format!("idle/{number}"), 1).await;
+                client
+            });
+        }
+        while let Some(client) = opening.join_next().await {
+            self.0.push(client.expect("no panic"));
+        }
+    }
+}
