@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod amr;
+mod clients;
 mod http_bad_input;
 mod layers;
 mod mqtt;

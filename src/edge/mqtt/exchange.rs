@@ -88,9 +88,12 @@ struct Sent {
 /// The packet that comes next from the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaits {
-    PubAck,
-    PubRec,
-    PubComp,
+    /// PUBACK, at QoS 1.
+    Acknowledgement,
+    /// PUBREC, the first of QoS 2.
+    Receipt,
+    /// PUBCOMP, the second of QoS 2.
+    Completion,
 }
 
 /// What a client's acknowledgement ends.
@@ -154,7 +157,7 @@ impl Exchange {
         if let (Some(place), Some(id)) = (delivery.stored, stored_id)
             && place.released
         {
-            self.sent.push(Sent { id, seq, awaits: Awaits::PubComp });
+            self.sent.push(Sent { id, seq, awaits: Awaits::Completion });
             encode::pubrel(id, buffer);
             return Ok(true);
         }
@@ -183,8 +186,8 @@ impl Exchange {
         }
         let awaits = match qos {
             QoS::AtMostOnce => None,
-            QoS::AtLeastOnce => Some(Awaits::PubAck),
-            QoS::ExactlyOnce => Some(Awaits::PubRec),
+            QoS::AtLeastOnce => Some(Awaits::Acknowledgement),
+            QoS::ExactlyOnce => Some(Awaits::Receipt),
         };
         let id = match awaits {
             Some(awaits) => {
@@ -258,17 +261,17 @@ impl Exchange {
 
     /// PUBACK: room for another message.
     pub(super) fn acknowledged(&mut self, id: u16) -> Acknowledged {
-        self.finish(id, Awaits::PubAck)
+        self.finish(id, Awaits::Acknowledgement)
     }
 
     /// PUBREC: the client has the message, or refuses it; the id is not free before PUBCOMP (MQTT 3.1.1 §4.3.3).
     pub(super) fn recorded(&mut self, id: u16, refused: bool) -> Acknowledged {
         if refused {
-            return self.finish(id, Awaits::PubRec);
+            return self.finish(id, Awaits::Receipt);
         }
-        match self.sent.iter_mut().find(|sent| sent.id == id && sent.awaits != Awaits::PubAck) {
+        match self.sent.iter_mut().find(|sent| sent.id == id && sent.awaits != Awaits::Acknowledgement) {
             Some(sent) => {
-                sent.awaits = Awaits::PubComp;
+                sent.awaits = Awaits::Completion;
                 Acknowledged::Message { seq: sent.seq }
             }
             None => Acknowledged::Unknown,
@@ -277,7 +280,7 @@ impl Exchange {
 
     /// PUBCOMP: room for another message.
     pub(super) fn completed(&mut self, id: u16) -> Acknowledged {
-        self.finish(id, Awaits::PubComp)
+        self.finish(id, Awaits::Completion)
     }
 
     /// The topic of an incoming PUBLISH, given by its name or by an alias (v5 §3.3.2.3.4).

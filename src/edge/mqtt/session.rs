@@ -298,10 +298,11 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             self.exchange.forget_received();
             return Err(Fault::Unavailable);
         }
-        let mut is_first = true;
-        while let Some(answer) = self.pending.pop_front_if(|answer| is_first || answer.commit.is_none()) {
-            is_first = false;
+        while let Some(answer) = self.pending.pop_front() {
             self.link.output.buffer.extend_from_slice(&answer.packet);
+            if self.pending.front().is_none_or(|next| next.commit.is_some()) {
+                break;
+            }
         }
         if self.pending.is_empty() {
             self.pending = VecDeque::new();

@@ -1,0 +1,53 @@
+//! Clients of other makers: Eclipse paho (Python) and MQTT.js (Node), installed by `scripts/test`.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::world::{World, within};
+
+/// Where `scripts/test` has installed them.
+fn installed(path: &str) -> PathBuf {
+    let folder = std::env::var_os("TEST_CLIENTS").map(PathBuf::from);
+    folder.expect("TEST_CLIENTS: run scripts/test, which installs the clients").join(path)
+}
+
+fn script(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests", "clients", name].iter().collect()
+}
+
+async fn succeeds(mut command: Command) -> String {
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = within("the client's end", output).await.expect("the client starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[tokio::test]
+async fn eclipse_paho() {
+    let world = World::start_with(&[("TOYHUB_MQTT__CONFORMANCE_LISTEN", "127.0.0.1:0")]).await;
+    let address = world.conformance_addr();
+    for (version, checks) in [("3", 4), ("5", 5)] {
+        let mut command = Command::new(installed("venv/bin/python3"));
+        command.arg(script("paho_client.py")).args([&address.ip().to_string(), &address.port().to_string(), version]);
+        assert_eq!(succeeds(command).await.matches("ok ").count(), checks);
+    }
+}
+
+#[tokio::test]
+async fn mqtt_js_over_tcp_and_websocket() {
+    let world = World::start().await;
+    let toy = world.bound_toy("fluffy").await;
+    for url in [format!("mqtt://{}", world.mqtt_addr()), format!("ws://{}/mqtt", world.http_addr())] {
+        for version in ["4", "5"] {
+            let mut command = Command::new("node");
+            command
+                .arg(script("mqttjs_client.mjs"))
+                .args([&url, version, &toy.device_key, &toy.secret, &toy.id])
+                .env("NODE_PATH", installed("node_modules"));
+            assert_eq!(succeeds(command).await.matches("ok ").count(), 3, "{url} {version}");
+        }
+    }
+}
