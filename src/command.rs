@@ -37,6 +37,9 @@ enum Action {
     /// The users.
     #[command(subcommand)]
     User(UserAction),
+    /// The toys.
+    #[command(subcommand)]
+    Toy(ToyAction),
     /// Check what the hub needs and say what is missing.
     Doctor,
 }
@@ -77,6 +80,20 @@ enum ContentAction {
 enum UserAction {
     /// Print all users.
     List,
+    /// End all of a user's connections and forget all tokens: only the password lets back in.
+    LogOut {
+        /// The name to log in with.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ToyAction {
+    /// Make a toy a device again that anybody may bind. Its friends do not hear from it any more.
+    Unbind {
+        /// The id, as "device list" prints it.
+        id: String,
+    },
 }
 
 /// Runs the command; the error is for the person who typed it.
@@ -101,6 +118,10 @@ pub async fn run(arguments: Arguments) -> Result<(), String> {
         }
         Action::Content(ContentAction::List) => print(ask(config, Command::ListContent).await?, |_| Ok(())),
         Action::User(UserAction::List) => print(ask(config, Command::ListUsers).await?, |_| Ok(())),
+        Action::User(UserAction::LogOut { name: user }) => {
+            print(ask(config, Command::LogOut { user }).await?, |_| Ok(()))
+        }
+        Action::Toy(ToyAction::Unbind { id: toy }) => print(ask(config, Command::UnbindToy { toy }).await?, |_| Ok(())),
     }
 }
 

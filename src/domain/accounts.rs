@@ -199,6 +199,19 @@ impl Hub {
         Ok(self.store.token_party(&hash_of(token), now).await?)
     }
 
+    /// Forgets every token of a party and ends its connections.
+    pub async fn log_out_everywhere(&self, party: &Party) -> Result<(), DomainError> {
+        self.store.revoke_tokens(party).await?;
+        self.end_connections(party).await;
+        Ok(())
+    }
+
+    /// The user of this name. Errors: `UnknownParty`.
+    pub async fn user_named(&self, username: &str) -> Result<UserId, DomainError> {
+        let found = self.store.user_by_name(username.trim()).await?.ok_or(DomainError::UnknownParty)?;
+        Ok(found.user.id)
+    }
+
     pub(super) async fn issue_token(&self, party: &Party, now: Timestamp) -> Result<Secret, DomainError> {
         let token = Secret::random();
         let accounts = &self.config.accounts;

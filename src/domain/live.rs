@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -12,6 +13,9 @@ use crate::model::{Event, Party, QoS, Topic, TopicFilter};
 use crate::ports::router::{CloseReason, Mailbox, SessionHandle, StoredSession};
 
 pub use crate::ports::router::{Figures, Publication, ReplayRetained, Subscription, Ticket};
+
+/// How long it may take from a good password to a mailbox.
+const LET_IN_MAX: Duration = Duration::from_secs(1);
 
 impl Hub {
     /// Whether an address may connect once more. Errors: `RateLimited`.
@@ -122,6 +126,14 @@ impl Hub {
     /// Forgets retained messages that have expired.
     pub fn sweep(&self) {
         self.router.sweep();
+    }
+
+    /// Ends the connections of a party whose right to them is gone. Twice: one that was let in just before may not have
+    /// had a mailbox to close yet.
+    pub(super) async fn end_connections(&self, party: &Party) {
+        self.router.close_party(party, CloseReason::Revoked);
+        tokio::time::sleep(LET_IN_MAX).await;
+        self.router.close_party(party, CloseReason::Revoked);
     }
 
     /// Ends every live connection, with the reason that the hub stops.

@@ -99,6 +99,21 @@ impl Hub {
         Ok(id)
     }
 
+    /// Makes a user's toy a device again that anybody may bind. Nobody has it as a friend any more, its tokens and its
+    /// device's secret open nothing, and its connections end. `None` stands for whoever runs the hub.
+    ///
+    /// Errors: `UnknownParty`, also for a toy of others.
+    pub async fn unbind_toy(&self, owner: Option<&UserId>, id: &ToyId) -> Result<(), DomainError> {
+        let toy = self.store.toy(id).await?.ok_or(DomainError::UnknownParty)?;
+        if owner.is_some_and(|owner| toy.bind_user != *owner) {
+            return Err(DomainError::UnknownParty);
+        }
+        self.store.unbind_toy(id).await?;
+        self.end_connections(&Party::Toy(id.clone())).await;
+        self.router.forget_retained(&format!("toy/{id}"));
+        Ok(())
+    }
+
     /// A user's toys with their address books.
     pub async fn toys(&self, owner: &UserId) -> Result<Vec<(Toy, Vec<Friend>)>, DomainError> {
         let mut toys = Vec::new();

@@ -49,6 +49,16 @@ pub enum Command {
     ListContent,
     /// The users.
     ListUsers,
+    /// Forgets every token of a user.
+    LogOut {
+        /// The user's name.
+        user: String,
+    },
+    /// Makes a toy a device again.
+    UnbindToy {
+        /// The toy's id.
+        toy: String,
+    },
 }
 
 /// What the hub answers.
@@ -146,6 +156,8 @@ pub async fn execute(hub: &Hub, command: Command) -> Answer {
         Command::AddContent { title, sound, cover } => add_content(hub, title, &sound, &cover).await,
         Command::ListContent => list_content(hub).await,
         Command::ListUsers => list_users(hub).await,
+        Command::LogOut { user } => log_out(hub, &user).await,
+        Command::UnbindToy { toy } => unbind_toy(hub, &toy).await,
     };
     outcome.unwrap_or_else(|error| {
         tracing::warn!(?error, "command failed");
@@ -192,4 +204,16 @@ async fn list_content(hub: &Hub) -> Result<Answer, DomainError> {
 async fn list_users(hub: &Hub) -> Result<Answer, DomainError> {
     let line = |user: crate::model::User| format!("{}\t{}", user.id, user.username);
     Ok(Answer::Lines(hub.users(LIST_MAX).await?.into_iter().map(line).collect()))
+}
+
+async fn log_out(hub: &Hub, user: &str) -> Result<Answer, DomainError> {
+    let user = hub.user_named(user).await?;
+    hub.log_out_everywhere(&user.into()).await?;
+    Ok(Answer::Lines(vec!["logged out everywhere".into()]))
+}
+
+async fn unbind_toy(hub: &Hub, toy: &str) -> Result<Answer, DomainError> {
+    let toy = toy.parse().map_err(|_| DomainError::UnknownParty)?;
+    hub.unbind_toy(None, &toy).await?;
+    Ok(Answer::Lines(vec!["unbound".into()]))
 }

@@ -28,7 +28,7 @@ use super::wire::{self, Json};
 use crate::config::{self, seconds};
 use crate::domain::error::DomainError;
 use crate::domain::{CloseReason, Delivery, Hub, Incoming, Mailbox};
-use crate::model::{Secret, Topic, TopicFilter};
+use crate::model::{Party, Secret, Topic, TopicFilter, ToyId};
 
 /// The subprotocol's name.
 pub const PROTOCOL: &str = "toyhub.v1";
@@ -100,6 +100,8 @@ enum Request {
     Subscribe { topic: String },
     Unsubscribe { topic: String },
     Publish { topic: String, payload: String },
+    Unbind { toy: String },
+    Logout,
 }
 
 #[derive(Deserialize)]
@@ -280,6 +282,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         match request {
             Request::Ping => Ok(()),
             Request::Auth { .. } => Err(DomainError::invalid("do", "is auth, and you are logged in already")),
+            Request::Unbind { toy } => {
+                let Party::User(owner) = self.mailbox.party() else { return Err(DomainError::Forbidden) };
+                let toy = toy.parse::<ToyId>().map_err(|_| DomainError::UnknownParty)?;
+                self.hub.unbind_toy(Some(owner), &toy).await
+            }
+            Request::Logout => self.hub.log_out_everywhere(self.mailbox.party()).await,
             Request::Subscribe { topic } => {
                 let filter = topic.parse::<TopicFilter>().map_err(malformed)?;
                 self.hub.listen(&self.mailbox, filter).await

@@ -286,10 +286,17 @@ impl Router {
 
     /// Forgets retained messages that have expired (v5 §3.3.2.3.3).
     pub fn sweep(&self) {
-        for expired in self.retained.take_expired(disk::now()) {
-            if expired.publisher.is_some() {
-                self.disk.order(disk::Op::Retain { publication: Arc::new(retained::erasure(&expired)) });
-            }
+        self.forget_on_disk(&self.retained.take_expired(disk::now()));
+    }
+
+    /// Forgets the retained messages whose first two levels are `group`, such as `toy/<id>`.
+    pub fn forget_retained(&self, group: &str) {
+        self.forget_on_disk(&self.retained.take_group(group));
+    }
+
+    fn forget_on_disk(&self, forgotten: &[Arc<Publication>]) {
+        for publication in forgotten.iter().filter(|publication| publication.publisher.is_some()) {
+            self.disk.order(disk::Op::Retain { publication: Arc::new(retained::erasure(publication)) });
         }
     }
 

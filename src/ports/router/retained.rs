@@ -89,6 +89,13 @@ impl Retained {
         });
     }
 
+    /// Removes what is kept below the first two levels `group`, and gives it.
+    pub(super) fn take_group(&self, group: &str) -> Vec<Arc<Publication>> {
+        let taken = self.groups.remove(group).map(|(_, messages)| messages).unwrap_or_default();
+        self.messages.fetch_sub(taken.len(), Ordering::Relaxed);
+        taken
+    }
+
     /// How many messages are kept.
     pub(super) fn count(&self) -> usize {
         self.messages.load(Ordering::Relaxed)

@@ -159,6 +159,12 @@ impl Store {
         Ok(())
     }
 
+    /// Forgets every token of a party.
+    pub async fn revoke_tokens(&self, party: &Party) -> Result<(), StoreError> {
+        self.run("DELETE token WHERE party = $party", vars! { party: party.id() }).await?;
+        Ok(())
+    }
+
     /// The party of the token with this hash, unless it has expired.
     pub async fn token_party(&self, hash: &str, now: Timestamp) -> Result<Option<Party>, StoreError> {
         let mut reply = self

@@ -130,6 +130,37 @@ impl Store {
         Ok(())
     }
 
+    /// Makes a toy a device again that anybody may bind: the toy, its address book, its place in the address books of
+    /// others, its open friend requests and its tokens are gone. Chats stay with the other side.
+    ///
+    /// Refused with `UnknownParty`.
+    pub async fn unbind_toy(&self, toy: &ToyId) -> Result<(), StoreError> {
+        self.run(
+            "{
+                LET $row = (SELECT device_key FROM ONLY type::record('toy', $toy));
+                IF $row = NONE { THROW 'toyhub:unknown_party' };
+                UPDATE type::record('device', $row.device_key) SET toy = NONE;
+                LET $friends = (SELECT VALUE friend FROM friend:[$toy, '']..[$toy, 'z']);
+                FOR $friend IN $friends {
+                    DELETE type::record('friend', [$toy, $friend]);
+                    DELETE type::record('friend', [$friend, $toy]);
+                };
+                LET $requests = (SELECT id, requester, requestee FROM request
+                    WHERE status = 0 AND (requester = $toy OR requestee = $toy));
+                FOR $request IN $requests {
+                    DELETE type::record('pending', [$request.requester, $request.requestee]);
+                    DELETE $request.id;
+                };
+                DELETE token WHERE party = $toy;
+                DELETE type::record('toy', $toy);
+                RETURN NONE;
+            }",
+            vars! { toy: toy.as_str() },
+        )
+        .await?;
+        Ok(())
+    }
+
     /// The toy of this id.
     pub async fn toy(&self, id: &ToyId) -> Result<Option<Toy>, StoreError> {
         let mut reply = self
