@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::mqtt::{Raw, V4, V5, connect, publish};
+use crate::mqtt::{Raw, V4, V5, connect, connect_with, packet, publish, subscribe, text};
 use crate::world::World;
 
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -53,4 +53,36 @@ async fn who_is_logged_out_everywhere_is_cut_off() {
     let mut raw = Raw::open(world.mqtt_addr()).await;
     raw.send(&connect(V4, "a", &user.id, &user.token)).await;
     raw.expect(0x20, &[0, 4]).await;
+}
+
+#[tokio::test]
+async fn what_waits_is_not_given_to_who_has_lost_the_right_to_it() {
+    let world = World::start().await;
+    let owner = world.user("papa").await;
+    let toy = world.toy(&owner, "fluffy").await;
+    let state = |key: &str| format!("toy/{}/state/{key}", toy.id);
+    let resume = async |present: u8| {
+        let mut raw = Raw::open(world.mqtt_addr()).await;
+        raw.send(&connect_with(V4, 0xc0, 60, &[], "phone", &[], &owner.id, &owner.token)).await;
+        raw.expect(0x20, &[present, 0]).await;
+        raw
+    };
+    let mut phone = resume(0).await;
+    phone.send(&subscribe(V4, 1, &[(&state("#"), 1)])).await;
+    phone.expect(0x90, &[0, 1, 1]).await;
+    phone.send(&[0xe0, 0]).await;
+    phone.expect_end().await;
+    let mut raw = Raw::connected(world.mqtt_addr(), V4, "a", &toy.device_key, &toy.secret).await;
+    for (id, key) in [(1, "before"), (2, "after")] {
+        raw.send(&publish(V4, 0x32, &state(key), id, b"x")).await;
+        raw.expect(0x40, &id.to_be_bytes()).await;
+    }
+    let mut phone = resume(1).await;
+    assert_eq!(phone.packet().await.0, 0x32, "while the toy is the owner's");
+    drop(phone);
+    world.run(&["toy", "unbind", &toy.id]).await;
+    let mut phone = resume(1).await;
+    phone.expect_silence().await;
+    phone.send(&packet(0xa2, &[&[0, 9][..], &text(&state("#"))].concat())).await;
+    phone.expect(0xb0, &[0, 9]).await;
 }
