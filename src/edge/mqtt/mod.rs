@@ -1,6 +1,6 @@
 //! MQTT 3.1.1 and 5, told apart by the CONNECT packet, over TCP, TLS, a Unix socket and what other edges bring.
 //!
-//! A connection is a task: `connect` brings it to its session, `session` serves it. `codec` and `encode`
+//! A connection is a task: `hello` reads its CONNECT, `connect` brings it to its session, `session` serves it. `codec` and `encode`
 //! stand around `rumqttd`'s codecs, `exchange` does the bookkeeping without sockets, `link` holds the socket and
 //! its buffers, `sessions` finds the session that a new one takes over, `reason` turns what went wrong into codes.
 //!
@@ -17,6 +17,7 @@ mod connect;
 mod encode;
 mod exchange;
 mod flapping;
+mod hello;
 mod housekeeping;
 mod link;
 mod listen;

@@ -28,9 +28,10 @@ use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::codec::{self, Publish, Request, Subscription, Version, Wanted};
-use super::connect::{Will, now};
+use super::connect::now;
 use super::encode;
 use super::exchange::{Acknowledged, Exchange, Options, Receive};
+use super::hello::Will;
 use super::link::Link;
 use super::reason::{self, End, Fault, Kind};
 use super::sessions::{Kept, SessionPlace};

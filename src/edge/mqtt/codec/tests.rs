@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::edge::mqtt::connect::Hello;
+use crate::edge::mqtt::hello::Hello;
 
 const MAX: usize = 64 * 1024;
 

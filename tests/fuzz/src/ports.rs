@@ -1,0 +1,2 @@
+#[path = "../../../src/ports/router/mod.rs"]
+pub mod router;
