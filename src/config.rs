@@ -33,6 +33,8 @@ pub struct Config {
     pub store: Store,
     /// Recordings that come in and sounds that go out.
     pub audio: Audio,
+    /// Recordings and sounds in chunks, over MQTT and the app socket.
+    pub chunks: Chunks,
     /// Synthesis.
     pub speech: Speech,
     /// Accounts, friends and tokens.
@@ -78,6 +80,11 @@ impl Server {
     /// The folder of uploads that are being received.
     pub fn spool_dir(&self) -> PathBuf {
         self.data_dir.join("spool")
+    }
+
+    /// The folder of recordings that come in chunks.
+    pub fn chunks_dir(&self) -> PathBuf {
+        self.data_dir.join("chunks")
     }
 
     /// The Unix socket on which the command line talks to the running hub.
@@ -450,6 +457,34 @@ impl Default for Audio {
     }
 }
 
+/// `[chunks]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Chunks {
+    /// Recordings of one user or toy that may be on their way in.
+    pub uploads_per_party_max: usize,
+    /// Chunks of one recording.
+    pub upload_chunks_max: u32,
+    /// How long a recording may rest before it is given up.
+    pub upload_age_max_s: u64,
+    /// How large a chunk of a sound may be.
+    pub download_chunk_bytes_max: u64,
+    /// Chunks of a sound that one request gets.
+    pub download_chunks_max: u64,
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Self {
+            uploads_per_party_max: 16,
+            upload_chunks_max: 4096,
+            upload_age_max_s: 86_400,
+            download_chunk_bytes_max: 16_384,
+            download_chunks_max: 32,
+        }
+    }
+}
+
 /// `[speech]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -621,6 +656,11 @@ impl Config {
             ("audio.recording_max_s", self.audio.recording_max_s.into()),
             ("audio.workers", self.audio.workers as u64),
             ("audio.queue_max", self.audio.queue_max as u64),
+            ("chunks.uploads_per_party_max", self.chunks.uploads_per_party_max as u64),
+            ("chunks.upload_chunks_max", self.chunks.upload_chunks_max.into()),
+            ("chunks.upload_age_max_s", self.chunks.upload_age_max_s),
+            ("chunks.download_chunk_bytes_max", self.chunks.download_chunk_bytes_max),
+            ("chunks.download_chunks_max", self.chunks.download_chunks_max),
             ("speech.parallel_max", self.speech.parallel_max as u64),
             ("accounts.token_ttl_days", self.accounts.token_ttl_days.into()),
             ("accounts.tokens_max", self.accounts.tokens_max as u64),

@@ -179,7 +179,12 @@ impl Party {
 
     /// The topic that this party receives its events on (`app/<id>/in`, `toy/<id>/in`).
     pub fn inbox(&self) -> Topic {
-        Topic(format!("{}/{}/in", self.kind().as_str(), self.id()).into())
+        Topic(format!("{self}/in").into())
+    }
+
+    /// The topic on which this party is sent chunk `number` of a file.
+    pub fn chunk_topic(&self, file: &FileName, number: u64) -> Topic {
+        Topic(format!("{self}/file/{file}/{number}").into())
     }
 }
 
@@ -240,6 +245,30 @@ impl FromStr for FileName {
 impl fmt::Display for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// What its sender calls a recording that comes in chunks: 1–32 letters, digits, `-` and `_`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UploadName(Box<str>);
+
+impl UploadName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UploadName {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        if (1..=32).contains(&text.len()) && text.bytes().all(plain) {
+            Ok(Self(text.into()))
+        } else {
+            Err(Malformed("an upload's name has 1 to 32 letters, digits, '-' and '_'"))
+        }
     }
 }
 

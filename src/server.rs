@@ -14,6 +14,7 @@ use crate::domain::{Hub, Ports};
 use crate::edge::http::{self, SocketRoute};
 use crate::edge::{control, mqtt, wire, ws};
 use crate::model::Secret;
+use crate::ports::chunks::{ChunkLimits, Chunks};
 use crate::ports::files::Files;
 use crate::ports::router::{Disk, DiskLimits, Overflow, Router, RouterLimits};
 use crate::ports::speech::{Speaker, SpeakerSettings};
@@ -45,6 +46,13 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
     // After the store, whose lock keeps a second hub from emptying the spool of the first.
     let files = Files::open(&config.server.files_dir(), &config.server.spool_dir())
         .map_err(|error| folder_fault(&config.server.data_dir, &error))?;
+    let limits = ChunkLimits {
+        uploads_max: config.chunks.uploads_per_party_max,
+        chunks_max: config.chunks.upload_chunks_max,
+        bytes_max: config.http.upload_max_bytes,
+    };
+    let chunks = Chunks::open(&config.server.chunks_dir(), limits)
+        .map_err(|error| folder_fault(&config.server.data_dir, &error))?;
     let in_memory = config.store.url == "memory";
     let sessions_file = (!in_memory).then(|| config.server.sessions_file());
     let (disk, found) = Disk::open(sessions_file.as_deref(), disk_limits(config)).map_err(|error| error.to_string())?;
@@ -55,7 +63,7 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
     };
     let router = Router::new(limits, disk, found.retained);
     let (stored_sessions, speaker) = (found.sessions, speaker(config));
-    let ports = Ports { store, files, router, stored_sessions, speaker, encode_event: wire::event_json };
+    let ports = Ports { store, files, chunks, router, stored_sessions, speaker, encode_event: wire::event_json };
     let hub = Hub::new(ports, Arc::clone(config)).await.map_err(|error| fault(&error))?;
     Ok(Arc::new(hub))
 }

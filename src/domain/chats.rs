@@ -35,11 +35,22 @@ impl Hub {
     ) -> Result<Sent, DomainError> {
         self.rates.uploads.spend(&from.to_string())?;
         let receiver = self.store.friend(from, to).await?.ok_or(DomainError::NotFriends)?.party;
+        // A recording that is sent again has the name of the first time, by which its message is known.
+        let known = match &upload.identity {
+            Some(identity) => Some(self.secret_name("up", &[identity, to.as_str().as_bytes()])?),
+            None => None,
+        };
+        if let Some(sound) = &known
+            && let Some((message, notice)) = self.store.message_of_sound(sound).await?
+        {
+            return Ok(Sent { message: message.id, sound: message.sound, notice, receiver: receiver.kind() });
+        }
         let sender_id = from.id().parse().map_err(DomainError::internal)?;
         let entry = self.store.friend(&receiver, &sender_id).await?.ok_or(DomainError::NotFriends)?;
         let mp3 = self.convert(upload).await?;
         let notice = self.notice(&entry.remark).await;
-        let sound = self.keep(FileKind::Chat, "mp3", mp3).await?;
+        let sound = known.clone().unwrap_or_else(|| FileName::random("mp3"));
+        self.files.put(FileKind::Chat, &sound, mp3).await.map_err(DomainError::internal)?;
         let id = MessageId::random();
         let new = NewMessage {
             id: id.clone(),
@@ -50,6 +61,8 @@ impl Hub {
         };
         let chat = match self.store.add_message(new, now).await {
             Ok(chat) => chat,
+            // Where the name is known, a message that came at the same time may have it.
+            Err(error) if known.is_some() => return Err(error.into()),
             Err(error) => {
                 if let Err(error) = self.files.delete(FileKind::Chat, &sound).await {
                     tracing::warn!(%error, "recording of a refused message not removed");

@@ -9,7 +9,7 @@ use futures_util::stream::BoxStream;
 use super::error::DomainError;
 use super::{FileKind, Hub, StoredFile};
 use crate::config::HttpAuth;
-use crate::model::{Content, ContentId, FileName, Secret, Timestamp};
+use crate::model::{Content, ContentId, FileName, Party, Secret, Timestamp};
 
 /// Pieces of content that a list shows at most.
 const LIST_MAX: usize = 10_000;
@@ -103,15 +103,32 @@ impl Hub {
     ) -> Result<StoredFile, DomainError> {
         let token_needed = self.config.http.auth == HttpAuth::Token;
         if kind == FileKind::Chat && (token_needed || token.is_some()) {
-            self.check_listener(name, token, now).await?;
+            let token = token.ok_or(DomainError::Unauthorized)?;
+            let party = self.token_party(token, now).await?.ok_or(DomainError::Unauthorized)?;
+            self.check_listener(&party, name).await?;
         }
+        self.stored_file(kind, name).await
+    }
+
+    /// A stored file, for a party that has logged in. Errors: `UnknownFile`.
+    pub(super) async fn open_file_as(
+        &self,
+        party: &Party,
+        kind: FileKind,
+        name: &FileName,
+    ) -> Result<StoredFile, DomainError> {
+        if kind == FileKind::Chat {
+            self.check_listener(party, name).await?;
+        }
+        self.stored_file(kind, name).await
+    }
+
+    async fn stored_file(&self, kind: FileKind, name: &FileName) -> Result<StoredFile, DomainError> {
         let found = self.files.find(kind, name).await.map_err(DomainError::internal)?;
         found.ok_or(DomainError::UnknownFile)
     }
 
-    async fn check_listener(&self, name: &FileName, token: Option<&Secret>, now: Timestamp) -> Result<(), DomainError> {
-        let token = token.ok_or(DomainError::Unauthorized)?;
-        let party = self.token_party(token, now).await?.ok_or(DomainError::Unauthorized)?;
+    async fn check_listener(&self, party: &Party, name: &FileName) -> Result<(), DomainError> {
         match self.store.parties_of_sound(name).await? {
             Some(parties) if !parties.iter().any(|id| id == party.id()) => Err(DomainError::UnknownFile),
             // A notice belongs to no chat; its name is as secret.

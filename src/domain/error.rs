@@ -82,6 +82,12 @@ pub enum DomainError {
         /// The limit.
         max_bytes: u64,
     },
+    /// A recording that comes in chunks is not complete.
+    #[error("the recording is not complete, chunk {first} is missing")]
+    ChunksMissing {
+        /// The first chunk that has not come.
+        first: u32,
+    },
     /// No speech model is loaded, so a recording cannot be understood.
     #[error("no speech model is loaded, the toy cannot understand recordings")]
     NoSpeechModel,

@@ -36,9 +36,9 @@ struct Card {
 }
 
 impl Hub {
-    /// A user's address book.
-    pub async fn friends(&self, user: &UserId) -> Result<Vec<Friend>, DomainError> {
-        Ok(self.store.friends(&user.clone().into()).await?)
+    /// The address book of a user or toy.
+    pub async fn friends(&self, owner: &Party) -> Result<Vec<Friend>, DomainError> {
+        Ok(self.store.friends(owner).await?)
     }
 
     /// Asks to be friends; the answerer is told live.

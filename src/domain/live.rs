@@ -118,6 +118,14 @@ impl Hub {
         self.router.publish(publication);
     }
 
+    /// Tells the connections of `party` the answer to something that one of them asked. Returns when it is stored
+    /// for those of its sessions that are away.
+    pub async fn reply(&self, party: &Party, answer: Bytes) -> Result<(), DomainError> {
+        let reached = self.router.publish(hub_message(party.inbox(), answer));
+        let Some(mut commit) = reached.commit else { return Ok(()) };
+        if commit.reached().await { Ok(()) } else { Err(DomainError::internal("the session store failed")) }
+    }
+
     /// What the router has done and holds.
     pub fn figures(&self) -> Figures {
         self.router.figures()
@@ -165,7 +173,8 @@ impl Hub {
     async fn check(&self, party: &Party, action: Action, topic: &str) -> Result<(), DomainError> {
         let allowed = match rule(party, action, topic) {
             Rule::Allowed => true,
-            Rule::Forbidden => false,
+            // What is said to the hub itself never goes through the router.
+            Rule::Forbidden | Rule::ToHub => false,
             Rule::IfOwnerOf(toy) => {
                 let toy = self.store.toy(&toy).await?;
                 toy.is_some_and(|toy| super::user_of(party) == Some(&toy.bind_user))
@@ -178,7 +187,7 @@ impl Hub {
 }
 
 /// A message of the hub's own.
-fn hub_message(topic: Topic, payload: Bytes) -> Publication {
+pub(super) fn hub_message(topic: Topic, payload: Bytes) -> Publication {
     let (qos, properties) = (QoS::AtLeastOnce, Bytes::new());
     Publication { topic, payload, qos, retain: false, publisher: None, properties, expires_at: None }
 }

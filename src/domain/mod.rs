@@ -12,12 +12,14 @@ pub mod live;
 pub mod permissions;
 mod rates;
 mod toys;
+mod uploads;
 mod voice;
 
 use std::sync::{Arc, Mutex};
 
 use crate::config::Config;
 use crate::model::{Event, FileName, Party, Secret};
+use crate::ports::chunks::Chunks;
 use crate::ports::files::Files;
 use crate::ports::router::{Router, StoredSession};
 use crate::ports::speech::Speaker;
@@ -29,8 +31,10 @@ pub use chats::Sent;
 pub use content::NewContent;
 pub use friends::NewRequest;
 pub use toys::{Binding, NewDevice, Opened};
+pub use uploads::{ChunksSent, Download};
 pub use voice::{Answer, Upload};
 
+pub use crate::ports::chunks::UploadState;
 pub use crate::ports::files::{FileKind, StoredFile};
 pub use crate::ports::router::{CloseReason, Delivery, Incoming, Mailbox, MailboxHandle, SessionHandle};
 
@@ -43,6 +47,8 @@ pub struct Ports {
     pub store: Store,
     /// Sounds and pictures.
     pub files: Files,
+    /// Recordings that come in chunks.
+    pub chunks: Chunks,
     /// Live delivery.
     pub router: Arc<Router>,
     /// Sessions that an earlier process left.
@@ -57,15 +63,17 @@ pub struct Ports {
 pub struct Hub {
     store: Store,
     files: Files,
+    chunks: Arc<Chunks>,
     router: Arc<Router>,
     stored_sessions: Mutex<Vec<StoredSession>>,
     speaker: Speaker,
     encode_event: fn(&Event) -> Vec<u8>,
     config: Arc<Config>,
     rates: Rates,
-    /// Two crews, so that a queue of recordings never keeps anyone from logging in.
+    /// Three crews, so that a queue of recordings keeps nobody from logging in or sending.
     audio_workers: Workers,
     password_workers: Workers,
+    disk_workers: Workers,
     /// What keeps the names of cached sounds from being guessed from their text.
     secret: Secret,
 }
@@ -73,14 +81,16 @@ pub struct Hub {
 impl Hub {
     /// The hub over `ports`.
     pub async fn new(ports: Ports, config: Arc<Config>) -> Result<Self, DomainError> {
-        let Ports { store, files, router, stored_sessions, speaker, encode_event } = ports;
+        let Ports { store, files, chunks, router, stored_sessions, speaker, encode_event } = ports;
         let secret = store.hub_secret(&Secret::random()).await?;
         Ok(Self {
             rates: Rates::new(&config.rates),
             audio_workers: Workers::new(config.audio.workers, config.audio.queue_max),
             password_workers: Workers::new(config.audio.workers, config.audio.queue_max),
+            disk_workers: Workers::new(config.audio.workers, config.audio.queue_max),
             store,
             files,
+            chunks: Arc::new(chunks),
             router,
             stored_sessions: Mutex::new(stored_sessions),
             speaker,

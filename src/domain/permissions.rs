@@ -21,6 +21,8 @@ pub enum Rule {
     Allowed,
     /// No.
     Forbidden,
+    /// It is said to the hub itself, and goes to nobody else: an edge that takes requests hands it over.
+    ToHub,
     /// If this toy is bound to the user.
     IfOwnerOf(ToyId),
     /// If this party is a friend.
@@ -53,8 +55,10 @@ pub fn rule(who: &Party, action: Action, topic: &str) -> Rule {
     let (Some(room), Some(id)) = (levels.next(), levels.next()) else { return Rule::Forbidden };
     let (door, rest) = (levels.next(), levels.next());
     match (room, door, rest) {
-        ("app", Some("in"), None) => of_inbox(action, matches!(who, Party::User(user) if user.as_str() == id)),
-        ("toy", Some(door), rest) => of_toy(who, action, id, door, rest),
+        ("app" | "toy", Some(door), rest) if room == who.kind().as_str() && id == who.id() => {
+            own(who, action, door, rest)
+        }
+        ("toy", Some(door), Some(_)) => of_others_toy(who, action, id, door),
         ("online", None, None) if action == Action::Subscribe => match id.parse::<PartyId>() {
             Ok(party) if party.as_str() == who.id() => Rule::Allowed,
             Ok(party) => Rule::IfFriendOf(party),
@@ -65,19 +69,21 @@ pub fn rule(who: &Party, action: Action, topic: &str) -> Rule {
     }
 }
 
-fn of_inbox(action: Action, own: bool) -> Rule {
-    if own && action == Action::Subscribe { Rule::Allowed } else { Rule::Forbidden }
+/// The topics of the client itself.
+fn own(who: &Party, action: Action, door: &str, rest: Option<&str>) -> Rule {
+    match (action, door, rest, who) {
+        (Action::Subscribe, "in", None, _) | (Action::Subscribe, "file", Some(_), _) => Rule::Allowed,
+        (Action::Publish, "out", None, _) | (Action::Publish, "voice", Some(_), _) => Rule::ToHub,
+        (Action::Subscribe, "cmd", Some(_), Party::Toy(_)) => Rule::Allowed,
+        (Action::Publish, "state", Some(_), Party::Toy(_)) => Rule::Allowed,
+        _ => Rule::Forbidden,
+    }
 }
 
-fn of_toy(who: &Party, action: Action, id: &str, door: &str, rest: Option<&str>) -> Rule {
+fn of_others_toy(who: &Party, action: Action, id: &str, door: &str) -> Rule {
     let Ok(toy) = id.parse::<ToyId>() else { return Rule::Forbidden };
-    let own = matches!(who, Party::Toy(me) if *me == toy);
-    match (door, rest, action, who) {
-        ("in", None, _, _) => of_inbox(action, own),
-        ("cmd" | "file", Some(_), Action::Subscribe, Party::Toy(_)) if own => Rule::Allowed,
-        ("state", Some(_), Action::Publish, Party::Toy(_)) if own => Rule::Allowed,
-        ("state", Some(_), Action::Subscribe, Party::User(_)) => Rule::IfOwnerOf(toy),
-        ("cmd", Some(_), Action::Publish, Party::User(_)) => Rule::IfOwnerOf(toy),
+    match (action, door, who) {
+        (Action::Subscribe, "state", Party::User(_)) | (Action::Publish, "cmd", Party::User(_)) => Rule::IfOwnerOf(toy),
         _ => Rule::Forbidden,
     }
 }
@@ -92,7 +98,7 @@ mod tests {
     #[test]
     fn every_topic_of_the_design() {
         use Action::{Publish, Subscribe};
-        use Rule::{Allowed, Forbidden};
+        use Rule::{Allowed, Forbidden, ToHub};
         let toy = Party::Toy(ME.parse().unwrap());
         let app = Party::User(ME.parse().unwrap());
         let owner = |id: &str| Rule::IfOwnerOf(id.parse().unwrap());
@@ -108,6 +114,23 @@ mod tests {
             (&toy, Publish, format!("toy/{OTHER}/state/battery"), Forbidden),
             (&toy, Publish, format!("toy/{ME}/cmd/volume"), Forbidden),
             (&toy, Subscribe, format!("app/{ME}/in"), Forbidden),
+            (&toy, Publish, format!("toy/{ME}/out"), ToHub),
+            (&toy, Subscribe, format!("toy/{ME}/out"), Forbidden),
+            (&toy, Publish, format!("toy/{OTHER}/out"), Forbidden),
+            (&toy, Publish, format!("app/{ME}/out"), Forbidden),
+            (&toy, Publish, format!("toy/{ME}/voice/1/0"), ToHub),
+            (&toy, Subscribe, format!("toy/{ME}/voice/#"), Forbidden),
+            (&toy, Publish, format!("toy/{OTHER}/voice/1/0"), Forbidden),
+            (&toy, Publish, format!("toy/{ME}/file/a.mp3/0"), Forbidden),
+            (&app, Publish, format!("toy/{OTHER}/out"), Forbidden),
+            (&app, Subscribe, format!("toy/{OTHER}/voice/#"), Forbidden),
+            (&app, Subscribe, format!("toy/{OTHER}/file/#"), Forbidden),
+            (&app, Publish, format!("app/{ME}/out"), ToHub),
+            (&app, Publish, format!("app/{ME}/voice/1/0"), ToHub),
+            (&app, Subscribe, format!("app/{ME}/file/+/+"), Allowed),
+            (&app, Subscribe, format!("app/{OTHER}/file/+/+"), Forbidden),
+            (&app, Publish, format!("app/{ME}/state/x"), Forbidden),
+            (&app, Subscribe, format!("app/{ME}/cmd/#"), Forbidden),
             (&app, Subscribe, format!("app/{ME}/in"), Allowed),
             (&app, Subscribe, format!("app/{OTHER}/in"), Forbidden),
             (&app, Publish, format!("app/{ME}/in"), Forbidden),

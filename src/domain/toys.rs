@@ -111,7 +111,7 @@ impl Hub {
         self.store.unbind_toy(id).await?;
         self.end_connections(&Party::Toy(id.clone())).await;
         self.router.forget_retained(&format!("toy/{id}"));
-        Ok(())
+        self.forget_uploads(&Party::Toy(id.clone())).await
     }
 
     /// A user's toys with their address books.
@@ -122,6 +122,12 @@ impl Hub {
             toys.push((toy, friends));
         }
         Ok(toys)
+    }
+
+    /// A toy that has logged in says that it has started. It needs no token. Errors: `UnknownParty`.
+    pub async fn open_own(&self, id: &ToyId) -> Result<Opened, DomainError> {
+        let toy = self.store.toy(id).await?.ok_or(DomainError::UnknownParty)?;
+        Ok(Opened::Bound { toy, token: None })
     }
 
     /// A toy says that it has started. `proof` is its device's secret or a token.

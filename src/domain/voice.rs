@@ -34,6 +34,8 @@ pub enum Answer {
 pub struct Upload {
     spooled: Spooled,
     max_bytes: u64,
+    /// What tells a recording that is sent again from another one; none where its sender cannot send it again.
+    pub(super) identity: Option<[u8; 32]>,
 }
 
 impl Upload {
@@ -55,7 +57,7 @@ impl Hub {
     /// Begins to receive a recording of at most `max_bytes`.
     pub async fn begin_upload(&self, max_bytes: u64) -> Result<Upload, DomainError> {
         let spooled = self.files.spool().await.map_err(DomainError::internal)?;
-        Ok(Upload { spooled, max_bytes })
+        Ok(Upload { spooled, max_bytes, identity: None })
     }
 
     /// Answers what a toy was told.
@@ -144,19 +146,23 @@ impl Hub {
     /// The name holds the hub's secret, so that nobody can ask whether a text was ever spoken.
     async fn speak(&self, text: &str) -> Result<FileName, DomainError> {
         let speech = &self.config.speech;
-        let digest = Sha256::new()
-            .chain_update(self.secret.reveal())
-            .chain_update(format!("\0{}\0{}\0", speech.voice, speech.words_per_minute))
-            .chain_update(text)
-            .finalize();
-        let name: FileName =
-            format!("say-{}.mp3", hex::encode(&digest[..16])).parse().map_err(DomainError::internal)?;
+        let settings = format!("\0{}\0{}\0", speech.voice, speech.words_per_minute);
+        let name = self.secret_name("say", &[settings.as_bytes(), text.as_bytes()])?;
         if self.files.find(FileKind::Chat, &name).await.map_err(DomainError::internal)?.is_some() {
             return Ok(name);
         }
         let mp3 = self.speak_as_mp3(text).await?;
         self.files.put(FileKind::Chat, &name, mp3).await.map_err(DomainError::internal)?;
         Ok(name)
+    }
+
+    /// A name for an MP3 that is the same for the same `parts`, and that nobody can guess who does not know the hub's
+    /// secret.
+    pub(super) fn secret_name(&self, prefix: &str, parts: &[&[u8]]) -> Result<FileName, DomainError> {
+        let digest = parts
+            .iter()
+            .fold(Sha256::new().chain_update(self.secret.reveal()), |digest, part| digest.chain_update(part));
+        format!("{prefix}-{}.mp3", hex::encode(&digest.finalize()[..16])).parse().map_err(DomainError::internal)
     }
 
     pub(super) async fn speak_as_mp3(&self, text: &str) -> Result<Bytes, DomainError> {

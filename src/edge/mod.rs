@@ -1,6 +1,8 @@
 //! The protocols that clients speak. Edges turn bytes into types, call the domain, and turn
-//! its answers into bytes; they know neither each other nor the ports.
+//! its answers into bytes; they know neither each other nor the ports. What they share stands in `calls` (the documented
+//! calls), `wire` and `status`.
 
+mod calls;
 pub mod control;
 pub mod http;
 pub mod mqtt;

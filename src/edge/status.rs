@@ -4,6 +4,7 @@
 //! The numbers are printed in the README and never change their meaning.
 
 use crate::domain::error::DomainError;
+use crate::edge::wire::Json;
 
 /// The two numbers of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +50,29 @@ pub fn of(error: &DomainError) -> Status {
         DomainError::Internal(_) => Status { http: 500, code: 19 },
         DomainError::UploadTooLarge { .. } => Status { http: 413, code: 21 },
         DomainError::UnknownFile => Status { http: 404, code: 24 },
+        DomainError::ChunksMissing { .. } => envelope(30),
     }
+}
+
+/// What the `data` of a failure tells beside its code, for the programs that read it.
+pub fn details(error: &DomainError) -> Json {
+    match error {
+        DomainError::DeviceBound(toy) => Json::object([("toy_id", toy.as_str().into())]),
+        DomainError::ChunksMissing { first } => Json::object([("first_missing", u64::from(*first).into())]),
+        _ => Json::empty(),
+    }
+}
+
+/// An error and all its causes in one line, for the log.
+pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// The status of a file route: its caller wants bytes, so that only the HTTP status can tell it of a failure.

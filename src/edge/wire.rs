@@ -84,6 +84,23 @@ impl Serialize for Json {
     }
 }
 
+impl From<serde_json::Value> for Json {
+    fn from(value: serde_json::Value) -> Self {
+        match value {
+            serde_json::Value::Null => Self::Null,
+            serde_json::Value::Bool(value) => Self::Bool(value),
+            serde_json::Value::Number(number) => {
+                number.as_u64().map_or_else(|| Self::Seconds(number.as_f64().unwrap_or_default()), Self::Whole)
+            }
+            serde_json::Value::String(text) => text.into(),
+            serde_json::Value::Array(items) => Self::List(items.into_iter().map(Self::from).collect()),
+            serde_json::Value::Object(fields) => {
+                Self::Object(fields.into_iter().map(|(name, value)| (Cow::Owned(name), value.into())).collect())
+            }
+        }
+    }
+}
+
 impl From<bool> for Json {
     fn from(value: bool) -> Self {
         Self::Bool(value)

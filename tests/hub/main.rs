@@ -3,9 +3,11 @@
 
 mod amr;
 mod clients;
+mod fuzz_seeds;
 mod http_bad_input;
 mod layers;
 mod mqtt;
+mod one_connection;
 mod operation;
 mod revoked;
 mod routes;

@@ -15,11 +15,11 @@ use hyper::header::CONTENT_TYPE;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connection::Connection;
-use super::fields::Fields;
 use super::multipart;
 use super::reply::Failure;
 use crate::config::{Http, seconds};
 use crate::domain::{Hub, Upload};
+use crate::edge::calls::fields::Fields;
 use crate::edge::status::RequestFault;
 
 /// The bytes of one body, as they come.

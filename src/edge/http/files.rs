@@ -14,7 +14,7 @@ use hyper::header::{
 };
 use hyper::{HeaderMap, Method, Response, StatusCode};
 
-use super::call;
+use super::bearer;
 use super::reply::{Body, Failure, full};
 use crate::domain::error::DomainError;
 use crate::domain::{FileKind, Hub, StoredFile};
@@ -31,7 +31,7 @@ pub(super) async fn get(
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Failure> {
     let name = file_name(name).ok_or(DomainError::UnknownFile)?;
-    let file = hub.open_file(kind, &name, call::bearer(headers).as_ref(), wire::now()).await?;
+    let file = hub.open_file(kind, &name, bearer(headers).as_ref(), wire::now()).await?;
     let etag: Option<ETag> = format!("\"{}\"", file.etag).parse().ok();
     let mut response = if is_known(headers, etag.as_ref(), &file) {
         with_status(StatusCode::NOT_MODIFIED)

@@ -3,35 +3,30 @@
 //! Here is HTTP only: what a request may do is the hub's to say, and what a socket says is another edge's matter,
 //! which gets the socket after its handshake ([`SocketRoute`]). The way of a request:
 //!
-//! `connection` (one task, one client) → `service` (route, CORS, access log) → `body` (bytes become [`fields`])
-//! → one handler of `accounts`, `toys`, `voice`, `friends`, or `files` → `reply` (back to bytes).
-//! `dialect` is the only place that knows the additions for the pages and phones of the field.
+//! `connection` (one task, one client) → `service` (route, CORS, access log) → `body` (bytes become fields)
+//! → one of the [`calls`](super::calls), or `files` → `reply` (back to bytes).
 //!
 //! Limits, all of `[http]` in the configuration: connections in all and from one address, the time of a request's
 //! head, the pauses and the length of its body. A client that does not read is cut off after the same pause.
 
-mod accounts;
 mod body;
-mod call;
 mod connection;
 mod cors;
-mod dialect;
-mod fields;
 mod files;
-mod friends;
 mod multipart;
 mod reply;
 mod routes;
 mod service;
 mod sockets;
-mod toys;
-mod voice;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use headers::authorization::Bearer;
+use headers::{Authorization, HeaderMapExt};
+use hyper::HeaderMap;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, TcpStream};
@@ -41,6 +36,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, seconds};
 use crate::domain::Hub;
+use crate::model::Secret;
 use connection::Admission;
 use routes::Routes;
 
@@ -166,6 +162,11 @@ fn admit(stream: TcpStream, peer: SocketAddr, edge: &Arc<Edge>, admission: &Admi
         return;
     }
     connections.spawn(connection::run(stream, address, slot, Arc::clone(edge)));
+}
+
+/// The token of `Authorization: Bearer …`.
+fn bearer(headers: &HeaderMap) -> Option<Secret> {
+    headers.typed_get::<Authorization<Bearer>>().map(|header| Secret::new(header.token()))
 }
 
 /// A connection's task has ended; a panic in it ended that connection alone.

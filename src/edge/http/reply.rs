@@ -1,4 +1,4 @@
-//! What a handler returns, and how it becomes an HTTP response.
+//! How what a call answers becomes an HTTP response.
 
 use std::io;
 
@@ -11,35 +11,14 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 
-use super::dialect;
 use crate::config::Dialect;
 use crate::domain::error::DomainError;
+use crate::edge::calls::{Reply, dialect};
 use crate::edge::status::{self, RequestFault, Status};
 use crate::edge::wire::Json;
 
 /// The body of every response.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
-
-/// What a documented route answers when all went well.
-#[derive(Debug)]
-pub(super) enum Reply {
-    /// `{"code":0,"msg":…,"data":…}`
-    Envelope {
-        /// The documented words.
-        msg: &'static str,
-        /// The documented data.
-        data: Json,
-    },
-    /// The data alone: `/open_toy`, `/ai_uploader`, `/recv_msg`.
-    Bare(Json),
-}
-
-impl Reply {
-    /// An envelope without data.
-    pub(super) fn done(msg: &'static str) -> Self {
-        Self::Envelope { msg, data: Json::empty() }
-    }
-}
 
 /// Why a request gets another answer than it wanted.
 #[derive(Debug)]
@@ -99,13 +78,12 @@ pub(super) fn render_failure(
         Failure::Domain(error) => (status_of(error), error.to_string()),
         Failure::Request(fault) => (status::of_request(fault), fault.to_string()),
     };
-    let mut data = Json::empty();
-    if let Failure::Domain(error) = failure {
-        match error {
-            DomainError::DeviceBound(toy) => data = data.with("toy_id", toy.as_str()),
-            DomainError::Internal(cause) => tracing::error!(cause = describe(cause.as_ref()), "request failed"),
-            _ => {}
-        }
+    let data = match failure {
+        Failure::Domain(error) => status::details(error),
+        Failure::Request(_) => Json::empty(),
+    };
+    if let Failure::Domain(DomainError::Internal(cause)) = failure {
+        tracing::error!(cause = status::describe(cause.as_ref()), "request failed");
     }
     let envelope = dialect::envelope(dialect, status.code, message.into(), data);
     let http = StatusCode::from_u16(status.http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -140,16 +118,4 @@ fn add_headers(response: &mut Response<Body>, failure: &Failure) {
         }
         _ => {}
     }
-}
-
-/// An error and all its causes in one line.
-fn describe(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -5,62 +5,12 @@ use matchit::{InsertError, Router};
 use super::sockets::SocketRoute;
 use crate::config::Dialect;
 use crate::domain::FileKind;
-
-/// The documented calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Post {
-    Reg,
-    Login,
-    AutoLogin,
-    ContentList,
-    AppUploader,
-    ToyUploader,
-    AiUploader,
-    ChatList,
-    RecvMsg,
-    ScanQr,
-    BindToy,
-    ToyList,
-    OpenToy,
-    FriendList,
-    AddReq,
-    ReqList,
-    RefReq,
-    AccReq,
-}
-
-impl Post {
-    /// Whether a recording comes with the call.
-    pub(super) fn takes_recording(self) -> bool {
-        matches!(self, Self::AppUploader | Self::ToyUploader | Self::AiUploader)
-    }
-}
-
-const POSTS: [(&str, Post); 18] = [
-    ("/reg", Post::Reg),
-    ("/login", Post::Login),
-    ("/auto_login", Post::AutoLogin),
-    ("/content_list", Post::ContentList),
-    ("/app_uploader", Post::AppUploader),
-    ("/toy_uploader", Post::ToyUploader),
-    ("/ai_uploader", Post::AiUploader),
-    ("/chat_list", Post::ChatList),
-    ("/recv_msg", Post::RecvMsg),
-    ("/scan_qr", Post::ScanQr),
-    ("/bind_toy", Post::BindToy),
-    ("/toy_list", Post::ToyList),
-    ("/open_toy", Post::OpenToy),
-    ("/friend_list", Post::FriendList),
-    ("/add_req", Post::AddReq),
-    ("/req_list", Post::ReqList),
-    ("/ref_req", Post::RefReq),
-    ("/acc_req", Post::AccReq),
-];
+use crate::edge::calls::{DOCUMENTED, Name};
 
 /// What stands at a path.
 pub(super) enum Endpoint {
     /// A documented call.
-    Post(Post),
+    Call(Name),
     /// The stored files of one kind.
     File(FileKind),
     /// Whether the hub runs, for those who watch over it.
@@ -73,7 +23,7 @@ impl Endpoint {
     /// The methods, as an `Allow` header lists them.
     pub(super) fn allowed_methods(&self) -> &'static str {
         match self {
-            Self::Post(_) => "POST, OPTIONS",
+            Self::Call(_) => "POST, OPTIONS",
             Self::File(_) | Self::Health => "GET, HEAD, OPTIONS",
             Self::Socket(_) => "GET, OPTIONS",
         }
@@ -94,7 +44,7 @@ pub(super) struct Routes(Router<Route>);
 impl Routes {
     /// The documented paths, those of `dialect`, and the `sockets`. Fails if two have the same path.
     pub(super) fn new(dialect: Dialect, sockets: Vec<SocketRoute>) -> Result<Self, InsertError> {
-        let posts = POSTS.into_iter().map(|(pattern, post)| Route { pattern, endpoint: Endpoint::Post(post) });
+        let calls = DOCUMENTED.into_iter().map(|(pattern, name)| Route { pattern, endpoint: Endpoint::Call(name) });
         let files = [
             ("/get_music/{name}", FileKind::Music),
             ("/get_image/{name}", FileKind::Image),
@@ -109,7 +59,7 @@ impl Routes {
             sockets.into_iter().map(|route| Route { pattern: route.pattern, endpoint: Endpoint::Socket(route) });
 
         let mut router = Router::new();
-        for route in posts.chain(files).chain([health]).chain(sockets) {
+        for route in calls.chain(files).chain([health]).chain(sockets) {
             router.insert(route.pattern, route)?;
         }
         Ok(Self(router))
@@ -129,7 +79,7 @@ mod tests {
     #[test]
     fn every_documented_path_has_a_route() {
         let routes = Routes::new(Dialect::Documented, vec![]).unwrap();
-        let mut documented: Vec<&str> = POSTS.iter().map(|(path, _)| *path).collect();
+        let mut documented: Vec<&str> = DOCUMENTED.iter().map(|(path, _)| *path).collect();
         documented.extend(["/get_music/a.mp3", "/get_image/a.jpg", "/get_chat/a.mp3", "/get_qr/a.jpg"]);
         assert_eq!(documented.len(), 22);
         for path in documented {

@@ -10,15 +10,16 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::{Instant, timeout};
 
 use super::body::{self, Received};
-use super::call::Call;
 use super::connection::Connection;
-use super::reply::{self, Body, Failure, FailureCode, Reply};
-use super::routes::{Endpoint, Post, Route};
-use super::{Edge, accounts, cors, files, friends, sockets, toys, voice};
+use super::reply::{self, Body, Failure, FailureCode};
+use super::routes::{Endpoint, Route};
+use super::{Edge, bearer, cors, files, sockets};
 use crate::config::seconds;
 use crate::domain::error::DomainError;
+use crate::edge::calls::{self, Authority, Call, Reply};
 use crate::edge::status::{self, RequestFault};
-use crate::edge::wire::Json;
+use crate::edge::wire::{self, Json};
+use crate::model::Secret;
 
 /// Answers one request. It never fails: every failure has its answer.
 pub(super) async fn answer(
@@ -57,9 +58,9 @@ async fn dispatch(
     let method = request.method().clone();
     match (&route.endpoint, method) {
         (endpoint, Method::OPTIONS) => cors::preflight(endpoint.allowed_methods()),
-        (Endpoint::Post(post), Method::POST) => {
+        (Endpoint::Call(name), Method::POST) => {
             let (head, body) = request.into_parts();
-            reply::render(dialect, call(edge, connection, *post, head, body).await)
+            reply::render(dialect, call(edge, connection, *name, head, body).await)
         }
         (Endpoint::File(kind), method @ (Method::GET | Method::HEAD)) => {
             let result = files::get(&edge.hub, *kind, name, &method, request.headers()).await;
@@ -82,43 +83,31 @@ fn fail(edge: &Edge, fault: RequestFault) -> Response<Body> {
 async fn call(
     edge: &Arc<Edge>,
     connection: &Arc<Connection>,
-    post: Post,
+    name: calls::Name,
     head: Parts,
     body: Incoming,
 ) -> Result<Reply, Failure> {
     let http = &edge.config.http;
     let received: Received =
-        body::receive(&edge.hub, http, Arc::clone(connection), &head.headers, body, post.takes_recording()).await?;
-    let call = Call::new(Arc::clone(&edge.hub), http.dialect, connection.peer, &head.headers, received);
+        body::receive(&edge.hub, http, Arc::clone(connection), &head.headers, body, name.takes_recording()).await?;
+    let Received { fields, recording } = received;
+    // The token of the header or, additively, of the body's `token`.
+    let in_body = fields.get("token").filter(|token| !token.is_empty()).map(Secret::new);
+    let call = Call {
+        hub: Arc::clone(&edge.hub),
+        dialect: http.dialect,
+        peer: connection.peer,
+        now: wire::now(),
+        authority: Authority::Token(bearer(&head.headers).or(in_body)),
+        fields,
+        recording,
+    };
     // What was received whole is done whole: a client that leaves now must not stop a transaction half way.
-    let work = edge.tasks.spawn(edge.cut.clone().run_until_cancelled_owned(handle(post, call)));
+    let work = edge.tasks.spawn(edge.cut.clone().run_until_cancelled_owned(calls::handle(name, call)));
     match timeout(seconds(http.request_timeout_s), work).await {
-        Ok(Ok(Some(result))) => result,
+        Ok(Ok(Some(result))) => Ok(result?),
         Ok(Ok(None)) | Err(_) => Err(DomainError::Busy.into()),
         Ok(Err(panic)) => Err(DomainError::internal(panic).into()),
-    }
-}
-
-async fn handle(post: Post, call: Call) -> Result<Reply, Failure> {
-    match post {
-        Post::Reg => accounts::register(call).await,
-        Post::Login => accounts::login(call).await,
-        Post::AutoLogin => accounts::auto_login(call).await,
-        Post::ContentList => accounts::content_list(call).await,
-        Post::AppUploader => voice::app_uploader(call).await,
-        Post::ToyUploader => voice::toy_uploader(call).await,
-        Post::AiUploader => voice::ai_uploader(call).await,
-        Post::ChatList => voice::chat_list(call).await,
-        Post::RecvMsg => voice::recv_msg(call).await,
-        Post::ScanQr => toys::scan_qr(call).await,
-        Post::BindToy => toys::bind_toy(call).await,
-        Post::ToyList => toys::toy_list(call).await,
-        Post::OpenToy => toys::open_toy(call).await,
-        Post::FriendList => friends::friend_list(call).await,
-        Post::AddReq => friends::add_req(call).await,
-        Post::ReqList => friends::req_list(call).await,
-        Post::RefReq => friends::ref_req(call).await,
-        Post::AccReq => friends::acc_req(call).await,
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection::Connection;
 use super::reply::{Body, Failure, full};
-use super::{Edge, call, cors};
+use super::{Edge, bearer, cors};
 use crate::edge::status::RequestFault;
 use crate::model::Secret;
 
@@ -72,7 +72,7 @@ pub(super) fn open(
     if route.needs_protocol && protocol.is_none() {
         return Err(RequestFault::NoSubprotocol { wanted: route.protocols }.into());
     }
-    let token = call::bearer(headers);
+    let token = bearer(headers);
     let path = request.uri().path().to_owned();
     let peer = connection.peer;
     let handler = Arc::clone(&route.handler);

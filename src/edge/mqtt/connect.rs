@@ -66,7 +66,8 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     // §3.1.2.10: one and a half times the keep alive; 0 turns it off.
     let silence_max = (keep_alive_s > 0).then(|| Duration::from_secs(keep_alive_s.into()) * 3 / 2);
     let lifetime = Lifetime { will: hello.will.take(), expiry_s: hello.expiry_s, silence_max };
-    Some(Session::new(edge, link, entered.mailbox, entered.place, Exchange::new(terms, entered.memory), lifetime))
+    let exchange = Exchange::new(terms, entered.memory);
+    Some(Session::new(edge, link, entered.mailbox, entered.place, exchange, lifetime, peer))
 }
 
 async fn read_hello<S: AsyncRead + AsyncWrite>(

@@ -24,6 +24,9 @@ pub(super) async fn run(edge: &Edge) {
             _ = sweep.tick() => {
                 edge.sessions.sweep(connect::now());
                 edge.hub.sweep();
+                if let Err(error) = edge.hub.sweep_uploads().await {
+                    tracing::warn!(?error, "abandoned uploads not swept");
+                }
             }
             _ = tell.tick() => tell_figures(edge, began.elapsed()),
         }

@@ -2,7 +2,7 @@
 //!
 //! A connection is a task: `hello` reads its CONNECT, `connect` brings it to its session, `session` serves it. `codec` and `encode`
 //! stand around `rumqttd`'s codecs, `exchange` does the bookkeeping without sockets, `link` holds the socket and
-//! its buffers, `sessions` finds the session that a new one takes over, `reason` turns what went wrong into codes.
+//! its buffers, `sessions` finds the session that a new one takes over, `requests` does what it says to the hub itself, `reason` turns what went wrong into codes.
 //!
 //! Before all that, clients come in: `listen` has the places, `tls` their certificates, `stream` what is not TCP,
 //! `addresses` and `flapping` who may.
@@ -22,6 +22,7 @@ mod housekeeping;
 mod link;
 mod listen;
 mod reason;
+mod requests;
 mod session;
 mod sessions;
 mod stream;
@@ -75,6 +76,8 @@ struct Edge {
     sessions: Arc<Sessions>,
     /// Wills that wait for their delay.
     wills: TaskTracker,
+    /// What clients have said to the hub itself and is being done.
+    desks: TaskTracker,
     shutdown: CancellationToken,
 }
 
@@ -108,14 +111,17 @@ pub async fn serve(mut listeners: Listeners, hub: Arc<Hub>, config: Arc<config::
         }
     };
     let sessions = Arc::new(Sessions::restore(&hub, connect::now()));
-    let edge = Arc::new(Edge { hub, config, sessions, wills: TaskTracker::new(), shutdown });
+    let (wills, desks) = (TaskTracker::new(), TaskTracker::new());
+    let edge = Arc::new(Edge { hub, config, sessions, wills, desks, shutdown });
     tokio::select! {
         () = Entrance::new(Arc::clone(&edge)).serve(listeners) => {}
         () = keep_up => {}
         () = housekeeping::run(&edge) => {}
     }
-    edge.wills.close();
-    edge.wills.wait().await;
+    for tasks in [&edge.desks, &edge.wills] {
+        tasks.close();
+        tasks.wait().await;
+    }
 }
 
 /// Where connections are let in and counted. There is one, whatever they come over.

@@ -175,6 +175,7 @@ impl Kind {
             | DomainError::AlreadyFriends
             | DomainError::AlreadyRequested
             | DomainError::AlreadyAnswered
+            | DomainError::ChunksMissing { .. }
             | DomainError::NoSpeechModel => Self::Other,
             DomainError::Full(_) => Self::Quota,
             DomainError::RateLimited { .. } => Self::Rate,

@@ -16,6 +16,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::pending;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,10 +35,13 @@ use super::exchange::{Acknowledged, Exchange, Options, Receive};
 use super::hello::Will;
 use super::link::Link;
 use super::reason::{self, End, Fault, Kind};
+use super::requests::{Desk, Done, Job};
 use super::sessions::{Kept, SessionPlace};
 use super::{Edge, Ending};
+use crate::domain::error::DomainError;
 use crate::domain::live::{Publication, Subscription as Routed, Ticket};
 use crate::domain::{Delivery, Incoming, Mailbox};
+use crate::edge::calls::request::Caller;
 use crate::model::{Party, QoS};
 use crate::ports::router::ConnectionId;
 
@@ -58,11 +62,23 @@ pub(super) struct Lifetime {
     pub silence_max: Option<Duration>,
 }
 
-/// An answer that waits for a commit.
+/// An answer that has its turn to wait for.
 #[derive(Debug)]
-struct Pending {
-    commit: Option<Ticket>,
-    packet: BytesMut,
+enum Pending {
+    /// Written, and given when what it is about is on disk.
+    Written { commit: Option<Ticket>, packet: BytesMut },
+    /// To a PUBLISH that the hub itself takes, with its quality of service and id; given when that is done.
+    Undone { done: Done, qos: QoS, id: u16 },
+}
+
+/// What the first of the waiting answers has come to.
+enum Turn {
+    /// It can be given.
+    Given,
+    /// Its commit failed.
+    NotStored,
+    /// The hub has done, or refused, what was asked.
+    Done(Result<(), DomainError>),
 }
 
 /// A connected client.
@@ -78,6 +94,10 @@ pub(super) struct Session<S> {
     /// Stored messages that were read and not sent yet.
     backlog: VecDeque<Delivery>,
     heard_at: Instant,
+    /// Where the client comes from.
+    peer: IpAddr,
+    /// Where it leaves what it says to the hub itself; most clients never do.
+    desk: Option<Desk>,
 }
 
 impl<S: AsyncRead + AsyncWrite> Session<S> {
@@ -89,9 +109,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         place: SessionPlace,
         exchange: Exchange,
         lifetime: Lifetime,
+        peer: IpAddr,
     ) -> Self {
-        let (pending, backlog) = (VecDeque::new(), VecDeque::new());
-        Self { edge, link, mailbox, place, exchange, lifetime, pending, backlog, heard_at: Instant::now() }
+        let (pending, backlog, heard_at) = (VecDeque::new(), VecDeque::new(), Instant::now());
+        Self { edge, link, mailbox, place, exchange, lifetime, pending, backlog, heard_at, peer, desk: None }
     }
 
     /// Serves the client until its connection has ended.
@@ -123,7 +144,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 // time may have waited for the hub.
                 biased;
                 written = output.write(), if !output.buffer.is_empty() => written.map_err(|error| lost(&error))?,
-                stored = first_commit(pending), if !pending.is_empty() => self.give_pending(stored)?,
+                turn = first_turn(pending), if !pending.is_empty() => self.give_pending(turn)?,
                 read = input.read(), if reads => match read {
                     Ok(0) | Err(_) => return Err(End::Lost),
                     Ok(_) => {}
@@ -290,20 +311,31 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         }
         let mut packet = BytesMut::new();
         write(&mut packet);
-        self.pending.push_back(Pending { commit, packet });
+        self.pending.push_back(Pending::Written { commit, packet });
     }
 
     /// Writes the first of the waiting answers, and those behind it that wait for nothing.
-    fn give_pending(&mut self, stored: bool) -> Result<(), Fault> {
-        if !stored {
-            self.exchange.forget_received();
-            return Err(Fault::Unavailable);
-        }
-        while let Some(answer) = self.pending.pop_front() {
-            self.link.output.buffer.extend_from_slice(&answer.packet);
-            if self.pending.front().is_none_or(|next| next.commit.is_some()) {
-                break;
+    fn give_pending(&mut self, turn: Turn) -> Result<(), Fault> {
+        match (turn, self.pending.pop_front()) {
+            (Turn::Given, Some(Pending::Written { packet, .. })) => {
+                self.link.output.buffer.extend_from_slice(&packet);
             }
+            (Turn::Done(result), Some(Pending::Undone { qos, id, .. })) => {
+                let mut packet = BytesMut::new();
+                let is_new = self.exchange.answer(qos, id, result.as_ref().err(), &mut packet)?;
+                match is_new.then(|| self.mailbox.received(id)).flatten() {
+                    None => self.link.output.buffer.extend_from_slice(&packet),
+                    commit => self.pending.push_front(Pending::Written { commit, packet }),
+                }
+            }
+            _ => {
+                self.exchange.forget_received();
+                return Err(Fault::Unavailable);
+            }
+        }
+        while let Some(Pending::Written { commit: None, packet }) = self.pending.front() {
+            self.link.output.buffer.extend_from_slice(packet);
+            self.pending.pop_front();
         }
         if self.pending.is_empty() {
             self.pending = VecDeque::new();
@@ -319,6 +351,9 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             self.exchange.repeat(id, &mut packet);
             self.say(None, |buffer| buffer.extend_from_slice(&packet));
             return Ok(());
+        }
+        if let Some(job) = Job::of(self.mailbox.party(), topic.as_str(), &publish.payload) {
+            return self.leave(job, qos, id).await;
         }
         // Boxed: the hub's future is large, and most connections have none most of the time.
         let Publish { payload, retain, properties, expires_in_s, .. } = publish;
@@ -341,6 +376,31 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             commit = self.mailbox.received(id).or(commit);
         }
         self.say(commit, |buffer| buffer.extend_from_slice(&packet));
+        Ok(())
+    }
+
+    /// Leaves to the hub what is for the hub itself.
+    async fn leave(&mut self, job: Result<Job, DomainError>, qos: QoS, id: u16) -> Result<(), End> {
+        let job = match job {
+            Ok(job) => job,
+            Err(refused) => {
+                let mut packet = BytesMut::new();
+                let is_new = self.exchange.answer(qos, id, Some(&refused), &mut packet)?;
+                let commit = is_new.then(|| self.mailbox.received(id)).flatten();
+                self.say(commit, |buffer| buffer.extend_from_slice(&packet));
+                return Ok(());
+            }
+        };
+        let desk = self.desk.get_or_insert_with(|| {
+            let caller =
+                Caller { hub: Arc::clone(&self.edge.hub), party: self.mailbox.party().clone(), peer: self.peer };
+            Desk::open(&self.edge, caller, self.edge.config.inflight_max.into())
+        });
+        let left = self.link.output.write_during(Box::pin(desk.leave(job))).await;
+        let done = left.ok_or(End::Fault(Fault::Unavailable))?;
+        if qos != QoS::AtMostOnce {
+            self.pending.push_back(Pending::Undone { done, qos, id });
+        }
         Ok(())
     }
 
@@ -442,11 +502,21 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 }
 
-/// Whether the first of the waiting answers may be given: its commit has been made.
-async fn first_commit(waiting: &mut VecDeque<Pending>) -> bool {
+/// What the first of the waiting answers waits for. Cancel-safe.
+async fn first_turn(waiting: &mut VecDeque<Pending>) -> Turn {
     match waiting.front_mut() {
-        Some(Pending { commit: Some(commit), .. }) => commit.reached().await,
-        Some(_) => true,
+        Some(Pending::Written { commit: None, .. }) => Turn::Given,
+        Some(Pending::Written { commit: Some(commit), .. }) => {
+            if commit.reached().await {
+                Turn::Given
+            } else {
+                Turn::NotStored
+            }
+        }
+        Some(Pending::Undone { done, .. }) => match done.await {
+            Ok(result) => Turn::Done(result),
+            Err(_) => Turn::NotStored,
+        },
         None => pending().await,
     }
 }

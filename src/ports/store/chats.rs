@@ -229,6 +229,14 @@ impl Store {
         Ok(row.is_some_and(|row| row.parties.iter().any(|id| id == party.id())))
     }
 
+    /// The message that has this recording, and its notice.
+    pub async fn message_of_sound(&self, sound: &FileName) -> Result<Option<(Message, Option<FileName>)>, StoreError> {
+        let mut reply =
+            self.run("SELECT * FROM message WHERE sound = $sound LIMIT 1", vars! { sound: sound.as_str() }).await?;
+        let row = reply.rows::<MessageRow>(0)?.into_iter().next();
+        row.map(|row| row.into_unheard().map(|found| (found.message, found.notice))).transpose()
+    }
+
     /// The two parties of the message that has this recording, if there is one.
     pub async fn parties_of_sound(&self, sound: &FileName) -> Result<Option<Vec<String>>, StoreError> {
         let mut reply = self

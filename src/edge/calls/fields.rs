@@ -1,6 +1,7 @@
 //! The fields of a request, whatever the form in which they came.
 
 use std::collections::HashMap;
+use std::str::FromStr;
 
 use serde_json::Value;
 
@@ -11,11 +12,11 @@ use crate::model::{DeviceKey, FileName, PartyId, Secret};
 /// Names and texts. JSON numbers and truth values count as their text, `null` as missing; lists and objects, which no
 /// documented field holds, are left out.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Fields(HashMap<String, String>);
+pub struct Fields(HashMap<String, String>);
 
 impl Fields {
     /// The fields of a JSON object. `null` has none.
-    pub(super) fn from_json(bytes: &[u8]) -> Result<Self, RequestFault> {
+    pub fn from_json(bytes: &[u8]) -> Result<Self, RequestFault> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let value = serde_json::from_slice(bytes).map_err(|_| RequestFault::BadBody("it is not JSON"))?;
         let object = match value {
@@ -33,39 +34,39 @@ impl Fields {
     }
 
     /// The fields of an `application/x-www-form-urlencoded` text.
-    pub(super) fn from_form(bytes: &[u8]) -> Result<Self, RequestFault> {
+    pub fn from_form(bytes: &[u8]) -> Result<Self, RequestFault> {
         serde_urlencoded::from_bytes::<Vec<(String, String)>>(bytes)
             .map(|pairs| Self(pairs.into_iter().collect()))
             .map_err(|_| RequestFault::BadBody("it is not a form"))
     }
 
     /// Adds one field; the last one of a name counts.
-    pub(super) fn insert(&mut self, name: String, value: String) {
+    pub fn insert(&mut self, name: String, value: String) {
         self.0.insert(name, value);
     }
 
     /// The text of a field, if it came.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
     /// The text of a field that may be left out, which is the same as empty.
-    pub(super) fn optional(&self, name: &str) -> &str {
+    pub fn optional(&self, name: &str) -> &str {
         self.get(name).unwrap_or_default()
     }
 
     /// The text of a field that must be there; what it may hold is the domain's to say.
-    pub(super) fn required(&self, name: &'static str) -> Result<&str, DomainError> {
+    pub fn required(&self, name: &'static str) -> Result<&str, DomainError> {
         self.get(name).ok_or_else(|| missing(name))
     }
 
     /// The text of a field that is not told to anyone.
-    pub(super) fn secret(&self, name: &'static str) -> Result<Secret, DomainError> {
+    pub fn secret(&self, name: &'static str) -> Result<Secret, DomainError> {
         self.required(name).map(Secret::new)
     }
 
     /// The id of a user or toy. What is no id belongs to nobody.
-    pub(super) fn party(&self, name: &'static str) -> Result<PartyId, DomainError> {
+    pub fn party(&self, name: &'static str) -> Result<PartyId, DomainError> {
         match self.required(name)?.trim() {
             "" => Err(missing(name)),
             text => text.parse().map_err(|_| DomainError::UnknownParty),
@@ -73,17 +74,25 @@ impl Fields {
     }
 
     /// The id of a user or toy, if one is given: pages send `""`, `"ai"` and `"undefined"` for none.
-    pub(super) fn optional_party(&self, name: &str) -> Option<PartyId> {
+    pub fn optional_party(&self, name: &str) -> Option<PartyId> {
         self.optional(name).trim().parse().ok()
     }
 
     /// The key of a device. What is no key is no device.
-    pub(super) fn device_key(&self, name: &'static str) -> Result<DeviceKey, DomainError> {
+    pub fn device_key(&self, name: &'static str) -> Result<DeviceKey, DomainError> {
         DeviceKey::parse_lenient(self.required(name)?).map_err(|_| DomainError::UnknownDevice)
     }
 
+    /// A number that may be left out; `expected` says what it is.
+    pub fn number<N: FromStr>(&self, name: &'static str, expected: &'static str) -> Result<Option<N>, DomainError> {
+        match self.optional(name).trim() {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| DomainError::invalid(name, expected)),
+        }
+    }
+
     /// The name of a stored file, if one is given.
-    pub(super) fn optional_file(&self, name: &'static str) -> Result<Option<FileName>, DomainError> {
+    pub fn optional_file(&self, name: &'static str) -> Result<Option<FileName>, DomainError> {
         match self.optional(name).trim() {
             "" => Ok(None),
             text => {
@@ -95,7 +104,7 @@ impl Fields {
 }
 
 /// A field that should have come.
-pub(super) fn missing(name: &'static str) -> DomainError {
+pub fn missing(name: &'static str) -> DomainError {
     DomainError::invalid(name, "is missing")
 }
 

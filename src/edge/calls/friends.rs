@@ -1,22 +1,20 @@
 //! `/friend_list`, `/add_req`, `/req_list`, `/ref_req` and `/acc_req`.
 
-use super::call::Call;
-use super::dialect;
-use super::reply::{Failure, Reply};
+use super::{Call, Reply, dialect};
 use crate::domain::NewRequest;
 use crate::domain::error::DomainError;
 use crate::edge::wire::{self, Json};
 use crate::model::{Party, RequestId, UserId};
 
-/// `/friend_list`: the user's address book.
-pub(super) async fn friend_list(call: Call) -> Result<Reply, Failure> {
-    let user = call.user("_id").await?;
-    let data = Json::list(&call.hub.friends(&user).await?, wire::friend);
+/// `/friend_list`: the address book of the user or, additively, of a toy.
+pub async fn friend_list(call: Call) -> Result<Reply, DomainError> {
+    let owner = call.party("_id").await?;
+    let data = Json::list(&call.hub.friends(&owner).await?, wire::friend);
     Ok(Reply::Envelope { msg: "Friends Inquiry", data })
 }
 
 /// `/add_req`. Which kind the requester is, its id tells; the field `type` is not trusted.
-pub(super) async fn add_req(call: Call) -> Result<Reply, Failure> {
+pub async fn add_req(call: Call) -> Result<Reply, DomainError> {
     let names = dialect::request_fields(call.dialect, &call.fields);
     let requester = call.party(names.requester).await?;
     let request = NewRequest {
@@ -30,21 +28,21 @@ pub(super) async fn add_req(call: Call) -> Result<Reply, Failure> {
 }
 
 /// `/req_list`: the requests to the user and to the user's toys, newest first.
-pub(super) async fn req_list(call: Call) -> Result<Reply, Failure> {
+pub async fn req_list(call: Call) -> Result<Reply, DomainError> {
     let user = call.user(dialect::request_list_field(call.dialect, &call.fields)).await?;
     let data = Json::list(&call.hub.requests(&user).await?, wire::friend_request);
     Ok(Reply::Envelope { msg: "Query Friends Request", data })
 }
 
 /// `/ref_req`
-pub(super) async fn ref_req(call: Call) -> Result<Reply, Failure> {
+pub async fn ref_req(call: Call) -> Result<Reply, DomainError> {
     let (request, answerer) = answerer(&call).await?;
     call.hub.refuse(&request, &answerer).await?;
     Ok(Reply::done("Refuse to add friends"))
 }
 
 /// `/acc_req`
-pub(super) async fn acc_req(call: Call) -> Result<Reply, Failure> {
+pub async fn acc_req(call: Call) -> Result<Reply, DomainError> {
     let (request, answerer) = answerer(&call).await?;
     call.hub.accept(&request, &answerer, call.fields.optional("remark"), call.now).await?;
     Ok(Reply::done("Agree to add friends"))

@@ -1,8 +1,6 @@
 //! `/app_uploader`, `/toy_uploader`, `/ai_uploader`, `/chat_list` and `/recv_msg`.
 
-use super::call::Call;
-use super::dialect;
-use super::reply::{Failure, Reply};
+use super::{Call, Reply, dialect};
 use crate::domain::Sent;
 use crate::domain::error::DomainError;
 use crate::edge::wire::{self, Json};
@@ -14,14 +12,14 @@ const HISTORY_DEFAULT: usize = 100;
 const HISTORY_MAX: usize = 500;
 
 /// `/app_uploader`: a user sends a recording.
-pub(super) async fn app_uploader(mut call: Call) -> Result<Reply, Failure> {
+pub async fn app_uploader(mut call: Call) -> Result<Reply, DomainError> {
     let sender = Party::User(call.user("user_id").await?);
     let sent = send(&mut call, &sender, "reco_file").await?;
     Ok(uploaded(&sent, sent.receiver))
 }
 
 /// `/toy_uploader`: a toy sends a recording. The receiver's kind is known by its id, whatever `friend_type` says.
-pub(super) async fn toy_uploader(mut call: Call) -> Result<Reply, Failure> {
+pub async fn toy_uploader(mut call: Call) -> Result<Reply, DomainError> {
     let sender = Party::Toy(call.toy("user_id").await?);
     let sent = send(&mut call, &sender, "reco").await?;
     Ok(uploaded(&sent, dialect::toy_upload_kind(call.dialect, sent.receiver)))
@@ -44,7 +42,7 @@ fn uploaded(sent: &Sent, friend_type: PartyKind) -> Reply {
 }
 
 /// `/ai_uploader`: a child asks its toy.
-pub(super) async fn ai_uploader(mut call: Call) -> Result<Reply, Failure> {
+pub async fn ai_uploader(mut call: Call) -> Result<Reply, DomainError> {
     let toy = call.toy("toy_id").await?;
     let recording = call.take_recording("reco")?;
     let answer = call.hub.ask(&toy, recording, call.now).await?;
@@ -52,15 +50,15 @@ pub(super) async fn ai_uploader(mut call: Call) -> Result<Reply, Failure> {
 }
 
 /// `/chat_list`: a page of a chat, oldest first. `limit` and `before` are additive.
-pub(super) async fn chat_list(call: Call) -> Result<Reply, Failure> {
+pub async fn chat_list(call: Call) -> Result<Reply, DomainError> {
     let reader = call.user("to_user").await?;
     let fields = &call.fields;
     let chat = fields.required("chat_id")?.trim().parse().map_err(|_| DomainError::UnknownChat)?;
     let friend = fields.optional_party("from_user");
-    let limit = number(fields.get("limit"), "limit", "a number from 1 to 500")?.unwrap_or(HISTORY_DEFAULT);
-    let before: Option<Timestamp> = number(fields.get("before"), "before", "seconds since 1970, as create_time")?;
+    let limit = fields.number("limit", "a number from 1 to 500")?.unwrap_or(HISTORY_DEFAULT);
+    let before: Option<Timestamp> = fields.number("before", "seconds since 1970, as create_time")?;
     if before.is_some_and(|before| !before.is_finite()) {
-        return Err(DomainError::invalid("before", "seconds since 1970, as create_time").into());
+        return Err(DomainError::invalid("before", "seconds since 1970, as create_time"));
     }
     let limit = limit.clamp(1, HISTORY_MAX);
     let messages = call.hub.history(&reader, &chat, limit, before).await?;
@@ -75,20 +73,8 @@ pub(super) async fn chat_list(call: Call) -> Result<Reply, Failure> {
     Ok(Reply::Envelope { msg: "Query chat records", data })
 }
 
-/// A number that may be left out.
-fn number<N: std::str::FromStr>(
-    text: Option<&str>,
-    field: &'static str,
-    expected: &'static str,
-) -> Result<Option<N>, DomainError> {
-    match text.map(str::trim) {
-        None | Some("") => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| DomainError::invalid(field, expected)),
-    }
-}
-
 /// `/recv_msg`: all that waits from one sender, or from the one who waited longest.
-pub(super) async fn recv_msg(call: Call) -> Result<Reply, Failure> {
+pub async fn recv_msg(call: Call) -> Result<Reply, DomainError> {
     let receiver = call.party("to_user").await?;
     let sender = call.fields.optional_party("from_user");
     let messages = call.hub.receive(&receiver, sender.as_ref()).await?;

@@ -1,13 +1,12 @@
 //! `/reg`, `/login`, `/auto_login` and `/content_list`.
 
-use super::call::Call;
-use super::dialect;
-use super::reply::{Failure, Reply};
+use super::{Call, Reply, dialect};
 use crate::domain::Registration;
+use crate::domain::error::DomainError;
 use crate::edge::wire::{self, Json};
 
 /// `/reg`. Phones send no avatar.
-pub(super) async fn register(call: Call) -> Result<Reply, Failure> {
+pub async fn register(call: Call) -> Result<Reply, DomainError> {
     let fields = &call.fields;
     let registration = Registration {
         username: fields.required("username")?.to_owned(),
@@ -22,7 +21,7 @@ pub(super) async fn register(call: Call) -> Result<Reply, Failure> {
 }
 
 /// `/login`. The token is additive.
-pub(super) async fn login(call: Call) -> Result<Reply, Failure> {
+pub async fn login(call: Call) -> Result<Reply, DomainError> {
     let username = call.fields.required("username")?;
     let password = call.fields.secret("password")?;
     let (profile, token) = call.hub.login(username, password, call.peer, call.now).await?;
@@ -31,7 +30,7 @@ pub(super) async fn login(call: Call) -> Result<Reply, Failure> {
 }
 
 /// `/auto_login`, with what waits to be heard.
-pub(super) async fn auto_login(call: Call) -> Result<Reply, Failure> {
+pub async fn auto_login(call: Call) -> Result<Reply, DomainError> {
     let user = call.user("_id").await?;
     let profile = call.hub.profile(&user).await?;
     let chat = wire::unread_counts(&profile.friends);
@@ -40,7 +39,7 @@ pub(super) async fn auto_login(call: Call) -> Result<Reply, Failure> {
 }
 
 /// `/content_list`, for everybody.
-pub(super) async fn content_list(call: Call) -> Result<Reply, Failure> {
+pub async fn content_list(call: Call) -> Result<Reply, DomainError> {
     let content = Json::list(&call.hub.content().await?, wire::content);
     Ok(dialect::content_list(call.dialect, Reply::Envelope { msg: "Get a list of content resources", data: content }))
 }

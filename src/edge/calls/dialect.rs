@@ -4,16 +4,15 @@
 //! replaces is what those clients cannot read otherwise: `/content_list` is bare, `/recv_msg` runs newest first and
 //! ends with a spoken item.
 
-use super::call::Call;
 use super::fields::Fields;
-use super::reply::Reply;
+use super::{Call, Reply};
 use crate::config::Dialect;
 use crate::domain::error::DomainError;
 use crate::edge::wire::{self, Json};
 use crate::model::{FileName, Message, Party, PartyId, PartyKind};
 
 /// The envelope: `code`, `msg`, `data`; in the field `CODE`, `MSG` and `DATA` too, and the code once more in `DATA`.
-pub(super) fn envelope(dialect: Dialect, code: u16, msg: Json, data: Json) -> Json {
+pub fn envelope(dialect: Dialect, code: u16, msg: Json, data: Json) -> Json {
     let documented = Json::object([("code", u64::from(code).into()), ("msg", msg.clone()), ("data", data.clone())]);
     match dialect {
         Dialect::Documented => documented,
@@ -24,7 +23,7 @@ pub(super) fn envelope(dialect: Dialect, code: u16, msg: Json, data: Json) -> Js
 }
 
 /// A user's profile; in the field with `bind_toys` beside `bind_toy`.
-pub(super) fn profile(dialect: Dialect, profile: Json) -> Json {
+pub fn profile(dialect: Dialect, profile: Json) -> Json {
     match (dialect, profile.get("bind_toy").cloned()) {
         (Dialect::Field, Some(toys)) => profile.with("bind_toys", toys),
         _ => profile,
@@ -32,7 +31,7 @@ pub(super) fn profile(dialect: Dialect, profile: Json) -> Json {
 }
 
 /// The content library; in the field a bare list.
-pub(super) fn content_list(dialect: Dialect, reply: Reply) -> Reply {
+pub fn content_list(dialect: Dialect, reply: Reply) -> Reply {
     match (dialect, reply) {
         (Dialect::Field, Reply::Envelope { data, .. }) => Reply::Bare(data),
         (_, reply) => reply,
@@ -40,7 +39,7 @@ pub(super) fn content_list(dialect: Dialect, reply: Reply) -> Reply {
 }
 
 /// An entry of a message list; in the field with `chat`, `createTime` and `to_user`.
-pub(super) fn message(dialect: Dialect, message: Json, receiver: Json) -> Json {
+pub fn message(dialect: Dialect, message: Json, receiver: Json) -> Json {
     match dialect {
         Dialect::Documented => message,
         Dialect::Field => {
@@ -52,7 +51,7 @@ pub(super) fn message(dialect: Dialect, message: Json, receiver: Json) -> Json {
 }
 
 /// The `friend_type` of `/toy_uploader`: the receiver's kind; in the field the sender's, which is a toy.
-pub(super) fn toy_upload_kind(dialect: Dialect, receiver: PartyKind) -> PartyKind {
+pub fn toy_upload_kind(dialect: Dialect, receiver: PartyKind) -> PartyKind {
     match dialect {
         Dialect::Documented => receiver,
         Dialect::Field => PartyKind::Toy,
@@ -60,15 +59,15 @@ pub(super) fn toy_upload_kind(dialect: Dialect, receiver: PartyKind) -> PartyKin
 }
 
 /// Which fields of `/add_req` name the two parties.
-pub(super) struct RequestFields {
+pub struct RequestFields {
     /// Who asks.
-    pub(super) requester: &'static str,
+    pub requester: &'static str,
     /// Who is asked.
-    pub(super) requestee: &'static str,
+    pub requestee: &'static str,
 }
 
 /// The fields of `/add_req`; in the field a `toy_id` names the one who is asked, and `add_user` the one who asks.
-pub(super) fn request_fields(dialect: Dialect, fields: &Fields) -> RequestFields {
+pub fn request_fields(dialect: Dialect, fields: &Fields) -> RequestFields {
     match dialect {
         Dialect::Field if fields.get("toy_id").is_some() => {
             RequestFields { requester: "add_user", requestee: "toy_id" }
@@ -78,7 +77,7 @@ pub(super) fn request_fields(dialect: Dialect, fields: &Fields) -> RequestFields
 }
 
 /// The field of `/req_list` that names the user: `_id`; in the field `user_id` too.
-pub(super) fn request_list_field(dialect: Dialect, fields: &Fields) -> &'static str {
+pub fn request_list_field(dialect: Dialect, fields: &Fields) -> &'static str {
     match dialect {
         Dialect::Field if fields.get("_id").is_none() => "user_id",
         Dialect::Documented | Dialect::Field => "_id",
@@ -87,7 +86,7 @@ pub(super) fn request_list_field(dialect: Dialect, fields: &Fields) -> &'static 
 
 /// The answer of `/recv_msg`, oldest first. In the field newest first and last of all a spoken item: who the messages
 /// are from, or that there are none. Such pages take from the end, and so hear the notice and then oldest to newest.
-pub(super) async fn received(call: &Call, receiver: &Party, asked: Option<&PartyId>, messages: &[Message]) -> Json {
+pub async fn received(call: &Call, receiver: &Party, asked: Option<&PartyId>, messages: &[Message]) -> Json {
     let entry = |entry| message(call.dialect, entry, receiver.id().into());
     let mut items: Vec<Json> = messages.iter().map(|message| entry(wire::message(message))).collect();
     if call.dialect == Dialect::Field {

@@ -1,13 +1,13 @@
 //! `/scan_qr`, `/bind_toy`, `/toy_list` and `/open_toy`.
 
-use super::call::Call;
-use super::reply::{Failure, Reply};
+use super::{Authority, Call, Reply};
 use crate::domain::error::DomainError;
 use crate::domain::{Binding, Opened};
 use crate::edge::wire::{self, Json};
+use crate::model::Party;
 
 /// `/scan_qr`: whether a device can be bound. A bound one answers code 2 with its toy.
-pub(super) async fn scan_qr(call: Call) -> Result<Reply, Failure> {
+pub async fn scan_qr(call: Call) -> Result<Reply, DomainError> {
     let key = call.fields.device_key("device_key")?;
     call.hub.scan(&key).await?;
     let data = Json::object([("device_key", key.as_str().into())]);
@@ -15,7 +15,7 @@ pub(super) async fn scan_qr(call: Call) -> Result<Reply, Failure> {
 }
 
 /// `/bind_toy`: a device becomes a toy of the user.
-pub(super) async fn bind_toy(call: Call) -> Result<Reply, Failure> {
+pub async fn bind_toy(call: Call) -> Result<Reply, DomainError> {
     let user = call.user("user_id").await?;
     let fields = &call.fields;
     let binding = Binding {
@@ -30,7 +30,7 @@ pub(super) async fn bind_toy(call: Call) -> Result<Reply, Failure> {
 }
 
 /// `/toy_list`: the user's toys with their address books.
-pub(super) async fn toy_list(call: Call) -> Result<Reply, Failure> {
+pub async fn toy_list(call: Call) -> Result<Reply, DomainError> {
     let user = call.user("_id").await?;
     let toys = call.hub.toys(&user).await?;
     let data = Json::list(&toys, |(toy, friends)| wire::toy(toy, friends));
@@ -38,11 +38,14 @@ pub(super) async fn toy_list(call: Call) -> Result<Reply, Failure> {
 }
 
 /// `/open_toy`: a device has started. It always gets a sound to play, an unknown or malformed key too.
-pub(super) async fn open_toy(call: Call) -> Result<Reply, Failure> {
+pub async fn open_toy(call: Call) -> Result<Reply, DomainError> {
+    if let Authority::Party(Party::Toy(toy)) = &call.authority {
+        return Ok(Reply::Bare(wire::opened(&call.hub.open_own(toy).await?)));
+    }
     let opened = match call.fields.device_key("device_key") {
         Ok(key) => call.hub.open_toy(&key, call.token(), call.now).await?,
         Err(DomainError::UnknownDevice) => Opened::Unknown,
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     Ok(Reply::Bare(wire::opened(&opened)))
 }

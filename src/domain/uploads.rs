@@ -1,0 +1,157 @@
+//! Recordings and sounds in chunks, for those who keep one connection over a bad link.
+//!
+//! Up: chunks come in any order and more than once ([`Hub::keep_chunks`]) until a call uses the whole
+//! ([`Hub::assemble`]) and leaves its answer ([`Hub::finish_upload`]). Down: a client asks for so many chunks of a sound
+//! and gets them on a topic of its own ([`Hub::send_file`]).
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use sha2::{Digest, Sha256};
+
+use super::error::DomainError;
+use super::live::hub_message;
+use super::{FileKind, Hub, Upload};
+use crate::config::seconds;
+use crate::model::{FileName, Party, UploadName};
+use crate::ports::chunks::{Chunks, ChunksError, UploadState};
+
+/// Which part of a file a client wants.
+#[derive(Debug)]
+pub struct Download {
+    /// What kind of file.
+    pub kind: FileKind,
+    /// Which.
+    pub name: FileName,
+    /// How large a chunk shall be; the largest that is allowed where it is left out.
+    pub chunk_bytes: Option<u64>,
+    /// The number of the first chunk, from 0.
+    pub first: u64,
+    /// How many chunks; as many as one request gets where it is left out. 0 only asks for the size.
+    pub count: Option<u64>,
+}
+
+/// What of a file was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunksSent {
+    /// Bytes of the whole file.
+    pub size: u64,
+    /// Bytes of each chunk but the last.
+    pub chunk_bytes: u64,
+    /// Chunks of the whole file.
+    pub chunks: u64,
+    /// Chunks that were sent now.
+    pub sent: u64,
+}
+
+impl Hub {
+    /// Keeps chunks of a recording: on disk when this returns. Errors: `Invalid`, `UploadTooLarge`, `Busy`.
+    pub async fn keep_chunks(
+        &self,
+        party: &Party,
+        upload: &UploadName,
+        chunks: Vec<(u32, Bytes)>,
+    ) -> Result<(), DomainError> {
+        self.with_chunks(party, upload, move |port, party, upload| port.keep(party, upload, &chunks)).await
+    }
+
+    /// How much of a recording has come.
+    pub async fn upload_state(&self, party: &Party, upload: &UploadName) -> Result<UploadState, DomainError> {
+        self.with_chunks(party, upload, |port, party, upload| Ok(port.state(party, upload)?)).await
+    }
+
+    /// The whole recording of `count` chunks. Errors: `ChunksMissing`, `Invalid`.
+    pub async fn assemble(&self, party: &Party, upload: &UploadName, count: u32) -> Result<Upload, DomainError> {
+        let assemble = move |port: &Chunks, party: &Party, upload: &UploadName| port.assemble(party, upload, count);
+        let whole = self.with_chunks(party, upload, assemble).await?;
+        let mut recording = self.begin_upload(self.config.http.upload_max_bytes).await?;
+        recording.write(&whole).await?;
+        let identity = Sha256::new()
+            .chain_update(party.to_string())
+            .chain_update(upload.as_str())
+            .chain_update([0])
+            .chain_update(&whole);
+        recording.identity = Some(identity.finalize().into());
+        Ok(recording)
+    }
+
+    /// A recording was used, and this is the answer to it: its chunks go, the answer is kept for who asks again.
+    pub async fn finish_upload(&self, party: &Party, upload: &UploadName, answer: Bytes) -> Result<(), DomainError> {
+        let finish = move |port: &Chunks, party: &Party, upload: &UploadName| Ok(port.finish(party, upload, &answer)?);
+        self.with_chunks(party, upload, finish).await
+    }
+
+    /// The answer to a recording that was used.
+    pub async fn finished_upload(&self, party: &Party, upload: &UploadName) -> Result<Option<Bytes>, DomainError> {
+        self.with_chunks(party, upload, |port, party, upload| Ok(port.answer(party, upload)?)).await
+    }
+
+    /// Forgets a recording that its sender does not want any more.
+    pub async fn drop_upload(&self, party: &Party, upload: &UploadName) -> Result<(), DomainError> {
+        self.with_chunks(party, upload, |port, party, upload| Ok(port.forget(party, upload)?)).await
+    }
+
+    /// Forgets recordings that nobody has gone on with for too long.
+    pub async fn sweep_uploads(&self) -> Result<(), DomainError> {
+        let (chunks, age_max) = (Arc::clone(&self.chunks), seconds(self.config.chunks.upload_age_max_s));
+        let swept = self.disk_workers.run(move || chunks.sweep(SystemTime::now(), age_max)).await?;
+        let swept = swept.map_err(DomainError::internal)?;
+        if swept > 0 {
+            tracing::info!(swept, "abandoned uploads swept");
+        }
+        Ok(())
+    }
+
+    /// Forgets all recordings of a party that is no more.
+    pub(super) async fn forget_uploads(&self, party: &Party) -> Result<(), DomainError> {
+        let (chunks, party) = (Arc::clone(&self.chunks), party.clone());
+        self.disk_workers.run(move || chunks.forget_party(&party)).await?.map_err(DomainError::internal)
+    }
+
+    async fn with_chunks<T: Send + 'static>(
+        &self,
+        party: &Party,
+        upload: &UploadName,
+        job: impl FnOnce(&Chunks, &Party, &UploadName) -> Result<T, ChunksError> + Send + 'static,
+    ) -> Result<T, DomainError> {
+        let (chunks, party, upload) = (Arc::clone(&self.chunks), party.clone(), upload.clone());
+        let done = self.disk_workers.run(move || job(&chunks, &party, &upload)).await?;
+        done.map_err(|error| match error {
+            ChunksError::TooManyChunks(max) => DomainError::invalid("chunks", format!("is at most {max}")),
+            ChunksError::TooLarge(max_bytes) => DomainError::UploadTooLarge { max_bytes },
+            ChunksError::Missing(first) => DomainError::ChunksMissing { first },
+            ChunksError::Io(error) => DomainError::internal(error),
+        })
+    }
+
+    /// Publishes chunks of a file to `party` alone, who listens to `<its topics>/file/<name>/<number>`.
+    /// Errors: `UnknownFile`, `Invalid`.
+    pub async fn send_file(&self, party: &Party, wanted: Download) -> Result<ChunksSent, DomainError> {
+        let limits = &self.config.chunks;
+        let file = self.open_file_as(party, wanted.kind, &wanted.name).await?;
+        let chunk_bytes = wanted.chunk_bytes.unwrap_or(limits.download_chunk_bytes_max);
+        if chunk_bytes == 0 || chunk_bytes > limits.download_chunk_bytes_max {
+            let expected = format!("is a number from 1 to {}", limits.download_chunk_bytes_max);
+            return Err(DomainError::invalid("chunk_bytes", expected));
+        }
+        let chunks = file.size.div_ceil(chunk_bytes);
+        let first = wanted.first.min(chunks);
+        let count = wanted.count.unwrap_or(u64::MAX).min(limits.download_chunks_max).min(chunks - first);
+        let (start, end) = (first * chunk_bytes, ((first + count) * chunk_bytes).min(file.size));
+        let mut part = Vec::new();
+        if start < end {
+            let mut pieces = self.read_file(&file, start..end).await?;
+            while let Some(piece) = pieces.next().await {
+                part.extend_from_slice(&piece.map_err(DomainError::internal)?);
+            }
+        }
+        let mut part = Bytes::from(part);
+        for number in first..first + count {
+            let chunk = part.split_to(part.len().min(usize::try_from(chunk_bytes).unwrap_or(usize::MAX)));
+            self.router.publish(hub_message(party.chunk_topic(&wanted.name, number), chunk));
+        }
+        Ok(ChunksSent { size: file.size, chunk_bytes, chunks, sent: count })
+    }
+}

@@ -1,0 +1,176 @@
+//! What a client says to the hub itself: requests on `<its topics>/out`, chunks of a recording on
+//! `<its topics>/voice/<upload>/<number>`.
+//!
+//! They are done one after the other, beside the connection, which goes on meanwhile: a slow answer never looks like
+//! silence. What has been taken is done even if the connection is lost; its PUBACK says that it was done, and the
+//! answer comes on `<its topics>/in`. Chunks that have come together share their sync.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Edge;
+use crate::domain::error::DomainError;
+use crate::edge::calls::request::{self, Caller, Request};
+use crate::model::{Party, UploadName};
+
+/// One thing that a client said to the hub.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// The text of a request.
+    Request(Bytes),
+    /// A piece of a recording.
+    Chunk { upload: UploadName, number: u32, chunk: Bytes },
+}
+
+impl Job {
+    /// The kind of job that `topic` is for, if it is one of the hub's own doors for `party`.
+    ///
+    /// The payload is copied: it may be a slice of a read buffer, which would be kept with it.
+    pub(super) fn of(party: &Party, topic: &str, payload: &Bytes) -> Option<Result<Self, DomainError>> {
+        let rest = topic.strip_prefix(party.kind().as_str())?.strip_prefix('/')?;
+        let door = rest.strip_prefix(party.id())?.strip_prefix('/')?;
+        let chunk = match door.split_once('/') {
+            None if door == "out" => return Some(Ok(Self::Request(Bytes::copy_from_slice(payload)))),
+            Some(("voice", chunk)) => chunk,
+            _ => return None,
+        };
+        let parsed = chunk.split_once('/').and_then(|(upload, number)| {
+            let number = Some(number).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))?;
+            Some((upload.parse().ok()?, number.parse().ok()?))
+        });
+        Some(match parsed {
+            Some((upload, number)) => Ok(Self::Chunk { upload, number, chunk: Bytes::copy_from_slice(payload) }),
+            None => Err(DomainError::invalid("topic", "is voice/<upload>/<number of the chunk>")),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Item {
+    job: Job,
+    done: oneshot::Sender<Result<(), DomainError>>,
+}
+
+/// Resolves when a job was done; an error if it was not.
+pub(super) type Done = oneshot::Receiver<Result<(), DomainError>>;
+
+/// Where a connection leaves its jobs.
+#[derive(Debug)]
+pub(super) struct Desk(mpsc::Sender<Item>);
+
+impl Desk {
+    /// A desk for a connection that leaves at most `jobs_max` undone.
+    pub(super) fn open(edge: &Arc<Edge>, caller: Caller, jobs_max: usize) -> Self {
+        let (sender, receiver) = mpsc::channel(jobs_max);
+        edge.desks.spawn(work(caller, receiver));
+        Self(sender)
+    }
+
+    /// Leaves a job, and waits while there is no room for it. None if the desk has failed.
+    pub(super) async fn leave(&self, job: Job) -> Option<Done> {
+        let (done, is_done) = oneshot::channel();
+        self.0.send(Item { job, done }).await.ok()?;
+        Some(is_done)
+    }
+}
+
+async fn work(caller: Caller, mut items: mpsc::Receiver<Item>) {
+    let mut next = None;
+    loop {
+        let item = match next.take() {
+            Some(item) => item,
+            None => match items.recv().await {
+                Some(item) => item,
+                None => return,
+            },
+        };
+        let Item { job, done } = item;
+        match job {
+            Job::Request(text) => drop(done.send(answer(&caller, &text).await)),
+            Job::Chunk { upload, number, chunk } => {
+                let (mut chunks, mut waiting) = (vec![(number, chunk)], vec![done]);
+                while let Ok(item) = items.try_recv() {
+                    match item.job {
+                        Job::Chunk { upload: other, number, chunk } if other == upload => {
+                            chunks.push((number, chunk));
+                            waiting.push(item.done);
+                        }
+                        job => {
+                            next = Some(Item { job, done: item.done });
+                            break;
+                        }
+                    }
+                }
+                keep(&caller, &upload, chunks, waiting).await;
+            }
+        }
+    }
+}
+
+async fn keep(
+    caller: &Caller,
+    upload: &UploadName,
+    chunks: Vec<(u32, Bytes)>,
+    waiting: Vec<oneshot::Sender<Result<(), DomainError>>>,
+) {
+    if chunks.len() > 1 && caller.hub.keep_chunks(&caller.party, upload, chunks.clone()).await.is_ok() {
+        waiting.into_iter().for_each(|done| drop(done.send(Ok(()))));
+        return;
+    }
+    // One by one: one that is refused must not take the others with it.
+    for (chunk, done) in chunks.into_iter().zip(waiting) {
+        drop(done.send(caller.hub.keep_chunks(&caller.party, upload, vec![chunk]).await));
+    }
+}
+
+async fn answer(caller: &Caller, text: &[u8]) -> Result<(), DomainError> {
+    let answer = match Request::parse(text) {
+        Ok(request) => {
+            let id = request.id;
+            request::answer(id, caller.call(request).await)
+        }
+        Err(fault) => request::unreadable(&fault),
+    };
+    caller.hub.reply(&caller.party, Bytes::from(answer.to_vec())).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hubs_doors_are_known_by_their_topics() {
+        let toy = Party::Toy("5c8f582f268d7942f44c6703".parse().unwrap());
+        let job = |topic: &str| Job::of(&toy, topic, &Bytes::from_static(b"x"));
+        assert!(matches!(job("toy/5c8f582f268d7942f44c6703/out"), Some(Ok(Job::Request(text))) if text == "x"));
+        let chunk = job("toy/5c8f582f268d7942f44c6703/voice/a-1/12");
+        assert!(matches!(chunk, Some(Ok(Job::Chunk { upload, number: 12, .. })) if upload.as_str() == "a-1"));
+        for other in ["toy/5c8f582f268d7942f44c6703/out/x", "toy/5c8f582f268d7942f44c6704/out", "app/x/out", "", "你"]
+        {
+            assert!(job(other).is_none(), "{other}");
+        }
+        for bad in ["voice/a/+1", "voice/a/-1", "voice/a/1/2", "voice/../1", "voice/a/", "voice/a/4294967296"] {
+            assert!(matches!(job(&format!("toy/5c8f582f268d7942f44c6703/{bad}")), Some(Err(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn they_are_the_topics_that_the_permissions_give_to_the_hub() {
+        use crate::domain::permissions::{Action, Rule, rule};
+        let toy = Party::Toy("5c8f582f268d7942f44c6703".parse().unwrap());
+        let app = Party::User("5c8f582f268d7942f44c6703".parse().unwrap());
+        let doors = ["out", "out/x", "voice", "voice/", "voice/a/0", "voice/a", "in", "state/x", "cmd/x", "file/a/0"];
+        for (who, kind) in [(&toy, "toy"), (&app, "app"), (&toy, "app"), (&app, "toy")] {
+            for (id, door) in ["5c8f582f268d7942f44c6703", "5c8f582f268d7942f44c6704"]
+                .into_iter()
+                .flat_map(|id| doors.map(|door| (id, door)))
+            {
+                let topic = format!("{kind}/{id}/{door}");
+                let is_job = Job::of(who, &topic, &Bytes::new()).is_some();
+                assert_eq!(is_job, rule(who, Action::Publish, &topic) == Rule::ToHub, "{who} {topic}");
+            }
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Recordings that come in chunks over a link that may break: a folder for each, a file for each chunk.
+//!
+//! A chunk is on disk whole and synced, or not there. They may come in any order and more than once. When a recording
+//! has been used, its chunks go, and the answer to its sender stays in their place for a while: so that the sender,
+//! who may not have heard it, can ask again.
+//!
+//! All of it blocks: to be called from a worker.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirEntry, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tempfile::NamedTempFile;
+
+use crate::model::{Party, UploadName};
+
+/// The file of the answer to a finished recording. Chunks have numbers for names.
+const ANSWER: &str = "answer";
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct ChunkLimits {
+    /// Recordings of one party.
+    pub uploads_max: usize,
+    /// Chunks of one recording; their numbers are below it.
+    pub chunks_max: u32,
+    /// Bytes of one recording.
+    pub bytes_max: u64,
+}
+
+/// Why a chunk was not kept, or a recording not given.
+#[derive(Debug, thiserror::Error)]
+pub enum ChunksError {
+    /// The number of a chunk is above the limit.
+    #[error("a recording has at most {0} chunks")]
+    TooManyChunks(u32),
+    /// The recording is larger than allowed.
+    #[error("a recording has at most {0} bytes")]
+    TooLarge(u64),
+    /// This chunk has not come, and no lower one is missing.
+    #[error("chunk {0} is missing")]
+    Missing(u32),
+    /// The system failed.
+    #[error("chunks: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// How much of a recording is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadState {
+    /// Chunks that have come.
+    pub received: u32,
+    /// The lowest number that has not come.
+    pub first_missing: u32,
+    /// It was used, and is answered.
+    pub finished: bool,
+}
+
+/// All recordings that are on their way.
+#[derive(Debug)]
+pub struct Chunks {
+    folder: PathBuf,
+    limits: ChunkLimits,
+}
+
+impl Chunks {
+    /// Opens the folder; what an earlier run received is still there.
+    pub fn open(folder: &Path, limits: ChunkLimits) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        Ok(Self { folder: folder.to_owned(), limits })
+    }
+
+    fn of_party(&self, party: &Party) -> PathBuf {
+        self.folder.join(format!("{}-{}", party.kind().as_str(), party.id()))
+    }
+
+    fn of_upload(&self, party: &Party, upload: &UploadName) -> PathBuf {
+        self.of_party(party).join(upload.as_str())
+    }
+
+    /// Keeps chunks of one recording: on disk when this returns. What was answered before begins anew.
+    pub fn keep(&self, party: &Party, upload: &UploadName, chunks: &[(u32, Bytes)]) -> Result<(), ChunksError> {
+        if chunks.iter().any(|(number, _)| *number >= self.limits.chunks_max) {
+            return Err(ChunksError::TooManyChunks(self.limits.chunks_max));
+        }
+        let folder = self.of_upload(party, upload);
+        if !folder.is_dir() {
+            self.make_room(party)?;
+            fs::create_dir_all(&folder)?;
+            sync_folder(&self.folder)?;
+            sync_folder(&self.of_party(party))?;
+        }
+        remove_if_there(&folder.join(ANSWER))?;
+        let mut bytes = 0;
+        for entry in fs::read_dir(&folder)? {
+            bytes += entry?.metadata()?.len();
+        }
+        let new: u64 = chunks.iter().map(|(_, chunk)| chunk.len() as u64).sum();
+        if bytes + new > self.limits.bytes_max {
+            return Err(ChunksError::TooLarge(self.limits.bytes_max));
+        }
+        for (number, chunk) in chunks {
+            put(&folder, &number.to_string(), chunk)?;
+        }
+        Ok(sync_folder(&folder)?)
+    }
+
+    /// Makes room for another recording: an answer gives way, or else the recording that has rested longest. Its
+    /// sender, should it go on after all, is told that chunks are missing.
+    fn make_room(&self, party: &Party) -> io::Result<()> {
+        let uploads = entries(&self.of_party(party))?;
+        if uploads.len() < self.limits.uploads_max {
+            return Ok(());
+        }
+        let is_unfinished = |upload: &DirEntry| !upload.path().join(ANSWER).exists();
+        match uploads.iter().min_by_key(|upload| (is_unfinished(upload), modified(upload))) {
+            Some(oldest) => fs::remove_dir_all(oldest.path()),
+            None => Ok(()),
+        }
+    }
+
+    /// How much of a recording is there; nothing of one that nobody has heard of.
+    pub fn state(&self, party: &Party, upload: &UploadName) -> io::Result<UploadState> {
+        let folder = self.of_upload(party, upload);
+        let names = entries(&folder)?.into_iter().filter_map(|entry| entry.file_name().into_string().ok());
+        let numbers: BTreeSet<u32> = names.filter_map(|name| name.parse().ok()).collect();
+        let first_missing = (0..).find(|number| !numbers.contains(number)).unwrap_or(u32::MAX);
+        let received = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+        Ok(UploadState { received, first_missing, finished: folder.join(ANSWER).exists() })
+    }
+
+    /// The whole recording of `count` chunks.
+    pub fn assemble(&self, party: &Party, upload: &UploadName, count: u32) -> Result<Bytes, ChunksError> {
+        if count > self.limits.chunks_max {
+            return Err(ChunksError::TooManyChunks(self.limits.chunks_max));
+        }
+        let first_missing = self.state(party, upload)?.first_missing;
+        if first_missing < count {
+            return Err(ChunksError::Missing(first_missing));
+        }
+        let folder = self.of_upload(party, upload);
+        let mut whole = Vec::new();
+        for number in 0..count {
+            whole.extend_from_slice(&fs::read(folder.join(number.to_string()))?);
+        }
+        Ok(whole.into())
+    }
+
+    /// The recording was used: its chunks go, `answer` stays.
+    pub fn finish(&self, party: &Party, upload: &UploadName, answer: &[u8]) -> io::Result<()> {
+        let folder = self.of_upload(party, upload);
+        put(&folder, ANSWER, answer)?;
+        for entry in entries(&folder)? {
+            if entry.file_name() != ANSWER {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        sync_folder(&folder)
+    }
+
+    /// The answer of a recording that was used.
+    pub fn answer(&self, party: &Party, upload: &UploadName) -> io::Result<Option<Bytes>> {
+        match fs::read(self.of_upload(party, upload).join(ANSWER)) {
+            Ok(answer) => Ok(Some(answer.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Forgets a recording.
+    pub fn forget(&self, party: &Party, upload: &UploadName) -> io::Result<()> {
+        match fs::remove_dir_all(self.of_upload(party, upload)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets all recordings of a party.
+    pub fn forget_party(&self, party: &Party) -> io::Result<()> {
+        match fs::remove_dir_all(self.of_party(party)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets the recordings that have rested for `age_max`, and gives their number.
+    pub fn sweep(&self, now: SystemTime, age_max: Duration) -> io::Result<usize> {
+        let mut swept = 0;
+        for party in entries(&self.folder)? {
+            for upload in entries(&party.path())? {
+                if now.duration_since(modified(&upload)).is_ok_and(|age| age >= age_max) {
+                    fs::remove_dir_all(upload.path())?;
+                    swept += 1;
+                }
+            }
+            // Fails where recordings are left.
+            let _ = fs::remove_dir(party.path());
+        }
+        Ok(swept)
+    }
+}
+
+/// Writes a file that appears whole and synced. The folder is still to be synced.
+fn put(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(folder.join(name))?;
+    Ok(())
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What a folder holds; nothing if there is none.
+fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// When an upload's folder was changed last. One that cannot tell is the oldest.
+fn modified(entry: &DirEntry) -> SystemTime {
+    entry.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ToyId;
+
+    struct Desk {
+        _folder: tempfile::TempDir,
+        chunks: Chunks,
+        toy: Party,
+    }
+
+    fn desk(limits: ChunkLimits) -> Desk {
+        let folder = tempfile::tempdir().unwrap();
+        let chunks = Chunks::open(folder.path(), limits).unwrap();
+        Desk { _folder: folder, chunks, toy: ToyId::random().into() }
+    }
+
+    const LIMITS: ChunkLimits = ChunkLimits { uploads_max: 2, chunks_max: 10, bytes_max: 20 };
+
+    fn name(text: &str) -> UploadName {
+        text.parse().unwrap()
+    }
+
+    fn chunk(number: u32, text: &'static str) -> (u32, Bytes) {
+        (number, Bytes::from_static(text.as_bytes()))
+    }
+
+    #[test]
+    fn chunks_come_in_any_order_and_more_than_once() {
+        let Desk { chunks, toy, .. } = desk(LIMITS);
+        let upload = name("a");
+        chunks.keep(&toy, &upload, &[chunk(2, "e"), chunk(0, "ab")]).unwrap();
+        assert!(matches!(chunks.assemble(&toy, &upload, 3), Err(ChunksError::Missing(1))));
+        let state = UploadState { received: 2, first_missing: 1, finished: false };
+        assert_eq!(chunks.state(&toy, &upload).unwrap(), state);
+        chunks.keep(&toy, &upload, &[chunk(1, "cd"), chunk(0, "ab")]).unwrap();
+        assert_eq!(chunks.assemble(&toy, &upload, 3).unwrap(), "abcde");
+        let again = Chunks::open(&chunks.folder, LIMITS).unwrap();
+        assert_eq!(again.assemble(&toy, &upload, 3).unwrap(), "abcde", "it survives a restart");
+        let other = Party::from(ToyId::random());
+        assert!(matches!(chunks.assemble(&other, &upload, 3), Err(ChunksError::Missing(0))), "nobody else has it");
+    }
+
+    #[test]
+    fn an_answer_stays_until_the_name_is_used_anew() {
+        let Desk { chunks, toy, .. } = desk(LIMITS);
+        let upload = name("a");
+        chunks.keep(&toy, &upload, &[chunk(0, "ab")]).unwrap();
+        chunks.finish(&toy, &upload, b"sent").unwrap();
+        assert_eq!(chunks.answer(&toy, &upload).unwrap().unwrap(), "sent");
+        assert!(matches!(chunks.assemble(&toy, &upload, 1), Err(ChunksError::Missing(0))), "the chunks are gone");
+        chunks.keep(&toy, &upload, &[chunk(0, "cd")]).unwrap();
+        assert_eq!(chunks.answer(&toy, &upload).unwrap(), None);
+        assert_eq!(chunks.assemble(&toy, &upload, 1).unwrap(), "cd");
+    }
+
+    #[test]
+    fn nothing_is_unbounded() {
+        let Desk { chunks, toy, .. } = desk(LIMITS);
+        let keep = |upload: &str, chunk| chunks.keep(&toy, &name(upload), &[chunk]);
+        assert!(matches!(keep("a", chunk(10, "a")), Err(ChunksError::TooManyChunks(10))));
+        assert!(matches!(chunks.assemble(&toy, &name("a"), 11), Err(ChunksError::TooManyChunks(10))));
+        keep("a", chunk(0, "0123456789")).unwrap();
+        assert!(matches!(keep("a", chunk(1, "0123456789x")), Err(ChunksError::TooLarge(20))));
+        keep("b", chunk(0, "b")).unwrap();
+        chunks.finish(&toy, &name("b"), b"sent").unwrap();
+        keep("c", chunk(0, "c")).unwrap();
+        assert_eq!(chunks.answer(&toy, &name("b")).unwrap(), None, "an answer gives way first");
+        assert_eq!(chunks.state(&toy, &name("a")).unwrap().received, 1);
+        keep("d", chunk(0, "d")).unwrap();
+        assert_eq!(chunks.state(&toy, &name("a")).unwrap().received, 0, "then the recording that rested longest");
+        assert_eq!(chunks.state(&toy, &name("c")).unwrap().received, 1);
+    }
+
+    #[test]
+    fn what_rests_too_long_is_swept() {
+        let Desk { chunks, toy, .. } = desk(LIMITS);
+        chunks.keep(&toy, &name("a"), &[chunk(0, "a")]).unwrap();
+        let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+        assert_eq!(chunks.sweep(now, hour).unwrap(), 0);
+        assert_eq!(chunks.state(&toy, &name("a")).unwrap().received, 1);
+        assert_eq!(chunks.sweep(now + 2 * hour, hour).unwrap(), 1);
+        assert_eq!(chunks.state(&toy, &name("a")).unwrap().received, 0);
+    }
+}
