@@ -232,15 +232,20 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     /// Answers the whole packets that have been read, as long as the answers find room.
     async fn answer(&mut self) -> Result<(), End> {
         let packet_max_bytes = self.edge.config.packet_max_bytes;
+        let mut answered = false;
         while self.takes_requests() {
             let Some((header, frame)) = codec::take_frame(&mut self.link.input.buffer, packet_max_bytes)? else {
                 break;
             };
             let request = codec::read_request(self.exchange.version(), header, frame)?;
-            self.heard_at = Instant::now();
             self.answer_request(request).await?;
+            answered = true;
             // Where the hub answers at once, nothing else in this loop would let other tasks have their turn.
             consume_budget().await;
+        }
+        if answered {
+            // Once for all packets of one read: the clock is asked often enough elsewhere.
+            self.heard_at = Instant::now();
         }
         Ok(())
     }
