@@ -29,6 +29,7 @@ pub fn of(error: &DomainError) -> Status {
         | DomainError::UnknownParty
         | DomainError::UnknownDevice
         | DomainError::UnknownChat
+        | DomainError::UnknownMessage
         | DomainError::UnknownRequest
         | DomainError::NotFriends
         | DomainError::SelfRequest
@@ -49,6 +50,7 @@ pub fn of(error: &DomainError) -> Status {
         DomainError::Internal(_) => Status { http: 500, code: 19 },
         DomainError::UploadTooLarge { .. } => Status { http: 413, code: 21 },
         DomainError::UnknownFile => Status { http: 404, code: 24 },
+        DomainError::StreamTooOld { .. } => envelope(29),
     }
 }
 

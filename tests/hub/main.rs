@@ -7,6 +7,7 @@ mod http_bad_input;
 mod layers;
 mod mqtt;
 mod operation;
+mod receipts;
 mod revoked;
 mod routes;
 mod sessions;

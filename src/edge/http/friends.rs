@@ -11,7 +11,7 @@ use crate::model::{Party, RequestId, UserId};
 /// `/friend_list`: the user's address book.
 pub(super) async fn friend_list(call: Call) -> Result<Reply, Failure> {
     let user = call.user("_id").await?;
-    let data = Json::list(&call.hub.friends(&user).await?, wire::friend);
+    let data = Json::list(&call.hub.friends(&user.into()).await?, wire::friend);
     Ok(Reply::Envelope { msg: "Friends Inquiry", data })
 }
 
