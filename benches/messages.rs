@@ -62,6 +62,7 @@ async fn run(messages: usize) {
         namespace: config.namespace,
         database: config.database,
         query_timeout: Duration::from_secs(60),
+        stream_events_max: 1000,
     };
     let store = Arc::new(Store::open(&settings).await.unwrap());
     let mut families = Vec::new();

@@ -179,6 +179,10 @@ pub struct Ws {
     pub subscriptions_max: usize,
     /// Requests that one connection may make in a second.
     pub requests_per_second: u32,
+    /// How long a ticket for opening a socket is good for.
+    pub ticket_ttl_s: u64,
+    /// Tickets that may wait to be used, in all.
+    pub tickets_max: usize,
 }
 
 impl Default for Ws {
@@ -191,6 +195,8 @@ impl Default for Ws {
             connections_per_user_max: 16,
             subscriptions_max: 64,
             requests_per_second: 20,
+            ticket_ttl_s: 30,
+            tickets_max: 10_000,
         }
     }
 }
@@ -528,6 +534,8 @@ pub struct Accounts {
     pub friends_max: usize,
     /// Requests that may wait for one user's answer.
     pub pending_requests_max: usize,
+    /// Events of one user that are kept for devices that come back.
+    pub stream_events_max: usize,
     /// How long a name or remark may be.
     pub name_max_chars: usize,
     /// Memory of one password hash (argon2id).
@@ -543,6 +551,7 @@ impl Default for Accounts {
             tokens_max: 32,
             friends_max: 500,
             pending_requests_max: 100,
+            stream_events_max: 1000,
             name_max_chars: 100,
             password_memory_kib: 19 * 1024,
             password_passes: 2,
@@ -642,6 +651,7 @@ impl Config {
             ("ws.auth_timeout_s", self.ws.auth_timeout_s),
             ("ws.ping_interval_s", self.ws.ping_interval_s),
             ("ws.requests_per_second", self.ws.requests_per_second.into()),
+            ("ws.ticket_ttl_s", self.ws.ticket_ttl_s),
             ("mqtt.connections_max", self.mqtt.connections_max as u64),
             ("mqtt.tls_reload_interval_s", self.mqtt.tls_reload_interval_s),
             ("mqtt.flapping_max", self.mqtt.flapping_max.into()),
@@ -664,6 +674,7 @@ impl Config {
             ("speech.parallel_max", self.speech.parallel_max as u64),
             ("accounts.token_ttl_days", self.accounts.token_ttl_days.into()),
             ("accounts.tokens_max", self.accounts.tokens_max as u64),
+            ("accounts.stream_events_max", self.accounts.stream_events_max as u64),
             ("accounts.password_passes", self.accounts.password_passes.into()),
             ("rates.failed_logins_per_address_per_minute", self.rates.failed_logins_per_address_per_minute.into()),
             ("rates.failed_logins_per_account_per_minute", self.rates.failed_logins_per_account_per_minute.into()),

@@ -481,6 +481,28 @@ pub struct Message {
     pub created_at: Timestamp,
 }
 
+/// How far a message has come; each state implies those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MessageState {
+    /// It is stored.
+    Sent,
+    /// A device of the receiver has it.
+    Delivered,
+    /// The receiver has heard it.
+    Heard,
+}
+
+impl MessageState {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Delivered => "delivered",
+            Self::Heard => "heard",
+        }
+    }
+}
+
 /// A song or story of the content library.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Content {
@@ -530,6 +552,15 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What a good token or ticket opens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Login {
+    /// Whose it is.
+    pub party: Party,
+    /// When it stops to be good; what was opened with it is then closed.
+    pub expires_at: Timestamp,
+}
+
 /// What a live connection of a party is told.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -563,6 +594,26 @@ pub enum Event {
         friend: Party,
         /// The chat window of the two.
         chat: ChatId,
+    },
+    /// Messages of this party's own have come further.
+    Receipt {
+        /// How far.
+        state: MessageState,
+        /// The newest of them; those before it have come as far at least.
+        up_to: MessageId,
+        /// Their chat.
+        chat: ChatId,
+        /// Who has received or heard them.
+        by: Party,
+    },
+    /// This party has heard messages, on whichever of its devices.
+    Read {
+        /// Who sent them.
+        friend: Party,
+        /// Their chat.
+        chat: ChatId,
+        /// How many of that friend are still unheard.
+        unread: u64,
     },
 }
 

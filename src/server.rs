@@ -114,6 +114,7 @@ fn store_settings(config: &Config) -> StoreSettings {
         namespace: store.namespace.clone(),
         database: store.database.clone(),
         query_timeout: seconds(store.query_timeout_s),
+        stream_events_max: config.accounts.stream_events_max,
     }
 }
 

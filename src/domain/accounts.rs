@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq;
 use super::error::DomainError;
 use super::{Hub, user_of};
 use crate::config::HttpAuth;
-use crate::model::{DeviceKey, FileName, Friend, Party, PartyId, Secret, Timestamp, ToyId, User, UserId};
+use crate::model::{DeviceKey, FileName, Friend, Login, Party, PartyId, Secret, Timestamp, ToyId, User, UserId};
 use crate::ports::store::StoredUser;
 
 /// The longest password that is hashed: a larger one only costs time.
@@ -135,15 +135,29 @@ impl Hub {
         }
     }
 
-    /// The party that a token was issued to. Errors: `Unauthorized`, `RateLimited`.
-    pub async fn authenticate_token(&self, token: &Secret, peer: IpAddr, now: Timestamp) -> Result<Party, DomainError> {
+    /// What a token opens, and until when. Errors: `Unauthorized`, `RateLimited`.
+    pub async fn authenticate_token(&self, token: &Secret, peer: IpAddr, now: Timestamp) -> Result<Login, DomainError> {
         self.rates.failed_logins_of_address.check(&peer)?;
-        let Some(party) = self.token_party(token, now).await? else {
+        self.log_in(Some(&hash_of(token)), peer, now).await
+    }
+
+    /// Opens what the token of this hash is good for; without one, or with a bad one, that is a failure of the address.
+    pub(super) async fn log_in(
+        &self,
+        token_hash: Option<&str>,
+        peer: IpAddr,
+        now: Timestamp,
+    ) -> Result<Login, DomainError> {
+        let login = match token_hash {
+            Some(hash) => self.store.login(hash, now).await?,
+            None => None,
+        };
+        let Some(login) = login else {
             self.rates.failed_logins_of_address.note(&peer);
             return Err(DomainError::Unauthorized);
         };
-        self.store.lock_party(&party).await?;
-        Ok(party)
+        self.store.lock_party(&login.party).await?;
+        Ok(login)
     }
 
     /// The party of an MQTT client: a toy by device key and secret or token, an app by user id and token.
@@ -196,7 +210,7 @@ impl Hub {
 
     /// The party of a token that is known and has not expired.
     pub(super) async fn token_party(&self, token: &Secret, now: Timestamp) -> Result<Option<Party>, DomainError> {
-        Ok(self.store.token_party(&hash_of(token), now).await?)
+        Ok(self.store.login(&hash_of(token), now).await?.map(|login| login.party))
     }
 
     /// Forgets every token of a party and ends its connections.

@@ -2,7 +2,9 @@
 
 use super::error::DomainError;
 use super::{FileKind, Hub, Upload};
-use crate::model::{ChatId, Event, FileName, Message, MessageId, Party, PartyId, PartyKind, Timestamp, UserId};
+use crate::model::{
+    ChatId, Event, FileName, Message, MessageId, MessageState, Party, PartyId, PartyKind, Timestamp, UserId,
+};
 use crate::ports::store::{NewMessage, Unheard};
 
 /// Unheard messages that one call gives; the rest stay unheard.
@@ -59,8 +61,8 @@ impl Hub {
             sound: sound.clone(),
             notice: notice.clone(),
         };
-        let chat = match self.store.add_message(new, now).await {
-            Ok(chat) => chat,
+        let kept = match self.store.add_message(new, now).await {
+            Ok(kept) => kept,
             // Where the name is known, a message that came at the same time may have it.
             Err(error) if known.is_some() => return Err(error.into()),
             Err(error) => {
@@ -73,16 +75,17 @@ impl Hub {
         let event = Event::Message {
             id: id.clone(),
             from: from.clone(),
-            chat,
+            chat: kept.chat,
             sound: sound.clone(),
             notice: notice.clone(),
             created_at: now,
         };
-        self.announce(&receiver, &event).await;
+        self.announce(&receiver, &event, kept.receiver_seq).await;
         Ok(Sent { message: id, sound, notice, receiver: receiver.kind() })
     }
 
-    /// The last `limit` messages of a chat, oldest first (those before `before`); all are heard thereby.
+    /// The last `limit` messages of a chat with how far they have come, oldest first (those before `before`); all are
+    /// heard thereby.
     ///
     /// Errors: `UnknownChat`, also for a chat of others.
     pub async fn history(
@@ -91,15 +94,20 @@ impl Hub {
         chat: &ChatId,
         limit: usize,
         before: Option<Timestamp>,
-    ) -> Result<Vec<Message>, DomainError> {
-        Ok(self.store.read_chat(&reader.clone().into(), chat, limit, before).await?)
+    ) -> Result<Vec<(Message, MessageState)>, DomainError> {
+        let reader = Party::User(reader.clone());
+        let (messages, heard) = self.store.read_chat(&reader, chat, limit, before).await?;
+        self.announce_heard(&reader, heard).await;
+        Ok(messages)
     }
 
     /// The unheard messages of one sender, oldest first, which are heard thereby.
     ///
     /// Of `from`, or where that one has nothing unheard, of the sender who waits longest.
     pub async fn receive(&self, receiver: &Party, from: Option<&PartyId>) -> Result<Vec<Message>, DomainError> {
-        Ok(self.store.take_unheard(receiver, from, RECEIVE_MAX).await?)
+        let (messages, heard) = self.store.take_unheard(receiver, from, RECEIVE_MAX).await?;
+        self.announce_heard(receiver, heard).await;
+        Ok(messages)
     }
 
     /// What a returning party is told first: its unheard messages, oldest first, at most `limit`.

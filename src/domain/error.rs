@@ -26,6 +26,9 @@ pub enum DomainError {
     /// No such chat, or not one of the asker's.
     #[error("no such chat")]
     UnknownChat,
+    /// No such message, or not one to the asker.
+    #[error("no such message")]
+    UnknownMessage,
     /// No such request, or not one that the asker may answer.
     #[error("no such friend request")]
     UnknownRequest,
@@ -91,6 +94,12 @@ pub enum DomainError {
     /// No speech model is loaded, so a recording cannot be understood.
     #[error("no speech model is loaded, the toy cannot understand recordings")]
     NoSpeechModel,
+    /// The events that a device asks for are not kept any more, or were never told: it has to load all again.
+    #[error("this is too old, load all again and go on from {current}")]
+    StreamTooOld {
+        /// The number of the newest event.
+        current: u64,
+    },
     /// All workers have more to do than they may queue.
     #[error("the hub is busy, try again")]
     Busy,

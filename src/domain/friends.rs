@@ -36,9 +36,9 @@ struct Card {
 }
 
 impl Hub {
-    /// The address book of a user or toy.
-    pub async fn friends(&self, owner: &Party) -> Result<Vec<Friend>, DomainError> {
-        Ok(self.store.friends(owner).await?)
+    /// A party's address book, with what is unread of each friend.
+    pub async fn friends(&self, party: &Party) -> Result<Vec<Friend>, DomainError> {
+        Ok(self.store.friends(party).await?)
     }
 
     /// Asks to be friends; the answerer is told live.
@@ -73,8 +73,8 @@ impl Hub {
             requestee: request.requestee.clone(),
         };
         let pending_max = self.config.accounts.pending_requests_max;
-        self.store.add_request(NewFriendRequest { request, pending_max }, now).await?;
-        self.announce(&answerer, &event).await;
+        let seq = self.store.add_request(NewFriendRequest { request, pending_max }, now).await?;
+        self.announce(&answerer, &event, seq).await;
         Ok(id)
     }
 
@@ -113,10 +113,11 @@ impl Hub {
         };
         let chat = ChatId::random();
         let friends_max = self.config.accounts.friends_max;
-        self.store.accept_request(id, &chat, of_requester, of_requestee, friends_max, now).await?;
+        let told = self.store.accept_request(id, &chat, of_requester, of_requestee, friends_max, now).await?;
         let (one, other) = (request.requester, request.requestee);
-        self.announce(&one, &Event::FriendAdded { friend: other.clone(), chat: chat.clone() }).await;
-        self.announce(&other, &Event::FriendAdded { friend: one, chat }).await;
+        let event = |friend: &Party| Event::FriendAdded { friend: friend.clone(), chat: chat.clone() };
+        self.announce(&one, &event(&other), told.requester_seq).await;
+        self.announce(&other, &event(&one), told.requestee_seq).await;
         Ok(())
     }
 

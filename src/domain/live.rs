@@ -74,7 +74,7 @@ impl Hub {
         let inbox = party.inbox();
         if subscription.share.is_none() && subscription.filter.as_str() == inbox.as_str() {
             for event in self.unheard_events(party, self.replay_max()).await? {
-                mailbox.push(Arc::new(self.publication(inbox.clone(), &event)));
+                mailbox.push(Arc::new(self.publication(inbox.clone(), &event, None)));
             }
         }
         Ok(is_new)
@@ -84,6 +84,15 @@ impl Hub {
     pub async fn listen(&self, mailbox: &Mailbox, filter: TopicFilter) -> Result<(), DomainError> {
         let subscription = Subscription { filter, share: None, qos: QoS::AtLeastOnce, options: 0, id: 0 };
         self.subscribe(mailbox, &subscription, ReplayRetained::Always).await.map(drop)
+    }
+
+    /// Has `mailbox` hear its own inbox from now on, and is not told what waits: for clients that fetch what they missed
+    /// by [`Hub::missed`] or [`Hub::unread`] afterwards, in this order, so that nothing falls in between. Errors: `Full`.
+    pub fn follow(&self, mailbox: &Mailbox) -> Result<(), DomainError> {
+        let filter = TopicFilter::from(&mailbox.party().inbox());
+        let subscription = Subscription { filter, share: None, qos: QoS::AtLeastOnce, options: 0, id: 0 };
+        let subscribed = mailbox.subscribe(&subscription, ReplayRetained::Never);
+        subscribed.map(drop).map_err(|_| DomainError::Full("subscription"))
     }
 
     /// Whether `party` may hear `topic` or filter now: asked again when something that was kept is to be delivered.
@@ -107,7 +116,8 @@ impl Hub {
     pub async fn say(&self, mailbox: &Mailbox, topic: Topic, payload: Bytes) -> Result<(), DomainError> {
         let publisher = Some(mailbox.connection_id());
         let (qos, retain, properties) = (QoS::AtLeastOnce, false, Bytes::new());
-        let publication = Publication { topic, payload, qos, retain, publisher, properties, expires_at: None };
+        let publication =
+            Publication { topic, payload, qos, retain, publisher, properties, expires_at: None, stream_seq: None };
         let Some(mut commit) = self.publish(mailbox.party(), publication).await? else { return Ok(()) };
         if commit.reached().await { Ok(()) } else { Err(DomainError::internal("the session store failed")) }
     }
@@ -151,8 +161,13 @@ impl Hub {
 
     /// Tells every live connection of `party`, and the sessions that it will come back to. Who has none is told on
     /// return, from the store.
-    pub(super) async fn announce(&self, party: &Party, event: &Event) {
-        let reached = self.router.publish(self.publication(party.inbox(), event));
+    ///
+    /// `seq` is the event's number in the user's stream, which the transaction behind it gave. It was committed before
+    /// this is called, and so were all smaller numbers; but two callers may publish in either order. A connection that
+    /// last sent number m therefore takes number m + 1 as it comes, reads m + 1..n from [`Hub::missed`] when it gets
+    /// n > m + 1, and drops what is not above m.
+    pub(super) async fn announce(&self, party: &Party, event: &Event, seq: Option<u64>) {
+        let reached = self.router.publish(self.publication(party.inbox(), event, seq));
         if let Some(mut commit) = reached.commit
             && !commit.reached().await
         {
@@ -161,8 +176,8 @@ impl Hub {
         }
     }
 
-    fn publication(&self, topic: Topic, event: &Event) -> Publication {
-        hub_message(topic, Bytes::from((self.encode_event)(event)))
+    fn publication(&self, topic: Topic, event: &Event, seq: Option<u64>) -> Publication {
+        Publication { stream_seq: seq, ..hub_message(topic, Bytes::from((self.encode_event)(event, seq))) }
     }
 
     /// Half of the smaller queue: what is new meanwhile finds room.
@@ -189,5 +204,6 @@ impl Hub {
 /// A message of the hub's own.
 pub(super) fn hub_message(topic: Topic, payload: Bytes) -> Publication {
     let (qos, properties) = (QoS::AtLeastOnce, Bytes::new());
-    Publication { topic, payload, qos, retain: false, publisher: None, properties, expires_at: None }
+    let (publisher, expires_at, stream_seq) = (None, None, None);
+    Publication { topic, payload, qos, retain: false, publisher, properties, expires_at, stream_seq }
 }

@@ -11,6 +11,11 @@ mod friends;
 pub mod live;
 pub mod permissions;
 mod rates;
+mod receipts;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod tickets;
 mod toys;
 mod uploads;
 mod voice;
@@ -30,6 +35,7 @@ pub use accounts::{Profile, Registration};
 pub use chats::Sent;
 pub use content::NewContent;
 pub use friends::NewRequest;
+pub use receipts::Unread;
 pub use toys::{Binding, NewDevice, Opened};
 pub use uploads::{ChunksSent, Download};
 pub use voice::{Answer, Upload};
@@ -37,9 +43,14 @@ pub use voice::{Answer, Upload};
 pub use crate::ports::chunks::UploadState;
 pub use crate::ports::files::{FileKind, StoredFile};
 pub use crate::ports::router::{CloseReason, Delivery, Incoming, Mailbox, MailboxHandle, SessionHandle};
+pub use crate::ports::store::Unheard;
 
 use error::DomainError;
 use rates::Rates;
+use tickets::Tickets;
+
+/// Writes an event, with its number in the user's stream, as the payload of a topic.
+pub type EncodeEvent = fn(&Event, Option<u64>) -> Vec<u8>;
 
 /// What the hub stands on; the composition opens it.
 pub struct Ports {
@@ -56,7 +67,7 @@ pub struct Ports {
     /// Synthesis.
     pub speaker: Speaker,
     /// How an event is written as the payload of a topic: the wire's matter, not the domain's.
-    pub encode_event: fn(&Event) -> Vec<u8>,
+    pub encode_event: EncodeEvent,
 }
 
 /// The hub's services.
@@ -67,9 +78,10 @@ pub struct Hub {
     router: Arc<Router>,
     stored_sessions: Mutex<Vec<StoredSession>>,
     speaker: Speaker,
-    encode_event: fn(&Event) -> Vec<u8>,
+    encode_event: EncodeEvent,
     config: Arc<Config>,
     rates: Rates,
+    tickets: Tickets,
     /// Three crews, so that a queue of recordings keeps nobody from logging in or sending.
     audio_workers: Workers,
     password_workers: Workers,
@@ -85,6 +97,7 @@ impl Hub {
         let secret = store.hub_secret(&Secret::random()).await?;
         Ok(Self {
             rates: Rates::new(&config.rates),
+            tickets: Tickets::new(&config.ws),
             audio_workers: Workers::new(config.audio.workers, config.audio.queue_max),
             password_workers: Workers::new(config.audio.workers, config.audio.queue_max),
             disk_workers: Workers::new(config.audio.workers, config.audio.queue_max),
@@ -145,6 +158,7 @@ impl From<StoreError> for DomainError {
             Refusal::UnknownDevice => Self::UnknownDevice,
             Refusal::DeviceBound(toy) => Self::DeviceBound(toy),
             Refusal::UnknownChat => Self::UnknownChat,
+            Refusal::UnknownMessage => Self::UnknownMessage,
             Refusal::UnknownRequest => Self::UnknownRequest,
             Refusal::NotFriends => Self::NotFriends,
             Refusal::AlreadyFriends => Self::AlreadyFriends,

@@ -30,6 +30,7 @@ pub fn of(error: &DomainError) -> Status {
         | DomainError::UnknownParty
         | DomainError::UnknownDevice
         | DomainError::UnknownChat
+        | DomainError::UnknownMessage
         | DomainError::UnknownRequest
         | DomainError::NotFriends
         | DomainError::SelfRequest
@@ -50,6 +51,7 @@ pub fn of(error: &DomainError) -> Status {
         DomainError::Internal(_) => Status { http: 500, code: 19 },
         DomainError::UploadTooLarge { .. } => Status { http: 413, code: 21 },
         DomainError::UnknownFile => Status { http: 404, code: 24 },
+        DomainError::StreamTooOld { .. } => envelope(29),
         DomainError::ChunksMissing { .. } => envelope(30),
     }
 }
@@ -59,6 +61,7 @@ pub fn details(error: &DomainError) -> Json {
     match error {
         DomainError::DeviceBound(toy) => Json::object([("toy_id", toy.as_str().into())]),
         DomainError::ChunksMissing { first } => Json::object([("first_missing", u64::from(*first).into())]),
+        DomainError::StreamTooOld { current } => Json::object([("seq", (*current).into())]),
         _ => Json::empty(),
     }
 }

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Serialize, Serializer};
 
 use crate::domain::{Answer, Opened, Profile};
-use crate::model::{Content, Event, Friend, FriendRequest, Message, Timestamp, Toy};
+use crate::model::{Content, Event, Friend, FriendRequest, Message, MessageState, Timestamp, Toy};
 
 /// A JSON value whose objects keep their fields in the order in which they were given.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +51,15 @@ impl Json {
     pub fn with(mut self, name: &'static str, value: impl Into<Self>) -> Self {
         if let Self::Object(fields) = &mut self {
             fields.push((Cow::Borrowed(name), value.into()));
+        }
+        self
+    }
+
+    /// This object and then the fields of another; any other value stays as it is.
+    #[must_use]
+    fn and(mut self, other: Self) -> Self {
+        if let (Self::Object(fields), Self::Object(others)) = (&mut self, other) {
+            fields.extend(others);
         }
         self
     }
@@ -216,7 +225,7 @@ pub fn content(content: &Content) -> Json {
     ])
 }
 
-/// An entry of `/chat_list` and `/recv_msg`; its `_id` is additive, to drop repeats by.
+/// An entry of `/recv_msg`; its `_id` is additive, to drop repeats by.
 pub fn message(message: &Message) -> Json {
     Json::object([
         ("from_user", message.from.id().into()),
@@ -224,6 +233,11 @@ pub fn message(message: &Message) -> Json {
         ("create_time", message.created_at.into()),
         ("_id", message.id.as_str().into()),
     ])
+}
+
+/// An entry of `/chat_list`; how far the message has come is additive.
+pub fn message_of_chat(message: &Message, state: MessageState) -> Json {
+    self::message(message).with("state", state.as_str())
 }
 
 /// An entry of `/req_list`; its `_id` is what `/acc_req` and `/ref_req` take.
@@ -275,44 +289,77 @@ pub fn opened(opened: &Opened) -> Json {
     }
 }
 
-/// What a live connection is told. `type` is `message`, `friend_request` or `friend_added`.
-pub fn event(event: &Event) -> Json {
-    match event {
-        Event::Message { id, from, chat, sound, notice, created_at } => Json::object([
-            ("type", "message".into()),
-            ("id", id.as_str().into()),
-            ("from_user", from.id().into()),
-            ("friend_type", from.kind().as_str().into()),
-            ("chat", sound.as_str().into()),
-            ("chat_id", chat.as_str().into()),
-            ("create_time", (*created_at).into()),
-            ("notice", notice.as_ref().map_or(Json::Null, |notice| notice.as_str().into())),
-        ]),
-        Event::FriendRequest { id, requester, requestee } => Json::object([
-            ("type", "friend_request".into()),
-            ("id", id.as_str().into()),
-            ("req_user", requester.id().into()),
-            ("add_user", requestee.id().into()),
-            ("kind", requester.kind().as_str().into()),
-        ]),
-        Event::FriendAdded { friend, chat } => Json::object([
-            ("type", "friend_added".into()),
-            ("friend_id", friend.id().into()),
-            ("friend_type", friend.kind().as_str().into()),
-            ("chat_id", chat.as_str().into()),
-        ]),
-    }
+/// What a party is told. `type` is `message`, `friend_request`, `friend_added`, `receipt` or `read`; `seq` is the
+/// number in the user's stream, which toys do not have.
+pub fn event(event: &Event, seq: Option<u64>) -> Json {
+    let (name, rest) = match event {
+        Event::Message { id, from, chat, sound, notice, created_at } => (
+            "message",
+            Json::object([
+                ("id", id.as_str().into()),
+                ("from_user", from.id().into()),
+                ("friend_type", from.kind().as_str().into()),
+                ("chat", sound.as_str().into()),
+                ("chat_id", chat.as_str().into()),
+                ("create_time", (*created_at).into()),
+                ("notice", notice.as_ref().map_or(Json::Null, |notice| notice.as_str().into())),
+            ]),
+        ),
+        Event::FriendRequest { id, requester, requestee } => (
+            "friend_request",
+            Json::object([
+                ("id", id.as_str().into()),
+                ("req_user", requester.id().into()),
+                ("add_user", requestee.id().into()),
+                ("kind", requester.kind().as_str().into()),
+            ]),
+        ),
+        Event::FriendAdded { friend, chat } => (
+            "friend_added",
+            Json::object([
+                ("friend_id", friend.id().into()),
+                ("friend_type", friend.kind().as_str().into()),
+                ("chat_id", chat.as_str().into()),
+            ]),
+        ),
+        Event::Receipt { state, up_to, chat, by } => (
+            "receipt",
+            Json::object([
+                ("state", state.as_str().into()),
+                ("id", up_to.as_str().into()),
+                ("chat_id", chat.as_str().into()),
+                ("by", by.id().into()),
+                ("friend_type", by.kind().as_str().into()),
+            ]),
+        ),
+        Event::Read { friend, chat, unread } => (
+            "read",
+            Json::object([
+                ("friend_id", friend.id().into()),
+                ("chat_id", chat.as_str().into()),
+                ("unread", (*unread).into()),
+            ]),
+        ),
+    };
+    let head = Json::object([("type", name.into())]);
+    let head = match seq {
+        Some(seq) => head.with("seq", seq),
+        None => head,
+    };
+    head.and(rest)
 }
 
 /// The JSON text of [`event`], for payloads that leave over a topic.
-pub fn event_json(told: &Event) -> Vec<u8> {
-    event(told).to_vec()
+pub fn event_json(told: &Event, seq: Option<u64>) -> Vec<u8> {
+    event(told, seq).to_vec()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ChatId, Party, Secret, ToyId};
+    use serde_json::json;
+
+    use crate::model::{ChatId, Party, Secret};
 
     fn text(json: &Json) -> String {
         String::from_utf8(json.to_vec()).unwrap()
@@ -329,9 +376,11 @@ mod tests {
             created_at: 1_552_898_225.274_415_7,
         };
         assert_eq!(
-            text(&event(&told)),
+            text(&event(&told, None)),
             r#"{"type":"message","id":"5c8f58eb268d79173c97bac5","from_user":"5c8f582f268d7942f44c6703","friend_type":"app","chat":"a.mp3","chat_id":"5c8f5853268d7942f44c6704","create_time":1552898225.2744157,"notice":null}"#
         );
+        let numbered = text(&event(&told, Some(7)));
+        assert!(numbered.starts_with(r#"{"type":"message","seq":7,"id":"5c8f58eb268d79173c97bac5","#), "{numbered}");
         assert_eq!(text(&Json::Seconds(5.0)), "5.0", "seconds stay a float");
     }
 
@@ -371,10 +420,27 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_a_json_object() {
-        let added = Event::FriendAdded { friend: Party::Toy(ToyId::random()), chat: ChatId::random() };
-        let value: serde_json::Value = serde_json::from_slice(&event_json(&added)).unwrap();
-        assert_eq!(value["type"], "friend_added");
-        assert_eq!(value["friend_type"], "toy");
+    fn every_event_has_its_type_and_then_its_number() {
+        let (toy, chat, message) = ("5c8f5853268d7942f44c6705", "5c8f5853268d7942f44c6704", "5c8f58eb268d79173c97bac5");
+        let (friend, in_chat) = (Party::Toy(toy.parse().unwrap()), || chat.parse().unwrap());
+        let added = Event::FriendAdded { friend: friend.clone(), chat: in_chat() };
+        let read = Event::Read { friend: friend.clone(), chat: in_chat(), unread: 3 };
+        let up_to = message.parse().unwrap();
+        let heard = Event::Receipt { state: MessageState::Heard, up_to, chat: in_chat(), by: friend };
+        for (told, expected) in [
+            (added, json!({"type": "friend_added", "seq": 9, "friend_id": toy, "friend_type": "toy", "chat_id": chat})),
+            (read, json!({"type": "read", "seq": 9, "friend_id": toy, "chat_id": chat, "unread": 3})),
+            (
+                heard,
+                json!({
+                    "type": "receipt", "seq": 9, "state": "heard", "id": message, "chat_id": chat, "by": toy,
+                    "friend_type": "toy",
+                }),
+            ),
+        ] {
+            let text = event_json(&told, Some(9));
+            assert_eq!(serde_json::from_slice::<serde_json::Value>(&text).unwrap(), expected);
+            assert!(text.starts_with(format!(r#"{{"type":{},"seq":9,"#, expected["type"]).as_bytes()));
+        }
     }
 }

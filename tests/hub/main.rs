@@ -9,6 +9,7 @@ mod layers;
 mod mqtt;
 mod one_connection;
 mod operation;
+mod receipts;
 mod revoked;
 mod routes;
 mod sessions;

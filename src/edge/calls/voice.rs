@@ -62,13 +62,13 @@ pub async fn chat_list(call: Call) -> Result<Reply, DomainError> {
     }
     let limit = limit.clamp(1, HISTORY_MAX);
     let messages = call.hub.history(&reader, &chat, limit, before).await?;
-    let data = Json::list(&messages, |message| {
+    let data = Json::list(&messages, |(message, state)| {
         let receiver = if message.from.id() == reader.as_str() {
             friend.as_ref().map_or(Json::Null, |friend| friend.as_str().into())
         } else {
             reader.as_str().into()
         };
-        dialect::message(call.dialect, wire::message(message), receiver)
+        dialect::message(call.dialect, wire::message_of_chat(message, *state), receiver)
     });
     Ok(Reply::Envelope { msg: "Query chat records", data })
 }

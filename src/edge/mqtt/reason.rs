@@ -161,6 +161,7 @@ impl Kind {
             | DomainError::UnknownParty
             | DomainError::UnknownDevice
             | DomainError::UnknownChat
+            | DomainError::UnknownMessage
             | DomainError::UnknownRequest
             | DomainError::UnknownFile
             | DomainError::NotFriends => Self::NotAuthorized,
@@ -176,6 +177,7 @@ impl Kind {
             | DomainError::AlreadyRequested
             | DomainError::AlreadyAnswered
             | DomainError::ChunksMissing { .. }
+            | DomainError::StreamTooOld { .. }
             | DomainError::NoSpeechModel => Self::Other,
             DomainError::Full(_) => Self::Quota,
             DomainError::RateLimited { .. } => Self::Rate,

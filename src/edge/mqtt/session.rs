@@ -364,7 +364,8 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let Publish { payload, retain, properties, expires_in_s, .. } = publish;
         let publisher = Some(self.mailbox.connection_id());
         let expires_at = expires_in_s.map(|seconds| now() + f64::from(seconds));
-        let publication = Publication { topic, payload, qos, retain, publisher, properties, expires_at };
+        let publication =
+            Publication { topic, payload, qos, retain, publisher, properties, expires_at, stream_seq: None };
         let crowding = self.mailbox.crowding();
         let published = Box::pin(self.edge.hub.publish(self.mailbox.party(), publication));
         let published = self.link.output.write_during(published).await;
@@ -530,7 +531,7 @@ async fn publish_will(edge: &Edge, party: &Party, publisher: ConnectionId, will:
     let Will { topic, payload, qos, retain, properties, expires_in_s, .. } = will;
     let expires_at = expires_in_s.map(|seconds| now() + f64::from(seconds));
     let publisher = Some(publisher);
-    let publication = Publication { topic, payload, qos, retain, publisher, properties, expires_at };
+    let publication = Publication { topic, payload, qos, retain, publisher, properties, expires_at, stream_seq: None };
     match Box::pin(edge.hub.publish(party, publication)).await {
         Ok(Some(mut commit)) => drop(commit.reached().await),
         Ok(None) => {}

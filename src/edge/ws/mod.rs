@@ -163,7 +163,7 @@ async fn open<S: AsyncRead + AsyncWrite + Unpin>(
             (Some(id), token)
         }
     };
-    let party = hub.authenticate_token(&token, peer, wire::now()).await.map_err(goodbye)?;
+    let party = hub.authenticate_token(&token, peer, wire::now()).await.map_err(goodbye)?.party;
     let inbox = TopicFilter::from(&party.inbox());
     let mailbox = hub.connect(party, config.queue_messages_max).map_err(goodbye)?;
     if let Some(id) = id {

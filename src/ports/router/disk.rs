@@ -505,6 +505,7 @@ fn entry_of(
         publisher: (bits & flags::OWN != 0).then_some(own),
         properties: Bytes::copy_from_slice(properties),
         expires_at: (expires_at != 0).then(|| f64::from_bits(expires_at)),
+        stream_seq: None,
     };
     let (qos, retain) = (qos_of(bits), bits & flags::RETAIN != 0);
     Some(Entry { seq, publication: Arc::new(publication), qos, retain, released })

@@ -69,6 +69,9 @@ pub struct Publication {
     pub properties: Bytes,
     /// When it is of no use any more (v5 §3.3.2.3.3).
     pub expires_at: Option<Timestamp>,
+    /// The number of the event that this is, in its user's stream; none for all else. It is not kept in sessions: the
+    /// store has what a client missed.
+    pub stream_seq: Option<u64>,
 }
 
 /// One subscription of a connection.
@@ -400,6 +403,7 @@ impl Router {
             publisher: None,
             properties: Bytes::new(),
             expires_at: None,
+            stream_seq: None,
         });
     }
 }

@@ -35,7 +35,8 @@ fn filter(text: &str) -> TopicFilter {
 fn message(topic: &str, payload: &str, qos: QoS, retain: bool) -> Publication {
     let payload = Bytes::copy_from_slice(payload.as_bytes());
     let (topic, properties) = (topic.parse().unwrap(), Bytes::new());
-    Publication { topic, payload, qos, retain, publisher: Some(ConnectionId(7)), properties, expires_at: None }
+    let (publisher, expires_at, stream_seq) = (Some(ConnectionId(7)), None, None);
+    Publication { topic, payload, qos, retain, publisher, properties, expires_at, stream_seq }
 }
 
 fn next(mailbox: &mut Mailbox) -> Option<(String, String, QoS, bool)> {

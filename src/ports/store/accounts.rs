@@ -3,7 +3,7 @@
 use surrealdb::types::{SurrealValue, vars};
 
 use super::{Reply, Store, StoreError, stored, stored_party};
-use crate::model::{FileName, Party, Secret, Timestamp, User, UserId};
+use crate::model::{FileName, Login, Party, Secret, Timestamp, User, UserId};
 
 /// A user with what only the hub may know.
 #[derive(Debug)]
@@ -122,11 +122,11 @@ impl Store {
         Ok(toy.map(|locked| (Party::new(crate::model::PartyKind::Toy, id), locked)))
     }
 
-    /// Notes that a token was presented in the party's name.
+    /// Notes that a token was presented in the party's name. Writes, and so waits for the disk, the first time only.
     pub async fn lock_party(&self, party: &Party) -> Result<(), StoreError> {
         let sql = match party {
-            Party::User(_) => "UPDATE type::record('user', $id) SET locked = true",
-            Party::Toy(_) => "UPDATE type::record('toy', $id) SET locked = true",
+            Party::User(_) => "UPDATE type::record('user', $id) SET locked = true WHERE locked = false",
+            Party::Toy(_) => "UPDATE type::record('toy', $id) SET locked = true WHERE locked = false",
         };
         self.run(sql, vars! { id: party.id() }).await?;
         Ok(())
@@ -165,13 +165,15 @@ impl Store {
         Ok(())
     }
 
-    /// The party of the token with this hash, unless it has expired.
-    pub async fn token_party(&self, hash: &str, now: Timestamp) -> Result<Option<Party>, StoreError> {
+    /// What the token with this hash opens, unless it has expired.
+    pub async fn login(&self, hash: &str, now: Timestamp) -> Result<Option<Login>, StoreError> {
         let mut reply = self
             .run("SELECT party, kind, expires_at FROM ONLY type::record('token', $hash)", vars! { hash: hash })
             .await?;
         match reply.optional::<TokenRow>(0)? {
-            Some(row) if row.expires_at > now => stored_party(&row.kind, &row.party).map(Some),
+            Some(row) if row.expires_at > now => {
+                Ok(Some(Login { party: stored_party(&row.kind, &row.party)?, expires_at: row.expires_at }))
+            }
             _ => Ok(None),
         }
     }

@@ -6,8 +6,9 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::{Store, StoreError, stored, stored_party};
-use crate::model::{ChatId, FileName, Message, MessageId, Party, PartyId, Timestamp};
+use super::receipts::{Heard, HeardRow};
+use super::{Store, StoreError, stored, stored_party, stored_seq};
+use crate::model::{ChatId, FileName, Message, MessageId, MessageState, Party, PartyId, Timestamp};
 
 /// A message to be kept.
 #[derive(Debug)]
@@ -22,6 +23,15 @@ pub struct NewMessage {
     pub sound: FileName,
     /// The spoken notice that announces it.
     pub notice: Option<FileName>,
+}
+
+/// Where a message was kept.
+#[derive(Debug)]
+pub struct Kept {
+    /// Its chat.
+    pub chat: ChatId,
+    /// The number of the receiver's event.
+    pub receiver_seq: Option<u64>,
 }
 
 /// A message that its receiver has not heard.
@@ -40,6 +50,7 @@ pub struct Unheard {
 struct MessageRow {
     uid: String,
     chat: String,
+    seq: i64,
     sender: String,
     kind: String,
     sound: String,
@@ -67,13 +78,14 @@ impl MessageRow {
 }
 
 impl Store {
-    /// Keeps a message and counts it as unheard, in one transaction; gives its chat.
+    /// Keeps a message, counts it as unheard and tells its receiver, in one transaction.
     ///
     /// Refused with `NotFriends` where the receiver's address book lacks the sender.
-    pub async fn add_message(&self, new: NewMessage, now: Timestamp) -> Result<ChatId, StoreError> {
+    pub async fn add_message(&self, new: NewMessage, now: Timestamp) -> Result<Kept, StoreError> {
         let variables = vars! {
             uid: new.id.as_str(), from: new.from.id(), kind: new.from.kind().as_str(), to: new.to.id(),
-            sound: new.sound.as_str(), notice: new.notice.as_ref().map(|name| name.as_str().to_owned()), now: now,
+            to_kind: new.to.kind().as_str(), sound: new.sound.as_str(),
+            notice: new.notice.as_ref().map(|name| name.as_str().to_owned()), now: now, keep: self.stream_events_max,
         };
         let mut reply = self
             .run(
@@ -86,16 +98,24 @@ impl Store {
                         created_at = $now;
                     UPDATE type::record('friend', [$to, $from]) SET incoming += 1,
                         unread_since = IF $entry.incoming = $entry.heard { $now } ELSE { unread_since };
-                    RETURN $entry.chat;
+                    LET $seq = IF $to_kind = 'app' {
+                        fn::tell($to, $keep, {
+                            type: 'message', uid: $uid, party: $from, kind: $kind, chat: $entry.chat, sound: $sound,
+                            notice: $notice, created_at: $now,
+                        })
+                    } ELSE { NONE };
+                    RETURN { chat: $entry.chat, seq: $seq };
                 }",
                 variables,
             )
             .await?;
-        let chat = reply.optional::<String>(0)?;
-        stored(&chat.ok_or_else(|| StoreError::Corrupt("a message has no chat".into()))?)
+        let row = reply.optional::<KeptRow>(0)?;
+        let row = row.ok_or_else(|| StoreError::Corrupt("a message has no chat".into()))?;
+        Ok(Kept { chat: stored(&row.chat)?, receiver_seq: stored_seq(row.seq)? })
     }
 
-    /// The last `limit` messages of a chat, oldest first, if `reader` is one of the two; all are then heard.
+    /// The last `limit` messages of a chat with how far they have come, oldest first, if `reader` is one of the two;
+    /// all are then heard.
     ///
     /// With `before`, the last ones that are older. Refused with `UnknownChat`.
     pub async fn read_chat(
@@ -104,26 +124,45 @@ impl Store {
         chat: &ChatId,
         limit: usize,
         before: Option<Timestamp>,
-    ) -> Result<Vec<Message>, StoreError> {
+    ) -> Result<(Vec<(Message, MessageState)>, Option<Heard>), StoreError> {
+        let variables = vars! {
+            chat: chat.as_str(), reader: reader.id(), kind: reader.kind().as_str(), keep: self.stream_events_max,
+        };
         let mut reply = self
             .run(
                 "{
                     LET $window = (SELECT seq, parties FROM ONLY type::record('chat', $chat));
                     IF $window = NONE OR $reader NOT IN $window.parties { THROW 'toyhub:unknown_chat' };
                     LET $other = IF $window.parties[0] = $reader { $window.parties[1] } ELSE { $window.parties[0] };
-                    UPDATE type::record('friend', [$reader, $other]) SET heard = incoming, read_seq = $window.seq,
-                        unread_since = NONE;
-                    RETURN $window.seq;
+                    LET $heard = fn::hear($reader, $kind, $other, $window.seq, $keep);
+                    LET $others = (SELECT read_seq, delivered_seq FROM ONLY type::record('friend', [$other, $reader]));
+                    RETURN {
+                        last: $window.seq, read: $others.read_seq, delivered: $others.delivered_seq, heard: $heard,
+                    };
                 }",
-                vars! { chat: chat.as_str(), reader: reader.id() },
+                variables,
             )
             .await?;
-        let mut last = reply.optional::<i64>(0)?.unwrap_or(0);
-        if let Some(before) = before {
-            last = self.last_seq_before(chat, last, before).await?;
-        }
-        let first = (last - limit as i64 + 1).max(1);
-        self.messages(chat, first, last).await
+        let row = reply.optional::<WindowRow>(0)?;
+        let row = row.ok_or_else(|| StoreError::Corrupt("a chat has no number".into()))?;
+        let last = match before {
+            Some(before) => self.last_seq_before(chat, row.last, before).await?,
+            None => row.last,
+        };
+        let first = last.saturating_sub(i64::try_from(limit).unwrap_or(i64::MAX)).saturating_add(1).max(1);
+        let state = |message: &MessageRow| match (row.read, row.delivered) {
+            _ if message.sender != reader.id() => MessageState::Heard,
+            (Some(read), _) if message.seq <= read => MessageState::Heard,
+            (_, Some(delivered)) if message.seq <= delivered => MessageState::Delivered,
+            _ => MessageState::Sent,
+        };
+        let rows = self.messages(chat, first, last).await?;
+        let messages = rows.into_iter().map(|row| {
+            let state = state(&row);
+            Ok((row.into_message()?, state))
+        });
+        let messages = messages.collect::<Result<_, StoreError>>()?;
+        Ok((messages, row.heard.map(HeardRow::into_heard).transpose()?))
     }
 
     /// The highest number whose message is older than `before`, by bisection: times of a chat only rise.
@@ -141,14 +180,14 @@ impl Store {
         Ok(older)
     }
 
-    async fn messages(&self, chat: &ChatId, first: i64, last: i64) -> Result<Vec<Message>, StoreError> {
+    async fn messages(&self, chat: &ChatId, first: i64, last: i64) -> Result<Vec<MessageRow>, StoreError> {
         let mut reply = self
             .run(
                 "SELECT * FROM message:[$chat, $first]..=[$chat, $last] ORDER BY seq",
                 vars! { chat: chat.as_str(), first: first, last: last },
             )
             .await?;
-        reply.rows::<MessageRow>(0)?.into_iter().map(MessageRow::into_message).collect()
+        reply.rows::<MessageRow>(0)
     }
 
     /// The unheard messages of one sender, oldest first, at most `limit`, which are then heard.
@@ -159,9 +198,10 @@ impl Store {
         receiver: &Party,
         from: Option<&PartyId>,
         limit: usize,
-    ) -> Result<Vec<Message>, StoreError> {
+    ) -> Result<(Vec<Message>, Option<Heard>), StoreError> {
         let variables = vars! {
-            receiver: receiver.id(), from: from.map(|id| id.as_str().to_owned()), limit: limit as i64,
+            receiver: receiver.id(), kind: receiver.kind().as_str(), from: from.map(|id| id.as_str().to_owned()),
+            limit: limit as i64, keep: self.stream_events_max,
         };
         let mut reply = self
             .run(
@@ -173,22 +213,23 @@ impl Store {
                         (SELECT * FROM friend:[$receiver, '']..[$receiver, 'z']
                             WHERE incoming > heard ORDER BY unread_since LIMIT 1)[0]
                     };
-                    IF $entry = NONE { RETURN [] };
+                    IF $entry = NONE { RETURN NONE };
                     LET $seq = (SELECT VALUE seq FROM ONLY type::record('chat', $entry.chat));
                     LET $chat = $entry.chat;
                     LET $first = $entry.read_seq + 1;
                     LET $waiting = (SELECT * FROM message:[$chat, $first]..=[$chat, $seq]
                         WHERE sender = $entry.friend ORDER BY seq LIMIT $limit);
                     LET $rest = $entry.incoming - $entry.heard - array::len($waiting);
-                    UPDATE type::record('friend', [$receiver, $entry.friend]) SET heard += array::len($waiting),
-                        read_seq = IF $rest > 0 { array::last($waiting).seq } ELSE { $seq },
-                        unread_since = IF $rest > 0 { array::last($waiting).created_at } ELSE { NONE };
-                    RETURN $waiting;
+                    LET $up_to = IF $rest > 0 { array::last($waiting).seq } ELSE { $seq };
+                    LET $heard = fn::hear($receiver, $kind, $entry.friend, $up_to, $keep);
+                    RETURN { messages: $waiting, heard: $heard };
                 }",
                 variables,
             )
             .await?;
-        reply.rows::<MessageRow>(0)?.into_iter().map(MessageRow::into_message).collect()
+        let Some(row) = reply.optional::<TakenRow>(0)? else { return Ok((Vec::new(), None)) };
+        let messages = row.messages.into_iter().map(MessageRow::into_message).collect::<Result<_, _>>()?;
+        Ok((messages, row.heard.map(HeardRow::into_heard).transpose()?))
     }
 
     /// Up to `limit` unheard messages of a party, of all senders, oldest first; they stay unheard.
@@ -251,6 +292,30 @@ impl Store {
             .await?;
         Ok(reply.optional::<PartiesRow>(0)?.map(|row| row.parties))
     }
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct KeptRow {
+    chat: String,
+    seq: Option<i64>,
+}
+
+/// A chat as one of the two finds it; `read` and `delivered` are the other's marks.
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct WindowRow {
+    last: i64,
+    read: Option<i64>,
+    delivered: Option<i64>,
+    heard: Option<HeardRow>,
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct TakenRow {
+    messages: Vec<MessageRow>,
+    heard: Option<HeardRow>,
 }
 
 #[derive(SurrealValue)]

@@ -2,7 +2,7 @@
 
 use surrealdb::types::{Object, SurrealValue, object, vars};
 
-use super::{Store, StoreError, stored, stored_party};
+use super::{Store, StoreError, stored, stored_party, stored_seq};
 use crate::model::{
     ChatId, FileName, Friend, FriendRequest, Party, PartyId, PartyKind, RequestId, RequestStatus, Timestamp, UserId,
 };
@@ -35,6 +35,22 @@ pub struct NewFriendRequest {
     pub request: FriendRequest,
     /// How many may wait for the answerer.
     pub pending_max: usize,
+}
+
+/// The numbers of the two events that a new friendship is.
+#[derive(Debug)]
+pub struct Befriended {
+    /// Of the requester's event.
+    pub requester_seq: Option<u64>,
+    /// Of the requestee's event.
+    pub requestee_seq: Option<u64>,
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct BefriendedRow {
+    a: Option<i64>,
+    b: Option<i64>,
 }
 
 #[derive(SurrealValue)]
@@ -122,17 +138,18 @@ impl Store {
         reply.optional::<FriendRow>(0)?.map(FriendRow::into_friend).transpose()
     }
 
-    /// Keeps a request. Refused with `AlreadyFriends`, `AlreadyRequested` or `RequestsFull`.
-    pub async fn add_request(&self, new: NewFriendRequest, now: Timestamp) -> Result<(), StoreError> {
+    /// Keeps a request and tells who may answer it; gives the number of that event. Refused with `AlreadyFriends`,
+    /// `AlreadyRequested` or `RequestsFull`.
+    pub async fn add_request(&self, new: NewFriendRequest, now: Timestamp) -> Result<Option<u64>, StoreError> {
         let NewFriendRequest { request, pending_max } = new;
         let variables = vars! {
             id: request.id.as_str(), requester: request.requester.id(), requestee: request.requestee.id(),
             requester_kind: request.requester.kind().as_str(), requestee_kind: request.requestee.kind().as_str(),
             answerer: request.answerer.as_str(), info: request.info, remark: request.remark,
             avatar: request.avatar.as_str(), nickname: request.nickname, toy_name: request.toy_name,
-            pending_max: pending_max as i64, now: now,
+            pending_max: pending_max as i64, now: now, keep: self.stream_events_max,
         };
-        self.run(
+        let mut reply = self.run(
             "{
                 IF record::exists(type::record('friend', [$requester, $requestee])) { THROW 'toyhub:already_friends' };
                 IF record::exists(type::record('pending', [$requester, $requestee])) { THROW 'toyhub:already_requested' };
@@ -144,12 +161,15 @@ impl Store {
                     requestee = $requestee, requestee_kind = $requestee_kind, answerer = $answerer, words = $info,
                     remark = $remark, avatar = $avatar, nickname = $nickname, toy_name = $toy_name, status = 0,
                     created_at = $now;
-                RETURN NONE;
+                RETURN fn::tell($answerer, $keep, {
+                    type: 'friend_request', uid: $id, party: $requester, kind: $requester_kind,
+                    requestee: $requestee, requestee_kind: $requestee_kind,
+                });
             }",
             variables,
         )
         .await?;
-        Ok(())
+        stored_seq(reply.optional::<i64>(0)?)
     }
 
     /// The requests that a user may answer, newest first, at most `limit`.
@@ -189,7 +209,7 @@ impl Store {
         Ok(())
     }
 
-    /// Accepts a request: a chat, an entry on both sides, status 1, or nothing.
+    /// Accepts a request: a chat, an entry on both sides, both told, status 1, or nothing.
     ///
     /// A request of the pair in the other direction is thereby accepted too. Refused with
     /// `UnknownRequest`, `AlreadyAnswered`, `AlreadyFriends` or `BookFull`.
@@ -201,13 +221,15 @@ impl Store {
         entry_of_requestee: NewEntry,
         friends_max: usize,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Befriended, StoreError> {
         let variables = vars! {
             id: id.as_str(), chat: chat.as_str(), of_requester: entry_of_requester.into_object(),
             of_requestee: entry_of_requestee.into_object(), friends_max: friends_max as i64, now: now,
+            keep: self.stream_events_max,
         };
-        self.run(
-            "{
+        let mut reply = self
+            .run(
+                "{
                 LET $request = (SELECT * FROM ONLY type::record('request', $id));
                 IF $request = NONE { THROW 'toyhub:unknown_request' };
                 IF $request.status != 0 { THROW 'toyhub:already_answered' };
@@ -227,15 +249,30 @@ impl Store {
                 CREATE type::record('chat', $chat) SET parties = [$a, $b], seq = 0;
                 CREATE type::record('friend', [$a, $b]) SET owner = $a, friend = $b, kind = $of_requester.kind,
                     nickname = $of_requester.nickname, remark = $of_requester.remark, avatar = $of_requester.avatar,
-                    chat = $chat, incoming = 0, heard = 0, read_seq = 0, unread_since = NONE, created_at = $now;
+                    chat = $chat, incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE,
+                    created_at = $now;
                 CREATE type::record('friend', [$b, $a]) SET owner = $b, friend = $a, kind = $of_requestee.kind,
                     nickname = $of_requestee.nickname, remark = $of_requestee.remark, avatar = $of_requestee.avatar,
-                    chat = $chat, incoming = 0, heard = 0, read_seq = 0, unread_since = NONE, created_at = $now;
-                RETURN NONE;
+                    chat = $chat, incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE,
+                    created_at = $now;
+                RETURN {
+                    a: IF $request.requester_kind = 'app' {
+                        fn::tell($a, $keep, {
+                            type: 'friend_added', party: $b, kind: $request.requestee_kind, chat: $chat,
+                        })
+                    } ELSE { NONE },
+                    b: IF $request.requestee_kind = 'app' {
+                        fn::tell($b, $keep, {
+                            type: 'friend_added', party: $a, kind: $request.requester_kind, chat: $chat,
+                        })
+                    } ELSE { NONE },
+                };
             }",
-            variables,
-        )
-        .await?;
-        Ok(())
+                variables,
+            )
+            .await?;
+        let row = reply.optional::<BefriendedRow>(0)?;
+        let row = row.ok_or_else(|| StoreError::Corrupt("a friendship tells nobody".into()))?;
+        Ok(Befriended { requester_seq: stored_seq(row.a)?, requestee_seq: stored_seq(row.b)? })
     }
 }

@@ -9,6 +9,10 @@ mod accounts;
 mod chats;
 mod content;
 mod friends;
+mod receipts;
+mod streams;
+#[cfg(test)]
+mod tests;
 mod toys;
 
 use std::sync::Arc;
@@ -24,13 +28,18 @@ use surrealdb_cnf::ConfigMap;
 use surrealdb_core::kvs::Datastore;
 
 pub use accounts::StoredUser;
-pub use chats::{NewMessage, Unheard};
-pub use friends::{NewEntry, NewFriendRequest};
+pub use chats::{Kept, NewMessage, Unheard};
+pub use friends::{Befriended, NewEntry, NewFriendRequest};
+pub use receipts::{Delivered, Heard};
+pub use streams::Missed;
 pub use toys::NewToy;
 
 const SCHEMA: &str = include_str!("schema.surql");
 /// Raised with every change of `schema.surql`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+/// What a database of version 1 lacks. Repeating it changes nothing, as `schema.surql` does: a start that was cut off
+/// begins again.
+const FROM_VERSION_1: &str = "UPDATE friend SET delivered_seq = read_seq WHERE delivered_seq = NONE";
 /// How often a transaction that met a conflict is tried in all.
 const TRIES: u32 = 10;
 
@@ -45,6 +54,8 @@ pub struct StoreSettings {
     pub database: String,
     /// How long one query may take.
     pub query_timeout: Duration,
+    /// Events that are kept of each user's stream.
+    pub stream_events_max: usize,
 }
 
 /// Where the data is.
@@ -108,6 +119,8 @@ pub enum Refusal {
     DeviceBound(crate::model::ToyId),
     /// No such chat, or not the asker's.
     UnknownChat,
+    /// No such message, or not one to the asker.
+    UnknownMessage,
     /// No such request, or not the asker's to answer.
     UnknownRequest,
     /// No address book entry joins the two.
@@ -135,6 +148,7 @@ impl Refusal {
             "unknown_device" => Self::UnknownDevice,
             "device_bound" => Self::DeviceBound(word.split(' ').nth(1)?.parse().ok()?),
             "unknown_chat" => Self::UnknownChat,
+            "unknown_message" => Self::UnknownMessage,
             "unknown_request" => Self::UnknownRequest,
             "not_friends" => Self::NotFriends,
             "already_friends" => Self::AlreadyFriends,
@@ -158,6 +172,8 @@ enum Engine {
 /// The open store.
 pub struct Store {
     engine: Engine,
+    /// Events that are kept of each user's stream.
+    stream_events_max: i64,
 }
 
 impl Store {
@@ -187,7 +203,8 @@ impl Store {
                 database.use_ns(&settings.namespace).use_db(&settings.database).await?;
             }
         }
-        let store = Self { engine };
+        let stream_events_max = i64::try_from(settings.stream_events_max).unwrap_or(i64::MAX);
+        let store = Self { engine, stream_events_max };
         store.apply_schema().await?;
         Ok(store)
     }
@@ -213,6 +230,9 @@ impl Store {
         }
         if found < SCHEMA_VERSION {
             self.run(SCHEMA, Variables::new()).await?;
+            if found == 1 {
+                self.run(FROM_VERSION_1, Variables::new()).await?;
+            }
             let mut variables = Variables::new();
             variables.insert("version", SCHEMA_VERSION);
             self.run("UPSERT meta:schema SET version = $version", variables).await?;
@@ -313,4 +333,14 @@ fn stored_party(kind: &str, id: &str) -> Result<crate::model::Party, StoreError>
         _ => return Err(StoreError::Corrupt("unknown kind of party".into())),
     };
     Ok(crate::model::Party::new(kind, &stored(id)?))
+}
+
+/// A stored count or number, which is never negative.
+fn stored_number(number: i64) -> Result<u64, StoreError> {
+    u64::try_from(number).map_err(|_| StoreError::Corrupt("a negative number".into()))
+}
+
+/// The number of an event in its stream, where the party has one.
+fn stored_seq(seq: Option<i64>) -> Result<Option<u64>, StoreError> {
+    seq.map(stored_number).transpose()
 }

@@ -118,10 +118,10 @@ impl Store {
                 CREATE type::record('chat', $chat) SET parties = [$user, $toy], seq = 0;
                 CREATE type::record('friend', [$user, $toy]) SET owner = $user, friend = $toy, kind = $of_user.kind,
                     nickname = $of_user.nickname, remark = $of_user.remark, avatar = $of_user.avatar, chat = $chat,
-                    incoming = 0, heard = 0, read_seq = 0, unread_since = NONE, created_at = $now;
+                    incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE, created_at = $now;
                 CREATE type::record('friend', [$toy, $user]) SET owner = $toy, friend = $user, kind = $of_toy.kind,
                     nickname = $of_toy.nickname, remark = $of_toy.remark, avatar = $of_toy.avatar, chat = $chat,
-                    incoming = 0, heard = 0, read_seq = 0, unread_since = NONE, created_at = $now;
+                    incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE, created_at = $now;
                 RETURN NONE;
             }",
             variables,

@@ -114,6 +114,7 @@ pub fn session(bytes: &[u8]) {
                                 publisher: Some(own),
                                 properties: publish.properties,
                                 expires_at: publish.expires_in_s.map(f64::from),
+                                stream_seq: None,
                             };
                             let place = Place { seq, again: seq % 3 == 0, released: seq % 5 == 0 };
                             let stored = (qos != QoS::AtMostOnce && seq % 2 == 0).then_some(place);

@@ -89,6 +89,7 @@ impl Hub {
             publisher: None,
             properties: Bytes::new(),
             expires_at: None,
+            stream_seq: None,
         };
         let publication = Arc::new(publication);
         let delivery = Delivery { publication, qos: QoS::ExactlyOnce, retain: false, stored: Some(place) };

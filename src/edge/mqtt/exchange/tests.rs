@@ -28,7 +28,8 @@ const OTHER: ConnectionId = ConnectionId::for_tests(2);
 fn delivery(topic: &str, qos: QoS, size: usize, retain: bool) -> Delivery {
     let (topic, payload) = (topic.parse().unwrap(), Bytes::from(vec![b'x'; size]));
     let (properties, publisher) = (Bytes::new(), None);
-    let publication = Publication { topic, payload, qos, retain: true, publisher, properties, expires_at: None };
+    let (expires_at, stream_seq) = (None, None);
+    let publication = Publication { topic, payload, qos, retain: true, publisher, properties, expires_at, stream_seq };
     Delivery { publication: Arc::new(publication), qos, retain, stored: None }
 }
 

@@ -1,0 +1,201 @@
+//! The hub's rules over a real store and router, without any protocol.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::model::{ChatId, DeviceKey, MessageId, MessageState, PartyKind, Timestamp, Toy, ToyId, User, UserId};
+use crate::ports::router::{Disk, DiskLimits, Overflow, RouterLimits};
+use crate::ports::speech::SpeakerSettings;
+use crate::ports::store::{NewEntry, NewMessage, NewToy, Place, StoreSettings, StoredUser};
+
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const DAY: f64 = 86_400.0;
+
+struct World {
+    hub: Hub,
+    _folder: TempDir,
+}
+
+async fn world(config: Config) -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = StoreSettings {
+        place: Place::Memory,
+        namespace: "toyhub".into(),
+        database: "toyhub".into(),
+        query_timeout: std::time::Duration::from_secs(60),
+        stream_events_max: config.accounts.stream_events_max,
+    };
+    let limits = DiskLimits {
+        messages_max: 10,
+        bytes_max: 1 << 20,
+        age_max_s: 60,
+        overflow: Overflow::DropOldest,
+        cache_bytes: 1 << 20,
+    };
+    let (disk, _) = Disk::open(None, limits).unwrap();
+    let limits = RouterLimits { subscriptions_max: 8, retained_messages_max: 100, retained_max_bytes: 100 };
+    let speaker = SpeakerSettings {
+        program: "espeak-ng".into(),
+        voice: "en".into(),
+        words_per_minute: 150,
+        timeout: std::time::Duration::from_secs(1),
+        max_text_chars: 10,
+        max_parallel: 1,
+    };
+    let ports = Ports {
+        store: Store::open(&settings).await.unwrap(),
+        files: Files::open(&folder.path().join("files"), &folder.path().join("spool")).unwrap(),
+        router: Router::new(limits, disk, Vec::new()),
+        stored_sessions: Vec::new(),
+        speaker: Speaker::new(speaker),
+        encode_event: |event, seq| format!("{seq:?} {event:?}").into_bytes(),
+    };
+    World { hub: Hub::new(ports, Arc::new(config)).await.unwrap(), _folder: folder }
+}
+
+impl World {
+    /// A user with a toy.
+    async fn family(&self) -> (UserId, Party) {
+        let avatar: FileName = "toy.jpg".parse().unwrap();
+        let (id, key) = (UserId::random(), DeviceKey::random());
+        let user = User {
+            id: id.clone(),
+            username: id.to_string(),
+            nickname: "n".into(),
+            gender: "1".into(),
+            avatar: avatar.clone(),
+        };
+        self.hub.store.create_user(StoredUser { user, password_hash: "$argon2id$".into() }, 0.0).await.unwrap();
+        self.hub.store.add_device(&key, &"0".repeat(64), 0.0).await.unwrap();
+        let toy = Toy {
+            id: ToyId::random(),
+            device_key: key,
+            bind_user: id.clone(),
+            toy_name: "t".into(),
+            baby_name: "b".into(),
+            gender: "1".into(),
+            avatar: avatar.clone(),
+        };
+        let toy_id = toy.id.clone();
+        let entry = |kind| NewEntry { kind, nickname: "n".into(), remark: "r".into(), avatar: avatar.clone() };
+        let (entry_of_user, entry_of_toy) = (entry(PartyKind::Toy), entry(PartyKind::App));
+        let new = NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy };
+        self.hub.store.bind_toy(new, 10, 0.0).await.unwrap();
+        (id, toy_id.into())
+    }
+
+    async fn send(&self, from: &Party, to: &Party, now: Timestamp) -> MessageId {
+        let (id, sound) = (MessageId::random(), FileName::random("mp3"));
+        let new = NewMessage { id: id.clone(), from: from.clone(), to: to.clone(), sound, notice: None };
+        self.hub.store.add_message(new, now).await.unwrap();
+        id
+    }
+
+    /// A live connection that hears its inbox.
+    fn connected(&self, party: &Party) -> Mailbox {
+        let mailbox = self.hub.connect(party.clone(), 16).unwrap();
+        self.hub.follow(&mailbox).unwrap();
+        mailbox
+    }
+}
+
+/// What waits in the mailbox: number and text.
+fn heard(mailbox: &mut Mailbox) -> Vec<(Option<u64>, String)> {
+    let mut found = Vec::new();
+    while let Some(Incoming::Delivery(delivery)) = mailbox.try_recv() {
+        let text = String::from_utf8(delivery.publication.payload.to_vec()).unwrap();
+        found.push((delivery.publication.stream_seq, text));
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_comes_back_gets_what_it_missed_or_is_told_to_load_all() {
+    let mut config = Config::default();
+    config.accounts.stream_events_max = 5;
+    let world = world(config).await;
+    let (user, toy) = world.family().await;
+    assert_eq!(world.hub.stream_position(&user).await.unwrap(), (1, 0));
+    assert_eq!(world.hub.missed(&user, 0, 10).await.unwrap(), []);
+    let party = Party::User(user.clone());
+    for n in 0..8 {
+        world.send(&toy, &party, f64::from(n)).await;
+    }
+    assert_eq!(world.hub.stream_position(&user).await.unwrap(), (4, 8));
+    let numbers = async |after, limit| {
+        let missed = world.hub.missed(&user, after, limit).await;
+        missed.map(|events| events.into_iter().map(|(seq, _)| seq).collect::<Vec<_>>())
+    };
+    assert_eq!(numbers(3, 10).await.unwrap(), [4, 5, 6, 7, 8]);
+    assert_eq!(numbers(5, 2).await.unwrap(), [6, 7]);
+    assert!(numbers(8, 10).await.unwrap().is_empty());
+    for after in [0, 2, 9, u64::MAX] {
+        let refused = numbers(after, 10).await.unwrap_err();
+        assert!(matches!(refused, DomainError::StreamTooOld { current: 8 }), "{after}: {refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_reach_the_sender_and_reads_the_readers_other_devices() {
+    let world = world(Config::default()).await;
+    let (user, toy) = world.family().await;
+    let party = Party::User(user.clone());
+    let (mut phone, mut tablet, mut ears) = (world.connected(&party), world.connected(&party), world.connected(&toy));
+    let to_toy = world.send(&party, &toy, 1.0).await;
+    world.hub.mark_delivered(&toy, &to_toy).await.unwrap();
+    world.hub.mark_delivered(&toy, &to_toy).await.unwrap();
+    assert_eq!(world.hub.receive(&toy, None).await.unwrap().len(), 1);
+    let told = heard(&mut phone);
+    assert_eq!(told, heard(&mut tablet));
+    assert_eq!(told.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [Some(1), Some(2)]);
+    assert!(told[0].1.contains("state: Delivered") && told[1].1.contains("state: Heard"), "{told:?}");
+    assert_eq!(heard(&mut ears), [], "a toy's own marks are no news to it");
+
+    let from_toy = world.send(&toy, &party, 2.0).await;
+    let unread = world.hub.unread(&party, 10).await.unwrap();
+    assert_eq!((unread.friends.len(), unread.friends[0].unread), (1, 1));
+    assert_eq!(unread.messages[0].message.id, from_toy);
+    world.hub.mark_heard(&party, &toy.id().parse().unwrap(), Some(&from_toy)).await.unwrap();
+    let told = heard(&mut tablet);
+    assert_eq!((told.len(), told[0].0), (1, Some(4)), "3 is the message, which the store alone was given");
+    assert!(told[0].1.contains("Read {") && told[0].1.contains("unread: 0"), "{told:?}");
+    let told = heard(&mut ears);
+    assert!(told.len() == 1 && told[0].0.is_none() && told[0].1.contains("state: Heard"), "{told:?}");
+    let unread = world.hub.unread(&party, 10).await.unwrap();
+    assert!(unread.friends.is_empty() && unread.messages.is_empty());
+    let chat = world.hub.friends(&party).await.unwrap()[0].chat.clone();
+    let page = world.hub.history(&user, &chat, 10, None).await.unwrap();
+    assert!(page.len() == 2 && page.iter().all(|(_, state)| *state == MessageState::Heard));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_opens_what_its_token_opens_and_nothing_once_that_is_revoked() {
+    let mut config = Config::default();
+    config.rates.failed_logins_per_address_per_minute = 3;
+    let world = world(config).await;
+    let (user, _) = world.family().await;
+    let party = Party::User(user);
+    let token = world.hub.issue_token(&party, 0.0).await.unwrap();
+    let expires_at = 365.0 * DAY;
+    let login = world.hub.authenticate_token(&token, PEER, 1.0).await.unwrap();
+    assert_eq!((&login.party, login.expires_at), (&party, expires_at));
+
+    let ticket = world.hub.issue_ticket(&token, PEER, 1.0).await.unwrap();
+    assert_eq!(world.hub.redeem_ticket(&ticket, PEER, 2.0).await.unwrap(), login);
+    let kept = world.hub.issue_ticket(&token, PEER, 3.0).await.unwrap();
+    world.hub.log_out_everywhere(&party).await.unwrap();
+    for wrong in [ticket, kept, Secret::random(), token] {
+        let refused = world.hub.redeem_ticket(&wrong, PEER, 4.0).await.unwrap_err();
+        assert!(matches!(refused, DomainError::Unauthorized), "{refused}");
+    }
+    let refused = world.hub.redeem_ticket(&Secret::random(), PEER, 4.0).await.unwrap_err();
+    assert!(matches!(refused, DomainError::RateLimited { .. }), "{refused}");
+
+    let token = world.hub.issue_token(&party, 10.0).await.unwrap();
+    let other = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+    let ticket = world.hub.issue_ticket(&token, other, 10.0 + expires_at - 1.0).await.unwrap();
+    let refused = world.hub.redeem_ticket(&ticket, other, 10.0 + expires_at).await.unwrap_err();
+    assert!(matches!(refused, DomainError::Unauthorized), "the token has expired: {refused}");
+}

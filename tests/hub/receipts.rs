@@ -1,0 +1,100 @@
+//! How far a message has come, told live and kept: over HTTP, MQTT and the app socket, and after a `kill -9`.
+
+use serde_json::{Value, json};
+
+use crate::sound;
+use crate::world::{App, Toy, User, World};
+
+async fn say(world: &World, user: &User, to: &str) {
+    let fields = [("user_id", user.id.as_str()), ("to_user", to), ("token", &user.token)];
+    assert_eq!(world.upload("/app_uploader", "reco_file", sound::wav(), &fields).await["code"], 0);
+}
+
+async fn answer(world: &World, toy: &Toy, to: &str) {
+    let fields = [("user_id", toy.id.as_str()), ("to_user", to), ("friend_type", "app")];
+    assert_eq!(world.upload("/toy_uploader", "reco", sound::wav(), &fields).await["code"], 0);
+}
+
+async fn chat_list(world: &World, user: &User, chat: &Value) -> Vec<Value> {
+    let list = world.post_as(user, "/chat_list", json!({"chat_id": chat, "to_user": user.id})).await;
+    list["data"].as_array().unwrap_or_else(|| panic!("{list}")).clone()
+}
+
+/// The next event of the app, which is of this type and number.
+async fn event(app: &mut App, kind: &str, seq: u64) -> Value {
+    let event = app.frame().await;
+    assert_eq!((&event["type"], &event["seq"]), (&json!(kind), &json!(seq)), "{event}");
+    event
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_is_told_what_is_heard_and_all_devices_what_is_read() {
+    let mut world = World::start().await;
+    let parent = world.user("parent").await;
+    let toy = world.toy(&parent, "Fluffy").await;
+    let mut ears = world.mosquitto_sub(&toy, "mqttv5");
+    world.wait_online(&parent, &toy.id, "1").await;
+    let (mut phone, mut tablet) = (world.app(&parent).await, world.app(&parent).await);
+
+    say(&world, &parent, &toy.id).await;
+    let message = ears.event().await;
+    assert_eq!((&message["type"], message.get("seq")), (&json!("message"), None), "a toy has no stream");
+    let chat = &message["chat_id"];
+    assert_eq!(chat_list(&world, &parent, chat).await[0]["state"], "sent");
+    let recv = json!({"from_user": parent.id, "to_user": toy.id});
+    assert_eq!(world.post("/recv_msg", recv.clone()).await.1[0]["_id"], message["id"]);
+    for app in [&mut phone, &mut tablet] {
+        let expected = json!({
+            "type": "receipt", "seq": 1, "state": "heard", "id": message["id"], "chat_id": chat, "by": toy.id,
+            "friend_type": "toy",
+        });
+        assert_eq!(event(app, "receipt", 1).await, expected);
+    }
+    assert_eq!(world.post("/recv_msg", recv).await.1, json!([]));
+
+    answer(&world, &toy, &parent.id).await;
+    for app in [&mut phone, &mut tablet] {
+        event(app, "message", 2).await;
+    }
+    let list = chat_list(&world, &parent, chat).await;
+    assert_eq!(list.iter().map(|entry| &entry["state"]).collect::<Vec<_>>(), ["heard", "heard"]);
+    for app in [&mut phone, &mut tablet] {
+        let read = json!({"type": "read", "seq": 3, "friend_id": toy.id, "chat_id": chat, "unread": 0});
+        assert_eq!(event(app, "read", 3).await, read, "one event for all that was read");
+    }
+    let receipt = json!({
+        "type": "receipt", "state": "heard", "id": list[1]["_id"], "chat_id": chat, "by": parent.id,
+        "friend_type": "app",
+    });
+    assert_eq!(ears.event().await, receipt);
+
+    world.kill().await;
+    world.start_hub().await;
+    let mut phone = world.app(&parent).await;
+    answer(&world, &toy, &parent.id).await;
+    event(&mut phone, "message", 4).await;
+    let list = chat_list(&world, &parent, chat).await;
+    assert_eq!(list.iter().map(|entry| &entry["state"]).collect::<Vec<_>>(), ["heard", "heard", "heard"]);
+    event(&mut phone, "read", 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_and_new_friends_are_numbered_with_the_rest() {
+    let world = World::start().await;
+    let (mia, tom) = (world.user("mia").await, world.user("tom").await);
+    let (mut of_mia, mut of_tom) = (world.app(&mia).await, world.app(&tom).await);
+    let request = json!({"req_user": mia.id, "add_user": tom.id, "type": "app", "req_info": "hi", "remark": "T"});
+    assert_eq!(world.post_as(&mia, "/add_req", request).await["code"], 0);
+    let asked = event(&mut of_tom, "friend_request", 1).await;
+    let accepted = world.post_as(&tom, "/acc_req", json!({"req_id": asked["id"], "remark": "M"})).await;
+    assert_eq!(accepted["code"], 0);
+    event(&mut of_mia, "friend_added", 1).await;
+    let added = event(&mut of_tom, "friend_added", 2).await;
+    say(&world, &mia, &tom.id).await;
+    let message = event(&mut of_tom, "message", 3).await;
+    assert_eq!(message["chat_id"], added["chat_id"]);
+    let recv = json!({"from_user": mia.id, "to_user": tom.id});
+    assert_eq!(world.post_as(&tom, "/recv_msg", recv).await.as_array().unwrap().len(), 1);
+    event(&mut of_tom, "read", 4).await;
+    assert_eq!(event(&mut of_mia, "receipt", 2).await["id"], message["id"]);
+}
