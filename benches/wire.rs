@@ -99,6 +99,7 @@ impl Hub {
         let mut command = Command::new(program);
         command.current_dir(folder.path()).stderr(Stdio::null()).envs([
             ("TOYHUB_HTTP__LISTEN", "127.0.0.1:0"),
+            ("TOYHUB_HTTP__LEGACY_LISTEN", "127.0.0.1:0"),
             ("TOYHUB_MQTT__LISTEN", "127.0.0.1:0"),
             ("TOYHUB_SERVER__LOG", "error"),
         ]);

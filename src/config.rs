@@ -121,6 +121,9 @@ pub enum Dialect {
 pub struct Http {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where to listen besides, for older clients that look for their socket there.
+    #[serde(with = "optional_address")]
+    pub legacy_listen: Option<SocketAddr>,
     /// When calls need a token.
     pub auth: HttpAuth,
     /// Which answers are given.
@@ -147,6 +150,7 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 9527)),
+            legacy_listen: Some(SocketAddr::from(([0, 0, 0, 0], 9528))),
             auth: HttpAuth::Sticky,
             dialect: Dialect::Documented,
             allowed_origins: vec!["*".into()],

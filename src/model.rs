@@ -561,6 +561,15 @@ pub struct Login {
     pub expires_at: Timestamp,
 }
 
+/// What a friend has somebody play.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlayedSound {
+    /// Of `/get_music/`.
+    Music(FileName),
+    /// Of `/get_chat/`.
+    Chat(FileName),
+}
+
 /// What a live connection of a party is told.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -578,6 +587,13 @@ pub enum Event {
         notice: Option<FileName>,
         /// When it was accepted.
         created_at: Timestamp,
+    },
+    /// A friend has the party play something, now; nothing of it is kept.
+    Play {
+        /// Which friend.
+        from: Party,
+        /// What to play.
+        sound: PlayedSound,
     },
     /// Somebody asks to be a friend of the user or of a toy bound to the user.
     FriendRequest {

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config, SessionOverflow, seconds};
 use crate::domain::{Hub, Ports};
 use crate::edge::http::{self, SocketRoute};
-use crate::edge::{control, mqtt, wire, ws};
+use crate::edge::ws::{self, Apps, Handshake};
+use crate::edge::{control, mqtt, wire};
 use crate::model::Secret;
 use crate::ports::chunks::{ChunkLimits, Chunks};
 use crate::ports::files::Files;
@@ -24,11 +25,13 @@ use crate::ports::store::{Place, Store, StoreSettings};
 pub struct Server {
     hub: Arc<Hub>,
     config: Arc<Config>,
-    http: TcpListener,
+    http: Vec<TcpListener>,
     mqtt: mqtt::Listeners,
     control: UnixListener,
     /// Where HTTP and the app socket are served; the port that was bound where 0 was asked for.
     pub http_addr: SocketAddr,
+    /// Where older clients look for their sockets.
+    pub legacy_addr: Option<SocketAddr>,
     /// Where MQTT is served.
     pub mqtt_addr: SocketAddr,
     /// Where MQTT is served over TLS.
@@ -124,10 +127,13 @@ impl Server {
         let config = Arc::new(config);
         // The listeners first: a port in use ends the start before the database is opened.
         let http = bind("http.listen", config.http.listen).await?;
+        let legacy = bind_optional("http.legacy_listen", config.http.legacy_listen).await?;
         let tcp = bind("mqtt.listen", config.mqtt.listen).await?;
         let tls = bind_optional("mqtt.tls_listen", config.mqtt.tls_listen).await?;
         let conformance = bind_optional("mqtt.conformance_listen", config.mqtt.conformance_listen).await?;
         let http_addr = address(&http)?;
+        let legacy_addr = legacy.as_ref().map(address).transpose()?;
+        let http = [http].into_iter().chain(legacy).collect();
         let mqtt_addr = address(&tcp)?;
         let mqtt_tls_addr = tls.as_ref().map(address).transpose()?;
         let mqtt_conformance_addr = conformance.as_ref().map(address).transpose()?;
@@ -136,13 +142,26 @@ impl Server {
         hub.prepare_own_files().await.map_err(|error| fault(&error))?;
         let socket = config.server.control_socket();
         let control = control::bind(&socket).map_err(|error| folder_fault(&socket, &error))?;
-        Ok(Self { hub, config, http, mqtt, control, http_addr, mqtt_addr, mqtt_tls_addr, mqtt_conformance_addr })
+        Ok(Self {
+            hub,
+            config,
+            http,
+            mqtt,
+            control,
+            http_addr,
+            legacy_addr,
+            mqtt_addr,
+            mqtt_tls_addr,
+            mqtt_conformance_addr,
+        })
     }
 
     /// Where clients reach the hub, as `name=address` words: programs that start it read them.
     pub fn addresses(&self) -> String {
         let mut words = format!("http={} mqtt={}", self.http_addr, self.mqtt_addr);
-        for (name, address) in [("mqtts", self.mqtt_tls_addr), ("conformance", self.mqtt_conformance_addr)] {
+        for (name, address) in
+            [("legacy", self.legacy_addr), ("mqtts", self.mqtt_tls_addr), ("conformance", self.mqtt_conformance_addr)]
+        {
             words.extend(address.map(|address| format!(" {name}={address}")));
         }
         words
@@ -151,18 +170,31 @@ impl Server {
     /// Serves until `shutdown`, then ends connections, what they began, and the store.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), String> {
         let Self { hub, config, http, mqtt, control, .. } = self;
-        let apps = SocketRoute {
+        let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws.clone()));
+        let current = SocketRoute {
             pattern: "/ws",
             protocols: &[ws::PROTOCOL],
             needs_protocol: false,
             handler: Arc::new({
-                let (hub, ws) = (Arc::clone(&hub), Arc::new(config.ws.clone()));
+                let apps = Arc::clone(&apps);
                 move |socket: http::Socket| {
-                    let serving = ws::serve(socket.io, socket.token, socket.peer, Arc::clone(&hub), Arc::clone(&ws));
-                    Box::pin(serving)
+                    let http::Socket { io, token, ticket, after, peer, .. } = socket;
+                    Box::pin(Arc::clone(&apps).serve(io, Handshake { token, ticket, after, peer }))
                 }
             }),
         };
+        let legacy = ["/app/{id}", "/toy/{id}"].map(|pattern| SocketRoute {
+            pattern,
+            protocols: &[],
+            needs_protocol: false,
+            handler: Arc::new({
+                let apps = Arc::clone(&apps);
+                move |socket: http::Socket| {
+                    let http::Socket { io, path, token, peer, .. } = socket;
+                    Box::pin(Arc::clone(&apps).serve_legacy(io, path, token, peer))
+                }
+            }),
+        });
         let toys = SocketRoute {
             pattern: "/mqtt",
             protocols: &["mqtt"],
@@ -182,9 +214,10 @@ impl Server {
         edges.spawn({
             let (hub, config, shutdown) = (Arc::clone(&hub), Arc::clone(&config), shutdown.clone());
             async move {
-                http::serve(http, hub, config, vec![apps, toys], shutdown)
-                    .await
-                    .map_err(|error| format!("http: {error}"))
+                let sockets = [current, toys].into_iter().chain(legacy).collect();
+                let served = http::serve(http, hub, config, sockets, shutdown).await;
+                apps.finish().await;
+                served.map_err(|error| format!("http: {error}"))
             }
         });
         edges.spawn({

@@ -52,6 +52,7 @@ impl Broker {
             .current_dir(folder.path())
             .envs([
                 ("TOYHUB_HTTP__LISTEN", "127.0.0.1:0"),
+                ("TOYHUB_HTTP__LEGACY_LISTEN", "127.0.0.1:0"),
                 ("TOYHUB_MQTT__LISTEN", "127.0.0.1:0"),
                 ("TOYHUB_MQTT__CONFORMANCE_LISTEN", "127.0.0.1:0"),
                 ("TOYHUB_MQTT__CONNECTIONS_MAX", "50000"),

@@ -53,6 +53,29 @@ impl Hub {
         let notice = self.notice(&entry.remark).await;
         let sound = known.clone().unwrap_or_else(|| FileName::random("mp3"));
         self.files.put(FileKind::Chat, &sound, mp3).await.map_err(DomainError::internal)?;
+        let message = match self.deliver(from, &receiver, sound.clone(), notice.clone(), now).await {
+            Ok(message) => message,
+            // Where the name is known, a message that came at the same time may have it.
+            Err(error) if known.is_some() => return Err(error),
+            Err(error) => {
+                if let Err(error) = self.files.delete(FileKind::Chat, &sound).await {
+                    tracing::warn!(%error, "recording of a refused message not removed");
+                }
+                return Err(error);
+            }
+        };
+        Ok(Sent { message, sound, notice, receiver: receiver.kind() })
+    }
+
+    /// Keeps a message whose sound is stored, and tells its receiver.
+    pub(super) async fn deliver(
+        &self,
+        from: &Party,
+        receiver: &Party,
+        sound: FileName,
+        notice: Option<FileName>,
+        now: Timestamp,
+    ) -> Result<MessageId, DomainError> {
         let id = MessageId::random();
         let new = NewMessage {
             id: id.clone(),
@@ -61,27 +84,11 @@ impl Hub {
             sound: sound.clone(),
             notice: notice.clone(),
         };
-        let kept = match self.store.add_message(new, now).await {
-            Ok(kept) => kept,
-            // Where the name is known, a message that came at the same time may have it.
-            Err(error) if known.is_some() => return Err(error.into()),
-            Err(error) => {
-                if let Err(error) = self.files.delete(FileKind::Chat, &sound).await {
-                    tracing::warn!(%error, "recording of a refused message not removed");
-                }
-                return Err(error.into());
-            }
-        };
-        let event = Event::Message {
-            id: id.clone(),
-            from: from.clone(),
-            chat: kept.chat,
-            sound: sound.clone(),
-            notice: notice.clone(),
-            created_at: now,
-        };
-        self.announce(&receiver, &event, kept.receiver_seq).await;
-        Ok(Sent { message: id, sound, notice, receiver: receiver.kind() })
+        let kept = self.store.add_message(new, now).await?;
+        let event =
+            Event::Message { id: id.clone(), from: from.clone(), chat: kept.chat, sound, notice, created_at: now };
+        self.announce(receiver, &event, kept.receiver_seq).await;
+        Ok(id)
     }
 
     /// The last `limit` messages of a chat with how far they have come, oldest first (those before `before`); all are

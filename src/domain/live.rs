@@ -136,6 +136,11 @@ impl Hub {
         if commit.reached().await { Ok(()) } else { Err(DomainError::internal("the session store failed")) }
     }
 
+    /// The unheard messages of a party, oldest first, as far as its queue would hold them; they stay unheard.
+    pub async fn unheard(&self, party: &Party) -> Result<Vec<Event>, DomainError> {
+        self.unheard_events(party, self.replay_max()).await
+    }
+
     /// What the router has done and holds.
     pub fn figures(&self) -> Figures {
         self.router.figures()

@@ -12,6 +12,7 @@ pub mod live;
 pub mod permissions;
 mod rates;
 mod receipts;
+mod relay;
 mod streams;
 #[cfg(test)]
 mod tests;

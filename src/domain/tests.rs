@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::{ChatId, DeviceKey, MessageId, MessageState, PartyKind, Timestamp, Toy, ToyId, User, UserId};
+use crate::ports::chunks::ChunkLimits;
 use crate::ports::router::{Disk, DiskLimits, Overflow, RouterLimits};
 use crate::ports::speech::SpeakerSettings;
 use crate::ports::store::{NewEntry, NewMessage, NewToy, Place, StoreSettings, StoredUser};
@@ -44,9 +45,11 @@ async fn world(config: Config) -> World {
         max_text_chars: 10,
         max_parallel: 1,
     };
+    let chunks = ChunkLimits { uploads_max: 1, chunks_max: 1, bytes_max: 1 };
     let ports = Ports {
         store: Store::open(&settings).await.unwrap(),
         files: Files::open(&folder.path().join("files"), &folder.path().join("spool")).unwrap(),
+        chunks: Chunks::open(&folder.path().join("chunks"), chunks).unwrap(),
         router: Router::new(limits, disk, Vec::new()),
         stored_sessions: Vec::new(),
         speaker: Speaker::new(speaker),

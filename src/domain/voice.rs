@@ -132,7 +132,7 @@ impl Hub {
     /// The notice of a message from a friend with this remark, or none where nothing can be spoken:
     /// a message is worth more than its notice.
     pub(super) async fn notice(&self, remark: &str) -> Option<FileName> {
-        match self.speak(&format!("you have a message from {remark}")).await {
+        match self.speak(&notice_text(remark)).await {
             Ok(name) => Some(name),
             Err(error) => {
                 tracing::warn!(error = %error_chain(&error), "notice not spoken");
@@ -141,19 +141,28 @@ impl Hub {
         }
     }
 
+    /// The name of a notice, spoken or not.
+    pub(super) fn notice_name(&self, remark: &str) -> Result<FileName, DomainError> {
+        self.spoken_name(&notice_text(remark))
+    }
+
     /// Speaks `text` once and keeps the sound, of `/get_chat/`.
     ///
     /// The name holds the hub's secret, so that nobody can ask whether a text was ever spoken.
     async fn speak(&self, text: &str) -> Result<FileName, DomainError> {
-        let speech = &self.config.speech;
-        let settings = format!("\0{}\0{}\0", speech.voice, speech.words_per_minute);
-        let name = self.secret_name("say", &[settings.as_bytes(), text.as_bytes()])?;
+        let name = self.spoken_name(text)?;
         if self.files.find(FileKind::Chat, &name).await.map_err(DomainError::internal)?.is_some() {
             return Ok(name);
         }
         let mp3 = self.speak_as_mp3(text).await?;
         self.files.put(FileKind::Chat, &name, mp3).await.map_err(DomainError::internal)?;
         Ok(name)
+    }
+
+    fn spoken_name(&self, text: &str) -> Result<FileName, DomainError> {
+        let speech = &self.config.speech;
+        let settings = format!("\0{}\0{}\0", speech.voice, speech.words_per_minute);
+        self.secret_name("say", &[settings.as_bytes(), text.as_bytes()])
     }
 
     /// A name for an MP3 that is the same for the same `parts`, and that nobody can guess who does not know the hub's
@@ -172,6 +181,10 @@ impl Hub {
         })?;
         self.encode(sound).await
     }
+}
+
+fn notice_text(remark: &str) -> String {
+    format!("you have a message from {remark}")
 }
 
 /// An error and what caused it, for the log.

@@ -9,7 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Serialize, Serializer};
 
 use crate::domain::{Answer, Opened, Profile};
-use crate::model::{Content, Event, Friend, FriendRequest, Message, MessageState, Timestamp, Toy};
+use crate::model::{
+    Content, Event, Friend, FriendRequest, Message, MessageId, MessageState, Party, PlayedSound, Timestamp, Toy,
+};
 
 /// A JSON value whose objects keep their fields in the order in which they were given.
 #[derive(Debug, Clone, PartialEq)]
@@ -296,7 +298,7 @@ pub fn event(event: &Event, seq: Option<u64>) -> Json {
         Event::Message { id, from, chat, sound, notice, created_at } => (
             "message",
             Json::object([
-                ("id", id.as_str().into()),
+                ("_id", id.as_str().into()),
                 ("from_user", from.id().into()),
                 ("friend_type", from.kind().as_str().into()),
                 ("chat", sound.as_str().into()),
@@ -305,10 +307,22 @@ pub fn event(event: &Event, seq: Option<u64>) -> Json {
                 ("notice", notice.as_ref().map_or(Json::Null, |notice| notice.as_str().into())),
             ]),
         ),
+        Event::Play { from, sound } => {
+            let (kind, name) = match sound {
+                PlayedSound::Music(name) => ("music", name),
+                PlayedSound::Chat(name) => ("chat", name),
+            };
+            let rest = [
+                ("from_user", from.id().into()),
+                ("friend_type", from.kind().as_str().into()),
+                (kind, name.as_str().into()),
+            ];
+            ("play", Json::object(rest))
+        }
         Event::FriendRequest { id, requester, requestee } => (
             "friend_request",
             Json::object([
-                ("id", id.as_str().into()),
+                ("_id", id.as_str().into()),
                 ("req_user", requester.id().into()),
                 ("add_user", requestee.id().into()),
                 ("kind", requester.kind().as_str().into()),
@@ -326,7 +340,7 @@ pub fn event(event: &Event, seq: Option<u64>) -> Json {
             "receipt",
             Json::object([
                 ("state", state.as_str().into()),
-                ("id", up_to.as_str().into()),
+                ("_id", up_to.as_str().into()),
                 ("chat_id", chat.as_str().into()),
                 ("by", by.id().into()),
                 ("friend_type", by.kind().as_str().into()),
@@ -347,6 +361,34 @@ pub fn event(event: &Event, seq: Option<u64>) -> Json {
         None => head,
     };
     head.and(rest)
+}
+
+/// The message that an event, given in its JSON text, tells of.
+pub fn message_of(told: &[u8]) -> Option<MessageId> {
+    // Most of what passes here is something else, and need not be parsed.
+    if !told.starts_with(br#"{"type":"message""#) {
+        return None;
+    }
+    let told = serde_json::from_slice::<serde_json::Value>(told).ok()?;
+    told.get("_id")?.as_str()?.parse().ok()
+}
+
+/// What an older client at its socket is sent of an event, given in its JSON: what to play, if anything. A toy plays
+/// first who has written, an app the message itself.
+pub fn legacy(told: &serde_json::Value, me: &Party) -> Option<Json> {
+    let text = |name: &str| told.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
+    let (kind, name) = match (text("type")?.as_str(), me) {
+        ("message", Party::Toy(_)) => ("chat", text("notice").or_else(|| text("chat"))?),
+        ("message", Party::User(_)) => ("chat", text("chat")?),
+        ("play", _) => match text("music") {
+            Some(music) => ("music", music),
+            None => ("chat", text("chat")?),
+        },
+        _ => return None,
+    };
+    let from = text("from_user")?;
+    let frame = Json::object([("to_user", me.id().into()), ("from_user", from.into()), (kind, name.into())]);
+    Some(if kind == "chat" { frame.with("friend_type", text("friend_type")?) } else { frame })
 }
 
 /// The JSON text of [`event`], for payloads that leave over a topic.
@@ -377,7 +419,7 @@ mod tests {
         };
         assert_eq!(
             text(&event(&told, None)),
-            r#"{"type":"message","id":"5c8f58eb268d79173c97bac5","from_user":"5c8f582f268d7942f44c6703","friend_type":"app","chat":"a.mp3","chat_id":"5c8f5853268d7942f44c6704","create_time":1552898225.2744157,"notice":null}"#
+            r#"{"type":"message","_id":"5c8f58eb268d79173c97bac5","from_user":"5c8f582f268d7942f44c6703","friend_type":"app","chat":"a.mp3","chat_id":"5c8f5853268d7942f44c6704","create_time":1552898225.2744157,"notice":null}"#
         );
         let numbered = text(&event(&told, Some(7)));
         assert!(numbered.starts_with(r#"{"type":"message","seq":7,"id":"5c8f58eb268d79173c97bac5","#), "{numbered}");
@@ -433,7 +475,7 @@ mod tests {
             (
                 heard,
                 json!({
-                    "type": "receipt", "seq": 9, "state": "heard", "id": message, "chat_id": chat, "by": toy,
+                    "type": "receipt", "seq": 9, "state": "heard", "_id": message, "chat_id": chat, "by": toy,
                     "friend_type": "toy",
                 }),
             ),

@@ -125,6 +125,11 @@ impl Files {
         Ok(found.into_stream().map(|piece| piece.map_err(io::Error::other)).boxed())
     }
 
+    /// All bytes of a file.
+    pub async fn read_whole(&self, file: &StoredFile) -> Result<Bytes, FilesError> {
+        Ok(self.objects.get(&file.location).await?.bytes().await?)
+    }
+
     /// Begins an upload.
     pub async fn spool(&self) -> Result<Spooled, FilesError> {
         let folder = self.spool.clone();

@@ -8,7 +8,7 @@ use tokio::process::Command;
 use crate::world::{World, within};
 
 /// Where `scripts/test` has installed them.
-fn installed(path: &str) -> PathBuf {
+pub fn installed(path: &str) -> PathBuf {
     let folder = std::env::var_os("TEST_CLIENTS").map(PathBuf::from);
     folder.expect("TEST_CLIENTS: run scripts/test, which installs the clients").join(path)
 }

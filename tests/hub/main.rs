@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod amr;
+mod app_socket;
 mod clients;
 mod fuzz_seeds;
 mod http_bad_input;
 mod layers;
+mod matrix;
 mod mqtt;
 mod one_connection;
 mod operation;

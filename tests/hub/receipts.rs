@@ -40,30 +40,35 @@ async fn a_sender_is_told_what_is_heard_and_all_devices_what_is_read() {
     let message = ears.event().await;
     assert_eq!((&message["type"], message.get("seq")), (&json!("message"), None), "a toy has no stream");
     let chat = &message["chat_id"];
-    assert_eq!(chat_list(&world, &parent, chat).await[0]["state"], "sent");
-    let recv = json!({"from_user": parent.id, "to_user": toy.id});
-    assert_eq!(world.post("/recv_msg", recv.clone()).await.1[0]["_id"], message["id"]);
-    for app in [&mut phone, &mut tablet] {
-        let expected = json!({
-            "type": "receipt", "seq": 1, "state": "heard", "id": message["id"], "chat_id": chat, "by": toy.id,
+    let receipt = |seq: u64, state: &str| {
+        json!({
+            "type": "receipt", "seq": seq, "state": state, "_id": message["_id"], "chat_id": chat, "by": toy.id,
             "friend_type": "toy",
-        });
-        assert_eq!(event(app, "receipt", 1).await, expected);
+        })
+    };
+    for app in [&mut phone, &mut tablet] {
+        assert_eq!(event(app, "receipt", 1).await, receipt(1, "delivered"), "the toy's client acknowledged it");
+    }
+    assert_eq!(chat_list(&world, &parent, chat).await[0]["state"], "delivered");
+    let recv = json!({"from_user": parent.id, "to_user": toy.id});
+    assert_eq!(world.post("/recv_msg", recv.clone()).await.1[0]["_id"], message["_id"]);
+    for app in [&mut phone, &mut tablet] {
+        assert_eq!(event(app, "receipt", 2).await, receipt(2, "heard"));
     }
     assert_eq!(world.post("/recv_msg", recv).await.1, json!([]));
 
     answer(&world, &toy, &parent.id).await;
     for app in [&mut phone, &mut tablet] {
-        event(app, "message", 2).await;
+        event(app, "message", 3).await;
     }
     let list = chat_list(&world, &parent, chat).await;
     assert_eq!(list.iter().map(|entry| &entry["state"]).collect::<Vec<_>>(), ["heard", "heard"]);
     for app in [&mut phone, &mut tablet] {
-        let read = json!({"type": "read", "seq": 3, "friend_id": toy.id, "chat_id": chat, "unread": 0});
-        assert_eq!(event(app, "read", 3).await, read, "one event for all that was read");
+        let read = json!({"type": "read", "seq": 4, "friend_id": toy.id, "chat_id": chat, "unread": 0});
+        assert_eq!(event(app, "read", 4).await, read, "one event for all that was read");
     }
     let receipt = json!({
-        "type": "receipt", "state": "heard", "id": list[1]["_id"], "chat_id": chat, "by": parent.id,
+        "type": "receipt", "state": "heard", "_id": list[1]["_id"], "chat_id": chat, "by": parent.id,
         "friend_type": "app",
     });
     assert_eq!(ears.event().await, receipt);
@@ -72,10 +77,10 @@ async fn a_sender_is_told_what_is_heard_and_all_devices_what_is_read() {
     world.start_hub().await;
     let mut phone = world.app(&parent).await;
     answer(&world, &toy, &parent.id).await;
-    event(&mut phone, "message", 4).await;
+    event(&mut phone, "message", 5).await;
     let list = chat_list(&world, &parent, chat).await;
     assert_eq!(list.iter().map(|entry| &entry["state"]).collect::<Vec<_>>(), ["heard", "heard", "heard"]);
-    event(&mut phone, "read", 5).await;
+    event(&mut phone, "read", 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +91,7 @@ async fn requests_and_new_friends_are_numbered_with_the_rest() {
     let request = json!({"req_user": mia.id, "add_user": tom.id, "type": "app", "req_info": "hi", "remark": "T"});
     assert_eq!(world.post_as(&mia, "/add_req", request).await["code"], 0);
     let asked = event(&mut of_tom, "friend_request", 1).await;
-    let accepted = world.post_as(&tom, "/acc_req", json!({"req_id": asked["id"], "remark": "M"})).await;
+    let accepted = world.post_as(&tom, "/acc_req", json!({"req_id": asked["_id"], "remark": "M"})).await;
     assert_eq!(accepted["code"], 0);
     event(&mut of_mia, "friend_added", 1).await;
     let added = event(&mut of_tom, "friend_added", 2).await;
@@ -96,5 +101,5 @@ async fn requests_and_new_friends_are_numbered_with_the_rest() {
     let recv = json!({"from_user": mia.id, "to_user": tom.id});
     assert_eq!(world.post_as(&tom, "/recv_msg", recv).await.as_array().unwrap().len(), 1);
     event(&mut of_tom, "read", 4).await;
-    assert_eq!(event(&mut of_mia, "receipt", 2).await["id"], message["id"]);
+    assert_eq!(event(&mut of_mia, "receipt", 2).await["_id"], message["_id"]);
 }

@@ -15,6 +15,18 @@ pub fn wav() -> Vec<u8> {
     output.stdout
 }
 
+/// A tenth of a second of a tone, as WAV: where many messages are sent, and none is listened to.
+pub fn beep() -> Vec<u8> {
+    let samples = (0..1600).map(|n| ((f64::from(n) * 0.17).sin() * 8000.0) as i16);
+    let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
+    let mut wav = b"RIFF".to_vec();
+    wav.extend((36 + data.len() as u32).to_le_bytes());
+    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data");
+    wav.extend((data.len() as u32).to_le_bytes());
+    wav.extend(data);
+    wav
+}
+
 /// The words as a file that ffmpeg writes for `extension`, with more of its arguments.
 pub fn converted(folder: &Path, extension: &str, arguments: &[&str]) -> Vec<u8> {
     let (source, target) = (folder.join("words.wav"), folder.join(format!("words.{extension}")));

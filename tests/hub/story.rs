@@ -102,7 +102,7 @@ async fn a_toy_that_was_away_hears_all_of_it_on_return_also_after_a_restart() {
 
     let mut ears = world.mosquitto_sub(&toy, "mqttv5");
     let (one, two) = (ears.event().await, ears.event().await);
-    assert_ne!(one["id"], two["id"]);
+    assert_ne!(one["_id"], two["_id"]);
     assert!(one["create_time"].as_f64() < two["create_time"].as_f64(), "oldest first");
     let (_, unheard) = world.post("/recv_msg", json!({"from_user": "undefined", "to_user": toy.id})).await;
     let sounds: Vec<&Value> = unheard.as_array().unwrap().iter().map(|message| &message["message"]).collect();

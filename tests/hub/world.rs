@@ -9,11 +9,12 @@ use futures_util::{SinkExt, StreamExt};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 /// No event of a test takes longer, however busy the machine is.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -31,6 +32,7 @@ pub struct World {
     mqtt: SocketAddr,
     mqtts: Option<SocketAddr>,
     conformance: Option<SocketAddr>,
+    legacy: Option<SocketAddr>,
     client: reqwest::Client,
 }
 
@@ -71,6 +73,7 @@ impl World {
             mqtt: unbound,
             mqtts: None,
             conformance: None,
+            legacy: None,
             client: reqwest::Client::new(),
         };
         world.start_hub().await;
@@ -87,6 +90,7 @@ impl World {
         };
         (self.http, self.mqtt) = (address("http=").unwrap(), address("mqtt=").unwrap());
         (self.mqtts, self.conformance) = (address("mqtts="), address("conformance="));
+        self.legacy = address("legacy=");
         self.hub = Some(hub);
     }
 
@@ -99,6 +103,7 @@ impl World {
             .env("TOYHUB_SERVER__DATA_DIR", self.data_dir())
             .env("TOYHUB_SERVER__LOG", "warn")
             .env("TOYHUB_HTTP__LISTEN", "127.0.0.1:0")
+            .env("TOYHUB_HTTP__LEGACY_LISTEN", "127.0.0.1:0")
             .env("TOYHUB_HTTP__CONNECTIONS_PER_ADDRESS_MAX", "1000")
             .env("TOYHUB_HTTP__BODY_PAUSE_TIMEOUT_S", "2")
             .env("TOYHUB_MQTT__LISTEN", "127.0.0.1:0")
@@ -250,13 +255,46 @@ impl World {
 
     /// An app's socket, logged in by its first frame.
     pub async fn app(&self, user: &User) -> App {
-        let stream = TcpStream::connect(self.http).await.unwrap();
-        let (mut socket, _) = tokio_tungstenite::client_async(format!("ws://{}/ws", self.http), stream).await.unwrap();
-        let hello = json!({"id": 1, "do": "auth", "token": user.token});
-        socket.send(Message::text(hello.to_string())).await.unwrap();
-        let mut app = App { socket };
-        assert_eq!(app.frame().await, json!({"id": 1, "code": 0, "msg": "done"}));
+        let mut app = self.socket("/ws").await;
+        app.send(json!({"id": 1, "do": "auth", "token": user.token})).await;
+        assert_eq!(app.frame().await, json!({"id": 1, "code": 0, "msg": "done", "data": {}}));
+        assert_eq!(app.frame().await["type"], "welcome");
         app
+    }
+
+    /// An app's socket that goes on after the event of this number; and the frame that welcomes it.
+    pub async fn app_after(&self, user: &User, after: u64) -> (App, Value) {
+        let mut app = self.socket(&format!("/ws?after={after}")).await;
+        app.send(json!({"do": "auth", "token": user.token})).await;
+        assert_eq!(app.frame().await["code"], 0);
+        let welcome = app.frame().await;
+        assert_eq!(welcome["type"], "welcome");
+        (app, welcome)
+    }
+
+    /// Any WebSocket of the HTTP port.
+    pub async fn socket(&self, path: &str) -> App {
+        self.open_socket(self.http, path, None).await
+    }
+
+    /// A socket where older clients look for it, on their own port.
+    pub async fn legacy_socket(&self, path: &str, token: Option<&str>) -> App {
+        self.open_socket(self.legacy.unwrap(), path, token).await
+    }
+
+    async fn open_socket(&self, address: SocketAddr, path: &str, token: Option<&str>) -> App {
+        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+        if let Some(token) = token {
+            request.headers_mut().insert("Authorization", format!("Bearer {token}").parse().unwrap());
+        }
+        let stream = TcpStream::connect(address).await.unwrap();
+        App { socket: tokio_tungstenite::client_async(request, stream).await.unwrap().0 }
+    }
+
+    /// How many messages wait for a toy.
+    pub async fn unread_of(&self, toy: &Toy) -> u64 {
+        let (_, list) = self.post("/friend_list", json!({"_id": toy.id})).await;
+        list["data"].as_array().unwrap().iter().map(|friend| friend["unread"].as_u64().unwrap()).sum()
     }
 
     /// Unread counts as an app sees them.
@@ -312,6 +350,46 @@ impl App {
                 _ => {}
             }
         }
+    }
+
+    /// Answers to the request `id`; pushes that come before it are thrown away.
+    pub async fn answer(&mut self, id: u64) -> Value {
+        loop {
+            let frame = self.frame().await;
+            if frame["id"] == id {
+                return frame;
+            }
+        }
+    }
+
+    /// Asks, and gives the answer.
+    pub async fn ask(&mut self, mut request: Value) -> Value {
+        request["id"] = json!(1_000_000);
+        self.send(request).await;
+        self.answer(1_000_000).await
+    }
+
+    /// A text frame whose bytes are no UTF-8, masked with zeros.
+    pub async fn send_invalid_utf8(&mut self) {
+        self.socket.get_mut().write_all(&[0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28]).await.unwrap();
+    }
+
+    /// The head of a frame of 100 MB, of which nothing follows.
+    pub async fn announce_huge_frame(&mut self) {
+        let mut head = vec![0x81, 0xff];
+        head.extend(100_000_000u64.to_be_bytes());
+        head.extend([0, 0, 0, 0]);
+        self.socket.get_mut().write_all(&head).await.unwrap();
+    }
+
+    /// Whether one more text comes before the end.
+    pub async fn next_is_text(&mut self) -> bool {
+        matches!(self.socket.next().await, Some(Ok(Message::Text(_))))
+    }
+
+    /// Sends a frame as it is.
+    pub async fn send_raw(&mut self, message: Message) {
+        self.socket.send(message).await.unwrap();
     }
 
     /// The code with which the hub closes.

@@ -38,6 +38,13 @@ pub async fn auto_login(call: Call) -> Result<Reply, DomainError> {
     Ok(Reply::Envelope { msg: "Successful login", data })
 }
 
+/// `/ticket`, additive: what a page opens its socket with, once and soon.
+pub async fn ticket(call: Call) -> Result<Reply, DomainError> {
+    let token = call.token().ok_or(DomainError::Unauthorized)?;
+    let ticket = call.hub.issue_ticket(token, call.peer, call.now).await?;
+    Ok(Reply::Envelope { msg: "done", data: Json::object([("ticket", ticket.reveal().into())]) })
+}
+
 /// `/content_list`, for everybody.
 pub async fn content_list(call: Call) -> Result<Reply, DomainError> {
     let content = Json::list(&call.hub.content().await?, wire::content);

@@ -2,13 +2,14 @@
 //!
 //! Over HTTP a call comes with a token or without, and names the party that it is for. Over a socket or MQTT its
 //! client has logged in, and the call is for that party: see [`request`]. Either way it becomes a [`Call`], goes to
-//! one handler of `accounts`, `toys`, `voice`, `friends`, or `uploads`, and gives a [`Reply`].
+//! one handler of `accounts`, `toys`, `voice`, `friends`, `uploads` or `reading`, and gives a [`Reply`].
 //! `dialect` is the only place that knows the additions for the pages and phones of the field.
 
 mod accounts;
 pub mod dialect;
 pub mod fields;
 mod friends;
+mod reading;
 pub mod request;
 mod toys;
 mod uploads;
@@ -45,6 +46,10 @@ pub enum Name {
     ReqList,
     RefReq,
     AccReq,
+    Ticket,
+    Unread,
+    Delivered,
+    MarkRead,
     UploadState,
     DropUpload,
     GetFile,
@@ -72,9 +77,18 @@ pub const DOCUMENTED: [(&str, Name); 18] = [
     ("/acc_req", Name::AccReq),
 ];
 
+/// What came with newer clients, and is a path of HTTP only.
+pub const ADDED: [(&str, Name); 1] = [("/ticket", Name::Ticket)];
+
 /// What only those can call who keep a connection.
-const CONNECTED: [(&str, Name); 3] =
-    [("upload_state", Name::UploadState), ("drop_upload", Name::DropUpload), ("get_file", Name::GetFile)];
+const CONNECTED: [(&str, Name); 6] = [
+    ("unread", Name::Unread),
+    ("delivered", Name::Delivered),
+    ("mark_read", Name::MarkRead),
+    ("upload_state", Name::UploadState),
+    ("drop_upload", Name::DropUpload),
+    ("get_file", Name::GetFile),
+];
 
 impl Name {
     /// The call of a `do`.
@@ -210,6 +224,10 @@ pub async fn handle(name: Name, call: Call) -> Result<Reply, DomainError> {
         Name::ReqList => friends::req_list(call).await,
         Name::RefReq => friends::ref_req(call).await,
         Name::AccReq => friends::acc_req(call).await,
+        Name::Ticket => accounts::ticket(call).await,
+        Name::Unread => reading::unread(call).await,
+        Name::Delivered => reading::delivered(call).await,
+        Name::MarkRead => reading::mark_read(call).await,
         Name::UploadState => uploads::state(call).await,
         Name::DropUpload => uploads::drop_upload(call).await,
         Name::GetFile => uploads::get_file(call).await,

@@ -19,9 +19,11 @@ mod routes;
 mod service;
 mod sockets;
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use headers::authorization::Bearer;
@@ -91,7 +93,7 @@ impl Edge {
 ///
 /// `sockets` are the paths that open a WebSocket. Fails at once if two routes have the same path.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     hub: Arc<Hub>,
     config: Arc<Config>,
     sockets: Vec<SocketRoute>,
@@ -101,8 +103,8 @@ pub async fn serve(
     // Tasks of the tracker are cut off even if this future is dropped.
     let _cut = edge.cut.clone().drop_guard();
     let mut connections = JoinSet::new();
-    accept(&listener, &edge, &mut connections).await;
-    drop(listener);
+    accept(&listeners, &edge, &mut connections).await;
+    drop(listeners);
     edge.tasks.close();
     let finish = async {
         while let Some(ended) = connections.join_next().await {
@@ -120,7 +122,7 @@ pub async fn serve(
 }
 
 /// Accepts connections until the shutdown.
-async fn accept(listener: &TcpListener, edge: &Arc<Edge>, connections: &mut JoinSet<()>) {
+async fn accept(listeners: &[TcpListener], edge: &Arc<Edge>, connections: &mut JoinSet<()>) {
     let admission = Admission::new(&edge.config.http);
     let mut pause = ACCEPT_PAUSE;
     loop {
@@ -128,7 +130,7 @@ async fn accept(listener: &TcpListener, edge: &Arc<Edge>, connections: &mut Join
             biased;
             () = edge.shutdown.cancelled() => return,
             Some(ended) = connections.join_next() => report(ended),
-            accepted = listener.accept() => match accepted {
+            accepted = next(listeners) => match accepted {
                 Ok((stream, peer)) => {
                     pause = ACCEPT_PAUSE;
                     admit(stream, peer, edge, &admission, connections);
@@ -144,6 +146,15 @@ async fn accept(listener: &TcpListener, edge: &Arc<Edge>, connections: &mut Join
             },
         }
     }
+}
+
+/// The next connection of any listener.
+async fn next(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
+    poll_fn(|context| {
+        let ready = listeners.iter().map(|listener| listener.poll_accept(context)).find(Poll::is_ready);
+        ready.unwrap_or(Poll::Pending)
+    })
+    .await
 }
 
 /// Starts the task of a new connection, unless there are too many.

@@ -5,7 +5,7 @@ use matchit::{InsertError, Router};
 use super::sockets::SocketRoute;
 use crate::config::Dialect;
 use crate::domain::FileKind;
-use crate::edge::calls::{DOCUMENTED, Name};
+use crate::edge::calls::{ADDED, DOCUMENTED, Name};
 
 /// What stands at a path.
 pub(super) enum Endpoint {
@@ -44,7 +44,10 @@ pub(super) struct Routes(Router<Route>);
 impl Routes {
     /// The documented paths, those of `dialect`, and the `sockets`. Fails if two have the same path.
     pub(super) fn new(dialect: Dialect, sockets: Vec<SocketRoute>) -> Result<Self, InsertError> {
-        let calls = DOCUMENTED.into_iter().map(|(pattern, name)| Route { pattern, endpoint: Endpoint::Call(name) });
+        let calls = DOCUMENTED
+            .into_iter()
+            .chain(ADDED)
+            .map(|(pattern, name)| Route { pattern, endpoint: Endpoint::Call(name) });
         let files = [
             ("/get_music/{name}", FileKind::Music),
             ("/get_image/{name}", FileKind::Image),

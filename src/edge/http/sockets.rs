@@ -35,6 +35,10 @@ pub struct Socket {
     pub protocol: Option<&'static str>,
     /// The token of `Authorization: Bearer`. Never one of the address: addresses end up in logs.
     pub token: Option<Secret>,
+    /// The one-time ticket of the address, `?ticket=…`: worth nothing to whoever finds it in a log.
+    pub ticket: Option<Secret>,
+    /// The number of the address's `?after=…`.
+    pub after: Option<u64>,
     /// The client's address; an IPv4 address is never shown as an IPv6 one.
     pub peer: IpAddr,
 }
@@ -74,11 +78,15 @@ pub(super) fn open(
     }
     let token = bearer(headers);
     let path = request.uri().path().to_owned();
+    let Query { ticket, after } = Query::of(request.uri().query().unwrap_or_default());
     let peer = connection.peer;
     let handler = Arc::clone(&route.handler);
     let serving = async move {
         match hyper::upgrade::on(request).await {
-            Ok(io) => handler(Socket { io: Box::new(TokioIo::new(io)), path, protocol, token, peer }).await,
+            Ok(io) => {
+                let io = Box::new(TokioIo::new(io));
+                handler(Socket { io, path, protocol, token, ticket, after, peer }).await;
+            }
             Err(error) => tracing::debug!(%error, "socket lost in its handshake"),
         }
     };
@@ -94,6 +102,21 @@ pub(super) fn open(
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     }
     Ok(response)
+}
+
+/// What a page says in the address, since its handshake has no room for headers.
+#[derive(Default)]
+struct Query {
+    ticket: Option<Secret>,
+    after: Option<u64>,
+}
+
+impl Query {
+    fn of(text: &str) -> Self {
+        let pairs = serde_urlencoded::from_str::<Vec<(String, String)>>(text).unwrap_or_default();
+        let find = |wanted| pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+        Self { ticket: find("ticket").map(Secret::new), after: find("after").and_then(|number| number.parse().ok()) }
+    }
 }
 
 /// The proof that the handshake was understood; nothing if the request does not open a WebSocket of version 13.

@@ -204,6 +204,11 @@ impl Exchange {
         Ok(true)
     }
 
+    /// The packet id of the newest message on its way to the client.
+    pub(super) fn newest(&self) -> Option<u16> {
+        self.sent.last().map(|sent| sent.id)
+    }
+
     fn next_id(&mut self) -> u16 {
         // The window is smaller than the number of ids, so that one is free.
         loop {

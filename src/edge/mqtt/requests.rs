@@ -1,6 +1,8 @@
 //! What a client says to the hub itself: requests on `<its topics>/out`, chunks of a recording on
 //! `<its topics>/voice/<upload>/<number>`.
 //!
+//! A third thing it says without a word: by acknowledging an event of its inbox, that it was told of a message.
+//!
 //! They are done one after the other, beside the connection, which goes on meanwhile: a slow answer never looks like
 //! silence. What has been taken is done even if the connection is lost; its PUBACK says that it was done, and the
 //! answer comes on `<its topics>/in`. Chunks that have come together share their sync.
@@ -13,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Edge;
 use crate::domain::error::DomainError;
 use crate::edge::calls::request::{self, Caller, Request};
-use crate::model::{Party, UploadName};
+use crate::model::{MessageId, Party, UploadName};
 
 /// One thing that a client said to the hub.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(super) enum Job {
     Request(Bytes),
     /// A piece of a recording.
     Chunk { upload: UploadName, number: u32, chunk: Bytes },
+    /// The client has been told of a message.
+    Delivered(MessageId),
 }
 
 impl Job {
@@ -68,11 +72,16 @@ impl Desk {
         Self(sender)
     }
 
+    /// Leaves word that the client was told of a message. Without room it is lost: the next one says the same, and more.
+    pub(super) fn note(&self, message: MessageId) {
+        let (done, _) = oneshot::channel();
+        let _ = self.0.try_send(Item { job: Job::Delivered(message), done });
+    }
+
     /// Leaves a job, and waits while there is no room for it. None if the desk has failed.
-    pub(super) async fn leave(&self, job: Job) -> Option<Done> {
-        let (done, is_done) = oneshot::channel();
-        self.0.send(Item { job, done }).await.ok()?;
-        Some(is_done)
+    pub(super) fn leave(&self, job: Job) -> impl Future<Output = Option<Done>> + Send + use<> {
+        let (items, (done, is_done)) = (self.0.clone(), oneshot::channel());
+        async move { items.send(Item { job, done }).await.ok().map(|()| is_done) }
     }
 }
 
@@ -89,6 +98,11 @@ async fn work(caller: Caller, mut items: mpsc::Receiver<Item>) {
         let Item { job, done } = item;
         match job {
             Job::Request(text) => drop(done.send(answer(&caller, &text).await)),
+            Job::Delivered(message) => {
+                if let Err(error) = caller.hub.mark_delivered(&caller.party, &message).await {
+                    tracing::debug!(party = %caller.party, %error, "no receipt");
+                }
+            }
             Job::Chunk { upload, number, chunk } => {
                 let (mut chunks, mut waiting) = (vec![(number, chunk)], vec![done]);
                 while let Ok(item) = items.try_recv() {

@@ -42,7 +42,8 @@ use crate::domain::error::DomainError;
 use crate::domain::live::{Publication, Subscription as Routed, Ticket};
 use crate::domain::{Delivery, Incoming, Mailbox};
 use crate::edge::calls::request::Caller;
-use crate::model::{Party, QoS};
+use crate::edge::wire;
+use crate::model::{MessageId, Party, QoS};
 use crate::ports::router::ConnectionId;
 
 /// How long a client's next packet waits after a publish that crowded a subscriber's mailbox. A client that sends
@@ -96,6 +97,8 @@ pub(super) struct Session<S> {
     heard_at: Instant,
     /// Where the client comes from.
     peer: IpAddr,
+    /// Messages that the client is being told of, by packet id.
+    receipts: Vec<(u16, MessageId)>,
     /// Where it leaves what it says to the hub itself; most clients never do.
     desk: Option<Desk>,
 }
@@ -112,7 +115,20 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         peer: IpAddr,
     ) -> Self {
         let (pending, backlog, heard_at) = (VecDeque::new(), VecDeque::new(), Instant::now());
-        Self { edge, link, mailbox, place, exchange, lifetime, pending, backlog, heard_at, peer, desk: None }
+        Self {
+            edge,
+            link,
+            mailbox,
+            place,
+            exchange,
+            lifetime,
+            pending,
+            backlog,
+            heard_at,
+            peer,
+            receipts: Vec::new(),
+            desk: None,
+        }
     }
 
     /// Serves the client until its connection has ended.
@@ -219,6 +235,15 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let is_sent = self.exchange.deliver(delivery, own, now, &mut self.link.output.buffer)?;
         if !is_sent || delivery.qos == QoS::AtMostOnce {
             self.forget(delivery);
+            return Ok(());
+        }
+        let publication = &delivery.publication;
+        if let Some(id) = self.exchange.newest()
+            && publication.publisher.is_none()
+            && publication.topic == self.mailbox.party().inbox()
+            && let Some(message) = wire::message_of(&publication.payload)
+        {
+            self.receipts.push((id, message));
         }
         Ok(())
     }
@@ -257,11 +282,12 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             Request::Unsubscribe { id, filters } => return self.unsubscribe(id, filters).await,
             Request::PubAck(id) => {
                 let acknowledged = self.exchange.acknowledged(id);
-                self.finished(acknowledged);
+                self.finished(id, acknowledged);
             }
             Request::PubRec { id, refused: true } => {
                 let acknowledged = self.exchange.recorded(id, true);
-                self.finished(acknowledged);
+                self.receipts.retain(|(of, _)| *of != id);
+                self.finished(id, acknowledged);
             }
             Request::PubRec { id, refused: false } => {
                 // On disk first: a client that was told to forget the id would take a repeat for a new message.
@@ -273,7 +299,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             }
             Request::PubComp(id) => {
                 let acknowledged = self.exchange.completed(id);
-                self.finished(acknowledged);
+                self.finished(id, acknowledged);
             }
             Request::PubRel(id) => {
                 let mut packet = BytesMut::new();
@@ -303,9 +329,14 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         Ok(())
     }
 
-    fn finished(&self, acknowledged: Acknowledged) {
-        if let Acknowledged::Message { seq: Some(seq) } = acknowledged {
+    fn finished(&mut self, id: u16, acknowledged: Acknowledged) {
+        let Acknowledged::Message { seq } = acknowledged else { return };
+        if let Some(seq) = seq {
             self.mailbox.forget(seq);
+        }
+        if let Some(at) = self.receipts.iter().position(|(of, _)| *of == id) {
+            let (_, message) = self.receipts.swap_remove(at);
+            self.desk().note(message);
         }
     }
 
@@ -397,17 +428,21 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 return Ok(());
             }
         };
-        let desk = self.desk.get_or_insert_with(|| {
-            let caller =
-                Caller { hub: Arc::clone(&self.edge.hub), party: self.mailbox.party().clone(), peer: self.peer };
-            Desk::open(&self.edge, caller, self.edge.config.inflight_max.into())
-        });
-        let left = self.link.output.write_during(Box::pin(desk.leave(job))).await;
+        let leaving = self.desk().leave(job);
+        let left = self.link.output.write_during(Box::pin(leaving)).await;
         let done = left.ok_or(End::Fault(Fault::Unavailable))?;
         if qos != QoS::AtMostOnce {
             self.pending.push_back(Pending::Undone { done, qos, id });
         }
         Ok(())
+    }
+
+    fn desk(&mut self) -> &Desk {
+        self.desk.get_or_insert_with(|| {
+            let caller =
+                Caller { hub: Arc::clone(&self.edge.hub), party: self.mailbox.party().clone(), peer: self.peer };
+            Desk::open(&self.edge, caller, self.edge.config.inflight_max.into())
+        })
     }
 
     async fn subscribe(&mut self, id: u16, identifier: u32, filters: Vec<Subscription>) -> Result<(), End> {

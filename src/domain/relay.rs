@@ -1,0 +1,67 @@
+//! What older clients pass on to each other: the name of a sound that the friend shall play.
+
+use super::error::DomainError;
+use super::{FileKind, Hub};
+use crate::model::{Event, FileName, Party, PartyId, PlayedSound, Timestamp};
+
+impl Hub {
+    /// Has a friend play a sound, live. A friend who is away loses nothing that is stored: it waits as a message.
+    ///
+    /// Of a recording that was sent to the friend, and of its notice, the friend has been told already.
+    /// Errors: `NotFriends` (also where there is no such party), `RateLimited`.
+    pub async fn pass_on(
+        &self,
+        from: &Party,
+        to: &PartyId,
+        sound: PlayedSound,
+        now: Timestamp,
+    ) -> Result<(), DomainError> {
+        let receiver = self.store.friend(from, to).await?.ok_or(DomainError::NotFriends)?.party;
+        let sender_id = from.id().parse().map_err(DomainError::internal)?;
+        let entry = self.store.friend(&receiver, &sender_id).await?.ok_or(DomainError::NotFriends)?;
+        if let PlayedSound::Chat(name) = &sound
+            && self.was_told(from, &receiver, name, &entry.remark).await?
+        {
+            return Ok(());
+        }
+        let (kind, name) = match &sound {
+            PlayedSound::Music(name) => (FileKind::Music, name),
+            PlayedSound::Chat(name) => (FileKind::Chat, name),
+        };
+        let stored = match self.open_file_as(from, kind, name).await {
+            Ok(file) => Some(file),
+            Err(DomainError::UnknownFile) => None,
+            Err(error) => return Err(error),
+        };
+        match stored {
+            Some(file) if !self.router.online(&receiver) => {
+                self.rates.uploads.spend(&from.to_string())?;
+                let copy = FileName::random(name.extension());
+                let content = self.files.read_whole(&file).await.map_err(DomainError::internal)?;
+                self.files.put(FileKind::Chat, &copy, content).await.map_err(DomainError::internal)?;
+                let notice = self.notice(&entry.remark).await;
+                self.deliver(from, &receiver, copy, notice, now).await.map(drop)
+            }
+            _ => {
+                self.announce(&receiver, &Event::Play { from: from.clone(), sound }, None).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether `name` is a recording from one to the other, or the notice that goes with such.
+    async fn was_told(
+        &self,
+        from: &Party,
+        receiver: &Party,
+        name: &FileName,
+        remark: &str,
+    ) -> Result<bool, DomainError> {
+        if self.notice_name(remark)? == *name {
+            return Ok(true);
+        }
+        let Some((message, _)) = self.store.message_of_sound(name).await? else { return Ok(false) };
+        let parties = self.store.parties_of_sound(name).await?.unwrap_or_default();
+        Ok(message.from == *from && parties.iter().any(|id| id == receiver.id()))
+    }
+}

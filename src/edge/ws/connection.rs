@@ -1,0 +1,318 @@
+//! One app's connection: a loop over its socket, its mailbox, its request in hand, and the clock.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::pending;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::bytes::Bytes;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::follower::{Follower, Step};
+use super::{Apps, End, Goodbye, send, send_text, write};
+use crate::config::seconds;
+use crate::domain::error::DomainError;
+use crate::domain::{Delivery, Incoming, Mailbox};
+use crate::edge::calls::Reply;
+use crate::edge::calls::fields::Fields;
+use crate::edge::calls::request::{Caller, Request, answer, malformed_upload};
+use crate::edge::wire::{self, Json};
+use crate::model::{Party, Timestamp, Topic, TopicFilter, ToyId};
+
+/// Pings without any answer after which a link is dead.
+pub(super) const SILENT_PINGS_MAX: u32 = 2;
+/// Events that are read from the store at once.
+const PAGE: usize = 100;
+/// A token that is good for longer than this is not watched: nobody keeps a connection for years.
+const WATCHED_MAX: Duration = Duration::from_secs(366 * 86_400);
+
+/// A request that is being done.
+type InHand = JoinHandle<(u64, Result<Reply, DomainError>)>;
+
+/// One app's connection.
+pub(super) struct Connection<'a, S> {
+    apps: &'a Arc<Apps>,
+    stream: &'a mut WebSocketStream<S>,
+    mailbox: Mailbox,
+    caller: Caller,
+    expires_at: Timestamp,
+    /// The place in the user's stream. Toys have none.
+    follower: Option<Follower>,
+    in_hand: Option<InHand>,
+    waiting: VecDeque<Request>,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
+    /// Welcomes a client that has logged in, and sends what it missed: all events after number `after`, or, if it does
+    /// not say what it has seen, the messages that nobody has heard.
+    pub(super) async fn open(
+        apps: &'a Arc<Apps>,
+        stream: &'a mut WebSocketStream<S>,
+        mailbox: Mailbox,
+        peer: IpAddr,
+        expires_at: Timestamp,
+        after: Option<u64>,
+    ) -> Result<Self, End> {
+        let caller = Caller { hub: Arc::clone(&apps.hub), party: mailbox.party().clone(), peer };
+        let (in_hand, waiting) = (None, VecDeque::new());
+        let mut connection = Self { apps, stream, mailbox, caller, expires_at, follower: None, in_hand, waiting };
+        let Party::User(user) = connection.caller.party.clone() else {
+            let welcome = Json::object([("type", "welcome".into())]);
+            send(connection.stream, &welcome).await?;
+            connection.send_unheard().await?;
+            return Ok(connection);
+        };
+        let (first, last) = apps.hub.stream_position(&user).await?;
+        let is_kept = |seen: u64| seen <= last && seen + 1 >= first;
+        let resumed = after.is_some_and(is_kept);
+        let welcome = Json::object([
+            ("type", "welcome".into()),
+            ("seq", last.into()),
+            ("resumed", resumed.into()),
+            ("reload", (after.is_some() && !resumed).into()),
+        ]);
+        send(connection.stream, &welcome).await?;
+        match after.filter(|_| resumed) {
+            Some(seen) => {
+                connection.follower = Some(Follower::new(seen));
+                connection.catch_up(last).await?;
+            }
+            None => {
+                connection.follower = Some(Follower::new(last));
+                if after.is_none() {
+                    connection.send_unheard().await?;
+                }
+            }
+        }
+        Ok(connection)
+    }
+
+    async fn send_unheard(&mut self) -> Result<(), End> {
+        for event in self.apps.hub.unheard(&self.caller.party).await? {
+            send(self.stream, &wire::event(&event, None)).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what the store has of the stream, up to number `seq` at least.
+    async fn catch_up(&mut self, seq: u64) -> Result<(), End> {
+        let Party::User(user) = &self.caller.party else { return Ok(()) };
+        let Some(follower) = &mut self.follower else { return Ok(()) };
+        while let Step::Send | Step::ReadAfter(_) = follower.step(seq) {
+            match self.apps.hub.missed(user, follower.last(), PAGE).await {
+                Ok(events) if events.is_empty() => return Ok(()),
+                Ok(events) => {
+                    for (number, event) in events {
+                        send(self.stream, &wire::event(&event, Some(number))).await?;
+                        follower.sent(number);
+                    }
+                }
+                Err(DomainError::StreamTooOld { current }) => {
+                    let reload = Json::object([("type", "reload".into()), ("seq", current.into())]);
+                    send(self.stream, &reload).await?;
+                    follower.sent(current);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves the client until its connection ends.
+    pub(super) async fn run(mut self) -> End {
+        tracing::info!(party = %self.caller.party, "app connected");
+        let Err(end) = self.converse().await;
+        tracing::info!(party = %self.caller.party, "app disconnected");
+        end
+    }
+
+    async fn converse(&mut self) -> Result<Infallible, End> {
+        let period = seconds(self.apps.config.ping_interval_s);
+        let mut ping = interval_at(Instant::now() + period, period);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut silent_pings = 0;
+        let mut rate = Rate::new(self.apps.config.requests_per_second);
+        let left = Duration::try_from_secs_f64((self.expires_at - wire::now()).max(0.0)).unwrap_or(Duration::MAX);
+        let expiry = Instant::now() + left.min(WATCHED_MAX);
+        loop {
+            tokio::select! {
+                incoming = self.mailbox.recv() => match incoming {
+                    Incoming::Delivery(delivery) => self.push(&delivery).await?,
+                    // App sockets have no stored queue: what they miss is in the database.
+                    Incoming::Backlog => {}
+                    Incoming::Closed(reason) => return Err(End::Say(reason.into())),
+                },
+                received = self.stream.next() => {
+                    silent_pings = 0;
+                    match received.ok_or(End::Gone)?? {
+                        Message::Text(_) if !rate.has_room() => return Err(End::Say(Goodbye::TooMuch)),
+                        Message::Text(text) => self.take(text.as_bytes()).await?,
+                        Message::Ping(_) | Message::Pong(_) => {}
+                        Message::Close(_) => return Err(End::Gone),
+                        Message::Binary(_) | Message::Frame(_) => return Err(End::Say(Goodbye::BadFrame)),
+                    }
+                },
+                done = done(&mut self.in_hand) => {
+                    self.in_hand = None;
+                    let (id, result) = done.map_err(|_| End::Say(Goodbye::Fault))?;
+                    send(self.stream, &answer(id, result)).await?;
+                    self.next().await?;
+                },
+                _ = ping.tick() => {
+                    if silent_pings >= SILENT_PINGS_MAX {
+                        return Err(End::Gone);
+                    }
+                    silent_pings += 1;
+                    write(self.stream, Message::Ping(Bytes::new())).await?;
+                }
+                () = sleep_until(expiry) => return Err(End::Say(Goodbye::Expired)),
+            }
+        }
+    }
+
+    /// An event of the inbox goes out as it is, in its turn; what another topic carries is wrapped.
+    async fn push(&mut self, delivery: &Delivery) -> Result<(), End> {
+        let publication = &delivery.publication;
+        if publication.topic != self.caller.party.inbox() {
+            let payload = String::from_utf8_lossy(&publication.payload).into_owned();
+            let frame = Json::object([
+                ("type", "publish".into()),
+                ("topic", publication.topic.as_str().into()),
+                ("payload", payload.into()),
+            ]);
+            return send(self.stream, &frame).await;
+        }
+        let (Some(seq), Some(follower)) = (publication.stream_seq, &mut self.follower) else {
+            return send_text(self.stream, publication.payload.clone()).await;
+        };
+        match follower.step(seq) {
+            Step::Drop => Ok(()),
+            Step::Send => {
+                send_text(self.stream, publication.payload.clone()).await?;
+                follower.sent(seq);
+                Ok(())
+            }
+            Step::ReadAfter(_) => self.catch_up(seq).await,
+        }
+    }
+
+    /// Takes a request; it is done after those that came before.
+    async fn take(&mut self, text: &[u8]) -> Result<(), End> {
+        let request = Request::parse(text).map_err(|_| End::Say(Goodbye::BadFrame))?;
+        if self.waiting.len() >= self.apps.config.queue_messages_max {
+            return Err(End::Say(Goodbye::TooMuch));
+        }
+        self.waiting.push_back(request);
+        if self.in_hand.is_none() { self.next().await } else { Ok(()) }
+    }
+
+    /// Goes on with the requests that wait: what concerns the connection is done at once, the first that asks the hub
+    /// for something is taken in hand.
+    async fn next(&mut self) -> Result<(), End> {
+        while let Some(request) = self.waiting.pop_front() {
+            let Request { id, word, fields } = &request;
+            let done = match word.as_str() {
+                "ping" => Ok(()),
+                "auth" => Err(DomainError::invalid("do", "is auth, and you are logged in already")),
+                "subscribe" => self.subscribe(fields).await,
+                "unsubscribe" => self.unsubscribe(fields),
+                "publish" => self.publish(fields).await,
+                _ => {
+                    self.in_hand = Some(self.apps.tasks.spawn(perform(self.caller.clone(), request)));
+                    return Ok(());
+                }
+            };
+            send(self.stream, &answer(*id, done.map(|()| Reply::done("done")))).await?;
+        }
+        Ok(())
+    }
+
+    async fn subscribe(&mut self, fields: &Fields) -> Result<(), DomainError> {
+        let filter = fields.required("topic")?.parse::<TopicFilter>().map_err(malformed)?;
+        self.apps.hub.listen(&self.mailbox, filter).await
+    }
+
+    fn unsubscribe(&self, fields: &Fields) -> Result<(), DomainError> {
+        let filter = fields.required("topic")?.parse::<TopicFilter>().map_err(malformed)?;
+        if filter.as_str() != self.caller.party.inbox().as_str() {
+            self.mailbox.unsubscribe(&filter, None);
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, fields: &Fields) -> Result<(), DomainError> {
+        let topic = fields.required("topic")?.parse::<Topic>().map_err(malformed)?;
+        let payload = Bytes::from(fields.optional("payload").to_owned());
+        self.apps.hub.say(&self.mailbox, topic, payload).await
+    }
+}
+
+/// The end of the request in hand. Cancel-safe.
+async fn done(in_hand: &mut Option<InHand>) -> Result<(u64, Result<Reply, DomainError>), tokio::task::JoinError> {
+    match in_hand {
+        Some(in_hand) => in_hand.await,
+        None => pending().await,
+    }
+}
+
+/// Does what is asked of the hub.
+async fn perform(caller: Caller, request: Request) -> (u64, Result<Reply, DomainError>) {
+    let id = request.id;
+    let done = match request.word.as_str() {
+        "voice" => keep_chunk(&caller, &request.fields).await,
+        "unbind" => unbind(&caller, &request.fields).await,
+        "logout" => caller.hub.log_out_everywhere(&caller.party).await,
+        _ => return (id, caller.call(request).await),
+    };
+    (id, done.map(|()| Reply::done("done")))
+}
+
+/// A piece of a recording, which the calls that take one then name by its `upload`.
+async fn keep_chunk(caller: &Caller, fields: &Fields) -> Result<(), DomainError> {
+    let upload = fields.required("upload")?.parse().map_err(|_| malformed_upload())?;
+    let number = fields.number("n", "the number of the chunk, from 0")?;
+    let number = number.ok_or_else(|| DomainError::invalid("n", "is missing"))?;
+    let chunk = STANDARD.decode(fields.required("data")?);
+    let chunk = chunk.map_err(|_| DomainError::invalid("data", "is Base64 (RFC 4648 §4)"))?;
+    caller.hub.keep_chunks(&caller.party, &upload, vec![(number, chunk.into())]).await
+}
+
+async fn unbind(caller: &Caller, fields: &Fields) -> Result<(), DomainError> {
+    let Party::User(owner) = &caller.party else { return Err(DomainError::Forbidden) };
+    let toy = fields.required("toy")?.parse::<ToyId>().map_err(|_| DomainError::UnknownParty)?;
+    caller.hub.unbind_toy(Some(owner), &toy).await
+}
+
+fn malformed(error: crate::model::Malformed) -> DomainError {
+    DomainError::invalid("topic", error.to_string())
+}
+
+/// Requests that may still come within this second.
+pub(super) struct Rate {
+    per_second: u32,
+    left: u32,
+    began: Instant,
+}
+
+impl Rate {
+    pub(super) fn new(per_second: u32) -> Self {
+        Self { per_second, left: per_second, began: Instant::now() }
+    }
+
+    /// Counts one more.
+    pub(super) fn has_room(&mut self) -> bool {
+        if self.began.elapsed() >= Duration::from_secs(1) {
+            (self.left, self.began) = (self.per_second, Instant::now());
+        }
+        self.left.checked_sub(1).map(|left| self.left = left).is_some()
+    }
+}

@@ -1,0 +1,78 @@
+//! The place of one connection in its user's stream of events.
+//!
+//! Events are numbered densely, and a number is only given when all below it are committed; but two publishers may
+//! tell a connection of them in either order. So a connection sends what comes next as it comes, reads from the store
+//! what lies between when it is told of a later one, and drops what it has sent.
+
+/// What to do with an event that the connection is told of.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Send it.
+    Send,
+    /// It was sent already.
+    Drop,
+    /// Others come first: read all after this number from the store.
+    ReadAfter(u64),
+}
+
+/// The number of the event that was sent last.
+#[derive(Debug)]
+pub(super) struct Follower {
+    sent: u64,
+}
+
+impl Follower {
+    /// A connection whose client has all up to number `sent`.
+    pub(super) fn new(sent: u64) -> Self {
+        Self { sent }
+    }
+
+    /// The number that was sent last.
+    pub(super) fn last(&self) -> u64 {
+        self.sent
+    }
+
+    /// What to do with number `seq`.
+    pub(super) fn step(&self, seq: u64) -> Step {
+        match seq {
+            seq if seq <= self.sent => Step::Drop,
+            seq if seq == self.sent + 1 => Step::Send,
+            _ => Step::ReadAfter(self.sent),
+        }
+    }
+
+    /// Number `seq` was sent, or the client was told to load all up to it.
+    pub(super) fn sent(&mut self, seq: u64) {
+        self.sent = seq;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_order_each_event_is_sent_once_and_in_its_turn() {
+        let orders = [[1, 2, 3, 4], [4, 3, 2, 1], [2, 1, 4, 3], [3, 1, 4, 2], [1, 1, 4, 4]];
+        for order in orders {
+            let (mut follower, mut sent) = (Follower::new(0), Vec::new());
+            for seq in order {
+                match follower.step(seq) {
+                    Step::Drop => {}
+                    Step::Send => {
+                        sent.push(seq);
+                        follower.sent(seq);
+                    }
+                    Step::ReadAfter(after) => {
+                        // The store has all that is committed, at least up to this one.
+                        for stored in after + 1..=seq {
+                            sent.push(stored);
+                            follower.sent(stored);
+                        }
+                    }
+                }
+            }
+            assert_eq!(sent, [1, 2, 3, 4], "{order:?}");
+        }
+    }
+}

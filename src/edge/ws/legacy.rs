@@ -1,0 +1,137 @@
+//! The socket that older pages and phones open at `/app/<user id>` and `/toy/<toy id>` (contract, "The legacy socket").
+//!
+//! They send `{"to_user":id,"music":name}` or `{"to_user":id,"from_user":id,"chat":name,"friend_type":"app"|"toy"}`, and
+//! are sent the same: of each message that comes for them, and of what a friend has them play. Nothing is answered; what
+//! cannot be passed on is logged. Whether a token is needed is `[http] auth`, as for their calls.
+
+use std::net::IpAddr;
+
+use futures_util::StreamExt;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::connection::{Rate, SILENT_PINGS_MAX};
+use super::{Apps, End, Goodbye, send, write};
+use crate::config::seconds;
+use crate::domain::error::DomainError;
+use crate::domain::{Incoming, Mailbox};
+use crate::edge::calls::fields::Fields;
+use crate::edge::wire::{self, Json};
+use crate::model::{Party, PlayedSound, Secret};
+
+/// Serves one client until it goes or the hub closes it.
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    apps: &Apps,
+    stream: &mut WebSocketStream<S>,
+    path: &str,
+    token: Option<Secret>,
+    peer: IpAddr,
+) -> End {
+    let mailbox = match open(apps, path, token, peer).await {
+        Ok(mailbox) => mailbox,
+        Err(error) => return error.into(),
+    };
+    let party = mailbox.party().clone();
+    tracing::info!(%party, "legacy client connected");
+    let end = match (Connection { apps, stream, mailbox, party: party.clone() }).converse().await {
+        Ok(never) => match never {},
+        Err(end) => end,
+    };
+    tracing::info!(%party, "legacy client disconnected");
+    end
+}
+
+async fn open(apps: &Apps, path: &str, token: Option<Secret>, peer: IpAddr) -> Result<Mailbox, DomainError> {
+    apps.hub.may_connect(peer)?;
+    let (kind, id) = path.trim_start_matches('/').split_once('/').ok_or(DomainError::UnknownParty)?;
+    let id = id.parse().map_err(|_| DomainError::UnknownParty)?;
+    let party = apps.hub.authorize(&id, token.as_ref(), wire::now()).await?;
+    if party.kind().as_str() != kind {
+        return Err(DomainError::UnknownParty);
+    }
+    let mailbox = apps.hub.connect(party, apps.config.queue_messages_max)?;
+    apps.hub.follow(&mailbox)?;
+    Ok(mailbox)
+}
+
+struct Connection<'a, S> {
+    apps: &'a Apps,
+    stream: &'a mut WebSocketStream<S>,
+    mailbox: Mailbox,
+    party: Party,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
+    async fn converse(&mut self) -> Result<std::convert::Infallible, End> {
+        self.send_unheard().await?;
+        let period = seconds(self.apps.config.ping_interval_s);
+        let mut ping = interval_at(Instant::now() + period, period);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut silent_pings = 0;
+        let mut rate = Rate::new(self.apps.config.requests_per_second);
+        loop {
+            tokio::select! {
+                incoming = self.mailbox.recv() => match incoming {
+                    Incoming::Delivery(delivery) => {
+                        let told = serde_json::from_slice::<Value>(&delivery.publication.payload);
+                        if let Some(frame) = told.ok().and_then(|told| wire::legacy(&told, &self.party)) {
+                            send(self.stream, &frame).await?;
+                        }
+                    }
+                    Incoming::Backlog => {}
+                    Incoming::Closed(reason) => return Err(End::Say(reason.into())),
+                },
+                received = self.stream.next() => {
+                    silent_pings = 0;
+                    match received.ok_or(End::Gone)?? {
+                        Message::Text(_) if !rate.has_room() => return Err(End::Say(Goodbye::TooMuch)),
+                        Message::Text(text) => {
+                            if let Err(error) = self.pass_on(text.as_bytes()).await {
+                                tracing::info!(party = %self.party, %error, "a legacy client's words went nowhere");
+                            }
+                        }
+                        Message::Close(_) => return Err(End::Gone),
+                        Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_) => {}
+                    }
+                },
+                _ = ping.tick() => {
+                    if silent_pings >= SILENT_PINGS_MAX {
+                        return Err(End::Gone);
+                    }
+                    silent_pings += 1;
+                    write(self.stream, Message::Ping(::bytes::Bytes::new())).await?;
+                }
+            }
+        }
+    }
+
+    /// What waits, once for each thing to play: a toy is told of a friend, not of each of the friend's messages.
+    async fn send_unheard(&mut self) -> Result<(), End> {
+        let mut last: Option<Json> = None;
+        for event in self.apps.hub.unheard(&self.party).await? {
+            let told = serde_json::from_slice::<Value>(&wire::event_json(&event, None));
+            let frame = told.ok().and_then(|told| wire::legacy(&told, &self.party));
+            if let Some(frame) = frame.filter(|frame| last.as_ref() != Some(frame)) {
+                send(self.stream, &frame).await?;
+                last = Some(frame);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a friend told what to play. Errors: `UnknownParty`, `NotFriends`, `Invalid`.
+    async fn pass_on(&mut self, text: &[u8]) -> Result<(), DomainError> {
+        let fields = Fields::from_json(text).map_err(|fault| DomainError::invalid("frame", fault.to_string()))?;
+        let to = fields.party("to_user")?;
+        let (music, chat) = (fields.optional_file("music")?, fields.optional_file("chat")?);
+        let sound = match (music, chat) {
+            (Some(music), _) => PlayedSound::Music(music),
+            (None, Some(chat)) => PlayedSound::Chat(chat),
+            (None, None) => return Err(DomainError::invalid("chat", "is missing")),
+        };
+        self.apps.hub.pass_on(&self.party, &to, sound, wire::now()).await
+    }
+}
