@@ -7,6 +7,7 @@
 //! Beside it, `bytes` carries another protocol's byte stream over a WebSocket.
 
 mod bytes;
+mod deflate;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
 pub use self::bytes::SocketBytes;
+pub use self::deflate::Deflated;
 use super::status;
 use super::wire::{self, Json};
 use crate::config::{self, seconds};
