@@ -172,6 +172,8 @@ pub struct Ws {
     pub subscriptions_max: usize,
     /// Requests that one connection may make in a second.
     pub requests_per_second: u32,
+    /// Whether messages are compressed for apps that offer it.
+    pub compression: bool,
 }
 
 impl Default for Ws {
@@ -184,6 +186,7 @@ impl Default for Ws {
             connections_per_user_max: 16,
             subscriptions_max: 64,
             requests_per_second: 20,
+            compression: false,
         }
     }
 }

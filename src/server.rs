@@ -146,10 +146,16 @@ impl Server {
             pattern: "/ws",
             protocols: &[ws::PROTOCOL],
             needs_protocol: false,
+            compression: config.ws.compression,
             handler: Arc::new({
                 let (hub, ws) = (Arc::clone(&hub), Arc::new(config.ws.clone()));
                 move |socket: http::Socket| {
-                    let serving = ws::serve(socket.io, socket.token, socket.peer, Arc::clone(&hub), Arc::clone(&ws));
+                    let io: Box<dyn http::SocketIo> = if socket.compression {
+                        Box::new(ws::Deflated::new(socket.io, ws.message_max_bytes))
+                    } else {
+                        socket.io
+                    };
+                    let serving = ws::serve(io, socket.token, socket.peer, Arc::clone(&hub), Arc::clone(&ws));
                     Box::pin(serving)
                 }
             }),
@@ -158,6 +164,7 @@ impl Server {
             pattern: "/mqtt",
             protocols: &["mqtt"],
             needs_protocol: true,
+            compression: false,
             handler: Arc::new({
                 // Packets may share a message: there is room for two of the largest.
                 let (door, message_max_bytes) = (mqtt.door(), config.mqtt.packet_max_bytes.saturating_mul(2));

@@ -16,6 +16,7 @@ mod call;
 mod connection;
 mod cors;
 mod dialect;
+mod extensions;
 mod fields;
 mod files;
 mod friends;
