@@ -298,6 +298,23 @@ fn only_what_shrinks_is_deflated() {
     }
 }
 
+#[test]
+fn each_frame_of_one_write_stands_alone() {
+    let text = b"once upon a time ".repeat(40);
+    let bytes: Vec<u8> =
+        [&noise(500), &text, &text].iter().flat_map(|data| frame::write(FIN | BINARY, false, data)).collect();
+    let took = run(async {
+        let mut deflated = Deflated::new(Peer::new(Vec::new(), vec![100_000]), MAX);
+        deflated.write_all(&bytes).await.unwrap();
+        deflated.flush().await.unwrap();
+        deflated.io.took
+    });
+    let frames = frames(&took);
+    assert_eq!(frames.iter().map(|(first, _)| first & RSV1 != 0).collect::<Vec<_>>(), [false, true, true]);
+    assert_eq!(frames[1], frames[2], "nothing is remembered of the first");
+    assert_eq!(inflate(&frames[2].1), text);
+}
+
 /// What a client gets when the hub sends `messages` by the framing.
 fn sent(messages: Vec<Message>, pieces: Vec<usize>) -> Vec<u8> {
     run(async {
