@@ -187,6 +187,8 @@ pub struct Ws {
     pub ticket_ttl_s: u64,
     /// Tickets that may wait to be used, in all.
     pub tickets_max: usize,
+    /// Whether messages are compressed for apps that offer it.
+    pub compression: bool,
 }
 
 impl Default for Ws {
@@ -201,6 +203,7 @@ impl Default for Ws {
             requests_per_second: 20,
             ticket_ttl_s: 30,
             tickets_max: 10_000,
+            compression: false,
         }
     }
 }

@@ -175,10 +175,13 @@ impl Server {
             pattern: "/ws",
             protocols: &[ws::PROTOCOL],
             needs_protocol: false,
+            compression: config.ws.compression,
             handler: Arc::new({
-                let apps = Arc::clone(&apps);
+                let (apps, message_max_bytes) = (Arc::clone(&apps), config.ws.message_max_bytes);
                 move |socket: http::Socket| {
-                    let http::Socket { io, token, ticket, after, peer, .. } = socket;
+                    let http::Socket { io, compression, token, ticket, after, peer, .. } = socket;
+                    let io: Box<dyn http::SocketIo> =
+                        if compression { Box::new(ws::Deflated::new(io, message_max_bytes)) } else { io };
                     Box::pin(Arc::clone(&apps).serve(io, Handshake { token, ticket, after, peer }))
                 }
             }),
@@ -187,6 +190,7 @@ impl Server {
             pattern,
             protocols: &[],
             needs_protocol: false,
+            compression: false,
             handler: Arc::new({
                 let apps = Arc::clone(&apps);
                 move |socket: http::Socket| {
@@ -199,6 +203,7 @@ impl Server {
             pattern: "/mqtt",
             protocols: &["mqtt"],
             needs_protocol: true,
+            compression: false,
             handler: Arc::new({
                 // Packets may share a message: there is room for two of the largest.
                 let (door, message_max_bytes) = (mqtt.door(), config.mqtt.packet_max_bytes.saturating_mul(2));

@@ -1,4 +1,4 @@
-//! Clients of other makers: Eclipse paho (Python) and MQTT.js (Node), installed by `scripts/test`.
+//! Clients of other makers: Eclipse paho (Python), MQTT.js and its ws (Node), installed by `scripts/test`.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -50,4 +50,18 @@ async fn mqtt_js_over_tcp_and_websocket() {
             assert_eq!(succeeds(command).await.matches("ok ").count(), 3, "{url} {version}");
         }
     }
+}
+
+#[tokio::test]
+async fn node_ws_with_compression() {
+    let world = World::start_with(&[("TOYHUB_WS__COMPRESSION", "true")]).await;
+    let owner = world.user("mia").await;
+    let toy = world.toy(&owner, "fluffy").await;
+    let (app, mqtt) = (format!("ws://{}/ws", world.http_addr()), format!("mqtt://{}", world.mqtt_addr()));
+    let mut command = Command::new("node");
+    command
+        .arg(script("ws_client.mjs"))
+        .args([&app, &owner.token, &mqtt, &toy.device_key, &toy.secret, &toy.id])
+        .env("NODE_PATH", installed("node_modules"));
+    assert_eq!(succeeds(command).await.matches("ok ").count(), 4);
 }

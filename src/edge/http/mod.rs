@@ -12,6 +12,7 @@
 mod body;
 mod connection;
 mod cors;
+mod extensions;
 mod files;
 mod multipart;
 mod reply;

@@ -9,14 +9,16 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::header::{
+    CONNECTION, HeaderValue, ORIGIN, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection::Connection;
 use super::reply::{Body, Failure, full};
-use super::{Edge, bearer, cors};
+use super::{Edge, bearer, cors, extensions};
 use crate::edge::status::RequestFault;
 use crate::model::Secret;
 
@@ -33,6 +35,8 @@ pub struct Socket {
     pub path: String,
     /// The subprotocol that was agreed on, one of [`SocketRoute::protocols`].
     pub protocol: Option<&'static str>,
+    /// Whether messages may be deflated in both directions (RFC 7692), each by itself.
+    pub compression: bool,
     /// The token of `Authorization: Bearer`. Never one of the address: addresses end up in logs.
     pub token: Option<Secret>,
     /// The one-time ticket of the address, `?ticket=…`: worth nothing to whoever finds it in a log.
@@ -55,6 +59,8 @@ pub struct SocketRoute {
     pub protocols: &'static [&'static str],
     /// Whether a client has to ask for one of them.
     pub needs_protocol: bool,
+    /// Whether compression is agreed on with clients that offer it.
+    pub compression: bool,
     /// Who serves the socket.
     pub handler: SocketHandler,
 }
@@ -76,6 +82,9 @@ pub(super) fn open(
     if route.needs_protocol && protocol.is_none() {
         return Err(RequestFault::NoSubprotocol { wanted: route.protocols }.into());
     }
+    let offers = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter().filter_map(|value| value.to_str().ok());
+    let extension = if route.compression { extensions::agree(offers) } else { None };
+    let compression = extension.is_some();
     let token = bearer(headers);
     let path = request.uri().path().to_owned();
     let Query { ticket, after } = Query::of(request.uri().query().unwrap_or_default());
@@ -85,7 +94,7 @@ pub(super) fn open(
         match hyper::upgrade::on(request).await {
             Ok(io) => {
                 let io = Box::new(TokioIo::new(io));
-                handler(Socket { io, path, protocol, token, ticket, after, peer }).await;
+                handler(Socket { io, path, protocol, compression, token, ticket, after, peer }).await;
             }
             Err(error) => tracing::debug!(%error, "socket lost in its handshake"),
         }
@@ -100,6 +109,9 @@ pub(super) fn open(
     headers.typed_insert(accept);
     if let Some(protocol) = protocol {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+    }
+    if let Some(extension) = extension {
+        headers.insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(extension));
     }
     Ok(response)
 }

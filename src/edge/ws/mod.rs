@@ -10,6 +10,7 @@
 
 mod bytes;
 mod connection;
+mod deflate;
 mod follower;
 mod legacy;
 
@@ -28,6 +29,7 @@ use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
 use tokio_util::task::TaskTracker;
 
 pub use self::bytes::SocketBytes;
+pub use self::deflate::Deflated;
 use super::calls::request::Request;
 use super::wire::{self, Json};
 use crate::config::{self, seconds};
@@ -94,6 +96,8 @@ impl From<SocketError> for End {
     fn from(error: SocketError) -> Self {
         match error {
             SocketError::Capacity(_) | SocketError::Utf8(_) | SocketError::Protocol(_) => Self::Say(Goodbye::BadFrame),
+            // What was deflated cannot be inflated, or not to so little.
+            SocketError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => Self::Say(Goodbye::BadFrame),
             _ => Self::Gone,
         }
     }
