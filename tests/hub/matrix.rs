@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::mqtt::{Raw, V4, V5, publish, subscribe, text};
+use crate::mqtt::{Raw, V4, V5, publish, subscribe};
 use crate::sound;
 use crate::world::{App, Toy, User, World, within};
 
