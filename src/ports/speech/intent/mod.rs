@@ -1,0 +1,258 @@
+//! What a child wants: from the words that were recognised to an [`Intent`].
+//!
+//! Pure functions. What can be said stands in `phrases.rs`, a table to read and to add to. Titles and friends' names
+//! are found by spelling and by sound, since a child mumbles and a recogniser mishears: `score.rs` says how much two
+//! texts are alike, `names.rs` picks one, or two to ask back about. Nothing is looked up or done here.
+//!
+//! A child's voice must not go to the wrong person. So a message needs a phrase of the table at the beginning of a
+//! sentence, and the name right at its place; a name that is only mentioned starts nothing.
+
+mod names;
+mod numbers;
+mod phrases;
+mod score;
+mod words;
+
+use std::collections::HashSet;
+
+use names::{Found, Place};
+pub use names::{FriendNames, Names};
+use phrases::{Meaning, Phrase};
+use words::Word;
+
+/// A phrase without a name is meant from this likeness on.
+const PHRASE_LIKENESS_MIN: f64 = 0.78;
+
+/// From here on a phrase is certain enough not to look for a name at all.
+const PHRASE_CERTAIN_MIN: f64 = 0.93;
+
+/// The fixed words around a name are meant from this likeness on.
+const FRAME_LIKENESS_MIN: f64 = 0.8;
+
+/// Only so many letters of a transcript and words of a sentence are looked at; nobody gives longer commands.
+const LETTERS_MAX: usize = 500;
+const WORDS_MAX: usize = 60;
+
+/// What is wanted. Titles and friends are indexes into the [`Names`] that were given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// Play this title.
+    Play(usize),
+    /// Play the title of this number, as counted from 1. There may be none.
+    PlayNumber(u32),
+    /// Play anything.
+    PlayAny,
+    /// Play something other than what is playing.
+    PlayAnother,
+    /// Play something to calm down or to fall asleep.
+    PlayQuiet,
+    /// Ask back which of these two titles is meant.
+    AskTitle(usize, usize),
+    /// A song was asked for by a title that is not in the library.
+    NoSuchTitle,
+    /// Be quiet.
+    Stop,
+    /// Turn the volume up.
+    Louder,
+    /// Turn the volume down.
+    Softer,
+    /// Start a message to this friend.
+    Message(usize),
+    /// Ask back which of these two friends is meant.
+    AskFriend(usize, usize),
+    /// A message was asked for to somebody who is not in the address book, or to nobody by name.
+    NoSuchFriend,
+    /// Say the time of day.
+    Time,
+    /// Say the day and date.
+    Date,
+    /// Say the result of a sum.
+    Sum(i64),
+    /// Tell a story.
+    Story,
+    /// Ask a riddle.
+    Riddle,
+    /// Say who the toy is.
+    WhoAreYou,
+    /// None of these: a matter for the reply engine.
+    Unknown,
+}
+
+/// What the toy that listens knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// The titles of the library.
+    pub titles: &'a Names,
+    /// The toy's address book.
+    pub friends: &'a Names,
+    /// The toy's own name, which a child may call it by.
+    pub toy_name: &'a str,
+}
+
+/// What the `transcript` asks for.
+///
+/// The whole is tried first, then its sentences, then the parts between commas, since recognisers set both freely. A
+/// part between commas never starts a message: "Mummy said, tell grandma" is no command.
+pub fn understand(transcript: &str, known: Known<'_>) -> Intent {
+    let transcript: String = transcript.chars().take(LETTERS_MAX).collect();
+    let text = words::normalise(&transcript);
+    let whole = understand_one(&text, known, true);
+    if whole != Intent::Unknown {
+        return whole;
+    }
+    let sentences = words::sentences(&text);
+    let clauses = words::clauses(&text);
+    let by_sentence = sentences.iter().filter(|_| sentences.len() > 1).map(|part| (part, true));
+    let by_comma = clauses.iter().filter(|_| clauses.len() > sentences.len()).map(|part| (part, false));
+    by_sentence
+        .chain(by_comma)
+        .map(|(part, may_message)| understand_one(part, known, may_message))
+        .find(|intent| *intent != Intent::Unknown)
+        .unwrap_or(Intent::Unknown)
+}
+
+/// The answer to "do you mean the first or the second?": one of the two, if it is clear which.
+pub fn choose(transcript: &str, names: &Names, first: usize, second: usize) -> Option<usize> {
+    let spoken = words::words(&words::normalise(transcript));
+    match names.only(first, second).find(&spoken, Place::Anywhere) {
+        Found::One(index) => Some(index),
+        _ => phrases::choice(&spoken).map(|is_first| if is_first { first } else { second }),
+    }
+}
+
+/// The meaning of one sentence.
+fn understand_one(text: &str, known: Known<'_>, may_message: bool) -> Intent {
+    if let Some(value) = numbers::sum(text) {
+        return Intent::Sum(value);
+    }
+    let mut spoken = words::words(text);
+    spoken.truncate(WORDS_MAX);
+    let toy_name = words::words(&words::normalise(known.toy_name));
+    let mut undecided = Intent::Unknown;
+    for (part, is_to_toy) in words::parts_meant(&spoken, &toy_name) {
+        match understand_words(part, known, may_message && is_to_toy) {
+            Intent::Unknown => {}
+            // Something better may follow a greeting: "hello teddy, …".
+            intent @ (Intent::NoSuchTitle | Intent::NoSuchFriend) => undecided = intent,
+            intent => return intent,
+        }
+    }
+    undecided
+}
+
+/// The meaning of a sentence that begins with what matters.
+fn understand_words(sentence: &[Word], known: Known<'_>, may_message: bool) -> Intent {
+    if let Some(number) = phrases::table().iter().find_map(|phrase| number_wanted(phrase, sentence)) {
+        return Intent::PlayNumber(number);
+    }
+    let (plain, likeness) = plain_phrase(sentence);
+    if likeness >= PHRASE_CERTAIN_MIN {
+        return plain;
+    }
+    let framed = framed_name(sentence, known, may_message);
+    if let Some(intent) = framed.found {
+        return intent;
+    }
+    if likeness >= PHRASE_LIKENESS_MIN {
+        return plain;
+    }
+    known.titles.find_bare(sentence).title().unwrap_or(framed.otherwise)
+}
+
+/// The number in "play number …", if that is what the sentence says.
+fn number_wanted(phrase: &Phrase, sentence: &[Word]) -> Option<u32> {
+    if phrase.meaning != Meaning::Number {
+        return None;
+    }
+    phrase.slot(sentence).and_then(|slot| numbers::whole_number(slot.words))
+}
+
+/// The phrase without a name that the sentence is most like, and how much.
+fn plain_phrase(sentence: &[Word]) -> (Intent, f64) {
+    let letters: String = sentence.iter().map(|word| word.text.as_str()).collect();
+    let mut best = (Intent::Unknown, 0.0);
+    for phrase in phrases::table() {
+        if let Meaning::Is(intent) = phrase.meaning {
+            let likeness = score::sentence_likeness(sentence, &letters, &phrase.before, &phrase.letters);
+            if likeness > best.1 {
+                best = (intent, likeness);
+            }
+        }
+    }
+    best
+}
+
+/// What the phrases around a name have found.
+struct Framed {
+    found: Option<Intent>,
+    /// What to do if nothing else fits.
+    otherwise: Intent,
+}
+
+/// Looks for a title or a friend where the phrases of the table have one.
+fn framed_name(sentence: &[Word], known: Known<'_>, may_message: bool) -> Framed {
+    let mut slots = Vec::new();
+    for phrase in phrases::table() {
+        let is_allowed = match phrase.meaning {
+            Meaning::Title(_) => true,
+            Meaning::Friend(_) => may_message,
+            Meaning::Is(_) | Meaning::Number => false,
+        };
+        if is_allowed {
+            slots.extend(phrase.slot(sentence).map(|slot| (slot, phrase.meaning)));
+        }
+    }
+    // The phrase that fits best decides; of equals the one that explains more.
+    slots.sort_by(|(a, _), (b, _)| b.likeness.total_cmp(&a.likeness).then(a.words.len().cmp(&b.words.len())));
+
+    let mut otherwise = Intent::Unknown;
+    let mut tried = HashSet::new();
+    for (slot, meaning) in slots {
+        let (is_title, fallback) = match meaning {
+            Meaning::Title(fallback) => (true, fallback),
+            Meaning::Friend(fallback) => (false, fallback),
+            Meaning::Is(_) | Meaning::Number => continue,
+        };
+        // "I want to talk to you" names nobody.
+        let names_something = slot.words.iter().any(|word| word.is_heavy() && !word.is_turning);
+        if !names_something {
+            continue;
+        }
+        // Many phrases leave the same words for the name.
+        if tried.insert((is_title, slot.words.as_ptr(), slot.words.len())) {
+            let found = if is_title {
+                known.titles.find(slot.words, Place::Anywhere).title()
+            } else {
+                known.friends.find(slot.words, Place::AtStart).friend()
+            };
+            if found.is_some() {
+                return Framed { found, otherwise };
+            }
+        }
+        if otherwise == Intent::Unknown {
+            otherwise = fallback;
+        }
+    }
+    Framed { found: None, otherwise }
+}
+
+impl Found {
+    fn title(self) -> Option<Intent> {
+        match self {
+            Self::One(index) => Some(Intent::Play(index)),
+            Self::Two(first, second) => Some(Intent::AskTitle(first, second)),
+            Self::None => None,
+        }
+    }
+
+    fn friend(self) -> Option<Intent> {
+        match self {
+            Self::One(index) => Some(Intent::Message(index)),
+            Self::Two(first, second) => Some(Intent::AskFriend(first, second)),
+            Self::None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

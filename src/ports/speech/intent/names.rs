@@ -1,0 +1,310 @@
+//! Titles and friends' names, and which of them was said.
+
+use super::score::{self, Joined, Spelling};
+use super::words::{self, Word};
+
+/// A name was said from this likeness on.
+const LIKENESS_MIN: f64 = 0.72;
+
+/// Two names that are nearer to each other than this are asked back about.
+const MARGIN_MIN: f64 = 0.08;
+
+/// What a part of a friend's name counts, against all of it.
+const PART_OF_NAME: f64 = 0.9;
+
+/// What another word for a relative counts.
+const KIN_NAME: f64 = 0.88;
+
+/// What another word for a relative counts in the other language.
+const KIN_NAME_TRANSLATED: f64 = 0.78;
+
+/// What a part of a title counts at least, if all that was said belongs to it.
+const PART_OF_TITLE: f64 = 0.74;
+
+/// What the rest of the title adds to that, with its share.
+const PART_OF_TITLE_SPAN: f64 = 0.2;
+
+/// How much less a title counts that leaves all of what was said unexplained.
+const UNEXPLAINED: f64 = 0.25;
+
+/// A title that is said without any "play" is meant from this likeness on …
+const BARE_TITLE_MIN: f64 = 0.8;
+
+/// … and if more follows it, from this one, …
+const BARE_BEGINNING_MIN: f64 = 0.9;
+
+/// … if it has so many words: "The Bridge is high" asks for no song.
+const BARE_TITLE_WORDS_MIN: usize = 3;
+
+/// Names for relatives that mean the same. A Chinese one is nearer than "grandma": 奶奶 is not 外婆.
+const KIN: &[&[&str]] = &[
+    &["mum", "mom", "mummy", "mommy", "mama", "mother", "momma", "妈妈", "妈", "老妈", "妈咪"],
+    &["dad", "daddy", "papa", "father", "爸爸", "爸", "老爸", "爹地"],
+    &["grandma", "grandmother", "granny", "nana", "gran", "grandmama", "奶奶"],
+    &["grandma", "grandmother", "granny", "nana", "gran", "grandmama", "外婆", "姥姥"],
+    &["grandpa", "grandfather", "granddad", "grandad", "grandpapa", "爷爷"],
+    &["grandpa", "grandfather", "granddad", "grandad", "grandpapa", "外公", "姥爷"],
+    &["uncle"],
+    &["aunt", "auntie", "aunty"],
+    &["brother", "哥哥"],
+    &["brother", "弟弟"],
+    &["sister", "姐姐"],
+    &["sister", "妹妹"],
+    &["叔叔"],
+    &["舅舅"],
+    &["阿姨"],
+    &["姑姑"],
+];
+
+/// What may stand before a friend's name.
+const BEFORE_NAME: &[&str] =
+    &["to", "two", "too", "my", "the", "our", "friend", "dear", "little", "a", "我", "的", "好", "朋", "友"];
+
+/// What is no part of a title, though it is said with it.
+const BESIDE_TITLE: &[&str] =
+    &["song", "music", "story", "again", "about", "with", "歌", "曲", "音", "乐", "故", "事", "听", "这"];
+
+/// All that a child may call a friend. A name that is not known is left empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FriendNames<'a> {
+    /// The name that the toy's address book gives.
+    pub remark: &'a str,
+    /// The name that the friend bears.
+    pub nickname: &'a str,
+    /// The name of the friend's toy.
+    pub toy_name: &'a str,
+}
+
+/// Names that may be said, prepared to be found. The index of each is its place in the list it was made from.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Names {
+    forms: Vec<Form>,
+    /// Whether a part is enough: for a title, not for a friend.
+    parts_count: bool,
+}
+
+/// One way to say a name.
+#[derive(Debug, Clone, PartialEq)]
+struct Form {
+    index: usize,
+    words: Vec<Word>,
+    joined: Joined,
+    /// What it counts, against the name itself.
+    factor: f64,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// This one.
+    One(usize),
+    /// One of these two, the likelier first.
+    Two(usize, usize),
+    None,
+}
+
+/// Where a name may stand among the words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// At the start, behind "my friend" and the like.
+    AtStart,
+    Anywhere,
+}
+
+/// Some of the words that were said, side by side.
+struct Window<'a> {
+    first: &'a Word,
+    length: usize,
+    joined: Joined,
+}
+
+impl Window<'_> {
+    /// A small word begins no friend's name, unless it really does: "to my" is no "Tommy".
+    fn may_begin(&self, form: &Form) -> bool {
+        let is_name = self.first.is_heavy() && !self.first.is_turning;
+        is_name || form.words.first().is_some_and(|word| word.text == self.first.text)
+    }
+}
+
+impl Names {
+    /// The titles of the library, in its order.
+    pub fn of_titles<'a>(titles: impl IntoIterator<Item = &'a str>) -> Self {
+        let forms = titles.into_iter().enumerate().filter_map(|(index, title)| Form::new(index, title, 1.0));
+        Self { forms: forms.collect(), parts_count: true }
+    }
+
+    /// The friends of a toy, in the order of its address book.
+    pub fn of_friends<'a>(friends: impl IntoIterator<Item = FriendNames<'a>>) -> Self {
+        let mut forms = Vec::new();
+        for (index, friend) in friends.into_iter().enumerate() {
+            for name in [friend.remark, friend.nickname, friend.toy_name] {
+                forms.extend(Form::all_of_friend(index, name));
+            }
+        }
+        Self { forms, parts_count: false }
+    }
+
+    /// Only these two of the names.
+    pub(super) fn only(&self, first: usize, second: usize) -> Self {
+        let forms = self.forms.iter().filter(|form| form.index == first || form.index == second).cloned().collect();
+        Self { forms, parts_count: self.parts_count }
+    }
+
+    /// The name that is most like some of the words.
+    pub(super) fn find(&self, spoken: &[Word], place: Place) -> Found {
+        let longest = self.forms.iter().map(|form| form.words.len()).max().unwrap_or_default() + 1;
+        let starts = match place {
+            Place::AtStart => before_name(spoken) + 1,
+            Place::Anywhere => spoken.len(),
+        };
+        let windows: Vec<Window> = (0..starts.min(spoken.len()))
+            .flat_map(|start| (1..=longest).map_while(move |length| spoken.get(start..start + length)))
+            .filter_map(|words| Some(Window { first: words.first()?, length: words.len(), joined: Joined::new(words) }))
+            .collect();
+        let scores = self.forms.iter().map(|form| {
+            let by_window = windows
+                .iter()
+                .filter(|window| window.length.abs_diff(form.words.len()) <= 1)
+                .filter(|window| place == Place::Anywhere || window.may_begin(form))
+                .map(|window| (form.likeness(&window.joined), window.length))
+                .max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            let (likeness, explained) = by_window.unwrap_or_default();
+            let part = if self.parts_count { form.part_likeness(spoken) } else { 0.0 };
+            let explained = if part > likeness { spoken.len() } else { explained };
+            Score {
+                index: form.index,
+                likeness: likeness.max(part),
+                unexplained: spoken.len() - explained,
+                said: spoken.len(),
+            }
+        });
+        decide(scores)
+    }
+
+    /// The title that was said without any "play": all the words are like it, or they begin with a long one.
+    pub(super) fn find_bare(&self, spoken: &[Word]) -> Found {
+        let scores = self.forms.iter().filter_map(|form| {
+            let length = form.words.len();
+            let score = |part: &[Word], least: f64| {
+                let likeness = form.likeness(&Joined::new(part));
+                let unexplained = spoken.len() - part.len();
+                (likeness >= least).then_some(Score { index: form.index, likeness, unexplained, said: spoken.len() })
+            };
+            let whole = if length.abs_diff(spoken.len()) <= 2 { score(spoken, BARE_TITLE_MIN) } else { None };
+            let is_long = length >= BARE_TITLE_WORDS_MIN;
+            whole.or_else(|| if is_long { score(spoken.get(..length)?, BARE_BEGINNING_MIN) } else { None })
+        });
+        decide(scores)
+    }
+}
+
+impl Form {
+    fn new(index: usize, name: &str, factor: f64) -> Option<Self> {
+        let words = words::words(&words::normalise(name));
+        let joined = Joined::new(&words);
+        (!words.is_empty()).then_some(Self { index, words, joined, factor })
+    }
+
+    /// The name itself, other words for the same relative, and the parts that one is called by.
+    fn all_of_friend(index: usize, name: &str) -> Vec<Self> {
+        let Some(whole) = Self::new(index, name, 1.0) else {
+            return Vec::new();
+        };
+        let letters = whole.joined.letters.clone();
+        let kin = KIN.iter().filter(|group| group.contains(&letters.as_str())).copied().flatten();
+        let factor = |other: &str| if other.is_ascii() == letters.is_ascii() { KIN_NAME } else { KIN_NAME_TRANSLATED };
+        let mut forms: Vec<Self> = kin.filter_map(|other| Self::new(index, other, factor(other))).collect();
+        match whole.words.as_slice() {
+            // The given name without the family name.
+            [_, second, third] if whole.words.iter().all(|word| word.is_chinese) => {
+                forms.extend(Self::new(index, &format!("{}{}", second.text, third.text), PART_OF_NAME));
+            }
+            [_, _, ..] => {
+                let parts =
+                    whole.words.iter().filter(|word| !word.is_chinese && word.text.len() >= 3 && !is_kin(&word.text));
+                forms.extend(parts.filter_map(|word| Self::new(index, &word.text, PART_OF_NAME)));
+            }
+            _ => {}
+        }
+        forms.push(whole);
+        forms
+    }
+
+    fn likeness(&self, spoken: &Joined) -> f64 {
+        // "Grandpa" is no misheard "grandma": a word for a relative means that one.
+        if spoken.letters != self.joined.letters && is_kin(&spoken.letters) {
+            return 0.0;
+        }
+        score::likeness(spoken, &self.joined) * self.factor
+    }
+
+    /// How much the title is meant by a part of it: "goldilocks". All that was said must be in it.
+    fn part_likeness(&self, spoken: &[Word]) -> f64 {
+        let is_named = |word: &&Word| word.is_heavy() && !BESIDE_TITLE.contains(&word.text.as_str());
+        let said: Vec<&Word> = spoken.iter().filter(is_named).collect();
+        let letters = |word: &Word| if word.is_chinese { 3 } else { word.text.len() };
+        let found = said
+            .iter()
+            .all(|said| self.words.iter().any(|word| score::word_likeness(said, word, Spelling::Strict) >= 0.85));
+        let size: usize = said.iter().map(|word| letters(word)).sum();
+        if !found || size < 4 {
+            return 0.0;
+        }
+        let whole: usize = self.words.iter().map(letters).sum();
+        PART_OF_TITLE + PART_OF_TITLE_SPAN * (size as f64 / whole as f64).min(1.0)
+    }
+}
+
+fn is_kin(letters: &str) -> bool {
+    KIN.iter().any(|group| group.contains(&letters))
+}
+
+/// How many words stand before the name.
+fn before_name(spoken: &[Word]) -> usize {
+    spoken.iter().take_while(|word| BEFORE_NAME.contains(&word.text.as_str())).count()
+}
+
+/// How well a name fits.
+#[derive(Debug, Clone, Copy)]
+struct Score {
+    index: usize,
+    likeness: f64,
+    unexplained: usize,
+    said: usize,
+}
+
+impl Score {
+    /// To compare names by: one that explains more of what was said wins.
+    fn rank(&self) -> f64 {
+        self.likeness * (1.0 - UNEXPLAINED * self.unexplained as f64 / self.said.max(1) as f64)
+    }
+}
+
+/// The best, or the best two if they are too near to each other.
+fn decide(scores: impl Iterator<Item = Score>) -> Found {
+    let mut best: Option<Score> = None;
+    let mut second: Option<Score> = None;
+    for score in scores.filter(|score| score.likeness >= LIKENESS_MIN) {
+        match best {
+            Some(known) if known.index == score.index => {
+                if score.rank() > known.rank() {
+                    best = Some(score);
+                }
+            }
+            Some(known) if known.rank() >= score.rank() => {
+                if second.is_none_or(|second| score.rank() > second.rank()) {
+                    second = Some(score);
+                }
+            }
+            _ => {
+                second = best;
+                best = Some(score);
+            }
+        }
+    }
+    match (best, second) {
+        (Some(best), Some(second)) if best.rank() - second.rank() < MARGIN_MIN => Found::Two(best.index, second.index),
+        (Some(best), _) => Found::One(best.index),
+        (None, _) => Found::None,
+    }
+}
