@@ -79,15 +79,6 @@ impl Model {
         (self.audio_positions / POSITIONS_PER_S).clamp(1, WINDOW_MAX_S as usize) * RATE_HZ as usize
     }
 
-    /// The positions that so many samples need. Too few, and words are repeated or dropped.
-    fn positions(&self, samples: usize) -> usize {
-        if self.audio_positions <= SHORTENED_FROM {
-            return self.audio_positions;
-        }
-        let needed = (samples * POSITIONS_PER_S).div_ceil(RATE_HZ as usize) + 128;
-        needed.next_multiple_of(64).max(384).min(self.audio_positions)
-    }
-
     fn prompt(&self, text: &str) -> Vec<i32> {
         let text: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
         let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -98,6 +89,15 @@ impl Model {
         // A token is a byte at least. With less room, `tokenize` makes a vector of garbage.
         self.context.tokenize(&text, text.len() + 1).unwrap_or_default()
     }
+}
+
+/// The positions that so many samples need, of all that a model has. Too few, and words are repeated or dropped.
+fn positions(samples: usize, all: usize) -> usize {
+    if all <= SHORTENED_FROM {
+        return all;
+    }
+    let needed = (samples * POSITIONS_PER_S).div_ceil(RATE_HZ as usize) + 128;
+    needed.next_multiple_of(64).max(384).min(all)
 }
 
 /// One state of whisper.cpp, used again and again.
@@ -208,7 +208,7 @@ impl Engine {
             params.set_tokens(prompt);
         }
 
-        let positions = self.model.positions(samples.len());
+        let positions = positions(samples.len(), self.model.audio_positions);
         let mut quick = params.clone();
         quick.set_audio_ctx(positions as i32);
         quick.set_temperature_inc(0.0);
@@ -338,6 +338,17 @@ mod tests {
         let mut ended = vec![7; 12];
         ended.push(8);
         assert!(!loops(&ended), "it found its way out");
+    }
+
+    #[test]
+    fn the_window_is_shortened_for_short_recordings_and_never_beyond_the_models() {
+        for (seconds, all, expected) in
+            [(1, 1500, 384), (5, 1500, 384), (6, 1500, 448), (8, 1500, 576), (28, 1500, 1500), (30, 1500, 1500)]
+                .into_iter()
+                .chain([(1, 500, 500), (10, 500, 500), (1, 64, 64), (1, 600, 384), (12, 600, 600)])
+        {
+            assert_eq!(positions(seconds * RATE_HZ as usize, all), expected, "{seconds} s of {all}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Recognition: what was said in a recording, by whisper.cpp, in this process.
 //!
-//! A recording goes through a [gate](gate) that keeps silence, noise and music
+//! A recording goes through a gate that keeps silence, noise and music
 //! out, then through one of a few workers, each a thread of its own with its
 //! own state of the one model. A bounded queue stands before them in which the
 //! senders take turns. Words that the model itself hardly believes are not

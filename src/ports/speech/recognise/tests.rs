@@ -90,6 +90,18 @@ async fn doubtful_words_are_not_passed_on() {
 }
 
 #[tokio::test]
+async fn poor_words_in_a_shortened_window_are_heard_once_more_in_the_whole_one() {
+    let large = model::Shape { audio_positions: 1500, ..shape(1) };
+    for (strength, again) in [(SURE, false), (1.28, true)] {
+        let file = saved(&write(&large, &Weights::Says(&says(&[" bear"], strength))).bytes);
+        let recogniser = Recogniser::load(settings(file.path())).unwrap();
+        let heard = recogniser.recognise("toy", sounds::babble(2.0), "").await.unwrap();
+        assert_eq!(heard.text, "bear");
+        assert_eq!(heard.seconds.second_pass > Duration::ZERO, again, "{heard:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_language_is_chosen_among_those_of_the_settings() {
     // Behind the start stand the language, the task and "no timestamps"; all special tokens are one further.
     let said = [(0, CHINESE, SURE), (3, author::token(" bear"), SURE), (4, END + 1, SURE)];
