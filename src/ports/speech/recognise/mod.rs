@@ -154,13 +154,19 @@ pub struct Recogniser {
 }
 
 /// A recording in the queue.
-#[derive(Debug)]
 struct Job {
     sound: Sound,
     prompt: String,
     submitted: Instant,
     abandoned: Arc<AtomicBool>,
     answer: oneshot::Sender<Result<Heard, RecogniseError>>,
+}
+
+// By hand: neither a voice nor names get into a log.
+impl std::fmt::Debug for Job {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Job").field("submitted", &self.submitted).finish_non_exhaustive()
+    }
 }
 
 /// Whoever waits for an answer; its drop tells the worker to stop.

@@ -228,8 +228,9 @@ async fn who_goes_away_frees_the_worker_and_a_stop_answers_who_waits() {
     }
     assert_eq!(unheard(&recogniser, sounds::babble(1.0)).await, NotHeard::Repetition);
 
-    let mut asked = std::pin::pin!(recogniser.recognise("toy", sounds::babble(9.0), ""));
+    let mut asked = std::pin::pin!(recogniser.recognise("toy", sounds::babble(9.0), "grandma"));
     assert!(futures_util::poll!(&mut asked).is_pending());
+    assert!(!format!("{recogniser:?}").contains("grandma"), "names must not get into a log");
     recogniser.closing.store(true, Ordering::Relaxed);
     recogniser.queue.close();
     assert!(matches!(asked.await, Err(RecogniseError::Failed(_) | RecogniseError::TimedOut)));
