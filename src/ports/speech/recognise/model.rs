@@ -28,7 +28,7 @@ const VOCABULARIES: [u32; 3] = [51_864, 51_865, 51_866];
 const WORD_BYTES_MAX: u32 = 1024;
 
 /// The official models: name, bytes, SHA-256, in a table that `scripts/get-model` reads too.
-const OFFICIAL: &str = include_str!("../../../../models/official.tsv");
+pub(super) const OFFICIAL: &str = include_str!("../../../../models/official.tsv");
 
 /// Why there is no recognition with this model.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,8 @@ use std::path::Path;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::super::model::Shape;
+use super::super::model::{OFFICIAL, Shape};
+use super::super::tensors::{Quantisation, tensors};
 use super::super::{ModelDescription, ModelError, ModelKind, NotHeard, Recogniser};
 use super::author::{Weights, Written, shape, write};
 use super::{saved, settings, sounds, unheard};
@@ -56,6 +57,49 @@ async fn every_quantisation_is_known_and_runs() {
     );
     let line = inspect(&write(&shape(2009), &Weights::Zero).bytes).unwrap().to_string();
     assert!(line.ends_with("MB, own, English, 2 + 2 layers of 64, q5_1, window 10 s"), "{line}");
+}
+
+/// None of the official files is here; but their sizes are known to the byte, and the walk has to add up to them.
+#[test]
+fn the_weights_that_are_expected_make_up_the_official_sizes() {
+    let mut checked = 0;
+    for line in OFFICIAL.lines().filter(|line| !line.starts_with('#')) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let (name, quantisation) = fields[0].split_once('-').unwrap_or((fields[0], "f16"));
+        let english = name.ends_with(".en");
+        let (layers, width) = match name.trim_end_matches(".en") {
+            "tiny" => (4, 384),
+            "base" => (6, 512),
+            _ => (12, 768),
+        };
+        let file_type = match quantisation {
+            "q5_1" => 9,
+            "q8_0" => 7,
+            _ => 1,
+        };
+        let shape = Shape {
+            vocabulary: if english { 51_864 } else { 51_865 },
+            audio_positions: 1500,
+            audio_width: width,
+            audio_layers: layers,
+            text_width: width,
+            text_layers: layers,
+            ..shape(file_type)
+        };
+        let storage = Quantisation::of_file_type(file_type).unwrap();
+        let weights: u64 = tensors(&shape, storage)
+            .iter()
+            .map(|tensor| {
+                let sides = tensor.size.iter().rposition(|side| *side > 1).unwrap() + 1;
+                (12 + 4 * sides + tensor.name.len()) as u64 + tensor.bytes()
+            })
+            .sum();
+        // The magic, eleven numbers, the filters; and the vocabulary, of which there are two.
+        let head = 4 + 44 + 8 + 80 * 201 * 4 + if english { 521_859 } else { 508_089 };
+        assert_eq!(fields[1].parse(), Ok(head + weights), "{}", fields[0]);
+        checked += 1;
+    }
+    assert_eq!(checked, 10);
 }
 
 #[test]
