@@ -1,11 +1,14 @@
-//! Speech: what the hub says aloud, and what it makes of what it is told.
+//! Speech: what the hub hears, what it makes of it, and what it says aloud.
 //!
-//! This room turns text into [`Sound`](super::audio::Sound) with a local
-//! engine, without any network, and a transcript into what it asks for
-//! ([`intent`]). Whether something should be said or done, and to whom it is
-//! sent, is decided elsewhere.
+//! This room turns [`Sound`](super::audio::Sound) into words, words into what they ask for ([`intent`]), and text into
+//! sound, with local engines and without any network. Whether something should be said or done, and to whom it is sent,
+//! is decided elsewhere.
 
 pub mod intent;
+mod recognise;
 mod speak;
 
+pub use recognise::{
+    Heard, ModelDescription, ModelError, ModelKind, NotHeard, RecogniseError, Recogniser, RecogniserSettings, Seconds,
+};
 pub use speak::{SpeakError, Speaker, SpeakerSettings};

@@ -1,0 +1,366 @@
+//! One worker's whisper.cpp: from samples to words, or to the finding that there are none.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperError, WhisperState};
+
+use super::stop::{Stop, run_until};
+use super::{Heard, NotHeard, RATE_HZ, RecogniseError, Seconds, gate};
+use crate::ports::audio::{Sound, resample};
+
+/// whisper.cpp reads before its input if that is very short.
+const SAMPLES_MIN: usize = RATE_HZ as usize;
+
+/// whisper.cpp hears at most so much at once.
+const WINDOW_MAX_S: u32 = 30;
+
+/// Positions of audio in a second.
+const POSITIONS_PER_S: usize = 50;
+
+/// A window up to this is not shortened: it saves little.
+const SHORTENED_FROM: usize = 512;
+
+/// A command has no more tokens, nor has a longer recording so many a second.
+const TOKENS_MAX: usize = 48;
+const TOKENS_PER_S: usize = 6;
+
+/// Below this mean of the tokens' log probabilities a recording that was heard in a shortened
+/// window is heard once more in the whole one, …
+const DOUBTFUL: f32 = -0.9;
+/// … and below this the words are not believed.
+const UNBELIEVABLE: f32 = -1.5;
+
+/// The model itself takes it for no speech: so probable, with words no more probable than this.
+const NO_SPEECH: f32 = 0.6;
+const NO_SPEECH_WORDS: f32 = -0.7;
+
+/// How much freer the model chooses in the second pass, where it had lost itself in a loop.
+const TEMPERATURE_STEP: f32 = 0.4;
+/// It shall not do so for poor words alone: at a higher temperature all probabilities look better.
+const NEVER: f32 = -1000.0;
+
+/// Characters of a prompt; whisper.cpp splits it by a regular expression that recurses.
+const PROMPT_CHARS_MAX: usize = 400;
+
+/// What all workers share of one model.
+pub(super) struct Model {
+    pub(super) context: WhisperContext,
+    /// The languages to choose from, each with its settings: setters of text leak, so they are called once.
+    pub(super) languages: Vec<(&'static str, FullParams<'static, 'static>)>,
+    pub(super) audio_positions: usize,
+    /// Whether it was taught to read a prompt; small models of other makers are thrown off by one.
+    pub(super) takes_prompt: bool,
+    pub(super) threads: usize,
+}
+
+impl Model {
+    /// The settings for short commands in one language.
+    pub(super) fn params(language: &'static str, threads: usize) -> FullParams<'static, 'static> {
+        // One candidate: with more, whisper.cpp rebuilds its cache, and frees it twice if that fails.
+        let mut params = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
+        params.set_language(Some(language));
+        params.set_n_threads(i32::try_from(threads).unwrap_or(1));
+        params.set_no_context(true);
+        params.set_single_segment(true);
+        params.set_no_timestamps(true);
+        params.set_suppress_nst(true);
+        // A model must be free to say that there is nothing.
+        params.set_suppress_blank(false);
+        params.set_print_special(false);
+        params.set_print_progress(false);
+        params.set_print_realtime(false);
+        params.set_print_timestamps(false);
+        params
+    }
+
+    /// What the model hears at once, in samples.
+    fn window(&self) -> usize {
+        (self.audio_positions / POSITIONS_PER_S).clamp(1, WINDOW_MAX_S as usize) * RATE_HZ as usize
+    }
+
+    fn prompt(&self, text: &str) -> Vec<i32> {
+        let text: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if !self.takes_prompt || words.is_empty() {
+            return Vec::new();
+        }
+        let text: String = [' '].into_iter().chain(words.chars().take(PROMPT_CHARS_MAX)).collect();
+        // A token is a byte at least. With less room, `tokenize` makes a vector of garbage.
+        self.context.tokenize(&text, text.len() + 1).unwrap_or_default()
+    }
+}
+
+/// The positions that so many samples need, of all that a model has. Too few, and words are repeated or dropped.
+fn positions(samples: usize, all: usize) -> usize {
+    if all <= SHORTENED_FROM {
+        return all;
+    }
+    let needed = (samples * POSITIONS_PER_S).div_ceil(RATE_HZ as usize) + 128;
+    needed.next_multiple_of(64).max(384).min(all)
+}
+
+/// One state of whisper.cpp, used again and again.
+pub(super) struct Engine {
+    model: Arc<Model>,
+    state: WhisperState,
+}
+
+/// What one run of the model gave.
+#[derive(Debug, Default)]
+struct Pass {
+    text: String,
+    tokens: Vec<i32>,
+    /// The mean of the tokens' log probabilities, the end's included.
+    log_probability: f32,
+    full: bool,
+}
+
+impl Pass {
+    /// It came to no end.
+    fn lost(&self) -> bool {
+        self.full || loops(&self.tokens)
+    }
+
+    fn better_than(&self, other: &Self) -> bool {
+        let worth = |pass: &Self| (!pass.lost(), !pass.tokens.is_empty());
+        (worth(self), self.log_probability) > (worth(other), other.log_probability)
+    }
+}
+
+impl Engine {
+    pub(super) fn new(model: Arc<Model>) -> Result<Self, WhisperError> {
+        let state = model.context.create_state()?;
+        Ok(Self { model, state })
+    }
+
+    /// The words of a recording, which is not longer than the limit any more.
+    pub(super) fn recognise(&mut self, sound: &Sound, prompt: &str, stop: &Stop) -> Result<Heard, RecogniseError> {
+        let mut seconds = Seconds::default();
+        let started = Instant::now();
+        let sound = resample(sound, RATE_HZ).map_err(|error| RecogniseError::Failed(error.to_string()))?;
+        let speech = gate::speech(&sound.samples);
+        seconds.gate = started.elapsed();
+        let speech = &sound.samples[speech.ok_or(RecogniseError::NotHeard(NotHeard::NoSpeech))?];
+
+        let prompt = self.model.prompt(prompt);
+        let mut said = Vec::new();
+        let mut unheard = NotHeard::NoWords;
+        let mut language = None;
+        for window in windows(speech, self.model.window()) {
+            let mut samples = window.to_vec();
+            samples.resize(samples.len().max(SAMPLES_MIN), 0.0);
+            let language = match language {
+                Some(known) => known,
+                None => *language.insert(self.language(&samples, stop, &mut seconds.language)?),
+            };
+            match self.window(&samples, language, &prompt, stop, &mut seconds) {
+                Ok(pass) => said.push(pass),
+                Err(RecogniseError::NotHeard(why)) => unheard = why,
+                Err(error) => return Err(error),
+            }
+        }
+        let tokens: usize = said.iter().map(|pass| pass.tokens.len()).sum();
+        let log_probability = said.iter().map(|pass| pass.log_probability * pass.tokens.len() as f32).sum::<f32>();
+        let text = said.iter().map(|pass| pass.text.trim()).collect::<Vec<_>>().join(" ");
+        if !text.contains(char::is_alphanumeric) {
+            return Err(RecogniseError::NotHeard(unheard));
+        }
+        Ok(Heard {
+            text,
+            language: self.model.languages[language.unwrap_or_default()].0,
+            confidence: (log_probability / tokens.max(1) as f32).exp(),
+            seconds,
+        })
+    }
+
+    /// The most probable of the languages to choose from, as a place in that list.
+    fn language(&mut self, samples: &[f32], stop: &Stop, took: &mut Duration) -> Result<usize, RecogniseError> {
+        if self.model.languages.len() == 1 {
+            return Ok(0);
+        }
+        let started = Instant::now();
+        self.state.pcm_to_mel(samples, self.model.threads).map_err(|error| failure(error, stop))?;
+        let (_, probabilities) = self.state.lang_detect(0, self.model.threads).map_err(|error| failure(error, stop))?;
+        *took = started.elapsed();
+        let probability = |at: &usize| {
+            let id = whisper_rs::get_lang_id(self.model.languages[*at].0)?;
+            probabilities.get(usize::try_from(id).ok()?).copied()
+        };
+        let best = (0..self.model.languages.len())
+            .max_by(|one, other| probability(one).unwrap_or(0.0).total_cmp(&probability(other).unwrap_or(0.0)));
+        Ok(best.unwrap_or_default())
+    }
+
+    /// One window's words: a quick pass, and where that is poor a thorough one.
+    fn window(
+        &mut self,
+        samples: &[f32],
+        language: usize,
+        prompt: &[i32],
+        stop: &Stop,
+        seconds: &mut Seconds,
+    ) -> Result<Pass, RecogniseError> {
+        let mut params: FullParams<'_, '_> = self.model.languages[language].1.clone();
+        let tokens_max = TOKENS_MAX.max(TOKENS_PER_S * samples.len() / RATE_HZ as usize);
+        params.set_max_tokens(tokens_max as i32);
+        if !prompt.is_empty() {
+            params.set_tokens(prompt);
+        }
+
+        let positions = positions(samples.len(), self.model.audio_positions);
+        let mut quick = params.clone();
+        quick.set_audio_ctx(positions as i32);
+        quick.set_temperature_inc(0.0);
+        let started = Instant::now();
+        let mut best = self.pass(quick, samples, tokens_max, stop)?;
+        seconds.first_pass += started.elapsed();
+
+        let shortened = positions < self.model.audio_positions;
+        let poor = best.tokens.is_empty() || best.log_probability < DOUBTFUL;
+        if best.lost() || shortened && poor {
+            let started = Instant::now();
+            params.set_audio_ctx(self.model.audio_positions as i32);
+            // The same again would give the same again.
+            params.set_temperature(if shortened { 0.0 } else { TEMPERATURE_STEP });
+            params.set_temperature_inc(TEMPERATURE_STEP);
+            params.set_logprob_thold(NEVER);
+            let second = self.pass(params, samples, tokens_max, stop)?;
+            if second.better_than(&best) {
+                best = second;
+            }
+            seconds.second_pass += started.elapsed();
+        }
+        self.believe(best)
+    }
+
+    fn pass(
+        &mut self,
+        params: FullParams<'_, '_>,
+        samples: &[f32],
+        tokens_max: usize,
+        stop: &Stop,
+    ) -> Result<Pass, RecogniseError> {
+        run_until(stop, &mut self.state, params, samples).map_err(|error| failure(error, stop))?;
+        let end = self.model.context.token_eot();
+        let mut text = Vec::new();
+        let mut tokens = Vec::new();
+        let (mut sum, mut count) = (0.0, 0);
+        for segment in self.state.as_iter() {
+            // A character may be split over tokens: bytes first, text then.
+            text.extend_from_slice(segment.to_bytes().unwrap_or_default());
+            for token in (0..segment.n_tokens()).filter_map(|at| segment.get_token(at)) {
+                sum += token.token_data().plog;
+                count += 1;
+                tokens.extend(Some(token.token_id()).filter(|id| *id < end));
+            }
+        }
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let mean = sum / count.max(1) as f32;
+        // Weights of a damaged model may make it no number at all.
+        let log_probability = if mean.is_nan() { f32::NEG_INFINITY } else { mean };
+        Ok(Pass { text, full: tokens.len() >= tokens_max, tokens, log_probability })
+    }
+
+    /// Whether the words can be what somebody said.
+    fn believe(&mut self, pass: Pass) -> Result<Pass, RecogniseError> {
+        if pass.tokens.is_empty() {
+            return Err(RecogniseError::NotHeard(NotHeard::NoWords));
+        }
+        if loops(&pass.tokens) {
+            return Err(RecogniseError::NotHeard(NotHeard::Repetition));
+        }
+        if pass.log_probability < UNBELIEVABLE {
+            return Err(RecogniseError::NotHeard(NotHeard::Unsure));
+        }
+        if pass.log_probability < NO_SPEECH_WORDS && self.no_speech_probability() > NO_SPEECH {
+            return Err(RecogniseError::NotHeard(NotHeard::NoSpeech));
+        }
+        Ok(pass)
+    }
+
+    /// How probable the model finds that nobody speaks. It was taught to say so at the very
+    /// start; whisper.cpp reads the value behind the prompt, where it means little.
+    fn no_speech_probability(&mut self) -> f32 {
+        let context = &self.model.context;
+        let (start, no_speech) = (context.token_sot(), context.token_nosp());
+        let logits = match self.state.decode(&[start], 0, self.model.threads) {
+            Ok(()) => self.state.get_logits().unwrap_or_default(),
+            Err(_) => return 0.0,
+        };
+        let Some(own) = usize::try_from(no_speech).ok().and_then(|at| logits.get(at)) else { return 0.0 };
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        (own - largest).exp() / logits.iter().map(|logit| (logit - largest).exp()).sum::<f32>()
+    }
+}
+
+fn failure(error: WhisperError, stop: &Stop) -> RecogniseError {
+    if stop.reached() { RecogniseError::TimedOut } else { RecogniseError::Failed(error.to_string()) }
+}
+
+/// Whether the last tokens are the same few over and over: four times, and twelve tokens at least.
+fn loops(tokens: &[i32]) -> bool {
+    (1..=12).any(|size| {
+        let span = size * 4usize.max(12usize.div_ceil(size));
+        tokens.len() >= span && tokens[tokens.len() - span..].windows(size + 1).all(|window| window[0] == window[size])
+    })
+}
+
+/// The recording in pieces that fit the model, split where it is softest.
+fn windows(samples: &[f32], window: usize) -> Vec<&[f32]> {
+    let mut pieces = Vec::new();
+    let mut rest = samples;
+    while rest.len() > window {
+        let step = RATE_HZ as usize / 10;
+        // In the last third: pieces stay long, and there is a pause to choose.
+        let softest = (window * 2 / 3..window - step).step_by(step).min_by(|one, other| {
+            let energy = |at: usize| rest[at..at + step].iter().map(|sample| sample * sample).sum::<f32>();
+            energy(*one).total_cmp(&energy(*other))
+        });
+        let (piece, more) = rest.split_at(softest.map_or(window, |at| at + step / 2));
+        pieces.push(piece);
+        rest = more;
+    }
+    pieces.push(rest);
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_is_told_from_a_child_that_insists() {
+        assert!(loops(&[7; 12]) && loops(&[1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]));
+        assert!(loops(&[5, 6].repeat(6)) && loops(&[1, 2, 3, 4, 5].repeat(4)));
+        assert!(!loops(&[7; 11]) && !loops(&[5, 6].repeat(5)) && !loops(&[1, 2, 3, 4, 5].repeat(3)));
+        assert!(!loops(&[]) && !loops(&(0..40).collect::<Vec<_>>()));
+        let mut ended = vec![7; 12];
+        ended.push(8);
+        assert!(!loops(&ended), "it found its way out");
+    }
+
+    #[test]
+    fn the_window_is_shortened_for_short_recordings_and_never_beyond_the_models() {
+        for (seconds, all, expected) in
+            [(1, 1500, 384), (5, 1500, 384), (6, 1500, 448), (8, 1500, 576), (28, 1500, 1500), (30, 1500, 1500)]
+                .into_iter()
+                .chain([(1, 500, 500), (10, 500, 500), (1, 64, 64), (1, 600, 384), (12, 600, 600)])
+        {
+            assert_eq!(positions(seconds * RATE_HZ as usize, all), expected, "{seconds} s of {all}");
+        }
+    }
+
+    #[test]
+    fn a_long_recording_is_split_at_its_pause_and_nothing_is_lost() {
+        let mut samples = vec![0.5; 250_000];
+        samples[130_000..134_000].fill(0.0);
+        let pieces = windows(&samples, 160_000);
+        assert_eq!(pieces.len(), 2);
+        assert!((130_000..134_000).contains(&pieces[0].len()), "{}", pieces[0].len());
+        assert_eq!(pieces.concat(), samples);
+        assert_eq!(windows(&samples, 250_000).len(), 1);
+        assert_eq!(windows(&[], 16_000), [&[] as &[f32]]);
+        assert!(windows(&samples, 16_000).iter().all(|piece| piece.len() <= 16_000));
+    }
+}

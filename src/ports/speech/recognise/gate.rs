@@ -1,0 +1,169 @@
+//! Whether a recording holds anything that could be speech, before whisper.cpp hears it.
+//!
+//! Whisper writes words for silence and noise too. What tells speech from
+//! those without a second model: it is loud enough, its spectrum changes from
+//! one moment to the next, and it changes far more over the whole recording
+//! than between neighbouring moments. A hum and a chord stand still; noise
+//! trembles but goes nowhere; notes of an instrument stand still and then jump.
+//! The gate leans to letting through: what it keeps out is never heard.
+
+use std::ops::Range;
+
+use realfft::RealFftPlanner;
+use realfft::num_complex::Complex32;
+
+use super::RATE_HZ;
+
+/// Samples of one moment (32 ms), and from one to the next (16 ms).
+const FRAME: usize = 512;
+const HOP: usize = 256;
+
+/// The edges of the bands, in Hz: wider upwards, as hearing is.
+const EDGES_HZ: [f32; 15] =
+    [150.0, 250.0, 350.0, 480.0, 630.0, 800.0, 1000.0, 1250.0, 1550.0, 1900.0, 2350.0, 2900.0, 3600.0, 4600.0, 6000.0];
+const BANDS: usize = EDGES_HZ.len() - 1;
+
+/// Softer than this, in decibels of full scale, is silence.
+const FLOOR_DB: f32 = -56.0;
+
+/// What is so much softer than the loudest moments is a pause, …
+const PAUSE_DB: f32 = 26.0;
+/// … and so is what is softer than this.
+const PAUSE_FLOOR_DB: f32 = -72.0;
+
+/// A band so far below the moment's strongest holds nothing of it.
+const BAND_DEPTH_DB: f32 = 36.0;
+
+/// Speech fills at least so many moments: a sixth of a second.
+const MOMENTS_MIN: usize = 10;
+
+/// Kept before and behind the speech: the soft first and last sounds of words.
+const MARGIN: usize = RATE_HZ as usize * 3 / 10;
+
+/// Speech changes by at least so many decibels from moment to moment: notes and hums do by less than 1.
+const STEP_DB: f32 = 1.2;
+/// Over the whole it changes by so many, clear of noise which does by 2 and of a knock which does by less than 5, …
+const SPREAD_DB: f32 = 5.2;
+/// … or, with noise in the same recording, by fewer, and then more over the whole than from moment to moment: noise by
+/// itself does so by a factor of 0.75.
+const SPREAD_IN_NOISE_DB: f32 = 3.2;
+
+/// What the gate goes by.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Measures {
+    /// The loudest moments, in decibels of full scale.
+    pub(super) level_db: f32,
+    /// Moments that are no pause.
+    pub(super) moments: usize,
+    /// How far the shape of the spectrum strays from its mean over the recording.
+    pub(super) spread_db: f32,
+    /// How far it moves from a moment to the next but one; the middle of all such moves.
+    pub(super) step_db: f32,
+}
+
+impl Measures {
+    fn may_be_speech(&self) -> bool {
+        self.level_db > FLOOR_DB
+            && self.moments >= MOMENTS_MIN
+            && self.step_db > STEP_DB
+            && (self.spread_db > SPREAD_DB || self.spread_db > self.step_db.max(SPREAD_IN_NOISE_DB))
+    }
+}
+
+/// Where in the recording there may be speech, with a margin; `None` where nowhere.
+pub(super) fn speech(samples: &[f32]) -> Option<Range<usize>> {
+    let (measures, range) = measure(samples);
+    range.filter(|_| measures.may_be_speech())
+}
+
+/// The measures of a recording, and the range of what is no pause.
+pub(super) fn measure(samples: &[f32]) -> (Measures, Option<Range<usize>>) {
+    let moments = moments(samples);
+    let Some(level_db) = percentile(moments.iter().map(|moment| moment.level_db), 0.95) else {
+        return (Measures { level_db: f32::NEG_INFINITY, ..Measures::default() }, None);
+    };
+    let threshold = (level_db - PAUSE_DB).max(PAUSE_FLOOR_DB);
+    let active: Vec<usize> = (0..moments.len()).filter(|at| moments[*at].level_db > threshold).collect();
+    let (Some(first), Some(last)) = (active.first(), active.last()) else {
+        return (Measures { level_db, ..Measures::default() }, None);
+    };
+    let range = (first * HOP).saturating_sub(MARGIN)..(last * HOP + FRAME + MARGIN).min(samples.len());
+
+    let mut mean = [0.0; BANDS];
+    for at in &active {
+        for (sum, band) in mean.iter_mut().zip(&moments[*at].shape) {
+            *sum += band / active.len() as f32;
+        }
+    }
+    let spread = active.iter().map(|at| distance(&moments[*at].shape, &mean).powi(2)).sum::<f32>();
+    // Every second moment: neighbours share half of their samples.
+    let steps = active.iter().filter(|at| **at >= 2 && moments[**at - 2].level_db > threshold);
+    let steps = steps.map(|at| distance(&moments[*at].shape, &moments[*at - 2].shape));
+    let measures = Measures {
+        level_db,
+        moments: active.len(),
+        spread_db: (spread / active.len() as f32).sqrt(),
+        step_db: percentile(steps, 0.5).unwrap_or_default(),
+    };
+    (measures, Some(range))
+}
+
+struct Moment {
+    level_db: f32,
+    /// Each band against the mean of all, in decibels.
+    shape: [f32; BANDS],
+}
+
+fn moments(samples: &[f32]) -> Vec<Moment> {
+    let transform = RealFftPlanner::<f32>::new().plan_fft_forward(FRAME);
+    let window: Vec<f32> =
+        (0..FRAME).map(|at| 0.5 - 0.5 * (std::f32::consts::TAU * at as f32 / FRAME as f32).cos()).collect();
+    let mut input = vec![0.0; FRAME];
+    let mut spectrum = vec![Complex32::default(); FRAME / 2 + 1];
+    let mut moments = Vec::with_capacity(samples.len() / HOP);
+    for frame in samples.windows(FRAME).step_by(HOP) {
+        for ((into, sample), factor) in input.iter_mut().zip(frame).zip(&window) {
+            *into = sample * factor;
+        }
+        // It fails on slices of a wrong length only.
+        if transform.process(&mut input, &mut spectrum).is_err() {
+            break;
+        }
+        moments.push(moment(&spectrum));
+    }
+    moments
+}
+
+fn moment(spectrum: &[Complex32]) -> Moment {
+    let bin = |hz: f32| (hz * FRAME as f32 / RATE_HZ as f32).round() as usize;
+    // So that a full-scale sine in one band has a power of 1: the window's gain is a half.
+    let scale = 16.0 / (FRAME * FRAME) as f32 / 1.5;
+    let mut powers = [0.0; BANDS];
+    for (power, edges) in powers.iter_mut().zip(EDGES_HZ.windows(2)) {
+        *power = spectrum[bin(edges[0])..bin(edges[1])].iter().map(|value| value.norm_sqr() * scale).sum();
+    }
+    let level = powers.iter().sum::<f32>();
+    let strongest = powers.iter().copied().fold(0.0, f32::max);
+    let floor = strongest * 10f32.powf(-BAND_DEPTH_DB / 10.0) + 1e-12;
+    let mut shape = powers.map(|power| decibels(power.max(floor)));
+    let mean = shape.iter().sum::<f32>() / BANDS as f32;
+    for band in &mut shape {
+        *band -= mean;
+    }
+    Moment { level_db: decibels(level), shape }
+}
+
+fn decibels(power: f32) -> f32 {
+    10.0 * (power + 1e-12).log10()
+}
+
+/// The root of the mean square of the differences.
+fn distance(one: &[f32; BANDS], other: &[f32; BANDS]) -> f32 {
+    (one.iter().zip(other).map(|(one, other)| (one - other).powi(2)).sum::<f32>() / BANDS as f32).sqrt()
+}
+
+fn percentile(values: impl Iterator<Item = f32>, part: f32) -> Option<f32> {
+    let mut values: Vec<f32> = values.collect();
+    values.sort_by(f32::total_cmp);
+    values.get((values.len().saturating_sub(1) as f32 * part).round() as usize).copied()
+}

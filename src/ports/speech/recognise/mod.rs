@@ -1,0 +1,366 @@
+//! Recognition: what was said in a recording, by whisper.cpp, in this process.
+//!
+//! A recording goes through a gate that keeps silence, noise and music
+//! out, then through one of a few workers, each a thread of its own with its
+//! own state of the one model. A bounded queue stands before them in which the
+//! senders take turns. Words that the model itself hardly believes are not
+//! passed on. What was said is never logged.
+
+mod engine;
+mod gate;
+mod model;
+mod queue;
+mod stop;
+mod tensors;
+#[cfg(test)]
+mod tests;
+
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tracing::{error, info};
+use whisper_rs::{WhisperContext, WhisperContextParameters};
+
+use crate::ports::audio::Sound;
+use engine::{Engine, Model};
+use model::CheckedModel;
+pub use model::{ModelDescription, ModelError, ModelKind};
+use queue::FairQueue;
+use stop::Stop;
+
+/// The sample rate that Whisper hears.
+const RATE_HZ: u32 = 16_000;
+
+/// The stack of a worker; whisper.cpp's regular expressions recurse.
+const STACK_BYTES: usize = 8 << 20;
+
+/// What recognition may use, and how long.
+#[derive(Debug, Clone)]
+pub struct RecogniserSettings {
+    /// The model file, in ggml's format.
+    pub model: PathBuf,
+    /// The SHA-256 that the file must have, in hex; without it, official models have to have theirs.
+    pub sha256: Option<String>,
+    /// The languages to choose from, such as `en`; none for all of Whisper's. Unused by English models.
+    pub languages: Vec<String>,
+    /// How many recordings are worked on at once.
+    pub workers: usize,
+    /// The processor's cores for each of them.
+    pub threads: usize,
+    /// How many recordings may wait.
+    pub queue_max: usize,
+    /// How long one may wait.
+    pub wait_limit: Duration,
+    /// How long the work on one may take.
+    pub time_limit: Duration,
+    /// The longest recording, in seconds.
+    pub max_seconds: u32,
+}
+
+/// What was said.
+#[derive(Clone, PartialEq)]
+pub struct Heard {
+    /// The words, as the model writes them.
+    pub text: String,
+    /// Their language, such as `en`.
+    pub language: &'static str,
+    /// How sure the model is of them, from 0 to 1.
+    pub confidence: f32,
+    /// What took how long.
+    pub seconds: Seconds,
+}
+
+// By hand: what a child said must not get into a log by a `{:?}`.
+impl std::fmt::Debug for Heard {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Heard")
+            .field("language", &self.language)
+            .field("confidence", &self.confidence)
+            .field("seconds", &self.seconds)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The time that each step took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seconds {
+    /// In the queue.
+    pub waiting: Duration,
+    /// Resampling, and looking for speech.
+    pub gate: Duration,
+    /// Finding the language, where there is a choice.
+    pub language: Duration,
+    /// The quick pass of the model.
+    pub first_pass: Duration,
+    /// The thorough one, where the quick one was poor.
+    pub second_pass: Duration,
+}
+
+/// Why a recording has no words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecogniseError {
+    /// Too many recordings wait, or this one did too long.
+    #[error("too many recordings wait to be understood")]
+    Busy,
+    /// The recording is longer than the limit.
+    #[error("the recording is longer than {max_seconds} seconds")]
+    TooLong {
+        /// The limit, in seconds.
+        max_seconds: u32,
+    },
+    /// There are no words in it.
+    #[error("no words were heard: {0}")]
+    NotHeard(NotHeard),
+    /// It took too long.
+    #[error("the recording took too long to understand")]
+    TimedOut,
+    /// Recognition failed, or stops.
+    #[error("the recording could not be understood: {0}")]
+    Failed(String),
+}
+
+/// How it was found that nobody said anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotHeard {
+    /// It is silence, noise or music.
+    #[error("nobody speaks")]
+    NoSpeech,
+    /// The model wrote no word.
+    #[error("the model found none")]
+    NoWords,
+    /// The model hardly believes its own words.
+    #[error("the model is not sure of any")]
+    Unsure,
+    /// The model repeats itself without an end, as it does on sounds that are not speech.
+    #[error("the model repeats itself")]
+    Repetition,
+}
+
+/// A model, and the threads that listen with it.
+#[derive(Debug)]
+pub struct Recogniser {
+    description: ModelDescription,
+    settings: RecogniserSettings,
+    queue: Arc<FairQueue<Job>>,
+    closing: Arc<AtomicBool>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// A recording in the queue.
+struct Job {
+    sound: Sound,
+    prompt: String,
+    submitted: Instant,
+    abandoned: Arc<AtomicBool>,
+    answer: oneshot::Sender<Result<Heard, RecogniseError>>,
+}
+
+// By hand: neither a voice nor names get into a log.
+impl std::fmt::Debug for Job {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Job").field("submitted", &self.submitted).finish_non_exhaustive()
+    }
+}
+
+/// Whoever waits for an answer; its drop tells the worker to stop.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Recogniser {
+    /// Checks and loads the model, and starts the workers. Blocks, for seconds if the model is large.
+    ///
+    /// # Errors
+    /// Every variant of [`ModelError`].
+    pub fn load(settings: RecogniserSettings) -> Result<Self, ModelError> {
+        whisper_rs::install_logging_hooks();
+        check_processor()?;
+        let started = Instant::now();
+        info!(path = %settings.model.display(), "checking the speech model");
+        let CheckedModel { description, file } = model::check(&settings.model, settings.sha256.as_deref())?;
+        let languages = languages(&settings.languages, description.multilingual)?;
+
+        info!(model = %description, "loading the speech model");
+        // Not by its name, behind which there may be another file by now.
+        let open = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let path: &Path = if open.exists() { &open } else { &settings.model };
+        let context = WhisperContext::new_with_params(path, WhisperContextParameters::default())
+            .map_err(|error| ModelError::Refused(error.to_string()))?;
+        let threads = settings.threads.max(1);
+        let model = Arc::new(Model {
+            context,
+            languages: languages.into_iter().map(|code| (code, Model::params(code, threads))).collect(),
+            audio_positions: description.audio_positions as usize,
+            takes_prompt: description.kind != ModelKind::Own,
+            threads,
+        });
+        let mut recogniser = Self {
+            description,
+            queue: Arc::new(FairQueue::new(settings.queue_max)),
+            closing: Arc::default(),
+            workers: Vec::new(),
+            settings,
+        };
+        for _ in 0..recogniser.settings.workers.max(1) {
+            recogniser.start_worker(&model)?;
+        }
+        info!(seconds = started.elapsed().as_secs_f32(), "speech recognition is ready");
+        Ok(recogniser)
+    }
+
+    fn start_worker(&mut self, model: &Arc<Model>) -> Result<(), ModelError> {
+        let refused = |error: &dyn std::fmt::Display| ModelError::Refused(error.to_string());
+        let engine = Engine::new(Arc::clone(model)).map_err(|error| refused(&error))?;
+        let worker = Worker {
+            model: Arc::clone(model),
+            engine: Some(engine),
+            queue: Arc::clone(&self.queue),
+            closing: Arc::clone(&self.closing),
+            wait_limit: self.settings.wait_limit,
+            time_limit: self.settings.time_limit,
+        };
+        let thread = std::thread::Builder::new().name("recognise".into()).stack_size(STACK_BYTES);
+        self.workers.push(thread.spawn(move || worker.run()).map_err(|error| refused(&error))?);
+        Ok(())
+    }
+
+    /// What is known of the model.
+    pub fn describe(&self) -> &ModelDescription {
+        &self.description
+    }
+
+    /// Looks at a model file without loading it.
+    ///
+    /// # Errors
+    /// Those of [`ModelError`] that concern the file.
+    pub fn inspect(path: &Path, sha256: Option<&str>) -> Result<ModelDescription, ModelError> {
+        model::check(path, sha256).map(|checked| checked.description)
+    }
+
+    /// The words of a recording. Senders, named by `sender`, take turns. The `prompt` holds
+    /// words that are likely, such as titles and names.
+    ///
+    /// # Errors
+    /// Every variant of [`RecogniseError`].
+    pub async fn recognise(&self, sender: &str, sound: Sound, prompt: &str) -> Result<Heard, RecogniseError> {
+        let max_seconds = self.settings.max_seconds;
+        if sound.samples.len() as u64 > u64::from(max_seconds) * u64::from(sound.rate_hz) {
+            return Err(RecogniseError::TooLong { max_seconds });
+        }
+        let (answer, outcome) = oneshot::channel();
+        let waiting = Waiting(Arc::default());
+        let abandoned = Arc::clone(&waiting.0);
+        let job = Job { sound, prompt: prompt.to_owned(), submitted: Instant::now(), abandoned, answer };
+        if let Some(displaced) = self.queue.push(sender, job) {
+            // Perhaps another one's, who has several here; each waits for its own answer.
+            let _ = displaced.answer.send(Err(RecogniseError::Busy));
+        }
+        match timeout(self.settings.wait_limit + self.settings.time_limit, outcome).await {
+            Ok(Ok(heard)) => heard,
+            Ok(Err(_)) => Err(RecogniseError::Failed("recognition stops".into())),
+            Err(_) => Err(RecogniseError::TimedOut),
+        }
+    }
+}
+
+/// Stops the work and waits for the threads: at most as long as the model listens once.
+impl Drop for Recogniser {
+    fn drop(&mut self) {
+        self.closing.store(true, Ordering::Relaxed);
+        self.queue.close();
+        for worker in self.workers.drain(..) {
+            let _ = worker.join();
+        }
+    }
+}
+
+struct Worker {
+    model: Arc<Model>,
+    engine: Option<Engine>,
+    queue: Arc<FairQueue<Job>>,
+    closing: Arc<AtomicBool>,
+    wait_limit: Duration,
+    time_limit: Duration,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while let Some((sender, Job { sound, prompt, submitted, abandoned, answer })) = self.queue.next() {
+            let waited = submitted.elapsed();
+            let outcome = if waited > self.wait_limit {
+                Err(RecogniseError::Busy)
+            } else {
+                let deadline = Instant::now() + self.time_limit;
+                let stop = Stop { deadline, abandoned, closing: Arc::clone(&self.closing) };
+                self.work(&sound, &prompt, &stop).map(|mut heard| {
+                    heard.seconds.waiting = waited;
+                    heard
+                })
+            };
+            self.queue.done(&sender);
+            // Whoever asked may be gone.
+            let _ = answer.send(outcome);
+        }
+    }
+
+    fn work(&mut self, sound: &Sound, prompt: &str, stop: &Stop) -> Result<Heard, RecogniseError> {
+        if stop.reached() {
+            return Err(RecogniseError::TimedOut);
+        }
+        let mut engine = match self.engine.take() {
+            Some(engine) => engine,
+            None => Engine::new(Arc::clone(&self.model)).map_err(|error| RecogniseError::Failed(error.to_string()))?,
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| engine.recognise(sound, prompt, stop)))
+            .unwrap_or_else(|_| Err(RecogniseError::Failed("it panicked".into())));
+        // After a failure the next recording gets a new state.
+        match &outcome {
+            Err(RecogniseError::Failed(reason)) => error!(reason, "speech recognition failed"),
+            _ => self.engine = Some(engine),
+        }
+        outcome
+    }
+}
+
+/// The languages as whisper.cpp writes them.
+fn languages(wanted: &[String], multilingual: bool) -> Result<Vec<&'static str>, ModelError> {
+    if !multilingual {
+        return Ok(vec!["en"]);
+    }
+    if wanted.is_empty() {
+        return Ok((0..=whisper_rs::get_lang_max_id()).filter_map(whisper_rs::get_lang_str).collect());
+    }
+    let known = |code: &String| {
+        let plain = !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_lowercase());
+        let id = plain.then(|| whisper_rs::get_lang_id(code)).flatten();
+        id.and_then(whisper_rs::get_lang_str).ok_or_else(|| ModelError::Language(code.clone()))
+    };
+    wanted.iter().map(known).collect()
+}
+
+/// whisper.cpp is built for these, and ends the process on a processor without them.
+fn check_processor() -> Result<(), ModelError> {
+    #[cfg(target_arch = "x86_64")]
+    for (name, there) in [
+        ("AVX2", std::is_x86_feature_detected!("avx2")),
+        ("FMA", std::is_x86_feature_detected!("fma")),
+        ("F16C", std::is_x86_feature_detected!("f16c")),
+        ("BMI2", std::is_x86_feature_detected!("bmi2")),
+    ] {
+        if !there {
+            return Err(ModelError::Processor(name));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,420 @@
+//! A model file, checked before whisper.cpp opens it.
+//!
+//! whisper.cpp trusts its input: a cut or crafted file overruns its buffers or
+//! ends the process. So the file is walked here first, with nothing believed:
+//! the header's numbers, the vocabulary, and every tensor by name, shape, type
+//! and length, up to the last byte. The same pass takes the SHA-256.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::tensors::{Quantisation, Tensor, tensors};
+
+/// The first four bytes of a file in this format, "ggml" as a number.
+pub(super) const MAGIC: u32 = 0x6767_6d6c;
+
+/// Whisper's spectra have this many frequencies.
+pub(super) const SPECTRUM_BINS: u32 = 201;
+
+/// The vocabularies that Whisper has: English, many languages, version 3.
+const VOCABULARIES: [u32; 3] = [51_864, 51_865, 51_866];
+
+/// No word of a vocabulary is longer, in bytes.
+const WORD_BYTES_MAX: u32 = 1024;
+
+/// The official models: name, bytes, SHA-256, in a table that `scripts/get-model` reads too.
+pub(super) const OFFICIAL: &str = include_str!("../../../../models/official.tsv");
+
+/// Why there is no recognition with this model.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// There is no such file.
+    #[error("the speech model {} does not exist; scripts/get-model fetches one", .0.display())]
+    Missing(PathBuf),
+    /// The file cannot be read.
+    #[error("the speech model {} cannot be read: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The file ends too early.
+    #[error("the speech model {} is cut off in its {part}; fetch it again", path.display())]
+    Cut {
+        /// The file.
+        path: PathBuf,
+        /// Where it ends.
+        part: String,
+    },
+    /// The file is something else, or damaged.
+    #[error("{} is not a speech model for whisper.cpp: {reason}", path.display())]
+    NotAModel {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The bytes are not those that they should be.
+    #[error("the speech model {} is damaged: its SHA-256 is {found}, not {expected}; fetch it again", path.display())]
+    WrongHash {
+        /// The file.
+        path: PathBuf,
+        /// What the settings or the official list say.
+        expected: String,
+        /// What the file has.
+        found: String,
+    },
+    /// The hub is built for more than this processor can do.
+    #[error("this processor lacks {0}, which speech recognition needs")]
+    Processor(&'static str),
+    /// A language that Whisper does not know.
+    #[error("the language {0:?} is unknown; write it as in \"en\" or \"zh\"")]
+    Language(String),
+    /// whisper.cpp gave up on a file that looks sound, most likely for want of memory.
+    #[error("the speech model could not be loaded: {0}")]
+    Refused(String),
+}
+
+/// The family of a model, by its layers and width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelKind {
+    /// 4 layers of 384.
+    Tiny,
+    /// 6 layers of 512.
+    Base,
+    /// 12 layers of 768.
+    Small,
+    /// 24 layers of 1024.
+    Medium,
+    /// 32 layers of 1280.
+    Large,
+    /// Any other shape.
+    Own,
+}
+
+/// What is known of a model without running it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelDescription {
+    /// The name of its file.
+    pub name: String,
+    /// The size of its file.
+    pub bytes: u64,
+    /// Its family.
+    pub kind: ModelKind,
+    /// Whether it knows languages other than English.
+    pub multilingual: bool,
+    /// Layers that listen.
+    pub encoder_layers: u32,
+    /// Layers that write.
+    pub decoder_layers: u32,
+    /// The width of a layer.
+    pub width: u32,
+    /// How its weights are stored: `f16`, `q5_1`, …
+    pub quantisation: &'static str,
+    /// Positions of its audio window, 50 for each second.
+    pub audio_positions: u32,
+    /// Whether it is one of the official models, byte for byte.
+    pub official: bool,
+    /// The file's SHA-256.
+    pub sha256: String,
+}
+
+impl fmt::Display for ModelDescription {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            ModelKind::Tiny => "tiny",
+            ModelKind::Base => "base",
+            ModelKind::Small => "small",
+            ModelKind::Medium => "medium",
+            ModelKind::Large => "large",
+            ModelKind::Own => "own",
+        };
+        write!(
+            out,
+            "{}: {:.1} MB, {kind}{}, {}, {} + {} layers of {}, {}, window {} s",
+            self.name,
+            self.bytes as f64 / 1e6,
+            if self.official { ", official" } else { "" },
+            if self.multilingual { "many languages" } else { "English" },
+            self.encoder_layers,
+            self.decoder_layers,
+            self.width,
+            self.quantisation,
+            self.audio_positions / 50,
+        )
+    }
+}
+
+/// The numbers at the start of a model file, in its order.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) vocabulary: u32,
+    pub(super) audio_positions: u32,
+    pub(super) audio_width: u32,
+    pub(super) audio_heads: u32,
+    pub(super) audio_layers: u32,
+    pub(super) text_positions: u32,
+    pub(super) text_width: u32,
+    pub(super) text_heads: u32,
+    pub(super) text_layers: u32,
+    pub(super) mel_bands: u32,
+    pub(super) file_type: u32,
+}
+
+impl Shape {
+    fn read(file: &mut Walk) -> Result<Self, Fault> {
+        let mut numbers = [0; 11];
+        for number in &mut numbers {
+            *number = file.number("header")?;
+        }
+        let [
+            vocabulary,
+            audio_positions,
+            audio_width,
+            audio_heads,
+            audio_layers,
+            text_positions,
+            text_width,
+            text_heads,
+            text_layers,
+            mel_bands,
+            file_type,
+        ] = numbers;
+        Ok(Self {
+            vocabulary,
+            audio_positions,
+            audio_width,
+            audio_heads,
+            audio_layers,
+            text_positions,
+            text_width,
+            text_heads,
+            text_layers,
+            mel_bands,
+            file_type,
+        })
+    }
+
+    /// How the weights are stored, if all the numbers make sense together.
+    fn check(&self) -> Result<Quantisation, Fault> {
+        // The thousands of the type count the versions of ggml's quantisation; 2 is the last.
+        let quantisation = Quantisation::of_file_type(self.file_type % 1000)
+            .filter(|_| self.file_type < 3000)
+            .ok_or_else(|| Fault::Wrong(format!("whisper.cpp cannot run weights of its type {}", self.file_type)))?;
+        let plausible = [
+            ("vocabulary", VOCABULARIES.contains(&self.vocabulary)),
+            ("audio window", (64..=1500).contains(&self.audio_positions)),
+            ("audio width", (32..=1280).contains(&self.audio_width)),
+            ("audio heads", self.audio_heads > 0 && self.audio_width.is_multiple_of(self.audio_heads)),
+            ("audio layers", (1..=32).contains(&self.audio_layers)),
+            ("text length", (64..=448).contains(&self.text_positions)),
+            ("text width", self.text_width == self.audio_width),
+            ("text heads", self.text_heads > 0 && self.text_width.is_multiple_of(self.text_heads)),
+            ("text layers", (1..=32).contains(&self.text_layers)),
+            ("mel bands", matches!(self.mel_bands, 80 | 128)),
+            ("width for its quantisation", self.audio_width.is_multiple_of(quantisation.block())),
+        ];
+        match plausible.iter().find(|(_, fine)| !fine) {
+            Some((what, _)) => Err(Fault::Wrong(format!("its {what} is impossible"))),
+            None => Ok(quantisation),
+        }
+    }
+
+    fn kind(&self) -> ModelKind {
+        match (self.audio_layers, self.audio_width) {
+            (4, 384) => ModelKind::Tiny,
+            (6, 512) => ModelKind::Base,
+            (12, 768) => ModelKind::Small,
+            (24, 1024) => ModelKind::Medium,
+            (32, 1280) => ModelKind::Large,
+            _ => ModelKind::Own,
+        }
+    }
+}
+
+/// A file that passed, still open: what was checked is what will be loaded.
+#[derive(Debug)]
+pub(super) struct CheckedModel {
+    pub(super) description: ModelDescription,
+    pub(super) file: File,
+}
+
+/// Walks through the whole file; `sha256` is what the settings expect, if anything.
+pub(super) fn check(path: &Path, sha256: Option<&str>) -> Result<CheckedModel, ModelError> {
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => ModelError::Missing(path.to_owned()),
+        _ => ModelError::Unreadable { path: path.to_owned(), error },
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let facts = file.metadata().map_err(unreadable)?;
+    if !facts.is_file() {
+        return Err(ModelError::NotAModel { path: path.to_owned(), reason: "it is not a file".into() });
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut walk = Walk::new(&file, facts.len());
+    let outcome = walk.model();
+    let found = hex::encode(walk.hash.finalize());
+
+    let official = official(&name, facts.len());
+    let (shape, quantisation) = outcome.map_err(|fault| match fault {
+        Fault::Io(error) => unreadable(error),
+        Fault::Cut(part) => ModelError::Cut { path: path.to_owned(), part },
+        Fault::Wrong(reason) => ModelError::NotAModel { path: path.to_owned(), reason },
+    })?;
+    if let Some(expected) = sha256.or(official)
+        && !expected.eq_ignore_ascii_case(&found)
+    {
+        return Err(ModelError::WrongHash { path: path.to_owned(), expected: expected.to_owned(), found });
+    }
+    let description = ModelDescription {
+        name,
+        bytes: facts.len(),
+        kind: shape.kind(),
+        multilingual: shape.vocabulary > VOCABULARIES[0],
+        encoder_layers: shape.audio_layers,
+        decoder_layers: shape.text_layers,
+        width: shape.audio_width,
+        quantisation: quantisation.name(),
+        audio_positions: shape.audio_positions,
+        official: official == Some(found.as_str()),
+        sha256: found,
+    };
+    Ok(CheckedModel { description, file })
+}
+
+/// The hash of the official model that has this file name or this size.
+fn official(file_name: &str, bytes: u64) -> Option<&'static str> {
+    OFFICIAL.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+        let mut fields = line.split('\t');
+        let (name, size, hash) = (fields.next()?, fields.next()?, fields.next()?);
+        let named = file_name.strip_prefix("ggml-").and_then(|rest| rest.strip_suffix(".bin")) == Some(name);
+        (named || size.parse() == Ok(bytes)).then_some(hash)
+    })
+}
+
+/// What stopped the walk.
+#[derive(Debug)]
+enum Fault {
+    Io(io::Error),
+    Cut(String),
+    Wrong(String),
+}
+
+/// The way through a file, front to back.
+struct Walk<'a> {
+    file: BufReader<&'a File>,
+    left: u64,
+    hash: Sha256,
+}
+
+impl<'a> Walk<'a> {
+    fn new(file: &'a File, bytes: u64) -> Self {
+        Self { file: BufReader::with_capacity(1 << 16, file), left: bytes, hash: Sha256::new() }
+    }
+
+    fn model(&mut self) -> Result<(Shape, Quantisation), Fault> {
+        if self.left == 0 {
+            return Err(Fault::Wrong("it is empty".into()));
+        }
+        if self.number("first bytes")? != MAGIC {
+            return Err(Fault::Wrong("it does not begin as one".into()));
+        }
+        let shape = Shape::read(self)?;
+        let quantisation = shape.check()?;
+        self.mel_filters(&shape)?;
+        self.vocabulary(&shape)?;
+        self.tensors(&shape, quantisation)?;
+        Ok((shape, quantisation))
+    }
+
+    fn mel_filters(&mut self, shape: &Shape) -> Result<(), Fault> {
+        if (self.number("filters")?, self.number("filters")?) != (shape.mel_bands, SPECTRUM_BINS) {
+            return Err(Fault::Wrong("its filters do not fit its header".into()));
+        }
+        self.skip(u64::from(shape.mel_bands * SPECTRUM_BINS) * 4, "filters")
+    }
+
+    fn vocabulary(&mut self, shape: &Shape) -> Result<(), Fault> {
+        let words = self.number("vocabulary")?;
+        if words == 0 || words > shape.vocabulary {
+            return Err(Fault::Wrong(format!("a vocabulary of {words} words")));
+        }
+        for _ in 0..words {
+            let bytes = self.number("vocabulary")?;
+            if bytes > WORD_BYTES_MAX {
+                return Err(Fault::Wrong(format!("a word of {bytes} bytes in its vocabulary")));
+            }
+            self.skip(u64::from(bytes), "vocabulary")?;
+        }
+        Ok(())
+    }
+
+    /// Each tensor once, in any order, and nothing behind them.
+    fn tensors(&mut self, shape: &Shape, quantisation: Quantisation) -> Result<(), Fault> {
+        let mut awaited: HashMap<String, Tensor> =
+            tensors(shape, quantisation).into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
+        while !awaited.is_empty() {
+            if self.left == 0 {
+                return Err(Fault::Cut(format!("weights, {} of which are missing", awaited.len())));
+            }
+            let [sides, name_bytes, kind] = [self.number("weights")?, self.number("weights")?, self.number("weights")?];
+            if !(1..=3).contains(&sides) || name_bytes > 128 {
+                return Err(Fault::Wrong("its weights are scrambled".into()));
+            }
+            let mut size = [1; 3];
+            for side in size.iter_mut().take(sides as usize) {
+                *side = self.number("weights")?;
+            }
+            let mut name = vec![0; name_bytes as usize];
+            self.read(&mut name, "weights")?;
+            let name = String::from_utf8_lossy(&name);
+            let Some(tensor) = awaited.remove(name.as_ref()) else {
+                return Err(Fault::Wrong(format!("unknown or repeated weights {name:?}")));
+            };
+            if size != tensor.size || kind != tensor.storage.ggml_type() {
+                return Err(Fault::Wrong(format!("the weights {name:?} do not fit its header")));
+            }
+            self.skip(tensor.bytes(), &tensor.name)?;
+        }
+        match self.left {
+            0 => Ok(()),
+            more => Err(Fault::Wrong(format!("{more} bytes follow its last weights"))),
+        }
+    }
+
+    fn number(&mut self, part: &str) -> Result<u32, Fault> {
+        let mut bytes = [0; 4];
+        self.read(&mut bytes, part)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn read(&mut self, into: &mut [u8], part: &str) -> Result<(), Fault> {
+        self.left = self.left.checked_sub(into.len() as u64).ok_or_else(|| Fault::Cut(part.to_owned()))?;
+        self.file.read_exact(into).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Fault::Cut(part.to_owned()),
+            _ => Fault::Io(error),
+        })?;
+        self.hash.update(into);
+        Ok(())
+    }
+
+    fn skip(&mut self, bytes: u64, part: &str) -> Result<(), Fault> {
+        if bytes > self.left {
+            return Err(Fault::Cut(part.to_owned()));
+        }
+        let mut block = [0; 1 << 15];
+        let mut to_do = bytes;
+        while to_do > 0 {
+            let step = to_do.min(block.len() as u64) as usize;
+            self.read(&mut block[..step], part)?;
+            to_do -= step as u64;
+        }
+        Ok(())
+    }
+}

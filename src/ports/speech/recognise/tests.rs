@@ -1,0 +1,280 @@
+//! Recognition with models that the tests write, and with sounds that they make or have spoken.
+
+mod author;
+mod download;
+mod files;
+mod sounds;
+
+use std::io::Write;
+use std::sync::Mutex;
+
+use tempfile::NamedTempFile;
+
+use super::*;
+use crate::ports::audio::resample;
+use author::{CHINESE, END, NO_SPEECH, Weights, says, shape, write};
+
+/// Stronger than any doubt.
+const SURE: f32 = 4.0;
+
+fn saved(bytes: &[u8]) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+fn settings(model: &Path) -> RecogniserSettings {
+    RecogniserSettings {
+        model: model.to_owned(),
+        sha256: None,
+        languages: vec!["en".into()],
+        workers: 1,
+        threads: 1,
+        queue_max: 8,
+        wait_limit: Duration::from_secs(60),
+        time_limit: Duration::from_secs(60),
+        max_seconds: 30,
+    }
+}
+
+/// A recogniser whose model says this, whatever it hears.
+fn saying(said: &[(usize, usize, f32)]) -> Recogniser {
+    let file = saved(&write(&shape(1), &Weights::Says(said)).bytes);
+    Recogniser::load(settings(file.path())).unwrap()
+}
+
+async fn unheard(recogniser: &Recogniser, sound: Sound) -> NotHeard {
+    match recogniser.recognise("toy", sound, "").await {
+        Err(RecogniseError::NotHeard(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn words_come_with_their_confidence_and_the_time_of_each_step() {
+    let recogniser = saying(&says(&[" play", " the", " bear", " song"], SURE));
+    let heard = recogniser.recognise("toy", sounds::babble(2.0), "titles and names").await.unwrap();
+    assert_eq!(heard.text, "play the bear song");
+    assert_eq!(heard.language, "en");
+    assert!((0.99..=1.0).contains(&heard.confidence), "{heard:?}");
+    assert!(heard.seconds.first_pass > Duration::ZERO && heard.seconds.second_pass == Duration::ZERO, "{heard:?}");
+    assert!(!format!("{heard:?}").contains("bear"), "what was said must not get into a log");
+
+    // The same state again, at another rate, longer than the model's window.
+    let long = resample(&sounds::babble(14.0), 22_050).unwrap();
+    let heard = recogniser.recognise("toy", long, "").await.unwrap();
+    assert_eq!(heard.text, "play the bear song play the bear song");
+    let too_long = recogniser.recognise("toy", sounds::babble(30.1), "").await;
+    assert_eq!(too_long, Err(RecogniseError::TooLong { max_seconds: 30 }));
+}
+
+#[tokio::test]
+async fn doubtful_words_are_not_passed_on() {
+    let speech = || sounds::babble(2.0);
+    assert_eq!(unheard(&saying(&says(&[], SURE)), speech()).await, NotHeard::NoWords);
+    let endless: Vec<_> = (0..448).map(|at| (at, author::token(" bear"), SURE)).collect();
+    assert_eq!(unheard(&saying(&endless), speech()).await, NotHeard::Repetition);
+
+    let weakest = says(&[" play", " bear"], 1.13);
+    assert_eq!(unheard(&saying(&weakest), speech()).await, NotHeard::Unsure);
+    // Words of a middling probability are believed, unless the model finds that nobody speaks.
+    let weak = says(&[" play", " bear"], 1.32);
+    let heard = saying(&weak).recognise("toy", speech(), "").await.unwrap();
+    assert!((0.3..0.5).contains(&heard.confidence), "{heard:?}");
+    let nobody: Vec<_> = weak.into_iter().chain([(0, NO_SPEECH, SURE)]).collect();
+    assert_eq!(unheard(&saying(&nobody), speech()).await, NotHeard::NoSpeech);
+
+    let random = saved(&write(&shape(1), &Weights::Random).bytes);
+    let random = Recogniser::load(settings(random.path())).unwrap();
+    assert_ne!(unheard(&random, speech()).await, NotHeard::NoSpeech);
+}
+
+#[tokio::test]
+async fn poor_words_in_a_shortened_window_are_heard_once_more_in_the_whole_one() {
+    let large = model::Shape { audio_positions: 1500, ..shape(1) };
+    for (strength, again) in [(SURE, false), (1.28, true)] {
+        let file = saved(&write(&large, &Weights::Says(&says(&[" bear"], strength))).bytes);
+        let recogniser = Recogniser::load(settings(file.path())).unwrap();
+        let heard = recogniser.recognise("toy", sounds::babble(2.0), "").await.unwrap();
+        assert_eq!(heard.text, "bear");
+        assert_eq!(heard.seconds.second_pass > Duration::ZERO, again, "{heard:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_language_is_chosen_among_those_of_the_settings() {
+    // Behind the start stand the language, the task and "no timestamps"; all special tokens are one further.
+    let said = [(0, CHINESE, SURE), (3, author::token(" bear"), SURE), (4, END + 1, SURE)];
+    let many = model::Shape { vocabulary: 51_865, ..shape(1) };
+    let file = saved(&write(&many, &Weights::Says(&said)).bytes);
+    for (languages, chosen) in [(vec!["en", "zh"], "zh"), (vec!["en"], "en"), (vec![], "zh"), (vec!["de"], "de")] {
+        let languages: Vec<String> = languages.into_iter().map(str::to_owned).collect();
+        let recogniser = Recogniser::load(RecogniserSettings { languages, ..settings(file.path()) }).unwrap();
+        assert!(recogniser.describe().multilingual);
+        let heard = recogniser.recognise("toy", sounds::babble(2.0), "").await.unwrap();
+        assert_eq!((heard.language, heard.text.as_str()), (chosen, "bear"));
+    }
+    for wrong in ["xx", "", "EN", "e\0n"] {
+        let languages = vec![wrong.to_owned()];
+        let outcome = Recogniser::load(RecogniserSettings { languages, ..settings(file.path()) });
+        assert!(matches!(outcome, Err(ModelError::Language(code)) if code == wrong));
+    }
+}
+
+#[tokio::test]
+async fn silence_noise_hum_and_music_never_reach_the_model() {
+    // It would say its words to anything.
+    let recogniser = saying(&says(&[" play"], SURE));
+    for (name, sound) in sounds::without_speech() {
+        assert_eq!(unheard(&recogniser, sound).await, NotHeard::NoSpeech, "{name}");
+    }
+    for samples in [vec![], vec![0.5], vec![1.0; 300], vec![f32::NAN; 20_000], vec![f32::INFINITY; 20_000]] {
+        assert_eq!(unheard(&recogniser, Sound { rate_hz: 16_000, samples }).await, NotHeard::NoSpeech);
+    }
+}
+
+#[test]
+fn speech_passes_the_gate_soft_noisy_and_fast() {
+    for (name, sound) in sounds::spoken() {
+        let sound = resample(&sound, RATE_HZ).unwrap();
+        let (measures, _) = gate::measure(&sound.samples);
+        let speech = gate::speech(&sound.samples).unwrap_or_else(|| panic!("{name}: {measures:?}"));
+        // Nothing but pauses is cut off.
+        let cut: f32 =
+            [&sound.samples[..speech.start], &sound.samples[speech.end..]].concat().iter().map(|x| x * x).sum();
+        assert!(cut < 0.01 * sound.samples.iter().map(|x| x * x).sum::<f32>(), "{name}");
+    }
+}
+
+#[test]
+fn the_abort_is_heeded_and_the_state_is_good_afterwards() {
+    let file = saved(&write(&shape(1), &Weights::Says(&says(&[" bear"], SURE))).bytes);
+    let context = WhisperContext::new_with_params(file.path(), WhisperContextParameters::default()).unwrap();
+    let mut state = context.create_state().unwrap();
+    let samples = sounds::babble(2.0).samples;
+    let stop = |deadline, abandoned: bool, closing: bool| Stop {
+        deadline,
+        abandoned: Arc::new(abandoned.into()),
+        closing: Arc::new(closing.into()),
+    };
+    let later = Instant::now() + Duration::from_secs(600);
+    for (stop, goes_on) in [
+        (stop(later, false, false), true),
+        (stop(Instant::now(), false, false), false),
+        (stop(later, true, false), false),
+        (stop(later, false, false), true),
+        (stop(later, false, true), false),
+        (stop(later, false, false), true),
+    ] {
+        let outcome = stop::run_until(&stop, &mut state, Model::params("en", 1), &samples);
+        assert_eq!(outcome.is_ok(), goes_on, "{stop:?}: {outcome:?}");
+        assert_eq!(state.full_n_segments(), i32::from(goes_on));
+    }
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_stopped_and_the_next_is_served() {
+    let file = saved(&write(&shape(1), &Weights::Random).bytes);
+    let hurried = RecogniserSettings { time_limit: Duration::from_millis(1), ..settings(file.path()) };
+    let recogniser = Recogniser::load(hurried).unwrap();
+    let started = Instant::now();
+    for _ in 0..3 {
+        let outcome = recogniser.recognise("toy", sounds::babble(9.0), "").await;
+        assert_eq!(outcome, Err(RecogniseError::TimedOut));
+    }
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+
+    let impatient = RecogniserSettings { wait_limit: Duration::ZERO, ..settings(file.path()) };
+    let recogniser = Recogniser::load(impatient).unwrap();
+    assert_eq!(recogniser.recognise("toy", sounds::babble(1.0), "").await, Err(RecogniseError::Busy));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_at_once_are_all_answered_and_no_toy_goes_short() {
+    let file = saved(&write(&shape(1), &Weights::Says(&says(&[" play"], SURE))).bytes);
+    let two = RecogniserSettings { workers: 2, queue_max: 10, ..settings(file.path()) };
+    let recogniser = Arc::new(Recogniser::load(two).unwrap());
+    // One toy sends 46, and four others one each.
+    let senders = (0..46).map(|_| "eager").chain(["one", "two", "three", "four"]);
+    let asked: Vec<_> = senders
+        .map(|sender| {
+            let recogniser = Arc::clone(&recogniser);
+            tokio::spawn(async move { (sender, recogniser.recognise(sender, sounds::babble(3.0), "").await) })
+        })
+        .collect();
+    let mut heard = Vec::new();
+    let mut busy = 0;
+    for answer in asked {
+        match answer.await.unwrap() {
+            (sender, Ok(words)) if words.text == "play" => heard.push(sender),
+            ("eager", Err(RecogniseError::Busy)) => busy += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    for sender in ["eager", "one", "two", "three", "four"] {
+        assert!(heard.contains(&sender), "{sender} was not served");
+    }
+    assert!(busy > 0, "the queue has a bound");
+    assert_eq!(heard.len() + busy, 50);
+}
+
+#[tokio::test]
+async fn who_goes_away_frees_the_worker_and_a_stop_answers_who_waits() {
+    let endless: Vec<_> = (0..448).map(|at| (at, author::token(" bear"), SURE)).collect();
+    let recogniser = Arc::new(saying(&endless));
+    {
+        let mut gone = std::pin::pin!(recogniser.recognise("toy", sounds::babble(9.0), ""));
+        assert!(futures_util::poll!(&mut gone).is_pending());
+    }
+    assert_eq!(unheard(&recogniser, sounds::babble(1.0)).await, NotHeard::Repetition);
+
+    let mut asked = std::pin::pin!(recogniser.recognise("toy", sounds::babble(9.0), "grandma"));
+    assert!(futures_util::poll!(&mut asked).is_pending());
+    assert!(!format!("{recogniser:?}").contains("grandma"), "names must not get into a log");
+    recogniser.closing.store(true, Ordering::Relaxed);
+    recogniser.queue.close();
+    assert!(matches!(asked.await, Err(RecogniseError::Failed(_) | RecogniseError::TimedOut)));
+}
+
+/// Everything that is logged while the words are heard, whisper.cpp's own lines included.
+#[test]
+fn words_and_prompts_are_never_logged() {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    // For all threads: one that has no subscriber may switch lines off for those who have one.
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(concat!("whisper_rs=trace,", env!("CARGO_CRATE_NAME"), "=trace"));
+    let subscriber = subscriber.with_writer(move || writer.clone()).finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    whisper_rs::install_logging_hooks();
+    let file = saved(&write(&shape(1), &Weights::Says(&says(&[" play", " the", " bear"], SURE))).bytes);
+    let model = Model {
+        context: WhisperContext::new_with_params(file.path(), WhisperContextParameters::default()).unwrap(),
+        languages: vec![("en", Model::params("en", 1))],
+        audio_positions: 500,
+        takes_prompt: true,
+        threads: 1,
+    };
+    let mut engine = Engine::new(Arc::new(model)).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(600);
+    let stop = Stop { deadline, abandoned: Arc::default(), closing: Arc::default() };
+    assert_eq!(engine.recognise(&sounds::babble(2.0), "", &stop).unwrap().text, "play the bear");
+    // A prompt moves what this model says by its length; it is not asked what that is.
+    let _ = engine.recognise(&sounds::babble(2.0), "grandma", &stop);
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("loading model"), "whisper.cpp's lines arrive: {log}");
+    for word in ["bear", "grandma"] {
+        assert!(!log.contains(word), "{log}");
+    }
+}
