@@ -1,6 +1,7 @@
 //! Every kind of toy with every kind of app, both ways, live and after an absence: each message arrives, once, and its
 //! sender learns that it was heard.
 
+use std::collections::VecDeque;
 use std::process::Stdio;
 
 use base64::Engine as _;
@@ -99,6 +100,7 @@ struct Script {
     lines: Lines<BufReader<ChildStdout>>,
     input: ChildStdin,
     topics: String,
+    early: VecDeque<Value>,
 }
 
 impl Script {
@@ -115,18 +117,26 @@ impl Script {
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let input = child.stdin.take().unwrap();
-        let mut script = Self { _child: child, lines, input, topics: format!("app/{}", user.id) };
+        let topics = format!("app/{}", user.id);
+        let mut script = Self { _child: child, lines, input, topics, early: VecDeque::new() };
         // What waits may come before the answer to the subscription.
-        script.skipped_until_ready().await;
-        script
-    }
-
-    async fn skipped_until_ready(&mut self) {
-        let first = self.line().await;
-        assert_eq!(first["type"], "ready");
+        loop {
+            let line = script.read().await;
+            if line["type"] == "ready" {
+                return script;
+            }
+            script.early.push_back(line);
+        }
     }
 
     async fn line(&mut self) -> Value {
+        match self.early.pop_front() {
+            Some(line) => line,
+            None => self.read().await,
+        }
+    }
+
+    async fn read(&mut self) -> Value {
         let line = within("a line of MQTT.js", self.lines.next_line()).await.unwrap().expect("MQTT.js ended");
         serde_json::from_str(&line).unwrap()
     }
@@ -292,6 +302,15 @@ fn note(frame: &Value, seen: &mut u64) {
     }
 }
 
+/// Makes a user the friend of another party, for which `owner` answers.
+async fn befriend(world: &World, user: &User, other: &str, owner: &User) {
+    let wish = json!({"req_user": user.id, "add_user": other, "type": "app", "req_info": "", "remark": "T"});
+    assert_eq!(world.post_as(user, "/add_req", wish).await["code"], 0);
+    let list = world.post_as(owner, "/req_list", json!({"_id": owner.id})).await;
+    let accepted = json!({"req_id": list["data"][0]["_id"], "remark": "U"});
+    assert_eq!(world.post_as(owner, "/acc_req", accepted).await["code"], 0);
+}
+
 /// Whether all that a user has sent to a friend is heard.
 async fn all_heard(world: &World, user: &User, friend: &str) -> bool {
     let friends = world.post_as(user, "/friend_list", json!({"_id": user.id})).await;
@@ -325,14 +344,13 @@ async fn every_kind_of_toy_and_every_kind_of_app_reach_each_other() {
     }
     let users: Vec<User> =
         apps.iter().filter_map(|app| if let Who::App(user) = &app.who { Some(user.clone()) } else { None }).collect();
-    for (number, user) in users.iter().enumerate() {
-        for (other, toy) in toys.iter().enumerate().filter(|(other, _)| *other != number) {
-            let wish = json!({"req_user": user.id, "add_user": toy.id(), "type": "app", "req_info": "", "remark": "T"});
-            assert_eq!(world.post_as(user, "/add_req", wish).await["code"], 0);
-            let list = world.post_as(&users[other], "/req_list", json!({"_id": users[other].id})).await;
-            let accepted = json!({"req_id": list["data"][0]["_id"], "remark": "U"});
-            assert_eq!(world.post_as(&users[other], "/acc_req", accepted).await["code"], 0);
+    // A friend of everybody sees who is there.
+    let witness = world.user("witness").await;
+    for (owner, toy) in users.iter().zip(&toys) {
+        for user in users.iter().filter(|user| user.id != owner.id).chain([&witness]) {
+            befriend(&world, user, toy.id(), owner).await;
         }
+        befriend(&world, &witness, &owner.id, owner).await;
     }
     // What an app socket has seen by now is not what is looked at.
     for (app, user) in apps.iter_mut().zip(&users) {
@@ -352,7 +370,7 @@ async fn every_kind_of_toy_and_every_kind_of_app_reach_each_other() {
                     println!("{case}");
                     sender.connect(&world).await;
                     if away {
-                        receiver.leave(&world, user).await;
+                        receiver.leave(&world, &witness).await;
                         sender.send(&world, receiver.id()).await;
                         receiver.connect(&world).await;
                     } else {
