@@ -10,7 +10,7 @@ mod peers;
 use std::time::{Duration, Instant};
 
 use clients::Socket;
-use futures_util::SinkExt as _;
+use futures_util::{SinkExt as _, StreamExt as _, stream};
 use peers::{Family, Peer};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
@@ -19,6 +19,8 @@ use tokio_tungstenite::tungstenite::Message;
 
 /// Messages that each app misses before the storm.
 const MISSED: usize = 20;
+/// Connections that are opened at the same time.
+const OPENING: usize = 200;
 /// How long messages flow at each rate.
 const FLOW: Duration = Duration::from_secs(5);
 
@@ -90,6 +92,7 @@ async fn of_toyhub(program: &str, sizes: &Sizes) -> Figures {
     }
     drop(pairs);
 
+    eprintln!("  idle apps …");
     let fresh = Peer::toyhub(program);
     let family = fresh.families(1).await.remove(0);
     let before = fresh.resident();
@@ -97,9 +100,10 @@ async fn of_toyhub(program: &str, sizes: &Sizes) -> Figures {
     for _ in 0..sizes.idle {
         idle.push(clients::app(fresh.web, &family.token, None).await.0);
     }
-    let idle_bytes = (fresh.resident() - before) as f64 / sizes.idle as f64;
+    let idle_bytes = (fresh.resident() as f64 - before as f64) / sizes.idle as f64;
     drop(idle);
 
+    eprintln!("  returning apps …");
     let fresh = Peer::toyhub(program);
     let families = fresh.families(sizes.users).await;
     for family in &families {
@@ -158,23 +162,27 @@ async fn of_mosquitto(sizes: &Sizes) -> Figures {
     }
     drop(pairs);
 
-    let fresh = Peer::mosquitto();
+    eprintln!("  idle apps …");
+    let fresh = &Peer::mosquitto();
     let before = fresh.resident();
-    let mut idle = Vec::new();
-    for number in 0..sizes.idle {
+    let opening = stream::iter(0..sizes.idle).map(|number| async move {
         let mut app = clients::mqtt_app(fresh.web, &format!("app-{number}"), true).await;
         clients::mqtt_app_subscribes(&mut app, &format!("app/{number:024}/in"), 1).await;
-        idle.push(app);
-    }
-    let idle_bytes = (fresh.resident() - before) as f64 / sizes.idle as f64;
+        app
+    });
+    // Mosquitto takes its time for each: many at once.
+    let idle: Vec<Socket> = opening.buffer_unordered(OPENING).collect().await;
+    let idle_bytes = (fresh.resident() as f64 - before as f64) / sizes.idle as f64;
     drop(idle);
 
-    let fresh = Peer::mosquitto();
-    for number in 0..sizes.returning {
+    eprintln!("  returning apps …");
+    let fresh = &Peer::mosquitto();
+    let leaving = stream::iter(0..sizes.returning).map(|number| async move {
         let mut app = clients::mqtt_app(fresh.web, &format!("app-{number}"), false).await;
         clients::mqtt_app_subscribes(&mut app, &format!("user/{}", number % sizes.users), 1).await;
         app.close(None).await.unwrap();
-    }
+    });
+    leaving.buffer_unordered(OPENING).collect::<Vec<()>>().await;
     let mut toy = clients::toy(fresh.mqtt, "toy", None).await;
     // As large as an event of the hub.
     let event = [b'x'; 260];
@@ -242,7 +250,7 @@ async fn flow(pairs: &mut Vec<Pair>, rate: usize, payload: fn(&Message) -> Vec<u
         readers.spawn(async move {
             let mut took = Vec::with_capacity(each);
             while took.len() < each {
-                let message = tokio::time::timeout(clients::PATIENCE, futures_util::StreamExt::next(&mut app)).await;
+                let message = tokio::time::timeout(clients::PATIENCE, app.next()).await;
                 let message = message.expect("all messages").expect("open").expect("a frame");
                 let now = origin.elapsed().as_nanos() as u64;
                 took.extend(payload(&message).into_iter().map(|sent_at| now - sent_at));

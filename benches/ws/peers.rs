@@ -19,7 +19,6 @@ pub struct Family {
 }
 
 pub struct Peer {
-    pub name: &'static str,
     /// Where toys are served, by MQTT.
     pub mqtt: SocketAddr,
     /// Where apps are served, by WebSocket.
@@ -55,7 +54,7 @@ impl Peer {
             let word = ready.split_whitespace().find_map(|word| word.strip_prefix(name));
             word.and_then(|address| address.parse().ok()).expect("an address")
         };
-        Self { name: "toyhub", mqtt: address("mqtt="), web: address("http="), program: program.into(), child, folder }
+        Self { mqtt: address("mqtt="), web: address("http="), program: program.into(), child, folder }
     }
 
     /// Mosquitto as Debian packages it, without persistence, with its own WebSocket listener.
@@ -77,7 +76,7 @@ impl Peer {
             assert!(began.elapsed() < Duration::from_secs(30), "mosquitto does not listen");
             std::thread::sleep(Duration::from_millis(50));
         }
-        Self { name: "mosquitto", mqtt, web, program: program.into(), child, folder }
+        Self { mqtt, web, program: program.into(), child, folder }
     }
 
     /// Posts JSON to the hub.
