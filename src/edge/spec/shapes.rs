@@ -15,7 +15,6 @@ pub(super) fn components() -> Vec<(&'static str, Json)> {
         ("Nothing", closed(vec![])),
         ("Failure", failure(vec![])),
         ("FailureData", failure_data()),
-        ("Profile", closed(profile())),
         ("Friend", closed(friend())),
         ("ToysFriend", closed(friend_of_toy())),
         ("Toy", closed(toy())),
@@ -61,7 +60,8 @@ pub(super) fn success(head: Vec<Property>, msg: &'static str, data: Json) -> Jso
     closed(fields)
 }
 
-fn profile() -> Vec<Property> {
+/// What `/login` and `/auto_login` have in common.
+pub(super) fn profile() -> Vec<Property> {
     vec![
         must("_id", id(), "The user."),
         must("username", text(), "The name to log in with."),
