@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::edge::control::{self, Answer, Command};
+use crate::edge::spec::{self, Document};
 use crate::server::{self, Server};
 
 const DEFAULT_CONFIG: &str = "broker.toml";
@@ -42,6 +43,12 @@ enum Action {
     Toy(ToyAction),
     /// Check what the hub needs and say what is missing.
     Doctor,
+    /// The descriptions of HTTP, sockets and MQTT for programs (OpenAPI, AsyncAPI).
+    Spec {
+        /// Write them into this folder [default: only say which there are].
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -106,6 +113,7 @@ pub async fn run(arguments: Arguments) -> Result<(), String> {
     match arguments.action {
         Action::Serve => serve(config).await.map_err(|error| format!("{}: {error}", path.display())),
         Action::Doctor => doctor(&config).await,
+        Action::Spec { out } => describe(out.as_deref()),
         Action::Device(DeviceAction::Add { count, out }) => {
             let pictures = config.server.files_dir().join("qr");
             let answer = ask(config, Command::AddDevices { count: count.into() }).await?;
@@ -195,6 +203,23 @@ fn copy_pictures(from: &Path, key: &str, to: &Path) -> Result<(), String> {
 
 fn absolute(path: &Path) -> Result<PathBuf, String> {
     std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Writes the descriptions of the edges, or says which there are.
+fn describe(out: Option<&Path>) -> Result<(), String> {
+    let documents = spec::documents().map_err(|error| error.to_string())?;
+    for Document { name, about, text } in documents {
+        let Some(folder) = out else {
+            println!("{name}\t{about}");
+            continue;
+        };
+        let path = folder.join(name);
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&path, text))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        println!("{}\t{about}", path.display());
+    }
+    Ok(())
 }
 
 /// Prints a line for each thing that the hub needs; an error if one is missing that it cannot do without.

@@ -172,7 +172,7 @@ impl Server {
         let Self { hub, config, http, mqtt, control, .. } = self;
         let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws.clone()));
         let current = SocketRoute {
-            pattern: "/ws",
+            pattern: ws::PATH,
             protocols: &[ws::PROTOCOL],
             needs_protocol: false,
             compression: config.ws.compression,
@@ -186,7 +186,7 @@ impl Server {
                 }
             }),
         };
-        let legacy = ["/app/{id}", "/toy/{id}"].map(|pattern| SocketRoute {
+        let legacy = ws::LEGACY_PATHS.map(|pattern| SocketRoute {
             pattern,
             protocols: &[],
             needs_protocol: false,
@@ -200,8 +200,8 @@ impl Server {
             }),
         });
         let toys = SocketRoute {
-            pattern: "/mqtt",
-            protocols: &["mqtt"],
+            pattern: mqtt::SOCKET_PATH,
+            protocols: mqtt::SOCKET_PROTOCOLS,
             needs_protocol: true,
             compression: false,
             handler: Arc::new({

@@ -1,11 +1,12 @@
 //! The protocols that clients speak. Edges turn bytes into types, call the domain, and turn
 //! its answers into bytes; they know neither each other nor the ports. What they share stands in `calls` (the documented
-//! calls), `wire` and `status`.
+//! calls), `wire` and `status`. `spec` describes them all, for programs.
 
 mod calls;
 pub mod control;
 pub mod http;
 pub mod mqtt;
+pub mod spec;
 pub mod status;
 pub mod wire;
 pub mod ws;

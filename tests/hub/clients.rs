@@ -1,4 +1,5 @@
-//! Clients of other makers: Eclipse paho (Python), MQTT.js and its ws (Node), installed by `scripts/test`.
+//! Clients of other makers: Eclipse paho (Python), MQTT.js and its ws (Node), installed by `scripts/test`. The validator
+//! of `spec` is another.
 
 use std::path::PathBuf;
 use std::process::Stdio;

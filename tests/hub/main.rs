@@ -16,6 +16,7 @@ mod revoked;
 mod routes;
 mod sessions;
 mod sound;
+mod spec;
 mod story;
 mod transport;
 mod world;

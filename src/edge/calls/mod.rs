@@ -81,7 +81,7 @@ pub const DOCUMENTED: [(&str, Name); 18] = [
 pub const ADDED: [(&str, Name); 1] = [("/ticket", Name::Ticket)];
 
 /// What only those can call who keep a connection.
-const CONNECTED: [(&str, Name); 6] = [
+pub const CONNECTED: [(&str, Name); 6] = [
     ("unread", Name::Unread),
     ("delivered", Name::Delivered),
     ("mark_read", Name::MarkRead),

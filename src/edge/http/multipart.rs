@@ -18,7 +18,7 @@ use crate::domain::{Hub, Upload};
 use crate::edge::status::RequestFault;
 
 /// The names that clients give to the recording.
-const RECORDING_FIELDS: [&str; 4] = ["reco_file", "reco", "record", "blob"];
+pub const RECORDING_FIELDS: [&str; 4] = ["reco_file", "reco", "record", "blob"];
 /// Parts of one body; the documented forms have four at most.
 const PARTS_MAX: usize = 64;
 /// Bytes that the parser may hold at a time: the head of a part, or a chunk of its data.

@@ -7,6 +7,17 @@ use crate::config::Dialect;
 use crate::domain::FileKind;
 use crate::edge::calls::{ADDED, DOCUMENTED, Name};
 
+/// The stored files by their paths.
+pub const FILES: [(&str, FileKind); 4] = [
+    ("/get_music/{name}", FileKind::Music),
+    ("/get_image/{name}", FileKind::Image),
+    ("/get_chat/{name}", FileKind::Chat),
+    ("/get_qr/{name}", FileKind::Qr),
+];
+
+/// The path of those who watch over the hub.
+pub const HEALTH: &str = "/healthz";
+
 /// What stands at a path.
 pub(super) enum Endpoint {
     /// A documented call.
@@ -48,16 +59,10 @@ impl Routes {
             .into_iter()
             .chain(ADDED)
             .map(|(pattern, name)| Route { pattern, endpoint: Endpoint::Call(name) });
-        let files = [
-            ("/get_music/{name}", FileKind::Music),
-            ("/get_image/{name}", FileKind::Image),
-            ("/get_chat/{name}", FileKind::Chat),
-            ("/get_qr/{name}", FileKind::Qr),
-        ];
         let covers = (dialect == Dialect::Field).then_some(("/get_cover/{name}", FileKind::Image));
-        let files = files.into_iter().chain(covers);
+        let files = FILES.into_iter().chain(covers);
         let files = files.map(|(pattern, kind)| Route { pattern, endpoint: Endpoint::File(kind) });
-        let health = Route { pattern: "/healthz", endpoint: Endpoint::Health };
+        let health = Route { pattern: HEALTH, endpoint: Endpoint::Health };
         let sockets =
             sockets.into_iter().map(|route| Route { pattern: route.pattern, endpoint: Endpoint::Socket(route) });
 

@@ -55,6 +55,11 @@ pub use listen::{Door, Listeners, UnixSocket};
 pub use stream::Stream;
 pub use tls::{Tls, TlsFault};
 
+/// Where MQTT comes over a WebSocket of the HTTP port.
+pub const SOCKET_PATH: &str = "/mqtt";
+/// The subprotocols that are spoken there.
+pub const SOCKET_PROTOCOLS: &[&str] = &["mqtt"];
+
 /// The first pause after a failed accept; it doubles up to [`ACCEPT_PAUSE_MAX`].
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause: a process without file descriptors tries again this often.

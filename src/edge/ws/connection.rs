@@ -18,6 +18,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::follower::{Follower, Step};
+use super::words::Word;
 use super::{Apps, End, Goodbye, send, send_text, write};
 use crate::config::seconds;
 use crate::domain::error::DomainError;
@@ -220,13 +221,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     async fn next(&mut self) -> Result<(), End> {
         while let Some(request) = self.waiting.pop_front() {
             let Request { id, word, fields } = &request;
-            let done = match word.as_str() {
-                "ping" => Ok(()),
-                "auth" => Err(DomainError::invalid("do", "is auth, and you are logged in already")),
-                "subscribe" => self.subscribe(fields).await,
-                "unsubscribe" => self.unsubscribe(fields),
-                "publish" => self.publish(fields).await,
-                _ => {
+            let done = match Word::of(word) {
+                Some(Word::Ping) => Ok(()),
+                Some(Word::Auth) => Err(DomainError::invalid("do", "is auth, and you are logged in already")),
+                Some(Word::Subscribe) => self.subscribe(fields).await,
+                Some(Word::Unsubscribe) => self.unsubscribe(fields),
+                Some(Word::Publish) => self.publish(fields).await,
+                Some(Word::Voice | Word::Unbind | Word::Logout) | None => {
                     self.in_hand = Some(self.apps.tasks.spawn(perform(self.caller.clone(), request)));
                     return Ok(());
                 }
@@ -267,10 +268,10 @@ async fn done(in_hand: &mut Option<InHand>) -> Result<(u64, Result<Reply, Domain
 /// Does what is asked of the hub.
 async fn perform(caller: Caller, request: Request) -> (u64, Result<Reply, DomainError>) {
     let id = request.id;
-    let done = match request.word.as_str() {
-        "voice" => keep_chunk(&caller, &request.fields).await,
-        "unbind" => unbind(&caller, &request.fields).await,
-        "logout" => caller.hub.log_out_everywhere(&caller.party).await,
+    let done = match Word::of(&request.word) {
+        Some(Word::Voice) => keep_chunk(&caller, &request.fields).await,
+        Some(Word::Unbind) => unbind(&caller, &request.fields).await,
+        Some(Word::Logout) => caller.hub.log_out_everywhere(&caller.party).await,
         _ => return (id, caller.call(request).await),
     };
     (id, done.map(|()| Reply::done("done")))

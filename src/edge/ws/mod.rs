@@ -13,6 +13,7 @@ mod connection;
 mod deflate;
 mod follower;
 mod legacy;
+mod words;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::bytes::SocketBytes;
 pub use self::deflate::Deflated;
+pub use self::words::Word;
 use super::calls::request::Request;
 use super::wire::{self, Json};
 use crate::config::{self, seconds};
@@ -38,6 +40,10 @@ use crate::domain::{CloseReason, Hub};
 use crate::model::{Login, Secret};
 use connection::Connection;
 
+/// Where apps open their socket.
+pub const PATH: &str = "/ws";
+/// Where older pages and phones open theirs, under the id of a user or toy.
+pub const LEGACY_PATHS: [&str; 2] = ["/app/{id}", "/toy/{id}"];
 /// The subprotocol's name.
 pub const PROTOCOL: &str = "toyhub.v1";
 
@@ -46,31 +52,46 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a client's own close frame is awaited, so that ours is not lost with the link.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Why a connection ends, by its close code: below 4500 come back, from there on do not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Goodbye {
-    ShuttingDown,
-    TooSlow,
-    TooMuch,
-    Fault,
-    NoToken,
-    Revoked,
-    BadFrame,
-    Expired,
+/// The one table of goodbyes, which the documents are made from too.
+macro_rules! goodbyes {
+    ($($name:ident = $code:literal, $reason:literal;)*) => {
+        /// Why a connection ends, by its close code: below 4500 come back, from there on do not.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        enum Goodbye {
+            $($name,)*
+        }
+
+        impl Goodbye {
+            const ALL: &[Self] = &[$(Self::$name,)*];
+
+            const fn code_and_reason(self) -> (u16, &'static str) {
+                match self {
+                    $(Self::$name => ($code, $reason),)*
+                }
+            }
+        }
+    };
+}
+
+goodbyes! {
+    ShuttingDown = 4000, "the hub stops, come back";
+    TooSlow = 4001, "too slow to read, come back";
+    TooMuch = 4002, "too many connections or requests, come back later";
+    Fault = 4003, "the hub has a fault, come back later";
+    NoToken = 4500, "a valid token is needed, log in again";
+    Revoked = 4501, "the token was revoked, log in again";
+    BadFrame = 4502, "send JSON text frames";
+    Expired = 4503, "the token has expired, log in again";
+}
+
+/// The close codes with their reasons.
+pub fn close_codes() -> impl Iterator<Item = (u16, &'static str)> {
+    Goodbye::ALL.iter().map(|goodbye| goodbye.code_and_reason())
 }
 
 impl Goodbye {
     fn frame(self) -> CloseFrame {
-        let (code, reason) = match self {
-            Self::ShuttingDown => (4000, "the hub stops, come back"),
-            Self::TooSlow => (4001, "too slow to read, come back"),
-            Self::TooMuch => (4002, "too many connections or requests, come back later"),
-            Self::Fault => (4003, "the hub has a fault, come back later"),
-            Self::NoToken => (4500, "a valid token is needed, log in again"),
-            Self::Revoked => (4501, "the token was revoked, log in again"),
-            Self::BadFrame => (4502, "send JSON text frames"),
-            Self::Expired => (4503, "the token has expired, log in again"),
-        };
+        let (code, reason) = self.code_and_reason();
         CloseFrame { code: CloseCode::from(code), reason: reason.into() }
     }
 }

@@ -1,0 +1,182 @@
+//! The numbers of answers, from the tables that make them: `status` for the codes, the close codes of the socket.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::schema::map;
+use crate::domain::error::DomainError;
+use crate::edge::status::{self, RequestFault};
+use crate::edge::wire::Json;
+use crate::edge::ws;
+use crate::model::ToyId;
+
+/// One of each variant; one that is not listed does not compile.
+macro_rules! every {
+    ($type:ty: $($pattern:pat => $example:expr,)*) => {{
+        fn is_listed(value: $type) -> $type {
+            match &value {
+                $($pattern => {})*
+            }
+            value
+        }
+        [$($example),*].map(is_listed)
+    }};
+}
+
+/// One of each error of the hub.
+fn errors() -> [DomainError; 28] {
+    use DomainError::*;
+    every! { DomainError:
+        WrongCredentials => WrongCredentials,
+        Unauthorized => Unauthorized,
+        NameTaken => NameTaken,
+        UnknownParty => UnknownParty,
+        UnknownDevice => UnknownDevice,
+        DeviceBound(_) => DeviceBound(ToyId::nobody()),
+        UnknownChat => UnknownChat,
+        UnknownMessage => UnknownMessage,
+        UnknownRequest => UnknownRequest,
+        UnknownFile => UnknownFile,
+        NotFriends => NotFriends,
+        SelfRequest => SelfRequest,
+        AlreadyFriends => AlreadyFriends,
+        AlreadyRequested => AlreadyRequested,
+        AlreadyAnswered => AlreadyAnswered,
+        Invalid { .. } => DomainError::invalid("…", "is missing"),
+        Full(_) => Full("…"),
+        RateLimited { .. } => RateLimited { retry_after_s: 60 },
+        NotSound => NotSound,
+        EmptyRecording => EmptyRecording,
+        RecordingTooLong { .. } => RecordingTooLong { max_seconds: 120 },
+        UploadTooLarge { .. } => UploadTooLarge { max_bytes: 16_777_216 },
+        ChunksMissing { .. } => ChunksMissing { first: 3 },
+        NoSpeechModel => NoSpeechModel,
+        StreamTooOld { .. } => StreamTooOld { current: 1200 },
+        Busy => Busy,
+        Forbidden => Forbidden,
+        Internal(_) => DomainError::internal("…"),
+    }
+}
+
+/// One of each fault of a request's form.
+fn faults() -> [RequestFault; 10] {
+    use RequestFault::*;
+    every! { RequestFault:
+        BadBody(_) => BadBody("it is not JSON"),
+        TooLarge { .. } => TooLarge { max_bytes: 65_536 },
+        UnsupportedType => UnsupportedType,
+        TooSlow => TooSlow,
+        NoSuchPath => NoSuchPath,
+        MethodNotAllowed { .. } => MethodNotAllowed { allowed: "POST, OPTIONS" },
+        NotAWebSocket => NotAWebSocket,
+        NoSubprotocol { .. } => NoSubprotocol { wanted: &["mqtt"] },
+        RangeNotSatisfiable { .. } => RangeNotSatisfiable { size: 4096 },
+        OriginNotAllowed => OriginNotAllowed,
+    }
+}
+
+/// Which requests can have a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Those with a body: the calls.
+    Body,
+    /// Those for a file.
+    File,
+    /// Those that open a WebSocket.
+    Socket,
+    /// Those for nothing that there is.
+    Nowhere,
+}
+
+fn place(fault: &RequestFault) -> Place {
+    match fault {
+        RequestFault::BadBody(_)
+        | RequestFault::TooLarge { .. }
+        | RequestFault::UnsupportedType
+        | RequestFault::TooSlow => Place::Body,
+        RequestFault::RangeNotSatisfiable { .. } => Place::File,
+        RequestFault::NotAWebSocket | RequestFault::NoSubprotocol { .. } | RequestFault::OriginNotAllowed => {
+            Place::Socket
+        }
+        RequestFault::NoSuchPath | RequestFault::MethodNotAllowed { .. } => Place::Nowhere,
+    }
+}
+
+/// What one code says.
+#[derive(Default)]
+struct Row {
+    meanings: Vec<String>,
+    http: BTreeSet<u16>,
+    files: BTreeSet<u16>,
+}
+
+fn rows() -> BTreeMap<u16, Row> {
+    let mut rows = BTreeMap::<u16, Row>::new();
+    for error in errors() {
+        let (of_call, of_file) = (status::of(&error), status::of_file(&error));
+        let row = rows.entry(of_call.code).or_default();
+        row.meanings.push(error.to_string());
+        row.http.insert(of_call.http);
+        row.files.insert(of_file.http);
+    }
+    for fault in faults() {
+        let status = status::of_request(&fault);
+        let row = rows.entry(status.code).or_default();
+        row.meanings.push(fault.to_string());
+        row.http.insert(status.http);
+        row.files.insert(status.http);
+    }
+    rows
+}
+
+/// The schema of the codes of failures.
+pub(super) fn failures() -> Json {
+    let codes = rows().into_keys().map(|code| u64::from(code).into()).collect::<Vec<Json>>();
+    Json::object([
+        ("type", "integer".into()),
+        ("enum", codes.into()),
+        ("description", "What went wrong: the table of codes says what each means.".into()),
+    ])
+}
+
+/// The table of codes, in Markdown.
+pub(super) fn table() -> String {
+    let numbers = |numbers: &BTreeSet<u16>| numbers.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    let mut text =
+        String::from("| Code | Meaning | HTTP | HTTP of a file |\n| --- | --- | --- | --- |\n| 0 | done | 200 | |\n");
+    for (code, row) in rows() {
+        let (meanings, http, files) = (row.meanings.join("; "), numbers(&row.http), numbers(&row.files));
+        text.push_str(&format!("| {code} | {meanings} | {http} | {files} |\n"));
+    }
+    text
+}
+
+/// The HTTP statuses of failures in `place`, beside 200.
+pub(super) fn http_statuses(place: Place) -> BTreeSet<u16> {
+    let of_faults = faults().into_iter().filter(|fault| self::place(fault) == place);
+    let of_faults = of_faults.map(|fault| status::of_request(&fault).http);
+    let status_of = match place {
+        Place::Body => status::of,
+        Place::File => status::of_file,
+        Place::Socket | Place::Nowhere => return of_faults.collect(),
+    };
+    // A call that is no file route answers for no file.
+    let errors =
+        errors().into_iter().filter(|error| place == Place::File || !matches!(error, DomainError::UnknownFile));
+    let of_errors = errors.map(|error| status_of(&error).http);
+    of_faults.chain(of_errors).filter(|http| *http != 200).collect()
+}
+
+/// The close codes of the sockets with their reasons.
+pub(super) fn close_codes() -> Json {
+    let entry = |(code, reason): (u16, &'static str)| {
+        map([("code", u64::from(code).into()), ("reason", reason.into()), ("comeBack", (code < 4500).into())])
+    };
+    Json::List(ws::close_codes().map(entry).collect())
+}
+
+/// The same in Markdown.
+pub(super) fn close_table() -> String {
+    let mut text = String::from("| Close code | Reason |\n| --- | --- |\n");
+    ws::close_codes().for_each(|(code, reason)| text.push_str(&format!("| {code} | {reason} |\n")));
+    text
+}
