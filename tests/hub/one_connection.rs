@@ -9,7 +9,7 @@ use crate::sound;
 use crate::world::{Toy, User, World, within};
 
 /// A toy with `rumqttc`, MQTT 3.1.1.
-struct Line {
+pub struct Line {
     client: AsyncClient,
     events: EventLoop,
     topics: String,
@@ -18,7 +18,7 @@ struct Line {
 
 impl Line {
     /// Connects, and listens to its answers and its sounds.
-    async fn open(world: &World, toy: &Toy) -> Self {
+    pub async fn open(world: &World, toy: &Toy) -> Self {
         let mut options = MqttOptions::new("line", "127.0.0.1", world.mqtt_addr().port());
         options.set_credentials(&toy.device_key, &toy.secret).set_inflight(20);
         let (client, events) = AsyncClient::new(options, 200);
@@ -46,7 +46,7 @@ impl Line {
     }
 
     /// Sends chunks of a recording and sees each acknowledged.
-    async fn chunks(&mut self, upload: &str, chunks: &[(usize, &[u8])]) {
+    pub async fn chunks(&mut self, upload: &str, chunks: &[(usize, &[u8])]) {
         for (number, chunk) in chunks {
             let topic = format!("{}/voice/{upload}/{number}", self.topics);
             self.client.publish(topic, QoS::AtLeastOnce, false, *chunk).await.unwrap();
@@ -65,7 +65,7 @@ impl Line {
     }
 
     /// Asks, and gives the answer; the pieces of sounds that came before it, too.
-    async fn answer_with_pieces(&mut self, request: Value) -> (Value, Vec<(String, Vec<u8>)>) {
+    pub async fn answer_with_pieces(&mut self, request: Value) -> (Value, Vec<(String, Vec<u8>)>) {
         let id = self.ask(request).await;
         let mut pieces = Vec::new();
         let answer = self
@@ -86,13 +86,13 @@ impl Line {
         self.answer_with_pieces(request).await.0
     }
 
-    async fn ok(&mut self, request: Value) -> Value {
+    pub async fn ok(&mut self, request: Value) -> Value {
         let answer = self.answer(request.clone()).await;
         assert_eq!(answer["code"], 0, "{request}: {answer}");
         answer["data"].clone()
     }
 
-    async fn event(&mut self, kind: &str) -> Value {
+    pub async fn event(&mut self, kind: &str) -> Value {
         self.until(kind, |packet| {
             let Packet::Publish(publish) = packet else { return None };
             let value: Value = serde_json::from_slice(&publish.payload).ok()?;
@@ -102,7 +102,7 @@ impl Line {
     }
 }
 
-fn pieces(recording: &[u8]) -> Vec<(usize, &[u8])> {
+pub fn pieces(recording: &[u8]) -> Vec<(usize, &[u8])> {
     recording.chunks(1000).enumerate().collect()
 }
 
