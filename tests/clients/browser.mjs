@@ -66,7 +66,7 @@ step("refused");
 await logIn(allowed);
 await page.waitForSelector("#state[data-state=open]");
 await page.click(`[data-friend="${toy}"][data-online="1"]`);
-await page.waitForSelector("#record:not([hidden])");
+await page.click("summary");
 step("sent", { seconds: await record("http", Number(seconds)) });
 await page.waitForSelector("#messages .own[data-state=heard]");
 step("heard");
@@ -87,7 +87,7 @@ await page.waitForSelector("#messages li:nth-child(4)");
 step("back", { new: await page.locator("#messages .theirs[data-state=new]").count() });
 
 await record("socket", 0.5);
-await page.waitForSelector("#messages .own[data-state=delivered]");
+await page.locator("#messages .own[data-state=heard]").nth(1).waitFor();
 step("sent over the socket", { shown: await page.locator("#messages li").count() });
 
 await page.waitForSelector("#login:not([hidden]) #refusal:not([hidden])");

@@ -173,6 +173,7 @@ async fn a_page_records_sends_to_a_toy_and_plays_the_answer() {
     relay.mend(world.http_addr());
     assert_eq!(script.step("back").await["new"], 2);
     line.event("message").await;
+    line.ok(json!({"do": "recv_msg", "from_user": parent.id})).await;
     assert_eq!(script.step("sent over the socket").await["shown"], 5, "nothing is shown twice");
 
     world.run(&["user", "log-out", "parent"]).await;

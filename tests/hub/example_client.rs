@@ -80,7 +80,7 @@ async fn the_example_client_misses_nothing_and_repeats_nothing() {
     assert_eq!(world.unread(&parent).await["count"], 0, "the last is the last");
 
     // A recording arrives once, although the line breaks when a part of it has come.
-    let chunks = world.data_dir().join("chunks");
+    let (recording, chunks) = (sound::wav(), world.data_dir().join("chunks"));
     let breaking = async {
         while std::fs::read_dir(&chunks).unwrap().next().is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -88,7 +88,7 @@ async fn the_example_client_misses_nothing_and_repeats_nothing() {
         relay.shake();
     };
     let (sent, ()) =
-        within("the recording", async { tokio::join!(client.send_recording(&toy.id, &sound::wav()), breaking) }).await;
+        within("the recording", async { tokio::join!(client.send_recording(&toy.id, &recording), breaking) }).await;
     let sent = sent.unwrap();
     let (_, received) = world.post("/recv_msg", json!({"from_user": parent.id, "to_user": toy.id})).await;
     assert_eq!((received.as_array().unwrap().len(), &received[0]["_id"]), (1, &sent["_id"]));
