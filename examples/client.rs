@@ -43,10 +43,20 @@ pub enum Trouble {
     Lost,
     /// The hub said no, with a code of the README's table.
     #[error("{msg} (code {code})")]
-    Refused { code: u64, msg: String },
+    Refused {
+        /// The code.
+        code: u64,
+        /// What the person should do.
+        msg: String,
+    },
     /// The hub closed, and said not to come back.
     #[error("{reason} (close code {code})")]
-    Ended { code: u16, reason: String },
+    Ended {
+        /// The close code.
+        code: u16,
+        /// Why.
+        reason: String,
+    },
     /// The hub could not be asked for a token.
     #[error("no login")]
     Login(#[from] reqwest::Error),

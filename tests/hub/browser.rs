@@ -144,10 +144,11 @@ async fn a_page_records_sends_to_a_toy_and_plays_the_answer() {
     assert_eq!((heard.as_array().unwrap().len(), &heard[0]["_id"]), (1, &message["_id"]));
     let recording = fetch(&mut line, heard[0]["message"].as_str().unwrap()).await;
     let long = sound::seconds(world.folder(), &recording);
-    assert!((long - recorded).abs() < 0.5, "{long} s of {recorded} s");
+    assert!((long - recorded).abs() < 0.3, "{long} s of {recorded} s");
     let (spoken, words) =
         (sound::spoken_seconds(world.folder(), &recording), sound::spoken_seconds(world.folder(), &sound::wav()));
-    assert!((spoken - words).abs() < 0.05 * words, "{spoken} s of speech, not {words} s");
+    // The browser takes noise away, and with it a little of the words.
+    assert!((spoken - words).abs() < 0.1 * words, "{spoken} s of speech, not {words} s");
     script.step("heard").await;
 
     let answer = answers(&mut line, &parent.id, "a", &sound::amr(world.folder())).await;
