@@ -422,7 +422,7 @@ mod tests {
             r#"{"type":"message","_id":"5c8f58eb268d79173c97bac5","from_user":"5c8f582f268d7942f44c6703","friend_type":"app","chat":"a.mp3","chat_id":"5c8f5853268d7942f44c6704","create_time":1552898225.2744157,"notice":null}"#
         );
         let numbered = text(&event(&told, Some(7)));
-        assert!(numbered.starts_with(r#"{"type":"message","seq":7,"id":"5c8f58eb268d79173c97bac5","#), "{numbered}");
+        assert!(numbered.starts_with(r#"{"type":"message","seq":7,"_id":"5c8f58eb268d79173c97bac5","#), "{numbered}");
         assert_eq!(text(&Json::Seconds(5.0)), "5.0", "seconds stay a float");
     }
 

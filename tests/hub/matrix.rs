@@ -200,8 +200,8 @@ impl Client {
             }
             (Link::Socket(app), Who::App(_)) if self.kind == Kind::Socket => {
                 let voice = json!({"do": "voice", "upload": upload, "n": 0, "data": STANDARD.encode(&recording)});
-                assert_eq!(app.ask(voice).await["code"], 0);
-                assert_eq!(app.ask(request).await["code"], 0);
+                assert_eq!(ask(app, &mut self.seen, voice).await["code"], 0);
+                assert_eq!(ask(app, &mut self.seen, request).await["code"], 0);
             }
             (link, who) => {
                 let (path, field, mut fields) = match who {
@@ -243,10 +243,7 @@ impl Client {
             Link::Socket(app) => {
                 let frame = loop {
                     let frame = app.frame().await;
-                    if let Some(seq) = frame["seq"].as_u64() {
-                        assert_eq!(seq, self.seen + 1, "{frame}");
-                        self.seen = seq;
-                    }
+                    note(&frame, &mut self.seen);
                     if self.kind == Kind::Legacy || frame["type"] == "message" {
                         break frame;
                     }
@@ -271,6 +268,27 @@ impl Client {
         }
         assert!(!self.told.contains(&recording), "twice");
         self.told.push(recording);
+    }
+}
+
+/// Asks an app's socket, and notes what it is told meanwhile.
+async fn ask(app: &mut App, seen: &mut u64, mut request: Value) -> Value {
+    request["id"] = json!(1_000_000);
+    app.send(request).await;
+    loop {
+        let frame = app.frame().await;
+        if frame["id"] == 1_000_000 {
+            return frame;
+        }
+        note(&frame, seen);
+    }
+}
+
+/// The events of a stream come in order and without a gap.
+fn note(frame: &Value, seen: &mut u64) {
+    if let Some(seq) = frame["seq"].as_u64() {
+        assert_eq!(seq, *seen + 1, "{frame}");
+        *seen = seq;
     }
 }
 
