@@ -121,9 +121,9 @@ export class Toyhub extends EventTarget {
     if (this.state === "closed") this.#connect();
   }
 
+  /** Goes away, and forgets the token. */
   close() {
-    this.#leave();
-    this.#say("closed", { code: 1000, reason: "" });
+    this.#stop(1000, "");
   }
 
   /** A request; gives the answer's `data`. */
