@@ -1,5 +1,5 @@
-//! Clients of other makers: Eclipse paho (Python), MQTT.js and its ws (Node), installed by `scripts/test`. The validator
-//! of `spec` is another.
+//! Clients of other makers: Eclipse paho (Python), MQTT.js, its ws, and Playwright (Node), installed by `scripts/test`.
+//! The validator of `spec` is another.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -14,7 +14,8 @@ pub fn installed(path: &str) -> PathBuf {
     folder.expect("TEST_CLIENTS: run scripts/test, which installs the clients").join(path)
 }
 
-fn script(name: &str) -> PathBuf {
+/// A script of `tests/clients`.
+pub fn script(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests", "clients", name].iter().collect()
 }
 

@@ -3,7 +3,12 @@
 
 mod amr;
 mod app_socket;
+mod browser;
+#[allow(dead_code, reason = "its `main` is not called")]
+#[path = "../../examples/client.rs"]
+mod client;
 mod clients;
+mod example_client;
 mod fuzz_seeds;
 mod http_bad_input;
 mod layers;
@@ -12,6 +17,7 @@ mod mqtt;
 mod one_connection;
 mod operation;
 mod receipts;
+mod relay;
 mod revoked;
 mod routes;
 mod sessions;

@@ -112,7 +112,7 @@ impl Line {
     }
 }
 
-fn pieces(recording: &[u8]) -> Vec<(usize, &[u8])> {
+pub fn pieces(recording: &[u8]) -> Vec<(usize, &[u8])> {
     recording.chunks(1000).enumerate().collect()
 }
 

@@ -5,9 +5,12 @@ use serde_json::{Value, json};
 use crate::sound;
 use crate::world::{App, Toy, User, World};
 
-async fn say(world: &World, user: &User, to: &str) {
+/// Gives the message's id.
+async fn say(world: &World, user: &User, to: &str) -> Value {
     let fields = [("user_id", user.id.as_str()), ("to_user", to), ("token", &user.token)];
-    assert_eq!(world.upload("/app_uploader", "reco_file", sound::wav(), &fields).await["code"], 0);
+    let sent = world.upload("/app_uploader", "reco_file", sound::wav(), &fields).await;
+    assert_eq!(sent["code"], 0);
+    sent["data"]["_id"].clone()
 }
 
 async fn answer(world: &World, toy: &Toy, to: &str) {
@@ -36,8 +39,9 @@ async fn a_sender_is_told_what_is_heard_and_all_devices_what_is_read() {
     world.wait_online(&parent, &toy.id, "1").await;
     let (mut phone, mut tablet) = (world.app(&parent).await, world.app(&parent).await);
 
-    say(&world, &parent, &toy.id).await;
+    let sent = say(&world, &parent, &toy.id).await;
     let message = ears.event().await;
+    assert_eq!(message["_id"], sent, "the sender knows which message its receipts are about");
     assert_eq!((&message["type"], message.get("seq")), (&json!("message"), None), "a toy has no stream");
     let chat = &message["chat_id"];
     let receipt = |seq: u64, state: &str| {
@@ -95,9 +99,9 @@ async fn requests_and_new_friends_are_numbered_with_the_rest() {
     assert_eq!(accepted["code"], 0);
     event(&mut of_mia, "friend_added", 1).await;
     let added = event(&mut of_tom, "friend_added", 2).await;
-    say(&world, &mia, &tom.id).await;
+    let sent = say(&world, &mia, &tom.id).await;
     let message = event(&mut of_tom, "message", 3).await;
-    assert_eq!(message["chat_id"], added["chat_id"]);
+    assert_eq!((&message["chat_id"], &message["_id"]), (&added["chat_id"], &sent));
     let recv = json!({"from_user": mia.id, "to_user": tom.id});
     assert_eq!(world.post_as(&tom, "/recv_msg", recv).await.as_array().unwrap().len(), 1);
     event(&mut of_tom, "read", 4).await;

@@ -51,6 +51,22 @@ pub fn amr(folder: &Path) -> Vec<u8> {
 
 /// How long a sound plays when ffmpeg decodes it, in seconds.
 pub fn seconds(folder: &Path, sound: &[u8]) -> f64 {
+    decoded(folder, sound).len() as f64 / 8000.0
+}
+
+/// How long it is from the first loud moment to the last, in seconds: the words without the silence around them.
+pub fn spoken_seconds(folder: &Path, sound: &[u8]) -> f64 {
+    let samples = decoded(folder, sound);
+    let loudness: Vec<u64> =
+        samples.chunks(80).map(|moment| moment.iter().map(|sample| u64::from(sample.unsigned_abs())).sum()).collect();
+    let loudest = loudness.iter().max().unwrap();
+    let is_loud = |moment: &u64| moment * 5 > *loudest;
+    let (first, last) = (loudness.iter().position(is_loud), loudness.iter().rposition(is_loud));
+    (last.unwrap() - first.unwrap()) as f64 / 100.0
+}
+
+/// What ffmpeg makes of it, at 8 kHz.
+fn decoded(folder: &Path, sound: &[u8]) -> Vec<i16> {
     let path = folder.join("measured");
     std::fs::write(&path, sound).unwrap();
     let output = Command::new("ffmpeg")
@@ -60,7 +76,7 @@ pub fn seconds(folder: &Path, sound: &[u8]) -> f64 {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    output.stdout.len() as f64 / 16_000.0
+    output.stdout.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
 }
 
 /// Whether `sound` plays as long as the words, within 5 %.

@@ -31,13 +31,18 @@ async fn send(call: &mut Call, sender: &Party, recording_field: &'static str) ->
     call.hub.send_recording(sender, &receiver, recording, call.now).await
 }
 
-/// A toy plays first who has written, an app shows that itself and plays the message.
+/// A toy plays first who has written, an app shows that itself and plays the message. The `_id` is additive: the
+/// receipts name it.
 fn uploaded(sent: &Sent, friend_type: PartyKind) -> Reply {
     let filename = match (sent.receiver, &sent.notice) {
         (PartyKind::Toy, Some(notice)) => notice,
         (PartyKind::Toy, None) | (PartyKind::App, _) => &sent.sound,
     };
-    let data = Json::object([("filename", filename.as_str().into()), ("friend_type", friend_type.as_str().into())]);
+    let data = Json::object([
+        ("filename", filename.as_str().into()),
+        ("friend_type", friend_type.as_str().into()),
+        ("_id", sent.message.as_str().into()),
+    ]);
     Reply::Envelope { msg: "Upload Success", data }
 }
 

@@ -1,0 +1,331 @@
+// The app's side of a toyhub: calls over HTTP, and a socket that comes back and goes on where it stopped.
+// An ES module without dependencies, for browsers; nothing to build.
+
+const PROTOCOL = "toyhub.v1";
+/** Base64 of it, with the rest of the request, fits into `ws.message_max_bytes`. */
+const CHUNK_BYTES = 30 * 1024;
+/** The hub closes on more than `ws.requests_per_second`: this many at once, and then one each so many ms. */
+const BURST = 4;
+const PAUSE_MS = 70;
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 30_000;
+/** After close code 4002, too many connections or requests. */
+const TOO_MANY_WAIT_MS = 5_000;
+const SILENCE_MS = 30_000;
+const ANSWER_MS = 60_000;
+/** Messages that are remembered, to drop repeats. */
+const REMEMBERED = 1_000;
+
+/** The hub said no; `code` is of the README's table. */
+export class Refused extends Error {
+  constructor({ code, msg, data }) {
+    super(msg);
+    Object.assign(this, { name: "Refused", code, data });
+  }
+}
+
+/** The link broke before the answer: whether it was done is not known. */
+export class LinkLost extends Error {
+  constructor(message = "the connection was lost") {
+    super(message);
+    this.name = "LinkLost";
+  }
+}
+
+/**
+ * One user at one hub.
+ *
+ * Events: `state` (detail `{state, code, reason, wait_ms}`, where `state` is `connecting`, `open`, `waiting` or
+ * `closed`), and those that the hub pushes: `message`, `receipt`, `read`, `friend_request`, `friend_added`, `play`,
+ * `publish`.
+ */
+export class Toyhub extends EventTarget {
+  profile = null;
+  state = "closed";
+  #token = null;
+  #load;
+  #socket = null;
+  /** Whoever began with an older number is too late. */
+  #turn = 0;
+  #tries = 0;
+  #timer = null;
+  #watch = null;
+  /** The number of the last event that was seen; from here on it goes on, once all has been loaded. */
+  #seen = 0;
+  #loaded = false;
+  #ids = new Set();
+  #asked = new Map();
+  #number = 0;
+  #room = 0;
+  #topics = new Set();
+
+  /** `load` is called with each beginning that is not a continuation, and fetches all that the app shows. */
+  constructor(address, load = async () => {}) {
+    super();
+    this.address = new URL(address);
+    this.#load = load;
+    globalThis.addEventListener?.("online", () => { if (this.state === "waiting") this.#connect(); });
+  }
+
+  // HTTP
+
+  /** A documented call; gives its `data`. */
+  async call(path, fields = {}) {
+    return this.#post(path, JSON.stringify(fields), { "Content-Type": "application/json" });
+  }
+
+  async login(username, password) {
+    const { token, ...profile } = await this.call("/login", { username, password });
+    this.#token = token;
+    this.profile = profile;
+    return profile;
+  }
+
+  /** The sound of a name from `chat`, `message` or `notice`. An address could not bear the token. */
+  async sound(name) {
+    const url = new URL(`/get_chat/${encodeURIComponent(name)}`, this.address);
+    const answer = await fetch(url, { headers: this.#authorization(), signal: AbortSignal.timeout(ANSWER_MS) });
+    if (!answer.ok) throw new Refused(await answer.json());
+    return answer.blob();
+  }
+
+  /** Sends a recording in one HTTP request. */
+  async sendByHttp(to, recording) {
+    const form = new FormData();
+    form.append("to_user", to);
+    form.append("user_id", this.profile._id);
+    form.append("reco_file", recording, "recording");
+    return this.#post("/app_uploader", form);
+  }
+
+  async #post(path, body, headers = {}) {
+    const answer = await fetch(new URL(path, this.address), {
+      method: "POST",
+      headers: { ...headers, ...this.#authorization() },
+      body,
+      signal: AbortSignal.timeout(ANSWER_MS),
+    });
+    const { code, msg, data } = await answer.json();
+    if (code !== 0) throw new Refused({ code, msg, data });
+    return data;
+  }
+
+  #authorization() {
+    return this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
+  }
+
+  // The socket
+
+  /** Opens the socket and keeps it open, until `close` or a code that says not to come back. */
+  open() {
+    if (this.state === "closed") this.#connect();
+  }
+
+  /** Goes away, and forgets the token. */
+  close() {
+    this.#stop(1000, "");
+  }
+
+  /** A request; gives the answer's `data`. */
+  async ask(word, fields = {}, deadline_ms = ANSWER_MS) {
+    const socket = this.#socket;
+    await this.#pause();
+    if (!socket || socket !== this.#socket || socket.readyState !== WebSocket.OPEN) throw new LinkLost();
+    const id = ++this.#number;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#asked.delete(id);
+        reject(new LinkLost("no answer came in time"));
+      }, deadline_ms);
+      this.#asked.set(id, { resolve, reject, timer });
+      socket.send(JSON.stringify({ ...fields, id, do: word }));
+    });
+  }
+
+  /** Hears a topic, such as `online/<id>`, on this connection and all that follow it. */
+  async subscribe(topic) {
+    this.#topics.add(topic);
+    if (this.state === "open") await this.ask("subscribe", { topic });
+  }
+
+  /** This device has the message, and those before it. */
+  delivered(message) {
+    return this.ask("delivered", { message });
+  }
+
+  /** The user has heard a friend's messages, up to this one. */
+  markRead(from_user, message) {
+    return this.ask("mark_read", { from_user, message });
+  }
+
+  /** Sends a recording in chunks: after a broken link it goes on with the first that is missing. */
+  async sendBySocket(to_user, recording) {
+    const bytes = new Uint8Array(await recording.arrayBuffer());
+    const chunks = Math.ceil(bytes.length / CHUNK_BYTES);
+    const random = crypto.getRandomValues(new Uint8Array(16));
+    const upload = Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    for (let known = true; ; known = false) {
+      await this.#opened();
+      try {
+        const { first_missing, finished } = known ? { first_missing: 0 } : await this.ask("upload_state", { upload });
+        // A chunk after the end would begin a new recording.
+        for (let n = finished ? chunks : first_missing; n < chunks; n++) {
+          const chunk = bytes.subarray(n * CHUNK_BYTES, (n + 1) * CHUNK_BYTES);
+          await this.ask("voice", { upload, n, data: btoa(String.fromCharCode(...chunk)) });
+        }
+        // Asked again, it is answered the same, and the message is sent once.
+        return await this.ask("app_uploader", { to_user, upload, chunks });
+      } catch (error) {
+        if (!(error instanceof LinkLost)) throw error;
+      }
+    }
+  }
+
+  /** Resolves when the socket is open; rejects when it will not be. */
+  async #opened() {
+    while (this.state !== "open") {
+      if (this.state === "closed") throw new LinkLost("not connected");
+      await new Promise((resolve) => this.addEventListener("state", resolve, { once: true }));
+    }
+  }
+
+  async #pause() {
+    const now = performance.now();
+    const at = Math.max(this.#room + PAUSE_MS, now - (BURST - 1) * PAUSE_MS);
+    this.#room = at;
+    if (at > now) await new Promise((resolve) => setTimeout(resolve, at - now));
+  }
+
+  async #connect() {
+    this.#leave();
+    const turn = this.#turn;
+    this.#say("connecting");
+    let ticket;
+    try {
+      ({ ticket } = await this.call("/ticket"));
+    } catch (error) {
+      if (turn !== this.#turn) return;
+      // 10: the token is not good any more. All else may pass: no network, a hub that starts, too many tries.
+      if (error instanceof Refused && error.code === 10) this.#stop(4500, error.message);
+      else this.#comeBack(0, error.message);
+      return;
+    }
+    if (turn !== this.#turn) return;
+    const url = new URL("/ws", this.address);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    url.searchParams.set("ticket", ticket);
+    if (this.#loaded) url.searchParams.set("after", this.#seen);
+    const socket = new WebSocket(url, PROTOCOL);
+    this.#socket = socket;
+    this.#expectLife();
+    socket.onmessage = ({ data }) => {
+      if (socket !== this.#socket) return;
+      this.#expectLife();
+      this.#take(JSON.parse(data));
+    };
+    socket.onclose = ({ code, reason }) => {
+      if (socket !== this.#socket) return;
+      if (code >= 4500) this.#stop(code, reason);
+      else this.#comeBack(code, reason);
+    };
+  }
+
+  #take(frame) {
+    const { type, seq } = frame;
+    if (type === undefined) return this.#answer(frame);
+    if (type === "welcome") return this.#welcome(frame);
+    if (type === "reload") {
+      this.#seen = seq;
+      return this.#loadAll();
+    }
+    if (seq !== undefined) {
+      if (seq <= this.#seen) return;
+      this.#seen = seq;
+    }
+    // A message that nobody has heard is told again without a number.
+    if (type === "message" && this.#isKnown(frame._id)) return;
+    if (type === "message") this.delivered(frame._id).catch(() => {});
+    this.dispatchEvent(new CustomEvent(type, { detail: frame }));
+  }
+
+  #answer({ id, code, msg, data }) {
+    const asked = this.#asked.get(id);
+    if (!asked) return;
+    this.#asked.delete(id);
+    clearTimeout(asked.timer);
+    if (code === 0) asked.resolve(data);
+    else asked.reject(new Refused({ code, msg, data }));
+  }
+
+  #welcome({ seq, resumed }) {
+    this.#tries = 0;
+    this.#say("open");
+    for (const topic of this.#topics) this.ask("subscribe", { topic }).catch(() => {});
+    if (resumed) return;
+    this.#seen = seq;
+    this.#loadAll();
+  }
+
+  /** Until all is loaded, a new connection begins anew rather than after what nobody has seen. */
+  async #loadAll() {
+    const turn = this.#turn;
+    this.#loaded = false;
+    try {
+      await this.#load();
+      if (turn === this.#turn) this.#loaded = true;
+    } catch (error) {
+      if (turn === this.#turn) this.#comeBack(0, error.message);
+    }
+  }
+
+  #isKnown(id) {
+    if (this.#ids.has(id)) return true;
+    this.#ids.add(id);
+    if (this.#ids.size > REMEMBERED) this.#ids.delete(this.#ids.values().next().value);
+    return false;
+  }
+
+  /** A link can be dead without an end: after a silence the hub is asked, and has to answer. */
+  #expectLife() {
+    clearTimeout(this.#watch);
+    const turn = this.#turn;
+    this.#watch = setTimeout(() => {
+      this.ask("ping").catch(() => { if (turn === this.#turn) this.#comeBack(0, "the hub does not answer"); });
+    }, SILENCE_MS);
+  }
+
+  #comeBack(code, reason) {
+    this.#leave();
+    const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#tries++);
+    // Not all at once: others have lost the same hub.
+    const random = longest * (0.5 + Math.random() / 2);
+    const wait_ms = code === 4002 ? Math.max(random, TOO_MANY_WAIT_MS) : random;
+    this.#timer = setTimeout(() => this.#connect(), wait_ms);
+    this.#say("waiting", { code, reason, wait_ms });
+  }
+
+  #stop(code, reason) {
+    this.#leave();
+    this.#token = null;
+    this.#say("closed", { code, reason });
+  }
+
+  #leave() {
+    this.#turn++;
+    clearTimeout(this.#timer);
+    clearTimeout(this.#watch);
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close();
+    for (const { reject, timer } of this.#asked.values()) {
+      clearTimeout(timer);
+      reject(new LinkLost());
+    }
+    this.#asked.clear();
+  }
+
+  #say(state, detail = {}) {
+    this.state = state;
+    this.dispatchEvent(new CustomEvent("state", { detail: { state, ...detail } }));
+  }
+}
