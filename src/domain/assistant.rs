@@ -132,15 +132,18 @@ impl Hub {
     async fn scene<'a>(&self, toy: &'a ToyId, now: Timestamp) -> Result<Scene<'a>, DomainError> {
         let toy_name = self.store.toy(toy).await?.ok_or(DomainError::UnknownParty)?.toy_name;
         let friends = self.store.friends(&Party::from(toy.clone())).await?;
-        let toys: Vec<&ToyId> = friends.iter().filter_map(|friend| toy_of(&friend.party)).collect();
-        let toy_names = if toys.is_empty() { Vec::new() } else { self.store.toy_names(&toys).await? };
-        let friend_names = Names::of_friends(friends.iter().map(|friend| {
-            let its_toy = toy_names.iter().find(|(id, _)| id == friend.party.id());
-            FriendNames {
-                remark: &friend.remark,
-                nickname: &friend.nickname,
-                toy_name: its_toy.map_or("", |(_, name)| name.as_str()),
-            }
+        let mut toy_names = Vec::with_capacity(friends.len());
+        for friend in &friends {
+            let its_toy = match toy_of(&friend.party) {
+                Some(id) => self.store.toy(id).await?,
+                None => None,
+            };
+            toy_names.push(its_toy.map(|toy| toy.toy_name).unwrap_or_default());
+        }
+        let friend_names = Names::of_friends(friends.iter().zip(&toy_names).map(|(friend, toy_name)| FriendNames {
+            remark: &friend.remark,
+            nickname: &friend.nickname,
+            toy_name,
         }));
         let library = self.assistant.library(self.content().await?);
         Ok(Scene { toy, toy_name, library, friends, friend_names, now })

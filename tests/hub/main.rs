@@ -16,6 +16,8 @@ mod revoked;
 mod routes;
 mod sessions;
 mod sound;
+mod speech;
+mod spoken_model;
 mod story;
 mod transport;
 mod world;

@@ -12,9 +12,9 @@ const TARGET_LUFS: f64 = -16.0;
 const GAIN_MAX_DB: f64 = 24.0;
 
 /// From here on peaks are bent, …
-const KNEE: f32 = 0.7;
+const KNEE: f32 = 0.6;
 /// … so that none comes above this, which leaves the codec its overshoot.
-const PEAK_MAX: f32 = 0.95;
+const PEAK_MAX: f32 = 0.85;
 
 /// A block, and the step to the next one, in seconds.
 const BLOCK_S: f64 = 0.4;
@@ -27,11 +27,14 @@ const GATE_LU: f64 = 10.0;
 
 /// Brings a sound to the loudness of a recording. One that is silent stays as it is.
 pub fn level(sound: &mut Sound) {
-    let Some(loudness) = loudness_lufs(sound) else { return };
-    let gain_db = (TARGET_LUFS - loudness).min(GAIN_MAX_DB);
-    let gain = 10.0_f64.powf(gain_db / 20.0) as f32;
-    for sample in &mut sound.samples {
-        *sample = limited(*sample * gain);
+    // The second time for what was lost with the peaks.
+    for _ in 0..2 {
+        let Some(loudness) = loudness_lufs(sound) else { return };
+        let gain_db = (TARGET_LUFS - loudness).min(GAIN_MAX_DB);
+        let gain = 10.0_f64.powf(gain_db / 20.0) as f32;
+        for sample in &mut sound.samples {
+            *sample = limited(*sample * gain);
+        }
     }
 }
 

@@ -169,18 +169,6 @@ impl Store {
         reply.optional::<ToyRow>(0)?.map(ToyRow::into_toy).transpose()
     }
 
-    /// The names of these toys, by their ids; those of unknown toys are left out.
-    pub async fn toy_names(&self, ids: &[&ToyId]) -> Result<Vec<(String, String)>, StoreError> {
-        let ids: Vec<String> = ids.iter().map(|id| id.as_str().to_owned()).collect();
-        let mut reply = self
-            .run(
-                "SELECT *, record::id(id) AS uid FROM array::map($ids, |$id: string| type::record('toy', $id))",
-                vars! { ids: ids },
-            )
-            .await?;
-        Ok(reply.rows::<ToyRow>(0)?.into_iter().map(|row| (row.uid, row.toy_name)).collect())
-    }
-
     /// The toys that are bound to a user, oldest first.
     pub async fn toys_of(&self, user: &UserId) -> Result<Vec<Toy>, StoreError> {
         let mut reply = self
