@@ -259,7 +259,7 @@ async fn every_bad_recording_has_its_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_at_once_are_all_answered_and_no_toy_goes_short() {
-    let world = hearing_with("play the bear song", &[("TOYHUB_SPEECH__QUEUE_MAX", "10")]).await;
+    let world = hearing_with("play the bear song", &[("TOYHUB_SPEECH__QUEUE_MAX", "6")]).await;
     let [bear] = world.songs(["The Bear Song"]).await;
     let owner = world.user("owner").await;
     let mut toys = Vec::new();

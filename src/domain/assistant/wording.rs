@@ -143,7 +143,7 @@ impl Line<'_> {
             Self::Sum(value) => {
                 format!("That makes {}{}.", if *value < 0 { "minus " } else { "" }, value.unsigned_abs())
             }
-            Self::WhoAreYou(name) if name.is_empty() => "I am your toy, and your friend.".into(),
+            Self::WhoAreYou("") => "I am your toy, and your friend.".into(),
             Self::WhoAreYou(name) => format!("I am {name}, your toy and your friend."),
             Self::Own((english, _)) => (*english).into(),
         }
@@ -183,7 +183,7 @@ impl Line<'_> {
                 format!("今天是{}年{month}月{day}日，星期{weekday}。", date.year())
             }
             Self::Sum(value) => format!("等于{}{}。", if *value < 0 { "负" } else { "" }, value.unsigned_abs()),
-            Self::WhoAreYou(name) if name.is_empty() => "我是你的玩具，也是你的朋友。".into(),
+            Self::WhoAreYou("") => "我是你的玩具，也是你的朋友。".into(),
             Self::WhoAreYou(name) => format!("我是{name}，是你的玩具，也是你的朋友。"),
             Self::Own((_, chinese)) => (*chinese).into(),
         }
