@@ -49,7 +49,7 @@ impl BuiltIn {
         let plain = format!(" {} ", plain.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" "));
         let is_said =
             |word: &&str| if word.is_ascii() { plain.contains(&format!(" {word} ")) } else { plain.contains(*word) };
-        let found = TABLE.iter().find(|(words, ..)| words.iter().any(|word| is_said(word)));
+        let found = TABLE.iter().find(|(words, ..)| words.iter().any(&is_said));
         let (english, chinese) = found.map_or(OTHERWISE, |(_, english, chinese)| (*english, *chinese));
         if is_chinese { chinese } else { english }
     }
