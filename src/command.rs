@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::edge::control::{self, Answer, Command};
 use crate::edge::spec::{self, Document};
+use crate::ports::speech::Recogniser;
 use crate::server::{self, Server};
 
 const DEFAULT_CONFIG: &str = "broker.toml";
@@ -252,6 +253,10 @@ async fn doctor(config: &Config) -> Result<(), String> {
     report("data folder", free_space(&config.server.data_dir));
     let synthesiser = server::speaker(config).check().await;
     report("synthesiser", synthesiser.map_err(|error| format!("{error}; apt-get install espeak-ng")));
+    match config.speech.reply_url.as_str() {
+        "" => println!("ok       replies: built in"),
+        _ => println!("ok       replies: a chat endpoint, model {}", config.speech.reply_model),
+    }
     report(
         "ffmpeg",
         match config.audio.ffmpeg.as_str() {
@@ -259,8 +264,19 @@ async fn doctor(config: &Config) -> Result<(), String> {
             program => version_of(program).await,
         },
     );
-    println!("none     speech model: recognition is not part of this version, /ai_uploader answers code 16");
+    match config.speech.model_file() {
+        Some(model) => report("speech model", inspect(model, config.speech.model_sha256.clone()).await),
+        None => println!("none     speech model: /ai_uploader answers code 16; scripts/get-model fetches one"),
+    }
     if missing == 0 { Ok(()) } else { Err(format!("{missing} missing")) }
+}
+
+/// Name, size and kind of a model, or what is wrong with it.
+async fn inspect(model: PathBuf, sha256: String) -> Result<String, String> {
+    let sha256 = Some(sha256).filter(|hash| !hash.is_empty());
+    let found = tokio::task::spawn_blocking(move || Recogniser::inspect(&model, sha256.as_deref())).await;
+    let found = found.map_err(|error| error.to_string())?;
+    found.map(|description| description.to_string()).map_err(|error| error.to_string())
 }
 
 fn free_space(folder: &Path) -> Result<String, String> {

@@ -35,7 +35,7 @@ pub struct Config {
     pub audio: Audio,
     /// Recordings and sounds in chunks, over MQTT and the app socket.
     pub chunks: Chunks,
-    /// Synthesis.
+    /// What the hub hears, answers and says.
     pub speech: Speech,
     /// Accounts, friends and tokens.
     pub accounts: Accounts,
@@ -85,6 +85,11 @@ impl Server {
     /// The folder of recordings that come in chunks.
     pub fn chunks_dir(&self) -> PathBuf {
         self.data_dir.join("chunks")
+    }
+
+    /// The folder of recordings to the hub, where they are kept.
+    pub fn ai_recordings_dir(&self) -> PathBuf {
+        self.data_dir.join("ai-recordings")
     }
 
     /// The Unix socket on which the command line talks to the running hub.
@@ -502,8 +507,48 @@ impl Default for Chunks {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Speech {
+    /// The speech model; empty for the one in the box.
+    pub model: PathBuf,
+    /// The SHA-256 that the model must have; empty for any.
+    pub model_sha256: String,
+    /// Languages that may be spoken; none for all that the model knows.
+    pub languages: Vec<String>,
+    /// Recordings that are listened to at once.
+    pub workers: usize,
+    /// Cores for each of them.
+    pub threads: usize,
+    /// Recordings that may wait.
+    pub queue_max: usize,
+    /// How long one may wait.
+    pub wait_timeout_s: u64,
+    /// How long listening to one may take.
+    pub recognise_timeout_s: u64,
+    /// How long a recording to the hub may be.
+    pub command_max_s: u32,
+    /// Whether recordings to the hub are kept.
+    pub keep_ai_recordings: bool,
+    /// How long an answer to a question of the hub is waited for.
+    pub question_timeout_s: u64,
+    /// What the family's clock shows beyond UTC.
+    pub utc_offset_minutes: i32,
+    /// The chat endpoint that makes replies; empty for the built-in ones.
+    pub reply_url: String,
+    /// Its model.
+    pub reply_model: String,
+    /// The environment variable that holds its key; empty for none.
+    pub reply_key_env: String,
+    /// What it is told before each question.
+    pub reply_prompt: String,
+    /// How long a reply may take.
+    pub reply_timeout_s: u64,
+    /// How long a reply may be.
+    pub reply_words_max: usize,
+    /// How long the sound of an answer is kept.
+    pub answer_age_max_s: u64,
     /// The synthesiser.
     pub synthesiser: String,
+    /// Its arguments; none for those of espeak-ng.
+    pub synthesiser_arguments: Vec<String>,
     /// Its voice.
     pub voice: String,
     /// How fast it speaks.
@@ -516,16 +561,71 @@ pub struct Speech {
     pub parallel_max: usize,
 }
 
+/// Where the model in the box is looked for, from the folder that the hub is started in.
+const MODEL_IN_THE_BOX: &str = "models/toyhub-commands-en.bin";
+
 impl Default for Speech {
     fn default() -> Self {
         Self {
+            model: PathBuf::new(),
+            model_sha256: String::new(),
+            languages: vec!["en".into()],
+            workers: 1,
+            threads: 2,
+            queue_max: 64,
+            wait_timeout_s: 30,
+            recognise_timeout_s: 20,
+            command_max_s: 30,
+            keep_ai_recordings: false,
+            question_timeout_s: 60,
+            utc_offset_minutes: 0,
+            reply_url: String::new(),
+            reply_model: String::new(),
+            reply_key_env: String::new(),
+            reply_prompt: "You are a friendly soft toy that talks with a small child. Answer in the child's language, \
+                           in one to three short and simple sentences, without lists or emoji. Be kind, truthful and \
+                           calm. Speak of nothing that is frightening, violent or for adults; of such a thing, say \
+                           kindly that the child can ask its parents. Ask for no names, places or secrets."
+                .into(),
+            reply_timeout_s: 8,
+            reply_words_max: 60,
+            answer_age_max_s: 24 * 3600,
             synthesiser: "espeak-ng".into(),
+            synthesiser_arguments: Vec::new(),
             voice: "en".into(),
             words_per_minute: 150,
             timeout_s: 10,
-            text_max_chars: 300,
+            text_max_chars: 600,
             parallel_max: 2,
         }
+    }
+}
+
+impl Speech {
+    /// The model to listen with: that of the settings, or else the one in the box, if it is there.
+    pub fn model_file(&self) -> Option<PathBuf> {
+        let in_the_box = Path::new(MODEL_IN_THE_BOX);
+        match self.model.as_os_str().is_empty() {
+            false => Some(self.model.clone()),
+            true => in_the_box.exists().then(|| in_the_box.to_owned()),
+        }
+    }
+
+    fn faults(&self) -> Vec<&'static str> {
+        let is_web = ["http://", "https://"].iter().any(|scheme| self.reply_url.starts_with(scheme));
+        let (has_url, day) = (!self.reply_url.is_empty(), 24 * 60);
+        [
+            (has_url && !is_web).then_some(
+                "speech.reply_url is no web address; set http://… or https://…, or \"\" for built-in replies",
+            ),
+            (has_url && self.reply_model.is_empty())
+                .then_some("speech.reply_model is empty, which speech.reply_url needs; name a model of that endpoint"),
+            (!(-day..=day).contains(&self.utc_offset_minutes))
+                .then_some("speech.utc_offset_minutes is more than a day; set 60 for UTC+1, -300 for UTC-5"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 }
 
@@ -678,6 +778,15 @@ impl Config {
             ("chunks.upload_age_max_s", self.chunks.upload_age_max_s),
             ("chunks.download_chunk_bytes_max", self.chunks.download_chunk_bytes_max),
             ("chunks.download_chunks_max", self.chunks.download_chunks_max),
+            ("speech.workers", self.speech.workers as u64),
+            ("speech.threads", self.speech.threads as u64),
+            ("speech.queue_max", self.speech.queue_max as u64),
+            ("speech.wait_timeout_s", self.speech.wait_timeout_s),
+            ("speech.recognise_timeout_s", self.speech.recognise_timeout_s),
+            ("speech.command_max_s", self.speech.command_max_s.into()),
+            ("speech.reply_timeout_s", self.speech.reply_timeout_s),
+            ("speech.reply_words_max", self.speech.reply_words_max as u64),
+            ("speech.answer_age_max_s", self.speech.answer_age_max_s),
             ("speech.parallel_max", self.speech.parallel_max as u64),
             ("accounts.token_ttl_days", self.accounts.token_ttl_days.into()),
             ("accounts.tokens_max", self.accounts.tokens_max as u64),
@@ -699,6 +808,7 @@ impl Config {
             faults.push(format!("{file}: accounts.password_memory_kib is below 8; set 19456 or more"));
         }
         faults.extend(self.mqtt.faults().into_iter().map(|fault| format!("{file}: {fault}")));
+        faults.extend(self.speech.faults().into_iter().map(|fault| format!("{file}: {fault}")));
         let remote = ["ws://", "wss://"].iter().any(|scheme| self.store.url.starts_with(scheme));
         if !remote && self.store.url != "embedded" && self.store.url != "memory" {
             faults.push(format!("{file}: store.url is unknown; set \"embedded\", \"memory\" or a ws:// address"));
@@ -747,7 +857,8 @@ fn override_from(
         let value = match expected {
             Value::String(_) => Some(Value::String(text)),
             Value::Array(_) => {
-                Some(Value::Array(text.split(',').map(|item| Value::String(item.trim().into())).collect()))
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                Some(Value::Array(items.map(|item| Value::String(item.into())).collect()))
             }
             Value::Integer(_) => text.trim().parse().ok().map(Value::Integer),
             Value::Boolean(_) => text.trim().parse().ok().map(Value::Boolean),
@@ -826,6 +937,9 @@ mod tests {
             ("[mqtt]\ntls_listen = \"0.0.0.0:8883\"", "mqtt.tls_certificate is empty"),
             ("[mqtt]\ntls_listen = \"[::]:1\"\ntls_client_certificates = \"optional\"", "mqtt.tls_client_ca is empty"),
             ("[mqtt]\nconformance_listen = \"0.0.0.0:1884\"", "mqtt.conformance_listen is open"),
+            ("[speech]\nreply_url = \"example\"\nreply_model = \"m\"", "speech.reply_url is no web address"),
+            ("[speech]\nreply_url = \"http://a\"", "speech.reply_model is empty"),
+            ("[speech]\nutc_offset_minutes = 5000", "speech.utc_offset_minutes is more than a day"),
         ] {
             let error = parse(text, &[]).unwrap_err().to_string();
             assert!(error.contains(expected) || error.contains("invalid"), "{text}: {error}");

@@ -570,6 +570,28 @@ pub enum PlayedSound {
     Chat(FileName),
 }
 
+/// What a toy does to what it plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToyCommand {
+    /// Be quiet.
+    Stop,
+    /// Turn the volume up.
+    Louder,
+    /// Turn the volume down.
+    Softer,
+}
+
+impl ToyCommand {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Louder => "louder",
+            Self::Softer => "softer",
+        }
+    }
+}
+
 /// What a live connection of a party is told.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -595,6 +617,8 @@ pub enum Event {
         /// What to play.
         sound: PlayedSound,
     },
+    /// The toy was told to do something, now; nothing of it is kept.
+    Command(ToyCommand),
     /// Somebody asks to be a friend of the user or of a toy bound to the user.
     FriendRequest {
         /// To answer it by.

@@ -17,8 +17,9 @@ use crate::edge::{control, mqtt, wire};
 use crate::model::Secret;
 use crate::ports::chunks::{ChunkLimits, Chunks};
 use crate::ports::files::Files;
+use crate::ports::reply::{BuiltIn, ChatEndpoint, ChatSettings, ReplyEngine, WithFallback};
 use crate::ports::router::{Disk, DiskLimits, Overflow, Router, RouterLimits};
-use crate::ports::speech::{Speaker, SpeakerSettings};
+use crate::ports::speech::{Recogniser, RecogniserSettings, Speaker, SpeakerSettings};
 use crate::ports::store::{Place, Store, StoreSettings};
 
 /// A hub whose ports are open and whose listeners accept.
@@ -65,8 +66,9 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
         retained_max_bytes: config.mqtt.retained_max_bytes,
     };
     let router = Router::new(limits, disk, found.retained);
-    let (stored_sessions, speaker) = (found.sessions, speaker(config));
-    let ports = Ports { store, files, chunks, router, stored_sessions, speaker, encode_event: wire::event_json };
+    let (stored_sessions, speaker, replies) = (found.sessions, speaker(config), replies(config)?);
+    let ports =
+        Ports { store, files, chunks, router, stored_sessions, speaker, replies, encode_event: wire::event_json };
     let hub = Hub::new(ports, Arc::clone(config)).await.map_err(|error| fault(&error))?;
     Ok(Arc::new(hub))
 }
@@ -89,12 +91,61 @@ fn disk_limits(config: &Config) -> DiskLimits {
 pub fn speaker(config: &Config) -> Speaker {
     Speaker::new(SpeakerSettings {
         program: config.speech.synthesiser.clone().into(),
+        arguments: config.speech.synthesiser_arguments.clone(),
         voice: config.speech.voice.clone(),
         words_per_minute: config.speech.words_per_minute,
         timeout: seconds(config.speech.timeout_s),
         max_text_chars: config.speech.text_max_chars,
         max_parallel: config.speech.parallel_max,
     })
+}
+
+/// Who makes replies.
+fn replies(config: &Config) -> Result<Box<dyn ReplyEngine>, String> {
+    let speech = &config.speech;
+    if speech.reply_url.is_empty() {
+        return Ok(Box::new(BuiltIn));
+    }
+    let name = &speech.reply_key_env;
+    let key = if name.is_empty() {
+        None
+    } else {
+        let key = std::env::var(name).map_err(|_| format!("speech.reply_key_env: {name} is not set; export it"))?;
+        Some(Secret::new(key))
+    };
+    let endpoint = ChatEndpoint::new(ChatSettings {
+        url: speech.reply_url.clone(),
+        model: speech.reply_model.clone(),
+        key,
+        prompt: speech.reply_prompt.clone(),
+        timeout: seconds(speech.reply_timeout_s),
+        words_max: speech.reply_words_max,
+    });
+    Ok(Box::new(WithFallback::new(endpoint.map_err(|error| format!("speech.reply_url: {error}"))?)))
+}
+
+/// Loads the speech model. Without a good one the hub runs, and says so.
+async fn listen(hub: &Hub, config: &config::Speech) {
+    let Some(model) = config.model_file() else {
+        tracing::warn!("no speech model, the toys understand nothing; scripts/get-model fetches one");
+        return;
+    };
+    let settings = RecogniserSettings {
+        model,
+        sha256: Some(config.model_sha256.clone()).filter(|hash| !hash.is_empty()),
+        languages: config.languages.clone(),
+        workers: config.workers,
+        threads: config.threads,
+        queue_max: config.queue_max,
+        wait_limit: seconds(config.wait_timeout_s),
+        time_limit: seconds(config.recognise_timeout_s),
+        max_seconds: config.command_max_s,
+    };
+    match tokio::task::spawn_blocking(|| Recogniser::load(settings)).await {
+        Ok(Ok(recogniser)) => hub.listen_with(recogniser),
+        Ok(Err(error)) => tracing::error!(%error, "no speech recognition, the toys understand nothing"),
+        Err(error) => tracing::error!(%error, "no speech recognition, loading the model failed"),
+    }
 }
 
 fn store_settings(config: &Config) -> StoreSettings {
@@ -140,6 +191,7 @@ impl Server {
         let mqtt = mqtt_listeners(&config.mqtt, tcp, tls, conformance).await?;
         let hub = open_hub(&config).await?;
         hub.prepare_own_files().await.map_err(|error| fault(&error))?;
+        listen(&hub, &config.speech).await;
         let socket = config.server.control_socket();
         let control = control::bind(&socket).map_err(|error| folder_fault(&socket, &error))?;
         Ok(Self {

@@ -94,6 +94,9 @@ pub enum DomainError {
     /// No speech model is loaded, so a recording cannot be understood.
     #[error("no speech model is loaded, the toy cannot understand recordings")]
     NoSpeechModel,
+    /// The program that speaks is not there.
+    #[error("the hub cannot speak, its synthesiser is missing")]
+    NoSynthesiser,
     /// The events that a device asks for are not kept any more, or were never told: it has to load all again.
     #[error("this is too old, load all again and go on from {current}")]
     StreamTooOld {

@@ -4,6 +4,7 @@
 //! cannot be wrong and the time; they know no protocol and read no clock.
 
 mod accounts;
+mod assistant;
 mod chats;
 mod content;
 pub mod error;
@@ -27,25 +28,28 @@ use crate::config::Config;
 use crate::model::{Event, FileName, Party, Secret};
 use crate::ports::chunks::Chunks;
 use crate::ports::files::Files;
+use crate::ports::reply::ReplyEngine;
 use crate::ports::router::{Router, StoredSession};
 use crate::ports::speech::Speaker;
 use crate::ports::store::{Refusal, Store, StoreError};
 use crate::ports::workers::{WorkError, Workers};
 
 pub use accounts::{Profile, Registration};
+pub use assistant::Answer;
 pub use chats::Sent;
 pub use content::NewContent;
 pub use friends::NewRequest;
 pub use receipts::Unread;
 pub use toys::{Binding, NewDevice, Opened};
 pub use uploads::{ChunksSent, Download};
-pub use voice::{Answer, Upload};
+pub use voice::Upload;
 
 pub use crate::ports::chunks::UploadState;
 pub use crate::ports::files::{FileKind, StoredFile};
 pub use crate::ports::router::{CloseReason, Delivery, Incoming, Mailbox, MailboxHandle, SessionHandle};
 pub use crate::ports::store::Unheard;
 
+use assistant::Assistant;
 use error::DomainError;
 use rates::Rates;
 use tickets::Tickets;
@@ -67,6 +71,8 @@ pub struct Ports {
     pub stored_sessions: Vec<StoredSession>,
     /// Synthesis.
     pub speaker: Speaker,
+    /// Replies to what is no command.
+    pub replies: Box<dyn ReplyEngine>,
     /// How an event is written as the payload of a topic: the wire's matter, not the domain's.
     pub encode_event: EncodeEvent,
 }
@@ -79,6 +85,7 @@ pub struct Hub {
     router: Arc<Router>,
     stored_sessions: Mutex<Vec<StoredSession>>,
     speaker: Speaker,
+    assistant: Assistant,
     encode_event: EncodeEvent,
     config: Arc<Config>,
     rates: Rates,
@@ -94,7 +101,7 @@ pub struct Hub {
 impl Hub {
     /// The hub over `ports`.
     pub async fn new(ports: Ports, config: Arc<Config>) -> Result<Self, DomainError> {
-        let Ports { store, files, chunks, router, stored_sessions, speaker, encode_event } = ports;
+        let Ports { store, files, chunks, router, stored_sessions, speaker, replies, encode_event } = ports;
         let secret = store.hub_secret(&Secret::random()).await?;
         Ok(Self {
             rates: Rates::new(&config.rates),
@@ -108,6 +115,7 @@ impl Hub {
             router,
             stored_sessions: Mutex::new(stored_sessions),
             speaker,
+            assistant: Assistant::new(replies, config.speech.question_timeout_s),
             encode_event,
             config,
             secret,
@@ -116,6 +124,7 @@ impl Hub {
 
     /// Ends the store; nothing can be asked afterwards.
     pub async fn close(&self) -> Result<(), DomainError> {
+        self.stop_listening().await;
         self.router.close().await;
         Ok(self.store.close().await?)
     }

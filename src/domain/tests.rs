@@ -39,6 +39,7 @@ async fn world(config: Config) -> World {
     let limits = RouterLimits { subscriptions_max: 8, retained_messages_max: 100, retained_max_bytes: 100 };
     let speaker = SpeakerSettings {
         program: "espeak-ng".into(),
+        arguments: Vec::new(),
         voice: "en".into(),
         words_per_minute: 150,
         timeout: std::time::Duration::from_secs(1),
@@ -53,6 +54,7 @@ async fn world(config: Config) -> World {
         router: Router::new(limits, disk, Vec::new()),
         stored_sessions: Vec::new(),
         speaker: Speaker::new(speaker),
+        replies: Box::new(crate::ports::reply::BuiltIn),
         encode_event: |event, seq| format!("{seq:?} {event:?}").into_bytes(),
     };
     World { hub: Hub::new(ports, Arc::new(config)).await.unwrap(), _folder: folder }

@@ -1,5 +1,6 @@
 //! Recordings on their way in, and the words that the hub speaks itself.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,26 +10,10 @@ use sha2::{Digest, Sha256};
 use super::error::DomainError;
 use super::{FileKind, Hub};
 use crate::config::seconds;
-use crate::model::{FileName, Party, Timestamp, ToyId};
+use crate::model::{FileName, Party};
 use crate::ports::audio::{self, AudioError, DecodeLimits, Sound};
 use crate::ports::files::Spooled;
 use crate::ports::speech::SpeakError;
-
-/// What a toy is answered that asks the hub something.
-#[derive(Debug)]
-pub enum Answer {
-    /// Plays a song, of `/get_music/`.
-    Music(FileName),
-    /// Plays a spoken reply, of `/get_chat/`.
-    Reply(FileName),
-    /// Plays a prompt, of `/get_chat/`; the next recording is for the friend.
-    StartMessage {
-        /// Who the message will be for.
-        friend: Party,
-        /// What is played first.
-        prompt: FileName,
-    },
-}
 
 /// A recording that is being received. Dropped, it leaves nothing.
 pub struct Upload {
@@ -60,29 +45,28 @@ impl Hub {
         Ok(Upload { spooled, max_bytes, identity: None })
     }
 
-    /// Answers what a toy was told.
-    ///
-    /// Errors: `NoSpeechModel` for every recording that can be read; else as for a message.
-    pub async fn ask(&self, toy: &ToyId, upload: Upload, _now: Timestamp) -> Result<Answer, DomainError> {
-        self.rates.uploads.spend(&Party::from(toy.clone()).to_string())?;
-        self.decode(upload).await?;
-        Err(DomainError::NoSpeechModel)
-    }
-
-    /// The sound of an upload, which is then gone.
-    async fn decode(&self, upload: Upload) -> Result<Sound, DomainError> {
+    /// The sound of an upload, which is then gone, or moved to `kept`.
+    pub(super) async fn decode(&self, upload: Upload, kept: Option<PathBuf>) -> Result<Sound, DomainError> {
         if upload.size() == 0 {
             return Err(DomainError::EmptyRecording);
         }
         let path = upload.spooled.finish().await.map_err(DomainError::internal)?;
         let limits = self.decode_limits();
-        let sound = self.audio_workers.run(move || audio::decode(&path, &limits)).await?;
+        let job = move || {
+            let sound = audio::decode(&path, &limits)?;
+            if let Some(kept) = kept {
+                kept.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+                path.persist(kept).map_err(|error| error.error)?;
+            }
+            Ok(sound)
+        };
+        let sound = self.audio_workers.run(job).await?;
         sound.map_err(|error| self.audio_error(error))
     }
 
     /// Makes an upload an MP3.
     pub(super) async fn convert(&self, upload: Upload) -> Result<Bytes, DomainError> {
-        let sound = self.decode(upload).await?;
+        let sound = self.decode(upload, None).await?;
         self.encode(sound).await
     }
 
@@ -143,14 +127,14 @@ impl Hub {
 
     /// The name of a notice, spoken or not.
     pub(super) fn notice_name(&self, remark: &str) -> Result<FileName, DomainError> {
-        self.spoken_name(&notice_text(remark))
+        self.spoken_name("say", &notice_text(remark))
     }
 
     /// Speaks `text` once and keeps the sound, of `/get_chat/`.
     ///
     /// The name holds the hub's secret, so that nobody can ask whether a text was ever spoken.
     async fn speak(&self, text: &str) -> Result<FileName, DomainError> {
-        let name = self.spoken_name(text)?;
+        let name = self.spoken_name("say", text)?;
         if self.files.find(FileKind::Chat, &name).await.map_err(DomainError::internal)?.is_some() {
             return Ok(name);
         }
@@ -159,10 +143,12 @@ impl Hub {
         Ok(name)
     }
 
-    fn spoken_name(&self, text: &str) -> Result<FileName, DomainError> {
+    /// The name of a spoken text: another one for each voice.
+    pub(super) fn spoken_name(&self, prefix: &str, text: &str) -> Result<FileName, DomainError> {
         let speech = &self.config.speech;
-        let settings = format!("\0{}\0{}\0", speech.voice, speech.words_per_minute);
-        self.secret_name("say", &[settings.as_bytes(), text.as_bytes()])
+        let (program, arguments) = (&speech.synthesiser, speech.synthesiser_arguments.join("\0"));
+        let settings = format!("\0{}\0{}\0{program}\0{arguments}\0", speech.voice, speech.words_per_minute);
+        self.secret_name(prefix, &[settings.as_bytes(), text.as_bytes()])
     }
 
     /// A name for an MP3 that is the same for the same `parts`, and that nobody can guess who does not know the hub's
@@ -177,6 +163,7 @@ impl Hub {
     pub(super) async fn speak_as_mp3(&self, text: &str) -> Result<Bytes, DomainError> {
         let sound = self.speaker.speak(text).await.map_err(|error| match error {
             SpeakError::Busy => DomainError::Busy,
+            SpeakError::Missing(_) => DomainError::NoSynthesiser,
             error => DomainError::Internal(Box::new(error)),
         })?;
         self.encode(sound).await

@@ -46,6 +46,7 @@ pub fn of(error: &DomainError) -> Status {
         DomainError::EmptyRecording => envelope(14),
         DomainError::RecordingTooLong { .. } => envelope(15),
         DomainError::NoSpeechModel => envelope(16),
+        DomainError::NoSynthesiser => envelope(31),
         DomainError::Busy => envelope(17),
         DomainError::Forbidden => envelope(18),
         DomainError::Internal(_) => Status { http: 500, code: 19 },

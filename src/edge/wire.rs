@@ -291,8 +291,8 @@ pub fn opened(opened: &Opened) -> Json {
     }
 }
 
-/// What a party is told. `type` is `message`, `friend_request`, `friend_added`, `receipt` or `read`; `seq` is the
-/// number in the user's stream, which toys do not have.
+/// What a party is told. `type` is `message`, `play`, `command`, `friend_request`, `friend_added`, `receipt` or `read`;
+/// `seq` is the number in the user's stream, which toys do not have.
 pub fn event(event: &Event, seq: Option<u64>) -> Json {
     let (name, rest) = match event {
         Event::Message { id, from, chat, sound, notice, created_at } => (
@@ -319,6 +319,7 @@ pub fn event(event: &Event, seq: Option<u64>) -> Json {
             ];
             ("play", Json::object(rest))
         }
+        Event::Command(command) => ("command", Json::object([("command", command.as_str().into())])),
         Event::FriendRequest { id, requester, requestee } => (
             "friend_request",
             Json::object([

@@ -11,15 +11,20 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
 use tempfile::TempPath;
 use tokio::io::AsyncWriteExt;
 
 use crate::model::FileName;
+
+/// Chat sounds whose names begin so, with a hyphen behind, are spoken answers, of which nobody needs the old ones …
+pub const ANSWER_PREFIX: &str = "reply";
+/// … so they have a folder of their own, which is swept.
+const ANSWERS: &str = "reply";
 
 /// The shelves of the file store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +135,21 @@ impl Files {
         Ok(self.objects.get(&file.location).await?.bytes().await?)
     }
 
+    /// Deletes spoken answers that are older than `before`; gives how many.
+    pub async fn sweep_answers(&self, before: SystemTime) -> Result<usize, FilesError> {
+        let folder = ObjectPath::from(ANSWERS);
+        let old: Vec<ObjectMeta> = self
+            .objects
+            .list(Some(&folder))
+            .try_filter(|meta| std::future::ready(SystemTime::from(meta.last_modified) < before))
+            .try_collect()
+            .await?;
+        for meta in &old {
+            self.objects.delete(&meta.location).await?;
+        }
+        Ok(old.len())
+    }
+
     /// Begins an upload.
     pub async fn spool(&self) -> Result<Spooled, FilesError> {
         let folder = self.spool.clone();
@@ -169,7 +189,9 @@ impl Spooled {
 }
 
 fn location(kind: FileKind, name: &FileName) -> ObjectPath {
-    ObjectPath::from_iter([kind.folder(), name.as_str()])
+    let prefix = name.as_str().split_once('-').map(|(prefix, _)| prefix);
+    let is_answer = kind == FileKind::Chat && prefix == Some(ANSWER_PREFIX);
+    ObjectPath::from_iter([if is_answer { ANSWERS } else { kind.folder() }, name.as_str()])
 }
 
 fn content_type(extension: &str) -> &'static str {
@@ -188,8 +210,6 @@ fn content_type(extension: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::TryStreamExt;
-
     use super::*;
 
     #[tokio::test]
@@ -205,6 +225,23 @@ mod tests {
         let part: Vec<Bytes> = files.read(&file, 3..7).await.unwrap().try_collect().await.unwrap();
         assert_eq!(part.concat(), b"3456");
         assert!(files.find(FileKind::Music, &name).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn old_answers_are_swept_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(&folder.path().join("files"), &folder.path().join("spool")).unwrap();
+        let [answer, message]: [FileName; 2] = ["reply-1.mp3", "say-1.mp3"].map(|name| name.parse().unwrap());
+        for name in [&answer, &message] {
+            files.put(FileKind::Chat, name, Bytes::from_static(b"sound")).await.unwrap();
+        }
+        let hour = std::time::Duration::from_secs(3600);
+        assert_eq!(files.sweep_answers(SystemTime::now() - hour).await.unwrap(), 0);
+        assert!(files.find(FileKind::Chat, &answer).await.unwrap().is_some());
+        assert_eq!(files.sweep_answers(SystemTime::now() + hour).await.unwrap(), 1);
+        assert!(files.find(FileKind::Chat, &answer).await.unwrap().is_none());
+        assert!(files.find(FileKind::Chat, &message).await.unwrap().is_some());
+        assert_eq!(files.sweep_answers(SystemTime::now() + hour).await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ pub mod audio;
 pub mod chunks;
 pub mod files;
 pub mod qr;
+pub mod reply;
 pub mod router;
 pub mod speech;
 pub mod store;

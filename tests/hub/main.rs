@@ -23,6 +23,8 @@ mod routes;
 mod sessions;
 mod sound;
 mod spec;
+mod speech;
+mod spoken_model;
 mod story;
 mod transport;
 mod world;

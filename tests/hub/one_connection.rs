@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::mqtt::{Raw, V4, V5, publish, subscribe, text, with_reason};
 use crate::sound;
+use crate::spoken_model;
 use crate::world::{Toy, User, World, within};
 
 /// A toy with `rumqttc`, MQTT 3.1.1.
@@ -348,4 +349,37 @@ async fn an_abandoned_recording_is_swept() {
     within("the sweep", swept).await;
     let state = line.ok(json!({"do": "upload_state", "upload": "a"})).await;
     assert_eq!(state["received"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_toy_asks_over_its_one_connection_and_hears_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.bin"), spoken_model::saying("louder")).unwrap();
+    let world = World::start_in(folder, &[("TOYHUB_SPEECH__MODEL", "model.bin")]).await;
+    let toy = world.bound_toy("Fluffy").await;
+    let mut line = Line::open(&world, &toy).await;
+
+    let recording = sound::wav();
+    let chunks = pieces(&recording);
+    line.chunks("ask-1", &chunks).await;
+    let request = json!({"do": "ai_uploader", "upload": "ask-1", "chunks": chunks.len()});
+    let id = line.ask(request.clone()).await;
+    assert_eq!(line.event("command").await, json!({"type": "command", "command": "louder"}));
+    let answer = line
+        .until("the answer", |packet| {
+            let Packet::Publish(publish) = packet else { return None };
+            let value: Value = serde_json::from_slice(&publish.payload).ok()?;
+            (value["id"] == id).then_some(value)
+        })
+        .await;
+    assert_eq!((&answer["code"], &answer["data"]["from_user"]), (&json!(0), &json!("ai")));
+
+    // Asked again after a lost answer: the same, and nothing is turned up twice.
+    let again = line.ok(request).await;
+    assert_eq!(again, answer["data"]);
+    let name = again["chat"].as_str().unwrap();
+    let (file, sound) = line.answer_with_pieces(json!({"do": "get_file", "name": name, "chunk_bytes": 1024})).await;
+    let size: usize = sound.iter().map(|(_, piece)| piece.len()).sum();
+    assert_eq!(file["data"]["size"], size);
+    assert!(size > 2000);
 }

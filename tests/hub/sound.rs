@@ -10,7 +10,12 @@ pub const WORDS: &str = "Good night little bear, sleep well and dream of the moo
 
 /// The words as WAV, 22,050 Hz, 16 bits.
 pub fn wav() -> Vec<u8> {
-    let output = Command::new("espeak-ng").args(["-v", "en", "--stdout", WORDS]).output().unwrap();
+    spoken("en", WORDS)
+}
+
+/// A text in a voice of espeak-ng, as WAV.
+pub fn spoken(voice: &str, text: &str) -> Vec<u8> {
+    let output = Command::new("espeak-ng").args(["-v", voice, "--stdout", text]).output().unwrap();
     assert!(output.status.success());
     output.stdout
 }

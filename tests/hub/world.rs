@@ -82,7 +82,11 @@ impl World {
 
     /// Starts the hub (again) on the same data.
     pub async fn start_hub(&mut self) {
-        let mut hub = self.command(&["serve"]).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut command = self.command(&["serve"]);
+        if self.settings.iter().any(|(name, _)| *name == "TOYHUB_SERVER__LOG") {
+            command.stderr(std::fs::File::create(self.log()).unwrap());
+        }
+        let mut hub = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(hub.stdout.take().unwrap()).lines();
         let ready = within("the hub to be ready", lines.next_line()).await.unwrap().expect("the hub ended early");
         let address = |name: &str| -> Option<SocketAddr> {
@@ -162,6 +166,11 @@ impl World {
 
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// What the hub logs, if the settings say what.
+    pub fn log(&self) -> PathBuf {
+        self.folder.path().join("hub.log")
     }
 
     pub fn folder(&self) -> &Path {

@@ -27,6 +27,9 @@ pub(super) async fn run(edge: &Edge) {
                 if let Err(error) = edge.hub.sweep_uploads().await {
                     tracing::warn!(?error, "abandoned uploads not swept");
                 }
+                if let Err(error) = edge.hub.sweep_answers(connect::now()).await {
+                    tracing::warn!(?error, "old answers not swept");
+                }
             }
             _ = tell.tick() => tell_figures(edge, began.elapsed()),
         }

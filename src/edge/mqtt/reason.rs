@@ -178,7 +178,8 @@ impl Kind {
             | DomainError::AlreadyAnswered
             | DomainError::ChunksMissing { .. }
             | DomainError::StreamTooOld { .. }
-            | DomainError::NoSpeechModel => Self::Other,
+            | DomainError::NoSpeechModel
+            | DomainError::NoSynthesiser => Self::Other,
             DomainError::Full(_) => Self::Quota,
             DomainError::RateLimited { .. } => Self::Rate,
             DomainError::Busy => Self::Busy,

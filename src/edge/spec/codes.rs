@@ -23,7 +23,7 @@ macro_rules! every {
 }
 
 /// One of each error of the hub.
-fn errors() -> [DomainError; 28] {
+fn errors() -> [DomainError; 29] {
     use DomainError::*;
     every! { DomainError:
         WrongCredentials => WrongCredentials,
@@ -50,6 +50,7 @@ fn errors() -> [DomainError; 28] {
         UploadTooLarge { .. } => UploadTooLarge { max_bytes: 16_777_216 },
         ChunksMissing { .. } => ChunksMissing { first: 3 },
         NoSpeechModel => NoSpeechModel,
+        NoSynthesiser => NoSynthesiser,
         StreamTooOld { .. } => StreamTooOld { current: 1200 },
         Busy => Busy,
         Forbidden => Forbidden,

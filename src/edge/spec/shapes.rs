@@ -7,7 +7,7 @@ use super::schema::{
     party_kind, seconds, secret, text, truth, whole,
 };
 use crate::edge::wire::Json;
-use crate::model::MessageState;
+use crate::model::{MessageState, ToyCommand};
 
 /// All schemas that both documents refer to, by their names.
 pub(super) fn components() -> Vec<(&'static str, Json)> {
@@ -252,7 +252,7 @@ fn ai_answer() -> Json {
 }
 
 /// What a party is told, by its `type`, without `type` and `seq`.
-pub(super) fn events() -> [(&'static str, &'static str, Json); 6] {
+pub(super) fn events() -> [(&'static str, &'static str, Json); 7] {
     let event = |name: &'static str, about, fields: Vec<Property>| {
         let seq =
             may("seq", from(1), "Its number among the user's events. Missing at toys, and of what is told again.");
@@ -271,6 +271,10 @@ pub(super) fn events() -> [(&'static str, &'static str, Json); 6] {
         player_type,
         may("music", file(), "To play, of /get_music/. Either this or `chat`."),
         may("chat", file(), "To play, of /get_chat/."),
+    ];
+    let command = vec![
+        must("type", exactly("command"), ""),
+        must("command", one_of([ToyCommand::Stop, ToyCommand::Louder, ToyCommand::Softer].map(ToyCommand::as_str)), ""),
     ];
     let message = vec![
         must("_id", id(), "To drop repeats by."),
@@ -302,6 +306,7 @@ pub(super) fn events() -> [(&'static str, &'static str, Json); 6] {
     [
         event("message", "A voice message waits.", message),
         ("play", "A friend has this party play a sound, now.", closed(play)),
+        ("command", "The child has told this toy to do something, now.", closed(command)),
         event("friend_request", "Somebody asks to be a friend.", request),
         event("friend_added", "The address book has a new entry.", vec![new_friend, new_friend_type, chat()]),
         event("receipt", "Messages of this party have come further.", receipt),

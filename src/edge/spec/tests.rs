@@ -10,7 +10,7 @@ use crate::edge::calls::{ADDED, CONNECTED, DOCUMENTED};
 use crate::edge::wire;
 use crate::model::{
     Content, Event, Friend, FriendRequest, Message, MessageState, Party, PartyKind, PlayedSound, RequestStatus, Secret,
-    Toy, User,
+    Toy, ToyCommand, User,
 };
 
 const ME: &str = "5c8f582f268d7942f44c6703";
@@ -137,6 +137,7 @@ fn events() -> Vec<Event> {
             created_at: 1.5,
         },
         Event::Play { from: toy_party(), sound: PlayedSound::Music("a.mp3".parse().unwrap()) },
+        Event::Command(ToyCommand::Stop),
         Event::FriendRequest { id: ME.parse().unwrap(), requester: toy_party(), requestee: toy_party() },
         Event::FriendAdded { friend: toy_party(), chat: chat() },
         Event::Receipt { state: MessageState::Heard, up_to: ME.parse().unwrap(), chat: chat(), by: toy_party() },
@@ -145,12 +146,13 @@ fn events() -> Vec<Event> {
     let place = |event: &Event| match event {
         Event::Message { .. } => 0,
         Event::Play { .. } => 1,
-        Event::FriendRequest { .. } => 2,
-        Event::FriendAdded { .. } => 3,
-        Event::Receipt { .. } => 4,
-        Event::Read { .. } => 5,
+        Event::Command(_) => 2,
+        Event::FriendRequest { .. } => 3,
+        Event::FriendAdded { .. } => 4,
+        Event::Receipt { .. } => 5,
+        Event::Read { .. } => 6,
     };
-    assert_eq!(all.iter().map(place).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(all.iter().map(place).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6]);
     all
 }
 
@@ -168,7 +170,7 @@ fn every_event_is_described() {
         let numbered = wire::event(&event, Some(1));
         let fields = schema.get("properties").map(names).unwrap();
         let unknown: Vec<_> = names(&numbered).into_iter().filter(|name| !fields.contains(name)).collect();
-        let expected: &[&str] = if kind == "play" { &["seq"] } else { &[] };
+        let expected: &[&str] = if matches!(kind.as_ref(), "play" | "command") { &["seq"] } else { &[] };
         assert_eq!(unknown, expected, "{kind}");
     }
 }

@@ -12,6 +12,7 @@
 mod amr;
 mod container;
 mod ffmpeg;
+mod loudness;
 mod mp3;
 mod resample;
 mod sniff;
@@ -30,6 +31,7 @@ use bytes::Bytes;
 use symphonia::core::io::{MediaSource, ReadOnlySource};
 use tracing::debug;
 
+pub use loudness::level;
 pub use mp3::encode_mp3;
 pub use resample::resample;
 use sniff::{Found, Kind};

@@ -1,4 +1,7 @@
-//! Synthesis by `espeak-ng`, as a child process for each text.
+//! Synthesis by `espeak-ng` or another program, as a child process for each text.
+//!
+//! A text goes in on the program's standard input, a WAV file comes out; no shell is between. Chinese is given to
+//! `espeak-ng` in pinyin, whose voice speaks it; its voice for characters spells many of them in English.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,6 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
+use pinyin::ToPinyin;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
@@ -13,8 +17,11 @@ use tokio::time::timeout;
 
 use crate::ports::audio::{self, AudioError, DecodeLimits, Sound};
 
-/// The voice for text with Chinese characters, whatever voice is configured.
-const CHINESE_VOICE: &str = "cmn";
+/// The voice of `espeak-ng` for pinyin with numbered tones.
+const PINYIN_VOICE: &str = "cmn-latn-pinyin";
+
+/// A text that changes more often between Chinese and another language is spoken with one voice from there on.
+const PARTS_MAX: usize = 8;
 
 /// No answer is longer, in seconds.
 const MAX_SPEECH_S: u32 = 600;
@@ -25,8 +32,10 @@ const MAX_WAV_BYTES: u64 = MAX_SPEECH_S as u64 * 48_000 * 2;
 /// How the engine is run.
 #[derive(Debug, Clone)]
 pub struct SpeakerSettings {
-    /// The `espeak-ng` program.
+    /// The program.
     pub program: PathBuf,
+    /// Its arguments, in which `{voice}` and `{words_per_minute}` stand for what follows; none for those of `espeak-ng`.
+    pub arguments: Vec<String>,
     /// Its voice, for example `en`.
     pub voice: String,
     /// The pace, in words per minute.
@@ -84,28 +93,49 @@ impl Speaker {
             return Err(AudioError::Empty.into());
         }
         let _turn = timeout(self.settings.timeout, self.turns.acquire()).await.map_err(|_| SpeakError::Busy)?;
+        let mut wavs = Vec::new();
+        if self.settings.arguments.is_empty() {
+            for (is_chinese, part) in parts(&text) {
+                let (voice, part) = if is_chinese {
+                    (PINYIN_VOICE, pinyin(part))
+                } else {
+                    (self.settings.voice.as_str(), part.to_owned())
+                };
+                wavs.push(self.run(self.espeak(voice), part).await?);
+            }
+        } else {
+            let mut command = Command::new(&self.settings.program);
+            command.args(self.settings.arguments.iter().map(|argument| self.filled(argument)));
+            wavs.push(self.run(command, text).await?);
+        }
+        tokio::task::spawn_blocking(move || joined(wavs))
+            .await
+            .map_err(|error| SpeakError::Failed(error.to_string()))?
+    }
 
-        let voice = if text.contains(is_chinese) { CHINESE_VOICE } else { &self.settings.voice };
+    fn espeak(&self, voice: &str) -> Command {
         let mut command = Command::new(&self.settings.program);
         command
             .args(["-v", voice, "-s", &self.settings.words_per_minute.to_string()])
             // UTF-8 in, a WAV file out.
             .args(["-b", "1", "--stdin", "--stdout"]);
-        let wav = self.run(command, text).await?;
-
-        let limits = DecodeLimits { max_seconds: MAX_SPEECH_S, ffmpeg: None, ffmpeg_timeout: Duration::ZERO };
-        tokio::task::spawn_blocking(move || audio::decode_bytes(wav, &limits))
-            .await
-            .map_err(|error| SpeakError::Failed(error.to_string()))?
-            .map_err(SpeakError::from)
+        command
     }
 
-    /// The program's version, in one line.
+    fn filled(&self, argument: &str) -> String {
+        let pace = self.settings.words_per_minute.to_string();
+        argument.replace("{voice}", &self.settings.voice).replace("{words_per_minute}", &pace)
+    }
+
+    /// The program's version, in one line; of another program than `espeak-ng`, that it speaks.
     ///
     /// # Errors
-    /// [`SpeakError::Missing`], [`SpeakError::Failed`] or
-    /// [`SpeakError::TimedOut`].
+    /// Every variant of [`SpeakError`].
     pub async fn check(&self) -> Result<String, SpeakError> {
+        if !self.settings.arguments.is_empty() {
+            let seconds = self.speak("hello").await?.duration().as_secs_f32();
+            return Ok(format!("{} speaks, \"hello\" lasts {seconds:.1} s", self.settings.program.display()));
+        }
         let mut command = Command::new(&self.settings.program);
         command.arg("--version");
         let output = self.run(command, String::new()).await?;
@@ -169,7 +199,73 @@ fn plain(text: &str, max_chars: usize) -> String {
         .collect()
 }
 
-/// Whether a character is a Chinese one (CJK ideographs and extension A).
+/// The parts of one sound, at one loudness.
+fn joined(wavs: Vec<Bytes>) -> Result<Sound, SpeakError> {
+    let limits = DecodeLimits { max_seconds: MAX_SPEECH_S, ffmpeg: None, ffmpeg_timeout: Duration::ZERO };
+    let mut whole: Option<Sound> = None;
+    for wav in wavs {
+        let mut part = match audio::decode_bytes(wav, &limits) {
+            // A part of punctuation, or of letters that the voice has no sound for.
+            Err(AudioError::Empty) => continue,
+            part => part?,
+        };
+        // Voices differ in loudness, too.
+        audio::level(&mut part);
+        match &mut whole {
+            None => whole = Some(part),
+            Some(whole) => whole.samples.extend(audio::resample(&part, whole.rate_hz)?.samples),
+        }
+    }
+    Ok(whole.ok_or(AudioError::Empty)?)
+}
+
+/// The text in runs of Chinese and of other letters. Digits, spaces and punctuation belong to the run they stand in.
+fn parts(text: &str) -> Vec<(bool, &str)> {
+    let mut parts = Vec::new();
+    let (mut begin, mut current) = (0, None);
+    for (at, letter) in text.char_indices() {
+        let kind = if is_chinese(letter) { Some(true) } else { letter.is_alphabetic().then_some(false) };
+        let Some(kind) = kind else { continue };
+        match current {
+            Some(previous) if previous != kind && parts.len() + 1 < PARTS_MAX => {
+                parts.push((previous, &text[begin..at]));
+                (begin, current) = (at, Some(kind));
+            }
+            // Where there are too many changes, the rest is spoken by the voice that can say both.
+            Some(previous) if previous != kind => current = Some(true),
+            _ => current = Some(kind),
+        }
+    }
+    parts.push((current.unwrap_or(false), &text[begin..]));
+    parts
+}
+
+/// The text with each Chinese character as its syllable and the number of its tone.
+fn pinyin(text: &str) -> String {
+    let mut spelled = String::new();
+    for letter in text.chars() {
+        match letter.to_pinyin() {
+            Some(syllable) => {
+                spelled.push(' ');
+                spelled.push_str(syllable.with_tone_num_end());
+                spelled.push(' ');
+            }
+            // A pause is a pause in any script.
+            None => spelled.push(match letter {
+                '，' | '、' => ',',
+                '。' => '.',
+                '？' => '?',
+                '！' => '!',
+                '；' => ';',
+                '：' => ':',
+                other => other,
+            }),
+        }
+    }
+    spelled
+}
+
+/// Whether a character is a Chinese one (CJK ideographs and extensions).
 fn is_chinese(letter: char) -> bool {
     matches!(letter, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{20000}'..='\u{323af}')
 }
@@ -183,6 +279,7 @@ mod tests {
     fn settings(program: impl Into<PathBuf>) -> SpeakerSettings {
         SpeakerSettings {
             program: program.into(),
+            arguments: Vec::new(),
             voice: "en".into(),
             words_per_minute: 160,
             timeout: Duration::from_secs(10),
@@ -227,6 +324,59 @@ mod tests {
         assert!(speaker.speak("你好，小熊").await.is_ok());
         let long = speaker.speak(&"bear ".repeat(10_000)).await.unwrap();
         assert!(long.duration() < Duration::from_secs(120));
+    }
+
+    #[test]
+    fn chinese_is_spelled_and_other_words_stay_with_their_own_voice() {
+        assert_eq!(parts("good night"), [(false, "good night")]);
+        assert_eq!(parts("现在是14点5分。"), [(true, "现在是14点5分。")]);
+        assert_eq!(parts("a message from 妈妈!"), [(false, "a message from "), (true, "妈妈!")]);
+        assert_eq!(parts("12, 你好 Tom"), [(true, "12, 你好 "), (false, "Tom")]);
+        assert_eq!(parts("..."), [(false, "...")]);
+        assert_eq!(pinyin("妈妈，你好。女"), " ma1  ma1 , ni3  hao3 . nü3 ");
+        let many = "a爸".repeat(50);
+        let parts = parts(&many);
+        assert_eq!(parts.len(), PARTS_MAX);
+        assert_eq!(parts.iter().map(|(_, part)| *part).collect::<String>(), many);
+        assert!(parts.last().unwrap().0);
+    }
+
+    #[tokio::test]
+    async fn chinese_english_and_both_are_spoken() {
+        let Some(speaker) = engine().await else {
+            return;
+        };
+        let seconds = async |text: &str| speaker.speak(text).await.unwrap().duration().as_secs_f64();
+        let (chinese, english) = (seconds("妈妈来了").await, seconds("a message").await);
+        // Spelled in English, each character would take a second.
+        assert!((0.5..2.5).contains(&chinese), "{chinese}");
+        let both = seconds("a message 妈妈来了").await;
+        assert!((both - chinese - english).abs() < 0.3, "{both} of {chinese} and {english}");
+        assert!(seconds("小熊说：hello，小朋友们，晚安！").await > 1.5);
+    }
+
+    #[tokio::test]
+    async fn another_program_is_given_its_arguments_and_the_text_as_input() {
+        let Some(_) = engine().await else {
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let said = folder.path().join("said");
+        let lines = format!(
+            "printf %s \"$*\" > {0}\ncat > {0}.text\nexec espeak-ng -v en --stdout -f {0}.text",
+            said.display()
+        );
+        let speaker = Speaker::new(SpeakerSettings {
+            arguments: ["--voice", "{voice}", "; touch x", "{words_per_minute}"].map(str::to_owned).into(),
+            ..settings(script(&folder, &lines))
+        });
+        let sound = speaker.speak("$(touch x) `touch x`; good night 小熊").await.unwrap();
+        assert!(sound.duration() > Duration::from_millis(500));
+        assert_eq!(std::fs::read_to_string(&said).unwrap(), "--voice en ; touch x 160");
+        let text = std::fs::read_to_string(folder.path().join("said.text")).unwrap();
+        assert_eq!(text, "$(touch x) `touch x`; good night 小熊");
+        assert!(!std::path::Path::new("x").exists() && !folder.path().join("x").exists());
+        assert!(speaker.check().await.unwrap().contains("speaks"));
     }
 
     #[tokio::test]

@@ -196,10 +196,12 @@ async fn fifty_at_once_are_all_answered_and_no_toy_goes_short() {
     let recogniser = Arc::new(Recogniser::load(two).unwrap());
     // One toy sends 46, and four others one each.
     let senders = (0..46).map(|_| "eager").chain(["one", "two", "three", "four"]);
+    // Made beforehand: they have to come faster than they are worked on.
+    let babble = sounds::babble(3.0);
     let asked: Vec<_> = senders
         .map(|sender| {
-            let recogniser = Arc::clone(&recogniser);
-            tokio::spawn(async move { (sender, recogniser.recognise(sender, sounds::babble(3.0), "").await) })
+            let (recogniser, sound) = (Arc::clone(&recogniser), babble.clone());
+            tokio::spawn(async move { (sender, recogniser.recognise(sender, sound, "").await) })
         })
         .collect();
     let mut heard = Vec::new();

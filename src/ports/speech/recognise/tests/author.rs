@@ -4,7 +4,12 @@ use super::super::model::{MAGIC, SPECTRUM_BINS, Shape};
 use super::super::tensors::{Quantisation, Tensor, tensors};
 
 /// The words that a test's model knows besides bytes and numbers.
-pub const WORDS: [&str; 4] = [" play", " the", " bear", " song"];
+#[rustfmt::skip]
+pub const WORDS: [&str; 30] = [
+    " play", " the", " bear", " song", " a", " another", " dad", " elephant", " give", " grandma", " hello", " is", " it",
+    " louder", " me", " message", " music", " one", " other", " purple", " send", " some", " something", " stop", " tell",
+    " time", " to", " two", " what", " who",
+];
 
 /// English tokens without a word.
 pub const END: usize = 50_256;
@@ -24,7 +29,7 @@ pub enum Weights<'a> {
 }
 
 /// The shape that the tests use: two layers on each side, a window of ten seconds.
-pub(super) fn shape(file_type: u32) -> Shape {
+pub(in super::super) fn shape(file_type: u32) -> Shape {
     Shape {
         vocabulary: 51_864,
         audio_positions: 500,
@@ -70,7 +75,7 @@ impl Written {
 }
 
 /// Writes a model.
-pub(super) fn write(shape: &Shape, weights: &Weights<'_>) -> Written {
+pub(in super::super) fn write(shape: &Shape, weights: &Weights<'_>) -> Written {
     let mut file = Written { bytes: Vec::new(), parts: Vec::new() };
     file.number(MAGIC);
     for number in [
@@ -104,8 +109,10 @@ pub(super) fn write(shape: &Shape, weights: &Weights<'_>) -> Written {
         file.part();
         let word = match token {
             0..256 => vec![token as u8],
-            256..260 => WORDS[token - 256].as_bytes().to_vec(),
-            _ => format!("w{token}").into_bytes(),
+            _ => match WORDS.get(token - 256) {
+                Some(word) => word.as_bytes().to_vec(),
+                None => format!("w{token}").into_bytes(),
+            },
         };
         file.number(word.len() as u32);
         file.bytes.extend(word);

@@ -1,0 +1,128 @@
+//! The content library as a child asks for it: by title, by number, or by mood.
+
+use crate::model::{Content, FileName};
+use crate::ports::speech::intent::Names;
+
+/// Words in a title that make it something to fall asleep by, a story, or a riddle.
+#[rustfmt::skip]
+const QUIET: &[&str] = &[
+    "lullaby", "lullabies", "sleep", "sleepy", "night", "bedtime", "dream", "dreams", "moon", "star", "stars", "quiet",
+    "calm", "gentle", "soft", "hush", "slow", "rain", "安眠", "催眠", "摇篮", "睡", "晚安", "月", "星", "梦", "安静", "轻",
+];
+const STORY: &[&str] = &["story", "stories", "tale", "tales", "fable", "故事", "童话", "寓言"];
+const RIDDLE: &[&str] = &["riddle", "riddles", "谜语", "谜"];
+
+/// What is asked for without a title.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mood {
+    /// Any music.
+    Any,
+    /// Something other than the last.
+    Another,
+    /// Something quiet; any music where nothing is.
+    Quiet,
+    /// A story.
+    Story,
+    /// A riddle.
+    Riddle,
+}
+
+/// The contents, in their order, and their titles ready to be found.
+#[derive(Default)]
+pub(super) struct Library {
+    contents: Vec<Content>,
+    names: Names,
+}
+
+impl Library {
+    pub(super) fn new(contents: Vec<Content>) -> Self {
+        let names = Names::of_titles(contents.iter().map(|content| content.title.as_str()));
+        Self { contents, names }
+    }
+
+    pub(super) fn contents(&self) -> &[Content] {
+        &self.contents
+    }
+
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// One of those that fit, by chance, and not the one that was played last if there is another.
+    pub(super) fn pick(&self, mood: Mood, last: Option<&FileName>) -> Option<&Content> {
+        let all = || self.contents.iter();
+        let with =
+            |words: &'static [&'static str]| all().filter(move |content| has_word(&content.title, words)).collect();
+        let music = || {
+            let music: Vec<&Content> =
+                all().filter(|content| !has_word(&content.title, STORY) && !has_word(&content.title, RIDDLE)).collect();
+            if music.is_empty() { all().collect() } else { music }
+        };
+        let mut fitting: Vec<&Content> = match mood {
+            Mood::Any | Mood::Another => music(),
+            Mood::Quiet => with(QUIET),
+            Mood::Story => with(STORY),
+            Mood::Riddle => with(RIDDLE),
+        };
+        if mood == Mood::Quiet && fitting.is_empty() {
+            fitting = music();
+        }
+        if fitting.len() > 1 {
+            fitting.retain(|content| Some(&content.music) != last);
+        }
+        let index = (!fitting.is_empty()).then(|| rand::random_range(0..fitting.len()))?;
+        fitting.get(index).copied()
+    }
+}
+
+fn has_word(title: &str, words: &[&str]) -> bool {
+    let title = title.to_lowercase();
+    let said: Vec<&str> = title.split(|letter: char| !letter.is_alphanumeric()).collect();
+    words.iter().any(|word| if word.is_ascii() { said.contains(word) } else { title.contains(word) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::model::ContentId;
+
+    fn library(titles: &[&str]) -> Library {
+        let content = |title: &&str| Content {
+            id: ContentId::random(),
+            title: (*title).into(),
+            music: FileName::random("mp3"),
+            cover: FileName::random("jpg"),
+        };
+        Library::new(titles.iter().map(content).collect())
+    }
+
+    fn picked<'a>(library: &'a Library, mood: Mood, last: Option<&FileName>) -> HashSet<&'a str> {
+        (0..200).filter_map(|_| library.pick(mood, last)).map(|content| content.title.as_str()).collect()
+    }
+
+    #[test]
+    fn a_mood_picks_what_fits_it() {
+        let library =
+            library(&["The Bus", "Good Night Moon", "摇篮曲", "The Story of the Pig", "A Riddle", "Starting Up"]);
+        assert_eq!(picked(&library, Mood::Quiet, None), HashSet::from(["Good Night Moon", "摇篮曲"]));
+        assert_eq!(picked(&library, Mood::Story, None), HashSet::from(["The Story of the Pig"]));
+        assert_eq!(picked(&library, Mood::Riddle, None), HashSet::from(["A Riddle"]));
+        let music = HashSet::from(["The Bus", "Good Night Moon", "摇篮曲", "Starting Up"]);
+        assert_eq!(picked(&library, Mood::Any, None), music);
+    }
+
+    #[test]
+    fn the_last_one_is_not_played_again_unless_it_is_the_only_one() {
+        let two = library(&["The Bus", "The Train"]);
+        let bus = &two.contents()[0].music;
+        for mood in [Mood::Any, Mood::Another, Mood::Quiet] {
+            assert_eq!(picked(&two, mood, Some(bus)), HashSet::from(["The Train"]));
+        }
+        let one = library(&["The Bus"]);
+        assert_eq!(picked(&one, Mood::Another, Some(&one.contents()[0].music)), HashSet::from(["The Bus"]));
+        assert_eq!(library(&[]).pick(Mood::Any, None), None);
+        assert_eq!(one.pick(Mood::Story, None), None);
+    }
+}

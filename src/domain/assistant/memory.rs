@@ -1,0 +1,114 @@
+//! What is remembered of each toy for a while, in memory only: what it played last, and what it was asked.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::model::{Content, FileName, Friend, Timestamp, ToyId};
+
+/// Of so many toys at once; then the one that has been quiet longest is forgotten.
+const TOYS_MAX: usize = 10_000;
+
+/// What a toy was asked back: this one, or that one?
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Question {
+    /// Which title to play.
+    Title([Content; 2]),
+    /// Whom to start a message to.
+    Friend([Friend; 2]),
+}
+
+pub(super) struct Memory {
+    toys: Mutex<HashMap<ToyId, Remembered>>,
+    toys_max: usize,
+    question_timeout_s: Timestamp,
+}
+
+#[derive(Default)]
+struct Remembered {
+    last_played: Option<FileName>,
+    question: Option<(Question, Timestamp)>,
+    touched: Timestamp,
+}
+
+impl Memory {
+    /// Questions are forgotten after `question_timeout_s`.
+    pub(super) fn new(question_timeout_s: Timestamp) -> Self {
+        Self { toys: Mutex::default(), toys_max: TOYS_MAX, question_timeout_s }
+    }
+
+    fn toys(&self) -> MutexGuard<'_, HashMap<ToyId, Remembered>> {
+        self.toys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, toy: &ToyId, now: Timestamp, change: impl FnOnce(&mut Remembered)) {
+        let mut toys = self.toys();
+        if toys.len() >= self.toys_max && !toys.contains_key(toy) {
+            let quietest = toys.iter().min_by(|(_, a), (_, b)| a.touched.total_cmp(&b.touched));
+            if let Some(quietest) = quietest.map(|(id, _)| id.clone()) {
+                toys.remove(&quietest);
+            }
+        }
+        let remembered = toys.entry(toy.clone()).or_default();
+        remembered.touched = now;
+        change(remembered);
+    }
+
+    pub(super) fn played(&self, toy: &ToyId, music: &FileName, now: Timestamp) {
+        self.remember(toy, now, |toy| toy.last_played = Some(music.clone()));
+    }
+
+    pub(super) fn last_played(&self, toy: &ToyId) -> Option<FileName> {
+        self.toys().get(toy)?.last_played.clone()
+    }
+
+    pub(super) fn asked(&self, toy: &ToyId, question: Question, now: Timestamp) {
+        self.remember(toy, now, |toy| toy.question = Some((question, now)));
+    }
+
+    /// What the toy was asked, if that was not long ago. It is asked no more thereby.
+    pub(super) fn take_question(&self, toy: &ToyId, now: Timestamp) -> Option<Question> {
+        let (question, asked) = self.toys().get_mut(toy)?.question.take()?;
+        (now - asked <= self.question_timeout_s).then_some(question)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ContentId;
+
+    fn question(title: &str) -> Question {
+        let content = |title: &str| Content {
+            id: ContentId::random(),
+            title: title.into(),
+            music: FileName::random("mp3"),
+            cover: FileName::random("jpg"),
+        };
+        Question::Title([content(title), content("other")])
+    }
+
+    #[test]
+    fn a_question_is_answered_once_in_time_and_by_its_own_toy() {
+        let memory = Memory::new(60.0);
+        let (toy, other) = (ToyId::random(), ToyId::random());
+        let asked = question("bear");
+        memory.asked(&toy, asked.clone(), 100.0);
+        assert_eq!(memory.take_question(&other, 100.0), None);
+        assert_eq!(memory.take_question(&toy, 160.0), Some(asked.clone()));
+        assert_eq!(memory.take_question(&toy, 160.0), None);
+        memory.asked(&toy, asked, 100.0);
+        assert_eq!(memory.take_question(&toy, 160.1), None);
+    }
+
+    #[test]
+    fn the_toy_that_was_quiet_longest_is_forgotten() {
+        let memory = Memory { toys_max: 2, ..Memory::new(60.0) };
+        let toys = [ToyId::random(), ToyId::random(), ToyId::random()];
+        let song = FileName::random("mp3");
+        for (toy, now) in [(0, 1.0), (1, 2.0), (0, 3.0), (2, 4.0)] {
+            memory.played(&toys[toy], &song, now);
+        }
+        let known = toys.each_ref().map(|toy| memory.last_played(toy).is_some());
+        assert_eq!(known, [true, false, true]);
+    }
+}

@@ -1,0 +1,175 @@
+//! Replies from an OpenAI-compatible chat endpoint.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use super::connection::Target;
+use super::{ReplyEngine, ReplyError, Replying};
+use crate::model::Secret;
+
+/// Tokens that a word takes at most, on average, in the languages of the hub.
+const TOKENS_PER_WORD: usize = 3;
+
+/// Which endpoint, and what it is told.
+#[derive(Debug, Clone)]
+pub struct ChatSettings {
+    /// Its address, with or without the `/chat/completions` behind.
+    pub url: String,
+    /// Its model.
+    pub model: String,
+    /// Its key.
+    pub key: Option<Secret>,
+    /// What it is told before each question.
+    pub prompt: String,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// How long its replies may be.
+    pub words_max: usize,
+}
+
+/// An endpoint.
+pub struct ChatEndpoint {
+    target: Target,
+    settings: ChatSettings,
+}
+
+// By hand: a key in the address does not show.
+impl fmt::Debug for ChatEndpoint {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("ChatEndpoint").field("model", &self.settings.model).finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize)]
+struct Question<'a> {
+    model: &'a str,
+    messages: [Said<'a>; 2],
+    max_tokens: usize,
+    stream: bool,
+}
+
+#[derive(Serialize)]
+struct Said<'a> {
+    role: &'a str,
+    content: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    choices: Vec<Choice>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    message: Reply,
+}
+
+#[derive(Deserialize)]
+struct Reply {
+    content: Option<String>,
+}
+
+impl ChatEndpoint {
+    /// An endpoint; nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`ReplyError::Address`] and, where there is no TLS, [`ReplyError::Unreachable`].
+    pub fn new(settings: ChatSettings) -> Result<Self, ReplyError> {
+        let base = settings.url.trim_end_matches('/');
+        let suffix = if base.ends_with("/chat/completions") { "" } else { "/chat/completions" };
+        Ok(Self { target: Target::new(&format!("{base}{suffix}"))?, settings })
+    }
+
+    async fn ask(&self, question: &str) -> Result<String, ReplyError> {
+        let settings = &self.settings;
+        let question = Question {
+            model: &settings.model,
+            messages: [Said { role: "system", content: &settings.prompt }, Said { role: "user", content: question }],
+            max_tokens: settings.words_max.saturating_mul(TOKENS_PER_WORD),
+            stream: false,
+        };
+        let body = serde_json::to_vec(&question).map_err(|_| ReplyError::Malformed("the question has no JSON"))?;
+        let (status, body) = self.target.post(body, settings.key.as_ref().map(Secret::reveal)).await?;
+        if status != 200 {
+            return Err(ReplyError::Status(status));
+        }
+        let answer: Answer =
+            serde_json::from_slice(&body).map_err(|_| ReplyError::Malformed("it is not the JSON of a chat"))?;
+        let text = answer.choices.into_iter().find_map(|choice| choice.message.content);
+        let text = shortened(&spoken(&text.ok_or(ReplyError::Malformed("it has no text"))?), settings.words_max);
+        if text.chars().any(char::is_alphanumeric) { Ok(text) } else { Err(ReplyError::Malformed("it has no words")) }
+    }
+}
+
+impl ReplyEngine for ChatEndpoint {
+    fn reply<'a>(&'a self, question: &'a str) -> Replying<'a> {
+        Box::pin(async { timeout(self.settings.timeout, self.ask(question)).await.map_err(|_| ReplyError::TimedOut)? })
+    }
+}
+
+/// What can be said of a text: no markup, no emoji; nothing of what a model thought before it answered.
+fn spoken(text: &str) -> String {
+    let text = text.rsplit_once("</think>").map_or(text, |(_, after)| after);
+    let said = |letter: char| match letter {
+        '*' | '_' | '#' | '`' | '~' | '|' | '>' | '<' => ' ',
+        letter if letter.is_control() => ' ',
+        letter if letter.is_alphanumeric() || !is_picture(letter) => letter,
+        _ => ' ',
+    };
+    text.chars().map(said).collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn is_picture(letter: char) -> bool {
+    matches!(letter, '\u{2190}'..='\u{2bff}' | '\u{fe00}'..='\u{fe0f}' | '\u{200d}' | '\u{1f000}'..='\u{1faff}')
+}
+
+/// The sentences that fit into so many words; of the first one, as much as fits. A Chinese character is a word.
+fn shortened(text: &str, words_max: usize) -> String {
+    let mut words = 0;
+    let mut is_inside = false;
+    let mut sentence_end = None;
+    for (at, letter) in text.char_indices() {
+        let is_chinese = ('\u{3400}'..='\u{9fff}').contains(&letter);
+        let is_letter = letter.is_alphanumeric() || matches!(letter, '\'' | '’');
+        if is_chinese || (is_letter && !is_inside) {
+            words += 1;
+            if words > words_max {
+                return text[..sentence_end.unwrap_or(at)].trim_end().to_owned();
+            }
+        }
+        is_inside = is_letter && !is_chinese;
+        if matches!(letter, '.' | '!' | '?' | '。' | '！' | '？') {
+            sentence_end = Some(at + letter.len_utf8());
+        }
+    }
+    text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_are_cut_at_a_sentence() {
+        for (text, words, expected) in [
+            ("One two. Three four.", 4, "One two. Three four."),
+            ("One two. Three four.", 3, "One two."),
+            ("One two three four", 3, "One two three"),
+            ("It's fine! Don't cry", 2, "It's fine!"),
+            ("你好。我是小熊。", 5, "你好。"),
+            ("你好小熊", 3, "你好小"),
+            ("", 3, ""),
+        ] {
+            assert_eq!(shortened(text, words), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_is_left_out() {
+        assert_eq!(spoken("<think>a child?</think>\n**Hello** 🐻!\n- _you_"), "Hello ! - you");
+        assert_eq!(spoken("2 + 2 = 4, 好"), "2 + 2 = 4, 好");
+    }
+}

@@ -1,0 +1,169 @@
+//! Replies from a real server on this machine that speaks the protocol, well or badly.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::model::Secret;
+
+const PROMPT: &str = "You are a bear.";
+
+/// Answers one request after `delay`, with this status and body; gives what was asked, head and body.
+async fn endpoint(
+    status: u16,
+    body: String,
+    delay: Duration,
+) -> (SocketAddr, tokio::task::JoinHandle<(String, Value)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = Vec::new();
+        let (head, content) = loop {
+            let mut buffer = [0; 4096];
+            let count = stream.read(&mut buffer).await.unwrap();
+            assert_ne!(count, 0, "the client went away");
+            asked.extend_from_slice(&buffer[..count]);
+            let text = String::from_utf8_lossy(&asked).into_owned();
+            let Some((head, content)) = text.split_once("\r\n\r\n") else { continue };
+            let length =
+                head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            if content.len() == length.unwrap_or(0usize) {
+                break (head.to_owned(), serde_json::from_str(content).unwrap());
+            }
+        };
+        tokio::time::sleep(delay).await;
+        let answer = format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        // Who asked may be gone.
+        let _ = stream.write_all(answer.as_bytes()).await;
+        (head, content)
+    });
+    (address, served)
+}
+
+fn chat(text: &str) -> String {
+    json!({"id": "1", "object": "chat.completion", "choices": [
+        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}},
+    ], "usage": {"total_tokens": 9}})
+    .to_string()
+}
+
+fn settings(address: SocketAddr) -> ChatSettings {
+    ChatSettings {
+        url: format!("http://{address}/v1"),
+        model: "small".into(),
+        key: Some(Secret::new("sesame")),
+        prompt: PROMPT.into(),
+        timeout: Duration::from_secs(20),
+        words_max: 12,
+    }
+}
+
+#[tokio::test]
+async fn a_question_is_put_as_the_protocol_says_and_answered() {
+    let (address, served) = endpoint(200, chat("Bears sleep\nin **winter**. 🐻"), Duration::ZERO).await;
+    let engine = ChatEndpoint::new(settings(address)).unwrap();
+    assert_eq!(engine.reply("why do bears sleep").await.unwrap(), "Bears sleep in winter .");
+    let (head, asked) = served.await.unwrap();
+    let head = head.to_lowercase();
+    assert!(head.starts_with("post /v1/chat/completions http/1.1\r\n"), "{head}");
+    assert!(head.contains(&format!("host: {address}")) && head.contains("authorization: bearer sesame"), "{head}");
+    assert_eq!(
+        asked,
+        json!({"model": "small", "max_tokens": 36, "stream": false, "messages": [
+            {"role": "system", "content": PROMPT}, {"role": "user", "content": "why do bears sleep"},
+        ]})
+    );
+    assert!(!format!("{engine:?} {:?}", settings(address)).contains("sesame"));
+}
+
+#[tokio::test]
+async fn a_long_reply_ends_with_a_sentence() {
+    let long = "Bears sleep in winter. They eat a lot before that. Then they dream of honey all day long.";
+    let (address, _served) = endpoint(200, chat(long), Duration::ZERO).await;
+    let reply = ChatEndpoint::new(settings(address)).unwrap().reply("why").await.unwrap();
+    assert_eq!(reply, "Bears sleep in winter. They eat a lot before that.");
+}
+
+#[tokio::test]
+async fn every_failure_is_told_apart_and_the_built_in_reply_is_given_instead() {
+    let huge = chat(&"bear ".repeat(100_000));
+    for (status, body, expected) in [
+        (500, chat("bears"), "status 500"),
+        (401, "{}".into(), "status 401"),
+        (302, String::new(), "status 302"),
+        (200, "<html>".into(), "not the JSON"),
+        (200, "{\"choices\":[]}".into(), "no text"),
+        (200, "{\"choices\":[{\"message\":{\"content\":null}}]}".into(), "no text"),
+        (200, chat(" 🐻 "), "no words"),
+        (200, huge, "too long"),
+    ] {
+        let (address, _served) = endpoint(status, body.clone(), Duration::ZERO).await;
+        let error = ChatEndpoint::new(settings(address)).unwrap().reply("thank you").await.unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains("thank"), "{error}");
+        let (address, _served) = endpoint(status, body, Duration::ZERO).await;
+        let engine = WithFallback::new(ChatEndpoint::new(settings(address)).unwrap());
+        assert_eq!(engine.reply("thank you").await.unwrap(), "You are welcome!");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_an_absent_and_a_dumb_endpoint_cost_no_more_than_the_time_limit() {
+    let hurried = |address| ChatSettings { timeout: Duration::from_millis(300), ..settings(address) };
+    let (address, _served) = endpoint(200, chat("late"), Duration::from_secs(60)).await;
+    let started = Instant::now();
+    let error = ChatEndpoint::new(hurried(address)).unwrap().reply("why").await.unwrap_err();
+    assert!(matches!(error, ReplyError::TimedOut) && started.elapsed() < Duration::from_secs(5));
+
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = ChatEndpoint::new(settings(closed)).unwrap().reply("why").await.unwrap_err();
+    assert!(matches!(error, ReplyError::Unreachable(_)), "{error}");
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dumb = listener.local_addr().unwrap();
+    tokio::spawn(async move { drop(listener.accept().await.unwrap()) });
+    let error = ChatEndpoint::new(settings(dumb)).unwrap().reply("why").await.unwrap_err();
+    assert!(matches!(error, ReplyError::Unreachable(_)), "{error}");
+
+    // A plain server where TLS is expected.
+    let (address, _served) = endpoint(200, chat("bears"), Duration::ZERO).await;
+    let secure = ChatSettings { url: format!("https://localhost:{}", address.port()), ..hurried(address) };
+    let error = ChatEndpoint::new(secure).unwrap().reply("why").await.unwrap_err();
+    assert!(matches!(error, ReplyError::Unreachable(_) | ReplyError::TimedOut), "{error}");
+}
+
+#[test]
+fn wrong_addresses_are_told_at_the_start() {
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    for url in ["", "localhost", "ftp://localhost/v1", "http://", "http://a b"] {
+        let outcome = ChatEndpoint::new(ChatSettings { url: url.into(), ..settings(address) });
+        assert!(matches!(outcome, Err(ReplyError::Address(_))), "{url}");
+    }
+    for url in ["https://chat.example", "http://[::1]:80/v1/", "http://127.0.0.1/v1/chat/completions"] {
+        assert!(ChatEndpoint::new(ChatSettings { url: url.into(), ..settings(address) }).is_ok(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn the_built_in_replies_fit_what_small_children_say() {
+    for (question, expected) in [
+        ("Hello teddy!", "Hello! It is nice to hear you."),
+        ("I'm scared of the monster.", "I am with you. Hold me tight, and tell a grown-up what frightens you."),
+        ("my tummy hurts", "Please go to a grown-up now and tell them. They will help you."),
+        ("I love you", "I love you too!"),
+        ("我爱你", "我也爱你！"),
+        ("谢谢你小熊", "不客气！"),
+    ] {
+        assert_eq!(BuiltIn.reply(question).await.unwrap(), expected, "{question}");
+    }
+    let unknown = BuiltIn.reply("what is this thing").await.unwrap();
+    assert!(unknown.starts_with("I do not know"), "\"hi\" is not in \"this\" or \"thing\": {unknown}");
+    assert!(BuiltIn.reply("为什么天是蓝的").await.unwrap().starts_with("这个我还不知道"));
+}

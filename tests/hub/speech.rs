@@ -1,0 +1,425 @@
+//! A child asks its toy: real recordings through the real recogniser. Its model says the words of the test, whatever it
+//! hears; or it is the one in the box, where that is there.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::sound;
+use crate::spoken_model::saying;
+use crate::world::{Toy, World, within};
+
+/// A hub whose model hears this in everything.
+async fn hearing(text: &str) -> World {
+    hearing_with(text, &[]).await
+}
+
+async fn hearing_with(text: &str, settings: &[(&'static str, &'static str)]) -> World {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.bin"), saying(text)).unwrap();
+    let settings: Vec<_> = settings.iter().copied().chain([("TOYHUB_SPEECH__MODEL", "model.bin")]).collect();
+    World::start_in(folder, &settings).await
+}
+
+impl World {
+    /// Adds songs; gives the names of their sounds.
+    async fn songs<const COUNT: usize>(&self, titles: [&str; COUNT]) -> [String; COUNT] {
+        let (key, _) = self.device().await;
+        let (song, cover) = (self.folder().join("words.mp3"), self.data_dir().join(format!("files/qr/{key}.png")));
+        sound::converted(self.folder(), "mp3", &[]);
+        for title in titles {
+            let (song, cover) = (song.to_str().unwrap(), cover.to_str().unwrap());
+            self.run(&["content", "add", song, "--title", title, "--cover", cover]).await;
+        }
+        let list = self.ok("/content_list", json!({})).await["data"].clone();
+        let name = |title: &str| {
+            let content = list.as_array().unwrap().iter().find(|content| content["title"] == title).unwrap();
+            content["music"].as_str().unwrap().to_owned()
+        };
+        titles.map(name)
+    }
+
+    async fn ask(&self, toy: &Toy) -> Value {
+        self.ask_by(toy, sound::wav()).await
+    }
+
+    async fn ask_by(&self, toy: &Toy, recording: Vec<u8>) -> Value {
+        self.upload("/ai_uploader", "reco", recording, &[("toy_id", toy.id.as_str())]).await
+    }
+
+    /// The sound of a spoken answer.
+    async fn spoken(&self, answer: &Value) -> Vec<u8> {
+        let name = answer["chat"].as_str().unwrap_or_else(|| panic!("{answer}"));
+        let found = self.client().get(format!("{}/get_chat/{name}", self.http())).send().await.unwrap();
+        assert_eq!((found.status().as_u16(), &found.headers()["content-type"]), (200, &"audio/mpeg".parse().unwrap()));
+        found.bytes().await.unwrap().to_vec()
+    }
+
+    /// The name of the reply that says that nothing was heard.
+    async fn not_heard(&self, toy: &Toy) -> String {
+        let answer = self.ask_by(toy, wav(16_000, 1, 16, 1, &[0; 64_000])).await;
+        assert_eq!(answer["from_user"], "ai", "{answer}");
+        answer["chat"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A WAV file around these bytes of samples; `format` is 1 for numbers, 3 for floats.
+fn wav(rate: u32, channels: u16, bits: u16, format: u16, data: &[u8]) -> Vec<u8> {
+    let block = channels * bits / 8;
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + data.len() as u32).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0");
+    file.extend(format.to_le_bytes());
+    file.extend(channels.to_le_bytes());
+    file.extend(rate.to_le_bytes());
+    file.extend((rate * u32::from(block)).to_le_bytes());
+    file.extend(block.to_le_bytes());
+    file.extend(bits.to_le_bytes());
+    file.extend(b"data");
+    file.extend((data.len() as u32).to_le_bytes());
+    file.extend(data);
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_song_is_played_by_its_title() {
+    let world = hearing("play the bear song").await;
+    let toy = world.bound_toy("Fluffy").await;
+    let [bear, _] = world.songs(["The Bear Song", "The Bus"]).await;
+    let answer = world.ask(&toy).await;
+    assert_eq!(answer, json!({"from_user": "ai", "music": bear}));
+    let found = world.client().get(format!("{}/get_music/{bear}", world.http())).send().await.unwrap();
+    assert_eq!(found.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_one_is_never_the_same_one_and_each_toy_has_its_own_last_one() {
+    let world = hearing("another one").await;
+    let (toy, other) = (world.bound_toy("Fluffy").await, world.bound_toy("Bruno").await);
+    world.songs(["The Bear", "The Bus"]).await;
+    let mut last = HashSet::new();
+    for toy in [&toy, &other] {
+        let mut played = Vec::new();
+        for _ in 0..6 {
+            let answer = world.ask(toy).await;
+            played.push(answer["music"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned());
+        }
+        assert!(played.windows(2).all(|pair| pair[0] != pair[1]), "{played:?}");
+        last.extend(played);
+    }
+    assert_eq!(last.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_started_and_the_next_recording_goes_to_the_friend() {
+    let world = hearing("send a message to dad").await;
+    let dad = world.user("dad").await;
+    let toy = world.toy(&dad, "Fluffy").await;
+    let answer = world.ask(&toy).await;
+    assert_eq!(answer, json!({"from_user": dad.id, "chat": answer["chat"], "friend_type": "app"}));
+    let prompt = world.spoken(&answer).await;
+    assert!((1.0..5.0).contains(&sound::seconds(world.folder(), &prompt)), "say your message to Dad after the tone");
+
+    let fields = [("user_id", toy.id.as_str()), ("to_user", dad.id.as_str()), ("friend_type", "app")];
+    let sent = world.upload("/toy_uploader", "reco", sound::wav(), &fields).await;
+    assert_eq!(sent["msg"], "Upload Success");
+    let heard = world.post_as(&dad, "/recv_msg", json!({"to_user": dad.id, "from_user": toy.id})).await;
+    assert_eq!((heard[0]["from_user"].as_str().unwrap(), heard.as_array().unwrap().len()), (toy.id.as_str(), 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_like_titles_are_asked_back_and_the_next_recording_chooses() {
+    let world = hearing_with("the other one", &[("TOYHUB_SPEECH__QUESTION_TIMEOUT_S", "3600")]).await;
+    let (toy, other) = (world.bound_toy("Fluffy").await, world.bound_toy("Bruno").await);
+    let songs = world.songs(["The Other Won", "The Other Wan"]).await;
+    let question = world.ask(&toy).await;
+    assert!(sound::seconds(world.folder(), &world.spoken(&question).await) > 1.0, "{question}");
+    // Another toy was asked nothing yet.
+    assert_eq!(world.ask(&other).await["from_user"], "ai");
+    let answer = world.ask(&toy).await;
+    assert!(songs.iter().any(|song| answer == json!({"from_user": "ai", "music": song})), "{answer}");
+    // Answered once, it is asked again.
+    assert_eq!(world.ask(&toy).await, question);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_endpoint_replies_and_where_it_fails_the_hub_does() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: &'static str = Box::leak(format!("http://{}/v1", listener.local_addr().unwrap()).into_boxed_str());
+    let settings = [
+        ("TOYHUB_SPEECH__REPLY_URL", url),
+        ("TOYHUB_SPEECH__REPLY_MODEL", "small"),
+        ("TOYHUB_SPEECH__REPLY_KEY_ENV", "REPLY_KEY"),
+        ("REPLY_KEY", "sesame"),
+    ];
+    let world = hearing_with("hello purple elephant", &settings).await;
+    let toy = world.bound_toy("Fluffy").await;
+    let endpoint = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = String::new();
+        while !asked.ends_with('}') {
+            let mut buffer = [0; 4096];
+            let count = stream.read(&mut buffer).await.unwrap();
+            asked.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+        }
+        let reply = "Elephants are grey, but a purple one would be wonderful to see, I think.";
+        let body = json!({"choices": [{"message": {"role": "assistant", "content": reply}}]}).to_string();
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        asked
+    };
+    let (asked, answer) = tokio::join!(within("the question", endpoint), world.ask(&toy));
+    assert!(asked.to_lowercase().contains("authorization: bearer sesame"), "{asked}");
+    assert!(asked.contains("hello purple elephant") && asked.contains("small child"), "{asked}");
+    assert_eq!(answer, json!({"from_user": "ai", "chat": answer["chat"]}));
+    let long = sound::seconds(world.folder(), &world.spoken(&answer).await);
+
+    drop(listener);
+    let fallback = world.ask(&toy).await;
+    assert_ne!(fallback, answer);
+    let short = sound::seconds(world.folder(), &world.spoken(&fallback).await);
+    assert!(short < long, "{short} and {long}: hello, it is nice to hear you");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_as_loud_as_a_recording() {
+    let world = hearing("who is it").await;
+    let toy = world.bound_toy("Fluffy").await;
+    let answer = world.ask(&toy).await;
+    let path = world.folder().join("answer.mp3");
+    std::fs::write(&path, world.spoken(&answer).await).unwrap();
+    let measured = std::process::Command::new("ffmpeg")
+        .args(["-nostdin", "-hide_banner", "-i"])
+        .arg(&path)
+        .args(["-af", "ebur128=peak=true", "-f", "null", "-"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(measured.stderr).unwrap();
+    let summary = &text[text.rfind("Summary:").unwrap()..];
+    let value = |name: &str| -> f64 {
+        let line = summary.lines().find_map(|line| line.trim().strip_prefix(name)).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    let (loudness, peak) = (value("I:"), value("Peak:"));
+    assert!((-18.0..=-14.5).contains(&loudness) && peak < 0.0, "{loudness} LUFS, peak {peak} dBFS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bad_recording_has_its_answer() {
+    let world = hearing("play the bear song").await;
+    let toy = world.bound_toy("Fluffy").await;
+    let [bear] = world.songs(["The Bear Song"]).await;
+    let not_heard = world.not_heard(&toy).await;
+    let folder = world.folder();
+    let converted = |arguments: &[&str]| sound::converted(folder, "riff", &[arguments, &["-f", "wav"]].concat());
+    let mut noise = 1u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (noise >> 24) as u8
+    })
+    .take(128_000)
+    .collect();
+    let hum = |n: u32| ((f64::from(n) * std::f64::consts::TAU * 50.0 / 16_000.0).sin() * 9000.0) as i16;
+    let hum: Vec<u8> = (0..64_000).flat_map(|n| hum(n).to_le_bytes()).collect();
+    let png = std::fs::read(folder.join("data/files/qr").join(format!("{}.png", toy.device_key))).unwrap();
+    let mut broken = sound::wav();
+    broken[..20].fill(0xaa);
+    let minutes = wav(8000, 1, 8, 1, &vec![128; 8000 * 600]);
+    let code = |code: u16| json!({"code": code});
+    let played = json!({"music": bear});
+    let unheard = json!({"chat": not_heard});
+    for (name, recording, expected) in [
+        ("0 bytes", vec![], code(14)),
+        ("no samples", wav(16_000, 1, 16, 1, &[]), code(14)),
+        ("1 sample", wav(16_000, 1, 16, 1, &[1, 0]), unheard.clone()),
+        ("silence", wav(16_000, 1, 16, 1, &[0; 64_000]), unheard.clone()),
+        ("white noise", wav(16_000, 1, 16, 1, &noise), unheard.clone()),
+        ("a hum", wav(16_000, 1, 16, 1, &hum), unheard.clone()),
+        ("10 minutes", minutes, code(15)),
+        ("more than a command", wav(8000, 1, 8, 1, &vec![128; 8000 * 31]), code(15)),
+        ("8 bits", converted(&["-c:a", "pcm_u8", "-ar", "8000"]), played.clone()),
+        ("48 kHz, stereo", converted(&["-ar", "48000", "-ac", "2"]), played.clone()),
+        ("floats", converted(&["-c:a", "pcm_f32le"]), played.clone()),
+        ("AMR", sound::amr(folder), played.clone()),
+        ("a broken header", broken, code(13)),
+        ("a picture", png, code(13)),
+        ("a text", b"play the bear song".to_vec(), code(13)),
+    ] {
+        let answer = world.ask_by(&toy, recording).await;
+        for (field, value) in expected.as_object().unwrap() {
+            assert_eq!(&answer[field], value, "{name}: {answer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_at_once_are_all_answered_and_no_toy_goes_short() {
+    let world = hearing_with("play the bear song", &[("TOYHUB_SPEECH__QUEUE_MAX", "6")]).await;
+    let [bear] = world.songs(["The Bear Song"]).await;
+    let owner = world.user("owner").await;
+    let mut toys = Vec::new();
+    for name in ["Fluffy", "Bruno", "Lotte", "Max", "Ida"] {
+        toys.push(world.toy(&owner, name).await);
+    }
+    // The first asks 46 times, the others once.
+    let asked = (0..50usize).map(|n| toys.get(n.saturating_sub(45)).unwrap());
+    let recording = sound::wav();
+    let answers = join_all(asked.map(async |toy| (toy.id.as_str(), world.ask_by(toy, recording.clone()).await))).await;
+    let (mut served, mut busy) = (HashSet::new(), 0);
+    for (toy, answer) in &answers {
+        if answer["code"] == 17 {
+            assert_eq!(*toy, toys[0].id, "only who asks too much is sent away");
+            busy += 1;
+        } else {
+            assert_eq!(answer, &json!({"from_user": "ai", "music": bear}));
+            served.insert(*toy);
+        }
+    }
+    assert_eq!((answers.len(), served.len()), (50, 5));
+    assert!(busy > 0, "the queue has a bound");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_good_model_the_hub_runs_and_says_what_is_wrong() {
+    let whole = saying("hello");
+    for (name, content, expected) in [
+        ("missing", None, "does not exist"),
+        ("cut", Some(&whole[..whole.len() / 2]), "is cut off"),
+        ("wrong", Some(&b"RIFF, a song of eight bytes and more"[..]), "is not a speech model"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        if let Some(content) = content {
+            std::fs::write(folder.path().join("model.bin"), content).unwrap();
+        }
+        let settings = [("TOYHUB_SPEECH__MODEL", "model.bin"), ("TOYHUB_SERVER__LOG", "warn")];
+        let mut world = World::start_in(folder, &settings).await;
+        let toy = world.bound_toy("Fluffy").await;
+        assert_eq!(world.ask(&toy).await["code"], 16, "{name}");
+        assert_eq!(world.ask_by(&toy, vec![]).await["code"], 14, "{name}");
+        let doctor = world.command(&["doctor"]).output().await.unwrap();
+        let printed = String::from_utf8(doctor.stdout).unwrap();
+        let line = printed.lines().find(|line| line.contains("speech model")).unwrap();
+        assert!(line.starts_with("MISSING") && line.contains(expected), "{name}: {line}");
+        assert_eq!(world.stop().await, Some(0));
+        let log = std::fs::read_to_string(world.log()).unwrap();
+        assert!(log.contains("no speech recognition") && log.contains(expected), "{name}: {log}");
+    }
+
+    let world = World::start().await;
+    assert!(doctor(&world).await.contains("none     speech model"));
+    let world = hearing("hello").await;
+    let printed = doctor(&world).await;
+    assert!(printed.contains("ok       speech model: model.bin: ") && printed.contains("window 10 s"), "{printed}");
+}
+
+async fn doctor(world: &World) -> String {
+    String::from_utf8(world.command(&["doctor"]).output().await.unwrap().stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_synthesiser_songs_are_played_and_the_rest_has_its_code() {
+    let missing = ("TOYHUB_SPEECH__SYNTHESISER", "/nowhere/espeak-ng");
+    let world = hearing_with("play the bear song", &[missing]).await;
+    let toy = world.bound_toy("Fluffy").await;
+    assert_eq!(world.ask(&toy).await["code"], 31, "there is no such song, which cannot be said");
+    let [bear] = world.songs(["The Bear Song"]).await;
+    assert_eq!(world.ask(&toy).await["music"], *bear);
+    assert!(doctor(&world).await.contains("MISSING  synthesiser"));
+}
+
+/// All files below a folder that hold a text, whatever its case.
+fn files_with(folder: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_with(&path, text));
+        } else if let Ok(content) = std::fs::read(&path) {
+            let content = content.to_ascii_lowercase();
+            if content.windows(text.len()).any(|window| window == text.as_bytes()) {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    found
+}
+
+fn files_in(folder: &Path) -> usize {
+    std::fs::read_dir(folder).map_or(0, |entries| entries.count())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_is_neither_kept_nor_logged() {
+    let log = [("TOYHUB_SERVER__LOG", "trace,surrealdb=debug,surrealdb_core=debug,surrealkv=warn")];
+    let mut world = hearing_with("hello purple elephant", &log).await;
+    let toy = world.bound_toy("Fluffy").await;
+    let answer = world.ask(&toy).await;
+    assert_eq!(answer["from_user"], "ai", "{answer}");
+    // The recording's own bytes, of which a copy would hold some.
+    let recording = sound::wav();
+    let voice = &recording[20_000..20_064];
+    world.ask_by(&toy, recording.clone()).await;
+    for room in ["spool", "chunks", "ai-recordings"] {
+        assert_eq!(files_in(&world.data_dir().join(room)), 0, "{room}");
+    }
+    assert_eq!(world.stop().await, Some(0));
+    let logged = String::from_utf8_lossy(&std::fs::read(world.log()).unwrap()).to_lowercase();
+    assert!(logged.contains("speech recognition is ready") && logged.contains("trace"), "{logged}");
+    for word in ["purple", "elephant"] {
+        assert_eq!(files_with(&world.data_dir(), word), Vec::<String>::new());
+        assert!(!logged.contains(word), "{word} in the log");
+    }
+    assert!(!holds(&world.data_dir(), voice), "a recording is left");
+}
+
+fn holds(folder: &Path, bytes: &[u8]) -> bool {
+    std::fs::read_dir(folder).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return holds(&path, bytes);
+        }
+        std::fs::read(&path).is_ok_and(|content| content.windows(bytes.len()).any(|window| window == bytes))
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recordings_are_kept_where_the_owner_wants_it() {
+    let world = hearing_with("hello", &[("TOYHUB_SPEECH__KEEP_AI_RECORDINGS", "true")]).await;
+    let toy = world.bound_toy("Fluffy").await;
+    world.ask(&toy).await;
+    let folder = world.data_dir().join("ai-recordings");
+    let kept: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(kept.len(), 1);
+    assert!(kept[0].file_name().unwrap().to_str().unwrap().starts_with(&toy.id));
+    assert_eq!(std::fs::read(&kept[0]).unwrap(), sound::wav());
+}
+
+/// With the model in the box: what is really said decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_model_in_the_box_understands_commands() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/toyhub-commands-en.bin");
+    if !model.exists() {
+        eprintln!("{} is not there: nothing was tested", model.display());
+        return;
+    }
+    let folder: TempDir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("models")).unwrap();
+    std::fs::copy(&model, folder.path().join("models/toyhub-commands-en.bin")).unwrap();
+    let world = World::start_in(folder, &[]).await;
+    let dad = world.user("dad").await;
+    let toy = world.toy(&dad, "Fluffy").await;
+    let [star, _] = world.songs(["Twinkle Twinkle Little Star", "The Wheels on the Bus"]).await;
+    let say = |text: &str| sound::spoken("en-us", text);
+    let answer = world.ask_by(&toy, say("play twinkle twinkle little star")).await;
+    assert_eq!(answer, json!({"from_user": "ai", "music": star}));
+    let answer = world.ask_by(&toy, say("send a message to dad")).await;
+    assert_eq!((&answer["from_user"], &answer["friend_type"]), (&json!(dad.id), &json!("app")));
+    let answer = world.ask_by(&toy, say("what time is it")).await;
+    assert_eq!(answer["from_user"], "ai");
+    assert_ne!(answer["chat"], *world.not_heard(&toy).await);
+}

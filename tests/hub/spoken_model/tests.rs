@@ -1,0 +1,3 @@
+#[path = "../../../src/ports/speech/recognise/tests/author.rs"]
+#[allow(dead_code)]
+pub mod author;
