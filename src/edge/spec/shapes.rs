@@ -193,6 +193,7 @@ pub(super) fn uploaded() -> Json {
     closed(vec![
         must("filename", file(), "To a toy: what it plays first, of /get_chat/. To an app: the recording."),
         must("friend_type", party_kind(), "The receiver's kind."),
+        must("_id", id(), "The message, as its receipts name it. Added."),
     ])
 }
 

@@ -35,10 +35,18 @@ fn shape(name: &str) -> Json {
     shapes::components().into_iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name}")).1
 }
 
-/// The one of several schemas whose fields are those of `json`.
+/// Whether one of several schemas has the fields of `json`, and their values where it says them.
 fn one_fits(schema: &Json, json: &Json) -> bool {
-    let Some(Json::List(several)) = schema.get("oneOf") else { return names(json) == required(schema) };
-    several.iter().filter(|schema| names(json) == required(schema)).count() == 1
+    let fits = |schema: &&Json| {
+        let constant = |name: &str| schema.get("properties")?.get(name)?.get("const").cloned();
+        let names = names(json);
+        names == required(schema)
+            && names.iter().all(|name| constant(name).is_none_or(|value| json.get(name) == Some(&value)))
+    };
+    match schema.get("oneOf") {
+        Some(Json::List(several)) => several.iter().filter(fits).count() == 1,
+        _ => fits(&schema),
+    }
 }
 
 fn friend() -> Friend {
