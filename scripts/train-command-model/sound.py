@@ -5,15 +5,14 @@ between -1 and 1 at 16 kHz.
 """
 
 from functools import lru_cache
-from pathlib import Path
 
 import numpy
+
+import places
 
 RATE = 16000
 HOP = 160
 WINDOW = 400
-
-FILTERS = Path.home() / ".cache/toyhub/train/assets/mel_filters.npz"
 
 
 # --- The spectrum ---------------------------------------------------------------------------------------------------
@@ -21,7 +20,7 @@ FILTERS = Path.home() / ".cache/toyhub/train/assets/mel_filters.npz"
 
 @lru_cache(1)
 def mel_filters():
-    return numpy.load(FILTERS)["mel_80"].astype(numpy.float32)
+    return numpy.load(places.ASSETS / "mel_filters.npz")["mel_80"].astype(numpy.float32)
 
 
 HANN = (0.5 * (1 - numpy.cos(2 * numpy.pi * numpy.arange(WINDOW) / WINDOW))).astype(numpy.float32)

@@ -127,12 +127,14 @@ def main():
     options.add_argument("folder", type=Path)
     options.add_argument("--clips", type=int, default=16000)
     options.add_argument("--test-clips", type=int, default=500)
+    options.add_argument("--test-only", action="store_true", help="no clips to train on")
     options.add_argument("--seed", type=int, default=1)
     given = options.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     for name in ("voices", "templates", "both"):
         make_set(given.folder, name, given.test_clips, given.seed)
-    make_set(given.folder, "train", given.clips, given.seed)
+    if not given.test_only:
+        make_set(given.folder, "train", given.clips, given.seed)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,10 @@
 import base64
 import re
 from functools import lru_cache
-from pathlib import Path
 
 import model
+import places
 import sentences
-
-VOCABULARY = Path.home() / ".cache/toyhub/train/assets/gpt2.tiktoken"
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz' "
 
@@ -18,7 +16,7 @@ PIECES = re.compile(r"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9
 @lru_cache(1)
 def ranks():
     """bytes → token, in the order of the vocabulary."""
-    pairs = (line.split() for line in VOCABULARY.read_bytes().splitlines() if line)
+    pairs = (line.split() for line in (places.ASSETS / "gpt2.tiktoken").read_bytes().splitlines() if line)
     return {base64.b64decode(piece): int(rank) for piece, rank in pairs}
 
 
