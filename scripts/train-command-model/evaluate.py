@@ -79,7 +79,7 @@ def main():
         described = described[: given.limit]
         clips = [samples[d["offset"] : d["offset"] + d["samples"]] for d in described]
         clean = [numpy.pad(clip.astype(numpy.float32) / 32768, 4800) for clip in clips]
-        noisy = [sound.heard(numpy.random.default_rng([3, i]), clip, clips[i - 1]) for i, clip in enumerate(clips)]
+        noisy = [sound.heard(numpy.random.default_rng([3, i]), clip, clips[i - 1], late=i % 4 == 0) for i, clip in enumerate(clips)]
         for kind, heard, extra in (("clean", clean, []), ("noise, room", noisy, []), ("clean, with a prompt", clean, ["--prompt", prompt])):
             answers = recognise(given, heard, *extra)
             report(f"{meaning}, {kind}", described, answers)

@@ -21,8 +21,8 @@ CONSTANT, NEVER = 4.0, -8.0
 @dataclass
 class Shape:
     audio_ctx: int = 500
-    state: int = 192
-    head: int = 6
+    state: int = 160
+    head: int = 5
     audio_layer: int = 4
     text_ctx: int = 256
     text_layer: int = 2

@@ -47,7 +47,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.bin"
             export.export(model, path, kind)
-            command = [recogniser, path, Path(clips) / "voices.i16", "--logits"]
+            command = [recogniser, path, Path(clips) / "voices-000.i16", "--logits"]
             answer = subprocess.run(command, input=orders, capture_output=True, text=True, check=True)
         for d, line in zip(described, answer.stdout.splitlines(), strict=False):
             theirs = numpy.array(line.split(), float)

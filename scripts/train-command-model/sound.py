@@ -43,9 +43,10 @@ def log_mel(samples):
 
 def coloured(rng, count, slope):
     """Noise whose power falls by frequency^slope: 0 is white, 1 pink, 2 brown."""
-    spectrum = numpy.fft.rfft(rng.standard_normal(count))
-    spectrum /= numpy.maximum(numpy.arange(len(spectrum)), 1) ** (slope / 2)
-    return normal(numpy.fft.irfft(spectrum, count))
+    size = 1 << max(4, int(count - 1).bit_length())
+    spectrum = numpy.fft.rfft(rng.standard_normal(size, numpy.float32))
+    spectrum *= numpy.maximum(numpy.arange(len(spectrum), dtype=numpy.float32), 1) ** (-slope / 2)
+    return normal(numpy.fft.irfft(spectrum, size)[:count])
 
 
 def normal(samples):
@@ -125,7 +126,7 @@ def through_a_room(rng, samples):
     """Echoes of a small room and the uneven ear of a cheap microphone, both at once in the spectrum."""
     tail = int(rng.uniform(0.05, 0.45) * RATE)
     room = rng.standard_normal(tail) * numpy.exp(-6.9 * numpy.arange(tail) / tail) * rng.uniform(0.005, 0.09)
-    room *= numpy.arange(tail) > rng.uniform(0.001, 0.01) * RATE
+    room[: int(rng.uniform(0.001, 0.01) * RATE)] = 0
     room[0] = 1
     size = 1 << int(len(samples) + tail - 1).bit_length()
     spectrum = numpy.fft.rfft(samples, size) * (numpy.fft.rfft(room, size) if rng.random() < 0.6 else 1)
@@ -138,8 +139,8 @@ def through_a_room(rng, samples):
     return numpy.fft.irfft(spectrum, size)[: len(samples) + tail // 2]
 
 
-def heard(rng, samples, other=None, calm=False):
-    """A clip as a toy's microphone may hear it; `other` is a clip of somebody who talks in the background."""
+def heard(rng, samples, other=None, calm=False, late=False):
+    """A clip as a toy's microphone may hear it; `other` is somebody who talks in the background, `late` comes any time."""
     samples = samples.astype(numpy.float64) / 32768
     if rng.random() < 0.5:
         factor = rng.uniform(0.85, 1.2)
@@ -148,8 +149,8 @@ def heard(rng, samples, other=None, calm=False):
         samples = samples[int(rng.uniform(0, 0.07) * RATE) :]
     if rng.random() < (0.2 if calm else 0.5):
         samples = through_a_room(rng, samples)
-    before = rng.uniform(0, 0.5) if rng.random() < 0.85 else rng.uniform(0.5, 2)
-    after = rng.uniform(0, 0.5)
+    before = rng.uniform(0, 3) if late else rng.uniform(0, 0.4)
+    after = rng.uniform(0, 0.3)
     room = int(8.5 * RATE) - len(samples)
     before = min(int(before * RATE), max(0, room))
     samples = numpy.concatenate([numpy.zeros(before), samples, numpy.zeros(int(after * RATE))])

@@ -1,9 +1,9 @@
-"""Speaks sentences with espeak-ng and flite, and keeps the clips: 16 kHz mono, one file of samples and one index.
+"""Speaks sentences with espeak-ng and flite, and keeps the clips: 16 kHz mono, files of samples with an index beside each.
 
     speak.py FOLDER [--clips N] [--test-clips N] [--seed N]
 
 Sets: `train`, and three that are never trained on: `voices` (trained sentences, other voices), `templates` (other
-sentences, trained voices) and `both`. The same seed makes the same clips. A set that is there is kept.
+sentences, trained voices) and `both`. The same seed makes the same clips. What is there is kept.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import numpy
 import sentences
 
 RATE = 16000
+PART = 1000  # clips of a file
 
 ACCENTS = ["en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029"]
 VARIANTS = """m1 m2 m3 m4 m6 m7 m8 f1 f2 f3 f5 croak klatt klatt2 klatt3 klatt4 Alex Alicia Andrea Andy Annie Denis Gene Jacky Lee
@@ -100,32 +101,37 @@ def one_clip(order):
 
 
 def make_set(folder, name, count, seed):
-    index_path = folder / f"{name}.jsonl"
-    if index_path.exists():
-        return
-    orders = [(seed, name, number) for number in range(count)]
-    offset, lines = 0, []
-    with open(folder / f"{name}.i16", "wb") as clips, multiprocessing.Pool(2) as pool:
-        for described, samples in pool.imap(one_clip, orders, chunksize=16):
-            clips.write(samples.tobytes())
-            lines.append(json.dumps(described | {"offset": offset, "samples": len(samples)}))
-            offset += len(samples)
-            if len(lines) % 1000 == 0:
-                print(f"{name}: {len(lines)} of {count} clips, {offset / RATE / 60:.0f} minutes", flush=True)
-    index_path.write_text("\n".join(lines) + "\n")
+    """Makes the parts of a set that are missing; each is there whole or not at all."""
+    for part in range(0, count, PART):
+        index_path = folder / f"{name}-{part // PART:03}.jsonl"
+        if index_path.exists():
+            continue
+        orders = [(seed, name, number) for number in range(part, min(count, part + PART))]
+        offset, lines = 0, []
+        with open(index_path.with_suffix(".i16"), "wb") as clips, multiprocessing.Pool(2) as pool:
+            for described, samples in pool.imap(one_clip, orders, chunksize=16):
+                clips.write(samples.tobytes())
+                lines.append(json.dumps(described | {"offset": offset, "samples": len(samples)}))
+                offset += len(samples)
+        index_path.write_text("\n".join(lines) + "\n")
+        print(f"{name}: {part + len(lines)} of {count} clips, these take {offset / RATE / 60:.0f} minutes", flush=True)
 
 
 def load_set(folder, name):
     """The descriptions of a set, and all its samples as one array."""
-    folder = Path(folder)
-    described = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
-    return described, numpy.memmap(folder / f"{name}.i16", "<i2", "r")
+    described, samples, before = [], [], 0
+    for index in sorted(Path(folder).glob(f"{name}-*.jsonl")):
+        lines = [json.loads(line) for line in index.read_text().splitlines()]
+        described += [line | {"offset": line["offset"] + before} for line in lines]
+        samples.append(numpy.fromfile(index.with_suffix(".i16"), "<i2"))
+        before += len(samples[-1])
+    return described, numpy.concatenate(samples)
 
 
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("folder", type=Path)
-    options.add_argument("--clips", type=int, default=16000)
+    options.add_argument("--clips", type=int, default=13000)
     options.add_argument("--test-clips", type=int, default=500)
     options.add_argument("--test-only", action="store_true", help="no clips to train on")
     options.add_argument("--seed", type=int, default=1)

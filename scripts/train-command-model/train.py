@@ -1,6 +1,8 @@
 """Trains the model, in steps that can be interrupted: each batch is drawn from the seed and its own number.
 
-    train.py CLIPS CHECKPOINT [--steps N] [--seed N] [--stop-after SECONDS]
+    train.py CLIPS CHECKPOINT [--steps N] [--settle N] [--seed N] [--stop-after SECONDS]
+
+A batch does not depend on how many steps there will be: a training may be given more of them, or fewer, on the way.
 """
 
 import argparse
@@ -78,10 +80,10 @@ class Batches(Dataset):
         for number in members:
             if rng.random() < 0.07:
                 kind = rng.choice(list(sound.NOT_SPEECH))
-                samples, text = sound.not_speech(rng, kind, rng.uniform(0.6, 2.5) if not wide else rng.uniform(0.6, 8)), None
+                samples, text = sound.not_speech(rng, kind, rng.uniform(0.6, 1.8) if not wide else rng.uniform(0.6, 8)), None
             else:
                 other = self.clip(int(rng.integers(len(self.described))))
-                samples, text = sound.heard(rng, self.clip(number), other, calm=rng.random() < 0.3), self.described[number]["written"]
+                samples, text = sound.heard(rng, self.clip(number), other, calm=rng.random() < 0.3, late=wide), self.described[number]["written"]
             heard.append(sound.log_mel(samples))
             texts.append(text)
 
@@ -162,16 +164,17 @@ def optimisers(model):
     return [muon, adam]
 
 
-def rate(step, steps):
-    """Up for a short while, level, then down to nothing over the last half."""
-    return min(1, (step + 1) / 100, max(0.0, (steps - step) / (0.5 * steps)))
+def rate(step, steps, settle):
+    """Up for a short while, level, then down to nothing over the steps in which the model settles."""
+    return min(1, (step + 1) / 100, max(0.0, (steps - step) / settle))
 
 
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("clips", type=Path)
     options.add_argument("checkpoint", type=Path)
-    options.add_argument("--steps", type=int, default=4000)
+    options.add_argument("--steps", type=int, default=8000)
+    options.add_argument("--settle", type=int, default=2000, help="steps at the end in which the rate falls")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--stop-after", type=float, default=float("inf"), help="seconds, then stop where it can go on")
     options.add_argument("--threads", type=int, default=1)
@@ -209,7 +212,7 @@ def main():
     for batch in loader:
         for optimiser, group_rates in zip(optimising, rates):
             for group, base in zip(optimiser.param_groups, group_rates):
-                group["lr"] = base * rate(done, given.steps)
+                group["lr"] = base * rate(done, given.steps, given.settle)
         words, ctc = loss_of(model, batch, row)
         (words + 0.3 * ctc).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
