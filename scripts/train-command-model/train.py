@@ -22,7 +22,7 @@ from model import EOT, NO_SPEECH, NO_TIMESTAMPS, PREV, SOT, Model, Shape
 
 BATCH = 32
 POOL = 24  # batches whose clips are sorted by length together
-SAVE_EVERY = 200
+SAVE_EVERY = 50
 
 IGNORED = -100
 
