@@ -1,6 +1,6 @@
 """Trains the model, in steps that can be interrupted: each batch is drawn from the seed and its own number.
 
-    train.py CLIPS CHECKPOINT [--steps N] [--settle N] [--seed N] [--stop-after SECONDS]
+    train.py CLIPS CHECKPOINT [--steps N] [--settle N] [--last N] [--seed N] [--stop-after SECONDS]
 
 A batch does not depend on how many steps there will be: a training may be given more of them, or fewer, on the way.
 """
@@ -175,6 +175,7 @@ def main():
     options.add_argument("checkpoint", type=Path)
     options.add_argument("--steps", type=int, default=8000)
     options.add_argument("--settle", type=int, default=2000, help="steps at the end in which the rate falls")
+    options.add_argument("--last", type=int, help="so many more steps and no others, the rate falling in all of them")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--stop-after", type=float, default=float("inf"), help="seconds, then stop where it can go on")
     options.add_argument("--threads", type=int, default=1)
@@ -195,6 +196,8 @@ def main():
             optimiser.load_state_dict(state)
         done = saved["done"]
         torch.set_rng_state(saved["random"])
+    if given.last:
+        given.steps, given.settle = done + given.last, given.last
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(known)} tokens, from step {done} of {given.steps}", flush=True)
 
     def save():
@@ -206,7 +209,9 @@ def main():
         partial.replace(given.checkpoint)
 
     batches = Batches(given.clips, known, given.seed, given.steps)
-    loader = DataLoader(batches, batch_size=None, sampler=range(done, given.steps), num_workers=1, prefetch_factor=6)
+    # A generator of its own: else each start takes a number from the one that dropout draws from.
+    order = {"sampler": range(done, given.steps), "generator": torch.Generator()}
+    loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=6, **order)
     began, shown, sums = time.time(), time.time(), [0.0, 0.0, 0]
     model.train()
     for batch in loader:
