@@ -1,0 +1,7 @@
+"""Where everything of a training lies, outside the checkout: TRAINING_FOLDER, or ~/.cache/toyhub/train."""
+
+import os
+from pathlib import Path
+
+FOLDER = Path(os.environ.get("TRAINING_FOLDER", Path.home() / ".cache/toyhub/train"))
+ASSETS = FOLDER / "assets"

@@ -1,0 +1,62 @@
+"""GPT-2's byte pairs, which whisper's English models write with, and the tokens that our sentences need."""
+
+import base64
+import re
+from functools import lru_cache
+
+import model
+import places
+import sentences
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz' "
+
+PIECES = re.compile(r"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+")
+
+
+@lru_cache(1)
+def ranks():
+    """bytes → token, in the order of the vocabulary."""
+    pairs = (line.split() for line in (places.ASSETS / "gpt2.tiktoken").read_bytes().splitlines() if line)
+    return {base64.b64decode(piece): int(rank) for piece, rank in pairs}
+
+
+@lru_cache(100_000)
+def piece_tokens(piece):
+    parts = [bytes([byte]) for byte in piece.encode()]
+    while len(parts) > 1:
+        best = min(range(len(parts) - 1), key=lambda i: ranks().get(parts[i] + parts[i + 1], 1 << 30))
+        joined = parts[best] + parts[best + 1]
+        if joined not in ranks():
+            break
+        parts[best : best + 2] = [joined]
+    return tuple(ranks()[part] for part in parts)
+
+
+def encode(text):
+    return [token for piece in PIECES.findall(text) for token in piece_tokens(piece)]
+
+
+def decode(tokens):
+    back = list(ranks())
+    return b"".join(back[token] for token in tokens if token < model.EOT).decode(errors="replace")
+
+
+def titled(text):
+    """As a title stands in a library: Baa Baa Black Sheep."""
+    return " ".join(word[:1].upper() + word[1:] for word in text.split(" "))
+
+
+def known_tokens():
+    """Every token that a sentence or a prompt may hold, and the special ones, in order."""
+    known = {model.EOT, model.SOT, model.PREV, model.NO_SPEECH, model.NO_TIMESTAMPS}
+    for text in sentences.every_word():
+        for form in (text, titled(text)):
+            known.update(encode(" " + form))
+    known.update(encode("Songs: Stories: Friends: , . and") + encode(".") + encode(" .") + encode(" Songs"))
+    # A word that splits elsewhere once it stands alone.
+    known.update(token for text in sentences.every_word() for word in text.split() for token in encode(" " + word))
+    return sorted(known)
+
+
+def letters(text):
+    return [LETTERS.index(letter) + 1 for letter in text]
