@@ -16,7 +16,7 @@ mod receipts;
 mod relay;
 mod streams;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tickets;
 mod toys;
 mod uploads;

@@ -14,12 +14,12 @@ use crate::ports::store::{NewEntry, NewMessage, NewToy, Place, StoreSettings, St
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DAY: f64 = 86_400.0;
 
-struct World {
-    hub: Hub,
-    _folder: TempDir,
+pub(crate) struct World {
+    pub(crate) hub: Hub,
+    pub(crate) _folder: TempDir,
 }
 
-async fn world(config: Config) -> World {
+pub(crate) async fn world(config: Config) -> World {
     let folder = tempfile::tempdir().unwrap();
     let settings = StoreSettings {
         place: Place::Memory,

@@ -281,7 +281,21 @@ async fn subscriptions_have_a_limit_and_a_reader_that_stalls_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_or_revoked_token_ends_the_connection_within_five_seconds() {
+async fn a_link_that_has_died_is_found_out() {
+    let world = World::start_with(&[("TOYHUB_WS__PING_INTERVAL_S", "1")]).await;
+    let parent = world.user("parent").await;
+    let toy = world.toy(&parent, "Fluffy").await;
+    // The socket of a client that answers nothing any more, and does not close either.
+    let dead = world.legacy_socket(&format!("/toy/{}", toy.id), None).await;
+    let witness = world.user("witness").await;
+    crate::matrix::befriend(&world, &witness, &toy.id, &parent).await;
+    world.wait_online(&witness, &toy.id, "1").await;
+    world.wait_online(&witness, &toy.id, "0").await;
+    drop(dead);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_ends_the_connection_within_five_seconds() {
     let world = World::start().await;
     let parent = world.user("parent").await;
     let mut app = world.app(&parent).await;

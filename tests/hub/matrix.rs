@@ -303,7 +303,7 @@ fn note(frame: &Value, seen: &mut u64) {
 }
 
 /// Makes a user the friend of another party, for which `owner` answers.
-async fn befriend(world: &World, user: &User, other: &str, owner: &User) {
+pub async fn befriend(world: &World, user: &User, other: &str, owner: &User) {
     let wish = json!({"req_user": user.id, "add_user": other, "type": "app", "req_info": "", "remark": "T"});
     assert_eq!(world.post_as(user, "/add_req", wish).await["code"], 0);
     let list = world.post_as(owner, "/req_list", json!({"_id": owner.id})).await;

@@ -13,6 +13,8 @@ mod connection;
 mod deflate;
 mod follower;
 mod legacy;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::net::IpAddr;
