@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -30,7 +30,7 @@ use crate::edge::wire::{self, Json};
 use crate::model::{Party, Timestamp, Topic, TopicFilter, ToyId};
 
 /// Pings without any answer after which a link is dead.
-pub(super) const SILENT_PINGS_MAX: u32 = 2;
+const SILENT_PINGS_MAX: u32 = 2;
 /// Events that are read from the store at once.
 const PAGE: usize = 100;
 /// A token that is good for longer than this is not watched: nobody keeps a connection for years.
@@ -137,10 +137,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     }
 
     async fn converse(&mut self) -> Result<Infallible, End> {
-        let period = seconds(self.apps.config.ping_interval_s);
-        let mut ping = interval_at(Instant::now() + period, period);
-        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut silent_pings = 0;
+        let mut heartbeat = Heartbeat::new(self.apps.config.ping_interval_s);
         let mut rate = Rate::new(self.apps.config.requests_per_second);
         let left = Duration::try_from_secs_f64((self.expires_at - wire::now()).max(0.0)).unwrap_or(Duration::MAX);
         let expiry = Instant::now() + left.min(WATCHED_MAX);
@@ -153,7 +150,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                     Incoming::Closed(reason) => return Err(End::Say(reason.into())),
                 },
                 received = self.stream.next() => {
-                    silent_pings = 0;
+                    heartbeat.heard();
                     match received.ok_or(End::Gone)?? {
                         Message::Text(_) if !rate.has_room() => return Err(End::Say(Goodbye::TooMuch)),
                         Message::Text(text) => self.take(text.as_bytes()).await?,
@@ -168,13 +165,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                     send(self.stream, &answer(id, result)).await?;
                     self.next().await?;
                 },
-                _ = ping.tick() => {
-                    if silent_pings >= SILENT_PINGS_MAX {
-                        return Err(End::Gone);
-                    }
-                    silent_pings += 1;
-                    write(self.stream, Message::Ping(Bytes::new())).await?;
-                }
+                () = heartbeat.due() => write(self.stream, heartbeat.ping()?).await?,
                 () = sleep_until(expiry) => return Err(End::Say(Goodbye::Expired)),
             }
         }
@@ -295,6 +286,40 @@ async fn unbind(caller: &Caller, fields: &Fields) -> Result<(), DomainError> {
 
 fn malformed(error: crate::model::Malformed) -> DomainError {
     DomainError::invalid("topic", error.to_string())
+}
+
+/// Finds out whether the client is still there, without its doing anything.
+pub(super) struct Heartbeat {
+    timer: Interval,
+    silent_pings: u32,
+}
+
+impl Heartbeat {
+    pub(super) fn new(interval_s: u64) -> Self {
+        let period = seconds(interval_s);
+        let mut timer = interval_at(Instant::now() + period, period);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { timer, silent_pings: 0 }
+    }
+
+    /// Returns when the next ping is due. Cancel-safe.
+    pub(super) async fn due(&mut self) {
+        self.timer.tick().await;
+    }
+
+    /// Something came from the client.
+    pub(super) fn heard(&mut self) {
+        self.silent_pings = 0;
+    }
+
+    /// The ping that is due, unless nothing has come for too many of them.
+    pub(super) fn ping(&mut self) -> Result<Message, End> {
+        if self.silent_pings >= SILENT_PINGS_MAX {
+            return Err(End::Gone);
+        }
+        self.silent_pings += 1;
+        Ok(Message::Ping(Bytes::new()))
+    }
 }
 
 /// Requests that may still come within this second.

@@ -9,13 +9,11 @@ use std::net::IpAddr;
 use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::connection::{Rate, SILENT_PINGS_MAX};
+use super::connection::{Heartbeat, Rate};
 use super::{Apps, End, Goodbye, send, write};
-use crate::config::seconds;
 use crate::domain::error::DomainError;
 use crate::domain::{Incoming, Mailbox};
 use crate::edge::calls::fields::Fields;
@@ -67,10 +65,7 @@ struct Connection<'a, S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     async fn converse(&mut self) -> Result<std::convert::Infallible, End> {
         self.send_unheard().await?;
-        let period = seconds(self.apps.config.ping_interval_s);
-        let mut ping = interval_at(Instant::now() + period, period);
-        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut silent_pings = 0;
+        let mut heartbeat = Heartbeat::new(self.apps.config.ping_interval_s);
         let mut rate = Rate::new(self.apps.config.requests_per_second);
         loop {
             tokio::select! {
@@ -85,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                     Incoming::Closed(reason) => return Err(End::Say(reason.into())),
                 },
                 received = self.stream.next() => {
-                    silent_pings = 0;
+                    heartbeat.heard();
                     match received.ok_or(End::Gone)?? {
                         Message::Text(_) if !rate.has_room() => return Err(End::Say(Goodbye::TooMuch)),
                         Message::Text(text) => {
@@ -97,13 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                         Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_) => {}
                     }
                 },
-                _ = ping.tick() => {
-                    if silent_pings >= SILENT_PINGS_MAX {
-                        return Err(End::Gone);
-                    }
-                    silent_pings += 1;
-                    write(self.stream, Message::Ping(::bytes::Bytes::new())).await?;
-                }
+                () = heartbeat.due() => write(self.stream, heartbeat.ping()?).await?,
             }
         }
     }
