@@ -270,10 +270,8 @@ impl Hub {
         let (Some(first), Some(second)) = (titles.get(first), titles.get(second)) else {
             return self.respond(scene, language, &Line::NoSuchTitle).await;
         };
-        let answer = self.respond(scene, language, &Line::Which(&first.title, &second.title)).await?;
         let question = Question::Title([first.clone(), second.clone()]);
-        self.assistant.memory.asked(scene.toy, question, scene.now);
-        Ok(answer)
+        self.ask_back(scene, language, &Line::Which(&first.title, &second.title), question).await
     }
 
     async fn ask_friend(
@@ -286,8 +284,19 @@ impl Hub {
         let (Some(first), Some(second)) = (scene.friends.get(first), scene.friends.get(second)) else {
             return self.respond(scene, language, &Line::NoSuchFriend).await;
         };
-        let answer = self.respond(scene, language, &Line::Which(&first.remark, &second.remark)).await?;
         let question = Question::Friend([first.clone(), second.clone()]);
+        self.ask_back(scene, language, &Line::Which(&first.remark, &second.remark), question).await
+    }
+
+    /// Asks, and remembers what: only once it was asked.
+    async fn ask_back(
+        &self,
+        scene: &Scene<'_>,
+        language: Language,
+        line: &Line<'_>,
+        question: Question,
+    ) -> Result<Answer, DomainError> {
+        let answer = self.respond(scene, language, line).await?;
         self.assistant.memory.asked(scene.toy, question, scene.now);
         Ok(answer)
     }

@@ -3,7 +3,7 @@
 use super::error::DomainError;
 use super::{FileKind, Hub, Upload};
 use crate::model::{
-    ChatId, Event, FileName, Message, MessageId, MessageState, Party, PartyId, PartyKind, Timestamp, UserId,
+    ChatId, Event, FileName, Friend, Message, MessageId, MessageState, Party, PartyId, PartyKind, Timestamp, UserId,
 };
 use crate::ports::store::{NewMessage, Unheard};
 
@@ -36,7 +36,7 @@ impl Hub {
         now: Timestamp,
     ) -> Result<Sent, DomainError> {
         self.rates.uploads.spend(&from.to_string())?;
-        let receiver = self.store.friend(from, to).await?.ok_or(DomainError::NotFriends)?.party;
+        let (receiver, entry) = self.friends_both_ways(from, to).await?;
         // A recording that is sent again has the name of the first time, by which its message is known.
         let known = match &upload.identity {
             Some(identity) => Some(self.secret_name("up", &[identity, to.as_str().as_bytes()])?),
@@ -47,8 +47,6 @@ impl Hub {
         {
             return Ok(Sent { message: message.id, sound: message.sound, notice, receiver: receiver.kind() });
         }
-        let sender_id = from.id().parse().map_err(DomainError::internal)?;
-        let entry = self.store.friend(&receiver, &sender_id).await?.ok_or(DomainError::NotFriends)?;
         let mp3 = self.convert(upload).await?;
         let notice = self.notice(&entry.remark).await;
         let sound = known.clone().unwrap_or_else(|| FileName::random("mp3"));
@@ -65,6 +63,14 @@ impl Hub {
             }
         };
         Ok(Sent { message, sound, notice, receiver: receiver.kind() })
+    }
+
+    /// The friend of this id, and the sender's entry in the friend's address book. Errors: `NotFriends`.
+    pub(super) async fn friends_both_ways(&self, from: &Party, to: &PartyId) -> Result<(Party, Friend), DomainError> {
+        let receiver = self.store.friend(from, to).await?.ok_or(DomainError::NotFriends)?.party;
+        let sender_id = from.id().parse().map_err(DomainError::internal)?;
+        let entry = self.store.friend(&receiver, &sender_id).await?.ok_or(DomainError::NotFriends)?;
+        Ok((receiver, entry))
     }
 
     /// Keeps a message whose sound is stored, and tells its receiver.

@@ -82,16 +82,14 @@ impl Hub {
 
     /// Has `mailbox` hear `filter` at QoS 1, for clients without MQTT's options. Errors: `Forbidden`, `Full`.
     pub async fn listen(&self, mailbox: &Mailbox, filter: TopicFilter) -> Result<(), DomainError> {
-        let subscription = Subscription { filter, share: None, qos: QoS::AtLeastOnce, options: 0, id: 0 };
-        self.subscribe(mailbox, &subscription, ReplayRetained::Always).await.map(drop)
+        self.subscribe(mailbox, &plain(filter), ReplayRetained::Always).await.map(drop)
     }
 
     /// Has `mailbox` hear its own inbox from now on, and is not told what waits: for clients that fetch what they missed
     /// by [`Hub::missed`] or [`Hub::unread`] afterwards, in this order, so that nothing falls in between. Errors: `Full`.
     pub fn follow(&self, mailbox: &Mailbox) -> Result<(), DomainError> {
-        let filter = TopicFilter::from(&mailbox.party().inbox());
-        let subscription = Subscription { filter, share: None, qos: QoS::AtLeastOnce, options: 0, id: 0 };
-        let subscribed = mailbox.subscribe(&subscription, ReplayRetained::Never);
+        let own = plain(TopicFilter::from(&mailbox.party().inbox()));
+        let subscribed = mailbox.subscribe(&own, ReplayRetained::Never);
         subscribed.map(drop).map_err(|_| DomainError::Full("subscription"))
     }
 
@@ -118,8 +116,7 @@ impl Hub {
         let (qos, retain, properties) = (QoS::AtLeastOnce, false, Bytes::new());
         let publication =
             Publication { topic, payload, qos, retain, publisher, properties, expires_at: None, stream_seq: None };
-        let Some(mut commit) = self.publish(mailbox.party(), publication).await? else { return Ok(()) };
-        if commit.reached().await { Ok(()) } else { Err(DomainError::internal("the session store failed")) }
+        stored(self.publish(mailbox.party(), publication).await?).await
     }
 
     /// Publishes what the hub itself has to say on `$SYS/…`, retained.
@@ -131,9 +128,7 @@ impl Hub {
     /// Tells the connections of `party` the answer to something that one of them asked. Returns when it is stored
     /// for those of its sessions that are away.
     pub async fn reply(&self, party: &Party, answer: Bytes) -> Result<(), DomainError> {
-        let reached = self.router.publish(hub_message(party.inbox(), answer));
-        let Some(mut commit) = reached.commit else { return Ok(()) };
-        if commit.reached().await { Ok(()) } else { Err(DomainError::internal("the session store failed")) }
+        stored(self.router.publish(hub_message(party.inbox(), answer)).commit).await
     }
 
     /// The unheard messages of a party, oldest first, as far as its queue would hold them; they stay unheard.
@@ -173,9 +168,7 @@ impl Hub {
     /// n > m + 1, and drops what is not above m.
     pub(super) async fn announce(&self, party: &Party, event: &Event, seq: Option<u64>) {
         let reached = self.router.publish(self.publication(party.inbox(), event, seq));
-        if let Some(mut commit) = reached.commit
-            && !commit.reached().await
-        {
+        if stored(reached.commit).await.is_err() {
             // The event itself is in the database; a session that was away learns of it when it subscribes again.
             tracing::error!("an event was not stored for a session that is away");
         }
@@ -204,6 +197,17 @@ impl Hub {
         };
         if allowed { Ok(()) } else { Err(DomainError::Forbidden) }
     }
+}
+
+/// Returns when what was published is on disk for the sessions that are away.
+async fn stored(commit: Option<Ticket>) -> Result<(), DomainError> {
+    let Some(mut commit) = commit else { return Ok(()) };
+    if commit.reached().await { Ok(()) } else { Err(DomainError::internal("the session store failed")) }
+}
+
+/// A subscription of a client without MQTT's options.
+fn plain(filter: TopicFilter) -> Subscription {
+    Subscription { filter, share: None, qos: QoS::AtLeastOnce, options: 0, id: 0 }
 }
 
 /// A message of the hub's own.

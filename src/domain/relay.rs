@@ -16,9 +16,7 @@ impl Hub {
         sound: PlayedSound,
         now: Timestamp,
     ) -> Result<(), DomainError> {
-        let receiver = self.store.friend(from, to).await?.ok_or(DomainError::NotFriends)?.party;
-        let sender_id = from.id().parse().map_err(DomainError::internal)?;
-        let entry = self.store.friend(&receiver, &sender_id).await?.ok_or(DomainError::NotFriends)?;
+        let (receiver, entry) = self.friends_both_ways(from, to).await?;
         if let PlayedSound::Chat(name) = &sound
             && self.was_told(from, &receiver, name, &entry.remark).await?
         {

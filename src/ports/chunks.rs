@@ -93,7 +93,7 @@ impl Chunks {
             sync_folder(&self.folder)?;
             sync_folder(&self.of_party(party))?;
         }
-        remove_if_there(&folder.join(ANSWER))?;
+        unless_missing(fs::remove_file(folder.join(ANSWER)))?;
         let mut bytes = 0;
         for entry in fs::read_dir(&folder)? {
             bytes += entry?.metadata()?.len();
@@ -172,18 +172,12 @@ impl Chunks {
 
     /// Forgets a recording.
     pub fn forget(&self, party: &Party, upload: &UploadName) -> io::Result<()> {
-        match fs::remove_dir_all(self.of_upload(party, upload)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        unless_missing(fs::remove_dir_all(self.of_upload(party, upload)))
     }
 
     /// Forgets all recordings of a party.
     pub fn forget_party(&self, party: &Party) -> io::Result<()> {
-        match fs::remove_dir_all(self.of_party(party)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        unless_missing(fs::remove_dir_all(self.of_party(party)))
     }
 
     /// Forgets the recordings that have rested for `age_max`, and gives their number.
@@ -216,8 +210,9 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
+/// The removal of what need not be there.
+fn unless_missing(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
