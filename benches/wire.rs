@@ -6,14 +6,15 @@
 
 #[path = "../tests/hub/amr.rs"]
 mod amr;
+mod hub;
 
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use hub::Hub;
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -66,68 +67,6 @@ async fn pass(
         }
     }
     let _ = to.shutdown().await;
-}
-
-struct Hub {
-    program: String,
-    folder: TempDir,
-    child: Child,
-    http: SocketAddr,
-    mqtt: SocketAddr,
-}
-
-impl Drop for Hub {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Hub {
-    fn start(program: String) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut child = Self::command(&program, &folder).arg("serve").stdout(Stdio::piped()).spawn().unwrap();
-        let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let address = |name: &str| {
-            ready.split_whitespace().find_map(|word| word.strip_prefix(name)).unwrap().parse::<SocketAddr>().unwrap()
-        };
-        Self { http: address("http="), mqtt: address("mqtt="), program, folder, child }
-    }
-
-    fn command(program: &str, folder: &TempDir) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(folder.path()).stderr(Stdio::null()).envs([
-            ("TOYHUB_HTTP__LISTEN", "127.0.0.1:0"),
-            ("TOYHUB_HTTP__LEGACY_LISTEN", "127.0.0.1:0"),
-            ("TOYHUB_MQTT__LISTEN", "127.0.0.1:0"),
-            ("TOYHUB_SERVER__LOG", "error"),
-        ]);
-        command
-    }
-
-    async fn post(&self, path: &str, body: Value) -> Value {
-        let address = format!("http://{}{path}", self.http);
-        let sent = reqwest::Client::new().post(address).json(&body).send().await.unwrap();
-        serde_json::from_str(&sent.text().await.unwrap()).unwrap()
-    }
-
-    /// A user's id, and a toy's id, key and secret.
-    async fn family(&self) -> [String; 4] {
-        let new = json!({"username": "mia", "password": "pw", "nickname": "Mia", "gender": "2"});
-        self.post("/reg", new).await;
-        let user = self.post("/login", json!({"username": "mia", "password": "pw"})).await;
-        let user = user["data"]["_id"].as_str().unwrap().to_owned();
-        let added = Self::command(&self.program, &self.folder).args(["device", "add"]).output().unwrap();
-        let printed = String::from_utf8(added.stdout).unwrap();
-        let (key, secret) = printed.trim().split_once('\t').unwrap();
-        let binding = json!({
-            "toy_name": "Fluffy", "baby_name": "Emma", "remark": "Mum", "user_id": user, "device_key": key,
-        });
-        self.post("/bind_toy", binding).await;
-        let toy = self.post("/open_toy", json!({"device_key": key})).await["toy_id"].as_str().unwrap().to_owned();
-        [user, toy, key.to_owned(), secret.to_owned()]
-    }
 }
 
 /// Five seconds of speech as a toy records it, AMR at 12.2 kbit/s.
@@ -217,7 +156,7 @@ fn print(what: &str, (up, down): (u64, u64)) {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let program = std::env::args().nth(1).expect("the path of the hub's program");
-    let hub = Hub::start(program);
+    let hub = Hub::start(program, &[]);
     let family = hub.family().await;
     let recording = recording(&hub.folder);
     println!("a recording of 5 s, AMR: {} bytes; chunks of {CHUNK_BYTES}", recording.len());

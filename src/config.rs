@@ -533,6 +533,8 @@ pub struct Speech {
     pub utc_offset_minutes: i32,
     /// The chat endpoint that makes replies; empty for the built-in ones.
     pub reply_url: String,
+    /// A file of certificates to trust for it; empty for the public ones alone.
+    pub reply_certificates: PathBuf,
     /// Its model.
     pub reply_model: String,
     /// The environment variable that holds its key; empty for none.
@@ -580,6 +582,7 @@ impl Default for Speech {
             question_timeout_s: 60,
             utc_offset_minutes: 0,
             reply_url: String::new(),
+            reply_certificates: PathBuf::new(),
             reply_model: String::new(),
             reply_key_env: String::new(),
             reply_prompt: "You are a friendly soft toy that talks with a small child. Answer in the child's language, \

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener};
@@ -100,6 +100,21 @@ pub fn speaker(config: &Config) -> Speaker {
     })
 }
 
+/// How recordings are listened to, with this model.
+pub fn recogniser_settings(config: &config::Speech, model: PathBuf) -> RecogniserSettings {
+    RecogniserSettings {
+        model,
+        sha256: Some(config.model_sha256.clone()).filter(|hash| !hash.is_empty()),
+        languages: config.languages.clone(),
+        workers: config.workers,
+        threads: config.threads,
+        queue_max: config.queue_max,
+        wait_limit: seconds(config.wait_timeout_s),
+        time_limit: seconds(config.recognise_timeout_s),
+        max_seconds: config.command_max_s,
+    }
+}
+
 /// Who makes replies.
 fn replies(config: &Config) -> Result<Box<dyn ReplyEngine>, String> {
     let speech = &config.speech;
@@ -115,6 +130,7 @@ fn replies(config: &Config) -> Result<Box<dyn ReplyEngine>, String> {
     };
     let endpoint = ChatEndpoint::new(ChatSettings {
         url: speech.reply_url.clone(),
+        certificates: Some(speech.reply_certificates.clone()).filter(|path| !path.as_os_str().is_empty()),
         model: speech.reply_model.clone(),
         key,
         prompt: speech.reply_prompt.clone(),
@@ -130,17 +146,13 @@ async fn listen(hub: &Hub, config: &config::Speech) {
         tracing::warn!("no speech model, the toys understand nothing; scripts/get-model fetches one");
         return;
     };
-    let settings = RecogniserSettings {
-        model,
-        sha256: Some(config.model_sha256.clone()).filter(|hash| !hash.is_empty()),
-        languages: config.languages.clone(),
-        workers: config.workers,
-        threads: config.threads,
-        queue_max: config.queue_max,
-        wait_limit: seconds(config.wait_timeout_s),
-        time_limit: seconds(config.recognise_timeout_s),
-        max_seconds: config.command_max_s,
-    };
+    if config.model.as_os_str().is_empty() {
+        tracing::info!(
+            "the speech model in the box knows synthetic voices and few words; fetch one that has heard people: \
+             scripts/get-model base.en-q5_1, and set speech.model"
+        );
+    }
+    let settings = recogniser_settings(config, model);
     match tokio::task::spawn_blocking(|| Recogniser::load(settings)).await {
         Ok(Ok(recogniser)) => hub.listen_with(recogniser),
         Ok(Err(error)) => tracing::error!(%error, "no speech recognition, the toys understand nothing"),

@@ -1,13 +1,17 @@
-"""How well a model file hears, with whisper.cpp as the hub uses it.
+"""How well a model hears, by the hub's own recogniser and intents.
 
-    evaluate.py MODEL CLIPS RECOGNISER [--list FILE] [--limit N]
+    evaluate.py MODEL CLIPS SPEECH [--list FILE] [--limit N]
 
-For each set of clips that was never trained on, clean and as a toy's microphone may hear it: word error rate, sentences
-without an error, commands that lead to the right intent and target. Then the share of clips without speech that give
-any word. `--list` writes what was said and heard, one line a clip.
+SPEECH is the program of benches/speech. For each set of clips that was never trained on, clean and as a toy's
+microphone may hear it: word error rate, sentences without an error, and commands that lead to the intent and target
+that were meant, for a toy with 40 songs and 12 friends. Then the share of clips without speech that give any word, and
+of those that lead to any command. `--list` writes what was said and heard, one line a clip.
 """
 
 import argparse
+import json
+import random
+import re
 import statistics
 import subprocess
 import tempfile
@@ -17,8 +21,7 @@ import numpy
 import sentences
 import sound
 import speak
-import tokens
-import understand
+import words
 
 SETS = {
     "voices": "trained sentences, voices never heard",
@@ -26,20 +29,88 @@ SETS = {
     "both": "sentences and voices never heard",
 }
 
+SONGS, FRIENDS = 40, 12
 
-def recognise(given, clips, *options):
-    """(milliseconds, least probability, text) of each clip, which are floats."""
+# What the hub calls what a sentence of the grammar asks for. Unknown is a matter for the reply engine, as jokes are.
+MEANT = {
+    "play": {"Play"},
+    "play_number": {"PlayNumber", "PlayAnother"},
+    "another": {"PlayAnother", "PlayAgain", "Story", "Unknown"},
+    "something": {"PlayAny", "PlayQuiet", "Story", "Play"},
+    "stop": {"Stop"},
+    "louder": {"Louder"},
+    "softer": {"Softer"},
+    "message": {"Message"},
+    "time": {"Time"},
+    "date": {"Date"},
+    "sum": {"Sum"},
+    "story": {"Story"},
+    "riddle": {"Riddle", "Unknown"},
+    "who": {"WhoAreYou", "Unknown"},
+}
+
+NOTHING = ["Unknown", None]
+
+
+def understood(given, clips, described):
+    """What the hub makes of each clip, which are floats; see benches/speech/understand.rs."""
     with tempfile.NamedTemporaryFile(suffix=".i16") as file:
         orders, offset = [], 0
-        for clip in clips:
+        for number, (clip, said) in enumerate(zip(clips, described)):
             file.write((clip * 32767).astype("<i2").tobytes())
-            orders.append(f"{offset} {len(clip)}\n")
+            orders.append(json.dumps({"offset": offset, "count": len(clip), "text": said["written"]} | known(number, said)) + "\n")
             offset += len(clip)
         file.flush()
-        command = [given.recogniser, given.model, file.name, *options]
-        answer = subprocess.run(command, input="".join(orders), capture_output=True, text=True, check=True)
-    lines = [line.split("\t") for line in answer.stdout.splitlines()]
-    return [(float(ms), float(least), text.strip(" .")) for ms, _, least, text in lines]
+        command = [given.speech, "understand", given.model, file.name]
+        answer = subprocess.run(command, input="".join(orders), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+    return [json.loads(line) for line in answer.stdout.splitlines()]
+
+
+def known(number, said):
+    """The songs and friends of a toy, the ones that were said among them."""
+    draw = random.Random(f"known {number}")
+
+    def some(pairs, count, intent):
+        chosen = draw.sample([written for written, _ in pairs], count)
+        if said["intent"] == intent and said["target"] not in chosen:
+            chosen[0] = said["target"]
+        draw.shuffle(chosen)
+        return chosen
+
+    return {"titles": some(sentences.TITLES, SONGS, "play"), "friends": some(sentences.NAMES, FRIENDS, "message")}
+
+
+def is_right(said, answer):
+    """Whether the hub would do what was meant."""
+    intent, target = answer["intent"] or NOTHING
+    if intent not in MEANT[said["intent"]]:
+        return False
+    if said["intent"] in ("play", "message"):
+        return target == said["target"]
+    if intent in ("PlayNumber", "Sum"):
+        return target == value(said)
+    # The reply engine needs all words; of what else a sentence can mean, it is what the words themselves mean.
+    return (answer["heard"] or "").strip() == said["written"] if intent == "Unknown" else answer["intent"] == answer["said"]
+
+
+def is_command(said):
+    """Whether the hub has a command for it: it knows no last song."""
+    return said["intent"] in sentences.COMMANDS and not (said["intent"] == "play_number" and "last" in said["written"])
+
+
+def value(said):
+    """The number that a sentence names, or that its sum has."""
+    numbers = {words.number(n): n for n in range(101)} | {word: n for n, word in enumerate(words.ORDINALS, 1)} | {"hundred": 100}
+    longest = sorted(numbers, key=len, reverse=True)
+    found = [numbers[word] for word in re.findall(rf"\b(?:{'|'.join(longest)})\b", said["written"])]
+    if said["intent"] == "play_number":
+        return found[0]
+    for word, work in (("minus", int.__sub__), ("times", int.__mul__)):
+        if word in said["written"]:
+            return work(*found)
+    if "divided" in said["written"]:
+        return found[0] // found[1] if found[1] and found[0] % found[1] == 0 else None
+    return found[0] + found[1]
 
 
 def word_errors(said, heard):
@@ -54,54 +125,60 @@ def word_errors(said, heard):
 
 
 def report(title, described, answers):
-    errors = sum(word_errors(d["written"], text) for d, (_, _, text) in zip(described, answers))
-    words = sum(len(d["written"].split()) for d in described)
-    exact = statistics.mean(d["written"] == text for d, (_, _, text) in zip(described, answers))
-    commands = [(d, text) for d, (_, _, text) in zip(described, answers) if d["intent"] in sentences.COMMANDS]
-    right = statistics.mean(understand.same(d["written"], text) for d, text in commands)
-    print(f"{title:62} {100 * errors / words:6.1f} % {100 * exact:6.1f} % {100 * right:6.1f} %", flush=True)
+    texts = [(said["written"], answer["heard"] or "") for said, answer in zip(described, answers)]
+    errors = sum(word_errors(said, heard.strip()) for said, heard in texts)
+    exact = statistics.mean(said == heard.strip() for said, heard in texts)
+    commands = [(said, answer) for said, answer in zip(described, answers) if is_command(said)]
+    right = statistics.mean(is_right(said, answer) for said, answer in commands)
+    read = statistics.mean(is_right(said, answer | {"intent": answer["said"], "heard": said["written"]}) for said, answer in commands)
+    asked = statistics.mean((answer["intent"] or NOTHING)[0].startswith("Ask") for _, answer in commands)
+    strangers = sum((answer["intent"] or NOTHING)[0] == "Message" and not is_right(said, answer) for said, answer in commands)
+    figures = [100 * errors / sum(len(said.split()) for said, _ in texts), 100 * exact, 100 * right, 100 * asked, 100 * read]
+    print(f"{title:52}" + "".join(f"{figure:8.1f} %" for figure in figures) + f"{strangers:8}", flush=True)
 
 
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("model")
     options.add_argument("clips")
-    options.add_argument("recogniser")
+    options.add_argument("speech")
     options.add_argument("--list")
     options.add_argument("--limit", type=int, default=500, help="clips of each set")
     given = options.parse_args()
 
     listed, times = [], []
-    prompt = ", ".join(tokens.titled(written) for written, _ in sentences.TITLES[:6] + sentences.FAMILY[:4] + sentences.TOYS[:4])
-    print(f"{'':62} {'wrong words':>8} {'exact':>6} {'commands':>9}")
+    print(f"{'':52}{'wrong':>10}{'exact':>10}{'commands':>10}{'asked':>10}{'as text':>10}{'to other':>8}")
+    print(f"{'':52}{'words':>10}{'':>10}{'right':>10}{'back':>10}{'right':>10}{'friend':>8}")
     for name, meaning in SETS.items():
         described, samples = speak.load_set(given.clips, name)
         described = described[: given.limit]
         clips = [samples[d["offset"] : d["offset"] + d["samples"]] for d in described]
         clean = [numpy.pad(clip.astype(numpy.float32) / 32768, 4800) for clip in clips]
         noisy = [sound.heard(numpy.random.default_rng([3, i]), clip, clips[i - 1], late=i % 4 == 0) for i, clip in enumerate(clips)]
-        for kind, heard, extra in (("clean", clean, []), ("noise, room", noisy, []), ("clean, with a prompt", clean, ["--prompt", prompt])):
-            answers = recognise(given, heard, *extra)
+        for kind, heard in (("clean", clean), ("noise, room", noisy)):
+            answers = understood(given, heard, described)
             report(f"{meaning}, {kind}", described, answers)
-            times += [ms for ms, _, _ in answers]
-            listed += [(name, kind, d["intent"], d["voice"], d["written"], text, least) for d, (_, least, text) in zip(described, answers)]
+            times += [answer["ms"] for answer in answers]
+            listed += [(name, kind, said, answer) for said, answer in zip(described, answers)]
 
-    print(f"\n{'sounds without speech that give any word':62} {'blank suppressed':>17} {'blank kept':>11}")
+    print(f"\n{'sounds without speech: 100 clips of each kind':52}{'any word':>10}{'a command':>11}")
+    nothing = {"written": "", "intent": "", "target": "", "voice": ""}
     for kind in sound.NOT_SPEECH:
         rng = numpy.random.default_rng([5, list(sound.NOT_SPEECH).index(kind)])
-        clips = [sound.not_speech(rng, kind, rng.uniform(1, 6)) for _ in range(40)]
-        shares = []
-        for extra in ([], ["--keep-blank"]):
-            answers = recognise(given, clips, *extra)
-            shares.append(100 * statistics.mean(bool(text) for _, _, text in answers))
-            listed += [("none", kind, "", "", "", text, least) for _, least, text in answers]
-        print(f"{kind:62} {shares[0]:15.1f} % {shares[1]:9.1f} %", flush=True)
+        clips = [sound.not_speech(rng, kind, rng.uniform(1, 6)) for _ in range(100)]
+        answers = understood(given, clips, [nothing] * len(clips))
+        heard = statistics.mean(answer["heard"] is not None for answer in answers)
+        acted = statistics.mean((answer["intent"] or NOTHING) != NOTHING for answer in answers)
+        listed += [("none", kind, nothing, answer) for answer in answers]
+        print(f"{kind:52}{100 * heard:8.1f} %{100 * acted:9.1f} %", flush=True)
 
     times.sort()
     print(f"\none thread: {times[len(times) // 2]:.0f} ms a clip, p95 {times[len(times) * 95 // 100]:.0f} ms")
     if given.list:
         with open(given.list, "w", encoding="utf-8") as file:
-            file.writelines("\t".join(map(str, line)) + "\n" for line in listed)
+            for name, kind, said, answer in listed:
+                row = (name, kind, said["voice"], said["written"], answer["heard"], answer["why"], answer["intent"], answer["confidence"])
+                file.write("\t".join(map(str, row)) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Whether whisper.cpp computes what PyTorch computes: the first logits of some clips, for a checkpoint or random weights.
 
-    parity.py CLIPS RECOGNISER [CHECKPOINT]
+    parity.py CLIPS LOGITS [CHECKPOINT]
+
+LOGITS is the program that `build-logits` makes.
 """
 
 import subprocess
@@ -33,7 +35,7 @@ def first_logits(model, clip):
 
 
 def main():
-    clips, recogniser, *checkpoint = sys.argv[1:]
+    clips, logits, *checkpoint = sys.argv[1:]
     if checkpoint:
         saved = torch.load(checkpoint[0], weights_only=True)
         model = rebuild(saved["described"], saved["weights"])
@@ -47,7 +49,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.bin"
             export.export(model, path, kind)
-            command = [recogniser, path, Path(clips) / "voices-000.i16", "--logits"]
+            command = [logits, path, Path(clips) / "voices-000.i16"]
             answer = subprocess.run(command, input=orders, capture_output=True, text=True, check=True)
         for d, line in zip(described, answer.stdout.splitlines(), strict=False):
             theirs = numpy.array(line.split(), float)

@@ -136,6 +136,18 @@ HELD_OUT = {
     "talk": "do you know what a {noun} is;can we go to {place};my {noun} is very {adjective};why can't i {verb}",
 }
 
+# What children put around a command. With the templates and loose words they make sentences that nobody would list; a
+# decoder that has read only the lists writes the nearest of those, whatever it hears.
+BEFORE = """
+please;can you;could you;would you;will you;can you please;could you please;i want you to;hey;hello;okay;now;let's;i want to
+do you know;tell me;can you tell me;may i;i really want to;i'd like to;i would like to;come on;let me;let us;and;we want to
+don't;teddy;hey teddy;it is time to;yes;no;can we;could we;i like to;good morning;thank you
+"""
+AFTER = """
+please;now;for me;for us;again;today;and stop;okay;if you can;one more time;a bit;too;tomorrow;and sing;my friend;is;first
+thank you;very loud;with me;at home;teddy;and dance;will you;can you;enough;one more
+"""
+
 # How often each intent is drawn for training; free and loose sentences teach the sounds of all words.
 WEIGHTS = {"play": 24, "message": 22, "talk": 16, "loose": 14, "play_free": 7, "sum": 6, "something": 5, "play_number": 4}
 
@@ -189,11 +201,37 @@ def draw_sentence(draw, table, intents=None):
     return fill(draw.choice(templates(table[intent])), intent, draw)
 
 
+SLOTS = "{title} {name} {number} {small} {noun} {adjective} {verb} {place} {child} {ordinal} {kind} {mood}".split()
+PLAIN_WORDS = sorted({word for block in TRAINED.values() for word in block.replace(";", " ").split() if "{" not in word})
+NEVER_TRAINED = {template for block in HELD_OUT.values() for template in templates(block)}
+
+
+def draw_mixed(draw):
+    """A sentence of parts: a template with more around it, two halves that do not belong together, or any words."""
+
+    def some():
+        intent = draw.choices(list(TRAINED), [WEIGHTS.get(name, 3) for name in TRAINED])[0]
+        return draw.choice(templates(TRAINED[intent]))
+
+    kind = draw.random()
+    if kind < 0.45:
+        around = [draw.choice(templates(block)) if draw.random() < share else "" for block, share in ((BEFORE, 0.7), (AFTER, 0.5))]
+        template = f"{around[0]} {some()} {around[1]}".strip()
+    elif kind < 0.75:
+        one, other = some().split(), some().split()
+        template = " ".join(one[: draw.randint(1, len(one))] + other[draw.randint(0, len(other) - 1) :])
+    else:
+        words_of = [PLAIN_WORDS if draw.random() < 0.6 else SLOTS for _ in range(draw.randint(1, 6))]
+        template = " ".join(draw.choice(choice) for choice in words_of)
+    return draw_mixed(draw) if template in NEVER_TRAINED else fill(template, "mixed", draw)
+
+
 def every_word():
     """All texts that a model may have to write, for the list of its tokens."""
     texts = [written for block in (TITLES, NAMES, *LISTS.values()) for written, _ in block]
     texts += [words.number(value) for value in range(101)]
     texts += [f"{written}s" for written, _ in LISTS["noun"]]
+    texts += templates(BEFORE) + templates(AFTER)
     for table in (TRAINED, HELD_OUT):
         for block in table.values():
             for template in templates(block):

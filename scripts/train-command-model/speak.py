@@ -90,12 +90,15 @@ def one_clip(order):
     """The clip of one number of a set: all of it is drawn from the seed, the set and the number."""
     seed, name, number = order
     draw = random.Random(f"{seed} {name} {number}")
-    table = sentences.HELD_OUT if name in ("templates", "both") else sentences.TRAINED
-    intents = None
-    if name != "train":
+    if name == "mixed":
+        sentence = sentences.draw_mixed(draw)
+    elif name == "train":
+        sentence = sentences.draw_sentence(draw, sentences.TRAINED)
+    else:
         # Three of four test clips are commands, all intents alike.
         intents = [draw.choice(sentences.COMMANDS if draw.random() < 0.75 else ["talk"])]
-    sentence = sentences.draw_sentence(draw, table, intents)
+        table = sentences.TRAINED if name == "voices" else sentences.HELD_OUT
+        sentence = sentences.draw_sentence(draw, table, intents)
     voice = draw_voice(draw, name in ("voices", "both"))
     return vars(sentence) | {"voice": f"{voice['engine']} {voice['voice']}"}, speak(voice, sentence.spoken)
 
@@ -141,6 +144,7 @@ def main():
         make_set(given.folder, name, given.test_clips, given.seed)
     if not given.test_only:
         make_set(given.folder, "train", given.clips, given.seed)
+        make_set(given.folder, "mixed", given.clips, given.seed)
 
 
 if __name__ == "__main__":

@@ -41,18 +41,11 @@ def decode(tokens):
     return b"".join(back[token] for token in tokens if token < model.EOT).decode(errors="replace")
 
 
-def titled(text):
-    """As a title stands in a library: Baa Baa Black Sheep."""
-    return " ".join(word[:1].upper() + word[1:] for word in text.split(" "))
-
-
 def known_tokens():
-    """Every token that a sentence or a prompt may hold, and the special ones, in order."""
-    known = {model.EOT, model.SOT, model.PREV, model.NO_SPEECH, model.NO_TIMESTAMPS}
+    """Every token that a sentence may hold, and the special ones, in order."""
+    known = {model.EOT, model.SOT, model.NO_SPEECH, model.NO_TIMESTAMPS}
     for text in sentences.every_word():
-        for form in (text, titled(text)):
-            known.update(encode(" " + form))
-    known.update(encode("Songs: Stories: Friends: , . and") + encode(".") + encode(" .") + encode(" Songs"))
+        known.update(encode(" " + text))
     # A word that splits elsewhere once it stands alone.
     known.update(token for text in sentences.every_word() for word in text.split() for token in encode(" " + word))
     return sorted(known)

@@ -1,28 +1,32 @@
 """Trains the model, in steps that can be interrupted: each batch is drawn from the seed and its own number.
 
-    train.py CLIPS CHECKPOINT [--steps N] [--settle N] [--last N] [--seed N] [--stop-after SECONDS]
+    train.py CLIPS CHECKPOINT [--steps N] [--settle N] [--last N] [--seed N] [--stop-after SECONDS] [--processes N]
 
 A batch does not depend on how many steps there will be: a training may be given more of them, or fewer, on the way.
 """
 
 import argparse
+import socket
 import time
 from pathlib import Path
 
 import numpy
 import torch
 import torch.nn.functional as functional
+from torch import distributed, multiprocessing
 from torch.utils.data import DataLoader, Dataset
 
-import sentences
 import sound
 import speak
 import tokens
-from model import EOT, NO_SPEECH, NO_TIMESTAMPS, PREV, SOT, Model, Shape
+from model import EOT, NO_SPEECH, NO_TIMESTAMPS, SOT, Model, Shape
 
 BATCH = 32
 POOL = 24  # batches whose clips are sorted by length together
 SAVE_EVERY = 50
+EASY_STEPS = 1500
+# Before this step only sentences that make sense; whole ones teach the words soonest. A multiple of POOL.
+SENSE_STEPS = 2640
 
 IGNORED = -100
 
@@ -32,6 +36,10 @@ class Batches(Dataset):
 
     def __init__(self, folder, known, seed, steps):
         self.described, self.samples = speak.load_set(folder, "train")
+        self.sensible = len(self.described)
+        mixed, samples = speak.load_set(folder, "mixed")
+        self.described += [clip | {"offset": clip["offset"] + len(self.samples)} for clip in mixed]
+        self.samples = numpy.concatenate([self.samples, samples])
         self.row = {token: row for row, token in enumerate(known)}
         self.known = known
         self.seed, self.steps = seed, steps
@@ -46,34 +54,28 @@ class Batches(Dataset):
     def members(self, step):
         """The clips of a batch: neighbours in length out of a pool drawn at random."""
         pool, place = divmod(step, POOL)
-        count, need = len(self.described), BATCH * POOL
+        count, need = self.count(step), BATCH * POOL
         first = pool * need
-        chosen = [self.shuffled(n // count)[n % count] for n in range(first, first + need)]
+        chosen = [self.shuffled(count, n // count)[n % count] for n in range(first, first + need)]
         chosen.sort(key=lambda number: self.described[number]["samples"])
         place = numpy.random.default_rng([self.seed, 7, pool]).permutation(POOL)[place]
         return chosen[place * BATCH : (place + 1) * BATCH]
 
-    def shuffled(self, epoch):
-        if getattr(self, "epoch", None) != epoch:
-            self.epoch, self.order = epoch, numpy.random.default_rng([self.seed, epoch]).permutation(len(self.described))
-        return self.order
+    def count(self, step):
+        return self.sensible if step < SENSE_STEPS else len(self.described)
 
-    def prompt(self, rng):
-        """Titles and friends before the start, as a hub gives them to help with names; some tokens are strange."""
-        entries = [tokens.titled(written) for written, _ in sentences.TITLES + sentences.NAMES]
-        text = ", ".join(rng.choice(entries, rng.integers(1, 25)))
-        if rng.random() < 0.3:
-            text = str(rng.choice(["Songs: ", "Stories: ", "Friends: "])) + text
-        if rng.random() < 0.5:
-            text += "."
-        rows = [self.row.get(token, len(self.known)) for token in tokens.encode(" " + text)][-126:]
-        return [self.row[PREV]] + [len(self.known) if rng.random() < 0.04 else row for row in rows]
+    def shuffled(self, count, epoch):
+        if getattr(self, "shuffle", None) != (count, epoch):
+            self.shuffle = (count, epoch)
+            self.order = numpy.random.default_rng([self.seed, epoch]).permutation(count)
+        return self.order
 
     def __getitem__(self, step):
         rng = numpy.random.default_rng([self.seed, 11, step])
         members = self.members(step)
         # Whatever comes after the words, up to the whole window, must not disturb; those batches are smaller.
-        wide = rng.random() < 0.12
+        easy = rng.random() < ease(step)
+        wide = not easy and rng.random() < 0.12
         if wide:
             members = list(rng.choice(members, BATCH // 3, replace=False))
         heard, texts = [], []
@@ -82,8 +84,8 @@ class Batches(Dataset):
                 kind = rng.choice(list(sound.NOT_SPEECH))
                 samples, text = sound.not_speech(rng, kind, rng.uniform(0.6, 1.8) if not wide else rng.uniform(0.6, 8)), None
             else:
-                other = self.clip(int(rng.integers(len(self.described))))
-                samples, text = sound.heard(rng, self.clip(number), other, calm=rng.random() < 0.3, late=wide), self.described[number]["written"]
+                other = self.clip(int(rng.integers(self.count(step))))
+                samples, text = sound.heard(rng, self.clip(number), other, calm=easy or rng.random() < 0.3, late=wide), self.described[number]["written"]
             heard.append(sound.log_mel(samples))
             texts.append(text)
 
@@ -93,20 +95,19 @@ class Batches(Dataset):
         for place, (mel, silence) in enumerate(heard):
             mels[place] = silence
             mels[place, : len(mel)] = mel[: 2 * positions]
-            hide(rng, mels[place], min(len(mel), 2 * positions))
+            if not easy:
+                hide(rng, mels[place], min(len(mel), 2 * positions))
 
-        prompted = rng.random() < 0.2
-        given, wanted, silent = [], [], []
+        given, wanted = [], []
         for text in texts:
-            before = (self.prompt(rng) if prompted else []) + [self.row[SOT], self.row[NO_TIMESTAMPS]]
-            # For what is no speech the first wanted token is a mixture (see `loss_of`); one that is forced to write
-            # something writes a full stop.
-            words = [self.row[token] for token in tokens.encode(" " + text if text else ".")]
-            given.append(before + words)
-            wanted.append([IGNORED] * (len(before) - 1) + words + [self.row[EOT]])
-            silent.append(len(before) - 1 if text is None else -1)
-            if text is None:
-                wanted[-1][len(before) - 1] = IGNORED
+            # As in Whisper the first token tells whether anybody speaks; what is no speech ends at once.
+            first = NO_TIMESTAMPS if text else NO_SPEECH
+            words = [self.row[token] for token in tokens.encode(" " + text if text else "")]
+            # Some words before are wrong, so that the decoder listens rather than guesses.
+            wrong = rng.random(len(words)) < (0.1 if step >= SENSE_STEPS else 0)
+            before = [int(rng.integers(len(self.known))) if swap else word for word, swap in zip(words, wrong)]
+            given.append([self.row[SOT], self.row[NO_TIMESTAMPS]] + before)
+            wanted.append([self.row[first]] + words + [self.row[EOT]])
         length = max(map(len, given))
         rows = torch.tensor([row + [self.row[EOT]] * (length - len(row)) for row in given])
         wanted = torch.tensor([row + [IGNORED] * (length - len(row)) for row in wanted])
@@ -115,10 +116,14 @@ class Batches(Dataset):
             "mel": torch.from_numpy(mels),
             "rows": rows,
             "wanted": wanted,
-            "silent": torch.tensor(silent),
             "letters": torch.tensor([letter for letters in spelled for letter in letters]),
             "lengths": torch.tensor([len(letters) for letters in spelled]),
         }
+
+
+def ease(step):
+    """From 1 to 0 over the first steps: clean clips and their spelling come first, or the encoder is slow to find the words."""
+    return max(0.0, 1 - step / EASY_STEPS)
 
 
 def hide(rng, mel, frames):
@@ -135,7 +140,7 @@ def hide(rng, mel, frames):
             mel[start : start + width] = mean
 
 
-def loss_of(model, batch, row):
+def loss_of(model, batch):
     """The decoder's loss with the encoder's spelling loss beside it."""
     with torch.autocast("cpu", torch.bfloat16):
         heard = model.encoder(batch["mel"])
@@ -143,11 +148,6 @@ def loss_of(model, batch, row):
         spelling = model.letters(heard)
     logits = logits.float()
     words = functional.cross_entropy(logits.flatten(0, 1), batch["wanted"].flatten(), ignore_index=IGNORED, label_smoothing=0.03)
-    silent = batch["silent"] >= 0
-    if silent.any():
-        first = logits[silent, batch["silent"][silent]].log_softmax(-1)
-        mixed = 0.5 * first[:, row[NO_SPEECH]] + 0.4 * first[:, row[EOT]] + 0.1 * first[:, row[tokens.encode(".")[0]]]
-        words = words - mixed.mean() * 0.1
     spelling = spelling.float().log_softmax(-1).transpose(0, 1)
     heard_lengths = torch.full((spelling.shape[1],), spelling.shape[0])
     ctc = functional.ctc_loss(spelling, batch["letters"], heard_lengths, batch["lengths"], zero_infinity=True)
@@ -169,23 +169,33 @@ def rate(step, steps, settle):
     return min(1, (step + 1) / 100, max(0.0, (steps - step) / settle))
 
 
-def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("clips", type=Path)
-    options.add_argument("checkpoint", type=Path)
-    options.add_argument("--steps", type=int, default=8000)
-    options.add_argument("--settle", type=int, default=2000, help="steps at the end in which the rate falls")
-    options.add_argument("--last", type=int, help="so many more steps and no others, the rate falling in all of them")
-    options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--stop-after", type=float, default=float("inf"), help="seconds, then stop where it can go on")
-    options.add_argument("--threads", type=int, default=1)
-    given = options.parse_args()
+def free_port():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
 
+
+def average(model, figures):
+    """Replaces gradients and figures by their means over all processes; gives the figures."""
+    parts = [parameter.grad for parameter in model.parameters()] + [torch.tensor(figures)]
+    flat = torch.cat([part.flatten() for part in parts])
+    if distributed.is_initialized():
+        distributed.all_reduce(flat)
+        flat /= distributed.get_world_size()
+    for part, mean in zip(parts, flat.split([part.numel() for part in parts])):
+        part.copy_(mean.view_as(part))
+    return parts[-1].tolist()
+
+
+def train(rank, given, port):
+    """One of the processes: of each round of batches it takes one. Steps count batches."""
+    if given.processes > 1:
+        where = {"init_method": f"tcp://127.0.0.1:{port}", "rank": rank, "world_size": given.processes}
+        distributed.init_process_group("gloo", **where)
     torch.manual_seed(given.seed)
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(1)
     known = tokens.known_tokens()
-    row = {token: place for place, token in enumerate(known)}
-    model = Model(Shape(), known, len(tokens.LETTERS), dropout=0.05)
+    model = Model(Shape(), known, len(tokens.LETTERS))
     optimising = optimisers(model)
     rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in optimising]
     done = 0
@@ -195,45 +205,61 @@ def main():
         for optimiser, state in zip(optimising, saved["optimisers"]):
             optimiser.load_state_dict(state)
         done = saved["done"]
-        torch.set_rng_state(saved["random"])
     if given.last:
         given.steps, given.settle = done + given.last, given.last
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(known)} tokens, from step {done} of {given.steps}", flush=True)
+    if rank == 0:
+        print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(known)} tokens, from step {done} of {given.steps}", flush=True)
 
     def save():
         partial = given.checkpoint.with_suffix(".partial")
         states = [optimiser.state_dict() for optimiser in optimising]
-        torch.save(
-            {"described": model.described(), "weights": model.state_dict(), "optimisers": states, "done": done, "random": torch.get_rng_state()}, partial
-        )
+        torch.save({"described": model.described(), "weights": model.state_dict(), "optimisers": states, "done": done}, partial)
         partial.replace(given.checkpoint)
 
+    rounds = (given.steps - done) // given.processes
+    own = range(done + rank, done + rounds * given.processes, given.processes)
     batches = Batches(given.clips, known, given.seed, given.steps)
-    # A generator of its own: else each start takes a number from the one that dropout draws from.
-    order = {"sampler": range(done, given.steps), "generator": torch.Generator()}
-    loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=6, **order)
-    began, shown, sums = time.time(), time.time(), [0.0, 0.0, 0]
+    loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=6, sampler=own)
+    began, shown, sums = time.time(), time.time(), numpy.zeros(3)
     model.train()
-    for batch in loader:
+    for number, batch in enumerate(loader, 1):
         for optimiser, group_rates in zip(optimising, rates):
             for group, base in zip(optimiser.param_groups, group_rates):
                 group["lr"] = base * rate(done, given.steps, given.settle)
-        words, ctc = loss_of(model, batch, row)
-        (words + 0.3 * ctc).backward()
+        words, ctc = loss_of(model, batch)
+        (words + (0.3 + 0.7 * ease(done)) * ctc).backward()
+        late = float(time.time() - began > given.stop_after)
+        *losses, late = average(model, [words.item(), ctc.item(), late])
         torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
         for optimiser in optimising:
             optimiser.step()
             optimiser.zero_grad()
-        done += 1
-        sums = [sums[0] + words.item(), sums[1] + ctc.item(), sums[2] + 1]
-        if done % 20 == 0:
-            print(f"step {done}: words {sums[0] / sums[2]:.3f}, spelling {sums[1] / sums[2]:.3f}, {(time.time() - shown) / sums[2]:.2f} s a step", flush=True)
-            shown, sums = time.time(), [0.0, 0.0, 0]
-        stop = time.time() - began > given.stop_after
-        if done % SAVE_EVERY == 0 or stop or done == given.steps:
+        done += given.processes
+        sums += [*losses, 1]
+        last = late > 0 or number == rounds
+        if rank == 0 and (number % 20 == 0 or last):
+            words, ctc, count = sums
+            speed = (time.time() - shown) / count / given.processes
+            print(f"step {done}: words {words / count:.3f}, spelling {ctc / count:.3f}, {speed:.2f} s a step", flush=True)
+            shown, sums = time.time(), numpy.zeros(3)
+        if rank == 0 and (number % SAVE_EVERY == 0 or last):
             save()
-        if stop:
+        if last:
             break
+
+
+def main():
+    options = argparse.ArgumentParser()
+    options.add_argument("clips", type=Path)
+    options.add_argument("checkpoint", type=Path)
+    options.add_argument("--steps", type=int, default=13200)
+    options.add_argument("--settle", type=int, default=9600, help="steps at the end in which the rate falls")
+    options.add_argument("--last", type=int, help="so many more steps and no others, the rate falling in all of them")
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--stop-after", type=float, default=float("inf"), help="seconds, then stop where it can go on")
+    options.add_argument("--processes", type=int, default=2)
+    given = options.parse_args()
+    multiprocessing.spawn(train, (given, free_port()), nprocs=given.processes)
 
 
 if __name__ == "__main__":

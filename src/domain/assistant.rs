@@ -193,6 +193,7 @@ impl Hub {
             }
             Intent::PlayAny => return self.play_some(scene, language, Mood::Any, Line::NoMusic).await,
             Intent::PlayAnother => return self.play_some(scene, language, Mood::Another, Line::NoMusic).await,
+            Intent::PlayAgain => return self.play_again(scene, language).await,
             Intent::PlayQuiet => return self.play_some(scene, language, Mood::Quiet, Line::NoMusic).await,
             Intent::Story => return self.play_some(scene, language, Mood::Story, Line::any_story()).await,
             Intent::Riddle => return self.play_some(scene, language, Mood::Riddle, Line::any_riddle()).await,
@@ -248,6 +249,15 @@ impl Hub {
         self.play_or_say(scene, language, scene.library.pick(mood, last.as_ref()), otherwise).await
     }
 
+    /// Plays the last one; any, where there was none lately.
+    async fn play_again(&self, scene: &Scene<'_>, language: Language) -> Result<Answer, DomainError> {
+        let last = self.assistant.memory.last_played(scene.toy);
+        match scene.library.contents().iter().find(|content| Some(&content.music) == last.as_ref()) {
+            Some(content) => Ok(self.play(scene, content)),
+            None => self.play_some(scene, language, Mood::Any, Line::NoMusic).await,
+        }
+    }
+
     async fn start_message(
         &self,
         scene: &Scene<'_>,
@@ -285,7 +295,12 @@ impl Hub {
             return self.respond(scene, language, &Line::NoSuchFriend).await;
         };
         let question = Question::Friend([first.clone(), second.clone()]);
-        self.ask_back(scene, language, &Line::Which(&first.remark, &second.remark), question).await
+        // Two who are called the same are told apart by what they call themselves.
+        let names = match first.remark == second.remark {
+            true => [&first.nickname, &second.nickname],
+            false => [&first.remark, &second.remark],
+        };
+        self.ask_back(scene, language, &Line::Which(names[0], names[1]), question).await
     }
 
     /// Asks, and remembers what: only once it was asked.

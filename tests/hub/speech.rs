@@ -1,5 +1,5 @@
 //! A child asks its toy: real recordings through the real recogniser. Its model says the words of the test, whatever it
-//! hears; or it is the one in the box, where that is there.
+//! hears; or it is the one in the box, which listens.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::one_connection::Line;
 use crate::sound;
 use crate::spoken_model::saying;
 use crate::world::{Toy, World, within};
@@ -396,4 +397,120 @@ async fn recordings_are_kept_where_the_owner_wants_it() {
     assert_eq!(kept.len(), 1);
     assert!(kept[0].file_name().unwrap().to_str().unwrap().starts_with(&toy.id));
     assert_eq!(std::fs::read(&kept[0]).unwrap(), sound::wav());
+}
+
+/// A hub that listens with the model in the box, as it does without settings.
+async fn listening() -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    std::os::unix::fs::symlink(models, folder.path().join("models")).unwrap();
+    World::start_in(folder, &[("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "1000")]).await
+}
+
+impl World {
+    /// What a toy is answered whose child says this.
+    async fn say(&self, toy: &Toy, words: &str) -> Value {
+        self.ask_by(toy, sound::spoken("en-us", words)).await
+    }
+
+    /// What it is answered by voice: the reply's name.
+    async fn reply_to(&self, toy: &Toy, words: &str) -> String {
+        let answer = self.say(toy, words).await;
+        assert_eq!(answer["from_user"], "ai", "{words}: {answer}");
+        answer["chat"].as_str().unwrap_or_else(|| panic!("{words}: {answer}")).to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_model_in_the_box_understands_what_to_play() {
+    let world = listening().await;
+    let toy = world.bound_toy("Fluffy").await;
+    let songs = world.songs(["The Wheels on the Bus", "Twinkle Twinkle Little Star", "Good Night Lullaby"]).await;
+    let list = world.ok("/content_list", json!({})).await["data"].clone();
+    let played = async |words: &str| {
+        let answer = world.say(&toy, words).await;
+        answer["music"].as_str().unwrap_or_else(|| panic!("{words}: {answer}")).to_owned()
+    };
+    assert_eq!(played("play the wheels on the bus").await, songs[0]);
+    assert_eq!(played("play it again").await, songs[0]);
+    assert_ne!(played("another one please").await, songs[0]);
+    assert_eq!(played("I want to hear twinkle twinkle little star").await, songs[1]);
+    assert_eq!(played("play something quiet").await, songs[2]);
+    assert_eq!(played("play number two").await, list[1]["music"].as_str().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_model_in_the_box_understands_questions() {
+    let world = listening().await;
+    let toy = world.bound_toy("Fluffy").await;
+    let not_heard = world.not_heard(&toy).await;
+    let eight = world.reply_to(&toy, "what is three plus five").await;
+    assert_eq!(world.reply_to(&toy, "what is ten minus two").await, eight, "the same words, the same sound");
+    let mut replies = HashSet::from([not_heard, eight]);
+    for words in [
+        "what is seven plus four",
+        "what time is it",
+        "what day is it today",
+        "tell me a story",
+        "tell me a riddle",
+        "who are you",
+    ] {
+        assert!(replies.insert(world.reply_to(&toy, words).await), "{words} has an answer of its own");
+    }
+    let story = world.say(&toy, "tell me a story").await;
+    assert!(sound::seconds(world.folder(), &world.spoken(&story).await) > 8.0, "a story takes its time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_model_in_the_box_understands_commands_to_the_toy() {
+    let world = listening().await;
+    let toy = world.bound_toy("Fluffy").await;
+    let mut line = Line::open(&world, &toy).await;
+    for (words, command) in [("stop the music", "stop"), ("make it louder", "louder"), ("turn it down", "softer")] {
+        world.reply_to(&toy, words).await;
+        assert_eq!(line.event("command").await["command"], command, "{words}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spoken_name_sends_the_next_recording_to_another_toy() {
+    let world = listening().await;
+    let (mia, tom) = (world.user("mia").await, world.user("tom").await);
+    let (fluffy, rex) = (world.toy(&mia, "Fluffy").await, world.toy(&tom, "Rex").await);
+    let wish = json!({"req_user": fluffy.id, "add_user": rex.id, "type": "toy", "req_info": "", "remark": "Rex"});
+    world.ok("/add_req", wish).await;
+    let list = world.post_as(&tom, "/req_list", json!({"_id": tom.id})).await;
+    let accepted = json!({"req_id": list["data"][0]["_id"], "remark": "Fluffy"});
+    assert_eq!(world.post_as(&tom, "/acc_req", accepted).await["code"], 0);
+
+    let answer = world.say(&fluffy, "send a message to rex").await;
+    assert_eq!(answer, json!({"from_user": rex.id, "chat": answer["chat"], "friend_type": "toy"}));
+    let prompt = world.spoken(&answer).await;
+    assert!((1.0..5.0).contains(&sound::seconds(world.folder(), &prompt)), "say your message to Rex after the tone");
+    let fields = [("user_id", fluffy.id.as_str()), ("to_user", rex.id.as_str()), ("friend_type", "toy")];
+    assert_eq!(world.upload("/toy_uploader", "reco", sound::wav(), &fields).await["msg"], "Upload Success");
+    assert_eq!(world.unread_of(&rex).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_friends_of_one_name_are_asked_back_and_the_child_chooses() {
+    let world = listening().await;
+    let (dad, other) = (world.user("dad").await, world.user("other").await);
+    let toy = world.toy(&dad, "Fluffy").await;
+    // Both are called Dad by the toy.
+    let wish = json!({"req_user": other.id, "add_user": toy.id, "type": "app", "req_info": "", "remark": "Fluffy"});
+    assert_eq!(world.post_as(&other, "/add_req", wish).await["code"], 0);
+    let list = world.post_as(&dad, "/req_list", json!({"_id": dad.id})).await;
+    let accepted = json!({"req_id": list["data"][0]["_id"], "remark": "Dad"});
+    assert_eq!(world.post_as(&dad, "/acc_req", accepted).await["code"], 0);
+
+    let mut chosen = HashSet::new();
+    for choice in ["the first one", "the second one"] {
+        let question = world.reply_to(&toy, "send a message to dad").await;
+        let answer = world.say(&toy, choice).await;
+        assert_eq!(answer["friend_type"], "app", "{choice}: {answer}");
+        assert_ne!(answer["chat"], question);
+        chosen.insert(answer["from_user"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(chosen, HashSet::from([dad.id, other.id]));
 }

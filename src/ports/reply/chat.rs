@@ -1,6 +1,7 @@
 //! Replies from an OpenAI-compatible chat endpoint.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ const TOKENS_PER_WORD: usize = 3;
 pub struct ChatSettings {
     /// Its address, with or without the `/chat/completions` behind.
     pub url: String,
+    /// A PEM file of certificates that are trusted beside the public ones; for `https`.
+    pub certificates: Option<PathBuf>,
     /// Its model.
     pub model: String,
     /// Its key.
@@ -76,11 +79,12 @@ impl ChatEndpoint {
     /// An endpoint; nothing is connected yet.
     ///
     /// # Errors
-    /// [`ReplyError::Address`] and, where there is no TLS, [`ReplyError::Unreachable`].
+    /// [`ReplyError::Address`], [`ReplyError::Certificates`] and, where there is no TLS, [`ReplyError::Unreachable`].
     pub fn new(settings: ChatSettings) -> Result<Self, ReplyError> {
         let base = settings.url.trim_end_matches('/');
         let suffix = if base.ends_with("/chat/completions") { "" } else { "/chat/completions" };
-        Ok(Self { target: Target::new(&format!("{base}{suffix}"))?, settings })
+        let target = Target::new(&format!("{base}{suffix}"), settings.certificates.as_deref())?;
+        Ok(Self { target, settings })
     }
 
     async fn ask(&self, question: &str) -> Result<String, ReplyError> {

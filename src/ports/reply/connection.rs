@@ -1,5 +1,6 @@
 //! One request over HTTP or HTTPS, on a connection of its own.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::ReplyError;
@@ -30,7 +32,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn new(address: &str) -> Result<Self, ReplyError> {
+    /// With `https`, those certificates are trusted too.
+    pub(super) fn new(address: &str, certificates: Option<&Path>) -> Result<Self, ReplyError> {
         let wrong = |reason: &str| ReplyError::Address(reason.to_owned());
         let uri: Uri = address.parse().map_err(|_| wrong("it cannot be read"))?;
         let host = uri.host().ok_or_else(|| wrong("it has no host"))?.trim_matches(['[', ']']).to_owned();
@@ -38,7 +41,7 @@ impl Target {
             Some("http") => (None, 80),
             Some("https") => {
                 let name = ServerName::try_from(host.clone()).map_err(|_| wrong("its host is no name"))?;
-                (Some((connector()?, name)), 443)
+                (Some((connector(certificates)?, name)), 443)
             }
             _ => return Err(wrong("it begins with neither http:// nor https://")),
         };
@@ -97,8 +100,20 @@ impl Target {
     }
 }
 
-fn connector() -> Result<TlsConnector, ReplyError> {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+fn connector(certificates: Option<&Path>) -> Result<TlsConnector, ReplyError> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = certificates {
+        let unusable = |reason: String| ReplyError::Certificates { path: path.to_owned(), reason };
+        let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        // The error's own text shows bytes.
+        let read = read.map_err(|error| match error {
+            pem::Error::Io(error) => unusable(error.to_string()),
+            _ => unusable("it is not PEM".into()),
+        })?;
+        if roots.add_parsable_certificates(read).0 == 0 {
+            return Err(unusable("there is no good certificate in it".into()));
+        }
+    }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(unreachable)?

@@ -9,6 +9,7 @@ mod connection;
 mod tests;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 
 pub use built_in::BuiltIn;
@@ -29,6 +30,14 @@ pub enum ReplyError {
     /// The address of the settings is none.
     #[error("the address of the chat endpoint is wrong: {0}")]
     Address(String),
+    /// The file of its certificates is of no use.
+    #[error("the certificates for the chat endpoint, {}, cannot be used: {reason}", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The endpoint cannot be reached, or the connection broke.
     #[error("the chat endpoint cannot be reached: {0}")]
     Unreachable(String),

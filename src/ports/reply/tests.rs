@@ -1,11 +1,18 @@
 //! Replies from a real server on this machine that speaks the protocol, well or badly.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
 use crate::model::Secret;
@@ -21,31 +28,39 @@ async fn endpoint(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let served = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut asked = Vec::new();
-        let (head, content) = loop {
-            let mut buffer = [0; 4096];
-            let count = stream.read(&mut buffer).await.unwrap();
-            assert_ne!(count, 0, "the client went away");
-            asked.extend_from_slice(&buffer[..count]);
-            let text = String::from_utf8_lossy(&asked).into_owned();
-            let Some((head, content)) = text.split_once("\r\n\r\n") else { continue };
-            let length =
-                head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-            if content.len() == length.unwrap_or(0usize) {
-                break (head.to_owned(), serde_json::from_str(content).unwrap());
-            }
-        };
-        tokio::time::sleep(delay).await;
-        let answer = format!(
-            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        // Who asked may be gone.
-        let _ = stream.write_all(answer.as_bytes()).await;
-        (head, content)
+        let (stream, _) = listener.accept().await.unwrap();
+        answer_one(stream, status, &body, delay).await
     });
     (address, served)
+}
+
+async fn answer_one(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    status: u16,
+    body: &str,
+    delay: Duration,
+) -> (String, Value) {
+    let mut asked = Vec::new();
+    let (head, content) = loop {
+        let mut buffer = [0; 4096];
+        let count = stream.read(&mut buffer).await.unwrap();
+        assert_ne!(count, 0, "the client went away");
+        asked.extend_from_slice(&buffer[..count]);
+        let text = String::from_utf8_lossy(&asked).into_owned();
+        let Some((head, content)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        if content.len() == length.unwrap_or(0usize) {
+            break (head.to_owned(), serde_json::from_str(content).unwrap());
+        }
+    };
+    tokio::time::sleep(delay).await;
+    let answer = format!(
+        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // Who asked may be gone.
+    let _ = stream.write_all(answer.as_bytes()).await;
+    (head, content)
 }
 
 fn chat(text: &str) -> String {
@@ -58,6 +73,7 @@ fn chat(text: &str) -> String {
 fn settings(address: SocketAddr) -> ChatSettings {
     ChatSettings {
         url: format!("http://{address}/v1"),
+        certificates: None,
         model: "small".into(),
         key: Some(Secret::new("sesame")),
         prompt: PROMPT.into(),
@@ -137,6 +153,55 @@ async fn a_slow_an_absent_and_a_dumb_endpoint_cost_no_more_than_the_time_limit()
     let secure = ChatSettings { url: format!("https://localhost:{}", address.port()), ..hurried(address) };
     let error = ChatEndpoint::new(secure).unwrap().reply("why").await.unwrap_err();
     assert!(matches!(error, ReplyError::Unreachable(_) | ReplyError::TimedOut), "{error}");
+}
+
+/// `key.pem` and `certificate.pem` for `localhost`, which signs itself.
+fn certificate(folder: &Path) {
+    let made = std::process::Command::new("openssl")
+        .args(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost".split(' '),
+        )
+        .args("-addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE".split(' '))
+        .args("-keyout key.pem -out certificate.pem".split(' '))
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+#[tokio::test]
+async fn an_endpoint_of_the_house_is_asked_over_tls_if_its_certificate_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    certificate(folder.path());
+    let path = folder.path().join("certificate.pem");
+    let certificates = CertificateDer::pem_file_iter(&path).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_file(folder.path().join("key.pem")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = tokio::spawn(async move {
+        let (stranger, _) = listener.accept().await.unwrap();
+        assert!(acceptor.accept(stranger).await.is_err(), "a client that does not trust it goes away");
+        let (friend, _) = listener.accept().await.unwrap();
+        answer_one(acceptor.accept(friend).await.unwrap(), 200, &chat("Bears sleep."), Duration::ZERO).await
+    });
+    let secure = ChatSettings { url: format!("https://localhost:{}/v1", address.port()), ..settings(address) };
+    let error = ChatEndpoint::new(secure.clone()).unwrap().reply("why").await.unwrap_err();
+    assert!(matches!(error, ReplyError::Unreachable(_)), "{error}");
+    let trusting = ChatSettings { certificates: Some(path), ..secure.clone() };
+    assert_eq!(ChatEndpoint::new(trusting).unwrap().reply("why").await.unwrap(), "Bears sleep.");
+    assert!(served.await.unwrap().0.to_lowercase().contains("authorization: bearer sesame"));
+
+    for file in ["nowhere.pem", "key.pem"] {
+        let lost = ChatSettings { certificates: Some(folder.path().join(file)), ..secure.clone() };
+        assert!(matches!(ChatEndpoint::new(lost), Err(ReplyError::Certificates { .. })), "{file}");
+    }
 }
 
 #[test]

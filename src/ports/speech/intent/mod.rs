@@ -44,6 +44,8 @@ pub enum Intent {
     PlayAny,
     /// Play something other than what is playing.
     PlayAnother,
+    /// Play the last one once more.
+    PlayAgain,
     /// Play something to calm down or to fall asleep.
     PlayQuiet,
     /// Ask back which of these two titles is meant.

@@ -78,6 +78,7 @@ fn label(intent: Intent) -> String {
         Intent::PlayNumber(number) => format!("number {number}"),
         Intent::PlayAny => "any".into(),
         Intent::PlayAnother => "another".into(),
+        Intent::PlayAgain => "again".into(),
         Intent::PlayQuiet => "quiet".into(),
         Intent::AskTitle(a, b) => format!("ask-title {}", titles(a, b)),
         Intent::NoSuchTitle => "no-title".into(),
@@ -113,6 +114,9 @@ fn judge(table: &'static str) -> (usize, usize, Vec<&'static str>) {
         let understood = label(world.understand(sentence));
         all += 1;
         right += usize::from(understood == meant);
+        if understood != meant {
+            eprintln!("{sentence}: {understood}, not {meant}");
+        }
         if understood != meant && understood.starts_with("message") {
             astray.push(sentence);
         }

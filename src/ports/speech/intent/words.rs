@@ -38,6 +38,10 @@ const SHORT_FORMS: &[(&str, &str)] = &[
     ("lemme", "let me"),
 ];
 
+/// Other words for the same, so that they need no phrases of their own.
+const SAME: &[(&[&str], &[&str])] =
+    &[(&["really"], &[]), (&["just"], &[]), (&["would", "like"], &["want"]), (&["could", "i"], &["can", "i"])];
+
 /// Words that carry little: losing, adding or mishearing one hardly changes what a phrase means.
 const LIGHT: &[&str] = &[
     "a", "an", "the", "to", "too", "two", "me", "my", "i", "it", "is", "of", "for", "and", "some", "please", "now",
@@ -219,9 +223,19 @@ fn flush(current: &mut String, tokens: &mut Vec<String>) {
     }
 }
 
+/// Words that mean the same put the same way.
+fn put_plainly(mut tokens: Vec<String>) -> Vec<String> {
+    for (said, meant) in SAME {
+        while let Some(at) = tokens.windows(said.len()).position(|part| part == *said) {
+            tokens.splice(at..at + said.len(), meant.iter().map(|word| (*word).to_owned()));
+        }
+    }
+    tokens
+}
+
 /// The words of a normalised text, to compare. Numbers are spelled out, signs dropped.
 pub(super) fn words(text: &str) -> Vec<Word> {
-    let tokens = tokens(text);
+    let tokens = put_plainly(tokens(text));
     let is_chinese_text = text.contains(is_chinese);
     let mut words: Vec<Word> = Vec::with_capacity(tokens.len());
     for token in &tokens {

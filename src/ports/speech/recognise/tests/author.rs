@@ -20,11 +20,12 @@ pub const CHINESE: usize = 50_260;
 /// The width of the models; it is how many positions of text can be told apart.
 const WIDTH: u32 = 64;
 
-/// What the weights are; other than zero only in files of `f16`.
+/// What the weights are.
 pub enum Weights<'a> {
     Zero,
+    /// In files of `f16`, `q8_0` and `q5_1`.
     Random,
-    /// At each position of the text that is named here, the token, and how strongly.
+    /// At each position of the text that is named here, the token, and how strongly; in files of `f16`.
     Says(&'a [(usize, usize, f32)]),
 }
 
@@ -142,9 +143,12 @@ impl Written {
         self.part();
         let bytes = tensor.bytes() as usize;
         let half = tensor.storage.name() == "f16";
-        if matches!(weights, Weights::Zero) {
-            self.bytes.resize(self.bytes.len() + bytes, 0);
-            return;
+        match (weights, tensor.storage.name()) {
+            (Weights::Zero, _) => return self.bytes.resize(self.bytes.len() + bytes, 0),
+            // Blocks of a scale, for q5_1 an offset, and small numbers.
+            (_, "q8_0") => return self.blocks(bytes, 34, &[0.002], random),
+            (_, "q5_1") => return self.blocks(bytes, 24, &[0.01, -0.16], random),
+            _ => {}
         }
         let mut values = vec![0.0f32; bytes / if half { 2 } else { 4 }];
         let norm = tensor.name.ends_with("ln.weight") || tensor.name == "encoder.ln_post.weight";
@@ -157,6 +161,14 @@ impl Written {
         match half {
             true => self.bytes.extend(values.iter().flat_map(|value| to_half(*value).to_le_bytes())),
             false => self.bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        }
+    }
+
+    /// Blocks of this size, each of these numbers and random bytes.
+    fn blocks(&mut self, bytes: usize, size: usize, first: &[f32], random: &mut Random) {
+        for _ in 0..bytes / size {
+            self.bytes.extend(first.iter().flat_map(|number| to_half(*number).to_le_bytes()));
+            self.bytes.extend((0..size - 2 * first.len()).map(|_| (random.next() * 127.0) as i8 as u8));
         }
     }
 }

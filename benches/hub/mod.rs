@@ -1,0 +1,82 @@
+//! A hub of its own for a measurement, in a temporary folder.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A hub with nobody in it.
+pub struct Hub {
+    program: String,
+    pub folder: TempDir,
+    settings: Vec<(&'static str, String)>,
+    child: Child,
+    pub http: SocketAddr,
+    pub mqtt: SocketAddr,
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Hub {
+    /// Starts the program, with these settings beside its own.
+    pub fn start(program: String, settings: &[(&'static str, String)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings.to_vec();
+        let mut serve = command(&program, &folder, &settings);
+        let mut child = serve.arg("serve").stdout(Stdio::piped()).spawn().unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        let address = |name: &str| {
+            ready.split_whitespace().find_map(|word| word.strip_prefix(name)).unwrap().parse::<SocketAddr>().unwrap()
+        };
+        Self { http: address("http="), mqtt: address("mqtt="), program, folder, settings, child }
+    }
+
+    /// What the program prints with these arguments, on the folder of this hub.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let ran = command(&self.program, &self.folder, &self.settings).args(arguments).output().unwrap();
+        assert!(ran.status.success(), "{arguments:?}");
+        String::from_utf8(ran.stdout).unwrap()
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Value {
+        let address = format!("http://{}{path}", self.http);
+        let sent = reqwest::Client::new().post(address).json(&body).send().await.unwrap();
+        serde_json::from_str(&sent.text().await.unwrap()).unwrap()
+    }
+
+    /// A user's id, and a toy's id, key and secret.
+    pub async fn family(&self) -> [String; 4] {
+        let new = json!({"username": "mia", "password": "pw", "nickname": "Mia", "gender": "2"});
+        self.post("/reg", new).await;
+        let user = self.post("/login", json!({"username": "mia", "password": "pw"})).await;
+        let user = user["data"]["_id"].as_str().unwrap().to_owned();
+        let printed = self.run(&["device", "add"]);
+        let (key, secret) = printed.trim().split_once('\t').unwrap();
+        let binding = json!({
+            "toy_name": "Fluffy", "baby_name": "Emma", "remark": "Mum", "user_id": user, "device_key": key,
+        });
+        self.post("/bind_toy", binding).await;
+        let toy = self.post("/open_toy", json!({"device_key": key})).await["toy_id"].as_str().unwrap().to_owned();
+        [user, toy, key.to_owned(), secret.to_owned()]
+    }
+}
+
+fn command(program: &str, folder: &TempDir, settings: &[(&'static str, String)]) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(folder.path()).stderr(Stdio::null()).envs([
+        ("TOYHUB_HTTP__LISTEN", "127.0.0.1:0"),
+        ("TOYHUB_HTTP__LEGACY_LISTEN", "127.0.0.1:0"),
+        ("TOYHUB_MQTT__LISTEN", "127.0.0.1:0"),
+        ("TOYHUB_SERVER__LOG", "error"),
+    ]);
+    command.envs(settings.iter().map(|(name, value)| (name, value)));
+    command
+}

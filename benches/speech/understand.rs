@@ -1,0 +1,72 @@
+//! What the hub understands: its own recogniser and intents, on recordings and texts given by another program.
+//!
+//! On the standard input a line of JSON for each recording: `offset` and `count` of its samples in a file of 16-bit
+//! samples at 16 kHz, `text` that was said, `titles` and `friends` that the toy knows. Out comes a line with `heard`
+//! (no text where nobody was heard, and then `why`), its `confidence`, the `intent` of it and the one of what was `said`,
+//! and the `ms` of recognition.
+
+use std::io::{BufRead as _, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use toyhub::config::Config;
+use toyhub::ports::audio::Sound;
+use toyhub::ports::speech::intent::{self, FriendNames, Intent, Known, Names};
+use toyhub::ports::speech::{RecogniseError, Recogniser};
+use toyhub::server;
+
+#[derive(Deserialize)]
+struct Order {
+    offset: u64,
+    count: usize,
+    text: String,
+    titles: Vec<String>,
+    friends: Vec<String>,
+}
+
+pub async fn answer_lines(model: &Path, samples: &Path) {
+    let mut settings = server::recogniser_settings(&Config::default().speech, model.to_owned());
+    settings.threads = 1;
+    let recogniser = Recogniser::load(settings).unwrap();
+    let mut file = std::fs::File::open(samples).unwrap();
+    for line in std::io::stdin().lock().lines() {
+        let order: Order = serde_json::from_str(&line.unwrap()).unwrap();
+        let mut bytes = vec![0; order.count * 2];
+        file.seek(SeekFrom::Start(order.offset * 2)).unwrap();
+        file.read_exact(&mut bytes).unwrap();
+        let samples = bytes.chunks_exact(2).map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32768.0);
+        let sound = Sound { samples: samples.collect(), rate_hz: 16_000 };
+        let started = Instant::now();
+        let outcome = recogniser.recognise("toy", sound, "").await;
+        let ms = started.elapsed().as_secs_f64() * 1e3;
+        let (heard, confidence, why) = match outcome {
+            Ok(heard) => (Some(heard.text), heard.confidence, String::new()),
+            Err(RecogniseError::NotHeard(why)) => (None, 0.0, why.to_string()),
+            Err(error) => panic!("{error}"),
+        };
+        let intent = heard.as_deref().map(|text| order.meaning(text));
+        let said = order.meaning(&order.text);
+        println!(
+            "{}",
+            json!({"heard": heard, "confidence": confidence, "why": why, "intent": intent, "said": said, "ms": ms})
+        );
+    }
+}
+
+impl Order {
+    /// The name of what a text asks for, and what it asks it of.
+    fn meaning(&self, text: &str) -> Value {
+        let titles = Names::of_titles(self.titles.iter().map(String::as_str));
+        let friends = self.friends.iter().map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
+        let known = Known { titles: &titles, friends: &Names::of_friends(friends), toy_name: "" };
+        match intent::understand(text, known) {
+            Intent::Play(index) => json!(["Play", self.titles[index]]),
+            Intent::Message(index) => json!(["Message", self.friends[index]]),
+            Intent::PlayNumber(number) => json!(["PlayNumber", number]),
+            Intent::Sum(value) => json!(["Sum", value]),
+            other => json!([format!("{other:?}").split('(').next(), null]),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! From the upload to the answer, as a toy sees it: over HTTP, to a hub of its own.
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::Times;
+use crate::hub::Hub;
+use crate::recordings::Recording;
+
+pub struct Uploads {
+    /// Each recording for the first time: what it is answered has to be spoken.
+    pub first: Times,
+    /// Each once more: the hub has the sound.
+    pub again: Times,
+}
+
+pub async fn measure(program: &str, model: &Path, recordings: &[Recording]) -> Uploads {
+    let settings = [
+        ("TOYHUB_SPEECH__MODEL", model.display().to_string()),
+        // As many as the measurement wants, from one toy.
+        ("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "100000".into()),
+    ];
+    let hub = Hub::start(program.to_owned(), &settings);
+    let [_, toy, ..] = hub.family().await;
+    let client = reqwest::Client::new();
+    let mut uploads = Uploads { first: Times::default(), again: Times::default() };
+    for times in [&mut uploads.first, &mut uploads.again] {
+        for recording in recordings {
+            let started = Instant::now();
+            let answer = ask(&client, &hub, &toy, recording).await;
+            times.add(started.elapsed());
+            assert!(answer["chat"].is_string(), "{answer}");
+        }
+    }
+    uploads
+}
+
+async fn ask(client: &reqwest::Client, hub: &Hub, toy: &str, recording: &Recording) -> Value {
+    let part = reqwest::multipart::Part::bytes(recording.wav.clone()).file_name("record.wav");
+    let form = reqwest::multipart::Form::new().text("toy_id", toy.to_owned()).part("reco", part);
+    let sent = client.post(format!("http://{}/ai_uploader", hub.http)).multipart(form).send().await.unwrap();
+    serde_json::from_str(&sent.text().await.unwrap()).unwrap()
+}
