@@ -553,6 +553,8 @@ pub struct Speech {
     pub synthesiser_arguments: Vec<String>,
     /// Its voice.
     pub voice: String,
+    /// How its words are kept and sent to toys.
+    pub format: SpokenFormat,
     /// How fast it speaks.
     pub words_per_minute: u32,
     /// How long a sentence may take.
@@ -561,6 +563,26 @@ pub struct Speech {
     pub text_max_chars: usize,
     /// Sentences spoken at once.
     pub parallel_max: usize,
+}
+
+/// As what the hub's own words are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpokenFormat {
+    /// Small; every toy plays it.
+    Mp3,
+    /// Ten times as large, for toys that decode nothing.
+    Wav,
+}
+
+impl SpokenFormat {
+    /// The end of a file's name.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Mp3 => "mp3",
+            Self::Wav => "wav",
+        }
+    }
 }
 
 /// Where the model in the box is looked for, from the folder that the hub is started in.
@@ -597,6 +619,7 @@ impl Default for Speech {
             synthesiser_arguments: Vec::new(),
             voice: "en".into(),
             words_per_minute: 150,
+            format: SpokenFormat::Mp3,
             timeout_s: 10,
             text_max_chars: 600,
             parallel_max: 2,

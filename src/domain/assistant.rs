@@ -339,8 +339,8 @@ impl Hub {
         let age = |modified: SystemTime| now - unix_time(modified);
         // An older one might be swept before it is fetched.
         if found.is_none_or(|file| age(file.modified) > half_life) {
-            let mp3 = self.speak_as_mp3(text).await?;
-            self.files.put(FileKind::Chat, &name, mp3).await.map_err(DomainError::internal)?;
+            let sound = self.speak_for_toys(text).await?;
+            self.files.put(FileKind::Chat, &name, sound).await.map_err(DomainError::internal)?;
         }
         Ok(name)
     }

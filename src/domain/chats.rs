@@ -39,7 +39,7 @@ impl Hub {
         let (receiver, entry) = self.friends_both_ways(from, to).await?;
         // A recording that is sent again has the name of the first time, by which its message is known.
         let known = match &upload.identity {
-            Some(identity) => Some(self.secret_name("up", &[identity, to.as_str().as_bytes()])?),
+            Some(identity) => Some(self.secret_name("up", "mp3", &[identity, to.as_str().as_bytes()])?),
             None => None,
         };
         if let Some(sound) = &known

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::DomainError;
 use super::{FileKind, Hub};
-use crate::config::seconds;
+use crate::config::{SpokenFormat, seconds};
 use crate::model::{FileName, Party};
 use crate::ports::audio::{self, AudioError, DecodeLimits, Sound};
 use crate::ports::files::Spooled;
@@ -67,12 +67,16 @@ impl Hub {
     /// Makes an upload an MP3.
     pub(super) async fn convert(&self, upload: Upload) -> Result<Bytes, DomainError> {
         let sound = self.decode(upload, None).await?;
-        self.encode(sound).await
+        self.encode(sound, SpokenFormat::Mp3).await
     }
 
-    async fn encode(&self, sound: Sound) -> Result<Bytes, DomainError> {
+    async fn encode(&self, sound: Sound, format: SpokenFormat) -> Result<Bytes, DomainError> {
         let bitrate = self.config.audio.mp3_bitrate_kbps;
-        let encoded = self.audio_workers.run(move || audio::encode_mp3(&sound, bitrate)).await?;
+        let job = move || match format {
+            SpokenFormat::Mp3 => audio::encode_mp3(&sound, bitrate),
+            SpokenFormat::Wav => audio::encode_wav(&sound),
+        };
+        let encoded = self.audio_workers.run(job).await?;
         encoded.map_err(|error| self.audio_error(error))
     }
 
@@ -138,8 +142,8 @@ impl Hub {
         if self.files.find(FileKind::Chat, &name).await.map_err(DomainError::internal)?.is_some() {
             return Ok(name);
         }
-        let mp3 = self.speak_as_mp3(text).await?;
-        self.files.put(FileKind::Chat, &name, mp3).await.map_err(DomainError::internal)?;
+        let sound = self.speak_for_toys(text).await?;
+        self.files.put(FileKind::Chat, &name, sound).await.map_err(DomainError::internal)?;
         Ok(name)
     }
 
@@ -148,25 +152,33 @@ impl Hub {
         let speech = &self.config.speech;
         let (program, arguments) = (&speech.synthesiser, speech.synthesiser_arguments.join("\0"));
         let settings = format!("\0{}\0{}\0{program}\0{arguments}\0", speech.voice, speech.words_per_minute);
-        self.secret_name(prefix, &[settings.as_bytes(), text.as_bytes()])
+        self.secret_name(prefix, speech.format.extension(), &[settings.as_bytes(), text.as_bytes()])
     }
 
-    /// A name for an MP3 that is the same for the same `parts`, and that nobody can guess who does not know the hub's
+    /// A name for a sound that is the same for the same `parts`, and that nobody can guess who does not know the hub's
     /// secret.
-    pub(super) fn secret_name(&self, prefix: &str, parts: &[&[u8]]) -> Result<FileName, DomainError> {
+    pub(super) fn secret_name(&self, prefix: &str, extension: &str, parts: &[&[u8]]) -> Result<FileName, DomainError> {
         let digest = parts
             .iter()
             .fold(Sha256::new().chain_update(self.secret.reveal()), |digest, part| digest.chain_update(part));
-        format!("{prefix}-{}.mp3", hex::encode(&digest.finalize()[..16])).parse().map_err(DomainError::internal)
+        format!("{prefix}-{}.{extension}", hex::encode(&digest.finalize()[..16])).parse().map_err(DomainError::internal)
+    }
+
+    /// The spoken text, in the format of the settings.
+    pub(super) async fn speak_for_toys(&self, text: &str) -> Result<Bytes, DomainError> {
+        self.encode(self.synthesise(text).await?, self.config.speech.format).await
     }
 
     pub(super) async fn speak_as_mp3(&self, text: &str) -> Result<Bytes, DomainError> {
-        let sound = self.speaker.speak(text).await.map_err(|error| match error {
+        self.encode(self.synthesise(text).await?, SpokenFormat::Mp3).await
+    }
+
+    async fn synthesise(&self, text: &str) -> Result<Sound, DomainError> {
+        self.speaker.speak(text).await.map_err(|error| match error {
             SpeakError::Busy => DomainError::Busy,
             SpeakError::Missing(_) => DomainError::NoSynthesiser,
             error => DomainError::Internal(Box::new(error)),
-        })?;
-        self.encode(sound).await
+        })
     }
 }
 

@@ -210,6 +210,26 @@ async fn answers_are_as_loud_as_a_recording() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answers_and_notices_are_wav_where_the_owner_wants_it() {
+    let world = hearing_with("who is it", &[("TOYHUB_SPEECH__FORMAT", "wav")]).await;
+    let owner = world.user("mia").await;
+    let toy = world.toy(&owner, "Fluffy").await;
+    let answer = world.ask(&toy).await["chat"].as_str().unwrap().to_owned();
+    let fields = [("user_id", owner.id.as_str()), ("to_user", toy.id.as_str())];
+    let sent = world.upload("/app_uploader", "reco_file", sound::wav(), &fields).await;
+    let notice = sent["data"]["filename"].as_str().unwrap_or_else(|| panic!("{sent}")).to_owned();
+    for name in [answer, notice] {
+        assert!(name.ends_with(".wav"), "{name}");
+        let found = world.client().get(format!("{}/get_chat/{name}", world.http())).send().await.unwrap();
+        assert_eq!((found.status().as_u16(), &found.headers()["content-type"]), (200, &"audio/wav".parse().unwrap()));
+        let content = found.bytes().await.unwrap();
+        assert!(content.starts_with(b"RIFF"));
+        let seconds = sound::seconds(world.folder(), &content);
+        assert!((0.5..15.0).contains(&seconds), "{seconds}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_bad_recording_has_its_answer() {
     let world = hearing("play the bear song").await;
     let toy = world.bound_toy("Fluffy").await;

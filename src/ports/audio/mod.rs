@@ -35,6 +35,7 @@ pub use loudness::level;
 pub use mp3::encode_mp3;
 pub use resample::resample;
 use sniff::{Found, Kind};
+pub use wav::encode_wav;
 
 /// The sample rates that a recording may claim, in Hz: below telephone
 /// quality and above studio quality lie only damaged headers.

@@ -1,4 +1,4 @@
-//! Mends the headers of WAV files.
+//! Writes WAV files, and mends the headers of those that come.
 //!
 //! Small recorders write the header first and never come back to it: the
 //! lengths are then 0, 0xFFFFFFFF or larger than the file. A new header with
@@ -6,9 +6,11 @@
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
+use bytes::Bytes;
+use hound::{SampleFormat, WavSpec, WavWriter};
 use symphonia::core::io::{MediaSource, ReadOnlySource};
 
-use super::AudioError;
+use super::{AudioError, Sound};
 
 /// The format chunk has 16 to 40 bytes, and a few hundred with the
 /// coefficients of ADPCM.
@@ -16,6 +18,27 @@ const MAX_FORMAT_BYTES: u32 = 4096;
 
 /// More chunks than this before the samples are mischief.
 const MAX_CHUNKS: usize = 1000;
+
+/// The sound as WAV: one channel of 16 bits at its own rate.
+///
+/// # Errors
+/// [`AudioError::Empty`] without samples, [`AudioError::Encode`] otherwise.
+pub fn encode_wav(sound: &Sound) -> Result<Bytes, AudioError> {
+    if sound.samples.is_empty() {
+        return Err(AudioError::Empty);
+    }
+    let failed = |error: hound::Error| AudioError::Encode(error.to_string());
+    let format =
+        WavSpec { channels: 1, sample_rate: sound.rate_hz, bits_per_sample: 16, sample_format: SampleFormat::Int };
+    let mut file = Cursor::new(Vec::new());
+    let mut writer = WavWriter::new(&mut file, format).map_err(failed)?;
+    for sample in &sound.samples {
+        // A float that is too large, or no number, becomes the nearest integer, or 0.
+        writer.write_sample((sample * 32768.0).round() as i16).map_err(failed)?;
+    }
+    writer.finalize().map_err(failed)?;
+    Ok(file.into_inner().into())
+}
 
 /// Puts a true header before the samples of a WAV file.
 pub(super) fn mend(mut source: Box<dyn MediaSource>) -> Result<Box<dyn MediaSource>, AudioError> {
