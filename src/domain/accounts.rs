@@ -160,7 +160,7 @@ impl Hub {
         Ok(login)
     }
 
-    /// The party of an MQTT client: a toy by device key and secret or token, an app by user id and token.
+    /// What an MQTT client opens: a toy by device key and secret or token, an app by user id and token.
     ///
     /// Errors: `WrongCredentials` (also for a device that nobody has bound), `RateLimited`.
     pub async fn authenticate_client(
@@ -169,14 +169,16 @@ impl Hub {
         password: Secret,
         peer: IpAddr,
         now: Timestamp,
-    ) -> Result<Party, DomainError> {
+    ) -> Result<Login, DomainError> {
         self.rates.failed_logins_of_address.check(&peer)?;
-        let party = match (DeviceKey::parse_lenient(username), username.parse::<UserId>()) {
+        let login = match (DeviceKey::parse_lenient(username), username.parse::<UserId>()) {
             (Ok(key), _) => self.toy_of_device(&key, &password, now).await?,
-            (_, Ok(user)) => self.token_party(&password, now).await?.filter(|party| user_of(party) == Some(&user)),
+            (_, Ok(user)) => {
+                self.store.login(&hash_of(&password), now).await?.filter(|login| user_of(&login.party) == Some(&user))
+            }
             _ => None,
         };
-        party.ok_or_else(|| {
+        login.ok_or_else(|| {
             self.rates.failed_logins_of_address.note(&peer);
             DomainError::WrongCredentials
         })
@@ -187,25 +189,24 @@ impl Hub {
         key: &DeviceKey,
         proof: &Secret,
         now: Timestamp,
-    ) -> Result<Option<Party>, DomainError> {
+    ) -> Result<Option<Login>, DomainError> {
         let Some((device, secret_hash)) = self.store.device(key).await? else { return Ok(None) };
         let Some(toy) = device.toy.map(Party::Toy) else { return Ok(None) };
-        let proven = self.proves(&toy, &secret_hash, proof, now).await?;
-        Ok(proven.then_some(toy))
+        self.proven(&toy, &secret_hash, proof, now).await
     }
 
-    /// Whether `proof` is the device's secret or a token of its toy.
-    pub(super) async fn proves(
+    /// What `proof` opens, if it is the device's secret, which never expires, or a token of its toy.
+    pub(super) async fn proven(
         &self,
         toy: &Party,
         secret_hash: &str,
         proof: &Secret,
         now: Timestamp,
-    ) -> Result<bool, DomainError> {
+    ) -> Result<Option<Login>, DomainError> {
         if bool::from(hash_of(proof).as_bytes().ct_eq(secret_hash.as_bytes())) {
-            return Ok(true);
+            return Ok(Some(Login { party: toy.clone(), expires_at: Timestamp::INFINITY }));
         }
-        Ok(self.token_party(proof, now).await?.as_ref() == Some(toy))
+        Ok(self.store.login(&hash_of(proof), now).await?.filter(|login| login.party == *toy))
     }
 
     /// The party of a token that is known and has not expired.

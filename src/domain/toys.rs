@@ -147,7 +147,7 @@ impl Hub {
         let party_id = party.id().parse().map_err(DomainError::internal)?;
         let locked = self.store.party(&party_id).await?.is_some_and(|(_, locked)| locked);
         let may_have_token = match proof {
-            Some(proof) => self.proves(&party, &secret_hash, proof, now).await?,
+            Some(proof) => self.proven(&party, &secret_hash, proof, now).await?.is_some(),
             None => !locked,
         };
         let token = if may_have_token { Some(self.issue_token(&party, now).await?) } else { None };

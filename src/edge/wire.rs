@@ -4,9 +4,10 @@
 //! The names are the contract's: renaming a field of the model breaks no toy.
 
 use std::borrow::Cow;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
+use tokio::time::Instant;
 
 use crate::domain::{Answer, Opened, Profile};
 use crate::model::{
@@ -151,6 +152,13 @@ impl From<Vec<Json>> for Json {
 /// The current time, read here so that the rooms below need no clock.
 pub fn now() -> Timestamp {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// When it will be that time, on the clock that waits; at most in a year, since nobody keeps a connection for longer.
+pub fn instant_of(time: Timestamp) -> Instant {
+    const LATEST: Duration = Duration::from_secs(366 * 86_400);
+    let left = Duration::try_from_secs_f64((time - now()).max(0.0)).unwrap_or(LATEST);
+    Instant::now() + left.min(LATEST)
 }
 
 /// The `data` of `/login` and `/auto_login`.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rand::Rng as _;
 use rumqttd::protocol::{ConnAckProperties, ConnectReturnCode};
@@ -21,7 +21,8 @@ use super::{Edge, Profile};
 use crate::config::{self, seconds};
 use crate::domain::error::DomainError;
 use crate::domain::permissions::guest;
-use crate::model::{Party, Timestamp};
+use crate::edge::wire::{self, now};
+use crate::model::{Login, Party, Timestamp};
 use crate::ports::router::{CloseReason, Mailbox};
 
 /// Brings a new connection to its session; none if it was refused, silent for too long, or the hub stops.
@@ -37,15 +38,15 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
         let mut hello = read_hello(&mut link, edge.config.packet_max_bytes, profile).await?;
         hello.expiry_s = hello.expiry_s.min(edge.config.session_expiry_max_s);
         let reject = |refusal| Rejection::new(hello.version, refusal);
-        let party = admit(&hello, peer, &edge, profile).await.map_err(reject)?;
+        let Login { party, expires_at } = admit(&hello, peer, &edge, profile).await.map_err(reject)?;
         let entered = enter(&hello, party, &edge, patience).await.map_err(reject)?;
-        Ok::<_, Rejection>((hello, entered))
+        Ok::<_, Rejection>((hello, entered, wire::instant_of(expires_at)))
     };
     let entered = tokio::select! {
         entered = timeout(patience * 2, entered) => entered.unwrap_or(Err(Rejection::SILENT)),
         () = edge.shutdown.cancelled() => Err(Rejection::SILENT),
     };
-    let (mut hello, entered) = match entered {
+    let (mut hello, entered, login_ends) = match entered {
         Ok(entered) => entered,
         Err(rejection) => {
             tracing::debug!(%peer, reason = ?rejection.refusal, "mqtt connection refused");
@@ -65,7 +66,7 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     encode::connack(hello.version, present, ConnectReturnCode::Success, properties, &mut link.output.buffer);
     // §3.1.2.10: one and a half times the keep alive; 0 turns it off.
     let silence_max = (keep_alive_s > 0).then(|| Duration::from_secs(keep_alive_s.into()) * 3 / 2);
-    let lifetime = Lifetime { will: hello.will.take(), expiry_s: hello.expiry_s, silence_max };
+    let lifetime = Lifetime { will: hello.will.take(), expiry_s: hello.expiry_s, silence_max, login_ends };
     let exchange = Exchange::new(terms, entered.memory);
     Some(Session::new(edge, link, entered.mailbox, entered.place, exchange, lifetime, peer))
 }
@@ -90,13 +91,13 @@ async fn read_hello<S: AsyncRead + AsyncWrite>(
 }
 
 /// Who connects. The conformance listener asks nobody.
-async fn admit(hello: &Hello, peer: IpAddr, edge: &Edge, profile: Profile) -> Result<Party, Refusal> {
+async fn admit(hello: &Hello, peer: IpAddr, edge: &Edge, profile: Profile) -> Result<Login, Refusal> {
     if profile == Profile::Conformance {
-        return Ok(guest());
+        return Ok(Login { party: guest(), expires_at: Timestamp::INFINITY });
     }
     edge.hub.may_connect(peer).map_err(|error| Refusal::from(&error))?;
-    let party = edge.hub.authenticate_client(&hello.username, hello.password.clone(), peer, now()).await;
-    party.map_err(|error| Refusal::from(&error))
+    let login = edge.hub.authenticate_client(&hello.username, hello.password.clone(), peer, now()).await;
+    login.map_err(|error| Refusal::from(&error))
 }
 
 /// A client's place among the sessions, with what its session remembers.
@@ -162,11 +163,6 @@ async fn forget_what_is_forbidden(mailbox: &Mailbox, edge: &Edge) -> Result<(), 
         }
     }
     Ok(())
-}
-
-/// The time of the calendar.
-pub(super) fn now() -> Timestamp {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// A client id for a client without one (v5 §3.1.3.1).

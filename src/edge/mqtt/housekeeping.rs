@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{Edge, connect};
+use super::Edge;
 use crate::config::seconds;
 use crate::domain::live::Figures;
+use crate::edge::wire;
 
 /// How often expired sessions and messages are looked for. Until then they take room, but nobody gets them.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -22,12 +23,12 @@ pub(super) async fn run(edge: &Edge) {
     loop {
         tokio::select! {
             _ = sweep.tick() => {
-                edge.sessions.sweep(connect::now());
+                edge.sessions.sweep(wire::now());
                 edge.hub.sweep();
                 if let Err(error) = edge.hub.sweep_uploads().await {
                     tracing::warn!(?error, "abandoned uploads not swept");
                 }
-                if let Err(error) = edge.hub.sweep_answers(connect::now()).await {
+                if let Err(error) = edge.hub.sweep_answers(wire::now()).await {
                     tracing::warn!(?error, "old answers not swept");
                 }
             }

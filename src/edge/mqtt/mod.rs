@@ -26,6 +26,8 @@ mod requests;
 mod session;
 mod sessions;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::io;
@@ -44,6 +46,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{self, seconds};
 use crate::domain::Hub;
+use crate::edge::wire;
 use crate::ports::router::CloseReason;
 use addresses::Addresses;
 use flapping::Flapping;
@@ -115,7 +118,7 @@ pub async fn serve(mut listeners: Listeners, hub: Arc<Hub>, config: Arc<config::
             None => std::future::pending().await,
         }
     };
-    let sessions = Arc::new(Sessions::restore(&hub, connect::now()));
+    let sessions = Arc::new(Sessions::restore(&hub, wire::now()));
     let (wills, desks) = (TaskTracker::new(), TaskTracker::new());
     let edge = Arc::new(Edge { hub, config, sessions, wills, desks, shutdown });
     tokio::select! {

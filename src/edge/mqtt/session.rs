@@ -29,7 +29,6 @@ use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::codec::{self, Publish, Request, Subscription, Version, Wanted};
-use super::connect::now;
 use super::encode;
 use super::exchange::{Acknowledged, Exchange, Options, Receive};
 use super::hello::Will;
@@ -42,9 +41,9 @@ use crate::domain::error::DomainError;
 use crate::domain::live::{Publication, Subscription as Routed, Ticket};
 use crate::domain::{Delivery, Incoming, Mailbox};
 use crate::edge::calls::request::Caller;
-use crate::edge::wire;
+use crate::edge::wire::{self, now};
 use crate::model::{MessageId, Party, QoS};
-use crate::ports::router::ConnectionId;
+use crate::ports::router::{CloseReason, ConnectionId};
 
 /// How long a client's next packet waits after a publish that crowded a subscriber's mailbox. A client that sends
 /// as fast as it can would otherwise fill 256 places before the subscriber's task gets its turn.
@@ -61,6 +60,8 @@ pub(super) struct Lifetime {
     pub expiry_s: u32,
     /// One and a half times the keep alive; none if the client has none.
     pub silence_max: Option<Duration>,
+    /// When the token of the login expires, or later than anybody stays.
+    pub login_ends: Instant,
 }
 
 /// An answer that has its turn to wait for.
@@ -146,11 +147,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 
     async fn converse(&mut self) -> Result<Infallible, End> {
-        let mut silence = pin!(sleep_until(self.silence_ends()));
+        let mut alarm = pin!(sleep_until(self.alarm_at()));
         loop {
             self.pump().await?;
             self.answer().await?;
-            let has_keep_alive = self.lifetime.silence_max.is_some();
             let reads = self.takes_requests();
             let Self { link: Link { input, output }, mailbox, exchange, pending, .. } = &mut *self;
             let takes_deliveries = exchange.takes_deliveries() && !output.is_full();
@@ -166,18 +166,28 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                     Ok(_) => {}
                 },
                 incoming = delivery => self.take(incoming).await?,
-                () = &mut silence, if has_keep_alive => {
-                    if self.silence_ends() <= Instant::now() {
+                () = &mut alarm => {
+                    let now = Instant::now();
+                    if self.lifetime.login_ends <= now {
+                        return Err(End::Closed(CloseReason::Revoked));
+                    }
+                    if self.silence_ends().is_some_and(|end| end <= now) {
                         return Err(End::KeepAlive);
                     }
-                    silence.as_mut().reset(self.silence_ends());
+                    alarm.as_mut().reset(self.alarm_at());
                 }
             }
         }
     }
 
-    fn silence_ends(&self) -> Instant {
-        self.heard_at + self.lifetime.silence_max.unwrap_or_default()
+    fn silence_ends(&self) -> Option<Instant> {
+        Some(self.heard_at + self.lifetime.silence_max?)
+    }
+
+    /// When it is time to see whether the connection may go on.
+    fn alarm_at(&self) -> Instant {
+        let login_ends = self.lifetime.login_ends;
+        self.silence_ends().map_or(login_ends, |silence_ends| silence_ends.min(login_ends))
     }
 
     /// Whether another packet may be taken from the client: what it may leave unanswered is limited.

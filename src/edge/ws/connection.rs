@@ -33,8 +33,6 @@ use crate::model::{Party, Timestamp, Topic, TopicFilter, ToyId};
 const SILENT_PINGS_MAX: u32 = 2;
 /// Events that are read from the store at once.
 const PAGE: usize = 100;
-/// A token that is good for longer than this is not watched: nobody keeps a connection for years.
-const WATCHED_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// A request that is being done.
 type InHand = JoinHandle<(u64, Result<Reply, DomainError>)>;
@@ -139,8 +137,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     async fn converse(&mut self) -> Result<Infallible, End> {
         let mut heartbeat = Heartbeat::new(self.apps.config.ping_interval_s);
         let mut rate = Rate::new(self.apps.config.requests_per_second);
-        let left = Duration::try_from_secs_f64((self.expires_at - wire::now()).max(0.0)).unwrap_or(Duration::MAX);
-        let expiry = Instant::now() + left.min(WATCHED_MAX);
+        let expiry = wire::instant_of(self.expires_at);
         loop {
             tokio::select! {
                 incoming = self.mailbox.recv() => match incoming {

@@ -33,7 +33,7 @@ pub enum CloseReason {
     TakenOver,
     /// The client reads more slowly than acknowledged messages arrive. They wait in the store.
     SlowConsumer,
-    /// What it logged in with is no longer valid: a token was revoked, a toy unbound.
+    /// What it logged in with is no longer valid: a token was revoked or has expired, a toy unbound.
     Revoked,
     /// The hub stops.
     ShuttingDown,
