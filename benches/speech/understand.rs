@@ -5,10 +5,12 @@
 //! (no text where nobody was heard, and then `why`), its `confidence`, the `intent` of it and the one of what was `said`,
 //! and the `ms` of recognition.
 
+use std::fs::File;
 use std::io::{BufRead as _, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::time::Instant;
 
+use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use toyhub::config::Config;
@@ -26,36 +28,50 @@ struct Order {
     friends: Vec<String>,
 }
 
+/// One for each worker of the recogniser.
+const AT_ONCE: usize = 2;
+
 pub async fn answer_lines(model: &Path, samples: &Path) {
     let mut settings = server::recogniser_settings(&Config::default().speech, model.to_owned());
-    settings.threads = 1;
+    (settings.workers, settings.threads) = (AT_ONCE, 1);
     let recogniser = Recogniser::load(settings).unwrap();
-    let mut file = std::fs::File::open(samples).unwrap();
-    for line in std::io::stdin().lock().lines() {
+    let lines = std::io::stdin().lock().lines().enumerate();
+    let answers = stream::iter(lines).map(|(number, line)| {
         let order: Order = serde_json::from_str(&line.unwrap()).unwrap();
-        let mut bytes = vec![0; order.count * 2];
-        file.seek(SeekFrom::Start(order.offset * 2)).unwrap();
-        file.read_exact(&mut bytes).unwrap();
-        let samples = bytes.chunks_exact(2).map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32768.0);
-        let sound = Sound { samples: samples.collect(), rate_hz: 16_000 };
-        let started = Instant::now();
-        let outcome = recogniser.recognise("toy", sound, "").await;
-        let ms = started.elapsed().as_secs_f64() * 1e3;
-        let (heard, confidence, why) = match outcome {
-            Ok(heard) => (Some(heard.text), heard.confidence, String::new()),
-            Err(RecogniseError::NotHeard(why)) => (None, 0.0, why.to_string()),
-            Err(error) => panic!("{error}"),
-        };
-        let intent = heard.as_deref().map(|text| order.meaning(text));
-        let said = order.meaning(&order.text);
-        println!(
-            "{}",
-            json!({"heard": heard, "confidence": confidence, "why": why, "intent": intent, "said": said, "ms": ms})
-        );
+        answer(&recogniser, number, order.sound(samples), order)
+    });
+    let mut answers = std::pin::pin!(answers.buffered(AT_ONCE));
+    while let Some(answer) = answers.next().await {
+        println!("{answer}");
     }
 }
 
+async fn answer(recogniser: &Recogniser, number: usize, sound: Sound, order: Order) -> Value {
+    // One sender's recordings would be listened to one after the other.
+    let sender = format!("toy-{}", number % AT_ONCE);
+    let started = Instant::now();
+    let outcome = recogniser.recognise(&sender, sound, "").await;
+    let ms = started.elapsed().as_secs_f64() * 1e3;
+    let (heard, confidence, why) = match outcome {
+        Ok(heard) => (Some(heard.text), heard.confidence, String::new()),
+        Err(RecogniseError::NotHeard(why)) => (None, 0.0, why.to_string()),
+        Err(error) => panic!("{error}"),
+    };
+    let intent = heard.as_deref().map(|text| order.meaning(text));
+    let said = order.meaning(&order.text);
+    json!({"heard": heard, "confidence": confidence, "why": why, "intent": intent, "said": said, "ms": ms})
+}
+
 impl Order {
+    fn sound(&self, samples: &Path) -> Sound {
+        let mut file = File::open(samples).unwrap();
+        let mut bytes = vec![0; self.count * 2];
+        file.seek(SeekFrom::Start(self.offset * 2)).unwrap();
+        file.read_exact(&mut bytes).unwrap();
+        let samples = bytes.chunks_exact(2).map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32768.0);
+        Sound { samples: samples.collect(), rate_hz: 16_000 }
+    }
+
     /// The name of what a text asks for, and what it asks it of.
     fn meaning(&self, text: &str) -> Value {
         let titles = Names::of_titles(self.titles.iter().map(String::as_str));

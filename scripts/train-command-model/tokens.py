@@ -36,11 +36,6 @@ def encode(text):
     return [token for piece in PIECES.findall(text) for token in piece_tokens(piece)]
 
 
-def decode(tokens):
-    back = list(ranks())
-    return b"".join(back[token] for token in tokens if token < model.EOT).decode(errors="replace")
-
-
 def known_tokens():
     """Every token that a sentence may hold, and the special ones, in order."""
     known = {model.EOT, model.SOT, model.NO_SPEECH, model.NO_TIMESTAMPS}
