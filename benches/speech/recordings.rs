@@ -1,4 +1,4 @@
-//! Spoken sums that fill a recording of a given length.
+//! Spoken sums that fill a recording of a given length; one of 8 s begins with a child that thinks first.
 
 use std::path::Path;
 use std::process::Command;
@@ -19,10 +19,10 @@ impl Recording {
         let sum = number as u32 + 20;
         let one = number as u32 % 9 + 2;
         let other = sum - one;
-        let text = match seconds {
-            ..3 => format!("what is {one} plus {other}"),
-            3..6 => format!("can you tell me what {one} plus {other} is"),
-            _ => format!("good morning. it is raining today. can you tell me something. what is {one} plus {other}"),
+        let (text, pause_s) = match seconds {
+            ..3 => (format!("what is {one} plus {other}"), 0),
+            3..6 => (format!("can you tell me what {one} plus {other} is"), 0),
+            _ => (format!("can you tell me what {one} plus {other} is"), seconds / 2),
         };
         let wav = folder.join("spoken.wav");
         let speak = |pace: f64| {
@@ -33,11 +33,12 @@ impl Recording {
             seconds_of(&std::fs::read(&wav).unwrap())
         };
         let first = speak(PACE);
-        speak((PACE * first / (f64::from(seconds) * 0.9)).clamp(80.0, 300.0));
+        speak((PACE * first / (f64::from(seconds - pause_s) * 0.9)).clamp(80.0, 300.0));
         let heard = folder.join("heard.wav");
         let mut ffmpeg = Command::new("ffmpeg");
         ffmpeg.args(["-nostdin", "-loglevel", "error", "-y", "-i"]).arg(&wav);
-        ffmpeg.args(["-af", "apad", "-t", &seconds.to_string(), "-ac", "1", "-ar", "16000"]).arg(&heard);
+        let around = format!("adelay={}:all=1,apad", pause_s * 1000);
+        ffmpeg.args(["-af", &around, "-t", &seconds.to_string(), "-ac", "1", "-ar", "16000"]).arg(&heard);
         assert!(ffmpeg.status().unwrap().success(), "ffmpeg converts");
         Self { wav: std::fs::read(heard).unwrap(), sum }
     }

@@ -243,6 +243,11 @@ impl Phrase {
     pub(super) fn slot<'a>(&self, sentence: &'a [Word]) -> Option<Slot<'a>> {
         let spelling = if matches!(self.meaning, Meaning::Friend(_)) { Spelling::Strict } else { Spelling::Loose };
         let (start, before) = best_length(sentence, &self.before, spelling)?;
+        // "Say something funny" is for nobody, though a small word may be lost elsewhere.
+        let needs_to = self.before.iter().rev().map(|word| word.text.as_str()).take(2).eq(["to", "something"]);
+        if needs_to && sentence.get(..start)?.last().is_none_or(|word| word.text != "to") {
+            return None;
+        }
         // "number number ten": the last word was only said twice.
         let last = sentence.get(..start)?.last();
         let repeats = sentence.get(start..)?.iter().take_while(|word| last.is_some_and(|last| last.text == word.text));

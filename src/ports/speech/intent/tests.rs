@@ -201,6 +201,23 @@ fn a_relative_is_not_another_relative() {
 }
 
 #[test]
+fn something_is_for_a_friend_only_if_it_is_said_to_one() {
+    let friends = Names::of_friends([FriendNames { remark: "Finn", nickname: "", toy_name: "" }]);
+    let titles = Names::default();
+    let known = Known { titles: &titles, friends: &friends, toy_name: "" };
+    for (said, meant) in [
+        ("say something funny", Intent::Unknown),
+        ("i want to say something funny", Intent::Unknown),
+        ("i want to send something fine", Intent::Unknown),
+        ("say something to finn", Intent::Message(0)),
+        ("i want to say something to fin", Intent::Message(0)),
+        ("tell finn something", Intent::Message(0)),
+    ] {
+        assert_eq!(understand(said, known), meant, "{said:?}");
+    }
+}
+
+#[test]
 fn a_toy_with_nothing_and_a_text_of_any_kind_do_no_harm() {
     let nothing = Names::default();
     let known = Known { titles: &nothing, friends: &nothing, toy_name: "" };
