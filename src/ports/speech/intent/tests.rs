@@ -205,15 +205,12 @@ fn something_is_for_a_friend_only_if_it_is_said_to_one() {
     let friends = Names::of_friends([FriendNames { remark: "Finn", nickname: "", toy_name: "" }]);
     let titles = Names::default();
     let known = Known { titles: &titles, friends: &friends, toy_name: "" };
-    for (said, meant) in [
-        ("say something funny", Intent::Unknown),
-        ("i want to say something funny", Intent::Unknown),
-        ("i want to send something fine", Intent::Unknown),
-        ("say something to finn", Intent::Message(0)),
-        ("i want to say something to fin", Intent::Message(0)),
-        ("tell finn something", Intent::Message(0)),
-    ] {
-        assert_eq!(understand(said, known), meant, "{said:?}");
+    let is_for_finn = |said: &str| understand(said, known) == Intent::Message(0);
+    for said in ["say something funny", "i want to say something funny", "i want to send something fine"] {
+        assert!(!is_for_finn(said), "{said:?}");
+    }
+    for said in ["say something to finn", "i want to say something to fin", "tell finn something"] {
+        assert!(is_for_finn(said), "{said:?}");
     }
 }
 
