@@ -265,14 +265,15 @@ async fn doctor(config: &Config) -> Result<(), String> {
         },
     );
     match config.speech.model_file() {
-        Some(model) if config.speech.model.as_os_str().is_empty() => {
+        Some(model) => {
             let found = inspect(model, config.speech.model_sha256.clone()).await;
-            report(
-                "speech model",
-                found.map(|found| format!("{found}, in the box; better: scripts/get-model base.en-q5_1")),
-            );
+            let more = if config.speech.names_no_model() {
+                ", in the box; better: scripts/get-model base.en-q5_1"
+            } else {
+                ""
+            };
+            report("speech model", found.map(|found| format!("{found}{more}")));
         }
-        Some(model) => report("speech model", inspect(model, config.speech.model_sha256.clone()).await),
         None => println!("none     speech model: /ai_uploader answers code 16; scripts/get-model fetches one"),
     }
     if missing == 0 { Ok(()) } else { Err(format!("{missing} missing")) }

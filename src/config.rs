@@ -631,10 +631,15 @@ impl Speech {
     /// The model to listen with: that of the settings, or else the one in the box, if it is there.
     pub fn model_file(&self) -> Option<PathBuf> {
         let in_the_box = Path::new(MODEL_IN_THE_BOX);
-        match self.model.as_os_str().is_empty() {
+        match self.names_no_model() {
             false => Some(self.model.clone()),
             true => in_the_box.exists().then(|| in_the_box.to_owned()),
         }
+    }
+
+    /// Whether the model is left to be that in the box.
+    pub fn names_no_model(&self) -> bool {
+        self.model.as_os_str().is_empty()
     }
 
     fn faults(&self) -> Vec<&'static str> {

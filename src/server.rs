@@ -146,7 +146,7 @@ async fn listen(hub: &Hub, config: &config::Speech) {
         tracing::warn!("no speech model, the toys understand nothing; scripts/get-model fetches one");
         return;
     };
-    if config.model.as_os_str().is_empty() {
+    if config.names_no_model() {
         tracing::info!(
             "the speech model in the box knows synthetic voices and few words; fetch one that has heard people: \
              scripts/get-model base.en-q5_1, and set speech.model"

@@ -19,6 +19,23 @@ pub(crate) struct World {
     pub(crate) _folder: TempDir,
 }
 
+impl World {
+    /// A user, and a token that is good for so many seconds more: issued that long ago.
+    pub(crate) async fn user_with_token_for(&self, seconds: Timestamp, now: Timestamp) -> (UserId, Secret) {
+        let new = Registration {
+            username: "mia".into(),
+            password: Secret::new("pw"),
+            nickname: String::new(),
+            gender: String::new(),
+            avatar: None,
+        };
+        let user = self.hub.register(new, PEER, now).await.unwrap();
+        let lifetime = Timestamp::from(self.hub.config.accounts.token_ttl_days) * DAY;
+        let (_, token) = self.hub.login("mia", Secret::new("pw"), PEER, now - lifetime + seconds).await.unwrap();
+        (user, token)
+    }
+}
+
 pub(crate) async fn world(config: Config) -> World {
     let folder = tempfile::tempdir().unwrap();
     let settings = StoreSettings {

@@ -5,6 +5,7 @@
 pub mod audio;
 pub mod chunks;
 pub mod files;
+pub mod pem;
 pub mod qr;
 pub mod reply;
 pub mod router;

@@ -499,9 +499,7 @@ async fn a_spoken_name_sends_the_next_recording_to_another_toy() {
     let (fluffy, rex) = (world.toy(&mia, "Fluffy").await, world.toy(&tom, "Rex").await);
     let wish = json!({"req_user": fluffy.id, "add_user": rex.id, "type": "toy", "req_info": "", "remark": "Rex"});
     world.ok("/add_req", wish).await;
-    let list = world.post_as(&tom, "/req_list", json!({"_id": tom.id})).await;
-    let accepted = json!({"req_id": list["data"][0]["_id"], "remark": "Fluffy"});
-    assert_eq!(world.post_as(&tom, "/acc_req", accepted).await["code"], 0);
+    world.accept(&tom, "Fluffy").await;
 
     let answer = world.say(&fluffy, "send a message to rex").await;
     assert_eq!(answer, json!({"from_user": rex.id, "chat": answer["chat"], "friend_type": "toy"}));
@@ -520,9 +518,7 @@ async fn two_friends_of_one_name_are_asked_back_and_the_child_chooses() {
     // Both are called Dad by the toy.
     let wish = json!({"req_user": other.id, "add_user": toy.id, "type": "app", "req_info": "", "remark": "Fluffy"});
     assert_eq!(world.post_as(&other, "/add_req", wish).await["code"], 0);
-    let list = world.post_as(&dad, "/req_list", json!({"_id": dad.id})).await;
-    let accepted = json!({"req_id": list["data"][0]["_id"], "remark": "Dad"});
-    assert_eq!(world.post_as(&dad, "/acc_req", accepted).await["code"], 0);
+    world.accept(&dad, "Dad").await;
 
     let mut chosen = HashSet::new();
     for choice in ["the first one", "the second one"] {

@@ -243,6 +243,13 @@ impl World {
         Toy { id: opened["toy_id"].as_str().unwrap().into(), device_key, secret }
     }
 
+    /// Accepts the newest request that `owner` answers for; the asker is called `remark`.
+    pub async fn accept(&self, owner: &User, remark: &str) {
+        let list = self.post_as(owner, "/req_list", json!({"_id": owner.id})).await;
+        let accepted = json!({"req_id": list["data"][0]["_id"], "remark": remark});
+        assert_eq!(self.post_as(owner, "/acc_req", accepted).await["code"], 0);
+    }
+
     /// A toy with an owner of its own.
     pub async fn bound_toy(&self, name: &str) -> Toy {
         let owner = self.user(&format!("owner-of-{name}")).await;

@@ -7,29 +7,15 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::Config;
-use crate::domain::Registration;
 use crate::domain::tests::{World, world};
 use crate::edge::wire::now;
-use crate::model::Secret;
-
-const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 #[tokio::test]
 async fn a_connection_ends_with_its_token() {
     let config = Config::default();
-    let lifetime_s = f64::from(config.accounts.token_ttl_days) * 86_400.0;
-    let World { hub, _folder } = world(config.clone()).await;
-    let new = Registration {
-        username: "mia".into(),
-        password: Secret::new("pw"),
-        nickname: String::new(),
-        gender: String::new(),
-        avatar: None,
-    };
-    let user = hub.register(new, PEER, now()).await.unwrap();
-    // Issued so long ago that it is good for two seconds more.
-    let issued_at = now() - lifetime_s + 2.0;
-    let (_, token) = hub.login("mia", Secret::new("pw"), PEER, issued_at).await.unwrap();
+    let world = world(config.clone()).await;
+    let (user, token) = world.user_with_token_for(2.0, now()).await;
+    let World { hub, _folder } = world;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let shutdown = CancellationToken::new();

@@ -8,13 +8,14 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::config::{self, ClientCertificates, seconds};
+use crate::ports::pem;
 
 /// Why TLS cannot be served, by the key at which to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -130,8 +131,8 @@ impl Files {
             "name a readable PEM file with the certificate chain, the hub's own certificate first",
         );
         let of_key = fault("tls_key", &self.key, "name the readable PEM file of the certificate's key");
-        let chain = certificates(&self.certificate).map_err(|cause| of_certificate(&cause))?;
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| of_key(&pem_cause(error)))?;
+        let chain = pem::certificates(&self.certificate).map_err(|cause| of_certificate(&cause))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| of_key(&pem::cause(error)))?;
         let verifier = self.verifier(&provider)?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -153,7 +154,7 @@ impl Files {
         let remedy = "name a readable PEM file with the certificates of who signs the clients' ones";
         let fault = fault("tls_client_ca", &self.client_ca, remedy);
         let mut roots = RootCertStore::empty();
-        for certificate in certificates(&self.client_ca).map_err(|cause| fault(&cause))? {
+        for certificate in pem::certificates(&self.client_ca).map_err(|cause| fault(&cause))? {
             roots.add(certificate).map_err(|error| fault(&error))?;
         }
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
@@ -173,24 +174,6 @@ fn fault(
 ) -> impl Fn(&dyn std::fmt::Display) -> TlsFault + Send + use<> {
     let path = path.display().to_string();
     move |cause| TlsFault { key, path: path.clone(), cause: cause.to_string(), remedy }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
-        Ok(certificates) if certificates.is_empty() => Err("there is no certificate in it".into()),
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(pem_cause(error)),
-    }
-}
-
-/// One line of text for a person; the error's own text shows bytes.
-fn pem_cause(error: pem::Error) -> String {
-    match error {
-        pem::Error::Io(error) => format!("cannot be read ({error})"),
-        pem::Error::NoItemsFound => "holds no such item".into(),
-        _ => "is not PEM".into(),
-    }
 }
 
 #[cfg(test)]

@@ -13,11 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::ReplyError;
+use crate::ports::pem;
 
 /// An answer may have so many bytes.
 const ANSWER_MAX_BYTES: usize = 256 * 1024;
@@ -104,13 +104,7 @@ fn connector(certificates: Option<&Path>) -> Result<TlsConnector, ReplyError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = certificates {
         let unusable = |reason: String| ReplyError::Certificates { path: path.to_owned(), reason };
-        let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        // The error's own text shows bytes.
-        let read = read.map_err(|error| match error {
-            pem::Error::Io(error) => unusable(error.to_string()),
-            _ => unusable("it is not PEM".into()),
-        })?;
-        if roots.add_parsable_certificates(read).0 == 0 {
+        if roots.add_parsable_certificates(pem::certificates(path).map_err(unusable)?).0 == 0 {
             return Err(unusable("there is no good certificate in it".into()));
         }
     }

@@ -31,7 +31,7 @@ pub enum ReplyError {
     #[error("the address of the chat endpoint is wrong: {0}")]
     Address(String),
     /// The file of its certificates is of no use.
-    #[error("the certificates for the chat endpoint, {}, cannot be used: {reason}", path.display())]
+    #[error("the certificates for the chat endpoint cannot be used: {}: {reason}", path.display())]
     Certificates {
         /// The file.
         path: PathBuf,

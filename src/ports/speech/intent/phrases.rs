@@ -221,6 +221,9 @@ pub(super) struct Phrase {
     pub(super) letters: String,
     /// What stands after it.
     after: Vec<Word>,
+    /// Whether the "to" before the name must be heard, where other small words may be lost: "say something funny" is
+    /// for nobody.
+    needs_to: bool,
 }
 
 /// The words in the place of the name or number, and how well the words around it fit.
@@ -235,7 +238,8 @@ impl Phrase {
         let (before, after) = text.split_once(['…', '#']).unwrap_or((text, ""));
         let before = words::words(before);
         let letters = before.iter().map(|word| word.text.as_str()).collect();
-        Self { meaning, before, letters, after: words::words(after) }
+        let needs_to = before.iter().rev().map(|word| word.text.as_str()).take(2).eq(["to", "something"]);
+        Self { meaning, before, letters, after: words::words(after), needs_to }
     }
 
     /// Where in `sentence` the name or number may stand: behind what is before it, at the sentence's beginning, and
@@ -243,9 +247,7 @@ impl Phrase {
     pub(super) fn slot<'a>(&self, sentence: &'a [Word]) -> Option<Slot<'a>> {
         let spelling = if matches!(self.meaning, Meaning::Friend(_)) { Spelling::Strict } else { Spelling::Loose };
         let (start, before) = best_length(sentence, &self.before, spelling)?;
-        // "Say something funny" is for nobody, though a small word may be lost elsewhere.
-        let needs_to = self.before.iter().rev().map(|word| word.text.as_str()).take(2).eq(["to", "something"]);
-        if needs_to && sentence.get(..start)?.last().is_none_or(|word| word.text != "to") {
+        if self.needs_to && sentence.get(..start)?.last().is_none_or(|word| word.text != "to") {
             return None;
         }
         // "number number ten": the last word was only said twice.

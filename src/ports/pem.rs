@@ -1,0 +1,25 @@
+//! Certificates from PEM files.
+
+use std::path::Path;
+
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::{Error, PemObject as _};
+
+/// All certificates of a file, at least one. Errors say in one line what is wrong with it.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match read {
+        Ok(certificates) if certificates.is_empty() => Err("there is no certificate in it".into()),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(cause(error)),
+    }
+}
+
+/// One line of text for a person; the error's own text shows bytes.
+pub fn cause(error: Error) -> String {
+    match error {
+        Error::Io(error) => format!("cannot be read ({error})"),
+        Error::NoItemsFound => "holds no such item".into(),
+        _ => "is not PEM".into(),
+    }
+}
