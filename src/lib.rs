@@ -10,6 +10,8 @@
 //! 6. [`server`]: how all of it starts and stops.
 //! 7. [`command`]: the command line.
 
+#![recursion_limit = "256"]
+
 pub mod command;
 pub mod config;
 pub mod domain;
