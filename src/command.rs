@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::edge::control::{self, Answer, Command};
 use crate::edge::spec::{self, Document};
+use crate::edge::wire::now;
 use crate::ports::speech::Recogniser;
 use crate::server::{self, Server};
 
@@ -174,7 +175,7 @@ async fn ask(config: Config, command: Command) -> Result<Answer, String> {
     }
     let hub = server::open_hub(&Arc::new(config)).await?;
     let answer = control::execute(&hub, command).await;
-    hub.close().await.map_err(|error| error.to_string())?;
+    hub.close(now()).await.map_err(|error| error.to_string())?;
     Ok(answer)
 }
 

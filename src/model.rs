@@ -70,6 +70,10 @@ macro_rules! hex_id {
 }
 
 hex_id!(
+    /// The identity of a hub's data: 24 lower-case hexadecimal digits.
+    HubId, 24, "an id has 24 lower-case hexadecimal digits"
+);
+hex_id!(
     /// An app user: 24 lower-case hexadecimal digits (96 random bits).
     UserId, 24, "an id has 24 lower-case hexadecimal digits"
 );
@@ -715,4 +719,15 @@ mod tests {
     fn secrets_do_not_show() {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "Secret(…)");
     }
+}
+
+/// How much a hub holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Users.
+    pub users: u64,
+    /// Toys.
+    pub toys: u64,
+    /// Voice messages.
+    pub messages: u64,
 }

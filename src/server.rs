@@ -16,11 +16,12 @@ use crate::edge::ws::{self, Apps, Handshake};
 use crate::edge::{control, mqtt, wire};
 use crate::model::Secret;
 use crate::ports::chunks::{ChunkLimits, Chunks};
+use crate::ports::data_folder::{DataFolder, Parts};
 use crate::ports::files::Files;
 use crate::ports::reply::{BuiltIn, ChatEndpoint, ChatSettings, ReplyEngine, WithFallback};
 use crate::ports::router::{Disk, DiskLimits, Overflow, Router, RouterLimits};
 use crate::ports::speech::{Recogniser, RecogniserSettings, Speaker, SpeakerSettings};
-use crate::ports::store::{Place, Store, StoreSettings};
+use crate::ports::store::{Place, Store, StoreError, StoreSettings, flushed_writes};
 
 /// A hub whose ports are open and whose listeners accept.
 pub struct Server {
@@ -44,9 +45,12 @@ pub struct Server {
 /// Opens what the hub stands on. The error is one line for the person who starts it.
 pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
     prepare_folder(&config.server.data_dir)?;
-    let store = Store::open(&store_settings(config)).await.map_err(|error| {
-        format!("store.url: {error}; see that no other toyhub runs on this data and that the address is right")
-    })?;
+    let mut folder = examine_folder(config)?;
+    let store = Store::open(&store_settings(config)).await.map_err(|error| store_fault(config, &error))?;
+    // Nothing is written to a database before it is known to be this folder's.
+    let found = store.hub().await.map_err(|error| store_fault(config, &error))?;
+    let id = folder.settle(found).map_err(|error| error.to_string())?;
+    store.prepare(&id).await.map_err(|error| store_fault(config, &error))?;
     // After the store, whose lock keeps a second hub from emptying the spool of the first.
     let files = Files::open(&config.server.files_dir(), &config.server.spool_dir())
         .map_err(|error| folder_fault(&config.server.data_dir, &error))?;
@@ -67,10 +71,43 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
     };
     let router = Router::new(limits, disk, found.retained);
     let (stored_sessions, speaker, replies) = (found.sessions, speaker(config), replies(config)?);
-    let ports =
-        Ports { store, files, chunks, router, stored_sessions, speaker, replies, encode_event: wire::event_json };
+    folder.confirm(id, wire::now()).map_err(|error| error.to_string())?;
+    let ports = Ports {
+        folder,
+        store,
+        files,
+        chunks,
+        router,
+        stored_sessions,
+        speaker,
+        replies,
+        encode_event: wire::event_json,
+    };
     let hub = Hub::new(ports, Arc::clone(config)).await.map_err(|error| fault(&error))?;
     Ok(Arc::new(hub))
+}
+
+/// Looks at the data folder before anything in it is opened.
+fn examine_folder(config: &Config) -> Result<DataFolder, String> {
+    let in_memory = config.store.url == "memory";
+    let parts = Parts {
+        database: (config.store.url == "embedded").then(|| config.server.database_dir()),
+        sessions: (!in_memory).then(|| config.server.sessions_file()),
+        files: config.server.files_dir(),
+    };
+    DataFolder::examine(&config.server.data_dir, parts, flushed_writes).map_err(|error| error.to_string())
+}
+
+/// One line on a store that does not open.
+fn store_fault(config: &Config, error: &StoreError) -> String {
+    match config.store.url.as_str() {
+        "embedded" => format!(
+            "{}: {error}; see that no other toyhub runs on this data; if the database is damaged, restore a backup \
+             with 'toyhub restore', or see 'toyhub doctor --repair'",
+            config.server.database_dir().display()
+        ),
+        url => format!("store.url: {url}: {error}; see that the address is right and the server runs"),
+    }
 }
 
 fn disk_limits(config: &Config) -> DiskLimits {
@@ -320,7 +357,7 @@ impl Server {
             edges.shutdown().await;
         }
         let _ = std::fs::remove_file(config.server.control_socket());
-        hub.close().await.map_err(|error| fault(&error))?;
+        hub.close(wire::now()).await.map_err(|error| fault(&error))?;
         tracing::info!("stopped");
         match ended_early {
             None => Ok(()),

@@ -25,13 +25,14 @@ mod voice;
 use std::sync::{Arc, Mutex};
 
 use crate::config::Config;
-use crate::model::{Event, FileName, Party, Secret};
+use crate::model::{Event, FileName, Party, Secret, Timestamp};
 use crate::ports::chunks::Chunks;
+use crate::ports::data_folder::DataFolder;
 use crate::ports::files::Files;
 use crate::ports::reply::ReplyEngine;
 use crate::ports::router::{Router, StoredSession};
 use crate::ports::speech::Speaker;
-use crate::ports::store::{Refusal, Store, StoreError};
+use crate::ports::store::{Refusal, Store, StoreError, flushed_writes};
 use crate::ports::workers::{WorkError, Workers};
 
 pub use accounts::{Profile, Registration};
@@ -59,6 +60,8 @@ pub type EncodeEvent = fn(&Event, Option<u64>) -> Vec<u8>;
 
 /// What the hub stands on; the composition opens it.
 pub struct Ports {
+    /// The folder that most of them are in.
+    pub folder: DataFolder,
     /// The database.
     pub store: Store,
     /// Sounds and pictures.
@@ -79,6 +82,7 @@ pub struct Ports {
 
 /// The hub's services.
 pub struct Hub {
+    folder: DataFolder,
     store: Store,
     files: Files,
     chunks: Arc<Chunks>,
@@ -101,7 +105,7 @@ pub struct Hub {
 impl Hub {
     /// The hub over `ports`.
     pub async fn new(ports: Ports, config: Arc<Config>) -> Result<Self, DomainError> {
-        let Ports { store, files, chunks, router, stored_sessions, speaker, replies, encode_event } = ports;
+        let Ports { folder, store, files, chunks, router, stored_sessions, speaker, replies, encode_event } = ports;
         let secret = store.hub_secret(&Secret::random()).await?;
         Ok(Self {
             rates: Rates::new(&config.rates),
@@ -119,14 +123,17 @@ impl Hub {
             encode_event,
             config,
             secret,
+            folder,
         })
     }
 
-    /// Ends the store; nothing can be asked afterwards.
-    pub async fn close(&self) -> Result<(), DomainError> {
+    /// Ends the store, and notes the clean stop; nothing can be asked afterwards.
+    pub async fn close(&self, now: Timestamp) -> Result<(), DomainError> {
         self.stop_listening().await;
         self.router.close().await;
-        Ok(self.store.close().await?)
+        let counts = self.store.counts().await;
+        self.store.close().await?;
+        self.folder.note_stop(counts?, now, flushed_writes).map_err(DomainError::internal)
     }
 
     /// Stores a sound or picture under a name of its own.

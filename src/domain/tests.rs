@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{ChatId, DeviceKey, MessageId, MessageState, PartyKind, Timestamp, Toy, ToyId, User, UserId};
+use crate::model::{ChatId, DeviceKey, HubId, MessageId, MessageState, PartyKind, Timestamp, Toy, ToyId, User, UserId};
 use crate::ports::chunks::ChunkLimits;
+use crate::ports::data_folder::Parts;
 use crate::ports::router::{Disk, DiskLimits, Overflow, RouterLimits};
 use crate::ports::speech::SpeakerSettings;
 use crate::ports::store::{NewEntry, NewMessage, NewToy, Place, StoreSettings, StoredUser};
@@ -64,8 +65,13 @@ pub(crate) async fn world(config: Config) -> World {
         max_parallel: 1,
     };
     let chunks = ChunkLimits { uploads_max: 1, chunks_max: 1, bytes_max: 1 };
+    let parts = Parts { database: None, sessions: None, files: folder.path().join("files") };
+    let data = DataFolder::examine(folder.path(), parts, |_| Ok(0)).unwrap();
+    let store = Store::open(&settings).await.unwrap();
+    store.prepare(&HubId::random()).await.unwrap();
     let ports = Ports {
-        store: Store::open(&settings).await.unwrap(),
+        folder: data,
+        store,
         files: Files::open(&folder.path().join("files"), &folder.path().join("spool")).unwrap(),
         chunks: Chunks::open(&folder.path().join("chunks"), chunks).unwrap(),
         router: Router::new(limits, disk, Vec::new()),

@@ -4,6 +4,7 @@
 
 pub mod audio;
 pub mod chunks;
+pub mod data_folder;
 pub mod files;
 pub mod pem;
 pub mod qr;

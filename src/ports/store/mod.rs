@@ -8,7 +8,9 @@
 mod accounts;
 mod chats;
 mod content;
+mod folder;
 mod friends;
+mod identity;
 mod receipts;
 mod streams;
 #[cfg(test)]
@@ -22,13 +24,16 @@ use rand::RngExt;
 use surrealdb::engine::any::Any;
 use surrealdb::engine::local::Db;
 use surrealdb::opt::auth::Root;
-use surrealdb::types::{Error as DatabaseError, SurrealValue, Variables};
+use surrealdb::types::{Error as DatabaseError, SurrealValue, Variables, vars};
 use surrealdb::{IndexedResults, Surreal};
 use surrealdb_cnf::ConfigMap;
 use surrealdb_core::kvs::Datastore;
 
+use crate::model::HubId;
+
 pub use accounts::StoredUser;
 pub use chats::{Kept, NewMessage, Unheard};
+pub use folder::flushed_writes;
 pub use friends::{Befriended, NewEntry, NewFriendRequest};
 pub use receipts::{Delivered, Heard};
 pub use streams::Missed;
@@ -36,7 +41,7 @@ pub use toys::NewToy;
 
 const SCHEMA: &str = include_str!("schema.surql");
 /// Raised with every change of `schema.surql`.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 /// What a database of version 1 lacks. Repeating it changes nothing, as `schema.surql` does: a start that was cut off
 /// begins again.
 const FROM_VERSION_1: &str = "UPDATE friend SET delivered_seq = read_seq WHERE delivered_seq = NONE";
@@ -177,13 +182,14 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store, brings its schema up to date.
+    /// Opens the store and changes nothing in it; [`Self::prepare`] comes next.
     pub async fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
         let engine = match &settings.place {
             Place::Folder { path, block_cache_bytes, memtable_bytes } => {
                 let config = ConfigMap::empty()
                     .with_key_value("surrealkv_block_cache_capacity", block_cache_bytes.to_string())
                     .with_key_value("surrealkv_max_memtable_size", memtable_bytes.to_string());
+                keep_copy(path).await?;
                 // `sync=every`: a commit returns when its log is on disk.
                 let address = format!("surrealkv://{}?sync=every", path.display());
                 open_embedded(&address, config, settings.query_timeout).await?
@@ -204,9 +210,14 @@ impl Store {
             }
         }
         let stream_events_max = i64::try_from(settings.stream_events_max).unwrap_or(i64::MAX);
-        let store = Self { engine, stream_events_max };
-        store.apply_schema().await?;
-        Ok(store)
+        Ok(Self { engine, stream_events_max })
+    }
+
+    /// Brings the schema up to date, and notes whose database this is.
+    pub async fn prepare(&self, hub: &HubId) -> Result<(), StoreError> {
+        self.apply_schema().await?;
+        self.run("UPSERT meta:identity SET hub = $hub", vars! { hub: hub.as_str() }).await?;
+        Ok(())
     }
 
     /// Ends the engine: after this the folder may be opened again.
@@ -218,13 +229,7 @@ impl Store {
     }
 
     async fn apply_schema(&self) -> Result<(), StoreError> {
-        let mut reply = self.run("SELECT VALUE version FROM ONLY meta:schema", Variables::new()).await;
-        let found: i64 = match &mut reply {
-            Ok(reply) => reply.optional::<i64>(0)?.unwrap_or(0),
-            // A new database has no such table yet.
-            Err(StoreError::Database(error)) if error.is_not_found() => 0,
-            Err(_) => return reply.map(|_| ()),
-        };
+        let found = self.noted::<i64>("SELECT VALUE version FROM ONLY meta:schema").await?.unwrap_or(0);
         if found > SCHEMA_VERSION {
             return Err(StoreError::Newer { found });
         }
@@ -238,6 +243,15 @@ impl Store {
             self.run("UPSERT meta:schema SET version = $version", variables).await?;
         }
         Ok(())
+    }
+
+    /// One value that a database notes of itself; none in a new database, which has no such table yet.
+    async fn noted<T: SurrealValue>(&self, sql: &'static str) -> Result<Option<T>, StoreError> {
+        match self.run(sql, Variables::new()).await {
+            Ok(mut reply) => reply.optional::<T>(0),
+            Err(StoreError::Database(error)) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Runs `sql` as it stands; tries again, after a random pause, what lost against another writer.
@@ -278,6 +292,23 @@ impl Store {
     }
 }
 
+/// Keeps a copy of a database that the engine is about to convert from an older format.
+async fn keep_copy(path: &std::path::Path) -> Result<(), StoreError> {
+    let folder = path.to_owned();
+    let kept = tokio::task::spawn_blocking(move || folder::keep_old_format(&folder)).await;
+    let kept = kept.map_err(|error| StoreError::Open(error.to_string()))?;
+    let kept = kept.map_err(|error| {
+        StoreError::Open(format!("{} is to be converted, but no copy of it can be made first: {error}", path.display()))
+    })?;
+    if let Some(copy) = kept {
+        tracing::warn!(
+            copy = %copy.display(),
+            "the database has the format of an older version and is converted now; delete the copy once all is well"
+        );
+    }
+    Ok(())
+}
+
 async fn open_embedded(address: &str, config: ConfigMap, query_timeout: Duration) -> Result<Engine, StoreError> {
     let open = |error: anyhow::Error| StoreError::Open(error.to_string());
     let datastore = Datastore::builder()
@@ -289,7 +320,7 @@ async fn open_embedded(address: &str, config: ConfigMap, query_timeout: Duration
         .map_err(open)?;
     datastore.check_version().await.map_err(open)?;
     datastore.bootstrap().await.map_err(open)?;
-    datastore.start_maintenance_tasks();
+    datastore.start_maintenance_tasks().map_err(open)?;
     let database = Surreal::<Db>::unstable_from_datastore(Arc::clone(&datastore), None).await?;
     Ok(Engine::Embedded { database, datastore })
 }

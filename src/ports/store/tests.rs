@@ -25,11 +25,18 @@ fn settings(place: Place, stream_events_max: usize) -> StoreSettings {
 
 async fn in_folder(path: &Path, stream_events_max: usize) -> Store {
     let place = Place::Folder { path: path.join("db"), block_cache_bytes: 16 * MIB, memtable_bytes: 8 * MIB };
-    Store::open(&settings(place, stream_events_max)).await.unwrap()
+    prepared(&settings(place, stream_events_max)).await
 }
 
 async fn in_memory() -> Store {
-    Store::open(&settings(Place::Memory, 1000)).await.unwrap()
+    prepared(&settings(Place::Memory, 1000)).await
+}
+
+async fn prepared(settings: &StoreSettings) -> Store {
+    let store = Store::open(settings).await.unwrap();
+    let hub = store.hub().await.unwrap().unwrap_or_else(HubId::random);
+    store.prepare(&hub).await.unwrap();
+    store
 }
 
 fn entry(kind: PartyKind) -> NewEntry {

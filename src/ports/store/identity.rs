@@ -1,0 +1,43 @@
+//! Whose database this is, and how much it holds.
+
+use surrealdb::types::{SurrealValue, vars};
+
+use super::{Store, StoreError, stored, stored_number};
+use crate::model::{Counts, HubId};
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct CountsRow {
+    users: i64,
+    toys: i64,
+    messages: i64,
+}
+
+impl Store {
+    /// The hub whose database this is; none for a new one, and for one of before 0.2.
+    pub async fn hub(&self) -> Result<Option<HubId>, StoreError> {
+        let hub = self.noted::<String>("SELECT VALUE hub FROM ONLY meta:identity").await?;
+        hub.map(|hub| stored(&hub)).transpose()
+    }
+
+    /// Counts what is stored. It goes through the users, the toys and the chats: for the start and the end of a process.
+    pub async fn counts(&self) -> Result<Counts, StoreError> {
+        let mut reply = self
+            .run(
+                "RETURN {
+                    users: count(SELECT VALUE id FROM user),
+                    toys: count(SELECT VALUE id FROM toy),
+                    messages: math::sum(SELECT VALUE seq FROM chat),
+                }",
+                vars! {},
+            )
+            .await?;
+        let row = reply.optional::<CountsRow>(0)?;
+        let row = row.ok_or_else(|| StoreError::Corrupt("nothing was counted".into()))?;
+        Ok(Counts {
+            users: stored_number(row.users)?,
+            toys: stored_number(row.toys)?,
+            messages: stored_number(row.messages)?,
+        })
+    }
+}
