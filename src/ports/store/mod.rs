@@ -17,6 +17,7 @@ mod streams;
 mod tests;
 mod toys;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -192,7 +193,7 @@ impl Store {
                 keep_copy(path).await?;
                 // `sync=every`: a commit returns when its log is on disk.
                 let address = format!("surrealkv://{}?sync=every", path.display());
-                open_embedded(&address, config, settings.query_timeout).await?
+                boxed(open_embedded(address, config, settings.query_timeout)).await?
             }
             Place::Memory => Engine::Addressed(surrealdb::engine::any::connect("mem://").await?),
             Place::Server { url, username, password } => {
@@ -223,7 +224,9 @@ impl Store {
     /// Ends the engine: after this the folder may be opened again.
     pub async fn close(&self) -> Result<(), StoreError> {
         if let Engine::Embedded { datastore, .. } = &self.engine {
-            datastore.shutdown().await.map_err(|error| StoreError::Open(error.to_string()))?;
+            let datastore = Arc::clone(datastore);
+            let ended = boxed(async move { datastore.shutdown().await }).await;
+            ended.map_err(|error| StoreError::Open(error.to_string()))?;
         }
         Ok(())
     }
@@ -309,13 +312,19 @@ async fn keep_copy(path: &std::path::Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn open_embedded(address: &str, config: ConfigMap, query_timeout: Duration) -> Result<Engine, StoreError> {
+/// Hides the type of one of the engine's larger futures: each future around it would otherwise repeat its layout, past
+/// what the compiler follows.
+fn boxed<T>(future: impl Future<Output = T> + Send + 'static) -> Pin<Box<dyn Future<Output = T> + Send>> {
+    Box::pin(future)
+}
+
+async fn open_embedded(address: String, config: ConfigMap, query_timeout: Duration) -> Result<Engine, StoreError> {
     let open = |error: anyhow::Error| StoreError::Open(error.to_string());
     let datastore = Datastore::builder()
         .with_config(config)
         .with_query_timeout(Some(query_timeout))
         .without_maintenance_tasks()
-        .build_with_path(address)
+        .build_with_path(&address)
         .await
         .map_err(open)?;
     datastore.check_version().await.map_err(open)?;

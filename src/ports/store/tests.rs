@@ -365,7 +365,7 @@ async fn what_is_taken_or_read_is_heard_and_told() {
 async fn a_database_of_version_1_is_taken_over_with_what_it_holds() {
     let folder = tempfile::tempdir().unwrap();
     let address = format!("surrealkv://{}?sync=every", folder.path().join("db").display());
-    let engine = open_embedded(&address, ConfigMap::empty(), Duration::from_secs(60)).await.unwrap();
+    let engine = open_embedded(address, ConfigMap::empty(), Duration::from_secs(60)).await.unwrap();
     let Engine::Embedded { database, .. } = &engine else { panic!() };
     database.use_ns("toyhub").use_db("toyhub").await.unwrap();
     let old = Store { engine, stream_events_max: 0 };
