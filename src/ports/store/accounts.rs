@@ -150,7 +150,7 @@ impl Store {
                 CREATE type::record('token', $hash) SET party = $party, kind = $kind,
                     created_at = $now, expires_at = $expires_at;
                 LET $old = (SELECT id, created_at FROM token WHERE party = $party ORDER BY created_at DESC START $keep);
-                FOR $token IN $old { DELETE $token.id };
+                FOR $row IN $old { DELETE $row.id };
                 RETURN NONE;
             }",
             variables,
