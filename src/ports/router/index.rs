@@ -20,7 +20,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
 use super::ConnectionId;
-use super::mailbox::Queue;
+use super::queue::Queue;
 use super::share::Share;
 use crate::model::{QoS, Topic, TopicFilter};
 

@@ -15,6 +15,7 @@
 mod disk;
 mod index;
 mod mailbox;
+mod queue;
 mod retained;
 mod session;
 mod share;
@@ -32,7 +33,7 @@ pub use mailbox::{CloseReason, Incoming, Mailbox, MailboxHandle, ReplayRetained,
 pub use session::SessionHandle;
 
 use index::{Index, Target};
-use mailbox::{Pushed, Queue};
+use queue::{Pushed, Queue};
 use retained::{Retained, Stored};
 use share::Shares;
 

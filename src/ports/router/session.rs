@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::disk::{Op, StoredSession};
-use super::mailbox::{Durable, Queue};
+use super::queue::{Durable, Queue};
 use super::{Mailbox, Router};
 use crate::model::Party;
 

@@ -6,7 +6,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
 use super::ConnectionId;
-use super::mailbox::{Pushed, Queue};
+use super::queue::{Pushed, Queue};
 use crate::model::QoS;
 
 /// The members of one group with one filter, who take turns.
