@@ -178,6 +178,8 @@ pub struct Ws {
     pub message_max_bytes: usize,
     /// Pushes that may wait for a slow app.
     pub queue_messages_max: usize,
+    /// Bytes of them.
+    pub queue_bytes_max: usize,
     /// How long an app may take to present its token.
     pub auth_timeout_s: u64,
     /// How often the hub pings.
@@ -201,6 +203,7 @@ impl Default for Ws {
         Self {
             message_max_bytes: 64 * 1024,
             queue_messages_max: 256,
+            queue_bytes_max: 4 * 1024 * 1024,
             auth_timeout_s: 10,
             ping_interval_s: 25,
             connections_per_user_max: 16,
@@ -269,8 +272,12 @@ pub struct Mqtt {
     pub packet_max_bytes: usize,
     /// Filters that one client may subscribe to.
     pub subscriptions_max: usize,
-    /// Messages that may wait for a slow client.
+    /// Messages of QoS 1 and 2 that may wait for a slow client, and as many again of QoS 0.
     pub queue_messages_max: usize,
+    /// Bytes of them.
+    pub queue_bytes_max: usize,
+    /// How long a publisher, an app too, waits for a subscriber that is behind.
+    pub backpressure_max_s: u64,
     /// QoS 1 messages on their way to one client.
     pub inflight_max: u16,
     /// Retained messages in all.
@@ -334,6 +341,8 @@ impl Default for Mqtt {
             packet_max_bytes: 64 * 1024,
             subscriptions_max: 32,
             queue_messages_max: 256,
+            queue_bytes_max: 4 * 1024 * 1024,
+            backpressure_max_s: 10,
             inflight_max: 32,
             retained_messages_max: 100_000,
             retained_max_bytes: 16 * 1024,
@@ -357,6 +366,7 @@ impl Mqtt {
     fn faults(&self) -> Vec<&'static str> {
         let missing = |path: &Path| self.tls_listen.is_some() && path.as_os_str().is_empty();
         let asks = self.tls_client_certificates != ClientCertificates::Off;
+        let is_narrow = self.queue_bytes_max < 2 * self.packet_max_bytes;
         let exposed = self.conformance_listen.is_some_and(|address| !address.ip().is_loopback());
         [
             missing(&self.tls_certificate).then_some(
@@ -368,6 +378,7 @@ impl Mqtt {
                 "mqtt.tls_client_ca is empty, which mqtt.tls_client_certificates needs; name a PEM file of who signs \
                  them",
             ),
+            is_narrow.then_some("mqtt.queue_bytes_max is less than two of mqtt.packet_max_bytes; set more"),
             exposed.then_some(
                 "mqtt.conformance_listen is open to other machines and asks for no password; set a loopback address \
                  such as \"127.0.0.1:1884\", or \"\"",
@@ -786,6 +797,7 @@ impl Config {
             ("http.upload_max_bytes", self.http.upload_max_bytes),
             ("ws.message_max_bytes", self.ws.message_max_bytes as u64),
             ("ws.queue_messages_max", self.ws.queue_messages_max as u64),
+            ("ws.queue_bytes_max", self.ws.queue_bytes_max as u64),
             ("ws.auth_timeout_s", self.ws.auth_timeout_s),
             ("ws.ping_interval_s", self.ws.ping_interval_s),
             ("ws.requests_per_second", self.ws.requests_per_second.into()),
@@ -798,6 +810,8 @@ impl Config {
             ("mqtt.keep_alive_max_s", self.mqtt.keep_alive_max_s.into()),
             ("mqtt.packet_max_bytes", self.mqtt.packet_max_bytes as u64),
             ("mqtt.queue_messages_max", self.mqtt.queue_messages_max as u64),
+            ("mqtt.queue_bytes_max", self.mqtt.queue_bytes_max as u64),
+            ("mqtt.backpressure_max_s", self.mqtt.backpressure_max_s),
             ("mqtt.inflight_max", self.mqtt.inflight_max.into()),
             ("mqtt.write_timeout_s", self.mqtt.write_timeout_s),
             ("store.query_timeout_s", self.store.query_timeout_s),
@@ -967,6 +981,7 @@ mod tests {
             ("[mqtt]\ntls_listen = \"8883\"", "tls_listen"),
             ("[mqtt]\ntls_listen = \"0.0.0.0:8883\"", "mqtt.tls_certificate is empty"),
             ("[mqtt]\ntls_listen = \"[::]:1\"\ntls_client_certificates = \"optional\"", "mqtt.tls_client_ca is empty"),
+            ("[mqtt]\nqueue_bytes_max = 1", "mqtt.queue_bytes_max is less than two"),
             ("[mqtt]\nconformance_listen = \"0.0.0.0:1884\"", "mqtt.conformance_listen is open"),
             ("[speech]\nreply_url = \"example\"\nreply_model = \"m\"", "speech.reply_url is no web address"),
             ("[speech]\nreply_url = \"http://a\"", "speech.reply_model is empty"),

@@ -68,6 +68,7 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
         subscriptions_max: config.mqtt.subscriptions_max.max(config.ws.subscriptions_max),
         retained_messages_max: config.mqtt.retained_messages_max,
         retained_max_bytes: config.mqtt.retained_max_bytes,
+        backpressure_max: seconds(config.mqtt.backpressure_max_s),
     };
     let router = Router::new(limits, disk, found.retained);
     let (stored_sessions, speaker, replies) = (found.sessions, speaker(config), replies(config)?);

@@ -118,6 +118,101 @@ pub struct Outcome {
     pub lost: u64,
 }
 
+/// `pairs` times one publisher of `messages` messages of QoS 1 and one subscriber; how many arrived, and whether each came
+/// once and in its turn. A publisher has at most `in_flight` messages that are not acknowledged, and knows nothing of
+/// the subscriber.
+pub async fn acknowledged(broker: SocketAddr, pairs: usize, messages: u32, in_flight: usize) -> Arrivals {
+    let received = Arc::new(AtomicU64::new(0));
+    let (mut readers, mut writers) = (JoinSet::new(), JoinSet::new());
+    let mut ready = Vec::new();
+    for number in 0..pairs {
+        let topic = format!("busy/{number}");
+        let mut client = Client::local(broker, &format!("sub{number}")).await;
+        client.subscribe(&topic, 1).await;
+        readers.spawn(read_numbered(client, messages, Arc::clone(&received)));
+        ready.push((Client::local(broker, &format!("pub{number}")).await, topic));
+    }
+    let began = Instant::now();
+    for (client, topic) in ready {
+        writers.spawn(write_numbered(client, topic, messages, in_flight));
+    }
+    let mut last = 0;
+    let mut in_order = true;
+    loop {
+        match timeout(STANDSTILL * 3, readers.join_next()).await {
+            Ok(None) => break,
+            Ok(Some(ordered)) => in_order &= ordered.expect("no panic"),
+            Err(_) => {
+                let now = received.load(Ordering::Relaxed);
+                if now == last {
+                    break;
+                }
+                last = now;
+            }
+        }
+    }
+    Arrivals { received: received.load(Ordering::Relaxed), in_order, took: began.elapsed() }
+}
+
+/// What arrived of a load.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrivals {
+    pub received: u64,
+    /// Each message once, in the order of its publisher.
+    pub in_order: bool,
+    pub took: Duration,
+}
+
+/// Reads numbered messages until the last of them or the end of the connection; whether none was missing in between.
+async fn read_numbered(mut client: Client, messages: u32, received: Arc<AtomicU64>) -> bool {
+    let (mut next, mut in_order) = (0, true);
+    let mut acks = Vec::new();
+    while next < messages {
+        let Ok(packet) = client.packet().await else { return in_order };
+        let mut packet = Some(packet);
+        while let Some(Packet { byte1, body }) = packet {
+            if byte1 >> 4 == 3 {
+                let body = &client.buffer[body];
+                let at = 2 + usize::from(body[1]);
+                acks.extend([0x40, 2, body[at], body[at + 1]]);
+                let number = body[at + 2..at + 6].try_into().map_or(0, u32::from_be_bytes);
+                in_order &= number == next;
+                next = number + 1;
+                received.fetch_add(1, Ordering::Relaxed);
+            }
+            packet = client.parse();
+        }
+        if client.stream.write_all(&acks).await.is_err() {
+            return in_order;
+        }
+        acks.clear();
+    }
+    in_order
+}
+
+async fn write_numbered(mut client: Client, topic: String, messages: u32, in_flight: usize) {
+    let (mut sent, mut acknowledged) = (0, 0);
+    while acknowledged < messages {
+        let mut batch = Vec::new();
+        while sent < messages && ((sent - acknowledged) as usize) < in_flight {
+            let mut packet = publish(&topic, 1, (sent % 60_000) as u16 + 1);
+            let payload = packet.len() - PAYLOAD.len();
+            packet[payload..payload + 4].copy_from_slice(&sent.to_be_bytes());
+            batch.extend(packet);
+            sent += 1;
+        }
+        if client.stream.write_all(&batch).await.is_err() {
+            return;
+        }
+        let Ok(first) = client.packet().await else { return };
+        let mut packet = Some(first);
+        while let Some(Packet { byte1, .. }) = packet {
+            acknowledged += u32::from(byte1 >> 4 == 4);
+            packet = client.parse();
+        }
+    }
+}
+
 /// `publishers` times one publisher with `subscribers` of its own topic.
 pub async fn flow(broker: SocketAddr, publishers: usize, subscribers: usize, messages: u64, qos: u8) -> Outcome {
     let mut readers = JoinSet::new();

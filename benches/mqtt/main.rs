@@ -1,9 +1,11 @@
 //! The same load against toyhub, mosquitto and rumqttd, one after the other, with the ratios.
 //!
-//! The first argument is the hub's program; `quick` as the second makes everything ten times smaller.
+//! The first argument is the hub's program; `quick` as another makes everything ten times smaller. `flow` measures
+//! something else: what arrives of QoS 1 while the machine has more to do than it can.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod brokers;
+mod busy;
 mod load;
 
 use std::time::Duration;
@@ -31,9 +33,15 @@ fn main() {
     {
         return brokers::serve_rumqttd(address.parse().expect("an address"));
     }
+    if arguments.get(1).is_some_and(|argument| argument == "--burn") {
+        busy::burn();
+    }
     let program = arguments.get(1).expect("the hub's program");
     let scale = if arguments.iter().any(|argument| argument == "quick") { 10 } else { 1 };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    if arguments.iter().any(|argument| argument == "flow") {
+        return busy::run(&runtime, program.as_ref(), 60_000 / scale);
+    }
     let start: [fn(&str) -> Broker; 3] =
         [|program| Broker::toyhub(program.as_ref()), |_| Broker::mosquitto(), |_| Broker::rumqttd()];
     let figures: Vec<Figures> =

@@ -10,9 +10,11 @@ use super::Hub;
 use super::error::DomainError;
 use super::permissions::{Action, Rule, rule};
 use crate::model::{Event, Party, QoS, Topic, TopicFilter};
-use crate::ports::router::{CloseReason, Mailbox, SessionHandle, StoredSession};
+use crate::ports::router::{CloseReason, ConnectionId, Mailbox, SessionHandle, StoredSession};
 
-pub use crate::ports::router::{Figures, Publication, ReplayRetained, Subscription, Ticket};
+pub use crate::ports::router::{
+    Figures, Held, Publication, QueueLimits, Reached, ReplayRetained, Subscription, Ticket,
+};
 
 /// How long it may take from a good password to a mailbox.
 const LET_IN_MAX: Duration = Duration::from_secs(1);
@@ -24,14 +26,14 @@ impl Hub {
     }
 
     /// A new live connection of `party`; dropping the mailbox ends it. Errors: `Full`.
-    pub fn connect(&self, party: Party, queue_messages_max: usize) -> Result<Mailbox, DomainError> {
+    pub fn connect(&self, party: Party, limits: QueueLimits) -> Result<Mailbox, DomainError> {
         self.check_connections(&party)?;
-        Ok(self.router.connect(party, queue_messages_max))
+        Ok(self.router.connect(party, limits))
     }
 
     /// A new session that outlives its connection by `expiry_s` seconds.
     pub fn open_session(&self, party: Party, client_id: &str, expiry_s: u32) -> SessionHandle {
-        self.router.open_session(party, client_id, self.config.mqtt.queue_messages_max, expiry_s)
+        self.router.open_session(party, client_id, self.session_limits(), expiry_s)
     }
 
     /// A connection to a session that there is. Errors: `Full`.
@@ -44,10 +46,16 @@ impl Hub {
     pub fn restore_sessions(&self) -> Vec<(StoredSession, SessionHandle)> {
         let stored = std::mem::take(&mut *self.stored_sessions.lock().unwrap_or_else(PoisonError::into_inner));
         let restored = stored.into_iter().map(|stored| {
-            let handle = self.router.restore_session(&stored, self.config.mqtt.queue_messages_max);
+            let handle = self.router.restore_session(&stored, self.session_limits());
             (stored, handle)
         });
         restored.collect()
+    }
+
+    /// What waits in memory for a session that outlives its connection.
+    fn session_limits(&self) -> QueueLimits {
+        let mqtt = &self.config.mqtt;
+        QueueLimits { messages_max: mqtt.queue_messages_max, bytes_max: mqtt.queue_bytes_max }
     }
 
     fn check_connections(&self, party: &Party) -> Result<(), DomainError> {
@@ -102,21 +110,33 @@ impl Hub {
         }
     }
 
-    /// Publishes for a client. What comes back is to be waited for before the client is told that the message was
-    /// taken. Errors: `Forbidden`, `Full` (no room to retain it).
-    pub async fn publish(&self, party: &Party, publication: Publication) -> Result<Option<Ticket>, DomainError> {
+    /// Publishes for a client. Before the client is told that the message was taken, what comes back as
+    /// [`Reached::held`] and [`Reached::commit`] is to be waited for. Errors: `Forbidden`, `Full` (no room to retain it).
+    pub async fn publish(&self, party: &Party, publication: Publication) -> Result<Reached, DomainError> {
         self.check(party, Action::Publish, publication.topic.as_str()).await?;
         let reached = self.router.publish(publication);
-        if reached.retain_refused { Err(DomainError::Full("retained message")) } else { Ok(reached.commit) }
+        // What is held is given up with a refused message: its publisher is not told that it was taken.
+        if reached.retain_refused { Err(DomainError::Full("retained message")) } else { Ok(reached) }
     }
 
-    /// Publishes for a client without MQTT's options, and returns when it is stored wherever it has to be.
-    pub async fn say(&self, mailbox: &Mailbox, topic: Topic, payload: Bytes) -> Result<(), DomainError> {
-        let publisher = Some(mailbox.connection_id());
+    /// Publishes for a client without MQTT's options, and returns when it has reached the subscribers that are behind and
+    /// is stored wherever it has to be. `publisher` is the connection of `party` that it comes from.
+    pub async fn say(
+        &self,
+        party: &Party,
+        publisher: ConnectionId,
+        topic: Topic,
+        payload: Bytes,
+    ) -> Result<(), DomainError> {
         let (qos, retain, properties) = (QoS::AtLeastOnce, false, Bytes::new());
+        let publisher = Some(publisher);
         let publication =
             Publication { topic, payload, qos, retain, publisher, properties, expires_at: None, stream_seq: None };
-        stored(self.publish(mailbox.party(), publication).await?).await
+        let reached = self.publish(party, publication).await?;
+        if let Some(held) = reached.held {
+            held.await;
+        }
+        stored(reached.commit).await
     }
 
     /// Publishes what the hub itself has to say on `$SYS/…`, retained.

@@ -8,7 +8,7 @@ use super::*;
 use crate::model::{ChatId, DeviceKey, HubId, MessageId, MessageState, PartyKind, Timestamp, Toy, ToyId, User, UserId};
 use crate::ports::chunks::ChunkLimits;
 use crate::ports::data_folder::Parts;
-use crate::ports::router::{Disk, DiskLimits, Overflow, RouterLimits};
+use crate::ports::router::{Disk, DiskLimits, Overflow, QueueLimits, RouterLimits};
 use crate::ports::speech::SpeakerSettings;
 use crate::ports::store::{NewEntry, NewMessage, NewToy, Place, StoreSettings, StoredUser};
 
@@ -54,7 +54,12 @@ pub(crate) async fn world(config: Config) -> World {
         cache_bytes: 1 << 20,
     };
     let (disk, _) = Disk::open(None, limits).unwrap();
-    let limits = RouterLimits { subscriptions_max: 8, retained_messages_max: 100, retained_max_bytes: 100 };
+    let limits = RouterLimits {
+        subscriptions_max: 8,
+        retained_messages_max: 100,
+        retained_max_bytes: 100,
+        backpressure_max: std::time::Duration::from_secs(60),
+    };
     let speaker = SpeakerSettings {
         program: "espeak-ng".into(),
         arguments: Vec::new(),
@@ -123,7 +128,7 @@ impl World {
 
     /// A live connection that hears its inbox.
     fn connected(&self, party: &Party) -> Mailbox {
-        let mailbox = self.hub.connect(party.clone(), 16).unwrap();
+        let mailbox = self.hub.connect(party.clone(), QueueLimits { messages_max: 16, bytes_max: 1 << 20 }).unwrap();
         self.hub.follow(&mailbox).unwrap();
         mailbox
     }

@@ -243,6 +243,7 @@ async fn subscriptions_have_a_limit_and_a_reader_that_stalls_is_cut_off() {
         ("TOYHUB_WS__REQUESTS_PER_SECOND", "20000"),
         ("TOYHUB_WS__QUEUE_MESSAGES_MAX", "16"),
         ("TOYHUB_MQTT__QUEUE_MESSAGES_MAX", "16"),
+        ("TOYHUB_MQTT__BACKPRESSURE_MAX_S", "1"),
     ])
     .await;
     let parent = world.user("parent").await;
@@ -268,7 +269,7 @@ async fn subscriptions_have_a_limit_and_a_reader_that_stalls_is_cut_off() {
             raw.expect(0x40, &id.to_be_bytes()).await;
         }
     };
-    within("the toy, which nobody holds up", flood).await;
+    within("the toy, which is held up for a moment only", flood).await;
     let cut = async {
         let mut pushes = 0;
         while reader.next_is_text().await {

@@ -9,6 +9,7 @@ mod browser;
 mod client;
 mod clients;
 mod example_client;
+mod flow;
 mod fuzz_seeds;
 mod http_bad_input;
 mod layers;

@@ -134,7 +134,7 @@ async fn enter(hello: &Hello, party: Party, edge: &Edge, patience: Duration) -> 
                 kept.end();
             }
             let mailbox = if hello.expiry_s == 0 {
-                edge.hub.connect(party, edge.config.queue_messages_max)
+                edge.hub.connect(party, edge.queue_limits())
             } else if !edge.sessions.has_room(&party, &edge.config) {
                 Err(DomainError::Full("session of this user or toy"))
             } else {

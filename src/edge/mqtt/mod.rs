@@ -1,8 +1,10 @@
 //! MQTT 3.1.1 and 5, told apart by the CONNECT packet, over TCP, TLS, a Unix socket and what other edges bring.
 //!
-//! A connection is a task: `hello` reads its CONNECT, `connect` brings it to its session, `session` serves it. `codec` and `encode`
-//! stand around `rumqttd`'s codecs, `exchange` does the bookkeeping without sockets, `link` holds the socket and
-//! its buffers, `sessions` finds the session that a new one takes over, `requests` does what it says to the hub itself, `reason` turns what went wrong into codes.
+//! A connection is a task: `hello` reads its CONNECT, `connect` brings it to its session, `session` serves it. `codec`
+//! and `encode` stand around `rumqttd`'s codecs, `exchange` does the bookkeeping without sockets, `link` holds the socket
+//! and its buffers, `sessions` finds the session that a new one takes over, `requests` does what it says to the hub
+//! itself, `waiting` puts off what follows a message for a subscriber that is behind, `wills` publishes what is left to
+//! say at the end, `reason` turns what went wrong into codes.
 //!
 //! Before all that, clients come in: `listen` has the places, `tls` their certificates, `stream` what is not TCP,
 //! `addresses` and `flapping` who may.
@@ -29,6 +31,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod waiting;
+mod wills;
 
 use std::io;
 use std::net::IpAddr;
@@ -46,6 +50,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{self, seconds};
 use crate::domain::Hub;
+use crate::domain::live::QueueLimits;
 use crate::edge::wire;
 use crate::ports::router::CloseReason;
 use addresses::Addresses;
@@ -87,6 +92,13 @@ struct Edge {
     /// What clients have said to the hub itself and is being done.
     desks: TaskTracker,
     shutdown: CancellationToken,
+}
+
+impl Edge {
+    /// What may wait for one connection, and behind a held message of one.
+    fn queue_limits(&self) -> QueueLimits {
+        QueueLimits { messages_max: self.config.queue_messages_max, bytes_max: self.config.queue_bytes_max }
+    }
 }
 
 /// How a connection ended.

@@ -28,6 +28,7 @@ use crate::edge::calls::fields::Fields;
 use crate::edge::calls::request::{Caller, Request, answer, malformed_upload};
 use crate::edge::wire::{self, Json};
 use crate::model::{Party, Timestamp, Topic, TopicFilter, ToyId};
+use crate::ports::router::ConnectionId;
 
 /// Pings without any answer after which a link is dead.
 const SILENT_PINGS_MAX: u32 = 2;
@@ -214,9 +215,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 Some(Word::Auth) => Err(DomainError::invalid("do", "is auth, and you are logged in already")),
                 Some(Word::Subscribe) => self.subscribe(fields).await,
                 Some(Word::Unsubscribe) => self.unsubscribe(fields),
-                Some(Word::Publish) => self.publish(fields).await,
-                Some(Word::Voice | Word::Unbind | Word::Logout) | None => {
-                    self.in_hand = Some(self.apps.tasks.spawn(perform(self.caller.clone(), request)));
+                Some(Word::Publish | Word::Voice | Word::Unbind | Word::Logout) | None => {
+                    let (caller, connection) = (self.caller.clone(), self.mailbox.connection_id());
+                    self.in_hand = Some(self.apps.tasks.spawn(perform(caller, connection, request)));
                     return Ok(());
                 }
             };
@@ -237,12 +238,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         }
         Ok(())
     }
-
-    async fn publish(&mut self, fields: &Fields) -> Result<(), DomainError> {
-        let topic = fields.required("topic")?.parse::<Topic>().map_err(malformed)?;
-        let payload = Bytes::from(fields.optional("payload").to_owned());
-        self.apps.hub.say(&self.mailbox, topic, payload).await
-    }
 }
 
 /// The end of the request in hand. Cancel-safe.
@@ -253,16 +248,24 @@ async fn done(in_hand: &mut Option<InHand>) -> Result<(u64, Result<Reply, Domain
     }
 }
 
-/// Does what is asked of the hub.
-async fn perform(caller: Caller, request: Request) -> (u64, Result<Reply, DomainError>) {
+/// Does what is asked of the hub, or of those who subscribe to a topic: it may have to wait for them, and two apps
+/// that publish to each other must not wait with their own pushes in hand.
+async fn perform(caller: Caller, connection: ConnectionId, request: Request) -> (u64, Result<Reply, DomainError>) {
     let id = request.id;
     let done = match Word::of(&request.word) {
+        Some(Word::Publish) => publish(&caller, connection, &request.fields).await,
         Some(Word::Voice) => keep_chunk(&caller, &request.fields).await,
         Some(Word::Unbind) => unbind(&caller, &request.fields).await,
         Some(Word::Logout) => caller.hub.log_out_everywhere(&caller.party).await,
         _ => return (id, caller.call(request).await),
     };
     (id, done.map(|()| Reply::done("done")))
+}
+
+async fn publish(caller: &Caller, connection: ConnectionId, fields: &Fields) -> Result<(), DomainError> {
+    let topic = fields.required("topic")?.parse::<Topic>().map_err(malformed)?;
+    let payload = Bytes::from(fields.optional("payload").to_owned());
+    caller.hub.say(&caller.party, connection, topic, payload).await
 }
 
 /// A piece of a recording, which the calls that take one then name by its `upload`.

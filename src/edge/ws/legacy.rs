@@ -50,7 +50,7 @@ async fn open(apps: &Apps, path: &str, token: Option<Secret>, peer: IpAddr) -> R
     if party.kind().as_str() != kind {
         return Err(DomainError::UnknownParty);
     }
-    let mailbox = apps.hub.connect(party, apps.config.queue_messages_max)?;
+    let mailbox = apps.hub.connect(party, apps.queue_limits())?;
     apps.hub.follow(&mailbox)?;
     Ok(mailbox)
 }

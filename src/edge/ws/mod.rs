@@ -38,6 +38,7 @@ use super::calls::request::Request;
 use super::wire::{self, Json};
 use crate::config::{self, seconds};
 use crate::domain::error::DomainError;
+use crate::domain::live::QueueLimits;
 use crate::domain::{CloseReason, Hub};
 use crate::model::{Login, Secret};
 use connection::Connection;
@@ -195,6 +196,10 @@ impl Apps {
         close(stream, end).await;
     }
 
+    fn queue_limits(&self) -> QueueLimits {
+        QueueLimits { messages_max: self.config.queue_messages_max, bytes_max: self.config.queue_bytes_max }
+    }
+
     async fn frames<S: AsyncRead + AsyncWrite + Unpin>(&self, io: S) -> WebSocketStream<S> {
         let limits = WebSocketConfig::default()
             .max_message_size(Some(self.config.message_max_bytes))
@@ -226,7 +231,7 @@ impl Apps {
             }
         };
         let Login { party, expires_at } = login;
-        let mailbox = self.hub.connect(party, self.config.queue_messages_max)?;
+        let mailbox = self.hub.connect(party, self.queue_limits())?;
         // Before the place in the stream is looked up: what comes in between is told twice rather than never.
         self.hub.follow(&mailbox)?;
         if let Some(id) = asked {

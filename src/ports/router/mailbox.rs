@@ -1,11 +1,10 @@
 //! The receiving end of one connection.
 
 use std::future::poll_fn;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use super::disk::{Disk, Entry, Op, SessionId, Ticket};
-use super::queue::{Awaited, Pushed, Queue, State};
+use super::queue::{Awaited, Manner, Pushed, Queue, State};
 use super::{ConnectionId, Delivery, Place, Publication, Router, SessionHandle, Subscription};
 use crate::model::{Party, TopicFilter};
 
@@ -14,7 +13,8 @@ use crate::model::{Party, TopicFilter};
 pub enum CloseReason {
     /// The same client connected again.
     TakenOver,
-    /// The client reads more slowly than acknowledged messages arrive. They wait in the store.
+    /// The client takes nothing for so long that its publishers cannot wait for it, or the hub's own messages have
+    /// filled its queue. Those wait in the store.
     SlowConsumer,
     /// What it logged in with is no longer valid: a token was revoked or has expired, a toy unbound.
     Revoked,
@@ -108,7 +108,8 @@ impl Mailbox {
         if replay && share.is_none() {
             self.router.retained.for_each_matching(filter, |publication| {
                 let qos = (*qos).min(publication.qos);
-                self.queue.push(Delivery { publication: Arc::clone(publication), qos, retain: true, stored: None });
+                let delivery = Delivery { publication: Arc::clone(publication), qos, retain: true, stored: None };
+                self.queue.push(delivery, Manner::Insists);
             });
         }
         Ok(is_new)
@@ -218,7 +219,8 @@ impl Mailbox {
     /// service. False if the mailbox is closed or full.
     pub fn push(&self, publication: Arc<Publication>) -> bool {
         let qos = publication.qos;
-        self.queue.push(Delivery { publication, qos, retain: false, stored: None }) != Pushed::Refused
+        let delivery = Delivery { publication, qos, retain: false, stored: None };
+        self.queue.push(delivery, Manner::Insists) != Pushed::Refused
     }
 
     /// Closes the mailbox; the first reason stays.
@@ -229,14 +231,6 @@ impl Mailbox {
     /// Something to close this mailbox with from elsewhere.
     pub fn handle(&self) -> MailboxHandle {
         MailboxHandle(Arc::downgrade(&self.queue))
-    }
-
-    /// Counts how often a message of anyone's has filled a queue faster than its reader was given the processor.
-    ///
-    /// Whoever publishes many messages in a row and sees this grow should pause for a moment: the readers are quick
-    /// enough and only have to get their turn. Slow readers do not count.
-    pub fn crowding(&self) -> u64 {
-        self.router.crowding.load(Ordering::Relaxed)
     }
 
     /// How many deliveries of QoS 0, and retained messages for new subscriptions, found the mailbox full.
@@ -260,7 +254,7 @@ impl Mailbox {
 
     /// What [`Self::recv`] would return at once.
     pub fn try_recv(&mut self) -> Option<Incoming> {
-        self.queue.state().next(Awaited::Delivery)
+        self.queue.next(Awaited::Delivery)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The topic router: who listens to what, shared by every edge and by the hub itself.
 //!
 //! There is no central thread. A publish runs on the publisher's task: it looks its topic up in the
-//! `index`, then puts one shared [`Publication`] into each subscriber's bounded queue (`mailbox`).
-//! Whatever a subscriber does with its queue, it never makes a publisher or another subscriber wait.
-//! Because a publisher puts its messages into the queues one after the other itself, their order is kept.
+//! `index`, then puts one shared [`Publication`] into each subscriber's bounded `queue`, from which the subscriber's
+//! `mailbox` takes it. A subscriber that is behind makes those wait who publish to it, for a limited time, and nobody
+//! else (`flow`). Because a publisher puts its messages into the queues one after the other itself, their order is kept.
 //!
 //! The router knows nothing of permissions and wires: what a party may publish and hear is the hub's rule.
 //! What must survive a lost connection or a lost process goes through `disk`: the queues of persistent sessions and
@@ -13,6 +13,7 @@
 //! presence, then index, shares or retained messages, then one queue.
 
 mod disk;
+mod flow;
 mod index;
 mod mailbox;
 mod queue;
@@ -22,18 +23,23 @@ mod share;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use tokio::time::Instant;
 
 use crate::model::{Party, QoS, Timestamp, Topic, TopicFilter};
 
 pub use disk::{Disk, DiskError, DiskLimits, Found, Overflow, StoredSession, Ticket};
+pub use flow::Held;
 pub use mailbox::{CloseReason, Incoming, Mailbox, MailboxHandle, ReplayRetained, TooManySubscriptions};
+pub use queue::QueueLimits;
 pub use session::SessionHandle;
 
+use flow::Owed;
 use index::{Index, Target};
-use queue::{Pushed, Queue};
+use queue::{Manner, Pushed, Queue};
 use retained::{Retained, Stored};
 use share::Shares;
 
@@ -142,12 +148,15 @@ pub struct Place {
 /// What became of a publish.
 #[derive(Debug)]
 pub struct Reached {
-    /// Connections whose queue took the message.
+    /// Connections whose queue took the message, or that it is held for.
     pub subscribers: usize,
     /// Whether it was to be retained and a limit forbade it; an older retained message is then gone too.
     pub retain_refused: bool,
     /// To wait for before the publisher is told that the message was taken; none where nothing is stored.
     pub commit: Option<Ticket>,
+    /// To wait for before the publisher is told that the message was taken, and before it publishes anything else; none
+    /// where no subscriber is behind. What the hub itself publishes never has it.
+    pub held: Option<Held>,
 }
 
 /// How much the router keeps.
@@ -159,6 +168,8 @@ pub struct RouterLimits {
     pub retained_messages_max: usize,
     /// How large the payload of a retained message may be.
     pub retained_max_bytes: usize,
+    /// How long a publisher waits for a subscriber that is behind.
+    pub backpressure_max: Duration,
 }
 
 /// Routes publications to the mailboxes whose filters match.
@@ -171,9 +182,9 @@ pub struct Router {
     /// The live connections of each party that has any.
     presence: DashMap<Party, Vec<Arc<Queue>>>,
     subscriptions_max: usize,
+    backpressure_max: Duration,
     connections_made: AtomicU64,
     connections_live: AtomicUsize,
-    crowding: AtomicU64,
     published: AtomicU64,
     delivered: AtomicU64,
 }
@@ -188,9 +199,9 @@ impl Router {
             disk,
             presence: DashMap::new(),
             subscriptions_max: limits.subscriptions_max,
+            backpressure_max: limits.backpressure_max,
             connections_made: AtomicU64::new(0),
             connections_live: AtomicUsize::new(0),
-            crowding: AtomicU64::new(0),
             published: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
         };
@@ -200,11 +211,11 @@ impl Router {
         Arc::new(router)
     }
 
-    /// A new connection of `party`, whose mailbox holds at most `queue_messages_max` deliveries.
+    /// A new connection of `party`, whose mailbox holds at most what `limits` says.
     ///
     /// The first connection of a party publishes the retained `online/<id>` = `1`.
-    pub fn connect(self: &Arc<Self>, party: Party, queue_messages_max: usize) -> Mailbox {
-        let queue = Arc::new(Queue::new(self.next_id(), party, queue_messages_max, None));
+    pub fn connect(self: &Arc<Self>, party: Party, limits: QueueLimits) -> Mailbox {
+        let queue = Arc::new(Queue::new(self.next_id(), party, limits, None));
         self.attach(queue)
     }
 
@@ -250,31 +261,25 @@ impl Router {
             });
             stored = durable;
         }
+        // The hub never waits for a slow client.
+        let manner = if publication.publisher.is_some() { Manner::Waits } else { Manner::Insists };
         let mut subscribers = 0;
+        let mut owed = Owed::default();
         for (target, granted) in self.index.matching(&publication.topic) {
-            let pushed = match &target {
-                Target::Queue(queue) => self.give(queue, &publication, granted),
-                Target::Share(share) => share.give(|queue, granted| self.give(queue, &publication, granted)),
-            };
-            match pushed {
+            match target.give(&publication, granted, manner) {
                 Pushed::Refused => continue,
                 Pushed::Queued => {}
                 Pushed::Stored => stored = true,
-                Pushed::Crowded => {
-                    self.crowding.fetch_add(1, Ordering::Relaxed);
-                }
+                Pushed::Held => owed.hold(target, granted),
+                Pushed::Crowded => owed.crowd(target),
             }
             subscribers += 1;
         }
         self.published.fetch_add(1, Ordering::Relaxed);
         self.delivered.fetch_add(subscribers as u64, Ordering::Relaxed);
         let commit = stored.then(|| self.disk.barrier());
-        Reached { subscribers, retain_refused: retained == Stored::Refused, commit }
-    }
-
-    fn give(&self, queue: &Queue, publication: &Arc<Publication>, granted: QoS) -> Pushed {
-        let qos = granted.min(publication.qos);
-        queue.push(Delivery { publication: Arc::clone(publication), qos, retain: false, stored: None })
+        let held = owed.held_until(|| Instant::now() + self.backpressure_max, &publication);
+        Reached { subscribers, retain_refused: retained == Stored::Refused, commit, held }
     }
 
     /// What the router has done and holds.

@@ -1,13 +1,18 @@
 //! A connection's queue: publishers put in what it is to get, and its own loop takes it out. It starts empty and gives
 //! its memory back.
+//!
+//! Its bounds and marks are explained in [`flow`](super::flow).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
 use super::disk::{self, Disk, Entry, Op, SessionId};
-use super::{CloseReason, ConnectionId, Delivery, Incoming, Place, Subscription};
+use super::{CloseReason, ConnectionId, Delivery, Incoming, Place, Publication, Subscription};
 use crate::model::{Party, QoS, TopicFilter};
 
 /// A drained queue with room for more than this gives its memory back.
@@ -19,20 +24,67 @@ const IDLE_CAPACITY: usize = 16;
 /// the connection of whoever subscribes to them.
 const RETAINED_PER_MESSAGE: usize = 16;
 
-/// How long a queue that fills up asks publishers to pause.
+/// How long the publisher of a message of QoS 0 waits for a reader whose queue is half full of such messages.
 ///
-/// A reader that is only waiting for the processor empties its queue within this time; one that has not is slow, and
-/// from then on harms nobody but itself.
-const CROWDED_MAX: Duration = Duration::from_millis(20);
+/// A reader that is only waiting for the processor drains its queue within this time. One that has not is slow, and
+/// messages of QoS 0 that find its queue full are dropped.
+const COURTESY_MAX: Duration = Duration::from_millis(20);
+
+/// A queue with this part of its limit or more is behind: see [`flow`](super::flow).
+const HIGH_MARK: usize = 2;
+/// A queue that was behind is so no more with less than this part of its limit.
+const LOW_MARK: usize = 4;
+
+/// What a row of a queue costs besides its topic, properties and payload, about.
+const ROW_BYTES: usize = 64;
+
+/// How much may wait for one connection in memory: this much of QoS 1 and 2, and as much again of QoS 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Messages.
+    pub messages_max: usize,
+    /// Bytes. The message that reaches the limit still finds room.
+    pub bytes_max: usize,
+}
+
+/// What waits in a queue, of one kind.
+#[derive(Debug, Default, Clone, Copy)]
+struct Fill {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Fill {
+    fn add(&mut self, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes;
+    }
+
+    fn remove(&mut self, bytes: usize) {
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// Whether this is the `part`-th part of the limit or more.
+    fn reaches(self, limits: QueueLimits, part: usize) -> bool {
+        self.messages >= (limits.messages_max / part).max(1) || self.bytes >= (limits.bytes_max / part).max(1)
+    }
+
+    fn is_full(self, limits: QueueLimits) -> bool {
+        self.reaches(limits, 1)
+    }
+}
 
 /// The part of a mailbox that publishers reach.
 #[derive(Debug)]
 pub(super) struct Queue {
     pub(super) id: ConnectionId,
     pub(super) party: Party,
-    deliveries_max: usize,
+    limits: QueueLimits,
     pub(super) durable: Option<Box<Durable>>,
     state: Mutex<State>,
+    /// Notified when a queue that was behind has drained, or is closed.
+    drained: Notify,
 }
 
 /// Where a persistent session is stored.
@@ -70,8 +122,16 @@ pub(super) struct State {
     deliveries: VecDeque<Delivery>,
     /// How many of the deliveries are retained messages for a new subscription.
     retained: usize,
-    /// Since when the queue, once more than half full, has not been empty.
+    /// The other deliveries of QoS 0.
+    lossy: Fill,
+    /// The other deliveries of QoS 1 and 2.
+    reliable: Fill,
+    /// Publishers of QoS 1 and 2 wait until the low mark.
+    is_behind: bool,
+    /// Since when messages of QoS 0, once above the high mark, have not fallen below the low one.
     crowded_since: Option<Instant>,
+    /// Counts the deliveries that the reader has taken.
+    taken: u64,
     closed: Option<CloseReason>,
     /// Deliveries that found the queue full and did not close it.
     pub(super) dropped: u64,
@@ -82,14 +142,25 @@ pub(super) struct State {
     pub(super) backlog: Option<Box<Backlog>>,
 }
 
+/// What a publisher does if a queue of a connection is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// It waits, and gives the message again.
+    Waits,
+    /// It never waits: the message may fill the queue to its limit, and more closes the queue.
+    Insists,
+}
+
 /// What became of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pushed {
     Queued,
-    /// Queued, and the publisher should let the reader catch up.
+    /// Queued at QoS 0, and the publisher should let the reader catch up for a moment.
     Crowded,
     /// On its way to the stored queue of a session.
     Stored,
+    /// Not queued: the queue is behind, and the publisher is to give the message again later.
+    Held,
     /// The queue is full or closed.
     Refused,
 }
@@ -101,13 +172,14 @@ pub(super) enum Awaited {
 }
 
 impl Queue {
-    pub(super) fn new(id: ConnectionId, party: Party, deliveries_max: usize, durable: Option<Durable>) -> Self {
+    pub(super) fn new(id: ConnectionId, party: Party, limits: QueueLimits, durable: Option<Durable>) -> Self {
         let mut state = State::default();
         if let Some(Durable { last_seq, expiry_s, .. }) = durable {
             let backlog = Backlog { last_seq, expiry_s, attached: false, live: false, cursor: 0, given: last_seq };
             state.backlog = Some(Box::new(backlog));
         }
-        Self { id, party, deliveries_max, durable: durable.map(Box::new), state: Mutex::new(state) }
+        let (state, drained) = (Mutex::new(state), Notify::new());
+        Self { id, party, limits, durable: durable.map(Box::new), state, drained }
     }
 
     pub(super) fn id(&self) -> ConnectionId {
@@ -123,24 +195,21 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a delivery, unless the queue is closed or full. Never waits.
+    /// Queues a delivery, unless the queue is closed, full, or behind and the publisher waits. Never waits itself.
     ///
     /// What a persistent session has to get is ordered to be stored first, in the order of the queue.
-    pub(super) fn push(&self, mut delivery: Delivery) -> Pushed {
+    pub(super) fn push(&self, mut delivery: Delivery, manner: Manner) -> Pushed {
         let mut state = self.state();
+        let limits = self.limits;
         let mut ordered = false;
         if delivery.qos != QoS::AtMostOnce
             && let Some(durable) = &self.durable
             && state.backlog.is_some()
         {
-            let has_room = state.closed.is_none() && state.deliveries.len() < self.deliveries_max;
+            let has_room = state.closed.is_none() && !state.reliable.is_full(limits);
             let live = state.store(durable, self.id, &mut delivery, has_room);
             if !live {
-                let waker = state.waker.take_if(|(_, awaited)| *awaited == Awaited::Delivery);
-                drop(state);
-                if let Some((waker, _)) = waker {
-                    waker.wake();
-                }
+                wake_reader(state);
                 return Pushed::Stored;
             }
             ordered = true;
@@ -148,41 +217,68 @@ impl Queue {
         if state.closed.is_some() || state.backlog.as_ref().is_some_and(|backlog| !backlog.attached) {
             return Pushed::Refused;
         }
-        let others = state.deliveries.len() - state.retained;
-        let is_full = if delivery.retain {
-            state.retained >= self.deliveries_max.saturating_mul(RETAINED_PER_MESSAGE)
+        let mut pushed = if ordered { Pushed::Stored } else { Pushed::Queued };
+        let bytes = size_of(&delivery);
+        if delivery.retain {
+            if state.retained >= limits.messages_max.saturating_mul(RETAINED_PER_MESSAGE) {
+                state.dropped += 1;
+                return Pushed::Refused;
+            }
+            state.retained += 1;
+        } else if delivery.qos == QoS::AtMostOnce {
+            if state.lossy.is_full(limits) {
+                state.dropped += 1;
+                return Pushed::Refused;
+            }
+            if state.lossy.reaches(limits, HIGH_MARK)
+                && state.crowded_since.get_or_insert_with(Instant::now).elapsed() < COURTESY_MAX
+            {
+                pushed = Pushed::Crowded;
+            }
+            state.lossy.add(bytes);
         } else {
-            others >= self.deliveries_max
-        };
-        if is_full && (delivery.retain || delivery.qos == QoS::AtMostOnce) {
-            state.dropped += 1;
-            return Pushed::Refused;
+            // The stored queue of a session bounds what waits for it.
+            if manner == Manner::Waits && !ordered && (state.is_behind || state.reliable.reaches(limits, HIGH_MARK)) {
+                state.is_behind = true;
+                return Pushed::Held;
+            }
+            if state.reliable.is_full(limits) {
+                self.close_locked(state, CloseReason::SlowConsumer);
+                return Pushed::Refused;
+            }
+            state.reliable.add(bytes);
         }
-        if is_full {
-            self.close_locked(state, CloseReason::SlowConsumer);
-            return Pushed::Refused;
-        }
-        let is_crowded = others > self.deliveries_max / 2
-            && state.crowded_since.get_or_insert_with(Instant::now).elapsed() < CROWDED_MAX;
-        state.retained += usize::from(delivery.retain);
         state.deliveries.push_back(delivery);
-        let waker = state.waker.take_if(|(_, awaited)| *awaited == Awaited::Delivery);
-        drop(state);
-        if let Some((waker, _)) = waker {
-            waker.wake();
-        }
-        match (ordered, is_crowded) {
-            (true, _) => Pushed::Stored,
-            (false, true) => Pushed::Crowded,
-            (false, false) => Pushed::Queued,
-        }
+        wake_reader(state);
+        pushed
+    }
+
+    /// Whether publishers wait for the queue.
+    pub(super) fn is_behind(&self) -> bool {
+        self.state().is_behind
+    }
+
+    /// Resolves when the queue has drained after this call, or is closed.
+    pub(super) fn drained(&self) -> Notified<'_> {
+        self.drained.notified()
+    }
+
+    /// How many deliveries the reader has taken since the queue was made.
+    pub(super) fn taken(&self) -> u64 {
+        self.state().taken
+    }
+
+    /// How long a publisher of QoS 0 waits for the reader at most.
+    pub(super) fn courtesy(&self) -> Duration {
+        let crowded_since = self.state().crowded_since;
+        crowded_since.map_or(Duration::ZERO, |since| COURTESY_MAX.saturating_sub(since.elapsed()))
     }
 
     /// Whether a connection takes what is pushed now.
     pub(super) fn takes_deliveries(&self) -> bool {
         let state = self.state();
         state.closed.is_none()
-            && state.deliveries.len() < self.deliveries_max
+            && !state.reliable.is_full(self.limits)
             && state.backlog.as_ref().is_none_or(|backlog| backlog.attached)
     }
 
@@ -194,8 +290,7 @@ impl Queue {
         backlog.live = false;
         let (session, expiry_s) = (durable.session, backlog.expiry_s);
         durable.disk.order(Op::Park { session, expiry_s, ended_at: disk::now() });
-        state.deliveries = VecDeque::new();
-        state.retained = 0;
+        drop(state.take_deliveries());
         state.waker = None;
         true
     }
@@ -231,30 +326,65 @@ impl Queue {
 
     fn close_locked(&self, mut state: MutexGuard<'_, State>, reason: CloseReason) {
         state.closed.get_or_insert(reason);
-        let deliveries = std::mem::take(&mut state.deliveries);
-        state.retained = 0;
+        let deliveries = state.take_deliveries();
         let waker = state.waker.take();
         drop(state);
         drop(deliveries);
         if let Some((waker, _)) = waker {
             waker.wake();
         }
+        self.drained.notify_waiters();
     }
 
     pub(super) fn take_filters(&self) -> Vec<(TopicFilter, Option<Box<str>>)> {
         std::mem::take(&mut self.state().filters)
     }
 
+    /// What the reader finds now.
+    pub(super) fn next(&self, awaited: Awaited) -> Option<Incoming> {
+        self.next_locked(self.state(), awaited).ok()
+    }
+
     pub(super) fn poll(&self, context: &mut Context<'_>, awaited: Awaited) -> Poll<Incoming> {
-        let mut state = self.state();
-        if let Some(incoming) = state.next(awaited) {
-            return Poll::Ready(incoming);
+        match self.next_locked(self.state(), awaited) {
+            Ok(incoming) => Poll::Ready(incoming),
+            Err(mut state) => {
+                match &mut state.waker {
+                    Some((waker, was_awaited)) if waker.will_wake(context.waker()) => *was_awaited = awaited,
+                    waker => *waker = Some((context.waker().clone(), awaited)),
+                }
+                Poll::Pending
+            }
         }
-        match &mut state.waker {
-            Some((waker, was_awaited)) if waker.will_wake(context.waker()) => *was_awaited = awaited,
-            waker => *waker = Some((context.waker().clone(), awaited)),
+    }
+
+    /// What the reader finds, or else the locked state.
+    fn next_locked<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        awaited: Awaited,
+    ) -> Result<Incoming, MutexGuard<'a, State>> {
+        let Some(incoming) = state.next(awaited) else { return Err(state) };
+        let has_drained = state.has_drained(self.limits);
+        drop(state);
+        if has_drained {
+            self.drained.notify_waiters();
         }
-        Poll::Pending
+        Ok(incoming)
+    }
+}
+
+/// What a delivery counts for in its queue.
+fn size_of(delivery: &Delivery) -> usize {
+    let Publication { topic, payload, properties, .. } = &*delivery.publication;
+    ROW_BYTES + topic.as_str().len() + payload.len() + properties.len()
+}
+
+fn wake_reader(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take_if(|(_, awaited)| *awaited == Awaited::Delivery);
+    drop(state);
+    if let Some((waker, _)) = waker {
+        waker.wake();
     }
 }
 
@@ -284,7 +414,7 @@ impl State {
         backlog.attached && backlog.live
     }
 
-    pub(super) fn next(&mut self, awaited: Awaited) -> Option<Incoming> {
+    fn next(&mut self, awaited: Awaited) -> Option<Incoming> {
         if let Some(reason) = self.closed {
             return Some(Incoming::Closed(reason));
         }
@@ -298,13 +428,38 @@ impl State {
         if let (Some(place), Some(backlog)) = (&mut delivery.stored, &mut self.backlog) {
             backlog.give(place);
         }
-        self.retained -= usize::from(delivery.retain);
-        if self.deliveries.is_empty() {
-            self.crowded_since = None;
-            if self.deliveries.capacity() > IDLE_CAPACITY {
-                self.deliveries = VecDeque::new();
-            }
+        if delivery.retain {
+            self.retained -= 1;
+        } else if delivery.qos == QoS::AtMostOnce {
+            self.lossy.remove(size_of(&delivery));
+        } else {
+            self.reliable.remove(size_of(&delivery));
+        }
+        self.taken += 1;
+        if self.deliveries.is_empty() && self.deliveries.capacity() > IDLE_CAPACITY {
+            self.deliveries = VecDeque::new();
         }
         Some(Incoming::Delivery(delivery))
+    }
+
+    /// Whether a queue that was behind or crowded is so no more.
+    fn has_drained(&mut self, limits: QueueLimits) -> bool {
+        let mut has_drained = false;
+        if self.is_behind && !self.reliable.reaches(limits, LOW_MARK) {
+            self.is_behind = false;
+            has_drained = true;
+        }
+        if self.crowded_since.is_some() && !self.lossy.reaches(limits, LOW_MARK) {
+            self.crowded_since = None;
+            has_drained = true;
+        }
+        has_drained
+    }
+
+    /// Empties the queue.
+    fn take_deliveries(&mut self) -> VecDeque<Delivery> {
+        (self.retained, self.lossy, self.reliable) = (0, Fill::default(), Fill::default());
+        (self.is_behind, self.crowded_since) = (false, None);
+        std::mem::take(&mut self.deliveries)
     }
 }

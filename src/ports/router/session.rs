@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::disk::{Op, StoredSession};
 use super::queue::{Durable, Queue};
-use super::{Mailbox, Router};
+use super::{Mailbox, QueueLimits, Router};
 use crate::model::Party;
 
 /// A persistent session, whether a connection serves it or not.
@@ -20,21 +20,21 @@ impl Router {
         self: &Arc<Self>,
         party: Party,
         client_id: &str,
-        queue_messages_max: usize,
+        limits: QueueLimits,
         expiry_s: u32,
     ) -> SessionHandle {
         let session = self.disk.new_session();
         let client_id = client_id.to_owned();
         self.disk.order(Op::Open { session, party: party.clone(), client_id, expiry_s });
         let durable = Durable::new(self.disk.clone(), session, 0, expiry_s);
-        let queue = Arc::new(Queue::new(self.next_id(), party, queue_messages_max, Some(durable)));
+        let queue = Arc::new(Queue::new(self.next_id(), party, limits, Some(durable)));
         SessionHandle { router: Arc::clone(self), queue }
     }
 
     /// A session of an earlier process: it takes messages again.
-    pub fn restore_session(self: &Arc<Self>, stored: &StoredSession, queue_messages_max: usize) -> SessionHandle {
+    pub fn restore_session(self: &Arc<Self>, stored: &StoredSession, limits: QueueLimits) -> SessionHandle {
         let durable = Durable::new(self.disk.clone(), stored.id, stored.last_seq, stored.expiry_s);
-        let queue = Arc::new(Queue::new(self.next_id(), stored.party.clone(), queue_messages_max, Some(durable)));
+        let queue = Arc::new(Queue::new(self.next_id(), stored.party.clone(), limits, Some(durable)));
         for subscription in &stored.subscriptions {
             queue.remember(subscription);
             self.insert_subscription(&queue, subscription);

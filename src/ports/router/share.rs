@@ -27,8 +27,8 @@ impl Share {
         self.id
     }
 
-    /// Has the member whose turn it is get a message. Who is away gets it only if nobody is there, and who has no
-    /// room passes it on.
+    /// Gives a message to the member whose turn it is. A member without room passes it on; one that is away gets it only
+    /// if nobody is there.
     pub(super) fn give(&self, push: impl Fn(&Queue, QoS) -> Pushed) -> Pushed {
         let turn = {
             let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
@@ -40,8 +40,25 @@ impl Share {
             after.iter().chain(before).cloned().collect::<Vec<_>>()
         };
         let (there, away): (Vec<_>, Vec<_>) = turn.iter().partition(|(queue, _)| queue.takes_deliveries());
-        let mut pushes = there.into_iter().chain(away).map(|(queue, qos)| push(queue, *qos));
+        let mut result = Pushed::Refused;
+        for (queue, qos) in there {
+            match push(queue, *qos) {
+                Pushed::Refused => {}
+                Pushed::Held => result = Pushed::Held,
+                taken => return taken,
+            }
+        }
+        if result == Pushed::Held {
+            return result;
+        }
+        let mut pushes = away.into_iter().map(|(queue, qos)| push(queue, *qos));
         pushes.find(|pushed| *pushed != Pushed::Refused).unwrap_or(Pushed::Refused)
+    }
+
+    /// The queue of a member that publishers wait for.
+    pub(super) fn behind(&self) -> Option<Arc<Queue>> {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.all.iter().find(|(queue, _)| queue.is_behind()).map(|(queue, _)| Arc::clone(queue))
     }
 }
 

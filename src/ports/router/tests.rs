@@ -5,7 +5,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{TopicFilter, ToyId};
 
-const ROOM: RouterLimits = RouterLimits { subscriptions_max: 8, retained_messages_max: 4, retained_max_bytes: 64 };
+pub(super) const ROOM: RouterLimits = RouterLimits {
+    subscriptions_max: 8,
+    retained_messages_max: 4,
+    retained_max_bytes: 64,
+    backpressure_max: Duration::from_millis(50),
+};
 
 const DISK: DiskLimits = DiskLimits {
     messages_max: 4,
@@ -15,16 +20,20 @@ const DISK: DiskLimits = DiskLimits {
     cache_bytes: 1 << 20,
 };
 
-fn router(limits: RouterLimits) -> Arc<Router> {
+pub(super) fn room(messages_max: usize) -> QueueLimits {
+    QueueLimits { messages_max, bytes_max: 1 << 30 }
+}
+
+pub(super) fn router(limits: RouterLimits) -> Arc<Router> {
     let (disk, found) = Disk::open(None, DISK).unwrap();
     Router::new(limits, disk, found.retained)
 }
 
-fn at(text: &str, qos: QoS) -> Subscription {
+pub(super) fn at(text: &str, qos: QoS) -> Subscription {
     Subscription::from_text(text, qos, 0, 0).unwrap()
 }
 
-fn toy() -> Party {
+pub(super) fn toy() -> Party {
     Party::Toy(ToyId::random())
 }
 
@@ -32,7 +41,7 @@ fn filter(text: &str) -> TopicFilter {
     text.parse().unwrap()
 }
 
-fn message(topic: &str, payload: &str, qos: QoS, retain: bool) -> Publication {
+pub(super) fn message(topic: &str, payload: &str, qos: QoS, retain: bool) -> Publication {
     let payload = Bytes::copy_from_slice(payload.as_bytes());
     let (topic, properties) = (topic.parse().unwrap(), Bytes::new());
     let (publisher, expires_at, stream_seq) = (Some(ConnectionId(7)), None, None);
@@ -50,14 +59,14 @@ fn next(mailbox: &mut Mailbox) -> Option<(String, String, QoS, bool)> {
     }
 }
 
-fn payloads(mailbox: &mut Mailbox) -> Vec<String> {
+pub(super) fn payloads(mailbox: &mut Mailbox) -> Vec<String> {
     std::iter::from_fn(|| next(mailbox)).map(|(_, payload, _, _)| payload).collect()
 }
 
 #[test]
 fn a_message_reaches_those_who_subscribe_and_nobody_else() {
     let router = router(ROOM);
-    let (mut wanted, mut other) = (router.connect(toy(), 8), router.connect(toy(), 8));
+    let (mut wanted, mut other) = (router.connect(toy(), room(8)), router.connect(toy(), room(8)));
     wanted.subscribe(&at("toy/a/in", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     other.subscribe(&at("toy/b/in", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     let reached = router.publish(message("toy/a/in", "hello", QoS::AtLeastOnce, false));
@@ -74,7 +83,7 @@ fn a_message_reaches_those_who_subscribe_and_nobody_else() {
 #[test]
 fn overlapping_filters_give_one_copy_at_the_highest_granted_quality() {
     let router = router(ROOM);
-    let mut mailbox = router.connect(toy(), 8);
+    let mut mailbox = router.connect(toy(), room(8));
     for (text, qos) in [("+/b/#", 0), ("a/b/c", 0), ("a/b/#", 2), ("a/+/c", 1), ("+/+/+", 0)] {
         let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][qos];
         mailbox.subscribe(&at(text, qos), ReplayRetained::Always).unwrap();
@@ -91,50 +100,12 @@ fn overlapping_filters_give_one_copy_at_the_highest_granted_quality() {
 #[test]
 fn order_is_kept() {
     let router = router(ROOM);
-    let mut mailbox = router.connect(toy(), 100);
+    let mut mailbox = router.connect(toy(), room(200));
     mailbox.subscribe(&at("a/#", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     for number in 0..100 {
         router.publish(message("a/b", &number.to_string(), QoS::AtLeastOnce, false));
     }
     assert_eq!(payloads(&mut mailbox), (0..100).map(|number| number.to_string()).collect::<Vec<_>>());
-}
-
-#[test]
-fn a_full_queue_drops_what_may_be_lost_and_closes_for_what_may_not() {
-    let router = router(ROOM);
-    let (mut slow, mut quick) = (router.connect(toy(), 2), router.connect(toy(), 8));
-    for mailbox in [&slow, &quick] {
-        mailbox.subscribe(&at("a", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
-    }
-    for payload in ["1", "2", "3"] {
-        router.publish(message("a", payload, QoS::AtMostOnce, false));
-    }
-    assert_eq!(slow.dropped(), 1);
-    assert_eq!(router.publish(message("a", "4", QoS::AtLeastOnce, false)).subscribers, 1);
-    assert_eq!(slow.try_recv(), Some(Incoming::Closed(CloseReason::SlowConsumer)));
-    assert_eq!(slow.try_recv(), Some(Incoming::Closed(CloseReason::SlowConsumer)));
-    assert_eq!(payloads(&mut quick), ["1", "2", "3", "4"]);
-}
-
-#[test]
-fn a_queue_that_fills_up_asks_publishers_to_pause_but_not_for_long() {
-    let router = router(ROOM);
-    let mut mailbox = router.connect(toy(), 8);
-    mailbox.subscribe(&at("a", QoS::AtMostOnce), ReplayRetained::Always).unwrap();
-    let publish = |count| {
-        let before = mailbox.crowding();
-        (0..count).for_each(|_| _ = router.publish(message("a", "x", QoS::AtMostOnce, false)));
-        mailbox.crowding() - before
-    };
-    assert_eq!(publish(5), 0);
-    assert_eq!(publish(1), 1);
-    std::thread::sleep(Duration::from_millis(30));
-    assert_eq!(publish(2), 0, "the reader is slow");
-    assert_eq!(publish(2), 0, "the queue is full");
-    assert_eq!(payloads(&mut mailbox).len(), 8);
-    assert_eq!(mailbox.dropped(), 2);
-    (0..6).for_each(|_| _ = router.publish(message("a", "x", QoS::AtMostOnce, false)));
-    assert_eq!(mailbox.crowding(), 2);
 }
 
 #[test]
@@ -151,7 +122,7 @@ fn retained_messages_meet_new_subscriptions() {
         ("toy/a", vec![]),
         ("#", vec!["79", "5", "1"]),
     ] {
-        let mut mailbox = router.connect(toy(), 8);
+        let mut mailbox = router.connect(toy(), room(8));
         mailbox.subscribe(&at(text, QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
         let mut received: Vec<_> = std::iter::from_fn(|| next(&mut mailbox))
             .filter(|(topic, ..)| !topic.starts_with("online/"))
@@ -167,7 +138,7 @@ fn retained_messages_meet_new_subscriptions() {
         assert_eq!(received, expected, "{text}");
     }
     router.publish(message("toy/a/state/battery", "", QoS::AtMostOnce, true));
-    let mut mailbox = router.connect(toy(), 8);
+    let mut mailbox = router.connect(toy(), room(8));
     mailbox.subscribe(&at("toy/a/state/#", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     assert_eq!(payloads(&mut mailbox), ["5"]);
 }
@@ -193,7 +164,7 @@ fn retained_messages_have_limits_and_pin_no_buffer() {
     assert_eq!(router.retained.len(), 4);
     let party = toy();
     let online = format!("online/{}", party.id());
-    let mut mailbox = router.connect(party, 8);
+    let mut mailbox = router.connect(party, room(8));
     mailbox.subscribe(&at(&online, QoS::AtMostOnce), ReplayRetained::Always).unwrap();
     assert_eq!(payloads(&mut mailbox), ["1"], "what clients retain does not crowd out the hub's own");
 }
@@ -204,7 +175,7 @@ fn a_crowd_of_retained_messages_closes_nobody() {
     for number in 0..50 {
         router.publish(message(&format!("t/a/{number}"), "x", QoS::AtLeastOnce, true));
     }
-    let mut mailbox = router.connect(toy(), 2);
+    let mut mailbox = router.connect(toy(), room(2));
     mailbox.subscribe(&at("t/a/#", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     router.publish(message("t/a/0", "live", QoS::AtLeastOnce, false));
     assert_eq!(payloads(&mut mailbox).len(), 33);
@@ -214,11 +185,11 @@ fn a_crowd_of_retained_messages_closes_nobody() {
 #[test]
 fn presence_follows_the_first_and_the_last_connection() {
     let router = router(ROOM);
-    let mut friend = router.connect(toy(), 8);
+    let mut friend = router.connect(toy(), room(8));
     let party = toy();
     friend.subscribe(&at(&format!("online/{}", party.id()), QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
-    let first = router.connect(party.clone(), 8);
-    let second = router.connect(party.clone(), 8);
+    let first = router.connect(party.clone(), room(8));
+    let second = router.connect(party.clone(), room(8));
     assert_eq!(router.connections(&party), 2);
     drop(first);
     assert!(router.online(&party));
@@ -226,7 +197,7 @@ fn presence_follows_the_first_and_the_last_connection() {
     drop(second);
     assert!(!router.online(&party));
     assert_eq!(payloads(&mut friend), ["0"]);
-    let mut late = router.connect(toy(), 8);
+    let mut late = router.connect(toy(), room(8));
     late.subscribe(&at(&format!("online/{}", party.id()), QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     assert_eq!(next(&mut late).map(|(_, payload, _, retain)| (payload, retain)), Some(("0".into(), true)));
 }
@@ -235,7 +206,7 @@ fn presence_follows_the_first_and_the_last_connection() {
 fn a_closed_connection_receives_nothing_more() {
     let router = router(ROOM);
     let party = toy();
-    let mut mailbox = router.connect(party.clone(), 8);
+    let mut mailbox = router.connect(party.clone(), room(8));
     mailbox.subscribe(&at("a", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     router.publish(message("a", "before", QoS::AtLeastOnce, false));
     router.close_party(&party, CloseReason::Revoked);
@@ -248,7 +219,7 @@ fn a_closed_connection_receives_nothing_more() {
 #[test]
 fn everything_is_freed() {
     let router = router(ROOM);
-    let mailbox = router.connect(toy(), 8);
+    let mailbox = router.connect(toy(), room(8));
     for text in ["a", "a/b", "a/+", "#", "+/b", "/", "/+"] {
         mailbox.subscribe(&at(text, QoS::AtMostOnce), ReplayRetained::Always).unwrap();
         mailbox.subscribe(&at(text, QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
@@ -267,7 +238,7 @@ fn everything_is_freed() {
 #[tokio::test]
 async fn waiting_ends_with_a_delivery_or_a_close() {
     let router = router(ROOM);
-    let mut mailbox = router.connect(toy(), 8);
+    let mut mailbox = router.connect(toy(), room(8));
     mailbox.subscribe(&at("a", QoS::AtMostOnce), ReplayRetained::Always).unwrap();
     let handle = mailbox.handle();
     let short = Duration::from_millis(20);
@@ -286,8 +257,8 @@ async fn waiting_ends_with_a_delivery_or_a_close() {
 #[test]
 fn nothing_is_lost_or_misordered_while_others_come_and_go() {
     const MESSAGES: usize = 5_000;
-    let router = router(RouterLimits { subscriptions_max: 8, retained_messages_max: 100, retained_max_bytes: 64 });
-    let mut listener = router.connect(toy(), 4 * MESSAGES);
+    let router = router(RouterLimits { retained_messages_max: 100, ..ROOM });
+    let mut listener = router.connect(toy(), room(4 * MESSAGES));
     listener.subscribe(&at("busy/+/+", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     std::thread::scope(|scope| {
         for publisher in 0..2 {
@@ -301,7 +272,7 @@ fn nothing_is_lost_or_misordered_while_others_come_and_go() {
         }
         scope.spawn(|| {
             for _ in 0..500 {
-                let mut guest = router.connect(toy(), 8);
+                let mut guest = router.connect(toy(), room(8));
                 guest.subscribe(&at("busy/0/#", QoS::AtMostOnce), ReplayRetained::Always).unwrap();
                 guest.subscribe(&at("+/1/#", QoS::AtMostOnce), ReplayRetained::Always).unwrap();
                 while guest.try_recv().is_some() {}
@@ -355,7 +326,7 @@ proptest! {
         topics in proptest::collection::vec(topics(), 1..12),
     ) {
         let index = Index::default();
-        let queues: Vec<_> = (0..3).map(|id| Arc::new(Queue::new(ConnectionId(id), toy(), 8, None))).collect();
+        let queues: Vec<_> = (0..3).map(|id| Arc::new(Queue::new(ConnectionId(id), toy(), room(8), None))).collect();
         let mut expected: Vec<(TopicFilter, usize, QoS)> = Vec::new();
         for (text, connection, qos) in filters {
             let Ok(filter) = text.parse::<TopicFilter>() else { continue };

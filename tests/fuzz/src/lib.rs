@@ -19,13 +19,16 @@ mod reason;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
 use codec::{Request, Version, Wanted};
 use exchange::{Acknowledged, Exchange, Memory, Options, Receive, Terms};
 use model::{Party, QoS, Topic, TopicFilter, ToyId};
-use ports::router::{ConnectionId, Delivery, Disk, DiskLimits, Overflow, Place, Publication, Router, RouterLimits};
+use ports::router::{
+    ConnectionId, Delivery, Disk, DiskLimits, Overflow, Place, Publication, QueueLimits, Router, RouterLimits,
+};
 
 const PACKET_MAX_BYTES: usize = 4096;
 
@@ -57,8 +60,14 @@ fn own_id() -> ConnectionId {
             cache_bytes: 1 << 20,
         };
         let (disk, found) = Disk::open(None, limits).expect("memory");
-        let limits = RouterLimits { subscriptions_max: 1, retained_messages_max: 1, retained_max_bytes: 1 };
-        Router::new(limits, disk, found.retained).connect(Party::Toy(ToyId::nobody()), 1).connection_id()
+        let limits = RouterLimits {
+            subscriptions_max: 1,
+            retained_messages_max: 1,
+            retained_max_bytes: 1,
+            backpressure_max: Duration::from_secs(1),
+        };
+        let queue = QueueLimits { messages_max: 1, bytes_max: 1 };
+        Router::new(limits, disk, found.retained).connect(Party::Toy(ToyId::nobody()), queue).connection_id()
     });
     *OWN
 }

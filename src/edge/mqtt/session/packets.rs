@@ -1,0 +1,285 @@
+//! What a client sends, packet by packet.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use rumqttd::protocol::{QoS as WireQoS, SubscribeReasonCode};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::coop::consume_budget;
+use tokio::time::Instant;
+
+use super::super::codec::{self, Publish, Request, Subscription, Wanted};
+use super::super::encode;
+use super::super::exchange::{Acknowledged, Options, Receive};
+use super::super::reason::{self, End, Fault, Kind};
+use super::super::requests::{Desk, Job};
+use super::super::waiting::{Answer, Waiting};
+use super::{Pending, Session};
+use crate::domain::error::DomainError;
+use crate::domain::live::{Publication, Reached, Subscription as Routed};
+use crate::edge::calls::request::Caller;
+use crate::edge::wire::now;
+use crate::model::QoS;
+
+impl<S: AsyncRead + AsyncWrite> Session<S> {
+    /// Acts on what was put off and then on the whole packets that have been read, as long as the answers find room.
+    pub(super) async fn answer(&mut self) -> Result<(), End> {
+        let mut answered = false;
+        while self.takes_requests() {
+            let request = match self.next_put_off() {
+                Some(request) => request?,
+                None => match self.next_packet()? {
+                    Some(request) => request,
+                    None => break,
+                },
+            };
+            self.answer_request(request).await?;
+            answered = true;
+            // Where the hub answers at once, nothing else in this loop would let other tasks have their turn.
+            consume_budget().await;
+        }
+        if answered {
+            // Once for all packets of one read: the clock is asked often enough elsewhere.
+            self.heard_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// What was put off and has its turn.
+    fn next_put_off(&mut self) -> Option<Result<Request, End>> {
+        let waiting = self.waiting.as_mut()?;
+        let next = waiting.next();
+        if waiting.is_over() {
+            self.waiting = None;
+        }
+        next
+    }
+
+    /// The next packet that has been read and need not be put off.
+    fn next_packet(&mut self) -> Result<Option<Request>, End> {
+        let (version, packet_max_bytes) = (self.exchange.version(), self.edge.config.packet_max_bytes);
+        while self.reads() {
+            let (request, bytes) = match codec::take_frame(&mut self.link.input.buffer, packet_max_bytes) {
+                Ok(None) => break,
+                Ok(Some((header, frame))) => (codec::read_request(version, header, frame), header.frame),
+                Err(fault) => (Err(fault), 0),
+            };
+            match (&mut self.waiting, request) {
+                (Some(_), Ok(request)) if Waiting::goes_ahead(&request) => return Ok(Some(request)),
+                (Some(waiting), request) => {
+                    waiting.put_off(request.map_err(End::from), bytes);
+                    self.heard_at = Instant::now();
+                }
+                (None, request) => return Ok(Some(request?)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends the connection, but not before what was put off: it came in time.
+    pub(super) fn end_after_waiting(&mut self, end: End) -> Result<(), End> {
+        let Some(waiting) = &mut self.waiting else { return Err(end) };
+        waiting.put_off(Err(end), 0);
+        Ok(())
+    }
+
+    async fn answer_request(&mut self, request: Request) -> Result<(), End> {
+        match request {
+            Request::Publish(publish) => return self.publish(publish).await,
+            Request::Subscribe { id, identifier, filters } => return self.subscribe(id, identifier, filters).await,
+            Request::Unsubscribe { id, filters } => return self.unsubscribe(id, filters).await,
+            Request::PubAck(id) => {
+                let acknowledged = self.exchange.acknowledged(id);
+                self.finished(id, acknowledged);
+            }
+            Request::PubRec { id, refused: true } => {
+                let acknowledged = self.exchange.recorded(id, true);
+                self.receipts.retain(|(of, _)| *of != id);
+                self.finished(id, acknowledged);
+            }
+            Request::PubRec { id, refused: false } => {
+                // On disk first: a client that was told to forget the id would take a repeat for a new message.
+                let commit = match self.exchange.recorded(id, false) {
+                    Acknowledged::Message { seq: Some(seq) } => self.mailbox.release(seq),
+                    _ => None,
+                };
+                self.say(commit, |buffer| encode::pubrel(id, buffer));
+            }
+            Request::PubComp(id) => {
+                let acknowledged = self.exchange.completed(id);
+                self.finished(id, acknowledged);
+            }
+            Request::PubRel(id) => {
+                let mut packet = BytesMut::new();
+                let is_known = self.exchange.released(id, &mut packet);
+                // On disk first: the id may be used again for another message at once.
+                let commit = if is_known { self.mailbox.completed(id) } else { None };
+                self.say(commit, |buffer| buffer.extend_from_slice(&packet));
+            }
+            Request::PingReq => encode::pingresp(self.exchange.version(), &mut self.link.output.buffer),
+            Request::Disconnect { with_will, expiry_s } => {
+                if let Some(expiry_s) = expiry_s {
+                    self.change_expiry(expiry_s)?;
+                }
+                return Err(End::Disconnected { with_will });
+            }
+        }
+        Ok(())
+    }
+
+    /// v5 §3.14.2.2.2: a session that was to end with its connection cannot be kept after all.
+    fn change_expiry(&mut self, expiry_s: u32) -> Result<(), Fault> {
+        if expiry_s > 0 && self.lifetime.expiry_s == 0 {
+            return Err(Fault::Protocol);
+        }
+        self.lifetime.expiry_s = expiry_s.min(self.edge.config.session_expiry_max_s);
+        self.mailbox.set_expiry(self.lifetime.expiry_s);
+        Ok(())
+    }
+
+    fn finished(&mut self, id: u16, acknowledged: Acknowledged) {
+        let Acknowledged::Message { seq } = acknowledged else { return };
+        if let Some(seq) = seq {
+            self.mailbox.forget(seq);
+        }
+        if let Some(at) = self.receipts.iter().position(|(of, _)| *of == id) {
+            let (_, message) = self.receipts.swap_remove(at);
+            self.desk().note(message);
+        }
+    }
+
+    async fn publish(&mut self, mut publish: Publish) -> Result<(), End> {
+        let (qos, id) = (publish.qos, publish.id);
+        let topic = self.exchange.topic(&mut publish)?;
+        if self.exchange.receive(&publish)? == Receive::Repeat {
+            let mut packet = BytesMut::new();
+            self.exchange.repeat(id, &mut packet);
+            self.say(None, |buffer| buffer.extend_from_slice(&packet));
+            return Ok(());
+        }
+        if let Some(job) = Job::of(self.mailbox.party(), topic.as_str(), &publish.payload) {
+            return self.leave(job, qos, id).await;
+        }
+        // Boxed: the hub's future is large, and most connections have none most of the time.
+        let Publish { payload, retain, properties, expires_in_s, .. } = publish;
+        let publisher = Some(self.mailbox.connection_id());
+        let expires_at = expires_in_s.map(|seconds| now() + f64::from(seconds));
+        let publication =
+            Publication { topic, payload, qos, retain, publisher, properties, expires_at, stream_seq: None };
+        let published = Box::pin(self.edge.hub.publish(self.mailbox.party(), publication));
+        let published = self.link.output.write_during(published).await;
+        let (mut commit, held, refused) = match published {
+            Ok(Reached { commit, held, .. }) => (commit, held, None),
+            Err(error) => (None, None, Some(error)),
+        };
+        let mut packet = BytesMut::new();
+        if self.exchange.answer(qos, id, refused.as_ref(), &mut packet)? {
+            // Its barrier is behind that of the message.
+            commit = self.mailbox.received(id).or(commit);
+        }
+        match held {
+            None => self.say(commit, |buffer| buffer.extend_from_slice(&packet)),
+            Some(held) => {
+                let limits = self.edge.queue_limits();
+                let waiting = self.waiting.get_or_insert_with(|| Box::new(Waiting::new(limits)));
+                waiting.hold(held, Answer { commit, packet });
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a message that is held no more.
+    pub(super) fn release(&mut self, answer: Answer) {
+        if self.waiting.as_ref().is_some_and(|waiting| waiting.is_over()) {
+            self.waiting = None;
+        }
+        let Answer { commit, packet } = answer;
+        self.say(commit, |buffer| buffer.extend_from_slice(&packet));
+    }
+
+    /// Leaves to the hub what is for the hub itself.
+    async fn leave(&mut self, job: Result<Job, DomainError>, qos: QoS, id: u16) -> Result<(), End> {
+        let job = match job {
+            Ok(job) => job,
+            Err(refused) => {
+                let mut packet = BytesMut::new();
+                let is_new = self.exchange.answer(qos, id, Some(&refused), &mut packet)?;
+                let commit = is_new.then(|| self.mailbox.received(id)).flatten();
+                self.say(commit, |buffer| buffer.extend_from_slice(&packet));
+                return Ok(());
+            }
+        };
+        let leaving = self.desk().leave(job);
+        let left = self.link.output.write_during(Box::pin(leaving)).await;
+        let done = left.ok_or(End::Fault(Fault::Unavailable))?;
+        if qos != QoS::AtMostOnce {
+            self.pending.push_back(Pending::Undone { done, qos, id });
+        }
+        Ok(())
+    }
+
+    fn desk(&mut self) -> &Desk {
+        self.desk.get_or_insert_with(|| {
+            let caller =
+                Caller { hub: Arc::clone(&self.edge.hub), party: self.mailbox.party().clone(), peer: self.peer };
+            Desk::open(&self.edge, caller, self.edge.config.inflight_max.into())
+        })
+    }
+
+    async fn subscribe(&mut self, id: u16, identifier: u32, filters: Vec<Subscription>) -> Result<(), End> {
+        let asked_max = self.edge.config.subscriptions_max;
+        let mut codes = Vec::with_capacity(filters.len());
+        for (at, wanted) in filters.into_iter().enumerate() {
+            codes.push(match &wanted.filter {
+                Wanted::Malformed => SubscribeReasonCode::TopicFilterInvalid,
+                // More cannot be granted, so the hub is not made to look them all up.
+                Wanted::Filter { .. } if at >= asked_max => SubscribeReasonCode::QuotaExceeded,
+                Wanted::Filter { .. } => self.subscribe_to(wanted, identifier).await,
+            });
+        }
+        let commit = self.mailbox.commit();
+        let version = self.exchange.version();
+        self.say(commit, |buffer| encode::suback(version, id, codes, buffer));
+        Ok(())
+    }
+
+    async fn subscribe_to(&mut self, wanted: Subscription, identifier: u32) -> SubscribeReasonCode {
+        let options = Options::bits(&wanted);
+        let Subscription { filter: Wanted::Filter { filter, share }, qos, retain_handling, .. } = wanted else {
+            return SubscribeReasonCode::TopicFilterInvalid;
+        };
+        // Remembered first: the retained messages that follow are sent by it.
+        self.exchange.subscribed(Options::new(filter.clone(), share.clone(), options, identifier));
+        let routed = Routed { filter, share, qos, options, id: identifier };
+        let granted = Box::pin(self.edge.hub.subscribe(&self.mailbox, &routed, retain_handling));
+        match self.link.output.write_during(granted).await {
+            Ok(_) => SubscribeReasonCode::Success(match qos {
+                QoS::AtMostOnce => WireQoS::AtMostOnce,
+                QoS::AtLeastOnce => WireQoS::AtLeastOnce,
+                QoS::ExactlyOnce => WireQoS::ExactlyOnce,
+            }),
+            Err(error) => {
+                tracing::debug!(party = %self.mailbox.party(), %error, "mqtt subscription refused");
+                self.exchange.unsubscribed(&routed.filter, routed.share.as_deref());
+                Kind::of(&error).suback()
+            }
+        }
+    }
+
+    async fn unsubscribe(&mut self, id: u16, filters: Vec<Wanted>) -> Result<(), End> {
+        let mut reasons = Vec::with_capacity(filters.len());
+        for wanted in filters {
+            reasons.push(reason::unsuback(match wanted {
+                Wanted::Malformed => Err(()),
+                Wanted::Filter { filter, share } => {
+                    self.exchange.unsubscribed(&filter, share.as_deref());
+                    Ok(self.mailbox.unsubscribe(&filter, share.as_deref()))
+                }
+            }));
+        }
+        let commit = self.mailbox.commit();
+        let version = self.exchange.version();
+        self.say(commit, |buffer| encode::unsuback(version, id, reasons, buffer));
+        Ok(())
+    }
+}

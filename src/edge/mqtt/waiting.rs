@@ -1,0 +1,109 @@
+//! A client that waits for a subscriber of its message, and what it has sent since.
+//!
+//! Nothing else of the client is published while a message of its is held: what follows is put off in its order, up to
+//! the limits of a queue, and beyond them its socket is not read. Acknowledgements of what the client itself is sent, and
+//! pings, are not put off. Otherwise two clients that publish to each other would each wait for an acknowledgement that
+//! stands behind the other's messages. So no circle of clients comes to a standstill, as long as none of them has more
+//! unanswered messages under way than can be put off.
+
+use std::collections::VecDeque;
+use std::future::pending;
+
+use bytes::BytesMut;
+
+use super::codec::Request;
+use super::reason::End;
+use crate::domain::live::{Held, QueueLimits, Ticket};
+
+/// What a packet that is put off costs besides its bytes, about.
+const PACKET_BYTES: usize = 256;
+
+/// The answer to a held message.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub commit: Option<Ticket>,
+    pub packet: BytesMut,
+}
+
+/// A packet that is put off, and what it counts for.
+#[derive(Debug)]
+struct PutOff {
+    /// The packet, or what ends the connection in its place.
+    next: Result<Request, End>,
+    bytes: usize,
+}
+
+/// Only there while the client waits.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    limits: QueueLimits,
+    held: Option<(Held, Answer)>,
+    put_off: VecDeque<PutOff>,
+    bytes: usize,
+}
+
+impl Waiting {
+    pub(super) fn new(limits: QueueLimits) -> Self {
+        Self { limits, held: None, put_off: VecDeque::new(), bytes: 0 }
+    }
+
+    /// Whether nothing is left to wait for.
+    pub(super) fn is_over(&self) -> bool {
+        self.held.is_none() && self.put_off.is_empty()
+    }
+
+    /// The client's newest message is held; `answer` is for when it is not any more.
+    pub(super) fn hold(&mut self, held: Held, answer: Answer) {
+        self.held = Some((held, answer));
+    }
+
+    /// Whether a message is held.
+    pub(super) fn holds(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// The answer to the held message, once all its subscribers have it. Cancel-safe.
+    pub(super) async fn released(&mut self) -> Answer {
+        let Some((held, _)) = &mut self.held else { return pending().await };
+        held.await;
+        match self.held.take() {
+            Some((_, answer)) => answer,
+            None => pending().await,
+        }
+    }
+
+    /// What is still held when the connection ends.
+    pub(super) fn into_held(self) -> Option<Held> {
+        self.held.map(|(held, _)| held)
+    }
+
+    /// Whether a packet must not wait its turn.
+    pub(super) fn goes_ahead(request: &Request) -> bool {
+        matches!(request, Request::PubAck(_) | Request::PubRec { .. } | Request::PubComp(_) | Request::PingReq)
+    }
+
+    /// Puts off a packet of `bytes` bytes, or the end of the connection.
+    pub(super) fn put_off(&mut self, next: Result<Request, End>, bytes: usize) {
+        let bytes = bytes + PACKET_BYTES;
+        self.bytes += bytes;
+        self.put_off.push_back(PutOff { next, bytes });
+    }
+
+    /// Whether another packet may be read.
+    pub(super) fn has_room(&self) -> bool {
+        let is_last = |put_off: &PutOff| matches!(put_off.next, Ok(Request::Disconnect { .. }) | Err(_));
+        self.put_off.len() < self.limits.messages_max
+            && self.bytes < self.limits.bytes_max
+            && !self.put_off.back().is_some_and(is_last)
+    }
+
+    /// What was put off first, if no message is held.
+    pub(super) fn next(&mut self) -> Option<Result<Request, End>> {
+        if self.holds() {
+            return None;
+        }
+        let PutOff { next, bytes } = self.put_off.pop_front()?;
+        self.bytes -= bytes;
+        Some(next)
+    }
+}

@@ -1,0 +1,170 @@
+//! Flow control: how a publisher waits for a subscriber that is behind, and when a subscriber is slow.
+//!
+//! # The rule
+//!
+//! A queue has a limit in messages and in bytes ([`QueueLimits`](super::QueueLimits)), for QoS 0 and for QoS 1 and 2
+//! each, so that a flood of the one takes no room from the other. A client's message of QoS 1 or 2 may fill its part to
+//! the *high mark*, one half of the limit. From then on the queue is *behind*, until it has drained to the *low mark*, one
+//! quarter: a message for it is not queued but held by its publisher ([`Held`]). The publisher is not acknowledged, and
+//! none of its later messages is routed: their order is kept, and so is that of their acknowledgements, which MQTT wants
+//! (3.1.1 §4.6). All other publishers go on, with all their subscribers: what waits is one pair.
+//!
+//! Held messages are given again when the queue has drained. After `mqtt.backpressure_max_s` a reader that has taken
+//! nothing at all is slow, and its connection is closed. If it has taken something, it is not; the message is queued
+//! above the high mark. So a publisher waits a limited time for each message, and a slow but living reader is kept, unless
+//! so many publishers wait for it that even the limit is reached.
+//!
+//! Ten seconds by default: longer than the pauses of a living reader (a phone that changes networks, a machine that is
+//! busy), shorter than `mqtt.write_timeout_s`, after which a client that takes no bytes is gone in any case, and than the
+//! keep alive by which a publisher might give up the hub.
+//!
+//! # Why the mark is the limit for clients
+//!
+//! A publisher holds one message at most for each queue, whatever it has in flight: the next are not taken until
+//! that one is queued. So any number of publishers, each with any number of messages in flight, cannot fill a queue beyond
+//! its half. No count of publishers times `mqtt.inflight_max` has to fit anywhere. The other half is for those that never
+//! wait: the hub's own messages (events, answers, chunks of files), which a reader that takes nothing would make
+//! everybody's problem, and the held messages whose time is up. At the limit the connection is closed: what the hub says
+//! is in its database, and comes again.
+//!
+//! The distance between the marks is for throughput: a publisher is woken for a quarter of a queue, not for a place in it.
+//!
+//! # Persistent sessions
+//!
+//! They never make a publisher wait for their reader. With more in memory than the limit they turn to their stored queue,
+//! which has limits of its own.
+//!
+//! # Messages of QoS 0
+//!
+//! They may be lost, so nobody waits for long: beyond the half, their publisher lets the reader have the processor, up to
+//! 20 ms after the half was reached. At the limit they are dropped and counted.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::index::Target;
+use super::queue::{Manner, Pushed, Queue};
+use super::{CloseReason, Delivery, Publication};
+use crate::model::QoS;
+
+/// A wait for one subscriber.
+type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A publish that has not reached all its subscribers yet. It resolves when each of them has its message or is closed,
+/// in `mqtt.backpressure_max_s` at the latest.
+///
+/// The publisher polls it and publishes nothing else until then. Dropped, the held messages are lost.
+#[must_use = "what is held is only delivered while this is polled"]
+pub struct Held(Vec<Wait>);
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Held for {} subscribers", self.0.len())
+    }
+}
+
+impl Future for Held {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        // All at once: one subscriber's time must not begin when another's has ended.
+        self.0.retain_mut(|wait| wait.as_mut().poll(context).is_pending());
+        if self.0.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// What a publish makes its publisher wait for, while it is collected.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    held: Vec<(Target, QoS)>,
+    crowded: Option<Arc<Queue>>,
+}
+
+impl Owed {
+    /// A subscriber whose queue is behind.
+    pub(super) fn hold(&mut self, target: Target, granted: QoS) {
+        self.held.push((target, granted));
+    }
+
+    /// A subscriber that has its message of QoS 0 and needs the processor. One is enough to wait for.
+    pub(super) fn crowd(&mut self, target: Target) {
+        if let Target::Queue(queue) = target {
+            self.crowded = Some(queue);
+        }
+    }
+
+    /// None if there is nothing to wait for.
+    pub(super) fn held_until(self, deadline: impl FnOnce() -> Instant, publication: &Arc<Publication>) -> Option<Held> {
+        let Self { held, crowded } = self;
+        if held.is_empty() && crowded.is_none() {
+            return None;
+        }
+        let mut waits: Vec<Wait> = Vec::with_capacity(held.len() + 1);
+        if !held.is_empty() {
+            let deadline = deadline();
+            for (target, granted) in held {
+                waits.push(Box::pin(deliver(target, granted, Arc::clone(publication), deadline)));
+            }
+        }
+        if let Some(queue) = crowded {
+            waits.push(Box::pin(async move {
+                // Whether it has drained or not, it had its turn.
+                let _ = timeout(queue.courtesy(), queue.drained()).await;
+            }));
+        }
+        Some(Held(waits))
+    }
+}
+
+/// Gives a held message when there is room for it, or when the time is up.
+async fn deliver(target: Target, granted: QoS, publication: Arc<Publication>, deadline: Instant) {
+    let taken_before = target.taken();
+    let give = |manner| target.give(&publication, granted, manner);
+    while give(Manner::Waits) == Pushed::Held {
+        let Some(queue) = target.behind() else { continue };
+        let drained = queue.drained();
+        // Looked at once more: it may have drained before that.
+        if queue.is_behind() && timeout_at(deadline, drained).await.is_err() {
+            return match &target {
+                Target::Queue(queue) if queue.taken() == taken_before => queue.close(CloseReason::SlowConsumer),
+                _ => drop(give(Manner::Insists)),
+            };
+        }
+    }
+}
+
+impl Target {
+    /// Gives a publication to the subscriber, at the lesser of the two qualities of service.
+    pub(super) fn give(&self, publication: &Arc<Publication>, granted: QoS, manner: Manner) -> Pushed {
+        let push = |queue: &Queue, granted: QoS| {
+            let (publication, qos) = (Arc::clone(publication), granted.min(publication.qos));
+            queue.push(Delivery { publication, qos, retain: false, stored: None }, manner)
+        };
+        match self {
+            Self::Queue(queue) => push(queue, granted),
+            Self::Share(share) => share.give(push),
+        }
+    }
+
+    /// A queue that publishers wait for.
+    fn behind(&self) -> Option<Arc<Queue>> {
+        match self {
+            Self::Queue(queue) => queue.is_behind().then(|| Arc::clone(queue)),
+            Self::Share(share) => share.behind(),
+        }
+    }
+
+    /// How many deliveries the reader has taken. The members of a group stand in for each other.
+    fn taken(&self) -> u64 {
+        match self {
+            Self::Queue(queue) => queue.taken(),
+            Self::Share(_) => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
