@@ -10,10 +10,10 @@ use super::Hub;
 use super::error::DomainError;
 use super::permissions::{Action, Rule, rule};
 use crate::model::{Event, Party, QoS, Topic, TopicFilter};
-use crate::ports::router::{CloseReason, ConnectionId, Mailbox, SessionHandle, StoredSession};
+use crate::ports::router::{CloseReason, ConnectionId, Mailbox, SessionHandle, StorageState, StoredSession};
 
 pub use crate::ports::router::{
-    Figures, Held, Publication, QueueLimits, Reached, ReplayRetained, Subscription, Ticket,
+    Figures, Held, Publication, QueueLimits, Reached, Receipt, ReplayRetained, Subscription, Ticket,
 };
 
 /// How long it may take from a good password to a mailbox.
@@ -31,9 +31,19 @@ impl Hub {
         Ok(self.router.connect(party, limits))
     }
 
-    /// A new session that outlives its connection by `expiry_s` seconds.
-    pub fn open_session(&self, party: Party, client_id: &str, expiry_s: u32) -> SessionHandle {
-        self.router.open_session(party, client_id, self.session_limits(), expiry_s)
+    /// A new session that outlives its connection by `expiry_s` seconds, and a connection to it. It is on disk when
+    /// this returns. Errors: `Full`, `Internal` where it cannot be stored.
+    pub async fn open_session(&self, party: Party, client_id: &str, expiry_s: u32) -> Result<Mailbox, DomainError> {
+        self.check_connections(&party)?;
+        if let StorageState::Failed { reason, .. } = self.router.storage_state() {
+            return Err(DomainError::internal(reason));
+        }
+        let session = self.router.open_session(party, client_id, self.session_limits(), expiry_s);
+        if !session.is_stored().await {
+            session.end();
+            return Err(DomainError::internal("the session store failed"));
+        }
+        self.attach(&session).inspect_err(|_| session.end())
     }
 
     /// A connection to a session that there is. Errors: `Full`.
@@ -68,7 +78,8 @@ impl Hub {
 
     /// Has `mailbox` hear what the subscription names; true if it did not before.
     ///
-    /// Whoever subscribes to its own inbox is told of its unheard messages. Errors: `Forbidden`, `Full`.
+    /// Whoever subscribes to its own inbox is sent its unread messages from the store, unless this connection had them
+    /// when it took its session up ([`Self::resume`]). Errors: `Forbidden`, `Full`.
     pub async fn subscribe(
         &self,
         mailbox: &Mailbox,
@@ -79,13 +90,31 @@ impl Hub {
         self.check(party, Action::Subscribe, subscription.filter.as_str()).await?;
         // First the subscription, then what waits: a message in between comes twice rather than never.
         let is_new = mailbox.subscribe(subscription, retained).map_err(|_| DomainError::Full("subscription"))?;
-        let inbox = party.inbox();
-        if subscription.share.is_none() && subscription.filter.as_str() == inbox.as_str() {
-            for event in self.unheard_events(party, self.replay_max()).await? {
-                mailbox.push(Arc::new(self.publication(inbox.clone(), &event, None)));
-            }
+        let is_inbox = subscription.share.is_none() && subscription.filter.as_str() == party.inbox().as_str();
+        if is_inbox && !mailbox.take_replayed() {
+            self.replay(mailbox, subscription.qos).await?;
         }
         Ok(is_new)
+    }
+
+    /// Goes on with a session that subscribes already: what is unread is sent from the store. A message that was stored
+    /// but never announced, because the hub ended in between, is in no session; a client that does not subscribe again
+    /// gets it by this.
+    pub async fn resume(&self, mailbox: &Mailbox) -> Result<(), DomainError> {
+        let Some(granted) = mailbox.granted(&mailbox.party().inbox()) else { return Ok(()) };
+        self.replay(mailbox, granted).await?;
+        mailbox.set_replayed();
+        Ok(())
+    }
+
+    /// Sends what is unread to this connection. It is not copied into a session: it stays in the store until it is
+    /// read, and copies of it would take the room of what is nowhere else.
+    async fn replay(&self, mailbox: &Mailbox, granted: QoS) -> Result<(), DomainError> {
+        let party = mailbox.party();
+        let unread = self.unheard_events(party, self.replay_max()).await?;
+        let publication = |event: &Event| Arc::new(self.publication(party.inbox(), event, None));
+        mailbox.replay(unread.iter().map(publication).collect(), granted);
+        Ok(())
     }
 
     /// Has `mailbox` hear `filter` at QoS 1, for clients without MQTT's options. Errors: `Forbidden`, `Full`.
@@ -113,8 +142,22 @@ impl Hub {
     /// Publishes for a client. Before the client is told that the message was taken, what comes back as
     /// [`Reached::held`] and [`Reached::commit`] is to be waited for. Errors: `Forbidden`, `Full` (no room to retain it).
     pub async fn publish(&self, party: &Party, publication: Publication) -> Result<Reached, DomainError> {
+        self.publish_with(party, publication, None).await
+    }
+
+    /// As [`Self::publish`]; with a receipt, a message of QoS 2 that is stored together with it and so never routed
+    /// again, even after a crash.
+    pub async fn publish_with(
+        &self,
+        party: &Party,
+        publication: Publication,
+        receipt: Option<Receipt>,
+    ) -> Result<Reached, DomainError> {
         self.check(party, Action::Publish, publication.topic.as_str()).await?;
-        let reached = self.router.publish(publication);
+        let reached = match receipt {
+            Some(receipt) => self.router.publish_once(publication, receipt),
+            None => self.router.publish(publication),
+        };
         // What is held is given up with a refused message: its publisher is not told that it was taken.
         if reached.retain_refused { Err(DomainError::Full("retained message")) } else { Ok(reached) }
     }

@@ -232,3 +232,52 @@ async fn a_ticket_opens_what_its_token_opens_and_nothing_once_that_is_revoked() 
     let refused = world.hub.redeem_ticket(&ticket, other, 10.0 + expires_at).await.unwrap_err();
     assert!(matches!(refused, DomainError::Unauthorized), "the token has expired: {refused}");
 }
+
+/// What a session's connection is given until nothing more waits: texts, and whether they are stored in the session.
+async fn given(mailbox: &mut Mailbox) -> Vec<(String, bool)> {
+    let note = |delivery: &Delivery| {
+        (String::from_utf8(delivery.publication.payload.to_vec()).unwrap(), delivery.stored.is_some())
+    };
+    let mut given = Vec::new();
+    loop {
+        match mailbox.try_recv() {
+            Some(Incoming::Delivery(delivery)) => given.push(note(&delivery)),
+            Some(Incoming::Backlog) => given.extend(mailbox.backlog(64).await.iter().map(note)),
+            Some(Incoming::Closed(reason)) => panic!("{reason:?}"),
+            None => return given,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_was_stored_but_not_announced_reaches_a_session_that_does_not_subscribe_again() {
+    let world = world(Config::default()).await;
+    let (user, toy) = world.family().await;
+    let inbox = live::Subscription::from_text(toy.inbox().as_str(), crate::model::QoS::AtLeastOnce, 0, 0).unwrap();
+    let mut mailbox = world.hub.open_session(toy.clone(), "c", 1000).await.unwrap();
+    let session = mailbox.session().unwrap();
+    world.hub.subscribe(&mailbox, &inbox, live::ReplayRetained::Always).await.unwrap();
+    assert_eq!(given(&mut mailbox).await, []);
+    drop(mailbox);
+
+    // The hub dies between the commit and the announcement.
+    let message = world.send(&Party::User(user), &toy, 1.0).await;
+    let mut mailbox = world.hub.attach(&session).unwrap();
+    assert_eq!(given(&mut mailbox).await, [], "it is in no session");
+    world.hub.resume(&mailbox).await.unwrap();
+    let told = given(&mut mailbox).await;
+    assert!(told.len() == 1 && told[0].0.contains(message.as_str()) && !told[0].1, "{told:?}");
+
+    // Once: a client that subscribes again, as most do, is not told a second time. Later it may ask again.
+    world.hub.subscribe(&mailbox, &inbox, live::ReplayRetained::Always).await.unwrap();
+    assert_eq!(given(&mut mailbox).await, []);
+    world.hub.subscribe(&mailbox, &inbox, live::ReplayRetained::Always).await.unwrap();
+    assert_eq!(given(&mut mailbox).await, told);
+    // A session without the subscription is told nothing, and what was read is not told again.
+    mailbox.unsubscribe(&inbox.filter, None);
+    world.hub.resume(&mailbox).await.unwrap();
+    assert_eq!(given(&mut mailbox).await, []);
+    world.hub.receive(&toy, None).await.unwrap();
+    world.hub.subscribe(&mailbox, &inbox, live::ReplayRetained::Always).await.unwrap();
+    assert_eq!(given(&mut mailbox).await, []);
+}

@@ -59,7 +59,7 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
         // Entered after all sessions were closed.
         entered.mailbox.close(CloseReason::ShuttingDown);
     }
-    let terms = terms(&hello, &edge.config);
+    let terms = terms(&hello, entered.mailbox.last_seq(), &edge.config);
     let keep_alive_s = keep_alive_s(&hello, &edge.config);
     let properties = connack_properties(&hello, entered.assigned_id, keep_alive_s, &edge.config);
     let present = entered.is_resumed;
@@ -138,7 +138,7 @@ async fn enter(hello: &Hello, party: Party, edge: &Edge, patience: Duration) -> 
             } else if !edge.sessions.has_room(&party, &edge.config) {
                 Err(DomainError::Full("session of this user or toy"))
             } else {
-                edge.hub.attach(&edge.hub.open_session(party, client_id, hello.expiry_s))
+                edge.hub.open_session(party, client_id, hello.expiry_s).await
             };
             (mailbox, Memory::default(), false)
         }
@@ -151,6 +151,7 @@ async fn enter(hello: &Hello, party: Party, edge: &Edge, patience: Duration) -> 
     place.serve(&mailbox);
     if is_resumed {
         forget_what_is_forbidden(&mailbox, edge).await.map_err(refused)?;
+        edge.hub.resume(&mailbox).await.map_err(refused)?;
     }
     Ok(Entered { mailbox, place, memory, is_resumed, assigned_id })
 }
@@ -172,8 +173,9 @@ fn assigned_client_id() -> String {
     format!("toyhub-{}", hex::encode(digits))
 }
 
-fn terms(hello: &Hello, config: &config::Mqtt) -> Terms {
+fn terms(hello: &Hello, last_seq: Option<u64>, config: &config::Mqtt) -> Terms {
     Terms {
+        last_seq,
         version: hello.version,
         packet_max_bytes: hello.packet_max_bytes,
         window: hello.receive_max.min(config.inflight_max),

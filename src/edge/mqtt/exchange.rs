@@ -30,6 +30,8 @@ pub(super) struct Terms {
     pub aliases_out_max: u16,
     /// Whether the client wants reasons in words (v5 §3.1.2.11.7).
     pub problem_information: bool,
+    /// The last number that the session's stored queue has given; none without such a queue.
+    pub last_seq: Option<u64>,
 }
 
 /// What a session remembers between two connections, besides what the router keeps.
@@ -48,6 +50,8 @@ pub(super) struct Exchange {
     /// Messages of QoS 1 and 2 that the client has not acknowledged for good.
     sent: Vec<Sent>,
     last_id: u16,
+    /// The highest number of a stored message that was seen.
+    last_seq: u64,
     memory: Memory,
     aliases_in: Vec<Option<Topic>>,
     aliases_out: Vec<Topic>,
@@ -117,7 +121,8 @@ pub(super) enum Receive {
 impl Exchange {
     pub(super) fn new(terms: Terms, memory: Memory) -> Self {
         let (aliases_in, aliases_out) = (Vec::new(), Vec::new());
-        Self { terms, sent: Vec::new(), last_id: 0, memory, aliases_in, aliases_out }
+        let last_seq = terms.last_seq.unwrap_or_default();
+        Self { terms, sent: Vec::new(), last_id: 0, last_seq, memory, aliases_in, aliases_out }
     }
 
     pub(super) fn version(&self) -> Version {
@@ -154,6 +159,7 @@ impl Exchange {
             return Err(Fault::Unavailable);
         }
         let seq = delivery.stored.map(|place| place.seq);
+        self.last_seq = self.last_seq.max(seq.unwrap_or_default());
         if let (Some(place), Some(id)) = (delivery.stored, stored_id)
             && place.released
         {
@@ -210,6 +216,10 @@ impl Exchange {
     }
 
     fn next_id(&mut self) -> u16 {
+        if self.terms.last_seq.is_some() {
+            // As far as can be from the ids of stored messages, which their numbers decide.
+            self.last_id = stored_id(self.last_seq.saturating_add(u64::from(u16::MAX / 2)));
+        }
         // The window is smaller than the number of ids, so that one is free.
         loop {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
@@ -379,9 +389,9 @@ impl Exchange {
         at.is_some()
     }
 
-    /// What was received could not be stored: it is taken again rather than never.
-    pub(super) fn forget_received(&mut self) {
-        self.memory.received.clear();
+    /// A QoS 2 message was not stored: it is taken again rather than never.
+    pub(super) fn forget_received(&mut self, id: u16) {
+        self.memory.received.retain(|received| *received != id);
     }
 
     /// Remembers the options of a subscription. 3.1.1 has none to add.
@@ -410,6 +420,8 @@ fn reason_string(error: &DomainError) -> String {
     error.to_string()
 }
 
+#[cfg(test)]
+mod kills;
 #[cfg(test)]
 mod machine;
 #[cfg(test)]

@@ -64,7 +64,7 @@ pub(super) struct Lifetime {
 #[derive(Debug)]
 enum Pending {
     /// Written, and given when what it is about is on disk.
-    Written { commit: Option<Ticket>, packet: BytesMut },
+    Written(Answer),
     /// To a PUBLISH that the hub itself takes, with its quality of service and id; given when that is done.
     Undone { done: Done, qos: QoS, id: u16 },
 }
@@ -280,29 +280,42 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         }
         let mut packet = BytesMut::new();
         write(&mut packet);
-        self.pending.push_back(Pending::Written { commit, packet });
+        self.pending.push_back(Pending::Written(Answer { commit, packet, received: None }));
+    }
+
+    /// As [`Self::say`], with what is written already.
+    fn give(&mut self, answer: Answer) {
+        if answer.commit.is_none() && self.pending.is_empty() {
+            self.link.output.buffer.extend_from_slice(&answer.packet);
+        } else {
+            self.pending.push_back(Pending::Written(answer));
+        }
     }
 
     /// Writes the first of the waiting answers, and those behind it that wait for nothing.
     fn give_pending(&mut self, turn: Turn) -> Result<(), Fault> {
         match (turn, self.pending.pop_front()) {
-            (Turn::Given, Some(Pending::Written { packet, .. })) => {
-                self.link.output.buffer.extend_from_slice(&packet);
+            (Turn::Given, Some(Pending::Written(answer))) => {
+                self.link.output.buffer.extend_from_slice(&answer.packet);
             }
             (Turn::Done(result), Some(Pending::Undone { qos, id, .. })) => {
                 let mut packet = BytesMut::new();
                 let is_new = self.exchange.answer(qos, id, result.as_ref().err(), &mut packet)?;
                 match is_new.then(|| self.mailbox.received(id)).flatten() {
                     None => self.link.output.buffer.extend_from_slice(&packet),
-                    commit => self.pending.push_front(Pending::Written { commit, packet }),
+                    commit => {
+                        self.pending.push_front(Pending::Written(Answer { commit, packet, received: Some(id) }));
+                    }
                 }
             }
-            _ => {
-                self.exchange.forget_received();
+            (_, answer) => {
+                if let Some(Pending::Written(Answer { received: Some(id), .. })) = answer {
+                    self.exchange.forget_received(id);
+                }
                 return Err(Fault::Unavailable);
             }
         }
-        while let Some(Pending::Written { commit: None, packet }) = self.pending.front() {
+        while let Some(Pending::Written(Answer { commit: None, packet, .. })) = self.pending.front() {
             self.link.output.buffer.extend_from_slice(packet);
             self.pending.pop_front();
         }
@@ -313,9 +326,21 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 
     async fn finish(self, end: End) {
-        let Self { edge, mut link, mailbox, mut place, exchange, lifetime, waiting, .. } = self;
+        let Self { edge, mut link, mailbox, mut place, mut exchange, lifetime, waiting, pending, .. } = self;
         // It was taken from the client, and other subscribers have it: so all get it.
-        let held = waiting.and_then(|waiting| waiting.into_held());
+        let (held, answer) = waiting.and_then(|waiting| waiting.into_held()).unzip();
+        let written = pending.into_iter().filter_map(|answer| match answer {
+            Pending::Written(answer) => Some(answer),
+            Pending::Undone { .. } => None,
+        });
+        for answer in written.chain(answer) {
+            // The session must not remember a message that is not on disk: its repeat would be lost.
+            if let Answer { commit: Some(mut commit), received: Some(id), .. } = answer
+                && !commit.reached().await
+            {
+                exchange.forget_received(id);
+            }
+        }
         let version = exchange.version();
         let publisher = mailbox.connection_id();
         let session = mailbox.session().filter(|_| lifetime.expiry_s > 0);
@@ -370,8 +395,8 @@ async fn released(waiting: &mut Option<Box<Waiting>>) -> Answer {
 /// What the first of the waiting answers waits for. Cancel-safe.
 async fn first_turn(waiting: &mut VecDeque<Pending>) -> Turn {
     match waiting.front_mut() {
-        Some(Pending::Written { commit: None, .. }) => Turn::Given,
-        Some(Pending::Written { commit: Some(commit), .. }) => {
+        Some(Pending::Written(Answer { commit: None, .. })) => Turn::Given,
+        Some(Pending::Written(Answer { commit: Some(commit), .. })) => {
             if commit.reached().await {
                 Turn::Given
             } else {

@@ -18,11 +18,14 @@ use crate::domain::live::{Held, QueueLimits, Ticket};
 /// What a packet that is put off costs besides its bytes, about.
 const PACKET_BYTES: usize = 256;
 
-/// The answer to a held message.
+/// An answer that was written and is not given yet.
 #[derive(Debug)]
 pub(super) struct Answer {
+    /// What it waits for.
     pub commit: Option<Ticket>,
     pub packet: BytesMut,
+    /// The packet id of the client's QoS 2 message that is stored by that commit.
+    pub received: Option<u16>,
 }
 
 /// A packet that is put off, and what it counts for.
@@ -72,9 +75,9 @@ impl Waiting {
         }
     }
 
-    /// What is still held when the connection ends.
-    pub(super) fn into_held(self) -> Option<Held> {
-        self.held.map(|(held, _)| held)
+    /// What is still held when the connection ends, with its answer.
+    pub(super) fn into_held(self) -> Option<(Held, Answer)> {
+        self.held
     }
 
     /// Whether a packet must not wait its turn.

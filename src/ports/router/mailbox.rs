@@ -4,9 +4,9 @@ use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 
 use super::disk::{Disk, Entry, Op, SessionId, Ticket};
-use super::queue::{Awaited, Manner, Pushed, Queue, State};
-use super::{ConnectionId, Delivery, Place, Publication, Router, SessionHandle, Subscription};
-use crate::model::{Party, TopicFilter};
+use super::queue::{Awaited, Manner, Queue, State};
+use super::{ConnectionId, Delivery, Place, Publication, Receipt, Router, SessionHandle, Subscription};
+use crate::model::{Party, QoS, Topic, TopicFilter};
 
 /// Why a connection has to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,27 +150,40 @@ impl Mailbox {
         self.is_durable().then(|| SessionHandle::new(Arc::clone(&self.router), Arc::clone(&self.queue)))
     }
 
-    /// How long the session is to outlive this connection.
+    /// How long the session is to outlive this connection, which serves it now.
     pub fn set_expiry(&self, seconds: u32) {
-        if let Some(backlog) = &mut self.queue.state().backlog {
+        let mut state = self.queue.state();
+        if let (Some(backlog), Some((disk, session))) = (&mut state.backlog, self.disk()) {
             backlog.expiry_s = seconds;
+            // In the file, its time does not run out while it is served.
+            disk.order(Op::Lifetime { session, expiry_s: seconds, ended_at: 0.0 });
         }
+    }
+
+    /// The last number of the session's stored queue; none without such a session.
+    pub fn last_seq(&self) -> Option<u64> {
+        self.queue.state().backlog.as_ref().map(|backlog| backlog.last_seq)
     }
 
     /// At most `limit` of the messages that wait in the stored queue, oldest first; with all of them read, new ones
     /// come from memory again.
     pub async fn backlog(&mut self, limit: usize) -> Vec<Delivery> {
         let Some(durable) = &self.queue.durable else { return Vec::new() };
-        let read_to = |state: &State| state.backlog.as_ref().map(|backlog| (backlog.cursor, backlog.last_seq));
-        let Some((cursor, last_seq)) = read_to(&self.queue.state()) else { return Vec::new() };
-        let entries = durable.disk.page(durable.session, cursor, limit, self.queue.id).await;
+        let read_to = |state: &State| {
+            let backlog = state.backlog.as_ref()?;
+            Some((backlog.cursor, backlog.last_seq, state.read_limit()))
+        };
+        let Some((cursor, last_seq, up_to)) = read_to(&self.queue.state()) else { return Vec::new() };
+        let entries = durable.disk.page(durable.session, (cursor, up_to), limit, self.queue.id).await;
+        // Not readable now: the messages stay where they are, and this is asked again.
+        let Some(entries) = entries else { return Vec::new() };
         let mut state = self.queue.state();
         let Some(backlog) = &mut state.backlog else { return Vec::new() };
         if let Some(last) = entries.last() {
             backlog.cursor = last.seq;
         }
         if entries.len() < limit {
-            backlog.cursor = backlog.cursor.max(last_seq);
+            backlog.cursor = backlog.cursor.max(last_seq.min(up_to));
             backlog.live = backlog.cursor == backlog.last_seq;
         }
         let deliveries = entries.into_iter().map(|entry| {
@@ -203,6 +216,11 @@ impl Mailbox {
         Some(disk.barrier())
     }
 
+    /// What [`Router::publish_once`] stores beside a QoS 2 message of the client; none without a session that is kept.
+    pub fn receipt(&self, id: u16) -> Option<Receipt> {
+        self.disk().map(|(_, session)| Receipt { session, id })
+    }
+
     /// The client has released the id of a QoS 2 message (PUBREL).
     pub fn completed(&self, id: u16) -> Option<Ticket> {
         let (disk, session) = self.disk()?;
@@ -215,12 +233,31 @@ impl Mailbox {
         self.disk().map(|(disk, _)| disk.barrier())
     }
 
-    /// Queues a message for this connection alone, whatever it subscribes to, at the publication's quality of
-    /// service. False if the mailbox is closed or full.
-    pub fn push(&self, publication: Arc<Publication>) -> bool {
-        let qos = publication.qos;
-        let delivery = Delivery { publication, qos, retain: false, stored: None };
-        self.queue.push(delivery, Manner::Insists) != Pushed::Refused
+    /// Gives messages to this connection alone, whatever it subscribes to: behind what is stored for it now, before
+    /// what comes later. They are not stored in its session, and take the place of an earlier replay that was not
+    /// sent yet.
+    pub fn replay(&self, publications: Vec<Arc<Publication>>, granted: QoS) {
+        let deliveries = publications.into_iter().map(|publication| {
+            let qos = granted.min(publication.qos);
+            Delivery { publication, qos, retain: false, stored: None }
+        });
+        self.queue.state().set_replay(deliveries.collect());
+    }
+
+    /// The quality of service at which the connection receives `topic`, by whichever of its subscriptions.
+    pub fn granted(&self, topic: &Topic) -> Option<QoS> {
+        let subscribers = self.router.index.matching(topic);
+        subscribers.into_iter().find(|(target, _)| target.id() == self.queue.id).map(|(_, granted)| granted)
+    }
+
+    /// Notes that the connection had its replay when it took its session up.
+    pub fn set_replayed(&self) {
+        self.queue.state().is_replayed = true;
+    }
+
+    /// Whether that was noted; once.
+    pub fn take_replayed(&self) -> bool {
+        std::mem::take(&mut self.queue.state().is_replayed)
     }
 
     /// Closes the mailbox; the first reason stays.
@@ -243,7 +280,15 @@ impl Mailbox {
     ///
     /// Cancel-safe: a delivery leaves the queue only with the value that is returned.
     pub async fn recv(&mut self) -> Incoming {
-        poll_fn(|context| self.queue.poll(context, Awaited::Delivery)).await
+        let next = poll_fn(|context| self.queue.poll(context, Awaited::Delivery));
+        let Some((disk, _)) = self.disk().filter(|(disk, _)| !disk.is_writable()) else { return next.await };
+        let mut next = std::pin::pin!(next);
+        tokio::select! {
+            biased;
+            incoming = &mut next => incoming,
+            // What is stored can be read again.
+            () = disk.writable() => next.await,
+        }
     }
 
     /// Waits until the mailbox is closed and leaves deliveries where they are: for a connection that cannot

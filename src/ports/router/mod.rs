@@ -10,7 +10,7 @@
 //! retained messages. A publish that touched them says so by the [`Reached::commit`] to wait for.
 //!
 //! Locks are taken in one order and never held across an `await`:
-//! presence, then index, shares or retained messages, then one queue.
+//! the file's gate ([`Disk::together`]), presence, then index, shares or retained messages, then one queue.
 
 mod disk;
 mod flow;
@@ -31,12 +31,16 @@ use tokio::time::Instant;
 
 use crate::model::{Party, QoS, Timestamp, Topic, TopicFilter};
 
-pub use disk::{Disk, DiskError, DiskLimits, Found, Overflow, StoredSession, Ticket};
+pub use disk::{Disk, DiskError, DiskLimits, Found, Overflow, Repaired, StorageState, StoredSession, Ticket, repair};
 pub use flow::Held;
 pub use mailbox::{CloseReason, Incoming, Mailbox, MailboxHandle, ReplayRetained, TooManySubscriptions};
 pub use queue::QueueLimits;
 pub use session::SessionHandle;
 
+#[cfg(test)]
+pub(crate) use disk::tests::{LIMITS as DISK_LIMITS, TestDisk};
+
+use disk::SessionId;
 use flow::Owed;
 use index::{Index, Target};
 use queue::{Manner, Pushed, Queue};
@@ -145,6 +149,14 @@ pub struct Place {
     pub released: bool,
 }
 
+/// That a QoS 2 message of a session was routed: its packet id, which stands for no other message until the client
+/// releases it.
+#[derive(Debug, Clone, Copy)]
+pub struct Receipt {
+    session: SessionId,
+    id: u16,
+}
+
 /// What became of a publish.
 #[derive(Debug)]
 pub struct Reached {
@@ -243,7 +255,18 @@ impl Router {
     ///
     /// A retained one is kept for later subscribers, with a copy of its payload, since the payload may be a
     /// slice that holds on to a large read buffer. An empty retained payload deletes (MQTT 3.1.1 §3.3.1.3).
-    pub fn publish(&self, mut publication: Publication) -> Reached {
+    pub fn publish(&self, publication: Publication) -> Reached {
+        self.route(publication, None)
+    }
+
+    /// As [`Self::publish`]. The receipt is stored in the same commit as the message: after a crash either both are
+    /// there, and a repeat is not routed again, or neither, and a repeat is new.
+    pub fn publish_once(&self, publication: Publication, receipt: Receipt) -> Reached {
+        self.route(publication, Some(receipt))
+    }
+
+    fn route(&self, mut publication: Publication, receipt: Option<Receipt>) -> Reached {
+        let together = receipt.is_some().then(|| self.disk.together());
         if publication.retain && publication.payload.len() <= self.retained.payload_max_bytes() {
             publication.payload = Bytes::copy_from_slice(&publication.payload);
         }
@@ -261,6 +284,10 @@ impl Router {
             });
             stored = durable;
         }
+        if retained == Stored::Refused && publication.qos != QoS::AtMostOnce {
+            // The publisher is told so and may try again, so that nothing of it must have happened.
+            return Reached { subscribers: 0, retain_refused: true, commit: None, held: None };
+        }
         // The hub never waits for a slow client.
         let manner = if publication.publisher.is_some() { Manner::Waits } else { Manner::Insists };
         let mut subscribers = 0;
@@ -275,6 +302,11 @@ impl Router {
             }
             subscribers += 1;
         }
+        if let Some(Receipt { session, id }) = receipt {
+            self.disk.order(disk::Op::Received { session, id });
+            stored = true;
+        }
+        drop(together);
         self.published.fetch_add(1, Ordering::Relaxed);
         self.delivered.fetch_add(subscribers as u64, Ordering::Relaxed);
         let commit = stored.then(|| self.disk.barrier());
@@ -307,6 +339,11 @@ impl Router {
         for publication in forgotten.iter().filter(|publication| publication.publisher.is_some()) {
             self.disk.order(disk::Op::Retain { publication: Arc::new(retained::erasure(publication)) });
         }
+    }
+
+    /// Whether messages for sessions can be stored now.
+    pub fn storage_state(&self) -> StorageState {
+        self.disk.state()
     }
 
     /// Writes what sessions have to keep and closes their file.

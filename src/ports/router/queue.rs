@@ -113,6 +113,8 @@ pub(super) struct Backlog {
     pub(super) live: bool,
     /// Up to where the connection has read the stored queue.
     pub(super) cursor: u64,
+    /// Up to where it is read before what stands in `State::replay`.
+    pub(super) replay_after: u64,
     /// The last that was ever given to a connection.
     given: u64,
 }
@@ -140,6 +142,12 @@ pub(super) struct State {
     pub(super) filters: Vec<(TopicFilter, Option<Box<str>>)>,
     /// Of a persistent session that has not ended.
     pub(super) backlog: Option<Box<Backlog>>,
+    /// What is read from elsewhere for this connection alone, and is never stored: it can be read again.
+    replay: VecDeque<Delivery>,
+    /// How many of `deliveries` come before it.
+    before_replay: usize,
+    /// The connection has had its replay because of a subscription of the session.
+    pub(super) is_replayed: bool,
 }
 
 /// What a publisher does if a queue of a connection is behind.
@@ -175,7 +183,8 @@ impl Queue {
     pub(super) fn new(id: ConnectionId, party: Party, limits: QueueLimits, durable: Option<Durable>) -> Self {
         let mut state = State::default();
         if let Some(Durable { last_seq, expiry_s, .. }) = durable {
-            let backlog = Backlog { last_seq, expiry_s, attached: false, live: false, cursor: 0, given: last_seq };
+            let (attached, live, cursor, replay_after) = (false, false, 0, 0);
+            let backlog = Backlog { last_seq, expiry_s, attached, live, cursor, replay_after, given: last_seq };
             state.backlog = Some(Box::new(backlog));
         }
         let (state, drained) = (Mutex::new(state), Notify::new());
@@ -289,8 +298,9 @@ impl Queue {
         backlog.attached = false;
         backlog.live = false;
         let (session, expiry_s) = (durable.session, backlog.expiry_s);
-        durable.disk.order(Op::Park { session, expiry_s, ended_at: disk::now() });
+        durable.disk.order(Op::Lifetime { session, expiry_s, ended_at: disk::now() });
         drop(state.take_deliveries());
+        state.is_replayed = false;
         state.waker = None;
         true
     }
@@ -336,6 +346,11 @@ impl Queue {
         self.drained.notify_waiters();
     }
 
+    /// Whether what is stored can be read now.
+    fn is_readable(&self) -> bool {
+        self.durable.as_ref().is_none_or(|durable| durable.disk.is_writable())
+    }
+
     pub(super) fn take_filters(&self) -> Vec<(TopicFilter, Option<Box<str>>)> {
         std::mem::take(&mut self.state().filters)
     }
@@ -364,7 +379,7 @@ impl Queue {
         mut state: MutexGuard<'a, State>,
         awaited: Awaited,
     ) -> Result<Incoming, MutexGuard<'a, State>> {
-        let Some(incoming) = state.next(awaited) else { return Err(state) };
+        let Some(incoming) = state.next(awaited, self.is_readable()) else { return Err(state) };
         let has_drained = state.has_drained(self.limits);
         drop(state);
         if has_drained {
@@ -407,24 +422,60 @@ impl State {
         let own = publication.publisher == Some(own);
         durable.disk.order(Op::Enqueue { session: durable.session, entry, own, now: disk::now() });
         delivery.stored = Some(Place { seq, again: false, released: false });
-        if backlog.live && !has_room {
+        // A message of QoS 2 is read from disk, so that no client holds a packet id that is not there: after a crash
+        // the id would be given to another message.
+        if backlog.live && (!has_room || delivery.qos == QoS::ExactlyOnce) {
             backlog.live = false;
             backlog.cursor = seq - 1;
         }
         backlog.attached && backlog.live
     }
 
-    fn next(&mut self, awaited: Awaited) -> Option<Incoming> {
+    /// Sets what is given to this connection alone, behind what is stored for it or stands in its queue now.
+    pub(super) fn set_replay(&mut self, deliveries: VecDeque<Delivery>) {
+        if self.closed.is_some() {
+            return;
+        }
+        (self.replay, self.before_replay) = (deliveries, self.deliveries.len());
+        if let Some(backlog) = &mut self.backlog {
+            backlog.replay_after = backlog.last_seq;
+        }
+    }
+
+    /// Up to which number the stored queue is to be read now.
+    pub(super) fn read_limit(&self) -> u64 {
+        match &self.backlog {
+            Some(backlog) if !self.replay.is_empty() && backlog.cursor < backlog.replay_after => backlog.replay_after,
+            _ => u64::MAX,
+        }
+    }
+
+    /// Whether it is the turn of what stands in `replay`: behind all that was stored before it, before all that came
+    /// later.
+    fn is_turn_of_replay(&self) -> bool {
+        let is_read = |backlog: &Backlog| backlog.live || backlog.cursor >= backlog.replay_after;
+        !self.replay.is_empty() && self.before_replay == 0 && self.backlog.as_deref().is_none_or(is_read)
+    }
+
+    fn next(&mut self, awaited: Awaited, is_readable: bool) -> Option<Incoming> {
         if let Some(reason) = self.closed {
             return Some(Incoming::Closed(reason));
         }
         if awaited == Awaited::Close {
             return None;
         }
+        if self.is_turn_of_replay() {
+            let delivery = self.replay.pop_front();
+            if self.replay.is_empty() {
+                self.replay = VecDeque::new();
+            }
+            return delivery.map(Incoming::Delivery);
+        }
         let Some(mut delivery) = self.deliveries.pop_front() else {
             let waits = self.backlog.as_ref().is_some_and(|backlog| backlog.attached && !backlog.live);
-            return waits.then_some(Incoming::Backlog);
+            return (waits && is_readable).then_some(Incoming::Backlog);
         };
+        self.before_replay = self.before_replay.saturating_sub(1);
         if let (Some(place), Some(backlog)) = (&mut delivery.stored, &mut self.backlog) {
             backlog.give(place);
         }
@@ -458,6 +509,7 @@ impl State {
 
     /// Empties the queue.
     fn take_deliveries(&mut self) -> VecDeque<Delivery> {
+        (self.replay, self.before_replay) = (VecDeque::new(), 0);
         (self.retained, self.lossy, self.reliable) = (0, Fill::default(), Fill::default());
         (self.is_behind, self.crowded_since) = (false, None);
         std::mem::take(&mut self.deliveries)

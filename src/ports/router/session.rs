@@ -53,6 +53,11 @@ impl SessionHandle {
         self.queue.party()
     }
 
+    /// Waits until the session is in the file; false if it could not be written.
+    pub async fn is_stored(&self) -> bool {
+        self.router.disk.barrier().reached().await
+    }
+
     /// A connection's end of the session. What is stored comes first.
     pub fn attach(&self) -> Mailbox {
         self.queue.unpark();

@@ -86,6 +86,7 @@ pub fn session(bytes: &[u8]) {
         aliases_in_max: 4,
         aliases_out_max: u16::from(first >> 6),
         problem_information: first & 0x20 != 0,
+        last_seq: None,
     };
     let own = own_id();
     let mut exchange = Exchange::new(terms, Memory::default());

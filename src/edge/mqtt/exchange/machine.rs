@@ -37,18 +37,18 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// The client's half of the protocol, as the specification has it, and all that lies on the wire.
 #[derive(Default)]
-struct Client {
+pub(super) struct Client {
     /// Packets from the hub.
-    incoming: VecDeque<(u8, u16, Vec<u8>)>,
+    pub(super) incoming: VecDeque<(u8, u16, Vec<u8>)>,
     /// Ids of messages that were taken and not released.
-    taken: BTreeSet<u16>,
+    pub(super) taken: BTreeSet<u16>,
     /// What the person saw.
-    seen: Vec<u8>,
+    pub(super) seen: Vec<u8>,
     /// Packets to the hub: PUBREC, PUBREL, PUBCOMP, or PUBLISH with its payload.
-    outgoing: VecDeque<(u8, u16, Option<u8>)>,
+    pub(super) outgoing: VecDeque<(u8, u16, Option<u8>)>,
     /// Own messages by id: not yet PUBREC'd with their payload, then none.
-    sending: BTreeMap<u16, Option<u8>>,
-    next: u8,
+    pub(super) sending: BTreeMap<u16, Option<u8>>,
+    pub(super) next: u8,
 }
 
 /// The hub: its bookkeeping, its stored queue, and what it routed.
@@ -70,6 +70,7 @@ fn terms() -> Terms {
         aliases_in_max: 0,
         aliases_out_max: 0,
         problem_information: true,
+        last_seq: Some(0),
     }
 }
 
@@ -141,7 +142,7 @@ impl Hub {
 }
 
 impl Client {
-    fn arrive(&mut self, buffer: &mut BytesMut) {
+    pub(super) fn arrive(&mut self, buffer: &mut BytesMut) {
         while let Some((header, frame)) = take_frame(buffer, 1000).unwrap() {
             let kind = header.byte1 >> 4;
             let packet = match kind {
@@ -155,7 +156,7 @@ impl Client {
         }
     }
 
-    fn read(&mut self) {
+    pub(super) fn read(&mut self) {
         let Some((kind, id, payload)) = self.incoming.pop_front() else { return };
         match kind {
             3 => {
@@ -177,7 +178,7 @@ impl Client {
         }
     }
 
-    fn send(&mut self) {
+    pub(super) fn send(&mut self) {
         let Some(id) = (1..=3).find(|id| !self.sending.contains_key(id)) else { return };
         self.next = self.next.wrapping_add(1);
         self.sending.insert(id, Some(self.next));
@@ -185,7 +186,7 @@ impl Client {
     }
 
     /// A new connection: what is unfinished is said again (§4.4).
-    fn resume(&mut self) {
+    pub(super) fn resume(&mut self) {
         self.incoming.clear();
         self.outgoing.clear();
         for (&id, &payload) in &self.sending {

@@ -15,6 +15,7 @@ fn terms(version: Version, window: u16) -> Terms {
         aliases_in_max: 2,
         aliases_out_max: 0,
         problem_information: false,
+        last_seq: None,
     }
 }
 

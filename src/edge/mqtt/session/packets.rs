@@ -111,9 +111,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             }
             Request::PubRel(id) => {
                 let mut packet = BytesMut::new();
-                let is_known = self.exchange.released(id, &mut packet);
-                // On disk first: the id may be used again for another message at once.
-                let commit = if is_known { self.mailbox.completed(id) } else { None };
+                self.exchange.released(id, &mut packet);
+                // On disk first: the id may be used again for another message at once. Also where it is not known: an
+                // earlier connection may have failed to write it.
+                let commit = self.mailbox.completed(id);
                 self.say(commit, |buffer| buffer.extend_from_slice(&packet));
             }
             Request::PingReq => encode::pingresp(self.exchange.version(), &mut self.link.output.buffer),
@@ -166,23 +167,26 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let expires_at = expires_in_s.map(|seconds| now() + f64::from(seconds));
         let publication =
             Publication { topic, payload, qos, retain, publisher, properties, expires_at, stream_seq: None };
-        let published = Box::pin(self.edge.hub.publish(self.mailbox.party(), publication));
+        let receipt = if qos == QoS::ExactlyOnce { self.mailbox.receipt(id) } else { None };
+        let published = Box::pin(self.edge.hub.publish_with(self.mailbox.party(), publication, receipt));
         let published = self.link.output.write_during(published).await;
         let (mut commit, held, refused) = match published {
             Ok(Reached { commit, held, .. }) => (commit, held, None),
             Err(error) => (None, None, Some(error)),
         };
         let mut packet = BytesMut::new();
-        if self.exchange.answer(qos, id, refused.as_ref(), &mut packet)? {
-            // Its barrier is behind that of the message.
-            commit = self.mailbox.received(id).or(commit);
+        let is_new = self.exchange.answer(qos, id, refused.as_ref(), &mut packet)?;
+        if is_new && refused.is_some() {
+            // Nothing was routed, so that the id was not stored with it.
+            commit = self.mailbox.received(id);
         }
+        let answer = Answer { commit, packet, received: is_new.then_some(id) };
         match held {
-            None => self.say(commit, |buffer| buffer.extend_from_slice(&packet)),
+            None => self.give(answer),
             Some(held) => {
                 let limits = self.edge.queue_limits();
                 let waiting = self.waiting.get_or_insert_with(|| Box::new(Waiting::new(limits)));
-                waiting.hold(held, Answer { commit, packet });
+                waiting.hold(held, answer);
             }
         }
         Ok(())
@@ -193,8 +197,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         if self.waiting.as_ref().is_some_and(|waiting| waiting.is_over()) {
             self.waiting = None;
         }
-        let Answer { commit, packet } = answer;
-        self.say(commit, |buffer| buffer.extend_from_slice(&packet));
+        self.give(answer);
     }
 
     /// Leaves to the hub what is for the hub itself.
@@ -205,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 let mut packet = BytesMut::new();
                 let is_new = self.exchange.answer(qos, id, Some(&refused), &mut packet)?;
                 let commit = is_new.then(|| self.mailbox.received(id)).flatten();
-                self.say(commit, |buffer| buffer.extend_from_slice(&packet));
+                self.give(Answer { commit, packet, received: is_new.then_some(id) });
                 return Ok(());
             }
         };

@@ -1,0 +1,200 @@
+//! Opening the file, what can be wrong with it, and how a damaged one is put aside.
+
+use std::cell::Cell;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use redb::{Builder, Database};
+
+use super::tables::{self, Tallies};
+use super::{Found, now};
+
+/// The file cannot be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum DiskError {
+    /// Its content is not what was written.
+    #[error(
+        "sessions: {file} is damaged ({cause}); bring a backup back with `toyhub restore`, or put the file aside with \
+         `toyhub doctor --repair` and start with empty sessions"
+    )]
+    Damaged {
+        /// Which file.
+        file: String,
+        /// How it shows.
+        cause: String,
+    },
+    /// There is no room for what is to be written.
+    #[error("sessions: no space left on the disk")]
+    Full,
+    /// All else, such as a missing permission.
+    #[error("sessions: {0}")]
+    Unusable(String),
+}
+
+impl DiskError {
+    fn of(error: redb::Error, file: &str) -> Self {
+        match error {
+            redb::Error::Corrupted(cause) => Self::Damaged { file: file.into(), cause },
+            // What redb says of a file that does not begin as its files do.
+            redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Self::Damaged { file: file.into(), cause: error.to_string() }
+            }
+            // A file that ends before its last page.
+            redb::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Self::Damaged { file: file.into(), cause: "it is cut off".into() }
+            }
+            redb::Error::Io(error)
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                Self::Full
+            }
+            redb::Error::DatabaseAlreadyOpen => Self::Unusable(format!("{file} is in use by another toyhub")),
+            error @ (redb::Error::TableTypeMismatch { .. }
+            | redb::Error::TableIsMultimap(_)
+            | redb::Error::TypeDefinitionChanged { .. }) => {
+                Self::Damaged { file: file.into(), cause: error.to_string() }
+            }
+            error => Self::Unusable(format!("{file}: {error}")),
+        }
+    }
+}
+
+/// A file that was opened and read.
+pub(in crate::ports::router) struct Opened {
+    /// How errors call it.
+    pub(super) name: String,
+    pub(super) database: Database,
+    pub(super) found: Found,
+    pub(super) tallies: Tallies,
+}
+
+/// Opens the same file whenever it is called.
+pub(in crate::ports::router) type Opener = Box<dyn Fn() -> Result<Opened, DiskError> + Send>;
+
+/// Opens the file at `path`, or memory without one.
+///
+/// A file that is not there is made at the first call only: later, somebody must have removed it.
+pub(super) fn opener(path: Option<&Path>, cache_bytes: usize) -> Opener {
+    let Some(path) = path.map(Path::to_owned) else {
+        let in_memory = |builder: &Builder| builder.create_with_backend(redb::backends::InMemoryBackend::new());
+        return Box::new(move || open("memory", cache_bytes, in_memory));
+    };
+    let is_first = Cell::new(true);
+    Box::new(move || {
+        let name = path.display().to_string();
+        open(&name, cache_bytes, |builder| {
+            if is_first.replace(false) && !path.try_exists()? {
+                create(&path, builder)?;
+            }
+            builder.open(&path)
+        })
+    })
+}
+
+/// Makes an empty file under another name first: a file of this name is whole, or it is damaged.
+fn create(path: &Path, builder: &Builder) -> Result<(), redb::DatabaseError> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    builder.create(&new)?.close()?;
+    std::fs::rename(&new, path)?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Opens a database, checks it and reads what a start needs of it.
+pub(super) fn open(
+    name: &str,
+    cache_bytes: usize,
+    create: impl FnOnce(&Builder) -> Result<Database, redb::DatabaseError>,
+) -> Result<Opened, DiskError> {
+    guarded(name, || {
+        let mut builder = Builder::new();
+        // Every page is read at the start anyway. Without the check, redb trusts a file that was closed in order.
+        builder.set_cache_size(cache_bytes).set_check_integrity_on_open(true);
+        let database = create(&builder)?;
+        tables::make(&database)?;
+        let (found, tallies) = tables::read(&database)?;
+        Ok(Opened { name: name.into(), database, found, tallies })
+    })
+}
+
+/// A panic of `redb` is taken for damage, which it is: it meets what no file of its own holds, and says so by a panic
+/// in several places. The database that it came from is given up.
+pub(super) fn guarded<T>(name: &str, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, DiskError> {
+    let outcome = quietly(|| catch_unwind(AssertUnwindSafe(work)));
+    match outcome {
+        Ok(result) => result.map_err(|error| DiskError::of(error, name)),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            let cause = text.unwrap_or_else(|| "it cannot be read".into());
+            // One line, whatever the panic said.
+            let cause = cause.lines().next().unwrap_or_default().to_owned();
+            Err(DiskError::Damaged { file: name.into(), cause })
+        }
+    }
+}
+
+thread_local! {
+    /// Whether a panic of this thread is made an error, which says all there is to say.
+    static IS_QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keeps the backtrace of a panic that is caught out of the log.
+fn quietly<T>(work: impl FnOnce() -> T) -> T {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let others = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !IS_QUIET.get() {
+                others(panic);
+            }
+        }));
+    });
+    let before = IS_QUIET.replace(true);
+    let outcome = work();
+    IS_QUIET.set(before);
+    outcome
+}
+
+/// What [`repair`] found and did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Repaired {
+    /// There is no file; the next start makes one.
+    Missing,
+    /// The file is good and was left as it is.
+    Sound,
+    /// The damaged file is there now, and an empty one in its place.
+    ///
+    /// With it are gone: the messages that waited for clients that were away, retained messages, and what clients
+    /// subscribed to. Voice messages are in the database and are not concerned.
+    PutAside(PathBuf),
+}
+
+/// Puts a damaged file aside as `<file>.damaged-<seconds since 1970>` and makes an empty one. No hub may run on it.
+/// Errors: `Unusable` where the file is in use or cannot be moved, `Full`.
+pub fn repair(path: &Path) -> Result<Repaired, DiskError> {
+    const CACHE_BYTES: usize = 16 << 20;
+    if !path.exists() {
+        return Ok(Repaired::Missing);
+    }
+    let open_it = || opener(Some(path), CACHE_BYTES)();
+    match open_it() {
+        Ok(_) => return Ok(Repaired::Sound),
+        Err(DiskError::Damaged { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".damaged-{:.0}", now()));
+    let aside = PathBuf::from(name);
+    std::fs::rename(path, &aside).map_err(|error| DiskError::Unusable(format!("{}: {error}", path.display())))?;
+    open_it().map(|_| Repaired::PutAside(aside))
+}

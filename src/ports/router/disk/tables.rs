@@ -1,0 +1,384 @@
+//! The tables of the file, what each order changes in them, and how a message is written as a row.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, WriteTransaction};
+
+use super::{DiskLimits, Entry, Found, Op, Overflow, SessionId, StoredSession, now};
+use crate::model::{Party, PartyId, PartyKind, QoS, Timestamp, Topic};
+use crate::ports::router::{ConnectionId, Publication, Subscription};
+
+/// Party, client id, seconds that the session outlives its connection, end of the last connection (0: it lives).
+const SESSIONS: TableDefinition<u64, (&str, &str, u32, f64Bits)> = TableDefinition::new("sessions");
+/// By session and filter: share name, quality of service, options, identifier.
+const FILTERS: TableDefinition<(u64, &str), (u8, u8, u32)> = TableDefinition::new("filters");
+/// By session and sequence number.
+const QUEUE: TableDefinition<(u64, u64), Row> = TableDefinition::new("queue");
+/// By session, the highest sequence number that was removed from its queue. It never decreases, so that no number and
+/// thereby no packet id is given to a second message while a client may still hold it for the first.
+const REMOVED: TableDefinition<u64, u64> = TableDefinition::new("removed");
+/// Packet ids of QoS 2 messages that were routed and not released, by session.
+const RECEIVED: TableDefinition<(u64, u16), ()> = TableDefinition::new("received");
+/// By topic.
+const RETAINED: TableDefinition<&str, Row> = TableDefinition::new("retained");
+
+/// A timestamp as the bits of its floating point number; 0 for none.
+#[allow(non_camel_case_types)]
+type f64Bits = u64;
+
+/// Topic, properties, payload, [`flags`], expiry, acceptance.
+type Row = (&'static str, &'static [u8], &'static [u8], u8, f64Bits, f64Bits);
+
+/// Which bit of a row's flags says what.
+mod flags {
+    pub const QOS: u8 = 0b0000_0011;
+    pub const RETAIN: u8 = 0b0000_0100;
+    pub const PUBLISHED_RETAIN: u8 = 0b0000_1000;
+    pub const PUBLISHED_QOS_SHIFT: u8 = 4;
+    pub const RELEASED: u8 = 0b0100_0000;
+    pub const OWN: u8 = 0b1000_0000;
+}
+
+/// What is kept in memory of one session's queue.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Tally {
+    messages: u64,
+    bytes: u64,
+    /// The highest sequence number that was removed.
+    removed: u64,
+}
+
+/// The tallies of all sessions, with the sessions whose highest removed number the next commit has to write.
+#[derive(Debug, Default)]
+pub(super) struct Tallies {
+    of: HashMap<u64, Tally>,
+    changed: HashSet<u64>,
+}
+
+impl Tallies {
+    /// The highest number of any session that the file knows.
+    pub(super) fn last_session(&self) -> u64 {
+        self.of.keys().copied().max().unwrap_or(0)
+    }
+
+    fn get(&self, session: u64) -> Tally {
+        self.of.get(&session).copied().unwrap_or_default()
+    }
+
+    fn note_removed(&mut self, session: u64, seq: u64) {
+        let tally = self.of.entry(session).or_default();
+        if seq > tally.removed {
+            tally.removed = seq;
+            self.changed.insert(session);
+        }
+    }
+}
+
+/// All tables, open in one transaction.
+pub(super) struct Tables<'t> {
+    sessions: Table<'t, u64, (&'static str, &'static str, u32, f64Bits)>,
+    filters: Table<'t, (u64, &'static str), (u8, u8, u32)>,
+    queue: Table<'t, (u64, u64), Row>,
+    removed: Table<'t, u64, u64>,
+    received: Table<'t, (u64, u16), ()>,
+    retained: Table<'t, &'static str, Row>,
+}
+
+impl<'t> Tables<'t> {
+    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            sessions: transaction.open_table(SESSIONS)?,
+            filters: transaction.open_table(FILTERS)?,
+            queue: transaction.open_table(QUEUE)?,
+            removed: transaction.open_table(REMOVED)?,
+            received: transaction.open_table(RECEIVED)?,
+            retained: transaction.open_table(RETAINED)?,
+        })
+    }
+
+    /// Makes one change; gives the number of messages that gave way to a limit. Orders that only wait for the commit
+    /// change nothing.
+    pub(super) fn apply(&mut self, op: &Op, limits: DiskLimits, tallies: &mut Tallies) -> Result<u64, redb::Error> {
+        match op {
+            Op::Open { session, party, client_id, expiry_s } => {
+                self.sessions.insert(session.0, (party.to_string().as_str(), client_id.as_str(), *expiry_s, 0))?;
+            }
+            Op::Lifetime { session, expiry_s, ended_at } => self.set_lifetime(session.0, *expiry_s, *ended_at)?,
+            Op::End { session: SessionId(session) } => {
+                self.sessions.remove(session)?;
+                self.filters.retain_in((*session, "")..(session + 1, ""), |_, _| false)?;
+                self.queue.retain_in((*session, 0)..=(*session, u64::MAX), |_, _| false)?;
+                self.received.retain_in((*session, 0)..=(*session, u16::MAX), |_, ()| false)?;
+                self.removed.remove(session)?;
+                tallies.of.remove(session);
+                tallies.changed.remove(session);
+            }
+            Op::Subscribe { session, subscription } => {
+                let row = (subscription.qos as u8, subscription.options, subscription.id);
+                self.filters.insert((session.0, subscription.text().as_str()), row)?;
+            }
+            Op::Unsubscribe { session, filter } => drop(self.filters.remove((session.0, filter.as_str()))?),
+            Op::Enqueue { session, entry, own, now } => {
+                return self.enqueue(session.0, entry, *own, *now, limits, tallies);
+            }
+            Op::Forget { session, seq } => self.forget(session.0, *seq, tallies)?,
+            // A session without a tally has ended, or never had a message.
+            Op::Release { session: SessionId(session), seq } if tallies.of.contains_key(session) => {
+                self.forget(*session, *seq, tallies)?;
+                tallies.of.entry(*session).or_default().messages += 1;
+                self.queue.insert((*session, *seq), ("", &[][..], &[][..], flags::RELEASED | 2, 0, 0))?;
+            }
+            Op::Received { session, id } => drop(self.received.insert((session.0, *id), ())?),
+            Op::Completed { session, id } => drop(self.received.remove((session.0, *id))?),
+            Op::Retain { publication } => self.retain(publication)?,
+            Op::Release { .. } | Op::Page { .. } | Op::Barrier(_) | Op::Stop(_) => {}
+        }
+        Ok(0)
+    }
+
+    fn set_lifetime(&mut self, session: u64, expiry_s: u32, ended_at: Timestamp) -> Result<(), redb::Error> {
+        let found = self.sessions.get(session)?.map(|row| {
+            let (party, client_id, ..) = row.value();
+            (party.to_owned(), client_id.to_owned())
+        });
+        if let Some((party, client_id)) = found {
+            self.sessions.insert(session, (party.as_str(), client_id.as_str(), expiry_s, ended_at.to_bits()))?;
+        }
+        Ok(())
+    }
+
+    fn enqueue(
+        &mut self,
+        session: u64,
+        entry: &Entry,
+        own: bool,
+        now: Timestamp,
+        limits: DiskLimits,
+        tallies: &mut Tallies,
+    ) -> Result<u64, redb::Error> {
+        let size = size_of(&entry.publication);
+        let full = |tally: Tally| tally.messages >= limits.messages_max || tally.bytes + size > limits.bytes_max;
+        let mut dropped = 0;
+        while limits.overflow == Overflow::DropOldest && full(tallies.get(session)) {
+            let oldest = self.queue.range((session, 0)..=(session, u64::MAX))?.next().transpose()?;
+            let Some(seq) = oldest.map(|(key, _)| key.value().1) else { break };
+            self.forget(session, seq, tallies)?;
+            dropped += 1;
+        }
+        if full(tallies.get(session)) {
+            // The connection may have had it from memory, under this number.
+            tallies.note_removed(session, entry.seq);
+            return Ok(dropped + 1);
+        }
+        let tally = tallies.of.entry(session).or_default();
+        tally.messages += 1;
+        tally.bytes += size;
+        let mut bits = flags_of(&entry.publication, entry.qos, entry.retain);
+        bits |= if own { flags::OWN } else { 0 };
+        self.queue.insert((session, entry.seq), row(&entry.publication, bits, now))?;
+        Ok(dropped)
+    }
+
+    fn forget(&mut self, session: u64, seq: u64, tallies: &mut Tallies) -> Result<(), redb::Error> {
+        let Some(row) = self.queue.remove((session, seq))? else { return Ok(()) };
+        let (topic, properties, payload, bits, ..) = row.value();
+        let tally = tallies.of.entry(session).or_default();
+        tally.messages = tally.messages.saturating_sub(1);
+        if bits & flags::RELEASED == 0 {
+            let size = ROW_BYTES + (topic.len() + properties.len() + payload.len()) as u64;
+            tally.bytes = tally.bytes.saturating_sub(size);
+        }
+        tallies.note_removed(session, seq);
+        Ok(())
+    }
+
+    /// Keeps a retained message, or deletes the one of its topic where it is empty.
+    pub(super) fn retain(&mut self, publication: &Publication) -> Result<(), redb::Error> {
+        let topic = publication.topic.as_str();
+        if publication.payload.is_empty() {
+            self.retained.remove(topic)?;
+        } else {
+            let bits = flags_of(publication, publication.qos, true);
+            self.retained.insert(topic, row(publication, bits, 0.0))?;
+        }
+        Ok(())
+    }
+
+    /// At most `limit` messages of a session with numbers in `range`, oldest first, and the number of those that were
+    /// too old and are removed thereby.
+    pub(super) fn page(
+        &mut self,
+        session: SessionId,
+        range: std::ops::RangeInclusive<u64>,
+        limit: usize,
+        own: ConnectionId,
+        limits: DiskLimits,
+        tallies: &mut Tallies,
+    ) -> Result<(Vec<Entry>, u64), redb::Error> {
+        let SessionId(session) = session;
+        let mut entries = Vec::new();
+        if range.is_empty() {
+            return Ok((entries, 0));
+        }
+        let oldest = now() - limits.age_max_s as f64;
+        let mut stale = Vec::new();
+        for found in self.queue.range((session, *range.start())..=(session, *range.end()))? {
+            let (key, row) = found?;
+            let (seq, (.., accepted)) = (key.value().1, row.value());
+            if accepted != 0 && f64::from_bits(accepted) < oldest {
+                stale.push(seq);
+            } else if let Some(entry) = entry_of(seq, row.value(), own) {
+                entries.push(entry);
+            }
+            if entries.len() >= limit {
+                break;
+            }
+        }
+        for seq in &stale {
+            self.forget(session, *seq, tallies)?;
+        }
+        Ok((entries, stale.len() as u64))
+    }
+
+    /// Writes the highest removed numbers that have changed. Belongs into each transaction that applied something.
+    pub(super) fn write_removed(&mut self, tallies: &mut Tallies) -> Result<(), redb::Error> {
+        for session in tallies.changed.drain() {
+            if let Some(tally) = tallies.of.get(&session) {
+                self.removed.insert(session, tally.removed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a row costs besides its topic, properties and payload, about.
+const ROW_BYTES: u64 = 64;
+
+fn size_of(publication: &Publication) -> u64 {
+    ROW_BYTES + (publication.topic.as_str().len() + publication.properties.len() + publication.payload.len()) as u64
+}
+
+fn flags_of(publication: &Publication, qos: QoS, retain: bool) -> u8 {
+    qos as u8
+        | if retain { flags::RETAIN } else { 0 }
+        | if publication.retain { flags::PUBLISHED_RETAIN } else { 0 }
+        | (publication.qos as u8) << flags::PUBLISHED_QOS_SHIFT
+}
+
+fn row(publication: &Publication, bits: u8, accepted_at: Timestamp) -> (&str, &[u8], &[u8], u8, f64Bits, f64Bits) {
+    let expires_at = publication.expires_at.map_or(0, f64::to_bits);
+    let (properties, payload) = (&publication.properties[..], &publication.payload[..]);
+    (publication.topic.as_str(), properties, payload, bits, expires_at, accepted_at.to_bits())
+}
+
+fn qos_of(bits: u8) -> QoS {
+    match bits & flags::QOS {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    }
+}
+
+/// None where the row is damaged.
+fn entry_of(
+    seq: u64,
+    (topic, properties, payload, bits, expires_at, _): (&str, &[u8], &[u8], u8, f64Bits, f64Bits),
+    own: ConnectionId,
+) -> Option<Entry> {
+    let released = bits & flags::RELEASED != 0;
+    let publication = Publication {
+        topic: if released { "-" } else { topic }.parse::<Topic>().ok()?,
+        payload: Bytes::copy_from_slice(payload),
+        qos: qos_of(bits >> flags::PUBLISHED_QOS_SHIFT),
+        retain: bits & flags::PUBLISHED_RETAIN != 0,
+        publisher: (bits & flags::OWN != 0).then_some(own),
+        properties: Bytes::copy_from_slice(properties),
+        expires_at: (expires_at != 0).then(|| f64::from_bits(expires_at)),
+        stream_seq: None,
+    };
+    let (qos, retain) = (qos_of(bits), bits & flags::RETAIN != 0);
+    Some(Entry { seq, publication: Arc::new(publication), qos, retain, released })
+}
+
+/// Makes the tables that are missing.
+pub(super) fn make(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    Tables::open(&transaction)?;
+    Ok(transaction.commit()?)
+}
+
+/// Reads all that a start needs.
+pub(super) fn read(database: &Database) -> Result<(Found, Tallies), redb::Error> {
+    let transaction = database.begin_read()?;
+    let mut sessions: HashMap<u64, StoredSession> = HashMap::new();
+    for row in transaction.open_table(SESSIONS)?.iter()? {
+        let (key, row) = row?;
+        let (party, client_id, expiry_s, ended_at) = row.value();
+        let Some(party) = party_of(party) else { continue };
+        let session = StoredSession {
+            id: SessionId(key.value()),
+            party,
+            client_id: client_id.to_owned(),
+            expiry_s,
+            ended_at: if ended_at == 0 { now() } else { f64::from_bits(ended_at) },
+            subscriptions: Vec::new(),
+            received: Vec::new(),
+            last_seq: 0,
+        };
+        sessions.insert(key.value(), session);
+    }
+    for row in transaction.open_table(FILTERS)?.iter()? {
+        let (key, row) = row?;
+        let ((session, text), (qos, options, id)) = (key.value(), row.value());
+        if let (Some(session), Some(subscription)) =
+            (sessions.get_mut(&session), Subscription::from_text(text, qos_of(qos), options, id))
+        {
+            session.subscriptions.push(subscription);
+        }
+    }
+    for row in transaction.open_table(RECEIVED)?.iter()? {
+        let (session, id) = row?.0.value();
+        if let Some(session) = sessions.get_mut(&session) {
+            session.received.push(id);
+        }
+    }
+    let mut tallies: HashMap<u64, Tally> = HashMap::new();
+    for row in transaction.open_table(REMOVED)?.iter()? {
+        let (key, removed) = row?;
+        tallies.entry(key.value()).or_default().removed = removed.value();
+        if let Some(session) = sessions.get_mut(&key.value()) {
+            session.last_seq = removed.value();
+        }
+    }
+    for row in transaction.open_table(QUEUE)?.iter()? {
+        let (key, row) = row?;
+        let ((session, seq), (topic, properties, payload, bits, ..)) = (key.value(), row.value());
+        let tally = tallies.entry(session).or_default();
+        tally.messages += 1;
+        if bits & flags::RELEASED == 0 {
+            tally.bytes += ROW_BYTES + (topic.len() + properties.len() + payload.len()) as u64;
+        }
+        if let Some(session) = sessions.get_mut(&session) {
+            session.last_seq = session.last_seq.max(seq);
+        }
+    }
+    let mut retained = Vec::new();
+    for row in transaction.open_table(RETAINED)?.iter()? {
+        let row = row?.1;
+        if let Some(entry) = entry_of(0, row.value(), ConnectionId::NOBODY) {
+            let mut publication = Arc::unwrap_or_clone(entry.publication);
+            publication.publisher = Some(ConnectionId::NOBODY);
+            retained.push(publication);
+        }
+    }
+    let tallies = Tallies { of: tallies, changed: HashSet::new() };
+    Ok((Found { sessions: sessions.into_values().collect(), retained }, tallies))
+}
+
+fn party_of(text: &str) -> Option<Party> {
+    let (kind, id) = text.split_once('/')?;
+    let kind = [PartyKind::App, PartyKind::Toy].into_iter().find(|known| known.as_str() == kind)?;
+    Some(Party::new(kind, &id.parse::<PartyId>().ok()?))
+}

@@ -1,0 +1,356 @@
+use std::io;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use redb::StorageBackend;
+
+use super::*;
+use crate::model::ToyId;
+use crate::ports::router::Overflow;
+
+pub(crate) const LIMITS: DiskLimits = DiskLimits {
+    messages_max: 100,
+    bytes_max: 100_000,
+    age_max_s: 60,
+    overflow: Overflow::DropOldest,
+    cache_bytes: 1 << 20,
+};
+
+/// No event of a test takes longer, however busy the machine is.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A disk in memory, which can be full, and whose content outlives the process that is killed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TestDisk(Arc<Mutex<Platter>>);
+
+#[derive(Debug, Default)]
+struct Platter {
+    bytes: Vec<u8>,
+    is_full: bool,
+    /// Changes that still reach the disk before the process is dead; no end without a number.
+    changes_left: Option<u64>,
+}
+
+impl TestDisk {
+    pub(crate) fn open(&self, limits: DiskLimits) -> Result<(Disk, Found), DiskError> {
+        let disk = self.clone();
+        let opener: Opener = Box::new(move || {
+            file::open("test", limits.cache_bytes, |builder| builder.create_with_backend(disk.clone()))
+        });
+        Disk::open_with(opener, limits)
+    }
+
+    pub(crate) fn set_full(&self, is_full: bool) {
+        self.0.lock().unwrap().is_full = is_full;
+    }
+
+    /// The process is killed after so many more changes.
+    pub(crate) fn kill_after(&self, changes: u64) {
+        self.0.lock().unwrap().changes_left = Some(changes);
+    }
+
+    /// What the next process finds.
+    pub(crate) fn after_kill(&self) -> Self {
+        let bytes = self.0.lock().unwrap().bytes.clone();
+        Self(Arc::new(Mutex::new(Platter { bytes, ..Platter::default() })))
+    }
+
+    fn change(&self, work: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+        let mut platter = self.0.lock().unwrap();
+        if platter.is_full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if let Some(left) = &mut platter.changes_left {
+            *left = left.checked_sub(1).ok_or_else(|| io::Error::other("killed"))?;
+        }
+        work(&mut platter.bytes);
+        Ok(())
+    }
+}
+
+impl StorageBackend for TestDisk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().bytes.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let platter = self.0.lock().unwrap();
+        let found = platter.bytes.get(offset as usize..offset as usize + out.len());
+        out.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.change(|bytes| bytes.resize(len as usize, 0))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.change(|_| {})
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.change(|bytes| bytes[offset as usize..offset as usize + data.len()].copy_from_slice(data))
+    }
+}
+
+fn toy() -> Party {
+    Party::Toy(ToyId::random())
+}
+
+fn publication(payload: &str) -> Arc<Publication> {
+    Arc::new(Publication {
+        topic: "a".parse().unwrap(),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        qos: QoS::ExactlyOnce,
+        retain: false,
+        publisher: None,
+        properties: Bytes::new(),
+        expires_at: None,
+        stream_seq: None,
+    })
+}
+
+fn enqueue(session: SessionId, seq: u64) -> Op {
+    let publication = publication(&seq.to_string());
+    let entry = Entry { seq, publication, qos: QoS::ExactlyOnce, retain: false, released: false };
+    Op::Enqueue { session, entry, own: false, now: now() }
+}
+
+fn open_session(disk: &Disk) -> SessionId {
+    let session = disk.new_session();
+    disk.order(Op::Open { session, party: toy(), client_id: "c".into(), expiry_s: 100 });
+    session
+}
+
+/// The numbers of what is stored for a session.
+async fn stored(disk: &Disk, session: SessionId) -> Vec<u64> {
+    let page = disk.page(session, (0, u64::MAX), 1000, ConnectionId::for_tests(1)).await.unwrap();
+    page.iter().map(|entry| entry.seq).collect()
+}
+
+async fn until_writable(disk: &Disk) {
+    tokio::time::timeout(DEADLINE, disk.writable()).await.unwrap();
+}
+
+#[tokio::test]
+async fn numbers_go_on_after_messages_that_were_removed() {
+    let limits = DiskLimits { messages_max: 3, ..LIMITS };
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+        let storage = TestDisk::default();
+        let (disk, _) = storage.open(DiskLimits { overflow, ..limits }).unwrap();
+        let sessions = [open_session(&disk), open_session(&disk), open_session(&disk)];
+        // One has acknowledged everything, of one more came than it has room for, one is left alone.
+        (1..=3).for_each(|seq| disk.order(enqueue(sessions[0], seq)));
+        (1..=3).for_each(|seq| disk.order(Op::Forget { session: sessions[0], seq }));
+        (1..=5).for_each(|seq| disk.order(enqueue(sessions[1], seq)));
+        (1..=2).for_each(|seq| disk.order(enqueue(sessions[2], seq)));
+        assert!(disk.barrier().reached().await);
+        for _ in 0..2 {
+            let (_disk, found) = storage.after_kill().open(limits).unwrap();
+            let last_seq = |id| found.sessions.iter().find(|session| session.id == id).unwrap().last_seq;
+            assert_eq!(sessions.map(last_seq), [3, 5, 2], "{overflow:?}");
+        }
+        // An ended session leaves nothing behind, and its id goes to no other.
+        disk.order(Op::End { session: sessions[2] });
+        disk.close().await;
+        let (disk, found) = storage.after_kill().open(limits).unwrap();
+        assert_eq!(found.sessions.len(), 2);
+        assert!(sessions.iter().all(|session| *session != disk.new_session()));
+    }
+}
+
+#[tokio::test]
+async fn what_is_ordered_together_is_not_divided() {
+    let storage = TestDisk::default();
+    let (disk, _) = storage.open(LIMITS).unwrap();
+    let session = open_session(&disk);
+    assert!(disk.barrier().reached().await);
+    let mut commit = {
+        let _together = disk.together();
+        disk.order(enqueue(session, 1));
+        let mut commit = disk.barrier();
+        let moment = Duration::from_millis(100);
+        assert!(tokio::time::timeout(moment, commit.reached()).await.is_err(), "the second half is still to come");
+        disk.order(Op::Received { session, id: 5 });
+        commit
+    };
+    assert!(commit.reached().await);
+    let (_disk, found) = storage.after_kill().open(LIMITS).unwrap();
+    assert_eq!((found.sessions[0].last_seq, &found.sessions[0].received[..]), (1, &[5][..]));
+}
+
+#[tokio::test]
+async fn a_session_that_is_served_does_not_run_out() {
+    let storage = TestDisk::default();
+    let (disk, _) = storage.open(LIMITS).unwrap();
+    let session = open_session(&disk);
+    disk.order(Op::Lifetime { session, expiry_s: 10, ended_at: 1000.0 });
+    assert!(disk.barrier().reached().await);
+    assert_eq!(storage.after_kill().open(LIMITS).unwrap().1.sessions[0].ended_at, 1000.0);
+    disk.order(Op::Lifetime { session, expiry_s: 20, ended_at: 0.0 });
+    assert!(disk.barrier().reached().await);
+    let (_disk, found) = storage.after_kill().open(LIMITS).unwrap();
+    assert_eq!(found.sessions[0].expiry_s, 20);
+    assert!(found.sessions[0].ended_at > now() - DEADLINE.as_secs_f64(), "its time runs from the crash on");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_is_used_again_once_there_is_room() {
+    let storage = TestDisk::default();
+    let (disk, _) = storage.open(LIMITS).unwrap();
+    let (kept, ended) = (open_session(&disk), open_session(&disk));
+    let retained = |topic: &str, payload: &'static [u8]| {
+        let (topic, payload) = (topic.parse().unwrap(), Bytes::from_static(payload));
+        let publication = Publication { topic, payload, retain: true, ..(*publication("")).clone() };
+        Op::Retain { publication: Arc::new(publication) }
+    };
+    (1..=3).for_each(|seq| disk.order(enqueue(kept, seq)));
+    disk.order(enqueue(ended, 1));
+    disk.order(retained("gone", b"x"));
+    assert!(disk.barrier().reached().await);
+
+    storage.set_full(true);
+    for seq in 4..=6 {
+        disk.order(enqueue(kept, seq));
+        assert!(!disk.barrier().reached().await, "nobody is told that it was stored");
+        let StorageState::Failed { reason, .. } = disk.state() else { panic!("it says that all is well") };
+        assert!(reason.contains("no space left"), "{reason}");
+    }
+    // What nobody repeats.
+    disk.order(Op::End { session: ended });
+    disk.order(Op::Lifetime { session: kept, expiry_s: 7, ended_at: now() });
+    disk.order(retained("gone", b""));
+    disk.order(retained("new", b"y"));
+    assert!(disk.page(kept, (0, u64::MAX), 10, ConnectionId::for_tests(1)).await.is_none());
+
+    storage.set_full(false);
+    until_writable(&disk).await;
+    assert_eq!(stored(&disk, kept).await, [1, 2, 3], "what was committed is there");
+    disk.order(enqueue(kept, 7));
+    assert!(disk.barrier().reached().await);
+    let (disk, found) = storage.after_kill().open(LIMITS).unwrap();
+    assert_eq!(stored(&disk, kept).await, [1, 2, 3, 7]);
+    assert_eq!(found.sessions.iter().map(|session| (session.id, session.expiry_s)).collect::<Vec<_>>(), [(kept, 7)]);
+    assert_eq!(found.retained.iter().map(|message| message.topic.as_str()).collect::<Vec<_>>(), ["new"]);
+}
+
+#[tokio::test]
+async fn the_limits_hold_after_a_failed_commit() {
+    let limits = DiskLimits { messages_max: 4, ..LIMITS };
+    let storage = TestDisk::default();
+    let (disk, _) = storage.open(limits).unwrap();
+    let session = open_session(&disk);
+    (1..=2).for_each(|seq| disk.order(enqueue(session, seq)));
+    assert!(disk.barrier().reached().await);
+    storage.set_full(true);
+    (3..=4).for_each(|seq| disk.order(enqueue(session, seq)));
+    disk.order(Op::Forget { session, seq: 1 });
+    assert!(!disk.barrier().reached().await);
+    storage.set_full(false);
+    until_writable(&disk).await;
+    (5..=7).for_each(|seq| disk.order(enqueue(session, seq)));
+    assert_eq!(stored(&disk, session).await, [2, 5, 6, 7], "four, and the one before them gave way");
+}
+
+#[tokio::test]
+async fn the_thread_ends_with_its_last_handle_also_while_the_disk_is_full() {
+    let storage = TestDisk::default();
+    let (disk, _) = storage.open(LIMITS).unwrap();
+    storage.set_full(true);
+    open_session(&disk);
+    assert!(!disk.barrier().reached().await);
+    tokio::time::timeout(DEADLINE, disk.close()).await.unwrap();
+    let (disk, _) = storage.after_kill().open(LIMITS).unwrap();
+    drop(disk);
+}
+
+/// A file with sessions, messages and retained messages, closed in order.
+async fn sound_file(path: &Path) -> SessionId {
+    let (disk, _) = Disk::open(Some(path), LIMITS).unwrap();
+    let session = open_session(&disk);
+    for seq in 1..=80 {
+        let publication = Publication { payload: Bytes::from(vec![b'x'; 900]), ..(*publication("")).clone() };
+        let entry =
+            Entry { seq, publication: Arc::new(publication), qos: QoS::AtLeastOnce, retain: false, released: false };
+        disk.order(Op::Enqueue { session, entry, own: false, now: now() });
+        disk.order(Op::Received { session, id: seq as u16 });
+    }
+    disk.close().await;
+    session
+}
+
+#[tokio::test]
+async fn damage_is_named_and_never_passes_for_less() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sound, path) = (folder.path().join("sound"), folder.path().join("sessions.redb"));
+    let session = sound_file(&sound).await;
+    let bytes = std::fs::read(&sound).unwrap();
+    let mut damaged = Vec::new();
+    // A bit in each of many places, also of the header; a file that is cut off; one that is something else.
+    for at in (0..320).chain((0..200).map(|part| bytes.len() / 200 * part + part)) {
+        let mut copy = bytes.clone();
+        copy[at] ^= 0x10;
+        damaged.push((format!("bit at {at}"), copy));
+    }
+    for length in [0, 1, 100, 4096, bytes.len() / 2, bytes.len() - 1] {
+        damaged.push((format!("{length} bytes"), bytes[..length].to_vec()));
+    }
+    damaged.push(("text".into(), b"this is no database".repeat(1000)));
+    damaged.push(("zeros".into(), vec![0; bytes.len()]));
+    let mut refused = 0;
+    for (what, copy) in damaged {
+        std::fs::write(&path, copy).unwrap();
+        match Disk::open(Some(&path), LIMITS) {
+            Ok((disk, found)) => {
+                // The bit was in no page that is used.
+                assert_eq!(found.sessions.len(), 1, "{what}");
+                assert_eq!(found.sessions[0].received.len(), 80, "{what}");
+                assert_eq!(stored(&disk, session).await.len(), 80, "{what}");
+                disk.close().await;
+            }
+            Err(error @ DiskError::Damaged { .. }) => {
+                let text = error.to_string();
+                assert!(!text.contains('\n') && text.contains("sessions.redb is damaged"), "{what}: {text}");
+                assert!(text.contains("`toyhub restore`") && text.contains("`toyhub doctor --repair`"), "{text}");
+                refused += 1;
+            }
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+    assert!(refused > 20, "{refused}");
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_put_aside_and_a_sound_one_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.redb");
+    assert_eq!(repair(&path), Ok(Repaired::Missing));
+    sound_file(&path).await;
+    assert_eq!(repair(&path), Ok(Repaired::Sound));
+    std::fs::write(&path, b"").unwrap();
+    assert!(Disk::open(Some(&path), LIMITS).is_err(), "it was not always empty");
+    let Ok(Repaired::PutAside(aside)) = repair(&path) else { panic!("not put aside") };
+    assert!(aside.display().to_string().contains("sessions.redb.damaged-"));
+    assert_eq!(std::fs::read(&aside).unwrap(), b"");
+    let (_disk, found) = Disk::open(Some(&path), LIMITS).unwrap();
+    assert!(found.sessions.is_empty());
+    assert!(matches!(repair(&path), Err(DiskError::Unusable(_))), "a hub uses it");
+}
+
+#[tokio::test]
+async fn damage_that_shows_later_ends_neither_the_thread_nor_the_hub() {
+    let limits = DiskLimits { cache_bytes: 0, messages_max: 1000, bytes_max: 1 << 20, ..LIMITS };
+    let storage = TestDisk::default();
+    let (disk, _) = storage.open(limits).unwrap();
+    let session = open_session(&disk);
+    (1..=500).for_each(|seq| disk.order(enqueue(session, seq)));
+    assert!(disk.barrier().reached().await);
+    storage.0.lock().unwrap().bytes.iter_mut().skip(4096).for_each(|byte| *byte = 0xa5);
+    assert!(disk.page(session, (0, u64::MAX), 1000, ConnectionId::for_tests(1)).await.is_none());
+    let StorageState::Failed { reason, .. } = disk.state() else { panic!("it says that all is well") };
+    assert!(reason.contains("damaged"), "{reason}");
+    disk.order(enqueue(session, 501));
+    assert!(!disk.barrier().reached().await);
+    tokio::time::timeout(DEADLINE, disk.close()).await.unwrap();
+}

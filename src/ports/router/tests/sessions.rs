@@ -1,0 +1,164 @@
+//! Persistent sessions over a disk that is full, or whose process is killed.
+
+use super::*;
+
+fn router_on(storage: &TestDisk) -> (Arc<Router>, Vec<StoredSession>) {
+    let (disk, found) = storage.open(DISK_LIMITS).unwrap();
+    (Router::new(ROOM, disk, found.retained), found.sessions)
+}
+
+/// A new session with a connection that has read all that is stored for it, which is nothing.
+async fn open_session(router: &Arc<Router>, filter: Option<(&str, QoS)>) -> (SessionHandle, Mailbox) {
+    let handle = router.open_session(toy(), "c", room(8), 1000);
+    let mut mailbox = handle.attach();
+    if let Some((text, qos)) = filter {
+        mailbox.subscribe(&at(text, qos), ReplayRetained::Always).unwrap();
+    }
+    assert!(handle.is_stored().await);
+    assert_eq!(given(&mut mailbox).await, []);
+    (handle, mailbox)
+}
+
+/// What a connection is given until nothing more waits: payloads, with the numbers of those that are stored.
+async fn given(mailbox: &mut Mailbox) -> Vec<(String, Option<u64>)> {
+    let note = |delivery: &Delivery| {
+        let payload = String::from_utf8(delivery.publication.payload.to_vec()).unwrap();
+        (payload, delivery.stored.map(|place| place.seq))
+    };
+    let mut given = Vec::new();
+    loop {
+        match mailbox.try_recv() {
+            Some(Incoming::Delivery(delivery)) => given.push(note(&delivery)),
+            Some(Incoming::Backlog) => given.extend(mailbox.backlog(2).await.iter().map(note)),
+            Some(Incoming::Closed(reason)) => panic!("{reason:?}"),
+            None => return given,
+        }
+    }
+}
+
+fn stored(payloads: &[(&str, u64)]) -> Vec<(String, Option<u64>)> {
+    payloads.iter().map(|(payload, seq)| ((*payload).to_owned(), Some(*seq))).collect()
+}
+
+/// The moment between PUBLISH and PUBREC: whichever change of the disk was the last, the message is in both sessions
+/// and its packet id is remembered, or none of it.
+#[tokio::test]
+async fn a_message_of_quality_two_is_stored_with_its_receipt_or_not_at_all() {
+    let mut outcomes = [0, 0];
+    for changes in 0.. {
+        let storage = TestDisk::default();
+        let (router, _) = router_on(&storage);
+        let (_publisher, mailbox) = open_session(&router, None).await;
+        let (_first, _first_mailbox) = open_session(&router, Some(("t/#", QoS::ExactlyOnce))).await;
+        let (_second, _second_mailbox) = open_session(&router, Some(("t/+", QoS::AtLeastOnce))).await;
+        storage.kill_after(changes);
+        let publication = message("t/a", "x", QoS::ExactlyOnce, true);
+        let reached = router.publish_once(publication, mailbox.receipt(5).unwrap());
+        let is_acknowledged = reached.commit.unwrap().reached().await;
+
+        let (_router, sessions) = router_on(&storage.after_kill());
+        let mut kept: Vec<_> = sessions.iter().map(|session| (session.received.len(), session.last_seq)).collect();
+        kept.sort_unstable();
+        let is_kept = kept == [(0, 1), (0, 1), (1, 0)];
+        assert!(is_kept || kept == [(0, 0), (0, 0), (0, 0)], "after {changes} changes: {kept:?}");
+        assert!(is_kept || !is_acknowledged, "after {changes} changes");
+        outcomes[usize::from(is_kept)] += 1;
+        if is_acknowledged {
+            break;
+        }
+    }
+    assert!(outcomes.iter().all(|count| *count > 0), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn no_client_holds_a_packet_id_that_is_not_on_disk() {
+    let storage = TestDisk::default();
+    let (router, _) = router_on(&storage);
+    let (_session, mut mailbox) = open_session(&router, Some(("t", QoS::ExactlyOnce))).await;
+    storage.set_full(true);
+    let reached = router.publish(message("t", "lost", QoS::ExactlyOnce, false));
+    assert!(!reached.commit.unwrap().reached().await);
+    assert_eq!(given(&mut mailbox).await, [], "it would come again with another id");
+    storage.set_full(false);
+    let recovered = tokio::time::timeout(DEADLINE, router.disk.writable());
+    recovered.await.unwrap();
+    let reached = router.publish(message("t", "repeated", QoS::ExactlyOnce, false));
+    assert!(reached.commit.unwrap().reached().await);
+    assert_eq!(given(&mut mailbox).await, stored(&[("repeated", 2)]));
+}
+
+#[tokio::test]
+async fn a_connection_waits_for_stored_messages_while_the_disk_is_full() {
+    let storage = TestDisk::default();
+    let (router, _) = router_on(&storage);
+    let (session, mailbox) = open_session(&router, Some(("t", QoS::AtLeastOnce))).await;
+    drop(mailbox);
+    assert!(router.publish(message("t", "1", QoS::AtLeastOnce, false)).commit.unwrap().reached().await);
+    storage.set_full(true);
+    let mut mailbox = session.attach();
+    assert!(!session.is_stored().await);
+    assert!(matches!(router.storage_state(), StorageState::Failed { .. }));
+    assert_eq!(given(&mut mailbox).await, [], "neither the message nor an end of what is stored");
+    let moment = Duration::from_millis(50);
+    assert!(tokio::time::timeout(moment, mailbox.recv()).await.is_err());
+    storage.set_full(false);
+    let incoming = tokio::time::timeout(DEADLINE, mailbox.recv()).await.unwrap();
+    assert_eq!(incoming, Incoming::Backlog);
+    assert_eq!(router.storage_state(), StorageState::Writable);
+    assert_eq!(given(&mut mailbox).await, stored(&[("1", 1)]));
+}
+
+#[tokio::test]
+async fn a_replay_has_its_place_and_is_not_stored() {
+    let replay = |mailbox: &Mailbox, payloads: &[&str]| {
+        let message = |payload: &&str| Arc::new(message("t", payload, QoS::AtLeastOnce, false));
+        mailbox.replay(payloads.iter().map(message).collect(), QoS::AtLeastOnce);
+    };
+    let none = |payload: &str| (payload.to_owned(), None);
+    let storage = TestDisk::default();
+    let (router, _) = router_on(&storage);
+    let (session, mut mailbox) = open_session(&router, Some(("t", QoS::AtLeastOnce))).await;
+    let publish = |payload: &str| drop(router.publish(message("t", payload, QoS::AtLeastOnce, false)));
+    // To a connection that has read everything, and so has what is new from memory.
+    publish("1");
+    replay(&mailbox, &["a", "b"]);
+    publish("2");
+    let expected = [stored(&[("1", 1)]), vec![none("a"), none("b")], stored(&[("2", 2)])].concat();
+    assert_eq!(given(&mut mailbox).await, expected);
+    // To one that has everything to read; a second replay takes the place of the first.
+    drop(mailbox);
+    let mut mailbox = session.attach();
+    replay(&mailbox, &["a", "b"]);
+    publish("3");
+    replay(&mailbox, &["c"]);
+    publish("4");
+    let expected = [stored(&[("1", 1), ("2", 2), ("3", 3)]), vec![none("c")], stored(&[("4", 4)])].concat();
+    assert_eq!(given(&mut mailbox).await, expected);
+    // It is for one connection and takes no room in the session.
+    replay(&mailbox, &["d"]);
+    drop(mailbox);
+    assert!(session.is_stored().await);
+    assert_eq!(given(&mut session.attach()).await, stored(&[("1", 1), ("2", 2), ("3", 3), ("4", 4)]));
+    let (_router, sessions) = router_on(&storage.after_kill());
+    assert_eq!(sessions[0].last_seq, 4);
+    // Without a session, it is sent all the same, at the quality of the subscription.
+    let mut guest = router.connect(toy(), room(8));
+    mailbox_replays_at(&mut guest, QoS::AtMostOnce);
+}
+
+fn mailbox_replays_at(mailbox: &mut Mailbox, granted: QoS) {
+    mailbox.replay(vec![Arc::new(message("t", "x", QoS::AtLeastOnce, false))], granted);
+    assert_eq!(next(mailbox).map(|(_, _, qos, _)| qos), Some(granted));
+}
+
+#[tokio::test]
+async fn what_is_refused_for_good_was_not_routed() {
+    let router = router(ROOM);
+    let mut mailbox = router.connect(toy(), room(8));
+    mailbox.subscribe(&at("big", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
+    let large = "x".repeat(65);
+    assert!(router.publish(message("big", &large, QoS::AtLeastOnce, true)).retain_refused);
+    assert_eq!(next(&mut mailbox), None, "the publisher is told that it failed, and sends it again");
+    assert!(router.publish(message("big", &large, QoS::AtMostOnce, true)).retain_refused);
+    assert_eq!(payloads(&mut mailbox), [large], "of QoS 0 nobody is told");
+}
