@@ -309,6 +309,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 }
             }
             (_, answer) => {
+                self.mailbox.doubt_subscriptions();
                 if let Some(Pending::Written(Answer { received: Some(id), .. })) = answer {
                     self.exchange.forget_received(id);
                 }
@@ -334,10 +335,13 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             Pending::Undone { .. } => None,
         });
         for answer in written.chain(answer) {
+            let Answer { commit: Some(mut commit), received, .. } = answer else { continue };
+            if commit.reached().await {
+                continue;
+            }
+            mailbox.doubt_subscriptions();
             // The session must not remember a message that is not on disk: its repeat would be lost.
-            if let Answer { commit: Some(mut commit), received: Some(id), .. } = answer
-                && !commit.reached().await
-            {
+            if let Some(id) = received {
                 exchange.forget_received(id);
             }
         }

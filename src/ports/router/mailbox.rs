@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 
 use super::disk::{Disk, Entry, Op, SessionId, Ticket};
-use super::queue::{Awaited, Manner, Queue, State};
+use super::queue::{Awaited, Known, Manner, Queue, State};
 use super::{ConnectionId, Delivery, Place, Publication, Receipt, Router, SessionHandle, Subscription};
 use crate::model::{Party, QoS, Topic, TopicFilter};
 
@@ -82,19 +82,28 @@ impl Mailbox {
         retained: ReplayRetained,
     ) -> Result<bool, TooManySubscriptions> {
         let Subscription { filter, share, qos, .. } = subscription;
-        let is_new = {
+        let (is_new, is_stored) = {
             let mut state = self.queue.state();
-            let is_new = !state.filters.iter().any(|known| known.0 == *filter && known.1 == *share);
-            if is_new {
-                if state.filters.len() >= self.router.subscriptions_max {
-                    return Err(TooManySubscriptions);
+            let (is_new, is_stored) = match state.filters.iter_mut().find(|known| known.is(filter, share.as_deref())) {
+                Some(known) => {
+                    let is_stored = known.is_stored && known.subscription == *subscription;
+                    *known = Known { subscription: subscription.clone(), is_stored: true };
+                    (false, is_stored)
                 }
-                state.filters.reserve_exact(1);
-                state.filters.push((filter.clone(), share.clone()));
-            }
-            is_new
+                None => {
+                    if state.filters.len() >= self.router.subscriptions_max {
+                        return Err(TooManySubscriptions);
+                    }
+                    state.filters.reserve_exact(1);
+                    state.filters.push(Known { subscription: subscription.clone(), is_stored: true });
+                    (true, false)
+                }
+            };
+            state.is_changed |= !is_stored;
+            (is_new, is_stored)
         };
-        if let Some((disk, session)) = self.disk() {
+        // Most clients repeat their subscriptions at every connect: that is no reason to write.
+        if !is_stored && let Some((disk, session)) = self.disk() {
             disk.order(Op::Subscribe { session, subscription: subscription.clone() });
         }
         // Subscribed first, retained second: a message that is published in between comes twice at worst.
@@ -117,15 +126,16 @@ impl Mailbox {
 
     /// Ends a subscription; false if there was none. What is queued already still comes (MQTT 3.1.1 §3.10.4).
     pub fn unsubscribe(&self, filter: &TopicFilter, share: Option<&str>) -> bool {
-        {
-            let mut state = self.queue.state();
-            let known = |other: &(TopicFilter, Option<Box<str>>)| other.0 == *filter && other.1.as_deref() == share;
-            let Some(at) = state.filters.iter().position(known) else { return false };
-            state.filters.swap_remove(at);
-        }
         if let Some((disk, session)) = self.disk() {
+            // Also what is not known here: an earlier connection may have failed to write it.
             let filter = share.map_or(filter.to_string(), |share| format!("$share/{share}/{filter}"));
             disk.order(Op::Unsubscribe { session, filter });
+        }
+        {
+            let mut state = self.queue.state();
+            state.is_changed = true;
+            let Some(at) = state.filters.iter().position(|known| known.is(filter, share)) else { return false };
+            state.filters.swap_remove(at);
         }
         self.router.remove_subscription(&self.queue, filter, share);
         true
@@ -133,7 +143,8 @@ impl Mailbox {
 
     /// What the connection subscribes to, with the group where it shares.
     pub fn subscriptions(&self) -> Vec<(TopicFilter, Option<Box<str>>)> {
-        self.queue.state().filters.clone()
+        let of = |known: &Known| (known.subscription.filter.clone(), known.subscription.share.clone());
+        self.queue.state().filters.iter().map(of).collect()
     }
 
     fn disk(&self) -> Option<(&Disk, SessionId)> {
@@ -228,9 +239,15 @@ impl Mailbox {
         Some(disk.barrier())
     }
 
-    /// To wait for where subscriptions of a persistent session have changed.
+    /// To wait for where subscriptions of a persistent session have changed since this was asked.
     pub fn commit(&self) -> Option<Ticket> {
-        self.disk().map(|(disk, _)| disk.barrier())
+        let (disk, _) = self.disk()?;
+        std::mem::take(&mut self.queue.state().is_changed).then(|| disk.barrier())
+    }
+
+    /// A commit has failed: the next SUBSCRIBE writes what it asks for, whether it is known or not.
+    pub fn doubt_subscriptions(&self) {
+        self.queue.state().filters.iter_mut().for_each(|known| known.is_stored = false);
     }
 
     /// Gives messages to this connection alone, whatever it subscribes to: behind what is stored for it now, before

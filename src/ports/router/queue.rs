@@ -119,6 +119,21 @@ pub(super) struct Backlog {
     given: u64,
 }
 
+/// A subscription of the connection.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) subscription: Subscription,
+    /// It was ordered to be written, and no commit is known to have failed since.
+    pub(super) is_stored: bool,
+}
+
+impl Known {
+    /// Whether it is the one to `filter` in the group `share`.
+    pub(super) fn is(&self, filter: &TopicFilter, share: Option<&str>) -> bool {
+        self.subscription.filter == *filter && self.subscription.share.as_deref() == share
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct State {
     deliveries: VecDeque<Delivery>,
@@ -139,7 +154,9 @@ pub(super) struct State {
     pub(super) dropped: u64,
     /// Who waits, and whether for deliveries or for the close only.
     waker: Option<(Waker, Awaited)>,
-    pub(super) filters: Vec<(TopicFilter, Option<Box<str>>)>,
+    pub(super) filters: Vec<Known>,
+    /// Subscriptions were ordered to be written or removed.
+    pub(super) is_changed: bool,
     /// Of a persistent session that has not ended.
     pub(super) backlog: Option<Box<Backlog>>,
     /// What is read from elsewhere for this connection alone, and is never stored: it can be read again.
@@ -326,7 +343,7 @@ impl Queue {
 
     /// Notes a subscription that is in the file already.
     pub(super) fn remember(&self, subscription: &Subscription) {
-        self.state().filters.push((subscription.filter.clone(), subscription.share.clone()));
+        self.state().filters.push(Known { subscription: subscription.clone(), is_stored: true });
     }
 
     /// Closes the queue; the first reason stays.
@@ -352,7 +369,8 @@ impl Queue {
     }
 
     pub(super) fn take_filters(&self) -> Vec<(TopicFilter, Option<Box<str>>)> {
-        std::mem::take(&mut self.state().filters)
+        let known = std::mem::take(&mut self.state().filters);
+        known.into_iter().map(|Known { subscription, .. }| (subscription.filter, subscription.share)).collect()
     }
 
     /// What the reader finds now.

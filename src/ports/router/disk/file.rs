@@ -1,7 +1,7 @@
 //! Opening the file, what can be wrong with it, and how a damaged one is put aside.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -85,7 +85,9 @@ pub(super) fn opener(path: Option<&Path>, cache_bytes: usize) -> Opener {
     Box::new(move || {
         let name = path.display().to_string();
         open(&name, cache_bytes, |builder| {
-            if is_first.replace(false) && !path.try_exists()? {
+            if !is_first.replace(false) {
+                check_room(&path)?;
+            } else if !path.try_exists()? {
                 create(&path, builder)?;
             }
             builder.open(&path)
@@ -107,6 +109,21 @@ fn create(path: &Path, builder: &Builder) -> Result<(), redb::DatabaseError> {
         std::fs::File::open(folder)?.sync_all()?;
     }
     Ok(())
+}
+
+/// After a failure, the file is not opened before there is this much room: a commit that happens to fit into pages that
+/// are free in it would say that all is well, and the next one would fail again.
+const ROOM_BYTES: usize = 1 << 20;
+
+/// Sees whether there is room beside the file.
+fn check_room(path: &Path) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".room");
+    let mut probe = std::fs::File::create(&name)?;
+    // Gone with its handle, however the process ends.
+    std::fs::remove_file(&name)?;
+    probe.write_all(&vec![0; ROOM_BYTES])?;
+    probe.sync_all()
 }
 
 /// Opens a database, checks it and reads what a start needs of it.

@@ -260,7 +260,7 @@ impl Writer {
                 self.state.send_replace(StorageState::Writable);
             }
             Err(error) => {
-                tracing::warn!(%error, "sessions still not written");
+                tracing::debug!(%error, "sessions still not written");
                 self.pause_after(&error);
             }
         }

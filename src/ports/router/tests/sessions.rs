@@ -162,3 +162,44 @@ async fn what_is_refused_for_good_was_not_routed() {
     assert!(router.publish(message("big", &large, QoS::AtMostOnce, true)).retain_refused);
     assert_eq!(payloads(&mut mailbox), [large], "of QoS 0 nobody is told");
 }
+
+#[tokio::test]
+async fn a_subscription_is_written_once_and_again_after_a_failed_commit() {
+    let storage = TestDisk::default();
+    let (router, _) = router_on(&storage);
+    let (session, mailbox) = open_session(&router, Some(("t", QoS::AtLeastOnce))).await;
+    let subscribe = |mailbox: &Mailbox, text: &str, qos| {
+        mailbox.subscribe(&at(text, qos), ReplayRetained::Never).unwrap();
+        mailbox.commit()
+    };
+    assert!(mailbox.commit().unwrap().reached().await);
+    // A client that comes back repeats it: also while the disk is full.
+    drop(mailbox);
+    let mailbox = session.attach();
+    storage.set_full(true);
+    assert!(subscribe(&mailbox, "t", QoS::AtLeastOnce).is_none());
+    assert!(!subscribe(&mailbox, "t", QoS::ExactlyOnce).unwrap().reached().await);
+    assert!(!subscribe(&mailbox, "u", QoS::AtLeastOnce).unwrap().reached().await);
+    mailbox.doubt_subscriptions();
+    storage.set_full(false);
+    tokio::time::timeout(DEADLINE, router.disk.writable()).await.unwrap();
+    assert!(subscribe(&mailbox, "u", QoS::AtLeastOnce).unwrap().reached().await);
+    assert!(subscribe(&mailbox, "t", QoS::ExactlyOnce).unwrap().reached().await);
+    let filters = || {
+        let (_router, sessions) = router_on(&storage.after_kill());
+        let of = |subscription: &Subscription| (subscription.text(), subscription.qos);
+        let mut filters: Vec<_> = sessions[0].subscriptions.iter().map(of).collect();
+        filters.sort();
+        filters
+    };
+    assert_eq!(filters(), [("t".into(), QoS::ExactlyOnce), ("u".into(), QoS::AtLeastOnce)]);
+    // One that is not known here may be in the file.
+    storage.set_full(true);
+    assert!(mailbox.unsubscribe(&filter("u"), None));
+    assert!(!mailbox.commit().unwrap().reached().await);
+    storage.set_full(false);
+    tokio::time::timeout(DEADLINE, router.disk.writable()).await.unwrap();
+    assert!(!mailbox.unsubscribe(&filter("u"), None));
+    assert!(mailbox.commit().unwrap().reached().await);
+    assert_eq!(filters(), [("t".into(), QoS::ExactlyOnce)]);
+}
