@@ -71,7 +71,7 @@ pub(crate) async fn world(config: Config) -> World {
     };
     let chunks = ChunkLimits { uploads_max: 1, chunks_max: 1, bytes_max: 1 };
     let parts = Parts { database: None, sessions: None, files: folder.path().join("files") };
-    let data = DataFolder::examine(folder.path(), parts, |_| Ok(0)).unwrap();
+    let data = DataFolder::examine(folder.path(), parts, |_, _| Ok(None)).unwrap();
     let store = Store::open(&settings).await.unwrap();
     store.prepare(&HubId::random()).await.unwrap();
     let ports = Ports {

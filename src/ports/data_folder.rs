@@ -38,6 +38,8 @@ struct HubFile {
     hub: HubId,
     created: Datetime,
     program: String,
+    /// From the start to the clean stop.
+    running: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_stop: Option<LastStop>,
 }
@@ -52,6 +54,19 @@ struct LastStop {
     toys: u64,
     messages: u64,
 }
+
+/// What an engine finds wrong with its files.
+#[derive(Debug)]
+pub struct Damage {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// Asks an engine how far the database in a folder has come, without opening it; none while a process has it open. The
+/// second argument says that the last process did not end cleanly.
+pub type Progress = fn(&Path, bool) -> Result<Option<u64>, Damage>;
 
 /// Why a folder is not opened. Each error names the file and what the operator can do.
 #[derive(Debug, thiserror::Error)]
@@ -130,18 +145,14 @@ pub struct DataFolder {
 
 impl DataFolder {
     /// Looks at a folder before anything in it is opened; changes nothing.
-    ///
-    /// `sequence_of` tells how far an embedded database has come.
-    pub fn examine(
-        path: &Path,
-        parts: Parts,
-        sequence_of: impl Fn(&Path) -> Result<u64, String>,
-    ) -> Result<Self, DataFault> {
+    pub fn examine(path: &Path, parts: Parts, progress: Progress) -> Result<Self, DataFault> {
         let file = path.join(HUB_FILE);
-        let known = match std::fs::read_to_string(&file) {
-            Ok(text) => {
-                let known: HubFile = toml::from_str(&text)
-                    .map_err(|error| DataFault::Damaged { path: file.clone(), why: error.message().to_owned() })?;
+        let known = match std::fs::read(&file) {
+            Ok(bytes) => {
+                let known: HubFile = toml::from_slice(&bytes).map_err(|error| DataFault::Damaged {
+                    path: file.clone(),
+                    why: format!("it cannot be read ({})", error.message()),
+                })?;
                 if known.format > FORMAT {
                     return Err(DataFault::Newer { path: file, found: known.format });
                 }
@@ -153,12 +164,12 @@ impl DataFolder {
         let is_new = known.is_none() && !parts.any_in_use();
         let folder = Self { path: path.to_owned(), parts, known, is_new };
         if !is_new {
-            folder.check_parts(sequence_of)?;
+            folder.check_parts(progress)?;
         }
         Ok(folder)
     }
 
-    fn check_parts(&self, sequence_of: impl Fn(&Path) -> Result<u64, String>) -> Result<(), DataFault> {
+    fn check_parts(&self, progress: Progress) -> Result<(), DataFault> {
         let missing = |path: &Path| DataFault::Missing { path: path.to_owned(), held: self.held() };
         if let Some(database) = &self.parts.database {
             if !database.is_dir() {
@@ -168,10 +179,14 @@ impl DataFolder {
             if !has_files(&manifests) {
                 return Err(missing(&manifests));
             }
-            // Without `hub.toml` the folder may be of a version whose files only their own program counts.
-            if let Some(stop) = self.known.as_ref().and_then(|known| known.last_stop.as_ref()) {
-                let found = sequence_of(database).map_err(|why| DataFault::Damaged { path: database.clone(), why })?;
-                if let Some(expected) = stop.database_sequence.filter(|expected| *expected > found) {
+            // Without `hub.toml` the folder may be of a version whose files only their own program can count.
+            if let Some(known) = &self.known {
+                let found = progress(database, known.running)
+                    .map_err(|Damage { path, why }| DataFault::Damaged { path, why })?;
+                let expected = known.last_stop.as_ref().and_then(|stop| stop.database_sequence);
+                if let (Some(found), Some(expected)) = (found, expected)
+                    && found < expected
+                {
                     return Err(DataFault::Older { path: database.clone(), found, expected });
                 }
             }
@@ -226,8 +241,11 @@ impl DataFolder {
     pub fn confirm(&mut self, hub: HubId, now: Timestamp) -> Result<(), DataFault> {
         let program = env!("CARGO_PKG_VERSION").to_owned();
         let known = match self.known.take() {
-            Some(known) => HubFile { program, ..known },
-            None => HubFile { format: FORMAT, hub, created: datetime(now), program, last_stop: None },
+            Some(known) => HubFile { program, running: true, ..known },
+            None => {
+                let created = datetime(now);
+                HubFile { format: FORMAT, hub, created, program, running: true, last_stop: None }
+            }
         };
         self.write(&known)?;
         self.known = Some(known);
@@ -235,17 +253,12 @@ impl DataFolder {
     }
 
     /// Notes a clean stop, with the database closed.
-    pub fn note_stop(
-        &self,
-        counts: Counts,
-        now: Timestamp,
-        sequence_of: impl Fn(&Path) -> Result<u64, String>,
-    ) -> Result<(), DataFault> {
+    pub fn note_stop(&self, counts: Counts, now: Timestamp, progress: Progress) -> Result<(), DataFault> {
         let Some(known) = self.known.clone() else { return Ok(()) };
-        let database_sequence = self.parts.database.as_deref().and_then(|path| sequence_of(path).ok());
+        let database_sequence = self.parts.database.as_deref().and_then(|path| progress(path, false).ok().flatten());
         let Counts { users, toys, messages } = counts;
         let last_stop = Some(LastStop { at: datetime(now), database_sequence, users, toys, messages });
-        self.write(&HubFile { last_stop, ..known })
+        self.write(&HubFile { running: false, last_stop, ..known })
     }
 
     /// Replaces `hub.toml`: whole and synced, or as it was.
@@ -323,8 +336,16 @@ mod tests {
         }
     }
 
+    /// An engine that has come as far as a file of the folder says.
+    fn progress(database: &Path, _: bool) -> Result<Option<u64>, Damage> {
+        Ok(std::fs::read_to_string(database.join("progress")).ok().and_then(|text| text.parse().ok()))
+    }
+
     fn examine(folder: &Path, sequence: u64) -> Result<DataFolder, DataFault> {
-        DataFolder::examine(folder, parts(folder), |_| Ok(sequence))
+        if folder.join("db").exists() {
+            std::fs::write(folder.join("db/progress"), sequence.to_string()).unwrap();
+        }
+        DataFolder::examine(folder, parts(folder), progress)
     }
 
     /// A folder that a hub has used and left cleanly at write 7.
@@ -338,7 +359,8 @@ mod tests {
         std::fs::write(folder.path().join("db/manifest/1.manifest"), "m").unwrap();
         std::fs::write(folder.path().join("sessions.redb"), "s").unwrap();
         data.confirm(hub, NOW).unwrap();
-        data.note_stop(Counts { users: 1, toys: 2, messages: 3 }, NOW, |_| Ok(7)).unwrap();
+        std::fs::write(folder.path().join("db/progress"), "7").unwrap();
+        data.note_stop(Counts { users: 1, toys: 2, messages: 3 }, NOW, progress).unwrap();
         folder
     }
 

@@ -4,15 +4,54 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::ports::data_folder::Damage;
+
 /// The one manifest of a folder; the first two bytes are its format.
 const MANIFEST: &str = "manifest/00000000000000000000.manifest";
 /// The format of surrealkv up to 0.21, which 1.x converts in place.
 const FORMAT_0: [u8; 2] = [0, 1];
 
-/// How many writes the database in a folder has flushed, as its engine counts them. The number never falls.
-pub fn flushed_writes(folder: &Path) -> Result<u64, String> {
-    let found = surrealkv::inspect::inspect_db(folder);
-    found.map(|found| found.last_sequence).map_err(|error| error.to_string())
+/// How many writes the database in a folder has flushed, as its engine counts them; the number never falls. None where
+/// a process has the folder open.
+///
+/// After an end that was not clean (`is_unclean`) the log must be there: its active segment is begun when the database
+/// is opened, and the engine would start without it and without a word.
+pub fn flushed_writes(folder: &Path, is_unclean: bool) -> Result<Option<u64>, Damage> {
+    if File::open(folder.join("LOCK")).is_ok_and(|lock| lock.try_lock().is_err()) {
+        return Ok(None);
+    }
+    let found = surrealkv::inspect::inspect_db(folder)
+        .map_err(|error| Damage { path: damaged_file(folder), why: error.to_string() })?;
+    let log = folder.join("wal");
+    let segments = log_segments(&log, found.log_number);
+    let gap = (found.log_number..).zip(&segments).find(|(expected, segment)| expected != *segment);
+    if let Some((missing, _)) = gap.or((is_unclean && segments.is_empty()).then_some((found.log_number, &0))) {
+        let path = log.join(format!("{missing:020}.wal"));
+        return Err(Damage { path, why: "this part of the log is missing".into() });
+    }
+    Ok(Some(found.last_sequence))
+}
+
+/// The numbers of the log's segments that are not in tables yet, in order.
+fn log_segments(log: &Path, first: u64) -> Vec<u64> {
+    let Ok(entries) = fs::read_dir(log) else { return Vec::new() };
+    let number = |name: &str| name.strip_suffix(".wal")?.parse().ok();
+    let numbers = entries.flatten().filter_map(|entry| number(&entry.file_name().to_string_lossy()));
+    let mut segments: Vec<u64> = numbers.filter(|number| *number >= first).collect();
+    segments.sort_unstable();
+    segments
+}
+
+/// The file that keeps a database from opening, as far as its files tell: a table that cannot be read, else the
+/// manifest.
+fn damaged_file(folder: &Path) -> PathBuf {
+    let tables = fs::read_dir(folder.join("sstables")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut bad: Vec<PathBuf> = tables
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sst"))
+        .filter(|path| surrealkv::inspect::dump_sst(path, false, true).is_err())
+        .collect();
+    bad.sort();
+    bad.into_iter().next().unwrap_or_else(|| folder.join(MANIFEST))
 }
 
 /// Copies a database that surrealkv 0.x wrote to a folder beside it, whose name is given, before the engine converts
