@@ -8,6 +8,7 @@ mod browser;
 #[path = "../../examples/client.rs"]
 mod client;
 mod clients;
+mod data_folder;
 mod durability;
 mod example_client;
 mod flow;
