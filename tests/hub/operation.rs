@@ -153,3 +153,18 @@ async fn the_app_socket_lets_nobody_in_without_a_token_and_hears_its_own_only() 
     assert_eq!(world.stop().await, Some(0));
     assert_eq!(owner.close_code().await, 4000, "a stop is told");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_stop_logs_no_fault() {
+    let mut world = World::start_with(&[("TOYHUB_SERVER__LOG", "info")]).await;
+    let mia = world.user("mia").await;
+    let toy = world.toy(&mia, "Fluffy").await;
+    let fields = [("user_id", mia.id.as_str()), ("to_user", toy.id.as_str())];
+    assert_eq!(world.upload("/app_uploader", "reco_file", sound::wav(), &fields).await["code"], 0);
+    let _app = world.app(&mia).await;
+    assert_eq!(world.stop().await, Some(0));
+    let log = std::fs::read_to_string(world.log()).unwrap();
+    let (_, stop) = log.split_once("stopping").expect("the log says that the hub stops");
+    assert!(stop.contains("stopped"), "{stop}");
+    assert!(!stop.contains("ERROR") && !stop.contains("WARN"), "{stop}");
+}

@@ -223,10 +223,13 @@ impl Store {
 
     /// Ends the engine: after this the folder may be opened again.
     pub async fn close(&self) -> Result<(), StoreError> {
-        if let Engine::Embedded { datastore, .. } = &self.engine {
+        if let Engine::Embedded { database, datastore } = &self.engine {
             let datastore = Arc::clone(datastore);
             let ended = boxed(async move { datastore.shutdown().await }).await;
             ended.map_err(|error| StoreError::Open(error.to_string()))?;
+            // The last handle's drop would shut the datastore down once more, which then reports an error for what is
+            // over. One handle is kept for good, therefore: a store is closed at the end of a process.
+            std::mem::forget(database.clone());
         }
         Ok(())
     }
