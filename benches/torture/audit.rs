@@ -1,0 +1,333 @@
+//! Reads back what the hub has, over its own interfaces, and enters it in the ledger.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use reqwest::Client;
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::Publish;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::family::{Family, done, post};
+use crate::gate::Gate;
+use crate::hub::Addresses;
+use crate::ledger::{Ledger, Way};
+use crate::mqtt::{Inbox, Link, Login, Outbox};
+use crate::sound;
+
+/// Messages of one page.
+const PAGE: usize = 200;
+/// What was accepted arrives within this time after all is quiet.
+const ARRIVAL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A message of a chat as `/chat_list` gives it.
+#[derive(Debug, PartialEq)]
+pub struct Listed {
+    pub id: String,
+    pub sound: String,
+    pub from_toy: bool,
+    pub created_at: f64,
+}
+
+/// A toy's session that is away, but for the moments in which it is read.
+pub struct Away {
+    login: Login,
+    publisher: Login,
+    topic: String,
+    qos: QoS,
+    inbox: Inbox,
+}
+
+/// The sessions of a family's toy that are away: one for each way of sending commands.
+pub fn sessions_away(family: &Family) -> Vec<Away> {
+    let session = |(name, qos): (&str, QoS)| Away {
+        login: Login {
+            client_id: format!("away-{name}"),
+            user: family.device_key.clone(),
+            password: family.secret.clone(),
+            clean: false,
+        },
+        publisher: Login {
+            client_id: "marker".into(),
+            user: family.user.clone(),
+            password: family.token.clone(),
+            clean: true,
+        },
+        topic: format!("toy/{}/cmd/{name}", family.toy),
+        qos,
+        inbox: Inbox::default(),
+    };
+    [("one", QoS::AtLeastOnce), ("two", QoS::ExactlyOnce), ("socket", QoS::AtLeastOnce)].map(session).into()
+}
+
+impl Away {
+    /// Opens the session and leaves.
+    async fn begin(&self, addresses: Addresses) -> Result<()> {
+        let mut link = Link::open(addresses.mqtt, &self.login).await?;
+        link.subscribe(&self.topic, self.qos).await?;
+        link.disconnect().await;
+        Ok(())
+    }
+
+    /// Reads the session up to a message that is published for this purpose.
+    pub async fn drain(&mut self, addresses: Addresses, marker: usize) -> Result<Vec<Publish>> {
+        let marker = format!("marker {marker}");
+        let mut publisher = Link::open(addresses.mqtt, &self.publisher).await?;
+        let mut outbox = Outbox::default();
+        outbox.publish(&mut publisher, Publish::new(&self.topic, self.qos, marker.as_str()), 0).await?;
+        while outbox.len() > 0 {
+            let packet = publisher.next().await?;
+            outbox.take(&mut publisher, &packet).await?;
+        }
+        publisher.disconnect().await;
+        let mut link = Link::open(addresses.mqtt, &self.login).await?;
+        if !link.session_present {
+            bail!("the hub has forgotten it");
+        }
+        let (mut messages, mut ended) = (Vec::new(), false);
+        while !ended || !self.inbox.is_settled() {
+            let packet = link.next().await?;
+            let Some(message) = self.inbox.take(&mut link, packet).await? else { continue };
+            // An acknowledgement may have been lost with the hub: QoS 1 then brings an earlier marker again.
+            if message.payload == marker.as_bytes() {
+                ended = true;
+            } else if !message.payload.starts_with(b"marker") {
+                messages.push(message);
+            }
+        }
+        link.disconnect().await;
+        Ok(messages)
+    }
+}
+
+/// What the audit remembers of one family.
+struct Known {
+    family: Family,
+    /// Numbers of messages whose sound was read, by the message's id.
+    numbers: HashMap<String, u32>,
+    /// Ids that `/recv_msg` has given to the toy.
+    received: Vec<String>,
+    /// Messages of the toy that the user has read.
+    read: usize,
+    away: Vec<Away>,
+}
+
+/// The reader of all families.
+pub struct Audit {
+    ledger: Arc<Ledger>,
+    client: Client,
+    known: Vec<Known>,
+    markers: usize,
+    watchers: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        self.watchers.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Audit {
+    /// Opens the sessions of the families' toys, and an app's for each, which comes back whenever the hub does.
+    pub async fn open(ledger: &Arc<Ledger>, gate: &Gate, families: &[Family]) -> Result<Self> {
+        let addresses = gate.addresses().await.context("a hub")?;
+        let client = Client::builder().timeout(Duration::from_secs(60)).build()?;
+        let (mut known, mut watchers) = (Vec::new(), Vec::new());
+        for family in families {
+            let away = sessions_away(family);
+            for session in &away {
+                session.begin(addresses).await?;
+            }
+            let login = Login {
+                client_id: "states".into(),
+                user: family.user.clone(),
+                password: family.token.clone(),
+                clean: false,
+            };
+            let mut link = Link::open(addresses.mqtt, &login).await?;
+            link.subscribe(&format!("toy/{}/state/two", family.toy), QoS::ExactlyOnce).await?;
+            link.disconnect().await;
+            watchers.push(tokio::task::spawn_local(watch_states(login, gate.clone(), Arc::clone(ledger))));
+            let family = family.clone();
+            known.push(Known { family, numbers: HashMap::new(), received: Vec::new(), read: 0, away });
+        }
+        Ok(Self { ledger: Arc::clone(ledger), client, known, markers: 0, watchers })
+    }
+
+    /// What a toy does first after a restart: `/recv_msg` must answer.
+    pub async fn greet(&mut self, addresses: Addresses) {
+        for known in &mut self.known {
+            if let Err(error) = receive(&self.client, addresses, known).await {
+                self.ledger.fault(format!("after a restart: {error:#}"));
+            }
+        }
+    }
+
+    /// Reads everything; senders must have settled. With `anew`, sounds that were read before are read again.
+    pub async fn read_all(&mut self, addresses: Addresses, anew: bool) {
+        self.ledger.forget_found_voice();
+        self.markers += 1;
+        for known in &mut self.known {
+            if anew {
+                known.numbers.clear();
+            }
+            if let Err(error) = read_chat(&self.client, addresses, known, &self.ledger).await {
+                self.ledger.fault(format!("chat of {}: {error:#}", known.family.toy));
+            }
+            for away in &mut known.away {
+                match tokio::time::timeout(ARRIVAL_DEADLINE, away.drain(addresses, self.markers)).await {
+                    Ok(Ok(messages)) => {
+                        messages.iter().for_each(|message| enter(&self.ledger, message, &away.topic));
+                    }
+                    Ok(Err(error)) => self.ledger.fault(format!("session of {}: {error:#}", away.topic)),
+                    Err(_) => self.ledger.fault(format!("session of {}: its last message does not come", away.topic)),
+                }
+            }
+        }
+        let arrived = async {
+            while !self.ledger.is_complete(Way::StateQos2) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        // What has not come by then, the verdict counts as lost.
+        let _ = tokio::time::timeout(ARRIVAL_DEADLINE, arrived).await;
+    }
+}
+
+/// An app that subscribes to its toy's states, at every start of the hub.
+async fn watch_states(login: Login, gate: Gate, ledger: Arc<Ledger>) {
+    let mut inbox = Inbox::default();
+    while let Some(addresses) = gate.addresses().await {
+        let watched = async {
+            let mut link = Link::open(addresses.mqtt, &login).await?;
+            if !link.session_present {
+                ledger.fault("the session of an app is gone".into());
+                bail!("no session");
+            }
+            loop {
+                let packet = link.read().await?;
+                if let Some(message) = inbox.take(&mut link, packet).await? {
+                    enter(&ledger, &message, "states");
+                }
+            }
+        };
+        let _: Result<()> = watched.await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Enters a message whose payload is its number.
+fn enter(ledger: &Ledger, message: &Publish, place: &str) {
+    match std::str::from_utf8(&message.payload).ok().and_then(|text| text.parse().ok()) {
+        Some(number) => ledger.found(number, place),
+        None => ledger.fault(format!("{place}: a payload that nobody sent, {:?}", message.payload)),
+    }
+}
+
+/// Takes all that is unread of a toy.
+async fn receive(client: &Client, addresses: Addresses, known: &mut Known) -> Result<()> {
+    loop {
+        let body = json!({"from_user": known.family.user, "to_user": known.family.toy});
+        let taken = post(client, addresses, "/recv_msg", None, &body).await?;
+        let messages = taken.as_array().with_context(|| format!("/recv_msg answers {taken}"))?;
+        if messages.is_empty() {
+            return Ok(());
+        }
+        for message in messages {
+            known.received.push(message["_id"].as_str().context("_id")?.to_owned());
+        }
+    }
+}
+
+async fn read_chat(client: &Client, addresses: Addresses, known: &mut Known, ledger: &Ledger) -> Result<()> {
+    let Family { user, token, toy, .. } = known.family.clone();
+    let counted = done(&post(client, addresses, "/auto_login", Some(&token), &json!({"_id": user})).await?)?;
+    let listed = list(client, addresses, &known.family, PAGE).await?;
+    let of_toy = listed.iter().filter(|message| message.from_toy).count();
+    let unread = counted["chat"][&toy].as_u64().unwrap_or(0);
+    if of_toy as u64 != known.read as u64 + unread {
+        ledger.fault(format!(
+            "chat of {toy}: {unread} messages are counted as unread, {of_toy} are there and {} were read before",
+            known.read
+        ));
+    }
+    known.read = of_toy;
+    if let Some(pair) = listed.windows(2).find(|pair| pair[1].created_at < pair[0].created_at) {
+        ledger.fault(format!("chat of {toy}: {} is dated before {}, which comes before it", pair[1].id, pair[0].id));
+    }
+    let mut ids = HashSet::new();
+    for message in &listed {
+        if !ids.insert(&message.id) {
+            ledger.fault(format!("chat of {toy}: message {} is listed twice", message.id));
+        }
+        let number = match known.numbers.get(&message.id) {
+            Some(number) => *number,
+            None => match sound_number(client, addresses, &token, message).await {
+                Ok(number) => *known.numbers.entry(message.id.clone()).or_insert(number),
+                Err(error) => {
+                    ledger.fault(format!("chat of {toy}: message {}: {error:#}", message.id));
+                    continue;
+                }
+            },
+        };
+        ledger.found(number, &format!("chat of {toy}"));
+    }
+    receive(client, addresses, known).await?;
+    let to_toy: Vec<&String> = listed.iter().filter(|message| !message.from_toy).map(|message| &message.id).collect();
+    let received: Vec<&String> = known.received.iter().collect();
+    if to_toy != received {
+        let missing = to_toy.iter().filter(|id| !received.contains(id)).count();
+        ledger.fault(format!(
+            "chat of {toy}: /recv_msg has given {} messages, the chat holds {}; {missing} of these are missing",
+            received.len(),
+            to_toy.len()
+        ));
+        // Said once; from here on, the difference is known.
+        known.received = to_toy.into_iter().cloned().collect();
+    }
+    Ok(())
+}
+
+/// All messages of a family's chat, oldest first, page by page.
+pub async fn list(client: &Client, addresses: Addresses, family: &Family, limit: usize) -> Result<Vec<Listed>> {
+    let (mut pages, mut seen) = (Vec::new(), HashSet::new());
+    let mut before = None;
+    loop {
+        let mut body = json!({"chat_id": family.chat, "to_user": family.user, "from_user": family.toy, "limit": limit});
+        if let Some(before) = &before {
+            body["before"] = Value::clone(before);
+        }
+        let page = done(&post(client, addresses, "/chat_list", Some(&family.token), &body).await?)?;
+        let page = page.as_array().context("a list of messages")?.clone();
+        let Some(oldest) = page.first() else { break };
+        if !seen.insert(oldest["_id"].to_string()) {
+            bail!("the page before {} begins with a message of an earlier page", before.unwrap_or_default());
+        }
+        before = Some(oldest["create_time"].clone());
+        pages.push(page);
+    }
+    let mut listed = Vec::new();
+    for message in pages.into_iter().rev().flatten() {
+        let text =
+            |name: &str| message[name].as_str().map(str::to_owned).with_context(|| format!("{name} of {message}"));
+        let sender = text("from_user")?;
+        let created_at = message["create_time"].as_f64().context("create_time")?;
+        listed.push(Listed { id: text("_id")?, sound: text("message")?, from_toy: sender == family.toy, created_at });
+    }
+    Ok(listed)
+}
+
+/// Fetches a message's sound and reads the number in it.
+pub async fn sound_number(client: &Client, addresses: Addresses, token: &str, message: &Listed) -> Result<u32> {
+    let url = format!("http://{}/get_chat/{}", addresses.http, message.sound);
+    let fetched = client.get(url).bearer_auth(token).send().await?;
+    let status = fetched.status();
+    let sound = fetched.bytes().await?;
+    if status != 200 || sound.is_empty() {
+        bail!("its sound is answered by {status}, {} bytes", sound.len());
+    }
+    sound::number_of(sound).context("its sound is not what was sent")
+}

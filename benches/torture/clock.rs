@@ -1,0 +1,93 @@
+//! Wrong clocks: the hub's is set back an hour and forward a year, while it runs and between two runs. libfaketime
+//! stands between the program and the system; timers are left alone.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use reqwest::Client;
+
+use crate::audit::list;
+use crate::hub::Hub;
+use crate::ledger::Way;
+use crate::run::{Load, Run};
+
+/// How far the clock is off, one after the other.
+const OFFSETS: [&str; 7] = ["+0", "-1h", "+0", "+1y", "+0", "-1h", "+1y"];
+/// What a year of waiting would end, must not end here: 4000 days for tokens, as many seconds for sessions.
+const SETTINGS: [(&str, &str); 4] = [
+    ("TOYHUB_ACCOUNTS__TOKEN_TTL_DAYS", "4000"),
+    ("TOYHUB_MQTT__SESSION_EXPIRY_MAX_S", "345600000"),
+    ("TOYHUB_MQTT__SESSION_MESSAGE_AGE_MAX_S", "345600000"),
+    ("TOYHUB_CHUNKS__UPLOAD_AGE_MAX_S", "345600000"),
+];
+/// Pages of these sizes give each message once.
+const PAGES: [usize; 3] = [1, 5, 50];
+
+pub async fn torment(program: &Path, parent: &Path, faketime: &Path, each: Duration) -> Result<bool> {
+    if !faketime.exists() {
+        println!("clock: skipped, {} is not there (package faketime)", faketime.display());
+        return Ok(true);
+    }
+    let folder = tempfile::Builder::new().prefix("toyhub-clock-").tempdir_in(parent)?;
+    let clock = folder.path().join("clock");
+    let set = |offset: &str| std::fs::write(&clock, offset);
+    set("+0")?;
+    let mut hub = Hub::new(program, folder.path(), &SETTINGS);
+    let variables = [
+        ("LD_PRELOAD", faketime),
+        ("FAKETIME_TIMESTAMP_FILE", &clock),
+        ("FAKETIME_NO_CACHE", Path::new("1")),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", Path::new("1")),
+        ("DONT_FAKE_MONOTONIC", Path::new("1")),
+    ];
+    for (name, value) in variables {
+        hub.set(name, value.to_str().unwrap_or_default());
+    }
+    let mut run = Run::open_in(hub, 2).await?;
+    run.send(Load { lanes: 1, pause: Duration::ZERO }, &Way::ALL);
+    for (number, offset) in OFFSETS.into_iter().enumerate() {
+        // While it runs, and then while it does not.
+        set(offset)?;
+        tokio::time::sleep(each).await;
+        run.read_all(false).await?;
+        if number % 2 == 0 {
+            run.kill().await?;
+        } else {
+            run.stop().await?;
+        }
+        set(OFFSETS[(number + 3) % OFFSETS.len()])?;
+        run.start().await?;
+        tokio::time::sleep(each).await;
+        run.read_all(false).await?;
+        eprintln!("clock {offset}: {} accepted", run.ledger.accepted());
+    }
+    pages_agree(&run).await?;
+    run.finish().await
+}
+
+/// Pages of every size give the same messages, each once.
+async fn pages_agree(run: &Run) -> Result<()> {
+    let (addresses, client) = (run.running()?.addresses, Client::new());
+    let held = run.gate.pause().await;
+    let family = &run.families[0];
+    let whole = list(&client, addresses, family, 500).await?;
+    if whole.is_empty() {
+        bail!("the chat is empty");
+    }
+    for limit in PAGES {
+        let paged = match list(&client, addresses, family, limit).await {
+            Ok(paged) => paged,
+            Err(error) => {
+                run.ledger.fault(format!("pages of {limit}: {error:#}"));
+                continue;
+            }
+        };
+        println!("clock: a chat of {} messages, read in pages of {limit}: {} messages", whole.len(), paged.len());
+        if paged != whole {
+            run.ledger.fault(format!("pages of {limit} give {} messages of {}", paged.len(), whole.len()));
+        }
+    }
+    drop(held);
+    Ok(())
+}

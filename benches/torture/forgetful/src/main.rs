@@ -1,0 +1,78 @@
+//! A file system in memory that forgets, when told to, all that was not synced: what a machine finds after its power
+//! failed, at the strictest reading of POSIX.
+//!
+//!     forgetful MOUNTPOINT strict|journal
+//!
+//! `strict`: the content of a file is kept by `fsync` or `fdatasync` of that file, names in a folder by `fsync` of that
+//! folder. `journal`: any `fsync` also keeps all names there are so far, as the journal of ext4 and XFS does.
+//!
+//! Orders come as lines on the standard input, each answered by a line: `keep` (everything counts as synced),
+//! `lose SEED` (everything else is gone), `lose-torn SEED` (of what was not synced, some is there: pieces of files,
+//! zeros where content should be, empty files, names).
+
+mod disk;
+mod tree;
+
+use std::io::{BufRead as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+use fuser::{BackgroundSession, Config, MountOption, spawn_mount};
+
+use disk::Disk;
+use tree::Tree;
+
+fn mount(tree: &Arc<Mutex<Tree>>, at: &PathBuf) -> std::io::Result<BackgroundSession> {
+    let mut config = Config::default();
+    config.mount_options = vec![MountOption::FSName("forgetful".into()), MountOption::NoAtime];
+    spawn_mount(Disk::new(Arc::clone(tree)), at, &config)
+}
+
+fn serve(at: PathBuf, journal: bool) -> std::io::Result<()> {
+    let tree = Arc::new(Mutex::new(Tree::new(journal)));
+    let lock = || tree.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut mounted = Some(mount(&tree, &at)?);
+    let answer = |text: &str| writeln!(std::io::stdout(), "{text}");
+    answer("mounted")?;
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let mut words = line.split_whitespace();
+        let (order, seed) = (words.next().unwrap_or(""), words.next().and_then(|seed| seed.parse().ok()).unwrap_or(1));
+        match order {
+            "keep" => {
+                lock().keep_all();
+                answer("kept")?;
+            }
+            "lose" | "lose-torn" => {
+                // A new mount: the kernel must not remember what is gone.
+                if let Some(mounted) = mounted.take() {
+                    mounted.umount_and_join()?;
+                }
+                let lost = lock().lose((order == "lose-torn").then_some(seed));
+                mounted = Some(mount(&tree, &at)?);
+                answer(&format!("lost {} names, {} files were not whole", lost.names, lost.files))?;
+            }
+            _ => answer("keep, lose SEED or lose-torn SEED")?,
+        }
+    }
+    match mounted {
+        Some(mounted) => mounted.umount_and_join(),
+        None => Ok(()),
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, at, mode] = &arguments[..] else {
+        eprintln!("usage: forgetful MOUNTPOINT strict|journal");
+        return ExitCode::from(2);
+    };
+    match serve(PathBuf::from(at), mode == "journal") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("forgetful: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! How long a hub with many messages takes to start, after a stop and after a kill, and to be backed up and restored.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use toyhub::model::{FileName, MessageId, Party};
+use toyhub::ports::store::{NewMessage, Place, Store, StoreSettings};
+
+use crate::family::{self, Family};
+use crate::hub::{Hub, Running};
+
+const FAMILIES: usize = 64;
+const STARTS: usize = 3;
+
+pub async fn torment(program: &Path, parent: &Path, messages: usize) -> Result<bool> {
+    let folder = tempfile::Builder::new().prefix("toyhub-recovery-").tempdir_in(parent)?;
+    let hub = Hub::new(program, folder.path(), &[]);
+    let running = start(&hub).await?;
+    println!("start, new folder: {} ms", running.ready_after.as_millis());
+    let families = family::families(&hub, running.addresses, FAMILIES, FAMILIES).await?;
+    running.stop().await?;
+    let database = hub.data_dir.join("db");
+    let begun = Instant::now();
+    // The store's statements recurse deeper than this thread's stack.
+    let filled = std::thread::spawn(move || fill(&database, &families, messages)).join();
+    filled.map_err(|_| anyhow!("filling the store panicked"))??;
+    println!(
+        "{messages} messages stored, each synced, {:.0} a second",
+        messages as f64 / begun.elapsed().as_secs_f64()
+    );
+    let size = size_of(&hub.data_dir.join("db"))?;
+    println!("database: {} MiB", size >> 20);
+    for number in 0..STARTS {
+        let running = start(&hub).await?;
+        let resident_kib = running.resident_kib().unwrap_or(0);
+        println!(
+            "start with {messages} messages, after a {}: {} ms, then {} MiB resident",
+            if number == 0 { "stop" } else { "kill" },
+            running.ready_after.as_millis(),
+            resident_kib >> 10
+        );
+        running.kill().await?;
+    }
+    Ok(true)
+}
+
+async fn start(hub: &Hub) -> Result<Running> {
+    hub.start().await.map_err(|refusal| anyhow!("the hub does not start: {}", refusal.lines.join("\n")))
+}
+
+fn size_of(folder: &Path) -> Result<u64> {
+    let mut size = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        size += if entry.file_type()?.is_dir() { size_of(&entry.path())? } else { entry.metadata()?.len() };
+    }
+    Ok(size)
+}
+
+/// Adds messages by the store's own function.
+fn fill(database: &Path, families: &[Family], messages: usize) -> Result<()> {
+    let config = toyhub::config::Store::default();
+    let settings = StoreSettings {
+        place: Place::Folder {
+            path: database.to_owned(),
+            block_cache_bytes: config.block_cache_bytes,
+            memtable_bytes: config.memtable_bytes,
+        },
+        namespace: config.namespace,
+        database: config.database,
+        query_timeout: Duration::from_secs(60),
+        stream_events_max: 1000,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(10 << 20).build()?;
+    let parties = families.iter().map(|family| {
+        let (user, toy) = (family.user.parse(), family.toy.parse());
+        Ok((
+            Party::User(user.map_err(|_| anyhow!("a user's id"))?),
+            Party::Toy(toy.map_err(|_| anyhow!("a toy's id"))?),
+        ))
+    });
+    let parties = parties.collect::<Result<Vec<(Party, Party)>>>()?;
+    let work = async move {
+        let store = Arc::new(Store::open(&settings).await?);
+        let senders: Vec<_> = parties
+            .into_iter()
+            .map(|(user, toy)| {
+                let store = Arc::clone(&store);
+                tokio::spawn(async move {
+                    for number in 0..messages / FAMILIES {
+                        let (from, to) =
+                            if number % 2 == 0 { (user.clone(), toy.clone()) } else { (toy.clone(), user.clone()) };
+                        let new = NewMessage {
+                            id: MessageId::random(),
+                            from,
+                            to,
+                            sound: FileName::random("mp3"),
+                            notice: None,
+                        };
+                        store.add_message(new, number as f64).await?;
+                    }
+                    Ok::<_, anyhow::Error>(())
+                })
+            })
+            .collect();
+        for sender in senders {
+            sender.await??;
+        }
+        store.close().await?;
+        Ok::<_, anyhow::Error>(())
+    };
+    runtime.block_on(async { tokio::spawn(work).await? })
+}
