@@ -4,21 +4,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::edge::control::{self, Answer, Command};
 use crate::edge::spec::{self, Document};
 use crate::edge::wire::now;
 use crate::ports::speech::Recogniser;
-use crate::server::{self, Server};
+use crate::server;
+use crate::service::{self, Failure};
 
 const DEFAULT_CONFIG: &str = "broker.toml";
 
 /// The hub behind talking toys.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, after_help = service::EXIT_CODES)]
 pub struct Arguments {
     /// The configuration file [default: broker.toml, if there is one].
     #[arg(long, global = true)]
@@ -106,14 +105,15 @@ enum ToyAction {
 }
 
 /// Runs the command; the error is for the person who typed it.
-pub async fn run(arguments: Arguments) -> Result<(), String> {
+pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (path, optional) = match &arguments.config {
         Some(path) => (path.as_path(), false),
         None => (Path::new(DEFAULT_CONFIG), true),
     };
-    let config = Config::load(path, optional, std::env::vars()).map_err(|error| error.to_string())?;
-    match arguments.action {
-        Action::Serve => serve(config).await.map_err(|error| format!("{}: {error}", path.display())),
+    let load = || Config::load(path, optional, std::env::vars());
+    let config = load().map_err(|error| error.to_string())?;
+    let done = match arguments.action {
+        Action::Serve => return service::serve(config, load).await.map_err(|failure| failure.at(path)),
         Action::Doctor => doctor(&config).await,
         Action::Spec { out } => describe(out.as_deref()),
         Action::Device(DeviceAction::Add { count, out }) => {
@@ -132,38 +132,8 @@ pub async fn run(arguments: Arguments) -> Result<(), String> {
             print(ask(config, Command::LogOut { user }).await?, |_| Ok(()))
         }
         Action::Toy(ToyAction::Unbind { id: toy }) => print(ask(config, Command::UnbindToy { toy }).await?, |_| Ok(())),
-    }
-}
-
-async fn serve(config: Config) -> Result<(), String> {
-    start_log(&config.server.log)?;
-    let shutdown = CancellationToken::new();
-    let signals = stop_on_signal(shutdown.clone())?;
-    let server = Server::start(config).await?;
-    println!("toyhub ready {}", server.addresses());
-    let ended = server.run(shutdown).await;
-    signals.abort();
-    ended
-}
-
-fn start_log(filter: &str) -> Result<(), String> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)
-        .map_err(|error| format!("server.log: {error}; write levels such as \"info,surrealdb=warn\""))?;
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
-    Ok(())
-}
-
-fn stop_on_signal(shutdown: CancellationToken) -> Result<tokio::task::JoinHandle<()>, String> {
-    let listen = |kind| signal(kind).map_err(|error| format!("cannot listen to signals: {error}"));
-    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    Ok(tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        shutdown.cancel();
-    }))
+    };
+    Ok(done?)
 }
 
 /// Asks the running hub, or where none runs, opens the data and does it here.

@@ -53,11 +53,24 @@ pub struct Server {
     pub shutdown_timeout_s: u64,
     /// What is logged, as `RUST_LOG` writes it.
     pub log: String,
+    /// Free space below which nothing is taken that adds data.
+    pub free_bytes_min: u64,
+    /// How often the hub checks what it stands on.
+    pub check_interval_s: u64,
+    /// How long such a check may take.
+    pub check_timeout_s: u64,
 }
 
 impl Default for Server {
     fn default() -> Self {
-        Self { data_dir: "data".into(), shutdown_timeout_s: 10, log: "info,surrealdb=warn,surrealkv=warn".into() }
+        Self {
+            data_dir: "data".into(),
+            shutdown_timeout_s: 10,
+            log: "info,surrealdb=warn,surrealkv=warn".into(),
+            free_bytes_min: 256 * 1024 * 1024,
+            check_interval_s: 1,
+            check_timeout_s: 5,
+        }
     }
 }
 
@@ -785,9 +798,18 @@ impl Config {
         if faults.is_empty() { Ok(config) } else { Err(ConfigError(faults)) }
     }
 
+    /// Whether `other` has another value than this for any key but `server.log`, which alone is read while the hub runs.
+    pub fn differs_beside_log(&self, other: &Self) -> bool {
+        let log = self.server.log.clone();
+        let server = Server { log, ..other.server.clone() };
+        *self != Self { server, ..other.clone() }
+    }
+
     /// Values that have the right type and yet make no sense.
     fn faults(&self, file: &str) -> Vec<String> {
         let above_zero = [
+            ("server.check_interval_s", self.server.check_interval_s),
+            ("server.check_timeout_s", self.server.check_timeout_s),
             ("http.connections_max", self.http.connections_max as u64),
             ("http.connections_per_address_max", self.http.connections_per_address_max as u64),
             ("http.header_timeout_s", self.http.header_timeout_s),

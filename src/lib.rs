@@ -8,7 +8,8 @@
 //! 4. [`domain`]: accounts, toys, friends, voice messages; who may do what.
 //! 5. [`edge`]: MQTT, HTTP, the app socket, the control socket of the command line.
 //! 6. [`server`]: how all of it starts and stops.
-//! 7. [`command`]: the command line.
+//! 7. [`service`]: the hub as a service of the system, its signals and exit codes; [`systemd`] is told.
+//! 8. [`command`]: the command line.
 
 #![recursion_limit = "256"]
 
@@ -19,3 +20,5 @@ pub mod edge;
 pub mod model;
 pub mod ports;
 pub mod server;
+pub mod service;
+pub mod systemd;

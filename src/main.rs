@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use toyhub::service::Failure;
 
 /// Password hashes need 19 MiB each, on changing threads; glibc's allocator keeps that for every thread.
 #[global_allocator]
@@ -19,15 +20,19 @@ fn main() -> ExitCode {
         Ok(runtime) => {
             // The main thread's stack is the system's; the command runs on a worker's.
             let command = runtime.spawn(toyhub::command::run(arguments));
-            runtime.block_on(command).unwrap_or_else(|error| Err(format!("the command ended early: {error}")))
+            let ended_early = |error| Err(Failure::Essential(format!("the command ended early: {error}")));
+            let outcome = runtime.block_on(command).unwrap_or_else(ended_early);
+            // What is to be kept is on disk by now; a conversion that still runs on a thread is for nobody.
+            runtime.shutdown_background();
+            outcome
         }
-        Err(error) => Err(format!("cannot start the runtime: {error}")),
+        Err(error) => Err(Failure::Command(format!("cannot start the runtime: {error}"))),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("{message}");
-            ExitCode::FAILURE
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.exit_code())
         }
     }
 }

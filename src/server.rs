@@ -4,9 +4,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, SessionOverflow, seconds};
@@ -20,6 +22,7 @@ use crate::ports::data_folder::{DataFolder, Parts};
 use crate::ports::files::Files;
 use crate::ports::reply::{BuiltIn, ChatEndpoint, ChatSettings, ReplyEngine, WithFallback};
 use crate::ports::router::{Disk, DiskLimits, Overflow, Router, RouterLimits};
+use crate::ports::space::Space;
 use crate::ports::speech::{Recogniser, RecogniserSettings, Speaker, SpeakerSettings};
 use crate::ports::store::{Place, Store, StoreError, StoreSettings, flushed_writes};
 
@@ -54,6 +57,8 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
     // After the store, whose lock keeps a second hub from emptying the spool of the first.
     let files = Files::open(&config.server.files_dir(), &config.server.spool_dir())
         .map_err(|error| folder_fault(&config.server.data_dir, &error))?;
+    let space = Space::open(&config.server.data_dir, config.server.free_bytes_min)
+        .map_err(|error| folder_fault(&config.server.data_dir, &error))?;
     let limits = ChunkLimits {
         uploads_max: config.chunks.uploads_per_party_max,
         chunks_max: config.chunks.upload_chunks_max,
@@ -77,6 +82,7 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
         folder,
         store,
         files,
+        space,
         chunks,
         router,
         stored_sessions,
@@ -193,8 +199,14 @@ async fn listen(hub: &Hub, config: &config::Speech) {
     let settings = recogniser_settings(config, model);
     match tokio::task::spawn_blocking(|| Recogniser::load(settings)).await {
         Ok(Ok(recogniser)) => hub.listen_with(recogniser),
-        Ok(Err(error)) => tracing::error!(%error, "no speech recognition, the toys understand nothing"),
-        Err(error) => tracing::error!(%error, "no speech recognition, loading the model failed"),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "no speech recognition, the toys understand nothing");
+            hub.cannot_listen();
+        }
+        Err(error) => {
+            tracing::error!(%error, "no speech recognition, loading the model failed");
+            hub.cannot_listen();
+        }
     }
 }
 
@@ -242,6 +254,7 @@ impl Server {
         let hub = open_hub(&config).await?;
         hub.prepare_own_files().await.map_err(|error| fault(&error))?;
         listen(&hub, &config.speech).await;
+        hub.check_health(Instant::now()).await.map_err(|error| fault(&error))?;
         let socket = config.server.control_socket();
         let control = control::bind(&socket).map_err(|error| folder_fault(&socket, &error))?;
         Ok(Self {
@@ -267,6 +280,17 @@ impl Server {
             words.extend(address.map(|address| format!(" {name}={address}")));
         }
         words
+    }
+
+    /// Whether the hub does its work, as it was found at its last check.
+    pub fn pulse(&self) -> impl Fn() -> bool + Send + use<> {
+        let hub = Arc::clone(&self.hub);
+        move || hub.health(Instant::now()).is_alive
+    }
+
+    /// What has the certificates read again, where TLS is served.
+    pub fn certificates(&self) -> Option<mqtt::Reloads> {
+        self.mqtt.reloads()
     }
 
     /// Serves until `shutdown`, then ends connections, what they began, and the store.
@@ -342,6 +366,8 @@ impl Server {
             }
         });
 
+        edges.spawn(look_after(Arc::clone(&hub), seconds(config.server.check_interval_s), shutdown.clone()));
+
         // An edge that ends by itself leaves a hub that is deaf on one side: the whole stops and says so.
         // The signal is looked at first, for it makes the edges end too.
         let ended_early = tokio::select! {
@@ -366,6 +392,41 @@ impl Server {
             Some(Ok(Err(error))) => Err(error),
             Some(Err(error)) => Err(format!("a listener failed: {error}")),
         }
+    }
+}
+
+/// Checks what the hub stands on until `shutdown`, and opens a database again whose engine has stopped. Fails where a
+/// part is lost that only a new start brings back.
+async fn look_after(hub: Arc<Hub>, period: Duration, shutdown: CancellationToken) -> Result<(), String> {
+    let ticks = || {
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    };
+    let check = async {
+        let mut ticks = ticks();
+        loop {
+            ticks.tick().await;
+            if let Err(lost) = hub.check_health(Instant::now()).await {
+                return Err(fault(&lost));
+            }
+        }
+    };
+    // Beside the checks: it takes as long as a start of the database.
+    let mend = async {
+        let mut ticks = ticks();
+        loop {
+            ticks.tick().await;
+            if let Err(error) = hub.mend_store().await {
+                tracing::error!(error = fault(&error), "the database is not open again yet");
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => Ok(()),
+        lost = check => lost,
+        () = mend => Ok(()),
     }
 }
 

@@ -45,7 +45,7 @@ pub struct Profile {
 }
 
 impl Hub {
-    /// Creates a user. Errors: `Invalid`, `NameTaken`, `RateLimited`, `Busy`.
+    /// Creates a user. Errors: `Invalid`, `NameTaken`, `RateLimited`, `DiskFull`, `Busy`.
     pub async fn register(&self, new: Registration, peer: IpAddr, now: Timestamp) -> Result<UserId, DomainError> {
         let username = self.checked_text("username", new.username)?;
         let nickname = self.checked_optional_text("nickname", new.nickname)?;
@@ -57,6 +57,7 @@ impl Hub {
             return Err(DomainError::invalid("password", format!("has more than {PASSWORD_MAX_BYTES} bytes")));
         }
         self.rates.registrations.spend(&peer)?;
+        self.check_room(0)?;
         let avatar = match new.avatar {
             Some(avatar) => avatar,
             None if gender == "2" => super::content::avatar("baba.jpg")?,

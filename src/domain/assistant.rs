@@ -7,11 +7,12 @@ mod library;
 mod memory;
 mod wording;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::error::DomainError;
-use super::{FileKind, Hub, Upload};
+use super::{FileKind, Hub, PartState, Upload};
 use crate::config::seconds;
 use crate::model::{Content, Event, FileName, Friend, Party, Timestamp, ToyCommand, ToyId};
 use crate::ports::files::ANSWER_PREFIX;
@@ -41,6 +42,8 @@ pub enum Answer {
 /// What the hub hears and replies with, and what it remembers of each toy.
 pub(super) struct Assistant {
     recogniser: Mutex<Option<Arc<Recogniser>>>,
+    /// There is a model, but it could not be loaded.
+    is_deaf: AtomicBool,
     replies: Box<dyn ReplyEngine>,
     memory: Memory,
     /// As it was when it was last asked for.
@@ -50,7 +53,8 @@ pub(super) struct Assistant {
 impl Assistant {
     pub(super) fn new(replies: Box<dyn ReplyEngine>, question_timeout_s: u64) -> Self {
         let memory = Memory::new(question_timeout_s as Timestamp);
-        Self { recogniser: Mutex::new(None), replies, memory, library: Mutex::default() }
+        let (recogniser, is_deaf) = (Mutex::new(None), AtomicBool::new(false));
+        Self { recogniser, is_deaf, replies, memory, library: Mutex::default() }
     }
 
     fn recogniser(&self) -> Option<Arc<Recogniser>> {
@@ -94,6 +98,21 @@ impl Hub {
     /// From now on, recordings can be understood.
     pub fn listen_with(&self, recogniser: Recogniser) {
         *self.assistant.recogniser.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(recogniser));
+    }
+
+    /// The model could not be loaded: no recording can be understood, though the configuration wants it.
+    pub fn cannot_listen(&self) {
+        self.assistant.is_deaf.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn speech_state(&self) -> PartState {
+        match self.assistant.recogniser() {
+            Some(_) => PartState::Ok,
+            None if self.assistant.is_deaf.load(Ordering::Relaxed) => {
+                PartState::Failed("the speech model could not be loaded, see the log and toyhub doctor")
+            }
+            None => PartState::Off,
+        }
     }
 
     /// Ends the recogniser, whose threads are waited for.

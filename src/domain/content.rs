@@ -69,8 +69,9 @@ impl Hub {
         Ok(self.store.content(LIST_MAX).await?)
     }
 
-    /// Adds a piece. Errors: `Invalid`, `NotSound`.
+    /// Adds a piece. Errors: `Invalid`, `NotSound`, `DiskFull`.
     pub async fn add_content(&self, new: NewContent, now: Timestamp) -> Result<Content, DomainError> {
+        self.check_room((new.sound.len() + new.cover.len()) as u64)?;
         let title = self.checked_text("title", new.title)?;
         let picture = infer::get(&new.cover).map(|kind| kind.extension()).filter(|kind| matches!(*kind, "jpg" | "png"));
         let picture = picture.ok_or_else(|| DomainError::invalid("cover", "is neither a JPEG nor a PNG picture"))?;

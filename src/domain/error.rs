@@ -1,6 +1,7 @@
 //! The one error type of the domain: conditions, not libraries and not wire codes.
 
 use crate::model::ToyId;
+use crate::ports::space::{self, NoRoom};
 
 /// Why the hub did not do what was asked. The text is safe to show to the person who asked.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +107,9 @@ pub enum DomainError {
     /// All workers have more to do than they may queue.
     #[error("the hub is busy, try again")]
     Busy,
+    /// What would add data is refused until the disk has room again.
+    #[error("the hub's disk is full, try again later")]
+    DiskFull,
     /// The party may not do this.
     #[error("not permitted")]
     Forbidden,
@@ -115,13 +119,20 @@ pub enum DomainError {
 }
 
 impl DomainError {
-    /// A fault of the hub, caused by `cause`.
+    /// A fault of the hub, caused by `cause`; or `DiskFull`, where that is the cause.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Internal(cause.into())
+        let cause = cause.into();
+        if space::is_disk_full(cause.as_ref()) { Self::DiskFull } else { Self::Internal(cause) }
     }
 
     /// A field that is not as it should be.
     pub fn invalid(field: &'static str, expected: impl Into<String>) -> Self {
         Self::Invalid { field, expected: expected.into() }
+    }
+}
+
+impl From<NoRoom> for DomainError {
+    fn from(_: NoRoom) -> Self {
+        Self::DiskFull
     }
 }

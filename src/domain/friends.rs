@@ -43,7 +43,8 @@ impl Hub {
 
     /// Asks to be friends; the answerer is told live.
     ///
-    /// Errors: `UnknownParty`, `SelfRequest`, `AlreadyFriends`, `AlreadyRequested`, `Full`, `RateLimited`, `Invalid`.
+    /// Errors: `UnknownParty`, `SelfRequest`, `AlreadyFriends`, `AlreadyRequested`, `Full`, `RateLimited`, `Invalid`,
+    /// `DiskFull`.
     pub async fn request_friend(&self, new: NewRequest, now: Timestamp) -> Result<RequestId, DomainError> {
         if new.requester.id() == new.requestee.as_str() {
             return Err(DomainError::SelfRequest);
@@ -51,6 +52,7 @@ impl Hub {
         let info = self.checked_optional_text("req_info", new.info)?;
         let remark = self.checked_optional_text("remark", new.remark)?;
         self.rates.requests.spend(&new.requester.to_string())?;
+        self.check_room(0)?;
         let (requestee, _) = self.store.party(&new.requestee).await?.ok_or(DomainError::UnknownParty)?;
         let requester = self.card(&new.requester).await?;
         let requestee = self.card(&requestee).await?;
@@ -94,8 +96,9 @@ impl Hub {
         Ok(self.store.refuse_request(id).await?)
     }
 
-    /// Accepts a request; both sides are told live. Errors: as [`Hub::refuse`], and `AlreadyFriends`, `Full`.
+    /// Accepts a request; both sides are told live. Errors: as [`Hub::refuse`], and `AlreadyFriends`, `Full`, `DiskFull`.
     pub async fn accept(&self, id: &RequestId, by: &UserId, remark: &str, now: Timestamp) -> Result<(), DomainError> {
+        self.check_room(0)?;
         let remark = self.checked_optional_text("remark", remark.to_owned())?;
         let request = self.request_of(id, by).await?;
         let requestee = self.card(&request.requestee).await?;

@@ -41,7 +41,7 @@ impl Hub {
         let session = self.router.open_session(party, client_id, self.session_limits(), expiry_s);
         if !session.is_stored().await {
             session.end();
-            return Err(DomainError::internal("the session store failed"));
+            return Err(self.storage_fault());
         }
         self.attach(&session).inspect_err(|_| session.end())
     }
@@ -140,7 +140,8 @@ impl Hub {
     }
 
     /// Publishes for a client. Before the client is told that the message was taken, what comes back as
-    /// [`Reached::held`] and [`Reached::commit`] is to be waited for. Errors: `Forbidden`, `Full` (no room to retain it).
+    /// [`Reached::held`] and [`Reached::commit`] is to be waited for. Errors: `Forbidden`, `Full` (no room to retain it),
+    /// `DiskFull` (no room to store it).
     pub async fn publish(&self, party: &Party, publication: Publication) -> Result<Reached, DomainError> {
         self.publish_with(party, publication, None).await
     }
@@ -154,6 +155,10 @@ impl Hub {
         receipt: Option<Receipt>,
     ) -> Result<Reached, DomainError> {
         self.check(party, Action::Publish, publication.topic.as_str()).await?;
+        // What only passes through is delivered all the same.
+        if !self.space.has_room(0) && self.router.would_store(&publication) {
+            return Err(DomainError::DiskFull);
+        }
         let reached = match receipt {
             Some(receipt) => self.router.publish_once(publication, receipt),
             None => self.router.publish(publication),
@@ -179,7 +184,7 @@ impl Hub {
         if let Some(held) = reached.held {
             held.await;
         }
-        stored(reached.commit).await
+        self.stored(reached.commit).await
     }
 
     /// Publishes what the hub itself has to say on `$SYS/…`, retained.
@@ -191,7 +196,7 @@ impl Hub {
     /// Tells the connections of `party` the answer to something that one of them asked. Returns when it is stored
     /// for those of its sessions that are away.
     pub async fn reply(&self, party: &Party, answer: Bytes) -> Result<(), DomainError> {
-        stored(self.router.publish(hub_message(party.inbox(), answer)).commit).await
+        self.stored(self.router.publish(hub_message(party.inbox(), answer)).commit).await
     }
 
     /// The unheard messages of a party, oldest first, as far as its queue would hold them; they stay unheard.
@@ -231,9 +236,23 @@ impl Hub {
     /// n > m + 1, and drops what is not above m.
     pub(super) async fn announce(&self, party: &Party, event: &Event, seq: Option<u64>) {
         let reached = self.router.publish(self.publication(party.inbox(), event, seq));
-        if stored(reached.commit).await.is_err() {
+        if self.stored(reached.commit).await.is_err() {
             // The event itself is in the database; a session that was away learns of it when it subscribes again.
             tracing::error!("an event was not stored for a session that is away");
+        }
+    }
+
+    /// Returns when what was published is on disk for the sessions that are away.
+    async fn stored(&self, commit: Option<Ticket>) -> Result<(), DomainError> {
+        let Some(mut commit) = commit else { return Ok(()) };
+        if commit.reached().await { Ok(()) } else { Err(self.storage_fault()) }
+    }
+
+    /// Why the sessions were not written: `DiskFull`, or `Internal`.
+    fn storage_fault(&self) -> DomainError {
+        match self.router.storage_state() {
+            StorageState::Failed { reason, .. } => DomainError::internal(reason),
+            StorageState::Writable => DomainError::internal("the session store failed"),
         }
     }
 
@@ -260,12 +279,6 @@ impl Hub {
         };
         if allowed { Ok(()) } else { Err(DomainError::Forbidden) }
     }
-}
-
-/// Returns when what was published is on disk for the sessions that are away.
-async fn stored(commit: Option<Ticket>) -> Result<(), DomainError> {
-    let Some(mut commit) = commit else { return Ok(()) };
-    if commit.reached().await { Ok(()) } else { Err(DomainError::internal("the session store failed")) }
 }
 
 /// A subscription of a client without MQTT's options.

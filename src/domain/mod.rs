@@ -9,6 +9,7 @@ mod chats;
 mod content;
 pub mod error;
 mod friends;
+mod health;
 pub mod live;
 pub mod permissions;
 mod rates;
@@ -31,6 +32,7 @@ use crate::ports::data_folder::DataFolder;
 use crate::ports::files::Files;
 use crate::ports::reply::ReplyEngine;
 use crate::ports::router::{Router, StoredSession};
+use crate::ports::space::Space;
 use crate::ports::speech::Speaker;
 use crate::ports::store::{Refusal, Store, StoreError, flushed_writes};
 use crate::ports::workers::{WorkError, Workers};
@@ -40,6 +42,7 @@ pub use assistant::Answer;
 pub use chats::Sent;
 pub use content::NewContent;
 pub use friends::NewRequest;
+pub use health::{Health, PartState};
 pub use receipts::Unread;
 pub use toys::{Binding, NewDevice, Opened};
 pub use uploads::{ChunksSent, Download};
@@ -52,6 +55,7 @@ pub use crate::ports::store::Unheard;
 
 use assistant::Assistant;
 use error::DomainError;
+use health::LastCheck;
 use rates::Rates;
 use tickets::Tickets;
 
@@ -66,6 +70,8 @@ pub struct Ports {
     pub store: Store,
     /// Sounds and pictures.
     pub files: Files,
+    /// The disk that all of it is on.
+    pub space: Space,
     /// Recordings that come in chunks.
     pub chunks: Chunks,
     /// Live delivery.
@@ -85,6 +91,7 @@ pub struct Hub {
     folder: DataFolder,
     store: Store,
     files: Files,
+    space: Arc<Space>,
     chunks: Arc<Chunks>,
     router: Arc<Router>,
     stored_sessions: Mutex<Vec<StoredSession>>,
@@ -98,6 +105,7 @@ pub struct Hub {
     audio_workers: Workers,
     password_workers: Workers,
     disk_workers: Workers,
+    last_check: Mutex<LastCheck>,
     /// What keeps the names of cached sounds from being guessed from their text.
     secret: Secret,
 }
@@ -105,7 +113,8 @@ pub struct Hub {
 impl Hub {
     /// The hub over `ports`.
     pub async fn new(ports: Ports, config: Arc<Config>) -> Result<Self, DomainError> {
-        let Ports { folder, store, files, chunks, router, stored_sessions, speaker, replies, encode_event } = ports;
+        let Ports { folder, store, files, space, chunks, router, stored_sessions, speaker, replies, encode_event } =
+            ports;
         let secret = store.hub_secret(&Secret::random()).await?;
         Ok(Self {
             rates: Rates::new(&config.rates),
@@ -115,6 +124,7 @@ impl Hub {
             disk_workers: Workers::new(config.audio.workers, config.audio.queue_max),
             store,
             files,
+            space: Arc::new(space),
             chunks: Arc::new(chunks),
             router,
             stored_sessions: Mutex::new(stored_sessions),
@@ -122,6 +132,7 @@ impl Hub {
             assistant: Assistant::new(replies, config.speech.question_timeout_s),
             encode_event,
             config,
+            last_check: Mutex::default(),
             secret,
             folder,
         })
@@ -168,7 +179,11 @@ impl Hub {
 
 impl From<StoreError> for DomainError {
     fn from(error: StoreError) -> Self {
-        let StoreError::Refused(refusal) = error else { return Self::internal(error) };
+        let refusal = match error {
+            StoreError::Refused(refusal) => refusal,
+            StoreError::Closed => return Self::Busy,
+            error => return Self::internal(error),
+        };
         match refusal {
             Refusal::NameTaken => Self::NameTaken,
             Refusal::UnknownParty => Self::UnknownParty,

@@ -78,6 +78,7 @@ pub(crate) async fn world(config: Config) -> World {
         folder: data,
         store,
         files: Files::open(&folder.path().join("files"), &folder.path().join("spool")).unwrap(),
+        space: Space::open(folder.path(), config.server.free_bytes_min).unwrap(),
         chunks: Chunks::open(&folder.path().join("chunks"), chunks).unwrap(),
         router: Router::new(limits, disk, Vec::new()),
         stored_sessions: Vec::new(),
@@ -280,4 +281,29 @@ async fn a_message_that_was_stored_but_not_announced_reaches_a_session_that_does
     world.hub.receive(&toy, None).await.unwrap();
     world.hub.subscribe(&mailbox, &inbox, live::ReplayRetained::Always).await.unwrap();
     assert_eq!(given(&mut mailbox).await, []);
+}
+
+#[tokio::test]
+async fn a_hub_that_is_not_checked_any_more_is_not_alive() {
+    use std::time::{Duration, Instant};
+    let config = Config::default();
+    let age_max = Duration::from_secs(2 * (config.server.check_interval_s + config.server.check_timeout_s));
+    let World { hub, _folder } = world(config).await;
+    let now = Instant::now();
+    assert!(!hub.health(now).is_ready() && !hub.health(now).is_alive, "nothing is known yet");
+    hub.check_health(now).await.unwrap();
+    let health = hub.health(now + age_max);
+    assert_eq!((health.store, health.sessions, health.is_alive), (PartState::Ok, PartState::Ok, true));
+    let late = hub.health(now + age_max + Duration::from_millis(1));
+    assert!(!late.is_alive && !late.is_ready());
+}
+
+#[tokio::test]
+async fn a_hub_without_the_thread_of_its_sessions_has_lost_an_essential_part() {
+    let World { hub, _folder } = world(Config::default()).await;
+    hub.router.close().await;
+    let now = std::time::Instant::now();
+    assert!(matches!(hub.check_health(now).await, Err(DomainError::Internal(_))));
+    let health = hub.health(now);
+    assert!(matches!(health.sessions, PartState::Failed(_)) && !health.is_alive);
 }

@@ -52,8 +52,9 @@ pub struct NewDevice {
 }
 
 impl Hub {
-    /// Adds a device with its QR pictures (`<key>.jpg`, `<key>.png`).
+    /// Adds a device with its QR pictures (`<key>.jpg`, `<key>.png`). Errors: `DiskFull`.
     pub async fn add_device(&self, now: Timestamp) -> Result<NewDevice, DomainError> {
+        self.check_room(0)?;
         let (key, secret) = (DeviceKey::random(), Secret::random());
         for (extension, picture) in [("jpg", qr::jpeg(key.as_str())), ("png", qr::png(key.as_str()))] {
             let picture = picture.map_err(DomainError::internal)?;
@@ -75,8 +76,9 @@ impl Hub {
         device.toy.map_or(Ok(()), |toy| Err(DomainError::DeviceBound(toy)))
     }
 
-    /// Makes a device the user's toy. Errors: `UnknownDevice`, `DeviceBound`, `Invalid`, `Full`.
+    /// Makes a device the user's toy. Errors: `UnknownDevice`, `DeviceBound`, `Invalid`, `Full`, `DiskFull`.
     pub async fn bind_toy(&self, wish: Binding, now: Timestamp) -> Result<ToyId, DomainError> {
+        self.check_room(0)?;
         let toy_name = self.checked_text("toy_name", wish.toy_name)?;
         let baby_name = self.checked_text("baby_name", wish.baby_name)?;
         let remark = self.checked_text("remark", wish.remark)?;

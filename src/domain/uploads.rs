@@ -47,13 +47,14 @@ pub struct ChunksSent {
 }
 
 impl Hub {
-    /// Keeps chunks of a recording: on disk when this returns. Errors: `Invalid`, `UploadTooLarge`, `Busy`.
+    /// Keeps chunks of a recording: on disk when this returns. Errors: `Invalid`, `UploadTooLarge`, `DiskFull`, `Busy`.
     pub async fn keep_chunks(
         &self,
         party: &Party,
         upload: &UploadName,
         chunks: Vec<(u32, Bytes)>,
     ) -> Result<(), DomainError> {
+        self.space.take(chunks.iter().map(|(_, chunk)| chunk.len() as u64).sum())?;
         self.with_chunks(party, upload, move |port, party, upload| port.keep(party, upload, &chunks)).await
     }
 

@@ -13,22 +13,25 @@ use crate::config::{SpokenFormat, seconds};
 use crate::model::{FileName, Party};
 use crate::ports::audio::{self, AudioError, DecodeLimits, Sound};
 use crate::ports::files::Spooled;
+use crate::ports::space::Space;
 use crate::ports::speech::SpeakError;
 
 /// A recording that is being received. Dropped, it leaves nothing.
 pub struct Upload {
     spooled: Spooled,
+    space: Arc<Space>,
     max_bytes: u64,
     /// What tells a recording that is sent again from another one; none where its sender cannot send it again.
     pub(super) identity: Option<[u8; 32]>,
 }
 
 impl Upload {
-    /// Takes the next piece. Errors: `UploadTooLarge`, `Internal`.
+    /// Takes the next piece. Errors: `UploadTooLarge`, `DiskFull`, `Internal`.
     pub async fn write(&mut self, chunk: &Bytes) -> Result<(), DomainError> {
         if self.spooled.size() + chunk.len() as u64 > self.max_bytes {
             return Err(DomainError::UploadTooLarge { max_bytes: self.max_bytes });
         }
+        self.space.take(chunk.len() as u64)?;
         self.spooled.write(chunk).await.map_err(DomainError::internal)
     }
 
@@ -39,10 +42,11 @@ impl Upload {
 }
 
 impl Hub {
-    /// Begins to receive a recording of at most `max_bytes`.
+    /// Begins to receive a recording of at most `max_bytes`. Errors: `DiskFull`.
     pub async fn begin_upload(&self, max_bytes: u64) -> Result<Upload, DomainError> {
+        self.check_room(0)?;
         let spooled = self.files.spool().await.map_err(DomainError::internal)?;
-        Ok(Upload { spooled, max_bytes, identity: None })
+        Ok(Upload { spooled, space: Arc::clone(&self.space), max_bytes, identity: None })
     }
 
     /// The sound of an upload, which is then gone, or moved to `kept`.

@@ -48,6 +48,7 @@ pub fn of(error: &DomainError) -> Status {
         DomainError::NoSpeechModel => envelope(16),
         DomainError::NoSynthesiser => envelope(31),
         DomainError::Busy => envelope(17),
+        DomainError::DiskFull => envelope(32),
         DomainError::Forbidden => envelope(18),
         DomainError::Internal(_) => Status { http: 500, code: 19 },
         DomainError::UploadTooLarge { .. } => Status { http: 413, code: 21 },
@@ -85,7 +86,7 @@ pub fn of_file(error: &DomainError) -> Status {
     let http = match error {
         DomainError::Unauthorized => 401,
         DomainError::RateLimited { .. } => 429,
-        DomainError::Busy => 503,
+        DomainError::Busy | DomainError::DiskFull => 503,
         _ if http == 200 => 404,
         _ => http,
     };
@@ -170,6 +171,7 @@ mod tests {
             (DomainError::NotSound, 200, 13),
             (DomainError::UploadTooLarge { max_bytes: 1 }, 413, 21),
             (DomainError::internal("disk"), 500, 19),
+            (DomainError::internal(std::io::Error::from(std::io::ErrorKind::StorageFull)), 200, 32),
         ];
         for (error, http, code) in cases {
             assert_eq!(of(&error), Status { http, code }, "{error}");
@@ -183,6 +185,7 @@ mod tests {
             DomainError::UnknownFile,
             DomainError::Forbidden,
             DomainError::Busy,
+            DomainError::DiskFull,
             DomainError::RateLimited { retry_after_s: 1 },
         ] {
             assert!(of_file(&error).http >= 400, "{error}");

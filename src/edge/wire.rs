@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
-use crate::domain::{Answer, Opened, Profile};
+use crate::domain::{Answer, Health, Opened, PartState, Profile};
 use crate::model::{
     Content, Event, Friend, FriendRequest, Message, MessageId, MessageState, Party, PlayedSound, Timestamp, Toy,
 };
@@ -159,6 +159,20 @@ pub fn instant_of(time: Timestamp) -> Instant {
     const LATEST: Duration = Duration::from_secs(366 * 86_400);
     let left = Duration::try_from_secs_f64((time - now()).max(0.0)).unwrap_or(LATEST);
     Instant::now() + left.min(LATEST)
+}
+
+/// The body of `/readyz`.
+pub fn health(health: &Health) -> Json {
+    let part = |(name, state): (&'static str, PartState)| {
+        let state = match state {
+            PartState::Ok => Json::object([("state", "ok".into())]),
+            PartState::Off => Json::object([("state", "off".into())]),
+            PartState::Failed(reason) => Json::object([("state", "failed".into()), ("reason", reason.into())]),
+        };
+        (Cow::Borrowed(name), state)
+    };
+    let parts = Json::Object(health.parts().into_iter().map(part).collect());
+    Json::object([("ready", health.is_ready().into()), ("parts", parts)])
 }
 
 /// The `data` of `/login` and `/auto_login`.
@@ -433,6 +447,18 @@ mod tests {
         let numbered = text(&event(&told, Some(7)));
         assert!(numbered.starts_with(r#"{"type":"message","seq":7,"_id":"5c8f58eb268d79173c97bac5","#), "{numbered}");
         assert_eq!(text(&Json::Seconds(5.0)), "5.0", "seconds stay a float");
+    }
+
+    #[test]
+    fn the_health_names_each_part_and_why_it_fails() {
+        let (store, sessions) = (PartState::Ok, PartState::Ok);
+        let speech = PartState::Off;
+        let mut all = Health { store, disk: PartState::Ok, sessions, speech, is_alive: true };
+        assert!(text(&health(&all)).starts_with(r#"{"ready":true,"parts":{"store":{"state":"ok"},"disk":"#));
+        assert!(text(&health(&all)).ends_with(r#""speech":{"state":"off"}}}"#), "to do without speech is no failure");
+        all.disk = PartState::Failed("make room");
+        assert!(text(&health(&all)).starts_with(r#"{"ready":false,"#));
+        assert!(text(&health(&all)).contains(r#""disk":{"state":"failed","reason":"make room"}"#));
     }
 
     #[test]

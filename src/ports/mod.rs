@@ -10,6 +10,7 @@ pub mod pem;
 pub mod qr;
 pub mod reply;
 pub mod router;
+pub mod space;
 pub mod speech;
 pub mod store;
 pub mod workers;

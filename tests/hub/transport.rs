@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use crate::mqtt::{V4, V5, connect, packet, text};
 use crate::world::{Toy, World, within};
 
-const TLS: &[(&str, &str)] = &[
+pub const TLS: &[(&str, &str)] = &[
     ("TOYHUB_MQTT__TLS_LISTEN", "127.0.0.1:0"),
     ("TOYHUB_MQTT__TLS_CERTIFICATE", "hub.pem"),
     ("TOYHUB_MQTT__TLS_KEY", "hub.key"),
@@ -37,13 +37,13 @@ fn openssl(folder: &Path, arguments: &str) {
 }
 
 /// `NAME.pem` and `NAME.key`, which sign for others.
-fn make_ca(folder: &Path, name: &str) {
+pub fn make_ca(folder: &Path, name: &str) {
     let new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
     openssl(folder, &format!("{new} -subj /CN={name} -keyout {name}.key -out {name}.pem"));
 }
 
 /// `NAME.pem` and `NAME.key`, signed by `ca`, for this machine.
-fn make_certificate(folder: &Path, ca: &str, name: &str) {
+pub fn make_certificate(folder: &Path, ca: &str, name: &str) {
     let new = "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     openssl(folder, &format!("{new} -subj /CN={name} -keyout {name}.key -out {name}.csr"));
     std::fs::write(folder.join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();
@@ -52,7 +52,7 @@ fn make_certificate(folder: &Path, ca: &str, name: &str) {
 }
 
 /// A folder with the certificates of `TLS`.
-fn tls_folder() -> TempDir {
+pub fn tls_folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     make_ca(folder.path(), "ca");
     make_certificate(folder.path(), "ca", "hub");
@@ -84,7 +84,7 @@ fn connector(ca: &Path) -> TlsConnector {
     TlsConnector::from(Arc::new(config))
 }
 
-async fn open_tls(address: SocketAddr, ca: &Path) -> std::io::Result<TlsStream<TcpStream>> {
+pub async fn open_tls(address: SocketAddr, ca: &Path) -> std::io::Result<TlsStream<TcpStream>> {
     let socket = TcpStream::connect(address).await?;
     within("tls", connector(ca).connect(ServerName::try_from("localhost").unwrap(), socket)).await
 }

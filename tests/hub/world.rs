@@ -83,7 +83,7 @@ impl World {
     /// Starts the hub (again) on the same data.
     pub async fn start_hub(&mut self) {
         let mut command = self.command(&["serve"]);
-        if self.settings.iter().any(|(name, _)| *name == "TOYHUB_SERVER__LOG") {
+        if self.has_own_log() {
             command.stderr(std::fs::File::create(self.log()).unwrap());
         }
         let mut hub = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
@@ -98,6 +98,21 @@ impl World {
         self.hub = Some(hub);
     }
 
+    /// Whether the settings, or a configuration file in the folder, say what is logged.
+    fn has_own_log(&self) -> bool {
+        self.config_file().exists() || self.settings.iter().any(|(name, _)| *name == "TOYHUB_SERVER__LOG")
+    }
+
+    /// Where a test may put a configuration file. The settings go before it.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("broker.toml")
+    }
+
+    /// One more setting, for the next start.
+    pub fn set(&mut self, name: &'static str, value: &'static str) {
+        self.settings.push((name, value));
+    }
+
     /// The program with this world's settings.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_toyhub"));
@@ -105,7 +120,6 @@ impl World {
             .args(arguments)
             .current_dir(self.folder.path())
             .env("TOYHUB_SERVER__DATA_DIR", self.data_dir())
-            .env("TOYHUB_SERVER__LOG", "warn")
             .env("TOYHUB_HTTP__LISTEN", "127.0.0.1:0")
             .env("TOYHUB_HTTP__LEGACY_LISTEN", "127.0.0.1:0")
             .env("TOYHUB_HTTP__CONNECTIONS_PER_ADDRESS_MAX", "1000")
@@ -115,6 +129,9 @@ impl World {
             .env("TOYHUB_RATES__REGISTRATIONS_PER_ADDRESS_PER_MINUTE", "10000")
             .env("TOYHUB_RATES__CONNECTS_PER_ADDRESS_PER_MINUTE", "10000")
             .envs(self.settings.iter().copied());
+        if !self.has_own_log() {
+            command.env("TOYHUB_SERVER__LOG", "warn");
+        }
         command
     }
 
@@ -127,10 +144,19 @@ impl World {
 
     /// Ctrl-C; gives the exit code.
     pub async fn stop(&mut self) -> Option<i32> {
-        let mut hub = self.hub.take().unwrap();
-        let id = hub.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
-        within("the hub to stop", hub.wait()).await.unwrap().code()
+        self.signal("INT").await;
+        self.ended().await
+    }
+
+    /// Sends a signal to the hub.
+    pub async fn signal(&self, name: &str) {
+        let id = self.hub.as_ref().unwrap().id().expect("the hub has ended").to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().await.unwrap().success());
+    }
+
+    /// Waits until the hub has ended; gives the exit code.
+    pub async fn ended(&mut self) -> Option<i32> {
+        within("the hub to stop", self.hub.take().unwrap().wait()).await.unwrap().code()
     }
 
     /// `kill -9`.
@@ -175,6 +201,25 @@ impl World {
 
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The status and the body of a path for those who watch over the hub.
+    pub async fn watch(&self, path: &str) -> (u16, Value) {
+        answer(within(path, self.client.get(format!("{}{path}", self.http())).send()).await.unwrap()).await
+    }
+
+    /// Waits until the hub reports itself ready, or not ready.
+    pub async fn wait_ready(&self, is_ready: bool) -> Value {
+        let turned = async {
+            loop {
+                let (_, health) = self.watch("/readyz").await;
+                if health["ready"] == is_ready {
+                    return health;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within("the readiness to change", turned).await
     }
 
     pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {

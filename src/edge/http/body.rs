@@ -157,6 +157,10 @@ pub(super) async fn receive(
         Form::Multipart { .. } if takes_recording => config.upload_max_bytes,
         _ => 0,
     };
+    if recording_max_bytes > 0 {
+        // Before the client has sent it all: what it declares, or what has come.
+        hub.check_room(body.size_hint().lower())?;
+    }
     // Beside the recording there is room for the other fields and for the lines between them.
     let max_bytes = config.body_max_bytes.saturating_add(recording_max_bytes);
     let mut reader = BodyReader::new(body, connection, config, max_bytes)?;

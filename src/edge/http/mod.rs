@@ -44,7 +44,7 @@ use connection::Admission;
 use routes::Routes;
 
 pub use multipart::RECORDING_FIELDS;
-pub use routes::{FILES, HEALTH};
+pub use routes::{FILES, HEALTH, READINESS};
 pub use sockets::{Socket, SocketHandler, SocketIo, SocketRoute};
 
 /// The first pause after a failed accept; it doubles up to [`ACCEPT_PAUSE_MAX`].

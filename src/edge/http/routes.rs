@@ -15,8 +15,10 @@ pub const FILES: [(&str, FileKind); 4] = [
     ("/get_qr/{name}", FileKind::Qr),
 ];
 
-/// The path of those who watch over the hub.
-pub const HEALTH: &str = "/healthz";
+/// The paths of those who watch over the hub: whether its process answers.
+pub const HEALTH: [&str; 2] = ["/healthz", "/livez"];
+/// And whether everything works that it stands on.
+pub const READINESS: &str = "/readyz";
 
 /// What stands at a path.
 pub(super) enum Endpoint {
@@ -26,6 +28,8 @@ pub(super) enum Endpoint {
     File(FileKind),
     /// Whether the hub runs, for those who watch over it.
     Health,
+    /// Whether its parts work.
+    Readiness,
     /// The door to another edge.
     Socket(SocketRoute),
 }
@@ -35,7 +39,7 @@ impl Endpoint {
     pub(super) fn allowed_methods(&self) -> &'static str {
         match self {
             Self::Call(_) => "POST, OPTIONS",
-            Self::File(_) | Self::Health => "GET, HEAD, OPTIONS",
+            Self::File(_) | Self::Health | Self::Readiness => "GET, HEAD, OPTIONS",
             Self::Socket(_) => "GET, OPTIONS",
         }
     }
@@ -62,12 +66,13 @@ impl Routes {
         let covers = (dialect == Dialect::Field).then_some(("/get_cover/{name}", FileKind::Image));
         let files = FILES.into_iter().chain(covers);
         let files = files.map(|(pattern, kind)| Route { pattern, endpoint: Endpoint::File(kind) });
-        let health = Route { pattern: HEALTH, endpoint: Endpoint::Health };
+        let health = HEALTH.map(|pattern| Route { pattern, endpoint: Endpoint::Health });
+        let readiness = Route { pattern: READINESS, endpoint: Endpoint::Readiness };
         let sockets =
             sockets.into_iter().map(|route| Route { pattern: route.pattern, endpoint: Endpoint::Socket(route) });
 
         let mut router = Router::new();
-        for route in calls.chain(files).chain([health]).chain(sockets) {
+        for route in calls.chain(files).chain(health).chain([readiness]).chain(sockets) {
             router.insert(route.pattern, route)?;
         }
         Ok(Self(router))

@@ -69,6 +69,11 @@ async fn dispatch(
         (Endpoint::Health, Method::GET | Method::HEAD) => {
             reply::json(StatusCode::OK, &Json::object([("ok", true.into())]))
         }
+        (Endpoint::Readiness, Method::GET | Method::HEAD) => {
+            let health = edge.hub.health(std::time::Instant::now());
+            let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            reply::json(status, &wire::health(&health))
+        }
         (Endpoint::Socket(socket), Method::GET) => sockets::open(edge, connection, socket, request)
             .unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of)),
         (endpoint, _) => fail(edge, RequestFault::MethodNotAllowed { allowed: endpoint.allowed_methods() }),

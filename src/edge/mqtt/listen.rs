@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::Profile;
 use super::stream::Stream;
-use super::tls::{Acceptors, Tls};
+use super::tls::{Acceptors, Reloads, Tls};
 
 /// Clients of other edges that wait to be taken in; at one more, the other edge waits with its client.
 const DOOR_QUEUE: usize = 64;
@@ -77,6 +77,11 @@ impl Listeners {
     pub fn add_tls(&mut self, listener: TcpListener, tls: Tls) {
         self.places.push(Place::Tls(listener, tls.acceptors()));
         self.tls = Some(tls);
+    }
+
+    /// What has the certificate read again, where TLS is served.
+    pub fn reloads(&self) -> Option<Reloads> {
+        self.tls.as_ref().map(Tls::reloads)
     }
 
     /// And one for clients of this machine.

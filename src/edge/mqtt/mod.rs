@@ -61,7 +61,7 @@ use stream::Flushed;
 
 pub use listen::{Door, Listeners, UnixSocket};
 pub use stream::Stream;
-pub use tls::{Tls, TlsFault};
+pub use tls::{Reloads, Tls, TlsFault};
 
 /// Where MQTT comes over a WebSocket of the HTTP port.
 pub const SOCKET_PATH: &str = "/mqtt";

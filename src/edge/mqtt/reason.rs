@@ -180,7 +180,7 @@ impl Kind {
             | DomainError::StreamTooOld { .. }
             | DomainError::NoSpeechModel
             | DomainError::NoSynthesiser => Self::Other,
-            DomainError::Full(_) => Self::Quota,
+            DomainError::Full(_) | DomainError::DiskFull => Self::Quota,
             DomainError::RateLimited { .. } => Self::Rate,
             DomainError::Busy => Self::Busy,
             DomainError::Internal(_) => Self::Fault,

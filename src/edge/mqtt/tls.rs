@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -35,6 +35,23 @@ pub struct Tls {
     latest: watch::Sender<Arc<ServerConfig>>,
     /// What the files looked like when they were last read.
     seen: Vec<Option<Look>>,
+    orders: mpsc::Receiver<oneshot::Sender<()>>,
+    reloads: Reloads,
+}
+
+/// Has the files read again at once, changed or not.
+#[derive(Debug, Clone)]
+pub struct Reloads(mpsc::Sender<oneshot::Sender<()>>);
+
+impl Reloads {
+    /// Returns when the files have been read, or TLS is no longer served.
+    pub async fn now(&self) {
+        let (done, is_done) = oneshot::channel();
+        if self.0.send(done).await.is_ok() {
+            // An error means the same as no room for the order: the listener is gone.
+            let _ = is_done.await;
+        }
+    }
 }
 
 /// The files, and what to make of them.
@@ -60,7 +77,9 @@ impl Tls {
         };
         let (seen, read) = files.clone().read().await;
         let latest = watch::Sender::new(read?);
-        Ok(Self { files, reload_interval: seconds(config.tls_reload_interval_s), latest, seen })
+        let (sender, orders) = mpsc::channel(1);
+        let (reload_interval, reloads) = (seconds(config.tls_reload_interval_s), Reloads(sender));
+        Ok(Self { files, reload_interval, latest, seen, orders, reloads })
     }
 
     /// What new connections are opened with.
@@ -68,13 +87,29 @@ impl Tls {
         Acceptors(self.latest.subscribe())
     }
 
-    /// Reads the files again whenever they change. Never returns.
+    /// What has the files read again.
+    pub fn reloads(&self) -> Reloads {
+        self.reloads.clone()
+    }
+
+    /// Reads the files again whenever they change, and on order. Never returns.
     pub(super) async fn keep_up(mut self) {
         let mut ticks = interval(self.reload_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            let order = tokio::select! {
+                _ = ticks.tick() => None,
+                order = self.orders.recv() => order,
+            };
+            if order.is_some() {
+                // Whatever they look like: a copy may keep the time and the size of another file.
+                self.seen.clear();
+            }
             self.reload().await;
+            if let Some(done) = order {
+                // Whoever does not wait any more needs no answer.
+                let _ = done.send(());
+            }
         }
     }
 

@@ -23,7 +23,7 @@ macro_rules! every {
 }
 
 /// One of each error of the hub.
-fn errors() -> [DomainError; 29] {
+fn errors() -> [DomainError; 30] {
     use DomainError::*;
     every! { DomainError:
         WrongCredentials => WrongCredentials,
@@ -53,6 +53,7 @@ fn errors() -> [DomainError; 29] {
         NoSynthesiser => NoSynthesiser,
         StreamTooOld { .. } => StreamTooOld { current: 1200 },
         Busy => Busy,
+        DiskFull => DiskFull,
         Forbidden => Forbidden,
         Internal(_) => DomainError::internal("…"),
     }

@@ -2,7 +2,7 @@
 
 use super::calls::{Answer, Description, Ground, describe};
 use super::codes::{self, Place};
-use super::schema::{Property, component, either, map, may, object, text};
+use super::schema::{closed, component, either, exactly, map, may, must, object, one_of, text};
 use super::{VERSION, shapes};
 use crate::domain::FileKind;
 use crate::edge::calls::{ADDED, DOCUMENTED, Name};
@@ -29,8 +29,9 @@ envelope. A call that was answered code 11 says in `Retry-After` how many second
 pub(super) fn document() -> Json {
     let calls = DOCUMENTED.into_iter().chain(ADDED).map(|(path, name)| (path, call(path, name)));
     let files = http::FILES.map(|(path, kind)| (path, file(kind)));
-    let health = [(http::HEALTH, health())];
-    let paths = calls.chain(files).chain(health).chain(sockets());
+    let health = http::HEALTH.map(|path| (path, health(path)));
+    let readiness = [(http::READINESS, readiness())];
+    let paths = calls.chain(files).chain(health).chain(readiness).chain(sockets());
     Json::object([
         ("openapi", "3.1.0".into()),
         (
@@ -222,15 +223,45 @@ fn bearer() -> Json {
     Json::object([("bearer", Json::List(vec![]))])
 }
 
-fn health() -> Json {
-    let ok = object(vec![Property { name: "ok", schema: super::schema::exactly(true), is_required: true }]);
-    let runs = json("The hub runs.", ok.with("additionalProperties", false));
-    let operation = operation("healthz", "operation", "Whether the hub runs.", Json::List(vec![]));
-    let head = self::operation("healthz_head", "operation", "Whether the hub runs.", Json::List(vec![]));
-    let without_body = Json::object([("description", "The hub runs.".into())]);
+fn health(path: &'static str) -> Json {
+    let runs = json("The hub runs.", closed(vec![must("ok", exactly(true), "")]));
+    watched(path, "Whether the hub runs.", vec![("200", runs)])
+}
+
+fn readiness() -> Json {
+    let part = |is_ready: bool| {
+        let working = closed(vec![must("state", one_of(["ok", "off"]), "`off`: the configuration does without it.")]);
+        let reason = must("reason", text(), "What is wrong and what to do about it.");
+        let failed = closed(vec![must("state", exactly("failed"), ""), reason]);
+        if is_ready { working } else { either(vec![working, failed]) }
+    };
+    let answer = |is_ready: bool| {
+        let parts = [
+            must("store", part(is_ready), "The database."),
+            must("disk", part(is_ready), "The free space of the data folder."),
+            must("sessions", part(is_ready), "The file of MQTT sessions and retained messages."),
+            must("speech", part(is_ready), "The recognition of what children say."),
+        ];
+        closed(vec![must("ready", exactly(is_ready), ""), must("parts", closed(parts.into()), "")])
+    };
+    let responses =
+        vec![("200", json("All parts work.", answer(true))), ("503", json("Some part does not work.", answer(false)))];
+    let about = "Whether all parts work that the configuration asks for, as they were checked a moment ago.";
+    watched(http::READINESS, about, responses)
+}
+
+/// A path for those who watch over the hub: `GET` with these responses, and `HEAD` with the same without their bodies.
+fn watched(path: &'static str, about: &'static str, responses: Vec<(&'static str, Json)>) -> Json {
+    let id = path.trim_start_matches('/');
+    let without_body = |(status, response): &(&'static str, Json)| {
+        let description = response.get("description").cloned().unwrap_or(Json::Null);
+        (*status, Json::object([("description", description)]))
+    };
+    let head = map(responses.iter().map(without_body));
+    let operation = |id: &str| self::operation(id, "operation", about, Json::List(vec![]));
     Json::object([
-        ("get", operation.with("responses", map([("200", runs)]))),
-        ("head", head.with("responses", map([("200", without_body)]))),
+        ("get", operation(id).with("responses", map(responses))),
+        ("head", operation(&format!("{id}_head")).with("responses", head)),
     ])
 }
 

@@ -304,6 +304,11 @@ impl Disk {
         }
     }
 
+    /// Whether the writing thread runs.
+    pub fn is_writing(&self) -> bool {
+        !self.ops.is_closed()
+    }
+
     /// Messages that gave way to a limit since the start.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)

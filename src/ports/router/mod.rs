@@ -314,6 +314,28 @@ impl Router {
         Reached { subscribers, retain_refused: retained == Stored::Refused, commit, held }
     }
 
+    /// Whether publishing this would add to the file: a persistent session subscribes to it, or it is to be retained
+    /// and its topic retains nothing yet.
+    pub fn would_store(&self, publication: &Publication) -> bool {
+        let Publication { topic, payload, retain, publisher, .. } = publication;
+        if *retain && publisher.is_some() && !payload.is_empty() && !self.retained.holds(topic) {
+            return true;
+        }
+        let is_kept = |(target, granted): (Target, QoS)| {
+            granted.min(publication.qos) != QoS::AtMostOnce
+                && match &target {
+                    Target::Queue(queue) => queue.is_durable(),
+                    Target::Share(share) => share.has(Queue::is_durable),
+                }
+        };
+        publication.qos != QoS::AtMostOnce && self.index.matching(topic).into_iter().any(is_kept)
+    }
+
+    /// Whether the thread that writes sessions and retained messages runs.
+    pub fn is_writing(&self) -> bool {
+        self.disk.is_writing()
+    }
+
     /// What the router has done and holds.
     pub fn figures(&self) -> Figures {
         Figures {

@@ -300,6 +300,11 @@ impl Queue {
         crowded_since.map_or(Duration::ZERO, |since| COURTESY_MAX.saturating_sub(since.elapsed()))
     }
 
+    /// Whether what is pushed is stored: it is the queue of a persistent session.
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable.is_some() && self.state().backlog.is_some()
+    }
+
     /// Whether a connection takes what is pushed now.
     pub(super) fn takes_deliveries(&self) -> bool {
         let state = self.state();

@@ -78,6 +78,12 @@ impl Retained {
         Stored::Kept
     }
 
+    /// Whether a message is kept for `topic`.
+    pub(super) fn holds(&self, topic: &Topic) -> bool {
+        let group = self.groups.get(group_of(topic.as_str()));
+        group.is_some_and(|group| group.binary_search_by(|other| other.topic.cmp(topic)).is_ok())
+    }
+
     fn remove(&self, topic: &Topic, removed: impl Fn()) {
         self.groups.remove_if_mut(group_of(topic.as_str()), |_, group| {
             if let Ok(at) = group.binary_search_by(|other| other.topic.cmp(topic)) {

@@ -27,6 +27,12 @@ impl Share {
         self.id
     }
 
+    /// Whether some member is such a one.
+    pub(super) fn has(&self, is_such: impl Fn(&Queue) -> bool) -> bool {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.all.iter().any(|(queue, _)| is_such(queue))
+    }
+
     /// Gives a message to the member whose turn it is. A member without room passes it on; one that is away gets it only
     /// if nobody is there.
     pub(super) fn give(&self, push: impl Fn(&Queue, QoS) -> Pushed) -> Pushed {

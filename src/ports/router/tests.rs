@@ -383,3 +383,29 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn what_would_be_stored_is_known_beforehand() {
+    let router = router(ROOM);
+    let passing = router.connect(toy(), room(8));
+    passing.subscribe(&at("a/cmd", QoS::ExactlyOnce), ReplayRetained::Always).unwrap();
+    let adds = |topic: &str, payload: &str, qos, retain| router.would_store(&message(topic, payload, qos, retain));
+    assert!(!adds("a/cmd", "new", QoS::ExactlyOnce, false), "its only subscriber has no session");
+    assert!(adds("a/state", "new", QoS::AtMostOnce, true), "retained");
+    router.publish(message("a/state", "1", QoS::AtMostOnce, true));
+    assert!(!adds("a/state", "2", QoS::AtMostOnce, true), "retained in the place of another");
+    assert!(!adds("a/state", "", QoS::AtMostOnce, true), "retained no more");
+    assert!(!adds("a/nothing", "", QoS::AtMostOnce, true));
+
+    for (filter, topic) in [("b/cmd", "b/cmd"), ("$share/group/c/cmd", "c/cmd")] {
+        let session = router.open_session(toy(), filter, room(8), 60);
+        let kept = session.attach();
+        kept.subscribe(&at(filter, QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
+        assert!(adds(topic, "new", QoS::AtLeastOnce, false), "for a session: {filter}");
+        assert!(!adds(topic, "new", QoS::AtMostOnce, false), "nobody promises QoS 0: {filter}");
+        drop(kept);
+        assert!(adds(topic, "new", QoS::AtLeastOnce, false), "and for one that is away: {filter}");
+        session.end();
+        assert!(!adds(topic, "new", QoS::AtLeastOnce, false), "the session has ended: {filter}");
+    }
+}

@@ -12,13 +12,15 @@ mod folder;
 mod friends;
 mod identity;
 mod receipts;
+mod recovery;
 mod streams;
 #[cfg(test)]
 mod tests;
 mod toys;
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use rand::RngExt;
@@ -101,6 +103,9 @@ pub enum StoreError {
     /// The engine could not be opened.
     #[error("cannot open the database: {0}")]
     Open(String),
+    /// The engine is being opened again.
+    #[error("the database is being opened again")]
+    Closed,
     /// Stored data that this version cannot read.
     #[error("stored data cannot be read: {0}")]
     Corrupt(String),
@@ -173,11 +178,15 @@ enum Engine {
     Embedded { database: Surreal<Db>, datastore: Arc<Datastore> },
     /// Memory or a server, by address.
     Addressed(Surreal<Any>),
+    /// None, while it is opened again.
+    Closed,
 }
 
 /// The open store.
 pub struct Store {
-    engine: Engine,
+    engine: RwLock<Arc<Engine>>,
+    settings: StoreSettings,
+    has_stopped: AtomicBool,
     /// Events that are kept of each user's stream.
     stream_events_max: i64,
 }
@@ -185,33 +194,16 @@ pub struct Store {
 impl Store {
     /// Opens the store and changes nothing in it; [`Self::prepare`] comes next.
     pub async fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
-        let engine = match &settings.place {
-            Place::Folder { path, block_cache_bytes, memtable_bytes } => {
-                let config = ConfigMap::empty()
-                    .with_key_value("surrealkv_block_cache_capacity", block_cache_bytes.to_string())
-                    .with_key_value("surrealkv_max_memtable_size", memtable_bytes.to_string());
-                keep_copy(path).await?;
-                // `sync=every`: a commit returns when its log is on disk.
-                let address = format!("surrealkv://{}?sync=every", path.display());
-                boxed(open_embedded(address, config, settings.query_timeout)).await?
-            }
-            Place::Memory => Engine::Addressed(surrealdb::engine::any::connect("mem://").await?),
-            Place::Server { url, username, password } => {
-                let database = surrealdb::engine::any::connect(url).await?;
-                database.signin(Root { username: username.clone(), password: password.reveal().to_owned() }).await?;
-                Engine::Addressed(database)
-            }
-        };
-        match &engine {
-            Engine::Embedded { database, .. } => {
-                database.use_ns(&settings.namespace).use_db(&settings.database).await?;
-            }
-            Engine::Addressed(database) => {
-                database.use_ns(&settings.namespace).use_db(&settings.database).await?;
-            }
+        Ok(Self::over(open_engine(settings).await?, settings))
+    }
+
+    fn over(engine: Engine, settings: &StoreSettings) -> Self {
+        Self {
+            engine: RwLock::new(Arc::new(engine)),
+            settings: settings.clone(),
+            has_stopped: AtomicBool::new(false),
+            stream_events_max: i64::try_from(settings.stream_events_max).unwrap_or(i64::MAX),
         }
-        let stream_events_max = i64::try_from(settings.stream_events_max).unwrap_or(i64::MAX);
-        Ok(Self { engine, stream_events_max })
     }
 
     /// Brings the schema up to date, and notes whose database this is.
@@ -223,10 +215,9 @@ impl Store {
 
     /// Ends the engine: after this the folder may be opened again.
     pub async fn close(&self) -> Result<(), StoreError> {
-        if let Engine::Embedded { database, datastore } = &self.engine {
-            let datastore = Arc::clone(datastore);
-            let ended = boxed(async move { datastore.shutdown().await }).await;
-            ended.map_err(|error| StoreError::Open(error.to_string()))?;
+        let engine = self.engine();
+        end(&engine).await?;
+        if let Engine::Embedded { database, .. } = &*engine {
             // The last handle's drop would shut the datastore down once more, which then reports an error for what is
             // over. One handle is kept for good, therefore: a store is closed at the end of a process.
             std::mem::forget(database.clone());
@@ -276,10 +267,12 @@ impl Store {
     }
 
     async fn run_once(&self, sql: &'static str, variables: Variables) -> Result<Reply, StoreError> {
-        let mut results = match &self.engine {
-            Engine::Embedded { database, .. } => database.query(sql).bind(variables).await?,
-            Engine::Addressed(database) => database.query(sql).bind(variables).await?,
+        let answer = match &*self.engine() {
+            Engine::Embedded { database, .. } => database.query(sql).bind(variables).await,
+            Engine::Addressed(database) => database.query(sql).bind(variables).await,
+            Engine::Closed => return Err(StoreError::Closed),
         };
+        let mut results = answer.inspect_err(|error| self.note(error))?;
         let errors = results.take_errors();
         if errors.is_empty() {
             return Ok(Reply(results));
@@ -290,12 +283,52 @@ impl Store {
             return Err(StoreError::Refused(refusal));
         }
         let mut errors: Vec<_> = errors.into_values().collect();
+        errors.iter().for_each(|error| self.note(error));
         let first = errors
             .iter()
             .position(is_conflict)
             .or_else(|| errors.iter().position(|error| !error.message().contains("not executed")));
         Err(StoreError::Database(errors.swap_remove(first.unwrap_or(0))))
     }
+}
+
+/// Ends an engine: after this its folder may be opened again.
+async fn end(engine: &Engine) -> Result<(), StoreError> {
+    let Engine::Embedded { datastore, .. } = engine else { return Ok(()) };
+    let datastore = Arc::clone(datastore);
+    let ended = boxed(async move { datastore.shutdown().await }).await;
+    ended.map_err(|error| StoreError::Open(error.to_string()))
+}
+
+/// Opens the engine of the settings, whose session is in their database.
+async fn open_engine(settings: &StoreSettings) -> Result<Engine, StoreError> {
+    let engine = match &settings.place {
+        Place::Folder { path, block_cache_bytes, memtable_bytes } => {
+            let config = ConfigMap::empty()
+                .with_key_value("surrealkv_block_cache_capacity", block_cache_bytes.to_string())
+                .with_key_value("surrealkv_max_memtable_size", memtable_bytes.to_string());
+            keep_copy(path).await?;
+            // `sync=every`: a commit returns when its log is on disk.
+            let address = format!("surrealkv://{}?sync=every", path.display());
+            boxed(open_embedded(address, config, settings.query_timeout)).await?
+        }
+        Place::Memory => Engine::Addressed(surrealdb::engine::any::connect("mem://").await?),
+        Place::Server { url, username, password } => {
+            let database = surrealdb::engine::any::connect(url).await?;
+            database.signin(Root { username: username.clone(), password: password.reveal().to_owned() }).await?;
+            Engine::Addressed(database)
+        }
+    };
+    match &engine {
+        Engine::Embedded { database, .. } => {
+            database.use_ns(&settings.namespace).use_db(&settings.database).await?;
+        }
+        Engine::Addressed(database) => {
+            database.use_ns(&settings.namespace).use_db(&settings.database).await?;
+        }
+        Engine::Closed => {}
+    }
+    Ok(engine)
 }
 
 /// Keeps a copy of a database that the engine is about to convert from an older format.

@@ -368,7 +368,7 @@ async fn a_database_of_version_1_is_taken_over_with_what_it_holds() {
     let engine = open_embedded(address, ConfigMap::empty(), Duration::from_secs(60)).await.unwrap();
     let Engine::Embedded { database, .. } = &engine else { panic!() };
     database.use_ns("toyhub").use_db("toyhub").await.unwrap();
-    let old = Store { engine, stream_events_max: 0 };
+    let old = Store::over(engine, &settings(Place::Memory, 0));
     // A database that SurrealDB 3 made keeps its rules.
     old.run("ALTER DATABASE toyhub COMPATIBILITY 3", Variables::new()).await.unwrap();
     old.run(include_str!("tests/version_1.surql"), Variables::new()).await.unwrap();
@@ -483,4 +483,41 @@ async fn no_query_goes_through_a_whole_table_but_lists_of_all_and_an_unbinding()
         assert!(found.iter().all(|(_, plan)| plan.contains(access)), "{text}: {found:?}");
     }
     assert!(plans.len() > 40, "only {} queries were found", plans.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_has_stopped_is_opened_again_with_all_that_it_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = in_folder(folder.path(), 1000).await;
+    let mia = user(&store).await;
+    store.note(&DatabaseError::internal("Transaction outcome unknown: Database stopped: IO error".into()));
+    assert!(store.has_stopped());
+    store.reopen().await.unwrap();
+    assert!(!store.has_stopped());
+    store.ping().await.unwrap();
+    store.try_write().await.unwrap();
+    assert!(store.party(&id_of(&mia)).await.unwrap().is_some(), "what was stored before");
+    let tom = user(&store).await;
+    store.close().await.unwrap();
+    drop(store);
+    let store = in_folder(folder.path(), 1000).await;
+    assert!(store.party(&id_of(&tom)).await.unwrap().is_some(), "what was stored afterwards");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_cannot_be_opened_again_is_tried_once_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = in_folder(folder.path(), 1000).await;
+    let mia = user(&store).await;
+    store.note(&DatabaseError::internal("Database stopped".into()));
+    let (manifest, aside) = (folder.path().join("db/manifest"), folder.path().join("aside"));
+    let engine = store.engine();
+    end(&engine).await.unwrap();
+    std::fs::rename(&manifest, &aside).unwrap();
+    assert!(store.reopen().await.is_err());
+    assert!(store.has_stopped() && matches!(store.ping().await, Err(StoreError::Closed)));
+    std::fs::remove_dir_all(&manifest).ok();
+    std::fs::rename(&aside, &manifest).unwrap();
+    store.reopen().await.unwrap();
+    assert!(store.party(&id_of(&mia)).await.unwrap().is_some());
 }

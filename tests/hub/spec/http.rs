@@ -230,10 +230,16 @@ async fn http_answers_as_it_is_described() {
     }
 
     // The health, and the doors to the sockets.
-    let health = http.request(Method::GET, "/healthz");
-    assert_eq!(http.answer("/healthz", "get", health).await, json!({"ok": true}));
-    let health = http.request(Method::HEAD, "/healthz");
-    http.answer("/healthz", "head", health).await;
+    for path in ["/healthz", "/livez"] {
+        let health = http.request(Method::GET, path);
+        assert_eq!(http.answer(path, "get", health).await, json!({"ok": true}));
+        let health = http.request(Method::HEAD, path);
+        http.answer(path, "head", health).await;
+    }
+    let readiness = http.request(Method::GET, "/readyz");
+    assert_eq!(http.answer("/readyz", "get", readiness).await["ready"], true);
+    let readiness = http.request(Method::HEAD, "/readyz");
+    http.answer("/readyz", "head", readiness).await;
     for pattern in ["/ws", "/mqtt", "/app/{id}", "/toy/{id}"] {
         let path = pattern.replace("{id}", unknown);
         let plain = http.request(Method::GET, &path);

@@ -1,0 +1,165 @@
+//! Whether the hub works, part by part: what those who watch over it ask.
+//!
+//! The parts are checked by the clock ([`Hub::check_health`]) and the outcome is kept, so that asking costs nothing, however
+//! often it is done. A part that fails is reported by what to do about it; causes go to the log.
+
+use std::time::{Duration, Instant};
+
+use super::Hub;
+use super::error::DomainError;
+use crate::config::seconds;
+use crate::ports::router::StorageState;
+
+const NO_ANSWER: &str = "the database does not answer";
+const NO_ROOM: &str = "less than server.free_bytes_min is free; make room";
+const NOT_WRITING: &str = "the thread that writes the sessions has ended";
+
+/// The state of one part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartState {
+    /// It works.
+    Ok,
+    /// The configuration does without it.
+    Off,
+    /// It does not work, for this reason.
+    Failed(&'static str),
+}
+
+/// What the hub stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// The database.
+    pub store: PartState,
+    /// The free space of the data folder.
+    pub disk: PartState,
+    /// The file of MQTT sessions and retained messages.
+    pub sessions: PartState,
+    /// The recognition of what children say.
+    pub speech: PartState,
+    /// Whether the hub does its work at all: its database answers, and the thread that writes the sessions runs.
+    pub is_alive: bool,
+}
+
+impl Health {
+    /// What is known before the first check.
+    const UNKNOWN: PartState = PartState::Failed("not checked yet");
+
+    /// The parts with their names.
+    pub fn parts(&self) -> [(&'static str, PartState); 4] {
+        [("store", self.store), ("disk", self.disk), ("sessions", self.sessions), ("speech", self.speech)]
+    }
+
+    /// Whether all parts work that the configuration asks for.
+    pub fn is_ready(&self) -> bool {
+        self.parts().iter().all(|(_, state)| !matches!(state, PartState::Failed(_)))
+    }
+}
+
+/// The outcome of the last check.
+#[derive(Debug)]
+pub(super) struct LastCheck {
+    health: Health,
+    at: Option<Instant>,
+}
+
+impl Default for LastCheck {
+    fn default() -> Self {
+        let (unknown, is_alive) = (Health::UNKNOWN, false);
+        let health = Health { store: unknown, disk: unknown, sessions: unknown, speech: unknown, is_alive };
+        Self { health, at: None }
+    }
+}
+
+impl Hub {
+    /// The health as it was last checked. A check that does not come to its end is a failure by itself.
+    pub fn health(&self, now: Instant) -> Health {
+        let last = self.last_check();
+        let age_max = 2 * (seconds(self.config.server.check_interval_s) + self.check_timeout());
+        match last.at {
+            Some(at) if now.saturating_duration_since(at) > age_max => {
+                Health { store: PartState::Failed("the hub cannot check itself"), is_alive: false, ..last.health }
+            }
+            _ => last.health,
+        }
+    }
+
+    /// Checks the parts. Errors: `Internal` where the hub has lost a part that only a new start brings back.
+    pub async fn check_health(&self, now: Instant) -> Result<(), DomainError> {
+        let (store, disk) = tokio::join!(self.check_store(), self.check_disk());
+        let is_writing = self.router.is_writing();
+        let sessions = match self.router.storage_state() {
+            _ if !is_writing => PartState::Failed(NOT_WRITING),
+            StorageState::Writable => PartState::Ok,
+            StorageState::Failed { .. } => {
+                PartState::Failed("the file of sessions takes no writes, see the log; it is opened again by itself")
+            }
+        };
+        let is_alive = store != PartState::Failed(NO_ANSWER) && is_writing;
+        let health = Health { store, disk, sessions, speech: self.speech_state(), is_alive };
+        let before = std::mem::replace(&mut *self.last_check(), LastCheck { health, at: Some(now) }).health;
+        for ((name, before), (_, now)) in before.parts().into_iter().zip(health.parts()) {
+            match now {
+                PartState::Failed(reason) if now != before => tracing::error!(part = name, reason, "not ready"),
+                PartState::Ok if before != now && before != Health::UNKNOWN => {
+                    tracing::info!(part = name, "ready again")
+                }
+                _ => {}
+            }
+        }
+        if before.disk == PartState::Failed(NO_ROOM) && disk == PartState::Ok {
+            // Rather now than by the first who sends a message.
+            let tried = tokio::time::timeout(self.check_timeout(), self.store.try_write()).await;
+            tracing::info!(writes = matches!(tried, Ok(Ok(()))), "the disk has room again");
+        }
+        if is_writing { Ok(()) } else { Err(DomainError::internal(NOT_WRITING)) }
+    }
+
+    /// Opens the database again if its engine has stopped and the disk has room. True if it did.
+    pub async fn mend_store(&self) -> Result<bool, DomainError> {
+        // What an engine holds in memory becomes a table when it is closed or opened.
+        if !self.store.has_stopped() || !self.space.has_free(self.config.store.memtable_bytes) {
+            return Ok(false);
+        }
+        tracing::warn!("the database's engine has stopped, it is opened again");
+        self.store.reopen().await?;
+        tracing::info!("the database is open again");
+        Ok(true)
+    }
+
+    /// Whether `bytes` more may be written. Errors: `DiskFull`.
+    pub fn check_room(&self, bytes: u64) -> Result<(), DomainError> {
+        if self.space.has_room(bytes) { Ok(()) } else { Err(DomainError::DiskFull) }
+    }
+
+    async fn check_store(&self) -> PartState {
+        match tokio::time::timeout(self.check_timeout(), self.store.ping()).await {
+            Ok(Ok(())) if self.store.has_stopped() => PartState::Failed(
+                "the database's engine has stopped and takes no writes; it is opened again once the disk has room",
+            ),
+            Ok(Ok(())) => PartState::Ok,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the database failed its check");
+                PartState::Failed(NO_ANSWER)
+            }
+            Err(_) => PartState::Failed(NO_ANSWER),
+        }
+    }
+
+    async fn check_disk(&self) -> PartState {
+        let space = std::sync::Arc::clone(&self.space);
+        let measured = tokio::task::spawn_blocking(move || space.measure());
+        match tokio::time::timeout(self.check_timeout(), measured).await {
+            Ok(Ok(Ok(()))) if self.space.has_room(0) => PartState::Ok,
+            Ok(Ok(Ok(()))) => PartState::Failed(NO_ROOM),
+            _ => PartState::Failed("the free space of server.data_dir cannot be measured"),
+        }
+    }
+
+    fn check_timeout(&self) -> Duration {
+        seconds(self.config.server.check_timeout_s)
+    }
+
+    fn last_check(&self) -> std::sync::MutexGuard<'_, LastCheck> {
+        self.last_check.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,180 @@
+//! The hub as a service of the system: its log, its signals, its exit codes, and what systemd is told.
+//!
+//! SIGTERM and SIGINT stop the hub in order, a second one at once. SIGHUP has it read the certificates and
+//! `[server] log` again; all else in the configuration is for the next start.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::path::Path;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, ConfigError};
+use crate::edge::mqtt;
+use crate::server::Server;
+use crate::systemd;
+
+/// What the command line prints of the exit codes.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; the hub has stopped in order, after SIGTERM or SIGINT
+  1  the command failed, or the hub could not start
+  2  wrong arguments
+  3  the hub was stopped at once by a second SIGTERM or SIGINT
+  4  the hub stopped because an essential part of it failed
+
+Signals of \"toyhub serve\":
+  SIGTERM, SIGINT  stop in order; the second one stops at once
+  SIGHUP           read the certificates and [server] log again";
+
+/// The exit code of a hub that a second signal has stopped.
+const STOPPED_AT_ONCE: i32 = 3;
+
+/// Why the program ends without success; the text is for the person who started it.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The command failed, or the hub could not start.
+    #[error("{0}")]
+    Command(String),
+    /// The hub ran, and an essential part of it failed.
+    #[error("{0}")]
+    Essential(String),
+}
+
+impl Failure {
+    /// The same, after the name of the configuration file.
+    pub fn at(self, path: &Path) -> Self {
+        let at = |message| format!("{}: {message}", path.display());
+        match self {
+            Self::Command(message) => Self::Command(at(message)),
+            Self::Essential(message) => Self::Essential(at(message)),
+        }
+    }
+
+    /// The exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Command(_) => 1,
+            Self::Essential(_) => 4,
+        }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self::Command(message)
+    }
+}
+
+/// Runs the hub until a signal stops it. `reread` gives the configuration as it is now.
+pub async fn serve(config: Config, reread: impl Fn() -> Result<Config, ConfigError>) -> Result<(), Failure> {
+    let log = Log::start(&config.server.log)?;
+    let (hang_up, shutdown) = (listen(SignalKind::hangup())?, CancellationToken::new());
+    let stop = stop_on_signal(listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, shutdown.clone());
+    // Not ended with the hub: the second signal has to end whatever may still hold the process then.
+    tokio::spawn(stop);
+    let server = Server::start(config.clone()).await?;
+    println!("toyhub ready {}", server.addresses());
+    systemd::ready().await;
+    let (is_alive, certificates) = (server.pulse(), server.certificates());
+    tokio::select! {
+        ended = server.run(shutdown) => ended.map_err(Failure::Essential),
+        never = reload_on_signal(hang_up, config, reread, log, certificates) => match never {},
+        never = report_life(is_alive) => match never {},
+    }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, String> {
+    signal(kind).map_err(|error| format!("cannot listen to signals: {error}"))
+}
+
+async fn stop_on_signal(mut interrupt: Signal, mut terminate: Signal, shutdown: CancellationToken) {
+    let mut next = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    next().await;
+    shutdown.cancel();
+    tokio::join!(systemd::stopping(), async {
+        next().await;
+        tracing::warn!("stopped at once by a second signal");
+        std::process::exit(STOPPED_AT_ONCE);
+    });
+}
+
+async fn reload_on_signal(
+    mut hang_up: Signal,
+    mut config: Config,
+    reread: impl Fn() -> Result<Config, ConfigError>,
+    log: Log,
+    certificates: Option<mqtt::Reloads>,
+) -> Infallible {
+    loop {
+        if hang_up.recv().await.is_none() {
+            // No further signal can come.
+            return pending().await;
+        }
+        systemd::reloading().await;
+        if let Some(certificates) = &certificates {
+            certificates.now().await;
+        }
+        match reread() {
+            Ok(new) => match log.change(&new.server.log) {
+                Ok(()) => {
+                    let needs_restart = config.differs_beside_log(&new);
+                    config.server.log = new.server.log;
+                    tracing::info!(log = config.server.log, needs_restart, "configuration read again");
+                }
+                Err(fault) => tracing::error!(%fault, "log filter not changed"),
+            },
+            Err(fault) => tracing::error!(%fault, "log filter not changed, the configuration has faults"),
+        }
+        systemd::ready().await;
+    }
+}
+
+/// Reports to systemd's watchdog, as long as the hub does its work.
+async fn report_life(is_alive: impl Fn() -> bool) -> Infallible {
+    let Some(period) = systemd::watchdog_interval() else { return pending().await };
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if is_alive() {
+            systemd::alive().await;
+        }
+    }
+}
+
+/// The log of the process, whose filter can be changed.
+struct Log {
+    change: Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>,
+}
+
+impl Log {
+    fn start(filter: &str) -> Result<Self, String> {
+        let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(parse(filter)?)
+            .with_ansi(colours)
+            .with_writer(std::io::stderr)
+            .with_filter_reloading();
+        let handle = subscriber.reload_handle();
+        subscriber.init();
+        Ok(Self { change: Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())) })
+    }
+
+    fn change(&self, filter: &str) -> Result<(), String> {
+        (self.change)(parse(filter)?)
+    }
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(filter)
+        .map_err(|error| format!("server.log: {error}; write levels such as \"info,surrealdb=warn\""))
+}

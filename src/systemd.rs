@@ -1,0 +1,43 @@
+//! What systemd is told of the hub (sd_notify). Where the hub is no service of systemd, nobody is told anything.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// The shortest time between two signs of life.
+const WATCHDOG_INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+/// The listeners accept, or a reload is done.
+pub async fn ready() {
+    notify(vec![NotifyState::Ready]).await;
+}
+
+/// A reload has begun. `Type=notify-reload` asks for the time of it, too.
+pub async fn reloading() {
+    let now = NotifyState::monotonic_usec_now().ok();
+    notify([NotifyState::Reloading].into_iter().chain(now).collect()).await;
+}
+
+/// The hub stops.
+pub async fn stopping() {
+    notify(vec![NotifyState::Stopping]).await;
+}
+
+/// The hub does its work.
+pub async fn alive() {
+    notify(vec![NotifyState::Watchdog]).await;
+}
+
+/// How often systemd wants to know that the hub is alive: twice in the time after which it ends it. None if it does not.
+pub fn watchdog_interval() -> Option<Duration> {
+    sd_notify::watchdog_enabled().map(|timeout| (timeout / 2).max(WATCHDOG_INTERVAL_MIN))
+}
+
+/// The socket of systemd blocks while systemd is busy.
+async fn notify(states: Vec<NotifyState<'static>>) {
+    match tokio::task::spawn_blocking(move || sd_notify::notify(&states)).await {
+        Ok(Err(error)) => tracing::warn!(%error, "systemd not notified"),
+        // A failed task is the end of the runtime.
+        Ok(Ok(())) | Err(_) => {}
+    }
+}
