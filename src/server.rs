@@ -49,10 +49,18 @@ pub struct Server {
 pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
     prepare_folder(&config.server.data_dir)?;
     let mut folder = examine_folder(config)?;
+    folder.note_change().map_err(|error| error.to_string())?;
     let store = Store::open(&store_settings(config)).await.map_err(|error| store_fault(config, &error))?;
     // Nothing is written to a database before it is known to be this folder's.
     let found = store.hub().await.map_err(|error| store_fault(config, &error))?;
-    let id = folder.settle(found).map_err(|error| error.to_string())?;
+    let id = match folder.settle(found) {
+        Ok(id) => id,
+        Err(fault) => {
+            // Left as after a crash: to close another hub's database would change its files.
+            store.abandon();
+            return Err(fault.to_string());
+        }
+    };
     store.prepare(&id).await.map_err(|error| store_fault(config, &error))?;
     // After the store, whose lock keeps a second hub from emptying the spool of the first.
     let files = Files::open(&config.server.files_dir(), &config.server.spool_dir())
@@ -69,6 +77,8 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
     let in_memory = config.store.url == "memory";
     let sessions_file = (!in_memory).then(|| config.server.sessions_file());
     let (disk, found) = Disk::open(sessions_file.as_deref(), disk_limits(config)).map_err(|error| error.to_string())?;
+    folder.check_sessions(found.hub.as_ref(), &id).map_err(|error| error.to_string())?;
+    disk.claim(&id);
     let limits = RouterLimits {
         subscriptions_max: config.mqtt.subscriptions_max.max(config.ws.subscriptions_max),
         retained_messages_max: config.mqtt.retained_messages_max,

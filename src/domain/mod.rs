@@ -143,6 +143,11 @@ impl Hub {
         self.stop_listening().await;
         self.router.close().await;
         let counts = self.store.counts().await;
+        if let Err(error) = self.folder.note_change() {
+            // Such as a full disk. The next start then expects the log, which a clean end would remove.
+            self.store.abandon();
+            return Err(DomainError::internal(error));
+        }
         self.store.close().await?;
         self.folder.note_stop(counts?, now, flushed_writes).map_err(DomainError::internal)
     }

@@ -3,7 +3,7 @@
 //! A folder that has held a family's messages must never be taken for a new one, because a part of it is missing or
 //! belongs to another hub. `hub.toml` says what was there; [`DataFolder::examine`] compares before anything is opened,
 //! since an engine that finds no files makes new ones. [`DataFolder::confirm`] writes the file once everything is open,
-//! [`DataFolder::note_stop`] at a clean stop.
+//! [`DataFolder::note_stop`] at a clean stop, [`DataFolder::note_change`] before the parts are opened and closed.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -38,10 +38,19 @@ struct HubFile {
     hub: HubId,
     created: Datetime,
     program: String,
-    /// From the start to the clean stop.
-    running: bool,
+    state: State,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_stop: Option<LastStop>,
+}
+
+/// Where in its life the hub was when it last wrote the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    /// It opens or closes its parts: the engine may be between two segments of its log.
+    Changing,
+    Running,
+    Stopped,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,7 +74,7 @@ pub struct Damage {
 }
 
 /// Asks an engine how far the database in a folder has come, without opening it; none while a process has it open. The
-/// second argument says that the last process did not end cleanly.
+/// second argument says that the last process ended while it ran.
 pub type Progress = fn(&Path, bool) -> Result<Option<u64>, Damage>;
 
 /// Why a folder is not opened. Each error names the file and what the operator can do.
@@ -181,7 +190,7 @@ impl DataFolder {
             }
             // Without `hub.toml` the folder may be of a version whose files only their own program can count.
             if let Some(known) = &self.known {
-                let found = progress(database, known.running)
+                let found = progress(database, known.state == State::Running)
                     .map_err(|Damage { path, why }| DataFault::Damaged { path, why })?;
                 let expected = known.last_stop.as_ref().and_then(|stop| stop.database_sequence);
                 if let (Some(found), Some(expected)) = (found, expected)
@@ -219,6 +228,12 @@ impl DataFolder {
         self.known.as_ref().map(|known| &known.hub)
     }
 
+    /// Notes that the parts are about to be opened, or closed.
+    pub fn note_change(&self) -> Result<(), DataFault> {
+        let Some(known) = self.known.clone() else { return Ok(()) };
+        self.write(&HubFile { state: State::Changing, ..known })
+    }
+
     /// Compares the identity in the opened database with the folder's, and settles it where one of them has none:
     /// gives the identity that the database has to note.
     pub fn settle(&self, in_database: Option<HubId>) -> Result<HubId, DataFault> {
@@ -237,14 +252,24 @@ impl DataFolder {
         }
     }
 
+    /// Compares the identity in the opened file of sessions with the folder's, which [`Self::settle`] gave.
+    pub fn check_sessions(&self, in_file: Option<&HubId>, hub: &HubId) -> Result<(), DataFault> {
+        match (in_file, &self.parts.sessions) {
+            (Some(found), Some(path)) if found != hub => {
+                Err(DataFault::Foreign { path: path.clone(), found: format!("hub {found}"), expected: hub.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes `hub.toml` for a folder that is open with all its parts.
     pub fn confirm(&mut self, hub: HubId, now: Timestamp) -> Result<(), DataFault> {
         let program = env!("CARGO_PKG_VERSION").to_owned();
         let known = match self.known.take() {
-            Some(known) => HubFile { program, running: true, ..known },
+            Some(known) => HubFile { program, state: State::Running, ..known },
             None => {
                 let created = datetime(now);
-                HubFile { format: FORMAT, hub, created, program, running: true, last_stop: None }
+                HubFile { format: FORMAT, hub, created, program, state: State::Running, last_stop: None }
             }
         };
         self.write(&known)?;
@@ -258,7 +283,7 @@ impl DataFolder {
         let database_sequence = self.parts.database.as_deref().and_then(|path| progress(path, false).ok().flatten());
         let Counts { users, toys, messages } = counts;
         let last_stop = Some(LastStop { at: datetime(now), database_sequence, users, toys, messages });
-        self.write(&HubFile { running: false, last_stop, ..known })
+        self.write(&HubFile { state: State::Stopped, last_stop, ..known })
     }
 
     /// Replaces `hub.toml`: whole and synced, or as it was.

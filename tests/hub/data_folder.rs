@@ -50,17 +50,19 @@ async fn a_folder_that_lacks_a_part_is_refused_by_name_and_opens_when_it_is_back
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_hubs_database_is_refused() {
+async fn what_belongs_to_another_hub_is_refused() {
     let mut world = used().await;
     let mut other = used().await;
-    let (own, others) = (world.data_dir().join("db"), other.data_dir().join("db"));
-    let aside = world.folder().join("aside");
-    std::fs::rename(&own, &aside).unwrap();
-    std::fs::rename(&others, &own).unwrap();
-    let line = refusal(&world).await;
-    assert!(line.contains("is that of hub") && line.contains("toyhub restore"), "{line}");
-    std::fs::rename(&own, &others).unwrap();
-    std::fs::rename(&aside, &own).unwrap();
+    for part in ["db", "sessions.redb"] {
+        let (own, others) = (world.data_dir().join(part), other.data_dir().join(part));
+        let aside = world.folder().join("aside");
+        std::fs::rename(&own, &aside).unwrap();
+        std::fs::rename(&others, &own).unwrap();
+        let line = refusal(&world).await;
+        assert!(line.contains(part) && line.contains("is that of hub") && line.contains("toyhub restore"), "{line}");
+        std::fs::rename(&own, &others).unwrap();
+        std::fs::rename(&aside, &own).unwrap();
+    }
     world.start_hub().await;
     other.start_hub().await;
 }

@@ -24,7 +24,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{ConnectionId, Publication, Subscription};
-use crate::model::{Party, QoS, Timestamp};
+use crate::model::{HubId, Party, QoS, Timestamp};
 
 pub use file::{DiskError, Repaired, repair};
 
@@ -98,6 +98,8 @@ pub struct StoredSession {
 /// What the file held at the start.
 #[derive(Debug, Default)]
 pub struct Found {
+    /// Whose file it is, where that was noted.
+    pub hub: Option<HubId>,
     /// All sessions.
     pub sessions: Vec<StoredSession>,
     /// All retained messages.
@@ -138,6 +140,10 @@ impl Ticket {
 
 /// An order to the writing thread.
 pub(super) enum Op {
+    /// Whose file it is.
+    Claim {
+        hub: HubId,
+    },
     /// A new session.
     Open {
         session: SessionId,
@@ -230,6 +236,11 @@ impl Disk {
     /// Opens the file, or memory without a path, and reads what it holds.
     pub fn open(path: Option<&Path>, limits: DiskLimits) -> Result<(Self, Found), DiskError> {
         Self::open_with(file::opener(path, limits.cache_bytes), limits)
+    }
+
+    /// Notes whose file this is.
+    pub fn claim(&self, hub: &HubId) {
+        self.order(Op::Claim { hub: hub.clone() });
     }
 
     pub(super) fn open_with(opener: Opener, limits: DiskLimits) -> Result<(Self, Found), DiskError> {

@@ -225,6 +225,14 @@ impl Store {
         Ok(())
     }
 
+    /// Leaves the engine's files as a crash would: nothing is flushed when the process ends.
+    pub fn abandon(&self) {
+        if let Engine::Embedded { database, datastore } = &self.engine {
+            std::mem::forget(database.clone());
+            std::mem::forget(Arc::clone(datastore));
+        }
+    }
+
     async fn apply_schema(&self) -> Result<(), StoreError> {
         let found = self.noted::<i64>("SELECT VALUE version FROM ONLY meta:schema").await?.unwrap_or(0);
         if found > SCHEMA_VERSION {

@@ -24,6 +24,10 @@ const RECEIVED: TableDefinition<(u64, u16), ()> = TableDefinition::new("received
 /// By topic.
 const RETAINED: TableDefinition<&str, Row> = TableDefinition::new("retained");
 
+/// Under [`HUB`], whose file this is.
+const IDENTITY: TableDefinition<&str, &str> = TableDefinition::new("identity");
+const HUB: &str = "hub";
+
 /// A timestamp as the bits of its floating point number; 0 for none.
 #[allow(non_camel_case_types)]
 type f64Bits = u64;
@@ -84,6 +88,7 @@ pub(super) struct Tables<'t> {
     removed: Table<'t, u64, u64>,
     received: Table<'t, (u64, u16), ()>,
     retained: Table<'t, &'static str, Row>,
+    identity: Table<'t, &'static str, &'static str>,
 }
 
 impl<'t> Tables<'t> {
@@ -95,6 +100,7 @@ impl<'t> Tables<'t> {
             removed: transaction.open_table(REMOVED)?,
             received: transaction.open_table(RECEIVED)?,
             retained: transaction.open_table(RETAINED)?,
+            identity: transaction.open_table(IDENTITY)?,
         })
     }
 
@@ -133,6 +139,7 @@ impl<'t> Tables<'t> {
             Op::Received { session, id } => drop(self.received.insert((session.0, *id), ())?),
             Op::Completed { session, id } => drop(self.received.remove((session.0, *id))?),
             Op::Retain { publication } => self.retain(publication)?,
+            Op::Claim { hub } => drop(self.identity.insert(HUB, hub.as_str())?),
             Op::Release { .. } | Op::Page { .. } | Op::Barrier(_) | Op::Stop(_) => {}
         }
         Ok(0)
@@ -374,7 +381,8 @@ pub(super) fn read(database: &Database) -> Result<(Found, Tallies), redb::Error>
         }
     }
     let tallies = Tallies { of: tallies, changed: HashSet::new() };
-    Ok((Found { sessions: sessions.into_values().collect(), retained }, tallies))
+    let hub = transaction.open_table(IDENTITY)?.get(HUB)?.and_then(|hub| hub.value().parse().ok());
+    Ok((Found { hub, sessions: sessions.into_values().collect(), retained }, tallies))
 }
 
 fn party_of(text: &str) -> Option<Party> {

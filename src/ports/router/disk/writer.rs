@@ -80,7 +80,9 @@ impl Missing {
                 }
                 // Whoever waits for one of these is told that it failed and repeats it; what an acknowledgement was to
                 // remove is delivered and acknowledged once more.
-                Op::Open { .. }
+                // The next start notes whose file it is.
+                Op::Claim { .. }
+                | Op::Open { .. }
                 | Op::Subscribe { .. }
                 | Op::Unsubscribe { .. }
                 | Op::Enqueue { .. }
