@@ -215,22 +215,15 @@ impl Store {
 
     /// Ends the engine: after this the folder may be opened again.
     pub async fn close(&self) -> Result<(), StoreError> {
-        let engine = self.engine();
-        end(&engine).await?;
-        if let Engine::Embedded { database, .. } = &*engine {
-            // The last handle's drop would shut the datastore down once more, which then reports an error for what is
-            // over. One handle is kept for good, therefore: a store is closed at the end of a process.
-            std::mem::forget(database.clone());
-        }
+        end(&self.engine()).await?;
+        // The engine's drop would shut the datastore down once more, which then reports an error for what is over.
+        self.abandon();
         Ok(())
     }
 
-    /// Leaves the engine's files as a crash would: nothing is flushed when the process ends.
+    /// Keeps the engine for good: as after a crash, nothing is flushed when the process ends.
     pub fn abandon(&self) {
-        if let Engine::Embedded { database, datastore } = &self.engine {
-            std::mem::forget(database.clone());
-            std::mem::forget(Arc::clone(datastore));
-        }
+        std::mem::forget(self.engine());
     }
 
     async fn apply_schema(&self) -> Result<(), StoreError> {
