@@ -43,7 +43,11 @@ pub async fn torment(program: &Path, parent: &Path, rounds: usize, full_for: Dur
 }
 
 async fn rounds_of(program: &Path, folder: &Path, at: &Path, rounds: usize, full_for: Duration) -> Result<bool> {
-    let mut hub = Hub::new(program, folder, &[("TOYHUB_STORE__MEMTABLE_BYTES", "131072")]);
+    let mut hub = Hub::new(
+        program,
+        folder,
+        &[("TOYHUB_STORE__MEMTABLE_BYTES", "131072"), ("TOYHUB_SERVER__FREE_BYTES_MIN", "33554432")],
+    );
     hub.data_dir = at.join("data");
     let mut run = Run::open_in(hub, 2).await?;
     run.send(Load { lanes: 1, pause: Duration::from_millis(20) }, &Way::ALL);

@@ -60,8 +60,8 @@ impl Answer {
         let said = format!("code {}, {}", answer["code"], answer["msg"]);
         match answer["code"].as_i64() {
             Some(0) => Self::Done,
-            // The hub is busy, or has met a fault: the sender is to try again.
-            Some(17 | 19) | None => Self::Open(said),
+            // The hub is busy, has met a fault, or its disk is full: the sender is to try again.
+            Some(17 | 19 | 32) | None => Self::Open(said),
             Some(_) => Self::Refused(said),
         }
     }
