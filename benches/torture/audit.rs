@@ -23,10 +23,20 @@ const PAGE: usize = 200;
 /// What was accepted arrives within this time after all is quiet.
 const ARRIVAL_DEADLINE: Duration = Duration::from_secs(60);
 
+/// What asks for the messages before a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cursor {
+    /// `before`, a time.
+    Time,
+    /// `before_seq`, a number.
+    Number,
+}
+
 /// A message of a chat as `/chat_list` gives it.
 #[derive(Debug, PartialEq)]
 pub struct Listed {
     pub id: String,
+    pub seq: u64,
     pub sound: String,
     pub from_toy: bool,
     pub created_at: f64,
@@ -245,7 +255,7 @@ async fn receive(client: &Client, addresses: Addresses, known: &mut Known) -> Re
 async fn read_chat(client: &Client, addresses: Addresses, known: &mut Known, ledger: &Ledger) -> Result<()> {
     let Family { user, token, toy, .. } = known.family.clone();
     let counted = done(&post(client, addresses, "/auto_login", Some(&token), &json!({"_id": user})).await?)?;
-    let listed = list(client, addresses, &known.family, PAGE).await?;
+    let listed = list(client, addresses, &known.family, Cursor::Number, PAGE).await?;
     let of_toy = listed.iter().filter(|message| message.from_toy).count();
     let unread = counted["chat"][&toy].as_u64().unwrap_or(0);
     if of_toy as u64 != known.read as u64 + unread {
@@ -255,8 +265,9 @@ async fn read_chat(client: &Client, addresses: Addresses, known: &mut Known, led
         ));
     }
     known.read = of_toy;
-    if let Some(pair) = listed.windows(2).find(|pair| pair[1].created_at < pair[0].created_at) {
-        ledger.fault(format!("chat of {toy}: {} is dated before {}, which comes before it", pair[1].id, pair[0].id));
+    let is_before = |pair: &&[Listed]| pair[1].created_at < pair[0].created_at || pair[1].seq <= pair[0].seq;
+    if let Some(pair) = listed.windows(2).find(is_before) {
+        ledger.fault(format!("chat of {toy}: {:?} comes before {:?}", pair[0], pair[1]));
     }
     let mut ids = HashSet::new();
     for message in &listed {
@@ -292,13 +303,19 @@ async fn read_chat(client: &Client, addresses: Addresses, known: &mut Known, led
 }
 
 /// All messages of a family's chat, oldest first, page by page.
-pub async fn list(client: &Client, addresses: Addresses, family: &Family, limit: usize) -> Result<Vec<Listed>> {
+pub async fn list(
+    client: &Client,
+    addresses: Addresses,
+    family: &Family,
+    cursor: Cursor,
+    limit: usize,
+) -> Result<Vec<Listed>> {
     let (mut pages, mut seen) = (Vec::new(), HashSet::new());
     let mut before = None;
     loop {
         let mut body = json!({"chat_id": family.chat, "to_user": family.user, "from_user": family.toy, "limit": limit});
         if let Some(before) = &before {
-            body["before"] = Value::clone(before);
+            body[if cursor == Cursor::Time { "before" } else { "before_seq" }] = Value::clone(before);
         }
         let page = done(&post(client, addresses, "/chat_list", Some(&family.token), &body).await?)?;
         let page = page.as_array().context("a list of messages")?.clone();
@@ -306,7 +323,7 @@ pub async fn list(client: &Client, addresses: Addresses, family: &Family, limit:
         if !seen.insert(oldest["_id"].to_string()) {
             bail!("the page before {} begins with a message of an earlier page", before.unwrap_or_default());
         }
-        before = Some(oldest["create_time"].clone());
+        before = Some(oldest[if cursor == Cursor::Time { "create_time" } else { "seq" }].clone());
         pages.push(page);
     }
     let mut listed = Vec::new();
@@ -315,7 +332,14 @@ pub async fn list(client: &Client, addresses: Addresses, family: &Family, limit:
             |name: &str| message[name].as_str().map(str::to_owned).with_context(|| format!("{name} of {message}"));
         let sender = text("from_user")?;
         let created_at = message["create_time"].as_f64().context("create_time")?;
-        listed.push(Listed { id: text("_id")?, sound: text("message")?, from_toy: sender == family.toy, created_at });
+        let seq = message["seq"].as_u64().context("seq")?;
+        listed.push(Listed {
+            seq,
+            id: text("_id")?,
+            sound: text("message")?,
+            from_toy: sender == family.toy,
+            created_at,
+        });
     }
     Ok(listed)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use reqwest::Client;
 
-use crate::audit::list;
+use crate::audit::{Cursor, list};
 use crate::hub::Hub;
 use crate::ledger::Way;
 use crate::run::{Load, Run};
@@ -71,21 +71,24 @@ async fn pages_agree(run: &Run) -> Result<()> {
     let (addresses, client) = (run.running()?.addresses, Client::new());
     let held = run.gate.pause().await;
     let family = &run.families[0];
-    let whole = list(&client, addresses, family, 500).await?;
+    let whole = list(&client, addresses, family, Cursor::Number, 500).await?;
     if whole.is_empty() {
         bail!("the chat is empty");
     }
-    for limit in PAGES {
-        let paged = match list(&client, addresses, family, limit).await {
-            Ok(paged) => paged,
-            Err(error) => {
-                run.ledger.fault(format!("pages of {limit}: {error:#}"));
-                continue;
+    for cursor in [Cursor::Number, Cursor::Time] {
+        for limit in PAGES {
+            let paged = match list(&client, addresses, family, cursor, limit).await {
+                Ok(paged) => paged,
+                Err(error) => {
+                    run.ledger.fault(format!("pages of {limit} by {cursor:?}: {error:#}"));
+                    continue;
+                }
+            };
+            let (count, there) = (paged.len(), whole.len());
+            println!("clock: a chat of {there} messages, read in pages of {limit} by {cursor:?}: {count} messages");
+            if paged != whole {
+                run.ledger.fault(format!("pages of {limit} by {cursor:?} give {count} messages of {there}"));
             }
-        };
-        println!("clock: a chat of {} messages, read in pages of {limit}: {} messages", whole.len(), paged.len());
-        if paged != whole {
-            run.ledger.fault(format!("pages of {limit} give {} messages of {}", paged.len(), whole.len()));
         }
     }
     drop(held);

@@ -11,7 +11,7 @@ use reqwest::Client;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::audit::{Listed, list, sessions_away, sound_number};
+use crate::audit::{Cursor, Listed, list, sessions_away, sound_number};
 use crate::family::{Family, post};
 use crate::hub::{Addresses, Hub, Refusal};
 use crate::ledger::Way;
@@ -42,7 +42,7 @@ async fn fill(program: &Path, parent: &Path, base: Base, time: Duration) -> Resu
     let (addresses, client) = (run.running()?.addresses, Client::new());
     let mut chats = Vec::new();
     for family in &run.families {
-        chats.push(list(&client, addresses, family, 200).await?);
+        chats.push(list(&client, addresses, family, Cursor::Number, 200).await?);
     }
     let accepted = run.ledger.accepted_by_way();
     let commands = [Way::CommandQos1, Way::CommandQos2].iter().filter_map(|way| accepted.get(way)).sum::<u64>();
@@ -68,7 +68,7 @@ async fn held(addresses: Addresses, full: &Full) -> Held {
     let mut held = Held::default();
     let client = Client::builder().timeout(Duration::from_secs(20)).build().unwrap_or_default();
     for (family, chat) in full.families.iter().zip(&full.chats) {
-        match list(&client, addresses, family, 200).await {
+        match list(&client, addresses, family, Cursor::Number, 200).await {
             Ok(listed) => {
                 held.messages += chat.iter().filter(|message| listed.contains(message)).count();
                 for message in &listed {

@@ -15,7 +15,7 @@ use reqwest::Client;
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 
-use crate::audit::list;
+use crate::audit::{Cursor, list};
 use crate::family::{self, Family};
 use crate::hub::{Addresses, Hub};
 use crate::picture::{Chart, draw};
@@ -193,7 +193,7 @@ impl Load {
             if accepted.is_empty() {
                 continue;
             }
-            let listed = list(&client, self.addresses, family, 500).await?;
+            let listed = list(&client, self.addresses, family, Cursor::Number, 500).await?;
             there += accepted.len();
             fewer += accepted.iter().filter(|id| !listed.iter().any(|message| message.id == **id)).count();
         }
