@@ -89,9 +89,9 @@ pub const CHANGES: &[Change] = &[
     change("log: a byte flipped in the middle", Killed, Refused, &["wal"], |data, _| flip(data, "db/wal", 50)),
     change("log: a byte flipped in the first tenth", Killed, Refused, &["wal"], |data, _| flip(data, "db/wal", 10)),
     change("log: other bytes", Killed, Refused, &["wal"], |data, _| scramble(data, "db/wal")),
-    change("log: missing", Killed, Refused, &["wal"], |data, _| remove_all(data, "db/wal")),
-    change("log: folder missing", Killed, Refused, &["wal"], |data, _| remove(data.join("db/wal"))),
-    change("log: 0 bytes", Killed, Unknowable, &["wal"], |data, _| cut(data, "db/wal", 0)),
+    change("log: missing", Killed, Refused, &["wal", "data/db"], |data, _| remove_all(data, "db/wal")),
+    change("log: folder missing", Killed, Refused, &["wal", "data/db"], |data, _| remove(data.join("db/wal"))),
+    change("log: 0 bytes", Killed, Unknowable, &["wal", "data/db"], |data, _| cut(data, "db/wal", 0)),
     change("log: cut in half", Killed, Unknowable, &["wal"], |data, _| cut(data, "db/wal", 50)),
     change("log: a torn record at its end", Killed, Whole, &[], |data, _| {
         let Some(log) = largest(&data.join("db/wal"))? else { return Ok(false) };
