@@ -62,14 +62,16 @@ pub async fn torment(program: &Path, parent: &Path, faketime: &Path, each: Durat
         run.read_all(false).await?;
         eprintln!("clock {offset}: {} accepted", run.ledger.accepted());
     }
-    pages_agree(&run).await?;
+    pages_agree(&mut run).await?;
     run.finish().await
 }
 
 /// Pages of every size give the same messages, each once.
-async fn pages_agree(run: &Run) -> Result<()> {
+async fn pages_agree(run: &mut Run) -> Result<()> {
     let (addresses, client) = (run.running()?.addresses, Client::new());
     let held = run.gate.pause().await;
+    // The user reads these pages: what is unread is counted first.
+    run.audit.read_all(addresses, false).await;
     let family = &run.families[0];
     let whole = list(&client, addresses, family, Cursor::Number, 500).await?;
     if whole.is_empty() {
