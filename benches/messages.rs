@@ -83,6 +83,7 @@ async fn run(messages: usize) {
                         to: toy.clone(),
                         sound: FileName::random("mp3"),
                         notice: None,
+                        repeats: None,
                     };
                     store.add_message(new, number as f64).await.unwrap();
                 }

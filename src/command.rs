@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::edge::control::{self, Answer, Command};
 use crate::edge::spec::{self, Document};
 use crate::edge::wire::now;
+use crate::ports::router::{self, Repaired};
 use crate::ports::speech::Recogniser;
 use crate::server;
 use crate::service::{self, Failure};
@@ -42,8 +43,12 @@ enum Action {
     /// The toys.
     #[command(subcommand)]
     Toy(ToyAction),
-    /// Check what the hub needs and say what is missing.
-    Doctor,
+    /// Check what the hub needs and what it has stored, and say what is missing.
+    Doctor {
+        /// Mend what can be mended of the stored data.
+        #[arg(long)]
+        repair: bool,
+    },
     /// The descriptions of HTTP, sockets and MQTT for programs (OpenAPI, AsyncAPI).
     Spec {
         /// Write them into this folder [default: only say which there are].
@@ -114,7 +119,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = load().map_err(|error| error.to_string())?;
     let done = match arguments.action {
         Action::Serve => return service::serve(config, load).await.map_err(|failure| failure.at(path)),
-        Action::Doctor => doctor(&config).await,
+        Action::Doctor { repair } => doctor(config, repair).await,
         Action::Spec { out } => describe(out.as_deref()),
         Action::Device(DeviceAction::Add { count, out }) => {
             let pictures = config.server.files_dir().join("qr");
@@ -158,6 +163,7 @@ fn print(answer: Answer, for_device: impl Fn(&str) -> Result<(), String>) -> Res
             }
         }
         Answer::Lines(lines) => lines.iter().for_each(|line| println!("{line}")),
+        Answer::Examined { lines, .. } => lines.iter().for_each(|line| println!("{line}")),
         Answer::Failed(message) => return Err(message),
     }
     Ok(())
@@ -194,8 +200,57 @@ fn describe(out: Option<&Path>) -> Result<(), String> {
     Ok(())
 }
 
-/// Prints a line for each thing that the hub needs; an error if one is missing that it cannot do without.
-async fn doctor(config: &Config) -> Result<(), String> {
+/// Prints a line for each thing that the hub needs, and for what it has stored; an error if something is missing.
+async fn doctor(config: Config, repair: bool) -> Result<(), String> {
+    let missing = check_needs(&config).await;
+    let open = examine(config, repair).await?;
+    match (missing, open) {
+        (0, 0) => Ok(()),
+        (0, open) if repair => Err(format!("{open} faults of the data are left")),
+        (0, open) => Err(format!("{open} faults of the data; toyhub doctor --repair mends what can be mended")),
+        (missing, _) => Err(format!("{missing} missing")),
+    }
+}
+
+/// Prints what is wrong with the stored data, and what was mended; the number of faults that are left.
+async fn examine(config: Config, repair: bool) -> Result<usize, String> {
+    if config.store.url == "embedded" && !config.server.database_dir().exists() {
+        println!("none     data: nothing is stored in {}", config.server.data_dir.display());
+        return Ok(0);
+    }
+    if repair && config.store.url != "memory" {
+        repair_sessions(&config).await?;
+    }
+    match ask(config, Command::Examine { repair }).await? {
+        Answer::Examined { lines, open } => {
+            lines.iter().for_each(|line| println!("{line}"));
+            Ok(open)
+        }
+        Answer::Failed(message) => Err(message),
+        Answer::Devices(_) | Answer::Lines(_) => Err("the hub gave another answer; it is of another version".into()),
+    }
+}
+
+/// Puts a damaged file of sessions aside, without which no hub starts. A hub that runs has opened a good one.
+async fn repair_sessions(config: &Config) -> Result<(), String> {
+    if tokio::net::UnixStream::connect(config.server.control_socket()).await.is_ok() {
+        return Ok(());
+    }
+    let file = config.server.sessions_file();
+    let repaired = tokio::task::spawn_blocking(move || router::repair(&file)).await;
+    match repaired.map_err(|error| error.to_string())?.map_err(|error| error.to_string())? {
+        Repaired::Missing | Repaired::Sound => {}
+        Repaired::PutAside(aside) => println!(
+            "mended   sessions: the damaged file is now {}; lost are the subscriptions of MQTT clients, what waited for \
+             those that were away, and retained messages; voice messages are in the database",
+            aside.display()
+        ),
+    }
+    Ok(())
+}
+
+/// Prints a line for each thing that the hub needs; the number of those that are missing.
+async fn check_needs(config: &Config) -> usize {
     let running = tokio::net::UnixStream::connect(config.server.control_socket()).await.is_ok();
     let mut missing = 0;
     let mut report = |what: &str, found: Result<String, String>| match found {
@@ -247,7 +302,7 @@ async fn doctor(config: &Config) -> Result<(), String> {
         }
         None => println!("none     speech model: /ai_uploader answers code 16; scripts/get-model fetches one"),
     }
-    if missing == 0 { Ok(()) } else { Err(format!("{missing} missing")) }
+    missing
 }
 
 /// Name, size and kind of a model, or what is wrong with it.

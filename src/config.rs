@@ -33,6 +33,8 @@ pub struct Config {
     pub store: Store,
     /// Recordings that come in and sounds that go out.
     pub audio: Audio,
+    /// Voice messages.
+    pub chats: Chats,
     /// Recordings and sounds in chunks, over MQTT and the app socket.
     pub chunks: Chunks,
     /// What the hub hears, answers and says.
@@ -499,6 +501,22 @@ impl Default for Audio {
     }
 }
 
+/// `[chats]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Chats {
+    /// How long the same recording, from the same sender to the same receiver, is the same message.
+    pub retry_window_s: u64,
+    /// How often sounds without a message are looked for.
+    pub sweep_interval_s: u64,
+}
+
+impl Default for Chats {
+    fn default() -> Self {
+        Self { retry_window_s: 600, sweep_interval_s: 3600 }
+    }
+}
+
 /// `[chunks]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -840,6 +858,7 @@ impl Config {
             ("audio.recording_max_s", self.audio.recording_max_s.into()),
             ("audio.workers", self.audio.workers as u64),
             ("audio.queue_max", self.audio.queue_max as u64),
+            ("chats.sweep_interval_s", self.chats.sweep_interval_s),
             ("chunks.uploads_per_party_max", self.chunks.uploads_per_party_max as u64),
             ("chunks.upload_chunks_max", self.chunks.upload_chunks_max.into()),
             ("chunks.upload_age_max_s", self.chunks.upload_age_max_s),

@@ -477,6 +477,8 @@ pub struct FriendRequest {
 pub struct Message {
     /// Which.
     pub id: MessageId,
+    /// Its number in its chat, by which it has its place.
+    pub seq: u64,
     /// Whose words.
     pub from: Party,
     /// The recording, of `/get_chat/`.

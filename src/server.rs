@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, SessionOverflow, seconds};
-use crate::domain::{Hub, Ports};
+use crate::domain::{Hub, Ports, housekeeping};
 use crate::edge::http::{self, SocketRoute};
 use crate::edge::ws::{self, Apps, Handshake};
 use crate::edge::{control, mqtt, wire};
@@ -365,6 +365,13 @@ impl Server {
             let (hub, config, shutdown) = (Arc::clone(&hub), Arc::new(config.mqtt.clone()), shutdown.clone());
             async move {
                 mqtt::serve(mqtt, hub, config, shutdown).await;
+                Ok(())
+            }
+        });
+        edges.spawn({
+            let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
+            async move {
+                housekeeping::run(hub, wire::now, shutdown).await;
                 Ok(())
             }
         });

@@ -76,6 +76,8 @@ fn command(program: &str, folder: &TempDir, settings: &[(&'static str, String)])
         ("TOYHUB_HTTP__LEGACY_LISTEN", "127.0.0.1:0"),
         ("TOYHUB_MQTT__LISTEN", "127.0.0.1:0"),
         ("TOYHUB_SERVER__LOG", "error"),
+        // One recording is sent many times.
+        ("TOYHUB_CHATS__RETRY_WINDOW_S", "0"),
     ]);
     command.envs(settings.iter().map(|(name, value)| (name, value)));
     command

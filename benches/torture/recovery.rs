@@ -98,6 +98,7 @@ fn fill(database: &Path, families: &[Family], messages: usize) -> Result<()> {
                             to,
                             sound: FileName::random("mp3"),
                             notice: None,
+                            repeats: None,
                         };
                         store.add_message(new, number as f64).await?;
                     }

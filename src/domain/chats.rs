@@ -1,11 +1,18 @@
 //! Voice messages: from one friend to another, heard or not.
+//!
+//! **A recording that comes again.** A client that got no answer, or an unclear one, sends its recording again. The
+//! sound's name is made from the recording's bytes, its sender, its receiver and a span of time (`chats.retry_window_s`),
+//! so that the second attempt finds the message of the first by it: there is one message, and both get the same answer,
+//! also across a crash of the hub. Two recordings by a microphone never have the same bytes; what is sent on purpose a
+//! second time, such as a canned greeting, is a new message after the window.
 
 use super::error::DomainError;
+use super::sounds::Claimed;
 use super::{FileKind, Hub, Upload};
 use crate::model::{
     ChatId, Event, FileName, Friend, Message, MessageId, MessageState, Party, PartyId, PartyKind, Timestamp, UserId,
 };
-use crate::ports::store::{NewMessage, Unheard};
+use crate::ports::store::{Before, Kept, NewMessage, Repeats, Unheard};
 
 /// Unheard messages that one call gives; the rest stay unheard.
 const RECEIVE_MAX: usize = 200;
@@ -23,11 +30,18 @@ pub struct Sent {
     pub receiver: PartyKind,
 }
 
+impl Sent {
+    fn of(kept: Kept, receiver: &Party) -> Self {
+        Self { message: kept.id, sound: kept.sound, notice: kept.notice, receiver: receiver.kind() }
+    }
+}
+
 impl Hub {
-    /// Sends a recording to a friend: stored and synced when this returns, then told live.
+    /// Sends a recording to a friend: stored and synced when this returns, then announced live.
     ///
     /// Errors: `NotFriends` (also where there is no such party), `NotSound`, `EmptyRecording`,
-    /// `RecordingTooLong`, `RateLimited`, `Busy`. After an error nothing is kept.
+    /// `RecordingTooLong`, `RateLimited`, `Busy`; after these there is no message. `OutcomeUnknown`: there may be one,
+    /// which the same recording, sent again, finds. A sound that no message has is swept later ([`super::housekeeping`]).
     pub async fn send_recording(
         &self,
         from: &Party,
@@ -37,32 +51,49 @@ impl Hub {
     ) -> Result<Sent, DomainError> {
         self.rates.uploads.spend(&from.to_string())?;
         let (receiver, entry) = self.friends_both_ways(from, to).await?;
-        // A recording that is sent again has the name of the first time, by which its message is known.
-        let known = match &upload.identity {
-            Some(identity) => Some(self.secret_name("up", "mp3", &[identity, to.as_str().as_bytes()])?),
-            None => None,
-        };
-        if let Some(sound) = &known
-            && let Some((message, notice)) = self.store.message_of_sound(sound).await?
+        let (sound, repeats) = self.name_recording(from, to, &upload, now)?;
+        if let Some(repeats) = &repeats
+            && let Some(kept) = self.store.repeated(from, &receiver, repeats).await?
         {
-            return Ok(Sent { message: message.id, sound: message.sound, notice, receiver: receiver.kind() });
+            self.announce_message(from, &receiver, &kept).await;
+            return Ok(Sent::of(kept, &receiver));
         }
         let mp3 = self.convert(upload).await?;
         let notice = self.notice(&entry.remark).await;
-        let sound = known.clone().unwrap_or_else(|| FileName::random("mp3"));
-        self.files.put(FileKind::Chat, &sound, mp3).await.map_err(DomainError::internal)?;
-        let message = match self.deliver(from, &receiver, sound.clone(), notice.clone(), now).await {
-            Ok(message) => message,
-            // Where the name is known, a message that came at the same time may have it.
-            Err(error) if known.is_some() => return Err(error),
-            Err(error) => {
-                if let Err(error) = self.files.delete(FileKind::Chat, &sound).await {
-                    tracing::warn!(%error, "recording of a refused message not removed");
-                }
-                return Err(error);
-            }
+        let claimed = self.put_sound(sound, mp3).await?;
+        let kept = self.deliver(from, &receiver, &claimed, notice, repeats, now).await?;
+        Ok(Sent::of(kept, &receiver))
+    }
+
+    /// The name of a recording's sound, and what an earlier attempt to send it may have called it.
+    fn name_recording(
+        &self,
+        from: &Party,
+        to: &PartyId,
+        upload: &Upload,
+        now: Timestamp,
+    ) -> Result<(FileName, Option<Repeats>), DomainError> {
+        let identity = upload.identity(self.config.chats.retry_window_s);
+        if identity.window_s == 0 {
+            return Ok((FileName::random("mp3"), None));
+        }
+        let window = identity.window_s as Timestamp;
+        let span = (now / window).floor() as i64;
+        let name = |span: i64| {
+            let (from, to, span) = (from.to_string(), to.as_str(), span.to_be_bytes());
+            self.secret_name("up", "mp3", &[&identity.digest, from.as_bytes(), b"\0", to.as_bytes(), &span])
         };
-        Ok(Sent { message, sound, notice, receiver: receiver.kind() })
+        // The attempt before may have begun in the span before; one that is being done began at another moment, too.
+        let sounds = vec![name(span)?, name(span.saturating_sub(1))?, name(span.saturating_add(1))?];
+        let repeats = Repeats { since: now - window, sounds };
+        Ok((repeats.sounds[0].clone(), Some(repeats)))
+    }
+
+    /// Stores a sound for a message. It is not swept before what is returned is dropped.
+    pub(super) async fn put_sound(&self, name: FileName, content: bytes::Bytes) -> Result<Claimed, DomainError> {
+        let claimed = self.sounds.send(&name)?;
+        self.files.put(FileKind::Chat, &name, content).await.map_err(DomainError::internal)?;
+        Ok(claimed)
     }
 
     /// The friend of this id, and the sender's entry in the friend's address book. Errors: `NotFriends`.
@@ -73,28 +104,50 @@ impl Hub {
         Ok((receiver, entry))
     }
 
-    /// Keeps a message whose sound is stored, and tells its receiver.
+    /// Keeps a message whose sound is stored, and announces it to its receiver. Errors: `OutcomeUnknown`.
     pub(super) async fn deliver(
         &self,
         from: &Party,
         receiver: &Party,
-        sound: FileName,
+        sound: &Claimed,
         notice: Option<FileName>,
+        repeats: Option<Repeats>,
         now: Timestamp,
-    ) -> Result<MessageId, DomainError> {
-        let id = MessageId::random();
+    ) -> Result<Kept, DomainError> {
         let new = NewMessage {
-            id: id.clone(),
+            id: MessageId::random(),
             from: from.clone(),
             to: receiver.clone(),
-            sound: sound.clone(),
-            notice: notice.clone(),
+            sound: sound.name().clone(),
+            notice,
+            repeats,
         };
-        let kept = self.store.add_message(new, now).await?;
-        let event =
-            Event::Message { id: id.clone(), from: from.clone(), chat: kept.chat, sound, notice, created_at: now };
+        let kept = self.store.add_message(new, now).await.map_err(|error| {
+            let is_known = error.has_changed_nothing();
+            match DomainError::from(error) {
+                DomainError::Internal(cause) if !is_known => DomainError::OutcomeUnknown(cause),
+                error => error,
+            }
+        })?;
+        self.announce_message(from, receiver, &kept).await;
+        Ok(kept)
+    }
+
+    /// Announces a message that waits to be heard. One that an earlier attempt has kept may not have been announced
+    /// before: that attempt may have ended just then. Receivers drop repeats by its id.
+    async fn announce_message(&self, from: &Party, receiver: &Party, kept: &Kept) {
+        if !kept.is_unheard {
+            return;
+        }
+        let event = Event::Message {
+            id: kept.id.clone(),
+            from: from.clone(),
+            chat: kept.chat.clone(),
+            sound: kept.sound.clone(),
+            notice: kept.notice.clone(),
+            created_at: kept.created_at,
+        };
         self.announce(receiver, &event, kept.receiver_seq).await;
-        Ok(id)
     }
 
     /// The last `limit` messages of a chat with how far they have come, oldest first (those before `before`); all are
@@ -106,7 +159,7 @@ impl Hub {
         reader: &UserId,
         chat: &ChatId,
         limit: usize,
-        before: Option<Timestamp>,
+        before: Before,
     ) -> Result<Vec<(Message, MessageState)>, DomainError> {
         let reader = Party::User(reader.clone());
         let (messages, heard) = self.store.read_chat(&reader, chat, limit, before).await?;
@@ -118,8 +171,10 @@ impl Hub {
     ///
     /// Of `from`, or where that one has nothing unheard, of the sender who waits longest.
     pub async fn receive(&self, receiver: &Party, from: Option<&PartyId>) -> Result<Vec<Message>, DomainError> {
-        let (messages, heard) = self.store.take_unheard(receiver, from, RECEIVE_MAX).await?;
-        self.announce_heard(receiver, heard).await;
+        let (messages, marked) = self.store.take_unheard(receiver, from, RECEIVE_MAX).await?;
+        for heard in marked {
+            self.announce_heard(receiver, Some(heard)).await;
+        }
         Ok(messages)
     }
 

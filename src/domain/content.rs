@@ -93,7 +93,7 @@ impl Hub {
 
     /// A stored file, for whoever may have it. Errors: `UnknownFile`, `Unauthorized`.
     ///
-    /// A recording's name is 128 random bits that only the two friends are told. Where a token is given
+    /// A recording's name is 128 bits that nobody can guess and only the two friends are told. Where a token is given
     /// or every call needs one, it must be of one of the two as well.
     pub async fn open_file(
         &self,

@@ -104,6 +104,9 @@ pub enum DomainError {
         /// The number of the newest event.
         current: u64,
     },
+    /// The database did not say whether it has done what was asked. The cause goes to the log only.
+    #[error("the hub cannot tell whether this was done, try again")]
+    OutcomeUnknown(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// All workers have more to do than they may queue.
     #[error("the hub is busy, try again")]
     Busy,

@@ -7,14 +7,17 @@ mod accounts;
 mod assistant;
 mod chats;
 mod content;
+mod doctor;
 pub mod error;
 mod friends;
 mod health;
+pub mod housekeeping;
 pub mod live;
 pub mod permissions;
 mod rates;
 mod receipts;
 mod relay;
+mod sounds;
 mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -41,6 +44,7 @@ pub use accounts::{Profile, Registration};
 pub use assistant::Answer;
 pub use chats::Sent;
 pub use content::NewContent;
+pub use doctor::Examination;
 pub use friends::NewRequest;
 pub use health::{Health, PartState};
 pub use receipts::Unread;
@@ -51,12 +55,13 @@ pub use voice::Upload;
 pub use crate::ports::chunks::UploadState;
 pub use crate::ports::files::{FileKind, StoredFile};
 pub use crate::ports::router::{CloseReason, Delivery, Incoming, Mailbox, MailboxHandle, SessionHandle};
-pub use crate::ports::store::Unheard;
+pub use crate::ports::store::{Before, Unheard};
 
 use assistant::Assistant;
 use error::DomainError;
 use health::LastCheck;
 use rates::Rates;
+use sounds::Sounds;
 use tickets::Tickets;
 
 /// Writes an event, with its number in the user's stream, as the payload of a topic.
@@ -92,6 +97,7 @@ pub struct Hub {
     store: Store,
     files: Files,
     space: Arc<Space>,
+    sounds: Sounds,
     chunks: Arc<Chunks>,
     router: Arc<Router>,
     stored_sessions: Mutex<Vec<StoredSession>>,
@@ -125,6 +131,7 @@ impl Hub {
             store,
             files,
             space: Arc::new(space),
+            sounds: Sounds::default(),
             chunks: Arc::new(chunks),
             router,
             stored_sessions: Mutex::new(stored_sessions),
@@ -203,6 +210,7 @@ impl From<StoreError> for DomainError {
             Refusal::AlreadyAnswered => Self::AlreadyAnswered,
             Refusal::BookFull => Self::Full("friend in this address book"),
             Refusal::RequestsFull => Self::Full("friend request"),
+            Refusal::DamagedChat => Self::internal("a chat is damaged; see toyhub doctor --repair"),
         }
     }
 }

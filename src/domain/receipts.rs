@@ -60,8 +60,10 @@ impl Hub {
     /// Tells the sender, and the reader's devices if it is a user: a toy has no other device.
     pub(super) async fn announce_heard(&self, reader: &Party, heard: Option<Heard>) {
         let Some(Heard { sender, chat, up_to, unread, sender_seq, reader_seq }) = heard else { return };
-        let receipt = Event::Receipt { state: MessageState::Heard, up_to, chat: chat.clone(), by: reader.clone() };
-        self.announce(&sender, &receipt, sender_seq).await;
+        if let Some(up_to) = up_to {
+            let receipt = Event::Receipt { state: MessageState::Heard, up_to, chat: chat.clone(), by: reader.clone() };
+            self.announce(&sender, &receipt, sender_seq).await;
+        }
         if matches!(reader, Party::User(_)) {
             self.announce(reader, &Event::Read { friend: sender, chat, unread }, reader_seq).await;
         }

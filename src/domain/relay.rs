@@ -36,9 +36,9 @@ impl Hub {
                 self.rates.uploads.spend(&from.to_string())?;
                 let copy = FileName::random(name.extension());
                 let content = self.files.read_whole(&file).await.map_err(DomainError::internal)?;
-                self.files.put(FileKind::Chat, &copy, content).await.map_err(DomainError::internal)?;
                 let notice = self.notice(&entry.remark).await;
-                self.deliver(from, &receiver, copy, notice, now).await.map(drop)
+                let claimed = self.put_sound(copy, content).await?;
+                self.deliver(from, &receiver, &claimed, notice, None, now).await.map(drop)
             }
             _ => {
                 self.announce(&receiver, &Event::Play { from: from.clone(), sound }, None).await;

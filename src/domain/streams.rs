@@ -19,10 +19,16 @@ impl Hub {
     /// The events of a user that follow number `after`, at most `limit`, without gaps and with their numbers.
     ///
     /// What was fetched is all that there was when fewer than `limit` come. Errors: `StreamTooOld` where the event
-    /// after `after` is not kept any more, or where `after` was never given (the device's memory is of another hub).
+    /// after `after` is not kept any more, where `after` was never given (the device's memory is of another hub), or
+    /// where one of the events is lost: a device that is told of a gap would not know what to do about it.
     pub async fn missed(&self, user: &UserId, after: u64, limit: usize) -> Result<Vec<(u64, Event)>, DomainError> {
         let found = self.store.missed(user, after, limit).await?;
         if after > found.last || after.saturating_add(1) < found.first {
+            return Err(DomainError::StreamTooOld { current: found.last });
+        }
+        let expected = found.last.min(after.saturating_add(limit as u64)) - after;
+        if found.events.len() as u64 != expected {
+            tracing::error!(%user, after, "events of a stream are lost; see toyhub doctor --repair");
             return Err(DomainError::StreamTooOld { current: found.last });
         }
         Ok(found.events)

@@ -1,5 +1,7 @@
 //! The hub's rules over a real store and router, without any protocol.
 
+mod sending;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use tempfile::TempDir;
@@ -122,7 +124,8 @@ impl World {
 
     async fn send(&self, from: &Party, to: &Party, now: Timestamp) -> MessageId {
         let (id, sound) = (MessageId::random(), FileName::random("mp3"));
-        let new = NewMessage { id: id.clone(), from: from.clone(), to: to.clone(), sound, notice: None };
+        let (from, to) = (from.clone(), to.clone());
+        let new = NewMessage { id: id.clone(), from, to, sound, notice: None, repeats: None };
         self.hub.store.add_message(new, now).await.unwrap();
         id
     }
@@ -200,7 +203,7 @@ async fn receipts_reach_the_sender_and_reads_the_readers_other_devices() {
     let unread = world.hub.unread(&party, 10).await.unwrap();
     assert!(unread.friends.is_empty() && unread.messages.is_empty());
     let chat = world.hub.friends(&party).await.unwrap()[0].chat.clone();
-    let page = world.hub.history(&user, &chat, 10, None).await.unwrap();
+    let page = world.hub.history(&user, &chat, 10, Before::default()).await.unwrap();
     assert!(page.len() == 2 && page.iter().all(|(_, state)| *state == MessageState::Heard));
 }
 

@@ -144,7 +144,8 @@ impl Hub {
     ) -> Result<Opened, DomainError> {
         let Some((device, secret_hash)) = self.store.device(key).await? else { return Ok(Opened::Unknown) };
         let Some(id) = device.toy else { return Ok(Opened::Unbound) };
-        let toy = self.store.toy(&id).await?.ok_or(DomainError::UnknownParty)?;
+        // A toy whose row is lost has a sound to play all the same.
+        let Some(toy) = self.store.toy(&id).await? else { return Ok(Opened::Unbound) };
         let party = Party::Toy(id);
         let party_id = party.id().parse().map_err(DomainError::internal)?;
         let locked = self.store.party(&party_id).await?.is_some_and(|(_, locked)| locked);

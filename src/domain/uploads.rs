@@ -9,7 +9,6 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use sha2::{Digest, Sha256};
 
 use super::error::DomainError;
 use super::live::hub_message;
@@ -69,12 +68,8 @@ impl Hub {
         let whole = self.with_chunks(party, upload, assemble).await?;
         let mut recording = self.begin_upload(self.config.http.upload_max_bytes).await?;
         recording.write(&whole).await?;
-        let identity = Sha256::new()
-            .chain_update(party.to_string())
-            .chain_update(upload.as_str())
-            .chain_update([0])
-            .chain_update(&whole);
-        recording.identity = Some(identity.finalize().into());
+        // Its chunks are kept for as long, and so may be sent again.
+        recording.set_name(party, upload, self.config.chunks.upload_age_max_s);
         Ok(recording)
     }
 

@@ -10,19 +10,31 @@ use sha2::{Digest, Sha256};
 use super::error::DomainError;
 use super::{FileKind, Hub};
 use crate::config::{SpokenFormat, seconds};
-use crate::model::{FileName, Party};
+use crate::model::{FileName, Party, UploadName};
 use crate::ports::audio::{self, AudioError, DecodeLimits, Sound};
 use crate::ports::files::Spooled;
 use crate::ports::space::Space;
 use crate::ports::speech::SpeakError;
+
+/// The names of spoken notices begin so, with a hyphen behind.
+pub(super) const NOTICE_PREFIX: &str = "say";
 
 /// A recording that is being received. Dropped, it leaves nothing.
 pub struct Upload {
     spooled: Spooled,
     space: Arc<Space>,
     max_bytes: u64,
-    /// What tells a recording that is sent again from another one; none where its sender cannot send it again.
-    pub(super) identity: Option<[u8; 32]>,
+    bytes: Sha256,
+    /// The name that its sender has given it, with the party and for so many seconds.
+    named: Option<(String, u64)>,
+}
+
+/// By what a recording that is sent again is recognised.
+pub(super) struct Identity {
+    /// The same for the same recording.
+    pub(super) digest: [u8; 32],
+    /// How long it may be sent again, in seconds; 0 where every recording is a new one.
+    pub(super) window_s: u64,
 }
 
 impl Upload {
@@ -32,7 +44,23 @@ impl Upload {
             return Err(DomainError::UploadTooLarge { max_bytes: self.max_bytes });
         }
         self.space.take(chunk.len() as u64)?;
+        self.bytes.update(chunk);
         self.spooled.write(chunk).await.map_err(DomainError::internal)
+    }
+
+    /// Notes what its sender, `party`, calls it: under this name it may be sent again for `window_s` seconds.
+    pub(super) fn set_name(&mut self, party: &Party, name: &UploadName, window_s: u64) {
+        self.named = Some((format!("{party}/{}", name.as_str()), window_s));
+    }
+
+    /// By what it is recognised. A recording without a name of its sender's may be sent again for `window_s` seconds.
+    pub(super) fn identity(&self, window_s: u64) -> Identity {
+        let (name, window_s) = match &self.named {
+            Some((name, window_s)) => (name.as_str(), *window_s),
+            None => ("", window_s),
+        };
+        let digest = self.bytes.clone().chain_update([0]).chain_update(name).finalize();
+        Identity { digest: digest.into(), window_s }
     }
 
     /// Bytes received.
@@ -46,7 +74,7 @@ impl Hub {
     pub async fn begin_upload(&self, max_bytes: u64) -> Result<Upload, DomainError> {
         self.check_room(0)?;
         let spooled = self.files.spool().await.map_err(DomainError::internal)?;
-        Ok(Upload { spooled, space: Arc::clone(&self.space), max_bytes, identity: None })
+        Ok(Upload { spooled, space: Arc::clone(&self.space), max_bytes, bytes: Sha256::new(), named: None })
     }
 
     /// The sound of an upload, which is then gone, or moved to `kept`.
@@ -135,14 +163,14 @@ impl Hub {
 
     /// The name of a notice, spoken or not.
     pub(super) fn notice_name(&self, remark: &str) -> Result<FileName, DomainError> {
-        self.spoken_name("say", &notice_text(remark))
+        self.spoken_name(NOTICE_PREFIX, &notice_text(remark))
     }
 
     /// Speaks `text` once and keeps the sound, of `/get_chat/`.
     ///
     /// The name holds the hub's secret, so that nobody can ask whether a text was ever spoken.
     async fn speak(&self, text: &str) -> Result<FileName, DomainError> {
-        let name = self.spoken_name("say", text)?;
+        let name = self.spoken_name(NOTICE_PREFIX, text)?;
         if self.files.find(FileKind::Chat, &name).await.map_err(DomainError::internal)?.is_some() {
             return Ok(name);
         }

@@ -59,6 +59,11 @@ pub enum Command {
         /// The toy's id.
         toy: String,
     },
+    /// Compares the stored data with itself.
+    Examine {
+        /// Whether to mend what can be mended.
+        repair: bool,
+    },
 }
 
 /// What the hub answers.
@@ -69,6 +74,13 @@ pub enum Answer {
     Devices(Vec<DeviceLine>),
     /// Lines to print.
     Lines(Vec<String>),
+    /// What is wrong with the stored data.
+    Examined {
+        /// Lines to print.
+        lines: Vec<String>,
+        /// Faults that are left.
+        open: usize,
+    },
     /// Why not.
     Failed(String),
 }
@@ -158,6 +170,7 @@ pub async fn execute(hub: &Hub, command: Command) -> Answer {
         Command::ListUsers => list_users(hub).await,
         Command::LogOut { user } => log_out(hub, &user).await,
         Command::UnbindToy { toy } => unbind_toy(hub, &toy).await,
+        Command::Examine { repair } => examine(hub, repair).await,
     };
     outcome.unwrap_or_else(|error| {
         tracing::warn!(?error, "command failed");
@@ -210,6 +223,15 @@ async fn log_out(hub: &Hub, user: &str) -> Result<Answer, DomainError> {
     let user = hub.user_named(user).await?;
     hub.log_out_everywhere(&user.into()).await?;
     Ok(Answer::Lines(vec!["logged out everywhere".into()]))
+}
+
+async fn examine(hub: &Hub, repair: bool) -> Result<Answer, DomainError> {
+    let found = hub.examine(repair, wire::now()).await?;
+    let mut lines = vec![format!("ok       data: {}", found.summary)];
+    for (word, faults) in [("mended  ", &found.mended), ("WRONG   ", &found.open), ("lost    ", &found.lost)] {
+        lines.extend(faults.iter().map(|fault| format!("{word} data: {fault}")));
+    }
+    Ok(Answer::Examined { lines, open: found.open.len() })
 }
 
 async fn unbind_toy(hub: &Hub, toy: &str) -> Result<Answer, DomainError> {

@@ -55,6 +55,7 @@ pub fn of(error: &DomainError) -> Status {
         DomainError::UnknownFile => Status { http: 404, code: 24 },
         DomainError::StreamTooOld { .. } => envelope(29),
         DomainError::ChunksMissing { .. } => envelope(30),
+        DomainError::OutcomeUnknown(_) => envelope(33),
     }
 }
 
@@ -86,7 +87,7 @@ pub fn of_file(error: &DomainError) -> Status {
     let http = match error {
         DomainError::Unauthorized => 401,
         DomainError::RateLimited { .. } => 429,
-        DomainError::Busy | DomainError::DiskFull => 503,
+        DomainError::Busy | DomainError::DiskFull | DomainError::OutcomeUnknown(_) => 503,
         _ if http == 200 => 404,
         _ => http,
     };

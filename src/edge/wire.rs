@@ -259,9 +259,9 @@ pub fn message(message: &Message) -> Json {
     ])
 }
 
-/// An entry of `/chat_list`; how far the message has come is additive.
+/// An entry of `/chat_list`; how far the message has come, and its number in the chat, are additive.
 pub fn message_of_chat(message: &Message, state: MessageState) -> Json {
-    self::message(message).with("state", state.as_str())
+    self::message(message).with("state", state.as_str()).with("seq", message.seq)
 }
 
 /// An entry of `/req_list`; its `_id` is what `/acc_req` and `/ref_req` take.

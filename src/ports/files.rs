@@ -135,6 +135,17 @@ impl Files {
         Ok(self.objects.get(&file.location).await?.bytes().await?)
     }
 
+    /// All files of a kind with the time when each was stored, in no order. What bears no name of the hub's is left out.
+    pub fn list(&self, kind: FileKind) -> BoxStream<'static, Result<(FileName, SystemTime), FilesError>> {
+        let folder = ObjectPath::from(kind.folder());
+        let listed = self.objects.list(Some(&folder)).map_err(FilesError::from);
+        let named = listed.try_filter_map(|meta| {
+            let name = meta.location.filename().and_then(|name| name.parse().ok());
+            std::future::ready(Ok(name.map(|name| (name, meta.last_modified.into()))))
+        });
+        named.boxed()
+    }
+
     /// Deletes spoken answers that are older than `before`; gives how many.
     pub async fn sweep_answers(&self, before: SystemTime) -> Result<usize, FilesError> {
         let folder = ObjectPath::from(ANSWERS);

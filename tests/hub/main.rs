@@ -4,6 +4,7 @@
 mod amr;
 mod app_socket;
 mod browser;
+mod chats;
 #[allow(dead_code, reason = "its `main` is not called")]
 #[path = "../../examples/client.rs"]
 mod client;
@@ -31,5 +32,6 @@ mod spec;
 mod speech;
 mod spoken_model;
 mod story;
+mod tables;
 mod transport;
 mod world;

@@ -125,6 +125,8 @@ impl World {
             .env("TOYHUB_HTTP__CONNECTIONS_PER_ADDRESS_MAX", "1000")
             .env("TOYHUB_HTTP__BODY_PAUSE_TIMEOUT_S", "2")
             .env("TOYHUB_MQTT__LISTEN", "127.0.0.1:0")
+            // Tests send one recording many times, as messages of their own.
+            .env("TOYHUB_CHATS__RETRY_WINDOW_S", "0")
             .env("TOYHUB_RATES__FAILED_LOGINS_PER_ADDRESS_PER_MINUTE", "10000")
             .env("TOYHUB_RATES__REGISTRATIONS_PER_ADDRESS_PER_MINUTE", "10000")
             .env("TOYHUB_RATES__CONNECTS_PER_ADDRESS_PER_MINUTE", "10000")
@@ -267,6 +269,12 @@ impl World {
             username: name.into(),
             token: data["token"].as_str().unwrap().into(),
         }
+    }
+
+    /// The same user with a new token.
+    pub async fn login(&self, user: &User) -> User {
+        let data = self.ok("/login", json!({"username": user.username, "password": "pw"})).await;
+        User { token: data["data"]["token"].as_str().unwrap().into(), ..user.clone() }
     }
 
     /// Adds a device by the command line, while the hub runs: key and secret.

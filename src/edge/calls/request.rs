@@ -106,7 +106,7 @@ pub fn answer(id: u64, result: Result<Reply, DomainError>) -> Json {
         Ok(Reply::Envelope { msg, data }) => (0, msg.into(), data),
         Ok(Reply::Bare(data)) => (0, "done".into(), data),
         Err(error) => {
-            if let DomainError::Internal(cause) = &error {
+            if let DomainError::Internal(cause) | DomainError::OutcomeUnknown(cause) = &error {
                 tracing::error!(cause = status::describe(cause.as_ref()), "request failed");
             }
             (status::of(&error).code, error.to_string().into(), status::details(&error))

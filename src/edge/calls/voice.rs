@@ -1,8 +1,8 @@
 //! `/app_uploader`, `/toy_uploader`, `/ai_uploader`, `/chat_list` and `/recv_msg`.
 
 use super::{Call, Reply, dialect};
-use crate::domain::Sent;
 use crate::domain::error::DomainError;
+use crate::domain::{Before, Sent};
 use crate::edge::wire::{self, Json};
 use crate::model::{Party, PartyKind, Timestamp};
 
@@ -54,17 +54,18 @@ pub async fn ai_uploader(mut call: Call) -> Result<Reply, DomainError> {
     Ok(Reply::Bare(wire::answer(&answer)))
 }
 
-/// `/chat_list`: a page of a chat, oldest first. `limit` and `before` are additive.
+/// `/chat_list`: a page of a chat, oldest first. `limit`, `before` and `before_seq` are additive.
 pub async fn chat_list(call: Call) -> Result<Reply, DomainError> {
     let reader = call.user("to_user").await?;
     let fields = &call.fields;
     let chat = fields.required("chat_id")?.trim().parse().map_err(|_| DomainError::UnknownChat)?;
     let friend = fields.optional_party("from_user");
     let limit = fields.number("limit", "a number from 1 to 500")?.unwrap_or(HISTORY_DEFAULT);
-    let before: Option<Timestamp> = fields.number("before", "seconds since 1970, as create_time")?;
-    if before.is_some_and(|before| !before.is_finite()) {
+    let time: Option<Timestamp> = fields.number("before", "seconds since 1970, as create_time")?;
+    if time.is_some_and(|time| !time.is_finite()) {
         return Err(DomainError::invalid("before", "seconds since 1970, as create_time"));
     }
+    let before = Before { time, seq: fields.number("before_seq", "the seq of a message")? };
     let limit = limit.clamp(1, HISTORY_MAX);
     let messages = call.hub.history(&reader, &chat, limit, before).await?;
     let data = Json::list(&messages, |(message, state)| {

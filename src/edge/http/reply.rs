@@ -82,7 +82,7 @@ pub(super) fn render_failure(
         Failure::Domain(error) => status::details(error),
         Failure::Request(_) => Json::empty(),
     };
-    if let Failure::Domain(DomainError::Internal(cause)) = failure {
+    if let Failure::Domain(DomainError::Internal(cause) | DomainError::OutcomeUnknown(cause)) = failure {
         tracing::error!(cause = status::describe(cause.as_ref()), "request failed");
     }
     let envelope = dialect::envelope(dialect, status.code, message.into(), data);

@@ -182,7 +182,7 @@ impl Kind {
             | DomainError::NoSynthesiser => Self::Other,
             DomainError::Full(_) | DomainError::DiskFull => Self::Quota,
             DomainError::RateLimited { .. } => Self::Rate,
-            DomainError::Busy => Self::Busy,
+            DomainError::Busy | DomainError::OutcomeUnknown(_) => Self::Busy,
             DomainError::Internal(_) => Self::Fault,
         }
     }

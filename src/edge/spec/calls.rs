@@ -129,6 +129,7 @@ pub(super) fn describe(name: Name) -> Description {
                 may("from_user", text(), "The friend."),
                 may("limit", from(1), "How many messages: 100 where nothing is said, 500 at most. Added."),
                 may("before", seconds(), "Only messages before this `create_time`. Added."),
+                may("before_seq", from(1), "Only messages before this `seq`, exact for every client. Added."),
             ],
             Envelope("Query chat records", list(component("ChatMessage"))),
         ),

@@ -23,7 +23,7 @@ macro_rules! every {
 }
 
 /// One of each error of the hub.
-fn errors() -> [DomainError; 30] {
+fn errors() -> [DomainError; 31] {
     use DomainError::*;
     every! { DomainError:
         WrongCredentials => WrongCredentials,
@@ -52,6 +52,7 @@ fn errors() -> [DomainError; 30] {
         NoSpeechModel => NoSpeechModel,
         NoSynthesiser => NoSynthesiser,
         StreamTooOld { .. } => StreamTooOld { current: 1200 },
+        OutcomeUnknown(_) => OutcomeUnknown("…".into()),
         Busy => Busy,
         DiskFull => DiskFull,
         Forbidden => Forbidden,

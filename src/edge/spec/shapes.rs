@@ -148,7 +148,8 @@ fn message() -> Vec<Property> {
 }
 
 fn message_of_chat() -> Vec<Property> {
-    message().into_iter().chain([must("state", message_state(), "How far it has come. Added.")]).collect()
+    let seq = must("seq", from(1), "Its number in the chat, for `before_seq`. Added.");
+    message().into_iter().chain([must("state", message_state(), "How far it has come. Added."), seq]).collect()
 }
 
 fn message_state() -> Json {

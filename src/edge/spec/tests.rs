@@ -83,7 +83,7 @@ fn shapes_have_the_fields_that_the_wire_writes() {
         avatar: file(),
     };
     let profile = Profile { user, friends: vec![friend()], toys: vec![] };
-    let message = Message { id: ME.parse().unwrap(), from: toy_party(), sound: file(), created_at: 1.5 };
+    let message = Message { id: ME.parse().unwrap(), seq: 1, from: toy_party(), sound: file(), created_at: 1.5 };
     let content = Content { id: ME.parse().unwrap(), title: String::new(), music: file(), cover: file() };
     let request = FriendRequest {
         id: ME.parse().unwrap(),

@@ -11,12 +11,14 @@ mod content;
 mod folder;
 mod friends;
 mod identity;
+mod mend;
 mod receipts;
 mod recovery;
 mod streams;
 #[cfg(test)]
 mod tests;
 mod toys;
+mod unread;
 
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
@@ -27,7 +29,7 @@ use rand::RngExt;
 use surrealdb::engine::any::Any;
 use surrealdb::engine::local::Db;
 use surrealdb::opt::auth::Root;
-use surrealdb::types::{Error as DatabaseError, SurrealValue, Variables, vars};
+use surrealdb::types::{Error as DatabaseError, ErrorDetails, QueryError, SurrealValue, Variables, vars};
 use surrealdb::{IndexedResults, Surreal};
 use surrealdb_cnf::ConfigMap;
 use surrealdb_core::kvs::Datastore;
@@ -35,16 +37,20 @@ use surrealdb_core::kvs::Datastore;
 use crate::model::HubId;
 
 pub use accounts::StoredUser;
-pub use chats::{Kept, NewMessage, Unheard};
+pub use chats::{Before, Kept, NewMessage, Repeats};
 pub use folder::flushed_writes;
 pub use friends::{Befriended, NewEntry, NewFriendRequest};
+pub use mend::{ChatCheck, EntryKey, MessagePlace, SoundOfMessage, StreamCheck};
 pub use receipts::{Delivered, Heard};
 pub use streams::Missed;
+#[cfg(test)]
+pub(crate) use tests::Fault;
 pub use toys::NewToy;
+pub use unread::Unheard;
 
 const SCHEMA: &str = include_str!("schema.surql");
 /// Raised with every change of `schema.surql`.
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 /// What a database of version 1 lacks. Repeating it changes nothing, as `schema.surql` does: a start that was cut off
 /// begins again.
 const FROM_VERSION_1: &str = "UPDATE friend SET delivered_seq = read_seq WHERE delivered_seq = NONE";
@@ -106,6 +112,9 @@ pub enum StoreError {
     /// The engine is being opened again.
     #[error("the database is being opened again")]
     Closed,
+    /// The database has not answered in time; it may do what was asked all the same.
+    #[error("the database has not answered in {0:?}")]
+    NoAnswer(Duration),
     /// Stored data that this version cannot read.
     #[error("stored data cannot be read: {0}")]
     Corrupt(String),
@@ -115,6 +124,31 @@ pub enum StoreError {
         /// The version found.
         found: i64,
     },
+}
+
+impl StoreError {
+    /// Whether it is certain that nothing was changed. Otherwise the transaction may have been committed: the error came
+    /// while it was, or instead of the answer to it.
+    pub fn has_changed_nothing(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Open(_) | Self::Closed | Self::Newer { .. } => true,
+            // What a transaction returns is read after its commit.
+            Self::Corrupt(_) | Self::NoAnswer(_) => false,
+            Self::Database(error) => {
+                let is_not_executed = matches!(
+                    error.details(),
+                    ErrorDetails::Query(Some(QueryError::NotExecuted | QueryError::TransactionConflict))
+                        | ErrorDetails::Validation(_)
+                        | ErrorDetails::Configuration(_)
+                        | ErrorDetails::NotAllowed(_)
+                        | ErrorDetails::NotFound(_)
+                        | ErrorDetails::AlreadyExists(_)
+                        | ErrorDetails::Thrown
+                );
+                is_not_executed || is_conflict(error)
+            }
+        }
+    }
 }
 
 /// Rules that a transaction checks on the data that it reads.
@@ -146,6 +180,8 @@ pub enum Refusal {
     BookFull,
     /// Too many requests wait for the answerer.
     RequestsFull,
+    /// A chat's row is lost or behind its messages; or it has changed while it was mended.
+    DamagedChat,
 }
 
 impl Refusal {
@@ -167,6 +203,7 @@ impl Refusal {
             "already_answered" => Self::AlreadyAnswered,
             "book_full" => Self::BookFull,
             "requests_full" => Self::RequestsFull,
+            "damaged_chat" => Self::DamagedChat,
             _ => return None,
         })
     }
@@ -189,6 +226,10 @@ pub struct Store {
     has_stopped: AtomicBool,
     /// Events that are kept of each user's stream.
     stream_events_max: i64,
+    /// How long an answer is awaited. An embedded engine keeps to its own limit, and ends what it has begun.
+    answer_timeout: Option<Duration>,
+    #[cfg(test)]
+    pub(crate) fault: std::sync::Mutex<Option<tests::Fault>>,
 }
 
 impl Store {
@@ -203,6 +244,12 @@ impl Store {
             settings: settings.clone(),
             has_stopped: AtomicBool::new(false),
             stream_events_max: i64::try_from(settings.stream_events_max).unwrap_or(i64::MAX),
+            answer_timeout: match settings.place {
+                Place::Folder { .. } => None,
+                Place::Memory | Place::Server { .. } => Some(settings.query_timeout),
+            },
+            #[cfg(test)]
+            fault: std::sync::Mutex::default(),
         }
     }
 
@@ -257,6 +304,10 @@ impl Store {
         let mut attempt = 0;
         loop {
             attempt += 1;
+            #[cfg(test)]
+            if let Some(error) = tests::Fault::meet(self, sql, &variables).await {
+                return Err(error);
+            }
             match self.run_once(sql, variables.clone()).await {
                 Err(StoreError::Database(error)) if attempt < TRIES && is_conflict(&error) => {
                     let pause_ms = rand::rng().random_range(1..=4u64 << attempt.min(6));
@@ -268,10 +319,17 @@ impl Store {
     }
 
     async fn run_once(&self, sql: &'static str, variables: Variables) -> Result<Reply, StoreError> {
-        let answer = match &*self.engine() {
-            Engine::Embedded { database, .. } => database.query(sql).bind(variables).await,
-            Engine::Addressed(database) => database.query(sql).bind(variables).await,
-            Engine::Closed => return Err(StoreError::Closed),
+        let engine = self.engine();
+        let query = async {
+            match &*engine {
+                Engine::Embedded { database, .. } => Ok(database.query(sql).bind(variables).await),
+                Engine::Addressed(database) => Ok(database.query(sql).bind(variables).await),
+                Engine::Closed => Err(StoreError::Closed),
+            }
+        };
+        let answer = match self.answer_timeout {
+            Some(limit) => tokio::time::timeout(limit, query).await.map_err(|_| StoreError::NoAnswer(limit))??,
+            None => query.await?,
         };
         let mut results = answer.inspect_err(|error| self.note(error))?;
         let errors = results.take_errors();

@@ -23,8 +23,8 @@ pub struct Heard {
     pub sender: Party,
     /// Their chat.
     pub chat: ChatId,
-    /// The newest of them.
-    pub up_to: MessageId,
+    /// The newest of them; none where only the count of lost messages was set right.
+    pub up_to: Option<MessageId>,
     /// How many of that sender are still unheard.
     pub unread: u64,
     /// The number of the sender's event.
@@ -49,7 +49,7 @@ pub(super) struct HeardRow {
     friend: String,
     friend_kind: String,
     chat: String,
-    uid: String,
+    uid: Option<String>,
     unread: i64,
     friend_seq: Option<i64>,
     reader_seq: Option<i64>,
@@ -60,7 +60,7 @@ impl HeardRow {
         Ok(Heard {
             sender: stored_party(&self.friend_kind, &self.friend)?,
             chat: stored(&self.chat)?,
-            up_to: stored(&self.uid)?,
+            up_to: self.uid.as_deref().map(stored).transpose()?,
             unread: u64::try_from(self.unread).unwrap_or(0),
             sender_seq: stored_seq(self.friend_seq)?,
             reader_seq: stored_seq(self.reader_seq)?,
@@ -123,10 +123,7 @@ impl Store {
                 "{
                     LET $chat = (SELECT VALUE chat FROM ONLY type::record('friend', [$reader, $friend]));
                     IF $chat = NONE { THROW 'toyhub:unknown_chat' };
-                    IF $uid = NONE {
-                        LET $newest = (SELECT VALUE seq FROM ONLY type::record('chat', $chat));
-                        RETURN fn::hear($reader, $kind, $friend, $newest, $keep);
-                    };
+                    IF $uid = NONE { RETURN fn::hear($reader, $kind, $friend, NONE, $keep) };
                     LET $message = (SELECT chat, seq, sender FROM message WHERE uid = $uid LIMIT 1)[0];
                     IF $message = NONE OR $message.chat != $chat OR $message.sender != $friend
                         { THROW 'toyhub:unknown_message' };

@@ -87,7 +87,8 @@ fn given<T>(column: Option<T>) -> Result<T, StoreError> {
 impl Store {
     /// The user's events that follow number `after`, at most `limit`, and where the stream stands, as of one moment.
     ///
-    /// No events where `after` is older than what is kept, or newer than the newest.
+    /// No events where `after` is older than what is kept, or newer than the newest. An event that is lost, or that
+    /// cannot be read, is left out: its number is missing.
     pub async fn missed(&self, user: &UserId, after: u64, limit: usize) -> Result<Missed, StoreError> {
         let after = i64::try_from(after).unwrap_or(i64::MAX - 1);
         let variables = vars! {
@@ -111,7 +112,11 @@ impl Store {
         let Some(row) = reply.optional::<StreamRow>(0)? else {
             return Ok(Missed { first: 1, last: 0, events: Vec::new() });
         };
-        let events = row.events.into_iter().map(EventRow::into_event).collect::<Result<_, _>>()?;
+        let read = |row: EventRow| {
+            let seq = row.seq;
+            row.into_event().inspect_err(|error| tracing::warn!(seq, %error, "stored event not readable")).ok()
+        };
+        let events = row.events.into_iter().filter_map(read).collect();
         Ok(Missed { first: stored_number(row.first)?, last: stored_number(row.last)?, events })
     }
 }
