@@ -40,6 +40,18 @@ impl World {
 }
 
 pub(crate) async fn world(config: Config) -> World {
+    let limits = DiskLimits {
+        messages_max: 10,
+        bytes_max: 1 << 20,
+        age_max_s: 60,
+        overflow: Overflow::DropOldest,
+        cache_bytes: 1 << 20,
+    };
+    world_on(config, Disk::open(None, limits).unwrap().0).await
+}
+
+/// A hub whose sessions are on this disk.
+pub(crate) async fn world_on(config: Config, disk: Disk) -> World {
     let folder = tempfile::tempdir().unwrap();
     let settings = StoreSettings {
         place: Place::Memory,
@@ -48,14 +60,6 @@ pub(crate) async fn world(config: Config) -> World {
         query_timeout: std::time::Duration::from_secs(60),
         stream_events_max: config.accounts.stream_events_max,
     };
-    let limits = DiskLimits {
-        messages_max: 10,
-        bytes_max: 1 << 20,
-        age_max_s: 60,
-        overflow: Overflow::DropOldest,
-        cache_bytes: 1 << 20,
-    };
-    let (disk, _) = Disk::open(None, limits).unwrap();
     let limits = RouterLimits {
         subscriptions_max: 8,
         retained_messages_max: 100,

@@ -1,4 +1,4 @@
-//! What only the clock brings about, over a real hub and a real socket.
+//! What only the clock or a full disk brings about, over a real hub and a real socket.
 
 use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, Packet};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions, StateError};
@@ -7,8 +7,9 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::Config;
-use crate::domain::tests::{World, world};
+use crate::domain::tests::{World, world, world_on};
 use crate::edge::wire::now;
+use crate::ports::router::{DISK_LIMITS, TestDisk};
 
 #[tokio::test]
 async fn a_connection_ends_with_its_token() {
@@ -40,6 +41,89 @@ async fn a_connection_ends_with_its_token() {
     let told = timeout(Duration::from_secs(2 + 5), told).await.expect("within five seconds of its end");
     assert_eq!(told, DisconnectReasonCode::AdministrativeAction);
     assert!(is_accepted);
+    shutdown.cancel();
+    serving.await.unwrap();
+}
+
+/// A client of 3.1.1 whose session is kept, and which sends again what was not answered.
+fn kept(id: &str, port: u16) -> (rumqttc::AsyncClient, rumqttc::EventLoop) {
+    let mut options = rumqttc::MqttOptions::new(id, "127.0.0.1", port);
+    options.set_clean_session(false);
+    rumqttc::AsyncClient::new(options, 16)
+}
+
+/// The next packet that is `wanted`. A connection that was lost is made again, as often as it takes; `losses` counts.
+async fn until<T>(
+    events: &mut rumqttc::EventLoop,
+    losses: &mut u32,
+    mut wanted: impl FnMut(rumqttc::Packet) -> Option<T>,
+) -> T {
+    let found = async {
+        loop {
+            match events.poll().await {
+                Ok(rumqttc::Event::Incoming(packet)) => {
+                    if let Some(found) = wanted(packet) {
+                        return found;
+                    }
+                }
+                Ok(rumqttc::Event::Outgoing(_)) => {}
+                Err(_) => {
+                    *losses += 1;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        }
+    };
+    timeout(Duration::from_secs(60), found).await.expect("in vain waited for a packet")
+}
+
+#[tokio::test]
+async fn a_full_disk_delays_a_message_of_quality_two_and_doubles_none() {
+    use rumqttc::{Packet, QoS};
+    let config = Config::default();
+    let storage = TestDisk::default();
+    let World { hub, _folder } = world_on(config.clone(), storage.open(DISK_LIMITS).unwrap().0).await;
+    let (guarded, open) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let port = open.local_addr().unwrap().port();
+    let mut listeners = Listeners::new(guarded);
+    listeners.add_conformance(open);
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(serve(listeners, Arc::new(hub), Arc::new(config.mqtt), shutdown.clone()));
+
+    let (reader, mut reads) = kept("reader", port);
+    let mut losses = 0;
+    reader.subscribe("once", QoS::ExactlyOnce).await.unwrap();
+    until(&mut reads, &mut losses, |packet| matches!(packet, Packet::SubAck(_)).then_some(())).await;
+    let (writer, mut writes) = kept("writer", port);
+    until(&mut writes, &mut losses, |packet| matches!(packet, Packet::ConnAck(_)).then_some(())).await;
+    assert_eq!(losses, 0);
+
+    storage.set_full(true);
+    writer.publish("once", QoS::ExactlyOnce, false, "1").await.unwrap();
+    // Taken back several times, then taken; and one more after that.
+    while losses < 3 {
+        until(&mut writes, &mut losses, |packet| matches!(packet, Packet::ConnAck(_)).then_some(())).await;
+    }
+    storage.set_full(false);
+    let is_complete = |packet| matches!(packet, Packet::PubComp(_)).then_some(());
+    until(&mut writes, &mut losses, is_complete).await;
+    writer.publish("once", QoS::ExactlyOnce, false, "2").await.unwrap();
+    until(&mut writes, &mut losses, is_complete).await;
+    let (mut seen, mut released) = (Vec::new(), 0);
+    let collect = |packet| {
+        match packet {
+            Packet::Publish(publish) => seen.push(publish.payload),
+            Packet::PubRel(_) => released += 1,
+            _ => {}
+        }
+        (released == 2).then_some(())
+    };
+    until(&mut reads, &mut losses, collect).await;
+    assert_eq!(seen, ["1", "2"]);
+    // The ids of complete messages are free, in the file as in memory.
+    let (_disk, found) = storage.after_kill().open(DISK_LIMITS).unwrap();
+    assert!(found.sessions.iter().all(|session| session.received.is_empty()), "{:?}", found.sessions);
     shutdown.cancel();
     serving.await.unwrap();
 }
