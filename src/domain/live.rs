@@ -35,8 +35,8 @@ impl Hub {
     /// this returns. Errors: `Full`, `Internal` where it cannot be stored.
     pub async fn open_session(&self, party: Party, client_id: &str, expiry_s: u32) -> Result<Mailbox, DomainError> {
         self.check_connections(&party)?;
-        if let StorageState::Failed { reason, .. } = self.router.storage_state() {
-            return Err(DomainError::internal(reason));
+        if self.router.storage_state() != StorageState::Writable {
+            return Err(self.storage_fault());
         }
         let session = self.router.open_session(party, client_id, self.session_limits(), expiry_s);
         if !session.is_stored().await {
@@ -249,8 +249,9 @@ impl Hub {
     }
 
     /// Why the sessions were not written: `DiskFull`, or `Internal`.
-    fn storage_fault(&self) -> DomainError {
+    pub fn storage_fault(&self) -> DomainError {
         match self.router.storage_state() {
+            StorageState::Failed { is_full: true, .. } => DomainError::DiskFull,
             StorageState::Failed { reason, .. } => DomainError::internal(reason),
             StorageState::Writable => DomainError::internal("the session store failed"),
         }

@@ -6,7 +6,7 @@ use std::process::Command as Program;
 
 use serde_json::{Value, json};
 
-use crate::mqtt::{Raw, V4, V5, publish, with_reason};
+use crate::mqtt::{Raw, V4, V5, connect_with, publish, subscribe, with_reason};
 use crate::sound;
 use crate::world::{Toy, User, World, within};
 
@@ -162,6 +162,14 @@ async fn a_disk_that_is_full_to_the_last_byte_harms_nothing_for_good() {
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;
     assert_eq!(send(&world, &parent, &toy).await["code"], 0);
+    // The toy is away, and its session stays.
+    let cmd = format!("toy/{}/cmd/volume", toy.id);
+    let mut away = Raw::open(world.mqtt_addr()).await;
+    away.send(&connect_with(V4, 0xc0, 60, &[], "away", &[], &toy.device_key, &toy.secret)).await;
+    away.expect(0x20, &[0, 0]).await;
+    away.send(&subscribe(V4, 1, &[(&cmd, 1)])).await;
+    away.expect(0x90, &[0, 1, 1]).await;
+    drop(away);
     let (files, spool) = (world.data_dir().join("files/chat"), world.data_dir().join("spool"));
     let kept = files_in(&files);
     disk.fill(0);
@@ -172,6 +180,16 @@ async fn a_disk_that_is_full_to_the_last_byte_harms_nothing_for_good() {
         assert!(answer["code"] == DISK_FULL || answer["code"] == 0, "{answer}");
     }
     assert_eq!((files_in(&files), files_in(&spool)), (kept, 0), "nothing half-written stays");
+    let (mut owner, mut stored) = (Raw::connected(world.mqtt_addr(), V5, "o", &parent.id, &parent.token).await, 0);
+    let refusal = loop {
+        owner.send(&publish(V5, 0x32, &cmd, 1, &[b'x'; 4000])).await;
+        match owner.packet().await {
+            (0x40, acknowledged) => assert_eq!((acknowledged, stored < 100), (vec![0, 1], true)),
+            (kind, body) => break (kind, body[0]),
+        }
+        stored += 1;
+    };
+    assert_eq!(refusal, (0xe0, 0x97), "DISCONNECT, quota exceeded");
     let (_, list) = world.post("/friend_list", json!({"_id": toy.id})).await;
     assert_eq!(list["data"][0]["unread"], 1, "reads go on: {list}");
     disk.empty();
@@ -183,6 +201,10 @@ async fn a_disk_that_is_full_to_the_last_byte_harms_nothing_for_good() {
     };
     within("the hub to take a message again", recovered).await;
     assert_eq!(log_in(&world, &parent).await["code"], 0);
+    assert_eq!(world.wait_ready(true).await["parts"]["sessions"]["state"], "ok");
+    let mut owner = Raw::connected(world.mqtt_addr(), V5, "o", &parent.id, &parent.token).await;
+    owner.send(&publish(V5, 0x32, &cmd, 1, b"at last")).await;
+    owner.expect(0x40, &[0, 1]).await;
     assert_eq!(world.stop().await, Some(0));
     world.start_hub().await;
     assert_eq!(world.unread_of(&toy).await, 2, "both messages that were accepted, and no other");

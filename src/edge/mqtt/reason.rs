@@ -18,6 +18,8 @@ pub(super) enum Fault {
     ReceiveMaximum,
     /// The hub cannot take a message now, and 3.1.1 has no other way to say so than not to acknowledge it.
     Unavailable,
+    /// The hub cannot store a message: its disk is full.
+    NoRoom,
 }
 
 /// Why a connection ended.
@@ -62,6 +64,7 @@ impl End {
                 Fault::TopicAlias => 0x94,
                 Fault::ReceiveMaximum => 0x93,
                 Fault::Unavailable => 0x89,
+                Fault::NoRoom => 0x97,
             },
             Self::Closed(reason) => match reason {
                 CloseReason::TakenOver => 0x8e,

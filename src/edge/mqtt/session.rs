@@ -313,7 +313,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 if let Some(Pending::Written(Answer { received: Some(id), .. })) = answer {
                     self.exchange.forget_received(id);
                 }
-                return Err(Fault::Unavailable);
+                return Err(match self.edge.hub.storage_fault() {
+                    DomainError::DiskFull => Fault::NoRoom,
+                    _ => Fault::Unavailable,
+                });
             }
         }
         while let Some(Pending::Written(Answer { commit: None, packet, .. })) = self.pending.front() {

@@ -116,6 +116,8 @@ pub enum StorageState {
     Failed {
         /// Why, for the person who runs the hub.
         reason: String,
+        /// Because there is no room.
+        is_full: bool,
         /// Since when.
         since: Timestamp,
     },

@@ -245,7 +245,8 @@ impl Writer {
             StorageState::Failed { since, .. } => *since,
             StorageState::Writable => now(),
         };
-        self.state.send_replace(StorageState::Failed { reason: error.to_string(), since });
+        let is_full = matches!(error, DiskError::Full);
+        self.state.send_replace(StorageState::Failed { reason: error.to_string(), is_full, since });
     }
 
     /// Opens the file again and writes what is missing, in a commit that shows whether there is room.
