@@ -488,6 +488,7 @@ impl State {
             return None;
         }
         if self.is_turn_of_replay() {
+            self.taken += 1;
             let delivery = self.replay.pop_front();
             if self.replay.is_empty() {
                 self.replay = VecDeque::new();

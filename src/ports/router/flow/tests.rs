@@ -133,6 +133,20 @@ async fn a_slow_reader_that_takes_something_is_kept() {
 }
 
 #[tokio::test]
+async fn a_reader_of_its_unread_messages_is_not_slow() {
+    let router = router(ROOM);
+    let mut mailbox = subscriber(&router, room(2), "a");
+    let unread = |number: usize| Arc::new(message("a", &number.to_string(), QoS::AtLeastOnce, false));
+    mailbox.replay((0..9).map(unread).collect(), QoS::AtLeastOnce);
+    assert!(publish(&router, "a", "x").held.is_none());
+    let mut held = publish(&router, "a", "y").held.unwrap();
+    assert!(!is_given(&mut held));
+    mailbox.try_recv().unwrap();
+    held.await;
+    assert_eq!(payloads(&mut mailbox).split_off(8), ["x", "y"]);
+}
+
+#[tokio::test]
 async fn any_number_of_publishers_finds_room_in_time() {
     let router = router(LONG);
     let mut mailbox = subscriber(&router, room(8), "a");
