@@ -231,6 +231,31 @@ async fn many_writers_to_one_reader_lose_nothing() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_not_read_is_not_silent() {
+    let settings = [OPEN, PATIENT, ("TOYHUB_MQTT__QUEUE_MESSAGES_MAX", "8"), ("TOYHUB_MQTT__INFLIGHT_MAX", "4")];
+    let world = World::start_with(&settings).await;
+    let mut reader = guest(&world, V4, "reader").await;
+    reader.send(&subscribe(V4, 1, &[("a", 1)])).await;
+    reader.expect(0x90, &[0, 1, 1]).await;
+    let mut writer = Raw::open(world.conformance_addr()).await;
+    // A keep alive of one second. What is queued, held and put off is fewer than these.
+    writer.send(&connect_with(V4, 2, 1, &[], "writer", &[], "", "")).await;
+    writer.expect(0x20, &[0, 0]).await;
+    let all: Vec<u8> = (1..=60).flat_map(|id| publish(V4, 0x32, "a", id, &[id as u8])).collect();
+    writer.send(&all).await;
+    // Longer than the silence that ends a connection.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    for number in 1..=60 {
+        let (byte1, body) = reader.packet().await;
+        assert_eq!((byte1, body.last()), (0x32, Some(&number)));
+        reader.send(&packet(0x40, &body[3..5])).await;
+    }
+    for number in 1..=60 {
+        writer.expect(0x40, &[0, number]).await;
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_says_goodbye_while_it_waits_is_heard_to_the_end() {
     let world = World::start_with(&[OPEN, PATIENT, ("TOYHUB_MQTT__QUEUE_MESSAGES_MAX", "64")]).await;
     let mut reader = guest(&world, V4, "reader").await;

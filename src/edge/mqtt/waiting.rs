@@ -110,3 +110,42 @@ impl Waiting {
         Some(next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::reason::Fault;
+    use super::*;
+
+    fn ids(waiting: &mut Waiting) -> Vec<u16> {
+        let next = std::iter::from_fn(|| waiting.next());
+        next.map(|request| if let Ok(Request::PubRel(id)) = request { id } else { 0 }).collect()
+    }
+
+    #[test]
+    fn what_is_put_off_is_limited_in_number_and_bytes_and_keeps_its_order() {
+        for (messages_max, bytes_max, expected) in [(3, 1 << 20, 3), (1000, 1000, 3)] {
+            let mut waiting = Waiting::new(QueueLimits { messages_max, bytes_max });
+            let mut id = 0;
+            while waiting.has_room() {
+                id += 1;
+                waiting.put_off(Ok(Request::PubRel(id)), 100);
+            }
+            assert_eq!(id, expected);
+            assert!(!waiting.is_over());
+            assert_eq!(ids(&mut waiting), (1..=expected).collect::<Vec<_>>());
+            assert!(waiting.is_over() && waiting.has_room());
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_behind_the_end() {
+        let disconnect = Request::Disconnect { with_will: false, expiry_s: None };
+        for end in [Ok(disconnect), Err(End::Lost), Err(End::Fault(Fault::Malformed))] {
+            let mut waiting = Waiting::new(QueueLimits { messages_max: 10, bytes_max: 10_000 });
+            waiting.put_off(Ok(Request::PubRel(7)), 4);
+            waiting.put_off(end, 2);
+            assert!(!waiting.has_room());
+            assert_eq!(ids(&mut waiting), [7, 0]);
+        }
+    }
+}
