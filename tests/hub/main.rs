@@ -34,4 +34,5 @@ mod spoken_model;
 mod story;
 mod tables;
 mod transport;
+mod upgrade;
 mod world;
