@@ -146,6 +146,8 @@ fn refused(refusal: &Refusal, change: &Change, folder: &Path) -> (bool, String) 
     let line = refusal.lines.last().cloned().unwrap_or_default();
     let has_panicked = refusal.lines.iter().any(|line| line.contains("panicked"));
     let names_it = change.names.iter().any(|name| line.contains(name));
+    // A part of the database is at least said to be of the database.
+    let names_folder = line.contains("data/db");
     let names_way_out =
         ["toyhub restore", "doctor --repair", "delete", "remove", "put "].iter().any(|way| line.contains(way));
     let mut words = format!("refused (code {:?}): {}", refusal.code, line.replace(folder.to_str().unwrap_or("/"), "…"));
@@ -153,7 +155,7 @@ fn refused(refusal: &Refusal, change: &Change, folder: &Path) -> (bool, String) 
         words += " [it panicked]";
     }
     if !names_it {
-        words += " [the line does not name the file]";
+        words += if names_folder { " [it names the folder only]" } else { " [it names no file]" };
     }
     if !names_way_out {
         words += " [the line does not name a way out]";
@@ -162,7 +164,8 @@ fn refused(refusal: &Refusal, change: &Change, folder: &Path) -> (bool, String) 
         words += &format!(" [{} lines]", refusal.lines.len());
     }
     let may_refuse = change.expected != Expected::Whole;
-    (may_refuse && !has_panicked && names_it && names_way_out && refusal.code.is_some_and(|code| code != 0), words)
+    let has_code = refusal.code.is_some_and(|code| code != 0);
+    (may_refuse && !has_panicked && (names_it || names_folder) && names_way_out && has_code, words)
 }
 
 pub async fn torment(program: &Path, parent: &Path, only: Option<&str>, time: Duration) -> Result<bool> {
