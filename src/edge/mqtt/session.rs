@@ -152,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             self.answer().await?;
             let reads = self.reads();
             if !reads {
-                // What the client sends meanwhile is not seen: its silence does not count.
+                // What the client sends meanwhile is not seen: its silence is counted from the next read on.
                 self.heard_at = Instant::now();
             }
             let Self { link: Link { input, output }, mailbox, exchange, pending, waiting, .. } = &mut *self;
@@ -172,6 +172,9 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 incoming = delivery => self.take(incoming).await?,
                 () = &mut alarm => {
                     let now = Instant::now();
+                    if !reads {
+                        self.heard_at = now;
+                    }
                     if self.lifetime.login_ends <= now {
                         return Err(End::Closed(CloseReason::Revoked));
                     }
