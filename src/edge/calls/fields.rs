@@ -123,6 +123,17 @@ mod tests {
     }
 
     #[test]
+    fn a_time_comes_back_to_the_last_bit() {
+        let mut time = 1_760_000_000.123_456_7_f64;
+        for _ in 0..1000 {
+            let sent = crate::edge::wire::Json::object([("before", time.into())]).to_vec();
+            let fields = Fields::from_json(&sent).unwrap();
+            assert_eq!(fields.number::<f64>("before", "").unwrap().map(f64::to_bits), Some(time.to_bits()));
+            time = f64::from_bits(time.to_bits() + 104_729);
+        }
+    }
+
+    #[test]
     fn what_is_no_object_is_refused() {
         for bad in ["", "{", "[]", "5", "\"x\"", "{\"a\":}", "{} {}", "{\"a\":\"\\ud800\"}"] {
             assert!(Fields::from_json(bad.as_bytes()).is_err(), "{bad}");

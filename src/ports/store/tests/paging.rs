@@ -4,7 +4,7 @@ use super::*;
 
 const MESSAGES: u64 = 10_000;
 /// Messages at each end of the chat that are sent one by one.
-const ENDS: u64 = 60;
+const ENDS: u64 = 30;
 const HOUR: f64 = 3600.0;
 const YEAR: f64 = 365.0 * 24.0 * HOUR;
 
@@ -71,10 +71,10 @@ async fn a_chat_of_ten_thousand_is_paged_without_gap_or_repeat_after_the_clock_w
     let mut now = 1_760_000_100.0 + MESSAGES as f64;
     for number in MESSAGES - ENDS + 1..=MESSAGES {
         now += match MESSAGES - number {
-            50 => YEAR,
-            40 => -YEAR - HOUR,
+            25 => YEAR,
+            20 => -YEAR - HOUR,
             // The same moment, to the last bit of the clock.
-            0..20 => 0.0,
+            0..10 => 0.0,
             _ => 0.001_3,
         };
         send_one(number, now).await;
