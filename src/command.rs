@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 
 use crate::config::Config;
+use crate::domain::backup::{self, Restore, Restored};
 use crate::edge::control::{self, Answer, Command};
 use crate::edge::spec::{self, Document};
 use crate::edge::wire::now;
@@ -43,6 +44,25 @@ enum Action {
     /// The toys.
     #[command(subcommand)]
     Toy(ToyAction),
+    /// Add a snapshot of everything to a folder of backups, while the hub runs or while it does not.
+    Backup {
+        /// The folder, best on another disk. It is made if there is none.
+        dir: PathBuf,
+        /// Remove older snapshots beyond this number [default: none is removed].
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+        keep: Option<u16>,
+    },
+    /// Restore a snapshot into the data folder, which has to be empty.
+    Restore {
+        /// The folder of backups.
+        dir: PathBuf,
+        /// The snapshot, by the name of its folder [default: the newest].
+        #[arg(long)]
+        snapshot: Option<String>,
+        /// Restore without the sounds and pictures that are missing or damaged in the backup, and name them.
+        #[arg(long)]
+        leave_out_damaged: bool,
+    },
     /// Check what the hub needs and what it has stored, and say what is missing.
     Doctor {
         /// Mend what can be mended of the stored data.
@@ -119,6 +139,13 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = load().map_err(|error| error.to_string())?;
     let done = match arguments.action {
         Action::Serve => return service::serve(config, load).await.map_err(|failure| failure.at(path)),
+        Action::Backup { dir, keep } => {
+            let (to, keep) = (absolute(&dir)?, keep.map(usize::from));
+            print(ask(config, Command::BackUp { to, keep }).await?, |_| Ok(()))
+        }
+        Action::Restore { dir: from, snapshot, leave_out_damaged } => {
+            restore(&config, Restore { from, snapshot, leave_out_damaged }).await
+        }
         Action::Doctor { repair } => doctor(config, repair).await,
         Action::Spec { out } => describe(out.as_deref()),
         Action::Device(DeviceAction::Add { count, out }) => {
@@ -152,6 +179,28 @@ async fn ask(config: Config, command: Command) -> Result<Answer, String> {
     let answer = control::execute(&hub, command).await;
     hub.close(now()).await.map_err(|error| error.to_string())?;
     Ok(answer)
+}
+
+/// Restores a backup, and says what is in the data folder now.
+async fn restore(config: &Config, request: Restore) -> Result<(), String> {
+    let began = std::time::Instant::now();
+    let restored = backup::restore(config, server::store_settings, request).await.map_err(|error| error.to_string())?;
+    let folder = config.server.data_dir.display();
+    match restored {
+        Restored::Continued => println!("{folder}\tthe restore that was cut off is done now"),
+        Restored::Snapshot { name, rows: [users, toys, messages], files, bytes, left_out, missing_files } => {
+            println!("{name}\t{users} users, {toys} toys, {messages} messages");
+            let seconds = began.elapsed().as_secs_f64();
+            println!("{folder}\t{files} files with {:.1} MB in {seconds:.1} s", bytes as f64 / 1e6);
+            if missing_files > 0 {
+                println!("missing\t{missing_files} files were not there when the backup was made");
+            }
+            for file in left_out {
+                println!("left out\t{file}");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn print(answer: Answer, for_device: impl Fn(&str) -> Result<(), String>) -> Result<(), String> {
@@ -277,6 +326,10 @@ async fn check_needs(config: &Config) -> usize {
         );
     }
     report("data folder", free_space(&config.server.data_dir));
+    match config.backup.is_on() {
+        true => report("backups", newest_backup(config).await),
+        false => println!("none     backups: set backup.dir, or run toyhub backup DIR"),
+    }
     let synthesiser = server::speaker(config).check().await;
     report("synthesiser", synthesiser.map_err(|error| format!("{error}; apt-get install espeak-ng")));
     match config.speech.reply_url.as_str() {
@@ -319,6 +372,19 @@ fn free_space(folder: &Path) -> Result<String, String> {
     let free_mib = space.f_bavail * space.f_frsize / (1024 * 1024);
     let text = format!("{}, {free_mib} MiB free", folder.display());
     if free_mib < 100 { Err(format!("{text}; make room")) } else { Ok(text) }
+}
+
+/// The newest backup of `[backup]`, or that there is none of late.
+async fn newest_backup(config: &Config) -> Result<String, String> {
+    let settings = &config.backup;
+    let found = backup::newest(&settings.dir).await.map_err(|error| error.to_string())?;
+    let folder = settings.dir.display();
+    let (name, taken_at) = found.ok_or_else(|| format!("{folder} holds none yet; the log of the hub says why"))?;
+    let hours = ((now() - taken_at) / 3600.0).max(0.0) as u64;
+    let text = format!("{folder}/{name}, {hours} hours old");
+    // One may be late: the hub was off, or it is being made.
+    let is_old = hours > settings.interval_h.saturating_mul(2);
+    if is_old { Err(format!("{text}; the log of the hub says why none was made since")) } else { Ok(text) }
 }
 
 async fn version_of(program: &str) -> Result<String, String> {

@@ -31,6 +31,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// The database.
     pub store: Store,
+    /// Backups by the clock.
+    pub backup: Backup,
     /// Recordings that come in and sounds that go out.
     pub audio: Audio,
     /// Voice messages.
@@ -470,6 +472,31 @@ impl std::fmt::Debug for Store {
     }
 }
 
+/// `[backup]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Backup {
+    /// The folder of backups; empty for none.
+    pub dir: PathBuf,
+    /// Hours between two of them.
+    pub interval_h: u64,
+    /// How many are kept.
+    pub keep: usize,
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        Self { dir: PathBuf::new(), interval_h: 24, keep: 7 }
+    }
+}
+
+impl Backup {
+    /// Whether the hub makes backups by itself.
+    pub fn is_on(&self) -> bool {
+        !self.dir.as_os_str().is_empty()
+    }
+}
+
 /// `[audio]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -855,6 +882,8 @@ impl Config {
             ("mqtt.inflight_max", self.mqtt.inflight_max.into()),
             ("mqtt.write_timeout_s", self.mqtt.write_timeout_s),
             ("store.query_timeout_s", self.store.query_timeout_s),
+            ("backup.interval_h", self.backup.interval_h),
+            ("backup.keep", self.backup.keep as u64),
             ("audio.recording_max_s", self.audio.recording_max_s.into()),
             ("audio.workers", self.audio.workers as u64),
             ("audio.queue_max", self.audio.queue_max as u64),

@@ -12,10 +12,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, SessionOverflow, seconds};
+use crate::domain::backup::unfinished_restore;
 use crate::domain::{Hub, Ports, housekeeping};
 use crate::edge::http::{self, SocketRoute};
 use crate::edge::ws::{self, Apps, Handshake};
-use crate::edge::{control, mqtt, wire};
+use crate::edge::{control, mqtt, schedule, wire};
 use crate::model::Secret;
 use crate::ports::chunks::{ChunkLimits, Chunks};
 use crate::ports::data_folder::{DataFolder, Parts};
@@ -48,6 +49,10 @@ pub struct Server {
 /// Opens what the hub stands on. The error is one line for the person who starts it.
 pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
     prepare_folder(&config.server.data_dir)?;
+    if unfinished_restore(&config.server.data_dir) {
+        let folder = config.server.data_dir.display();
+        return Err(format!("server.data_dir: a restore into {folder} was cut off; run 'toyhub restore' once more"));
+    }
     let mut folder = examine_folder(config)?;
     folder.note_change().map_err(|error| error.to_string())?;
     let store = Store::open(&store_settings(config)).await.map_err(|error| store_fault(config, &error))?;
@@ -220,7 +225,8 @@ async fn listen(hub: &Hub, config: &config::Speech) {
     }
 }
 
-fn store_settings(config: &Config) -> StoreSettings {
+/// Where the database is, and how it is opened.
+pub fn store_settings(config: &Config) -> StoreSettings {
     let store = &config.store;
     let place = match store.url.as_str() {
         "embedded" => Place::Folder {
@@ -382,6 +388,13 @@ impl Server {
                 Ok(())
             }
         });
+        if config.backup.is_on() {
+            let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
+            edges.spawn(async move {
+                schedule::run(hub, shutdown).await;
+                Ok(())
+            });
+        }
 
         edges.spawn(look_after(Arc::clone(&hub), seconds(config.server.check_interval_s), shutdown.clone()));
 

@@ -222,8 +222,9 @@ impl Hub {
         self.router.close_party(party, CloseReason::Revoked);
     }
 
-    /// Ends every live connection, with the reason that the hub stops.
+    /// Ends every live connection, with the reason that the hub stops, and a backup that runs.
     pub fn close_connections(&self) {
+        self.backups.cancel();
         self.router.close_all(CloseReason::ShuttingDown);
     }
 

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod assistant;
+pub mod backup;
 mod chats;
 mod content;
 mod doctor;
@@ -58,6 +59,7 @@ pub use crate::ports::router::{CloseReason, Delivery, Incoming, Mailbox, Mailbox
 pub use crate::ports::store::{Before, Unheard};
 
 use assistant::Assistant;
+use backup::Backups;
 use error::DomainError;
 use health::LastCheck;
 use rates::Rates;
@@ -107,6 +109,7 @@ pub struct Hub {
     config: Arc<Config>,
     rates: Rates,
     tickets: Tickets,
+    backups: Backups,
     /// Three crews, so that a queue of recordings keeps nobody from logging in or sending.
     audio_workers: Workers,
     password_workers: Workers,
@@ -125,6 +128,7 @@ impl Hub {
         Ok(Self {
             rates: Rates::new(&config.rates),
             tickets: Tickets::new(&config.ws),
+            backups: Backups::new(),
             audio_workers: Workers::new(config.audio.workers, config.audio.queue_max),
             password_workers: Workers::new(config.audio.workers, config.audio.queue_max),
             disk_workers: Workers::new(config.audio.workers, config.audio.queue_max),
@@ -147,6 +151,8 @@ impl Hub {
 
     /// Ends the store, and notes the clean stop; nothing can be asked afterwards.
     pub async fn close(&self, now: Timestamp) -> Result<(), DomainError> {
+        self.backups.cancel();
+        self.backups.ended().await;
         self.stop_listening().await;
         self.router.close().await;
         let counts = self.store.counts().await;

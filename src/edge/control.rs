@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::wire;
+use crate::domain::backup::BackedUp;
 use crate::domain::error::DomainError;
 use crate::domain::{Hub, NewContent};
 
@@ -63,6 +64,13 @@ pub enum Command {
     Examine {
         /// Whether to mend what can be mended.
         repair: bool,
+    },
+    /// Adds a snapshot to a folder of backups.
+    BackUp {
+        /// The folder.
+        to: PathBuf,
+        /// How many snapshots are kept; none for all.
+        keep: Option<usize>,
     },
 }
 
@@ -156,7 +164,9 @@ pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Answer>> {
     stream.write_all(&text).await?;
     stream.flush().await?;
     let mut line = String::new();
-    stream.read_line(&mut line).await?;
+    if stream.read_line(&mut line).await? == 0 {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the hub ended before it answered"));
+    }
     Ok(Some(serde_json::from_str(&line)?))
 }
 
@@ -171,6 +181,7 @@ pub async fn execute(hub: &Hub, command: Command) -> Answer {
         Command::LogOut { user } => log_out(hub, &user).await,
         Command::UnbindToy { toy } => unbind_toy(hub, &toy).await,
         Command::Examine { repair } => examine(hub, repair).await,
+        Command::BackUp { to, keep } => Ok(back_up(hub, &to, keep).await),
     };
     outcome.unwrap_or_else(|error| {
         tracing::warn!(?error, "command failed");
@@ -238,4 +249,27 @@ async fn unbind_toy(hub: &Hub, toy: &str) -> Result<Answer, DomainError> {
     let toy = toy.parse().map_err(|_| DomainError::UnknownParty)?;
     hub.unbind_toy(None, &toy).await?;
     Ok(Answer::Lines(vec!["unbound".into()]))
+}
+
+async fn back_up(hub: &Hub, to: &Path, keep: Option<usize>) -> Answer {
+    let began = Instant::now();
+    let made = match hub.back_up(to, keep, wire::now()).await {
+        Ok(made) => made,
+        Err(error) => return Answer::Failed(error.to_string()),
+    };
+    let took = began.elapsed().as_secs_f64();
+    let BackedUp { name, users, toys, messages, files, bytes, new_files, new_bytes, missing_files } = made;
+    let mut lines = vec![
+        format!("{name}\t{users} users, {toys} toys, {messages} messages"),
+        format!("files\t{files} with {} MB", megabytes(bytes)),
+        format!("written\t{new_files} new files; {} MB in {took:.1} s", megabytes(new_bytes)),
+    ];
+    if missing_files > 0 {
+        lines.push(format!("missing\t{missing_files} files that the database names; the log of the hub names some"));
+    }
+    Answer::Lines(lines)
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / 1e6)
 }

@@ -24,7 +24,7 @@ use crate::model::FileName;
 /// Chat sounds whose names begin so, with a hyphen behind, are spoken answers, of which nobody needs the old ones …
 pub const ANSWER_PREFIX: &str = "reply";
 /// … so they have a folder of their own, which is swept.
-const ANSWERS: &str = "reply";
+pub const ANSWERS: &str = "reply";
 
 /// The shelves of the file store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,8 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    fn folder(self) -> &'static str {
+    /// The folder of the shelf.
+    pub fn folder(self) -> &'static str {
         match self {
             Self::Music => "music",
             Self::Image => "image",

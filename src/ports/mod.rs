@@ -3,6 +3,7 @@
 //! A port knows the model and its own tool, never the domain or an edge.
 
 pub mod audio;
+pub mod backup;
 pub mod chunks;
 pub mod data_folder;
 pub mod files;

@@ -3,6 +3,7 @@
 
 mod amr;
 mod app_socket;
+mod backup;
 mod browser;
 mod chats;
 #[allow(dead_code, reason = "its `main` is not called")]

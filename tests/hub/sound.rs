@@ -22,7 +22,13 @@ pub fn spoken(voice: &str, text: &str) -> Vec<u8> {
 
 /// A tenth of a second of a tone, as WAV: where many messages are sent, and none is listened to.
 pub fn beep() -> Vec<u8> {
-    let samples = (0..1600).map(|n| ((f64::from(n) * 0.17).sin() * 8000.0) as i16);
+    tone(0)
+}
+
+/// Such a tone, each number another one.
+pub fn tone(number: u32) -> Vec<u8> {
+    let pitch = 0.17 + f64::from(number) * 0.001;
+    let samples = (0..1600).map(|n| ((f64::from(n) * pitch).sin() * 8000.0) as i16);
     let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
     let mut wav = b"RIFF".to_vec();
     wav.extend((36 + data.len() as u32).to_le_bytes());

@@ -10,6 +10,7 @@
 //! Why not the database of the accounts: a durable message is two small writes in the life of a queue, thousands a
 //! second; a B-tree that a plain thread fills does that without a query language in between.
 
+mod copy;
 mod file;
 mod tables;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use redb::ReadTransaction;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{ConnectionId, Publication, Subscription};
@@ -213,6 +215,8 @@ pub(super) enum Op {
     },
     /// Answered when all before it is on disk.
     Barrier(oneshot::Sender<()>),
+    /// Answered with the state that all before it has led to.
+    Snapshot(oneshot::Sender<ReadTransaction>),
     /// Ends the thread.
     Stop(oneshot::Sender<()>),
 }
@@ -320,6 +324,19 @@ impl Disk {
     /// Whether the writing thread runs.
     pub fn is_writing(&self) -> bool {
         !self.ops.is_closed()
+    }
+
+    /// Copies the file to a new one: all that was ordered so far, and nothing of what is ordered meanwhile.
+    pub async fn copy_to(&self, path: &Path) -> Result<(), DiskError> {
+        let (reader, snapshot) = oneshot::channel();
+        self.order(Op::Snapshot(reader));
+        let snapshot = snapshot.await;
+        let snapshot = snapshot.map_err(|_| DiskError::Unusable("they cannot be written now".into()))?;
+        let path = path.to_owned();
+        let copied = tokio::task::spawn_blocking(move || {
+            file::guarded(&path.display().to_string(), || copy::copy(&snapshot, &path))
+        });
+        copied.await.map_err(|error| DiskError::Unusable(error.to_string()))?
     }
 
     /// Messages that gave way to a limit since the start.

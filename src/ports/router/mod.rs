@@ -21,6 +21,7 @@ mod retained;
 mod session;
 mod share;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -366,6 +367,11 @@ impl Router {
     /// Whether messages for sessions can be stored now.
     pub fn storage_state(&self) -> StorageState {
         self.disk.state()
+    }
+
+    /// Copies the sessions' file to a new one, with all that was acknowledged so far.
+    pub async fn copy_sessions_to(&self, path: &Path) -> Result<(), DiskError> {
+        self.disk.copy_to(path).await
     }
 
     /// Writes what sessions have to keep and closes their file.

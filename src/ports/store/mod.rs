@@ -6,8 +6,10 @@
 //! [`Refusal`], which the transaction's text throws.
 
 mod accounts;
+mod backup;
 mod chats;
 mod content;
+mod dump;
 mod folder;
 mod friends;
 mod identity;
@@ -37,7 +39,9 @@ use surrealdb_core::kvs::Datastore;
 use crate::model::HubId;
 
 pub use accounts::StoredUser;
+pub use backup::schema_version;
 pub use chats::{Before, Kept, NewMessage, Repeats};
+pub use dump::{Dump, read_dump};
 pub use folder::flushed_writes;
 pub use friends::{Befriended, NewEntry, NewFriendRequest};
 pub use mend::{ChatCheck, EntryKey, MessagePlace, SoundOfMessage, StreamCheck};
@@ -115,6 +119,12 @@ pub enum StoreError {
     /// The database has not answered in time; it may do what was asked all the same.
     #[error("the database has not answered in {0:?}")]
     NoAnswer(Duration),
+    /// The database was not copied to a file, or not read from one.
+    #[error("the database cannot be copied: {0}")]
+    Copy(String),
+    /// The file that it is copied to or read from.
+    #[error("the copy of the database: {0}")]
+    CopyFile(#[from] std::io::Error),
     /// Stored data that this version cannot read.
     #[error("stored data cannot be read: {0}")]
     Corrupt(String),
@@ -133,7 +143,7 @@ impl StoreError {
         match self {
             Self::Refused(_) | Self::Open(_) | Self::Closed | Self::Newer { .. } => true,
             // What a transaction returns is read after its commit.
-            Self::Corrupt(_) | Self::NoAnswer(_) => false,
+            Self::Corrupt(_) | Self::NoAnswer(_) | Self::Copy(_) | Self::CopyFile(_) => false,
             Self::Database(error) => {
                 let is_not_executed = matches!(
                     error.details(),

@@ -11,29 +11,29 @@ use crate::model::{Party, PartyId, PartyKind, QoS, Timestamp, Topic};
 use crate::ports::router::{ConnectionId, Publication, Subscription};
 
 /// Party, client id, seconds that the session outlives its connection, end of the last connection (0: it lives).
-const SESSIONS: TableDefinition<u64, (&str, &str, u32, f64Bits)> = TableDefinition::new("sessions");
+pub(super) const SESSIONS: TableDefinition<u64, (&str, &str, u32, f64Bits)> = TableDefinition::new("sessions");
 /// By session and filter: share name, quality of service, options, identifier.
-const FILTERS: TableDefinition<(u64, &str), (u8, u8, u32)> = TableDefinition::new("filters");
+pub(super) const FILTERS: TableDefinition<(u64, &str), (u8, u8, u32)> = TableDefinition::new("filters");
 /// By session and sequence number.
-const QUEUE: TableDefinition<(u64, u64), Row> = TableDefinition::new("queue");
+pub(super) const QUEUE: TableDefinition<(u64, u64), Row> = TableDefinition::new("queue");
 /// By session, the highest sequence number that was removed from its queue. It never decreases, so that no number and
 /// thereby no packet id is given to a second message while a client may still hold it for the first.
-const REMOVED: TableDefinition<u64, u64> = TableDefinition::new("removed");
+pub(super) const REMOVED: TableDefinition<u64, u64> = TableDefinition::new("removed");
 /// Packet ids of QoS 2 messages that were routed and not released, by session.
-const RECEIVED: TableDefinition<(u64, u16), ()> = TableDefinition::new("received");
+pub(super) const RECEIVED: TableDefinition<(u64, u16), ()> = TableDefinition::new("received");
 /// By topic.
-const RETAINED: TableDefinition<&str, Row> = TableDefinition::new("retained");
+pub(super) const RETAINED: TableDefinition<&str, Row> = TableDefinition::new("retained");
 
 /// Under [`HUB`], whose file this is.
-const IDENTITY: TableDefinition<&str, &str> = TableDefinition::new("identity");
+pub(super) const IDENTITY: TableDefinition<&str, &str> = TableDefinition::new("identity");
 const HUB: &str = "hub";
 
 /// A timestamp as the bits of its floating point number; 0 for none.
 #[allow(non_camel_case_types)]
-type f64Bits = u64;
+pub(super) type f64Bits = u64;
 
 /// Topic, properties, payload, [`flags`], expiry, acceptance.
-type Row = (&'static str, &'static [u8], &'static [u8], u8, f64Bits, f64Bits);
+pub(super) type Row = (&'static str, &'static [u8], &'static [u8], u8, f64Bits, f64Bits);
 
 /// Which bit of a row's flags says what.
 mod flags {
@@ -140,7 +140,7 @@ impl<'t> Tables<'t> {
             Op::Completed { session, id } => drop(self.received.remove((session.0, *id))?),
             Op::Retain { publication } => self.retain(publication)?,
             Op::Claim { hub } => drop(self.identity.insert(HUB, hub.as_str())?),
-            Op::Release { .. } | Op::Page { .. } | Op::Barrier(_) | Op::Stop(_) => {}
+            Op::Release { .. } | Op::Page { .. } | Op::Barrier(_) | Op::Snapshot(_) | Op::Stop(_) => {}
         }
         Ok(0)
     }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use redb::{Database, Durability};
+use redb::{Database, Durability, ReadableDatabase as _};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
 
@@ -92,6 +92,7 @@ impl Missing {
                 | Op::Completed { .. }
                 | Op::Page { .. }
                 | Op::Barrier(_)
+                | Op::Snapshot(_)
                 | Op::Stop(_) => {}
             }
         }
@@ -201,6 +202,11 @@ impl Writer {
             match op {
                 Op::Barrier(done) => drop(done.send(())),
                 Op::Page { page, .. } => drop(page.send(pages.next().unwrap_or_default())),
+                Op::Snapshot(reader) => {
+                    if let Some(Ok(snapshot)) = self.database.as_ref().map(Database::begin_read) {
+                        drop(reader.send(snapshot));
+                    }
+                }
                 _ => {}
             }
         }

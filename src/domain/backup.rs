@@ -1,0 +1,223 @@
+//! Backups of a running hub: what is copied in which order, so that what is restored fits together.
+//!
+//! A voice message is written as a file, then as a row of the database that names the file, then as an event in the
+//! sessions of its receiver that names the row. Copied in the opposite order, whatever is named is copied after what
+//! names it, and so is there: sessions first, then recordings in chunks (whose answers name messages), then the
+//! database, then the files. What is accepted after the backup began may be in it or not. A message whose event is
+//! not in the copied session is unread in the database, and toys get their unread messages from there.
+//!
+//! Files never change under their name, but may be deleted while this runs. Those that the copied database names and
+//! that are not there are counted and reported; the rest is restored without them.
+
+mod restore;
+mod schedule;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{FileKind, Hub};
+use crate::model::Timestamp;
+use crate::ports::backup::{self, BackupError, BackupFolder, DATABASE, Manifest, Part, SESSIONS, Unfinished};
+use crate::ports::files;
+use crate::ports::store::{Dump, read_dump, schema_version};
+
+pub use crate::ports::backup::unfinished_restore;
+pub use restore::{Restore, Restored, restore};
+pub use schedule::newest;
+
+/// Where the database names files: table, field, and the shelf on which the file stands.
+const NAMED_FILES: [(&str, &str, FileKind); 6] = [
+    ("message", "sound", FileKind::Chat),
+    ("message", "notice", FileKind::Chat),
+    ("content", "music", FileKind::Music),
+    ("content", "cover", FileKind::Image),
+    ("user", "avatar", FileKind::Image),
+    ("toy", "avatar", FileKind::Image),
+];
+
+/// Missing files that the log names.
+const NAMED_MAX: u64 = 10;
+
+/// The one backup that may run.
+#[derive(Debug)]
+pub(super) struct Backups {
+    idle: Semaphore,
+    stop: CancellationToken,
+}
+
+impl Backups {
+    pub(super) fn new() -> Self {
+        Self { idle: Semaphore::new(1), stop: CancellationToken::new() }
+    }
+
+    /// Ends a backup that runs, which then leaves nothing, and allows no other.
+    pub(super) fn cancel(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits for the end of a backup that runs.
+    pub(super) async fn ended(&self) {
+        let _ = self.idle.acquire().await;
+    }
+}
+
+/// A backup that was made.
+#[derive(Debug)]
+pub struct BackedUp {
+    /// The name of the snapshot.
+    pub name: String,
+    /// Users in it.
+    pub users: u64,
+    /// Toys in it.
+    pub toys: u64,
+    /// Messages in it.
+    pub messages: u64,
+    /// Files in it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that no earlier snapshot had.
+    pub new_files: u64,
+    /// Their bytes, with those of the database and the sessions.
+    pub new_bytes: u64,
+    /// Files that the database names and that are not there.
+    pub missing_files: u64,
+}
+
+impl Hub {
+    /// Adds a snapshot of everything to the folder `to`, while the hub goes on. With `keep`, older snapshots beyond
+    /// that number are removed.
+    ///
+    /// After an error, no snapshot was added.
+    pub async fn back_up(&self, to: &Path, keep: Option<usize>, now: Timestamp) -> Result<BackedUp, BackupFault> {
+        let _only_one = self.backups.idle.try_acquire().map_err(|_| BackupFault::Running)?;
+        if !self.store.is_embedded() {
+            return Err(BackupFault::NotHere);
+        }
+        let data = self.config.server.data_dir.clone();
+        let snapshot = begin(to.to_owned(), data.clone(), now).await?;
+        let sessions = snapshot.part(SESSIONS);
+        self.router.copy_sessions_to(&sessions).await.map_err(BackupFault::Sessions)?;
+        let chunks = self.copy_files(&snapshot, &data, "chunks", &[]).await?;
+        let database = snapshot.part(DATABASE);
+        self.store.export_to(&database, &self.backups.stop).await.map_err(BackupFault::Store)?;
+        let files = self.copy_files(&snapshot, &data, "files", &[files::ANSWERS]).await?;
+        let recordings = self.copy_files(&snapshot, &data, "ai-recordings", &[]).await?;
+
+        let copied = [("chunks", chunks), ("files", files), ("ai-recordings", recordings)];
+        let sum = |count: fn(&backup::Copied) -> u64| copied.iter().map(|(_, copied)| count(copied)).sum::<u64>();
+        let (files, bytes) = (sum(|copied| copied.files), sum(|copied| copied.bytes));
+        let (new_files, new_bytes) = (sum(|copied| copied.new_files), sum(|copied| copied.new_bytes));
+        let lists = copied.into_iter().map(|(folder, copied)| (folder.to_owned(), copied.list)).collect();
+        let finished = backup::blocking(move || {
+            let (dump, missing_files) = read_back(&snapshot)?;
+            let database = Part { bytes: dump.bytes, sha256: dump.sha256 };
+            let sessions = Part::of(&sessions)?;
+            let new_bytes = new_bytes + database.bytes + sessions.bytes;
+            let mut manifest = Manifest::new(now, schema_version(), database, sessions);
+            (manifest.rows, manifest.lists, manifest.missing_files) = (dump.rows, lists, missing_files);
+            let name = snapshot.finish(&manifest, keep)?;
+            let [users, toys, messages] = ["user", "toy", "message"].map(|table| manifest.rows_of(table));
+            Ok(BackedUp { name, users, toys, messages, files, bytes, new_files, new_bytes, missing_files })
+        });
+        Ok(finished.await?)
+    }
+
+    async fn copy_files(
+        &self,
+        snapshot: &Arc<Unfinished>,
+        data: &Path,
+        folder: &'static str,
+        skip: &'static [&'static str],
+    ) -> Result<backup::Copied, BackupFault> {
+        let (snapshot, data, stop) = (Arc::clone(snapshot), data.to_owned(), self.backups.stop.clone());
+        let copied = backup::blocking(move || snapshot.copy_files(&data, folder, skip, &stop));
+        Ok(copied.await?)
+    }
+}
+
+/// Begins a snapshot in a folder that is not part of what it copies.
+async fn begin(to: PathBuf, data: PathBuf, now: Timestamp) -> Result<Arc<Unfinished>, BackupFault> {
+    let begun = backup::blocking(move || {
+        if is_inside(&to, &data).map_err(|error| BackupError::Io { path: to.clone(), error })? {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(BackupFolder::open(&to)?.begin(now)?)))
+    });
+    begun.await?.ok_or(BackupFault::Inside)
+}
+
+/// Whether a path, of which not all may be there yet, leads into `folder`.
+fn is_inside(path: &Path, folder: &Path) -> std::io::Result<bool> {
+    let path = std::path::absolute(path)?;
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(&path);
+    Ok(there.canonicalize()?.starts_with(folder.canonicalize()?))
+}
+
+/// Reads the copied database from disk again, and looks for the files that it names among those that were copied.
+fn read_back(snapshot: &Unfinished) -> Result<(Dump, u64), BackupError> {
+    let paths = snapshot.paths("files")?;
+    let (database, mut missing) = (snapshot.part(DATABASE), 0);
+    let dump = read_dump(&database, |table, field, name| {
+        let kind = NAMED_FILES.iter().find(|(of, named, _)| *of == table && *named == field).map(|(.., kind)| *kind);
+        if let Some(kind) = kind
+            && !paths.contain(&format!("files/{}/{name}", kind.folder()))
+        {
+            missing += 1;
+            if missing <= NAMED_MAX {
+                tracing::warn!(file = name, "the database names a file that is not there to be backed up");
+            }
+        }
+    });
+    let dump = dump.map_err(|error| BackupError::Io { path: database, error })?;
+    Ok((dump, missing))
+}
+
+/// Why a backup was not made or not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupFault {
+    /// One at a time.
+    #[error("a backup is running already; wait until it has ended")]
+    Running,
+    /// The hub does not have the data.
+    #[error(
+        "store.url is not \"embedded\", so the database is not this hub's to copy; back up the SurrealDB server with \
+         'surreal export', and after it server.data_dir"
+    )]
+    NotHere,
+    /// The backup would be lost with what it is a copy of.
+    #[error("the folder of backups is inside of server.data_dir; name one elsewhere, best on another disk")]
+    Inside,
+    /// The folder of backups, or a snapshot in it.
+    #[error("{0}")]
+    Folder(#[from] BackupError),
+    /// The database could not be copied.
+    #[error("{0}")]
+    Store(#[source] crate::ports::store::StoreError),
+    /// The sessions could not be copied.
+    #[error("{0}")]
+    Sessions(#[source] crate::ports::router::DiskError),
+    /// What was restored is not what was backed up.
+    #[error(
+        "{found} rows of {table} were restored, but {expected} were backed up; restore another snapshot with --snapshot"
+    )]
+    Incomplete {
+        /// The table.
+        table: String,
+        /// Rows found.
+        found: u64,
+        /// Rows in the backup.
+        expected: u64,
+    },
+    /// The snapshot is of a newer database.
+    #[error("the backup has schema version {found}, this program knows {known}; use the newer program")]
+    Newer {
+        /// Its version.
+        found: i64,
+        /// The newest that is known.
+        known: i64,
+    },
+}

@@ -1,0 +1,147 @@
+//! A backup becomes a data folder again, wholly or not at all.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{BackupFault, DATABASE, SESSIONS};
+use crate::config::Config;
+use crate::ports::backup::{self, BackupError, BackupFolder, Part, Snapshot, Target};
+use crate::ports::store::{Dump, Store, StoreSettings, read_dump, schema_version};
+
+/// What to restore.
+#[derive(Debug)]
+pub struct Restore {
+    /// The folder of backups.
+    pub from: PathBuf,
+    /// The snapshot; none for the newest.
+    pub snapshot: Option<String>,
+    /// Whether files that are missing or damaged are left out; otherwise they are an error.
+    pub leave_out_damaged: bool,
+}
+
+/// What was restored.
+#[derive(Debug)]
+pub enum Restored {
+    /// A whole snapshot.
+    Snapshot {
+        /// Its name.
+        name: String,
+        /// Users, toys, messages.
+        rows: [u64; 3],
+        /// Files.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Files that were left out, at most so many as are worth reading.
+        left_out: Vec<String>,
+        /// Files that were not there when the backup was made.
+        missing_files: u64,
+    },
+    /// What an earlier call had restored, and only had to be moved into place.
+    Continued,
+}
+
+/// Restores into the empty data folder of `config`. No hub may run on it.
+///
+/// The parts are checked while they are copied beside their place, and the restored database is read once more; only
+/// then are they moved to where a hub looks for them.
+pub async fn restore(
+    config: &Config,
+    settings_of: fn(&Config) -> StoreSettings,
+    request: Restore,
+) -> Result<Restored, BackupFault> {
+    if config.store.url != "embedded" {
+        return Err(BackupFault::NotHere);
+    }
+    let Restore { from, snapshot, leave_out_damaged } = request;
+    let opened = backup::blocking(move || {
+        let folder = BackupFolder::open_to_read(&from)?;
+        let snapshot = folder.snapshot(snapshot.as_deref())?;
+        // The folder's lock goes with it, so that nobody removes the snapshot meanwhile.
+        Ok((folder, Arc::new(snapshot)))
+    });
+    let (_folder, snapshot) = opened.await?;
+    if snapshot.manifest.schema > schema_version() {
+        return Err(BackupFault::Newer { found: snapshot.manifest.schema, known: schema_version() });
+    }
+    let data = config.server.data_dir.clone();
+    let Some(target) = backup::blocking(move || Target::open(&data)).await? else { return Ok(Restored::Continued) };
+    // Everything below is built where the target says; the paths are those of a hub.
+    let mut building = config.clone();
+    building.server.data_dir = target.path().to_owned();
+
+    check_database(&snapshot).await?;
+    restore_database(&snapshot, &settings_of(&building), target.path()).await?;
+    let sessions = building.server.sessions_file();
+    let files = backup::blocking({
+        let (snapshot, data) = (Arc::clone(&snapshot), target.path().to_owned());
+        move || {
+            snapshot.extract_part(SESSIONS, &snapshot.manifest.sessions, &sessions)?;
+            let mut all = backup::Extracted::default();
+            for folder in snapshot.manifest.lists.keys() {
+                let some = snapshot.extract_files(folder, &data, leave_out_damaged)?;
+                all.files += some.files;
+                all.bytes += some.bytes;
+                all.named.extend(some.named);
+            }
+            std::fs::create_dir_all(data.join("files")).map_err(|error| BackupError::Io { path: data, error })?;
+            Ok(all)
+        }
+    });
+    let files = files.await?;
+    backup::blocking(move || target.put_in_place()).await?;
+    let manifest = &snapshot.manifest;
+    Ok(Restored::Snapshot {
+        name: snapshot.name().to_owned(),
+        rows: ["user", "toy", "message"].map(|table| manifest.rows_of(table)),
+        files: files.files,
+        bytes: files.bytes,
+        left_out: files.named,
+        missing_files: manifest.missing_files,
+    })
+}
+
+/// Whether the text of the database is what was written.
+async fn check_database(snapshot: &Arc<Snapshot>) -> Result<(), BackupFault> {
+    let (path, expected) = (snapshot.part(DATABASE), snapshot.manifest.database.clone());
+    let found = read(path.clone()).await?;
+    if (Part { bytes: found.bytes, sha256: found.sha256 }) != expected {
+        let why = "is damaged: it is not what was written; restore another snapshot with --snapshot".into();
+        return Err(BackupError::Damaged { path, why }.into());
+    }
+    compare_rows(snapshot, &found.rows)
+}
+
+/// Makes a database of the text, and then reads what it holds.
+async fn restore_database(snapshot: &Snapshot, settings: &StoreSettings, beside: &Path) -> Result<(), BackupFault> {
+    let store = Store::open(settings).await.map_err(BackupFault::Store)?;
+    let again = beside.join(DATABASE);
+    let restored = async {
+        store.import_from(&snapshot.part(DATABASE)).await?;
+        store.export_to(&again, &CancellationToken::new()).await
+    };
+    let restored = restored.await;
+    store.close().await.map_err(BackupFault::Store)?;
+    restored.map_err(BackupFault::Store)?;
+    compare_rows(snapshot, &read(again.clone()).await?.rows)?;
+    std::fs::remove_file(&again).map_err(|error| BackupError::Io { path: again, error }.into())
+}
+
+async fn read(path: PathBuf) -> Result<Dump, BackupFault> {
+    let dump = backup::blocking(move || {
+        read_dump(&path, |_, _, _| {}).map_err(|error| BackupError::Io { path: path.clone(), error })
+    });
+    Ok(dump.await?)
+}
+
+fn compare_rows(snapshot: &Snapshot, found: &std::collections::BTreeMap<String, u64>) -> Result<(), BackupFault> {
+    for (table, expected) in &snapshot.manifest.rows {
+        let found = found.get(table).copied().unwrap_or(0);
+        if found != *expected {
+            return Err(BackupFault::Incomplete { table: table.clone(), found, expected: *expected });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! Backups by the clock.
+
+use std::path::Path;
+
+use super::{BackedUp, BackupFault};
+use crate::domain::Hub;
+use crate::model::Timestamp;
+use crate::ports::backup;
+
+const HOUR_S: f64 = 3600.0;
+
+impl Hub {
+    /// Makes the backup of `[backup]`, if one is due. None where none is.
+    pub async fn back_up_if_due(&self, now: Timestamp) -> Result<Option<BackedUp>, BackupFault> {
+        let settings = &self.config.backup;
+        let newest = newest(&settings.dir).await?.map(|(_, taken_at)| taken_at);
+        if !is_due(newest, now, settings.interval_h) {
+            return Ok(None);
+        }
+        self.back_up(&settings.dir, Some(settings.keep), now).await.map(Some)
+    }
+}
+
+/// The name of the newest snapshot in a folder and when it was taken; none where there is no snapshot.
+pub async fn newest(folder: &Path) -> Result<Option<(String, Timestamp)>, BackupFault> {
+    let folder = folder.to_owned();
+    Ok(backup::blocking(move || backup::newest(&folder)).await?)
+}
+
+fn is_due(newest: Option<Timestamp>, now: Timestamp, interval_h: u64) -> bool {
+    // A time that is still to come is that of a wrong clock, and says nothing.
+    newest.is_none_or(|taken_at| now < taken_at || now - taken_at >= interval_h as f64 * HOUR_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_is_due_after_its_interval_and_after_a_wrong_clock() {
+        let now = 1_795_000_000.0;
+        assert!(is_due(None, now, 24));
+        assert!(!is_due(Some(now), now, 24));
+        assert!(!is_due(Some(now - 23.9 * HOUR_S), now, 24));
+        assert!(is_due(Some(now - 24.0 * HOUR_S), now, 24));
+        assert!(is_due(Some(now + 1.0), now, 24));
+    }
+}

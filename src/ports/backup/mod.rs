@@ -1,0 +1,363 @@
+//! A folder of backups: snapshots side by side, and one pool of the files that they share.
+//!
+//! ```text
+//! pool/3f/3f9a…            a file, under the SHA-256 of its content
+//! 000012-20261126T143124Z/
+//!     database.surql       the whole database
+//!     sessions.redb        MQTT sessions and retained messages
+//!     files.list           hash, size, time and path of each file
+//!     manifest.toml        what belongs together; written last
+//! ```
+//!
+//! A snapshot is made under another name and renamed when all of it is on disk, so whatever has the name of a snapshot
+//! is whole. Nothing in the pool ever changes, so a later snapshot only adds what is new.
+//!
+//! All of it blocks: to be called from a thread of its own.
+
+mod manifest;
+mod pool;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::model::Timestamp;
+
+pub use manifest::{Manifest, Part};
+pub use pool::{Copied, Extracted, Paths};
+pub use target::{Target, unfinished_restore};
+
+/// The text of the database in a snapshot.
+pub const DATABASE: &str = "database.surql";
+/// The file of sessions in a snapshot.
+pub const SESSIONS: &str = "sessions.redb";
+
+const LOCK: &str = ".lock";
+/// What a snapshot is called while it is made …
+const UNFINISHED: &str = "unfinished-";
+/// … and while it is removed.
+const REMOVING: &str = "removing-";
+
+/// Why a backup was not made or not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The system failed.
+    #[error("{}: {error}", .path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What it says.
+        error: io::Error,
+    },
+    /// Another process works in this folder.
+    #[error("{} is in use by another backup or restore; wait until it has ended", .0.display())]
+    InUse(PathBuf),
+    /// There is no snapshot at all.
+    #[error("{} holds no backup; name the folder that was given to 'toyhub backup'", .0.display())]
+    Empty(PathBuf),
+    /// There is none of this name.
+    #[error("{} holds no snapshot {name}; it holds {known}", .path.display())]
+    Unknown {
+        /// The folder.
+        path: PathBuf,
+        /// What was asked for.
+        name: String,
+        /// All that there are.
+        known: String,
+    },
+    /// A part of the backup is not what was written.
+    #[error("{}: {why}", .path.display())]
+    Damaged {
+        /// The part.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A newer program wrote it.
+    #[error("{}: the backup has format {found}, this program knows {}; use the newer program", .path.display(), manifest::FORMAT)]
+    Newer {
+        /// The manifest.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// The data folder to restore into is not empty.
+    #[error("{0} is not empty, and nothing in it is overwritten; move it away (mv {0} {0}.old) and run this again")]
+    NotEmpty(PathBuf),
+    /// Asked to end early.
+    #[error("the hub stops")]
+    Stopped,
+}
+
+/// Names the place of a failure.
+trait At<T> {
+    fn at(self, path: &Path) -> Result<T, BackupError>;
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, path: &Path) -> Result<T, BackupError> {
+        self.map_err(|error| BackupError::Io { path: path.to_owned(), error })
+    }
+}
+
+/// An open folder of backups, which one process at a time writes to.
+#[derive(Debug)]
+pub struct BackupFolder {
+    path: PathBuf,
+    /// Dropped, it lets others in.
+    _lock: Option<File>,
+}
+
+impl BackupFolder {
+    /// Opens the folder to add a snapshot, makes it where there is none, and removes what an earlier run left undone.
+    pub fn open(path: &Path) -> Result<Self, BackupError> {
+        make_folder(path)?;
+        let lock = path.join(LOCK);
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&lock).at(&lock)?;
+        locked(file.try_lock(), path)?;
+        let folder = Self { path: path.to_owned(), _lock: Some(file) };
+        for entry in fs::read_dir(path).at(path)? {
+            let name = entry.at(path)?.file_name();
+            let rest = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED).or(name.strip_prefix(REMOVING)));
+            if rest.is_some_and(|rest| number_of(rest).is_some()) {
+                let undone = path.join(&name);
+                fs::remove_dir_all(&undone).at(&undone)?;
+            }
+        }
+        Ok(folder)
+    }
+
+    /// Opens the folder to read a snapshot, also from a medium that cannot be written to.
+    pub fn open_to_read(path: &Path) -> Result<Self, BackupError> {
+        // A copy of the folder may lack the lock.
+        let lock = File::open(path.join(LOCK)).ok();
+        if let Some(file) = &lock {
+            locked(file.try_lock_shared(), path)?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The names of all snapshots, the oldest first.
+    pub fn names(&self) -> Result<Vec<String>, BackupError> {
+        snapshot_names(&self.path)
+    }
+
+    /// The snapshot of this name, or the newest.
+    pub fn snapshot(&self, name: Option<&str>) -> Result<Snapshot, BackupError> {
+        let mut names = self.names()?;
+        let newest = names.pop().ok_or_else(|| BackupError::Empty(self.path.clone()))?;
+        let name = match name {
+            Some(name) if name == newest || names.iter().any(|known| known == name) => name.to_owned(),
+            None => newest,
+            Some(name) => {
+                names.push(newest);
+                let (path, name, known) = (self.path.clone(), name.to_owned(), names.join(", "));
+                return Err(BackupError::Unknown { path, name, known });
+            }
+        };
+        let path = self.path.join(&name);
+        let manifest = Manifest::read(&path)?;
+        Ok(Snapshot { pool: self.path.join(pool::FOLDER), path, name, manifest })
+    }
+
+    /// Begins a new snapshot.
+    pub fn begin(self, now: Timestamp) -> Result<Unfinished, BackupError> {
+        let newest = self.names()?.pop();
+        let number = newest.as_deref().and_then(number_of).unwrap_or(0) + 1;
+        let name = format!("{number:06}-{}", manifest::compact_time(now));
+        let path = self.path.join(format!("{UNFINISHED}{name}"));
+        make_folder(&path)?;
+        let previous = newest.map(|newest| self.path.join(newest));
+        Ok(Unfinished { folder: self, path, name, previous })
+    }
+
+    /// Removes all snapshots but the newest `keep`, and the files that only they had. Gives the number of snapshots.
+    fn prune(&self, keep: usize) -> Result<usize, BackupError> {
+        let mut kept = self.names()?;
+        let removed: Vec<String> = kept.drain(..kept.len().saturating_sub(keep.max(1))).collect();
+        for name in &removed {
+            // No longer a snapshot before the first part of it goes.
+            let removing = self.path.join(format!("{REMOVING}{name}"));
+            fs::rename(self.path.join(name), &removing).at(&removing)?;
+            sync_folder(&self.path)?;
+            fs::remove_dir_all(&removing).at(&removing)?;
+        }
+        if !removed.is_empty() {
+            let lists: Vec<PathBuf> = kept.iter().map(|name| self.path.join(name)).collect();
+            pool::remove_others(&self.path, &lists)?;
+        }
+        Ok(removed.len())
+    }
+}
+
+/// When the newest snapshot in a folder was taken, and its name; none where there is no snapshot.
+pub fn newest(path: &Path) -> Result<Option<(String, Timestamp)>, BackupError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let Some(name) = snapshot_names(path)?.pop() else { return Ok(None) };
+    let taken_at = Manifest::read(&path.join(&name))?.taken_at();
+    Ok(Some((name, taken_at)))
+}
+
+/// A snapshot that is being made. Dropped before [`Self::finish`], it leaves nothing but files in the pool, which the
+/// next one uses.
+#[derive(Debug)]
+pub struct Unfinished {
+    folder: BackupFolder,
+    path: PathBuf,
+    name: String,
+    previous: Option<PathBuf>,
+}
+
+impl Unfinished {
+    /// Where a part of the snapshot goes.
+    pub fn part(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Copies what is new below `data/folder`, except the folders in `skip`, and lists all of it. What is deleted while
+    /// this runs may be missing from the list.
+    pub fn copy_files(
+        &self,
+        data: &Path,
+        folder: &str,
+        skip: &[&str],
+        stop: &CancellationToken,
+    ) -> Result<Copied, BackupError> {
+        pool::copy_in(&self.folder.path, &self.path, self.previous.as_deref(), data, folder, skip, stop)
+    }
+
+    /// The paths that [`Self::copy_files`] has listed.
+    pub fn paths(&self, folder: &str) -> Result<Paths, BackupError> {
+        Paths::read(&pool::list_path(&self.path, folder))
+    }
+
+    /// Makes it a snapshot: from here on it is whole, or not there. With `keep`, older ones beyond that number go.
+    /// Gives its name.
+    pub fn finish(&self, manifest: &Manifest, keep: Option<usize>) -> Result<String, BackupError> {
+        manifest.write(&self.path)?;
+        sync_folder(&self.path)?;
+        let path = self.folder.path.join(&self.name);
+        fs::rename(&self.path, &path).at(&path)?;
+        sync_folder(&self.folder.path)?;
+        if let Some(keep) = keep {
+            self.folder.prune(keep)?;
+        }
+        Ok(self.name.clone())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // After a success there is nothing by this name. What cannot be removed now, the next backup removes.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A whole snapshot.
+#[derive(Debug)]
+pub struct Snapshot {
+    pool: PathBuf,
+    path: PathBuf,
+    name: String,
+    /// What it holds.
+    pub manifest: Manifest,
+}
+
+impl Snapshot {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A part of it.
+    pub fn part(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Copies a part, if it is what was written.
+    pub fn extract_part(&self, name: &str, expected: &Part, to: &Path) -> Result<(), BackupError> {
+        pool::extract(&self.part(name), expected, to, None)
+    }
+
+    /// Copies all files of a list to where they belong below `data`. Files that are missing or damaged are an error,
+    /// or with `leave_out` are left out and named.
+    pub fn extract_files(&self, folder: &str, data: &Path, leave_out: bool) -> Result<Extracted, BackupError> {
+        let expected = self.manifest.lists.get(folder);
+        let list = pool::list_path(&self.path, folder);
+        let Some(expected) = expected else {
+            let why = format!("the manifest does not know the list of {folder}");
+            return Err(BackupError::Damaged { path: list, why });
+        };
+        pool::extract_all(&self.pool, &list, expected, data, leave_out)
+    }
+}
+
+fn locked(outcome: Result<(), TryLockError>, path: &Path) -> Result<(), BackupError> {
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(BackupError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(error).at(path),
+    }
+}
+
+/// The number of a snapshot; none for names that are none of ours.
+fn number_of(name: &str) -> Option<u64> {
+    let (number, time) = name.split_once('-')?;
+    let is_time = time.len() == 16 && time.ends_with('Z') && time.as_bytes()[8] == b'T';
+    number.parse().ok().filter(|_| is_time && number.len() >= 6)
+}
+
+fn snapshot_names(path: &Path) -> Result<Vec<String>, BackupError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).at(path)? {
+        if let Ok(name) = entry.at(path)?.file_name().into_string()
+            && let Some(number) = number_of(&name)
+        {
+            names.push((number, name));
+        }
+    }
+    names.sort_unstable();
+    Ok(names.into_iter().map(|(_, name)| name).collect())
+}
+
+/// A folder that only its owner may enter, with those above it.
+fn make_folder(path: &Path) -> Result<(), BackupError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).at(path)
+}
+
+fn sync_folder(path: &Path) -> Result<(), BackupError> {
+    File::open(path).and_then(|folder| folder.sync_all()).at(path)
+}
+
+/// Puts all that was written to the file system of a folder on disk: many new files at the price of one.
+fn sync_file_system(path: &Path) -> Result<(), BackupError> {
+    let folder = File::open(path).at(path)?;
+    #[cfg(target_os = "linux")]
+    rustix::fs::syncfs(&folder).map_err(io::Error::from).at(path)?;
+    #[cfg(not(target_os = "linux"))]
+    rustix::fs::sync();
+    folder.sync_all().at(path)
+}
+
+/// A new file that only its owner may read.
+fn new_file(path: &Path) -> Result<File, BackupError> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).at(path)
+}
+
+/// Runs a blocking step on a thread of its own.
+pub async fn blocking<T, F>(step: F) -> Result<T, BackupError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, BackupError> + Send + 'static,
+{
+    let done = tokio::task::spawn_blocking(step).await;
+    done.unwrap_or_else(|error| Err(io::Error::other(error)).at(Path::new("backup")))
+}

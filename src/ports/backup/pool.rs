@@ -1,0 +1,498 @@
+//! The files that snapshots share, each under the SHA-256 of its content, and the lists that say where they belong.
+//!
+//! A line of a list is `hash size time path`. A file whose size and time are those of the list before is not read
+//! again. Lists are in the order of a walk through sorted folders, so two of them are compared line by line.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::fs::{self, File, FileTimes};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Lines, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest as _, Sha256};
+use tempfile::{NamedTempFile, TempPath};
+use tokio_util::sync::CancellationToken;
+
+use super::{At as _, BackupError, Part, make_folder, new_file, sync_file_system, sync_folder};
+
+/// The folder of the pool.
+pub(super) const FOLDER: &str = "pool";
+/// New files that are synced together: each for itself would cost more than all else.
+const BATCH_FILES: usize = 256;
+/// Their bytes. What is synced at once makes a message of that moment wait.
+const BATCH_BYTES: u64 = 8 * 1024 * 1024;
+/// How much of a file is read at once.
+const BLOCK_BYTES: usize = 64 * 1024;
+/// Damaged files that are named.
+const NAMED_MAX: usize = 20;
+
+/// What was listed, and what of it was copied.
+#[derive(Debug, Clone)]
+pub struct Copied {
+    /// All files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that the pool did not have.
+    pub new_files: u64,
+    /// Their bytes.
+    pub new_bytes: u64,
+    /// The list itself.
+    pub list: Part,
+}
+
+/// What was restored.
+#[derive(Debug, Default, Clone)]
+pub struct Extracted {
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that were left out.
+    pub left_out: u64,
+    /// Some of them, each with what is wrong.
+    pub named: Vec<String>,
+}
+
+/// The paths in a list, to look up whether one is there.
+#[derive(Debug, Default)]
+pub struct Paths(Vec<u64>);
+
+impl Paths {
+    pub(super) fn read(list: &Path) -> Result<Self, BackupError> {
+        let mut hashes = Vec::new();
+        for line in List::open(list)? {
+            hashes.push(hash_of(&line?.path));
+        }
+        hashes.sort_unstable();
+        Ok(Self(hashes))
+    }
+
+    /// Whether the list has this path.
+    pub fn contain(&self, path: &str) -> bool {
+        self.0.binary_search(&hash_of(path)).is_ok()
+    }
+}
+
+fn hash_of(path: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// One file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    hash: String,
+    size: u64,
+    modified_ns: u64,
+    path: String,
+}
+
+impl Line {
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.splitn(4, ' ');
+        let (hash, size, modified_ns) = (words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let path = words.next()?;
+        // A list never leads out of the folder that it is restored to.
+        let is_inside = path.split('/').all(|name| !matches!(name, "" | "." | ".."));
+        (is_hash && is_inside).then(|| Self { hash: hash.into(), size, modified_ns, path: path.into() })
+    }
+
+    fn pooled(&self, pool: &Path) -> PathBuf {
+        pooled(pool, &self.hash)
+    }
+}
+
+fn pooled(pool: &Path, hash: &str) -> PathBuf {
+    pool.join(&hash[..2]).join(hash)
+}
+
+/// The list of a folder in a snapshot.
+pub(super) fn list_path(snapshot: &Path, folder: &str) -> PathBuf {
+    snapshot.join(format!("{folder}.list"))
+}
+
+/// The lines of a list.
+struct List {
+    path: PathBuf,
+    lines: Lines<BufReader<File>>,
+}
+
+impl List {
+    fn open(path: &Path) -> Result<Self, BackupError> {
+        let file = File::open(path).at(path)?;
+        Ok(Self { path: path.to_owned(), lines: BufReader::with_capacity(BLOCK_BYTES, file).lines() })
+    }
+}
+
+impl Iterator for List {
+    type Item = Result<Line, BackupError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let text = self.lines.next()?.at(&self.path);
+        Some(text.and_then(|text| {
+            Line::parse(&text)
+                .ok_or_else(|| BackupError::Damaged { path: self.path.clone(), why: "has a damaged line".into() })
+        }))
+    }
+}
+
+/// The order of a walk through sorted folders.
+fn compare(a: &str, b: &str) -> Ordering {
+    a.split('/').cmp(b.split('/'))
+}
+
+/// Copies what is new below `data/folder` into the pool and writes the list.
+pub(super) fn copy_in(
+    backups: &Path,
+    snapshot: &Path,
+    previous: Option<&Path>,
+    data: &Path,
+    folder: &str,
+    skip: &[&str],
+    stop: &CancellationToken,
+) -> Result<Copied, BackupError> {
+    let path = list_path(snapshot, folder);
+    // An older snapshot whose list is damaged or missing only costs time.
+    let known = previous.and_then(|previous| List::open(&list_path(previous, folder)).ok());
+    let mut intake = Intake {
+        pool: backups.join(FOLDER),
+        scratch: snapshot,
+        list: Hashing::new(BufWriter::new(new_file(&path)?)),
+        known: known.map(|lines| lines.map_while(Result::ok).peekable()),
+        batch: Vec::new(),
+        batch_bytes: 0,
+        fresh: BTreeSet::new(),
+        touched: BTreeSet::new(),
+        stop,
+        copied: Copied {
+            files: 0,
+            bytes: 0,
+            new_files: 0,
+            new_bytes: 0,
+            list: Part { bytes: 0, sha256: String::new() },
+        },
+    };
+    make_folder(&intake.pool)?;
+    let top = data.join(folder);
+    if top.exists() {
+        intake.walk(&top, folder, skip)?;
+    }
+    intake.keep_batch()?;
+    for folder in &intake.touched {
+        sync_folder(folder)?;
+    }
+    sync_folder(&intake.pool)?;
+    let (list, part) = intake.list.end();
+    list.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.sync_all()).at(&path)?;
+    Ok(Copied { list: part, ..intake.copied })
+}
+
+struct Intake<'a, I: Iterator<Item = Line>> {
+    pool: PathBuf,
+    /// Where files stand until they are synced: on the pool's file system, and gone with an unfinished snapshot.
+    scratch: &'a Path,
+    list: Hashing<BufWriter<File>>,
+    known: Option<std::iter::Peekable<I>>,
+    /// New files that are not synced yet.
+    batch: Vec<(TempPath, String)>,
+    batch_bytes: u64,
+    /// Their hashes.
+    fresh: BTreeSet<String>,
+    /// Folders of the pool that have new names.
+    touched: BTreeSet<PathBuf>,
+    stop: &'a CancellationToken,
+    copied: Copied,
+}
+
+impl<I: Iterator<Item = Line>> Intake<'_, I> {
+    fn walk(&mut self, folder: &Path, prefix: &str, skip: &[&str]) -> Result<(), BackupError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder).at(folder)? {
+            let name = entry.at(folder)?.file_name();
+            match name.into_string() {
+                // What is being written has such a name until it is whole.
+                Ok(name) if name.starts_with('.') || name.contains('#') => {}
+                Ok(name) if !name.contains('\n') => names.push(name.into_boxed_str()),
+                _ => {
+                    let why = "holds a file whose name the hub did not give; move it away".into();
+                    return Err(BackupError::Damaged { path: folder.to_owned(), why });
+                }
+            }
+        }
+        names.sort_unstable();
+        for name in names {
+            if self.stop.is_cancelled() {
+                return Err(BackupError::Stopped);
+            }
+            let (path, listed) = (folder.join(&*name), format!("{prefix}/{name}"));
+            // Whatever is gone by now was deleted, as anything may be at any time.
+            let Some(meta) = unless_gone(fs::symlink_metadata(&path)).at(&path)? else { continue };
+            if meta.is_dir() {
+                if !skip.contains(&&*name) {
+                    match self.walk(&path, &listed, &[]) {
+                        Err(BackupError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
+                        walked => walked?,
+                    }
+                }
+            } else if meta.is_file() {
+                self.take(&path, listed, meta.len(), time_of(meta.modified().at(&path)?))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, path: &Path, listed: String, size: u64, modified_ns: u64) -> Result<(), BackupError> {
+        let known = self.known_line(&listed).filter(|line| line.size == size && line.modified_ns == modified_ns);
+        let unchanged = known.filter(|line| {
+            fs::symlink_metadata(line.pooled(&self.pool)).is_ok_and(|meta| meta.is_file() && meta.len() == size)
+        });
+        let line = match unchanged {
+            Some(line) => line,
+            None => match self.read(path, listed)? {
+                Some(line) => line,
+                None => return Ok(()),
+            },
+        };
+        self.copied.files += 1;
+        self.copied.bytes += line.size;
+        writeln!(self.list, "{} {} {} {}", line.hash, line.size, line.modified_ns, line.path).at(path)
+    }
+
+    /// What the list before says of this path.
+    fn known_line(&mut self, path: &str) -> Option<Line> {
+        let known = self.known.as_mut()?;
+        while known.next_if(|line| compare(&line.path, path) == Ordering::Less).is_some() {}
+        known.next_if(|line| line.path == path)
+    }
+
+    /// Copies a file, unless the pool has its content; none where the file is gone.
+    fn read(&mut self, path: &Path, listed: String) -> Result<Option<Line>, BackupError> {
+        let Some(mut source) = unless_gone(File::open(path)).at(path)? else { return Ok(None) };
+        let modified_ns = time_of(source.metadata().and_then(|meta| meta.modified()).at(path)?);
+        let target = NamedTempFile::new_in(self.scratch).at(self.scratch)?;
+        let mut content = Hashing::new(target);
+        copy(&mut source, path, &mut content, self.scratch)?;
+        let (target, Part { bytes: size, sha256: hash }) = content.end();
+        let place = pooled(&self.pool, &hash);
+        let is_known = self.fresh.contains(&hash) || fs::metadata(&place).is_ok_and(|meta| meta.len() == size);
+        if !is_known {
+            self.copied.new_files += 1;
+            self.copied.new_bytes += size;
+            self.fresh.insert(hash.clone());
+            self.batch.push((target.into_temp_path(), hash.clone()));
+            self.batch_bytes += size;
+            if self.batch.len() >= BATCH_FILES || self.batch_bytes >= BATCH_BYTES {
+                self.keep_batch()?;
+            }
+        }
+        Ok(Some(Line { hash, size, modified_ns, path: listed }))
+    }
+
+    /// Puts new files into the pool, once they are on disk.
+    fn keep_batch(&mut self) -> Result<(), BackupError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        sync_file_system(self.scratch)?;
+        for (file, hash) in self.batch.drain(..) {
+            let place = pooled(&self.pool, &hash);
+            if let Some(folder) = place.parent()
+                && self.touched.insert(folder.to_owned())
+            {
+                make_folder(folder)?;
+            }
+            file.persist(&place).map_err(|error| error.error).at(&place)?;
+        }
+        self.fresh.clear();
+        self.batch_bytes = 0;
+        Ok(())
+    }
+}
+
+/// Removes from the pool what none of these snapshots lists.
+pub(super) fn remove_others(backups: &Path, snapshots: &[PathBuf]) -> Result<(), BackupError> {
+    let mut listed: Vec<[u8; 32]> = Vec::new();
+    for snapshot in snapshots {
+        for entry in fs::read_dir(snapshot).at(snapshot)? {
+            let path = entry.at(snapshot)?.path();
+            if path.extension().is_some_and(|extension| extension == "list") {
+                for line in List::open(&path)? {
+                    listed.extend(digest_of(&line?.hash));
+                }
+                listed.sort_unstable();
+                listed.dedup();
+            }
+        }
+    }
+    let pool = backups.join(FOLDER);
+    for folder in fs::read_dir(&pool).at(&pool)? {
+        let folder = folder.at(&pool)?.path();
+        for entry in fs::read_dir(&folder).at(&folder)? {
+            let entry = entry.at(&folder)?;
+            let digest = entry.file_name().to_str().and_then(digest_of);
+            if digest.is_some_and(|digest| listed.binary_search(&digest).is_err()) {
+                fs::remove_file(entry.path()).at(&entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn digest_of(hash: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(hash, &mut digest).ok().map(|()| digest)
+}
+
+/// Copies `from`, if its content is as `expected`.
+pub(super) fn extract(
+    from: &Path,
+    expected: &Part,
+    to: &Path,
+    modified: Option<SystemTime>,
+) -> Result<(), BackupError> {
+    let damaged = |why: &str| BackupError::Damaged { path: from.to_owned(), why: why.into() };
+    let source = unless_gone(File::open(from)).at(from)?;
+    let mut source = source.ok_or_else(|| damaged("is missing"))?;
+    let mut content = Hashing::new(new_file(to)?);
+    let copied = copy(&mut source, from, &mut content, to);
+    let (target, found) = content.end();
+    if copied.is_err() || found != *expected {
+        fs::remove_file(to).at(to)?;
+        copied?;
+        return Err(damaged("is damaged: it is not what was written"));
+    }
+    if let Some(modified) = modified {
+        target.set_times(FileTimes::new().set_modified(modified)).at(to)?;
+    }
+    Ok(())
+}
+
+pub(super) fn extract_all(
+    pool: &Path,
+    list: &Path,
+    expected: &Part,
+    data: &Path,
+    leave_out: bool,
+) -> Result<Extracted, BackupError> {
+    let mut extracted = Extracted::default();
+    check(list, expected)?;
+    let mut made = PathBuf::new();
+    for line in List::open(list)? {
+        let line = line?;
+        let target = data.join(&line.path);
+        if let Some(folder) = target.parent().filter(|folder| *folder != made) {
+            make_folder(folder)?;
+            made = folder.to_owned();
+        }
+        let (source, content) = (line.pooled(pool), Part { bytes: line.size, sha256: line.hash.clone() });
+        let modified = UNIX_EPOCH + Duration::from_nanos(line.modified_ns);
+        let outcome = extract(&source, &content, &target, Some(modified)).map_err(|error| match error {
+            // What the disk cannot read any more is damaged too.
+            BackupError::Io { path, error } if path == source => BackupError::Damaged { path, why: error.to_string() },
+            error => error,
+        });
+        match outcome {
+            Ok(()) => {
+                extracted.files += 1;
+                extracted.bytes += line.size;
+            }
+            Err(BackupError::Damaged { path, why }) => {
+                extracted.left_out += 1;
+                if extracted.named.len() < NAMED_MAX {
+                    extracted.named.push(format!("{} ({}) {why}", line.path, path.display()));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if extracted.left_out > 0 && !leave_out {
+        let why = format!(
+            "{} of {} files are missing or damaged: {}; restore another snapshot with --snapshot, or all that is whole \
+             with --leave-out-damaged",
+            extracted.left_out,
+            extracted.left_out + extracted.files,
+            extracted.named.join(", ")
+        );
+        return Err(BackupError::Damaged { path: list.to_owned(), why });
+    }
+    Ok(extracted)
+}
+
+/// Whether a file is what was written.
+fn check(path: &Path, expected: &Part) -> Result<(), BackupError> {
+    let damaged = |why: &str| BackupError::Damaged { path: path.to_owned(), why: why.into() };
+    let mut source = unless_gone(File::open(path)).at(path)?.ok_or_else(|| damaged("is missing"))?;
+    let mut content = Hashing::new(io::sink());
+    copy(&mut source, path, &mut content, path)?;
+    if content.end().1 == *expected { Ok(()) } else { Err(damaged("is damaged: it is not what was written")) }
+}
+
+/// Copies all of a file, and says on which side it failed.
+fn copy(source: &mut impl Read, from: &Path, target: &mut impl Write, to: &Path) -> Result<(), BackupError> {
+    let mut block = vec![0; BLOCK_BYTES];
+    loop {
+        let read = match source.read(&mut block) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read.at(from)?,
+        };
+        if read == 0 {
+            return Ok(());
+        }
+        target.write_all(&block[..read]).at(to)?;
+    }
+}
+
+/// Hashes and counts what is written through it.
+struct Hashing<W> {
+    inner: W,
+    digest: Sha256,
+    bytes: u64,
+}
+
+impl<W> Hashing<W> {
+    fn new(inner: W) -> Self {
+        Self { inner, digest: Sha256::new(), bytes: 0 }
+    }
+
+    fn end(self) -> (W, Part) {
+        (self.inner, Part { bytes: self.bytes, sha256: hex::encode(self.digest.finalize()) })
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(content)?;
+        self.digest.update(&content[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Hashes a file that was just written.
+pub(super) fn part_of(path: &Path) -> Result<Part, BackupError> {
+    let mut content = Hashing::new(io::sink());
+    copy(&mut File::open(path).at(path)?, path, &mut content, path)?;
+    Ok(content.end().1)
+}
+
+fn unless_gone<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn time_of(modified: SystemTime) -> u64 {
+    let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

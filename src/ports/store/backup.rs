@@ -1,0 +1,263 @@
+//! The whole database as one text: out of the running engine, and into a new one.
+
+use std::fs::OpenOptions;
+use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::{FutureExt as _, TryStreamExt as _};
+use surrealdb::channel;
+use surrealdb_core::dbs::Session;
+use surrealdb_core::kvs::Datastore;
+use tokio::runtime::Handle;
+use tokio_util::io::ReaderStream;
+use tokio_util::sync::CancellationToken;
+
+use super::{Engine, Place, SCHEMA_VERSION, Store, StoreError};
+
+/// Pieces of the text that wait to be written: the engine then waits.
+const PIECES_MAX: usize = 1;
+/// How much of a text is read at once.
+const READ_BYTES: usize = 256 * 1024;
+
+/// The version of the tables that this program makes.
+pub const fn schema_version() -> i64 {
+    SCHEMA_VERSION
+}
+
+impl Store {
+    /// Whether the database is a folder of this hub. Of any other, the hub has nothing to copy.
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.settings.place, Place::Folder { .. })
+    }
+
+    /// The engine itself, and what it is asked with.
+    fn datastore(&self) -> Result<(Arc<Datastore>, Session), StoreError> {
+        let Engine::Embedded { datastore, .. } = &*self.engine() else { return Err(StoreError::Closed) };
+        let session = Session::owner().with_ns(&self.settings.namespace).with_db(&self.settings.database);
+        Ok((Arc::clone(datastore), session))
+    }
+
+    /// Writes all tables, as one moment shows them, to a new file: on disk when this returns. Other transactions go on.
+    ///
+    /// Rows are encoded on a thread of their own, not on those that serve connections.
+    pub async fn export_to(&self, path: &Path, stop: &CancellationToken) -> Result<(), StoreError> {
+        let failed = |error: anyhow::Error| StoreError::Copy(error.to_string());
+        let (datastore, session) = self.datastore()?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let (runtime, stop) = (Handle::current(), stop.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            runtime.block_on(async move {
+                let (pieces, received) = channel::bounded(PIECES_MAX);
+                let export = datastore.export(&session, pieces).await.map_err(failed)?;
+                let mut file = BufWriter::with_capacity(READ_BYTES, file);
+                let write = async move {
+                    while let Ok(piece) = received.recv().await {
+                        let piece: Vec<u8> = piece;
+                        file.write_all(&piece)?;
+                    }
+                    file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+                };
+                tokio::select! {
+                    (exported, written) = async { tokio::join!(export, write) } => {
+                        // A writer that fails ends the export too: its own error is the cause.
+                        written?;
+                        exported.map_err(failed)
+                    }
+                    () = stop.cancelled() => Err(StoreError::Copy("the hub stops".into())),
+                }
+            })
+        });
+        written.await.map_err(|error| StoreError::Copy(error.to_string()))?
+    }
+
+    /// Reads an export into this database, which has to be new. The text brings its own tables; those of an older
+    /// version are brought up to date by the next start.
+    pub async fn import_from(&self, path: &Path) -> Result<(), StoreError> {
+        let (datastore, session) = self.datastore()?;
+        let file = tokio::fs::File::open(path).await?;
+        let text = ReaderStream::with_capacity(file, READ_BYTES).map_err(anyhow::Error::from);
+        let imported = datastore.import_stream(&session, text).boxed().await;
+        for statement in imported.map_err(|error| StoreError::Copy(error.to_string()))? {
+            statement.result?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use surrealdb::types::{Variables, vars};
+
+    use super::*;
+    use crate::model::{HubId, Secret, User, UserId};
+    use crate::ports::store::{Dump, Refusal, StoreSettings, StoredUser, read_dump};
+
+    const MIB: u64 = 1024 * 1024;
+
+    async fn open(path: &Path) -> Store {
+        let place = Place::Folder { path: path.to_owned(), block_cache_bytes: 16 * MIB, memtable_bytes: 8 * MIB };
+        let settings = StoreSettings {
+            place,
+            namespace: "toyhub".into(),
+            database: "toyhub".into(),
+            query_timeout: Duration::from_secs(60),
+            stream_events_max: 100,
+        };
+        Store::open(&settings).await.unwrap()
+    }
+
+    async fn prepared(path: &Path) -> Store {
+        let store = open(path).await;
+        store.prepare(&HubId::random()).await.unwrap();
+        store
+    }
+
+    async fn export(store: &Store, path: &Path) -> Dump {
+        store.export_to(path, &CancellationToken::new()).await.unwrap();
+        read_dump(path, |_, _, _| {}).unwrap()
+    }
+
+    fn user(id: &str, name: &str) -> StoredUser {
+        let user = User {
+            id: id.parse().unwrap(),
+            username: name.into(),
+            nickname: name.into(),
+            gender: "1".into(),
+            avatar: "mama.jpg".parse().unwrap(),
+        };
+        StoredUser { user, password_hash: "$argon2id$v=19$m=8,t=1,p=1$c2FsdA$aGFzaA".into() }
+    }
+
+    /// Names and ids that the text of the database could get wrong.
+    const NAMES: [&str; 16] = [
+        "mia's",
+        "`tom`",
+        "\"both\" 'kinds'",
+        "back\\slash",
+        "\\",
+        "小明 🧸",
+        "NONE",
+        "true",
+        "12345",
+        "12e4",
+        "1d2h",
+        "{ sound: 'x' }",
+        "]; DELETE user;",
+        "-- TABLE DATA: user",
+        "a\nb\tc\0",
+        "⟨x⟩",
+    ];
+    const IDS: [&str; 10] = [
+        "123e45678901234567890123",
+        "000000000000000000000000",
+        "1d0000000000000000000000",
+        "12dec0000000000000000000",
+        "5f0000000000000000000000",
+        "1000000000000000000e1000",
+        "1e1000000000000000000000",
+        "9007199254740993000000ff",
+        "e00000000000000000000000",
+        "0123456789012345678901d2",
+    ];
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_database_comes_back_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = prepared(&folder.path().join("one")).await;
+        let secret = store.hub_secret(&Secret::random()).await.unwrap();
+        for (number, name) in NAMES.iter().enumerate() {
+            let id = IDS.get(number).map_or_else(|| UserId::random().to_string(), |id| (*id).to_owned());
+            store.create_user(user(&id, name), 1_795_703_484.123_456_7 + number as f64).await.unwrap();
+        }
+        // More rows than one statement of the text has, and every kind of value that the tables hold.
+        const MESSAGES: &str = "FOR $n IN 1..=2500 {
+            CREATE type::record('message', [<string> ($n % 7), $n]) SET uid = string::repeat('0', 24 - string::len(<string> $n)) +
+                <string> $n, chat = <string> ($n % 7), seq = $n, sender = 's', kind = 'toy', sound = <string> $n + '.mp3',
+                notice = IF $n % 2 = 0 { NONE } ELSE { 'say.mp3' }, created_at = 0.1 + $n;
+            CREATE type::record('user', string::repeat('0', 23 - string::len(<string> $n)) + 'e' + <string> $n) SET username = 'u',
+                nickname = 'n', gender = '1', avatar = 'a.jpg', password = '$argon2id$', locked = $n % 3 = 0, created_at = $n / 3.0;
+        }";
+        store.run(MESSAGES, vars! {}).await.unwrap();
+        let one = export(&store, &folder.path().join("one.surql")).await;
+        assert_eq!((one.rows["message"], one.rows["user"], one.rows["user_name"]), (2500, 2500 + 16, 16));
+
+        let other = open(&folder.path().join("other")).await;
+        other.import_from(&folder.path().join("one.surql")).await.unwrap();
+        assert_eq!(export(&other, &folder.path().join("other.surql")).await, one);
+        other.apply_schema().await.unwrap();
+        assert_eq!(other.hub_secret(&Secret::random()).await.unwrap().reveal(), secret.reveal());
+        for (number, name) in NAMES.iter().enumerate() {
+            let found = other.user_by_name(name).await.unwrap().unwrap();
+            assert_eq!((found.user.username.as_str(), found.user.nickname.as_str()), (*name, *name));
+            assert!(IDS.get(number).is_none_or(|id| found.user.id.as_str() == *id), "{name}");
+        }
+        let taken = other.create_user(user("ffffffffffffffffffffffff", NAMES[0]), 0.0).await;
+        assert!(matches!(taken, Err(StoreError::Refused(Refusal::NameTaken))), "{taken:?}");
+        const AGAIN: &str =
+            "CREATE message:['x', 1] SET uid = string::repeat('1', 24), chat = 'x', seq = 1, sender = 's',
+            kind = 'toy', sound = '7.mp3', created_at = 0.0";
+        assert!(other.run(AGAIN, vars! {}).await.is_err(), "the unique indexes are there");
+        store.close().await.unwrap();
+        other.close().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_export_is_of_one_moment() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(prepared(&folder.path().join("one")).await);
+        const SETUP: &str = "CREATE chat:c SET parties = ['a', 'b'], seq = 0";
+        store.run(SETUP, vars! {}).await.unwrap();
+        // A transaction changes two tables, of which the text has one before the other.
+        const ADD: &str = "BEGIN;
+            LET $seq = (UPDATE ONLY chat:c SET seq += 1).seq;
+            CREATE type::record('message', ['c', $seq]) SET uid = string::repeat('0', 24 - string::len(<string> $seq)) +
+                <string> $seq, chat = 'c', seq = $seq, sender = 's', kind = 'toy', sound = <string> $seq + '.mp3',
+                created_at = 0.0;
+            COMMIT";
+        let done = Arc::new(AtomicBool::new(false));
+        let writer = tokio::spawn({
+            let (store, done) = (Arc::clone(&store), Arc::clone(&done));
+            async move {
+                while !done.load(Ordering::Relaxed) {
+                    store.run(ADD, Variables::new()).await.unwrap();
+                }
+            }
+        });
+        let mut messages = Vec::new();
+        for number in 0..4 {
+            let path = folder.path().join(format!("{number}.surql"));
+            let exported = export(&store, &path).await;
+            let other = open(&folder.path().join(format!("other-{number}"))).await;
+            other.import_from(&path).await.unwrap();
+            let mut reply = other.run("SELECT VALUE seq FROM ONLY chat:c", vars! {}).await.unwrap();
+            let seq = reply.optional::<i64>(0).unwrap().unwrap();
+            assert_eq!(exported.rows["message"], seq as u64);
+            messages.push(seq);
+            other.close().await.unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        writer.await.unwrap();
+        assert!(messages[0] < messages[3], "the writer was at work: {messages:?}");
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_text_that_is_cut_is_no_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = prepared(&folder.path().join("one")).await;
+        store.create_user(user(IDS[0], "mia"), 0.0).await.unwrap();
+        let path = folder.path().join("one.surql");
+        export(&store, &path).await;
+        store.close().await.unwrap();
+        let text = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &text[..text.len() - 10]).unwrap();
+        let other = open(&folder.path().join("other")).await;
+        assert!(other.import_from(&path).await.is_err());
+        other.close().await.unwrap();
+    }
+}
