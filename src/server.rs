@@ -25,7 +25,7 @@ use crate::ports::reply::{BuiltIn, ChatEndpoint, ChatSettings, ReplyEngine, With
 use crate::ports::router::{Disk, DiskLimits, Overflow, Router, RouterLimits};
 use crate::ports::space::Space;
 use crate::ports::speech::{Recogniser, RecogniserSettings, Speaker, SpeakerSettings};
-use crate::ports::store::{Place, Store, StoreError, StoreSettings, flushed_writes};
+use crate::ports::store::{Place, Store, StoreError, StoreSettings, damaged_table, flushed_writes};
 
 /// A hub whose ports are open and whose listeners accept.
 pub struct Server {
@@ -122,11 +122,12 @@ fn examine_folder(config: &Config) -> Result<DataFolder, String> {
 
 /// One line on a store that does not open.
 fn store_fault(config: &Config, error: &StoreError) -> String {
+    let folder = config.server.database_dir();
     match config.store.url.as_str() {
         "embedded" => format!(
             "{}: {error}; see that no other toyhub runs on this data; if the database is damaged, restore a backup \
              with 'toyhub restore', or see 'toyhub doctor --repair'",
-            config.server.database_dir().display()
+            damaged_table(&folder).unwrap_or(folder).display()
         ),
         url => format!("store.url: {url}: {error}; see that the address is right and the server runs"),
     }

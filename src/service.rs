@@ -71,12 +71,15 @@ impl From<String> for Failure {
 
 /// Runs the hub until a signal stops it. `reread` gives the configuration as it is now.
 pub async fn serve(config: Config, reread: impl Fn() -> Result<Config, ConfigError>) -> Result<(), Failure> {
-    let log = Log::start(&config.server.log)?;
+    // What the engine finds wrong with its files is reported once, by the line that ends the start.
+    parse(&config.server.log)?;
+    let log = Log::start(&format!("{},surrealdb=off,surrealkv=off", config.server.log))?;
     let (hang_up, shutdown) = (listen(SignalKind::hangup())?, CancellationToken::new());
     let stop = stop_on_signal(listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, shutdown.clone());
     // Not ended with the hub: the second signal has to end whatever may still hold the process then.
     tokio::spawn(stop);
     let server = Server::start(config.clone()).await?;
+    log.change(&config.server.log)?;
     println!("toyhub ready {}", server.addresses());
     systemd::ready().await;
     let (is_alive, certificates) = (server.pulse(), server.certificates());

@@ -39,13 +39,14 @@ fn has_segment(log: &Path, first: u64) -> bool {
 /// The file that keeps a database from opening, as far as its files tell: a table that cannot be read, else the
 /// manifest.
 fn damaged_file(folder: &Path) -> PathBuf {
-    let tables = fs::read_dir(folder.join("sstables")).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut bad: Vec<PathBuf> = tables
-        .filter(|path| path.extension().is_some_and(|extension| extension == "sst"))
-        .filter(|path| surrealkv::inspect::dump_sst(path, false, true).is_err())
-        .collect();
-    bad.sort();
-    bad.into_iter().next().unwrap_or_else(|| folder.join(MANIFEST))
+    damaged_table(folder).unwrap_or_else(|| folder.join(MANIFEST))
+}
+
+/// The first table of a database that cannot be read to its end. It reads them all: for a database that does not open.
+pub fn damaged_table(folder: &Path) -> Option<PathBuf> {
+    let tables = fs::read_dir(folder.join("sstables")).ok()?.flatten().map(|entry| entry.path());
+    let tables = tables.filter(|path| path.extension().is_some_and(|extension| extension == "sst"));
+    tables.filter(|path| surrealkv::inspect::dump_sst(path, false, true).is_err()).min()
 }
 
 /// Copies a database that surrealkv 0.x wrote to a folder beside it, whose name is given, before the engine converts
