@@ -35,9 +35,8 @@ pub fn watchdog_interval() -> Option<Duration> {
 
 /// The socket of systemd blocks while systemd is busy.
 async fn notify(states: Vec<NotifyState<'static>>) {
-    match tokio::task::spawn_blocking(move || sd_notify::notify(&states)).await {
-        Ok(Err(error)) => tracing::warn!(%error, "systemd not notified"),
-        // A failed task is the end of the runtime.
-        Ok(Ok(())) | Err(_) => {}
+    // A failed task is the end of the runtime.
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || sd_notify::notify(&states)).await {
+        tracing::warn!(%error, "systemd not notified");
     }
 }

@@ -31,7 +31,7 @@ pub enum Layer {
 }
 
 enum Storage {
-    Forgetful { child: Child, orders: ChildStdin, answers: Lines<BufReader<ChildStdout>>, at: PathBuf },
+    Forgetful { child: Box<Child>, orders: ChildStdin, answers: Lines<BufReader<ChildStdout>>, at: PathBuf },
     Ext4 { image: PathBuf, at: PathBuf },
 }
 
@@ -79,7 +79,7 @@ impl Storage {
         let orders = child.stdin.take().context("its input")?;
         let mut answers = BufReader::new(child.stdout.take().context("its output")?).lines();
         answers.next_line().await?.context("forgetful does not mount")?;
-        Ok(Self::Forgetful { child, orders, answers, at })
+        Ok(Self::Forgetful { child: Box::new(child), orders, answers, at })
     }
 
     async fn mount(&self) -> Result<()> {

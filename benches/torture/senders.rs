@@ -130,7 +130,7 @@ impl Sender {
                 Ok(serde_json::from_str(&request.send().await?.text().await?)?)
             };
             // Every other message is sent once only, so that outcomes stay unknown.
-            self.settle(way, number, number % 2 == 0, async |addresses| match send(addresses).await {
+            self.settle(way, number, number.is_multiple_of(2), async |addresses| match send(addresses).await {
                 Ok(answer) => Answer::of(&answer),
                 Err(error) => Answer::Open(error.to_string()),
             })

@@ -181,9 +181,9 @@ async fn toy_lives(link: &mut Link, family: &Family, figures: &Figures, states: 
                 let packet = packet?;
                 let Some(message) = inbox.take(link, packet).await? else { continue };
                 if message.topic.contains("/cmd/") {
-                    figures.age(&message.payload).map(|age| figures.note(Kind::Command, age));
+                    figures.age(&message.payload).into_iter().for_each(|age| figures.note(Kind::Command, age));
                 } else if message.topic.starts_with("chat/") {
-                    figures.age(&message.payload).map(|age| figures.note(Kind::Chat, age));
+                    figures.age(&message.payload).into_iter().for_each(|age| figures.note(Kind::Chat, age));
                 } else if message.payload.starts_with(br#"{"type":"message""#) {
                     let request = json!({"id": 1, "do": "recv_msg", "from_user": family.user});
                     let out = Publish::new(format!("toy/{}/out", family.toy), QoS::AtMostOnce, request.to_string());

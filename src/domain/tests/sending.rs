@@ -106,7 +106,7 @@ async fn a_recording_that_is_sent_eight_times_at_once_is_one_message() {
     let (user, toy) = world.family().await;
     let parent = Party::User(user);
     // Some of them began before the span of time of the others.
-    let at = |n: usize| (NOW / 600.0).floor() * 600.0 + if n % 2 == 0 { -1.0 } else { 1.0 };
+    let at = |n: usize| (NOW / 600.0).floor() * 600.0 + if n.is_multiple_of(2) { -1.0 } else { 1.0 };
     let sent = futures_util::future::join_all((0..8).map(|n| world.record(&parent, &toy, 1, at(n)))).await;
     let ids: Vec<MessageId> = sent.into_iter().map(|sent| sent.unwrap().message).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");

@@ -161,6 +161,7 @@ async fn numbers_go_on_after_messages_that_were_removed() {
 }
 
 #[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "the test waits for what must not happen while it is held")]
 async fn what_is_ordered_together_is_not_divided() {
     let storage = TestDisk::default();
     let (disk, _) = storage.open(LIMITS).unwrap();
