@@ -1,5 +1,8 @@
 //! The `toyhub` program: parses the command line and runs the command.
 
+// The database's futures are nested deeper than the compiler follows by itself.
+#![recursion_limit = "256"]
+
 use std::process::ExitCode;
 
 use clap::Parser;
