@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{FileKind, Hub};
-use crate::model::Timestamp;
+use crate::model::{HubId, Timestamp};
 use crate::ports::backup::{self, BackupError, BackupFolder, DATABASE, Manifest, Part, SESSIONS, Unfinished};
 use crate::ports::files;
 use crate::ports::store::{Dump, read_dump, schema_version};
@@ -98,7 +98,7 @@ impl Hub {
             return Err(BackupFault::NotHere);
         }
         let data = self.config.server.data_dir.clone();
-        let snapshot = begin(to.to_owned(), data.clone(), now).await?;
+        let snapshot = begin(to.to_owned(), data.clone(), self.folder.hub().cloned(), now).await?;
         let sessions = snapshot.part(SESSIONS);
         self.router.copy_sessions_to(&sessions).await.map_err(BackupFault::Sessions)?;
         let chunks = self.copy_files(&snapshot, &data, "chunks", &[]).await?;
@@ -140,12 +140,16 @@ impl Hub {
 }
 
 /// Begins a snapshot in a folder that is not part of what it copies.
-async fn begin(to: PathBuf, data: PathBuf, now: Timestamp) -> Result<Arc<Unfinished>, BackupFault> {
+async fn begin(to: PathBuf, data: PathBuf, hub: Option<HubId>, now: Timestamp) -> Result<Arc<Unfinished>, BackupFault> {
     let begun = backup::blocking(move || {
         if is_inside(&to, &data).map_err(|error| BackupError::Io { path: to.clone(), error })? {
             return Ok(None);
         }
-        Ok(Some(Arc::new(BackupFolder::open(&to)?.begin(now)?)))
+        let folder = BackupFolder::open(&to)?;
+        if let Some(hub) = hub {
+            folder.claim(&hub)?;
+        }
+        Ok(Some(Arc::new(folder.begin(now)?)))
     });
     begun.await?.ok_or(BackupFault::Inside)
 }

@@ -54,8 +54,9 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
     let mut timer = interval_at(Instant::now() + period, period);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let sweep = async {
-        // Messages are never deleted, so a sound that was found to have one is not looked up again.
-        let mut known_before = SystemTime::UNIX_EPOCH;
+        // Messages are never deleted, so a sound that was found to have one is not looked up again. What is
+        // older than a crash is for the doctor to report: if the log was damaged, it may be all that is left of a message.
+        let mut known_before = hub.folder.recovered_at().map_or(SystemTime::UNIX_EPOCH, system_time);
         loop {
             timer.tick().await;
             let now = system_time(clock());

@@ -39,6 +39,9 @@ struct HubFile {
     created: Datetime,
     program: String,
     state: State,
+    /// The start after the last end that was not clean, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovered_at_unix_s: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_stop: Option<LastStop>,
 }
@@ -150,6 +153,7 @@ pub struct DataFolder {
     parts: Parts,
     known: Option<HubFile>,
     is_new: bool,
+    ended_cleanly: bool,
 }
 
 impl DataFolder {
@@ -171,7 +175,8 @@ impl DataFolder {
             Err(error) => return Err(DataFault::Io { path: file, error }),
         };
         let is_new = known.is_none() && !parts.any_in_use();
-        let folder = Self { path: path.to_owned(), parts, known, is_new };
+        let ended_cleanly = known.as_ref().is_none_or(|known| known.state == State::Stopped);
+        let folder = Self { path: path.to_owned(), parts, known, is_new, ended_cleanly };
         if !is_new {
             folder.check_parts(progress)?;
         }
@@ -223,6 +228,11 @@ impl DataFolder {
         self.is_new
     }
 
+    /// When the hub last started after an end that was not clean: what is older may have lost its place in the database.
+    pub fn recovered_at(&self) -> Option<Timestamp> {
+        Some(self.known.as_ref()?.recovered_at_unix_s? as Timestamp)
+    }
+
     /// The identity of the hub whose folder this is, if it has one yet.
     pub fn hub(&self) -> Option<&HubId> {
         self.known.as_ref().map(|known| &known.hub)
@@ -266,10 +276,22 @@ impl DataFolder {
     pub fn confirm(&mut self, hub: HubId, now: Timestamp) -> Result<(), DataFault> {
         let program = env!("CARGO_PKG_VERSION").to_owned();
         let known = match self.known.take() {
-            Some(known) => HubFile { program, state: State::Running, ..known },
+            Some(known) => {
+                let recovered_at_unix_s =
+                    if self.ended_cleanly { known.recovered_at_unix_s } else { Some(now.max(0.0) as u64) };
+                HubFile { program, state: State::Running, recovered_at_unix_s, ..known }
+            }
             None => {
                 let created = datetime(now);
-                HubFile { format: FORMAT, hub, created, program, state: State::Running, last_stop: None }
+                HubFile {
+                    format: FORMAT,
+                    hub,
+                    created,
+                    program,
+                    state: State::Running,
+                    recovered_at_unix_s: None,
+                    last_stop: None,
+                }
             }
         };
         self.write(&known)?;

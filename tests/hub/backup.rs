@@ -360,3 +360,15 @@ async fn backups_are_made_by_the_clock() {
     let report = String::from_utf8(output.stdout).unwrap();
     assert!(report.contains("ok       backups: backups/000001-"), "{report}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_hubs_backups_are_not_pushed_out() {
+    let (one, other) = (World::start_with(&SETTINGS).await, World::start_with(&SETTINGS).await);
+    let to = one.folder().join("backups").to_str().unwrap().to_owned();
+    one.run(&["backup", &to]).await;
+    let refused = within("the backup", other.command(&["backup", &to, "--keep", "1"]).output()).await.unwrap();
+    let line = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && line.contains("the backups of another hub"), "{line}");
+    assert_eq!(line.trim().lines().count(), 1, "{line}");
+    one.run(&["backup", &to]).await;
+}

@@ -21,13 +21,13 @@ mod target;
 mod tests;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::model::Timestamp;
+use crate::model::{HubId, Timestamp};
 
 pub use manifest::{Manifest, Part};
 pub use pool::{Copied, Extracted, Paths};
@@ -39,6 +39,8 @@ pub const DATABASE: &str = "database.surql";
 pub const SESSIONS: &str = "sessions.redb";
 
 const LOCK: &str = ".lock";
+/// Whose backups the folder holds.
+const HUB: &str = ".hub";
 /// What a snapshot is called while it is made …
 const UNFINISHED: &str = "unfinished-";
 /// … and while it is removed.
@@ -58,6 +60,14 @@ pub enum BackupError {
     /// Another process works in this folder.
     #[error("{} is in use by another backup or restore; wait until it has ended", .0.display())]
     InUse(PathBuf),
+    /// The folder has the backups of another hub, which this one's would push out.
+    #[error("{} holds the backups of another hub ({found}); name a folder of its own for each hub", .path.display())]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// Whose backups it holds.
+        found: String,
+    },
     /// There is no snapshot at all.
     #[error("{} holds no backup; name the folder that was given to 'toyhub backup'", .0.display())]
     Empty(PathBuf),
@@ -131,6 +141,20 @@ impl BackupFolder {
             }
         }
         Ok(folder)
+    }
+
+    /// Sees that the folder holds no backups of another hub, and notes whose it holds.
+    pub fn claim(&self, hub: &HubId) -> Result<(), BackupError> {
+        let file = self.path.join(HUB);
+        match fs::read_to_string(&file) {
+            Ok(found) if found.trim() == hub.as_str() => Ok(()),
+            Ok(found) => Err(BackupError::Foreign { path: self.path.clone(), found: found.trim().to_owned() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut new = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&file).at(&file)?;
+                new.write_all(hub.as_str().as_bytes()).and_then(|()| new.sync_all()).at(&file)
+            }
+            Err(error) => Err(BackupError::Io { path: file, error }),
+        }
     }
 
     /// Opens the folder to read a snapshot, also from a medium that cannot be written to.
