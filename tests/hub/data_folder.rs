@@ -109,7 +109,13 @@ async fn a_damaged_table_is_named() {
     let tables = std::fs::read_dir(world.data_dir().join("db/sstables")).unwrap();
     let table = tables.map(|entry| entry.unwrap().path()).next().unwrap();
     let whole = std::fs::read(&table).unwrap();
-    for damaged in [Vec::new(), whole[..whole.len() / 2].to_vec()] {
+    let flipped = |at: usize| {
+        let mut table = whole.clone();
+        table[at] ^= 0x40;
+        table
+    };
+    let flips = [whole.len() / 10, whole.len() / 3, whole.len() * 2 / 3].map(flipped);
+    for damaged in [Vec::new(), whole[..whole.len() / 2].to_vec()].into_iter().chain(flips) {
         std::fs::write(&table, damaged).unwrap();
         let line = refusal(&world).await;
         assert!(line.contains(table.file_name().unwrap().to_str().unwrap()), "{line}");

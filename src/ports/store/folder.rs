@@ -22,6 +22,11 @@ pub fn flushed_writes(folder: &Path, is_unclean: bool) -> Result<Option<u64>, Da
     }
     let found = surrealkv::inspect::inspect_db(folder)
         .map_err(|error| Damage { path: damaged_file(folder), why: error.to_string() })?;
+    // A damaged block would else be met by the first call that reads it, or by the engine's start, which tries again for
+    // two minutes.
+    if let Some(path) = damaged_table(folder) {
+        return Err(Damage { path, why: "a part of this table does not match its checksum".into() });
+    }
     let log = folder.join("wal");
     if is_unclean && !has_segment(&log, found.log_number) {
         return Err(Damage { path: log, why: "the log of the last writes is missing".into() });
@@ -42,7 +47,7 @@ fn damaged_file(folder: &Path) -> PathBuf {
     damaged_table(folder).unwrap_or_else(|| folder.join(MANIFEST))
 }
 
-/// The first table of a database that cannot be read to its end. It reads them all: for a database that does not open.
+/// The first table of a database that cannot be read to its end. It reads them all.
 pub fn damaged_table(folder: &Path) -> Option<PathBuf> {
     let tables = fs::read_dir(folder.join("sstables")).ok()?.flatten().map(|entry| entry.path());
     let tables = tables.filter(|path| path.extension().is_some_and(|extension| extension == "sst"));
