@@ -264,6 +264,8 @@ async fn doctor(config: Config, repair: bool) -> Result<(), String> {
 /// Prints what is wrong with the stored data, and what was mended; the number of faults that are left.
 async fn examine(config: Config, repair: bool) -> Result<usize, String> {
     if config.store.url == "embedded" && !config.server.database_dir().exists() {
+        // A folder that was in use is not an empty one.
+        server::examine_folder(&config)?;
         println!("none     data: nothing is stored in {}", config.server.data_dir.display());
         return Ok(0);
     }

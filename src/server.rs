@@ -110,7 +110,7 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
 }
 
 /// Looks at the data folder before anything in it is opened.
-fn examine_folder(config: &Config) -> Result<DataFolder, String> {
+pub fn examine_folder(config: &Config) -> Result<DataFolder, String> {
     let in_memory = config.store.url == "memory";
     let parts = Parts {
         database: (config.store.url == "embedded").then(|| config.server.database_dir()),

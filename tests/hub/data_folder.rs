@@ -40,6 +40,8 @@ async fn a_folder_that_lacks_a_part_is_refused_by_name_and_opens_when_it_is_back
         std::fs::rename(&path, &aside).unwrap();
         let line = refusal(&world).await;
         assert!(line.contains(part) && line.contains("toyhub restore"), "{part}: {line}");
+        let doctor = within("the doctor", world.command(&["doctor"]).output()).await.unwrap();
+        assert!(!doctor.status.success() && String::from_utf8_lossy(&doctor.stderr).contains(part), "{part}");
         if path.exists() {
             remove(&path);
         }
