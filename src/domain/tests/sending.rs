@@ -8,7 +8,7 @@ use super::*;
 use crate::ports::store::Fault;
 
 const NOW: Timestamp = 1_760_000_000.0;
-const ADDING: &str = "CREATE ONLY type::record('message'";
+const ADDING: &str = "CREATE $id CONTENT $row";
 
 /// A recording; another one for each `pitch`.
 fn recording(pitch: i16) -> Bytes {

@@ -74,17 +74,13 @@ impl Store {
 
     /// The user of this name.
     pub async fn user_by_name(&self, username: &str) -> Result<Option<StoredUser>, StoreError> {
-        let reply = self
-            .run(
-                "{
-                    LET $name = (SELECT VALUE user FROM ONLY type::record('user_name', $username));
-                    IF $name = NONE { RETURN NONE };
-                    RETURN (SELECT *, record::id(id) AS uid FROM ONLY type::record('user', $name));
-                }",
-                vars! { username: username },
-            )
+        let mut reply = self
+            .run("SELECT VALUE user FROM ONLY type::record('user_name', $username)", vars! { username: username })
             .await?;
-        one_user(reply)
+        match reply.optional::<String>(0)? {
+            Some(id) => self.user(&stored(&id)?).await,
+            None => Ok(None),
+        }
     }
 
     /// The user of this id.

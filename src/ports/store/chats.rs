@@ -6,12 +6,15 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::receipts::{Heard, HeardRow};
-use super::{Refusal, Store, StoreError, stored, stored_number, stored_party, stored_seq};
-use crate::model::{ChatId, FileName, Message, MessageId, MessageState, Party, Timestamp};
+use super::receipts::Heard;
+use super::transaction::{Transaction, record, record_of};
+use super::{Refusal, Store, StoreError, stored, stored_number, stored_party};
+use crate::model::{ChatId, Event, FileName, Message, MessageId, MessageState, Party, Timestamp};
 
 /// Numbers that one query looks at where messages are missing.
 const SPAN_MAX: i64 = 4096;
+/// What the time of a message is later than that of the message before it, at least.
+const TIME_STEP_S: Timestamp = 0.00001;
 
 /// A message to be kept.
 #[derive(Debug, Clone)]
@@ -67,13 +70,13 @@ pub struct Before {
     pub seq: Option<u64>,
 }
 
-#[derive(SurrealValue)]
+#[derive(SurrealValue, Clone)]
 #[surreal(crate = "surrealdb::types")]
 pub(super) struct MessageRow {
     uid: String,
     pub(super) chat: String,
     pub(super) seq: i64,
-    sender: String,
+    pub(super) sender: String,
     kind: String,
     sound: String,
     notice: Option<String>,
@@ -95,14 +98,22 @@ impl MessageRow {
         })
     }
 
-    fn into_kept(self, receiver_seq: Option<i64>, is_unheard: bool) -> Result<Kept, StoreError> {
+    pub(super) fn id(&self) -> Result<MessageId, StoreError> {
+        stored(&self.uid)
+    }
+
+    pub(super) fn from(&self) -> Result<Party, StoreError> {
+        stored_party(&self.kind, &self.sender)
+    }
+
+    fn into_kept(self, receiver_seq: Option<u64>, is_unheard: bool) -> Result<Kept, StoreError> {
         Ok(Kept {
             id: stored(&self.uid)?,
             chat: stored(&self.chat)?,
             notice: self.notice()?,
             sound: stored(&self.sound)?,
             created_at: self.created_at,
-            receiver_seq: stored_seq(receiver_seq)?,
+            receiver_seq,
             is_unheard,
         })
     }
@@ -114,6 +125,7 @@ impl Store {
     ///
     /// Refused with `NotFriends` where the receiver's address book lacks the sender.
     pub async fn add_message(&self, new: NewMessage, now: Timestamp) -> Result<Kept, StoreError> {
+        let _turns = self.turns.of(new.from.id(), new.to.id()).await;
         match self.try_add_message(&new, now).await {
             Err(StoreError::Refused(Refusal::DamagedChat)) => {
                 let (to, from) = (new.to.id(), new.from.id());
@@ -127,76 +139,67 @@ impl Store {
     }
 
     async fn try_add_message(&self, new: &NewMessage, now: Timestamp) -> Result<Kept, StoreError> {
-        let (sounds, since) = match &new.repeats {
-            Some(repeats) => (repeats.sounds.iter().map(|name| name.as_str().to_owned()).collect(), repeats.since),
-            None => (Vec::<String>::new(), now),
-        };
-        let variables = vars! {
-            uid: new.id.as_str(), from: new.from.id(), kind: new.from.kind().as_str(), to: new.to.id(),
-            to_kind: new.to.kind().as_str(), sound: new.sound.as_str(),
-            notice: new.notice.as_ref().map(|name| name.as_str().to_owned()), now: now, keep: self.stream_events_max,
-            sounds: sounds, since: since,
-        };
-        // The number is above all marks of the receiver, or the message would count as heard. The time is later than
-        // that of the message before, so that a page that ends before a time neither skips nor repeats a message.
-        let mut reply = self
-            .run(
-                "{
-                    LET $entry = (SELECT * FROM ONLY type::record('friend', [$to, $from]));
-                    IF $entry = NONE { THROW 'toyhub:not_friends' };
-                    LET $sent = IF array::len($sounds) = 0 { NONE } ELSE {
-                        (SELECT * FROM message WHERE sound IN $sounds AND created_at > $since LIMIT 1)[0]
-                    };
-                    IF $sent != NONE {
-                        RETURN { message: $sent, seq: NONE, unheard: $sent.seq > $entry.read_seq };
-                    };
-                    LET $chat = (SELECT seq, last_at FROM ONLY type::record('chat', $entry.chat));
-                    IF $chat = NONE { THROW 'toyhub:damaged_chat' };
-                    LET $seq = math::max([$chat.seq, $entry.read_seq, $entry.delivered_seq]) + 1;
-                    IF record::exists(type::record('message', [$entry.chat, $seq])) { THROW 'toyhub:damaged_chat' };
-                    LET $last_at = $chat.last_at
-                        ?? (SELECT VALUE created_at FROM ONLY type::record('message', [$entry.chat, $chat.seq]));
-                    LET $at = IF $last_at = NONE { $now } ELSE { math::max([$now, $last_at + 0.00001f]) };
-                    UPDATE type::record('chat', $entry.chat) SET seq = $seq, last_at = $at;
-                    LET $message = (CREATE ONLY type::record('message', [$entry.chat, $seq]) SET uid = $uid,
-                        chat = $entry.chat, seq = $seq, sender = $from, kind = $kind, sound = $sound,
-                        notice = $notice, created_at = $at);
-                    UPDATE type::record('friend', [$to, $from]) SET
-                        incoming = math::max([$entry.incoming, $entry.heard]) + 1,
-                        unread_since = IF $entry.incoming <= $entry.heard { $at } ELSE { unread_since };
-                    LET $told = IF $to_kind = 'app' {
-                        fn::tell($to, $keep, {
-                            type: 'message', uid: $uid, party: $from, kind: $kind, chat: $entry.chat, sound: $sound,
-                            notice: $notice, created_at: $at,
-                        })
-                    } ELSE { NONE };
-                    RETURN { message: $message, seq: $told, unheard: true };
-                }",
-                variables,
+        self.transact(|tx| async move {
+            let entry = tx.entry(new.to.id(), new.from.id()).await?;
+            let entry = entry.ok_or(StoreError::Refused(Refusal::NotFriends))?;
+            if let Some(sent) = tx.sent(new.repeats.as_ref()).await? {
+                let is_unheard = sent.seq > entry.read_seq;
+                return sent.into_kept(None, is_unheard);
+            }
+            let damaged = || StoreError::Refused(Refusal::DamagedChat);
+            let chat = tx.chat(&entry.chat).await?.ok_or_else(damaged)?;
+            // Above all marks of the receiver, or the message would count as heard.
+            let seq = chat.seq.max(entry.read_seq).max(entry.delivered_seq) + 1;
+            // Later than the message before, so that a page that ends before a time neither skips nor repeats one.
+            let created_at = tx.last_at(&entry.chat, &chat).await?.map_or(now, |last| now.max(last + TIME_STEP_S));
+            tx.run(
+                "UPDATE $id SET seq = $seq, last_at = $at RETURN NONE",
+                vars! { id: record("chat", &entry.chat), seq: seq, at: created_at },
             )
             .await?;
-        let row = reply.optional::<KeptRow>(0)?;
-        let KeptRow { message, seq, unheard } =
-            row.ok_or_else(|| StoreError::Corrupt("a message has no chat".into()))?;
-        message.into_kept(seq, unheard)
+            let message = MessageRow {
+                uid: new.id.to_string(),
+                chat: entry.chat.clone(),
+                seq,
+                sender: new.from.id().to_owned(),
+                kind: new.from.kind().as_str().to_owned(),
+                sound: new.sound.to_string(),
+                notice: new.notice.as_ref().map(ToString::to_string),
+                created_at,
+            };
+            tx.add(message.clone()).await?;
+            tx.run(
+                "UPDATE $id SET incoming = $incoming, unread_since = $unread_since RETURN NONE",
+                vars! {
+                    id: record_of("friend", new.to.id(), new.from.id().to_owned()),
+                    incoming: entry.incoming.max(entry.heard) + 1,
+                    unread_since: if entry.has_unread() { entry.unread_since } else { Some(created_at) },
+                },
+            )
+            .await?;
+            let event = Event::Message {
+                id: new.id.clone(),
+                from: new.from.clone(),
+                chat: stored(&entry.chat)?,
+                sound: new.sound.clone(),
+                notice: new.notice.clone(),
+                created_at,
+            };
+            let receiver_seq = tx.append_event(&new.to, &event).await?;
+            message.into_kept(receiver_seq, true)
+        })
+        .await
     }
 
     /// The message from one party to another that an earlier attempt has kept.
     pub async fn repeated(&self, from: &Party, to: &Party, repeats: &Repeats) -> Result<Option<Kept>, StoreError> {
-        let sounds: Vec<String> = repeats.sounds.iter().map(|name| name.as_str().to_owned()).collect();
-        let mut reply = self
-            .run(
-                "{
-                    LET $sent = (SELECT * FROM message WHERE sound IN $sounds AND created_at > $since LIMIT 1)[0];
-                    IF $sent = NONE { RETURN NONE };
-                    LET $read = (SELECT VALUE read_seq FROM ONLY type::record('friend', [$to, $from])) ?? 0;
-                    RETURN { message: $sent, seq: NONE, unheard: $sent.seq > $read };
-                }",
-                vars! { sounds: sounds, since: repeats.since, from: from.id(), to: to.id() },
-            )
-            .await?;
-        let row = reply.optional::<KeptRow>(0)?;
-        row.map(|row| row.message.into_kept(None, row.unheard)).transpose()
+        self.transact(|tx| async move {
+            let Some(sent) = tx.sent(Some(repeats)).await? else { return Ok(None) };
+            let read_seq = tx.entry(to.id(), from.id()).await?.map_or(0, |entry| entry.read_seq);
+            let is_unheard = sent.seq > read_seq;
+            sent.into_kept(None, is_unheard).map(Some)
+        })
+        .await
     }
 
     /// The last `limit` messages of a chat with how far they have come, oldest first, if `reader` is one of the two;
@@ -238,31 +241,24 @@ impl Store {
             Ok((row.into_message()?, state))
         });
         let messages = messages.collect::<Result<_, StoreError>>()?;
-        Ok((messages, window.heard.map(HeardRow::into_heard).transpose()?))
+        Ok((messages, window.heard))
     }
 
-    async fn open_window(&self, reader: &Party, chat: &ChatId) -> Result<WindowRow, StoreError> {
-        let variables = vars! {
-            chat: chat.as_str(), reader: reader.id(), kind: reader.kind().as_str(), keep: self.stream_events_max,
-        };
-        let mut reply = self
-            .run(
-                "{
-                    LET $window = (SELECT seq, parties FROM ONLY type::record('chat', $chat));
-                    IF $window = NONE { THROW 'toyhub:damaged_chat' };
-                    IF $reader NOT IN $window.parties { THROW 'toyhub:unknown_chat' };
-                    LET $other = IF $window.parties[0] = $reader { $window.parties[1] } ELSE { $window.parties[0] };
-                    LET $heard = fn::hear($reader, $kind, $other, NONE, $keep);
-                    LET $others = (SELECT read_seq, delivered_seq FROM ONLY type::record('friend', [$other, $reader]));
-                    RETURN {
-                        last: $window.seq, read: $others.read_seq, delivered: $others.delivered_seq, heard: $heard,
-                    };
-                }",
-                variables,
-            )
-            .await?;
-        let row = reply.optional::<WindowRow>(0)?;
-        row.ok_or_else(|| StoreError::Corrupt("a chat has no number".into()))
+    async fn open_window(&self, reader: &Party, chat: &ChatId) -> Result<Window, StoreError> {
+        let _turn = self.turns.of(reader.id(), reader.id()).await;
+        self.transact(|tx| async move {
+            let row = tx.chat(chat.as_str()).await?.ok_or(StoreError::Refused(Refusal::DamagedChat))?;
+            let other = match row.parties.as_slice() {
+                [a, b] if a == reader.id() => b,
+                [a, b] if b == reader.id() => a,
+                _ => return Err(StoreError::Refused(Refusal::UnknownChat)),
+            };
+            let heard = tx.hear(reader, other, None).await?;
+            let others = tx.entry(other, reader.id()).await?;
+            let (read, delivered) = others.map(|entry| (entry.read_seq, entry.delivered_seq)).unzip();
+            Ok(Window { last: row.seq, read, delivered, heard })
+        })
+        .await
     }
 
     /// The highest number of a message that is older than `before`, or 0, by bisection: times rise with the numbers.
@@ -365,41 +361,78 @@ impl Store {
     /// The two parties of the message that has this recording, if there is one; only its sender where nothing is left
     /// that names the other.
     pub async fn parties_of_sound(&self, sound: &FileName) -> Result<Option<Vec<String>>, StoreError> {
-        let mut reply = self
-            .run(
-                "{
-                    LET $message = (SELECT chat, sender FROM message WHERE sound = $sound LIMIT 1)[0];
-                    IF $message = NONE { RETURN NONE };
-                    LET $window = (SELECT parties FROM ONLY type::record('chat', $message.chat));
-                    IF $window != NONE { RETURN $window };
-                    LET $sender = $message.sender;
-                    LET $friends = (SELECT VALUE friend FROM friend:[$sender, '']..[$sender, 'z']
-                        WHERE chat = $message.chat);
-                    RETURN { parties: array::append($friends, $sender) };
-                }",
-                vars! { sound: sound.as_str() },
+        self.transact(|tx| async move {
+            let sql = "SELECT * FROM message WHERE sound = $sound LIMIT 1";
+            let message = tx.rows::<MessageRow>(sql, vars! { sound: sound.as_str() }).await?.into_iter().next();
+            let Some(message) = message else { return Ok(None) };
+            if let Some(chat) = tx.chat(&message.chat).await? {
+                return Ok(Some(chat.parties));
+            }
+            let mut parties = tx
+                .rows::<String>(
+                    "SELECT VALUE friend FROM friend:[$sender, '']..[$sender, 'z'] WHERE chat = $chat",
+                    vars! { sender: message.sender.as_str(), chat: message.chat.as_str() },
+                )
+                .await?;
+            parties.push(message.sender);
+            Ok(Some(parties))
+        })
+        .await
+    }
+}
+
+impl Transaction<'_> {
+    async fn chat(&self, chat: &str) -> Result<Option<ChatRow>, StoreError> {
+        self.one::<ChatRow>("SELECT seq, last_at, parties FROM ONLY $id", vars! { id: record("chat", chat) }).await
+    }
+
+    /// What an earlier attempt to send the same recording has kept.
+    async fn sent(&self, repeats: Option<&Repeats>) -> Result<Option<MessageRow>, StoreError> {
+        let Some(repeats) = repeats else { return Ok(None) };
+        let sounds: Vec<String> = repeats.sounds.iter().map(ToString::to_string).collect();
+        let rows = self
+            .rows::<MessageRow>(
+                "SELECT * FROM message WHERE sound IN $sounds AND created_at > $since LIMIT 1",
+                vars! { sounds: sounds, since: repeats.since },
             )
             .await?;
-        Ok(reply.optional::<PartiesRow>(0)?.map(|row| row.parties))
+        Ok(rows.into_iter().next())
+    }
+
+    /// The time of the newest message of a chat.
+    async fn last_at(&self, id: &str, chat: &ChatRow) -> Result<Option<Timestamp>, StoreError> {
+        if chat.last_at.is_some() || chat.seq == 0 {
+            return Ok(chat.last_at);
+        }
+        let newest = record_of("message", id, chat.seq);
+        self.one::<f64>("SELECT VALUE created_at FROM ONLY $id", vars! { id: newest }).await
+    }
+
+    /// Keeps a message under its number; refused with `DamagedChat` where another one has it.
+    async fn add(&self, message: MessageRow) -> Result<(), StoreError> {
+        let id = record_of("message", &message.chat, message.seq);
+        let taken = self.one::<i64>("SELECT VALUE seq FROM ONLY $id", vars! { id: id.clone() }).await?;
+        if taken.is_some() {
+            return Err(StoreError::Refused(Refusal::DamagedChat));
+        }
+        self.run("CREATE $id CONTENT $row RETURN NONE", vars! { id: id, row: message }).await.map(drop)
     }
 }
 
 #[derive(SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
-struct KeptRow {
-    message: MessageRow,
-    seq: Option<i64>,
-    unheard: bool,
+struct ChatRow {
+    seq: i64,
+    last_at: Option<f64>,
+    parties: Vec<String>,
 }
 
 /// A chat as one of the two finds it; `read` and `delivered` are the other's marks.
-#[derive(SurrealValue)]
-#[surreal(crate = "surrealdb::types")]
-struct WindowRow {
+struct Window {
     last: i64,
     read: Option<i64>,
     delivered: Option<i64>,
-    heard: Option<HeardRow>,
+    heard: Option<Heard>,
 }
 
 #[derive(SurrealValue)]

@@ -2,9 +2,10 @@
 
 use surrealdb::types::{Object, SurrealValue, object, vars};
 
-use super::{Store, StoreError, stored, stored_party, stored_seq};
+use super::{Store, StoreError, stored, stored_party};
 use crate::model::{
-    ChatId, FileName, Friend, FriendRequest, Party, PartyId, PartyKind, RequestId, RequestStatus, Timestamp, UserId,
+    ChatId, Event, FileName, Friend, FriendRequest, Party, PartyId, PartyKind, RequestId, RequestStatus, Timestamp,
+    UserId,
 };
 
 /// What one side's address book will say of the other.
@@ -46,11 +47,14 @@ pub struct Befriended {
     pub requestee_seq: Option<u64>,
 }
 
+/// The two parties of a request that was accepted.
 #[derive(SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
-struct BefriendedRow {
-    a: Option<i64>,
-    b: Option<i64>,
+struct PairRow {
+    requester: String,
+    requester_kind: String,
+    requestee: String,
+    requestee_kind: String,
 }
 
 #[derive(SurrealValue)]
@@ -142,34 +146,25 @@ impl Store {
     /// `AlreadyRequested` or `RequestsFull`.
     pub async fn add_request(&self, new: NewFriendRequest, now: Timestamp) -> Result<Option<u64>, StoreError> {
         let NewFriendRequest { request, pending_max } = new;
+        let event = Event::FriendRequest {
+            id: request.id.clone(),
+            requester: request.requester.clone(),
+            requestee: request.requestee.clone(),
+        };
+        let answerer = Party::User(request.answerer.clone());
         let variables = vars! {
             id: request.id.as_str(), requester: request.requester.id(), requestee: request.requestee.id(),
             requester_kind: request.requester.kind().as_str(), requestee_kind: request.requestee.kind().as_str(),
             answerer: request.answerer.as_str(), info: request.info, remark: request.remark,
             avatar: request.avatar.as_str(), nickname: request.nickname, toy_name: request.toy_name,
-            pending_max: pending_max as i64, now: now, keep: self.stream_events_max,
+            pending_max: pending_max as i64, now: now,
         };
-        let mut reply = self.run(
-            "{
-                IF record::exists(type::record('friend', [$requester, $requestee])) { THROW 'toyhub:already_friends' };
-                IF record::exists(type::record('pending', [$requester, $requestee])) { THROW 'toyhub:already_requested' };
-                LET $waiting = (SELECT VALUE status FROM request WHERE answerer = $answerer);
-                IF array::len(array::filter($waiting, |$status: int| $status = 0)) >= $pending_max
-                    { THROW 'toyhub:requests_full' };
-                CREATE type::record('pending', [$requester, $requestee]) SET request = $id;
-                CREATE type::record('request', $id) SET requester = $requester, requester_kind = $requester_kind,
-                    requestee = $requestee, requestee_kind = $requestee_kind, answerer = $answerer, words = $info,
-                    remark = $remark, avatar = $avatar, nickname = $nickname, toy_name = $toy_name, status = 0,
-                    created_at = $now;
-                RETURN fn::tell($answerer, $keep, {
-                    type: 'friend_request', uid: $id, party: $requester, kind: $requester_kind,
-                    requestee: $requestee, requestee_kind: $requestee_kind,
-                });
-            }",
-            variables,
-        )
-        .await?;
-        stored_seq(reply.optional::<i64>(0)?)
+        let (variables, event, answerer) = (&variables, &event, &answerer);
+        self.transact(|tx| async move {
+            tx.run(ADD_REQUEST, variables.clone()).await?;
+            tx.append_event(answerer, event).await
+        })
+        .await
     }
 
     /// The requests that a user may answer, newest first, at most `limit`.
@@ -225,54 +220,65 @@ impl Store {
         let variables = vars! {
             id: id.as_str(), chat: chat.as_str(), of_requester: entry_of_requester.into_object(),
             of_requestee: entry_of_requestee.into_object(), friends_max: friends_max as i64, now: now,
-            keep: self.stream_events_max,
         };
-        let mut reply = self
-            .run(
-                "{
-                LET $request = (SELECT * FROM ONLY type::record('request', $id));
-                IF $request = NONE { THROW 'toyhub:unknown_request' };
-                IF $request.status != 0 { THROW 'toyhub:already_answered' };
-                LET $a = $request.requester;
-                LET $b = $request.requestee;
-                IF record::exists(type::record('friend', [$a, $b])) { THROW 'toyhub:already_friends' };
-                IF array::len(SELECT VALUE created_at FROM friend:[$a, '']..[$a, 'z']) >= $friends_max
-                    OR array::len(SELECT VALUE created_at FROM friend:[$b, '']..[$b, 'z']) >= $friends_max
-                    { THROW 'toyhub:book_full' };
-                UPDATE type::record('request', $id) SET status = 1;
-                DELETE type::record('pending', [$a, $b]);
-                LET $crossing = (SELECT VALUE request FROM ONLY type::record('pending', [$b, $a]));
-                IF $crossing != NONE {
-                    UPDATE type::record('request', $crossing) SET status = 1;
-                    DELETE type::record('pending', [$b, $a]);
-                };
-                CREATE type::record('chat', $chat) SET parties = [$a, $b], seq = 0;
-                CREATE type::record('friend', [$a, $b]) SET owner = $a, friend = $b, kind = $of_requester.kind,
-                    nickname = $of_requester.nickname, remark = $of_requester.remark, avatar = $of_requester.avatar,
-                    chat = $chat, incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE,
-                    created_at = $now;
-                CREATE type::record('friend', [$b, $a]) SET owner = $b, friend = $a, kind = $of_requestee.kind,
-                    nickname = $of_requestee.nickname, remark = $of_requestee.remark, avatar = $of_requestee.avatar,
-                    chat = $chat, incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE,
-                    created_at = $now;
-                RETURN {
-                    a: IF $request.requester_kind = 'app' {
-                        fn::tell($a, $keep, {
-                            type: 'friend_added', party: $b, kind: $request.requestee_kind, chat: $chat,
-                        })
-                    } ELSE { NONE },
-                    b: IF $request.requestee_kind = 'app' {
-                        fn::tell($b, $keep, {
-                            type: 'friend_added', party: $a, kind: $request.requester_kind, chat: $chat,
-                        })
-                    } ELSE { NONE },
-                };
-            }",
-                variables,
-            )
-            .await?;
-        let row = reply.optional::<BefriendedRow>(0)?;
-        let row = row.ok_or_else(|| StoreError::Corrupt("a friendship tells nobody".into()))?;
-        Ok(Befriended { requester_seq: stored_seq(row.a)?, requestee_seq: stored_seq(row.b)? })
+        let variables = &variables;
+        self.transact(|tx| async move {
+            let pair = tx.one::<PairRow>(ACCEPT_REQUEST, variables.clone()).await?;
+            let pair = pair.ok_or_else(|| StoreError::Corrupt("a request has no parties".into()))?;
+            let requester = stored_party(&pair.requester_kind, &pair.requester)?;
+            let requestee = stored_party(&pair.requestee_kind, &pair.requestee)?;
+            let added = |friend: &Party| Event::FriendAdded { friend: friend.clone(), chat: chat.clone() };
+            Ok(Befriended {
+                requester_seq: tx.append_event(&requester, &added(&requestee)).await?,
+                requestee_seq: tx.append_event(&requestee, &added(&requester)).await?,
+            })
+        })
+        .await
     }
 }
+
+const ADD_REQUEST: &str = "{
+    IF record::exists(type::record('friend', [$requester, $requestee])) { THROW 'toyhub:already_friends' };
+    IF record::exists(type::record('pending', [$requester, $requestee])) { THROW 'toyhub:already_requested' };
+    LET $waiting = (SELECT VALUE status FROM request WHERE answerer = $answerer);
+    IF array::len(array::filter($waiting, |$status: int| $status = 0)) >= $pending_max
+        { THROW 'toyhub:requests_full' };
+    CREATE type::record('pending', [$requester, $requestee]) SET request = $id;
+    CREATE type::record('request', $id) SET requester = $requester, requester_kind = $requester_kind,
+        requestee = $requestee, requestee_kind = $requestee_kind, answerer = $answerer, words = $info,
+        remark = $remark, avatar = $avatar, nickname = $nickname, toy_name = $toy_name, status = 0,
+        created_at = $now;
+    RETURN NONE;
+}";
+
+const ACCEPT_REQUEST: &str = "{
+    LET $request = (SELECT * FROM ONLY type::record('request', $id));
+    IF $request = NONE { THROW 'toyhub:unknown_request' };
+    IF $request.status != 0 { THROW 'toyhub:already_answered' };
+    LET $a = $request.requester;
+    LET $b = $request.requestee;
+    IF record::exists(type::record('friend', [$a, $b])) { THROW 'toyhub:already_friends' };
+    IF array::len(SELECT VALUE created_at FROM friend:[$a, '']..[$a, 'z']) >= $friends_max
+        OR array::len(SELECT VALUE created_at FROM friend:[$b, '']..[$b, 'z']) >= $friends_max
+        { THROW 'toyhub:book_full' };
+    UPDATE type::record('request', $id) SET status = 1;
+    DELETE type::record('pending', [$a, $b]);
+    LET $crossing = (SELECT VALUE request FROM ONLY type::record('pending', [$b, $a]));
+    IF $crossing != NONE {
+        UPDATE type::record('request', $crossing) SET status = 1;
+        DELETE type::record('pending', [$b, $a]);
+    };
+    CREATE type::record('chat', $chat) SET parties = [$a, $b], seq = 0;
+    CREATE type::record('friend', [$a, $b]) SET owner = $a, friend = $b, kind = $of_requester.kind,
+        nickname = $of_requester.nickname, remark = $of_requester.remark, avatar = $of_requester.avatar,
+        chat = $chat, incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE,
+        created_at = $now;
+    CREATE type::record('friend', [$b, $a]) SET owner = $b, friend = $a, kind = $of_requestee.kind,
+        nickname = $of_requestee.nickname, remark = $of_requestee.remark, avatar = $of_requestee.avatar,
+        chat = $chat, incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE,
+        created_at = $now;
+    RETURN {
+        requester: $a, requester_kind: $request.requester_kind,
+        requestee: $b, requestee_kind: $request.requestee_kind,
+    };
+}";

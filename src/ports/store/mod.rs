@@ -20,6 +20,8 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod toys;
+mod transaction;
+mod turns;
 mod unread;
 
 use std::pin::Pin;
@@ -54,7 +56,7 @@ pub use unread::Unheard;
 
 const SCHEMA: &str = include_str!("schema.surql");
 /// Raised with every change of `schema.surql`.
-const SCHEMA_VERSION: i64 = 4;
+const SCHEMA_VERSION: i64 = 5;
 /// What a database of version 1 lacks. Repeating it changes nothing, as `schema.surql` does: a start that was cut off
 /// begins again.
 const FROM_VERSION_1: &str = "UPDATE friend SET delivered_seq = read_seq WHERE delivered_seq = NONE";
@@ -110,6 +112,9 @@ pub enum StoreError {
     /// The database failed.
     #[error("database: {0}")]
     Database(#[from] DatabaseError),
+    /// The database failed before the commit of a transaction, which is rolled back.
+    #[error("database, before the commit: {0}")]
+    Undone(#[source] DatabaseError),
     /// The engine could not be opened.
     #[error("cannot open the database: {0}")]
     Open(String),
@@ -141,7 +146,7 @@ impl StoreError {
     /// while it was, or instead of the answer to it.
     pub fn has_changed_nothing(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::Open(_) | Self::Closed | Self::Newer { .. } => true,
+            Self::Refused(_) | Self::Undone(_) | Self::Open(_) | Self::Closed | Self::Newer { .. } => true,
             // What a transaction returns is read after its commit.
             Self::Corrupt(_) | Self::NoAnswer(_) | Self::Copy(_) | Self::CopyFile(_) => false,
             Self::Database(error) => {
@@ -236,6 +241,7 @@ pub struct Store {
     has_stopped: AtomicBool,
     /// Events that are kept of each user's stream.
     stream_events_max: i64,
+    turns: turns::Turns,
     /// How long an answer is awaited. An embedded engine keeps to its own limit, and ends what it has begun.
     answer_timeout: Option<Duration>,
     #[cfg(test)]
@@ -254,6 +260,7 @@ impl Store {
             settings: settings.clone(),
             has_stopped: AtomicBool::new(false),
             stream_events_max: i64::try_from(settings.stream_events_max).unwrap_or(i64::MAX),
+            turns: turns::Turns::default(),
             answer_timeout: match settings.place {
                 Place::Folder { .. } => None,
                 Place::Memory | Place::Server { .. } => Some(settings.query_timeout),
@@ -311,18 +318,14 @@ impl Store {
 
     /// Runs `sql` as it stands; tries again, after a random pause, what lost against another writer.
     async fn run(&self, sql: &'static str, variables: Variables) -> Result<Reply, StoreError> {
-        let mut attempt = 0;
+        let mut attempts = Attempts::default();
         loop {
-            attempt += 1;
             #[cfg(test)]
             if let Some(error) = tests::Fault::meet(self, sql, &variables).await {
                 return Err(error);
             }
             match self.run_once(sql, variables.clone()).await {
-                Err(StoreError::Database(error)) if attempt < TRIES && is_conflict(&error) => {
-                    let pause_ms = rand::rng().random_range(1..=4u64 << attempt.min(6));
-                    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-                }
+                Err(error) if attempts.may_repeat(&error) => attempts.pause().await,
                 result => return result,
             }
         }
@@ -337,11 +340,20 @@ impl Store {
                 Engine::Closed => Err(StoreError::Closed),
             }
         };
-        let answer = match self.answer_timeout {
-            Some(limit) => tokio::time::timeout(limit, query).await.map_err(|_| StoreError::NoAnswer(limit))??,
-            None => query.await?,
-        };
-        let mut results = answer.inspect_err(|error| self.note(error))?;
+        let results = self.answered(query).await?.inspect_err(|error| self.note(error))?;
+        self.reply(results)
+    }
+
+    /// Awaits the database, as long as it may take.
+    async fn answered<T>(&self, question: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        match self.answer_timeout {
+            Some(limit) => tokio::time::timeout(limit, question).await.map_err(|_| StoreError::NoAnswer(limit))?,
+            None => question.await,
+        }
+    }
+
+    /// The results of a query of which no statement has failed.
+    fn reply(&self, mut results: IndexedResults) -> Result<Reply, StoreError> {
         let errors = results.take_errors();
         if errors.is_empty() {
             return Ok(Reply(results));
@@ -358,6 +370,24 @@ impl Store {
             .position(is_conflict)
             .or_else(|| errors.iter().position(|error| !error.message().contains("not executed")));
         Err(StoreError::Database(errors.swap_remove(first.unwrap_or(0))))
+    }
+}
+
+/// How often something was tried that lost against another writer.
+#[derive(Default)]
+struct Attempts(u32);
+
+impl Attempts {
+    /// Counts a try that ended with `error`; whether there may be another.
+    fn may_repeat(&mut self, error: &StoreError) -> bool {
+        self.0 += 1;
+        matches!(error, StoreError::Database(error) | StoreError::Undone(error) if is_conflict(error)) && self.0 < TRIES
+    }
+
+    /// A random pause, longer after each try.
+    async fn pause(&self) {
+        let pause_ms = rand::rng().random_range(1..=4u64 << self.0.min(6));
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
     }
 }
 
@@ -483,9 +513,4 @@ fn stored_party(kind: &str, id: &str) -> Result<crate::model::Party, StoreError>
 /// A stored count or number, which is never negative.
 fn stored_number(number: i64) -> Result<u64, StoreError> {
     u64::try_from(number).map_err(|_| StoreError::Corrupt("a negative number".into()))
-}
-
-/// The number of an event in its stream, where the party has one.
-fn stored_seq(seq: Option<i64>) -> Result<Option<u64>, StoreError> {
-    seq.map(stored_number).transpose()
 }

@@ -2,8 +2,13 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::{Store, StoreError, stored, stored_party, stored_seq};
-use crate::model::{ChatId, MessageId, Party, PartyId};
+use super::chats::MessageRow;
+use super::transaction::{Transaction, record, record_of};
+use super::{Refusal, Store, StoreError, stored, stored_party};
+use crate::model::{ChatId, Event, MessageId, MessageState, Party, PartyId};
+
+/// Messages that one query reads where all new ones are counted.
+const PAGE: i64 = 1000;
 
 /// Messages that have now reached a device of their receiver.
 #[derive(Debug)]
@@ -33,75 +38,165 @@ pub struct Heard {
     pub reader_seq: Option<u64>,
 }
 
+/// One side's address book entry: what its counters and marks say.
 #[derive(SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
-struct DeliveredRow {
-    sender: String,
+pub(super) struct EntryRow {
+    pub(super) friend: String,
     kind: String,
-    chat: String,
-    seq: Option<i64>,
+    pub(super) chat: String,
+    pub(super) incoming: i64,
+    pub(super) heard: i64,
+    pub(super) read_seq: i64,
+    pub(super) delivered_seq: i64,
+    pub(super) unread_since: Option<f64>,
 }
 
-/// What `fn::hear` gives.
-#[derive(SurrealValue)]
-#[surreal(crate = "surrealdb::types")]
-pub(super) struct HeardRow {
-    friend: String,
-    friend_kind: String,
-    chat: String,
-    uid: Option<String>,
-    unread: i64,
-    friend_seq: Option<i64>,
-    reader_seq: Option<i64>,
+impl EntryRow {
+    pub(super) fn has_unread(&self) -> bool {
+        self.incoming > self.heard
+    }
 }
 
-impl HeardRow {
-    pub(super) fn into_heard(self) -> Result<Heard, StoreError> {
-        Ok(Heard {
-            sender: stored_party(&self.friend_kind, &self.friend)?,
-            chat: stored(&self.chat)?,
-            up_to: self.uid.as_deref().map(stored).transpose()?,
-            unread: u64::try_from(self.unread).unwrap_or(0),
-            sender_seq: stored_seq(self.friend_seq)?,
-            reader_seq: stored_seq(self.reader_seq)?,
-        })
+/// What of a friend's messages a reader hears now: up to which number, how many, and the newest of them.
+pub(super) struct NewlyHeard {
+    /// None where it is all that there is.
+    pub(super) up_to: Option<i64>,
+    pub(super) count: i64,
+    pub(super) newest: Option<MessageRow>,
+}
+
+impl Transaction<'_> {
+    /// A party's entry for another.
+    pub(super) async fn entry(&self, owner: &str, friend: &str) -> Result<Option<EntryRow>, StoreError> {
+        self.one::<EntryRow>("SELECT * FROM ONLY $id", vars! { id: record_of("friend", owner, friend.to_owned()) })
+            .await
+    }
+
+    /// `reader` has heard a friend up to the number `up_to` of their chat, or all: marks it and appends it to both
+    /// streams. None where nothing is new.
+    pub(super) async fn hear(
+        &self,
+        reader: &Party,
+        friend: &str,
+        up_to: Option<i64>,
+    ) -> Result<Option<Heard>, StoreError> {
+        let Some(entry) = self.entry(reader.id(), friend).await? else { return Ok(None) };
+        if !entry.has_unread() || up_to.is_some_and(|seq| seq <= entry.read_seq) {
+            return Ok(None);
+        }
+        let new = self.new_messages(&entry, up_to).await?;
+        if up_to.is_some() && new.newest.is_none() {
+            return Ok(None);
+        }
+        self.mark_read(reader, entry, new).await.map(Some)
+    }
+
+    /// Counts the messages that `hear` marks.
+    async fn new_messages(&self, entry: &EntryRow, up_to: Option<i64>) -> Result<NewlyHeard, StoreError> {
+        let mut new = NewlyHeard { up_to, count: 0, newest: None };
+        let (mut first, last) = (entry.read_seq + 1, up_to.unwrap_or(i64::MAX));
+        while first <= last {
+            let rows = self
+                .rows::<MessageRow>(
+                    "SELECT * FROM message:[$chat, $first]..=[$chat, $last] LIMIT $limit",
+                    vars! { chat: entry.chat.as_str(), first: first, last: last, limit: PAGE },
+                )
+                .await?;
+            let Some(end) = rows.iter().map(|row| row.seq).max() else { break };
+            first = end.saturating_add(1);
+            let of_friend = rows.into_iter().filter(|row| row.sender == entry.friend);
+            for row in of_friend {
+                new.count += 1;
+                if new.newest.as_ref().is_none_or(|newest| newest.seq < row.seq) {
+                    new.newest = Some(row);
+                }
+            }
+        }
+        Ok(new)
+    }
+
+    /// Marks what was counted. After all was heard nothing is unread, also where the counters counted messages that are
+    /// lost: then no message is the newest.
+    pub(super) async fn mark_read(
+        &self,
+        reader: &Party,
+        entry: EntryRow,
+        new: NewlyHeard,
+    ) -> Result<Heard, StoreError> {
+        let newest_seq = new.newest.as_ref().map_or(0, |newest| newest.seq);
+        let (heard, read) = match new.up_to {
+            Some(up_to) => (entry.incoming.min(entry.heard + new.count), up_to),
+            None => {
+                let id = record("chat", &entry.chat);
+                let end = self.one::<i64>("SELECT VALUE seq FROM ONLY $id", vars! { id: id }).await?;
+                (entry.incoming, entry.read_seq.max(end.unwrap_or(0)).max(newest_seq))
+            }
+        };
+        let unread = entry.incoming - heard;
+        let newest_at = new.newest.as_ref().map(|newest| newest.created_at);
+        self.run(
+            "UPDATE $id SET heard = $heard, read_seq = $read, delivered_seq = $delivered, unread_since = $unread_since
+                RETURN NONE",
+            vars! {
+                id: record_of("friend", reader.id(), entry.friend.clone()), heard: heard, read: read,
+                delivered: entry.delivered_seq.max(read), unread_since: newest_at.filter(|_| unread > 0),
+            },
+        )
+        .await?;
+        let (friend, chat) = (stored_party(&entry.kind, &entry.friend)?, stored::<ChatId>(&entry.chat)?);
+        let up_to = new.newest.map(|newest| newest.id()).transpose()?;
+        let unread = u64::try_from(unread).unwrap_or(0);
+        let sender_seq = match &up_to {
+            Some(id) => {
+                let (up_to, chat, by) = (id.clone(), chat.clone(), reader.clone());
+                self.append_event(&friend, &Event::Receipt { state: MessageState::Heard, up_to, chat, by }).await?
+            }
+            None => None,
+        };
+        let read = Event::Read { friend: friend.clone(), chat: chat.clone(), unread };
+        let reader_seq = self.append_event(reader, &read).await?;
+        Ok(Heard { sender: friend, chat, up_to, unread, sender_seq, reader_seq })
     }
 }
 
 impl Store {
+    /// A message by its id; it never changes.
+    async fn message(&self, id: &MessageId) -> Result<Option<MessageRow>, StoreError> {
+        let mut reply = self.run("SELECT * FROM message WHERE uid = $uid LIMIT 1", vars! { uid: id.as_str() }).await?;
+        Ok(reply.rows::<MessageRow>(0)?.into_iter().next())
+    }
+
     /// Marks a message to `receiver`, and those before it of its chat, as delivered; none where they were before.
     ///
     /// Refused with `UnknownMessage`.
     pub async fn mark_delivered(&self, receiver: &Party, id: &MessageId) -> Result<Option<Delivered>, StoreError> {
-        let variables = vars! {
-            receiver: receiver.id(), kind: receiver.kind().as_str(), uid: id.as_str(), keep: self.stream_events_max,
-        };
-        let mut reply = self
-            .run(
-                "{
-                    LET $message = (SELECT chat, seq, sender, kind FROM message WHERE uid = $uid LIMIT 1)[0];
-                    IF $message = NONE { THROW 'toyhub:unknown_message' };
-                    LET $sender = $message.sender;
-                    LET $entry = (SELECT * FROM ONLY type::record('friend', [$receiver, $sender]));
-                    IF $entry = NONE OR $entry.chat != $message.chat { THROW 'toyhub:unknown_message' };
-                    IF $message.seq <= math::max([$entry.read_seq, $entry.delivered_seq]) { RETURN NONE };
-                    UPDATE type::record('friend', [$receiver, $sender]) SET delivered_seq = $message.seq;
-                    LET $seq = IF $message.kind = 'app' {
-                        fn::tell($sender, $keep, {
-                            type: 'delivered', uid: $uid, party: $receiver, kind: $kind, chat: $message.chat,
-                        })
-                    } ELSE { NONE };
-                    RETURN { sender: $sender, kind: $message.kind, chat: $message.chat, seq: $seq };
-                }",
-                variables,
+        let unknown = || StoreError::Refused(Refusal::UnknownMessage);
+        let message = &self.message(id).await?.ok_or_else(unknown)?;
+        let sender = &message.from()?;
+        let _turns = self.turns.of(receiver.id(), sender.id()).await;
+        self.transact(|tx| async move {
+            let entry = tx.entry(receiver.id(), &message.sender).await?;
+            let entry = entry.filter(|entry| entry.chat == message.chat).ok_or_else(unknown)?;
+            if message.seq <= entry.read_seq.max(entry.delivered_seq) {
+                return Ok(None);
+            }
+            tx.run(
+                "UPDATE $id SET delivered_seq = $seq RETURN NONE",
+                vars! { id: record_of("friend", receiver.id(), entry.friend), seq: message.seq },
             )
             .await?;
-        let Some(row) = reply.optional::<DeliveredRow>(0)? else { return Ok(None) };
-        Ok(Some(Delivered {
-            sender: stored_party(&row.kind, &row.sender)?,
-            chat: stored(&row.chat)?,
-            sender_seq: stored_seq(row.seq)?,
-        }))
+            let chat = stored::<ChatId>(&message.chat)?;
+            let receipt = Event::Receipt {
+                state: MessageState::Delivered,
+                up_to: id.clone(),
+                chat: chat.clone(),
+                by: receiver.clone(),
+            };
+            let sender_seq = tx.append_event(sender, &receipt).await?;
+            Ok(Some(Delivered { sender: sender.clone(), chat, sender_seq }))
+        })
+        .await
     }
 
     /// Marks the messages of a friend as heard, up to one of them or all; none where they were before.
@@ -114,24 +209,25 @@ impl Store {
         friend: &PartyId,
         up_to: Option<&MessageId>,
     ) -> Result<Option<Heard>, StoreError> {
-        let variables = vars! {
-            reader: reader.id(), kind: reader.kind().as_str(), friend: friend.as_str(),
-            uid: up_to.map(|id| id.as_str().to_owned()), keep: self.stream_events_max,
+        let message = match up_to {
+            Some(id) => Some(self.message(id).await?),
+            None => None,
         };
-        let mut reply = self
-            .run(
-                "{
-                    LET $chat = (SELECT VALUE chat FROM ONLY type::record('friend', [$reader, $friend]));
-                    IF $chat = NONE { THROW 'toyhub:unknown_chat' };
-                    IF $uid = NONE { RETURN fn::hear($reader, $kind, $friend, NONE, $keep) };
-                    LET $message = (SELECT chat, seq, sender FROM message WHERE uid = $uid LIMIT 1)[0];
-                    IF $message = NONE OR $message.chat != $chat OR $message.sender != $friend
-                        { THROW 'toyhub:unknown_message' };
-                    RETURN fn::hear($reader, $kind, $friend, $message.seq, $keep);
-                }",
-                variables,
-            )
-            .await?;
-        reply.optional::<HeardRow>(0)?.map(HeardRow::into_heard).transpose()
+        let message = &message;
+        let _turns = self.turns.of(reader.id(), friend.as_str()).await;
+        self.transact(|tx| async move {
+            let entry = tx.entry(reader.id(), friend.as_str()).await?;
+            let entry = entry.ok_or(StoreError::Refused(Refusal::UnknownChat))?;
+            let is_of_friend = |row: &&MessageRow| row.chat == entry.chat && row.sender == friend.as_str();
+            let up_to = match message {
+                Some(message) => {
+                    let message = message.as_ref().filter(is_of_friend);
+                    Some(message.ok_or(StoreError::Refused(Refusal::UnknownMessage))?.seq)
+                }
+                None => None,
+            };
+            tx.hear(reader, friend.as_str(), up_to).await
+        })
+        .await
     }
 }

@@ -1,12 +1,16 @@
 //! The stream of each user: numbered events, kept for devices that come back.
 //!
-//! `fn::tell` of the schema appends them, always within the transaction that does what they tell of. All writers of a
-//! stream write its one counter, so that they commit one after the other: number n is given after n - 1 was committed.
+//! An event is appended in the transaction that does what the event is about. All writers of a stream write its one
+//! counter, so that they commit one after the other: number n is given after n - 1 was committed.
 
 use surrealdb::types::{SurrealValue, vars};
 
+use super::transaction::{Transaction, record, record_of};
 use super::{Store, StoreError, stored, stored_number, stored_party};
-use crate::model::{Event, MessageState, UserId};
+use crate::model::{Event, MessageState, Party, UserId};
+
+/// Old events that one new event deletes at most: where the limit was lowered, the rest follows with the next events.
+const DELETED_AT_ONCE: i64 = 16;
 
 /// What a user asks of a stream, and where it stands.
 #[derive(Debug)]
@@ -19,15 +23,15 @@ pub struct Missed {
     pub events: Vec<(u64, Event)>,
 }
 
-#[derive(SurrealValue)]
+#[derive(SurrealValue, Clone, Copy)]
 #[surreal(crate = "surrealdb::types")]
 struct StreamRow {
     first: i64,
     last: i64,
-    events: Vec<EventRow>,
 }
 
-#[derive(SurrealValue)]
+/// An event as a row; the columns that its type lacks are none.
+#[derive(SurrealValue, Default)]
 #[surreal(crate = "surrealdb::types")]
 struct EventRow {
     seq: i64,
@@ -45,6 +49,44 @@ struct EventRow {
 }
 
 impl EventRow {
+    /// None for events that are not kept.
+    fn of(seq: i64, event: &Event) -> Option<Self> {
+        let row = |name: &str, party: &Party| Self {
+            seq,
+            r#type: name.to_owned(),
+            party: party.id().to_owned(),
+            kind: party.kind().as_str().to_owned(),
+            ..Self::default()
+        };
+        Some(match event {
+            Event::Message { id, from, chat, sound, notice, created_at } => Self {
+                uid: Some(id.to_string()),
+                chat: Some(chat.to_string()),
+                sound: Some(sound.to_string()),
+                notice: notice.as_ref().map(ToString::to_string),
+                created_at: Some(*created_at),
+                ..row("message", from)
+            },
+            Event::FriendRequest { id, requester, requestee } => Self {
+                uid: Some(id.to_string()),
+                requestee: Some(requestee.id().to_owned()),
+                requestee_kind: Some(requestee.kind().as_str().to_owned()),
+                ..row("friend_request", requester)
+            },
+            Event::FriendAdded { friend, chat } => Self { chat: Some(chat.to_string()), ..row("friend_added", friend) },
+            Event::Receipt { state, up_to, chat, by } => {
+                let name = if *state == MessageState::Heard { "heard" } else { "delivered" };
+                Self { uid: Some(up_to.to_string()), chat: Some(chat.to_string()), ..row(name, by) }
+            }
+            Event::Read { friend, chat, unread } => Self {
+                chat: Some(chat.to_string()),
+                unread: Some(i64::try_from(*unread).unwrap_or(i64::MAX)),
+                ..row("read", friend)
+            },
+            Event::Play { .. } | Event::Command(_) => return None,
+        })
+    }
+
     fn into_event(self) -> Result<(u64, Event), StoreError> {
         let party = stored_party(&self.kind, &self.party)?;
         let event = match self.r#type.as_str() {
@@ -84,6 +126,47 @@ fn given<T>(column: Option<T>) -> Result<T, StoreError> {
     column.ok_or_else(|| StoreError::Corrupt("an event lacks a field".into()))
 }
 
+impl Transaction<'_> {
+    /// Appends an event to a party's stream and returns its number; toys have no stream. Of more events than a stream
+    /// keeps, the oldest are deleted.
+    ///
+    /// A stream that has lost its row continues behind the events that are left, and an event that stands in the way of
+    /// a number is replaced: damage of a stream must not refuse a message.
+    pub(super) async fn append_event(&self, party: &Party, event: &Event) -> Result<Option<u64>, StoreError> {
+        let Party::User(user) = party else { return Ok(None) };
+        let id = record("stream", user.as_str());
+        let row = self.one::<StreamRow>("SELECT first, last FROM ONLY $id", vars! { id: id.clone() }).await?;
+        let StreamRow { first, last } = match row {
+            Some(row) => row,
+            None => self.stream_left(user).await?,
+        };
+        let seq = last + 1;
+        let Some(event) = EventRow::of(seq, event) else { return Ok(None) };
+        let kept = first.max((first + DELETED_AT_ONCE).min(seq - self.stream_events_max() + 1));
+        self.run("UPSERT $id CONTENT $row RETURN NONE", vars! { id: id, row: StreamRow { first: kept, last: seq } })
+            .await?;
+        let id = record_of("event", user.as_str(), seq);
+        self.run("UPSERT $id CONTENT $row RETURN NONE", vars! { id: id, row: event }).await?;
+        for old in first..kept {
+            let id = record_of("event", user.as_str(), old);
+            self.run("DELETE $id RETURN NONE", vars! { id: id }).await?;
+        }
+        Ok(Some(stored_number(seq)?))
+    }
+
+    /// Where a stream stands that has no row: at the events that are left of it, or at its beginning.
+    async fn stream_left(&self, user: &UserId) -> Result<StreamRow, StoreError> {
+        let left = self
+            .rows::<i64>(
+                "SELECT VALUE seq FROM event:[$user, 1]..=[$user, 9223372036854775807]",
+                vars! { user: user.as_str() },
+            )
+            .await?;
+        let last = left.iter().copied().max().unwrap_or(0);
+        Ok(StreamRow { first: left.into_iter().min().unwrap_or(1), last })
+    }
+}
+
 impl Store {
     /// The user's events that follow number `after`, at most `limit`, and where the stream stands, as of one moment.
     ///
@@ -91,32 +174,32 @@ impl Store {
     /// cannot be read, is left out: its number is missing.
     pub async fn missed(&self, user: &UserId, after: u64, limit: usize) -> Result<Missed, StoreError> {
         let after = i64::try_from(after).unwrap_or(i64::MAX - 1);
-        let variables = vars! {
-            user: user.as_str(), next: after.saturating_add(1),
-            until: after.saturating_add(i64::try_from(limit).unwrap_or(i64::MAX)),
-        };
-        let mut reply = self
-            .run(
-                "{
-                    LET $stream = (SELECT first, last FROM ONLY type::record('stream', $user));
-                    IF $stream = NONE { RETURN NONE };
-                    LET $last = math::min([$stream.last, $until]);
-                    LET $events = IF $next < $stream.first OR $next > $last { [] } ELSE {
-                        (SELECT * FROM event:[$user, $next]..=[$user, $last] ORDER BY seq)
-                    };
-                    RETURN { first: $stream.first, last: $stream.last, events: $events };
-                }",
-                variables,
-            )
-            .await?;
-        let Some(row) = reply.optional::<StreamRow>(0)? else {
+        let (next, until) = (after.saturating_add(1), after.saturating_add(i64::try_from(limit).unwrap_or(i64::MAX)));
+        let found = self.transact(|tx| async move {
+            let id = record("stream", user.as_str());
+            let row = tx.one::<StreamRow>("SELECT first, last FROM ONLY $id", vars! { id: id }).await?;
+            let Some(stream) = row else { return Ok(None) };
+            let last = stream.last.min(until);
+            if next < stream.first || next > last {
+                return Ok(Some((stream, Vec::new())));
+            }
+            let events = tx
+                .rows::<EventRow>(
+                    "SELECT * FROM event:[$user, $next]..=[$user, $last]",
+                    vars! { user: user.as_str(), next: next, last: last },
+                )
+                .await?;
+            Ok(Some((stream, events)))
+        });
+        let Some((stream, mut events)) = found.await? else {
             return Ok(Missed { first: 1, last: 0, events: Vec::new() });
         };
+        events.sort_by_key(|row| row.seq);
         let read = |row: EventRow| {
             let seq = row.seq;
             row.into_event().inspect_err(|error| tracing::warn!(seq, %error, "stored event not readable")).ok()
         };
-        let events = row.events.into_iter().filter_map(read).collect();
-        Ok(Missed { first: stored_number(row.first)?, last: stored_number(row.last)?, events })
+        let events = events.into_iter().filter_map(read).collect();
+        Ok(Missed { first: stored_number(stream.first)?, last: stored_number(stream.last)?, events })
     }
 }

@@ -7,12 +7,15 @@
 use surrealdb::types::{SurrealValue, vars};
 
 use super::chats::MessageRow;
-use super::receipts::{Heard, HeardRow};
+use super::receipts::{EntryRow, Heard, NewlyHeard};
+use super::transaction::Transaction;
 use super::{Store, StoreError, stored};
 use crate::model::{ChatId, FileName, Message, Party, PartyId, Timestamp};
 
 /// Entries in a row that one call finds to count only lost messages.
 const EMPTY_ENTRIES_MAX: usize = 32;
+const UNHEARD_OF_ONE: &str = "SELECT * FROM message:[$chat, $first]..=[$chat, 9223372036854775807]
+    WHERE sender = $sender ORDER BY seq LIMIT $limit";
 
 /// A message that its receiver has not heard.
 #[derive(Debug)]
@@ -36,53 +39,20 @@ impl Store {
         limit: usize,
     ) -> Result<(Vec<Message>, Vec<Heard>), StoreError> {
         let mut marked = Vec::new();
+        if limit == 0 {
+            return Ok((Vec::new(), marked));
+        }
         for _ in 0..EMPTY_ENTRIES_MAX {
-            let Some(row) = self.take_entry(receiver, from, limit).await? else { break };
-            let is_empty = row.messages.is_empty();
-            marked.extend(row.heard.map(HeardRow::into_heard).transpose()?);
-            if !is_empty {
-                let messages = row.messages.into_iter().map(MessageRow::into_message);
+            let _turn = self.turns.of(receiver.id(), receiver.id()).await;
+            let taken = self.transact(|tx| async move { tx.take_entry(receiver, from, limit).await }).await?;
+            let Some((messages, heard)) = taken else { break };
+            marked.push(heard);
+            if !messages.is_empty() {
+                let messages = messages.into_iter().map(MessageRow::into_message);
                 return Ok((messages.collect::<Result<_, _>>()?, marked));
             }
         }
         Ok((Vec::new(), marked))
-    }
-
-    async fn take_entry(
-        &self,
-        receiver: &Party,
-        from: Option<&PartyId>,
-        limit: usize,
-    ) -> Result<Option<TakenRow>, StoreError> {
-        let variables = vars! {
-            receiver: receiver.id(), kind: receiver.kind().as_str(), from: from.map(|id| id.as_str().to_owned()),
-            limit: limit as i64, keep: self.stream_events_max,
-        };
-        // Fewer messages than asked for are all that there are.
-        let mut reply = self
-            .run(
-                "{
-                    LET $named = IF $from = NONE { NONE } ELSE {
-                        (SELECT * FROM ONLY type::record('friend', [$receiver, $from]))
-                    };
-                    LET $entry = IF $named != NONE AND $named.incoming > $named.heard { $named } ELSE {
-                        (SELECT * FROM friend:[$receiver, '']..[$receiver, 'z']
-                            WHERE incoming > heard ORDER BY unread_since LIMIT 1)[0]
-                    };
-                    IF $entry = NONE { RETURN NONE };
-                    LET $chat = $entry.chat;
-                    LET $first = $entry.read_seq + 1;
-                    LET $waiting = (SELECT * FROM message:[$chat, $first]..=[$chat, 9223372036854775807]
-                        WHERE sender = $entry.friend ORDER BY seq LIMIT $limit);
-                    LET $up_to = IF array::len($waiting) < $limit { NONE } ELSE { array::last($waiting).seq };
-                    RETURN {
-                        messages: $waiting, heard: fn::hear($receiver, $kind, $entry.friend, $up_to, $keep),
-                    };
-                }",
-                variables,
-            )
-            .await?;
-        reply.optional::<TakenRow>(0)
     }
 
     /// Up to `limit` unheard messages of a party, of all senders, oldest first; they stay unheard.
@@ -120,22 +90,56 @@ impl Store {
         let variables = vars! {
             chat: waiting.chat, first: waiting.read_seq + 1, sender: waiting.friend, limit: limit as i64,
         };
-        let mut reply = self
-            .run(
-                "SELECT * FROM message:[$chat, $first]..=[$chat, 9223372036854775807]
-                    WHERE sender = $sender ORDER BY seq LIMIT $limit",
-                variables,
-            )
-            .await?;
+        let mut reply = self.run(UNHEARD_OF_ONE, variables).await?;
         reply.rows::<MessageRow>(0)
     }
 }
 
-#[derive(SurrealValue)]
-#[surreal(crate = "surrealdb::types")]
-struct TakenRow {
-    messages: Vec<MessageRow>,
-    heard: Option<HeardRow>,
+impl Transaction<'_> {
+    /// The first unheard messages of one entry, and what was marked; none where nothing is unheard.
+    async fn take_entry(
+        &self,
+        receiver: &Party,
+        from: Option<&PartyId>,
+        limit: usize,
+    ) -> Result<Option<(Vec<MessageRow>, Heard)>, StoreError> {
+        let named = match from {
+            Some(from) => self.entry(receiver.id(), from.as_str()).await?.filter(EntryRow::has_unread),
+            None => None,
+        };
+        let entry = match named {
+            Some(entry) => Some(entry),
+            None => self.longest_unread(receiver).await?,
+        };
+        let Some(entry) = entry else { return Ok(None) };
+        let messages = self
+            .rows::<MessageRow>(
+                UNHEARD_OF_ONE,
+                vars! {
+                    chat: entry.chat.as_str(), first: entry.read_seq + 1, sender: entry.friend.as_str(),
+                    limit: limit as i64,
+                },
+            )
+            .await?;
+        let newest = messages.last().cloned();
+        // Fewer messages than asked for are all that there are.
+        let up_to = newest.as_ref().map(|newest| newest.seq).filter(|_| messages.len() >= limit);
+        let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
+        let heard = self.mark_read(receiver, entry, NewlyHeard { up_to, count, newest }).await?;
+        Ok(Some((messages, heard)))
+    }
+
+    /// The entry whose first unheard message is the oldest.
+    async fn longest_unread(&self, receiver: &Party) -> Result<Option<EntryRow>, StoreError> {
+        let entries = self
+            .rows::<EntryRow>(
+                "SELECT * FROM friend:[$receiver, '']..[$receiver, 'z']
+                    WHERE incoming > heard ORDER BY unread_since LIMIT 1",
+                vars! { receiver: receiver.id() },
+            )
+            .await?;
+        Ok(entries.into_iter().next())
+    }
 }
 
 #[derive(SurrealValue)]

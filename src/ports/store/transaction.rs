@@ -1,0 +1,186 @@
+//! Transactions of several statements, with the rules between them in Rust.
+//!
+//! The engine compiles each text of a query anew, which costs more than all the rest, unless it is one statement whose
+//! target or source is a bound record id: of such a statement it keeps the compiled form. So whatever runs for each
+//! message is made of such statements. A worked example, the marks of a reader:
+//!
+//! ```text
+//! store.transact(|tx| async move {
+//!     let entry = tx.one::<EntryRow>("SELECT * FROM ONLY $id", vars! { id: entry_id(owner, friend) }).await?;
+//!     …                                                     // what may not be, returns an error: rolled back
+//!     tx.run("UPDATE $id SET read_seq = $read RETURN NONE", vars! { … }).await?;
+//!     Ok(…)                                                 // committed, and synced, before `transact` returns
+//! })
+//! ```
+//!
+//! A transaction reads one snapshot. Its commit fails where another one has written the same records since; then the
+//! whole closure runs again. A rule that reads a record must therefore write it too, or be one that time cannot break.
+
+use std::sync::Arc;
+
+use surrealdb::engine::any::Any;
+use surrealdb::engine::local::Db;
+use surrealdb::method::Transaction as Begun;
+use surrealdb::types::{Array, RecordId, SurrealValue, Value, Variables};
+
+use super::{Attempts, Engine, Reply, Store, StoreError};
+
+/// One transaction that has begun and is not committed.
+pub(super) struct Transaction<'s> {
+    store: &'s Store,
+    begun: Arc<Handle>,
+    #[cfg(test)]
+    fault: Arc<std::sync::atomic::AtomicBool>,
+}
+
+enum Handle {
+    Embedded(Begun<Db>),
+    Addressed(Begun<Any>),
+}
+
+/// The id of a record whose key is one text.
+pub(super) fn record(table: &str, key: &str) -> RecordId {
+    RecordId::new(table, key)
+}
+
+/// The id of a record whose key is a pair.
+pub(super) fn record_of(table: &str, first: &str, second: impl SurrealValue) -> RecordId {
+    let key = vec![Value::from_t(first.to_owned()), second.into_value()];
+    RecordId::new(table, Array::from(key))
+}
+
+impl Store {
+    /// Runs `work` in a transaction and commits what it has done, or nothing where it returns an error. What lost
+    /// against another writer runs again, after a random pause.
+    pub(super) async fn transact<'s, T, F>(&'s self, work: impl Fn(Transaction<'s>) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut attempts = Attempts::default();
+        loop {
+            let transaction = self.begin().await?;
+            let result = match work(transaction.share()).await {
+                Ok(done) => transaction.commit().await.map(|()| done),
+                Err(error) => {
+                    transaction.cancel().await;
+                    Err(error)
+                }
+            };
+            match result {
+                Err(error) if attempts.may_repeat(&error) => attempts.pause().await,
+                result => return result,
+            }
+        }
+    }
+
+    async fn begin(&self) -> Result<Transaction<'_>, StoreError> {
+        let engine = self.engine();
+        let begun = self.answered(async {
+            match &*engine {
+                Engine::Embedded { database, .. } => Ok(Handle::Embedded(database.clone().begin().await?)),
+                Engine::Addressed(database) => Ok(Handle::Addressed(database.clone().begin().await?)),
+                Engine::Closed => Err(StoreError::Closed),
+            }
+        });
+        Ok(Transaction {
+            store: self,
+            begun: Arc::new(begun.await.map_err(undone)?),
+            #[cfg(test)]
+            fault: Arc::default(),
+        })
+    }
+}
+
+impl Transaction<'_> {
+    /// Runs `sql` as it stands.
+    pub(super) async fn run(&self, sql: &'static str, variables: Variables) -> Result<Reply, StoreError> {
+        #[cfg(test)]
+        match super::tests::Fault::take(self.store, sql) {
+            Some(fault) if fault.is_done => self.fault.store(true, std::sync::atomic::Ordering::Relaxed),
+            Some(_) => return Err(StoreError::NoAnswer(std::time::Duration::ZERO)),
+            None => {}
+        }
+        let query = async {
+            match &*self.begun {
+                Handle::Embedded(begun) => begun.query(sql).bind(variables).await,
+                Handle::Addressed(begun) => begun.query(sql).bind(variables).await,
+            }
+        };
+        let results = self.store.answered(async { Ok(query.await) }).await?;
+        let results = results.inspect_err(|error| self.store.note(error)).map_err(StoreError::Undone)?;
+        self.store.reply(results).map_err(undone)
+    }
+
+    /// Runs `sql`, which gives at most one row.
+    pub(super) async fn one<T: SurrealValue>(
+        &self,
+        sql: &'static str,
+        variables: Variables,
+    ) -> Result<Option<T>, StoreError> {
+        self.run(sql, variables).await?.optional::<T>(0).map_err(undone)
+    }
+
+    /// Runs `sql`, which gives any number of rows.
+    pub(super) async fn rows<T: SurrealValue>(
+        &self,
+        sql: &'static str,
+        variables: Variables,
+    ) -> Result<Vec<T>, StoreError> {
+        self.run(sql, variables).await?.rows::<T>(0).map_err(undone)
+    }
+
+    /// How many events a stream keeps.
+    pub(super) fn stream_events_max(&self) -> i64 {
+        self.store.stream_events_max
+    }
+
+    fn share(&self) -> Self {
+        Self {
+            store: self.store,
+            begun: Arc::clone(&self.begun),
+            #[cfg(test)]
+            fault: Arc::clone(&self.fault),
+        }
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
+        let store = self.store;
+        // Its closure has ended, and its share with it.
+        let begun = Arc::into_inner(self.begun).ok_or(StoreError::Closed)?;
+        let committed = async {
+            match begun {
+                Handle::Embedded(begun) => begun.commit().await.map(drop),
+                Handle::Addressed(begun) => begun.commit().await.map(drop),
+            }
+        };
+        let committed = store.answered(async { Ok(committed.await) }).await?;
+        committed.inspect_err(|error| store.note(error))?;
+        #[cfg(test)]
+        if self.fault.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(StoreError::NoAnswer(std::time::Duration::ZERO));
+        }
+        Ok(())
+    }
+
+    /// Rolls back. Where that fails nothing is committed either.
+    async fn cancel(self) {
+        let Some(begun) = Arc::into_inner(self.begun) else { return };
+        let cancelled = async {
+            match begun {
+                Handle::Embedded(begun) => begun.cancel().await.map(drop),
+                Handle::Addressed(begun) => begun.cancel().await.map(drop),
+            }
+        };
+        if let Ok(Err(error)) = self.store.answered(async { Ok(cancelled.await) }).await {
+            tracing::debug!(%error, "a transaction was not rolled back in order");
+        }
+    }
+}
+
+/// An error before the commit, after which nothing is changed.
+fn undone(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Database(error) => StoreError::Undone(error),
+        other => other,
+    }
+}

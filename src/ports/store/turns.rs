@@ -1,0 +1,39 @@
+//! Turns: transactions of this process that write rows of the same party follow each other.
+//!
+//! Without turns they would conflict, and the losers would run again; a party to whom many send at once could make one
+//! of them lose until it gives up. Turns are only for speed and fairness: what is right is kept by the transactions,
+//! also against the writers of another process.
+
+use std::hash::{BuildHasher, RandomState};
+
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Parties share a turn by chance; more turns make that rare.
+const TURNS: usize = 1024;
+
+/// The turns of all parties.
+pub(super) struct Turns {
+    turns: Box<[Mutex<()>]>,
+    hasher: RandomState,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { turns: std::iter::repeat_with(Mutex::default).take(TURNS).collect(), hasher: RandomState::new() }
+    }
+}
+
+impl Turns {
+    /// Waits for the turns of two parties, by their ids; they end when the guards are dropped. The lower one is taken first, so that
+    /// no two callers wait for each other.
+    pub(super) async fn of(&self, one: &str, other: &str) -> [Option<MutexGuard<'_, ()>>; 2] {
+        let (one, other) = (self.place(one), self.place(other));
+        let first = self.turns[one.min(other)].lock().await;
+        let second = if one == other { None } else { Some(self.turns[one.max(other)].lock().await) };
+        [Some(first), second]
+    }
+
+    fn place(&self, party: &str) -> usize {
+        self.hasher.hash_one(party) as usize % TURNS
+    }
+}
