@@ -1,19 +1,23 @@
 //! The command line: `serve`, and commands that work through the running hub or, where none runs, by themselves.
 
+mod doctor;
+mod output;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use rustix::fs::Mode;
 
 use crate::config::Config;
 use crate::domain::backup::{self, Restore, Restored};
 use crate::edge::control::{self, Answer, Command};
 use crate::edge::spec::{self, Document};
 use crate::edge::wire::now;
-use crate::ports::router::{self, Repaired};
-use crate::ports::speech::Recogniser;
 use crate::server;
 use crate::service::{self, Failure};
+
+use output::{print, print_all, print_or_fail};
 
 const DEFAULT_CONFIG: &str = "broker.toml";
 
@@ -136,262 +140,142 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         None => (Path::new(DEFAULT_CONFIG), true),
     };
     let load = || Config::load(path, optional, std::env::vars());
-    let config = load().map_err(|error| error.to_string())?;
+    let config = load().map_err(|error| Failure::Command(error.to_string()))?;
+    if !matches!(arguments.action, Action::Spec { .. }) {
+        // Children's voices, secrets and what belongs to them: for nobody else on this machine.
+        rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    }
     let done = match arguments.action {
-        Action::Serve => return service::serve(config, load).await.map_err(|failure| failure.at(path)),
+        Action::Serve => service::serve(config, load).await,
         Action::Backup { dir, keep } => {
             let (to, keep) = (absolute(&dir)?, keep.map(usize::from));
-            print(ask(config, Command::BackUp { to, keep }).await?, |_| Ok(()))
+            print_answer(ask(config, Command::BackUp { to, keep }).await?)
         }
         Action::Restore { dir: from, snapshot, leave_out_damaged } => {
             restore(&config, Restore { from, snapshot, leave_out_damaged }).await
         }
-        Action::Doctor { repair } => doctor(config, repair).await,
+        Action::Doctor { repair } => doctor::run(config, repair).await,
         Action::Spec { out } => describe(out.as_deref()),
-        Action::Device(DeviceAction::Add { count, out }) => {
-            let pictures = config.server.files_dir().join("qr");
-            let answer = ask(config, Command::AddDevices { count: count.into() }).await?;
-            print(answer, |key| out.as_deref().map_or(Ok(()), |out| copy_pictures(&pictures, key, out)))
-        }
-        Action::Device(DeviceAction::List) => print(ask(config, Command::ListDevices).await?, |_| Ok(())),
+        Action::Device(DeviceAction::Add { count, out }) => add_devices(config, count.into(), out.as_deref()).await,
+        Action::Device(DeviceAction::List) => print_answer(ask(config, Command::ListDevices).await?),
         Action::Content(ContentAction::Add { file, title, cover }) => {
             let (sound, cover) = (absolute(&file)?, absolute(&cover)?);
-            print(ask(config, Command::AddContent { title, sound, cover }).await?, |_| Ok(()))
+            print_answer(ask(config, Command::AddContent { title, sound, cover }).await?)
         }
-        Action::Content(ContentAction::List) => print(ask(config, Command::ListContent).await?, |_| Ok(())),
-        Action::User(UserAction::List) => print(ask(config, Command::ListUsers).await?, |_| Ok(())),
-        Action::User(UserAction::LogOut { name: user }) => {
-            print(ask(config, Command::LogOut { user }).await?, |_| Ok(()))
-        }
-        Action::Toy(ToyAction::Unbind { id: toy }) => print(ask(config, Command::UnbindToy { toy }).await?, |_| Ok(())),
+        Action::Content(ContentAction::List) => print_answer(ask(config, Command::ListContent).await?),
+        Action::User(UserAction::List) => print_answer(ask(config, Command::ListUsers).await?),
+        Action::User(UserAction::LogOut { name: user }) => print_answer(ask(config, Command::LogOut { user }).await?),
+        Action::Toy(ToyAction::Unbind { id: toy }) => print_answer(ask(config, Command::UnbindToy { toy }).await?),
     };
-    Ok(done?)
+    // Without a file, only the defaults and the environment can be meant.
+    done.map_err(|failure| if path.exists() { failure.at(path) } else { failure })
 }
 
 /// Asks the running hub, or where none runs, opens the data and does it here.
-async fn ask(config: Config, command: Command) -> Result<Answer, String> {
+async fn ask(config: Config, command: Command) -> Result<Answer, Failure> {
     let socket = config.server.control_socket();
     let answered = control::ask(&socket, &command).await;
-    if let Some(answer) = answered.map_err(|error| format!("{}: {error}", socket.display()))? {
+    if let Some(answer) = answered.map_err(|error| Failure::Command(format!("{}: {error}", socket.display())))? {
         return Ok(answer);
     }
     let hub = server::open_hub(&Arc::new(config)).await?;
     let answer = control::execute(&hub, command).await;
-    hub.close(now()).await.map_err(|error| error.to_string())?;
+    hub.close(now()).await.map_err(|error| Failure::Command(error.to_string()))?;
     Ok(answer)
 }
 
-/// Restores a backup, and says what is in the data folder now.
-async fn restore(config: &Config, request: Restore) -> Result<(), String> {
+/// Makes devices, and prints their secrets. A secret is shown once: a device whose secret nobody can have seen is
+/// removed again.
+async fn add_devices(config: Config, count: usize, out: Option<&Path>) -> Result<(), Failure> {
+    let devices = match ask(config.clone(), Command::AddDevices { count }).await? {
+        Answer::Devices(devices) => devices,
+        other => return print_answer(other),
+    };
+    for (printed, device) in devices.iter().enumerate() {
+        let Err(error) = print_or_fail(format_args!("{}\t{}", device.key, device.secret)) else { continue };
+        let keys: Vec<String> = devices[printed..].iter().map(|device| device.key.clone()).collect();
+        let (left, all) = (keys.join(", "), keys.len());
+        let removed = ask(config, Command::RemoveDevices { keys }).await;
+        let outcome = match removed {
+            Ok(Answer::Lines(_)) => format!("{all} devices whose secrets were not printed were removed again"),
+            Ok(Answer::Failed(why)) => format!("devices are left whose secrets nobody knows ({why}): {left}"),
+            Ok(_) => format!("devices are left whose secrets nobody knows: {left}"),
+            Err(why) => format!("devices are left whose secrets nobody knows ({why}): {left}"),
+        };
+        let kept = if printed > 0 { format!(", {printed} were printed and are kept") } else { String::new() };
+        return Err(Failure::Command(format!("the output cannot be written ({error}): {outcome}{kept}")));
+    }
+    let Some(out) = out else { return Ok(()) };
+    let pictures = config.server.files_dir().join("qr");
+    for device in &devices {
+        copy_pictures(&pictures, &device.key, out)?;
+    }
+    Ok(())
+}
+
+/// Restores a backup, and prints what is in the data folder now.
+async fn restore(config: &Config, request: Restore) -> Result<(), Failure> {
     let began = std::time::Instant::now();
-    let restored = backup::restore(config, server::store_settings, request).await.map_err(|error| error.to_string())?;
+    let restored = backup::restore(config, server::store_settings, request).await;
     let folder = config.server.data_dir.display();
-    match restored {
-        Restored::Continued => println!("{folder}\tthe restore that was cut off is done now"),
-        Restored::Snapshot { name, rows: [users, toys, messages], files, bytes, left_out, missing_files } => {
-            println!("{name}\t{users} users, {toys} toys, {messages} messages");
-            let seconds = began.elapsed().as_secs_f64();
-            println!("{folder}\t{files} files with {:.1} MB in {seconds:.1} s", bytes as f64 / 1e6);
-            if missing_files > 0 {
-                println!("missing\t{missing_files} files were not there when the backup was made");
-            }
-            for file in left_out {
-                println!("left out\t{file}");
-            }
-        }
+    let restored = restored.map_err(|error| Failure::Command(error.to_string()))?;
+    let Restored::Snapshot { name, taken_at, hub, rows, files, bytes, left_out, missing_files } = restored else {
+        return print(format_args!("{folder}\tthe restore that was cut off is done now"));
+    };
+    let hub = hub.map_or_else(|| "an unnamed hub".to_owned(), |hub| format!("hub {hub}"));
+    print(format_args!("{name}\tof {hub}, begun on {taken_at}"))?;
+    let [users, toys, messages] = rows;
+    print(format_args!("{folder}\t{users} users, {toys} toys, {messages} messages"))?;
+    let (megabytes, seconds) = (bytes as f64 / 1e6, began.elapsed().as_secs_f64());
+    print(format_args!("files\t{files} with {megabytes:.1} MB in {seconds:.1} s"))?;
+    if missing_files > 0 {
+        print(format_args!("missing\t{missing_files} files were not there when the backup was made"))?;
     }
-    Ok(())
+    print_all(left_out.iter().map(|file| format!("left out\t{file}")))
 }
 
-fn print(answer: Answer, for_device: impl Fn(&str) -> Result<(), String>) -> Result<(), String> {
+/// Prints what the hub has answered.
+fn print_answer(answer: Answer) -> Result<(), Failure> {
     match answer {
-        Answer::Devices(devices) => {
-            for device in devices {
-                println!("{}\t{}", device.key, device.secret);
-                for_device(&device.key)?;
-            }
-        }
-        Answer::Lines(lines) => lines.iter().for_each(|line| println!("{line}")),
-        Answer::Examined { lines, .. } => lines.iter().for_each(|line| println!("{line}")),
-        Answer::Failed(message) => return Err(message),
+        Answer::Lines(lines) | Answer::Examined { lines, .. } => print_all(lines).map_err(|failure| match failure {
+            Failure::Output(_) => Failure::Command(format!("{failure}; the command itself was done")),
+            other => other,
+        }),
+        Answer::Failed(message) => Err(Failure::Command(message)),
+        Answer::Devices(_) => Err(Failure::Command("the hub gave another answer; it is of another version".into())),
     }
-    Ok(())
 }
 
-fn copy_pictures(from: &Path, key: &str, to: &Path) -> Result<(), String> {
+fn copy_pictures(from: &Path, key: &str, to: &Path) -> Result<(), Failure> {
     for extension in ["jpg", "png"] {
         let name = format!("{key}.{extension}");
-        std::fs::create_dir_all(to)
-            .and_then(|()| std::fs::copy(from.join(&name), to.join(&name)))
-            .map_err(|error| format!("{}: {error}", to.display()))?;
+        std::fs::create_dir_all(to).and_then(|()| std::fs::copy(from.join(&name), to.join(&name))).map_err(
+            |error| {
+                let (from, to) = (from.display(), to.display());
+                Failure::Command(format!("{to}: {error}; the devices are made, and their pictures are in {from}"))
+            },
+        )?;
     }
     Ok(())
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, String> {
-    std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()))
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::Command(format!("{}: {error}", path.display())))
 }
 
 /// Writes the descriptions of the edges, or says which there are.
-fn describe(out: Option<&Path>) -> Result<(), String> {
-    let documents = spec::documents().map_err(|error| error.to_string())?;
+fn describe(out: Option<&Path>) -> Result<(), Failure> {
+    let documents = spec::documents().map_err(|error| Failure::Command(error.to_string()))?;
     for Document { name, about, text } in documents {
         let Some(folder) = out else {
-            println!("{name}\t{about}");
+            print(format_args!("{name}\t{about}"))?;
             continue;
         };
         let path = folder.join(name);
         std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::write(&path, text))
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-        println!("{}\t{about}", path.display());
+            .map_err(|error| Failure::Command(format!("{}: {error}", path.display())))?;
+        print(format_args!("{}\t{about}", path.display()))?;
     }
     Ok(())
-}
-
-/// Prints a line for each thing that the hub needs, and for what it has stored; an error if something is missing.
-async fn doctor(config: Config, repair: bool) -> Result<(), String> {
-    let missing = check_needs(&config).await;
-    let open = examine(config, repair).await?;
-    match (missing, open) {
-        (0, 0) => Ok(()),
-        (0, open) if repair => Err(format!("{open} faults of the data are left")),
-        (0, open) => Err(format!("{open} faults of the data; toyhub doctor --repair mends what can be mended")),
-        (missing, _) => Err(format!("{missing} missing")),
-    }
-}
-
-/// Prints what is wrong with the stored data, and what was mended; the number of faults that are left.
-async fn examine(config: Config, repair: bool) -> Result<usize, String> {
-    if config.store.url == "embedded" && !config.server.database_dir().exists() {
-        // A folder that was in use is not an empty one.
-        server::examine_folder(&config)?;
-        println!("none     data: nothing is stored in {}", config.server.data_dir.display());
-        return Ok(0);
-    }
-    if repair && config.store.url != "memory" {
-        repair_sessions(&config).await?;
-    }
-    match ask(config, Command::Examine { repair }).await? {
-        Answer::Examined { lines, open } => {
-            lines.iter().for_each(|line| println!("{line}"));
-            Ok(open)
-        }
-        Answer::Failed(message) => Err(message),
-        Answer::Devices(_) | Answer::Lines(_) => Err("the hub gave another answer; it is of another version".into()),
-    }
-}
-
-/// Puts a damaged file of sessions aside, without which no hub starts. A hub that runs has opened a good one.
-async fn repair_sessions(config: &Config) -> Result<(), String> {
-    if tokio::net::UnixStream::connect(config.server.control_socket()).await.is_ok() {
-        return Ok(());
-    }
-    let file = config.server.sessions_file();
-    let repaired = tokio::task::spawn_blocking(move || router::repair(&file)).await;
-    match repaired.map_err(|error| error.to_string())?.map_err(|error| error.to_string())? {
-        Repaired::Missing | Repaired::Sound => {}
-        Repaired::PutAside(aside) => println!(
-            "mended   sessions: the damaged file is now {}; lost are the subscriptions of MQTT clients, what waited for \
-             those that were away, and retained messages; voice messages are in the database",
-            aside.display()
-        ),
-    }
-    Ok(())
-}
-
-/// Prints a line for each thing that the hub needs; the number of those that are missing.
-async fn check_needs(config: &Config) -> usize {
-    let running = tokio::net::UnixStream::connect(config.server.control_socket()).await.is_ok();
-    let mut missing = 0;
-    let mut report = |what: &str, found: Result<String, String>| match found {
-        Ok(text) => println!("ok       {what}: {text}"),
-        Err(text) => {
-            missing += 1;
-            println!("MISSING  {what}: {text}");
-        }
-    };
-    let ports = [
-        ("port of http.listen", Some(config.http.listen)),
-        ("port of mqtt.listen", Some(config.mqtt.listen)),
-        ("port of mqtt.tls_listen", config.mqtt.tls_listen),
-        ("port of mqtt.conformance_listen", config.mqtt.conformance_listen),
-    ];
-    for (what, address) in ports.into_iter().filter_map(|(what, address)| Some((what, address?))) {
-        report(
-            what,
-            match tokio::net::TcpListener::bind(address).await {
-                _ if running => Ok(format!("{address}, a hub runs on this data")),
-                Ok(_) => Ok(format!("{address} is free")),
-                Err(error) => Err(format!("{address}: {error}; set another port or stop the other program")),
-            },
-        );
-    }
-    report("data folder", free_space(&config.server.data_dir));
-    match config.backup.is_on() {
-        true => report("backups", newest_backup(config).await),
-        false => println!("none     backups: set backup.dir, or run toyhub backup DIR"),
-    }
-    let synthesiser = server::speaker(config).check().await;
-    report("synthesiser", synthesiser.map_err(|error| format!("{error}; apt-get install espeak-ng")));
-    match config.speech.reply_url.as_str() {
-        "" => println!("ok       replies: built in"),
-        _ => println!("ok       replies: a chat endpoint, model {}", config.speech.reply_model),
-    }
-    report(
-        "ffmpeg",
-        match config.audio.ffmpeg.as_str() {
-            "" => Ok("switched off: AMR-WB and 3GP recordings are refused".into()),
-            program => version_of(program).await,
-        },
-    );
-    match config.speech.model_file() {
-        Some(model) => {
-            let found = inspect(model, config.speech.model_sha256.clone()).await;
-            let more = if config.speech.names_no_model() {
-                ", in the box; better: scripts/get-model base.en-q5_1"
-            } else {
-                ""
-            };
-            report("speech model", found.map(|found| format!("{found}{more}")));
-        }
-        None => println!("none     speech model: /ai_uploader answers code 16; scripts/get-model fetches one"),
-    }
-    missing
-}
-
-/// Name, size and kind of a model, or what is wrong with it.
-async fn inspect(model: PathBuf, sha256: String) -> Result<String, String> {
-    let sha256 = Some(sha256).filter(|hash| !hash.is_empty());
-    let found = tokio::task::spawn_blocking(move || Recogniser::inspect(&model, sha256.as_deref())).await;
-    let found = found.map_err(|error| error.to_string())?;
-    found.map(|description| description.to_string()).map_err(|error| error.to_string())
-}
-
-fn free_space(folder: &Path) -> Result<String, String> {
-    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let space = rustix::fs::statvfs(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let free_mib = space.f_bavail * space.f_frsize / (1024 * 1024);
-    let text = format!("{}, {free_mib} MiB free", folder.display());
-    if free_mib < 100 { Err(format!("{text}; make room")) } else { Ok(text) }
-}
-
-/// The newest backup of `[backup]`, or that there is none of late.
-async fn newest_backup(config: &Config) -> Result<String, String> {
-    let settings = &config.backup;
-    let found = backup::newest(&settings.dir).await.map_err(|error| error.to_string())?;
-    let folder = settings.dir.display();
-    let (name, taken_at) = found.ok_or_else(|| format!("{folder} holds none yet; the log of the hub says why"))?;
-    let hours = ((now() - taken_at) / 3600.0).max(0.0) as u64;
-    let text = format!("{folder}/{name}, {hours} hours old");
-    // One may be late: the hub was off, or it is being made.
-    let is_old = hours > settings.interval_h.saturating_mul(2);
-    if is_old { Err(format!("{text}; the log of the hub says why none was made since")) } else { Ok(text) }
-}
-
-async fn version_of(program: &str) -> Result<String, String> {
-    let output = tokio::process::Command::new(program).arg("-version").output().await;
-    let output = output.map_err(|error| format!("{program}: {error}; apt-get install ffmpeg"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().next().unwrap_or(program).to_owned())
 }

@@ -4,7 +4,7 @@
 //! start; all faults are reported together, one line each, naming file, key and remedy.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -881,6 +881,7 @@ impl Config {
             ("mqtt.backpressure_max_s", self.mqtt.backpressure_max_s),
             ("mqtt.inflight_max", self.mqtt.inflight_max.into()),
             ("mqtt.write_timeout_s", self.mqtt.write_timeout_s),
+            ("store.memtable_bytes", self.store.memtable_bytes),
             ("store.query_timeout_s", self.store.query_timeout_s),
             ("backup.interval_h", self.backup.interval_h),
             ("backup.keep", self.backup.keep as u64),
@@ -922,6 +923,14 @@ impl Config {
         if self.accounts.password_memory_kib < 8 {
             faults.push(format!("{file}: accounts.password_memory_kib is below 8; set 19456 or more"));
         }
+        if self.server.log.trim().is_empty() {
+            faults.push(format!("{file}: server.log is empty; set a level such as \"info\", or \"off\""));
+        }
+        if self.backup.is_on() && are_nested(&self.backup.dir, &self.server.data_dir) {
+            let fault = "backup.dir and server.data_dir are one inside of the other; set a backup.dir elsewhere, best on \
+                         another disk";
+            faults.push(format!("{file}: {fault}"));
+        }
         faults.extend(self.mqtt.faults().into_iter().map(|fault| format!("{file}: {fault}")));
         faults.extend(self.speech.faults().into_iter().map(|fault| format!("{file}: {fault}")));
         let remote = ["ws://", "wss://"].iter().any(|scheme| self.store.url.starts_with(scheme));
@@ -930,6 +939,22 @@ impl Config {
         }
         faults
     }
+}
+
+/// Whether one of two paths leads into the other, or they are the same, as far as their text says.
+fn are_nested(a: &Path, b: &Path) -> bool {
+    let plain = |path: &Path| {
+        let mut plain = PathBuf::new();
+        for part in std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
+            match part {
+                Component::ParentDir => drop(plain.pop()),
+                part => plain.push(part),
+            }
+        }
+        plain
+    };
+    let (a, b) = (plain(a), plain(b));
+    a.starts_with(&b) || b.starts_with(&a)
 }
 
 /// A duration from a field that counts seconds.

@@ -3,6 +3,7 @@
 // The database's futures are nested deeper than the compiler follows by itself.
 #![recursion_limit = "256"]
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -34,7 +35,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            // Nobody is left to be told if this fails.
+            let _ = writeln!(std::io::stderr(), "{failure}");
             ExitCode::from(failure.exit_code())
         }
     }

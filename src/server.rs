@@ -1,8 +1,10 @@
 //! How the hub starts and stops: the ports, the hub, the edges, the signal; then all of it in reverse.
 
+mod open;
+
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,21 +13,16 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Config, SessionOverflow, seconds};
-use crate::domain::backup::unfinished_restore;
-use crate::domain::{Hub, Ports, housekeeping};
+use crate::config::{self, Config, seconds};
+use crate::domain::{Hub, housekeeping};
 use crate::edge::http::{self, SocketRoute};
 use crate::edge::ws::{self, Apps, Handshake};
 use crate::edge::{control, mqtt, schedule, wire};
-use crate::model::Secret;
-use crate::ports::chunks::{ChunkLimits, Chunks};
-use crate::ports::data_folder::{DataFolder, Parts};
-use crate::ports::files::Files;
-use crate::ports::reply::{BuiltIn, ChatEndpoint, ChatSettings, ReplyEngine, WithFallback};
-use crate::ports::router::{Disk, DiskLimits, Overflow, Router, RouterLimits};
-use crate::ports::space::Space;
-use crate::ports::speech::{Recogniser, RecogniserSettings, Speaker, SpeakerSettings};
-use crate::ports::store::{Place, Store, StoreError, StoreSettings, damaged_table, flushed_writes};
+use crate::ports::speech::Recogniser;
+
+pub use open::{StartError, examine_folder, folder_parts, open_hub, recogniser_settings, speaker, store_settings};
+
+use open::part_fault;
 
 /// A hub whose ports are open and whose listeners accept.
 pub struct Server {
@@ -44,160 +41,6 @@ pub struct Server {
     pub mqtt_tls_addr: Option<SocketAddr>,
     /// Where MQTT is served to conformance tests.
     pub mqtt_conformance_addr: Option<SocketAddr>,
-}
-
-/// Opens what the hub stands on. The error is one line for the person who starts it.
-pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, String> {
-    prepare_folder(&config.server.data_dir)?;
-    if unfinished_restore(&config.server.data_dir) {
-        let folder = config.server.data_dir.display();
-        return Err(format!("server.data_dir: a restore into {folder} was cut off; run 'toyhub restore' once more"));
-    }
-    let mut folder = examine_folder(config)?;
-    folder.note_change().map_err(|error| error.to_string())?;
-    let store = Store::open(&store_settings(config)).await.map_err(|error| store_fault(config, &error))?;
-    // Nothing is written to a database before it is known to be this folder's.
-    let found = store.hub().await.map_err(|error| store_fault(config, &error))?;
-    let id = match folder.settle(found) {
-        Ok(id) => id,
-        Err(fault) => {
-            // Left as after a crash: to close another hub's database would change its files.
-            store.abandon();
-            return Err(fault.to_string());
-        }
-    };
-    store.prepare(&id).await.map_err(|error| store_fault(config, &error))?;
-    // After the store, whose lock keeps a second hub from emptying the spool of the first.
-    let files = Files::open(&config.server.files_dir(), &config.server.spool_dir())
-        .map_err(|error| folder_fault(&config.server.data_dir, &error))?;
-    let space = Space::open(&config.server.data_dir, config.server.free_bytes_min)
-        .map_err(|error| folder_fault(&config.server.data_dir, &error))?;
-    let limits = ChunkLimits {
-        uploads_max: config.chunks.uploads_per_party_max,
-        chunks_max: config.chunks.upload_chunks_max,
-        bytes_max: config.http.upload_max_bytes,
-    };
-    let chunks = Chunks::open(&config.server.chunks_dir(), limits)
-        .map_err(|error| folder_fault(&config.server.data_dir, &error))?;
-    let in_memory = config.store.url == "memory";
-    let sessions_file = (!in_memory).then(|| config.server.sessions_file());
-    let (disk, found) = Disk::open(sessions_file.as_deref(), disk_limits(config)).map_err(|error| error.to_string())?;
-    folder.check_sessions(found.hub.as_ref(), &id).map_err(|error| error.to_string())?;
-    disk.claim(&id);
-    let limits = RouterLimits {
-        subscriptions_max: config.mqtt.subscriptions_max.max(config.ws.subscriptions_max),
-        retained_messages_max: config.mqtt.retained_messages_max,
-        retained_max_bytes: config.mqtt.retained_max_bytes,
-        backpressure_max: seconds(config.mqtt.backpressure_max_s),
-    };
-    let router = Router::new(limits, disk, found.retained);
-    let (stored_sessions, speaker, replies) = (found.sessions, speaker(config), replies(config)?);
-    folder.confirm(id, wire::now()).map_err(|error| error.to_string())?;
-    let ports = Ports {
-        folder,
-        store,
-        files,
-        space,
-        chunks,
-        router,
-        stored_sessions,
-        speaker,
-        replies,
-        encode_event: wire::event_json,
-    };
-    let hub = Hub::new(ports, Arc::clone(config)).await.map_err(|error| fault(&error))?;
-    Ok(Arc::new(hub))
-}
-
-/// Looks at the data folder before anything in it is opened.
-pub fn examine_folder(config: &Config) -> Result<DataFolder, String> {
-    let in_memory = config.store.url == "memory";
-    let parts = Parts {
-        database: (config.store.url == "embedded").then(|| config.server.database_dir()),
-        sessions: (!in_memory).then(|| config.server.sessions_file()),
-        files: config.server.files_dir(),
-    };
-    DataFolder::examine(&config.server.data_dir, parts, flushed_writes).map_err(|error| error.to_string())
-}
-
-/// One line on a store that does not open.
-fn store_fault(config: &Config, error: &StoreError) -> String {
-    let folder = config.server.database_dir();
-    match config.store.url.as_str() {
-        "embedded" => format!(
-            "{}: {error}; see that no other toyhub runs on this data; if the database is damaged, restore a backup \
-             with 'toyhub restore', or see 'toyhub doctor --repair'",
-            damaged_table(&folder).unwrap_or(folder).display()
-        ),
-        url => format!("store.url: {url}: {error}; see that the address is right and the server runs"),
-    }
-}
-
-fn disk_limits(config: &Config) -> DiskLimits {
-    let mqtt = &config.mqtt;
-    DiskLimits {
-        messages_max: mqtt.session_messages_max,
-        bytes_max: mqtt.session_bytes_max,
-        age_max_s: mqtt.session_message_age_max_s,
-        overflow: match mqtt.session_overflow {
-            SessionOverflow::DropOldest => Overflow::DropOldest,
-            SessionOverflow::DropNewest => Overflow::DropNewest,
-        },
-        cache_bytes: mqtt.session_cache_bytes,
-    }
-}
-
-/// The synthesiser of the configuration.
-pub fn speaker(config: &Config) -> Speaker {
-    Speaker::new(SpeakerSettings {
-        program: config.speech.synthesiser.clone().into(),
-        arguments: config.speech.synthesiser_arguments.clone(),
-        voice: config.speech.voice.clone(),
-        words_per_minute: config.speech.words_per_minute,
-        timeout: seconds(config.speech.timeout_s),
-        max_text_chars: config.speech.text_max_chars,
-        max_parallel: config.speech.parallel_max,
-    })
-}
-
-/// How recordings are listened to, with this model.
-pub fn recogniser_settings(config: &config::Speech, model: PathBuf) -> RecogniserSettings {
-    RecogniserSettings {
-        model,
-        sha256: Some(config.model_sha256.clone()).filter(|hash| !hash.is_empty()),
-        languages: config.languages.clone(),
-        workers: config.workers,
-        threads: config.threads,
-        queue_max: config.queue_max,
-        wait_limit: seconds(config.wait_timeout_s),
-        time_limit: seconds(config.recognise_timeout_s),
-        max_seconds: config.command_max_s,
-    }
-}
-
-/// Who makes replies.
-fn replies(config: &Config) -> Result<Box<dyn ReplyEngine>, String> {
-    let speech = &config.speech;
-    if speech.reply_url.is_empty() {
-        return Ok(Box::new(BuiltIn));
-    }
-    let name = &speech.reply_key_env;
-    let key = if name.is_empty() {
-        None
-    } else {
-        let key = std::env::var(name).map_err(|_| format!("speech.reply_key_env: {name} is not set; export it"))?;
-        Some(Secret::new(key))
-    };
-    let endpoint = ChatEndpoint::new(ChatSettings {
-        url: speech.reply_url.clone(),
-        certificates: Some(speech.reply_certificates.clone()).filter(|path| !path.as_os_str().is_empty()),
-        model: speech.reply_model.clone(),
-        key,
-        prompt: speech.reply_prompt.clone(),
-        timeout: seconds(speech.reply_timeout_s),
-        words_max: speech.reply_words_max,
-    });
-    Ok(Box::new(WithFallback::new(endpoint.map_err(|error| format!("speech.reply_url: {error}"))?)))
 }
 
 /// Loads the speech model. Without a good one the hub runs, and says so.
@@ -226,34 +69,9 @@ async fn listen(hub: &Hub, config: &config::Speech) {
     }
 }
 
-/// Where the database is, and how it is opened.
-pub fn store_settings(config: &Config) -> StoreSettings {
-    let store = &config.store;
-    let place = match store.url.as_str() {
-        "embedded" => Place::Folder {
-            path: config.server.database_dir(),
-            block_cache_bytes: store.block_cache_bytes,
-            memtable_bytes: store.memtable_bytes,
-        },
-        "memory" => Place::Memory,
-        url => Place::Server {
-            url: url.to_owned(),
-            username: store.username.clone(),
-            password: Secret::new(store.password.clone()),
-        },
-    };
-    StoreSettings {
-        place,
-        namespace: store.namespace.clone(),
-        database: store.database.clone(),
-        query_timeout: seconds(store.query_timeout_s),
-        stream_events_max: config.accounts.stream_events_max,
-    }
-}
-
 impl Server {
     /// Binds the listeners, opens the ports and makes the hub's own sounds.
-    pub async fn start(config: Config) -> Result<Self, String> {
+    pub async fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         // The listeners first: a port in use ends the start before the database is opened.
         let http = bind("http.listen", config.http.listen).await?;
@@ -269,11 +87,11 @@ impl Server {
         let mqtt_conformance_addr = conformance.as_ref().map(address).transpose()?;
         let mqtt = mqtt_listeners(&config.mqtt, tcp, tls, conformance).await?;
         let hub = open_hub(&config).await?;
-        hub.prepare_own_files().await.map_err(|error| fault(&error))?;
+        hub.prepare_own_files().await.map_err(|error| StartError::Part(fault(&error)))?;
         listen(&hub, &config.speech).await;
-        hub.check_health(Instant::now()).await.map_err(|error| fault(&error))?;
+        hub.check_health(Instant::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
         let socket = config.server.control_socket();
-        let control = control::bind(&socket).map_err(|error| folder_fault(&socket, &error))?;
+        let control = control::bind(&socket).map_err(|error| part_fault(&socket, &error))?;
         Ok(Self {
             hub,
             config,
@@ -513,18 +331,6 @@ async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
         io::ErrorKind::PermissionDenied => format!("{key}: {address} is not permitted; set a port above 1023"),
         _ => format!("{key}: cannot listen on {address} ({error}); set an address of this machine"),
     })
-}
-
-fn prepare_folder(folder: &Path) -> Result<(), String> {
-    let probe = folder.join(".writable");
-    std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(&probe, b""))
-        .and_then(|()| std::fs::remove_file(&probe))
-        .map_err(|error| folder_fault(folder, &error))
-}
-
-fn folder_fault(path: &Path, error: &dyn std::error::Error) -> String {
-    format!("server.data_dir: {} cannot be used ({error}); give its owner the right to write", path.display())
 }
 
 fn fault(error: &crate::domain::error::DomainError) -> String {

@@ -5,7 +5,9 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::io::{self, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
@@ -14,22 +16,26 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, ConfigError};
 use crate::edge::mqtt;
-use crate::server::Server;
+use crate::server::{Server, StartError};
 use crate::systemd;
 
 /// What the command line prints of the exit codes.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; the hub has stopped in order, after SIGTERM or SIGINT
+  0  done; the hub has stopped in order, after SIGTERM or SIGINT; \"doctor\" has found all well or mended it
   1  the command failed, or the hub could not start
   2  wrong arguments
   3  the hub was stopped at once by a second SIGTERM or SIGINT
   4  the hub stopped because an essential part of it failed
+  5  \"doctor\" has found faults, or the lack of something that the hub needs
+  6  \"doctor\" has found nothing but losses, which only a backup brings back
 
 Signals of \"toyhub serve\":
-  SIGTERM, SIGINT  stop in order; the second one stops at once
+  SIGTERM, SIGINT  stop in order; a second one, 0.2 seconds later or more, stops at once
   SIGHUP           read the certificates and [server] log again";
 
+/// `timeout` and some shells send one signal to the process and again to its group, microseconds apart.
+const SAME_SIGNAL: Duration = Duration::from_millis(200);
 /// The exit code of a hub that a second signal has stopped.
 const STOPPED_AT_ONCE: i32 = 3;
 
@@ -39,26 +45,39 @@ pub enum Failure {
     /// The command failed, or the hub could not start.
     #[error("{0}")]
     Command(String),
+    /// A key of the configuration names what cannot be used.
+    #[error("{0}")]
+    Setting(String),
+    /// What the command prints has no place.
+    #[error("the output cannot be written ({0})")]
+    Output(#[source] io::Error),
     /// The hub ran, and an essential part of it failed.
     #[error("{0}")]
     Essential(String),
+    /// The doctor has found faults that are left.
+    #[error("{0}")]
+    Faults(String),
+    /// The doctor has found losses, and no other faults.
+    #[error("{0}")]
+    Losses(String),
 }
 
 impl Failure {
-    /// The same, after the name of the configuration file.
+    /// The same; one about a key begins with the name of the configuration file.
     pub fn at(self, path: &Path) -> Self {
-        let at = |message| format!("{}: {message}", path.display());
         match self {
-            Self::Command(message) => Self::Command(at(message)),
-            Self::Essential(message) => Self::Essential(at(message)),
+            Self::Setting(message) => Self::Setting(format!("{}: {message}", path.display())),
+            other => other,
         }
     }
 
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Command(_) => 1,
+            Self::Command(_) | Self::Setting(_) | Self::Output(_) => 1,
             Self::Essential(_) => 4,
+            Self::Faults(_) => 5,
+            Self::Losses(_) => 6,
         }
     }
 }
@@ -66,6 +85,15 @@ impl Failure {
 impl From<String> for Failure {
     fn from(message: String) -> Self {
         Self::Command(message)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Setting(message) => Self::Setting(message),
+            StartError::Part(message) => Self::Command(message),
+        }
     }
 }
 
@@ -80,7 +108,11 @@ pub async fn serve(config: Config, reread: impl Fn() -> Result<Config, ConfigErr
     tokio::spawn(stop);
     let server = Server::start(config.clone()).await?;
     log.change(&config.server.log)?;
-    println!("toyhub ready {}", server.addresses());
+    // A hub whose output nobody can take serves all the same.
+    let addresses = server.addresses();
+    if let Err(error) = writeln!(io::stdout(), "toyhub ready {addresses}") {
+        tracing::warn!(%error, addresses, "ready; the standard output cannot be written to");
+    }
     systemd::ready().await;
     let (is_alive, certificates) = (server.pulse(), server.certificates());
     tokio::select! {
@@ -104,6 +136,12 @@ async fn stop_on_signal(mut interrupt: Signal, mut terminate: Signal, shutdown: 
     next().await;
     shutdown.cancel();
     tokio::join!(systemd::stopping(), async {
+        let repeats = async {
+            loop {
+                next().await;
+            }
+        };
+        let _ = tokio::time::timeout(SAME_SIGNAL, repeats).await;
         next().await;
         tracing::warn!("stopped at once by a second signal");
         std::process::exit(STOPPED_AT_ONCE);
@@ -165,6 +203,8 @@ impl Log {
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(parse(filter)?)
             .with_ansi(colours)
+            // They would be reported on the standard error itself, and that it cannot be written to would be a panic.
+            .log_internal_errors(false)
             .with_writer(std::io::stderr)
             .with_filter_reloading();
         let handle = subscriber.reload_handle();

@@ -142,7 +142,8 @@ impl Hub {
 /// Begins a snapshot in a folder that is not part of what it copies.
 async fn begin(to: PathBuf, data: PathBuf, hub: Option<HubId>, now: Timestamp) -> Result<Arc<Unfinished>, BackupFault> {
     let begun = backup::blocking(move || {
-        if is_inside(&to, &data).map_err(|error| BackupError::Io { path: to.clone(), error })? {
+        let nested = is_inside(&to, &data).and_then(|inside| Ok(inside || is_inside(&data, &to)?));
+        if nested.map_err(|error| BackupError::Io { path: to.clone(), error })? {
             return Ok(None);
         }
         let folder = BackupFolder::open(&to)?;
@@ -151,14 +152,15 @@ async fn begin(to: PathBuf, data: PathBuf, hub: Option<HubId>, now: Timestamp) -
         }
         Ok(Some(Arc::new(folder.begin(now)?)))
     });
-    begun.await?.ok_or(BackupFault::Inside)
+    begun.await?.ok_or(BackupFault::Nested)
 }
 
 /// Whether a path, of which not all may be there yet, leads into `folder`.
 fn is_inside(path: &Path, folder: &Path) -> std::io::Result<bool> {
     let path = std::path::absolute(path)?;
     let there = path.ancestors().find(|path| path.exists()).unwrap_or(&path);
-    Ok(there.canonicalize()?.starts_with(folder.canonicalize()?))
+    // A folder that is not there yet holds nothing.
+    Ok(folder.exists() && there.canonicalize()?.starts_with(folder.canonicalize()?))
 }
 
 /// Reads the copied database from disk again, and looks for the files that it names among those that were copied.
@@ -193,13 +195,16 @@ pub enum BackupFault {
     )]
     NotHere,
     /// The backup would be lost with what it is a copy of.
-    #[error("the folder of backups is inside of server.data_dir; name one elsewhere, best on another disk")]
-    Inside,
+    #[error(
+        "the folder of backups and server.data_dir are one inside of the other; name a folder elsewhere, best on another \
+         disk"
+    )]
+    Nested,
     /// The folder of backups, or a snapshot in it.
     #[error("{0}")]
     Folder(#[from] BackupError),
     /// The database could not be copied.
-    #[error("{0}")]
+    #[error("the database: {0}")]
     Store(#[source] crate::ports::store::StoreError),
     /// The sessions could not be copied.
     #[error("{0}")]

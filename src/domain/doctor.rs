@@ -1,7 +1,8 @@
 //! What `toyhub doctor` says of the stored data, and what `--repair` mends of it.
 //!
 //! All of it goes page by page through the tables and the folder of sounds, so that its memory does not grow with the
-//! data, and may be done while the hub runs.
+//! data, and may be done while the hub runs. No recording of before a crash is ever deleted: where its message is lost,
+//! it may be all that is left of a child's words.
 
 use std::time::SystemTime;
 
@@ -9,6 +10,7 @@ use super::error::DomainError;
 use super::housekeeping::system_time;
 use super::{FileKind, Hub};
 use crate::model::Timestamp;
+use crate::ports::files::LOST;
 
 /// Messages without their sound that are named.
 const NAMED_MAX: usize = 20;
@@ -130,18 +132,32 @@ impl Hub {
         let orphans = self.find_orphans(SystemTime::UNIX_EPOCH, now).await?;
         if orphans.are_suspicious() {
             found.open.push(format!(
-                "{} of {} recordings have no message, and none is deleted: is this the database of these files?",
+                "{} of {} recordings have no message: the database has lost much, or is not that of these files; none is \
+                 moved or deleted; restore a backup with 'toyhub restore'",
                 orphans.alone, orphans.sounds
             ));
-        } else if !orphans.old.is_empty() {
-            let deleted = if repair { self.delete_orphans(&orphans.old, now).await } else { 0 };
-            let left = orphans.old.len() - deleted;
-            if deleted > 0 {
-                found.mended.push(format!("{deleted} recordings without a message, older than an hour: deleted"));
-            }
-            if left > 0 {
-                found.open.push(format!("{left} recordings without a message, older than an hour"));
-            }
+            return Ok(orphans.sounds);
+        }
+        let moved = if repair { self.put_orphans_aside(&orphans.recovered).await? } else { 0 };
+        if moved > 0 {
+            found.mended.push(format!(
+                "{moved} recordings had no message: the log may have lost its end in a crash; they are in files/{LOST} now"
+            ));
+        }
+        let left = orphans.recovered.len() - moved;
+        if left > 0 {
+            found.open.push(format!(
+                "{left} recordings have no message: the log may have lost its end in a crash; --repair moves them to \
+                 files/{LOST}"
+            ));
+        }
+        let deleted = if repair { self.delete_orphans(&orphans.old, now).await } else { 0 };
+        if deleted > 0 {
+            found.mended.push(format!("{deleted} recordings without a message, older than an hour: deleted"));
+        }
+        let left = orphans.old.len() - deleted;
+        if left > 0 {
+            found.open.push(format!("{left} recordings without a message, older than an hour"));
         }
         Ok(orphans.sounds)
     }

@@ -37,8 +37,12 @@ pub(super) struct Orphans {
     pub(super) sounds: u64,
     /// Recordings without a message, among those that were looked up.
     pub(super) alone: u64,
-    /// Those of them that are old enough to be deleted, as far as one sweep deletes them.
+    /// Those of them that are old enough to be deleted, as far as one sweep deletes them. Their senders had their
+    /// answer, or gave up.
     pub(super) old: Vec<FileName>,
+    /// Those of them that were stored before the last start after a crash: the log of the database may have lost their
+    /// messages, so they are never deleted.
+    pub(super) recovered: Vec<FileName>,
 }
 
 impl Orphans {
@@ -56,7 +60,7 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
     let sweep = async {
         // Messages are never deleted, so a sound that was found to have one is not looked up again. What is
         // older than a crash is for the doctor to report: if the log was damaged, it may be all that is left of a message.
-        let mut known_before = hub.folder.recovered_at().map_or(SystemTime::UNIX_EPOCH, system_time);
+        let mut known_before = hub.recovered_at();
         loop {
             timer.tick().await;
             let now = system_time(clock());
@@ -92,7 +96,7 @@ impl Hub {
 
     /// Looks through the recordings that were stored after `since`.
     pub(super) async fn find_orphans(&self, since: SystemTime, now: SystemTime) -> Result<Orphans, DomainError> {
-        let mut found = Orphans::default();
+        let (mut found, recovered_at) = (Orphans::default(), self.recovered_at());
         let mut pages = self.files.list(FileKind::Chat).chunks(PAGE);
         while let Some(page) = pages.next().await {
             let mut page = page.into_iter().collect::<Result<Vec<_>, _>>().map_err(DomainError::internal)?;
@@ -102,11 +106,14 @@ impl Hub {
             let names: Vec<FileName> = page.iter().map(|(name, _)| name.clone()).collect();
             let with_message: HashSet<FileName> = self.store.sounds_of_messages(&names).await?.into_iter().collect();
             for (name, modified) in page {
-                if !with_message.contains(&name) {
-                    found.alone += 1;
-                    if is_old(modified, now) && found.old.len() < SWEPT_MAX {
-                        found.old.push(name);
-                    }
+                if with_message.contains(&name) {
+                    continue;
+                }
+                found.alone += 1;
+                if modified < recovered_at {
+                    found.recovered.push(name);
+                } else if is_old(modified, now) && found.old.len() < SWEPT_MAX {
+                    found.old.push(name);
                 }
             }
         }
@@ -134,6 +141,25 @@ impl Hub {
         }
         self.files.delete(FileKind::Chat, name).await.map_err(DomainError::internal)?;
         Ok(true)
+    }
+
+    /// Moves those of the recordings that still have no message to a folder where people find them, and gives their
+    /// number.
+    pub(super) async fn put_orphans_aside(&self, names: &[FileName]) -> Result<usize, DomainError> {
+        let mut moved = 0;
+        for name in names {
+            let Some(_claimed) = self.sounds.sweep(name) else { continue };
+            if self.store.message_of_sound(name).await?.is_none() {
+                self.files.put_recording_aside(name).await.map_err(DomainError::internal)?;
+                moved += 1;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// What was stored before this may have lost its message.
+    fn recovered_at(&self) -> SystemTime {
+        self.folder.recovered_at().map_or(SystemTime::UNIX_EPOCH, system_time)
     }
 }
 

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::model::{ChatId, DeviceKey, HubId, MessageId, MessageState, PartyKind, Timestamp, Toy, ToyId, User, UserId};
 use crate::ports::chunks::ChunkLimits;
-use crate::ports::data_folder::Parts;
+use crate::ports::data_folder::{Inspection, Parts};
 use crate::ports::router::{Disk, DiskLimits, Overflow, QueueLimits, RouterLimits};
 use crate::ports::speech::SpeakerSettings;
 use crate::ports::store::{NewEntry, NewMessage, NewToy, Place, StoreSettings, StoredUser};
@@ -77,7 +77,8 @@ pub(crate) async fn world_on(config: Config, disk: Disk) -> World {
     };
     let chunks = ChunkLimits { uploads_max: 1, chunks_max: 1, bytes_max: 1 };
     let parts = Parts { database: None, sessions: None, files: folder.path().join("files") };
-    let data = DataFolder::examine(folder.path(), parts, |_, _| Ok(None)).unwrap();
+    let engine = Inspection { is_open: |_| false, check: |_, _| Ok(0) };
+    let data = DataFolder::examine(folder.path(), parts, engine).unwrap();
     let store = Store::open(&settings).await.unwrap();
     store.prepare(&HubId::random()).await.unwrap();
     let ports = Ports {

@@ -51,18 +51,38 @@ pub struct NewDevice {
     pub secret: Secret,
 }
 
+/// The kinds of QR pictures of a device.
+const QR_EXTENSIONS: [&str; 2] = ["jpg", "png"];
+
+fn qr_name(key: &DeviceKey, extension: &str) -> Result<FileName, DomainError> {
+    format!("{key}.{extension}").parse().map_err(DomainError::internal)
+}
+
 impl Hub {
     /// Adds a device with its QR pictures (`<key>.jpg`, `<key>.png`). Errors: `DiskFull`.
     pub async fn add_device(&self, now: Timestamp) -> Result<NewDevice, DomainError> {
         self.check_room(0)?;
         let (key, secret) = (DeviceKey::random(), Secret::random());
-        for (extension, picture) in [("jpg", qr::jpeg(key.as_str())), ("png", qr::png(key.as_str()))] {
-            let picture = picture.map_err(DomainError::internal)?;
-            let name: FileName = format!("{key}.{extension}").parse().map_err(DomainError::internal)?;
+        for (extension, draw) in QR_EXTENSIONS.into_iter().zip([qr::jpeg, qr::png]) {
+            let picture = draw(key.as_str()).map_err(DomainError::internal)?;
+            let name = qr_name(&key, extension)?;
             self.files.put(FileKind::Qr, &name, Bytes::from(picture)).await.map_err(DomainError::internal)?;
         }
         self.store.add_device(&key, &hash_of(&secret), now).await?;
         Ok(NewDevice { key, secret })
+    }
+
+    /// Removes a device that nobody has bound, and its QR pictures: such as one whose secret nobody has seen. Errors:
+    /// `UnknownDevice`, also for one that is bound.
+    pub async fn remove_device(&self, key: &DeviceKey) -> Result<(), DomainError> {
+        if !self.store.remove_device(key).await? {
+            return Err(DomainError::UnknownDevice);
+        }
+        for extension in QR_EXTENSIONS {
+            let name = qr_name(key, extension)?;
+            self.files.delete(FileKind::Qr, &name).await.map_err(DomainError::internal)?;
+        }
+        Ok(())
     }
 
     /// The equipment library, oldest first, at most `limit`.

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::wire;
 use crate::domain::backup::BackedUp;
 use crate::domain::error::DomainError;
-use crate::domain::{Hub, NewContent};
+use crate::domain::{Hub, NewContent, NewDevice};
 
 /// Devices that one command adds at most.
 pub const DEVICES_MAX: usize = 1000;
@@ -34,6 +34,11 @@ pub enum Command {
     AddDevices {
         /// How many.
         count: usize,
+    },
+    /// Removes devices that nobody has bound.
+    RemoveDevices {
+        /// Their keys.
+        keys: Vec<String>,
     },
     /// The equipment library.
     ListDevices,
@@ -86,8 +91,10 @@ pub enum Answer {
     Examined {
         /// Lines to print.
         lines: Vec<String>,
-        /// Faults that are left.
+        /// Faults that are left and that a repair may mend.
         open: usize,
+        /// Losses that nothing brings back.
+        lost: usize,
     },
     /// Why not.
     Failed(String),
@@ -124,8 +131,15 @@ pub async fn serve(listener: UnixListener, hub: Arc<Hub>, shutdown: Cancellation
         if let Ok((stream, _)) = accepted {
             let hub = Arc::clone(&hub);
             tasks.spawn(async move {
-                if let Err(error) = answer_one(stream, &hub).await {
-                    tracing::warn!(%error, "control socket");
+                match answer_one(stream, &hub).await {
+                    // Such as a command that was interrupted.
+                    Err(error)
+                        if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+                    {
+                        tracing::debug!("a client of the control socket left before its answer");
+                    }
+                    Err(error) => tracing::warn!(%error, "control socket"),
+                    Ok(()) => {}
                 }
             });
         }
@@ -138,7 +152,10 @@ async fn answer_one(stream: UnixStream, hub: &Hub) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     let mut limited = (&mut stream).take(LINE_MAX_BYTES);
-    tokio::time::timeout(LINE_TIMEOUT, limited.read_line(&mut line)).await??;
+    if tokio::time::timeout(LINE_TIMEOUT, limited.read_line(&mut line)).await?? == 0 {
+        // It has only looked whether a hub is here.
+        return Ok(());
+    }
     let answer = match serde_json::from_str(&line) {
         Ok(command) => execute(hub, command).await,
         Err(error) => Answer::Failed(format!("not a command: {error}")),
@@ -174,6 +191,7 @@ pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Answer>> {
 pub async fn execute(hub: &Hub, command: Command) -> Answer {
     let outcome = match command {
         Command::AddDevices { count } => add_devices(hub, count).await,
+        Command::RemoveDevices { keys } => remove_devices(hub, &keys).await,
         Command::ListDevices => list_devices(hub).await,
         Command::AddContent { title, sound, cover } => add_content(hub, title, &sound, &cover).await,
         Command::ListContent => list_content(hub).await,
@@ -192,10 +210,27 @@ pub async fn execute(hub: &Hub, command: Command) -> Answer {
 async fn add_devices(hub: &Hub, count: usize) -> Result<Answer, DomainError> {
     let mut devices = Vec::new();
     for _ in 0..count.min(DEVICES_MAX) {
-        let device = hub.add_device(wire::now()).await?;
-        devices.push(DeviceLine { key: device.key.to_string(), secret: device.secret.reveal().to_owned() });
+        match hub.add_device(wire::now()).await {
+            Ok(device) => devices.push(device),
+            Err(error) => {
+                // All or none: the secrets of those that were made would reach nobody.
+                for device in devices {
+                    hub.remove_device(&device.key).await?;
+                }
+                return Err(error);
+            }
+        }
     }
-    Ok(Answer::Devices(devices))
+    let line =
+        |device: NewDevice| DeviceLine { key: device.key.to_string(), secret: device.secret.reveal().to_owned() };
+    Ok(Answer::Devices(devices.into_iter().map(line).collect()))
+}
+
+async fn remove_devices(hub: &Hub, keys: &[String]) -> Result<Answer, DomainError> {
+    for key in keys {
+        hub.remove_device(&key.parse().map_err(|_| DomainError::UnknownDevice)?).await?;
+    }
+    Ok(Answer::Lines(Vec::new()))
 }
 
 async fn list_devices(hub: &Hub) -> Result<Answer, DomainError> {
@@ -242,7 +277,7 @@ async fn examine(hub: &Hub, repair: bool) -> Result<Answer, DomainError> {
     for (word, faults) in [("mended  ", &found.mended), ("WRONG   ", &found.open), ("lost    ", &found.lost)] {
         lines.extend(faults.iter().map(|fault| format!("{word} data: {fault}")));
     }
-    Ok(Answer::Examined { lines, open: found.open.len() })
+    Ok(Answer::Examined { lines, open: found.open.len(), lost: found.lost.len() })
 }
 
 async fn unbind_toy(hub: &Hub, toy: &str) -> Result<Answer, DomainError> {

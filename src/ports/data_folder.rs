@@ -2,17 +2,23 @@
 //!
 //! A folder that has held a family's messages must never be taken for a new one, because a part of it is missing or
 //! belongs to another hub. `hub.toml` says what was there; [`DataFolder::examine`] compares before anything is opened,
-//! since an engine that finds no files makes new ones. [`DataFolder::confirm`] writes the file once everything is open,
-//! [`DataFolder::note_stop`] at a clean stop, [`DataFolder::note_change`] before the parts are opened and closed.
+//! since an engine that finds no files makes new ones. [`DataFolder::note_start`] writes the file before the parts are
+//! opened, [`DataFolder::confirm`] once everything is open, [`DataFolder::note_change`] and [`DataFolder::note_stop`]
+//! before and after a clean stop. [`mend`] makes again the parts that a hub can do without.
 
-use std::fs::File;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use toml::value::{Date, Datetime, Offset, Time};
 
 use crate::model::{Counts, HubId, Timestamp};
+use crate::ports::space::is_disk_full;
 
 /// The file that names the hub.
 pub const HUB_FILE: &str = "hub.toml";
@@ -39,7 +45,7 @@ struct HubFile {
     created: Datetime,
     program: String,
     state: State,
-    /// The start after the last end that was not clean, in seconds since 1970.
+    /// The last start on data that no clean stop had left, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     recovered_at_unix_s: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,6 +56,8 @@ struct HubFile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
+    /// It makes its parts for the first time: none of them holds anything yet.
+    New,
     /// It opens or closes its parts: the engine may be between two segments of its log.
     Changing,
     Running,
@@ -76,17 +84,26 @@ pub struct Damage {
     pub why: String,
 }
 
-/// Asks an engine how far the database in a folder has come, without opening it; none while a process has it open. The
-/// second argument says that the last process ended while it ran.
-pub type Progress = fn(&Path, bool) -> Result<Option<u64>, Damage>;
+/// What an engine can find out about the database in a folder without opening it.
+#[derive(Debug, Clone, Copy)]
+pub struct Inspection {
+    /// Whether a process has it open.
+    pub is_open: fn(&Path) -> bool,
+    /// Checks its files, and gives how far it has come. The second argument says that the last process ended while it
+    /// ran.
+    pub check: fn(&Path, bool) -> Result<u64, Damage>,
+}
 
 /// Why a folder is not opened. Each error names the file and what the operator can do.
 #[derive(Debug, thiserror::Error)]
 pub enum DataFault {
-    /// A part that was there is gone.
+    /// Another process works on the folder.
+    #[error("{}: another toyhub runs on this data folder; stop it first, or set another server.data_dir", .0.display())]
+    InUse(PathBuf),
+    /// A part that was there is gone, and nothing else holds what it held.
     #[error(
         "{} is missing, but this data folder was in use{held}; put it back, or restore a backup with \
-         'toyhub restore'; 'toyhub doctor --repair' says what can be mended without one", .path.display()
+         'toyhub restore'", .path.display()
     )]
     Missing {
         /// The part.
@@ -94,10 +111,29 @@ pub enum DataFault {
         /// What the folder held, where that is known.
         held: String,
     },
-    /// A part cannot be read, or is damaged.
-    #[error("{}: {why}; restore a backup with 'toyhub restore', or see 'toyhub doctor --repair'", .path.display())]
-    Damaged {
+    /// A part that was there is gone, and a hub can do without it.
+    #[error(
+        "{} is missing, but this data folder was in use{held}; put it back, restore a backup with 'toyhub restore', or \
+         have 'toyhub doctor --repair' make an empty one", .path.display()
+    )]
+    MissingMendable {
         /// The part.
+        path: PathBuf,
+        /// What the folder held, where that is known.
+        held: String,
+    },
+    /// The database is damaged.
+    #[error("{}: {why}; restore a backup with 'toyhub restore'", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// `hub.toml` cannot be read.
+    #[error("{}: {why}; 'toyhub doctor --repair' makes it again from the database", .path.display())]
+    Unreadable {
+        /// The file.
         path: PathBuf,
         /// What is wrong.
         why: String,
@@ -137,7 +173,7 @@ pub enum DataFault {
         found: u32,
     },
     /// The system refuses.
-    #[error("{}: {error}", .path.display())]
+    #[error("{}: {}", .path.display(), advice(.error))]
     Io {
         /// Where.
         path: PathBuf,
@@ -157,63 +193,44 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Looks at a folder before anything in it is opened; changes nothing.
-    pub fn examine(path: &Path, parts: Parts, progress: Progress) -> Result<Self, DataFault> {
-        let file = path.join(HUB_FILE);
-        let known = match std::fs::read(&file) {
-            Ok(bytes) => {
-                let known: HubFile = toml::from_slice(&bytes).map_err(|error| DataFault::Damaged {
-                    path: file.clone(),
-                    why: format!("it cannot be read ({})", error.message()),
-                })?;
-                if known.format > FORMAT {
-                    return Err(DataFault::Newer { path: file, found: known.format });
-                }
-                Some(known)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(DataFault::Io { path: file, error }),
+    /// Looks at a folder before anything in it is opened; changes nothing. It reads the whole database: to be called
+    /// from a thread that may block.
+    pub fn examine(path: &Path, parts: Parts, engine: Inspection) -> Result<Self, DataFault> {
+        if parts.database.as_deref().is_some_and(engine.is_open) {
+            return Err(DataFault::InUse(path.to_owned()));
+        }
+        let known = HubFile::read(path)?;
+        let is_new = match &known {
+            Some(known) => known.state == State::New,
+            None => !parts.any_in_use(),
         };
-        let is_new = known.is_none() && !parts.any_in_use();
-        let ended_cleanly = known.as_ref().is_none_or(|known| known.state == State::Stopped);
+        let ended_cleanly = known.as_ref().map_or(is_new, |known| matches!(known.state, State::New | State::Stopped));
         let folder = Self { path: path.to_owned(), parts, known, is_new, ended_cleanly };
         if !is_new {
-            folder.check_parts(progress)?;
+            folder.check_parts(engine)?;
         }
         Ok(folder)
     }
 
-    fn check_parts(&self, progress: Progress) -> Result<(), DataFault> {
-        let missing = |path: &Path| DataFault::Missing { path: path.to_owned(), held: self.held() };
+    fn check_parts(&self, engine: Inspection) -> Result<(), DataFault> {
         if let Some(database) = &self.parts.database {
-            if !database.is_dir() {
-                return Err(missing(database));
-            }
-            let manifests = database.join("manifest");
-            if !has_files(&manifests) {
-                return Err(missing(&manifests));
+            if let Some(path) = missing_database(database) {
+                return Err(DataFault::Missing { path, held: self.held() });
             }
             // Without `hub.toml` the folder may be of a version whose files only their own program can count.
             if let Some(known) = &self.known {
-                let found = progress(database, known.state == State::Running)
+                let found = (engine.check)(database, known.state == State::Running)
                     .map_err(|Damage { path, why }| DataFault::Damaged { path, why })?;
                 let expected = known.last_stop.as_ref().and_then(|stop| stop.database_sequence);
-                if let (Some(found), Some(expected)) = (found, expected)
-                    && found < expected
-                {
+                if let Some(expected) = expected.filter(|expected| found < *expected) {
                     return Err(DataFault::Older { path: database.clone(), found, expected });
                 }
             }
         }
-        if self.known.is_some() {
-            if let Some(sessions) = self.parts.sessions.as_ref().filter(|sessions| !sessions.is_file()) {
-                return Err(missing(sessions));
-            }
-            if !self.parts.files.is_dir() {
-                return Err(missing(&self.parts.files));
-            }
+        match self.parts.missing_mendable() {
+            Some(path) => Err(DataFault::MissingMendable { path: path.to_owned(), held: self.held() }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// What the folder held at its last clean stop, for an error.
@@ -228,7 +245,13 @@ impl DataFolder {
         self.is_new
     }
 
-    /// When the hub last started after an end that was not clean: what is older may have lost its place in the database.
+    /// Whether the data are as a clean stop has left them, or new.
+    pub fn ended_cleanly(&self) -> bool {
+        self.ended_cleanly
+    }
+
+    /// When the hub last started on data that no clean stop had left, as after a crash: what is older may have lost its
+    /// place in the database.
     pub fn recovered_at(&self) -> Option<Timestamp> {
         Some(self.known.as_ref()?.recovered_at_unix_s? as Timestamp)
     }
@@ -238,10 +261,25 @@ impl DataFolder {
         self.known.as_ref().map(|known| &known.hub)
     }
 
-    /// Notes that the parts are about to be opened, or closed.
+    /// Notes that the parts are about to be made or opened.
+    pub fn note_start(&mut self, now: Timestamp) -> Result<(), DataFault> {
+        if self.known.is_none() && self.is_new {
+            // Where this start is cut off, the next one knows that the parts that it finds are empty.
+            let new = HubFile::new(HubId::random(), now, State::New);
+            self.write(&new)?;
+            self.known = Some(new);
+        }
+        self.note_change()
+    }
+
+    /// Notes that the parts are about to be closed.
     pub fn note_change(&self) -> Result<(), DataFault> {
-        let Some(known) = self.known.clone() else { return Ok(()) };
-        self.write(&HubFile { state: State::Changing, ..known })
+        match &self.known {
+            Some(known) if known.state != State::New => {
+                self.write(&HubFile { state: State::Changing, ..known.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Compares the identity in the opened database with the folder's, and settles it where one of them has none:
@@ -253,6 +291,7 @@ impl DataFolder {
         }
         match (self.hub(), in_database) {
             (Some(hub), Some(found)) if *hub == found => Ok(found),
+            (Some(hub), None) if self.is_new => Ok(hub.clone()),
             (None, found) => Ok(found.unwrap_or_else(HubId::random)),
             (Some(hub), found) => {
                 let path = self.parts.database.clone().unwrap_or_else(|| self.path.clone());
@@ -274,35 +313,27 @@ impl DataFolder {
 
     /// Writes `hub.toml` for a folder that is open with all its parts.
     pub fn confirm(&mut self, hub: HubId, now: Timestamp) -> Result<(), DataFault> {
-        let program = env!("CARGO_PKG_VERSION").to_owned();
-        let known = match self.known.take() {
-            Some(known) => {
-                let recovered_at_unix_s =
-                    if self.ended_cleanly { known.recovered_at_unix_s } else { Some(now.max(0.0) as u64) };
-                HubFile { program, state: State::Running, recovered_at_unix_s, ..known }
-            }
-            None => {
-                let created = datetime(now);
-                HubFile {
-                    format: FORMAT,
-                    hub,
-                    created,
-                    program,
-                    state: State::Running,
-                    recovered_at_unix_s: None,
-                    last_stop: None,
-                }
-            }
-        };
+        let mut known = self.known.clone().unwrap_or_else(|| HubFile::new(hub, now, State::Running));
+        env!("CARGO_PKG_VERSION").clone_into(&mut known.program);
+        known.state = State::Running;
+        if !self.ended_cleanly {
+            // Rounded up: what was stored in this second may be of before.
+            known.recovered_at_unix_s = Some(now.max(0.0).ceil() as u64);
+        }
         self.write(&known)?;
         self.known = Some(known);
         Ok(())
     }
 
-    /// Notes a clean stop, with the database closed.
-    pub fn note_stop(&self, counts: Counts, now: Timestamp, progress: Progress) -> Result<(), DataFault> {
+    /// Notes a clean stop, with the database closed; `progress` asks the engine how far it has come.
+    pub fn note_stop(
+        &self,
+        counts: Counts,
+        now: Timestamp,
+        progress: fn(&Path) -> Option<u64>,
+    ) -> Result<(), DataFault> {
         let Some(known) = self.known.clone() else { return Ok(()) };
-        let database_sequence = self.parts.database.as_deref().and_then(|path| progress(path, false).ok().flatten());
+        let database_sequence = self.parts.database.as_deref().and_then(progress);
         let Counts { users, toys, messages } = counts;
         let last_stop = Some(LastStop { at: datetime(now), database_sequence, users, toys, messages });
         self.write(&HubFile { state: State::Stopped, last_stop, ..known })
@@ -326,11 +357,109 @@ impl DataFolder {
     }
 }
 
+impl HubFile {
+    fn new(hub: HubId, now: Timestamp, state: State) -> Self {
+        let program = env!("CARGO_PKG_VERSION").to_owned();
+        let created = datetime(now);
+        Self { format: FORMAT, hub, created, program, state, recovered_at_unix_s: None, last_stop: None }
+    }
+
+    /// That of a data folder; none where there is none.
+    fn read(folder: &Path) -> Result<Option<Self>, DataFault> {
+        let file = folder.join(HUB_FILE);
+        let bytes = match std::fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(DataFault::Io { path: file, error }),
+        };
+        let why = |error: toml::de::Error| format!("it cannot be read ({})", error.message());
+        let known = toml::from_slice::<Self>(&bytes);
+        let known = known.map_err(|error| DataFault::Unreadable { path: file.clone(), why: why(error) })?;
+        if known.format > FORMAT {
+            return Err(DataFault::Newer { path: file, found: known.format });
+        }
+        Ok(Some(known))
+    }
+}
+
 impl Parts {
     /// Whether any part has content.
     fn any_in_use(&self) -> bool {
         let database = self.database.as_ref().is_some_and(|path| has_any_file(path));
         database || self.sessions.as_ref().is_some_and(|path| path.exists()) || has_any_file(&self.files)
+    }
+
+    /// A part that is missing and that a hub can do without.
+    fn missing_mendable(&self) -> Option<&Path> {
+        let sessions = self.sessions.as_deref().filter(|sessions| !sessions.is_file());
+        sessions.or_else(|| Some(self.files.as_path()).filter(|files| !files.is_dir()))
+    }
+}
+
+/// What a repair of the data folder has done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Mended {
+    /// `hub.toml` could not be read and is there now. The next start makes another one, with the identity that the
+    /// database holds. Whether the database is the newest one of the folder cannot be found out without it.
+    HubFile(PathBuf),
+    /// The folder of sounds and pictures was missing, and is empty now.
+    Files(PathBuf),
+}
+
+/// Makes what a folder that was in use lacks and a hub can do without, but for the sessions, whose engine makes them.
+/// None, and nothing is changed, where the folder is new, and where the database is missing: that is to be restored. No hub
+/// may run on the folder; `is_open` asks whether one has its database open.
+pub fn mend(
+    path: &Path,
+    parts: &Parts,
+    is_open: fn(&Path) -> bool,
+    now: Timestamp,
+) -> Result<Option<Vec<Mended>>, DataFault> {
+    let was_used = path.join(HUB_FILE).exists() || parts.any_in_use();
+    if !was_used || parts.database.as_deref().is_some_and(|database| missing_database(database).is_some()) {
+        return Ok(None);
+    }
+    if parts.database.as_deref().is_some_and(is_open) {
+        return Err(DataFault::InUse(path.to_owned()));
+    }
+    let mut mended = Vec::new();
+    match HubFile::read(path) {
+        Ok(_) => {}
+        Err(DataFault::Unreadable { path: file, .. }) => {
+            let aside = path.join(format!("{HUB_FILE}.damaged-{now:.0}"));
+            std::fs::rename(&file, &aside).map_err(|error| DataFault::Io { path: file, error })?;
+            mended.push(Mended::HubFile(aside));
+        }
+        Err(fault) => return Err(fault),
+    }
+    if !parts.files.exists() {
+        make_private_folder(&parts.files).map_err(|error| DataFault::Io { path: parts.files.clone(), error })?;
+        mended.push(Mended::Files(parts.files.clone()));
+    }
+    Ok(Some(mended))
+}
+
+/// Makes a folder that only its owner may enter, with those above it.
+pub fn make_private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// What an embedded database lacks at the least.
+fn missing_database(database: &Path) -> Option<PathBuf> {
+    if !database.is_dir() {
+        return Some(database.to_owned());
+    }
+    let manifests = database.join("manifest");
+    (!has_files(&manifests)).then_some(manifests)
+}
+
+/// What the system says, and what to do about it.
+pub fn advice(error: &io::Error) -> String {
+    match error.kind() {
+        _ if is_disk_full(error) => format!("the disk is full ({error}); make room and try again"),
+        io::ErrorKind::PermissionDenied => format!("{error}; give the hub's user the right to read and write it"),
+        io::ErrorKind::ReadOnlyFilesystem => format!("{error}; mount the disk so that it can be written to"),
+        _ => error.to_string(),
     }
 }
 
@@ -367,95 +496,4 @@ fn datetime(at: Timestamp) -> Datetime {
     let date = Date { year: at.year().unsigned_abs() as u16, month: at.month() as u8, day: at.day() };
     let time = Time { hour: at.hour(), minute: at.minute(), second: at.second().into(), nanosecond: None };
     Datetime { date: Some(date), time: Some(time), offset: Some(Offset::Z) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = 1_795_000_000.0;
-
-    fn parts(folder: &Path) -> Parts {
-        Parts {
-            database: Some(folder.join("db")),
-            sessions: Some(folder.join("sessions.redb")),
-            files: folder.join("files"),
-        }
-    }
-
-    /// An engine that has come as far as a file of the folder says.
-    fn progress(database: &Path, _: bool) -> Result<Option<u64>, Damage> {
-        Ok(std::fs::read_to_string(database.join("progress")).ok().and_then(|text| text.parse().ok()))
-    }
-
-    fn examine(folder: &Path, sequence: u64) -> Result<DataFolder, DataFault> {
-        if folder.join("db").exists() {
-            std::fs::write(folder.join("db/progress"), sequence.to_string()).unwrap();
-        }
-        DataFolder::examine(folder, parts(folder), progress)
-    }
-
-    /// A folder that a hub has used and left cleanly at write 7.
-    fn used() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        let mut data = examine(folder.path(), 0).unwrap();
-        assert!(data.is_new());
-        let hub = data.settle(None).unwrap();
-        std::fs::create_dir_all(folder.path().join("db/manifest")).unwrap();
-        std::fs::create_dir_all(folder.path().join("files")).unwrap();
-        std::fs::write(folder.path().join("db/manifest/1.manifest"), "m").unwrap();
-        std::fs::write(folder.path().join("sessions.redb"), "s").unwrap();
-        data.confirm(hub, NOW).unwrap();
-        std::fs::write(folder.path().join("db/progress"), "7").unwrap();
-        data.note_stop(Counts { users: 1, toys: 2, messages: 3 }, NOW, progress).unwrap();
-        folder
-    }
-
-    #[test]
-    fn a_folder_is_known_again() {
-        let folder = used();
-        let data = examine(folder.path(), 7).unwrap();
-        assert!(!data.is_new());
-        let hub = data.hub().unwrap().clone();
-        assert_eq!(data.settle(Some(hub.clone())).unwrap(), hub);
-        assert!(matches!(data.settle(Some(HubId::random())), Err(DataFault::Foreign { .. })));
-        assert!(matches!(data.settle(None), Err(DataFault::Foreign { .. })), "an empty database is no replacement");
-    }
-
-    #[test]
-    fn a_missing_part_is_named() {
-        for part in ["db", "db/manifest/1.manifest", "sessions.redb", "files"] {
-            let folder = used();
-            let path = folder.path().join(part);
-            if path.is_dir() {
-                std::fs::remove_dir_all(&path).unwrap()
-            } else {
-                std::fs::remove_file(&path).unwrap()
-            }
-            let fault = examine(folder.path(), 7).unwrap_err().to_string();
-            assert!(fault.contains(part.trim_end_matches("/1.manifest")), "{fault}");
-            assert!(fault.contains("3 messages on 2026-11-18T"), "{fault}");
-        }
-    }
-
-    #[test]
-    fn a_folder_without_its_hub_file_is_not_new() {
-        let folder = used();
-        std::fs::remove_file(folder.path().join(HUB_FILE)).unwrap();
-        assert!(!examine(folder.path(), 7).unwrap().is_new(), "the database tells the identity");
-        std::fs::remove_dir_all(folder.path().join("db")).unwrap();
-        assert!(matches!(examine(folder.path(), 7), Err(DataFault::Missing { .. })));
-    }
-
-    #[test]
-    fn an_older_database_and_a_newer_format_are_refused() {
-        let folder = used();
-        assert!(matches!(examine(folder.path(), 6), Err(DataFault::Older { found: 6, expected: 7, .. })));
-        let file = folder.path().join(HUB_FILE);
-        let text = std::fs::read_to_string(&file).unwrap();
-        std::fs::write(&file, text.replace("format = 1", "format = 2")).unwrap();
-        assert!(matches!(examine(folder.path(), 7), Err(DataFault::Newer { found: 2, .. })));
-        std::fs::write(&file, "format = ").unwrap();
-        assert!(matches!(examine(folder.path(), 7), Err(DataFault::Damaged { .. })));
-    }
 }

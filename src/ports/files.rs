@@ -26,6 +26,9 @@ pub const ANSWER_PREFIX: &str = "reply";
 /// … so they have a folder of their own, which is swept.
 pub const ANSWERS: &str = "reply";
 
+/// Recordings whose messages are lost are kept here, for people to listen to.
+pub const LOST: &str = "lost";
+
 /// The shelves of the file store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
@@ -103,6 +106,12 @@ impl Files {
     /// Removes a file.
     pub async fn delete(&self, kind: FileKind, name: &FileName) -> Result<(), FilesError> {
         Ok(self.objects.delete(&location(kind, name)).await?)
+    }
+
+    /// Moves a recording to the folder [`LOST`], from where it is not served.
+    pub async fn put_recording_aside(&self, name: &FileName) -> Result<(), FilesError> {
+        let aside = ObjectPath::from_iter([LOST, name.as_str()]);
+        Ok(self.objects.rename(&location(FileKind::Chat, name), &aside).await?)
     }
 
     /// The file of this name, if there is one.

@@ -68,8 +68,7 @@ async fn doctor(world: &World, arguments: &[&str]) -> (Vec<String>, bool) {
     let output = within("the doctor", world.command(arguments).output()).await.unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<String> = text.lines().filter(|line| line.contains(" data: ")).map(str::to_owned).collect();
-    let error = String::from_utf8(output.stderr).unwrap();
-    (lines, output.status.success() || !error.contains("faults of the data"))
+    (lines, matches!(output.status.code(), Some(0 | 6)))
 }
 
 #[tokio::test(flavor = "multi_thread")]

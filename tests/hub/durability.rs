@@ -213,7 +213,7 @@ async fn a_damaged_file_ends_the_start_in_one_line() {
         let message = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "{what}");
         assert_eq!(message.trim().lines().count(), 1, "{what}: {message}");
-        for words in ["sessions.redb", "damaged", "`toyhub restore`", "`toyhub doctor --repair`"] {
+        for words in ["sessions.redb", "damaged", "'toyhub restore'", "'toyhub doctor --repair'"] {
             assert!(message.contains(words), "{what}: {message}");
         }
     }

@@ -1,7 +1,13 @@
 //! The program as its operator meets it: the command line, faults at the start, identity, limits.
 
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
+use tokio::process::Command;
 
 use crate::sound;
 use crate::world::{World, within};
@@ -49,11 +55,152 @@ async fn faults_at_the_start_are_one_line_each() {
         let message = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && message.contains(expected), "{name}={value}: {message}");
         assert_eq!(message.trim().lines().count(), 1, "{message}");
-        assert!(message.starts_with("broker.toml: ") || message.starts_with("environment: "), "{message}");
     }
-    let second = within("the program", world.command(&["serve"]).output()).await.unwrap();
-    let message = String::from_utf8(second.stderr).unwrap();
-    assert!(!second.status.success() && message.contains("no other toyhub"), "{message}");
+    // Only what a file says is put down to the file.
+    let file = world.folder().join("own.toml");
+    std::fs::write(&file, "").unwrap();
+    for named in [true, false] {
+        let mut command = world.command(&["serve"]);
+        if named {
+            command.arg("--config").arg(&file);
+        }
+        let output = within("the program", command.env("TOYHUB_HTTP__LISTEN", &address).output()).await.unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        let begin = if named { format!("{}: http.listen: ", file.display()) } else { "http.listen: ".into() };
+        assert!(message.starts_with(&begin), "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_make_no_sense_are_refused_by_name() {
+    let world = World::start().await;
+    let inside = world.data_dir().join("backups");
+    let around = world.folder().join("other/..");
+    for (name, value, expected) in [
+        ("TOYHUB_STORE__MEMTABLE_BYTES", "0", "store.memtable_bytes is 0"),
+        ("TOYHUB_SERVER__LOG", "", "server.log is empty"),
+        ("TOYHUB_BACKUP__DIR", inside.to_str().unwrap(), "backup.dir and server.data_dir"),
+        ("TOYHUB_BACKUP__DIR", around.to_str().unwrap(), "backup.dir and server.data_dir"),
+    ] {
+        let output = within("the program", world.command(&["serve"]).env(name, value).output()).await.unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && message.contains(expected), "{name}={value}: {message}");
+        assert_eq!(message.trim().lines().count(), 1, "{message}");
+    }
+    for nested in [inside.as_path(), world.folder()] {
+        let output = within("the backup", world.command(&["backup", nested.to_str().unwrap()]).output()).await.unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && message.contains("inside of the other"), "{message}");
+    }
+}
+
+/// An output that nobody reads any more, as `head` leaves it.
+fn closed_pipe() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+/// Runs a command with its standard output elsewhere.
+async fn printing_to(stdout: Stdio, command: &mut Command) -> Output {
+    let child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+    within("the command", child.wait_with_output()).await.unwrap()
+}
+
+fn full_device() -> Stdio {
+    std::fs::File::options().write(true).open("/dev/full").unwrap().into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_cannot_be_printed_leaves_no_device() {
+    let mut world = World::start().await;
+    for is_running in [true, false] {
+        for stdout in [closed_pipe(), full_device()] {
+            let mut command = world.command(&["device", "add", "--count", "3"]);
+            let output = printing_to(stdout, &mut command).await;
+            let line = String::from_utf8(output.stderr).unwrap();
+            assert_eq!((output.status.code(), line.lines().count()), (Some(1), 1), "{line}");
+            assert!(line.contains("3 devices whose secrets were not printed were removed again"), "{line}");
+        }
+        assert_eq!(world.run(&["device", "list"]).await, "", "{is_running}");
+        assert_eq!(std::fs::read_dir(world.data_dir().join("files/qr")).unwrap().count(), 0, "their pictures too");
+        if is_running {
+            assert_eq!(world.stop().await, Some(0));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_command_panics_where_its_output_cannot_be_written() {
+    let mut world = World::start().await;
+    world.device().await;
+    world.user("mia").await;
+    let backups = world.folder().join("backups");
+    let backups = backups.to_str().unwrap();
+    let commands: [&[&str]; 8] = [
+        &["device", "list"],
+        &["content", "list"],
+        &["user", "list"],
+        &["doctor"],
+        &["backup", backups],
+        &["spec"],
+        &["--help"],
+        &["user", "log-out", "mia"],
+    ];
+    for arguments in commands {
+        for (is_full, stdout) in [(false, closed_pipe()), (true, full_device())] {
+            let mut command = world.command(arguments);
+            let output = printing_to(stdout, &mut command).await;
+            let line = String::from_utf8(output.stderr).unwrap();
+            assert!(!line.contains("panicked"), "{arguments:?}: {line}");
+            let prints_own_lines = !["--help", "content"].contains(&arguments[0]);
+            let expected = if is_full && prints_own_lines { 1 } else { 0 };
+            assert_eq!(output.status.code(), Some(expected), "{arguments:?}, full: {is_full}: {line}");
+            assert_eq!(line.contains("the output cannot be written"), expected == 1, "{line}");
+        }
+    }
+    // Nor where even the last line is for nobody.
+    let mut nameless = world.command(&["user", "log-out", "nobody"]);
+    let status = within("the command", nameless.stdout(full_device()).stderr(full_device()).status()).await.unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(world.stop().await, Some(0));
+}
+
+/// Such as a disk that is full of what the hub logs on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_whose_outputs_are_full_serves() {
+    let mut world = World::start_with(&[("TOYHUB_SERVER__LOG", "debug,surrealdb=warn,surrealkv=warn")]).await;
+    let address = world.http_addr();
+    assert_eq!(world.stop().await, Some(0));
+    let mut command = world.command(&["serve"]);
+    command.env("TOYHUB_HTTP__LISTEN", address.to_string()).kill_on_drop(true);
+    let mut hub = command.stdout(full_device()).stderr(full_device()).spawn().unwrap();
+    let reached = async {
+        while world.client().get(format!("http://{address}/readyz")).send().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within("the hub to serve", reached).await;
+    world.user("mia").await;
+    world.ok("/content_list", json!({})).await;
+    let id = hub.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &id]).status().await.unwrap().success());
+    assert_eq!(within("the hub to stop", hub.wait()).await.unwrap().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_the_control_socket_early_is_no_warning() {
+    let mut world = World::start_with(&[("TOYHUB_SERVER__LOG", "info,surrealdb=warn,surrealkv=warn")]).await;
+    world.run(&["doctor"]).await;
+    let socket = world.data_dir().join("control.sock");
+    // One that only looks, and one that does not wait for its answer.
+    drop(UnixStream::connect(&socket).await.unwrap());
+    let mut hasty = UnixStream::connect(&socket).await.unwrap();
+    hasty.write_all(b"{\"command\":\"examine\",\"repair\":false}\n").await.unwrap();
+    drop(hasty);
+    assert_eq!(world.stop().await, Some(0));
+    let log = std::fs::read_to_string(world.log()).unwrap();
+    assert!(!log.contains("control socket"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -150,9 +150,19 @@ impl World {
         self.ended().await
     }
 
+    /// The hub's process.
+    pub fn id(&self) -> u32 {
+        self.hub.as_ref().unwrap().id().expect("the hub has ended")
+    }
+
+    /// Whether the hub's process has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.hub.as_mut().unwrap().try_wait().unwrap().is_none()
+    }
+
     /// Sends a signal to the hub.
     pub async fn signal(&self, name: &str) {
-        let id = self.hub.as_ref().unwrap().id().expect("the hub has ended").to_string();
+        let id = self.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &id]).status().await.unwrap().success());
     }
 

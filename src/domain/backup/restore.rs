@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BackupFault, DATABASE, SESSIONS};
 use crate::config::Config;
+use crate::model::HubId;
 use crate::ports::backup::{self, BackupError, BackupFolder, Part, Snapshot, Target};
 use crate::ports::store::{Dump, Store, StoreSettings, read_dump, schema_version};
 
@@ -28,6 +29,10 @@ pub enum Restored {
     Snapshot {
         /// Its name.
         name: String,
+        /// When it was taken, for people.
+        taken_at: String,
+        /// Of which hub, where the folder of backups says so.
+        hub: Option<HubId>,
         /// Users, toys, messages.
         rows: [u64; 3],
         /// Files.
@@ -62,7 +67,7 @@ pub async fn restore(
         // The folder's lock goes with it, so that nobody removes the snapshot meanwhile.
         Ok((folder, Arc::new(snapshot)))
     });
-    let (_folder, snapshot) = opened.await?;
+    let (folder, snapshot) = opened.await?;
     if snapshot.manifest.schema > schema_version() {
         return Err(BackupFault::Newer { found: snapshot.manifest.schema, known: schema_version() });
     }
@@ -95,6 +100,8 @@ pub async fn restore(
     let manifest = &snapshot.manifest;
     Ok(Restored::Snapshot {
         name: snapshot.name().to_owned(),
+        taken_at: manifest.taken_at_text(),
+        hub: folder.hub(),
         rows: ["user", "toy", "message"].map(|table| manifest.rows_of(table)),
         files: files.files,
         bytes: files.bytes,

@@ -74,6 +74,14 @@ impl Manifest {
         self.taken_at_unix_s as Timestamp
     }
 
+    /// The same, for people.
+    pub fn taken_at_text(&self) -> String {
+        let at = OffsetDateTime::from_unix_timestamp(self.taken_at_unix_s as i64);
+        let at = at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let (date, time) = (at.date(), at.time());
+        format!("{date} {:02}:{:02}:{:02} UTC", time.hour(), time.minute(), time.second())
+    }
+
     /// The rows of a table.
     pub fn rows_of(&self, table: &str) -> u64 {
         self.rows.get(table).copied().unwrap_or(0)

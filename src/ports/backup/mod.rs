@@ -20,14 +20,15 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{HubId, Timestamp};
+use crate::ports::data_folder::{advice, make_private_folder};
 
 pub use manifest::{Manifest, Part};
 pub use pool::{Copied, Extracted, Paths};
@@ -50,7 +51,7 @@ const REMOVING: &str = "removing-";
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// The system failed.
-    #[error("{}: {error}", .path.display())]
+    #[error("{}: {}", .path.display(), advice(.error))]
     Io {
         /// Where.
         path: PathBuf,
@@ -155,6 +156,11 @@ impl BackupFolder {
             }
             Err(error) => Err(BackupError::Io { path: file, error }),
         }
+    }
+
+    /// Whose backups the folder holds, where that is noted.
+    pub fn hub(&self) -> Option<HubId> {
+        fs::read_to_string(self.path.join(HUB)).ok()?.trim().parse().ok()
     }
 
     /// Opens the folder to read a snapshot, also from a medium that cannot be written to.
@@ -354,7 +360,7 @@ fn snapshot_names(path: &Path) -> Result<Vec<String>, BackupError> {
 
 /// A folder that only its owner may enter, with those above it.
 fn make_folder(path: &Path) -> Result<(), BackupError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).at(path)
+    make_private_folder(path).at(path)
 }
 
 fn sync_folder(path: &Path) -> Result<(), BackupError> {

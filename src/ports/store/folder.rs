@@ -10,16 +10,15 @@ use crate::ports::data_folder::Damage;
 const MANIFEST: &str = "manifest/00000000000000000000.manifest";
 /// The format of surrealkv up to 0.21, which 1.x converts in place.
 const FORMAT_0: [u8; 2] = [0, 1];
+/// The folder of the log.
+const LOG: &str = "wal";
 
-/// How many writes the database in a folder has flushed, as its engine counts them; the number never falls. None where
-/// a process has the folder open.
+/// Checks the files of a database that nobody has open: the manifest, all tables, and that the log is there. Gives how
+/// many writes were flushed, as [`flushed_writes`]. It reads all tables: to be called from a thread that may block.
 ///
 /// After an end that was not clean (`is_unclean`) the log must be there: its active segment is begun when the database
-/// is opened, and the engine would start without it and without a word.
-pub fn flushed_writes(folder: &Path, is_unclean: bool) -> Result<Option<u64>, Damage> {
-    if File::open(folder.join("LOCK")).is_ok_and(|lock| lock.try_lock().is_err()) {
-        return Ok(None);
-    }
+/// is opened, and the engine would start without it and without an error.
+pub fn check_files(folder: &Path, is_unclean: bool) -> Result<u64, Damage> {
     let found = surrealkv::inspect::inspect_db(folder)
         .map_err(|error| Damage { path: damaged_file(folder), why: error.to_string() })?;
     // A damaged block would else be met by the first call that reads it, or by the engine's start, which tries again for
@@ -27,11 +26,36 @@ pub fn flushed_writes(folder: &Path, is_unclean: bool) -> Result<Option<u64>, Da
     if let Some(path) = damaged_table(folder) {
         return Err(Damage { path, why: "a part of this table does not match its checksum".into() });
     }
-    let log = folder.join("wal");
+    let log = folder.join(LOG);
     if is_unclean && !has_segment(&log, found.log_number) {
         return Err(Damage { path: log, why: "the log of the last writes is missing".into() });
     }
-    Ok(Some(found.last_sequence))
+    Ok(found.last_sequence)
+}
+
+/// How many writes a closed database has flushed, as its engine counts them: the number never falls. None where its
+/// manifest cannot be read.
+pub fn flushed_writes(folder: &Path) -> Option<u64> {
+    surrealkv::inspect::inspect_db(folder).ok().map(|found| found.last_sequence)
+}
+
+/// Whether a process has the database open.
+pub fn is_open(folder: &Path) -> bool {
+    File::open(folder.join("LOCK")).is_ok_and(|lock| lock.try_lock().is_err())
+}
+
+/// What the engine's error on opening a database is about: the file, as far as it can be known, and the reason without
+/// the advice for programmers that the engine adds.
+pub fn damage(folder: &Path, message: &str) -> Damage {
+    let segment = message.split_whitespace().find_map(|word| {
+        let name = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        name.ends_with(".wal").then(|| folder.join(LOG).join(name)).filter(|path| path.exists())
+    });
+    let path = segment.or_else(|| damaged_table(folder)).unwrap_or_else(|| folder.to_owned());
+    let advice = [". Automatic repair", ". The log is not cut", ". Configure"];
+    let end = advice.iter().filter_map(|advice| message.find(advice)).min().unwrap_or(message.len());
+    let why = message[..end].split_whitespace().collect::<Vec<_>>().join(" ");
+    Damage { path, why }
 }
 
 /// Whether the log has a segment from number `first` on: one that is not in tables yet.
@@ -48,7 +72,7 @@ fn damaged_file(folder: &Path) -> PathBuf {
 }
 
 /// The first table of a database that cannot be read to its end. It reads them all.
-pub fn damaged_table(folder: &Path) -> Option<PathBuf> {
+fn damaged_table(folder: &Path) -> Option<PathBuf> {
     let tables = fs::read_dir(folder.join("sstables")).ok()?.flatten().map(|entry| entry.path());
     let tables = tables.filter(|path| path.extension().is_some_and(|extension| extension == "sst"));
     tables.filter(|path| surrealkv::inspect::dump_sst(path, false, true).is_err()).min()

@@ -44,7 +44,7 @@ pub use accounts::StoredUser;
 pub use backup::schema_version;
 pub use chats::{Before, Kept, NewMessage, Repeats};
 pub use dump::{Dump, read_dump};
-pub use folder::{damaged_table, flushed_writes};
+pub use folder::{check_files, damage, flushed_writes, is_open};
 pub use friends::{Befriended, NewEntry, NewFriendRequest};
 pub use mend::{ChatCheck, EntryKey, MessagePlace, SoundOfMessage, StreamCheck};
 pub use receipts::{Delivered, Heard};

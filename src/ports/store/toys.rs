@@ -70,6 +70,17 @@ impl Store {
         Ok(())
     }
 
+    /// Removes a device that is no toy. False where there is none, or where it is a toy.
+    pub async fn remove_device(&self, key: &DeviceKey) -> Result<bool, StoreError> {
+        let mut reply = self
+            .run(
+                "RETURN array::len(DELETE type::record('device', $key) WHERE toy = NONE RETURN BEFORE) > 0",
+                vars! { key: key.as_str() },
+            )
+            .await?;
+        Ok(reply.optional::<bool>(0)?.unwrap_or_default())
+    }
+
     /// The device of this key and the SHA-256 of its secret.
     pub async fn device(&self, key: &DeviceKey) -> Result<Option<(Device, String)>, StoreError> {
         let mut reply = self

@@ -16,8 +16,8 @@ use super::{Found, now};
 pub enum DiskError {
     /// Its content is not what was written.
     #[error(
-        "sessions: {file} is damaged ({cause}); bring a backup back with `toyhub restore`, or put the file aside with \
-         `toyhub doctor --repair` and start with empty sessions"
+        "{file} is damaged ({cause}); restore a backup with 'toyhub restore', or have \
+         'toyhub doctor --repair' put it aside and make an empty one"
     )]
     Damaged {
         /// Which file.
@@ -185,8 +185,8 @@ fn quietly<T>(work: impl FnOnce() -> T) -> T {
 /// What [`repair`] found and did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Repaired {
-    /// There is no file; the next start makes one.
-    Missing,
+    /// There was no file, and an empty one is there now.
+    Made,
     /// The file is good and was left as it is.
     Sound,
     /// The damaged file is there now, and an empty one in its place.
@@ -196,14 +196,15 @@ pub enum Repaired {
     PutAside(PathBuf),
 }
 
-/// Puts a damaged file aside as `<file>.damaged-<seconds since 1970>` and makes an empty one. No hub may run on it.
+/// Makes an empty file where there is none, or where the file is damaged; that one is put aside as
+/// `<file>.damaged-<seconds since 1970>`. No hub may run on it.
 /// Errors: `Unusable` where the file is in use or cannot be moved, `Full`.
 pub fn repair(path: &Path) -> Result<Repaired, DiskError> {
     const CACHE_BYTES: usize = 16 << 20;
-    if !path.exists() {
-        return Ok(Repaired::Missing);
-    }
     let open_it = || opener(Some(path), CACHE_BYTES)();
+    if !path.exists() {
+        return open_it().map(|_| Repaired::Made);
+    }
     match open_it() {
         Ok(_) => return Ok(Repaired::Sound),
         Err(DiskError::Damaged { .. }) => {}

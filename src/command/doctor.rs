@@ -1,0 +1,223 @@
+//! `toyhub doctor`: what the hub needs, what it has stored, and what of that can be mended.
+//!
+//! All findings are lines on the standard output; the last line, on the standard error, and the exit code sum them up.
+
+use std::path::{Path, PathBuf};
+
+use super::ask;
+use super::output::{print, print_all};
+use crate::config::Config;
+use crate::domain::backup;
+use crate::edge::control::{Answer, Command};
+use crate::edge::wire::now;
+use crate::ports::data_folder::{self, Mended};
+use crate::ports::router::{self, Repaired};
+use crate::ports::speech::Recogniser;
+use crate::ports::store::is_open;
+use crate::server;
+use crate::service::Failure;
+
+/// What an empty file of sessions lacks.
+const LOST_SESSIONS: &str = "lost are the subscriptions of MQTT clients, what waited for those that were away, and \
+                             retained messages; voice messages are in the database";
+
+/// What the examination of the stored data leaves.
+#[derive(Default)]
+struct Left {
+    /// Faults that were not mended.
+    open: usize,
+    /// Losses that cannot be mended.
+    lost: usize,
+}
+
+/// Checks everything, with `repair` mends what can be mended, and prints a line for each finding.
+///
+/// Errors: `Faults` where something is missing or wrong, `Losses` where only losses are left.
+pub async fn run(config: Config, repair: bool) -> Result<(), Failure> {
+    let missing = check_needs(&config).await?;
+    let Left { open, lost } = examine(config, repair).await?;
+    let mut faults = Vec::new();
+    if missing > 0 {
+        faults.push(format!("{missing} things are missing that the hub needs"));
+    }
+    match open {
+        0 => {}
+        open if repair => faults.push(format!("{open} faults of the data are left")),
+        open => faults.push(format!("{open} faults of the data; toyhub doctor --repair mends what can be mended")),
+    }
+    if !faults.is_empty() {
+        return Err(Failure::Faults(faults.join("; ")));
+    }
+    match lost {
+        0 => Ok(()),
+        lost => Err(Failure::Losses(format!("{lost} losses in the data; only a backup may still hold what is lost"))),
+    }
+}
+
+/// Prints what is wrong with the stored data, and what was mended.
+async fn examine(config: Config, repair: bool) -> Result<Left, Failure> {
+    if repair && !is_running(&config).await {
+        mend_folder(&config).await?;
+    }
+    if config.store.url == "embedded" && !config.server.database_dir().exists() {
+        // A folder that was in use is not an empty one.
+        server::examine_folder(&config).await.map_err(|fault| Failure::Faults(fault.to_string()))?;
+        print(format_args!("none     data: nothing is stored in {}", config.server.data_dir.display()))?;
+        return Ok(Left::default());
+    }
+    let answer = ask(config, Command::Examine { repair }).await.map_err(|failure| match failure {
+        // That the data cannot be opened is what was to be found out.
+        Failure::Command(fault) => Failure::Faults(fault),
+        other => other,
+    });
+    match answer? {
+        Answer::Examined { lines, open, lost } => {
+            print_all(lines)?;
+            Ok(Left { open, lost })
+        }
+        Answer::Failed(message) => Err(Failure::Command(message)),
+        Answer::Devices(_) | Answer::Lines(_) => {
+            Err(Failure::Command("the hub gave another answer; it is of another version".into()))
+        }
+    }
+}
+
+/// Mends the parts of a folder that keep a hub from starting. One that runs has good ones.
+async fn mend_folder(config: &Config) -> Result<(), Failure> {
+    let (folder, parts) = (config.server.data_dir.clone(), server::folder_parts(config));
+    let sessions = parts.sessions.clone();
+    let mended = tokio::task::spawn_blocking(move || {
+        let fault = |error: &dyn std::error::Error| Failure::Faults(error.to_string());
+        let mended = data_folder::mend(&folder, &parts, is_open, now()).map_err(|error| fault(&error))?;
+        let repaired = match (&mended, sessions) {
+            (Some(_), Some(file)) => Some((router::repair(&file).map_err(|error| fault(&error))?, file)),
+            _ => None,
+        };
+        Ok::<_, Failure>((mended.unwrap_or_default(), repaired))
+    });
+    let (mended, repaired) = mended.await.map_err(|error| Failure::Command(error.to_string()))??;
+    for mended in mended {
+        match mended {
+            Mended::HubFile(aside) => print(format_args!(
+                "mended   hub.toml: the file that could not be read is now {}; a new one gets the identity that the \
+                 database holds; whether this database is the newest one cannot be checked without the old file",
+                aside.display()
+            ))?,
+            Mended::Files(folder) => print(format_args!(
+                "mended   files: the missing folder {} is there again, empty; if its content is on another disk, mount \
+                 that before the hub starts",
+                folder.display()
+            ))?,
+        }
+    }
+    match repaired {
+        None | Some((Repaired::Sound, _)) => Ok(()),
+        Some((Repaired::Made, file)) => print(format_args!(
+            "mended   sessions: the missing file {} is there again, empty; {LOST_SESSIONS}",
+            file.display()
+        )),
+        Some((Repaired::PutAside(aside), _)) => {
+            print(format_args!("mended   sessions: the damaged file is now {}; {LOST_SESSIONS}", aside.display()))
+        }
+    }
+}
+
+async fn is_running(config: &Config) -> bool {
+    tokio::net::UnixStream::connect(config.server.control_socket()).await.is_ok()
+}
+
+/// Prints a line for each thing that the hub needs; the number of those that are missing.
+async fn check_needs(config: &Config) -> Result<usize, Failure> {
+    let running = is_running(config).await;
+    let mut missing = 0;
+    let mut report = |what: &str, found: Result<String, String>| match found {
+        Ok(text) => print(format_args!("ok       {what}: {text}")),
+        Err(text) => {
+            missing += 1;
+            print(format_args!("MISSING  {what}: {text}"))
+        }
+    };
+    let ports = [
+        ("port of http.listen", Some(config.http.listen)),
+        ("port of mqtt.listen", Some(config.mqtt.listen)),
+        ("port of mqtt.tls_listen", config.mqtt.tls_listen),
+        ("port of mqtt.conformance_listen", config.mqtt.conformance_listen),
+    ];
+    for (what, address) in ports.into_iter().filter_map(|(what, address)| Some((what, address?))) {
+        report(
+            what,
+            match tokio::net::TcpListener::bind(address).await {
+                _ if running => Ok(format!("{address}, a hub runs on this data")),
+                Ok(_) => Ok(format!("{address} is free")),
+                Err(error) => Err(format!("{address}: {error}; set another port or stop the other program")),
+            },
+        )?;
+    }
+    report("data folder", free_space(&config.server.data_dir))?;
+    match config.backup.is_on() {
+        true => report("backups", newest_backup(config).await)?,
+        false => print("none     backups: set backup.dir, or run toyhub backup DIR")?,
+    }
+    let synthesiser = server::speaker(config).check().await;
+    report("synthesiser", synthesiser.map_err(|error| format!("{error}; apt-get install espeak-ng")))?;
+    match config.speech.reply_url.as_str() {
+        "" => print("ok       replies: built in")?,
+        _ => print(format_args!("ok       replies: a chat endpoint, model {}", config.speech.reply_model))?,
+    }
+    report(
+        "ffmpeg",
+        match config.audio.ffmpeg.as_str() {
+            "" => Ok("switched off: AMR-WB and 3GP recordings are refused".into()),
+            program => version_of(program).await,
+        },
+    )?;
+    match config.speech.model_file() {
+        Some(model) => {
+            let found = inspect(model, config.speech.model_sha256.clone()).await;
+            let more = if config.speech.names_no_model() {
+                ", in the box; better: scripts/get-model base.en-q5_1"
+            } else {
+                ""
+            };
+            report("speech model", found.map(|found| format!("{found}{more}")))?;
+        }
+        None => print("none     speech model: /ai_uploader answers code 16; scripts/get-model fetches one")?,
+    }
+    Ok(missing)
+}
+
+/// Name, size and kind of a model, or what is wrong with it.
+async fn inspect(model: PathBuf, sha256: String) -> Result<String, String> {
+    let sha256 = Some(sha256).filter(|hash| !hash.is_empty());
+    let found = tokio::task::spawn_blocking(move || Recogniser::inspect(&model, sha256.as_deref())).await;
+    let found = found.map_err(|error| error.to_string())?;
+    found.map(|description| description.to_string()).map_err(|error| error.to_string())
+}
+
+fn free_space(folder: &Path) -> Result<String, String> {
+    data_folder::make_private_folder(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let space = rustix::fs::statvfs(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let free_mib = space.f_bavail * space.f_frsize / (1024 * 1024);
+    let text = format!("{}, {free_mib} MiB free", folder.display());
+    if free_mib < 100 { Err(format!("{text}; make room")) } else { Ok(text) }
+}
+
+/// The newest backup of `[backup]`, or that there is none of late.
+async fn newest_backup(config: &Config) -> Result<String, String> {
+    let settings = &config.backup;
+    let found = backup::newest(&settings.dir).await.map_err(|error| error.to_string())?;
+    let folder = settings.dir.display();
+    let (name, taken_at) = found.ok_or_else(|| format!("{folder} holds none yet; the log of the hub says why"))?;
+    let hours = ((now() - taken_at) / 3600.0).max(0.0) as u64;
+    let text = format!("{folder}/{name}, {hours} hours old");
+    // One may be late: the hub was off, or it is being made.
+    let is_old = hours > settings.interval_h.saturating_mul(2);
+    if is_old { Err(format!("{text}; the log of the hub says why none was made since")) } else { Ok(text) }
+}
+
+async fn version_of(program: &str) -> Result<String, String> {
+    let output = tokio::process::Command::new(program).arg("-version").output().await;
+    let output = output.map_err(|error| format!("{program}: {error}; apt-get install ffmpeg"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().next().unwrap_or(program).to_owned())
+}

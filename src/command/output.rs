@@ -1,0 +1,26 @@
+//! What commands print: a closed or full standard output is an error of the command and never a panic.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write as _};
+
+use crate::service::Failure;
+
+/// Prints a line. Where the reader has gone, as `head` does, the line is for nobody, and the command goes on.
+pub fn print(line: impl Display) -> Result<(), Failure> {
+    match print_or_fail(line) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Prints each of the lines.
+pub fn print_all(lines: impl IntoIterator<Item = impl Display>) -> Result<(), Failure> {
+    lines.into_iter().try_for_each(print)
+}
+
+/// Prints a line that must not be lost: also a reader that has gone is an error.
+pub fn print_or_fail(line: impl Display) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}

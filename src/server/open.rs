@@ -1,0 +1,271 @@
+//! The ports are opened, and become a hub. What keeps one from opening is one line that names it and the way out.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::fault;
+use crate::config::{self, Config, SessionOverflow, seconds};
+use crate::domain::backup::unfinished_restore;
+use crate::domain::{Hub, Ports};
+use crate::edge::wire;
+use crate::model::Secret;
+use crate::ports::chunks::{ChunkLimits, Chunks};
+use crate::ports::data_folder::{Damage, DataFolder, Inspection, Parts, make_private_folder};
+use crate::ports::files::Files;
+use crate::ports::reply::{BuiltIn, ChatEndpoint, ChatSettings, ReplyEngine, WithFallback};
+use crate::ports::router::{Disk, DiskError, DiskLimits, Overflow, Router, RouterLimits};
+use crate::ports::space::{Space, is_disk_full};
+use crate::ports::speech::{RecogniserSettings, Speaker, SpeakerSettings};
+use crate::ports::store::{Place, Store, StoreError, StoreSettings, check_files, damage, is_open};
+
+/// Why a hub does not start: one line for the person who starts it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What a key of the configuration names cannot be used. The line begins with the key.
+    #[error("{0}")]
+    Setting(String),
+    /// A part of the hub fails. The line names it.
+    #[error("{0}")]
+    Part(String),
+}
+
+impl From<String> for StartError {
+    fn from(line: String) -> Self {
+        Self::Setting(line)
+    }
+}
+
+impl StartError {
+    fn part(error: impl Display) -> Self {
+        Self::Part(error.to_string())
+    }
+}
+
+/// Opens what the hub stands on.
+pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
+    prepare_folder(&config.server.data_dir)?;
+    if unfinished_restore(&config.server.data_dir) {
+        let folder = config.server.data_dir.display();
+        return Err(StartError::Part(format!("{folder}: a restore was cut off; run 'toyhub restore' once more")));
+    }
+    let mut folder = examine_folder(config).await?;
+    folder.note_start(wire::now()).map_err(StartError::part)?;
+    let store = Store::open(&store_settings(config)).await;
+    let store = store.map_err(|error| store_fault(config, &error))?;
+    // Nothing is written to a database before it is known to be this folder's.
+    let found = store.hub().await.map_err(|error| store_fault(config, &error))?;
+    let id = match folder.settle(found) {
+        Ok(id) => id,
+        Err(fault) => {
+            // Left as after a crash: to close another hub's database would change its files.
+            store.abandon();
+            return Err(StartError::part(fault));
+        }
+    };
+    store.prepare(&id).await.map_err(|error| store_fault(config, &error))?;
+    // After the store, whose lock keeps a second hub from emptying the spool of the first.
+    let files = Files::open(&config.server.files_dir(), &config.server.spool_dir())
+        .map_err(|error| part_fault(&config.server.files_dir(), &error))?;
+    let space = Space::open(&config.server.data_dir, config.server.free_bytes_min)
+        .map_err(|error| part_fault(&config.server.data_dir, &error))?;
+    let limits = ChunkLimits {
+        uploads_max: config.chunks.uploads_per_party_max,
+        chunks_max: config.chunks.upload_chunks_max,
+        bytes_max: config.http.upload_max_bytes,
+    };
+    let chunks = Chunks::open(&config.server.chunks_dir(), limits)
+        .map_err(|error| part_fault(&config.server.chunks_dir(), &error))?;
+    let in_memory = config.store.url == "memory";
+    let sessions_file = (!in_memory).then(|| config.server.sessions_file());
+    let opened = Disk::open(sessions_file.as_deref(), disk_limits(config));
+    let (disk, found) = opened.map_err(|error| sessions_fault(&config.server.sessions_file(), &error))?;
+    folder.check_sessions(found.hub.as_ref(), &id).map_err(StartError::part)?;
+    disk.claim(&id);
+    let limits = RouterLimits {
+        subscriptions_max: config.mqtt.subscriptions_max.max(config.ws.subscriptions_max),
+        retained_messages_max: config.mqtt.retained_messages_max,
+        retained_max_bytes: config.mqtt.retained_max_bytes,
+        backpressure_max: seconds(config.mqtt.backpressure_max_s),
+    };
+    let router = Router::new(limits, disk, found.retained);
+    let (stored_sessions, speaker, replies) = (found.sessions, speaker(config), replies(config)?);
+    folder.confirm(id, wire::now()).map_err(StartError::part)?;
+    if !folder.ended_cleanly() {
+        tracing::info!("no clean stop has left this data; 'toyhub doctor' compares messages with their recordings");
+    }
+    let ports = Ports {
+        folder,
+        store,
+        files,
+        space,
+        chunks,
+        router,
+        stored_sessions,
+        speaker,
+        replies,
+        encode_event: wire::event_json,
+    };
+    let hub = Hub::new(ports, Arc::clone(config)).await.map_err(|error| StartError::Part(fault(&error)))?;
+    Ok(Arc::new(hub))
+}
+
+/// The parts of the data folder.
+pub fn folder_parts(config: &Config) -> Parts {
+    let in_memory = config.store.url == "memory";
+    Parts {
+        database: (config.store.url == "embedded").then(|| config.server.database_dir()),
+        sessions: (!in_memory).then(|| config.server.sessions_file()),
+        files: config.server.files_dir(),
+    }
+}
+
+/// Looks at the data folder before anything in it is opened.
+pub async fn examine_folder(config: &Config) -> Result<DataFolder, StartError> {
+    let (folder, parts) = (config.server.data_dir.clone(), folder_parts(config));
+    let engine = Inspection { is_open, check: check_files };
+    let examined = tokio::task::spawn_blocking(move || DataFolder::examine(&folder, parts, engine)).await;
+    examined.map_err(StartError::part)?.map_err(StartError::part)
+}
+
+/// One line on a store that does not open.
+fn store_fault(config: &Config, error: &StoreError) -> StartError {
+    let folder = config.server.database_dir();
+    match config.store.url.as_str() {
+        "embedded" if is_disk_full(error) => part_fault(&folder, error),
+        "embedded" => {
+            let Damage { path, why } = damage(&folder, &error.to_string());
+            let way_out = "see that the hub's user may read and write it; if it is damaged, restore a backup with \
+                           'toyhub restore'";
+            StartError::Part(format!("{}: {why}; {way_out}", path.display()))
+        }
+        url => {
+            StartError::Setting(format!("store.url: {url}: {error}; see that the address is right and the server runs"))
+        }
+    }
+}
+
+/// One line on a file of sessions that does not open.
+fn sessions_fault(file: &Path, error: &DiskError) -> StartError {
+    match error {
+        DiskError::Full => part_fault(file, error),
+        _ => StartError::part(error),
+    }
+}
+
+fn disk_limits(config: &Config) -> DiskLimits {
+    let mqtt = &config.mqtt;
+    DiskLimits {
+        messages_max: mqtt.session_messages_max,
+        bytes_max: mqtt.session_bytes_max,
+        age_max_s: mqtt.session_message_age_max_s,
+        overflow: match mqtt.session_overflow {
+            SessionOverflow::DropOldest => Overflow::DropOldest,
+            SessionOverflow::DropNewest => Overflow::DropNewest,
+        },
+        cache_bytes: mqtt.session_cache_bytes,
+    }
+}
+
+/// The synthesiser of the configuration.
+pub fn speaker(config: &Config) -> Speaker {
+    Speaker::new(SpeakerSettings {
+        program: config.speech.synthesiser.clone().into(),
+        arguments: config.speech.synthesiser_arguments.clone(),
+        voice: config.speech.voice.clone(),
+        words_per_minute: config.speech.words_per_minute,
+        timeout: seconds(config.speech.timeout_s),
+        max_text_chars: config.speech.text_max_chars,
+        max_parallel: config.speech.parallel_max,
+    })
+}
+
+/// How recordings are listened to, with this model.
+pub fn recogniser_settings(config: &config::Speech, model: PathBuf) -> RecogniserSettings {
+    RecogniserSettings {
+        model,
+        sha256: Some(config.model_sha256.clone()).filter(|hash| !hash.is_empty()),
+        languages: config.languages.clone(),
+        workers: config.workers,
+        threads: config.threads,
+        queue_max: config.queue_max,
+        wait_limit: seconds(config.wait_timeout_s),
+        time_limit: seconds(config.recognise_timeout_s),
+        max_seconds: config.command_max_s,
+    }
+}
+
+/// Who makes replies.
+fn replies(config: &Config) -> Result<Box<dyn ReplyEngine>, String> {
+    let speech = &config.speech;
+    if speech.reply_url.is_empty() {
+        return Ok(Box::new(BuiltIn));
+    }
+    let name = &speech.reply_key_env;
+    let key = if name.is_empty() {
+        None
+    } else {
+        let key = std::env::var(name).map_err(|_| format!("speech.reply_key_env: {name} is not set; export it"))?;
+        Some(Secret::new(key))
+    };
+    let endpoint = ChatEndpoint::new(ChatSettings {
+        url: speech.reply_url.clone(),
+        certificates: Some(speech.reply_certificates.clone()).filter(|path| !path.as_os_str().is_empty()),
+        model: speech.reply_model.clone(),
+        key,
+        prompt: speech.reply_prompt.clone(),
+        timeout: seconds(speech.reply_timeout_s),
+        words_max: speech.reply_words_max,
+    });
+    Ok(Box::new(WithFallback::new(endpoint.map_err(|error| format!("speech.reply_url: {error}"))?)))
+}
+
+/// Where the database is, and how it is opened.
+pub fn store_settings(config: &Config) -> StoreSettings {
+    let store = &config.store;
+    let place = match store.url.as_str() {
+        "embedded" => Place::Folder {
+            path: config.server.database_dir(),
+            block_cache_bytes: store.block_cache_bytes,
+            memtable_bytes: store.memtable_bytes,
+        },
+        "memory" => Place::Memory,
+        url => Place::Server {
+            url: url.to_owned(),
+            username: store.username.clone(),
+            password: Secret::new(store.password.clone()),
+        },
+    };
+    StoreSettings {
+        place,
+        namespace: store.namespace.clone(),
+        database: store.database.clone(),
+        query_timeout: seconds(store.query_timeout_s),
+        stream_events_max: config.accounts.stream_events_max,
+    }
+}
+
+/// Makes the data folder, and sees that it can be written to.
+fn prepare_folder(folder: &Path) -> Result<(), StartError> {
+    let probe = folder.join(".writable");
+    make_private_folder(folder)
+        .and_then(|()| std::fs::write(&probe, b""))
+        .and_then(|()| std::fs::remove_file(&probe))
+        .map_err(|error| match is_disk_full(&error) {
+            true => part_fault(folder, &error),
+            false => {
+                let folder = folder.display();
+                let way_out = "give the hub's user the right to write there, or set another folder";
+                StartError::Setting(format!("server.data_dir: {folder} cannot be used ({error}); {way_out}"))
+            }
+        })
+}
+
+/// One line on a file or folder within the data folder.
+pub(super) fn part_fault(path: &Path, error: &(dyn std::error::Error + 'static)) -> StartError {
+    let path = path.display();
+    StartError::Part(match is_disk_full(error) || matches!(error.downcast_ref(), Some(DiskError::Full)) {
+        true => format!("{path}: the disk is full ({error}); make room and start the hub again"),
+        false => format!("{path} cannot be used ({error}); give the hub's user the right to read and write it"),
+    })
+}
