@@ -3,6 +3,8 @@
 //! Every key has a default. An unknown key or a value of the wrong type ends the
 //! start; all faults are reported together, one line each, naming file, key and remedy.
 
+mod net;
+
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +12,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+pub use net::{ForwardedHeader, Net};
+
 const ENVIRONMENT_PREFIX: &str = "TOYHUB_";
+
+/// How large a TLS record may be at most. The upper end is the largest that TLS has room for.
+const RECORD_BYTES: std::ops::RangeInclusive<usize> = 512..=16 * 1024;
 
 /// Why a configuration cannot be used: one line for each fault.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +30,8 @@ pub struct ConfigError(pub Vec<String>);
 pub struct Config {
     /// The process.
     pub server: Server,
+    /// What all listeners share: TLS and proxies.
+    pub net: Net,
     /// The HTTP listener, which the WebSocket shares.
     pub http: Http,
     /// The app socket.
@@ -142,10 +151,20 @@ pub enum Dialect {
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
     /// Where to listen.
-    pub listen: SocketAddr,
+    #[serde(with = "net::list")]
+    pub listen: Vec<SocketAddr>,
     /// Where to listen besides, for older clients that look for their socket there.
-    #[serde(with = "optional_address")]
-    pub legacy_listen: Option<SocketAddr>,
+    #[serde(with = "net::list")]
+    pub legacy_listen: Vec<SocketAddr>,
+    /// Where to listen for TLS.
+    #[serde(with = "net::list")]
+    pub tls_listen: Vec<SocketAddr>,
+    /// How large a TLS record to a client may be.
+    pub tls_record_max_bytes: usize,
+    /// Whether connections of trusted proxies begin with a PROXY header.
+    pub proxy_protocol: bool,
+    /// Which header of trusted proxies names the client of a request.
+    pub forwarded_header: ForwardedHeader,
     /// When calls need a token.
     pub auth: HttpAuth,
     /// Which answers are given.
@@ -171,8 +190,12 @@ pub struct Http {
 impl Default for Http {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([0, 0, 0, 0], 9527)),
-            legacy_listen: Some(SocketAddr::from(([0, 0, 0, 0], 9528))),
+            listen: vec![SocketAddr::from(([0, 0, 0, 0], 9527))],
+            legacy_listen: vec![SocketAddr::from(([0, 0, 0, 0], 9528))],
+            tls_listen: Vec::new(),
+            tls_record_max_bytes: 16 * 1024,
+            proxy_protocol: false,
+            forwarded_header: ForwardedHeader::Off,
             auth: HttpAuth::Sticky,
             dialect: Dialect::Documented,
             allowed_origins: vec!["*".into()],
@@ -250,20 +273,19 @@ pub enum ClientCertificates {
 #[serde(default, deny_unknown_fields)]
 pub struct Mqtt {
     /// Where to listen.
-    pub listen: SocketAddr,
-    /// Where to listen for TLS; `""` for nowhere.
-    #[serde(with = "optional_address")]
-    pub tls_listen: Option<SocketAddr>,
-    /// The certificate chain (PEM).
-    pub tls_certificate: PathBuf,
-    /// The key of the certificate (PEM).
-    pub tls_key: PathBuf,
+    #[serde(with = "net::list")]
+    pub listen: Vec<SocketAddr>,
+    /// Where to listen for TLS.
+    #[serde(with = "net::list")]
+    pub tls_listen: Vec<SocketAddr>,
+    /// How large a TLS record to a client may be.
+    pub tls_record_max_bytes: usize,
     /// Whether clients present certificates.
     pub tls_client_certificates: ClientCertificates,
-    /// Who signs the clients' certificates (PEM).
+    /// The authorities that sign the clients' certificates (PEM).
     pub tls_client_ca: PathBuf,
-    /// How often those files are looked at for a change.
-    pub tls_reload_interval_s: u64,
+    /// Whether connections of trusted proxies begin with a PROXY header.
+    pub proxy_protocol: bool,
     /// The path of a Unix socket to listen at; `""` for none.
     pub unix_socket: PathBuf,
     /// Where to listen for conformance tests, without permissions; `""` for nowhere. Loopback only.
@@ -338,13 +360,12 @@ pub enum SessionOverflow {
 impl Default for Mqtt {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([0, 0, 0, 0], 1883)),
-            tls_listen: None,
-            tls_certificate: PathBuf::new(),
-            tls_key: PathBuf::new(),
+            listen: vec![SocketAddr::from(([0, 0, 0, 0], 1883))],
+            tls_listen: Vec::new(),
+            tls_record_max_bytes: 4 * 1024,
             tls_client_certificates: ClientCertificates::Off,
             tls_client_ca: PathBuf::new(),
-            tls_reload_interval_s: 60,
+            proxy_protocol: false,
             unix_socket: PathBuf::new(),
             conformance_listen: None,
             connections_max: 20_000,
@@ -381,19 +402,14 @@ impl Default for Mqtt {
 impl Mqtt {
     /// Keys of which one needs another.
     fn faults(&self) -> Vec<&'static str> {
-        let missing = |path: &Path| self.tls_listen.is_some() && path.as_os_str().is_empty();
         let asks = self.tls_client_certificates != ClientCertificates::Off;
+        let lacks_ca = asks && !self.tls_listen.is_empty() && self.tls_client_ca.as_os_str().is_empty();
         let is_narrow = self.queue_bytes_max < 2 * self.packet_max_bytes;
         let exposed = self.conformance_listen.is_some_and(|address| !address.ip().is_loopback());
         [
-            missing(&self.tls_certificate).then_some(
-                "mqtt.tls_certificate is empty, which mqtt.tls_listen needs; name a PEM file with the certificate chain",
-            ),
-            missing(&self.tls_key)
-                .then_some("mqtt.tls_key is empty, which mqtt.tls_listen needs; name the PEM file of its key"),
-            (asks && missing(&self.tls_client_ca)).then_some(
-                "mqtt.tls_client_ca is empty, which mqtt.tls_client_certificates needs; name a PEM file of who signs \
-                 them",
+            lacks_ca.then_some(
+                "mqtt.tls_client_ca is empty, which mqtt.tls_client_certificates needs; name a PEM file of the \
+                 authorities that signed them",
             ),
             is_narrow.then_some("mqtt.queue_bytes_max is less than two of mqtt.packet_max_bytes; set more"),
             exposed.then_some(
@@ -850,11 +866,53 @@ impl Config {
         *self != Self { server, ..other.clone() }
     }
 
+    /// Keys of listeners of which one needs another.
+    fn net_faults(&self) -> Vec<String> {
+        let (net, http, mqtt) = (&self.net, &self.http, &self.mqtt);
+        let mut faults = Vec::new();
+        for (section, listen, tls_listen) in
+            [("http", &http.listen, &http.tls_listen), ("mqtt", &mqtt.listen, &mqtt.tls_listen)]
+        {
+            if listen.is_empty() && tls_listen.is_empty() {
+                faults.push(format!(
+                    "{section}.listen and {section}.tls_listen are empty; set an address for one of them"
+                ));
+            }
+        }
+        for (section, listen) in [("http", &http.tls_listen), ("mqtt", &mqtt.tls_listen)] {
+            let files = [("net.tls_certificate", &net.tls_certificate), ("net.tls_key", &net.tls_key)];
+            let missing = files.iter().filter(|(_, path)| !listen.is_empty() && path.as_os_str().is_empty());
+            faults.extend(missing.map(|(key, _)| {
+                format!(
+                    "{key} is empty, which {section}.tls_listen needs; name a PEM file, or make one with 'toyhub \
+                     certificate'"
+                )
+            }));
+        }
+        for (section, bytes) in [("http", http.tls_record_max_bytes), ("mqtt", mqtt.tls_record_max_bytes)] {
+            if !RECORD_BYTES.contains(&bytes) {
+                let (min, max) = (RECORD_BYTES.start(), RECORD_BYTES.end());
+                faults.push(format!("{section}.tls_record_max_bytes is {bytes}; set a number from {min} to {max}"));
+            }
+        }
+        let trusting = [
+            ("http.proxy_protocol", http.proxy_protocol),
+            ("http.forwarded_header", http.forwarded_header != ForwardedHeader::Off),
+            ("mqtt.proxy_protocol", mqtt.proxy_protocol),
+        ];
+        let trusting = trusting.into_iter().filter(|(_, is_on)| *is_on && net.proxies.is_empty());
+        faults
+            .extend(trusting.map(|(key, _)| format!("{key} is set, and net.proxies names no proxy; name its address")));
+        faults
+    }
+
     /// Values that have the right type and yet make no sense.
     fn faults(&self, file: &str) -> Vec<String> {
         let above_zero = [
             ("server.check_interval_s", self.server.check_interval_s),
             ("server.check_timeout_s", self.server.check_timeout_s),
+            ("net.tls_reload_interval_s", self.net.tls_reload_interval_s),
+            ("net.handshake_timeout_s", self.net.handshake_timeout_s),
             ("http.connections_max", self.http.connections_max as u64),
             ("http.connections_per_address_max", self.http.connections_per_address_max as u64),
             ("http.header_timeout_s", self.http.header_timeout_s),
@@ -870,7 +928,6 @@ impl Config {
             ("ws.requests_per_second", self.ws.requests_per_second.into()),
             ("ws.ticket_ttl_s", self.ws.ticket_ttl_s),
             ("mqtt.connections_max", self.mqtt.connections_max as u64),
-            ("mqtt.tls_reload_interval_s", self.mqtt.tls_reload_interval_s),
             ("mqtt.flapping_max", self.mqtt.flapping_max.into()),
             ("mqtt.flapping_addresses_max", self.mqtt.flapping_addresses_max as u64),
             ("mqtt.connect_timeout_s", self.mqtt.connect_timeout_s),
@@ -931,6 +988,7 @@ impl Config {
                          another disk";
             faults.push(format!("{file}: {fault}"));
         }
+        faults.extend(self.net_faults().into_iter().map(|fault| format!("{file}: {fault}")));
         faults.extend(self.mqtt.faults().into_iter().map(|fault| format!("{file}: {fault}")));
         faults.extend(self.speech.faults().into_iter().map(|fault| format!("{file}: {fault}")));
         let remote = ["ws://", "wss://"].iter().any(|scheme| self.store.url.starts_with(scheme));
@@ -969,6 +1027,8 @@ fn compare(table: &Table, known: &Table, section: &str, file: &str, faults: &mut
         match (known.get(key), value) {
             (None, _) => faults.push(format!("{file}: {path} is not a known key; remove it or mend its spelling")),
             (Some(Value::Table(known)), Value::Table(table)) => compare(table, known, &path, file, faults),
+            // One address stands for a list of one.
+            (Some(Value::Array(_)), Value::String(_)) if key.ends_with("listen") => {}
             (Some(expected), value) if !value.same_type(expected) => {
                 faults.push(format!("{file}: {path} is a {}; write a {}", value.type_str(), expected.type_str()))
             }
@@ -1041,7 +1101,7 @@ mod tests {
         let error = parse("[http]\nlisten = 80\nlissen = \"x\"\n[nope]\na = 1\n", &[("TOYHUB_MQTT__LISTN", "x")]);
         let faults = error.unwrap_err().0;
         assert_eq!(faults.len(), 4, "{faults:?}");
-        assert!(faults.contains(&"broker.toml: http.listen is a integer; write a string".to_owned()), "{faults:?}");
+        assert!(faults.contains(&"broker.toml: http.listen is a integer; write a array".to_owned()), "{faults:?}");
         assert!(faults.iter().any(|f| f.contains("http.lissen is not a known key")));
         assert!(faults.iter().any(|f| f.contains("nope is not a known key")));
         assert!(faults.iter().any(|f| f.contains("TOYHUB_MQTT__LISTN names no known key")));
@@ -1059,9 +1119,23 @@ mod tests {
             ],
         );
         let config = config.unwrap();
-        assert_eq!(config.http.listen, SocketAddr::from(([127, 0, 0, 1], 0)));
+        assert_eq!(config.http.listen, [SocketAddr::from(([127, 0, 0, 1], 0))]);
         assert_eq!(config.http.allowed_origins, ["http://a", "http://b"]);
         assert_eq!(config.mqtt.inflight_max, 7);
+    }
+
+    #[test]
+    fn listeners_are_one_address_or_many() {
+        let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        let one = parse("[mqtt]\nlisten = \"[::]:1883\"\n[http]\nlegacy_listen = \"\"", &[]).unwrap();
+        assert_eq!(one.mqtt.listen, addresses(&["[::]:1883"]));
+        assert!(one.http.legacy_listen.is_empty());
+        let listed = "[http]\nlisten = [\"127.0.0.1:1\", \"[::1]:1\"]";
+        let many = parse(listed, &[("TOYHUB_MQTT__LISTEN", "0.0.0.0:1, [::]:1")]).unwrap();
+        assert_eq!(many.http.listen, addresses(&["127.0.0.1:1", "[::1]:1"]));
+        assert_eq!(many.mqtt.listen, addresses(&["0.0.0.0:1", "[::]:1"]));
+        let proxies = parse("[net]\nproxies = [\"10.0.0.0/8\", \"::1\"]", &[]).unwrap().net.proxies;
+        assert_eq!(proxies.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "::1/128"]);
     }
 
     #[test]
@@ -1074,7 +1148,15 @@ mod tests {
             ("[store]\nurl = \"mysql://x\"", "store.url is unknown"),
             ("[http", "line 1: not TOML"),
             ("[mqtt]\ntls_listen = \"8883\"", "tls_listen"),
-            ("[mqtt]\ntls_listen = \"0.0.0.0:8883\"", "mqtt.tls_certificate is empty"),
+            ("[mqtt]\ntls_listen = \"0.0.0.0:8883\"", "net.tls_certificate is empty, which mqtt.tls_listen needs"),
+            ("[http]\ntls_listen = [\"0.0.0.0:443\"]", "net.tls_key is empty, which http.tls_listen needs"),
+            ("[http]\nlisten = []", "http.listen and http.tls_listen are empty"),
+            ("[http]\nlisten = [\"localhost\"]", "http.listen: \"localhost\" is no address with a port"),
+            ("[mqtt]\ntls_record_max_bytes = 20000", "mqtt.tls_record_max_bytes is 20000"),
+            ("[mqtt]\nproxy_protocol = true", "mqtt.proxy_protocol is set, and net.proxies names no proxy"),
+            ("[http]\nforwarded_header = \"x-forwarded-for\"", "http.forwarded_header is set"),
+            ("[http]\nforwarded_header = \"x-real-ip\"", "http.forwarded_header: unknown variant"),
+            ("[net]\nproxies = [\"10.0.0.0/40\"]", "net.proxies: \"10.0.0.0/40\" is no address or network"),
             ("[mqtt]\ntls_listen = \"[::]:1\"\ntls_client_certificates = \"optional\"", "mqtt.tls_client_ca is empty"),
             ("[mqtt]\nqueue_bytes_max = 1", "mqtt.queue_bytes_max is less than two"),
             ("[mqtt]\nconformance_listen = \"0.0.0.0:1884\"", "mqtt.conformance_listen is open"),

@@ -1,14 +1,13 @@
 //! How the hub starts and stops: the ports, the hub, the edges, the signal; then all of it in reverse.
 
+mod listen;
 mod open;
 
-use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -17,34 +16,27 @@ use crate::config::{self, Config, seconds};
 use crate::domain::{Hub, housekeeping};
 use crate::edge::http::{self, SocketRoute};
 use crate::edge::ws::{self, Apps, Handshake};
-use crate::edge::{control, mqtt, schedule, wire};
+use crate::edge::{control, mqtt, net, schedule, wire};
 use crate::ports::speech::Recogniser;
 
 pub use open::{StartError, examine_folder, folder_parts, open_hub, recogniser_settings, speaker, store_settings};
 
+use listen::{Bound, bind_all};
 use open::part_fault;
 
 /// A hub whose ports are open and whose listeners accept.
 pub struct Server {
     hub: Arc<Hub>,
     config: Arc<Config>,
-    http: Vec<TcpListener>,
-    mqtt: mqtt::Listeners,
+    http: net::Listeners,
+    mqtt: net::Listeners,
+    conformance: net::Listeners,
     control: UnixListener,
-    /// Where HTTP and the app socket are served; the port that was bound where 0 was asked for.
-    pub http_addr: SocketAddr,
-    /// Where older clients look for their sockets.
-    pub legacy_addr: Option<SocketAddr>,
-    /// Where MQTT is served.
-    pub mqtt_addr: SocketAddr,
-    /// Where MQTT is served over TLS.
-    pub mqtt_tls_addr: Option<SocketAddr>,
-    /// Where MQTT is served to conformance tests.
-    pub mqtt_conformance_addr: Option<SocketAddr>,
+    addresses: Vec<(&'static str, SocketAddr)>,
 }
 
 /// Loads the speech model. Without a good one the hub runs, and says so.
-async fn listen(hub: &Hub, config: &config::Speech) {
+async fn load_model(hub: &Hub, config: &config::Speech) {
     let Some(model) = config.model_file() else {
         tracing::warn!("no speech model, the toys understand nothing; scripts/get-model fetches one");
         return;
@@ -74,47 +66,20 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         // The listeners first: a port in use ends the start before the database is opened.
-        let http = bind("http.listen", config.http.listen).await?;
-        let legacy = bind_optional("http.legacy_listen", config.http.legacy_listen).await?;
-        let tcp = bind("mqtt.listen", config.mqtt.listen).await?;
-        let tls = bind_optional("mqtt.tls_listen", config.mqtt.tls_listen).await?;
-        let conformance = bind_optional("mqtt.conformance_listen", config.mqtt.conformance_listen).await?;
-        let http_addr = address(&http)?;
-        let legacy_addr = legacy.as_ref().map(address).transpose()?;
-        let http = [http].into_iter().chain(legacy).collect();
-        let mqtt_addr = address(&tcp)?;
-        let mqtt_tls_addr = tls.as_ref().map(address).transpose()?;
-        let mqtt_conformance_addr = conformance.as_ref().map(address).transpose()?;
-        let mqtt = mqtt_listeners(&config.mqtt, tcp, tls, conformance).await?;
+        let Bound { http, mqtt, conformance, addresses } = bind_all(&config).await?;
         let hub = open_hub(&config).await?;
         hub.prepare_own_files().await.map_err(|error| StartError::Part(fault(&error)))?;
-        listen(&hub, &config.speech).await;
+        load_model(&hub, &config.speech).await;
         hub.check_health(Instant::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
         let socket = config.server.control_socket();
         let control = control::bind(&socket).map_err(|error| part_fault(&socket, &error))?;
-        Ok(Self {
-            hub,
-            config,
-            http,
-            mqtt,
-            control,
-            http_addr,
-            legacy_addr,
-            mqtt_addr,
-            mqtt_tls_addr,
-            mqtt_conformance_addr,
-        })
+        Ok(Self { hub, config, http, mqtt, conformance, control, addresses })
     }
 
     /// Where clients reach the hub, as `name=address` words: programs that start it read them.
     pub fn addresses(&self) -> String {
-        let mut words = format!("http={} mqtt={}", self.http_addr, self.mqtt_addr);
-        for (name, address) in
-            [("legacy", self.legacy_addr), ("mqtts", self.mqtt_tls_addr), ("conformance", self.mqtt_conformance_addr)]
-        {
-            words.extend(address.map(|address| format!(" {name}={address}")));
-        }
-        words
+        let words: Vec<String> = self.addresses.iter().map(|(name, address)| format!("{name}={address}")).collect();
+        words.join(" ")
     }
 
     /// Whether the hub does its work, as it was found at its last check.
@@ -123,14 +88,14 @@ impl Server {
         move || hub.health(Instant::now()).is_alive
     }
 
-    /// What has the certificates read again, where TLS is served.
-    pub fn certificates(&self) -> Option<mqtt::Reloads> {
-        self.mqtt.reloads()
+    /// What has the certificates read again, for each protocol that TLS is served for.
+    pub fn certificates(&self) -> Vec<net::Reloads> {
+        [&self.http, &self.mqtt].into_iter().filter_map(net::Listeners::reloads).collect()
     }
 
     /// Serves until `shutdown`, then ends connections, what they began, and the store.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), String> {
-        let Self { hub, config, http, mqtt, control, .. } = self;
+        let Self { hub, config, http, mqtt, conformance, control, .. } = self;
         let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws.clone()));
         let current = SocketRoute {
             pattern: ws::PATH,
@@ -187,9 +152,9 @@ impl Server {
             }
         });
         edges.spawn({
-            let (hub, config, shutdown) = (Arc::clone(&hub), Arc::new(config.mqtt.clone()), shutdown.clone());
+            let (hub, config, shutdown) = (Arc::clone(&hub), Arc::clone(&config), shutdown.clone());
             async move {
-                mqtt::serve(mqtt, hub, config, shutdown).await;
+                mqtt::serve(mqtt, conformance, hub, config, shutdown).await;
                 Ok(())
             }
         });
@@ -277,60 +242,6 @@ async fn look_after(hub: Arc<Hub>, period: Duration, shutdown: CancellationToken
         lost = check => lost,
         () = mend => Ok(()),
     }
-}
-
-/// All places at which MQTT clients come in.
-async fn mqtt_listeners(
-    config: &config::Mqtt,
-    tcp: TcpListener,
-    tls: Option<TcpListener>,
-    conformance: Option<TcpListener>,
-) -> Result<mqtt::Listeners, String> {
-    let mut listeners = mqtt::Listeners::new(tcp);
-    if let Some(listener) = tls {
-        listeners.add_tls(listener, mqtt::Tls::load(config).await.map_err(|error| error.to_string())?);
-    }
-    if let Some(listener) = conformance {
-        listeners.add_conformance(listener);
-    }
-    let path = &config.unix_socket;
-    if !path.as_os_str().is_empty() {
-        let bound = mqtt::UnixSocket::bind(path).await;
-        listeners.add_unix(bound.map_err(|error| unix_socket_fault(path, &error))?);
-    }
-    Ok(listeners)
-}
-
-fn unix_socket_fault(path: &Path, error: &io::Error) -> String {
-    let path = path.display();
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!("mqtt.unix_socket: {path} is in use; stop the other program or set another path")
-        }
-        io::ErrorKind::AlreadyExists => {
-            format!("mqtt.unix_socket: {path} is a file that is no socket; move it away or set another path")
-        }
-        _ => format!("mqtt.unix_socket: cannot listen at {path} ({error}); set a path in a folder of the hub's user"),
-    }
-}
-
-fn address(listener: &TcpListener) -> Result<SocketAddr, String> {
-    listener.local_addr().map_err(|error| error.to_string())
-}
-
-async fn bind_optional(key: &str, address: Option<SocketAddr>) -> Result<Option<TcpListener>, String> {
-    match address {
-        Some(address) => bind(key, address).await.map(Some),
-        None => Ok(None),
-    }
-}
-
-async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => format!("{key}: {address} is in use; stop the other program or set another port"),
-        io::ErrorKind::PermissionDenied => format!("{key}: {address} is not permitted; set a port above 1023"),
-        _ => format!("{key}: cannot listen on {address} ({error}); set an address of this machine"),
-    })
 }
 
 fn fault(error: &crate::domain::error::DomainError) -> String {

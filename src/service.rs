@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, ConfigError};
-use crate::edge::mqtt;
+use crate::edge::net;
 use crate::server::{Server, StartError};
 use crate::systemd;
 
@@ -153,7 +153,7 @@ async fn reload_on_signal(
     mut config: Config,
     reread: impl Fn() -> Result<Config, ConfigError>,
     log: Log,
-    certificates: Option<mqtt::Reloads>,
+    certificates: Vec<net::Reloads>,
 ) -> Infallible {
     loop {
         if hang_up.recv().await.is_none() {
@@ -161,7 +161,7 @@ async fn reload_on_signal(
             return pending().await;
         }
         systemd::reloading().await;
-        if let Some(certificates) = &certificates {
+        for certificates in &certificates {
             certificates.now().await;
         }
         match reread() {

@@ -138,12 +138,15 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
         }
     };
     let ports = [
-        ("port of http.listen", Some(config.http.listen)),
-        ("port of mqtt.listen", Some(config.mqtt.listen)),
-        ("port of mqtt.tls_listen", config.mqtt.tls_listen),
-        ("port of mqtt.conformance_listen", config.mqtt.conformance_listen),
+        ("port of http.listen", &config.http.listen[..]),
+        ("port of http.legacy_listen", &config.http.legacy_listen),
+        ("port of http.tls_listen", &config.http.tls_listen),
+        ("port of mqtt.listen", &config.mqtt.listen),
+        ("port of mqtt.tls_listen", &config.mqtt.tls_listen),
+        ("port of mqtt.conformance_listen", config.mqtt.conformance_listen.as_slice()),
     ];
-    for (what, address) in ports.into_iter().filter_map(|(what, address)| Some((what, address?))) {
+    let ports = ports.into_iter().flat_map(|(what, listen)| listen.iter().map(move |address| (what, *address)));
+    for (what, address) in ports.collect::<Vec<_>>() {
         report(
             what,
             match tokio::net::TcpListener::bind(address).await {

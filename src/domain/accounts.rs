@@ -56,7 +56,7 @@ impl Hub {
         if new.password.reveal().len() > PASSWORD_MAX_BYTES {
             return Err(DomainError::invalid("password", format!("has more than {PASSWORD_MAX_BYTES} bytes")));
         }
-        self.rates.registrations.spend(&peer)?;
+        self.rates.registrations.spend(&peer.into())?;
         self.check_room(0)?;
         let avatar = match new.avatar {
             Some(avatar) => avatar,
@@ -83,14 +83,14 @@ impl Hub {
     ) -> Result<(Profile, Secret), DomainError> {
         let username = username.trim();
         let account = username.to_owned();
-        self.rates.failed_logins_of_address.check(&peer)?;
+        self.rates.failed_logins_of_address.check(&peer.into())?;
         self.rates.failed_logins_of_account.check(&account)?;
         let found = self.store.user_by_name(username).await?;
         let hasher = self.password_hasher()?;
         let hash = found.as_ref().map(|found| found.password_hash.clone());
         let right = self.password_workers.run(move || check_password(&hasher, &password, hash.as_deref())).await??;
         let Some(found) = found.filter(|_| right) else {
-            self.rates.failed_logins_of_address.note(&peer);
+            self.rates.failed_logins_of_address.note(&peer.into());
             self.rates.failed_logins_of_account.note(&account);
             return Err(DomainError::WrongCredentials);
         };
@@ -138,7 +138,7 @@ impl Hub {
 
     /// What a token opens, and until when. Errors: `Unauthorized`, `RateLimited`.
     pub async fn authenticate_token(&self, token: &Secret, peer: IpAddr, now: Timestamp) -> Result<Login, DomainError> {
-        self.rates.failed_logins_of_address.check(&peer)?;
+        self.rates.failed_logins_of_address.check(&peer.into())?;
         self.log_in(Some(&hash_of(token)), peer, now).await
     }
 
@@ -154,7 +154,7 @@ impl Hub {
             None => None,
         };
         let Some(login) = login else {
-            self.rates.failed_logins_of_address.note(&peer);
+            self.rates.failed_logins_of_address.note(&peer.into());
             return Err(DomainError::Unauthorized);
         };
         self.store.lock_party(&login.party).await?;
@@ -171,7 +171,7 @@ impl Hub {
         peer: IpAddr,
         now: Timestamp,
     ) -> Result<Login, DomainError> {
-        self.rates.failed_logins_of_address.check(&peer)?;
+        self.rates.failed_logins_of_address.check(&peer.into())?;
         let login = match (DeviceKey::parse_lenient(username), username.parse::<UserId>()) {
             (Ok(key), _) => self.toy_of_device(&key, &password, now).await?,
             (_, Ok(user)) => {
@@ -180,7 +180,7 @@ impl Hub {
             _ => None,
         };
         login.ok_or_else(|| {
-            self.rates.failed_logins_of_address.note(&peer);
+            self.rates.failed_logins_of_address.note(&peer.into());
             DomainError::WrongCredentials
         })
     }

@@ -22,7 +22,7 @@ const LET_IN_MAX: Duration = Duration::from_secs(1);
 impl Hub {
     /// Whether an address may connect once more. Errors: `RateLimited`.
     pub fn may_connect(&self, peer: IpAddr) -> Result<(), DomainError> {
-        self.rates.connects.spend(&peer)
+        self.rates.connects.spend(&peer.into())
     }
 
     /// A new live connection of `party`; dropping the mailbox ends it. Errors: `Full`.

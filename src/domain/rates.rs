@@ -1,7 +1,6 @@
 //! How often a client may do what is costly.
 
 use std::hash::Hash;
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::error::DomainError;
 use crate::config;
+use crate::model::Network;
 
 /// After so many checks the state of keys that are idle again is freed.
 const SWEEP_EVERY: u32 = 4096;
@@ -77,12 +77,12 @@ impl<K: Hash + Eq + Clone> Failures<K> {
 
 /// All the hub's rates, by what they guard.
 pub(super) struct Rates {
-    pub(super) failed_logins_of_address: Failures<IpAddr>,
+    pub(super) failed_logins_of_address: Failures<Network>,
     pub(super) failed_logins_of_account: Failures<String>,
-    pub(super) registrations: PerMinute<IpAddr>,
+    pub(super) registrations: PerMinute<Network>,
     pub(super) uploads: PerMinute<String>,
     pub(super) requests: PerMinute<String>,
-    pub(super) connects: PerMinute<IpAddr>,
+    pub(super) connects: PerMinute<Network>,
 }
 
 impl Rates {

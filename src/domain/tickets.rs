@@ -108,7 +108,7 @@ impl Hub {
 
     /// What a ticket opens, until when: as the token that it was issued for. Errors: `Unauthorized`, `RateLimited`.
     pub async fn redeem_ticket(&self, ticket: &Secret, peer: IpAddr, now: Timestamp) -> Result<Login, DomainError> {
-        self.rates.failed_logins_of_address.check(&peer)?;
+        self.rates.failed_logins_of_address.check(&peer.into())?;
         let token_hash = self.tickets.take(ticket, now);
         self.log_in(token_hash.as_deref(), peer, now).await
     }

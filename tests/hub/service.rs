@@ -69,7 +69,7 @@ async fn sighup_changes_the_log_and_a_wrong_filter_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sighup_has_the_certificate_read_again() {
-    let seldom = [("TOYHUB_MQTT__TLS_RELOAD_INTERVAL_S", "86400")];
+    let seldom = [("TOYHUB_NET__TLS_RELOAD_INTERVAL_S", "86400")];
     let (world, systemd) = Systemd::start_in(transport::tls_folder(), &[transport::TLS, &seldom].concat()).await;
     let (old, new) = (world.folder().join("ca.pem"), world.folder().join("next.pem"));
     assert!(transport::open_tls(world.mqtts_addr(), &old).await.is_ok());

@@ -25,10 +25,10 @@ use crate::world::{Toy, World, within};
 
 pub const TLS: &[(&str, &str)] = &[
     ("TOYHUB_MQTT__TLS_LISTEN", "127.0.0.1:0"),
-    ("TOYHUB_MQTT__TLS_CERTIFICATE", "hub.pem"),
-    ("TOYHUB_MQTT__TLS_KEY", "hub.key"),
+    ("TOYHUB_NET__TLS_CERTIFICATE", "hub.pem"),
+    ("TOYHUB_NET__TLS_KEY", "hub.key"),
     ("TOYHUB_MQTT__TLS_CLIENT_CA", "ca.pem"),
-    ("TOYHUB_MQTT__TLS_RELOAD_INTERVAL_S", "1"),
+    ("TOYHUB_NET__TLS_RELOAD_INTERVAL_S", "1"),
 ];
 
 fn openssl(folder: &Path, arguments: &str) {
@@ -193,7 +193,7 @@ async fn a_new_certificate_is_used_without_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_stall_in_the_handshake_keep_nobody_out() {
-    let world = tls_world(&[("TOYHUB_MQTT__CONNECT_TIMEOUT_S", "3")]).await;
+    let world = tls_world(&[("TOYHUB_NET__HANDSHAKE_TIMEOUT_S", "3")]).await;
     let toy = world.bound_toy("Fluffy").await;
     let mut stalled = Vec::new();
     for n in 0..50 {
@@ -217,10 +217,10 @@ async fn faults_of_the_listeners_are_one_line_each() {
     let world = tls_world(&[]).await;
     std::fs::write(world.folder().join("not-a-socket"), "precious").unwrap();
     let cases: [(&str, &str, &[&str]); 7] = [
-        ("MQTT__TLS_CERTIFICATE", "", &["mqtt.tls_certificate", "name a PEM file"]),
-        ("MQTT__TLS_CERTIFICATE", "nowhere.pem", &["mqtt.tls_certificate", "nowhere.pem", "cannot be read"]),
-        ("MQTT__TLS_CERTIFICATE", "hub.key", &["mqtt.tls_certificate", "no certificate"]),
-        ("MQTT__TLS_KEY", "ca.key", &["mqtt.tls_key", "name the readable PEM file"]),
+        ("NET__TLS_CERTIFICATE", "", &["net.tls_certificate", "name a PEM file"]),
+        ("NET__TLS_CERTIFICATE", "nowhere.pem", &["net.tls_certificate", "nowhere.pem", "cannot be read"]),
+        ("NET__TLS_CERTIFICATE", "hub.key", &["net.tls_certificate", "no certificate"]),
+        ("NET__TLS_KEY", "ca.key", &["net.tls_key", "name the readable PEM file"]),
         ("MQTT__CONFORMANCE_LISTEN", "0.0.0.0:0", &["mqtt.conformance_listen", "loopback"]),
         ("MQTT__CONFORMANCE_LISTEN", "[::]:0", &["mqtt.conformance_listen", "loopback"]),
         ("MQTT__UNIX_SOCKET", "not-a-socket", &["mqtt.unix_socket", "set another path"]),

@@ -31,6 +31,7 @@ pub struct World {
     http: SocketAddr,
     mqtt: SocketAddr,
     mqtts: Option<SocketAddr>,
+    https: Option<SocketAddr>,
     conformance: Option<SocketAddr>,
     legacy: Option<SocketAddr>,
     client: reqwest::Client,
@@ -72,6 +73,7 @@ impl World {
             http: unbound,
             mqtt: unbound,
             mqtts: None,
+            https: None,
             conformance: None,
             legacy: None,
             client: reqwest::Client::new(),
@@ -94,7 +96,7 @@ impl World {
         };
         (self.http, self.mqtt) = (address("http=").unwrap(), address("mqtt=").unwrap());
         (self.mqtts, self.conformance) = (address("mqtts="), address("conformance="));
-        self.legacy = address("legacy=");
+        (self.https, self.legacy) = (address("https="), address("legacy="));
         self.hub = Some(hub);
     }
 
@@ -191,6 +193,11 @@ impl World {
     /// Where MQTT is served over TLS, if the settings say so.
     pub fn mqtts_addr(&self) -> SocketAddr {
         self.mqtts.unwrap()
+    }
+
+    /// Where HTTP is served over TLS, if the settings say so.
+    pub fn https_addr(&self) -> SocketAddr {
+        self.https.unwrap()
     }
 
     /// Where conformance tests are served, if the settings say so.

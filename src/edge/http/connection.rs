@@ -1,106 +1,36 @@
-//! One client's connection: who gets one, its task, and its socket with the guards that hyper lacks.
+//! One client's connection: its task, the client of each of its requests, and its socket with the guards that hyper
+//! lacks.
 
-use std::collections::HashMap;
-use std::fmt;
+use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
+use super::reply::{Body, full};
 use super::{Edge, service};
-use crate::config::{self, seconds};
+use crate::config::seconds;
+use crate::edge::net::{AddressPlace, Client, Linger, Place, Stream};
 
-/// How long a connection that is closed in the middle of an upload goes on to read, see [`Guarded`].
-const LINGER: Duration = Duration::from_secs(1);
-
-/// How many connections there may be, in all and from one address.
-pub(super) struct Admission {
-    all: Arc<Semaphore>,
-    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    per_address_max: usize,
-}
-
-/// Why a connection is not served.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Refusal {
-    /// All connections are taken.
-    Full,
-    /// This address has its share.
-    AddressFull,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "too many connections",
-            Self::AddressFull => "too many connections from one address",
-        })
-    }
-}
-
-impl Admission {
-    pub(super) fn new(config: &config::Http) -> Self {
-        // A semaphore panics above its own maximum, which no machine can serve anyway.
-        let all = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));
-        Self { all, addresses: Arc::default(), per_address_max: config.connections_per_address_max }
-    }
-
-    /// A place for one connection of `address`; dropping it frees the place.
-    pub(super) fn take(&self, address: IpAddr) -> Result<Slot, Refusal> {
-        let permit = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Refusal::Full)?;
-        let network = network_of(address);
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = addresses.entry(network).or_insert(0);
-        if *count >= self.per_address_max {
-            return Err(Refusal::AddressFull);
-        }
-        *count += 1;
-        Ok(Slot { addresses: Arc::clone(&self.addresses), network, _permit: permit })
-    }
-}
-
-/// A household's IPv6 addresses share their first 64 bits, and anyone can have that many.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
-    }
-}
-
-/// The place of one connection.
-pub(super) struct Slot {
-    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    network: IpAddr,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = addresses.get_mut(&self.network) {
-            *count -= 1;
-            if *count == 0 {
-                addresses.remove(&self.network);
-            }
-        }
-    }
-}
-
-/// What the requests of one connection know of it.
+/// What a request knows of its connection.
 pub(super) struct Connection {
-    /// The client's address; an IPv4 address is never shown as an IPv6 one.
+    /// The client's address, even behind a proxy; an IPv4 address is never shown as an IPv6 one.
     pub(super) peer: IpAddr,
-    unread: AtomicBool,
+    /// Whether a request has a body of which something has not been read.
+    unread: Arc<AtomicBool>,
+    /// The place of a request that a proxy forwards: of its connections, each carries many clients.
+    _place: Option<AddressPlace>,
 }
 
 impl Connection {
@@ -113,15 +43,63 @@ impl Connection {
     pub(super) fn is_unread(&self) -> bool {
         self.unread.load(Ordering::Relaxed)
     }
+
+    /// The same for a request, whose client a trusted proxy names; or the answer to a request that is not served.
+    fn of(self: &Arc<Self>, request: &Request<Incoming>, edge: &Edge) -> Result<Arc<Self>, Response<Body>> {
+        let Some(forwarded) = edge.forwarded.filter(|_| edge.proxies.contains(self.peer)) else {
+            return Ok(Arc::clone(self));
+        };
+        let values = request.headers().get_all(forwarded.header()).iter();
+        // Text that is not ASCII names no address either.
+        let values = values.map(|value| value.to_str().unwrap_or("?"));
+        let values: Vec<&str> = values.collect();
+        let Ok(peer) = forwarded.client(self.peer, values.into_iter(), &edge.proxies) else {
+            tracing::warn!(proxy = %self.peer, header = forwarded.header(), "header of a proxy names no address");
+            return Err(refusal(
+                StatusCode::BAD_REQUEST,
+                "The header in which the proxy names its client is malformed.\n",
+            ));
+        };
+        let place = edge.places.take_of(peer).map_err(|refused| {
+            tracing::debug!(address = %peer, %refused, "http request refused");
+            refusal(StatusCode::TOO_MANY_REQUESTS, "Too many requests and sockets from one address at once.\n")
+        })?;
+        Ok(Arc::new(Self { peer, unread: Arc::clone(&self.unread), _place: Some(place) }))
+    }
+}
+
+/// An answer of plain text to a request that no route has seen.
+fn refusal(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(full(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// Answers one request. It never fails: every failure has its answer.
+async fn answer(
+    edge: Arc<Edge>,
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    match connection.of(&request, &edge) {
+        Ok(connection) => service::answer(edge, connection, request).await,
+        Err(refusal) => Ok(refusal),
+    }
 }
 
 /// Serves one client until it leaves or the hub stops; a running request is finished first.
-pub(super) async fn run(stream: TcpStream, peer: IpAddr, slot: Slot, edge: Arc<Edge>) {
-    let connection = Arc::new(Connection { peer, unread: AtomicBool::new(false) });
+pub(super) async fn run(stream: impl Stream + 'static, client: Client, edge: Arc<Edge>) {
+    let Client { peer, place } = client;
+    let unread = Arc::new(AtomicBool::new(false));
+    let connection = Arc::new(Connection { peer, unread: Arc::clone(&unread), _place: None });
     let stall = seconds(edge.config.http.body_pause_timeout_s);
-    let io = TokioIo::new(Guarded::new(stream, Arc::clone(&connection), stall, slot));
+    let io = TokioIo::new(Guarded::new(Box::new(stream), unread, stall, place));
     let shared = Arc::clone(&edge);
-    let service = service_fn(move |request| service::answer(Arc::clone(&shared), Arc::clone(&connection), request));
+    let service = service_fn(move |request| answer(Arc::clone(&shared), Arc::clone(&connection), request));
     let mut serving = pin!(edge.protocol.serve_connection(io, service).with_upgrades());
     let result = tokio::select! {
         result = serving.as_mut() => result,
@@ -139,20 +117,19 @@ pub(super) async fn run(stream: TcpStream, peer: IpAddr, slot: Slot, edge: Arc<E
 /// A socket that holds its place as long as it lives, even when it has become a WebSocket, and that
 ///
 /// - fails when the client reads nothing for the length of a pause: hyper would wait for ever;
-/// - reads on for a moment when an answer ends the connection in the middle of an upload. A close with unread bytes
-///   resets the connection, and the client would never see the answer.
+/// - reads on for a moment when an answer ends the connection in the middle of an upload.
 struct Guarded {
-    stream: TcpStream,
-    connection: Arc<Connection>,
+    stream: Box<dyn Stream>,
+    unread: Arc<AtomicBool>,
     stall: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
-    lingering: Option<Pin<Box<Sleep>>>,
-    _slot: Slot,
+    linger: Linger,
+    _place: Place,
 }
 
 impl Guarded {
-    fn new(stream: TcpStream, connection: Arc<Connection>, stall: Duration, slot: Slot) -> Self {
-        Self { stream, connection, stall, stalled: None, lingering: None, _slot: slot }
+    fn new(stream: Box<dyn Stream>, unread: Arc<AtomicBool>, stall: Duration, place: Place) -> Self {
+        Self { stream, unread, stall, stalled: None, linger: Linger::default(), _place: place }
     }
 
     /// Turns a write that has been pending for too long into an error.
@@ -199,53 +176,10 @@ impl AsyncWrite for Guarded {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-        if !self.connection.is_unread() {
-            return Poll::Ready(Ok(()));
-        }
-        let this = &mut *self;
-        let timer = this.lingering.get_or_insert_with(|| Box::pin(sleep(LINGER)));
-        let mut scratch = [0u8; 8 * 1024];
-        while timer.as_mut().poll(cx).is_pending() {
-            let mut buf = ReadBuf::new(&mut scratch);
-            let read = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buf));
-            if read.is_err() || buf.filled().is_empty() {
-                break;
-            }
+        let Self { stream, linger, unread, .. } = &mut *self;
+        if unread.load(Ordering::Relaxed) {
+            ready!(linger.poll(Pin::new(stream), cx));
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn admission(all: usize, per_address: usize) -> Admission {
-        Admission::new(&config::Http {
-            connections_max: all,
-            connections_per_address_max: per_address,
-            ..config::Http::default()
-        })
-    }
-
-    #[test]
-    fn a_place_is_free_again_when_its_connection_ends() {
-        let admission = admission(3, 2);
-        let [a, b]: [IpAddr; 2] = ["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
-        let first = admission.take(a).unwrap_or_else(|refusal| panic!("{refusal}"));
-        let _second = admission.take(a).unwrap_or_else(|refusal| panic!("{refusal}"));
-        assert!(matches!(admission.take(a), Err(Refusal::AddressFull)));
-        let _third = admission.take(b).unwrap_or_else(|refusal| panic!("{refusal}"));
-        assert!(matches!(admission.take(b), Err(Refusal::Full)));
-        drop(first);
-        assert!(admission.take(a).is_ok());
-    }
-
-    #[test]
-    fn an_ipv6_household_counts_as_one_address() {
-        let admission = admission(9, 1);
-        let _first = admission.take("2001:db8::1".parse().unwrap());
-        assert!(matches!(admission.take("2001:db8::2".parse().unwrap()), Err(Refusal::AddressFull)));
-        assert!(admission.take("2001:db8:0:1::1".parse().unwrap()).is_ok());
     }
 }

@@ -6,8 +6,8 @@
 //! `connection` (one task, one client) → `service` (route, CORS, access log) → `body` (bytes become fields)
 //! → one of the [`calls`](super::calls), or `files` → `reply` (back to bytes).
 //!
-//! Limits, all of `[http]` in the configuration: connections in all and from one address, the time of a request's
-//! head, the pauses and the length of its body. A client that does not read is cut off after the same pause.
+//! Connections come from `net`. Limits, all of `[http]` in the configuration: the time of a request's head, the pauses
+//! and the length of its body. A client that does not read is cut off after the same pause.
 
 mod body;
 mod connection;
@@ -20,37 +20,30 @@ mod routes;
 mod service;
 mod sockets;
 
-use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
 
 use headers::authorization::Bearer;
 use headers::{Authorization, HeaderMapExt};
 use hyper::HeaderMap;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, seconds};
+use super::net::{Client, Ending, Entrance, Forwarded, Listeners, Places, Protocol, Proxies, Stream, Terms};
+use crate::config::{Config, ForwardedHeader, seconds};
 use crate::domain::Hub;
 use crate::model::Secret;
-use connection::Admission;
 use routes::Routes;
 
 pub use multipart::RECORDING_FIELDS;
 pub use routes::{FILES, HEALTH, READINESS};
 pub use sockets::{Socket, SocketHandler, SocketIo, SocketRoute};
 
-/// The first pause after a failed accept; it doubles up to [`ACCEPT_PAUSE_MAX`].
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// The longest pause: a process without file descriptors tries again this often.
-const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// The protocol's name inside TLS (ALPN), as it is registered.
+pub const ALPN: &[u8] = b"http/1.1";
+
 /// How large a request's head may be.
 const HEAD_MAX_BYTES: usize = 16 * 1024;
 /// How much of a request or an answer one connection holds in memory.
@@ -62,6 +55,12 @@ struct Edge {
     config: Arc<Config>,
     routes: Routes,
     protocol: http1::Builder,
+    /// How many connections there may be; requests that a proxy forwards are counted here too.
+    places: Arc<Places>,
+    /// Proxies that are trusted with the addresses of their clients.
+    proxies: Proxies,
+    /// In which header they name the client of a request.
+    forwarded: Option<Forwarded>,
     /// No new requests; what runs may end.
     shutdown: CancellationToken,
     /// What still runs is cut off.
@@ -86,8 +85,39 @@ impl Edge {
             // Simple clients close their sending side after the request and then wait for the answer.
             .half_close(true);
         let routes = Routes::new(config.http.dialect, sockets).map_err(io::Error::other)?;
-        let cut = CancellationToken::new();
-        Ok(Self { hub, config, routes, protocol, shutdown, cut, tasks: TaskTracker::new() })
+        let places = Places::new(config.http.connections_max, config.http.connections_per_address_max);
+        let proxies = Proxies::new(config.net.proxies.clone());
+        let forwarded = match config.http.forwarded_header {
+            ForwardedHeader::Off => None,
+            ForwardedHeader::XForwardedFor => Some(Forwarded::XForwardedFor),
+            ForwardedHeader::Forwarded => Some(Forwarded::Rfc7239),
+        };
+        let (cut, tasks) = (CancellationToken::new(), TaskTracker::new());
+        Ok(Self { hub, config, routes, protocol, places, proxies, forwarded, shutdown, cut, tasks })
+    }
+
+    /// On which terms clients are let in.
+    fn terms(&self) -> Terms {
+        let Config { net, http, mqtt, .. } = &*self.config;
+        Terms {
+            protocol: "http",
+            places: Arc::clone(&self.places),
+            bans: None,
+            proxies: self.proxies.clone(),
+            proxy_protocol: http.proxy_protocol,
+            carries_many: self.forwarded.is_some(),
+            handshake_timeout: seconds(net.handshake_timeout_s),
+            // MQTT comes this way too, and need not send anything by itself.
+            keep_alive: seconds(mqtt.keep_alive_max_s.into()),
+            keep_alive_interval: seconds(mqtt.write_timeout_s),
+        }
+    }
+}
+
+impl Protocol for Edge {
+    async fn serve<S: Stream + 'static>(self: Arc<Self>, stream: S, client: Client) -> Ending {
+        connection::run(stream, client, self).await;
+        Ending::Orderly
     }
 }
 
@@ -96,7 +126,7 @@ impl Edge {
 ///
 /// `sockets` are the paths that open a WebSocket. Fails at once if two routes have the same path.
 pub async fn serve(
-    listeners: Vec<TcpListener>,
+    listeners: Listeners,
     hub: Arc<Hub>,
     config: Arc<Config>,
     sockets: Vec<SocketRoute>,
@@ -105,87 +135,22 @@ pub async fn serve(
     let edge = Arc::new(Edge::new(hub, config, sockets, shutdown)?);
     // Tasks of the tracker are cut off even if this future is dropped.
     let _cut = edge.cut.clone().drop_guard();
-    let mut connections = JoinSet::new();
-    accept(&listeners, &edge, &mut connections).await;
-    drop(listeners);
+    let mut connections = Entrance::new(edge.terms(), listeners).serve(Arc::clone(&edge), &edge.shutdown).await;
     edge.tasks.close();
     let finish = async {
-        while let Some(ended) = connections.join_next().await {
-            report(ended);
-        }
+        connections.finish().await;
         edge.tasks.wait().await;
     };
     if tokio::time::timeout(seconds(edge.config.server.shutdown_timeout_s), finish).await.is_err() {
         tracing::warn!("http connections cut off, they did not end in time");
         edge.cut.cancel();
-        connections.shutdown().await;
+        connections.cut().await;
         edge.tasks.wait().await;
     }
     Ok(())
 }
 
-/// Accepts connections until the shutdown.
-async fn accept(listeners: &[TcpListener], edge: &Arc<Edge>, connections: &mut JoinSet<()>) {
-    let admission = Admission::new(&edge.config.http);
-    let mut pause = ACCEPT_PAUSE;
-    loop {
-        tokio::select! {
-            biased;
-            () = edge.shutdown.cancelled() => return,
-            Some(ended) = connections.join_next() => report(ended),
-            accepted = next(listeners) => match accepted {
-                Ok((stream, peer)) => {
-                    pause = ACCEPT_PAUSE;
-                    admit(stream, peer, edge, &admission, connections);
-                }
-                Err(error) => {
-                    // EMFILE stays until a connection ends: without a pause this would be a busy loop.
-                    tracing::warn!(%error, "http connection not accepted");
-                    tokio::select! {
-                        () = edge.shutdown.cancelled() => return,
-                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(ACCEPT_PAUSE_MAX),
-                    }
-                }
-            },
-        }
-    }
-}
-
-/// The next connection of any listener.
-async fn next(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
-    poll_fn(|context| {
-        let ready = listeners.iter().map(|listener| listener.poll_accept(context)).find(Poll::is_ready);
-        ready.unwrap_or(Poll::Pending)
-    })
-    .await
-}
-
-/// Starts the task of a new connection, unless there are too many.
-fn admit(stream: TcpStream, peer: SocketAddr, edge: &Arc<Edge>, admission: &Admission, connections: &mut JoinSet<()>) {
-    let address = peer.ip().to_canonical();
-    let slot = match admission.take(address) {
-        Ok(slot) => slot,
-        Err(refusal) => {
-            tracing::debug!(%address, %refusal, "http connection refused");
-            return;
-        }
-    };
-    if let Err(error) = stream.set_nodelay(true) {
-        // The client is gone already.
-        tracing::debug!(%address, %error, "http connection lost");
-        return;
-    }
-    connections.spawn(connection::run(stream, address, slot, Arc::clone(edge)));
-}
-
 /// The token of `Authorization: Bearer …`.
 fn bearer(headers: &HeaderMap) -> Option<Secret> {
     headers.typed_get::<Authorization<Bearer>>().map(|header| Secret::new(header.token()))
-}
-
-/// A connection's task has ended; a panic in it ended that connection alone.
-fn report(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "http connection failed");
-    }
 }

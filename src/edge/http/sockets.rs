@@ -68,7 +68,7 @@ pub struct SocketRoute {
 /// Answers 101 and hands the socket to the route's handler, or says why not.
 pub(super) fn open(
     edge: &Edge,
-    connection: &Connection,
+    connection: &Arc<Connection>,
     route: &SocketRoute,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Failure> {
@@ -88,9 +88,10 @@ pub(super) fn open(
     let token = bearer(headers);
     let path = request.uri().path().to_owned();
     let Query { ticket, after } = Query::of(request.uri().query().unwrap_or_default());
-    let peer = connection.peer;
-    let handler = Arc::clone(&route.handler);
+    // The socket holds the place of its request.
+    let (connection, handler) = (Arc::clone(connection), Arc::clone(&route.handler));
     let serving = async move {
+        let peer = connection.peer;
         match hyper::upgrade::on(request).await {
             Ok(io) => {
                 let io = Box::new(TokioIo::new(io));

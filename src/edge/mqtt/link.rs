@@ -2,13 +2,15 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::edge::net::Linger;
 
 /// Room for the first read after a silence.
 const READ_MIN_BYTES: usize = 2 * 1024;
@@ -17,8 +19,6 @@ const READ_MAX_BYTES: usize = 16 * 1024;
 /// Nothing more is queued for writing above this size, so that many small packets share a write and a slow
 /// client's messages stay in its mailbox, where they are counted.
 const WRITE_BATCH_BYTES: usize = 16 * 1024;
-/// How long a closed connection is still read from, so that the last packet arrives instead of a reset.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// A socket and its buffers.
 #[derive(Debug)]
@@ -54,25 +54,19 @@ impl<S: AsyncRead + AsyncWrite> Link<S> {
         }
     }
 
-    /// Sends what is left in the output and closes the connection.
-    ///
-    /// A socket that is closed with unread input is reset, and the reset may overtake what was sent last: so the
-    /// client's end is awaited for a moment, and what still comes is thrown away.
+    /// Sends what is left in the output and closes the connection. The client's end is awaited for a moment.
     pub(super) async fn close(mut self) {
         while !self.output.buffer.is_empty() {
             if self.output.write().await.is_err() {
                 return;
             }
         }
-        let linger = async {
-            self.output.half.shutdown().await?;
-            while self.input.read().await? > 0 {
-                self.input.buffer.clear();
-            }
-            io::Result::Ok(())
-        };
-        // Whether the client closed in time or not, there is nothing left to do.
-        let _ = timeout(LINGER, linger).await;
+        let Self { input: Input { mut half, .. }, mut output } = self;
+        // A client that takes nothing more may not take the end either.
+        if timeout(Linger::MAX, output.half.shutdown()).await.is_ok_and(|done| done.is_ok()) {
+            let mut linger = Linger::default();
+            poll_fn(|context| linger.poll(Pin::new(&mut half), context)).await;
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What only the clock or a full disk brings about, over a real hub and a real socket.
 
+use std::time::Duration;
+
 use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, Packet};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions, StateError};
 use tokio::net::TcpListener;
@@ -11,6 +13,10 @@ use crate::domain::tests::{World, world, world_on};
 use crate::edge::wire::now;
 use crate::ports::router::{DISK_LIMITS, TestDisk};
 
+fn plain(listener: Option<TcpListener>) -> Listeners {
+    Listeners::new(Vec::from_iter(listener), Vec::new(), None)
+}
+
 #[tokio::test]
 async fn a_connection_ends_with_its_token() {
     let config = Config::default();
@@ -20,7 +26,8 @@ async fn a_connection_ends_with_its_token() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let shutdown = CancellationToken::new();
-    let serving = tokio::spawn(serve(Listeners::new(listener), Arc::new(hub), Arc::new(config.mqtt), shutdown.clone()));
+    let (listeners, none) = (plain(Some(listener)), plain(None));
+    let serving = tokio::spawn(serve(listeners, none, Arc::new(hub), Arc::new(config), shutdown.clone()));
 
     let mut options = MqttOptions::new("app", "127.0.0.1", port);
     options.set_credentials(user.to_string(), token.reveal());
@@ -83,13 +90,11 @@ async fn a_full_disk_delays_a_message_of_quality_two_and_doubles_none() {
     let config = Config::default();
     let storage = TestDisk::default();
     let World { hub, _folder } = world_on(config.clone(), storage.open(DISK_LIMITS).unwrap().0).await;
-    let (guarded, open) =
-        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = open.local_addr().unwrap().port();
-    let mut listeners = Listeners::new(guarded);
-    listeners.add_conformance(open);
+    let (guarded, for_tests) = (plain(None), plain(Some(open)));
     let shutdown = CancellationToken::new();
-    let serving = tokio::spawn(serve(listeners, Arc::new(hub), Arc::new(config.mqtt), shutdown.clone()));
+    let serving = tokio::spawn(serve(guarded, for_tests, Arc::new(hub), Arc::new(config), shutdown.clone()));
 
     let (reader, mut reads) = kept("reader", port);
     let mut losses = 0;

@@ -1,5 +1,6 @@
-//! TLS in front of MQTT: the certificate, the clients' certificates, and both again when their files change.
+//! TLS: the hub's certificate and the clients' certificates, read again when their files change.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,12 +15,12 @@ use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use crate::config::{self, ClientCertificates, seconds};
+use crate::config::ClientCertificates;
 use crate::ports::pem;
 
 /// Why TLS cannot be served, by the key at which to mend it.
 #[derive(Debug, thiserror::Error)]
-#[error("mqtt.{key}: {path}: {cause}; {remedy}")]
+#[error("{key}: {path}: {cause}; {remedy}")]
 pub struct TlsFault {
     key: &'static str,
     path: String,
@@ -27,11 +28,35 @@ pub struct TlsFault {
     remedy: &'static str,
 }
 
-/// The terms of TLS, the latest that could be read.
+/// Bytes that a record has beside its data, at most: TLS 1.2 adds 24 to its header, TLS 1.3 adds 17.
+const RECORD_OVERHEAD_BYTES: usize = 24;
+
+/// What TLS is to be like for one protocol.
+#[derive(Debug, Clone)]
+pub struct TlsTerms {
+    /// The protocol's name in log lines.
+    pub protocol: &'static str,
+    /// The certificate chain (PEM).
+    pub certificate: PathBuf,
+    /// Its key (PEM).
+    pub key: PathBuf,
+    /// Whether clients present certificates.
+    pub clients: ClientCertificates,
+    /// The authorities of these certificates (PEM).
+    pub client_ca: PathBuf,
+    /// What clients may name as the protocol inside (ALPN). Those that name none are served, those that name only others
+    /// are refused: their bytes are meant for another server.
+    pub alpn: &'static [u8],
+    /// How large a record to a client may be.
+    pub record_max_bytes: usize,
+    /// How often the files are examined for a change.
+    pub reload_interval: Duration,
+}
+
+/// The certificate and the rest of the configuration of TLS, the latest that could be read.
 #[derive(Debug)]
 pub struct Tls {
-    files: Files,
-    reload_interval: Duration,
+    terms: TlsTerms,
     latest: watch::Sender<Arc<ServerConfig>>,
     /// What the files looked like when they were last read.
     seen: Vec<Option<Look>>,
@@ -54,32 +79,16 @@ impl Reloads {
     }
 }
 
-/// The files, and what to make of them.
-#[derive(Debug, Clone)]
-struct Files {
-    certificate: PathBuf,
-    key: PathBuf,
-    clients: ClientCertificates,
-    client_ca: PathBuf,
-}
-
 /// By what a change is noticed.
-type Look = (SystemTime, u64);
+type Look = (SystemTime, u64, u64);
 
 impl Tls {
-    /// Reads the files of the configuration.
-    pub async fn load(config: &config::Mqtt) -> Result<Self, TlsFault> {
-        let files = Files {
-            certificate: config.tls_certificate.clone(),
-            key: config.tls_key.clone(),
-            clients: config.tls_client_certificates,
-            client_ca: config.tls_client_ca.clone(),
-        };
-        let (seen, read) = files.clone().read().await;
+    /// Reads the files.
+    pub async fn load(terms: TlsTerms) -> Result<Self, TlsFault> {
+        let (seen, read) = terms.clone().read().await;
         let latest = watch::Sender::new(read?);
         let (sender, orders) = mpsc::channel(1);
-        let (reload_interval, reloads) = (seconds(config.tls_reload_interval_s), Reloads(sender));
-        Ok(Self { files, reload_interval, latest, seen, orders, reloads })
+        Ok(Self { terms, latest, seen, orders, reloads: Reloads(sender) })
     }
 
     /// What new connections are opened with.
@@ -94,7 +103,7 @@ impl Tls {
 
     /// Reads the files again whenever they change, and on order. Never returns.
     pub(super) async fn keep_up(mut self) {
-        let mut ticks = interval(self.reload_interval);
+        let mut ticks = interval(self.terms.reload_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let order = tokio::select! {
@@ -114,25 +123,27 @@ impl Tls {
     }
 
     async fn reload(&mut self) {
-        let files = self.files.clone();
-        let Ok(seen) = tokio::task::spawn_blocking(move || files.look()).await else { return };
+        let terms = self.terms.clone();
+        let Ok(seen) = tokio::task::spawn_blocking(move || terms.look()).await else { return };
         if seen == self.seen {
             return;
         }
-        let (seen, read) = self.files.clone().read().await;
+        let (seen, read) = self.terms.clone().read().await;
         self.seen = seen;
         match read {
             Ok(latest) => {
                 self.latest.send_replace(latest);
-                tracing::info!("mqtt tls certificate reloaded");
+                tracing::info!(protocol = self.terms.protocol, "tls certificate reloaded");
             }
             // A certificate without its key, in the middle of a renewal, is the common case: the next look mends it.
-            Err(fault) => tracing::error!(%fault, "mqtt tls certificate not reloaded, the earlier one stays"),
+            Err(fault) => tracing::error!(
+                protocol = self.terms.protocol, %fault, "tls certificate not reloaded, the earlier one stays"
+            ),
         }
     }
 }
 
-/// Gives each new connection the latest terms.
+/// Gives each new connection the latest configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Acceptors(watch::Receiver<Arc<ServerConfig>>);
 
@@ -142,10 +153,10 @@ impl Acceptors {
     }
 }
 
-impl Files {
+impl TlsTerms {
     /// What the files look like and what stands in them, in this order: a change in between is noticed later.
     async fn read(self) -> (Vec<Option<Look>>, Result<Arc<ServerConfig>, TlsFault>) {
-        let fault = fault("tls_certificate", &self.certificate, "try again");
+        let fault = fault("net.tls_certificate", &self.certificate, "try again");
         let read = tokio::task::spawn_blocking(move || (self.look(), self.server_config()));
         read.await.unwrap_or_else(|error| (Vec::new(), Err(fault(&error))))
     }
@@ -153,7 +164,7 @@ impl Files {
     fn look(&self) -> Vec<Option<Look>> {
         let look = |path: &PathBuf| {
             let metadata = std::fs::metadata(path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
+            Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
         };
         [&self.certificate, &self.key, &self.client_ca].into_iter().map(look).collect()
     }
@@ -161,11 +172,11 @@ impl Files {
     fn server_config(&self) -> Result<Arc<ServerConfig>, TlsFault> {
         let provider = Arc::new(ring::default_provider());
         let of_certificate = fault(
-            "tls_certificate",
+            "net.tls_certificate",
             &self.certificate,
             "name a readable PEM file with the certificate chain, the hub's own certificate first",
         );
-        let of_key = fault("tls_key", &self.key, "name the readable PEM file of the certificate's key");
+        let of_key = fault("net.tls_key", &self.key, "name the readable PEM file of the certificate's key");
         let chain = pem::certificates(&self.certificate).map_err(|cause| of_certificate(&cause))?;
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| of_key(&pem::cause(error)))?;
         let verifier = self.verifier(&provider)?;
@@ -175,6 +186,8 @@ impl Files {
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
             .map_err(|error| of_key(&error))?;
+        config.alpn_protocols = vec![self.alpn.to_vec()];
+        config.max_fragment_size = Some(self.record_max_bytes.saturating_sub(RECORD_OVERHEAD_BYTES));
         // A toy that comes back saves a round trip and the costly half of the handshake. The tickets hold what the
         // hub would otherwise have to remember, and end with these files.
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -186,8 +199,8 @@ impl Files {
         if self.clients == ClientCertificates::Off {
             return Ok(WebPkiClientVerifier::no_client_auth());
         }
-        let remedy = "name a readable PEM file with the certificates of who signs the clients' ones";
-        let fault = fault("tls_client_ca", &self.client_ca, remedy);
+        let remedy = "name a readable PEM file with the authorities that signed the clients' certificates";
+        let fault = fault("mqtt.tls_client_ca", &self.client_ca, remedy);
         let mut roots = RootCertStore::empty();
         for certificate in pem::certificates(&self.client_ca).map_err(|cause| fault(&cause))? {
             roots.add(certificate).map_err(|error| fault(&error))?;
@@ -224,14 +237,25 @@ mod tests {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    fn terms(certificate: &Path, key: &Path) -> TlsTerms {
+        TlsTerms {
+            protocol: "test",
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            clients: ClientCertificates::Off,
+            client_ca: PathBuf::new(),
+            alpn: b"test",
+            record_max_bytes: 4096,
+            reload_interval: Duration::from_secs(60),
+        }
+    }
+
     #[tokio::test]
     async fn changed_files_are_read_again_and_broken_ones_change_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
         make_certificate(folder.path());
-        let config =
-            config::Mqtt { tls_certificate: certificate.clone(), tls_key: key.clone(), ..config::Mqtt::default() };
-        let mut tls = Tls::load(&config).await.unwrap();
+        let mut tls = Tls::load(terms(&certificate, &key)).await.unwrap();
         let latest = |tls: &Tls| Arc::clone(&tls.latest.borrow());
         let first = latest(&tls);
         tls.reload().await;
@@ -260,14 +284,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         make_certificate(folder.path());
         let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-        let good = config::Mqtt { tls_certificate: certificate, tls_key: key.clone(), ..config::Mqtt::default() };
-        let clients = config::Mqtt { tls_client_certificates: ClientCertificates::Required, ..good.clone() };
-        for (config, expected) in [
-            (config::Mqtt { tls_key: "no.pem".into(), ..good.clone() }, "mqtt.tls_key: no.pem: cannot be read"),
-            (config::Mqtt { tls_certificate: key.clone(), ..good.clone() }, "mqtt.tls_certificate: "),
-            (config::Mqtt { tls_client_ca: key, ..clients }, "mqtt.tls_client_ca: "),
+        let good = terms(&certificate, &key);
+        let clients = TlsTerms { clients: ClientCertificates::Required, ..good.clone() };
+        for (terms, expected) in [
+            (TlsTerms { key: "no.pem".into(), ..good.clone() }, "net.tls_key: no.pem: cannot be read"),
+            (TlsTerms { certificate: key.clone(), ..good.clone() }, "net.tls_certificate: "),
+            (TlsTerms { client_ca: key, ..clients }, "mqtt.tls_client_ca: "),
         ] {
-            let fault = Tls::load(&config).await.unwrap_err().to_string();
+            let fault = Tls::load(terms).await.unwrap_err().to_string();
             assert!(fault.starts_with(expected) && fault.lines().count() == 1, "{fault}");
         }
     }

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::addresses::network;
-use crate::config::{self, seconds};
+use super::Bans;
+use crate::model::Network;
 
 /// How long failures of an address are counted together.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -17,10 +17,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Failures of addresses, and who is banned for them.
 #[derive(Debug)]
 pub(super) struct Flapping {
-    failures_max: u32,
-    ban: Duration,
-    addresses_max: usize,
-    records: HashMap<IpAddr, Record>,
+    bans: Bans,
+    records: HashMap<Network, Record>,
     swept_at: Option<Instant>,
 }
 
@@ -40,26 +38,23 @@ impl Record {
 }
 
 impl Flapping {
-    pub(super) fn new(config: &config::Mqtt) -> Self {
-        Self {
-            failures_max: config.flapping_max,
-            ban: seconds(config.flapping_ban_s),
-            addresses_max: config.flapping_addresses_max,
-            records: HashMap::new(),
-            swept_at: None,
-        }
+    pub(super) fn new(bans: Bans) -> Self {
+        Self { bans, records: HashMap::new(), swept_at: None }
     }
 
     /// Whether connections of `address` are refused now.
     pub(super) fn is_banned(&self, address: IpAddr, now: Instant) -> bool {
         // Nobody is banned most of the time.
         !self.records.is_empty()
-            && matches!(self.records.get(&network(address)), Some(Record::Banned { until }) if now < *until)
+            && matches!(self.records.get(&Network::from(address)), Some(Record::Banned { until }) if now < *until)
     }
 
-    /// Counts a connection that was refused or broke early; `true` if this one leads to a ban.
-    pub(super) fn failed(&mut self, address: IpAddr, now: Instant) -> bool {
-        let address = network(address);
+    /// Counts a connection that was refused or broke, unless it lasted; `true` if this one leads to a ban.
+    pub(super) fn failed(&mut self, address: IpAddr, started_at: Instant, now: Instant) -> bool {
+        if now.duration_since(started_at) > self.bans.age {
+            return false;
+        }
+        let address = Network::from(address);
         if !self.records.contains_key(&address) && !self.has_room(now) {
             return false;
         }
@@ -70,9 +65,9 @@ impl Flapping {
         // A banned address whose last connections end is banned already.
         let Record::Counted { failures, .. } = record else { return false };
         *failures += 1;
-        let is_banned = *failures > self.failures_max;
+        let is_banned = *failures > self.bans.failures_max;
         if is_banned {
-            *record = Record::Banned { until: now + self.ban };
+            *record = Record::Banned { until: now + self.bans.ban };
         }
         is_banned
     }
@@ -81,11 +76,11 @@ impl Flapping {
     /// it are the limits of connections and connects.
     fn has_room(&mut self, now: Instant) -> bool {
         let is_due = self.swept_at.is_none_or(|at| now.duration_since(at) >= SWEEP_INTERVAL);
-        if self.records.len() >= self.addresses_max && is_due {
+        if self.records.len() >= self.bans.addresses_max && is_due {
             self.swept_at = Some(now);
             self.records.retain(|_, record| !record.is_over(now));
         }
-        self.records.len() < self.addresses_max
+        self.records.len() < self.bans.addresses_max
     }
 }
 
@@ -94,9 +89,15 @@ mod tests {
     use super::*;
 
     fn flapping() -> Flapping {
-        let config =
-            config::Mqtt { flapping_max: 2, flapping_ban_s: 30, flapping_addresses_max: 2, ..config::Mqtt::default() };
-        Flapping::new(&config)
+        let (age, ban) = (Duration::from_secs(10), Duration::from_secs(30));
+        Flapping::new(Bans { failures_max: 2, age, ban, addresses_max: 2 })
+    }
+
+    impl Flapping {
+        /// A connection that was refused at once.
+        fn refused(&mut self, address: IpAddr, now: Instant) -> bool {
+            self.failed(address, now, now)
+        }
     }
 
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
@@ -106,23 +107,32 @@ mod tests {
     #[test]
     fn too_many_failures_in_a_minute_are_a_ban_that_ends() {
         let (mut flapping, start) = (flapping(), Instant::now());
-        let at = |s| start + seconds(s);
-        assert!(!flapping.failed(ADDRESS, at(0)));
-        assert!(!flapping.failed(ADDRESS, at(1)));
+        let at = |s| start + Duration::from_secs(s);
+        assert!(!flapping.refused(ADDRESS, at(0)));
+        assert!(!flapping.refused(ADDRESS, at(1)));
         assert!(!flapping.is_banned(ADDRESS, at(1)));
-        assert!(flapping.failed(ADDRESS, at(2)));
+        assert!(flapping.refused(ADDRESS, at(2)));
         assert!(flapping.is_banned(ADDRESS, at(31)) && !flapping.is_banned(OTHER, at(31)));
-        assert!(!flapping.failed(ADDRESS, at(3)), "a ban is not made longer");
+        assert!(!flapping.refused(ADDRESS, at(3)), "a ban is not made longer");
         assert!(!flapping.is_banned(ADDRESS, at(32)));
-        assert!(!flapping.failed(ADDRESS, at(33)), "and counting begins anew");
+        assert!(!flapping.refused(ADDRESS, at(33)), "and counting begins anew");
+    }
+
+    #[test]
+    fn what_breaks_late_is_no_failure() {
+        let (mut flapping, start) = (flapping(), Instant::now());
+        for _ in 0..10 {
+            assert!(!flapping.failed(ADDRESS, start, start + Duration::from_secs(11)));
+        }
+        assert!(flapping.records.is_empty());
     }
 
     #[test]
     fn failures_of_different_minutes_are_not_added_up() {
         let (mut flapping, start) = (flapping(), Instant::now());
         for minute in 0..10 {
-            assert!(!flapping.failed(ADDRESS, start + WINDOW * minute));
-            assert!(!flapping.failed(ADDRESS, start + WINDOW * minute + seconds(1)));
+            assert!(!flapping.refused(ADDRESS, start + WINDOW * minute));
+            assert!(!flapping.refused(ADDRESS, start + WINDOW * minute + Duration::from_secs(1)));
         }
     }
 
@@ -131,12 +141,12 @@ mod tests {
         let (mut flapping, start) = (flapping(), Instant::now());
         for _ in 0..10 {
             for address in [ADDRESS, OTHER, THIRD] {
-                flapping.failed(address, start);
+                flapping.refused(address, start);
             }
         }
         assert_eq!(flapping.records.len(), 2);
         assert!(flapping.is_banned(ADDRESS, start) && !flapping.is_banned(THIRD, start));
-        flapping.failed(THIRD, start + seconds(31));
+        flapping.refused(THIRD, start + Duration::from_secs(31));
         assert_eq!(flapping.records.len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Where clients come in: TCP, TLS, a Unix socket, and the door for those whom another edge has let in.
+//! Where clients come in: TCP with or without TLS, a Unix socket, and the door for those whom another edge has let in.
 
 use std::future::poll_fn;
 use std::io;
@@ -11,18 +11,17 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
-use super::Profile;
-use super::stream::Stream;
+use super::Stream;
 use super::tls::{Acceptors, Reloads, Tls};
 
 /// Clients of other edges that wait to be taken in; at one more, the other edge waits with its client.
 const DOOR_QUEUE: usize = 64;
 
-/// All places at which MQTT clients come in.
+/// All places at which the clients of one protocol come in.
 #[derive(Debug)]
 pub struct Listeners {
-    places: Vec<Place>,
-    /// Which place is asked first: the one after the last that had a client, so that a busy one keeps none waiting.
+    all: Vec<Listener>,
+    /// Which one is asked first: the one after the last that had a client, so that a busy one keeps none waiting.
     next: usize,
     door: Door,
     visitors: mpsc::Receiver<(Box<dyn Stream>, IpAddr)>,
@@ -31,8 +30,8 @@ pub struct Listeners {
 }
 
 #[derive(Debug)]
-enum Place {
-    Tcp(TcpListener, Profile),
+enum Listener {
+    Tcp(TcpListener),
     Tls(TcpListener, Acceptors),
     Unix(UnixSocket),
 }
@@ -40,9 +39,8 @@ enum Place {
 /// A client that has come in.
 pub(super) struct Arrival {
     pub transport: Transport,
-    /// An IPv4 address is never shown as an IPv6 one.
+    /// Where its connection comes from, which may be a proxy; an IPv4 address is never shown as an IPv6 one.
     pub peer: IpAddr,
-    pub profile: Profile,
 }
 
 /// What it came over.
@@ -67,31 +65,24 @@ impl Door {
 }
 
 impl Listeners {
-    /// The one listener that there always is.
-    pub fn new(tcp: TcpListener) -> Self {
+    /// Plain TCP, and TCP with TLS.
+    pub fn new(tcp: Vec<TcpListener>, with_tls: Vec<TcpListener>, tls: Option<Tls>) -> Self {
         let (sender, visitors) = mpsc::channel(DOOR_QUEUE);
-        Self { places: vec![Place::Tcp(tcp, Profile::Guarded)], next: 0, door: Door(sender), visitors, tls: None }
+        let mut all: Vec<Listener> = tcp.into_iter().map(Listener::Tcp).collect();
+        if let Some(tls) = &tls {
+            all.extend(with_tls.into_iter().map(|listener| Listener::Tls(listener, tls.acceptors())));
+        }
+        Self { all, next: 0, door: Door(sender), visitors, tls }
     }
 
-    /// And one for TLS.
-    pub fn add_tls(&mut self, listener: TcpListener, tls: Tls) {
-        self.places.push(Place::Tls(listener, tls.acceptors()));
-        self.tls = Some(tls);
+    /// And a socket for clients of this machine.
+    pub fn add_unix(&mut self, socket: UnixSocket) {
+        self.all.push(Listener::Unix(socket));
     }
 
     /// What has the certificate read again, where TLS is served.
     pub fn reloads(&self) -> Option<Reloads> {
         self.tls.as_ref().map(Tls::reloads)
-    }
-
-    /// And one for clients of this machine.
-    pub fn add_unix(&mut self, socket: UnixSocket) {
-        self.places.push(Place::Unix(socket));
-    }
-
-    /// And one for conformance tests, whose address must be a loopback address.
-    pub fn add_conformance(&mut self, listener: TcpListener) {
-        self.places.push(Place::Tcp(listener, Profile::Conformance));
     }
 
     /// The way in for other edges.
@@ -106,15 +97,15 @@ impl Listeners {
 
     fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Arrival>> {
         // The door is one place more.
-        let count = self.places.len() + 1;
+        let count = self.all.len() + 1;
         for turn in 0..count {
             let at = (self.next + turn) % count;
-            let accepted = match self.places.get(at) {
-                Some(place) => place.poll_accept(context),
+            let accepted = match self.all.get(at) {
+                Some(listener) => listener.poll_accept(context),
                 None => self.visitors.poll_recv(context).map(|visitor| {
                     // There is always a sender: our own.
                     let (stream, peer) = visitor.ok_or(io::ErrorKind::BrokenPipe)?;
-                    Ok(Arrival { transport: Transport::Other(stream), peer, profile: Profile::Guarded })
+                    Ok(Arrival { transport: Transport::Other(stream), peer })
                 }),
             };
             if accepted.is_ready() {
@@ -126,24 +117,30 @@ impl Listeners {
     }
 }
 
-impl Place {
+impl Listener {
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Arrival>> {
         match self {
-            Self::Tcp(listener, profile) => listener.poll_accept(context).map_ok(|(socket, peer)| Arrival {
-                transport: Transport::Tcp(socket),
-                peer: peer.ip().to_canonical(),
-                profile: *profile,
-            }),
+            Self::Tcp(listener) => listener
+                .poll_accept(context)
+                .map_ok(|(socket, peer)| Arrival { transport: Transport::Tcp(socket), peer: peer.ip().to_canonical() }),
             Self::Tls(listener, acceptors) => listener.poll_accept(context).map_ok(|(socket, peer)| Arrival {
                 transport: Transport::Tls(socket, acceptors.latest()),
                 peer: peer.ip().to_canonical(),
-                profile: Profile::Guarded,
             }),
             Self::Unix(socket) => socket.listener.poll_accept(context).map_ok(|(socket, _)| Arrival {
                 transport: Transport::Unix(socket),
                 peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
-                profile: Profile::Guarded,
             }),
+        }
+    }
+}
+
+impl Transport {
+    /// The socket of a TCP connection.
+    pub(super) fn tcp(&mut self) -> Option<&mut TcpStream> {
+        match self {
+            Self::Tcp(socket) | Self::Tls(socket, _) => Some(socket),
+            Self::Unix(_) | Self::Other(_) => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a connection runs over, if not over TCP itself.
+//! Streams with a buffer of their own, such as TLS and WebSocket.
 
 use std::io;
 use std::pin::Pin;
@@ -6,19 +6,14 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A byte stream in both directions. Connections share this one type, lest every transport compile its own session.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
-
 /// A stream whose writes are done when their bytes have left.
 ///
-/// TLS and WebSocket take bytes into a buffer of their own. A session neither flushes nor, once its own buffer is
-/// empty, writes again, so without this the last packet could stay in theirs; and the write timeout would not
-/// see a client that does not read.
+/// TLS and WebSocket take bytes into a buffer of their own. An MQTT session neither flushes nor, once its own buffer is
+/// empty, writes again, so without this the last packet could stay in theirs; and the write timeouts of the protocols
+/// would not see a client that does not read.
 ///
-/// A write that waits has to be repeated with at least the same bytes, which it may follow with more. That is how
-/// [`Output`](super::link::Output) writes.
+/// A write that is pending has to be repeated with at least the same bytes, which may be followed by more, as all
+/// protocols here do.
 #[derive(Debug)]
 pub(super) struct Flushed<S> {
     stream: S,

@@ -1,0 +1,121 @@
+//! `[net]`, and the types of keys that name addresses.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// `[net]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Net {
+    /// PEM file of the certificate chain, the hub's own certificate first. All listeners with TLS use it.
+    pub tls_certificate: PathBuf,
+    /// PEM file of that certificate's key.
+    pub tls_key: PathBuf,
+    /// Seconds between two checks whether the files of certificates have changed.
+    pub tls_reload_interval_s: u64,
+    /// Seconds that a TLS handshake may take, and before it the PROXY header of a proxy.
+    pub handshake_timeout_s: u64,
+    /// Addresses and networks of proxies that are trusted with the addresses of their clients.
+    #[serde(with = "list")]
+    pub proxies: Vec<IpNet>,
+}
+
+impl Default for Net {
+    fn default() -> Self {
+        Self {
+            tls_certificate: PathBuf::new(),
+            tls_key: PathBuf::new(),
+            tls_reload_interval_s: 60,
+            handshake_timeout_s: 10,
+            proxies: Vec::new(),
+        }
+    }
+}
+
+/// Which header names the client of a request that a proxy forwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    /// None.
+    Off,
+    /// The header that most proxies write.
+    XForwardedFor,
+    /// That of RFC 7239.
+    Forwarded,
+}
+
+/// A text of the configuration that stands for one value.
+trait Item: Sized {
+    fn parse(text: &str) -> Result<Self, String>;
+    fn show(&self) -> String;
+}
+
+impl Item for SocketAddr {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|_| format!("{text:?} is no address with a port, such as \"0.0.0.0:9527\" or \"[::]:9527\""))
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Item for IpNet {
+    fn parse(text: &str) -> Result<Self, String> {
+        let address = IpAddr::from_str(text).map(IpNet::from);
+        address
+            .or_else(|_| text.parse())
+            .map_err(|_| format!("{text:?} is no address or network, such as \"10.0.0.5\" or \"10.0.0.0/8\""))
+    }
+
+    fn show(&self) -> String {
+        if self.prefix_len() == self.max_prefix_len() { self.addr().to_string() } else { self.to_string() }
+    }
+}
+
+/// A list of texts; one text alone is a list of one, and `""` an empty one.
+pub(super) mod list {
+    use super::*;
+
+    #[expect(private_bounds, reason = "the types of this file alone are in such lists")]
+    pub(in crate::config) fn serialize<T: Item, S: Serializer>(items: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(items.iter().map(Item::show))
+    }
+
+    #[expect(private_bounds, reason = "the types of this file alone are in such lists")]
+    pub(in crate::config) fn deserialize<'de, T: Item, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<T>, D::Error> {
+        deserializer.deserialize_any(OneOrMany(PhantomData))
+    }
+
+    struct OneOrMany<T>(PhantomData<T>);
+
+    impl<'de, T: Item> Visitor<'de> for OneOrMany<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text or a list of texts")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+            if text.is_empty() { Ok(Vec::new()) } else { Ok(vec![T::parse(text).map_err(E::custom)?]) }
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Vec<T>, A::Error> {
+            let mut items = Vec::new();
+            while let Some(text) = texts.next_element::<String>()? {
+                items.push(T::parse(&text).map_err(serde::de::Error::custom)?);
+            }
+            Ok(items)
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Where the connections of a protocol are let in and counted. There is one for each, whatever they come over.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::flapping::Flapping;
+use super::listen::{Arrival, Listeners, Transport};
+use super::opening::open;
+use super::places::{Place, Places};
+use super::proxy::{Proxies, read_header};
+use super::{Client, Ending, Protocol};
+
+/// The first pause after a failed accept; it doubles up to [`ACCEPT_PAUSE_MAX`].
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// The longest pause: a process without file descriptors tries again this often.
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// On which terms clients are let in.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// The protocol's name in log lines.
+    pub protocol: &'static str,
+    /// How many connections there may be.
+    pub places: Arc<Places>,
+    /// What an address is banned for; none for no bans.
+    pub bans: Option<Bans>,
+    /// Proxies whose word is taken for the address of a client.
+    pub proxies: Proxies,
+    /// Whether their connections begin with a PROXY header.
+    pub proxy_protocol: bool,
+    /// Whether their connections carry the requests of many clients, each of which is counted by the protocol.
+    pub carries_many: bool,
+    /// How long a PROXY header may take, and after it a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// After what silence TCP finds out whether the client is still there.
+    pub keep_alive: Duration,
+    /// And how often it asks again.
+    pub keep_alive_interval: Duration,
+}
+
+/// When an address is banned.
+#[derive(Debug, Clone, Copy)]
+pub struct Bans {
+    /// Connections of an address in a minute that were refused or broke early; at one more it is banned.
+    pub failures_max: u32,
+    /// How old a connection that breaks is at most to count as one of those.
+    pub age: Duration,
+    /// How long a banned address is refused.
+    pub ban: Duration,
+    /// Addresses of which such connections are counted at once.
+    pub addresses_max: usize,
+}
+
+/// A connection that has ended.
+#[derive(Debug)]
+struct Ended {
+    peer: IpAddr,
+    started_at: Instant,
+    ending: Ending,
+}
+
+/// A connection of a proxy, with what its header says.
+struct Announced {
+    arrival: Arrival,
+    place: Place,
+    client: io::Result<Option<IpAddr>>,
+}
+
+/// Lets clients of one protocol in.
+#[derive(Debug)]
+pub struct Entrance {
+    terms: Terms,
+    listeners: Listeners,
+    /// The table belongs to the task that accepts: there is no lock.
+    flapping: Option<Flapping>,
+    announced: JoinSet<Announced>,
+    connections: Connections,
+}
+
+impl Entrance {
+    /// On these terms.
+    pub fn new(terms: Terms, listeners: Listeners) -> Self {
+        let flapping = terms.bans.map(Flapping::new);
+        let connections = Connections { protocol: terms.protocol, tasks: JoinSet::new() };
+        Self { terms, listeners, flapping, announced: JoinSet::new(), connections }
+    }
+
+    /// Lets clients in until `shutdown`; gives the connections that are left then. Dropping the future ends all of them.
+    pub async fn serve<P: Protocol>(mut self, protocol: Arc<P>, shutdown: &CancellationToken) -> Connections {
+        let tls = self.listeners.tls.take();
+        let keep_up = async {
+            match tls {
+                Some(tls) => tls.keep_up().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.accept(&protocol, shutdown) => {}
+            () = keep_up => {}
+        }
+        self.connections
+    }
+
+    async fn accept<P: Protocol>(&mut self, protocol: &Arc<P>, shutdown: &CancellationToken) {
+        let mut pause = ACCEPT_PAUSE;
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                Some(ended) = self.connections.tasks.join_next() => {
+                    if let Some(ended) = self.connections.report(ended) {
+                        self.note(&ended);
+                    }
+                }
+                Some(announced) = self.announced.join_next() => self.admit_announced(announced, protocol, shutdown),
+                accepted = self.listeners.accept() => match accepted {
+                    Ok(arrival) => {
+                        pause = ACCEPT_PAUSE;
+                        self.take_in(arrival, protocol, shutdown);
+                    }
+                    Err(error) => {
+                        // EMFILE stays until a connection ends: without a pause this would be a busy loop.
+                        tracing::warn!(protocol = self.terms.protocol, %error, "connection not accepted");
+                        tokio::select! {
+                            () = shutdown.cancelled() => return,
+                            () = tokio::time::sleep(pause) => pause = (pause * 2).min(ACCEPT_PAUSE_MAX),
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// A connection that was refused, or broke early, counts against its address.
+    fn note(&mut self, ended: &Ended) {
+        let (Some(flapping), Ending::Failed) = (&mut self.flapping, ended.ending) else { return };
+        if flapping.failed(ended.peer, ended.started_at, Instant::now()) {
+            let protocol = self.terms.protocol;
+            tracing::warn!(protocol, address = %ended.peer, "address banned, too many of its connections fail");
+        }
+    }
+
+    /// Takes a new connection in, unless there are too many; a proxy's header is read first.
+    fn take_in<P: Protocol>(&mut self, mut arrival: Arrival, protocol: &Arc<P>, shutdown: &CancellationToken) {
+        let place = match self.terms.places.take() {
+            Ok(place) => place,
+            Err(refusal) => {
+                tracing::warn!(protocol = self.terms.protocol, %refusal, "connection refused");
+                return;
+            }
+        };
+        if let Some(socket) = arrival.transport.tcp()
+            && let Err(error) = self.set_options(socket)
+        {
+            // The client is gone already.
+            tracing::debug!(protocol = self.terms.protocol, address = %arrival.peer, %error, "connection lost");
+            return;
+        }
+        let is_announced = self.terms.proxy_protocol && self.terms.proxies.contains(arrival.peer);
+        if is_announced && arrival.transport.tcp().is_some() {
+            self.announced.spawn(announce(arrival, place, self.terms.handshake_timeout));
+        } else {
+            self.admit(arrival, place, protocol, shutdown);
+        }
+    }
+
+    fn admit_announced<P: Protocol>(
+        &mut self,
+        announced: Result<Announced, JoinError>,
+        protocol: &Arc<P>,
+        shutdown: &CancellationToken,
+    ) {
+        match announced {
+            Ok(Announced { mut arrival, place, client: Ok(client) }) => {
+                arrival.peer = client.unwrap_or(arrival.peer);
+                self.admit(arrival, place, protocol, shutdown);
+            }
+            // The proxy is the administrator's own.
+            Ok(Announced { arrival, client: Err(error), .. }) => tracing::warn!(
+                protocol = self.terms.protocol,
+                proxy = %arrival.peer,
+                %error,
+                "connection of a proxy without a good PROXY header refused"
+            ),
+            Err(error) => tracing::error!(protocol = self.terms.protocol, %error, "reading a PROXY header failed"),
+        }
+    }
+
+    /// Starts the task of a new connection, unless its address is banned or has too many.
+    fn admit<P: Protocol>(
+        &mut self,
+        Arrival { transport, peer }: Arrival,
+        place: Place,
+        protocol: &Arc<P>,
+        shutdown: &CancellationToken,
+    ) {
+        let started_at = Instant::now();
+        if self.flapping.as_ref().is_some_and(|flapping| flapping.is_banned(peer, started_at)) {
+            return;
+        }
+        let place = if self.terms.carries_many && self.terms.proxies.contains(peer) {
+            place
+        } else {
+            match self.terms.places.take_of(peer) {
+                Ok(of_address) => place.with(of_address),
+                Err(refusal) => {
+                    tracing::debug!(protocol = self.terms.protocol, address = %peer, %refusal, "connection refused");
+                    return;
+                }
+            }
+        };
+        let (protocol, client) = (Arc::clone(protocol), Client { peer, place });
+        let ended = move |ending| Ended { peer, started_at, ending };
+        match transport {
+            // A task of its own kind: the many that are idle hold no room for what the others need.
+            Transport::Tcp(socket) => {
+                self.connections.tasks.spawn(async move { ended(protocol.serve(socket, client).await) });
+            }
+            other => {
+                let (shutdown, patience) = (shutdown.clone(), self.terms.handshake_timeout);
+                self.connections.tasks.spawn(async move {
+                    let opened = Box::pin(async {
+                        tokio::select! {
+                            opened = timeout(patience, open(other, peer)) => opened.unwrap_or_else(|late| Err(late.into())),
+                            () = shutdown.cancelled() => Err(io::ErrorKind::Interrupted.into()),
+                        }
+                    });
+                    ended(match opened.await {
+                        Ok(stream) => protocol.serve(stream, client).await,
+                        Err(error) => {
+                            tracing::debug!(address = %peer, %error, "connection failed in its handshake");
+                            Ending::Failed
+                        }
+                    })
+                });
+            }
+        }
+    }
+
+    /// Small packets leave at once. A client that vanishes without a FIN is found out even if it never sends by itself.
+    fn set_options(&self, socket: &TcpStream) -> io::Result<()> {
+        socket.set_nodelay(true)?;
+        let keep_alive =
+            TcpKeepalive::new().with_time(self.terms.keep_alive).with_interval(self.terms.keep_alive_interval);
+        SockRef::from(socket).set_tcp_keepalive(&keep_alive)
+    }
+}
+
+/// Reads the PROXY header of a connection.
+async fn announce(mut arrival: Arrival, place: Place, patience: Duration) -> Announced {
+    let client = match arrival.transport.tcp() {
+        Some(socket) => timeout(patience, read_header(socket)).await.unwrap_or_else(|late| Err(late.into())),
+        None => Ok(None),
+    };
+    Announced { arrival, place, client }
+}
+
+/// Connections that are being served. Dropping them ends them.
+#[derive(Debug)]
+pub struct Connections {
+    protocol: &'static str,
+    tasks: JoinSet<Ended>,
+}
+
+impl Connections {
+    /// Waits until all have ended.
+    pub async fn finish(&mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            self.report(ended);
+        }
+    }
+
+    /// Ends them all at once.
+    pub async fn cut(&mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    /// A connection's task has ended; a panic in it ended that connection alone.
+    fn report(&self, ended: Result<Ended, JoinError>) -> Option<Ended> {
+        ended.inspect_err(|error| tracing::error!(protocol = self.protocol, %error, "connection failed")).ok()
+    }
+}

@@ -1,0 +1,64 @@
+//! One door for all clients: listeners, limits, bans, TLS, and the client's address behind a proxy.
+//!
+//! An edge gives an [`Entrance`] its listeners and its [`Terms`], and is handed streams: bytes in both directions with
+//! the address of the client. It knows neither what its bytes run over nor who else connects. The way of a connection:
+//!
+//! `listen` (accepted) → `proxy` (the PROXY header, from a configured proxy only) → `flapping` (its address is not
+//! banned) → `places` (there is room for it, in all and for its address) → `tls` (where the listener has a certificate)
+//! → [`Protocol::serve`] → `linger` (the last bytes arrive).
+//!
+//! A proxy that speaks HTTP names the client of each request in a header instead; `forwarded` reads it.
+
+mod entrance;
+mod flapping;
+mod flushed;
+mod forwarded;
+mod linger;
+mod listen;
+mod opening;
+mod places;
+mod proxy;
+mod tls;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use entrance::{Bans, Connections, Entrance, Terms};
+pub use forwarded::{Forwarded, Malformed};
+pub use linger::Linger;
+pub use listen::{Door, Listeners, UnixSocket};
+pub use places::{AddressPlace, Place, Places, Refusal};
+pub use proxy::Proxies;
+pub use tls::{Reloads, Tls, TlsFault, TlsTerms};
+
+/// A byte stream in both directions. Connections over anything but plain TCP share this one type, lest every transport
+/// compile its own session.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// A client that has been let in.
+#[derive(Debug)]
+pub struct Client {
+    /// Its own address, even if it comes through a proxy; an IPv4 address is never shown as an IPv6 one.
+    pub peer: IpAddr,
+    /// Its place among the connections, which is free again when this is dropped.
+    pub place: Place,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// As the protocol says, or because the hub wanted it so.
+    Orderly,
+    /// It was refused, or broke.
+    Failed,
+}
+
+/// A protocol that is served over streams.
+pub trait Protocol: Send + Sync + 'static {
+    /// Serves one client until its connection ends.
+    fn serve<S: Stream + 'static>(self: Arc<Self>, stream: S, client: Client) -> impl Future<Output = Ending> + Send;
+}

@@ -1,0 +1,140 @@
+//! The listeners of all protocols, bound as the configuration says.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpSocket};
+
+use crate::config::{self, ClientCertificates, Config, seconds};
+use crate::edge::net::{Listeners, Tls, TlsTerms, UnixSocket};
+use crate::edge::{http, mqtt};
+
+/// Connections that the system keeps until they are accepted, for each listener.
+const BACKLOG: u32 = 1024;
+
+/// Where clients come in.
+pub(super) struct Bound {
+    pub http: Listeners,
+    pub mqtt: Listeners,
+    /// For conformance tests.
+    pub conformance: Listeners,
+    /// What is served where; the port that was bound where 0 was asked for.
+    pub addresses: Vec<(&'static str, SocketAddr)>,
+}
+
+/// Binds everything. The error is one line that names the key.
+pub(super) async fn bind_all(config: &Config) -> Result<Bound, String> {
+    let Config { http, mqtt, .. } = config;
+    let mut addresses = Vec::new();
+    let mut plain = bind("http", "http.listen", &http.listen, &mut addresses)?;
+    plain.extend(bind("legacy", "http.legacy_listen", &http.legacy_listen, &mut addresses)?);
+    let with_tls = bind("https", "http.tls_listen", &http.tls_listen, &mut addresses)?;
+    let mqtt_plain = bind("mqtt", "mqtt.listen", &mqtt.listen, &mut addresses)?;
+    let mqtt_with_tls = bind("mqtts", "mqtt.tls_listen", &mqtt.tls_listen, &mut addresses)?;
+    let for_tests = mqtt.conformance_listen.as_slice();
+    let for_tests = bind("conformance", "mqtt.conformance_listen", for_tests, &mut addresses)?;
+    let mut mqtt_listeners = Listeners::new(mqtt_plain, mqtt_with_tls, mqtt_tls(config).await?);
+    if !mqtt.unix_socket.as_os_str().is_empty() {
+        mqtt_listeners.add_unix(bind_unix(&mqtt.unix_socket).await?);
+    }
+    Ok(Bound {
+        http: Listeners::new(plain, with_tls, http_tls(config).await?),
+        mqtt: mqtt_listeners,
+        conformance: Listeners::new(for_tests, Vec::new(), None),
+        addresses,
+    })
+}
+
+/// TLS of `[http]`, if there is a listener for it.
+async fn http_tls(config: &Config) -> Result<Option<Tls>, String> {
+    let http = &config.http;
+    let terms = tls_terms("http", http::ALPN, http.tls_record_max_bytes, &config.net);
+    load(&http.tls_listen, terms).await
+}
+
+/// TLS of `[mqtt]`, if there is a listener for it.
+async fn mqtt_tls(config: &Config) -> Result<Option<Tls>, String> {
+    let mqtt = &config.mqtt;
+    let terms = TlsTerms {
+        clients: mqtt.tls_client_certificates,
+        client_ca: mqtt.tls_client_ca.clone(),
+        ..tls_terms("mqtt", mqtt::ALPN, mqtt.tls_record_max_bytes, &config.net)
+    };
+    load(&mqtt.tls_listen, terms).await
+}
+
+fn tls_terms(protocol: &'static str, alpn: &'static [u8], record_max_bytes: usize, net: &config::Net) -> TlsTerms {
+    TlsTerms {
+        protocol,
+        certificate: net.tls_certificate.clone(),
+        key: net.tls_key.clone(),
+        clients: ClientCertificates::Off,
+        client_ca: PathBuf::new(),
+        alpn,
+        record_max_bytes,
+        reload_interval: seconds(net.tls_reload_interval_s),
+    }
+}
+
+async fn load(listen: &[SocketAddr], terms: TlsTerms) -> Result<Option<Tls>, String> {
+    if listen.is_empty() {
+        return Ok(None);
+    }
+    Tls::load(terms).await.map(Some).map_err(|fault| fault.to_string())
+}
+
+/// Listens at all addresses of a key, and notes them under `name`.
+fn bind(
+    name: &'static str,
+    key: &str,
+    listen: &[SocketAddr],
+    addresses: &mut Vec<(&'static str, SocketAddr)>,
+) -> Result<Vec<TcpListener>, String> {
+    let mut listeners = Vec::new();
+    for address in listen {
+        let bound = bind_one(*address, listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (bound, listener) = bound.map_err(|error| fault(key, *address, &error))?;
+        addresses.push((name, bound));
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn bind_one(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A port whose last connections are still being closed by the system is free.
+    socket.set_reuseaddr(true)?;
+    // [::] takes IPv4 too, unless that has a listener of its own.
+    if address.is_ipv6() && all.iter().any(|other| other.is_ipv4() && other.port() == address.port()) {
+        SockRef::from(&socket).set_only_v6(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn fault(key: &str, address: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!("{key}: {address} is in use; stop the other program or set another port"),
+        io::ErrorKind::PermissionDenied => format!("{key}: {address} is not permitted; set a port above 1023"),
+        _ => format!("{key}: cannot listen on {address} ({error}); set an address of this machine"),
+    }
+}
+
+async fn bind_unix(path: &Path) -> Result<UnixSocket, String> {
+    UnixSocket::bind(path).await.map_err(|error| {
+        let path = path.display();
+        match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("mqtt.unix_socket: {path} is in use; stop the other program or set another path")
+            }
+            io::ErrorKind::AlreadyExists => {
+                format!("mqtt.unix_socket: {path} is a file that is no socket; move it away or set another path")
+            }
+            _ => {
+                format!("mqtt.unix_socket: cannot listen at {path} ({error}); set a path in a folder of the hub's user")
+            }
+        }
+    })
+}
