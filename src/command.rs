@@ -1,5 +1,6 @@
 //! The command line: `serve`, and commands that work through the running hub or, where none runs, by themselves.
 
+mod certificate;
 mod doctor;
 mod output;
 
@@ -73,6 +74,14 @@ enum Action {
         #[arg(long)]
         repair: bool,
     },
+    /// Make a certificate for the home network, and the authority that signs it; print how to use and to trust them.
+    Certificate {
+        /// Names and addresses by which clients reach the hub, beside those of this machine: toys.example 192.168.1.5
+        names: Vec<String>,
+        /// The folder for the files. An authority that was made there is used again.
+        #[arg(long, default_value = "tls")]
+        out: PathBuf,
+    },
     /// The descriptions of HTTP, sockets and MQTT for programs (OpenAPI, AsyncAPI).
     Spec {
         /// Write them into this folder [default: only say which there are].
@@ -139,6 +148,10 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(path) => (path.as_path(), false),
         None => (Path::new(DEFAULT_CONFIG), true),
     };
+    if let Action::Certificate { names, out } = &arguments.action {
+        // Before the configuration, which may lack nothing but the certificate.
+        return certificate::make(&absolute(out)?, names);
+    }
     let load = || Config::load(path, optional, std::env::vars());
     let config = load().map_err(|error| Failure::Command(error.to_string()))?;
     if !matches!(arguments.action, Action::Spec { .. }) {
@@ -155,6 +168,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
             restore(&config, Restore { from, snapshot, leave_out_damaged }).await
         }
         Action::Doctor { repair } => doctor::run(config, repair).await,
+        Action::Certificate { .. } => Ok(()),
         Action::Spec { out } => describe(out.as_deref()),
         Action::Device(DeviceAction::Add { count, out }) => add_devices(config, count.into(), out.as_deref()).await,
         Action::Device(DeviceAction::List) => print_answer(ask(config, Command::ListDevices).await?),

@@ -4,6 +4,7 @@
 
 pub mod audio;
 pub mod backup;
+pub mod certificate;
 pub mod chunks;
 pub mod data_folder;
 pub mod files;

@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{ALL_VERSIONS, ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
@@ -73,20 +73,22 @@ async fn tls_world(settings: &[(&'static str, &'static str)]) -> World {
 }
 
 /// A client that trusts one certificate.
-fn connector(ca: &Path) -> TlsConnector {
+pub fn connector_with(ca: &Path, versions: &[&'static SupportedProtocolVersion], alpn: &[&[u8]]) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     TlsConnector::from(Arc::new(config))
 }
 
 pub async fn open_tls(address: SocketAddr, ca: &Path) -> std::io::Result<TlsStream<TcpStream>> {
     let socket = TcpStream::connect(address).await?;
-    within("tls", connector(ca).connect(ServerName::try_from("localhost").unwrap(), socket)).await
+    let connector = connector_with(ca, ALL_VERSIONS, &[]);
+    within("tls", connector.connect(ServerName::try_from("localhost").unwrap(), socket)).await
 }
 
 /// A packet: its first byte, and what follows the length (of one byte). None at the end.

@@ -34,6 +34,8 @@ pub struct World {
     https: Option<SocketAddr>,
     conformance: Option<SocketAddr>,
     legacy: Option<SocketAddr>,
+    /// The line in which the hub says where it listens.
+    ready: String,
     client: reqwest::Client,
 }
 
@@ -76,6 +78,7 @@ impl World {
             https: None,
             conformance: None,
             legacy: None,
+            ready: String::new(),
             client: reqwest::Client::new(),
         };
         world.start_hub().await;
@@ -91,12 +94,12 @@ impl World {
         let mut hub = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(hub.stdout.take().unwrap()).lines();
         let ready = within("the hub to be ready", lines.next_line()).await.unwrap().expect("the hub ended early");
-        let address = |name: &str| -> Option<SocketAddr> {
-            ready.split(' ').find_map(|word| word.strip_prefix(name)).map(|address| address.parse().unwrap())
-        };
-        (self.http, self.mqtt) = (address("http=").unwrap(), address("mqtt=").unwrap());
-        (self.mqtts, self.conformance) = (address("mqtts="), address("conformance="));
-        (self.https, self.legacy) = (address("https="), address("legacy="));
+        self.ready = ready;
+        let address = |name: &str| self.addresses(name).first().copied();
+        let both = [address("http=").unwrap(), address("mqtt=").unwrap()];
+        let more = [address("mqtts="), address("https="), address("conformance="), address("legacy=")];
+        [self.mqtts, self.https, self.conformance, self.legacy] = more;
+        [self.http, self.mqtt] = both;
         self.hub = Some(hub);
     }
 
@@ -176,6 +179,12 @@ impl World {
     /// `kill -9`.
     pub async fn kill(&mut self) {
         self.hub.take().unwrap().kill().await.unwrap();
+    }
+
+    /// All addresses at which the hub serves what it calls `name=`.
+    pub fn addresses(&self, name: &str) -> Vec<SocketAddr> {
+        let words = self.ready.split(' ').filter_map(|word| word.strip_prefix(name));
+        words.map(|address| address.parse().unwrap()).collect()
     }
 
     pub fn http(&self) -> String {
