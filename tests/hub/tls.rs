@@ -179,7 +179,9 @@ async fn who_asks_for_another_protocol_inside_is_refused() {
         let opened = within("tls", connector.connect(ServerName::try_from("localhost").unwrap(), socket)).await;
         opened.map(|stream| stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec))
     };
-    let cases: [(SocketAddr, &[&[u8]], Option<Option<&[u8]>>); 7] = [
+    // What a client offers, and what is agreed on, if it is served.
+    type Case<'a> = (SocketAddr, &'a [&'a [u8]], Option<Option<&'a [u8]>>);
+    let cases: [Case<'_>; 7] = [
         (world.https_addr(), &[], Some(None)),
         (world.https_addr(), &[b"h2", b"http/1.1"], Some(Some(b"http/1.1"))),
         (world.https_addr(), &[b"h2"], None),

@@ -44,8 +44,8 @@ impl Connection {
         self.unread.load(Ordering::Relaxed)
     }
 
-    /// The same for a request, whose client a trusted proxy names; or the answer to a request that is not served.
-    fn of(self: &Arc<Self>, request: &Request<Incoming>, edge: &Edge) -> Result<Arc<Self>, Response<Body>> {
+    /// The same for a request, whose client a trusted proxy names; or why the request is not served.
+    fn of(self: &Arc<Self>, request: &Request<Incoming>, edge: &Edge) -> Result<Arc<Self>, Refused> {
         let Some(forwarded) = edge.forwarded.filter(|_| edge.proxies.contains(self.peer)) else {
             return Ok(Arc::clone(self));
         };
@@ -55,21 +55,21 @@ impl Connection {
         let values: Vec<&str> = values.collect();
         let Ok(peer) = forwarded.client(self.peer, values.into_iter(), &edge.proxies) else {
             tracing::warn!(proxy = %self.peer, header = forwarded.header(), "header of a proxy names no address");
-            return Err(refusal(
-                StatusCode::BAD_REQUEST,
-                "The header in which the proxy names its client is malformed.\n",
-            ));
+            return Err((StatusCode::BAD_REQUEST, "The header in which the proxy names its client is malformed.\n"));
         };
         let place = edge.places.take_of(peer).map_err(|refused| {
             tracing::debug!(address = %peer, %refused, "http request refused");
-            refusal(StatusCode::TOO_MANY_REQUESTS, "Too many requests and sockets from one address at once.\n")
+            (StatusCode::TOO_MANY_REQUESTS, "Too many requests and sockets from one address at once.\n")
         })?;
         Ok(Arc::new(Self { peer, unread: Arc::clone(&self.unread), _place: Some(place) }))
     }
 }
 
-/// An answer of plain text to a request that no route has seen.
-fn refusal(status: StatusCode, text: &'static str) -> Response<Body> {
+/// Status and plain text for a request that is not served.
+type Refused = (StatusCode, &'static str);
+
+/// The answer to a request that no route has seen.
+fn refusal((status, text): Refused) -> Response<Body> {
     let mut response = Response::new(full(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -87,7 +87,7 @@ async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     match connection.of(&request, &edge) {
         Ok(connection) => service::answer(edge, connection, request).await,
-        Err(refusal) => Ok(refusal),
+        Err(refused) => Ok(refusal(refused)),
     }
 }
 
