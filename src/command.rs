@@ -168,6 +168,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
             restore(&config, Restore { from, snapshot, leave_out_damaged }).await
         }
         Action::Doctor { repair } => doctor::run(config, repair).await,
+        // Done above.
         Action::Certificate { .. } => Ok(()),
         Action::Spec { out } => describe(out.as_deref()),
         Action::Device(DeviceAction::Add { count, out }) => add_devices(config, count.into(), out.as_deref()).await,

@@ -9,7 +9,8 @@ use crate::service::Failure;
 
 /// Makes a certificate, and says what to do with it.
 pub(super) fn make(folder: &Path, names: &[String]) -> Result<(), Failure> {
-    let Made { authority, is_known, certificate, key, until, names } = certificate::make(folder, names, now() as i64).map_err(Failure::Command)?;
+    let Made { authority, is_known, certificate, key, until, names } =
+        certificate::make(folder, names, now() as i64).map_err(Failure::Command)?;
     let [authority, certificate, key] = [authority, certificate, key].map(|path| path.display().to_string());
     let (host, was) = (names.first().map_or("localhost", String::as_str), if is_known { "as before" } else { "new" });
     print(format_args!(

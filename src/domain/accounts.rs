@@ -8,8 +8,8 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::Hub;
 use super::error::DomainError;
-use super::{Hub, user_of};
 use crate::config::HttpAuth;
 use crate::model::{DeviceKey, FileName, Friend, Login, Party, PartyId, Secret, Timestamp, ToyId, User, UserId};
 use crate::ports::store::StoredUser;
@@ -136,56 +136,8 @@ impl Hub {
         }
     }
 
-    /// What a token opens, and until when. Errors: `Unauthorized`, `RateLimited`.
-    pub async fn authenticate_token(&self, token: &Secret, peer: IpAddr, now: Timestamp) -> Result<Login, DomainError> {
-        self.rates.failed_logins_of_address.check(&peer.into())?;
-        self.log_in(Some(&hash_of(token)), peer, now).await
-    }
-
-    /// Opens what the token of this hash is good for; without one, or with a bad one, that is a failure of the address.
-    pub(super) async fn log_in(
-        &self,
-        token_hash: Option<&str>,
-        peer: IpAddr,
-        now: Timestamp,
-    ) -> Result<Login, DomainError> {
-        let login = match token_hash {
-            Some(hash) => self.store.login(hash, now).await?,
-            None => None,
-        };
-        let Some(login) = login else {
-            self.rates.failed_logins_of_address.note(&peer.into());
-            return Err(DomainError::Unauthorized);
-        };
-        self.store.lock_party(&login.party).await?;
-        Ok(login)
-    }
-
-    /// What an MQTT client opens: a toy by device key and secret or token, an app by user id and token.
-    ///
-    /// Errors: `WrongCredentials` (also for a device that nobody has bound), `RateLimited`.
-    pub async fn authenticate_client(
-        &self,
-        username: &str,
-        password: Secret,
-        peer: IpAddr,
-        now: Timestamp,
-    ) -> Result<Login, DomainError> {
-        self.rates.failed_logins_of_address.check(&peer.into())?;
-        let login = match (DeviceKey::parse_lenient(username), username.parse::<UserId>()) {
-            (Ok(key), _) => self.toy_of_device(&key, &password, now).await?,
-            (_, Ok(user)) => {
-                self.store.login(&hash_of(&password), now).await?.filter(|login| user_of(&login.party) == Some(&user))
-            }
-            _ => None,
-        };
-        login.ok_or_else(|| {
-            self.rates.failed_logins_of_address.note(&peer.into());
-            DomainError::WrongCredentials
-        })
-    }
-
-    async fn toy_of_device(
+    /// The toy of a device that is bound, for its secret or a token.
+    pub(super) async fn toy_of_device(
         &self,
         key: &DeviceKey,
         proof: &Secret,

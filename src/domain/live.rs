@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Hub;
 use super::error::DomainError;
+use super::login::Admitted;
 use super::permissions::{Action, Rule, rule};
 use crate::model::{Event, Party, QoS, Topic, TopicFilter};
 use crate::ports::router::{CloseReason, ConnectionId, Mailbox, SessionHandle, StorageState, StoredSession};
@@ -16,40 +16,42 @@ pub use crate::ports::router::{
     Figures, Held, Publication, QueueLimits, Reached, Receipt, ReplayRetained, Subscription, Ticket,
 };
 
-/// How long it may take from a good password to a mailbox.
-const LET_IN_MAX: Duration = Duration::from_secs(1);
-
 impl Hub {
     /// Whether an address may connect once more. Errors: `RateLimited`.
     pub fn may_connect(&self, peer: IpAddr) -> Result<(), DomainError> {
         self.rates.connects.spend(&peer.into())
     }
 
-    /// A new live connection of `party`; dropping the mailbox ends it. Errors: `Full`.
-    pub fn connect(&self, party: Party, limits: QueueLimits) -> Result<Mailbox, DomainError> {
-        self.check_connections(&party)?;
-        Ok(self.router.connect(party, limits))
+    /// A new live connection of a client; dropping the mailbox ends it. Errors: `Full`, `Unauthorized`.
+    pub async fn connect(&self, admitted: &Admitted, limits: QueueLimits) -> Result<Mailbox, DomainError> {
+        self.check_connections(&admitted.party)?;
+        self.attach_admitted(admitted, || self.router.connect(admitted.party.clone(), limits)).await
     }
 
     /// A new session that outlives its connection by `expiry_s` seconds, and a connection to it. It is on disk when
-    /// this returns. Errors: `Full`, `Internal` where it cannot be stored.
-    pub async fn open_session(&self, party: Party, client_id: &str, expiry_s: u32) -> Result<Mailbox, DomainError> {
-        self.check_connections(&party)?;
+    /// this returns. Errors: `Full`, `Unauthorized`, `Internal` where it cannot be stored.
+    pub async fn open_session(
+        &self,
+        admitted: &Admitted,
+        client_id: &str,
+        expiry_s: u32,
+    ) -> Result<Mailbox, DomainError> {
+        self.check_connections(&admitted.party)?;
         if self.router.storage_state() != StorageState::Writable {
             return Err(self.storage_fault());
         }
-        let session = self.router.open_session(party, client_id, self.session_limits(), expiry_s);
+        let session = self.router.open_session(admitted.party.clone(), client_id, self.session_limits(), expiry_s);
         if !session.is_stored().await {
             session.end();
             return Err(self.storage_fault());
         }
-        self.attach(&session).inspect_err(|_| session.end())
+        self.attach(&session, admitted).await.inspect_err(|_| session.end())
     }
 
-    /// A connection to a session that there is. Errors: `Full`.
-    pub fn attach(&self, session: &SessionHandle) -> Result<Mailbox, DomainError> {
+    /// A connection of a client to a session of its own that there is. Errors: `Full`, `Unauthorized`.
+    pub async fn attach(&self, session: &SessionHandle, admitted: &Admitted) -> Result<Mailbox, DomainError> {
         self.check_connections(session.party())?;
-        Ok(session.attach())
+        self.attach_admitted(admitted, || session.attach()).await
     }
 
     /// The sessions of an earlier process, given once; each takes messages again.
@@ -212,14 +214,6 @@ impl Hub {
     /// Forgets retained messages that have expired.
     pub fn sweep(&self) {
         self.router.sweep();
-    }
-
-    /// Ends the connections of a party whose right to them is gone. Twice: one that was let in just before may not have
-    /// had a mailbox to close yet.
-    pub(super) async fn end_connections(&self, party: &Party) {
-        self.router.close_party(party, CloseReason::Revoked);
-        tokio::time::sleep(LET_IN_MAX).await;
-        self.router.close_party(party, CloseReason::Revoked);
     }
 
     /// Ends every live connection, with the reason that the hub stops, and a backup that runs.

@@ -14,6 +14,7 @@ mod friends;
 mod health;
 pub mod housekeeping;
 pub mod live;
+pub mod login;
 pub mod permissions;
 mod rates;
 mod receipts;
@@ -27,6 +28,7 @@ mod toys;
 mod uploads;
 mod voice;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use crate::config::Config;
@@ -117,6 +119,10 @@ pub struct Hub {
     last_check: Mutex<LastCheck>,
     /// What keeps the names of cached sounds from being guessed from their text.
     secret: Secret,
+    /// Revocations that there have been, for logins that cross one.
+    revocations: AtomicU64,
+    #[cfg(test)]
+    pub(crate) gate: login::Gate,
 }
 
 impl Hub {
@@ -127,6 +133,9 @@ impl Hub {
         let secret = store.hub_secret(&Secret::random()).await?;
         Ok(Self {
             rates: Rates::new(&config.rates),
+            revocations: AtomicU64::new(0),
+            #[cfg(test)]
+            gate: login::Gate::default(),
             tickets: Tickets::new(&config.ws),
             backups: Backups::new(),
             audio_workers: Workers::new(config.audio.workers, config.audio.queue_max),

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tempfile::TempDir;
 
+use super::accounts::hash_of;
+use super::login::Admitted;
 use super::*;
 use crate::model::{ChatId, DeviceKey, HubId, MessageId, MessageState, PartyKind, Timestamp, Toy, ToyId, User, UserId};
 use crate::ports::chunks::ChunkLimits;
@@ -16,6 +18,8 @@ use crate::ports::store::{NewEntry, NewMessage, NewToy, Place, StoreSettings, St
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DAY: f64 = 86_400.0;
+/// Of every device here.
+const SECRET: &str = "a device's secret";
 
 pub(crate) struct World {
     pub(crate) hub: Hub,
@@ -36,6 +40,14 @@ impl World {
         let lifetime = Timestamp::from(self.hub.config.accounts.token_ttl_days) * DAY;
         let (_, token) = self.hub.login("mia", Secret::new("pw"), PEER, now - lifetime + seconds).await.unwrap();
         (user, token)
+    }
+
+    /// A toy of a new user, with the key and the secret of its device.
+    pub(crate) async fn toy_with_secret(&self) -> (ToyId, DeviceKey, Secret) {
+        let (_, toy) = self.family().await;
+        let Party::Toy(id) = toy else { panic!("a toy") };
+        let key = self.hub.store.toy(&id).await.unwrap().unwrap().device_key;
+        (id, key, Secret::new(SECRET))
     }
 }
 
@@ -109,7 +121,7 @@ impl World {
             avatar: avatar.clone(),
         };
         self.hub.store.create_user(StoredUser { user, password_hash: "$argon2id$".into() }, 0.0).await.unwrap();
-        self.hub.store.add_device(&key, &"0".repeat(64), 0.0).await.unwrap();
+        self.hub.store.add_device(&key, &hash_of(&Secret::new(SECRET)), 0.0).await.unwrap();
         let toy = Toy {
             id: ToyId::random(),
             device_key: key,
@@ -136,8 +148,10 @@ impl World {
     }
 
     /// A live connection that hears its inbox.
-    fn connected(&self, party: &Party) -> Mailbox {
-        let mailbox = self.hub.connect(party.clone(), QueueLimits { messages_max: 16, bytes_max: 1 << 20 }).unwrap();
+    async fn connected(&self, party: &Party) -> Mailbox {
+        let (admitted, limits) =
+            (Admitted::unproven(party.clone()), QueueLimits { messages_max: 16, bytes_max: 1 << 20 });
+        let mailbox = self.hub.connect(&admitted, limits).await.unwrap();
         self.hub.follow(&mailbox).unwrap();
         mailbox
     }
@@ -184,7 +198,8 @@ async fn receipts_reach_the_sender_and_reads_the_readers_other_devices() {
     let world = world(Config::default()).await;
     let (user, toy) = world.family().await;
     let party = Party::User(user.clone());
-    let (mut phone, mut tablet, mut ears) = (world.connected(&party), world.connected(&party), world.connected(&toy));
+    let (mut phone, mut tablet, mut ears) =
+        (world.connected(&party).await, world.connected(&party).await, world.connected(&toy).await);
     let to_toy = world.send(&party, &toy, 1.0).await;
     world.hub.mark_delivered(&toy, &to_toy).await.unwrap();
     world.hub.mark_delivered(&toy, &to_toy).await.unwrap();
@@ -225,7 +240,8 @@ async fn a_ticket_opens_what_its_token_opens_and_nothing_once_that_is_revoked() 
     assert_eq!((&login.party, login.expires_at), (&party, expires_at));
 
     let ticket = world.hub.issue_ticket(&token, PEER, 1.0).await.unwrap();
-    assert_eq!(world.hub.redeem_ticket(&ticket, PEER, 2.0).await.unwrap(), login);
+    let redeemed = world.hub.redeem_ticket(&ticket, PEER, 2.0).await.unwrap();
+    assert_eq!((redeemed.party, redeemed.expires_at), (login.party.clone(), login.expires_at));
     let kept = world.hub.issue_ticket(&token, PEER, 3.0).await.unwrap();
     world.hub.log_out_everywhere(&party).await.unwrap();
     for wrong in [ticket, kept, Secret::random(), token] {
@@ -263,7 +279,7 @@ async fn a_message_that_was_stored_but_not_announced_reaches_a_session_that_does
     let world = world(Config::default()).await;
     let (user, toy) = world.family().await;
     let inbox = live::Subscription::from_text(toy.inbox().as_str(), crate::model::QoS::AtLeastOnce, 0, 0).unwrap();
-    let mut mailbox = world.hub.open_session(toy.clone(), "c", 1000).await.unwrap();
+    let mut mailbox = world.hub.open_session(&Admitted::unproven(toy.clone()), "c", 1000).await.unwrap();
     let session = mailbox.session().unwrap();
     world.hub.subscribe(&mailbox, &inbox, live::ReplayRetained::Always).await.unwrap();
     assert_eq!(given(&mut mailbox).await, []);
@@ -271,7 +287,7 @@ async fn a_message_that_was_stored_but_not_announced_reaches_a_session_that_does
 
     // The hub dies between the commit and the announcement.
     let message = world.send(&Party::User(user), &toy, 1.0).await;
-    let mut mailbox = world.hub.attach(&session).unwrap();
+    let mut mailbox = world.hub.attach(&session, &Admitted::unproven(toy.clone())).await.unwrap();
     assert_eq!(given(&mut mailbox).await, [], "it is in no session");
     world.hub.resume(&mailbox).await.unwrap();
     let told = given(&mut mailbox).await;

@@ -10,8 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::Hub;
 use super::accounts::hash_of;
 use super::error::DomainError;
+use super::login::Admitted;
 use crate::config;
-use crate::model::{Login, Party, Secret, Timestamp};
+use crate::model::{Party, Secret, Timestamp};
 
 /// The tickets that wait to be used.
 pub(super) struct Tickets {
@@ -107,10 +108,10 @@ impl Hub {
     }
 
     /// What a ticket opens, until when: as the token that it was issued for. Errors: `Unauthorized`, `RateLimited`.
-    pub async fn redeem_ticket(&self, ticket: &Secret, peer: IpAddr, now: Timestamp) -> Result<Login, DomainError> {
+    pub async fn redeem_ticket(&self, ticket: &Secret, peer: IpAddr, now: Timestamp) -> Result<Admitted, DomainError> {
         self.rates.failed_logins_of_address.check(&peer.into())?;
         let token_hash = self.tickets.take(ticket, now);
-        self.log_in(token_hash.as_deref(), peer, now).await
+        self.log_in(token_hash, peer, now).await
     }
 }
 

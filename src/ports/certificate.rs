@@ -15,6 +15,7 @@ use rcgen::{
 };
 use sha2::{Digest as _, Sha256};
 use time::{Date, Duration, OffsetDateTime};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// How long the authority is good for.
 const AUTHORITY: Duration = Duration::days(3650);
@@ -95,14 +96,21 @@ fn authority_terms(key: &KeyPair, now: OffsetDateTime) -> CertificateParams {
 }
 
 fn certificate_terms(names: &[String], now: OffsetDateTime) -> Result<CertificateParams, String> {
-    let mut terms = CertificateParams::new(names)
-        .map_err(|error| format!("a name is neither a host's name nor an address ({error}); mend its spelling"))?;
+    if let Some(wrong) = names.iter().find(|name| !is_name(name)) {
+        return Err(format!("{wrong:?} is neither the name of a host nor an address; mend its spelling"));
+    }
+    let mut terms = CertificateParams::new(names).map_err(|error| error.to_string())?;
     terms.distinguished_name = named("toyhub".into());
     terms.use_authority_key_identifier_extension = true;
     terms.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     terms.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     (terms.not_before, terms.not_after) = (now - CLOCK_SKEW, now + CERTIFICATE);
     Ok(terms)
+}
+
+/// Whether a client can look for it: the name of a host, or an address.
+fn is_name(name: &str) -> bool {
+    ServerName::try_from(name).is_ok()
 }
 
 fn named(name: String) -> DistinguishedName {
@@ -116,6 +124,7 @@ fn all_names(given: &[String]) -> Vec<String> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_lowercase();
     let of_host =
         if host.is_empty() || host == "localhost" { Vec::new() } else { vec![host.clone(), format!("{host}.local")] };
+    let of_host = of_host.into_iter().filter(|name| is_name(name));
     let own = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let addresses = ["192.0.2.1:9", "[2001:db8::1]:9"].into_iter().filter_map(own_address);
     let addresses = addresses.map(|address| address.to_string());

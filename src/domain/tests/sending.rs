@@ -119,7 +119,7 @@ async fn a_commit_of_unknown_outcome_is_neither_undone_nor_doubled() {
         let world = world(Config::default()).await;
         let (user, toy) = world.family().await;
         let parent = Party::User(user);
-        let mut ears = world.connected(&toy);
+        let mut ears = world.connected(&toy).await;
         world.arm(is_done);
         let unknown = world.record(&parent, &toy, 1, NOW).await.unwrap_err();
         assert!(matches!(unknown, DomainError::OutcomeUnknown(_)), "{unknown}");

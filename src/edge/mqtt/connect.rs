@@ -20,9 +20,8 @@ use super::sessions::{Kept, SessionPlace};
 use super::{Edge, Profile};
 use crate::config::{self, seconds};
 use crate::domain::error::DomainError;
-use crate::domain::permissions::guest;
+use crate::domain::login::Admitted;
 use crate::edge::wire::{self, now};
-use crate::model::{Login, Party, Timestamp};
 use crate::ports::router::{CloseReason, Mailbox};
 
 /// Brings a new connection to its session; none if it was refused, silent for too long, or the hub stops.
@@ -38,9 +37,9 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
         let mut hello = read_hello(&mut link, edge.config.packet_max_bytes, profile).await?;
         hello.expiry_s = hello.expiry_s.min(edge.config.session_expiry_max_s);
         let reject = |refusal| Rejection::new(hello.version, refusal);
-        let Login { party, expires_at } = admit(&hello, peer, &edge, profile).await.map_err(reject)?;
-        let entered = enter(&hello, party, &edge, patience).await.map_err(reject)?;
-        Ok::<_, Rejection>((hello, entered, wire::instant_of(expires_at)))
+        let admitted = admit(&hello, peer, &edge, profile).await.map_err(reject)?;
+        let entered = enter(&hello, &admitted, &edge, patience).await.map_err(reject)?;
+        Ok::<_, Rejection>((hello, entered, wire::instant_of(admitted.expires_at)))
     };
     let entered = tokio::select! {
         entered = timeout(patience * 2, entered) => entered.unwrap_or(Err(Rejection::SILENT)),
@@ -91,13 +90,13 @@ async fn read_hello<S: AsyncRead + AsyncWrite>(
 }
 
 /// Who connects. The conformance listener asks nobody.
-async fn admit(hello: &Hello, peer: IpAddr, edge: &Edge, profile: Profile) -> Result<Login, Refusal> {
+async fn admit(hello: &Hello, peer: IpAddr, edge: &Edge, profile: Profile) -> Result<Admitted, Refusal> {
     if profile == Profile::Conformance {
-        return Ok(Login { party: guest(), expires_at: Timestamp::INFINITY });
+        return Ok(Admitted::guest());
     }
     edge.hub.may_connect(peer).map_err(|error| Refusal::from(&error))?;
-    let login = edge.hub.authenticate_client(&hello.username, hello.password.clone(), peer, now()).await;
-    login.map_err(|error| Refusal::from(&error))
+    let admitted = edge.hub.authenticate_client(&hello.username, hello.password.clone(), peer, now()).await;
+    admitted.map_err(|error| Refusal::from(&error))
 }
 
 /// A client's place among the sessions, with what its session remembers.
@@ -110,16 +109,16 @@ struct Entered {
 }
 
 /// Ends the client's older connection, and takes its session up again or begins a new one.
-async fn enter(hello: &Hello, party: Party, edge: &Edge, patience: Duration) -> Result<Entered, Refusal> {
+async fn enter(hello: &Hello, admitted: &Admitted, edge: &Edge, patience: Duration) -> Result<Entered, Refusal> {
     let assigned_id = hello.client_id.is_empty().then(assigned_client_id);
     let client_id = assigned_id.as_ref().unwrap_or(&hello.client_id);
-    let mut place = edge.sessions.enter(&party, client_id, patience).await.ok_or(Refusal::Busy)?;
+    let mut place = edge.sessions.enter(&admitted.party, client_id, patience).await.ok_or(Refusal::Busy)?;
     let refused = |error: DomainError| Refusal::from(&error);
     let kept = place.take(now());
     let (mailbox, memory, is_resumed) = match kept {
         Some(kept) if !hello.is_clean => {
             let (handle, memory) = kept.resume();
-            let mailbox = match edge.hub.attach(&handle) {
+            let mailbox = match edge.hub.attach(&handle, admitted).await {
                 Ok(mailbox) => mailbox,
                 Err(error) => {
                     place.keep(Kept::new(handle, memory, now() + f64::from(hello.expiry_s), None));
@@ -134,11 +133,11 @@ async fn enter(hello: &Hello, party: Party, edge: &Edge, patience: Duration) -> 
                 kept.end();
             }
             let mailbox = if hello.expiry_s == 0 {
-                edge.hub.connect(party, edge.queue_limits())
-            } else if !edge.sessions.has_room(&party, &edge.config) {
+                edge.hub.connect(admitted, edge.queue_limits()).await
+            } else if !edge.sessions.has_room(&admitted.party, &edge.config) {
                 Err(DomainError::Full("session of this user or toy"))
             } else {
-                edge.hub.open_session(party, client_id, hello.expiry_s).await
+                edge.hub.open_session(admitted, client_id, hello.expiry_s).await
             };
             (mailbox, Memory::default(), false)
         }

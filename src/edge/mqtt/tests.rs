@@ -11,6 +11,7 @@ use super::*;
 use crate::config::Config;
 use crate::domain::tests::{World, world, world_on};
 use crate::edge::wire::now;
+use crate::model::Party;
 use crate::ports::router::{DISK_LIMITS, TestDisk};
 
 fn plain(listener: Option<TcpListener>) -> Listeners {
@@ -50,6 +51,61 @@ async fn a_connection_ends_with_its_token() {
     assert!(is_accepted);
     shutdown.cancel();
     serving.await.unwrap();
+}
+
+/// Who logs in, and how it loses its right.
+enum Loss {
+    /// A user, whose tokens are revoked.
+    Tokens,
+    /// A toy, whose device is removed.
+    Device,
+}
+
+#[tokio::test]
+async fn a_login_that_crosses_a_revocation_is_refused() {
+    for (loss, is_clean) in [(Loss::Tokens, true), (Loss::Tokens, false), (Loss::Device, true), (Loss::Device, false)] {
+        let config = Config::default();
+        let world = world(config.clone()).await;
+        let (party, name, password) = match loss {
+            Loss::Tokens => {
+                let (user, token) = world.user_with_token_for(1000.0, now()).await;
+                (Party::User(user.clone()), user.to_string(), token)
+            }
+            Loss::Device => {
+                let (toy, key, secret) = world.toy_with_secret().await;
+                (Party::Toy(toy), key.to_string(), secret)
+            }
+        };
+        let World { hub, _folder } = world;
+        let hub = Arc::new(hub);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shutdown = CancellationToken::new();
+        let (listeners, none) = (plain(Some(listener)), plain(None));
+        let serving = tokio::spawn(serve(listeners, none, Arc::clone(&hub), Arc::new(config), shutdown.clone()));
+
+        let (is_stopped, open) = hub.gate.shut();
+        let mut options = rumqttc::MqttOptions::new("client", "127.0.0.1", port);
+        options.set_credentials(name, password.reveal()).set_clean_session(is_clean);
+        let (_client, mut events) = rumqttc::AsyncClient::new(options, 4);
+        let polled = tokio::spawn(async move { events.poll().await });
+        // The password was good, and there is no mailbox yet that could be closed.
+        is_stopped.await.unwrap();
+        match (&loss, &party) {
+            (Loss::Device, Party::Toy(toy)) => hub.unbind_toy(None, toy).await.unwrap(),
+            _ => hub.log_out_everywhere(&party).await.unwrap(),
+        }
+        open.send(()).unwrap();
+        let refused = timeout(Duration::from_secs(60), polled).await.expect("an answer").unwrap().unwrap_err();
+        let expected = rumqttc::ConnectReturnCode::BadUserNamePassword;
+        assert!(
+            matches!(&refused, rumqttc::ConnectionError::ConnectionRefused(code) if *code == expected),
+            "clean {is_clean}: {refused:?}"
+        );
+        shutdown.cancel();
+        serving.await.unwrap();
+        assert_eq!(hub.figures().connections, 0);
+    }
 }
 
 /// A client of 3.1.1 whose session is kept, and which sends again what was not answered.

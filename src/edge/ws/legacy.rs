@@ -46,11 +46,11 @@ async fn open(apps: &Apps, path: &str, token: Option<Secret>, peer: IpAddr) -> R
     apps.hub.may_connect(peer)?;
     let (kind, id) = path.trim_start_matches('/').split_once('/').ok_or(DomainError::UnknownParty)?;
     let id = id.parse().map_err(|_| DomainError::UnknownParty)?;
-    let party = apps.hub.authorize(&id, token.as_ref(), wire::now()).await?;
-    if party.kind().as_str() != kind {
+    let admitted = apps.hub.authenticate_id(id, token, wire::now()).await?;
+    if admitted.party.kind().as_str() != kind {
         return Err(DomainError::UnknownParty);
     }
-    let mailbox = apps.hub.connect(party, apps.queue_limits())?;
+    let mailbox = apps.hub.connect(&admitted, apps.queue_limits()).await?;
     apps.hub.follow(&mailbox)?;
     Ok(mailbox)
 }

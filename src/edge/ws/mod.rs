@@ -40,7 +40,7 @@ use crate::config::{self, seconds};
 use crate::domain::error::DomainError;
 use crate::domain::live::QueueLimits;
 use crate::domain::{CloseReason, Hub};
-use crate::model::{Login, Secret};
+use crate::model::Secret;
 use connection::Connection;
 
 /// Where apps open their socket.
@@ -219,7 +219,7 @@ impl Apps {
         let Handshake { token, ticket, mut after, peer } = handshake;
         self.hub.may_connect(peer)?;
         let mut asked = None;
-        let login = match (token, ticket) {
+        let admitted = match (token, ticket) {
             (Some(token), _) => self.hub.authenticate_token(&token, peer, wire::now()).await?,
             (None, Some(ticket)) => self.hub.redeem_ticket(&ticket, peer, wire::now()).await?,
             (None, None) => {
@@ -230,14 +230,13 @@ impl Apps {
                 self.hub.authenticate_token(&auth.token, peer, wire::now()).await?
             }
         };
-        let Login { party, expires_at } = login;
-        let mailbox = self.hub.connect(party, self.queue_limits())?;
+        let mailbox = self.hub.connect(&admitted, self.queue_limits()).await?;
         // Before the place in the stream is looked up: what comes in between is told twice rather than never.
         self.hub.follow(&mailbox)?;
         if let Some(id) = asked {
             send(stream, &super::calls::request::answer(id, Ok(super::calls::Reply::done("done")))).await?;
         }
-        Connection::open(self, stream, mailbox, peer, expires_at, after).await
+        Connection::open(self, stream, mailbox, peer, admitted.expires_at, after).await
     }
 }
 

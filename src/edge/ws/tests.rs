@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::config::Config;
 use crate::domain::tests::{World, world};
+use crate::model::Party;
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -32,6 +33,72 @@ async fn a_connection_ends_with_its_token() {
     };
     let code = timeout(Duration::from_secs(2 + 5), closed).await.expect("within five seconds of its end");
     assert_eq!(u16::from(code), 4503);
+    drop(client);
+    serving.await.unwrap();
+}
+
+/// How a client shows who it is.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Token,
+    Ticket,
+    Legacy,
+}
+
+#[tokio::test]
+async fn a_login_that_crosses_a_revocation_is_refused() {
+    for way in [Way::Token, Way::Ticket, Way::Legacy] {
+        let config = Config::default();
+        let world = world(config.clone()).await;
+        let (user, token) = world.user_with_token_for(1000.0, wire::now()).await;
+        let World { hub, _folder } = world;
+        let hub = Arc::new(hub);
+        let ticket = hub.issue_ticket(&token, PEER, wire::now()).await.unwrap();
+        let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws));
+        let (near, far) = tokio::io::duplex(4096);
+        let (is_stopped, open) = hub.gate.shut();
+        let serving = match way {
+            Way::Legacy => {
+                tokio::spawn(Arc::clone(&apps).serve_legacy(near, format!("/app/{user}"), Some(token), PEER))
+            }
+            _ => {
+                let is_token = matches!(way, Way::Token);
+                let (token, ticket) = (Some(token).filter(|_| is_token), Some(ticket).filter(|_| !is_token));
+                tokio::spawn(Arc::clone(&apps).serve(near, Handshake { token, ticket, after: None, peer: PEER }))
+            }
+        };
+        let mut client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+        // The token was good, and there is no mailbox yet that could be closed.
+        is_stopped.await.unwrap();
+        hub.log_out_everywhere(&Party::User(user)).await.unwrap();
+        open.send(()).unwrap();
+        let first = timeout(Duration::from_secs(60), client.next()).await.expect("an answer").expect("a frame");
+        let Message::Close(Some(close)) = first.unwrap() else { panic!("{way:?}: let in") };
+        assert_eq!(u16::from(close.code), 4500, "{way:?}");
+        drop(client);
+        serving.await.unwrap();
+        assert_eq!(hub.figures().connections, 0);
+    }
+}
+
+#[tokio::test]
+async fn an_older_client_of_a_toy_that_is_unbound_in_between_is_refused() {
+    let config = Config::default();
+    let world = world(config.clone()).await;
+    let (toy, _, _) = world.toy_with_secret().await;
+    let World { hub, _folder } = world;
+    let hub = Arc::new(hub);
+    let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws));
+    let (near, far) = tokio::io::duplex(4096);
+    let (is_stopped, open) = hub.gate.shut();
+    // It needs no token: the toy has never used one.
+    let serving = tokio::spawn(Arc::clone(&apps).serve_legacy(near, format!("/toy/{toy}"), None, PEER));
+    let mut client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+    is_stopped.await.unwrap();
+    hub.unbind_toy(None, &toy).await.unwrap();
+    open.send(()).unwrap();
+    let first = timeout(Duration::from_secs(60), client.next()).await.expect("an answer").expect("a frame");
+    assert!(matches!(first.unwrap(), Message::Close(Some(close)) if u16::from(close.code) == 4500));
     drop(client);
     serving.await.unwrap();
 }

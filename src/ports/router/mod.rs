@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::model::{Party, QoS, Timestamp, Topic, TopicFilter};
@@ -194,6 +195,8 @@ pub struct Router {
     disk: Disk,
     /// The live connections of each party that has any.
     presence: DashMap<Party, Vec<Arc<Queue>>>,
+    /// Wakes those that wait for a party to have no connection.
+    departures: Notify,
     subscriptions_max: usize,
     backpressure_max: Duration,
     connections_made: AtomicU64,
@@ -211,6 +214,7 @@ impl Router {
             retained: Retained::new(limits.retained_messages_max, limits.retained_max_bytes),
             disk,
             presence: DashMap::new(),
+            departures: Notify::new(),
             subscriptions_max: limits.subscriptions_max,
             backpressure_max: limits.backpressure_max,
             connections_made: AtomicU64::new(0),
@@ -394,6 +398,18 @@ impl Router {
         self.connections_live.load(Ordering::Relaxed)
     }
 
+    /// Waits until `party` has no connection.
+    pub async fn left(&self, party: &Party) {
+        loop {
+            // Made before the look: a departure in between is not missed.
+            let departure = self.departures.notified();
+            if !self.online(party) {
+                return;
+            }
+            departure.await;
+        }
+    }
+
     /// Closes every connection of `party`.
     pub fn close_party(&self, party: &Party, reason: CloseReason) {
         if let Some(connections) = self.presence.get(party) {
@@ -423,6 +439,7 @@ impl Router {
             }
             connections.is_empty()
         });
+        self.departures.notify_waiters();
     }
 
     fn forget_subscriptions(&self, queue: &Arc<Queue>) {
