@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A hub with nobody in it.
+#[allow(dead_code, reason = "each measurement needs other addresses")]
 pub struct Hub {
     program: String,
     pub folder: TempDir,
@@ -15,6 +16,8 @@ pub struct Hub {
     child: Child,
     pub http: SocketAddr,
     pub mqtt: SocketAddr,
+    /// If the settings say so.
+    pub mqtts: Option<SocketAddr>,
 }
 
 impl Drop for Hub {
@@ -33,10 +36,12 @@ impl Hub {
         let mut child = serve.arg("serve").stdout(Stdio::piped()).spawn().unwrap();
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let address = |name: &str| {
-            ready.split_whitespace().find_map(|word| word.strip_prefix(name)).unwrap().parse::<SocketAddr>().unwrap()
+        let found = |name: &str| {
+            let address = ready.split_whitespace().find_map(|word| word.strip_prefix(name));
+            address.map(|address| address.parse::<SocketAddr>().unwrap())
         };
-        Self { http: address("http="), mqtt: address("mqtt="), program, folder, settings, child }
+        let [http, mqtt] = ["http=", "mqtt="].map(|name| found(name).unwrap());
+        Self { http, mqtt, mqtts: found("mqtts="), program, folder, settings, child }
     }
 
     /// What the program prints with these arguments, on the folder of this hub.

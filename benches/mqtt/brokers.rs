@@ -72,9 +72,19 @@ impl Broker {
 
     /// Mosquitto as Debian packages it, without persistence, and with queues that drop nothing.
     pub fn mosquitto() -> Self {
+        Self::mosquitto_with("")
+    }
+
+    /// The same over TLS, with the certificate of this folder.
+    pub fn mosquitto_with_tls(tls: &Path) -> Self {
+        let tls = tls.display();
+        Self::mosquitto_with(&format!("certfile {tls}/hub.pem\nkeyfile {tls}/hub.key\n"))
+    }
+
+    fn mosquitto_with(of_listener: &str) -> Self {
         let (folder, address) = (tempfile::tempdir().expect("a folder"), free_address());
         let config = format!(
-            "listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n\
+            "listener {} 127.0.0.1\n{of_listener}allow_anonymous true\npersistence false\nset_tcp_nodelay true\n\
              max_queued_messages 0\nmax_inflight_messages 200\nlog_dest none\n",
             address.port()
         );

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -20,9 +20,14 @@ const PAYLOAD: [u8; 64] = [b'x'; 64];
 /// A load that stands still for this long has lost messages.
 const STANDSTILL: Duration = Duration::from_secs(10);
 
+/// What a client runs over.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
+
 /// One client.
-struct Client {
-    stream: TcpStream,
+pub struct Client<S = TcpStream> {
+    stream: S,
     buffer: Vec<u8>,
     start: usize,
 }
@@ -40,21 +45,40 @@ impl Client {
         socket.bind((from, 0).into())?;
         let stream = socket.connect(broker).await?;
         stream.set_nodelay(true)?;
+        Self::enter(stream, id, None).await
+    }
+
+    async fn local(broker: SocketAddr, id: &str) -> Self {
+        Self::connect(broker, Ipv4Addr::LOCALHOST, id).await.expect("a connection")
+    }
+}
+
+impl<S: Stream> Client<S> {
+    /// Logs in, with a name and a password if they are given.
+    pub async fn enter(stream: S, id: &str, login: Option<(&str, &str)>) -> std::io::Result<Self> {
         let mut client = Self { stream, buffer: Vec::new(), start: 0 };
-        let mut hello = vec![0x10, 12 + id.len() as u8, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0x02, 0x58, 0];
-        hello.push(id.len() as u8);
-        hello.extend(id.as_bytes());
+        let flags = if login.is_some() { 0xc2 } else { 2 };
+        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, flags, 0x02, 0x58];
+        let (name, password) = login.unzip();
+        for text in [Some(id), name, password].into_iter().flatten() {
+            body.extend((text.len() as u16).to_be_bytes());
+            body.extend(text.as_bytes());
+        }
+        let mut hello = vec![0x10];
+        let mut length = body.len();
+        while length > 0x7f {
+            hello.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        hello.push(length as u8);
+        hello.extend(body);
         client.stream.write_all(&hello).await?;
         let packet = client.packet().await?;
         assert_eq!((packet.byte1, &client.buffer[packet.body]), (0x20, &[0, 0][..]), "CONNACK");
         Ok(client)
     }
 
-    async fn local(broker: SocketAddr, id: &str) -> Self {
-        Self::connect(broker, Ipv4Addr::LOCALHOST, id).await.expect("a connection")
-    }
-
-    async fn subscribe(&mut self, topic: &str, qos: u8) {
+    pub async fn subscribe(&mut self, topic: &str, qos: u8) {
         let mut packet = vec![0x82, 5 + topic.len() as u8, 0, 1, 0, topic.len() as u8];
         packet.extend(topic.as_bytes());
         packet.push(qos);
@@ -213,30 +237,52 @@ async fn write_numbered(mut client: Client, topic: String, messages: u32, in_fli
     }
 }
 
+/// A publisher, and the subscribers of its own topic.
+pub struct Group<S = TcpStream> {
+    pub topic: String,
+    pub publisher: Client<S>,
+    pub subscribers: Vec<Client<S>>,
+}
+
 /// `publishers` times one publisher with `subscribers` of its own topic.
 pub async fn flow(broker: SocketAddr, publishers: usize, subscribers: usize, messages: u64, qos: u8) -> Outcome {
-    let mut readers = JoinSet::new();
-    let mut writers = JoinSet::new();
-    let received = Arc::new(AtomicU64::new(0));
-    let mut ready = Vec::new();
+    let mut groups = Vec::new();
     for number in 0..publishers {
         let topic = format!("bench/{number}");
-        let window = Arc::new(Semaphore::new(WINDOW));
-        let of_topic = Arc::new(AtomicU64::new(0));
+        let mut ready = Vec::new();
         for reader in 0..subscribers {
             let mut client = Client::local(broker, &format!("sub{number}-{reader}")).await;
             client.subscribe(&topic, qos).await;
+            ready.push(client);
+        }
+        let publisher = Client::local(broker, &format!("pub{number}")).await;
+        groups.push(Group { topic, publisher, subscribers: ready });
+    }
+    drive(groups, messages, qos).await
+}
+
+/// Each publisher sends `messages` messages.
+pub async fn drive<S: Stream>(groups: Vec<Group<S>>, messages: u64, qos: u8) -> Outcome {
+    let mut readers = JoinSet::new();
+    let mut writers = JoinSet::new();
+    let received = Arc::new(AtomicU64::new(0));
+    let mut expected = 0;
+    let mut ready = Vec::new();
+    for Group { topic, publisher, subscribers } in groups {
+        let window = Arc::new(Semaphore::new(WINDOW));
+        let of_topic = Arc::new(AtomicU64::new(0));
+        let share = subscribers.len() as u64;
+        expected += messages * share;
+        for client in subscribers {
             let (window, received, of_topic) = (Arc::clone(&window), Arc::clone(&received), Arc::clone(&of_topic));
-            let share = subscribers as u64;
             readers.spawn(async move { read(client, messages, share, &window, &received, &of_topic).await });
         }
-        ready.push((Client::local(broker, &format!("pub{number}")).await, topic, window));
+        ready.push((publisher, topic, window));
     }
     let began = Instant::now();
     for (client, topic, window) in ready {
         writers.spawn(write(client, topic, messages, qos, window));
     }
-    let expected = messages * (publishers * subscribers) as u64;
     let mut last = 0;
     loop {
         if timeout(STANDSTILL, async { while readers.join_next().await.is_some() {} }).await.is_ok() {
@@ -253,8 +299,8 @@ pub async fn flow(broker: SocketAddr, publishers: usize, subscribers: usize, mes
     Outcome { per_second: received as f64 / took.as_secs_f64(), lost: expected - received }
 }
 
-async fn read(
-    mut client: Client,
+async fn read<S: Stream>(
+    mut client: Client<S>,
     messages: u64,
     subscribers: u64,
     window: &Semaphore,
@@ -291,9 +337,9 @@ async fn read(
     }
 }
 
-async fn write(client: Client, topic: String, messages: u64, qos: u8, window: Arc<Semaphore>) {
+async fn write<S: Stream>(client: Client<S>, topic: String, messages: u64, qos: u8, window: Arc<Semaphore>) {
     let Client { stream, .. } = client;
-    let (mut reader, mut writer) = stream.into_split();
+    let (mut reader, mut writer) = split(stream);
     // What comes back are acknowledgements, which the window does not need: the subscriber has the message then.
     let drain = tokio::spawn(async move {
         let mut buffer = [0; 16 * 1024];

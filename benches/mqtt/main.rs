@@ -1,12 +1,16 @@
 //! The same load against toyhub, mosquitto and rumqttd, one after the other, with the ratios.
 //!
 //! The first argument is the hub's program; `quick` as another makes everything ten times smaller. `flow` measures
-//! something else: what arrives of QoS 1 while the machine has more to do than it can.
+//! something else: what arrives of QoS 1 while the machine has more to do than it can; and `tls` handshakes and messages
+//! over TLS.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod brokers;
 mod busy;
+#[path = "../hub/mod.rs"]
+mod hub;
 mod load;
+mod secure;
 
 use std::time::Duration;
 
@@ -41,6 +45,9 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     if arguments.iter().any(|argument| argument == "flow") {
         return busy::run(&runtime, program.as_ref(), 60_000 / scale);
+    }
+    if arguments.iter().any(|argument| argument == "tls") {
+        return runtime.block_on(secure::run(program, scale));
     }
     let start: [fn(&str) -> Broker; 3] =
         [|program| Broker::toyhub(program.as_ref()), |_| Broker::mosquitto(), |_| Broker::rumqttd()];

@@ -329,3 +329,35 @@ async fn records_to_a_small_device_fit_its_buffer() {
         assert!((900..=1024).contains(&largest), "{version:?}: a record of {largest} bytes");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_of_the_command_line_is_served_and_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut make = Command::new(env!("CARGO_BIN_EXE_toyhub"));
+    make.current_dir(folder.path()).args(["certificate", "toys.example", "10.1.2.3"]);
+    let printed = within("the program", make.output()).await.unwrap();
+    assert!(printed.status.success(), "{printed:?}");
+    let text = String::from_utf8(printed.stdout).unwrap();
+    // What it prints for broker.toml is broker.toml.
+    let keys: String = text
+        .lines()
+        .skip_while(|line| *line != "[net]")
+        .take_while(|line| !line.is_empty())
+        .fold(String::new(), |keys, line| {
+            keys + &line.replace("0.0.0.0:9443", "127.0.0.1:0").replace("0.0.0.0:8883", "127.0.0.1:0") + "\n"
+        });
+    std::fs::write(folder.path().join("broker.toml"), keys).unwrap();
+    let world = World::start_in(folder, &[]).await;
+    let ca = world.folder().join("tls/ca.pem");
+    for address in [world.https_addr(), world.mqtts_addr()] {
+        open_tls(address, &ca).await.unwrap();
+    }
+    let port = world.https_addr().port();
+    let curl = async |name: &str| {
+        let mut command = Command::new("curl");
+        let (resolve, url) = (format!("{name}:{port}:127.0.0.1"), format!("https://{name}:{port}/healthz"));
+        let command = command.args(["--silent", "--cacert"]).arg(&ca).args(["--resolve", &resolve, &url]);
+        within("curl", command.output()).await.unwrap().status.success()
+    };
+    assert!(curl("toys.example").await && !curl("other.example").await);
+}
