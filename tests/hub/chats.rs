@@ -275,6 +275,23 @@ async fn pages_are_whole_after_the_clock_went_back_an_hour_and_forward_a_year() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_no_messages_is_refused() {
+    let world = World::start().await;
+    let parent = world.user("parent").await;
+    let toy = world.toy(&parent, "Fluffy").await;
+    say(&world, &parent, &toy.id, sound::beep()).await;
+    let chat = chat_of(&world, &parent, &toy.id).await;
+    let asked = json!({"chat_id": chat, "to_user": parent.id, "limit": 0});
+    let answer = world.post_as(&parent, "/chat_list", asked).await;
+    assert_eq!((&answer["code"], &answer["data"]), (&json!(1), &json!({})), "{answer}");
+    assert!(answer["msg"].as_str().unwrap().contains("a number from 1 to 500"), "{answer}");
+    let mut app = world.app(&parent).await;
+    assert_eq!(app.ask(json!({"do": "chat_list", "chat_id": chat, "limit": 0})).await["code"], 1);
+    let answer = app.ask(json!({"do": "unread", "limit": 0})).await;
+    assert!(answer["code"] == 1 && answer["msg"].as_str().unwrap().contains("from 1 to 200"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_recording_in_chunks_is_found_again_under_its_name() {
     let world = World::start_with(&[WINDOW]).await;
     let parent = world.user("parent").await;

@@ -194,6 +194,44 @@ async fn a_toy_whose_connection_flaps_keeps_its_commands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn unread_messages_reach_a_kept_session_once_and_oldest_first() {
+    let mut world = World::start().await;
+    let parent = world.user("parent").await;
+    let toy = world.toy(&parent, "Fluffy").await;
+    let fields = [("user_id", parent.id.as_str()), ("to_user", &toy.id), ("token", &parent.token)];
+    let mut sent = Vec::new();
+    let mut send = async |world: &World, number| {
+        let answer = world.upload("/app_uploader", "reco_file", sound::tone(number), &fields).await;
+        sent.push(answer["data"]["_id"].as_str().unwrap().to_owned());
+    };
+    // No session has the first one, as if the hub had ended before it was published.
+    send(&world, 1).await;
+    let (mut raw, _) = resume(world.mqtt_addr(), "toy", Some(&toy)).await;
+    raw.send(&subscribe(V4, 1, &[(&format!("toy/{}/in", toy.id), 1)])).await;
+    // What is unread may come before the SUBACK.
+    while raw.packet().await.0 != 0x90 {}
+    drop(raw);
+    world.wait_online(&parent, &toy.id, "0").await;
+    send(&world, 2).await;
+    world.kill().await;
+    world.start_hub().await;
+    send(&world, 3).await;
+
+    let (mut raw, present) = resume(world.mqtt_addr(), "toy", Some(&toy)).await;
+    assert!(present);
+    let mut received = Vec::new();
+    while received.len() < sent.len() {
+        let (byte1, body) = raw.packet().await;
+        let (_, id, payload) = parts(byte1, &body);
+        raw.send(&packet(0x40, &id.to_be_bytes())).await;
+        let event: Value = serde_json::from_slice(&payload).unwrap();
+        received.push(event["_id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(received, sent);
+    raw.expect_silence().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_file_ends_the_start_in_one_line() {
     let mut world = World::start_with(&[OPEN]).await;
     let (mut listener, _) = resume(world.conformance_addr(), "listener", None).await;

@@ -7,6 +7,7 @@ use std::process::Command as Program;
 use serde_json::{Value, json};
 
 use crate::mqtt::{Raw, V4, V5, connect_with, publish, subscribe, with_reason};
+use crate::one_connection::Line;
 use crate::sound;
 use crate::world::{Toy, User, World, within};
 
@@ -151,6 +152,42 @@ async fn room_on_the_disk_is_noticed_by_itself() {
     world.wait_ready(true).await;
     assert_eq!(send(&world, &parent, &toy).await["code"], 0);
     assert_eq!(world.unread_of(&toy).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_was_stored_is_answered_though_its_answer_cannot_be_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    // Only the chunks find no room.
+    let Some(disk) = SmallDisk::mount(folder.path().join("data/chunks"), 4) else { return };
+    let world = World::start_in(folder, &[]).await;
+    let parent = world.user("parent").await;
+    let toy = world.toy(&parent, "Fluffy").await;
+    let mut line = Line::open(&world, &toy).await;
+    line.chunks("a", &[(0, sound::beep().as_slice())]).await;
+    disk.fill(0);
+    let send = json!({"do": "toy_uploader", "to_user": parent.id, "upload": "a", "chunks": 1});
+    let sent = line.ok(send.clone()).await;
+    assert_eq!(line.ok(send).await, sent, "asked again, it is the same message");
+    assert_eq!(world.unread(&parent).await["count"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_on_a_full_disk_asks_for_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path().join("data"), 64) else { return };
+    let mut world = World::start_in(folder, &[("TOYHUB_SERVER__FREE_BYTES_MIN", "0")]).await;
+    let parent = world.user("parent").await;
+    world.kill().await;
+    disk.fill(0);
+    let output = within("the program", world.command(&["serve"]).output()).await.unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), line.lines().count()), (Some(1), 1), "{line}");
+    assert!(line.starts_with(world.data_dir().to_str().unwrap()), "{line}");
+    assert!(line.contains("the disk is full") && line.contains("make room"), "{line}");
+    disk.empty();
+    world.start_hub().await;
+    assert_eq!(log_in(&world, &parent).await["code"], 0);
+    assert_eq!(world.stop().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

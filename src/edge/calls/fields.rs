@@ -91,6 +91,14 @@ impl Fields {
         }
     }
 
+    /// How many items a page may have; `default` where nothing is said.
+    pub fn limit(&self, expected: &'static str, default: usize) -> Result<usize, DomainError> {
+        match self.number("limit", expected)? {
+            Some(0) => Err(DomainError::invalid("limit", expected)),
+            limit => Ok(limit.unwrap_or(default)),
+        }
+    }
+
     /// The name of a stored file, if one is given.
     pub fn optional_file(&self, name: &'static str) -> Result<Option<FileName>, DomainError> {
         match self.optional(name).trim() {

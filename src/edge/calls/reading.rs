@@ -14,8 +14,8 @@ const UNREAD_MAX: usize = 200;
 
 /// `unread`: the counts of `/auto_login`, and the oldest unread messages. Nothing is marked by it.
 pub async fn unread(call: Call) -> Result<Reply, DomainError> {
-    let limit = call.fields.number("limit", "a number from 1 to 200")?.unwrap_or(UNREAD_DEFAULT);
-    let found = call.hub.unread(call.connected()?, limit.clamp(1, UNREAD_MAX)).await?;
+    let limit = call.fields.limit("a number from 1 to 200", UNREAD_DEFAULT)?;
+    let found = call.hub.unread(call.connected()?, limit.min(UNREAD_MAX)).await?;
     let messages = Json::list(&found.messages, |Unheard { message, chat, notice }| {
         let notice = notice.as_ref().map_or(Json::Null, |notice| notice.as_str().into());
         wire::message(message).with("chat_id", chat.as_str()).with("notice", notice)

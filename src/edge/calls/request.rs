@@ -72,7 +72,11 @@ impl Caller {
         let chunks = chunks.map_err(|_| DomainError::invalid("chunks", "is the number of the recording's chunks"))?;
         let recording = Some(self.hub.assemble(&self.party, &upload, chunks).await?);
         let data = data_of(handle(name, Call { recording, ..self.with(fields) }).await?);
-        self.hub.finish_upload(&self.party, &upload, Bytes::from(data.to_vec())).await?;
+        let kept = self.hub.finish_upload(&self.party, &upload, Bytes::from(data.to_vec())).await;
+        if let Err(error) = kept {
+            // Such as a full disk. The call is done all the same; who sends it again is answered by what is stored.
+            tracing::warn!(?error, "the answer to a recording in chunks was not kept");
+        }
         Ok(Reply::Bare(data))
     }
 

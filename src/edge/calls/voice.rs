@@ -60,14 +60,13 @@ pub async fn chat_list(call: Call) -> Result<Reply, DomainError> {
     let fields = &call.fields;
     let chat = fields.required("chat_id")?.trim().parse().map_err(|_| DomainError::UnknownChat)?;
     let friend = fields.optional_party("from_user");
-    let limit = fields.number("limit", "a number from 1 to 500")?.unwrap_or(HISTORY_DEFAULT);
+    let limit = fields.limit("a number from 1 to 500", HISTORY_DEFAULT)?;
     let time: Option<Timestamp> = fields.number("before", "seconds since 1970, as create_time")?;
     if time.is_some_and(|time| !time.is_finite()) {
         return Err(DomainError::invalid("before", "seconds since 1970, as create_time"));
     }
     let before = Before { time, seq: fields.number("before_seq", "the seq of a message")? };
-    let limit = limit.clamp(1, HISTORY_MAX);
-    let messages = call.hub.history(&reader, &chat, limit, before).await?;
+    let messages = call.hub.history(&reader, &chat, limit.min(HISTORY_MAX), before).await?;
     let data = Json::list(&messages, |(message, state)| {
         let receiver = if message.from.id() == reader.as_str() {
             friend.as_ref().map_or(Json::Null, |friend| friend.as_str().into())

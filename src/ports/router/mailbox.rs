@@ -3,9 +3,9 @@
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 
-use super::disk::{Disk, Entry, Op, SessionId, Ticket};
+use super::disk::{Disk, Op, SessionId, Ticket};
 use super::queue::{Awaited, Known, Manner, Queue, State};
-use super::{ConnectionId, Delivery, Place, Publication, Receipt, Router, SessionHandle, Subscription};
+use super::{ConnectionId, Delivery, Publication, Receipt, Router, SessionHandle, Subscription};
 use crate::model::{Party, QoS, Topic, TopicFilter};
 
 /// Why a connection has to end.
@@ -197,13 +197,10 @@ impl Mailbox {
             backlog.cursor = backlog.cursor.max(last_seq.min(up_to));
             backlog.live = backlog.cursor == backlog.last_seq;
         }
-        let deliveries = entries.into_iter().map(|entry| {
-            let Entry { seq, publication, qos, retain, released } = entry;
-            let mut place = Place { seq, again: false, released };
-            backlog.give(&mut place);
-            Delivery { publication, qos, retain, stored: Some(place) }
-        });
-        deliveries.collect()
+        let (deliveries, replayed) = state.give_page(entries);
+        drop(state);
+        replayed.into_iter().for_each(|seq| self.forget(seq));
+        deliveries
     }
 
     /// The client has acknowledged a stored message for good.
@@ -252,7 +249,7 @@ impl Mailbox {
 
     /// Gives messages to this connection alone, whatever it subscribes to: behind what is stored for it now, before
     /// what comes later. They are not stored in its session, and take the place of an earlier replay that was not
-    /// sent yet.
+    /// sent yet. A message of the session that is among them is forgotten there, and sent in their order.
     pub fn replay(&self, publications: Vec<Arc<Publication>>, granted: QoS) {
         let deliveries = publications.into_iter().map(|publication| {
             let qos = granted.min(publication.qos);

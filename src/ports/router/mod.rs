@@ -12,6 +12,7 @@
 //! Locks are taken in one order and never held across an `await`:
 //! the file's gate ([`Disk::together`]), presence, then index, shares or retained messages, then one queue.
 
+mod backlog;
 mod disk;
 mod flow;
 mod index;

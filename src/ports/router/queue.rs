@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use super::backlog::Backlog;
 use super::disk::{self, Disk, Entry, Op, SessionId};
 use super::{CloseReason, ConnectionId, Delivery, Incoming, Place, Publication, Subscription};
 use crate::model::{Party, QoS, TopicFilter};
@@ -102,23 +103,6 @@ impl Durable {
     }
 }
 
-/// The stored queue of a persistent session, as far as the router has to know it.
-#[derive(Debug)]
-pub(super) struct Backlog {
-    pub(super) last_seq: u64,
-    pub(super) expiry_s: u32,
-    /// A connection serves the session.
-    attached: bool,
-    /// All that is stored was given to the connection or stands in `deliveries`.
-    pub(super) live: bool,
-    /// Up to where the connection has read the stored queue.
-    pub(super) cursor: u64,
-    /// Up to where it is read before what stands in `State::replay`.
-    pub(super) replay_after: u64,
-    /// The last that was ever given to a connection.
-    given: u64,
-}
-
 /// A subscription of the connection.
 #[derive(Debug)]
 pub(super) struct Known {
@@ -200,9 +184,7 @@ impl Queue {
     pub(super) fn new(id: ConnectionId, party: Party, limits: QueueLimits, durable: Option<Durable>) -> Self {
         let mut state = State::default();
         if let Some(Durable { last_seq, expiry_s, .. }) = durable {
-            let (attached, live, cursor, replay_after) = (false, false, 0, 0);
-            let backlog = Backlog { last_seq, expiry_s, attached, live, cursor, replay_after, given: last_seq };
-            state.backlog = Some(Box::new(backlog));
+            state.backlog = Some(Box::new(Backlog::new(last_seq, expiry_s)));
         }
         let (state, drained) = (Mutex::new(state), Notify::new());
         Self { id, party, limits, durable: durable.map(Box::new), state, drained }
@@ -426,14 +408,6 @@ fn wake_reader(mut state: MutexGuard<'_, State>) {
     }
 }
 
-impl Backlog {
-    /// Notes that a message is given to the connection.
-    pub(super) fn give(&mut self, place: &mut Place) {
-        place.again = place.seq <= self.given;
-        self.given = self.given.max(place.seq);
-    }
-}
-
 impl State {
     /// Orders a delivery to be stored; true if the connection may have it from memory as well.
     fn store(&mut self, durable: &Durable, own: ConnectionId, delivery: &mut Delivery, has_room: bool) -> bool {
@@ -462,6 +436,14 @@ impl State {
         (self.replay, self.before_replay) = (deliveries, self.deliveries.len());
         if let Some(backlog) = &mut self.backlog {
             backlog.replay_after = backlog.last_seq;
+        }
+    }
+
+    /// What a connection is given of a page of the stored queue, and the numbers of what a replay stands for.
+    pub(super) fn give_page(&mut self, page: Vec<Entry>) -> (Vec<Delivery>, Vec<u64>) {
+        match &mut self.backlog {
+            Some(backlog) => backlog.give_page(page, &mut self.replay),
+            None => (Vec::new(), Vec::new()),
         }
     }
 

@@ -152,6 +152,46 @@ fn mailbox_replays_at(mailbox: &mut Mailbox, granted: QoS) {
 }
 
 #[tokio::test]
+async fn what_stands_in_a_session_and_in_its_replay_is_sent_once_and_in_order() {
+    let replay = |mailbox: &Mailbox, payloads: &[&str]| {
+        let message = |payload: &&str| Arc::new(message("t", payload, QoS::AtLeastOnce, false));
+        mailbox.replay(payloads.iter().map(message).collect(), QoS::AtLeastOnce);
+    };
+    let replayed = |payloads: &[&str]| payloads.iter().map(|payload| ((*payload).to_owned(), None)).collect::<Vec<_>>();
+    let storage = TestDisk::default();
+    let (router, _) = router_on(&storage);
+    let (session, mailbox) = open_session(&router, Some(("t", QoS::AtLeastOnce))).await;
+    drop(mailbox);
+    for payload in ["1", "command", "3"] {
+        assert!(router.publish(message("t", payload, QoS::AtLeastOnce, false)).commit.unwrap().reached().await);
+    }
+    // The process ends between the storing of 2 and its publication, and the client comes back to the next one.
+    let (router, sessions) = router_on(&storage.after_kill());
+    let session_of = |router: &Arc<Router>| router.restore_session(&sessions[0], room(8));
+    drop(session);
+    let session = session_of(&router);
+    assert!(router.publish(message("t", "4", QoS::AtLeastOnce, false)).commit.unwrap().reached().await);
+    let mut mailbox = session.attach();
+    replay(&mailbox, &["1", "2", "3", "4"]);
+    let expected = [stored(&[("command", 2)]), replayed(&["1", "2", "3", "4"])].concat();
+    assert_eq!(given(&mut mailbox).await, expected);
+    // What the replay stood for is not in the session any more: it is read from where the replay comes from.
+    drop(mailbox);
+    let mut mailbox = session.attach();
+    replay(&mailbox, &["3", "4"]);
+    assert_eq!(given(&mut mailbox).await, [stored(&[("command", 2)]), replayed(&["3", "4"])].concat());
+    // What this process has sent and the client may have comes again at its place, under its packet id.
+    drop(router.publish(message("t", "5", QoS::AtLeastOnce, false)));
+    assert_eq!(given(&mut mailbox).await, stored(&[("5", 5)]));
+    drop(mailbox);
+    assert!(router.publish(message("t", "6", QoS::AtLeastOnce, false)).commit.unwrap().reached().await);
+    let mut mailbox = session.attach();
+    replay(&mailbox, &["4", "5", "6"]);
+    let expected = [stored(&[("command", 2), ("5", 5)]), replayed(&["4", "6"])].concat();
+    assert_eq!(given(&mut mailbox).await, expected);
+}
+
+#[tokio::test]
 async fn what_is_refused_for_good_was_not_routed() {
     let router = router(ROOM);
     let mut mailbox = router.connect(toy(), room(8));
