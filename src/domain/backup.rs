@@ -22,6 +22,8 @@ use super::{FileKind, Hub};
 use crate::model::{HubId, Timestamp};
 use crate::ports::backup::{self, BackupError, BackupFolder, DATABASE, Manifest, Part, SESSIONS, Unfinished};
 use crate::ports::files;
+use crate::ports::router::DiskError;
+use crate::ports::space::is_disk_full;
 use crate::ports::store::{Dump, read_dump, schema_version};
 
 pub use crate::ports::backup::unfinished_restore;
@@ -182,6 +184,12 @@ fn read_back(snapshot: &Unfinished) -> Result<(Dump, u64), BackupError> {
     Ok((dump, missing))
 }
 
+/// What failed, and what to do where no line of its own says it.
+fn advised(error: &(dyn std::error::Error + 'static)) -> String {
+    let is_full = is_disk_full(error) || matches!(error.downcast_ref(), Some(DiskError::Full));
+    if is_full { format!("{error}; make room and try again") } else { error.to_string() }
+}
+
 /// Why a backup was not made or not restored.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupFault {
@@ -204,11 +212,11 @@ pub enum BackupFault {
     #[error("{0}")]
     Folder(#[from] BackupError),
     /// The database could not be copied.
-    #[error("the database: {0}")]
+    #[error("the database: {}", advised(.0))]
     Store(#[source] crate::ports::store::StoreError),
     /// The sessions could not be copied.
-    #[error("{0}")]
-    Sessions(#[source] crate::ports::router::DiskError),
+    #[error("{}", advised(.0))]
+    Sessions(#[source] DiskError),
     /// What was restored is not what was backed up.
     #[error(
         "{found} rows of {table} were restored, but {expected} were backed up; restore another snapshot with --snapshot"

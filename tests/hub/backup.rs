@@ -283,6 +283,7 @@ async fn a_damaged_backup_is_refused_and_the_file_named() {
             let refused = restore(&world, &data, &[&to]).await.unwrap_err();
             // A manifest that is readable but wrong shows in another part, or in the database.
             assert!(refused.contains(part) || part == "manifest.toml", "{part}: {refused}");
+            assert!(refused.contains("restore another snapshot with --snapshot"), "{part}: {refused}");
             assert_eq!(refused.trim().lines().count(), 1, "{refused}");
             assert_eq!(std::fs::read_dir(&data).map_or(0, Iterator::count), 0, "{part}: nothing is put in place");
             std::fs::write(&path, &whole).unwrap();
@@ -299,7 +300,13 @@ async fn a_damaged_backup_is_refused_and_the_file_named() {
     assert!(refused.contains(&names[0]) && refused.contains("is missing"), "{refused}");
     assert_eq!(std::fs::read_dir(&data).map_or(0, Iterator::count), 0);
 
+    let nowhere = world.folder().join("nowhere");
+    let refused = restore(&world, &data, &[nowhere.to_str().unwrap()]).await.unwrap_err();
+    assert!(refused.contains("nowhere") && refused.contains("that was given to 'toyhub backup'"), "{refused}");
+
     let text = restore(&world, &data, &[&to, "--leave-out-damaged"]).await.unwrap();
+    let hub = std::fs::read_to_string(backups.join(".hub")).unwrap();
+    assert!(text.contains(&format!("of hub {hub}, begun on ")) && text.contains(" UTC\n"), "{text}");
     assert!(text.contains("left out") && text.contains(&names[0]), "{text}");
     let other = World::start_in(folder, &SETTINGS).await;
     bytes_of(&other, &names[1]).await;

@@ -172,6 +172,25 @@ async fn a_message_that_was_stored_is_answered_though_its_answer_cannot_be_kept(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_finds_no_room_asks_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let backups = folder.path().join("backups");
+    let Some(disk) = SmallDisk::mount(backups.clone(), 4) else { return };
+    let world = World::start_in(folder, &[]).await;
+    world.user("parent").await;
+    for rest in [0, 128 << 10] {
+        disk.fill(rest);
+        let output =
+            within("the backup", world.command(&["backup", backups.to_str().unwrap()]).output()).await.unwrap();
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), line.lines().count()), (Some(1), 1), "{rest}: {line}");
+        assert!(line.contains("make room"), "{rest}: {line}");
+        disk.empty();
+    }
+    world.run(&["backup", backups.to_str().unwrap()]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_on_a_full_disk_asks_for_room() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(folder.path().join("data"), 64) else { return };

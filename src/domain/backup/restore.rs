@@ -1,5 +1,6 @@
 //! A backup becomes a data folder again, wholly or not at all.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,7 +53,34 @@ pub enum Restored {
 ///
 /// The parts are checked while they are copied beside their place, and the restored database is read once more; only
 /// then are they moved to where a hub looks for them.
+///
+/// Errors name the file, and the way out.
 pub async fn restore(
+    config: &Config,
+    settings_of: fn(&Config) -> StoreSettings,
+    request: Restore,
+) -> Result<Restored, BackupFault> {
+    let from = request.from.clone();
+    restore_snapshot(config, settings_of, request).await.map_err(|fault| match fault {
+        BackupFault::Folder(BackupError::Io { path, error }) if path == from && error.kind() == ErrorKind::NotFound => {
+            BackupError::Empty(path).into()
+        }
+        BackupFault::Folder(BackupError::Io { path, error }) if path != from && path.starts_with(&from) => {
+            damaged(path, error.to_string())
+        }
+        BackupFault::Folder(BackupError::Damaged { path, why }) => damaged(path, why),
+        other => other,
+    })
+}
+
+/// A part of a snapshot cannot be used.
+fn damaged(path: PathBuf, why: String) -> BackupFault {
+    const WAY_OUT: &str = "restore another snapshot with --snapshot";
+    let why = if why.contains(WAY_OUT) { why } else { format!("{why}; {WAY_OUT}") };
+    BackupError::Damaged { path, why }.into()
+}
+
+async fn restore_snapshot(
     config: &Config,
     settings_of: fn(&Config) -> StoreSettings,
     request: Restore,
@@ -115,8 +143,7 @@ async fn check_database(snapshot: &Arc<Snapshot>) -> Result<(), BackupFault> {
     let (path, expected) = (snapshot.part(DATABASE), snapshot.manifest.database.clone());
     let found = read(path.clone()).await?;
     if (Part { bytes: found.bytes, sha256: found.sha256 }) != expected {
-        let why = "is damaged: it is not what was written; restore another snapshot with --snapshot".into();
-        return Err(BackupError::Damaged { path, why }.into());
+        return Err(damaged(path, "is damaged: it is not what was written".into()));
     }
     compare_rows(snapshot, &found.rows)
 }

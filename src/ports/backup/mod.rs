@@ -25,6 +25,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{HubId, Timestamp};
@@ -148,14 +149,20 @@ impl BackupFolder {
     pub fn claim(&self, hub: &HubId) -> Result<(), BackupError> {
         let file = self.path.join(HUB);
         match fs::read_to_string(&file) {
-            Ok(found) if found.trim() == hub.as_str() => Ok(()),
-            Ok(found) => Err(BackupError::Foreign { path: self.path.clone(), found: found.trim().to_owned() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut new = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&file).at(&file)?;
-                new.write_all(hub.as_str().as_bytes()).and_then(|()| new.sync_all()).at(&file)
+            Ok(found) if found.trim() == hub.as_str() => return Ok(()),
+            // A full disk has kept an earlier version from writing it.
+            Ok(found) if found.is_empty() => {}
+            Ok(found) => {
+                return Err(BackupError::Foreign { path: self.path.clone(), found: found.trim().to_owned() });
             }
-            Err(error) => Err(BackupError::Io { path: file, error }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(BackupError::Io { path: file, error }),
         }
+        // Whole, or not there.
+        let mut new = NamedTempFile::new_in(&self.path).at(&self.path)?;
+        new.write_all(hub.as_str().as_bytes()).and_then(|()| new.as_file().sync_all()).at(&file)?;
+        new.persist(&file).map_err(|error| error.error).at(&file)?;
+        sync_folder(&self.path)
     }
 
     /// Whose backups the folder holds, where that is noted.
