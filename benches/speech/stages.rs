@@ -8,6 +8,7 @@ use toyhub::config::Config;
 use toyhub::ports::audio::{self, DecodeLimits, Sound};
 use toyhub::ports::speech::Recogniser;
 use toyhub::ports::speech::intent::{self, FriendNames, Intent, Known, Names};
+use toyhub::ports::speech::languages::ENGLISH;
 use toyhub::server;
 use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState};
 
@@ -34,10 +35,10 @@ pub async fn measure(model: &Path, recordings: &[Recording]) -> Stages {
     let speaker = server::speaker(&config);
     let mut direct = Direct::new(model, config.speech.threads);
     let titles: Vec<String> = (0..50).map(|number| format!("The Song of the {number} Bears")).collect();
-    let titles = Names::of_titles(titles.iter().map(String::as_str));
+    let titles = Names::of_titles(&ENGLISH, titles.iter().map(String::as_str));
     let friends = ["Grandma", "Grandpa", "Mum", "Dad", "Anna", "Ball Ball", "Tom", "Uncle Joe"];
     let friends = friends.map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
-    let friends = Names::of_friends(friends);
+    let friends = Names::of_friends(&ENGLISH, friends);
     let known = Known { titles: &titles, friends: &friends, toy_name: "Fluffy" };
 
     let mut stages = Stages::default();
@@ -56,7 +57,7 @@ pub async fn measure(model: &Path, recordings: &[Recording]) -> Stages {
         stages.right += usize::from(intent == Intent::Sum(recording.sum.into()));
 
         let started = Instant::now();
-        let spoken = speaker.speak(&format!("That makes {}.", recording.sum)).await.unwrap();
+        let spoken = speaker.speak(&format!("That makes {}.", recording.sum), "en").await.unwrap();
         audio::encode_mp3(&spoken, config.audio.mp3_bitrate_kbps).unwrap();
         stages.synthesise.add(started.elapsed());
     }

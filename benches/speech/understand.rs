@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use toyhub::config::Config;
 use toyhub::ports::audio::Sound;
 use toyhub::ports::speech::intent::{self, FriendNames, Intent, Known, Names};
+use toyhub::ports::speech::languages::ENGLISH;
 use toyhub::ports::speech::{RecogniseError, Recogniser};
 use toyhub::server;
 
@@ -74,9 +75,9 @@ impl Order {
 
     /// The name of what a text asks for, and what it asks it of.
     fn meaning(&self, text: &str) -> Value {
-        let titles = Names::of_titles(self.titles.iter().map(String::as_str));
+        let titles = Names::of_titles(&ENGLISH, self.titles.iter().map(String::as_str));
         let friends = self.friends.iter().map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
-        let known = Known { titles: &titles, friends: &Names::of_friends(friends), toy_name: "" };
+        let known = Known { titles: &titles, friends: &Names::of_friends(&ENGLISH, friends), toy_name: "" };
         match intent::understand(text, known) {
             Intent::Play(index) => json!(["Play", self.titles[index]]),
             Intent::Message(index) => json!(["Message", self.friends[index]]),

@@ -13,6 +13,7 @@ use crate::edge::wire::now;
 use crate::ports::data_folder::{self, Mended};
 use crate::ports::router::{self, Repaired};
 use crate::ports::speech::Recogniser;
+use crate::ports::speech::languages::Language;
 use crate::ports::store::is_open;
 use crate::server;
 use crate::service::Failure;
@@ -161,7 +162,10 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
         true => report("backups", newest_backup(config).await)?,
         false => print("none     backups: set backup.dir, or run toyhub backup DIR")?,
     }
-    let synthesiser = server::speaker(config).check().await;
+    let speech = &config.speech;
+    let family = Language::of_family(&speech.languages);
+    let voice = if speech.voice.is_empty() { family.voice } else { &speech.voice };
+    let synthesiser = server::speaker(config).check(voice).await;
     report("synthesiser", synthesiser.map_err(|error| format!("{error}; apt-get install espeak-ng")))?;
     match config.speech.reply_url.as_str() {
         "" => print("ok       replies: built in")?,

@@ -5,7 +5,6 @@
 
 mod library;
 mod memory;
-mod wording;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,10 +17,10 @@ use crate::model::{Content, Event, FileName, Friend, Party, Timestamp, ToyComman
 use crate::ports::files::ANSWER_PREFIX;
 use crate::ports::reply::ReplyEngine;
 use crate::ports::speech::intent::{self, FriendNames, Intent, Known, Names};
+use crate::ports::speech::languages::{Clock, Language, Line};
 use crate::ports::speech::{RecogniseError, Recogniser};
 use library::{Library, Mood};
 use memory::{Memory, Question};
-use wording::{Language, Line};
 
 /// What a toy is answered that asks the hub something.
 #[derive(Debug)]
@@ -54,7 +53,8 @@ impl Assistant {
     pub(super) fn new(replies: Box<dyn ReplyEngine>, question_timeout_s: u64) -> Self {
         let memory = Memory::new(question_timeout_s as Timestamp);
         let (recogniser, is_deaf) = (Mutex::new(None), AtomicBool::new(false));
-        Self { recogniser, is_deaf, replies, memory, library: Mutex::default() }
+        let library = Mutex::new(Arc::new(Library::new(Vec::new())));
+        Self { recogniser, is_deaf, replies, memory, library }
     }
 
     fn recogniser(&self) -> Option<Arc<Recogniser>> {
@@ -77,7 +77,8 @@ struct Scene<'a> {
     toy_name: String,
     library: Arc<Library>,
     friends: Vec<Friend>,
-    friend_names: Names,
+    /// The names of the friends' toys, in the same order; empty where a friend is none.
+    friends_toys: Vec<String>,
     now: Timestamp,
 }
 
@@ -89,9 +90,22 @@ impl Scene<'_> {
         friends.chain(titles).collect::<Vec<_>>().join(", ")
     }
 
-    fn known(&self) -> Known<'_> {
-        Known { titles: self.library.names(), friends: &self.friend_names, toy_name: &self.toy_name }
+    fn friend_names(&self, language: &'static Language) -> Names {
+        let friends = self.friends.iter().zip(&self.friends_toys);
+        let names = friends.map(|(friend, toy_name)| FriendNames {
+            remark: &friend.remark,
+            nickname: &friend.nickname,
+            toy_name,
+        });
+        Names::of_friends(language, names)
     }
+}
+
+/// A toy that is answered, and the language in which that is done.
+#[derive(Clone, Copy)]
+struct Conversation<'a> {
+    scene: &'a Scene<'a>,
+    language: &'static Language,
 }
 
 impl Hub {
@@ -136,11 +150,10 @@ impl Hub {
         match recogniser.recognise(toy.as_str(), sound, &scene.prompt()).await {
             Ok(heard) => {
                 let language = Language::of(&heard.text, heard.language);
-                self.answer(&scene, &heard.text, language).await
+                self.answer(Conversation { scene: &scene, language }, &heard.text).await
             }
             Err(RecogniseError::NotHeard(_)) => {
-                let language = self.config.speech.languages.first().map_or("en", String::as_str);
-                self.respond(&scene, Language::of("", language), &Line::NotHeard).await
+                self.respond(Conversation { scene: &scene, language: self.family_language() }, &Line::NotHeard).await
             }
             Err(RecogniseError::TooLong { max_seconds }) => Err(DomainError::RecordingTooLong { max_seconds }),
             Err(RecogniseError::Busy | RecogniseError::TimedOut) => Err(DomainError::Busy),
@@ -151,80 +164,74 @@ impl Hub {
     async fn scene<'a>(&self, toy: &'a ToyId, now: Timestamp) -> Result<Scene<'a>, DomainError> {
         let toy_name = self.store.toy(toy).await?.ok_or(DomainError::UnknownParty)?.toy_name;
         let friends = self.store.friends(&Party::from(toy.clone())).await?;
-        let mut toy_names = Vec::with_capacity(friends.len());
+        let mut friends_toys = Vec::with_capacity(friends.len());
         for friend in &friends {
             let its_toy = match toy_of(&friend.party) {
                 Some(id) => self.store.toy(id).await?,
                 None => None,
             };
-            toy_names.push(its_toy.map(|toy| toy.toy_name).unwrap_or_default());
+            friends_toys.push(its_toy.map(|toy| toy.toy_name).unwrap_or_default());
         }
-        let friend_names = Names::of_friends(friends.iter().zip(&toy_names).map(|(friend, toy_name)| FriendNames {
-            remark: &friend.remark,
-            nickname: &friend.nickname,
-            toy_name,
-        }));
         let library = self.assistant.library(self.content().await?);
-        Ok(Scene { toy, toy_name, library, friends, friend_names, now })
+        Ok(Scene { toy, toy_name, library, friends, friends_toys, now })
     }
 
     /// Does what was said, and answers it.
-    async fn answer(&self, scene: &Scene<'_>, said: &str, language: Language) -> Result<Answer, DomainError> {
+    async fn answer(&self, talk: Conversation<'_>, said: &str) -> Result<Answer, DomainError> {
+        let Conversation { scene, language } = talk;
         match self.assistant.memory.take_question(scene.toy, scene.now) {
             Some(Question::Title(titles)) => {
-                let names = Names::of_titles(titles.iter().map(|content| content.title.as_str()));
+                let names = Names::of_titles(language, titles.iter().map(|content| content.title.as_str()));
                 if let Some(content) = intent::choose(said, &names, 0, 1).and_then(|index| titles.get(index)) {
-                    return Ok(self.play(scene, content));
+                    return Ok(self.play(talk, content));
                 }
             }
             Some(Question::Friend(friends)) => {
-                let names = Names::of_friends(friends.iter().map(|friend| FriendNames {
+                let names = friends.iter().map(|friend| FriendNames {
                     remark: &friend.remark,
                     nickname: &friend.nickname,
                     toy_name: "",
-                }));
+                });
+                let names = Names::of_friends(language, names);
                 if let Some(friend) = intent::choose(said, &names, 0, 1).and_then(|index| friends.get(index)) {
-                    return self.start_message(scene, language, friend).await;
+                    return self.start_message(talk, friend).await;
                 }
             }
             None => {}
         }
         // Whoever was asked may have changed their mind.
-        self.carry_out(scene, intent::understand(said, scene.known()), said, language).await
+        let friends = scene.friend_names(language);
+        let known = Known { titles: scene.library.names(language), friends: &friends, toy_name: &scene.toy_name };
+        self.carry_out(talk, intent::understand(said, known), said).await
     }
 
-    async fn carry_out(
-        &self,
-        scene: &Scene<'_>,
-        intent: Intent,
-        said: &str,
-        language: Language,
-    ) -> Result<Answer, DomainError> {
+    async fn carry_out(&self, talk: Conversation<'_>, intent: Intent, said: &str) -> Result<Answer, DomainError> {
+        let scene = talk.scene;
         let titles = scene.library.contents();
-        let clock = wording::Clock::new(scene.now, self.config.speech.utc_offset_minutes);
+        let clock = Clock::new(scene.now, self.config.speech.utc_offset_minutes);
         let line = match intent {
             Intent::Play(index) => {
-                return self.play_or_say(scene, language, titles.get(index), Line::NoSuchTitle).await;
+                return self.play_or_say(talk, titles.get(index), Line::NoSuchTitle).await;
             }
             Intent::PlayNumber(number) => {
                 let content = number.checked_sub(1).and_then(|index| titles.get(index as usize));
-                return self.play_or_say(scene, language, content, Line::NoSuchNumber).await;
+                return self.play_or_say(talk, content, Line::NoSuchNumber).await;
             }
-            Intent::PlayAny => return self.play_some(scene, language, Mood::Any, Line::NoMusic).await,
-            Intent::PlayAnother => return self.play_some(scene, language, Mood::Another, Line::NoMusic).await,
-            Intent::PlayAgain => return self.play_again(scene, language).await,
-            Intent::PlayQuiet => return self.play_some(scene, language, Mood::Quiet, Line::NoMusic).await,
-            Intent::Story => return self.play_some(scene, language, Mood::Story, Line::any_story()).await,
-            Intent::Riddle => return self.play_some(scene, language, Mood::Riddle, Line::any_riddle()).await,
+            Intent::PlayAny => return self.play_some(talk, Mood::Any, Line::NoMusic).await,
+            Intent::PlayAnother => return self.play_some(talk, Mood::Another, Line::NoMusic).await,
+            Intent::PlayAgain => return self.play_again(talk).await,
+            Intent::PlayQuiet => return self.play_some(talk, Mood::Quiet, Line::NoMusic).await,
+            Intent::Story => return self.play_some(talk, Mood::Story, Line::Story).await,
+            Intent::Riddle => return self.play_some(talk, Mood::Riddle, Line::Riddle).await,
             Intent::Message(index) => {
                 let friend = scene.friends.get(index).ok_or(DomainError::NotFriends)?;
-                return self.start_message(scene, language, friend).await;
+                return self.start_message(talk, friend).await;
             }
-            Intent::AskTitle(first, second) => return self.ask_title(scene, language, first, second).await,
-            Intent::AskFriend(first, second) => return self.ask_friend(scene, language, first, second).await,
-            Intent::Stop => return self.command(scene, language, ToyCommand::Stop).await,
-            Intent::Louder => return self.command(scene, language, ToyCommand::Louder).await,
-            Intent::Softer => return self.command(scene, language, ToyCommand::Softer).await,
+            Intent::AskTitle(first, second) => return self.ask_title(talk, first, second).await,
+            Intent::AskFriend(first, second) => return self.ask_friend(talk, first, second).await,
+            Intent::Stop => return self.command(talk, ToyCommand::Stop).await,
+            Intent::Louder => return self.command(talk, ToyCommand::Louder).await,
+            Intent::Softer => return self.command(talk, ToyCommand::Softer).await,
             Intent::NoSuchTitle => Line::NoSuchTitle,
             Intent::NoSuchFriend => Line::NoSuchFriend,
             Intent::Time => Line::Time(clock),
@@ -232,86 +239,62 @@ impl Hub {
             Intent::Sum(value) => Line::Sum(value),
             Intent::WhoAreYou => Line::WhoAreYou(&scene.toy_name),
             Intent::Unknown => {
-                let reply = self.assistant.replies.reply(said).await.map_err(DomainError::internal)?;
-                return Ok(Answer::Reply(self.speak_answer(&reply, scene.now).await?));
+                let reply = self.assistant.replies.reply(said, talk.language).await.map_err(DomainError::internal)?;
+                return Ok(Answer::Reply(self.speak_answer(&reply, talk).await?));
             }
         };
-        self.respond(scene, language, &line).await
+        self.respond(talk, &line).await
     }
 
-    fn play(&self, scene: &Scene<'_>, content: &Content) -> Answer {
+    fn play(&self, Conversation { scene, .. }: Conversation<'_>, content: &Content) -> Answer {
         self.assistant.memory.played(scene.toy, &content.music, scene.now);
         Answer::Music(content.music.clone())
     }
 
     async fn play_or_say(
         &self,
-        scene: &Scene<'_>,
-        language: Language,
+        talk: Conversation<'_>,
         content: Option<&Content>,
         otherwise: Line<'_>,
     ) -> Result<Answer, DomainError> {
         match content {
-            Some(content) => Ok(self.play(scene, content)),
-            None => self.respond(scene, language, &otherwise).await,
+            Some(content) => Ok(self.play(talk, content)),
+            None => self.respond(talk, &otherwise).await,
         }
     }
 
-    async fn play_some(
-        &self,
-        scene: &Scene<'_>,
-        language: Language,
-        mood: Mood,
-        otherwise: Line<'_>,
-    ) -> Result<Answer, DomainError> {
-        let last = self.assistant.memory.last_played(scene.toy);
-        self.play_or_say(scene, language, scene.library.pick(mood, last.as_ref()), otherwise).await
+    async fn play_some(&self, talk: Conversation<'_>, mood: Mood, otherwise: Line<'_>) -> Result<Answer, DomainError> {
+        let last = self.assistant.memory.last_played(talk.scene.toy);
+        self.play_or_say(talk, talk.scene.library.pick(mood, last.as_ref()), otherwise).await
     }
 
     /// Plays the last one; any, where there was none lately.
-    async fn play_again(&self, scene: &Scene<'_>, language: Language) -> Result<Answer, DomainError> {
-        let last = self.assistant.memory.last_played(scene.toy);
-        match scene.library.contents().iter().find(|content| Some(&content.music) == last.as_ref()) {
-            Some(content) => Ok(self.play(scene, content)),
-            None => self.play_some(scene, language, Mood::Any, Line::NoMusic).await,
+    async fn play_again(&self, talk: Conversation<'_>) -> Result<Answer, DomainError> {
+        let last = self.assistant.memory.last_played(talk.scene.toy);
+        match talk.scene.library.contents().iter().find(|content| Some(&content.music) == last.as_ref()) {
+            Some(content) => Ok(self.play(talk, content)),
+            None => self.play_some(talk, Mood::Any, Line::NoMusic).await,
         }
     }
 
-    async fn start_message(
-        &self,
-        scene: &Scene<'_>,
-        language: Language,
-        friend: &Friend,
-    ) -> Result<Answer, DomainError> {
-        let prompt = Line::SayYourMessage(&friend.remark).text(language);
-        let prompt = self.speak_answer(&prompt, scene.now).await?;
+    async fn start_message(&self, talk: Conversation<'_>, friend: &Friend) -> Result<Answer, DomainError> {
+        let prompt = Line::SayYourMessage(&friend.remark).text(talk.language);
+        let prompt = self.speak_answer(&prompt, talk).await?;
         Ok(Answer::StartMessage { friend: friend.party.clone(), prompt })
     }
 
-    async fn ask_title(
-        &self,
-        scene: &Scene<'_>,
-        language: Language,
-        first: usize,
-        second: usize,
-    ) -> Result<Answer, DomainError> {
-        let titles = scene.library.contents();
+    async fn ask_title(&self, talk: Conversation<'_>, first: usize, second: usize) -> Result<Answer, DomainError> {
+        let titles = talk.scene.library.contents();
         let (Some(first), Some(second)) = (titles.get(first), titles.get(second)) else {
-            return self.respond(scene, language, &Line::NoSuchTitle).await;
+            return self.respond(talk, &Line::NoSuchTitle).await;
         };
         let question = Question::Title([first.clone(), second.clone()]);
-        self.ask_back(scene, language, &Line::Which(&first.title, &second.title), question).await
+        self.ask_back(talk, &Line::Which(&first.title, &second.title), question).await
     }
 
-    async fn ask_friend(
-        &self,
-        scene: &Scene<'_>,
-        language: Language,
-        first: usize,
-        second: usize,
-    ) -> Result<Answer, DomainError> {
-        let (Some(first), Some(second)) = (scene.friends.get(first), scene.friends.get(second)) else {
-            return self.respond(scene, language, &Line::NoSuchFriend).await;
+    async fn ask_friend(&self, talk: Conversation<'_>, first: usize, second: usize) -> Result<Answer, DomainError> {
+        let (Some(first), Some(second)) = (talk.scene.friends.get(first), talk.scene.friends.get(second)) else {
+            return self.respond(talk, &Line::NoSuchFriend).await;
         };
         let question = Question::Friend([first.clone(), second.clone()]);
         // Two who are called the same are told apart by what they call themselves.
@@ -319,26 +302,25 @@ impl Hub {
             true => [&first.nickname, &second.nickname],
             false => [&first.remark, &second.remark],
         };
-        self.ask_back(scene, language, &Line::Which(names[0], names[1]), question).await
+        self.ask_back(talk, &Line::Which(names[0], names[1]), question).await
     }
 
     /// Asks, and remembers what: only once it was asked.
     async fn ask_back(
         &self,
-        scene: &Scene<'_>,
-        language: Language,
+        talk: Conversation<'_>,
         line: &Line<'_>,
         question: Question,
     ) -> Result<Answer, DomainError> {
-        let answer = self.respond(scene, language, line).await?;
-        self.assistant.memory.asked(scene.toy, question, scene.now);
+        let answer = self.respond(talk, line).await?;
+        self.assistant.memory.asked(talk.scene.toy, question, talk.scene.now);
         Ok(answer)
     }
 
     /// Tells a toy that listens, and says so.
-    async fn command(&self, scene: &Scene<'_>, language: Language, command: ToyCommand) -> Result<Answer, DomainError> {
-        let answer = self.respond(scene, language, &Line::Done(command)).await?;
-        let toy = Party::from(scene.toy.clone());
+    async fn command(&self, talk: Conversation<'_>, command: ToyCommand) -> Result<Answer, DomainError> {
+        let answer = self.respond(talk, &Line::Done(command)).await?;
+        let toy = Party::from(talk.scene.toy.clone());
         // To a toy that is away, it would come when nobody wants it any more.
         if self.router.online(&toy) {
             self.announce(&toy, &Event::Command(command), None).await;
@@ -346,19 +328,20 @@ impl Hub {
         Ok(answer)
     }
 
-    async fn respond(&self, scene: &Scene<'_>, language: Language, line: &Line<'_>) -> Result<Answer, DomainError> {
-        Ok(Answer::Reply(self.speak_answer(&line.text(language), scene.now).await?))
+    async fn respond(&self, talk: Conversation<'_>, line: &Line<'_>) -> Result<Answer, DomainError> {
+        Ok(Answer::Reply(self.speak_answer(&line.text(talk.language), talk).await?))
     }
 
     /// Speaks an answer and keeps the sound for a while, of `/get_chat/`.
-    async fn speak_answer(&self, text: &str, now: Timestamp) -> Result<FileName, DomainError> {
-        let name = self.spoken_name(ANSWER_PREFIX, text)?;
+    async fn speak_answer(&self, text: &str, talk: Conversation<'_>) -> Result<FileName, DomainError> {
+        let voice = self.voice(talk.language);
+        let name = self.spoken_name(ANSWER_PREFIX, voice, text)?;
         let found = self.files.find(FileKind::Chat, &name).await.map_err(DomainError::internal)?;
         let half_life = self.config.speech.answer_age_max_s as Timestamp / 2.0;
-        let age = |modified: SystemTime| now - unix_time(modified);
+        let age = |modified: SystemTime| talk.scene.now - unix_time(modified);
         // An older one might be swept before it is fetched.
         if found.is_none_or(|file| age(file.modified) > half_life) {
-            let sound = self.speak_for_toys(text).await?;
+            let sound = self.speak_for_toys(text, voice).await?;
             self.files.put(FileKind::Chat, &name, sound).await.map_err(DomainError::internal)?;
         }
         Ok(name)

@@ -10,6 +10,7 @@ use super::error::DomainError;
 use super::{FileKind, Hub, StoredFile};
 use crate::config::HttpAuth;
 use crate::model::{Content, ContentId, FileName, Party, Secret, Timestamp};
+use crate::ports::speech::languages::Line;
 
 /// Pieces of content that a list shows at most.
 const LIST_MAX: usize = 10_000;
@@ -21,12 +22,9 @@ const AVATARS: [(&str, &[u8]); 3] = [
     ("toy.jpg", include_bytes!("avatars/toy.jpg")),
 ];
 
-/// What `/open_toy` has a toy play, and its words.
-const OPENING_SOUNDS: [(&str, &str); 3] = [
-    ("Success.mp3", "Hello, I am awake. Let us play!"),
-    ("Nolic.mp3", "Nobody has bound me yet. Please scan my picture with the app."),
-    ("Nobind.mp3", "I am not registered. Please ask for help."),
-];
+/// What `/open_toy` has a toy play.
+const OPENING_SOUNDS: [(&str, Line<'static>); 3] =
+    [("Success.mp3", Line::Awake), ("Nolic.mp3", Line::NotBound), ("Nobind.mp3", Line::NotRegistered)];
 
 /// A piece for the library.
 #[derive(Debug)]
@@ -51,12 +49,12 @@ impl Hub {
                 self.files.put(FileKind::Image, &name, picture).await.map_err(DomainError::internal)?;
             }
         }
-        for (name, words) in OPENING_SOUNDS {
+        for (name, line) in OPENING_SOUNDS {
             let name: FileName = name.parse().map_err(DomainError::internal)?;
             if self.files.find(FileKind::Music, &name).await.map_err(DomainError::internal)?.is_some() {
                 continue;
             }
-            match self.speak_as_mp3(words).await {
+            match self.speak_as_mp3(&line).await {
                 Ok(mp3) => self.files.put(FileKind::Music, &name, mp3).await.map_err(DomainError::internal)?,
                 Err(error) => tracing::warn!(file = %name, ?error, "opening sound not made, see toyhub doctor"),
             }

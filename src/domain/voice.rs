@@ -15,6 +15,7 @@ use crate::ports::audio::{self, AudioError, DecodeLimits, Sound};
 use crate::ports::files::Spooled;
 use crate::ports::space::Space;
 use crate::ports::speech::SpeakError;
+use crate::ports::speech::languages::{Language, Line};
 
 /// The names of spoken notices begin so, with a hyphen behind.
 pub(super) const NOTICE_PREFIX: &str = "say";
@@ -141,18 +142,18 @@ impl Hub {
     pub async fn spoken_notice(&self, receiver: &Party, from: &Party) -> Result<FileName, DomainError> {
         let sender = from.id().parse().map_err(DomainError::internal)?;
         let entry = self.store.friend(receiver, &sender).await?.ok_or(DomainError::NotFriends)?;
-        self.speak(&format!("messages from {}", entry.remark)).await
+        self.speak(&Line::MessagesFrom(&entry.remark)).await
     }
 
     /// A spoken "you have no new messages".
     pub async fn spoken_nothing_new(&self) -> Result<FileName, DomainError> {
-        self.speak("you have no new messages").await
+        self.speak(&Line::NoMessages).await
     }
 
     /// The notice of a message from a friend with this remark, or none where nothing can be spoken:
     /// a message is worth more than its notice.
     pub(super) async fn notice(&self, remark: &str) -> Option<FileName> {
-        match self.speak(&notice_text(remark)).await {
+        match self.speak(&Line::MessageFrom(remark)).await {
             Ok(name) => Some(name),
             Err(error) => {
                 tracing::warn!(error = %error_chain(&error), "notice not spoken");
@@ -163,27 +164,44 @@ impl Hub {
 
     /// The name of a notice, spoken or not.
     pub(super) fn notice_name(&self, remark: &str) -> Result<FileName, DomainError> {
-        self.spoken_name(NOTICE_PREFIX, &notice_text(remark))
+        let language = self.family_language();
+        self.spoken_name(NOTICE_PREFIX, self.voice(language), &Line::MessageFrom(remark).text(language))
     }
 
-    /// Speaks `text` once and keeps the sound, of `/get_chat/`.
+    /// The language of the families of this hub: what it says by itself is in this one. An answer to a child is in the
+    /// language of the question.
+    pub(super) fn family_language(&self) -> &'static Language {
+        Language::of_family(&self.config.speech.languages)
+    }
+
+    /// The voice for a language: that of the settings for the families' own, or for all where another program than
+    /// espeak-ng speaks; else the one that espeak-ng has for it.
+    pub(super) fn voice(&self, language: &'static Language) -> &str {
+        let speech = &self.config.speech;
+        let is_own = language.code == self.family_language().code || !speech.synthesiser_arguments.is_empty();
+        if is_own && !speech.voice.is_empty() { &speech.voice } else { language.voice }
+    }
+
+    /// Speaks a line in the families' language once and keeps the sound, of `/get_chat/`.
     ///
     /// The name holds the hub's secret, so that nobody can ask whether a text was ever spoken.
-    async fn speak(&self, text: &str) -> Result<FileName, DomainError> {
-        let name = self.spoken_name(NOTICE_PREFIX, text)?;
+    async fn speak(&self, line: &Line<'_>) -> Result<FileName, DomainError> {
+        let language = self.family_language();
+        let (text, voice) = (line.text(language), self.voice(language));
+        let name = self.spoken_name(NOTICE_PREFIX, voice, &text)?;
         if self.files.find(FileKind::Chat, &name).await.map_err(DomainError::internal)?.is_some() {
             return Ok(name);
         }
-        let sound = self.speak_for_toys(text).await?;
+        let sound = self.speak_for_toys(&text, voice).await?;
         self.files.put(FileKind::Chat, &name, sound).await.map_err(DomainError::internal)?;
         Ok(name)
     }
 
     /// The name of a spoken text: another one for each voice.
-    pub(super) fn spoken_name(&self, prefix: &str, text: &str) -> Result<FileName, DomainError> {
+    pub(super) fn spoken_name(&self, prefix: &str, voice: &str, text: &str) -> Result<FileName, DomainError> {
         let speech = &self.config.speech;
         let (program, arguments) = (&speech.synthesiser, speech.synthesiser_arguments.join("\0"));
-        let settings = format!("\0{}\0{}\0{program}\0{arguments}\0", speech.voice, speech.words_per_minute);
+        let settings = format!("\0{voice}\0{}\0{program}\0{arguments}\0", speech.words_per_minute);
         self.secret_name(prefix, speech.format.extension(), &[settings.as_bytes(), text.as_bytes()])
     }
 
@@ -197,25 +215,23 @@ impl Hub {
     }
 
     /// The spoken text, in the format of the settings.
-    pub(super) async fn speak_for_toys(&self, text: &str) -> Result<Bytes, DomainError> {
-        self.encode(self.synthesise(text).await?, self.config.speech.format).await
+    pub(super) async fn speak_for_toys(&self, text: &str, voice: &str) -> Result<Bytes, DomainError> {
+        self.encode(self.synthesise(text, voice).await?, self.config.speech.format).await
     }
 
-    pub(super) async fn speak_as_mp3(&self, text: &str) -> Result<Bytes, DomainError> {
-        self.encode(self.synthesise(text).await?, SpokenFormat::Mp3).await
+    /// A line in the families' language, as MP3.
+    pub(super) async fn speak_as_mp3(&self, line: &Line<'_>) -> Result<Bytes, DomainError> {
+        let language = self.family_language();
+        self.encode(self.synthesise(&line.text(language), self.voice(language)).await?, SpokenFormat::Mp3).await
     }
 
-    async fn synthesise(&self, text: &str) -> Result<Sound, DomainError> {
-        self.speaker.speak(text).await.map_err(|error| match error {
+    async fn synthesise(&self, text: &str, voice: &str) -> Result<Sound, DomainError> {
+        self.speaker.speak(text, voice).await.map_err(|error| match error {
             SpeakError::Busy => DomainError::Busy,
             SpeakError::Missing(_) => DomainError::NoSynthesiser,
             error => DomainError::Internal(Box::new(error)),
         })
     }
-}
-
-fn notice_text(remark: &str) -> String {
-    format!("you have a message from {remark}")
 }
 
 /// An error and what caused it, for the log.

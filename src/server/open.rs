@@ -172,7 +172,6 @@ pub fn speaker(config: &Config) -> Speaker {
     Speaker::new(SpeakerSettings {
         program: config.speech.synthesiser.clone().into(),
         arguments: config.speech.synthesiser_arguments.clone(),
-        voice: config.speech.voice.clone(),
         words_per_minute: config.speech.words_per_minute,
         timeout: seconds(config.speech.timeout_s),
         max_text_chars: config.speech.text_max_chars,

@@ -2,15 +2,7 @@
 
 use crate::model::{Content, FileName};
 use crate::ports::speech::intent::Names;
-
-/// Words in a title that make it something to fall asleep by, a story, or a riddle.
-#[rustfmt::skip]
-const QUIET: &[&str] = &[
-    "lullaby", "lullabies", "sleep", "sleepy", "night", "bedtime", "dream", "dreams", "moon", "star", "stars", "quiet",
-    "calm", "gentle", "soft", "hush", "slow", "rain", "安眠", "催眠", "摇篮", "睡", "晚安", "月", "星", "梦", "安静", "轻",
-];
-const STORY: &[&str] = &["story", "stories", "tale", "tales", "fable", "故事", "童话", "寓言"];
-const RIDDLE: &[&str] = &["riddle", "riddles", "谜语", "谜"];
+use crate::ports::speech::languages::{self, Language, Moods};
 
 /// What is asked for without a title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,15 +20,16 @@ pub(super) enum Mood {
 }
 
 /// The contents, in their order, and their titles ready to be found.
-#[derive(Default)]
 pub(super) struct Library {
     contents: Vec<Content>,
-    names: Names,
+    /// In the order of [`languages::all`].
+    names: Vec<Names>,
 }
 
 impl Library {
     pub(super) fn new(contents: Vec<Content>) -> Self {
-        let names = Names::of_titles(contents.iter().map(|content| content.title.as_str()));
+        let titles = || contents.iter().map(|content| content.title.as_str());
+        let names = languages::all().iter().map(|language| Names::of_titles(language, titles())).collect();
         Self { contents, names }
     }
 
@@ -44,25 +37,27 @@ impl Library {
         &self.contents
     }
 
-    pub(super) fn names(&self) -> &Names {
-        &self.names
+    /// The titles as one says them in a language.
+    pub(super) fn names(&self, language: &Language) -> &Names {
+        &self.names[language.place()]
     }
 
     /// One of those that fit, by chance, and not the one that was played last if there is another.
     pub(super) fn pick(&self, mood: Mood, last: Option<&FileName>) -> Option<&Content> {
         let all = || self.contents.iter();
-        let with =
-            |words: &'static [&'static str]| all().filter(move |content| has_word(&content.title, words)).collect();
+        let with = |words: MoodWords| all().filter(move |content| has_word(&content.title, words)).collect();
+        let is_told = |content: &Content| {
+            has_word(&content.title, |moods| moods.story) || has_word(&content.title, |moods| moods.riddle)
+        };
         let music = || {
-            let music: Vec<&Content> =
-                all().filter(|content| !has_word(&content.title, STORY) && !has_word(&content.title, RIDDLE)).collect();
+            let music: Vec<&Content> = all().filter(|content| !is_told(content)).collect();
             if music.is_empty() { all().collect() } else { music }
         };
         let mut fitting: Vec<&Content> = match mood {
             Mood::Any | Mood::Another => music(),
-            Mood::Quiet => with(QUIET),
-            Mood::Story => with(STORY),
-            Mood::Riddle => with(RIDDLE),
+            Mood::Quiet => with(|moods| moods.quiet),
+            Mood::Story => with(|moods| moods.story),
+            Mood::Riddle => with(|moods| moods.riddle),
         };
         if mood == Mood::Quiet && fitting.is_empty() {
             fitting = music();
@@ -75,10 +70,12 @@ impl Library {
     }
 }
 
-fn has_word(title: &str, words: &[&str]) -> bool {
-    let title = title.to_lowercase();
-    let said: Vec<&str> = title.split(|letter: char| !letter.is_alphanumeric()).collect();
-    words.iter().any(|word| if word.is_ascii() { said.contains(word) } else { title.contains(word) })
+/// Words of a mood in one language.
+type MoodWords = fn(&Moods) -> &'static [&'static str];
+
+/// Whether a title, of whatever language, has such a word.
+fn has_word(title: &str, words: MoodWords) -> bool {
+    languages::all().iter().any(|language| language.has_word(title, words(&language.moods)))
 }
 
 #[cfg(test)]

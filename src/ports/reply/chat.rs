@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::connection::Target;
 use super::{ReplyEngine, ReplyError, Replying};
 use crate::model::Secret;
+use crate::ports::speech::languages::Language;
 
 /// Tokens that a word takes at most, on average, in the languages of the hub.
 const TOKENS_PER_WORD: usize = 3;
@@ -109,7 +110,7 @@ impl ChatEndpoint {
 }
 
 impl ReplyEngine for ChatEndpoint {
-    fn reply<'a>(&'a self, question: &'a str) -> Replying<'a> {
+    fn reply<'a>(&'a self, question: &'a str, _: &'static Language) -> Replying<'a> {
         Box::pin(async { timeout(self.settings.timeout, self.ask(question)).await.map_err(|_| ReplyError::TimedOut)? })
     }
 }

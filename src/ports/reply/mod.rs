@@ -15,13 +15,15 @@ use std::pin::Pin;
 pub use built_in::BuiltIn;
 pub use chat::{ChatEndpoint, ChatSettings};
 
+use super::speech::languages::Language;
+
 /// A reply on its way.
 pub type Replying<'a> = Pin<Box<dyn Future<Output = Result<String, ReplyError>> + Send + 'a>>;
 
 /// Who makes replies.
 pub trait ReplyEngine: Send + Sync {
-    /// A short text in answer to `question`.
-    fn reply<'a>(&'a self, question: &'a str) -> Replying<'a>;
+    /// A short text in answer to `question`, which was asked in this language.
+    fn reply<'a>(&'a self, question: &'a str, language: &'static Language) -> Replying<'a>;
 }
 
 /// Why there is no reply. Nothing of the question or of an answer is in it.
@@ -66,12 +68,12 @@ impl<E> WithFallback<E> {
 }
 
 impl<E: ReplyEngine> ReplyEngine for WithFallback<E> {
-    fn reply<'a>(&'a self, question: &'a str) -> Replying<'a> {
+    fn reply<'a>(&'a self, question: &'a str, language: &'static Language) -> Replying<'a> {
         Box::pin(async move {
-            match self.engine.reply(question).await {
+            match self.engine.reply(question, language).await {
                 Err(error) => {
                     tracing::warn!(%error, "no reply from the chat endpoint, the built-in one is given");
-                    self.otherwise.reply(question).await
+                    self.otherwise.reply(question, language).await
                 }
                 reply => reply,
             }

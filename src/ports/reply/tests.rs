@@ -16,6 +16,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
 use crate::model::Secret;
+use crate::ports::speech::languages::{CHINESE, ENGLISH};
 
 const PROMPT: &str = "You are a bear.";
 
@@ -86,7 +87,7 @@ fn settings(address: SocketAddr) -> ChatSettings {
 async fn a_question_is_put_as_the_protocol_says_and_answered() {
     let (address, served) = endpoint(200, chat("Bears sleep\nin **winter**. 🐻"), Duration::ZERO).await;
     let engine = ChatEndpoint::new(settings(address)).unwrap();
-    assert_eq!(engine.reply("why do bears sleep").await.unwrap(), "Bears sleep in winter .");
+    assert_eq!(engine.reply("why do bears sleep", &ENGLISH).await.unwrap(), "Bears sleep in winter .");
     let (head, asked) = served.await.unwrap();
     let head = head.to_lowercase();
     assert!(head.starts_with("post /v1/chat/completions http/1.1\r\n"), "{head}");
@@ -104,7 +105,7 @@ async fn a_question_is_put_as_the_protocol_says_and_answered() {
 async fn a_long_reply_ends_with_a_sentence() {
     let long = "Bears sleep in winter. They eat a lot before that. Then they dream of honey all day long.";
     let (address, _served) = endpoint(200, chat(long), Duration::ZERO).await;
-    let reply = ChatEndpoint::new(settings(address)).unwrap().reply("why").await.unwrap();
+    let reply = ChatEndpoint::new(settings(address)).unwrap().reply("why", &ENGLISH).await.unwrap();
     assert_eq!(reply, "Bears sleep in winter. They eat a lot before that.");
 }
 
@@ -122,11 +123,12 @@ async fn every_failure_is_told_apart_and_the_built_in_reply_is_given_instead() {
         (200, huge, "too long"),
     ] {
         let (address, _served) = endpoint(status, body.clone(), Duration::ZERO).await;
-        let error = ChatEndpoint::new(settings(address)).unwrap().reply("thank you").await.unwrap_err().to_string();
+        let error =
+            ChatEndpoint::new(settings(address)).unwrap().reply("thank you", &ENGLISH).await.unwrap_err().to_string();
         assert!(error.contains(expected) && !error.contains("thank"), "{error}");
         let (address, _served) = endpoint(status, body, Duration::ZERO).await;
         let engine = WithFallback::new(ChatEndpoint::new(settings(address)).unwrap());
-        assert_eq!(engine.reply("thank you").await.unwrap(), "You are welcome!");
+        assert_eq!(engine.reply("thank you", &ENGLISH).await.unwrap(), "You are welcome!");
     }
 }
 
@@ -135,23 +137,23 @@ async fn a_slow_an_absent_and_a_dumb_endpoint_cost_no_more_than_the_time_limit()
     let hurried = |address| ChatSettings { timeout: Duration::from_millis(300), ..settings(address) };
     let (address, _served) = endpoint(200, chat("late"), Duration::from_secs(60)).await;
     let started = Instant::now();
-    let error = ChatEndpoint::new(hurried(address)).unwrap().reply("why").await.unwrap_err();
+    let error = ChatEndpoint::new(hurried(address)).unwrap().reply("why", &ENGLISH).await.unwrap_err();
     assert!(matches!(error, ReplyError::TimedOut) && started.elapsed() < Duration::from_secs(5));
 
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let error = ChatEndpoint::new(settings(closed)).unwrap().reply("why").await.unwrap_err();
+    let error = ChatEndpoint::new(settings(closed)).unwrap().reply("why", &ENGLISH).await.unwrap_err();
     assert!(matches!(error, ReplyError::Unreachable(_)), "{error}");
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let dumb = listener.local_addr().unwrap();
     tokio::spawn(async move { drop(listener.accept().await.unwrap()) });
-    let error = ChatEndpoint::new(settings(dumb)).unwrap().reply("why").await.unwrap_err();
+    let error = ChatEndpoint::new(settings(dumb)).unwrap().reply("why", &ENGLISH).await.unwrap_err();
     assert!(matches!(error, ReplyError::Unreachable(_)), "{error}");
 
     // A plain server where TLS is expected.
     let (address, _served) = endpoint(200, chat("bears"), Duration::ZERO).await;
     let secure = ChatSettings { url: format!("https://localhost:{}", address.port()), ..hurried(address) };
-    let error = ChatEndpoint::new(secure).unwrap().reply("why").await.unwrap_err();
+    let error = ChatEndpoint::new(secure).unwrap().reply("why", &ENGLISH).await.unwrap_err();
     assert!(matches!(error, ReplyError::Unreachable(_) | ReplyError::TimedOut), "{error}");
 }
 
@@ -192,10 +194,10 @@ async fn an_endpoint_of_the_house_is_asked_over_tls_if_its_certificate_is_given(
         answer_one(acceptor.accept(friend).await.unwrap(), 200, &chat("Bears sleep."), Duration::ZERO).await
     });
     let secure = ChatSettings { url: format!("https://localhost:{}/v1", address.port()), ..settings(address) };
-    let error = ChatEndpoint::new(secure.clone()).unwrap().reply("why").await.unwrap_err();
+    let error = ChatEndpoint::new(secure.clone()).unwrap().reply("why", &ENGLISH).await.unwrap_err();
     assert!(matches!(error, ReplyError::Unreachable(_)), "{error}");
     let trusting = ChatSettings { certificates: Some(path), ..secure.clone() };
-    assert_eq!(ChatEndpoint::new(trusting).unwrap().reply("why").await.unwrap(), "Bears sleep.");
+    assert_eq!(ChatEndpoint::new(trusting).unwrap().reply("why", &ENGLISH).await.unwrap(), "Bears sleep.");
     assert!(served.await.unwrap().0.to_lowercase().contains("authorization: bearer sesame"));
 
     for file in ["nowhere.pem", "key.pem"] {
@@ -226,9 +228,9 @@ async fn the_built_in_replies_fit_what_small_children_say() {
         ("我爱你", "我也爱你！"),
         ("谢谢你小熊", "不客气！"),
     ] {
-        assert_eq!(BuiltIn.reply(question).await.unwrap(), expected, "{question}");
+        assert_eq!(BuiltIn.reply(question, Language::of(question, "en")).await.unwrap(), expected, "{question}");
     }
-    let unknown = BuiltIn.reply("what is this thing").await.unwrap();
+    let unknown = BuiltIn.reply("what is this thing", &ENGLISH).await.unwrap();
     assert!(unknown.starts_with("I do not know"), "\"hi\" is not in \"this\" or \"thing\": {unknown}");
-    assert!(BuiltIn.reply("为什么天是蓝的").await.unwrap().starts_with("这个我还不知道"));
+    assert!(BuiltIn.reply("为什么天是蓝的", &CHINESE).await.unwrap().starts_with("这个我还不知道"));
 }

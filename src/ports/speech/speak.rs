@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::languages::is_chinese;
 use crate::ports::audio::{self, AudioError, DecodeLimits, Sound};
 
 /// The voice of `espeak-ng` for pinyin with numbered tones.
@@ -36,8 +37,6 @@ pub struct SpeakerSettings {
     pub program: PathBuf,
     /// Its arguments, in which `{voice}` and `{words_per_minute}` stand for what follows; none for those of `espeak-ng`.
     pub arguments: Vec<String>,
-    /// Its voice, for example `en`.
-    pub voice: String,
     /// The pace, in words per minute.
     pub words_per_minute: u32,
     /// How long a text may wait for its turn, and then how long it may take.
@@ -82,12 +81,13 @@ impl Speaker {
         Self { settings, turns }
     }
 
-    /// Speaks the text. Markup and control characters in it mean nothing.
+    /// Speaks the text with a voice of the program, for example `en`; `espeak-ng` has another one for Chinese characters.
+    /// Markup and control characters in the text mean nothing.
     ///
     /// # Errors
     /// Every variant of [`SpeakError`]; a text without any words is
     /// [`AudioError::Empty`].
-    pub async fn speak(&self, text: &str) -> Result<Sound, SpeakError> {
+    pub async fn speak(&self, text: &str, voice: &str) -> Result<Sound, SpeakError> {
         let text = plain(text, self.settings.max_text_chars);
         if !text.contains(char::is_alphanumeric) {
             return Err(AudioError::Empty.into());
@@ -96,16 +96,12 @@ impl Speaker {
         let mut wavs = Vec::new();
         if self.settings.arguments.is_empty() {
             for (is_chinese, part) in parts(&text) {
-                let (voice, part) = if is_chinese {
-                    (PINYIN_VOICE, pinyin(part))
-                } else {
-                    (self.settings.voice.as_str(), part.to_owned())
-                };
+                let (voice, part) = if is_chinese { (PINYIN_VOICE, pinyin(part)) } else { (voice, part.to_owned()) };
                 wavs.push(self.run(self.espeak(voice), part).await?);
             }
         } else {
             let mut command = Command::new(&self.settings.program);
-            command.args(self.settings.arguments.iter().map(|argument| self.filled(argument)));
+            command.args(self.settings.arguments.iter().map(|argument| self.filled(argument, voice)));
             wavs.push(self.run(command, text).await?);
         }
         tokio::task::spawn_blocking(move || joined(wavs))
@@ -122,18 +118,18 @@ impl Speaker {
         command
     }
 
-    fn filled(&self, argument: &str) -> String {
+    fn filled(&self, argument: &str, voice: &str) -> String {
         let pace = self.settings.words_per_minute.to_string();
-        argument.replace("{voice}", &self.settings.voice).replace("{words_per_minute}", &pace)
+        argument.replace("{voice}", voice).replace("{words_per_minute}", &pace)
     }
 
     /// The program's version, in one line; of another program than `espeak-ng`, that it speaks.
     ///
     /// # Errors
     /// Every variant of [`SpeakError`].
-    pub async fn check(&self) -> Result<String, SpeakError> {
+    pub async fn check(&self, voice: &str) -> Result<String, SpeakError> {
         if !self.settings.arguments.is_empty() {
-            let seconds = self.speak("hello").await?.duration().as_secs_f32();
+            let seconds = self.speak("hello", voice).await?.duration().as_secs_f32();
             return Ok(format!("{} speaks, \"hello\" lasts {seconds:.1} s", self.settings.program.display()));
         }
         let mut command = Command::new(&self.settings.program);
@@ -265,11 +261,6 @@ fn pinyin(text: &str) -> String {
     spelled
 }
 
-/// Whether a character is a Chinese one (CJK ideographs and extensions).
-fn is_chinese(letter: char) -> bool {
-    matches!(letter, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{20000}'..='\u{323af}')
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
@@ -280,7 +271,6 @@ mod tests {
         SpeakerSettings {
             program: program.into(),
             arguments: Vec::new(),
-            voice: "en".into(),
             words_per_minute: 160,
             timeout: Duration::from_secs(10),
             max_text_chars: 500,
@@ -291,7 +281,7 @@ mod tests {
     /// The installed engine; `None`, with a note, where there is none.
     async fn engine() -> Option<Speaker> {
         let speaker = Speaker::new(settings("espeak-ng"));
-        match speaker.check().await {
+        match speaker.check("en").await {
             Err(SpeakError::Missing(_)) => {
                 eprintln!("espeak-ng is not installed: nothing was tested");
                 None
@@ -318,11 +308,11 @@ mod tests {
         let Some(speaker) = engine().await else {
             return;
         };
-        let sound = speaker.speak("Good night, little bear.").await.unwrap();
+        let sound = speaker.speak("Good night, little bear.", "en").await.unwrap();
         assert!((0.8..4.0).contains(&sound.duration().as_secs_f64()), "{:?}", sound.duration());
         assert!(sound.samples.iter().any(|sample| sample.abs() > 0.1));
-        assert!(speaker.speak("你好，小熊").await.is_ok());
-        let long = speaker.speak(&"bear ".repeat(10_000)).await.unwrap();
+        assert!(speaker.speak("你好，小熊", "en").await.is_ok());
+        let long = speaker.speak(&"bear ".repeat(10_000), "en").await.unwrap();
         assert!(long.duration() < Duration::from_secs(120));
     }
 
@@ -346,7 +336,7 @@ mod tests {
         let Some(speaker) = engine().await else {
             return;
         };
-        let seconds = async |text: &str| speaker.speak(text).await.unwrap().duration().as_secs_f64();
+        let seconds = async |text: &str| speaker.speak(text, "en").await.unwrap().duration().as_secs_f64();
         let (chinese, english) = (seconds("妈妈来了").await, seconds("a message").await);
         // Spelled in English, each character would take a second.
         assert!((0.5..2.5).contains(&chinese), "{chinese}");
@@ -370,13 +360,13 @@ mod tests {
             arguments: ["--voice", "{voice}", "; touch x", "{words_per_minute}"].map(str::to_owned).into(),
             ..settings(script(&folder, &lines))
         });
-        let sound = speaker.speak("$(touch x) `touch x`; good night 小熊").await.unwrap();
+        let sound = speaker.speak("$(touch x) `touch x`; good night 小熊", "en").await.unwrap();
         assert!(sound.duration() > Duration::from_millis(500));
         assert_eq!(std::fs::read_to_string(&said).unwrap(), "--voice en ; touch x 160");
         let text = std::fs::read_to_string(folder.path().join("said.text")).unwrap();
         assert_eq!(text, "$(touch x) `touch x`; good night 小熊");
         assert!(!std::path::Path::new("x").exists() && !folder.path().join("x").exists());
-        assert!(speaker.check().await.unwrap().contains("speaks"));
+        assert!(speaker.check("en").await.unwrap().contains("speaks"));
     }
 
     #[tokio::test]
@@ -387,11 +377,11 @@ mod tests {
         for text in
             ["<speak><break time=\"30s\"/>bear</speak>", "--version bear", "\u{1}1S bear \u{0} bear", "[[h@loU]] bear"]
         {
-            let sound = speaker.speak(text).await.unwrap();
+            let sound = speaker.speak(text, "en").await.unwrap();
             assert!(sound.duration() < Duration::from_secs(6), "{text}: {:?}", sound.duration());
         }
         for text in ["", " \n\t", "<<>>", "...", "\u{1}"] {
-            let outcome = speaker.speak(text).await;
+            let outcome = speaker.speak(text, "en").await;
             assert!(matches!(outcome, Err(SpeakError::Audio(AudioError::Empty))), "{text:?}");
         }
     }
@@ -407,12 +397,12 @@ mod tests {
     async fn a_missing_a_failing_and_a_silent_program_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         let missing = Speaker::new(settings(folder.path().join("nothing")));
-        assert!(matches!(missing.speak("bear").await, Err(SpeakError::Missing(_))));
-        assert!(matches!(missing.check().await, Err(SpeakError::Missing(_))));
+        assert!(matches!(missing.speak("bear", "en").await, Err(SpeakError::Missing(_))));
+        assert!(matches!(missing.check("en").await, Err(SpeakError::Missing(_))));
         let failing = Speaker::new(settings(script(&folder, "exit 3")));
-        assert!(matches!(failing.speak("bear").await, Err(SpeakError::Failed(_))));
+        assert!(matches!(failing.speak("bear", "en").await, Err(SpeakError::Failed(_))));
         let silent = Speaker::new(settings(script(&folder, "cat > /dev/null")));
-        assert!(matches!(silent.speak("bear").await, Err(SpeakError::Audio(_))));
+        assert!(matches!(silent.speak("bear", "en").await, Err(SpeakError::Audio(_))));
     }
 
     #[tokio::test]
@@ -424,7 +414,7 @@ mod tests {
             ..settings(script(&folder, "exec sleep 60"))
         });
         let started = Instant::now();
-        let (first, second) = tokio::join!(speaker.speak("one"), async {
+        let (first, second) = tokio::join!(speaker.speak("one", "en"), async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             timeout(Duration::from_millis(100), speaker.turns.acquire()).await.map(drop)
         });
@@ -433,6 +423,6 @@ mod tests {
         assert!(started.elapsed() < Duration::from_secs(5));
 
         let _turn = speaker.turns.acquire().await.unwrap();
-        assert!(matches!(speaker.speak("two").await, Err(SpeakError::Busy)));
+        assert!(matches!(speaker.speak("two", "en").await, Err(SpeakError::Busy)));
     }
 }

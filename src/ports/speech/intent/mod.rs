@@ -1,24 +1,34 @@
 //! What a child wants: from the words that were recognised to an [`Intent`].
 //!
-//! Pure functions. What can be said stands in `phrases.rs`, a table to read and to add to. Titles and friends' names
+//! Pure functions. What can be said stands in the tables of [`languages`](super::languages). Titles and friends' names
 //! are found by spelling and by sound, since a child mumbles and a recogniser mishears: `score.rs` says how much two
 //! texts are alike, `names.rs` picks one, or two to ask back about. Nothing is looked up or done here.
+//!
+//! Each file knows those before it: `text` (letters, sentences, tokens), `lexicon` (the languages' small words),
+//! `numbers`, `word`, `score`, then `courtesy`, `names` and `phrases`.
 //!
 //! A child's voice must not go to the wrong person. So a message needs a phrase of the table at the beginning of a
 //! sentence, and the name right at its place; a name that is only mentioned starts nothing.
 
+mod courtesy;
+mod lexicon;
 mod names;
 mod numbers;
 mod phrases;
 mod score;
-mod words;
+mod text;
+mod word;
 
 use std::collections::HashSet;
 
 use names::{Found, Place};
 pub use names::{FriendNames, Names};
-use phrases::{Meaning, Phrase};
-use words::Word;
+use phrases::{Phrase, Phrases};
+use word::Word;
+
+pub use super::languages::Intent;
+use super::languages::Meaning;
+use lexicon::Lexicon;
 
 /// A phrase without a name is meant from this likeness on.
 const PHRASE_LIKENESS_MIN: f64 = 0.78;
@@ -33,53 +43,6 @@ const FRAME_LIKENESS_MIN: f64 = 0.8;
 const LETTERS_MAX: usize = 500;
 const WORDS_MAX: usize = 60;
 
-/// What is wanted. Titles and friends are indexes into the [`Names`] that were given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Intent {
-    /// Play this title.
-    Play(usize),
-    /// Play the title of this number, as counted from 1. There may be none.
-    PlayNumber(u32),
-    /// Play anything.
-    PlayAny,
-    /// Play something other than what is playing.
-    PlayAnother,
-    /// Play the last one once more.
-    PlayAgain,
-    /// Play something to calm down or to fall asleep.
-    PlayQuiet,
-    /// Ask back which of these two titles is meant.
-    AskTitle(usize, usize),
-    /// A song was asked for by a title that is not in the library.
-    NoSuchTitle,
-    /// Be quiet.
-    Stop,
-    /// Turn the volume up.
-    Louder,
-    /// Turn the volume down.
-    Softer,
-    /// Start a message to this friend.
-    Message(usize),
-    /// Ask back which of these two friends is meant.
-    AskFriend(usize, usize),
-    /// A message was asked for to somebody who is not in the address book, or to nobody by name.
-    NoSuchFriend,
-    /// Say the time of day.
-    Time,
-    /// Say the day and date.
-    Date,
-    /// Say the result of a sum.
-    Sum(i64),
-    /// Tell a story.
-    Story,
-    /// Ask a riddle.
-    Riddle,
-    /// Say who the toy is.
-    WhoAreYou,
-    /// None of these: a matter for the reply engine.
-    Unknown,
-}
-
 /// What the toy that listens knows.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
@@ -91,19 +54,19 @@ pub struct Known<'a> {
     pub toy_name: &'a str,
 }
 
-/// What the `transcript` asks for.
+/// What the `transcript` asks for, in the language of the titles.
 ///
 /// The whole is tried first, then its sentences, then the parts between commas, since recognisers set both freely. A
 /// part between commas never starts a message: "Mummy said, tell grandma" is no command.
 pub fn understand(transcript: &str, known: Known<'_>) -> Intent {
     let transcript: String = transcript.chars().take(LETTERS_MAX).collect();
-    let text = words::normalise(&transcript);
+    let text = text::normalise(&transcript);
     let whole = understand_one(&text, known, true);
     if whole != Intent::Unknown {
         return whole;
     }
-    let sentences = words::sentences(&text);
-    let clauses = words::clauses(&text);
+    let sentences = text::sentences(&text);
+    let clauses = text::clauses(&text);
     let by_sentence = sentences.iter().filter(|_| sentences.len() > 1).map(|part| (part, true));
     let by_comma = clauses.iter().filter(|_| clauses.len() > sentences.len()).map(|part| (part, false));
     by_sentence
@@ -115,23 +78,25 @@ pub fn understand(transcript: &str, known: Known<'_>) -> Intent {
 
 /// The answer to "do you mean the first or the second?": one of the two, if it is clear which.
 pub fn choose(transcript: &str, names: &Names, first: usize, second: usize) -> Option<usize> {
-    let spoken = words::words(&words::normalise(transcript));
+    let lexicon = names.lexicon;
+    let spoken = word::words(&text::normalise(transcript), lexicon);
     match names.only(first, second).find(&spoken, Place::Anywhere) {
         Found::One(index) => Some(index),
-        _ => phrases::choice(&spoken).map(|is_first| if is_first { first } else { second }),
+        _ => Phrases::of(lexicon).choice(&spoken, lexicon).map(|is_first| if is_first { first } else { second }),
     }
 }
 
 /// The meaning of one sentence.
 fn understand_one(text: &str, known: Known<'_>, may_message: bool) -> Intent {
-    if let Some(value) = numbers::sum(text) {
+    let lexicon = known.titles.lexicon;
+    if let Some(value) = numbers::sum(text, lexicon) {
         return Intent::Sum(value);
     }
-    let mut spoken = words::words(text);
+    let mut spoken = word::words(text, lexicon);
     spoken.truncate(WORDS_MAX);
-    let toy_name = words::words(&words::normalise(known.toy_name));
+    let toy_name = word::words(&text::normalise(known.toy_name), lexicon);
     let mut undecided = Intent::Unknown;
-    for (part, is_to_toy) in words::parts_meant(&spoken, &toy_name) {
+    for (part, is_to_toy) in courtesy::parts_meant(&spoken, &toy_name, lexicon) {
         match understand_words(part, known, may_message && is_to_toy) {
             Intent::Unknown => {}
             // Something better may follow a greeting: "hello teddy, …".
@@ -144,14 +109,16 @@ fn understand_one(text: &str, known: Known<'_>, may_message: bool) -> Intent {
 
 /// The meaning of a sentence that begins with what matters.
 fn understand_words(sentence: &[Word], known: Known<'_>, may_message: bool) -> Intent {
-    if let Some(number) = phrases::table().iter().find_map(|phrase| number_wanted(phrase, sentence)) {
+    let lexicon = known.titles.lexicon;
+    let phrases = &Phrases::of(lexicon).table;
+    if let Some(number) = phrases.iter().find_map(|phrase| number_wanted(phrase, sentence, lexicon)) {
         return Intent::PlayNumber(number);
     }
-    let (plain, likeness) = plain_phrase(sentence);
+    let (plain, likeness) = plain_phrase(sentence, phrases);
     if likeness >= PHRASE_CERTAIN_MIN {
         return plain;
     }
-    let framed = framed_name(sentence, known, may_message);
+    let framed = framed_name(sentence, phrases, known, may_message);
     if let Some(intent) = framed.found {
         return intent;
     }
@@ -162,18 +129,19 @@ fn understand_words(sentence: &[Word], known: Known<'_>, may_message: bool) -> I
 }
 
 /// The number in "play number …", if that is what the sentence says.
-fn number_wanted(phrase: &Phrase, sentence: &[Word]) -> Option<u32> {
+fn number_wanted(phrase: &Phrase, sentence: &[Word], lexicon: &Lexicon) -> Option<u32> {
     if phrase.meaning != Meaning::Number {
         return None;
     }
-    phrase.slot(sentence).and_then(|slot| numbers::whole_number(slot.words))
+    let slot = phrase.slot(sentence)?;
+    numbers::whole_number(slot.words.iter().map(|word| word.text.as_str()), lexicon)
 }
 
 /// The phrase without a name that the sentence is most like, and how much.
-fn plain_phrase(sentence: &[Word]) -> (Intent, f64) {
+fn plain_phrase(sentence: &[Word], phrases: &[Phrase]) -> (Intent, f64) {
     let letters: String = sentence.iter().map(|word| word.text.as_str()).collect();
     let mut best = (Intent::Unknown, 0.0);
-    for phrase in phrases::table() {
+    for phrase in phrases {
         if let Meaning::Is(intent) = phrase.meaning {
             let likeness = score::sentence_likeness(sentence, &letters, &phrase.before, &phrase.letters);
             if likeness > best.1 {
@@ -192,9 +160,9 @@ struct Framed {
 }
 
 /// Looks for a title or a friend where the phrases of the table have one.
-fn framed_name(sentence: &[Word], known: Known<'_>, may_message: bool) -> Framed {
+fn framed_name(sentence: &[Word], phrases: &[Phrase], known: Known<'_>, may_message: bool) -> Framed {
     let mut slots = Vec::new();
-    for phrase in phrases::table() {
+    for phrase in phrases {
         let is_allowed = match phrase.meaning {
             Meaning::Title(_) => true,
             Meaning::Friend(_) => may_message,

@@ -1,7 +1,12 @@
 //! Titles and friends' names, and which of them was said.
 
+use std::sync::LazyLock;
+
+use super::lexicon::Lexicon;
 use super::score::{self, Joined, Spelling};
-use super::words::{self, Word};
+use super::text;
+use super::word::{self, Word};
+use crate::ports::speech::languages::{self, Kin, Language};
 
 /// A name was said from this likeness on.
 const LIKENESS_MIN: f64 = 0.72;
@@ -36,34 +41,6 @@ const BARE_BEGINNING_MIN: f64 = 0.9;
 /// … if it has so many words: "The Bridge is high" asks for no song.
 const BARE_TITLE_WORDS_MIN: usize = 3;
 
-/// Names for relatives that mean the same. A Chinese one is nearer than "grandma": 奶奶 is not 外婆.
-const KIN: &[&[&str]] = &[
-    &["mum", "mom", "mummy", "mommy", "mama", "mother", "momma", "妈妈", "妈", "老妈", "妈咪"],
-    &["dad", "daddy", "papa", "father", "爸爸", "爸", "老爸", "爹地"],
-    &["grandma", "grandmother", "granny", "nana", "gran", "grandmama", "奶奶"],
-    &["grandma", "grandmother", "granny", "nana", "gran", "grandmama", "外婆", "姥姥"],
-    &["grandpa", "grandfather", "granddad", "grandad", "grandpapa", "爷爷"],
-    &["grandpa", "grandfather", "granddad", "grandad", "grandpapa", "外公", "姥爷"],
-    &["uncle"],
-    &["aunt", "auntie", "aunty"],
-    &["brother", "哥哥"],
-    &["brother", "弟弟"],
-    &["sister", "姐姐"],
-    &["sister", "妹妹"],
-    &["叔叔"],
-    &["舅舅"],
-    &["阿姨"],
-    &["姑姑"],
-];
-
-/// What may stand before a friend's name.
-const BEFORE_NAME: &[&str] =
-    &["to", "two", "too", "my", "the", "our", "friend", "dear", "little", "a", "我", "的", "好", "朋", "友"];
-
-/// What is no part of a title, though it is said with it.
-const BESIDE_TITLE: &[&str] =
-    &["song", "music", "story", "again", "about", "with", "歌", "曲", "音", "乐", "故", "事", "听", "这"];
-
 /// All that a child may call a friend. A name that is not known is left empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FriendNames<'a> {
@@ -75,9 +52,11 @@ pub struct FriendNames<'a> {
     pub toy_name: &'a str,
 }
 
-/// Names that may be said, prepared to be found. The index of each is its place in the list it was made from.
-#[derive(Debug, Clone, PartialEq, Default)]
+/// Names that may be said in one language, prepared to be found. The index of each is its place in the list it was made
+/// from.
+#[derive(Debug, Clone)]
 pub struct Names {
+    pub(super) lexicon: &'static Lexicon,
     forms: Vec<Form>,
     /// Whether a part is enough: for a title, not for a friend.
     parts_count: bool,
@@ -128,33 +107,35 @@ impl Window<'_> {
 
 impl Names {
     /// The titles of the library, in its order.
-    pub fn of_titles<'a>(titles: impl IntoIterator<Item = &'a str>) -> Self {
-        let forms = titles.into_iter().enumerate().filter_map(|(index, title)| Form::new(index, title, 1.0));
-        Self { forms: forms.collect(), parts_count: true }
+    pub fn of_titles<'a>(language: &'static Language, titles: impl IntoIterator<Item = &'a str>) -> Self {
+        let lexicon = Lexicon::of(language);
+        let forms = titles.into_iter().enumerate().filter_map(|(index, title)| Form::new(index, title, 1.0, lexicon));
+        Self { lexicon, forms: forms.collect(), parts_count: true }
     }
 
     /// The friends of a toy, in the order of its address book.
-    pub fn of_friends<'a>(friends: impl IntoIterator<Item = FriendNames<'a>>) -> Self {
+    pub fn of_friends<'a>(language: &'static Language, friends: impl IntoIterator<Item = FriendNames<'a>>) -> Self {
+        let lexicon = Lexicon::of(language);
         let mut forms = Vec::new();
         for (index, friend) in friends.into_iter().enumerate() {
             for name in [friend.remark, friend.nickname, friend.toy_name] {
-                forms.extend(Form::all_of_friend(index, name));
+                forms.extend(Form::all_of_friend(index, name, lexicon));
             }
         }
-        Self { forms, parts_count: false }
+        Self { lexicon, forms, parts_count: false }
     }
 
     /// Only these two of the names.
     pub(super) fn only(&self, first: usize, second: usize) -> Self {
         let forms = self.forms.iter().filter(|form| form.index == first || form.index == second).cloned().collect();
-        Self { forms, parts_count: self.parts_count }
+        Self { lexicon: self.lexicon, forms, parts_count: self.parts_count }
     }
 
     /// The name that is most like some of the words.
     pub(super) fn find(&self, spoken: &[Word], place: Place) -> Found {
         let longest = self.forms.iter().map(|form| form.words.len()).max().unwrap_or_default() + 1;
         let starts = match place {
-            Place::AtStart => before_name(spoken) + 1,
+            Place::AtStart => self.before_name(spoken) + 1,
             Place::Anywhere => spoken.len(),
         };
         let windows: Vec<Window> = (0..starts.min(spoken.len()))
@@ -169,7 +150,7 @@ impl Names {
                 .map(|window| (form.likeness(&window.joined), window.length))
                 .max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             let (likeness, explained) = by_window.unwrap_or_default();
-            let part = if self.parts_count { form.part_likeness(spoken) } else { 0.0 };
+            let part = if self.parts_count { form.part_likeness(spoken, self.lexicon) } else { 0.0 };
             let explained = if part > likeness { spoken.len() } else { explained };
             Score {
                 index: form.index,
@@ -196,33 +177,40 @@ impl Names {
         });
         decide(scores)
     }
+
+    /// How many words stand before the name.
+    fn before_name(&self, spoken: &[Word]) -> usize {
+        spoken.iter().take_while(|word| self.lexicon.before_name.contains(&word.text)).count()
+    }
 }
 
 impl Form {
-    fn new(index: usize, name: &str, factor: f64) -> Option<Self> {
-        let words = words::words(&words::normalise(name));
+    fn new(index: usize, name: &str, factor: f64, lexicon: &Lexicon) -> Option<Self> {
+        let words = word::words(&text::normalise(name), lexicon);
         let joined = Joined::new(&words);
         (!words.is_empty()).then_some(Self { index, words, joined, factor })
     }
 
     /// The name itself, other words for the same relative, and the parts that one is called by.
-    fn all_of_friend(index: usize, name: &str) -> Vec<Self> {
-        let Some(whole) = Self::new(index, name, 1.0) else {
+    fn all_of_friend(index: usize, name: &str, lexicon: &Lexicon) -> Vec<Self> {
+        let Some(whole) = Self::new(index, name, 1.0, lexicon) else {
             return Vec::new();
         };
         let letters = whole.joined.letters.clone();
-        let kin = KIN.iter().filter(|group| group.contains(&letters.as_str())).copied().flatten();
-        let factor = |other: &str| if other.is_ascii() == letters.is_ascii() { KIN_NAME } else { KIN_NAME_TRANSLATED };
-        let mut forms: Vec<Self> = kin.filter_map(|other| Self::new(index, other, factor(other))).collect();
+        let mut forms: Vec<Self> = other_kin(&letters)
+            .filter_map(|(other, is_translated)| {
+                Self::new(index, other, if is_translated { KIN_NAME_TRANSLATED } else { KIN_NAME }, lexicon)
+            })
+            .collect();
         match whole.words.as_slice() {
             // The given name without the family name.
             [_, second, third] if whole.words.iter().all(|word| word.is_chinese) => {
-                forms.extend(Self::new(index, &format!("{}{}", second.text, third.text), PART_OF_NAME));
+                forms.extend(Self::new(index, &format!("{}{}", second.text, third.text), PART_OF_NAME, lexicon));
             }
             [_, _, ..] => {
                 let parts =
                     whole.words.iter().filter(|word| !word.is_chinese && word.text.len() >= 3 && !is_kin(&word.text));
-                forms.extend(parts.filter_map(|word| Self::new(index, &word.text, PART_OF_NAME)));
+                forms.extend(parts.filter_map(|word| Self::new(index, &word.text, PART_OF_NAME, lexicon)));
             }
             _ => {}
         }
@@ -239,8 +227,8 @@ impl Form {
     }
 
     /// How much the title is meant by a part of it: "goldilocks". All that was said must be in it.
-    fn part_likeness(&self, spoken: &[Word]) -> f64 {
-        let is_named = |word: &&Word| word.is_heavy() && !BESIDE_TITLE.contains(&word.text.as_str());
+    fn part_likeness(&self, spoken: &[Word], lexicon: &Lexicon) -> f64 {
+        let is_named = |word: &&Word| word.is_heavy() && !lexicon.beside_title.contains(&word.text);
         let said: Vec<&Word> = spoken.iter().filter(is_named).collect();
         let letters = |word: &Word| if word.is_chinese { 3 } else { word.text.len() };
         let found = said
@@ -255,13 +243,39 @@ impl Form {
     }
 }
 
-fn is_kin(letters: &str) -> bool {
-    KIN.iter().any(|group| group.contains(&letters))
+/// Words of one language for the same relative.
+struct KinWords {
+    language: usize,
+    kin: &'static [Kin],
+    words: Vec<String>,
 }
 
-/// How many words stand before the name.
-fn before_name(spoken: &[Word]) -> usize {
-    spoken.iter().take_while(|word| BEFORE_NAME.contains(&word.text.as_str())).count()
+/// Those of all languages: a child may use a word of its other language for grandma.
+fn kin_words() -> &'static [KinWords] {
+    static KIN: LazyLock<Vec<KinWords>> = LazyLock::new(|| {
+        let of_language = |(place, language): (usize, &&'static Language)| {
+            language.names.kin.iter().map(move |(kin, words)| KinWords {
+                language: place,
+                kin,
+                words: words.iter().map(|word| text::normalise(word)).collect(),
+            })
+        };
+        languages::all().iter().enumerate().flat_map(of_language).collect()
+    });
+    &KIN
+}
+
+fn is_kin(letters: &str) -> bool {
+    kin_words().iter().any(|group| group.words.iter().any(|word| word == letters))
+}
+
+/// All words for the relative that this one is for, and whether they are of another language.
+fn other_kin(letters: &str) -> impl Iterator<Item = (&'static str, bool)> {
+    let own = kin_words().iter().filter(move |group| group.words.iter().any(|word| word == letters));
+    own.flat_map(|own| {
+        let same = kin_words().iter().filter(|group| group.kin.iter().any(|kin| own.kin.contains(kin)));
+        same.flat_map(|group| group.words.iter().map(|word| (word.as_str(), group.language != own.language)))
+    })
 }
 
 /// How well a name fits.

@@ -2,10 +2,10 @@
 
 use strsim::{generic_levenshtein, normalized_levenshtein};
 
-use super::words::Word;
+use super::word::Word;
 
-/// What a likeness by English sound counts, against one by spelling.
-const ENGLISH_SOUND: f64 = 0.93;
+/// What a likeness by the sound of Latin letters counts, against one by spelling.
+const LATIN_SOUND: f64 = 0.93;
 
 /// How much the spelling still says where long codes differ: "ducks" and "monkeys" share most of theirs.
 const SPELLING_BESIDE_LONG_CODE: f64 = 0.2;
@@ -16,7 +16,7 @@ const SPELLING_BESIDE_SHORT_CODE: f64 = 0.5;
 /// What a likeness by Chinese sound counts.
 const CHINESE_SOUND: f64 = 0.95;
 
-/// From this length on a metaphone code says enough by itself; shorter ones are shared by very different names.
+/// From this length on a code says enough by itself; shorter ones are shared by very different names.
 const CODE_LENGTH_MIN: usize = 4;
 
 /// With the same short code, names that are spelled this much alike sound the same: Sara and Sarah, not Emma and Amy.
@@ -86,7 +86,7 @@ pub(super) fn likeness(spoken: &Joined, name: &Joined) -> f64 {
     let sound = if spoken.is_chinese || name.is_chinese {
         chinese_sound(spoken, name) * CHINESE_SOUND
     } else {
-        english_sound(spoken, name, letters) * ENGLISH_SOUND
+        latin_sound(spoken, name, letters) * LATIN_SOUND
     };
     letters.max(words).max(sound)
 }
@@ -96,7 +96,7 @@ fn share_alike(distance: usize, longest: usize) -> f64 {
     if longest == 0 { 0.0 } else { 1.0 - distance as f64 / longest as f64 }
 }
 
-fn english_sound(spoken: &Joined, name: &Joined, letters: f64) -> f64 {
+fn latin_sound(spoken: &Joined, name: &Joined, letters: f64) -> f64 {
     if spoken.code.is_empty() || name.code.is_empty() {
         return 0.0;
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::ports::speech::languages::{ENGLISH, Script};
 
 const TITLES: [&str; 27] = [
     "Twinkle Twinkle Little Star",
@@ -57,7 +58,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let friends = FRIENDS.map(|(remark, nickname, toy_name)| FriendNames { remark, nickname, toy_name });
-        Self { titles: Names::of_titles(TITLES), friends: Names::of_friends(friends) }
+        Self { titles: Names::of_titles(&ENGLISH, TITLES), friends: Names::of_friends(&ENGLISH, friends) }
     }
 
     fn understand(&self, transcript: &str) -> Intent {
@@ -186,8 +187,8 @@ fn near_names_are_asked_back_and_chosen() {
 
 #[test]
 fn a_relative_is_not_another_relative() {
-    let only_grandma = Names::of_friends([FriendNames { remark: "Grandma", nickname: "", toy_name: "" }]);
-    let titles = Names::default();
+    let only_grandma = Names::of_friends(&ENGLISH, [FriendNames { remark: "Grandma", nickname: "", toy_name: "" }]);
+    let titles = Names::of_titles(&ENGLISH, []);
     let known = Known { titles: &titles, friends: &only_grandma, toy_name: "" };
     for (said, meant) in [
         ("send a message to grandma", Intent::Message(0)),
@@ -202,8 +203,8 @@ fn a_relative_is_not_another_relative() {
 
 #[test]
 fn something_is_for_a_friend_only_if_it_is_said_to_one() {
-    let friends = Names::of_friends([FriendNames { remark: "Finn", nickname: "", toy_name: "" }]);
-    let titles = Names::default();
+    let friends = Names::of_friends(&ENGLISH, [FriendNames { remark: "Finn", nickname: "", toy_name: "" }]);
+    let titles = Names::of_titles(&ENGLISH, []);
     let known = Known { titles: &titles, friends: &friends, toy_name: "" };
     let is_for_finn = |said: &str| understand(said, known) == Intent::Message(0);
     for said in ["say something funny", "i want to say something funny", "i want to send something fine"] {
@@ -216,7 +217,7 @@ fn something_is_for_a_friend_only_if_it_is_said_to_one() {
 
 #[test]
 fn a_toy_with_nothing_and_a_text_of_any_kind_do_no_harm() {
-    let nothing = Names::default();
+    let nothing = Names::of_titles(&ENGLISH, []);
     let known = Known { titles: &nothing, friends: &nothing, toy_name: "" };
     assert_eq!(understand("play twinkle twinkle little star", known), Intent::Unknown);
     assert_eq!(understand("send a message to grandma", known), Intent::NoSuchFriend);
@@ -246,9 +247,35 @@ fn full_width_traditional_and_accented_letters_are_the_same() {
     }
 }
 
+/// As they are called for English, with Chinese beside it.
+mod english {
+    use super::*;
+
+    fn lexicon() -> &'static Lexicon {
+        Lexicon::of(&ENGLISH)
+    }
+
+    pub(super) fn words(text: &str) -> Vec<Word> {
+        word::words(text, lexicon())
+    }
+
+    pub(super) fn sum(text: &str) -> Option<i64> {
+        numbers::sum(text, lexicon())
+    }
+
+    pub(super) fn whole_number(words: &[Word]) -> Option<u32> {
+        numbers::whole_number(words.iter().map(|word| word.text.as_str()), lexicon())
+    }
+
+    pub(super) fn spelled(number: u32, in_chinese: bool) -> Vec<String> {
+        numbers::spelled(number, if in_chinese { Script::Chinese } else { Script::Latin }, lexicon())
+    }
+}
+
 mod likeness {
+    use super::english::words;
     use crate::ports::speech::intent::score::{Joined, Spelling, likeness, phrase_likeness};
-    use crate::ports::speech::intent::words::{normalise, words};
+    use crate::ports::speech::intent::text::normalise;
 
     fn alike(a: &str, b: &str) -> f64 {
         let joined = |text: &str| Joined::new(&words(&normalise(text)));
@@ -297,8 +324,8 @@ mod likeness {
 }
 
 mod numbers_said {
-    use crate::ports::speech::intent::numbers::{spelled, sum, whole_number};
-    use crate::ports::speech::intent::words::{normalise, words};
+    use super::english::{spelled, sum, whole_number, words};
+    use crate::ports::speech::intent::text::normalise;
 
     #[test]
     fn every_number_to_a_thousand_is_read_as_it_is_spelled() {

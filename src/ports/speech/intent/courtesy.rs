@@ -1,0 +1,53 @@
+//! What a sentence is about, without the courtesy around it.
+
+use super::lexicon::Lexicon;
+use super::score::{self, Spelling};
+use super::word::Word;
+
+/// What a sentence may be all about: itself, what follows the toy's own name or a greeting, and each of these without
+/// the toy's name at its end.
+///
+/// With each, whether it may start a message: "hi Tom, tell Tim …" is said to Tom, not to the toy.
+pub(super) fn parts_meant<'a>(words: &'a [Word], toy_name: &[Word], lexicon: &Lexicon) -> Vec<(&'a [Word], bool)> {
+    let is_toy = |part: &[Word]| {
+        let alike = |(said, name): (&Word, &Word)| score::word_likeness(said, name, Spelling::Loose) > 0.0;
+        !part.is_empty() && part.len() == toy_name.len() && part.iter().zip(toy_name).all(alike)
+    };
+    let whole = without_courtesy(words, lexicon);
+    let mut parts = vec![(whole, true)];
+    if let Some((_, rest)) = whole.split_at_checked(toy_name.len()).filter(|(name, _)| is_toy(name)) {
+        parts.push((without_courtesy(rest, lexicon), true));
+    }
+    if let Some(length) = lexicon.greetings.iter().filter_map(|greeting| starts_with(words, greeting)).max() {
+        let rests = (length + 1..=length + 3).filter_map(|start| words.get(start..));
+        parts.extend(rests.map(|rest| (without_courtesy(rest, lexicon), false)));
+    }
+    let without_name = parts.clone().into_iter().filter_map(|(part, may_message)| {
+        let (rest, name) = part.split_at_checked(part.len().checked_sub(toy_name.len())?)?;
+        is_toy(name).then_some((without_courtesy(rest, lexicon), may_message))
+    });
+    parts.extend(without_name);
+    parts.retain(|(part, _)| !part.is_empty());
+    parts
+}
+
+/// A sentence without the words of courtesy around it.
+pub(super) fn without_courtesy<'a>(mut words: &'a [Word], lexicon: &Lexicon) -> &'a [Word] {
+    while let Some(length) = lexicon.courtesy_before.iter().filter_map(|courtesy| starts_with(words, courtesy)).max() {
+        words = words.get(length..).unwrap_or_default();
+    }
+    while let Some(length) = lexicon.courtesy_after.iter().filter_map(|courtesy| ends_with(words, courtesy)).max() {
+        words = words.get(..words.len() - length).unwrap_or_default();
+    }
+    words
+}
+
+fn starts_with(words: &[Word], courtesy: &[String]) -> Option<usize> {
+    let start = words.get(..courtesy.len())?;
+    start.iter().zip(courtesy).all(|(word, piece)| word.text == *piece).then_some(courtesy.len())
+}
+
+fn ends_with(words: &[Word], courtesy: &[String]) -> Option<usize> {
+    let end = words.get(words.len().checked_sub(courtesy.len())?..)?;
+    end.iter().zip(courtesy).all(|(word, piece)| word.text == *piece).then_some(courtesy.len())
+}

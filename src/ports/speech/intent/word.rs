@@ -1,0 +1,121 @@
+//! A word as it is compared, by spelling and by sound.
+
+use std::sync::LazyLock;
+
+use pinyin::ToPinyin;
+use rphonetic::{Cologne, DoubleMetaphone, Encoder};
+
+use super::lexicon::Lexicon;
+use super::{numbers, text};
+use crate::ports::speech::languages::{Script, Sound, is_chinese};
+
+/// How much a light word counts, where others count 1.
+const LIGHT_WEIGHT: f64 = 0.35;
+
+/// How much a word counts that only repeats the one before it.
+const REPEATED_WEIGHT: f64 = 0.1;
+
+/// A word as it is compared. A Chinese character is a word.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Word {
+    /// Its letters, or its character.
+    pub(super) text: String,
+    /// How it sounds in the language, by the code that is made for it; empty for a Chinese one.
+    pub(super) code: String,
+    /// How else it may sound.
+    pub(super) other_code: String,
+    /// How it sounds in Chinese, without tones, and without what accents confuse.
+    pub(super) syllable: String,
+    /// How much it counts in a phrase.
+    pub(super) weight: f64,
+    /// Whether it is a Chinese character.
+    pub(super) is_chinese: bool,
+    /// Whether it turns a sentence into another one.
+    pub(super) is_turning: bool,
+}
+
+impl Word {
+    fn new(text: &str, lexicon: &Lexicon) -> Self {
+        let chinese = text.chars().next().filter(|letter| is_chinese(*letter));
+        let spelled = chinese.and_then(|letter| letter.to_pinyin()).map_or(text, |pinyin| pinyin.plain());
+        // The encoders cut their input by bytes: they are given ASCII letters only.
+        let is_latin = text.bytes().all(|letter| letter.is_ascii_lowercase());
+        let (code, other_code) = if is_latin { sound_codes(text, lexicon) } else { Default::default() };
+        Self {
+            text: text.to_owned(),
+            code,
+            other_code,
+            syllable: plain_syllable(spelled),
+            // One or two letters are a small word, or what is left of one.
+            weight: if lexicon.light.contains(text) || (is_latin && text.len() < 3) { LIGHT_WEIGHT } else { 1.0 },
+            is_chinese: chinese.is_some(),
+            is_turning: lexicon.turning.contains(text),
+        }
+    }
+
+    /// Whether it carries meaning of its own.
+    pub(super) fn is_heavy(&self) -> bool {
+        self.weight >= 1.0
+    }
+}
+
+/// The code of a Latin word's sound, and of how else it may sound.
+fn sound_codes(text: &str, lexicon: &Lexicon) -> (String, String) {
+    static METAPHONE: LazyLock<DoubleMetaphone> = LazyLock::new(|| DoubleMetaphone::new(None));
+
+    match lexicon.of_script(Script::Latin).map(|language| language.sound) {
+        Some(Sound::Cologne) => (Cologne.encode(text), String::new()),
+        Some(Sound::Metaphone | Sound::Pinyin) | None => {
+            let heard = METAPHONE.double_metaphone(text);
+            (heard.primary(), heard.alternate())
+        }
+    }
+}
+
+/// A syllable without what southern speakers do not tell apart: zh and z, ch and c, sh and s, -ng and -n.
+fn plain_syllable(pinyin: &str) -> String {
+    let mut letters = pinyin.replace('ü', "v");
+    if matches!(letters.get(..2), Some("zh" | "ch" | "sh")) {
+        letters.remove(1);
+    }
+    if letters.ends_with("ng") {
+        letters.pop();
+    }
+    letters
+}
+
+/// Words that mean the same put the same way.
+fn put_plainly(mut tokens: Vec<String>, lexicon: &Lexicon) -> Vec<String> {
+    for (said, meant) in &lexicon.same {
+        while let Some(at) = tokens.windows(said.len()).position(|part| part == said.as_slice()) {
+            tokens.splice(at..at + said.len(), meant.iter().cloned());
+        }
+    }
+    tokens
+}
+
+/// The words of a normalised text, to compare. Numbers are spelled out, signs dropped.
+pub(super) fn words(text: &str, lexicon: &Lexicon) -> Vec<Word> {
+    let tokens = put_plainly(text::tokens(text, &lexicon.short_forms), lexicon);
+    let script = if text.contains(is_chinese) { Script::Chinese } else { Script::Latin };
+    let mut words: Vec<Word> = Vec::with_capacity(tokens.len());
+    for token in &tokens {
+        if let Ok(number) = token.parse::<u32>() {
+            words.extend(numbers::spelled(number, script, lexicon).iter().map(|word| Word::new(word, lexicon)));
+        } else if token.chars().all(char::is_alphanumeric) {
+            words.push(Word::new(token, lexicon));
+        }
+    }
+    // Chinese words double a character anyway, 妈妈; three are one said again.
+    let repeats = |at: usize| {
+        let before = |back: usize| at.checked_sub(back).and_then(|at| words.get(at)).map(|word| &word.text);
+        let word = words.get(at).filter(|word| before(1) == Some(&word.text));
+        word.is_some_and(|word| !word.is_chinese || before(2) == Some(&word.text))
+    };
+    let repeated: Vec<bool> = (0..words.len()).map(repeats).collect();
+    for (word, _) in words.iter_mut().zip(repeated).filter(|(_, repeated)| *repeated) {
+        word.weight = REPEATED_WEIGHT;
+        word.is_turning = false;
+    }
+    words
+}
