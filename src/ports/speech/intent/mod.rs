@@ -142,7 +142,9 @@ fn plain_phrase(sentence: &[Word], phrases: &[Phrase]) -> (Intent, f64) {
     let letters: String = sentence.iter().map(|word| word.text.as_str()).collect();
     let mut best = (Intent::Unknown, 0.0);
     for phrase in phrases {
-        if let Meaning::Is(intent) = phrase.meaning {
+        if let Meaning::Is(intent) = phrase.meaning
+            && phrase.may_be(sentence)
+        {
             let likeness = score::sentence_likeness(sentence, &letters, &phrase.before, &phrase.letters);
             if likeness > best.1 {
                 best = (intent, likeness);

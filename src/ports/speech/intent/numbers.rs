@@ -125,7 +125,9 @@ fn number(words: &[&str], lexicon: &Lexicon) -> Option<i64> {
 /// The words of a number in a text of this script, to compare it with what was spelled out.
 pub(super) fn spelled(number: u32, script: Script, lexicon: &Lexicon) -> Vec<String> {
     match lexicon.of_script(script) {
-        Some(language) if i64::from(number) <= NUMBER_MAX => (language.numbers.spell)(number),
+        Some(language) if i64::from(number) <= NUMBER_MAX => {
+            (language.numbers.spell)(number).iter().map(|word| text::normalise(word)).collect()
+        }
         _ => vec![number.to_string()],
     }
 }

@@ -10,6 +10,9 @@ use super::text;
 use super::word::{self, Word};
 use crate::ports::speech::languages::{self, Meaning};
 
+/// A name is denied by one of so many words: "sag der Oma nicht", but not "sag Oma, ich komme nicht".
+const DENIAL_WITHIN: usize = 3;
+
 /// The phrases of the languages of a lexicon.
 #[derive(Debug)]
 pub(super) struct Phrases {
@@ -28,8 +31,8 @@ pub(super) struct Phrase {
     pub(super) letters: String,
     /// What stands after it.
     after: Vec<Word>,
-    /// The word before the name must be heard, where other small words may be lost: "say something funny" is for nobody,
-    /// "say something to …" for somebody.
+    /// The last word, or the last before the name, must be heard, where other small words may be lost: "say something
+    /// funny" is for nobody, "say something to …" for somebody.
     needs_last: bool,
 }
 
@@ -55,23 +58,33 @@ impl Phrase {
     pub(super) fn slot<'a>(&self, sentence: &'a [Word]) -> Option<Slot<'a>> {
         let spelling = if matches!(self.meaning, Meaning::Friend(_)) { Spelling::Strict } else { Spelling::Loose };
         let (start, before) = best_length(sentence, &self.before, spelling)?;
-        let wanted = self.before.last().filter(|_| self.needs_last);
-        if wanted.is_some_and(|wanted| {
-            sentence.get(..start).and_then(<[_]>::last).is_none_or(|said| said.text != wanted.text)
-        }) {
+        if sentence.get(..start)?.last().is_some_and(|said| !self.ends_as_needed(said)) {
             return None;
         }
         // "number number ten": the last word was only said twice.
         let last = sentence.get(..start)?.last();
         let repeats = sentence.get(start..)?.iter().take_while(|word| last.is_some_and(|last| last.text == word.text));
         let rest = sentence.get(start + repeats.count()..)?;
-        if self.after.is_empty() {
-            return (!rest.is_empty()).then_some(Slot { words: rest, likeness: before });
-        }
-        (1..rest.len()).find_map(|length| {
-            let (_, after) = best_length(rest.get(length..)?, &self.after, spelling)?;
-            Some(Slot { words: rest.get(..length)?, likeness: (before + after) / 2.0 })
-        })
+        let slot = if self.after.is_empty() {
+            (!rest.is_empty()).then_some(Slot { words: rest, likeness: before })
+        } else {
+            (1..rest.len()).find_map(|length| {
+                let (_, after) = best_length(rest.get(length..)?, &self.after, spelling)?;
+                Some(Slot { words: rest.get(..length)?, likeness: (before + after) / 2.0 })
+            })
+        };
+        // Behind a name that ends the phrase, a message may follow in which anything is denied.
+        let named = if self.after.is_empty() { DENIAL_WITHIN } else { usize::MAX };
+        slot.filter(|slot| !slot.words.iter().take(named).any(|word| word.is_negation))
+    }
+
+    /// Whether a sentence without a name has the word that the phrase needs.
+    pub(super) fn may_be(&self, sentence: &[Word]) -> bool {
+        sentence.iter().any(|said| self.ends_as_needed(said))
+    }
+
+    fn ends_as_needed(&self, said: &Word) -> bool {
+        !self.needs_last || self.before.last().is_some_and(|wanted| wanted.text == said.text)
     }
 }
 

@@ -60,6 +60,7 @@ pub(super) struct Joined {
     /// All letters without blanks: recognisers split and join words freely.
     pub(super) letters: String,
     code: String,
+    vowels: String,
     syllables: Vec<String>,
     sound: String,
     is_chinese: bool,
@@ -71,6 +72,7 @@ impl Joined {
             texts: words.iter().map(|word| word.text.clone()).collect(),
             letters: words.iter().map(|word| word.text.as_str()).collect(),
             code: words.iter().map(|word| word.code.as_str()).collect(),
+            vowels: words.iter().map(|word| word.vowels.as_str()).collect(),
             syllables: words.iter().map(|word| word.syllable.clone()).collect(),
             sound: words.iter().map(|word| word.syllable.as_str()).collect(),
             is_chinese: words.iter().any(|word| word.is_chinese),
@@ -102,7 +104,8 @@ fn latin_sound(spoken: &Joined, name: &Joined, letters: f64) -> f64 {
     }
     let sound = normalized_levenshtein(&spoken.code, &name.code);
     let is_long = spoken.code.len().min(name.code.len()) >= CODE_LENGTH_MIN;
-    if sound == 1.0 && (is_long || letters >= SAME_SOUND_SPELLING_MIN) {
+    let is_same = sound == 1.0 && spoken.vowels == name.vowels;
+    if is_same && (is_long || letters >= SAME_SOUND_SPELLING_MIN) {
         return sound;
     }
     let spelling = if is_long { SPELLING_BESIDE_LONG_CODE } else { SPELLING_BESIDE_SHORT_CODE };

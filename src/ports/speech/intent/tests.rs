@@ -1,6 +1,8 @@
 use super::*;
 use crate::ports::speech::languages::{ENGLISH, Script};
 
+mod german;
+
 const TITLES: [&str; 27] = [
     "Twinkle Twinkle Little Star",
     "The Wheels on the Bus",

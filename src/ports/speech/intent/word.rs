@@ -24,6 +24,8 @@ pub(super) struct Word {
     pub(super) code: String,
     /// How else it may sound.
     pub(super) other_code: String,
+    /// Its vowels, where the code has none: Lena is not Leni.
+    pub(super) vowels: String,
     /// How it sounds in Chinese, without tones, and without what accents confuse.
     pub(super) syllable: String,
     /// How much it counts in a phrase.
@@ -32,6 +34,8 @@ pub(super) struct Word {
     pub(super) is_chinese: bool,
     /// Whether it turns a sentence into another one.
     pub(super) is_turning: bool,
+    /// Whether it denies what stands beside it.
+    pub(super) is_negation: bool,
 }
 
 impl Word {
@@ -40,16 +44,18 @@ impl Word {
         let spelled = chinese.and_then(|letter| letter.to_pinyin()).map_or(text, |pinyin| pinyin.plain());
         // The encoders cut their input by bytes: they are given ASCII letters only.
         let is_latin = text.bytes().all(|letter| letter.is_ascii_lowercase());
-        let (code, other_code) = if is_latin { sound_codes(text, lexicon) } else { Default::default() };
+        let sound = if is_latin { LatinSound::of(text, lexicon) } else { LatinSound::default() };
         Self {
             text: text.to_owned(),
-            code,
-            other_code,
+            code: sound.code,
+            other_code: sound.other_code,
+            vowels: sound.vowels,
             syllable: plain_syllable(spelled),
             // One or two letters are a small word, or what is left of one.
             weight: if lexicon.light.contains(text) || (is_latin && text.len() < 3) { LIGHT_WEIGHT } else { 1.0 },
             is_chinese: chinese.is_some(),
             is_turning: lexicon.turning.contains(text),
+            is_negation: lexicon.negations.contains(text),
         }
     }
 
@@ -59,17 +65,34 @@ impl Word {
     }
 }
 
-/// The code of a Latin word's sound, and of how else it may sound.
-fn sound_codes(text: &str, lexicon: &Lexicon) -> (String, String) {
-    static METAPHONE: LazyLock<DoubleMetaphone> = LazyLock::new(|| DoubleMetaphone::new(None));
+/// How a word of Latin letters sounds.
+#[derive(Default)]
+struct LatinSound {
+    code: String,
+    other_code: String,
+    vowels: String,
+}
 
-    match lexicon.of_script(Script::Latin).map(|language| language.sound) {
-        Some(Sound::Cologne) => (Cologne.encode(text), String::new()),
-        Some(Sound::Metaphone | Sound::Pinyin) | None => {
-            let heard = METAPHONE.double_metaphone(text);
-            (heard.primary(), heard.alternate())
+impl LatinSound {
+    fn of(text: &str, lexicon: &Lexicon) -> Self {
+        static METAPHONE: LazyLock<DoubleMetaphone> = LazyLock::new(|| DoubleMetaphone::new(None));
+
+        match lexicon.of_script(Script::Latin).map(|language| language.sound) {
+            Some(Sound::Cologne) => Self { code: Cologne.encode(text), vowels: vowels(text), ..Self::default() },
+            Some(Sound::Metaphone | Sound::Pinyin) | None => {
+                let heard = METAPHONE.double_metaphone(text);
+                Self { code: heard.primary(), other_code: heard.alternate(), vowels: String::new() }
+            }
         }
     }
+}
+
+/// The vowels of a word, those side by side as one where they are the same: of Sara and Sarah they are the same.
+fn vowels(text: &str) -> String {
+    let vowels = text.chars().map(|letter| if letter == 'y' { 'i' } else { letter });
+    let mut vowels: Vec<char> = vowels.filter(|letter| "aeiou".contains(*letter)).collect();
+    vowels.dedup();
+    vowels.into_iter().collect()
 }
 
 /// A syllable without what southern speakers do not tell apart: zh and z, ch and c, sh and s, -ng and -n.

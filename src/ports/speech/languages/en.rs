@@ -43,6 +43,7 @@ pub static ENGLISH: Language = Language {
             "they", "we", "him", "her", "them", "said", "says", "was", "were", "did", "does", "will", "had", "has",
             "went", "told", "sent",
         ],
+        negations: &[],
         courtesy_before: &[
             "please", "hey", "hi", "hello", "ok", "okay", "um", "uh", "er", "erm", "hm", "hmm", "oh", "excuse me",
             "ah", "well", "so", "and", "now", "then", "can you", "could you", "will you", "would you",

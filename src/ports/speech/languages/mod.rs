@@ -4,6 +4,7 @@
 //! [`intent`](super::intent) compares what was said with these tables, the domain chooses a [`Line`] and has the language
 //! word it. Entries are written as people write them; case, accents and short forms are evened out when they are loaded.
 
+mod de;
 mod en;
 mod line;
 mod meaning;
@@ -11,6 +12,7 @@ mod meaning;
 mod tests;
 mod zh;
 
+pub use de::GERMAN;
 pub use en::ENGLISH;
 pub use line::{Clock, Line};
 pub use meaning::Intent;
@@ -19,7 +21,7 @@ pub use zh::CHINESE;
 
 /// Every language that the hub has words of. The first one serves where none of them is asked for.
 pub fn all() -> &'static [&'static Language] {
-    static ALL: [&Language; 2] = [&ENGLISH, &CHINESE];
+    static ALL: [&Language; 3] = [&ENGLISH, &CHINESE, &GERMAN];
     &ALL
 }
 
@@ -81,6 +83,8 @@ pub(super) struct SmallWords {
     pub(super) light: &'static [&'static str],
     /// Words that turn a sentence into another one. Where a phrase lacks such a word, it is not meant.
     pub(super) turning: &'static [&'static str],
+    /// Those of them that deny: with one beside it, a name is not meant. "Sag Oma nicht …" is no message.
+    pub(super) negations: &'static [&'static str],
     /// Before the point, for courtesy or for want of a word.
     pub(super) courtesy_before: &'static [&'static str],
     /// After the point.

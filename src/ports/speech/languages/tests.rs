@@ -34,6 +34,36 @@ fn numbers_are_said_with_their_sign_and_days_in_their_order() {
 }
 
 #[test]
+fn the_clock_is_german() {
+    for (offset, time, date) in [
+        (0, "Es ist 11 Uhr 5 in der Nacht.", "Heute ist Mittwoch, der fünfundzwanzigste November 2026."),
+        (115, "Es ist ein Uhr in der Nacht.", "Heute ist Donnerstag, der sechsundzwanzigste November 2026."),
+        (-305, "Es ist 6 Uhr am Abend.", "Heute ist Mittwoch, der fünfundzwanzigste November 2026."),
+        (8 * 60 + 30, "Es ist 7 Uhr 35 am Morgen.", "Heute ist Donnerstag, der sechsundzwanzigste November 2026."),
+    ] {
+        let clock = Clock::new(NOW, offset);
+        assert_eq!(Line::Time(clock).text(&GERMAN), time);
+        assert_eq!(Line::Date(clock).text(&GERMAN), date);
+    }
+    assert_eq!(Line::Sum(-3).text(&GERMAN), "Das macht minus 3.");
+    let days = [1, 2, 3, 7, 8, 12, 19, 20, 21, 30, 31].map(de::ordinal);
+    let named = [
+        "erste",
+        "zweite",
+        "dritte",
+        "siebte",
+        "achte",
+        "zwölfte",
+        "neunzehnte",
+        "zwanzigste",
+        "einundzwanzigste",
+        "dreißigste",
+        "einunddreißigste",
+    ];
+    assert_eq!(days, named);
+}
+
+#[test]
 fn the_language_is_that_of_the_question() {
     let code = |said, code| Language::of(said, code).code;
     assert_eq!(code("几点了", "en"), "zh");

@@ -1,0 +1,555 @@
+//! German.
+
+use super::line::{self, Clock, Line};
+use super::meaning::{Intent, Meaning};
+use super::{Kin, Language, Moods, NameWords, Numbers, Replies, Script, Sign, SmallWords, Sound};
+use crate::model::ToyCommand;
+
+/// German.
+#[rustfmt::skip]
+pub static GERMAN: Language = Language {
+    code: "de",
+    voice: "de",
+    script: Script::Latin,
+    sound: Sound::Cologne,
+    phrases: PHRASES,
+    choices: &[
+        (true, &[
+            "das erste", "der erste", "die erste", "den ersten", "erste", "das erste lied", "nummer eins", "eins",
+        ]),
+        (false, &[
+            "das zweite", "der zweite", "die zweite", "den zweiten", "zweite", "das zweite lied", "nummer zwei", "zwei",
+            "das andere", "der andere", "die andere", "den anderen", "das letzte", "der letzte", "die letzte",
+        ]),
+    ],
+    small_words: SmallWords {
+        short_forms: &[
+            ("geht's", "geht es"), ("gehts", "geht es"), ("gibt's", "gibt es"), ("ist's", "ist es"), ("isses", "ist es"),
+            ("is", "ist"), ("mach's", "mach es"), ("machs", "mach es"), ("spiel's", "spiel es"), ("sing's", "sing es"),
+            ("sag's", "sag es"), ("hab", "habe"), ("hab's", "habe es"), ("möcht", "möchte"), ("ne", "eine"),
+            ("nen", "einen"), ("nem", "einem"), ("ner", "einer"), ("n", "ein"), ("nich", "nicht"), ("nochma", "nochmal"),
+            ("heut", "heute"), ("wieviel", "wie viel"), ("wieviele", "wie viele"), ("spiele", "spiel"), ("singe", "sing"),
+            ("mache", "mach"), ("schicke", "schick"), ("sage", "sag"), ("rufe", "ruf"), ("höre", "hör"),
+            ("erzähle", "erzähl"), ("lese", "lies"), ("les", "lies"), ("schreibe", "schreib"), ("stelle", "stell"),
+            ("drehe", "dreh"), ("schalte", "schalt"), ("stoppe", "stopp"), ("stop", "stopp"), ("stoppen", "stopp"),
+            ("send", "sende"), ("gebe", "gib"), ("frage", "frag"), ("lasse", "lass"), ("wiederhole", "wiederhol"),
+        ],
+        same: &[
+            ("ich würde gerne", "ich möchte"), ("ich würde gern", "ich möchte"), ("ich hätte gerne", "ich möchte"),
+            ("ich hätte gern", "ich möchte"), ("ich will", "ich möchte"), ("ich mag", "ich möchte"),
+            ("ich muss", "ich möchte"), ("wir wollen", "ich möchte"), ("wir möchten", "ich möchte"),
+            ("will ich", "ich möchte"), ("möchte ich", "ich möchte"), ("darf ich", "ich möchte"),
+            ("kann ich", "ich möchte"), ("dürfen wir", "ich möchte"), ("können wir", "ich möchte"),
+            ("wollen wir", "ich möchte"), ("lass uns", "ich möchte"), ("könntest du", "kannst du"),
+            ("würdest du", "kannst du"), ("magst du", "kannst du"), ("noch mal", "nochmal"), ("noch einmal", "nochmal"),
+            ("viel zu", "zu"), ("ein bisschen", ""), ("bisschen", ""), ("ein wenig", ""), ("bitte", ""), ("mal", ""), ("doch", ""),
+            ("denn", ""), ("eben", ""), ("jetzt", ""), ("gerade", ""), ("einfach", ""), ("gerne", ""), ("gern", ""),
+            ("eigentlich", ""), ("etwas", "was"),
+        ],
+        light: &[
+            "der", "die", "das", "den", "dem", "des", "ein", "eine", "einen", "einem", "einer", "ich", "mir", "mich",
+            "du", "dir", "dich", "uns", "es", "ist", "und", "von", "vom", "zum", "zur", "für", "auf", "mit", "an", "ab",
+            "was", "so", "kannst", "ähm", "äh", "hm", "dann", "auch", "dein", "deine", "deinen", "mein", "meine",
+            "meinen", "meiner", "meinem", "haben", "hier", "dieses", "diese", "sehr", "ganz", "vor",
+        ],
+        turning: &[
+            "nicht", "nie", "niemals", "kein", "keine", "keinen", "nichts", "ohne", "ich", "wer", "wem", "wen", "warum",
+            "wieso", "weshalb", "wo", "wohin", "woher", "wann", "wie", "ob", "wenn", "weil", "er", "sie", "ihn", "ihm",
+            "ihr", "wir", "man", "hat", "habe", "hatte", "hatten", "war", "waren", "wird", "wurde", "soll", "sollst",
+            "sollen", "musst", "kann", "gesagt", "sagt", "sagte", "ruft", "rief", "schickt", "schrieb", "gestern",
+        ],
+        negations: &["nicht", "nie", "niemals", "kein", "keine", "keinen"],
+        courtesy_before: &[
+            "hey", "hi", "hallo", "ok", "okay", "ähm", "äh", "hm", "hmm", "oh", "ach", "also", "na", "na gut", "du",
+            "und", "dann", "so", "ja", "komm", "los", "guten morgen", "guten tag", "guten abend", "entschuldigung",
+            "ich möchte dass du", "lieber", "liebe",
+        ],
+        courtesy_after: &[
+            "danke", "dankeschön", "danke schön", "ok", "okay", "ja", "für mich", "mir", "vor", "ähm", "schnell",
+        ],
+        greetings: &["hey", "hi", "hallo", "ok", "okay", "guten morgen", "guten tag", "lieber", "liebe"],
+        other_characters: "",
+    },
+    names: NameWords {
+        kin: &[
+            (&[Kin::Mother], &["mama", "mami", "mutti", "mutter", "mamma", "mammi"]),
+            (&[Kin::Father], &["papa", "papi", "vati", "vater", "pappa"]),
+            (&[Kin::FathersMother, Kin::MothersMother], &["oma", "omi", "großmutter", "großmama", "omama"]),
+            (&[Kin::FathersFather, Kin::MothersFather], &["opa", "opi", "großvater", "großpapa", "opapa"]),
+            (&[Kin::Uncle], &["onkel"]),
+            (&[Kin::Aunt], &["tante"]),
+            (&[Kin::ElderBrother, Kin::YoungerBrother], &["bruder"]),
+            (&[Kin::ElderSister, Kin::YoungerSister], &["schwester"]),
+        ],
+        before_name: &[
+            "der", "dem", "den", "die", "das", "mein", "meine", "meinen", "meiner", "meinem", "unser", "unsere",
+            "unserer", "unserem", "liebe", "lieben", "lieber", "kleine", "kleinen", "freund", "freundin", "an", "für",
+            "mit", "zu", "zur", "zum", "von", "es",
+        ],
+        beside_title: &[
+            "lied", "lieder", "song", "musik", "titel", "geschichte", "märchen", "hörspiel", "nochmal", "über", "hören",
+            "spielen", "singen", "wieder",
+        ],
+    },
+    numbers: Numbers {
+        read,
+        spell,
+        cardinal,
+        ordinal_endings: &["te", "ten", "ter", "tes", "ste", "sten", "ster", "stes"],
+        misheard: &[
+            ("vir", "vier"), ("fier", "vier"), ("sex", "sechs"), ("drey", "drei"), ("tsvei", "zwei"), ("noin", "neun"),
+            ("nein", "neun"), ("blus", "plus"), ("mahl", "mal"), ("einz", "eins"),
+        ],
+        misspelled: &[
+            "null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf",
+            "dreizehn", "vierzehn", "fünfzehn", "sechzehn", "siebzehn", "achtzehn", "neunzehn", "zwanzig", "dreißig",
+            "vierzig", "fünfzig", "sechzig", "siebzig", "achtzig", "neunzig", "hundert", "plus", "minus", "geteilt",
+            "durch",
+        ],
+        signs: &[
+            ("geteilt durch", Sign::By), ("dividiert durch", Sign::By), ("multipliziert mit", Sign::Times),
+            ("plus", Sign::Plus), ("und", Sign::Plus), ("+", Sign::Plus), ("minus", Sign::Minus),
+            ("weniger", Sign::Minus), ("-", Sign::Minus), ("mal", Sign::Times), ("x", Sign::Times), ("×", Sign::Times),
+            ("*", Sign::Times), ("durch", Sign::By), ("÷", Sign::By), ("/", Sign::By),
+        ],
+        around_sum: &[
+            "was", "ist", "sind", "wie", "viel", "viele", "macht", "machen", "ergibt", "ergeben", "gibt", "gleich", "das",
+            "ergebnis", "von", "rechne", "rechnen", "mal", "bitte", "aus", "sag", "mir", "kannst", "du", "weißt", "die",
+            "summe", "und", "hey", "hallo", "ähm", "äh", "also", "denn", "zusammen", "=",
+        ],
+    },
+    moods: Moods {
+        quiet: &[
+            "schlaf", "schlafe", "schlafen", "schlaflied", "wiegenlied", "gutenachtlied", "nacht", "abend", "abendlied",
+            "mond", "stern", "sterne", "sternlein", "traum", "träume", "träumen", "leise", "ruhig", "still", "stille",
+            "sanft", "müde",
+        ],
+        story: &["geschichte", "geschichten", "gutenachtgeschichte", "märchen", "hörspiel", "fabel", "erzählung"],
+        riddle: &["rätsel", "rätseln"],
+    },
+    replies: Replies {
+        table: &[
+            (
+                &["weh", "aua", "schmerzen", "bauchweh", "kopfweh", "bauchschmerzen", "blut", "blute", "blutet", "krank",
+                  "hilfe", "verletzt"],
+                "Geh bitte gleich zu einem Erwachsenen und sag Bescheid. Dort bekommst du Hilfe.",
+            ),
+            (
+                &["angst", "fürchte", "gruselig", "monster", "gespenst", "gespenster"],
+                "Ich bin bei dir. Halt mich ganz fest, und erzähl deinen Eltern, was dir Angst macht.",
+            ),
+            (
+                &["traurig", "weine", "weinen", "geweint", "einsam", "bin allein", "vermisse", "heimweh"],
+                "Es tut mir leid, dass du traurig bist. Wollen wir zusammen ein Lied hören? Sag einfach: Spiel ein Lied.",
+            ),
+            (&["hab dich lieb", "habe dich lieb", "liebe dich", "mag dich"], "Ich habe dich auch lieb!"),
+            (&["gute nacht", "schlaf gut", "müde", "schlafen"], "Gute Nacht! Schlaf gut und träum etwas Schönes."),
+            (&["guten morgen"], "Guten Morgen! Hast du gut geschlafen?"),
+            (&["danke", "dankeschön", "vielen dank"], "Gern geschehen!"),
+            (&["tschüss", "tschüs", "auf wiedersehen", "bis bald", "bis morgen"], "Tschüss! Komm bald wieder."),
+            (
+                &["wie geht es dir", "wie geht s", "wie gehts", "geht es dir gut"],
+                "Mir geht es gut, weil du da bist. Und dir?",
+            ),
+            (&["hunger", "durst", "hungrig", "durstig"], "Sag es deinen Eltern, sie geben dir bestimmt etwas."),
+            (
+                &["langweilig", "langeweile", "spiel mit mir", "spielst du mit mir"],
+                "Lass uns spielen! Sag: Stell mir ein Rätsel, oder: Spiel ein Lied.",
+            ),
+            (
+                &["witz", "witzig", "lustig", "lachen"],
+                "Warum mag der Teddybär keinen Kuchen? Weil er schon ganz ausgestopft ist!",
+            ),
+            (&["hallo", "hi", "hey", "guten tag", "servus", "moin"], "Hallo! Schön, dich zu hören."),
+        ],
+        otherwise: "Das weiß ich noch nicht. Aber ich kann ein Lied spielen, eine Geschichte erzählen oder deinen Freunden \
+                    eine Nachricht schicken.",
+    },
+    say,
+};
+
+// "Ich möchte" stands for all the ways to want something, "kannst du" for all the ways to ask for it: see `same`.
+#[rustfmt::skip]
+const PHRASES: &[(Meaning, &[&str])] = &[
+    // Music
+    (Meaning::Title(Intent::Unknown), &[
+        "spiel …", "spiel mir …", "spielst du …", "spielst du mir …", "sing …", "sing mir …", "singst du …", "starte …",
+        "mach … an", "lass … laufen", "lass mich … hören", "gib mir …", "ich möchte …", "ich möchte … hören",
+        "kannst du … spielen", "kannst du mir … spielen", "kannst du … abspielen", "kannst du … anmachen",
+        "kannst du … vorspielen", "kannst du mir … vorspielen", "kannst du … singen", "kannst du mir … singen",
+        "kannst du mir … vorsingen", "lies …", "lies mir …", "liest du mir …", "erzähl …", "erzähl mir …",
+        "erzählst du mir …", "kannst du mir … erzählen", "kannst du mir … vorlesen",
+    ]),
+    (Meaning::Title(Intent::NoSuchTitle), &[
+        "spiel das lied …", "spiel das lied von …", "spiel das lied mit …", "spiel das … lied", "sing das lied …",
+        "sing das lied von …", "ich möchte das lied … hören", "ich möchte das lied von … hören",
+        "ich möchte das lied mit … hören", "kannst du das lied … spielen", "kannst du das lied von … spielen",
+    ]),
+    (Meaning::Title(Intent::Story), &[
+        "erzähl die geschichte von …", "erzähl mir die geschichte von …", "erzähl mir eine geschichte von …",
+        "erzähl mir eine geschichte über …", "lies mir die geschichte von …", "ich möchte die geschichte von … hören",
+        "kannst du mir die geschichte von … erzählen", "kannst du mir die geschichte von … vorlesen",
+        "erzähl mir das märchen …", "erzähl mir das märchen von …", "ich möchte das märchen … hören",
+        "kannst du mir das märchen von … erzählen", "eine geschichte von …", "eine geschichte über …",
+        "erzähl eine … geschichte", "erzähl mir eine … geschichte", "lies mir eine … geschichte",
+        "ich möchte eine … geschichte hören",
+    ]),
+    (Meaning::Title(Intent::PlayAny), &[
+        "spiel was …", "sing was …", "spiel ein … lied", "spiel mir ein … lied", "sing ein … lied", "sing mir ein … lied",
+        "spiel … musik", "ich möchte ein … lied hören", "ich möchte … musik hören", "kannst du ein … lied spielen",
+    ]),
+    (Meaning::Title(Intent::Riddle), &[
+        "stell mir ein … rätsel", "erzähl mir ein … rätsel", "gib mir ein … rätsel",
+    ]),
+    (Meaning::Number, &[
+        "nummer #", "spiel nummer #", "lied #", "lied nummer #", "spiel lied #", "spiel lied nummer #",
+        "spiel das lied nummer #", "titel #", "titel nummer #", "spiel titel #", "spiel titel nummer #", "das # lied",
+        "spiel das # lied", "spiel mir das # lied", "spiel das #", "den # titel", "spiel den # titel", "die # geschichte",
+        "spiel die # geschichte", "erzähl mir die # geschichte", "geschichte nummer #", "spiel geschichte nummer #",
+        "ich möchte nummer #", "ich möchte nummer # hören", "ich möchte lied nummer # hören", "ich möchte das # lied",
+        "ich möchte das # lied hören", "ich möchte die # geschichte hören", "sing nummer #", "sing das # lied",
+        "kannst du nummer # spielen", "kannst du lied nummer # spielen", "kannst du das # lied spielen",
+    ]),
+    (Meaning::Is(Intent::PlayAny), &[
+        "spiel musik", "spiel mir musik", "spiel die musik", "spiel ein lied", "spiel mir ein lied", "spiel lieder",
+        "spiel was", "spiel mir was", "spiel irgendwas", "spiel irgendein lied", "spielst du ein lied",
+        "spielst du musik", "sing", "sing ein lied", "sing mir ein lied", "sing was", "sing mir was", "singst du ein lied",
+        "singst du mir ein lied", "musik", "ein lied", "mach musik", "mach musik an", "mach die musik an",
+        "mach ein lied an", "musik an", "starte die musik", "ich möchte musik", "ich möchte musik hören",
+        "ich möchte ein lied", "ich möchte ein lied hören", "ich möchte lieder hören", "ich möchte was hören",
+        "ich möchte tanzen", "kannst du musik spielen", "kannst du musik machen", "kannst du musik anmachen",
+        "kannst du die musik anmachen", "kannst du ein lied spielen", "kannst du mir ein lied spielen",
+        "kannst du mir ein lied vorspielen", "kannst du was spielen", "kannst du ein lied singen",
+        "kannst du mir ein lied singen", "kannst du mir was vorsingen", "überrasch mich", "spiel was lustiges",
+        "spiel was fröhliches", "spiel was schönes", "was lustiges", "was fröhliches", "spiel was zum tanzen",
+        "ein kinderlied", "spiel ein kinderlied", "sing ein kinderlied",
+    ]),
+    (Meaning::Is(Intent::PlayAnother), &[
+        "noch eins", "noch ein lied", "spiel noch eins", "spiel noch ein lied", "sing noch ein lied", "ein anderes",
+        "ein anderes lied", "spiel ein anderes", "spiel ein anderes lied", "was anderes", "spiel was anderes", "nächstes",
+        "nächstes lied", "nächster titel", "das nächste", "das nächste lied", "spiel das nächste",
+        "spiel das nächste lied", "weiter", "überspringen", "überspring das", "überspring das lied", "ich möchte noch eins",
+        "ich möchte noch eins hören", "ich möchte noch ein lied", "ich möchte noch ein lied hören",
+        "ich möchte ein anderes lied", "ich möchte ein anderes lied hören", "ich möchte was anderes",
+        "ich möchte was anderes hören", "ich möchte das nächste lied hören", "nicht das", "nicht das lied",
+        "nicht dieses lied", "ich möchte das lied nicht", "ich möchte das nicht", "ich möchte das lied nicht hören",
+        "das lied gefällt mir nicht", "das gefällt mir nicht", "kannst du ein anderes lied spielen",
+        "kannst du was anderes spielen", "kannst du noch ein lied spielen", "kannst du das nächste lied spielen",
+    ]),
+    (Meaning::Is(Intent::PlayAgain), &[
+        "nochmal", "spiel nochmal", "spiel das nochmal", "spiel es nochmal", "spiel das lied nochmal", "das nochmal",
+        "das lied nochmal", "das gleiche nochmal", "das gleiche lied nochmal", "dasselbe nochmal", "das selbe nochmal",
+        "sing das nochmal", "ich möchte das nochmal hören", "ich möchte es nochmal hören",
+        "ich möchte das lied nochmal hören", "wiederholen", "wiederhol das", "wiederhol das lied", "von vorne",
+        "von vorn", "spiel das von vorne", "kannst du das nochmal spielen", "kannst du das lied nochmal spielen",
+    ]),
+    (Meaning::Is(Intent::PlayQuiet), &[
+        "was ruhiges", "was leises", "was zum einschlafen", "was zum schlafen", "spiel was ruhiges", "spiel was leises",
+        "spiel was sanftes", "spiel was zum einschlafen", "spiel was zum schlafen", "ein schlaflied", "spiel ein schlaflied",
+        "spiel mir ein schlaflied", "sing ein schlaflied", "sing mir ein schlaflied", "singst du mir ein schlaflied",
+        "ein wiegenlied", "spiel ein wiegenlied", "ein gutenachtlied", "spiel ein gutenachtlied", "ein ruhiges lied",
+        "spiel ein ruhiges lied", "ein leises lied", "spiel ein leises lied", "ruhige musik", "spiel ruhige musik",
+        "spiel leise musik", "mach ruhige musik an", "ich möchte schlafen", "ich möchte einschlafen",
+        "ich möchte was ruhiges", "ich möchte was ruhiges hören", "ich möchte was leises hören",
+        "ich möchte ein schlaflied hören", "ich möchte ruhige musik hören", "kannst du was ruhiges spielen",
+        "kannst du ein schlaflied spielen", "kannst du ein schlaflied singen", "kannst du mir ein schlaflied singen",
+    ]),
+    (Meaning::Is(Intent::Stop), &[
+        "stopp", "halt", "halt an", "halt die musik an", "stopp die musik", "stopp das lied", "anhalten", "aufhören",
+        "hör auf", "hör damit auf", "hör auf zu spielen", "hör auf zu singen", "hör auf zu reden", "hör auf zu erzählen",
+        "schluss", "schluss damit", "aus", "mach aus", "mach das aus", "mach es aus", "mach die musik aus",
+        "mach das lied aus", "mach die geschichte aus", "musik aus", "schalt aus", "schalt das aus", "schalt die musik aus",
+        "stell die musik ab", "ruhe", "still", "sei still", "sei leise", "sei ruhig", "psst", "pause", "mach pause",
+        "mach eine pause", "warte", "genug", "das reicht", "es reicht", "keine musik mehr", "kein lied mehr",
+        "spiel nicht mehr", "sing nicht mehr", "nicht mehr spielen", "nicht mehr singen", "ich möchte nichts mehr hören",
+        "halt den mund", "kannst du aufhören", "kannst du das ausmachen", "kannst du die musik ausmachen",
+        "kannst du die musik stoppen", "kannst du still sein", "kannst du leise sein",
+    ]),
+    (Meaning::Is(Intent::Louder), &[
+        "lauter", "noch lauter", "viel lauter", "mach lauter", "mach es lauter", "mach das lauter", "mach die musik lauter",
+        "mach das lied lauter", "stell lauter", "stell es lauter", "stell die musik lauter", "dreh lauter", "dreh auf",
+        "dreh die musik auf", "spiel lauter", "sing lauter", "sprich lauter", "rede lauter", "lautstärke hoch",
+        "mehr lautstärke", "zu leise", "es ist zu leise", "das ist zu leise", "du bist zu leise",
+        "die musik ist zu leise", "ich hör nichts", "ich hör dich nicht", "ich kann nichts hören",
+        "ich kann dich nicht hören", "geht es lauter", "geht das lauter", "kannst du lauter machen",
+        "kannst du es lauter machen", "kannst du das lauter machen", "kannst du die musik lauter machen",
+        "kannst du lauter spielen", "kannst du lauter sprechen", "kannst du lauter reden", "kannst du lauter singen",
+        "kannst du lauter sein",
+    ]),
+    (Meaning::Is(Intent::Softer), &[
+        "leiser", "leise", "noch leiser", "viel leiser", "mach leiser", "mach es leiser", "mach das leiser",
+        "mach die musik leiser", "mach das lied leiser", "stell leiser", "stell es leiser", "stell die musik leiser",
+        "dreh leiser", "dreh runter", "spiel leiser", "sing leiser", "sprich leiser", "rede leiser", "lautstärke runter",
+        "weniger lautstärke", "weniger laut", "nicht so laut", "mach nicht so laut", "zu laut", "es ist zu laut",
+        "das ist zu laut", "du bist zu laut", "die musik ist zu laut", "geht es leiser", "geht das leiser",
+        "kannst du leiser machen", "kannst du es leiser machen", "kannst du das leiser machen",
+        "kannst du die musik leiser machen", "kannst du leiser spielen", "kannst du leiser sprechen",
+        "kannst du leiser reden", "kannst du leiser singen", "kannst du leiser sein",
+    ]),
+    // Messages
+    (Meaning::Friend(Intent::NoSuchFriend), &[
+        "schick … eine nachricht", "schick … eine sprachnachricht", "schick eine nachricht an! …",
+        "schick eine sprachnachricht an! …", "schick … was", "sende … eine nachricht", "sende eine nachricht an! …",
+        "schreib … eine nachricht", "schreib eine nachricht an! …", "nimm eine nachricht für! … auf",
+        "hinterlass … eine nachricht", "nachricht an! …", "nachricht für! …", "eine nachricht an! …",
+        "eine nachricht für! …", "ich möchte … eine nachricht schicken", "ich möchte … eine sprachnachricht schicken",
+        "ich möchte eine nachricht an! … schicken", "ich möchte … eine nachricht senden",
+        "ich möchte eine nachricht an! … senden", "ich möchte … eine nachricht schreiben",
+        "ich möchte … eine nachricht aufnehmen", "ich möchte … eine nachricht hinterlassen", "ich möchte … was schicken",
+        "ich möchte … was sagen", "ich möchte … was erzählen", "ich möchte … anrufen", "ich möchte mit! … sprechen",
+        "ich möchte mit! … reden", "ich möchte mit! … telefonieren", "kannst du … eine nachricht schicken",
+        "kannst du … eine sprachnachricht schicken", "kannst du eine nachricht an! … schicken",
+        "kannst du … eine nachricht senden", "kannst du … was sagen", "kannst du … anrufen",
+    ]),
+    (Meaning::Friend(Intent::Unknown), &[
+        "sag …", "sag … dass", "sag es …", "sag … gute nacht", "sag … guten morgen", "sag … hallo", "erzähl … dass",
+        "frag …", "grüß …", "schöne grüße an! …", "ruf … an", "sprich mit! …", "rede mit! …", "telefonier mit! …",
+        "schreib …", "schreib an! …", "schick das an! …", "kannst du … sagen", "kannst du … fragen",
+    ]),
+    (Meaning::Is(Intent::NoSuchFriend), &[
+        "schick eine nachricht", "sende eine nachricht", "nimm eine nachricht auf", "eine nachricht schicken",
+        "ich möchte eine nachricht schicken", "ich möchte eine nachricht senden", "ich möchte eine nachricht aufnehmen",
+        "kannst du eine nachricht schicken", "kannst du eine nachricht aufnehmen",
+    ]),
+    // Questions
+    (Meaning::Is(Intent::Time), &[
+        "wie spät ist es", "wie spät", "wie spät haben wir es", "wie viel uhr ist es", "wie viel uhr haben wir",
+        "wie viel uhr", "die uhrzeit", "wie ist die uhrzeit", "welche uhrzeit haben wir", "sag mir die uhrzeit",
+        "sag wie spät ist es", "sag wie spät es ist", "sag mir wie spät es ist", "sag mir wie viel uhr es ist",
+        "weißt du wie spät es ist", "weißt du wie viel uhr es ist", "kannst du mir sagen wie spät es ist",
+        "kannst du mir sagen wie viel uhr es ist", "kannst du mir die uhrzeit sagen",
+    ]),
+    (Meaning::Is(Intent::Date), &[
+        "welcher tag ist heute", "welchen tag haben wir heute", "welchen tag haben wir", "was für ein tag ist heute",
+        "was ist heute für ein tag", "was für einen tag haben wir heute", "welcher wochentag ist heute",
+        "welches datum ist heute", "welches datum haben wir heute", "welches datum haben wir", "wie ist das datum",
+        "das datum", "der wievielte ist heute", "den wievielten haben wir heute", "sag mir das datum",
+        "sag mir welcher tag heute ist", "weißt du welcher tag heute ist", "weißt du was heute für ein tag ist",
+        "kannst du mir sagen welcher tag heute ist", "welcher monat ist", "welchen monat haben wir", "welches jahr ist",
+        "welches jahr haben wir",
+    ]),
+    // Stories
+    (Meaning::Is(Intent::Story), &[
+        "geschichte", "eine geschichte", "ein märchen", "ein hörspiel", "erzähl eine geschichte",
+        "erzähl mir eine geschichte", "erzähl uns eine geschichte", "erzähl mir ein märchen", "erzähl ein märchen",
+        "erzähl was", "erzähl mir was", "erzählst du mir eine geschichte", "lies eine geschichte",
+        "lies mir eine geschichte", "lies mir ein märchen", "lies mir was", "liest du mir eine geschichte",
+        "liest du mir was", "noch eine geschichte", "erzähl noch eine geschichte", "erzähl mir noch eine geschichte",
+        "ich möchte eine geschichte", "ich möchte eine geschichte hören", "ich möchte noch eine geschichte hören",
+        "ich möchte ein märchen hören", "ich möchte ein hörspiel hören", "kannst du eine geschichte erzählen",
+        "kannst du mir eine geschichte erzählen", "kannst du mir eine geschichte vorlesen", "kannst du mir was vorlesen",
+        "kannst du mir was erzählen", "kannst du mir ein märchen erzählen", "kennst du eine geschichte",
+        "weißt du eine geschichte", "spiel eine geschichte", "spiel ein hörspiel", "eine gutenachtgeschichte",
+        "erzähl mir eine gutenachtgeschichte", "lies mir eine gutenachtgeschichte",
+        "ich möchte eine gutenachtgeschichte hören", "kannst du mir eine gutenachtgeschichte erzählen",
+    ]),
+    (Meaning::Is(Intent::Riddle), &[
+        "rätsel", "ein rätsel", "noch ein rätsel", "stell mir ein rätsel", "stell mir noch ein rätsel",
+        "erzähl mir ein rätsel", "sag mir ein rätsel", "gib mir ein rätsel", "kennst du ein rätsel", "weißt du ein rätsel",
+        "hast du ein rätsel", "hast du ein rätsel für mich", "ich möchte ein rätsel", "ich möchte ein rätsel hören",
+        "ich möchte ein rätsel raten", "ich möchte rätseln", "ich möchte raten", "lass mich raten",
+        "kannst du mir ein rätsel stellen", "kannst du mir ein rätsel sagen", "kannst du mir ein rätsel erzählen",
+    ]),
+    (Meaning::Is(Intent::WhoAreYou), &[
+        "wer bist du!", "was bist du!", "wie heißt du!", "wie ist dein name", "hast du einen namen", "sag mir wer du bist",
+        "sag mir wie du heißt", "sag mir deinen namen", "sag deinen namen", "sag wer bist du!", "sag wie heißt du!",
+        "weißt du wer du bist", "weißt du wie du heißt", "kannst du mir sagen wie du heißt",
+        "kannst du mir sagen wer du bist", "kannst du mir deinen namen sagen",
+    ]),
+];
+
+/// For a hub without stories: short enough to be spoken in one go.
+#[rustfmt::skip]
+const STORIES: &[&str] = &[
+    "Ein kleiner Bär konnte nicht schlafen, denn die Nacht war so dunkel. Da schaute er aus dem Fenster. Am Himmel stand \
+     der Mond, rund und hell. Ich passe auf dich auf, sagte der Mond. Da machte der kleine Bär die Augen zu, und als er \
+     aufwachte, schien die Sonne.",
+    "Eine Schnecke wollte das Meer sehen. Der Weg ist zu weit für dich, sagte der Hase. Aber die Schnecke kroch jeden Tag \
+     ein Stückchen und sah sich jede Blume an. Als sie ans Meer kam, kannte sie hundert Blumen. Der Hase hatte keine \
+     einzige gesehen.",
+    "Eine Ente fand einen roten Regenschirm. Es regnete, und die Maus kam darunter, dann die Katze und dann der Hund. Er \
+     ist zu klein für uns alle, sagte die Katze. Dann rückt näher zusammen, sagte die Ente. Das taten sie, und niemand \
+     wurde nass.",
+];
+
+#[rustfmt::skip]
+const RIDDLES: &[&str] = &[
+    "Was geht und geht und kommt doch nie ans Ziel? … Die Uhr!",
+    "Was wird immer nasser, je mehr es trocknet? … Das Handtuch!",
+    "Was hat viele Zähne und kann doch nicht beißen? … Der Kamm!",
+    "Was fällt vom Himmel und tut sich niemals weh? … Der Regen!",
+    "Was führt den Berg hinauf und wieder hinunter und bewegt sich doch nie? … Der Weg!",
+];
+
+#[rustfmt::skip]
+const UNITS: [&str; 20] = [
+    "null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf", "dreizehn",
+    "vierzehn", "fünfzehn", "sechzehn", "siebzehn", "achtzehn", "neunzehn",
+];
+
+const TENS: [&str; 8] = ["zwanzig", "dreißig", "vierzig", "fünfzig", "sechzig", "siebzig", "achtzig", "neunzig"];
+
+const WEEKDAYS: [&str; 7] = ["Montag", "Dienstag", "Mittwoch", "Donnerstag", "Freitag", "Samstag", "Sonntag"];
+
+#[rustfmt::skip]
+const MONTHS: [&str; 12] = [
+    "Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August", "September", "Oktober", "November", "Dezember",
+];
+
+/// A number's letters as transcripts are compared: without umlauts.
+fn plain(text: &str) -> String {
+    text.replace('ü', "u").replace('ö', "o").replace('ß', "ss")
+}
+
+/// "Einundzwanzig", and "ein und zwanzig": a number is one word, which recognisers and children take apart.
+fn read(words: &[&str]) -> Option<i64> {
+    let letters = plain(&words.concat());
+    match letters.split_once("tausend") {
+        Some((thousands, rest)) => {
+            let thousands = if thousands.is_empty() { 1 } else { below_thousand(thousands)?.max(1) };
+            Some(thousands * 1000 + if rest.is_empty() { 0 } else { below_thousand(without_and(rest))? })
+        }
+        None => below_thousand(&letters),
+    }
+}
+
+fn below_thousand(letters: &str) -> Option<i64> {
+    match letters.split_once("hundert") {
+        Some((hundreds, rest)) => {
+            let hundreds =
+                if hundreds.is_empty() { 1 } else { unit(hundreds).filter(|unit| (1..10).contains(unit))? };
+            Some(hundreds * 100 + if rest.is_empty() { 0 } else { below_hundred(without_and(rest))? })
+        }
+        None => below_hundred(letters),
+    }
+}
+
+fn below_hundred(letters: &str) -> Option<i64> {
+    if let Some(unit) = unit(letters) {
+        return Some(unit);
+    }
+    TENS.iter().zip((20..).step_by(10)).find_map(|(name, tens)| match letters.strip_suffix(plain(name).as_str())? {
+        "" => Some(tens),
+        units => Some(tens + unit(units.strip_suffix("und")?).filter(|unit| (1..10).contains(unit))?),
+    })
+}
+
+fn unit(letters: &str) -> Option<i64> {
+    match letters {
+        "ein" => Some(1),
+        "zwo" => Some(2),
+        _ => UNITS.iter().position(|unit| plain(unit) == letters).and_then(|unit| unit.try_into().ok()),
+    }
+}
+
+/// "Hundertundeins" is "hunderteins".
+fn without_and(letters: &str) -> &str {
+    letters.strip_prefix("und").unwrap_or(letters)
+}
+
+/// The cardinal of "dritte", "siebten" or "einundzwanzigstes".
+fn cardinal(word: &str) -> Option<String> {
+    let stem = ["e", "en", "er", "es", "em"].iter().find_map(|ending| word.strip_suffix(ending))?;
+    let cardinal = match stem {
+        "erst" => "eins",
+        "dritt" => "drei",
+        "siebt" => "sieben",
+        "acht" => "acht",
+        _ => {
+            stem.strip_suffix("st").filter(|cardinal| read(&[cardinal]).is_some()).or_else(|| stem.strip_suffix('t'))?
+        }
+    };
+    read(&[cardinal]).map(|_| cardinal.to_owned())
+}
+
+fn spell(number: u32) -> Vec<String> {
+    let name = |names: &[&'static str], at: u32| names.get(at as usize).copied().unwrap_or_default();
+    let before = |count: u32| match count {
+        0 | 1 => String::new(),
+        count => spell(count).concat(),
+    };
+    let mut letters = String::new();
+    for (size, word) in [(1000, "tausend"), (100, "hundert")] {
+        let count = number % (size * if size == 100 { 10 } else { 1000 }) / size;
+        if count > 0 {
+            letters += &before(count);
+            letters += word;
+        }
+    }
+    match number % 100 {
+        0 if number > 0 => {}
+        rest @ 0..20 => letters += name(&UNITS, rest),
+        rest => {
+            if rest % 10 > 0 {
+                letters += if rest % 10 == 1 { "ein" } else { name(&UNITS, rest % 10) };
+                letters += "und";
+            }
+            letters += name(&TENS, rest / 10 - 2);
+        }
+    }
+    vec![letters]
+}
+
+/// A day of the month, as in "der dritte Mai".
+pub(super) fn ordinal(day: u8) -> String {
+    match day {
+        1 => "erste".into(),
+        3 => "dritte".into(),
+        7 => "siebte".into(),
+        8 => "achte".into(),
+        2..20 => format!("{}te", spell(day.into()).concat()),
+        _ => format!("{}ste", spell(day.into()).concat()),
+    }
+}
+
+fn say(line: &Line<'_>) -> String {
+    match line {
+        Line::NotHeard => "Ich habe dich nicht verstanden. Sag es bitte noch einmal.".into(),
+        Line::SayYourMessage(remark) => format!("Sprich nach dem Ton deine Nachricht für {remark}."),
+        Line::Which(first, second) => format!("Meinst du {first} oder {second}?"),
+        Line::NoSuchTitle => "Das habe ich leider nicht. Sag: Spiel ein Lied, dann suche ich ein anderes aus.".into(),
+        Line::NoSuchNumber => "Ein Lied mit dieser Nummer habe ich nicht.".into(),
+        Line::NoMusic => "Ich habe noch keine Musik. Frag bitte deine Eltern danach.".into(),
+        Line::NoSuchFriend => "Diesen Namen kenne ich nicht. Für wen soll die Nachricht sein?".into(),
+        Line::Done(ToyCommand::Stop) => "Gut, ich höre auf.".into(),
+        Line::Done(ToyCommand::Louder) => "Gut, lauter.".into(),
+        Line::Done(ToyCommand::Softer) => "Gut, leiser.".into(),
+        Line::Time(Clock { time, .. }) => {
+            let (hour, minute) = (time.hour(), time.minute());
+            let part = match hour {
+                0..5 | 22.. => "in der Nacht",
+                5..10 => "am Morgen",
+                10..12 => "am Vormittag",
+                12..14 => "am Mittag",
+                14..18 => "am Nachmittag",
+                18..22 => "am Abend",
+            };
+            // "Ein Uhr", where the number by itself would be read as "eins".
+            let hour = match (hour + 11) % 12 + 1 {
+                1 => "ein".to_owned(),
+                hour => hour.to_string(),
+            };
+            match minute {
+                0 => format!("Es ist {hour} Uhr {part}."),
+                _ => format!("Es ist {hour} Uhr {minute} {part}."),
+            }
+        }
+        Line::Date(Clock { date, .. }) => {
+            let name = |names: &[&'static str], at: u8| names.get(usize::from(at)).copied().unwrap_or_default();
+            let weekday = name(&WEEKDAYS, date.weekday().number_days_from_monday());
+            let month = name(&MONTHS, u8::from(date.month()) - 1);
+            format!("Heute ist {weekday}, der {} {month} {}.", ordinal(date.day()), date.year())
+        }
+        Line::Sum(value) => format!("Das macht {}{}.", if *value < 0 { "minus " } else { "" }, value.unsigned_abs()),
+        Line::WhoAreYou("") => "Ich bin dein Spielzeug und dein Freund.".into(),
+        Line::WhoAreYou(name) => format!("Ich bin {name}, dein Spielzeug und dein Freund."),
+        Line::Story => line::any(STORIES),
+        Line::Riddle => line::any(RIDDLES),
+        Line::MessageFrom(remark) => format!("Du hast eine Nachricht von {remark}."),
+        Line::MessagesFrom(remark) => format!("Nachrichten von {remark}."),
+        Line::NoMessages => "Du hast keine neuen Nachrichten.".into(),
+        Line::Awake => "Hallo, ich bin wach. Lass uns spielen!".into(),
+        Line::NotBound => "Ich gehöre noch niemandem. Bitte scanne mein Bild mit der App.".into(),
+        Line::NotRegistered => "Ich bin noch nicht angemeldet. Bitte hol dir Hilfe.".into(),
+    }
+}
