@@ -596,7 +596,7 @@ pub struct Speech {
     pub model: PathBuf,
     /// The SHA-256 that the model must have; empty for any.
     pub model_sha256: String,
-    /// Languages that may be spoken; none for all that the model knows.
+    /// Languages that may be spoken, the families' own first; none for all that the model knows.
     pub languages: Vec<String>,
     /// Recordings that are listened to at once.
     pub workers: usize,
@@ -636,7 +636,7 @@ pub struct Speech {
     pub synthesiser: String,
     /// Its arguments; none for those of espeak-ng.
     pub synthesiser_arguments: Vec<String>,
-    /// Its voice.
+    /// Its voice for the families' language; empty for the one that espeak-ng has.
     pub voice: String,
     /// How its words are kept and sent to toys.
     pub format: SpokenFormat,
@@ -702,7 +702,7 @@ impl Default for Speech {
             answer_age_max_s: 24 * 3600,
             synthesiser: "espeak-ng".into(),
             synthesiser_arguments: Vec::new(),
-            voice: "en".into(),
+            voice: String::new(),
             words_per_minute: 150,
             format: SpokenFormat::Mp3,
             timeout_s: 10,

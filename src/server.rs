@@ -49,7 +49,15 @@ async fn load_model(hub: &Hub, config: &config::Speech) {
     }
     let settings = recogniser_settings(config, model);
     match tokio::task::spawn_blocking(|| Recogniser::load(settings)).await {
-        Ok(Ok(recogniser)) => hub.listen_with(recogniser),
+        Ok(Ok(recogniser)) => {
+            if recogniser.describe().misses_all(&config.languages) {
+                tracing::warn!(
+                    "the speech model understands English only, which is none of speech.languages; fetch one of many \
+                     languages: scripts/get-model base-q5_1"
+                );
+            }
+            hub.listen_with(recogniser)
+        }
         Ok(Err(error)) => {
             tracing::error!(%error, "no speech recognition, the toys understand nothing");
             hub.cannot_listen();

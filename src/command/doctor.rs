@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::ask;
 use super::output::{print, print_all};
-use crate::config::Config;
+use crate::config::{Config, Speech};
 use crate::domain::backup;
 use crate::edge::control::{Answer, Command};
 use crate::edge::wire::now;
@@ -180,7 +180,7 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
     )?;
     match config.speech.model_file() {
         Some(model) => {
-            let found = inspect(model, config.speech.model_sha256.clone()).await;
+            let found = inspect(model, speech).await;
             let more = if config.speech.names_no_model() {
                 ", in the box; better: scripts/get-model base.en-q5_1"
             } else {
@@ -194,11 +194,15 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
 }
 
 /// Name, size and kind of a model, or what is wrong with it.
-async fn inspect(model: PathBuf, sha256: String) -> Result<String, String> {
-    let sha256 = Some(sha256).filter(|hash| !hash.is_empty());
+async fn inspect(model: PathBuf, settings: &Speech) -> Result<String, String> {
+    let sha256 = Some(settings.model_sha256.clone()).filter(|hash| !hash.is_empty());
     let found = tokio::task::spawn_blocking(move || Recogniser::inspect(&model, sha256.as_deref())).await;
     let found = found.map_err(|error| error.to_string())?;
-    found.map(|description| description.to_string()).map_err(|error| error.to_string())
+    let found = found.map_err(|error| error.to_string())?;
+    match found.misses_all(&settings.languages) {
+        true => Err(format!("{found}: it understands none of speech.languages; scripts/get-model base-q5_1")),
+        false => Ok(found.to_string()),
+    }
 }
 
 fn free_space(folder: &Path) -> Result<String, String> {

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::process::Command;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::one_connection::Line;
 use crate::sound;
-use crate::spoken_model::saying;
+use crate::spoken_model::{saying, saying_in_any_language};
 use crate::world::{Toy, World, within};
 
 /// A hub whose model hears this in everything.
@@ -227,6 +228,44 @@ async fn answers_and_notices_are_wav_where_the_owner_wants_it() {
         let seconds = sound::seconds(world.folder(), &content);
         assert!((0.5..15.0).contains(&seconds), "{seconds}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_german_family_is_understood_answered_and_notified_in_german() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.bin"), saying_in_any_language("Wie heißt du?")).unwrap();
+    // Speaks as espeak-ng does, and notes the voice and the text.
+    let (program, notes) = (folder.path().join("speak"), folder.path().join("spoken"));
+    let lines = format!(
+        "text=$(cat)\nprintf '%s: %s\\n' \"$1\" \"$text\" >> '{}'\nprintf %s \"$text\" | espeak-ng -v \"$1\" -b 1 --stdin --stdout",
+        notes.display()
+    );
+    // A child writes it: a file that this process, or a fork of it, holds open for writing could not be started.
+    let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$0" && chmod +x "$0""#;
+    assert!(Command::new("sh").args(["-c", write]).arg(&program).arg(lines).status().unwrap().success());
+    let settings = [
+        ("TOYHUB_SPEECH__MODEL", "model.bin"),
+        ("TOYHUB_SPEECH__LANGUAGES", "de"),
+        ("TOYHUB_SPEECH__SYNTHESISER", program.to_str().unwrap().to_owned().leak()),
+        ("TOYHUB_SPEECH__SYNTHESISER_ARGUMENTS", "{voice}"),
+    ];
+    let world = World::start_in(folder, &settings).await;
+    let mum = world.user("mama").await;
+    let toy = world.toy(&mum, "Brummi").await;
+    assert!((1.0..6.0).contains(&sound::seconds(world.folder(), &world.spoken(&world.ask(&toy).await).await)));
+    let fields = [("user_id", mum.id.as_str()), ("to_user", toy.id.as_str())];
+    assert_eq!(world.upload("/app_uploader", "reco_file", sound::wav(), &fields).await["msg"], "Upload Success");
+    let spoken = std::fs::read_to_string(notes).unwrap();
+    for line in [
+        "de: Hallo, ich bin wach. Lass uns spielen!",
+        "de: Ich gehöre noch niemandem. Bitte scanne mein Bild mit der App.",
+        "de: Ich bin noch nicht angemeldet. Bitte hol dir Hilfe.",
+        "de: Ich bin Brummi, dein Spielzeug und dein Freund.",
+        "de: Du hast eine Nachricht von ",
+    ] {
+        assert!(spoken.contains(line), "{line:?} is not in {spoken}");
+    }
+    assert!(spoken.lines().all(|line| line.starts_with("de: ")), "{spoken}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -125,6 +125,13 @@ pub struct ModelDescription {
     pub sha256: String,
 }
 
+impl ModelDescription {
+    /// Whether it understands none of these languages; none are all that a model knows.
+    pub fn misses_all(&self, languages: &[String]) -> bool {
+        !self.multilingual && !languages.is_empty() && languages.iter().all(|code| code != "en")
+    }
+}
+
 impl fmt::Display for ModelDescription {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
