@@ -10,7 +10,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use rustix::fs::Mode;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::domain::backup::{self, Restore, Restored};
 use crate::edge::control::{self, Answer, Command};
 use crate::edge::spec::{self, Document};
@@ -81,6 +81,15 @@ enum Action {
         /// The folder for the files. An authority that was made there is used again.
         #[arg(long, default_value = "tls")]
         out: PathBuf,
+    },
+    /// Print a complete configuration with its defaults.
+    Config {
+        /// Print broker.toml with every key and its default; so does the command without a flag.
+        #[arg(long)]
+        default: bool,
+        /// Print the page that describes every key, docs/configuration.md.
+        #[arg(long, conflicts_with = "default")]
+        reference: bool,
     },
     /// The descriptions of HTTP, sockets and MQTT for programs (OpenAPI, AsyncAPI).
     Spec {
@@ -153,8 +162,12 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         return certificate::make(&absolute(out)?, names);
     }
     let load = || Config::load(path, optional, std::env::vars());
-    let config = load().map_err(|error| Failure::Command(error.to_string()))?;
-    if !matches!(arguments.action, Action::Spec { .. }) {
+    let config = match arguments.action {
+        // Whatever is wrong with the file that there is.
+        Action::Config { .. } => Config::default(),
+        _ => load().map_err(|error| Failure::Command(error.to_string()))?,
+    };
+    if !matches!(arguments.action, Action::Spec { .. } | Action::Config { .. }) {
         // Children's voices, secrets and what belongs to them: for nobody else on this machine.
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
     }
@@ -170,6 +183,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Action::Doctor { repair } => doctor::run(config, repair).await,
         // Done above.
         Action::Certificate { .. } => Ok(()),
+        Action::Config { reference, .. } => print_configuration(reference),
         Action::Spec { out } => describe(out.as_deref()),
         Action::Device(DeviceAction::Add { count, out }) => add_devices(config, count.into(), out.as_deref()).await,
         Action::Device(DeviceAction::List) => print_answer(ask(config, Command::ListDevices).await?),
@@ -276,6 +290,12 @@ fn copy_pictures(from: &Path, key: &str, to: &Path) -> Result<(), Failure> {
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| Failure::Command(format!("{}: {error}", path.display())))
+}
+
+/// Prints what broker.toml or the page about it is made of.
+fn print_configuration(reference: bool) -> Result<(), Failure> {
+    let text = if reference { config::reference() } else { config::default_file() };
+    print(text.map_err(|error| Failure::Command(error.to_string()))?.trim_end())
 }
 
 /// Writes the descriptions of the edges, or says which there are.

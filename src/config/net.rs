@@ -10,32 +10,26 @@ use ipnet::IpNet;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// `[net]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Net {
-    /// PEM file of the certificate chain, the hub's own certificate first. All listeners with TLS use it.
-    pub tls_certificate: PathBuf,
-    /// PEM file of that certificate's key.
-    pub tls_key: PathBuf,
-    /// Seconds between two checks whether the files of certificates have changed.
-    pub tls_reload_interval_s: u64,
-    /// Seconds that a TLS handshake may take, and before it the PROXY header of a proxy.
-    pub handshake_timeout_s: u64,
-    /// Addresses and networks of proxies that are trusted with the addresses of their clients.
-    #[serde(with = "list")]
-    pub proxies: Vec<IpNet>,
-}
+use super::settings::settings;
 
-impl Default for Net {
-    fn default() -> Self {
-        Self {
-            tls_certificate: PathBuf::new(),
-            tls_key: PathBuf::new(),
-            tls_reload_interval_s: 60,
-            handshake_timeout_s: 10,
-            proxies: Vec::new(),
-        }
+settings! {
+    /// What all listeners share: TLS and proxies.
+    pub struct Net {
+        /// PEM file of the certificate chain, the hub's own certificate first. All listeners with TLS use it, which is
+        /// 1.2 and 1.3. "toyhub certificate" makes one for the home network.
+        tls_certificate: PathBuf = PathBuf::new() => Everyday;
+        /// PEM file of that certificate's key.
+        tls_key: PathBuf = PathBuf::new() => Everyday;
+        /// Seconds between two checks whether these files, or mqtt.tls_client_ca, have changed. New connections use the
+        /// changed files; broken files are logged and not used. SIGHUP has them read at once.
+        tls_reload_interval_s: u64 = 60;
+        /// Seconds that a TLS handshake may take, and before it the PROXY header of a proxy.
+        handshake_timeout_s: u64 = 10;
+        /// Addresses and networks of proxies that are trusted with the addresses of their clients, such as
+        /// ["127.0.0.1", "10.0.0.0/8"]. Every limit for an address then counts the client instead of the proxy. How a
+        /// proxy names the client is http.proxy_protocol, http.forwarded_header and mqtt.proxy_protocol.
+        #[serde(with = "list")]
+        proxies: Vec<IpNet> = Vec::new();
     }
 }
 

@@ -232,7 +232,7 @@ pub fn store_settings(config: &Config) -> StoreSettings {
         url => Place::Server {
             url: url.to_owned(),
             username: store.username.clone(),
-            password: Secret::new(store.password.clone()),
+            password: Secret::new(store.password.reveal().to_owned()),
         },
     };
     StoreSettings {

@@ -259,7 +259,7 @@ const PHRASES: &[(Meaning, &[&str])] = &[
         "hör auf", "hör damit auf", "hör auf zu spielen", "hör auf zu singen", "hör auf zu reden", "hör auf zu erzählen",
         "schluss", "schluss damit", "aus", "mach aus", "mach das aus", "mach es aus", "mach die musik aus",
         "mach das lied aus", "mach die geschichte aus", "musik aus", "schalt aus", "schalt das aus", "schalt die musik aus",
-        "stell die musik ab", "ruhe", "still", "sei still", "sei leise", "sei ruhig", "psst", "pause", "mach pause",
+        "stell die musik ab", "ruhe", "still", "sei still", "sei leise", "sei ruhig", "pause", "mach pause",
         "mach eine pause", "warte", "genug", "das reicht", "es reicht", "keine musik mehr", "kein lied mehr",
         "spiel nicht mehr", "sing nicht mehr", "nicht mehr spielen", "nicht mehr singen", "ich möchte nichts mehr hören",
         "halt den mund", "kannst du aufhören", "kannst du das ausmachen", "kannst du die musik ausmachen",

@@ -1,0 +1,34 @@
+//! `[accounts]`
+
+use super::settings::settings;
+
+settings! {
+    /// Accounts, friends and tokens.
+    pub struct Accounts {
+        /// Days that a token is good for.
+        token_ttl_days: u32 = 365;
+        /// Tokens at once of one user or toy; the oldest goes first.
+        tokens_max: usize = 32;
+        /// Friends in one address book.
+        friends_max: usize = 500;
+        /// Requests that may wait for one user's answer.
+        pending_requests_max: usize = 100;
+        /// Events of one user that are kept for devices that come back; a device that missed more has to load all
+        /// again.
+        stream_events_max: usize = 1000;
+        /// Characters of a name or remark.
+        name_max_chars: usize = 100;
+        /// KiB of memory for one password hash (argon2id). At least 8; 19456 or more is advised.
+        password_memory_kib: u32 = 19 * 1024;
+        /// Passes of one password hash (argon2id).
+        password_passes: u32 = 2;
+    }
+}
+
+impl Accounts {
+    pub(super) fn faults(&self) -> Vec<&'static str> {
+        let is_small = self.password_memory_kib < 8;
+        let fault = is_small.then_some("accounts.password_memory_kib is below 8; set 19456 or more");
+        fault.into_iter().collect()
+    }
+}

@@ -1,0 +1,77 @@
+//! `[http]`
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::net::ForwardedHeader;
+use super::settings::settings;
+
+settings! {
+    /// The HTTP listeners, which the app socket shares.
+    pub struct Http {
+        /// Addresses and ports of HTTP and of the app socket /ws. "[::]:9527" listens on IPv6 and IPv4.
+        #[serde(with = "super::net::list")]
+        listen: Vec<SocketAddr> = vec![SocketAddr::from(([0, 0, 0, 0], 9527))] => Everyday;
+        /// Addresses and ports of the same once more: pages and phones of the field open the sockets /app/<id> and
+        /// /toy/<id> there; [] for none.
+        #[serde(with = "super::net::list")]
+        legacy_listen: Vec<SocketAddr> = vec![SocketAddr::from(([0, 0, 0, 0], 9528))] => Everyday;
+        /// Addresses and ports of the same over TLS (https, wss), such as ["0.0.0.0:9443"]; [] for none. Needs
+        /// net.tls_certificate.
+        #[serde(with = "super::net::list")]
+        tls_listen: Vec<SocketAddr> = Vec::new() => Everyday;
+        /// Bytes of a TLS record to a client, from 512 to 16384: the buffer that a small device needs.
+        tls_record_max_bytes: usize = 16 * 1024;
+        /// Whether each connection of net.proxies begins with a PROXY header (version 1 or 2).
+        proxy_protocol: bool = false;
+        /// Header in which net.proxies name the client of a request: "x-forwarded-for", "forwarded" (RFC 7239) or
+        /// "off". Choose the one that your proxy writes itself: the other one may come from the client. Connections of
+        /// these proxies are not limited by address; their clients' requests and sockets are.
+        forwarded_header: ForwardedHeader = ForwardedHeader::Off;
+        /// When the documented calls need a token. "open": never. "sticky": once the account or toy has presented one,
+        /// from then on. "token": always. The app socket and MQTT always need one, or a secret.
+        auth: HttpAuth = HttpAuth::Sticky => Everyday;
+        /// Which answers are given. "documented": the documented API alone. "field": with the additions that pages and
+        /// phones of the field read (CODE, MSG, DATA, and more).
+        dialect: Dialect = Dialect::Documented => Everyday;
+        /// Origins of web pages that may call the routes and open the socket; "*" for any.
+        allowed_origins: Vec<String> = vec!["*".into()] => Everyday;
+        /// Connections at once.
+        connections_max: usize = 10_000;
+        /// Connections at once from one address.
+        connections_per_address_max: usize = 256;
+        /// Seconds that the head of a request may take.
+        header_timeout_s: u64 = 10;
+        /// Seconds that a body, or a client that reads an answer, may pause.
+        body_pause_timeout_s: u64 = 15;
+        /// Seconds that a whole request may take, its upload included.
+        request_timeout_s: u64 = 120;
+        /// Bytes of a JSON or form body.
+        body_max_bytes: u64 = 64 * 1024;
+        /// Bytes of an uploaded recording.
+        upload_max_bytes: u64 = 16 * 1024 * 1024;
+    }
+}
+
+/// When the documented HTTP calls need a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HttpAuth {
+    /// Never.
+    Open,
+    /// Once the account or toy has presented one, from then on.
+    Sticky,
+    /// Always.
+    Token,
+}
+
+/// Which answers the documented routes give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// The document alone.
+    Documented,
+    /// Additions for the pages and phones of the field.
+    Field,
+}

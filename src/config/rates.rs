@@ -1,0 +1,21 @@
+//! `[rates]`
+
+use super::settings::settings;
+
+settings! {
+    /// How often a client may do what is costly.
+    pub struct Rates {
+        /// Wrong passwords and secrets from one address in a minute.
+        failed_logins_per_address_per_minute: u32 = 30;
+        /// Wrong passwords for one account in a minute.
+        failed_logins_per_account_per_minute: u32 = 10;
+        /// Registrations from one address in a minute.
+        registrations_per_address_per_minute: u32 = 30;
+        /// Recordings from one user or toy in a minute.
+        uploads_per_party_per_minute: u32 = 60;
+        /// Friend requests from one user or toy in a minute.
+        requests_per_party_per_minute: u32 = 30;
+        /// Connects of MQTT clients and app sockets from one address in a minute.
+        connects_per_address_per_minute: u32 = 600;
+    }
+}

@@ -1,0 +1,155 @@
+//! Every key by itself, and the files that are made of them.
+
+use std::net::SocketAddr;
+
+use super::*;
+
+fn parse(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let environment = environment.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+    Config::parse(text, "broker.toml", environment)
+}
+
+/// Each key of each section.
+fn keys() -> impl Iterator<Item = (&'static Section, &'static Key)> {
+    Config::sections().iter().flat_map(|section| section.keys.iter().map(move |key| (section, key)))
+}
+
+#[test]
+fn the_files_in_the_repository_are_made_of_the_sections() {
+    let file = default_file().unwrap();
+    assert_eq!(parse(&file, &[]).unwrap(), Config::default());
+    let is_same = |name: &str, made: &str, there: &str| {
+        let different = made.lines().zip(there.lines()).find(|(made, there)| made != there);
+        assert!(made == there, "{name} is not what toyhub config prints: {different:?}");
+    };
+    is_same("broker.toml", &file, include_str!("../../broker.toml"));
+    is_same("docs/configuration.md", &reference().unwrap(), include_str!("../../docs/configuration.md"));
+}
+
+#[test]
+fn every_key_has_a_text_and_twenty_come_first() {
+    let known = Config::default_table().unwrap();
+    for (section, key) in keys() {
+        assert!(known[section.name].get(key.name).is_some(), "{}.{} is no field", section.name, key.name);
+        assert!(!key.text.is_empty(), "{}.{} has no text", section.name, key.name);
+    }
+    let fields: usize = known.values().map(|section| section.as_table().unwrap().len()).sum();
+    assert_eq!(keys().count(), fields);
+    assert_eq!(keys().filter(|(_, key)| key.is_everyday()).count(), 20);
+}
+
+#[test]
+fn zero_is_refused_for_every_number_but_those_that_have_a_meaning_for_it() {
+    let known = Config::default_table().unwrap();
+    let numbers = keys().filter(|(section, key)| known[section.name][key.name].is_integer());
+    let mut refused = 0;
+    for (section, key) in numbers {
+        let text = key.text.concat();
+        assert!(!key.may_be_zero() || text.contains(" 0 "), "{}.{} does not say what 0 means", section.name, key.name);
+        let path = format!("{}.{}", section.name, key.name);
+        let variable = format!("TOYHUB_{}__{}", section.name, key.name).to_uppercase();
+        let outcomes = [parse(&format!("[{}]\n{} = 0", section.name, key.name), &[]), parse("", &[(&variable, "0")])];
+        for outcome in outcomes {
+            match key.may_be_zero() {
+                true => assert!(outcome.is_ok(), "{path}: {outcome:?}"),
+                false => {
+                    let expected = vec![format!("broker.toml: {path} is 0; set a number of 1 or more")];
+                    assert_eq!(outcome.unwrap_err().0, expected);
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 150, "only {refused} were refused");
+}
+
+#[test]
+fn all_faults_are_named_together() {
+    let error = parse("[http]\nlisten = 80\nlissen = \"x\"\n[nope]\na = 1\n", &[("TOYHUB_MQTT__LISTN", "x")]);
+    let faults = error.unwrap_err().0;
+    assert_eq!(faults.len(), 4, "{faults:?}");
+    assert!(faults.contains(&"broker.toml: http.listen is a integer; write a array".to_owned()), "{faults:?}");
+    assert!(faults.iter().any(|f| f.contains("http.lissen is not a known key")));
+    assert!(faults.iter().any(|f| f.contains("nope is not a known key")));
+    assert!(faults.iter().any(|f| f.contains("TOYHUB_MQTT__LISTN names no known key")));
+}
+
+#[test]
+fn wrong_values_are_named_together_with_zeros() {
+    let text = "[http]\nlisten = \"nowhere\"\nauth = \"maybe\"\nconnections_max = 0\n[mqtt]\ninflight_max = 70000\n";
+    let faults = parse(text, &[]).unwrap_err().0;
+    let named = |key: &str| faults.iter().any(|fault| fault.starts_with(&format!("broker.toml: {key}")));
+    for key in ["http.listen", "http.auth", "http.connections_max is 0", "mqtt.inflight_max"] {
+        assert!(named(key), "{key} is not in {faults:?}");
+    }
+    assert_eq!(faults.len(), 4, "{faults:?}");
+}
+
+#[test]
+fn variables_override_the_file() {
+    let config = parse(
+        "[http]\nlisten = \"0.0.0.0:1\"\n",
+        &[
+            ("TOYHUB_HTTP__LISTEN", "127.0.0.1:0"),
+            ("TOYHUB_HTTP__ALLOWED_ORIGINS", "http://a, http://b"),
+            ("TOYHUB_MQTT__INFLIGHT_MAX", "7"),
+            ("HOME", "/"),
+        ],
+    );
+    let config = config.unwrap();
+    assert_eq!(config.http.listen, [SocketAddr::from(([127, 0, 0, 1], 0))]);
+    assert_eq!(config.http.allowed_origins, ["http://a", "http://b"]);
+    assert_eq!(config.mqtt.inflight_max, 7);
+}
+
+#[test]
+fn listeners_are_one_address_or_many() {
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
+    let one = parse("[mqtt]\nlisten = \"[::]:1883\"\n[http]\nlegacy_listen = \"\"", &[]).unwrap();
+    assert_eq!(one.mqtt.listen, addresses(&["[::]:1883"]));
+    assert!(one.http.legacy_listen.is_empty());
+    let listed = "[http]\nlisten = [\"127.0.0.1:1\", \"[::1]:1\"]";
+    let many = parse(listed, &[("TOYHUB_MQTT__LISTEN", "0.0.0.0:1, [::]:1")]).unwrap();
+    assert_eq!(many.http.listen, addresses(&["127.0.0.1:1", "[::1]:1"]));
+    assert_eq!(many.mqtt.listen, addresses(&["0.0.0.0:1", "[::]:1"]));
+    let proxies = parse("[net]\nproxies = [\"10.0.0.0/8\", \"::1\"]", &[]).unwrap().net.proxies;
+    assert_eq!(proxies.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "::1/128"]);
+}
+
+#[test]
+fn wrong_values_are_refused_with_a_remedy() {
+    for (text, expected) in [
+        ("[http]\nlisten = \"nowhere\"", "listen"),
+        ("[http]\nauth = \"maybe\"", "auth"),
+        ("[http]\nupload_max_bytes = 0", "http.upload_max_bytes is 0"),
+        ("[mqtt]\nkeep_alive_max_s = 70000", "keep_alive_max_s"),
+        ("[store]\nurl = \"mysql://x\"", "store.url is unknown"),
+        ("[http", "line 1: not TOML"),
+        ("[mqtt]\ntls_listen = \"8883\"", "tls_listen"),
+        ("[mqtt]\ntls_listen = \"0.0.0.0:8883\"", "net.tls_certificate is empty, which mqtt.tls_listen needs"),
+        ("[http]\ntls_listen = [\"0.0.0.0:443\"]", "net.tls_key is empty, which http.tls_listen needs"),
+        ("[http]\nlisten = []", "http.listen and http.tls_listen are empty"),
+        ("[http]\nlisten = [\"localhost\"]", "http.listen: \"localhost\" is no address with a port"),
+        ("[mqtt]\ntls_record_max_bytes = 20000", "mqtt.tls_record_max_bytes is 20000"),
+        ("[mqtt]\nproxy_protocol = true", "mqtt.proxy_protocol is set, and net.proxies names no proxy"),
+        ("[http]\nforwarded_header = \"x-forwarded-for\"", "http.forwarded_header is set"),
+        ("[http]\nforwarded_header = \"x-real-ip\"", "http.forwarded_header: unknown variant"),
+        ("[net]\nproxies = [\"10.0.0.0/40\"]", "net.proxies: \"10.0.0.0/40\" is no address or network"),
+        ("[mqtt]\ntls_listen = \"[::]:1\"\ntls_client_certificates = \"optional\"", "mqtt.tls_client_ca is empty"),
+        ("[mqtt]\nqueue_bytes_max = 1", "mqtt.queue_bytes_max is less than two"),
+        ("[mqtt]\nconformance_listen = \"0.0.0.0:1884\"", "mqtt.conformance_listen is open"),
+        ("[speech]\nreply_url = \"example\"\nreply_model = \"m\"", "speech.reply_url is no web address"),
+        ("[speech]\nreply_url = \"http://a\"", "speech.reply_model is empty"),
+        ("[speech]\nutc_offset_minutes = 5000", "speech.utc_offset_minutes is more than a day"),
+    ] {
+        let error = parse(text, &[]).unwrap_err().to_string();
+        assert!(error.contains(expected) || error.contains("invalid"), "{text}: {error}");
+        assert!(error.starts_with("broker.toml"), "{error}");
+    }
+}
+
+#[test]
+fn the_password_of_the_store_does_not_show() {
+    let config = parse("[store]\npassword = \"hunter2\"", &[]).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
