@@ -203,6 +203,15 @@ async fn who_leaves_the_control_socket_early_is_no_warning() {
     assert!(!log.contains("control socket"), "{log}");
 }
 
+/// Also beside a configuration that nothing can be done with.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_prints_a_complete_configuration() {
+    let world = World::start().await;
+    std::fs::write(world.config_file(), "[http\n").unwrap();
+    assert_eq!(world.run(&["config", "--default"]).await, include_str!("../../broker.toml"));
+    assert_eq!(world.run(&["config", "--reference"]).await, include_str!("../../docs/configuration.md"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn once_a_token_was_presented_it_is_needed() {
     let world = World::start().await;

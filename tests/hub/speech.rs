@@ -413,6 +413,24 @@ fn files_in(folder: &Path) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hub_that_is_used_and_stopped_in_order_logs_no_warning() {
+    let log = [("TOYHUB_SERVER__LOG", "info,surrealdb=warn,surrealkv=warn,whisper_rs=warn")];
+    let mut world = hearing_with("hello", &log).await;
+    let owner = world.user("mia").await;
+    let toy = world.toy(&owner, "Fluffy").await;
+    assert_eq!(world.ask(&toy).await["from_user"], "ai");
+    let fields = [("user_id", owner.id.as_str()), ("to_user", toy.id.as_str())];
+    assert_eq!(world.upload("/app_uploader", "reco_file", sound::wav(), &fields).await["msg"], "Upload Success");
+    assert_eq!(world.stop().await, Some(0));
+    let log = std::fs::read_to_string(world.log()).unwrap();
+    assert!(log.contains("speech recognition is ready"), "{log}");
+    let loud: Vec<&str> = log.lines().filter(|line| line.contains(" WARN ") || line.contains("ERROR ")).collect();
+    assert!(loud.is_empty(), "{loud:#?}");
+    let of_whisper: Vec<&str> = log.lines().filter(|line| line.contains("whisper_rs")).collect();
+    assert!(of_whisper.is_empty(), "{of_whisper:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_said_is_neither_kept_nor_logged() {
     let log = [("TOYHUB_SERVER__LOG", "trace,surrealdb=debug,surrealdb_core=debug,surrealkv=warn")];
     let mut world = hearing_with("hello purple elephant", &log).await;
