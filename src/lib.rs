@@ -6,13 +6,15 @@
 //! 2. [`ports`]: the database, files, sound, speech, the topic router.
 //! 3. [`config`]: `broker.toml` and its variables.
 //! 4. [`domain`]: accounts, toys, friends, voice messages; who may do what.
-//! 5. [`edge`]: MQTT, HTTP, the app socket, the control socket of the command line.
-//! 6. [`server`]: how all of it starts and stops.
-//! 7. [`service`]: the hub as a service of the system, its signals and exit codes; [`systemd`] is told.
-//! 8. [`command`]: the command line.
+//! 5. [`api`]: each call with its request, its answer and its schema.
+//! 6. [`edge`]: MQTT, HTTP, the app socket, the control socket of the command line.
+//! 7. [`server`]: how all of it starts and stops.
+//! 8. [`service`]: the hub as a service of the system, its signals and exit codes; [`systemd`] is told.
+//! 9. [`command`]: the command line.
 
 #![recursion_limit = "256"]
 
+pub mod api;
 pub mod command;
 pub mod config;
 pub mod domain;

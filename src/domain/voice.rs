@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::error::DomainError;
 use super::{FileKind, Hub};
 use crate::config::{SpokenFormat, seconds};
-use crate::model::{FileName, Party, UploadName};
+use crate::model::{FileName, Party, PartyId, UploadName};
 use crate::ports::audio::{self, AudioError, DecodeLimits, Sound};
 use crate::ports::files::Spooled;
 use crate::ports::space::Space;
@@ -139,9 +139,8 @@ impl Hub {
     }
 
     /// A spoken "messages from …" for a receiver's friend. Errors: `NotFriends`, and what synthesis meets.
-    pub async fn spoken_notice(&self, receiver: &Party, from: &Party) -> Result<FileName, DomainError> {
-        let sender = from.id().parse().map_err(DomainError::internal)?;
-        let entry = self.store.friend(receiver, &sender).await?.ok_or(DomainError::NotFriends)?;
+    pub async fn spoken_notice(&self, receiver: &Party, from: &PartyId) -> Result<FileName, DomainError> {
+        let entry = self.store.friend(receiver, from).await?.ok_or(DomainError::NotFriends)?;
         self.speak(&Line::MessagesFrom(&entry.remark)).await
     }
 

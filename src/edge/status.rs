@@ -3,8 +3,9 @@
 //! There is no wildcard arm: a new [`DomainError`] does not compile before it has its row here.
 //! The numbers are printed in the README and never change their meaning.
 
+use serde_json::{Value, json};
+
 use crate::domain::error::DomainError;
-use crate::edge::wire::Json;
 
 /// The two numbers of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,12 +61,12 @@ pub fn of(error: &DomainError) -> Status {
 }
 
 /// What the `data` of a failure tells beside its code, for the programs that read it.
-pub fn details(error: &DomainError) -> Json {
+pub fn details(error: &DomainError) -> Value {
     match error {
-        DomainError::DeviceBound(toy) => Json::object([("toy_id", toy.as_str().into())]),
-        DomainError::ChunksMissing { first } => Json::object([("first_missing", u64::from(*first).into())]),
-        DomainError::StreamTooOld { current } => Json::object([("seq", (*current).into())]),
-        _ => Json::empty(),
+        DomainError::DeviceBound(toy) => json!({"toy_id": toy.as_str()}),
+        DomainError::ChunksMissing { first } => json!({"first_missing": first}),
+        DomainError::StreamTooOld { current } => json!({"seq": current}),
+        _ => json!({}),
     }
 }
 

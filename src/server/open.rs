@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fault;
+use crate::api::events;
 use crate::config::{self, Config, SessionOverflow, seconds};
 use crate::domain::backup::unfinished_restore;
 use crate::domain::{Hub, Ports};
@@ -104,7 +105,7 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
         stored_sessions,
         speaker,
         replies,
-        encode_event: wire::event_json,
+        encode_event: events::encode,
     };
     let hub = Hub::new(ports, Arc::clone(config)).await.map_err(|error| StartError::Part(fault(&error)))?;
     Ok(Arc::new(hub))

@@ -5,6 +5,7 @@ mod amr;
 mod app_socket;
 mod backup;
 mod browser;
+mod calls;
 mod chats;
 #[allow(dead_code, reason = "its `main` is not called")]
 #[path = "../../examples/client.rs"]

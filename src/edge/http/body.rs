@@ -1,4 +1,4 @@
-//! From a request's body to its [`Fields`] and its recording.
+//! From a request's body to what it has given: fields and a recording.
 //!
 //! Reading is bounded three ways: in bytes, in the length of a pause and in the time of the whole body.
 
@@ -17,9 +17,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::connection::Connection;
 use super::multipart;
 use super::reply::Failure;
+use crate::api::request::Given;
 use crate::config::{Http, seconds};
-use crate::domain::{Hub, Upload};
-use crate::edge::calls::fields::Fields;
+use crate::domain::Hub;
+use crate::edge::body::{FieldMap, from_form, from_json, from_unnamed};
 use crate::edge::status::RequestFault;
 
 /// The bytes of one body, as they come.
@@ -100,15 +101,6 @@ impl Stream for BodyReader {
     }
 }
 
-/// What came in one body.
-#[derive(Default)]
-pub(super) struct Received {
-    /// The text fields.
-    pub(super) fields: Fields,
-    /// The recording, on the routes that take one. Dropping it deletes it.
-    pub(super) recording: Option<Upload>,
-}
-
 /// The form in which fields come.
 #[derive(Debug, PartialEq, Eq)]
 enum Form {
@@ -148,9 +140,9 @@ pub(super) async fn receive(
     headers: &HeaderMap,
     body: Incoming,
     takes_recording: bool,
-) -> Result<Received, Failure> {
+) -> Result<Given, Failure> {
     if body.is_end_stream() {
-        return Ok(Received::default());
+        return Ok(Given::default());
     }
     let form = Form::of(headers);
     let recording_max_bytes = match form {
@@ -170,17 +162,17 @@ pub(super) async fn receive(
             return multipart::receive(hub, &mut reader, boundary, limits).await;
         }
         Form::Unknown => return unknown_form(&mut reader).await,
-        Form::Json => parse(&mut reader, Fields::from_json).await?,
-        Form::UrlEncoded => parse(&mut reader, Fields::from_form).await?,
+        Form::Json => parse(&mut reader, from_json).await?,
+        Form::UrlEncoded => parse(&mut reader, from_form).await?,
         Form::Unnamed => parse(&mut reader, from_unnamed).await?,
     };
-    Ok(Received { fields, recording: None })
+    Ok(Given::of(fields))
 }
 
 /// Clients of every kind name a type for the body that they do not send.
-async fn unknown_form(reader: &mut BodyReader) -> Result<Received, Failure> {
+async fn unknown_form(reader: &mut BodyReader) -> Result<Given, Failure> {
     match reader.next().await {
-        None => Ok(Received::default()),
+        None => Ok(Given::default()),
         Some(Err(fault)) => Err(fault.into()),
         Some(Ok(_)) => Err(RequestFault::UnsupportedType.into()),
     }
@@ -188,14 +180,10 @@ async fn unknown_form(reader: &mut BodyReader) -> Result<Received, Failure> {
 
 async fn parse(
     reader: &mut BodyReader,
-    parse: fn(&[u8]) -> Result<Fields, RequestFault>,
-) -> Result<Fields, RequestFault> {
+    parse: fn(&[u8]) -> Result<FieldMap, RequestFault>,
+) -> Result<FieldMap, RequestFault> {
     let bytes = reader.collect().await?;
-    if bytes.is_empty() { Ok(Fields::default()) } else { parse(&bytes) }
-}
-
-fn from_unnamed(bytes: &[u8]) -> Result<Fields, RequestFault> {
-    if bytes.trim_ascii_start().starts_with(b"{") { Fields::from_json(bytes) } else { Fields::from_form(bytes) }
+    if bytes.is_empty() { Ok(FieldMap::new()) } else { parse(&bytes) }
 }
 
 #[cfg(test)]
@@ -217,11 +205,5 @@ mod tests {
         assert_eq!(form("multipart/form-data"), Form::Unknown);
         assert_eq!(form("text/xml"), Form::Unknown);
         assert_eq!(Form::of(&HeaderMap::new()), Form::Unnamed);
-    }
-
-    #[test]
-    fn a_body_without_a_type_is_known_by_its_first_byte() {
-        assert_eq!(from_unnamed(b" {\"a\":1}").unwrap().get("a"), Some("1"));
-        assert_eq!(from_unnamed(b"a=1").unwrap().get("a"), Some("1"));
     }
 }

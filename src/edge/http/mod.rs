@@ -4,7 +4,7 @@
 //! which gets the socket after its handshake ([`SocketRoute`]). The way of a request:
 //!
 //! `connection` (one task, one client) → `service` (route, CORS, access log) → `body` (bytes become fields)
-//! → one of the [`calls`](super::calls), or `files` → `reply` (back to bytes).
+//! → one of the calls of [`api`](crate::api), or `files` → `reply` (back to bytes).
 //!
 //! Connections come from `net`. Limits, all of `[http]` in the configuration: the time of a request's head, the pauses
 //! and the length of its body. A client that does not read is cut off after the same pause.

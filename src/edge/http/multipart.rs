@@ -11,9 +11,11 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use multer::{Field, Multipart};
+use serde_json::Value;
 
-use super::body::{BodyReader, Received};
+use super::body::BodyReader;
 use super::reply::Failure;
+use crate::api::request::Given;
 use crate::domain::{Hub, Upload};
 use crate::edge::status::RequestFault;
 
@@ -85,8 +87,8 @@ pub(super) async fn receive(
     reader: &mut BodyReader,
     boundary: String,
     limits: Limits,
-) -> Result<Received, Failure> {
-    let mut received = Received::default();
+) -> Result<Given, Failure> {
+    let mut given = Given::default();
     let mut text_bytes = 0;
     let held = Arc::new(AtomicU64::new(0));
     let metered = Metered { reader: &mut *reader, held: Arc::clone(&held), is_full: false };
@@ -100,21 +102,21 @@ pub(super) async fn receive(
         let is_file = field.file_name().is_some();
         let mut part = Part { field, held: &held };
         if limits.recording_max_bytes > 0 && RECORDING_FIELDS.contains(&name.as_str()) {
-            if received.recording.is_some() {
+            if given.recording.is_some() {
                 return Err(RequestFault::BadBody("it has more than one recording").into());
             }
             let upload = hub.begin_upload(limits.recording_max_bytes).await?;
-            received.recording = Some(spool(part, upload).await?);
+            given.recording = Some(spool(part, upload).await?);
         } else if is_file {
             while part.chunk().await?.is_some() {}
         } else {
             let text = text(part, &name, &mut text_bytes, limits.text_max_bytes).await?;
-            received.fields.insert(name, text);
+            given.fields.insert(name, Value::String(text));
         }
     }
     drop(parts);
     reader.drain().await?;
-    Ok(received)
+    Ok(given)
 }
 
 async fn spool(mut part: Part<'_, '_>, mut upload: Upload) -> Result<Upload, Failure> {

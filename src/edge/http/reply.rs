@@ -10,12 +10,13 @@ use hyper::header::{
     WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
 
+use crate::api::Reply;
 use crate::config::Dialect;
 use crate::domain::error::DomainError;
-use crate::edge::calls::{Reply, dialect};
 use crate::edge::status::{self, RequestFault, Status};
-use crate::edge::wire::Json;
+use crate::edge::{dialect, wire};
 
 /// The body of every response.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -51,8 +52,8 @@ pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
 }
 
 /// A response of JSON text. It is about one client now, so nobody may keep it.
-pub(super) fn json(status: StatusCode, value: &Json) -> Response<Body> {
-    let mut response = Response::new(full(value.to_vec()));
+pub(super) fn json(status: StatusCode, value: &Value) -> Response<Body> {
+    let mut response = Response::new(full(wire::text(value)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -62,8 +63,8 @@ pub(super) fn json(status: StatusCode, value: &Json) -> Response<Body> {
 /// The response of a documented route.
 pub(super) fn render(dialect: Dialect, result: Result<Reply, Failure>) -> Response<Body> {
     match result {
-        Ok(Reply::Envelope { msg, data }) => json(StatusCode::OK, &dialect::envelope(dialect, 0, msg.into(), data)),
-        Ok(Reply::Bare(value)) => json(StatusCode::OK, &value),
+        Ok(Reply { msg: Some(msg), data }) => json(StatusCode::OK, &dialect::envelope(dialect, 0, msg, data)),
+        Ok(Reply { msg: None, data }) => json(StatusCode::OK, &data),
         Err(failure) => render_failure(dialect, &failure, status::of),
     }
 }
@@ -80,12 +81,12 @@ pub(super) fn render_failure(
     };
     let data = match failure {
         Failure::Domain(error) => status::details(error),
-        Failure::Request(_) => Json::empty(),
+        Failure::Request(_) => json!({}),
     };
     if let Failure::Domain(DomainError::Internal(cause) | DomainError::OutcomeUnknown(cause)) = failure {
         tracing::error!(cause = status::describe(cause.as_ref()), "request failed");
     }
-    let envelope = dialect::envelope(dialect, status.code, message.into(), data);
+    let envelope = dialect::envelope(dialect, status.code, &message, data);
     let http = StatusCode::from_u16(status.http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(http, &envelope);
     response.extensions_mut().insert(FailureCode(status.code));

@@ -1,11 +1,13 @@
 //! The table of paths.
 
+use std::borrow::Cow;
+
 use matchit::{InsertError, Router};
 
 use super::sockets::SocketRoute;
+use crate::api::{self, Door, Entry};
 use crate::config::Dialect;
 use crate::domain::FileKind;
-use crate::edge::calls::{ADDED, DOCUMENTED, Name};
 
 /// The stored files by their paths.
 pub const FILES: [(&str, FileKind); 4] = [
@@ -22,8 +24,8 @@ pub const READINESS: &str = "/readyz";
 
 /// What stands at a path.
 pub(super) enum Endpoint {
-    /// A documented call.
-    Call(Name),
+    /// A registered call.
+    Call(&'static Entry),
     /// The stored files of one kind.
     File(FileKind),
     /// Whether the hub runs, for those who watch over it.
@@ -48,7 +50,7 @@ impl Endpoint {
 /// A path of the table.
 pub(super) struct Route {
     /// The path with `{name}` for what varies: names no file, toy or person, so that it can be logged.
-    pub(super) pattern: &'static str,
+    pub(super) pattern: Cow<'static, str>,
     /// What stands there.
     pub(super) endpoint: Endpoint,
 }
@@ -59,21 +61,20 @@ pub(super) struct Routes(Router<Route>);
 impl Routes {
     /// The documented paths, those of `dialect`, and the `sockets`. Fails if two have the same path.
     pub(super) fn new(dialect: Dialect, sockets: Vec<SocketRoute>) -> Result<Self, InsertError> {
-        let calls = DOCUMENTED
-            .into_iter()
-            .chain(ADDED)
-            .map(|(pattern, name)| Route { pattern, endpoint: Endpoint::Call(name) });
+        let calls = api::calls().filter(|call| call.facts.door != Door::Connection);
+        let calls =
+            calls.map(|call| Route { pattern: format!("/{}", call.facts.name).into(), endpoint: Endpoint::Call(call) });
         let covers = (dialect == Dialect::Field).then_some(("/get_cover/{name}", FileKind::Image));
         let files = FILES.into_iter().chain(covers);
-        let files = files.map(|(pattern, kind)| Route { pattern, endpoint: Endpoint::File(kind) });
-        let health = HEALTH.map(|pattern| Route { pattern, endpoint: Endpoint::Health });
-        let readiness = Route { pattern: READINESS, endpoint: Endpoint::Readiness };
+        let files = files.map(|(pattern, kind)| Route { pattern: pattern.into(), endpoint: Endpoint::File(kind) });
+        let health = HEALTH.map(|pattern| Route { pattern: pattern.into(), endpoint: Endpoint::Health });
+        let readiness = Route { pattern: READINESS.into(), endpoint: Endpoint::Readiness };
         let sockets =
-            sockets.into_iter().map(|route| Route { pattern: route.pattern, endpoint: Endpoint::Socket(route) });
+            sockets.into_iter().map(|route| Route { pattern: route.pattern.into(), endpoint: Endpoint::Socket(route) });
 
         let mut router = Router::new();
         for route in calls.chain(files).chain(health).chain([readiness]).chain(sockets) {
-            router.insert(route.pattern, route)?;
+            router.insert(route.pattern.clone(), route)?;
         }
         Ok(Self(router))
     }
@@ -92,10 +93,30 @@ mod tests {
     #[test]
     fn every_documented_path_has_a_route() {
         let routes = Routes::new(Dialect::Documented, vec![]).unwrap();
-        let mut documented: Vec<&str> = DOCUMENTED.iter().map(|(path, _)| *path).collect();
-        documented.extend(["/get_music/a.mp3", "/get_image/a.jpg", "/get_chat/a.mp3", "/get_qr/a.jpg"]);
-        assert_eq!(documented.len(), 22);
-        for path in documented {
+        for path in [
+            "/reg",
+            "/login",
+            "/auto_login",
+            "/content_list",
+            "/get_music/a.mp3",
+            "/get_image/a.jpg",
+            "/get_chat/a.mp3",
+            "/get_qr/a.jpg",
+            "/app_uploader",
+            "/toy_uploader",
+            "/ai_uploader",
+            "/chat_list",
+            "/recv_msg",
+            "/scan_qr",
+            "/bind_toy",
+            "/toy_list",
+            "/open_toy",
+            "/friend_list",
+            "/add_req",
+            "/req_list",
+            "/ref_req",
+            "/acc_req",
+        ] {
             assert!(routes.find(path).is_some(), "{path}");
         }
         assert_eq!(routes.find("/get_chat/a%2eb").unwrap().1, Some("a%2eb"));

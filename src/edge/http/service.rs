@@ -7,18 +7,20 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
+use serde_json::json;
 use tokio::time::{Instant, timeout};
 
-use super::body::{self, Received};
+use super::body;
 use super::connection::Connection;
 use super::reply::{self, Body, Failure, FailureCode};
 use super::routes::{Endpoint, Route};
 use super::{Edge, bearer, cors, files, sockets};
+use crate::api::request::Given;
+use crate::api::{Asked, Authority, Entry, Reply};
 use crate::config::seconds;
 use crate::domain::error::DomainError;
-use crate::edge::calls::{self, Authority, Call, Reply};
 use crate::edge::status::{self, RequestFault};
-use crate::edge::wire::{self, Json};
+use crate::edge::{dialect, wire};
 use crate::model::Secret;
 
 /// Answers one request. It never fails: every failure has its answer.
@@ -33,7 +35,7 @@ pub(super) async fn answer(
     let method = request.method().clone();
     let headers = request.headers().clone();
     let found = edge.routes.find(&path);
-    let pattern = found.as_ref().map_or("-", |(route, _)| route.pattern);
+    let pattern = found.as_ref().map_or("-", |(route, _)| &*route.pattern);
 
     let mut response = match found {
         Some((route, name)) => dispatch(&edge, &connection, route, name.unwrap_or_default(), request).await,
@@ -58,17 +60,15 @@ async fn dispatch(
     let method = request.method().clone();
     match (&route.endpoint, method) {
         (endpoint, Method::OPTIONS) => cors::preflight(endpoint.allowed_methods()),
-        (Endpoint::Call(name), Method::POST) => {
+        (Endpoint::Call(entry), Method::POST) => {
             let (head, body) = request.into_parts();
-            reply::render(dialect, call(edge, connection, *name, head, body).await)
+            reply::render(dialect, call(edge, connection, entry, head, body).await)
         }
         (Endpoint::File(kind), method @ (Method::GET | Method::HEAD)) => {
             let result = files::get(&edge.hub, *kind, name, &method, request.headers()).await;
             result.unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of_file))
         }
-        (Endpoint::Health, Method::GET | Method::HEAD) => {
-            reply::json(StatusCode::OK, &Json::object([("ok", true.into())]))
-        }
+        (Endpoint::Health, Method::GET | Method::HEAD) => reply::json(StatusCode::OK, &json!({"ok": true})),
         (Endpoint::Readiness, Method::GET | Method::HEAD) => {
             let health = edge.hub.health(std::time::Instant::now());
             let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -84,31 +84,29 @@ fn fail(edge: &Edge, fault: RequestFault) -> Response<Body> {
     reply::render_failure(edge.config.http.dialect, &Failure::Request(fault), status::of)
 }
 
-/// Receives the body of a documented call and does what it asks.
+/// Receives the body of a call and does what it asks.
 async fn call(
     edge: &Arc<Edge>,
     connection: &Arc<Connection>,
-    name: calls::Name,
+    entry: &'static Entry,
     head: Parts,
     body: Incoming,
 ) -> Result<Reply, Failure> {
     let http = &edge.config.http;
-    let received: Received =
-        body::receive(&edge.hub, http, Arc::clone(connection), &head.headers, body, name.takes_recording()).await?;
-    let Received { fields, recording } = received;
+    let given: Given =
+        body::receive(&edge.hub, http, Arc::clone(connection), &head.headers, body, entry.takes_recording).await?;
     // The token of the header or, additively, of the body's `token`.
-    let in_body = fields.get("token").filter(|token| !token.is_empty()).map(Secret::new);
-    let call = Call {
+    let in_body = given.text("token").filter(|token| !token.is_empty()).map(Secret::new);
+    let asked = Asked {
         hub: Arc::clone(&edge.hub),
-        dialect: http.dialect,
         peer: connection.peer,
         now: wire::now(),
         authority: Authority::Token(bearer(&head.headers).or(in_body)),
-        fields,
-        recording,
     };
+    let dialect = http.dialect;
+    let work = async move { dialect::call(dialect, entry, &asked, given).await };
     // What was received whole is done whole: a client that leaves now must not stop a transaction half way.
-    let work = edge.tasks.spawn(edge.cut.clone().run_until_cancelled_owned(calls::handle(name, call)));
+    let work = edge.tasks.spawn(edge.cut.clone().run_until_cancelled_owned(work));
     match timeout(seconds(http.request_timeout_s), work).await {
         Ok(Ok(Some(result))) => Ok(result?),
         Ok(Ok(None)) | Err(_) => Err(DomainError::Busy.into()),

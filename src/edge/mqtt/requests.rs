@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Edge;
 use crate::domain::error::DomainError;
-use crate::edge::calls::request::{self, Caller, Request};
+use crate::edge::request::{self, Caller, Request};
+use crate::edge::wire;
 use crate::model::{MessageId, Party, UploadName};
 
 /// One thing that a client said to the hub.
@@ -147,7 +148,7 @@ async fn answer(caller: &Caller, text: &[u8]) -> Result<(), DomainError> {
         }
         Err(fault) => request::unreadable(&fault),
     };
-    caller.hub.reply(&caller.party, Bytes::from(answer.to_vec())).await
+    caller.hub.reply(&caller.party, Bytes::from(wire::text(&answer))).await
 }
 
 #[cfg(test)]

@@ -2,17 +2,21 @@
 
 use std::borrow::Cow;
 
-use super::calls::{Answer, Description, Ground, describe};
-use super::schema::{
-    self, Property, closed, component, either, exactly, id, map, may, must, object, party_kind, text, truth, upload,
+use serde_json::{Value, json};
+
+use super::topics::{PARAMETERS, Payload, TOPICS, Topic, Who};
+use super::{VERSION, codes};
+use crate::api::answer::{self, Nothing, Shape};
+use crate::api::events::EVENTS;
+use crate::api::request::{FieldInfo, Presence, Request};
+use crate::api::schema::{
+    self, Components, Property, With, closed, either, exactly, id, map, may, must, object, party_kind, text, truth,
     whole,
 };
-use super::topics::{PARAMETERS, Payload, TOPICS, Topic, Who};
-use super::{VERSION, codes, shapes};
-use crate::edge::calls::{CONNECTED, DOCUMENTED, Name};
+use crate::api::{self, Door, Entry};
 use crate::edge::mqtt;
-use crate::edge::wire::Json;
-use crate::edge::ws::{self, Word};
+use crate::edge::request::InChunks;
+use crate::edge::ws::{self, Said, WORDS, WordInfo};
 use crate::model::PartyKind;
 
 const ABOUT: &str = "\
@@ -37,71 +41,61 @@ follow, without a gap; without it, the messages that nobody has heard.
 const LEGACY: &str = "The socket of older pages and phones. Nothing is answered; what cannot be passed on is dropped.";
 
 /// The document.
-pub(super) fn document() -> Json {
+pub(super) fn document() -> Value {
+    let mut components = Components::default();
     let about = format!("{ABOUT}{}\n{}", codes::table(), codes::close_table());
-    Json::object([
-        ("asyncapi", "3.0.0".into()),
-        (
-            "info",
-            Json::object([
-                ("title", "toyhub at its sockets and over MQTT".into()),
-                ("version", VERSION.into()),
-                ("description", about.into()),
-                ("license", Json::object([("name", "Apache-2.0".into())])),
-            ]),
-        ),
-        ("defaultContentType", "application/json".into()),
-        ("servers", servers()),
-        ("channels", channels()),
-        ("operations", operations()),
-        ("components", components()),
-    ])
+    let said = Conversation::new(&mut components);
+    json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "toyhub at its sockets and over MQTT",
+            "version": VERSION,
+            "description": about,
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "servers": servers(),
+        "channels": said.channels(),
+        "operations": said.operations(),
+        "components": said.components(components),
+    })
 }
 
-fn reference(place: &str, name: &str) -> Json {
-    Json::object([("$ref", format!("#/{place}/{name}").into())])
+fn reference(place: &str, name: &str) -> Value {
+    json!({"$ref": format!("#/{place}/{name}")})
 }
 
-fn references<'a>(place: &str, names: impl IntoIterator<Item = &'a str>) -> Json {
-    Json::List(names.into_iter().map(|name| reference(place, name)).collect())
+fn references<'a>(place: &str, names: impl IntoIterator<Item = &'a str>) -> Value {
+    names.into_iter().map(|name| reference(place, name)).collect()
 }
 
-fn server(host: &'static str, protocol: &'static str, about: &str, security: &'static str) -> Json {
-    Json::object([
-        ("host", host.into()),
-        ("protocol", protocol.into()),
-        ("description", about.into()),
-        ("security", references("components/securitySchemes", [security])),
-    ])
-}
-
-fn servers() -> Json {
-    let sockets = server("hub.example:9527", "ws", "The HTTP port.", "bearer");
-    let legacy = server("hub.example:9528", "ws", "Where older pages and phones look for their socket.", "bearer");
-    let tcp = server("hub.example:1883", "mqtt", "MQTT over TCP.", "login");
-    let tls = server("hub.example:8883", "secure-mqtt", "MQTT over TLS, where it is switched on.", "login");
+fn servers() -> Value {
+    let server = |host: &str, protocol: &str, about: &str, security: &str| {
+        let security = references("components/securitySchemes", [security]);
+        json!({"host": host, "protocol": protocol, "description": about, "security": security})
+    };
     let over_socket =
         format!("MQTT over a WebSocket of the HTTP port, subprotocol `{}`.", mqtt::SOCKET_PROTOCOLS.join(", "));
     let over_socket = server("hub.example:9527", "mqtt", &over_socket, "login").with("pathname", mqtt::SOCKET_PATH);
-    Json::object([
-        ("sockets", sockets),
-        ("legacySockets", legacy),
-        ("mqtt", tcp),
-        ("mqttOverTls", tls),
-        ("mqttOverWebSocket", over_socket),
-    ])
+    json!({
+        "sockets": server("hub.example:9527", "ws", "The HTTP port.", "bearer"),
+        "legacySockets":
+            server("hub.example:9528", "ws", "Where older pages and phones look for their socket.", "bearer"),
+        "mqtt": server("hub.example:1883", "mqtt", "MQTT over TCP.", "login"),
+        "mqttOverTls": server("hub.example:8883", "secure-mqtt", "MQTT over TLS, where it is switched on.", "login"),
+        "mqttOverWebSocket": over_socket,
+    })
 }
 
 /// A message of the document.
 struct Message {
     name: Cow<'static, str>,
-    json: Json,
+    json: Value,
 }
 
 impl Message {
-    fn new(name: impl Into<Cow<'static, str>>, about: &str, payload: Json) -> Self {
-        let json = Json::object([("summary", about.into()), ("payload", payload)]);
-        Self { name: name.into(), json }
+    fn new(name: impl Into<Cow<'static, str>>, about: &str, payload: Value) -> Self {
+        Self { name: name.into(), json: json!({"summary": about.trim(), "payload": payload}) }
     }
 
     fn numbered(mut self) -> Self {
@@ -109,7 +103,7 @@ impl Message {
         self
     }
 
-    fn of_type(mut self, media: &'static str) -> Self {
+    fn of_type(mut self, media: &str) -> Self {
         self.json = self.json.with("contentType", media);
         self
     }
@@ -126,109 +120,61 @@ struct Asked {
 
 const BOTH: [PartyKind; 2] = [PartyKind::App, PartyKind::Toy];
 
-/// `id` and `do`, with which every request begins.
-fn head(word: &'static str) -> Vec<Property> {
-    vec![may("id", whole(), "The number that the answer bears; 0 where none is given."), must("do", exactly(word), "")]
-}
-
-fn answer(msg: &'static str, data: Json) -> Json {
-    let id = || must("id", whole(), "The number of the request.");
-    either(vec![shapes::success(vec![id()], msg, data), component("FailedRequest")])
-}
-
-/// The calls that the edges share, as requests.
-fn calls() -> Vec<Asked> {
-    let documented = DOCUMENTED.into_iter().map(|(path, name)| (path.trim_start_matches('/'), name));
-    let asked = |(word, name): (&'static str, Name)| {
-        let description = describe(name);
-        let takers = BOTH.into_iter().filter(|kind| description.is_for(*kind)).collect();
-        let Description { about, ground, fields, answer: answered, .. } = description;
-        let own = match ground {
-            Ground::Party(field, _) => Some(field),
-            _ => None,
-        };
-        let takes_recording = name.takes_recording();
-        let mut sent = head(word);
-        for field in fields {
-            match (Some(field.name) == own, takes_recording && field.schema.get("contentMediaType").is_some()) {
-                (true, _) => sent.push(Property { is_required: false, ..field }),
-                (_, true) => sent.extend(in_chunks()),
-                _ => sent.push(field),
-            }
-        }
-        if word == "open_toy" {
-            // A toy at its connection is known.
-            sent.iter_mut().for_each(|field| field.is_required &= field.name == "do");
-        }
-        let (msg, data) = match answered {
-            Answer::Envelope(msg, data) => (if takes_recording { "done" } else { msg }, data),
-            Answer::Bare(data) => ("done", data),
-        };
-        Asked {
+impl Asked {
+    fn new(
+        word: &'static str,
+        about: &'static str,
+        fields: Vec<Property>,
+        msg: &'static str,
+        data: Value,
+        components: &mut Components,
+    ) -> Self {
+        let head = [
+            may("id", whole(), "The number that the answer bears; 0 where none is given."),
+            must("do", exactly(word), ""),
+        ];
+        let sent = object(head.into_iter().chain(fields).collect());
+        let answer = either(vec![
+            answer::success(vec![must("id", whole(), "The number of the request.")], msg, data),
+            failed(components),
+        ]);
+        Self {
             word,
-            about,
-            takers,
-            ask: Message::new(format!("ask_{word}"), about, object(sent)).numbered(),
-            answer: Message::new(format!("answer_{word}"), "The answer.", answer(msg, data)).numbered(),
-        }
-    };
-    documented.chain(CONNECTED).map(asked).collect()
-}
-
-/// Instead of a file.
-fn in_chunks() -> [Property; 2] {
-    [
-        must("upload", upload(), "The recording, whose chunks have come before."),
-        must("chunks", schema::from(0), "How many chunks it has."),
-    ]
-}
-
-/// What only the app socket knows.
-fn words() -> Vec<Asked> {
-    let asked = |(word, meaning): (&'static str, Word)| {
-        let topic = || must("topic", text(), "By the table of topics.");
-        let (about, fields) = match meaning {
-            Word::Auth => (
-                "Logs in, in the first frame.",
-                vec![
-                    must("token", text(), "The token."),
-                    may("after", whole(), "The number of the last event that the client has seen."),
-                ],
-            ),
-            Word::Ping => ("Does nothing.", vec![]),
-            Word::Subscribe => ("Hears a topic.", vec![topic()]),
-            Word::Unsubscribe => ("Hears a topic no longer.", vec![topic()]),
-            Word::Publish => ("Says something on a topic.", vec![topic(), may("payload", text(), "What is said.")]),
-            Word::Voice => (
-                "Brings a chunk of a recording, which an uploader then names.",
-                vec![
-                    must("upload", upload(), "What the sender calls the recording."),
-                    must("n", whole(), "The number of the chunk, from 0."),
-                    must("data", text().with("contentEncoding", "base64"), "The chunk, in Base64 (RFC 4648 §4)."),
-                ],
-            ),
-            Word::Unbind => ("Makes an own toy a device again that anybody may bind.", vec![must("toy", id(), "")]),
-            Word::Logout => (
-                "Forgets every token of the user and ends all connections, this one too, maybe before the answer.",
-                vec![],
-            ),
-        };
-        let ask = object(head(word).into_iter().chain(fields).collect());
-        Asked {
-            word,
-            about,
+            about: about.trim(),
             takers: BOTH.into(),
-            ask: Message::new(format!("ask_{word}"), about, ask).numbered(),
-            answer: Message::new(format!("answer_{word}"), "The answer.", answer("done", shapes::nothing())).numbered(),
+            ask: Message::new(format!("ask_{word}"), about, sent).numbered(),
+            answer: Message::new(format!("answer_{word}"), "The answer.", answer).numbered(),
         }
-    };
-    Word::ALL.into_iter().map(asked).collect()
+    }
+
+    /// A call that the edges share. A connection says who asks; a recording has come in chunks.
+    fn call(entry: &Entry, components: &mut Components) -> Self {
+        let connected = |FieldInfo { property, presence }| match presence {
+            Presence::Required | Presence::Optional => vec![property],
+            Presence::Caller(_) | Presence::Unconnected => vec![Property { is_required: false, ..property }],
+            Presence::Recording => InChunks::fields().into_iter().map(|field| field.property).collect(),
+        };
+        let fields = (entry.fields)().into_iter().flat_map(connected).collect();
+        let msg = entry.facts.msg.filter(|_| !entry.takes_recording).unwrap_or("done");
+        let data = (entry.answer)(components);
+        let takers = BOTH.into_iter().filter(|kind| entry.is_for(*kind)).collect();
+        Self { takers, ..Self::new(entry.facts.name, entry.about, fields, msg, data, components) }
+    }
+
+    /// What only the app socket knows.
+    fn word(word: &WordInfo, components: &mut Components) -> Self {
+        let fields = (word.fields)().into_iter().map(|field| field.property).collect();
+        let nothing = Nothing::schema(components);
+        Self::new(word.word, word.about, fields, "done", nothing, components)
+    }
 }
 
-/// What parties are told, wherever they listen.
-fn events() -> Vec<Message> {
-    let event = |(name, about, schema)| Message::new(format!("event_{name}"), about, schema);
-    shapes::events().into_iter().map(event).collect()
+/// The answer to a request that failed.
+fn failed(components: &mut Components) -> Value {
+    components.named("FailedRequest", |components| {
+        let id = must("id", whole(), "The number of the request; 0 where it cannot be read.");
+        codes::failure(vec![id], components)
+    })
 }
 
 /// What only the app socket pushes.
@@ -253,16 +199,14 @@ fn pushes() -> Vec<Message> {
 
 /// What older clients say and hear.
 fn legacy() -> Vec<Message> {
-    let played = || {
-        [
-            may("music", schema::file(), "To play, of /get_music/. Either this or `chat`."),
-            may("chat", schema::file(), "To play, of /get_chat/."),
-        ]
-    };
-    let said: Vec<_> = [must("to_user", id(), "The friend who shall play it.")].into_iter().chain(played()).collect();
-    let heard = [must("to_user", id(), "Whose socket it is."), must("from_user", id(), "Who sent it.")];
-    let kind = may("friend_type", party_kind(), "The sender's kind, beside `chat`.");
-    let heard: Vec<_> = heard.into_iter().chain(played()).chain([kind]).collect();
+    let said = Said::fields().into_iter().map(|field| field.property).collect();
+    let heard = vec![
+        must("to_user", id(), "Whose socket it is."),
+        must("from_user", id(), "Who sent it."),
+        may("music", schema::file(), "To play, of /get_music/. Either this or `chat`."),
+        may("chat", schema::file(), "To play, of /get_chat/."),
+        may("friend_type", party_kind(), "The sender's kind, beside `chat`."),
+    ];
     vec![
         Message::new("legacy_said", "Has a friend play a sound.", object(said)),
         Message::new("legacy_heard", "A sound to play.", closed(heard)),
@@ -270,185 +214,207 @@ fn legacy() -> Vec<Message> {
 }
 
 /// What is said on topics and is no JSON object.
-fn payloads() -> Vec<Message> {
+fn payloads(components: &mut Components) -> Vec<Message> {
     let chunk = || text().with("contentEncoding", "binary");
     let octets = "application/octet-stream";
     vec![
         Message::new("voice_chunk", "A piece of a recording.", chunk()).of_type(octets),
         Message::new("file_chunk", "A piece of a file.", chunk()).of_type(octets),
-        Message::new("presence", "1: connected; 0: not.", schema::one_of(["0", "1"])).of_type("text/plain"),
-        Message::new("anything", "What the two sides agree on.", Json::empty()).of_type(octets),
-        Message::new("unreadable", "The answer to what is no request.", component("FailedRequest")),
+        Message::new("presence", "1: connected; 0: not.", schema::one_of(&["0", "1"])).of_type("text/plain"),
+        Message::new("anything", "What the two sides agree on.", json!({})).of_type(octets),
+        Message::new("unreadable", "The answer to what is no request.", failed(components)),
     ]
-}
-
-/// The requests that one of `kind` makes over MQTT.
-fn requests_of(kind: PartyKind) -> Vec<Asked> {
-    let mut asked = calls();
-    asked.retain(|asked| asked.takers.contains(&kind));
-    asked
 }
 
 fn kind_of(topic: &Topic) -> PartyKind {
     if topic.address.starts_with("toy/") { PartyKind::Toy } else { PartyKind::App }
 }
 
-/// The names of the messages on a topic.
-fn said_on(topic: &Topic) -> Vec<String> {
-    let one = |name: &str| vec![name.to_owned()];
-    match topic.payload {
-        Payload::Inbox => {
-            let events = events().into_iter().map(|event| event.name.into_owned());
-            let answers = requests_of(kind_of(topic)).into_iter().map(|asked| asked.answer.name.into_owned());
-            events.chain(answers).chain(one("unreadable")).collect()
+fn names<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Vec<String> {
+    messages.into_iter().map(|message| message.name.clone().into_owned()).collect()
+}
+
+/// All that is said.
+struct Conversation {
+    /// The requests of the app socket to its connection.
+    words: Vec<Asked>,
+    /// The calls that the edges share.
+    calls: Vec<Asked>,
+    pushes: Vec<Message>,
+    /// What parties are told, wherever they listen.
+    events: Vec<Message>,
+    legacy: Vec<Message>,
+    payloads: Vec<Message>,
+}
+
+impl Conversation {
+    fn new(components: &mut Components) -> Self {
+        let calls = api::calls().filter(|call| call.facts.door != Door::Http);
+        Self {
+            words: WORDS.iter().map(|word| Asked::word(word, components)).collect(),
+            calls: calls.map(|call| Asked::call(call, components)).collect(),
+            pushes: pushes(),
+            events: EVENTS
+                .iter()
+                .map(|event| Message::new(format!("event_{}", event.name), event.about, (event.schema)(components)))
+                .collect(),
+            legacy: legacy(),
+            payloads: payloads(components),
         }
-        Payload::Requests => requests_of(kind_of(topic)).into_iter().map(|asked| asked.ask.name.into_owned()).collect(),
-        Payload::VoiceChunk => one("voice_chunk"),
-        Payload::FileChunk => one("file_chunk"),
-        Payload::Presence => one("presence"),
-        Payload::Anything => one("anything"),
+    }
+
+    /// The requests that one of `kind` makes over MQTT.
+    fn requests_of(&self, kind: PartyKind) -> impl Iterator<Item = &Asked> {
+        self.calls.iter().filter(move |asked| asked.takers.contains(&kind))
+    }
+
+    /// The names of the messages on a topic.
+    fn said_on(&self, topic: &Topic) -> Vec<String> {
+        let one = |name: &str| vec![name.to_owned()];
+        match topic.payload {
+            Payload::Inbox => {
+                let answers = self.requests_of(kind_of(topic)).map(|asked| &asked.answer);
+                names(self.events.iter().chain(answers)).into_iter().chain(one("unreadable")).collect()
+            }
+            Payload::Requests => names(self.requests_of(kind_of(topic)).map(|asked| &asked.ask)),
+            Payload::VoiceChunk => one("voice_chunk"),
+            Payload::FileChunk => one("file_chunk"),
+            Payload::Presence => one("presence"),
+            Payload::Anything => one("anything"),
+        }
+    }
+
+    /// The names of what the app socket pushes.
+    fn pushed(&self) -> Vec<String> {
+        names(self.pushes.iter().chain(&self.events))
+    }
+
+    /// The names of all messages at the app socket.
+    fn said_at_socket(&self) -> Vec<String> {
+        let asked = || self.words.iter().chain(&self.calls);
+        let asks = names(asked().map(|asked| &asked.ask));
+        let answers = names(asked().map(|asked| &asked.answer));
+        [asks, answers, self.pushed()].concat()
+    }
+
+    fn channels(&self) -> Value {
+        let query = object(vec![
+            may("ticket", text(), "A ticket of /ticket: good once, and soon."),
+            may("after", whole(), "The number of the last event that the client has seen."),
+        ]);
+        let headers = object(vec![
+            may("Authorization", text(), "`Bearer` and the token."),
+            may("Sec-WebSocket-Protocol", exactly(ws::PROTOCOL), "The subprotocol."),
+        ]);
+        let binding = json!({"method": "GET", "query": query, "headers": headers, "bindingVersion": "0.1.0"});
+        let about = format!("{SOCKET}{}", codes::close_table());
+        let socket = channel(ws::PATH, &about, &["sockets"], self.said_at_socket())
+            .with("bindings", json!({"ws": binding}))
+            .with("x-close-codes", codes::close_codes());
+        let older = ["legacyApp", "legacyToy"].into_iter().zip(ws::LEGACY_PATHS).map(|(key, path)| {
+            let socket = channel(path, LEGACY, &["sockets", "legacySockets"], names(&self.legacy));
+            (key, socket.with("x-close-codes", codes::close_codes()))
+        });
+        let topics = TOPICS.iter().map(|topic| {
+            let servers = ["mqtt", "mqttOverTls", "mqttOverWebSocket"];
+            (topic.key, channel(topic.address, topic.about, &servers, self.said_on(topic)))
+        });
+        map([("socket", socket)].into_iter().chain(older).chain(topics))
+    }
+
+    fn operations(&self) -> Value {
+        let pushed = operation("send", "socket", "What the hub says unasked.", &self.pushed());
+        let mut all = vec![("socket_push".to_owned(), pushed)];
+        all.extend(self.words.iter().chain(&self.calls).map(|asked| request(asked, "socket", "socket")));
+        for channel in ["legacyApp", "legacyToy"] {
+            let said = ["legacy_said".to_owned()];
+            all.push((format!("{channel}_said"), operation("receive", channel, "Has a friend play a sound.", &said)));
+            let heard = ["legacy_heard".to_owned()];
+            all.push((format!("{channel}_heard"), operation("send", channel, "What the client shall play.", &heard)));
+        }
+        for topic in &TOPICS {
+            match topic.payload {
+                Payload::Requests => {
+                    let kind = kind_of(topic);
+                    let reply = if kind == PartyKind::Toy { "toyIn" } else { "appIn" };
+                    all.extend(self.requests_of(kind).map(|asked| request(asked, topic.key, reply)));
+                }
+                Payload::Inbox => {
+                    let told: Vec<_> = names(&self.events).into_iter().chain(["unreadable".to_owned()]).collect();
+                    all.push((format!("{}_told", topic.key), operation("send", topic.key, topic.about, &told)));
+                }
+                _ => {
+                    let said = self.said_on(topic);
+                    if topic.publishes != Who::Hub {
+                        let operation = operation("receive", topic.key, topic.about, &said);
+                        all.push((format!("{}_said", topic.key), operation));
+                    }
+                    if topic.hears != Who::Hub {
+                        let operation = operation("send", topic.key, topic.about, &said);
+                        all.push((format!("{}_heard", topic.key), operation));
+                    }
+                }
+            }
+        }
+        map(all)
+    }
+
+    fn components(self, components: Components) -> Value {
+        let asked = self.words.into_iter().chain(self.calls).flat_map(|asked| [asked.ask, asked.answer]);
+        let messages = asked.chain(self.pushes).chain(self.events).chain(self.legacy).chain(self.payloads);
+        json!({
+            "schemas": components.into_value(),
+            "messages": map(messages.map(|message| (message.name, message.json))),
+            "correlationIds": {
+                "id": {"description": "The number of the request.", "location": "$message.payload#/id"},
+            },
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A token; the older sockets follow `[http] auth`.",
+                },
+                "login": {
+                    "type": "userPassword",
+                    "description": "Toy: device key, and its secret or a token. App: user id, and a token.",
+                },
+            },
+        })
     }
 }
 
-/// The names of the messages at the app socket: what it takes, what it answers, what it says by itself.
-fn said_at_socket() -> [Vec<String>; 3] {
-    let asked: Vec<Asked> = words().into_iter().chain(calls()).collect();
-    let (asks, answers) = asked.into_iter().map(|asked| (asked.ask.name.into(), asked.answer.name.into())).unzip();
-    let pushes = pushes().into_iter().chain(events()).map(|push| push.name.into_owned()).collect();
-    [asks, answers, pushes]
+fn channel(address: &str, about: &str, servers: &[&str], messages: Vec<String>) -> Value {
+    let messages = messages.into_iter().map(|name| {
+        let message = reference("components/messages", &name);
+        (name, message)
+    });
+    let channel = json!({
+        "address": address,
+        "description": about,
+        "servers": references("servers", servers.iter().copied()),
+        "messages": map(messages),
+    });
+    let parameters = PARAMETERS.iter().chain(&[("id", "The id of a user or a toy.")]);
+    let parameters = parameters.filter(|(name, _)| address.contains(&format!("{{{name}}}")));
+    let parameters: Vec<_> = parameters.map(|(name, about)| (*name, json!({"description": about}))).collect();
+    if parameters.is_empty() { channel } else { channel.with("parameters", map(parameters)) }
 }
 
-fn channels() -> Json {
-    let messages = |names: Vec<String>| {
-        map(names.into_iter().map(|name| {
-            let message = reference("components/messages", &name);
-            (name, message)
-        }))
-    };
-    let channel = |address: String, about: String, servers: &[&str], names: Vec<String>| {
-        let parameters: Vec<_> = PARAMETERS.iter().chain(&[("id", "The id of a user or a toy.")]).collect();
-        let parameters = parameters.into_iter().filter(|(name, _)| address.contains(&format!("{{{name}}}")));
-        let parameters: Vec<_> =
-            parameters.map(|(name, about)| (*name, Json::object([("description", Json::from(*about))]))).collect();
-        let channel = Json::object([
-            ("address", address.into()),
-            ("description", about.into()),
-            ("servers", references("servers", servers.iter().copied())),
-            ("messages", messages(names)),
-        ]);
-        if parameters.is_empty() { channel } else { channel.with("parameters", map(parameters)) }
-    };
-    let query = object(vec![
-        may("ticket", text(), "A ticket of /ticket: good once, and soon."),
-        may("after", whole(), "The number of the last event that the client has seen."),
-    ]);
-    let headers = object(vec![
-        may("Authorization", text(), "`Bearer` and the token."),
-        may("Sec-WebSocket-Protocol", exactly(ws::PROTOCOL), "The subprotocol."),
-    ]);
-    let binding = Json::object([
-        ("method", "GET".into()),
-        ("query", query),
-        ("headers", headers),
-        ("bindingVersion", "0.1.0".into()),
-    ]);
-    let socket =
-        channel(ws::PATH.into(), format!("{SOCKET}{}", codes::close_table()), &["sockets"], said_at_socket().concat())
-            .with("bindings", Json::object([("ws", binding)]))
-            .with("x-close-codes", codes::close_codes());
-    let older = ["legacyApp", "legacyToy"].into_iter().zip(ws::LEGACY_PATHS).map(|(key, path)| {
-        let names = legacy().into_iter().map(|message| message.name.into_owned()).collect();
-        let socket = channel(path.into(), LEGACY.into(), &["sockets", "legacySockets"], names);
-        (key, socket.with("x-close-codes", codes::close_codes()))
-    });
-    let topics = TOPICS.iter().map(|topic| {
-        let servers = ["mqtt", "mqttOverTls", "mqttOverWebSocket"];
-        (topic.key, channel(topic.address.into(), topic.about.into(), &servers, said_on(topic)))
-    });
-    map([("socket", socket)].into_iter().chain(older).chain(topics))
-}
-
-fn operation(action: &'static str, channel: &str, about: &str, messages: &[String]) -> Json {
+fn operation(action: &str, channel: &str, about: &str, messages: &[String]) -> Value {
     let place = format!("channels/{channel}/messages");
-    Json::object([
-        ("action", action.into()),
-        ("channel", reference("channels", channel)),
-        ("summary", about.into()),
-        ("messages", references(&place, messages.iter().map(String::as_str))),
-    ])
+    json!({
+        "action": action,
+        "channel": reference("channels", channel),
+        "summary": about,
+        "messages": references(&place, messages.iter().map(String::as_str)),
+    })
 }
 
 /// A request at `channel`, and its answer at `reply`.
-fn request(asked: &Asked, channel: &'static str, reply: &'static str) -> (String, Json) {
+fn request(asked: &Asked, channel: &str, reply: &str) -> (String, Value) {
     let answers = references(&format!("channels/{reply}/messages"), [&*asked.answer.name]);
-    let answered = Json::object([("channel", reference("channels", reply)), ("messages", answers)]);
+    let answered = json!({"channel": reference("channels", reply), "messages": answers});
     let asks = [asked.ask.name.clone().into_owned()];
     let operation = operation("receive", channel, asked.about, &asks).with("reply", answered);
     (format!("{channel}_{}", asked.word), operation)
-}
-
-fn operations() -> Json {
-    let [_, _, pushes] = said_at_socket();
-    let mut all = vec![("socket_push".to_owned(), operation("send", "socket", "What the hub says unasked.", &pushes))];
-    all.extend(words().iter().chain(&calls()).map(|asked| request(asked, "socket", "socket")));
-    for channel in ["legacyApp", "legacyToy"] {
-        let said = ["legacy_said".to_owned()];
-        all.push((format!("{channel}_said"), operation("receive", channel, "Has a friend play a sound.", &said)));
-        let heard = ["legacy_heard".to_owned()];
-        all.push((format!("{channel}_heard"), operation("send", channel, "What the client shall play.", &heard)));
-    }
-    for topic in &TOPICS {
-        match topic.payload {
-            Payload::Requests => {
-                let (kind, reply) = match kind_of(topic) {
-                    PartyKind::Toy => (PartyKind::Toy, "toyIn"),
-                    PartyKind::App => (PartyKind::App, "appIn"),
-                };
-                all.extend(requests_of(kind).iter().map(|asked| request(asked, topic.key, reply)));
-            }
-            Payload::Inbox => {
-                let told: Vec<_> = events().into_iter().map(|event| event.name.into_owned()).collect();
-                let told: Vec<_> = told.into_iter().chain(["unreadable".to_owned()]).collect();
-                all.push((format!("{}_told", topic.key), operation("send", topic.key, topic.about, &told)));
-            }
-            _ => {
-                if topic.publishes != Who::Hub {
-                    let said = operation("receive", topic.key, topic.about, &said_on(topic));
-                    all.push((format!("{}_said", topic.key), said));
-                }
-                if topic.hears != Who::Hub {
-                    let heard = operation("send", topic.key, topic.about, &said_on(topic));
-                    all.push((format!("{}_heard", topic.key), heard));
-                }
-            }
-        }
-    }
-    map(all)
-}
-
-fn components() -> Json {
-    let asked = words().into_iter().chain(calls()).flat_map(|asked| [asked.ask, asked.answer]);
-    let messages = asked.chain(pushes()).chain(events()).chain(legacy()).chain(payloads());
-    let failed = shapes::failure(vec![must("id", whole(), "The number of the request; 0 where it cannot be read.")]);
-    let schemas = shapes::components().into_iter().filter(|(name, _)| *name != "Failure");
-    let schemas = schemas.chain([("FailedRequest", failed)]);
-    let bearer = Json::object([
-        ("type", "http".into()),
-        ("scheme", "bearer".into()),
-        ("description", "A token; the older sockets follow `[http] auth`.".into()),
-    ]);
-    let login = Json::object([
-        ("type", "userPassword".into()),
-        ("description", "Toy: device key, and its secret or a token. App: user id, and a token.".into()),
-    ]);
-    let number = Json::object([
-        ("description", "The number of the request.".into()),
-        ("location", "$message.payload#/id".into()),
-    ]);
-    Json::object([
-        ("schemas", map(schemas)),
-        ("messages", map(messages.map(|message| (message.name, message.json)))),
-        ("correlationIds", Json::object([("id", number)])),
-        ("securitySchemes", Json::object([("bearer", bearer), ("login", login)])),
-    ])
 }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::schema::map;
+use serde_json::{Value, json};
+
+use crate::api::schema::{Components, Property, closed, id, may, must, text, whole};
 use crate::domain::error::DomainError;
 use crate::edge::status::{self, RequestFault};
-use crate::edge::wire::Json;
 use crate::edge::ws;
 use crate::model::ToyId;
 
@@ -131,14 +132,24 @@ fn rows() -> BTreeMap<u16, Row> {
     rows
 }
 
-/// The schema of the codes of failures.
-pub(super) fn failures() -> Json {
-    let codes = rows().into_keys().map(|code| u64::from(code).into()).collect::<Vec<Json>>();
-    Json::object([
-        ("type", "integer".into()),
-        ("enum", codes.into()),
-        ("description", "What went wrong: the table of codes says what each means.".into()),
-    ])
+/// The schema of an answer of a call that failed; `head` are the members before `code`.
+pub(super) fn failure(head: Vec<Property>, components: &mut Components) -> Value {
+    let codes: Vec<u16> = rows().into_keys().collect();
+    let code = json!({"type": "integer", "enum": codes});
+    let data = components.named("FailureData", |_| {
+        closed(vec![
+            may("toy_id", id(), "Of code 2: the toy that the device is."),
+            may("first_missing", whole(), "Of code 30: the first chunk that has not come."),
+            may("seq", whole(), "Of code 29: the number of the newest event."),
+        ])
+    });
+    let mut members = head;
+    members.extend([
+        must("code", code, "What went wrong: the table of codes says what each means."),
+        must("msg", text(), "What to mend, in words for a person."),
+        must("data", data, ""),
+    ]);
+    closed(members)
 }
 
 /// The table of codes, in Markdown.
@@ -170,11 +181,9 @@ pub(super) fn http_statuses(place: Place) -> BTreeSet<u16> {
 }
 
 /// The close codes of the sockets with their reasons.
-pub(super) fn close_codes() -> Json {
-    let entry = |(code, reason): (u16, &'static str)| {
-        map([("code", u64::from(code).into()), ("reason", reason.into()), ("comeBack", (code < 4500).into())])
-    };
-    Json::List(ws::close_codes().map(entry).collect())
+pub(super) fn close_codes() -> Value {
+    let entry = |(code, reason): (u16, &'static str)| json!({"code": code, "reason": reason, "comeBack": code < 4500});
+    ws::close_codes().map(entry).collect()
 }
 
 /// The same in Markdown.

@@ -1,20 +1,17 @@
 //! The edges described for programs: OpenAPI 3.1 for HTTP, AsyncAPI 3.0 for the sockets and MQTT.
 //!
-//! What can be enumerated comes from the code that serves it: paths and words from `calls`, `http` and `ws`, codes from
-//! `status`, close codes from `ws`. What cannot is said here once for both documents, in `calls` (what is asked) and
-//! `shapes` (what is answered); the tests hold it against `wire`, the permissions, and the answers of a running hub.
+//! What is described comes from the code that serves it: calls with their fields and answers from [`api`](crate::api),
+//! other paths and words from `http` and `ws`, codes from `status`, close codes from `ws`. The topics stand here; the
+//! tests hold them against the permissions, and the documents against the answers of a running hub.
 //!
 //! Both documents stand in `docs/`; `toyhub spec --out docs` writes them anew.
 
 mod asyncapi;
-mod calls;
 mod codes;
 mod openapi;
-mod schema;
-mod shapes;
 mod topics;
 
-use super::wire::Json;
+use serde_json::Value;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -30,7 +27,7 @@ pub struct Document {
 
 /// All descriptions.
 pub fn documents() -> Result<[Document; 2], serde_json::Error> {
-    let text = |document: Json| serde_json::to_string_pretty(&document).map(|text| text + "\n");
+    let text = |document: Value| serde_json::to_string_pretty(&document).map(|text| text + "\n");
     Ok([
         Document { name: "openapi.json", about: "HTTP, as OpenAPI 3.1", text: text(openapi::document())? },
         Document {

@@ -1,12 +1,13 @@
 //! OpenAPI 3.1: what is asked over HTTP.
 
-use super::calls::{Answer, Description, Ground, describe};
+use serde_json::{Value, json};
+
+use super::VERSION;
 use super::codes::{self, Place};
-use super::schema::{closed, component, either, exactly, map, may, must, object, one_of, text};
-use super::{VERSION, shapes};
+use crate::api::answer;
+use crate::api::schema::{Components, With, closed, either, exactly, map, may, must, object, one_of, text};
+use crate::api::{self, Door, Entry, Subject, Who};
 use crate::domain::FileKind;
-use crate::edge::calls::{ADDED, DOCUMENTED, Name};
-use crate::edge::wire::Json;
 use crate::edge::{http, mqtt, ws};
 
 const ABOUT: &str = "\
@@ -26,105 +27,117 @@ envelope. A call that was answered code 11 says in `Retry-After` how many second
 ";
 
 /// The document.
-pub(super) fn document() -> Json {
-    let calls = DOCUMENTED.into_iter().chain(ADDED).map(|(path, name)| (path, call(path, name)));
-    let files = http::FILES.map(|(path, kind)| (path, file(kind)));
-    let health = http::HEALTH.map(|path| (path, health(path)));
-    let readiness = [(http::READINESS, readiness())];
-    let paths = calls.chain(files).chain(health).chain(readiness).chain(sockets());
-    Json::object([
-        ("openapi", "3.1.0".into()),
-        (
-            "info",
-            Json::object([
-                ("title", "toyhub over HTTP".into()),
-                ("version", VERSION.into()),
-                ("description", format!("{ABOUT}{}", codes::table()).into()),
-                ("license", Json::object([("name", "Apache-2.0".into()), ("identifier", "Apache-2.0".into())])),
-            ]),
-        ),
-        ("servers", vec![Json::object([("url", "http://hub.example:9527".into())])].into()),
-        ("tags", Json::list(&ROOMS, |(name, about)| tag(name, about))),
-        ("paths", map(paths)),
-        ("components", components()),
-    ])
+pub(super) fn document() -> Value {
+    let mut components = Components::default();
+    let mut paths = Vec::new();
+    for subject in api::SUBJECTS {
+        for entry in served(subject) {
+            paths.push((format!("/{}", entry.facts.name), call(subject, entry, &mut components)));
+        }
+    }
+    paths.extend(http::FILES.map(|(path, kind)| (path.to_owned(), file(kind, &mut components))));
+    paths.extend(http::HEALTH.map(|path| (path.to_owned(), health(path))));
+    paths.push((http::READINESS.to_owned(), readiness()));
+    paths.extend(sockets(&mut components));
+    let about = format!("{ABOUT}{}", codes::table());
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "toyhub over HTTP",
+            "version": VERSION,
+            "description": about,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "http://hub.example:9527"}],
+        "tags": tags(),
+        "paths": map(paths),
+        "components": {
+            "schemas": components.into_value(),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "A token of /login or /open_toy."},
+            },
+        },
+    })
 }
 
-const ROOMS: [(&str, &str); 8] = [
-    ("accounts", "Users, and how they log in."),
-    ("content", "Songs and stories."),
-    ("voice", "Recordings that go to friends, and to the toy itself."),
-    ("toys", "Devices, and the toys that they become."),
-    ("friends", "Address books and friend requests."),
-    ("files", "Sounds and pictures."),
-    ("sockets", "Where WebSockets are opened."),
-    ("operation", "For those who run the hub."),
-];
-
-fn tag(name: &'static str, about: &'static str) -> Json {
-    Json::object([("name", name.into()), ("description", about.into())])
+/// The calls of a subject that have a path.
+fn served(subject: &Subject) -> impl Iterator<Item = &'static Entry> + use<> {
+    subject.calls.iter().filter(|call| call.facts.door != Door::Connection)
 }
 
-fn call(path: &'static str, name: Name) -> Json {
-    let Description { about, room, ground, mut fields, answer } = describe(name);
+fn tags() -> Value {
+    const OTHERS: [(&str, &str); 3] = [
+        ("files", "Sounds and pictures."),
+        ("sockets", "Where WebSockets are opened."),
+        ("operation", "For those who run the hub."),
+    ];
+    let subjects = api::SUBJECTS.iter().filter(|subject| served(subject).next().is_some());
+    let subjects = subjects.map(|subject| (subject.name, subject.about));
+    subjects.chain(OTHERS).map(|(name, about)| json!({"name": name, "description": about})).collect()
+}
+
+fn call(subject: &Subject, entry: &Entry, components: &mut Components) -> Value {
+    let mut fields: Vec<_> = (entry.fields)().into_iter().map(|field| field.property).collect();
     fields.push(may("token", text(), "The token, where `Authorization` cannot be set."));
     let is_required = fields.iter().any(|field| field.is_required);
-    let media: &[&str] = if name.takes_recording() { &["multipart/form-data"] } else { &MEDIA };
-    let accepted = name.takes_recording().then(|| {
-        let names = http::RECORDING_FIELDS.join("`, `");
-        format!("The file may stand in any of the fields `{names}`. Its MIME type means nothing.")
-    });
+    let media: &[&str] = if entry.takes_recording { &["multipart/form-data"] } else { &MEDIA };
     let schema = object(fields);
-    let content = map(media.iter().map(|media| (*media, Json::object([("schema", schema.clone())]))));
-    let body = Json::object([("required", is_required.into()), ("content", content)]);
-    let body = match accepted {
-        Some(accepted) => body.with("description", accepted),
-        None => body,
+    let content = map(media.iter().map(|media| (*media, json!({"schema": schema}))));
+    let mut body = json!({"required": is_required, "content": content});
+    if entry.takes_recording {
+        let names = http::RECORDING_FIELDS.join("`, `");
+        let about = format!("The file may stand in any of the fields `{names}`. Its MIME type means nothing.");
+        body = body.with("description", about);
+    }
+    let failure = failure(components);
+    let data = (entry.answer)(components);
+    let done = match entry.facts.msg {
+        Some(msg) => answer::success(vec![], msg, data),
+        None => data,
     };
-    let failure = component("Failure");
-    let done = match answer {
-        Answer::Envelope(msg, data) => shapes::success(vec![], msg, data),
-        Answer::Bare(data) => data,
-    };
-    let failed = codes::http_statuses(Place::Body).into_iter().map(|status| (status.to_string(), refused(status)));
-    let responses = [(
-        "200".to_owned(),
-        json("Done, or a failure that a person or program can mend.", either(vec![done, failure])),
-    )];
-    let operation = operation(path.trim_start_matches('/'), room, about, security(&ground))
+    let done = json("Done, or a failure that a person or program can mend.", either(vec![done, failure]));
+    let failed = codes::http_statuses(Place::Body).into_iter();
+    let failed: Vec<_> = failed.map(|status| (status.to_string(), refused(status, components))).collect();
+    let responses = [("200".to_owned(), done)].into_iter().chain(failed);
+    let operation = operation(entry.facts.name, subject.name, entry.about.trim(), security(entry.facts.who))
         .with("requestBody", body)
-        .with("responses", map(responses.into_iter().chain(failed)));
-    Json::object([("post", operation)])
+        .with("responses", map(responses));
+    json!({"post": operation})
 }
 
 /// The forms of a body without a file.
 const MEDIA: [&str; 3] = ["application/json", "application/x-www-form-urlencoded", "multipart/form-data"];
 
-fn operation(id: &str, room: &'static str, about: &'static str, security: Json) -> Json {
-    Json::object([
-        ("operationId", id.into()),
-        ("tags", vec![room.into()].into()),
-        ("summary", about.into()),
-        ("security", security),
-    ])
+fn operation(id: &str, tag: &str, about: &str, security: Value) -> Value {
+    json!({"operationId": id, "tags": [tag], "summary": about, "security": security})
 }
 
-fn security(ground: &Ground) -> Json {
-    let bearer = Json::object([("bearer", Json::List(vec![]))]);
-    Json::List(match ground {
-        Ground::Anybody | Ground::Connection => vec![],
-        Ground::Token => vec![bearer],
-        Ground::Party(..) | Ground::Answerer => vec![Json::empty(), bearer],
-    })
+fn security(who: Who) -> Value {
+    match who {
+        Who::Anybody | Who::Connected => json!([]),
+        Who::Token => json!([bearer()]),
+        Who::Named | Who::Answerer => optional_bearer(),
+    }
 }
 
-fn json(about: &'static str, schema: Json) -> Json {
-    let content = Json::object([("application/json", Json::object([("schema", schema)]))]);
-    Json::object([("description", about.into()), ("content", content)])
+fn bearer() -> Value {
+    json!({"bearer": []})
+}
+
+fn optional_bearer() -> Value {
+    json!([{}, bearer()])
+}
+
+fn json(about: &str, schema: Value) -> Value {
+    json!({"description": about, "content": {"application/json": {"schema": schema}}})
+}
+
+fn failure(components: &mut Components) -> Value {
+    components.named("Failure", |components| codes::failure(vec![], components))
 }
 
 /// A failure that the HTTP status tells too.
-fn refused(status: u16) -> Json {
+fn refused(status: u16, components: &mut Components) -> Value {
     let about = match status {
         400 => "The body is malformed or cut, or a header is missing.",
         401 => "A token is needed.",
@@ -139,7 +152,7 @@ fn refused(status: u16) -> Json {
         503 => "The hub is busy.",
         _ => "The hub has a fault.",
     };
-    let response = json(about, component("Failure"));
+    let response = json(about, failure(components));
     let header = |name: &'static str, about| (name, header(about));
     let headers = match status {
         401 => vec![header("WWW-Authenticate", "`Bearer`.")],
@@ -151,12 +164,12 @@ fn refused(status: u16) -> Json {
     response.with("headers", map(headers))
 }
 
-fn header(about: &'static str) -> Json {
-    Json::object([("description", about.into()), ("schema", text())])
+fn header(about: &str) -> Value {
+    json!({"description": about, "schema": text()})
 }
 
-fn file(kind: FileKind) -> Json {
-    let (id, about, media): (_, _, &[&'static str]) = match kind {
+fn file(kind: FileKind, components: &mut Components) -> Value {
+    let (id, about, media): (_, _, &[&str]) = match kind {
         FileKind::Music => ("get_music", "A song, a story or a sound of the hub.", &["audio/*"]),
         FileKind::Image => ("get_image", "A picture.", &["image/*"]),
         FileKind::Chat => ("get_chat", "A recording, or a spoken notice.", &["audio/*"]),
@@ -164,15 +177,7 @@ fn file(kind: FileKind) -> Json {
             ("get_qr", "The QR picture of a device: its key, and `.jpg` or `.png`.", &["image/jpeg", "image/png"])
         }
     };
-    let parameter = |name: &'static str, place: &'static str, about: &'static str| {
-        Json::object([
-            ("name", name.into()),
-            ("in", place.into()),
-            ("required", (place == "path").into()),
-            ("description", about.into()),
-            ("schema", text()),
-        ])
-    };
+    let parameter = |name: &str, place: &str, about: &str| json!({"name": name, "in": place, "required": place == "path", "description": about, "schema": text()});
     let conditions = [
         parameter("If-None-Match", "header", "The ETag that the client has."),
         parameter("If-Modified-Since", "header", "Looked at where there is no If-None-Match."),
@@ -181,56 +186,49 @@ fn file(kind: FileKind) -> Json {
         parameter("Range", "header", "One range, `bytes=first-last`. Several are answered with the whole."),
         parameter("If-Range", "header", "The range is only of this ETag or date; of another the whole."),
     ];
-    let always = || {
-        vec![
+    let found = |about: &str, has_body: bool, is_part: bool| {
+        let mut headers = vec![
             ("ETag", header("Names this content.")),
             ("Last-Modified", header("When it was stored.")),
             ("Cache-Control", header("How long and by whom it may be kept.")),
             ("Accept-Ranges", header("`bytes`.")),
-        ]
-    };
-    let found = |about: &'static str, has_body: bool, is_part: bool| {
-        let mut headers = always();
+        ];
         headers.extend(is_part.then(|| ("Content-Range", header("Which bytes of how many."))));
-        let response = Json::object([("description", about.into()), ("headers", map(headers))]);
-        let bytes = || map(media.iter().map(|media| (*media, Json::empty())));
+        let response = json!({"description": about, "headers": map(headers)});
+        let bytes = || map(media.iter().map(|media| (*media, json!({}))));
         if has_body { response.with("content", bytes()) } else { response }
     };
-    let operation = |id: String, has_body: bool| {
+    let mut operation = |id: String, has_body: bool| {
         let mut responses = vec![("200".to_owned(), found("The file.", has_body, false))];
         responses.extend(has_body.then(|| ("206".to_owned(), found("The part that was asked for.", true, true))));
         responses.push(("304".to_owned(), found("The client has it.", false, false)));
-        let failed = codes::http_statuses(Place::File).into_iter().filter(|status| has_body || *status != 416);
-        responses.extend(failed.map(|status| {
-            let refused = refused(status);
-            let bare = ["description", "headers"].map(|name| (name, refused.get(name).cloned()));
-            let bare = bare.into_iter().filter_map(|(name, value)| Some((name, value?)));
-            (status.to_string(), if has_body { refused } else { map(bare) })
-        }));
+        for status in codes::http_statuses(Place::File).into_iter().filter(|status| has_body || *status != 416) {
+            let mut refused = refused(status, components);
+            if let (false, Value::Object(members)) = (has_body, &mut refused) {
+                members.retain(|name, _| name != "content");
+            }
+            responses.push((status.to_string(), refused));
+        }
         let conditions = conditions.iter().chain(if has_body { &ranges[..] } else { &[] });
-        self::operation(&id, "files", about, Json::List(vec![Json::empty(), bearer()]))
-            .with("parameters", Json::List(conditions.cloned().collect()))
+        self::operation(&id, "files", about, optional_bearer())
+            .with("parameters", conditions.cloned().collect::<Value>())
             .with("responses", map(responses))
     };
-    Json::object([
-        ("parameters", vec![parameter("name", "path", "The name of the file.")].into()),
-        ("get", operation(id.into(), true)),
-        ("head", operation(format!("{id}_head"), false)),
-    ])
+    json!({
+        "parameters": [parameter("name", "path", "The name of the file.")],
+        "get": operation(id.into(), true),
+        "head": operation(format!("{id}_head"), false),
+    })
 }
 
-fn bearer() -> Json {
-    Json::object([("bearer", Json::List(vec![]))])
-}
-
-fn health(path: &'static str) -> Json {
+fn health(path: &'static str) -> Value {
     let runs = json("The hub runs.", closed(vec![must("ok", exactly(true), "")]));
     watched(path, "Whether the hub runs.", vec![("200", runs)])
 }
 
-fn readiness() -> Json {
+fn readiness() -> Value {
     let part = |is_ready: bool| {
-        let working = closed(vec![must("state", one_of(["ok", "off"]), "`off`: the configuration does without it.")]);
+        let working = closed(vec![must("state", one_of(&["ok", "off"]), "`off`: the configuration does without it.")]);
         let reason = must("reason", text(), "What is wrong and what to do about it.");
         let failed = closed(vec![must("state", exactly("failed"), ""), reason]);
         if is_ready { working } else { either(vec![working, failed]) }
@@ -251,66 +249,45 @@ fn readiness() -> Json {
 }
 
 /// A path for those who watch over the hub: `GET` with these responses, and `HEAD` with the same without their bodies.
-fn watched(path: &'static str, about: &'static str, responses: Vec<(&'static str, Json)>) -> Json {
+fn watched(path: &str, about: &str, responses: Vec<(&'static str, Value)>) -> Value {
     let id = path.trim_start_matches('/');
-    let without_body = |(status, response): &(&'static str, Json)| {
-        let description = response.get("description").cloned().unwrap_or(Json::Null);
-        (*status, Json::object([("description", description)]))
-    };
+    let without_body =
+        |(status, response): &(&'static str, Value)| (*status, json!({"description": response["description"]}));
     let head = map(responses.iter().map(without_body));
-    let operation = |id: &str| self::operation(id, "operation", about, Json::List(vec![]));
-    Json::object([
-        ("get", operation(id).with("responses", map(responses))),
-        ("head", operation(&format!("{id}_head")).with("responses", head)),
-    ])
+    let operation = |id: &str| self::operation(id, "operation", about, json!([]));
+    json!({
+        "get": operation(id).with("responses", map(responses)),
+        "head": operation(&format!("{id}_head")).with("responses", head),
+    })
 }
 
 /// Where WebSockets are opened; what is said there is the other document's.
-fn sockets() -> impl Iterator<Item = (&'static str, Json)> {
+fn sockets(components: &mut Components) -> [(String, Value); 4] {
     let [legacy_app, legacy_toy] = ws::LEGACY_PATHS;
-    let query = |name: &'static str, schema: Json, about: &'static str| {
-        Json::object([("name", name.into()), ("in", "query".into()), ("description", about.into()), ("schema", schema)])
-    };
+    let query = |name: &str, schema: Value, about: &str| json!({"name": name, "in": "query", "description": about, "schema": schema});
     let id = || {
-        Json::object([
-            ("name", "id".into()),
-            ("in", "path".into()),
-            ("required", true.into()),
-            ("description", "Whose socket it is.".into()),
-            ("schema", super::schema::id()),
-        ])
+        let schema = api::schema::id();
+        json!({"name": "id", "in": "path", "required": true, "description": "Whose socket it is.", "schema": schema})
     };
     let asked = vec![
         query("ticket", text(), "A ticket of /ticket, for pages, whose handshake bears no header."),
-        query("after", super::schema::whole(), "The number of the last event that the client has seen."),
+        query("after", api::schema::whole(), "The number of the last event that the client has seen."),
     ];
-    let door = |id: &'static str, about: &'static str, security: Json, parameters: Vec<Json>| {
-        let failed =
-            codes::http_statuses(Place::Socket).into_iter().map(|status| (status.to_string(), refused(status)));
-        let opened = Json::object([("description", "The WebSocket is open.".into())]);
+    let mut door = |path: &str, id: &str, about: &str, security: Value, parameters: Vec<Value>| {
+        let failed = codes::http_statuses(Place::Socket).into_iter();
+        let failed: Vec<_> = failed.map(|status| (status.to_string(), refused(status, components))).collect();
+        let opened = json!({"description": "The WebSocket is open."});
         let responses = [("101".to_owned(), opened)].into_iter().chain(failed);
         let operation = operation(id, "sockets", about, security);
         let operation = if parameters.is_empty() { operation } else { operation.with("parameters", parameters) };
-        Json::object([("get", operation.with("responses", map(responses)))])
+        (path.to_owned(), json!({"get": operation.with("responses", map(responses))}))
     };
-    let optional = || Json::List(vec![Json::empty(), bearer()]);
-    let nobody = || Json::List(vec![]);
+    let app = "Opens the app socket, subprotocol `toyhub.v1`.";
+    let mqtt_about = "Opens MQTT over a WebSocket, subprotocol `mqtt`.";
     [
-        (ws::PATH, door("open_app_socket", "Opens the app socket, subprotocol `toyhub.v1`.", optional(), asked)),
-        (mqtt::SOCKET_PATH, door("open_mqtt", "Opens MQTT over a WebSocket, subprotocol `mqtt`.", nobody(), vec![])),
-        (legacy_app, door("open_legacy_app", "Opens the socket of an older app.", optional(), vec![id()])),
-        (legacy_toy, door("open_legacy_toy", "Opens the socket of an older toy.", optional(), vec![id()])),
+        door(ws::PATH, "open_app_socket", app, optional_bearer(), asked),
+        door(mqtt::SOCKET_PATH, "open_mqtt", mqtt_about, json!([]), vec![]),
+        door(legacy_app, "open_legacy_app", "Opens the socket of an older app.", optional_bearer(), vec![id()]),
+        door(legacy_toy, "open_legacy_toy", "Opens the socket of an older toy.", optional_bearer(), vec![id()]),
     ]
-    .into_iter()
-}
-
-fn components() -> Json {
-    let bearer = Json::object([
-        ("type", "http".into()),
-        ("scheme", "bearer".into()),
-        ("description", "A token of /login or /open_toy.".into()),
-    ]);
-    // What only connections are answered is the other document's.
-    let schemas = shapes::components().into_iter().filter(|(name, _)| *name != "UnheardMessage");
-    Json::object([("schemas", map(schemas)), ("securitySchemes", Json::object([("bearer", bearer)]))])
 }

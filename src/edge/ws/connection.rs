@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::bytes::Bytes;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
@@ -18,16 +17,15 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::follower::{Follower, Step};
-use super::words::Word;
+use super::words::{Auth, Logout, Ping, Publish, Voice, Word};
 use super::{Apps, End, Goodbye, send, send_text, write};
+use crate::api::{Reply, events};
 use crate::config::seconds;
 use crate::domain::error::DomainError;
 use crate::domain::{Delivery, Incoming, Mailbox};
-use crate::edge::calls::Reply;
-use crate::edge::calls::fields::Fields;
-use crate::edge::calls::request::{Caller, Request, answer, malformed_upload};
-use crate::edge::wire::{self, Json};
-use crate::model::{Party, Timestamp, Topic, TopicFilter, ToyId};
+use crate::edge::request::{Caller, Request, answer, done};
+use crate::edge::wire;
+use crate::model::{Event, Party, Timestamp, TopicFilter, ToyId};
 use crate::ports::router::ConnectionId;
 
 /// Pings without any answer after which a link is dead.
@@ -66,20 +64,15 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         let (in_hand, waiting) = (None, VecDeque::new());
         let mut connection = Self { apps, stream, mailbox, caller, expires_at, follower: None, in_hand, waiting };
         let Party::User(user) = connection.caller.party.clone() else {
-            let welcome = Json::object([("type", "welcome".into())]);
-            send(connection.stream, &welcome).await?;
+            send(connection.stream, &json!({"type": "welcome"})).await?;
             connection.send_unheard().await?;
             return Ok(connection);
         };
         let (first, last) = apps.hub.stream_position(&user).await?;
         let is_kept = |seen: u64| seen <= last && seen + 1 >= first;
         let resumed = after.is_some_and(is_kept);
-        let welcome = Json::object([
-            ("type", "welcome".into()),
-            ("seq", last.into()),
-            ("resumed", resumed.into()),
-            ("reload", (after.is_some() && !resumed).into()),
-        ]);
+        let reload = after.is_some() && !resumed;
+        let welcome = json!({"type": "welcome", "seq": last, "resumed": resumed, "reload": reload});
         send(connection.stream, &welcome).await?;
         match after.filter(|_| resumed) {
             Some(seen) => {
@@ -98,7 +91,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 
     async fn send_unheard(&mut self) -> Result<(), End> {
         for event in self.apps.hub.unheard(&self.caller.party).await? {
-            send(self.stream, &wire::event(&event, None)).await?;
+            send_event(self.stream, &event, None).await?;
         }
         Ok(())
     }
@@ -112,13 +105,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 Ok(events) if events.is_empty() => return Ok(()),
                 Ok(events) => {
                     for (number, event) in events {
-                        send(self.stream, &wire::event(&event, Some(number))).await?;
+                        send_event(self.stream, &event, Some(number)).await?;
                         follower.sent(number);
                     }
                 }
                 Err(DomainError::StreamTooOld { current }) => {
-                    let reload = Json::object([("type", "reload".into()), ("seq", current.into())]);
-                    send(self.stream, &reload).await?;
+                    send(self.stream, &json!({"type": "reload", "seq": current})).await?;
                     follower.sent(current);
                 }
                 Err(error) => return Err(error.into()),
@@ -157,9 +149,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                         Message::Binary(_) | Message::Frame(_) => return Err(End::Say(Goodbye::BadFrame)),
                     }
                 },
-                done = done(&mut self.in_hand) => {
+                ended = end_of(&mut self.in_hand) => {
                     self.in_hand = None;
-                    let (id, result) = done.map_err(|_| End::Say(Goodbye::Fault))?;
+                    let (id, result) = ended.map_err(|_| End::Say(Goodbye::Fault))?;
                     send(self.stream, &answer(id, result)).await?;
                     self.next().await?;
                 },
@@ -173,13 +165,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     async fn push(&mut self, delivery: &Delivery) -> Result<(), End> {
         let publication = &delivery.publication;
         if publication.topic != self.caller.party.inbox() {
-            let payload = String::from_utf8_lossy(&publication.payload).into_owned();
-            let frame = Json::object([
-                ("type", "publish".into()),
-                ("topic", publication.topic.as_str().into()),
-                ("payload", payload.into()),
-            ]);
-            return send(self.stream, &frame).await;
+            let payload = String::from_utf8_lossy(&publication.payload);
+            let topic = publication.topic.as_str();
+            return send(self.stream, &json!({"type": "publish", "topic": topic, "payload": payload})).await;
         }
         let (Some(seq), Some(follower)) = (publication.stream_seq, &mut self.follower) else {
             return send_text(self.stream, publication.payload.clone()).await;
@@ -208,40 +196,48 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     /// Goes on with the requests that wait: what concerns the connection is done at once, the first that asks the hub
     /// for something is taken in hand.
     async fn next(&mut self) -> Result<(), End> {
-        while let Some(request) = self.waiting.pop_front() {
-            let Request { id, word, fields } = &request;
-            let done = match Word::of(word) {
-                Some(Word::Ping) => Ok(()),
-                Some(Word::Auth) => Err(DomainError::invalid("do", "is auth, and you are logged in already")),
-                Some(Word::Subscribe) => self.subscribe(fields).await,
-                Some(Word::Unsubscribe) => self.unsubscribe(fields),
-                Some(Word::Publish | Word::Voice | Word::Unbind | Word::Logout) | None => {
+        while let Some(mut request) = self.waiting.pop_front() {
+            let id = request.id;
+            let result = match Word::read(&request.word, &mut request.given).transpose() {
+                Err(error) => Err(error),
+                Ok(Some(Word::Ping(Ping {}))) => Ok(()),
+                Ok(Some(Word::Auth(Auth { .. }))) => {
+                    Err(DomainError::invalid("do", "is auth, and you are logged in already"))
+                }
+                Ok(Some(Word::Subscribe(wanted))) => self.apps.hub.listen(&self.mailbox, wanted.topic).await,
+                Ok(Some(Word::Unsubscribe(wanted))) => {
+                    self.unsubscribe(&wanted.topic);
+                    Ok(())
+                }
+                Ok(work @ (Some(Word::Publish(_) | Word::Voice(_) | Word::Unbind(_) | Word::Logout(_)) | None)) => {
                     let (caller, connection) = (self.caller.clone(), self.mailbox.connection_id());
-                    self.in_hand = Some(self.apps.tasks.spawn(perform(caller, connection, request)));
+                    self.in_hand = Some(self.apps.tasks.spawn(perform(caller, connection, work, request)));
                     return Ok(());
                 }
             };
-            send(self.stream, &answer(*id, done.map(|()| Reply::done("done")))).await?;
+            send(self.stream, &answer(id, result.map(|()| done()))).await?;
         }
         Ok(())
     }
 
-    async fn subscribe(&mut self, fields: &Fields) -> Result<(), DomainError> {
-        let filter = fields.required("topic")?.parse::<TopicFilter>().map_err(malformed)?;
-        self.apps.hub.listen(&self.mailbox, filter).await
-    }
-
-    fn unsubscribe(&self, fields: &Fields) -> Result<(), DomainError> {
-        let filter = fields.required("topic")?.parse::<TopicFilter>().map_err(malformed)?;
+    fn unsubscribe(&self, filter: &TopicFilter) {
         if filter.as_str() != self.caller.party.inbox().as_str() {
-            self.mailbox.unsubscribe(&filter, None);
+            self.mailbox.unsubscribe(filter, None);
         }
-        Ok(())
     }
 }
 
+/// Sends an event; `seq` is its number in the user's stream.
+async fn send_event<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut WebSocketStream<S>,
+    event: &Event,
+    seq: Option<u64>,
+) -> Result<(), End> {
+    send_text(stream, events::encode(event, seq).into()).await
+}
+
 /// The end of the request in hand. Cancel-safe.
-async fn done(in_hand: &mut Option<InHand>) -> Result<(u64, Result<Reply, DomainError>), tokio::task::JoinError> {
+async fn end_of(in_hand: &mut Option<InHand>) -> Result<(u64, Result<Reply, DomainError>), tokio::task::JoinError> {
     match in_hand {
         Some(in_hand) => in_hand.await,
         None => pending().await,
@@ -250,42 +246,36 @@ async fn done(in_hand: &mut Option<InHand>) -> Result<(u64, Result<Reply, Domain
 
 /// Does what is asked of the hub, or of those who subscribe to a topic: it may have to wait for them, and two apps
 /// that publish to each other must not wait with their own pushes in hand.
-async fn perform(caller: Caller, connection: ConnectionId, request: Request) -> (u64, Result<Reply, DomainError>) {
+async fn perform(
+    caller: Caller,
+    connection: ConnectionId,
+    word: Option<Word>,
+    request: Request,
+) -> (u64, Result<Reply, DomainError>) {
     let id = request.id;
-    let done = match Word::of(&request.word) {
-        Some(Word::Publish) => publish(&caller, connection, &request.fields).await,
-        Some(Word::Voice) => keep_chunk(&caller, &request.fields).await,
-        Some(Word::Unbind) => unbind(&caller, &request.fields).await,
-        Some(Word::Logout) => caller.hub.log_out_everywhere(&caller.party).await,
+    let result = match word {
+        Some(Word::Publish(said)) => publish(&caller, connection, said).await,
+        Some(Word::Voice(piece)) => keep_chunk(&caller, piece).await,
+        Some(Word::Unbind(unbound)) => unbind(&caller, &unbound.toy).await,
+        Some(Word::Logout(Logout {})) => caller.hub.log_out_everywhere(&caller.party).await,
         _ => return (id, caller.call(request).await),
     };
-    (id, done.map(|()| Reply::done("done")))
+    (id, result.map(|()| done()))
 }
 
-async fn publish(caller: &Caller, connection: ConnectionId, fields: &Fields) -> Result<(), DomainError> {
-    let topic = fields.required("topic")?.parse::<Topic>().map_err(malformed)?;
-    let payload = Bytes::from(fields.optional("payload").to_owned());
-    caller.hub.say(&caller.party, connection, topic, payload).await
+async fn publish(caller: &Caller, connection: ConnectionId, said: Publish) -> Result<(), DomainError> {
+    let payload = Bytes::from(said.payload.unwrap_or_default());
+    caller.hub.say(&caller.party, connection, said.topic, payload).await
 }
 
 /// A piece of a recording, which the calls that take one then name by its `upload`.
-async fn keep_chunk(caller: &Caller, fields: &Fields) -> Result<(), DomainError> {
-    let upload = fields.required("upload")?.parse().map_err(|_| malformed_upload())?;
-    let number = fields.number("n", "the number of the chunk, from 0")?;
-    let number = number.ok_or_else(|| DomainError::invalid("n", "is missing"))?;
-    let chunk = STANDARD.decode(fields.required("data")?);
-    let chunk = chunk.map_err(|_| DomainError::invalid("data", "is Base64 (RFC 4648 §4)"))?;
-    caller.hub.keep_chunks(&caller.party, &upload, vec![(number, chunk.into())]).await
+async fn keep_chunk(caller: &Caller, piece: Voice) -> Result<(), DomainError> {
+    caller.hub.keep_chunks(&caller.party, &piece.upload, vec![(piece.n, piece.data.0.into())]).await
 }
 
-async fn unbind(caller: &Caller, fields: &Fields) -> Result<(), DomainError> {
+async fn unbind(caller: &Caller, toy: &ToyId) -> Result<(), DomainError> {
     let Party::User(owner) = &caller.party else { return Err(DomainError::Forbidden) };
-    let toy = fields.required("toy")?.parse::<ToyId>().map_err(|_| DomainError::UnknownParty)?;
-    caller.hub.unbind_toy(Some(owner), &toy).await
-}
-
-fn malformed(error: crate::model::Malformed) -> DomainError {
-    DomainError::invalid("topic", error.to_string())
+    caller.hub.unbind_toy(Some(owner), toy).await
 }
 
 /// Finds out whether the client is still there, without its doing anything.

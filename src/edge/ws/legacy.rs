@@ -14,11 +14,24 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::connection::{Heartbeat, Rate};
 use super::{Apps, End, Goodbye, send, write};
+use crate::api::events;
+use crate::api::request::{Given, Request as _, Wanted, missing, request};
 use crate::domain::error::DomainError;
 use crate::domain::{Incoming, Mailbox};
-use crate::edge::calls::fields::Fields;
-use crate::edge::wire::{self, Json};
-use crate::model::{Party, PlayedSound, Secret};
+use crate::edge::{body, wire};
+use crate::model::{Party, PartyId, PlayedSound, Secret};
+
+request! {
+    /// Has a friend play a sound.
+    pub struct Said {
+        /// The friend who shall play it.
+        to_user: PartyId,
+        /// To play, of /get_music/. Either this or `chat`.
+        music: Option<Wanted>,
+        /// To play, of /get_chat/.
+        chat: Option<Wanted>,
+    }
+}
 
 /// Serves one client until it goes or the hub closes it.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
@@ -99,9 +112,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     /// What waits, once for each thing to play: a toy is told of a friend, not of each of the friend's messages.
     async fn send_unheard(&mut self) -> Result<(), End> {
-        let mut last: Option<Json> = None;
+        let mut last: Option<Value> = None;
         for event in self.apps.hub.unheard(&self.party).await? {
-            let told = serde_json::from_slice::<Value>(&wire::event_json(&event, None));
+            let told = serde_json::from_slice::<Value>(&events::encode(&event, None));
             let frame = told.ok().and_then(|told| wire::legacy(&told, &self.party));
             if let Some(frame) = frame.filter(|frame| last.as_ref() != Some(frame)) {
                 send(self.stream, &frame).await?;
@@ -113,13 +126,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     /// Has a friend told what to play. Errors: `UnknownParty`, `NotFriends`, `Invalid`.
     async fn pass_on(&mut self, text: &[u8]) -> Result<(), DomainError> {
-        let fields = Fields::from_json(text).map_err(|fault| DomainError::invalid("frame", fault.to_string()))?;
-        let to = fields.party("to_user")?;
-        let (music, chat) = (fields.optional_file("music")?, fields.optional_file("chat")?);
+        let fields = body::from_json(text).map_err(|fault| DomainError::invalid("frame", fault.to_string()))?;
+        let Said { to_user: to, music, chat } = Said::read(&mut Given::of(fields))?;
         let sound = match (music, chat) {
-            (Some(music), _) => PlayedSound::Music(music),
-            (None, Some(chat)) => PlayedSound::Chat(chat),
-            (None, None) => return Err(DomainError::invalid("chat", "is missing")),
+            (Some(music), _) => PlayedSound::Music(music.0),
+            (None, Some(chat)) => PlayedSound::Chat(chat.0),
+            (None, None) => return Err(missing("chat")),
         };
         self.apps.hub.pass_on(&self.party, &to, sound, wire::now()).await
     }

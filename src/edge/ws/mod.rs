@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use ::bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -33,15 +34,18 @@ use tokio_util::task::TaskTracker;
 
 pub use self::bytes::SocketBytes;
 pub use self::deflate::Deflated;
-pub use self::words::Word;
-use super::calls::request::Request;
-use super::wire::{self, Json};
+pub use self::legacy::Said;
+pub use self::words::{WORDS, WordInfo};
+use super::request::{self, Request};
+use super::wire;
+use crate::api::request::Request as _;
 use crate::config::{self, seconds};
 use crate::domain::error::DomainError;
 use crate::domain::live::QueueLimits;
 use crate::domain::{CloseReason, Hub};
 use crate::model::Secret;
 use connection::Connection;
+use words::Auth;
 
 /// Where apps open their socket.
 pub const PATH: &str = "/ws";
@@ -224,8 +228,8 @@ impl Apps {
             (None, Some(ticket)) => self.hub.redeem_ticket(&ticket, peer, wire::now()).await?,
             (None, None) => {
                 let first = timeout(seconds(self.config.auth_timeout_s), stream.next()).await;
-                let auth = Auth::read(first.map_err(|_| End::Say(Goodbye::NoToken))?)?;
-                asked = Some(auth.id);
+                let (id, auth) = first_request(first.map_err(|_| End::Say(Goodbye::NoToken))?)?;
+                asked = Some(id);
                 after = auth.after.or(after);
                 self.hub.authenticate_token(&auth.token, peer, wire::now()).await?
             }
@@ -234,29 +238,24 @@ impl Apps {
         // Before the place in the stream is looked up: what comes in between is told twice rather than never.
         self.hub.follow(&mailbox)?;
         if let Some(id) = asked {
-            send(stream, &super::calls::request::answer(id, Ok(super::calls::Reply::done("done")))).await?;
+            send(stream, &request::answer(id, Ok(request::done()))).await?;
         }
         Connection::open(self, stream, mailbox, peer, admitted.expires_at, after).await
     }
 }
 
-/// The first frame of a client whose handshake brought no token.
-struct Auth {
-    id: u64,
-    token: Secret,
-    after: Option<u64>,
-}
-
-impl Auth {
-    fn read(first: Option<Result<Message, SocketError>>) -> Result<Self, End> {
-        let Some(first) = first else { return Err(End::Gone) };
-        let Message::Text(text) = first? else { return Err(End::Say(Goodbye::NoToken)) };
-        let request = Request::parse(text.as_bytes()).map_err(|_| End::Say(Goodbye::NoToken))?;
-        let token = request.fields.get("token").filter(|_| request.word == "auth");
-        let token = Secret::new(token.ok_or(End::Say(Goodbye::NoToken))?);
-        let after =
-            request.fields.number("after", "the number of an event").map_err(|_| End::Say(Goodbye::BadFrame))?;
-        Ok(Self { id: request.id, token, after })
+/// The first frame of a client whose handshake brought no token, and its number.
+fn first_request(first: Option<Result<Message, SocketError>>) -> Result<(u64, Auth), End> {
+    let Some(first) = first else { return Err(End::Gone) };
+    let Message::Text(text) = first? else { return Err(End::Say(Goodbye::NoToken)) };
+    let mut request = Request::parse(text.as_bytes()).map_err(|_| End::Say(Goodbye::NoToken))?;
+    if request.word != "auth" {
+        return Err(End::Say(Goodbye::NoToken));
+    }
+    match Auth::read(&mut request.given) {
+        Ok(auth) => Ok((request.id, auth)),
+        Err(DomainError::Invalid { field: "after", .. }) => Err(End::Say(Goodbye::BadFrame)),
+        Err(_) => Err(End::Say(Goodbye::NoToken)),
     }
 }
 
@@ -268,8 +267,8 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: WebSocketStream<S>
     let _ = timeout(LINGER, async { while let Some(Ok(_)) = stream.next().await {} }).await;
 }
 
-async fn send<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSocketStream<S>, frame: &Json) -> Result<(), End> {
-    send_text(stream, frame.to_vec().into()).await
+async fn send<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSocketStream<S>, frame: &Value) -> Result<(), End> {
+    send_text(stream, wire::text(frame).into()).await
 }
 
 /// Sends JSON text that the hub has written.

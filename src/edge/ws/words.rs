@@ -1,41 +1,113 @@
-//! What a client says to its connection, beside the calls that it shares with other edges.
+//! What a client asks of its own connection, beside the calls that it shares with other edges.
 
-/// A word of `do` that only the app socket knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
-    /// Who it is, in the first frame.
-    Auth,
-    /// Nothing: whether the other side is there.
-    Ping,
-    /// Hear a topic.
-    Subscribe,
-    /// Hear it no more.
-    Unsubscribe,
-    /// Say something on a topic.
-    Publish,
-    /// A piece of a recording.
-    Voice,
-    /// Make an own toy a device again.
-    Unbind,
-    /// Forget all tokens.
-    Logout,
+use crate::api::request::{Base64, FieldInfo, Given, Request, request};
+use crate::domain::error::DomainError;
+use crate::model::{Secret, Topic, TopicFilter, ToyId, UploadName};
+
+request! {
+    /// Logs in, in the first frame.
+    pub struct Auth {
+        /// The token.
+        pub(super) token: Secret,
+        /// The number of the last event that the client has seen.
+        pub(super) after: Option<u64>,
+    }
 }
 
-impl Word {
-    /// All words, as they are written.
-    pub const ALL: [(&'static str, Self); 8] = [
-        ("auth", Self::Auth),
-        ("ping", Self::Ping),
-        ("subscribe", Self::Subscribe),
-        ("unsubscribe", Self::Unsubscribe),
-        ("publish", Self::Publish),
-        ("voice", Self::Voice),
-        ("unbind", Self::Unbind),
-        ("logout", Self::Logout),
-    ];
+request! {
+    /// Does nothing.
+    pub struct Ping {}
+}
 
-    /// The word that is written so.
-    pub fn of(text: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(known, _)| *known == text).map(|(_, word)| *word)
+request! {
+    /// Hears a topic.
+    pub struct Subscribe {
+        /// By the table of topics.
+        pub(super) topic: TopicFilter,
     }
+}
+
+request! {
+    /// Hears a topic no longer.
+    pub struct Unsubscribe {
+        /// By the table of topics.
+        pub(super) topic: TopicFilter,
+    }
+}
+
+request! {
+    /// Says something on a topic.
+    pub struct Publish {
+        /// By the table of topics.
+        pub(super) topic: Topic,
+        /// What is said.
+        pub(super) payload: Option<String>,
+    }
+}
+
+request! {
+    /// Brings a chunk of a recording, which an uploader then names.
+    pub struct Voice {
+        /// What the sender calls the recording.
+        pub(super) upload: UploadName,
+        /// The number of the chunk, from 0.
+        pub(super) n: u32,
+        /// The chunk, in Base64 (RFC 4648 §4).
+        pub(super) data: Base64,
+    }
+}
+
+request! {
+    /// Makes an own toy a device again that anybody may bind.
+    pub struct Unbind {
+        pub(super) toy: ToyId,
+    }
+}
+
+request! {
+    /// Forgets every token of the user and ends all connections, this one too, maybe before the answer.
+    pub struct Logout {}
+}
+
+/// A word of `do` that only the app socket knows, as the documents describe it.
+pub struct WordInfo {
+    /// The word.
+    pub word: &'static str,
+    /// What it asks for, in a sentence.
+    pub about: &'static str,
+    /// Its fields.
+    pub fields: fn() -> Vec<FieldInfo>,
+}
+
+macro_rules! words {
+    ($($word:literal = $Name:ident,)+) => {
+        /// What a client asks of its connection.
+        pub(super) enum Word {
+            $($Name($Name),)+
+        }
+
+        /// All words.
+        pub const WORDS: &[WordInfo] = &[$(WordInfo { word: $word, about: $Name::ABOUT, fields: $Name::fields },)+];
+
+        impl Word {
+            /// The request of `word`; none if the app socket has no such word of its own.
+            pub(super) fn read(word: &str, given: &mut Given) -> Option<Result<Self, DomainError>> {
+                match word {
+                    $($word => Some($Name::read(given).map(Self::$Name)),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+words! {
+    "auth" = Auth,
+    "ping" = Ping,
+    "subscribe" = Subscribe,
+    "unsubscribe" = Unsubscribe,
+    "publish" = Publish,
+    "voice" = Voice,
+    "unbind" = Unbind,
+    "logout" = Logout,
 }

@@ -7,6 +7,7 @@ use reqwest::multipart::Form;
 use serde_json::{Value, json};
 
 use super::{Validator, docs, document, pointer};
+use crate::calls::HELD_HERE;
 use crate::sound;
 use crate::world::{World, within};
 
@@ -259,10 +260,12 @@ async fn http_answers_as_it_is_described() {
     // Everything that is described was met.
     let paths = http.document["paths"].as_object().unwrap();
     for (path, methods) in paths {
-        for method in methods.as_object().unwrap().keys().filter(|name| *name != "parameters") {
+        let is_here = |method: &String| method != "parameters" && !(HELD_HERE.contains(&path.trim_start_matches('/')));
+        for method in methods.as_object().unwrap().keys().filter(|method| is_here(method)) {
             assert!(http.met.iter().any(|met| met.starts_with(&format!("{method} {path} "))), "{method} {path}");
         }
         let is_call = methods.get("post").is_some() && !path.ends_with("_uploader");
+        let is_call = is_call && !HELD_HERE.contains(&path.trim_start_matches('/'));
         assert!(!is_call || http.met.contains(path), "{path} never succeeded");
     }
     // And every code is one of the table.

@@ -18,7 +18,7 @@ fn docs() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs")
 }
 
-fn document(name: &str) -> Value {
+pub fn document(name: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(docs().join(name)).unwrap()).unwrap()
 }
 
@@ -43,14 +43,14 @@ fn the_documents_are_those_that_the_program_writes() {
 }
 
 /// The validator of another maker (`tests/clients/validate.py`), over the documents of `docs/`.
-struct Validator {
+pub struct Validator {
     _child: Child,
     input: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Validator {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let script: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "clients", "validate.py"].iter().collect();
         let mut child = Command::new(crate::clients::installed("venv/bin/python3"))
             .arg(script)
@@ -65,7 +65,7 @@ impl Validator {
     }
 
     /// What is wrong with `value`, if anything is.
-    async fn fault(&mut self, document: &str, place: &str, value: &Value) -> Option<String> {
+    pub async fn fault(&mut self, document: &str, place: &str, value: &Value) -> Option<String> {
         let line = json!({"document": document, "place": place, "value": value});
         self.input.write_all(format!("{line}\n").as_bytes()).await.unwrap();
         let answer = within("the validator", self.lines.next_line()).await.unwrap().expect("the validator ended");
@@ -73,7 +73,7 @@ impl Validator {
     }
 
     /// `value` is as described; with a field more it is not.
-    async fn holds(&mut self, document: &str, place: &str, value: &Value) {
+    pub async fn holds(&mut self, document: &str, place: &str, value: &Value) {
         let fault = self.fault(document, place, value).await;
         assert_eq!(fault, None, "{document} {place}: {value}");
         let mut more = value.clone();
@@ -88,6 +88,6 @@ impl Validator {
     }
 }
 
-fn pointer(levels: &[&str]) -> String {
+pub fn pointer(levels: &[&str]) -> String {
     levels.iter().map(|level| format!("/{}", level.replace('~', "~0").replace('/', "~1"))).collect()
 }

@@ -17,7 +17,7 @@ use super::super::waiting::{Answer, Waiting};
 use super::{Pending, Session};
 use crate::domain::error::DomainError;
 use crate::domain::live::{Publication, Reached, Subscription as Routed};
-use crate::edge::calls::request::Caller;
+use crate::edge::request::Caller;
 use crate::edge::wire::now;
 use crate::model::QoS;
 

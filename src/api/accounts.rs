@@ -1,0 +1,213 @@
+//! Users, and how they log in.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::answer::{File, Id, Nothing, Shape, Shown, answer};
+use super::friends::Friend;
+use super::request::{Password, request};
+use super::schema::{self, Components, With};
+use super::{Asked, Call, Door, Entry, Facts, Me, Subject, Who};
+use crate::domain::error::DomainError;
+use crate::domain::{Profile, Registration};
+use crate::model::{self, FileName, UserId};
+
+/// The calls of this file.
+pub const SUBJECT: Subject = Subject {
+    name: "accounts",
+    about: "Users, and how they log in.",
+    calls: &[Entry::of::<Reg>(), Entry::of::<Login>(), Entry::of::<AutoLogin>(), Entry::of::<Ticket>()],
+};
+
+request! {
+    /// Registers a user.
+    struct Reg {
+        /// The name to log in with.
+        username: String,
+        password: Password,
+        /// The name that others see.
+        nickname: String,
+        /// "1" or "2".
+        gender: Option<String>,
+        /// A picture of /get_image/. By gender where none is given.
+        avatar: Option<FileName>,
+    }
+}
+
+impl Call for Reg {
+    // The document really says so.
+    const FACTS: Facts = Facts::new("reg", Who::Anybody, "login was successful");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let registration = Registration {
+            username: self.username,
+            password: self.password.0,
+            nickname: self.nickname,
+            gender: self.gender.unwrap_or_default(),
+            avatar: self.avatar,
+        };
+        asked.hub.register(registration, asked.peer, asked.now).await?;
+        Ok(Nothing {})
+    }
+}
+
+request! {
+    /// Logs a user in, with a token.
+    struct Login {
+        username: String,
+        password: Password,
+    }
+}
+
+impl Call for Login {
+    const FACTS: Facts = Facts::new("login", Who::Anybody, "Successful login");
+    type Answer = LoggedIn;
+
+    async fn handle(self, asked: &Asked) -> Result<LoggedIn, DomainError> {
+        let (profile, token) = asked.hub.login(&self.username, self.password.0, asked.peer, asked.now).await?;
+        Ok(LoggedIn { profile: profile.into(), token: (&token).into() })
+    }
+}
+
+request! {
+    /// The profile of a user, and what waits to be heard.
+    struct AutoLogin {
+        /// For whom this is asked.
+        me as "_id": Me<UserId>,
+    }
+}
+
+impl Call for AutoLogin {
+    const FACTS: Facts = Facts::new("auto_login", Who::Named, "Successful login");
+    type Answer = Returned;
+
+    async fn handle(self, asked: &Asked) -> Result<Returned, DomainError> {
+        let user = asked.acting(self.me).await?;
+        let profile = asked.hub.profile(&user).await?;
+        let chat = UnreadCounts::of(&profile.friends);
+        Ok(Returned { profile: profile.into(), chat })
+    }
+}
+
+request! {
+    /// A ticket with which a page opens /ws: good once, and soon.
+    struct Ticket {}
+}
+
+impl Call for Ticket {
+    const FACTS: Facts = Facts::new("ticket", Who::Token, "done").only_at(Door::Http);
+    type Answer = Issued;
+
+    async fn handle(self, asked: &Asked) -> Result<Issued, DomainError> {
+        let ticket = asked.hub.issue_ticket(asked.token()?, asked.peer, asked.now).await?;
+        Ok(Issued { ticket: (&ticket).into() })
+    }
+}
+
+answer! {
+    /// What `/login` and `/auto_login` have in common.
+    pub struct UserProfile {
+        /// The user.
+        id as "_id": Id,
+        /// The name to log in with.
+        username: String,
+        /// "1" or "2", as it was registered.
+        gender: String,
+        /// The name that others see.
+        nickname: String,
+        /// A picture of /get_image/.
+        avatar: File,
+        /// The address book.
+        friend_list: Vec<Friend>,
+        /// The user's toys.
+        bind_toy: Vec<Id>,
+    }
+}
+
+impl From<Profile> for UserProfile {
+    fn from(profile: Profile) -> Self {
+        let Profile { user, friends, toys } = profile;
+        Self {
+            id: (&user.id).into(),
+            username: user.username,
+            gender: user.gender,
+            nickname: user.nickname,
+            avatar: (&user.avatar).into(),
+            friend_list: friends.into_iter().map(Friend::from).collect(),
+            bind_toy: toys.iter().map(Id::from).collect(),
+        }
+    }
+}
+
+answer! {
+    /// The answer of `/login`.
+    pub struct LoggedIn {
+        ..profile: UserProfile,
+        /// For `Authorization: Bearer`, /ws and MQTT. Added.
+        token: Shown,
+    }
+}
+
+answer! {
+    /// The answer of `/auto_login`.
+    pub struct Returned {
+        ..profile: UserProfile,
+        chat: UnreadCounts,
+    }
+}
+
+answer! {
+    /// The answer of `/ticket`.
+    pub struct Issued {
+        /// Opens /ws?ticket=… once, and soon.
+        ticket: Shown,
+    }
+}
+
+/// How many messages are unread: `count` in all, then those of each sender under its id.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct UnreadCounts(serde_json::Map<String, Value>);
+
+impl UnreadCounts {
+    /// The counts of an address book.
+    pub fn of(friends: &[model::Friend]) -> Self {
+        let total = friends.iter().map(|friend| friend.unread).sum::<u64>();
+        let unread = friends.iter().filter(|friend| friend.unread > 0);
+        let counts = unread.map(|friend| (friend.party.id().to_owned(), friend.unread.into()));
+        Self([("count".to_owned(), total.into())].into_iter().chain(counts).collect())
+    }
+}
+
+impl Shape for UnreadCounts {
+    fn schema(components: &mut Components) -> Value {
+        components.named("UnreadCounts", |_| {
+            schema::closed(vec![schema::must("count", schema::whole(), "All unread messages.")])
+                .with("patternProperties", schema::map([("^[0-9a-f]{24}$", schema::from(1))]))
+                .with("description", "How many messages wait: in all, and under each sender's id.")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ChatId, Party};
+
+    #[test]
+    fn only_senders_with_unread_messages_are_counted() {
+        let friend = |id: &str, unread| model::Friend {
+            party: Party::Toy(id.parse().unwrap()),
+            nickname: String::new(),
+            remark: String::new(),
+            avatar: "toy.jpg".parse().unwrap(),
+            chat: ChatId::random(),
+            unread,
+        };
+        let friends = [friend("5c8f5853268d7942f44c6705", 2), friend("5c8f5853268d7942f44c6706", 0)];
+        let text = |friends: &[model::Friend]| serde_json::to_string(&UnreadCounts::of(friends)).unwrap();
+        assert_eq!(text(&friends), r#"{"count":2,"5c8f5853268d7942f44c6705":2}"#);
+        assert_eq!(text(&[]), r#"{"count":0}"#);
+    }
+}

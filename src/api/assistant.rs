@@ -1,0 +1,85 @@
+//! What a child says to its toy.
+
+use super::answer::{File, Id, Kind, answer, one_of, words};
+use super::request::{Recording, request};
+use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
+use crate::domain::Answer;
+use crate::domain::error::DomainError;
+use crate::model::ToyId;
+
+/// The calls of this file.
+pub const SUBJECT: Subject =
+    Subject { name: "assistant", about: "What a child says to its toy.", calls: &[Entry::of::<AiUploader>()] };
+
+request! {
+    /// A child asks its toy.
+    struct AiUploader {
+        /// The toy.
+        me as "toy_id": Me<ToyId>,
+        /// The recording, as a file of the form.
+        reco: Recording,
+    }
+}
+
+impl Call for AiUploader {
+    const FACTS: Facts = Facts::bare("ai_uploader", Who::Named);
+    type Answer = AiAnswer;
+
+    async fn handle(self, asked: &Asked) -> Result<AiAnswer, DomainError> {
+        let toy = asked.acting(self.me).await?;
+        Ok(asked.hub.ask(&toy, self.reco.0, asked.now).await?.into())
+    }
+}
+
+words! {
+    Ai = "ai";
+}
+
+answer! {
+    /// The toy plays a song or a story.
+    pub struct Music {
+        from_user: Ai,
+        /// To play, of /get_music/.
+        music: File,
+    }
+}
+
+answer! {
+    /// The toy says something.
+    pub struct Reply {
+        from_user: Ai,
+        /// A spoken reply, of /get_chat/.
+        chat: File,
+    }
+}
+
+answer! {
+    /// The child begins a message to a friend.
+    pub struct StartMessage {
+        /// The friend for whom the next recording is.
+        from_user: Id,
+        /// What to play first, of /get_chat/.
+        chat: File,
+        /// The friend's kind.
+        friend_type: Kind,
+    }
+}
+
+one_of! {
+    /// The answer of `/ai_uploader`, in its three documented shapes.
+    pub enum AiAnswer as "AiAnswer" { Music, Reply, StartMessage, }
+}
+
+impl From<Answer> for AiAnswer {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Music(music) => Self::Music(Music { from_user: Ai, music: (&music).into() }),
+            Answer::Reply(chat) => Self::Reply(Reply { from_user: Ai, chat: (&chat).into() }),
+            Answer::StartMessage { friend, prompt } => Self::StartMessage(StartMessage {
+                from_user: (&friend).into(),
+                chat: (&prompt).into(),
+                friend_type: Kind(friend.kind()),
+            }),
+        }
+    }
+}

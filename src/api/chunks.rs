@@ -1,0 +1,135 @@
+//! Recordings and sounds in chunks, for clients on one connection over a bad link.
+
+use super::answer::{Nothing, Positive, answer};
+use super::request::{Count, Text, Wanted, request};
+use super::schema;
+use super::{Asked, Call, Door, Entry, Facts, Subject, Who};
+use crate::domain::error::DomainError;
+use crate::domain::{Download, FileKind};
+use crate::model::UploadName;
+
+/// The calls of this file.
+pub const SUBJECT: Subject = Subject {
+    name: "chunks",
+    about: "Recordings and sounds in chunks.",
+    calls: &[Entry::of::<UploadState>(), Entry::of::<DropUpload>(), Entry::of::<GetFile>()],
+};
+
+request! {
+    /// How much of a recording has come.
+    struct UploadState {
+        /// What its sender calls it.
+        upload: UploadName,
+    }
+}
+
+impl Call for UploadState {
+    const FACTS: Facts = Facts::bare("upload_state", Who::Connected).only_at(Door::Connection);
+    type Answer = Received;
+
+    async fn handle(self, asked: &Asked) -> Result<Received, DomainError> {
+        let state = asked.hub.upload_state(asked.connected()?, &self.upload).await?;
+        Ok(Received { received: state.received, first_missing: state.first_missing, finished: state.finished })
+    }
+}
+
+request! {
+    /// Forgets a recording that has come in part.
+    struct DropUpload {
+        /// What its sender calls it.
+        upload: UploadName,
+    }
+}
+
+impl Call for DropUpload {
+    const FACTS: Facts = Facts::new("drop_upload", Who::Connected, "done").only_at(Door::Connection);
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        asked.hub.drop_upload(asked.connected()?, &self.upload).await?;
+        Ok(Nothing {})
+    }
+}
+
+request! {
+    /// Publishes chunks of a file on the `file` topic, then answers.
+    /// Made for MQTT: an app socket is better served by HTTP.
+    struct GetFile {
+        /// The file.
+        name: Wanted,
+        /// Of what kind: `chat` where nothing is said.
+        kind: Option<WantedKind>,
+        /// The bytes of a chunk.
+        chunk_bytes: Option<Count>,
+        /// The first chunk that is wanted: 0 where nothing is said.
+        first: Option<u64>,
+        /// How many chunks; 0 asks for the size alone.
+        count: Option<u64>,
+    }
+}
+
+impl Call for GetFile {
+    const FACTS: Facts = Facts::bare("get_file", Who::Connected).only_at(Door::Connection);
+    type Answer = FileSent;
+
+    async fn handle(self, asked: &Asked) -> Result<FileSent, DomainError> {
+        let download = Download {
+            kind: self.kind.map_or(FileKind::Chat, |kind| kind.0),
+            name: self.name.0,
+            chunk_bytes: self.chunk_bytes.map(|bytes| bytes.0),
+            first: self.first.unwrap_or(0),
+            count: self.count,
+        };
+        let sent = asked.hub.send_file(asked.connected()?, download).await?;
+        let chunk_bytes = Positive(sent.chunk_bytes);
+        Ok(FileSent { size: sent.size, chunk_bytes, chunks: sent.chunks, sent: sent.sent })
+    }
+}
+
+/// The kind of a file that is sent in chunks.
+struct WantedKind(FileKind);
+
+impl Text for WantedKind {
+    fn schema() -> serde_json::Value {
+        schema::one_of(&["chat", "music", "image"])
+    }
+
+    fn is_none(text: &str) -> bool {
+        text.is_empty()
+    }
+
+    fn parse(name: &'static str, text: &str) -> Result<Self, DomainError> {
+        match text {
+            "chat" => Ok(Self(FileKind::Chat)),
+            "music" => Ok(Self(FileKind::Music)),
+            "image" => Ok(Self(FileKind::Image)),
+            _ => Err(DomainError::invalid(name, "is chat, music or image")),
+        }
+    }
+}
+
+answer! {
+    /// The answer of `upload_state`.
+    pub struct Received {
+        /// Chunks that have come.
+        received: u32,
+        /// The first that has not.
+        first_missing: u32,
+        /// Whether a request has used the recording.
+        finished: bool,
+    }
+}
+
+answer! {
+    /// The answer of `get_file`.
+    pub struct FileSent {
+        /// The bytes of the whole file.
+        size: u64,
+        /// The bytes of a chunk; the last one is shorter.
+        chunk_bytes: Positive,
+        /// The chunks of the whole file.
+        chunks: u64,
+        /// The chunks that were sent.
+        sent: u64,
+    }
+}

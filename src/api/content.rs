@@ -1,0 +1,48 @@
+//! Songs and stories.
+
+use super::answer::{File, Id, answer};
+use super::request::request;
+use super::{Asked, Call, Entry, Facts, Subject, Who};
+use crate::domain::error::DomainError;
+use crate::model;
+
+/// The calls of this file.
+pub const SUBJECT: Subject =
+    Subject { name: "content", about: "Songs and stories.", calls: &[Entry::of::<ContentList>()] };
+
+request! {
+    /// The library of songs and stories.
+    struct ContentList {}
+}
+
+impl Call for ContentList {
+    const FACTS: Facts = Facts::new("content_list", Who::Anybody, "Get a list of content resources");
+    type Answer = Vec<Content>;
+
+    async fn handle(self, asked: &Asked) -> Result<Vec<Content>, DomainError> {
+        Ok(asked.hub.content().await?.into_iter().map(Content::from).collect())
+    }
+}
+
+answer! {
+    /// An entry of `/content_list`.
+    pub struct Content as "Content" {
+        id as "_id": Id,
+        /// The sound, of /get_music/.
+        music: File,
+        /// The picture, of /get_image/.
+        cover: File,
+        title: String,
+    }
+}
+
+impl From<model::Content> for Content {
+    fn from(content: model::Content) -> Self {
+        Self {
+            id: (&content.id).into(),
+            music: (&content.music).into(),
+            cover: (&content.cover).into(),
+            title: content.title,
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What parties are told unasked, as the payload of their inboxes.
+
+use serde_json::Value;
+
+use super::answer::{Command, File, Id, Kind, Nullable, Object, Positive, ReceiptState, Shape, answer, words};
+use super::schema::Components;
+use crate::model::{Event, PlayedSound, Timestamp};
+
+words! {
+    IsMessage = "message";
+    IsPlay = "play";
+    IsCommand = "command";
+    IsFriendRequest = "friend_request";
+    IsFriendAdded = "friend_added";
+    IsReceipt = "receipt";
+    IsRead = "read";
+}
+
+answer! {
+    /// A voice message waits.
+    struct Message {
+        is as "type": IsMessage,
+        /// Its number among the user's events. Missing at toys, and of what is told again.
+        seq: Option<Positive>,
+        /// To drop repeats by.
+        id as "_id": Id,
+        /// Who sent it.
+        from_user: Id,
+        /// The sender's kind.
+        friend_type: Kind,
+        /// The recording, of /get_chat/.
+        chat: File,
+        /// The chat of the two.
+        chat_id: Id,
+        /// When it was accepted, in seconds since 1970.
+        create_time: Timestamp,
+        /// A spoken "you have a message from …", of /get_chat/; or null.
+        notice: Nullable<File>,
+    }
+}
+
+answer! {
+    /// A friend has this party play a sound, now.
+    struct Play {
+        is as "type": IsPlay,
+        /// Who sent it.
+        from_user: Id,
+        /// The sender's kind.
+        friend_type: Kind,
+        /// To play, of /get_music/. Either this or `chat`.
+        music: Option<File>,
+        /// To play, of /get_chat/.
+        chat: Option<File>,
+    }
+}
+
+answer! {
+    /// The child has told this toy to do something, now.
+    struct Order {
+        is as "type": IsCommand,
+        command: Command,
+    }
+}
+
+answer! {
+    /// Somebody asks to be a friend.
+    struct FriendRequest {
+        is as "type": IsFriendRequest,
+        /// Its number among the user's events. Missing at toys, and of what is told again.
+        seq: Option<Positive>,
+        /// The `req_id` of acc_req and ref_req.
+        id as "_id": Id,
+        /// Who asks.
+        req_user: Id,
+        /// Who is asked: the user, or a toy of the user.
+        add_user: Id,
+        /// The kind of who asks.
+        kind: Kind,
+    }
+}
+
+answer! {
+    /// The address book has a new entry.
+    struct FriendAdded {
+        is as "type": IsFriendAdded,
+        /// Its number among the user's events. Missing at toys, and of what is told again.
+        seq: Option<Positive>,
+        /// The new friend.
+        friend_id: Id,
+        /// The friend's kind.
+        friend_type: Kind,
+        /// The chat of the two.
+        chat_id: Id,
+    }
+}
+
+answer! {
+    /// Messages of this party have come further.
+    struct Receipt {
+        is as "type": IsReceipt,
+        /// Its number among the user's events. Missing at toys, and of what is told again.
+        seq: Option<Positive>,
+        state: ReceiptState,
+        /// The newest message that has come as far; so have those before it.
+        up_to as "_id": Id,
+        /// The chat of the two.
+        chat_id: Id,
+        /// The receiver.
+        by: Id,
+        /// The receiver's kind.
+        friend_type: Kind,
+    }
+}
+
+answer! {
+    /// A device of this party has heard messages.
+    struct Read {
+        is as "type": IsRead,
+        /// Its number among the user's events. Missing at toys, and of what is told again.
+        seq: Option<Positive>,
+        /// Whose messages were heard.
+        friend_id: Id,
+        /// The chat of the two.
+        chat_id: Id,
+        /// How many of that friend still wait.
+        unread: u64,
+    }
+}
+
+/// An event as the documents describe it.
+pub struct Described {
+    /// Its `type`.
+    pub name: &'static str,
+    /// What it says, in a sentence.
+    pub about: &'static str,
+    /// Its schema.
+    pub schema: fn(&mut Components) -> Value,
+}
+
+/// All events.
+pub const EVENTS: [Described; 7] = [
+    Described { name: "message", about: Message::ABOUT, schema: Message::schema },
+    Described { name: "play", about: Play::ABOUT, schema: Play::schema },
+    Described { name: "command", about: Order::ABOUT, schema: Order::schema },
+    Described { name: "friend_request", about: FriendRequest::ABOUT, schema: FriendRequest::schema },
+    Described { name: "friend_added", about: FriendAdded::ABOUT, schema: FriendAdded::schema },
+    Described { name: "receipt", about: Receipt::ABOUT, schema: Receipt::schema },
+    Described { name: "read", about: Read::ABOUT, schema: Read::schema },
+];
+
+/// The JSON text of an event; `seq` is its number in the user's stream, which toys do not have.
+pub fn encode(event: &Event, seq: Option<u64>) -> Vec<u8> {
+    let seq = seq.map(Positive);
+    match event {
+        Event::Message { id, from, chat, sound, notice, created_at } => write(&Message {
+            is: IsMessage,
+            seq,
+            id: id.into(),
+            from_user: from.into(),
+            friend_type: Kind(from.kind()),
+            chat: sound.into(),
+            chat_id: chat.into(),
+            create_time: *created_at,
+            notice: Nullable(notice.as_ref().map(File::from)),
+        }),
+        Event::Play { from, sound } => {
+            let (music, chat) = match sound {
+                PlayedSound::Music(name) => (Some(name.into()), None),
+                PlayedSound::Chat(name) => (None, Some(name.into())),
+            };
+            write(&Play { is: IsPlay, from_user: from.into(), friend_type: Kind(from.kind()), music, chat })
+        }
+        Event::Command(command) => write(&Order { is: IsCommand, command: Command(*command) }),
+        Event::FriendRequest { id, requester, requestee } => write(&FriendRequest {
+            is: IsFriendRequest,
+            seq,
+            id: id.into(),
+            req_user: requester.into(),
+            add_user: requestee.into(),
+            kind: Kind(requester.kind()),
+        }),
+        Event::FriendAdded { friend, chat } => write(&FriendAdded {
+            is: IsFriendAdded,
+            seq,
+            friend_id: friend.into(),
+            friend_type: Kind(friend.kind()),
+            chat_id: chat.into(),
+        }),
+        Event::Receipt { state, up_to, chat, by } => write(&Receipt {
+            is: IsReceipt,
+            seq,
+            state: ReceiptState(*state),
+            up_to: up_to.into(),
+            chat_id: chat.into(),
+            by: by.into(),
+            friend_type: Kind(by.kind()),
+        }),
+        Event::Read { friend, chat, unread } => {
+            write(&Read { is: IsRead, seq, friend_id: friend.into(), chat_id: chat.into(), unread: *unread })
+        }
+    }
+}
+
+fn write<S: Shape>(event: &S) -> Vec<u8> {
+    // Writing to memory does not fail, and all keys are texts.
+    serde_json::to_vec(event).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{MessageState, Party, ToyCommand};
+
+    const ID: &str = "5c8f582f268d7942f44c6703";
+
+    fn text(event: &Event, seq: Option<u64>) -> String {
+        String::from_utf8(encode(event, seq)).unwrap()
+    }
+
+    /// One of each event; one that is not listed does not compile.
+    fn all() -> Vec<Event> {
+        let (toy, chat) = (|| Party::Toy("5c8f5853268d7942f44c6705".parse().unwrap()), || ID.parse().unwrap());
+        let all = vec![
+            Event::Message {
+                id: ID.parse().unwrap(),
+                from: toy(),
+                chat: chat(),
+                sound: "a.mp3".parse().unwrap(),
+                notice: None,
+                created_at: 1_552_898_225.274_415_7,
+            },
+            Event::Play { from: toy(), sound: PlayedSound::Music("a.mp3".parse().unwrap()) },
+            Event::Command(ToyCommand::Stop),
+            Event::FriendRequest { id: ID.parse().unwrap(), requester: toy(), requestee: toy() },
+            Event::FriendAdded { friend: toy(), chat: chat() },
+            Event::Receipt { state: MessageState::Heard, up_to: ID.parse().unwrap(), chat: chat(), by: toy() },
+            Event::Read { friend: toy(), chat: chat(), unread: 3 },
+        ];
+        let place = |event: &Event| match event {
+            Event::Message { .. } => 0,
+            Event::Play { .. } => 1,
+            Event::Command(_) => 2,
+            Event::FriendRequest { .. } => 3,
+            Event::FriendAdded { .. } => 4,
+            Event::Receipt { .. } => 5,
+            Event::Read { .. } => 6,
+        };
+        assert_eq!(all.iter().map(place).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6]);
+        all
+    }
+
+    #[test]
+    fn every_event_is_written_as_it_always_was() {
+        let (toy, from) = ("5c8f5853268d7942f44c6705", r#""5c8f5853268d7942f44c6705","friend_type":"toy""#);
+        let expected = [
+            format!(
+                r#"{{"type":"message","seq":9,"_id":"{ID}","from_user":{from},"chat":"a.mp3","chat_id":"{ID}","create_time":1552898225.2744157,"notice":null}}"#
+            ),
+            format!(r#"{{"type":"play","from_user":{from},"music":"a.mp3"}}"#),
+            r#"{"type":"command","command":"stop"}"#.to_owned(),
+            format!(
+                r#"{{"type":"friend_request","seq":9,"_id":"{ID}","req_user":"{toy}","add_user":"{toy}","kind":"toy"}}"#
+            ),
+            format!(r#"{{"type":"friend_added","seq":9,"friend_id":{from},"chat_id":"{ID}"}}"#),
+            format!(r#"{{"type":"receipt","seq":9,"state":"heard","_id":"{ID}","chat_id":"{ID}","by":{from}}}"#),
+            format!(r#"{{"type":"read","seq":9,"friend_id":"{toy}","chat_id":"{ID}","unread":3}}"#),
+        ];
+        for (event, expected) in all().iter().zip(expected) {
+            assert_eq!(text(event, Some(9)), expected);
+            assert_eq!(text(event, None), expected.replace(r#""seq":9,"#, ""));
+        }
+    }
+
+    #[test]
+    fn each_event_is_described_under_its_type() {
+        for (event, described) in all().iter().zip(&EVENTS) {
+            let value: Value = serde_json::from_str(&text(event, None)).unwrap();
+            assert_eq!(value["type"], described.name);
+            let schema = (described.schema)(&mut Components::default());
+            assert_eq!(schema["properties"]["type"]["const"], described.name);
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The API, stated once: each call with its request, its answer, and what the edges and the documents need to know.
+//!
+//! A call is a request struct that implements [`Call`]: its fields are what it takes, [`Call::FACTS`] says where it is
+//! served, who may call it and what it answers, [`Call::Answer`] is what it gives, [`Call::handle`] does it. The files of
+//! this room have one subject each and list their calls; [`SUBJECTS`] lists the files. HTTP, MQTT and the app socket
+//! serve what is registered here, and `edge/spec` describes it.
+//!
+//! Who calls is a type, too. A field `me: Me<UserId>` holds an id that nobody has checked; only [`Asked::acting`] makes
+//! a `UserId` of it, after it has found out that the caller may act for that user.
+
+pub mod accounts;
+pub mod answer;
+pub mod assistant;
+pub mod chunks;
+pub mod content;
+pub mod events;
+pub mod friends;
+pub mod reading;
+pub mod request;
+pub mod schema;
+pub mod toys;
+pub mod voice;
+
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+use crate::domain::Hub;
+use crate::domain::error::DomainError;
+use crate::model::{Party, PartyId, PartyKind, Secret, Timestamp, ToyId, UserId};
+use answer::Shape;
+use request::{Field, FieldInfo, Given, Presence, Request, missing};
+use schema::Components;
+
+/// The name of a field or member on the wire.
+macro_rules! wire_name {
+    ($field:ident) => {
+        stringify!($field)
+    };
+    ($field:ident $wire:literal) => {
+        $wire
+    };
+}
+
+pub(crate) use wire_name;
+
+/// All subjects with their calls.
+pub const SUBJECTS: &[Subject] = &[
+    accounts::SUBJECT,
+    content::SUBJECT,
+    voice::SUBJECT,
+    assistant::SUBJECT,
+    toys::SUBJECT,
+    friends::SUBJECT,
+    reading::SUBJECT,
+    chunks::SUBJECT,
+];
+
+/// Calls about one subject.
+#[derive(Clone, Copy)]
+pub struct Subject {
+    /// Its name in the documents.
+    pub name: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// Its calls.
+    pub calls: &'static [Entry],
+}
+
+/// All registered calls.
+pub fn calls() -> impl Iterator<Item = &'static Entry> {
+    SUBJECTS.iter().flat_map(|subject| subject.calls)
+}
+
+/// The call that a connection asks for by this word.
+pub fn call_of_word(word: &str) -> Option<&'static Entry> {
+    calls().find(|call| call.facts.name == word && call.facts.door != Door::Http)
+}
+
+/// Where a call is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// At its path over HTTP, and by its word on the app socket and on MQTT's `out`.
+    All,
+    /// At its path over HTTP only.
+    Http,
+    /// By its word on connections only.
+    Connection,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Anybody.
+    Anybody,
+    /// Who presents a token.
+    Token,
+    /// Who may act for the party that the request names in its [`Me`] field.
+    Named,
+    /// Who may act for the user who answers the friend request.
+    Answerer,
+    /// Who has logged in on its connection.
+    Connected,
+}
+
+/// The constant of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// The path over HTTP without its slash; the word of `do` on connections.
+    pub name: &'static str,
+    /// Where it is served.
+    pub door: Door,
+    /// Who may call.
+    pub who: Who,
+    /// The documented `msg`. None for an answer that HTTP sends bare, without its envelope.
+    pub msg: Option<&'static str>,
+}
+
+impl Facts {
+    /// A call that is served everywhere, and answered in an envelope with `msg`.
+    const fn new(name: &'static str, who: Who, msg: &'static str) -> Self {
+        Self { name, door: Door::All, who, msg: Some(msg) }
+    }
+
+    /// A call that is served everywhere, and answered bare.
+    const fn bare(name: &'static str, who: Who) -> Self {
+        Self { name, door: Door::All, who, msg: None }
+    }
+
+    /// The same call, served at `door` only.
+    const fn only_at(self, door: Door) -> Self {
+        Self { door, ..self }
+    }
+}
+
+/// A call: what a request asks for.
+pub trait Call: Request + Send + 'static {
+    /// Its constant.
+    const FACTS: Facts;
+
+    /// What it gives.
+    type Answer: Shape;
+
+    /// Does it.
+    fn handle(self, asked: &Asked) -> impl Future<Output = Result<Self::Answer, DomainError>> + Send;
+}
+
+/// A registered call.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// Its constant.
+    pub facts: Facts,
+    /// What it does, in a sentence.
+    pub about: &'static str,
+    /// Its fields.
+    pub fields: fn() -> Vec<FieldInfo>,
+    /// The schema of its answer, without an envelope.
+    pub answer: fn(&mut Components) -> Value,
+    /// Whether a recording comes with it.
+    pub takes_recording: bool,
+    run: for<'a> fn(&'a Asked, Given) -> BoxFuture<'a, Result<Value, DomainError>>,
+}
+
+/// What a call has answered.
+#[derive(Debug)]
+pub struct Reply {
+    /// The documented `msg`. None for an answer that HTTP sends bare.
+    pub msg: Option<&'static str>,
+    /// The finished JSON.
+    pub data: Value,
+}
+
+impl Entry {
+    /// The entry of the call `C`.
+    const fn of<C: Call>() -> Self {
+        Self {
+            facts: C::FACTS,
+            about: C::ABOUT,
+            fields: C::fields,
+            answer: C::Answer::schema,
+            takes_recording: C::TAKES_RECORDING,
+            run: |asked, given| Box::pin(run::<C>(asked, given)),
+        }
+    }
+
+    /// Reads the request, does it, and writes the answer. Errors: as the call's own method of the hub; `Invalid`.
+    pub async fn run(&self, asked: &Asked, given: Given) -> Result<Reply, DomainError> {
+        let data = (self.run)(asked, given).await?;
+        Ok(Reply { msg: self.facts.msg, data })
+    }
+
+    /// Whether it gives a client of `kind` anything on its connection.
+    pub fn is_for(&self, kind: PartyKind) -> bool {
+        let named = (self.fields)().into_iter().find_map(|field| match field.presence {
+            Presence::Caller(kind) => kind,
+            _ => None,
+        });
+        match self.facts.who {
+            Who::Answerer => kind == PartyKind::App,
+            Who::Anybody | Who::Token | Who::Named | Who::Connected => named.is_none_or(|only| only == kind),
+        }
+    }
+}
+
+async fn run<C: Call>(asked: &Asked, mut given: Given) -> Result<Value, DomainError> {
+    let request = C::read(&mut given)?;
+    drop(given);
+    let answer = request.handle(asked).await?;
+    serde_json::to_value(answer).map_err(DomainError::internal)
+}
+
+/// On what ground a call acts for a party.
+pub enum Authority {
+    /// The token that came with it, if one did; what it opens, `[http] auth` decides.
+    Token(Option<Secret>),
+    /// Its connection has logged in as this party.
+    Party(Party),
+}
+
+/// Who asks, whom, and when.
+pub struct Asked {
+    /// The hub that is asked.
+    pub hub: Arc<Hub>,
+    /// The address that the request came from.
+    pub peer: IpAddr,
+    /// When it came.
+    pub now: Timestamp,
+    /// For whom it may act.
+    pub authority: Authority,
+}
+
+impl Asked {
+    /// The token that came with the request. Errors: `Unauthorized` without one.
+    fn token(&self) -> Result<&Secret, DomainError> {
+        match &self.authority {
+            Authority::Token(Some(token)) => Ok(token),
+            Authority::Token(None) | Authority::Party(_) => Err(DomainError::Unauthorized),
+        }
+    }
+
+    /// The party that the request names, if the caller may act for it. A client that has logged in on its connection
+    /// need not name itself. Errors: `Invalid`, `UnknownParty` (also for a party of the wrong kind), `Unauthorized`.
+    pub async fn acting<P: Acting>(&self, me: Me<P>) -> Result<P, DomainError> {
+        let party = match (&self.authority, me.id) {
+            (Authority::Party(party), None) => party.clone(),
+            (Authority::Token(_), None) => return Err(missing(me.name)),
+            (_, Some(id)) => self.act_for(&id).await?,
+        };
+        P::of(party).ok_or(DomainError::UnknownParty)
+    }
+
+    /// The party of this id, if the caller may act for it. Errors: `UnknownParty`, `Unauthorized`.
+    pub async fn act_for(&self, id: &PartyId) -> Result<Party, DomainError> {
+        match &self.authority {
+            Authority::Token(token) => self.hub.authorize(id, token.as_ref(), self.now).await,
+            Authority::Party(party) if party.id() == id.as_str() => Ok(party.clone()),
+            // Others look as if they did not exist.
+            Authority::Party(_) => Err(DomainError::UnknownParty),
+        }
+    }
+
+    /// The party that has logged in on its connection. Errors: `Unauthorized` without one.
+    fn connected(&self) -> Result<&Party, DomainError> {
+        match &self.authority {
+            Authority::Party(party) => Ok(party),
+            Authority::Token(_) => Err(DomainError::Unauthorized),
+        }
+    }
+}
+
+/// Kinds of parties that a request can act for.
+pub trait Acting: Sized {
+    /// Which kind, if only one will do.
+    const KIND: Option<PartyKind>;
+
+    /// The party as this kind.
+    fn of(party: Party) -> Option<Self>;
+}
+
+impl Acting for Party {
+    const KIND: Option<PartyKind> = None;
+
+    fn of(party: Party) -> Option<Self> {
+        Some(party)
+    }
+}
+
+impl Acting for UserId {
+    const KIND: Option<PartyKind> = Some(PartyKind::App);
+
+    fn of(party: Party) -> Option<Self> {
+        match party {
+            Party::User(user) => Some(user),
+            Party::Toy(_) => None,
+        }
+    }
+}
+
+impl Acting for ToyId {
+    const KIND: Option<PartyKind> = Some(PartyKind::Toy);
+
+    fn of(party: Party) -> Option<Self> {
+        match party {
+            Party::Toy(toy) => Some(toy),
+            Party::User(_) => None,
+        }
+    }
+}
+
+/// The field that names the caller. It becomes a party by [`Asked::acting`] only.
+pub struct Me<P> {
+    name: &'static str,
+    id: Option<PartyId>,
+    kind: PhantomData<P>,
+}
+
+impl<P: Acting> Field for Me<P> {
+    const PRESENCE: Presence = Presence::Caller(P::KIND);
+
+    fn schema() -> Value {
+        schema::id()
+    }
+
+    fn read(name: &'static str, given: &mut Given) -> Result<Self, DomainError> {
+        let id = Option::<PartyId>::read(name, given)?;
+        Ok(Self { name, id, kind: PhantomData })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,301 @@
+//! Devices, and the toys that they become.
+
+use serde_json::Value;
+
+use super::answer::{Code, File, Id, Key, Kind, Nothing, Shown, answer, one_of, words};
+use super::request::{Field, Given, Presence, Text, missing, request};
+use super::{Asked, Authority, Call, Entry, Facts, Me, Subject, Who};
+use crate::domain::error::DomainError;
+use crate::domain::{Binding, Opened};
+use crate::model::{self, DeviceKey, Party, UserId};
+
+/// The calls of this file.
+pub const SUBJECT: Subject = Subject {
+    name: "toys",
+    about: "Devices, and the toys that they become.",
+    calls: &[Entry::of::<ScanQr>(), Entry::of::<BindToy>(), Entry::of::<ToyList>(), Entry::of::<OpenToy>()],
+};
+
+request! {
+    /// Whether a device can be bound. A bound one answers code 2 with its toy.
+    struct ScanQr {
+        /// What the QR picture says.
+        device_key: DeviceKey,
+    }
+}
+
+impl Call for ScanQr {
+    const FACTS: Facts = Facts::new("scan_qr", Who::Anybody, "Successful Scanning of Two-Dimensional Code");
+    type Answer = Scanned;
+
+    async fn handle(self, asked: &Asked) -> Result<Scanned, DomainError> {
+        asked.hub.scan(&self.device_key).await?;
+        Ok(Scanned { device_key: (&self.device_key).into() })
+    }
+}
+
+request! {
+    /// Makes a device a toy of the user, and the two friends.
+    struct BindToy {
+        /// The toy's name.
+        toy_name: String,
+        /// The child's name.
+        baby_name: String,
+        /// What the toy calls the user.
+        remark: String,
+        /// The owner.
+        me as "user_id": Me<UserId>,
+        /// What the QR picture says.
+        device_key: DeviceKey,
+    }
+}
+
+impl Call for BindToy {
+    const FACTS: Facts = Facts::new("bind_toy", Who::Named, "Binding Completion");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let binding = Binding {
+            user: asked.acting(self.me).await?,
+            toy_name: self.toy_name,
+            baby_name: self.baby_name,
+            remark: self.remark,
+            device_key: self.device_key,
+        };
+        asked.hub.bind_toy(binding, asked.now).await?;
+        Ok(Nothing {})
+    }
+}
+
+request! {
+    /// The user's toys with their address books.
+    struct ToyList {
+        /// For whom this is asked.
+        me as "_id": Me<UserId>,
+    }
+}
+
+impl Call for ToyList {
+    const FACTS: Facts = Facts::new("toy_list", Who::Named, "Obtain Toy list");
+    type Answer = Vec<Toy>;
+
+    async fn handle(self, asked: &Asked) -> Result<Vec<Toy>, DomainError> {
+        let user = asked.acting(self.me).await?;
+        Ok(asked.hub.toys(&user).await?.into_iter().map(Toy::from).collect())
+    }
+}
+
+request! {
+    /// A device has started. It always gets a sound to play. A toy at its own connection names no key.
+    struct OpenToy {
+        /// The device.
+        device_key: Presented,
+    }
+}
+
+impl Call for OpenToy {
+    const FACTS: Facts = Facts::bare("open_toy", Who::Anybody);
+    type Answer = OpenedToy;
+
+    async fn handle(self, asked: &Asked) -> Result<OpenedToy, DomainError> {
+        let opened = match (&asked.authority, self.device_key) {
+            (Authority::Party(Party::Toy(toy)), _) => asked.hub.open_own(toy).await?,
+            (_, Presented::Nothing) => return Err(missing("device_key")),
+            (_, Presented::NoKey) => Opened::Unknown,
+            (_, Presented::Key(key)) => asked.hub.open_toy(&key, asked.token().ok(), asked.now).await?,
+        };
+        Ok(opened.into())
+    }
+}
+
+/// What a device that starts presents. What is no key is answered with a sound, as an unknown key is.
+enum Presented {
+    Nothing,
+    NoKey,
+    Key(DeviceKey),
+}
+
+impl Field for Presented {
+    const PRESENCE: Presence = Presence::Unconnected;
+
+    fn schema() -> Value {
+        <DeviceKey as Text>::schema()
+    }
+
+    fn read(name: &'static str, given: &mut Given) -> Result<Self, DomainError> {
+        let Some(text) = given.text(name) else { return Ok(Self::Nothing) };
+        Ok(DeviceKey::parse_lenient(&text).map_or(Self::NoKey, Self::Key))
+    }
+}
+
+answer! {
+    /// The answer of `/scan_qr`.
+    pub struct Scanned {
+        /// A device that can be bound.
+        device_key: Key,
+    }
+}
+
+answer! {
+    /// An entry of `/toy_list`.
+    pub struct Toy as "Toy" {
+        /// The toy.
+        id as "_id": Id,
+        /// The device that it runs on.
+        device_key: Key,
+        /// Its owner.
+        bind_user: Id,
+        /// Its name.
+        toy_name: String,
+        /// A picture of /get_image/.
+        avatar: File,
+        /// The child's name.
+        baby_name: String,
+        /// As the owner's.
+        gender: String,
+        /// Its address book.
+        friend_list: Vec<ToysFriend>,
+    }
+}
+
+impl From<(model::Toy, Vec<model::Friend>)> for Toy {
+    fn from((toy, friends): (model::Toy, Vec<model::Friend>)) -> Self {
+        Self {
+            id: (&toy.id).into(),
+            device_key: (&toy.device_key).into(),
+            bind_user: (&toy.bind_user).into(),
+            toy_name: toy.toy_name,
+            avatar: (&toy.avatar).into(),
+            baby_name: toy.baby_name,
+            gender: toy.gender,
+            friend_list: friends.into_iter().map(ToysFriend::from).collect(),
+        }
+    }
+}
+
+answer! {
+    /// An entry of a toy's address book in `/toy_list`, where the document says `friend_nickname`.
+    pub struct ToysFriend as "ToysFriend" {
+        /// The name that the friend bears.
+        friend_nickname: String,
+        /// A picture of /get_image/.
+        friend_avatar: File,
+        /// What the toy calls the friend.
+        friend_remark: String,
+        /// The chat of the two.
+        friend_chat: Id,
+        /// The friend. Added.
+        friend_id: Id,
+        /// As friend_nickname. Added.
+        friend_nick: String,
+        /// The friend's kind. Added.
+        friend_type: Kind,
+        /// Messages of this friend that wait for the toy. Added.
+        unread: u64,
+    }
+}
+
+impl From<model::Friend> for ToysFriend {
+    fn from(friend: model::Friend) -> Self {
+        Self {
+            friend_nickname: friend.nickname.clone(),
+            friend_avatar: (&friend.avatar).into(),
+            friend_remark: friend.remark,
+            friend_chat: (&friend.chat).into(),
+            friend_id: (&friend.party).into(),
+            friend_nick: friend.nickname,
+            friend_type: Kind(friend.party.kind()),
+            unread: friend.unread,
+        }
+    }
+}
+
+words! {
+    Success = "Success.mp3";
+    Nobind = "Nobind.mp3";
+    Nolic = "Nolic.mp3";
+}
+
+answer! {
+    /// The device is a toy.
+    pub struct Bound {
+        code: Code<0>,
+        /// What to play, of /get_music/.
+        music: Success,
+        /// The toy that the device is.
+        toy_id: Id,
+        /// The toy's name.
+        name: String,
+        /// Missing where the toy uses tokens and came without one. Added.
+        token: Option<Shown>,
+    }
+}
+
+answer! {
+    /// No device has this key.
+    pub struct Unknown {
+        code: Code<1>,
+        /// No such device.
+        music: Nobind,
+    }
+}
+
+answer! {
+    /// The device is nobody's toy.
+    pub struct Unbound {
+        code: Code<2>,
+        /// Nobody's toy yet.
+        music: Nolic,
+    }
+}
+
+one_of! {
+    /// The answer of `/open_toy`, in its three documented shapes.
+    pub enum OpenedToy as "OpenedToy" { Bound, Unknown, Unbound, }
+}
+
+impl From<Opened> for OpenedToy {
+    fn from(opened: Opened) -> Self {
+        match opened {
+            Opened::Bound { toy, token } => Self::Bound(Bound {
+                code: Code,
+                music: Success,
+                toy_id: (&toy.id).into(),
+                name: toy.toy_name,
+                token: token.as_ref().map(Shown::from),
+            }),
+            Opened::Unknown => Self::Unknown(Unknown { code: Code, music: Nobind }),
+            Opened::Unbound => Self::Unbound(Unbound { code: Code, music: Nolic }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Secret;
+
+    #[test]
+    fn a_toy_that_opens_plays_the_documented_sounds() {
+        let text = |opened: Opened| serde_json::to_string(&OpenedToy::from(opened)).unwrap();
+        assert_eq!(text(Opened::Unbound), r#"{"code":2,"music":"Nolic.mp3"}"#);
+        assert_eq!(text(Opened::Unknown), r#"{"code":1,"music":"Nobind.mp3"}"#);
+        let toy = || model::Toy {
+            id: "5c8f5853268d7942f44c6705".parse().unwrap(),
+            device_key: "bc557bcc9570069a494a64eb38698d35".parse().unwrap(),
+            bind_user: "5c8f582f268d7942f44c6703".parse().unwrap(),
+            toy_name: "Ball \"ball\"".into(),
+            baby_name: String::new(),
+            gender: "1".into(),
+            avatar: "toy.jpg".parse().unwrap(),
+        };
+        assert_eq!(
+            text(Opened::Bound { toy: toy(), token: Some(Secret::new("t")) }),
+            r#"{"code":0,"music":"Success.mp3","toy_id":"5c8f5853268d7942f44c6705","name":"Ball \"ball\"","token":"t"}"#
+        );
+        assert_eq!(
+            text(Opened::Bound { toy: toy(), token: None }),
+            r#"{"code":0,"music":"Success.mp3","toy_id":"5c8f5853268d7942f44c6705","name":"Ball \"ball\""}"#
+        );
+    }
+}

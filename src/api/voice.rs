@@ -1,0 +1,181 @@
+//! Recordings that go to friends.
+
+use super::answer::{File, Id, Kind, Positive, State, answer};
+use super::request::{Count, Ignored, Limit, Maybe, Recording, request};
+use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
+use crate::domain::error::DomainError;
+use crate::domain::{Before, Sent};
+use crate::model::{self, ChatId, Party, PartyId, PartyKind, Timestamp, ToyId, UserId};
+
+/// Messages of one `/chat_list` answer, if the client does not say how many.
+const HISTORY_DEFAULT: u64 = 100;
+/// Messages of one `/chat_list` answer at most.
+const HISTORY_MAX: u64 = 500;
+
+/// The calls of this file.
+pub const SUBJECT: Subject = Subject {
+    name: "voice",
+    about: "Recordings that go to friends.",
+    calls: &[Entry::of::<AppUploader>(), Entry::of::<ToyUploader>(), Entry::of::<ChatList>(), Entry::of::<RecvMsg>()],
+};
+
+request! {
+    /// A user sends a recording to a friend.
+    struct AppUploader {
+        /// The friend who gets it, a user or a toy.
+        to_user: PartyId,
+        /// The sender.
+        me as "user_id": Me<UserId>,
+        /// The recording, as a file of the form.
+        reco_file: Recording,
+    }
+}
+
+impl Call for AppUploader {
+    const FACTS: Facts = Facts::new("app_uploader", Who::Named, "Upload Success");
+    type Answer = Uploaded;
+
+    async fn handle(self, asked: &Asked) -> Result<Uploaded, DomainError> {
+        let sender = Party::User(asked.acting(self.me).await?);
+        Ok(asked.hub.send_recording(&sender, &self.to_user, self.reco_file.0, asked.now).await?.into())
+    }
+}
+
+request! {
+    /// A toy sends a recording to a friend.
+    struct ToyUploader {
+        /// The friend who gets it, a user or a toy.
+        to_user: PartyId,
+        /// The sender.
+        me as "user_id": Me<ToyId>,
+        /// The receiver's kind. Not looked at: the id tells.
+        _friend_type as "friend_type": Ignored,
+        /// The recording, as a file of the form.
+        reco: Recording,
+    }
+}
+
+impl Call for ToyUploader {
+    const FACTS: Facts = Facts::new("toy_uploader", Who::Named, "Upload Success");
+    type Answer = Uploaded;
+
+    async fn handle(self, asked: &Asked) -> Result<Uploaded, DomainError> {
+        let sender = Party::Toy(asked.acting(self.me).await?);
+        Ok(asked.hub.send_recording(&sender, &self.to_user, self.reco.0, asked.now).await?.into())
+    }
+}
+
+request! {
+    /// A page of a chat, oldest first. Marks the chat read.
+    struct ChatList {
+        /// The chat: `friend_chat` of the address book.
+        chat_id: ChatId,
+        /// The user who reads.
+        me as "to_user": Me<UserId>,
+        /// The friend.
+        _from_user as "from_user": Ignored,
+        /// How many messages: 100 where nothing is said, 500 at most. Added.
+        limit: Option<Limit>,
+        /// Only messages before this `create_time`. Added.
+        before: Option<Timestamp>,
+        /// Only messages before this `seq`, exact for every client. Added.
+        before_seq: Option<Count>,
+    }
+}
+
+impl Call for ChatList {
+    const FACTS: Facts = Facts::new("chat_list", Who::Named, "Query chat records");
+    type Answer = Vec<ChatMessage>;
+
+    async fn handle(self, asked: &Asked) -> Result<Vec<ChatMessage>, DomainError> {
+        let reader = asked.acting(self.me).await?;
+        let limit = self.limit.map_or(HISTORY_DEFAULT, |limit| limit.0).min(HISTORY_MAX);
+        let before = Before { time: self.before, seq: self.before_seq.map(|seq| seq.0) };
+        let messages = asked.hub.history(&reader, &self.chat_id, limit as usize, before).await?;
+        let entry = |(message, state): (model::Message, _)| ChatMessage {
+            seq: Positive(message.seq),
+            message: (&message).into(),
+            state: State(state),
+        };
+        Ok(messages.into_iter().map(entry).collect())
+    }
+}
+
+request! {
+    /// All unread messages of one sender, oldest first. Marks them read.
+    struct RecvMsg {
+        /// Whose. No id, or nobody who waits: whose messages have waited longest.
+        from_user: Maybe,
+        /// The toy or user who hears them.
+        me as "to_user": Me<Party>,
+    }
+}
+
+impl Call for RecvMsg {
+    const FACTS: Facts = Facts::bare("recv_msg", Who::Named);
+    type Answer = Vec<Message>;
+
+    async fn handle(self, asked: &Asked) -> Result<Vec<Message>, DomainError> {
+        let receiver = asked.acting(self.me).await?;
+        let messages = asked.hub.receive(&receiver, self.from_user.0.as_ref()).await?;
+        Ok(messages.iter().map(Message::from).collect())
+    }
+}
+
+answer! {
+    /// The answer of the uploaders. A toy plays first who has written; an app shows that itself, and plays the message.
+    pub struct Uploaded {
+        /// To a toy: what it plays first, of /get_chat/. To an app: the recording.
+        filename: File,
+        /// The receiver's kind.
+        friend_type: Kind,
+        /// The message, as its receipts name it. Added.
+        id as "_id": Id,
+    }
+}
+
+impl From<Sent> for Uploaded {
+    fn from(sent: Sent) -> Self {
+        let filename = match (sent.receiver, &sent.notice) {
+            (PartyKind::Toy, Some(notice)) => notice,
+            (PartyKind::Toy, None) | (PartyKind::App, _) => &sent.sound,
+        };
+        Self { filename: filename.into(), friend_type: Kind(sent.receiver), id: (&sent.message).into() }
+    }
+}
+
+answer! {
+    /// An entry of `/recv_msg`.
+    pub struct Message as "Message" {
+        /// Who sent it.
+        from_user: Id,
+        /// The recording, of /get_chat/.
+        message: File,
+        /// When it was accepted, in seconds since 1970.
+        create_time: Timestamp,
+        /// To drop repeats by. Added.
+        id as "_id": Id,
+    }
+}
+
+impl From<&model::Message> for Message {
+    fn from(message: &model::Message) -> Self {
+        Self {
+            from_user: (&message.from).into(),
+            message: (&message.sound).into(),
+            create_time: message.created_at,
+            id: (&message.id).into(),
+        }
+    }
+}
+
+answer! {
+    /// An entry of `/chat_list`.
+    pub struct ChatMessage as "ChatMessage" {
+        ..message: Message,
+        /// How far it has come. Added.
+        state: State,
+        /// Its number in the chat, for `before_seq`. Added.
+        seq: Positive,
+    }
+}

@@ -1,0 +1,156 @@
+//! Numbered requests of clients that have logged in: JSON text `{"id":n,"do":"friend_list",…}`, over a socket or MQTT.
+//!
+//! The words of `do` are the paths of the calls without their slash, with the same fields; the field that names the
+//! caller may be left out. What HTTP answers in its envelope is answered `{"id":n,"code":0,"msg":"…","data":…}`, a bare
+//! answer as the `data` of one.
+//!
+//! A recording has come before, in chunks: the uploaders take its name as `upload` and their number as `chunks`. Such
+//! a call can be repeated after a broken link: once it has been answered, it is answered the same again, without being
+//! done again.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::body;
+use super::status::{self, RequestFault};
+use super::wire;
+use crate::api::request::{Given, Request as _, request};
+use crate::api::{self, Asked, Authority, Entry, Reply};
+use crate::domain::Hub;
+use crate::domain::error::DomainError;
+use crate::model::{Party, UploadName};
+
+/// A numbered request.
+pub struct Request {
+    /// The number that its answer bears; 0 where none was given.
+    pub id: u64,
+    /// What is asked.
+    pub word: String,
+    /// The rest.
+    pub given: Given,
+}
+
+impl Request {
+    /// Reads the JSON text.
+    pub fn parse(text: &[u8]) -> Result<Self, RequestFault> {
+        let given = Given::of(body::from_json(text)?);
+        let id = given.text("id").and_then(|id| id.parse().ok()).unwrap_or_default();
+        let word = given.text("do").unwrap_or_default().into_owned();
+        Ok(Self { id, word, given })
+    }
+}
+
+request! {
+    /// Names a recording that has come in chunks.
+    pub struct InChunks {
+        /// The recording, whose chunks have come before.
+        upload: UploadName,
+        /// How many chunks it has.
+        chunks: u32,
+    }
+}
+
+/// Who asks.
+#[derive(Clone)]
+pub struct Caller {
+    /// The hub that is asked.
+    pub hub: Arc<Hub>,
+    /// As whom the connection has logged in.
+    pub party: Party,
+    /// Its address.
+    pub peer: IpAddr,
+}
+
+impl Caller {
+    /// Does what is asked.
+    pub async fn call(&self, request: Request) -> Result<Reply, DomainError> {
+        let Request { word, given, .. } = request;
+        let call = api::call_of_word(&word);
+        let call = call.ok_or_else(|| DomainError::invalid("do", "is none of the words that the README lists"))?;
+        let asked = Asked {
+            hub: Arc::clone(&self.hub),
+            peer: self.peer,
+            now: wire::now(),
+            authority: Authority::Party(self.party.clone()),
+        };
+        if call.takes_recording {
+            self.call_with_chunks(call, &asked, given).await
+        } else {
+            call.run(&asked, given).await
+        }
+    }
+
+    async fn call_with_chunks(&self, call: &Entry, asked: &Asked, mut given: Given) -> Result<Reply, DomainError> {
+        let InChunks { upload, chunks } = InChunks::read(&mut given)?;
+        if let Some(answer) = self.hub.finished_upload(&self.party, &upload).await? {
+            let data = serde_json::from_slice::<Value>(&answer).map_err(DomainError::internal)?;
+            return Ok(Reply { msg: None, data });
+        }
+        given.recording = Some(self.hub.assemble(&self.party, &upload, chunks).await?);
+        let data = call.run(asked, given).await?.data;
+        let kept = self.hub.finish_upload(&self.party, &upload, Bytes::from(wire::text(&data))).await;
+        if let Err(error) = kept {
+            // Such as a full disk. The call is done all the same; who sends it again is answered by what is stored.
+            tracing::warn!(?error, "the answer to a recording in chunks was not kept");
+        }
+        Ok(Reply { msg: None, data })
+    }
+}
+
+/// The numbered answer.
+pub fn answer(id: u64, result: Result<Reply, DomainError>) -> Value {
+    match result {
+        Ok(Reply { msg, data }) => json!({"id": id, "code": 0, "msg": msg.unwrap_or("done"), "data": data}),
+        Err(error) => {
+            if let DomainError::Internal(cause) | DomainError::OutcomeUnknown(cause) = &error {
+                tracing::error!(cause = status::describe(cause.as_ref()), "request failed");
+            }
+            let (code, msg) = (status::of(&error).code, error.to_string());
+            json!({"id": id, "code": code, "msg": msg, "data": status::details(&error)})
+        }
+    }
+}
+
+/// The answer to what was done and gives nothing.
+pub fn done() -> Reply {
+    Reply { msg: None, data: json!({}) }
+}
+
+/// The answer to what is no request.
+pub fn unreadable(fault: &RequestFault) -> Value {
+    json!({"id": 0, "code": status::of_request(fault).code, "msg": fault.to_string(), "data": {}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_a_number_and_a_word() {
+        let request = Request::parse(br#"{"id":7,"do":"friend_list","_id":"x"}"#).unwrap();
+        let field = request.given.text("_id").map(|text| text.into_owned());
+        assert_eq!((request.id, request.word.as_str(), field.as_deref()), (7, "friend_list", Some("x")));
+        let request = Request::parse(br#"{"id":-1}"#).unwrap();
+        assert_eq!((request.id, request.word.as_str()), (0, ""));
+        for bad in [&b""[..], b"[]", b"{", b"\xff", b"5"] {
+            assert!(Request::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_bears_the_number() {
+        let answered = Reply { msg: Some("m"), data: json!({}) };
+        assert_eq!(answer(7, Ok(answered)).to_string(), r#"{"id":7,"code":0,"msg":"m","data":{}}"#);
+        assert_eq!(
+            answer(8, Err(DomainError::ChunksMissing { first: 3 })).to_string(),
+            r#"{"id":8,"code":30,"msg":"the recording is not complete, chunk 3 is missing","data":{"first_missing":3}}"#
+        );
+        assert_eq!(
+            unreadable(&RequestFault::BadBody("it is not JSON")).to_string(),
+            r#"{"id":0,"code":20,"msg":"the request body cannot be read: it is not JSON","data":{}}"#
+        );
+    }
+}

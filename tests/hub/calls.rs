@@ -1,0 +1,137 @@
+//! The registry of calls adds up: each one is served at its doors, described, and driven by a test. A new call gets its
+//! test here.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use toyhub::api::{self, Door, Entry};
+use toyhub::model::PartyKind;
+
+use crate::one_connection::Line;
+use crate::spec::{Validator, document, pointer};
+use crate::world::{App, Toy, User, World};
+
+/// The calls that are held against the documents here. All others are in `spec`.
+pub const HELD_HERE: [&str; 0] = [];
+
+/// A toy at all three doors.
+struct Doors<'w> {
+    world: &'w World,
+    as_toy: User,
+    app: App,
+    line: Line,
+    validator: Validator,
+}
+
+impl<'w> Doors<'w> {
+    async fn open(world: &'w World, toy: &Toy) -> Self {
+        let opened = world.ok("/open_toy", json!({"device_key": toy.device_key})).await;
+        let token = opened["token"].as_str().unwrap().to_owned();
+        let as_toy = User { id: toy.id.clone(), username: String::new(), token };
+        let (app, line) = (world.app(&as_toy).await, Line::open(world, toy).await);
+        Self { world, as_toy, app, line, validator: Validator::start() }
+    }
+
+    /// The `data` of a call that succeeds, the same at each door; the answers are as the documents describe them.
+    /// `named` are the fields that say who calls, which a connection leaves out.
+    async fn ok(&mut self, name: &str, named: Value, fields: Value) -> Value {
+        let path = format!("/{name}");
+        let mut body = fields.clone();
+        body.as_object_mut().unwrap().extend(named.as_object().unwrap().clone());
+        let place = pointer(&["paths", &path, "post", "requestBody", "content", "application/json", "schema"]);
+        assert_eq!(self.validator.fault("openapi.json", &place, &body).await, None, "{path}: {body}");
+        let answer = self.world.post_as(&self.as_toy, &path, body).await;
+        let place = ["paths", &path, "post", "responses", "200", "content", "application/json", "schema"];
+        self.validator.holds("openapi.json", &pointer(&place), &answer).await;
+        assert_eq!(answer["code"], 0, "{answer}");
+
+        let mut request = fields;
+        request["do"] = json!(name);
+        let at_socket = self.app.ask(request.clone()).await;
+        let over_mqtt = self.line.answer(request).await;
+        let place = pointer(&["components", "messages", &format!("answer_{name}"), "payload"]);
+        for other in [at_socket, over_mqtt] {
+            self.validator.holds("asyncapi.json", &place, &other).await;
+            assert_eq!((&other["code"], &other["data"]), (&json!(0), &answer["data"]), "{other}");
+        }
+        answer["data"].clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_three_doors_give_the_same_answer() {
+    let world = World::start().await;
+    let toy = world.bound_toy("Fluffy").await;
+    let mut doors = Doors::open(&world, &toy).await;
+    let friends = doors.ok("friend_list", json!({"_id": toy.id}), json!({})).await;
+    assert_eq!(friends[0]["friend_remark"], "Dad");
+}
+
+fn sources(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text += &sources(&path);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text += &std::fs::read_to_string(path).unwrap();
+        }
+    }
+    text
+}
+
+/// Whether the documents describe a call where it is served, and nowhere else.
+fn assert_described(call: &Entry, http: &Value, sockets: &Value) {
+    let name = call.facts.name;
+    assert_eq!(http["paths"].get(format!("/{name}")).is_some(), call.facts.door != Door::Connection, "{name}");
+    let has_word = call.facts.door != Door::Http;
+    for message in [format!("ask_{name}"), format!("answer_{name}")] {
+        assert_eq!(sockets["components"]["messages"].get(&message).is_some(), has_word, "{message}");
+    }
+    for (channel, is_for) in
+        [("socket", true), ("appOut", call.is_for(PartyKind::App)), ("toyOut", call.is_for(PartyKind::Toy))]
+    {
+        let operation = format!("{channel}_{name}");
+        assert_eq!(sockets["operations"].get(&operation).is_some(), has_word && is_for, "{operation}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_registered_call_is_served_described_and_driven_by_a_test() {
+    let world = World::start_with(&[("TOYHUB_WS__REQUESTS_PER_SECOND", "1000")]).await;
+    let toy = world.bound_toy("Fluffy").await;
+    let mut doors = Doors::open(&world, &toy).await;
+    let (http, sockets) = (document("openapi.json"), document("asyncapi.json"));
+    let tests = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join("hub"));
+    let (mut paths, mut words) = (0, 0);
+    for call in api::calls() {
+        let name = call.facts.name;
+        // Served: every refusal is the call's own.
+        let (status, answer) = world.post(&format!("/{name}"), json!({})).await;
+        let is_path = call.facts.door != Door::Connection;
+        assert_eq!(
+            (status, answer["code"] == 24),
+            if is_path { (200, false) } else { (404, true) },
+            "{name}: {answer}"
+        );
+        let request = json!({"do": name});
+        for answer in [doors.app.ask(request.clone()).await, doors.line.answer(request).await] {
+            let is_unknown = answer["msg"].as_str().unwrap().contains("is none of the words");
+            assert_eq!(is_unknown, call.facts.door == Door::Http, "{name}: {answer}");
+        }
+        assert_described(call, &http, &sockets);
+        // Driven: by `spec`, which meets all that is described, or here; and by name somewhere.
+        let has_test =
+            HELD_HERE.contains(&name) || ["\"/", "\""].iter().any(|quote| tests.contains(&format!("{quote}{name}\"")));
+        assert!(has_test, "no test calls {name}");
+        paths += usize::from(is_path);
+        words += usize::from(call.facts.door != Door::Http);
+    }
+    // The documents describe no other call.
+    let described = http["paths"].as_object().unwrap().values().filter(|path| path.get("post").is_some()).count();
+    assert_eq!(described, paths);
+    let operations = sockets["operations"].as_object().unwrap();
+    let asked = operations.keys().filter(|name| name.starts_with("socket_") && *name != "socket_push").count();
+    let own_words = toyhub::edge::ws::WORDS.len();
+    assert_eq!(asked, words + own_words);
+}
