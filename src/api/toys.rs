@@ -2,18 +2,25 @@
 
 use serde_json::Value;
 
+use super::accounts::UnreadCounts;
 use super::answer::{Code, File, Id, Key, Kind, Nothing, Shown, answer, one_of, words};
 use super::request::{Field, Given, Presence, Text, missing, request};
 use super::{Asked, Authority, Call, Entry, Facts, Me, Subject, Who};
 use crate::domain::error::DomainError;
 use crate::domain::{Binding, Opened};
-use crate::model::{self, DeviceKey, Party, UserId};
+use crate::model::{self, DeviceKey, Party, ToyId, UserId};
 
 /// The calls of this file.
 pub const SUBJECT: Subject = Subject {
     name: "toys",
     about: "Devices, and the toys that they become.",
-    calls: &[Entry::of::<ScanQr>(), Entry::of::<BindToy>(), Entry::of::<ToyList>(), Entry::of::<OpenToy>()],
+    calls: &[
+        Entry::of::<ScanQr>(),
+        Entry::of::<BindToy>(),
+        Entry::of::<ToyList>(),
+        Entry::of::<OpenToy>(),
+        Entry::of::<ToyProfile>(),
+    ],
 };
 
 request! {
@@ -108,6 +115,33 @@ impl Call for OpenToy {
     }
 }
 
+request! {
+    /// What the hub knows of a toy, and what waits to be heard, for the toy itself. Added.
+    struct ToyProfile {
+        /// The toy.
+        me as "toy_id": Me<ToyId>,
+    }
+}
+
+impl Call for ToyProfile {
+    const FACTS: Facts = Facts::new("toy_profile", Who::Named, "done");
+    type Answer = OwnProfile;
+
+    async fn handle(self, asked: &Asked) -> Result<OwnProfile, DomainError> {
+        let toy = asked.acting(self.me).await?;
+        let (toy, friends) = asked.hub.toy_profile(&toy).await?;
+        Ok(OwnProfile {
+            id: (&toy.id).into(),
+            bind_user: (&toy.bind_user).into(),
+            toy_name: toy.toy_name,
+            avatar: (&toy.avatar).into(),
+            baby_name: toy.baby_name,
+            gender: toy.gender,
+            chat: UnreadCounts::of(&friends),
+        })
+    }
+}
+
 /// What a device that starts presents. What is no key is answered with a sound, as an unknown key is.
 enum Presented {
     Nothing,
@@ -170,6 +204,26 @@ impl From<(model::Toy, Vec<model::Friend>)> for Toy {
             gender: toy.gender,
             friend_list: friends.into_iter().map(ToysFriend::from).collect(),
         }
+    }
+}
+
+answer! {
+    /// The answer of `/toy_profile`. The device's key is not in it: where no token is needed, the id must not open the
+    /// toy.
+    pub struct OwnProfile {
+        /// The toy.
+        id as "_id": Id,
+        /// Its owner.
+        bind_user: Id,
+        /// Its name.
+        toy_name: String,
+        /// A picture of /get_image/.
+        avatar: File,
+        /// The child's name.
+        baby_name: String,
+        /// As the owner's.
+        gender: String,
+        chat: UnreadCounts,
     }
 }
 

@@ -146,6 +146,13 @@ impl Hub {
         Ok(toys)
     }
 
+    /// A toy with its address book. Errors: `UnknownParty`.
+    pub async fn toy_profile(&self, id: &ToyId) -> Result<(Toy, Vec<Friend>), DomainError> {
+        let toy = self.store.toy(id).await?.ok_or(DomainError::UnknownParty)?;
+        let friends = self.store.friends(&id.clone().into()).await?;
+        Ok((toy, friends))
+    }
+
     /// A toy that has logged in says that it has started. It needs no token. Errors: `UnknownParty`.
     pub async fn open_own(&self, id: &ToyId) -> Result<Opened, DomainError> {
         let toy = self.store.toy(id).await?.ok_or(DomainError::UnknownParty)?;

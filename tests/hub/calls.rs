@@ -8,11 +8,12 @@ use toyhub::api::{self, Door, Entry};
 use toyhub::model::PartyKind;
 
 use crate::one_connection::Line;
+use crate::sound;
 use crate::spec::{Validator, document, pointer};
 use crate::world::{App, Toy, User, World};
 
 /// The calls that are held against the documents here. All others are in `spec`.
-pub const HELD_HERE: [&str; 0] = [];
+pub const HELD_HERE: [&str; 1] = ["toy_profile"];
 
 /// A toy at all three doors.
 struct Doors<'w> {
@@ -65,6 +66,31 @@ async fn the_three_doors_give_the_same_answer() {
     let mut doors = Doors::open(&world, &toy).await;
     let friends = doors.ok("friend_list", json!({"_id": toy.id}), json!({})).await;
     assert_eq!(friends[0]["friend_remark"], "Dad");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_toy_asks_who_it_is_and_what_it_has_not_heard() {
+    let world = World::start().await;
+    let mia = world.user("mia").await;
+    let toy = world.toy(&mia, "Fluffy").await;
+    world.upload("/app_uploader", "reco_file", sound::wav(), &[("user_id", &mia.id), ("to_user", &toy.id)]).await;
+    let mut doors = Doors::open(&world, &toy).await;
+    let profile = doors.ok("toy_profile", json!({"toy_id": toy.id}), json!({})).await;
+    assert_eq!((&profile["toy_name"], &profile["baby_name"]), (&json!("Fluffy"), &json!("Fluffy's child")));
+    assert_eq!((&profile["_id"], &profile["bind_user"]), (&json!(toy.id), &json!(mia.id)));
+    assert_eq!(profile["chat"], json!({"count": 1, mia.id.clone(): 1}));
+
+    // Nobody else: neither without the toy's token, nor its owner, nor another toy, nor an app for itself.
+    let (_, answer) = world.post("/toy_profile", json!({"toy_id": toy.id})).await;
+    assert_eq!((&answer["code"], &answer["data"]), (&json!(10), &json!({})));
+    assert_eq!(world.post_as(&mia, "/toy_profile", json!({"toy_id": toy.id})).await["code"], 10);
+    assert_eq!(world.post_as(&mia, "/toy_profile", json!({"toy_id": mia.id})).await["code"], 1);
+    let other = world.bound_toy("Rex").await;
+    let mut of_other = Line::open(&world, &other).await;
+    let answer = of_other.answer(json!({"do": "toy_profile", "toy_id": toy.id})).await;
+    assert_eq!((&answer["code"], &answer["msg"]), (&json!(1), &json!("no such user or toy")));
+    let answer = world.app(&mia).await.ask(json!({"do": "toy_profile"})).await;
+    assert_eq!((&answer["code"], &answer["msg"]), (&json!(1), &json!("no such user or toy")));
 }
 
 fn sources(folder: &Path) -> String {
