@@ -138,3 +138,27 @@ async fn bind_unix(path: &Path) -> Result<UnixSocket, String> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_port_is_listened_at_over_both_versions_of_ip() {
+        let any = |port| [format!("0.0.0.0:{port}").parse().unwrap(), format!("[::]:{port}").parse().unwrap()];
+        let v4 = bind_one(any(0)[0], &[]).unwrap();
+        let both = any(v4.local_addr().unwrap().port());
+        let v6 = bind_one(both[1], &both).unwrap();
+        let port = both[0].port();
+        for (listener, address) in [(&v4, format!("127.0.0.1:{port}")), (&v6, format!("[::1]:{port}"))] {
+            let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+            assert_eq!(client.unwrap().local_addr().unwrap(), accepted.unwrap().1);
+        }
+        let alone = bind_one(any(0)[1], &[]).unwrap();
+        let port = alone.local_addr().unwrap().port();
+        let (client, accepted) = tokio::join!(TcpStream::connect(format!("127.0.0.1:{port}")), alone.accept());
+        assert_eq!(client.unwrap().local_addr().unwrap().ip(), accepted.unwrap().1.ip().to_canonical());
+    }
+}

@@ -69,9 +69,12 @@ async fn calls_are_served_over_tls_one_two_and_one_three() {
         let output = curl(&world, &call, "/login").await;
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(answer["data"]["_id"], mia.id, "{answer} {}", String::from_utf8_lossy(&output.stderr));
-        // An upload, an answer of many records, and one connection for two requests.
-        let output = curl(&world, &[version, &["--next", "--cacert", "ca.pem"]].concat(), "/healthz").await;
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // Two requests on one connection.
+        let again = format!("https://localhost:{}/healthz", world.https_addr().port());
+        let output = curl(&world, &[version, &["--verbose", &again]].concat(), "/healthz").await;
+        let (answers, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(answers.matches("\"ok\":true").count(), 2, "{answers}");
+        assert!(log.contains("Re-using existing connection"), "{log}");
     }
     let stranger = curl(&world, &["--cacert", "/etc/ssl/certs/ca-certificates.crt"], "/healthz").await;
     assert!(!stranger.status.success(), "the certificate is not one of a public authority");
