@@ -81,6 +81,8 @@ pub struct Entrance {
     listeners: Listeners,
     /// The table belongs to the task that accepts: there is no lock.
     flapping: Option<Flapping>,
+    /// Whether the latest connection found no place: one line in the log is enough for all that follow.
+    is_full: bool,
     announced: JoinSet<Announced>,
     connections: Connections,
 }
@@ -90,7 +92,7 @@ impl Entrance {
     pub fn new(terms: Terms, listeners: Listeners) -> Self {
         let flapping = terms.bans.map(Flapping::new);
         let connections = Connections { protocol: terms.protocol, tasks: JoinSet::new() };
-        Self { terms, listeners, flapping, announced: JoinSet::new(), connections }
+        Self { terms, listeners, flapping, is_full: false, announced: JoinSet::new(), connections }
     }
 
     /// Lets clients in until `shutdown`; gives the connections that are left then. Dropping the future ends all of them.
@@ -153,10 +155,13 @@ impl Entrance {
         let place = match self.terms.places.take() {
             Ok(place) => place,
             Err(refusal) => {
-                tracing::warn!(protocol = self.terms.protocol, %refusal, "connection refused");
+                if !std::mem::replace(&mut self.is_full, true) {
+                    tracing::warn!(protocol = self.terms.protocol, %refusal, "connections are refused");
+                }
                 return;
             }
         };
+        self.is_full = false;
         if let Some(socket) = arrival.transport.tcp()
             && let Err(error) = self.set_options(socket)
         {
