@@ -26,7 +26,7 @@ request! {
     /// What waits to be heard, without marking it.
     struct Unread {
         /// How many messages: 50 where nothing is said, 200 at most.
-        limit: Option<Limit>,
+        limit: Option<Limit<UNREAD_MAX>>,
     }
 }
 
@@ -35,7 +35,7 @@ impl Call for Unread {
     type Answer = UnreadMessages;
 
     async fn handle(self, asked: &Asked) -> Result<UnreadMessages, DomainError> {
-        let limit = self.limit.map_or(UNREAD_DEFAULT, |limit| limit.0).min(UNREAD_MAX);
+        let limit = self.limit.map_or(UNREAD_DEFAULT, |limit| limit.0);
         let found = asked.hub.unread(asked.connected()?, limit as usize).await?;
         let message = |Unheard { message, chat, notice }: &Unheard| UnheardMessage {
             message: message.into(),

@@ -350,18 +350,18 @@ impl Text for Count {
     }
 }
 
-/// How many items a page may have.
-pub struct Limit(pub u64);
+/// How many items a page may have: a larger number is taken for the largest.
+pub struct Limit<const MAX: u64>(pub u64);
 
-impl Text for Limit {
+impl<const MAX: u64> Text for Limit<MAX> {
     fn schema() -> Value {
         schema::from(1)
     }
 
     fn parse(name: &'static str, text: &str) -> Result<Self, DomainError> {
         match text.trim().parse() {
-            Ok(0) | Err(_) => Err(DomainError::invalid(name, "is a whole number from 1")),
-            Ok(limit) => Ok(Self(limit)),
+            Ok(0) | Err(_) => Err(DomainError::invalid(name, format!("is a number from 1 to {MAX}"))),
+            Ok(limit) => Ok(Self(MAX.min(limit))),
         }
     }
 }

@@ -75,7 +75,7 @@ request! {
         /// The friend.
         _from_user as "from_user": Ignored,
         /// How many messages: 100 where nothing is said, 500 at most. Added.
-        limit: Option<Limit>,
+        limit: Option<Limit<HISTORY_MAX>>,
         /// Only messages before this `create_time`. Added.
         before: Option<Timestamp>,
         /// Only messages before this `seq`, exact for every client. Added.
@@ -89,7 +89,7 @@ impl Call for ChatList {
 
     async fn handle(self, asked: &Asked) -> Result<Vec<ChatMessage>, DomainError> {
         let reader = asked.acting(self.me).await?;
-        let limit = self.limit.map_or(HISTORY_DEFAULT, |limit| limit.0).min(HISTORY_MAX);
+        let limit = self.limit.map_or(HISTORY_DEFAULT, |limit| limit.0);
         let before = Before { time: self.before, seq: self.before_seq.map(|seq| seq.0) };
         let messages = asked.hub.history(&reader, &self.chat_id, limit as usize, before).await?;
         let entry = |(message, state): (model::Message, _)| ChatMessage {
