@@ -78,7 +78,8 @@ impl Broker {
     /// The same over TLS, with the certificate of this folder.
     pub fn mosquitto_with_tls(tls: &Path) -> Self {
         let tls = tls.display();
-        Self::mosquitto_with(&format!("certfile {tls}/hub.pem\nkeyfile {tls}/hub.key\n"))
+        // Another user could not read the key.
+        Self::mosquitto_with(&format!("certfile {tls}/hub.pem\nkeyfile {tls}/hub.key\nuser root\n"))
     }
 
     fn mosquitto_with(of_listener: &str) -> Self {
