@@ -12,7 +12,7 @@ use rustix::fs::Mode;
 
 use crate::config::{self, Config};
 use crate::domain::backup::{self, Restore, Restored};
-use crate::edge::control::{self, Answer, Command};
+use crate::edge::control::{self, Answer, Command, OnlyToken};
 use crate::edge::spec::{self, Document};
 use crate::edge::wire::now;
 use crate::server;
@@ -140,10 +140,31 @@ enum UserAction {
         /// The name to log in with.
         name: String,
     },
+    /// Refuse calls in a user's name without a token at every place (`[auth] mode = "place"`).
+    OnlyToken {
+        /// The name to log in with.
+        name: String,
+        /// Allow them again from the user's places.
+        #[arg(long)]
+        off: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 enum ToyAction {
+    /// Refuse calls in a toy's name without a token at every place (`[auth] mode = "place"`).
+    OnlyToken {
+        /// The id, as "device list" prints it.
+        id: String,
+        /// Allow them again from the toy's places.
+        #[arg(long)]
+        off: bool,
+    },
+    /// Let a toy in at the first address at which it opens in the next minutes (`auth.let_in_minutes`).
+    LetIn {
+        /// The id, as "device list" prints it.
+        id: String,
+    },
     /// Make a toy a device again that anybody may bind. Its friends do not hear from it any more.
     Unbind {
         /// The id, as "device list" prints it.
@@ -194,6 +215,13 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Action::Content(ContentAction::List) => print_answer(ask(config, Command::ListContent).await?),
         Action::User(UserAction::List) => print_answer(ask(config, Command::ListUsers).await?),
         Action::User(UserAction::LogOut { name: user }) => print_answer(ask(config, Command::LogOut { user }).await?),
+        Action::User(UserAction::OnlyToken { name, off }) => {
+            print_answer(ask(config, Command::OnlyToken { party: OnlyToken::User(name), is_on: !off }).await?)
+        }
+        Action::Toy(ToyAction::OnlyToken { id, off }) => {
+            print_answer(ask(config, Command::OnlyToken { party: OnlyToken::Toy(id), is_on: !off }).await?)
+        }
+        Action::Toy(ToyAction::LetIn { id: toy }) => print_answer(ask(config, Command::LetToyIn { toy }).await?),
         Action::Toy(ToyAction::Unbind { id: toy }) => print_answer(ask(config, Command::UnbindToy { toy }).await?),
     };
     // Without a file, only the defaults and the environment can be meant.

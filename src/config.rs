@@ -6,6 +6,7 @@
 
 mod accounts;
 mod audio;
+mod auth;
 mod backup;
 mod chats;
 mod chunks;
@@ -29,10 +30,11 @@ use toml::{Table, Value};
 
 pub use accounts::Accounts;
 pub use audio::Audio;
+pub use auth::{AllowedFrom, Auth, AuthMode};
 pub use backup::Backup;
 pub use chats::Chats;
 pub use chunks::Chunks;
-pub use http::{Dialect, Http, HttpAuth};
+pub use http::{Dialect, Http};
 pub use mqtt::{ClientCertificates, Mqtt, SessionOverflow};
 pub use net::{ForwardedHeader, Net};
 pub use print::{default_file, reference};
@@ -44,6 +46,8 @@ pub use store::{Password, Store};
 pub use ws::Ws;
 
 const ENVIRONMENT_PREFIX: &str = "TOYHUB_";
+const HTTP_AUTH_IS_GONE: &str = "http.auth has become auth.mode, and \"sticky\" is gone; remove the key, and set \
+                                 [auth] mode = \"place\" (the default), \"token\" or \"open\"";
 
 /// How large a TLS record may be at most. The upper end is the largest that TLS has room for.
 const RECORD_BYTES: std::ops::RangeInclusive<usize> = 512..=16 * 1024;
@@ -59,6 +63,7 @@ settings::sections! {
         server: Server,
         net: Net,
         http: Http,
+        auth: Auth,
         ws: Ws,
         mqtt: Mqtt,
         store: Store,
@@ -211,6 +216,7 @@ fn compare(table: &Table, known: &Table, section: &str, file: &str, faults: &mut
     for (key, value) in table {
         let path = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
         match (known.get(key), value) {
+            (None, _) if path == "http.auth" => faults.push(format!("{file}: {HTTP_AUTH_IS_GONE}")),
             (None, _) => faults.push(format!("{file}: {path} is not a known key; remove it or mend its spelling")),
             (Some(Value::Table(known)), Value::Table(table)) => compare(table, known, &path, file, faults),
             (Some(expected), value) if !has_type_of(key, value, expected) => {

@@ -113,10 +113,10 @@ impl Server {
             handler: Arc::new({
                 let (apps, message_max_bytes) = (Arc::clone(&apps), config.ws.message_max_bytes);
                 move |socket: http::Socket| {
-                    let http::Socket { io, compression, token, ticket, after, peer, .. } = socket;
+                    let http::Socket { io, compression, token, ticket, after, from, .. } = socket;
                     let io: Box<dyn http::SocketIo> =
                         if compression { Box::new(ws::Deflated::new(io, message_max_bytes)) } else { io };
-                    Box::pin(Arc::clone(&apps).serve(io, Handshake { token, ticket, after, peer }))
+                    Box::pin(Arc::clone(&apps).serve(io, Handshake { token, ticket, after, peer: from.peer }))
                 }
             }),
         };
@@ -128,8 +128,8 @@ impl Server {
             handler: Arc::new({
                 let apps = Arc::clone(&apps);
                 move |socket: http::Socket| {
-                    let http::Socket { io, path, token, peer, .. } = socket;
-                    Box::pin(Arc::clone(&apps).serve_legacy(io, path, token, peer))
+                    let http::Socket { io, path, token, from, .. } = socket;
+                    Box::pin(Arc::clone(&apps).serve_legacy(io, path, token, from))
                 }
             }),
         });
@@ -144,7 +144,7 @@ impl Server {
                 move |socket: http::Socket| {
                     let door = door.clone();
                     Box::pin(async move {
-                        door.enter(ws::SocketBytes::new(socket.io, message_max_bytes).await, socket.peer).await;
+                        door.enter(ws::SocketBytes::new(socket.io, message_max_bytes).await, socket.from.peer).await;
                     })
                 }
             }),

@@ -47,7 +47,7 @@ impl Call for Reg {
             gender: self.gender.unwrap_or_default(),
             avatar: self.avatar,
         };
-        asked.hub.register(registration, asked.peer, asked.now).await?;
+        asked.hub.register(registration, asked.from, asked.now).await?;
         Ok(Nothing {})
     }
 }
@@ -65,7 +65,7 @@ impl Call for Login {
     type Answer = LoggedIn;
 
     async fn handle(self, asked: &Asked) -> Result<LoggedIn, DomainError> {
-        let (profile, token) = asked.hub.login(&self.username, self.password.0, asked.peer, asked.now).await?;
+        let (profile, token) = asked.hub.login(&self.username, self.password.0, asked.from, asked.now).await?;
         Ok(LoggedIn { profile: profile.into(), token: (&token).into() })
     }
 }
@@ -100,7 +100,7 @@ impl Call for Ticket {
     type Answer = Issued;
 
     async fn handle(self, asked: &Asked) -> Result<Issued, DomainError> {
-        let ticket = asked.hub.issue_ticket(asked.token()?, asked.peer, asked.now).await?;
+        let ticket = asked.hub.issue_ticket(asked.token()?, asked.from.peer, asked.now).await?;
         Ok(Issued { ticket: (&ticket).into() })
     }
 }

@@ -22,14 +22,13 @@ pub mod toys;
 pub mod voice;
 
 use std::marker::PhantomData;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use crate::domain::Hub;
 use crate::domain::error::DomainError;
+use crate::domain::{Hub, Origin};
 use crate::model::{Party, PartyId, PartyKind, Secret, Timestamp, ToyId, UserId};
 use answer::Shape;
 use request::{Field, FieldInfo, Given, Presence, Request, missing};
@@ -214,7 +213,7 @@ async fn run<C: Call>(asked: &Asked, mut given: Given) -> Result<Value, DomainEr
 
 /// On what ground a call acts for a party.
 pub enum Authority {
-    /// The token that came with it, if one did; what it opens, `[http] auth` decides.
+    /// The token that came with it, if one did; what it opens, `[auth] mode` decides.
     Token(Option<Secret>),
     /// Its connection has logged in as this party.
     Party(Party),
@@ -224,8 +223,8 @@ pub enum Authority {
 pub struct Asked {
     /// The hub that is asked.
     pub hub: Arc<Hub>,
-    /// The address that the request came from.
-    pub peer: IpAddr,
+    /// From where the request came.
+    pub from: Origin,
     /// When it came.
     pub now: Timestamp,
     /// For whom it may act.
@@ -255,10 +254,18 @@ impl Asked {
     /// The party of this id, if the caller may act for it. Errors: `UnknownParty`, `Unauthorized`.
     pub async fn act_for(&self, id: &PartyId) -> Result<Party, DomainError> {
         match &self.authority {
-            Authority::Token(token) => self.hub.authorize(id, token.as_ref(), self.now).await,
+            Authority::Token(token) => self.hub.authorize(id, token.as_ref(), self.from, self.now).await,
             Authority::Party(party) if party.id() == id.as_str() => Ok(party.clone()),
             // Others look as if they did not exist.
             Authority::Party(_) => Err(DomainError::UnknownParty),
+        }
+    }
+
+    /// Whether the request is allowed, which names no party. Errors: `Unauthorized`.
+    pub async fn anybody(&self) -> Result<(), DomainError> {
+        match &self.authority {
+            Authority::Token(token) => self.hub.authorize_anybody(token.as_ref(), self.from, self.now).await,
+            Authority::Party(_) => Ok(()),
         }
     }
 

@@ -20,6 +20,7 @@ pub const SUBJECT: Subject = Subject {
         Entry::of::<ToyList>(),
         Entry::of::<OpenToy>(),
         Entry::of::<ToyProfile>(),
+        Entry::of::<LetIn>(),
     ],
 };
 
@@ -36,6 +37,7 @@ impl Call for ScanQr {
     type Answer = Scanned;
 
     async fn handle(self, asked: &Asked) -> Result<Scanned, DomainError> {
+        asked.anybody().await?;
         asked.hub.scan(&self.device_key).await?;
         Ok(Scanned { device_key: (&self.device_key).into() })
     }
@@ -69,7 +71,7 @@ impl Call for BindToy {
             remark: self.remark,
             device_key: self.device_key,
         };
-        asked.hub.bind_toy(binding, asked.now).await?;
+        asked.hub.bind_toy(binding, asked.from, asked.now).await?;
         Ok(Nothing {})
     }
 }
@@ -109,7 +111,7 @@ impl Call for OpenToy {
             (Authority::Party(Party::Toy(toy)), _) => asked.hub.open_own(toy).await?,
             (_, Presented::Nothing) => return Err(missing("device_key")),
             (_, Presented::NoKey) => Opened::Unknown,
-            (_, Presented::Key(key)) => asked.hub.open_toy(&key, asked.token().ok(), asked.now).await?,
+            (_, Presented::Key(key)) => asked.hub.open_toy(&key, asked.token().ok(), asked.from, asked.now).await?,
         };
         Ok(opened.into())
     }
@@ -139,6 +141,27 @@ impl Call for ToyProfile {
             gender: toy.gender,
             chat: UnreadCounts::of(&friends),
         })
+    }
+}
+
+request! {
+    /// Lets an own toy, which knows only its device key, open once at a new address in the next minutes. Added.
+    struct LetIn {
+        /// The owner.
+        me as "user_id": Me<UserId>,
+        /// The toy.
+        toy as "toy_id": ToyId,
+    }
+}
+
+impl Call for LetIn {
+    const FACTS: Facts = Facts::new("let_in", Who::Named, "done");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let owner = asked.acting(self.me).await?;
+        asked.hub.let_toy_in(Some(&owner), &self.toy, asked.now).await?;
+        Ok(Nothing {})
     }
 }
 
@@ -280,16 +303,16 @@ answer! {
         toy_id: Id,
         /// The toy's name.
         name: String,
-        /// Missing where the toy uses tokens and came without one. Added.
+        /// Only for a toy that came with its device's secret or a token. Added.
         token: Option<Shown>,
     }
 }
 
 answer! {
-    /// No device has this key.
+    /// No device has this key, or its toy is not let in where it is.
     pub struct Unknown {
         code: Code<1>,
-        /// No such device.
+        /// Not authorized.
         music: Nobind,
     }
 }
@@ -318,7 +341,7 @@ impl From<Opened> for OpenedToy {
                 name: toy.toy_name,
                 token: token.as_ref().map(Shown::from),
             }),
-            Opened::Unknown => Self::Unknown(Unknown { code: Code, music: Nobind }),
+            Opened::NotLetIn | Opened::Unknown => Self::Unknown(Unknown { code: Code, music: Nobind }),
             Opened::Unbound => Self::Unbound(Unbound { code: Code, music: Nolic }),
         }
     }

@@ -29,9 +29,6 @@ settings! {
         /// "off". Choose the one that your proxy writes itself: the other one may come from the client. Connections of
         /// these proxies are not limited by address; their clients' requests and sockets are.
         forwarded_header: ForwardedHeader = ForwardedHeader::Off;
-        /// When the documented calls need a token. "open": never. "sticky": once the account or toy has presented one,
-        /// from then on. "token": always. The app socket and MQTT always need one, or a secret.
-        auth: HttpAuth = HttpAuth::Sticky => Everyday;
         /// Which answers are given. "documented": the documented API alone. "field": with the additions that pages and
         /// phones of the field read (CODE, MSG, DATA, and more).
         dialect: Dialect = Dialect::Documented => Everyday;
@@ -52,18 +49,6 @@ settings! {
         /// Bytes of an uploaded recording.
         upload_max_bytes: u64 = 16 * 1024 * 1024;
     }
-}
-
-/// When the documented HTTP calls need a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum HttpAuth {
-    /// Never.
-    Open,
-    /// Once the account or toy has presented one, from then on.
-    Sticky,
-    /// Always.
-    Token,
 }
 
 /// Which answers the documented routes give.

@@ -76,10 +76,10 @@ fn all_faults_are_named_together() {
 
 #[test]
 fn wrong_values_are_named_together_with_zeros() {
-    let text = "[http]\nlisten = \"nowhere\"\nauth = \"maybe\"\nconnections_max = 0\n[mqtt]\ninflight_max = 70000\n";
+    let text = "[http]\nlisten = \"nowhere\"\ndialect = \"maybe\"\nconnections_max = 0\n[mqtt]\ninflight_max = 70000\n";
     let faults = parse(text, &[]).unwrap_err().0;
     let named = |key: &str| faults.iter().any(|fault| fault.starts_with(&format!("broker.toml: {key}")));
-    for key in ["http.listen", "http.auth", "http.connections_max is 0", "mqtt.inflight_max"] {
+    for key in ["http.listen", "http.dialect", "http.connections_max is 0", "mqtt.inflight_max"] {
         assert!(named(key), "{key} is not in {faults:?}");
     }
     assert_eq!(faults.len(), 4, "{faults:?}");
@@ -120,7 +120,8 @@ fn listeners_are_one_address_or_many() {
 fn wrong_values_are_refused_with_a_remedy() {
     for (text, expected) in [
         ("[http]\nlisten = \"nowhere\"", "listen"),
-        ("[http]\nauth = \"maybe\"", "auth"),
+        ("[http]\nauth = \"sticky\"", "http.auth has become auth.mode"),
+        ("[auth]\nmode = \"maybe\"", "mode"),
         ("[http]\nupload_max_bytes = 0", "http.upload_max_bytes is 0"),
         ("[mqtt]\nkeep_alive_max_s = 70000", "keep_alive_max_s"),
         ("[store]\nurl = \"mysql://x\"", "store.url is unknown"),

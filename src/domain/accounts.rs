@@ -1,7 +1,5 @@
 //! Users, their passwords and tokens.
 
-use std::net::IpAddr;
-
 use argon2::password_hash::rand_core::OsRng;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -10,7 +8,8 @@ use subtle::ConstantTimeEq;
 
 use super::Hub;
 use super::error::DomainError;
-use crate::config::HttpAuth;
+use super::places::Origin;
+use crate::config::AuthMode;
 use crate::model::{DeviceKey, FileName, Friend, Login, Party, PartyId, Secret, Timestamp, ToyId, User, UserId};
 use crate::ports::store::StoredUser;
 
@@ -45,8 +44,16 @@ pub struct Profile {
 }
 
 impl Hub {
-    /// Creates a user. Errors: `Invalid`, `NameTaken`, `RateLimited`, `DiskFull`, `Busy`.
-    pub async fn register(&self, new: Registration, peer: IpAddr, now: Timestamp) -> Result<UserId, DomainError> {
+    /// Creates a user, who has proved itself at the place of `peer` thereby. Errors: `NotFromHere`, `Invalid`,
+    /// `NameTaken`, `RateLimited`, `DiskFull`, `Busy`.
+    pub async fn register(
+        &self,
+        new: Registration,
+        from: impl Into<Origin>,
+        now: Timestamp,
+    ) -> Result<UserId, DomainError> {
+        let from = from.into();
+        self.check_allowed_from(self.config.auth.registration, from, "making an account")?;
         let username = self.checked_text("username", new.username)?;
         let nickname = self.checked_optional_text("nickname", new.nickname)?;
         let gender = self.checked_optional_text("gender", new.gender)?;
@@ -56,7 +63,7 @@ impl Hub {
         if new.password.reveal().len() > PASSWORD_MAX_BYTES {
             return Err(DomainError::invalid("password", format!("has more than {PASSWORD_MAX_BYTES} bytes")));
         }
-        self.rates.registrations.spend(&peer.into())?;
+        self.rates.registrations.spend(&from.peer.into())?;
         self.check_room(0)?;
         let avatar = match new.avatar {
             Some(avatar) => avatar,
@@ -70,31 +77,35 @@ impl Hub {
         let nickname = if nickname.is_empty() { username.clone() } else { nickname };
         let user = User { id: id.clone(), username, nickname, gender, avatar };
         self.store.create_user(StoredUser { user, password_hash: hashed }, now).await?;
+        self.note_proof(&id.clone().into(), from, now).await?;
         Ok(id)
     }
 
-    /// Checks a password; gives the profile and a new token. Errors: `WrongCredentials`, `RateLimited`, `Busy`.
+    /// Checks a password, which proves the user at the place of `peer`; gives the profile and a new token. Errors: `WrongCredentials`, `RateLimited`, `Busy`.
     pub async fn login(
         &self,
         username: &str,
         password: Secret,
-        peer: IpAddr,
+        from: impl Into<Origin>,
         now: Timestamp,
     ) -> Result<(Profile, Secret), DomainError> {
+        let from = from.into();
         let username = username.trim();
         let account = username.to_owned();
-        self.rates.failed_logins_of_address.check(&peer.into())?;
+        self.rates.failed_logins_of_address.check(&from.peer.into())?;
         self.rates.failed_logins_of_account.check(&account)?;
         let found = self.store.user_by_name(username).await?;
         let hasher = self.password_hasher()?;
         let hash = found.as_ref().map(|found| found.password_hash.clone());
         let right = self.password_workers.run(move || check_password(&hasher, &password, hash.as_deref())).await??;
         let Some(found) = found.filter(|_| right) else {
-            self.rates.failed_logins_of_address.note(&peer.into());
+            self.rates.failed_logins_of_address.note(&from.peer.into());
             self.rates.failed_logins_of_account.note(&account);
             return Err(DomainError::WrongCredentials);
         };
-        let token = self.issue_token(&found.user.id.clone().into(), now).await?;
+        let party = Party::User(found.user.id.clone());
+        let token = self.issue_token(&party, now).await?;
+        self.note_proof(&party, from, now).await?;
         Ok((self.profile_of(found.user).await?, token))
     }
 
@@ -115,25 +126,24 @@ impl Hub {
         Ok(Profile { user, friends, toys })
     }
 
-    /// The party of `id`, if the caller may act for it under `[http] auth`.
+    /// The party of `id`, if the caller may act for it: with a token of it, or without one as `[auth] mode` says.
     ///
     /// Errors: `UnknownParty`, `Unauthorized` (no token where one is needed, or not the party's).
-    pub async fn authorize(&self, id: &PartyId, token: Option<&Secret>, now: Timestamp) -> Result<Party, DomainError> {
-        let (party, locked) = self.store.party(id).await?.ok_or(DomainError::UnknownParty)?;
-        match (self.config.http.auth, token) {
-            (HttpAuth::Open, _) => Ok(party),
-            (HttpAuth::Sticky, None) if !locked => Ok(party),
-            (_, None) => Err(DomainError::Unauthorized),
-            (_, Some(token)) => {
-                if self.token_party(token, now).await? != Some(party.clone()) {
-                    return Err(DomainError::Unauthorized);
-                }
-                if !locked {
-                    self.store.lock_party(&party).await?;
-                }
-                Ok(party)
-            }
-        }
+    pub async fn authorize(
+        &self,
+        id: &PartyId,
+        token: Option<&Secret>,
+        from: impl Into<Origin>,
+        now: Timestamp,
+    ) -> Result<Party, DomainError> {
+        let (party, only_token) = self.store.party(id).await?.ok_or(DomainError::UnknownParty)?;
+        let is_allowed = match (self.config.auth.mode, token) {
+            (AuthMode::Open, _) => true,
+            (_, Some(token)) => self.token_party(token, now).await?.as_ref() == Some(&party),
+            (AuthMode::Token, None) => false,
+            (AuthMode::Place, None) => !only_token && self.is_proven_at(&party, from.into(), now).await?,
+        };
+        if is_allowed { Ok(party) } else { Err(DomainError::Unauthorized) }
     }
 
     /// The toy of a device that is bound, for its secret or a token.
@@ -167,9 +177,10 @@ impl Hub {
         Ok(self.store.login(&hash_of(token), now).await?.map(|login| login.party))
     }
 
-    /// Forgets every token of a party and ends its connections.
+    /// Forgets every token and every place of a party and ends its connections.
     pub async fn log_out_everywhere(&self, party: &Party) -> Result<(), DomainError> {
         self.store.revoke_tokens(party).await?;
+        self.store.forget_places(party).await?;
         self.end_connections(party).await;
         Ok(())
     }

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use super::error::DomainError;
+use super::places::Origin;
 use super::{FileKind, Hub, StoredFile};
-use crate::config::HttpAuth;
+use crate::config::AuthMode;
 use crate::model::{Content, ContentId, FileName, Party, Secret, Timestamp};
 use crate::ports::speech::languages::Line;
 
@@ -91,22 +92,49 @@ impl Hub {
 
     /// A stored file, for whoever may have it. Errors: `UnknownFile`, `Unauthorized`.
     ///
-    /// A recording's name is 128 bits that nobody can guess and only the two friends are told. Where a token is given
-    /// or every call needs one, it must be of one of the two as well.
+    /// A recording is for its two parties: with a token of one of them, or from a place of one of them where `[auth]
+    /// mode` allows calls without a token.
     pub async fn open_file(
         &self,
         kind: FileKind,
         name: &FileName,
         token: Option<&Secret>,
+        from: impl Into<Origin>,
         now: Timestamp,
     ) -> Result<StoredFile, DomainError> {
-        let token_needed = self.config.http.auth == HttpAuth::Token;
-        if kind == FileKind::Chat && (token_needed || token.is_some()) {
-            let token = token.ok_or(DomainError::Unauthorized)?;
-            let party = self.token_party(token, now).await?.ok_or(DomainError::Unauthorized)?;
-            self.check_listener(&party, name).await?;
+        let file = self.stored_file(kind, name).await?;
+        match (kind, self.config.auth.mode, token) {
+            (FileKind::Chat, _, Some(token)) => {
+                let party = self.token_party(token, now).await?.ok_or(DomainError::Unauthorized)?;
+                self.check_listener(&party, name).await?;
+            }
+            (FileKind::Chat, AuthMode::Token, None) => return Err(DomainError::Unauthorized),
+            (FileKind::Chat, AuthMode::Place, None) => self.check_place_of_listener(name, from.into(), now).await?,
+            _ => {}
         }
-        self.stored_file(kind, name).await
+        Ok(file)
+    }
+
+    /// Whether the address is a place of one of the two parties of a recording. Errors: `Unauthorized`.
+    async fn check_place_of_listener(&self, name: &FileName, from: Origin, now: Timestamp) -> Result<(), DomainError> {
+        let parties = match self.store.parties_of_sound(name).await? {
+            Some(ids) => ids,
+            // A notice belongs to no chat; its name is as secret as that of a recording.
+            None if self.is_known_place(from, now).await? => return Ok(()),
+            None => return Err(DomainError::Unauthorized),
+        };
+        for id in parties {
+            let found = match id.parse() {
+                Ok(id) => self.store.party(&id).await?,
+                Err(_) => None,
+            };
+            if let Some((party, false)) = found
+                && self.is_proven_at(&party, from, now).await?
+            {
+                return Ok(());
+            }
+        }
+        Err(DomainError::Unauthorized)
     }
 
     /// A stored file, for a party that has logged in. Errors: `UnknownFile`.

@@ -113,6 +113,9 @@ pub enum DomainError {
     /// What would add data is refused until the disk has room again.
     #[error("the hub's disk is full, try again later")]
     DiskFull,
+    /// The hub does not do this for clients of this address.
+    #[error("{0} is not possible from this network")]
+    NotFromHere(&'static str),
     /// The party may not do this.
     #[error("not permitted")]
     Forbidden,

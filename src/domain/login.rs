@@ -15,6 +15,7 @@ use super::Hub;
 use super::accounts::hash_of;
 use super::error::DomainError;
 use super::permissions::guest;
+use super::places::Origin;
 use crate::model::{DeviceKey, Login, Party, PartyId, Secret, Timestamp, UserId};
 use crate::ports::router::{CloseReason, Mailbox};
 
@@ -43,8 +44,8 @@ enum Proof {
     Token(String),
     /// By the key of its device, and the secret or a token.
     Device(DeviceKey, Secret),
-    /// By its id, and a token where `[http] auth` asks for one.
-    Id(PartyId, Option<Secret>),
+    /// By its id, and a token where `[auth] mode` asks for one at this address.
+    Id(PartyId, Option<Secret>, Origin),
 }
 
 impl Admitted {
@@ -86,7 +87,6 @@ impl Hub {
             self.rates.failed_logins_of_address.note(&peer.into());
             return Err(DomainError::Unauthorized);
         };
-        self.store.lock_party(&admitted.party).await?;
         Ok(admitted)
     }
 
@@ -109,24 +109,28 @@ impl Hub {
             }
             _ => None,
         };
-        admitted.ok_or_else(|| {
+        let Some(admitted) = admitted else {
             self.rates.failed_logins_of_address.note(&peer.into());
-            DomainError::WrongCredentials
-        })
+            return Err(DomainError::WrongCredentials);
+        };
+        self.note_secret(&admitted.party, admitted.expires_at, peer, now).await?;
+        Ok(admitted)
     }
 
-    /// What a client of the older sockets opens, whose address says who it is, under `[http] auth`.
+    /// What a client of the older sockets opens, whose address says who it is, under `[auth] mode`.
     ///
     /// Errors: `UnknownParty`, `Unauthorized` (no token where one is needed, or not the party's).
     pub async fn authenticate_id(
         &self,
         id: PartyId,
         token: Option<Secret>,
+        from: impl Into<Origin>,
         now: Timestamp,
     ) -> Result<Admitted, DomainError> {
+        let from = from.into();
         let revocations = self.revocations.load(Ordering::SeqCst);
-        let party = self.authorize(&id, token.as_ref(), now).await?;
-        let (expires_at, proof) = (Timestamp::INFINITY, Proof::Id(id, token));
+        let party = self.authorize(&id, token.as_ref(), from, now).await?;
+        let (expires_at, proof) = (Timestamp::INFINITY, Proof::Id(id, token, from));
         Ok(Admitted { party, expires_at, proof, proven_at: now, revocations })
     }
 
@@ -142,7 +146,7 @@ impl Hub {
             Proof::Guest => Ok(Some(Login { party: guest(), expires_at: Timestamp::INFINITY })),
             Proof::Token(hash) => Ok(self.store.login(hash, now).await?),
             Proof::Device(key, secret) => self.toy_of_device(key, secret, now).await,
-            Proof::Id(id, token) => match self.authorize(id, token.as_ref(), now).await {
+            Proof::Id(id, token, from) => match self.authorize(id, token.as_ref(), *from, now).await {
                 Ok(party) => Ok(Some(Login { party, expires_at: Timestamp::INFINITY })),
                 Err(DomainError::Unauthorized | DomainError::UnknownParty) => Ok(None),
                 Err(error) => Err(error),

@@ -1,5 +1,6 @@
 //! The hub's rules over a real store and router, without any protocol.
 
+mod places;
 mod sending;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -133,7 +134,7 @@ impl World {
         let toy_id = toy.id.clone();
         let entry = |kind| NewEntry { kind, nickname: "n".into(), remark: "r".into(), avatar: avatar.clone() };
         let (entry_of_user, entry_of_toy) = (entry(PartyKind::Toy), entry(PartyKind::App));
-        let new = NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy };
+        let new = NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy, let_in_until: 0.0 };
         self.hub.store.bind_toy(new, 10, 0.0).await.unwrap();
         (id, toy_id.into())
     }

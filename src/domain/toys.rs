@@ -4,7 +4,9 @@ use bytes::Bytes;
 
 use super::accounts::hash_of;
 use super::error::DomainError;
+use super::places::Origin;
 use super::{FileKind, Hub};
+use crate::config::AuthMode;
 use crate::model::{
     ChatId, Device, DeviceKey, FileName, Friend, Party, PartyKind, Secret, Timestamp, Toy, ToyId, UserId,
 };
@@ -33,11 +35,13 @@ pub enum Opened {
     Bound {
         /// The toy.
         toy: Toy,
-        /// A new token; none for a toy that uses tokens and did not prove itself.
+        /// A new token, for a toy that has proved itself by its device's secret or a token.
         token: Option<Secret>,
     },
     /// The device is known and nobody's toy.
     Unbound,
+    /// The device is a toy that may not open from where it is.
+    NotLetIn,
     /// No such device.
     Unknown,
 }
@@ -96,8 +100,9 @@ impl Hub {
         device.toy.map_or(Ok(()), |toy| Err(DomainError::DeviceBound(toy)))
     }
 
-    /// Makes a device the user's toy. Errors: `UnknownDevice`, `DeviceBound`, `Invalid`, `Full`, `DiskFull`.
-    pub async fn bind_toy(&self, wish: Binding, now: Timestamp) -> Result<ToyId, DomainError> {
+    /// Makes a device the user's toy. Errors: `NotFromHere`, `UnknownDevice`, `DeviceBound`, `Invalid`, `Full`, `DiskFull`.
+    pub async fn bind_toy(&self, wish: Binding, from: impl Into<Origin>, now: Timestamp) -> Result<ToyId, DomainError> {
+        self.check_allowed_from(self.config.auth.binding, from.into(), "binding a toy")?;
         self.check_room(0)?;
         let toy_name = self.checked_text("toy_name", wish.toy_name)?;
         let baby_name = self.checked_text("baby_name", wish.baby_name)?;
@@ -116,7 +121,8 @@ impl Hub {
         let entry_of_user =
             NewEntry { kind: PartyKind::Toy, nickname: baby_name, remark: toy_name, avatar: toy.avatar.clone() };
         let entry_of_toy = NewEntry { kind: PartyKind::App, nickname: user.nickname, remark, avatar: user.avatar };
-        let new = NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy };
+        let let_in_until = self.let_in_until(now);
+        let new = NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy, let_in_until };
         self.store.bind_toy(new, self.config.accounts.friends_max, now).await?;
         Ok(id)
     }
@@ -159,28 +165,38 @@ impl Hub {
         Ok(Opened::Bound { toy, token: None })
     }
 
-    /// A toy says that it has started. `proof` is its device's secret or a token.
+    /// A toy says that it has started. `proof` is its device's secret or a token, and gets a new token.
     ///
-    /// The key alone opens the toy, as documented, and it stands on the QR picture: so once the toy
-    /// has used a token, a further one is only given for proof.
+    /// The device key alone stands on the QR code and proves nothing: with it, the toy opens where `[auth] mode` allows.
     pub async fn open_toy(
         &self,
         key: &DeviceKey,
         proof: Option<&Secret>,
+        from: impl Into<Origin>,
         now: Timestamp,
     ) -> Result<Opened, DomainError> {
+        let from = from.into();
         let Some((device, secret_hash)) = self.store.device(key).await? else { return Ok(Opened::Unknown) };
-        let Some(id) = device.toy else { return Ok(Opened::Unbound) };
-        // A toy whose row is lost has a sound to play all the same.
-        let Some(toy) = self.store.toy(&id).await? else { return Ok(Opened::Unbound) };
-        let party = Party::Toy(id);
-        let party_id = party.id().parse().map_err(DomainError::internal)?;
-        let locked = self.store.party(&party_id).await?.is_some_and(|(_, locked)| locked);
-        let may_have_token = match proof {
-            Some(proof) => self.proven(&party, &secret_hash, proof, now).await?.is_some(),
-            None => !locked,
+        let toy = match device.toy {
+            Some(id) => self.store.toy(&id).await?,
+            None => None,
         };
-        let token = if may_have_token { Some(self.issue_token(&party, now).await?) } else { None };
-        Ok(Opened::Bound { toy, token })
+        // A toy whose row is lost has a sound to play all the same.
+        let Some(toy) = toy else { return Ok(Opened::Unbound) };
+        let party = Party::Toy(toy.id.clone());
+        let login = match proof {
+            Some(proof) => self.proven(&party, &secret_hash, proof, now).await?,
+            None => None,
+        };
+        if let Some(login) = login {
+            self.note_secret(&party, login.expires_at, from, now).await?;
+            return Ok(Opened::Bound { toy, token: Some(self.issue_token(&party, now).await?) });
+        }
+        let may_open = match self.config.auth.mode {
+            AuthMode::Open => true,
+            AuthMode::Token => false,
+            AuthMode::Place => self.may_open(&toy, from, now).await?,
+        };
+        Ok(if may_open { Opened::Bound { toy, token: None } } else { Opened::NotLetIn })
     }
 }

@@ -19,12 +19,22 @@ use super::wire;
 use crate::domain::backup::BackedUp;
 use crate::domain::error::DomainError;
 use crate::domain::{Hub, NewContent, NewDevice};
+use crate::model::Party;
 
 /// Devices that one command adds at most.
 pub const DEVICES_MAX: usize = 1000;
 const LIST_MAX: usize = 100_000;
 const LINE_MAX_BYTES: u64 = 64 * 1024;
 const LINE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whose calls need a token everywhere.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum OnlyToken {
+    /// A user's, by name.
+    User(String),
+    /// A toy's, by id.
+    Toy(String),
+}
 
 /// What the command line asks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,6 +72,18 @@ pub enum Command {
     },
     /// Makes a toy a device again.
     UnbindToy {
+        /// The toy's id.
+        toy: String,
+    },
+    /// Sets whether calls in the name of a party need a token at every place.
+    OnlyToken {
+        /// Whose calls.
+        party: OnlyToken,
+        /// Whether they need one.
+        is_on: bool,
+    },
+    /// Lets a toy in at the first address at which it opens.
+    LetToyIn {
         /// The toy's id.
         toy: String,
     },
@@ -198,6 +220,8 @@ pub async fn execute(hub: &Hub, command: Command) -> Answer {
         Command::ListUsers => list_users(hub).await,
         Command::LogOut { user } => log_out(hub, &user).await,
         Command::UnbindToy { toy } => unbind_toy(hub, &toy).await,
+        Command::OnlyToken { party, is_on } => only_token(hub, party, is_on).await,
+        Command::LetToyIn { toy } => let_toy_in(hub, &toy).await,
         Command::Examine { repair } => examine(hub, repair).await,
         Command::BackUp { to, keep } => Ok(back_up(hub, &to, keep).await),
     };
@@ -284,6 +308,21 @@ async fn unbind_toy(hub: &Hub, toy: &str) -> Result<Answer, DomainError> {
     let toy = toy.parse().map_err(|_| DomainError::UnknownParty)?;
     hub.unbind_toy(None, &toy).await?;
     Ok(Answer::Lines(vec!["unbound".into()]))
+}
+
+async fn only_token(hub: &Hub, party: OnlyToken, is_on: bool) -> Result<Answer, DomainError> {
+    let party = match party {
+        OnlyToken::User(name) => Party::User(hub.user_named(&name).await?),
+        OnlyToken::Toy(id) => Party::Toy(id.parse().map_err(|_| DomainError::UnknownParty)?),
+    };
+    hub.set_only_token(&party, is_on).await?;
+    Ok(Answer::Lines(vec![if is_on { "needs a token everywhere" } else { "needs no token at its places" }.into()]))
+}
+
+async fn let_toy_in(hub: &Hub, toy: &str) -> Result<Answer, DomainError> {
+    let toy = toy.parse().map_err(|_| DomainError::UnknownParty)?;
+    hub.let_toy_in(None, &toy, wire::now()).await?;
+    Ok(Answer::Lines(vec!["may open once at a new address".into()]))
 }
 
 async fn back_up(hub: &Hub, to: &Path, keep: Option<usize>) -> Answer {

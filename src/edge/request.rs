@@ -72,7 +72,7 @@ impl Caller {
         let call = call.ok_or_else(|| DomainError::invalid("do", "is none of the words that the README lists"))?;
         let asked = Asked {
             hub: Arc::clone(&self.hub),
-            peer: self.peer,
+            from: self.peer.into(),
             now: wire::now(),
             authority: Authority::Party(self.party.clone()),
         };

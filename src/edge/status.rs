@@ -51,6 +51,7 @@ pub fn of(error: &DomainError) -> Status {
         DomainError::Busy => envelope(17),
         DomainError::DiskFull => envelope(32),
         DomainError::Forbidden => envelope(18),
+        DomainError::NotFromHere(_) => envelope(34),
         DomainError::Internal(_) => Status { http: 500, code: 19 },
         DomainError::UploadTooLarge { .. } => Status { http: 413, code: 21 },
         DomainError::UnknownFile => Status { http: 404, code: 24 },

@@ -221,7 +221,7 @@ fn fake_clock() -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_are_whole_after_the_clock_went_back_an_hour_and_forward_a_year() {
     let mut world =
-        World::start_with(&[("TOYHUB_HTTP__AUTH", "open"), ("TOYHUB_WS__REQUESTS_PER_SECOND", "20000")]).await;
+        World::start_with(&[("TOYHUB_AUTH__MODE", "open"), ("TOYHUB_WS__REQUESTS_PER_SECOND", "20000")]).await;
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;
     let library: &'static str = fake_clock().leak();

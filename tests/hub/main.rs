@@ -23,6 +23,7 @@ mod matrix;
 mod mqtt;
 mod one_connection;
 mod operation;
+mod places;
 mod proxies;
 mod receipts;
 mod relay;

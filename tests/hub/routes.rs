@@ -59,7 +59,7 @@ async fn every_documented_route_answers_as_documented() {
     call!("/auto_login", "malformed id", {"_id": "../etc/passwd"});
     call!("/content_list", "success", {});
 
-    let (key, _) = world.device().await;
+    let (key, secret) = world.device().await;
     call!("/scan_qr", "success", {"device_key": key});
     call!("/scan_qr", "unknown", {"device_key": "no such key"});
     call!("/open_toy", "unbound", {"device_key": key});
@@ -70,7 +70,7 @@ async fn every_documented_route_answers_as_documented() {
     call!("/bind_toy", "bound", binding);
     call!("/bind_toy", "missing", {"user_id": mia, "device_key": key});
     call!("/scan_qr", "bound", {"device_key": key});
-    let toy = call!("/open_toy", "success", {"device_key": key})["toy_id"].clone();
+    let toy = call!("/open_toy", "success", {"device_key": key, "token": secret})["toy_id"].clone();
     call!("/toy_list", "success", {"_id": mia});
     call!("/toy_list", "unknown", {"_id": unknown});
     let friends = call!("/friend_list", "success", {"_id": mia});

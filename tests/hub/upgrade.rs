@@ -40,6 +40,7 @@ async fn a_folder_of_before_0_2_opens_with_all_that_it_holds() {
         assert_eq!(answer.status(), 200);
         assert!(!answer.bytes().await.unwrap().is_empty());
     }
+    world.ok("/open_toy", json!({"device_key": KEY})).await;
     let (status, unread) = world.post("/recv_msg", json!({"from_user": MIA, "to_user": FLUFFY})).await;
     assert_eq!((status, unread.as_array().unwrap().len()), (200, 12 - LOST), "{unread}");
     assert_eq!(world.post("/recv_msg", json!({"from_user": MIA, "to_user": FLUFFY})).await, (200, json!([])));

@@ -21,12 +21,15 @@ use tokio::time::{Sleep, sleep};
 use super::reply::{Body, full};
 use super::{Edge, service};
 use crate::config::seconds;
-use crate::edge::net::{AddressPlace, Client, Linger, Place, Stream};
+use crate::domain::Origin;
+use crate::edge::net::{AddressPlace, Client, Forwarded, Linger, Place, Stream};
 
 /// What a request knows of its connection.
 pub(super) struct Connection {
     /// The client's address, even behind a proxy; an IPv4 address is never shown as an IPv6 one.
     pub(super) peer: IpAddr,
+    /// Whether a proxy that is not named speaks for the client: then `peer` is the proxy.
+    is_hidden: bool,
     /// Whether a request has a body of which something has not been read.
     unread: Arc<AtomicBool>,
     /// The place of a request that a proxy forwards: of its connections, each carries many clients.
@@ -34,6 +37,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// From where the request comes.
+    pub(super) fn origin(&self) -> Origin {
+        Origin { peer: self.peer, is_hidden: self.is_hidden }
+    }
+
     /// Notes whether the request at hand has a body of which something has not been read.
     pub(super) fn set_unread(&self, unread: bool) {
         self.unread.store(unread, Ordering::Relaxed);
@@ -47,7 +55,17 @@ impl Connection {
     /// The same for a request, whose client a trusted proxy names; or why the request is not served.
     fn of(self: &Arc<Self>, request: &Request<Incoming>, edge: &Edge) -> Result<Arc<Self>, Refused> {
         let Some(forwarded) = edge.forwarded.filter(|_| edge.proxies.contains(self.peer)) else {
-            return Ok(Arc::clone(self));
+            let names_client = |header| request.headers().contains_key(header);
+            if !names_client(Forwarded::XForwardedFor.header()) && !names_client(Forwarded::Rfc7239.header()) {
+                return Ok(Arc::clone(self));
+            }
+            report_unnamed_proxy(self.peer);
+            return Ok(Arc::new(Self {
+                peer: self.peer,
+                is_hidden: true,
+                unread: Arc::clone(&self.unread),
+                _place: None,
+            }));
         };
         let values = request.headers().get_all(forwarded.header()).iter();
         // Text that is not ASCII names no address either.
@@ -61,7 +79,18 @@ impl Connection {
             tracing::debug!(address = %peer, %refused, "http request refused");
             (StatusCode::TOO_MANY_REQUESTS, "Too many requests and sockets from one address at once.\n")
         })?;
-        Ok(Arc::new(Self { peer, unread: Arc::clone(&self.unread), _place: Some(place) }))
+        Ok(Arc::new(Self { peer, is_hidden: false, unread: Arc::clone(&self.unread), _place: Some(place) }))
+    }
+}
+
+/// Says once that a proxy is not named. Its clients are then at no place, and calls without a token are refused.
+fn report_unnamed_proxy(peer: IpAddr) {
+    static IS_REPORTED: AtomicBool = AtomicBool::new(false);
+    if !IS_REPORTED.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            proxy = %peer,
+            "requests name another client, but net.proxies does not name their proxy; without a token they are refused"
+        );
     }
 }
 
@@ -95,7 +124,7 @@ async fn answer(
 pub(super) async fn run(stream: impl Stream + 'static, client: Client, edge: Arc<Edge>) {
     let Client { peer, place } = client;
     let unread = Arc::new(AtomicBool::new(false));
-    let connection = Arc::new(Connection { peer, unread: Arc::clone(&unread), _place: None });
+    let connection = Arc::new(Connection { peer, is_hidden: false, unread: Arc::clone(&unread), _place: None });
     let stall = seconds(edge.config.http.body_pause_timeout_s);
     let io = TokioIo::new(Guarded::new(Box::new(stream), unread, stall, place));
     let shared = Arc::clone(&edge);

@@ -17,7 +17,7 @@ use hyper::{HeaderMap, Method, Response, StatusCode};
 use super::bearer;
 use super::reply::{Body, Failure, full};
 use crate::domain::error::DomainError;
-use crate::domain::{FileKind, Hub, StoredFile};
+use crate::domain::{FileKind, Hub, Origin, StoredFile};
 use crate::edge::status::RequestFault;
 use crate::edge::wire;
 use crate::model::FileName;
@@ -29,9 +29,10 @@ pub(super) async fn get(
     name: &str,
     method: &Method,
     headers: &HeaderMap,
+    from: Origin,
 ) -> Result<Response<Body>, Failure> {
     let name = file_name(name).ok_or(DomainError::UnknownFile)?;
-    let file = hub.open_file(kind, &name, bearer(headers).as_ref(), wire::now()).await?;
+    let file = hub.open_file(kind, &name, bearer(headers).as_ref(), from, wire::now()).await?;
     let etag: Option<ETag> = format!("\"{}\"", file.etag).parse().ok();
     let mut response = if is_known(headers, etag.as_ref(), &file) {
         with_status(StatusCode::NOT_MODIFIED)

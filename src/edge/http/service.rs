@@ -65,7 +65,7 @@ async fn dispatch(
             reply::render(dialect, call(edge, connection, entry, head, body).await)
         }
         (Endpoint::File(kind), method @ (Method::GET | Method::HEAD)) => {
-            let result = files::get(&edge.hub, *kind, name, &method, request.headers()).await;
+            let result = files::get(&edge.hub, *kind, name, &method, request.headers(), connection.origin()).await;
             result.unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of_file))
         }
         (Endpoint::Health, Method::GET | Method::HEAD) => reply::json(StatusCode::OK, &json!({"ok": true})),
@@ -99,7 +99,7 @@ async fn call(
     let in_body = given.text("token").filter(|token| !token.is_empty()).map(Secret::new);
     let asked = Asked {
         hub: Arc::clone(&edge.hub),
-        peer: connection.peer,
+        from: connection.origin(),
         now: wire::now(),
         authority: Authority::Token(bearer(&head.headers).or(in_body)),
     };

@@ -3,7 +3,6 @@
 //! What crosses the border is [`Socket`]: bytes and plain values, nothing of HTTP. The receiving edge puts its
 //! framing (in the server's role, without a handshake) on [`Socket::io`].
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -19,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::connection::Connection;
 use super::reply::{Body, Failure, full};
 use super::{Edge, bearer, cors, extensions};
+use crate::domain::Origin;
 use crate::edge::status::RequestFault;
 use crate::model::Secret;
 
@@ -43,8 +43,8 @@ pub struct Socket {
     pub ticket: Option<Secret>,
     /// The number of the address's `?after=…`.
     pub after: Option<u64>,
-    /// The client's address; an IPv4 address is never shown as an IPv6 one.
-    pub peer: IpAddr,
+    /// From where the client opens it.
+    pub from: Origin,
 }
 
 /// Serves one socket until it is closed. The future is dropped if the hub stops and it does not end in time.
@@ -91,11 +91,11 @@ pub(super) fn open(
     // The socket holds the place of its request.
     let (connection, handler) = (Arc::clone(connection), Arc::clone(&route.handler));
     let serving = async move {
-        let peer = connection.peer;
+        let from = connection.origin();
         match hyper::upgrade::on(request).await {
             Ok(io) => {
                 let io = Box::new(TokioIo::new(io));
-                handler(Socket { io, path, protocol, compression, token, ticket, after, peer }).await;
+                handler(Socket { io, path, protocol, compression, token, ticket, after, from }).await;
             }
             Err(error) => tracing::debug!(%error, "socket lost in its handshake"),
         }

@@ -161,6 +161,7 @@ impl Kind {
             DomainError::WrongCredentials | DomainError::Unauthorized => Self::Credentials,
             // Unknown and forbidden look alike.
             DomainError::Forbidden
+            | DomainError::NotFromHere(_)
             | DomainError::UnknownParty
             | DomainError::UnknownDevice
             | DomainError::UnknownChat

@@ -24,7 +24,7 @@ macro_rules! every {
 }
 
 /// One of each error of the hub.
-fn errors() -> [DomainError; 31] {
+fn errors() -> [DomainError; 32] {
     use DomainError::*;
     every! { DomainError:
         WrongCredentials => WrongCredentials,
@@ -57,6 +57,7 @@ fn errors() -> [DomainError; 31] {
         Busy => Busy,
         DiskFull => DiskFull,
         Forbidden => Forbidden,
+        NotFromHere(_) => NotFromHere("making an account"),
         Internal(_) => DomainError::internal("…"),
     }
 }

@@ -2,9 +2,7 @@
 //!
 //! They send `{"to_user":id,"music":name}` or `{"to_user":id,"from_user":id,"chat":name,"friend_type":"app"|"toy"}`, and
 //! are sent the same: of each message that comes for them, and of what a friend has them play. Nothing is answered; what
-//! cannot be passed on is logged. Whether a token is needed is `[http] auth`, as for their calls.
-
-use std::net::IpAddr;
+//! cannot be passed on is logged. Whether a token is needed is `[auth] mode`, as for their calls.
 
 use futures_util::StreamExt;
 use serde_json::Value;
@@ -17,7 +15,7 @@ use super::{Apps, End, Goodbye, send, write};
 use crate::api::events;
 use crate::api::request::{Given, Request as _, Wanted, missing, request};
 use crate::domain::error::DomainError;
-use crate::domain::{Incoming, Mailbox};
+use crate::domain::{Incoming, Mailbox, Origin};
 use crate::edge::{body, wire};
 use crate::model::{Party, PartyId, PlayedSound, Secret};
 
@@ -39,9 +37,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut WebSocketStream<S>,
     path: &str,
     token: Option<Secret>,
-    peer: IpAddr,
+    from: Origin,
 ) -> End {
-    let mailbox = match open(apps, path, token, peer).await {
+    let mailbox = match open(apps, path, token, from).await {
         Ok(mailbox) => mailbox,
         Err(error) => return error.into(),
     };
@@ -55,11 +53,11 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     end
 }
 
-async fn open(apps: &Apps, path: &str, token: Option<Secret>, peer: IpAddr) -> Result<Mailbox, DomainError> {
-    apps.hub.may_connect(peer)?;
+async fn open(apps: &Apps, path: &str, token: Option<Secret>, from: Origin) -> Result<Mailbox, DomainError> {
+    apps.hub.may_connect(from.peer)?;
     let (kind, id) = path.trim_start_matches('/').split_once('/').ok_or(DomainError::UnknownParty)?;
     let id = id.parse().map_err(|_| DomainError::UnknownParty)?;
-    let admitted = apps.hub.authenticate_id(id, token, wire::now()).await?;
+    let admitted = apps.hub.authenticate_id(id, token, from, wire::now()).await?;
     if admitted.party.kind().as_str() != kind {
         return Err(DomainError::UnknownParty);
     }

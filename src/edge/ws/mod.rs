@@ -42,7 +42,7 @@ use crate::api::request::Request as _;
 use crate::config::{self, seconds};
 use crate::domain::error::DomainError;
 use crate::domain::live::QueueLimits;
-use crate::domain::{CloseReason, Hub};
+use crate::domain::{CloseReason, Hub, Origin};
 use crate::model::Secret;
 use connection::Connection;
 use words::Auth;
@@ -193,10 +193,10 @@ impl Apps {
         io: S,
         path: String,
         token: Option<Secret>,
-        peer: IpAddr,
+        from: Origin,
     ) {
         let mut stream = self.frames(io).await;
-        let end = legacy::serve(&self, &mut stream, &path, token, peer).await;
+        let end = legacy::serve(&self, &mut stream, &path, token, from).await;
         close(stream, end).await;
     }
 

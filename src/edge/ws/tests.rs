@@ -59,7 +59,7 @@ async fn a_login_that_crosses_a_revocation_is_refused() {
         let (is_stopped, open) = hub.gate.shut();
         let serving = match way {
             Way::Legacy => {
-                tokio::spawn(Arc::clone(&apps).serve_legacy(near, format!("/app/{user}"), Some(token), PEER))
+                tokio::spawn(Arc::clone(&apps).serve_legacy(near, format!("/app/{user}"), Some(token), PEER.into()))
             }
             _ => {
                 let is_token = matches!(way, Way::Token);
@@ -69,7 +69,7 @@ async fn a_login_that_crosses_a_revocation_is_refused() {
         };
         let mut client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
         // The token was good, and there is no mailbox yet that could be closed.
-        is_stopped.await.unwrap();
+        timeout(Duration::from_secs(60), is_stopped).await.expect("a login").unwrap();
         hub.log_out_everywhere(&Party::User(user)).await.unwrap();
         open.send(()).unwrap();
         let first = timeout(Duration::from_secs(60), client.next()).await.expect("an answer").expect("a frame");
@@ -85,16 +85,17 @@ async fn a_login_that_crosses_a_revocation_is_refused() {
 async fn an_older_client_of_a_toy_that_is_unbound_in_between_is_refused() {
     let config = Config::default();
     let world = world(config.clone()).await;
-    let (toy, _, _) = world.toy_with_secret().await;
+    let (toy, key, secret) = world.toy_with_secret().await;
     let World { hub, _folder } = world;
     let hub = Arc::new(hub);
     let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws));
     let (near, far) = tokio::io::duplex(4096);
     let (is_stopped, open) = hub.gate.shut();
-    // It needs no token: the toy has never used one.
-    let serving = tokio::spawn(Arc::clone(&apps).serve_legacy(near, format!("/toy/{toy}"), None, PEER));
+    // It needs no token where the toy has proved itself.
+    hub.open_toy(&key, Some(&secret), PEER, wire::now()).await.unwrap();
+    let serving = tokio::spawn(Arc::clone(&apps).serve_legacy(near, format!("/toy/{toy}"), None, PEER.into()));
     let mut client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
-    is_stopped.await.unwrap();
+    timeout(Duration::from_secs(60), is_stopped).await.expect("a login").unwrap();
     hub.unbind_toy(None, &toy).await.unwrap();
     open.send(()).unwrap();
     let first = timeout(Duration::from_secs(60), client.next()).await.expect("an answer").expect("a frame");

@@ -102,30 +102,29 @@ impl Store {
         reply.rows::<UserRow>(0)?.into_iter().map(|row| Ok(row.into_stored()?.user)).collect()
     }
 
-    /// The party that has this id, with whether a token was ever presented in its name.
+    /// The party that has this id, with whether calls in its name need a token at every place.
     pub async fn party(&self, id: &crate::model::PartyId) -> Result<Option<(Party, bool)>, StoreError> {
         let mut reply = self
             .run(
-                "SELECT VALUE locked FROM ONLY type::record('user', $id);
-                 SELECT VALUE locked FROM ONLY type::record('toy', $id);",
+                "SELECT VALUE only_token ?? false FROM ONLY type::record('user', $id);
+                 SELECT VALUE only_token ?? false FROM ONLY type::record('toy', $id);",
                 vars! { id: id.as_str() },
             )
             .await?;
-        if let Some(locked) = reply.optional::<bool>(0)? {
-            return Ok(Some((Party::new(crate::model::PartyKind::App, id), locked)));
+        if let Some(only_token) = reply.optional::<bool>(0)? {
+            return Ok(Some((Party::new(crate::model::PartyKind::App, id), only_token)));
         }
         let toy = reply.optional::<bool>(1)?;
-        Ok(toy.map(|locked| (Party::new(crate::model::PartyKind::Toy, id), locked)))
+        Ok(toy.map(|only_token| (Party::new(crate::model::PartyKind::Toy, id), only_token)))
     }
 
-    /// Notes that a token was presented in the party's name. Writes, and so waits for the disk, the first time only.
-    pub async fn lock_party(&self, party: &Party) -> Result<(), StoreError> {
+    /// Sets whether calls in a party's name need a token at every place.
+    pub async fn set_only_token(&self, party: &Party, only_token: bool) -> Result<(), StoreError> {
         let sql = match party {
-            Party::User(_) => "UPDATE type::record('user', $id) SET locked = true WHERE locked = false",
-            Party::Toy(_) => "UPDATE type::record('toy', $id) SET locked = true WHERE locked = false",
+            Party::User(_) => "UPDATE type::record('user', $id) SET only_token = $only_token",
+            Party::Toy(_) => "UPDATE type::record('toy', $id) SET only_token = $only_token",
         };
-        self.run(sql, vars! { id: party.id() }).await?;
-        Ok(())
+        self.run(sql, vars! { id: party.id(), only_token: only_token }).await.map(drop)
     }
 
     /// Keeps a token's hash until `expires_at`; beyond `keep` tokens of the party the oldest go.

@@ -14,6 +14,7 @@ mod folder;
 mod friends;
 mod identity;
 mod mend;
+mod places;
 mod receipts;
 mod recovery;
 mod streams;
@@ -47,6 +48,7 @@ pub use dump::{Dump, read_dump};
 pub use folder::{check_files, damage, flushed_writes, is_open};
 pub use friends::{Befriended, NewEntry, NewFriendRequest};
 pub use mend::{ChatCheck, EntryKey, MessagePlace, SoundOfMessage, StreamCheck};
+pub use places::ProvenPlace;
 pub use receipts::{Delivered, Heard};
 pub use streams::Missed;
 #[cfg(test)]
@@ -56,7 +58,7 @@ pub use unread::Unheard;
 
 const SCHEMA: &str = include_str!("schema.surql");
 /// Raised with every change of `schema.surql`.
-const SCHEMA_VERSION: i64 = 5;
+const SCHEMA_VERSION: i64 = 6;
 /// What a database of version 1 lacks. Repeating it changes nothing, as `schema.surql` does: a start that was cut off
 /// begins again.
 const FROM_VERSION_1: &str = "UPDATE friend SET delivered_seq = read_seq WHERE delivered_seq = NONE";

@@ -98,7 +98,10 @@ async fn toy(store: &Store, owner: &Party) -> Party {
     };
     let id = toy.id.clone();
     let (entry_of_user, entry_of_toy) = (entry(PartyKind::Toy), entry(PartyKind::App));
-    store.bind_toy(NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy }, 100, 0.0).await.unwrap();
+    store
+        .bind_toy(NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy, let_in_until: 0.0 }, 100, 0.0)
+        .await
+        .unwrap();
     id.into()
 }
 

@@ -16,6 +16,8 @@ pub struct NewToy {
     pub entry_of_user: NewEntry,
     /// The toy's entry for the user.
     pub entry_of_toy: NewEntry,
+    /// Until when the first place is taken at which the toy opens.
+    pub let_in_until: Timestamp,
 }
 
 #[derive(SurrealValue)]
@@ -108,12 +110,12 @@ impl Store {
     ///
     /// Refused with `UnknownDevice`, `DeviceBound`, `UnknownParty` or `BookFull`.
     pub async fn bind_toy(&self, new: NewToy, friends_max: usize, now: Timestamp) -> Result<(), StoreError> {
-        let NewToy { toy, chat, entry_of_user, entry_of_toy } = new;
+        let NewToy { toy, chat, entry_of_user, entry_of_toy, let_in_until } = new;
         let variables = vars! {
             key: toy.device_key.as_str(), toy: toy.id.as_str(), user: toy.bind_user.as_str(),
             toy_name: toy.toy_name, baby_name: toy.baby_name, gender: toy.gender, avatar: toy.avatar.as_str(),
             chat: chat.as_str(), of_user: entry_of_user.into_object(), of_toy: entry_of_toy.into_object(),
-            friends_max: friends_max as i64, now: now,
+            friends_max: friends_max as i64, let_in_until: let_in_until, now: now,
         };
         self.run(
             "{
@@ -125,7 +127,8 @@ impl Store {
                     { THROW 'toyhub:book_full' };
                 UPDATE type::record('device', $key) SET toy = $toy;
                 CREATE type::record('toy', $toy) SET device_key = $key, bind_user = $user, toy_name = $toy_name,
-                    baby_name = $baby_name, gender = $gender, avatar = $avatar, locked = false, created_at = $now;
+                    baby_name = $baby_name, gender = $gender, avatar = $avatar, locked = false, let_in_until = $let_in_until,
+                    created_at = $now;
                 CREATE type::record('chat', $chat) SET parties = [$user, $toy], seq = 0;
                 CREATE type::record('friend', [$user, $toy]) SET owner = $user, friend = $toy, kind = $of_user.kind,
                     nickname = $of_user.nickname, remark = $of_user.remark, avatar = $of_user.avatar, chat = $chat,
@@ -163,6 +166,7 @@ impl Store {
                     DELETE $request.id;
                 };
                 DELETE token WHERE party = $toy;
+                DELETE place:[$toy, '']..[$toy, '~'];
                 DELETE type::record('toy', $toy);
                 RETURN NONE;
             }",
@@ -178,6 +182,24 @@ impl Store {
             .run("SELECT *, record::id(id) AS uid FROM ONLY type::record('toy', $id)", vars! { id: id.as_str() })
             .await?;
         reply.optional::<ToyRow>(0)?.map(ToyRow::into_toy).transpose()
+    }
+
+    /// Until when the first place is taken at which a toy opens.
+    pub async fn let_in_until(&self, toy: &ToyId) -> Result<Option<Timestamp>, StoreError> {
+        let mut reply = self
+            .run("SELECT VALUE let_in_until FROM ONLY type::record('toy', $id)", vars! { id: toy.as_str() })
+            .await?;
+        reply.optional::<f64>(0)
+    }
+
+    /// Sets until when the first place is taken at which a toy opens; none from now on with `None`.
+    pub async fn let_in(&self, toy: &ToyId, until: Option<Timestamp>) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE type::record('toy', $id) SET let_in_until = $until RETURN NONE",
+            vars! { id: toy.as_str(), until: until },
+        )
+        .await
+        .map(drop)
     }
 
     /// The toys that are bound to a user, oldest first.

@@ -169,6 +169,7 @@ async fn http_answers_as_it_is_described() {
     assert_eq!(http.post("/scan_qr", &json!({"device_key": key})).await["code"], 2);
     let opened = http.ok("/open_toy", json!({"device_key": key})).await;
     let toy = opened["toy_id"].as_str().unwrap().to_owned();
+    http.ok("/let_in", json!({"user_id": mia, "toy_id": toy})).await;
     http.ok_in_every_form("/toy_list", json!({"_id": mia})).await;
     let friends = http.ok_in_every_form("/friend_list", json!({"_id": mia})).await;
     let chat = friends["data"][0]["friend_chat"].clone();

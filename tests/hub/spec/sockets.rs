@@ -229,7 +229,7 @@ async fn sockets_and_mqtt_speak_as_it_is_described() {
     hub.until(&mut app, "play").await;
 
     // A toy at the app socket has no numbers.
-    let opened = world.ok("/open_toy", json!({"device_key": toy.device_key})).await;
+    let opened = world.ok("/open_toy", json!({"device_key": toy.device_key, "token": toy.secret})).await;
     let mut of_toy = world.socket("/ws").await;
     hub.ok(&mut of_toy, "auth", json!({"token": opened["token"]})).await;
     assert_eq!(hub.until(&mut of_toy, "welcome").await, json!({"type": "welcome"}));
@@ -242,6 +242,7 @@ async fn sockets_and_mqtt_speak_as_it_is_described() {
     assert_eq!(hub.ask(&mut app, "scan_qr", json!({"device_key": key})).await["code"], 2);
     let rex = hub.ok(&mut app, "toy_list", json!({})).await;
     let rex = rex.as_array().unwrap().iter().find(|toy| toy["toy_name"] == "Rex").unwrap()["_id"].clone();
+    hub.ok(&mut app, "let_in", json!({"toy_id": rex})).await;
     hub.ok(&mut app, "unbind", json!({"toy": rex})).await;
 
     // How connections end.

@@ -1,0 +1,268 @@
+//! Places: from where a documented call without a token is allowed (`[auth] mode = "place"`).
+//!
+//! The documented clients know no tokens, and an id or a device key proves nothing: the key is on the toy's QR code. So
+//! such a call counts only from a place, an address at which the party that it names has proved who it is within the
+//! last `auth.place_days`: a user by a password, a toy by its device's secret, or by opening where it is let in.
+
+use std::net::IpAddr;
+
+use super::Hub;
+use super::error::DomainError;
+use crate::config::{AllowedFrom, AuthMode};
+use crate::model::{Network, Party, Secret, Timestamp, Toy, ToyId, UserId};
+
+const SECONDS_PER_DAY: f64 = 86_400.0;
+/// How exactly it is kept when a party was last active at a place; keeps most calls from writing.
+const SEEN_STEP_S: f64 = 3600.0;
+/// A toy that was active elsewhere within this time does not move by itself.
+const ELSEWHERE_S: f64 = SECONDS_PER_DAY;
+
+/// From where a call comes.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// The address that limits count.
+    pub peer: IpAddr,
+    /// Whether the call came through a proxy that `net.proxies` does not name: then the address is the proxy's, and is no
+    /// place of anybody.
+    pub is_hidden: bool,
+}
+
+impl From<IpAddr> for Origin {
+    fn from(peer: IpAddr) -> Self {
+        Self { peer, is_hidden: false }
+    }
+}
+
+impl Origin {
+    fn place(self) -> Option<Network> {
+        (!self.is_hidden).then(|| self.peer.into())
+    }
+}
+
+/// Whether both are in one home network: the same place, or private IPv4 addresses of one /24.
+fn is_near(a: Network, b: Network) -> bool {
+    match (a.address(), b.address()) {
+        (IpAddr::V4(a), IpAddr::V4(b)) if is_home(a) && is_home(b) => a.octets()[..3] == b.octets()[..3],
+        (a, b) => a == b,
+    }
+}
+
+fn is_home(address: std::net::Ipv4Addr) -> bool {
+    address.is_private() || address.is_link_local()
+}
+
+/// Whether an address is private, loopback or link-local.
+fn is_local(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => is_home(address) || address.is_loopback(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
+    }
+}
+
+impl Hub {
+    /// Errors: `NotFromHere`.
+    pub(super) fn check_allowed_from(
+        &self,
+        allowed: AllowedFrom,
+        from: Origin,
+        what: &'static str,
+    ) -> Result<(), DomainError> {
+        let is_allowed = match allowed {
+            AllowedFrom::Open => true,
+            AllowedFrom::Local => !from.is_hidden && is_local(from.peer),
+            AllowedFrom::Closed => false,
+        };
+        if is_allowed { Ok(()) } else { Err(DomainError::NotFromHere(what)) }
+    }
+
+    /// Whether a call that names no party is allowed: with a token of anybody, or from a place of anybody.
+    ///
+    /// Errors: `Unauthorized`.
+    pub async fn authorize_anybody(
+        &self,
+        token: Option<&Secret>,
+        from: impl Into<Origin>,
+        now: Timestamp,
+    ) -> Result<(), DomainError> {
+        let is_allowed = match (self.config.auth.mode, token) {
+            (AuthMode::Open, _) => true,
+            (_, Some(token)) => self.token_party(token, now).await?.is_some(),
+            (AuthMode::Token, None) => false,
+            (AuthMode::Place, None) => self.is_known_place(from.into(), now).await?,
+        };
+        if is_allowed { Ok(()) } else { Err(DomainError::Unauthorized) }
+    }
+
+    /// Whether anybody proved itself at the place of an address.
+    pub(super) async fn is_known_place(&self, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
+        let Some(place) = from.place() else { return Ok(false) };
+        Ok(self.store.is_place_proven(&place.to_string(), now - self.place_lasts_s()).await?)
+    }
+
+    /// Whether the party has proved itself at the place of an address; its activity there is noted.
+    pub(super) async fn is_proven_at(&self, party: &Party, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
+        let Some(place) = from.place().map(|place| place.to_string()) else { return Ok(false) };
+        let Some(found) = self.store.place(party, &place).await? else { return Ok(false) };
+        if found.proved_at <= now - self.place_lasts_s() {
+            return Ok(false);
+        }
+        if found.seen_at < now - SEEN_STEP_S {
+            self.store.see_at_place(party, &place, now).await?;
+        }
+        Ok(true)
+    }
+
+    /// Notes that the party has proved itself at the place of an address. A proof of the last hour is not noted again.
+    pub(super) async fn note_proof(
+        &self,
+        party: &Party,
+        from: impl Into<Origin>,
+        now: Timestamp,
+    ) -> Result<(), DomainError> {
+        let Some(place) = from.into().place().map(|place| place.to_string()) else { return Ok(()) };
+        let known = self.store.place(party, &place).await?;
+        if known.is_some_and(|known| known.proved_at > now - SEEN_STEP_S && known.proved_at <= now) {
+            return Ok(());
+        }
+        Ok(self.store.prove_place(party, &place, now, self.config.auth.places_max).await?)
+    }
+
+    /// Notes the place of a login by a device's secret, which never expires; a token proves nothing about a place.
+    pub(super) async fn note_secret(
+        &self,
+        party: &Party,
+        expires_at: Timestamp,
+        from: impl Into<Origin>,
+        now: Timestamp,
+    ) -> Result<(), DomainError> {
+        if expires_at == Timestamp::INFINITY {
+            self.note_proof(party, from, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a toy that knows only its device key may open at an address. The place is then one of the toy's.
+    ///
+    /// A toy is let in where it has proved itself; near a place of its owner, unless it was active elsewhere within the
+    /// last day; and at the first place of all, soon after it was bound or its owner has let it in.
+    pub(super) async fn may_open(&self, toy: &Toy, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
+        let Some(place) = from.place() else { return Ok(false) };
+        let party = Party::Toy(toy.id.clone());
+        if self.is_proven_at(&party, from, now).await? {
+            return Ok(true);
+        }
+        let is_invited = self.store.let_in_until(&toy.id).await?.is_some_and(|until| now < until);
+        if !is_invited {
+            let is_near = self.is_near_owner(&toy.bind_user, place, now).await?;
+            if !is_near || self.is_active_elsewhere(&party, place, now).await? {
+                return Ok(false);
+            }
+        }
+        self.store.prove_place(&party, &place.to_string(), now, self.config.auth.places_max).await?;
+        if is_invited {
+            self.store.let_in(&toy.id, None).await?;
+        }
+        Ok(true)
+    }
+
+    /// Sets whether calls in a party's name need a token at every place. Errors: `UnknownParty`.
+    pub async fn set_only_token(&self, party: &Party, is_on: bool) -> Result<(), DomainError> {
+        let id = party.id().parse().map_err(DomainError::internal)?;
+        self.store.party(&id).await?.filter(|(found, _)| found == party).ok_or(DomainError::UnknownParty)?;
+        Ok(self.store.set_only_token(party, is_on).await?)
+    }
+
+    /// Lets a toy of the owner in at the first place at which it opens in the next minutes. `None` stands for whoever
+    /// runs the hub. Errors: `UnknownParty`, also for a toy of others.
+    pub async fn let_toy_in(&self, owner: Option<&UserId>, id: &ToyId, now: Timestamp) -> Result<(), DomainError> {
+        let toy = self.store.toy(id).await?.ok_or(DomainError::UnknownParty)?;
+        if owner.is_some_and(|owner| toy.bind_user != *owner) {
+            return Err(DomainError::UnknownParty);
+        }
+        Ok(self.store.let_in(id, Some(self.let_in_until(now))).await?)
+    }
+
+    /// Until when a toy that is bound or let in now may open at its first place.
+    pub(super) fn let_in_until(&self, now: Timestamp) -> Timestamp {
+        now + f64::from(self.config.auth.let_in_minutes) * 60.0
+    }
+
+    async fn is_near_owner(&self, owner: &UserId, place: Network, now: Timestamp) -> Result<bool, DomainError> {
+        let proven_since = now - self.place_lasts_s();
+        let places = self.store.places(&Party::User(owner.clone())).await?;
+        let mut proven = places.iter().filter(|known| known.proved_at > proven_since);
+        Ok(proven.any(|known| known.place.parse::<Network>().is_ok_and(|known| is_near(known, place))))
+    }
+
+    async fn is_active_elsewhere(&self, toy: &Party, place: Network, now: Timestamp) -> Result<bool, DomainError> {
+        let places = self.store.places(toy).await?;
+        let here = place.to_string();
+        Ok(places.iter().any(|known| known.place != here && known.seen_at > now - ELSEWHERE_S))
+    }
+
+    fn place_lasts_s(&self) -> f64 {
+        f64::from(self.config.auth.place_days) * SECONDS_PER_DAY
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(address: &str) -> Network {
+        address.parse().unwrap()
+    }
+
+    #[test]
+    fn a_place_is_an_ipv4_address_or_an_ipv6_network() {
+        for (a, b, is_same) in [
+            ("203.0.113.7", "::ffff:203.0.113.7", true),
+            ("203.0.113.7", "203.0.113.8", false),
+            ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", true),
+            ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
+            ("127.0.0.1", "127.0.0.2", false),
+        ] {
+            assert_eq!(place(a) == place(b), is_same, "{a} {b}");
+            assert_eq!(place(a).to_string().parse::<Network>().unwrap(), place(a));
+        }
+    }
+
+    #[test]
+    fn near_is_one_home_network() {
+        for (a, b, expected) in [
+            ("192.168.1.4", "192.168.1.200", true),
+            ("192.168.1.4", "192.168.2.4", false),
+            ("10.0.0.1", "10.0.0.9", true),
+            ("203.0.113.7", "203.0.113.7", true),
+            ("203.0.113.7", "203.0.113.8", false),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.1", "127.0.0.2", false),
+            ("fd00::1:2:3:4", "fd00::9:9:9:9", true),
+            ("fd00:0:0:1::1", "fd00:0:0:2::1", false),
+            ("192.168.1.4", "fd00::1", false),
+        ] {
+            assert_eq!(is_near(place(a), place(b)), expected, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn local_addresses_are_private_loopback_and_link_local_ones() {
+        for (address, expected) in [
+            ("192.168.1.4", true),
+            ("10.1.2.3", true),
+            ("172.31.0.1", true),
+            ("169.254.1.1", true),
+            ("127.0.0.2", true),
+            ("::1", true),
+            ("fe80::1", true),
+            ("fd00::1", true),
+            ("::ffff:192.168.1.4", true),
+            ("203.0.113.7", false),
+            ("100.64.0.1", false),
+            ("2001:db8::1", false),
+            ("::ffff:203.0.113.7", false),
+        ] {
+            assert_eq!(is_local(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Places: the addresses at which parties have proved who they are.
+//!
+//! A place is an address as text, made by the domain: one IPv4 address or one IPv6 /64.
+
+use surrealdb::types::{SurrealValue, vars};
+
+use super::transaction::record_of;
+use super::{Store, StoreError};
+use crate::model::{Party, Timestamp};
+
+/// A party at a place.
+#[derive(Debug, Clone, PartialEq, SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+pub struct ProvenPlace {
+    /// The place.
+    pub place: String,
+    /// When the party last proved itself there.
+    pub proved_at: Timestamp,
+    /// When the party was last active there, give or take an hour.
+    pub seen_at: Timestamp,
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct PlaceRow {
+    party: String,
+    place: String,
+    proved_at: f64,
+    seen_at: f64,
+}
+
+impl Store {
+    /// Notes that a party proved itself at a place. Of more than `keep` places of the party, the one that was proven
+    /// first is forgotten.
+    pub async fn prove_place(&self, party: &Party, place: &str, now: Timestamp, keep: usize) -> Result<(), StoreError> {
+        let _turn = self.turns.of(party.id(), party.id()).await;
+        self.transact(|tx| async move {
+            let mut others = tx.rows::<ProvenPlace>(PLACES, vars! { party: party.id() }).await?;
+            others.retain(|other| other.place != place);
+            others.sort_by(|a, b| b.proved_at.total_cmp(&a.proved_at));
+            for old in others.iter().skip(keep.saturating_sub(1)) {
+                let id = record_of("place", party.id(), old.place.clone());
+                tx.run("DELETE $id RETURN NONE", vars! { id: id }).await?;
+            }
+            let row = PlaceRow { party: party.id().into(), place: place.into(), proved_at: now, seen_at: now };
+            let id = record_of("place", party.id(), place.to_owned());
+            tx.run("UPSERT $id CONTENT $row RETURN NONE", vars! { id: id, row: row }).await.map(drop)
+        })
+        .await
+    }
+
+    /// What is known of a party at a place.
+    pub async fn place(&self, party: &Party, place: &str) -> Result<Option<ProvenPlace>, StoreError> {
+        let id = record_of("place", party.id(), place.to_owned());
+        let mut reply = self.run("SELECT place, proved_at, seen_at FROM ONLY $id", vars! { id: id }).await?;
+        reply.optional::<ProvenPlace>(0)
+    }
+
+    /// All places of a party.
+    pub async fn places(&self, party: &Party) -> Result<Vec<ProvenPlace>, StoreError> {
+        let mut reply = self.run(PLACES, vars! { party: party.id() }).await?;
+        reply.rows::<ProvenPlace>(0)
+    }
+
+    /// Notes that a party is active at one of its places.
+    pub async fn see_at_place(&self, party: &Party, place: &str, now: Timestamp) -> Result<(), StoreError> {
+        let id = record_of("place", party.id(), place.to_owned());
+        self.run("UPDATE $id SET seen_at = $now RETURN NONE", vars! { id: id, now: now }).await.map(drop)
+    }
+
+    /// Whether anybody proved itself at a place after `since`.
+    pub async fn is_place_proven(&self, place: &str, since: Timestamp) -> Result<bool, StoreError> {
+        let mut reply = self
+            .run(
+                "SELECT VALUE party FROM place WHERE place = $place AND proved_at > $since LIMIT 1",
+                vars! { place: place, since: since },
+            )
+            .await?;
+        Ok(!reply.rows::<String>(0)?.is_empty())
+    }
+
+    /// Forgets all places of a party.
+    pub async fn forget_places(&self, party: &Party) -> Result<(), StoreError> {
+        self.run("DELETE place:[$party, '']..[$party, '~']", vars! { party: party.id() }).await.map(drop)
+    }
+}
+
+const PLACES: &str = "SELECT place, proved_at, seen_at FROM place:[$party, '']..[$party, '~']";

@@ -1,0 +1,278 @@
+//! `[auth] mode = "place"`: a family with the documented calls alone, without tokens, from one address; and a stranger at
+//! another address, who has photographed the toy's QR code and even knows all ids.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde_json::{Value, json};
+use tokio::net::TcpSocket;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+
+use crate::sound;
+use crate::world::{Toy, User, World, within};
+
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+/// A client at another address of this machine.
+struct Stranger {
+    client: reqwest::Client,
+    http: String,
+}
+
+impl Stranger {
+    fn new(world: &World) -> Self {
+        let client = reqwest::Client::builder().local_address(ELSEWHERE).build().unwrap();
+        Self { client, http: world.http() }
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Value {
+        let request = self.client.post(format!("{}{path}", self.http)).json(&body);
+        within(path, request.send()).await.unwrap().json().await.unwrap()
+    }
+
+    async fn upload(&self, path: &str, field: &'static str, names: &[(&'static str, &str)]) -> Value {
+        let part = reqwest::multipart::Part::bytes(sound::tone(1)).file_name("a.wav");
+        let form = names
+            .iter()
+            .fold(reqwest::multipart::Form::new(), |form, (name, value)| form.text(*name, (*value).to_owned()));
+        let request = self.client.post(format!("{}{path}", self.http)).multipart(form.part(field, part));
+        within(path, request.send()).await.unwrap().json().await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> u16 {
+        let request = self.client.get(format!("{}{path}", self.http));
+        within(path, request.send()).await.unwrap().status().as_u16()
+    }
+}
+
+struct Family {
+    parent: User,
+    toy: Toy,
+    chat: String,
+    to_toy: String,
+    to_parent: String,
+}
+
+/// The whole story with documented calls, none of which carries a token.
+async fn family(world: &World) -> Family {
+    let new = json!({"username": "mia", "password": "pw", "nickname": "Mia", "gender": "2"});
+    world.ok("/reg", new).await;
+    let login = world.ok("/login", json!({"username": "mia", "password": "pw"})).await["data"].clone();
+    let parent = User {
+        id: login["_id"].as_str().unwrap().into(),
+        username: "mia".into(),
+        token: login["token"].as_str().unwrap().into(),
+    };
+    let (device_key, secret) = world.device().await;
+    world.ok("/scan_qr", json!({"device_key": device_key})).await;
+    let binding = json!({
+        "toy_name": "Fluffy", "baby_name": "Ben", "remark": "Mama", "user_id": parent.id, "device_key": device_key,
+    });
+    world.ok("/bind_toy", binding).await;
+    let opened = world.ok("/open_toy", json!({"device_key": device_key})).await;
+    assert!(opened.get("token").is_none(), "the key alone gets no token: {opened}");
+    let toy = Toy { id: opened["toy_id"].as_str().unwrap().into(), device_key, secret };
+    world.ok("/auto_login", json!({"_id": parent.id})).await;
+    world.ok("/content_list", json!({})).await;
+    let list = world.ok("/toy_list", json!({"_id": parent.id})).await;
+    assert_eq!(list["data"][0]["_id"], toy.id.as_str());
+    let friends = world.ok("/friend_list", json!({"_id": parent.id})).await;
+    let chat = friends["data"][0]["friend_chat"].as_str().unwrap().to_owned();
+    let names = [("user_id", parent.id.as_str()), ("to_user", toy.id.as_str())];
+    let sent = world.upload("/app_uploader", "reco_file", sound::tone(1), &names).await;
+    assert_eq!(sent["code"], 0, "{sent}");
+    let names = [("user_id", toy.id.as_str()), ("to_user", parent.id.as_str()), ("friend_type", "app")];
+    let sent = world.upload("/toy_uploader", "reco", sound::tone(2), &names).await;
+    assert_eq!(sent["code"], 0, "{sent}");
+    let (_, received) = world.post("/recv_msg", json!({"from_user": parent.id, "to_user": toy.id})).await;
+    let to_toy = received[0]["message"].as_str().unwrap().to_owned();
+    let read = world.ok("/chat_list", json!({"chat_id": chat, "to_user": parent.id})).await;
+    let to_parent = read["data"][1]["message"].as_str().unwrap().to_owned();
+    for name in [&to_toy, &to_parent] {
+        let played = world.client().get(format!("{}/get_chat/{name}", world.http())).send().await.unwrap();
+        assert_eq!(played.status(), 200, "{name}");
+    }
+    Family { parent, toy, chat, to_toy, to_parent }
+}
+
+/// Everything that somebody elsewhere may try who knows all of a family's ids and names: nothing of it is answered.
+async fn assert_shut(world: &World, family: &Family) {
+    let stranger = Stranger::new(world);
+    let Family { parent, toy, chat, .. } = family;
+    let calls = [
+        ("/auto_login", json!({"_id": parent.id})),
+        ("/toy_list", json!({"_id": parent.id})),
+        ("/friend_list", json!({"_id": parent.id})),
+        ("/friend_list", json!({"_id": toy.id})),
+        ("/chat_list", json!({"chat_id": chat, "to_user": parent.id})),
+        ("/chat_list", json!({"chat_id": chat, "to_user": toy.id})),
+        ("/recv_msg", json!({"from_user": parent.id, "to_user": toy.id})),
+        ("/recv_msg", json!({"from_user": toy.id, "to_user": parent.id})),
+        ("/req_list", json!({"_id": parent.id})),
+        ("/req_list", json!({"user_id": parent.id})),
+        ("/scan_qr", json!({"device_key": toy.device_key})),
+        ("/add_req", json!({"req_user": toy.id, "add_user": parent.id, "type": "toy", "req_info": "", "remark": "x"})),
+        ("/acc_req", json!({"req_id": "5c8f582f268d7942f44c6703", "remark": "x"})),
+        (
+            "/bind_toy",
+            json!({
+                "toy_name": "x", "baby_name": "x", "remark": "x", "user_id": parent.id, "device_key": toy.device_key,
+            }),
+        ),
+    ];
+    for (path, body) in calls {
+        let answer = stranger.post(path, body.clone()).await;
+        assert_ne!(answer["code"], 0, "{path} {body}: {answer}");
+        assert!(
+            answer.is_object() && answer["data"].as_object().is_none_or(|data| data.is_empty()),
+            "{path}: {answer}"
+        );
+        for secret in [&parent.id, &toy.id, chat, &family.to_toy, &family.to_parent] {
+            assert!(!answer.to_string().contains(secret.as_str()), "{path} {body}: {answer}");
+        }
+    }
+    let opened = stranger.post("/open_toy", json!({"device_key": toy.device_key})).await;
+    assert_eq!(opened, json!({"code": 1, "music": "Nobind.mp3"}));
+    for (path, field, from, to) in [
+        ("/app_uploader", "reco_file", &parent.id, &toy.id),
+        ("/toy_uploader", "reco", &toy.id, &parent.id),
+        ("/ai_uploader", "reco", &toy.id, &toy.id),
+    ] {
+        let names = [("user_id", from.as_str()), ("toy_id", from.as_str()), ("to_user", to.as_str())];
+        let answer = stranger.upload(path, field, &names).await;
+        assert_eq!(answer["code"], 10, "{path}: {answer}");
+    }
+    for name in [&family.to_toy, &family.to_parent] {
+        assert_eq!(stranger.get(&format!("/get_chat/{name}")).await, 401, "{name}");
+    }
+    for path in [format!("/toy/{}", toy.id), format!("/app/{}", parent.id)] {
+        assert!(!legacy_socket_opens(world.http_addr(), &path).await, "{path}");
+    }
+}
+
+/// Whether an older socket from elsewhere stays open.
+async fn legacy_socket_opens(address: SocketAddr, path: &str) -> bool {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((ELSEWHERE, 0).into()).unwrap();
+    let stream = socket.connect(address).await.unwrap();
+    let request = format!("ws://{address}{path}").into_client_request().unwrap();
+    let Ok((mut socket, _)) = tokio_tungstenite::client_async(request, stream).await else { return false };
+    let next = within("a close frame", futures_util::StreamExt::next(&mut socket)).await;
+    !matches!(next, Some(Ok(tokio_tungstenite::tungstenite::Message::Close(_))) | Some(Err(_)) | None)
+}
+
+#[tokio::test]
+async fn a_family_without_tokens_is_served_at_home_and_nobody_elsewhere() {
+    let world = World::start().await;
+    let family = family(&world).await;
+    let unread = world.unread_of(&family.toy).await;
+    assert_shut(&world, &family).await;
+    assert_eq!(world.unread_of(&family.toy).await, unread, "nothing was sent or read by the stranger");
+
+    // A login there proves the parent there, and nobody else.
+    let stranger = Stranger::new(&world);
+    stranger.post("/login", json!({"username": "mia", "password": "pw"})).await;
+    assert_eq!(stranger.post("/auto_login", json!({"_id": family.parent.id})).await["code"], 0);
+    assert_eq!(stranger.post("/friend_list", json!({"_id": family.toy.id})).await["code"], 10);
+    world.run(&["user", "log-out", "mia"]).await;
+    assert_eq!(
+        stranger.post("/auto_login", json!({"_id": family.parent.id})).await["code"],
+        10,
+        "places are forgotten"
+    );
+}
+
+#[tokio::test]
+async fn a_known_stranger_gets_no_further_with_a_photograph() {
+    let world = World::start().await;
+    let family = family(&world).await;
+    let stranger = Stranger::new(&world);
+    let new = json!({"username": "eve", "password": "pw", "nickname": "Eve", "gender": "2"});
+    assert_eq!(stranger.post("/reg", new).await["code"], 0);
+    let login = stranger.post("/login", json!({"username": "eve", "password": "pw"})).await;
+    let (id, token) = (login["data"]["_id"].as_str().unwrap(), login["data"]["token"].as_str().unwrap());
+    assert_eq!(stranger.post("/open_toy", json!({"device_key": family.toy.device_key})).await["code"], 1);
+    let with_token = json!({"device_key": family.toy.device_key, "token": token});
+    assert_eq!(stranger.post("/open_toy", with_token).await["code"], 1, "a token of somebody else");
+    assert_eq!(stranger.post("/friend_list", json!({"_id": family.toy.id, "token": token})).await["code"], 10);
+    assert_eq!(stranger.post("/friend_list", json!({"_id": family.toy.id})).await["code"], 10);
+    assert_eq!(stranger.post("/friend_list", json!({"_id": id})).await["code"], 0, "her own");
+    assert_eq!(stranger.get(&format!("/get_chat/{}", family.to_toy)).await, 401);
+}
+
+#[tokio::test]
+async fn a_toy_moves_when_its_secret_or_its_owner_says_so() {
+    let world = World::start().await;
+    let Family { parent, toy, .. } = family(&world).await;
+    let elsewhere = Stranger::new(&world);
+    let open = json!({"device_key": toy.device_key});
+    assert_eq!(elsewhere.post("/open_toy", open.clone()).await["code"], 1);
+
+    let mut app = world.app(&parent).await;
+    app.send(json!({"id": 1, "do": "let_in", "toy_id": toy.id})).await;
+    assert_eq!(app.answer(1).await["code"], 0);
+    let opened = elsewhere.post("/open_toy", open.clone()).await;
+    assert_eq!((opened["code"].as_u64(), opened.get("token")), (Some(0), None), "{opened}");
+    assert_eq!(elsewhere.post("/friend_list", json!({"_id": toy.id})).await["code"], 0);
+    world.ok("/open_toy", open.clone()).await;
+
+    let other = world.toy(&parent, "Puffy").await;
+    let proof = json!({"device_key": other.device_key, "token": other.secret});
+    let opened = elsewhere.post("/open_toy", proof).await;
+    assert!(opened["token"].is_string(), "the secret proves the toy: {opened}");
+    assert_eq!(elsewhere.post("/friend_list", json!({"_id": other.id})).await["code"], 0);
+
+    let stranger = world.user("eve").await;
+    let mut app = world.app(&stranger).await;
+    app.send(json!({"id": 1, "do": "let_in", "toy_id": toy.id})).await;
+    assert_ne!(app.answer(1).await["code"], 0, "somebody else's toy");
+}
+
+#[tokio::test]
+async fn behind_a_proxy_that_is_not_named_nobody_is_at_home() {
+    let world = World::start_with(&[("TOYHUB_SERVER__LOG", "info,surrealdb=warn,surrealkv=warn")]).await;
+    let Family { parent, toy, .. } = family(&world).await;
+    let call = async |path: &str, body: Value| -> Value {
+        let request = world.client().post(format!("{}{path}", world.http())).header("X-Forwarded-For", "203.0.113.7");
+        within(path, request.json(&body).send()).await.unwrap().json().await.unwrap()
+    };
+    assert_eq!(call("/friend_list", json!({"_id": parent.id})).await["code"], 10);
+    assert_eq!(call("/open_toy", json!({"device_key": toy.device_key})).await["code"], 1);
+    let new = json!({"username": "eve", "password": "pw", "nickname": "Eve", "gender": "2"});
+    assert_eq!(call("/reg", new).await["code"], 34, "the proxy's address says nothing of where she is");
+    assert_eq!(call("/login", json!({"username": "mia", "password": "pw"})).await["code"], 0);
+    assert_eq!(call("/friend_list", json!({"_id": parent.id})).await["code"], 10, "a login there proves no place");
+    assert_eq!(call("/friend_list", json!({"_id": parent.id, "token": parent.token})).await["code"], 0);
+    assert!(std::fs::read_to_string(world.log()).unwrap().contains("net.proxies does not name their proxy"));
+}
+
+#[tokio::test]
+async fn with_token_the_device_key_opens_nothing_and_gets_no_token() {
+    let world = World::start_with(&[("TOYHUB_AUTH__MODE", "token")]).await;
+    let owner = world.user("mia").await;
+    let (key, secret) = world.device().await;
+    let binding = json!({"toy_name": "F", "baby_name": "B", "remark": "M", "user_id": owner.id, "device_key": key});
+    assert_eq!(world.post_as(&owner, "/bind_toy", binding).await["code"], 0);
+    assert_eq!(world.post("/open_toy", json!({"device_key": key})).await.1["code"], 1);
+    let opened = world.ok("/open_toy", json!({"device_key": key, "token": secret})).await;
+    let toy = opened["toy_id"].as_str().unwrap();
+    assert_eq!(world.post("/friend_list", json!({"_id": toy})).await.1["code"], 10, "a place counts for nothing");
+    assert_eq!(world.post("/auto_login", json!({"_id": owner.id})).await.1["code"], 10);
+    assert_eq!(world.post("/scan_qr", json!({"device_key": key})).await.1["code"], 10);
+}
+
+#[tokio::test]
+async fn accounts_and_toys_are_made_where_the_settings_say() {
+    let settings = [("TOYHUB_AUTH__REGISTRATION", "closed"), ("TOYHUB_AUTH__BINDING", "closed")];
+    let mut world = World::start().await;
+    let parent = world.user("mia").await;
+    let (device_key, _) = world.device().await;
+    assert_eq!(world.stop().await, Some(0));
+    settings.into_iter().for_each(|(name, value)| world.set(name, value));
+    world.start_hub().await;
+    let new = json!({"username": "eve", "password": "pw", "nickname": "Eve", "gender": "2"});
+    assert_eq!(world.post("/reg", new).await.1["code"], 34);
+    let binding = json!({
+        "toy_name": "F", "baby_name": "B", "remark": "M", "user_id": parent.id, "device_key": device_key,
+    });
+    assert_eq!(world.post_as(&parent, "/bind_toy", binding).await["code"], 34);
+}
