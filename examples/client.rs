@@ -41,7 +41,7 @@ pub enum Trouble {
     /// The link broke: whether what was asked is done is not known. The next call comes back.
     #[error("the connection was lost")]
     Lost,
-    /// The hub said no, with a code of the README's table.
+    /// The hub said no, with a code of the table in docs/http.md.
     #[error("{msg} (code {code})")]
     Refused {
         /// The code.

@@ -16,7 +16,7 @@ const ANSWER_MS = 60_000;
 /** Messages that are remembered, to drop repeats. */
 const REMEMBERED = 1_000;
 
-/** The hub said no; `code` is of the README's table. */
+/** The hub said no; `code` is of the table in docs/http.md. */
 export class Refused extends Error {
   constructor({ code, msg, data }) {
     super(msg);

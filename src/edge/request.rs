@@ -69,7 +69,7 @@ impl Caller {
     pub async fn call(&self, request: Request) -> Result<Reply, DomainError> {
         let Request { word, given, .. } = request;
         let call = api::call_of_word(&word);
-        let call = call.ok_or_else(|| DomainError::invalid("do", "is none of the words that the README lists"))?;
+        let call = call.ok_or_else(|| DomainError::invalid("do", "is none of the words that the hub knows"))?;
         let asked = Asked {
             hub: Arc::clone(&self.hub),
             from: self.peer.into(),

@@ -1,7 +1,7 @@
 //! The one table from what went wrong to what a client is told: HTTP status and envelope code.
 //!
 //! There is no wildcard arm: a new [`DomainError`] does not compile before it has its row here.
-//! The numbers are printed in the README and never change their meaning.
+//! The numbers are printed in docs/http.md and never change their meaning.
 
 use serde_json::{Value, json};
 

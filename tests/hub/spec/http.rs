@@ -271,11 +271,11 @@ async fn http_answers_as_it_is_described() {
     }
     // And every code is one of the table.
     let text = http.document["info"]["description"].as_str().unwrap();
-    let readme = std::fs::read_to_string(docs().with_file_name("README.md")).unwrap();
+    let table = std::fs::read_to_string(docs().join("http.md")).unwrap();
     let rows = |text: &str| -> BTreeSet<String> {
         let numbers = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next());
         numbers.filter(|number| number.parse::<u16>().is_ok()).map(str::to_owned).collect()
     };
-    let codes: BTreeSet<_> = rows(&readme).into_iter().filter(|code| code.len() < 4).collect();
-    assert_eq!(codes, rows(text), "the codes of the README");
+    let codes: BTreeSet<_> = rows(&table).into_iter().filter(|code| code.len() < 4).collect();
+    assert_eq!(codes, rows(text), "the codes of docs/http.md");
 }
