@@ -253,7 +253,10 @@ impl Store {
                 [a, b] if b == reader.id() => a,
                 _ => return Err(StoreError::Refused(Refusal::UnknownChat)),
             };
-            let heard = tx.hear(reader, other, None).await?;
+            let heard = match tx.entry(reader.id(), other).await? {
+                Some(entry) => tx.hear(reader, entry, None).await?,
+                None => None,
+            };
             let others = tx.entry(other, reader.id()).await?;
             let (read, delivered) = others.map(|entry| (entry.read_seq, entry.delivered_seq)).unzip();
             Ok(Window { last: row.seq, read, delivered, heard })

@@ -73,15 +73,14 @@ impl Transaction<'_> {
             .await
     }
 
-    /// `reader` has heard a friend up to the number `up_to` of their chat, or all: marks it and appends it to both
-    /// streams. None where nothing is new.
+    /// `reader` has heard the friend of an entry up to the number `up_to` of their chat, or all: marks it and appends it
+    /// to both streams. None where nothing is new.
     pub(super) async fn hear(
         &self,
         reader: &Party,
-        friend: &str,
+        entry: EntryRow,
         up_to: Option<i64>,
     ) -> Result<Option<Heard>, StoreError> {
-        let Some(entry) = self.entry(reader.id(), friend).await? else { return Ok(None) };
         if !entry.has_unread() || up_to.is_some_and(|seq| seq <= entry.read_seq) {
             return Ok(None);
         }
@@ -226,7 +225,7 @@ impl Store {
                 }
                 None => None,
             };
-            tx.hear(reader, friend.as_str(), up_to).await
+            tx.hear(reader, entry, up_to).await
         })
         .await
     }

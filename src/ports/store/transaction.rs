@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! store.transact(|tx| async move {
-//!     let entry = tx.one::<EntryRow>("SELECT * FROM ONLY $id", vars! { id: entry_id(owner, friend) }).await?;
+//!     let entry = tx.one::<EntryRow>("SELECT * FROM ONLY $id", vars! { id: record_of("friend", owner, friend) }).await?;
 //!     …                                                     // what may not be, returns an error: rolled back
 //!     tx.run("UPDATE $id SET read_seq = $read RETURN NONE", vars! { … }).await?;
 //!     Ok(…)                                                 // committed, and synced, before `transact` returns

@@ -24,13 +24,13 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits for the turns of two parties, by their ids; they end when the guards are dropped. The lower one is taken first, so that
-    /// no two callers wait for each other.
-    pub(super) async fn of(&self, one: &str, other: &str) -> [Option<MutexGuard<'_, ()>>; 2] {
+    /// Waits for the turns of two parties, by their ids; they end when the guards are dropped. The lower one is taken
+    /// first, so that no two callers wait for each other.
+    pub(super) async fn of(&self, one: &str, other: &str) -> (MutexGuard<'_, ()>, Option<MutexGuard<'_, ()>>) {
         let (one, other) = (self.place(one), self.place(other));
         let first = self.turns[one.min(other)].lock().await;
         let second = if one == other { None } else { Some(self.turns[one.max(other)].lock().await) };
-        [Some(first), second]
+        (first, second)
     }
 
     fn place(&self, party: &str) -> usize {
