@@ -428,8 +428,9 @@ async fn an_older_client_has_a_friend_play_music_and_a_stranger_nothing() {
     });
     assert_eq!(song.await, copy.await);
 
-    // Who may open it is as for the calls: the account has used a token.
-    let mut thief = world.legacy_socket(&format!("/app/{}", parent.id), None).await;
+    // Who may open it is as for the calls: a token that comes with it is the party's.
+    let other = world.user("other").await;
+    let mut thief = world.legacy_socket(&format!("/app/{}", parent.id), Some(&other.token)).await;
     assert_eq!(thief.close_code().await, 4500);
     let mut nobody = world.legacy_socket("/toy/5c8f5853268d7942f44c6705", None).await;
     assert_eq!(nobody.close_code().await, 4500);

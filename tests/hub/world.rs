@@ -436,15 +436,18 @@ impl App {
         self.socket.send(Message::text(frame.to_string())).await.unwrap();
     }
 
-    /// The next JSON frame.
+    /// The next JSON frame. The hub's pings give no more time.
     pub async fn frame(&mut self) -> Value {
-        loop {
-            match within("a frame at the app", self.socket.next()).await.expect("the socket ended").unwrap() {
-                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-                Message::Close(close) => panic!("closed: {close:?}"),
-                _ => {}
+        within("a frame at the app", async {
+            loop {
+                match self.socket.next().await.expect("the socket ended").unwrap() {
+                    Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                    Message::Close(close) => panic!("closed: {close:?}"),
+                    _ => {}
+                }
             }
-        }
+        })
+        .await
     }
 
     /// Answers to the request `id`; pushes that come before it are thrown away.
@@ -479,7 +482,7 @@ impl App {
 
     /// Whether one more text comes before the end.
     pub async fn next_is_text(&mut self) -> bool {
-        matches!(self.socket.next().await, Some(Ok(Message::Text(_))))
+        matches!(within("a text or the end", self.socket.next()).await, Some(Ok(Message::Text(_))))
     }
 
     /// Sends a frame as it is.
@@ -487,13 +490,15 @@ impl App {
         self.socket.send(message).await.unwrap();
     }
 
-    /// The code with which the hub closes.
+    /// The code with which the hub closes. Its pings give it no more time.
     pub async fn close_code(&mut self) -> u16 {
-        loop {
-            let message = within("the close frame", self.socket.next()).await.expect("the socket ended").unwrap();
-            if let Message::Close(close) = message {
-                return close.unwrap().code.into();
+        within("the close frame", async {
+            loop {
+                if let Message::Close(close) = self.socket.next().await.expect("the socket ended").unwrap() {
+                    return close.unwrap().code.into();
+                }
             }
-        }
+        })
+        .await
     }
 }
