@@ -303,7 +303,7 @@ answer! {
         toy_id: Id,
         /// The toy's name.
         name: String,
-        /// Only for a toy that came with its device's secret or a token. Added.
+        /// Only for a toy that came with its device's secret. Added.
         token: Option<Shown>,
     }
 }

@@ -15,7 +15,7 @@ use crate::ports::store::StoredUser;
 
 /// The longest password that is hashed: a larger one only costs time.
 const PASSWORD_MAX_BYTES: usize = 1024;
-const SECONDS_PER_DAY: f64 = 86_400.0;
+pub(super) const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// What somebody gives to become a user.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub struct Profile {
 }
 
 impl Hub {
-    /// Creates a user, who has proved itself at the place of `peer` thereby. Errors: `NotFromHere`, `Invalid`,
+    /// Creates a user, who has proved itself at the place of the call thereby. Errors: `NotFromHere`, `Invalid`,
     /// `NameTaken`, `RateLimited`, `DiskFull`, `Busy`.
     pub async fn register(
         &self,
@@ -81,7 +81,8 @@ impl Hub {
         Ok(id)
     }
 
-    /// Checks a password, which proves the user at the place of `peer`; gives the profile and a new token. Errors: `WrongCredentials`, `RateLimited`, `Busy`.
+    /// Checks a password, which proves the user at the place of the call; gives the profile and a new token. Errors:
+    /// `WrongCredentials`, `RateLimited`, `Busy`.
     pub async fn login(
         &self,
         username: &str,

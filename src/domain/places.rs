@@ -7,11 +7,11 @@
 use std::net::IpAddr;
 
 use super::Hub;
+use super::accounts::SECONDS_PER_DAY;
 use super::error::DomainError;
 use crate::config::{AllowedFrom, AuthMode};
 use crate::model::{Network, Party, Secret, Timestamp, Toy, ToyId, UserId};
 
-const SECONDS_PER_DAY: f64 = 86_400.0;
 /// How exactly it is kept when a party was last active at a place; keeps most calls from writing.
 const SEEN_STEP_S: f64 = 3600.0;
 /// A toy that was active elsewhere within this time does not move by itself.
@@ -94,7 +94,7 @@ impl Hub {
     }
 
     /// Whether anybody proved itself at the place of an address.
-    pub(super) async fn is_known_place(&self, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
+    async fn is_known_place(&self, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
         let Some(place) = from.place() else { return Ok(false) };
         Ok(self.store.is_place_proven(&place.to_string(), now - self.place_lasts_s()).await?)
     }
@@ -143,25 +143,25 @@ impl Hub {
 
     /// Whether a toy that knows only its device key may open at an address. The place is then one of the toy's.
     ///
-    /// A toy is let in where it has proved itself; near a place of its owner, unless it was active elsewhere within the
+    /// A toy whose calls need a token everywhere is not let in. Others are where they have proved themselves; near a place of its owner, unless it was active elsewhere within the
     /// last day; and at the first place of all, soon after it was bound or its owner has let it in.
     pub(super) async fn may_open(&self, toy: &Toy, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
         let Some(place) = from.place() else { return Ok(false) };
         let party = Party::Toy(toy.id.clone());
+        let known = self.store.party(&party.id().parse().map_err(DomainError::internal)?).await?;
+        if known.is_none_or(|(_, only_token)| only_token) {
+            return Ok(false);
+        }
         if self.is_proven_at(&party, from, now).await? {
             return Ok(true);
         }
-        let is_invited = self.store.let_in_until(&toy.id).await?.is_some_and(|until| now < until);
-        if !is_invited {
+        if !self.store.take_letting_in(&toy.id, now).await? {
             let is_near = self.is_near_owner(&toy.bind_user, place, now).await?;
             if !is_near || self.is_active_elsewhere(&party, place, now).await? {
                 return Ok(false);
             }
         }
         self.store.prove_place(&party, &place.to_string(), now, self.config.auth.places_max).await?;
-        if is_invited {
-            self.store.let_in(&toy.id, None).await?;
-        }
         Ok(true)
     }
 
@@ -179,7 +179,7 @@ impl Hub {
         if owner.is_some_and(|owner| toy.bind_user != *owner) {
             return Err(DomainError::UnknownParty);
         }
-        Ok(self.store.let_in(id, Some(self.let_in_until(now))).await?)
+        Ok(self.store.let_in(id, self.let_in_until(now)).await?)
     }
 
     /// Until when a toy that is bound or let in now may open at its first place.

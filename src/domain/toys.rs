@@ -35,7 +35,7 @@ pub enum Opened {
     Bound {
         /// The toy.
         toy: Toy,
-        /// A new token, for a toy that has proved itself by its device's secret or a token.
+        /// A new token, for a toy that has proved itself by its device's secret.
         token: Option<Secret>,
     },
     /// The device is known and nobody's toy.
@@ -165,7 +165,7 @@ impl Hub {
         Ok(Opened::Bound { toy, token: None })
     }
 
-    /// A toy says that it has started. `proof` is its device's secret or a token, and gets a new token.
+    /// A toy says that it has started. `proof` is its device's secret, which gets a new token, or a token.
     ///
     /// The device key alone stands on the QR code and proves nothing: with it, the toy opens where `[auth] mode` allows.
     pub async fn open_toy(
@@ -189,8 +189,11 @@ impl Hub {
             None => None,
         };
         if let Some(login) = login {
+            // A token gets no further one: it would never expire.
+            let has_secret = login.expires_at == Timestamp::INFINITY;
             self.note_secret(&party, login.expires_at, from, now).await?;
-            return Ok(Opened::Bound { toy, token: Some(self.issue_token(&party, now).await?) });
+            let token = if has_secret { Some(self.issue_token(&party, now).await?) } else { None };
+            return Ok(Opened::Bound { toy, token });
         }
         let may_open = match self.config.auth.mode {
             AuthMode::Open => true,

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use futures_util::future::join_all;
+
 use super::*;
 use crate::config::AuthMode;
 
@@ -88,6 +90,43 @@ async fn a_toy_that_is_let_in_takes_one_new_place_and_in_time() {
     assert!(toys.opens("203.0.113.7", 1001.0).await);
     assert!(!toys.opens("203.0.113.8", 1002.0).await, "one place only");
     assert!(toys.opens("203.0.113.7", 1003.0).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_open_at_once_one_takes_the_place() {
+    let toys = Arc::new(Toys::new(Config::default()).await);
+    toys.world.hub.let_toy_in(Some(&toys.owner), &toys.toy.id, 0.0).await.unwrap();
+    let openers = (1..=8).map(|number| {
+        let toys = Arc::clone(&toys);
+        tokio::spawn(async move { toys.opens(&format!("203.0.113.{number}"), 1.0).await })
+    });
+    let opened = join_all(openers.collect::<Vec<_>>()).await;
+    let opened: Vec<bool> = opened.into_iter().map(Result::unwrap).collect();
+    assert_eq!(opened.iter().filter(|is_open| **is_open).count(), 1, "{opened:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_toy_that_wants_only_tokens_opens_nowhere_with_its_key() {
+    let toys = Toys::new(Config::default()).await;
+    toys.owner_is_at(HOME, 0.0).await;
+    assert!(toys.opens(HOME, 1.0).await);
+    let party = Party::Toy(toys.toy.id.clone());
+    toys.world.hub.set_only_token(&party, true).await.unwrap();
+    assert!(!toys.opens(HOME, 2.0).await);
+    toys.world.hub.set_only_token(&party, false).await.unwrap();
+    assert!(toys.opens(HOME, 3.0).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_secret_of_a_device_gets_a_token() {
+    let world = world(Config::default()).await;
+    let (_, key, secret) = world.toy_with_secret().await;
+    let open = async |proof: &Secret| match world.hub.open_toy(&key, Some(proof), at(HOME), 1.0).await.unwrap() {
+        Opened::Bound { token, .. } => token,
+        other => panic!("{other:?}"),
+    };
+    let token = open(&secret).await.unwrap();
+    assert!(open(&token).await.is_none(), "a token does not renew itself");
 }
 
 #[tokio::test(flavor = "multi_thread")]

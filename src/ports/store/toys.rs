@@ -2,6 +2,7 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
+use super::transaction::record;
 use super::{NewEntry, Store, StoreError, stored};
 use crate::model::{ChatId, Device, DeviceKey, Timestamp, Toy, ToyId, UserId};
 
@@ -184,22 +185,24 @@ impl Store {
         reply.optional::<ToyRow>(0)?.map(ToyRow::into_toy).transpose()
     }
 
-    /// Until when the first place is taken at which a toy opens.
-    pub async fn let_in_until(&self, toy: &ToyId) -> Result<Option<Timestamp>, StoreError> {
-        let mut reply = self
-            .run("SELECT VALUE let_in_until FROM ONLY type::record('toy', $id)", vars! { id: toy.as_str() })
-            .await?;
-        reply.optional::<f64>(0)
+    /// Sets until when the first place is taken at which a toy opens.
+    pub async fn let_in(&self, toy: &ToyId, until: Timestamp) -> Result<(), StoreError> {
+        let id = record("toy", toy.as_str());
+        self.run("UPDATE $id SET let_in_until = $until RETURN NONE", vars! { id: id, until: until }).await.map(drop)
     }
 
-    /// Sets until when the first place is taken at which a toy opens; none from now on with `None`.
-    pub async fn let_in(&self, toy: &ToyId, until: Option<Timestamp>) -> Result<(), StoreError> {
-        self.run(
-            "UPDATE type::record('toy', $id) SET let_in_until = $until RETURN NONE",
-            vars! { id: toy.as_str(), until: until },
-        )
+    /// Whether a toy is let in now. It is no longer afterwards: of several who ask, one is answered yes.
+    pub async fn take_letting_in(&self, toy: &ToyId, now: Timestamp) -> Result<bool, StoreError> {
+        self.transact(|tx| async move {
+            let id = record("toy", toy.as_str());
+            let until = tx.one::<f64>("SELECT VALUE let_in_until FROM ONLY $id", vars! { id: id.clone() }).await?;
+            if until.is_none_or(|until| until <= now) {
+                return Ok(false);
+            }
+            tx.run("UPDATE $id SET let_in_until = NONE RETURN NONE", vars! { id: id }).await?;
+            Ok(true)
+        })
         .await
-        .map(drop)
     }
 
     /// The toys that are bound to a user, oldest first.
