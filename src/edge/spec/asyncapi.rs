@@ -372,7 +372,7 @@ impl Conversation {
                 "bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "A token; the older sockets follow `[http] auth`.",
+                    "description": "A token; the older sockets follow `[auth] mode`.",
                 },
                 "login": {
                     "type": "userPassword",

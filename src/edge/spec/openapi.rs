@@ -15,8 +15,8 @@ The HTTP side of a toyhub. Bodies are JSON, a form or `multipart/form-data`, wha
 one, the first byte tells. JSON numbers and truth values count as their text, `null` as missing, and fields that are not \
 described are not looked at. The sockets and MQTT are described in `asyncapi.json`.
 
-Every answer but those called bare is `{\"code\":…,\"msg\":…,\"data\":…}`. Whether a call needs a token, `[http] auth` \
-says: always, never, or once its user or toy has presented one. A page that cannot set `Authorization` sends the token as \
+Every answer but those called bare is `{\"code\":…,\"msg\":…,\"data\":…}`. A call without a token is allowed \
+where `[auth] mode` says: from an address at which its user or toy has proved who it is, never, or always. A page that cannot set `Authorization` sends the token as \
 field `token`.
 
 This is the documented dialect. `[http] dialect = \"field\"` adds fields for older pages, and is not described here.
