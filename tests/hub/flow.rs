@@ -142,8 +142,7 @@ async fn two_clients_that_publish_to_each_other_come_through() {
     const COUNT: usize = 5000;
     // With little on its way to them at once, both queues are behind all the time.
     let world = World::start_with(&[OPEN, PATIENT, ("TOYHUB_MQTT__INFLIGHT_MAX", "2")]).await;
-    let talk = async |own: &'static str, other: &'static str| {
-        let (client, mut events) = subscribed(&world, own, own).await;
+    let talk = async |(client, mut events): (AsyncClient, EventLoop), other: &'static str| {
         let feed = async {
             for number in 0..COUNT {
                 client.publish(other, QoS::AtLeastOnce, false, format!("m {number}")).await.unwrap();
@@ -164,7 +163,9 @@ async fn two_clients_that_publish_to_each_other_come_through() {
         };
         tokio::join!(feed, drive).1
     };
-    let (one, two) = tokio::join!(talk("one", "two"), talk("two", "one"));
+    // Both before either publishes: a message without a subscriber reaches nobody.
+    let (one, two) = (subscribed(&world, "one", "one").await, subscribed(&world, "two", "two").await);
+    let (one, two) = tokio::join!(talk(one, "two"), talk(two, "one"));
     assert_eq!(one, numbered("m", COUNT));
     assert_eq!(two, numbered("m", COUNT));
 }
