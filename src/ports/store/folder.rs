@@ -1,5 +1,6 @@
 //! The embedded engine's files, looked at from outside while nothing has them open.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -72,9 +73,18 @@ fn damaged_file(folder: &Path) -> PathBuf {
 }
 
 /// The first table of a database that cannot be read to its end. It reads them all.
+///
+/// A table that the manifest does not name is no part of the database: a hub that ended while it wrote one leaves it
+/// unfinished, its writes are still in the log, and the engine removes it. Only where the manifest itself cannot be
+/// read, all are looked at.
 fn damaged_table(folder: &Path) -> Option<PathBuf> {
+    let named = surrealkv::inspect::dump_manifest(folder).ok().map(|manifest| -> HashSet<u64> {
+        manifest.levels.iter().flat_map(|level| &level.tables).map(|table| table.id).collect()
+    });
     let tables = fs::read_dir(folder.join("sstables")).ok()?.flatten().map(|entry| entry.path());
     let tables = tables.filter(|path| path.extension().is_some_and(|extension| extension == "sst"));
+    let id = |path: &Path| path.file_stem()?.to_str()?.parse().ok();
+    let tables = tables.filter(|path| named.as_ref().is_none_or(|named| id(path).is_some_and(|id| named.contains(&id))));
     tables.filter(|path| surrealkv::inspect::dump_sst(path, false, true).is_err()).min()
 }
 
