@@ -37,7 +37,7 @@ impl Call for Unread {
     async fn handle(self, asked: &Asked) -> Result<UnreadMessages, DomainError> {
         let limit = self.limit.map_or(UNREAD_DEFAULT, |limit| limit.0);
         let found = asked.hub.unread(asked.connected()?, limit as usize).await?;
-        let message = |Unheard { message, chat, notice }: &Unheard| UnheardMessage {
+        let message = |Unheard { message, chat, notice, .. }: &Unheard| UnheardMessage {
             message: message.into(),
             chat_id: chat.into(),
             notice: Nullable(notice.as_ref().map(File::from)),

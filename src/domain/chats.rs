@@ -179,14 +179,14 @@ impl Hub {
     }
 
     /// What a returning party is told first: its unheard messages, oldest first, at most `limit`.
-    pub(super) async fn unheard_events(&self, party: &Party, limit: usize) -> Result<Vec<Event>, DomainError> {
-        let event = |Unheard { message, chat, notice }| Event::Message {
-            id: message.id,
-            from: message.from,
-            chat,
-            sound: message.sound,
-            notice,
-            created_at: message.created_at,
+    pub(super) async fn unheard_events(
+        &self,
+        party: &Party,
+        limit: usize,
+    ) -> Result<Vec<(Event, Option<u64>)>, DomainError> {
+        let event = |Unheard { message, chat, notice, event_seq }| {
+            let Message { id, from, sound, created_at, .. } = message;
+            (Event::Message { id, from, chat, sound, notice, created_at }, event_seq)
         };
         Ok(self.store.unheard(party, limit).await?.into_iter().map(event).collect())
     }

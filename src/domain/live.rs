@@ -114,7 +114,8 @@ impl Hub {
     async fn replay(&self, mailbox: &Mailbox, granted: QoS) -> Result<(), DomainError> {
         let party = mailbox.party();
         let unread = self.unheard_events(party, self.replay_max()).await?;
-        let publication = |event: &Event| Arc::new(self.publication(party.inbox(), event, None));
+        // With the number under which it was published: the session may have kept it, and is sent one of the two.
+        let publication = |(event, seq): &(Event, Option<u64>)| Arc::new(self.publication(party.inbox(), event, *seq));
         mailbox.replay(unread.iter().map(publication).collect(), granted);
         Ok(())
     }
@@ -203,7 +204,7 @@ impl Hub {
 
     /// The unheard messages of a party, oldest first, as far as its queue would hold them; they stay unheard.
     pub async fn unheard(&self, party: &Party) -> Result<Vec<Event>, DomainError> {
-        self.unheard_events(party, self.replay_max()).await
+        Ok(self.unheard_events(party, self.replay_max()).await?.into_iter().map(|(event, _)| event).collect())
     }
 
     /// What the router has done and holds.

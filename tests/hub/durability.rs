@@ -14,9 +14,14 @@ const OPEN: (&str, &str) = ("TOYHUB_MQTT__CONFORMANCE_LISTEN", "127.0.0.1:0");
 
 /// A client of 3.1.1 whose session is kept; whether there was one.
 async fn resume(address: std::net::SocketAddr, id: &str, login: Option<&Toy>) -> (Raw, bool) {
+    resume_as(address, id, login.map(|toy| (&*toy.device_key, &*toy.secret))).await
+}
+
+/// As [`resume`], with a user name and a password.
+async fn resume_as(address: std::net::SocketAddr, id: &str, login: Option<(&str, &str)>) -> (Raw, bool) {
     let mut raw = Raw::open(address).await;
     let connect = match login {
-        Some(toy) => connect_with(V4, 0xc0, 60, &[], id, &[], &toy.device_key, &toy.secret),
+        Some((name, password)) => connect_with(V4, 0xc0, 60, &[], id, &[], name, password),
         None => connect_with(V4, 0, 60, &[], id, &[], "", ""),
     };
     raw.send(&connect).await;
@@ -225,6 +230,44 @@ async fn unread_messages_reach_a_kept_session_once_and_oldest_first() {
         let (_, id, payload) = parts(byte1, &body);
         raw.send(&packet(0x40, &id.to_be_bytes())).await;
         let event: Value = serde_json::from_slice(&payload).unwrap();
+        received.push(event["_id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(received, sent);
+    raw.expect_silence().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_a_kept_session_is_sent_each_unread_message_once() {
+    let mut world = World::start().await;
+    let parent = world.user("parent").await;
+    let toy = world.toy(&parent, "Fluffy").await;
+    let fields = [("user_id", toy.id.as_str()), ("to_user", &parent.id), ("friend_type", "app")];
+    let mut sent = Vec::new();
+    let mut send = async |world: &World, number| {
+        let answer = world.upload("/toy_uploader", "reco", sound::tone(number), &fields).await;
+        assert_eq!(answer["code"], 0, "{answer}");
+        sent.push(answer["data"]["_id"].as_str().unwrap().to_owned());
+    };
+    let login = Some((parent.id.as_str(), parent.token.as_str()));
+    send(&world, 1).await;
+    let (mut raw, _) = resume_as(world.mqtt_addr(), "phone", login).await;
+    raw.send(&subscribe(V4, 1, &[(&format!("app/{}/in", parent.id), 1)])).await;
+    while raw.packet().await.0 != 0x90 {}
+    drop(raw);
+    send(&world, 2).await;
+    world.kill().await;
+    world.start_hub().await;
+    send(&world, 3).await;
+
+    let (mut raw, present) = resume_as(world.mqtt_addr(), "phone", login).await;
+    assert!(present);
+    let mut received = Vec::new();
+    while received.len() < sent.len() {
+        let (byte1, body) = raw.packet().await;
+        let (_, id, payload) = parts(byte1, &body);
+        raw.send(&packet(0x40, &id.to_be_bytes())).await;
+        let event: Value = serde_json::from_slice(&payload).unwrap();
+        assert!(event["seq"].is_u64(), "{event}");
         received.push(event["_id"].as_str().unwrap().to_owned());
     }
     assert_eq!(received, sent);

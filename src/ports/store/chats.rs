@@ -81,9 +81,15 @@ pub(super) struct MessageRow {
     sound: String,
     notice: Option<String>,
     pub(super) created_at: f64,
+    /// The number of its event in the receiver's stream; none for a toy, or of a hub before schema 7.
+    event_seq: Option<i64>,
 }
 
 impl MessageRow {
+    pub(super) fn event_seq(&self) -> Result<Option<u64>, StoreError> {
+        self.event_seq.map(stored_number).transpose()
+    }
+
     pub(super) fn notice(&self) -> Result<Option<FileName>, StoreError> {
         self.notice.as_deref().map(stored).transpose()
     }
@@ -106,14 +112,14 @@ impl MessageRow {
         stored_party(&self.kind, &self.sender)
     }
 
-    fn into_kept(self, receiver_seq: Option<u64>, is_unheard: bool) -> Result<Kept, StoreError> {
+    fn into_kept(self, is_unheard: bool) -> Result<Kept, StoreError> {
         Ok(Kept {
             id: stored(&self.uid)?,
             chat: stored(&self.chat)?,
             notice: self.notice()?,
             sound: stored(&self.sound)?,
             created_at: self.created_at,
-            receiver_seq,
+            receiver_seq: self.event_seq()?,
             is_unheard,
         })
     }
@@ -144,7 +150,7 @@ impl Store {
             let entry = entry.ok_or(StoreError::Refused(Refusal::NotFriends))?;
             if let Some(sent) = tx.sent(new.repeats.as_ref()).await? {
                 let is_unheard = sent.seq > entry.read_seq;
-                return sent.into_kept(None, is_unheard);
+                return sent.into_kept(is_unheard);
             }
             let damaged = || StoreError::Refused(Refusal::DamagedChat);
             let chat = tx.chat(&entry.chat).await?.ok_or_else(damaged)?;
@@ -157,6 +163,15 @@ impl Store {
                 vars! { id: record("chat", &entry.chat), seq: seq, at: created_at },
             )
             .await?;
+            let event = Event::Message {
+                id: new.id.clone(),
+                from: new.from.clone(),
+                chat: stored(&entry.chat)?,
+                sound: new.sound.clone(),
+                notice: new.notice.clone(),
+                created_at,
+            };
+            let event_seq = tx.append_event(&new.to, &event).await?;
             let message = MessageRow {
                 uid: new.id.to_string(),
                 chat: entry.chat.clone(),
@@ -166,6 +181,7 @@ impl Store {
                 sound: new.sound.to_string(),
                 notice: new.notice.as_ref().map(ToString::to_string),
                 created_at,
+                event_seq: event_seq.map(|seq| seq as i64),
             };
             tx.add(message.clone()).await?;
             tx.run(
@@ -177,16 +193,7 @@ impl Store {
                 },
             )
             .await?;
-            let event = Event::Message {
-                id: new.id.clone(),
-                from: new.from.clone(),
-                chat: stored(&entry.chat)?,
-                sound: new.sound.clone(),
-                notice: new.notice.clone(),
-                created_at,
-            };
-            let receiver_seq = tx.append_event(&new.to, &event).await?;
-            message.into_kept(receiver_seq, true)
+            message.into_kept(true)
         })
         .await
     }
@@ -197,7 +204,7 @@ impl Store {
             let Some(sent) = tx.sent(Some(repeats)).await? else { return Ok(None) };
             let read_seq = tx.entry(to.id(), from.id()).await?.map_or(0, |entry| entry.read_seq);
             let is_unheard = sent.seq > read_seq;
-            sent.into_kept(None, is_unheard).map(Some)
+            sent.into_kept(is_unheard).map(Some)
         })
         .await
     }

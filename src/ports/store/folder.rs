@@ -84,7 +84,8 @@ fn damaged_table(folder: &Path) -> Option<PathBuf> {
     let tables = fs::read_dir(folder.join("sstables")).ok()?.flatten().map(|entry| entry.path());
     let tables = tables.filter(|path| path.extension().is_some_and(|extension| extension == "sst"));
     let id = |path: &Path| path.file_stem()?.to_str()?.parse().ok();
-    let tables = tables.filter(|path| named.as_ref().is_none_or(|named| id(path).is_some_and(|id| named.contains(&id))));
+    let tables =
+        tables.filter(|path| named.as_ref().is_none_or(|named| id(path).is_some_and(|id| named.contains(&id))));
     tables.filter(|path| surrealkv::inspect::dump_sst(path, false, true).is_err()).min()
 }
 

@@ -58,7 +58,7 @@ pub use unread::Unheard;
 
 const SCHEMA: &str = include_str!("schema.surql");
 /// Raised with every change of `schema.surql`.
-const SCHEMA_VERSION: i64 = 6;
+const SCHEMA_VERSION: i64 = 7;
 /// What a database of version 1 lacks. Repeating it changes nothing, as `schema.surql` does: a start that was cut off
 /// begins again.
 const FROM_VERSION_1: &str = "UPDATE friend SET delivered_seq = read_seq WHERE delivered_seq = NONE";

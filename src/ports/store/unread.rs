@@ -26,6 +26,8 @@ pub struct Unheard {
     pub chat: ChatId,
     /// The spoken notice that announces it.
     pub notice: Option<FileName>,
+    /// The number of its event in the receiver's stream, as it was published; none for a toy.
+    pub event_seq: Option<u64>,
 }
 
 impl Store {
@@ -77,8 +79,8 @@ impl Store {
             let mut latest = f64::NEG_INFINITY;
             for row in rows {
                 latest = latest.max(row.created_at);
-                let (chat, notice) = (stored(&row.chat)?, row.notice()?);
-                found.push((latest, Unheard { message: row.into_message()?, chat, notice }));
+                let (chat, notice, event_seq) = (stored(&row.chat)?, row.notice()?, row.event_seq()?);
+                found.push((latest, Unheard { message: row.into_message()?, chat, notice, event_seq }));
             }
         }
         found.sort_by(|(a, _), (b, _)| a.total_cmp(b));
