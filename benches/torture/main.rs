@@ -109,10 +109,13 @@ enum Torment {
     },
     /// Many clients for a long time.
     Soak(Soak),
-    /// Starts a hub that has many messages.
+    /// Starts a hub that has many messages, backs it up and restores it.
     Recovery {
         #[arg(long, default_value_t = 1_000_000)]
         messages: usize,
+        /// How many of them have a recording.
+        #[arg(long, default_value_t = 20_000)]
+        sounds: usize,
     },
     /// A little of everything, in less than four minutes.
     Short,
@@ -177,7 +180,7 @@ async fn torment(arguments: Arguments) -> anyhow::Result<bool> {
             damage::torment(hub, folder, only.as_deref(), Duration::from_millis(*fill_ms)).await
         }
         Torment::Soak(soak) => soak::torment(hub, folder, soak_plan(soak)).await,
-        Torment::Recovery { messages } => recovery::torment(hub, folder, *messages).await,
+        Torment::Recovery { messages, sounds } => recovery::torment(hub, folder, *messages, *sounds).await,
         Torment::Short => short(hub, folder, forgetful, faketime).await,
     }
 }

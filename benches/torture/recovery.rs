@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use toyhub::model::{FileName, MessageId, Party};
+use toyhub::ports::files::FileKind;
 use toyhub::ports::store::{NewMessage, Place, Store, StoreSettings};
 
 use crate::family::{self, Family};
@@ -14,17 +15,21 @@ use crate::hub::{Hub, Running};
 const FAMILIES: usize = 64;
 const STARTS: usize = 3;
 
-pub async fn torment(program: &Path, parent: &Path, messages: usize) -> Result<bool> {
+/// The size of a recording, about that of five seconds.
+const SOUND_BYTES: usize = 20 * 1024;
+
+pub async fn torment(program: &Path, parent: &Path, messages: usize, sounds: usize) -> Result<bool> {
     let folder = tempfile::Builder::new().prefix("toyhub-recovery-").tempdir_in(parent)?;
     let hub = Hub::new(program, folder.path(), &[]);
     let running = start(&hub).await?;
     println!("start, new folder: {} ms", running.ready_after.as_millis());
     let families = family::families(&hub, running.addresses, FAMILIES, FAMILIES).await?;
     running.stop().await?;
-    let database = hub.data_dir.join("db");
+    let (database, recordings) = (hub.data_dir.join("db"), hub.data_dir.join("files").join(FileKind::Chat.folder()));
+    std::fs::create_dir_all(&recordings)?;
     let begun = Instant::now();
     // The store's statements recurse deeper than this thread's stack.
-    let filled = std::thread::spawn(move || fill(&database, &families, messages)).join();
+    let filled = std::thread::spawn(move || fill(&database, &recordings, &families, messages, sounds)).join();
     filled.map_err(|_| anyhow!("filling the store panicked"))??;
     println!(
         "{messages} messages stored, each synced, {:.0} a second",
@@ -43,7 +48,31 @@ pub async fn torment(program: &Path, parent: &Path, messages: usize) -> Result<b
         );
         running.kill().await?;
     }
+    back_up(&hub, program, folder.path()).await?;
     Ok(true)
+}
+
+/// Backs a running hub up, twice, and restores it into another folder.
+async fn back_up(hub: &Hub, program: &Path, folder: &Path) -> Result<()> {
+    let running = start(hub).await?;
+    let backups = folder.join("backups");
+    let to = backups.to_str().context("a folder whose name is not UTF-8")?;
+    for what in ["first backup", "next backup"] {
+        let begun = Instant::now();
+        hub.run(&["backup", to]).await?;
+        println!("{what}: {:.1} s, then {} MiB of backups", begun.elapsed().as_secs_f64(), size_of(&backups)? >> 20);
+    }
+    running.stop().await?;
+    let other = folder.join("other");
+    std::fs::create_dir(&other)?;
+    let other = Hub::new(program, &other, &[]);
+    let begun = Instant::now();
+    other.run(&["restore", to]).await?;
+    let (took, size) = (begun.elapsed().as_secs_f64(), size_of(&other.data_dir)?);
+    println!("restore: {took:.1} s, {} MiB, {:.1} MiB a second", size >> 20, size as f64 / took / f64::from(1 << 20));
+    let running = start(&other).await?;
+    println!("start of what was restored: {} ms", running.ready_after.as_millis());
+    running.stop().await.map(drop)
 }
 
 async fn start(hub: &Hub) -> Result<Running> {
@@ -59,8 +88,8 @@ fn size_of(folder: &Path) -> Result<u64> {
     Ok(size)
 }
 
-/// Adds messages by the store's own function.
-fn fill(database: &Path, families: &[Family], messages: usize) -> Result<()> {
+/// Adds messages by the store's own function; the first `sounds` of them have a recording of random bytes.
+fn fill(database: &Path, recordings: &Path, families: &[Family], messages: usize, sounds: usize) -> Result<()> {
     let config = toyhub::config::Store::default();
     let settings = StoreSettings {
         place: Place::Folder {
@@ -82,24 +111,24 @@ fn fill(database: &Path, families: &[Family], messages: usize) -> Result<()> {
         ))
     });
     let parties = parties.collect::<Result<Vec<(Party, Party)>>>()?;
+    let recordings = recordings.to_owned();
     let work = async move {
         let store = Arc::new(Store::open(&settings).await?);
         let senders: Vec<_> = parties
             .into_iter()
             .map(|(user, toy)| {
-                let store = Arc::clone(&store);
+                let (store, recordings) = (Arc::clone(&store), recordings.clone());
                 tokio::spawn(async move {
                     for number in 0..messages / FAMILIES {
                         let (from, to) =
                             if number % 2 == 0 { (user.clone(), toy.clone()) } else { (toy.clone(), user.clone()) };
-                        let new = NewMessage {
-                            id: MessageId::random(),
-                            from,
-                            to,
-                            sound: FileName::random("mp3"),
-                            notice: None,
-                            repeats: None,
-                        };
+                        let sound = FileName::random("mp3");
+                        if number < sounds / FAMILIES {
+                            let mut bytes = vec![0; SOUND_BYTES];
+                            rand::fill(&mut bytes[..]);
+                            tokio::fs::write(recordings.join(sound.as_str()), bytes).await?;
+                        }
+                        let new = NewMessage { id: MessageId::random(), from, to, sound, notice: None, repeats: None };
                         store.add_message(new, number as f64).await?;
                     }
                     Ok::<_, anyhow::Error>(())
