@@ -47,7 +47,11 @@ async fn family(store: &Store, number: usize) -> (Party, Party) {
     let toy_id = toy.id.clone();
     let (entry_of_user, entry_of_toy) = (entry(PartyKind::Toy), entry(PartyKind::App));
     store
-        .bind_toy(NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy, let_in_until: 0.0 }, 10, 0.0)
+        .bind_toy(
+            NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy, let_in_until: 0.0, invite_hash: None },
+            10,
+            0.0,
+        )
         .await
         .unwrap();
     (user_id.into(), toy_id.into())

@@ -49,6 +49,16 @@ enum Action {
     /// The toys.
     #[command(subcommand)]
     Toy(ToyAction),
+    /// Make an invitation for one account or one binding (`[auth] registration` and `binding` = "invite"), or for a
+    /// further guardian of a toy; print its code.
+    Invite {
+        /// The id of the toy, as "device list" prints it.
+        #[arg(long)]
+        toy: Option<String>,
+        /// What the toy calls the new guardian [default: the guardian's own name].
+        #[arg(long, requires = "toy")]
+        remark: Option<String>,
+    },
     /// Add a snapshot of everything to a folder of backups, while the hub runs or while it does not.
     Backup {
         /// The folder, best on another disk. It is made if there is none.
@@ -140,6 +150,14 @@ enum UserAction {
         /// The name to log in with.
         name: String,
     },
+    /// Give a user a new password, print it, and revoke all tokens of the user.
+    Password {
+        /// The name to log in with.
+        name: String,
+        /// Read the password from the first line of the standard input [default: make a random one].
+        #[arg(long)]
+        stdin: bool,
+    },
     /// Refuse calls in a user's name without a token at every place (`[auth] mode = "place"`).
     OnlyToken {
         /// The name to log in with.
@@ -159,6 +177,18 @@ enum ToyAction {
         /// Allow them again from the toy's places.
         #[arg(long)]
         off: bool,
+    },
+    /// Print the guardians of a toy.
+    Guardians {
+        /// The id, as "device list" prints it.
+        id: String,
+    },
+    /// Make a further guardian of a toy one no more.
+    RemoveGuardian {
+        /// The id, as "device list" prints it.
+        id: String,
+        /// The guardian's name to log in with.
+        name: String,
     },
     /// Let a toy in at the first address at which it opens in the next minutes (`auth.let_in_minutes`).
     LetIn {
@@ -218,6 +248,20 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Action::User(UserAction::OnlyToken { name, off }) => {
             print_answer(ask(config, Command::OnlyToken { party: OnlyToken::User(name), is_on: !off }).await?)
         }
+        Action::User(UserAction::Password { name: user, stdin }) => {
+            let password = if stdin { Some(first_line()?) } else { None };
+            print_answer(ask(config, Command::SetPassword { user, password }).await?)
+        }
+        Action::Invite { toy, remark } => {
+            let remark = remark.unwrap_or_default();
+            print_answer(ask(config, Command::Invite { toy, remark }).await?)
+        }
+        Action::Toy(ToyAction::Guardians { id: toy }) => {
+            print_answer(ask(config, Command::ListGuardians { toy }).await?)
+        }
+        Action::Toy(ToyAction::RemoveGuardian { id: toy, name: user }) => {
+            print_answer(ask(config, Command::RemoveGuardian { toy, user }).await?)
+        }
         Action::Toy(ToyAction::OnlyToken { id, off }) => {
             print_answer(ask(config, Command::OnlyToken { party: OnlyToken::Toy(id), is_on: !off }).await?)
         }
@@ -239,6 +283,13 @@ async fn ask(config: Config, command: Command) -> Result<Answer, Failure> {
     let answer = control::execute(&hub, command).await;
     hub.close(now()).await.map_err(|error| Failure::Command(error.to_string()))?;
     Ok(answer)
+}
+
+/// The first line of the standard input, without its end.
+fn first_line() -> Result<String, Failure> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(|error| Failure::Command(format!("standard input: {error}")))?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// Makes devices, and prints their secrets. A secret is shown once: a device whose secret nobody can have seen is

@@ -492,8 +492,9 @@ pub struct FriendRequest {
     pub requester: Party,
     /// Who is asked.
     pub requestee: Party,
-    /// The user who may answer: the requestee, or for a toy the user that it is bound to.
-    pub answerer: UserId,
+    /// Whose answer it waits for: the toy that asks, until a guardian of it has agreed, then the requestee. A user
+    /// answers itself, for a toy each of its guardians does.
+    pub answerer: Party,
     /// The words sent along.
     pub info: String,
     /// The requester's name for the requestee.
@@ -582,6 +583,15 @@ impl Secret {
         Self(random_hex(32))
     }
 
+    /// A code that people type: 60 bits from the system's secure random source, in twelve signs that look like no other.
+    pub fn invite_code() -> Self {
+        const SIGNS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+        let mut bytes = [0u8; 12];
+        rand::rng().fill_bytes(&mut bytes);
+        let signs = bytes.map(|byte| char::from(SIGNS[usize::from(byte % 32)]));
+        Self(signs.chunks(4).map(|group| group.iter().collect::<String>()).collect::<Vec<_>>().join("-"))
+    }
+
     /// The text itself, for the one place that needs it.
     pub fn reveal(&self) -> &str {
         &self.0
@@ -661,7 +671,7 @@ pub enum Event {
     },
     /// The toy was told to do something, now; nothing of it is kept.
     Command(ToyCommand),
-    /// Somebody asks to be a friend of the user or of a toy bound to the user.
+    /// Somebody asks to be a friend of the user or of a toy of the user, or a toy of the user asks somebody.
     FriendRequest {
         /// To answer it by.
         id: RequestId,
@@ -676,6 +686,20 @@ pub enum Event {
         friend: Party,
         /// The chat window of the two.
         chat: ChatId,
+    },
+    /// A friendship has ended: the address book has lost an entry.
+    FriendRemoved {
+        /// The former friend.
+        friend: Party,
+        /// The chat window that the two had.
+        chat: ChatId,
+    },
+    /// A toy of the user, which knows only its device key, is refused at a place where it is not let in.
+    ToyWantsIn {
+        /// The toy.
+        toy: ToyId,
+        /// The place: an IPv4 address, or the first address of an IPv6 network.
+        place: String,
     },
     /// Messages of this party's own have come further.
     Receipt {

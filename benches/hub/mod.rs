@@ -59,9 +59,9 @@ impl Hub {
 
     /// A user's id, and a toy's id, key and secret.
     pub async fn family(&self) -> [String; 4] {
-        let new = json!({"username": "mia", "password": "pw", "nickname": "Mia", "gender": "2"});
+        let new = json!({"username": "mia", "password": "correct horse", "nickname": "Mia", "gender": "2"});
         self.post("/reg", new).await;
-        let user = self.post("/login", json!({"username": "mia", "password": "pw"})).await;
+        let user = self.post("/login", json!({"username": "mia", "password": "correct horse"})).await;
         let user = user["data"]["_id"].as_str().unwrap().to_owned();
         let printed = self.run(&["device", "add"]);
         let (key, secret) = printed.trim().split_once('\t').unwrap();

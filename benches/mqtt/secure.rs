@@ -69,7 +69,7 @@ pub async fn run(program: &str, scale: u64) {
         ],
     );
     let [user, toy, key, secret] = hub.family().await;
-    let login = hub.post("/login", json!({"username": "mia", "password": "pw"})).await;
+    let login = hub.post("/login", json!({"username": "mia", "password": "correct horse"})).await;
     let token = login["data"]["token"].as_str().expect("a token");
     let (logins, topics) = ([(&key[..], &secret[..]), (&user[..], token)], format!("toy/{toy}/state"));
     let place = |address| Place { address, connector: connector(folder.path()), logins, topics: topics.clone() };

@@ -121,7 +121,7 @@ async fn reads_go_on(run: &Run, is_reserve: bool) -> Result<()> {
     let body = json!({"_id": family.user});
     let mut checks = vec![("/auto_login", body.clone()), ("/friend_list", body)];
     if is_reserve {
-        checks.push(("/login", json!({"username": "parent0", "password": "pw"})));
+        checks.push(("/login", json!({"username": "parent0", "password": "correct horse"})));
     }
     for (path, body) in checks {
         let answer = post(&client, addresses, path, Some(&family.token), &body).await;

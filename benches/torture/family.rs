@@ -26,7 +26,7 @@ pub async fn families(hub: &Hub, addresses: Addresses, users: usize, toys: usize
     let client = Client::new();
     let mut accounts = Vec::with_capacity(users);
     for number in 0..users {
-        let (name, password) = (format!("parent{number}"), "pw");
+        let (name, password) = (format!("parent{number}"), "correct horse");
         let new = json!({"username": name, "password": password, "nickname": name, "gender": "2"});
         done(&post(&client, addresses, "/reg", None, &new).await?)?;
         let login = json!({"username": name, "password": password});

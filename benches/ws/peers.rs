@@ -94,9 +94,10 @@ impl Peer {
         for (number, line) in printed.lines().enumerate() {
             let (key, secret) = line.split_once('\t').expect("key and secret");
             let name = format!("user-{number}");
-            let new = json!({"username": name, "password": "pw", "nickname": name, "gender": "2"});
+            let new = json!({"username": name, "password": "correct horse", "nickname": name, "gender": "2"});
             self.post("/reg", new).await;
-            let data = self.post("/login", json!({"username": name, "password": "pw"})).await["data"].clone();
+            let data =
+                self.post("/login", json!({"username": name, "password": "correct horse"})).await["data"].clone();
             let user = data["_id"].as_str().expect("an id").to_owned();
             let binding = json!({
                 "toy_name": "T", "baby_name": "B", "remark": "R", "user_id": user, "device_key": key,

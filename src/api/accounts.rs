@@ -10,13 +10,19 @@ use super::schema::{self, Components, With};
 use super::{Asked, Call, Door, Entry, Facts, Me, Subject, Who};
 use crate::domain::error::DomainError;
 use crate::domain::{Profile, Registration};
-use crate::model::{self, FileName, UserId};
+use crate::model::{self, FileName, Secret, UserId};
 
 /// The calls of this file.
 pub const SUBJECT: Subject = Subject {
     name: "accounts",
     about: "Users, and how they log in.",
-    calls: &[Entry::of::<Reg>(), Entry::of::<Login>(), Entry::of::<AutoLogin>(), Entry::of::<Ticket>()],
+    calls: &[
+        Entry::of::<Reg>(),
+        Entry::of::<Login>(),
+        Entry::of::<AutoLogin>(),
+        Entry::of::<Ticket>(),
+        Entry::of::<ChangePassword>(),
+    ],
 };
 
 request! {
@@ -31,6 +37,8 @@ request! {
         gender: Option<String>,
         /// A picture of /get_image/. By gender where none is given.
         avatar: Option<FileName>,
+        /// The code of an invitation. That of a toy makes the new user a guardian of it at once. Added.
+        invite: Option<Secret>,
     }
 }
 
@@ -46,6 +54,7 @@ impl Call for Reg {
             nickname: self.nickname,
             gender: self.gender.unwrap_or_default(),
             avatar: self.avatar,
+            invite: self.invite,
         };
         asked.hub.register(registration, asked.from, asked.now).await?;
         Ok(Nothing {})
@@ -102,6 +111,38 @@ impl Call for Ticket {
     async fn handle(self, asked: &Asked) -> Result<Issued, DomainError> {
         let ticket = asked.hub.issue_ticket(asked.token()?, asked.from.peer, asked.now).await?;
         Ok(Issued { ticket: (&ticket).into() })
+    }
+}
+
+request! {
+    /// Changes the user's password. Every token is revoked but the one that comes with the call, and all connections end,
+    /// that of the call maybe before the answer. Added.
+    struct ChangePassword {
+        /// The user.
+        me as "user_id": Me<UserId>,
+        password: Password,
+        new_password: Password,
+    }
+}
+
+impl Call for ChangePassword {
+    const FACTS: Facts = Facts::new("change_password", Who::Named, "done");
+    type Answer = Renewed;
+
+    async fn handle(self, asked: &Asked) -> Result<Renewed, DomainError> {
+        let user = asked.acting(self.me).await?;
+        let passwords = (self.password.0, self.new_password.0);
+        let kept = asked.token().ok();
+        let token = asked.hub.change_password(&user, passwords, kept, asked.from, asked.now).await?;
+        Ok(Renewed { token: (&token).into() })
+    }
+}
+
+answer! {
+    /// The answer of `/change_password`.
+    pub struct Renewed {
+        /// A new token, for `Authorization: Bearer`, /ws and MQTT.
+        token: Shown,
     }
 }
 

@@ -12,6 +12,8 @@ words! {
     IsCommand = "command";
     IsFriendRequest = "friend_request";
     IsFriendAdded = "friend_added";
+    IsFriendRemoved = "friend_removed";
+    IsToyWantsIn = "toy_wants_in";
     IsReceipt = "receipt";
     IsRead = "read";
 }
@@ -72,7 +74,7 @@ answer! {
         id as "_id": Id,
         /// Who asks.
         req_user: Id,
-        /// Who is asked: the user, or a toy of the user.
+        /// Who is asked: the user, or a toy of the user; or somebody else, where a toy of the user asks.
         add_user: Id,
         /// The kind of who asks.
         kind: Kind,
@@ -91,6 +93,34 @@ answer! {
         friend_type: Kind,
         /// The chat of the two.
         chat_id: Id,
+    }
+}
+
+answer! {
+    /// The address book has lost an entry.
+    struct FriendRemoved {
+        is as "type": IsFriendRemoved,
+        /// Its number among the user's events. Missing at toys, and of what is told again.
+        seq: Option<Positive>,
+        /// The former friend.
+        friend_id: Id,
+        /// Its kind.
+        friend_type: Kind,
+        /// The chat that the two had.
+        chat_id: Id,
+    }
+}
+
+answer! {
+    /// A toy of this user was refused at an address where it is not let in. `let_in` lets it open there once.
+    struct ToyWantsIn {
+        is as "type": IsToyWantsIn,
+        /// Its number among the user's events. Missing of what is told again.
+        seq: Option<Positive>,
+        /// The toy.
+        toy_id: Id,
+        /// The address; of an IPv6 network its first one.
+        place: String,
     }
 }
 
@@ -138,12 +168,14 @@ pub struct Described {
 }
 
 /// All events.
-pub const EVENTS: [Described; 7] = [
+pub const EVENTS: [Described; 9] = [
     Described { name: "message", about: Message::ABOUT, schema: Message::schema },
     Described { name: "play", about: Play::ABOUT, schema: Play::schema },
     Described { name: "command", about: Order::ABOUT, schema: Order::schema },
     Described { name: "friend_request", about: FriendRequest::ABOUT, schema: FriendRequest::schema },
     Described { name: "friend_added", about: FriendAdded::ABOUT, schema: FriendAdded::schema },
+    Described { name: "friend_removed", about: FriendRemoved::ABOUT, schema: FriendRemoved::schema },
+    Described { name: "toy_wants_in", about: ToyWantsIn::ABOUT, schema: ToyWantsIn::schema },
     Described { name: "receipt", about: Receipt::ABOUT, schema: Receipt::schema },
     Described { name: "read", about: Read::ABOUT, schema: Read::schema },
 ];
@@ -186,6 +218,16 @@ pub fn encode(event: &Event, seq: Option<u64>) -> Vec<u8> {
             friend_type: Kind(friend.kind()),
             chat_id: chat.into(),
         }),
+        Event::FriendRemoved { friend, chat } => write(&FriendRemoved {
+            is: IsFriendRemoved,
+            seq,
+            friend_id: friend.into(),
+            friend_type: Kind(friend.kind()),
+            chat_id: chat.into(),
+        }),
+        Event::ToyWantsIn { toy, place } => {
+            write(&ToyWantsIn { is: IsToyWantsIn, seq, toy_id: toy.into(), place: place.clone() })
+        }
         Event::Receipt { state, up_to, chat, by } => write(&Receipt {
             is: IsReceipt,
             seq,
@@ -233,6 +275,8 @@ mod tests {
             Event::Command(ToyCommand::Stop),
             Event::FriendRequest { id: ID.parse().unwrap(), requester: toy(), requestee: toy() },
             Event::FriendAdded { friend: toy(), chat: chat() },
+            Event::FriendRemoved { friend: toy(), chat: chat() },
+            Event::ToyWantsIn { toy: "5c8f5853268d7942f44c6705".parse().unwrap(), place: "203.0.113.7".into() },
             Event::Receipt { state: MessageState::Heard, up_to: ID.parse().unwrap(), chat: chat(), by: toy() },
             Event::Read { friend: toy(), chat: chat(), unread: 3 },
         ];
@@ -242,10 +286,12 @@ mod tests {
             Event::Command(_) => 2,
             Event::FriendRequest { .. } => 3,
             Event::FriendAdded { .. } => 4,
-            Event::Receipt { .. } => 5,
-            Event::Read { .. } => 6,
+            Event::FriendRemoved { .. } => 5,
+            Event::ToyWantsIn { .. } => 6,
+            Event::Receipt { .. } => 7,
+            Event::Read { .. } => 8,
         };
-        assert_eq!(all.iter().map(place).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(all.iter().map(place).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
         all
     }
 
@@ -262,6 +308,8 @@ mod tests {
                 r#"{{"type":"friend_request","seq":9,"_id":"{ID}","req_user":"{toy}","add_user":"{toy}","kind":"toy"}}"#
             ),
             format!(r#"{{"type":"friend_added","seq":9,"friend_id":{from},"chat_id":"{ID}"}}"#),
+            format!(r#"{{"type":"friend_removed","seq":9,"friend_id":{from},"chat_id":"{ID}"}}"#),
+            format!(r#"{{"type":"toy_wants_in","seq":9,"toy_id":"{toy}","place":"203.0.113.7"}}"#),
             format!(r#"{{"type":"receipt","seq":9,"state":"heard","_id":"{ID}","chat_id":"{ID}","by":{from}}}"#),
             format!(r#"{{"type":"read","seq":9,"friend_id":"{toy}","chat_id":"{ID}","unread":3}}"#),
         ];

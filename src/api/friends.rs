@@ -3,9 +3,9 @@
 use super::answer::{File, Id, Kind, Nothing, Status, answer};
 use super::request::{IgnoredKind, request};
 use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
-use crate::domain::NewRequest;
 use crate::domain::error::DomainError;
-use crate::model::{self, Party, PartyId, RequestId, UserId};
+use crate::domain::{Answerers, Block as StoredBlock, NewRequest};
+use crate::model::{self, Party, PartyId, RequestId, ToyId, UserId};
 
 /// The calls of this file.
 pub const SUBJECT: Subject = Subject {
@@ -17,6 +17,10 @@ pub const SUBJECT: Subject = Subject {
         Entry::of::<ReqList>(),
         Entry::of::<RefReq>(),
         Entry::of::<AccReq>(),
+        Entry::of::<Unfriend>(),
+        Entry::of::<Block>(),
+        Entry::of::<Unblock>(),
+        Entry::of::<BlockList>(),
     ],
 };
 
@@ -39,9 +43,9 @@ impl Call for FriendList {
 }
 
 request! {
-    /// Asks to be a friend.
+    /// Asks to be a friend. Of a request that a toy makes itself, a guardian of that toy is asked first.
     struct AddReq {
-        /// Who asks, a user or a toy.
+        /// Who asks: a user, a toy, or a toy in whose name its guardian asks.
         me as "req_user": Me<Party>,
         /// Who is asked, a user or a toy.
         add_user: PartyId,
@@ -59,8 +63,10 @@ impl Call for AddReq {
     type Answer = Nothing;
 
     async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let (requester, is_by_guardian) = asked.acting_or_guarding(self.me).await?;
         let request = NewRequest {
-            requester: asked.acting(self.me).await?,
+            requester,
+            is_by_guardian,
             requestee: self.add_user,
             info: self.req_info.unwrap_or_default(),
             remark: self.remark.unwrap_or_default(),
@@ -71,7 +77,8 @@ impl Call for AddReq {
 }
 
 request! {
-    /// The friend requests to the user and to the user's toys, newest first.
+    /// The friend requests to the user and to the user's toys, and those that the user's toys have made themselves,
+    /// newest first.
     struct ReqList {
         /// For whom this is asked.
         me as "_id": Me<UserId>,
@@ -102,17 +109,18 @@ impl Call for RefReq {
 
     async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
         let answerer = answerer(&self.req_id, asked).await?;
-        asked.hub.refuse(&self.req_id, &answerer).await?;
+        asked.hub.refuse(&self.req_id, &answerer, asked.now).await?;
         Ok(Nothing {})
     }
 }
 
 request! {
-    /// Accepts a friend request: both have a new entry in their address books.
+    /// Accepts a friend request: both have a new entry in their address books. Of a request that a toy of the user has
+    /// made itself, the other side is asked then.
     struct AccReq {
         /// The request: `_id` of /req_list and of the event.
         req_id: RequestId,
-        /// What to call who asked.
+        /// What to call who asked. Where a toy of the user asks: what the toy calls the other side.
         remark: Option<String>,
     }
 }
@@ -132,11 +140,140 @@ impl Call for AccReq {
 /// The user who may answer the request. The documented call does not name the caller, so that the request itself says
 /// for whom the caller must be allowed to act.
 async fn answerer(request: &RequestId, asked: &Asked) -> Result<UserId, DomainError> {
-    let answerer = asked.hub.request_answerer(request).await?;
-    let party = answerer.as_str().parse().map_err(DomainError::internal)?;
-    match asked.act_for(&party).await? {
-        Party::User(user) => Ok(user),
-        Party::Toy(_) => Err(DomainError::UnknownRequest),
+    let Answerers { now, before } = asked.hub.request_answerers(request).await?;
+    let mut refused = DomainError::UnknownRequest;
+    for user in now {
+        match acts_for(&user, asked).await {
+            Ok(()) => return Ok(user),
+            Err(error @ (DomainError::Unauthorized | DomainError::UnknownParty)) => refused = error,
+            Err(error) => return Err(error),
+        }
+    }
+    for user in before {
+        if acts_for(&user, asked).await.is_ok() {
+            return Err(DomainError::AlreadyAnswered);
+        }
+    }
+    Err(refused)
+}
+
+/// Errors: as [`Asked::act_for`].
+async fn acts_for(user: &UserId, asked: &Asked) -> Result<(), DomainError> {
+    let party = user.as_str().parse().map_err(DomainError::internal)?;
+    asked.act_for(&party).await.map(drop)
+}
+
+request! {
+    /// Ends a friendship on both sides; subscriptions to the topics of the two end at once. Added.
+    struct Unfriend {
+        /// For whom this is asked.
+        me as "user_id": Me<UserId>,
+        /// The friend, a user or a toy.
+        friend as "friend_id": PartyId,
+        /// A toy of the user, whose friend it is. The user's own friend where none is given.
+        toy as "toy_id": Option<ToyId>,
+    }
+}
+
+impl Call for Unfriend {
+    const FACTS: Facts = Facts::new("unfriend", Who::Named, "done");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let owner = asked.acting_with(self.me, self.toy).await?;
+        asked.hub.unfriend(&owner, &self.friend).await?;
+        Ok(Nothing {})
+    }
+}
+
+request! {
+    /// Blocks a user or toy: a friendship ends, and later friend requests of it succeed and reach nobody. Added.
+    struct Block {
+        /// For whom this is asked.
+        me as "user_id": Me<UserId>,
+        /// Whom to block: with a user, its toys too.
+        friend as "friend_id": PartyId,
+        /// A toy of the user, which is not to be asked any more. The user where none is given.
+        toy as "toy_id": Option<ToyId>,
+    }
+}
+
+impl Call for Block {
+    const FACTS: Facts = Facts::new("block", Who::Named, "done");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let owner = asked.acting_with(self.me, self.toy).await?;
+        asked.hub.block(&owner, &self.friend, asked.now).await?;
+        Ok(Nothing {})
+    }
+}
+
+request! {
+    /// Lifts a block: the other may ask to be a friend again. Added.
+    struct Unblock {
+        /// For whom this is asked.
+        me as "user_id": Me<UserId>,
+        /// Who was blocked.
+        friend as "friend_id": PartyId,
+        /// A toy of the user, which has blocked. The user where none is given.
+        toy as "toy_id": Option<ToyId>,
+    }
+}
+
+impl Call for Unblock {
+    const FACTS: Facts = Facts::new("unblock", Who::Named, "done");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let owner = asked.acting_with(self.me, self.toy).await?;
+        asked.hub.unblock(&owner, &self.friend).await?;
+        Ok(Nothing {})
+    }
+}
+
+request! {
+    /// Whom the user, or a toy of the user, has blocked. Added.
+    struct BlockList {
+        /// For whom this is asked.
+        me as "user_id": Me<UserId>,
+        /// A toy of the user. The user where none is given.
+        toy as "toy_id": Option<ToyId>,
+    }
+}
+
+impl Call for BlockList {
+    const FACTS: Facts = Facts::new("block_list", Who::Named, "done");
+    type Answer = Vec<Blocked>;
+
+    async fn handle(self, asked: &Asked) -> Result<Vec<Blocked>, DomainError> {
+        let owner = asked.acting_with(self.me, self.toy).await?;
+        Ok(asked.hub.blocks(&owner).await?.into_iter().map(Blocked::from).collect())
+    }
+}
+
+answer! {
+    /// An entry of `/block_list`.
+    pub struct Blocked as "Blocked" {
+        /// Who is blocked.
+        friend_id: Id,
+        /// The name that it bore then.
+        friend_nick: String,
+        /// Its picture, of /get_image/.
+        friend_avatar: File,
+        /// Its kind.
+        friend_type: Kind,
+    }
+}
+
+impl From<StoredBlock> for Blocked {
+    fn from(block: StoredBlock) -> Self {
+        Self {
+            friend_id: (&block.party).into(),
+            friend_nick: block.name,
+            friend_avatar: (&block.avatar).into(),
+            friend_type: Kind(block.party.kind()),
+        }
     }
 }
 
@@ -181,7 +318,7 @@ answer! {
         id as "_id": Id,
         /// Who asks.
         req_user: Id,
-        /// Who is asked: the user, or a toy of the user.
+        /// Who is asked: the user, or a toy of the user; or somebody else, where a toy of the user asks.
         add_user: Id,
         /// The kind of who asks.
         kind as "type": Kind,

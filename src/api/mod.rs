@@ -15,6 +15,7 @@ pub mod chunks;
 pub mod content;
 pub mod events;
 pub mod friends;
+pub mod household;
 pub mod reading;
 pub mod request;
 pub mod schema;
@@ -54,6 +55,7 @@ pub const SUBJECTS: &[Subject] = &[
     assistant::SUBJECT,
     toys::SUBJECT,
     friends::SUBJECT,
+    household::SUBJECT,
     reading::SUBJECT,
     chunks::SUBJECT,
 ];
@@ -249,6 +251,32 @@ impl Asked {
             (_, Some(id)) => self.act_for(&id).await?,
         };
         P::of(party).ok_or(DomainError::UnknownParty)
+    }
+
+    /// The party that the request names, if the caller may act for it or is a guardian of the toy that it names; and
+    /// whether it is a guardian who calls. Errors: as [`Self::acting`].
+    pub async fn acting_or_guarding(&self, me: Me<Party>) -> Result<(Party, bool), DomainError> {
+        match (&self.authority, me.id) {
+            (Authority::Party(party), None) => Ok((party.clone(), false)),
+            (Authority::Token(_), None) => Err(missing(me.name)),
+            (Authority::Party(party), Some(id)) if party.id() == id.as_str() => Ok((party.clone(), false)),
+            (Authority::Party(Party::User(user)), Some(id)) => {
+                Ok((Party::Toy(self.hub.toy_of(user, &id).await?), true))
+            }
+            (Authority::Party(Party::Toy(_)), Some(_)) => Err(DomainError::UnknownParty),
+            (Authority::Token(token), Some(id)) => {
+                self.hub.authorize_for(&id, token.as_ref(), self.from, self.now).await
+            }
+        }
+    }
+
+    /// The user that the request names, or a toy of that user. Errors: as [`Self::acting`]; `UnknownParty` for a toy of
+    /// others.
+    pub async fn acting_with(&self, me: Me<UserId>, toy: Option<ToyId>) -> Result<Party, DomainError> {
+        let user = self.acting(me).await?;
+        let Some(toy) = toy else { return Ok(Party::User(user)) };
+        self.hub.check_guardian(&user, &toy).await?;
+        Ok(Party::Toy(toy))
     }
 
     /// The party of this id, if the caller may act for it. Errors: `UnknownParty`, `Unauthorized`.

@@ -8,7 +8,7 @@ use super::request::{Field, Given, Presence, Text, missing, request};
 use super::{Asked, Authority, Call, Entry, Facts, Me, Subject, Who};
 use crate::domain::error::DomainError;
 use crate::domain::{Binding, Opened};
-use crate::model::{self, DeviceKey, Party, ToyId, UserId};
+use crate::model::{self, DeviceKey, Party, Secret, ToyId, UserId};
 
 /// The calls of this file.
 pub const SUBJECT: Subject = Subject {
@@ -56,6 +56,8 @@ request! {
         me as "user_id": Me<UserId>,
         /// What the QR picture says.
         device_key: DeviceKey,
+        /// The code of an invitation. Added.
+        invite: Option<Secret>,
     }
 }
 
@@ -70,6 +72,7 @@ impl Call for BindToy {
             baby_name: self.baby_name,
             remark: self.remark,
             device_key: self.device_key,
+            invite: self.invite,
         };
         asked.hub.bind_toy(binding, asked.from, asked.now).await?;
         Ok(Nothing {})
@@ -350,7 +353,6 @@ impl From<Opened> for OpenedToy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Secret;
 
     #[test]
     fn a_toy_that_opens_plays_the_documented_sounds() {

@@ -19,9 +19,10 @@ settings! {
         /// Minutes in which a toy may open at its first address, after it was bound or its owner has let it in.
         let_in_minutes: u32 = 15;
         /// From where accounts are made. "local": from private, loopback and link-local addresses. "open": from every
-        /// address. "closed": nowhere.
+        /// address. "invite": from every address, with the code of an invitation, which a guardian or "toyhub invite"
+        /// makes. "closed": nowhere.
         registration: AllowedFrom = AllowedFrom::Local;
-        /// From where devices are bound: "local", "open" or "closed".
+        /// From where devices are bound: "local", "open", "invite" or "closed".
         binding: AllowedFrom = AllowedFrom::Local;
     }
 }
@@ -46,6 +47,8 @@ pub enum AllowedFrom {
     Local,
     /// Every address.
     Open,
+    /// Every address, with the code of an invitation.
+    Invite,
     /// Nowhere.
     Closed,
 }

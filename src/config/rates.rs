@@ -7,14 +7,19 @@ settings! {
     pub struct Rates {
         /// Wrong passwords and secrets from one address in a minute.
         failed_logins_per_address_per_minute: u32 = 30;
-        /// Wrong passwords for one account in a minute.
+        /// Wrong passwords for one account in a minute: from everywhere together, but for the addresses at which the user
+        /// has proved itself, each of which has as many again.
         failed_logins_per_account_per_minute: u32 = 10;
+        /// Wrong invitation codes from one address in a minute.
+        wrong_invites_per_address_per_minute: u32 = 10;
         /// Registrations from one address in a minute.
         registrations_per_address_per_minute: u32 = 30;
         /// Recordings from one user or toy in a minute.
         uploads_per_party_per_minute: u32 = 60;
         /// Friend requests from one user or toy in a minute.
         requests_per_party_per_minute: u32 = 30;
+        /// Notices to its guardians in an hour that a toy was refused at a new address.
+        refused_openings_per_toy_per_hour: u32 = 6;
         /// Connects of MQTT clients and app sockets from one address in a minute.
         connects_per_address_per_minute: u32 = 600;
     }

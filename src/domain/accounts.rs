@@ -1,8 +1,5 @@
-//! Users, their passwords and tokens.
+//! Users and their tokens.
 
-use argon2::password_hash::rand_core::OsRng;
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use argon2::{Algorithm, Argon2, Params, Version};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -13,8 +10,6 @@ use crate::config::AuthMode;
 use crate::model::{DeviceKey, FileName, Friend, Login, Party, PartyId, Secret, Timestamp, ToyId, User, UserId};
 use crate::ports::store::StoredUser;
 
-/// The longest password that is hashed: a larger one only costs time.
-const PASSWORD_MAX_BYTES: usize = 1024;
 pub(super) const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// What somebody gives to become a user.
@@ -30,6 +25,8 @@ pub struct Registration {
     pub gender: String,
     /// A picture; one by gender where there is none.
     pub avatar: Option<FileName>,
+    /// The code of an invitation. One that makes a guardian does so at once.
+    pub invite: Option<Secret>,
 }
 
 /// A user with all that an app shows first.
@@ -44,8 +41,8 @@ pub struct Profile {
 }
 
 impl Hub {
-    /// Creates a user, who has proved itself at the place of the call thereby. Errors: `NotFromHere`, `Invalid`,
-    /// `NameTaken`, `RateLimited`, `DiskFull`, `Busy`.
+    /// Creates a user, who has proved itself at the place of the call thereby. Errors: `NotFromHere`, `UnknownInvite`,
+    /// `Invalid`, `NameTaken`, `RateLimited`, `DiskFull`, `Busy`.
     pub async fn register(
         &self,
         new: Registration,
@@ -53,31 +50,33 @@ impl Hub {
         now: Timestamp,
     ) -> Result<UserId, DomainError> {
         let from = from.into();
-        self.check_allowed_from(self.config.auth.registration, from, "making an account")?;
+        let registration = self.config.auth.registration;
+        self.check_allowed_from(registration, from, new.invite.is_some(), "making an account")?;
         let username = self.checked_text("username", new.username)?;
         let nickname = self.checked_optional_text("nickname", new.nickname)?;
         let gender = self.checked_optional_text("gender", new.gender)?;
-        if new.password.reveal().is_empty() {
-            return Err(DomainError::invalid("password", "is missing"));
-        }
-        if new.password.reveal().len() > PASSWORD_MAX_BYTES {
-            return Err(DomainError::invalid("password", format!("has more than {PASSWORD_MAX_BYTES} bytes")));
-        }
+        self.check_new_password("password", &username, &new.password)?;
         self.rates.registrations.spend(&from.peer.into())?;
         self.check_room(0)?;
+        let invited = match &new.invite {
+            Some(code) => Some(self.invitation(code, from, now).await?),
+            None => None,
+        };
         let avatar = match new.avatar {
             Some(avatar) => avatar,
             None if gender == "2" => super::content::avatar("baba.jpg")?,
             None => super::content::avatar("mama.jpg")?,
         };
-        let hasher = self.password_hasher()?;
-        let password = new.password;
-        let hashed = self.password_workers.run(move || hash_password(&hasher, &password)).await??;
+        let hashed = self.hash_password(new.password).await?;
         let id = UserId::random();
         let nickname = if nickname.is_empty() { username.clone() } else { nickname };
         let user = User { id: id.clone(), username, nickname, gender, avatar };
-        self.store.create_user(StoredUser { user, password_hash: hashed }, now).await?;
+        let invite_hash = invited.as_ref().map(|invited| invited.hash.as_str());
+        self.store.create_invited_user(StoredUser { user, password_hash: hashed }, invite_hash, now).await?;
         self.note_proof(&id.clone().into(), from, now).await?;
+        if let Some(invited) = invited.filter(|invited| invited.toy.is_some()) {
+            self.join_by(&id, invited, now).await?;
+        }
         Ok(id)
     }
 
@@ -92,20 +91,23 @@ impl Hub {
     ) -> Result<(Profile, Secret), DomainError> {
         let from = from.into();
         let username = username.trim();
-        let account = username.to_owned();
-        self.rates.failed_logins_of_address.check(&from.peer.into())?;
-        self.rates.failed_logins_of_account.check(&account)?;
         let found = self.store.user_by_name(username).await?;
-        let hasher = self.password_hasher()?;
+        let budget = self.login_budget(username, found.as_ref(), from, now).await?;
+        self.check_login_budget(&budget, from)?;
         let hash = found.as_ref().map(|found| found.password_hash.clone());
-        let right = self.password_workers.run(move || check_password(&hasher, &password, hash.as_deref())).await??;
-        let Some(found) = found.filter(|_| right) else {
-            self.rates.failed_logins_of_address.note(&from.peer.into());
-            self.rates.failed_logins_of_account.note(&account);
+        let is_right = self.is_password(password, hash.clone()).await?;
+        let Some(found) = found.filter(|_| is_right) else {
+            self.note_failed_login(&budget, from);
             return Err(DomainError::WrongCredentials);
         };
         let party = Party::User(found.user.id.clone());
         let token = self.issue_token(&party, now).await?;
+        let current = self.store.user(&found.user.id).await?.map(|user| user.password_hash);
+        if current != hash {
+            // The password was changed meanwhile: a token for the old one must not stay.
+            self.store.revoke_token(&hash_of(&token)).await?;
+            return Err(DomainError::WrongCredentials);
+        }
         self.note_proof(&party, from, now).await?;
         Ok((self.profile_of(found.user).await?, token))
     }
@@ -199,32 +201,9 @@ impl Hub {
         self.store.add_token(&hash_of(&token), party, now, expires_at, accounts.tokens_max).await?;
         Ok(token)
     }
-
-    fn password_hasher(&self) -> Result<Argon2<'static>, DomainError> {
-        let accounts = &self.config.accounts;
-        let params = Params::new(accounts.password_memory_kib, accounts.password_passes, 1, None)
-            .map_err(|error| DomainError::internal(error.to_string()))?;
-        Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
-    }
 }
 
 /// How tokens and device secrets are kept: 256 random bits need no slow hash.
 pub(super) fn hash_of(secret: &Secret) -> String {
     hex::encode(Sha256::digest(secret.reveal()))
-}
-
-fn hash_password(hasher: &Argon2<'_>, password: &Secret) -> Result<String, DomainError> {
-    let salt = SaltString::generate(&mut OsRng);
-    let hash = hasher.hash_password(password.reveal().as_bytes(), &salt);
-    hash.map(|hash| hash.to_string()).map_err(|error| DomainError::internal(error.to_string()))
-}
-
-/// Whether the password is right. Without a hash it takes as long, so that time does not tell who exists.
-fn check_password(hasher: &Argon2<'_>, password: &Secret, hash: Option<&str>) -> Result<bool, DomainError> {
-    let Some(hash) = hash else {
-        hash_password(hasher, password)?;
-        return Ok(false);
-    };
-    let hash = PasswordHash::new(hash).map_err(|error| DomainError::internal(error.to_string()))?;
-    Ok(hasher.verify_password(password.reveal().as_bytes(), &hash).is_ok())
 }

@@ -10,9 +10,10 @@ use super::error::DomainError;
 use super::sounds::Claimed;
 use super::{FileKind, Hub, Upload};
 use crate::model::{
-    ChatId, Event, FileName, Friend, Message, MessageId, MessageState, Party, PartyId, PartyKind, Timestamp, UserId,
+    ChatId, Event, FileName, Friend, Message, MessageId, MessageState, Party, PartyId, PartyKind, Timestamp, ToyId,
+    UserId,
 };
-use crate::ports::store::{Before, Kept, NewMessage, Repeats, Unheard};
+use crate::ports::store::{Before, Kept, NewMessage, Refusal, Repeats, StoreError, Unheard};
 
 /// Unheard messages that one call gives; the rest stay unheard.
 const RECEIVE_MAX: usize = 200;
@@ -153,7 +154,8 @@ impl Hub {
     /// The last `limit` messages of a chat with how far they have come, oldest first (those before `before`); all are
     /// heard thereby.
     ///
-    /// Errors: `UnknownChat`, also for a chat of others.
+    /// A guardian of a toy sees the chats of that toy, too; nothing of them is heard thereby. Errors: `UnknownChat`, also
+    /// for a chat of others.
     pub async fn history(
         &self,
         reader: &UserId,
@@ -161,10 +163,29 @@ impl Hub {
         limit: usize,
         before: Before,
     ) -> Result<Vec<(Message, MessageState)>, DomainError> {
-        let reader = Party::User(reader.clone());
-        let (messages, heard) = self.store.read_chat(&reader, chat, limit, before).await?;
-        self.announce_heard(&reader, heard).await;
-        Ok(messages)
+        let party = Party::User(reader.clone());
+        match self.store.read_chat(&party, chat, limit, before).await {
+            Ok((messages, heard)) => {
+                self.announce_heard(&party, heard).await;
+                Ok(messages)
+            }
+            Err(StoreError::Refused(Refusal::UnknownChat)) => {
+                let toy = self.guarded_toy_of_chat(reader, chat).await?.ok_or(DomainError::UnknownChat)?;
+                Ok(self.store.look_at_chat(&toy, chat, limit, before).await?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The toy of which a user is a guardian, among the two of a chat.
+    async fn guarded_toy_of_chat(&self, user: &UserId, chat: &ChatId) -> Result<Option<ToyId>, DomainError> {
+        let parties = self.store.parties_of_chat(chat).await?.unwrap_or_default();
+        for toy in parties.iter().filter_map(|id| id.parse().ok()) {
+            if self.is_guardian(user, &toy).await? {
+                return Ok(Some(toy));
+            }
+        }
+        Ok(None)
     }
 
     /// The unheard messages of one sender, oldest first, which are heard thereby.

@@ -10,7 +10,7 @@ use super::error::DomainError;
 use super::places::Origin;
 use super::{FileKind, Hub, StoredFile};
 use crate::config::AuthMode;
-use crate::model::{Content, ContentId, FileName, Party, Secret, Timestamp};
+use crate::model::{Content, ContentId, FileName, Party, PartyId, Secret, Timestamp};
 use crate::ports::speech::languages::Line;
 
 /// Pieces of content that a list shows at most.
@@ -92,8 +92,8 @@ impl Hub {
 
     /// A stored file, for whoever may have it. Errors: `UnknownFile`, `Unauthorized`.
     ///
-    /// A recording is for its two parties: with a token of one of them, or from a place of one of them where `[auth]
-    /// mode` allows calls without a token.
+    /// A recording is for its two parties and the guardians of a toy: with a token of one of them, or from a place of one
+    /// of them where `[auth] mode` allows calls without a token.
     pub async fn open_file(
         &self,
         kind: FileKind,
@@ -121,10 +121,15 @@ impl Hub {
             // A notice belongs to no chat; its name is as secret as that of a recording.
             return self.authorize_anybody(None, from, now).await;
         };
-        for id in parties.iter().filter_map(|id| id.parse().ok()) {
-            match self.authorize(&id, None, from, now).await {
-                Ok(_) => return Ok(()),
-                Err(DomainError::Unauthorized | DomainError::UnknownParty) => {}
+        let mut listeners: Vec<PartyId> = parties.iter().filter_map(|id| id.parse().ok()).collect();
+        for toy in parties.iter().filter_map(|id| id.parse().ok()) {
+            let guardians = self.guardians(&toy).await?;
+            listeners.extend(guardians.iter().filter_map(|user| user.as_str().parse().ok()));
+        }
+        for id in &listeners {
+            match self.authorize(id, None, from, now).await {
+                Ok(party) if self.may_listen(&party, &parties).await? => return Ok(()),
+                Ok(_) | Err(DomainError::Unauthorized | DomainError::UnknownParty) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -151,10 +156,30 @@ impl Hub {
 
     async fn check_listener(&self, party: &Party, name: &FileName) -> Result<(), DomainError> {
         match self.store.parties_of_sound(name).await? {
-            Some(parties) if !parties.iter().any(|id| id == party.id()) => Err(DomainError::UnknownFile),
+            Some(parties) if !self.may_listen(party, &parties).await? => Err(DomainError::UnknownFile),
             // A notice belongs to no chat; its name is as secret.
             _ => Ok(()),
         }
+    }
+
+    /// Whether somebody may hear what two parties have said to each other: the two themselves, unless the other is a toy
+    /// that is a friend no more, and the guardians of a toy.
+    async fn may_listen(&self, listener: &Party, parties: &[String]) -> Result<bool, DomainError> {
+        if parties.iter().any(|id| id == listener.id()) {
+            let other = parties.iter().find(|id| *id != listener.id()).and_then(|id| id.parse::<PartyId>().ok());
+            let Some(other) = other else { return Ok(true) };
+            if self.store.is_friend(listener, &other).await? {
+                return Ok(true);
+            }
+            return Ok(!matches!(self.store.party(&other).await?, Some((Party::Toy(_), _))));
+        }
+        let Party::User(user) = listener else { return Ok(false) };
+        for toy in parties.iter().filter_map(|id| id.parse().ok()) {
+            if self.is_guardian(user, &toy).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The bytes `range` of a file, in pieces.

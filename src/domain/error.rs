@@ -51,6 +51,21 @@ pub enum DomainError {
     /// The request has been accepted or refused before.
     #[error("this friend request has already been answered")]
     AlreadyAnswered,
+    /// The same request was refused, and may be made again later.
+    #[error("this friend request was refused, it may be made again in {retry_after_s} seconds")]
+    RefusedLately {
+        /// Seconds to wait.
+        retry_after_s: u64,
+    },
+    /// The party has blocked the one that it asks.
+    #[error("you have blocked this user or toy, unblock it first")]
+    Blocked,
+    /// No such invitation, or not for this; or it was used, or has expired.
+    #[error("this invitation is not known here, was used or has expired")]
+    UnknownInvite,
+    /// The user is a guardian of the toy already.
+    #[error("you are a guardian of this toy already")]
+    AlreadyGuardian,
     /// A field is missing, too long or of the wrong shape.
     #[error("field {field}: {expected}")]
     Invalid {

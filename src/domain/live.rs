@@ -1,6 +1,7 @@
 //! Live connections: who may open one, what it may hear and send, what it is told on return.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
@@ -89,9 +90,17 @@ impl Hub {
         retained: ReplayRetained,
     ) -> Result<bool, DomainError> {
         let party = mailbox.party();
+        let revocations = self.revocations.load(Ordering::SeqCst);
         self.check(party, Action::Subscribe, subscription.filter.as_str()).await?;
         // First the subscription, then what waits: a message in between comes twice rather than never.
         let is_new = mailbox.subscribe(subscription, retained).map_err(|_| DomainError::Full("subscription"))?;
+        if self.revocations.load(Ordering::SeqCst) != revocations {
+            // The right to the topic may have gone between the check and the subscription.
+            let lost = |_: &DomainError| {
+                mailbox.unsubscribe(&subscription.filter, subscription.share.as_deref());
+            };
+            self.check(party, Action::Subscribe, subscription.filter.as_str()).await.inspect_err(lost)?;
+        }
         let is_inbox = subscription.share.is_none() && subscription.filter.as_str() == party.inbox().as_str();
         if is_inbox && !mailbox.take_replayed() {
             self.replay(mailbox, subscription.qos).await?;
@@ -267,10 +276,10 @@ impl Hub {
             Rule::Allowed => true,
             // What is said to the hub itself never goes through the router.
             Rule::Forbidden | Rule::ToHub => false,
-            Rule::IfOwnerOf(toy) => {
-                let toy = self.store.toy(&toy).await?;
-                toy.is_some_and(|toy| super::user_of(party) == Some(&toy.bind_user))
-            }
+            Rule::IfOwnerOf(toy) => match super::user_of(party) {
+                Some(user) => self.is_guardian(user, &toy).await?,
+                None => false,
+            },
             Rule::IfFriendOf(friend) => self.store.friend(party, &friend).await?.is_some(),
             Rule::IfMemberOf(chat) => self.store.is_member(party, &chat).await?,
         };

@@ -12,14 +12,17 @@ mod doctor;
 pub mod error;
 mod friends;
 mod health;
+mod household;
 pub mod housekeeping;
 pub mod live;
 pub mod login;
+mod passwords;
 pub mod permissions;
 mod places;
 mod rates;
 mod receipts;
 mod relay;
+mod requests;
 mod sounds;
 mod streams;
 #[cfg(test)]
@@ -49,10 +52,11 @@ pub use assistant::Answer;
 pub use chats::Sent;
 pub use content::NewContent;
 pub use doctor::Examination;
-pub use friends::NewRequest;
 pub use health::{Health, PartState};
+pub use household::{Guardian, Invitation, WantedInvitation};
 pub use places::Origin;
 pub use receipts::Unread;
+pub use requests::{Answerers, NewRequest};
 pub use toys::{Binding, NewDevice, Opened};
 pub use uploads::{ChunksSent, Download};
 pub use voice::Upload;
@@ -60,7 +64,7 @@ pub use voice::Upload;
 pub use crate::ports::chunks::UploadState;
 pub use crate::ports::files::{FileKind, StoredFile};
 pub use crate::ports::router::{CloseReason, Delivery, Incoming, Mailbox, MailboxHandle, SessionHandle};
-pub use crate::ports::store::{Before, Unheard};
+pub use crate::ports::store::{Before, Block, Unheard};
 
 use assistant::Assistant;
 use backup::Backups;
@@ -225,6 +229,13 @@ impl From<StoreError> for DomainError {
             Refusal::AlreadyFriends => Self::AlreadyFriends,
             Refusal::AlreadyRequested => Self::AlreadyRequested,
             Refusal::AlreadyAnswered => Self::AlreadyAnswered,
+            Refusal::Blocked => Self::Blocked,
+            Refusal::UnknownInvite => Self::UnknownInvite,
+            Refusal::AlreadyGuardian => Self::AlreadyGuardian,
+            Refusal::GuardiansFull => Self::Full("guardian of this toy"),
+            Refusal::InvitesFull => Self::Full("open invitation"),
+            // The domain asks for the pause itself, with the time left.
+            Refusal::RefusedLately(_) => Self::RefusedLately { retry_after_s: 1 },
             Refusal::BookFull => Self::Full("friend in this address book"),
             Refusal::RequestsFull => Self::Full("friend request"),
             Refusal::DamagedChat => Self::internal("a chat is damaged; see toyhub doctor --repair"),

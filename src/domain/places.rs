@@ -10,7 +10,7 @@ use super::Hub;
 use super::accounts::SECONDS_PER_DAY;
 use super::error::DomainError;
 use crate::config::{AllowedFrom, AuthMode};
-use crate::model::{Network, Party, Secret, Timestamp, Toy, ToyId, UserId};
+use crate::model::{Event, Network, Party, Secret, Timestamp, Toy, ToyId, UserId};
 
 /// How exactly it is kept when a party was last active at a place; keeps most calls from writing.
 const SEEN_STEP_S: f64 = 3600.0;
@@ -60,15 +60,17 @@ fn is_local(address: IpAddr) -> bool {
 }
 
 impl Hub {
-    /// Errors: `NotFromHere`.
+    /// Whether something is allowed from an address, by somebody who has an invitation or has none. Errors: `NotFromHere`.
     pub(super) fn check_allowed_from(
         &self,
         allowed: AllowedFrom,
         from: Origin,
+        has_invite: bool,
         what: &'static str,
     ) -> Result<(), DomainError> {
         let is_allowed = match allowed {
             AllowedFrom::Open => true,
+            AllowedFrom::Invite => has_invite,
             AllowedFrom::Local => !from.is_hidden && is_local(from.peer),
             AllowedFrom::Closed => false,
         };
@@ -143,8 +145,9 @@ impl Hub {
 
     /// Whether a toy that knows only its device key may open at an address. The place is then one of the toy's.
     ///
-    /// A toy whose calls need a token everywhere is not let in. Others are where they have proved themselves; near a place of its owner, unless it was active elsewhere within the
-    /// last day; and at the first place of all, soon after it was bound or its owner has let it in.
+    /// A toy whose calls need a token everywhere is not let in. Others are where they have proved themselves; near a
+    /// place of a guardian, unless it was active elsewhere within the last day; and at the first place of all, soon after
+    /// it was bound or a guardian has let it in.
     pub(super) async fn may_open(&self, toy: &Toy, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
         let Some(place) = from.place() else { return Ok(false) };
         let party = Party::Toy(toy.id.clone());
@@ -156,13 +159,33 @@ impl Hub {
             return Ok(true);
         }
         if !self.store.take_letting_in(&toy.id, now).await? {
-            let is_near = self.is_near_owner(&toy.bind_user, place, now).await?;
+            let is_near = self.is_near_guardian(&toy.id, place, now).await?;
             if !is_near || self.is_active_elsewhere(&party, place, now).await? {
                 return Ok(false);
             }
         }
         self.store.prove_place(&party, &place.to_string(), now, self.config.auth.places_max).await?;
         Ok(true)
+    }
+
+    /// Notifies the guardians of a toy that was not let in, not too often. Of a toy whose calls need a token everywhere
+    /// nobody is notified: to let it in would not help.
+    pub(super) async fn report_refused_opening(&self, toy: &ToyId, from: Origin) {
+        let Some(place) = from.place() else { return };
+        if let Err(error) = self.notify_of_opening(toy, place).await {
+            tracing::warn!(?error, "guardians not notified of a toy that was not let in");
+        }
+    }
+
+    async fn notify_of_opening(&self, toy: &ToyId, place: Network) -> Result<(), DomainError> {
+        let known = self.store.party(&toy.as_str().parse().map_err(DomainError::internal)?).await?;
+        if known.is_none_or(|(_, only_token)| only_token) || self.rates.refused_openings.spend(toy).is_err() {
+            return Ok(());
+        }
+        let event = Event::ToyWantsIn { toy: toy.clone(), place: place.to_string() };
+        let told = self.store.notify(&self.guardians(toy).await?, &event).await?;
+        self.announce_to_users(&told, &event).await;
+        Ok(())
     }
 
     /// Sets whether calls in a party's name need a token at every place. Errors: `UnknownParty`.
@@ -172,13 +195,10 @@ impl Hub {
         Ok(self.store.set_only_token(party, is_on).await?)
     }
 
-    /// Lets a toy of the owner in at the first place at which it opens in the next minutes. `None` stands for whoever
+    /// Lets a toy of a guardian in at the first place at which it opens in the next minutes. `None` stands for whoever
     /// runs the hub. Errors: `UnknownParty`, also for a toy of others.
-    pub async fn let_toy_in(&self, owner: Option<&UserId>, id: &ToyId, now: Timestamp) -> Result<(), DomainError> {
-        let toy = self.store.toy(id).await?.ok_or(DomainError::UnknownParty)?;
-        if owner.is_some_and(|owner| toy.bind_user != *owner) {
-            return Err(DomainError::UnknownParty);
-        }
+    pub async fn let_toy_in(&self, guardian: Option<&UserId>, id: &ToyId, now: Timestamp) -> Result<(), DomainError> {
+        self.check_toy_of(guardian, id).await?;
         Ok(self.store.let_in(id, self.let_in_until(now)).await?)
     }
 
@@ -187,11 +207,16 @@ impl Hub {
         now + f64::from(self.config.auth.let_in_minutes) * 60.0
     }
 
-    async fn is_near_owner(&self, owner: &UserId, place: Network, now: Timestamp) -> Result<bool, DomainError> {
+    async fn is_near_guardian(&self, toy: &ToyId, place: Network, now: Timestamp) -> Result<bool, DomainError> {
         let proven_since = now - self.place_lasts_s();
-        let places = self.store.places(&Party::User(owner.clone())).await?;
-        let mut proven = places.iter().filter(|known| known.proved_at > proven_since);
-        Ok(proven.any(|known| known.place.parse::<Network>().is_ok_and(|known| is_near(known, place))))
+        for guardian in self.guardians(toy).await? {
+            let places = self.store.places(&Party::User(guardian)).await?;
+            let mut proven = places.iter().filter(|known| known.proved_at > proven_since);
+            if proven.any(|known| known.place.parse::<Network>().is_ok_and(|known| is_near(known, place))) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn is_active_elsewhere(&self, toy: &Party, place: Network, now: Timestamp) -> Result<bool, DomainError> {

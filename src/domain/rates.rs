@@ -11,12 +11,12 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::error::DomainError;
 use crate::config;
-use crate::model::Network;
+use crate::model::{Network, ToyId, UserId};
 
 /// After so many checks the state of keys that are idle again is freed.
 const SWEEP_EVERY: u32 = 4096;
 
-/// So many in a minute for each key, all at once if need be.
+/// So many in a time for each key, a minute unless it says otherwise, all at once if need be.
 pub(super) struct PerMinute<K: Hash + Eq + Clone> {
     limiter: DefaultKeyedRateLimiter<K>,
     clock: DefaultClock,
@@ -25,8 +25,15 @@ pub(super) struct PerMinute<K: Hash + Eq + Clone> {
 
 impl<K: Hash + Eq + Clone> PerMinute<K> {
     fn new(count: u32) -> Self {
-        let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
-        Self { limiter: RateLimiter::keyed(Quota::per_minute(count)), clock: DefaultClock::default(), checks: 0.into() }
+        Self::of(Quota::per_minute(at_least_one(count)))
+    }
+
+    fn per_hour(count: u32) -> Self {
+        Self::of(Quota::per_hour(at_least_one(count)))
+    }
+
+    fn of(quota: Quota) -> Self {
+        Self { limiter: RateLimiter::keyed(quota), clock: DefaultClock::default(), checks: 0.into() }
     }
 
     /// Counts one more, or says how long to wait.
@@ -39,6 +46,10 @@ impl<K: Hash + Eq + Clone> PerMinute<K> {
             retry_after_s: until.wait_time_from(self.clock.now()).as_secs() + 1,
         })
     }
+}
+
+fn at_least_one(count: u32) -> NonZeroU32 {
+    NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN)
 }
 
 /// Failures of each key: after too many in a minute, every further try is refused, right or wrong.
@@ -79,9 +90,12 @@ impl<K: Hash + Eq + Clone> Failures<K> {
 pub(super) struct Rates {
     pub(super) failed_logins_of_address: Failures<Network>,
     pub(super) failed_logins_of_account: Failures<String>,
+    pub(super) failed_logins_at_place: Failures<(UserId, Network)>,
+    pub(super) wrong_invites: Failures<Network>,
     pub(super) registrations: PerMinute<Network>,
     pub(super) uploads: PerMinute<String>,
     pub(super) requests: PerMinute<String>,
+    pub(super) refused_openings: PerMinute<ToyId>,
     pub(super) connects: PerMinute<Network>,
 }
 
@@ -90,9 +104,12 @@ impl Rates {
         Self {
             failed_logins_of_address: Failures::new(config.failed_logins_per_address_per_minute),
             failed_logins_of_account: Failures::new(config.failed_logins_per_account_per_minute),
+            failed_logins_at_place: Failures::new(config.failed_logins_per_account_per_minute),
+            wrong_invites: Failures::new(config.wrong_invites_per_address_per_minute),
             registrations: PerMinute::new(config.registrations_per_address_per_minute),
             uploads: PerMinute::new(config.uploads_per_party_per_minute),
             requests: PerMinute::new(config.requests_per_party_per_minute),
+            refused_openings: PerMinute::per_hour(config.refused_openings_per_toy_per_hour),
             connects: PerMinute::new(config.connects_per_address_per_minute),
         }
     }

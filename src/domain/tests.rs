@@ -1,5 +1,6 @@
 //! The hub's rules over a real store and router, without any protocol.
 
+mod household;
 mod places;
 mod sending;
 
@@ -32,14 +33,16 @@ impl World {
     pub(crate) async fn user_with_token_for(&self, seconds: Timestamp, now: Timestamp) -> (UserId, Secret) {
         let new = Registration {
             username: "mia".into(),
-            password: Secret::new("pw"),
+            password: Secret::new("correct horse"),
             nickname: String::new(),
             gender: String::new(),
             avatar: None,
+            invite: None,
         };
         let user = self.hub.register(new, PEER, now).await.unwrap();
         let lifetime = Timestamp::from(self.hub.config.accounts.token_ttl_days) * DAY;
-        let (_, token) = self.hub.login("mia", Secret::new("pw"), PEER, now - lifetime + seconds).await.unwrap();
+        let (_, token) =
+            self.hub.login("mia", Secret::new("correct horse"), PEER, now - lifetime + seconds).await.unwrap();
         (user, token)
     }
 
@@ -134,7 +137,8 @@ impl World {
         let toy_id = toy.id.clone();
         let entry = |kind| NewEntry { kind, nickname: "n".into(), remark: "r".into(), avatar: avatar.clone() };
         let (entry_of_user, entry_of_toy) = (entry(PartyKind::Toy), entry(PartyKind::App));
-        let new = NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy, let_in_until: 0.0 };
+        let (chat, let_in_until, invite_hash) = (ChatId::random(), 0.0, None);
+        let new = NewToy { toy, chat, entry_of_user, entry_of_toy, let_in_until, invite_hash };
         self.hub.store.bind_toy(new, 10, 0.0).await.unwrap();
         (id, toy_id.into())
     }

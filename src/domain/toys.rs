@@ -26,6 +26,8 @@ pub struct Binding {
     pub user: UserId,
     /// The device.
     pub device_key: DeviceKey,
+    /// The code of an invitation.
+    pub invite: Option<Secret>,
 }
 
 /// What a toy that starts is told.
@@ -100,10 +102,16 @@ impl Hub {
         device.toy.map_or(Ok(()), |toy| Err(DomainError::DeviceBound(toy)))
     }
 
-    /// Makes a device the user's toy. Errors: `NotFromHere`, `UnknownDevice`, `DeviceBound`, `Invalid`, `Full`, `DiskFull`.
+    /// Makes a device the user's toy. Errors: `NotFromHere`, `UnknownInvite`, `UnknownDevice`, `DeviceBound`, `Invalid`,
+    /// `Full`, `RateLimited`, `DiskFull`.
     pub async fn bind_toy(&self, wish: Binding, from: impl Into<Origin>, now: Timestamp) -> Result<ToyId, DomainError> {
-        self.check_allowed_from(self.config.auth.binding, from.into(), "binding a toy")?;
+        let from = from.into();
+        self.check_allowed_from(self.config.auth.binding, from, wish.invite.is_some(), "binding a toy")?;
         self.check_room(0)?;
+        let invite_hash = match &wish.invite {
+            Some(code) => Some(self.invitation(code, from, now).await?.hash),
+            None => None,
+        };
         let toy_name = self.checked_text("toy_name", wish.toy_name)?;
         let baby_name = self.checked_text("baby_name", wish.baby_name)?;
         let remark = self.checked_text("remark", wish.remark)?;
@@ -122,7 +130,7 @@ impl Hub {
             NewEntry { kind: PartyKind::Toy, nickname: baby_name, remark: toy_name, avatar: toy.avatar.clone() };
         let entry_of_toy = NewEntry { kind: PartyKind::App, nickname: user.nickname, remark, avatar: user.avatar };
         let let_in_until = self.let_in_until(now);
-        let new = NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy, let_in_until };
+        let new = NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy, let_in_until, invite_hash };
         self.store.bind_toy(new, self.config.accounts.friends_max, now).await?;
         Ok(id)
     }
@@ -200,6 +208,9 @@ impl Hub {
             AuthMode::Token => false,
             AuthMode::Place => self.may_open(&toy, from, now).await?,
         };
+        if !may_open && self.config.auth.mode == AuthMode::Place {
+            self.report_refused_opening(&toy.id, from).await;
+        }
         Ok(if may_open { Opened::Bound { toy, token: None } } else { Opened::NotLetIn })
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! One line of JSON asks, one line answers. The socket is a file that only its owner may open.
 
+mod family;
+
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -86,6 +88,32 @@ pub enum Command {
     LetToyIn {
         /// The toy's id.
         toy: String,
+    },
+    /// Makes an invitation.
+    Invite {
+        /// The id of the toy of which it makes a guardian.
+        toy: Option<String>,
+        /// What the toy calls the new guardian.
+        remark: String,
+    },
+    /// The guardians of a toy.
+    ListGuardians {
+        /// The toy's id.
+        toy: String,
+    },
+    /// Makes a guardian of a toy one no more.
+    RemoveGuardian {
+        /// The toy's id.
+        toy: String,
+        /// The user's name.
+        user: String,
+    },
+    /// Gives a user a new password.
+    SetPassword {
+        /// The user's name.
+        user: String,
+        /// The password; a random one where there is none.
+        password: Option<String>,
     },
     /// Compares the stored data with itself.
     Examine {
@@ -222,6 +250,10 @@ pub async fn execute(hub: &Hub, command: Command) -> Answer {
         Command::UnbindToy { toy } => unbind_toy(hub, &toy).await,
         Command::OnlyToken { party, is_on } => only_token(hub, party, is_on).await,
         Command::LetToyIn { toy } => let_toy_in(hub, &toy).await,
+        Command::Invite { toy, remark } => family::invite(hub, toy.as_deref(), remark).await,
+        Command::ListGuardians { toy } => family::list_guardians(hub, &toy).await,
+        Command::RemoveGuardian { toy, user } => family::remove_guardian(hub, &toy, &user).await,
+        Command::SetPassword { user, password } => family::set_password(hub, &user, password).await,
         Command::Examine { repair } => examine(hub, repair).await,
         Command::BackUp { to, keep } => Ok(back_up(hub, &to, keep).await),
     };

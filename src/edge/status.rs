@@ -38,10 +38,13 @@ pub fn of(error: &DomainError) -> Status {
         | DomainError::AlreadyFriends
         | DomainError::AlreadyRequested
         | DomainError::AlreadyAnswered
+        | DomainError::Blocked
+        | DomainError::UnknownInvite
+        | DomainError::AlreadyGuardian
         | DomainError::Invalid { .. } => PERSON,
         DomainError::DeviceBound(_) => envelope(2),
         DomainError::Unauthorized => envelope(10),
-        DomainError::RateLimited { .. } => envelope(11),
+        DomainError::RateLimited { .. } | DomainError::RefusedLately { .. } => envelope(11),
         DomainError::Full(_) => envelope(12),
         DomainError::NotSound => envelope(13),
         DomainError::EmptyRecording => envelope(14),
@@ -88,7 +91,7 @@ pub fn of_file(error: &DomainError) -> Status {
     let Status { http, code } = of(error);
     let http = match error {
         DomainError::Unauthorized => 401,
-        DomainError::RateLimited { .. } => 429,
+        DomainError::RateLimited { .. } | DomainError::RefusedLately { .. } => 429,
         DomainError::Busy | DomainError::DiskFull | DomainError::OutcomeUnknown(_) => 503,
         _ if http == 200 => 404,
         _ => http,

@@ -148,7 +148,7 @@ async fn what_was_accepted_before_a_backup_under_load_is_in_it() {
         for name in &names {
             assert_eq!(bytes_of(&other, name).await, bytes_of(&world, name).await, "{name}");
         }
-        let login = json!({"username": pair.parent.username, "password": "pw"});
+        let login = json!({"username": pair.parent.username, "password": "correct horse"});
         assert_eq!(other.ok("/login", login).await["data"]["_id"], pair.parent.id.as_str());
         let name = pair.send(&other, sound::tone(9000)).await;
         assert_eq!(pair.hear(&other).await, [name], "it goes on");
@@ -348,7 +348,7 @@ async fn a_cut_off_restore_is_not_taken_for_a_new_hub() {
     assert!(!output.status.success() && refused.contains("was cut off"), "{refused}");
     restore(&world, &data, &[backups.to_str().unwrap()]).await.unwrap();
     let other = World::start_in(folder, &[]).await;
-    other.ok("/login", json!({"username": "mia", "password": "pw"})).await;
+    other.ok("/login", json!({"username": "mia", "password": "correct horse"})).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

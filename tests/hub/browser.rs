@@ -124,7 +124,7 @@ async fn a_page_records_sends_to_a_toy_and_plays_the_answer() {
 
     let mut child = Command::new("node")
         .arg(script("browser.mjs"))
-        .args([&strangers.origin, &pages.origin, &relay.http(), "parent", "pw", &toy.id])
+        .args([&strangers.origin, &pages.origin, &relay.http(), "parent", "correct horse", &toy.id])
         .arg(microphone)
         .arg(seconds.to_string())
         .env("NODE_PATH", installed("node_modules"))

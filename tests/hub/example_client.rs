@@ -44,7 +44,7 @@ async fn the_example_client_misses_nothing_and_repeats_nothing() {
     let toy = world.toy(&parent, "Fluffy").await;
     let relay = Relay::to(world.http_addr()).await;
     assert!(matches!(Client::log_in(&relay.http(), "parent", "wrong").await, Err(Trouble::Refused { code: 1, .. })));
-    let mut client = Client::log_in(&relay.http(), "parent", "pw").await.unwrap();
+    let mut client = Client::log_in(&relay.http(), "parent", "correct horse").await.unwrap();
     client.first_wait = Duration::from_millis(10);
 
     // What was there before is loaded.

@@ -21,7 +21,7 @@ async fn send(world: &World, parent: &User, toy: &Toy) -> Value {
 }
 
 async fn log_in(world: &World, user: &User) -> Value {
-    world.post("/login", json!({"username": user.username, "password": "pw"})).await.1
+    world.post("/login", json!({"username": user.username, "password": "correct horse"})).await.1
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,7 +51,7 @@ async fn below_the_reserve_what_adds_data_is_refused_and_all_else_goes_on() {
     // Over HTTP.
     let refused = send(&world, &parent, &toy).await;
     assert_eq!((&refused["code"], &refused["msg"]), (&json!(DISK_FULL), &json!(REASON)));
-    let new = json!({"username": "tom", "password": "pw", "nickname": "t", "gender": "1"});
+    let new = json!({"username": "tom", "password": "correct horse", "nickname": "t", "gender": "1"});
     assert_eq!(world.post("/reg", new).await.1["code"], DISK_FULL);
     let binding = json!({"toy_name": "t", "baby_name": "b", "remark": "r", "user_id": parent.id, "device_key": key});
     assert_eq!(world.post("/bind_toy", binding).await.1["code"], DISK_FULL);

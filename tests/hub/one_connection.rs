@@ -20,10 +20,18 @@ pub struct Line {
 impl Line {
     /// Connects, and listens to its answers and its sounds.
     pub async fn open(world: &World, toy: &Toy) -> Self {
+        Self::open_as(world, (&toy.device_key, &toy.secret), format!("toy/{}", toy.id)).await
+    }
+
+    /// The same for an app.
+    pub async fn open_app(world: &World, user: &User) -> Self {
+        Self::open_as(world, (&user.id, &user.token), format!("app/{}", user.id)).await
+    }
+
+    async fn open_as(world: &World, (name, secret): (&str, &str), topics: String) -> Self {
         let mut options = MqttOptions::new("line", "127.0.0.1", world.mqtt_addr().port());
-        options.set_credentials(&toy.device_key, &toy.secret).set_inflight(20);
+        options.set_credentials(name, secret).set_inflight(20);
         let (client, events) = AsyncClient::new(options, 200);
-        let topics = format!("toy/{}", toy.id);
         client.subscribe(format!("{topics}/in"), QoS::AtLeastOnce).await.unwrap();
         client.subscribe(format!("{topics}/file/#"), QoS::AtLeastOnce).await.unwrap();
         let mut line = Self { client, events, topics, number: 0 };
@@ -101,6 +109,27 @@ impl Line {
         let answer = self.answer(request.clone()).await;
         assert_eq!(answer["code"], 0, "{request}: {answer}");
         answer["data"].clone()
+    }
+
+    /// Subscribes to one more topic.
+    pub async fn subscribe(&mut self, topic: &str) {
+        self.client.subscribe(topic, QoS::AtLeastOnce).await.unwrap();
+        self.until("SUBACK", |packet| matches!(packet, Packet::SubAck(_)).then_some(())).await;
+    }
+
+    /// Publishes, and returns when the hub has acknowledged it.
+    pub async fn publish(&mut self, topic: &str, payload: &[u8]) {
+        self.client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
+        self.until("PUBACK", |packet| matches!(packet, Packet::PubAck(_)).then_some(())).await;
+    }
+
+    /// The next publication, whatever it is.
+    pub async fn next_event(&mut self) -> Value {
+        self.until("a publication", |packet| {
+            let Packet::Publish(publish) = packet else { return None };
+            Some(serde_json::from_slice(&publish.payload).unwrap_or_default())
+        })
+        .await
     }
 
     pub async fn event(&mut self, kind: &str) -> Value {

@@ -226,7 +226,7 @@ async fn a_token_that_comes_with_a_call_is_the_partys_also_at_its_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_eight_who_take_a_name_one_gets_it() {
     let world = World::start().await;
-    let new = || json!({"username": "mia", "password": "x", "nickname": "M", "gender": "1"});
+    let new = || json!({"username": "mia", "password": "correct horse", "nickname": "M", "gender": "1"});
     let answers = join_all((0..8).map(|_| world.post("/reg", new()))).await;
     let codes: Vec<_> = answers.iter().map(|(_, answer)| answer["code"].as_u64().unwrap()).collect();
     assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");

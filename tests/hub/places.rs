@@ -13,18 +13,18 @@ use crate::world::{Toy, User, World, within};
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
 /// A client at another address of this machine.
-struct Stranger {
+pub struct Stranger {
     client: reqwest::Client,
     http: String,
 }
 
 impl Stranger {
-    fn new(world: &World) -> Self {
+    pub fn new(world: &World) -> Self {
         let client = reqwest::Client::builder().local_address(ELSEWHERE).build().unwrap();
         Self { client, http: world.http() }
     }
 
-    async fn post(&self, path: &str, body: Value) -> Value {
+    pub async fn post(&self, path: &str, body: Value) -> Value {
         let request = self.client.post(format!("{}{path}", self.http)).json(&body);
         within(path, request.send()).await.unwrap().json().await.unwrap()
     }
@@ -54,9 +54,9 @@ struct Family {
 
 /// The whole story with documented calls, none of which carries a token.
 async fn family(world: &World) -> Family {
-    let new = json!({"username": "mia", "password": "pw", "nickname": "Mia", "gender": "2"});
+    let new = json!({"username": "mia", "password": "correct horse", "nickname": "Mia", "gender": "2"});
     world.ok("/reg", new).await;
-    let login = world.ok("/login", json!({"username": "mia", "password": "pw"})).await["data"].clone();
+    let login = world.ok("/login", json!({"username": "mia", "password": "correct horse"})).await["data"].clone();
     let parent = User {
         id: login["_id"].as_str().unwrap().into(),
         username: "mia".into(),
@@ -170,7 +170,7 @@ async fn a_family_without_tokens_is_served_at_home_and_nobody_elsewhere() {
 
     // A login there proves the parent there, and nobody else.
     let stranger = Stranger::new(&world);
-    stranger.post("/login", json!({"username": "mia", "password": "pw"})).await;
+    stranger.post("/login", json!({"username": "mia", "password": "correct horse"})).await;
     assert_eq!(stranger.post("/auto_login", json!({"_id": family.parent.id})).await["code"], 0);
     assert_eq!(stranger.post("/friend_list", json!({"_id": family.toy.id})).await["code"], 10);
     world.run(&["user", "log-out", "mia"]).await;
@@ -186,9 +186,9 @@ async fn a_known_stranger_gets_no_further_with_a_photograph() {
     let world = World::start().await;
     let family = family(&world).await;
     let stranger = Stranger::new(&world);
-    let new = json!({"username": "eve", "password": "pw", "nickname": "Eve", "gender": "2"});
+    let new = json!({"username": "eve", "password": "correct horse", "nickname": "Eve", "gender": "2"});
     assert_eq!(stranger.post("/reg", new).await["code"], 0);
-    let login = stranger.post("/login", json!({"username": "eve", "password": "pw"})).await;
+    let login = stranger.post("/login", json!({"username": "eve", "password": "correct horse"})).await;
     let (id, token) = (login["data"]["_id"].as_str().unwrap(), login["data"]["token"].as_str().unwrap());
     assert_eq!(stranger.post("/open_toy", json!({"device_key": family.toy.device_key})).await["code"], 1);
     let with_token = json!({"device_key": family.toy.device_key, "token": token});
@@ -237,9 +237,9 @@ async fn behind_a_proxy_that_is_not_named_nobody_is_at_home() {
     };
     assert_eq!(call("/friend_list", json!({"_id": parent.id})).await["code"], 10);
     assert_eq!(call("/open_toy", json!({"device_key": toy.device_key})).await["code"], 1);
-    let new = json!({"username": "eve", "password": "pw", "nickname": "Eve", "gender": "2"});
+    let new = json!({"username": "eve", "password": "correct horse", "nickname": "Eve", "gender": "2"});
     assert_eq!(call("/reg", new).await["code"], 34, "the proxy's address says nothing of where she is");
-    assert_eq!(call("/login", json!({"username": "mia", "password": "pw"})).await["code"], 0);
+    assert_eq!(call("/login", json!({"username": "mia", "password": "correct horse"})).await["code"], 0);
     assert_eq!(call("/friend_list", json!({"_id": parent.id})).await["code"], 10, "a login there proves no place");
     assert_eq!(call("/friend_list", json!({"_id": parent.id, "token": parent.token})).await["code"], 0);
     assert!(std::fs::read_to_string(world.log()).unwrap().contains("net.proxies does not name their proxy"));
@@ -269,10 +269,35 @@ async fn accounts_and_toys_are_made_where_the_settings_say() {
     assert_eq!(world.stop().await, Some(0));
     settings.into_iter().for_each(|(name, value)| world.set(name, value));
     world.start_hub().await;
-    let new = json!({"username": "eve", "password": "pw", "nickname": "Eve", "gender": "2"});
+    let new = json!({"username": "eve", "password": "correct horse", "nickname": "Eve", "gender": "2"});
     assert_eq!(world.post("/reg", new).await.1["code"], 34);
     let binding = json!({
         "toy_name": "F", "baby_name": "B", "remark": "M", "user_id": parent.id, "device_key": device_key,
     });
     assert_eq!(world.post_as(&parent, "/bind_toy", binding).await["code"], 34);
+}
+
+#[tokio::test]
+async fn guardians_are_notified_of_a_toy_that_is_not_let_in_and_let_it_in() {
+    let world = World::start_with(&[("TOYHUB_RATES__REFUSED_OPENINGS_PER_TOY_PER_HOUR", "1")]).await;
+    let Family { parent, toy, .. } = family(&world).await;
+    let seen = world.app_after(&parent, 0).await.1["seq"].as_u64().unwrap();
+    let mut app = world.app(&parent).await;
+    let elsewhere = Stranger::new(&world);
+    let open = json!({"device_key": toy.device_key});
+    for _ in 0..3 {
+        assert_eq!(elsewhere.post("/open_toy", open.clone()).await, json!({"code": 1, "music": "Nobind.mp3"}));
+    }
+    let told = json!({"type": "toy_wants_in", "seq": seen + 1, "toy_id": toy.id, "place": "127.0.0.2"});
+    assert_eq!(app.frame().await, told);
+    // The next event is another: not each try is reported.
+    let eve = world.user("eve").await;
+    let asked = json!({"req_user": eve.id, "add_user": parent.id, "type": "app", "req_info": "", "remark": "M"});
+    assert_eq!(world.post_as(&eve, "/add_req", asked).await["code"], 0);
+    assert_eq!(app.frame().await["type"], "friend_request");
+    // An app that was away finds it in its stream, and lets the toy in.
+    let (mut later, _) = world.app_after(&parent, seen).await;
+    assert_eq!(later.frame().await, told);
+    assert_eq!(later.ask(json!({"do": "let_in", "toy_id": told["toy_id"]})).await["code"], 0);
+    assert_eq!(elsewhere.post("/open_toy", open).await["code"], 0);
 }

@@ -50,10 +50,10 @@ async fn every_documented_route_answers_as_documented() {
         }};
     }
 
-    call!("/reg", "success", {"username": "mia", "password": "pw", "nickname": "Mia", "gender": "2"});
-    call!("/reg", "name taken", {"username": "mia", "password": "pw", "nickname": "Mia", "gender": "2"});
-    call!("/reg", "no name", {"password": "pw", "nickname": "Mia", "gender": "2"});
-    let mia = call!("/login", "success", {"username": "mia", "password": "pw"})["data"]["_id"].clone();
+    call!("/reg", "success", {"username": "mia", "password": "correct horse", "nickname": "Mia", "gender": "2"});
+    call!("/reg", "name taken", {"username": "mia", "password": "correct horse", "nickname": "Mia", "gender": "2"});
+    call!("/reg", "no name", {"password": "correct horse", "nickname": "Mia", "gender": "2"});
+    let mia = call!("/login", "success", {"username": "mia", "password": "correct horse"})["data"]["_id"].clone();
     call!("/login", "wrong password", {"username": "mia", "password": "no"});
     call!("/auto_login", "unknown", {"_id": unknown});
     call!("/auto_login", "malformed id", {"_id": "../etc/passwd"});

@@ -142,8 +142,9 @@ async fn two_families_become_friends_and_their_toys_talk() {
         "req_user": fluffy.id, "add_user": rex.id, "type": "toy", "req_info": "I am Fluffy", "remark": "Rexy",
     });
     world.ok("/add_req", request.clone()).await;
-    assert_eq!(app.frame().await["type"], "friend_request");
     assert_eq!(world.post("/add_req", request).await.1["code"], 1, "no second pending request");
+    world.accept(&mia, "Rexy").await;
+    assert_eq!(app.frame().await["type"], "friend_request", "after the guardian of the toy that asks");
     let list = world.post_as(&tom, "/req_list", json!({"_id": tom.id})).await;
     assert_eq!((&list["data"][0]["nickname"], &list["data"][0]["status"]), (&json!("Fluffy's child"), &json!(0)));
     let id = list["data"][0]["_id"].clone();

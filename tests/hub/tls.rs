@@ -64,7 +64,7 @@ async fn calls_are_served_over_tls_one_two_and_one_three() {
     let world = world(&[]).await;
     let mia = world.user("mia").await;
     for version in [&["--tls-max", "1.2"][..], &["--tlsv1.3"]] {
-        let body = json!({"username": "mia", "password": "pw"}).to_string();
+        let body = json!({"username": "mia", "password": "correct horse"}).to_string();
         let call = [version, &["--json", &body]].concat();
         let output = curl(&world, &call, "/login").await;
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -287,9 +287,10 @@ impl World {
 
     /// Registers a user and logs in.
     pub async fn user(&self, name: &str) -> User {
-        let new = json!({"username": name, "password": "pw", "nickname": format!("{name}'s nick"), "gender": "2"});
+        let new =
+            json!({"username": name, "password": "correct horse", "nickname": format!("{name}'s nick"), "gender": "2"});
         self.ok("/reg", new).await;
-        let data = self.ok("/login", json!({"username": name, "password": "pw"})).await["data"].clone();
+        let data = self.ok("/login", json!({"username": name, "password": "correct horse"})).await["data"].clone();
         User {
             id: data["_id"].as_str().unwrap().into(),
             username: name.into(),
@@ -299,7 +300,7 @@ impl World {
 
     /// The same user with a new token.
     pub async fn login(&self, user: &User) -> User {
-        let data = self.ok("/login", json!({"username": user.username, "password": "pw"})).await;
+        let data = self.ok("/login", json!({"username": user.username, "password": "correct horse"})).await;
         User { token: data["data"]["token"].as_str().unwrap().into(), ..user.clone() }
     }
 

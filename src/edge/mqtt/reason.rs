@@ -180,6 +180,10 @@ impl Kind {
             | DomainError::AlreadyFriends
             | DomainError::AlreadyRequested
             | DomainError::AlreadyAnswered
+            | DomainError::RefusedLately { .. }
+            | DomainError::Blocked
+            | DomainError::UnknownInvite
+            | DomainError::AlreadyGuardian
             | DomainError::ChunksMissing { .. }
             | DomainError::StreamTooOld { .. }
             | DomainError::NoSpeechModel

@@ -24,7 +24,7 @@ macro_rules! every {
 }
 
 /// One of each error of the hub.
-fn errors() -> [DomainError; 32] {
+fn errors() -> [DomainError; 36] {
     use DomainError::*;
     every! { DomainError:
         WrongCredentials => WrongCredentials,
@@ -42,6 +42,10 @@ fn errors() -> [DomainError; 32] {
         AlreadyFriends => AlreadyFriends,
         AlreadyRequested => AlreadyRequested,
         AlreadyAnswered => AlreadyAnswered,
+        RefusedLately { .. } => RefusedLately { retry_after_s: 86_400 },
+        Blocked => Blocked,
+        UnknownInvite => UnknownInvite,
+        AlreadyGuardian => AlreadyGuardian,
         Invalid { .. } => DomainError::invalid("…", "is missing"),
         Full(_) => Full("…"),
         RateLimited { .. } => RateLimited { retry_after_s: 60 },

@@ -126,19 +126,7 @@ impl Mailbox {
 
     /// Ends a subscription; false if there was none. What is queued already still comes (MQTT 3.1.1 §3.10.4).
     pub fn unsubscribe(&self, filter: &TopicFilter, share: Option<&str>) -> bool {
-        if let Some((disk, session)) = self.disk() {
-            // Also what is not known here: an earlier connection may have failed to write it.
-            let filter = share.map_or(filter.to_string(), |share| format!("$share/{share}/{filter}"));
-            disk.order(Op::Unsubscribe { session, filter });
-        }
-        {
-            let mut state = self.queue.state();
-            state.is_changed = true;
-            let Some(at) = state.filters.iter().position(|known| known.is(filter, share)) else { return false };
-            state.filters.swap_remove(at);
-        }
-        self.router.remove_subscription(&self.queue, filter, share);
-        true
+        self.router.unsubscribe(&self.queue, filter, share)
     }
 
     /// What the connection subscribes to, with the group where it shares.

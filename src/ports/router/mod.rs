@@ -14,6 +14,7 @@
 
 mod backlog;
 mod disk;
+mod endings;
 mod flow;
 mod index;
 mod mailbox;

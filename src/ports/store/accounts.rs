@@ -53,14 +53,31 @@ fn one_user(mut reply: Reply) -> Result<Option<StoredUser>, StoreError> {
 impl Store {
     /// Creates a user, whose id is new; refused with `NameTaken` where another has the name.
     pub async fn create_user(&self, new: StoredUser, now: Timestamp) -> Result<(), StoreError> {
+        self.create_invited_user(new, None, now).await
+    }
+
+    /// The same, by the invitation of this hash, if one is given. Refused with `UnknownInvite`, too.
+    pub async fn create_invited_user(
+        &self,
+        new: StoredUser,
+        invite_hash: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let StoredUser { user, password_hash } = new;
         let variables = vars! {
             id: user.id.as_str(), username: user.username, nickname: user.nickname, gender: user.gender,
-            avatar: user.avatar.as_str(), password: password_hash, now: now,
+            avatar: user.avatar.as_str(), password: password_hash, invite: invite_hash.map(str::to_owned), now: now,
         };
         self.run(
             "{
                 IF record::exists(type::record('user_name', $username)) { THROW 'toyhub:name_taken' };
+                IF $invite != NONE {
+                    LET $found = (SELECT * FROM ONLY type::record('invite', $invite));
+                    IF $found = NONE OR $found.expires_at <= $now OR $found.claimed_by != NONE
+                        { THROW 'toyhub:unknown_invite' };
+                    IF $found.toy = NONE { DELETE type::record('invite', $invite) }
+                    ELSE { UPDATE type::record('invite', $invite) SET claimed_by = $id };
+                };
                 CREATE type::record('user_name', $username) SET user = $id;
                 CREATE type::record('user', $id) SET username = $username, nickname = $nickname,
                     gender = $gender, avatar = $avatar, password = $password, locked = false, created_at = $now;
@@ -152,6 +169,25 @@ impl Store {
         )
         .await?;
         Ok(())
+    }
+
+    /// Sets a user's password hash, and forgets every token of the user but the one of the hash `kept`.
+    pub async fn set_password(&self, user: &UserId, password_hash: &str, kept: Option<&str>) -> Result<(), StoreError> {
+        self.run(
+            "{
+                UPDATE type::record('user', $user) SET password = $password;
+                DELETE token WHERE party = $user AND record::id(id) != $kept;
+                RETURN NONE;
+            }",
+            vars! { user: user.as_str(), password: password_hash, kept: kept.unwrap_or_default() },
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Forgets the token of this hash.
+    pub async fn revoke_token(&self, hash: &str) -> Result<(), StoreError> {
+        self.run("DELETE type::record('token', $hash)", vars! { hash: hash }).await.map(drop)
     }
 
     /// Forgets every token of a party.

@@ -9,7 +9,7 @@ use surrealdb::types::{SurrealValue, vars};
 use super::receipts::Heard;
 use super::transaction::{Transaction, record, record_of};
 use super::{Refusal, Store, StoreError, stored, stored_number, stored_party};
-use crate::model::{ChatId, Event, FileName, Message, MessageId, MessageState, Party, Timestamp};
+use crate::model::{ChatId, Event, FileName, Message, MessageId, MessageState, Party, Timestamp, ToyId};
 
 /// Numbers that one query looks at where messages are missing.
 const SPAN_MAX: i64 = 4096;
@@ -212,7 +212,7 @@ impl Store {
     /// The last `limit` messages of a chat with how far they have come, oldest first, if `reader` is one of the two;
     /// all are then heard.
     ///
-    /// With `before`, the last ones before that. Refused with `UnknownChat`.
+    /// With `before`, the last ones before that. Refused with `UnknownChat`, also for a former friend of a toy.
     pub async fn read_chat(
         &self,
         reader: &Party,
@@ -220,12 +220,34 @@ impl Store {
         limit: usize,
         before: Before,
     ) -> Result<(Vec<(Message, MessageState)>, Option<Heard>), StoreError> {
-        let window = match self.open_window(reader, chat).await {
+        self.page(reader, chat, Marks::Heard, limit, before).await
+    }
+
+    /// The same for a guardian of `toy`, who is none of the two: nothing is heard thereby.
+    pub async fn look_at_chat(
+        &self,
+        toy: &ToyId,
+        chat: &ChatId,
+        limit: usize,
+        before: Before,
+    ) -> Result<Vec<(Message, MessageState)>, StoreError> {
+        Ok(self.page(&Party::Toy(toy.clone()), chat, Marks::Nothing, limit, before).await?.0)
+    }
+
+    async fn page(
+        &self,
+        reader: &Party,
+        chat: &ChatId,
+        marks: Marks,
+        limit: usize,
+        before: Before,
+    ) -> Result<(Vec<(Message, MessageState)>, Option<Heard>), StoreError> {
+        let window = match self.open_window(reader, chat, marks).await {
             Err(StoreError::Refused(Refusal::DamagedChat)) => {
                 let friend = self.friend_of_chat(reader, chat).await?;
                 let friend = friend.ok_or(StoreError::Refused(Refusal::UnknownChat))?;
                 self.mend_chat(chat.as_str(), reader.id(), &friend).await?;
-                self.open_window(reader, chat).await?
+                self.open_window(reader, chat, marks).await?
             }
             result => result?,
         };
@@ -251,7 +273,7 @@ impl Store {
         Ok((messages, window.heard))
     }
 
-    async fn open_window(&self, reader: &Party, chat: &ChatId) -> Result<Window, StoreError> {
+    async fn open_window(&self, reader: &Party, chat: &ChatId, marks: Marks) -> Result<Window, StoreError> {
         let _turn = self.turns.of(reader.id(), reader.id()).await;
         self.transact(|tx| async move {
             let row = tx.chat(chat.as_str()).await?.ok_or(StoreError::Refused(Refusal::DamagedChat))?;
@@ -260,9 +282,14 @@ impl Store {
                 [a, b] if b == reader.id() => a,
                 _ => return Err(StoreError::Refused(Refusal::UnknownChat)),
             };
-            let heard = match tx.entry(reader.id(), other).await? {
-                Some(entry) => tx.hear(reader, entry, None).await?,
-                None => None,
+            let heard = match (tx.entry(reader.id(), other).await?, marks) {
+                (_, Marks::Nothing) => None,
+                (Some(entry), Marks::Heard) => tx.hear(reader, entry, None).await?,
+                // What a child has said is for its friends of now.
+                (None, Marks::Heard) if tx.is_toy(other).await? => {
+                    return Err(StoreError::Refused(Refusal::UnknownChat));
+                }
+                (None, Marks::Heard) => None,
             };
             let others = tx.entry(other, reader.id()).await?;
             let (read, delivered) = others.map(|entry| (entry.read_seq, entry.delivered_seq)).unzip();
@@ -323,15 +350,24 @@ impl Store {
         reply.rows::<MessageRow>(0)
     }
 
-    /// Whether the chat is one of the party's.
+    /// Whether the chat is that of the party and one of its friends of now.
     pub async fn is_member(&self, party: &Party, chat: &ChatId) -> Result<bool, StoreError> {
-        let mut reply =
-            self.run("SELECT parties FROM ONLY type::record('chat', $chat)", vars! { chat: chat.as_str() }).await?;
-        match reply.optional::<PartiesRow>(0)? {
-            Some(row) => Ok(row.parties.iter().any(|id| id == party.id())),
-            // The row may be lost; the address book knows the chat too.
-            None => Ok(self.friend_of_chat(party, chat).await?.is_some()),
+        // The row may be lost; the address book knows the chat too.
+        let Some(parties) = self.parties_of_chat(chat).await? else {
+            return Ok(self.friend_of_chat(party, chat).await?.is_some());
+        };
+        if !parties.iter().any(|id| id == party.id()) {
+            return Ok(false);
         }
+        let Some(friend) = parties.iter().find(|id| *id != party.id()) else { return Ok(false) };
+        Ok(self.chat_of_entry(party.id(), friend).await?.as_deref() == Some(chat.as_str()))
+    }
+
+    /// The two parties of a chat; none where its row is lost.
+    pub async fn parties_of_chat(&self, chat: &ChatId) -> Result<Option<Vec<String>>, StoreError> {
+        let sql = "SELECT parties FROM ONLY type::record('chat', $chat)";
+        let mut reply = self.run(sql, vars! { chat: chat.as_str() }).await?;
+        Ok(reply.optional::<PartiesRow>(0)?.map(|row| row.parties))
     }
 
     /// The friend with whom a party has this chat, by its address book.
@@ -392,6 +428,11 @@ impl Store {
 }
 
 impl Transaction<'_> {
+    async fn is_toy(&self, id: &str) -> Result<bool, StoreError> {
+        let name = self.one::<String>("SELECT VALUE toy_name FROM ONLY $id", vars! { id: record("toy", id) }).await?;
+        Ok(name.is_some())
+    }
+
     async fn chat(&self, chat: &str) -> Result<Option<ChatRow>, StoreError> {
         self.one::<ChatRow>("SELECT seq, last_at, parties FROM ONLY $id", vars! { id: record("chat", chat) }).await
     }
@@ -435,6 +476,15 @@ struct ChatRow {
     seq: i64,
     last_at: Option<f64>,
     parties: Vec<String>,
+}
+
+/// What a page of a chat marks.
+#[derive(Debug, Clone, Copy)]
+enum Marks {
+    /// All messages to the reader are heard.
+    Heard,
+    /// The reader only looks.
+    Nothing,
 }
 
 /// A chat as one of the two finds it; `read` and `delivered` are the other's marks.

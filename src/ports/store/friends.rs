@@ -1,12 +1,11 @@
-//! Address books and friend requests.
+//! Address books, and whom a party has blocked.
 
 use surrealdb::types::{Object, SurrealValue, object, vars};
 
-use super::{Store, StoreError, stored, stored_party};
-use crate::model::{
-    ChatId, Event, FileName, Friend, FriendRequest, Party, PartyId, PartyKind, RequestId, RequestStatus, Timestamp,
-    UserId,
-};
+use super::requests::NOBODY;
+use super::transaction::{Transaction, record_of};
+use super::{Refusal, Store, StoreError, stored, stored_party};
+use crate::model::{ChatId, Event, FileName, Friend, Party, PartyId, PartyKind, Timestamp};
 
 /// What one side's address book will say of the other.
 #[derive(Debug, Clone)]
@@ -29,32 +28,28 @@ impl NewEntry {
     }
 }
 
-/// A request to be kept; `status` is pending.
+/// A friendship that has ended.
 #[derive(Debug)]
-pub struct NewFriendRequest {
-    /// The request; the id is new.
-    pub request: FriendRequest,
-    /// How many may wait for the answerer.
-    pub pending_max: usize,
+pub struct Unfriended {
+    /// Who was removed.
+    pub friend: Party,
+    /// The chat of the two.
+    pub chat: ChatId,
+    /// The number of the event of who removed.
+    pub owner_seq: Option<u64>,
+    /// The number of the event of who was removed.
+    pub friend_seq: Option<u64>,
 }
 
-/// The numbers of the two events that a new friendship is.
-#[derive(Debug)]
-pub struct Befriended {
-    /// Of the requester's event.
-    pub requester_seq: Option<u64>,
-    /// Of the requestee's event.
-    pub requestee_seq: Option<u64>,
-}
-
-/// The two parties of a request that was accepted.
-#[derive(SurrealValue)]
-#[surreal(crate = "surrealdb::types")]
-struct PairRow {
-    requester: String,
-    requester_kind: String,
-    requestee: String,
-    requestee_kind: String,
+/// Somebody whom a party has blocked.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// Who.
+    pub party: Party,
+    /// The name that the blocked one bore then.
+    pub name: String,
+    /// Its picture.
+    pub avatar: FileName,
 }
 
 #[derive(SurrealValue)]
@@ -85,40 +80,19 @@ impl FriendRow {
 
 #[derive(SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
-struct RequestRow {
-    uid: String,
-    requester: String,
-    requester_kind: String,
-    requestee: String,
-    requestee_kind: String,
-    answerer: String,
-    words: String,
-    remark: String,
+struct BlockRow {
+    owner: String,
+    other: String,
+    kind: String,
+    name: String,
     avatar: String,
-    nickname: String,
-    toy_name: String,
-    status: i64,
+    created_at: f64,
 }
 
-impl RequestRow {
-    fn into_request(self) -> Result<FriendRequest, StoreError> {
-        Ok(FriendRequest {
-            id: stored(&self.uid)?,
-            requester: stored_party(&self.requester_kind, &self.requester)?,
-            requestee: stored_party(&self.requestee_kind, &self.requestee)?,
-            answerer: stored(&self.answerer)?,
-            info: self.words,
-            remark: self.remark,
-            avatar: stored(&self.avatar)?,
-            nickname: self.nickname,
-            toy_name: self.toy_name,
-            status: match self.status {
-                0 => RequestStatus::Pending,
-                1 => RequestStatus::Accepted,
-                2 => RequestStatus::Refused,
-                _ => return Err(StoreError::Corrupt("unknown status of a request".into())),
-            },
-        })
+impl BlockRow {
+    fn into_block(self) -> Result<Block, StoreError> {
+        let party = stored_party(&self.kind, &self.other)?;
+        Ok(Block { party, name: self.name, avatar: stored(&self.avatar)? })
     }
 }
 
@@ -142,143 +116,110 @@ impl Store {
         reply.optional::<FriendRow>(0)?.map(FriendRow::into_friend).transpose()
     }
 
-    /// Keeps a request and tells who may answer it; gives the number of that event. Refused with `AlreadyFriends`,
-    /// `AlreadyRequested` or `RequestsFull`.
-    pub async fn add_request(&self, new: NewFriendRequest, now: Timestamp) -> Result<Option<u64>, StoreError> {
-        let NewFriendRequest { request, pending_max } = new;
-        let event = Event::FriendRequest {
-            id: request.id.clone(),
-            requester: request.requester.clone(),
-            requestee: request.requestee.clone(),
-        };
-        let answerer = Party::User(request.answerer.clone());
-        let variables = vars! {
-            id: request.id.as_str(), requester: request.requester.id(), requestee: request.requestee.id(),
-            requester_kind: request.requester.kind().as_str(), requestee_kind: request.requestee.kind().as_str(),
-            answerer: request.answerer.as_str(), info: request.info, remark: request.remark,
-            avatar: request.avatar.as_str(), nickname: request.nickname, toy_name: request.toy_name,
-            pending_max: pending_max as i64, now: now,
-        };
-        let (variables, event, answerer) = (&variables, &event, &answerer);
+    /// Whether a party has an entry for another.
+    pub async fn is_friend(&self, owner: &Party, friend: &PartyId) -> Result<bool, StoreError> {
+        let id = record_of("friend", owner.id(), friend.as_str().to_owned());
+        let mut reply = self.run("SELECT VALUE chat FROM ONLY $id", vars! { id: id }).await?;
+        Ok(reply.optional::<String>(0)?.is_some())
+    }
+
+    /// Removes the entries of both sides and notifies both. The chat stays. Refused with `NotFriends`.
+    pub async fn unfriend(&self, owner: &Party, friend: &PartyId) -> Result<Unfriended, StoreError> {
+        let _turns = self.turns.of(owner.id(), friend.as_str()).await;
         self.transact(|tx| async move {
-            tx.run(ADD_REQUEST, variables.clone()).await?;
-            tx.append_event(answerer, event).await
+            let removed = tx.unfriend(owner, friend.as_str()).await?;
+            removed.ok_or(StoreError::Refused(Refusal::NotFriends))
         })
         .await
     }
 
-    /// The requests that a user may answer, newest first, at most `limit`.
-    pub async fn requests_for(&self, answerer: &UserId, limit: usize) -> Result<Vec<FriendRequest>, StoreError> {
-        let mut reply = self
-            .run(
-                "SELECT *, record::id(id) AS uid FROM request WHERE answerer = $answerer
-                    ORDER BY created_at DESC LIMIT $limit",
-                vars! { answerer: answerer.as_str(), limit: limit as i64 },
-            )
-            .await?;
-        reply.rows::<RequestRow>(0)?.into_iter().map(RequestRow::into_request).collect()
+    /// Blocks another party: a friendship ends, a request of the blocked one is hidden, one to it is withdrawn. Refused
+    /// with `BookFull` beyond `blocks_max`.
+    pub async fn block(
+        &self,
+        owner: &Party,
+        block: Block,
+        blocks_max: usize,
+        now: Timestamp,
+    ) -> Result<Option<Unfriended>, StoreError> {
+        let (of, other) = (owner.id(), block.party.id());
+        let block = &block;
+        let _turns = self.turns.of(of, other).await;
+        self.transact(|tx| async move {
+            let id = record_of("block", of, other.to_owned());
+            let blocked = tx.rows::<String>(BLOCKED, vars! { owner: of }).await?;
+            if !blocked.iter().any(|known| known == other) && blocked.len() >= blocks_max {
+                return Err(StoreError::Refused(Refusal::BookFull));
+            }
+            let row = BlockRow {
+                owner: of.to_owned(),
+                other: other.to_owned(),
+                kind: block.party.kind().as_str().to_owned(),
+                name: block.name.clone(),
+                avatar: block.avatar.to_string(),
+                created_at: now,
+            };
+            tx.run("UPSERT $id CONTENT $row RETURN NONE", vars! { id: id, row: row }).await?;
+            tx.run(HIDE_REQUESTS, vars! { owner: of, other: other, nobody: NOBODY }).await?;
+            tx.unfriend(owner, other).await
+        })
+        .await
     }
 
-    /// The request of this id.
-    pub async fn request(&self, id: &RequestId) -> Result<Option<FriendRequest>, StoreError> {
-        let mut reply = self
-            .run("SELECT *, record::id(id) AS uid FROM ONLY type::record('request', $id)", vars! { id: id.as_str() })
-            .await?;
-        reply.optional::<RequestRow>(0)?.map(RequestRow::into_request).transpose()
-    }
-
-    /// Refuses a request. Refused itself with `UnknownRequest` or `AlreadyAnswered`.
-    pub async fn refuse_request(&self, id: &RequestId) -> Result<(), StoreError> {
+    /// Lifts a block. Requests that it has hidden are forgotten, so that they can be made again.
+    pub async fn unblock(&self, owner: &Party, other: &PartyId) -> Result<(), StoreError> {
+        let _turns = self.turns.of(owner.id(), other.as_str()).await;
         self.run(
             "{
-                LET $request = (SELECT * FROM ONLY type::record('request', $id));
-                IF $request = NONE { THROW 'toyhub:unknown_request' };
-                IF $request.status != 0 { THROW 'toyhub:already_answered' };
-                UPDATE type::record('request', $id) SET status = 2;
-                DELETE type::record('pending', [$request.requester, $request.requestee]);
+                DELETE type::record('block', [$owner, $other]);
+                LET $hidden = (SELECT id, requester FROM request WHERE answerer = $nobody AND requestee = $owner);
+                FOR $row IN $hidden {
+                    DELETE type::record('pending', [$row.requester, $owner]);
+                    DELETE $row.id;
+                };
                 RETURN NONE;
             }",
-            vars! { id: id.as_str() },
+            vars! { owner: owner.id(), other: other.as_str(), nobody: NOBODY },
         )
-        .await?;
-        Ok(())
+        .await
+        .map(drop)
     }
 
-    /// Accepts a request: a chat, an entry on both sides, both told, status 1, or nothing.
-    ///
-    /// A request of the pair in the other direction is thereby accepted too. Refused with
-    /// `UnknownRequest`, `AlreadyAnswered`, `AlreadyFriends` or `BookFull`.
-    pub async fn accept_request(
-        &self,
-        id: &RequestId,
-        chat: &ChatId,
-        entry_of_requester: NewEntry,
-        entry_of_requestee: NewEntry,
-        friends_max: usize,
-        now: Timestamp,
-    ) -> Result<Befriended, StoreError> {
-        let variables = vars! {
-            id: id.as_str(), chat: chat.as_str(), of_requester: entry_of_requester.into_object(),
-            of_requestee: entry_of_requestee.into_object(), friends_max: friends_max as i64, now: now,
-        };
-        let variables = &variables;
-        self.transact(|tx| async move {
-            let pair = tx.one::<PairRow>(ACCEPT_REQUEST, variables.clone()).await?;
-            let pair = pair.ok_or_else(|| StoreError::Corrupt("a request has no parties".into()))?;
-            let requester = stored_party(&pair.requester_kind, &pair.requester)?;
-            let requestee = stored_party(&pair.requestee_kind, &pair.requestee)?;
-            let added = |friend: &Party| Event::FriendAdded { friend: friend.clone(), chat: chat.clone() };
-            Ok(Befriended {
-                requester_seq: tx.append_event(&requester, &added(&requestee)).await?,
-                requestee_seq: tx.append_event(&requestee, &added(&requester)).await?,
-            })
-        })
-        .await
+    /// Whom a party has blocked.
+    pub async fn blocks(&self, owner: &Party) -> Result<Vec<Block>, StoreError> {
+        let mut reply =
+            self.run("SELECT * FROM block:[$owner, '']..[$owner, 'z']", vars! { owner: owner.id() }).await?;
+        reply.rows::<BlockRow>(0)?.into_iter().map(BlockRow::into_block).collect()
     }
 }
 
-const ADD_REQUEST: &str = "{
-    IF record::exists(type::record('friend', [$requester, $requestee])) { THROW 'toyhub:already_friends' };
-    IF record::exists(type::record('pending', [$requester, $requestee])) { THROW 'toyhub:already_requested' };
-    LET $waiting = (SELECT VALUE status FROM request WHERE answerer = $answerer);
-    IF array::len(array::filter($waiting, |$status: int| $status = 0)) >= $pending_max
-        { THROW 'toyhub:requests_full' };
-    CREATE type::record('pending', [$requester, $requestee]) SET request = $id;
-    CREATE type::record('request', $id) SET requester = $requester, requester_kind = $requester_kind,
-        requestee = $requestee, requestee_kind = $requestee_kind, answerer = $answerer, words = $info,
-        remark = $remark, avatar = $avatar, nickname = $nickname, toy_name = $toy_name, status = 0,
-        created_at = $now;
-    RETURN NONE;
-}";
+impl Transaction<'_> {
+    /// Removes the entries of both sides, and appends the event to both streams; none where the two are no friends.
+    pub(super) async fn unfriend(&self, owner: &Party, friend: &str) -> Result<Option<Unfriended>, StoreError> {
+        let of_owner = record_of("friend", owner.id(), friend.to_owned());
+        let of_friend = record_of("friend", friend, owner.id().to_owned());
+        let sql = "SELECT * FROM ONLY $id";
+        let Some(entry) = self.one::<FriendRow>(sql, vars! { id: of_owner.clone() }).await? else { return Ok(None) };
+        for id in [of_owner, of_friend] {
+            self.run("DELETE $id RETURN NONE", vars! { id: id }).await?;
+        }
+        let Friend { party: friend, chat, .. } = entry.into_friend()?;
+        let removed = |friend: &Party| Event::FriendRemoved { friend: friend.clone(), chat: chat.clone() };
+        let owner_seq = self.append_event(owner, &removed(&friend)).await?;
+        let friend_seq = self.append_event(&friend, &removed(owner)).await?;
+        Ok(Some(Unfriended { friend, chat, owner_seq, friend_seq }))
+    }
+}
 
-const ACCEPT_REQUEST: &str = "{
-    LET $request = (SELECT * FROM ONLY type::record('request', $id));
-    IF $request = NONE { THROW 'toyhub:unknown_request' };
-    IF $request.status != 0 { THROW 'toyhub:already_answered' };
-    LET $a = $request.requester;
-    LET $b = $request.requestee;
-    IF record::exists(type::record('friend', [$a, $b])) { THROW 'toyhub:already_friends' };
-    IF array::len(SELECT VALUE created_at FROM friend:[$a, '']..[$a, 'z']) >= $friends_max
-        OR array::len(SELECT VALUE created_at FROM friend:[$b, '']..[$b, 'z']) >= $friends_max
-        { THROW 'toyhub:book_full' };
-    UPDATE type::record('request', $id) SET status = 1;
-    DELETE type::record('pending', [$a, $b]);
-    LET $crossing = (SELECT VALUE request FROM ONLY type::record('pending', [$b, $a]));
-    IF $crossing != NONE {
-        UPDATE type::record('request', $crossing) SET status = 1;
-        DELETE type::record('pending', [$b, $a]);
+const BLOCKED: &str = "SELECT VALUE other FROM block:[$owner, '']..[$owner, 'z']";
+
+const HIDE_REQUESTS: &str = "{
+    LET $hidden = (SELECT VALUE request FROM ONLY type::record('pending', [$other, $owner]));
+    IF $hidden != NONE { UPDATE type::record('request', $hidden) SET answerer = $nobody WHERE answerer = $owner };
+    LET $withdrawn = (SELECT VALUE request FROM ONLY type::record('pending', [$owner, $other]));
+    IF $withdrawn != NONE {
+        DELETE type::record('request', $withdrawn);
+        DELETE type::record('pending', [$owner, $other]);
     };
-    CREATE type::record('chat', $chat) SET parties = [$a, $b], seq = 0;
-    CREATE type::record('friend', [$a, $b]) SET owner = $a, friend = $b, kind = $of_requester.kind,
-        nickname = $of_requester.nickname, remark = $of_requester.remark, avatar = $of_requester.avatar,
-        chat = $chat, incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE,
-        created_at = $now;
-    CREATE type::record('friend', [$b, $a]) SET owner = $b, friend = $a, kind = $of_requestee.kind,
-        nickname = $of_requestee.nickname, remark = $of_requestee.remark, avatar = $of_requestee.avatar,
-        chat = $chat, incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE,
-        created_at = $now;
-    RETURN {
-        requester: $a, requester_kind: $request.requester_kind,
-        requestee: $b, requestee_kind: $request.requestee_kind,
-    };
+    RETURN NONE;
 }";

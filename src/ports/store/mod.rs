@@ -12,11 +12,13 @@ mod content;
 mod dump;
 mod folder;
 mod friends;
+mod household;
 mod identity;
 mod mend;
 mod places;
 mod receipts;
 mod recovery;
+mod requests;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -46,10 +48,12 @@ pub use backup::schema_version;
 pub use chats::{Before, Kept, NewMessage, Repeats};
 pub use dump::{Dump, read_dump};
 pub use folder::{check_files, damage, flushed_writes, is_open};
-pub use friends::{Befriended, NewEntry, NewFriendRequest};
+pub use friends::{Block, NewEntry, Unfriended};
+pub use household::NewInvite;
 pub use mend::{ChatCheck, EntryKey, MessagePlace, SoundOfMessage, StreamCheck};
 pub use places::ProvenPlace;
 pub use receipts::{Delivered, Heard};
+pub use requests::{Befriended, Consent, NewFriendRequest};
 pub use streams::Missed;
 #[cfg(test)]
 pub(crate) use tests::Fault;
@@ -58,7 +62,7 @@ pub use unread::Unheard;
 
 const SCHEMA: &str = include_str!("schema.surql");
 /// Raised with every change of `schema.surql`.
-const SCHEMA_VERSION: i64 = 7;
+const SCHEMA_VERSION: i64 = 8;
 /// What a database of version 1 lacks. Repeating it changes nothing, as `schema.surql` does: a start that was cut off
 /// begins again.
 const FROM_VERSION_1: &str = "UPDATE friend SET delivered_seq = read_seq WHERE delivered_seq = NONE";
@@ -193,6 +197,18 @@ pub enum Refusal {
     AlreadyRequested,
     /// The request was answered.
     AlreadyAnswered,
+    /// The same request was refused at this time, in seconds since 1970.
+    RefusedLately(u64),
+    /// The requester has blocked the requestee.
+    Blocked,
+    /// No such invitation, or not for this; or it was used, or has expired.
+    UnknownInvite,
+    /// The user is a guardian of the toy.
+    AlreadyGuardian,
+    /// The toy has as many guardians as it may have.
+    GuardiansFull,
+    /// An issuer has as many open invitations as it may have.
+    InvitesFull,
     /// An address book is full.
     BookFull,
     /// Too many requests wait for the answerer.
@@ -218,6 +234,11 @@ impl Refusal {
             "already_friends" => Self::AlreadyFriends,
             "already_requested" => Self::AlreadyRequested,
             "already_answered" => Self::AlreadyAnswered,
+            "blocked" => Self::Blocked,
+            "unknown_invite" => Self::UnknownInvite,
+            "already_guardian" => Self::AlreadyGuardian,
+            "guardians_full" => Self::GuardiansFull,
+            "invites_full" => Self::InvitesFull,
             "book_full" => Self::BookFull,
             "requests_full" => Self::RequestsFull,
             "damaged_chat" => Self::DamagedChat,

@@ -46,6 +46,7 @@ struct EventRow {
     notice: Option<String>,
     created_at: Option<f64>,
     unread: Option<i64>,
+    place: Option<String>,
 }
 
 impl EventRow {
@@ -74,6 +75,12 @@ impl EventRow {
                 ..row("friend_request", requester)
             },
             Event::FriendAdded { friend, chat } => Self { chat: Some(chat.to_string()), ..row("friend_added", friend) },
+            Event::FriendRemoved { friend, chat } => {
+                Self { chat: Some(chat.to_string()), ..row("friend_removed", friend) }
+            }
+            Event::ToyWantsIn { toy, place } => {
+                Self { place: Some(place.clone()), ..row("toy_wants_in", &Party::Toy(toy.clone())) }
+            }
             Event::Receipt { state, up_to, chat, by } => {
                 let name = if *state == MessageState::Heard { "heard" } else { "delivered" };
                 Self { uid: Some(up_to.to_string()), chat: Some(chat.to_string()), ..row(name, by) }
@@ -104,6 +111,8 @@ impl EventRow {
                 requestee: stored_party(&given(self.requestee_kind)?, &given(self.requestee)?)?,
             },
             "friend_added" => Event::FriendAdded { friend: party, chat: stored(&given(self.chat)?)? },
+            "friend_removed" => Event::FriendRemoved { friend: party, chat: stored(&given(self.chat)?)? },
+            "toy_wants_in" => Event::ToyWantsIn { toy: stored(&self.party)?, place: given(self.place)? },
             state @ ("delivered" | "heard") => Event::Receipt {
                 state: if state == "heard" { MessageState::Heard } else { MessageState::Delivered },
                 up_to: stored(&given(self.uid)?)?,
@@ -154,6 +163,19 @@ impl Transaction<'_> {
         Ok(Some(stored_number(seq)?))
     }
 
+    /// Appends an event to the stream of each of the users; gives the numbers.
+    pub(super) async fn append_to_all(
+        &self,
+        users: &[UserId],
+        event: &Event,
+    ) -> Result<Vec<(UserId, Option<u64>)>, StoreError> {
+        let mut numbers = Vec::with_capacity(users.len());
+        for user in users {
+            numbers.push((user.clone(), self.append_event(&Party::User(user.clone()), event).await?));
+        }
+        Ok(numbers)
+    }
+
     /// Where a stream stands that has no row: at the events that are left of it, or at its beginning.
     async fn stream_left(&self, user: &UserId) -> Result<StreamRow, StoreError> {
         let left = self
@@ -168,6 +190,11 @@ impl Transaction<'_> {
 }
 
 impl Store {
+    /// Appends an event to the streams of users; gives the numbers.
+    pub async fn notify(&self, users: &[UserId], event: &Event) -> Result<Vec<(UserId, Option<u64>)>, StoreError> {
+        self.transact(|tx| async move { tx.append_to_all(users, event).await }).await
+    }
+
     /// The user's events that follow number `after`, at most `limit`, and where the stream stands, as of one moment.
     ///
     /// No events where `after` is older than what is kept, or newer than the newest. An event that is lost, or that

@@ -99,7 +99,11 @@ async fn toy(store: &Store, owner: &Party) -> Party {
     let id = toy.id.clone();
     let (entry_of_user, entry_of_toy) = (entry(PartyKind::Toy), entry(PartyKind::App));
     store
-        .bind_toy(NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy, let_in_until: 0.0 }, 100, 0.0)
+        .bind_toy(
+            NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy, let_in_until: 0.0, invite_hash: None },
+            100,
+            0.0,
+        )
         .await
         .unwrap();
     id.into()
@@ -111,7 +115,7 @@ async fn befriend(store: &Store, requester: &Party, requestee: &Party) -> Befrie
         id: RequestId::random(),
         requester: requester.clone(),
         requestee: requestee.clone(),
-        answerer: requestee.id().parse().unwrap(),
+        answerer: requestee.clone(),
         info: String::new(),
         remark: "r".into(),
         avatar: "mama.jpg".parse().unwrap(),
@@ -120,9 +124,17 @@ async fn befriend(store: &Store, requester: &Party, requestee: &Party) -> Befrie
         status: RequestStatus::Pending,
     };
     let id = request.id.clone();
-    store.add_request(NewFriendRequest { request, pending_max: 100 }, 1.0).await.unwrap();
-    let (one, other) = (entry(PartyKind::App), entry(PartyKind::App));
-    store.accept_request(&id, &ChatId::random(), one, other, 100, 2.0).await.unwrap()
+    let new = NewFriendRequest {
+        request,
+        answerers: vec![requestee.id().parse().unwrap()],
+        askers: vec![requester.id().into()],
+        is_by_guardian: false,
+        refused_since: 0.0,
+        pending_max: 100,
+    };
+    store.add_request(new, 1.0).await.unwrap();
+    let entries = (entry(PartyKind::App), entry(PartyKind::App));
+    store.accept_request((&id, requestee), &ChatId::random(), entries, 100, 2.0).await.unwrap()
 }
 
 async fn send(store: &Store, from: &Party, to: &Party, now: f64) -> (MessageId, Option<u64>) {
@@ -439,8 +451,10 @@ fn selects() -> Vec<String> {
         include_str!("chats.rs"),
         include_str!("content.rs"),
         include_str!("friends.rs"),
+        include_str!("household.rs"),
         include_str!("mend.rs"),
         include_str!("receipts.rs"),
+        include_str!("requests.rs"),
         include_str!("streams.rs"),
         include_str!("toys.rs"),
         include_str!("unread.rs"),
@@ -475,7 +489,7 @@ async fn plan(store: &Store, select: &str) -> String {
                 variables.insert(name, surrealdb::types::object! { chat: "c", friend: "f", device_key: "k" });
             }
             "id" => variables.insert(name, transaction::record("x", "x")),
-            "sounds" => variables.insert(name, vec!["x".to_owned()]),
+            "sounds" | "answerers" | "others" => variables.insert(name, vec!["x".to_owned()]),
             "since" => variables.insert(name, 1.0),
             "first" | "last" | "next" | "until" | "up_to" | "seq" | "limit" | "keep" => variables.insert(name, 1i64),
             _ => variables.insert(name, "x"),

@@ -19,6 +19,8 @@ pub struct NewToy {
     pub entry_of_toy: NewEntry,
     /// Until when the first place is taken at which the toy opens.
     pub let_in_until: Timestamp,
+    /// The hash of the invitation that allows the binding, if one was given.
+    pub invite_hash: Option<String>,
 }
 
 #[derive(SurrealValue)]
@@ -109,20 +111,26 @@ impl Store {
 
     /// Makes a device a toy: the toy, its chat with the user and an entry on both sides, or nothing.
     ///
-    /// Refused with `UnknownDevice`, `DeviceBound`, `UnknownParty` or `BookFull`.
+    /// Refused with `UnknownDevice`, `DeviceBound`, `UnknownInvite`, `UnknownParty` or `BookFull`.
     pub async fn bind_toy(&self, new: NewToy, friends_max: usize, now: Timestamp) -> Result<(), StoreError> {
-        let NewToy { toy, chat, entry_of_user, entry_of_toy, let_in_until } = new;
+        let NewToy { toy, chat, entry_of_user, entry_of_toy, let_in_until, invite_hash } = new;
         let variables = vars! {
             key: toy.device_key.as_str(), toy: toy.id.as_str(), user: toy.bind_user.as_str(),
             toy_name: toy.toy_name, baby_name: toy.baby_name, gender: toy.gender, avatar: toy.avatar.as_str(),
             chat: chat.as_str(), of_user: entry_of_user.into_object(), of_toy: entry_of_toy.into_object(),
-            friends_max: friends_max as i64, let_in_until: let_in_until, now: now,
+            friends_max: friends_max as i64, let_in_until: let_in_until, invite: invite_hash, now: now,
         };
         self.run(
             "{
                 LET $device = (SELECT toy FROM ONLY type::record('device', $key));
                 IF $device = NONE { THROW 'toyhub:unknown_device' };
                 IF $device.toy != NONE { THROW 'toyhub:device_bound ' + $device.toy };
+                IF $invite != NONE {
+                    LET $found = (SELECT * FROM ONLY type::record('invite', $invite));
+                    IF $found = NONE OR $found.expires_at <= $now OR $found.toy != NONE
+                        { THROW 'toyhub:unknown_invite' };
+                    DELETE type::record('invite', $invite);
+                };
                 IF !record::exists(type::record('user', $user)) { THROW 'toyhub:unknown_party' };
                 IF array::len(SELECT VALUE created_at FROM friend:[$user, '']..[$user, 'z']) >= $friends_max
                     { THROW 'toyhub:book_full' };
@@ -166,6 +174,8 @@ impl Store {
                     DELETE type::record('pending', [$request.requester, $request.requestee]);
                     DELETE $request.id;
                 };
+                DELETE block:[$toy, '']..[$toy, 'z'];
+                DELETE guardian WHERE toy = $toy;
                 DELETE token WHERE party = $toy;
                 DELETE place:[$toy, '']..[$toy, '~'];
                 DELETE type::record('toy', $toy);
@@ -205,14 +215,20 @@ impl Store {
         .await
     }
 
-    /// The toys that are bound to a user, oldest first.
+    /// The toys of which a user is a guardian: those that are bound to the user, oldest first, then the others.
     pub async fn toys_of(&self, user: &UserId) -> Result<Vec<Toy>, StoreError> {
         let mut reply = self
             .run(
-                "SELECT *, record::id(id) AS uid FROM toy WHERE bind_user = $user ORDER BY created_at",
+                "SELECT *, record::id(id) AS uid FROM toy WHERE bind_user = $user ORDER BY created_at;
+                 SELECT VALUE toy FROM guardian:[$user, '']..[$user, 'z'];",
                 vars! { user: user.as_str() },
             )
             .await?;
-        reply.rows::<ToyRow>(0)?.into_iter().map(ToyRow::into_toy).collect()
+        let bound = reply.rows::<ToyRow>(0)?.into_iter().map(ToyRow::into_toy);
+        let mut toys = bound.collect::<Result<Vec<_>, _>>()?;
+        for toy in reply.rows::<String>(1)? {
+            toys.extend(self.toy(&stored(&toy)?).await?);
+        }
+        Ok(toys)
     }
 }

@@ -149,10 +149,10 @@ async fn http_answers_as_it_is_described() {
     let (song, cover) = (song.to_str().unwrap(), cover.to_str().unwrap());
     world.run(&["content", "add", song, "--title", "A Pug", "--cover", cover]).await;
 
-    let registration = json!({"username": "mia", "password": "pw", "nickname": "Mia"});
+    let registration = json!({"username": "mia", "password": "correct horse", "nickname": "Mia"});
     http.ok("/reg", registration.clone()).await;
     assert_eq!(http.post("/reg", &registration).await["code"], 1);
-    let login = json!({"username": "mia", "password": "pw"});
+    let login = json!({"username": "mia", "password": "correct horse"});
     let mia = http.ok_in_every_form("/login", login).await["data"].clone();
     assert_eq!(http.post("/ticket", &json!({})).await["code"], 10);
     http.token = Some(mia["token"].as_str().unwrap().into());
@@ -200,6 +200,12 @@ async fn http_answers_as_it_is_described() {
     let requests = http.ok_in_every_form("/req_list", json!({"_id": mia})).await;
     http.ok("/ref_req", json!({"req_id": requests["data"][0]["_id"]})).await;
     http.ok("/acc_req", json!({"req_id": requests["data"][1]["_id"]})).await;
+    http.ok("/unfriend", json!({"user_id": mia, "friend_id": tom.id, "toy_id": toy})).await;
+    let invitation = http.ok("/invite", json!({"user_id": mia, "toy_id": toy, "remark": "Tommy"})).await;
+    let as_mia = http.token.replace(tom.token.clone());
+    http.ok("/join", json!({"user_id": tom.id, "invite": invitation["data"]["invite"]})).await;
+    http.token = as_mia;
+    http.ok("/remove_guardian", json!({"user_id": mia, "toy_id": toy, "guardian_id": tom.id})).await;
 
     // Faults of the form.
     let malformed = http.request(Method::POST, "/login").header("content-type", "application/json").body("{");

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{Validator, document, pointer};
 use crate::calls::HELD_HERE;
 use crate::one_connection::Line;
+use crate::places::Stranger;
 use crate::sound;
 use crate::world::{App, User, World};
 
@@ -106,7 +107,8 @@ impl Listener {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sockets_and_mqtt_speak_as_it_is_described() {
-    let mut world = World::start_with(&[("TOYHUB_WS__REQUESTS_PER_SECOND", "1000")]).await;
+    let settings = [("TOYHUB_WS__REQUESTS_PER_SECOND", "1000"), ("TOYHUB_ACCOUNTS__REFUSED_REQUEST_PAUSE_H", "0")];
+    let mut world = World::start_with(&settings).await;
     let (document, validator) = (document("asyncapi.json"), Validator::start());
     let mut hub = Listener { document, validator, met: BTreeSet::new(), number: 0 };
     let mia = world.user("mia").await;
@@ -119,8 +121,9 @@ async fn sockets_and_mqtt_speak_as_it_is_described() {
     hub.until(&mut app, "welcome").await;
     assert_eq!(hub.ask(&mut app, "auth", json!({"token": mia.token})).await["code"], 1);
     hub.ok(&mut app, "ping", json!({})).await;
-    hub.ok(&mut app, "reg", json!({"username": "tom", "password": "pw", "nickname": "Tom", "gender": "1"})).await;
-    let data = hub.ok(&mut app, "login", json!({"username": "tom", "password": "pw"})).await;
+    hub.ok(&mut app, "reg", json!({"username": "tom", "password": "correct horse", "nickname": "Tom", "gender": "1"}))
+        .await;
+    let data = hub.ok(&mut app, "login", json!({"username": "tom", "password": "correct horse"})).await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let tom = User { id: text(&data["_id"]), username: "tom".into(), token: text(&data["token"]) };
     for word in ["auto_login", "content_list", "friend_list", "toy_list", "req_list", "unread"] {
@@ -207,6 +210,11 @@ async fn sockets_and_mqtt_speak_as_it_is_described() {
     let request = hub.until(&mut app, "friend_request").await;
     hub.ok(&mut app, "acc_req", json!({"req_id": request["_id"], "remark": "T"})).await;
     hub.until(&mut of_tom, "friend_added").await;
+    hub.ok(&mut app, "unfriend", json!({"friend_id": tom.id})).await;
+    hub.until(&mut of_tom, "friend_removed").await;
+    let invitation = hub.ok(&mut app, "invite", json!({"toy_id": toy.id, "remark": "Tommy"})).await;
+    hub.ok(&mut of_tom, "join", json!({"invite": invitation["invite"]})).await;
+    hub.ok(&mut app, "remove_guardian", json!({"toy_id": toy.id, "guardian_id": tom.id})).await;
 
     // Older sockets, and what they have others play.
     let mut old_toy = world.legacy_socket(&format!("/toy/{}", toy.id), None).await;
@@ -244,6 +252,10 @@ async fn sockets_and_mqtt_speak_as_it_is_described() {
     let rex = rex.as_array().unwrap().iter().find(|toy| toy["toy_name"] == "Rex").unwrap()["_id"].clone();
     hub.ok(&mut app, "let_in", json!({"toy_id": rex})).await;
     hub.ok(&mut app, "unbind", json!({"toy": rex})).await;
+
+    // A toy at an address where it is not let in.
+    Stranger::new(&world).post("/open_toy", json!({"device_key": toy.device_key})).await;
+    hub.until(&mut app, "toy_wants_in").await;
 
     // How connections end.
     let mut stranger = world.socket("/ws").await;

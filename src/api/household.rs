@@ -1,0 +1,148 @@
+//! The guardians of a toy, and the invitations by which people come in.
+
+use super::answer::{File, Id, Nothing, answer};
+use super::request::request;
+use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
+use crate::domain::error::DomainError;
+use crate::domain::{Guardian as Found, WantedInvitation};
+use crate::model::{PartyId, Secret, Timestamp, ToyId, UserId};
+
+/// The calls of this file.
+pub const SUBJECT: Subject = Subject {
+    name: "household",
+    about: "The guardians of a toy, and the invitations by which people come in.",
+    calls: &[Entry::of::<Invite>(), Entry::of::<Join>(), Entry::of::<GuardianList>(), Entry::of::<RemoveGuardian>()],
+};
+
+request! {
+    /// Makes an invitation, which is good once and not for long. Added.
+    struct Invite {
+        /// A guardian of a toy.
+        me as "user_id": Me<UserId>,
+        /// The toy of which the invited is to be a guardian. Without it the invitation is for one account or one binding.
+        toy as "toy_id": Option<ToyId>,
+        /// What the toy calls the new guardian. The guardian's own name where none is given.
+        remark: Option<String>,
+    }
+}
+
+impl Call for Invite {
+    const FACTS: Facts = Facts::new("invite", Who::Named, "done");
+    type Answer = Invited;
+
+    async fn handle(self, asked: &Asked) -> Result<Invited, DomainError> {
+        let user = asked.acting(self.me).await?;
+        let wanted = WantedInvitation { toy: self.toy, remark: self.remark.unwrap_or_default() };
+        let made = asked.hub.invite(Some(&user), wanted, asked.now).await?;
+        Ok(Invited { invite: made.code.reveal().to_owned(), expires_at: made.expires_at })
+    }
+}
+
+request! {
+    /// Makes the user a guardian of the toy of an invitation. Added.
+    struct Join {
+        /// The invited user.
+        me as "user_id": Me<UserId>,
+        /// The code.
+        invite: Secret,
+    }
+}
+
+impl Call for Join {
+    const FACTS: Facts = Facts::new("join", Who::Named, "done");
+    type Answer = Joined;
+
+    async fn handle(self, asked: &Asked) -> Result<Joined, DomainError> {
+        let user = asked.acting(self.me).await?;
+        let toy = asked.hub.join(&user, &self.invite, asked.from, asked.now).await?;
+        Ok(Joined { toy_id: (&toy).into() })
+    }
+}
+
+request! {
+    /// The guardians of a toy, the first of them first. Added.
+    struct GuardianList {
+        /// A guardian of the toy.
+        me as "user_id": Me<UserId>,
+        /// The toy.
+        toy as "toy_id": ToyId,
+    }
+}
+
+impl Call for GuardianList {
+    const FACTS: Facts = Facts::new("guardian_list", Who::Named, "done");
+    type Answer = Vec<Guardian>;
+
+    async fn handle(self, asked: &Asked) -> Result<Vec<Guardian>, DomainError> {
+        let user = asked.acting(self.me).await?;
+        Ok(asked.hub.guardians_of(Some(&user), &self.toy).await?.into_iter().map(Guardian::from).collect())
+    }
+}
+
+request! {
+    /// Makes a guardian of a toy one no more: access to the toy and its chats ends at once. The first guardian removes
+    /// others, and each may remove itself. Added.
+    struct RemoveGuardian {
+        /// Who removes.
+        me as "user_id": Me<UserId>,
+        /// The toy.
+        toy as "toy_id": ToyId,
+        /// Who is removed.
+        guardian as "guardian_id": PartyId,
+    }
+}
+
+impl Call for RemoveGuardian {
+    const FACTS: Facts = Facts::new("remove_guardian", Who::Named, "done");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let user = asked.acting(self.me).await?;
+        let guardian = self.guardian.as_str().parse().map_err(|_| DomainError::UnknownParty)?;
+        asked.hub.remove_guardian(Some(&user), &self.toy, &guardian).await?;
+        Ok(Nothing {})
+    }
+}
+
+answer! {
+    /// The answer of `/invite`.
+    pub struct Invited {
+        /// The code, shown once.
+        invite: String,
+        /// When it stops to be good, in seconds since 1970.
+        expires_at: Timestamp,
+    }
+}
+
+answer! {
+    /// The answer of `/join`.
+    pub struct Joined {
+        /// The toy of which the user is a guardian now.
+        toy_id: Id,
+    }
+}
+
+answer! {
+    /// An entry of `/guardian_list`.
+    pub struct Guardian as "Guardian" {
+        /// The guardian.
+        id as "_id": Id,
+        /// The name that others see.
+        nickname: String,
+        /// A picture of /get_image/.
+        avatar: File,
+        /// Whether the toy is bound to this guardian, who alone unbinds it and removes others.
+        is_first: bool,
+    }
+}
+
+impl From<Found> for Guardian {
+    fn from(found: Found) -> Self {
+        Self {
+            id: (&found.id).into(),
+            nickname: found.nickname,
+            avatar: (&found.avatar).into(),
+            is_first: found.is_first,
+        }
+    }
+}

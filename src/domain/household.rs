@@ -1,0 +1,267 @@
+//! The guardians of a toy, how they become such, and who may act in a toy's name.
+//!
+//! A toy is bound to one user; further guardians come in by an invitation, a code that is good once and not for long. They
+//! see the toy and its chats, answer for it, and are notified as the first is. Only the first unbinds the toy and removes
+//! others.
+
+use sha2::{Digest, Sha256};
+
+use super::Hub;
+use super::error::DomainError;
+use super::places::Origin;
+use crate::model::{ChatId, FileName, Party, PartyId, PartyKind, Secret, Timestamp, ToyId, UserId};
+use crate::ports::store::{NewEntry, NewInvite};
+
+const SECONDS_PER_HOUR: f64 = 3600.0;
+
+/// An invitation that was just made. The code is shown once.
+#[derive(Debug)]
+pub struct Invitation {
+    /// What the invited person enters.
+    pub code: Secret,
+    /// When it stops to be good.
+    pub expires_at: Timestamp,
+}
+
+/// Whom somebody wants to invite.
+#[derive(Debug, Default)]
+pub struct WantedInvitation {
+    /// The toy of which the invited is to be a guardian; none for one account or one binding.
+    pub toy: Option<ToyId>,
+    /// What the toy shall call the new guardian.
+    pub remark: String,
+}
+
+/// A guardian of a toy.
+#[derive(Debug)]
+pub struct Guardian {
+    /// Who.
+    pub id: UserId,
+    /// The name that others see.
+    pub nickname: String,
+    /// The picture.
+    pub avatar: FileName,
+    /// Whether the toy is bound to this one.
+    pub is_first: bool,
+}
+
+/// An invitation that somebody has presented.
+pub(super) struct Invited {
+    pub(super) hash: String,
+    pub(super) toy: Option<ToyId>,
+    remark: String,
+}
+
+impl Hub {
+    /// The guardians of a toy, the first of them first; none of a toy that there is not.
+    pub(super) async fn guardians(&self, toy: &ToyId) -> Result<Vec<UserId>, DomainError> {
+        Ok(self.store.guardians(toy).await?)
+    }
+
+    /// Whether a user is a guardian of a toy.
+    pub(super) async fn is_guardian(&self, user: &UserId, toy: &ToyId) -> Result<bool, DomainError> {
+        Ok(self.store.is_guardian(user, toy).await?)
+    }
+
+    /// Makes an invitation: to be a guardian of a toy of the issuer, or for one account or one binding, which every
+    /// guardian may give. `None` stands for whoever runs the hub.
+    ///
+    /// Errors: `UnknownParty`, `Forbidden` for a user without a toy, `Invalid`, `Full`, `DiskFull`.
+    pub async fn invite(
+        &self,
+        issuer: Option<&UserId>,
+        wanted: WantedInvitation,
+        now: Timestamp,
+    ) -> Result<Invitation, DomainError> {
+        self.check_room(0)?;
+        let remark = self.checked_optional_text("remark", wanted.remark)?;
+        match (issuer, &wanted.toy) {
+            (issuer, Some(toy)) => self.check_toy_of(issuer, toy).await?,
+            (Some(issuer), None) if self.store.toys_of(issuer).await?.is_empty() => return Err(DomainError::Forbidden),
+            _ => {}
+        }
+        let code = Secret::invite_code();
+        let expires_at = now + f64::from(self.config.accounts.invite_ttl_h) * SECONDS_PER_HOUR;
+        let invite =
+            NewInvite { hash: invite_hash(&code), issuer: issuer.cloned(), toy: wanted.toy, remark, expires_at };
+        self.store.add_invite(invite, self.config.accounts.invites_max, now).await?;
+        Ok(Invitation { code, expires_at })
+    }
+
+    /// The invitation of a code. Errors: `UnknownInvite`; `RateLimited` after too many of them.
+    pub(super) async fn invitation(&self, code: &Secret, from: Origin, now: Timestamp) -> Result<Invited, DomainError> {
+        let address = from.peer.into();
+        self.rates.wrong_invites.check(&address)?;
+        let hash = invite_hash(code);
+        let Some((toy, remark)) = self.store.invite(&hash, now).await? else {
+            self.rates.wrong_invites.note(&address);
+            return Err(DomainError::UnknownInvite);
+        };
+        Ok(Invited { hash, toy, remark })
+    }
+
+    /// Makes a user a guardian of the toy of an invitation. Errors: `UnknownInvite`, `AlreadyGuardian`, `Full`,
+    /// `RateLimited`, `DiskFull`.
+    pub async fn join(
+        &self,
+        user: &UserId,
+        code: &Secret,
+        from: impl Into<Origin>,
+        now: Timestamp,
+    ) -> Result<ToyId, DomainError> {
+        self.check_room(0)?;
+        let invited = self.invitation(code, from.into(), now).await?;
+        self.join_by(user, invited, now).await
+    }
+
+    pub(super) async fn join_by(&self, user: &UserId, invited: Invited, now: Timestamp) -> Result<ToyId, DomainError> {
+        let Invited { hash, toy, remark } = invited;
+        let id = toy.ok_or(DomainError::UnknownInvite)?;
+        let toy = self.store.toy(&id).await?.ok_or(DomainError::UnknownInvite)?;
+        let user = self.store.user(user).await?.ok_or(DomainError::UnknownParty)?.user;
+        let entry_of_user =
+            NewEntry { kind: PartyKind::Toy, nickname: toy.baby_name, remark: toy.toy_name, avatar: toy.avatar };
+        let remark = if remark.is_empty() { user.nickname.clone() } else { remark };
+        let entry_of_toy = NewEntry { kind: PartyKind::App, nickname: user.nickname, remark, avatar: user.avatar };
+        let chat = ChatId::random();
+        let accounts = &self.config.accounts;
+        let limits = (accounts.guardians_max, accounts.friends_max);
+        let entries = (entry_of_user, entry_of_toy);
+        let seq = self.store.join(&hash, (&user.id, &id), &chat, entries, limits, now).await?;
+        if seq.is_some() {
+            let (user, toy) = (Party::User(user.id), Party::Toy(id.clone()));
+            let event =
+                |friend: &Party| crate::model::Event::FriendAdded { friend: friend.clone(), chat: chat.clone() };
+            self.announce(&user, &event(&toy), seq).await;
+            self.announce(&toy, &event(&user), None).await;
+        }
+        Ok(id)
+    }
+
+    /// The guardians of a toy, for one of them or whoever runs the hub. Errors: `UnknownParty`.
+    pub async fn guardians_of(&self, asker: Option<&UserId>, toy: &ToyId) -> Result<Vec<Guardian>, DomainError> {
+        self.check_toy_of(asker, toy).await?;
+        let mut found = Vec::new();
+        for (number, id) in self.guardians(toy).await?.into_iter().enumerate() {
+            if let Some(stored) = self.store.user(&id).await? {
+                let (nickname, avatar) = (stored.user.nickname, stored.user.avatar);
+                found.push(Guardian { id, nickname, avatar, is_first: number == 0 });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes a further guardian of a toy one no more: the friendship with the toy and all topics of it end at once. The
+    /// first guardian removes others, each may remove itself, and so may whoever runs the hub (`None`).
+    ///
+    /// Errors: `UnknownParty`, also for the first guardian, who unbinds the toy instead; `Forbidden`.
+    pub async fn remove_guardian(
+        &self,
+        by: Option<&UserId>,
+        toy: &ToyId,
+        guardian: &UserId,
+    ) -> Result<(), DomainError> {
+        self.check_toy_of(by, toy).await?;
+        let is_first = match by {
+            Some(by) => self.guardians(toy).await?.first() == Some(by),
+            None => true,
+        };
+        if !is_first && by != Some(guardian) {
+            return Err(DomainError::Forbidden);
+        }
+        let removed = self.store.remove_guardian(guardian, toy).await?;
+        let user = Party::User(guardian.clone());
+        match removed {
+            Some(removed) => self.end_friendship(&user, removed).await,
+            None => drop(self.revocations.fetch_add(1, std::sync::atomic::Ordering::SeqCst)),
+        }
+        let topics = format!("toy/{toy}/");
+        self.router.end_subscriptions(&user, |filter| filter.as_str().starts_with(&topics));
+        Ok(())
+    }
+
+    /// Errors: `UnknownParty`, also for a toy of others.
+    pub async fn check_guardian(&self, user: &UserId, toy: &ToyId) -> Result<(), DomainError> {
+        if self.is_guardian(user, toy).await? { Ok(()) } else { Err(DomainError::UnknownParty) }
+    }
+
+    /// Whether a toy is a guardian's. `None` stands for whoever runs the hub. Errors: `UnknownParty`.
+    pub(super) async fn check_toy_of(&self, guardian: Option<&UserId>, toy: &ToyId) -> Result<(), DomainError> {
+        match guardian {
+            Some(guardian) => self.check_guardian(guardian, toy).await,
+            None => self.store.toy(toy).await?.map(drop).ok_or(DomainError::UnknownParty),
+        }
+    }
+
+    /// The toy of this id, if the user is a guardian of it. Errors: `UnknownParty`.
+    pub async fn toy_of(&self, user: &UserId, id: &PartyId) -> Result<ToyId, DomainError> {
+        let toy = id.as_str().parse().map_err(|_| DomainError::UnknownParty)?;
+        self.check_guardian(user, &toy).await?;
+        Ok(toy)
+    }
+
+    /// The party of `id`, if the caller may act for it itself, or as a guardian of a toy; and whether it is a guardian who
+    /// calls. Without a token that is so where a guardian has proved itself and the toy has not: where both have, the
+    /// call may be the toy's.
+    ///
+    /// Errors: as [`Hub::authorize`].
+    pub async fn authorize_for(
+        &self,
+        id: &PartyId,
+        token: Option<&Secret>,
+        from: impl Into<Origin>,
+        now: Timestamp,
+    ) -> Result<(Party, bool), DomainError> {
+        let from = from.into();
+        let itself = match self.authorize(id, token, from, now).await {
+            Ok(party) => Some(party),
+            Err(DomainError::Unauthorized) => None,
+            Err(error) => return Err(error),
+        };
+        let toy = match itself {
+            Some(Party::Toy(toy)) => {
+                // With `[auth] mode = "open"` the token of whoever calls is allowed, and says who it is.
+                let caller = match token {
+                    Some(token) => self.token_party(token, now).await?,
+                    None => None,
+                };
+                let is_guardian = match caller {
+                    Some(Party::User(user)) => self.is_guardian(&user, &toy).await?,
+                    _ => false,
+                };
+                return Ok((Party::Toy(toy), is_guardian));
+            }
+            Some(party) => return Ok((party, false)),
+            None => id.as_str().parse::<ToyId>().map_err(DomainError::internal)?,
+        };
+        for guardian in self.guardians(&toy).await? {
+            let guardian = guardian.as_str().parse().map_err(DomainError::internal)?;
+            match self.authorize(&guardian, token, from, now).await {
+                Ok(_) => return Ok((Party::Toy(toy), true)),
+                Err(DomainError::Unauthorized | DomainError::UnknownParty) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(DomainError::Unauthorized)
+    }
+}
+
+/// How the codes of invitations are kept. Blanks, hyphens and the case of letters do not count.
+fn invite_hash(code: &Secret) -> String {
+    let plain = code.reveal().chars().filter(char::is_ascii_alphanumeric);
+    hex::encode(Sha256::digest(plain.map(|c| c.to_ascii_uppercase()).collect::<String>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_the_same_however_it_is_typed() {
+        let code = Secret::invite_code();
+        assert_eq!(code.reveal().len(), 14, "twelve signs in three groups");
+        let typed = Secret::new(code.reveal().to_lowercase().replace('-', " "));
+        assert_eq!(invite_hash(&code), invite_hash(&typed));
+        assert_ne!(invite_hash(&code), invite_hash(&Secret::invite_code()));
+    }
+}

@@ -1,0 +1,250 @@
+//! Friend requests: who asks, whose guardians agree, and how a friendship begins.
+//!
+//! A friendship of a toy needs the guardians of both sides, whoever asks. Where a guardian asks in the toy's name, that
+//! is this side's consent. Where the toy itself asks, the request stands in the list of its own guardians first, and goes
+//! to the other side when one of them has accepted it. What a toy calls its friend is its guardian's word.
+
+use super::Hub;
+use super::error::DomainError;
+use crate::model::{
+    ChatId, Event, FileName, FriendRequest, Party, PartyId, RequestId, RequestStatus, Timestamp, UserId,
+};
+use crate::ports::store::{Consent, NewEntry, NewFriendRequest, Refusal, StoreError};
+
+/// Requests that a list shows at most; answered ones stand in it too.
+const LIST_MAX: usize = 500;
+const SECONDS_PER_HOUR: f64 = 3600.0;
+
+/// A wish to be friends.
+#[derive(Debug)]
+pub struct NewRequest {
+    /// Who asks.
+    pub requester: Party,
+    /// Whether a guardian of the toy that asks has made the request.
+    pub is_by_guardian: bool,
+    /// Who is asked.
+    pub requestee: PartyId,
+    /// Words to send along.
+    pub info: String,
+    /// The requester's name for the requestee; their own name where it is empty.
+    pub remark: String,
+}
+
+/// The users who answer a request.
+#[derive(Debug, Default)]
+pub struct Answerers {
+    /// Those whose answer it waits for, or who have given it.
+    pub now: Vec<UserId>,
+    /// The guardians of the toy that asks, who have agreed.
+    pub before: Vec<UserId>,
+}
+
+/// How a party presents itself to a new friend.
+pub(super) struct Card {
+    /// Who.
+    pub(super) party: Party,
+    /// A user's nickname, a toy's child.
+    pub(super) nickname: String,
+    /// A user's nickname, a toy's name.
+    pub(super) name: String,
+    /// The picture.
+    pub(super) avatar: FileName,
+}
+
+impl Hub {
+    /// Asks to be friends; who may answer is notified.
+    ///
+    /// Errors: `UnknownParty`, `SelfRequest`, `AlreadyFriends`, `AlreadyRequested`, `RefusedLately`, `Blocked`, `Full`,
+    /// `RateLimited`, `Invalid`, `DiskFull`. A request to a party that has blocked the requester succeeds, and waits for
+    /// nobody.
+    pub async fn request_friend(&self, new: NewRequest, now: Timestamp) -> Result<RequestId, DomainError> {
+        if new.requester.id() == new.requestee.as_str() {
+            return Err(DomainError::SelfRequest);
+        }
+        let info = self.checked_optional_text("req_info", new.info)?;
+        let remark = self.checked_optional_text("remark", new.remark)?;
+        self.rates.requests.spend(&new.requester.to_string())?;
+        self.check_room(0)?;
+        let (requestee, _) = self.store.party(&new.requestee).await?.ok_or(DomainError::UnknownParty)?;
+        let requester = self.card(&new.requester).await?;
+        let requestee = self.card(&requestee).await?;
+        let needs_consent = matches!(requester.party, Party::Toy(_)) && !new.is_by_guardian;
+        let answerer = if needs_consent { requester.party.clone() } else { requestee.party.clone() };
+        let (answerers, askers) = (self.answerers(&answerer).await?, self.askers(&requester.party).await?);
+        let request = FriendRequest {
+            id: RequestId::random(),
+            requester: requester.party,
+            requestee: requestee.party,
+            answerer,
+            info,
+            remark: if remark.is_empty() { requestee.nickname } else { remark },
+            avatar: requester.avatar,
+            nickname: requester.nickname,
+            toy_name: requestee.name,
+            status: RequestStatus::Pending,
+        };
+        let (id, event) = (request.id.clone(), event_of(&request));
+        let pause_s = f64::from(self.config.accounts.refused_request_pause_h) * SECONDS_PER_HOUR;
+        let new = NewFriendRequest {
+            request,
+            answerers,
+            askers,
+            is_by_guardian: new.is_by_guardian,
+            refused_since: now - pause_s,
+            pending_max: self.config.accounts.pending_requests_max,
+        };
+        let told = self.store.add_request(new, now).await.map_err(|error| match error {
+            StoreError::Refused(Refusal::RefusedLately(at)) => {
+                DomainError::RefusedLately { retry_after_s: (at as f64 + pause_s - now).max(1.0) as u64 }
+            }
+            error => error.into(),
+        })?;
+        self.announce_to_users(&told, &event).await;
+        Ok(id)
+    }
+
+    /// The requests that a user may answer, newest first.
+    pub async fn requests(&self, user: &UserId) -> Result<Vec<FriendRequest>, DomainError> {
+        let toys = self.store.toys_of(user).await?;
+        let toys = toys.iter().map(|toy| toy.id.to_string());
+        let answerers = std::iter::once(user.to_string()).chain(toys).collect();
+        Ok(self.store.requests_for(answerers, LIST_MAX).await?)
+    }
+
+    /// Who may answer a request. Errors: `UnknownRequest`.
+    pub async fn request_answerers(&self, id: &RequestId) -> Result<Answerers, DomainError> {
+        let request = self.request(id).await?;
+        let now = self.answerers(&request.answerer).await?;
+        let before = match &request.requester {
+            Party::Toy(_) if request.answerer != request.requester => self.answerers(&request.requester).await?,
+            _ => Vec::new(),
+        };
+        Ok(Answerers { now, before })
+    }
+
+    /// Refuses a request. The same one may be made again after `accounts.refused_request_pause_h`. Errors:
+    /// `UnknownRequest`, `AlreadyAnswered`.
+    pub async fn refuse(&self, id: &RequestId, by: &UserId, now: Timestamp) -> Result<(), DomainError> {
+        let request = self.request_of(id, by).await?;
+        Ok(self.store.refuse_request(id, &request.answerer, now).await?)
+    }
+
+    /// Accepts a request. Of a request that a toy has made itself, a guardian of that toy agrees thereby: it goes to the
+    /// other side, unless that is the same guardian, and the toy calls its friend as the guardian says (`remark`).
+    ///
+    /// Otherwise the two are friends, and are notified. Errors: as [`Hub::refuse`], and `AlreadyFriends`, `Full`,
+    /// `DiskFull`.
+    pub async fn accept(&self, id: &RequestId, by: &UserId, remark: &str, now: Timestamp) -> Result<(), DomainError> {
+        self.check_room(0)?;
+        let remark = self.checked_optional_text("remark", remark.to_owned())?;
+        let request = self.request_of(id, by).await?;
+        if request.answerer == request.requester {
+            let answerers = self.answerers(&request.requestee).await?;
+            if !answerers.contains(by) {
+                return self.consent(request, remark, answerers).await;
+            }
+        }
+        self.befriend(request, remark, now).await
+    }
+
+    /// A guardian of the toy that asks agrees.
+    async fn consent(&self, request: FriendRequest, remark: String, answerers: Vec<UserId>) -> Result<(), DomainError> {
+        let event = event_of(&request);
+        let consent = Consent {
+            askers: self.askers(&request.requester).await?,
+            // Without a word of its own the guardian agrees to the one that it has seen in its list.
+            remark: if remark.is_empty() { request.remark.clone() } else { remark },
+            answerers,
+            pending_max: self.config.accounts.pending_requests_max,
+            request,
+        };
+        let told = self.store.consent_to_request(consent).await?;
+        self.announce_to_users(&told, &event).await;
+        Ok(())
+    }
+
+    /// Both sides agree.
+    async fn befriend(&self, request: FriendRequest, remark: String, now: Timestamp) -> Result<(), DomainError> {
+        let requestee = self.card(&request.requestee).await?;
+        let of_requester = NewEntry {
+            kind: requestee.party.kind(),
+            nickname: requestee.nickname,
+            remark: request.remark,
+            avatar: requestee.avatar,
+        };
+        let of_requestee = NewEntry {
+            kind: request.requester.kind(),
+            remark: if remark.is_empty() { request.nickname.clone() } else { remark },
+            nickname: request.nickname,
+            avatar: request.avatar,
+        };
+        let chat = ChatId::random();
+        let (entries, friends_max) = ((of_requester, of_requestee), self.config.accounts.friends_max);
+        let answered = (&request.id, &request.answerer);
+        let told = self.store.accept_request(answered, &chat, entries, friends_max, now).await?;
+        let (one, other) = (request.requester, request.requestee);
+        let event = |friend: &Party| Event::FriendAdded { friend: friend.clone(), chat: chat.clone() };
+        self.announce(&one, &event(&other), told.requester_seq).await;
+        self.announce(&other, &event(&one), told.requestee_seq).await;
+        Ok(())
+    }
+
+    async fn request(&self, id: &RequestId) -> Result<FriendRequest, DomainError> {
+        self.store.request(id).await?.ok_or(DomainError::UnknownRequest)
+    }
+
+    /// The request, if it is the user's to answer; to anyone else it does not exist.
+    async fn request_of(&self, id: &RequestId, by: &UserId) -> Result<FriendRequest, DomainError> {
+        let request = self.request(id).await?;
+        let is_answerer = self.answerers(&request.answerer).await?.contains(by);
+        if is_answerer { Ok(request) } else { Err(DomainError::UnknownRequest) }
+    }
+
+    /// The users who answer for a party.
+    async fn answerers(&self, party: &Party) -> Result<Vec<UserId>, DomainError> {
+        match party {
+            Party::User(user) => Ok(vec![user.clone()]),
+            Party::Toy(toy) => self.guardians(toy).await,
+        }
+    }
+
+    /// The ids of those who stand behind a request: the party itself, and the guardians of a toy.
+    async fn askers(&self, requester: &Party) -> Result<Vec<String>, DomainError> {
+        let guardians = self.answerers(requester).await?;
+        let ids = guardians.iter().map(ToString::to_string);
+        Ok(std::iter::once(requester.id().to_owned()).chain(ids).collect())
+    }
+
+    /// Notifies users of an event that stands in their streams under these numbers.
+    pub(super) async fn announce_to_users(&self, told: &[(UserId, Option<u64>)], event: &Event) {
+        for (user, seq) in told {
+            self.announce(&Party::User(user.clone()), event, *seq).await;
+        }
+    }
+
+    pub(super) async fn card(&self, party: &Party) -> Result<Card, DomainError> {
+        match party {
+            Party::User(id) => {
+                let user = self.store.user(id).await?.ok_or(DomainError::UnknownParty)?.user;
+                Ok(Card {
+                    party: party.clone(),
+                    name: user.nickname.clone(),
+                    nickname: user.nickname,
+                    avatar: user.avatar,
+                })
+            }
+            Party::Toy(id) => {
+                let toy = self.store.toy(id).await?.ok_or(DomainError::UnknownParty)?;
+                Ok(Card { party: party.clone(), nickname: toy.baby_name, name: toy.toy_name, avatar: toy.avatar })
+            }
+        }
+    }
+}
+
+fn event_of(request: &FriendRequest) -> Event {
+    Event::FriendRequest {
+        id: request.id.clone(),
+        requester: request.requester.clone(),
+        requestee: request.requestee.clone(),
+    }
+}

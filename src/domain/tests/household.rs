@@ -1,0 +1,90 @@
+//! Invitations: how long they are good, how often, and how many guesses there are.
+
+use futures_util::future::join_all;
+
+use super::*;
+
+const HOUR: f64 = 3600.0;
+
+struct Home {
+    world: World,
+    owner: UserId,
+    toy: ToyId,
+}
+
+impl Home {
+    async fn new(config: Config) -> Self {
+        let world = world(config).await;
+        let (owner, toy) = world.family().await;
+        let Party::Toy(toy) = toy else { panic!("a toy") };
+        Self { world, owner, toy }
+    }
+
+    async fn code(&self, now: Timestamp) -> Secret {
+        let wanted = WantedInvitation { toy: Some(self.toy.clone()), remark: "Papa".into() };
+        self.world.hub.invite(Some(&self.owner), wanted, now).await.unwrap().code
+    }
+
+    async fn stranger(&self) -> UserId {
+        self.world.family().await.0
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_ends_with_its_time_and_with_its_use() {
+    let home = Home::new(Config::default()).await;
+    let hub = &home.world.hub;
+    let (papa, eve) = (home.stranger().await, home.stranger().await);
+    let code = home.code(0.0).await;
+    let late = hub.join(&papa, &code, PEER, 48.0 * HOUR).await;
+    assert!(matches!(late, Err(DomainError::UnknownInvite)), "{late:?}");
+    // With a clock that was set back it is good for as long as it says, and still once.
+    assert_eq!(hub.join(&papa, &code, PEER, 1.0).await.unwrap(), home.toy);
+    assert!(hub.is_guardian(&papa, &home.toy).await.unwrap());
+    let again = hub.join(&eve, &code, PEER, 1.0).await;
+    assert!(matches!(again, Err(DomainError::UnknownInvite)), "{again:?}");
+    let friends = hub.friends(&Party::Toy(home.toy.clone())).await.unwrap();
+    let of_papa = friends.iter().find(|friend| friend.party == Party::User(papa.clone())).unwrap();
+    assert_eq!(of_papa.remark, "Papa", "the guardian's word");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_join_at_once_with_one_code_one_comes_in() {
+    let home = Home::new(Config::default()).await;
+    let hub = &home.world.hub;
+    let code = home.code(0.0).await;
+    let mut users = Vec::new();
+    for _ in 0..6 {
+        users.push(home.stranger().await);
+    }
+    let joined = join_all(users.iter().map(|user| hub.join(user, &code, PEER, 1.0))).await;
+    assert_eq!(joined.iter().filter(|joined| joined.is_ok()).count(), 1, "{joined:?}");
+    assert_eq!(hub.guardians(&home.toy).await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_of_codes_are_few_and_so_are_guardians_and_invitations() {
+    let mut config = Config::default();
+    config.rates.wrong_invites_per_address_per_minute = 3;
+    config.accounts.guardians_max = 2;
+    config.accounts.invites_max = 2;
+    let home = Home::new(config).await;
+    let hub = &home.world.hub;
+    let (papa, eve) = (home.stranger().await, home.stranger().await);
+    let (first, second) = (home.code(0.0).await, home.code(0.0).await);
+    let wanted = || WantedInvitation { toy: Some(home.toy.clone()), remark: String::new() };
+    let third = hub.invite(Some(&home.owner), wanted(), 1.0).await;
+    assert!(matches!(third, Err(DomainError::Full(_))), "{third:?}");
+    hub.join(&papa, &first, PEER, 1.0).await.unwrap();
+    let full = hub.join(&eve, &second, PEER, 1.0).await;
+    assert!(matches!(full, Err(DomainError::Full(_))), "{full:?}");
+    let mut refused = Ok(home.toy.clone());
+    for _ in 0..5 {
+        refused = hub.join(&eve, &Secret::invite_code(), PEER, 2.0).await;
+    }
+    assert!(matches!(refused, Err(DomainError::RateLimited { .. })), "{refused:?}");
+    let locked = hub.join(&eve, &second, PEER, 2.0).await;
+    assert!(matches!(locked, Err(DomainError::RateLimited { .. })), "a right one too: {locked:?}");
+    // Expired ones make room.
+    hub.invite(Some(&home.owner), wanted(), 49.0 * HOUR).await.unwrap();
+}

@@ -1,0 +1,179 @@
+//! The guardians of toys, and the invitations by which people come in. Of a code only the hash is kept.
+
+use surrealdb::types::{SurrealValue, vars};
+
+use super::friends::Unfriended;
+use super::transaction::{record, record_of};
+use super::{NewEntry, Refusal, Store, StoreError, stored};
+use crate::model::{ChatId, Event, Party, Timestamp, ToyId, UserId};
+
+/// An invitation to be kept.
+#[derive(Debug)]
+pub struct NewInvite {
+    /// The hash of its code.
+    pub hash: String,
+    /// Who has made it: a user, or none for whoever runs the hub.
+    pub issuer: Option<UserId>,
+    /// The toy of which it makes a guardian; none for one account or one binding.
+    pub toy: Option<ToyId>,
+    /// What the toy shall call the new guardian; the guardian's own name where it is empty.
+    pub remark: String,
+    /// When it stops to be good.
+    pub expires_at: Timestamp,
+}
+
+impl NewInvite {
+    fn issuer(&self) -> &str {
+        self.issuer.as_ref().map_or("operator", UserId::as_str)
+    }
+}
+
+impl Store {
+    /// The guardians of a toy: the user that it is bound to, then the others, first come first. None of a toy that there
+    /// is not.
+    pub async fn guardians(&self, toy: &ToyId) -> Result<Vec<UserId>, StoreError> {
+        let Some(toy) = self.toy(toy).await? else { return Ok(Vec::new()) };
+        let mut reply = self
+            .run(
+                "SELECT user, created_at FROM guardian WHERE toy = $toy ORDER BY created_at",
+                vars! { toy: toy.id.as_str() },
+            )
+            .await?;
+        let mut guardians = vec![toy.bind_user];
+        for row in reply.rows::<GuardianRow>(0)? {
+            guardians.push(stored(&row.user)?);
+        }
+        Ok(guardians)
+    }
+
+    /// Whether a user is a guardian of a toy.
+    pub async fn is_guardian(&self, user: &UserId, toy: &ToyId) -> Result<bool, StoreError> {
+        let id = record("toy", toy.as_str());
+        let mut reply = self.run("SELECT VALUE bind_user FROM ONLY $id", vars! { id: id }).await?;
+        match reply.optional::<String>(0)? {
+            Some(owner) if owner == user.as_str() => return Ok(true),
+            None => return Ok(false),
+            Some(_) => {}
+        }
+        let id = record_of("guardian", user.as_str(), toy.as_str().to_owned());
+        let mut reply = self.run("SELECT VALUE toy FROM ONLY $id", vars! { id: id }).await?;
+        Ok(reply.optional::<String>(0)?.is_some())
+    }
+
+    /// Keeps an invitation; those of its issuer that have expired go. Refused with `InvitesFull`.
+    pub async fn add_invite(&self, invite: NewInvite, invites_max: usize, now: Timestamp) -> Result<(), StoreError> {
+        let variables = vars! {
+            hash: invite.hash.as_str(), issuer: invite.issuer(), toy: invite.toy.as_ref().map(ToString::to_string),
+            remark: invite.remark.as_str(), invites_max: invites_max as i64, expires_at: invite.expires_at, now: now,
+        };
+        self.run(
+            "{
+                DELETE invite WHERE issuer = $issuer AND expires_at <= $now;
+                LET $open = (SELECT VALUE expires_at FROM invite WHERE issuer = $issuer);
+                IF array::len($open) >= $invites_max { THROW 'toyhub:invites_full' };
+                CREATE type::record('invite', $hash) SET issuer = $issuer, toy = $toy, remark = $remark,
+                    claimed_by = NONE, created_at = $now, expires_at = $expires_at;
+                RETURN NONE;
+            }",
+            variables,
+        )
+        .await
+        .map(drop)
+    }
+
+    /// The toy and the remark of an invitation that is good now; the toy is none where it is for an account or a binding.
+    pub async fn invite(&self, hash: &str, now: Timestamp) -> Result<Option<(Option<ToyId>, String)>, StoreError> {
+        let mut reply = self
+            .run("SELECT toy, remark, expires_at FROM ONLY type::record('invite', $hash)", vars! { hash: hash })
+            .await?;
+        let row = reply.optional::<InviteRow>(0)?.filter(|row| row.expires_at > now);
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some((row.toy.as_deref().map(stored).transpose()?, row.remark)))
+    }
+
+    /// Makes a user a guardian of the invitation's toy, and the two friends unless they are; gives the number of that
+    /// event. Refused with `UnknownInvite`, `AlreadyGuardian`, `GuardiansFull` or `BookFull`.
+    pub async fn join(
+        &self,
+        hash: &str,
+        (user, toy): (&UserId, &ToyId),
+        chat: &ChatId,
+        (entry_of_user, entry_of_toy): (NewEntry, NewEntry),
+        (guardians_max, friends_max): (usize, usize),
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        let variables = vars! {
+            hash: hash, user: user.as_str(), toy: toy.as_str(), chat: chat.as_str(),
+            of_user: entry_of_user.into_object(), of_toy: entry_of_toy.into_object(),
+            guardians_max: guardians_max as i64, friends_max: friends_max as i64, now: now,
+        };
+        let variables = &variables;
+        let _turns = self.turns.of(user.as_str(), toy.as_str()).await;
+        self.transact(|tx| async move {
+            let is_new = tx.one::<bool>(JOIN, variables.clone()).await?;
+            if is_new != Some(true) {
+                return Ok(None);
+            }
+            let added = Event::FriendAdded { friend: Party::Toy(toy.clone()), chat: chat.clone() };
+            tx.append_event(&Party::User(user.clone()), &added).await
+        })
+        .await
+    }
+
+    /// Makes a further guardian of a toy one no more, and no friend of the toy. Refused with `UnknownParty`, also for the
+    /// user that the toy is bound to.
+    pub async fn remove_guardian(&self, user: &UserId, toy: &ToyId) -> Result<Option<Unfriended>, StoreError> {
+        let _turns = self.turns.of(user.as_str(), toy.as_str()).await;
+        self.transact(|tx| async move {
+            let id = record_of("guardian", user.as_str(), toy.as_str().to_owned());
+            let found = tx.one::<String>("SELECT VALUE toy FROM ONLY $id", vars! { id: id.clone() }).await?;
+            found.ok_or(StoreError::Refused(Refusal::UnknownParty))?;
+            tx.run("DELETE $id RETURN NONE", vars! { id: id }).await?;
+            tx.unfriend(&Party::User(user.clone()), toy.as_str()).await
+        })
+        .await
+    }
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct GuardianRow {
+    user: String,
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct InviteRow {
+    toy: Option<String>,
+    remark: String,
+    expires_at: f64,
+}
+
+const JOIN: &str = "{
+    LET $invite = (SELECT * FROM ONLY type::record('invite', $hash));
+    IF $invite = NONE OR $invite.expires_at <= $now OR $invite.toy != $toy
+        OR ($invite.claimed_by != NONE AND $invite.claimed_by != $user) { THROW 'toyhub:unknown_invite' };
+    LET $owner = (SELECT VALUE bind_user FROM ONLY type::record('toy', $toy));
+    IF $owner = NONE { THROW 'toyhub:unknown_invite' };
+    IF $owner = $user OR record::exists(type::record('guardian', [$user, $toy])) { THROW 'toyhub:already_guardian' };
+    IF array::len(SELECT VALUE user FROM guardian WHERE toy = $toy) + 1 >= $guardians_max
+        { THROW 'toyhub:guardians_full' };
+    LET $is_new = !record::exists(type::record('friend', [$user, $toy]));
+    IF $is_new AND (array::len(SELECT VALUE created_at FROM friend:[$user, '']..[$user, 'z']) >= $friends_max
+        OR array::len(SELECT VALUE created_at FROM friend:[$toy, '']..[$toy, 'z']) >= $friends_max)
+        { THROW 'toyhub:book_full' };
+    DELETE type::record('invite', $hash);
+    DELETE type::record('block', [$toy, $user]);
+    DELETE type::record('block', [$user, $toy]);
+    CREATE type::record('guardian', [$user, $toy]) SET user = $user, toy = $toy, created_at = $now;
+    IF $is_new {
+        CREATE type::record('chat', $chat) SET parties = [$user, $toy], seq = 0;
+        CREATE type::record('friend', [$user, $toy]) SET owner = $user, friend = $toy, kind = $of_user.kind,
+            nickname = $of_user.nickname, remark = $of_user.remark, avatar = $of_user.avatar, chat = $chat,
+            incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE, created_at = $now;
+        CREATE type::record('friend', [$toy, $user]) SET owner = $toy, friend = $user, kind = $of_toy.kind,
+            nickname = $of_toy.nickname, remark = $of_toy.remark, avatar = $of_toy.avatar, chat = $chat,
+            incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE, created_at = $now;
+    };
+    RETURN $is_new;
+}";

@@ -1,0 +1,338 @@
+//! Friend requests. Of a request that a toy makes itself, a guardian of that toy agrees first; then it goes to the other
+//! side, whose answer decides.
+
+use surrealdb::types::{SurrealValue, vars};
+
+use super::transaction::Transaction;
+use super::{NewEntry, Refusal, Store, StoreError, stored, stored_party};
+use crate::model::{ChatId, Event, FriendRequest, Party, RequestId, RequestStatus, Timestamp, UserId};
+
+/// Whose answer a request waits for that a block hides from its requestee: the requester cannot tell it from one that
+/// is never answered.
+pub(super) const NOBODY: &str = "000000000000000000000000";
+
+/// A request to be kept; `status` is pending.
+#[derive(Debug)]
+pub struct NewFriendRequest {
+    /// The request; the id is new.
+    pub request: FriendRequest,
+    /// The users who may answer it.
+    pub answerers: Vec<UserId>,
+    /// The requester, and the guardians of a toy that asks: a block of one of them hides the request.
+    pub askers: Vec<String>,
+    /// Whether a guardian of the toy that asks has made it: an earlier refusal of this side then counts no more.
+    pub is_by_guardian: bool,
+    /// A refusal after this time refuses the request, too.
+    pub refused_since: Timestamp,
+    /// How many may wait for the answerer.
+    pub pending_max: usize,
+}
+
+/// That a guardian of the toy that asks agrees to its request.
+#[derive(Debug)]
+pub struct Consent {
+    /// The request, as the guardian has seen it.
+    pub request: FriendRequest,
+    /// What the toy shall call its friend.
+    pub remark: String,
+    /// The users who answer for the other side.
+    pub answerers: Vec<UserId>,
+    /// As of the new request.
+    pub askers: Vec<String>,
+    /// How many may wait for the other side.
+    pub pending_max: usize,
+}
+
+/// The numbers of the two events that a new friendship is.
+#[derive(Debug)]
+pub struct Befriended {
+    /// Of the requester's event.
+    pub requester_seq: Option<u64>,
+    /// Of the requestee's event.
+    pub requestee_seq: Option<u64>,
+}
+
+/// The two parties of a request that was accepted.
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct PairRow {
+    requester: String,
+    requester_kind: String,
+    requestee: String,
+    requestee_kind: String,
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct RefusalRow {
+    refuser: String,
+    refused_at: f64,
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct RequestRow {
+    uid: String,
+    requester: String,
+    requester_kind: String,
+    requestee: String,
+    requestee_kind: String,
+    answerer: String,
+    words: String,
+    remark: String,
+    avatar: String,
+    nickname: String,
+    toy_name: String,
+    status: i64,
+}
+
+impl RequestRow {
+    fn into_request(self) -> Result<FriendRequest, StoreError> {
+        let requester = stored_party(&self.requester_kind, &self.requester)?;
+        let requestee = stored_party(&self.requestee_kind, &self.requestee)?;
+        let answerer = match &self.answerer {
+            id if id == requester.id() => requester.clone(),
+            id if id == requestee.id() => requestee.clone(),
+            // Of an older version, or of nobody.
+            user => Party::User(stored(user)?),
+        };
+        Ok(FriendRequest {
+            id: stored(&self.uid)?,
+            requester,
+            requestee,
+            answerer,
+            info: self.words,
+            remark: self.remark,
+            avatar: stored(&self.avatar)?,
+            nickname: self.nickname,
+            toy_name: self.toy_name,
+            status: match self.status {
+                0 => RequestStatus::Pending,
+                1 => RequestStatus::Accepted,
+                2 => RequestStatus::Refused,
+                _ => return Err(StoreError::Corrupt("unknown status of a request".into())),
+            },
+        })
+    }
+}
+
+impl Store {
+    /// Keeps a request and notifies who may answer it; gives the numbers of those events: none where the requestee has
+    /// blocked an asker. Refused with `AlreadyFriends`, `Blocked`, `AlreadyRequested`, `RefusedLately` or `RequestsFull`.
+    pub async fn add_request(
+        &self,
+        new: NewFriendRequest,
+        now: Timestamp,
+    ) -> Result<Vec<(UserId, Option<u64>)>, StoreError> {
+        let NewFriendRequest { request, answerers, askers, is_by_guardian, refused_since, pending_max } = new;
+        let (requester, requestee) = (request.requester.id(), request.requestee.id());
+        let event = event_of(&request);
+        let variables = vars! {
+            id: request.id.as_str(), requester: requester, requestee: requestee,
+            requester_kind: request.requester.kind().as_str(), requestee_kind: request.requestee.kind().as_str(),
+            info: request.info.as_str(), remark: request.remark.as_str(), avatar: request.avatar.as_str(),
+            nickname: request.nickname.as_str(), toy_name: request.toy_name.as_str(),
+            pending_max: pending_max as i64, now: now,
+        };
+        let (variables, event, answerers, askers, request) = (&variables, &event, &answerers, &askers, &request);
+        let _turns = self.turns.of(requester, requestee).await;
+        self.transact(|tx| async move {
+            let refusal = tx.refusal(requester, requestee).await?;
+            let is_of_own_side = |refusal: &RefusalRow| is_by_guardian && refusal.refuser == requester;
+            // Of a refusal in the future the clock is wrong.
+            let lately = |refusal: &RefusalRow| refusal.refused_at > refused_since && refusal.refused_at <= now;
+            if let Some(refusal) = refusal.filter(|refusal| lately(refusal) && !is_of_own_side(refusal)) {
+                return Err(StoreError::Refused(Refusal::RefusedLately(refusal.refused_at as u64)));
+            }
+            let is_hidden = request.answerer == request.requestee && tx.has_blocked(requestee, askers).await?;
+            let mut variables = variables.clone();
+            variables.insert("answerer", if is_hidden { NOBODY } else { request.answerer.id() });
+            tx.run(ADD_REQUEST, variables).await?;
+            if is_hidden { Ok(Vec::new()) } else { tx.append_to_all(answerers, event).await }
+        })
+        .await
+    }
+
+    /// Hands a request on to the other side, since a guardian of the toy that asks agrees; gives the numbers of that
+    /// side's events. Refused with `UnknownRequest`, `AlreadyAnswered` or `RequestsFull`.
+    pub async fn consent_to_request(&self, consent: Consent) -> Result<Vec<(UserId, Option<u64>)>, StoreError> {
+        let Consent { request, remark, answerers, askers, pending_max } = consent;
+        let (requester, requestee) = (request.requester.id(), request.requestee.id());
+        let event = event_of(&request);
+        let variables = vars! {
+            id: request.id.as_str(), asked: request.answerer.id(), remark: remark, pending_max: pending_max as i64,
+        };
+        let (variables, event, answerers, askers) = (&variables, &event, &answerers, &askers);
+        let _turns = self.turns.of(requester, requestee).await;
+        self.transact(|tx| async move {
+            let is_hidden = tx.has_blocked(requestee, askers).await?;
+            let mut variables = variables.clone();
+            variables.insert("answerer", if is_hidden { NOBODY } else { requestee });
+            tx.run(CONSENT, variables).await?;
+            if is_hidden { Ok(Vec::new()) } else { tx.append_to_all(answerers, event).await }
+        })
+        .await
+    }
+
+    /// The requests that wait for one of these parties, newest first, at most `limit`; answered ones are among them.
+    pub async fn requests_for(&self, answerers: Vec<String>, limit: usize) -> Result<Vec<FriendRequest>, StoreError> {
+        let mut reply = self
+            .run(
+                "SELECT *, record::id(id) AS uid FROM request WHERE answerer IN $answerers
+                    ORDER BY created_at DESC LIMIT $limit",
+                vars! { answerers: answerers, limit: limit as i64 },
+            )
+            .await?;
+        reply.rows::<RequestRow>(0)?.into_iter().map(RequestRow::into_request).collect()
+    }
+
+    /// The request of this id.
+    pub async fn request(&self, id: &RequestId) -> Result<Option<FriendRequest>, StoreError> {
+        let mut reply = self
+            .run("SELECT *, record::id(id) AS uid FROM ONLY type::record('request', $id)", vars! { id: id.as_str() })
+            .await?;
+        reply.optional::<RequestRow>(0)?.map(RequestRow::into_request).transpose()
+    }
+
+    /// Refuses a request, as its answerer `asked`. Refused itself with `UnknownRequest` or `AlreadyAnswered`.
+    pub async fn refuse_request(&self, id: &RequestId, asked: &Party, now: Timestamp) -> Result<(), StoreError> {
+        self.run(
+            "{
+                LET $request = (SELECT * FROM ONLY type::record('request', $id));
+                IF $request = NONE { THROW 'toyhub:unknown_request' };
+                IF $request.status != 0 OR $request.answerer != $asked { THROW 'toyhub:already_answered' };
+                UPDATE type::record('request', $id) SET status = 2;
+                DELETE type::record('pending', [$request.requester, $request.requestee]);
+                UPSERT type::record('refusal', [$request.requester, $request.requestee])
+                    SET requester = $request.requester, requestee = $request.requestee, refuser = $asked,
+                    refused_at = $now;
+                RETURN NONE;
+            }",
+            vars! { id: id.as_str(), asked: asked.id(), now: now },
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Accepts a request, as its answerer `asked`: a chat, an entry on both sides, both notified, status 1, or nothing.
+    ///
+    /// A request of the pair in the other direction is thereby accepted too. Refused with
+    /// `UnknownRequest`, `AlreadyAnswered`, `AlreadyFriends` or `BookFull`.
+    pub async fn accept_request(
+        &self,
+        (id, asked): (&RequestId, &Party),
+        chat: &ChatId,
+        (entry_of_requester, entry_of_requestee): (NewEntry, NewEntry),
+        friends_max: usize,
+        now: Timestamp,
+    ) -> Result<Befriended, StoreError> {
+        let variables = vars! {
+            id: id.as_str(), asked: asked.id(), chat: chat.as_str(), of_requester: entry_of_requester.into_object(),
+            of_requestee: entry_of_requestee.into_object(), friends_max: friends_max as i64, now: now,
+        };
+        let variables = &variables;
+        self.transact(|tx| async move {
+            let pair = tx.one::<PairRow>(ACCEPT_REQUEST, variables.clone()).await?;
+            let pair = pair.ok_or_else(|| StoreError::Corrupt("a request has no parties".into()))?;
+            let requester = stored_party(&pair.requester_kind, &pair.requester)?;
+            let requestee = stored_party(&pair.requestee_kind, &pair.requestee)?;
+            let added = |friend: &Party| Event::FriendAdded { friend: friend.clone(), chat: chat.clone() };
+            Ok(Befriended {
+                requester_seq: tx.append_event(&requester, &added(&requestee)).await?,
+                requestee_seq: tx.append_event(&requestee, &added(&requester)).await?,
+            })
+        })
+        .await
+    }
+}
+
+impl Transaction<'_> {
+    async fn refusal(&self, requester: &str, requestee: &str) -> Result<Option<RefusalRow>, StoreError> {
+        self.one::<RefusalRow>(
+            "SELECT refuser, refused_at FROM ONLY type::record('refusal', [$requester, $requestee])",
+            vars! { requester: requester, requestee: requestee },
+        )
+        .await
+    }
+
+    /// Whether a party has blocked one of `others`.
+    async fn has_blocked(&self, owner: &str, others: &[String]) -> Result<bool, StoreError> {
+        let blocked = self
+            .rows::<String>(
+                "SELECT VALUE other FROM block:[$owner, '']..[$owner, 'z'] WHERE other IN $others LIMIT 1",
+                vars! { owner: owner, others: others.to_vec() },
+            )
+            .await?;
+        Ok(!blocked.is_empty())
+    }
+}
+
+fn event_of(request: &FriendRequest) -> Event {
+    Event::FriendRequest {
+        id: request.id.clone(),
+        requester: request.requester.clone(),
+        requestee: request.requestee.clone(),
+    }
+}
+
+const ADD_REQUEST: &str = "{
+    IF record::exists(type::record('friend', [$requester, $requestee])) { THROW 'toyhub:already_friends' };
+    IF record::exists(type::record('block', [$requester, $requestee])) { THROW 'toyhub:blocked' };
+    IF record::exists(type::record('pending', [$requester, $requestee])) { THROW 'toyhub:already_requested' };
+    LET $waiting = (SELECT VALUE status FROM request WHERE answerer = $answerer);
+    IF $answerer != '000000000000000000000000'
+        AND array::len(array::filter($waiting, |$status: int| $status = 0)) >= $pending_max
+        { THROW 'toyhub:requests_full' };
+    CREATE type::record('pending', [$requester, $requestee]) SET request = $id;
+    CREATE type::record('request', $id) SET requester = $requester, requester_kind = $requester_kind,
+        requestee = $requestee, requestee_kind = $requestee_kind, answerer = $answerer, words = $info,
+        remark = $remark, avatar = $avatar, nickname = $nickname, toy_name = $toy_name, status = 0,
+        created_at = $now;
+    RETURN NONE;
+}";
+
+const CONSENT: &str = "{
+    LET $request = (SELECT * FROM ONLY type::record('request', $id));
+    IF $request = NONE { THROW 'toyhub:unknown_request' };
+    IF $request.status != 0 OR $request.answerer != $asked { THROW 'toyhub:already_answered' };
+    LET $waiting = (SELECT VALUE status FROM request WHERE answerer = $answerer);
+    IF $answerer != '000000000000000000000000'
+        AND array::len(array::filter($waiting, |$status: int| $status = 0)) >= $pending_max
+        { THROW 'toyhub:requests_full' };
+    UPDATE type::record('request', $id) SET answerer = $answerer, remark = $remark;
+    RETURN NONE;
+}";
+
+const ACCEPT_REQUEST: &str = "{
+    LET $request = (SELECT * FROM ONLY type::record('request', $id));
+    IF $request = NONE { THROW 'toyhub:unknown_request' };
+    IF $request.status != 0 OR $request.answerer != $asked { THROW 'toyhub:already_answered' };
+    LET $a = $request.requester;
+    LET $b = $request.requestee;
+    IF record::exists(type::record('friend', [$a, $b])) { THROW 'toyhub:already_friends' };
+    IF array::len(SELECT VALUE created_at FROM friend:[$a, '']..[$a, 'z']) >= $friends_max
+        OR array::len(SELECT VALUE created_at FROM friend:[$b, '']..[$b, 'z']) >= $friends_max
+        { THROW 'toyhub:book_full' };
+    UPDATE type::record('request', $id) SET status = 1;
+    DELETE type::record('pending', [$a, $b]);
+    DELETE type::record('refusal', [$a, $b]);
+    DELETE type::record('refusal', [$b, $a]);
+    LET $crossing = (SELECT VALUE request FROM ONLY type::record('pending', [$b, $a]));
+    IF $crossing != NONE {
+        UPDATE type::record('request', $crossing) SET status = 1;
+        DELETE type::record('pending', [$b, $a]);
+    };
+    CREATE type::record('chat', $chat) SET parties = [$a, $b], seq = 0;
+    CREATE type::record('friend', [$a, $b]) SET owner = $a, friend = $b, kind = $of_requester.kind,
+        nickname = $of_requester.nickname, remark = $of_requester.remark, avatar = $of_requester.avatar,
+        chat = $chat, incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE,
+        created_at = $now;
+    CREATE type::record('friend', [$b, $a]) SET owner = $b, friend = $a, kind = $of_requestee.kind,
+        nickname = $of_requestee.nickname, remark = $of_requestee.remark, avatar = $of_requestee.avatar,
+        chat = $chat, incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE,
+        created_at = $now;
+    RETURN {
+        requester: $a, requester_kind: $request.requester_kind,
+        requestee: $b, requestee_kind: $request.requestee_kind,
+    };
+}";

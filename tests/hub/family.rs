@@ -1,0 +1,253 @@
+//! Who agrees to a friendship of a toy, and how it ends.
+
+use serde_json::{Value, json};
+
+use crate::calls::Doors;
+use crate::matrix::befriend;
+use crate::one_connection::Line;
+use crate::sound;
+use crate::world::{Toy, User, World};
+
+/// What stands in a user's list of requests.
+async fn requests(world: &World, user: &User) -> Vec<Value> {
+    let list = world.post_as(user, "/req_list", json!({"_id": user.id})).await;
+    assert_eq!(list["code"], 0, "{list}");
+    list["data"].as_array().unwrap().clone()
+}
+
+async fn answer(world: &World, user: &User, path: &str, request: &Value, remark: &str) -> Value {
+    world.post_as(user, path, json!({"req_id": request["_id"], "remark": remark})).await
+}
+
+/// The friends of a toy, with what it calls them, as its guardian sees them.
+async fn friends_of(world: &World, guardian: &User, toy: &Toy) -> Vec<(String, String)> {
+    let list = world.post_as(guardian, "/toy_list", json!({"_id": guardian.id})).await;
+    let toys = list["data"].as_array().unwrap();
+    let toy = toys.iter().find(|entry| entry["_id"] == toy.id.as_str()).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let friends = toy["friend_list"].as_array().unwrap().iter();
+    friends.map(|friend| (text(&friend["friend_id"]), text(&friend["friend_remark"]))).collect()
+}
+
+fn wish(from: &str, to: &str, remark: &str) -> Value {
+    json!({"req_user": from, "add_user": to, "type": "toy", "req_info": "", "remark": remark})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_the_toy_itself_goes_to_its_guardian_first_who_names_the_friend() {
+    let world = World::start().await;
+    let (mia, eve) = (world.user("mia").await, world.user("eve").await);
+    let toy = world.toy(&mia, "Fluffy").await;
+    let mut app = world.app(&mia).await;
+
+    // Without a token, from where both the toy and its guardian have proved themselves: it may be the toy.
+    world.ok("/add_req", wish(&toy.id, &eve.id, "Mama")).await;
+    let event = app.frame().await;
+    assert_eq!((&event["type"], &event["req_user"]), (&json!("friend_request"), &json!(toy.id)));
+    assert!(requests(&world, &eve).await.is_empty(), "the stranger is not asked yet");
+    let own = requests(&world, &mia).await;
+    assert_eq!((own.len(), &own[0]["status"], &own[0]["remark"]), (1, &json!(0), &json!("Mama")));
+    assert_eq!(answer(&world, &eve, "/acc_req", &own[0], "x").await["code"], 10, "it is not hers to answer");
+
+    assert_eq!(answer(&world, &mia, "/acc_req", &own[0], "Aunt Eve").await["code"], 0);
+    assert!(friends_of(&world, &mia, &toy).await.iter().all(|(id, _)| *id != eve.id), "not yet");
+    assert_eq!(
+        answer(&world, &mia, "/acc_req", &own[0], "Eve").await["msg"],
+        "this friend request has already been answered"
+    );
+    let asked = requests(&world, &eve).await;
+    assert_eq!(asked[0]["_id"], own[0]["_id"]);
+    assert_eq!(answer(&world, &eve, "/acc_req", &asked[0], "Fluff").await["code"], 0);
+    let friends = friends_of(&world, &mia, &toy).await;
+    assert!(friends.contains(&(eve.id.clone(), "Aunt Eve".into())), "{friends:?}");
+
+    // By the toy's own connection it is always the toy; its guardian may refuse.
+    let tom = world.user("tom").await;
+    let mut line = Line::open(&world, &toy).await;
+    line.ok(json!({"do": "add_req", "add_user": tom.id, "remark": "Mama"})).await;
+    assert!(requests(&world, &tom).await.is_empty());
+    let own = requests(&world, &mia).await;
+    assert_eq!(answer(&world, &mia, "/ref_req", &own[0], "").await["code"], 0);
+    assert!(requests(&world, &tom).await.is_empty());
+    let again = line.answer(json!({"do": "add_req", "add_user": tom.id, "remark": "Mama"})).await;
+    assert_eq!(again["code"], 11, "{again}");
+    // Not so for the guardian itself.
+    assert_eq!(world.post_as(&mia, "/add_req", wish(&toy.id, &tom.id, "Tom")).await["code"], 0);
+    assert_eq!(requests(&world, &tom).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guardian_who_asks_in_a_toys_name_agrees_thereby_and_nobody_else_may() {
+    let world = World::start().await;
+    let (mia, tom, eve) = (world.user("mia").await, world.user("tom").await, world.user("eve").await);
+    let (fluffy, rex) = (world.toy(&mia, "Fluffy").await, world.toy(&tom, "Rex").await);
+    let stolen = world.post_as(&eve, "/add_req", wish(&fluffy.id, &eve.id, "Mama")).await;
+    assert_eq!(stolen["code"], 10, "{stolen}");
+    let mut of_eve = world.app(&eve).await;
+    let stolen = of_eve.ask(json!({"do": "add_req", "req_user": fluffy.id, "add_user": eve.id})).await;
+    assert_eq!(stolen["code"], 1, "{stolen}");
+    assert!(requests(&world, &eve).await.is_empty() && requests(&world, &mia).await.is_empty());
+
+    assert_eq!(world.post_as(&mia, "/add_req", wish(&fluffy.id, &rex.id, "Rexy")).await["code"], 0);
+    assert!(requests(&world, &mia).await.is_empty(), "she has agreed by asking");
+    let asked = requests(&world, &tom).await;
+    assert_eq!(answer(&world, &mia, "/acc_req", &asked[0], "x").await["code"], 1, "her part is done");
+    assert_eq!(answer(&world, &tom, "/acc_req", &asked[0], "Fluffs").await["code"], 0);
+    assert!(friends_of(&world, &mia, &fluffy).await.contains(&(rex.id.clone(), "Rexy".into())));
+    assert!(friends_of(&world, &tom, &rex).await.contains(&(fluffy.id.clone(), "Fluffs".into())));
+
+    // Over the app socket too; and where both toys are one guardian's, the toy's request needs one answer.
+    let puffy = world.toy(&mia, "Puffy").await;
+    let mut app = world.app(&mia).await;
+    let asked = app.ask(json!({"do": "add_req", "req_user": puffy.id, "add_user": rex.id, "remark": "R"})).await;
+    assert_eq!(asked["code"], 0, "{asked}");
+    assert_eq!(requests(&world, &tom).await[0]["req_user"], puffy.id.as_str());
+    world.ok("/add_req", wish(&puffy.id, &fluffy.id, "Fluffy")).await;
+    let own = requests(&world, &mia).await;
+    assert_eq!(answer(&world, &mia, "/acc_req", &own[0], "Puff").await["code"], 0);
+    assert!(friends_of(&world, &mia, &puffy).await.contains(&(fluffy.id.clone(), "Fluffy".into())));
+    assert!(friends_of(&world, &mia, &fluffy).await.contains(&(puffy.id.clone(), "Puff".into())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_was_refused_is_not_made_again_for_a_while() {
+    let world = World::start_with(&[("TOYHUB_ACCOUNTS__REFUSED_REQUEST_PAUSE_H", "2")]).await;
+    let (mia, tom) = (world.user("mia").await, world.user("tom").await);
+    let asked = wish(&mia.id, &tom.id, "T");
+    assert_eq!(world.post_as(&mia, "/add_req", asked.clone()).await["code"], 0);
+    let request = requests(&world, &tom).await.remove(0);
+    assert_eq!(answer(&world, &tom, "/ref_req", &request, "").await["code"], 0);
+    let again = world.post_as(&mia, "/add_req", asked).await;
+    assert_eq!(again["code"], 11, "{again}");
+    let words: Vec<&str> = again["msg"].as_str().unwrap().split(' ').collect();
+    let seconds: u64 = words.iter().find_map(|word| word.parse().ok()).unwrap();
+    assert!((7000..=7200).contains(&seconds), "{again}");
+    assert_eq!(requests(&world, &tom).await.len(), 1, "the refused one alone");
+    // Who has refused may ask.
+    assert_eq!(world.post_as(&tom, "/add_req", wish(&tom.id, &mia.id, "M")).await["code"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_answers_at_once_have_one_outcome() {
+    let settings = [("TOYHUB_ACCOUNTS__REFUSED_REQUEST_PAUSE_H", "0")];
+    let world = World::start_with(&settings).await;
+    let mia = world.user("mia").await;
+    for round in 0..4 {
+        let other = world.user(&format!("other-{round}")).await;
+        assert_eq!(world.post_as(&other, "/add_req", wish(&other.id, &mia.id, "M")).await["code"], 0);
+        let request = requests(&world, &mia).await.remove(0);
+        let (accepted, refused, again) = tokio::join!(
+            answer(&world, &mia, "/acc_req", &request, "O"),
+            answer(&world, &mia, "/ref_req", &request, "O"),
+            answer(&world, &mia, "/acc_req", &request, "O"),
+        );
+        let done: Vec<bool> = [&accepted, &refused, &again].iter().map(|answer| answer["code"] == 0).collect();
+        assert_eq!(done.iter().filter(|is_done| **is_done).count(), 1, "{accepted} {refused} {again}");
+        let friends = world.post_as(&other, "/friend_list", json!({"_id": other.id})).await;
+        assert_eq!(friends["data"].as_array().unwrap().len(), usize::from(!done[1]), "{friends}");
+        let status = requests(&world, &mia).await[0]["status"].clone();
+        assert_eq!(status, if done[1] { json!(2) } else { json!(1) });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_friendship_ends_its_topics_at_once() {
+    let world = World::start().await;
+    let (mia, tom) = (world.user("mia").await, world.user("tom").await);
+    let toy = world.toy(&mia, "Fluffy").await;
+    befriend(&world, &tom, &toy.id, &mia).await;
+    let list = world.post_as(&tom, "/friend_list", json!({"_id": tom.id})).await;
+    let chat = format!("chat/{}", list["data"][0]["friend_chat"].as_str().unwrap());
+    let mut app = world.app(&tom).await;
+    let mut other = Line::open_app(&world, &tom).await;
+    for topic in [chat.clone(), format!("online/{}", toy.id)] {
+        assert_eq!(app.ask(json!({"do": "subscribe", "topic": topic})).await["code"], 0);
+        other.subscribe(&topic).await;
+    }
+    let mut line = Line::open(&world, &toy).await;
+    let text = json!({"type": "typing"}).to_string();
+    let publish = json!({"do": "publish", "topic": chat, "payload": text});
+    let mut witness = world.app(&mia).await;
+    line.publish(&chat, text.as_bytes()).await;
+    other.event("typing").await;
+
+    let refused =
+        world.post_as(&tom, "/unfriend", json!({"user_id": tom.id, "friend_id": toy.id, "toy_id": toy.id})).await;
+    assert_eq!(refused["code"], 1, "not his toy: {refused}");
+    let removal = json!({"user_id": mia.id, "toy_id": toy.id, "friend_id": tom.id});
+    assert_eq!(world.post_as(&mia, "/unfriend", removal.clone()).await["code"], 0);
+    assert_eq!(world.post_as(&mia, "/unfriend", removal).await["code"], 1, "no friends any more");
+    let (event, told) = (other.event("friend_removed").await, line.event("friend_removed").await);
+    assert_eq!((&event["friend_id"], &told["friend_id"]), (&json!(toy.id), &json!(tom.id)));
+
+    // What the toy publishes now reaches nobody, and it may not publish there: the next thing that comes is another.
+    line.publish(&chat, text.as_bytes()).await;
+    drop(line);
+    world.wait_online(&mia, &toy.id, "0").await;
+    assert_eq!(world.post_as(&mia, "/add_req", wish(&mia.id, &tom.id, "T")).await["code"], 0);
+    assert_eq!(other.next_event().await["type"], "friend_request", "neither the chat nor the presence of the toy");
+    let mut kinds = Vec::new();
+    while kinds.last() != Some(&json!("friend_request")) {
+        kinds.push(app.frame().await["type"].clone());
+    }
+    kinds.retain(|kind| kind != "publish");
+    assert_eq!(kinds, ["friend_removed", "friend_request"]);
+    for topic in [chat.clone(), format!("online/{}", toy.id)] {
+        assert_eq!(app.ask(json!({"do": "subscribe", "topic": topic})).await["code"], 18, "{topic}");
+    }
+    assert_eq!(app.ask(publish).await["code"], 18);
+    let names = [("user_id", tom.id.as_str()), ("to_user", &toy.id), ("token", &tom.token)];
+    assert_eq!(world.upload("/app_uploader", "reco_file", sound::beep(), &names).await["code"], 1);
+
+    // A toy and its guardian belong together.
+    let own = json!({"user_id": mia.id, "friend_id": toy.id});
+    for (path, body) in [("/unfriend", own.clone()), ("/block", own)] {
+        let refused = world.post_as(&mia, path, body).await;
+        assert!(refused["msg"].as_str().unwrap().contains("guardian"), "{refused}");
+    }
+    assert_eq!(witness.ask(json!({"do": "friend_list"})).await["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_blocked_asks_and_nobody_hears_it() {
+    let world = World::start().await;
+    let (mia, eve) = (world.user("mia").await, world.user("eve").await);
+    let (toy, of_eve) = (world.toy(&mia, "Fluffy").await, world.toy(&eve, "Rex").await);
+    befriend(&world, &eve, &toy.id, &mia).await;
+    let mut doors = Doors::open_app(&world, &mia).await;
+    let (me, whom) = (json!({"user_id": mia.id}), json!({"toy_id": toy.id, "friend_id": eve.id}));
+    doors.ok("block", me.clone(), whom.clone()).await;
+    let blocked = doors.ok("block_list", me.clone(), json!({"toy_id": toy.id})).await;
+    assert_eq!((blocked.as_array().unwrap().len(), &blocked[0]["friend_id"]), (1, &json!(eve.id)));
+    let names = [("user_id", eve.id.as_str()), ("to_user", &toy.id), ("token", &eve.token)];
+    assert_eq!(world.upload("/app_uploader", "reco_file", sound::beep(), &names).await["code"], 1);
+
+    // She asks, herself and in her toy's name, and sees what a stranger sees who is not answered.
+    let before = requests(&world, &mia).await.len();
+    for from in [&eve.id, &of_eve.id] {
+        let asked = wish(from, &toy.id, "F");
+        assert_eq!(world.post_as(&eve, "/add_req", asked.clone()).await["msg"], "Successful Added Friends Request");
+        let again = world.post_as(&eve, "/add_req", asked).await;
+        assert_eq!(again["msg"], "this friend request is already waiting for an answer");
+    }
+    assert_eq!(requests(&world, &mia).await.len(), before);
+    let own = world.post_as(&mia, "/add_req", wish(&toy.id, &eve.id, "E")).await;
+    assert!(own["code"] == 1 && own["msg"].as_str().unwrap().contains("unblock"), "{own}");
+    // For herself, Mia has blocked nobody.
+    assert_eq!(world.post_as(&eve, "/add_req", wish(&eve.id, &mia.id, "M")).await["code"], 0);
+    assert_eq!(requests(&world, &mia).await.len(), before + 1);
+    // A block takes back a request that stands in the list.
+    let herself = json!({"user_id": mia.id, "friend_id": eve.id});
+    assert_eq!(world.post_as(&mia, "/block", herself.clone()).await["code"], 0);
+    assert_eq!(requests(&world, &mia).await.len(), before);
+
+    doors.ok("unblock", me.clone(), whom).await;
+    assert_eq!(doors.ok("block_list", me, json!({"toy_id": toy.id})).await, json!([]));
+    assert_eq!(world.post_as(&eve, "/add_req", wish(&eve.id, &toy.id, "F")).await["code"], 0);
+    assert_eq!(requests(&world, &mia).await.len(), before + 1);
+    // Nobody blocks for a toy of others.
+    let others = json!({"user_id": eve.id, "friend_id": mia.id, "toy_id": toy.id});
+    for path in ["/block", "/unblock", "/block_list", "/unfriend"] {
+        assert_eq!(world.post_as(&eve, path, others.clone()).await["code"], 1, "{path}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Passwords: which are taken, how they are changed and reset, and that guessing locks out nobody else.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::one_connection::Line;
+use crate::world::{User, World, within};
+
+fn new(name: &str, password: &str) -> Value {
+    json!({"username": name, "password": password, "nickname": name, "gender": "1"})
+}
+
+async fn log_in(world: &World, name: &str, password: &str) -> Value {
+    world.post("/login", json!({"username": name, "password": password})).await.1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_common_and_own_names_are_no_passwords() {
+    let world = World::start().await;
+    let long = "x".repeat(1025);
+    for password in ["", "seven77", "Password1", "12345678", "e10adc3949ba59abbe56e057f20f883e", "MiaMiaMia", &long] {
+        let (status, answer) = world.post("/reg", new("miamiamia", password)).await;
+        assert_eq!((status, &answer["code"]), (200, &json!(1)), "{password}: {answer}");
+        assert!(answer["msg"].as_str().unwrap().contains("password"), "{answer}");
+    }
+    for (name, password) in [("one", "7 fluffy"), ("two", "8ad7b8e4dbb3c3dbd1c2d0c0c7b4a111"), ("three", "öäüßöäüß")]
+    {
+        world.ok("/reg", new(name, password)).await;
+        assert_eq!(log_in(&world, name, password).await["code"], 0, "{password}");
+    }
+    // The same letters from another keyboard.
+    world.ok("/reg", new("four", "gru\u{308}ne Wiese")).await;
+    assert_eq!(log_in(&world, "four", "gr\u{fc}ne Wiese").await["code"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_password_ends_all_that_the_old_one_opened() {
+    let world = World::start().await;
+    let mia = world.user("mia").await;
+    let phone = world.login(&mia).await;
+    let mut tablet = world.app(&phone).await;
+    let change = |old: &str, new: &str| json!({"user_id": mia.id, "password": old, "new_password": new});
+    for (old, new, part) in [("wrong password", "better horse", "wrong"), ("correct horse", "short", "new_password")] {
+        let refused = world.post_as(&mia, "/change_password", change(old, new)).await;
+        assert!(refused["code"] == 1 && refused["msg"].as_str().unwrap().contains(part), "{refused}");
+    }
+    let changed = world.post_as(&mia, "/change_password", change("correct horse", "better horse")).await;
+    assert_eq!(changed["code"], 0, "{changed}");
+    assert_eq!(tablet.close_code().await, 4501);
+    let list = json!({"_id": mia.id});
+    assert_eq!(world.post_as(&phone, "/friend_list", list.clone()).await["code"], 10, "another device's token");
+    let renewed = User { token: changed["data"]["token"].as_str().unwrap().into(), ..mia.clone() };
+    for user in [&mia, &renewed] {
+        assert_eq!(world.post_as(user, "/friend_list", list.clone()).await["code"], 0);
+    }
+    assert_eq!(world.post("/friend_list", list).await.1["code"], 0, "the place of the change is proven");
+    assert_eq!(log_in(&world, "mia", "correct horse").await["code"], 1);
+    assert_eq!(log_in(&world, "mia", "better horse").await["code"], 0);
+
+    // By the other doors, where the end may come before the answer.
+    let mut app = world.app(&renewed).await;
+    let request = json!({"id": 1, "do": "change_password", "password": "better horse", "new_password": "third horse"});
+    app.send(request).await;
+    assert_eq!(app.close_code().await, 4501);
+    assert_eq!(log_in(&world, "mia", "third horse").await["code"], 0);
+    let mut line = Line::open_app(&world, &world.user("tom").await).await;
+    let wrong = json!({"do": "change_password", "password": "wrong", "new_password": "third horse"});
+    assert_eq!(line.answer(wrong).await["msg"], "wrong username or password");
+    // Nobody changes it for another.
+    let eve = world.user("eve").await;
+    assert_eq!(world.post_as(&eve, "/change_password", change("third horse", "fourth horse")).await["code"], 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_resets_a_password() {
+    let world = World::start().await;
+    let mia = world.user("mia").await;
+    let mut app = world.app(&mia).await;
+    let printed = world.run(&["user", "password", "mia"]).await;
+    assert_eq!(app.close_code().await, 4501);
+    assert_eq!(log_in(&world, "mia", "correct horse").await["code"], 1);
+    assert_eq!(log_in(&world, "mia", printed.trim()).await["code"], 0, "{printed}");
+    assert_eq!(world.post_as(&mia, "/friend_list", json!({"_id": mia.id})).await["code"], 10);
+
+    for (given, is_taken) in [("short\n", false), ("chosen by hand\n", true)] {
+        let mut command = world.command(&["user", "password", "mia", "--stdin"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(given.as_bytes()).await.unwrap();
+        let output = within("the command", child.wait_with_output()).await.unwrap();
+        assert_eq!(output.status.success(), is_taken, "{output:?}");
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("chosen"), "it is not shown");
+    }
+    assert_eq!(log_in(&world, "mia", "chosen by hand").await["code"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_who_guesses_locks_out_no_owner_at_home() {
+    let world = World::start_with(&[("TOYHUB_RATES__FAILED_LOGINS_PER_ACCOUNT_PER_MINUTE", "3")]).await;
+    world.user("mia").await;
+    let elsewhere = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    let stranger = reqwest::Client::builder().local_address(elsewhere).build().unwrap();
+    let try_there = async |password: &str| -> Value {
+        let body = json!({"username": "mia", "password": password});
+        let request = stranger.post(format!("{}/login", world.http())).json(&body);
+        within("an answer", request.send()).await.unwrap().json().await.unwrap()
+    };
+    let mut code = json!(1);
+    for _ in 0..5 {
+        code = try_there("wrong guess").await["code"].clone();
+    }
+    assert_eq!(code, 11);
+    assert_eq!(try_there("correct horse").await["code"], 11, "nor is the right one tried there");
+    assert_eq!(log_in(&world, "mia", "correct horse").await["code"], 0, "from home");
+    // Her own mistakes at home count there.
+    for _ in 0..5 {
+        code = log_in(&world, "mia", "wrong guess").await["code"].clone();
+    }
+    assert_eq!(code, 11);
+}
