@@ -134,6 +134,10 @@ fn store_fault(config: &Config, error: &StoreError) -> StartError {
     let folder = config.server.database_dir();
     match config.store.url.as_str() {
         "embedded" if is_disk_full(error) => part_fault(&folder, error),
+        "embedded" if error.is_late() => StartError::Part(format!(
+            "{}: {error}; the machine is too busy: start the hub again later, or with a greater store.query_timeout_s",
+            folder.display()
+        )),
         "embedded" => {
             let Damage { path, why } = damage(&folder, &error.to_string());
             let way_out = "see that the hub's user may read and write it; if it is damaged, restore a backup with \

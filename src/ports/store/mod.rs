@@ -148,6 +148,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the database was too slow: nothing is known to be wrong with it.
+    pub fn is_late(&self) -> bool {
+        match self {
+            Self::NoAnswer(_) => true,
+            Self::Database(error) | Self::Undone(error) => {
+                matches!(error.details(), ErrorDetails::Query(Some(QueryError::TimedOut { .. })))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether it is certain that nothing was changed. Otherwise the transaction may have been committed: the error came
     /// while it was, or instead of the answer to it.
     pub fn has_changed_nothing(&self) -> bool {
@@ -319,7 +330,10 @@ impl Store {
             return Err(StoreError::Newer { found });
         }
         if found < SCHEMA_VERSION {
-            self.run(SCHEMA, Variables::new()).await?;
+            // Table by table: the time limit of a query is for each, and a first start may meet a machine that is busy.
+            for table in SCHEMA.split("\n\n").filter(|part| part.contains("DEFINE")) {
+                self.run(table, Variables::new()).await?;
+            }
             if found == 1 {
                 self.run(FROM_VERSION_1, Variables::new()).await?;
             }
