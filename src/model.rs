@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use rand::Rng;
 
-/// A text that is not a valid id, key or name. The message says what was expected.
+/// A text that is not a valid id, key or name. The message names the expected form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(pub &'static str);
@@ -644,10 +644,10 @@ impl ToyCommand {
     }
 }
 
-/// What a live connection of a party is told.
+/// What has happened to a party, published on its inbox.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A voice message waits.
+    /// A new voice message.
     Message {
         /// To drop repeats by.
         id: MessageId,
@@ -662,14 +662,14 @@ pub enum Event {
         /// When it was accepted.
         created_at: Timestamp,
     },
-    /// A friend has the party play something, now; nothing of it is kept.
+    /// A friend has the party play a sound, now; it is not kept.
     Play {
         /// Which friend.
         from: Party,
         /// What to play.
         sound: PlayedSound,
     },
-    /// The toy was told to do something, now; nothing of it is kept.
+    /// A command of the child to the toy, for now; it is not kept.
     Command(ToyCommand),
     /// Somebody asks to be a friend of the user or of a toy of the user, or a toy of the user asks somebody.
     FriendRequest {

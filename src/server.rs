@@ -109,13 +109,10 @@ impl Server {
             pattern: ws::PATH,
             protocols: &[ws::PROTOCOL],
             needs_protocol: false,
-            compression: config.ws.compression,
             handler: Arc::new({
-                let (apps, message_max_bytes) = (Arc::clone(&apps), config.ws.message_max_bytes);
+                let apps = Arc::clone(&apps);
                 move |socket: http::Socket| {
-                    let http::Socket { io, compression, token, ticket, after, from, .. } = socket;
-                    let io: Box<dyn http::SocketIo> =
-                        if compression { Box::new(ws::Deflated::new(io, message_max_bytes)) } else { io };
+                    let http::Socket { io, token, ticket, after, from, .. } = socket;
                     Box::pin(Arc::clone(&apps).serve(io, Handshake { token, ticket, after, peer: from.peer }))
                 }
             }),
@@ -124,7 +121,6 @@ impl Server {
             pattern,
             protocols: &[],
             needs_protocol: false,
-            compression: false,
             handler: Arc::new({
                 let apps = Arc::clone(&apps);
                 move |socket: http::Socket| {
@@ -137,7 +133,6 @@ impl Server {
             pattern: mqtt::SOCKET_PATH,
             protocols: mqtt::SOCKET_PROTOCOLS,
             needs_protocol: true,
-            compression: false,
             handler: Arc::new({
                 // Packets may share a message: there is room for two of the largest.
                 let (door, message_max_bytes) = (mqtt.door(), config.mqtt.packet_max_bytes.saturating_mul(2));

@@ -26,9 +26,5 @@ settings! {
         ticket_ttl_s: u64 = 30;
         /// Tickets that may wait to be used, in all. One user or toy has at most connections_per_user_max.
         tickets_max: usize = 10_000;
-        /// Whether messages are compressed for apps that offer it (permessage-deflate), each by itself. That saves
-        /// traffic and costs the processor some. An offer that limits the hub's window (server_max_window_bits below
-        /// 15) is declined.
-        compression: bool = false;
     }
 }

@@ -139,14 +139,32 @@ impl Hub {
         from: impl Into<Origin>,
         now: Timestamp,
     ) -> Result<Party, DomainError> {
+        Ok(self.authorize_until(id, token, from.into(), now).await?.party)
+    }
+
+    /// As [`Self::authorize`], with the time until which this is so: where a token allows it, that of its end.
+    pub(super) async fn authorize_until(
+        &self,
+        id: &PartyId,
+        token: Option<&Secret>,
+        from: Origin,
+        now: Timestamp,
+    ) -> Result<Login, DomainError> {
         let (party, only_token) = self.store.party(id).await?.ok_or(DomainError::UnknownParty)?;
-        let is_allowed = match (self.config.auth.mode, token) {
-            (AuthMode::Open, _) => true,
-            (_, Some(token)) => self.token_party(token, now).await?.as_ref() == Some(&party),
-            (AuthMode::Token, None) => false,
-            (AuthMode::Place, None) => !only_token && self.is_proven_at(&party, from.into(), now).await?,
+        let expires_at = match (self.config.auth.mode, token) {
+            (AuthMode::Open, _) => Some(Timestamp::INFINITY),
+            (_, Some(token)) => {
+                let login = self.store.login(&hash_of(token), now).await?;
+                login.filter(|login| login.party == party).map(|login| login.expires_at)
+            }
+            (AuthMode::Token, None) => None,
+            (AuthMode::Place, None) => {
+                let is_allowed = !only_token && self.is_proven_at(&party, from, now).await?;
+                is_allowed.then_some(Timestamp::INFINITY)
+            }
         };
-        if is_allowed { Ok(party) } else { Err(DomainError::Unauthorized) }
+        let expires_at = expires_at.ok_or(DomainError::Unauthorized)?;
+        Ok(Login { party, expires_at })
     }
 
     /// The toy of a device that is bound, for its secret or a token.

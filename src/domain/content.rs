@@ -5,12 +5,14 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use image::ImageFormat;
 
 use super::error::DomainError;
 use super::places::Origin;
 use super::{FileKind, Hub, StoredFile};
 use crate::config::AuthMode;
 use crate::model::{Content, ContentId, FileName, Party, PartyId, Secret, Timestamp};
+use crate::ports::audio;
 use crate::ports::speech::languages::Line;
 
 /// Pieces of content that a list shows at most.
@@ -72,11 +74,12 @@ impl Hub {
     pub async fn add_content(&self, new: NewContent, now: Timestamp) -> Result<Content, DomainError> {
         self.check_room((new.sound.len() + new.cover.len()) as u64)?;
         let title = self.checked_text("title", new.title)?;
-        let picture = infer::get(&new.cover).map(|kind| kind.extension()).filter(|kind| matches!(*kind, "jpg" | "png"));
-        let picture = picture.ok_or_else(|| DomainError::invalid("cover", "is neither a JPEG nor a PNG picture"))?;
-        let sound = infer::get(&new.sound).map(|kind| kind.extension());
-        let sound = sound.filter(|kind| matches!(*kind, "mp3" | "wav" | "m4a" | "ogg" | "flac"));
-        let sound = sound.ok_or(DomainError::NotSound)?;
+        let picture = match image::guess_format(&new.cover) {
+            Ok(ImageFormat::Jpeg) => "jpg",
+            Ok(ImageFormat::Png) => "png",
+            _ => return Err(DomainError::invalid("cover", "is neither a JPEG nor a PNG picture")),
+        };
+        let sound = audio::extension_of(&new.sound).ok_or(DomainError::NotSound)?;
         if self.duration_of(new.sound.clone()).await?.is_zero() {
             return Err(DomainError::EmptyRecording);
         }

@@ -11,7 +11,7 @@ use super::error::DomainError;
 use super::login::Admitted;
 use super::permissions::{Action, Rule, rule};
 use crate::model::{Event, Party, QoS, Topic, TopicFilter};
-use crate::ports::router::{CloseReason, ConnectionId, Mailbox, SessionHandle, StorageState, StoredSession};
+use crate::ports::router::{CloseReason, ConnectionId, Mailbox, Payload, SessionHandle, StorageState, StoredSession};
 
 pub use crate::ports::router::{
     Figures, Held, Publication, QueueLimits, Reached, Receipt, ReplayRetained, Subscription, Ticket,
@@ -190,8 +190,8 @@ impl Hub {
     ) -> Result<(), DomainError> {
         let (qos, retain, properties) = (QoS::AtLeastOnce, false, Bytes::new());
         let publisher = Some(publisher);
-        let publication =
-            Publication { topic, payload, qos, retain, publisher, properties, expires_at: None, stream_seq: None };
+        let payload = payload.into();
+        let publication = Publication { topic, payload, qos, retain, publisher, properties, expires_at: None };
         let reached = self.publish(party, publication).await?;
         if let Some(held) = reached.held {
             held.await;
@@ -201,7 +201,8 @@ impl Hub {
 
     /// Publishes what the hub itself has to say on `$SYS/…`, retained.
     pub fn tell_system(&self, topic: Topic, payload: String) {
-        let publication = Publication { retain: true, qos: QoS::AtMostOnce, ..hub_message(topic, payload.into()) };
+        let publication =
+            Publication { retain: true, qos: QoS::AtMostOnce, ..hub_message(topic, Bytes::from(payload)) };
         self.router.publish(publication);
     }
 
@@ -263,7 +264,7 @@ impl Hub {
     }
 
     fn publication(&self, topic: Topic, event: &Event, seq: Option<u64>) -> Publication {
-        Publication { stream_seq: seq, ..hub_message(topic, Bytes::from((self.encode_event)(event, seq))) }
+        hub_message(topic, Payload::event(event.clone(), seq, self.encode_event))
     }
 
     /// Half of the smaller queue: what is new meanwhile finds room.
@@ -293,8 +294,7 @@ fn plain(filter: TopicFilter) -> Subscription {
 }
 
 /// A message of the hub's own.
-pub(super) fn hub_message(topic: Topic, payload: Bytes) -> Publication {
-    let (qos, properties) = (QoS::AtLeastOnce, Bytes::new());
-    let (publisher, expires_at, stream_seq) = (None, None, None);
-    Publication { topic, payload, qos, retain: false, publisher, properties, expires_at, stream_seq }
+pub(super) fn hub_message(topic: Topic, payload: impl Into<Payload>) -> Publication {
+    let (payload, qos, properties) = (payload.into(), QoS::AtLeastOnce, Bytes::new());
+    Publication { topic, payload, qos, retain: false, publisher: None, properties, expires_at: None }
 }

@@ -129,9 +129,8 @@ impl Hub {
     ) -> Result<Admitted, DomainError> {
         let from = from.into();
         let revocations = self.revocations.load(Ordering::SeqCst);
-        let party = self.authorize(&id, token.as_ref(), from, now).await?;
-        let (expires_at, proof) = (Timestamp::INFINITY, Proof::Id(id, token, from));
-        Ok(Admitted { party, expires_at, proof, proven_at: now, revocations })
+        let Login { party, expires_at } = self.authorize_until(&id, token.as_ref(), from, now).await?;
+        Ok(Admitted { party, expires_at, proof: Proof::Id(id, token, from), proven_at: now, revocations })
     }
 
     async fn prove(&self, proof: Proof, now: Timestamp) -> Result<Option<Admitted>, DomainError> {
@@ -146,8 +145,8 @@ impl Hub {
             Proof::Guest => Ok(Some(Login { party: guest(), expires_at: Timestamp::INFINITY })),
             Proof::Token(hash) => Ok(self.store.login(hash, now).await?),
             Proof::Device(key, secret) => self.toy_of_device(key, secret, now).await,
-            Proof::Id(id, token, from) => match self.authorize(id, token.as_ref(), *from, now).await {
-                Ok(party) => Ok(Some(Login { party, expires_at: Timestamp::INFINITY })),
+            Proof::Id(id, token, from) => match self.authorize_until(id, token.as_ref(), *from, now).await {
+                Ok(login) => Ok(Some(login)),
                 Err(DomainError::Unauthorized | DomainError::UnknownParty) => Ok(None),
                 Err(error) => Err(error),
             },

@@ -36,12 +36,12 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use crate::config::Config;
-use crate::model::{Event, FileName, Party, Secret, Timestamp};
+use crate::model::{FileName, Party, Secret, Timestamp};
 use crate::ports::chunks::Chunks;
 use crate::ports::data_folder::DataFolder;
 use crate::ports::files::Files;
 use crate::ports::reply::ReplyEngine;
-use crate::ports::router::{Router, StoredSession};
+use crate::ports::router::{EncodeEvent, Router, StoredSession};
 use crate::ports::space::Space;
 use crate::ports::speech::Speaker;
 use crate::ports::store::{Refusal, Store, StoreError, flushed_writes};
@@ -63,7 +63,7 @@ pub use voice::Upload;
 
 pub use crate::ports::chunks::UploadState;
 pub use crate::ports::files::{FileKind, StoredFile};
-pub use crate::ports::router::{CloseReason, Delivery, Incoming, Mailbox, MailboxHandle, SessionHandle};
+pub use crate::ports::router::{CloseReason, Delivery, Form, Incoming, Mailbox, MailboxHandle, Payload, SessionHandle};
 pub use crate::ports::store::{Before, Block, Unheard};
 
 use assistant::Assistant;
@@ -73,9 +73,6 @@ use health::LastCheck;
 use rates::Rates;
 use sounds::Sounds;
 use tickets::Tickets;
-
-/// Writes an event, with its number in the user's stream, as the payload of a topic.
-pub type EncodeEvent = fn(&Event, Option<u64>) -> Vec<u8>;
 
 /// What the hub stands on; the composition opens it.
 pub struct Ports {

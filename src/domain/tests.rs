@@ -165,8 +165,8 @@ impl World {
 fn heard(mailbox: &mut Mailbox) -> Vec<(Option<u64>, String)> {
     let mut found = Vec::new();
     while let Some(Incoming::Delivery(delivery)) = mailbox.try_recv() {
-        let text = String::from_utf8(delivery.publication.payload.to_vec()).unwrap();
-        found.push((delivery.publication.stream_seq, text));
+        let Payload::Event(announced) = &delivery.publication.payload else { panic!("an event is expected") };
+        found.push((announced.seq(), String::from_utf8(announced.json().to_vec()).unwrap()));
     }
     found
 }
@@ -265,7 +265,7 @@ async fn a_ticket_opens_what_its_token_opens_and_nothing_once_that_is_revoked() 
 /// What a session's connection is given until nothing more waits: texts, and whether they are stored in the session.
 async fn given(mailbox: &mut Mailbox) -> Vec<(String, bool)> {
     let note = |delivery: &Delivery| {
-        (String::from_utf8(delivery.publication.payload.to_vec()).unwrap(), delivery.stored.is_some())
+        (String::from_utf8(delivery.publication.payload.bytes().to_vec()).unwrap(), delivery.stored.is_some())
     };
     let mut given = Vec::new();
     loop {

@@ -5,16 +5,16 @@
 //! and gets them on a topic of its own ([`Hub::send_file`]).
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::error::DomainError;
+use super::housekeeping::system_time;
 use super::live::hub_message;
 use super::{FileKind, Hub, Upload};
 use crate::config::seconds;
-use crate::model::{FileName, Party, UploadName};
+use crate::model::{FileName, Party, Timestamp, UploadName};
 use crate::ports::chunks::{Chunks, ChunksError, UploadState};
 
 /// Which part of a file a client wants.
@@ -90,9 +90,9 @@ impl Hub {
     }
 
     /// Forgets recordings that nobody has gone on with for too long.
-    pub async fn sweep_uploads(&self) -> Result<(), DomainError> {
+    pub async fn sweep_uploads(&self, now: Timestamp) -> Result<(), DomainError> {
         let (chunks, age_max) = (Arc::clone(&self.chunks), seconds(self.config.chunks.upload_age_max_s));
-        let swept = self.disk_workers.run(move || chunks.sweep(SystemTime::now(), age_max)).await?;
+        let swept = self.disk_workers.run(move || chunks.sweep(system_time(now), age_max)).await?;
         let swept = swept.map_err(DomainError::internal)?;
         if swept > 0 {
             tracing::info!(swept, "abandoned uploads swept");

@@ -13,7 +13,7 @@ use crate::config::Dialect;
 use crate::domain::error::DomainError;
 use crate::model::{FileName, PartyId, PartyKind};
 
-/// Does a call as its caller's dialect says it, and answers in the same.
+/// Does a call of a client of this dialect, and answers in the same dialect.
 pub async fn call(dialect: Dialect, call: &Entry, asked: &Asked, mut given: Given) -> Result<Reply, DomainError> {
     if dialect == Dialect::Documented {
         return call.run(asked, given).await;

@@ -105,11 +105,8 @@ pub fn answer(id: u64, result: Result<Reply, DomainError>) -> Value {
     match result {
         Ok(Reply { msg, data }) => json!({"id": id, "code": 0, "msg": msg.unwrap_or("done"), "data": data}),
         Err(error) => {
-            if let DomainError::Internal(cause) | DomainError::OutcomeUnknown(cause) = &error {
-                tracing::error!(cause = status::describe(cause.as_ref()), "request failed");
-            }
             let (code, msg) = (status::of(&error).code, error.to_string());
-            json!({"id": id, "code": code, "msg": msg, "data": status::details(&error)})
+            json!({"id": id, "code": code, "msg": msg, "data": status::data_of(&error)})
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The one table from what went wrong to what a client is told: HTTP status and envelope code.
+//! The one table from errors to answers: HTTP status and envelope code.
 //!
 //! There is no wildcard arm: a new [`DomainError`] does not compile before it has its row here.
 //! The numbers are printed in docs/http.md and never change their meaning.
@@ -64,8 +64,20 @@ pub fn of(error: &DomainError) -> Status {
     }
 }
 
-/// What the `data` of a failure tells beside its code, for the programs that read it.
-pub fn details(error: &DomainError) -> Value {
+/// Logs the cause of a fault of the hub, and returns the random id that stands in the line: an answer that bears it leads
+/// to the line. None for all other errors, which are not the hub's.
+pub fn log_fault(error: &DomainError) -> Option<String> {
+    let (DomainError::Internal(cause) | DomainError::OutcomeUnknown(cause)) = error else { return None };
+    let fault = format!("{:08x}", rand::random::<u32>());
+    tracing::error!(fault, cause = describe(cause.as_ref()), "request failed");
+    Some(fault)
+}
+
+/// The `data` of a failure, for the programs that read it. A fault of the hub is logged by this.
+pub fn data_of(error: &DomainError) -> Value {
+    if let Some(fault) = log_fault(error) {
+        return json!({"fault": fault});
+    }
     match error {
         DomainError::DeviceBound(toy) => json!({"toy_id": toy.as_str()}),
         DomainError::ChunksMissing { first } => json!({"first_missing": first}),
@@ -75,7 +87,7 @@ pub fn details(error: &DomainError) -> Value {
 }
 
 /// An error and all its causes in one line, for the log.
-pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -86,7 +98,7 @@ pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// The status of a file route: its caller wants bytes, so that only the HTTP status can tell it of a failure.
+/// The status of a file route: its body is bytes, so that only the HTTP status can report a failure.
 pub fn of_file(error: &DomainError) -> Status {
     let Status { http, code } = of(error);
     let http = match error {
@@ -99,7 +111,7 @@ pub fn of_file(error: &DomainError) -> Status {
     Status { http, code }
 }
 
-/// A request that no domain rule has seen: its form is wrong. The text says what to mend.
+/// A malformed request, refused before any rule of the domain. The text names what to mend.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestFault {
     /// The body is cut, or not what its `Content-Type` says.
@@ -166,6 +178,9 @@ pub fn of_request(fault: &RequestFault) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     #[test]
@@ -182,6 +197,30 @@ mod tests {
         for (error, http, code) in cases {
             assert_eq!(of(&error), Status { http, code }, "{error}");
         }
+    }
+
+    #[test]
+    fn the_answer_to_a_fault_bears_the_id_of_its_log_line() {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Lines {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let data = tracing::subscriber::with_default(subscriber, || data_of(&DomainError::internal("a cause")));
+        let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let fault = data["fault"].as_str().unwrap();
+        assert_eq!(fault.len(), 8);
+        assert!(log.contains(&format!("fault={fault:?}")) && log.contains("a cause"), "{log}");
+        assert_eq!(data_of(&DomainError::NotFriends), json!({}), "not the hub's fault");
     }
 
     #[test]

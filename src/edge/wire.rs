@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::api::schema::{With, map};
+use crate::api::schema::map;
 use crate::domain::{Health, PartState};
-use crate::model::{MessageId, Party, Timestamp};
+use crate::model::Timestamp;
 
 /// The current time, read here so that the rooms below need no clock.
 pub fn now() -> Timestamp {
@@ -38,34 +38,6 @@ pub fn health(health: &Health) -> Value {
         (name, state)
     };
     json!({"ready": health.is_ready(), "parts": map(health.parts().into_iter().map(part))})
-}
-
-/// The message that an event, given in its JSON text, tells of.
-pub fn message_of(told: &[u8]) -> Option<MessageId> {
-    // Most of what passes here is something else, and need not be parsed.
-    if !told.starts_with(br#"{"type":"message""#) {
-        return None;
-    }
-    let told = serde_json::from_slice::<Value>(told).ok()?;
-    told.get("_id")?.as_str()?.parse().ok()
-}
-
-/// What an older client at its socket is sent of an event, given in its JSON: what to play, if anything. A toy plays
-/// first who has written, an app the message itself.
-pub fn legacy(told: &Value, me: &Party) -> Option<Value> {
-    let text = |name: &str| told.get(name).and_then(Value::as_str).map(str::to_owned);
-    let (kind, name) = match (text("type")?.as_str(), me) {
-        ("message", Party::Toy(_)) => ("chat", text("notice").or_else(|| text("chat"))?),
-        ("message", Party::User(_)) => ("chat", text("chat")?),
-        ("play", _) => match text("music") {
-            Some(music) => ("music", music),
-            None => ("chat", text("chat")?),
-        },
-        _ => return None,
-    };
-    let from = text("from_user")?;
-    let frame = json!({"to_user": me.id(), "from_user": from}).with(kind, name);
-    Some(if kind == "chat" { frame.with("friend_type", text("friend_type")?) } else { frame })
 }
 
 #[cfg(test)]

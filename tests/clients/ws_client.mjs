@@ -1,4 +1,4 @@
-// The app socket with compression: node ws_client.mjs WS_URL TOKEN MQTT_URL USER PASSWORD TOY. Ends with 0 if all is as
+// The app socket for a client that offers compression: node ws_client.mjs WS_URL TOKEN MQTT_URL USER PASSWORD TOY. Ends with 0 if all is as
 // it should be. `ws` comes with MQTT.js, which is the toy here.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
@@ -23,8 +23,8 @@ async function hears(is) {
 }
 
 await once(app, "open");
-assert.equal(app.extensions, "permessage-deflate");
-console.log("ok agreed");
+assert.equal(app.extensions, "");
+console.log("ok without");
 
 const topic = `toy/${toy}/state/story`;
 app.send(JSON.stringify({ id: 7, do: "subscribe", topic }));
@@ -32,12 +32,10 @@ assert.equal((await hears((frame) => frame.id === 7)).code, 0);
 console.log("ok request");
 
 const story = "Once upon a time there was a bear. ".repeat(500);
-const before = app._socket.bytesRead;
 const client = mqtt.connect(mqttUrl, { username, password, reconnectPeriod: 0 });
 await once(client, "connect");
 await client.publishAsync(topic, story, { qos: 1 });
 assert.equal((await hears((frame) => frame.type === "publish")).payload, story);
-assert.ok(app._socket.bytesRead - before < story.length / 5);
 await client.endAsync();
 console.log("ok push");
 

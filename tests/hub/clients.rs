@@ -55,8 +55,8 @@ async fn mqtt_js_over_tcp_and_websocket() {
 }
 
 #[tokio::test]
-async fn node_ws_with_compression() {
-    let world = World::start_with(&[("TOYHUB_WS__COMPRESSION", "true")]).await;
+async fn node_ws_goes_without_the_compression_that_it_offers() {
+    let world = World::start().await;
     let owner = world.user("mia").await;
     let toy = world.toy(&owner, "fluffy").await;
     let (app, mqtt) = (format!("ws://{}/ws", world.http_addr()), format!("mqtt://{}", world.mqtt_addr()));

@@ -1,105 +1,21 @@
 //! From a request's body to what it has given: fields and a recording.
-//!
-//! Reading is bounded three ways: in bytes, in the length of a pause and in the time of the whole body.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
 use hyper::HeaderMap;
 use hyper::body::{Body, Incoming};
 use hyper::header::CONTENT_TYPE;
-use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::connection::Connection;
+use super::client::Requester;
 use super::multipart;
+use super::reading::BodyReader;
 use super::reply::Failure;
 use crate::api::request::Given;
-use crate::config::{Http, seconds};
+use crate::config::Http;
 use crate::domain::Hub;
 use crate::edge::body::{FieldMap, from_form, from_json, from_unnamed};
 use crate::edge::status::RequestFault;
-
-/// The bytes of one body, as they come.
-pub(super) struct BodyReader {
-    body: Incoming,
-    connection: Arc<Connection>,
-    max_bytes: u64,
-    read_bytes: u64,
-    pause: Duration,
-    deadline: Instant,
-    timer: Pin<Box<Sleep>>,
-}
-
-impl BodyReader {
-    /// Reads `body` as the limits of `config` allow. A body that is declared larger than `max_bytes` is not begun.
-    fn new(body: Incoming, connection: Arc<Connection>, config: &Http, max_bytes: u64) -> Result<Self, RequestFault> {
-        if body.size_hint().exact().is_some_and(|size| size > max_bytes) {
-            return Err(RequestFault::TooLarge { max_bytes });
-        }
-        let now = Instant::now();
-        let pause = seconds(config.body_pause_timeout_s);
-        let deadline = now + seconds(config.request_timeout_s);
-        let timer = Box::pin(sleep_until(deadline.min(now + pause)));
-        Ok(Self { body, connection, max_bytes, read_bytes: 0, pause, deadline, timer })
-    }
-
-    /// Reads to the end what nobody needs, so that the connection can serve another request.
-    pub(super) async fn drain(&mut self) -> Result<(), RequestFault> {
-        while let Some(chunk) = self.next().await {
-            chunk?;
-        }
-        Ok(())
-    }
-
-    /// The whole body, which is small.
-    async fn collect(&mut self) -> Result<Bytes, RequestFault> {
-        let mut whole = BytesMut::new();
-        while let Some(chunk) = self.next().await {
-            whole.extend_from_slice(&chunk?);
-        }
-        Ok(whole.freeze())
-    }
-
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RequestFault>>> {
-        loop {
-            match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    self.timer.as_mut().reset(self.deadline.min(Instant::now() + self.pause));
-                    // Trailers say nothing here.
-                    let Ok(chunk) = frame.into_data() else { continue };
-                    self.read_bytes += chunk.len() as u64;
-                    if self.read_bytes > self.max_bytes {
-                        return Poll::Ready(Some(Err(RequestFault::TooLarge { max_bytes: self.max_bytes })));
-                    }
-                    return Poll::Ready(Some(Ok(chunk)));
-                }
-                Poll::Ready(Some(Err(_))) => {
-                    return Poll::Ready(Some(Err(RequestFault::BadBody("it ends too early"))));
-                }
-                Poll::Ready(None) => {
-                    self.connection.set_unread(false);
-                    return Poll::Ready(None);
-                }
-                Poll::Pending => {
-                    let fault = || Some(Err(RequestFault::TooSlow));
-                    return self.timer.as_mut().poll(cx).map(|()| fault());
-                }
-            }
-        }
-    }
-}
-
-impl Stream for BodyReader {
-    type Item = Result<Bytes, RequestFault>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_chunk(cx)
-    }
-}
 
 /// The form in which fields come.
 #[derive(Debug, PartialEq, Eq)]
@@ -136,7 +52,7 @@ impl Form {
 pub(super) async fn receive(
     hub: &Hub,
     config: &Http,
-    connection: Arc<Connection>,
+    client: Arc<Requester>,
     headers: &HeaderMap,
     body: Incoming,
     takes_recording: bool,
@@ -155,7 +71,7 @@ pub(super) async fn receive(
     }
     // Beside the recording there is room for the other fields and for the lines between them.
     let max_bytes = config.body_max_bytes.saturating_add(recording_max_bytes);
-    let mut reader = BodyReader::new(body, connection, config, max_bytes)?;
+    let mut reader = BodyReader::new(body, client, config, max_bytes)?;
     let fields = match form {
         Form::Multipart { boundary } => {
             let limits = multipart::Limits { text_max_bytes: config.body_max_bytes, recording_max_bytes };

@@ -13,6 +13,7 @@ use hyper::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Method, Response, StatusCode};
+use percent_encoding::percent_decode_str;
 
 use super::bearer;
 use super::reply::{Body, Failure, full};
@@ -162,19 +163,7 @@ fn position(text: &str) -> Option<Option<u64>> {
 
 /// The name in a path, percent-decoded once: what still is no plain name then is no file.
 fn file_name(segment: &str) -> Option<FileName> {
-    let mut bytes = segment.bytes();
-    let mut decoded = Vec::with_capacity(segment.len());
-    while let Some(byte) = bytes.next() {
-        let byte = match byte {
-            b'%' => {
-                let [high, low] = [bytes.next()?, bytes.next()?].map(|digit| char::from(digit).to_digit(16));
-                u8::try_from(high? * 16 + low?).ok()?
-            }
-            plain => plain,
-        };
-        decoded.push(byte);
-    }
-    std::str::from_utf8(&decoded).ok()?.parse().ok()
+    percent_decode_str(segment).decode_utf8().ok()?.parse().ok()
 }
 
 #[cfg(test)]

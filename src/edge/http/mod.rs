@@ -1,20 +1,21 @@
 //! The documented HTTP routes, the files, and the door to the sockets, on one port.
 //!
-//! Here is HTTP only: what a request may do is the hub's to say, and what a socket says is another edge's matter,
-//! which gets the socket after its handshake ([`SocketRoute`]). The way of a request:
+//! This room has HTTP only: the hub decides about permissions, and another edge serves a socket after its handshake
+//! ([`SocketRoute`]). The way of a request:
 //!
-//! `connection` (one task, one client) → `service` (route, CORS, access log) → `body` (bytes become fields)
-//! → one of the calls of [`api`](crate::api), or `files` → `reply` (back to bytes).
+//! `connection` (one task, one client) → `client` (whom a proxy forwards it for) → `service` (route, CORS, access log)
+//! → `body` (bytes, of `reading`, become fields; `multipart` finds the parts) → one of the calls of [`api`](crate::api), or `files` → `reply` (back to bytes).
 //!
 //! Connections come from `net`. Limits, all of `[http]` in the configuration: the time of a request's head, the pauses
 //! and the length of its body. A client that does not read is cut off after the same pause.
 
 mod body;
+mod client;
 mod connection;
 mod cors;
-mod extensions;
 mod files;
 mod multipart;
+mod reading;
 mod reply;
 mod routes;
 mod service;
@@ -39,7 +40,7 @@ use routes::Routes;
 
 pub use multipart::RECORDING_FIELDS;
 pub use routes::{FILES, HEALTH, READINESS};
-pub use sockets::{Socket, SocketHandler, SocketIo, SocketRoute};
+pub use sockets::{Socket, SocketHandler, SocketRoute};
 
 /// The protocol's name inside TLS (ALPN), as it is registered.
 pub const ALPN: &[u8] = b"http/1.1";

@@ -1,7 +1,7 @@
 //! `multipart/form-data` (RFC 7578): text fields into memory, the recording to the hub's spool as it comes.
 //!
-//! The order of the parts is the client's: a recording may come before the fields that say whose it is, so that all
-//! is received first. `multer` finds the parts, with two habits to guard against: it buffers what it has not yet
+//! The order of the parts is the client's: a recording may come before the fields that name its sender, so that all
+//! parts are received first. `multer` finds the parts, with two habits to guard against: it buffers what it has not yet
 //! understood without a limit, and it reads on as long as bytes are at hand. [`Metered`] bounds both.
 
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use futures_util::Stream;
 use multer::{Field, Multipart};
 use serde_json::Value;
 
-use super::body::BodyReader;
+use super::reading::BodyReader;
 use super::reply::Failure;
 use crate::api::request::Given;
 use crate::domain::{Hub, Upload};

@@ -1,4 +1,4 @@
-//! How what a call answers becomes an HTTP response.
+//! Turns the answer of a call into an HTTP response.
 
 use std::io;
 
@@ -21,10 +21,10 @@ use crate::edge::{dialect, wire};
 /// The body of every response.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// Why a request gets another answer than it wanted.
+/// Why a request failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The hub says no.
+    /// The hub has refused it.
     Domain(DomainError),
     /// The request never reached the hub.
     Request(RequestFault),
@@ -80,12 +80,9 @@ pub(super) fn render_failure(
         Failure::Request(fault) => (status::of_request(fault), fault.to_string()),
     };
     let data = match failure {
-        Failure::Domain(error) => status::details(error),
+        Failure::Domain(error) => status::data_of(error),
         Failure::Request(_) => json!({}),
     };
-    if let Failure::Domain(DomainError::Internal(cause) | DomainError::OutcomeUnknown(cause)) = failure {
-        tracing::error!(cause = status::describe(cause.as_ref()), "request failed");
-    }
     let envelope = dialect::envelope(dialect, status.code, &message, data);
     let http = StatusCode::from_u16(status.http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(http, &envelope);

@@ -9,9 +9,10 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 
 use super::body;
-use super::connection::Connection;
+use super::client::Requester;
 use super::reply::{self, Body, Failure, FailureCode};
 use super::routes::{Endpoint, Route};
 use super::{Edge, bearer, cors, files, sockets};
@@ -26,11 +27,11 @@ use crate::model::Secret;
 /// Answers one request. It never fails: every failure has its answer.
 pub(super) async fn answer(
     edge: Arc<Edge>,
-    connection: Arc<Connection>,
+    client: Arc<Requester>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let started = Instant::now();
-    connection.set_unread(!request.body().is_end_stream());
+    client.set_unread(!request.body().is_end_stream());
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
     let headers = request.headers().clone();
@@ -38,11 +39,11 @@ pub(super) async fn answer(
     let pattern = found.as_ref().map_or("-", |(route, _)| &*route.pattern);
 
     let mut response = match found {
-        Some((route, name)) => dispatch(&edge, &connection, route, name.unwrap_or_default(), request).await,
+        Some((route, name)) => dispatch(&edge, &client, route, name.unwrap_or_default(), request).await,
         None => fail(&edge, RequestFault::NoSuchPath),
     };
     cors::decorate(&edge.config.http, &headers, response.headers_mut());
-    if connection.is_unread() {
+    if client.is_unread() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     log(&method, pattern, &response, started);
@@ -51,7 +52,7 @@ pub(super) async fn answer(
 
 async fn dispatch(
     edge: &Arc<Edge>,
-    connection: &Arc<Connection>,
+    client: &Arc<Requester>,
     route: &Route,
     name: &str,
     request: Request<Incoming>,
@@ -62,10 +63,10 @@ async fn dispatch(
         (endpoint, Method::OPTIONS) => cors::preflight(endpoint.allowed_methods()),
         (Endpoint::Call(entry), Method::POST) => {
             let (head, body) = request.into_parts();
-            reply::render(dialect, call(edge, connection, entry, head, body).await)
+            reply::render(dialect, call(edge, client, entry, head, body).await)
         }
         (Endpoint::File(kind), method @ (Method::GET | Method::HEAD)) => {
-            let result = files::get(&edge.hub, *kind, name, &method, request.headers(), connection.origin()).await;
+            let result = files::get(&edge.hub, *kind, name, &method, request.headers(), client.origin()).await;
             result.unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of_file))
         }
         (Endpoint::Health, Method::GET | Method::HEAD) => reply::json(StatusCode::OK, &json!({"ok": true})),
@@ -74,7 +75,7 @@ async fn dispatch(
             let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             reply::json(status, &wire::health(&health))
         }
-        (Endpoint::Socket(socket), Method::GET) => sockets::open(edge, connection, socket, request)
+        (Endpoint::Socket(socket), Method::GET) => sockets::open(edge, client, socket, request)
             .unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of)),
         (endpoint, _) => fail(edge, RequestFault::MethodNotAllowed { allowed: endpoint.allowed_methods() }),
     }
@@ -87,26 +88,26 @@ fn fail(edge: &Edge, fault: RequestFault) -> Response<Body> {
 /// Receives the body of a call and does what it asks.
 async fn call(
     edge: &Arc<Edge>,
-    connection: &Arc<Connection>,
+    client: &Arc<Requester>,
     entry: &'static Entry,
     head: Parts,
     body: Incoming,
 ) -> Result<Reply, Failure> {
     let http = &edge.config.http;
     let given: Given =
-        body::receive(&edge.hub, http, Arc::clone(connection), &head.headers, body, entry.takes_recording).await?;
+        body::receive(&edge.hub, http, Arc::clone(client), &head.headers, body, entry.takes_recording).await?;
     // The token of the header or, additively, of the body's `token`.
     let in_body = given.text("token").filter(|token| !token.is_empty()).map(Secret::new);
     let asked = Asked {
         hub: Arc::clone(&edge.hub),
-        from: connection.origin(),
+        from: client.origin(),
         now: wire::now(),
         authority: Authority::Token(bearer(&head.headers).or(in_body)),
     };
     let dialect = http.dialect;
     let work = async move { dialect::call(dialect, entry, &asked, given).await };
     // What was received whole is done whole: a client that leaves now must not stop a transaction half way.
-    let work = edge.tasks.spawn(edge.cut.clone().run_until_cancelled_owned(work));
+    let work = edge.tasks.spawn(edge.cut.clone().run_until_cancelled_owned(work).in_current_span());
     match timeout(seconds(http.request_timeout_s), work).await {
         Ok(Ok(Some(result))) => Ok(result?),
         Ok(Ok(None)) | Err(_) => Err(DomainError::Busy.into()),
@@ -114,7 +115,8 @@ async fn call(
     }
 }
 
-/// One line for each request: the route's pattern and numbers, nothing that names a person, a toy or a file.
+/// One line for each request: the route's pattern and numbers, nothing that names a person, a toy or a file. So it stands
+/// outside the span of its connection, which names the address.
 fn log(method: &Method, route: &str, response: &Response<Body>, started: Instant) {
     let method = match *method {
         Method::GET | Method::HEAD | Method::POST | Method::OPTIONS => method.as_str(),
@@ -125,6 +127,7 @@ fn log(method: &Method, route: &str, response: &Response<Body>, started: Instant
     let bytes: u64 = declared.or_else(|| response.body().size_hint().exact()).unwrap_or_default();
     tracing::info!(
         target: "access",
+        parent: None,
         method,
         route,
         status = response.status().as_u16(),

@@ -8,35 +8,27 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
 use hyper::body::Incoming;
-use hyper::header::{
-    CONNECTION, HeaderValue, ORIGIN, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
-};
+use hyper::header::{CONNECTION, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::Instrument as _;
 
-use super::connection::Connection;
+use super::client::Requester;
 use super::reply::{Body, Failure, full};
-use super::{Edge, bearer, cors, extensions};
+use super::{Edge, bearer, cors};
 use crate::domain::Origin;
+use crate::edge::net::Stream;
 use crate::edge::status::RequestFault;
 use crate::model::Secret;
-
-/// A byte stream in both directions.
-pub trait SocketIo: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> SocketIo for T {}
 
 /// A WebSocket after its handshake; its place among the connections is free again when `io` is dropped.
 pub struct Socket {
     /// The bytes behind the handshake: frames of RFC 6455, this side being the server.
-    pub io: Box<dyn SocketIo>,
+    pub io: Box<dyn Stream>,
     /// The path of the request, such as `/toy/5c8f58eb268d79173c97bac5`, not percent-decoded, without a query.
     pub path: String,
     /// The subprotocol that was agreed on, one of [`SocketRoute::protocols`].
     pub protocol: Option<&'static str>,
-    /// Whether messages may be deflated in both directions (RFC 7692), each by itself.
-    pub compression: bool,
     /// The token of `Authorization: Bearer`. Never one of the address: addresses end up in logs.
     pub token: Option<Secret>,
     /// The one-time ticket of the address, `?ticket=…`: worth nothing to whoever finds it in a log.
@@ -59,22 +51,20 @@ pub struct SocketRoute {
     pub protocols: &'static [&'static str],
     /// Whether a client has to ask for one of them.
     pub needs_protocol: bool,
-    /// Whether compression is agreed on with clients that offer it.
-    pub compression: bool,
     /// Who serves the socket.
     pub handler: SocketHandler,
 }
 
-/// Answers 101 and hands the socket to the route's handler, or says why not.
+/// Answers 101 and hands the socket to the route's handler; or the reason of the refusal.
 pub(super) fn open(
     edge: &Edge,
-    connection: &Arc<Connection>,
+    client: &Arc<Requester>,
     route: &SocketRoute,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Failure> {
     let headers = request.headers();
     let accept = accept_key(&request).ok_or(RequestFault::NotAWebSocket)?;
-    // A browser sends cookies and reaches local networks from any page; the origin tells which page it was.
+    // A browser sends cookies and reaches local networks from any page; the origin names the page.
     if headers.get(ORIGIN).is_some_and(|origin| !cors::is_allowed(&edge.config.http, origin)) {
         return Err(RequestFault::OriginNotAllowed.into());
     }
@@ -82,25 +72,22 @@ pub(super) fn open(
     if route.needs_protocol && protocol.is_none() {
         return Err(RequestFault::NoSubprotocol { wanted: route.protocols }.into());
     }
-    let offers = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter().filter_map(|value| value.to_str().ok());
-    let extension = if route.compression { extensions::agree(offers) } else { None };
-    let compression = extension.is_some();
     let token = bearer(headers);
     let path = request.uri().path().to_owned();
     let Query { ticket, after } = Query::of(request.uri().query().unwrap_or_default());
     // The socket holds the place of its request.
-    let (connection, handler) = (Arc::clone(connection), Arc::clone(&route.handler));
+    let (client, handler) = (Arc::clone(client), Arc::clone(&route.handler));
     let serving = async move {
-        let from = connection.origin();
+        let from = client.origin();
         match hyper::upgrade::on(request).await {
             Ok(io) => {
                 let io = Box::new(TokioIo::new(io));
-                handler(Socket { io, path, protocol, compression, token, ticket, after, from }).await;
+                handler(Socket { io, path, protocol, token, ticket, after, from }).await;
             }
             Err(error) => tracing::debug!(%error, "socket lost in its handshake"),
         }
     };
-    edge.tasks.spawn(edge.cut.clone().run_until_cancelled_owned(serving));
+    edge.tasks.spawn(edge.cut.clone().run_until_cancelled_owned(serving).in_current_span());
 
     let mut response = Response::new(full(Vec::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -111,13 +98,10 @@ pub(super) fn open(
     if let Some(protocol) = protocol {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     }
-    if let Some(extension) = extension {
-        headers.insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(extension));
-    }
     Ok(response)
 }
 
-/// What a page says in the address, since its handshake has no room for headers.
+/// Parameters of the address: a page cannot set headers of its handshake.
 #[derive(Default)]
 struct Query {
     ticket: Option<Secret>,

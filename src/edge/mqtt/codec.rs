@@ -14,45 +14,18 @@
 //!   panic on non-ASCII.
 //! - A panic that is left becomes [`Fault::Malformed`].
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use bytes::{Bytes, BytesMut};
-use rumqttd::protocol::v4::V4;
-use rumqttd::protocol::v5::V5;
-use rumqttd::protocol::{self, Packet, Protocol as _, PubRecReason, RetainForwardRule};
+use rumqttd::protocol::{self, Packet, PubRecReason, RetainForwardRule};
 
-use super::encode;
+use super::properties;
 use super::reason::Fault;
+use super::version::Version;
 use crate::domain::live as routed;
 use crate::domain::live::ReplayRetained;
 use crate::model::{QoS, Topic, TopicFilter};
 
 /// A payload up to this size is copied out of the read buffer, so that the buffer is free again at once.
 const COPIED_PAYLOAD_BYTES: usize = 4 * 1024;
-
-/// The protocol version of a connection, chosen by its CONNECT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Version {
-    /// MQTT 3.1.1.
-    V4,
-    /// MQTT 5.
-    V5,
-}
-
-impl Version {
-    /// The codec's packet for one whole frame.
-    pub(super) fn read(self, mut frame: BytesMut) -> Result<Packet, Fault> {
-        let size = frame.len();
-        let read = move || match self {
-            Self::V4 => V4.read_mut(&mut frame, size),
-            Self::V5 => V5.read_mut(&mut frame, size),
-        };
-        match catch_unwind(AssertUnwindSafe(read)) {
-            Ok(Ok(packet)) => Ok(packet),
-            Ok(Err(_)) | Err(_) => Err(Fault::Malformed),
-        }
-    }
-}
 
 /// What a client asks after its CONNECT.
 #[derive(Debug, PartialEq)]
@@ -99,7 +72,7 @@ pub(super) struct Publish {
     /// 0 at QoS 0.
     pub id: u16,
     pub retain: bool,
-    /// What is passed on as it is, see [`encode::properties`].
+    /// What is passed on as it is, see [`properties::passed_on`].
     pub properties: Bytes,
     /// Seconds until it is of no use (v5 §3.3.2.3.3).
     pub expires_in_s: Option<u32>,
@@ -242,7 +215,7 @@ fn read_publish(version: Version, header: Header, frame: BytesMut) -> Result<Req
         if !properties.subscription_identifiers.is_empty() || !answerable {
             return Err(Fault::Protocol);
         }
-        passed_on = encode::properties(&properties);
+        passed_on = properties::passed_on(&properties);
         (alias, expires_in_s) = (properties.topic_alias, properties.message_expiry_interval);
     }
     if topic.is_none() && alias.is_none() {

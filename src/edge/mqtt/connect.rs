@@ -1,4 +1,4 @@
-//! From the first byte to CONNACK: who connects, on which terms.
+//! From the first byte to CONNACK: authentication, takeover, and the terms of the session.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use rumqttd::protocol::{ConnAckProperties, ConnectReturnCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use super::codec::{self, Version};
+use super::codec;
 use super::encode;
 use super::exchange::{Exchange, Memory, Terms};
 use super::hello::{Hello, Rejection};
@@ -17,6 +17,7 @@ use super::link::Link;
 use super::reason::Refusal;
 use super::session::{Lifetime, Session};
 use super::sessions::{Kept, SessionPlace};
+use super::version::Version;
 use super::{Edge, Profile};
 use crate::config::{self, seconds};
 use crate::domain::error::DomainError;
@@ -48,7 +49,7 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     let (mut hello, entered, login_ends) = match entered {
         Ok(entered) => entered,
         Err(rejection) => {
-            tracing::debug!(%peer, reason = ?rejection.refusal, "mqtt connection refused");
+            tracing::debug!(reason = ?rejection.refusal, "mqtt connection refused");
             rejection.write(&mut link.output.buffer);
             link.close().await;
             return None;
@@ -89,7 +90,7 @@ async fn read_hello<S: AsyncRead + AsyncWrite>(
     }
 }
 
-/// Who connects. The conformance listener asks nobody.
+/// Authenticates the client. The conformance listener asks for no credentials.
 async fn admit(hello: &Hello, peer: IpAddr, edge: &Edge, profile: Profile) -> Result<Admitted, Refusal> {
     if profile == Profile::Conformance {
         return Ok(Admitted::guest());
@@ -204,7 +205,7 @@ fn connack_properties(
     config: &config::Mqtt,
 ) -> ConnAckProperties {
     ConnAckProperties {
-        // Always told: the hub may allow less than was asked for (v5 §3.2.2.3.2).
+        // Always sent: the hub may grant less than the client has requested (v5 §3.2.2.3.2).
         session_expiry_interval: Some(hello.expiry_s),
         receive_max: Some(config.inflight_max),
         retain_available: Some(1),

@@ -1,4 +1,4 @@
-//! What the hub sends, as bytes in a buffer.
+//! Writes the packets that the hub sends.
 //!
 //! `rumqttd`'s codecs write everything but PUBLISH, whose QoS and packet id they keep to themselves, and DISCONNECT:
 //! given a reason and no properties, theirs is one byte longer than it says, and given empty properties, it loses
@@ -7,19 +7,19 @@
 //! - `V4` panics on a packet with properties, so that properties are given to `V5` alone.
 //! - Each codec panics on a CONNACK code of the other version: [`super::reason::Refusal`] keeps them apart.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, BytesMut};
 use rumqttd::protocol::v4::V4;
 use rumqttd::protocol::v5::V5;
 use rumqttd::protocol::{
     ConnAck, ConnAckProperties, ConnectReturnCode, Packet, PingResp, Protocol as _, PubAck, PubAckProperties,
-    PubAckReason, PubComp, PubCompReason, PubRec, PubRecProperties, PubRecReason, PublishProperties, SubAck,
-    SubscribeReasonCode, UnsubAck, UnsubAckReason,
+    PubAckReason, PubComp, PubCompReason, PubRec, PubRecProperties, PubRecReason, SubAck, SubscribeReasonCode,
+    UnsubAck, UnsubAckReason,
 };
 
-use super::codec::Version;
+use super::version::Version;
 use crate::model::{QoS, Topic};
 
-/// The largest remaining length that four bytes can say (MQTT 3.1.1 §2.2.3).
+/// The largest remaining length that four bytes can encode (MQTT 3.1.1 §2.2.3).
 const REMAINING_MAX: usize = 268_435_455;
 
 fn put(version: Version, packet: Packet, buffer: &mut BytesMut) {
@@ -45,21 +45,21 @@ pub(super) fn connack(
     put(version, Packet::ConnAck(ConnAck { session_present, code }, Some(properties)), buffer);
 }
 
-/// PUBACK (§3.4). 3.1.1 has no reason; v5 is told `text` besides, where there is one.
+/// PUBACK (§3.4). 3.1.1 has no reason; a packet of v5 carries `text` as its reason string, where there is one.
 pub(super) fn puback(version: Version, pkid: u16, reason: PubAckReason, text: Option<String>, buffer: &mut BytesMut) {
     let properties = text.map(|text| PubAckProperties { reason_string: Some(text), user_properties: Vec::new() });
     let properties = properties.filter(|_| version == Version::V5);
     put(version, Packet::PubAck(PubAck { pkid, reason }, properties), buffer);
 }
 
-/// PUBREC (§3.5). 3.1.1 has no reason; v5 is told `text` besides, where there is one.
+/// PUBREC (§3.5). 3.1.1 has no reason; a packet of v5 carries `text` as its reason string, where there is one.
 pub(super) fn pubrec(version: Version, pkid: u16, reason: PubRecReason, text: Option<String>, buffer: &mut BytesMut) {
     let properties = text.map(|text| PubRecProperties { reason_string: Some(text), user_properties: Vec::new() });
     let properties = properties.filter(|_| version == Version::V5);
     put(version, Packet::PubRec(PubRec { pkid, reason }, properties), buffer);
 }
 
-/// PUBREL (§3.6), the client's turn to say PUBCOMP.
+/// PUBREL (§3.6), which the client answers with PUBCOMP.
 pub(super) fn pubrel(pkid: u16, buffer: &mut BytesMut) {
     buffer.put_slice(&[0x62, 2]);
     buffer.put_u16(pkid);
@@ -110,7 +110,7 @@ pub(super) struct Outgoing<'a> {
 /// What only MQTT 5 sends in a PUBLISH (v5 §3.3.2.3).
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct V5Publish<'a> {
-    /// As [`properties`] wrote them.
+    /// As [`passed_on`](super::properties::passed_on) wrote them.
     pub passed_on: &'a [u8],
     pub expires_in_s: Option<u32>,
     pub identifiers: &'a [u32],
@@ -141,38 +141,6 @@ impl V5Publish<'_> {
             put_length(*id as usize, buffer);
         }
     }
-}
-
-/// The properties of an incoming PUBLISH that subscribers get unchanged, in the encoding that they are sent in (v5
-/// §3.3.2.3), without their length. Small and kept with the message, they are read once however many receive them.
-pub(super) fn properties(properties: &PublishProperties) -> Bytes {
-    let mut buffer = BytesMut::new();
-    // No string or binary of a packet that was read is longer than its two bytes of length can say.
-    let put_bytes = |buffer: &mut BytesMut, bytes: &[u8]| {
-        buffer.put_u16(bytes.len() as u16);
-        buffer.put_slice(bytes);
-    };
-    if let Some(format) = properties.payload_format_indicator {
-        buffer.put_slice(&[1, format]);
-    }
-    if let Some(kind) = &properties.content_type {
-        buffer.put_u8(3);
-        put_bytes(&mut buffer, kind.as_bytes());
-    }
-    if let Some(topic) = &properties.response_topic {
-        buffer.put_u8(8);
-        put_bytes(&mut buffer, topic.as_bytes());
-    }
-    if let Some(data) = &properties.correlation_data {
-        buffer.put_u8(9);
-        put_bytes(&mut buffer, data);
-    }
-    for (name, value) in &properties.user_properties {
-        buffer.put_u8(38);
-        put_bytes(&mut buffer, name.as_bytes());
-        put_bytes(&mut buffer, value.as_bytes());
-    }
-    buffer.freeze()
 }
 
 /// A variable byte integer (v5 §1.5.5).

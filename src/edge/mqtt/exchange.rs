@@ -7,9 +7,10 @@
 use bytes::BytesMut;
 use rumqttd::protocol::{PubAckReason, PubCompReason, PubRecReason};
 
-use super::codec::{Publish, Subscription, Version};
+use super::codec::{Publish, Subscription};
 use super::encode::{self, Outgoing, V5Publish};
 use super::reason::{Fault, Kind};
+use super::version::Version;
 use crate::domain::error::DomainError;
 use crate::model::{QoS, Timestamp, Topic, TopicFilter};
 use crate::ports::router::{ConnectionId, Delivery};
@@ -183,7 +184,7 @@ impl Exchange {
             alias_is_known,
         };
         let dup = delivery.stored.is_some_and(|place| place.again);
-        let (topic, payload, qos) = (&publication.topic, &publication.payload, delivery.qos);
+        let (topic, payload, qos) = (&publication.topic, publication.payload.bytes(), delivery.qos);
         let packet = Outgoing { topic, payload, retain, qos, dup, v5 };
         if !packet.fits(self.terms.version, self.terms.packet_max_bytes) {
             // v5 §3.1.2.11.4: it is dropped as if it had been sent.
@@ -230,7 +231,7 @@ impl Exchange {
     }
 
     /// The alias of a topic and whether the client knows it: the first topics of a connection get one, since a toy
-    /// hears few (v5 §3.3.2.3.4).
+    /// subscribes to few (v5 §3.3.2.3.4).
     fn alias_for(&self, topic: &Topic) -> (Option<u16>, bool) {
         if self.terms.aliases_out_max == 0 {
             return (None, false);

@@ -1,14 +1,16 @@
-//! CONNECT: what a client says first, read and judged without asking anybody.
+//! CONNECT: reads the first packet and checks all that needs neither the hub nor the router.
 
 use bytes::{Bytes, BytesMut};
 use rumqttd::protocol::{self, ConnAckProperties, Packet};
 
-use super::codec::{Header, Version};
+use super::codec::Header;
 use super::encode;
+use super::properties;
 use super::reason::Refusal;
+use super::version::Version;
 use crate::model::{QoS, Secret, Topic};
 
-/// A CONNECT that was refused, and how to say so.
+/// A CONNECT that was refused, and its answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rejection {
     /// The version to answer in; none where no MQTT client would understand.
@@ -44,7 +46,7 @@ pub(super) struct Will {
     pub retain: bool,
     /// Seconds that it waits for the client to come back (v5 §3.1.3.2.2).
     pub delay_s: u32,
-    /// What is passed on as it is, see [`encode::properties`].
+    /// What is passed on as it is, see [`properties::passed_on`].
     pub properties: Bytes,
     /// Seconds until it is of no use, counted from its publishing (v5 §3.1.3.2.4).
     pub expires_in_s: Option<u32>,
@@ -180,7 +182,7 @@ fn read_will(will: protocol::LastWill, properties: Option<protocol::LastWillProp
         }
         delay_s = will.delay_interval.unwrap_or(0);
         expires_in_s = will.message_expiry_interval;
-        passed_on = encode::properties(&protocol::PublishProperties {
+        passed_on = properties::passed_on(&protocol::PublishProperties {
             payload_format_indicator: will.payload_format_indicator,
             message_expiry_interval: None,
             topic_alias: None,

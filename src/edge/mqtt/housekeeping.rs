@@ -25,7 +25,7 @@ pub(super) async fn run(edge: &Edge) {
             _ = sweep.tick() => {
                 edge.sessions.sweep(wire::now());
                 edge.hub.sweep();
-                if let Err(error) = edge.hub.sweep_uploads().await {
+                if let Err(error) = edge.hub.sweep_uploads(wire::now()).await {
                     tracing::warn!(?error, "abandoned uploads not swept");
                 }
                 if let Err(error) = edge.hub.sweep_answers(wire::now()).await {

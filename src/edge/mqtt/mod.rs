@@ -1,13 +1,13 @@
-//! MQTT 3.1.1 and 5, told apart by the CONNECT packet, over the streams that `net` hands over.
+//! MQTT 3.1.1 and 5, distinguished by the CONNECT packet, over the streams of `net`.
 //!
 //! A connection is a task: `hello` reads its CONNECT, `connect` brings it to its session, `session` serves it. `codec`
-//! and `encode` stand around `rumqttd`'s codecs, `exchange` does the bookkeeping without sockets, `link` holds the socket
-//! and its buffers, `sessions` finds the session that a new one takes over, `requests` does what it says to the hub
-//! itself, `waiting` puts off what follows a message for a subscriber that is behind, `wills` publishes what is left to
-//! say at the end, `reason` turns what went wrong into codes.
+//! and `encode` stand around `rumqttd`'s codecs (`version`), `properties` are those that the hub passes on, `exchange` does the bookkeeping without sockets, `link` holds the socket
+//! and its buffers, `sessions` finds the session that a new one takes over, `requests` does the requests to the hub
+//! itself, `waiting` defers the packets behind a message for a subscriber that is behind, `wills` publishes wills, `reason`
+//! turns errors into reason codes.
 //!
-//! What a client may do is the hub's to say; who receives what is the router's. Here are only the protocol and
-//! its limits, all of which stand in `[mqtt]` of the configuration. A session that outlives its connection keeps its
+//! The hub decides about permissions, the router about deliveries. This room has only the protocol and its limits, which are
+//! keys of `[mqtt]`. A session that outlives its connection keeps its
 //! subscriptions and its messages of QoS 1 and 2 in the router's file.
 
 mod codec;
@@ -17,12 +17,14 @@ mod exchange;
 mod hello;
 mod housekeeping;
 mod link;
+mod properties;
 mod reason;
 mod requests;
 mod session;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod version;
 mod waiting;
 mod wills;
 
@@ -46,7 +48,7 @@ pub const SOCKET_PATH: &str = "/mqtt";
 /// The subprotocols that are spoken there.
 pub const SOCKET_PROTOCOLS: &[&str] = &["mqtt"];
 
-/// What a listener asks of its clients.
+/// The requirements of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Profile {
     /// Credentials, and permission for every topic.
@@ -62,7 +64,7 @@ struct Edge {
     sessions: Arc<Sessions>,
     /// Wills that wait for their delay.
     wills: TaskTracker,
-    /// What clients have said to the hub itself and is being done.
+    /// Tasks of the clients' requests to the hub itself.
     desks: TaskTracker,
     shutdown: CancellationToken,
 }

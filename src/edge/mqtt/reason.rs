@@ -1,4 +1,4 @@
-//! What went wrong, as MQTT says it: every error of the hub and every fault of a client has its code here.
+//! The reason codes of MQTT: every error of the hub and every fault of a client has its code here.
 
 use rumqttd::protocol::{ConnectReturnCode, PubAckReason, PubRecReason, SubscribeReasonCode, UnsubAckReason};
 
@@ -16,7 +16,7 @@ pub(super) enum Fault {
     TopicAlias,
     /// More unfinished QoS 2 messages than CONNACK allows (v5 §3.2.2.3.3).
     ReceiveMaximum,
-    /// The hub cannot take a message now, and 3.1.1 has no other way to say so than not to acknowledge it.
+    /// The hub cannot take a message now. 3.1.1 has no code for that: the message is not acknowledged.
     Unavailable,
     /// The hub cannot store a message: its disk is full.
     NoRoom,
@@ -25,11 +25,11 @@ pub(super) enum Fault {
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// The client said DISCONNECT.
+    /// The client sent DISCONNECT.
     Disconnected { with_will: bool },
     /// The client's end of the connection is gone.
     Lost,
-    /// Nothing was heard for one and a half times the keep alive (MQTT 3.1.1 §3.1.2.10).
+    /// The client sent nothing for one and a half times the keep alive (MQTT 3.1.1 §3.1.2.10).
     KeepAlive,
     /// The client did not read what was sent to it.
     WriteTimeout,
@@ -141,7 +141,7 @@ impl From<&DomainError> for Refusal {
     }
 }
 
-/// The errors of the hub, as far as MQTT can tell them apart.
+/// The errors of the hub, as far as MQTT distinguishes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Credentials,

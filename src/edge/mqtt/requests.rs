@@ -1,16 +1,15 @@
-//! What a client says to the hub itself: requests on `<its topics>/out`, chunks of a recording on
-//! `<its topics>/voice/<upload>/<number>`.
+//! Publications to the hub itself: requests on `<party>/out`, chunks of a recording on `<party>/voice/<upload>/<number>`.
+//! A third job has no topic: a client that acknowledges an event of its inbox has received the message that it announces.
 //!
-//! A third thing it says without a word: by acknowledging an event of its inbox, that it was told of a message.
-//!
-//! They are done one after the other, beside the connection, which goes on meanwhile: a slow answer never looks like
-//! silence. What has been taken is done even if the connection is lost; its PUBACK says that it was done, and the
-//! answer comes on `<its topics>/in`. Chunks that have come together share their sync.
+//! A task beside the connection does the jobs one after the other, so that a slow one stops neither packets nor pings. A job
+//! that was taken is finished even if the connection is lost. Its PUBACK is sent when it is done; the answer to a request
+//! is published on `<party>/in`. Chunks that have come together share their sync.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument as _;
 
 use super::Edge;
 use crate::domain::error::DomainError;
@@ -18,14 +17,14 @@ use crate::edge::request::{self, Caller, Request};
 use crate::edge::wire;
 use crate::model::{MessageId, Party, UploadName};
 
-/// One thing that a client said to the hub.
+/// One job for the hub.
 #[derive(Debug)]
 pub(super) enum Job {
     /// The text of a request.
     Request(Bytes),
     /// A piece of a recording.
     Chunk { upload: UploadName, number: u32, chunk: Bytes },
-    /// The client has been told of a message.
+    /// The client has acknowledged the event of a message.
     Delivered(MessageId),
 }
 
@@ -61,25 +60,25 @@ struct Item {
 /// Resolves when a job was done; an error if it was not.
 pub(super) type Done = oneshot::Receiver<Result<(), DomainError>>;
 
-/// Where a connection leaves its jobs.
+/// The queue of a connection's jobs.
 #[derive(Debug)]
 pub(super) struct Desk(mpsc::Sender<Item>);
 
 impl Desk {
-    /// A desk for a connection that leaves at most `jobs_max` undone.
+    /// A desk for a connection that may have `jobs_max` jobs unfinished.
     pub(super) fn open(edge: &Arc<Edge>, caller: Caller, jobs_max: usize) -> Self {
         let (sender, receiver) = mpsc::channel(jobs_max);
-        edge.desks.spawn(work(caller, receiver));
+        edge.desks.spawn(work(caller, receiver).in_current_span());
         Self(sender)
     }
 
-    /// Leaves word that the client was told of a message. Without room it is lost: the next one says the same, and more.
+    /// Queues the receipt of a message. Without room it is lost: the next receipt of the chat includes it.
     pub(super) fn note(&self, message: MessageId) {
         let (done, _) = oneshot::channel();
         let _ = self.0.try_send(Item { job: Job::Delivered(message), done });
     }
 
-    /// Leaves a job, and waits while there is no room for it. None if the desk has failed.
+    /// Queues a job, and waits while there is no room for it. None if the task of the desk has ended.
     pub(super) fn leave(&self, job: Job) -> impl Future<Output = Option<Done>> + Send + use<> {
         let (items, (done, is_done)) = (self.0.clone(), oneshot::channel());
         async move { items.send(Item { job, done }).await.ok().map(|()| is_done) }
@@ -101,7 +100,7 @@ async fn work(caller: Caller, mut items: mpsc::Receiver<Item>) {
             Job::Request(text) => drop(done.send(answer(&caller, &text).await)),
             Job::Delivered(message) => {
                 if let Err(error) = caller.hub.mark_delivered(&caller.party, &message).await {
-                    tracing::debug!(party = %caller.party, %error, "no receipt");
+                    tracing::debug!(%error, "receipt not noted");
                 }
             }
             Job::Chunk { upload, number, chunk } => {

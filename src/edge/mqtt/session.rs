@@ -28,7 +28,6 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
-use super::codec::Version;
 use super::encode;
 use super::exchange::Exchange;
 use super::hello::Will;
@@ -36,19 +35,21 @@ use super::link::Link;
 use super::reason::{End, Fault};
 use super::requests::{Desk, Done};
 use super::sessions::{Kept, SessionPlace};
+use super::version::Version;
 use super::waiting::{Answer, Waiting};
 use super::{Edge, Ending, wills};
 use crate::domain::error::DomainError;
 use crate::domain::live::Ticket;
 use crate::domain::{Delivery, Incoming, Mailbox};
-use crate::edge::wire::{self, now};
+use crate::edge::net::note_party;
+use crate::edge::wire::now;
 use crate::model::{MessageId, QoS};
 use crate::ports::router::CloseReason;
 
 /// How many stored messages are read from disk at once.
 const BACKLOG_PAGE: usize = 64;
 
-/// What is to happen when the connection ends.
+/// The terms of the connection's end.
 #[derive(Debug)]
 pub(super) struct Lifetime {
     pub will: Option<Box<Will>>,
@@ -60,7 +61,7 @@ pub(super) struct Lifetime {
     pub login_ends: Instant,
 }
 
-/// An answer that has its turn to wait for.
+/// An answer that is not due yet.
 #[derive(Debug)]
 enum Pending {
     /// Written, and given when what it is about is on disk.
@@ -96,9 +97,9 @@ pub(super) struct Session<S> {
     heard_at: Instant,
     /// Where the client comes from.
     peer: IpAddr,
-    /// Messages that the client is being told of, by packet id.
+    /// Voice messages whose events are on their way to the client, by packet id.
     receipts: Vec<(u16, MessageId)>,
-    /// Where it leaves what it says to the hub itself; most clients never do.
+    /// The queue of its requests to the hub itself; most clients have none.
     desk: Option<Desk>,
 }
 
@@ -134,11 +135,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     /// Serves the client until its connection has ended.
     pub(super) async fn run(mut self) -> Ending {
         let version = self.exchange.version();
-        tracing::info!(party = %self.mailbox.party(), ?version, "mqtt client connected");
+        note_party(self.mailbox.party());
+        tracing::info!(?version, "mqtt client connected");
         let Err(end) = self.converse().await;
-        tracing::info!(
-            party = %self.mailbox.party(), reason = ?end, dropped = self.mailbox.dropped(), "mqtt client disconnected"
-        );
+        tracing::info!(reason = ?end, dropped = self.mailbox.dropped(), "mqtt client disconnected");
         let is_orderly = matches!(end, End::Disconnected { .. } | End::Closed(_));
         // Boxed, like the hub's futures: an idle connection then has no room set aside for its end.
         Box::pin(self.finish(end)).await;
@@ -242,7 +242,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let allowed = !is_message || {
             let topic = delivery.publication.topic.as_str();
             let asked = Box::pin(self.edge.hub.may_hear(self.mailbox.party(), topic));
-            // If nobody can say now, the message stays where it is, for the next connection.
+            // If the permission cannot be read now, the message stays in the file for the next connection.
             self.link.output.write_during(asked).await.map_err(|_| End::Fault(Fault::Unavailable))?
         };
         if allowed {
@@ -263,9 +263,9 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         if let Some(id) = self.exchange.newest()
             && publication.publisher.is_none()
             && publication.topic == self.mailbox.party().inbox()
-            && let Some(message) = wire::message_of(&publication.payload)
+            && let Some(message) = publication.payload.message()
         {
-            self.receipts.push((id, message));
+            self.receipts.push((id, message.clone()));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The sessions by party and client id: who serves each, and what it remembers while nobody does.
+//! The sessions by party and client id: the connection that serves each, and its memory while no connection does.
 //!
 //! A client that connects again ends its old connection and waits for its place (MQTT 3.1.1 §3.1.4). The party is part
 //! of the key, so that nobody can end or take a stranger's session by its client id.
@@ -18,7 +18,7 @@ use crate::model::{Party, Timestamp};
 
 type Key = (Party, Box<str>);
 
-/// All sessions of this edge, served or waiting.
+/// All sessions of this edge, served or away.
 #[derive(Debug, Default)]
 pub(super) struct Sessions(DashMap<Key, Arc<Slot>>);
 
@@ -42,7 +42,7 @@ pub(super) struct Kept {
     handle: SessionHandle,
     memory: Memory,
     ends_at: Timestamp,
-    /// A will that waits (v5 §3.1.3.2.2): told `false`, it is not published any more; dropped, it is at once.
+    /// The delayed will (v5 §3.1.3.2.2): sending `false` cancels it; dropping the sender publishes it at once.
     will: Option<oneshot::Sender<bool>>,
 }
 

@@ -63,8 +63,8 @@ pub(super) fn delay(
 async fn publish_now(edge: &Edge, party: &Party, publisher: ConnectionId, will: Will) -> Option<Held> {
     let Will { topic, payload, qos, retain, properties, expires_in_s, .. } = will;
     let expires_at = expires_in_s.map(|seconds| now() + f64::from(seconds));
-    let publisher = Some(publisher);
-    let publication = Publication { topic, payload, qos, retain, publisher, properties, expires_at, stream_seq: None };
+    let (publisher, payload) = (Some(publisher), payload.into());
+    let publication = Publication { topic, payload, qos, retain, publisher, properties, expires_at };
     match Box::pin(edge.hub.publish(party, publication)).await {
         Ok(Reached { commit, held, .. }) => {
             if let Some(mut commit) = commit {

@@ -1,4 +1,4 @@
-//! Where the connections of a protocol are let in and counted. There is one for each, whatever they come over.
+//! Accepts and counts the connections of a protocol. There is one entrance for each protocol, whatever its transports.
 
 use std::io;
 use std::net::IpAddr;
@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::flapping::Flapping;
 use super::listen::{Arrival, Listeners, Transport};
@@ -23,16 +25,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause: a process without file descriptors tries again this often.
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// On which terms clients are let in.
+/// The limits and timeouts under which clients are accepted.
 #[derive(Debug, Clone)]
 pub struct Terms {
     /// The protocol's name in log lines.
     pub protocol: &'static str,
     /// How many connections there may be.
     pub places: Arc<Places>,
-    /// What an address is banned for; none for no bans.
+    /// When an address is banned; none for no bans.
     pub bans: Option<Bans>,
-    /// Proxies whose word is taken for the address of a client.
+    /// Proxies that are trusted with the address of a client.
     pub proxies: Proxies,
     /// Whether their connections begin with a PROXY header.
     pub proxy_protocol: bool,
@@ -40,9 +42,9 @@ pub struct Terms {
     pub carries_many: bool,
     /// How long a PROXY header may take, and after it a TLS handshake.
     pub handshake_timeout: Duration,
-    /// After what silence TCP finds out whether the client is still there.
+    /// How long a connection is idle before TCP probes it.
     pub keep_alive: Duration,
-    /// And how often it asks again.
+    /// The interval of further probes.
     pub keep_alive_interval: Duration,
 }
 
@@ -67,7 +69,7 @@ struct Ended {
     ending: Ending,
 }
 
-/// A connection of a proxy, with what its header says.
+/// A connection of a proxy, with the client that its header names.
 struct Announced {
     arrival: Arrival,
     place: Place,
@@ -83,6 +85,8 @@ pub struct Entrance {
     flapping: Option<Flapping>,
     /// Whether the latest connection found no place: one line in the log is enough for all that follow.
     is_full: bool,
+    /// Connections that were let in since the start.
+    admitted: u64,
     announced: JoinSet<Announced>,
     connections: Connections,
 }
@@ -92,7 +96,7 @@ impl Entrance {
     pub fn new(terms: Terms, listeners: Listeners) -> Self {
         let flapping = terms.bans.map(Flapping::new);
         let connections = Connections { protocol: terms.protocol, tasks: JoinSet::new() };
-        Self { terms, listeners, flapping, is_full: false, announced: JoinSet::new(), connections }
+        Self { terms, listeners, flapping, is_full: false, admitted: 0, announced: JoinSet::new(), connections }
     }
 
     /// Lets clients in until `shutdown`; gives the connections that are left then. Dropping the future ends all of them.
@@ -222,32 +226,44 @@ impl Entrance {
                 }
             }
         };
+        let span = self.span_of(peer);
         let (protocol, client) = (Arc::clone(protocol), Client { peer, place });
         let ended = move |ending| Ended { peer, started_at, ending };
         match transport {
             // A task of its own kind: the many that are idle hold no room for what the others need.
             Transport::Tcp(socket) => {
-                self.connections.tasks.spawn(async move { ended(protocol.serve(socket, client).await) });
+                let serving = async move { ended(protocol.serve(socket, client).await) };
+                self.connections.tasks.spawn(serving.instrument(span));
             }
             other => {
                 let (shutdown, patience) = (shutdown.clone(), self.terms.handshake_timeout);
-                self.connections.tasks.spawn(async move {
+                let serving = async move {
                     let opened = Box::pin(async {
                         tokio::select! {
-                            opened = timeout(patience, open(other, peer)) => opened.unwrap_or_else(|late| Err(late.into())),
+                            opened = timeout(patience, open(other)) => opened.unwrap_or_else(|late| Err(late.into())),
                             () = shutdown.cancelled() => Err(io::ErrorKind::Interrupted.into()),
                         }
                     });
                     ended(match opened.await {
                         Ok(stream) => protocol.serve(stream, client).await,
                         Err(error) => {
-                            tracing::debug!(address = %peer, %error, "connection failed in its handshake");
+                            tracing::debug!(%error, "connection failed in its handshake");
                             Ending::Failed
                         }
                     })
-                });
+                };
+                self.connections.tasks.spawn(serving.instrument(span));
             }
         }
+    }
+
+    /// What each log line of a connection begins with. The edge adds the party when the client has logged in.
+    fn span_of(&mut self, peer: IpAddr) -> tracing::Span {
+        self.admitted += 1;
+        // At the highest level, so that a warning names its connection under any filter.
+        tracing::error_span!(
+            "connection", protocol = self.terms.protocol, number = self.admitted, address = %peer, party = Empty
+        )
     }
 
     /// Small packets leave at once. A client that vanishes without a FIN is found out even if it never sends by itself.

@@ -73,7 +73,7 @@ fn items(list: &str, separator: char) -> Vec<&str> {
     parts.map(str::trim).collect()
 }
 
-/// What `for=` says in an element of `Forwarded`.
+/// The value of `for=` in an element of `Forwarded`.
 fn of_element(element: &str) -> Result<&str, Malformed> {
     let parameters = items(element, ';').into_iter().filter_map(|parameter| parameter.split_once('='));
     let named: Vec<&str> =

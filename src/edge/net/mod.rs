@@ -25,6 +25,8 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::model::Party;
+
 pub use entrance::{Bans, Connections, Entrance, Terms};
 pub use forwarded::{Forwarded, Malformed};
 pub use linger::Linger;
@@ -46,6 +48,11 @@ pub struct Client {
     pub peer: IpAddr,
     /// Its place among the connections, which is free again when this is dropped.
     pub place: Place,
+}
+
+/// Names the party of a client that has logged in, in all later log lines of its connection.
+pub fn note_party(party: &Party) {
+    tracing::Span::current().record("party", tracing::field::display(party));
 }
 
 /// How a connection ended.

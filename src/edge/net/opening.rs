@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 
 use tokio::io::AsyncWriteExt as _;
@@ -22,20 +21,20 @@ const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
     This port takes TLS alone: write https://, wss:// or mqtts://.\n";
 
 /// Brings what is not plain TCP to where the bytes of its protocol flow.
-pub(super) async fn open(transport: Transport, peer: IpAddr) -> io::Result<Box<dyn Stream>> {
+pub(super) async fn open(transport: Transport) -> io::Result<Box<dyn Stream>> {
     match transport {
         Transport::Tcp(socket) => Ok(Box::new(socket)),
-        Transport::Tls(socket, acceptor) => open_tls(socket, acceptor, peer).await,
+        Transport::Tls(socket, acceptor) => open_tls(socket, acceptor).await,
         Transport::Unix(socket) => Ok(Box::new(socket)),
         Transport::Other(stream) => Ok(Box::new(Flushed::new(stream))),
     }
 }
 
-async fn open_tls(mut socket: TcpStream, acceptor: TlsAcceptor, peer: IpAddr) -> io::Result<Box<dyn Stream>> {
+async fn open_tls(mut socket: TcpStream, acceptor: TlsAcceptor) -> io::Result<Box<dyn Stream>> {
     let mut first = [0];
     // A record of TLS begins with a byte that is no letter, a request of HTTP with the first letter of its method.
     if socket.peek(&mut first).await? > 0 && first[0].is_ascii_alphabetic() {
-        tracing::debug!(address = %peer, "plain text where tls is served");
+        tracing::debug!("plain text where tls is served");
         socket.write_all(PLAIN_HTTP).await?;
         socket.shutdown().await?;
         let mut linger = Linger::default();

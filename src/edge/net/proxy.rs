@@ -14,7 +14,7 @@ const HEADER_MIN_BYTES: usize = 15;
 const V1_MAX_BYTES: usize = 107;
 /// What version 2 has before its length, with the length.
 const V2_PREFIX_BYTES: usize = 16;
-/// The longest header of version 2 that is read: addresses, and what a proxy may say of TLS besides.
+/// The longest header of version 2 that is read: addresses, and the fields of a proxy about TLS.
 const V2_MAX_BYTES: usize = 1024;
 
 /// The proxies of the configuration.

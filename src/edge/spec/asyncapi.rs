@@ -1,4 +1,4 @@
-//! AsyncAPI 3.0: what is said at the sockets and over MQTT, seen from the hub: it receives requests and sends events.
+//! AsyncAPI 3.0: the messages of the sockets and of MQTT, seen from the hub: it receives requests and sends events.
 
 use std::borrow::Cow;
 
@@ -147,7 +147,7 @@ impl Asked {
         }
     }
 
-    /// A call that the edges share. A connection says who asks; a recording has come in chunks.
+    /// A call that the edges share. The connection gives the caller; a recording has come in chunks.
     fn call(entry: &Entry, components: &mut Components) -> Self {
         let connected = |FieldInfo { property, presence }| match presence {
             Presence::Required | Presence::Optional => vec![property],
@@ -197,7 +197,7 @@ fn pushes() -> Vec<Message> {
     ]
 }
 
-/// What older clients say and hear.
+/// The frames of older clients.
 fn legacy() -> Vec<Message> {
     let said = Said::fields().into_iter().map(|field| field.property).collect();
     let heard = vec![
@@ -213,7 +213,7 @@ fn legacy() -> Vec<Message> {
     ]
 }
 
-/// What is said on topics and is no JSON object.
+/// Payloads of topics that are no JSON object.
 fn payloads(components: &mut Components) -> Vec<Message> {
     let chunk = || text().with("contentEncoding", "binary");
     let octets = "application/octet-stream";
@@ -234,14 +234,14 @@ fn names<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Vec<String> {
     messages.into_iter().map(|message| message.name.clone().into_owned()).collect()
 }
 
-/// All that is said.
+/// All messages.
 struct Conversation {
     /// The requests of the app socket to its connection.
     words: Vec<Asked>,
     /// The calls that the edges share.
     calls: Vec<Asked>,
     pushes: Vec<Message>,
-    /// What parties are told, wherever they listen.
+    /// Events, on every channel that carries them.
     events: Vec<Message>,
     legacy: Vec<Message>,
     payloads: Vec<Message>,

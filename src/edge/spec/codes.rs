@@ -110,7 +110,7 @@ fn place(fault: &RequestFault) -> Place {
     }
 }
 
-/// What one code says.
+/// The meaning of one code.
 #[derive(Default)]
 struct Row {
     meanings: Vec<String>,
@@ -146,6 +146,7 @@ pub(super) fn failure(head: Vec<Property>, components: &mut Components) -> Value
             may("toy_id", id(), "Of code 2: the toy that the device is."),
             may("first_missing", whole(), "Of code 30: the first chunk that has not come."),
             may("seq", whole(), "Of code 29: the number of the newest event."),
+            may("fault", text(), "Of codes 19 and 33: the id under which the hub has logged the cause."),
         ])
     });
     let mut members = head;

@@ -136,7 +136,7 @@ fn failure(components: &mut Components) -> Value {
     components.named("Failure", |components| codes::failure(vec![], components))
 }
 
-/// A failure that the HTTP status tells too.
+/// A failure with an HTTP status of its own.
 fn refused(status: u16, components: &mut Components) -> Value {
     let about = match status {
         400 => "The body is malformed or cut, or a header is missing.",
@@ -261,7 +261,7 @@ fn watched(path: &str, about: &str, responses: Vec<(&'static str, Value)>) -> Va
     })
 }
 
-/// Where WebSockets are opened; what is said there is the other document's.
+/// Where WebSockets are opened; their messages stand in the other document.
 fn sockets(components: &mut Components) -> [(String, Value); 4] {
     let [legacy_app, legacy_toy] = ws::LEGACY_PATHS;
     let query = |name: &str, schema: Value, about: &str| json!({"name": name, "in": "query", "description": about, "schema": schema});

@@ -1,8 +1,8 @@
-//! The topics of MQTT: the table of the permissions, with what is said there.
+//! The topics of MQTT: the table of the permissions, with the payloads.
 
 use crate::model::PartyKind;
 
-/// Who publishes or hears a topic.
+/// Who publishes or subscribes to a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Who {
     /// The hub.
@@ -17,7 +17,7 @@ pub(super) enum Who {
     Members,
 }
 
-/// What is said on a topic.
+/// The payload of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Payload {
     /// Events and answers.

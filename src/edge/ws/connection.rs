@@ -1,35 +1,30 @@
-//! One app's connection: a loop over its socket, its mailbox, its request in hand, and the clock.
+//! One app's connection: a loop over its line and its request in hand.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::bytes::Bytes;
-use futures_util::StreamExt;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
+use tracing::Instrument as _;
 
 use super::follower::{Follower, Step};
+use super::line::{Line, Met};
 use super::words::{Auth, Logout, Ping, Publish, Voice, Word};
-use super::{Apps, End, Goodbye, send, send_text, write};
+use super::{Apps, End, Goodbye, send, send_text};
 use crate::api::{Reply, events};
-use crate::config::seconds;
 use crate::domain::error::DomainError;
-use crate::domain::{Delivery, Incoming, Mailbox};
+use crate::domain::{Delivery, Mailbox, Payload};
+use crate::edge::net::note_party;
 use crate::edge::request::{Caller, Request, answer, done};
-use crate::edge::wire;
 use crate::model::{Event, Party, Timestamp, TopicFilter, ToyId};
 use crate::ports::router::ConnectionId;
 
-/// Pings without any answer after which a link is dead.
-const SILENT_PINGS_MAX: u32 = 2;
 /// Events that are read from the store at once.
 const PAGE: usize = 100;
 
@@ -39,10 +34,8 @@ type InHand = JoinHandle<(u64, Result<Reply, DomainError>)>;
 /// One app's connection.
 pub(super) struct Connection<'a, S> {
     apps: &'a Arc<Apps>,
-    stream: &'a mut WebSocketStream<S>,
-    mailbox: Mailbox,
+    line: Line<'a, S>,
     caller: Caller,
-    expires_at: Timestamp,
     /// The place in the user's stream. Toys have none.
     follower: Option<Follower>,
     in_hand: Option<InHand>,
@@ -51,7 +44,7 @@ pub(super) struct Connection<'a, S> {
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     /// Welcomes a client that has logged in, and sends what it missed: all events after number `after`, or, if it does
-    /// not say what it has seen, the messages that nobody has heard.
+    /// give a number, the unread messages.
     pub(super) async fn open(
         apps: &'a Arc<Apps>,
         stream: &'a mut WebSocketStream<S>,
@@ -62,9 +55,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     ) -> Result<Self, End> {
         let caller = Caller { hub: Arc::clone(&apps.hub), party: mailbox.party().clone(), peer };
         let (in_hand, waiting) = (None, VecDeque::new());
-        let mut connection = Self { apps, stream, mailbox, caller, expires_at, follower: None, in_hand, waiting };
+        let line = Line::new(stream, mailbox, &apps.config, expires_at);
+        let mut connection = Self { apps, line, caller, follower: None, in_hand, waiting };
         let Party::User(user) = connection.caller.party.clone() else {
-            send(connection.stream, &json!({"type": "welcome"})).await?;
+            send(connection.line.stream, &json!({"type": "welcome"})).await?;
             connection.send_unheard().await?;
             return Ok(connection);
         };
@@ -73,7 +67,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         let resumed = after.is_some_and(is_kept);
         let reload = after.is_some() && !resumed;
         let welcome = json!({"type": "welcome", "seq": last, "resumed": resumed, "reload": reload});
-        send(connection.stream, &welcome).await?;
+        send(connection.line.stream, &welcome).await?;
         match after.filter(|_| resumed) {
             Some(seen) => {
                 connection.follower = Some(Follower::new(seen));
@@ -91,7 +85,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 
     async fn send_unheard(&mut self) -> Result<(), End> {
         for event in self.apps.hub.unheard(&self.caller.party).await? {
-            send_event(self.stream, &event, None).await?;
+            send_event(self.line.stream, &event, None).await?;
         }
         Ok(())
     }
@@ -105,12 +99,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 Ok(events) if events.is_empty() => return Ok(()),
                 Ok(events) => {
                     for (number, event) in events {
-                        send_event(self.stream, &event, Some(number)).await?;
+                        send_event(self.line.stream, &event, Some(number)).await?;
                         follower.sent(number);
                     }
                 }
                 Err(DomainError::StreamTooOld { current }) => {
-                    send(self.stream, &json!({"type": "reload", "seq": current})).await?;
+                    send(self.line.stream, &json!({"type": "reload", "seq": current})).await?;
                     follower.sent(current);
                 }
                 Err(error) => return Err(error.into()),
@@ -121,42 +115,28 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 
     /// Serves the client until its connection ends.
     pub(super) async fn run(mut self) -> End {
-        tracing::info!(party = %self.caller.party, "app connected");
+        note_party(&self.caller.party);
+        tracing::info!("app connected");
         let Err(end) = self.converse().await;
-        tracing::info!(party = %self.caller.party, "app disconnected");
+        tracing::info!("app disconnected");
         end
     }
 
     async fn converse(&mut self) -> Result<Infallible, End> {
-        let mut heartbeat = Heartbeat::new(self.apps.config.ping_interval_s);
-        let mut rate = Rate::new(self.apps.config.requests_per_second);
-        let expiry = wire::instant_of(self.expires_at);
         loop {
             tokio::select! {
-                incoming = self.mailbox.recv() => match incoming {
-                    Incoming::Delivery(delivery) => self.push(&delivery).await?,
-                    // App sockets have no stored queue: what they miss is in the database.
-                    Incoming::Backlog => {}
-                    Incoming::Closed(reason) => return Err(End::Say(reason.into())),
-                },
-                received = self.stream.next() => {
-                    heartbeat.heard();
-                    match received.ok_or(End::Gone)?? {
-                        Message::Text(_) if !rate.has_room() => return Err(End::Say(Goodbye::TooMuch)),
-                        Message::Text(text) => self.take(text.as_bytes()).await?,
-                        Message::Ping(_) | Message::Pong(_) => {}
-                        Message::Close(_) => return Err(End::Gone),
-                        Message::Binary(_) | Message::Frame(_) => return Err(End::Say(Goodbye::BadFrame)),
-                    }
+                met = self.line.next() => match met? {
+                    Met::Delivery(delivery) => self.push(&delivery).await?,
+                    Met::Text(text) => self.take(text.as_bytes()).await?,
+                    Met::Binary => return Err(End::Say(Goodbye::BadFrame)),
+                    Met::PingDue => self.line.ping().await?,
                 },
                 ended = end_of(&mut self.in_hand) => {
                     self.in_hand = None;
                     let (id, result) = ended.map_err(|_| End::Say(Goodbye::Fault))?;
-                    send(self.stream, &answer(id, result)).await?;
+                    send(self.line.stream, &answer(id, result)).await?;
                     self.next().await?;
                 },
-                () = heartbeat.due() => write(self.stream, heartbeat.ping()?).await?,
-                () = sleep_until(expiry) => return Err(End::Say(Goodbye::Expired)),
             }
         }
     }
@@ -165,17 +145,22 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     async fn push(&mut self, delivery: &Delivery) -> Result<(), End> {
         let publication = &delivery.publication;
         if publication.topic != self.caller.party.inbox() {
-            let payload = String::from_utf8_lossy(&publication.payload);
+            let payload = String::from_utf8_lossy(publication.payload.bytes());
             let topic = publication.topic.as_str();
-            return send(self.stream, &json!({"type": "publish", "topic": topic, "payload": payload})).await;
+            return send(self.line.stream, &json!({"type": "publish", "topic": topic, "payload": payload})).await;
         }
-        let (Some(seq), Some(follower)) = (publication.stream_seq, &mut self.follower) else {
-            return send_text(self.stream, publication.payload.clone()).await;
+        let text = publication.payload.bytes();
+        let seq = match &publication.payload {
+            Payload::Event(announced) => announced.seq(),
+            Payload::Bytes(_) | Payload::Stored { .. } => None,
+        };
+        let (Some(seq), Some(follower)) = (seq, &mut self.follower) else {
+            return send_text(self.line.stream, text.clone()).await;
         };
         match follower.step(seq) {
             Step::Drop => Ok(()),
             Step::Send => {
-                send_text(self.stream, publication.payload.clone()).await?;
+                send_text(self.line.stream, text.clone()).await?;
                 follower.sent(seq);
                 Ok(())
             }
@@ -193,8 +178,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         if self.in_hand.is_none() { self.next().await } else { Ok(()) }
     }
 
-    /// Goes on with the requests that wait: what concerns the connection is done at once, the first that asks the hub
-    /// for something is taken in hand.
+    /// Goes on with the queued requests: those about the connection itself are done at once, the first one for the hub
+    /// is given to a task.
     async fn next(&mut self) -> Result<(), End> {
         while let Some(mut request) = self.waiting.pop_front() {
             let id = request.id;
@@ -204,25 +189,26 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 Ok(Some(Word::Auth(Auth { .. }))) => {
                     Err(DomainError::invalid("do", "is auth, and you are logged in already"))
                 }
-                Ok(Some(Word::Subscribe(wanted))) => self.apps.hub.listen(&self.mailbox, wanted.topic).await,
+                Ok(Some(Word::Subscribe(wanted))) => self.apps.hub.listen(&self.line.mailbox, wanted.topic).await,
                 Ok(Some(Word::Unsubscribe(wanted))) => {
                     self.unsubscribe(&wanted.topic);
                     Ok(())
                 }
                 Ok(work @ (Some(Word::Publish(_) | Word::Voice(_) | Word::Unbind(_) | Word::Logout(_)) | None)) => {
-                    let (caller, connection) = (self.caller.clone(), self.mailbox.connection_id());
-                    self.in_hand = Some(self.apps.tasks.spawn(perform(caller, connection, work, request)));
+                    let (caller, connection) = (self.caller.clone(), self.line.mailbox.connection_id());
+                    let performing = perform(caller, connection, work, request).in_current_span();
+                    self.in_hand = Some(self.apps.tasks.spawn(performing));
                     return Ok(());
                 }
             };
-            send(self.stream, &answer(id, result.map(|()| done()))).await?;
+            send(self.line.stream, &answer(id, result.map(|()| done()))).await?;
         }
         Ok(())
     }
 
     fn unsubscribe(&self, filter: &TopicFilter) {
         if filter.as_str() != self.caller.party.inbox().as_str() {
-            self.mailbox.unsubscribe(filter, None);
+            self.line.mailbox.unsubscribe(filter, None);
         }
     }
 }
@@ -244,8 +230,8 @@ async fn end_of(in_hand: &mut Option<InHand>) -> Result<(u64, Result<Reply, Doma
     }
 }
 
-/// Does what is asked of the hub, or of those who subscribe to a topic: it may have to wait for them, and two apps
-/// that publish to each other must not wait with their own pushes in hand.
+/// Does a request to the hub, or a publish. A publish may wait for its subscribers: two apps that publish to each other must
+/// not wait while their own pushes do.
 async fn perform(
     caller: Caller,
     connection: ConnectionId,
@@ -276,59 +262,4 @@ async fn keep_chunk(caller: &Caller, piece: Voice) -> Result<(), DomainError> {
 async fn unbind(caller: &Caller, toy: &ToyId) -> Result<(), DomainError> {
     let Party::User(owner) = &caller.party else { return Err(DomainError::Forbidden) };
     caller.hub.unbind_toy(Some(owner), toy).await
-}
-
-/// Finds out whether the client is still there, without its doing anything.
-pub(super) struct Heartbeat {
-    timer: Interval,
-    silent_pings: u32,
-}
-
-impl Heartbeat {
-    pub(super) fn new(interval_s: u64) -> Self {
-        let period = seconds(interval_s);
-        let mut timer = interval_at(Instant::now() + period, period);
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { timer, silent_pings: 0 }
-    }
-
-    /// Returns when the next ping is due. Cancel-safe.
-    pub(super) async fn due(&mut self) {
-        self.timer.tick().await;
-    }
-
-    /// Something came from the client.
-    pub(super) fn heard(&mut self) {
-        self.silent_pings = 0;
-    }
-
-    /// The ping that is due, unless nothing has come for too many of them.
-    pub(super) fn ping(&mut self) -> Result<Message, End> {
-        if self.silent_pings >= SILENT_PINGS_MAX {
-            return Err(End::Gone);
-        }
-        self.silent_pings += 1;
-        Ok(Message::Ping(Bytes::new()))
-    }
-}
-
-/// Requests that may still come within this second.
-pub(super) struct Rate {
-    per_second: u32,
-    left: u32,
-    began: Instant,
-}
-
-impl Rate {
-    pub(super) fn new(per_second: u32) -> Self {
-        Self { per_second, left: per_second, began: Instant::now() }
-    }
-
-    /// Counts one more.
-    pub(super) fn has_room(&mut self) -> bool {
-        if self.began.elapsed() >= Duration::from_secs(1) {
-            (self.left, self.began) = (self.per_second, Instant::now());
-        }
-        self.left.checked_sub(1).map(|left| self.left = left).is_some()
-    }
 }

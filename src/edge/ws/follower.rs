@@ -1,10 +1,10 @@
 //! The place of one connection in its user's stream of events.
 //!
-//! Events are numbered densely, and a number is only given when all below it are committed; but two publishers may
-//! tell a connection of them in either order. So a connection sends what comes next as it comes, reads from the store
-//! what lies between when it is told of a later one, and drops what it has sent.
+//! Events are numbered without gaps, and a number is only given when all below it are committed; but two publishers may
+//! publish theirs in either order. So a connection sends the next event as it comes, reads the events in between from the
+//! store when a later one comes first, and drops those that it has sent.
 
-/// What to do with an event that the connection is told of.
+/// What to do with an event from the router.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Send it.
@@ -41,7 +41,7 @@ impl Follower {
         }
     }
 
-    /// Number `seq` was sent, or the client was told to load all up to it.
+    /// Number `seq` was sent, or a `reload` up to it.
     pub(super) fn sent(&mut self, seq: u64) {
         self.sent = seq;
     }

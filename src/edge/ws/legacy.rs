@@ -1,23 +1,31 @@
 //! The socket that older pages and phones open at `/app/<user id>` and `/toy/<toy id>` (contract, "The legacy socket").
 //!
 //! They send `{"to_user":id,"music":name}` or `{"to_user":id,"from_user":id,"chat":name,"friend_type":"app"|"toy"}`, and
-//! are sent the same: of each message that comes for them, and of what a friend has them play. Nothing is answered; what
-//! cannot be passed on is logged. Whether a token is needed is `[auth] mode`, as for their calls.
+//! are sent the same for each message to them and for each sound that a friend has them play. No frame is answered; one
+//! that cannot be passed on is logged. Whether a token is needed is `[auth] mode`, as for their calls. A connection ends
+//! with its token.
 
-use futures_util::StreamExt;
-use serde_json::Value;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::Arc;
+
+use ::bytes::Bytes;
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tracing::Instrument as _;
 
-use super::connection::{Heartbeat, Rate};
-use super::{Apps, End, Goodbye, send, write};
-use crate::api::events;
+use super::line::{Line, Met};
+use super::{Apps, End, Goodbye, send_text};
 use crate::api::request::{Given, Request as _, Wanted, missing, request};
 use crate::domain::error::DomainError;
-use crate::domain::{Incoming, Mailbox, Origin};
+use crate::domain::{Delivery, Form, Hub, Mailbox, Origin, Payload};
+use crate::edge::net::note_party;
 use crate::edge::{body, wire};
-use crate::model::{Party, PartyId, PlayedSound, Secret};
+use crate::model::{Event, FileName, Party, PartyId, PlayedSound, Secret, Timestamp};
 
 request! {
     /// Has a friend play a sound.
@@ -39,21 +47,25 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     token: Option<Secret>,
     from: Origin,
 ) -> End {
-    let mailbox = match open(apps, path, token, from).await {
-        Ok(mailbox) => mailbox,
+    let (mailbox, expires_at) = match open(apps, path, token, from).await {
+        Ok(opened) => opened,
         Err(error) => return error.into(),
     };
-    let party = mailbox.party().clone();
-    tracing::info!(%party, "legacy client connected");
-    let end = match (Connection { apps, stream, mailbox, party: party.clone() }).converse().await {
-        Ok(never) => match never {},
-        Err(end) => end,
-    };
-    tracing::info!(%party, "legacy client disconnected");
+    let line = Line::new(stream, mailbox, &apps.config, expires_at);
+    let mut connection = Connection { apps, line, in_hand: None, waiting: VecDeque::new() };
+    note_party(connection.line.party());
+    tracing::info!("legacy client connected");
+    let Err(end) = connection.converse().await;
+    tracing::info!("legacy client disconnected");
     end
 }
 
-async fn open(apps: &Apps, path: &str, token: Option<Secret>, from: Origin) -> Result<Mailbox, DomainError> {
+async fn open(
+    apps: &Apps,
+    path: &str,
+    token: Option<Secret>,
+    from: Origin,
+) -> Result<(Mailbox, Timestamp), DomainError> {
     apps.hub.may_connect(from.peer)?;
     let (kind, id) = path.trim_start_matches('/').split_once('/').ok_or(DomainError::UnknownParty)?;
     let id = id.parse().map_err(|_| DomainError::UnknownParty)?;
@@ -63,74 +75,128 @@ async fn open(apps: &Apps, path: &str, token: Option<Secret>, from: Origin) -> R
     }
     let mailbox = apps.hub.connect(&admitted, apps.queue_limits()).await?;
     apps.hub.follow(&mailbox)?;
-    Ok(mailbox)
+    Ok((mailbox, admitted.expires_at))
 }
 
 struct Connection<'a, S> {
     apps: &'a Apps,
-    stream: &'a mut WebSocketStream<S>,
-    mailbox: Mailbox,
-    party: Party,
+    line: Line<'a, S>,
+    /// The frame that is passed on now.
+    in_hand: Option<JoinHandle<()>>,
+    /// Frames that came after it.
+    waiting: VecDeque<Utf8Bytes>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
-    async fn converse(&mut self) -> Result<std::convert::Infallible, End> {
+    async fn converse(&mut self) -> Result<Infallible, End> {
         self.send_unheard().await?;
-        let mut heartbeat = Heartbeat::new(self.apps.config.ping_interval_s);
-        let mut rate = Rate::new(self.apps.config.requests_per_second);
         loop {
             tokio::select! {
-                incoming = self.mailbox.recv() => match incoming {
-                    Incoming::Delivery(delivery) => {
-                        let told = serde_json::from_slice::<Value>(&delivery.publication.payload);
-                        if let Some(frame) = told.ok().and_then(|told| wire::legacy(&told, &self.party)) {
-                            send(self.stream, &frame).await?;
-                        }
-                    }
-                    Incoming::Backlog => {}
-                    Incoming::Closed(reason) => return Err(End::Say(reason.into())),
+                met = self.line.next() => match met? {
+                    Met::Delivery(delivery) => self.push(&delivery).await?,
+                    Met::Text(text) => self.take(text)?,
+                    Met::Binary => {}
+                    Met::PingDue => self.line.ping().await?,
                 },
-                received = self.stream.next() => {
-                    heartbeat.heard();
-                    match received.ok_or(End::Gone)?? {
-                        Message::Text(_) if !rate.has_room() => return Err(End::Say(Goodbye::TooMuch)),
-                        Message::Text(text) => {
-                            if let Err(error) = self.pass_on(text.as_bytes()).await {
-                                tracing::info!(party = %self.party, %error, "a legacy client's words went nowhere");
-                            }
-                        }
-                        Message::Close(_) => return Err(End::Gone),
-                        Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_) => {}
-                    }
-                },
-                () = heartbeat.due() => write(self.stream, heartbeat.ping()?).await?,
+                () = end_of(&mut self.in_hand) => {
+                    self.in_hand = self.waiting.pop_front().map(|text| self.pass_on(text));
+                }
             }
         }
     }
 
-    /// What waits, once for each thing to play: a toy is told of a friend, not of each of the friend's messages.
+    async fn push(&mut self, delivery: &Delivery) -> Result<(), End> {
+        let Payload::Event(announced) = &delivery.publication.payload else { return Ok(()) };
+        let text = announced.form(Form::Legacy, |event| text_of(event, self.line.party()));
+        self.send(text.clone()).await
+    }
+
+    /// Sends a frame; an event that these clients do not know has an empty one.
+    async fn send(&mut self, text: Bytes) -> Result<(), End> {
+        if text.is_empty() { Ok(()) } else { send_text(self.line.stream, text).await }
+    }
+
+    /// Sends the unread messages, each frame once: to a toy it names a friend, not each message of the friend.
     async fn send_unheard(&mut self) -> Result<(), End> {
-        let mut last: Option<Value> = None;
-        for event in self.apps.hub.unheard(&self.party).await? {
-            let told = serde_json::from_slice::<Value>(&events::encode(&event, None));
-            let frame = told.ok().and_then(|told| wire::legacy(&told, &self.party));
-            if let Some(frame) = frame.filter(|frame| last.as_ref() != Some(frame)) {
-                send(self.stream, &frame).await?;
-                last = Some(frame);
+        let mut last = Bytes::new();
+        for event in self.apps.hub.unheard(self.line.party()).await? {
+            let text = Bytes::from(text_of(&event, self.line.party()));
+            if text != last {
+                last = text.clone();
+                self.send(text).await?;
             }
         }
         Ok(())
     }
 
-    /// Has a friend told what to play. Errors: `UnknownParty`, `NotFriends`, `Invalid`.
-    async fn pass_on(&mut self, text: &[u8]) -> Result<(), DomainError> {
-        let fields = body::from_json(text).map_err(|fault| DomainError::invalid("frame", fault.to_string()))?;
-        let Said { to_user: to, music, chat } = Said::read(&mut Given::of(fields))?;
-        let sound = match (music, chat) {
-            (Some(music), _) => PlayedSound::Music(music.0),
-            (None, Some(chat)) => PlayedSound::Chat(chat.0),
-            (None, None) => return Err(missing("chat")),
-        };
-        self.apps.hub.pass_on(&self.party, &to, sound, wire::now()).await
+    /// Takes a frame of the client; frames are passed on one after the other, beside the loop.
+    fn take(&mut self, text: Utf8Bytes) -> Result<(), End> {
+        if self.waiting.len() >= self.apps.config.queue_messages_max {
+            return Err(End::Say(Goodbye::TooMuch));
+        }
+        match self.in_hand {
+            Some(_) => self.waiting.push_back(text),
+            None => self.in_hand = Some(self.pass_on(text)),
+        }
+        Ok(())
     }
+
+    fn pass_on(&self, text: Utf8Bytes) -> JoinHandle<()> {
+        let (hub, party) = (Arc::clone(&self.apps.hub), self.line.party().clone());
+        let passing = async move {
+            if let Err(error) = pass_on(&hub, &party, text.as_bytes()).await {
+                tracing::info!(%error, "frame of a legacy client not passed on");
+            }
+        };
+        self.apps.tasks.spawn(passing.in_current_span())
+    }
+}
+
+/// The end of the frame in hand. Cancel-safe.
+async fn end_of(in_hand: &mut Option<JoinHandle<()>>) {
+    match in_hand {
+        // A frame that made its task panic is lost, as one that nobody may pass on.
+        Some(in_hand) => drop(in_hand.await),
+        None => pending().await,
+    }
+}
+
+/// Publishes to a friend what to play. Errors: `UnknownParty`, `NotFriends`, `Invalid`.
+async fn pass_on(hub: &Hub, party: &Party, text: &[u8]) -> Result<(), DomainError> {
+    let fields = body::from_json(text).map_err(|fault| DomainError::invalid("frame", fault.to_string()))?;
+    let Said { to_user: to, music, chat } = Said::read(&mut Given::of(fields))?;
+    let sound = match (music, chat) {
+        (Some(music), _) => PlayedSound::Music(music.0),
+        (None, Some(chat)) => PlayedSound::Chat(chat.0),
+        (None, None) => return Err(missing("chat")),
+    };
+    hub.pass_on(party, &to, sound, wire::now()).await
+}
+
+/// The frame of an event for `me`: what to play; empty where there is nothing to play. A toy plays first who has
+/// written, an app the message itself.
+fn text_of(event: &Event, me: &Party) -> Vec<u8> {
+    let chat = |from: &Party, name: &FileName| {
+        let (to, from, kind) = (me.id(), from.id(), from.kind().as_str());
+        json!({"to_user": to, "from_user": from, "chat": name.as_str(), "friend_type": kind})
+    };
+    let frame = match (event, me) {
+        (Event::Message { from, notice: Some(notice), .. }, Party::Toy(_)) => chat(from, notice),
+        (Event::Message { from, sound, .. }, _) => chat(from, sound),
+        (Event::Play { from, sound: PlayedSound::Chat(name) }, _) => chat(from, name),
+        (Event::Play { from, sound: PlayedSound::Music(name) }, _) => {
+            json!({"to_user": me.id(), "from_user": from.id(), "music": name.as_str()})
+        }
+        (
+            Event::Command(_)
+            | Event::FriendRequest { .. }
+            | Event::FriendAdded { .. }
+            | Event::FriendRemoved { .. }
+            | Event::ToyWantsIn { .. }
+            | Event::Receipt { .. }
+            | Event::Read { .. },
+            _,
+        ) => return Vec::new(),
+    };
+    wire::text(&frame)
 }

@@ -2,7 +2,7 @@
 //!
 //! A client presents its token in the handshake or in its first frame, `{"do":"auth","token":"…"}`; a page, whose
 //! handshake can bear neither, a one-time ticket in the address. It is welcomed with its place in the user's stream of
-//! events, gets what it missed (`follower`), and from then on all that its inbox is told. Requests `{"id":n,"do":"…",…}`
+//! events, gets the events that it missed (`follower`), and from then on those of its inbox. Requests `{"id":n,"do":"…",…}`
 //! are done one after the other, beside the loop, and answered under the same id. What the hub pushes has no id.
 //!
 //! `legacy` is the socket of older pages and phones. Beside it, `bytes` carries another protocol's byte stream over a
@@ -10,9 +10,9 @@
 
 mod bytes;
 mod connection;
-mod deflate;
 mod follower;
 mod legacy;
+mod line;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -33,7 +33,6 @@ use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
 use tokio_util::task::TaskTracker;
 
 pub use self::bytes::SocketBytes;
-pub use self::deflate::Deflated;
 pub use self::legacy::Said;
 pub use self::words::{WORDS, WordInfo};
 use super::request::{self, Request};
@@ -114,7 +113,7 @@ impl From<CloseReason> for Goodbye {
     }
 }
 
-/// What ends the loop without a word: the link is gone, or the client said goodbye.
+/// Why the loop ends: the link is gone or the client has closed it; or the hub closes it with a reason.
 enum End {
     Gone,
     Say(Goodbye),
@@ -124,8 +123,6 @@ impl From<SocketError> for End {
     fn from(error: SocketError) -> Self {
         match error {
             SocketError::Capacity(_) | SocketError::Utf8(_) | SocketError::Protocol(_) => Self::Say(Goodbye::BadFrame),
-            // What was deflated cannot be inflated, or not to so little.
-            SocketError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => Self::Say(Goodbye::BadFrame),
             _ => Self::Gone,
         }
     }
@@ -187,7 +184,7 @@ impl Apps {
         close(stream, end).await;
     }
 
-    /// Serves an older page or phone, whose address says who it is: see [`legacy`].
+    /// Serves an older page or phone, whose address names its party: see [`legacy`].
     pub async fn serve_legacy<S: AsyncRead + AsyncWrite + Unpin>(
         self: Arc<Self>,
         io: S,
@@ -214,7 +211,7 @@ impl Apps {
         WebSocketStream::from_raw_socket(io, Role::Server, Some(limits)).await
     }
 
-    /// Finds out who it is, opens the mailbox, and welcomes the client.
+    /// Authenticates the client, opens its mailbox, and welcomes it.
     async fn open<'s, S: AsyncRead + AsyncWrite + Unpin>(
         self: &'s Arc<Self>,
         stream: &'s mut WebSocketStream<S>,
@@ -235,7 +232,7 @@ impl Apps {
             }
         };
         let mailbox = self.hub.connect(&admitted, self.queue_limits()).await?;
-        // Before the place in the stream is looked up: what comes in between is told twice rather than never.
+        // Before the place in the stream is read: an event in between is sent twice rather than never.
         self.hub.follow(&mailbox)?;
         if let Some(id) = asked {
             send(stream, &request::answer(id, Ok(request::done()))).await?;
@@ -259,7 +256,7 @@ fn first_request(first: Option<Result<Message, SocketError>>) -> Result<(u64, Au
     }
 }
 
-/// Says why, and waits a moment for the client's own close frame.
+/// Sends the reason, and waits a moment for the client's own close frame.
 async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: WebSocketStream<S>, end: End) {
     let End::Say(goodbye) = end else { return };
     // A client that is gone already needs no goodbye.

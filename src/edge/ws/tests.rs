@@ -4,25 +4,31 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use tokio::io::DuplexStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
 use crate::config::Config;
 use crate::domain::tests::{World, world};
-use crate::model::Party;
+use crate::model::{Party, UserId};
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 #[tokio::test]
 async fn a_connection_ends_with_its_token() {
+    tokio::join!(ends_with_its_token(Way::Token), ends_with_its_token(Way::Ticket), ends_with_its_token(Way::Legacy));
+}
+
+async fn ends_with_its_token(way: Way) {
     let config = Config::default();
     let world = world(config.clone()).await;
-    let (_, token) = world.user_with_token_for(2.0, wire::now()).await;
+    let (user, token) = world.user_with_token_for(4.0, wire::now()).await;
     let World { hub, _folder } = world;
+    let ticket = hub.issue_ticket(&token, PEER, wire::now()).await.unwrap();
     let apps = Apps::new(Arc::new(hub), Arc::new(config.ws));
     let (near, far) = tokio::io::duplex(4096);
-    let handshake = Handshake { token: Some(token), ticket: None, after: None, peer: PEER };
-    let serving = tokio::spawn(Arc::clone(&apps).serve(near, handshake));
+    let serving = serve(&apps, way, &user, token, ticket, near);
     let mut client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
     let closed = async {
         loop {
@@ -31,8 +37,8 @@ async fn a_connection_ends_with_its_token() {
             }
         }
     };
-    let code = timeout(Duration::from_secs(2 + 5), closed).await.expect("within five seconds of its end");
-    assert_eq!(u16::from(code), 4503);
+    let code = timeout(Duration::from_secs(60), closed).await.expect("the end of the token");
+    assert_eq!(u16::from(code), 4503, "{way:?}");
     drop(client);
     serving.await.unwrap();
 }
@@ -43,6 +49,17 @@ enum Way {
     Token,
     Ticket,
     Legacy,
+}
+
+/// Serves a client that shows who it is in one way.
+fn serve(apps: &Arc<Apps>, way: Way, user: &UserId, token: Secret, ticket: Secret, io: DuplexStream) -> JoinHandle<()> {
+    let apps = Arc::clone(apps);
+    let (token, ticket) = match way {
+        Way::Legacy => return tokio::spawn(apps.serve_legacy(io, format!("/app/{user}"), Some(token), PEER.into())),
+        Way::Token => (Some(token), None),
+        Way::Ticket => (None, Some(ticket)),
+    };
+    tokio::spawn(apps.serve(io, Handshake { token, ticket, after: None, peer: PEER }))
 }
 
 #[tokio::test]
@@ -57,16 +74,7 @@ async fn a_login_that_crosses_a_revocation_is_refused() {
         let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws));
         let (near, far) = tokio::io::duplex(4096);
         let (is_stopped, open) = hub.gate.shut();
-        let serving = match way {
-            Way::Legacy => {
-                tokio::spawn(Arc::clone(&apps).serve_legacy(near, format!("/app/{user}"), Some(token), PEER.into()))
-            }
-            _ => {
-                let is_token = matches!(way, Way::Token);
-                let (token, ticket) = (Some(token).filter(|_| is_token), Some(ticket).filter(|_| !is_token));
-                tokio::spawn(Arc::clone(&apps).serve(near, Handshake { token, ticket, after: None, peer: PEER }))
-            }
-        };
+        let serving = serve(&apps, way, &user, token, ticket, near);
         let mut client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
         // The token was good, and there is no mailbox yet that could be closed.
         timeout(Duration::from_secs(60), is_stopped).await.expect("a login").unwrap();

@@ -20,7 +20,7 @@ request! {
 }
 
 request! {
-    /// Hears a topic.
+    /// Subscribes to a topic.
     pub struct Subscribe {
         /// By the table of topics.
         pub(super) topic: TopicFilter,
@@ -28,7 +28,7 @@ request! {
 }
 
 request! {
-    /// Hears a topic no longer.
+    /// Ends a subscription.
     pub struct Unsubscribe {
         /// By the table of topics.
         pub(super) topic: TopicFilter,
@@ -36,11 +36,11 @@ request! {
 }
 
 request! {
-    /// Says something on a topic.
+    /// Publishes on a topic.
     pub struct Publish {
         /// By the table of topics.
         pub(super) topic: Topic,
-        /// What is said.
+        /// The payload.
         pub(super) payload: Option<String>,
     }
 }

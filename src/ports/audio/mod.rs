@@ -100,6 +100,19 @@ pub enum AudioError {
     Io(#[from] io::Error),
 }
 
+/// The extension of a sound that players know, by its first bytes; none for other formats.
+pub fn extension_of(sound: &[u8]) -> Option<&'static str> {
+    // Memory does not fail.
+    match sniff::recognise(&mut Cursor::new(sound)).ok()??.kind {
+        Kind::Wav => Some("wav"),
+        Kind::Flac => Some("flac"),
+        Kind::Ogg => Some("ogg"),
+        Kind::Mp4 => Some("m4a"),
+        Kind::Mp3 => Some("mp3"),
+        Kind::Matroska | Kind::Adts | Kind::AmrNarrow | Kind::AmrWide | Kind::AmrManyChannels => None,
+    }
+}
+
 /// Decodes the file at `path` into one channel.
 ///
 /// A recording that breaks off or is damaged in the middle gives what was

@@ -72,7 +72,7 @@ pub struct Entry {
     pub qos: QoS,
     /// The retain flag to send.
     pub retain: bool,
-    /// The client has it (PUBREC) and only has to be told to forget its id (MQTT 3.1.1 §4.3.3).
+    /// The client has it (PUBREC); only PUBREL is left to send (MQTT 3.1.1 §4.3.3).
     pub released: bool,
 }
 
@@ -185,7 +185,7 @@ pub(super) enum Op {
         session: SessionId,
         seq: u64,
     },
-    /// The client has a QoS 2 message and is to be told to forget its packet id.
+    /// The client has a QoS 2 message (PUBREC); only PUBREL is left to send.
     Release {
         session: SessionId,
         seq: u64,

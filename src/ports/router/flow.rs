@@ -24,8 +24,8 @@
 //! that one is queued. So any number of publishers, each with any number of messages in flight, cannot fill a queue beyond
 //! its half. No count of publishers times `mqtt.inflight_max` has to fit anywhere. The other half is for those that never
 //! wait: the hub's own messages (events, answers, chunks of files), which a reader that takes nothing would make
-//! everybody's problem, and the held messages whose time is up. At the limit the connection is closed: what the hub says
-//! is in its database, and comes again.
+//! everybody's problem, and the held messages whose time is up. At the limit the connection is closed: the hub's events
+//! are in its database, and are sent again.
 //!
 //! The distance between the marks is for throughput: a publisher is woken for a quarter of a queue, not for a place in it.
 //!

@@ -24,7 +24,7 @@ pub enum CloseReason {
     TooManyConnections,
 }
 
-/// What a connection finds in its mailbox.
+/// An item of a mailbox.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Incoming {
     /// A message.
@@ -129,7 +129,7 @@ impl Mailbox {
         self.router.unsubscribe(&self.queue, filter, share)
     }
 
-    /// What the connection subscribes to, with the group where it shares.
+    /// The filters of the connection, with the group of a shared one.
     pub fn subscriptions(&self) -> Vec<(TopicFilter, Option<Box<str>>)> {
         let of = |known: &Known| (known.subscription.filter.clone(), known.subscription.share.clone());
         self.queue.state().filters.iter().map(of).collect()
@@ -198,7 +198,7 @@ impl Mailbox {
         }
     }
 
-    /// The client has a stored message of QoS 2 (PUBREC); to wait for before it is told to forget the id.
+    /// The client has a stored message of QoS 2 (PUBREC); wait for the ticket before PUBREL is sent.
     pub fn release(&self, seq: u64) -> Option<Ticket> {
         let (disk, session) = self.disk()?;
         disk.order(Op::Release { session, seq });

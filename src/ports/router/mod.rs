@@ -1,13 +1,13 @@
-//! The topic router: who listens to what, shared by every edge and by the hub itself.
+//! The topic router: the subscriptions of all connections, shared by every edge and by the hub itself.
 //!
 //! There is no central thread. A publish runs on the publisher's task: it looks its topic up in the
 //! `index`, then puts one shared [`Publication`] into each subscriber's bounded `queue`, from which the subscriber's
 //! `mailbox` takes it. A subscriber that is behind makes those wait who publish to it, for a limited time, and nobody
 //! else (`flow`). Because a publisher puts its messages into the queues one after the other itself, their order is kept.
 //!
-//! The router knows nothing of permissions and wires: what a party may publish and hear is the hub's rule.
-//! What must survive a lost connection or a lost process goes through `disk`: the queues of persistent sessions and
-//! retained messages. A publish that touched them says so by the [`Reached::commit`] to wait for.
+//! The router knows neither permissions nor protocols: the hub decides who may publish and subscribe.
+//! The queues of persistent sessions and retained messages survive the connection and the process: `disk` keeps them. A
+//! publish that changes them returns a [`Reached::commit`] to wait for.
 //!
 //! Locks are taken in one order and never held across an `await`:
 //! the file's gate ([`Disk::together`]), presence, then index, shares or retained messages, then one queue.
@@ -18,6 +18,7 @@ mod endings;
 mod flow;
 mod index;
 mod mailbox;
+mod payload;
 mod queue;
 mod retained;
 mod session;
@@ -38,6 +39,7 @@ use crate::model::{Party, QoS, Timestamp, Topic, TopicFilter};
 pub use disk::{Disk, DiskError, DiskLimits, Found, Overflow, Repaired, StorageState, StoredSession, Ticket, repair};
 pub use flow::Held;
 pub use mailbox::{CloseReason, Incoming, Mailbox, MailboxHandle, ReplayRetained, TooManySubscriptions};
+pub use payload::{Announced, EncodeEvent, Form, Payload};
 pub use queue::QueueLimits;
 pub use session::SessionHandle;
 
@@ -72,7 +74,7 @@ pub struct Publication {
     /// Where it is published.
     pub topic: Topic,
     /// What is published.
-    pub payload: Bytes,
+    pub payload: Payload,
     /// The publisher's quality of service.
     pub qos: QoS,
     /// Whether the topic keeps it for later subscribers (MQTT 3.1.1 §3.3.1.3).
@@ -84,9 +86,6 @@ pub struct Publication {
     pub properties: Bytes,
     /// When it is of no use any more (v5 §3.3.2.3.3).
     pub expires_at: Option<Timestamp>,
-    /// The number of the event that this is, in its user's stream; none for all else. It is not kept in sessions: the
-    /// store has what a client missed.
-    pub stream_seq: Option<u64>,
 }
 
 /// One subscription of a connection.
@@ -149,7 +148,7 @@ pub struct Place {
     pub seq: u64,
     /// It was given to a connection before.
     pub again: bool,
-    /// The client has the message (PUBREC) and is only to be told to forget its packet id.
+    /// The client has the message (PUBREC); only PUBREL is left to send.
     pub released: bool,
 }
 
@@ -161,21 +160,21 @@ pub struct Receipt {
     id: u16,
 }
 
-/// What became of a publish.
+/// The result of a publish.
 #[derive(Debug)]
 pub struct Reached {
     /// Connections whose queue took the message, or that it is held for.
     pub subscribers: usize,
     /// Whether it was to be retained and a limit forbade it; an older retained message is then gone too.
     pub retain_refused: bool,
-    /// To wait for before the publisher is told that the message was taken; none where nothing is stored.
+    /// Wait for it before the publish is acknowledged; none where nothing is stored.
     pub commit: Option<Ticket>,
-    /// To wait for before the publisher is told that the message was taken, and before it publishes anything else; none
-    /// where no subscriber is behind. What the hub itself publishes never has it.
+    /// Wait for it before the publish is acknowledged and before the publisher publishes anything else; none where no
+    /// subscriber is behind. Publications of the hub itself never have it.
     pub held: Option<Held>,
 }
 
-/// How much the router keeps.
+/// The limits of the router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouterLimits {
     /// Filters that one connection may subscribe to.
@@ -274,8 +273,8 @@ impl Router {
 
     fn route(&self, mut publication: Publication, receipt: Option<Receipt>) -> Reached {
         let together = receipt.is_some().then(|| self.disk.together());
-        if publication.retain && publication.payload.len() <= self.retained.payload_max_bytes() {
-            publication.payload = Bytes::copy_from_slice(&publication.payload);
+        if publication.retain && publication.payload.bytes().len() <= self.retained.payload_max_bytes() {
+            publication.payload = Bytes::copy_from_slice(publication.payload.bytes()).into();
         }
         let publication = Arc::new(publication);
         let mut stored = false;
@@ -292,7 +291,7 @@ impl Router {
             stored = durable;
         }
         if retained == Stored::Refused && publication.qos != QoS::AtMostOnce {
-            // The publisher is told so and may try again, so that nothing of it must have happened.
+            // The publish is refused and may be repeated, so that nothing of it must have happened.
             return Reached { subscribers: 0, retain_refused: true, commit: None, held: None };
         }
         // The hub never waits for a slow client.
@@ -325,7 +324,7 @@ impl Router {
     /// and its topic retains nothing yet.
     pub fn would_store(&self, publication: &Publication) -> bool {
         let Publication { topic, payload, retain, publisher, .. } = publication;
-        if *retain && publisher.is_some() && !payload.is_empty() && !self.retained.holds(topic) {
+        if *retain && publisher.is_some() && !payload.bytes().is_empty() && !self.retained.holds(topic) {
             return true;
         }
         let is_kept = |(target, granted): (Target, QoS)| {
@@ -484,7 +483,7 @@ impl Router {
             return;
         }
         let Ok(topic) = format!("online/{}", party.id()).parse::<Topic>() else { return };
-        let payload = Bytes::from_static(online);
+        let payload = Bytes::from_static(online).into();
         self.publish(Publication {
             topic,
             payload,
@@ -493,7 +492,6 @@ impl Router {
             publisher: None,
             properties: Bytes::new(),
             expires_at: None,
-            stream_seq: None,
         });
     }
 }

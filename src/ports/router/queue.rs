@@ -397,7 +397,7 @@ impl Queue {
 /// What a delivery counts for in its queue.
 fn size_of(delivery: &Delivery) -> usize {
     let Publication { topic, payload, properties, .. } = &*delivery.publication;
-    ROW_BYTES + topic.as_str().len() + payload.len() + properties.len()
+    ROW_BYTES + topic.as_str().len() + payload.weight() + properties.len()
 }
 
 fn wake_reader(mut state: MutexGuard<'_, State>) {

@@ -47,11 +47,11 @@ impl Retained {
     /// come in between.
     pub(super) fn store(&self, publication: &Arc<Publication>, changed: impl Fn(&Arc<Publication>)) -> Stored {
         let topic = &publication.topic;
-        if publication.payload.is_empty() {
+        if publication.payload.bytes().is_empty() {
             self.remove(topic, || changed(publication));
             return Stored::Kept;
         }
-        if publication.payload.len() > self.payload_max_bytes {
+        if publication.payload.bytes().len() > self.payload_max_bytes {
             // An old state that is known to be wrong is worse than none.
             self.remove(topic, || changed(&Arc::new(erasure(publication))));
             return Stored::Refused;
@@ -155,7 +155,7 @@ fn has_expired(message: &Publication, now: Timestamp) -> bool {
 
 /// The empty message that deletes `publication`.
 pub(super) fn erasure(publication: &Publication) -> Publication {
-    Publication { payload: Bytes::new(), ..publication.clone() }
+    Publication { payload: Bytes::new().into(), ..publication.clone() }
 }
 
 /// The first two levels of a topic or filter, or all of it where it has fewer.

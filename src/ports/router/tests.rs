@@ -47,16 +47,16 @@ fn filter(text: &str) -> TopicFilter {
 }
 
 pub(super) fn message(topic: &str, payload: &str, qos: QoS, retain: bool) -> Publication {
-    let payload = Bytes::copy_from_slice(payload.as_bytes());
+    let payload = Bytes::copy_from_slice(payload.as_bytes()).into();
     let (topic, properties) = (topic.parse().unwrap(), Bytes::new());
-    let (publisher, expires_at, stream_seq) = (Some(ConnectionId(7)), None, None);
-    Publication { topic, payload, qos, retain, publisher, properties, expires_at, stream_seq }
+    let (publisher, expires_at) = (Some(ConnectionId(7)), None);
+    Publication { topic, payload, qos, retain, publisher, properties, expires_at }
 }
 
 fn next(mailbox: &mut Mailbox) -> Option<(String, String, QoS, bool)> {
     match mailbox.try_recv()? {
         Incoming::Delivery(Delivery { publication, qos, retain, .. }) => {
-            let payload = String::from_utf8(publication.payload.to_vec()).unwrap();
+            let payload = String::from_utf8(publication.payload.bytes().to_vec()).unwrap();
             Some((publication.topic.to_string(), payload, qos, retain))
         }
         Incoming::Backlog => None,
@@ -152,7 +152,7 @@ fn retained_messages_meet_new_subscriptions() {
 fn retained_messages_have_limits_and_pin_no_buffer() {
     let router = router(ROOM);
     let mut buffer = bytes::BytesMut::from(&[b'x'; 4096][..]);
-    let payload = buffer.split_to(4).freeze();
+    let payload = buffer.split_to(4).freeze().into();
     let slice = Publication { payload, ..message("big/buffer", "", QoS::AtMostOnce, true) };
     assert!(!router.publish(slice).retain_refused);
     buffer.clear();

@@ -14,8 +14,12 @@ mod hello;
 #[path = "../../../src/model.rs"]
 pub mod model;
 pub mod ports;
+#[path = "../../../src/edge/mqtt/properties.rs"]
+mod properties;
 #[path = "../../../src/edge/mqtt/reason.rs"]
 mod reason;
+#[path = "../../../src/edge/mqtt/version.rs"]
+mod version;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
@@ -23,12 +27,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use codec::{Request, Version, Wanted};
+use codec::{Request, Wanted};
 use exchange::{Acknowledged, Exchange, Memory, Options, Receive, Terms};
 use model::{Party, QoS, Topic, TopicFilter, ToyId};
 use ports::router::{
     ConnectionId, Delivery, Disk, DiskLimits, Overflow, Place, Publication, QueueLimits, Router, RouterLimits,
 };
+use version::Version;
 
 const PACKET_MAX_BYTES: usize = 4096;
 
@@ -118,13 +123,12 @@ pub fn session(bytes: &[u8]) {
                         if exchange.takes_deliveries() {
                             let publication = Publication {
                                 topic,
-                                payload: publish.payload,
+                                payload: publish.payload.into(),
                                 qos,
                                 retain: publish.retain,
                                 publisher: Some(own),
                                 properties: publish.properties,
                                 expires_at: publish.expires_in_s.map(f64::from),
-                                stream_seq: None,
                             };
                             let place = Place { seq, again: seq % 3 == 0, released: seq % 5 == 0 };
                             let stored = (qos != QoS::AtMostOnce && seq % 2 == 0).then_some(place);

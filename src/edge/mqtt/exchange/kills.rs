@@ -124,18 +124,17 @@ impl Hub {
             _ => {
                 let publication = Publication {
                     topic: "t".parse().unwrap(),
-                    payload: vec![payload.unwrap()].into(),
+                    payload: bytes::Bytes::from(vec![payload.unwrap()]).into(),
                     qos: QoS::ExactlyOnce,
                     retain: false,
                     publisher: Some(mailbox.connection_id()),
                     properties: bytes::Bytes::new(),
                     expires_at: None,
-                    stream_seq: None,
                 };
                 let publish = Publish {
                     topic: Some(publication.topic.clone()),
                     alias: None,
-                    payload: publication.payload.clone(),
+                    payload: publication.payload.bytes().clone(),
                     qos: QoS::ExactlyOnce,
                     id,
                     retain: false,

@@ -84,13 +84,12 @@ impl Hub {
         (self.cursor, self.given) = (seq, self.given.max(seq));
         let publication = Publication {
             topic: "a".parse().unwrap(),
-            payload: Bytes::from(vec![seq as u8]),
+            payload: Bytes::from(vec![seq as u8]).into(),
             qos: QoS::ExactlyOnce,
             retain: false,
             publisher: None,
             properties: Bytes::new(),
             expires_at: None,
-            stream_seq: None,
         };
         let publication = Arc::new(publication);
         let delivery = Delivery { publication, qos: QoS::ExactlyOnce, retain: false, stored: Some(place) };

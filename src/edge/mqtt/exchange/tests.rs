@@ -27,10 +27,9 @@ const OWN: ConnectionId = ConnectionId::for_tests(1);
 const OTHER: ConnectionId = ConnectionId::for_tests(2);
 
 fn delivery(topic: &str, qos: QoS, size: usize, retain: bool) -> Delivery {
-    let (topic, payload) = (topic.parse().unwrap(), Bytes::from(vec![b'x'; size]));
-    let (properties, publisher) = (Bytes::new(), None);
-    let (expires_at, stream_seq) = (None, None);
-    let publication = Publication { topic, payload, qos, retain: true, publisher, properties, expires_at, stream_seq };
+    let (topic, payload) = (topic.parse().unwrap(), Bytes::from(vec![b'x'; size]).into());
+    let (properties, publisher, expires_at) = (Bytes::new(), None, None);
+    let publication = Publication { topic, payload, qos, retain: true, publisher, properties, expires_at };
     Delivery { publication: Arc::new(publication), qos, retain, stored: None }
 }
 

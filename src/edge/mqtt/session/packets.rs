@@ -1,4 +1,4 @@
-//! What a client sends, packet by packet.
+//! Acts on the packets of a client, one after the other.
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use super::{Pending, Session};
 use crate::domain::error::DomainError;
 use crate::domain::live::{Publication, Reached, Subscription as Routed};
 use crate::edge::request::Caller;
+use crate::edge::status;
 use crate::edge::wire::now;
 use crate::model::QoS;
 
@@ -98,7 +99,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 self.finished(id, acknowledged);
             }
             Request::PubRec { id, refused: false } => {
-                // On disk first: a client that was told to forget the id would take a repeat for a new message.
+                // On disk first: after PUBREL the client would take a repeat for a new message.
                 let commit = match self.exchange.recorded(id, false) {
                     Acknowledged::Message { seq: Some(seq) } => self.mailbox.release(seq),
                     _ => None,
@@ -165,8 +166,8 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let Publish { payload, retain, properties, expires_in_s, .. } = publish;
         let publisher = Some(self.mailbox.connection_id());
         let expires_at = expires_in_s.map(|seconds| now() + f64::from(seconds));
-        let publication =
-            Publication { topic, payload, qos, retain, publisher, properties, expires_at, stream_seq: None };
+        let payload = payload.into();
+        let publication = Publication { topic, payload, qos, retain, publisher, properties, expires_at };
         let receipt = if qos == QoS::ExactlyOnce { self.mailbox.receipt(id) } else { None };
         let published = Box::pin(self.edge.hub.publish_with(self.mailbox.party(), publication, receipt));
         let published = self.link.output.write_during(published).await;
@@ -174,6 +175,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             Ok(Reached { commit, held, .. }) => (commit, held, None),
             Err(error) => (None, None, Some(error)),
         };
+        refused.as_ref().map(status::log_fault);
         let mut packet = BytesMut::new();
         let is_new = self.exchange.answer(qos, id, refused.as_ref(), &mut packet)?;
         if is_new && refused.is_some() {
@@ -262,7 +264,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 QoS::ExactlyOnce => WireQoS::ExactlyOnce,
             }),
             Err(error) => {
-                tracing::debug!(party = %self.mailbox.party(), %error, "mqtt subscription refused");
+                tracing::debug!(%error, "mqtt subscription refused");
                 self.exchange.unsubscribed(&routed.filter, routed.share.as_deref());
                 Kind::of(&error).suback()
             }

@@ -1,5 +1,6 @@
 //! The tables of the file, what each order changes in them, and how a message is written as a row.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -7,8 +8,8 @@ use bytes::Bytes;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, WriteTransaction};
 
 use super::{DiskLimits, Entry, Found, Op, Overflow, SessionId, StoredSession, now};
-use crate::model::{Party, PartyId, PartyKind, QoS, Timestamp, Topic};
-use crate::ports::router::{ConnectionId, Publication, Subscription};
+use crate::model::{MessageId, Party, PartyId, PartyKind, QoS, Timestamp, Topic};
+use crate::ports::router::{ConnectionId, Payload, Publication, Subscription};
 
 /// Party, client id, seconds that the session outlives its connection, end of the last connection (0: it lives).
 pub(super) const SESSIONS: TableDefinition<u64, (&str, &str, u32, f64Bits)> = TableDefinition::new("sessions");
@@ -32,10 +33,10 @@ const HUB: &str = "hub";
 #[allow(non_camel_case_types)]
 pub(super) type f64Bits = u64;
 
-/// Topic, properties, payload, [`flags`], expiry, acceptance.
+/// Topic, [properties](properties_of), payload, [`flags`], expiry, acceptance.
 pub(super) type Row = (&'static str, &'static [u8], &'static [u8], u8, f64Bits, f64Bits);
 
-/// Which bit of a row's flags says what.
+/// The bits of a row's flags.
 mod flags {
     pub const QOS: u8 = 0b0000_0011;
     pub const RETAIN: u8 = 0b0000_0100;
@@ -184,7 +185,8 @@ impl<'t> Tables<'t> {
         tally.bytes += size;
         let mut bits = flags_of(&entry.publication, entry.qos, entry.retain);
         bits |= if own { flags::OWN } else { 0 };
-        self.queue.insert((session, entry.seq), row(&entry.publication, bits, now))?;
+        let properties = properties_of(&entry.publication);
+        self.queue.insert((session, entry.seq), row(&entry.publication, &properties, bits, now))?;
         Ok(dropped)
     }
 
@@ -204,11 +206,11 @@ impl<'t> Tables<'t> {
     /// Keeps a retained message, or deletes the one of its topic where it is empty.
     pub(super) fn retain(&mut self, publication: &Publication) -> Result<(), redb::Error> {
         let topic = publication.topic.as_str();
-        if publication.payload.is_empty() {
+        if publication.payload.bytes().is_empty() {
             self.retained.remove(topic)?;
         } else {
             let bits = flags_of(publication, publication.qos, true);
-            self.retained.insert(topic, row(publication, bits, 0.0))?;
+            self.retained.insert(topic, row(publication, &publication.properties, bits, 0.0))?;
         }
         Ok(())
     }
@@ -264,7 +266,34 @@ impl<'t> Tables<'t> {
 const ROW_BYTES: u64 = 64;
 
 fn size_of(publication: &Publication) -> u64 {
-    ROW_BYTES + (publication.topic.as_str().len() + publication.properties.len() + publication.payload.len()) as u64
+    let properties = properties_of(publication);
+    ROW_BYTES + (publication.topic.as_str().len() + properties.len() + publication.payload.bytes().len()) as u64
+}
+
+/// What begins the properties of an event that announces a voice message; no property of MQTT has this number.
+const ANNOUNCES: u8 = 0;
+
+/// The column of properties: those of MQTT 5 in their encoding; or, of an event that announces a voice message and has
+/// none, [`ANNOUNCES`] and the id of the message.
+fn properties_of(publication: &Publication) -> Cow<'_, [u8]> {
+    match publication.payload.message() {
+        Some(message) if publication.properties.is_empty() => {
+            let mut column = vec![ANNOUNCES];
+            column.extend_from_slice(message.as_str().as_bytes());
+            column.into()
+        }
+        _ => (&publication.properties[..]).into(),
+    }
+}
+
+/// What [`properties_of`] and the payload have become on their way through the file.
+fn payload_of(properties: &[u8], payload: &[u8]) -> (Bytes, Payload) {
+    let text = Bytes::copy_from_slice(payload);
+    let announced = properties.strip_prefix(&[ANNOUNCES]);
+    match announced.and_then(|id| std::str::from_utf8(id).ok()?.parse::<MessageId>().ok()) {
+        Some(message) => (Bytes::new(), Payload::Stored { text, message }),
+        None => (Bytes::copy_from_slice(properties), text.into()),
+    }
 }
 
 fn flags_of(publication: &Publication, qos: QoS, retain: bool) -> u8 {
@@ -274,10 +303,14 @@ fn flags_of(publication: &Publication, qos: QoS, retain: bool) -> u8 {
         | (publication.qos as u8) << flags::PUBLISHED_QOS_SHIFT
 }
 
-fn row(publication: &Publication, bits: u8, accepted_at: Timestamp) -> (&str, &[u8], &[u8], u8, f64Bits, f64Bits) {
+fn row<'a>(
+    publication: &'a Publication,
+    properties: &'a [u8],
+    bits: u8,
+    accepted_at: Timestamp,
+) -> (&'a str, &'a [u8], &'a [u8], u8, f64Bits, f64Bits) {
     let expires_at = publication.expires_at.map_or(0, f64::to_bits);
-    let (properties, payload) = (&publication.properties[..], &publication.payload[..]);
-    (publication.topic.as_str(), properties, payload, bits, expires_at, accepted_at.to_bits())
+    (publication.topic.as_str(), properties, publication.payload.bytes(), bits, expires_at, accepted_at.to_bits())
 }
 
 fn qos_of(bits: u8) -> QoS {
@@ -295,15 +328,15 @@ fn entry_of(
     own: ConnectionId,
 ) -> Option<Entry> {
     let released = bits & flags::RELEASED != 0;
+    let (properties, payload) = payload_of(properties, payload);
     let publication = Publication {
         topic: if released { "-" } else { topic }.parse::<Topic>().ok()?,
-        payload: Bytes::copy_from_slice(payload),
+        payload,
         qos: qos_of(bits >> flags::PUBLISHED_QOS_SHIFT),
         retain: bits & flags::PUBLISHED_RETAIN != 0,
         publisher: (bits & flags::OWN != 0).then_some(own),
-        properties: Bytes::copy_from_slice(properties),
+        properties,
         expires_at: (expires_at != 0).then(|| f64::from_bits(expires_at)),
-        stream_seq: None,
     };
     let (qos, retain) = (qos_of(bits), bits & flags::RETAIN != 0);
     Some(Entry { seq, publication: Arc::new(publication), qos, retain, released })

@@ -101,13 +101,12 @@ fn toy() -> Party {
 fn publication(payload: &str) -> Arc<Publication> {
     Arc::new(Publication {
         topic: "a".parse().unwrap(),
-        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        payload: Bytes::copy_from_slice(payload.as_bytes()).into(),
         qos: QoS::ExactlyOnce,
         retain: false,
         publisher: None,
         properties: Bytes::new(),
         expires_at: None,
-        stream_seq: None,
     })
 }
 
@@ -202,7 +201,7 @@ async fn a_full_disk_refuses_and_is_used_again_once_there_is_room() {
     let (disk, _) = storage.open(LIMITS).unwrap();
     let (kept, ended) = (open_session(&disk), open_session(&disk));
     let retained = |topic: &str, payload: &'static [u8]| {
-        let (topic, payload) = (topic.parse().unwrap(), Bytes::from_static(payload));
+        let (topic, payload) = (topic.parse().unwrap(), Bytes::from_static(payload).into());
         let publication = Publication { topic, payload, retain: true, ..(*publication("")).clone() };
         Op::Retain { publication: Arc::new(publication) }
     };
@@ -271,7 +270,7 @@ async fn sound_file(path: &Path) -> SessionId {
     let (disk, _) = Disk::open(Some(path), LIMITS).unwrap();
     let session = open_session(&disk);
     for seq in 1..=80 {
-        let publication = Publication { payload: Bytes::from(vec![b'x'; 900]), ..(*publication("")).clone() };
+        let publication = Publication { payload: Bytes::from(vec![b'x'; 900]).into(), ..(*publication("")).clone() };
         let entry =
             Entry { seq, publication: Arc::new(publication), qos: QoS::AtLeastOnce, retain: false, released: false };
         disk.order(Op::Enqueue { session, entry, own: false, now: now() });

@@ -165,7 +165,7 @@ async fn any_number_of_publishers_finds_room_in_time() {
     let mut next = [0; 50];
     for _ in 0..50 * 20 {
         let Incoming::Delivery(delivery) = mailbox.recv().await else { panic!("closed") };
-        let text = String::from_utf8(delivery.publication.payload.to_vec()).unwrap();
+        let text = String::from_utf8(delivery.publication.payload.bytes().to_vec()).unwrap();
         let (publisher, number) = text.split_once(' ').unwrap();
         let expected = &mut next[publisher.parse::<usize>().unwrap()];
         assert_eq!(number, expected.to_string(), "the order of one publisher");

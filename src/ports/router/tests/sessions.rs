@@ -22,7 +22,7 @@ async fn open_session(router: &Arc<Router>, filter: Option<(&str, QoS)>) -> (Ses
 /// What a connection is given until nothing more waits: payloads, with the numbers of those that are stored.
 async fn given(mailbox: &mut Mailbox) -> Vec<(String, Option<u64>)> {
     let note = |delivery: &Delivery| {
-        let payload = String::from_utf8(delivery.publication.payload.to_vec()).unwrap();
+        let payload = String::from_utf8(delivery.publication.payload.bytes().to_vec()).unwrap();
         (payload, delivery.stored.map(|place| place.seq))
     };
     let mut given = Vec::new();
