@@ -48,7 +48,15 @@ async fn family(store: &Store, number: usize) -> (Party, Party) {
     let (entry_of_user, entry_of_toy) = (entry(PartyKind::Toy), entry(PartyKind::App));
     store
         .bind_toy(
-            NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy, let_in_until: 0.0, invite_hash: None },
+            NewToy {
+                toy,
+                chat: ChatId::random(),
+                entry_of_user,
+                entry_of_toy,
+                let_in_until: 0.0,
+                invite_hash: None,
+                consent: "1".into(),
+            },
             10,
             0.0,
         )

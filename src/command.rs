@@ -78,6 +78,12 @@ enum Action {
         #[arg(long)]
         leave_out_damaged: bool,
     },
+    /// Carry out all erasures that were begun: when this returns, nothing is left of what was erased.
+    Erase {
+        /// Wait until all is done. The running hub does it by itself, too.
+        #[arg(long, required = true)]
+        finish: bool,
+    },
     /// Check what the hub needs and what it has stored, and say what is missing.
     Doctor {
         /// Mend what can be mended of the stored data.
@@ -122,6 +128,11 @@ enum DeviceAction {
     },
     /// Print all devices and the toys that they are.
     List,
+    /// Give a device another secret, and print it: the old one opens nothing any more.
+    Renew {
+        /// The key, as "device list" prints it.
+        key: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -157,6 +168,19 @@ enum UserAction {
         /// Read the password from the first line of the standard input [default: make a random one].
         #[arg(long)]
         stdin: bool,
+    },
+    /// Write everything of a user and the user's toys into a ZIP file.
+    Export {
+        /// The name to log in with.
+        name: String,
+        /// The file; there must be none of this name.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Erase a user with all chats, recordings and toys. The devices of the toys may be bound again.
+    Erase {
+        /// The name to log in with.
+        name: String,
     },
     /// Refuse calls in a user's name without a token at every place (`[auth] mode = "place"`).
     OnlyToken {
@@ -195,8 +219,17 @@ enum ToyAction {
         /// The id, as "device list" prints it.
         id: String,
     },
-    /// Make a toy a device again that anybody may bind. Its friends do not hear from it any more.
+    /// Erase a toy's life with its family, and make it a device again that may be bound. Prints the device with its new
+    /// secret.
     Unbind {
+        /// The id, as "device list" prints it.
+        id: String,
+        /// Give the device a new key, too, with new QR pictures.
+        #[arg(long)]
+        new_key: bool,
+    },
+    /// Erase a toy with its device, which cannot be bound again.
+    Erase {
         /// The id, as "device list" prints it.
         id: String,
     },
@@ -266,7 +299,17 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
             print_answer(ask(config, Command::OnlyToken { party: OnlyToken::Toy(id), is_on: !off }).await?)
         }
         Action::Toy(ToyAction::LetIn { id: toy }) => print_answer(ask(config, Command::LetToyIn { toy }).await?),
-        Action::Toy(ToyAction::Unbind { id: toy }) => print_answer(ask(config, Command::UnbindToy { toy }).await?),
+        Action::Toy(ToyAction::Unbind { id: toy, new_key }) => {
+            print_answer(ask(config, Command::UnbindToy { toy, new_key }).await?)
+        }
+        Action::Toy(ToyAction::Erase { id: toy }) => print_answer(ask(config, Command::EraseToy { toy }).await?),
+        Action::User(UserAction::Export { name: user, out }) => {
+            let to = absolute(&out)?;
+            print_answer(ask(config, Command::Export { user, to }).await?)
+        }
+        Action::User(UserAction::Erase { name: user }) => print_answer(ask(config, Command::EraseUser { user }).await?),
+        Action::Erase { .. } => print_answer(ask(config, Command::FinishErasures).await?),
+        Action::Device(DeviceAction::Renew { key }) => print_answer(ask(config, Command::RenewDevice { key }).await?),
     };
     // Without a file, only the defaults and the environment can be meant.
     done.map_err(|failure| if path.exists() { failure.at(path) } else { failure })

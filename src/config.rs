@@ -15,6 +15,7 @@ mod mqtt;
 mod net;
 mod print;
 mod rates;
+mod retention;
 mod server;
 mod settings;
 mod speech;
@@ -39,6 +40,7 @@ pub use mqtt::{ClientCertificates, Mqtt, SessionOverflow};
 pub use net::{ForwardedHeader, Net};
 pub use print::{default_file, reference};
 pub use rates::Rates;
+pub use retention::Retention;
 pub use server::Server;
 pub use settings::{Key, Mark, Section};
 pub use speech::{Speech, SpokenFormat};
@@ -70,6 +72,7 @@ settings::sections! {
         backup: Backup,
         audio: Audio,
         chats: Chats,
+        retention: Retention,
         chunks: Chunks,
         speech: Speech,
         accounts: Accounts,

@@ -217,6 +217,12 @@ impl Party {
         }
     }
 
+    /// How a log names it: by the first digits of its id. A log outlives what is erased, and the whole id opens things.
+    pub fn in_log(&self) -> String {
+        let id = self.id();
+        format!("{}/{}…", self.kind().as_str(), &id[..id.len().min(8)])
+    }
+
     /// The topic that this party receives its events on (`app/<id>/in`, `toy/<id>/in`).
     pub fn inbox(&self) -> Topic {
         Topic(format!("{self}/in").into())
@@ -509,6 +515,79 @@ pub struct FriendRequest {
     pub status: RequestStatus,
 }
 
+/// What was done, as the record of a toy or user says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Messages of the toy were read; one entry for each hour and reader.
+    Read,
+    /// The toy was bound.
+    Bound,
+    /// The toy's life with the family has ended.
+    Unbound,
+    /// A friendship was agreed to.
+    Befriended,
+    /// A friendship was ended.
+    Parted,
+    /// A message was erased.
+    ErasedMessage,
+    /// A chat was erased.
+    ErasedChat,
+    /// Everything of the family was exported.
+    Exported,
+    /// Whoever runs the hub has changed something.
+    Operated,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Read,
+        Self::Bound,
+        Self::Unbound,
+        Self::Befriended,
+        Self::Parted,
+        Self::ErasedMessage,
+        Self::ErasedChat,
+        Self::Exported,
+        Self::Operated,
+    ];
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Bound => "bound",
+            Self::Unbound => "unbound",
+            Self::Befriended => "befriended",
+            Self::Parted => "parted",
+            Self::ErasedMessage => "erased_message",
+            Self::ErasedChat => "erased_chat",
+            Self::Exported => "exported",
+            Self::Operated => "operated",
+        }
+    }
+
+    /// The action of a word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.as_str() == word)
+    }
+}
+
+/// An entry of the record: who did what, when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Audited {
+    /// The toy or user that it is about.
+    pub subject: PartyId,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub action: Action,
+    /// Who; none for whoever runs the hub.
+    pub actor: Option<PartyId>,
+    /// With whom, where two are concerned.
+    pub about: Option<PartyId>,
+}
+
 /// One voice message of a chat.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
@@ -680,6 +759,8 @@ pub enum Event {
         /// Who is asked.
         requestee: Party,
     },
+    /// Something was erased: what a device has loaded before may be gone, and the device loads all again.
+    Erased,
     /// A request was accepted: the address book has a new entry.
     FriendAdded {
         /// The new friend.

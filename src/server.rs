@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, seconds};
-use crate::domain::{Hub, housekeeping};
+use crate::domain::{Hub, erasure, housekeeping};
 use crate::edge::http::{self, SocketRoute};
 use crate::edge::ws::{self, Apps, Handshake};
 use crate::edge::{control, mqtt, net, schedule, wire};
@@ -165,6 +165,13 @@ impl Server {
             let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
             async move {
                 housekeeping::run(hub, wire::now, shutdown).await;
+                Ok(())
+            }
+        });
+        edges.spawn({
+            let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
+            async move {
+                erasure::run(hub, wire::now, shutdown).await;
                 Ok(())
             }
         });

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::schema::{self, Components, Property, With, closed, exactly};
 use crate::model::{
-    ChatId, ContentId, DeviceKey, FileName, MessageId, MessageState, Party, PartyKind, RequestId, RequestStatus,
-    Secret, Timestamp, ToyCommand, ToyId, UserId,
+    ChatId, ContentId, DeviceKey, FileName, MessageId, MessageState, Party, PartyId, PartyKind, RequestId,
+    RequestStatus, Secret, Timestamp, ToyCommand, ToyId, UserId,
 };
 
 /// A value that the hub writes.
@@ -172,7 +172,7 @@ macro_rules! texts {
 texts! {
     /// An id.
     Id, id:
-        Party = |party| party.id(), UserId = |id| id.as_str(), ToyId = |id| id.as_str(), ChatId = |id| id.as_str(),
+        Party = |party| party.id(), PartyId = |id| id.as_str(), UserId = |id| id.as_str(), ToyId = |id| id.as_str(), ChatId = |id| id.as_str(),
         MessageId = |id| id.as_str(), RequestId = |id| id.as_str(), ContentId = |id| id.as_str();
     /// The key of a device.
     Key, device_key: DeviceKey = |key| key.as_str();

@@ -16,6 +16,7 @@ words! {
     IsToyWantsIn = "toy_wants_in";
     IsReceipt = "receipt";
     IsRead = "read";
+    IsErased = "erased";
 }
 
 answer! {
@@ -157,6 +158,15 @@ answer! {
     }
 }
 
+answer! {
+    /// Something was erased: load friends, toys and chats again.
+    struct Erased {
+        is as "type": IsErased,
+        /// Its number among the user's events. Missing at toys, and of what is told again.
+        seq: Option<Positive>,
+    }
+}
+
 /// An event as the documents describe it.
 pub struct Described {
     /// Its `type`.
@@ -168,7 +178,7 @@ pub struct Described {
 }
 
 /// All events.
-pub const EVENTS: [Described; 9] = [
+pub const EVENTS: [Described; 10] = [
     Described { name: "message", about: Message::ABOUT, schema: Message::schema },
     Described { name: "play", about: Play::ABOUT, schema: Play::schema },
     Described { name: "command", about: Order::ABOUT, schema: Order::schema },
@@ -178,6 +188,7 @@ pub const EVENTS: [Described; 9] = [
     Described { name: "toy_wants_in", about: ToyWantsIn::ABOUT, schema: ToyWantsIn::schema },
     Described { name: "receipt", about: Receipt::ABOUT, schema: Receipt::schema },
     Described { name: "read", about: Read::ABOUT, schema: Read::schema },
+    Described { name: "erased", about: Erased::ABOUT, schema: Erased::schema },
 ];
 
 /// The JSON text of an event; `seq` is its number in the user's stream, which toys do not have.
@@ -237,6 +248,7 @@ pub fn encode(event: &Event, seq: Option<u64>) -> Vec<u8> {
             by: by.into(),
             friend_type: Kind(by.kind()),
         }),
+        Event::Erased => write(&Erased { is: IsErased, seq }),
         Event::Read { friend, chat, unread } => {
             write(&Read { is: IsRead, seq, friend_id: friend.into(), chat_id: chat.into(), unread: *unread })
         }
@@ -279,6 +291,7 @@ mod tests {
             Event::ToyWantsIn { toy: "5c8f5853268d7942f44c6705".parse().unwrap(), place: "203.0.113.7".into() },
             Event::Receipt { state: MessageState::Heard, up_to: ID.parse().unwrap(), chat: chat(), by: toy() },
             Event::Read { friend: toy(), chat: chat(), unread: 3 },
+            Event::Erased,
         ];
         let place = |event: &Event| match event {
             Event::Message { .. } => 0,
@@ -290,8 +303,9 @@ mod tests {
             Event::ToyWantsIn { .. } => 6,
             Event::Receipt { .. } => 7,
             Event::Read { .. } => 8,
+            Event::Erased => 9,
         };
-        assert_eq!(all.iter().map(place).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(all.iter().map(place).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         all
     }
 
@@ -312,10 +326,11 @@ mod tests {
             format!(r#"{{"type":"toy_wants_in","seq":9,"toy_id":"{toy}","place":"203.0.113.7"}}"#),
             format!(r#"{{"type":"receipt","seq":9,"state":"heard","_id":"{ID}","chat_id":"{ID}","by":{from}}}"#),
             format!(r#"{{"type":"read","seq":9,"friend_id":"{toy}","chat_id":"{ID}","unread":3}}"#),
+            r#"{"type":"erased","seq":9}"#.to_owned(),
         ];
         for (event, expected) in all().iter().zip(expected) {
             assert_eq!(text(event, Some(9)), expected);
-            assert_eq!(text(event, None), expected.replace(r#""seq":9,"#, ""));
+            assert_eq!(text(event, None), expected.replace(r#","seq":9"#, ""));
         }
     }
 

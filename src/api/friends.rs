@@ -5,7 +5,7 @@ use super::request::{IgnoredKind, request};
 use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
 use crate::domain::error::DomainError;
 use crate::domain::{Answerers, Block as StoredBlock, NewRequest};
-use crate::model::{self, Party, PartyId, RequestId, ToyId, UserId};
+use crate::model::{self, Action, Party, PartyId, RequestId, ToyId, UserId};
 
 /// The calls of this file.
 pub const SUBJECT: Subject = Subject {
@@ -182,6 +182,7 @@ impl Call for Unfriend {
     async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
         let owner = asked.acting_with(self.me, self.toy).await?;
         asked.hub.unfriend(&owner, &self.friend).await?;
+        asked.hub.note(&owner, Action::Parted, Some(&owner), None, asked.now).await;
         Ok(Nothing {})
     }
 }

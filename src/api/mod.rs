@@ -11,9 +11,13 @@
 pub mod accounts;
 pub mod answer;
 pub mod assistant;
+pub mod audit;
 pub mod chunks;
+pub mod consent;
 pub mod content;
+pub mod erasure;
 pub mod events;
+pub mod export;
 pub mod friends;
 pub mod household;
 pub mod reading;
@@ -57,6 +61,10 @@ pub const SUBJECTS: &[Subject] = &[
     friends::SUBJECT,
     household::SUBJECT,
     reading::SUBJECT,
+    erasure::SUBJECT,
+    export::SUBJECT,
+    audit::SUBJECT,
+    consent::SUBJECT,
     chunks::SUBJECT,
 ];
 

@@ -58,6 +58,9 @@ request! {
         device_key: DeviceKey,
         /// The code of an invitation. Added.
         invite: Option<Secret>,
+        /// The version of the text of `consent_text` that the user has agreed to. A client that knows of none agrees to the
+        /// present one. Added.
+        consent: Option<String>,
     }
 }
 
@@ -73,6 +76,7 @@ impl Call for BindToy {
             remark: self.remark,
             device_key: self.device_key,
             invite: self.invite,
+            consent: self.consent,
         };
         asked.hub.bind_toy(binding, asked.from, asked.now).await?;
         Ok(Nothing {})

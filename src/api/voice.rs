@@ -92,6 +92,7 @@ impl Call for ChatList {
         let limit = self.limit.map_or(HISTORY_DEFAULT, |limit| limit.0);
         let before = Before { time: self.before, seq: self.before_seq.map(|seq| seq.0) };
         let messages = asked.hub.history(&reader, &self.chat_id, limit as usize, before).await?;
+        asked.hub.note_reading(&reader.into(), messages.iter().map(|(message, _)| message), asked.now).await;
         let entry = |(message, state): (model::Message, _)| ChatMessage {
             seq: Positive(message.seq),
             message: (&message).into(),
@@ -118,6 +119,7 @@ impl Call for RecvMsg {
     async fn handle(self, asked: &Asked) -> Result<Vec<Message>, DomainError> {
         let receiver = asked.acting(self.me).await?;
         let messages = asked.hub.receive(&receiver, self.from_user.0.as_ref()).await?;
+        asked.hub.note_reading(&receiver, messages.iter(), asked.now).await;
         Ok(messages.iter().map(Message::from).collect())
     }
 }

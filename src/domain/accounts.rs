@@ -114,7 +114,8 @@ impl Hub {
 
     /// A user's profile. Errors: `UnknownParty`.
     pub async fn profile(&self, user: &UserId) -> Result<Profile, DomainError> {
-        let found = self.store.user(user).await?.ok_or(DomainError::UnknownParty)?;
+        let id = user.as_str().parse().map_err(DomainError::internal)?;
+        let found = self.store.user(user).await?.ok_or_else(|| self.unknown_party(&id))?;
         self.profile_of(found.user).await
     }
 
@@ -150,7 +151,7 @@ impl Hub {
         from: Origin,
         now: Timestamp,
     ) -> Result<Login, DomainError> {
-        let (party, only_token) = self.store.party(id).await?.ok_or(DomainError::UnknownParty)?;
+        let (party, only_token) = self.store.party(id).await?.ok_or_else(|| self.unknown_party(id))?;
         let expires_at = match (self.config.auth.mode, token) {
             (AuthMode::Open, _) => Some(Timestamp::INFINITY),
             (_, Some(token)) => {

@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use super::{FileKind, Hub};
 use crate::model::{HubId, Timestamp};
 use crate::ports::backup::{self, BackupError, BackupFolder, DATABASE, Manifest, Part, SESSIONS, Unfinished};
-use crate::ports::files;
 use crate::ports::router::DiskError;
 use crate::ports::space::is_disk_full;
 use crate::ports::store::{Dump, read_dump, schema_version};
+use crate::ports::{erased, files};
 
 pub use crate::ports::backup::unfinished_restore;
 pub use restore::{Restore, Restored, restore};
@@ -103,6 +103,7 @@ impl Hub {
         let snapshot = begin(to.to_owned(), data.clone(), self.folder.hub().cloned(), now).await?;
         let sessions = snapshot.part(SESSIONS);
         self.router.copy_sessions_to(&sessions).await.map_err(BackupFault::Sessions)?;
+        self.copy_erased(to).await?;
         let chunks = self.copy_files(&snapshot, &data, "chunks", &[]).await?;
         let database = snapshot.part(DATABASE);
         self.store.export_to(&database, &self.backups.stop).await.map_err(BackupFault::Store)?;
@@ -126,6 +127,16 @@ impl Hub {
             Ok(BackedUp { name, users, toys, messages, files, bytes, new_files, new_bytes, missing_files })
         });
         Ok(finished.await?)
+    }
+
+    /// Adds what was erased to the list of the folder of backups.
+    async fn copy_erased(&self, to: &Path) -> Result<(), BackupFault> {
+        let (data, to) = (self.config.server.data_dir.clone(), to.to_owned());
+        let copied = backup::blocking(move || {
+            let path = to.join(erased::ERASED_FILE);
+            erased::merge(&[&data], &to).map_err(|error| BackupError::Io { path, error })
+        });
+        Ok(copied.await?)
     }
 
     async fn copy_files(

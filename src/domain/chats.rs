@@ -62,7 +62,16 @@ impl Hub {
         let mp3 = self.convert(upload).await?;
         let notice = self.notice(&entry.remark).await;
         let claimed = self.put_sound(sound, mp3).await?;
-        let kept = self.deliver(from, &receiver, &claimed, notice, repeats, now).await?;
+        let kept = match self.deliver(from, &receiver, &claimed, notice, repeats, now).await {
+            Err(DomainError::NotFriends) => {
+                // The friendship has ended meanwhile, or the receiver was erased: nothing is kept.
+                let name = claimed.name().clone();
+                drop(claimed);
+                self.delete_refused(&name).await?;
+                return Err(self.not_friends(from, to));
+            }
+            kept => kept?,
+        };
         Ok(Sent::of(kept, &receiver))
     }
 
@@ -99,7 +108,7 @@ impl Hub {
 
     /// The friend of this id, and the sender's entry in the friend's address book. Errors: `NotFriends`.
     pub(super) async fn friends_both_ways(&self, from: &Party, to: &PartyId) -> Result<(Party, Friend), DomainError> {
-        let receiver = self.store.friend(from, to).await?.ok_or(DomainError::NotFriends)?.party;
+        let receiver = self.store.friend(from, to).await?.ok_or_else(|| self.not_friends(from, to))?.party;
         let sender_id = from.id().parse().map_err(DomainError::internal)?;
         let entry = self.store.friend(&receiver, &sender_id).await?.ok_or(DomainError::NotFriends)?;
         Ok((receiver, entry))

@@ -110,6 +110,7 @@ impl Hub {
             (FileKind::Chat, _, Some(token)) => {
                 let party = self.token_party(token, now).await?.ok_or(DomainError::Unauthorized)?;
                 self.check_listener(&party, name).await?;
+                self.note_listening(&party, kind, name, now).await;
             }
             (FileKind::Chat, AuthMode::Token, None) => return Err(DomainError::Unauthorized),
             (FileKind::Chat, AuthMode::Place, None) => self.check_place_of_listener(name, from.into(), now).await?,
@@ -132,7 +133,7 @@ impl Hub {
         for id in &listeners {
             match self.authorize(id, None, from, now).await {
                 Ok(party) if self.may_listen(&party, &parties).await? => return Ok(()),
-                Ok(_) | Err(DomainError::Unauthorized | DomainError::UnknownParty) => {}
+                Ok(_) | Err(DomainError::Unauthorized | DomainError::UnknownParty | DomainError::Erased) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -36,6 +36,9 @@ pub enum DomainError {
     /// Nothing is stored under this name, or not for the asker.
     #[error("no such file")]
     UnknownFile,
+    /// The user, toy or chat was erased.
+    #[error("this user, toy or chat was erased")]
+    Erased,
     /// Messages go to friends only.
     #[error("you are not friends, send a friend request first")]
     NotFriends,

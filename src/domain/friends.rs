@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::Hub;
 use super::error::DomainError;
-use crate::model::{Event, Friend, Party, PartyId, Timestamp};
+use crate::model::{ChatId, Event, Friend, Party, PartyId, Timestamp};
 use crate::ports::store::{Block, Refusal, StoreError, Unfriended};
 
 impl Hub {
@@ -68,15 +68,20 @@ impl Hub {
         Ok(())
     }
 
-    /// Notifies both sides of the end of a friendship, and ends their subscriptions to each other's topics.
-    pub(super) async fn end_friendship(&self, owner: &Party, removed: Unfriended) {
-        let Unfriended { friend, chat, owner_seq, friend_seq } = removed;
+    /// Ends the subscriptions of two parties to each other's topics.
+    pub(super) fn end_subscriptions(&self, one: &Party, other: &Party, chat: &ChatId) {
         // A subscription that is under way is examined once more.
         self.revocations.fetch_add(1, Ordering::SeqCst);
-        for (party, other) in [(owner, &friend), (&friend, owner)] {
+        for (party, other) in [(one, other), (other, one)] {
             let lost = [format!("chat/{chat}"), format!("online/{}", other.id())];
             self.router.end_subscriptions(party, |filter| lost.iter().any(|topic| topic == filter.as_str()));
         }
+    }
+
+    /// Notifies both sides of the end of a friendship, and ends their subscriptions to each other's topics.
+    pub(super) async fn end_friendship(&self, owner: &Party, removed: Unfriended) {
+        let Unfriended { friend, chat, owner_seq, friend_seq } = removed;
+        self.end_subscriptions(owner, &friend, &chat);
         let event = |friend: &Party| Event::FriendRemoved { friend: friend.clone(), chat: chat.clone() };
         self.announce(owner, &event(&friend), owner_seq).await;
         self.announce(&friend, &event(owner), friend_seq).await;

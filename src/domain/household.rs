@@ -238,7 +238,7 @@ impl Hub {
             let guardian = guardian.as_str().parse().map_err(DomainError::internal)?;
             match self.authorize(&guardian, token, from, now).await {
                 Ok(_) => return Ok((Party::Toy(toy), true)),
-                Err(DomainError::Unauthorized | DomainError::UnknownParty) => {}
+                Err(DomainError::Unauthorized | DomainError::UnknownParty | DomainError::Erased) => {}
                 Err(error) => return Err(error),
             }
         }

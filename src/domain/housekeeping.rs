@@ -1,4 +1,5 @@
-//! What the hub does by the clock while it runs: sounds that no message has are deleted.
+//! What the hub does by the clock while it runs: sounds that no message has are deleted, and what is too old
+//! ([`super::retention`]).
 //!
 //! A sound is stored before its message. Where the hub dies in between, or the message is refused, the sound stays alone;
 //! where the outcome was unknown, the sender may still send it again. After an hour neither happens any more.
@@ -58,7 +59,7 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
     let mut timer = interval_at(Instant::now() + period, period);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let sweep = async {
-        // Messages are never deleted, so a sound that was found to have one is not looked up again. What is
+        // A message is deleted after its sound, so a sound that was found to have one is not looked up again. What is
         // older than a crash is for the doctor to report: if the log was damaged, it may be all that is left of a message.
         let mut known_before = hub.recovered_at();
         loop {
@@ -68,6 +69,9 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
                 Ok(true) => known_before = now.checked_sub(2 * AGE_MIN).unwrap_or(known_before),
                 Ok(false) => {}
                 Err(error) => tracing::warn!(?error, "sounds without a message not swept"),
+            }
+            if let Err(error) = hub.sweep_old(clock()).await {
+                tracing::warn!(?error, "what is too old is not all deleted");
             }
         }
     };

@@ -147,7 +147,7 @@ impl Hub {
             Proof::Device(key, secret) => self.toy_of_device(key, secret, now).await,
             Proof::Id(id, token, from) => match self.authorize_until(id, token.as_ref(), *from, now).await {
                 Ok(login) => Ok(Some(login)),
-                Err(DomainError::Unauthorized | DomainError::UnknownParty) => Ok(None),
+                Err(DomainError::Unauthorized | DomainError::UnknownParty | DomainError::Erased) => Ok(None),
                 Err(error) => Err(error),
             },
         }

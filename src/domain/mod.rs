@@ -5,11 +5,15 @@
 
 mod accounts;
 mod assistant;
+mod audit;
 pub mod backup;
 mod chats;
+mod consent;
 mod content;
 mod doctor;
+pub mod erasure;
 pub mod error;
+pub mod export;
 mod friends;
 mod health;
 mod household;
@@ -23,6 +27,7 @@ mod rates;
 mod receipts;
 mod relay;
 mod requests;
+mod retention;
 mod sounds;
 mod streams;
 #[cfg(test)]
@@ -39,6 +44,7 @@ use crate::config::Config;
 use crate::model::{FileName, Party, Secret, Timestamp};
 use crate::ports::chunks::Chunks;
 use crate::ports::data_folder::DataFolder;
+use crate::ports::erased::ErasedList;
 use crate::ports::files::Files;
 use crate::ports::reply::ReplyEngine;
 use crate::ports::router::{EncodeEvent, Router, StoredSession};
@@ -67,8 +73,11 @@ pub use crate::ports::router::{CloseReason, Delivery, Form, Incoming, Mailbox, M
 pub use crate::ports::store::{Before, Block, Unheard};
 
 use assistant::Assistant;
+use audit::Noted;
 use backup::Backups;
+use erasure::Erasures;
 use error::DomainError;
+use export::Exports;
 use health::LastCheck;
 use rates::Rates;
 use sounds::Sounds;
@@ -86,6 +95,8 @@ pub struct Ports {
     pub space: Space,
     /// Recordings that come in chunks.
     pub chunks: Chunks,
+    /// What was erased.
+    pub erased: ErasedList,
     /// Live delivery.
     pub router: Arc<Router>,
     /// Sessions that an earlier process left.
@@ -115,6 +126,9 @@ pub struct Hub {
     rates: Rates,
     tickets: Tickets,
     backups: Backups,
+    erasures: Erasures,
+    exports: Exports,
+    noted: Noted,
     /// Three crews, so that a queue of recordings keeps nobody from logging in or sending.
     audio_workers: Workers,
     password_workers: Workers,
@@ -131,8 +145,19 @@ pub struct Hub {
 impl Hub {
     /// The hub over `ports`.
     pub async fn new(ports: Ports, config: Arc<Config>) -> Result<Self, DomainError> {
-        let Ports { folder, store, files, space, chunks, router, stored_sessions, speaker, replies, encode_event } =
-            ports;
+        let Ports {
+            folder,
+            store,
+            files,
+            space,
+            chunks,
+            erased,
+            router,
+            stored_sessions,
+            speaker,
+            replies,
+            encode_event,
+        } = ports;
         let secret = store.hub_secret(&Secret::random()).await?;
         Ok(Self {
             rates: Rates::new(&config.rates),
@@ -141,6 +166,9 @@ impl Hub {
             gate: login::Gate::default(),
             tickets: Tickets::new(&config.ws),
             backups: Backups::new(),
+            erasures: Erasures::new(erased),
+            exports: Exports::default(),
+            noted: Noted::default(),
             audio_workers: Workers::new(config.audio.workers, config.audio.queue_max),
             password_workers: Workers::new(config.audio.workers, config.audio.queue_max),
             disk_workers: Workers::new(config.audio.workers, config.audio.queue_max),

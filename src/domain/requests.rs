@@ -7,7 +7,7 @@
 use super::Hub;
 use super::error::DomainError;
 use crate::model::{
-    ChatId, Event, FileName, FriendRequest, Party, PartyId, RequestId, RequestStatus, Timestamp, UserId,
+    Action, ChatId, Event, FileName, FriendRequest, Party, PartyId, RequestId, RequestStatus, Timestamp, UserId,
 };
 use crate::ports::store::{Consent, NewEntry, NewFriendRequest, Refusal, StoreError};
 
@@ -144,7 +144,7 @@ impl Hub {
                 return self.consent(request, remark, answerers).await;
             }
         }
-        self.befriend(request, remark, now).await
+        self.befriend(request, remark, by, now).await
     }
 
     /// A guardian of the toy that asks agrees.
@@ -164,7 +164,13 @@ impl Hub {
     }
 
     /// Both sides agree.
-    async fn befriend(&self, request: FriendRequest, remark: String, now: Timestamp) -> Result<(), DomainError> {
+    async fn befriend(
+        &self,
+        request: FriendRequest,
+        remark: String,
+        by: &UserId,
+        now: Timestamp,
+    ) -> Result<(), DomainError> {
         let requestee = self.card(&request.requestee).await?;
         let of_requester = NewEntry {
             kind: requestee.party.kind(),
@@ -186,6 +192,10 @@ impl Hub {
         let event = |friend: &Party| Event::FriendAdded { friend: friend.clone(), chat: chat.clone() };
         self.announce(&one, &event(&other), told.requester_seq).await;
         self.announce(&other, &event(&one), told.requestee_seq).await;
+        let actor = Party::User(by.clone());
+        for (subject, about) in [(&one, &other), (&other, &one)] {
+            self.note(subject, Action::Befriended, Some(&actor), Some(about), now).await;
+        }
         Ok(())
     }
 

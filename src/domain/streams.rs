@@ -6,7 +6,7 @@
 
 use super::Hub;
 use super::error::DomainError;
-use crate::model::{Event, UserId};
+use crate::model::{Event, Party, UserId};
 
 impl Hub {
     /// Where a user's stream stands: the numbers of the oldest event that is kept and of the newest. Before the first
@@ -28,7 +28,11 @@ impl Hub {
         }
         let expected = found.last.min(after.saturating_add(limit as u64)) - after;
         if found.events.len() as u64 != expected {
-            tracing::error!(%user, after, "events of a stream are lost; see toyhub doctor --repair");
+            tracing::error!(
+                user = Party::User(user.clone()).in_log(),
+                after,
+                "events of a stream are lost; see toyhub doctor --repair"
+            );
             return Err(DomainError::StreamTooOld { current: found.last });
         }
         Ok(found.events)

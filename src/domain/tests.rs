@@ -2,6 +2,7 @@
 
 mod household;
 mod places;
+mod retention;
 mod sending;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -101,6 +102,7 @@ pub(crate) async fn world_on(config: Config, disk: Disk) -> World {
         store,
         files: Files::open(&folder.path().join("files"), &folder.path().join("spool")).unwrap(),
         space: Space::open(folder.path(), config.server.free_bytes_min).unwrap(),
+        erased: crate::ports::erased::ErasedList::open(folder.path()).unwrap(),
         chunks: Chunks::open(&folder.path().join("chunks"), chunks).unwrap(),
         router: Router::new(limits, disk, Vec::new()),
         stored_sessions: Vec::new(),
@@ -138,7 +140,7 @@ impl World {
         let entry = |kind| NewEntry { kind, nickname: "n".into(), remark: "r".into(), avatar: avatar.clone() };
         let (entry_of_user, entry_of_toy) = (entry(PartyKind::Toy), entry(PartyKind::App));
         let (chat, let_in_until, invite_hash) = (ChatId::random(), 0.0, None);
-        let new = NewToy { toy, chat, entry_of_user, entry_of_toy, let_in_until, invite_hash };
+        let new = NewToy { toy, chat, entry_of_user, entry_of_toy, let_in_until, invite_hash, consent: "1".into() };
         self.hub.store.bind_toy(new, 10, 0.0).await.unwrap();
         (id, toy_id.into())
     }

@@ -8,7 +8,7 @@ use super::places::Origin;
 use super::{FileKind, Hub};
 use crate::config::AuthMode;
 use crate::model::{
-    ChatId, Device, DeviceKey, FileName, Friend, Party, PartyKind, Secret, Timestamp, Toy, ToyId, UserId,
+    Action, ChatId, Device, DeviceKey, FileName, Friend, Party, PartyKind, Secret, Timestamp, Toy, ToyId, UserId,
 };
 use crate::ports::qr;
 use crate::ports::store::{NewEntry, NewToy};
@@ -28,6 +28,8 @@ pub struct Binding {
     pub device_key: DeviceKey,
     /// The code of an invitation.
     pub invite: Option<Secret>,
+    /// The version of the text that the user has agreed to; none where the client knows of none.
+    pub consent: Option<String>,
 }
 
 /// What a toy that starts is told.
@@ -69,13 +71,26 @@ impl Hub {
     pub async fn add_device(&self, now: Timestamp) -> Result<NewDevice, DomainError> {
         self.check_room(0)?;
         let (key, secret) = (DeviceKey::random(), Secret::random());
-        for (extension, draw) in QR_EXTENSIONS.into_iter().zip([qr::jpeg, qr::png]) {
-            let picture = draw(key.as_str()).map_err(DomainError::internal)?;
-            let name = qr_name(&key, extension)?;
-            self.files.put(FileKind::Qr, &name, Bytes::from(picture)).await.map_err(DomainError::internal)?;
-        }
+        self.put_qr_pictures(&key).await?;
         self.store.add_device(&key, &hash_of(&secret), now).await?;
         Ok(NewDevice { key, secret })
+    }
+
+    pub(super) async fn put_qr_pictures(&self, key: &DeviceKey) -> Result<(), DomainError> {
+        for (extension, draw) in QR_EXTENSIONS.into_iter().zip([qr::jpeg, qr::png]) {
+            let picture = draw(key.as_str()).map_err(DomainError::internal)?;
+            let name = qr_name(key, extension)?;
+            self.files.put(FileKind::Qr, &name, Bytes::from(picture)).await.map_err(DomainError::internal)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn delete_qr_pictures(&self, key: &DeviceKey) -> Result<(), DomainError> {
+        for extension in QR_EXTENSIONS {
+            let name = qr_name(key, extension)?;
+            self.files.delete_if_there(FileKind::Qr, &name).await.map_err(DomainError::internal)?;
+        }
+        Ok(())
     }
 
     /// Removes a device that nobody has bound, and its QR pictures: such as one whose secret nobody has seen. Errors:
@@ -84,11 +99,7 @@ impl Hub {
         if !self.store.remove_device(key).await? {
             return Err(DomainError::UnknownDevice);
         }
-        for extension in QR_EXTENSIONS {
-            let name = qr_name(key, extension)?;
-            self.files.delete(FileKind::Qr, &name).await.map_err(DomainError::internal)?;
-        }
-        Ok(())
+        self.delete_qr_pictures(key).await
     }
 
     /// The equipment library, oldest first, at most `limit`.
@@ -115,6 +126,7 @@ impl Hub {
         let toy_name = self.checked_text("toy_name", wish.toy_name)?;
         let baby_name = self.checked_text("baby_name", wish.baby_name)?;
         let remark = self.checked_text("remark", wish.remark)?;
+        let agreed = self.agreed(wish.consent.as_deref())?;
         let user = self.store.user(&wish.user).await?.ok_or(DomainError::UnknownParty)?.user;
         let toy = Toy {
             id: ToyId::random(),
@@ -125,29 +137,24 @@ impl Hub {
             gender: user.gender,
             avatar: super::content::avatar("toy.jpg")?,
         };
-        let id = toy.id.clone();
+        let (id, owner) = (toy.id.clone(), toy.bind_user.clone());
         let entry_of_user =
             NewEntry { kind: PartyKind::Toy, nickname: baby_name, remark: toy_name, avatar: toy.avatar.clone() };
         let entry_of_toy = NewEntry { kind: PartyKind::App, nickname: user.nickname, remark, avatar: user.avatar };
         let let_in_until = self.let_in_until(now);
-        let new = NewToy { toy, chat: ChatId::random(), entry_of_user, entry_of_toy, let_in_until, invite_hash };
+        let new = NewToy {
+            toy,
+            chat: ChatId::random(),
+            entry_of_user,
+            entry_of_toy,
+            let_in_until,
+            invite_hash,
+            consent: agreed.version.clone(),
+        };
+        self.store.keep_consent_text(&agreed.version, &agreed.text).await?;
         self.store.bind_toy(new, self.config.accounts.friends_max, now).await?;
+        self.note(&Party::Toy(id.clone()), Action::Bound, Some(&Party::User(owner)), None, now).await;
         Ok(id)
-    }
-
-    /// Makes a user's toy a device again that anybody may bind. Nobody has it as a friend any more, its tokens and its
-    /// device's secret open nothing, and its connections end. `None` stands for whoever runs the hub.
-    ///
-    /// Errors: `UnknownParty`, also for a toy of others.
-    pub async fn unbind_toy(&self, owner: Option<&UserId>, id: &ToyId) -> Result<(), DomainError> {
-        let toy = self.store.toy(id).await?.ok_or(DomainError::UnknownParty)?;
-        if owner.is_some_and(|owner| toy.bind_user != *owner) {
-            return Err(DomainError::UnknownParty);
-        }
-        self.store.unbind_toy(id).await?;
-        self.end_connections(&Party::Toy(id.clone())).await;
-        self.router.forget_retained(&format!("toy/{id}"));
-        self.forget_uploads(&Party::Toy(id.clone())).await
     }
 
     /// A user's toys with their address books.

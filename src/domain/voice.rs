@@ -163,8 +163,13 @@ impl Hub {
 
     /// The name of a notice, spoken or not.
     pub(super) fn notice_name(&self, remark: &str) -> Result<FileName, DomainError> {
+        self.line_name(&Line::MessageFrom(remark))
+    }
+
+    /// The name of a line that the hub speaks by itself, spoken or not.
+    pub(super) fn line_name(&self, line: &Line<'_>) -> Result<FileName, DomainError> {
         let language = self.family_language();
-        self.spoken_name(NOTICE_PREFIX, self.voice(language), &Line::MessageFrom(remark).text(language))
+        self.spoken_name(NOTICE_PREFIX, self.voice(language), &line.text(language))
     }
 
     /// The language of the families of this hub: what it says by itself is in this one. An answer to a child is in the

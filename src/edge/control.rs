@@ -11,17 +11,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
+use tokio::fs::OpenOptions;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::wire;
+use crate::api;
 use crate::domain::backup::BackedUp;
+use crate::domain::erasure::Device;
 use crate::domain::error::DomainError;
 use crate::domain::{Hub, NewContent, NewDevice};
-use crate::model::Party;
+use crate::model::{Action, DeviceKey, Party};
 
 /// Devices that one command adds at most.
 pub const DEVICES_MAX: usize = 1000;
@@ -72,10 +76,36 @@ pub enum Command {
         /// The user's name.
         user: String,
     },
-    /// Makes a toy a device again.
+    /// Makes a toy a device again, and erases its life.
     UnbindToy {
         /// The toy's id.
         toy: String,
+        /// Whether the device gets a new key.
+        new_key: bool,
+    },
+    /// Erases a toy with its device.
+    EraseToy {
+        /// The toy's id.
+        toy: String,
+    },
+    /// Erases a user with the user's toys.
+    EraseUser {
+        /// The user's name.
+        user: String,
+    },
+    /// Writes everything of a user and the user's toys into a new file.
+    Export {
+        /// The user's name.
+        user: String,
+        /// The file.
+        to: PathBuf,
+    },
+    /// Carries out all erasures that have begun.
+    FinishErasures,
+    /// Gives a device another secret.
+    RenewDevice {
+        /// Its key.
+        key: String,
     },
     /// Sets whether calls in the name of a party need a token at every place.
     OnlyToken {
@@ -198,7 +228,7 @@ pub async fn serve(listener: UnixListener, hub: Arc<Hub>, shutdown: Cancellation
     tasks.wait().await;
 }
 
-async fn answer_one(stream: UnixStream, hub: &Hub) -> io::Result<()> {
+async fn answer_one(stream: UnixStream, hub: &Arc<Hub>) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     let mut limited = (&mut stream).take(LINE_MAX_BYTES);
@@ -238,7 +268,7 @@ pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Answer>> {
 }
 
 /// Does what the command line asks, in the running hub or in the command's own process.
-pub async fn execute(hub: &Hub, command: Command) -> Answer {
+pub async fn execute(hub: &Arc<Hub>, command: Command) -> Answer {
     let outcome = match command {
         Command::AddDevices { count } => add_devices(hub, count).await,
         Command::RemoveDevices { keys } => remove_devices(hub, &keys).await,
@@ -247,7 +277,12 @@ pub async fn execute(hub: &Hub, command: Command) -> Answer {
         Command::ListContent => list_content(hub).await,
         Command::ListUsers => list_users(hub).await,
         Command::LogOut { user } => log_out(hub, &user).await,
-        Command::UnbindToy { toy } => unbind_toy(hub, &toy).await,
+        Command::UnbindToy { toy, new_key } => unbind_toy(hub, &toy, new_key).await,
+        Command::EraseToy { toy } => erase_toy(hub, &toy).await,
+        Command::EraseUser { user } => erase_user(hub, &user).await,
+        Command::Export { user, to } => export(hub, &user, &to).await,
+        Command::FinishErasures => finish_erasures(hub).await,
+        Command::RenewDevice { key } => renew_device(hub, &key).await,
         Command::OnlyToken { party, is_on } => only_token(hub, party, is_on).await,
         Command::LetToyIn { toy } => let_toy_in(hub, &toy).await,
         Command::Invite { toy, remark } => family::invite(hub, toy.as_deref(), remark).await,
@@ -323,8 +358,15 @@ async fn list_users(hub: &Hub) -> Result<Answer, DomainError> {
 
 async fn log_out(hub: &Hub, user: &str) -> Result<Answer, DomainError> {
     let user = hub.user_named(user).await?;
-    hub.log_out_everywhere(&user.into()).await?;
+    let party = Party::User(user);
+    hub.log_out_everywhere(&party).await?;
+    operated(hub, &party).await;
     Ok(Answer::Lines(vec!["logged out everywhere".into()]))
+}
+
+/// Notes in the record of a user or toy that whoever runs the hub has changed something.
+async fn operated(hub: &Hub, party: &Party) {
+    hub.note(party, Action::Operated, None, None, wire::now()).await;
 }
 
 async fn examine(hub: &Hub, repair: bool) -> Result<Answer, DomainError> {
@@ -336,10 +378,57 @@ async fn examine(hub: &Hub, repair: bool) -> Result<Answer, DomainError> {
     Ok(Answer::Examined { lines, open: found.open.len(), lost: found.lost.len() })
 }
 
-async fn unbind_toy(hub: &Hub, toy: &str) -> Result<Answer, DomainError> {
+async fn unbind_toy(hub: &Hub, toy: &str, new_key: bool) -> Result<Answer, DomainError> {
     let toy = toy.parse().map_err(|_| DomainError::UnknownParty)?;
-    hub.unbind_toy(None, &toy).await?;
-    Ok(Answer::Lines(vec!["unbound".into()]))
+    let device = if new_key { Device::NewKey } else { Device::NewSecret };
+    let device = hub.erase_toy(None, &toy, device, wire::now()).await?;
+    hub.finish_erasures(wire::now()).await?;
+    Ok(Answer::Lines(device.iter().map(device_text).collect()))
+}
+
+/// A device with its secret, which is shown once.
+fn device_text(device: &NewDevice) -> String {
+    format!("{}\t{}", device.key, device.secret.reveal())
+}
+
+async fn erase_toy(hub: &Hub, toy: &str) -> Result<Answer, DomainError> {
+    let toy = toy.parse().map_err(|_| DomainError::UnknownParty)?;
+    hub.erase_toy(None, &toy, Device::Removed, wire::now()).await?;
+    finish_erasures(hub).await
+}
+
+async fn erase_user(hub: &Hub, user: &str) -> Result<Answer, DomainError> {
+    let user = hub.user_named(user).await?;
+    hub.erase_account(&user, wire::now()).await?;
+    finish_erasures(hub).await
+}
+
+async fn export(hub: &Arc<Hub>, user: &str, to: &Path) -> Result<Answer, DomainError> {
+    let user = hub.user_named(user).await?;
+    let began = Instant::now();
+    let mut pieces = api::export::open(hub, user).await?;
+    let unwritable =
+        |error: io::Error| DomainError::invalid("FILE", format!("{} cannot be written: {error}", to.display()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).await.map_err(unwritable)?;
+    let mut bytes = 0;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(DomainError::internal)?;
+        bytes += piece.len() as u64;
+        file.write_all(&piece).await.map_err(unwritable)?;
+    }
+    file.sync_all().await.map_err(unwritable)?;
+    let took = began.elapsed().as_secs_f64();
+    Ok(Answer::Lines(vec![format!("{}\t{} MB in {took:.1} s", to.display(), megabytes(bytes))]))
+}
+
+async fn finish_erasures(hub: &Hub) -> Result<Answer, DomainError> {
+    hub.finish_erasures(wire::now()).await?;
+    Ok(Answer::Lines(vec!["erased".into()]))
+}
+
+async fn renew_device(hub: &Hub, key: &str) -> Result<Answer, DomainError> {
+    let device = hub.renew_device(&DeviceKey::parse_lenient(key).map_err(|_| DomainError::UnknownDevice)?).await?;
+    Ok(Answer::Lines(vec![device_text(&device)]))
 }
 
 async fn only_token(hub: &Hub, party: OnlyToken, is_on: bool) -> Result<Answer, DomainError> {
@@ -348,12 +437,14 @@ async fn only_token(hub: &Hub, party: OnlyToken, is_on: bool) -> Result<Answer, 
         OnlyToken::Toy(id) => Party::Toy(id.parse().map_err(|_| DomainError::UnknownParty)?),
     };
     hub.set_only_token(&party, is_on).await?;
+    operated(hub, &party).await;
     Ok(Answer::Lines(vec![if is_on { "needs a token everywhere" } else { "needs no token at its places" }.into()]))
 }
 
 async fn let_toy_in(hub: &Hub, toy: &str) -> Result<Answer, DomainError> {
     let toy = toy.parse().map_err(|_| DomainError::UnknownParty)?;
     hub.let_toy_in(None, &toy, wire::now()).await?;
+    operated(hub, &Party::Toy(toy)).await;
     Ok(Answer::Lines(vec!["may open once at a new address".into()]))
 }
 

@@ -61,6 +61,7 @@ pub fn of(error: &DomainError) -> Status {
         DomainError::StreamTooOld { .. } => envelope(29),
         DomainError::ChunksMissing { .. } => envelope(30),
         DomainError::OutcomeUnknown(_) => envelope(33),
+        DomainError::Erased => envelope(36),
     }
 }
 

@@ -180,6 +180,17 @@ impl Chunks {
         unless_missing(fs::remove_dir_all(self.of_party(party)))
     }
 
+    /// Forgets the answers to a party's recordings that were used. They name messages and sounds. A sender who asks again
+    /// learns that the chunks are missing, and sends them once more.
+    pub fn forget_answers(&self, party: &Party) -> io::Result<()> {
+        for upload in entries(&self.of_party(party))? {
+            if upload.path().join(ANSWER).exists() {
+                unless_missing(fs::remove_dir_all(upload.path()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets the recordings that have rested for `age_max`, and gives their number.
     pub fn sweep(&self, now: SystemTime, age_max: Duration) -> io::Result<usize> {
         let mut swept = 0;

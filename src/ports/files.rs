@@ -108,6 +108,14 @@ impl Files {
         Ok(self.objects.delete(&location(kind, name)).await?)
     }
 
+    /// Removes a file, unless it is gone already.
+    pub async fn delete_if_there(&self, kind: FileKind, name: &FileName) -> Result<(), FilesError> {
+        match self.objects.delete(&location(kind, name)).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            deleted => Ok(deleted?),
+        }
+    }
+
     /// Moves a recording to the folder [`LOST`], from where it is not served.
     pub async fn put_recording_aside(&self, name: &FileName) -> Result<(), FilesError> {
         let aside = ObjectPath::from_iter([LOST, name.as_str()]);

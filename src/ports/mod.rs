@@ -2,11 +2,13 @@
 //!
 //! A port knows the model and its own tool, never the domain or an edge.
 
+pub mod archive;
 pub mod audio;
 pub mod backup;
 pub mod certificate;
 pub mod chunks;
 pub mod data_folder;
+pub mod erased;
 pub mod files;
 pub mod pem;
 pub mod qr;

@@ -13,6 +13,7 @@ use crate::edge::wire;
 use crate::model::Secret;
 use crate::ports::chunks::{ChunkLimits, Chunks};
 use crate::ports::data_folder::{Damage, DataFolder, Inspection, Parts, make_private_folder};
+use crate::ports::erased::{ERASED_FILE, ErasedList};
 use crate::ports::files::Files;
 use crate::ports::reply::{BuiltIn, ChatEndpoint, ChatSettings, ReplyEngine, WithFallback};
 use crate::ports::router::{Disk, DiskError, DiskLimits, Overflow, Router, RouterLimits};
@@ -77,6 +78,8 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
     };
     let chunks = Chunks::open(&config.server.chunks_dir(), limits)
         .map_err(|error| part_fault(&config.server.chunks_dir(), &error))?;
+    let erased = ErasedList::open(&config.server.data_dir)
+        .map_err(|error| part_fault(&config.server.data_dir.join(ERASED_FILE), &error))?;
     let in_memory = config.store.url == "memory";
     let sessions_file = (!in_memory).then(|| config.server.sessions_file());
     let opened = Disk::open(sessions_file.as_deref(), disk_limits(config));
@@ -101,6 +104,7 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
         files,
         space,
         chunks,
+        erased,
         router,
         stored_sessions,
         speaker,
@@ -108,6 +112,10 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
         encode_event: events::encode,
     };
     let hub = Hub::new(ports, Arc::clone(config)).await.map_err(|error| StartError::Part(fault(&error)))?;
+    let again = hub.erase_restored(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
+    if again > 0 {
+        tracing::info!(again, "what was erased before the restore is erased again");
+    }
     Ok(Arc::new(hub))
 }
 

@@ -96,7 +96,8 @@ async fn a_toy_asks_who_it_is_and_what_it_has_not_heard() {
     assert_eq!((&answer["code"], &answer["msg"]), (&json!(1), &json!("no such user or toy")));
 }
 
-fn sources(folder: &Path) -> String {
+/// All Rust sources below a folder, in one text.
+pub fn sources(folder: &Path) -> String {
     let mut text = String::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -211,7 +211,7 @@ async fn sounds_without_a_message_are_deleted_while_the_hub_runs() {
 }
 
 /// A library that sets the clock of a program.
-fn fake_clock() -> String {
+pub fn fake_clock() -> String {
     let folders = std::fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
     let libraries = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
     let found = libraries.into_iter().find(|path| path.exists());

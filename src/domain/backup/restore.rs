@@ -10,6 +10,7 @@ use super::{BackupFault, DATABASE, SESSIONS};
 use crate::config::Config;
 use crate::model::HubId;
 use crate::ports::backup::{self, BackupError, BackupFolder, Part, Snapshot, Target};
+use crate::ports::erased;
 use crate::ports::store::{Dump, Store, StoreSettings, read_dump, schema_version};
 
 /// What to restore.
@@ -89,6 +90,7 @@ async fn restore_snapshot(
         return Err(BackupFault::NotHere);
     }
     let Restore { from, snapshot, leave_out_damaged } = request;
+    let backups = from.clone();
     let opened = backup::blocking(move || {
         let folder = BackupFolder::open_to_read(&from)?;
         let snapshot = folder.snapshot(snapshot.as_deref())?;
@@ -110,6 +112,7 @@ async fn restore_snapshot(
     let sessions = building.server.sessions_file();
     let files = backup::blocking({
         let (snapshot, data) = (Arc::clone(&snapshot), target.path().to_owned());
+        let before = config.server.data_dir.clone();
         move || {
             snapshot.extract_part(SESSIONS, &snapshot.manifest.sessions, &sessions)?;
             let mut all = backup::Extracted::default();
@@ -119,7 +122,12 @@ async fn restore_snapshot(
                 all.bytes += some.bytes;
                 all.named.extend(some.named);
             }
-            std::fs::create_dir_all(data.join("files")).map_err(|error| BackupError::Io { path: data, error })?;
+            let io = |error| BackupError::Io { path: data.clone(), error };
+            std::fs::create_dir_all(data.join("files")).map_err(io)?;
+            // The data folder itself may still have its list.
+            erased::merge(&[backups.as_path(), before.as_path()], &data)
+                .and_then(|()| erased::note_restored(&data))
+                .map_err(io)?;
             Ok(all)
         }
     });

@@ -22,7 +22,13 @@ fn recording(pitch: i16) -> Bytes {
 }
 
 impl World {
-    async fn record(&self, from: &Party, to: &Party, pitch: i16, now: Timestamp) -> Result<Sent, DomainError> {
+    pub(super) async fn record(
+        &self,
+        from: &Party,
+        to: &Party,
+        pitch: i16,
+        now: Timestamp,
+    ) -> Result<Sent, DomainError> {
         let mut upload = self.hub.begin_upload(1 << 20).await.unwrap();
         // In pieces: what counts is the whole.
         let bytes = recording(pitch);
@@ -36,12 +42,12 @@ impl World {
         *self.hub.store.fault.lock().unwrap() = Some(Fault { text: ADDING, is_done });
     }
 
-    async fn unread(&self, party: &Party) -> usize {
+    pub(super) async fn unread(&self, party: &Party) -> usize {
         self.hub.unread(party, 100).await.unwrap().messages.len()
     }
 
     /// The stored recordings.
-    fn sounds(&self) -> Vec<std::path::PathBuf> {
+    pub(super) fn sounds(&self) -> Vec<std::path::PathBuf> {
         let Ok(folder) = std::fs::read_dir(self._folder.path().join("files/chat")) else { return Vec::new() };
         folder.map(|entry| entry.unwrap().path()).filter(|path| !path.to_str().unwrap().contains("/say-")).collect()
     }

@@ -3,13 +3,14 @@
 //! A toy on a bad line asks for the rest of a download: one range is served, several are answered with the whole.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use headers::{ETag, HeaderMapExt, IfModifiedSince, IfNoneMatch, IfRange, LastModified};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE,
     X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Method, Response, StatusCode};
@@ -17,11 +18,12 @@ use percent_encoding::percent_decode_str;
 
 use super::bearer;
 use super::reply::{Body, Failure, full};
+use crate::api;
 use crate::domain::error::DomainError;
 use crate::domain::{FileKind, Hub, Origin, StoredFile};
 use crate::edge::status::RequestFault;
 use crate::edge::wire;
-use crate::model::FileName;
+use crate::model::{FileName, Secret};
 
 /// Answers `GET` or `HEAD` of a file; `name` is the path's last segment as it came.
 pub(super) async fn get(
@@ -48,6 +50,18 @@ pub(super) async fn get(
     answer.insert(CACHE_CONTROL, HeaderValue::from_static(cache_control(kind)));
     answer.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     answer.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(response)
+}
+
+/// Answers `GET` of a family's archive, which is written while it is sent; `ticket` is the path's last segment.
+pub(super) async fn export(hub: &Arc<Hub>, ticket: &str) -> Result<Response<Body>, Failure> {
+    let pieces = api::export::fetch(hub, &Secret::new(ticket), wire::now()).await?;
+    let mut response = with_status(StatusCode::OK);
+    let answer = response.headers_mut();
+    answer.insert(CONTENT_TYPE, HeaderValue::from_static("application/zip"));
+    answer.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"family.zip\""));
+    answer.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    *response.body_mut() = StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync();
     Ok(response)
 }
 

@@ -28,6 +28,8 @@ pub(super) enum Endpoint {
     Call(&'static Entry),
     /// The stored files of one kind.
     File(FileKind),
+    /// The archive of a family, by its ticket.
+    Export,
     /// Whether the hub runs, for those who watch over it.
     Health,
     /// Whether its parts work.
@@ -42,7 +44,7 @@ impl Endpoint {
         match self {
             Self::Call(_) => "POST, OPTIONS",
             Self::File(_) | Self::Health | Self::Readiness => "GET, HEAD, OPTIONS",
-            Self::Socket(_) => "GET, OPTIONS",
+            Self::Socket(_) | Self::Export => "GET, OPTIONS",
         }
     }
 }
@@ -69,11 +71,12 @@ impl Routes {
         let files = files.map(|(pattern, kind)| Route { pattern: pattern.into(), endpoint: Endpoint::File(kind) });
         let health = HEALTH.map(|pattern| Route { pattern: pattern.into(), endpoint: Endpoint::Health });
         let readiness = Route { pattern: READINESS.into(), endpoint: Endpoint::Readiness };
+        let export = Route { pattern: api::export::PATH.into(), endpoint: Endpoint::Export };
         let sockets =
             sockets.into_iter().map(|route| Route { pattern: route.pattern.into(), endpoint: Endpoint::Socket(route) });
 
         let mut router = Router::new();
-        for route in calls.chain(files).chain(health).chain([readiness]).chain(sockets) {
+        for route in calls.chain(files).chain(health).chain([readiness, export]).chain(sockets) {
             router.insert(route.pattern.clone(), route)?;
         }
         Ok(Self(router))

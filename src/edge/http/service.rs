@@ -69,6 +69,10 @@ async fn dispatch(
             let result = files::get(&edge.hub, *kind, name, &method, request.headers(), client.origin()).await;
             result.unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of_file))
         }
+        (Endpoint::Export, Method::GET) => {
+            let result = files::export(&edge.hub, name).await;
+            result.unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of_file))
+        }
         (Endpoint::Health, Method::GET | Method::HEAD) => reply::json(StatusCode::OK, &json!({"ok": true})),
         (Endpoint::Readiness, Method::GET | Method::HEAD) => {
             let health = edge.hub.health(std::time::Instant::now());

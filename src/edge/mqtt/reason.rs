@@ -168,7 +168,8 @@ impl Kind {
             | DomainError::UnknownMessage
             | DomainError::UnknownRequest
             | DomainError::UnknownFile
-            | DomainError::NotFriends => Self::NotAuthorized,
+            | DomainError::NotFriends
+            | DomainError::Erased => Self::NotAuthorized,
             DomainError::Invalid { .. }
             | DomainError::NotSound
             | DomainError::EmptyRecording

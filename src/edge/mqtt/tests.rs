@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::Config;
+use crate::domain::erasure::Device;
 use crate::domain::tests::{World, world, world_on};
 use crate::edge::wire::now;
 use crate::model::Party;
@@ -92,7 +93,7 @@ async fn a_login_that_crosses_a_revocation_is_refused() {
         // The password was good, and there is no mailbox yet that could be closed.
         is_stopped.await.unwrap();
         match (&loss, &party) {
-            (Loss::Device, Party::Toy(toy)) => hub.unbind_toy(None, toy).await.unwrap(),
+            (Loss::Device, Party::Toy(toy)) => drop(hub.erase_toy(None, toy, Device::NewSecret, now()).await.unwrap()),
             _ => hub.log_out_everywhere(&party).await.unwrap(),
         }
         open.send(()).unwrap();

@@ -52,7 +52,7 @@ pub struct Client {
 
 /// Names the party of a client that has logged in, in all later log lines of its connection.
 pub fn note_party(party: &Party) {
-    tracing::Span::current().record("party", tracing::field::display(party));
+    tracing::Span::current().record("party", party.in_log());
 }
 
 /// How a connection ended.

@@ -24,7 +24,7 @@ macro_rules! every {
 }
 
 /// One of each error of the hub.
-fn errors() -> [DomainError; 36] {
+fn errors() -> [DomainError; 37] {
     use DomainError::*;
     every! { DomainError:
         WrongCredentials => WrongCredentials,
@@ -37,6 +37,7 @@ fn errors() -> [DomainError; 36] {
         UnknownMessage => UnknownMessage,
         UnknownRequest => UnknownRequest,
         UnknownFile => UnknownFile,
+        Erased => Erased,
         NotFriends => NotFriends,
         SelfRequest => SelfRequest,
         AlreadyFriends => AlreadyFriends,

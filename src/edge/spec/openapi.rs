@@ -36,6 +36,7 @@ pub(super) fn document() -> Value {
         }
     }
     paths.extend(http::FILES.map(|(path, kind)| (path.to_owned(), file(kind, &mut components))));
+    paths.push((api::export::PATH.to_owned(), export(&mut components)));
     paths.extend(http::HEALTH.map(|path| (path.to_owned(), health(path))));
     paths.push((http::READINESS.to_owned(), readiness()));
     paths.extend(sockets(&mut components));
@@ -219,6 +220,28 @@ fn file(kind: FileKind, components: &mut Components) -> Value {
         "get": operation(id.into(), true),
         "head": operation(format!("{id}_head"), false),
     })
+}
+
+/// The archive of a family.
+fn export(components: &mut Components) -> Value {
+    let archive = json!({
+        "description": "Everything of the family as a ZIP, written while it is sent.",
+        "headers": map([
+            ("Content-Disposition", header("A name for the file.")),
+            ("Cache-Control", header("`no-store`.")),
+        ]),
+        "content": {"application/zip": {}},
+    });
+    let mut responses = vec![("200".to_owned(), archive)];
+    let refusals = [401, 404, 503].map(|status| (status.to_string(), refused(status, components)));
+    responses.extend(refusals);
+    let ticket = json!({
+        "name": "name", "in": "path", "required": true, "description": "The ticket that `export` gave; it is good once.",
+        "schema": text(),
+    });
+    let about = "The archive that a ticket of `export` allows.";
+    let operation = operation("get_export", "files", about, json!([])).with("responses", map(responses));
+    json!({"parameters": [ticket], "get": operation})
 }
 
 fn health(path: &'static str) -> Value {

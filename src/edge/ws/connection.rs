@@ -18,10 +18,12 @@ use super::line::{Line, Met};
 use super::words::{Auth, Logout, Ping, Publish, Voice, Word};
 use super::{Apps, End, Goodbye, send, send_text};
 use crate::api::{Reply, events};
+use crate::domain::erasure::Device;
 use crate::domain::error::DomainError;
 use crate::domain::{Delivery, Mailbox, Payload};
 use crate::edge::net::note_party;
 use crate::edge::request::{Caller, Request, answer, done};
+use crate::edge::wire;
 use crate::model::{Event, Party, Timestamp, TopicFilter, ToyId};
 use crate::ports::router::ConnectionId;
 
@@ -242,7 +244,7 @@ async fn perform(
     let result = match word {
         Some(Word::Publish(said)) => publish(&caller, connection, said).await,
         Some(Word::Voice(piece)) => keep_chunk(&caller, piece).await,
-        Some(Word::Unbind(unbound)) => unbind(&caller, &unbound.toy).await,
+        Some(Word::Unbind(unbound)) => unbind(&caller, &unbound.toy, wire::now()).await,
         Some(Word::Logout(Logout {})) => caller.hub.log_out_everywhere(&caller.party).await,
         _ => return (id, caller.call(request).await),
     };
@@ -259,7 +261,7 @@ async fn keep_chunk(caller: &Caller, piece: Voice) -> Result<(), DomainError> {
     caller.hub.keep_chunks(&caller.party, &piece.upload, vec![(piece.n, piece.data.0.into())]).await
 }
 
-async fn unbind(caller: &Caller, toy: &ToyId) -> Result<(), DomainError> {
+async fn unbind(caller: &Caller, toy: &ToyId, now: Timestamp) -> Result<(), DomainError> {
     let Party::User(owner) = &caller.party else { return Err(DomainError::Forbidden) };
-    caller.hub.unbind_toy(Some(owner), toy).await
+    caller.hub.erase_toy(Some(owner), toy, Device::NewSecret, now).await.map(drop)
 }

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::Config;
+use crate::domain::erasure::Device;
 use crate::domain::tests::{World, world};
 use crate::model::{Party, UserId};
 
@@ -104,7 +105,7 @@ async fn an_older_client_of_a_toy_that_is_unbound_in_between_is_refused() {
     let serving = tokio::spawn(Arc::clone(&apps).serve_legacy(near, format!("/toy/{toy}"), None, PEER.into()));
     let mut client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
     timeout(Duration::from_secs(60), is_stopped).await.expect("a login").unwrap();
-    hub.unbind_toy(None, &toy).await.unwrap();
+    hub.erase_toy(None, &toy, Device::NewSecret, wire::now()).await.unwrap();
     open.send(()).unwrap();
     let first = timeout(Duration::from_secs(60), client.next()).await.expect("an answer").expect("a frame");
     assert!(matches!(first.unwrap(), Message::Close(Some(close)) if u16::from(close.code) == 4500));

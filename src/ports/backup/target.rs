@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::ports::erased::ERASED_FILE;
+
 use super::{At as _, BackupError, make_folder, new_file, sync_file_system, sync_folder};
 
 const BUILDING: &str = "restoring";
@@ -38,7 +40,7 @@ impl Target {
         }
         for entry in fs::read_dir(data).at(data)? {
             let name = entry.at(data)?.file_name();
-            if name != BUILDING && name != NOT_OURS {
+            if name != BUILDING && name != NOT_OURS && name != ERASED_FILE {
                 return Err(BackupError::NotEmpty(data.to_owned()));
             }
         }

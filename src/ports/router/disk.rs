@@ -25,6 +25,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use redb::ReadTransaction;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::subjects::Subjects;
 use super::{ConnectionId, Publication, Subscription};
 use crate::model::{HubId, Party, QoS, Timestamp};
 
@@ -213,6 +214,12 @@ pub(super) enum Op {
         own: ConnectionId,
         page: oneshot::Sender<Vec<Entry>>,
     },
+    /// What names one of these is forgotten, whoever it waits for.
+    Erase {
+        subjects: Arc<Subjects>,
+    },
+    /// Answered when the file was written anew, without the bytes of what was deleted.
+    WriteAnew(oneshot::Sender<Result<(), DiskError>>),
     /// Answered when all before it is on disk.
     Barrier(oneshot::Sender<()>),
     /// Answered with the state that all before it has led to.
@@ -241,7 +248,7 @@ impl std::fmt::Debug for Op {
 impl Disk {
     /// Opens the file, or memory without a path, and reads what it holds.
     pub fn open(path: Option<&Path>, limits: DiskLimits) -> Result<(Self, Found), DiskError> {
-        Self::open_with(file::opener(path, limits.cache_bytes), limits)
+        Self::open_at(path, file::opener(path, limits.cache_bytes), limits)
     }
 
     /// Notes whose file this is.
@@ -249,7 +256,12 @@ impl Disk {
         self.order(Op::Claim { hub: hub.clone() });
     }
 
+    #[cfg(test)]
     pub(super) fn open_with(opener: Opener, limits: DiskLimits) -> Result<(Self, Found), DiskError> {
+        Self::open_at(None, opener, limits)
+    }
+
+    fn open_at(path: Option<&Path>, opener: Opener, limits: DiskLimits) -> Result<(Self, Found), DiskError> {
         let opened = opener()?;
         let (ops, orders) = mpsc::unbounded_channel();
         let (set_state, state) = watch::channel(StorageState::Writable);
@@ -258,6 +270,7 @@ impl Disk {
         let last_session = Arc::new(AtomicU64::new(last_session));
         let Opened { name, database, found, tallies } = opened;
         let writer = Writer::new(opener, (name, database, tallies), limits, set_state)
+            .at(path)
             .sharing(Arc::clone(&dropped), Arc::clone(&gate));
         std::thread::Builder::new()
             .name("sessions".into())
@@ -337,6 +350,13 @@ impl Disk {
             file::guarded(&path.display().to_string(), || copy::copy(&snapshot, &path))
         });
         copied.await.map_err(|error| DiskError::Unusable(error.to_string()))?
+    }
+
+    /// Writes the file anew with all that was ordered so far: a deleted row leaves its bytes in a page that is free.
+    pub(super) async fn write_anew(&self) -> Result<(), DiskError> {
+        let (done, written) = oneshot::channel();
+        self.order(Op::WriteAnew(done));
+        written.await.map_err(|_| DiskError::Unusable("they cannot be written now".into()))?
     }
 
     /// Messages that gave way to a limit since the start.

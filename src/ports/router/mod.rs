@@ -23,10 +23,11 @@ mod queue;
 mod retained;
 mod session;
 mod share;
+mod subjects;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,12 +47,13 @@ pub use session::SessionHandle;
 #[cfg(test)]
 pub(crate) use disk::tests::{LIMITS as DISK_LIMITS, TestDisk};
 
-use disk::SessionId;
+use disk::{Op, SessionId};
 use flow::Owed;
 use index::{Index, Target};
 use queue::{Manner, Pushed, Queue};
 use retained::{Retained, Stored};
 use share::Shares;
+use subjects::Subjects;
 
 /// One connection, of whatever protocol, for as long as the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -196,6 +198,8 @@ pub struct Router {
     disk: Disk,
     /// The live connections of each party that has any.
     presence: DashMap<Party, Vec<Arc<Queue>>>,
+    /// The sessions of each party that outlive their connections.
+    sessions: DashMap<Party, Vec<Weak<Queue>>>,
     /// Wakes those that wait for a party to have no connection.
     departures: Notify,
     subscriptions_max: usize,
@@ -215,6 +219,7 @@ impl Router {
             retained: Retained::new(limits.retained_messages_max, limits.retained_max_bytes),
             disk,
             presence: DashMap::new(),
+            sessions: DashMap::new(),
             departures: Notify::new(),
             subscriptions_max: limits.subscriptions_max,
             backpressure_max: limits.backpressure_max,
@@ -285,7 +290,7 @@ impl Router {
             let durable = publication.publisher.is_some();
             retained = self.retained.store(&publication, |publication| {
                 if durable {
-                    self.disk.order(disk::Op::Retain { publication: Arc::clone(publication) });
+                    self.disk.order(Op::Retain { publication: Arc::clone(publication) });
                 }
             });
             stored = durable;
@@ -309,7 +314,7 @@ impl Router {
             subscribers += 1;
         }
         if let Some(Receipt { session, id }) = receipt {
-            self.disk.order(disk::Op::Received { session, id });
+            self.disk.order(Op::Received { session, id });
             stored = true;
         }
         drop(together);
@@ -363,9 +368,33 @@ impl Router {
         self.forget_on_disk(&self.retained.take_group(group));
     }
 
+    /// Ends the sessions of a party, with what waits in them.
+    pub fn end_sessions(&self, party: &Party) {
+        let sessions = self.sessions.remove(party).map(|(_, sessions)| sessions).unwrap_or_default();
+        for queue in sessions.iter().filter_map(Weak::upgrade) {
+            queue.end_session();
+            self.forget_subscriptions(&queue);
+        }
+    }
+
+    /// Forgets what names one of `subjects`, ids of parties, chats or messages: retained messages, messages that wait for
+    /// sessions, and subscriptions in the file. The file is then written anew, without the bytes of what was deleted.
+    pub async fn erase(&self, subjects: &[String]) -> Result<(), DiskError> {
+        let subjects = Arc::new(Subjects::new(subjects));
+        self.forget_on_disk(&self.retained.take_naming(&subjects));
+        self.disk.order(Op::Erase { subjects });
+        self.disk.write_anew().await
+    }
+
+    fn note_session(&self, party: &Party, queue: &Arc<Queue>) {
+        let mut sessions = self.sessions.entry(party.clone()).or_default();
+        sessions.retain(|session| session.strong_count() > 0);
+        sessions.push(Arc::downgrade(queue));
+    }
+
     fn forget_on_disk(&self, forgotten: &[Arc<Publication>]) {
         for publication in forgotten.iter().filter(|publication| publication.publisher.is_some()) {
-            self.disk.order(disk::Op::Retain { publication: Arc::new(retained::erasure(publication)) });
+            self.disk.order(Op::Retain { publication: Arc::new(retained::erasure(publication)) });
         }
     }
 

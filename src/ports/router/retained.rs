@@ -12,6 +12,7 @@ use bytes::Bytes;
 use dashmap::DashMap;
 
 use super::Publication;
+use super::subjects::Subjects;
 use crate::model::{Timestamp, Topic, TopicFilter};
 
 /// What became of a retained message.
@@ -98,6 +99,21 @@ impl Retained {
     /// Removes what is kept below the first two levels `group`, and gives it.
     pub(super) fn take_group(&self, group: &str) -> Vec<Arc<Publication>> {
         let taken = self.groups.remove(group).map(|(_, messages)| messages).unwrap_or_default();
+        self.messages.fetch_sub(taken.len(), Ordering::Relaxed);
+        taken
+    }
+
+    /// Removes what names one of `subjects` in its topic, its properties or its payload, and gives it.
+    pub(super) fn take_naming(&self, subjects: &Subjects) -> Vec<Arc<Publication>> {
+        let names = |message: &mut Arc<Publication>| {
+            let Publication { topic, properties, payload, .. } = &**message;
+            subjects.are_in([topic.as_str().as_bytes(), properties, payload.bytes()])
+        };
+        let mut taken = Vec::new();
+        self.groups.retain(|_, group| {
+            taken.extend(group.extract_if(.., names));
+            !group.is_empty()
+        });
         self.messages.fetch_sub(taken.len(), Ordering::Relaxed);
         taken
     }

@@ -28,6 +28,7 @@ impl Router {
         self.disk.order(Op::Open { session, party: party.clone(), client_id, expiry_s });
         let durable = Durable::new(self.disk.clone(), session, 0, expiry_s);
         let queue = Arc::new(Queue::new(self.next_id(), party, limits, Some(durable)));
+        self.note_session(queue.party(), &queue);
         SessionHandle { router: Arc::clone(self), queue }
     }
 
@@ -35,6 +36,7 @@ impl Router {
     pub fn restore_session(self: &Arc<Self>, stored: &StoredSession, limits: QueueLimits) -> SessionHandle {
         let durable = Durable::new(self.disk.clone(), stored.id, stored.last_seq, stored.expiry_s);
         let queue = Arc::new(Queue::new(self.next_id(), stored.party.clone(), limits, Some(durable)));
+        self.note_session(queue.party(), &queue);
         for subscription in &stored.subscriptions {
             queue.remember(subscription);
             self.insert_subscription(&queue, subscription);

@@ -43,6 +43,7 @@ impl Store {
     ///
     /// Rows are encoded on a thread of their own, not on those that serve connections.
     pub async fn export_to(&self, path: &Path, stop: &CancellationToken) -> Result<(), StoreError> {
+        let _era = self.era();
         let failed = |error: anyhow::Error| StoreError::Copy(error.to_string());
         let (datastore, session) = self.datastore()?;
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;

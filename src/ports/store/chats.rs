@@ -83,6 +83,7 @@ pub(super) struct MessageRow {
     pub(super) created_at: f64,
     /// The number of its event in the receiver's stream; none for a toy, or of a hub before schema 7.
     event_seq: Option<i64>,
+    pub(super) hidden: Option<String>,
 }
 
 impl MessageRow {
@@ -182,6 +183,7 @@ impl Store {
                 notice: new.notice.as_ref().map(ToString::to_string),
                 created_at,
                 event_seq: event_seq.map(|seq| seq as i64),
+                hidden: None,
             };
             tx.add(message.clone()).await?;
             tx.run(
@@ -264,7 +266,7 @@ impl Store {
             (_, Some(delivered)) if message.seq <= delivered => MessageState::Delivered,
             _ => MessageState::Sent,
         };
-        let rows = self.last_messages(chat, last, limit).await?;
+        let rows = self.last_messages(reader, chat, (window.first, last), limit).await?;
         let messages = rows.into_iter().map(|row| {
             let state = state(&row);
             Ok((row.into_message()?, state))
@@ -293,7 +295,8 @@ impl Store {
             };
             let others = tx.entry(other, reader.id()).await?;
             let (read, delivered) = others.map(|entry| (entry.read_seq, entry.delivered_seq)).unzip();
-            Ok(Window { last: row.seq, read, delivered, heard })
+            let first = row.erased_to.map_or(1, |erased| erased + 1);
+            Ok(Window { first, last: row.seq, read, delivered, heard })
         })
         .await
     }
@@ -324,13 +327,21 @@ impl Store {
         Ok(reply.rows::<SeqRow>(0)?.into_iter().next())
     }
 
-    /// The last `limit` messages up to number `last`, oldest first. Where numbers have no message, it looks further back.
-    async fn last_messages(&self, chat: &ChatId, last: i64, limit: usize) -> Result<Vec<MessageRow>, StoreError> {
+    /// The last `limit` messages from number `oldest` up to number `last` that `reader` sees, oldest first. Where numbers
+    /// have no message, it looks further back.
+    async fn last_messages(
+        &self,
+        reader: &Party,
+        chat: &ChatId,
+        (oldest, last): (i64, i64),
+        limit: usize,
+    ) -> Result<Vec<MessageRow>, StoreError> {
         let mut found = Vec::new();
         let (mut last, mut span) = (last, i64::try_from(limit).unwrap_or(i64::MAX));
-        while last >= 1 && found.len() < limit {
-            let first = last.saturating_sub(span).saturating_add(1).max(1);
+        while last >= oldest && found.len() < limit {
+            let first = last.saturating_sub(span).saturating_add(1).max(oldest);
             let mut older = self.messages(chat, first, last).await?;
+            older.retain(|row| row.hidden.as_deref() != Some(reader.id()));
             older.append(&mut found);
             found = older;
             last = first - 1;
@@ -411,7 +422,12 @@ impl Store {
             let sql = "SELECT * FROM message WHERE sound = $sound LIMIT 1";
             let message = tx.rows::<MessageRow>(sql, vars! { sound: sound.as_str() }).await?.into_iter().next();
             let Some(message) = message else { return Ok(None) };
-            if let Some(chat) = tx.chat(&message.chat).await? {
+            let is_shown = |party: &String| message.hidden.as_ref() != Some(party);
+            if let Some(mut chat) = tx.chat(&message.chat).await? {
+                if chat.erased_to.is_some_and(|erased| message.seq <= erased) {
+                    return Ok(None);
+                }
+                chat.parties.retain(is_shown);
                 return Ok(Some(chat.parties));
             }
             let mut parties = tx
@@ -420,7 +436,8 @@ impl Store {
                     vars! { sender: message.sender.as_str(), chat: message.chat.as_str() },
                 )
                 .await?;
-            parties.push(message.sender);
+            parties.push(message.sender.clone());
+            parties.retain(is_shown);
             Ok(Some(parties))
         })
         .await
@@ -434,7 +451,8 @@ impl Transaction<'_> {
     }
 
     async fn chat(&self, chat: &str) -> Result<Option<ChatRow>, StoreError> {
-        self.one::<ChatRow>("SELECT seq, last_at, parties FROM ONLY $id", vars! { id: record("chat", chat) }).await
+        self.one::<ChatRow>("SELECT seq, last_at, parties, erased_to FROM ONLY $id", vars! { id: record("chat", chat) })
+            .await
     }
 
     /// What an earlier attempt to send the same recording has kept.
@@ -476,6 +494,7 @@ struct ChatRow {
     seq: i64,
     last_at: Option<f64>,
     parties: Vec<String>,
+    erased_to: Option<i64>,
 }
 
 /// What a page of a chat marks.
@@ -489,6 +508,7 @@ enum Marks {
 
 /// A chat as one of the two finds it; `read` and `delivered` are the other's marks.
 struct Window {
+    first: i64,
     last: i64,
     read: Option<i64>,
     delivered: Option<i64>,

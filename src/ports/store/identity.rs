@@ -27,7 +27,7 @@ impl Store {
                 "RETURN {
                     users: count(SELECT VALUE id FROM user),
                     toys: count(SELECT VALUE id FROM toy),
-                    messages: math::sum(SELECT VALUE seq FROM chat),
+                    messages: math::sum(SELECT VALUE seq - (erased ?? 0) FROM chat),
                 }",
                 vars! {},
             )

@@ -159,7 +159,7 @@ impl Store {
     async fn chat_rows(&self, chat: &str, a: &str, b: &str) -> Result<ChatRows, StoreError> {
         let mut reply = self
             .run(
-                "SELECT seq, last_at FROM ONLY type::record('chat', $chat);
+                "SELECT seq, last_at, erased ?? 0 AS erased FROM ONLY type::record('chat', $chat);
                  SELECT incoming, heard, read_seq, delivered_seq, unread_since
                     FROM ONLY type::record('friend', [$a, $b]);
                  SELECT incoming, heard, read_seq, delivered_seq, unread_since
@@ -341,6 +341,7 @@ struct CountedRow {
 struct ChatRow {
     seq: i64,
     last_at: Option<f64>,
+    erased: i64,
 }
 
 #[derive(SurrealValue, Clone, Default, PartialEq)]
@@ -434,7 +435,7 @@ impl ChatCount {
         let seq = self.seq();
         ChatCheck {
             messages: self.messages.unsigned_abs(),
-            lost: (seq - self.messages).max(0).unsigned_abs(),
+            lost: (seq - self.messages - self.row.as_ref().map_or(0, |row| row.erased)).max(0).unsigned_abs(),
             was_wrong: self.row.as_ref().is_none_or(|row| row.seq != seq) || self.sides.iter().any(SideCount::is_wrong),
         }
     }

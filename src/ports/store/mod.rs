@@ -6,10 +6,13 @@
 //! [`Refusal`], which the transaction's text throws.
 
 mod accounts;
+mod audit;
 mod backup;
 mod chats;
+mod consent;
 mod content;
 mod dump;
+mod erasure;
 mod folder;
 mod friends;
 mod household;
@@ -19,6 +22,7 @@ mod places;
 mod receipts;
 mod recovery;
 mod requests;
+mod retention;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -29,7 +33,7 @@ mod unread;
 
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rand::RngExt;
@@ -47,6 +51,7 @@ pub use accounts::StoredUser;
 pub use backup::schema_version;
 pub use chats::{Before, Kept, NewMessage, Repeats};
 pub use dump::{Dump, read_dump};
+pub use erasure::{ChatErasure, DeviceAfter, Erasing, Erasure, StoredMessage};
 pub use folder::{check_files, damage, flushed_writes, is_open};
 pub use friends::{Block, NewEntry, Unfriended};
 pub use household::NewInvite;
@@ -62,12 +67,14 @@ pub use unread::Unheard;
 
 const SCHEMA: &str = include_str!("schema.surql");
 /// Raised with every change of `schema.surql`.
-const SCHEMA_VERSION: i64 = 8;
+const SCHEMA_VERSION: i64 = 9;
 /// What a database of version 1 lacks. Repeating it changes nothing, as `schema.surql` does: a start that was cut off
 /// begins again.
 const FROM_VERSION_1: &str = "UPDATE friend SET delivered_seq = read_seq WHERE delivered_seq = NONE";
 /// How often a transaction that met a conflict is tried in all.
 const TRIES: u32 = 10;
+/// How often the end of earlier questions is looked for.
+const SETTLE_PAUSE: Duration = Duration::from_millis(5);
 
 /// How to open the store.
 #[derive(Debug, Clone)]
@@ -276,6 +283,8 @@ pub struct Store {
     /// Events that are kept of each user's stream.
     stream_events_max: i64,
     turns: turns::Turns,
+    /// Shared by all questions that have begun since the last [`Self::settle`].
+    era: RwLock<Arc<()>>,
     /// How long an answer is awaited. An embedded engine keeps to its own limit, and ends what it has begun.
     answer_timeout: Option<Duration>,
     #[cfg(test)]
@@ -295,6 +304,7 @@ impl Store {
             has_stopped: AtomicBool::new(false),
             stream_events_max: i64::try_from(settings.stream_events_max).unwrap_or(i64::MAX),
             turns: turns::Turns::default(),
+            era: RwLock::default(),
             answer_timeout: match settings.place {
                 Place::Folder { .. } => None,
                 Place::Memory | Place::Server { .. } => Some(settings.query_timeout),
@@ -369,6 +379,7 @@ impl Store {
     }
 
     async fn run_once(&self, sql: &'static str, variables: Variables) -> Result<Reply, StoreError> {
+        let _era = self.era();
         let engine = self.engine();
         let query = async {
             match &*engine {
@@ -379,6 +390,19 @@ impl Store {
         };
         let results = self.answered(query).await?.inspect_err(|error| self.note(error))?;
         self.reply(results)
+    }
+
+    /// Held by a question for as long as it reads.
+    fn era(&self) -> Arc<()> {
+        Arc::clone(&self.era.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns when every question and transaction has ended that began before: none reads old versions of rows then.
+    async fn settle(&self) {
+        let before = std::mem::take(&mut *self.era.write().unwrap_or_else(PoisonError::into_inner));
+        while Arc::strong_count(&before) > 1 {
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
     }
 
     /// Awaits the database, as long as it may take.

@@ -90,11 +90,16 @@ impl EventRow {
                 unread: Some(i64::try_from(*unread).unwrap_or(i64::MAX)),
                 ..row("read", friend)
             },
+            // It names nobody: the row is its owner's.
+            Event::Erased => Self { seq, r#type: "erased".to_owned(), kind: "app".to_owned(), ..Self::default() },
             Event::Play { .. } | Event::Command(_) => return None,
         })
     }
 
     fn into_event(self) -> Result<(u64, Event), StoreError> {
+        if self.r#type == "erased" {
+            return Ok((stored_number(self.seq)?, Event::Erased));
+        }
         let party = stored_party(&self.kind, &self.party)?;
         let event = match self.r#type.as_str() {
             "message" => Event::Message {

@@ -21,6 +21,8 @@ pub struct NewToy {
     pub let_in_until: Timestamp,
     /// The hash of the invitation that allows the binding, if one was given.
     pub invite_hash: Option<String>,
+    /// The version of the text that the user agrees to.
+    pub consent: String,
 }
 
 #[derive(SurrealValue)]
@@ -86,6 +88,20 @@ impl Store {
         Ok(reply.optional::<bool>(0)?.unwrap_or_default())
     }
 
+    /// Gives a device another secret, by its SHA-256. Refused with `UnknownDevice`.
+    pub async fn renew_device(&self, key: &DeviceKey, secret_hash: &str) -> Result<(), StoreError> {
+        self.run(
+            "{
+                LET $renewed = (UPDATE type::record('device', $key) SET secret_hash = $secret_hash);
+                IF array::len($renewed) = 0 { THROW 'toyhub:unknown_device' };
+                RETURN NONE;
+            }",
+            vars! { key: key.as_str(), secret_hash: secret_hash },
+        )
+        .await
+        .map(drop)
+    }
+
     /// The device of this key and the SHA-256 of its secret.
     pub async fn device(&self, key: &DeviceKey) -> Result<Option<(Device, String)>, StoreError> {
         let mut reply = self
@@ -113,12 +129,13 @@ impl Store {
     ///
     /// Refused with `UnknownDevice`, `DeviceBound`, `UnknownInvite`, `UnknownParty` or `BookFull`.
     pub async fn bind_toy(&self, new: NewToy, friends_max: usize, now: Timestamp) -> Result<(), StoreError> {
-        let NewToy { toy, chat, entry_of_user, entry_of_toy, let_in_until, invite_hash } = new;
+        let NewToy { toy, chat, entry_of_user, entry_of_toy, let_in_until, invite_hash, consent } = new;
         let variables = vars! {
             key: toy.device_key.as_str(), toy: toy.id.as_str(), user: toy.bind_user.as_str(),
             toy_name: toy.toy_name, baby_name: toy.baby_name, gender: toy.gender, avatar: toy.avatar.as_str(),
             chat: chat.as_str(), of_user: entry_of_user.into_object(), of_toy: entry_of_toy.into_object(),
-            friends_max: friends_max as i64, let_in_until: let_in_until, invite: invite_hash, now: now,
+            friends_max: friends_max as i64, let_in_until: let_in_until, invite: invite_hash, consent: consent,
+            now: now,
         };
         self.run(
             "{
@@ -137,6 +154,7 @@ impl Store {
                 UPDATE type::record('device', $key) SET toy = $toy;
                 CREATE type::record('toy', $toy) SET device_key = $key, bind_user = $user, toy_name = $toy_name,
                     baby_name = $baby_name, gender = $gender, avatar = $avatar, locked = false, let_in_until = $let_in_until,
+                    consent = $consent,
                     created_at = $now;
                 CREATE type::record('chat', $chat) SET parties = [$user, $toy], seq = 0;
                 CREATE type::record('friend', [$user, $toy]) SET owner = $user, friend = $toy, kind = $of_user.kind,
@@ -148,40 +166,6 @@ impl Store {
                 RETURN NONE;
             }",
             variables,
-        )
-        .await?;
-        Ok(())
-    }
-
-    /// Makes a toy a device again that anybody may bind: the toy, its address book, its place in the address books of
-    /// others, its open friend requests and its tokens are gone. Chats stay with the other side.
-    ///
-    /// Refused with `UnknownParty`.
-    pub async fn unbind_toy(&self, toy: &ToyId) -> Result<(), StoreError> {
-        self.run(
-            "{
-                LET $row = (SELECT device_key FROM ONLY type::record('toy', $toy));
-                IF $row = NONE { THROW 'toyhub:unknown_party' };
-                UPDATE type::record('device', $row.device_key) SET toy = NONE;
-                LET $friends = (SELECT VALUE friend FROM friend:[$toy, '']..[$toy, 'z']);
-                FOR $friend IN $friends {
-                    DELETE type::record('friend', [$toy, $friend]);
-                    DELETE type::record('friend', [$friend, $toy]);
-                };
-                LET $requests = (SELECT id, requester, requestee FROM request
-                    WHERE status = 0 AND (requester = $toy OR requestee = $toy));
-                FOR $request IN $requests {
-                    DELETE type::record('pending', [$request.requester, $request.requestee]);
-                    DELETE $request.id;
-                };
-                DELETE block:[$toy, '']..[$toy, 'z'];
-                DELETE guardian WHERE toy = $toy;
-                DELETE token WHERE party = $toy;
-                DELETE place:[$toy, '']..[$toy, '~'];
-                DELETE type::record('toy', $toy);
-                RETURN NONE;
-            }",
-            vars! { toy: toy.as_str() },
         )
         .await?;
         Ok(())

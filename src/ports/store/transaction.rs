@@ -29,6 +29,7 @@ use super::{Attempts, Engine, Reply, Store, StoreError};
 pub(super) struct Transaction<'s> {
     store: &'s Store,
     begun: Arc<Handle>,
+    _era: Arc<()>,
     #[cfg(test)]
     fault: Arc<std::sync::atomic::AtomicBool>,
 }
@@ -74,7 +75,7 @@ impl Store {
     }
 
     async fn begin(&self) -> Result<Transaction<'_>, StoreError> {
-        let engine = self.engine();
+        let (engine, era) = (self.engine(), self.era());
         let begun = self.answered(async {
             match &*engine {
                 Engine::Embedded { database, .. } => Ok(Handle::Embedded(database.clone().begin().await?)),
@@ -85,6 +86,7 @@ impl Store {
         Ok(Transaction {
             store: self,
             begun: Arc::new(begun.await.map_err(undone)?),
+            _era: era,
             #[cfg(test)]
             fault: Arc::default(),
         })
@@ -138,6 +140,7 @@ impl Transaction<'_> {
         Self {
             store: self.store,
             begun: Arc::clone(&self.begun),
+            _era: Arc::clone(&self._era),
             #[cfg(test)]
             fault: Arc::clone(&self.fault),
         }

@@ -15,7 +15,7 @@ use crate::model::{ChatId, FileName, Message, Party, PartyId, Timestamp};
 /// Entries in a row that one call finds to count only lost messages.
 const EMPTY_ENTRIES_MAX: usize = 32;
 const UNHEARD_OF_ONE: &str = "SELECT * FROM message:[$chat, $first]..=[$chat, 9223372036854775807]
-    WHERE sender = $sender ORDER BY seq LIMIT $limit";
+    WHERE sender = $sender AND hidden != $receiver ORDER BY seq LIMIT $limit";
 
 /// A message that its receiver has not heard.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Store {
             if senders == limit {
                 break;
             }
-            let rows = self.unheard_of(waiting, limit).await?;
+            let rows = self.unheard_of(receiver, waiting, limit).await?;
             senders += usize::from(!rows.is_empty());
             // Messages of one sender keep the order of their numbers, whatever the clock was when they were sent.
             let mut latest = f64::NEG_INFINITY;
@@ -88,9 +88,14 @@ impl Store {
         Ok(found.into_iter().map(|(_, unheard)| unheard).collect())
     }
 
-    async fn unheard_of(&self, waiting: WaitingRow, limit: usize) -> Result<Vec<MessageRow>, StoreError> {
+    async fn unheard_of(
+        &self,
+        receiver: &Party,
+        waiting: WaitingRow,
+        limit: usize,
+    ) -> Result<Vec<MessageRow>, StoreError> {
         let variables = vars! {
-            chat: waiting.chat, first: waiting.read_seq + 1, sender: waiting.friend, limit: limit as i64,
+            receiver: receiver.id(), chat: waiting.chat, first: waiting.read_seq + 1, sender: waiting.friend, limit: limit as i64,
         };
         let mut reply = self.run(UNHEARD_OF_ONE, variables).await?;
         reply.rows::<MessageRow>(0)
@@ -118,7 +123,8 @@ impl Transaction<'_> {
             .rows::<MessageRow>(
                 UNHEARD_OF_ONE,
                 vars! {
-                    chat: entry.chat.as_str(), first: entry.read_seq + 1, sender: entry.friend.as_str(),
+                    receiver: receiver.id(), chat: entry.chat.as_str(), first: entry.read_seq + 1,
+                    sender: entry.friend.as_str(),
                     limit: limit as i64,
                 },
             )

@@ -264,6 +264,39 @@ async fn http_answers_as_it_is_described() {
     let without = without.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
     assert_eq!(http.answer("/mqtt", "get", without).await["code"], 26);
 
+    // What a guardian knows and copies.
+    http.ok("/consent_text", json!({})).await;
+    http.ok("/consent", json!({"user_id": mia, "toy_id": toy})).await;
+    http.ok("/audit", json!({"_id": mia, "toy_id": toy})).await;
+    let ticket = http.ok("/export", json!({"_id": mia, "password": "correct horse"})).await["data"]["ticket"].clone();
+    for _ in 0..2 {
+        let archive = http.request(Method::GET, &format!("/get_export/{}", ticket.as_str().unwrap()));
+        http.answer("/get_export/{name}", "get", archive).await;
+    }
+
+    // What a user takes back.
+    let page = http.ok("/chat_list", json!({"chat_id": chat, "to_user": mia})).await["data"].clone();
+    http.ok("/erase_message", json!({"_id": mia, "message": page[0]["_id"], "for": "me"})).await;
+    http.ok("/erase_chat", json!({"_id": mia, "chat_id": chat})).await;
+    let asked = json!({"req_user": tom.id, "add_user": toy});
+    assert_eq!(world.post_as(&tom, "/add_req", asked).await["code"], 0);
+    let requests = http.ok("/req_list", json!({"_id": mia})).await;
+    http.ok("/acc_req", json!({"req_id": requests["data"][0]["_id"]})).await;
+    http.ok("/erase_friend", json!({"_id": mia, "toy_id": toy, "friend_id": tom.id})).await;
+    http.ok("/unbind_toy", json!({"user_id": mia, "toy_id": toy, "new_key": "1"})).await;
+    let binding =
+        json!({"toy_name": "Rex", "baby_name": "Ben", "remark": "Mum", "user_id": mia, "device_key": other_key});
+    http.ok("/bind_toy", binding).await;
+    let rex = http.ok("/toy_list", json!({"_id": mia})).await["data"][0]["_id"].clone();
+    http.ok("/erase_toy", json!({"user_id": mia, "toy_id": rex, "password": "correct horse"})).await;
+    let (third_key, _) = world.device().await;
+    let binding =
+        json!({"toy_name": "Bo", "baby_name": "Ben", "remark": "Mum", "user_id": mia, "device_key": third_key});
+    http.ok("/bind_toy", binding).await;
+    let third = http.ok("/toy_list", json!({"_id": mia})).await["data"][0]["_id"].clone();
+    http.ok("/withdraw_consent", json!({"user_id": mia, "toy_id": third, "password": "correct horse"})).await;
+    http.ok("/erase_account", json!({"_id": mia, "password": "correct horse"})).await;
+
     // Everything that is described was met.
     let paths = http.document["paths"].as_object().unwrap();
     for (path, methods) in paths {

@@ -257,6 +257,37 @@ async fn sockets_and_mqtt_speak_as_it_is_described() {
     Stranger::new(&world).post("/open_toy", json!({"device_key": toy.device_key})).await;
     hub.until(&mut app, "toy_wants_in").await;
 
+    // What a guardian knows and copies.
+    hub.ok(&mut app, "consent_text", json!({})).await;
+    hub.ok(&mut app, "consent", json!({"toy_id": toy.id})).await;
+    hub.ok(&mut app, "audit", json!({"toy_id": toy.id, "limit": 10})).await;
+    hub.ok(&mut app, "export", json!({"password": "correct horse"})).await;
+
+    // What a user takes back.
+    hub.ok(&mut app, "erase_message", json!({"message": heard["_id"]})).await;
+    hub.ok(&mut app, "erase_chat", json!({"chat_id": chat})).await;
+    hub.until(&mut app, "erased").await;
+    hub.ok(&mut of_tom, "add_req", json!({"add_user": mia.id})).await;
+    let request = hub.until(&mut app, "friend_request").await;
+    hub.ok(&mut app, "acc_req", json!({"req_id": request["_id"]})).await;
+    hub.ok(&mut app, "erase_friend", json!({"friend_id": tom.id})).await;
+    for (word, name, more) in [
+        ("unbind_toy", "Bobo", json!({})),
+        ("erase_toy", "Momo", json!({"password": "correct horse"})),
+        ("withdraw_consent", "Dodo", json!({"password": "correct horse"})),
+    ] {
+        let unwanted = world.toy(&mia, name).await;
+        let mut fields = more;
+        fields["toy_id"] = json!(unwanted.id);
+        hub.ok(&mut app, word, fields).await;
+    }
+    let eva = world.user("eva").await;
+    let mut of_eva = world.app(&eva).await;
+    // Its answer may lose the race with the end.
+    let erasure = hub.request("socket", "erase_account", json!({"password": "correct horse"})).await;
+    of_eva.send(erasure).await;
+    assert_eq!(of_eva.close_code().await, 4501);
+
     // How connections end.
     let mut stranger = world.socket("/ws").await;
     stranger.send(json!({"do": "auth", "token": "none"})).await;
@@ -285,5 +316,5 @@ async fn sockets_and_mqtt_speak_as_it_is_described() {
         .collect();
     missed.sort();
     // The first needs a model, the last a connection that its own events have outrun.
-    assert_eq!(missed, ["answer_ai_uploader", "answer_logout", "event_command", "push_reload"]);
+    assert_eq!(missed, ["answer_ai_uploader", "answer_erase_account", "answer_logout", "event_command", "push_reload"]);
 }

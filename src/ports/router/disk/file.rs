@@ -95,20 +95,30 @@ pub(super) fn opener(path: Option<&Path>, cache_bytes: usize) -> Opener {
     })
 }
 
-/// Makes an empty file under another name first: a file of this name is whole, or it is damaged.
-fn create(path: &Path, builder: &Builder) -> Result<(), redb::DatabaseError> {
+/// The name of a file that is to take the place of the one at `path`. What an earlier attempt has left there is removed.
+pub(super) fn beside(path: &Path) -> PathBuf {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
+    let new = PathBuf::from(new);
+    // One that cannot be removed is met by whoever makes the new file.
+    let _ = std::fs::remove_file(&new);
+    new
+}
+
+/// Puts the file `new` in the place of the one at `path`.
+pub(super) fn replace(path: &Path, new: &Path) -> io::Result<()> {
+    std::fs::rename(new, path)?;
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
     }
+}
+
+/// Makes an empty file under another name first: a file of this name is whole, or it is damaged.
+fn create(path: &Path, builder: &Builder) -> Result<(), redb::DatabaseError> {
+    let new = beside(path);
     builder.create(&new)?.close()?;
-    std::fs::rename(&new, path)?;
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    Ok(replace(path, &new)?)
 }
 
 /// After a failure, the file is not opened before there is this much room: a commit that happens to fit into pages that

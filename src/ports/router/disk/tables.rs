@@ -9,6 +9,7 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefi
 
 use super::{DiskLimits, Entry, Found, Op, Overflow, SessionId, StoredSession, now};
 use crate::model::{MessageId, Party, PartyId, PartyKind, QoS, Timestamp, Topic};
+use crate::ports::router::subjects::Subjects;
 use crate::ports::router::{ConnectionId, Payload, Publication, Subscription};
 
 /// Party, client id, seconds that the session outlives its connection, end of the last connection (0: it lives).
@@ -113,15 +114,7 @@ impl<'t> Tables<'t> {
                 self.sessions.insert(session.0, (party.to_string().as_str(), client_id.as_str(), *expiry_s, 0))?;
             }
             Op::Lifetime { session, expiry_s, ended_at } => self.set_lifetime(session.0, *expiry_s, *ended_at)?,
-            Op::End { session: SessionId(session) } => {
-                self.sessions.remove(session)?;
-                self.filters.retain_in((*session, "")..(session + 1, ""), |_, _| false)?;
-                self.queue.retain_in((*session, 0)..=(*session, u64::MAX), |_, _| false)?;
-                self.received.retain_in((*session, 0)..=(*session, u16::MAX), |_, ()| false)?;
-                self.removed.remove(session)?;
-                tallies.of.remove(session);
-                tallies.changed.remove(session);
-            }
+            Op::End { session: SessionId(session) } => self.end(*session, tallies)?,
             Op::Subscribe { session, subscription } => {
                 let row = (subscription.qos as u8, subscription.options, subscription.id);
                 self.filters.insert((session.0, subscription.text().as_str()), row)?;
@@ -140,10 +133,57 @@ impl<'t> Tables<'t> {
             Op::Received { session, id } => drop(self.received.insert((session.0, *id), ())?),
             Op::Completed { session, id } => drop(self.received.remove((session.0, *id))?),
             Op::Retain { publication } => self.retain(publication)?,
+            Op::Erase { subjects } => self.erase(subjects, tallies)?,
             Op::Claim { hub } => drop(self.identity.insert(HUB, hub.as_str())?),
-            Op::Release { .. } | Op::Page { .. } | Op::Barrier(_) | Op::Snapshot(_) | Op::Stop(_) => {}
+            Op::Release { .. }
+            | Op::Page { .. }
+            | Op::Barrier(_)
+            | Op::Snapshot(_)
+            | Op::WriteAnew(_)
+            | Op::Stop(_) => {}
         }
         Ok(0)
+    }
+
+    fn end(&mut self, session: u64, tallies: &mut Tallies) -> Result<(), redb::Error> {
+        self.sessions.remove(session)?;
+        self.filters.retain_in((session, "")..(session + 1, ""), |_, _| false)?;
+        self.queue.retain_in((session, 0)..=(session, u64::MAX), |_, _| false)?;
+        self.received.retain_in((session, 0)..=(session, u16::MAX), |_, ()| false)?;
+        self.removed.remove(session)?;
+        tallies.of.remove(&session);
+        tallies.changed.remove(&session);
+        Ok(())
+    }
+
+    /// Removes the sessions of `subjects`, and the messages and subscriptions of others that name one of them.
+    fn erase(&mut self, subjects: &Subjects, tallies: &mut Tallies) -> Result<(), redb::Error> {
+        let mut ended = Vec::new();
+        for found in self.sessions.iter()? {
+            let (key, row) = found?;
+            let (party, client_id, ..) = row.value();
+            if subjects.are_in([party.as_bytes(), client_id.as_bytes()]) {
+                ended.push(key.value());
+            }
+        }
+        for session in ended {
+            self.end(session, tallies)?;
+        }
+        let mut named = Vec::new();
+        for found in self.queue.iter()? {
+            let (key, row) = found?;
+            let (topic, properties, payload, ..) = row.value();
+            if subjects.are_in([topic.as_bytes(), properties, payload]) {
+                named.push(key.value());
+            }
+        }
+        for (session, seq) in named {
+            self.forget(session, seq, tallies)?;
+        }
+        self.filters.retain(|(_, filter), _| !subjects.are_in([filter.as_bytes()]))?;
+        self.retained
+            .retain(|topic, (_, properties, payload, ..)| !subjects.are_in([topic.as_bytes(), properties, payload]))?;
+        Ok(())
     }
 
     fn set_lifetime(&mut self, session: u64, expiry_s: u32, ended_at: Timestamp) -> Result<(), redb::Error> {

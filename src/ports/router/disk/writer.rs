@@ -14,6 +14,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use redb::{Database, Durability, ReadableDatabase as _};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
 
+use super::copy;
 use super::file::{self, DiskError, Opened, Opener};
 use super::tables::{Tables, Tallies};
 use super::{DiskLimits, Entry, Op, SessionId, StorageState, now};
@@ -42,6 +44,8 @@ pub(super) struct Writer {
     opener: Opener,
     /// How errors call the file.
     name: String,
+    /// Where the file is; none in memory.
+    path: Option<PathBuf>,
     /// None after a failure, until it is open again.
     database: Option<Database>,
     tallies: Tallies,
@@ -93,6 +97,9 @@ impl Missing {
                 | Op::Page { .. }
                 | Op::Barrier(_)
                 | Op::Snapshot(_)
+                // Who orders these learns that the file was not written, and orders them again.
+                | Op::Erase { .. }
+                | Op::WriteAnew(_)
                 | Op::Stop(_) => {}
             }
         }
@@ -120,6 +127,7 @@ impl Writer {
         Self {
             opener,
             name,
+            path: None,
             database: Some(database),
             tallies,
             limits,
@@ -136,6 +144,11 @@ impl Writer {
     /// With what the handle shares.
     pub(super) fn sharing(self, dropped: Arc<AtomicU64>, gate: Arc<RwLock<()>>) -> Self {
         Self { dropped, gate, ..self }
+    }
+
+    /// Over the file at `path`.
+    pub(super) fn at(self, path: Option<&Path>) -> Self {
+        Self { path: path.map(Path::to_owned), ..self }
     }
 
     /// Serves until the order to stop, or until no handle is left.
@@ -207,8 +220,28 @@ impl Writer {
                         drop(reader.send(snapshot));
                     }
                 }
+                Op::WriteAnew(done) => drop(done.send(self.write_anew())),
                 _ => {}
             }
+        }
+    }
+
+    /// Copies what the file holds to a new one, which takes its place.
+    fn write_anew(&mut self) -> Result<(), DiskError> {
+        let Some(path) = self.path.clone() else { return Ok(()) };
+        let Some(database) = self.database.as_ref() else {
+            return Err(DiskError::Unusable("they cannot be written now".into()));
+        };
+        let new = file::beside(&path);
+        file::guarded(&self.name, || copy::copy(&database.begin_read()?, &new))?;
+        drop(self.database.take());
+        self.lazy_commits = 0;
+        let replaced = file::replace(&path, &new);
+        self.open_again();
+        match (replaced, &self.database) {
+            (Ok(()), Some(_)) => Ok(()),
+            (Ok(()), None) => Err(DiskError::Unusable("they cannot be read again yet".into())),
+            (Err(error), _) => Err(DiskError::Unusable(format!("{}: {error}", self.name))),
         }
     }
 
@@ -264,7 +297,9 @@ impl Writer {
         });
         match opened {
             Ok((database, tallies)) => {
-                tracing::info!("sessions are written again");
+                if *self.state.borrow() != StorageState::Writable {
+                    tracing::info!("sessions are written again");
+                }
                 (self.database, self.tallies, self.missing) = (Some(database), tallies, Missing::default());
                 self.state.send_replace(StorageState::Writable);
             }

@@ -1,0 +1,190 @@
+//! What a user takes back: messages, chats, friends, toys, the account.
+
+use super::answer::{Key, Nothing, answer};
+use super::request::{Field, Given, Password, Presence, request};
+use super::schema;
+use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
+use crate::domain::erasure::{Device, ErasedFor};
+use crate::domain::error::DomainError;
+use crate::model::{ChatId, MessageId, PartyId, ToyId, UserId};
+
+/// The calls of this file.
+pub const SUBJECT: Subject = Subject {
+    name: "erasure",
+    about: "What a user takes back: messages, chats, friends, toys, the account.",
+    calls: &[
+        Entry::of::<EraseMessage>(),
+        Entry::of::<EraseChat>(),
+        Entry::of::<EraseFriend>(),
+        Entry::of::<UnbindToy>(),
+        Entry::of::<EraseToy>(),
+        Entry::of::<EraseAccount>(),
+    ],
+};
+
+/// For whom a message is erased.
+struct Whom(ErasedFor);
+
+impl Field for Whom {
+    const PRESENCE: Presence = Presence::Optional;
+
+    fn schema() -> serde_json::Value {
+        schema::one_of(&["both", "me"])
+    }
+
+    fn read(name: &'static str, given: &mut Given) -> Result<Self, DomainError> {
+        match given.text(name).as_deref().map(str::trim) {
+            None | Some("" | "both") => Ok(Self(ErasedFor::Both)),
+            Some("me") => Ok(Self(ErasedFor::Oneself)),
+            Some(_) => Err(DomainError::invalid(name, "is \"both\" or \"me\"")),
+        }
+    }
+}
+
+request! {
+    /// Erases a message: for both parties, if the user sent it or it is in a chat of an own toy; or for the user alone. Added.
+    struct EraseMessage {
+        /// The user.
+        me as "_id": Me<UserId>,
+        /// The `_id` of the message.
+        message: MessageId,
+        /// For whom; for both where nothing is said.
+        whom as "for": Whom,
+    }
+}
+
+impl Call for EraseMessage {
+    const FACTS: Facts = Facts::new("erase_message", Who::Named, "done");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let user = asked.acting(self.me).await?;
+        asked.hub.erase_message(&user, &self.message, self.whom.0, asked.now).await?;
+        Ok(Nothing {})
+    }
+}
+
+request! {
+    /// Erases the messages of a chat: all of them, if it is the chat of an own toy; else the user's own for both, and those
+    /// of the other for the user alone. Added.
+    struct EraseChat {
+        /// The user.
+        me as "_id": Me<UserId>,
+        /// The chat.
+        chat_id: ChatId,
+    }
+}
+
+impl Call for EraseChat {
+    const FACTS: Facts = Facts::new("erase_chat", Who::Named, "done");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let user = asked.acting(self.me).await?;
+        asked.hub.erase_chat(&user, &self.chat_id, asked.now).await?;
+        Ok(Nothing {})
+    }
+}
+
+request! {
+    /// Ends a friendship of the user or of an own toy, and erases its chat as `erase_chat` does. Added.
+    struct EraseFriend {
+        /// The user.
+        me as "_id": Me<UserId>,
+        /// The own toy whose friend it is; the user's own friend where none is given.
+        toy as "toy_id": Option<ToyId>,
+        /// The friend.
+        friend_id: PartyId,
+    }
+}
+
+impl Call for EraseFriend {
+    const FACTS: Facts = Facts::new("erase_friend", Who::Named, "done");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let user = asked.acting(self.me).await?;
+        asked.hub.erase_friend(&user, self.toy.as_ref(), &self.friend_id, asked.now).await?;
+        Ok(Nothing {})
+    }
+}
+
+request! {
+    /// Ends a toy's life with this family: all of it is erased, its chats with the user, too. The device may be bound again,
+    /// and has a new secret, which only whoever runs the hub learns. Added.
+    struct UnbindToy {
+        /// The owner.
+        me as "user_id": Me<UserId>,
+        /// The toy.
+        toy as "toy_id": ToyId,
+        /// "1" for a new device key, too: the old QR picture then names nothing.
+        new_key: Option<String>,
+    }
+}
+
+impl Call for UnbindToy {
+    const FACTS: Facts = Facts::new("unbind_toy", Who::Named, "done");
+    type Answer = Unbound;
+
+    async fn handle(self, asked: &Asked) -> Result<Unbound, DomainError> {
+        let owner = asked.acting(self.me).await?;
+        let has_new_key = self.new_key.is_some_and(|text| matches!(text.trim(), "1" | "true"));
+        let device = if has_new_key { Device::NewKey } else { Device::NewSecret };
+        let device = asked.hub.erase_toy(Some(&owner), &self.toy, device, asked.now).await?;
+        Ok(Unbound { device_key: device.as_ref().map(|device| (&device.key).into()) })
+    }
+}
+
+request! {
+    /// Erases a toy and its device, which cannot be bound again. The password is asked once more. Added.
+    struct EraseToy {
+        /// The owner.
+        me as "user_id": Me<UserId>,
+        /// The toy.
+        toy as "toy_id": ToyId,
+        /// The owner's password.
+        password: Password,
+    }
+}
+
+impl Call for EraseToy {
+    const FACTS: Facts = Facts::new("erase_toy", Who::Named, "done");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let owner = asked.acting(self.me).await?;
+        asked.hub.check_password_of(&owner, self.password.0, asked.from, asked.now).await?;
+        asked.hub.erase_toy(Some(&owner), &self.toy, Device::Removed, asked.now).await?;
+        Ok(Nothing {})
+    }
+}
+
+request! {
+    /// Erases the user's account, with the user's toys. The password is asked once more. Connections end, this one too. Added.
+    struct EraseAccount {
+        /// The user.
+        me as "_id": Me<UserId>,
+        /// The password.
+        password: Password,
+    }
+}
+
+impl Call for EraseAccount {
+    const FACTS: Facts = Facts::new("erase_account", Who::Named, "done");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let user = asked.acting(self.me).await?;
+        asked.hub.check_password_of(&user, self.password.0, asked.from, asked.now).await?;
+        asked.hub.erase_account(&user, asked.now).await?;
+        Ok(Nothing {})
+    }
+}
+
+answer! {
+    /// The answer of `unbind_toy`.
+    pub struct Unbound {
+        /// The key of the device, which is nobody's now.
+        device_key: Option<Key>,
+    }
+}

@@ -1,0 +1,183 @@
+//! Everything of a family as one ZIP: the call that allows it, and what stands in it.
+//!
+//! `family.json` has the user, the toys, the address books and the requests; `chats/<chat>.jsonl` the messages, one on a
+//! line; `sounds/` and `pictures/` the files that they name.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use serde_json::{Value, json};
+
+use super::answer::{Shown, answer};
+use super::request::{Password, request};
+use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
+use crate::domain::error::DomainError;
+use crate::domain::export::{Archive, stream};
+use crate::domain::{FileKind, Hub};
+use crate::model::{Action, ChatId, FileName, Friend, Party, Secret, Timestamp, UserId};
+
+/// The calls of this file.
+pub const SUBJECT: Subject =
+    Subject { name: "export", about: "Everything of a family as one ZIP.", calls: &[Entry::of::<Export>()] };
+
+/// The path at which the archive is fetched, with its ticket for `{name}`.
+pub const PATH: &str = "/get_export/{name}";
+
+request! {
+    /// Allows to fetch everything of the user and of the user's toys as one ZIP, once and soon. The password is asked once
+    /// more. Added.
+    struct Export {
+        /// The user.
+        me as "_id": Me<UserId>,
+        /// The password.
+        password: Password,
+    }
+}
+
+impl Call for Export {
+    const FACTS: Facts = Facts::new("export", Who::Named, "done");
+    type Answer = Allowed;
+
+    async fn handle(self, asked: &Asked) -> Result<Allowed, DomainError> {
+        let user = asked.acting(self.me).await?;
+        asked.hub.check_password_of(&user, self.password.0, asked.from, asked.now).await?;
+        let actor = Party::User(user.clone());
+        asked.hub.note(&actor, Action::Exported, Some(&actor), None, asked.now).await;
+        Ok(Allowed { ticket: (&asked.hub.issue_export(&user, asked.now)).into() })
+    }
+}
+
+answer! {
+    /// The answer of `export`.
+    pub struct Allowed {
+        /// The archive is at /get_export/ and this, once, within `ws.ticket_ttl_s`.
+        ticket: Shown,
+    }
+}
+
+/// The archive of a ticket, written while it is read. Errors: `Unauthorized`, `Erased`, `Busy`.
+pub async fn fetch(
+    hub: &Arc<Hub>,
+    ticket: &Secret,
+    now: Timestamp,
+) -> Result<BoxStream<'static, io::Result<Bytes>>, DomainError> {
+    let user = hub.take_export(ticket, now)?;
+    open(hub, user).await
+}
+
+/// The archive of a user, written while it is read. Errors: `UnknownParty`, `Erased`, `Busy`.
+pub async fn open(hub: &Arc<Hub>, user: UserId) -> Result<BoxStream<'static, io::Result<Bytes>>, DomainError> {
+    let place = hub.export_place()?;
+    let family = family(hub, &user).await?;
+    let hub = Arc::clone(hub);
+    Ok(stream(|archive| async move {
+        let _place = place;
+        write(&hub, &user, archive, family).await
+    }))
+}
+
+/// `family.json`, and the pictures that it names.
+async fn family(hub: &Hub, user: &UserId) -> Result<(Value, BTreeSet<FileName>), DomainError> {
+    let profile = hub.profile(user).await?;
+    let toys = hub.toys(user).await?;
+    let mut pictures = BTreeSet::from([profile.user.avatar.clone()]);
+    let mut book = |friends: &[Friend]| -> Vec<Value> {
+        pictures.extend(friends.iter().map(|friend| friend.avatar.clone()));
+        let entry = |friend: &Friend| {
+            json!({
+                "id": friend.party.id(), "kind": friend.party.kind().as_str(), "name": friend.nickname,
+                "remark": friend.remark, "picture": friend.avatar.as_str(), "chat": friend.chat.as_str(),
+            })
+        };
+        friends.iter().map(entry).collect()
+    };
+    let own = book(&profile.friends);
+    let of_toys: Vec<Value> = toys
+        .iter()
+        .map(|(toy, friends)| {
+            json!({
+                "id": toy.id.as_str(), "device_key": toy.device_key.as_str(), "name": toy.toy_name,
+                "child": toy.baby_name, "gender": toy.gender, "picture": toy.avatar.as_str(), "friends": book(friends),
+            })
+        })
+        .collect();
+    pictures.extend(toys.iter().map(|(toy, _)| toy.avatar.clone()));
+    let requests = hub.requests(user).await?;
+    let requests = requests.iter().map(|request| {
+        json!({
+            "id": request.id.as_str(), "from": request.requester.id(), "to": request.requestee.id(),
+            "name": request.nickname, "words": request.info, "remark": request.remark, "status": request.status as u8,
+        })
+    });
+    let family = json!({
+        "user": {
+            "id": user.as_str(), "username": profile.user.username, "name": profile.user.nickname,
+            "gender": profile.user.gender, "picture": profile.user.avatar.as_str(), "friends": own,
+        },
+        "toys": of_toys,
+        "requests": requests.collect::<Vec<_>>(),
+    });
+    Ok((family, pictures))
+}
+
+async fn write(
+    hub: &Hub,
+    user: &UserId,
+    mut archive: Archive,
+    (family, pictures): (Value, BTreeSet<FileName>),
+) -> Result<(), DomainError> {
+    archive.begin("family.json")?;
+    archive.write(format!("{family:#}").as_bytes()).await?;
+    for picture in &pictures {
+        hub.add_to_archive(&mut archive, &format!("pictures/{picture}"), FileKind::Image, picture).await?;
+    }
+    let mut notices = BTreeSet::new();
+    for chat in hub.family_chats(user).await? {
+        write_chat(hub, user, &mut archive, &chat, &mut notices).await?;
+    }
+    for notice in &notices {
+        hub.add_to_archive(&mut archive, &format!("sounds/{notice}"), FileKind::Chat, notice).await?;
+    }
+    for recording in hub.kept_recordings(user).await? {
+        hub.add_recording_to_archive(&mut archive, &recording).await?;
+    }
+    Ok(archive.finish().await?)
+}
+
+/// The messages of a chat, then their recordings: an entry of an archive ends before the next one begins.
+async fn write_chat(
+    hub: &Hub,
+    user: &UserId,
+    archive: &mut Archive,
+    chat: &ChatId,
+    notices: &mut BTreeSet<FileName>,
+) -> Result<(), DomainError> {
+    archive.begin(&format!("chats/{chat}.jsonl"))?;
+    let mut next = Some(1);
+    while let Some(first) = next {
+        let (page, following) = hub.chat_page(user, chat, first).await?;
+        next = following;
+        for message in page {
+            let notice = message.notice.as_ref().map(FileName::as_str);
+            let line = json!({
+                "id": message.id.as_str(), "seq": message.seq, "from": message.sender.as_str(),
+                "time": message.created_at, "sound": message.sound.as_str(), "notice": notice,
+            });
+            archive.write(format!("{line}\n").as_bytes()).await?;
+            notices.extend(message.notice);
+        }
+    }
+    let mut next = Some(1);
+    while let Some(first) = next {
+        let (page, following) = hub.chat_page(user, chat, first).await?;
+        next = following;
+        for message in page {
+            let path = format!("sounds/{}", message.sound);
+            hub.add_to_archive(archive, &path, FileKind::Chat, &message.sound).await?;
+        }
+    }
+    Ok(())
+}

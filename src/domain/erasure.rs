@@ -1,0 +1,339 @@
+//! What a family can take back: a message, a chat, a friend, a toy, an account.
+//!
+//! An erasure begins with one transaction that makes what is erased unreachable and notes it in a row. The rest is done
+//! by [`work`], in batches, and goes on after a crash. What was erased is remembered as hashes of its ids
+//! ([`crate::ports::erased`]), so that a backup of before does not bring it back ([`restored`]).
+
+mod restored;
+mod work;
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, Semaphore};
+
+use super::accounts::hash_of;
+use super::error::DomainError;
+use super::places::Origin;
+use super::{Hub, NewDevice};
+use crate::model::{Action, ChatId, DeviceKey, FileName, MessageId, Party, PartyId, Secret, Timestamp, ToyId, UserId};
+use crate::ports::erased::{ErasedList, Mark};
+use crate::ports::speech::languages::Line;
+use crate::ports::store::{ChatErasure, DeviceAfter};
+
+pub use work::run;
+
+/// The erasures of the hub.
+pub(super) struct Erasures {
+    list: Arc<ErasedList>,
+    /// Wakes the worker.
+    begun: Notify,
+    /// One works at a time.
+    working: Semaphore,
+}
+
+impl Erasures {
+    pub(super) fn new(list: ErasedList) -> Self {
+        Self { list: Arc::new(list), begun: Notify::new(), working: Semaphore::new(1) }
+    }
+}
+
+/// For whom a message is erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErasedFor {
+    /// For both parties of its chat.
+    Both,
+    /// For who erases it alone.
+    Oneself,
+}
+
+/// What a user may erase of a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Right {
+    /// Everything: it is the chat of an own toy.
+    All,
+    /// The own messages, and for oneself those of the other.
+    Own,
+}
+
+/// What becomes of a toy's device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// It may be bound again, with a new secret.
+    NewSecret,
+    /// It may be bound again, with a new secret and a new key.
+    NewKey,
+    /// It is removed.
+    Removed,
+}
+
+fn user_mark(user: &UserId) -> Mark {
+    Mark::of("user", &[user.as_str()])
+}
+
+fn toy_mark(toy: &ToyId) -> Mark {
+    Mark::of("toy", &[toy.as_str()])
+}
+
+fn party_mark(party: &Party) -> Mark {
+    match party {
+        Party::User(user) => user_mark(user),
+        Party::Toy(toy) => toy_mark(toy),
+    }
+}
+
+fn device_mark(key: &DeviceKey) -> Mark {
+    Mark::of("device", &[key.as_str()])
+}
+
+fn chat_mark(chat: &ChatId) -> Mark {
+    Mark::of("chat", &[chat.as_str()])
+}
+
+/// That a party has left a chat, of which the other keeps its own messages.
+fn ended_mark(chat: &ChatId, by: &PartyId) -> Mark {
+    Mark::of("ended", &[chat.as_str(), by.as_str()])
+}
+
+fn message_mark(id: &MessageId) -> Mark {
+    Mark::of("message", &[id.as_str()])
+}
+
+fn hidden_mark(id: &MessageId, from: &str) -> Mark {
+    Mark::of("hidden", &[id.as_str(), from])
+}
+
+/// That somebody's friend was erased, or the friendship with it.
+fn friend_mark(of: &str, friend: &str) -> Mark {
+    Mark::of("friend", &[of, friend])
+}
+
+impl Hub {
+    /// Erases a message: for both, if the user sent it or it is in a chat of an own toy; or for the user alone.
+    ///
+    /// Errors: `UnknownMessage`, also for one of others; `Forbidden` for both.
+    pub async fn erase_message(
+        &self,
+        by_user: &UserId,
+        id: &MessageId,
+        whom: ErasedFor,
+        now: Timestamp,
+    ) -> Result<(), DomainError> {
+        let message = self.store.stored_message(id).await?.ok_or(DomainError::UnknownMessage)?;
+        let parties = self.store.pair_of_chat(&message.chat).await?.ok_or(DomainError::UnknownMessage)?;
+        let right = self.right_over(by_user, &parties).await?.ok_or(DomainError::UnknownMessage)?;
+        let by = as_party(by_user)?;
+        let has_both_erased = message.hidden.as_ref().is_some_and(|hidden| *hidden != by);
+        match whom {
+            ErasedFor::Both if right == Right::Own && message.sender != by => return Err(DomainError::Forbidden),
+            ErasedFor::Oneself if !parties.contains(&by) => return Err(DomainError::Forbidden),
+            ErasedFor::Oneself if !has_both_erased => {
+                self.store.hide_message(&message, &by).await?;
+                return self.write_marks(vec![hidden_mark(id, by.as_str())]).await;
+            }
+            ErasedFor::Both | ErasedFor::Oneself => {}
+        }
+        self.store.begin_message_erasure(&message, &parties, now).await?;
+        self.erasures.list.note(&[message_mark(id)]);
+        let [a, b] = &parties;
+        self.store.mend_chat(message.chat.as_str(), a.as_str(), b.as_str()).await?;
+        self.erasures.begun.notify_one();
+        self.note_chat(&parties, Action::ErasedMessage, by_user, now).await;
+        Ok(())
+    }
+
+    /// Erases the messages of a chat: all of them where it is the chat of an own toy; else the user's own for both, and
+    /// those of the other for the user alone. Errors: `UnknownChat`, also for one of others.
+    pub async fn erase_chat(&self, by: &UserId, chat: &ChatId, now: Timestamp) -> Result<(), DomainError> {
+        let parties = self.store.pair_of_chat(chat).await?.ok_or(DomainError::UnknownChat)?;
+        let right = self.right_over(by, &parties).await?.ok_or(DomainError::UnknownChat)?;
+        let only_of = if right == Right::Own { Some(as_party(by)?) } else { None };
+        let chat = ChatErasure { chat: chat.clone(), parties, only_of, ends_friendship: false, sounds: Vec::new() };
+        self.note_chat(&chat.parties, Action::ErasedChat, by, now).await;
+        self.begin_chat_erasure(chat, now).await
+    }
+
+    /// Ends a friendship of the user, or of an own toy, and erases its chat as [`Self::erase_chat`] does. Errors:
+    /// `NotFriends`; `UnknownParty` for a toy of others.
+    pub async fn erase_friend(
+        &self,
+        by: &UserId,
+        toy: Option<&ToyId>,
+        friend: &PartyId,
+        now: Timestamp,
+    ) -> Result<(), DomainError> {
+        let of = match toy {
+            Some(toy) => {
+                self.check_guardian(by, toy).await?;
+                Party::Toy(toy.clone())
+            }
+            None => Party::User(by.clone()),
+        };
+        let entry = self.store.friend(&of, friend).await?.ok_or(DomainError::NotFriends)?;
+        let parties = [of.id().parse().map_err(DomainError::internal)?, friend.clone()];
+        let right = self.right_over(by, &parties).await?.ok_or(DomainError::NotFriends)?;
+        if toy.is_none() && self.guards(by, friend).await? {
+            // Whose toy it is, remains its friend.
+            return Err(DomainError::Forbidden);
+        }
+        let only_of = if right == Right::Own { Some(as_party(by)?) } else { None };
+        let mut sounds = self.notices_of(&entry.remark);
+        if let Some(other) = self.store.friend(&entry.party, &parties[0]).await? {
+            sounds.extend(self.notices_of(&other.remark));
+        }
+        let chat = ChatErasure { chat: entry.chat, parties, only_of, ends_friendship: true, sounds };
+        self.note_chat(&chat.parties, Action::Parted, by, now).await;
+        self.begin_chat_erasure(chat, now).await
+    }
+
+    /// Erases an own toy: its whole life with this family. `None` stands for whoever runs the hub. Gives its device, unless
+    /// that is removed.
+    ///
+    /// Tokens, sessions, retained messages and connections are gone when this returns; files and messages follow, and
+    /// nobody can reach them meanwhile. Errors: `UnknownParty`, also for a toy of others.
+    pub async fn erase_toy(
+        &self,
+        owner: Option<&UserId>,
+        id: &ToyId,
+        device: Device,
+        now: Timestamp,
+    ) -> Result<Option<NewDevice>, DomainError> {
+        let toy = self.own_toy(owner, id).await?;
+        let secret = Secret::random();
+        let new_key = (device == Device::NewKey).then(DeviceKey::random);
+        if let Some(key) = &new_key {
+            self.put_qr_pictures(key).await?;
+        }
+        let after = match device {
+            Device::Removed => DeviceAfter::Removed,
+            Device::NewSecret | Device::NewKey => {
+                DeviceAfter::Renewed { secret_hash: hash_of(&secret), key: new_key.clone() }
+            }
+        };
+        self.store.begin_toy_erasure(id, after, now).await?;
+        self.cut_off(&Party::Toy(id.clone()), now).await?;
+        // The toy's own record goes with it.
+        let actor = owner.map(|owner| Party::User(owner.clone()));
+        self.note(&Party::User(toy.bind_user), Action::Unbound, actor.as_ref(), None, now).await;
+        let key = new_key.unwrap_or(toy.device_key);
+        Ok((device != Device::Removed).then_some(NewDevice { key, secret }))
+    }
+
+    /// Erases a user's account with the user's toys, as [`Self::erase_toy`] does; their devices may be bound again. A toy with
+    /// a further guardian becomes that one's.
+    /// Errors: `UnknownParty`.
+    pub async fn erase_account(&self, user: &UserId, now: Timestamp) -> Result<(), DomainError> {
+        for toy in self.store.toys_of(user).await?.iter().filter(|toy| toy.bind_user == *user) {
+            match self.guardians(&toy.id).await?.into_iter().find(|guardian| guardian != user) {
+                Some(heir) => self.store.pass_on(&toy.id, &heir).await?,
+                None => drop(self.erase_toy(Some(user), &toy.id, Device::NewSecret, now).await?),
+            }
+        }
+        self.store.begin_user_erasure(user, now).await?;
+        self.cut_off(&Party::User(user.clone()), now).await
+    }
+
+    /// Gives a device another secret: the old one opens nothing any more, and the connections of its toy end. Errors:
+    /// `UnknownDevice`.
+    pub async fn renew_device(&self, key: &DeviceKey) -> Result<NewDevice, DomainError> {
+        let secret = Secret::random();
+        self.store.renew_device(key, &hash_of(&secret)).await?;
+        if let Some(toy) = self.store.device(key).await?.and_then(|(device, _)| device.toy) {
+            self.end_connections(&Party::Toy(toy)).await;
+        }
+        Ok(NewDevice { key: key.clone(), secret })
+    }
+
+    /// Whether the password is the user's: asked again before what cannot be undone. Errors: `WrongCredentials`,
+    /// `RateLimited`, `Busy`.
+    pub async fn check_password_of(
+        &self,
+        user: &UserId,
+        password: Secret,
+        from: Origin,
+        now: Timestamp,
+    ) -> Result<(), DomainError> {
+        let found = self.store.user(user).await?.ok_or(DomainError::UnknownParty)?;
+        let budget = self.login_budget(&found.user.username, Some(&found), from, now).await?;
+        self.check_login_budget(&budget, from)?;
+        if !self.is_password(password, Some(found.password_hash)).await? {
+            self.note_failed_login(&budget, from);
+            return Err(DomainError::WrongCredentials);
+        }
+        Ok(())
+    }
+
+    /// What a sender learns whose receiver is no friend.
+    pub(super) fn not_friends(&self, from: &Party, to: &PartyId) -> DomainError {
+        let is_erased = self.erasures.list.has(&friend_mark(from.id(), to.as_str()));
+        if is_erased { DomainError::Erased } else { DomainError::NotFriends }
+    }
+
+    /// What a caller learns who names a party that is not there.
+    pub(super) fn unknown_party(&self, id: &PartyId) -> DomainError {
+        let marks = ["user", "toy"].map(|kind| Mark::of(kind, &[id.as_str()]));
+        let is_erased = marks.iter().any(|mark| self.erasures.list.has(mark));
+        if is_erased { DomainError::Erased } else { DomainError::UnknownParty }
+    }
+
+    async fn begin_chat_erasure(&self, chat: ChatErasure, now: Timestamp) -> Result<(), DomainError> {
+        let [a, b] = &chat.parties;
+        self.store.begin_chat_erasure(&chat, now).await?;
+        if chat.ends_friendship {
+            self.erasures.list.note(&[friend_mark(a.as_str(), b.as_str()), friend_mark(b.as_str(), a.as_str())]);
+            if let (Some((a, _)), Some((b, _))) = (self.store.party(a).await?, self.store.party(b).await?) {
+                self.end_subscriptions(&a, &b, &chat.chat);
+            }
+        }
+        self.erasures.begun.notify_one();
+        Ok(())
+    }
+
+    /// Ends all that a party that is no more has left open, and has the rest erased.
+    async fn cut_off(&self, party: &Party, now: Timestamp) -> Result<(), DomainError> {
+        self.erasures.list.note(&[party_mark(party)]);
+        let left = self.leave_chats(party, now).await;
+        // Before the connections end: the caller may be on one of them.
+        self.erasures.begun.notify_one();
+        self.router.forget_retained(&party.to_string());
+        self.router.end_sessions(party);
+        self.end_connections(party).await;
+        self.router.forget_retained(&format!("online/{}", party.id()));
+        left
+    }
+
+    /// An own toy of the user; any toy where none is named. Errors: `UnknownParty`.
+    pub(super) async fn own_toy(&self, owner: Option<&UserId>, id: &ToyId) -> Result<crate::model::Toy, DomainError> {
+        let toy = self.store.toy(id).await?.ok_or(DomainError::UnknownParty)?;
+        if owner.is_some_and(|owner| toy.bind_user != *owner) {
+            return Err(DomainError::UnknownParty);
+        }
+        Ok(toy)
+    }
+
+    /// Whether the user is a guardian of a party, which is a toy then.
+    async fn guards(&self, user: &UserId, party: &PartyId) -> Result<bool, DomainError> {
+        let toy = party.as_str().parse().map_err(DomainError::internal)?;
+        self.is_guardian(user, &toy).await
+    }
+
+    /// What the user may erase of the chat of two parties; none where it is a chat of others.
+    async fn right_over(&self, user: &UserId, parties: &[PartyId; 2]) -> Result<Option<Right>, DomainError> {
+        for party in parties {
+            if self.guards(user, party).await? {
+                return Ok(Some(Right::All));
+            }
+        }
+        let is_party = parties.iter().any(|party| party.as_str() == user.as_str());
+        Ok(is_party.then_some(Right::Own))
+    }
+
+    /// The names of the notices that are spoken for a remark.
+    fn notices_of(&self, remark: &str) -> Vec<FileName> {
+        let lines = [Line::MessageFrom(remark), Line::MessagesFrom(remark)];
+        lines.iter().filter_map(|line| self.line_name(line).ok()).collect()
+    }
+}
+
+fn as_party(user: &UserId) -> Result<PartyId, DomainError> {
+    user.as_str().parse().map_err(DomainError::internal)
+}

@@ -1,0 +1,320 @@
+//! Erasures are carried out: files, then rows, then old bytes in the files of the engines.
+//!
+//! Every step finds by itself what is left to do, so that it may be repeated. What is in memory is a page of rows.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{chat_mark, device_mark, ended_mark, friend_mark, hidden_mark, message_mark, party_mark};
+use crate::domain::error::DomainError;
+use crate::domain::housekeeping::system_time;
+use crate::domain::{FileKind, Hub};
+use crate::model::{ChatId, DeviceKey, Event, FileName, Party, PartyId, Timestamp, UserId};
+use crate::ports::erased::{self, Mark};
+use crate::ports::store::{ChatErasure, Erasing, Erasure, StoredMessage};
+
+/// Messages that are erased at once.
+const BATCH: usize = 100;
+/// What failed is tried again after this time.
+const RETRY_PAUSE: Duration = Duration::from_secs(10);
+/// Spoken answers may name who is erased. Older ones than this were played, and go at once.
+const ANSWER_AGE: Duration = Duration::from_secs(60);
+
+/// Carries out what was begun, now and before the start, until `shutdown`. The clock is passed in.
+pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: CancellationToken) {
+    let work = async {
+        loop {
+            let begun = hub.erasures.begun.notified();
+            match hub.finish_erasures(clock()).await {
+                Ok(0) => begun.await,
+                Ok(finished) => tracing::info!(finished, "erasures done"),
+                Err(error) => {
+                    tracing::warn!(?error, "an erasure goes on later");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
+    };
+    shutdown.run_until_cancelled(work).await;
+}
+
+impl Hub {
+    /// Carries out all erasures that have begun, and gives their number. Nothing of what was erased is left in the data
+    /// folder when this returns, in the database's files and in those of the sessions neither.
+    pub async fn finish_erasures(&self, now: Timestamp) -> Result<usize, DomainError> {
+        let _one = self.erasures.working.acquire().await.map_err(DomainError::internal)?;
+        let mut done = BTreeMap::new();
+        loop {
+            let open = self.store.erasures().await?;
+            let new: Vec<Erasure> = open.into_iter().filter(|open| !done.contains_key(&open.id)).collect();
+            if new.is_empty() {
+                break;
+            }
+            for erasure in new {
+                self.carry_out_erasure(&erasure, now).await?;
+                done.insert(erasure.id.clone(), erasure.what);
+            }
+        }
+        if done.is_empty() {
+            return Ok(0);
+        }
+        // Now that all their messages are gone, their notices are.
+        for erasure in self.store.erasures().await?.iter().filter(|open| done.contains_key(&open.id)) {
+            self.delete_sounds(&erasure.sounds).await?;
+        }
+        let before = system_time(now).checked_sub(ANSWER_AGE).unwrap_or(SystemTime::UNIX_EPOCH);
+        self.files.sweep_answers(before).await.map_err(DomainError::internal)?;
+        let subjects: Vec<String> = done.values().flat_map(subjects_of).collect();
+        self.router.erase(&subjects).await.map_err(DomainError::internal)?;
+        for id in done.keys() {
+            self.store.leave_trace(id).await?;
+        }
+        self.store.compact().await?;
+        for id in done.keys() {
+            self.store.end_erasure(id).await?;
+        }
+        Ok(done.len())
+    }
+
+    /// How many erasures are not done.
+    pub async fn open_erasures(&self) -> Result<usize, DomainError> {
+        Ok(self.store.erasures().await?.len())
+    }
+
+    async fn carry_out_erasure(&self, erasure: &Erasure, now: Timestamp) -> Result<(), DomainError> {
+        match &erasure.what {
+            Erasing::Party { party, device } => {
+                let device_mark = device.as_ref().map(device_mark);
+                self.write_marks(std::iter::once(party_mark(party)).chain(device_mark).collect()).await?;
+                self.carry_out_party(party, device.as_ref(), now).await
+            }
+            Erasing::Chat { chat, parties, up_to, only_of, ends_friendship } => {
+                if let ([a, b], true) = (parties.as_slice(), *ends_friendship) {
+                    let (of_chat, a, b) = (only_of.as_ref().map(|by| ended_mark(chat, by)), a.as_str(), b.as_str());
+                    let of_chat = of_chat.unwrap_or_else(|| chat_mark(chat));
+                    self.write_marks(vec![of_chat, friend_mark(a, b), friend_mark(b, a)]).await?;
+                }
+                self.carry_out_chat(erasure, chat, *up_to, only_of.as_ref()).await?;
+                if let ([a, b], false) = (parties.as_slice(), *ends_friendship) {
+                    self.store.mend_chat(chat.as_str(), a.as_str(), b.as_str()).await?;
+                }
+                self.cut_streams(parties, &[chat.to_string()]).await?;
+                self.router.forget_retained(&format!("chat/{chat}"));
+                Ok(())
+            }
+            Erasing::Message { id, parties } => {
+                self.write_marks(vec![message_mark(id)]).await?;
+                self.cut_streams(parties, &[id.to_string()]).await
+            }
+            Erasing::Trace => Ok(()),
+        }
+    }
+
+    async fn carry_out_party(
+        &self,
+        party: &Party,
+        device: Option<&DeviceKey>,
+        now: Timestamp,
+    ) -> Result<(), DomainError> {
+        // Also after a crash: sessions that were found in the file are not taken up again.
+        let stored = &self.stored_sessions;
+        stored.lock().unwrap_or_else(PoisonError::into_inner).retain(|session| session.party != *party);
+        self.router.end_sessions(party);
+        self.router.forget_retained(&party.to_string());
+        self.leave_chats(party, now).await?;
+        self.store.erase_requests(party).await?;
+        self.store.erase_audit(&party.id().parse().map_err(DomainError::internal)?).await?;
+        if let Party::User(user) = party {
+            self.store.erase_stream(user).await?;
+        }
+        // It comes before every id.
+        let mut last = "0".to_owned();
+        let subjects = [party.id().to_owned()];
+        loop {
+            let page = self.store.users_after(&last).await?;
+            let Some(end) = page.last().cloned() else { break };
+            for user in page {
+                self.cut_stream(&user.parse().map_err(DomainError::internal)?, &subjects).await?;
+            }
+            last = end;
+        }
+        self.forget_uploads(party).await?;
+        if let Party::Toy(toy) = party {
+            let folder = self.config.server.ai_recordings_dir();
+            let prefix = format!("{toy}-");
+            let forgotten = self.disk_workers.run(move || delete_files(&folder, &prefix)).await?;
+            forgotten.map_err(DomainError::internal)?;
+        }
+        if let Some(key) = device {
+            self.delete_qr_pictures(key).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends all friendships of a party that is no more, and notes the erasure of its chats.
+    pub(super) async fn leave_chats(&self, party: &Party, now: Timestamp) -> Result<(), DomainError> {
+        loop {
+            let chats = self.store.chats_of(party).await?;
+            if chats.is_empty() {
+                return Ok(());
+            }
+            for (chat, parties) in chats {
+                let sounds = self.notices_between(&parties).await?;
+                let [a, b] = parties.each_ref().map(PartyId::as_str);
+                self.erasures.list.note(&[friend_mark(a, b), friend_mark(b, a)]);
+                let chat = ChatErasure { chat, parties, only_of: None, ends_friendship: true, sounds };
+                self.store.begin_chat_erasure(&chat, now).await?;
+            }
+        }
+    }
+
+    async fn carry_out_chat(
+        &self,
+        erasure: &Erasure,
+        chat: &ChatId,
+        up_to: u64,
+        only_of: Option<&PartyId>,
+    ) -> Result<(), DomainError> {
+        let is_marked_whole = matches!(erasure.what, Erasing::Chat { ends_friendship: true, .. });
+        let mut first = 1;
+        loop {
+            let batch = self.store.stored_messages(chat, (first, up_to), BATCH).await?;
+            let Some(last) = batch.last() else { return Ok(()) };
+            first = last.seq + 1;
+            let goes = |message: &&StoredMessage| {
+                let is_hidden_from_other = message.hidden.as_ref().is_some_and(|from| Some(from) != only_of);
+                only_of.is_none_or(|of| message.sender == *of || is_hidden_from_other)
+            };
+            let (erased, kept): (Vec<&StoredMessage>, Vec<_>) = batch.iter().partition(goes);
+            let mut notices: Vec<FileName> = erased.iter().filter_map(|message| message.notice.clone()).collect();
+            notices.sort();
+            notices.dedup();
+            if !notices.is_empty() {
+                self.store.add_sounds(&erasure.id, &notices).await?;
+            }
+            if !is_marked_whole {
+                let hidden = kept.iter().filter_map(|message| Some(hidden_mark(&message.id, only_of?.as_str())));
+                let erased = erased.iter().map(|message| message_mark(&message.id));
+                self.write_marks(erased.chain(hidden).collect()).await?;
+            }
+            for message in &erased {
+                self.delete_sound(&message.sound).await?;
+            }
+            let numbers = |messages: &[&StoredMessage]| messages.iter().map(|message| message.seq).collect::<Vec<_>>();
+            let (erased, hidden) = (numbers(&erased), numbers(&kept));
+            self.store.erase_messages(chat, &erased, (&hidden, only_of)).await?;
+        }
+    }
+
+    /// Deletes messages of a chat with their recordings, and what its parties still have of them.
+    pub(in crate::domain) async fn delete_messages(
+        &self,
+        chat: &ChatId,
+        parties: &[PartyId],
+        messages: &[StoredMessage],
+    ) -> Result<(), DomainError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        for message in messages {
+            self.delete_sound(&message.sound).await?;
+        }
+        let numbers: Vec<u64> = messages.iter().map(|message| message.seq).collect();
+        self.store.erase_messages(chat, &numbers, (&[], None)).await?;
+        let ids: Vec<String> = messages.iter().map(|message| message.id.to_string()).collect();
+        self.cut_streams(parties, &ids).await
+    }
+
+    /// Deletes what the two parties of a chat still have of subjects: their events, and answers to their uploads.
+    async fn cut_streams(&self, parties: &[PartyId], subjects: &[String]) -> Result<(), DomainError> {
+        for id in parties {
+            let Some((party, _)) = self.store.party(id).await? else { continue };
+            if let Party::User(user) = &party {
+                self.cut_stream(user, subjects).await?;
+            }
+            let chunks = Arc::clone(&self.chunks);
+            let forgotten = self.disk_workers.run(move || chunks.forget_answers(&party)).await?;
+            forgotten.map_err(DomainError::internal)?;
+        }
+        Ok(())
+    }
+
+    async fn cut_stream(&self, user: &UserId, subjects: &[String]) -> Result<(), DomainError> {
+        if let Some(seq) = self.store.cut_stream(user, subjects).await? {
+            self.announce(&Party::User(user.clone()), &Event::Erased, Some(seq)).await;
+        }
+        Ok(())
+    }
+
+    /// Deletes the recording of a message; it is not served any more.
+    async fn delete_sound(&self, name: &FileName) -> Result<(), DomainError> {
+        self.files.delete_if_there(FileKind::Chat, name).await.map_err(DomainError::internal)
+    }
+
+    /// Deletes sounds that no message has.
+    pub(in crate::domain) async fn delete_sounds(&self, names: &[FileName]) -> Result<(), DomainError> {
+        for name in names {
+            if !self.store.is_sound_used(name).await? {
+                self.delete_sound(name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the sound of a message that was refused, unless another attempt has it.
+    pub(in crate::domain) async fn delete_refused(&self, name: &FileName) -> Result<(), DomainError> {
+        let Some(_claimed) = self.sounds.sweep(name) else { return Ok(()) };
+        self.delete_sounds(std::slice::from_ref(name)).await
+    }
+
+    /// The names of the notices that are spoken between two parties.
+    async fn notices_between(&self, [a, b]: &[PartyId; 2]) -> Result<Vec<FileName>, DomainError> {
+        let remarks = self.store.remarks_between(a, b).await?;
+        Ok(remarks.iter().flat_map(|remark| self.notices_of(remark)).collect())
+    }
+
+    /// Writes marks to the list of what was erased, and to that of the folder of backups.
+    pub(super) async fn write_marks(&self, marks: Vec<Mark>) -> Result<(), DomainError> {
+        let list = Arc::clone(&self.erasures.list);
+        let (data, backup) = (self.config.server.data_dir.clone(), self.config.backup.clone());
+        let written = self.disk_workers.run(move || {
+            list.write(&marks)?;
+            // Where the folder is not there now, the next backup brings the list.
+            if backup.is_on() && backup.dir.is_dir()
+                && let Err(error) = erased::merge(&[&data], &backup.dir)
+            {
+                tracing::warn!(%error, "the list of what was erased is not in backup.dir yet; the next backup writes it");
+            }
+            Ok::<_, std::io::Error>(())
+        });
+        written.await?.map_err(DomainError::internal)
+    }
+}
+
+/// What messages, subscriptions and retained messages of others may name.
+fn subjects_of(what: &Erasing) -> Vec<String> {
+    match what {
+        Erasing::Party { party, .. } => vec![party.id().to_owned()],
+        Erasing::Chat { chat, only_of: None, .. } => vec![chat.to_string()],
+        Erasing::Message { id, .. } => vec![id.to_string()],
+        Erasing::Chat { .. } | Erasing::Trace => Vec::new(),
+    }
+}
+
+/// Deletes the files of a folder whose names begin so.
+fn delete_files(folder: &std::path::Path, prefix: &str) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! How long things are kept: what is older than `[retention]` says is deleted by the clock.
+
+use super::Hub;
+use super::accounts::SECONDS_PER_DAY;
+use super::error::DomainError;
+use crate::model::{ChatId, PartyId, Timestamp};
+
+/// Messages that are deleted at once.
+const BATCH: usize = 100;
+
+impl Hub {
+    /// Deletes what is too old.
+    pub(super) async fn sweep_old(&self, now: Timestamp) -> Result<(), DomainError> {
+        let retention = &self.config.retention;
+        let before = |days: u32| now - f64::from(days) * SECONDS_PER_DAY;
+        if retention.messages_days > 0 {
+            let swept = self.sweep_messages(before(retention.messages_days)).await?;
+            if swept > 0 {
+                tracing::info!(swept, "messages deleted that were older than retention.messages_days");
+            }
+        }
+        if retention.requests_days > 0 {
+            self.store.delete_requests_before(before(retention.requests_days)).await?;
+        }
+        self.store.delete_tokens_expired_before(before(retention.tokens_days)).await?;
+        if retention.audit_days > 0 {
+            self.store.delete_audit_before(before(retention.audit_days)).await?;
+        }
+        Ok(())
+    }
+
+    async fn sweep_messages(&self, before: Timestamp) -> Result<usize, DomainError> {
+        let mut swept = 0;
+        // It comes before every id.
+        let mut last = "0".to_owned();
+        loop {
+            let page = self.store.chats_after(&last).await?;
+            let Some((end, _)) = page.last().cloned() else { return Ok(swept) };
+            for (chat, parties) in page {
+                swept += self.sweep_chat(&chat, &parties, before).await?;
+            }
+            last = end.to_string();
+        }
+    }
+
+    async fn sweep_chat(&self, chat: &ChatId, parties: &[PartyId; 2], before: Timestamp) -> Result<usize, DomainError> {
+        let (mut swept, mut notices) = (0, Vec::new());
+        loop {
+            // Times rise with the numbers: what is old is at the beginning.
+            let mut batch = self.store.stored_messages(chat, (1, u64::MAX), BATCH).await?;
+            let is_last = batch.len() < BATCH;
+            let old = batch.iter().take_while(|message| message.created_at < before).count();
+            let is_last = is_last || old < batch.len();
+            batch.truncate(old);
+            self.delete_messages(chat, parties, &batch).await?;
+            swept += batch.len();
+            notices.extend(batch.into_iter().filter_map(|message| message.notice));
+            if is_last {
+                break;
+            }
+        }
+        if swept > 0 {
+            notices.sort();
+            notices.dedup();
+            self.delete_sounds(&notices).await?;
+            let [a, b] = parties;
+            self.store.mend_chat(chat.as_str(), a.as_str(), b.as_str()).await?;
+        }
+        Ok(swept)
+    }
+}

@@ -1,0 +1,588 @@
+//! Erasures: what is to be erased is noted in a row, in the transaction that makes it unreachable, and the row stays
+//! until nothing is left. Each step may be repeated, so an erasure goes on after a crash where it was.
+//!
+//! Files are deleted before the rows that name them: a row whose file is gone is found again, a file without a row is
+//! not. The engine keeps old versions of rows in its log and its tables until it compacts them ([`Store::compact`]).
+
+use surrealdb::types::{SurrealValue, Variables, vars};
+
+use super::transaction::record;
+use super::{Place, Store, StoreError, stored, stored_number};
+use crate::model::{ChatId, DeviceKey, Event, FileName, MessageId, Party, PartyId, Timestamp, ToyId, UserId};
+
+/// Chats of a party that one query gives.
+const CHATS_MAX: i64 = 100;
+/// Events of a stream that one statement deletes.
+const EVENTS_MAX: i64 = 500;
+
+/// An erasure that is not done.
+#[derive(Debug, Clone)]
+pub struct Erasure {
+    /// Its row.
+    pub id: String,
+    /// What is erased.
+    pub what: Erasing,
+    /// Sounds to be deleted where no message has them.
+    pub sounds: Vec<FileName>,
+}
+
+/// What is erased.
+#[derive(Debug, Clone)]
+pub enum Erasing {
+    /// All that a user or toy was, whose own row is gone.
+    Party {
+        /// Who.
+        party: Party,
+        /// The device that goes with its toy.
+        device: Option<DeviceKey>,
+    },
+    /// Messages of a chat.
+    Chat {
+        /// The chat.
+        chat: ChatId,
+        /// Its two parties.
+        parties: Vec<PartyId>,
+        /// Messages up to this number.
+        up_to: u64,
+        /// Only this party's; those of the other are hidden from it.
+        only_of: Option<PartyId>,
+        /// Whether the friendship of the two has ended as well.
+        ends_friendship: bool,
+    },
+    /// A message, whose row is gone.
+    Message {
+        /// Which.
+        id: MessageId,
+        /// The two parties of its chat.
+        parties: Vec<PartyId>,
+    },
+    /// Nothing but old versions of rows.
+    Trace,
+}
+
+/// A chat to be erased.
+#[derive(Debug, Clone)]
+pub struct ChatErasure {
+    /// The chat.
+    pub chat: ChatId,
+    /// Its two parties.
+    pub parties: [PartyId; 2],
+    /// Only this party's messages; those of the other are hidden from it.
+    pub only_of: Option<PartyId>,
+    /// Whether the friendship of the two ends as well.
+    pub ends_friendship: bool,
+    /// Sounds to be deleted where no message has them.
+    pub sounds: Vec<FileName>,
+}
+
+/// What becomes of the device of a toy that is erased.
+#[derive(Debug, Clone)]
+pub enum DeviceAfter {
+    /// It may be bound again, with a new secret and, where one is given, a new key.
+    Renewed {
+        /// The SHA-256 of the secret.
+        secret_hash: String,
+        /// The key.
+        key: Option<DeviceKey>,
+    },
+    /// It is removed.
+    Removed,
+}
+
+/// A message with all that is kept of it.
+#[derive(Debug, Clone)]
+pub struct StoredMessage {
+    /// Its id.
+    pub id: MessageId,
+    /// Its chat.
+    pub chat: ChatId,
+    /// Its number.
+    pub seq: u64,
+    /// Who sent it.
+    pub sender: PartyId,
+    /// The recording.
+    pub sound: FileName,
+    /// The spoken notice that announces it.
+    pub notice: Option<FileName>,
+    /// The party that has erased it for itself alone.
+    pub hidden: Option<PartyId>,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct ErasureRow {
+    uid: String,
+    kind: String,
+    subject: String,
+    parties: Vec<String>,
+    up_to: i64,
+    only_of: Option<String>,
+    device: Option<String>,
+    sounds: Vec<String>,
+}
+
+impl ErasureRow {
+    fn into_erasure(self) -> Result<Erasure, StoreError> {
+        let parties = || self.parties.iter().map(|id| stored(id)).collect::<Result<Vec<PartyId>, _>>();
+        let what = match self.kind.as_str() {
+            "party" => Erasing::Party {
+                party: party_of(&self.subject)?,
+                device: self.device.as_deref().map(stored).transpose()?,
+            },
+            "chat" | "friendship" => Erasing::Chat {
+                chat: stored(&self.subject)?,
+                parties: parties()?,
+                up_to: stored_number(self.up_to)?,
+                only_of: self.only_of.as_deref().map(stored).transpose()?,
+                ends_friendship: self.kind == "friendship",
+            },
+            "message" => Erasing::Message { id: stored(&self.subject)?, parties: parties()? },
+            _ => Erasing::Trace,
+        };
+        let sounds = self.sounds.iter().map(|name| stored(name)).collect::<Result<_, _>>()?;
+        Ok(Erasure { id: self.uid, what, sounds })
+    }
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct StoredMessageRow {
+    uid: String,
+    chat: String,
+    seq: i64,
+    sender: String,
+    sound: String,
+    notice: Option<String>,
+    hidden: Option<String>,
+    created_at: f64,
+}
+
+impl StoredMessageRow {
+    fn into_message(self) -> Result<StoredMessage, StoreError> {
+        Ok(StoredMessage {
+            id: stored(&self.uid)?,
+            chat: stored(&self.chat)?,
+            seq: stored_number(self.seq)?,
+            sender: stored(&self.sender)?,
+            sound: stored(&self.sound)?,
+            notice: self.notice.as_deref().map(stored).transpose()?,
+            hidden: self.hidden.as_deref().map(stored).transpose()?,
+            created_at: self.created_at,
+        })
+    }
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct PartiesRow {
+    chat: String,
+    parties: Vec<String>,
+}
+
+impl PartiesRow {
+    fn into_chat(self) -> Result<(ChatId, [PartyId; 2]), StoreError> {
+        match self.parties.as_slice() {
+            [a, b] => Ok((stored(&self.chat)?, [stored(a)?, stored(b)?])),
+            _ => Err(StoreError::Corrupt("a chat has no two parties".into())),
+        }
+    }
+}
+
+/// A party of its text, `toy/<id>`.
+fn party_of(text: &str) -> Result<Party, StoreError> {
+    let (kind, id) = text.split_once('/').ok_or_else(|| StoreError::Corrupt("an erasure names no party".into()))?;
+    super::stored_party(kind, id)
+}
+
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+impl Store {
+    /// Removes a user, whose name is free from now on and whose tokens and places are gone, and notes the erasure of all
+    /// the rest. Refused with `UnknownParty`.
+    pub async fn begin_user_erasure(&self, user: &UserId, now: Timestamp) -> Result<(), StoreError> {
+        let subject = Party::User(user.clone()).to_string();
+        self.run(
+            "{
+                IF !record::exists(type::record('user', $user)) { THROW 'toyhub:unknown_party' };
+                DELETE user_name WHERE user = $user;
+                DELETE type::record('user', $user);
+                DELETE token WHERE party = $user;
+                DELETE place:[$user, '']..[$user, '~'];
+                CREATE type::record('erasure', rand::ulid()) SET kind = 'party', subject = $subject, parties = [],
+                    up_to = 0, only_of = NONE, device = NONE, sounds = [], created_at = $now;
+                RETURN NONE;
+            }",
+            vars! { user: user.as_str(), subject: subject, now: now },
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Removes a toy, whose tokens and places are gone, and notes the erasure of all the rest. Gives the key that its
+    /// device had. Refused with `UnknownParty`.
+    pub async fn begin_toy_erasure(
+        &self,
+        toy: &ToyId,
+        device: DeviceAfter,
+        now: Timestamp,
+    ) -> Result<DeviceKey, StoreError> {
+        let (secret_hash, new_key, is_removed) = match device {
+            DeviceAfter::Renewed { secret_hash, key } => (Some(secret_hash), key.map(|key| key.to_string()), false),
+            DeviceAfter::Removed => (None, None, true),
+        };
+        let mut reply = self
+            .run(
+                "{
+                    LET $key = (SELECT VALUE device_key FROM ONLY type::record('toy', $toy));
+                    IF $key = NONE { THROW 'toyhub:unknown_party' };
+                    LET $goes = $is_removed OR $new_key != NONE;
+                    IF $goes { DELETE type::record('device', $key) }
+                    ELSE { UPDATE type::record('device', $key) SET toy = NONE, secret_hash = $secret_hash };
+                    IF $new_key != NONE {
+                        CREATE type::record('device', $new_key) SET secret_hash = $secret_hash, toy = NONE,
+                            created_at = $now;
+                    };
+                    DELETE type::record('toy', $toy);
+                    DELETE token WHERE party = $toy;
+                    DELETE place:[$toy, '']..[$toy, '~'];
+                    CREATE type::record('erasure', rand::ulid()) SET kind = 'party', subject = $subject, parties = [],
+                        up_to = 0, only_of = NONE, device = IF $goes { $key } ELSE { NONE }, sounds = [],
+                        created_at = $now;
+                    RETURN $key;
+                }",
+                vars! {
+                    toy: toy.as_str(), subject: Party::Toy(toy.clone()).to_string(), secret_hash: secret_hash,
+                    new_key: new_key, is_removed: is_removed, now: now,
+                },
+            )
+            .await?;
+        let key = reply.optional::<String>(0)?;
+        stored(&key.ok_or_else(|| StoreError::Corrupt("a toy has no device".into()))?)
+    }
+
+    /// Notes the erasure of a chat's messages, as far as it has come, and gives the number of the last one. Unless only one
+    /// party's messages go, nobody can read them any more. A chat whose row is lost is erased to its end.
+    pub async fn begin_chat_erasure(&self, new: &ChatErasure, now: Timestamp) -> Result<u64, StoreError> {
+        let [a, b] = &new.parties;
+        let _turns = self.turns.of(a.as_str(), b.as_str()).await;
+        let begun = self.run(
+            "{
+                LET $seq = (SELECT VALUE seq FROM ONLY type::record('chat', $chat)) ?? 9223372036854775806;
+                IF $ends {
+                    DELETE friend:[$a, $b] WHERE chat = $chat;
+                    DELETE friend:[$b, $a] WHERE chat = $chat;
+                    IF $only_of = NONE { DELETE type::record('chat', $chat) };
+                } ELSE IF $only_of = NONE {
+                    UPDATE type::record('chat', $chat) SET erased_to = $seq;
+                    UPDATE friend:[$a, $b], friend:[$b, $a] SET heard = incoming, read_seq = math::max([read_seq, $seq]),
+                        delivered_seq = math::max([delivered_seq, $seq]), unread_since = NONE WHERE chat = $chat;
+                };
+                CREATE type::record('erasure', rand::ulid()) SET
+                    kind = IF $ends { 'friendship' } ELSE { 'chat' }, subject = $chat, parties = [$a, $b],
+                    up_to = $seq, only_of = $only_of, device = NONE, sounds = $sounds, created_at = $now;
+                RETURN $seq;
+            }",
+            vars! {
+                chat: new.chat.as_str(), a: a.as_str(), b: b.as_str(), ends: new.ends_friendship,
+                only_of: new.only_of.as_ref().map(ToString::to_string), sounds: texts(&new.sounds), now: now,
+            },
+        );
+        let seq = begun.await?.optional::<i64>(0)?;
+        stored_number(seq.ok_or_else(|| StoreError::Corrupt("an erasure has no end".into()))?)
+    }
+
+    /// Removes a message and notes the erasure of what belongs to it. Refused with `UnknownMessage`.
+    pub async fn begin_message_erasure(
+        &self,
+        message: &StoredMessage,
+        parties: &[PartyId; 2],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let sounds: Vec<&FileName> = std::iter::once(&message.sound).chain(&message.notice).collect();
+        let [a, b] = parties;
+        let _turns = self.turns.of(a.as_str(), b.as_str()).await;
+        self.run(
+            "{
+                LET $gone = (DELETE type::record('message', [$chat, $seq]) WHERE uid = $uid RETURN BEFORE);
+                IF array::len($gone) = 0 { THROW 'toyhub:unknown_message' };
+                UPDATE type::record('chat', $chat) SET erased = (erased ?? 0) + 1;
+                CREATE type::record('erasure', rand::ulid()) SET kind = 'message', subject = $uid, parties = [$a, $b],
+                    up_to = 0, only_of = NONE, device = NONE, sounds = $sounds, created_at = $now;
+                RETURN NONE;
+            }",
+            vars! {
+                chat: message.chat.as_str(), seq: message.seq as i64, uid: message.id.as_str(), a: a.as_str(),
+                b: b.as_str(), sounds: texts(&sounds), now: now,
+            },
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Has a message shown to one of its two parties no longer.
+    pub async fn hide_message(&self, message: &StoredMessage, from: &PartyId) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE type::record('message', [$chat, $seq]) SET hidden = $from WHERE uid = $uid",
+            vars! {
+                chat: message.chat.as_str(), seq: message.seq as i64, uid: message.id.as_str(), from: from.as_str(),
+            },
+        )
+        .await
+        .map(drop)
+    }
+
+    /// All erasures that are not done, oldest first.
+    pub async fn erasures(&self) -> Result<Vec<Erasure>, StoreError> {
+        let sql = "SELECT *, record::id(id) AS uid FROM erasure ORDER BY created_at";
+        let rows = self.run(sql, Variables::new()).await?.rows::<ErasureRow>(0)?;
+        rows.into_iter().map(ErasureRow::into_erasure).collect()
+    }
+
+    /// Notes more sounds of an erasure.
+    pub async fn add_sounds(&self, erasure: &str, sounds: &[FileName]) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE type::record('erasure', $id) SET sounds = array::union(sounds, $sounds)",
+            vars! { id: erasure, sounds: texts(sounds) },
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Has an erasure name nothing any more: only old versions of rows are left of what it erased.
+    pub async fn leave_trace(&self, erasure: &str) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE type::record('erasure', $id) SET kind = 'trace', subject = '', parties = [], only_of = NONE,
+                device = NONE, sounds = []",
+            vars! { id: erasure },
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Forgets an erasure that is done.
+    pub async fn end_erasure(&self, erasure: &str) -> Result<(), StoreError> {
+        self.run("DELETE type::record('erasure', $id)", vars! { id: erasure }).await.map(drop)
+    }
+
+    /// Some of a party's chats, with their parties. It goes through all chats.
+    pub async fn chats_of(&self, party: &Party) -> Result<Vec<(ChatId, [PartyId; 2])>, StoreError> {
+        let mut reply = self
+            .run(
+                "SELECT record::id(id) AS chat, parties FROM chat WHERE parties CONTAINS $party LIMIT $limit;
+                 SELECT chat, [owner, friend] AS parties FROM friend:[$party, '']..[$party, 'z'] LIMIT $limit;",
+                vars! { party: party.id(), limit: CHATS_MAX },
+            )
+            .await?;
+        let mut rows = reply.rows::<PartiesRow>(0)?;
+        rows.extend(reply.rows::<PartiesRow>(1)?);
+        rows.sort_by(|a, b| a.chat.cmp(&b.chat));
+        rows.dedup_by(|a, b| a.chat == b.chat);
+        rows.into_iter().map(PartiesRow::into_chat).collect()
+    }
+
+    /// The two parties of a chat.
+    pub async fn pair_of_chat(&self, chat: &ChatId) -> Result<Option<[PartyId; 2]>, StoreError> {
+        let mut reply = self
+            .run(
+                "SELECT record::id(id) AS chat, parties FROM ONLY type::record('chat', $chat)",
+                vars! { chat: chat.as_str() },
+            )
+            .await?;
+        let row = reply.optional::<PartiesRow>(0)?;
+        row.map(|row| row.into_chat().map(|(_, parties)| parties)).transpose()
+    }
+
+    /// What the two parties of a friendship call each other.
+    pub async fn remarks_between(&self, a: &PartyId, b: &PartyId) -> Result<Vec<String>, StoreError> {
+        let mut reply = self
+            .run(
+                "SELECT VALUE remark FROM ONLY type::record('friend', [$a, $b]);
+                 SELECT VALUE remark FROM ONLY type::record('friend', [$b, $a]);",
+                vars! { a: a.as_str(), b: b.as_str() },
+            )
+            .await?;
+        Ok(reply.optional::<String>(0)?.into_iter().chain(reply.optional::<String>(1)?).collect())
+    }
+
+    /// A page of all chats after one, with their parties.
+    pub async fn chats_after(&self, chat: &str) -> Result<Vec<(ChatId, [PartyId; 2])>, StoreError> {
+        let mut reply = self
+            .run(
+                "{
+                    LET $place = type::record('chat', $after);
+                    RETURN (SELECT record::id(id) AS chat, parties FROM chat WHERE id > $place LIMIT $limit);
+                }",
+                vars! { after: chat, limit: CHATS_MAX },
+            )
+            .await?;
+        reply.rows::<PartiesRow>(0)?.into_iter().map(PartiesRow::into_chat).collect()
+    }
+
+    /// A message by its id.
+    pub async fn stored_message(&self, id: &MessageId) -> Result<Option<StoredMessage>, StoreError> {
+        let sql = "SELECT * FROM message WHERE uid = $uid LIMIT 1";
+        let rows = self.run(sql, vars! { uid: id.as_str() }).await?.rows::<StoredMessageRow>(0)?;
+        rows.into_iter().next().map(StoredMessageRow::into_message).transpose()
+    }
+
+    /// The messages of a chat from one number to another, oldest first, at most `limit`.
+    pub async fn stored_messages(
+        &self,
+        chat: &ChatId,
+        (first, last): (u64, u64),
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        let number = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
+        let mut reply = self
+            .run(
+                "SELECT * FROM message:[$chat, $first]..=[$chat, $last] LIMIT $limit",
+                vars! { chat: chat.as_str(), first: number(first), last: number(last), limit: limit as i64 },
+            )
+            .await?;
+        let mut messages = reply
+            .rows::<StoredMessageRow>(0)?
+            .into_iter()
+            .map(StoredMessageRow::into_message)
+            .collect::<Result<Vec<_>, _>>()?;
+        messages.sort_by_key(|message| message.seq);
+        Ok(messages)
+    }
+
+    /// Deletes messages of a chat, and hides others from a party, in one transaction.
+    pub async fn erase_messages(
+        &self,
+        chat: &ChatId,
+        erased: &[u64],
+        hidden: (&[u64], Option<&PartyId>),
+    ) -> Result<(), StoreError> {
+        let numbers = |numbers: &[u64]| numbers.iter().map(|seq| *seq as i64).collect::<Vec<_>>();
+        self.run(
+            "{
+                FOR $seq IN $erased { DELETE type::record('message', [$chat, $seq]) };
+                FOR $seq IN $hidden { UPDATE type::record('message', [$chat, $seq]) SET hidden = $from };
+                UPDATE type::record('chat', $chat) SET erased = (erased ?? 0) + array::len($erased);
+                RETURN NONE;
+            }",
+            vars! {
+                chat: chat.as_str(), erased: numbers(erased), hidden: numbers(hidden.0),
+                from: hidden.1.map(ToString::to_string),
+            },
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Whether a message has this sound or notice. It may go through all messages.
+    pub async fn is_sound_used(&self, sound: &FileName) -> Result<bool, StoreError> {
+        let mut reply = self
+            .run(
+                "SELECT VALUE seq FROM message WHERE sound = $sound LIMIT 1;
+                 SELECT VALUE seq FROM message WHERE notice = $sound LIMIT 1;",
+                vars! { sound: sound.as_str() },
+            )
+            .await?;
+        Ok(!reply.rows::<i64>(0)?.is_empty() || !reply.rows::<i64>(1)?.is_empty())
+    }
+
+    /// Gives a toy to one of its further guardians.
+    pub async fn pass_on(&self, toy: &ToyId, heir: &UserId) -> Result<(), StoreError> {
+        self.run(
+            "{
+                UPDATE type::record('toy', $toy) SET bind_user = $heir;
+                DELETE type::record('guardian', [$heir, $toy]);
+                RETURN NONE;
+            }",
+            vars! { toy: toy.as_str(), heir: heir.as_str() },
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Deletes the friend requests of a party, those to it, those that it may answer, and whom it guards, has invited,
+    /// blocked or refused.
+    pub async fn erase_requests(&self, party: &Party) -> Result<(), StoreError> {
+        self.run(
+            "{
+                LET $all = (SELECT id, requester, requestee FROM request
+                    WHERE requester = $party OR requestee = $party OR answerer = $party);
+                FOR $request IN $all {
+                    DELETE type::record('pending', [$request.requester, $request.requestee]);
+                    DELETE $request.id;
+                };
+                DELETE refusal WHERE requester = $party OR requestee = $party OR refuser = $party;
+                DELETE block WHERE owner = $party OR other = $party;
+                DELETE guardian WHERE user = $party OR toy = $party;
+                DELETE invite WHERE issuer = $party OR toy = $party OR claimed_by = $party;
+                RETURN NONE;
+            }",
+            vars! { party: party.id() },
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Deletes the stream of a user that is no more.
+    pub async fn erase_stream(&self, user: &UserId) -> Result<(), StoreError> {
+        loop {
+            let mut reply = self
+                .run(
+                    "{
+                        LET $some = (SELECT VALUE id FROM event:[$user, 0]..[$user, 9223372036854775807] LIMIT $limit);
+                        FOR $event IN $some { DELETE $event };
+                        IF array::len($some) < $limit { DELETE type::record('stream', $user) };
+                        RETURN array::len($some) < $limit;
+                    }",
+                    vars! { user: user.as_str(), limit: EVENTS_MAX },
+                )
+                .await?;
+            if reply.optional::<bool>(0)?.unwrap_or(true) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Deletes the events of a user up to the last one that names one of `subjects`: ids of parties, chats or messages. A
+    /// stream has no gaps, so the older ones go, too, and devices that have not seen them load all again. The user's
+    /// devices learn that by an event, whose number is given; none where no event names a subject.
+    pub async fn cut_stream(&self, user: &UserId, subjects: &[String]) -> Result<Option<u64>, StoreError> {
+        let _turn = self.turns.of(user.as_str(), user.as_str()).await;
+        self.transact(|tx| async move {
+            let named = tx
+                .rows::<i64>(
+                    "SELECT VALUE seq FROM event:[$user, 0]..[$user, 9223372036854775807]
+                        WHERE party IN $subjects OR requestee IN $subjects OR chat IN $subjects OR uid IN $subjects",
+                    vars! { user: user.as_str(), subjects: subjects.to_vec() },
+                )
+                .await?;
+            let Some(newest) = named.into_iter().max() else { return Ok(None) };
+            let owner = Party::User(user.clone());
+            let seq = tx.append_event(&owner, &Event::Erased).await?;
+            tx.run(
+                "DELETE event:[$user, 0]..=[$user, $newest] RETURN NONE",
+                vars! { user: user.as_str(), newest: newest },
+            )
+            .await?;
+            tx.run(
+                "UPDATE $id SET first = math::max([first, $first]) RETURN NONE",
+                vars! { id: record("stream", user.as_str()), first: newest + 1 },
+            )
+            .await?;
+            Ok(seq)
+        })
+        .await
+    }
+
+    /// Has the engine write its tables anew without what is deleted, and without the log of it. Whoever still reads what
+    /// was there before is waited for. Nothing to do for a database that is not in the data folder.
+    pub async fn compact(&self) -> Result<(), StoreError> {
+        if !matches!(self.settings.place, Place::Folder { .. }) {
+            return Ok(());
+        }
+        self.settle().await;
+        self.run("ALTER SYSTEM COMPACT", Variables::new()).await.map(drop)
+    }
+}

@@ -1,0 +1,120 @@
+//! The record of who has done what, and what a guardian has agreed to.
+
+use serde_json::{Value, json};
+
+use crate::sound;
+use crate::world::{Toy, User, World};
+
+async fn record(world: &World, user: &User, toy: Option<&Toy>) -> Vec<Value> {
+    let mut asked = json!({"_id": user.id});
+    if let Some(toy) = toy {
+        asked["toy_id"] = json!(toy.id);
+    }
+    let answer = world.post_as(user, "/audit", asked).await;
+    answer["data"].as_array().unwrap_or_else(|| panic!("{answer}")).clone()
+}
+
+/// What was done, by whom and with whom, newest first.
+fn acts(record: &[Value]) -> Vec<(&str, Option<&str>, Option<&str>)> {
+    record.iter().map(act).collect()
+}
+
+fn act(entry: &Value) -> (&str, Option<&str>, Option<&str>) {
+    (entry["action"].as_str().unwrap(), entry["by"].as_str(), entry["about"].as_str())
+}
+
+async fn upload(world: &World, path: &str, from: &str, to: &str, number: u32) {
+    let field = if path == "/app_uploader" { "reco_file" } else { "reco" };
+    let sent = world.upload(path, field, sound::tone(number), &[("user_id", from), ("to_user", to)]).await;
+    assert_eq!(sent["code"], 0, "{sent}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guardian_reads_who_has_done_what_around_the_toy() {
+    let world = World::start().await;
+    let (mia, tom) = (world.user("mia").await, world.user("tom").await);
+    let toy = world.toy(&mia, "Fluffy").await;
+    assert_eq!(acts(&record(&world, &mia, Some(&toy)).await), [("bound", Some(mia.id.as_str()), None)]);
+    assert_eq!(world.post_as(&tom, "/add_req", json!({"req_user": tom.id, "add_user": toy.id})).await["code"], 0);
+    world.accept(&mia, "Uncle").await;
+
+    // A friend reads the child's messages: once in the record for the hour, however often; own messages do not count.
+    upload(&world, "/app_uploader", &tom.id, &toy.id, 1).await;
+    let friends = world.post_as(&tom, "/friend_list", json!({"_id": tom.id})).await;
+    let chat = friends["data"][0]["friend_chat"].clone();
+    let list = json!({"chat_id": chat, "to_user": tom.id});
+    world.post_as(&tom, "/chat_list", list.clone()).await;
+    let befriended = ("befriended", Some(mia.id.as_str()), Some(tom.id.as_str()));
+    assert_eq!(acts(&record(&world, &mia, Some(&toy)).await)[0], befriended);
+    upload(&world, "/toy_uploader", &toy.id, &tom.id, 2).await;
+    for _ in 0..3 {
+        world.post_as(&tom, "/chat_list", list.clone()).await;
+        world.post_as(&tom, "/recv_msg", json!({"from_user": toy.id, "to_user": tom.id})).await;
+    }
+    let read = ("read", Some(tom.id.as_str()), None);
+    assert_eq!(acts(&record(&world, &mia, Some(&toy)).await)[..2], [read, befriended]);
+
+    // Who only fetches a sound by its name, stands in it too.
+    upload(&world, "/toy_uploader", &toy.id, &mia.id, 3).await;
+    let mut app = world.app(&mia).await;
+    let name = app.ask(json!({"do": "unread"})).await["data"]["messages"][0]["message"].clone();
+    let address = format!("{}/get_chat/{}", world.http(), name.as_str().unwrap());
+    assert_eq!(world.client().get(address).bearer_auth(&mia.token).send().await.unwrap().status(), 200);
+    assert_eq!(acts(&record(&world, &mia, Some(&toy)).await)[0], ("read", Some(mia.id.as_str()), None));
+
+    // Exports, erasures and what whoever runs the hub does.
+    let password = json!({"_id": mia.id, "password": "correct horse"});
+    assert_eq!(world.post_as(&mia, "/export", password).await["code"], 0);
+    assert_eq!(acts(&record(&world, &mia, None).await)[0], ("exported", Some(mia.id.as_str()), None));
+    world.run(&["toy", "let-in", &toy.id]).await;
+    assert_eq!(acts(&record(&world, &mia, Some(&toy)).await)[0], ("operated", None, None));
+    assert_eq!(world.post_as(&mia, "/erase_chat", json!({"_id": mia.id, "chat_id": chat})).await["code"], 0);
+    let all = record(&world, &mia, Some(&toy)).await;
+    assert_eq!(acts(&all)[0], ("erased_chat", Some(mia.id.as_str()), Some(tom.id.as_str())));
+
+    // In pages, and for nobody else.
+    let page = json!({"_id": mia.id, "toy_id": toy.id, "limit": 2, "before": all[1]["at"]});
+    let page = world.post_as(&mia, "/audit", page).await;
+    assert_eq!(page["data"], json!(all[2..4]));
+    assert_eq!(world.post_as(&tom, "/audit", json!({"_id": tom.id, "toy_id": toy.id})).await["code"], 1);
+    assert_eq!(world.post_as(&tom, "/audit", json!({"_id": mia.id})).await["code"], 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binding_agrees_to_a_text_and_withdrawing_erases() {
+    let mut world = World::start().await;
+    let mia = world.user("mia").await;
+    let text = world.ok("/consent_text", json!({})).await["data"].clone();
+    assert!(text["text"].as_str().unwrap().contains("until they are erased"), "{text}");
+    // A documented client agrees to the present text.
+    let toy = world.toy(&mia, "Fluffy").await;
+    let agreed = world.post_as(&mia, "/consent", json!({"user_id": mia.id, "toy_id": toy.id})).await["data"].clone();
+    assert_eq!((&agreed["version"], &agreed["text"]), (&text["version"], &text["text"]));
+    assert!(agreed["at"].as_f64().unwrap() > 1.7e9);
+    // A client that has shown another text does not bind.
+    let (key, _) = world.device().await;
+    let mut binding = json!({
+        "toy_name": "Rex", "baby_name": "Ben", "remark": "Mum", "user_id": mia.id, "device_key": key, "consent": "old",
+    });
+    assert_eq!(world.post_as(&mia, "/bind_toy", binding.clone()).await["code"], 1);
+    binding["consent"] = text["version"].clone();
+    assert_eq!(world.post_as(&mia, "/bind_toy", binding).await["code"], 0);
+
+    // Other settings are another text; what was agreed to stays as it was.
+    world.stop().await;
+    world.set("TOYHUB_RETENTION__MESSAGES_DAYS", "30");
+    world.start_hub().await;
+    let now = world.ok("/consent_text", json!({})).await["data"].clone();
+    assert!(now["text"].as_str().unwrap().contains("for 30 days") && now["version"] != text["version"], "{now}");
+    let again = world.post_as(&mia, "/consent", json!({"user_id": mia.id, "toy_id": toy.id})).await["data"].clone();
+    assert_eq!(again, agreed);
+
+    upload(&world, "/app_uploader", &mia.id, &toy.id, 1).await;
+    let mut withdrawal = json!({"user_id": mia.id, "toy_id": toy.id, "password": "no"});
+    assert_eq!(world.post_as(&mia, "/withdraw_consent", withdrawal.clone()).await["code"], 1);
+    withdrawal["password"] = json!("correct horse");
+    assert_eq!(world.post_as(&mia, "/withdraw_consent", withdrawal).await["code"], 0);
+    world.run(&["erase", "--finish"]).await;
+    let left = std::fs::read_dir(world.data_dir().join("files/chat")).unwrap().count();
+    assert_eq!(left, 0, "nothing of the toy is left");
+}
