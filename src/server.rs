@@ -35,7 +35,7 @@ pub struct Server {
     addresses: Vec<(&'static str, SocketAddr)>,
 }
 
-/// Loads the speech model. Without a good one the hub runs, and says so.
+/// Loads the speech model. Without a good one the hub runs, with a line in the log.
 async fn load_model(hub: &Hub, config: &config::Speech) {
     let Some(model) = config.model_file() else {
         tracing::warn!("no speech model, the toys understand nothing; scripts/get-model fetches one");
@@ -192,7 +192,7 @@ impl Server {
 
         edges.spawn(look_after(Arc::clone(&hub), seconds(config.server.check_interval_s), shutdown.clone()));
 
-        // An edge that ends by itself leaves a hub that is deaf on one side: the whole stops and says so.
+        // An edge that ends by itself leaves a hub without one of its protocols: the whole hub stops, with a line in the log.
         // The signal is looked at first, for it makes the edges end too.
         let ended_early = tokio::select! {
             biased;

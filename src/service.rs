@@ -1,4 +1,4 @@
-//! The hub as a service of the system: its log, its signals, its exit codes, and what systemd is told.
+//! The hub as a service of the system: its log, its signals, its exit codes, and the notices to systemd.
 //!
 //! SIGTERM and SIGINT stop the hub in order, a second one at once. SIGHUP has it read the certificates and
 //! `[server] log` again; all else in the configuration is for the next start.

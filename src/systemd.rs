@@ -1,4 +1,4 @@
-//! What systemd is told of the hub (sd_notify). Where the hub is no service of systemd, nobody is told anything.
+//! Notices to systemd (sd_notify). Where the hub is no service of systemd, none is sent.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What `toyhub doctor` says of the stored data, and what `--repair` mends of it.
+//! What `toyhub doctor` examines of the stored data, and what `--repair` mends of it.
 //!
 //! All of it goes page by page through the tables and the folder of sounds, so that its memory does not grow with the
 //! data, and may be done while the hub runs. No recording of before a crash is ever deleted: where its message is lost,

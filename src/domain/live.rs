@@ -1,4 +1,4 @@
-//! Live connections: who may open one, what it may hear and send, what it is told on return.
+//! Live connections: who may open one, subscribe and publish, and what a returning client is sent.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -79,7 +79,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Has `mailbox` hear what the subscription names; true if it did not before.
+    /// Subscribes `mailbox`; true if there was no such subscription.
     ///
     /// Whoever subscribes to its own inbox is sent its unread messages from the store, unless this connection had them
     /// when it took its session up ([`Self::resume`]). Errors: `Forbidden`, `Full`.
@@ -129,20 +129,20 @@ impl Hub {
         Ok(())
     }
 
-    /// Has `mailbox` hear `filter` at QoS 1, for clients without MQTT's options. Errors: `Forbidden`, `Full`.
+    /// Subscribes `mailbox` to `filter` at QoS 1, for clients without MQTT's options. Errors: `Forbidden`, `Full`.
     pub async fn listen(&self, mailbox: &Mailbox, filter: TopicFilter) -> Result<(), DomainError> {
         self.subscribe(mailbox, &plain(filter), ReplayRetained::Always).await.map(drop)
     }
 
-    /// Has `mailbox` hear its own inbox from now on, and is not told what waits: for clients that fetch what they missed
-    /// by [`Hub::missed`] or [`Hub::unread`] afterwards, in this order, so that nothing falls in between. Errors: `Full`.
+    /// Subscribes `mailbox` to its own inbox, without its unread messages: for clients that fetch what they missed by
+    /// [`Hub::missed`] or [`Hub::unread`] afterwards, in this order, so that nothing falls in between. Errors: `Full`.
     pub fn follow(&self, mailbox: &Mailbox) -> Result<(), DomainError> {
         let own = plain(TopicFilter::from(&mailbox.party().inbox()));
         let subscribed = mailbox.subscribe(&own, ReplayRetained::Never);
         subscribed.map(drop).map_err(|_| DomainError::Full("subscription"))
     }
 
-    /// Whether `party` may hear `topic` or filter now: asked again when something that was kept is to be delivered.
+    /// Whether `party` may subscribe to this topic or filter now: checked again before a stored message is delivered.
     pub async fn may_hear(&self, party: &Party, topic: &str) -> Result<bool, DomainError> {
         match self.check(party, Action::Subscribe, topic).await {
             Ok(()) => Ok(true),
@@ -151,8 +151,8 @@ impl Hub {
         }
     }
 
-    /// Publishes for a client. Before the client is told that the message was taken, what comes back as
-    /// [`Reached::held`] and [`Reached::commit`] is to be waited for. Errors: `Forbidden`, `Full` (no room to retain it),
+    /// Publishes for a client. The edge waits for [`Reached::held`] and [`Reached::commit`] before it acknowledges the
+    /// message. Errors: `Forbidden`, `Full` (no room to retain it),
     /// `DiskFull` (no room to store it).
     pub async fn publish(&self, party: &Party, publication: Publication) -> Result<Reached, DomainError> {
         self.publish_with(party, publication, None).await
@@ -175,7 +175,7 @@ impl Hub {
             Some(receipt) => self.router.publish_once(publication, receipt),
             None => self.router.publish(publication),
         };
-        // What is held is given up with a refused message: its publisher is not told that it was taken.
+        // With a refused message its held deliveries are given up: it is not acknowledged.
         if reached.retain_refused { Err(DomainError::Full("retained message")) } else { Ok(reached) }
     }
 
@@ -199,7 +199,7 @@ impl Hub {
         self.stored(reached.commit).await
     }
 
-    /// Publishes what the hub itself has to say on `$SYS/…`, retained.
+    /// Publishes the hub's own figures on `$SYS/…`, retained.
     pub fn tell_system(&self, topic: Topic, payload: String) {
         let publication =
             Publication { retain: true, qos: QoS::AtMostOnce, ..hub_message(topic, Bytes::from(payload)) };
@@ -233,7 +233,7 @@ impl Hub {
         self.router.close_all(CloseReason::ShuttingDown);
     }
 
-    /// Tells every live connection of `party`, and the sessions that it will come back to. Who has none is told on
+    /// Publishes an event to the live connections and the sessions of `party`. A client without any of both gets it on
     /// return, from the store.
     ///
     /// `seq` is the event's number in the user's stream, which the transaction behind it gave. It was committed before
@@ -275,7 +275,7 @@ impl Hub {
     async fn check(&self, party: &Party, action: Action, topic: &str) -> Result<(), DomainError> {
         let allowed = match rule(party, action, topic) {
             Rule::Allowed => true,
-            // What is said to the hub itself never goes through the router.
+            // Requests to the hub itself never go through the router.
             Rule::Forbidden | Rule::ToHub => false,
             Rule::IfOwnerOf(toy) => match super::user_of(party) {
                 Some(user) => self.is_guardian(user, &toy).await?,

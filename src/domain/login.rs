@@ -117,7 +117,7 @@ impl Hub {
         Ok(admitted)
     }
 
-    /// What a client of the older sockets opens, whose address says who it is, under `[auth] mode`.
+    /// The login of a client of the older sockets, whose address names the party, under `[auth] mode`.
     ///
     /// Errors: `UnknownParty`, `Unauthorized` (no token where one is needed, or not the party's).
     pub async fn authenticate_id(

@@ -1,7 +1,7 @@
-//! Who may publish and hear what: one pure function over every topic of the hub.
+//! Who may publish and subscribe to what: one pure function over every topic of the hub.
 //!
 //! A filter must name its owner: the first two levels take no wildcard, so that
-//! no filter can widen what a client may hear.
+//! no filter can widen what a client may receive.
 
 use crate::model::{ChatId, Party, PartyId, ToyId};
 
@@ -21,7 +21,7 @@ pub enum Rule {
     Allowed,
     /// No.
     Forbidden,
-    /// It is said to the hub itself, and goes to nobody else: an edge that takes requests hands it over.
+    /// A request to the hub itself, which is not routed: an edge that takes requests passes it on.
     ToHub,
     /// If this toy is bound to the user.
     IfOwnerOf(ToyId),

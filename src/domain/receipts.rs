@@ -1,5 +1,5 @@
-//! How far messages have come: sent, delivered to a device, heard. Their sender is told, and the receiver's other
-//! devices agree on what is read.
+//! The states of messages: sent, delivered to a device, heard. Each step notifies the sender, and a step of reading the
+//! receiver's other devices.
 
 use super::Hub;
 use super::error::DomainError;
@@ -16,8 +16,8 @@ pub struct Unread {
 }
 
 impl Hub {
-    /// What waits for a party, at most `limit` messages of it: for clients that say with [`Hub::mark_heard`] what they
-    /// have played.
+    /// The unread messages of a party, at most `limit`: for clients that mark with [`Hub::mark_heard`] what they have
+    /// played.
     pub async fn unread(&self, party: &Party, limit: usize) -> Result<Unread, DomainError> {
         let messages = self.store.unheard(party, limit).await?;
         let mut friends = self.store.friends(party).await?;
@@ -25,9 +25,9 @@ impl Hub {
         Ok(Unread { friends, messages })
     }
 
-    /// Notes that a device of `receiver` has a message, and so those before it of the same chat. The sender is told.
+    /// Notes that a device of `receiver` has a message, and so those before it of the same chat, and notifies the sender.
     ///
-    /// To repeat it, or to say it of an older message or one that was heard, changes nothing. Errors: `UnknownMessage`,
+    /// A repeat, also for an older message or one that was heard, changes nothing. Errors: `UnknownMessage`,
     /// also for a message that is not one to `receiver`.
     pub async fn mark_delivered(&self, receiver: &Party, id: &MessageId) -> Result<(), DomainError> {
         let Some(delivered) = self.store.mark_delivered(receiver, id).await? else { return Ok(()) };
@@ -41,10 +41,10 @@ impl Hub {
         Ok(())
     }
 
-    /// Notes that `reader` has heard the messages of a friend, up to one of them or all. The sender is told, and so are
-    /// the devices of the reader.
+    /// Notes that `reader` has heard the messages of a friend, up to one of them or all, and notifies the sender and the
+    /// devices of the reader.
     ///
-    /// To repeat it, or to say it of an older message, changes nothing. Errors: `UnknownChat` where there is no such
+    /// A repeat, also for an older message, changes nothing. Errors: `UnknownChat` where there is no such
     /// friend, `UnknownMessage` where the message is not that friend's to `reader`.
     pub async fn mark_heard(
         &self,
@@ -57,7 +57,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Tells the sender, and the reader's devices if it is a user: a toy has no other device.
+    /// Notifies the sender, and the reader's devices if it is a user: a toy has no other device.
     pub(super) async fn announce_heard(&self, reader: &Party, heard: Option<Heard>) {
         let Some(Heard { sender, chat, up_to, unread, sender_seq, reader_seq }) = heard else { return };
         if let Some(up_to) = up_to {

@@ -7,7 +7,7 @@ use crate::model::{Event, FileName, Party, PartyId, PlayedSound, Timestamp};
 impl Hub {
     /// Has a friend play a sound, live. A friend who is away loses nothing that is stored: it waits as a message.
     ///
-    /// Of a recording that was sent to the friend, and of its notice, the friend has been told already.
+    /// A recording that was sent to the friend, and its notice, have been announced already: they are not published again.
     /// Errors: `NotFriends` (also where there is no such party), `RateLimited`.
     pub async fn pass_on(
         &self,

@@ -1,6 +1,6 @@
 //! What a user's devices missed: the stream of the user's events, from the store.
 //!
-//! A user's events are numbered 1, 2, 3 … without gaps, in the transactions that do what they tell of. Number n is only
+//! A user's events are numbered 1, 2, 3 … without gaps, in the transactions that they are about. Number n is only
 //! given after n - 1 was committed. So whoever gets n live and has m < n - 1 can fetch m + 1 to n at once, and has then
 //! missed nothing.
 
@@ -20,7 +20,7 @@ impl Hub {
     ///
     /// What was fetched is all that there was when fewer than `limit` come. Errors: `StreamTooOld` where the event
     /// after `after` is not kept any more, where `after` was never given (the device's memory is of another hub), or
-    /// where one of the events is lost: a device that is told of a gap would not know what to do about it.
+    /// where one of the events is lost: a device could not do anything about a gap.
     pub async fn missed(&self, user: &UserId, after: u64, limit: usize) -> Result<Vec<(u64, Event)>, DomainError> {
         let found = self.store.missed(user, after, limit).await?;
         if after > found.last || after.saturating_add(1) < found.first {

@@ -109,7 +109,7 @@ impl Chunks {
     }
 
     /// Makes room for another recording: an answer gives way, or else the recording that has rested longest. Its
-    /// sender, should it go on after all, is told that chunks are missing.
+    /// sender that goes on after all gets the error that chunks are missing.
     fn make_room(&self, party: &Party) -> io::Result<()> {
         let uploads = entries(&self.of_party(party))?;
         if uploads.len() < self.limits.uploads_max {
@@ -238,7 +238,7 @@ fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
     }
 }
 
-/// When an upload's folder was changed last. One that cannot tell is the oldest.
+/// When an upload's folder was changed last; without a readable time it is the oldest.
 fn modified(entry: &DirEntry) -> SystemTime {
     entry.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -1,7 +1,7 @@
 //! The identity of the data folder: `hub.toml`, and which parts belong to a folder that was in use.
 //!
 //! A folder that has held a family's messages must never be taken for a new one, because a part of it is missing or
-//! belongs to another hub. `hub.toml` says what was there; [`DataFolder::examine`] compares before anything is opened,
+//! belongs to another hub. `hub.toml` lists what was there; [`DataFolder::examine`] compares before anything is opened,
 //! since an engine that finds no files makes new ones. [`DataFolder::note_start`] writes the file before the parts are
 //! opened, [`DataFolder::confirm`] once everything is open, [`DataFolder::note_change`] and [`DataFolder::note_stop`]
 //! before and after a clean stop. [`mend`] makes again the parts that a hub can do without.
@@ -177,7 +177,7 @@ pub enum DataFault {
     Io {
         /// Where.
         path: PathBuf,
-        /// What it says.
+        /// Its text.
         error: io::Error,
     },
 }
@@ -453,7 +453,7 @@ fn missing_database(database: &Path) -> Option<PathBuf> {
     (!has_files(&manifests)).then_some(manifests)
 }
 
-/// What the system says, and what to do about it.
+/// The system's error, and what to do about it.
 pub fn advice(error: &io::Error) -> String {
     match error.kind() {
         _ if is_disk_full(error) => format!("the disk is full ({error}); make room and try again"),

@@ -1,4 +1,4 @@
-//! The listeners of all protocols, bound as the configuration says.
+//! The listeners of all protocols, bound by the configuration.
 
 use std::io;
 use std::net::SocketAddr;

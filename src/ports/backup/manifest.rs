@@ -19,7 +19,7 @@ const FILE: &str = "manifest.toml";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     format: u32,
-    /// Seconds since 1970, as the hub's clock said when it began.
+    /// Seconds since 1970 by the hub's clock when it began.
     taken_at_unix_s: u64,
     /// The version of the program that made it.
     program: String,

@@ -56,7 +56,7 @@ pub enum BackupError {
     Io {
         /// Where.
         path: PathBuf,
-        /// What it says.
+        /// Its text.
         error: io::Error,
     },
     /// Another process works in this folder.

@@ -1,4 +1,4 @@
-//! The files that snapshots share, each under the SHA-256 of its content, and the lists that say where they belong.
+//! The files that snapshots share, each under the SHA-256 of its content, and the lists of their places.
 //!
 //! A line of a list is `hash size time path`. A file whose size and time are those of the list before is not read
 //! again. Lists are in the order of a walk through sorted folders, so two of them are compared line by line.
@@ -263,7 +263,7 @@ impl<I: Iterator<Item = Line>> Intake<'_, I> {
         writeln!(self.list, "{} {} {} {}", line.hash, line.size, line.modified_ns, line.path).at(path)
     }
 
-    /// What the list before says of this path.
+    /// The entry of this path in the list before.
     fn known_line(&mut self, path: &str) -> Option<Line> {
         let known = self.known.as_mut()?;
         while known.next_if(|line| compare(&line.path, path) == Ordering::Less).is_some() {}
@@ -432,7 +432,7 @@ fn check(path: &Path, expected: &Part) -> Result<(), BackupError> {
     if content.end().1 == *expected { Ok(()) } else { Err(damaged("is damaged: it is not what was written")) }
 }
 
-/// Copies all of a file, and says on which side it failed.
+/// Copies all of a file; an error names the side that failed.
 fn copy(source: &mut impl Read, from: &Path, target: &mut impl Write, to: &Path) -> Result<(), BackupError> {
     let mut block = vec![0; BLOCK_BYTES];
     loop {

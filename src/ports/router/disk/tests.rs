@@ -6,8 +6,8 @@ use bytes::Bytes;
 use redb::StorageBackend;
 
 use super::*;
-use crate::model::ToyId;
-use crate::ports::router::Overflow;
+use crate::model::{ChatId, Event, MessageId, ToyId};
+use crate::ports::router::{Overflow, Payload};
 
 pub(crate) const LIMITS: DiskLimits = DiskLimits {
     messages_max: 100,
@@ -157,6 +157,46 @@ async fn numbers_go_on_after_messages_that_were_removed() {
         assert_eq!(found.sessions.len(), 2);
         assert!(sessions.iter().all(|session| *session != disk.new_session()));
     }
+}
+
+#[tokio::test]
+async fn the_message_that_an_event_announces_is_known_after_a_kill() {
+    let storage = TestDisk::default();
+    let (disk, _) = storage.open(LIMITS).unwrap();
+    let session = open_session(&disk);
+    let id = MessageId::random();
+    let event = Event::Message {
+        id: id.clone(),
+        from: toy(),
+        chat: ChatId::random(),
+        sound: "a.mp3".parse().unwrap(),
+        notice: None,
+        created_at: 1.0,
+    };
+    let event = Payload::event(event, None, |event, _| format!("{event:?}").into_bytes());
+    let text = event.bytes().clone();
+    let with_properties = Publication { properties: Bytes::from_static(&[1, 1]), ..(*publication("x")).clone() };
+    let of_client = Arc::new(with_properties);
+    let of_hub = Arc::new(Publication { payload: event, ..(*publication("")).clone() });
+    for (seq, publication) in [(1, &of_hub), (2, &of_client)] {
+        let publication = Arc::clone(publication);
+        let entry = Entry { seq, publication, qos: QoS::AtLeastOnce, retain: false, released: false };
+        disk.order(Op::Enqueue { session, entry, own: false, now: now() });
+    }
+    assert!(disk.barrier().reached().await);
+    let (disk, _) = storage.after_kill().open(LIMITS).unwrap();
+    let page = disk.page(session, (0, u64::MAX), 10, ConnectionId::for_tests(1)).await.unwrap();
+    let [announced, other] = &page[..] else { panic!("{page:?}") };
+    assert_eq!(announced.publication.payload.message(), Some(&id));
+    assert_eq!(announced.publication.payload, of_hub.payload, "a replay of the same event is known as one with it");
+    assert_eq!((announced.publication.payload.bytes(), announced.publication.properties.len()), (&text, 0));
+    assert_eq!(other.publication.payload.message(), None);
+    assert_eq!(other.publication.properties, of_client.properties);
+    // A copy of a copy, as after a second kill, says the same.
+    let again = Entry { seq: 3, ..announced.clone() };
+    disk.order(Op::Enqueue { session, entry: again, own: false, now: now() });
+    let page = disk.page(session, (2, u64::MAX), 10, ConnectionId::for_tests(1)).await.unwrap();
+    assert_eq!(page[0].publication.payload.message(), Some(&id));
 }
 
 #[tokio::test]
