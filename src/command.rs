@@ -202,6 +202,46 @@ enum ToyAction {
         #[arg(long)]
         off: bool,
     },
+    /// Print what is set for a toy: quiet hours, and which content it plays.
+    Settings {
+        /// The id, as "device list" prints it.
+        id: String,
+    },
+    /// Set the quiet hours of a toy: messages wait until they end, and no music plays.
+    Quiet {
+        /// The id, as "device list" prints it.
+        id: String,
+        /// When they begin, each day: 20:00.
+        #[arg(required_unless_present = "off")]
+        from: Option<String>,
+        /// When they end: 07:00.
+        #[arg(required_unless_present = "off")]
+        until: Option<String>,
+        /// The time zone of the family: Europe/Berlin.
+        #[arg(long, required_unless_present = "off")]
+        zone: Option<String>,
+        /// It has none any more.
+        #[arg(long, conflicts_with_all = ["from", "until", "zone"])]
+        off: bool,
+    },
+    /// Set whether a toy plays all of the library, or only what is approved.
+    Content {
+        /// The id, as "device list" prints it.
+        id: String,
+        /// Which content it plays.
+        #[arg(value_parser = ["all", "approved"])]
+        mode: String,
+    },
+    /// Approve a piece of the library for a toy.
+    Approve {
+        /// The id, as "device list" prints it.
+        id: String,
+        /// The id of the piece, as "content list" prints it.
+        content: String,
+        /// Take the approval back.
+        #[arg(long)]
+        off: bool,
+    },
     /// Print the guardians of a toy.
     Guardians {
         /// The id, as "device list" prints it.
@@ -288,6 +328,18 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Action::Invite { toy, remark } => {
             let remark = remark.unwrap_or_default();
             print_answer(ask(config, Command::Invite { toy, remark }).await?)
+        }
+        Action::Toy(ToyAction::Settings { id: toy }) => print_answer(ask(config, Command::ToySettings { toy }).await?),
+        Action::Toy(ToyAction::Quiet { id: toy, from, until, zone, .. }) => {
+            let [from, until, zone] = [from, until, zone].map(Option::unwrap_or_default);
+            print_answer(ask(config, Command::SetQuietHours { toy, from, until, zone }).await?)
+        }
+        Action::Toy(ToyAction::Content { id: toy, mode }) => {
+            let is_approved_only = mode == "approved";
+            print_answer(ask(config, Command::SetContent { toy, is_approved_only }).await?)
+        }
+        Action::Toy(ToyAction::Approve { id: toy, content, off }) => {
+            print_answer(ask(config, Command::Approve { toy, content, is_approved: !off }).await?)
         }
         Action::Toy(ToyAction::Guardians { id: toy }) => {
             print_answer(ask(config, Command::ListGuardians { toy }).await?)

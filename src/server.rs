@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, seconds};
-use crate::domain::{Hub, erasure, housekeeping};
+use crate::domain::{Hub, erasure, housekeeping, rest};
 use crate::edge::http::{self, SocketRoute};
 use crate::edge::ws::{self, Apps, Handshake};
 use crate::edge::{control, mqtt, net, schedule, wire};
@@ -76,6 +76,7 @@ impl Server {
         // The listeners first: a port in use ends the start before the database is opened.
         let Bound { http, mqtt, conformance, addresses } = bind_all(&config).await?;
         let hub = open_hub(&config).await?;
+        hub.load_quiet_hours(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
         hub.prepare_own_files().await.map_err(|error| StartError::Part(fault(&error)))?;
         load_model(&hub, &config.speech).await;
         hub.check_health(Instant::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
@@ -172,6 +173,13 @@ impl Server {
             let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
             async move {
                 erasure::run(hub, wire::now, shutdown).await;
+                Ok(())
+            }
+        });
+        edges.spawn({
+            let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
+            async move {
+                rest::run(hub, wire::now, shutdown).await;
                 Ok(())
             }
         });

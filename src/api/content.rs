@@ -2,16 +2,16 @@
 
 use super::answer::{File, Id, answer};
 use super::request::request;
-use super::{Asked, Call, Entry, Facts, Subject, Who};
+use super::{Asked, Authority, Call, Entry, Facts, Subject, Who};
 use crate::domain::error::DomainError;
-use crate::model;
+use crate::model::{self, Party};
 
 /// The calls of this file.
 pub const SUBJECT: Subject =
     Subject { name: "content", about: "Songs and stories.", calls: &[Entry::of::<ContentList>()] };
 
 request! {
-    /// The library of songs and stories.
+    /// The library of songs and stories; for a toy that plays only approved content, that.
     struct ContentList {}
 }
 
@@ -20,7 +20,16 @@ impl Call for ContentList {
     type Answer = Vec<Content>;
 
     async fn handle(self, asked: &Asked) -> Result<Vec<Content>, DomainError> {
-        Ok(asked.hub.content().await?.into_iter().map(Content::from).collect())
+        let toy = match &asked.authority {
+            Authority::Party(Party::Toy(toy)) => Some(toy.clone()),
+            Authority::Token(Some(token)) => asked.hub.toy_of_token(token, asked.now).await?,
+            Authority::Party(Party::User(_)) | Authority::Token(None) => None,
+        };
+        let content = match toy {
+            Some(toy) => asked.hub.content_for(&toy).await?,
+            None => asked.hub.content().await?,
+        };
+        Ok(content.into_iter().map(Content::from).collect())
     }
 }
 

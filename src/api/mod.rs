@@ -22,6 +22,7 @@ pub mod friends;
 pub mod household;
 pub mod reading;
 pub mod request;
+pub mod rest;
 pub mod schema;
 pub mod toys;
 pub mod voice;
@@ -60,6 +61,7 @@ pub const SUBJECTS: &[Subject] = &[
     toys::SUBJECT,
     friends::SUBJECT,
     household::SUBJECT,
+    rest::SUBJECT,
     reading::SUBJECT,
     erasure::SUBJECT,
     export::SUBJECT,

@@ -16,8 +16,8 @@ use super::schema::{self, Property, With};
 use crate::domain::Upload;
 use crate::domain::error::DomainError;
 use crate::model::{
-    ChatId, DeviceKey, FileName, MessageId, PartyId, PartyKind, RequestId, Secret, Timestamp, Topic, TopicFilter,
-    ToyId, UploadName,
+    ChatId, ContentId, DeviceKey, FileName, MessageId, PartyId, PartyKind, RequestId, Secret, Timestamp, Topic,
+    TopicFilter, ToyId, UploadName,
 };
 
 /// What came with a request, whatever its form.
@@ -268,6 +268,7 @@ parsed! {
     ChatId = id, |_name, _malformed| DomainError::UnknownChat;
     MessageId = id, |_name, _malformed| DomainError::UnknownMessage;
     RequestId = id, |_name, _malformed| DomainError::UnknownRequest;
+    ContentId = id, |name, _malformed| DomainError::invalid(name, "is not in the library");
     FileName = text, |name, malformed| DomainError::invalid(name, malformed.to_string());
     UploadName = upload, |_name, _malformed| malformed_upload();
 }

@@ -2,6 +2,7 @@
 
 use super::answer::{File, Id, Kind, Positive, State, answer};
 use super::request::{Count, Ignored, Limit, Maybe, Recording, request};
+use super::rest::Flag;
 use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
 use crate::domain::error::DomainError;
 use crate::domain::{Before, Sent};
@@ -28,6 +29,8 @@ request! {
         me as "user_id": Me<UserId>,
         /// The recording, as a file of the form.
         reco_file: Recording,
+        /// A guardian has something urgent to say to its toy: the toy's quiet hours are lifted for a while. Added.
+        emergency: Flag,
     }
 }
 
@@ -36,7 +39,11 @@ impl Call for AppUploader {
     type Answer = Uploaded;
 
     async fn handle(self, asked: &Asked) -> Result<Uploaded, DomainError> {
-        let sender = Party::User(asked.acting(self.me).await?);
+        let user = asked.acting(self.me).await?;
+        if self.emergency.0 {
+            asked.hub.wake_for_emergency(&user, &self.to_user, asked.now).await?;
+        }
+        let sender = Party::User(user);
         Ok(asked.hub.send_recording(&sender, &self.to_user, self.reco_file.0, asked.now).await?.into())
     }
 }

@@ -172,7 +172,7 @@ impl Hub {
             };
             friends_toys.push(its_toy.map(|toy| toy.toy_name).unwrap_or_default());
         }
-        let library = self.assistant.library(self.content().await?);
+        let library = self.assistant.library(self.content_for(toy).await?);
         Ok(Scene { toy, toy_name, library, friends, friends_toys, now })
     }
 
@@ -183,7 +183,7 @@ impl Hub {
             Some(Question::Title(titles)) => {
                 let names = Names::of_titles(language, titles.iter().map(|content| content.title.as_str()));
                 if let Some(content) = intent::choose(said, &names, 0, 1).and_then(|index| titles.get(index)) {
-                    return Ok(self.play(talk, content));
+                    return self.play(talk, content).await;
                 }
             }
             Some(Question::Friend(friends)) => {
@@ -246,9 +246,12 @@ impl Hub {
         self.respond(talk, &line).await
     }
 
-    fn play(&self, Conversation { scene, .. }: Conversation<'_>, content: &Content) -> Answer {
-        self.assistant.memory.played(scene.toy, &content.music, scene.now);
-        Answer::Music(content.music.clone())
+    async fn play(&self, talk: Conversation<'_>, content: &Content) -> Result<Answer, DomainError> {
+        if self.rests(&Party::from(talk.scene.toy.clone())) {
+            return self.respond(talk, &Line::QuietTime).await;
+        }
+        self.assistant.memory.played(talk.scene.toy, &content.music, talk.scene.now);
+        Ok(Answer::Music(content.music.clone()))
     }
 
     async fn play_or_say(
@@ -258,7 +261,7 @@ impl Hub {
         otherwise: Line<'_>,
     ) -> Result<Answer, DomainError> {
         match content {
-            Some(content) => Ok(self.play(talk, content)),
+            Some(content) => self.play(talk, content).await,
             None => self.respond(talk, &otherwise).await,
         }
     }
@@ -272,7 +275,7 @@ impl Hub {
     async fn play_again(&self, talk: Conversation<'_>) -> Result<Answer, DomainError> {
         let last = self.assistant.memory.last_played(talk.scene.toy);
         match talk.scene.library.contents().iter().find(|content| Some(&content.music) == last.as_ref()) {
-            Some(content) => Ok(self.play(talk, content)),
+            Some(content) => self.play(talk, content).await,
             None => self.play_some(talk, Mood::Any, Line::NoMusic).await,
         }
     }

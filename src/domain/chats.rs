@@ -146,7 +146,7 @@ impl Hub {
     /// Announces a message that waits to be heard. One that an earlier attempt has kept may not have been announced
     /// before: that attempt may have ended just then. Receivers drop repeats by its id.
     async fn announce_message(&self, from: &Party, receiver: &Party, kept: &Kept) {
-        if !kept.is_unheard {
+        if !kept.is_unheard || self.rests(receiver) {
             return;
         }
         let event = Event::Message {
@@ -199,8 +199,11 @@ impl Hub {
 
     /// The unheard messages of one sender, oldest first, which are heard thereby.
     ///
-    /// Of `from`, or where that one has nothing unheard, of the sender who waits longest.
+    /// Of `from`, or where that one has nothing unheard, of the sender who waits longest. None in a toy's quiet hours.
     pub async fn receive(&self, receiver: &Party, from: Option<&PartyId>) -> Result<Vec<Message>, DomainError> {
+        if self.rests(receiver) {
+            return Ok(Vec::new());
+        }
         let (messages, marked) = self.store.take_unheard(receiver, from, RECEIVE_MAX).await?;
         for heard in marked {
             self.announce_heard(receiver, Some(heard)).await;
@@ -214,6 +217,9 @@ impl Hub {
         party: &Party,
         limit: usize,
     ) -> Result<Vec<(Event, Option<u64>)>, DomainError> {
+        if self.rests(party) {
+            return Ok(Vec::new());
+        }
         let event = |Unheard { message, chat, notice, event_seq }| {
             let Message { id, from, sound, created_at, .. } = message;
             (Event::Message { id, from, chat, sound, notice, created_at }, event_seq)

@@ -291,6 +291,9 @@ impl Hub {
     /// Ends all that a party that is no more has left open, and has the rest erased.
     async fn cut_off(&self, party: &Party, now: Timestamp) -> Result<(), DomainError> {
         self.erasures.list.note(&[party_mark(party)]);
+        if let Party::Toy(toy) = party {
+            self.resting.forget(toy);
+        }
         let left = self.leave_chats(party, now).await;
         // Before the connections end: the caller may be on one of them.
         self.erasures.begun.notify_one();

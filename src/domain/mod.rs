@@ -27,6 +27,7 @@ mod rates;
 mod receipts;
 mod relay;
 mod requests;
+pub mod rest;
 mod retention;
 mod sounds;
 mod streams;
@@ -63,6 +64,7 @@ pub use household::{Guardian, Invitation, WantedInvitation};
 pub use places::Origin;
 pub use receipts::Unread;
 pub use requests::{Answerers, NewRequest};
+pub use rest::{ToySettings, quiet_hours};
 pub use toys::{Binding, NewDevice, Opened};
 pub use uploads::{ChunksSent, Download};
 pub use voice::Upload;
@@ -80,6 +82,7 @@ use error::DomainError;
 use export::Exports;
 use health::LastCheck;
 use rates::Rates;
+use rest::Resting;
 use sounds::Sounds;
 use tickets::Tickets;
 
@@ -124,6 +127,7 @@ pub struct Hub {
     encode_event: EncodeEvent,
     config: Arc<Config>,
     rates: Rates,
+    resting: Resting,
     tickets: Tickets,
     backups: Backups,
     erasures: Erasures,
@@ -161,6 +165,7 @@ impl Hub {
         let secret = store.hub_secret(&Secret::random()).await?;
         Ok(Self {
             rates: Rates::new(&config.rates),
+            resting: Resting::default(),
             revocations: AtomicU64::new(0),
             #[cfg(test)]
             gate: login::Gate::default(),

@@ -17,9 +17,9 @@ pub struct Unread {
 
 impl Hub {
     /// The unread messages of a party, at most `limit`: for clients that mark with [`Hub::mark_heard`] what they have
-    /// played.
+    /// played. In a toy's quiet hours the messages are left out.
     pub async fn unread(&self, party: &Party, limit: usize) -> Result<Unread, DomainError> {
-        let messages = self.store.unheard(party, limit).await?;
+        let messages = if self.rests(party) { Vec::new() } else { self.store.unheard(party, limit).await? };
         let mut friends = self.store.friends(party).await?;
         friends.retain(|friend| friend.unread > 0);
         Ok(Unread { friends, messages })

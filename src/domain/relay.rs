@@ -8,7 +8,8 @@ impl Hub {
     /// Has a friend play a sound, live. A friend who is away loses nothing that is stored: it waits as a message.
     ///
     /// A recording that was sent to the friend, and its notice, have been announced already: they are not published again.
-    /// Errors: `NotFriends` (also where there is no such party), `RateLimited`.
+    /// In its quiet hours a toy is as if it were away. Errors: `NotFriends` (also where there is no such party),
+    /// `Forbidden` for content that is not approved for the toy, `RateLimited`.
     pub async fn pass_on(
         &self,
         from: &Party,
@@ -22,6 +23,11 @@ impl Hub {
         {
             return Ok(());
         }
+        if let PlayedSound::Music(name) = &sound
+            && !self.may_play(&receiver, name).await?
+        {
+            return Err(DomainError::Forbidden);
+        }
         let (kind, name) = match &sound {
             PlayedSound::Music(name) => (FileKind::Music, name),
             PlayedSound::Chat(name) => (FileKind::Chat, name),
@@ -32,7 +38,7 @@ impl Hub {
             Err(error) => return Err(error),
         };
         match stored {
-            Some(file) if !self.router.online(&receiver) => {
+            Some(file) if !self.router.online(&receiver) || self.rests(&receiver) => {
                 self.rates.uploads.spend(&from.to_string())?;
                 let copy = FileName::random(name.extension());
                 let content = self.files.read_whole(&file).await.map_err(DomainError::internal)?;
@@ -40,6 +46,7 @@ impl Hub {
                 let claimed = self.put_sound(copy, content).await?;
                 self.deliver(from, &receiver, &claimed, notice, None, now).await.map(drop)
             }
+            None if self.rests(&receiver) => Ok(()),
             _ => {
                 self.announce(&receiver, &Event::Play { from: from.clone(), sound }, None).await;
                 Ok(())

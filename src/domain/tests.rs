@@ -2,6 +2,7 @@
 
 mod household;
 mod places;
+mod rest;
 mod retention;
 mod sending;
 

@@ -3,6 +3,7 @@
 //! One line of JSON asks, one line answers. The socket is a file that only its owner may open.
 
 mod family;
+mod rest;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -144,6 +145,38 @@ pub enum Command {
         user: String,
         /// The password; a random one where there is none.
         password: Option<String>,
+    },
+    /// What is set for a toy.
+    ToySettings {
+        /// The toy's id.
+        toy: String,
+    },
+    /// Sets the quiet hours of a toy; empty ends have none.
+    SetQuietHours {
+        /// The toy's id.
+        toy: String,
+        /// When they begin.
+        from: String,
+        /// When they end.
+        until: String,
+        /// The time zone.
+        zone: String,
+    },
+    /// Sets whether a toy plays only approved content.
+    SetContent {
+        /// The toy's id.
+        toy: String,
+        /// Whether it does.
+        is_approved_only: bool,
+    },
+    /// Approves a piece of content for a toy, or takes that back.
+    Approve {
+        /// The toy's id.
+        toy: String,
+        /// The id of the piece.
+        content: String,
+        /// Whether it is approved.
+        is_approved: bool,
     },
     /// Compares the stored data with itself.
     Examine {
@@ -289,6 +322,10 @@ pub async fn execute(hub: &Arc<Hub>, command: Command) -> Answer {
         Command::ListGuardians { toy } => family::list_guardians(hub, &toy).await,
         Command::RemoveGuardian { toy, user } => family::remove_guardian(hub, &toy, &user).await,
         Command::SetPassword { user, password } => family::set_password(hub, &user, password).await,
+        Command::ToySettings { toy } => rest::settings(hub, &toy).await,
+        Command::SetQuietHours { toy, from, until, zone } => rest::set_quiet(hub, &toy, (&from, &until, &zone)).await,
+        Command::SetContent { toy, is_approved_only } => rest::set_content(hub, &toy, is_approved_only).await,
+        Command::Approve { toy, content, is_approved } => rest::approve(hub, &toy, &content, is_approved).await,
         Command::Examine { repair } => examine(hub, repair).await,
         Command::BackUp { to, keep } => Ok(back_up(hub, &to, keep).await),
     };

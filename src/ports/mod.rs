@@ -18,3 +18,4 @@ pub mod space;
 pub mod speech;
 pub mod store;
 pub mod workers;
+pub mod zone;

@@ -34,6 +34,7 @@ mod promises;
 mod proxies;
 mod receipts;
 mod relay;
+mod rest;
 mod retention;
 mod revoked;
 mod routes;

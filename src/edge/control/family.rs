@@ -6,7 +6,7 @@ use crate::domain::{Guardian, Hub, WantedInvitation};
 use crate::edge::wire;
 use crate::model::{Secret, ToyId};
 
-fn toy_id(toy: &str) -> Result<ToyId, DomainError> {
+pub(super) fn toy_id(toy: &str) -> Result<ToyId, DomainError> {
     toy.parse().map_err(|_| DomainError::UnknownParty)
 }
 

@@ -516,6 +516,7 @@ impl Store {
                 DELETE refusal WHERE requester = $party OR requestee = $party OR refuser = $party;
                 DELETE block WHERE owner = $party OR other = $party;
                 DELETE guardian WHERE user = $party OR toy = $party;
+                DELETE approval:[$party, '']..[$party, 'z'];
                 DELETE invite WHERE issuer = $party OR toy = $party OR claimed_by = $party;
                 RETURN NONE;
             }",

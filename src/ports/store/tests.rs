@@ -463,6 +463,7 @@ fn selects() -> Vec<String> {
         include_str!("mend.rs"),
         include_str!("receipts.rs"),
         include_str!("requests.rs"),
+        include_str!("rest.rs"),
         include_str!("streams.rs"),
         include_str!("toys.rs"),
         include_str!("unread.rs"),
@@ -507,8 +508,14 @@ async fn plan(store: &Store, select: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_query_goes_through_a_whole_table_but_lists_of_all() {
-    const WHOLE: [&str; 4] = ["FROM user WHERE id >", "FROM user ORDER", "FROM device ORDER", "FROM content ORDER"];
+async fn no_query_goes_through_a_whole_table_but_lists_of_all_and_a_start() {
+    const WHOLE: [&str; 5] = [
+        "FROM user WHERE id >",
+        "FROM user ORDER",
+        "FROM device ORDER",
+        "FROM content ORDER",
+        "FROM toy WHERE time_zone",
+    ];
     const HOT: [(&str, &str); 7] = [
         (
             "party, kind, expires_at FROM ONLY type::record('token', $hash)",

@@ -510,6 +510,7 @@ fn say(line: &Line<'_>) -> String {
         Line::NoSuchTitle => "Das habe ich leider nicht. Sag: Spiel ein Lied, dann suche ich ein anderes aus.".into(),
         Line::NoSuchNumber => "Ein Lied mit dieser Nummer habe ich nicht.".into(),
         Line::NoMusic => "Ich habe noch keine Musik. Frag bitte deine Eltern danach.".into(),
+        Line::QuietTime => "Jetzt ist Ruhezeit. Musik hören wir später.".into(),
         Line::NoSuchFriend => "Diesen Namen kenne ich nicht. Für wen soll die Nachricht sein?".into(),
         Line::Done(ToyCommand::Stop) => "Gut, ich höre auf.".into(),
         Line::Done(ToyCommand::Louder) => "Gut, lauter.".into(),

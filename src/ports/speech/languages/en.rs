@@ -434,6 +434,7 @@ fn say(line: &Line<'_>) -> String {
         Line::NoSuchTitle => "I do not have that one. Say: play a song, and I will find another.".into(),
         Line::NoSuchNumber => "There is no song with this number.".into(),
         Line::NoMusic => "I have no music yet. Please ask your parents for some.".into(),
+        Line::QuietTime => "It is quiet time now. We will have music later.".into(),
         Line::NoSuchFriend => "I do not find this friend. Who shall the message be for?".into(),
         Line::Done(ToyCommand::Stop) => "All right, I stop.".into(),
         Line::Done(ToyCommand::Louder) => "All right, louder.".into(),

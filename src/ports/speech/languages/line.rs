@@ -20,6 +20,8 @@ pub enum Line<'a> {
     NoSuchNumber,
     /// The library is empty.
     NoMusic,
+    /// Music is asked for in quiet hours.
+    QuietTime,
     /// There is no such friend in the address book.
     NoSuchFriend,
     /// A command was carried out.

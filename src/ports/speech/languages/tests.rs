@@ -93,6 +93,7 @@ fn lines() -> impl Iterator<Item = Line<'static>> {
         Line::NoSuchTitle,
         Line::NoSuchNumber,
         Line::NoMusic,
+        Line::QuietTime,
         Line::NoSuchFriend,
         Line::Done(ToyCommand::Stop),
         Line::Done(ToyCommand::Louder),

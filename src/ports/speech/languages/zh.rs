@@ -313,6 +313,7 @@ fn say(line: &Line<'_>) -> String {
         Line::NoSuchTitle => "我没有这个。你说放首歌，我就找别的。".into(),
         Line::NoSuchNumber => "没有这个号码的歌。".into(),
         Line::NoMusic => "我还没有音乐，请爸爸妈妈帮忙放一些进来。".into(),
+        Line::QuietTime => "现在要安静，音乐我们晚些再听。".into(),
         Line::NoSuchFriend => "我没找到这位朋友，你要发给谁呢？".into(),
         Line::Done(ToyCommand::Stop) => "好的，停下了。".into(),
         Line::Done(ToyCommand::Louder) => "好的，大声一点。".into(),

@@ -1,0 +1,183 @@
+//! What guardians set for a toy: quiet hours, and which content it plays.
+
+use super::answer::{Id, Nothing, answer};
+use super::request::{Field, Given, Presence, Text, missing, request};
+use super::schema;
+use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
+use crate::domain::ToySettings;
+use crate::domain::error::DomainError;
+use crate::domain::quiet_hours;
+use crate::model::{ContentId, ToyId, UserId};
+
+/// The calls of this file.
+pub const SUBJECT: Subject = Subject {
+    name: "rest",
+    about: "What guardians set for a toy: quiet hours, and which content it plays.",
+    calls: &[
+        Entry::of::<Settings>(),
+        Entry::of::<SetQuietHours>(),
+        Entry::of::<SetContent>(),
+        Entry::of::<ApproveContent>(),
+    ],
+};
+
+request! {
+    /// What is set for a toy. Added.
+    struct Settings {
+        /// A guardian of the toy.
+        me as "user_id": Me<UserId>,
+        /// The toy.
+        toy as "toy_id": ToyId,
+    }
+}
+
+impl Call for Settings {
+    const FACTS: Facts = Facts::new("toy_settings", Who::Named, "done");
+    type Answer = SettingsOfToy;
+
+    async fn handle(self, asked: &Asked) -> Result<SettingsOfToy, DomainError> {
+        let user = asked.acting(self.me).await?;
+        Ok(asked.hub.toy_settings(Some(&user), &self.toy).await?.into())
+    }
+}
+
+request! {
+    /// Sets the quiet hours of a toy: messages wait until they end, and no music plays. Without `from` and `until` it has
+    /// none. Added.
+    struct SetQuietHours {
+        /// A guardian of the toy.
+        me as "user_id": Me<UserId>,
+        /// The toy.
+        toy as "toy_id": ToyId,
+        /// When they begin, each day: `20:00`.
+        from: Option<String>,
+        /// When they end: `07:00`.
+        until: Option<String>,
+        /// The time zone of the family: `Europe/Berlin`.
+        zone: Option<String>,
+    }
+}
+
+impl Call for SetQuietHours {
+    const FACTS: Facts = Facts::new("set_quiet_hours", Who::Named, "done");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let user = asked.acting(self.me).await?;
+        let text = |text: Option<String>| text.unwrap_or_default();
+        let hours = quiet_hours(&text(self.from), &text(self.until), &text(self.zone))?;
+        asked.hub.set_quiet_hours(Some(&user), &self.toy, hours, asked.now).await?;
+        Ok(Nothing {})
+    }
+}
+
+request! {
+    /// Sets which content a toy plays. Added.
+    struct SetContent {
+        /// A guardian of the toy.
+        me as "user_id": Me<UserId>,
+        /// The toy.
+        toy as "toy_id": ToyId,
+        /// `all`, or `approved`: only what its guardians have approved.
+        content: ContentMode,
+    }
+}
+
+impl Call for SetContent {
+    const FACTS: Facts = Facts::new("set_content", Who::Named, "done");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let user = asked.acting(self.me).await?;
+        asked.hub.set_approved_only(Some(&user), &self.toy, self.content.is_approved_only).await?;
+        Ok(Nothing {})
+    }
+}
+
+request! {
+    /// Approves a piece of the library for a toy. Added.
+    struct ApproveContent {
+        /// A guardian of the toy.
+        me as "user_id": Me<UserId>,
+        /// The toy.
+        toy as "toy_id": ToyId,
+        /// The piece: `_id` of /content_list.
+        content as "content_id": ContentId,
+        /// Takes the approval back.
+        withdraw: Flag,
+    }
+}
+
+impl Call for ApproveContent {
+    const FACTS: Facts = Facts::new("approve_content", Who::Named, "done");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let user = asked.acting(self.me).await?;
+        asked.hub.approve_content(Some(&user), &self.toy, &self.content, !self.withdraw.0).await?;
+        Ok(Nothing {})
+    }
+}
+
+/// Which content a toy plays, in a word.
+pub struct ContentMode {
+    is_approved_only: bool,
+}
+
+impl Text for ContentMode {
+    fn schema() -> serde_json::Value {
+        schema::one_of(&["all", "approved"])
+    }
+
+    fn parse(name: &'static str, text: &str) -> Result<Self, DomainError> {
+        match text.trim() {
+            "all" => Ok(Self { is_approved_only: false }),
+            "approved" => Ok(Self { is_approved_only: true }),
+            "" => Err(missing(name)),
+            _ => Err(DomainError::invalid(name, "is \"all\" or \"approved\"")),
+        }
+    }
+}
+
+/// A field that says yes by `true` or `1`.
+pub struct Flag(pub bool);
+
+impl Field for Flag {
+    const PRESENCE: Presence = Presence::Optional;
+
+    fn schema() -> serde_json::Value {
+        schema::truth()
+    }
+
+    fn read(name: &'static str, given: &mut Given) -> Result<Self, DomainError> {
+        let text = given.text(name);
+        Ok(Self(text.is_some_and(|text| matches!(text.trim(), "true" | "1"))))
+    }
+}
+
+answer! {
+    /// The answer of `/toy_settings`.
+    pub struct SettingsOfToy {
+        /// When the quiet hours begin, each day. Missing where there are none.
+        from: Option<String>,
+        /// When they end.
+        until: Option<String>,
+        /// The time zone of the family.
+        zone: Option<String>,
+        /// Whether the toy plays only approved content.
+        approved_only: bool,
+        /// The pieces of the library that are approved.
+        approved: Vec<Id>,
+    }
+}
+
+impl From<ToySettings> for SettingsOfToy {
+    fn from(settings: ToySettings) -> Self {
+        let ToySettings { quiet, is_approved_only, approved } = settings;
+        let (from, until, zone) = match quiet {
+            Some(quiet) => (Some(quiet.from.to_string()), Some(quiet.until.to_string()), Some(quiet.zone)),
+            None => (None, None, None),
+        };
+        Self { from, until, zone, approved_only: is_approved_only, approved: approved.iter().map(Id::from).collect() }
+    }
+}

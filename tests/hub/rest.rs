@@ -1,0 +1,96 @@
+//! What guardians set for a toy, over every door and by the command line.
+
+use serde_json::{Value, json};
+
+use crate::calls::Doors;
+use crate::one_connection::Line;
+use crate::sound;
+use crate::world::World;
+
+/// Times of day around now, in UTC.
+fn around_now() -> (String, String) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 60;
+    let time = |minute: u64| format!("{:02}:{:02}", minute / 60 % 24, minute % 60);
+    (time(now - 60), time(now + 120))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_toy_in_its_quiet_hours_hears_only_what_is_urgent() {
+    let world = World::start_with(&[("TOYHUB_CHATS__QUIET_CHECK_INTERVAL_S", "1")]).await;
+    let mia = world.user("mia").await;
+    let toy = world.toy(&mia, "Fluffy").await;
+    let (me, which) = (json!({"user_id": mia.id}), json!({"toy_id": toy.id}));
+    let mut doors = Doors::open_app(&world, &mia).await;
+    let (from, until) = around_now();
+    let wanted = json!({"toy_id": toy.id, "from": from, "until": until, "zone": "Etc/UTC"});
+    doors.ok("set_quiet_hours", me.clone(), wanted).await;
+    let expected = json!({"from": from, "until": until, "zone": "Etc/UTC", "approved_only": false, "approved": []});
+    assert_eq!(doors.ok("toy_settings", me.clone(), which.clone()).await, expected);
+
+    let mut line = Line::open(&world, &toy).await;
+    let say = async |urgent: &str| -> Value {
+        let fields = [("user_id", mia.id.as_str()), ("to_user", &toy.id), ("token", &mia.token), ("emergency", urgent)];
+        let sent = world.upload("/app_uploader", "reco_file", sound::beep(), &fields).await;
+        assert_eq!(sent["code"], 0, "{sent}");
+        sent["data"]["_id"].clone()
+    };
+    let waiting = say("").await;
+    assert_eq!(world.unread_of(&toy).await, 1);
+    let (_, received) = world.post("/recv_msg", json!({"from_user": mia.id, "to_user": toy.id})).await;
+    assert_eq!(received, json!([]));
+    let urgent = say("true").await;
+    let told = [line.event("message").await["_id"].clone(), line.event("message").await["_id"].clone()];
+    assert_eq!(told, [waiting, urgent], "what waited comes with it, oldest first");
+    let eve = world.user("eve").await;
+    let fields = [("user_id", eve.id.as_str()), ("to_user", &toy.id), ("token", &eve.token), ("emergency", "1")];
+    assert_eq!(world.upload("/app_uploader", "reco_file", sound::beep(), &fields).await["code"], 18);
+
+    // By the command line, while the hub runs.
+    world.run(&["toy", "quiet", &toy.id, "--off"]).await;
+    let settings = world.run(&["toy", "settings", &toy.id]).await;
+    assert!(settings.contains("quiet hours\tnone") && settings.contains("content\tall"), "{settings}");
+    world.run(&["toy", "quiet", &toy.id, &from, &until, "--zone", "Etc/UTC"]).await;
+    say("").await;
+    assert_eq!(world.unread_of(&toy).await, 3);
+    world.run(&["toy", "quiet", &toy.id, "--off"]).await;
+    for _ in 0..3 {
+        line.event("message").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_toy_lists_the_content_that_its_guardians_have_approved() {
+    let world = World::start().await;
+    let mia = world.user("mia").await;
+    let toy = world.toy(&mia, "Fluffy").await;
+    let song = world.folder().join("words.mp3");
+    sound::converted(world.folder(), "mp3", &[]);
+    let cover = world.data_dir().join(format!("files/qr/{}.png", toy.device_key));
+    let (song, cover) = (song.to_str().unwrap(), cover.to_str().unwrap());
+    for title in ["The Bus", "The Train"] {
+        world.run(&["content", "add", song, "--title", title, "--cover", cover]).await;
+    }
+    let list = world.ok("/content_list", json!({})).await["data"].clone();
+    let (bus, train) = (list[0]["_id"].clone(), list[1]["_id"].as_str().unwrap().to_owned());
+    let me = json!({"user_id": mia.id});
+    let mut doors = Doors::open_app(&world, &mia).await;
+    doors.ok("set_content", me.clone(), json!({"toy_id": toy.id, "content": "approved"})).await;
+    doors.ok("approve_content", me.clone(), json!({"toy_id": toy.id, "content_id": bus})).await;
+    let mut line = Line::open(&world, &toy).await;
+    let titles = async |line: &mut Line| -> Vec<Value> {
+        let list = line.ok(json!({"do": "content_list"})).await;
+        list.as_array().unwrap().iter().map(|content| content["title"].clone()).collect()
+    };
+    assert_eq!(titles(&mut line).await, ["The Bus"]);
+    world.run(&["toy", "approve", &toy.id, &train]).await;
+    doors.ok("approve_content", me, json!({"toy_id": toy.id, "content_id": bus, "withdraw": true})).await;
+    assert_eq!(titles(&mut line).await, ["The Train"]);
+    world.run(&["toy", "content", &toy.id, "all"]).await;
+    assert_eq!(titles(&mut line).await.len(), 2);
+    assert_eq!(world.ok("/content_list", json!({})).await["data"].as_array().unwrap().len(), 2, "for apps it is all");
+    let eve = world.user("eve").await;
+    let others = json!({"user_id": eve.id, "toy_id": toy.id, "content": "all", "content_id": bus});
+    for path in ["/set_content", "/approve_content", "/toy_settings", "/set_quiet_hours"] {
+        assert_eq!(world.post_as(&eve, path, others.clone()).await["code"], 1, "{path}");
+    }
+}
