@@ -11,6 +11,7 @@ mod backup;
 mod chats;
 mod chunks;
 mod http;
+mod limits;
 mod mqtt;
 mod net;
 mod print;
@@ -36,6 +37,7 @@ pub use backup::Backup;
 pub use chats::Chats;
 pub use chunks::Chunks;
 pub use http::{Dialect, Http};
+pub use limits::Limits;
 pub use mqtt::{ClientCertificates, Mqtt, SessionOverflow};
 pub use net::{ForwardedHeader, Net};
 pub use print::{default_file, reference};
@@ -77,6 +79,7 @@ settings::sections! {
         speech: Speech,
         accounts: Accounts,
         rates: Rates,
+        limits: Limits,
     }
 }
 

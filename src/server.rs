@@ -1,5 +1,6 @@
 //! How the hub starts and stops: the ports, the hub, the edges, the signal; then all of it in reverse.
 
+mod descriptors;
 mod listen;
 mod open;
 
@@ -32,6 +33,8 @@ pub struct Server {
     mqtt: net::Listeners,
     conformance: net::Listeners,
     control: UnixListener,
+    /// The connections of all protocols.
+    places: Arc<net::Places>,
     addresses: Vec<(&'static str, SocketAddr)>,
 }
 
@@ -73,6 +76,8 @@ impl Server {
     /// Binds the listeners, opens the ports and makes the hub's own sounds.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
+        let (all, of_address) = descriptors::connections(descriptors::raise(), config.server.descriptors_reserved);
+        let places = net::Places::new(all, of_address);
         // The listeners first: a port in use ends the start before the database is opened.
         let Bound { http, mqtt, conformance, addresses } = bind_all(&config).await?;
         let hub = open_hub(&config).await?;
@@ -82,7 +87,7 @@ impl Server {
         hub.check_health(Instant::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
         let socket = config.server.control_socket();
         let control = control::bind(&socket).map_err(|error| part_fault(&socket, &error))?;
-        Ok(Self { hub, config, http, mqtt, conformance, control, addresses })
+        Ok(Self { hub, config, http, mqtt, conformance, control, places, addresses })
     }
 
     /// Where clients reach the hub, as `name=address` words: programs that start it read them.
@@ -104,7 +109,7 @@ impl Server {
 
     /// Serves until `shutdown`, then ends connections, what they began, and the store.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), String> {
-        let Self { hub, config, http, mqtt, conformance, control, .. } = self;
+        let Self { hub, config, http, mqtt, conformance, control, places, .. } = self;
         let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws.clone()));
         let current = SocketRoute {
             pattern: ws::PATH,
@@ -148,9 +153,10 @@ impl Server {
         let mut edges: JoinSet<Result<(), String>> = JoinSet::new();
         edges.spawn({
             let (hub, config, shutdown) = (Arc::clone(&hub), Arc::clone(&config), shutdown.clone());
+            let places = Arc::clone(&places);
             async move {
                 let sockets = [current, toys].into_iter().chain(legacy).collect();
-                let served = http::serve(http, hub, config, sockets, shutdown).await;
+                let served = http::serve(http, hub, config, sockets, places, shutdown).await;
                 apps.finish().await;
                 served.map_err(|error| format!("http: {error}"))
             }
@@ -158,7 +164,7 @@ impl Server {
         edges.spawn({
             let (hub, config, shutdown) = (Arc::clone(&hub), Arc::clone(&config), shutdown.clone());
             async move {
-                mqtt::serve(mqtt, conformance, hub, config, shutdown).await;
+                mqtt::serve(mqtt, conformance, hub, config, places, shutdown).await;
                 Ok(())
             }
         });

@@ -67,6 +67,7 @@ pub async fn measure(model: &Path, recordings: &[Recording]) -> Stages {
 fn decode(wav: &[u8], config: &Config) -> Sound {
     let limits = DecodeLimits {
         max_seconds: config.audio.recording_max_s,
+        cpu_max: Duration::from_secs(config.audio.decode_cpu_max_s),
         ffmpeg: None,
         ffmpeg_timeout: Duration::from_secs(1),
     };

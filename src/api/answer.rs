@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::schema::{self, Components, Property, With, closed, exactly};
+use crate::domain::Links;
 use crate::model::{
     ChatId, ContentId, DeviceKey, FileName, MessageId, MessageState, Party, PartyId, PartyKind, RequestId,
     RequestStatus, Secret, Timestamp, ToyCommand, ToyId, UserId,
@@ -180,6 +181,24 @@ texts! {
     File, file: FileName = |name| name.as_str();
     /// A token or ticket, shown to its owner.
     Shown, secret: Secret = |secret| secret.reveal();
+}
+
+/// A link to a sound, for players.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Link(String);
+
+impl Link {
+    /// The link to a recording or spoken sound.
+    pub fn of(name: &FileName, links: &Links, now: Timestamp) -> Self {
+        Self(links.of(name, now))
+    }
+}
+
+impl Shape for Link {
+    fn schema(_: &mut Components) -> Value {
+        schema::pattern("^/get_chat/[^?]+\\?sig=[0-9]+-[0-9a-f]{64}$")
+    }
 }
 
 /// Defines a type that is written as one of the words of an enumeration of the model.

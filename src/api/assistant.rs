@@ -1,6 +1,6 @@
 //! What a child says to its toy.
 
-use super::answer::{File, Id, Kind, answer, one_of, words};
+use super::answer::{File, Id, Kind, Link, answer, one_of, words};
 use super::request::{Recording, request};
 use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
 use crate::domain::Answer;
@@ -27,7 +27,7 @@ impl Call for AiUploader {
 
     async fn handle(self, asked: &Asked) -> Result<AiAnswer, DomainError> {
         let toy = asked.acting(self.me).await?;
-        Ok(asked.hub.ask(&toy, self.reco.0, asked.now).await?.into())
+        Ok(AiAnswer::of(asked.hub.ask(&toy, self.reco.0, asked.now).await?, asked))
     }
 }
 
@@ -50,6 +50,8 @@ answer! {
         from_user: Ai,
         /// A spoken reply, of /get_chat/.
         chat: File,
+        /// A link to it for players, where the call came with a token. Added.
+        url: Option<Link>,
     }
 }
 
@@ -62,6 +64,8 @@ answer! {
         chat: File,
         /// The friend's kind.
         friend_type: Kind,
+        /// A link to `chat` for players, where the call came with a token. Added.
+        url: Option<Link>,
     }
 }
 
@@ -70,14 +74,15 @@ one_of! {
     pub enum AiAnswer as "AiAnswer" { Music, Reply, StartMessage, }
 }
 
-impl From<Answer> for AiAnswer {
-    fn from(answer: Answer) -> Self {
+impl AiAnswer {
+    fn of(answer: Answer, asked: &Asked) -> Self {
         match answer {
             Answer::Music(music) => Self::Music(Music { from_user: Ai, music: (&music).into() }),
-            Answer::Reply(chat) => Self::Reply(Reply { from_user: Ai, chat: (&chat).into() }),
+            Answer::Reply(chat) => Self::Reply(Reply { from_user: Ai, url: asked.link(&chat), chat: (&chat).into() }),
             Answer::StartMessage { friend, prompt } => Self::StartMessage(StartMessage {
                 from_user: (&friend).into(),
                 chat: (&prompt).into(),
+                url: asked.link(&prompt),
                 friend_type: Kind(friend.kind()),
             }),
         }

@@ -35,8 +35,8 @@ use serde_json::Value;
 
 use crate::domain::error::DomainError;
 use crate::domain::{Hub, Origin};
-use crate::model::{Party, PartyId, PartyKind, Secret, Timestamp, ToyId, UserId};
-use answer::Shape;
+use crate::model::{FileName, Party, PartyId, PartyKind, Secret, Timestamp, ToyId, UserId};
+use answer::{Link, Shape};
 use request::{Field, FieldInfo, Given, Presence, Request, missing};
 use schema::Components;
 
@@ -186,7 +186,7 @@ pub struct Reply {
 
 impl Entry {
     /// The entry of the call `C`.
-    const fn of<C: Call>() -> Self {
+    pub const fn of<C: Call>() -> Self {
         Self {
             facts: C::FACTS,
             about: C::ABOUT,
@@ -203,6 +203,25 @@ impl Entry {
         Ok(Reply { msg: self.facts.msg, data })
     }
 
+    /// The party in whose name a request with these fields is made, if the caller may act for it. Errors: as of
+    /// [`Asked::acting`].
+    pub async fn caller(&self, asked: &Asked, given: &Given) -> Result<Caller, DomainError> {
+        let fields = (self.fields)();
+        let named = fields.iter().find_map(|field| match field.presence {
+            Presence::Caller(kind) => Some((field.property.name, kind)),
+            _ => None,
+        });
+        let Some((name, kind)) = named else { return Ok(Caller::Unnamed("token")) };
+        let Some(id) = given.text(name).filter(|text| !text.trim().is_empty()) else {
+            return Ok(Caller::Unnamed(name));
+        };
+        let party = asked.act_for(&<PartyId as request::Text>::parse(name, &id)?).await?;
+        if kind.is_some_and(|kind| kind != party.kind()) {
+            return Err(DomainError::UnknownParty);
+        }
+        Ok(Caller::Known(party))
+    }
+
     /// Whether it gives a client of `kind` anything on its connection.
     pub fn is_for(&self, kind: PartyKind) -> bool {
         let named = (self.fields)().into_iter().find_map(|field| match field.presence {
@@ -214,6 +233,14 @@ impl Entry {
             Who::Anybody | Who::Token | Who::Named | Who::Connected => named.is_none_or(|only| only == kind),
         }
     }
+}
+
+/// In whose name a request is made.
+pub enum Caller {
+    /// The caller may act for this party.
+    Known(Party),
+    /// The field of this name has not come.
+    Unnamed(&'static str),
 }
 
 async fn run<C: Call>(asked: &Asked, mut given: Given) -> Result<Value, DomainError> {
@@ -250,6 +277,12 @@ impl Asked {
             Authority::Token(Some(token)) => Ok(token),
             Authority::Token(None) | Authority::Party(_) => Err(DomainError::Unauthorized),
         }
+    }
+
+    /// The link to a sound, for a caller who is no documented client without a token.
+    fn link(&self, name: &FileName) -> Option<Link> {
+        let is_known = matches!(self.authority, Authority::Token(Some(_)) | Authority::Party(_));
+        is_known.then(|| Link::of(name, self.hub.links(), self.now))
     }
 
     /// The party that the request names, if the caller may act for it. A client that has logged in on its connection

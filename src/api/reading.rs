@@ -2,7 +2,7 @@
 //! can be: a message stays unread until the client says that it was played.
 
 use super::accounts::UnreadCounts;
-use super::answer::{File, Id, Nothing, Nullable, answer};
+use super::answer::{File, Id, Link, Nothing, Nullable, answer};
 use super::request::{Limit, request};
 use super::voice::Message;
 use super::{Asked, Call, Door, Entry, Facts, Subject, Who};
@@ -38,9 +38,10 @@ impl Call for Unread {
         let limit = self.limit.map_or(UNREAD_DEFAULT, |limit| limit.0);
         let found = asked.hub.unread(asked.connected()?, limit as usize).await?;
         let message = |Unheard { message, chat, notice, .. }: &Unheard| UnheardMessage {
-            message: message.into(),
+            message: Message::of(message, asked),
             chat_id: chat.into(),
             notice: Nullable(notice.as_ref().map(File::from)),
+            notice_url: notice.as_ref().and_then(|notice| asked.link(notice)),
         };
         let messages = found.messages.iter().map(message).collect();
         Ok(UnreadMessages { chat: UnreadCounts::of(&found.friends), messages })
@@ -102,5 +103,7 @@ answer! {
         chat_id: Id,
         /// A spoken "you have a message from …", of /get_chat/; or null.
         notice: Nullable<File>,
+        /// A link to the notice for players. Added.
+        notice_url: Option<Link>,
     }
 }

@@ -1,6 +1,6 @@
 //! Recordings that go to friends.
 
-use super::answer::{File, Id, Kind, Positive, State, answer};
+use super::answer::{File, Id, Kind, Link, Positive, State, answer};
 use super::request::{Count, Ignored, Limit, Maybe, Recording, request};
 use super::rest::Flag;
 use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
@@ -44,7 +44,7 @@ impl Call for AppUploader {
             asked.hub.wake_for_emergency(&user, &self.to_user, asked.now).await?;
         }
         let sender = Party::User(user);
-        Ok(asked.hub.send_recording(&sender, &self.to_user, self.reco_file.0, asked.now).await?.into())
+        Ok(Uploaded::of(asked.hub.send_recording(&sender, &self.to_user, self.reco_file.0, asked.now).await?, asked))
     }
 }
 
@@ -68,7 +68,7 @@ impl Call for ToyUploader {
 
     async fn handle(self, asked: &Asked) -> Result<Uploaded, DomainError> {
         let sender = Party::Toy(asked.acting(self.me).await?);
-        Ok(asked.hub.send_recording(&sender, &self.to_user, self.reco.0, asked.now).await?.into())
+        Ok(Uploaded::of(asked.hub.send_recording(&sender, &self.to_user, self.reco.0, asked.now).await?, asked))
     }
 }
 
@@ -102,7 +102,7 @@ impl Call for ChatList {
         asked.hub.note_reading(&reader.into(), messages.iter().map(|(message, _)| message), asked.now).await;
         let entry = |(message, state): (model::Message, _)| ChatMessage {
             seq: Positive(message.seq),
-            message: (&message).into(),
+            message: Message::of(&message, asked),
             state: State(state),
         };
         Ok(messages.into_iter().map(entry).collect())
@@ -127,7 +127,7 @@ impl Call for RecvMsg {
         let receiver = asked.acting(self.me).await?;
         let messages = asked.hub.receive(&receiver, self.from_user.0.as_ref()).await?;
         asked.hub.note_reading(&receiver, messages.iter(), asked.now).await;
-        Ok(messages.iter().map(Message::from).collect())
+        Ok(messages.iter().map(|message| Message::of(message, asked)).collect())
     }
 }
 
@@ -140,16 +140,19 @@ answer! {
         friend_type: Kind,
         /// The message, as its receipts name it. Added.
         id as "_id": Id,
+        /// A link to `filename` for players, where the call came with a token. Added.
+        url: Option<Link>,
     }
 }
 
-impl From<Sent> for Uploaded {
-    fn from(sent: Sent) -> Self {
+impl Uploaded {
+    fn of(sent: Sent, asked: &Asked) -> Self {
         let filename = match (sent.receiver, &sent.notice) {
             (PartyKind::Toy, Some(notice)) => notice,
             (PartyKind::Toy, None) | (PartyKind::App, _) => &sent.sound,
         };
-        Self { filename: filename.into(), friend_type: Kind(sent.receiver), id: (&sent.message).into() }
+        let url = asked.link(filename);
+        Self { filename: filename.into(), friend_type: Kind(sent.receiver), id: (&sent.message).into(), url }
     }
 }
 
@@ -164,16 +167,20 @@ answer! {
         create_time: Timestamp,
         /// To drop repeats by. Added.
         id as "_id": Id,
+        /// A link to the recording for players, where the call came with a token. Added.
+        url: Option<Link>,
     }
 }
 
-impl From<&model::Message> for Message {
-    fn from(message: &model::Message) -> Self {
+impl Message {
+    /// The entry of a message.
+    pub(super) fn of(message: &model::Message, asked: &Asked) -> Self {
         Self {
             from_user: (&message.from).into(),
             message: (&message.sound).into(),
             create_time: message.created_at,
             id: (&message.id).into(),
+            url: asked.link(&message.sound),
         }
     }
 }

@@ -13,9 +13,14 @@ settings! {
         ffmpeg: String = "ffmpeg".into();
         /// Seconds that this program may take for one recording.
         ffmpeg_timeout_s: u64 = 20;
+        /// Seconds of CPU time that decoding one recording may take. Two minutes of speech take a tenth of a second on a
+        /// desktop computer; a file that takes longer than this is refused as no recording (code 13).
+        decode_cpu_max_s: u64 = 5;
         /// Threads that convert recordings, and as many again that hash passwords.
         workers: usize = 2;
         /// Jobs that may wait for such a thread; at one more the client hears that the hub is busy.
         queue_max: usize = 256;
+        /// Such jobs of one user or toy. They are done one after the other, in turns with those of others.
+        queue_per_party_max: usize = 32;
     }
 }

@@ -18,6 +18,9 @@ settings! {
         places_max: usize = 64;
         /// Minutes in which a toy may open at its first address, after it was bound or its owner has let it in.
         let_in_minutes: u32 = 15;
+        /// Minutes for which the links to sounds are good that clients with a token are sent (url, notice_url): a player,
+        /// which has no token, opens them at every address.
+        link_minutes: u32 = 1440;
         /// From where accounts are made. "local": from private, loopback and link-local addresses. "open": from every
         /// address. "invite": from every address, with the code of an invitation, which a guardian or "toyhub invite"
         /// makes. "closed": nowhere.

@@ -48,6 +48,13 @@ settings! {
         body_max_bytes: u64 = 64 * 1024;
         /// Bytes of an uploaded recording.
         upload_max_bytes: u64 = 16 * 1024 * 1024;
+        /// Bytes of a recording that are held in memory while the fields of the form that name its sender have not
+        /// come, and nobody has proved who it is at the address of the client.
+        upload_held_bytes: u64 = 128 * 1024;
+        /// Bytes of all recordings that are held so.
+        uploads_held_bytes: u64 = 64 * 1024 * 1024;
+        /// Recordings that one address uploads at once; at one more the client hears that the hub is busy.
+        uploads_per_address_max: usize = 32;
     }
 }
 

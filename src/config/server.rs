@@ -19,6 +19,10 @@ settings! {
         /// refused with code 32; reads, logins and read marks go on, in this reserve. The database needs room to clean
         /// up, too. 0 keeps no reserve.
         free_bytes_min: u64 = 256 * 1024 * 1024 => MayBeZero;
+        /// File descriptors that are left to the database, files and programs. Of the rest that the system grants the
+        /// process (ulimit -n, LimitNOFILE; the hub takes all up to the hard limit), one is for each connection, and half
+        /// of them for one address; connections beyond that are refused.
+        descriptors_reserved: u64 = 512;
         /// Seconds between two checks of database, disk, sessions and speech, which /readyz and systemd's watchdog
         /// report.
         check_interval_s: u64 = 1;

@@ -10,6 +10,8 @@ use crate::config::AuthMode;
 use crate::model::{DeviceKey, FileName, Friend, Login, Party, PartyId, Secret, Timestamp, ToyId, User, UserId};
 use crate::ports::store::StoredUser;
 
+/// The longest user name that is looked up.
+const USERNAME_MAX_BYTES: usize = 4096;
 pub(super) const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// What somebody gives to become a user.
@@ -91,6 +93,13 @@ impl Hub {
     ) -> Result<(Profile, Secret), DomainError> {
         let from = from.into();
         let username = username.trim();
+        if username.is_empty() {
+            return Err(DomainError::invalid("username", "is missing"));
+        }
+        if username.len() > USERNAME_MAX_BYTES.max(4 * self.config.accounts.name_max_chars) {
+            // Nobody has such a name, and the counts of failures keep what is tried.
+            return Err(DomainError::WrongCredentials);
+        }
         let found = self.store.user_by_name(username).await?;
         let budget = self.login_budget(username, found.as_ref(), from, now).await?;
         self.check_login_budget(&budget, from)?;

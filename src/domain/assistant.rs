@@ -141,10 +141,11 @@ impl Hub {
     /// Errors: `NoSpeechModel` for every recording that can be read; `NotSound`, `EmptyRecording`, `RecordingTooLong`,
     /// `RateLimited`, `Busy`; `NoSynthesiser` where the answer is to be spoken. Who says nothing is told so.
     pub async fn ask(&self, toy: &ToyId, upload: Upload, now: Timestamp) -> Result<Answer, DomainError> {
-        self.rates.uploads.spend(&Party::from(toy.clone()).to_string())?;
+        let party = Party::from(toy.clone());
+        self.rates.uploads.spend(&party.to_string())?;
         let is_kept = self.config.speech.keep_ai_recordings;
         let kept = is_kept.then(|| self.config.server.ai_recordings_dir().join(format!("{toy}-{now:.3}")));
-        let sound = self.decode(upload, kept).await?;
+        let sound = self.decode(&party, upload, kept).await?;
         let recogniser = self.assistant.recogniser().ok_or(DomainError::NoSpeechModel)?;
         let scene = self.scene(toy, now).await?;
         match recogniser.recognise(toy.as_str(), sound, &scene.prompt()).await {

@@ -41,7 +41,7 @@ impl Hub {
     /// Sends a recording to a friend: stored and synced when this returns, then announced live.
     ///
     /// Errors: `NotFriends` (also where there is no such party), `NotSound`, `EmptyRecording`,
-    /// `RecordingTooLong`, `RateLimited`, `Busy`; after these there is no message. `OutcomeUnknown`: there may be one,
+    /// `RecordingTooLong`, `RateLimited`, `StoredFull`, `Busy`; after these there is no message. `OutcomeUnknown`: there may be one,
     /// which the same recording, sent again, finds. A sound that no message has is swept later ([`super::housekeeping`]).
     pub async fn send_recording(
         &self,
@@ -59,7 +59,10 @@ impl Hub {
             self.announce_message(from, &receiver, &kept).await;
             return Ok(Sent::of(kept, &receiver));
         }
-        let mp3 = self.convert(upload).await?;
+        self.check_stored(from).await?;
+        let mp3 = self.convert(from, upload).await?;
+        let bytes = mp3.len() as u64;
+        self.check_stored_with(from, bytes).await?;
         let notice = self.notice(&entry.remark).await;
         let claimed = self.put_sound(sound, mp3).await?;
         let kept = match self.deliver(from, &receiver, &claimed, notice, repeats, now).await {
@@ -72,6 +75,7 @@ impl Hub {
             }
             kept => kept?,
         };
+        self.note_stored(from, bytes);
         Ok(Sent::of(kept, &receiver))
     }
 

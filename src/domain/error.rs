@@ -104,6 +104,12 @@ pub enum DomainError {
         /// The limit.
         max_bytes: u64,
     },
+    /// The party has stored as much as it may.
+    #[error("you have stored {max_bytes} bytes, which is all that you may; erase messages first")]
+    StoredFull {
+        /// The limit.
+        max_bytes: u64,
+    },
     /// A recording that comes in chunks is not complete.
     #[error("the recording is not complete, chunk {first} is missing")]
     ChunksMissing {

@@ -18,6 +18,7 @@ mod friends;
 mod health;
 mod household;
 pub mod housekeeping;
+mod links;
 pub mod live;
 pub mod login;
 mod passwords;
@@ -30,6 +31,7 @@ mod requests;
 pub mod rest;
 mod retention;
 mod sounds;
+mod stored;
 mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -61,6 +63,7 @@ pub use content::NewContent;
 pub use doctor::Examination;
 pub use health::{Health, PartState};
 pub use household::{Guardian, Invitation, WantedInvitation};
+pub use links::Links;
 pub use places::Origin;
 pub use receipts::Unread;
 pub use requests::{Answerers, NewRequest};
@@ -84,6 +87,7 @@ use health::LastCheck;
 use rates::Rates;
 use rest::Resting;
 use sounds::Sounds;
+use stored::Stored;
 use tickets::Tickets;
 
 /// What the hub stands on; the composition opens it.
@@ -119,12 +123,14 @@ pub struct Hub {
     files: Files,
     space: Arc<Space>,
     sounds: Sounds,
+    stored: Stored,
     chunks: Arc<Chunks>,
     router: Arc<Router>,
     stored_sessions: Mutex<Vec<StoredSession>>,
     speaker: Speaker,
     assistant: Assistant,
     encode_event: EncodeEvent,
+    links: Links,
     config: Arc<Config>,
     rates: Rates,
     resting: Resting,
@@ -163,6 +169,7 @@ impl Hub {
             encode_event,
         } = ports;
         let secret = store.hub_secret(&Secret::random()).await?;
+        let workers = || Workers::new(config.audio.workers, config.audio.queue_max, config.audio.queue_per_party_max);
         Ok(Self {
             rates: Rates::new(&config.rates),
             resting: Resting::default(),
@@ -174,19 +181,21 @@ impl Hub {
             erasures: Erasures::new(erased),
             exports: Exports::default(),
             noted: Noted::default(),
-            audio_workers: Workers::new(config.audio.workers, config.audio.queue_max),
-            password_workers: Workers::new(config.audio.workers, config.audio.queue_max),
-            disk_workers: Workers::new(config.audio.workers, config.audio.queue_max),
+            audio_workers: workers(),
+            password_workers: workers(),
+            disk_workers: workers(),
             store,
             files,
             space: Arc::new(space),
             sounds: Sounds::default(),
+            stored: Stored::default(),
             chunks: Arc::new(chunks),
             router,
             stored_sessions: Mutex::new(stored_sessions),
             speaker,
             assistant: Assistant::new(replies, config.speech.question_timeout_s),
             encode_event,
+            links: Links::new(&secret, config.auth.link_minutes),
             config,
             last_check: Mutex::default(),
             secret,
@@ -208,6 +217,11 @@ impl Hub {
         }
         self.store.close().await?;
         self.folder.note_stop(counts?, now, flushed_writes).map_err(DomainError::internal)
+    }
+
+    /// Makes the links to sounds.
+    pub fn links(&self) -> &Links {
+        &self.links
     }
 
     /// Stores a sound or picture under a name of its own.

@@ -9,7 +9,7 @@ impl Hub {
     ///
     /// A recording that was sent to the friend, and its notice, have been announced already: they are not published again.
     /// In its quiet hours a toy is as if it were away. Errors: `NotFriends` (also where there is no such party),
-    /// `Forbidden` for content that is not approved for the toy, `RateLimited`.
+    /// `Forbidden` for content that is not approved for the toy, `RateLimited`, `StoredFull`.
     pub async fn pass_on(
         &self,
         from: &Party,
@@ -40,11 +40,14 @@ impl Hub {
         match stored {
             Some(file) if !self.router.online(&receiver) || self.rests(&receiver) => {
                 self.rates.uploads.spend(&from.to_string())?;
+                self.check_stored_with(from, file.size).await?;
                 let copy = FileName::random(name.extension());
                 let content = self.files.read_whole(&file).await.map_err(DomainError::internal)?;
                 let notice = self.notice(&entry.remark).await;
                 let claimed = self.put_sound(copy, content).await?;
-                self.deliver(from, &receiver, &claimed, notice, None, now).await.map(drop)
+                self.deliver(from, &receiver, &claimed, notice, None, now).await?;
+                self.note_stored(from, file.size);
+                Ok(())
             }
             None if self.rests(&receiver) => Ok(()),
             _ => {

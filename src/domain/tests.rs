@@ -14,7 +14,7 @@ use super::accounts::hash_of;
 use super::login::Admitted;
 use super::*;
 use crate::model::{ChatId, DeviceKey, HubId, MessageId, MessageState, PartyKind, Timestamp, Toy, ToyId, User, UserId};
-use crate::ports::chunks::ChunkLimits;
+use crate::ports::chunks::{ChunkLimits, Usage};
 use crate::ports::data_folder::{Inspection, Parts};
 use crate::ports::router::{Disk, DiskLimits, Overflow, QueueLimits, RouterLimits};
 use crate::ports::speech::SpeakerSettings;
@@ -81,6 +81,7 @@ pub(crate) async fn world_on(config: Config, disk: Disk) -> World {
     let limits = RouterLimits {
         subscriptions_max: 8,
         retained_messages_max: 100,
+        retained_per_owner_max: 100,
         retained_max_bytes: 100,
         backpressure_max: std::time::Duration::from_secs(60),
     };
@@ -92,7 +93,7 @@ pub(crate) async fn world_on(config: Config, disk: Disk) -> World {
         max_text_chars: 10,
         max_parallel: 1,
     };
-    let chunks = ChunkLimits { uploads_max: 1, chunks_max: 1, bytes_max: 1 };
+    let chunks = ChunkLimits { uploads_max: 1, chunks_max: 1, bytes_max: 1, of_party: Usage { chunks: 1, bytes: 1 } };
     let parts = Parts { database: None, sessions: None, files: folder.path().join("files") };
     let engine = Inspection { is_open: |_| false, check: |_, _| Ok(0) };
     let data = DataFolder::examine(folder.path(), parts, engine).unwrap();

@@ -112,8 +112,8 @@ impl Hub {
         upload: &UploadName,
         job: impl FnOnce(&Chunks, &Party, &UploadName) -> Result<T, ChunksError> + Send + 'static,
     ) -> Result<T, DomainError> {
-        let (chunks, party, upload) = (Arc::clone(&self.chunks), party.clone(), upload.clone());
-        let done = self.disk_workers.run(move || job(&chunks, &party, &upload)).await?;
+        let (chunks, owner, upload) = (Arc::clone(&self.chunks), party.clone(), upload.clone());
+        let done = self.disk_workers.run_of(party, move || job(&chunks, &owner, &upload)).await?;
         done.map_err(|error| match error {
             ChunksError::TooManyChunks(max) => DomainError::invalid("chunks", format!("is at most {max}")),
             ChunksError::TooLarge(max_bytes) => DomainError::UploadTooLarge { max_bytes },

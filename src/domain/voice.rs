@@ -20,6 +20,9 @@ use crate::ports::speech::languages::{Language, Line};
 /// The names of spoken notices begin so, with a hyphen behind.
 pub(super) const NOTICE_PREFIX: &str = "say";
 
+/// The CPU time that decoding a piece of the library may take: it lasts hours, and the operator has chosen it.
+const CONTENT_CPU_MAX: Duration = Duration::from_secs(600);
+
 /// A recording that is being received. Dropped, it leaves nothing.
 pub struct Upload {
     spooled: Spooled,
@@ -79,7 +82,12 @@ impl Hub {
     }
 
     /// The sound of an upload, which is then gone, or moved to `kept`.
-    pub(super) async fn decode(&self, upload: Upload, kept: Option<PathBuf>) -> Result<Sound, DomainError> {
+    pub(super) async fn decode(
+        &self,
+        party: &Party,
+        upload: Upload,
+        kept: Option<PathBuf>,
+    ) -> Result<Sound, DomainError> {
         if upload.size() == 0 {
             return Err(DomainError::EmptyRecording);
         }
@@ -93,16 +101,19 @@ impl Hub {
             }
             Ok(sound)
         };
-        let sound = self.audio_workers.run(job).await?;
+        let sound = self.audio_workers.run_of(party, job).await?;
         sound.map_err(|error| self.audio_error(error))
     }
 
-    /// Makes an upload an MP3.
-    pub(super) async fn convert(&self, upload: Upload) -> Result<Bytes, DomainError> {
-        let sound = self.decode(upload, None).await?;
-        self.encode(sound, SpokenFormat::Mp3).await
+    /// Makes an upload of a party an MP3.
+    pub(super) async fn convert(&self, party: &Party, upload: Upload) -> Result<Bytes, DomainError> {
+        let sound = self.decode(party, upload, None).await?;
+        let bitrate = self.config.audio.mp3_bitrate_kbps;
+        let encoded = self.audio_workers.run_of(party, move || audio::encode_mp3(&sound, bitrate)).await?;
+        encoded.map_err(|error| self.audio_error(error))
     }
 
+    /// Writes what the hub itself says.
     async fn encode(&self, sound: Sound, format: SpokenFormat) -> Result<Bytes, DomainError> {
         let bitrate = self.config.audio.mp3_bitrate_kbps;
         let job = move || match format {
@@ -117,6 +128,7 @@ impl Hub {
         let audio = &self.config.audio;
         DecodeLimits {
             max_seconds: audio.recording_max_s,
+            cpu_max: seconds(audio.decode_cpu_max_s),
             ffmpeg: Some(audio.ffmpeg.as_str()).filter(|program| !program.is_empty()).map(Into::into),
             ffmpeg_timeout: seconds(audio.ffmpeg_timeout_s),
         }
@@ -124,7 +136,9 @@ impl Hub {
 
     fn audio_error(&self, error: AudioError) -> DomainError {
         match error {
-            AudioError::NotSound | AudioError::Damaged(_) | AudioError::Unsupported(_) => DomainError::NotSound,
+            AudioError::NotSound | AudioError::Damaged(_) | AudioError::TooCostly | AudioError::Unsupported(_) => {
+                DomainError::NotSound
+            }
             AudioError::Empty => DomainError::EmptyRecording,
             AudioError::TooLong { max_seconds } => DomainError::RecordingTooLong { max_seconds },
             error @ (AudioError::Encode(_) | AudioError::Io(_)) => DomainError::internal(error),
@@ -133,7 +147,8 @@ impl Hub {
 
     /// How long a stored sound plays, for the command line that adds it.
     pub(super) async fn duration_of(&self, content: Bytes) -> Result<Duration, DomainError> {
-        let limits = DecodeLimits { max_seconds: u32::from(u16::MAX), ..self.decode_limits() };
+        let limits =
+            DecodeLimits { max_seconds: u32::from(u16::MAX), cpu_max: CONTENT_CPU_MAX, ..self.decode_limits() };
         let sound = self.audio_workers.run(move || audio::decode_bytes(content, &limits)).await?;
         sound.map(|sound| sound.duration()).map_err(|error| self.audio_error(error))
     }

@@ -55,6 +55,7 @@ pub fn of(error: &DomainError) -> Status {
         DomainError::DiskFull => envelope(32),
         DomainError::Forbidden => envelope(18),
         DomainError::NotFromHere(_) => envelope(34),
+        DomainError::StoredFull { .. } => envelope(35),
         DomainError::Internal(_) => Status { http: 500, code: 19 },
         DomainError::UploadTooLarge { .. } => Status { http: 413, code: 21 },
         DomainError::UnknownFile => Status { http: 404, code: 24 },
@@ -130,6 +131,9 @@ pub enum RequestFault {
     /// The body paused for too long, or took too long as a whole.
     #[error("the request body came too slowly, send it again")]
     TooSlow,
+    /// The caller is not known by its place, and its names come too far behind the recording.
+    #[error("send user_id or toy_id, and the token, before the recording")]
+    NamesAfterRecording,
     /// No route has this path.
     #[error("there is nothing at this path")]
     NoSuchPath,
@@ -166,6 +170,8 @@ pub fn of_request(fault: &RequestFault) -> Status {
         RequestFault::TooLarge { .. } => (413, 21),
         RequestFault::UnsupportedType => (415, 22),
         RequestFault::TooSlow => (408, 23),
+        // As a caller without right.
+        RequestFault::NamesAfterRecording => (200, 10),
         RequestFault::NoSuchPath => (404, 24),
         RequestFault::MethodNotAllowed { .. } => (405, 25),
         RequestFault::NotAWebSocket => (426, 26),

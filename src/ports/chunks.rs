@@ -29,6 +29,23 @@ pub struct ChunkLimits {
     pub chunks_max: u32,
     /// Bytes of one recording.
     pub bytes_max: u64,
+    /// Chunks and bytes of all recordings of one party.
+    pub of_party: Usage,
+}
+
+/// How much is there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Chunks.
+    pub chunks: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Usage {
+    fn and(self, other: Self) -> Self {
+        Self { chunks: self.chunks + other.chunks, bytes: self.bytes + other.bytes }
+    }
 }
 
 /// Why a chunk was not kept, or a recording not given.
@@ -87,19 +104,15 @@ impl Chunks {
             return Err(ChunksError::TooManyChunks(self.limits.chunks_max));
         }
         let folder = self.of_upload(party, upload);
+        let new = Usage { chunks: chunks.len(), bytes: chunks.iter().map(|(_, chunk)| chunk.len() as u64).sum() };
+        self.make_room(party, &folder, new)?;
         if !folder.is_dir() {
-            self.make_room(party)?;
             fs::create_dir_all(&folder)?;
             sync_folder(&self.folder)?;
             sync_folder(&self.of_party(party))?;
         }
         unless_missing(fs::remove_file(folder.join(ANSWER)))?;
-        let mut bytes = 0;
-        for entry in fs::read_dir(&folder)? {
-            bytes += entry?.metadata()?.len();
-        }
-        let new: u64 = chunks.iter().map(|(_, chunk)| chunk.len() as u64).sum();
-        if bytes + new > self.limits.bytes_max {
+        if usage(&folder)?.and(new).bytes > self.limits.bytes_max {
             return Err(ChunksError::TooLarge(self.limits.bytes_max));
         }
         for (number, chunk) in chunks {
@@ -108,18 +121,27 @@ impl Chunks {
         Ok(sync_folder(&folder)?)
     }
 
-    /// Makes room for another recording: an answer gives way, or else the recording that has rested longest. Its
-    /// sender that goes on after all gets the error that chunks are missing.
-    fn make_room(&self, party: &Party) -> io::Result<()> {
-        let uploads = entries(&self.of_party(party))?;
-        if uploads.len() < self.limits.uploads_max {
-            return Ok(());
+    /// Makes room for what is new of a recording: answers to others give way, and then the recordings that have rested
+    /// longest. Their sender, should it go on after all, gets the error that chunks are missing.
+    fn make_room(&self, party: &Party, folder: &Path, new: Usage) -> io::Result<()> {
+        let (mut total, mut others) = (usage(folder)?.and(new), Vec::new());
+        for upload in entries(&self.of_party(party))? {
+            if upload.path() != folder {
+                let used = usage(&upload.path())?;
+                total = total.and(used);
+                others.push((upload.path().join(ANSWER).exists(), modified(&upload), upload.path(), used));
+            }
         }
-        let is_unfinished = |upload: &DirEntry| !upload.path().join(ANSWER).exists();
-        match uploads.iter().min_by_key(|upload| (is_unfinished(upload), modified(upload))) {
-            Some(oldest) => fs::remove_dir_all(oldest.path()),
-            None => Ok(()),
+        // Those that go first are last.
+        others.sort_by_key(|(is_answered, modified, ..)| (*is_answered, std::cmp::Reverse(*modified)));
+        let Usage { chunks, bytes } = self.limits.of_party;
+        while others.len() >= self.limits.uploads_max || total.chunks > chunks || total.bytes > bytes {
+            let Some((.., path, used)) = others.pop() else { break };
+            fs::remove_dir_all(path)?;
+            total.chunks -= used.chunks;
+            total.bytes -= used.bytes;
         }
+        Ok(())
     }
 
     /// How much of a recording is there; nothing of one that nobody has heard of.
@@ -238,6 +260,15 @@ fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
     }
 }
 
+/// How much is in the folder of an upload.
+fn usage(folder: &Path) -> io::Result<Usage> {
+    let mut used = Usage::default();
+    for entry in entries(folder)? {
+        used = used.and(Usage { chunks: 1, bytes: entry.metadata()?.len() });
+    }
+    Ok(used)
+}
+
 /// When an upload's folder was changed last; without a readable time it is the oldest.
 fn modified(entry: &DirEntry) -> SystemTime {
     entry.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
@@ -260,7 +291,8 @@ mod tests {
         Desk { _folder: folder, chunks, toy: ToyId::random().into() }
     }
 
-    const LIMITS: ChunkLimits = ChunkLimits { uploads_max: 2, chunks_max: 10, bytes_max: 20 };
+    const LIMITS: ChunkLimits =
+        ChunkLimits { uploads_max: 2, chunks_max: 10, bytes_max: 20, of_party: Usage { chunks: 100, bytes: 1000 } };
 
     fn name(text: &str) -> UploadName {
         text.parse().unwrap()
@@ -315,6 +347,21 @@ mod tests {
         keep("d", chunk(0, "d")).unwrap();
         assert_eq!(chunks.state(&toy, &name("a")).unwrap().received, 0, "then the recording that rested longest");
         assert_eq!(chunks.state(&toy, &name("c")).unwrap().received, 1);
+    }
+
+    #[test]
+    fn a_party_has_a_quota_of_bytes_and_of_chunks() {
+        let bounded = |chunks, bytes| ChunkLimits { uploads_max: 9, of_party: Usage { chunks, bytes }, ..LIMITS };
+        for limits in [bounded(100, 25), bounded(2, 1000)] {
+            let Desk { chunks, toy, .. } = desk(limits);
+            for upload in ["a", "b", "c"] {
+                chunks.keep(&toy, &name(upload), &[chunk(0, "0123456789")]).unwrap();
+            }
+            let received = ["a", "b", "c"].map(|upload| chunks.state(&toy, &name(upload)).unwrap().received);
+            assert_eq!(received, [0, 1, 1], "the one that rested longest has given way: {limits:?}");
+            chunks.keep(&ToyId::random().into(), &name("a"), &[chunk(0, "0123456789")]).unwrap();
+            assert_eq!(chunks.state(&toy, &name("b")).unwrap().received, 1, "of another party nothing is taken");
+        }
     }
 
     #[test]

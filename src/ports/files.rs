@@ -26,6 +26,9 @@ pub const ANSWER_PREFIX: &str = "reply";
 /// … so they have a folder of their own, which is swept.
 pub const ANSWERS: &str = "reply";
 
+/// Files that are looked up at the same time where many are.
+const LOOKED_UP_AT_ONCE: usize = 16;
+
 /// Recordings whose messages are lost are kept here, for people to listen to.
 pub const LOST: &str = "lost";
 
@@ -135,6 +138,14 @@ impl Files {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// How many bytes those of the files have together that there are.
+    pub async fn size_of_all(&self, kind: FileKind, names: Vec<FileName>) -> Result<u64, FilesError> {
+        let sizes = futures_util::stream::iter(names).map(|name| async move {
+            Ok::<u64, FilesError>(self.find(kind, &name).await?.map_or(0, |file| file.size))
+        });
+        sizes.buffer_unordered(LOOKED_UP_AT_ONCE).try_fold(0, |sum, size| async move { Ok(sum + size) }).await
     }
 
     /// The bytes `range` of a file, in pieces.

@@ -1,12 +1,42 @@
 //! Work that blocks a thread, kept off the threads that serve connections.
 
+use std::sync::Arc;
+
+use dashmap::DashMap;
 use tokio::sync::Semaphore;
 
+use crate::model::Party;
+
 /// A bounded crew for blocking jobs: so many run at once, so many may wait, the next is refused.
+///
+/// The jobs of one party are done one after the other, and only one of them at a time stands in line with those of
+/// others. So parties take turns, however many jobs one of them has, and one party alone never has all workers.
 #[derive(Debug)]
 pub struct Workers {
     running: Semaphore,
     admitted: Semaphore,
+    per_party_max: usize,
+    parties: DashMap<Party, Arc<Turns>>,
+}
+
+/// The jobs of one party.
+#[derive(Debug)]
+struct Turns {
+    running: Semaphore,
+    admitted: Semaphore,
+}
+
+/// Forgets a party that has no other jobs, when it is dropped.
+struct Forget<'w> {
+    workers: &'w Workers,
+    party: &'w Party,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        // Nobody takes another reference while the entry is looked at.
+        self.workers.parties.remove_if(self.party, |_, turns| Arc::strong_count(turns) == 1);
+    }
 }
 
 /// Why a job has no result.
@@ -21,9 +51,26 @@ pub enum WorkError {
 }
 
 impl Workers {
-    /// A crew of `workers` with `queue_max` places to wait in.
-    pub fn new(workers: usize, queue_max: usize) -> Self {
-        Self { running: Semaphore::new(workers), admitted: Semaphore::new(workers + queue_max) }
+    /// A crew of `workers` with `queue_max` places to wait in, `per_party_max` of them for one party.
+    pub fn new(workers: usize, queue_max: usize, per_party_max: usize) -> Self {
+        let (running, admitted) = (Semaphore::new(workers), Semaphore::new(workers + queue_max));
+        Self { running, admitted, per_party_max, parties: DashMap::new() }
+    }
+
+    /// As [`Self::run`], after the jobs of the party that came before.
+    pub async fn run_of<T, F>(&self, party: &Party, job: F) -> Result<T, WorkError>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let _place = self.admitted.try_acquire().map_err(|_| WorkError::Busy)?;
+        // Dropped last, after the reference to the turns.
+        let _forget = Forget { workers: self, party };
+        let new = || Arc::new(Turns { running: Semaphore::new(1), admitted: Semaphore::new(1 + self.per_party_max) });
+        let turns = Arc::clone(self.parties.entry(party.clone()).or_insert_with(new).value());
+        let _own_place = turns.admitted.try_acquire().map_err(|_| WorkError::Busy)?;
+        let _own_turn = turns.running.acquire().await.map_err(|_| WorkError::Failed)?;
+        self.work(job).await
     }
 
     /// Runs `job` on a thread of its own, after those that came before.
@@ -33,6 +80,14 @@ impl Workers {
         F: FnOnce() -> T + Send + 'static,
     {
         let _place = self.admitted.try_acquire().map_err(|_| WorkError::Busy)?;
+        self.work(job).await
+    }
+
+    async fn work<T, F>(&self, job: F) -> Result<T, WorkError>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
         let _turn = self.running.acquire().await.map_err(|_| WorkError::Failed)?;
         tokio::task::spawn_blocking(job).await.map_err(|_| WorkError::Failed)
     }
@@ -40,14 +95,50 @@ impl Workers {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::mpsc::channel;
 
     use super::*;
+    use crate::model::ToyId;
+
+    #[tokio::test]
+    async fn parties_take_turns_and_one_alone_never_has_all_workers() {
+        let workers = Workers::new(1, 8, 2);
+        let (greedy, other) = (Party::from(ToyId::random()), Party::from(ToyId::random()));
+        let (done, order) = channel();
+        let job = |name: &'static str| {
+            let done = done.clone();
+            move || done.send(name).unwrap()
+        };
+        let (release, wait) = channel::<()>();
+        let mut first = std::pin::pin!(workers.run_of(&greedy, move || wait.recv().unwrap()));
+        assert!(futures_util::poll!(&mut first).is_pending());
+        let mut second = std::pin::pin!(workers.run_of(&greedy, job("greedy 2")));
+        let mut third = std::pin::pin!(workers.run_of(&greedy, job("greedy 3")));
+        assert!(futures_util::poll!(&mut second).is_pending());
+        assert!(futures_util::poll!(&mut third).is_pending());
+        assert_eq!(workers.run_of(&greedy, || ()).await, Err(WorkError::Busy), "it has its share of the places");
+        let mut late = std::pin::pin!(workers.run_of(&other, job("other")));
+        assert!(futures_util::poll!(&mut late).is_pending());
+        release.send(()).unwrap();
+        let all = futures_util::future::join4(first, second, third, late).await;
+        assert_eq!(all, (Ok(()), Ok(()), Ok(()), Ok(())));
+        assert_eq!(order.try_iter().collect::<Vec<_>>(), ["other", "greedy 2", "greedy 3"]);
+        assert!(workers.parties.is_empty(), "nobody is remembered");
+
+        let workers = Workers::new(2, 8, 2);
+        let (release, wait) = channel::<()>();
+        let mut first = std::pin::pin!(workers.run_of(&greedy, move || wait.recv().unwrap()));
+        let mut second = std::pin::pin!(workers.run_of(&greedy, || ()));
+        assert!(futures_util::poll!(&mut first).is_pending());
+        assert!(futures_util::poll!(&mut second).is_pending());
+        assert_eq!(workers.run_of(&other, || 7).await, Ok(7), "beside a party with two long jobs");
+        release.send(()).unwrap();
+        assert_eq!(futures_util::future::join(first, second).await, (Ok(()), Ok(())));
+    }
 
     #[tokio::test]
     async fn the_job_that_finds_no_place_is_refused_at_once() {
-        let workers = Arc::new(Workers::new(1, 1));
+        let workers = Arc::new(Workers::new(1, 1, 1));
         let (release, wait) = channel::<()>();
         let (started, has_started) = tokio::sync::oneshot::channel();
         let first = tokio::spawn({
@@ -72,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_the_job_alone() {
-        let workers = Workers::new(1, 1);
+        let workers = Workers::new(1, 1, 1);
         assert_eq!(
             workers
                 .run(|| if true {

@@ -11,7 +11,7 @@ use crate::domain::backup::unfinished_restore;
 use crate::domain::{Hub, Ports};
 use crate::edge::wire;
 use crate::model::Secret;
-use crate::ports::chunks::{ChunkLimits, Chunks};
+use crate::ports::chunks::{ChunkLimits, Chunks, Usage};
 use crate::ports::data_folder::{Damage, DataFolder, Inspection, Parts, make_private_folder};
 use crate::ports::erased::{ERASED_FILE, ErasedList};
 use crate::ports::files::Files;
@@ -75,6 +75,7 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
         uploads_max: config.chunks.uploads_per_party_max,
         chunks_max: config.chunks.upload_chunks_max,
         bytes_max: config.http.upload_max_bytes,
+        of_party: Usage { chunks: config.limits.chunks_per_party, bytes: config.limits.chunk_bytes_per_party },
     };
     let chunks = Chunks::open(&config.server.chunks_dir(), limits)
         .map_err(|error| part_fault(&config.server.chunks_dir(), &error))?;
@@ -89,6 +90,7 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
     let limits = RouterLimits {
         subscriptions_max: config.mqtt.subscriptions_max.max(config.ws.subscriptions_max),
         retained_messages_max: config.mqtt.retained_messages_max,
+        retained_per_owner_max: config.limits.retained_messages_per_party,
         retained_max_bytes: config.mqtt.retained_max_bytes,
         backpressure_max: seconds(config.mqtt.backpressure_max_s),
     };

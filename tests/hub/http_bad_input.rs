@@ -163,6 +163,8 @@ async fn a_declared_size_beyond_the_limit_is_refused_unread() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_upload_leaves_nothing() {
     let world = World::start().await;
+    // Somebody has proved who it is here: what comes from here is written to disk.
+    world.user("mia").await;
     let sound = "x".repeat(300_000);
     let body = format!("--b\r\nContent-Disposition: form-data; name=\"reco\"; filename=\"a\"\r\n\r\n{sound}");
     let whole = request("/toy_uploader", "multipart/form-data; boundary=b", body.as_bytes());

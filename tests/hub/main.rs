@@ -1,4 +1,6 @@
 //! The hub from outside: the real program, the real database, real clients and real sound.
+// The database's futures are nested deeper than the compiler follows by itself.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod amr;
@@ -46,7 +48,9 @@ mod speech;
 mod spoken_model;
 mod story;
 mod tables;
+mod takeover;
 mod tls;
 mod transport;
+mod two_families;
 mod upgrade;
 mod world;

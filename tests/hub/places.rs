@@ -228,6 +228,41 @@ async fn a_toy_moves_when_its_secret_or_its_owner_says_so() {
 }
 
 #[tokio::test]
+async fn a_link_plays_a_sound_to_whoever_has_it() {
+    let mut world = World::start().await;
+    let Family { parent, toy, to_parent, .. } = family(&world).await;
+    let names = [("user_id", toy.id.as_str()), ("to_user", parent.id.as_str()), ("friend_type", "app")];
+    let mut app = world.app(&parent).await;
+    let sent = world.upload("/toy_uploader", "reco", sound::tone(3), &names).await;
+    assert!(sent["data"].get("url").is_none(), "a documented call without a token is answered as documented: {sent}");
+    let unread = app.ask(json!({"do": "unread"})).await["data"]["messages"].as_array().unwrap().last().unwrap().clone();
+    let (url, name) = (unread["url"].as_str().unwrap(), unread["message"].as_str().unwrap());
+    assert!(url.starts_with(&format!("/get_chat/{name}?sig=")), "{unread}");
+
+    let list = json!({"from_user": toy.id, "to_user": parent.id});
+    let with_token = world.post_as(&parent, "/recv_msg", list).await;
+    let linked = with_token[0]["url"].as_str().unwrap().to_owned();
+    assert!(linked.starts_with(&format!("/get_chat/{}?sig=", with_token[0]["message"].as_str().unwrap())));
+    let stranger = Stranger::new(&world);
+    let signature = linked.split_once('?').unwrap().1;
+    for (path, status) in [
+        (linked.clone(), 200),
+        (url.to_owned(), 200),
+        (format!("/get_chat/{name}"), 401),
+        (format!("/get_chat/{to_parent}?{signature}"), 401),
+        (linked.replace("sig=", "sig=9"), 401),
+    ] {
+        assert_eq!(stranger.get(&path).await, status, "{path}");
+    }
+    assert_eq!(world.stop().await, Some(0));
+    world.set("TOYHUB_AUTH__MODE", "token");
+    world.start_hub().await;
+    let stranger = Stranger::new(&world);
+    assert_eq!(stranger.get(&linked).await, 200, "after a restart, and in the other mode");
+    assert_eq!(stranger.get(&format!("/get_chat/{name}")).await, 401);
+}
+
+#[tokio::test]
 async fn behind_a_proxy_that_is_not_named_nobody_is_at_home() {
     let world = World::start_with(&[("TOYHUB_SERVER__LOG", "info,surrealdb=warn,surrealkv=warn")]).await;
     let Family { parent, toy, .. } = family(&world).await;

@@ -27,6 +27,8 @@ pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
 pub struct World {
     folder: TempDir,
     settings: Vec<(&'static str, &'static str)>,
+    /// How many file descriptors the system grants the hub, if not as many as the tests have.
+    descriptors: Option<u32>,
     hub: Option<Child>,
     http: SocketAddr,
     mqtt: SocketAddr,
@@ -71,6 +73,7 @@ impl World {
         let mut world = Self {
             folder,
             settings: settings.to_vec(),
+            descriptors: None,
             hub: None,
             http: unbound,
             mqtt: unbound,
@@ -87,7 +90,17 @@ impl World {
 
     /// Starts the hub (again) on the same data.
     pub async fn start_hub(&mut self) {
-        let mut command = self.command(&["serve"]);
+        let mut command = match self.descriptors {
+            None => self.command(&["serve"]),
+            Some(limit) => {
+                let limited = self.command(&[]);
+                let mut command = Command::new("sh");
+                let limit = format!("ulimit -n {limit} && exec \"$0\" serve");
+                command.arg("-c").arg(limit).arg(env!("CARGO_BIN_EXE_toyhub")).current_dir(self.folder.path());
+                command.envs(limited.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+                command
+            }
+        };
         if self.has_own_log() {
             command.stderr(std::fs::File::create(self.log()).unwrap());
         }
@@ -116,6 +129,11 @@ impl World {
     /// One more setting, for the next start.
     pub fn set(&mut self, name: &'static str, value: &'static str) {
         self.settings.push((name, value));
+    }
+
+    /// Grants the hub so many file descriptors, from the next start on.
+    pub fn limit_descriptors(&mut self, limit: u32) {
+        self.descriptors = Some(limit);
     }
 
     /// The program with this world's settings.

@@ -8,13 +8,13 @@ use hyper::body::{Body, Incoming};
 use hyper::header::CONTENT_TYPE;
 
 use super::client::Requester;
+use super::gate::Gate;
 use super::multipart;
 use super::reading::BodyReader;
 use super::reply::Failure;
 use crate::api::request::Given;
-use crate::config::Http;
-use crate::domain::Hub;
 use crate::edge::body::{FieldMap, from_form, from_json, from_unnamed};
+use crate::edge::net::AddressPlace;
 use crate::edge::status::RequestFault;
 
 /// The form in which fields come.
@@ -48,21 +48,21 @@ impl Form {
     }
 }
 
-/// Reads a body to its end. With `takes_recording` a multipart body may carry one, which goes straight to the spool.
+/// Reads a body to its end. A multipart body may carry a recording, where the call takes one and the gate lets it in;
+/// then its place comes with it.
 pub(super) async fn receive(
-    hub: &Hub,
-    config: &Http,
+    gate: &Gate<'_>,
     client: Arc<Requester>,
     headers: &HeaderMap,
     body: Incoming,
-    takes_recording: bool,
-) -> Result<Given, Failure> {
+) -> Result<(Given, Option<AddressPlace>), Failure> {
     if body.is_end_stream() {
-        return Ok(Given::default());
+        return Ok((Given::default(), None));
     }
+    let (hub, config) = (&gate.edge.hub, &gate.edge.config.http);
     let form = Form::of(headers);
     let recording_max_bytes = match form {
-        Form::Multipart { .. } if takes_recording => config.upload_max_bytes,
+        Form::Multipart { .. } if gate.entry.takes_recording => config.upload_max_bytes,
         _ => 0,
     };
     if recording_max_bytes > 0 {
@@ -74,15 +74,16 @@ pub(super) async fn receive(
     let mut reader = BodyReader::new(body, client, config, max_bytes)?;
     let fields = match form {
         Form::Multipart { boundary } => {
-            let limits = multipart::Limits { text_max_bytes: config.body_max_bytes, recording_max_bytes };
-            return multipart::receive(hub, &mut reader, boundary, limits).await;
+            let gate = (recording_max_bytes > 0).then_some(gate);
+            let limits = multipart::Limits { text_max_bytes: config.body_max_bytes, gate };
+            return multipart::receive(&mut reader, boundary, limits).await;
         }
-        Form::Unknown => return unknown_form(&mut reader).await,
+        Form::Unknown => return Ok((unknown_form(&mut reader).await?, None)),
         Form::Json => parse(&mut reader, from_json).await?,
         Form::UrlEncoded => parse(&mut reader, from_form).await?,
         Form::Unnamed => parse(&mut reader, from_unnamed).await?,
     };
-    Ok(Given::of(fields))
+    Ok((Given::of(fields), None))
 }
 
 /// Clients of every kind name a type for the body that they do not send.

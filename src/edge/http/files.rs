@@ -8,12 +8,12 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use headers::{ETag, HeaderMapExt, IfModifiedSince, IfNoneMatch, IfRange, LastModified};
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Frame, Incoming};
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE,
     X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{HeaderMap, Method, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 
 use super::bearer;
@@ -30,12 +30,13 @@ pub(super) async fn get(
     hub: &Hub,
     kind: FileKind,
     name: &str,
-    method: &Method,
-    headers: &HeaderMap,
+    request: &Request<Incoming>,
     from: Origin,
 ) -> Result<Response<Body>, Failure> {
+    let (method, headers) = (request.method(), request.headers());
     let name = file_name(name).ok_or(DomainError::UnknownFile)?;
-    let file = hub.open_file(kind, &name, bearer(headers).as_ref(), from, wire::now()).await?;
+    let signature = request.uri().query().and_then(signature);
+    let file = hub.open_file(kind, &name, bearer(headers).as_ref(), signature, from, wire::now()).await?;
     let etag: Option<ETag> = format!("\"{}\"", file.etag).parse().ok();
     let mut response = if is_known(headers, etag.as_ref(), &file) {
         with_status(StatusCode::NOT_MODIFIED)
@@ -63,6 +64,11 @@ pub(super) async fn export(hub: &Arc<Hub>, ticket: &str) -> Result<Response<Body
     answer.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     *response.body_mut() = StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync();
     Ok(response)
+}
+
+/// The signature of a link, in the query of its address.
+fn signature(query: &str) -> Option<&str> {
+    query.split('&').find_map(|pair| pair.strip_prefix("sig="))
 }
 
 /// The bytes that were asked for, or for `HEAD` their headers.

@@ -14,6 +14,7 @@ mod client;
 mod connection;
 mod cors;
 mod files;
+mod gate;
 mod multipart;
 mod reading;
 mod reply;
@@ -36,6 +37,7 @@ use super::net::{Client, Ending, Entrance, Forwarded, Listeners, Places, Protoco
 use crate::config::{Config, ForwardedHeader, seconds};
 use crate::domain::Hub;
 use crate::model::Secret;
+use gate::Uploads;
 use routes::Routes;
 
 pub use multipart::RECORDING_FIELDS;
@@ -58,6 +60,8 @@ struct Edge {
     protocol: http1::Builder,
     /// How many connections there may be; requests that a proxy forwards are counted here too.
     places: Arc<Places>,
+    /// How many recordings are received.
+    uploads: Uploads,
     /// Proxies that are trusted with the addresses of their clients.
     proxies: Proxies,
     /// In which header they name the client of a request.
@@ -75,6 +79,7 @@ impl Edge {
         hub: Arc<Hub>,
         config: Arc<Config>,
         sockets: Vec<SocketRoute>,
+        places: Arc<Places>,
         shutdown: CancellationToken,
     ) -> io::Result<Self> {
         let mut protocol = http1::Builder::new();
@@ -86,15 +91,16 @@ impl Edge {
             // Simple clients close their sending side after the request and then wait for the answer.
             .half_close(true);
         let routes = Routes::new(config.http.dialect, sockets).map_err(io::Error::other)?;
-        let places = Places::new(config.http.connections_max, config.http.connections_per_address_max);
+        let places = Places::within(places, config.http.connections_max, config.http.connections_per_address_max);
         let proxies = Proxies::new(config.net.proxies.clone());
         let forwarded = match config.http.forwarded_header {
             ForwardedHeader::Off => None,
             ForwardedHeader::XForwardedFor => Some(Forwarded::XForwardedFor),
             ForwardedHeader::Forwarded => Some(Forwarded::Rfc7239),
         };
+        let uploads = Uploads::new(&config.http);
         let (cut, tasks) = (CancellationToken::new(), TaskTracker::new());
-        Ok(Self { hub, config, routes, protocol, places, proxies, forwarded, shutdown, cut, tasks })
+        Ok(Self { hub, config, routes, protocol, places, uploads, proxies, forwarded, shutdown, cut, tasks })
     }
 
     /// On which terms clients are let in.
@@ -125,15 +131,17 @@ impl Protocol for Edge {
 /// Serves HTTP clients until `shutdown`, and returns when every connection, accepted request and socket has ended,
 /// or after `[server] shutdown_timeout_s` has cut off what was left. Dropping the future ends all connections at once.
 ///
-/// `sockets` are the paths that open a WebSocket. Fails at once if two routes have the same path.
+/// `sockets` are the paths that open a WebSocket, `places` the connections that the process may have. Fails at once if
+/// two routes have the same path.
 pub async fn serve(
     listeners: Listeners,
     hub: Arc<Hub>,
     config: Arc<Config>,
     sockets: Vec<SocketRoute>,
+    places: Arc<Places>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let edge = Arc::new(Edge::new(hub, config, sockets, shutdown)?);
+    let edge = Arc::new(Edge::new(hub, config, sockets, places, shutdown)?);
     // Tasks of the tracker are cut off even if this future is dropped.
     let _cut = edge.cut.clone().drop_guard();
     let mut connections = Entrance::new(edge.terms(), listeners).serve(Arc::clone(&edge), &edge.shutdown).await;

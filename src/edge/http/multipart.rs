@@ -1,7 +1,7 @@
 //! `multipart/form-data` (RFC 7578): text fields into memory, the recording to the hub's spool as it comes.
 //!
-//! The order of the parts is the client's: a recording may come before the fields that name its sender, so that all
-//! parts are received first. `multer` finds the parts, with two habits to guard against: it buffers what it has not yet
+//! The order of the parts is the client's: a recording may come before the fields that name its sender; what becomes of
+//! it then, the gate decides. `multer` finds the parts, with two habits to guard against: it buffers what it has not yet
 //! understood without a limit, and it reads on as long as bytes are at hand. [`Metered`] bounds both.
 
 use std::pin::Pin;
@@ -13,10 +13,11 @@ use futures_util::Stream;
 use multer::{Field, Multipart};
 use serde_json::Value;
 
+use super::gate::{Admitted, Gate, Held};
 use super::reading::BodyReader;
 use super::reply::Failure;
 use crate::api::request::Given;
-use crate::domain::{Hub, Upload};
+use crate::edge::net::AddressPlace;
 use crate::edge::status::RequestFault;
 
 /// The names that clients give to the recording.
@@ -28,12 +29,12 @@ const HELD_MAX_BYTES: u64 = 128 * 1024;
 
 const MALFORMED: RequestFault = RequestFault::BadBody("its parts are cut or malformed");
 
-/// How much one body may carry.
-pub(super) struct Limits {
-    /// Names and texts of all fields together.
+/// What one body may carry.
+pub(super) struct Limits<'g> {
+    /// Names and texts of all fields together, in bytes.
     pub(super) text_max_bytes: u64,
-    /// The recording; 0 where none is taken.
-    pub(super) recording_max_bytes: u64,
+    /// Lets the recording in; none where none is taken.
+    pub(super) gate: Option<&'g Gate<'g>>,
 }
 
 /// The bytes of a body on their way into the parser, and how many the parser has not given back.
@@ -81,17 +82,53 @@ impl Part<'_, '_> {
     }
 }
 
-/// Reads all parts, and what follows the last one.
+/// The recording of a body.
+enum Taken {
+    /// It is on disk.
+    Admitted(Box<Admitted>),
+    /// Its sender is not known yet.
+    Held(Held),
+}
+
+/// Reads all parts, and what follows the last one. With the recording comes its place among those of the address.
 pub(super) async fn receive(
-    hub: &Hub,
     reader: &mut BodyReader,
     boundary: String,
-    limits: Limits,
-) -> Result<Given, Failure> {
+    limits: Limits<'_>,
+) -> Result<(Given, Option<AddressPlace>), Failure> {
+    let received = receive_parts(reader, boundary, &limits).await;
+    if let Err(failure) = &received
+        && failure.is_refusal()
+    {
+        // Clients of the field read their answer only when they have sent all.
+        reader.drain().await?;
+    }
+    let (mut given, taken) = received?;
+    reader.drain().await?;
+    let admitted = match (taken, limits.gate) {
+        (Some(Taken::Held(held)), Some(gate)) => {
+            let mut admitted = gate.admit_named(&given).await?;
+            admitted.upload.write(&held.bytes.into()).await?;
+            Some(admitted)
+        }
+        (Some(Taken::Admitted(admitted)), _) => Some(*admitted),
+        _ => None,
+    };
+    let (upload, place) = admitted.map(|Admitted { upload, place }| (upload, place)).unzip();
+    given.recording = upload;
+    Ok((given, place))
+}
+
+async fn receive_parts(
+    reader: &mut BodyReader,
+    boundary: String,
+    limits: &Limits<'_>,
+) -> Result<(Given, Option<Taken>), Failure> {
     let mut given = Given::default();
+    let mut taken = None;
     let mut text_bytes = 0;
     let held = Arc::new(AtomicU64::new(0));
-    let metered = Metered { reader: &mut *reader, held: Arc::clone(&held), is_full: false };
+    let metered = Metered { reader, held: Arc::clone(&held), is_full: false };
     let mut parts = Multipart::new(metered, boundary);
     for count in 0.. {
         let Some(field) = parts.next_field().await.map_err(fault)? else { break };
@@ -101,29 +138,36 @@ pub(super) async fn receive(
         let name = field.name().unwrap_or_default().to_owned();
         let is_file = field.file_name().is_some();
         let mut part = Part { field, held: &held };
-        if limits.recording_max_bytes > 0 && RECORDING_FIELDS.contains(&name.as_str()) {
-            if given.recording.is_some() {
-                return Err(RequestFault::BadBody("it has more than one recording").into());
+        match limits.gate {
+            Some(gate) if RECORDING_FIELDS.contains(&name.as_str()) => {
+                if taken.is_some() {
+                    return Err(RequestFault::BadBody("it has more than one recording").into());
+                }
+                taken = Some(take_in(part, gate, &given).await?);
             }
-            let upload = hub.begin_upload(limits.recording_max_bytes).await?;
-            given.recording = Some(spool(part, upload).await?);
-        } else if is_file {
-            while part.chunk().await?.is_some() {}
-        } else {
-            let text = text(part, &name, &mut text_bytes, limits.text_max_bytes).await?;
-            given.fields.insert(name, Value::String(text));
+            _ if is_file => while part.chunk().await?.is_some() {},
+            _ => {
+                let text = text(part, &name, &mut text_bytes, limits.text_max_bytes).await?;
+                given.fields.insert(name, Value::String(text));
+            }
         }
     }
-    drop(parts);
-    reader.drain().await?;
-    Ok(given)
+    Ok((given, taken))
 }
 
-async fn spool(mut part: Part<'_, '_>, mut upload: Upload) -> Result<Upload, Failure> {
+/// Receives the recording, as far as its sender may send it.
+async fn take_in(mut part: Part<'_, '_>, gate: &Gate<'_>, given: &Given) -> Result<Taken, Failure> {
+    let Some(mut admitted) = gate.admit(given).await? else {
+        let mut held = gate.hold()?;
+        while let Some(chunk) = part.chunk().await? {
+            held.push(&chunk)?;
+        }
+        return Ok(Taken::Held(held));
+    };
     while let Some(chunk) = part.chunk().await? {
-        upload.write(&chunk).await?;
+        admitted.upload.write(&chunk).await?;
     }
-    Ok(upload)
+    Ok(Taken::Admitted(Box::new(admitted)))
 }
 
 /// The text of a part; `text_bytes` counts those of all parts.

@@ -30,6 +30,16 @@ pub(super) enum Failure {
     Request(RequestFault),
 }
 
+impl Failure {
+    /// Whether the client may not send what it is sending: the rest of its body is of no use.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Domain(error) => !matches!(error, DomainError::DiskFull | DomainError::UploadTooLarge { .. }),
+            Self::Request(fault) => matches!(fault, RequestFault::NamesAfterRecording),
+        }
+    }
+}
+
 impl From<DomainError> for Failure {
     fn from(error: DomainError) -> Self {
         Self::Domain(error)

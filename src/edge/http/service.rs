@@ -13,16 +13,15 @@ use tracing::Instrument as _;
 
 use super::body;
 use super::client::Requester;
+use super::gate::Gate;
 use super::reply::{self, Body, Failure, FailureCode};
 use super::routes::{Endpoint, Route};
 use super::{Edge, bearer, cors, files, sockets};
-use crate::api::request::Given;
-use crate::api::{Asked, Authority, Entry, Reply};
+use crate::api::{Entry, Reply};
 use crate::config::seconds;
 use crate::domain::error::DomainError;
 use crate::edge::status::{self, RequestFault};
 use crate::edge::{dialect, wire};
-use crate::model::Secret;
 
 /// Answers one request. It never fails: every failure has its answer.
 pub(super) async fn answer(
@@ -65,8 +64,8 @@ async fn dispatch(
             let (head, body) = request.into_parts();
             reply::render(dialect, call(edge, client, entry, head, body).await)
         }
-        (Endpoint::File(kind), method @ (Method::GET | Method::HEAD)) => {
-            let result = files::get(&edge.hub, *kind, name, &method, request.headers(), client.origin()).await;
+        (Endpoint::File(kind), Method::GET | Method::HEAD) => {
+            let result = files::get(&edge.hub, *kind, name, &request, client.origin()).await;
             result.unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of_file))
         }
         (Endpoint::Export, Method::GET) => {
@@ -98,18 +97,14 @@ async fn call(
     body: Incoming,
 ) -> Result<Reply, Failure> {
     let http = &edge.config.http;
-    let given: Given =
-        body::receive(&edge.hub, http, Arc::clone(client), &head.headers, body, entry.takes_recording).await?;
-    // The token of the header or, additively, of the body's `token`.
-    let in_body = given.text("token").filter(|token| !token.is_empty()).map(Secret::new);
-    let asked = Asked {
-        hub: Arc::clone(&edge.hub),
-        from: client.origin(),
-        now: wire::now(),
-        authority: Authority::Token(bearer(&head.headers).or(in_body)),
-    };
+    let gate = Gate { edge, client, entry, bearer: bearer(&head.headers) };
+    let (given, place) = body::receive(&gate, Arc::clone(client), &head.headers, body).await?;
+    let asked = gate.asked(&given);
     let dialect = http.dialect;
-    let work = async move { dialect::call(dialect, entry, &asked, given).await };
+    let work = async move {
+        let _place = place;
+        dialect::call(dialect, entry, &asked, given).await
+    };
     // What was received whole is done whole: a client that leaves now must not stop a transaction half way.
     let work = edge.tasks.spawn(edge.cut.clone().run_until_cancelled_owned(work).in_current_span());
     match timeout(seconds(http.request_timeout_s), work).await {

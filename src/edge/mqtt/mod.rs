@@ -94,7 +94,8 @@ impl Protocol for Mqtt {
 }
 
 /// Serves MQTT clients until `shutdown`, and returns when every connection has ended. `conformance` is for tests, and asks
-/// nobody for credentials: its addresses must be loopback addresses.
+/// nobody for credentials: its addresses must be loopback addresses. `places` are the connections that the process may
+/// have.
 ///
 /// Dropping the future ends all connections at once.
 pub async fn serve(
@@ -102,12 +103,13 @@ pub async fn serve(
     conformance: Listeners,
     hub: Arc<Hub>,
     config: Arc<Config>,
+    places: Arc<Places>,
     shutdown: CancellationToken,
 ) {
     let sessions = Arc::new(Sessions::restore(&hub, wire::now()));
     let (wills, desks) = (TaskTracker::new(), TaskTracker::new());
     let edge = Arc::new(Edge { hub, config: Arc::new(config.mqtt.clone()), sessions, wills, desks, shutdown });
-    let terms = terms(&config);
+    let terms = terms(&config, places);
     let for_tests = Terms { bans: None, ..terms.clone() };
     let protocol = |profile| Arc::new(Mqtt { edge: Arc::clone(&edge), profile });
     let serve_all = async {
@@ -129,11 +131,11 @@ pub async fn serve(
 }
 
 /// On which terms clients are let in.
-fn terms(config: &Config) -> Terms {
+fn terms(config: &Config, places: Arc<Places>) -> Terms {
     let Config { net, mqtt, .. } = config;
     Terms {
         protocol: "mqtt",
-        places: Places::new(mqtt.connections_max, mqtt.connections_per_address_max),
+        places: Places::within(places, mqtt.connections_max, mqtt.connections_per_address_max),
         bans: Some(Bans {
             failures_max: mqtt.flapping_max,
             age: seconds(mqtt.flapping_age_s),

@@ -189,7 +189,7 @@ impl Kind {
             | DomainError::StreamTooOld { .. }
             | DomainError::NoSpeechModel
             | DomainError::NoSynthesiser => Self::Other,
-            DomainError::Full(_) | DomainError::DiskFull => Self::Quota,
+            DomainError::Full(_) | DomainError::StoredFull { .. } | DomainError::DiskFull => Self::Quota,
             DomainError::RateLimited { .. } => Self::Rate,
             DomainError::Busy | DomainError::OutcomeUnknown(_) => Self::Busy,
             DomainError::Internal(_) => Self::Fault,

@@ -15,6 +15,8 @@ pub struct Places {
     all: Arc<Semaphore>,
     of_address: Mutex<HashMap<Network, usize>>,
     per_address_max: usize,
+    /// Those of the process, which each of these takes too.
+    of_process: Option<Arc<Places>>,
 }
 
 /// Why a connection is not served.
@@ -40,25 +42,33 @@ impl Places {
     pub fn new(max: usize, per_address_max: usize) -> Arc<Self> {
         // A semaphore panics above its own maximum, which no machine can serve anyway.
         let all = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { all, of_address: Mutex::default(), per_address_max })
+        Arc::new(Self { all, of_address: Mutex::default(), per_address_max, of_process: None })
+    }
+
+    /// So many connections of one protocol, among those of the process.
+    pub fn within(of_process: Arc<Places>, max: usize, per_address_max: usize) -> Arc<Self> {
+        let all = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+        Arc::new(Self { all, of_address: Mutex::default(), per_address_max, of_process: Some(of_process) })
     }
 
     /// A place among all connections. Errors: `Full`.
     pub fn take(&self) -> Result<Place, Refusal> {
+        let in_process = self.of_process.as_ref().map(|process| process.take()).transpose()?;
         let permit = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Refusal::Full)?;
-        Ok(Place { _permit: permit, _of_address: None })
+        Ok(Place { _permit: permit, _of_address: None, _in_process: in_process.map(Box::new) })
     }
 
     /// A place among the connections of `address`. Errors: `AddressFull`.
     pub fn take_of(self: &Arc<Self>, address: IpAddr) -> Result<AddressPlace, Refusal> {
         let network = Network::from(address);
+        let in_process = self.of_process.as_ref().map(|process| process.take_of(address)).transpose()?;
         let mut counts = self.of_address.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(network).or_default();
         if *count >= self.per_address_max {
             return Err(Refusal::AddressFull);
         }
         *count += 1;
-        Ok(AddressPlace { places: Arc::clone(self), network })
+        Ok(AddressPlace { places: Arc::clone(self), network, _in_process: in_process.map(Box::new) })
     }
 }
 
@@ -67,6 +77,7 @@ impl Places {
 pub struct Place {
     _permit: OwnedSemaphorePermit,
     _of_address: Option<AddressPlace>,
+    _in_process: Option<Box<Place>>,
 }
 
 impl Place {
@@ -81,6 +92,7 @@ impl Place {
 pub struct AddressPlace {
     places: Arc<Places>,
     network: Network,
+    _in_process: Option<Box<AddressPlace>>,
 }
 
 impl Drop for AddressPlace {

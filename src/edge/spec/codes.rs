@@ -24,7 +24,7 @@ macro_rules! every {
 }
 
 /// One of each error of the hub.
-fn errors() -> [DomainError; 37] {
+fn errors() -> [DomainError; 38] {
     use DomainError::*;
     every! { DomainError:
         WrongCredentials => WrongCredentials,
@@ -63,18 +63,20 @@ fn errors() -> [DomainError; 37] {
         DiskFull => DiskFull,
         Forbidden => Forbidden,
         NotFromHere(_) => NotFromHere("making an account"),
+        StoredFull { .. } => StoredFull { max_bytes: 4_294_967_296 },
         Internal(_) => DomainError::internal("…"),
     }
 }
 
 /// One of each fault of a request's form.
-fn faults() -> [RequestFault; 10] {
+fn faults() -> [RequestFault; 11] {
     use RequestFault::*;
     every! { RequestFault:
         BadBody(_) => BadBody("it is not JSON"),
         TooLarge { .. } => TooLarge { max_bytes: 65_536 },
         UnsupportedType => UnsupportedType,
         TooSlow => TooSlow,
+        NamesAfterRecording => NamesAfterRecording,
         NoSuchPath => NoSuchPath,
         MethodNotAllowed { .. } => MethodNotAllowed { allowed: "POST, OPTIONS" },
         NotAWebSocket => NotAWebSocket,
@@ -102,7 +104,8 @@ fn place(fault: &RequestFault) -> Place {
         RequestFault::BadBody(_)
         | RequestFault::TooLarge { .. }
         | RequestFault::UnsupportedType
-        | RequestFault::TooSlow => Place::Body,
+        | RequestFault::TooSlow
+        | RequestFault::NamesAfterRecording => Place::Body,
         RequestFault::RangeNotSatisfiable { .. } => Place::File,
         RequestFault::NotAWebSocket | RequestFault::NoSubprotocol { .. } | RequestFault::OriginNotAllowed => {
             Place::Socket

@@ -6,6 +6,7 @@ use codec_core::codecs::amr::{AmrCodec, AmrFrameType, AmrStorageReader};
 use codec_core::types::{CodecConfig, CodedFrame, FrameKind, VariableRateCodec};
 use symphonia::core::io::MediaSource;
 
+use super::watch::Watch;
 use super::{AudioError, Collected};
 
 const RATE_HZ: u32 = 8_000;
@@ -14,7 +15,7 @@ const FRAMES_PER_SECOND: u64 = 50;
 const MAX_FRAME_BYTES: u64 = 32;
 
 /// Decodes a `#!AMR\n` file.
-pub(super) fn decode(source: Box<dyn MediaSource>, collected: &mut Collected) -> Result<(), AudioError> {
+pub(super) fn decode(source: Box<dyn MediaSource>, collected: &mut Collected, watch: &Watch) -> Result<(), AudioError> {
     // One frame more than allowed is enough to tell that the file is too long.
     let max_frames = u64::from(collected.max_seconds) * FRAMES_PER_SECOND + 1;
     let mut file = Vec::new();
@@ -25,6 +26,7 @@ pub(super) fn decode(source: Box<dyn MediaSource>, collected: &mut Collected) ->
     // A frame without data belongs to the mode spoken last.
     let mut mode = 0;
     while let Some(frame) = frames.next_frame().map_err(damaged)? {
+        watch.check()?;
         let kind = match frame.frame_type {
             AmrFrameType::Speech(spoken) => {
                 mode = spoken.index();

@@ -1,9 +1,10 @@
 //! The formats that Symphonia reads, with libopus for Opus.
 
-use std::io::{self, Seek, SeekFrom};
+use std::io::{Seek, SeekFrom};
 use std::sync::LazyLock;
 
 use symphonia::core::audio::GenericAudioBufferRef;
+use symphonia::core::codecs::audio::well_known::CODEC_ID_VORBIS;
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::codecs::registry::CodecRegistry;
 use symphonia::core::errors::Error;
@@ -12,7 +13,9 @@ use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::default::formats::{AdtsReader, FlacReader, IsoMp4Reader, MkvReader, MpaReader, OggReader, WavReader};
 use symphonia_adapter_libopus::OpusDecoder;
 
+use super::claims::{MAX_TRACKS, check_codebooks};
 use super::sniff::Kind;
+use super::watch::Watch;
 use super::{AudioError, Collected, MAX_CHANNELS, PLAUSIBLE_RATES_HZ};
 
 /// The shortest packets of real encoders last 2.5 ms. Files may hold any
@@ -32,6 +35,7 @@ pub(super) fn decode(
     source: Box<dyn MediaSource>,
     offset: u64,
     collected: &mut Collected,
+    watch: &Watch,
 ) -> Result<(), AudioError> {
     let mut stream = MediaSourceStream::new(source, Default::default());
     if offset > 0 {
@@ -39,11 +43,13 @@ pub(super) fn decode(
     }
     let mut reader = open(kind, stream)?;
     let (track_id, mut decoder) = choose_track(reader.as_ref())?;
+    watch.check()?;
 
     let mut complaint = None;
     let mut interleaved = Vec::new();
     let max_packets = (u64::from(collected.max_seconds) + 1) * MAX_PACKETS_PER_SECOND;
     for _ in 0..max_packets {
+        watch.check()?;
         let packet = match reader.next_packet() {
             Ok(Some(packet)) => packet,
             // A reset begins another recording in the same file: the first one counts.
@@ -55,8 +61,9 @@ pub(super) fn decode(
         }
         match decoder.decode(&packet) {
             Ok(buffer) => append(&buffer, &mut interleaved, collected)?,
-            // One bad packet is a click, not the end.
-            Err(error @ Error::DecodeError(_)) => complaint = Some(error.into()),
+            // One bad packet is a click, not the end. The decoder reads nothing but the packet: with an error of input
+            // and output it says that the packet ends too early.
+            Err(error @ (Error::DecodeError(_) | Error::IoError(_))) => complaint = Some(error.into()),
             Err(error) => return Err(error.into()),
         }
     }
@@ -86,6 +93,9 @@ fn open(kind: Kind, stream: MediaSourceStream<'static>) -> Result<Box<dyn Format
 
 fn choose_track(reader: &dyn FormatReader) -> Result<(u32, Box<dyn AudioDecoder>), AudioError> {
     let unsupported = || AudioError::Unsupported("no sound track that can be decoded".into());
+    if reader.tracks().len() > MAX_TRACKS {
+        return Err(AudioError::Damaged(format!("more than {MAX_TRACKS} tracks")));
+    }
     let track = reader.default_track(TrackType::Audio).ok_or_else(unsupported)?;
     let params = track.codec_params.as_ref().and_then(|params| params.audio()).ok_or_else(unsupported)?;
     if let Some(rate_hz) = params.sample_rate
@@ -97,6 +107,9 @@ fn choose_track(reader: &dyn FormatReader) -> Result<(u32, Box<dyn AudioDecoder>
         && !(1..=MAX_CHANNELS).contains(&channels.count())
     {
         return Err(AudioError::Damaged(format!("{} channels", channels.count())));
+    }
+    if params.codec == CODEC_ID_VORBIS {
+        check_codebooks(params.extra_data.as_deref().unwrap_or_default())?;
     }
     let decoder = CODECS.make_audio_decoder(params, &AudioDecoderOptions::default())?;
     Ok((track.id, decoder))
@@ -125,8 +138,7 @@ impl From<Error> for AudioError {
     fn from(error: Error) -> Self {
         match error {
             Error::Unsupported(reason) => AudioError::Unsupported(reason.into()),
-            // The end of the file where more was announced.
-            Error::IoError(cause) if cause.kind() != io::ErrorKind::UnexpectedEof => AudioError::Io(cause),
+            // Of a file that cannot be read, the watch knows.
             other => AudioError::Damaged(other.to_string()),
         }
     }

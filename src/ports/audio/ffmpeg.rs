@@ -11,6 +11,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
+#[cfg(target_os = "linux")]
+use std::time::Duration;
+
+#[cfg(target_os = "linux")]
+use tracing::debug;
 
 use super::{AudioError, DecodeLimits, Sound};
 
@@ -23,7 +28,7 @@ pub(super) fn decode(format: &str, path: Option<&Path>, limits: &DecodeLimits) -
     let (Some(program), Some(path)) = (&limits.ffmpeg, path) else {
         return Err(AudioError::Unsupported("AMR-WB, and AMR in 3GP, need ffmpeg and a file".into()));
     };
-    let mut child = start(program, format, path, limits.max_seconds)?;
+    let mut child = start(program, format, path, limits)?;
     let max_bytes = u64::from(limits.max_seconds) * u64::from(RATE_HZ) * SAMPLE_BYTES;
     let pcm = read_within(&mut child, max_bytes + 1, limits);
     // Whether it ended, hangs or still writes: from here on nobody listens.
@@ -42,21 +47,38 @@ pub(super) fn decode(format: &str, path: Option<&Path>, limits: &DecodeLimits) -
     Ok(Sound { rate_hz: RATE_HZ, samples })
 }
 
-fn start(program: &Path, format: &str, path: &Path, max_seconds: u32) -> io::Result<Child> {
+fn start(program: &Path, format: &str, path: &Path, limits: &DecodeLimits) -> io::Result<Child> {
     // The prefix keeps a name such as `-i` or `http:…` what it is, a file.
     let mut input = OsString::from("file:");
     input.push(path);
-    Command::new(program)
+    let child = Command::new(program)
         .args(["-nostdin", "-hide_banner", "-loglevel", "quiet", "-threads", "1"])
         .args(["-protocol_whitelist", "file,pipe", "-codec_whitelist", "amrnb,amrwb"])
         .args(["-f", format, "-i"])
         .arg(input)
         .args(["-map", "0:a:0", "-ac", "1", "-ar", &RATE_HZ.to_string()])
-        .args(["-t", &(u64::from(max_seconds) + 1).to_string(), "-f", "s16le", "pipe:1"])
+        .args(["-t", &(u64::from(limits.max_seconds) + 1).to_string(), "-f", "s16le", "pipe:1"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .spawn()
+        .spawn()?;
+    // Where the system cannot limit another process, there is the timeout.
+    #[cfg(target_os = "linux")]
+    limit_cpu(&child, limits.cpu_max);
+    Ok(child)
+}
+
+/// Has the system end the child when it has used its CPU time.
+#[cfg(target_os = "linux")]
+fn limit_cpu(child: &Child, cpu_max: Duration) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+    let seconds = Some(cpu_max.as_secs().max(1));
+    if let Some(id) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+        && let Err(error) = prlimit(Some(id), Resource::Cpu, Rlimit { current: seconds, maximum: seconds })
+    {
+        debug!(%error, "the CPU time of a child is not limited");
+    }
 }
 
 /// Reads what the child writes, at most `max_bytes`, until its time is up.

@@ -7,15 +7,18 @@
 //!
 //! Every function blocks and none needs a runtime: callers run them on their
 //! bounded blocking pool. Input is a stranger's, so each decoder runs under a
-//! limit on time, on packets, and with a guard against panics.
+//! limit on CPU time, on packets and on what the file may claim, and with a
+//! guard against panics.
 
 mod amr;
+mod claims;
 mod container;
 mod ffmpeg;
 mod loudness;
 mod mp3;
 mod resample;
 mod sniff;
+mod watch;
 mod wav;
 
 #[cfg(test)]
@@ -35,6 +38,7 @@ pub use loudness::level;
 pub use mp3::encode_mp3;
 pub use resample::resample;
 use sniff::{Found, Kind};
+use watch::Watch;
 pub use wav::encode_wav;
 
 /// The sample rates that a recording may claim, in Hz: below telephone
@@ -65,6 +69,8 @@ impl Sound {
 pub struct DecodeLimits {
     /// The longest recording that is accepted, in seconds.
     pub max_seconds: u32,
+    /// How much CPU time decoding it may take.
+    pub cpu_max: Duration,
     /// The `ffmpeg` program; without it AMR-WB and AMR in 3GP are unsupported.
     pub ffmpeg: Option<PathBuf>,
     /// After this time `ffmpeg` is killed.
@@ -89,6 +95,9 @@ pub enum AudioError {
     /// A known format, but nothing of it could be decoded.
     #[error("the recording is damaged: {0}")]
     Damaged(String),
+    /// Decoding it takes more than the limit on CPU time.
+    #[error("the recording takes too long to decode")]
+    TooCostly,
     /// A known format that no decoder here can read.
     #[error("this kind of recording is not supported: {0}")]
     Unsupported(String),
@@ -140,17 +149,22 @@ fn decode_source(
 ) -> Result<Sound, AudioError> {
     let Found { kind, offset } = sniff::recognise(&mut source)?.ok_or(AudioError::NotSound)?;
     match kind {
-        Kind::AmrNarrow => guarded(limits.max_seconds, |collected| amr::decode(source, collected)),
+        Kind::AmrNarrow => guarded(source, limits, amr::decode),
         Kind::AmrWide => ffmpeg::decode("amr", path, limits),
         Kind::AmrManyChannels => Err(AudioError::Unsupported("AMR with several channels".into())),
-        Kind::Wav => guarded(limits.max_seconds, |collected| container::decode(kind, wav::mend(source)?, 0, collected)),
+        Kind::Wav => guarded(source, limits, |source, collected, watch| {
+            container::decode(kind, wav::mend(source)?, 0, collected, watch)
+        }),
         // Read as a stream without an end: told the length of a file that was cut,
         // the reader refuses all of it.
-        Kind::Matroska => guarded(limits.max_seconds, |collected| {
-            container::decode(kind, Box::new(ReadOnlySource::new(source)), 0, collected)
+        Kind::Matroska => guarded(source, limits, |source, collected, watch| {
+            container::decode(kind, Box::new(ReadOnlySource::new(source)), 0, collected, watch)
         }),
         Kind::Mp4 => {
-            let outcome = guarded(limits.max_seconds, |collected| container::decode(kind, source, offset, collected));
+            claims::check_tracks(source.as_mut())?;
+            let outcome = guarded(source, limits, |source, collected, watch| {
+                container::decode(kind, source, offset, collected, watch)
+            });
             let Err(AudioError::Unsupported(reason)) = outcome else {
                 return outcome;
             };
@@ -160,7 +174,9 @@ fn decode_source(
                 other => other,
             })
         }
-        _ => guarded(limits.max_seconds, |collected| container::decode(kind, source, offset, collected)),
+        _ => guarded(source, limits, |source, collected, watch| {
+            container::decode(kind, source, offset, collected, watch)
+        }),
     }
 }
 
@@ -190,16 +206,27 @@ impl Collected {
     }
 }
 
-/// Runs a decoder; damage after the first samples only ends the sound.
+/// Runs a decoder under a watch; damage after the first samples only ends the sound.
 fn guarded(
-    max_seconds: u32,
-    decode: impl FnOnce(&mut Collected) -> Result<(), AudioError>,
+    source: Box<dyn MediaSource>,
+    limits: &DecodeLimits,
+    decode: impl FnOnce(Box<dyn MediaSource>, &mut Collected, &Watch) -> Result<(), AudioError>,
 ) -> Result<Sound, AudioError> {
-    let mut collected = Collected { max_seconds, rate_hz: 0, samples: Vec::new() };
+    let mut collected = Collected { max_seconds: limits.max_seconds, rate_hz: 0, samples: Vec::new() };
+    let watch = Watch::start(limits.cpu_max)?;
+    let source = watch.over(source);
     // A decoder that panics on some hostile file must not take its thread along.
     // `collected` stays usable: samples are only ever appended to it.
-    let outcome = catch_unwind(AssertUnwindSafe(|| decode(&mut collected)))
+    let outcome = catch_unwind(AssertUnwindSafe(|| decode(source, &mut collected, &watch)))
         .unwrap_or_else(|_| Err(AudioError::Damaged("its decoder gave up".into())));
+    if let Some(verdict) = watch.verdict() {
+        return Err(verdict);
+    }
+    let outcome = outcome.map_err(|error| match error {
+        // The file could be read: the error is the decoder's own word for bytes without sense.
+        AudioError::Io(cause) => AudioError::Damaged(cause.to_string()),
+        error => error,
+    });
     let Collected { rate_hz, samples, .. } = collected;
     match outcome {
         Ok(()) if samples.is_empty() => Err(AudioError::Empty),

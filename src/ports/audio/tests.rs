@@ -1,6 +1,7 @@
 //! Real recordings of every kind, made with `espeak-ng` and `ffmpeg` where
 //! these are installed; without them those tests pass with a note.
 
+mod bombs;
 mod studio;
 
 use std::path::Path;
@@ -10,7 +11,12 @@ use studio::{Studio, ffmpeg, write_script};
 use super::*;
 
 fn limits() -> DecodeLimits {
-    DecodeLimits { max_seconds: 60, ffmpeg: Some("ffmpeg".into()), ffmpeg_timeout: Duration::from_secs(10) }
+    DecodeLimits {
+        max_seconds: 60,
+        cpu_max: Duration::from_secs(20),
+        ffmpeg: Some("ffmpeg".into()),
+        ffmpeg_timeout: Duration::from_secs(10),
+    }
 }
 
 /// How alike two sounds are at 8 kHz, from 0 to 1, within a shift of 60 ms.

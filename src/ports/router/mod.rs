@@ -183,6 +183,8 @@ pub struct RouterLimits {
     pub subscriptions_max: usize,
     /// Retained messages in all.
     pub retained_messages_max: usize,
+    /// Retained messages of those below the same first two levels, which name an owner.
+    pub retained_per_owner_max: usize,
     /// How large the payload of a retained message may be.
     pub retained_max_bytes: usize,
     /// How long a publisher waits for a subscriber that is behind.
@@ -216,7 +218,7 @@ impl Router {
         let router = Self {
             index: Index::default(),
             shares: Shares::default(),
-            retained: Retained::new(limits.retained_messages_max, limits.retained_max_bytes),
+            retained: Retained::new(&limits),
             disk,
             presence: DashMap::new(),
             sessions: DashMap::new(),

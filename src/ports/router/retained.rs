@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use dashmap::DashMap;
 
-use super::Publication;
 use super::subjects::Subjects;
+use super::{Publication, RouterLimits};
 use crate::model::{Timestamp, Topic, TopicFilter};
 
 /// What became of a retained message.
@@ -30,12 +30,19 @@ pub(super) struct Retained {
     groups: DashMap<Box<str>, Vec<Arc<Publication>>>,
     messages: AtomicUsize,
     messages_max: usize,
+    per_owner_max: usize,
     payload_max_bytes: usize,
 }
 
 impl Retained {
-    pub(super) fn new(messages_max: usize, payload_max_bytes: usize) -> Self {
-        Self { groups: DashMap::new(), messages: AtomicUsize::new(0), messages_max, payload_max_bytes }
+    pub(super) fn new(limits: &RouterLimits) -> Self {
+        Self {
+            groups: DashMap::new(),
+            messages: AtomicUsize::new(0),
+            messages_max: limits.retained_messages_max,
+            per_owner_max: limits.retained_per_owner_max,
+            payload_max_bytes: limits.retained_max_bytes,
+        }
     }
 
     pub(super) fn payload_max_bytes(&self) -> usize {
@@ -61,10 +68,11 @@ impl Retained {
         match group.binary_search_by(|other| other.topic.cmp(topic)) {
             Ok(at) => group[at] = Arc::clone(publication),
             Err(at) => {
-                // The limit is for clients. What the hub itself retains, a presence for each party, is bounded already.
+                // The limits are for clients. What the hub itself retains, a presence for each party, is bounded already.
                 let exempt = publication.publisher.is_none();
                 let room = |count| (exempt || count < self.messages_max).then_some(count + 1);
-                if self.messages.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
+                let owner_is_full = !exempt && group.len() >= self.per_owner_max;
+                if owner_is_full || self.messages.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
                     drop(group);
                     self.groups.remove_if(group_of(topic.as_str()), |_, group| group.is_empty());
                     return Stored::Refused;

@@ -13,6 +13,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub(super) const ROOM: RouterLimits = RouterLimits {
     subscriptions_max: 8,
     retained_messages_max: 4,
+    retained_per_owner_max: 4,
     retained_max_bytes: 64,
     backpressure_max: Duration::from_millis(50),
 };
@@ -175,8 +176,22 @@ fn retained_messages_have_limits_and_pin_no_buffer() {
 }
 
 #[test]
+fn one_owner_does_not_take_the_room_of_the_others() {
+    let router = router(RouterLimits { retained_messages_max: 100, retained_per_owner_max: 2, ..ROOM });
+    let refused = |topic: &str, payload| router.publish(message(topic, payload, QoS::AtLeastOnce, true)).retain_refused;
+    assert!(!refused("toy/a/state/1", "x"));
+    assert!(!refused("toy/a/state/2", "x"));
+    assert!(refused("toy/a/state/3", "x"));
+    assert!(!refused("toy/a/state/1", "y"), "another state of the same");
+    assert!(!refused("toy/b/state/1", "x"), "another toy");
+    assert!(!refused("toy/a/state/1", ""));
+    assert!(!refused("toy/a/state/3", "x"));
+    assert_eq!(router.retained.len(), 3);
+}
+
+#[test]
 fn a_crowd_of_retained_messages_closes_nobody() {
-    let router = router(RouterLimits { retained_messages_max: 100, ..ROOM });
+    let router = router(RouterLimits { retained_messages_max: 100, retained_per_owner_max: 100, ..ROOM });
     for number in 0..50 {
         router.publish(message(&format!("t/a/{number}"), "x", QoS::AtLeastOnce, true));
     }
@@ -262,7 +277,7 @@ async fn waiting_ends_with_a_delivery_or_a_close() {
 #[test]
 fn nothing_is_lost_or_misordered_while_others_come_and_go() {
     const MESSAGES: usize = 5_000;
-    let router = router(RouterLimits { retained_messages_max: 100, ..ROOM });
+    let router = router(RouterLimits { retained_messages_max: 100, retained_per_owner_max: 100, ..ROOM });
     let mut listener = router.connect(toy(), room(4 * MESSAGES));
     listener.subscribe(&at("busy/+/+", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     std::thread::scope(|scope| {
@@ -367,7 +382,13 @@ proptest! {
         topics in proptest::collection::vec(topics(), 1..20),
         filters in proptest::collection::vec(filters(), 1..20),
     ) {
-        let retained = Retained::new(100, 100);
+        let limits = RouterLimits {
+            retained_messages_max: 100,
+            retained_per_owner_max: 100,
+            retained_max_bytes: 100,
+            ..ROOM
+        };
+        let retained = Retained::new(&limits);
         let mut kept = std::collections::BTreeSet::new();
         for topic in topics.iter().filter_map(|text| text.parse::<Topic>().ok()) {
             retained.store(&Arc::new(message(topic.as_str(), "x", QoS::AtMostOnce, true)), |_| {});

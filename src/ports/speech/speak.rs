@@ -26,6 +26,8 @@ const PARTS_MAX: usize = 8;
 
 /// No answer is longer, in seconds.
 const MAX_SPEECH_S: u32 = 600;
+/// The CPU time that reading its output may take.
+const SPEECH_CPU_MAX: Duration = Duration::from_secs(60);
 
 /// What the engine may write: the longest speech at 48 kHz, 16 bits.
 const MAX_WAV_BYTES: u64 = MAX_SPEECH_S as u64 * 48_000 * 2;
@@ -197,7 +199,12 @@ fn plain(text: &str, max_chars: usize) -> String {
 
 /// The parts of one sound, at one loudness.
 fn joined(wavs: Vec<Bytes>) -> Result<Sound, SpeakError> {
-    let limits = DecodeLimits { max_seconds: MAX_SPEECH_S, ffmpeg: None, ffmpeg_timeout: Duration::ZERO };
+    let limits = DecodeLimits {
+        max_seconds: MAX_SPEECH_S,
+        cpu_max: SPEECH_CPU_MAX,
+        ffmpeg: None,
+        ffmpeg_timeout: Duration::ZERO,
+    };
     let mut whole: Option<Sound> = None;
     for wav in wavs {
         let mut part = match audio::decode_bytes(wav, &limits) {

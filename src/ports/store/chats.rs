@@ -403,6 +403,19 @@ impl Store {
         reply.optional::<String>(0)
     }
 
+    /// The recordings of all messages that the party has sent to those who are in its address book.
+    pub async fn sounds_sent_by(&self, party: &Party) -> Result<Vec<FileName>, StoreError> {
+        let mut sounds = Vec::new();
+        for friend in self.friends(party).await? {
+            let sql = "SELECT VALUE sound FROM message:[$chat, 0]..=[$chat, 9223372036854775807]
+                       WHERE sender = $sender";
+            let mut reply = self.run(sql, vars! { chat: friend.chat.as_str(), sender: party.id() }).await?;
+            let found = reply.rows::<String>(0)?;
+            sounds.extend(found.iter().map(|sound| stored(sound)).collect::<Result<Vec<FileName>, _>>()?);
+        }
+        Ok(sounds)
+    }
+
     /// The message that has this recording, and its notice.
     pub async fn message_of_sound(&self, sound: &FileName) -> Result<Option<(Message, Option<FileName>)>, StoreError> {
         let mut reply =

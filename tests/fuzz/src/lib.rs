@@ -68,6 +68,7 @@ fn own_id() -> ConnectionId {
         let limits = RouterLimits {
             subscriptions_max: 1,
             retained_messages_max: 1,
+            retained_per_owner_max: 1,
             retained_max_bytes: 1,
             backpressure_max: Duration::from_secs(1),
         };

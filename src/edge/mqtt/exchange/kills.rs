@@ -70,6 +70,7 @@ impl Hub {
         let limits = RouterLimits {
             subscriptions_max: 8,
             retained_messages_max: 8,
+            retained_per_owner_max: 8,
             retained_max_bytes: 64,
             backpressure_max: std::time::Duration::from_secs(10),
         };

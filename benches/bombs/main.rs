@@ -1,0 +1,141 @@
+//! What hostile sound files cost: the CPU time of each, and how long the message of somebody else takes while one
+//! party sends nothing but such files.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod files;
+#[path = "../hub/mod.rs"]
+mod hub;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use cpu_time::ThreadTime;
+use hub::Hub;
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+use toyhub::config::Config;
+use toyhub::ports::audio::{DecodeLimits, decode};
+
+/// Messages of the bystander in each measurement.
+const MESSAGES: usize = 100;
+/// Connections on which the attacker sends.
+const ATTACKERS: usize = 4;
+
+fn bombs() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("MP4, 16,000 tracks that share one sample", files::mp4(16_000, 100)),
+        ("MP4, a table of 1,200,000 sample lengths", files::mp4_with_times(1_200_000)),
+        ("Matroska, 200 Vorbis codebooks of 4 MB", files::vorbis(200)),
+        ("FLAC, every fifth byte begins a frame", files::flac(15_000_000)),
+        ("AAC, 2,000,000 frames without content", files::adts(2_000_000)),
+        ("AMR, 15,000,000 frames without content", files::amr(15_000_000)),
+        ("MP3 behind a tag with a picture of 15 MB", files::tagged_mp3(15_000_000)),
+    ]
+}
+
+/// A second of a tone, as WAV; each number another one.
+fn tone(number: u32) -> Vec<u8> {
+    let pitch = 0.17 + f64::from(number) * 0.0001;
+    let samples = (0..16_000).map(|n| ((f64::from(n) * pitch).sin() * 8000.0) as i16);
+    let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
+    let mut wav = b"RIFF".to_vec();
+    wav.extend((36 + data.len() as u32).to_le_bytes());
+    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data");
+    wav.extend((data.len() as u32).to_le_bytes());
+    wav.extend(data);
+    wav
+}
+
+async fn upload(client: &reqwest::Client, hub: &Hub, from: &str, to: &str, sound: Vec<u8>) -> Value {
+    let form = Form::new().text("user_id", from.to_owned()).text("to_user", to.to_owned());
+    let form = form.part("reco_file", Part::bytes(sound).file_name("a"));
+    let sent = client.post(format!("http://{}/app_uploader", hub.http)).multipart(form).send().await.unwrap();
+    serde_json::from_str(&sent.text().await.unwrap()).unwrap()
+}
+
+/// A user who is a friend of the first one's toy.
+async fn attacker(hub: &Hub, owner: &str, toy: &str) -> String {
+    let new = json!({"username": "eve", "password": "password of eve", "nickname": "Eve", "gender": "2"});
+    hub.post("/reg", new).await;
+    let login = hub.post("/login", json!({"username": "eve", "password": "password of eve"})).await;
+    let id = login["data"]["_id"].as_str().unwrap().to_owned();
+    let wish = json!({"req_user": id, "add_user": toy, "type": "app", "req_info": "", "remark": "T"});
+    hub.post("/add_req", wish).await;
+    let list = hub.post("/req_list", json!({"_id": owner})).await;
+    hub.post("/acc_req", json!({"req_id": list["data"][0]["_id"], "remark": "E"})).await;
+    id
+}
+
+async fn bystander(client: &reqwest::Client, hub: &Hub, from: &str, to: &str, numbers: &AtomicU32) -> Vec<Duration> {
+    let mut times = Vec::new();
+    for _ in 0..MESSAGES {
+        let sound = tone(numbers.fetch_add(1, Ordering::Relaxed));
+        let started = Instant::now();
+        let answer = upload(client, hub, from, to, sound).await;
+        assert_eq!(answer["code"], 0, "{answer}");
+        times.push(started.elapsed());
+    }
+    times.sort();
+    times
+}
+
+fn print(what: &str, times: &[Duration]) {
+    let at = |share: f64| times[((times.len() as f64 * share).ceil() as usize).clamp(1, times.len()) - 1];
+    println!("{what:<46} p50 {:>7.1?}  p99 {:>7.1?}  max {:>7.1?}", at(0.5), at(0.99), at(1.0));
+}
+
+async fn run(program: String) {
+    let config = Config::default();
+    let limits = DecodeLimits {
+        max_seconds: config.audio.recording_max_s,
+        cpu_max: Duration::from_secs(config.audio.decode_cpu_max_s),
+        ffmpeg: Some("ffmpeg".into()),
+        ffmpeg_timeout: Duration::from_secs(config.audio.ffmpeg_timeout_s),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bomb) in bombs() {
+        let path = folder.path().join("bomb");
+        std::fs::write(&path, &bomb).unwrap();
+        let (cpu, started) = (ThreadTime::now(), Instant::now());
+        let outcome = decode(&path, &limits).map(|sound| sound.duration());
+        let megabytes = bomb.len() as f64 / 1e6;
+        println!(
+            "{name:<46} {megabytes:>5.1} MB  CPU {:>7.1?}  {:>7.1?}  {outcome:?}",
+            cpu.elapsed(),
+            started.elapsed()
+        );
+    }
+    let rate = ("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "100000".to_owned());
+    let hub = Arc::new(Hub::start(program, &[rate]));
+    let [user, toy, _, _] = hub.family().await;
+    let eve = attacker(&hub, &user, &toy).await;
+    let (client, numbers) = (reqwest::Client::new(), AtomicU32::new(0));
+    bystander(&client, &hub, &user, &toy, &numbers).await;
+    print("messages of a bystander, alone", &bystander(&client, &hub, &user, &toy, &numbers).await);
+    for (name, bomb) in bombs() {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let attacks = (0..ATTACKERS).map(|_| {
+            let (hub, eve, toy, bomb, is_over) = (hub.clone(), eve.clone(), toy.clone(), bomb.clone(), is_over.clone());
+            tokio::spawn(async move {
+                let (client, mut sent) = (reqwest::Client::new(), 0);
+                while !is_over.load(Ordering::Relaxed) {
+                    upload(&client, &hub, &eve, &toy, bomb.clone()).await;
+                    sent += 1;
+                }
+                sent
+            })
+        });
+        let attacks: Vec<_> = attacks.collect();
+        print(name, &bystander(&client, &hub, &user, &toy, &numbers).await);
+        is_over.store(true, Ordering::Relaxed);
+        for attack in attacks {
+            attack.await.unwrap();
+        }
+    }
+}
+
+fn main() {
+    let program = std::env::args().nth(1).expect("the program");
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(run(program));
+}

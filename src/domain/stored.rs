@@ -1,0 +1,60 @@
+//! How many bytes of recordings each party has stored (`[limits] stored_bytes_per_party`).
+//!
+//! They are counted once in each process, at the party's first upload, and then kept up in memory. At the limit they are
+//! counted again, since messages may have been erased.
+
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+
+use super::error::DomainError;
+use super::{FileKind, Hub};
+use crate::model::Party;
+
+/// How long a count is believed that refuses a recording.
+const COUNT_LASTS: Duration = Duration::from_secs(60);
+
+/// What is known of the parties that have uploaded something.
+#[derive(Debug, Default)]
+pub(super) struct Stored(DashMap<Party, Usage>);
+
+#[derive(Debug, Clone, Copy)]
+struct Usage {
+    bytes: u64,
+    counted_at: Instant,
+}
+
+impl Hub {
+    /// Whether the party may store another recording. Errors: `StoredFull`.
+    pub async fn check_stored(&self, party: &Party) -> Result<(), DomainError> {
+        self.check_stored_with(party, 1).await
+    }
+
+    /// Whether the party may store so many bytes more. Errors: `StoredFull`.
+    pub(super) async fn check_stored_with(&self, party: &Party, bytes: u64) -> Result<(), DomainError> {
+        let max_bytes = self.config.limits.stored_bytes_per_party;
+        let fits = |usage: Usage| usage.bytes.saturating_add(bytes) <= max_bytes;
+        let known = self.stored.0.get(party).map(|usage| *usage);
+        let usage = match known {
+            Some(usage) if fits(usage) || usage.counted_at.elapsed() < COUNT_LASTS => usage,
+            _ => {
+                let usage = Usage { bytes: self.count_stored(party).await?, counted_at: Instant::now() };
+                self.stored.0.insert(party.clone(), usage);
+                usage
+            }
+        };
+        if fits(usage) { Ok(()) } else { Err(DomainError::StoredFull { max_bytes }) }
+    }
+
+    /// Notes that the party has stored so many bytes more. One that was not counted yet will be.
+    pub(super) fn note_stored(&self, party: &Party, bytes: u64) {
+        if let Some(mut usage) = self.stored.0.get_mut(party) {
+            usage.bytes = usage.bytes.saturating_add(bytes);
+        }
+    }
+
+    async fn count_stored(&self, party: &Party) -> Result<u64, DomainError> {
+        let sounds = self.store.sounds_sent_by(party).await?;
+        self.files.size_of_all(FileKind::Chat, sounds).await.map_err(DomainError::internal)
+    }
+}

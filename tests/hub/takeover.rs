@@ -1,0 +1,271 @@
+//! Nobody takes the hub from the others: what one client may use of its disk, its memory, its descriptors and its time.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::sound;
+use crate::world::{Toy, User, World, within};
+
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+fn elsewhere() -> reqwest::Client {
+    reqwest::Client::builder().local_address(ELSEWHERE).build().unwrap()
+}
+
+/// Uploads a form in the given order: texts, and the file where the name is empty.
+async fn upload(client: &reqwest::Client, world: &World, fields: &[(&'static str, &str)], sound: &[u8]) -> Value {
+    let form = fields.iter().fold(Form::new(), |form, (name, value)| match *name {
+        "" => form.part("reco_file", Part::bytes(sound.to_vec()).file_name("a.wav")),
+        name => form.text(name, (*value).to_owned()),
+    });
+    let request = client.post(format!("{}/app_uploader", world.http())).multipart(form);
+    within("the answer to an upload", request.send()).await.unwrap().json().await.unwrap()
+}
+
+async fn family(world: &World) -> (User, Toy) {
+    let parent = world.user("mia").await;
+    let toy = world.toy(&parent, "Fluffy").await;
+    (parent, toy)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_recording_is_written_before_its_sender_is_known() {
+    let world = World::start().await;
+    let (parent, toy) = family(&world).await;
+    // Whatever is written to the spool fails from now on.
+    std::fs::remove_dir_all(world.data_dir().join("spool")).unwrap();
+    let large = vec![7; 2_000_000];
+    let (user, to) = (("user_id", parent.id.as_str()), ("to_user", toy.id.as_str()));
+    let (file, token, wrong) = (("", ""), ("token", parent.token.as_str()), ("token", "wrong"));
+    let stranger = elsewhere();
+    for fields in [
+        &[user, to, file][..],
+        &[file, user, to],
+        &[file, to],
+        &[user, to, wrong, file],
+        &[wrong, file, user, to],
+        &[file, user, to, token],
+    ] {
+        let answer = upload(&stranger, &world, fields, &large).await;
+        assert_eq!(answer["code"], 10, "{fields:?}: {answer}");
+    }
+    let answer = upload(&stranger, &world, &[file, user, to], &sound::beep()).await;
+    assert_eq!(answer["code"], 10, "a small one is held in memory: {answer}");
+    // The spool is what the others get to.
+    for (client, fields) in [
+        (world.client(), &[file, user, to][..]),
+        (&stranger, &[user, to, token, file]),
+        (&stranger, &[token, file, user, to]),
+        (&stranger, &[file, user, to, token]),
+    ] {
+        let sound = if fields[0] == file { sound::beep() } else { large.clone() };
+        let answer = upload(client, &world, fields, &sound).await;
+        assert_eq!(answer["code"], 19, "{fields:?}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_may_come_behind_a_recording() {
+    let world = World::start().await;
+    let (parent, toy) = family(&world).await;
+    let (user, to) = (("user_id", parent.id.as_str()), ("to_user", toy.id.as_str()));
+    let (file, token) = (("", ""), ("token", parent.token.as_str()));
+    let long = sound::wav();
+    assert!(long.len() > 128 * 1024, "more than is held in memory");
+    for (client, sound, fields) in [
+        (&elsewhere(), &sound::beep(), &[file, user, to, token][..]),
+        (&elsewhere(), &long, &[token, file, user, to]),
+        (world.client(), &long, &[file, user, to]),
+    ] {
+        let answer = upload(client, &world, fields, sound).await;
+        assert_eq!(answer["code"], 0, "{fields:?}: {answer}");
+    }
+    let answer = upload(&elsewhere(), &world, &[file, user, to, token], &long).await;
+    assert_eq!(answer["code"], 10);
+    assert!(answer["msg"].as_str().unwrap().contains("before the recording"), "{answer}");
+    assert_eq!(world.unread_of(&toy).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_party_stores_has_a_limit() {
+    let mut world = World::start_with(&[("TOYHUB_LIMITS__STORED_BYTES_PER_PARTY", "5000")]).await;
+    let (parent, toy) = family(&world).await;
+    let (user, to) = (("user_id", parent.id.as_str()), ("to_user", toy.id.as_str()));
+    let mut sent = 0;
+    let refused = loop {
+        let answer = upload(world.client(), &world, &[user, to, ("", "")], &sound::tone(sent)).await;
+        if answer["code"] != 0 {
+            break answer;
+        }
+        sent += 1;
+    };
+    assert_eq!(refused["code"], 35, "{refused}");
+    assert!((1..=20).contains(&sent), "{sent} recordings of a tenth of a second in 5000 bytes");
+    assert_eq!(world.unread_of(&toy).await, u64::from(sent));
+    let back = [("user_id", toy.id.as_str()), ("to_user", parent.id.as_str()), ("friend_type", "app")];
+    let answer = world.upload("/toy_uploader", "reco", sound::tone(1), &back).await;
+    assert_eq!(answer["code"], 0, "another party has its own limit: {answer}");
+
+    assert_eq!(world.stop().await, Some(0));
+    world.start_hub().await;
+    let answer = upload(world.client(), &world, &[user, to, ("", "")], &sound::tone(sent)).await;
+    assert_eq!(answer["code"], 35, "what was stored before the start counts: {answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_without_a_name_is_the_persons_to_mend() {
+    let world = World::start().await;
+    for name in ["", "  ", "\0", &"x".repeat(5000)] {
+        let (status, answer) = world.post("/login", json!({"username": name, "password": "x"})).await;
+        assert_eq!((status, &answer["code"]), (200, &json!(1)), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_logins_of_one_ipv6_network_count_together() {
+    let world = World::start_with(&[
+        ("TOYHUB_NET__PROXIES", "127.0.0.1"),
+        ("TOYHUB_HTTP__FORWARDED_HEADER", "x-forwarded-for"),
+        ("TOYHUB_RATES__FAILED_LOGINS_PER_ADDRESS_PER_MINUTE", "3"),
+        ("TOYHUB_ACCOUNTS__PASSWORD_MEMORY_KIB", "8"),
+    ])
+    .await;
+    let login = async |address: String, name: String| -> u64 {
+        let request = world.client().post(format!("{}/login", world.http())).header("X-Forwarded-For", address);
+        let request = request.json(&json!({"username": name, "password": "x"}));
+        let answer: Value = within("a login", request.send()).await.unwrap().json().await.unwrap();
+        answer["code"].as_u64().unwrap()
+    };
+    let mut codes = Vec::new();
+    for number in 1..=8 {
+        codes.push(login(format!("2001:db8:1:2:{number}::{number}"), format!("user-{number}")).await);
+    }
+    assert_eq!(codes, [1, 1, 1, 1, 11, 11, 11, 11]);
+    assert_eq!(login("2001:db8:1:3::1".into(), "user-9".into()).await, 1, "another network");
+}
+
+/// What the descriptors of the hub are open on.
+fn open_files(world: &World) -> Vec<String> {
+    let entries = std::fs::read_dir(format!("/proc/{}/fd", world.id())).unwrap();
+    let links = entries.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    links.map(|link| link.display().to_string()).collect()
+}
+
+/// A connection, if the hub keeps it: one that is refused ends at once.
+async fn connect(from: IpAddr, to: SocketAddr) -> Option<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let mut stream = socket.connect(to).await.ok()?;
+    let mut byte = [0];
+    let ended = tokio::time::timeout(std::time::Duration::from_millis(20), stream.read(&mut byte)).await;
+    ended.is_err().then_some(stream)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_one_address_leave_descriptors_to_the_others() {
+    let mut world = World::start().await;
+    let (parent, toy) = family(&world).await;
+    assert_eq!(world.stop().await, Some(0));
+    world.limit_descriptors(400);
+    world.set("TOYHUB_SERVER__DESCRIPTORS_RESERVED", "300");
+    world.start_hub().await;
+    let mut kept = Vec::new();
+    for number in 0..300 {
+        let to = if number % 2 == 0 { world.http_addr() } else { world.mqtt_addr() };
+        kept.extend(connect(IpAddr::V4(Ipv4Addr::LOCALHOST), to).await);
+    }
+    assert!(kept.len() < 100, "{} connections of one address", kept.len());
+    let open = open_files(&world);
+    assert!(open.len() < 300, "{}: {open:?}", open.len());
+    let fields = [("user_id", parent.id.as_str()), ("to_user", toy.id.as_str()), ("token", &parent.token), ("", "")];
+    let answer = upload(&elsewhere(), &world, &fields, &sound::beep()).await;
+    assert_eq!(answer["code"], 0, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hub_takes_the_descriptors_that_it_may_have_and_keeps_none_of_proc() {
+    let world = World::start().await;
+    family(&world).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", world.id())).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let mut words = line.split_whitespace();
+    assert_eq!(words.next(), words.next(), "{line}");
+    let of_proc = open_files(&world).into_iter().filter(|path| path.starts_with("/proc/")).count();
+    assert!(of_proc < 10, "{of_proc} files of /proc are open");
+}
+
+fn assert_private(folder: &Path) -> usize {
+    let mut found = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
+        // The engine of the database opens its own folders for the group, within one that nobody else may enter.
+        let is_of_engine = meta.is_dir() && folder.ends_with("db");
+        assert!(is_of_engine || meta.permissions().mode() & 0o077 == 0, "{}", path.display());
+        found += 1;
+        if meta.is_dir() {
+            found += assert_private(&path);
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_hub_writes_is_for_its_user_alone() {
+    let world = World::start().await;
+    let (parent, toy) = family(&world).await;
+    let fields = [("user_id", parent.id.as_str()), ("to_user", toy.id.as_str()), ("", "")];
+    assert_eq!(upload(world.client(), &world, &fields, &sound::beep()).await["code"], 0);
+    assert_eq!(std::fs::metadata(world.data_dir()).unwrap().permissions().mode() & 0o777, 0o700);
+    assert!(assert_private(&world.data_dir()) > 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_busy_run_names_nothing_that_opens_something() {
+    let filter = "debug,toyhub=trace,surrealdb=info,surrealkv=info";
+    let mut world = World::start_with(&[("TOYHUB_SERVER__LOG", filter)]).await;
+    let (parent, toy) = family(&world).await;
+    let mut secrets = vec![parent.token.clone(), toy.device_key.clone(), toy.secret.clone()];
+    let mut app = world.app(&parent).await;
+    let mut ears = world.mosquitto_sub(&toy, "5");
+    world.wait_online(&parent, &toy.id, "1").await;
+    let ticket = world.post_as(&parent, "/ticket", json!({})).await["data"]["ticket"].as_str().unwrap().to_owned();
+    let mut page = world.socket(&format!("/ws?ticket={ticket}")).await;
+    assert_eq!(page.frame().await["type"], "welcome");
+    secrets.push(ticket);
+    let fields = [("user_id", parent.id.as_str()), ("to_user", toy.id.as_str()), ("", "")];
+    assert_eq!(upload(world.client(), &world, &fields, &sound::beep()).await["code"], 0);
+    assert_ne!(upload(world.client(), &world, &fields, b"no sound").await["code"], 0);
+    let event = ears.event().await;
+    secrets.extend(["chat", "notice"].iter().filter_map(|name| event[*name].as_str().map(str::to_owned)));
+    for name in secrets.iter().filter(|name| name.ends_with(".mp3") || name.ends_with(".wav")) {
+        let got = world.client().get(format!("{}/get_chat/{name}", world.http())).send().await.unwrap();
+        assert_eq!(got.status(), 200);
+    }
+    app.ask(json!({"do": "friend_list"})).await;
+    world.post("/login", json!({"username": "mia", "password": "wrong-password"})).await;
+    world.post("/open_toy", json!({"device_key": toy.device_key, "token": "wrong-token"})).await;
+    world.post("/scan_qr", json!({"device_key": toy.device_key})).await;
+    world.post("/friend_list", json!({"_id": parent.id, "token": "wrong-token"})).await;
+    let gone = world.client().get(format!("{}/get_chat/up-0123456789abcdef.mp3", world.http())).send().await.unwrap();
+    assert_eq!(gone.status(), 404);
+    secrets.extend(["wrong-password", "wrong-token", "up-0123456789abcdef"].map(str::to_owned));
+    // Its sound is lost: that is logged.
+    let chat = world.data_dir().join("files").join("chat");
+    std::fs::read_dir(&chat).unwrap().for_each(|entry| std::fs::remove_file(entry.unwrap().path()).unwrap());
+    world.run(&["toy", "unbind", &toy.id]).await;
+    assert_eq!(world.stop().await, Some(0));
+    let log = std::fs::read_to_string(world.log()).unwrap();
+    assert!(log.contains("request answered") && log.lines().count() > 20, "{log}");
+    for secret in secrets {
+        // Half of it is enough to be told apart, and not enough to open anything.
+        let found = log.lines().find(|line| line.contains(&secret[..secret.len().min(24)]));
+        assert_eq!(found, None, "{secret}");
+    }
+}
