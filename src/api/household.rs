@@ -99,7 +99,7 @@ impl Call for RemoveGuardian {
     async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
         let user = asked.acting(self.me).await?;
         let guardian = self.guardian.as_str().parse().map_err(|_| DomainError::UnknownParty)?;
-        asked.hub.remove_guardian(Some(&user), &self.toy, &guardian).await?;
+        asked.hub.remove_guardian(Some(&user), &self.toy, &guardian, asked.now).await?;
         Ok(Nothing {})
     }
 }

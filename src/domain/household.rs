@@ -151,8 +151,9 @@ impl Hub {
         Ok(found)
     }
 
-    /// Makes a further guardian of a toy one no more: the friendship with the toy and all topics of it end at once. The
-    /// first guardian removes others, each may remove itself, and so may whoever runs the hub (`None`).
+    /// Makes a further guardian of a toy one no more: the friendship with the toy and all topics of it end at once, as do
+    /// the guardian's invitations and the places at which only this one could have let the toy in. The first guardian
+    /// removes others, each may remove itself, and so may whoever runs the hub (`None`).
     ///
     /// Errors: `UnknownParty`, also for the first guardian, who unbinds the toy instead; `Forbidden`.
     pub async fn remove_guardian(
@@ -160,6 +161,7 @@ impl Hub {
         by: Option<&UserId>,
         toy: &ToyId,
         guardian: &UserId,
+        now: Timestamp,
     ) -> Result<(), DomainError> {
         self.check_toy_of(by, toy).await?;
         let is_first = match by {
@@ -177,7 +179,7 @@ impl Hub {
         }
         let topics = format!("toy/{toy}/");
         self.router.end_subscriptions(&user, |filter| filter.as_str().starts_with(&topics));
-        Ok(())
+        self.forget_far_places(toy, now).await
     }
 
     /// Errors: `UnknownParty`, also for a toy of others.

@@ -195,11 +195,31 @@ impl Hub {
         Ok(self.store.set_only_token(party, is_on).await?)
     }
 
-    /// Lets a toy of a guardian in at the first place at which it opens in the next minutes. `None` stands for whoever
-    /// runs the hub. Errors: `UnknownParty`, also for a toy of others.
+    /// Lets a toy of a guardian in at the first place at which it opens in the next minutes. Its places that are not near
+    /// a guardian are forgotten, so that whoever opened it there first is out. `None` stands for whoever runs the hub.
+    /// Errors: `UnknownParty`, also for a toy of others.
     pub async fn let_toy_in(&self, guardian: Option<&UserId>, id: &ToyId, now: Timestamp) -> Result<(), DomainError> {
         self.check_toy_of(guardian, id).await?;
+        self.forget_far_places(id, now).await?;
         Ok(self.store.let_in(id, self.let_in_until(now)).await?)
+    }
+
+    /// Forgets the places of a toy that are not near a place of a guardian, and ends its connections: those of the toy
+    /// itself come again.
+    pub(super) async fn forget_far_places(&self, toy: &ToyId, now: Timestamp) -> Result<(), DomainError> {
+        let party = Party::Toy(toy.clone());
+        let mut is_forgotten = false;
+        for known in self.store.places(&party).await? {
+            let place = known.place.parse::<Network>().map_err(DomainError::internal)?;
+            if !self.is_near_guardian(toy, place, now).await? {
+                self.store.forget_place(&party, &known.place).await?;
+                is_forgotten = true;
+            }
+        }
+        if is_forgotten {
+            self.end_connections(&party).await;
+        }
+        Ok(())
     }
 
     /// Until when a toy that is bound or let in now may open at its first place.

@@ -49,6 +49,31 @@ async fn an_invitation_ends_with_its_time_and_with_its_use() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_removed_guardian_has_begun_ends() {
+    let home = Home::new(Config::default()).await;
+    let hub = &home.world.hub;
+    let (papa, eve) = (home.stranger().await, home.stranger().await);
+    let code = home.code(0.0).await;
+    hub.join(&papa, &code, PEER, 1.0).await.unwrap();
+    let wanted = || WantedInvitation { toy: Some(home.toy.clone()), remark: String::new() };
+    let code = hub.invite(Some(&papa), wanted(), 2.0).await.unwrap().code;
+    let toy = hub.store.toy(&home.toy).await.unwrap().unwrap();
+    let elsewhere = std::net::IpAddr::from([203, 0, 113, 5]);
+    let may_open = async |now| hub.may_open(&toy, elsewhere.into(), now).await.unwrap();
+    // He has proved himself there, so that the toy opens there, too.
+    hub.note_proof(&papa.clone().into(), elsewhere, 2.0).await.unwrap();
+    assert!(may_open(3.0).await);
+    hub.let_toy_in(Some(&papa), &home.toy, 4.0).await.unwrap();
+
+    hub.remove_guardian(Some(&home.owner), &home.toy, &papa, 5.0).await.unwrap();
+    for user in [&papa, &eve] {
+        let joined = hub.join(user, &code, PEER, 6.0).await;
+        assert!(matches!(joined, Err(DomainError::UnknownInvite)), "{joined:?}");
+    }
+    assert!(!may_open(6.0).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_join_at_once_with_one_code_one_comes_in() {
     let home = Home::new(Config::default()).await;
     let hub = &home.world.hub;

@@ -93,6 +93,20 @@ async fn a_toy_that_is_let_in_takes_one_new_place_and_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn letting_a_toy_in_evicts_whoever_opened_it_first() {
+    let toys = Toys::new(Config::default()).await;
+    toys.owner_is_at(HOME, 0.0).await;
+    assert!(toys.opens(HOME, 0.0).await);
+    toys.world.hub.let_toy_in(Some(&toys.owner), &toys.toy.id, 1.0).await.unwrap();
+    assert!(toys.opens("203.0.113.66", 2.0).await, "a stranger is the first");
+    toys.world.hub.let_toy_in(Some(&toys.owner), &toys.toy.id, 3.0).await.unwrap();
+    assert!(!toys.may_call("203.0.113.66", 4.0).await);
+    assert!(toys.may_call(HOME, 4.0).await, "what is near its owner stays");
+    assert!(toys.opens("203.0.113.7", 5.0).await);
+    assert!(!toys.opens("203.0.113.66", 6.0).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_open_at_once_one_takes_the_place() {
     let toys = Arc::new(Toys::new(Config::default()).await);
     toys.world.hub.let_toy_in(Some(&toys.owner), &toys.toy.id, 0.0).await.unwrap();

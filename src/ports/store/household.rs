@@ -120,7 +120,8 @@ impl Store {
         .await
     }
 
-    /// Makes a further guardian of a toy one no more, and no friend of the toy. Refused with `UnknownParty`, also for the
+    /// Makes a further guardian of a toy one no more, and no friend of the toy; the invitations that this one has made are
+    /// void, and the toy is not let in at a first place any more. Refused with `UnknownParty`, also for the
     /// user that the toy is bound to.
     pub async fn remove_guardian(&self, user: &UserId, toy: &ToyId) -> Result<Option<Unfriended>, StoreError> {
         let _turns = self.turns.of(user.as_str(), toy.as_str()).await;
@@ -129,6 +130,10 @@ impl Store {
             let found = tx.one::<String>("SELECT VALUE toy FROM ONLY $id", vars! { id: id.clone() }).await?;
             found.ok_or(StoreError::Refused(Refusal::UnknownParty))?;
             tx.run("DELETE $id RETURN NONE", vars! { id: id }).await?;
+            // What this one has begun ends, too: nobody comes in by it any more.
+            tx.run("DELETE invite WHERE issuer = $user", vars! { user: user.as_str() }).await?;
+            let id = record("toy", toy.as_str());
+            tx.run("UPDATE $id SET let_in_until = NONE RETURN NONE", vars! { id: id }).await?;
             tx.unfriend(&Party::User(user.clone()), toy.as_str()).await
         })
         .await

@@ -79,6 +79,12 @@ impl Store {
         Ok(!reply.rows::<String>(0)?.is_empty())
     }
 
+    /// Forgets a place of a party.
+    pub async fn forget_place(&self, party: &Party, place: &str) -> Result<(), StoreError> {
+        let id = record_of("place", party.id(), place.to_owned());
+        self.run("DELETE $id RETURN NONE", vars! { id: id }).await.map(drop)
+    }
+
     /// Forgets all places of a party.
     pub async fn forget_places(&self, party: &Party) -> Result<(), StoreError> {
         self.run("DELETE place:[$party, '']..[$party, '~']", vars! { party: party.id() }).await.map(drop)
