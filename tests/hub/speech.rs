@@ -318,7 +318,11 @@ async fn every_bad_recording_has_its_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_at_once_are_all_answered_and_no_toy_goes_short() {
-    let world = hearing_with("play the bear song", &[("TOYHUB_SPEECH__QUEUE_MAX", "6")]).await;
+    let world = hearing_with(
+        "play the bear song",
+        &[("TOYHUB_SPEECH__QUEUE_MAX", "6"), ("TOYHUB_HTTP__UPLOADS_PER_ADDRESS_MAX", "64")],
+    )
+    .await;
     let [bear] = world.songs(["The Bear Song"]).await;
     let owner = world.user("owner").await;
     let mut toys = Vec::new();
@@ -555,7 +559,7 @@ async fn a_spoken_name_sends_the_next_recording_to_another_toy() {
     let (mia, tom) = (world.user("mia").await, world.user("tom").await);
     let (fluffy, rex) = (world.toy(&mia, "Fluffy").await, world.toy(&tom, "Rex").await);
     let wish = json!({"req_user": fluffy.id, "add_user": rex.id, "type": "toy", "req_info": "", "remark": "Rex"});
-    world.ok("/add_req", wish).await;
+    assert_eq!(world.post_as(&mia, "/add_req", wish).await["code"], 0, "her call is her consent");
     world.accept(&tom, "Fluffy").await;
 
     let answer = world.say(&fluffy, "send a message to rex").await;

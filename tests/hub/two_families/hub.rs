@@ -374,7 +374,10 @@ fn the_registry_tells_strangers_nothing_with_tokens() {
 fn the_matrix_finds_what_open_leaves_open() {
     in_a_runtime(async {
         let cast = Cast::new(AuthMode::Open).await;
-        let calls: Vec<&Entry> = api::calls().filter(|call| !call.takes_recording).collect();
+        // By these, anybody ends the family in this mode, and nothing would be left to look at.
+        let ends = |name: &str| name.starts_with("erase_") || ["unbind_toy", "withdraw_consent"].contains(&name);
+        let is_tried = |call: &&Entry| !call.takes_recording && !ends(call.facts.name);
+        let calls: Vec<&Entry> = api::calls().filter(is_tried).collect();
         let tally = cast.run(&calls, &cast.secrets).await;
         tally.print("Open: the registry without recordings");
         for call in ["friend_list", "auto_login", "toy_list", "recv_msg", "req_list"] {
