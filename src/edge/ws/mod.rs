@@ -17,7 +17,9 @@ mod line;
 mod tests;
 mod words;
 
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +37,7 @@ use tokio_util::task::TaskTracker;
 pub use self::bytes::SocketBytes;
 pub use self::legacy::Said;
 pub use self::words::{WORDS, WordInfo};
+use super::net::Linger;
 use super::request::{self, Request};
 use super::wire;
 use crate::api::request::Request as _;
@@ -55,8 +58,6 @@ pub const PROTOCOL: &str = "toyhub.v1";
 
 /// How long a client may take to read a frame.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a client's own close frame is awaited, so that ours is not lost with the link.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// The one table of goodbyes, which the documents are made from too.
 macro_rules! goodbyes {
@@ -256,12 +257,18 @@ fn first_request(first: Option<Result<Message, SocketError>>) -> Result<(u64, Au
     }
 }
 
-/// Sends the reason, and waits a moment for the client's own close frame.
+/// Sends the reason, and waits a moment for the client's own close frame, so that ours is not lost with the link.
 async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: WebSocketStream<S>, end: End) {
     let End::Say(goodbye) = end else { return };
     // A client that is gone already needs no goodbye.
     let _ = timeout(WRITE_TIMEOUT, stream.close(Some(goodbye.frame()))).await;
-    let _ = timeout(LINGER, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+    if matches!(goodbye, Goodbye::BadFrame) {
+        // What follows cannot be read as frames: it is the rest of one that is too large, for example.
+        let mut linger = Linger::default();
+        poll_fn(|context| linger.poll(Pin::new(stream.get_mut()), context)).await;
+    } else {
+        let _ = timeout(Linger::MAX, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+    }
 }
 
 async fn send<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSocketStream<S>, frame: &Value) -> Result<(), End> {
