@@ -515,6 +515,17 @@ pub struct FriendRequest {
     pub status: RequestStatus,
 }
 
+impl FriendRequest {
+    /// The event by which those who may answer are notified.
+    pub fn event(&self) -> Event {
+        Event::FriendRequest {
+            id: self.id.clone(),
+            requester: self.requester.clone(),
+            requestee: self.requestee.clone(),
+        }
+    }
+}
+
 /// What was done, as the record of a toy or user says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {

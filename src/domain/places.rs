@@ -150,22 +150,27 @@ impl Hub {
     /// it was bound or a guardian has let it in.
     pub(super) async fn may_open(&self, toy: &Toy, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
         let Some(place) = from.place() else { return Ok(false) };
-        let party = Party::Toy(toy.id.clone());
-        let known = self.store.party(&party.id().parse().map_err(DomainError::internal)?).await?;
-        if known.is_none_or(|(_, only_token)| only_token) {
+        if self.wants_only_tokens(&toy.id).await? {
             return Ok(false);
         }
+        let party = Party::Toy(toy.id.clone());
         if self.is_proven_at(&party, from, now).await? {
             return Ok(true);
         }
         if !self.store.take_letting_in(&toy.id, now).await? {
-            let is_near = self.is_near_guardian(&toy.id, place, now).await?;
+            let is_near = self.guardian_places(&toy.id, now).await?.iter().any(|known| is_near(*known, place));
             if !is_near || self.is_active_elsewhere(&party, place, now).await? {
                 return Ok(false);
             }
         }
         self.store.prove_place(&party, &place.to_string(), now, self.config.auth.places_max).await?;
         Ok(true)
+    }
+
+    /// Whether the calls of a toy need a token everywhere. So do those of one that there is not any more.
+    async fn wants_only_tokens(&self, toy: &ToyId) -> Result<bool, DomainError> {
+        let known = self.store.party(&toy.as_str().parse().map_err(DomainError::internal)?).await?;
+        Ok(known.is_none_or(|(_, only_token)| only_token))
     }
 
     /// Notifies the guardians of a toy that was not let in, not too often. Of a toy whose calls need a token everywhere
@@ -178,8 +183,7 @@ impl Hub {
     }
 
     async fn notify_of_opening(&self, toy: &ToyId, place: Network) -> Result<(), DomainError> {
-        let known = self.store.party(&toy.as_str().parse().map_err(DomainError::internal)?).await?;
-        if known.is_none_or(|(_, only_token)| only_token) || self.rates.refused_openings.spend(toy).is_err() {
+        if self.wants_only_tokens(toy).await? || self.rates.refused_openings.spend(toy).is_err() {
             return Ok(());
         }
         let event = Event::ToyWantsIn { toy: toy.clone(), place: place.to_string() };
@@ -208,10 +212,11 @@ impl Hub {
     /// itself come again.
     pub(super) async fn forget_far_places(&self, toy: &ToyId, now: Timestamp) -> Result<(), DomainError> {
         let party = Party::Toy(toy.clone());
+        let of_guardians = self.guardian_places(toy, now).await?;
         let mut is_forgotten = false;
         for known in self.store.places(&party).await? {
             let place = known.place.parse::<Network>().map_err(DomainError::internal)?;
-            if !self.is_near_guardian(toy, place, now).await? {
+            if !of_guardians.iter().any(|known| is_near(*known, place)) {
                 self.store.forget_place(&party, &known.place).await?;
                 is_forgotten = true;
             }
@@ -227,16 +232,16 @@ impl Hub {
         now + f64::from(self.config.auth.let_in_minutes) * 60.0
     }
 
-    async fn is_near_guardian(&self, toy: &ToyId, place: Network, now: Timestamp) -> Result<bool, DomainError> {
+    /// The places at which the guardians of a toy have proved themselves.
+    async fn guardian_places(&self, toy: &ToyId, now: Timestamp) -> Result<Vec<Network>, DomainError> {
         let proven_since = now - self.place_lasts_s();
+        let mut found = Vec::new();
         for guardian in self.guardians(toy).await? {
             let places = self.store.places(&Party::User(guardian)).await?;
-            let mut proven = places.iter().filter(|known| known.proved_at > proven_since);
-            if proven.any(|known| known.place.parse::<Network>().is_ok_and(|known| is_near(known, place))) {
-                return Ok(true);
-            }
+            let proven = places.iter().filter(|known| known.proved_at > proven_since);
+            found.extend(proven.filter_map(|known| known.place.parse::<Network>().ok()));
         }
-        Ok(false)
+        Ok(found)
     }
 
     async fn is_active_elsewhere(&self, toy: &Party, place: Network, now: Timestamp) -> Result<bool, DomainError> {

@@ -83,7 +83,7 @@ impl Hub {
             toy_name: requestee.name,
             status: RequestStatus::Pending,
         };
-        let (id, event) = (request.id.clone(), event_of(&request));
+        let (id, event) = (request.id.clone(), request.event());
         let pause_s = f64::from(self.config.accounts.refused_request_pause_h) * SECONDS_PER_HOUR;
         let new = NewFriendRequest {
             request,
@@ -149,7 +149,7 @@ impl Hub {
 
     /// A guardian of the toy that asks agrees.
     async fn consent(&self, request: FriendRequest, remark: String, answerers: Vec<UserId>) -> Result<(), DomainError> {
-        let event = event_of(&request);
+        let event = request.event();
         let consent = Consent {
             askers: self.askers(&request.requester).await?,
             // Without a word of its own the guardian agrees to the one that it has seen in its list.
@@ -248,13 +248,5 @@ impl Hub {
                 Ok(Card { party: party.clone(), nickname: toy.baby_name, name: toy.toy_name, avatar: toy.avatar })
             }
         }
-    }
-}
-
-fn event_of(request: &FriendRequest) -> Event {
-    Event::FriendRequest {
-        id: request.id.clone(),
-        requester: request.requester.clone(),
-        requestee: request.requestee.clone(),
     }
 }

@@ -37,6 +37,18 @@ fn parts(byte1: u8, body: &[u8]) -> (u8, u16, Vec<u8>) {
     (byte1 >> 1 & 3, u16::from_be_bytes([body[topic], body[topic + 1]]), body[topic + 2..].to_vec())
 }
 
+/// The next `count` events at QoS 1, which are acknowledged.
+async fn receive_events(raw: &mut Raw, count: usize) -> Vec<Value> {
+    let mut events = Vec::new();
+    while events.len() < count {
+        let (byte1, body) = raw.packet().await;
+        let (_, id, payload) = parts(byte1, &body);
+        raw.send(&packet(0x40, &id.to_be_bytes())).await;
+        events.push(serde_json::from_slice(&payload).unwrap());
+    }
+    events
+}
+
 /// Receives everything at QoS 2 until the hub is silent, as the specification has it: a packet id that is held stands
 /// for a repeat. Gives what is new.
 async fn receive(raw: &mut Raw, held: &mut BTreeSet<u16>) -> Vec<u8> {
@@ -224,15 +236,8 @@ async fn unread_messages_reach_a_kept_session_once_and_oldest_first() {
 
     let (mut raw, present) = resume(world.mqtt_addr(), "toy", Some(&toy)).await;
     assert!(present);
-    let mut received = Vec::new();
-    while received.len() < sent.len() {
-        let (byte1, body) = raw.packet().await;
-        let (_, id, payload) = parts(byte1, &body);
-        raw.send(&packet(0x40, &id.to_be_bytes())).await;
-        let event: Value = serde_json::from_slice(&payload).unwrap();
-        received.push(event["_id"].as_str().unwrap().to_owned());
-    }
-    assert_eq!(received, sent);
+    let received = receive_events(&mut raw, sent.len()).await;
+    assert_eq!(received.iter().map(|event| event["_id"].as_str().unwrap()).collect::<Vec<_>>(), sent);
     raw.expect_silence().await;
 }
 
@@ -261,16 +266,9 @@ async fn a_user_with_a_kept_session_is_sent_each_unread_message_once() {
 
     let (mut raw, present) = resume_as(world.mqtt_addr(), "phone", login).await;
     assert!(present);
-    let mut received = Vec::new();
-    while received.len() < sent.len() {
-        let (byte1, body) = raw.packet().await;
-        let (_, id, payload) = parts(byte1, &body);
-        raw.send(&packet(0x40, &id.to_be_bytes())).await;
-        let event: Value = serde_json::from_slice(&payload).unwrap();
-        assert!(event["seq"].is_u64(), "{event}");
-        received.push(event["_id"].as_str().unwrap().to_owned());
-    }
-    assert_eq!(received, sent);
+    let received = receive_events(&mut raw, sent.len()).await;
+    assert!(received.iter().all(|event| event["seq"].is_u64()), "{received:?}");
+    assert_eq!(received.iter().map(|event| event["_id"].as_str().unwrap()).collect::<Vec<_>>(), sent);
     raw.expect_silence().await;
 }
 

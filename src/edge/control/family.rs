@@ -29,7 +29,7 @@ pub(super) async fn list_guardians(hub: &Hub, toy: &str) -> Result<Answer, Domai
 
 pub(super) async fn remove_guardian(hub: &Hub, toy: &str, user: &str) -> Result<Answer, DomainError> {
     let user = hub.user_named(user).await?;
-    hub.remove_guardian(None, &toy_id(toy)?, &user, crate::edge::wire::now()).await?;
+    hub.remove_guardian(None, &toy_id(toy)?, &user, wire::now()).await?;
     Ok(Answer::Lines(vec!["is no guardian of this toy any more".into()]))
 }
 

@@ -126,7 +126,7 @@ impl Store {
     ) -> Result<Vec<(UserId, Option<u64>)>, StoreError> {
         let NewFriendRequest { request, answerers, askers, is_by_guardian, refused_since, pending_max } = new;
         let (requester, requestee) = (request.requester.id(), request.requestee.id());
-        let event = event_of(&request);
+        let event = request.event();
         let variables = vars! {
             id: request.id.as_str(), requester: requester, requestee: requestee,
             requester_kind: request.requester.kind().as_str(), requestee_kind: request.requestee.kind().as_str(),
@@ -158,7 +158,7 @@ impl Store {
     pub async fn consent_to_request(&self, consent: Consent) -> Result<Vec<(UserId, Option<u64>)>, StoreError> {
         let Consent { request, remark, answerers, askers, pending_max } = consent;
         let (requester, requestee) = (request.requester.id(), request.requestee.id());
-        let event = event_of(&request);
+        let event = request.event();
         let variables = vars! {
             id: request.id.as_str(), asked: request.answerer.id(), remark: remark, pending_max: pending_max as i64,
         };
@@ -264,14 +264,6 @@ impl Transaction<'_> {
             )
             .await?;
         Ok(!blocked.is_empty())
-    }
-}
-
-fn event_of(request: &FriendRequest) -> Event {
-    Event::FriendRequest {
-        id: request.id.clone(),
-        requester: request.requester.clone(),
-        requestee: request.requestee.clone(),
     }
 }
 
