@@ -158,7 +158,7 @@ async fn check_database(snapshot: &Arc<Snapshot>) -> Result<(), BackupFault> {
 
 /// Makes a database of the text, and then reads what it holds.
 async fn restore_database(snapshot: &Snapshot, settings: &StoreSettings, beside: &Path) -> Result<(), BackupFault> {
-    let store = Store::open(settings).await.map_err(BackupFault::Store)?;
+    let store = Store::open_to_import(settings).await.map_err(BackupFault::Store)?;
     let again = beside.join(DATABASE);
     let restored = async {
         store.import_from(&snapshot.part(DATABASE)).await?;

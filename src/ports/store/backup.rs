@@ -101,15 +101,18 @@ mod tests {
     const MIB: u64 = 1024 * 1024;
 
     async fn open(path: &Path) -> Store {
+        Store::open(&settings(path)).await.unwrap()
+    }
+
+    fn settings(path: &Path) -> StoreSettings {
         let place = Place::Folder { path: path.to_owned(), block_cache_bytes: 16 * MIB, memtable_bytes: 8 * MIB };
-        let settings = StoreSettings {
+        StoreSettings {
             place,
             namespace: "toyhub".into(),
             database: "toyhub".into(),
             query_timeout: Duration::from_secs(60),
             stream_events_max: 100,
-        };
-        Store::open(&settings).await.unwrap()
+        }
     }
 
     async fn prepared(path: &Path) -> Store {
@@ -187,7 +190,10 @@ mod tests {
         let one = export(&store, &folder.path().join("one.surql")).await;
         assert_eq!((one.rows["message"], one.rows["user"], one.rows["user_name"]), (2500, 2500 + 16, 16));
 
-        let other = open(&folder.path().join("other")).await;
+        // The import of so many rows takes longer than a query may.
+        let settings = settings(&folder.path().join("other"));
+        let hurried = StoreSettings { query_timeout: Duration::from_millis(50), ..settings };
+        let other = Store::open_to_import(&hurried).await.unwrap();
         other.import_from(&folder.path().join("one.surql")).await.unwrap();
         assert_eq!(export(&other, &folder.path().join("other.surql")).await, one);
         other.apply_schema().await.unwrap();

@@ -68,6 +68,8 @@ pub use toys::NewToy;
 pub use unread::Unheard;
 
 const SCHEMA: &str = include_str!("schema.surql");
+/// How long an import may take.
+const IMPORT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Raised with every change of `schema.surql`.
 const SCHEMA_VERSION: i64 = 10;
 /// What a database of version 1 lacks. Repeating it changes nothing, as `schema.surql` does: a start that was cut off
@@ -297,6 +299,12 @@ impl Store {
     /// Opens the store and changes nothing in it; [`Self::prepare`] comes next.
     pub async fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
         Ok(Self::over(open_engine(settings).await?, settings))
+    }
+
+    /// As [`Self::open`], for a database that [`Self::import_from`] fills: to the engine that is one query, of however
+    /// many rows, so it has a time limit of its own.
+    pub async fn open_to_import(settings: &StoreSettings) -> Result<Self, StoreError> {
+        Self::open(&StoreSettings { query_timeout: IMPORT_MAX, ..settings.clone() }).await
     }
 
     fn over(engine: Engine, settings: &StoreSettings) -> Self {
