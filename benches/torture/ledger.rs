@@ -175,6 +175,11 @@ impl Ledger {
         accepted.all(|entry| entry.found > 0)
     }
 
+    /// How many messages have a number.
+    pub fn begun(&self) -> u32 {
+        self.book().entries.len() as u32
+    }
+
     pub fn accepted(&self) -> u64 {
         self.book().entries.iter().filter(|entry| entry.outcome == Outcome::Accepted).count() as u64
     }
