@@ -66,16 +66,21 @@ impl Store {
 
     /// Deletes the entries of a party and those that name it. It goes through all entries.
     pub async fn erase_audit(&self, party: &PartyId) -> Result<(), StoreError> {
-        self.run(
-            "DELETE audit WHERE subject = $party OR actor = $party OR about = $party RETURN NONE",
+        self.delete_in_steps(
+            "RETURN array::len(DELETE (
+                SELECT VALUE id FROM audit WHERE subject = $party OR actor = $party OR about = $party LIMIT $rows
+            ) RETURN BEFORE)",
             vars! { party: party.as_str() },
         )
         .await
-        .map(drop)
     }
 
     /// Deletes the entries of before a time. It goes through all entries.
     pub async fn delete_audit_before(&self, before: Timestamp) -> Result<(), StoreError> {
-        self.run("DELETE audit WHERE at < $before RETURN NONE", vars! { before: before }).await.map(drop)
+        self.delete_in_steps(
+            "RETURN array::len(DELETE (SELECT VALUE id FROM audit WHERE at < $before LIMIT $rows) RETURN BEFORE)",
+            vars! { before: before },
+        )
+        .await
     }
 }

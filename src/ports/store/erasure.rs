@@ -4,6 +4,8 @@
 //! Files are deleted before the rows that name them: a row whose file is gone is found again, a file without a row is
 //! not. The engine keeps old versions of rows in its log and its tables until it compacts them ([`Store::compact`]).
 
+use std::time::{Duration, Instant};
+
 use surrealdb::types::{SurrealValue, Variables, vars};
 
 use super::transaction::record;
@@ -14,6 +16,8 @@ use crate::model::{ChatId, DeviceKey, Event, FileName, MessageId, Party, PartyId
 const CHATS_MAX: i64 = 100;
 /// Events of a stream that one statement deletes.
 const EVENTS_MAX: i64 = 500;
+/// The longest time that a compaction of a large database may take.
+const COMPACTION_MAX: Duration = Duration::from_secs(3600);
 
 /// An erasure that is not done.
 #[derive(Debug, Clone)]
@@ -584,6 +588,13 @@ impl Store {
             return Ok(());
         }
         self.settle().await;
-        self.run("ALTER SYSTEM COMPACT", Variables::new()).await.map(drop)
+        let deadline = Instant::now() + COMPACTION_MAX;
+        loop {
+            match self.run("ALTER SYSTEM COMPACT", Variables::new()).await {
+                // The engine goes on with it. The next call waits for that, and has less to do.
+                Err(error) if error.is_late() && Instant::now() < deadline => {}
+                result => return result.map(drop),
+            }
+        }
     }
 }

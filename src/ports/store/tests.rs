@@ -2,6 +2,7 @@
 
 mod damage;
 mod paging;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::path::Path;
