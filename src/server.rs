@@ -114,7 +114,6 @@ impl Server {
         let current = SocketRoute {
             pattern: ws::PATH,
             protocols: &[ws::PROTOCOL],
-            needs_protocol: false,
             handler: Arc::new({
                 let apps = Arc::clone(&apps);
                 move |socket: http::Socket| {
@@ -126,7 +125,6 @@ impl Server {
         let legacy = ws::LEGACY_PATHS.map(|pattern| SocketRoute {
             pattern,
             protocols: &[],
-            needs_protocol: false,
             handler: Arc::new({
                 let apps = Arc::clone(&apps);
                 move |socket: http::Socket| {
@@ -138,7 +136,7 @@ impl Server {
         let toys = SocketRoute {
             pattern: mqtt::SOCKET_PATH,
             protocols: mqtt::SOCKET_PROTOCOLS,
-            needs_protocol: true,
+            // A board that offers none is served too: its first packet has to be a CONNECT.
             handler: Arc::new({
                 // Packets may share a message: there is room for two of the largest.
                 let (door, message_max_bytes) = (mqtt.door(), config.mqtt.packet_max_bytes.saturating_mul(2));

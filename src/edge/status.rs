@@ -146,12 +146,6 @@ pub enum RequestFault {
     /// The path is a socket's, and the request does not open a WebSocket (version 13).
     #[error("open this path as a WebSocket")]
     NotAWebSocket,
-    /// The path is a socket's, and the request offers none of its subprotocols.
-    #[error("open this path as a WebSocket with the subprotocol {}", .wanted.join(" or "))]
-    NoSubprotocol {
-        /// Those that the socket speaks.
-        wanted: &'static [&'static str],
-    },
     /// A range that starts behind the end of the file.
     #[error("the file has {size} bytes, the range starts behind them")]
     RangeNotSatisfiable {
@@ -176,7 +170,6 @@ pub fn of_request(fault: &RequestFault) -> Status {
         RequestFault::MethodNotAllowed { .. } => (405, 25),
         RequestFault::NotAWebSocket => (426, 26),
         // The upgrade was asked for; what it lacks is a header (RFC 6455 §4.2.2).
-        RequestFault::NoSubprotocol { .. } => (400, 26),
         RequestFault::RangeNotSatisfiable { .. } => (416, 27),
         RequestFault::OriginNotAllowed => (403, 28),
     };

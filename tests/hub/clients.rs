@@ -19,7 +19,8 @@ pub fn script(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests", "clients", name].iter().collect()
 }
 
-async fn succeeds(mut command: Command) -> String {
+/// What a client printed that ended well.
+pub async fn succeeds(mut command: Command) -> String {
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
     let output = within("the client's end", output).await.expect("the client starts");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

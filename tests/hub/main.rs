@@ -42,6 +42,7 @@ mod revoked;
 mod routes;
 mod service;
 mod sessions;
+mod small_devices;
 mod sound;
 mod spec;
 mod speech;

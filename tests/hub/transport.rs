@@ -245,7 +245,9 @@ async fn open_web(world: &World, protocol: Option<&str>) -> Result<WebSocketStre
     }
     let socket = TcpStream::connect(world.http_addr()).await.unwrap();
     let (stream, response) = within("the handshake", tokio_tungstenite::client_async(request, socket)).await?;
-    assert_eq!(response.headers()["sec-websocket-protocol"], "mqtt");
+    let agreed = response.headers().get("sec-websocket-protocol").map(|agreed| agreed.to_str().unwrap());
+    let wanted = protocol.map(|wanted| wanted.split(", ").find(|wanted| wanted.starts_with("mqtt")).unwrap());
+    assert_eq!(agreed, wanted);
     Ok(stream)
 }
 
@@ -302,9 +304,10 @@ async fn read_connack(stream: &mut WebSocketStream<TcpStream>) -> [u8; 3] {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_web_socket_speaks_mqtt_alone() {
     let world = World::start_with(&[("TOYHUB_MQTT__PACKET_MAX_BYTES", "1000")]).await;
-    for protocol in [None, Some("toyhub.v1")] {
-        let Err(SocketError::Http(response)) = open_web(&world, protocol).await else { panic!("{protocol:?}") };
-        assert_eq!(response.status(), 400);
+    for protocol in [None, Some("mqttv3.1"), Some("mqttv3.1, mqtt"), Some("chat, mqtt")] {
+        let mut stream = open_web(&world, protocol).await.unwrap();
+        stream.send(Message::binary(connect(V4, "a", "nobody", "wrong"))).await.unwrap();
+        assert_eq!(read_connack(&mut stream).await, [0x20, 0, 5], "{protocol:?}");
     }
     for (message, code) in [(Message::text("hello"), 1003), (Message::binary(vec![0; 2001]), 1009)] {
         let mut stream = open_web(&world, Some("mqtt")).await.unwrap();

@@ -49,8 +49,6 @@ pub struct SocketRoute {
     pub pattern: &'static str,
     /// The subprotocols that can be agreed on, by the client's preference.
     pub protocols: &'static [&'static str],
-    /// Whether a client has to ask for one of them.
-    pub needs_protocol: bool,
     /// Who serves the socket.
     pub handler: SocketHandler,
 }
@@ -69,9 +67,6 @@ pub(super) fn open(
         return Err(RequestFault::OriginNotAllowed.into());
     }
     let protocol = agreed_protocol(headers, route.protocols);
-    if route.needs_protocol && protocol.is_none() {
-        return Err(RequestFault::NoSubprotocol { wanted: route.protocols }.into());
-    }
     let token = bearer(headers);
     let path = request.uri().path().to_owned();
     let Query { ticket, after } = Query::of(request.uri().query().unwrap_or_default());

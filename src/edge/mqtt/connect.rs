@@ -36,10 +36,12 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     let mut link = Link::new(socket, seconds(edge.config.write_timeout_s));
     let entered = async {
         let mut hello = read_hello(&mut link, edge.config.packet_max_bytes, profile).await?;
+        // Before the login is checked: that of an older connection may take longer than that of a newer one.
+        let arrival = edge.next_arrival();
         hello.expiry_s = hello.expiry_s.min(edge.config.session_expiry_max_s);
         let reject = |refusal| Rejection::new(hello.version, refusal);
         let admitted = admit(&hello, peer, &edge, profile).await.map_err(reject)?;
-        let entered = enter(&hello, &admitted, &edge, patience).await.map_err(reject)?;
+        let entered = enter(&hello, &admitted, &edge, arrival, patience).await.map_err(reject)?;
         Ok::<_, Rejection>((hello, entered, wire::instant_of(admitted.expires_at)))
     };
     let entered = tokio::select! {
@@ -110,10 +112,16 @@ struct Entered {
 }
 
 /// Ends the client's older connection, and takes its session up again or begins a new one.
-async fn enter(hello: &Hello, admitted: &Admitted, edge: &Edge, patience: Duration) -> Result<Entered, Refusal> {
+async fn enter(
+    hello: &Hello,
+    admitted: &Admitted,
+    edge: &Edge,
+    arrival: u64,
+    patience: Duration,
+) -> Result<Entered, Refusal> {
     let assigned_id = hello.client_id.is_empty().then(assigned_client_id);
     let client_id = assigned_id.as_ref().unwrap_or(&hello.client_id);
-    let mut place = edge.sessions.enter(&admitted.party, client_id, patience).await.ok_or(Refusal::Busy)?;
+    let mut place = edge.sessions.enter(&admitted.party, client_id, arrival, patience).await.ok_or(Refusal::Busy)?;
     let refused = |error: DomainError| Refusal::from(&error);
     let kept = place.take(now());
     let (mailbox, memory, is_resumed) = match kept {
@@ -179,7 +187,9 @@ fn terms(hello: &Hello, last_seq: Option<u64>, config: &config::Mqtt) -> Terms {
         version: hello.version,
         packet_max_bytes: hello.packet_max_bytes,
         window: hello.receive_max.min(config.inflight_max),
-        receive_max: config.inflight_max,
+        // 3.1.1 knows no such limit: only the number of packet ids.
+        receive_max: if hello.version == Version::V5 { config.inflight_max } else { u16::MAX },
+        is_bridge: hello.is_bridge,
         aliases_in_max: config.topic_aliases_max,
         aliases_out_max: hello.aliases_max.min(config.topic_aliases_max),
         problem_information: hello.problem_information,

@@ -4,6 +4,8 @@
 //! A stored message has the same packet id on every connection, made from its place in the queue: so that a client
 //! knows a repeat of QoS 2 even after the hub was killed, without an id ever being written to disk.
 
+use std::collections::BTreeSet;
+
 use bytes::BytesMut;
 use rumqttd::protocol::{PubAckReason, PubCompReason, PubRecReason};
 
@@ -25,6 +27,8 @@ pub(super) struct Terms {
     pub window: u16,
     /// QoS 2 messages that the client may have unfinished.
     pub receive_max: u16,
+    /// Whether the client is another broker, which gets none of its own messages back.
+    pub is_bridge: bool,
     /// The highest topic alias that the client may use.
     pub aliases_in_max: u16,
     /// The highest topic alias that the client knows (v5 §3.1.2.11.5).
@@ -39,7 +43,7 @@ pub(super) struct Terms {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// Packet ids of QoS 2 messages that were routed and not released (MQTT 3.1.1 §4.3.3).
-    pub received: Vec<u16>,
+    pub received: BTreeSet<u16>,
     /// The subscriptions that have options or an identifier.
     pub options: Vec<Options>,
 }
@@ -71,8 +75,8 @@ pub(super) struct Options {
 
 impl Options {
     /// As one byte: what a session's file keeps.
-    pub(super) fn bits(wanted: &Subscription) -> u8 {
-        u8::from(wanted.no_local) | u8::from(wanted.retain_as_published) << 1
+    pub(super) fn bits(wanted: &Subscription, is_bridge: bool) -> u8 {
+        u8::from(wanted.no_local || is_bridge) | u8::from(wanted.retain_as_published || is_bridge) << 1
     }
 
     /// The options of a byte of [`Self::bits`].
@@ -364,11 +368,7 @@ impl Exchange {
             }
             (QoS::ExactlyOnce, _) => {
                 self.repeat(id, buffer);
-                let is_new = !self.memory.received.contains(&id);
-                if is_new {
-                    self.memory.received.push(id);
-                }
-                return Ok(is_new);
+                return Ok(self.memory.received.insert(id));
             }
         }
         Ok(false)
@@ -381,26 +381,28 @@ impl Exchange {
 
     /// PUBREL: the QoS 2 message with this id is complete; true if there was one.
     pub(super) fn released(&mut self, id: u16, buffer: &mut BytesMut) -> bool {
-        let at = self.memory.received.iter().position(|received| *received == id);
-        if let Some(at) = at {
-            self.memory.received.swap_remove(at);
-        }
-        let reason = at.map_or(PubCompReason::PacketIdentifierNotFound, |_| PubCompReason::Success);
+        let is_known = self.memory.received.remove(&id);
+        let reason = if is_known { PubCompReason::Success } else { PubCompReason::PacketIdentifierNotFound };
         encode::pubcomp(self.terms.version, id, reason, buffer);
-        at.is_some()
+        is_known
     }
 
     /// A QoS 2 message was not stored: it is taken again rather than never.
     pub(super) fn forget_received(&mut self, id: u16) {
-        self.memory.received.retain(|received| *received != id);
+        self.memory.received.remove(&id);
     }
 
-    /// Remembers the options of a subscription. 3.1.1 has none to add.
+    /// The options of a subscription, as [`Options::bits`].
+    pub(super) fn options_of(&self, wanted: &Subscription) -> u8 {
+        Options::bits(wanted, self.terms.is_bridge)
+    }
+
+    /// Remembers the options of a subscription. 3.1.1 has none to add, but for those of a bridge.
     pub(super) fn subscribed(&mut self, options: Options) {
         let known = self.memory.options.iter_mut();
         match known.into_iter().find(|known| known.filter == options.filter && known.share == options.share) {
             Some(known) => *known = options,
-            None if self.terms.version == Version::V5 => self.memory.options.push(options),
+            None if self.terms.version == Version::V5 || self.terms.is_bridge => self.memory.options.push(options),
             None => {}
         }
     }

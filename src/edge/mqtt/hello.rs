@@ -56,6 +56,8 @@ pub(super) struct Will {
 #[derive(Debug, PartialEq)]
 pub(super) struct Hello {
     pub version: Version,
+    /// Whether the client is another broker: mosquitto's bridges say so by the highest bit of the level.
+    pub is_bridge: bool,
     /// Empty where the client has none.
     pub client_id: String,
     pub keep_alive_s: u16,
@@ -84,11 +86,16 @@ impl Hello {
         if header.byte1 >> 4 != 1 {
             return Err(Rejection::SILENT);
         }
-        let (version, flags) = version_and_flags(&frame[header.length..])?;
+        let Preamble { version, is_bridge, flags } = Preamble::read(&frame[header.length..])?;
         let reject = |refusal| Rejection::new(version, refusal);
         // §3.1.2.3: bit 0 is reserved. §3.1.2.9: 3.1.1 has no password without a user name.
         if flags & 1 != 0 || (version == Version::V4 && flags & 0b1100_0000 == 0b0100_0000) {
             return Err(reject(Refusal::Malformed));
+        }
+        let mut frame = frame;
+        if is_bridge {
+            // The codec knows the level without the bit.
+            frame[header.length + LEVEL_AT] &= !BRIDGE;
         }
         let packet = version.read(frame).map_err(|_| reject(Refusal::Malformed))?;
         let Packet::Connect(connect, properties, will, will_properties, login) = packet else {
@@ -122,6 +129,7 @@ impl Hello {
         let is_clean = connect.clean_session;
         let mut hello = Self {
             version,
+            is_bridge,
             client_id: connect.client_id,
             keep_alive_s: connect.keep_alive,
             username,
@@ -146,23 +154,38 @@ impl Hello {
     }
 }
 
-/// The version of a CONNECT, which decides on the codec, and its flags. `packet` starts at the protocol name.
-fn version_and_flags(packet: &[u8]) -> Result<(Version, u8), Rejection> {
-    let level = match packet {
-        [0, 4, b'M', b'Q', b'T', b'T', level, ..] => *level,
-        // MQTT 3.1.
-        [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', level, ..] => *level,
-        _ => return Err(Rejection::SILENT),
-    };
-    let version = match (level, packet.len()) {
-        (4, 8..) if packet[1] == 4 => Version::V4,
-        (5, 8..) if packet[1] == 4 => Version::V5,
-        // A newer client reads the answer of version 5, an older one that of 3.1.1 (v5 §3.1.2.2).
-        (6.., _) => return Err(Rejection::new(Version::V5, Refusal::UnsupportedVersion)),
-        (4 | 5, _) if packet[1] == 4 => return Err(Rejection::SILENT),
-        _ => return Err(Rejection::new(Version::V4, Refusal::UnsupportedVersion)),
-    };
-    Ok((version, packet[7]))
+/// Where a CONNECT of protocol name "MQTT" has its level, counted from that name.
+const LEVEL_AT: usize = 6;
+/// The bit of the level that mosquitto's bridges set: "I am a broker".
+const BRIDGE: u8 = 0x80;
+
+/// The beginning of a CONNECT: it decides on the codec.
+struct Preamble {
+    version: Version,
+    is_bridge: bool,
+    flags: u8,
+}
+
+impl Preamble {
+    /// `packet` starts at the protocol name.
+    fn read(packet: &[u8]) -> Result<Self, Rejection> {
+        let (level, is_old_name) = match packet {
+            [0, 4, b'M', b'Q', b'T', b'T', level, ..] => (*level, false),
+            // MQTT 3.1.
+            [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', level, ..] => (*level, true),
+            _ => return Err(Rejection::SILENT),
+        };
+        let is_bridge = level & BRIDGE != 0;
+        let version = match (level & !BRIDGE, is_old_name) {
+            (4, false) => Version::V4,
+            (5, false) if !is_bridge => Version::V5,
+            // A newer client reads the answer of version 5 (v5 §3.1.2.2), any other that of 3.1.1 (§3.1.2.2).
+            (6.., false) if !is_bridge => return Err(Rejection::new(Version::V5, Refusal::UnsupportedVersion)),
+            _ => return Err(Rejection::new(Version::V4, Refusal::UnsupportedVersion)),
+        };
+        let flags = *packet.get(LEVEL_AT + 1).ok_or(Rejection::SILENT)?;
+        Ok(Self { version, is_bridge, flags })
+    }
 }
 
 fn read_will(will: protocol::LastWill, properties: Option<protocol::LastWillProperties>) -> Result<Box<Will>, Refusal> {
@@ -220,6 +243,7 @@ mod tests {
         let v4 = read(&connect(4, 0xc2, b"\0\x02id\0\x01u\0\x01p")).unwrap();
         let expected = Hello {
             version: Version::V4,
+            is_bridge: false,
             client_id: "id".into(),
             keep_alive_s: 60,
             username: "u".into(),
@@ -236,6 +260,12 @@ mod tests {
         let v5 = read(&connect(5, 0xc2, b"\x0d\x11\0\0\0\x09\x21\0\x05\x27\0\0\x01\0\0\x02id\0\x01u\0\x01p")).unwrap();
         let limits = Hello { version: Version::V5, receive_max: 5, packet_max_bytes: 256, expiry_s: 9, ..expected };
         assert_eq!(v5, limits);
+    }
+
+    #[test]
+    fn a_bridge_of_mosquitto_is_known_by_the_bit_of_its_level() {
+        let bridge = read(&connect(0x84, 0xc2, b"\0\x02id\0\x01u\0\x01p")).unwrap();
+        assert_eq!((bridge.version, bridge.is_bridge), (Version::V4, true));
     }
 
     #[test]
@@ -264,6 +294,8 @@ mod tests {
             (old, v4(Refusal::UnsupportedVersion)),
             (connect(3, 2, b"\0\x01a"), v4(Refusal::UnsupportedVersion)),
             (connect(6, 2, b"\0\0\x01a"), v5(Refusal::UnsupportedVersion)),
+            (connect(0x83, 2, b"\0\x01a"), v4(Refusal::UnsupportedVersion)),
+            (connect(0x85, 2, b"\0\0\x01a"), v4(Refusal::UnsupportedVersion)),
             (connect(4, 3, b"\0\x01a"), v4(Refusal::Malformed)),
             (connect(4, 0x42, b"\0\x01a\0\x01p"), v4(Refusal::Malformed)),
             (connect(4, 0xc2, b"\0\x01a\0\x01u"), v4(Refusal::Malformed)),

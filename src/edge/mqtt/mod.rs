@@ -29,6 +29,7 @@ mod waiting;
 mod wills;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -46,7 +47,7 @@ pub const ALPN: &[u8] = b"mqtt";
 /// Where MQTT comes over a WebSocket of the HTTP port.
 pub const SOCKET_PATH: &str = "/mqtt";
 /// The subprotocols that are spoken there.
-pub const SOCKET_PROTOCOLS: &[&str] = &["mqtt"];
+pub const SOCKET_PROTOCOLS: &[&str] = &["mqtt", "mqttv3.1"];
 
 /// The requirements of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,10 +67,17 @@ struct Edge {
     wills: TaskTracker,
     /// Tasks of the clients' requests to the hub itself.
     desks: TaskTracker,
+    /// CONNECT packets so far.
+    arrivals: AtomicU64,
     shutdown: CancellationToken,
 }
 
 impl Edge {
+    /// The place of a CONNECT that has just been read among all of them.
+    fn next_arrival(&self) -> u64 {
+        self.arrivals.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// What may wait for one connection, and behind a held message of one.
     fn queue_limits(&self) -> QueueLimits {
         QueueLimits { messages_max: self.config.queue_messages_max, bytes_max: self.config.queue_bytes_max }
@@ -108,7 +116,9 @@ pub async fn serve(
 ) {
     let sessions = Arc::new(Sessions::restore(&hub, wire::now()));
     let (wills, desks) = (TaskTracker::new(), TaskTracker::new());
-    let edge = Arc::new(Edge { hub, config: Arc::new(config.mqtt.clone()), sessions, wills, desks, shutdown });
+    let arrivals = AtomicU64::new(0);
+    let edge =
+        Arc::new(Edge { hub, config: Arc::new(config.mqtt.clone()), sessions, wills, desks, arrivals, shutdown });
     let terms = terms(&config, places);
     let for_tests = Terms { bans: None, ..terms.clone() };
     let protocol = |profile| Arc::new(Mqtt { edge: Arc::clone(&edge), profile });

@@ -167,7 +167,8 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 answer = released(waiting), if waiting.is_some() => self.release(answer),
                 read = input.read(), if reads => match read {
                     Ok(0) | Err(_) => self.end_after_waiting(End::Lost)?,
-                    Ok(_) => {}
+                    // Not only whole packets: a large one may take longer than the keep alive on a slow link.
+                    Ok(_) => self.heard_at = Instant::now(),
                 },
                 incoming = delivery => self.take(incoming).await?,
                 () = &mut alarm => {

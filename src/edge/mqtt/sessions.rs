@@ -27,7 +27,8 @@ pub(super) struct Sessions(DashMap<Key, Arc<Slot>>);
 struct Slot {
     session: Arc<tokio::sync::Mutex<Option<Kept>>>,
     live: Mutex<Option<MailboxHandle>>,
-    entrants: AtomicU64,
+    /// The latest CONNECT whose connection was let in here.
+    newest: AtomicU64,
 }
 
 impl Slot {
@@ -84,7 +85,7 @@ impl Sessions {
             let options = stored.subscriptions.into_iter().map(|subscription| {
                 Options::new(subscription.filter, subscription.share, subscription.options, subscription.id)
             });
-            let memory = Memory { received: stored.received, options: options.collect() };
+            let memory = Memory { received: stored.received.into_iter().collect(), options: options.collect() };
             let kept = Kept::new(handle, memory, ends_at, None);
             let slot = Slot { session: Arc::new(tokio::sync::Mutex::new(Some(kept))), ..Slot::default() };
             sessions.0.insert((stored.party, stored.client_id.into()), Arc::new(slot));
@@ -92,22 +93,26 @@ impl Sessions {
         sessions
     }
 
-    /// Ends the client's older connection, if any, and waits until its will is published and its place free; none if
-    /// that takes longer than `patience`.
+    /// Ends the client's older connection, if any, and waits until its will is published and its place free. `arrival`
+    /// is the place of its CONNECT among all of them; none if a connection with a later one was let in already, or if
+    /// the wait takes longer than `patience`.
     pub(super) async fn enter(
         self: &Arc<Self>,
         party: &Party,
         client_id: &str,
+        arrival: u64,
         patience: Duration,
     ) -> Option<SessionPlace> {
         let key: Key = (party.clone(), client_id.into());
         let slot = Arc::clone(&self.0.entry(key.clone()).or_default());
-        let turn = slot.entrants.fetch_add(1, Ordering::SeqCst) + 1;
+        if slot.newest.fetch_max(arrival, Ordering::SeqCst) > arrival {
+            return None;
+        }
         if let Some(live) = slot.live().as_ref() {
             live.close(CloseReason::TakenOver);
         }
         let held = timeout(patience, Arc::clone(&slot.session).lock_owned()).await.ok()?;
-        Some(SessionPlace { sessions: Arc::clone(self), key, slot, held: Some(held), turn })
+        Some(SessionPlace { sessions: Arc::clone(self), key, slot, held: Some(held), arrival })
     }
 
     /// Whether one more session may be kept for a party.
@@ -146,7 +151,7 @@ pub(super) struct SessionPlace {
     key: Key,
     slot: Arc<Slot>,
     held: Option<OwnedMutexGuard<Option<Kept>>>,
-    turn: u64,
+    arrival: u64,
 }
 
 impl SessionPlace {
@@ -177,7 +182,7 @@ impl SessionPlace {
     /// From now on, another connection of this client closes `mailbox`.
     pub(super) fn serve(&self, mailbox: &Mailbox) {
         *self.slot.live() = Some(mailbox.handle());
-        if self.slot.entrants.load(Ordering::SeqCst) != self.turn {
+        if self.slot.newest.load(Ordering::SeqCst) != self.arrival {
             // It came while this one waited, and found nobody to close.
             mailbox.close(CloseReason::TakenOver);
         }

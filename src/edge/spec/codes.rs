@@ -69,7 +69,7 @@ fn errors() -> [DomainError; 38] {
 }
 
 /// One of each fault of a request's form.
-fn faults() -> [RequestFault; 11] {
+fn faults() -> [RequestFault; 10] {
     use RequestFault::*;
     every! { RequestFault:
         BadBody(_) => BadBody("it is not JSON"),
@@ -80,7 +80,6 @@ fn faults() -> [RequestFault; 11] {
         NoSuchPath => NoSuchPath,
         MethodNotAllowed { .. } => MethodNotAllowed { allowed: "POST, OPTIONS" },
         NotAWebSocket => NotAWebSocket,
-        NoSubprotocol { .. } => NoSubprotocol { wanted: &["mqtt"] },
         RangeNotSatisfiable { .. } => RangeNotSatisfiable { size: 4096 },
         OriginNotAllowed => OriginNotAllowed,
     }
@@ -107,9 +106,7 @@ fn place(fault: &RequestFault) -> Place {
         | RequestFault::TooSlow
         | RequestFault::NamesAfterRecording => Place::Body,
         RequestFault::RangeNotSatisfiable { .. } => Place::File,
-        RequestFault::NotAWebSocket | RequestFault::NoSubprotocol { .. } | RequestFault::OriginNotAllowed => {
-            Place::Socket
-        }
+        RequestFault::NotAWebSocket | RequestFault::OriginNotAllowed => Place::Socket,
         RequestFault::NoSuchPath | RequestFault::MethodNotAllowed { .. } => Place::Nowhere,
     }
 }

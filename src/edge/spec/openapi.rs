@@ -306,7 +306,7 @@ fn sockets(components: &mut Components) -> [(String, Value); 4] {
         (path.to_owned(), json!({"get": operation.with("responses", map(responses))}))
     };
     let app = "Opens the app socket, subprotocol `toyhub.v1`.";
-    let mqtt_about = "Opens MQTT over a WebSocket, subprotocol `mqtt`.";
+    let mqtt_about = "Opens MQTT over a WebSocket, subprotocol `mqtt`, `mqttv3.1` or none.";
     [
         door(ws::PATH, "open_app_socket", app, optional_bearer(), asked),
         door(mqtt::SOCKET_PATH, "open_mqtt", mqtt_about, json!([]), vec![]),

@@ -56,6 +56,7 @@ fn terms(last_seq: Option<u64>) -> Terms {
         packet_max_bytes: 100,
         window: 3,
         receive_max: 10,
+        is_bridge: false,
         aliases_in_max: 0,
         aliases_out_max: 0,
         problem_information: true,
@@ -92,7 +93,7 @@ impl Hub {
                 mailbox.subscribe(&all, ReplayRetained::Never).unwrap();
             }
             assert!(handle.is_stored().await);
-            let received = stored.map_or_else(Vec::new, |stored| stored.received.clone());
+            let received = stored.into_iter().flat_map(|stored| stored.received.iter().copied()).collect();
             let memory = Memory { received, options: Vec::new() };
             let exchange = Exchange::new(terms(mailbox.last_seq()), memory);
             connections.push(Connection { mailbox, exchange, pending: VecDeque::new(), backlog: VecDeque::new() });

@@ -67,6 +67,7 @@ fn terms() -> Terms {
         packet_max_bytes: 100,
         window: WINDOW,
         receive_max: 10,
+        is_bridge: false,
         aliases_in_max: 0,
         aliases_out_max: 0,
         problem_information: true,

@@ -12,6 +12,7 @@ fn terms(version: Version, window: u16) -> Terms {
         packet_max_bytes: 100,
         window,
         receive_max: 2,
+        is_bridge: false,
         aliases_in_max: 2,
         aliases_out_max: 0,
         problem_information: false,
@@ -221,7 +222,7 @@ fn the_options_of_version_five_are_kept() {
         let filter = Wanted::Malformed;
         let (qos, retain_handling) = (QoS::AtMostOnce, ReplayRetained::Always);
         let wanted = Subscription { filter, qos, no_local, retain_as_published, retain_handling };
-        Options::new(text.parse().unwrap(), None, Options::bits(&wanted), identifier)
+        Options::new(text.parse().unwrap(), None, Options::bits(&wanted, false), identifier)
     };
     let from = |publisher| {
         let mut delivery = delivery("a/b", QoS::AtMostOnce, 1, false);

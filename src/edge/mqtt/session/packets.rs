@@ -6,7 +6,6 @@ use bytes::BytesMut;
 use rumqttd::protocol::{QoS as WireQoS, SubscribeReasonCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop::consume_budget;
-use tokio::time::Instant;
 
 use super::super::codec::{self, Publish, Request, Subscription, Wanted};
 use super::super::encode;
@@ -25,7 +24,6 @@ use crate::model::QoS;
 impl<S: AsyncRead + AsyncWrite> Session<S> {
     /// Acts on what was put off and then on the whole packets that have been read, as long as the answers find room.
     pub(super) async fn answer(&mut self) -> Result<(), End> {
-        let mut answered = false;
         while self.takes_requests() {
             let request = match self.next_put_off() {
                 Some(request) => request?,
@@ -35,13 +33,8 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 },
             };
             self.answer_request(request).await?;
-            answered = true;
             // Where the hub answers at once, nothing else in this loop would let other tasks have their turn.
             consume_budget().await;
-        }
-        if answered {
-            // Once for all packets of one read: the clock is asked often enough elsewhere.
-            self.heard_at = Instant::now();
         }
         Ok(())
     }
@@ -69,7 +62,6 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 (Some(_), Ok(request)) if Waiting::goes_ahead(&request) => return Ok(Some(request)),
                 (Some(waiting), request) => {
                     waiting.put_off(request.map_err(End::from), bytes);
-                    self.heard_at = Instant::now();
                 }
                 (None, request) => return Ok(Some(request?)),
             }
@@ -249,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 
     async fn subscribe_to(&mut self, wanted: Subscription, identifier: u32) -> SubscribeReasonCode {
-        let options = Options::bits(&wanted);
+        let options = self.exchange.options_of(&wanted);
         let Subscription { filter: Wanted::Filter { filter, share }, qos, retain_handling, .. } = wanted else {
             return SubscribeReasonCode::TopicFilterInvalid;
         };

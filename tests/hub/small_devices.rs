@@ -1,0 +1,187 @@
+//! What clients of the field do to the broker: bursts, bridges, hasty reconnects, slow links.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+
+use crate::clients::{installed, script, succeeds};
+use crate::mqtt::{Raw, V4, V5, connect, connect_with, packet, publish, subscribe};
+use crate::world::{Toy, World, within};
+
+/// MQTT.js sends so many before it reads an answer.
+const BURST: u16 = 667;
+
+fn burst(level: u8, topic: &str) -> Vec<u8> {
+    (1..=BURST).flat_map(|id| publish(level, 0x34, topic, id, b"1")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_qos_2_of_version_3_1_1_is_completed() {
+    let world = World::start().await;
+    let toy = world.bound_toy("fluffy").await;
+    let topic = format!("toy/{}/state/battery", toy.id);
+    let mut raw = Raw::connected(world.mqtt_addr(), V4, "a", &toy.device_key, &toy.secret).await;
+    raw.send(&burst(V4, &topic)).await;
+    for id in 1..=BURST {
+        raw.expect(0x50, &id.to_be_bytes()).await;
+    }
+    let releases: Vec<u8> = (1..=BURST).flat_map(|id| packet(0x62, &id.to_be_bytes())).collect();
+    raw.send(&releases).await;
+    for id in 1..=BURST {
+        raw.expect(0x70, &id.to_be_bytes()).await;
+    }
+    raw.expect_silence().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mqtt_js_completes_a_burst_of_qos_2() {
+    let world = World::start().await;
+    let toy = world.bound_toy("fluffy").await;
+    let topic = format!("toy/{}/state/battery", toy.id);
+    for version in ["4", "5"] {
+        let mut command = Command::new("node");
+        let url = format!("mqtt://{}", world.mqtt_addr());
+        command
+            .arg(script("mqttjs_many.mjs"))
+            .args([&url, version, &toy.device_key, &toy.secret, &topic, &BURST.to_string()])
+            .env("NODE_PATH", installed("node_modules"));
+        assert!(succeeds(command).await.contains("ok publish"), "{version}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_version_5_that_ignores_receive_maximum_is_disconnected_with_its_code() {
+    let world = World::start().await;
+    let toy = world.bound_toy("fluffy").await;
+    let topic = format!("toy/{}/state/battery", toy.id);
+    let mut raw = Raw::connected(world.mqtt_addr(), V5, "a", &toy.device_key, &toy.secret).await;
+    raw.send(&burst(V5, &topic)).await;
+    let last = loop {
+        let (kind, body) = raw.packet().await;
+        if kind != 0x50 {
+            break (kind, body[0]);
+        }
+    };
+    assert_eq!(last, (0xe0, 0x93), "DISCONNECT, Receive Maximum exceeded (v5 §4.13)");
+}
+
+/// A mosquitto broker that is bridged to a toy's state.
+struct Bridge {
+    address: SocketAddr,
+    _broker: Child,
+    _folder: TempDir,
+}
+
+impl Bridge {
+    async fn open(world: &World, toy: &Toy, version: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Nobody else is likely to take it meanwhile.
+        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let config = format!(
+            "listener {} 127.0.0.1\nallow_anonymous true\nconnection hub\naddress {}\nremote_username {}\n\
+             remote_password {}\nbridge_protocol_version {version}\ntopic # both 1 state/ toy/{}/state/\n",
+            address.port(),
+            world.mqtt_addr(),
+            toy.device_key,
+            toy.secret,
+            toy.id,
+        );
+        let path = folder.path().join("mosquitto.conf");
+        std::fs::write(&path, config).unwrap();
+        let mut command = Command::new("mosquitto");
+        command.arg("-c").arg(&path).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        let broker = command.spawn().expect("scripts/test installs mosquitto");
+        within("the broker", async {
+            while TcpStream::connect(address).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        Self { address, _broker: broker, _folder: folder }
+    }
+}
+
+/// The topic and payload of the next message, which is acknowledged.
+async fn message(raw: &mut Raw) -> (String, String) {
+    let (kind, body) = raw.packet().await;
+    assert_eq!(kind & 0xf6, 0x32, "PUBLISH of QoS 1");
+    let (topic, rest) = body[2..].split_at(usize::from(u16::from_be_bytes([body[0], body[1]])));
+    raw.send(&packet(0x40, &rest[..2])).await;
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(topic), text(&rest[2..]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mosquitto_bridge_brings_messages_both_ways_and_none_back() {
+    for version in ["mqttv311", "mqttv50"] {
+        let world = World::start().await;
+        let toy = world.bound_toy("fluffy").await;
+        let at_hub = |name: &str| format!("toy/{}/state/{name}", toy.id);
+        let mut hub = Raw::connected(world.mqtt_addr(), V4, "a", &toy.device_key, &toy.secret).await;
+        // Retained: the bridge gets it whenever it subscribes.
+        hub.send(&publish(V4, 0x33, &at_hub("first"), 1, b"0")).await;
+        hub.expect(0x40, &[0, 1]).await;
+        hub.send(&subscribe(V4, 2, &[(&at_hub("#"), 1)])).await;
+        hub.expect(0x90, &[0, 2, 1]).await;
+        assert_eq!(message(&mut hub).await, (at_hub("first"), "0".into()));
+
+        let bridge = Bridge::open(&world, &toy, version).await;
+        let mut local = Raw::connected(bridge.address, V4, "b", "", "").await;
+        local.send(&subscribe(V4, 1, &[("state/#", 1)])).await;
+        local.expect(0x90, &[0, 1, 1]).await;
+        assert_eq!(message(&mut local).await, ("state/first".into(), "0".into()), "{version}");
+        for (id, payload) in [(2, "1"), (3, "2")] {
+            local.send(&publish(V4, 0x32, "state/battery", id, payload.as_bytes())).await;
+            // Its own subscription brings it too, before or behind PUBACK.
+            let mut seen = [local.packet().await, local.packet().await];
+            seen.sort();
+            assert_eq!((seen[0].0, seen[1].0), (0x32, 0x40), "{version}");
+            local.send(&packet(0x40, &seen[0].1[15..17])).await;
+            assert_eq!(message(&mut hub).await, (at_hub("battery"), payload.into()), "{version}");
+        }
+        hub.send(&publish(V4, 0x32, &at_hub("last"), 4, b"3")).await;
+        // What the bridge had brought to the hub would come back before it.
+        assert_eq!(message(&mut local).await, ("state/last".into(), "3".into()), "{version}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hasty_client_keeps_its_newest_connection() {
+    let world = World::start().await;
+    let toy = world.bound_toy("fluffy").await;
+    for level in [V4, V5] {
+        for _ in 0..25 {
+            let hello = connect(level, "hasty", &toy.device_key, &toy.secret);
+            let mut broken = TcpStream::connect(world.mqtt_addr()).await.unwrap();
+            broken.write_all(&hello).await.unwrap();
+            drop(broken);
+            let mut newest = Raw::connected(world.mqtt_addr(), level, "hasty", &toy.device_key, &toy.secret).await;
+            // An older connection that is let in later would end this one: each ping gives it time.
+            for _ in 0..10 {
+                newest.expect_silence().await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_packet_on_a_slow_link_is_not_cut_by_keep_alive() {
+    let world = World::start().await;
+    let toy = world.bound_toy("fluffy").await;
+    let mut raw = Raw::open(world.mqtt_addr()).await;
+    raw.send(&connect_with(V4, 0xc2, 1, &[], "slow", &[], &toy.device_key, &toy.secret)).await;
+    raw.expect(0x20, &[0, 0]).await;
+    let large = publish(V4, 0x32, &format!("toy/{}/state/battery", toy.id), 1, &[b'x'; 24_000]);
+    // Three seconds, twice the time that a silent client has.
+    for part in large.chunks(large.len() / 10) {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        raw.send(part).await;
+    }
+    raw.expect(0x40, &[0, 1]).await;
+}
