@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 
 use crate::clients::{installed, script, succeeds};
 use crate::mqtt::{Raw, V4, V5, connect, connect_with, packet, publish, subscribe};
-use crate::world::{Toy, World, within};
+use crate::world::{World, within};
 
 /// MQTT.js sends so many before it reads an answer.
 const BURST: u16 = 667;
@@ -43,15 +43,12 @@ async fn mqtt_js_completes_a_burst_of_qos_2() {
     let world = World::start().await;
     let toy = world.bound_toy("fluffy").await;
     let topic = format!("toy/{}/state/battery", toy.id);
-    for version in ["4", "5"] {
-        let mut command = Command::new("node");
-        let url = format!("mqtt://{}", world.mqtt_addr());
-        command
-            .arg(script("mqttjs_many.mjs"))
-            .args([&url, version, &toy.device_key, &toy.secret, &topic, &BURST.to_string()])
-            .env("NODE_PATH", installed("node_modules"));
-        assert!(succeeds(command).await.contains("ok publish"), "{version}");
-    }
+    let mut command = Command::new("node");
+    command
+        .arg(script("mqttjs_many.mjs"))
+        .args([&format!("mqtt://{}", world.mqtt_addr()), &toy.device_key, &toy.secret, &topic, &BURST.to_string()])
+        .env("NODE_PATH", installed("node_modules"));
+    assert!(succeeds(command).await.contains("ok publish"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,18 +75,15 @@ struct Bridge {
 }
 
 impl Bridge {
-    async fn open(world: &World, toy: &Toy, version: &str) -> Self {
+    /// `login` and `topic` are lines of its configuration.
+    async fn open(hub: SocketAddr, version: &str, login: &str, topic: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Nobody else is likely to take it meanwhile.
         let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let config = format!(
-            "listener {} 127.0.0.1\nallow_anonymous true\nconnection hub\naddress {}\nremote_username {}\n\
-             remote_password {}\nbridge_protocol_version {version}\ntopic # both 1 state/ toy/{}/state/\n",
+            "listener {} 127.0.0.1\nallow_anonymous true\nconnection hub\naddress {hub}\n{login}\n\
+             bridge_protocol_version {version}\n{topic}\n",
             address.port(),
-            world.mqtt_addr(),
-            toy.device_key,
-            toy.secret,
-            toy.id,
         );
         let path = folder.path().join("mosquitto.conf");
         std::fs::write(&path, config).unwrap();
@@ -116,43 +110,62 @@ async fn message(raw: &mut Raw) -> (String, String) {
     (text(topic), text(&rest[2..]))
 }
 
+/// What a broker sends to a client that publishes to a topic that it subscribes to: PUBACK, and the message.
+async fn publish_and_receive(raw: &mut Raw, topic: &str, id: u16, payload: &str) {
+    raw.send(&publish(V4, 0x32, topic, id, payload.as_bytes())).await;
+    let mut seen = [raw.packet().await, raw.packet().await];
+    seen.sort();
+    assert_eq!(seen.each_ref().map(|(kind, _)| *kind), [0x32, 0x40]);
+    let at = 2 + topic.len();
+    raw.send(&packet(0x40, &seen[0].1[at..at + 2])).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mosquitto_bridge_brings_messages_both_ways_and_none_back() {
     for version in ["mqttv311", "mqttv50"] {
-        let world = World::start().await;
-        let toy = world.bound_toy("fluffy").await;
-        let at_hub = |name: &str| format!("toy/{}/state/{name}", toy.id);
-        let mut hub = Raw::connected(world.mqtt_addr(), V4, "a", &toy.device_key, &toy.secret).await;
+        let world = World::start_with(&[("TOYHUB_MQTT__CONFORMANCE_LISTEN", "127.0.0.1:0")]).await;
+        let mut hub = Raw::connected(world.conformance_addr(), V4, "a", "a", "a").await;
         // Retained: the bridge gets it whenever it subscribes.
-        hub.send(&publish(V4, 0x33, &at_hub("first"), 1, b"0")).await;
+        hub.send(&publish(V4, 0x33, "hub/first", 1, b"0")).await;
         hub.expect(0x40, &[0, 1]).await;
-        hub.send(&subscribe(V4, 2, &[(&at_hub("#"), 1)])).await;
-        hub.expect(0x90, &[0, 2, 1]).await;
-        assert_eq!(message(&mut hub).await, (at_hub("first"), "0".into()));
-
-        let bridge = Bridge::open(&world, &toy, version).await;
-        let mut local = Raw::connected(bridge.address, V4, "b", "", "").await;
+        let bridge = Bridge::open(world.conformance_addr(), version, "", "topic # both 1 state/ hub/").await;
+        let mut local = Raw::connected(bridge.address, V4, "b", "b", "b").await;
         local.send(&subscribe(V4, 1, &[("state/#", 1)])).await;
         local.expect(0x90, &[0, 1, 1]).await;
         assert_eq!(message(&mut local).await, ("state/first".into(), "0".into()), "{version}");
+
+        hub.send(&subscribe(V4, 2, &[("hub/battery", 1)])).await;
+        hub.expect(0x90, &[0, 2, 1]).await;
         for (id, payload) in [(2, "1"), (3, "2")] {
-            local.send(&publish(V4, 0x32, "state/battery", id, payload.as_bytes())).await;
-            // Its own subscription brings it too, before or behind PUBACK.
-            let mut seen = [local.packet().await, local.packet().await];
-            seen.sort();
-            assert_eq!((seen[0].0, seen[1].0), (0x32, 0x40), "{version}");
-            local.send(&packet(0x40, &seen[0].1[15..17])).await;
-            assert_eq!(message(&mut hub).await, (at_hub("battery"), payload.into()), "{version}");
+            publish_and_receive(&mut local, "state/battery", id, payload).await;
+            assert_eq!(message(&mut hub).await, ("hub/battery".into(), payload.into()), "{version}");
         }
-        hub.send(&publish(V4, 0x32, &at_hub("last"), 4, b"3")).await;
+        hub.send(&publish(V4, 0x32, "hub/last", 4, b"3")).await;
         // What the bridge had brought to the hub would come back before it.
         assert_eq!(message(&mut local).await, ("state/last".into(), "3".into()), "{version}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hasty_client_keeps_its_newest_connection() {
+async fn a_mosquitto_bridge_logs_in_as_a_toy() {
     let world = World::start().await;
+    let toy = world.bound_toy("fluffy").await;
+    let login = format!("remote_username {}\nremote_password {}", toy.device_key, toy.secret);
+    let topic = format!("topic # in 1 cmd/ toy/{}/cmd/", toy.id);
+    for version in ["mqttv311", "mqttv50"] {
+        let bridge = Bridge::open(world.mqtt_addr(), version, &login, &topic).await;
+        let mut local = Raw::connected(bridge.address, V4, "b", "b", "b").await;
+        local.send(&subscribe(V4, 1, &[("$SYS/broker/connection/+/state", 0)])).await;
+        local.expect(0x90, &[0, 1, 0]).await;
+        // The broker says by retained messages whether its bridge is connected.
+        while !local.packet().await.1.ends_with(b"1") {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hasty_client_keeps_its_newest_connection() {
+    // A broken connection is not taken for an attack here.
+    let world = World::start_with(&[("TOYHUB_MQTT__FLAPPING_MAX", "1000")]).await;
     let toy = world.bound_toy("fluffy").await;
     for level in [V4, V5] {
         for _ in 0..25 {

@@ -307,7 +307,7 @@ async fn a_web_socket_speaks_mqtt_alone() {
     for protocol in [None, Some("mqttv3.1"), Some("mqttv3.1, mqtt"), Some("chat, mqtt")] {
         let mut stream = open_web(&world, protocol).await.unwrap();
         stream.send(Message::binary(connect(V4, "a", "nobody", "wrong"))).await.unwrap();
-        assert_eq!(read_connack(&mut stream).await, [0x20, 0, 5], "{protocol:?}");
+        assert_eq!(read_connack(&mut stream).await, [0x20, 0, 4], "{protocol:?}");
     }
     for (message, code) in [(Message::text("hello"), 1003), (Message::binary(vec![0; 2001]), 1009)] {
         let mut stream = open_web(&world, Some("mqtt")).await.unwrap();

@@ -47,7 +47,7 @@ async fn answer(
 
 /// Serves one client until it leaves or the hub stops; a running request is finished first.
 pub(super) async fn run(stream: impl Stream + 'static, client: Client, edge: Arc<Edge>) {
-    let Client { peer, place } = client;
+    let Client { peer, place, .. } = client;
     let unread = Arc::new(AtomicBool::new(false));
     let requester = Arc::new(Requester::of_connection(peer, Arc::clone(&unread)));
     let stall = seconds(edge.config.http.body_pause_timeout_s);

@@ -25,10 +25,12 @@ use crate::domain::login::Admitted;
 use crate::edge::wire::{self, now};
 use crate::ports::router::{CloseReason, Mailbox};
 
-/// Brings a new connection to its session; none if it was refused, silent for too long, or the hub stops.
+/// Brings a new connection to its session; none if it was refused, silent for too long, or the hub stops. `number` is
+/// its place in the order in which connections were accepted.
 pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     socket: S,
     peer: IpAddr,
+    number: u64,
     edge: Arc<Edge>,
     profile: Profile,
 ) -> Option<Session<S>> {
@@ -36,12 +38,10 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     let mut link = Link::new(socket, seconds(edge.config.write_timeout_s));
     let entered = async {
         let mut hello = read_hello(&mut link, edge.config.packet_max_bytes, profile).await?;
-        // Before the login is checked: that of an older connection may take longer than that of a newer one.
-        let arrival = edge.next_arrival();
         hello.expiry_s = hello.expiry_s.min(edge.config.session_expiry_max_s);
         let reject = |refusal| Rejection::new(hello.version, refusal);
         let admitted = admit(&hello, peer, &edge, profile).await.map_err(reject)?;
-        let entered = enter(&hello, &admitted, &edge, arrival, patience).await.map_err(reject)?;
+        let entered = enter(&hello, &admitted, &edge, number, patience).await.map_err(reject)?;
         Ok::<_, Rejection>((hello, entered, wire::instant_of(admitted.expires_at)))
     };
     let entered = tokio::select! {
@@ -116,12 +116,12 @@ async fn enter(
     hello: &Hello,
     admitted: &Admitted,
     edge: &Edge,
-    arrival: u64,
+    number: u64,
     patience: Duration,
 ) -> Result<Entered, Refusal> {
     let assigned_id = hello.client_id.is_empty().then(assigned_client_id);
     let client_id = assigned_id.as_ref().unwrap_or(&hello.client_id);
-    let mut place = edge.sessions.enter(&admitted.party, client_id, arrival, patience).await.ok_or(Refusal::Busy)?;
+    let mut place = edge.sessions.enter(&admitted.party, client_id, number, patience).await.ok_or(Refusal::Busy)?;
     let refused = |error: DomainError| Refusal::from(&error);
     let kept = place.take(now());
     let (mailbox, memory, is_resumed) = match kept {

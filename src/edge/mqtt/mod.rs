@@ -29,7 +29,6 @@ mod waiting;
 mod wills;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -67,17 +66,10 @@ struct Edge {
     wills: TaskTracker,
     /// Tasks of the clients' requests to the hub itself.
     desks: TaskTracker,
-    /// CONNECT packets so far.
-    arrivals: AtomicU64,
     shutdown: CancellationToken,
 }
 
 impl Edge {
-    /// The place of a CONNECT that has just been read among all of them.
-    fn next_arrival(&self) -> u64 {
-        self.arrivals.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
     /// What may wait for one connection, and behind a held message of one.
     fn queue_limits(&self) -> QueueLimits {
         QueueLimits { messages_max: self.config.queue_messages_max, bytes_max: self.config.queue_bytes_max }
@@ -92,9 +84,9 @@ struct Mqtt {
 
 impl Protocol for Mqtt {
     async fn serve<S: Stream + 'static>(self: Arc<Self>, stream: S, client: Client) -> Ending {
-        let Client { peer, place: _place } = client;
+        let Client { peer, number, place: _place } = client;
         // Boxed: the memory of the handshake is free again once the session runs.
-        match Box::pin(connect::handshake(stream, peer, Arc::clone(&self.edge), self.profile)).await {
+        match Box::pin(connect::handshake(stream, peer, number, Arc::clone(&self.edge), self.profile)).await {
             Some(session) => session.run().await,
             None => Ending::Failed,
         }
@@ -116,9 +108,7 @@ pub async fn serve(
 ) {
     let sessions = Arc::new(Sessions::restore(&hub, wire::now()));
     let (wills, desks) = (TaskTracker::new(), TaskTracker::new());
-    let arrivals = AtomicU64::new(0);
-    let edge =
-        Arc::new(Edge { hub, config: Arc::new(config.mqtt.clone()), sessions, wills, desks, arrivals, shutdown });
+    let edge = Arc::new(Edge { hub, config: Arc::new(config.mqtt.clone()), sessions, wills, desks, shutdown });
     let terms = terms(&config, places);
     let for_tests = Terms { bans: None, ..terms.clone() };
     let protocol = |profile| Arc::new(Mqtt { edge: Arc::clone(&edge), profile });

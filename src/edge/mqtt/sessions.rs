@@ -27,7 +27,7 @@ pub(super) struct Sessions(DashMap<Key, Arc<Slot>>);
 struct Slot {
     session: Arc<tokio::sync::Mutex<Option<Kept>>>,
     live: Mutex<Option<MailboxHandle>>,
-    /// The latest CONNECT whose connection was let in here.
+    /// The number of the connection that was accepted last, of those that came this far.
     newest: AtomicU64,
 }
 
@@ -93,26 +93,26 @@ impl Sessions {
         sessions
     }
 
-    /// Ends the client's older connection, if any, and waits until its will is published and its place free. `arrival`
-    /// is the place of its CONNECT among all of them; none if a connection with a later one was let in already, or if
-    /// the wait takes longer than `patience`.
+    /// Ends the client's older connection, if any, and waits until its will is published and its place free. `number` is
+    /// its place in the order of accepting; none if one that was accepted later is here already (the check of its login
+    /// was the faster one), or if the wait takes longer than `patience`.
     pub(super) async fn enter(
         self: &Arc<Self>,
         party: &Party,
         client_id: &str,
-        arrival: u64,
+        number: u64,
         patience: Duration,
     ) -> Option<SessionPlace> {
         let key: Key = (party.clone(), client_id.into());
         let slot = Arc::clone(&self.0.entry(key.clone()).or_default());
-        if slot.newest.fetch_max(arrival, Ordering::SeqCst) > arrival {
+        if slot.newest.fetch_max(number, Ordering::SeqCst) > number {
             return None;
         }
         if let Some(live) = slot.live().as_ref() {
             live.close(CloseReason::TakenOver);
         }
         let held = timeout(patience, Arc::clone(&slot.session).lock_owned()).await.ok()?;
-        Some(SessionPlace { sessions: Arc::clone(self), key, slot, held: Some(held), arrival })
+        Some(SessionPlace { sessions: Arc::clone(self), key, slot, held: Some(held), number })
     }
 
     /// Whether one more session may be kept for a party.
@@ -151,7 +151,7 @@ pub(super) struct SessionPlace {
     key: Key,
     slot: Arc<Slot>,
     held: Option<OwnedMutexGuard<Option<Kept>>>,
-    arrival: u64,
+    number: u64,
 }
 
 impl SessionPlace {
@@ -182,7 +182,7 @@ impl SessionPlace {
     /// From now on, another connection of this client closes `mailbox`.
     pub(super) fn serve(&self, mailbox: &Mailbox) {
         *self.slot.live() = Some(mailbox.handle());
-        if self.slot.newest.load(Ordering::SeqCst) != self.arrival {
+        if self.slot.newest.load(Ordering::SeqCst) != self.number {
             // It came while this one waited, and found nobody to close.
             mailbox.close(CloseReason::TakenOver);
         }

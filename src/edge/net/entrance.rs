@@ -227,7 +227,7 @@ impl Entrance {
             }
         };
         let span = self.span_of(peer);
-        let (protocol, client) = (Arc::clone(protocol), Client { peer, place });
+        let (protocol, client) = (Arc::clone(protocol), Client { peer, number: self.admitted, place });
         let ended = move |ending| Ended { peer, started_at, ending };
         match transport {
             // A task of its own kind: the many that are idle hold no room for what the others need.

@@ -46,6 +46,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 pub struct Client {
     /// Its own address, even if it comes through a proxy; an IPv4 address is never shown as an IPv6 one.
     pub peer: IpAddr,
+    /// Connections of its protocol that were let in before it, and itself.
+    pub number: u64,
     /// Its place among the connections, which is free again when this is dropped.
     pub place: Place,
 }
