@@ -9,8 +9,7 @@ pub type FieldMap = Map<String, Value>;
 
 /// The fields of a JSON object. `null` has none.
 pub fn from_json(bytes: &[u8]) -> Result<FieldMap, RequestFault> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    match serde_json::from_slice(bytes).map_err(|_| RequestFault::BadBody("it is not JSON"))? {
+    match parse_json(bytes).ok_or(RequestFault::BadBody("it is not JSON"))? {
         Value::Object(object) => Ok(object),
         Value::Null => Ok(FieldMap::new()),
         _ => Err(RequestFault::BadBody("it is not a JSON object")),
@@ -24,8 +23,37 @@ pub fn from_form(bytes: &[u8]) -> Result<FieldMap, RequestFault> {
     Ok(pairs.into_iter().map(|(name, text)| (name, Value::String(text))).collect())
 }
 
-/// The fields of a text whose form nothing names: its first byte does.
-pub fn from_unnamed(bytes: &[u8]) -> Result<FieldMap, RequestFault> {
+/// The value of a JSON text. Half of a character beyond U+FFFF, which JavaScript makes where it cuts a text, is replaced
+/// by U+FFFD.
+pub fn parse_json(bytes: &[u8]) -> Option<Value> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    serde_json::from_slice(bytes).or_else(|_| serde_json::from_slice(&replace_halves(bytes))).ok()
+}
+
+/// Replaces `\uD800` to `\uDFFF` that are no pair by `\uFFFD`.
+fn replace_halves(json: &[u8]) -> Vec<u8> {
+    let unit = |at: usize| {
+        let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let mut mended = json.to_vec();
+    let mut at = 0;
+    while at < json.len() {
+        at += match (json[at], unit(at)) {
+            (b'\\', Some(0xd800..=0xdbff)) if matches!(unit(at + 6), Some(0xdc00..=0xdfff)) => 12,
+            (b'\\', Some(0xd800..=0xdfff)) => {
+                mended[at + 2..at + 6].copy_from_slice(b"fffd");
+                6
+            }
+            (b'\\', _) => 2,
+            _ => 1,
+        };
+    }
+    mended
+}
+
+/// The fields of a JSON object or a form: the first byte says which.
+pub fn from_text(bytes: &[u8]) -> Result<FieldMap, RequestFault> {
     if bytes.trim_ascii_start().starts_with(b"{") { from_json(bytes) } else { from_form(bytes) }
 }
 
@@ -65,10 +93,22 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_refused() {
-        for bad in ["", "{", "[]", "5", "\"x\"", "{\"a\":}", "{} {}", "{\"a\":\"\\ud800\"}"] {
+        for bad in ["", "{", "[]", "5", "\"x\"", "{\"a\":}", "{} {}", "{\"a\":\"\\ud80\"}"] {
             assert!(from_json(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(from_json(b"{\"a\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn half_a_character_is_replaced() {
+        for (sent, expected) in [
+            (r"Mia \ud83d", "Mia \u{fffd}"),
+            (r"\ude00 Mia \uD83D\u0041", "\u{fffd} Mia \u{fffd}A"),
+            (r"\ud83d\ud83d\ude00", "\u{fffd}😀"),
+            (r"\\ud83d \ud83d", "\\ud83d \u{fffd}"),
+        ] {
+            assert_eq!(json(format!("{{\"a\":\"{sent}\"}}").as_bytes()).text("a").as_deref(), Some(expected), "{sent}");
+        }
     }
 
     #[test]
@@ -87,7 +127,7 @@ mod tests {
     #[test]
     fn a_body_without_a_type_is_known_by_its_first_byte() {
         for body in [&b" {\"a\":1}"[..], b"a=1"] {
-            assert_eq!(Given::of(from_unnamed(body).unwrap()).text("a").as_deref(), Some("1"));
+            assert_eq!(Given::of(from_text(body).unwrap()).text("a").as_deref(), Some("1"));
         }
     }
 

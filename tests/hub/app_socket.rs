@@ -304,3 +304,18 @@ async fn a_revoked_token_ends_the_connection_within_five_seconds() {
     let closed = tokio::time::timeout(Duration::from_secs(5), app.close_code()).await;
     assert_eq!(closed.expect("in time"), 4501);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_is_answered_with_a_close() {
+    let world = World::start().await;
+    let owner = world.user("mia").await;
+    let toy = world.toy(&owner, "Fluffy").await;
+    for socket in [
+        world.app(&owner).await,
+        world.socket("/ws").await,
+        world.legacy_socket(&format!("/app/{}", owner.id), Some(&owner.token)).await,
+        world.legacy_socket(&format!("/toy/{}", toy.id), None).await,
+    ] {
+        assert!(socket.close_is_answered().await);
+    }
+}

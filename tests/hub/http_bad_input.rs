@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use toyhub::api::{self, Door};
 
 use crate::world::World;
 
@@ -63,7 +64,7 @@ async fn malformed_bodies_get_their_codes() {
     let cases: [(&str, &str, u16, u16); 8] = [
         (TYPE_JSON, "{", 400, 20),
         (TYPE_JSON, "[]", 400, 20),
-        (TYPE_JSON, "{\"a\":\"\\ud800\"}", 400, 20),
+        (TYPE_JSON, "{\"a\":\"\\ud80\"}", 400, 20),
         (TYPE_JSON, &deep, 400, 20),
         (TYPE_JSON, &large, 413, 21),
         ("text/xml", "<a/>", 415, 22),
@@ -121,6 +122,56 @@ async fn every_form_of_body_means_the_same() {
     }
     let answer = client.post(world.http() + "/content_list").send().await.unwrap();
     assert_eq!(answer.json::<Value>().await.unwrap()["msg"], "Get a list of content resources");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_small_clients_are_understood() {
+    let world = World::start().await;
+    let parts = |text: &str| text.replace('\n', "\r\n");
+    let register = |name: &str| {
+        let fields = json!({"username": name, "password": "correct horse", "nickname": "Mia", "gender": "2"});
+        fields.to_string()
+    };
+    let odd_parts = [("username", "parts"), ("password", "correct horse"), ("nickname", "Mia"), ("gender", "2")]
+        .map(|(name, value)| parts(&format!("--b\ncontent-disposition: form-data ;Name = \"{name}\"\n\n{value}\n")))
+        .concat()
+        + "--b--\r\n";
+    for (path, content_type, body) in [
+        ("/reg", "application/x-www-form-urlencoded", register("curl")),
+        ("/reg", "text/plain;charset=UTF-8", register("beacon")),
+        ("//reg", TYPE_JSON, register("slashes")),
+        ("/reg", "multipart/form-data ; charset=utf-8; boundary=b", odd_parts),
+    ] {
+        let answer = raw(&world, &request(path, content_type, body.as_bytes())).await;
+        assert_eq!(code_of(&answer), 0, "{path} {content_type}: {answer}");
+    }
+    let cut = r#"{"username":"cut","password":"correct horse","nickname":"Mia \ud83d","gender":"2"}"#;
+    let answer = raw(&world, &request("/reg", TYPE_JSON, cut.as_bytes())).await;
+    assert_eq!(code_of(&answer), 0, "{answer}");
+    let login = world.ok("/login", json!({"username": "cut", "password": "correct horse"})).await;
+    assert_eq!(login["data"]["nickname"], "Mia \u{fffd}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_of_every_call_may_be_anything() {
+    let world = World::start_with(&[("TOYHUB_HTTP__BODY_MAX_BYTES", "100000")]).await;
+    let long = "x".repeat(65_536);
+    let values =
+        [json!(""), json!(" "), json!(null), json!(true), json!(-1), json!(1e300), json!([]), json!({}), json!(long)];
+    for call in api::calls().filter(|call| call.facts.door != Door::Connection) {
+        let path = format!("/{}", call.facts.name);
+        let names: Vec<&str> = (call.fields)().iter().map(|field| field.property.name).collect();
+        for bad in &names {
+            for value in &values {
+                let others = names.iter().filter(|name| *name != bad).map(|name| ((*name).to_owned(), json!("a")));
+                let mut body: Map<String, Value> = others.collect();
+                body.insert((*bad).to_owned(), value.clone());
+                let (status, answer) = world.post(&path, Value::Object(body)).await;
+                let code = answer["code"].as_u64();
+                assert!(status < 500 && code.is_some_and(|code| code != 19), "{path} {bad}: {status} {answer}");
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

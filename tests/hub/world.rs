@@ -509,6 +509,21 @@ impl App {
         self.socket.send(message).await.unwrap();
     }
 
+    /// Closes, and gives whether the hub has answered with its own Close before the connection ended.
+    pub async fn close_is_answered(mut self) -> bool {
+        self.socket.send(Message::Close(None)).await.unwrap();
+        within("the end of the socket", async {
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Message::Close(_))) => return true,
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return false,
+                }
+            }
+        })
+        .await
+    }
+
     /// The code with which the hub closes. Its pings give it no more time.
     pub async fn close_code(&mut self) -> u16 {
         within("the close frame", async {

@@ -10,10 +10,11 @@ use hyper::header::CONTENT_TYPE;
 use super::client::Requester;
 use super::gate::Gate;
 use super::multipart;
+use super::parameters::parameter;
 use super::reading::BodyReader;
 use super::reply::Failure;
 use crate::api::request::Given;
-use crate::edge::body::{FieldMap, from_form, from_json, from_unnamed};
+use crate::edge::body::{FieldMap, from_json, from_text};
 use crate::edge::net::AddressPlace;
 use crate::edge::status::RequestFault;
 
@@ -21,26 +22,25 @@ use crate::edge::status::RequestFault;
 #[derive(Debug, PartialEq, Eq)]
 enum Form {
     Json,
-    UrlEncoded,
     Multipart {
         boundary: String,
     },
-    /// No `Content-Type`: by the first byte.
-    Unnamed,
+    /// By the first byte: no `Content-Type`, or one that small clients and pages name for JSON too
+    /// (`curl -d`, `esp_http_client`, `navigator.sendBeacon`).
+    Text,
     Unknown,
 }
 
 impl Form {
     fn of(headers: &HeaderMap) -> Self {
-        let Some(header) = headers.get(CONTENT_TYPE) else { return Self::Unnamed };
+        let Some(header) = headers.get(CONTENT_TYPE) else { return Self::Text };
         let Ok(text) = header.to_str() else { return Self::Unknown };
         let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match essence.as_str() {
-            "" => Self::Unnamed,
+            "" | "application/x-www-form-urlencoded" | "text/plain" => Self::Text,
             "application/json" | "text/json" => Self::Json,
-            "application/x-www-form-urlencoded" => Self::UrlEncoded,
-            "multipart/form-data" => match multer::parse_boundary(text) {
-                Ok(boundary) if !boundary.is_empty() => Self::Multipart { boundary },
+            "multipart/form-data" => match parameter(text, "boundary") {
+                Some(boundary) if !boundary.is_empty() => Self::Multipart { boundary },
                 _ => Self::Unknown,
             },
             _ => Self::Unknown,
@@ -80,8 +80,7 @@ pub(super) async fn receive(
         }
         Form::Unknown => return Ok((unknown_form(&mut reader).await?, None)),
         Form::Json => parse(&mut reader, from_json).await?,
-        Form::UrlEncoded => parse(&mut reader, from_form).await?,
-        Form::Unnamed => parse(&mut reader, from_unnamed).await?,
+        Form::Text => parse(&mut reader, from_text).await?,
     };
     Ok((Given::of(fields), None))
 }
@@ -117,10 +116,15 @@ mod tests {
     #[test]
     fn the_form_is_what_the_header_says() {
         assert_eq!(form("Application/JSON; charset=utf-8"), Form::Json);
-        assert_eq!(form("application/x-www-form-urlencoded"), Form::UrlEncoded);
+        assert_eq!(form("application/x-www-form-urlencoded"), Form::Text);
+        assert_eq!(form("text/plain;charset=UTF-8"), Form::Text);
+        assert_eq!(
+            form("Multipart/Form-Data ; charset=utf-8 ; Boundary = x"),
+            Form::Multipart { boundary: "x".into() }
+        );
         assert_eq!(form("multipart/form-data; boundary=\"a b\""), Form::Multipart { boundary: "a b".into() });
         assert_eq!(form("multipart/form-data"), Form::Unknown);
         assert_eq!(form("text/xml"), Form::Unknown);
-        assert_eq!(Form::of(&HeaderMap::new()), Form::Unnamed);
+        assert_eq!(Form::of(&HeaderMap::new()), Form::Text);
     }
 }

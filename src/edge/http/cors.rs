@@ -2,7 +2,8 @@
 
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, HeaderValue, ORIGIN,
+    VARY,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 
@@ -11,6 +12,8 @@ use crate::config::Http;
 
 const ALLOWED_HEADERS: HeaderValue =
     HeaderValue::from_static("Authorization, Content-Type, Range, If-Range, If-None-Match");
+/// The longest list of headers that a page may ask for.
+const ASKED_HEADERS_MAX_BYTES: usize = 1024;
 const EXPOSED_HEADERS: HeaderValue =
     HeaderValue::from_static("ETag, Content-Range, Accept-Ranges, Content-Length, Retry-After");
 /// How long a browser may remember a preflight's answer, in seconds.
@@ -26,13 +29,22 @@ pub(super) fn is_allowed(config: &Http, origin: &HeaderValue) -> bool {
 }
 
 /// Answers `OPTIONS`: the preflight of a page, or a client that asks for the methods.
-pub(super) fn preflight(allowed_methods: &'static str) -> Response<Body> {
+///
+/// Libraries add headers of their own (`X-Requested-With`, `Device-Id`). A page that may use the hub may send them: a call
+/// does no more because of them.
+pub(super) fn preflight(config: &Http, request: &HeaderMap, allowed_methods: &'static str) -> Response<Body> {
+    let is_list = |byte: &u8| byte.is_ascii_alphanumeric() || b", !#$%&'*+-.^_`|~".contains(byte);
+    let asked = request.get(ACCESS_CONTROL_REQUEST_HEADERS).filter(|asked| {
+        let from = request.get(ORIGIN).is_some_and(|origin| is_allowed(config, origin));
+        from && asked.len() <= ASKED_HEADERS_MAX_BYTES && asked.as_bytes().iter().all(is_list)
+    });
     let mut response = Response::new(full(Vec::new()));
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     headers.insert(ALLOW, HeaderValue::from_static(allowed_methods));
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(allowed_methods));
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.cloned().unwrap_or(ALLOWED_HEADERS));
+    headers.append(VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
     headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
     response
 }
@@ -70,6 +82,22 @@ mod tests {
         let mut answer = HeaderMap::new();
         decorate(&config, &request, &mut answer);
         answer
+    }
+
+    #[test]
+    fn a_page_of_an_allowed_origin_may_send_what_it_asks_for() {
+        let config = Http { allowed_origins: vec!["http://a".into()], ..Http::default() };
+        let allowed = |origin: &'static str, asked: String| {
+            let mut request = HeaderMap::new();
+            request.insert(ORIGIN, HeaderValue::from_static(origin));
+            request.insert(ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_bytes(asked.as_bytes()).unwrap());
+            preflight(&config, &request, "POST").headers()[ACCESS_CONTROL_ALLOW_HEADERS].clone()
+        };
+        let asked = "x-requested-with, device-id";
+        assert_eq!(allowed("http://a", asked.into()), asked);
+        assert_eq!(allowed("http://evil", asked.into()), ALLOWED_HEADERS);
+        assert_eq!(allowed("http://a", "x: y".into()), ALLOWED_HEADERS);
+        assert_eq!(allowed("http://a", "x".repeat(2000)), ALLOWED_HEADERS);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod cors;
 mod files;
 mod gate;
 mod multipart;
+mod parameters;
 mod reading;
 mod reply;
 mod routes;

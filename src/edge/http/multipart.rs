@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
+use hyper::header::CONTENT_DISPOSITION;
 use multer::{Field, Multipart};
 use serde_json::Value;
 
 use super::gate::{Admitted, Gate, Held};
+use super::parameters::parameter;
 use super::reading::BodyReader;
 use super::reply::Failure;
 use crate::api::request::Given;
@@ -135,8 +137,11 @@ async fn receive_parts(
         if count == PARTS_MAX {
             return Err(RequestFault::BadBody("it has too many parts").into());
         }
-        let name = field.name().unwrap_or_default().to_owned();
-        let is_file = field.file_name().is_some();
+        let disposition = field.headers().get(CONTENT_DISPOSITION);
+        // A file's name need not be ASCII.
+        let disposition = disposition.and_then(|value| str::from_utf8(value.as_bytes()).ok()).unwrap_or_default();
+        let name = parameter(disposition, "name").unwrap_or_default();
+        let is_file = parameter(disposition, "filename").is_some();
         let mut part = Part { field, held: &held };
         match limits.gate {
             Some(gate) if RECORDING_FIELDS.contains(&name.as_str()) => {

@@ -84,9 +84,15 @@ impl Routes {
 
     /// The route of `path` and the path's `{name}`, still percent-encoded.
     pub(super) fn find<'p>(&self, path: &'p str) -> Option<(&Route, Option<&'p str>)> {
-        let found = self.0.at(path).ok()?;
+        let found = self.0.at(with_one_slash(path)).ok()?;
         Some((found.value, found.params.get("name")))
     }
+}
+
+/// A path as it is meant: clients that join an address and a path write `//login`.
+pub(super) fn with_one_slash(path: &str) -> &str {
+    let doubled = path.len() - path.trim_start_matches('/').len();
+    &path[doubled.saturating_sub(1)..]
 }
 
 #[cfg(test)]
@@ -98,6 +104,8 @@ mod tests {
         let routes = Routes::new(Dialect::Documented, vec![]).unwrap();
         for path in [
             "/reg",
+            "//reg",
+            "///app_uploader",
             "/login",
             "/auto_login",
             "/content_list",
@@ -128,8 +136,7 @@ mod tests {
     #[test]
     fn no_other_path_has_one() {
         let routes = Routes::new(Dialect::Documented, vec![]).unwrap();
-        for path in ["", "/", "/Reg", "/reg/", "//reg", "/get_chat/", "/get_chat/../../etc/passwd", "/get_cover/a.jpg"]
-        {
+        for path in ["", "/", "/Reg", "/reg/", "/get_chat/", "/get_chat/../../etc/passwd", "/get_cover/a.jpg"] {
             assert!(routes.find(path).is_none(), "{path}");
         }
         assert!(Routes::new(Dialect::Field, vec![]).unwrap().find("/get_cover/a.jpg").is_some());

@@ -59,7 +59,9 @@ async fn dispatch(
     let dialect = edge.config.http.dialect;
     let method = request.method().clone();
     match (&route.endpoint, method) {
-        (endpoint, Method::OPTIONS) => cors::preflight(endpoint.allowed_methods()),
+        (endpoint, Method::OPTIONS) => {
+            cors::preflight(&edge.config.http, request.headers(), endpoint.allowed_methods())
+        }
         (Endpoint::Call(entry), Method::POST) => {
             let (head, body) = request.into_parts();
             reply::render(dialect, call(edge, client, entry, head, body).await)

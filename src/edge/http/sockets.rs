@@ -15,6 +15,7 @@ use tracing::Instrument as _;
 
 use super::client::Requester;
 use super::reply::{Body, Failure, full};
+use super::routes::with_one_slash;
 use super::{Edge, bearer, cors};
 use crate::domain::Origin;
 use crate::edge::net::Stream;
@@ -68,7 +69,7 @@ pub(super) fn open(
     }
     let protocol = agreed_protocol(headers, route.protocols);
     let token = bearer(headers);
-    let path = request.uri().path().to_owned();
+    let path = with_one_slash(request.uri().path()).to_owned();
     let Query { ticket, after } = Query::of(request.uri().query().unwrap_or_default());
     // The socket holds the place of its request.
     let (client, handler) = (Arc::clone(client), Arc::clone(&route.handler));

@@ -259,7 +259,11 @@ fn first_request(first: Option<Result<Message, SocketError>>) -> Result<(u64, Au
 
 /// Sends the reason, and waits a moment for the client's own close frame, so that ours is not lost with the link.
 async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: WebSocketStream<S>, end: End) {
-    let End::Say(goodbye) = end else { return };
+    let End::Say(goodbye) = end else {
+        // A client that has closed gets its own Close back (RFC 6455 §5.5.1).
+        let _ = timeout(Linger::MAX, stream.flush()).await;
+        return;
+    };
     // A client that is gone already needs no goodbye.
     let _ = timeout(WRITE_TIMEOUT, stream.close(Some(goodbye.frame()))).await;
     if matches!(goodbye, Goodbye::BadFrame) {
