@@ -202,7 +202,7 @@ enum ToyAction {
         #[arg(long)]
         off: bool,
     },
-    /// Print what is set for a toy: quiet hours, and which content it plays.
+    /// Print what is set for a toy: quiet hours, minutes of a day, and which content it plays.
     Settings {
         /// The id, as "device list" prints it.
         id: String,
@@ -222,6 +222,20 @@ enum ToyAction {
         zone: Option<String>,
         /// It has none any more.
         #[arg(long, conflicts_with_all = ["from", "until", "zone"])]
+        off: bool,
+    },
+    /// Set how many minutes a toy plays on each day: then messages wait until the next day, and no music plays.
+    Minutes {
+        /// The id, as "device list" prints it.
+        id: String,
+        /// The minutes, from 1 to 1440.
+        #[arg(required_unless_present = "off")]
+        minutes: Option<u32>,
+        /// The time zone of the family, in which a day begins at midnight: Europe/Berlin.
+        #[arg(long, required_unless_present = "off")]
+        zone: Option<String>,
+        /// There is no limit any more.
+        #[arg(long, conflicts_with_all = ["minutes", "zone"])]
         off: bool,
     },
     /// Set whether a toy plays all of the library, or only what is approved.
@@ -333,6 +347,10 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Action::Toy(ToyAction::Quiet { id: toy, from, until, zone, .. }) => {
             let [from, until, zone] = [from, until, zone].map(Option::unwrap_or_default);
             print_answer(ask(config, Command::SetQuietHours { toy, from, until, zone }).await?)
+        }
+        Action::Toy(ToyAction::Minutes { id: toy, minutes, zone, .. }) => {
+            let zone = zone.unwrap_or_default();
+            print_answer(ask(config, Command::SetDailyMinutes { toy, minutes, zone }).await?)
         }
         Action::Toy(ToyAction::Content { id: toy, mode }) => {
             let is_approved_only = mode == "approved";

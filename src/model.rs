@@ -476,6 +476,8 @@ pub struct Friend {
     pub chat: ChatId,
     /// Messages of this friend that the owner has not heard.
     pub unread: u64,
+    /// Whether the messages of this friend are not announced.
+    pub is_muted: bool,
 }
 
 /// What has become of a friend request; on the wire 0, 1, 2.
@@ -547,11 +549,25 @@ pub enum Action {
     Exported,
     /// Whoever runs the hub has changed something.
     Operated,
+    /// Somebody has become a guardian of the toy.
+    GuardianAdded,
+    /// A guardian of the toy is one no more.
+    GuardianRemoved,
+    /// Another party was blocked.
+    Blocked,
+    /// A block was lifted.
+    Unblocked,
+    /// The user has another password.
+    PasswordChanged,
+    /// The toy's device has another secret.
+    SecretRenewed,
+    /// The toy was opened by its device key at an address where it had not been before.
+    OpenedAnew,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 16] = [
         Self::Read,
         Self::Bound,
         Self::Unbound,
@@ -561,6 +577,13 @@ impl Action {
         Self::ErasedChat,
         Self::Exported,
         Self::Operated,
+        Self::GuardianAdded,
+        Self::GuardianRemoved,
+        Self::Blocked,
+        Self::Unblocked,
+        Self::PasswordChanged,
+        Self::SecretRenewed,
+        Self::OpenedAnew,
     ];
 
     /// Its word.
@@ -575,6 +598,13 @@ impl Action {
             Self::ErasedChat => "erased_chat",
             Self::Exported => "exported",
             Self::Operated => "operated",
+            Self::GuardianAdded => "guardian_added",
+            Self::GuardianRemoved => "guardian_removed",
+            Self::Blocked => "blocked",
+            Self::Unblocked => "unblocked",
+            Self::PasswordChanged => "password_changed",
+            Self::SecretRenewed => "secret_renewed",
+            Self::OpenedAnew => "opened_anew",
         }
     }
 
@@ -597,6 +627,8 @@ pub struct Audited {
     pub actor: Option<PartyId>,
     /// With whom, where two are concerned.
     pub about: Option<PartyId>,
+    /// The address at which it was done, where it is about one.
+    pub place: Option<String>,
 }
 
 /// One voice message of a chat.
@@ -725,6 +757,29 @@ impl QuietHours {
             self.from <= minute || minute < self.until
         }
     }
+}
+
+/// How long a toy plays on each day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DailyMinutes {
+    /// The minutes.
+    pub minutes: u16,
+    /// The IANA name of the family's time zone, which says when a day begins.
+    pub zone: String,
+}
+
+impl DailyMinutes {
+    /// Minutes of a day.
+    pub const MAX: u16 = 24 * 60;
+}
+
+/// What a toy has played on a day.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Played {
+    /// The day, as a number that its zone's calendar gives it.
+    pub day: i64,
+    /// For how many seconds.
+    pub seconds: f64,
 }
 
 /// A secret text: a password, a token, a device secret. Never shown by `Debug`.
@@ -857,6 +912,13 @@ pub enum Event {
     },
     /// A toy of the user, which knows only its device key, is refused at a place where it is not let in.
     ToyWantsIn {
+        /// The toy.
+        toy: ToyId,
+        /// The place: an IPv4 address, or the first address of an IPv6 network.
+        place: String,
+    },
+    /// A toy of the user was opened by its device key at a new address, at which no guardian of it has proved itself.
+    ToyOpened {
         /// The toy.
         toy: ToyId,
         /// The place: an IPv4 address, or the first address of an IPv6 network.

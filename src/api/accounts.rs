@@ -245,6 +245,7 @@ mod tests {
             avatar: "toy.jpg".parse().unwrap(),
             chat: ChatId::random(),
             unread,
+            is_muted: false,
         };
         let friends = [friend("5c8f5853268d7942f44c6705", 2), friend("5c8f5853268d7942f44c6706", 0)];
         let text = |friends: &[model::Friend]| serde_json::to_string(&UnreadCounts::of(friends)).unwrap();

@@ -73,6 +73,8 @@ answer! {
         by: Nullable<Id>,
         /// With whom, where two are concerned; else null.
         about: Nullable<Id>,
+        /// The address at which a toy was opened. Missing of all else.
+        place: Option<String>,
     }
 }
 
@@ -83,6 +85,7 @@ impl From<Audited> for AuditEntry {
             action: Word(entry.action),
             by: Nullable(entry.actor.as_ref().map(Id::from)),
             about: Nullable(entry.about.as_ref().map(Id::from)),
+            place: entry.place,
         }
     }
 }

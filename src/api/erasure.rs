@@ -176,7 +176,7 @@ impl Call for EraseAccount {
     async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
         let user = asked.acting(self.me).await?;
         asked.hub.check_password_of(&user, self.password.0, asked.from, asked.now).await?;
-        asked.hub.erase_account(&user, asked.now).await?;
+        asked.hub.erase_account(&user, Some(&user), asked.now).await?;
         Ok(Nothing {})
     }
 }

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use super::answer::{Command, File, Id, Kind, Nullable, Object, Positive, ReceiptState, Shape, answer, words};
+use super::answer::{Command, File, Id, Kind, Link, Nullable, Object, Positive, ReceiptState, Shape, answer, words};
 use super::schema::Components;
-use crate::model::{Event, PlayedSound, Timestamp};
+use crate::domain::Links;
+use crate::model::{Event, FileName, PlayedSound, Timestamp};
 
 words! {
     IsMessage = "message";
@@ -14,6 +15,7 @@ words! {
     IsFriendAdded = "friend_added";
     IsFriendRemoved = "friend_removed";
     IsToyWantsIn = "toy_wants_in";
+    IsToyOpened = "toy_opened";
     IsReceipt = "receipt";
     IsRead = "read";
     IsErased = "erased";
@@ -39,6 +41,10 @@ answer! {
         create_time: Timestamp,
         /// A spoken "you have a message from …", of /get_chat/; or null.
         notice: Nullable<File>,
+        /// A link to the recording for players. Added.
+        url: Option<Link>,
+        /// A link to the notice for players. Added.
+        notice_url: Option<Link>,
     }
 }
 
@@ -54,6 +60,8 @@ answer! {
         music: Option<File>,
         /// To play, of /get_chat/.
         chat: Option<File>,
+        /// A link to `chat` for players. Added.
+        url: Option<Link>,
     }
 }
 
@@ -126,6 +134,20 @@ answer! {
 }
 
 answer! {
+    /// A toy of this user was opened at an address where it had not been before, by its device key alone. Where it was not
+    /// the family, `let_in` puts it out.
+    struct ToyOpened {
+        is as "type": IsToyOpened,
+        /// Its number among the user's events. Missing of what is told again.
+        seq: Option<Positive>,
+        /// The toy.
+        toy_id: Id,
+        /// The address; of an IPv6 network its first one.
+        place: String,
+    }
+}
+
+answer! {
     /// Messages of this party have come further.
     struct Receipt {
         is as "type": IsReceipt,
@@ -178,7 +200,7 @@ pub struct Described {
 }
 
 /// All events.
-pub const EVENTS: [Described; 10] = [
+pub const EVENTS: [Described; 11] = [
     Described { name: "message", about: Message::ABOUT, schema: Message::schema },
     Described { name: "play", about: Play::ABOUT, schema: Play::schema },
     Described { name: "command", about: Order::ABOUT, schema: Order::schema },
@@ -186,14 +208,17 @@ pub const EVENTS: [Described; 10] = [
     Described { name: "friend_added", about: FriendAdded::ABOUT, schema: FriendAdded::schema },
     Described { name: "friend_removed", about: FriendRemoved::ABOUT, schema: FriendRemoved::schema },
     Described { name: "toy_wants_in", about: ToyWantsIn::ABOUT, schema: ToyWantsIn::schema },
+    Described { name: "toy_opened", about: ToyOpened::ABOUT, schema: ToyOpened::schema },
     Described { name: "receipt", about: Receipt::ABOUT, schema: Receipt::schema },
     Described { name: "read", about: Read::ABOUT, schema: Read::schema },
     Described { name: "erased", about: Erased::ABOUT, schema: Erased::schema },
 ];
 
-/// The JSON text of an event; `seq` is its number in the user's stream, which toys do not have.
-pub fn encode(event: &Event, seq: Option<u64>) -> Vec<u8> {
+/// The JSON text of an event; `seq` is its number in the user's stream, which toys do not have. With `links`, sounds have
+/// links for players that are good from that time on.
+pub fn encode(event: &Event, seq: Option<u64>, links: Option<(&Links, Timestamp)>) -> Vec<u8> {
     let seq = seq.map(Positive);
+    let link = |name: &FileName| links.map(|(links, now)| Link::of(name, links, now));
     match event {
         Event::Message { id, from, chat, sound, notice, created_at } => write(&Message {
             is: IsMessage,
@@ -205,13 +230,15 @@ pub fn encode(event: &Event, seq: Option<u64>) -> Vec<u8> {
             chat_id: chat.into(),
             create_time: *created_at,
             notice: Nullable(notice.as_ref().map(File::from)),
+            url: link(sound),
+            notice_url: notice.as_ref().and_then(link),
         }),
         Event::Play { from, sound } => {
-            let (music, chat) = match sound {
-                PlayedSound::Music(name) => (Some(name.into()), None),
-                PlayedSound::Chat(name) => (None, Some(name.into())),
+            let (music, chat, url) = match sound {
+                PlayedSound::Music(name) => (Some(name.into()), None, None),
+                PlayedSound::Chat(name) => (None, Some(name.into()), link(name)),
             };
-            write(&Play { is: IsPlay, from_user: from.into(), friend_type: Kind(from.kind()), music, chat })
+            write(&Play { is: IsPlay, from_user: from.into(), friend_type: Kind(from.kind()), music, chat, url })
         }
         Event::Command(command) => write(&Order { is: IsCommand, command: Command(*command) }),
         Event::FriendRequest { id, requester, requestee } => write(&FriendRequest {
@@ -239,6 +266,9 @@ pub fn encode(event: &Event, seq: Option<u64>) -> Vec<u8> {
         Event::ToyWantsIn { toy, place } => {
             write(&ToyWantsIn { is: IsToyWantsIn, seq, toy_id: toy.into(), place: place.clone() })
         }
+        Event::ToyOpened { toy, place } => {
+            write(&ToyOpened { is: IsToyOpened, seq, toy_id: toy.into(), place: place.clone() })
+        }
         Event::Receipt { state, up_to, chat, by } => write(&Receipt {
             is: IsReceipt,
             seq,
@@ -263,12 +293,12 @@ fn write<S: Shape>(event: &S) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{MessageState, Party, ToyCommand};
+    use crate::model::{MessageState, Party, Secret, ToyCommand};
 
     const ID: &str = "5c8f582f268d7942f44c6703";
 
     fn text(event: &Event, seq: Option<u64>) -> String {
-        String::from_utf8(encode(event, seq)).unwrap()
+        String::from_utf8(encode(event, seq, None)).unwrap()
     }
 
     /// One of each event; one that is not listed does not compile.
@@ -289,6 +319,7 @@ mod tests {
             Event::FriendAdded { friend: toy(), chat: chat() },
             Event::FriendRemoved { friend: toy(), chat: chat() },
             Event::ToyWantsIn { toy: "5c8f5853268d7942f44c6705".parse().unwrap(), place: "203.0.113.7".into() },
+            Event::ToyOpened { toy: "5c8f5853268d7942f44c6705".parse().unwrap(), place: "203.0.113.7".into() },
             Event::Receipt { state: MessageState::Heard, up_to: ID.parse().unwrap(), chat: chat(), by: toy() },
             Event::Read { friend: toy(), chat: chat(), unread: 3 },
             Event::Erased,
@@ -301,11 +332,12 @@ mod tests {
             Event::FriendAdded { .. } => 4,
             Event::FriendRemoved { .. } => 5,
             Event::ToyWantsIn { .. } => 6,
-            Event::Receipt { .. } => 7,
-            Event::Read { .. } => 8,
-            Event::Erased => 9,
+            Event::ToyOpened { .. } => 7,
+            Event::Receipt { .. } => 8,
+            Event::Read { .. } => 9,
+            Event::Erased => 10,
         };
-        assert_eq!(all.iter().map(place).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(all.iter().map(place).collect::<Vec<_>>(), (0..EVENTS.len()).collect::<Vec<_>>());
         all
     }
 
@@ -324,6 +356,7 @@ mod tests {
             format!(r#"{{"type":"friend_added","seq":9,"friend_id":{from},"chat_id":"{ID}"}}"#),
             format!(r#"{{"type":"friend_removed","seq":9,"friend_id":{from},"chat_id":"{ID}"}}"#),
             format!(r#"{{"type":"toy_wants_in","seq":9,"toy_id":"{toy}","place":"203.0.113.7"}}"#),
+            format!(r#"{{"type":"toy_opened","seq":9,"toy_id":"{toy}","place":"203.0.113.7"}}"#),
             format!(r#"{{"type":"receipt","seq":9,"state":"heard","_id":"{ID}","chat_id":"{ID}","by":{from}}}"#),
             format!(r#"{{"type":"read","seq":9,"friend_id":"{toy}","chat_id":"{ID}","unread":3}}"#),
             r#"{"type":"erased","seq":9}"#.to_owned(),
@@ -332,6 +365,25 @@ mod tests {
             assert_eq!(text(event, Some(9)), expected);
             assert_eq!(text(event, None), expected.replace(r#","seq":9"#, ""));
         }
+    }
+
+    #[test]
+    fn sounds_have_links_where_the_hub_makes_some() {
+        let links = Links::new(&Secret::new("a secret"), 2);
+        let (sound, notice): (FileName, FileName) = ("a.mp3".parse().unwrap(), "n.mp3".parse().unwrap());
+        let mut all = all();
+        let Event::Message { notice: of_message, .. } = &mut all[0] else { panic!("a message") };
+        *of_message = Some(notice.clone());
+        let from = Party::Toy("5c8f5853268d7942f44c6705".parse().unwrap());
+        all.push(Event::Play { from, sound: PlayedSound::Chat(sound.clone()) });
+        let linked: Vec<Value> = all
+            .iter()
+            .map(|event| serde_json::from_slice(&encode(event, None, Some((&links, 1000.0)))).unwrap())
+            .collect();
+        let (of_sound, of_notice) = (links.of(&sound, 1000.0), links.of(&notice, 1000.0));
+        assert_eq!((&linked[0]["url"], &linked[0]["notice_url"]), (&of_sound.clone().into(), &of_notice.into()));
+        assert_eq!(linked.last().unwrap()["url"], of_sound);
+        assert!(linked[1].get("url").is_none(), "music needs none: {}", linked[1]);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use super::answer::{File, Id, Kind, Nothing, Status, answer};
 use super::request::{IgnoredKind, request};
+use super::rest::Flag;
 use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
 use crate::domain::error::DomainError;
 use crate::domain::{Answerers, Block as StoredBlock, NewRequest};
-use crate::model::{self, Action, Party, PartyId, RequestId, ToyId, UserId};
+use crate::model::{self, Party, PartyId, RequestId, ToyId, UserId};
 
 /// The calls of this file.
 pub const SUBJECT: Subject = Subject {
@@ -21,6 +22,7 @@ pub const SUBJECT: Subject = Subject {
         Entry::of::<Block>(),
         Entry::of::<Unblock>(),
         Entry::of::<BlockList>(),
+        Entry::of::<Mute>(),
     ],
 };
 
@@ -180,9 +182,8 @@ impl Call for Unfriend {
     type Answer = Nothing;
 
     async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let owner = asked.acting_with(self.me, self.toy).await?;
-        asked.hub.unfriend(&owner, &self.friend).await?;
-        asked.hub.note(&owner, Action::Parted, Some(&owner), None, asked.now).await;
+        let (user, owner) = asked.acting_with(self.me, self.toy).await?;
+        asked.hub.unfriend(&user, &owner, &self.friend, asked.now).await?;
         Ok(Nothing {})
     }
 }
@@ -204,8 +205,8 @@ impl Call for Block {
     type Answer = Nothing;
 
     async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let owner = asked.acting_with(self.me, self.toy).await?;
-        asked.hub.block(&owner, &self.friend, asked.now).await?;
+        let (user, owner) = asked.acting_with(self.me, self.toy).await?;
+        asked.hub.block(&user, &owner, &self.friend, asked.now).await?;
         Ok(Nothing {})
     }
 }
@@ -227,8 +228,8 @@ impl Call for Unblock {
     type Answer = Nothing;
 
     async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let owner = asked.acting_with(self.me, self.toy).await?;
-        asked.hub.unblock(&owner, &self.friend).await?;
+        let (user, owner) = asked.acting_with(self.me, self.toy).await?;
+        asked.hub.unblock(&user, &owner, &self.friend, asked.now).await?;
         Ok(Nothing {})
     }
 }
@@ -248,8 +249,34 @@ impl Call for BlockList {
     type Answer = Vec<Blocked>;
 
     async fn handle(self, asked: &Asked) -> Result<Vec<Blocked>, DomainError> {
-        let owner = asked.acting_with(self.me, self.toy).await?;
+        let (_, owner) = asked.acting_with(self.me, self.toy).await?;
         Ok(asked.hub.blocks(&owner).await?.into_iter().map(Blocked::from).collect())
+    }
+}
+
+request! {
+    /// Mutes a friend: its messages are stored and counted, but nothing of them is announced, and no music that it sends is
+    /// played. Added.
+    struct Mute {
+        /// For whom this is asked.
+        me as "user_id": Me<UserId>,
+        /// The friend, a user or a toy.
+        friend as "friend_id": PartyId,
+        /// A toy of the user, whose friend it is. The user's own friend where none is given.
+        toy as "toy_id": Option<ToyId>,
+        /// Ends it.
+        withdraw: Flag,
+    }
+}
+
+impl Call for Mute {
+    const FACTS: Facts = Facts::new("mute", Who::Named, "done");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let (_, owner) = asked.acting_with(self.me, self.toy).await?;
+        asked.hub.mute(&owner, &self.friend, !self.withdraw.0).await?;
+        Ok(Nothing {})
     }
 }
 
@@ -295,6 +322,8 @@ answer! {
         friend_type: Kind,
         /// Messages of this friend that wait. Added.
         unread: u64,
+        /// Whether the friend is muted. Missing where it is not. Added.
+        muted: Option<bool>,
     }
 }
 
@@ -308,6 +337,7 @@ impl From<model::Friend> for Friend {
             friend_chat: (&friend.chat).into(),
             friend_type: Kind(friend.party.kind()),
             unread: friend.unread,
+            muted: friend.is_muted.then_some(true),
         }
     }
 }

@@ -313,13 +313,13 @@ impl Asked {
         }
     }
 
-    /// The user that the request names, or a toy of that user. Errors: as [`Self::acting`]; `UnknownParty` for a toy of
-    /// others.
-    pub async fn acting_with(&self, me: Me<UserId>, toy: Option<ToyId>) -> Result<Party, DomainError> {
+    /// The user that the request names, and for whom the user acts: itself, or a toy of the user. Errors: as
+    /// [`Self::acting`]; `UnknownParty` for a toy of others.
+    pub async fn acting_with(&self, me: Me<UserId>, toy: Option<ToyId>) -> Result<(UserId, Party), DomainError> {
         let user = self.acting(me).await?;
-        let Some(toy) = toy else { return Ok(Party::User(user)) };
+        let Some(toy) = toy else { return Ok((user.clone(), Party::User(user))) };
         self.hub.check_guardian(&user, &toy).await?;
-        Ok(Party::Toy(toy))
+        Ok((user, Party::Toy(toy)))
     }
 
     /// The party of this id, if the caller may act for it. Errors: `UnknownParty`, `Unauthorized`.

@@ -81,7 +81,12 @@ impl Call for MarkRead {
     type Answer = Nothing;
 
     async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        asked.hub.mark_heard(asked.connected()?, &self.from_user, self.message.as_ref()).await?;
+        let (reader, friend) = (asked.connected()?, &self.from_user);
+        let waiting = asked.hub.waiting_to_be_counted(reader, friend).await?;
+        asked.hub.mark_heard(reader, friend, self.message.as_ref()).await?;
+        let left = asked.hub.waiting_to_be_counted(reader, friend).await?;
+        let heard = waiting.iter().filter(|message| !left.contains(message));
+        asked.hub.count_messages(reader, heard, asked.now).await;
         Ok(Nothing {})
     }
 }

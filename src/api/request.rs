@@ -7,6 +7,7 @@
 //! a text that can be wrong; the trait [`Field`] says how it is read and what refuses it.
 
 use std::borrow::Cow;
+use std::num::IntErrorKind;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -360,7 +361,8 @@ impl<const MAX: u64> Text for Limit<MAX> {
     }
 
     fn parse(name: &'static str, text: &str) -> Result<Self, DomainError> {
-        match text.trim().parse() {
+        match text.trim().parse::<u64>() {
+            Err(error) if *error.kind() == IntErrorKind::PosOverflow => Ok(Self(MAX)),
             Ok(0) | Err(_) => Err(DomainError::invalid(name, format!("is a number from 1 to {MAX}"))),
             Ok(limit) => Ok(Self(MAX.min(limit))),
         }

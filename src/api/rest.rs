@@ -1,4 +1,4 @@
-//! What guardians set for a toy: quiet hours, and which content it plays.
+//! What guardians set for a toy: quiet hours, minutes of a day, and which content it plays.
 
 use super::answer::{Id, Nothing, answer};
 use super::request::{Field, Given, Presence, Text, missing, request};
@@ -6,16 +6,17 @@ use super::schema;
 use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
 use crate::domain::ToySettings;
 use crate::domain::error::DomainError;
-use crate::domain::quiet_hours;
+use crate::domain::{daily_minutes, quiet_hours};
 use crate::model::{ContentId, ToyId, UserId};
 
 /// The calls of this file.
 pub const SUBJECT: Subject = Subject {
     name: "rest",
-    about: "What guardians set for a toy: quiet hours, and which content it plays.",
+    about: "What guardians set for a toy: quiet hours, minutes of a day, and which content it plays.",
     calls: &[
         Entry::of::<Settings>(),
         Entry::of::<SetQuietHours>(),
+        Entry::of::<SetDailyMinutes>(),
         Entry::of::<SetContent>(),
         Entry::of::<ApproveContent>(),
     ],
@@ -37,7 +38,7 @@ impl Call for Settings {
 
     async fn handle(self, asked: &Asked) -> Result<SettingsOfToy, DomainError> {
         let user = asked.acting(self.me).await?;
-        Ok(asked.hub.toy_settings(Some(&user), &self.toy).await?.into())
+        Ok(asked.hub.toy_settings(Some(&user), &self.toy, asked.now).await?.into())
     }
 }
 
@@ -67,6 +68,33 @@ impl Call for SetQuietHours {
         let text = |text: Option<String>| text.unwrap_or_default();
         let hours = quiet_hours(&text(self.from), &text(self.until), &text(self.zone))?;
         asked.hub.set_quiet_hours(Some(&user), &self.toy, hours, asked.now).await?;
+        Ok(Nothing {})
+    }
+}
+
+request! {
+    /// Sets how many minutes a toy plays on each day: then messages wait until the next day, and no music plays. Counted is
+    /// the length of what the hub gives the toy to play. Without `minutes` there is no such limit. Added.
+    struct SetDailyMinutes {
+        /// A guardian of the toy.
+        me as "user_id": Me<UserId>,
+        /// The toy.
+        toy as "toy_id": ToyId,
+        /// The minutes, from 1 to 1440.
+        minutes: Option<u32>,
+        /// The time zone of the family, in which a day begins at midnight: `Europe/Berlin`.
+        zone: Option<String>,
+    }
+}
+
+impl Call for SetDailyMinutes {
+    const FACTS: Facts = Facts::new("set_daily_minutes", Who::Named, "done");
+    type Answer = Nothing;
+
+    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+        let user = asked.acting(self.me).await?;
+        let daily = daily_minutes(self.minutes, &self.zone.unwrap_or_default())?;
+        asked.hub.set_daily_minutes(Some(&user), &self.toy, daily, asked.now).await?;
         Ok(Nothing {})
     }
 }
@@ -164,6 +192,12 @@ answer! {
         until: Option<String>,
         /// The time zone of the family.
         zone: Option<String>,
+        /// How many minutes the toy plays on each day. Missing where that is not limited.
+        minutes: Option<u64>,
+        /// The time zone in which a day begins at midnight.
+        minutes_zone: Option<String>,
+        /// How many of the minutes of today are used.
+        minutes_used: Option<f64>,
         /// Whether the toy plays only approved content.
         approved_only: bool,
         /// The pieces of the library that are approved.
@@ -173,11 +207,14 @@ answer! {
 
 impl From<ToySettings> for SettingsOfToy {
     fn from(settings: ToySettings) -> Self {
-        let ToySettings { quiet, is_approved_only, approved } = settings;
+        let ToySettings { quiet, minutes, is_approved_only, approved } = settings;
         let (from, until, zone) = match quiet {
             Some(quiet) => (Some(quiet.from.to_string()), Some(quiet.until.to_string()), Some(quiet.zone)),
             None => (None, None, None),
         };
-        Self { from, until, zone, approved_only: is_approved_only, approved: approved.iter().map(Id::from).collect() }
+        let minutes_used = minutes.as_ref().map(|(_, seconds)| (seconds / 0.6).round() / 100.0);
+        let (minutes, minutes_zone) = minutes.map(|(daily, _)| (u64::from(daily.minutes), daily.zone)).unzip();
+        let approved = approved.iter().map(Id::from).collect();
+        Self { from, until, zone, minutes, minutes_zone, minutes_used, approved_only: is_approved_only, approved }
     }
 }

@@ -24,3 +24,19 @@ fn calls_for_a_party_name_it() {
         assert_eq!(is_connected, call.facts.door == Door::Connection, "{}", call.facts.name);
     }
 }
+
+#[test]
+fn a_limit_above_the_largest_page_is_the_largest_page() {
+    use super::request::{Limit, Text as _};
+    for (text, expected) in [
+        ("1", Some(1)),
+        ("500", Some(500)),
+        ("501", Some(500)),
+        ("99999999999999999999999", Some(500)),
+        ("0", None),
+        ("-1", None),
+        ("x", None),
+    ] {
+        assert_eq!(Limit::<500>::parse("limit", text).ok().map(|limit| limit.0), expected, "{text}");
+    }
+}

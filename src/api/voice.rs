@@ -127,6 +127,7 @@ impl Call for RecvMsg {
         let receiver = asked.acting(self.me).await?;
         let messages = asked.hub.receive(&receiver, self.from_user.0.as_ref()).await?;
         asked.hub.note_reading(&receiver, messages.iter(), asked.now).await;
+        asked.hub.count_messages(&receiver, messages.iter(), asked.now).await;
         Ok(messages.iter().map(|message| Message::of(message, asked)).collect())
     }
 }

@@ -14,5 +14,9 @@ settings! {
         /// Days that the record is kept of who has read, bound, befriended, erased and exported what. 0 keeps it until the
         /// toy or the user is erased.
         audit_days: u32 = 365 => MayBeZero;
+        /// Days that a recording is kept which was stored before a crash and belongs to no message, where it is or in
+        /// `files/lost`. Most are of uploads that the crash cut off; if the database was damaged, one may be all that is
+        /// left of its message. 0 keeps them until somebody deletes them.
+        lost_days: u32 = 30 => MayBeZero;
     }
 }

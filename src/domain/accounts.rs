@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use unicode_security::confusable_detection::skeleton;
 
 use super::Hub;
 use super::error::DomainError;
@@ -55,6 +56,9 @@ impl Hub {
         let registration = self.config.auth.registration;
         self.check_allowed_from(registration, from, new.invite.is_some(), "making an account")?;
         let username = self.checked_text("username", new.username)?;
+        if username.chars().any(is_invisible) {
+            return Err(DomainError::invalid("username", "has characters that cannot be seen"));
+        }
         let nickname = self.checked_optional_text("nickname", new.nickname)?;
         let gender = self.checked_optional_text("gender", new.gender)?;
         self.check_new_password("password", &username, &new.password)?;
@@ -229,6 +233,11 @@ impl Hub {
         self.store.add_token(&hash_of(&token), party, now, expires_at, accounts.tokens_max).await?;
         Ok(token)
     }
+}
+
+/// Whether a character leaves no trace on a screen, such as a joiner of width zero.
+fn is_invisible(c: char) -> bool {
+    skeleton(c.encode_utf8(&mut [0; 4])).next().is_none()
 }
 
 /// How tokens and device secrets are kept: 256 random bits need no slow hash.

@@ -141,6 +141,17 @@ impl Hub {
     /// Errors: `NoSpeechModel` for every recording that can be read; `NotSound`, `EmptyRecording`, `RecordingTooLong`,
     /// `RateLimited`, `Busy`; `NoSynthesiser` where the answer is to be spoken. Who says nothing is told so.
     pub async fn ask(&self, toy: &ToyId, upload: Upload, now: Timestamp) -> Result<Answer, DomainError> {
+        let answer = self.find_answer(toy, upload, now).await?;
+        match &answer {
+            Answer::Music(music) => self.count_music(toy, music, now).await,
+            Answer::Reply(sound) | Answer::StartMessage { prompt: sound, .. } => {
+                self.count_sounds(toy, vec![sound.clone()], now).await;
+            }
+        }
+        Ok(answer)
+    }
+
+    async fn find_answer(&self, toy: &ToyId, upload: Upload, now: Timestamp) -> Result<Answer, DomainError> {
         let party = Party::from(toy.clone());
         self.rates.uploads.spend(&party.to_string())?;
         let is_kept = self.config.speech.keep_ai_recordings;

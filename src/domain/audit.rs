@@ -79,9 +79,33 @@ impl Hub {
         let noting = async {
             let (subject, actor) = (id(subject)?, actor.map(id).transpose()?);
             let about = about.map(id).transpose()?;
-            Ok(self.store.audit(&Audited { subject, at, action, actor, about }).await?)
+            Ok(self.store.audit(&Audited { subject, at, action, actor, about, place: None }).await?)
         };
         log_missing(noting.await);
+    }
+
+    /// Notes that a toy was opened at a new place.
+    pub(super) async fn note_opening(&self, toy: &ToyId, place: &str, at: Timestamp) {
+        let noting = async {
+            let subject: PartyId = toy.as_str().parse().map_err(DomainError::internal)?;
+            let (action, actor, place) = (Action::OpenedAnew, Some(subject.clone()), Some(place.to_owned()));
+            Ok(self.store.audit(&Audited { subject, at, action, actor, about: None, place }).await?)
+        };
+        log_missing(noting.await);
+    }
+
+    /// Notes what somebody did that concerns two parties, for each of the two.
+    pub(super) async fn note_pair(
+        &self,
+        (one, other): (&Party, &Party),
+        action: Action,
+        actor: Option<&UserId>,
+        now: Timestamp,
+    ) {
+        let actor = actor.map(|actor| Party::User(actor.clone()));
+        for (subject, about) in [(one, other), (other, one)] {
+            self.note(subject, action, actor.as_ref(), Some(about), now).await;
+        }
     }
 
     /// Notes what a user did to a chat, for each of its two parties.

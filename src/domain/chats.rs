@@ -89,13 +89,14 @@ impl Hub {
     ) -> Result<(FileName, Option<Repeats>), DomainError> {
         let identity = upload.identity(self.config.chats.retry_window_s);
         if identity.window_s == 0 {
-            return Ok((FileName::random("mp3"), None));
+            return Ok((self.new_recording_name(from, "mp3")?, None));
         }
         let window = identity.window_s as Timestamp;
         let span = (now / window).floor() as i64;
+        let prefix = self.recording_prefix(from);
         let name = |span: i64| {
             let (from, to, span) = (from.to_string(), to.as_str(), span.to_be_bytes());
-            self.secret_name("up", "mp3", &[&identity.digest, from.as_bytes(), b"\0", to.as_bytes(), &span])
+            self.secret_name(&prefix, "mp3", &[&identity.digest, from.as_bytes(), b"\0", to.as_bytes(), &span])
         };
         // The attempt before may have begun in the span before; one that is being done began at another moment, too.
         let sounds = vec![name(span)?, name(span.saturating_sub(1))?, name(span.saturating_add(1))?];
@@ -136,13 +137,7 @@ impl Hub {
             notice,
             repeats,
         };
-        let kept = self.store.add_message(new, now).await.map_err(|error| {
-            let is_known = error.has_changed_nothing();
-            match DomainError::from(error) {
-                DomainError::Internal(cause) if !is_known => DomainError::OutcomeUnknown(cause),
-                error => error,
-            }
-        })?;
+        let kept = self.store.add_message(new, now).await.map_err(DomainError::of_change)?;
         self.announce_message(from, receiver, &kept).await;
         Ok(kept)
     }
@@ -150,7 +145,7 @@ impl Hub {
     /// Announces a message that waits to be heard. One that an earlier attempt has kept may not have been announced
     /// before: that attempt may have ended just then. Receivers drop repeats by its id.
     async fn announce_message(&self, from: &Party, receiver: &Party, kept: &Kept) {
-        if !kept.is_unheard || self.rests(receiver) {
+        if !kept.is_announced || self.rests(receiver) {
             return;
         }
         let event = Event::Message {
@@ -215,7 +210,8 @@ impl Hub {
         Ok(messages)
     }
 
-    /// What a returning party is told first: its unheard messages, oldest first, at most `limit`.
+    /// What a returning party is told first: its unheard messages, but for those of muted friends, oldest first, at most
+    /// `limit`.
     pub(super) async fn unheard_events(
         &self,
         party: &Party,
@@ -228,6 +224,6 @@ impl Hub {
             let Message { id, from, sound, created_at, .. } = message;
             (Event::Message { id, from, chat, sound, notice, created_at }, event_seq)
         };
-        Ok(self.store.unheard(party, limit).await?.into_iter().map(event).collect())
+        Ok(self.store.unheard_aloud(party, limit).await?.into_iter().map(event).collect())
     }
 }

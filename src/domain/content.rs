@@ -80,7 +80,8 @@ impl Hub {
             _ => return Err(DomainError::invalid("cover", "is neither a JPEG nor a PNG picture")),
         };
         let sound = audio::extension_of(&new.sound).ok_or(DomainError::NotSound)?;
-        if self.duration_of(new.sound.clone()).await?.is_zero() {
+        let duration = self.duration_of(new.sound.clone()).await?;
+        if duration.is_zero() {
             return Err(DomainError::EmptyRecording);
         }
         let content = Content {
@@ -90,7 +91,20 @@ impl Hub {
             cover: self.keep(FileKind::Image, picture, new.cover).await?,
         };
         self.store.add_content(&content, now).await?;
+        self.store.set_music_seconds(&content.music, duration.as_secs_f64()).await?;
         Ok(content)
+    }
+
+    /// How long stored music plays, in seconds. Of a piece that an older version has added it is found out once.
+    pub(super) async fn music_seconds(&self, music: &FileName) -> Result<f64, DomainError> {
+        if let Some(seconds) = self.store.music_seconds(music).await? {
+            return Ok(seconds);
+        }
+        let file = self.stored_file(FileKind::Music, music).await?;
+        let content = self.files.read_whole(&file).await.map_err(DomainError::internal)?;
+        let seconds = self.duration_of(content).await?.as_secs_f64();
+        self.store.set_music_seconds(music, seconds).await?;
+        Ok(seconds)
     }
 
     /// A stored file, for whoever may have it. Errors: `UnknownFile`, `Unauthorized`.

@@ -110,7 +110,8 @@ fn friend_mark(of: &str, friend: &str) -> Mark {
 impl Hub {
     /// Erases a message: for both, if the user sent it or it is in a chat of an own toy; or for the user alone.
     ///
-    /// Errors: `UnknownMessage`, also for one of others; `Forbidden` for both.
+    /// Errors: `UnknownMessage`, also for one of others; `Forbidden` for both; `OutcomeUnknown` and `Busy`, after which the
+    /// same call is made again.
     pub async fn erase_message(
         &self,
         by_user: &UserId,
@@ -127,15 +128,13 @@ impl Hub {
             ErasedFor::Both if right == Right::Own && message.sender != by => return Err(DomainError::Forbidden),
             ErasedFor::Oneself if !parties.contains(&by) => return Err(DomainError::Forbidden),
             ErasedFor::Oneself if !has_both_erased => {
-                self.store.hide_message(&message, &by).await?;
+                self.store.hide_message(&message, &by).await.map_err(DomainError::of_change)?;
                 return self.write_marks(vec![hidden_mark(id, by.as_str())]).await;
             }
             ErasedFor::Both | ErasedFor::Oneself => {}
         }
-        self.store.begin_message_erasure(&message, &parties, now).await?;
+        self.store.begin_message_erasure(&message, &parties, now).await.map_err(DomainError::of_change)?;
         self.erasures.list.note(&[message_mark(id)]);
-        let [a, b] = &parties;
-        self.store.mend_chat(message.chat.as_str(), a.as_str(), b.as_str()).await?;
         self.erasures.begun.notify_one();
         self.note_chat(&parties, Action::ErasedMessage, by_user, now).await;
         Ok(())
@@ -198,6 +197,7 @@ impl Hub {
         now: Timestamp,
     ) -> Result<Option<NewDevice>, DomainError> {
         let toy = self.own_toy(owner, id).await?;
+        let guardians = self.guardians(id).await?;
         let secret = Secret::random();
         let new_key = (device == Device::NewKey).then(DeviceKey::random);
         if let Some(key) = &new_key {
@@ -209,36 +209,52 @@ impl Hub {
                 DeviceAfter::Renewed { secret_hash: hash_of(&secret), key: new_key.clone() }
             }
         };
-        self.store.begin_toy_erasure(id, after, now).await?;
+        self.store.begin_toy_erasure(id, after, now).await.map_err(DomainError::of_change)?;
         self.cut_off(&Party::Toy(id.clone()), now).await?;
         // The toy's own record goes with it.
         let actor = owner.map(|owner| Party::User(owner.clone()));
-        self.note(&Party::User(toy.bind_user), Action::Unbound, actor.as_ref(), None, now).await;
+        for guardian in guardians {
+            self.note(&Party::User(guardian), Action::Unbound, actor.as_ref(), None, now).await;
+        }
         let key = new_key.unwrap_or(toy.device_key);
         Ok((device != Device::Removed).then_some(NewDevice { key, secret }))
     }
 
     /// Erases a user's account with the user's toys, as [`Self::erase_toy`] does; their devices may be bound again. A toy with
-    /// a further guardian becomes that one's.
-    /// Errors: `UnknownParty`.
-    pub async fn erase_account(&self, user: &UserId, now: Timestamp) -> Result<(), DomainError> {
+    /// a further guardian becomes that one's. `by` is the user, or none for whoever runs the hub. Errors: `UnknownParty`.
+    pub async fn erase_account(&self, user: &UserId, by: Option<&UserId>, now: Timestamp) -> Result<(), DomainError> {
         for toy in self.store.toys_of(user).await?.iter().filter(|toy| toy.bind_user == *user) {
             match self.guardians(&toy.id).await?.into_iter().find(|guardian| guardian != user) {
-                Some(heir) => self.store.pass_on(&toy.id, &heir).await?,
+                Some(heir) => {
+                    self.store.pass_on(&toy.id, &heir).await?;
+                    self.note_heir(&toy.id, &heir, by, now).await;
+                }
                 None => drop(self.erase_toy(Some(user), &toy.id, Device::NewSecret, now).await?),
             }
         }
-        self.store.begin_user_erasure(user, now).await?;
+        self.store.begin_user_erasure(user, now).await.map_err(DomainError::of_change)?;
         self.cut_off(&Party::User(user.clone()), now).await
+    }
+
+    /// Notes that a toy is another guardian's now. An erased user is named nowhere, so that an entry says who has got the
+    /// toy; and where whoever runs the hub has erased the user, that nobody else has.
+    async fn note_heir(&self, toy: &ToyId, heir: &UserId, by: Option<&UserId>, now: Timestamp) {
+        let heir = Party::User(heir.clone());
+        let actor = by.map(|_| &heir);
+        for subject in [&Party::Toy(toy.clone()), &heir] {
+            self.note(subject, Action::GuardianRemoved, actor, None, now).await;
+        }
     }
 
     /// Gives a device another secret: the old one opens nothing any more, and the connections of its toy end. Errors:
     /// `UnknownDevice`.
-    pub async fn renew_device(&self, key: &DeviceKey) -> Result<NewDevice, DomainError> {
+    pub async fn renew_device(&self, key: &DeviceKey, now: Timestamp) -> Result<NewDevice, DomainError> {
         let secret = Secret::random();
         self.store.renew_device(key, &hash_of(&secret)).await?;
         if let Some(toy) = self.store.device(key).await?.and_then(|(device, _)| device.toy) {
-            self.end_connections(&Party::Toy(toy)).await;
+            let toy = Party::Toy(toy);
+            self.end_connections(&toy).await;
+            self.note(&toy, Action::SecretRenewed, None, None, now).await;
         }
         Ok(NewDevice { key: key.clone(), secret })
     }
@@ -277,7 +293,7 @@ impl Hub {
 
     async fn begin_chat_erasure(&self, chat: ChatErasure, now: Timestamp) -> Result<(), DomainError> {
         let [a, b] = &chat.parties;
-        self.store.begin_chat_erasure(&chat, now).await?;
+        self.store.begin_chat_erasure(&chat, now).await.map_err(DomainError::of_change)?;
         if chat.ends_friendship {
             self.erasures.list.note(&[friend_mark(a.as_str(), b.as_str()), friend_mark(b.as_str(), a.as_str())]);
             if let (Some((a, _)), Some((b, _))) = (self.store.party(a).await?, self.store.party(b).await?) {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::Hub;
 use super::error::DomainError;
-use crate::model::{ChatId, Event, Friend, Party, PartyId, Timestamp};
+use crate::model::{Action, ChatId, Event, Friend, Party, PartyId, Timestamp, UserId};
 use crate::ports::store::{Block, Refusal, StoreError, Unfriended};
 
 impl Hub {
@@ -15,16 +15,28 @@ impl Hub {
 
     /// Ends a friendship on both sides, with the subscriptions to the topics of the two. The chat stays: each may read
     /// what it was sent. Errors: `NotFriends`, `Invalid` for a toy and its guardian.
-    pub async fn unfriend(&self, owner: &Party, friend: &PartyId) -> Result<(), DomainError> {
+    pub async fn unfriend(
+        &self,
+        by: &UserId,
+        owner: &Party,
+        friend: &PartyId,
+        now: Timestamp,
+    ) -> Result<(), DomainError> {
         self.check_no_guardian(owner, friend).await?;
         let removed = self.store.unfriend(owner, friend).await?;
-        self.end_friendship(owner, removed).await;
+        self.part(by, owner, removed, now).await;
         Ok(())
+    }
+
+    /// Notes and announces that a user has ended a friendship.
+    async fn part(&self, by: &UserId, owner: &Party, removed: Unfriended, now: Timestamp) {
+        self.note_pair((owner, &removed.friend), Action::Parted, Some(by), now).await;
+        self.end_friendship(owner, removed).await;
     }
 
     /// Blocks another party: the two are no friends any more, and requests of the other succeed and reach nobody, also
     /// those of its toys. Errors: `UnknownParty`, `SelfRequest`, `Invalid` for a toy and its guardian, `Full`, `DiskFull`.
-    pub async fn block(&self, owner: &Party, other: &PartyId, now: Timestamp) -> Result<(), DomainError> {
+    pub async fn block(&self, by: &UserId, owner: &Party, other: &PartyId, now: Timestamp) -> Result<(), DomainError> {
         if owner.id() == other.as_str() {
             return Err(DomainError::SelfRequest);
         }
@@ -32,21 +44,44 @@ impl Hub {
         let (party, _) = self.store.party(other).await?.ok_or(DomainError::UnknownParty)?;
         self.check_no_guardian(owner, other).await?;
         let card = self.card(&party).await?;
-        let block = Block { party, name: card.name, avatar: card.avatar };
+        let block = Block { party: party.clone(), name: card.name, avatar: card.avatar };
         let blocks_max = self.config.accounts.blocks_max;
         let removed = self.store.block(owner, block, blocks_max, now).await.map_err(|error| match error {
             StoreError::Refused(Refusal::BookFull) => DomainError::Full("blocked user or toy"),
             error => error.into(),
         })?;
+        // The record of the other party does not say it: who is blocked does not learn of it.
+        self.note(owner, Action::Blocked, Some(&Party::User(by.clone())), Some(&party), now).await;
         if let Some(removed) = removed {
-            self.end_friendship(owner, removed).await;
+            self.part(by, owner, removed, now).await;
+        }
+        Ok(())
+    }
+
+    /// Mutes a friend, or ends that: its messages are stored and counted, and nothing is announced or played live. What
+    /// waits is announced to a toy when the mute ends. Errors: `NotFriends`.
+    pub async fn mute(&self, owner: &Party, friend: &PartyId, is_muted: bool) -> Result<(), DomainError> {
+        self.store.set_muted(owner, friend, is_muted).await?;
+        if !is_muted && matches!(owner, Party::Toy(_)) {
+            self.announce_what_waits(owner).await?;
         }
         Ok(())
     }
 
     /// Lifts a block, if there is one.
-    pub async fn unblock(&self, owner: &Party, other: &PartyId) -> Result<(), DomainError> {
-        Ok(self.store.unblock(owner, other).await?)
+    pub async fn unblock(
+        &self,
+        by: &UserId,
+        owner: &Party,
+        other: &PartyId,
+        now: Timestamp,
+    ) -> Result<(), DomainError> {
+        let blocked = self.store.blocks(owner).await?.into_iter().find(|block| block.party.id() == other.as_str());
+        self.store.unblock(owner, other).await?;
+        if let Some(block) = blocked {
+            self.note(owner, Action::Unblocked, Some(&Party::User(by.clone())), Some(&block.party), now).await;
+        }
+        Ok(())
     }
 
     /// Whom a party has blocked.

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use super::Hub;
 use super::error::DomainError;
 use super::places::Origin;
-use crate::model::{ChatId, FileName, Party, PartyId, PartyKind, Secret, Timestamp, ToyId, UserId};
-use crate::ports::store::{NewEntry, NewInvite};
+use crate::model::{Action, ChatId, FileName, Party, PartyId, PartyKind, Secret, Timestamp, ToyId, UserId};
+use crate::ports::store::{NewEntry, NewInvite, OpenInvite};
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
 
@@ -50,6 +50,8 @@ pub(super) struct Invited {
     pub(super) hash: String,
     pub(super) toy: Option<ToyId>,
     remark: String,
+    /// Who has made it; none for whoever runs the hub.
+    issuer: Option<UserId>,
 }
 
 impl Hub {
@@ -93,11 +95,11 @@ impl Hub {
         let address = from.peer.into();
         self.rates.wrong_invites.check(&address)?;
         let hash = invite_hash(code);
-        let Some((toy, remark)) = self.store.invite(&hash, now).await? else {
+        let Some(OpenInvite { issuer, toy, remark }) = self.store.invite(&hash, now).await? else {
             self.rates.wrong_invites.note(&address);
             return Err(DomainError::UnknownInvite);
         };
-        Ok(Invited { hash, toy, remark })
+        Ok(Invited { hash, toy, remark, issuer })
     }
 
     /// Makes a user a guardian of the toy of an invitation. Errors: `UnknownInvite`, `AlreadyGuardian`, `Full`,
@@ -115,7 +117,7 @@ impl Hub {
     }
 
     pub(super) async fn join_by(&self, user: &UserId, invited: Invited, now: Timestamp) -> Result<ToyId, DomainError> {
-        let Invited { hash, toy, remark } = invited;
+        let Invited { hash, toy, remark, issuer } = invited;
         let id = toy.ok_or(DomainError::UnknownInvite)?;
         let toy = self.store.toy(&id).await?.ok_or(DomainError::UnknownInvite)?;
         let user = self.store.user(user).await?.ok_or(DomainError::UnknownParty)?.user;
@@ -128,8 +130,9 @@ impl Hub {
         let limits = (accounts.guardians_max, accounts.friends_max);
         let entries = (entry_of_user, entry_of_toy);
         let seq = self.store.join(&hash, (&user.id, &id), &chat, entries, limits, now).await?;
+        let (user, toy) = (Party::User(user.id), Party::Toy(id.clone()));
+        self.note_pair((&toy, &user), Action::GuardianAdded, issuer.as_ref(), now).await;
         if seq.is_some() {
-            let (user, toy) = (Party::User(user.id), Party::Toy(id.clone()));
             let event =
                 |friend: &Party| crate::model::Event::FriendAdded { friend: friend.clone(), chat: chat.clone() };
             self.announce(&user, &event(&toy), seq).await;
@@ -177,6 +180,7 @@ impl Hub {
             Some(removed) => self.end_friendship(&user, removed).await,
             None => drop(self.revocations.fetch_add(1, std::sync::atomic::Ordering::SeqCst)),
         }
+        self.note_pair((&Party::Toy(toy.clone()), &user), Action::GuardianRemoved, by, now).await;
         let topics = format!("toy/{toy}/");
         self.router.end_subscriptions(&user, |filter| filter.as_str().starts_with(&topics));
         self.forget_far_places(toy, now).await

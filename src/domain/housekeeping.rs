@@ -2,7 +2,9 @@
 //! ([`super::retention`]).
 //!
 //! A sound is stored before its message. Where the hub dies in between, or the message is refused, the sound stays alone;
-//! where the outcome was unknown, the sender may still send it again. After an hour neither happens any more.
+//! where the outcome was unknown, the sender may still send it again. After an hour neither happens any more. What was stored
+//! before a crash may be all that is left of a message, if the log of the database was damaged: it is kept for
+//! `retention.lost_days`, for `toyhub doctor` to report and for people to look at.
 //!
 //! To delete a sound that a message has would be the loss of a child's words. So each file is looked up in the database
 //! just before it is deleted, under a claim that keeps requests from it; any doubt or error leaves it where it is; and
@@ -22,12 +24,17 @@ use super::{FileKind, Hub};
 use crate::config::seconds;
 use crate::model::{FileName, Timestamp};
 
+const DAY: Duration = Duration::from_secs(86_400);
 /// How old a sound is at least that is deleted: much older than any request may become.
 const AGE_MIN: Duration = Duration::from_secs(3600);
 /// Sounds that are looked up by one query.
 const PAGE: usize = 500;
 /// Sounds without a message that are deleted however few have one.
 const FEW: u64 = 16;
+/// Of so many sweeps one looks through all sounds, also those of before a crash.
+const FULL_EVERY: u32 = 24;
+/// The first sweep comes so long after the start, where it is not due before.
+const FIRST: Duration = Duration::from_secs(60);
 /// Sounds without a message that one sweep deletes; the next goes on.
 const SWEPT_MAX: usize = 10_000;
 
@@ -41,8 +48,8 @@ pub(super) struct Orphans {
     /// Those of them that are old enough to be deleted, as far as one sweep deletes them. Their senders had their
     /// answer, or gave up.
     pub(super) old: Vec<FileName>,
-    /// Those of them that were stored before the last start after a crash: the log of the database may have lost their
-    /// messages, so they are never deleted.
+    /// Those of them that were stored before the last start after a crash, within `retention.lost_days`: the log of the
+    /// database may have lost their messages.
     pub(super) recovered: Vec<FileName>,
 }
 
@@ -56,16 +63,18 @@ impl Orphans {
 /// Sweeps until `shutdown`. The clock is passed in.
 pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: CancellationToken) {
     let period = seconds(hub.config.chats.sweep_interval_s);
-    let mut timer = interval_at(Instant::now() + period, period);
+    let mut timer = interval_at(Instant::now() + period.min(FIRST), period);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let sweep = async {
-        // A message is deleted after its sound, so a sound that was found to have one is not looked up again. What is
-        // older than a crash is for the doctor to report: if the log was damaged, it may be all that is left of a message.
-        let mut known_before = hub.recovered_at();
+        // A message is deleted after its sound, so a sound that was found to have one is not looked up again, but for the
+        // full sweeps, which find what has become old enough since.
+        let (mut known_before, mut number) = (hub.recovered_at(), 0_u32);
         loop {
             timer.tick().await;
             let now = system_time(clock());
-            match hub.sweep_sounds(known_before, now).await {
+            let since = if number.is_multiple_of(FULL_EVERY) { SystemTime::UNIX_EPOCH } else { known_before };
+            number = number.wrapping_add(1);
+            match hub.sweep_sounds(since, now).await {
                 Ok(true) => known_before = now.checked_sub(2 * AGE_MIN).unwrap_or(known_before),
                 Ok(false) => {}
                 Err(error) => tracing::warn!(?error, "sounds without a message not swept"),
@@ -114,7 +123,7 @@ impl Hub {
                     continue;
                 }
                 found.alone += 1;
-                if modified < recovered_at {
+                if modified < recovered_at && !self.is_given_up(modified, now) {
                     found.recovered.push(name);
                 } else if is_old(modified, now) && found.old.len() < SWEPT_MAX {
                     found.old.push(name);
@@ -159,6 +168,17 @@ impl Hub {
             }
         }
         Ok(moved)
+    }
+
+    /// Whether a recording of before a crash has been kept for long enough.
+    fn is_given_up(&self, modified: SystemTime, now: SystemTime) -> bool {
+        self.lost_before(now).is_some_and(|before| modified < before)
+    }
+
+    /// Lost recordings of before this are deleted; none where they are kept.
+    pub(super) fn lost_before(&self, now: SystemTime) -> Option<SystemTime> {
+        let days = self.config.retention.lost_days;
+        if days == 0 { None } else { now.checked_sub(DAY * days) }
     }
 
     /// What was stored before this may have lost its message.

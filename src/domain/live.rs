@@ -264,7 +264,7 @@ impl Hub {
     }
 
     fn publication(&self, topic: Topic, event: &Event, seq: Option<u64>) -> Publication {
-        hub_message(topic, Payload::event(event.clone(), seq, self.encode_event))
+        hub_message(topic, Payload::event(event.clone(), seq, Arc::clone(&self.encode_event)))
     }
 
     /// Half of the smaller queue: what is new meanwhile finds room.

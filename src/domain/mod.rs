@@ -44,7 +44,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use crate::config::Config;
-use crate::model::{FileName, Party, Secret, Timestamp};
+use crate::model::{Event, FileName, Party, Secret, Timestamp};
 use crate::ports::chunks::Chunks;
 use crate::ports::data_folder::DataFolder;
 use crate::ports::erased::ErasedList;
@@ -67,7 +67,7 @@ pub use links::Links;
 pub use places::Origin;
 pub use receipts::Unread;
 pub use requests::{Answerers, NewRequest};
-pub use rest::{ToySettings, quiet_hours};
+pub use rest::{ToySettings, daily_minutes, quiet_hours};
 pub use toys::{Binding, NewDevice, Opened};
 pub use uploads::{ChunksSent, Download};
 pub use voice::Upload;
@@ -112,8 +112,8 @@ pub struct Ports {
     pub speaker: Speaker,
     /// Replies to what is no command.
     pub replies: Box<dyn ReplyEngine>,
-    /// How an event is written as the payload of a topic: the wire's matter, not the domain's.
-    pub encode_event: EncodeEvent,
+    /// How an event is written as the payload of a topic, with links to its sounds: the wire's matter, not the domain's.
+    pub encode_event: fn(&Event, Option<u64>, &Links) -> Vec<u8>,
 }
 
 /// The hub's services.
@@ -130,7 +130,7 @@ pub struct Hub {
     speaker: Speaker,
     assistant: Assistant,
     encode_event: EncodeEvent,
-    links: Links,
+    links: Arc<Links>,
     config: Arc<Config>,
     rates: Rates,
     resting: Resting,
@@ -169,6 +169,8 @@ impl Hub {
             encode_event,
         } = ports;
         let secret = store.hub_secret(&Secret::random()).await?;
+        let links = Arc::new(Links::new(&secret, config.auth.link_minutes));
+        let of_events = Arc::clone(&links);
         let workers = || Workers::new(config.audio.workers, config.audio.queue_max, config.audio.queue_per_party_max);
         Ok(Self {
             rates: Rates::new(&config.rates),
@@ -194,8 +196,8 @@ impl Hub {
             stored_sessions: Mutex::new(stored_sessions),
             speaker,
             assistant: Assistant::new(replies, config.speech.question_timeout_s),
-            encode_event,
-            links: Links::new(&secret, config.auth.link_minutes),
+            encode_event: Arc::new(move |event, seq| encode_event(event, seq, &of_events)),
+            links,
             config,
             last_check: Mutex::default(),
             secret,
@@ -258,7 +260,8 @@ impl From<StoreError> for DomainError {
     fn from(error: StoreError) -> Self {
         let refusal = match error {
             StoreError::Refused(refusal) => refusal,
-            StoreError::Closed => return Self::Busy,
+            StoreError::Closed | StoreError::Changing => return Self::Busy,
+            error if error.is_conflict() => return Self::Busy,
             error => return Self::internal(error),
         };
         match refusal {
@@ -283,6 +286,18 @@ impl From<StoreError> for DomainError {
             Refusal::BookFull => Self::Full("friend in this address book"),
             Refusal::RequestsFull => Self::Full("friend request"),
             Refusal::DamagedChat => Self::internal("a chat is damaged; see toyhub doctor --repair"),
+        }
+    }
+}
+
+impl DomainError {
+    /// Why a change failed, for a caller who has to learn whether it was made all the same: `OutcomeUnknown` where the
+    /// database did not say.
+    fn of_change(error: StoreError) -> Self {
+        let is_known = error.has_changed_nothing();
+        match Self::from(error) {
+            Self::Internal(cause) if !is_known => Self::OutcomeUnknown(cause),
+            error => error,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::Hub;
 use super::accounts::hash_of;
 use super::error::DomainError;
 use super::places::Origin;
-use crate::model::{Network, Party, Secret, Timestamp, UserId};
+use crate::model::{Action, Network, Party, Secret, Timestamp, UserId};
 use crate::ports::store::StoredUser;
 
 /// The longest password that is hashed: a larger one only costs time.
@@ -47,6 +47,8 @@ impl Hub {
             format!("has more than {PASSWORD_MAX_BYTES} bytes")
         } else if text.chars().count() < min {
             format!("has less than {min} characters")
+        } else if is_monotone(text) {
+            "is blank or one character again and again, choose another".to_owned()
         } else if is_common(text) || text.to_lowercase() == username.to_lowercase() {
             "is one that others guess first, choose another".to_owned()
         } else {
@@ -80,13 +82,19 @@ impl Hub {
         let kept = kept.map(hash_of);
         self.set_password(user, new, kept.as_deref()).await?;
         let party = Party::User(user.clone());
+        self.note(&party, Action::PasswordChanged, Some(&party), None, now).await;
         self.note_proof(&party, from, now).await?;
         self.issue_token(&party, now).await
     }
 
     /// Gives a user a new password, for whoever runs the hub; every token is revoked. A random one is made where none is
     /// given. Errors: `UnknownParty`, `Invalid`, `Busy`.
-    pub async fn reset_password(&self, username: &str, new: Option<Secret>) -> Result<Secret, DomainError> {
+    pub async fn reset_password(
+        &self,
+        username: &str,
+        new: Option<Secret>,
+        now: Timestamp,
+    ) -> Result<Secret, DomainError> {
         let user = self.user_named(username).await?;
         let new = match new {
             Some(new) => {
@@ -96,6 +104,7 @@ impl Hub {
             None => Secret::invite_code(),
         };
         self.set_password(&user, new.clone(), None).await?;
+        self.note(&Party::User(user), Action::PasswordChanged, None, None, now).await;
         Ok(new)
     }
 
@@ -173,6 +182,13 @@ fn composed(password: &Secret) -> Secret {
     Secret::new(password.reveal().nfc().collect::<String>())
 }
 
+/// Whether a password is nothing but blanks, or one character again and again.
+fn is_monotone(password: &str) -> bool {
+    let mut chars = password.chars();
+    let first = chars.next();
+    password.trim().is_empty() || chars.all(|c| Some(c) == first)
+}
+
 fn is_common(password: &str) -> bool {
     let password = password.to_lowercase();
     COMMON.lines().any(|common| common == password)
@@ -204,6 +220,16 @@ mod tests {
         }
         assert!(!is_common("correct horse battery"));
         assert!(COMMON.lines().all(|line| line.chars().count() >= 8 && line == line.to_lowercase()));
+    }
+
+    #[test]
+    fn blanks_and_one_character_again_and_again_are_monotone() {
+        for monotone in ["", "        ", " \u{a0}\u{2003} \t     ", "aaaaaaaaaaaa", "ééééééééé", "0"] {
+            assert!(is_monotone(monotone), "{monotone:?}");
+        }
+        for other in ["aaaaaaaaaaab", "correct horse", " a       "] {
+            assert!(!is_monotone(other), "{other:?}");
+        }
     }
 
     #[test]

@@ -157,14 +157,34 @@ impl Hub {
         if self.is_proven_at(&party, from, now).await? {
             return Ok(true);
         }
+        let of_guardians = self.guardian_places(&toy.id, now).await?;
         if !self.store.take_letting_in(&toy.id, now).await? {
-            let is_near = self.guardian_places(&toy.id, now).await?.iter().any(|known| is_near(*known, place));
+            let is_near = of_guardians.iter().any(|known| is_near(*known, place));
             if !is_near || self.is_active_elsewhere(&party, place, now).await? {
                 return Ok(false);
             }
         }
+        let is_known = of_guardians.contains(&place) || self.store.place(&party, &place.to_string()).await?.is_some();
         self.store.prove_place(&party, &place.to_string(), now, self.config.auth.places_max).await?;
+        if !is_known {
+            self.report_first_opening(&toy.id, place, now).await;
+        }
         Ok(true)
+    }
+
+    /// Records that a toy was opened at a new place, and notifies its guardians: whoever opened it need not be the family.
+    async fn report_first_opening(&self, toy: &ToyId, place: Network, now: Timestamp) {
+        self.note_opening(toy, &place.to_string(), now).await;
+        let event = Event::ToyOpened { toy: toy.clone(), place: place.to_string() };
+        if let Err(error) = self.notify_guardians(toy, &event).await {
+            tracing::warn!(?error, "guardians not notified of a toy that was opened at a new place");
+        }
+    }
+
+    async fn notify_guardians(&self, toy: &ToyId, event: &Event) -> Result<(), DomainError> {
+        let told = self.store.notify(&self.guardians(toy).await?, event).await?;
+        self.announce_to_users(&told, event).await;
+        Ok(())
     }
 
     /// Whether the calls of a toy need a token everywhere. So do those of one that there is not any more.
@@ -186,10 +206,7 @@ impl Hub {
         if self.wants_only_tokens(toy).await? || self.rates.refused_openings.spend(toy).is_err() {
             return Ok(());
         }
-        let event = Event::ToyWantsIn { toy: toy.clone(), place: place.to_string() };
-        let told = self.store.notify(&self.guardians(toy).await?, &event).await?;
-        self.announce_to_users(&told, &event).await;
-        Ok(())
+        self.notify_guardians(toy, &Event::ToyWantsIn { toy: toy.clone(), place: place.to_string() }).await
     }
 
     /// Sets whether calls in a party's name need a token at every place. Errors: `UnknownParty`.

@@ -8,7 +8,7 @@ impl Hub {
     /// Has a friend play a sound, live. A friend who is away loses nothing that is stored: it waits as a message.
     ///
     /// A recording that was sent to the friend, and its notice, have been announced already: they are not published again.
-    /// In its quiet hours a toy is as if it were away. Errors: `NotFriends` (also where there is no such party),
+    /// A toy that rests, and whoever has muted the friend, is as if it were away. Errors: `NotFriends` (also where there is no such party),
     /// `Forbidden` for content that is not approved for the toy, `RateLimited`, `StoredFull`.
     pub async fn pass_on(
         &self,
@@ -37,11 +37,12 @@ impl Hub {
             Err(DomainError::UnknownFile) => None,
             Err(error) => return Err(error),
         };
+        let is_silent = entry.is_muted || self.rests(&receiver);
         match stored {
-            Some(file) if !self.router.online(&receiver) || self.rests(&receiver) => {
+            Some(file) if !self.router.online(&receiver) || is_silent => {
                 self.rates.uploads.spend(&from.to_string())?;
                 self.check_stored_with(from, file.size).await?;
-                let copy = FileName::random(name.extension());
+                let copy = self.new_recording_name(from, name.extension())?;
                 let content = self.files.read_whole(&file).await.map_err(DomainError::internal)?;
                 let notice = self.notice(&entry.remark).await;
                 let claimed = self.put_sound(copy, content).await?;
@@ -49,8 +50,14 @@ impl Hub {
                 self.note_stored(from, file.size);
                 Ok(())
             }
-            None if self.rests(&receiver) => Ok(()),
+            None if is_silent => Ok(()),
             _ => {
+                if let Party::Toy(toy) = &receiver {
+                    match &sound {
+                        PlayedSound::Music(name) => self.count_music(toy, name, now).await,
+                        PlayedSound::Chat(name) => self.count_sounds(toy, vec![name.clone()], now).await,
+                    }
+                }
                 self.announce(&receiver, &Event::Play { from: from.clone(), sound }, None).await;
                 Ok(())
             }

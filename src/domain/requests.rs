@@ -71,6 +71,7 @@ impl Hub {
         let needs_consent = matches!(requester.party, Party::Toy(_)) && !new.is_by_guardian;
         let answerer = if needs_consent { requester.party.clone() } else { requestee.party.clone() };
         let (answerers, askers) = (self.answerers(&answerer).await?, self.askers(&requester.party).await?);
+        let families = [self.family_of(&requester.party).await?, self.family_of(&requestee.party).await?];
         let request = FriendRequest {
             id: RequestId::random(),
             requester: requester.party,
@@ -90,6 +91,7 @@ impl Hub {
             answerers,
             askers,
             is_by_guardian: new.is_by_guardian,
+            families,
             refused_since: now - pause_s,
             pending_max: self.config.accounts.pending_requests_max,
         };
@@ -122,7 +124,8 @@ impl Hub {
         Ok(Answerers { now, before })
     }
 
-    /// Refuses a request. The same one may be made again after `accounts.refused_request_pause_h`. Errors:
+    /// Refuses a request. The same one, and any other of the asking family to this one, may be made again after
+    /// `accounts.refused_request_pause_h`; a guardian's refusal of what its own toy asks for binds that toy alone. Errors:
     /// `UnknownRequest`, `AlreadyAnswered`.
     pub async fn refuse(&self, id: &RequestId, by: &UserId, now: Timestamp) -> Result<(), DomainError> {
         let request = self.request_of(id, by).await?;
@@ -192,10 +195,7 @@ impl Hub {
         let event = |friend: &Party| Event::FriendAdded { friend: friend.clone(), chat: chat.clone() };
         self.announce(&one, &event(&other), told.requester_seq).await;
         self.announce(&other, &event(&one), told.requestee_seq).await;
-        let actor = Party::User(by.clone());
-        for (subject, about) in [(&one, &other), (&other, &one)] {
-            self.note(subject, Action::Befriended, Some(&actor), Some(about), now).await;
-        }
+        self.note_pair((&one, &other), Action::Befriended, Some(by), now).await;
         Ok(())
     }
 
@@ -216,6 +216,21 @@ impl Hub {
             Party::User(user) => Ok(vec![user.clone()]),
             Party::Toy(toy) => self.guardians(toy).await,
         }
+    }
+
+    /// The ids of a party's family: the user, or the toy's guardians; their toys; and the other guardians of these.
+    async fn family_of(&self, party: &Party) -> Result<Vec<String>, DomainError> {
+        let mut family = vec![party.id().to_owned()];
+        for guardian in self.answerers(party).await? {
+            family.push(guardian.to_string());
+            for toy in self.store.toys_of(&guardian).await? {
+                family.push(toy.id.to_string());
+                family.extend(self.guardians(&toy.id).await?.iter().map(ToString::to_string));
+            }
+        }
+        family.sort();
+        family.dedup();
+        Ok(family)
     }
 
     /// The ids of those who stand behind a request: the party itself, and the guardians of a toy.

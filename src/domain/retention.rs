@@ -3,6 +3,7 @@
 use super::Hub;
 use super::accounts::SECONDS_PER_DAY;
 use super::error::DomainError;
+use super::housekeeping::system_time;
 use crate::model::{ChatId, PartyId, Timestamp};
 
 /// Messages that are deleted at once.
@@ -25,6 +26,9 @@ impl Hub {
         self.store.delete_tokens_expired_before(before(retention.tokens_days)).await?;
         if retention.audit_days > 0 {
             self.store.delete_audit_before(before(retention.audit_days)).await?;
+        }
+        if let Some(before) = self.lost_before(system_time(now)) {
+            self.files.sweep_lost(before).await.map_err(DomainError::internal)?;
         }
         Ok(())
     }
@@ -63,8 +67,6 @@ impl Hub {
             notices.sort();
             notices.dedup();
             self.delete_sounds(&notices).await?;
-            let [a, b] = parties;
-            self.store.mend_chat(chat.as_str(), a.as_str(), b.as_str()).await?;
         }
         Ok(swept)
     }

@@ -224,6 +224,19 @@ impl Hub {
         self.secret_name(prefix, speech.format.extension(), &[settings.as_bytes(), text.as_bytes()])
     }
 
+    /// What the names of all recordings of a party begin with, so that they are found when the party is erased. Whose they
+    /// are, only the hub can tell, by its secret.
+    pub(super) fn recording_prefix(&self, party: &Party) -> String {
+        let digest = Sha256::new().chain_update(self.secret.reveal()).chain_update(format!("recordings of {party}"));
+        format!("up-{}", hex::encode(&digest.finalize()[..8]))
+    }
+
+    /// A new name for a recording of a party.
+    pub(super) fn new_recording_name(&self, party: &Party, extension: &str) -> Result<FileName, DomainError> {
+        let (prefix, random) = (self.recording_prefix(party), FileName::random(extension));
+        format!("{prefix}-{random}").parse().map_err(DomainError::internal)
+    }
+
     /// A name for a sound that is the same for the same `parts`, and that nobody can guess who does not know the hub's
     /// secret.
     pub(super) fn secret_name(&self, prefix: &str, extension: &str, parts: &[&[u8]]) -> Result<FileName, DomainError> {

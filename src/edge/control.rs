@@ -162,6 +162,15 @@ pub enum Command {
         /// The time zone.
         zone: String,
     },
+    /// Sets how many minutes a toy plays on each day; without a number there is no limit.
+    SetDailyMinutes {
+        /// The toy's id.
+        toy: String,
+        /// The minutes.
+        minutes: Option<u32>,
+        /// The time zone.
+        zone: String,
+    },
     /// Sets whether a toy plays only approved content.
     SetContent {
         /// The toy's id.
@@ -324,6 +333,7 @@ pub async fn execute(hub: &Arc<Hub>, command: Command) -> Answer {
         Command::SetPassword { user, password } => family::set_password(hub, &user, password).await,
         Command::ToySettings { toy } => rest::settings(hub, &toy).await,
         Command::SetQuietHours { toy, from, until, zone } => rest::set_quiet(hub, &toy, (&from, &until, &zone)).await,
+        Command::SetDailyMinutes { toy, minutes, zone } => rest::set_minutes(hub, &toy, minutes, &zone).await,
         Command::SetContent { toy, is_approved_only } => rest::set_content(hub, &toy, is_approved_only).await,
         Command::Approve { toy, content, is_approved } => rest::approve(hub, &toy, &content, is_approved).await,
         Command::Examine { repair } => examine(hub, repair).await,
@@ -436,12 +446,13 @@ async fn erase_toy(hub: &Hub, toy: &str) -> Result<Answer, DomainError> {
 
 async fn erase_user(hub: &Hub, user: &str) -> Result<Answer, DomainError> {
     let user = hub.user_named(user).await?;
-    hub.erase_account(&user, wire::now()).await?;
+    hub.erase_account(&user, None, wire::now()).await?;
     finish_erasures(hub).await
 }
 
 async fn export(hub: &Arc<Hub>, user: &str, to: &Path) -> Result<Answer, DomainError> {
     let user = hub.user_named(user).await?;
+    let party = Party::User(user.clone());
     let began = Instant::now();
     let mut pieces = api::export::open(hub, user).await?;
     let unwritable =
@@ -454,6 +465,7 @@ async fn export(hub: &Arc<Hub>, user: &str, to: &Path) -> Result<Answer, DomainE
         file.write_all(&piece).await.map_err(unwritable)?;
     }
     file.sync_all().await.map_err(unwritable)?;
+    hub.note(&party, Action::Exported, None, None, wire::now()).await;
     let took = began.elapsed().as_secs_f64();
     Ok(Answer::Lines(vec![format!("{}\t{} MB in {took:.1} s", to.display(), megabytes(bytes))]))
 }
@@ -464,7 +476,8 @@ async fn finish_erasures(hub: &Hub) -> Result<Answer, DomainError> {
 }
 
 async fn renew_device(hub: &Hub, key: &str) -> Result<Answer, DomainError> {
-    let device = hub.renew_device(&DeviceKey::parse_lenient(key).map_err(|_| DomainError::UnknownDevice)?).await?;
+    let key = DeviceKey::parse_lenient(key).map_err(|_| DomainError::UnknownDevice)?;
+    let device = hub.renew_device(&key, wire::now()).await?;
     Ok(Answer::Lines(vec![device_text(&device)]))
 }
 

@@ -177,17 +177,27 @@ impl Files {
 
     /// Deletes spoken answers that are older than `before`; gives how many.
     pub async fn sweep_answers(&self, before: SystemTime) -> Result<usize, FilesError> {
-        let folder = ObjectPath::from(ANSWERS);
-        let old: Vec<ObjectMeta> = self
-            .objects
-            .list(Some(&folder))
-            .try_filter(|meta| std::future::ready(SystemTime::from(meta.last_modified) < before))
-            .try_collect()
-            .await?;
-        for meta in &old {
+        self.delete_those(ANSWERS, |meta| SystemTime::from(meta.last_modified) < before).await
+    }
+
+    /// Deletes recordings of the folder [`LOST`] that were stored before `before`; gives how many.
+    pub async fn sweep_lost(&self, before: SystemTime) -> Result<usize, FilesError> {
+        self.delete_those(LOST, |meta| SystemTime::from(meta.last_modified) < before).await
+    }
+
+    /// Deletes recordings of the folder [`LOST`] whose names begin so; gives how many.
+    pub async fn delete_lost(&self, prefix: &str) -> Result<usize, FilesError> {
+        self.delete_those(LOST, |meta| meta.location.filename().is_some_and(|name| name.starts_with(prefix))).await
+    }
+
+    async fn delete_those(&self, folder: &str, goes: impl Fn(&ObjectMeta) -> bool) -> Result<usize, FilesError> {
+        let folder = ObjectPath::from(folder);
+        let listed = self.objects.list(Some(&folder));
+        let found: Vec<ObjectMeta> = listed.try_filter(|meta| std::future::ready(goes(meta))).try_collect().await?;
+        for meta in &found {
             self.objects.delete(&meta.location).await?;
         }
-        Ok(old.len())
+        Ok(found.len())
     }
 
     /// Begins an upload.

@@ -21,6 +21,13 @@ impl Zone {
         let local = self.0.to_datetime(now);
         DayMinute::of(local.hour().unsigned_abs().into(), local.minute().unsigned_abs().into())
     }
+
+    /// The day there, as a number: `20260329`.
+    pub fn day(&self, now: Timestamp) -> i64 {
+        let now = jiff::Timestamp::from_second(now as i64).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let local = self.0.to_datetime(now);
+        (i64::from(local.year()) * 100 + i64::from(local.month())) * 100 + i64::from(local.day())
+    }
 }
 
 #[cfg(test)]
@@ -41,6 +48,7 @@ mod tests {
             assert_eq!(berlin.wall_clock(now).to_string(), expected, "{now}");
         }
         assert_eq!(Zone::named("Asia/Kathmandu").unwrap().wall_clock(0.0).to_string(), "05:30");
+        assert_eq!((berlin.day(1_774_738_799.0), berlin.day(1_774_738_800.0)), (20_260_328, 20_260_329));
         assert!(Zone::named("Europe/Nowhere").is_none() && Zone::named("").is_none());
     }
 }

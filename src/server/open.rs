@@ -111,7 +111,7 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
         stored_sessions,
         speaker,
         replies,
-        encode_event: events::encode,
+        encode_event: |event, seq, links| events::encode(event, seq, Some((links, wire::now()))),
     };
     let hub = Hub::new(ports, Arc::clone(config)).await.map_err(|error| StartError::Part(fault(&error)))?;
     let again = hub.erase_restored(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;

@@ -118,3 +118,61 @@ async fn a_binding_agrees_to_a_text_and_withdrawing_erases() {
     let left = std::fs::read_dir(world.data_dir().join("files/chat")).unwrap().count();
     assert_eq!(left, 0, "nothing of the toy is left");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guardians_blocks_and_what_the_operator_does_stand_in_the_record() {
+    let world = World::start().await;
+    let (mia, papa, tom) = (world.user("mia").await, world.user("papa").await, world.user("tom").await);
+    let toy = world.toy(&mia, "Fluffy").await;
+    let (by_mia, by_papa, with_tom) = (Some(mia.id.as_str()), Some(papa.id.as_str()), Some(tom.id.as_str()));
+    let with_toy = Some(toy.id.as_str());
+    assert_eq!(world.post_as(&tom, "/add_req", json!({"req_user": tom.id, "add_user": toy.id})).await["code"], 0);
+    world.accept(&mia, "Uncle").await;
+    let done = async |user: &User, path: &str, mut body: Value| {
+        body["user_id"] = json!(user.id);
+        let answer = world.post_as(user, path, body).await;
+        assert_eq!(answer["code"], 0, "{path}: {answer}");
+        answer["data"].clone()
+    };
+    let newest = async |user: &User, toy: Option<&Toy>| record(&world, user, toy).await.swap_remove(0);
+
+    let invited = done(&mia, "/invite", json!({"toy_id": toy.id})).await;
+    done(&papa, "/join", json!({"invite": invited["invite"]})).await;
+    assert_eq!(act(&newest(&mia, Some(&toy)).await), ("guardian_added", by_mia, by_papa));
+    assert_eq!(act(&newest(&papa, None).await), ("guardian_added", by_mia, with_toy));
+    // A guardian acts in the toy's name: the record names the guardian, at both sides.
+    done(&papa, "/unfriend", json!({"toy_id": toy.id, "friend_id": tom.id})).await;
+    assert_eq!(act(&newest(&mia, Some(&toy)).await), ("parted", by_papa, with_tom));
+    assert_eq!(act(&newest(&tom, None).await), ("parted", by_papa, with_toy));
+    let blocking = json!({"toy_id": toy.id, "friend_id": tom.id});
+    done(&mia, "/block", blocking.clone()).await;
+    assert_eq!(act(&newest(&mia, Some(&toy)).await), ("blocked", by_mia, with_tom));
+    assert_eq!(act(&newest(&tom, None).await), ("parted", by_papa, with_toy), "who is blocked does not learn of it");
+    done(&papa, "/unblock", blocking.clone()).await;
+    done(&papa, "/unblock", blocking).await;
+    let all = record(&world, &mia, Some(&toy)).await;
+    assert_eq!(acts(&all)[..2], [("unblocked", by_papa, with_tom), ("blocked", by_mia, with_tom)], "once");
+    done(&mia, "/remove_guardian", json!({"toy_id": toy.id, "guardian_id": papa.id})).await;
+    assert_eq!(act(&newest(&mia, Some(&toy)).await), ("guardian_removed", by_mia, by_papa));
+    assert_eq!(act(&newest(&papa, None).await), ("guardian_removed", by_mia, with_toy));
+
+    // Whoever runs the hub.
+    world.run(&["device", "renew", &toy.device_key]).await;
+    assert_eq!(act(&newest(&mia, Some(&toy)).await), ("secret_renewed", None, None));
+    world.run(&["toy", "quiet", &toy.id, "20:00", "07:00", "--zone", "Etc/UTC"]).await;
+    assert_eq!(act(&newest(&mia, Some(&toy)).await), ("operated", None, None));
+    let archive = world.folder().join("mia.zip");
+    world.run(&["user", "export", "mia", "--out", archive.to_str().unwrap()]).await;
+    assert_eq!(act(&newest(&mia, None).await), ("exported", None, None));
+    let password = world.run(&["user", "password", "mia"]).await;
+    let login = json!({"username": "mia", "password": password.trim()});
+    let login = world.ok("/login", login).await;
+    let mia = User { token: login["data"]["token"].as_str().unwrap().to_owned(), ..mia.clone() };
+    assert_eq!(act(&newest(&mia, None).await), ("password_changed", None, None));
+    let changed = json!({"password": password.trim(), "new_password": "a longer one"});
+    let changed = done(&mia, "/change_password", changed).await;
+    let mia = User { token: changed["token"].as_str().unwrap().to_owned(), ..mia };
+    assert_eq!(act(&newest(&mia, None).await), ("password_changed", Some(mia.id.as_str()), None));
+    world.run(&["toy", "erase", &toy.id]).await;
+    assert_eq!(act(&newest(&mia, None).await), ("unbound", None, None));
+}

@@ -13,7 +13,7 @@ use crate::spec::{Validator, document, pointer};
 use crate::world::{App, Toy, User, World};
 
 /// The calls that are held against the documents here. All others are in `spec`.
-pub const HELD_HERE: [&str; 10] = [
+pub const HELD_HERE: [&str; 12] = [
     "toy_profile",
     "block",
     "unblock",
@@ -22,6 +22,8 @@ pub const HELD_HERE: [&str; 10] = [
     "change_password",
     "toy_settings",
     "set_quiet_hours",
+    "set_daily_minutes",
+    "mute",
     "set_content",
     "approve_content",
 ];

@@ -488,6 +488,39 @@ async fn an_erasure_goes_on_after_the_hub_was_killed_in_the_middle() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kill_in_the_middle_of_an_erasure_leaves_no_wrong_counter() {
+    const COUNT: usize = 1000;
+    let mut world = World::start_with(&[UPLOADS]).await;
+    let (mia, tom) = (world.user("mia").await, world.user("tom").await);
+    befriend(&world, &tom, &mia).await;
+    let chat = chat_of(&world, &mia, &tom.id).await;
+    fill(&mut world, &chat, &tom.id, COUNT).await;
+    let doctor = async |world: &World, arguments: &[&str]| {
+        let output = within("the doctor", world.command(arguments).output()).await.unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(doctor(&world, &["doctor", "--repair"]).await.contains("counters"), "as the rows were made");
+    assert_eq!(world.unread(&mia).await["count"], COUNT);
+    let tom = world.login(&tom).await;
+    assert_eq!(world.post_as(&tom, "/erase_chat", json!({"_id": tom.id, "chat_id": chat})).await["code"], 0);
+    for left_max in [COUNT - 1, COUNT / 2] {
+        let some_are_gone = async {
+            while sounds(&world).len() > left_max {
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        };
+        within("some messages to be erased", some_are_gone).await;
+        world.kill().await;
+        let examined = doctor(&world, &["doctor"]).await;
+        assert!(examined.contains(" chats, ") && !examined.contains("counters"), "{examined}");
+        world.start_hub().await;
+    }
+    world.run(&["erase", "--finish"]).await;
+    assert_eq!(world.unread(&mia).await["count"], 0);
+    assert!(!doctor(&world, &["doctor"]).await.contains("counters"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_erasure_under_load_is_whole_and_disturbs_nobody() {
     let world = World::start_with(&[UPLOADS, LOG]).await;
     let (zora, tom, eva) = (world.user("zoraphine").await, world.user("tom").await, world.user("eva").await);

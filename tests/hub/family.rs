@@ -110,6 +110,34 @@ async fn a_guardian_who_asks_in_a_toys_name_agrees_thereby_and_nobody_else_may()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refused_family_asks_no_member_of_the_other_by_no_member_of_its_own() {
+    let world = World::start().await;
+    let (mia, tom, papa) = (world.user("mia").await, world.user("tom").await, world.user("papa").await);
+    let (fluffy, puffy) = (world.toy(&mia, "Fluffy").await, world.toy(&mia, "Puffy").await);
+    let (rex, max) = (world.toy(&tom, "Rex").await, world.toy(&tom, "Max").await);
+    let invite = world.post_as(&mia, "/invite", json!({"user_id": mia.id, "toy_id": fluffy.id})).await;
+    let joined = json!({"user_id": papa.id, "invite": invite["data"]["invite"]});
+    assert_eq!(world.post_as(&papa, "/join", joined).await["code"], 0);
+    let ask = async |by: &User, from: &str, to: &str| {
+        world.post_as(by, "/add_req", wish(from, to, "x")).await["code"].clone()
+    };
+    assert_eq!(ask(&mia, &fluffy.id, &rex.id).await, 0);
+    let request = requests(&world, &tom).await.remove(0);
+    assert_eq!(answer(&world, &tom, "/ref_req", &request, "").await["code"], 0);
+    for (by, from) in [(&mia, &fluffy.id), (&mia, &puffy.id), (&mia, &mia.id), (&papa, &papa.id), (&papa, &fluffy.id)] {
+        for to in [&rex.id, &max.id, &tom.id] {
+            assert_eq!(ask(by, from, to).await, 11, "{from} {to}");
+        }
+    }
+    assert_eq!(requests(&world, &tom).await.len(), 1, "nothing new stands in the list");
+    // The other family may ask, and others may ask both.
+    let eve = world.user("eve").await;
+    assert_eq!(ask(&tom, &rex.id, &fluffy.id).await, 0);
+    assert_eq!(ask(&eve, &eve.id, &rex.id).await, 0);
+    assert_eq!(ask(&mia, &puffy.id, &eve.id).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_was_refused_is_not_made_again_for_a_while() {
     let world = World::start_with(&[("TOYHUB_ACCOUNTS__REFUSED_REQUEST_PAUSE_H", "2")]).await;
     let (mia, tom) = (world.user("mia").await, world.user("tom").await);

@@ -21,7 +21,9 @@ async fn log_in(world: &World, name: &str, password: &str) -> Value {
 async fn short_common_and_own_names_are_no_passwords() {
     let world = World::start().await;
     let long = "x".repeat(1025);
-    for password in ["", "seven77", "Password1", "12345678", "e10adc3949ba59abbe56e057f20f883e", "MiaMiaMia", &long] {
+    let (blank, same) = ("\u{a0}         ", "qqqqqqqqqqqq");
+    let common = ["Password1", "12345678", "e10adc3949ba59abbe56e057f20f883e", "MiaMiaMia"];
+    for password in ["", "seven77", blank, same, &long].into_iter().chain(common) {
         let (status, answer) = world.post("/reg", new("miamiamia", password)).await;
         assert_eq!((status, &answer["code"]), (200, &json!(1)), "{password}: {answer}");
         assert!(answer["msg"].as_str().unwrap().contains("password"), "{answer}");
@@ -34,6 +36,31 @@ async fn short_common_and_own_names_are_no_passwords() {
     // The same letters from another keyboard.
     world.ok("/reg", new("four", "gru\u{308}ne Wiese")).await;
     assert_eq!(log_in(&world, "four", "gr\u{fc}ne Wiese").await["code"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_looks_like_anothers_is_taken_and_one_that_cannot_be_seen_is_none() {
+    let world = World::start().await;
+    world.ok("/reg", new("Ira Paul", "correct horse")).await;
+    for name in ["Ira Paul", "ira paul", "lra Paul", "Ira  Pau1", "Іra Paul", "Ｉｒａ Ｐａｕｌ", "Ira\u{a0}Paul"]
+    {
+        let answer = world.post("/reg", new(name, "correct horse")).await.1;
+        let expected = (&json!(1), &json!("this username is taken, choose another one"));
+        assert_eq!((&answer["code"], &answer["msg"]), expected, "{name}");
+    }
+    for name in ["Ira\u{200b} Paul", "Ira Paul\u{2060}", "\u{ad}", "\u{202e}luaP arI"] {
+        let answer = world.post("/reg", new(name, "correct horse")).await.1;
+        assert_eq!(answer["code"], 1, "{name:?}: {answer}");
+        assert!(answer["msg"].as_str().unwrap().contains("username"), "{answer}");
+    }
+    for name in ["Ira Paula", "Jörg", "Jorg", "小明"] {
+        world.ok("/reg", new(name, "correct horse")).await;
+        assert_eq!(log_in(&world, name, "correct horse").await["code"], 0, "{name}");
+    }
+    // Names are still told apart by every sign when somebody logs in, and are free again after an erasure.
+    assert_eq!(log_in(&world, "ira paul", "correct horse").await["code"], 1);
+    world.run(&["user", "erase", "Ira Paul"]).await;
+    world.ok("/reg", new("ira paul", "correct horse")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

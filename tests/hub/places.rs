@@ -334,5 +334,37 @@ async fn guardians_are_notified_of_a_toy_that_is_not_let_in_and_let_it_in() {
     let (mut later, _) = world.app_after(&parent, seen).await;
     assert_eq!(later.frame().await, told);
     assert_eq!(later.ask(json!({"do": "let_in", "toy_id": told["toy_id"]})).await["code"], 0);
-    assert_eq!(elsewhere.post("/open_toy", open).await["code"], 0);
+    assert_eq!(elsewhere.post("/open_toy", open.clone()).await["code"], 0);
+    // They learn of each new place, once: it may be a stranger's, who was faster.
+    let opened = app.frame().await;
+    assert_eq!(
+        (&opened["type"], &opened["toy_id"], &opened["place"]),
+        (&json!("toy_opened"), &json!(toy.id), &json!("127.0.0.2"))
+    );
+    assert_eq!(elsewhere.post("/open_toy", open.clone()).await["code"], 0);
+    assert_eq!(world.ok("/open_toy", open).await["code"], 0, "at home");
+    let record = world.post_as(&parent, "/audit", json!({"_id": parent.id, "toy_id": toy.id})).await;
+    let openings: Vec<&Value> =
+        record["data"].as_array().unwrap().iter().filter(|entry| entry["action"] == "opened_anew").collect();
+    assert_eq!((openings.len(), &openings[0]["place"], &openings[0]["by"]), (1, &json!("127.0.0.2"), &json!(toy.id)));
+    assert_eq!(later.ask(json!({"do": "ping"})).await["code"], 0);
+}
+
+#[tokio::test]
+async fn a_stranger_who_opens_a_toy_first_after_its_binding_is_seen_and_put_out() {
+    let world = World::start().await;
+    let parent = world.user("mia").await;
+    let (device_key, _) = world.device().await;
+    let binding = json!({
+        "toy_name": "Fluffy", "baby_name": "Ben", "remark": "Mama", "user_id": parent.id, "device_key": device_key,
+    });
+    world.ok("/bind_toy", binding).await;
+    let mut app = world.app(&parent).await;
+    let stranger = Stranger::new(&world);
+    let opened = stranger.post("/open_toy", json!({"device_key": device_key})).await;
+    assert_eq!(opened["code"], 0, "whoever is first, from anywhere");
+    let event = app.frame().await;
+    assert_eq!((&event["type"], &event["place"]), (&json!("toy_opened"), &json!("127.0.0.2")));
+    assert_eq!(app.ask(json!({"do": "let_in", "toy_id": event["toy_id"]})).await["code"], 0);
+    assert_eq!(stranger.post("/friend_list", json!({"_id": opened["toy_id"]})).await["code"], 10);
 }

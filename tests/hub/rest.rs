@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::calls::Doors;
 use crate::one_connection::Line;
 use crate::sound;
-use crate::world::World;
+use crate::world::{User, World};
 
 /// Times of day around now, in UTC.
 fn around_now() -> (String, String) {
@@ -93,4 +93,69 @@ async fn a_toy_lists_the_content_that_its_guardians_have_approved() {
     for path in ["/set_content", "/approve_content", "/toy_settings", "/set_quiet_hours"] {
         assert_eq!(world.post_as(&eve, path, others.clone()).await["code"], 1, "{path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guardian_limits_the_minutes_of_a_toys_day() {
+    let world = World::start().await;
+    let mia = world.user("mia").await;
+    let toy = world.toy(&mia, "Fluffy").await;
+    let (me, which) = (json!({"user_id": mia.id}), json!({"toy_id": toy.id}));
+    let mut doors = Doors::open_app(&world, &mia).await;
+    let wanted = json!({"toy_id": toy.id, "minutes": 30, "zone": "Europe/Berlin"});
+    doors.ok("set_daily_minutes", me.clone(), wanted).await;
+    let settings = doors.ok("toy_settings", me.clone(), which.clone()).await;
+    let minutes = (&settings["minutes"], &settings["minutes_zone"], &settings["minutes_used"]);
+    assert_eq!(minutes, (&json!(30), &json!("Europe/Berlin"), &json!(0.0)));
+    // What the toy hears counts, by its length.
+    let fields = [("user_id", mia.id.as_str()), ("to_user", &toy.id), ("token", &mia.token)];
+    for number in 0..8 {
+        let sent = world.upload("/app_uploader", "reco_file", sound::tone(number), &fields).await;
+        assert_eq!(sent["code"], 0, "{sent}");
+    }
+    let (_, received) = world.post("/recv_msg", json!({"from_user": mia.id, "to_user": toy.id})).await;
+    assert_eq!(received.as_array().unwrap().len(), 8);
+    let used = doors.ok("toy_settings", me.clone(), which.clone()).await["minutes_used"].as_f64().unwrap();
+    assert!(used > 0.0, "{used}");
+    let eve = world.user("eve").await;
+    let others = json!({"user_id": eve.id, "toy_id": toy.id, "minutes": 1, "zone": "UTC"});
+    assert_eq!(world.post_as(&eve, "/set_daily_minutes", others).await["code"], 1);
+    // By the command line.
+    assert!(world.run(&["toy", "settings", &toy.id]).await.contains("minutes\t30 a day"));
+    world.run(&["toy", "minutes", &toy.id, "45", "--zone", "Etc/UTC"]).await;
+    assert_eq!(doors.ok("toy_settings", me.clone(), which.clone()).await["minutes"], 45);
+    world.run(&["toy", "minutes", &toy.id, "--off"]).await;
+    assert!(doors.ok("toy_settings", me, which).await.get("minutes").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_muted_friend_of_a_toy_waits_in_silence() {
+    let world = World::start().await;
+    let (mia, tom) = (world.user("mia").await, world.user("tom").await);
+    let toy = world.toy(&mia, "Fluffy").await;
+    assert_eq!(world.post_as(&tom, "/add_req", json!({"req_user": tom.id, "add_user": toy.id})).await["code"], 0);
+    world.accept(&mia, "Uncle").await;
+    let mut doors = Doors::open_app(&world, &mia).await;
+    let (me, him) = (json!({"user_id": mia.id}), json!({"toy_id": toy.id, "friend_id": tom.id}));
+    doors.ok("mute", me.clone(), him.clone()).await;
+    let mut line = Line::open(&world, &toy).await;
+    let send = async |from: &User| {
+        let fields = [("user_id", from.id.as_str()), ("to_user", &toy.id), ("token", &from.token)];
+        let sent = world.upload("/app_uploader", "reco_file", sound::beep(), &fields).await;
+        assert_eq!(sent["code"], 0, "{sent}");
+        sent["data"]["_id"].clone()
+    };
+    let silent = send(&tom).await;
+    let aloud = send(&mia).await;
+    assert_eq!(line.event("message").await["_id"], aloud);
+    let friends = line.ok(json!({"do": "friend_list"})).await;
+    let of_tom = friends.as_array().unwrap().iter().find(|friend| friend["friend_id"] == tom.id.as_str()).unwrap();
+    assert_eq!((&of_tom["muted"], &of_tom["unread"]), (&json!(true), &json!(1)));
+    let mut loud = him;
+    loud["withdraw"] = json!(true);
+    doors.ok("mute", me, loud).await;
+    let told: Vec<Value> = vec![line.event("message").await["_id"].clone(), line.event("message").await["_id"].clone()];
+    assert!(told.contains(&silent), "{told:?}");
+    let others = json!({"user_id": tom.id, "toy_id": toy.id, "friend_id": mia.id});
+    assert_eq!(world.post_as(&tom, "/mute", others).await["code"], 1, "a toy of others");
 }

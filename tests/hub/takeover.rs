@@ -205,9 +205,7 @@ fn assert_private(folder: &Path) -> usize {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
-        // The engine of the database opens its own folders for the group, within one that nobody else may enter.
-        let is_of_engine = meta.is_dir() && folder.ends_with("db");
-        assert!(is_of_engine || meta.permissions().mode() & 0o077 == 0, "{}", path.display());
+        assert!(meta.permissions().mode() & 0o077 == 0, "{}", path.display());
         found += 1;
         if meta.is_dir() {
             found += assert_private(&path);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use futures_util::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{chat_mark, device_mark, ended_mark, friend_mark, hidden_mark, message_mark, party_mark};
@@ -98,9 +99,6 @@ impl Hub {
                     self.write_marks(vec![of_chat, friend_mark(a, b), friend_mark(b, a)]).await?;
                 }
                 self.carry_out_chat(erasure, chat, *up_to, only_of.as_ref()).await?;
-                if let ([a, b], false) = (parties.as_slice(), *ends_friendship) {
-                    self.store.mend_chat(chat.as_str(), a.as_str(), b.as_str()).await?;
-                }
                 self.cut_streams(parties, &[chat.to_string()]).await?;
                 self.router.forget_retained(&format!("chat/{chat}"));
                 Ok(())
@@ -142,6 +140,7 @@ impl Hub {
             last = end;
         }
         self.forget_uploads(party).await?;
+        self.delete_cut_uploads(party).await?;
         if let Party::Toy(toy) = party {
             let folder = self.config.server.ai_recordings_dir();
             let prefix = format!("{toy}-");
@@ -152,6 +151,20 @@ impl Hub {
             self.delete_qr_pictures(key).await?;
         }
         Ok(())
+    }
+
+    /// Deletes the recordings of a party that no message has: their uploads were cut off, as by a crash. One that is being
+    /// sent right now is deleted when it is refused.
+    async fn delete_cut_uploads(&self, party: &Party) -> Result<(), DomainError> {
+        let prefix = format!("{}-", self.recording_prefix(party));
+        let mut listed = self.files.list(FileKind::Chat);
+        while let Some(found) = listed.next().await {
+            let (name, _) = found.map_err(DomainError::internal)?;
+            if name.as_str().starts_with(&prefix) {
+                self.delete_refused(&name).await?;
+            }
+        }
+        self.files.delete_lost(&prefix).await.map(drop).map_err(DomainError::internal)
     }
 
     /// Ends all friendships of a party that is no more, and notes the erasure of its chats.

@@ -1,9 +1,7 @@
 //! Quiet hours by a clock that is moved, and approved content.
 
-use bytes::Bytes;
-
 use super::*;
-use crate::model::ContentId;
+use crate::model::{ContentId, PartyId};
 
 /// 2026-03-28 at 12:00 in Berlin; daylight-saving time begins in the night that follows.
 const NOON: Timestamp = 1_774_695_600.0;
@@ -32,9 +30,37 @@ impl Home {
 
     /// A message of the parent, as an upload ends: stored, then announced.
     async fn message(&self, now: Timestamp) {
+        self.long_message(0, now).await;
+    }
+
+    /// One that plays for so many seconds.
+    async fn long_message(&self, seconds: usize, now: Timestamp) {
         let (from, to) = (Party::User(self.owner.clone()), Party::Toy(self.toy.clone()));
-        let sound = self.world.hub.put_sound(FileName::random("mp3"), Bytes::from_static(b"mp3")).await.unwrap();
+        let bytes = self.world.hub.config.audio.mp3_bitrate_kbps as usize * 125 * seconds;
+        let sound = self.world.hub.put_sound(FileName::random("mp3"), vec![0; bytes].into()).await.unwrap();
         self.world.hub.deliver(&from, &to, &sound, None, None, now).await.unwrap();
+    }
+
+    async fn limit(&self, minutes: impl Into<Option<u32>>, now: Timestamp) -> Result<(), DomainError> {
+        let daily = daily_minutes(minutes.into(), "Europe/Berlin").unwrap();
+        self.world.hub.set_daily_minutes(Some(&self.owner), &self.toy, daily, now).await
+    }
+
+    /// A press of the button: how many messages it gives.
+    async fn press(&self, now: Timestamp) -> usize {
+        let toy = Party::Toy(self.toy.clone());
+        let messages = self.world.hub.receive(&toy, None).await.unwrap();
+        self.world.hub.count_messages(&toy, messages.iter(), now).await;
+        messages.len()
+    }
+
+    async fn seconds_used(&self, now: Timestamp) -> Option<f64> {
+        let settings = self.world.hub.toy_settings(Some(&self.owner), &self.toy, now).await.unwrap();
+        settings.minutes.map(|(_, seconds)| seconds)
+    }
+
+    fn rests(&self) -> bool {
+        self.world.hub.rests(&Party::Toy(self.toy.clone()))
     }
 
     fn told(&mut self) -> usize {
@@ -97,7 +123,133 @@ async fn an_emergency_of_a_guardian_lifts_the_hours_and_nobody_elses() {
     home.message(NOON + 901.0).await;
     home.quiet("", "", NOON + 902.0).await.unwrap();
     assert!(home.told() >= 1);
-    assert!(home.world.hub.toy_settings(Some(&home.owner), &home.toy).await.unwrap().quiet.is_none());
+    assert!(home.world.hub.toy_settings(Some(&home.owner), &home.toy, NOON).await.unwrap().quiet.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_toy_whose_minutes_are_used_up_rests_until_the_next_day() {
+    let mut home = Home::new().await;
+    home.limit(1, NOON).await.unwrap();
+    home.long_message(40, NOON).await;
+    assert_eq!((home.told(), home.press(NOON).await, home.rests()), (1, 1, false));
+    home.long_message(40, NOON + 60.0).await;
+    assert_eq!((home.told(), home.press(NOON + 60.0).await), (1, 1), "what has begun is played to its end");
+    assert_eq!((home.rests(), home.seconds_used(NOON + 61.0).await), (true, Some(80.0)));
+    home.message(NOON + 120.0).await;
+    assert_eq!((home.told(), home.press(NOON + 120.0).await), (0, 0), "messages wait");
+    let toy = Party::Toy(home.toy.clone());
+    assert_eq!(home.world.hub.unread(&toy, 10).await.unwrap().friends[0].unread, 1);
+
+    // A restart does not give them back, and an emergency passes.
+    home.world.hub.resting.forget(&home.toy);
+    home.world.hub.load_quiet_hours(NOON + 130.0).await.unwrap();
+    assert!(home.rests());
+    home.world.hub.wake_for_emergency(&home.owner, &home.toy.as_str().parse().unwrap(), NOON + 140.0).await.unwrap();
+    assert_eq!((home.told(), home.rests()), (1, false));
+    home.world.hub.keep_quiet_hours(NOON + 140.0 + 900.0).await;
+    assert!(home.rests());
+    // The day ends at midnight in Berlin.
+    home.world.hub.keep_quiet_hours(NOON + 12.0 * HOUR - 1.0).await;
+    assert_eq!((home.told(), home.rests()), (0, true));
+    home.world.hub.keep_quiet_hours(NOON + 12.0 * HOUR).await;
+    assert_eq!((home.told(), home.rests()), (1, false), "what waits is announced");
+    assert_eq!(home.seconds_used(NOON + 12.0 * HOUR).await, Some(0.0));
+    assert_eq!(home.press(NOON + 13.0 * HOUR).await, 1);
+
+    // More minutes, fewer, and none: what was played today counts.
+    home.long_message(90, NOON + 13.0 * HOUR).await;
+    assert_eq!((home.press(NOON + 13.0 * HOUR).await, home.rests()), (1, true));
+    home.limit(2, NOON + 13.0 * HOUR).await.unwrap();
+    assert!(!home.rests());
+    home.limit(1, NOON + 13.0 * HOUR).await.unwrap();
+    assert!(home.rests());
+    home.limit(None, NOON + 13.0 * HOUR).await.unwrap();
+    assert_eq!((home.rests(), home.seconds_used(NOON + 13.0 * HOUR).await), (false, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_a_toy_is_given_to_play_counts() {
+    let home = Home::new().await;
+    let hub = &home.world.hub;
+    home.limit(10, NOON).await.unwrap();
+    let (parent, toy) = (Party::User(home.owner.clone()), Party::Toy(home.toy.clone()));
+    let (parent_id, toy_id) = (parent.id().parse().unwrap(), toy.id().parse().unwrap());
+    // Messages that a connected toy marks as heard.
+    home.long_message(30, NOON).await;
+    let waiting = hub.waiting_to_be_counted(&toy, &parent_id).await.unwrap();
+    hub.mark_heard(&toy, &parent_id, None).await.unwrap();
+    assert!(hub.waiting_to_be_counted(&toy, &parent_id).await.unwrap().is_empty());
+    hub.count_messages(&toy, waiting.iter(), NOON).await;
+    assert_eq!(home.seconds_used(NOON).await, Some(30.0));
+    // Music that a friend has it play, also a piece whose length was not known.
+    let piece = crate::model::Content {
+        id: ContentId::random(),
+        title: "The Bus".into(),
+        music: FileName::random("wav"),
+        cover: FileName::random("jpg"),
+    };
+    hub.store.add_content(&piece, 1.0).await.unwrap();
+    let samples = vec![0.1; 8000 * 20];
+    let wav = crate::ports::audio::encode_wav(&crate::ports::audio::Sound { rate_hz: 8000, samples }).unwrap();
+    hub.files.put(FileKind::Music, &piece.music, wav).await.unwrap();
+    for seconds in [50.0, 70.0] {
+        let music = crate::model::PlayedSound::Music(piece.music.clone());
+        hub.pass_on(&parent, &toy_id, music, NOON).await.unwrap();
+        assert_eq!(home.seconds_used(NOON).await, Some(seconds));
+    }
+    assert_eq!(hub.store.music_seconds(&piece.music).await.unwrap(), Some(20.0));
+    // What a user hears counts for nobody.
+    hub.count_messages(&parent, waiting.iter(), NOON).await;
+    assert_eq!(home.seconds_used(NOON).await, Some(70.0));
+    for wrong in [0, 1441, 65_537] {
+        assert!(matches!(daily_minutes(Some(wrong), "UTC"), Err(DomainError::Invalid { .. })), "{wrong}");
+    }
+    let refused = hub.set_daily_minutes(Some(&home.owner), &home.toy, daily_minutes(Some(9), "").unwrap(), NOON).await;
+    assert!(matches!(refused, Err(DomainError::Invalid { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_muted_friend_is_stored_and_counted_and_interrupts_nobody() {
+    let mut home = Home::new().await;
+    let (parent, toy) = (Party::User(home.owner.clone()), Party::Toy(home.toy.clone()));
+    let (parent_id, toy_id): (PartyId, PartyId) = (parent.id().parse().unwrap(), toy.id().parse().unwrap());
+    let mut phone = home.world.connected(&parent).await;
+    home.world.hub.mute(&toy, &parent_id, true).await.unwrap();
+    home.message(NOON).await;
+    let music = || crate::model::PlayedSound::Music(FileName::random("mp3"));
+    home.world.hub.pass_on(&parent, &toy_id, music(), NOON).await.unwrap();
+    assert_eq!(heard(&mut home.ears), []);
+    let mut late = home.world.connected(&toy).await;
+    let inbox = live::Subscription::from_text(toy.inbox().as_str(), crate::model::QoS::AtLeastOnce, 0, 0).unwrap();
+    home.world.hub.subscribe(&late, &inbox, live::ReplayRetained::Always).await.unwrap();
+    assert_eq!(heard(&mut late), [], "nor when it comes back");
+    drop(late);
+    let friend = home.world.hub.friends(&toy).await.unwrap().remove(0);
+    assert_eq!((friend.unread, friend.is_muted), (1, true));
+    assert_eq!(home.press(NOON).await, 1, "a press of the button gives it");
+    home.message(NOON + 1.0).await;
+    home.world.hub.mute(&toy, &parent_id, false).await.unwrap();
+    assert_eq!(home.told(), 1, "what waits is announced at the end");
+
+    // An urgent message of a guardian ends it.
+    home.world.hub.mute(&toy, &parent_id, true).await.unwrap();
+    home.world.hub.wake_for_emergency(&home.owner, &toy_id, NOON + 2.0).await.unwrap();
+    home.message(NOON + 3.0).await;
+    assert_eq!(home.told(), 1);
+
+    // A user's stream has nothing of a muted friend, and goes on without a gap.
+    heard(&mut phone);
+    let (_, position) = home.world.hub.stream_position(&home.owner).await.unwrap();
+    home.world.hub.mute(&parent, &toy_id, true).await.unwrap();
+    home.world.send(&toy, &parent, NOON + 4.0).await;
+    assert_eq!(home.world.hub.stream_position(&home.owner).await.unwrap().1, position);
+    assert_eq!(home.world.hub.friends(&parent).await.unwrap()[0].unread, 1);
+    home.world.hub.mute(&parent, &toy_id, false).await.unwrap();
+    home.world.send(&toy, &parent, NOON + 5.0).await;
+    assert_eq!(home.world.hub.stream_position(&home.owner).await.unwrap().1, position + 1);
+    let stranger = Party::User(home.world.family().await.0);
+    let refused = home.world.hub.mute(&toy, &stranger.id().parse().unwrap(), true).await;
+    assert!(matches!(refused, Err(DomainError::NotFriends)), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -236,3 +236,70 @@ async fn the_doctor_names_what_is_wrong_and_mends_what_can_be_mended() {
     let found = world.hub.examine(true, real_now()).await.unwrap();
     assert!(found.mended.is_empty() && found.open.is_empty(), "{found:?}");
 }
+
+impl World {
+    /// As a hub that starts after a crash at this time.
+    fn crash(&mut self, now: Timestamp) {
+        for _ in 0..2 {
+            let path = self._folder.path();
+            let parts = Parts { database: None, sessions: None, files: path.join("files") };
+            let engine = Inspection { is_open: |_| false, check: |_, _| Ok(0) };
+            let mut data = DataFolder::examine(path, parts, engine).unwrap();
+            data.note_start(now).unwrap();
+            let hub = data.hub().cloned().unwrap_or_else(HubId::random);
+            data.confirm(hub, now).unwrap();
+            self.hub.folder = data;
+        }
+    }
+
+    /// A recording whose upload is cut off before its message stands in the database.
+    async fn cut_upload(&self, from: &Party, to: &Party, pitch: i16) -> std::path::PathBuf {
+        let before = self.sounds();
+        self.arm(false);
+        self.record(from, to, pitch, real_now()).await.unwrap_err();
+        self.sounds().into_iter().find(|path| !before.contains(path)).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_a_crash_has_cut_off_goes_after_its_days_and_with_its_sender() {
+    const DAY_S: u64 = 86_400;
+    let mut world = world(Config::default()).await;
+    let (user, toy) = world.family().await;
+    let (other, others_toy) = world.family().await;
+    let (parent, stranger) = (Party::User(user.clone()), Party::User(other));
+    let sent = world.record(&parent, &toy, 1, real_now()).await.unwrap();
+    let cut = world.cut_upload(&parent, &toy, 2).await;
+    let of_toy = world.cut_upload(&toy, &parent, 3).await;
+    let of_others = world.cut_upload(&stranger, &others_toy, 4).await;
+    world.crash(real_now() + 2.0);
+    let sweep = async |world: &World| {
+        let now = SystemTime::now();
+        assert!(world.hub.sweep_sounds(SystemTime::UNIX_EPOCH, now).await.unwrap());
+        world.hub.sweep_old(real_now()).await.unwrap();
+    };
+    world.age(29 * DAY_S);
+    sweep(&world).await;
+    assert_eq!(world.sounds().len(), 4, "it may be all that is left of a message");
+    let found = world.hub.examine(false, real_now()).await.unwrap();
+    assert!(found.open[0].starts_with("3 recordings have no message"), "{found:?}");
+
+    // The doctor has put one aside; the account of its sender is erased.
+    let lost = world._folder.path().join("files/lost");
+    std::fs::create_dir_all(&lost).unwrap();
+    std::fs::rename(&cut, lost.join(cut.file_name().unwrap())).unwrap();
+    world.hub.erase_account(&user, Some(&user), real_now()).await.unwrap();
+    world.hub.finish_erasures(real_now()).await.unwrap();
+    assert!(!of_toy.exists() && std::fs::read_dir(&lost).unwrap().next().is_none(), "nothing of the family is left");
+    assert!(!world.sounds().iter().any(|path| path.ends_with(sent.sound.as_str())));
+    assert_eq!(world.sounds(), [of_others.as_path()]);
+
+    world.age(31 * DAY_S);
+    std::fs::write(lost.join("old.mp3"), b"a voice").unwrap();
+    let old = std::fs::File::options().write(true).open(lost.join("old.mp3")).unwrap();
+    old.set_modified(SystemTime::now() - Duration::from_secs(31 * DAY_S)).unwrap();
+    std::fs::write(lost.join("new.mp3"), b"a voice").unwrap();
+    sweep(&world).await;
+    assert_eq!(world.sounds().len(), 0);
+    assert!(!lost.join("old.mp3").exists() && lost.join("new.mp3").exists());
+}

@@ -1,10 +1,10 @@
 //! What the command line does for a family: invitations, guardians, passwords.
 
-use super::Answer;
+use super::{Answer, operated};
 use crate::domain::error::DomainError;
 use crate::domain::{Guardian, Hub, WantedInvitation};
 use crate::edge::wire;
-use crate::model::{Secret, ToyId};
+use crate::model::{Party, Secret, ToyId};
 
 pub(super) fn toy_id(toy: &str) -> Result<ToyId, DomainError> {
     toy.parse().map_err(|_| DomainError::UnknownParty)
@@ -12,8 +12,11 @@ pub(super) fn toy_id(toy: &str) -> Result<ToyId, DomainError> {
 
 /// The code is printed once.
 pub(super) async fn invite(hub: &Hub, toy: Option<&str>, remark: String) -> Result<Answer, DomainError> {
-    let wanted = WantedInvitation { toy: toy.map(toy_id).transpose()?, remark };
-    let made = hub.invite(None, wanted, wire::now()).await?;
+    let toy = toy.map(toy_id).transpose()?;
+    let made = hub.invite(None, WantedInvitation { toy: toy.clone(), remark }, wire::now()).await?;
+    if let Some(toy) = toy {
+        operated(hub, &Party::Toy(toy)).await;
+    }
     let hours = ((made.expires_at - wire::now()) / 3600.0).round();
     Ok(Answer::Lines(vec![format!("{}\tgood once, for {hours} hours", made.code.reveal())]))
 }
@@ -36,7 +39,7 @@ pub(super) async fn remove_guardian(hub: &Hub, toy: &str, user: &str) -> Result<
 /// A random password is printed once; one that was given is not.
 pub(super) async fn set_password(hub: &Hub, user: &str, password: Option<String>) -> Result<Answer, DomainError> {
     let is_random = password.is_none();
-    let password = hub.reset_password(user, password.map(Secret::new)).await?;
+    let password = hub.reset_password(user, password.map(Secret::new), wire::now()).await?;
     let line = if is_random { password.reveal().to_owned() } else { "the password is changed".to_owned() };
     Ok(Answer::Lines(vec![line]))
 }

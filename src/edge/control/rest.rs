@@ -1,23 +1,31 @@
-//! What the command line sets for a toy: quiet hours, and which content it plays.
+//! What the command line sets for a toy: quiet hours, minutes of a day, and which content it plays.
 
-use super::Answer;
 use super::family::toy_id;
+use super::{Answer, operated};
 use crate::domain::error::DomainError;
-use crate::domain::{Hub, ToySettings, quiet_hours};
+use crate::domain::{Hub, ToySettings, daily_minutes, quiet_hours};
 use crate::edge::wire;
+use crate::model::{Party, ToyId};
 
-fn done() -> Result<Answer, DomainError> {
+/// Notes in the record of the toy that its settings were changed.
+async fn done(hub: &Hub, toy: ToyId) -> Result<Answer, DomainError> {
+    operated(hub, &Party::Toy(toy)).await;
     Ok(Answer::Lines(vec!["done".into()]))
 }
 
 pub(super) async fn settings(hub: &Hub, toy: &str) -> Result<Answer, DomainError> {
-    let ToySettings { quiet, is_approved_only, approved } = hub.toy_settings(None, &toy_id(toy)?).await?;
+    let settings = hub.toy_settings(None, &toy_id(toy)?, wire::now()).await?;
+    let ToySettings { quiet, minutes, is_approved_only, approved } = settings;
     let quiet = quiet.map_or_else(
         || "none".to_owned(),
         |quiet| format!("from {} until {}, {}", quiet.from, quiet.until, quiet.zone),
     );
     let content = if is_approved_only { "approved" } else { "all" };
-    let mut lines = vec![format!("quiet hours\t{quiet}"), format!("content\t{content}")];
+    let minutes = minutes.map_or_else(
+        || "no limit".to_owned(),
+        |(daily, seconds)| format!("{} a day, {:.1} used, {}", daily.minutes, seconds / 60.0, daily.zone),
+    );
+    let mut lines = vec![format!("quiet hours\t{quiet}"), format!("minutes\t{minutes}"), format!("content\t{content}")];
     lines.extend(approved.iter().map(|content| format!("approved\t{content}")));
     Ok(Answer::Lines(lines))
 }
@@ -28,17 +36,27 @@ pub(super) async fn set_quiet(
     (from, until, zone): (&str, &str, &str),
 ) -> Result<Answer, DomainError> {
     let hours = quiet_hours(from, until, zone)?;
-    hub.set_quiet_hours(None, &toy_id(toy)?, hours, wire::now()).await?;
-    done()
+    let toy = toy_id(toy)?;
+    hub.set_quiet_hours(None, &toy, hours, wire::now()).await?;
+    done(hub, toy).await
+}
+
+pub(super) async fn set_minutes(hub: &Hub, toy: &str, minutes: Option<u32>, zone: &str) -> Result<Answer, DomainError> {
+    let daily = daily_minutes(minutes, zone)?;
+    let toy = toy_id(toy)?;
+    hub.set_daily_minutes(None, &toy, daily, wire::now()).await?;
+    done(hub, toy).await
 }
 
 pub(super) async fn set_content(hub: &Hub, toy: &str, is_approved_only: bool) -> Result<Answer, DomainError> {
-    hub.set_approved_only(None, &toy_id(toy)?, is_approved_only).await?;
-    done()
+    let toy = toy_id(toy)?;
+    hub.set_approved_only(None, &toy, is_approved_only).await?;
+    done(hub, toy).await
 }
 
 pub(super) async fn approve(hub: &Hub, toy: &str, content: &str, is_approved: bool) -> Result<Answer, DomainError> {
     let content = content.parse().map_err(|_| DomainError::invalid("CONTENT", "is an id of \"content list\""))?;
-    hub.approve_content(None, &toy_id(toy)?, &content, is_approved).await?;
-    done()
+    let toy = toy_id(toy)?;
+    hub.approve_content(None, &toy, &content, is_approved).await?;
+    done(hub, toy).await
 }

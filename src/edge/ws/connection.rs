@@ -20,7 +20,7 @@ use super::{Apps, End, Goodbye, send, send_text};
 use crate::api::{Reply, events};
 use crate::domain::erasure::Device;
 use crate::domain::error::DomainError;
-use crate::domain::{Delivery, Mailbox, Payload};
+use crate::domain::{Delivery, Hub, Mailbox, Payload};
 use crate::edge::net::note_party;
 use crate::edge::request::{Caller, Request, answer, done};
 use crate::edge::wire;
@@ -87,7 +87,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 
     async fn send_unheard(&mut self) -> Result<(), End> {
         for event in self.apps.hub.unheard(&self.caller.party).await? {
-            send_event(self.line.stream, &event, None).await?;
+            send_event(self.line.stream, &self.apps.hub, &event, None).await?;
         }
         Ok(())
     }
@@ -101,7 +101,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 Ok(events) if events.is_empty() => return Ok(()),
                 Ok(events) => {
                     for (number, event) in events {
-                        send_event(self.line.stream, &event, Some(number)).await?;
+                        send_event(self.line.stream, &self.apps.hub, &event, Some(number)).await?;
                         follower.sent(number);
                     }
                 }
@@ -218,10 +218,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 /// Sends an event; `seq` is its number in the user's stream.
 async fn send_event<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut WebSocketStream<S>,
+    hub: &Hub,
     event: &Event,
     seq: Option<u64>,
 ) -> Result<(), End> {
-    send_text(stream, events::encode(event, seq).into()).await
+    send_text(stream, events::encode(event, seq, Some((hub.links(), wire::now()))).into()).await
 }
 
 /// The end of the request in hand. Cancel-safe.

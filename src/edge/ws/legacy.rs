@@ -193,6 +193,7 @@ fn text_of(event: &Event, me: &Party) -> Vec<u8> {
             | Event::FriendAdded { .. }
             | Event::FriendRemoved { .. }
             | Event::ToyWantsIn { .. }
+            | Event::ToyOpened { .. }
             | Event::Erased
             | Event::Receipt { .. }
             | Event::Read { .. },

@@ -12,6 +12,7 @@
 //! older socket      announced.form(Form::Legacy, …)      encodes `{"to_user":…,"chat":…}`, and keeps it
 //! ```
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -19,10 +20,10 @@ use bytes::Bytes;
 use crate::model::{Event, MessageId};
 
 /// Writes an event, with its number in the user's stream, as JSON text.
-pub type EncodeEvent = fn(&Event, Option<u64>) -> Vec<u8>;
+pub type EncodeEvent = Arc<dyn Fn(&Event, Option<u64>) -> Vec<u8> + Send + Sync>;
 
 /// What an event counts for in a queue, about: its text may not be written yet.
-const EVENT_BYTES: usize = 384;
+const EVENT_BYTES: usize = 640;
 
 /// How an edge writes an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,12 +39,17 @@ impl Form {
 }
 
 /// An event that is being published.
-#[derive(Debug)]
 pub struct Announced {
     event: Event,
     seq: Option<u64>,
     encode: EncodeEvent,
     texts: [OnceLock<Bytes>; Form::COUNT],
+}
+
+impl fmt::Debug for Announced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Announced").field("event", &self.event).field("seq", &self.seq).finish_non_exhaustive()
+    }
 }
 
 impl Announced {
@@ -146,7 +152,7 @@ mod tests {
     #[test]
     fn each_form_of_an_event_is_encoded_once() {
         let (id, event) = message();
-        let payload = Payload::event(event, Some(7), |_, seq| format!("json {seq:?}").into_bytes());
+        let payload = Payload::event(event, Some(7), Arc::new(|_, seq| format!("json {seq:?}").into_bytes()));
         assert_eq!(payload.message(), Some(&id));
         assert_eq!(payload.weight(), EVENT_BYTES);
         assert_eq!(payload.bytes(), &b"json Some(7)"[..]);

@@ -2,6 +2,7 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
+use super::looks::looks_of;
 use super::{Reply, Store, StoreError, stored, stored_party};
 use crate::model::{FileName, Login, Party, Secret, Timestamp, User, UserId};
 
@@ -51,7 +52,7 @@ fn one_user(mut reply: Reply) -> Result<Option<StoredUser>, StoreError> {
 }
 
 impl Store {
-    /// Creates a user, whose id is new; refused with `NameTaken` where another has the name.
+    /// Creates a user, whose id is new; refused with `NameTaken` where another has the name, or one that looks like it.
     pub async fn create_user(&self, new: StoredUser, now: Timestamp) -> Result<(), StoreError> {
         self.create_invited_user(new, None, now).await
     }
@@ -64,13 +65,18 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let StoredUser { user, password_hash } = new;
+        let looks = looks_of(&user.username);
         let variables = vars! {
-            id: user.id.as_str(), username: user.username, nickname: user.nickname, gender: user.gender,
+            id: user.id.as_str(), looks: looks, username: user.username, nickname: user.nickname, gender: user.gender,
             avatar: user.avatar.as_str(), password: password_hash, invite: invite_hash.map(str::to_owned), now: now,
         };
         self.run(
             "{
                 IF record::exists(type::record('user_name', $username)) { THROW 'toyhub:name_taken' };
+                FOR $look IN $looks {
+                    IF record::exists(type::record('name_look', $look)) { THROW 'toyhub:name_taken' };
+                    CREATE type::record('name_look', $look) SET user = $id;
+                };
                 IF $invite != NONE {
                     LET $found = (SELECT * FROM ONLY type::record('invite', $invite));
                     IF $found = NONE OR $found.expires_at <= $now OR $found.claimed_by != NONE

@@ -15,6 +15,7 @@ struct AuditRow {
     action: String,
     actor: Option<String>,
     about: Option<String>,
+    place: Option<String>,
 }
 
 impl AuditRow {
@@ -26,6 +27,7 @@ impl AuditRow {
             action,
             actor: self.actor.as_deref().map(stored).transpose()?,
             about: self.about.as_deref().map(stored).transpose()?,
+            place: self.place,
         })
     }
 }
@@ -39,6 +41,7 @@ impl Store {
             action: entry.action.as_str().to_owned(),
             actor: entry.actor.as_ref().map(ToString::to_string),
             about: entry.about.as_ref().map(ToString::to_string),
+            place: entry.place.clone(),
         };
         self.run(
             "CREATE type::record('audit', [$subject, $at, rand::ulid()]) CONTENT $row RETURN NONE",

@@ -57,8 +57,8 @@ pub struct Kept {
     pub created_at: Timestamp,
     /// The number of the receiver's event; none for a toy, and for a message that was kept earlier.
     pub receiver_seq: Option<u64>,
-    /// Whether the receiver has yet to hear it.
-    pub is_unheard: bool,
+    /// Whether it is announced: the receiver has yet to hear it, and has not muted the sender.
+    pub is_announced: bool,
 }
 
 /// Which messages of a chat a page ends before; both limits count.
@@ -113,7 +113,7 @@ impl MessageRow {
         stored_party(&self.kind, &self.sender)
     }
 
-    fn into_kept(self, is_unheard: bool) -> Result<Kept, StoreError> {
+    fn into_kept(self, is_announced: bool) -> Result<Kept, StoreError> {
         Ok(Kept {
             id: stored(&self.uid)?,
             chat: stored(&self.chat)?,
@@ -121,14 +121,14 @@ impl MessageRow {
             sound: stored(&self.sound)?,
             created_at: self.created_at,
             receiver_seq: self.event_seq()?,
-            is_unheard,
+            is_announced,
         })
     }
 }
 
 impl Store {
-    /// Keeps a message, counts it as unread and appends it to its receiver's stream, in one transaction. A message that
-    /// an earlier attempt has kept is returned instead.
+    /// Keeps a message, counts it as unread and, unless the sender is muted, appends it to its receiver's stream, in one
+    /// transaction. A message that an earlier attempt has kept is returned instead.
     ///
     /// Refused with `NotFriends` where the receiver's address book lacks the sender.
     pub async fn add_message(&self, new: NewMessage, now: Timestamp) -> Result<Kept, StoreError> {
@@ -137,7 +137,7 @@ impl Store {
             Err(StoreError::Refused(Refusal::DamagedChat)) => {
                 let (to, from) = (new.to.id(), new.from.id());
                 if let Some(chat) = self.chat_of_entry(to, from).await? {
-                    self.mend_chat(&chat, to, from).await?;
+                    self.mend_chat_in_turn(&chat, to, from).await?;
                 }
                 self.try_add_message(&new, now).await
             }
@@ -150,8 +150,8 @@ impl Store {
             let entry = tx.entry(new.to.id(), new.from.id()).await?;
             let entry = entry.ok_or(StoreError::Refused(Refusal::NotFriends))?;
             if let Some(sent) = tx.sent(new.repeats.as_ref()).await? {
-                let is_unheard = sent.seq > entry.read_seq;
-                return sent.into_kept(is_unheard);
+                let is_announced = sent.seq > entry.read_seq && !entry.is_muted();
+                return sent.into_kept(is_announced);
             }
             let damaged = || StoreError::Refused(Refusal::DamagedChat);
             let chat = tx.chat(&entry.chat).await?.ok_or_else(damaged)?;
@@ -172,7 +172,7 @@ impl Store {
                 notice: new.notice.clone(),
                 created_at,
             };
-            let event_seq = tx.append_event(&new.to, &event).await?;
+            let event_seq = if entry.is_muted() { None } else { tx.append_event(&new.to, &event).await? };
             let message = MessageRow {
                 uid: new.id.to_string(),
                 chat: entry.chat.clone(),
@@ -195,7 +195,7 @@ impl Store {
                 },
             )
             .await?;
-            message.into_kept(true)
+            message.into_kept(!entry.is_muted())
         })
         .await
     }
@@ -204,9 +204,9 @@ impl Store {
     pub async fn repeated(&self, from: &Party, to: &Party, repeats: &Repeats) -> Result<Option<Kept>, StoreError> {
         self.transact(|tx| async move {
             let Some(sent) = tx.sent(Some(repeats)).await? else { return Ok(None) };
-            let read_seq = tx.entry(to.id(), from.id()).await?.map_or(0, |entry| entry.read_seq);
-            let is_unheard = sent.seq > read_seq;
-            sent.into_kept(is_unheard).map(Some)
+            let entry = tx.entry(to.id(), from.id()).await?;
+            let is_announced = entry.is_none_or(|entry| sent.seq > entry.read_seq && !entry.is_muted());
+            sent.into_kept(is_announced).map(Some)
         })
         .await
     }

@@ -3,7 +3,7 @@
 use surrealdb::types::{SurrealValue, vars};
 
 use super::{Store, StoreError, stored};
-use crate::model::{Content, Timestamp};
+use crate::model::{Content, FileName, Timestamp};
 
 #[derive(SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
@@ -26,6 +26,24 @@ impl Store {
         )
         .await?;
         Ok(())
+    }
+
+    /// How long music of the library plays, in seconds; none where that is not known.
+    pub async fn music_seconds(&self, music: &FileName) -> Result<Option<f64>, StoreError> {
+        let mut reply = self
+            .run("SELECT VALUE seconds FROM content WHERE music = $music LIMIT 1", vars! { music: music.as_str() })
+            .await?;
+        Ok(reply.rows::<Option<f64>>(0)?.into_iter().next().flatten())
+    }
+
+    /// Notes how long music of the library plays.
+    pub async fn set_music_seconds(&self, music: &FileName, seconds: f64) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE content SET seconds = $seconds WHERE music = $music RETURN NONE",
+            vars! { music: music.as_str(), seconds: seconds },
+        )
+        .await
+        .map(drop)
     }
 
     /// The library, oldest first, at most `limit`.

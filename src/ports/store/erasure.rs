@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use surrealdb::types::{SurrealValue, Variables, vars};
 
-use super::transaction::record;
-use super::{Place, Store, StoreError, stored, stored_number};
+use super::chats::MessageRow;
+use super::transaction::{Transaction, record, record_of};
+use super::{Place, Refusal, Store, StoreError, stored, stored_number};
 use crate::model::{ChatId, DeviceKey, Event, FileName, MessageId, Party, PartyId, Timestamp, ToyId, UserId};
 
 /// Chats of a party that one query gives.
@@ -213,6 +214,7 @@ impl Store {
             "{
                 IF !record::exists(type::record('user', $user)) { THROW 'toyhub:unknown_party' };
                 DELETE user_name WHERE user = $user;
+                DELETE name_look WHERE user = $user;
                 DELETE type::record('user', $user);
                 DELETE token WHERE party = $user;
                 DELETE place:[$user, '']..[$user, '~'];
@@ -308,23 +310,25 @@ impl Store {
     ) -> Result<(), StoreError> {
         let sounds: Vec<&FileName> = std::iter::once(&message.sound).chain(&message.notice).collect();
         let [a, b] = parties;
+        let variables = vars! {
+            uid: message.id.as_str(), a: a.as_str(), b: b.as_str(), sounds: texts(&sounds), now: now,
+        };
+        let variables = &variables;
         let _turns = self.turns.of(a.as_str(), b.as_str()).await;
-        self.run(
-            "{
-                LET $gone = (DELETE type::record('message', [$chat, $seq]) WHERE uid = $uid RETURN BEFORE);
-                IF array::len($gone) = 0 { THROW 'toyhub:unknown_message' };
-                UPDATE type::record('chat', $chat) SET erased = (erased ?? 0) + 1;
-                CREATE type::record('erasure', rand::ulid()) SET kind = 'message', subject = $uid, parties = [$a, $b],
-                    up_to = 0, only_of = NONE, device = NONE, sounds = $sounds, created_at = $now;
-                RETURN NONE;
-            }",
-            vars! {
-                chat: message.chat.as_str(), seq: message.seq as i64, uid: message.id.as_str(), a: a.as_str(),
-                b: b.as_str(), sounds: texts(&sounds), now: now,
-            },
-        )
+        self.transact(|tx| async move {
+            let gone = tx.delete_messages(message.chat.as_str(), &[message.seq]).await?;
+            if gone.first().map(MessageRow::id).transpose()?.as_ref() != Some(&message.id) {
+                return Err(StoreError::Refused(Refusal::UnknownMessage));
+            }
+            tx.run(
+                "CREATE type::record('erasure', rand::ulid()) SET kind = 'message', subject = $uid, parties = [$a, $b],
+                    up_to = 0, only_of = NONE, device = NONE, sounds = $sounds, created_at = $now RETURN NONE",
+                variables.clone(),
+            )
+            .await
+            .map(drop)
+        })
         .await
-        .map(drop)
     }
 
     /// Has a message shown to one of its two parties no longer.
@@ -456,28 +460,30 @@ impl Store {
         Ok(messages)
     }
 
-    /// Deletes messages of a chat, and hides others from a party, in one transaction.
+    /// Deletes messages of a chat, with what its counters say of them, and hides others from a party, in one transaction.
     pub async fn erase_messages(
         &self,
         chat: &ChatId,
         erased: &[u64],
-        hidden: (&[u64], Option<&PartyId>),
+        (hidden, from): (&[u64], Option<&PartyId>),
     ) -> Result<(), StoreError> {
-        let numbers = |numbers: &[u64]| numbers.iter().map(|seq| *seq as i64).collect::<Vec<_>>();
-        self.run(
-            "{
-                FOR $seq IN $erased { DELETE type::record('message', [$chat, $seq]) };
-                FOR $seq IN $hidden { UPDATE type::record('message', [$chat, $seq]) SET hidden = $from };
-                UPDATE type::record('chat', $chat) SET erased = (erased ?? 0) + array::len($erased);
-                RETURN NONE;
-            }",
-            vars! {
-                chat: chat.as_str(), erased: numbers(erased), hidden: numbers(hidden.0),
-                from: hidden.1.map(ToString::to_string),
-            },
-        )
+        let parties = self.pair_of_chat(chat).await?;
+        let _turns = match &parties {
+            Some([a, b]) => Some(self.turns.of(a.as_str(), b.as_str()).await),
+            None => None,
+        };
+        self.transact(|tx| async move {
+            tx.delete_messages(chat.as_str(), erased).await?;
+            for seq in hidden {
+                tx.run(
+                    "UPDATE $id SET hidden = $from RETURN NONE",
+                    vars! { id: record_of("message", chat.as_str(), *seq as i64), from: from.map(ToString::to_string) },
+                )
+                .await?;
+            }
+            Ok(())
+        })
         .await
-        .map(drop)
     }
 
     /// Whether a message has this sound or notice. It may go through all messages.
@@ -596,5 +602,64 @@ impl Store {
                 result => return result.map(drop),
             }
         }
+    }
+}
+
+impl Transaction<'_> {
+    /// Deletes messages of a chat and gives those that were there. The counters of the chat and of the entries of its two
+    /// parties follow, so that no other moment finds them wrong.
+    async fn delete_messages(&self, chat: &str, numbers: &[u64]) -> Result<Vec<MessageRow>, StoreError> {
+        let mut gone = Vec::with_capacity(numbers.len());
+        for seq in numbers {
+            let id = record_of("message", chat, *seq as i64);
+            gone.extend(self.rows::<MessageRow>("DELETE $id RETURN BEFORE", vars! { id: id }).await?);
+        }
+        if gone.is_empty() {
+            return Ok(gone);
+        }
+        self.run(
+            "UPDATE $id SET erased = (erased ?? 0) + $gone RETURN NONE",
+            vars! { id: record("chat", chat), gone: gone.len() as i64 },
+        )
+        .await?;
+        let sql = "SELECT record::id(id) AS chat, parties FROM ONLY $id";
+        let Some(row) = self.one::<PartiesRow>(sql, vars! { id: record("chat", chat) }).await? else { return Ok(gone) };
+        let (_, [a, b]) = row.into_chat()?;
+        for (owner, sender) in [(&a, &b), (&b, &a)] {
+            self.uncount(chat, owner.as_str(), sender.as_str(), &gone).await?;
+        }
+        Ok(gone)
+    }
+
+    /// Takes the messages of `sender` that are gone out of the counters that `owner` has of this friend.
+    async fn uncount(&self, chat: &str, owner: &str, sender: &str, gone: &[MessageRow]) -> Result<(), StoreError> {
+        let of_sender = || gone.iter().filter(|message| message.sender == sender);
+        let all = of_sender().count() as i64;
+        // A friendship that has begun anew has another chat.
+        let Some(entry) = self.entry(owner, sender).await?.filter(|entry| entry.chat == chat && all > 0) else {
+            return Ok(());
+        };
+        let heard = of_sender().filter(|message| message.seq <= entry.read_seq).count() as i64;
+        let incoming_left = (entry.incoming - all).max(0);
+        let heard_left = (entry.heard - heard).clamp(0, incoming_left);
+        let unread_since = match (heard_left < incoming_left, heard < all) {
+            (false, _) => None,
+            (true, false) => entry.unread_since,
+            (true, true) => {
+                let sql = "SELECT VALUE created_at FROM message:[$chat, $first]..=[$chat, 9223372036854775807]
+                    WHERE sender = $sender LIMIT 1";
+                let variables = vars! { chat: chat, first: entry.read_seq + 1, sender: sender };
+                self.rows::<f64>(sql, variables).await?.into_iter().next()
+            }
+        };
+        self.run(
+            "UPDATE $id SET incoming = $incoming, heard = $heard, unread_since = $unread_since RETURN NONE",
+            vars! {
+                id: record_of("friend", owner, sender.to_owned()), incoming: incoming_left, heard: heard_left,
+                unread_since: unread_since,
+            },
+        )
+        .await
+        .map(drop)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::ports::data_folder::Damage;
@@ -43,6 +44,14 @@ pub fn flushed_writes(folder: &Path) -> Option<u64> {
 /// Whether a process has the database open.
 pub fn is_open(folder: &Path) -> bool {
     File::open(folder.join("LOCK")).is_ok_and(|lock| lock.try_lock().is_err())
+}
+
+/// Takes the folder of the log from the group of the hub's user, to whom the engine gives it at each opening.
+pub(super) fn close_log_to_group(folder: &Path) -> io::Result<()> {
+    match fs::set_permissions(folder.join(LOG), fs::Permissions::from_mode(0o700)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        set => set,
+    }
 }
 
 /// What the engine's error on opening a database is about: the file, as far as it can be known, and the reason without

@@ -1,9 +1,9 @@
 //! Address books, and whom a party has blocked.
 
-use surrealdb::types::{Object, SurrealValue, object, vars};
+use surrealdb::types::{SurrealValue, vars};
 
 use super::requests::NOBODY;
-use super::transaction::{Transaction, record_of};
+use super::transaction::{Transaction, record, record_of};
 use super::{Refusal, Store, StoreError, stored, stored_party};
 use crate::model::{ChatId, Event, FileName, Friend, Party, PartyId, PartyKind, Timestamp};
 
@@ -20,12 +20,17 @@ pub struct NewEntry {
     pub avatar: FileName,
 }
 
-impl NewEntry {
-    pub(super) fn into_object(self) -> Object {
-        object! {
-            kind: self.kind.as_str(), nickname: self.nickname, remark: self.remark, avatar: self.avatar.as_str(),
-        }
-    }
+/// Two who become friends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pair<'a> {
+    /// Their ids.
+    pub(super) parties: [&'a str; 2],
+    /// What the address book of each says of the other.
+    pub(super) entries: [&'a NewEntry; 2],
+    /// Their chat, which is new.
+    pub(super) chat: &'a ChatId,
+    /// How many entries an address book has at most.
+    pub(super) friends_max: usize,
 }
 
 /// A friendship that has ended.
@@ -63,6 +68,7 @@ struct FriendRow {
     chat: String,
     incoming: i64,
     heard: i64,
+    muted: Option<bool>,
 }
 
 impl FriendRow {
@@ -74,8 +80,27 @@ impl FriendRow {
             avatar: stored(&self.avatar)?,
             chat: stored(&self.chat)?,
             unread: u64::try_from(self.incoming - self.heard).unwrap_or(0),
+            is_muted: self.muted.unwrap_or(false),
         })
     }
+}
+
+/// An entry that is new.
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct NewRow {
+    owner: String,
+    friend: String,
+    kind: String,
+    nickname: String,
+    remark: String,
+    avatar: String,
+    chat: String,
+    incoming: i64,
+    heard: i64,
+    read_seq: i64,
+    delivered_seq: i64,
+    created_at: f64,
 }
 
 #[derive(SurrealValue)]
@@ -121,6 +146,18 @@ impl Store {
         let id = record_of("friend", owner.id(), friend.as_str().to_owned());
         let mut reply = self.run("SELECT VALUE chat FROM ONLY $id", vars! { id: id }).await?;
         Ok(reply.optional::<String>(0)?.is_some())
+    }
+
+    /// Mutes a friend of a party, or ends that. Refused with `NotFriends`.
+    pub async fn set_muted(&self, owner: &Party, friend: &PartyId, is_muted: bool) -> Result<(), StoreError> {
+        let _turns = self.turns.of(owner.id(), friend.as_str()).await;
+        self.transact(|tx| async move {
+            let id = record_of("friend", owner.id(), friend.as_str().to_owned());
+            let known = tx.one::<String>("SELECT VALUE chat FROM ONLY $id", vars! { id: id.clone() }).await?;
+            known.ok_or(StoreError::Refused(Refusal::NotFriends))?;
+            tx.run("UPDATE $id SET muted = $muted RETURN NONE", vars! { id: id, muted: is_muted }).await.map(drop)
+        })
+        .await
     }
 
     /// Removes the entries of both sides and notifies both. The chat stays. Refused with `NotFriends`.
@@ -194,6 +231,37 @@ impl Store {
 }
 
 impl Transaction<'_> {
+    /// Makes two parties friends: a chat, and an entry on both sides. Refused with `BookFull`.
+    pub(super) async fn befriend(&self, pair: Pair<'_>, now: Timestamp) -> Result<(), StoreError> {
+        let Pair { parties: [a, b], entries: [of_a, of_b], chat, friends_max } = pair;
+        for (owner, friend, entry) in [(a, b, of_a), (b, a, of_b)] {
+            if self.rows::<String>(FRIENDS, vars! { owner: owner }).await?.len() >= friends_max {
+                return Err(StoreError::Refused(Refusal::BookFull));
+            }
+            let row = NewRow {
+                owner: owner.to_owned(),
+                friend: friend.to_owned(),
+                kind: entry.kind.as_str().to_owned(),
+                nickname: entry.nickname.clone(),
+                remark: entry.remark.clone(),
+                avatar: entry.avatar.to_string(),
+                chat: chat.to_string(),
+                incoming: 0,
+                heard: 0,
+                read_seq: 0,
+                delivered_seq: 0,
+                created_at: now,
+            };
+            let id = record_of("friend", owner, friend.to_owned());
+            self.run("CREATE $id CONTENT $entry RETURN NONE", vars! { id: id, entry: row }).await?;
+        }
+        let parties = vec![a.to_owned(), b.to_owned()];
+        let id = record("chat", chat.as_str());
+        self.run("CREATE $id SET parties = $parties, seq = 0 RETURN NONE", vars! { id: id, parties: parties })
+            .await
+            .map(drop)
+    }
+
     /// Removes the entries of both sides, and appends the event to both streams; none where the two are no friends.
     pub(super) async fn unfriend(&self, owner: &Party, friend: &str) -> Result<Option<Unfriended>, StoreError> {
         let of_owner = record_of("friend", owner.id(), friend.to_owned());
@@ -210,6 +278,8 @@ impl Transaction<'_> {
         Ok(Some(Unfriended { friend, chat, owner_seq, friend_seq }))
     }
 }
+
+const FRIENDS: &str = "SELECT VALUE friend FROM friend:[$owner, '']..[$owner, 'z']";
 
 const BLOCKED: &str = "SELECT VALUE other FROM block:[$owner, '']..[$owner, 'z']";
 

@@ -2,10 +2,13 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::friends::Unfriended;
+use super::friends::{Pair, Unfriended};
 use super::transaction::{record, record_of};
 use super::{NewEntry, Refusal, Store, StoreError, stored};
 use crate::model::{ChatId, Event, Party, Timestamp, ToyId, UserId};
+
+/// The issuer of the invitations of whoever runs the hub.
+const OPERATOR: &str = "operator";
 
 /// An invitation to be kept.
 #[derive(Debug)]
@@ -24,8 +27,19 @@ pub struct NewInvite {
 
 impl NewInvite {
     fn issuer(&self) -> &str {
-        self.issuer.as_ref().map_or("operator", UserId::as_str)
+        self.issuer.as_ref().map_or(OPERATOR, UserId::as_str)
     }
+}
+
+/// An invitation that is good.
+#[derive(Debug)]
+pub struct OpenInvite {
+    /// Who has made it: a user, or none for whoever runs the hub.
+    pub issuer: Option<UserId>,
+    /// The toy of which it makes a guardian; none for one account or one binding.
+    pub toy: Option<ToyId>,
+    /// What the toy shall call the new guardian.
+    pub remark: String,
 }
 
 impl Store {
@@ -81,14 +95,13 @@ impl Store {
         .map(drop)
     }
 
-    /// The toy and the remark of an invitation that is good now; the toy is none where it is for an account or a binding.
-    pub async fn invite(&self, hash: &str, now: Timestamp) -> Result<Option<(Option<ToyId>, String)>, StoreError> {
+    /// The invitation of this hash, if it is good now.
+    pub async fn invite(&self, hash: &str, now: Timestamp) -> Result<Option<OpenInvite>, StoreError> {
         let mut reply = self
-            .run("SELECT toy, remark, expires_at FROM ONLY type::record('invite', $hash)", vars! { hash: hash })
+            .run("SELECT issuer, toy, remark, expires_at FROM ONLY type::record('invite', $hash)", vars! { hash: hash })
             .await?;
         let row = reply.optional::<InviteRow>(0)?.filter(|row| row.expires_at > now);
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some((row.toy.as_deref().map(stored).transpose()?, row.remark)))
+        row.map(InviteRow::into_invite).transpose()
     }
 
     /// Makes a user a guardian of the invitation's toy, and the two friends unless they are; gives the number of that
@@ -103,17 +116,17 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
         let variables = vars! {
-            hash: hash, user: user.as_str(), toy: toy.as_str(), chat: chat.as_str(),
-            of_user: entry_of_user.into_object(), of_toy: entry_of_toy.into_object(),
-            guardians_max: guardians_max as i64, friends_max: friends_max as i64, now: now,
+            hash: hash, user: user.as_str(), toy: toy.as_str(), guardians_max: guardians_max as i64, now: now,
         };
-        let variables = &variables;
+        let (variables, entries) = (&variables, [&entry_of_user, &entry_of_toy]);
+        let pair = Pair { parties: [user.as_str(), toy.as_str()], entries, chat, friends_max };
         let _turns = self.turns.of(user.as_str(), toy.as_str()).await;
         self.transact(|tx| async move {
             let is_new = tx.one::<bool>(JOIN, variables.clone()).await?;
             if is_new != Some(true) {
                 return Ok(None);
             }
+            tx.befriend(pair, now).await?;
             let added = Event::FriendAdded { friend: Party::Toy(toy.clone()), chat: chat.clone() };
             tx.append_event(&Party::User(user.clone()), &added).await
         })
@@ -149,9 +162,17 @@ struct GuardianRow {
 #[derive(SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
 struct InviteRow {
+    issuer: String,
     toy: Option<String>,
     remark: String,
     expires_at: f64,
+}
+
+impl InviteRow {
+    fn into_invite(self) -> Result<OpenInvite, StoreError> {
+        let issuer = (self.issuer != OPERATOR).then(|| stored(&self.issuer)).transpose()?;
+        Ok(OpenInvite { issuer, toy: self.toy.as_deref().map(stored).transpose()?, remark: self.remark })
+    }
 }
 
 const JOIN: &str = "{
@@ -164,21 +185,9 @@ const JOIN: &str = "{
     IF array::len(SELECT VALUE user FROM guardian WHERE toy = $toy) + 1 >= $guardians_max
         { THROW 'toyhub:guardians_full' };
     LET $is_new = !record::exists(type::record('friend', [$user, $toy]));
-    IF $is_new AND (array::len(SELECT VALUE created_at FROM friend:[$user, '']..[$user, 'z']) >= $friends_max
-        OR array::len(SELECT VALUE created_at FROM friend:[$toy, '']..[$toy, 'z']) >= $friends_max)
-        { THROW 'toyhub:book_full' };
     DELETE type::record('invite', $hash);
     DELETE type::record('block', [$toy, $user]);
     DELETE type::record('block', [$user, $toy]);
     CREATE type::record('guardian', [$user, $toy]) SET user = $user, toy = $toy, created_at = $now;
-    IF $is_new {
-        CREATE type::record('chat', $chat) SET parties = [$user, $toy], seq = 0;
-        CREATE type::record('friend', [$user, $toy]) SET owner = $user, friend = $toy, kind = $of_user.kind,
-            nickname = $of_user.nickname, remark = $of_user.remark, avatar = $of_user.avatar, chat = $chat,
-            incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE, created_at = $now;
-        CREATE type::record('friend', [$toy, $user]) SET owner = $toy, friend = $user, kind = $of_toy.kind,
-            nickname = $of_toy.nickname, remark = $of_toy.remark, avatar = $of_toy.avatar, chat = $chat,
-            incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE, created_at = $now;
-    };
     RETURN $is_new;
 }";

@@ -1,7 +1,8 @@
 //! What `toyhub doctor` compares, a page at a time, and how counters are set to the rows that there are.
 //!
 //! A counter is only set where nothing has changed since the rows were counted; else they are counted again. So a hub
-//! may be mended while it runs.
+//! may be mended while it runs. The turns of the parties are held meanwhile, so that other writers of this process
+//! change little.
 
 use surrealdb::types::{SurrealValue, vars};
 
@@ -126,12 +127,19 @@ impl Store {
 
     /// Compares the counters of a chat, and of the two entries for it, with the messages that there are.
     pub async fn check_chat(&self, chat: &str, a: &str, b: &str) -> Result<ChatCheck, StoreError> {
+        let _turns = self.turns.of(a, b).await;
         Ok(self.count_chat(chat, a, b).await?.check())
     }
 
     /// Sets the counters of a chat, and of the two entries for it, to the messages that there are. A lost row of the chat
     /// is made anew. A number is never lowered, so that none is given twice.
     pub async fn mend_chat(&self, chat: &str, a: &str, b: &str) -> Result<ChatCheck, StoreError> {
+        let _turns = self.turns.of(a, b).await;
+        self.mend_chat_in_turn(chat, a, b).await
+    }
+
+    /// As [`Self::mend_chat`], for who has the turns of the two parties already.
+    pub(super) async fn mend_chat_in_turn(&self, chat: &str, a: &str, b: &str) -> Result<ChatCheck, StoreError> {
         for _ in 0..COUNTS_MAX {
             let count = self.count_chat(chat, a, b).await?;
             let check = count.check();
@@ -139,7 +147,7 @@ impl Store {
                 return Ok(check);
             }
         }
-        Err(changes_too_fast())
+        Err(StoreError::Changing)
     }
 
     /// Counts a chat whose rows are the same before and after: while it was counted, no message was added or heard.
@@ -153,7 +161,7 @@ impl Store {
             }
             rows = rows_after;
         }
-        Err(changes_too_fast())
+        Err(StoreError::Changing)
     }
 
     async fn chat_rows(&self, chat: &str, a: &str, b: &str) -> Result<ChatRows, StoreError> {
@@ -239,11 +247,13 @@ impl Store {
 
     /// Compares the stream of a user with the events that there are; none where there is neither.
     pub async fn check_stream(&self, user: &str) -> Result<StreamCheck, StoreError> {
+        let _turn = self.turns.of(user, user).await;
         Ok(self.count_stream(user).await?.check())
     }
 
     /// Has the stream of a user hold the newest events that follow each other without a gap.
     pub async fn mend_stream(&self, user: &str) -> Result<StreamCheck, StoreError> {
+        let _turn = self.turns.of(user, user).await;
         for _ in 0..COUNTS_MAX {
             let count = self.count_stream(user).await?;
             let check = count.check();
@@ -251,7 +261,7 @@ impl Store {
                 return Ok(check);
             }
         }
-        Err(changes_too_fast())
+        Err(StoreError::Changing)
     }
 
     /// Counts a stream whose row is the same before and after.
@@ -264,7 +274,7 @@ impl Store {
                 return Ok(count);
             }
         }
-        Err(changes_too_fast())
+        Err(StoreError::Changing)
     }
 
     async fn stream_row(&self, user: &str) -> Result<Option<StreamRow>, StoreError> {
@@ -363,10 +373,6 @@ struct StreamRow {
 
 /// The row of a chat and the two entries for it.
 type ChatRows = (Option<ChatRow>, [Option<SideRow>; 2]);
-
-fn changes_too_fast() -> StoreError {
-    StoreError::Corrupt("rows change faster than they can be counted".into())
-}
 
 /// A chat as its rows say and as its messages say.
 #[derive(Default)]

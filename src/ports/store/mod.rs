@@ -17,6 +17,7 @@ mod folder;
 mod friends;
 mod household;
 mod identity;
+mod looks;
 mod mend;
 mod places;
 mod receipts;
@@ -55,12 +56,12 @@ pub use dump::{Dump, read_dump};
 pub use erasure::{ChatErasure, DeviceAfter, Erasing, Erasure, StoredMessage};
 pub use folder::{check_files, damage, flushed_writes, is_open};
 pub use friends::{Block, NewEntry, Unfriended};
-pub use household::NewInvite;
+pub use household::{NewInvite, OpenInvite};
 pub use mend::{ChatCheck, EntryKey, MessagePlace, SoundOfMessage, StreamCheck};
 pub use places::ProvenPlace;
 pub use receipts::{Delivered, Heard};
 pub use requests::{Befriended, Consent, NewFriendRequest};
-pub use rest::QuietToy;
+pub use rest::RestingToy;
 pub use streams::Missed;
 #[cfg(test)]
 pub(crate) use tests::Fault;
@@ -71,7 +72,7 @@ const SCHEMA: &str = include_str!("schema.surql");
 /// How long an import may take.
 const IMPORT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Raised with every change of `schema.surql`.
-const SCHEMA_VERSION: i64 = 10;
+const SCHEMA_VERSION: i64 = 11;
 /// What a database of version 1 lacks. Repeating it changes nothing, as `schema.surql` does: a start that was cut off
 /// begins again.
 const FROM_VERSION_1: &str = "UPDATE friend SET delivered_seq = read_seq WHERE delivered_seq = NONE";
@@ -147,6 +148,9 @@ pub enum StoreError {
     /// The file that it is copied to or read from.
     #[error("the copy of the database: {0}")]
     CopyFile(#[from] std::io::Error),
+    /// Others change the rows faster than they can be counted; nothing was changed.
+    #[error("rows change faster than they can be counted")]
+    Changing,
     /// Stored data that this version cannot read.
     #[error("stored data cannot be read: {0}")]
     Corrupt(String),
@@ -170,11 +174,18 @@ impl StoreError {
         }
     }
 
+    /// Whether a transaction lost against others, as often as it was tried. Nothing was changed.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Database(error) | Self::Undone(error) if is_conflict(error))
+    }
+
     /// Whether it is certain that nothing was changed. Otherwise the transaction may have been committed: the error came
     /// while it was, or instead of the answer to it.
     pub fn has_changed_nothing(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::Undone(_) | Self::Open(_) | Self::Closed | Self::Newer { .. } => true,
+            Self::Refused(_) | Self::Undone(_) | Self::Open(_) | Self::Closed | Self::Changing | Self::Newer { .. } => {
+                true
+            }
             // What a transaction returns is read after its commit.
             Self::Corrupt(_) | Self::NoAnswer(_) | Self::Copy(_) | Self::CopyFile(_) => false,
             Self::Database(error) => {
@@ -357,6 +368,9 @@ impl Store {
             if found == 1 {
                 self.run(FROM_VERSION_1, Variables::new()).await?;
             }
+            if (1..11).contains(&found) {
+                self.note_looks().await?;
+            }
             let mut variables = Variables::new();
             variables.insert("version", SCHEMA_VERSION);
             self.run("UPSERT meta:schema SET version = $version", variables).await?;
@@ -452,7 +466,7 @@ impl Attempts {
     /// Counts a try that ended with `error`; whether there may be another.
     fn may_repeat(&mut self, error: &StoreError) -> bool {
         self.0 += 1;
-        matches!(error, StoreError::Database(error) | StoreError::Undone(error) if is_conflict(error)) && self.0 < TRIES
+        error.is_conflict() && self.0 < TRIES
     }
 
     /// A random pause, longer after each try.
@@ -480,7 +494,13 @@ async fn open_engine(settings: &StoreSettings) -> Result<Engine, StoreError> {
             keep_copy(path).await?;
             // `sync=every`: a commit returns when its log is on disk.
             let address = format!("surrealkv://{}?sync=every", path.display());
-            boxed(open_embedded(address, config, settings.query_timeout)).await?
+            let engine = boxed(open_embedded(address, config, settings.query_timeout)).await?;
+            let folder = path.clone();
+            let closed = tokio::task::spawn_blocking(move || folder::close_log_to_group(&folder)).await;
+            closed.map_err(|error| StoreError::Open(error.to_string()))?.map_err(|error| {
+                StoreError::Open(format!("{} cannot be closed to other users: {error}", path.display()))
+            })?;
+            engine
         }
         Place::Memory => Engine::Addressed(surrealdb::engine::any::connect("mem://").await?),
         Place::Server { url, username, password } => {

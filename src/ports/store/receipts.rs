@@ -50,11 +50,16 @@ pub(super) struct EntryRow {
     pub(super) read_seq: i64,
     pub(super) delivered_seq: i64,
     pub(super) unread_since: Option<f64>,
+    muted: Option<bool>,
 }
 
 impl EntryRow {
     pub(super) fn has_unread(&self) -> bool {
         self.incoming > self.heard
+    }
+
+    pub(super) fn is_muted(&self) -> bool {
+        self.muted.unwrap_or(false)
     }
 }
 

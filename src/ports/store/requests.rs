@@ -3,6 +3,7 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
+use super::friends::Pair;
 use super::transaction::Transaction;
 use super::{NewEntry, Refusal, Store, StoreError, stored, stored_party};
 use crate::model::{ChatId, Event, FriendRequest, Party, RequestId, RequestStatus, Timestamp, UserId};
@@ -22,6 +23,9 @@ pub struct NewFriendRequest {
     pub askers: Vec<String>,
     /// Whether a guardian of the toy that asks has made it: an earlier refusal of this side then counts no more.
     pub is_by_guardian: bool,
+    /// The ids of the families of the two, the asker's first: where a request of the one family to the other was refused
+    /// by the other, no member of it asks again so soon.
+    pub families: [Vec<String>; 2],
     /// A refusal after this time refuses the request, too.
     pub refused_since: Timestamp,
     /// How many may wait for the answerer.
@@ -65,6 +69,8 @@ struct PairRow {
 #[derive(SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
 struct RefusalRow {
+    requester: String,
+    requestee: String,
     refuser: String,
     refused_at: f64,
 }
@@ -124,7 +130,7 @@ impl Store {
         new: NewFriendRequest,
         now: Timestamp,
     ) -> Result<Vec<(UserId, Option<u64>)>, StoreError> {
-        let NewFriendRequest { request, answerers, askers, is_by_guardian, refused_since, pending_max } = new;
+        let NewFriendRequest { request, answerers, askers, is_by_guardian, families, refused_since, pending_max } = new;
         let (requester, requestee) = (request.requester.id(), request.requestee.id());
         let event = request.event();
         let variables = vars! {
@@ -135,13 +141,20 @@ impl Store {
             pending_max: pending_max as i64, now: now,
         };
         let (variables, event, answerers, askers, request) = (&variables, &event, &answerers, &askers, &request);
+        let families = &families;
         let _turns = self.turns.of(requester, requestee).await;
         self.transact(|tx| async move {
-            let refusal = tx.refusal(requester, requestee).await?;
-            let is_of_own_side = |refusal: &RefusalRow| is_by_guardian && refusal.refuser == requester;
             // Of a refusal in the future the clock is wrong.
             let lately = |refusal: &RefusalRow| refusal.refused_at > refused_since && refusal.refused_at <= now;
-            if let Some(refusal) = refusal.filter(|refusal| lately(refusal) && !is_of_own_side(refusal)) {
+            // A guardian who has refused what its toy asked for has spoken for nobody else, and may still ask itself.
+            let is_of_others = |refusal: &RefusalRow| !families[0].contains(&refusal.refuser);
+            let is_of_toy = |refusal: &RefusalRow| {
+                !is_by_guardian && (refusal.requester.as_str(), refusal.requestee.as_str()) == (requester, requestee)
+            };
+            let refusals = tx.refusals(families).await?.into_iter();
+            let mut binding =
+                refusals.filter(|refusal| lately(refusal) && (is_of_others(refusal) || is_of_toy(refusal)));
+            if let Some(refusal) = binding.next() {
                 return Err(StoreError::Refused(Refusal::RefusedLately(refusal.refused_at as u64)));
             }
             let is_hidden = request.answerer == request.requestee && tx.has_blocked(requestee, askers).await?;
@@ -227,13 +240,14 @@ impl Store {
         now: Timestamp,
     ) -> Result<Befriended, StoreError> {
         let variables = vars! {
-            id: id.as_str(), asked: asked.id(), chat: chat.as_str(), of_requester: entry_of_requester.into_object(),
-            of_requestee: entry_of_requestee.into_object(), friends_max: friends_max as i64, now: now,
+            id: id.as_str(), asked: asked.id(),
         };
-        let variables = &variables;
+        let (variables, entries) = (&variables, [&entry_of_requester, &entry_of_requestee]);
         self.transact(|tx| async move {
             let pair = tx.one::<PairRow>(ACCEPT_REQUEST, variables.clone()).await?;
             let pair = pair.ok_or_else(|| StoreError::Corrupt("a request has no parties".into()))?;
+            let parties = [pair.requester.as_str(), pair.requestee.as_str()];
+            tx.befriend(Pair { parties, entries, chat, friends_max }, now).await?;
             let requester = stored_party(&pair.requester_kind, &pair.requester)?;
             let requestee = stored_party(&pair.requestee_kind, &pair.requestee)?;
             let added = |friend: &Party| Event::FriendAdded { friend: friend.clone(), chat: chat.clone() };
@@ -247,12 +261,16 @@ impl Store {
 }
 
 impl Transaction<'_> {
-    async fn refusal(&self, requester: &str, requestee: &str) -> Result<Option<RefusalRow>, StoreError> {
-        self.one::<RefusalRow>(
-            "SELECT refuser, refused_at FROM ONLY type::record('refusal', [$requester, $requestee])",
-            vars! { requester: requester, requestee: requestee },
-        )
-        .await
+    /// The refusals of requests of one family to another, the latest first.
+    async fn refusals(&self, [askers, asked]: &[Vec<String>; 2]) -> Result<Vec<RefusalRow>, StoreError> {
+        let mut found = Vec::new();
+        for asker in askers {
+            let sql = "SELECT requester, requestee, refuser, refused_at FROM refusal:[$asker, '']..[$asker, 'z']
+                WHERE requestee IN $asked";
+            found.extend(self.rows::<RefusalRow>(sql, vars! { asker: asker.as_str(), asked: asked.clone() }).await?);
+        }
+        found.sort_by(|a, b| b.refused_at.total_cmp(&a.refused_at));
+        Ok(found)
     }
 
     /// Whether a party has blocked one of `others`.
@@ -302,9 +320,6 @@ const ACCEPT_REQUEST: &str = "{
     LET $a = $request.requester;
     LET $b = $request.requestee;
     IF record::exists(type::record('friend', [$a, $b])) { THROW 'toyhub:already_friends' };
-    IF array::len(SELECT VALUE created_at FROM friend:[$a, '']..[$a, 'z']) >= $friends_max
-        OR array::len(SELECT VALUE created_at FROM friend:[$b, '']..[$b, 'z']) >= $friends_max
-        { THROW 'toyhub:book_full' };
     UPDATE type::record('request', $id) SET status = 1;
     DELETE type::record('pending', [$a, $b]);
     DELETE type::record('refusal', [$a, $b]);
@@ -314,15 +329,6 @@ const ACCEPT_REQUEST: &str = "{
         UPDATE type::record('request', $crossing) SET status = 1;
         DELETE type::record('pending', [$b, $a]);
     };
-    CREATE type::record('chat', $chat) SET parties = [$a, $b], seq = 0;
-    CREATE type::record('friend', [$a, $b]) SET owner = $a, friend = $b, kind = $of_requester.kind,
-        nickname = $of_requester.nickname, remark = $of_requester.remark, avatar = $of_requester.avatar,
-        chat = $chat, incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE,
-        created_at = $now;
-    CREATE type::record('friend', [$b, $a]) SET owner = $b, friend = $a, kind = $of_requestee.kind,
-        nickname = $of_requestee.nickname, remark = $of_requestee.remark, avatar = $of_requestee.avatar,
-        chat = $chat, incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE,
-        created_at = $now;
     RETURN {
         requester: $a, requester_kind: $request.requester_kind,
         requestee: $b, requestee_kind: $request.requestee_kind,

@@ -1,41 +1,57 @@
-//! When a toy is quiet, and which content it plays.
+//! When a toy rests, and which content it plays.
 
 use surrealdb::types::{SurrealValue, vars};
 
 use super::transaction::{record, record_of};
 use super::{Store, StoreError, stored};
-use crate::model::{ContentId, DayMinute, QuietHours, Timestamp, ToyId};
+use crate::model::{ContentId, DailyMinutes, DayMinute, Played, QuietHours, Timestamp, ToyId};
 
-/// A toy that has quiet hours.
+/// A toy that rests at times.
 #[derive(Debug)]
-pub struct QuietToy {
+pub struct RestingToy {
     /// Which.
     pub toy: ToyId,
-    /// Its hours.
-    pub hours: QuietHours,
-    /// Until when an emergency lifts them.
+    /// Its quiet hours.
+    pub quiet: Option<QuietHours>,
+    /// Its minutes of a day, and what it has played.
+    pub minutes: Option<(DailyMinutes, Played)>,
+    /// Until when an emergency lifts both.
     pub awake_until: Timestamp,
 }
 
 #[derive(SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
-struct QuietRow {
+struct RestRow {
     uid: String,
-    quiet_from: i64,
-    quiet_until: i64,
-    time_zone: String,
+    quiet_from: Option<i64>,
+    quiet_until: Option<i64>,
+    time_zone: Option<String>,
+    minutes_max: Option<i64>,
+    minutes_zone: Option<String>,
+    played_day: Option<i64>,
+    played_s: Option<f64>,
     awake_until: Option<f64>,
 }
 
-impl QuietRow {
-    fn into_toy(self) -> Result<QuietToy, StoreError> {
-        let minute = |minute: i64| {
-            let minute = u16::try_from(minute).ok().and_then(DayMinute::from_number);
-            minute.ok_or_else(|| StoreError::Corrupt("a minute of no day".into()))
+impl RestRow {
+    fn into_toy(self) -> Result<RestingToy, StoreError> {
+        let corrupt = || StoreError::Corrupt("a minute of no day".into());
+        let minute = |minute: i64| u16::try_from(minute).ok().and_then(DayMinute::from_number).ok_or_else(corrupt);
+        let quiet = match (self.quiet_from, self.quiet_until, self.time_zone) {
+            (Some(from), Some(until), Some(zone)) => {
+                Some(QuietHours { from: minute(from)?, until: minute(until)?, zone })
+            }
+            _ => None,
         };
-        let hours =
-            QuietHours { from: minute(self.quiet_from)?, until: minute(self.quiet_until)?, zone: self.time_zone };
-        Ok(QuietToy { toy: stored(&self.uid)?, hours, awake_until: self.awake_until.unwrap_or(0.0) })
+        let played = Played { day: self.played_day.unwrap_or(0), seconds: self.played_s.unwrap_or(0.0) };
+        let minutes = match (self.minutes_max, self.minutes_zone) {
+            (Some(minutes), Some(zone)) => {
+                let minutes = u16::try_from(minutes).map_err(|_| corrupt())?;
+                Some((DailyMinutes { minutes, zone }, played))
+            }
+            _ => None,
+        };
+        Ok(RestingToy { toy: stored(&self.uid)?, quiet, minutes, awake_until: self.awake_until.unwrap_or(0.0) })
     }
 }
 
@@ -51,22 +67,43 @@ impl Store {
         self.run(sql, variables).await.map(drop)
     }
 
-    /// Lifts the quiet hours of a toy until then.
+    /// Sets how many minutes a toy plays on each day, or ends that.
+    pub async fn set_daily_minutes(&self, toy: &ToyId, daily: Option<&DailyMinutes>) -> Result<(), StoreError> {
+        let variables = vars! {
+            id: record("toy", toy.as_str()), minutes: daily.map(|daily| i64::from(daily.minutes)),
+            zone: daily.map(|daily| daily.zone.clone()),
+        };
+        let sql = "UPDATE $id SET minutes_max = $minutes, minutes_zone = $zone, awake_until = NONE RETURN NONE";
+        self.run(sql, variables).await.map(drop)
+    }
+
+    /// Notes what a toy has played on a day.
+    pub async fn set_played(&self, toy: &ToyId, played: Played) -> Result<(), StoreError> {
+        let id = record("toy", toy.as_str());
+        self.run(
+            "UPDATE $id SET played_day = $day, played_s = $seconds RETURN NONE",
+            vars! { id: id, day: played.day, seconds: played.seconds },
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Lifts the rest of a toy until then.
     pub async fn keep_awake(&self, toy: &ToyId, until: Timestamp) -> Result<(), StoreError> {
         let id = record("toy", toy.as_str());
         self.run("UPDATE $id SET awake_until = $until RETURN NONE", vars! { id: id, until: until }).await.map(drop)
     }
 
-    /// All toys that have quiet hours; it goes through all toys, once in the life of a process.
-    pub async fn quiet_toys(&self) -> Result<Vec<QuietToy>, StoreError> {
+    /// All toys that rest at times; it goes through all toys, once in the life of a process.
+    pub async fn resting_toys(&self) -> Result<Vec<RestingToy>, StoreError> {
         let mut reply = self
             .run(
-                "SELECT record::id(id) AS uid, quiet_from, quiet_until, time_zone, awake_until FROM toy
-                    WHERE time_zone != NONE",
+                "SELECT record::id(id) AS uid, quiet_from, quiet_until, time_zone, minutes_max, minutes_zone, played_day,
+                    played_s, awake_until FROM toy WHERE time_zone != NONE OR minutes_max != NONE",
                 vars! {},
             )
             .await?;
-        reply.rows::<QuietRow>(0)?.into_iter().map(QuietRow::into_toy).collect()
+        reply.rows::<RestRow>(0)?.into_iter().map(RestRow::into_toy).collect()
     }
 
     /// Sets whether a toy plays only approved content.

@@ -81,6 +81,9 @@ impl EventRow {
             Event::ToyWantsIn { toy, place } => {
                 Self { place: Some(place.clone()), ..row("toy_wants_in", &Party::Toy(toy.clone())) }
             }
+            Event::ToyOpened { toy, place } => {
+                Self { place: Some(place.clone()), ..row("toy_opened", &Party::Toy(toy.clone())) }
+            }
             Event::Receipt { state, up_to, chat, by } => {
                 let name = if *state == MessageState::Heard { "heard" } else { "delivered" };
                 Self { uid: Some(up_to.to_string()), chat: Some(chat.to_string()), ..row(name, by) }
@@ -118,6 +121,7 @@ impl EventRow {
             "friend_added" => Event::FriendAdded { friend: party, chat: stored(&given(self.chat)?)? },
             "friend_removed" => Event::FriendRemoved { friend: party, chat: stored(&given(self.chat)?)? },
             "toy_wants_in" => Event::ToyWantsIn { toy: stored(&self.party)?, place: given(self.place)? },
+            "toy_opened" => Event::ToyOpened { toy: stored(&self.party)?, place: given(self.place)? },
             state @ ("delivered" | "heard") => Event::Receipt {
                 state: if state == "heard" { MessageState::Heard } else { MessageState::Delivered },
                 up_to: stored(&given(self.uid)?)?,

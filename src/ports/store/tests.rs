@@ -1,6 +1,7 @@
 //! The store over the real engine, in folders and in memory.
 
 mod damage;
+mod erasure;
 mod paging;
 mod upkeep;
 
@@ -138,6 +139,7 @@ async fn befriend(store: &Store, requester: &Party, requestee: &Party) -> Befrie
         answerers: vec![requestee.id().parse().unwrap()],
         askers: vec![requester.id().into()],
         is_by_guardian: false,
+        families: [vec![requester.id().into()], vec![requestee.id().into()]],
         refused_since: 0.0,
         pending_max: 100,
     };
@@ -434,6 +436,16 @@ async fn a_database_of_version_1_is_taken_over_with_what_it_holds() {
     let store = in_folder(folder.path(), 1000).await;
     let mia = Party::User("aaaaaaaaaaaaaaaaaaaaaaaa".parse().unwrap());
     let fluffy = Party::Toy("bbbbbbbbbbbbbbbbbbbbbbbb".parse().unwrap());
+    let alike = User {
+        id: UserId::random(),
+        username: "Mіa".into(),
+        nickname: "n".into(),
+        gender: "1".into(),
+        avatar: "mama.jpg".parse().unwrap(),
+    };
+    let taken = store.create_user(StoredUser { user: alike, password_hash: "$argon2id$".into() }, 0.0).await;
+    assert!(matches!(taken, Err(StoreError::Refused(Refusal::NameTaken))), "it looks like an older name: {taken:?}");
+    assert!(store.user_by_name("mia").await.unwrap().is_some());
     let login = store.login(&"f".repeat(64), 999.0).await.unwrap().unwrap();
     assert_eq!((&login.party, login.expires_at), (&mia, 1000.0));
     assert_eq!((unread(&store, &mia, &fluffy).await, unread(&store, &fluffy, &mia).await), (1, 1));

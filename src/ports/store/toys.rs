@@ -2,6 +2,7 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
+use super::friends::Pair;
 use super::transaction::record;
 use super::{NewEntry, Store, StoreError, stored};
 use crate::model::{ChatId, Device, DeviceKey, Timestamp, Toy, ToyId, UserId};
@@ -133,42 +134,15 @@ impl Store {
         let variables = vars! {
             key: toy.device_key.as_str(), toy: toy.id.as_str(), user: toy.bind_user.as_str(),
             toy_name: toy.toy_name, baby_name: toy.baby_name, gender: toy.gender, avatar: toy.avatar.as_str(),
-            chat: chat.as_str(), of_user: entry_of_user.into_object(), of_toy: entry_of_toy.into_object(),
-            friends_max: friends_max as i64, let_in_until: let_in_until, invite: invite_hash, consent: consent,
-            now: now,
+            let_in_until: let_in_until, invite: invite_hash, consent: consent, now: now,
         };
-        self.run(
-            "{
-                LET $device = (SELECT toy FROM ONLY type::record('device', $key));
-                IF $device = NONE { THROW 'toyhub:unknown_device' };
-                IF $device.toy != NONE { THROW 'toyhub:device_bound ' + $device.toy };
-                IF $invite != NONE {
-                    LET $found = (SELECT * FROM ONLY type::record('invite', $invite));
-                    IF $found = NONE OR $found.expires_at <= $now OR $found.toy != NONE
-                        { THROW 'toyhub:unknown_invite' };
-                    DELETE type::record('invite', $invite);
-                };
-                IF !record::exists(type::record('user', $user)) { THROW 'toyhub:unknown_party' };
-                IF array::len(SELECT VALUE created_at FROM friend:[$user, '']..[$user, 'z']) >= $friends_max
-                    { THROW 'toyhub:book_full' };
-                UPDATE type::record('device', $key) SET toy = $toy;
-                CREATE type::record('toy', $toy) SET device_key = $key, bind_user = $user, toy_name = $toy_name,
-                    baby_name = $baby_name, gender = $gender, avatar = $avatar, locked = false, let_in_until = $let_in_until,
-                    consent = $consent,
-                    created_at = $now;
-                CREATE type::record('chat', $chat) SET parties = [$user, $toy], seq = 0;
-                CREATE type::record('friend', [$user, $toy]) SET owner = $user, friend = $toy, kind = $of_user.kind,
-                    nickname = $of_user.nickname, remark = $of_user.remark, avatar = $of_user.avatar, chat = $chat,
-                    incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE, created_at = $now;
-                CREATE type::record('friend', [$toy, $user]) SET owner = $toy, friend = $user, kind = $of_toy.kind,
-                    nickname = $of_toy.nickname, remark = $of_toy.remark, avatar = $of_toy.avatar, chat = $chat,
-                    incoming = 0, heard = 0, read_seq = 0, delivered_seq = 0, unread_since = NONE, created_at = $now;
-                RETURN NONE;
-            }",
-            variables,
-        )
-        .await?;
-        Ok(())
+        let (variables, entries) = (&variables, [&entry_of_user, &entry_of_toy]);
+        let pair = Pair { parties: [toy.bind_user.as_str(), toy.id.as_str()], entries, chat: &chat, friends_max };
+        self.transact(|tx| async move {
+            tx.run(BIND_TOY, variables.clone()).await?;
+            tx.befriend(pair, now).await
+        })
+        .await
     }
 
     /// The toy of this id.
@@ -216,3 +190,20 @@ impl Store {
         Ok(toys)
     }
 }
+
+const BIND_TOY: &str = "{
+    LET $device = (SELECT toy FROM ONLY type::record('device', $key));
+    IF $device = NONE { THROW 'toyhub:unknown_device' };
+    IF $device.toy != NONE { THROW 'toyhub:device_bound ' + $device.toy };
+    IF $invite != NONE {
+        LET $found = (SELECT * FROM ONLY type::record('invite', $invite));
+        IF $found = NONE OR $found.expires_at <= $now OR $found.toy != NONE { THROW 'toyhub:unknown_invite' };
+        DELETE type::record('invite', $invite);
+    };
+    IF !record::exists(type::record('user', $user)) { THROW 'toyhub:unknown_party' };
+    UPDATE type::record('device', $key) SET toy = $toy;
+    CREATE type::record('toy', $toy) SET device_key = $key, bind_user = $user, toy_name = $toy_name,
+        baby_name = $baby_name, gender = $gender, avatar = $avatar, locked = false, let_in_until = $let_in_until,
+        consent = $consent, created_at = $now;
+    RETURN NONE;
+}";

@@ -59,11 +59,20 @@ impl Store {
 
     /// Up to `limit` unheard messages of a party, of all senders, oldest first; they stay unheard.
     pub async fn unheard(&self, receiver: &Party, limit: usize) -> Result<Vec<Unheard>, StoreError> {
+        self.unheard_with(receiver, true, limit).await
+    }
+
+    /// As [`Self::unheard`], without the messages of muted friends.
+    pub async fn unheard_aloud(&self, receiver: &Party, limit: usize) -> Result<Vec<Unheard>, StoreError> {
+        self.unheard_with(receiver, false, limit).await
+    }
+
+    async fn unheard_with(&self, receiver: &Party, with_muted: bool, limit: usize) -> Result<Vec<Unheard>, StoreError> {
         let mut reply = self
             .run(
                 "SELECT friend, chat, read_seq, unread_since FROM friend:[$receiver, '']..[$receiver, 'z']
-                    WHERE incoming > heard ORDER BY unread_since",
-                vars! { receiver: receiver.id() },
+                    WHERE incoming > heard AND ($with_muted OR muted != true) ORDER BY unread_since",
+                vars! { receiver: receiver.id(), with_muted: with_muted },
             )
             .await?;
         let mut found: Vec<(Timestamp, Unheard)> = Vec::new();

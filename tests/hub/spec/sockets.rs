@@ -256,6 +256,9 @@ async fn sockets_and_mqtt_speak_as_it_is_described() {
     // A toy at an address where it is not let in.
     Stranger::new(&world).post("/open_toy", json!({"device_key": toy.device_key})).await;
     hub.until(&mut app, "toy_wants_in").await;
+    hub.ok(&mut app, "let_in", json!({"toy_id": toy.id})).await;
+    Stranger::new(&world).post("/open_toy", json!({"device_key": toy.device_key})).await;
+    hub.until(&mut app, "toy_opened").await;
 
     // What a guardian knows and copies.
     hub.ok(&mut app, "consent_text", json!({})).await;

@@ -24,7 +24,7 @@ async fn page(store: &Store, reader: &Party, chat: &ChatId, limit: usize, before
     messages.into_iter().map(|(message, _)| message.seq).collect()
 }
 
-async fn check(store: &Store, a: &Party, b: &Party, chat: &ChatId) -> ChatCheck {
+pub(super) async fn check(store: &Store, a: &Party, b: &Party, chat: &ChatId) -> ChatCheck {
     store.check_chat(chat.as_str(), a.id(), b.id()).await.unwrap()
 }
 
@@ -33,7 +33,7 @@ async fn mend(store: &Store, a: &Party, b: &Party, chat: &ChatId) -> ChatCheck {
 }
 
 /// A user and a toy with six messages to the toy, numbered 1 to 6.
-async fn six_messages(store: &Store) -> (Party, Party, ChatId) {
+pub(super) async fn six_messages(store: &Store) -> (Party, Party, ChatId) {
     let mia = user(store).await;
     let fluffy = toy(store, &mia).await;
     for n in 1..=6 {

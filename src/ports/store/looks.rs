@@ -1,0 +1,79 @@
+//! How user names look, so that nobody is taken for another: two that look alike are one name to a person.
+//!
+//! A look is the skeleton of a name as Unicode's standard on security (UTS #39) makes it: letters of other alphabets become
+//! those that they look like, and what cannot be seen goes. A name has two, with and without the case of its letters: some
+//! small letters look like capitals of others. Accounts of before version 11 that look alike stay as they are.
+
+use surrealdb::types::vars;
+use unicode_normalization::UnicodeNormalization as _;
+use unicode_security::confusable_detection::skeleton;
+
+use super::{Store, StoreError, stored};
+
+/// The looks of a name.
+pub(super) fn looks_of(name: &str) -> Vec<String> {
+    let look = |name: &str| {
+        let plain: String = name.nfkc().collect();
+        let shape: String = skeleton(&plain).collect();
+        shape.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let mut looks = vec![look(name), look(&name.nfkc().collect::<String>().to_lowercase())];
+    looks.retain(|look| !look.is_empty());
+    looks.sort();
+    looks.dedup();
+    looks
+}
+
+impl Store {
+    /// Notes the looks of all names that there are. It may be repeated.
+    pub(super) async fn note_looks(&self) -> Result<(), StoreError> {
+        // It comes before every id.
+        let mut last = "0".to_owned();
+        loop {
+            let page = self.users_after(&last).await?;
+            let Some(end) = page.last().cloned() else { return Ok(()) };
+            for id in page {
+                let Some(found) = self.user(&stored(&id)?).await? else { continue };
+                self.run(
+                    "FOR $look IN $looks {
+                        IF !record::exists(type::record('name_look', $look))
+                            { CREATE type::record('name_look', $look) SET user = $user };
+                    }",
+                    vars! { looks: looks_of(&found.user.username), user: id },
+                )
+                .await?;
+            }
+            last = end;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_look_alike_share_a_look() {
+        for (one, other, expected) in [
+            ("mia", "Mia", true),
+            ("mia", "mıa", true),
+            ("mia", "mіa", true),
+            ("anna", "аnna", true),
+            ("anna", "an\u{200b}na", true),
+            ("anna b", "anna\u{a0} b", true),
+            ("ａｎｎａ", "anna", true),
+            ("Iris", "lris", true),
+            ("paul", "pau1", true),
+            ("jörg", "jo\u{308}rg", true),
+            ("jörg", "jorg", false),
+            ("mia", "mio", false),
+            ("小明", "小月", false),
+            ("mia", "mia2", false),
+        ] {
+            let (one_looks, other_looks) = (looks_of(one), looks_of(other));
+            let are_alike = one_looks.iter().any(|look| other_looks.contains(look));
+            assert_eq!(are_alike, expected, "{one} {other}: {one_looks:?} {other_looks:?}");
+        }
+        assert_eq!(looks_of("\u{200b}"), [""; 0]);
+    }
+}
