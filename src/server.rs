@@ -6,7 +6,7 @@ mod open;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config, seconds};
 use crate::domain::{Hub, erasure, housekeeping, rest};
 use crate::edge::http::{self, SocketRoute};
+use crate::edge::tasks::Tasks;
 use crate::edge::ws::{self, Apps, Handshake};
 use crate::edge::{control, mqtt, net, schedule, wire};
 use crate::ports::speech::Recogniser;
@@ -84,7 +85,7 @@ impl Server {
         hub.load_quiet_hours(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
         hub.prepare_own_files().await.map_err(|error| StartError::Part(fault(&error)))?;
         load_model(&hub, &config.speech).await;
-        hub.check_health(Instant::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
+        hub.check_health().await.map_err(|error| StartError::Part(fault(&error)))?;
         let socket = config.server.control_socket();
         let control = control::bind(&socket).map_err(|error| part_fault(&socket, &error))?;
         Ok(Self { hub, config, http, mqtt, conformance, control, places, addresses })
@@ -99,7 +100,7 @@ impl Server {
     /// Whether the hub does its work, as it was found at its last check.
     pub fn pulse(&self) -> impl Fn() -> bool + Send + use<> {
         let hub = Arc::clone(&self.hub);
-        move || hub.health(Instant::now()).is_alive
+        move || hub.health().is_alive
     }
 
     /// What has the certificates read again, for each protocol that TLS is served for.
@@ -110,7 +111,8 @@ impl Server {
     /// Serves until `shutdown`, then ends connections, what they began, and the store.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), String> {
         let Self { hub, config, http, mqtt, conformance, control, places, .. } = self;
-        let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws.clone()));
+        let tasks = Tasks::default();
+        let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws.clone()), tasks.clone());
         let current = SocketRoute {
             pattern: ws::PATH,
             protocols: &[ws::PROTOCOL],
@@ -151,18 +153,18 @@ impl Server {
         let mut edges: JoinSet<Result<(), String>> = JoinSet::new();
         edges.spawn({
             let (hub, config, shutdown) = (Arc::clone(&hub), Arc::clone(&config), shutdown.clone());
-            let places = Arc::clone(&places);
+            let (places, tasks) = (Arc::clone(&places), tasks.clone());
             async move {
                 let sockets = [current, toys].into_iter().chain(legacy).collect();
-                let served = http::serve(http, hub, config, sockets, places, shutdown).await;
-                apps.finish().await;
+                let served = http::serve(http, hub, config, sockets, places, tasks, shutdown).await;
                 served.map_err(|error| format!("http: {error}"))
             }
         });
         edges.spawn({
             let (hub, config, shutdown) = (Arc::clone(&hub), Arc::clone(&config), shutdown.clone());
+            let tasks = tasks.clone();
             async move {
-                mqtt::serve(mqtt, conformance, hub, config, places, shutdown).await;
+                mqtt::serve(mqtt, conformance, hub, config, places, tasks, shutdown).await;
                 Ok(())
             }
         });
@@ -188,9 +190,9 @@ impl Server {
             }
         });
         edges.spawn({
-            let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
+            let (hub, tasks, shutdown) = (Arc::clone(&hub), tasks.clone(), shutdown.clone());
             async move {
-                control::serve(control, hub, shutdown).await;
+                control::serve(control, hub, tasks, shutdown).await;
                 Ok(())
             }
         });
@@ -214,10 +216,15 @@ impl Server {
         shutdown.cancel();
         tracing::info!("stopping");
         hub.close_connections();
-        let all_ended = async { while edges.join_next().await.is_some() {} };
+        let all_ended = async {
+            while edges.join_next().await.is_some() {}
+            tasks.ended().await;
+        };
         if tokio::time::timeout(seconds(config.server.shutdown_timeout_s), all_ended).await.is_err() {
             tracing::warn!("connections cut off, they did not end in time");
+            tasks.cut();
             edges.shutdown().await;
+            tasks.ended().await;
         }
         let _ = std::fs::remove_file(config.server.control_socket());
         hub.close(wire::now()).await.map_err(|error| fault(&error))?;
@@ -243,7 +250,7 @@ async fn look_after(hub: Arc<Hub>, period: Duration, shutdown: CancellationToken
         let mut ticks = ticks();
         loop {
             ticks.tick().await;
-            if let Err(lost) = hub.check_health(Instant::now()).await {
+            if let Err(lost) = hub.check_health().await {
                 return Err(fault(&lost));
             }
         }

@@ -3,6 +3,9 @@
 #[path = "../../src/ports/speech/recognise/model.rs"]
 #[allow(dead_code)]
 mod model;
+#[path = "../../src/ports/speech/recognise/shape.rs"]
+#[allow(dead_code)]
+mod shape;
 #[path = "../../src/ports/speech/recognise/tensors.rs"]
 mod tensors;
 #[path = "../../tests/hub/spoken_model/tests.rs"]
@@ -10,7 +13,7 @@ mod tests;
 
 use std::time::Instant;
 
-use model::Shape;
+use shape::Shape;
 use tests::author::{Weights, write};
 
 use crate::Times;

@@ -1,11 +1,11 @@
 //! What a child says to its toy.
 
 use super::answer::{File, Id, Kind, Link, answer, one_of, words};
-use super::request::{Recording, request};
+use super::request::request;
 use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
-use crate::domain::Answer;
+use crate::domain::Recording;
 use crate::domain::error::DomainError;
-use crate::model::ToyId;
+use crate::model::{Answer, ToyId};
 
 /// The calls of this file.
 pub const SUBJECT: Subject =
@@ -27,7 +27,7 @@ impl Call for AiUploader {
 
     async fn handle(self, asked: &Asked) -> Result<AiAnswer, DomainError> {
         let toy = asked.acting(self.me).await?;
-        Ok(AiAnswer::of(asked.hub.ask(&toy, self.reco.0, asked.now).await?, asked))
+        Ok(AiAnswer::of(asked.hub.ask(&toy, self.reco, asked.now).await?, asked))
     }
 }
 

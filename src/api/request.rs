@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::schema::{self, Property, With};
-use crate::domain::Upload;
+use crate::domain::Recording;
 use crate::domain::error::DomainError;
 use crate::model::{
     ChatId, ContentId, DeviceKey, FileName, MessageId, PartyId, PartyKind, RequestId, Secret, Timestamp, Topic,
@@ -27,7 +27,7 @@ pub struct Given {
     /// Names and values. Those of forms are texts.
     pub fields: Map<String, Value>,
     /// The recording. Dropping it deletes it.
-    pub recording: Option<Upload>,
+    pub recording: Option<Recording>,
 }
 
 impl Given {
@@ -438,9 +438,6 @@ impl Field for IgnoredKind {
     }
 }
 
-/// The recording of a call.
-pub struct Recording(pub Upload);
-
 impl Field for Recording {
     const PRESENCE: Presence = Presence::Recording;
 
@@ -449,6 +446,6 @@ impl Field for Recording {
     }
 
     fn read(name: &'static str, given: &mut Given) -> Result<Self, DomainError> {
-        given.recording.take().map(Self).ok_or_else(|| missing(name))
+        given.recording.take().ok_or_else(|| missing(name))
     }
 }

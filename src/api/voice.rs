@@ -1,12 +1,12 @@
 //! Recordings that go to friends.
 
 use super::answer::{File, Id, Kind, Link, Positive, State, answer};
-use super::request::{Count, Ignored, Limit, Maybe, Recording, request};
+use super::request::{Count, Ignored, Limit, Maybe, request};
 use super::rest::Flag;
 use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
 use crate::domain::error::DomainError;
-use crate::domain::{Before, Sent};
-use crate::model::{self, ChatId, Party, PartyId, PartyKind, Timestamp, ToyId, UserId};
+use crate::domain::{Before, Recording};
+use crate::model::{self, ChatId, Party, PartyId, PartyKind, Sent, Timestamp, ToyId, UserId};
 
 /// Messages of one `/chat_list` answer, if the client does not say how many.
 const HISTORY_DEFAULT: u64 = 100;
@@ -40,11 +40,13 @@ impl Call for AppUploader {
 
     async fn handle(self, asked: &Asked) -> Result<Uploaded, DomainError> {
         let user = asked.acting(self.me).await?;
-        if self.emergency.0 {
-            asked.hub.wake_for_emergency(&user, &self.to_user, asked.now).await?;
-        }
-        let sender = Party::User(user);
-        Ok(Uploaded::of(asked.hub.send_recording(&sender, &self.to_user, self.reco_file.0, asked.now).await?, asked))
+        let (hub, to, recording) = (&asked.hub, &self.to_user, self.reco_file);
+        let sent = if self.emergency.0 {
+            hub.send_emergency(&user, to, recording, asked.now).await?
+        } else {
+            hub.send_recording(&user.into(), to, recording, asked.now).await?
+        };
+        Ok(Uploaded::of(sent, asked))
     }
 }
 
@@ -68,7 +70,7 @@ impl Call for ToyUploader {
 
     async fn handle(self, asked: &Asked) -> Result<Uploaded, DomainError> {
         let sender = Party::Toy(asked.acting(self.me).await?);
-        Ok(Uploaded::of(asked.hub.send_recording(&sender, &self.to_user, self.reco.0, asked.now).await?, asked))
+        Ok(Uploaded::of(asked.hub.send_recording(&sender, &self.to_user, self.reco, asked.now).await?, asked))
     }
 }
 

@@ -7,14 +7,13 @@ use unicode_security::confusable_detection::skeleton;
 use super::Hub;
 use super::error::DomainError;
 use super::places::Origin;
+use super::units::DAY_S;
 use crate::config::AuthMode;
 use crate::model::{DeviceKey, FileName, Friend, Login, Party, PartyId, Secret, Timestamp, ToyId, User, UserId};
 use crate::ports::store::StoredUser;
 
 /// The longest user name that is looked up.
 const USERNAME_MAX_BYTES: usize = 4096;
-pub(super) const SECONDS_PER_DAY: f64 = 86_400.0;
-
 /// What somebody gives to become a user.
 #[derive(Debug)]
 pub struct Registration {
@@ -229,7 +228,7 @@ impl Hub {
     pub(super) async fn issue_token(&self, party: &Party, now: Timestamp) -> Result<Secret, DomainError> {
         let token = Secret::random();
         let accounts = &self.config.accounts;
-        let expires_at = now + f64::from(accounts.token_ttl_days) * SECONDS_PER_DAY;
+        let expires_at = now + f64::from(accounts.token_ttl_days) * DAY_S;
         self.store.add_token(&hash_of(&token), party, now, expires_at, accounts.tokens_max).await?;
         Ok(token)
     }

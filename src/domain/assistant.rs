@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::error::DomainError;
-use super::{FileKind, Hub, PartState, Upload};
+use super::{FileKind, Hub, PartState, Recording, Upload};
 use crate::config::seconds;
-use crate::model::{Content, Event, FileName, Friend, Party, Timestamp, ToyCommand, ToyId};
+use crate::model::{Answer, Content, Event, FileName, Friend, Party, Timestamp, ToyCommand, ToyId};
 use crate::ports::files::ANSWER_PREFIX;
 use crate::ports::reply::ReplyEngine;
 use crate::ports::speech::intent::{self, FriendNames, Intent, Known, Names};
@@ -21,22 +21,6 @@ use crate::ports::speech::languages::{Clock, Language, Line};
 use crate::ports::speech::{RecogniseError, Recogniser};
 use library::{Library, Mood};
 use memory::{Memory, Question};
-
-/// What a toy is answered that asks the hub something.
-#[derive(Debug)]
-pub enum Answer {
-    /// Plays a song, of `/get_music/`.
-    Music(FileName),
-    /// Plays a spoken reply, of `/get_chat/`.
-    Reply(FileName),
-    /// Plays a prompt, of `/get_chat/`; the next recording is for the friend.
-    StartMessage {
-        /// Who the message will be for.
-        friend: Party,
-        /// What is played first.
-        prompt: FileName,
-    },
-}
 
 /// What the hub hears and replies with, and what it remembers of each toy.
 pub(super) struct Assistant {
@@ -140,8 +124,24 @@ impl Hub {
     ///
     /// Errors: `NoSpeechModel` for every recording that can be read; `NotSound`, `EmptyRecording`, `RecordingTooLong`,
     /// `RateLimited`, `Busy`; `NoSynthesiser` where the answer is to be spoken. Who says nothing is told so.
-    pub async fn ask(&self, toy: &ToyId, upload: Upload, now: Timestamp) -> Result<Answer, DomainError> {
-        let answer = self.find_answer(toy, upload, now).await?;
+    pub async fn ask(
+        &self,
+        toy: &ToyId,
+        recording: impl Into<Recording>,
+        now: Timestamp,
+    ) -> Result<Answer, DomainError> {
+        let party = &Party::from(toy.clone());
+        self.use_once(party, recording.into(), |upload| self.answer_once(toy, party, upload, now)).await
+    }
+
+    async fn answer_once(
+        &self,
+        toy: &ToyId,
+        party: &Party,
+        upload: Upload,
+        now: Timestamp,
+    ) -> Result<Answer, DomainError> {
+        let answer = self.hear(toy, party, upload, now).await?;
         match &answer {
             Answer::Music(music) => self.count_music(toy, music, now).await,
             Answer::Reply(sound) | Answer::StartMessage { prompt: sound, .. } => {
@@ -151,12 +151,11 @@ impl Hub {
         Ok(answer)
     }
 
-    async fn find_answer(&self, toy: &ToyId, upload: Upload, now: Timestamp) -> Result<Answer, DomainError> {
-        let party = Party::from(toy.clone());
+    async fn hear(&self, toy: &ToyId, party: &Party, upload: Upload, now: Timestamp) -> Result<Answer, DomainError> {
         self.rates.uploads.spend(&party.to_string())?;
         let is_kept = self.config.speech.keep_ai_recordings;
         let kept = is_kept.then(|| self.config.server.ai_recordings_dir().join(format!("{toy}-{now:.3}")));
-        let sound = self.decode(&party, upload, kept).await?;
+        let sound = self.decode(party, upload, kept).await?;
         let recogniser = self.assistant.recogniser().ok_or(DomainError::NoSpeechModel)?;
         let scene = self.scene(toy, now).await?;
         match recogniser.recognise(toy.as_str(), sound, &scene.prompt()).await {

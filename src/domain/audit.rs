@@ -7,13 +7,12 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use super::error::DomainError;
+use super::units::HOUR_S;
 use super::{FileKind, Hub};
 use crate::model::{Action, Audited, FileName, Message, Party, PartyId, Timestamp, ToyId, UserId};
 
 /// Readings of one hour that are remembered; after more, some are noted again.
 const REMEMBERED_MAX: usize = 65_536;
-const HOUR_S: f64 = 3600.0;
-
 /// The readings of an hour that are noted: who has read, and whom or what.
 #[derive(Default)]
 pub(super) struct Noted(Mutex<(i64, HashSet<(String, String)>)>);

@@ -8,34 +8,14 @@
 
 use super::error::DomainError;
 use super::sounds::Claimed;
-use super::{FileKind, Hub, Upload};
+use super::{FileKind, Hub, Recording, Upload};
 use crate::model::{
-    ChatId, Event, FileName, Friend, Message, MessageId, MessageState, Party, PartyId, PartyKind, Timestamp, ToyId,
-    UserId,
+    ChatId, Event, FileName, Friend, Message, MessageId, MessageState, Party, PartyId, Sent, Timestamp, ToyId, UserId,
 };
 use crate::ports::store::{Before, Kept, NewMessage, Refusal, Repeats, StoreError, Unheard};
 
 /// Unheard messages that one call gives; the rest stay unheard.
 const RECEIVE_MAX: usize = 200;
-
-/// A message that was accepted.
-#[derive(Debug)]
-pub struct Sent {
-    /// The message.
-    pub message: MessageId,
-    /// The recording as it is stored, of `/get_chat/`.
-    pub sound: FileName,
-    /// The spoken notice, of `/get_chat/`; none where nothing can be spoken.
-    pub notice: Option<FileName>,
-    /// What kind of party receives it.
-    pub receiver: PartyKind,
-}
-
-impl Sent {
-    fn of(kept: Kept, receiver: &Party) -> Self {
-        Self { message: kept.id, sound: kept.sound, notice: kept.notice, receiver: receiver.kind() }
-    }
-}
 
 impl Hub {
     /// Sends a recording to a friend: stored and synced when this returns, then announced live.
@@ -44,6 +24,33 @@ impl Hub {
     /// `RecordingTooLong`, `RateLimited`, `StoredFull`, `Busy`; after these there is no message. `OutcomeUnknown`: there may be one,
     /// which the same recording, sent again, finds. A sound that no message has is swept later ([`super::housekeeping`]).
     pub async fn send_recording(
+        &self,
+        from: &Party,
+        to: &PartyId,
+        recording: impl Into<Recording>,
+        now: Timestamp,
+    ) -> Result<Sent, DomainError> {
+        self.use_once(from, recording.into(), |upload| self.send_upload(from, to, upload, now)).await
+    }
+
+    /// Sends something urgent from a guardian to its toy, whose quiet hours are lifted for it. Errors: as of
+    /// [`Self::send_recording`]; `Forbidden` for anybody else, and for a receiver that is no toy.
+    pub async fn send_emergency(
+        &self,
+        guardian: &UserId,
+        toy: &PartyId,
+        recording: impl Into<Recording>,
+        now: Timestamp,
+    ) -> Result<Sent, DomainError> {
+        let from = &Party::User(guardian.clone());
+        let send = |upload| async move {
+            self.wake_for_emergency(guardian, toy, now).await?;
+            self.send_upload(from, toy, upload, now).await
+        };
+        self.use_once(from, recording.into(), send).await
+    }
+
+    async fn send_upload(
         &self,
         from: &Party,
         to: &PartyId,
@@ -57,7 +64,7 @@ impl Hub {
             && let Some(kept) = self.store.repeated(from, &receiver, repeats).await?
         {
             self.announce_message(from, &receiver, &kept).await;
-            return Ok(Sent::of(kept, &receiver));
+            return Ok(sent(kept, &receiver));
         }
         self.check_stored(from).await?;
         let mp3 = self.convert(from, upload).await?;
@@ -76,7 +83,7 @@ impl Hub {
             kept => kept?,
         };
         self.note_stored(from, bytes);
-        Ok(Sent::of(kept, &receiver))
+        Ok(sent(kept, &receiver))
     }
 
     /// The name of a recording's sound, and what an earlier attempt to send it may have called it.
@@ -226,4 +233,8 @@ impl Hub {
         };
         Ok(self.store.unheard_aloud(party, limit).await?.into_iter().map(event).collect())
     }
+}
+
+fn sent(kept: Kept, receiver: &Party) -> Sent {
+    Sent { message: kept.id, sound: kept.sound, notice: kept.notice, receiver: receiver.kind() }
 }

@@ -3,7 +3,7 @@
 //! The parts are checked by the clock ([`Hub::check_health`]) and the outcome is kept, so that asking costs nothing, however
 //! often it is done. A part that fails is reported by what to do about it; causes go to the log.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Hub;
 use super::error::DomainError;
@@ -59,7 +59,8 @@ impl Health {
 #[derive(Debug)]
 pub(super) struct LastCheck {
     health: Health,
-    at: Option<Instant>,
+    /// By the hub's clock.
+    at: Option<Duration>,
 }
 
 impl Default for LastCheck {
@@ -72,11 +73,11 @@ impl Default for LastCheck {
 
 impl Hub {
     /// The health as it was last checked. A check that does not come to its end is a failure by itself.
-    pub fn health(&self, now: Instant) -> Health {
+    pub fn health(&self) -> Health {
         let last = self.last_check();
         let age_max = 2 * (seconds(self.config.server.check_interval_s) + self.check_timeout());
         match last.at {
-            Some(at) if now.saturating_duration_since(at) > age_max => {
+            Some(at) if self.clock.now().saturating_sub(at) > age_max => {
                 Health { store: PartState::Failed("the hub cannot check itself"), is_alive: false, ..last.health }
             }
             _ => last.health,
@@ -84,7 +85,7 @@ impl Hub {
     }
 
     /// Checks the parts. Errors: `Internal` where the hub has lost a part that only a new start brings back.
-    pub async fn check_health(&self, now: Instant) -> Result<(), DomainError> {
+    pub async fn check_health(&self) -> Result<(), DomainError> {
         let (store, disk) = tokio::join!(self.check_store(), self.check_disk());
         let is_writing = self.router.is_writing();
         let sessions = match self.router.storage_state() {
@@ -96,7 +97,8 @@ impl Hub {
         };
         let is_alive = store != PartState::Failed(NO_ANSWER) && is_writing;
         let health = Health { store, disk, sessions, speech: self.speech_state(), is_alive };
-        let before = std::mem::replace(&mut *self.last_check(), LastCheck { health, at: Some(now) }).health;
+        let before =
+            std::mem::replace(&mut *self.last_check(), LastCheck { health, at: Some(self.clock.now()) }).health;
         for ((name, before), (_, now)) in before.parts().into_iter().zip(health.parts()) {
             match now {
                 PartState::Failed(reason) if now != before => tracing::error!(part = name, reason, "not ready"),

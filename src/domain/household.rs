@@ -9,10 +9,9 @@ use sha2::{Digest, Sha256};
 use super::Hub;
 use super::error::DomainError;
 use super::places::Origin;
+use super::units::HOUR_S;
 use crate::model::{Action, ChatId, FileName, Party, PartyId, PartyKind, Secret, Timestamp, ToyId, UserId};
 use crate::ports::store::{NewEntry, NewInvite, OpenInvite};
-
-const SECONDS_PER_HOUR: f64 = 3600.0;
 
 /// An invitation that was just made. The code is shown once.
 #[derive(Debug)]
@@ -83,7 +82,7 @@ impl Hub {
             _ => {}
         }
         let code = Secret::invite_code();
-        let expires_at = now + f64::from(self.config.accounts.invite_ttl_h) * SECONDS_PER_HOUR;
+        let expires_at = now + f64::from(self.config.accounts.invite_ttl_h) * HOUR_S;
         let invite =
             NewInvite { hash: invite_hash(&code), issuer: issuer.cloned(), toy: wanted.toy, remark, expires_at };
         self.store.add_invite(invite, self.config.accounts.invites_max, now).await?;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::error::DomainError;
@@ -63,14 +63,14 @@ impl Orphans {
 /// Sweeps until `shutdown`. The clock is passed in.
 pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: CancellationToken) {
     let period = seconds(hub.config.chats.sweep_interval_s);
-    let mut timer = interval_at(Instant::now() + period.min(FIRST), period);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pause = period.min(FIRST);
     let sweep = async {
         // A message is deleted after its sound, so a sound that was found to have one is not looked up again, but for the
         // full sweeps, which find what has become old enough since.
         let (mut known_before, mut number) = (hub.recovered_at(), 0_u32);
         loop {
-            timer.tick().await;
+            sleep(pause).await;
+            pause = period;
             let now = system_time(clock());
             let since = if number.is_multiple_of(FULL_EVERY) { SystemTime::UNIX_EPOCH } else { known_before };
             number = number.wrapping_add(1);

@@ -37,6 +37,7 @@ mod streams;
 pub(crate) mod tests;
 mod tickets;
 mod toys;
+mod units;
 mod uploads;
 mod voice;
 
@@ -46,6 +47,7 @@ use std::sync::{Arc, Mutex};
 use crate::config::Config;
 use crate::model::{Event, FileName, Party, Secret, Timestamp};
 use crate::ports::chunks::Chunks;
+use crate::ports::clock::MonotonicClock;
 use crate::ports::data_folder::DataFolder;
 use crate::ports::erased::ErasedList;
 use crate::ports::files::Files;
@@ -57,8 +59,6 @@ use crate::ports::store::{Refusal, Store, StoreError, flushed_writes};
 use crate::ports::workers::{WorkError, Workers};
 
 pub use accounts::{Profile, Registration};
-pub use assistant::Answer;
-pub use chats::Sent;
 pub use content::NewContent;
 pub use doctor::Examination;
 pub use health::{Health, PartState};
@@ -69,7 +69,7 @@ pub use receipts::Unread;
 pub use requests::{Answerers, NewRequest};
 pub use rest::{ToySettings, daily_minutes, quiet_hours};
 pub use toys::{Binding, NewDevice, Opened};
-pub use uploads::{ChunksSent, Download};
+pub use uploads::{ChunksSent, Download, Recording};
 pub use voice::Upload;
 
 pub use crate::ports::chunks::UploadState;
@@ -104,6 +104,8 @@ pub struct Ports {
     pub chunks: Chunks,
     /// What was erased.
     pub erased: ErasedList,
+    /// How long things take.
+    pub clock: MonotonicClock,
     /// Live delivery.
     pub router: Arc<Router>,
     /// Sessions that an earlier process left.
@@ -133,6 +135,7 @@ pub struct Hub {
     links: Arc<Links>,
     config: Arc<Config>,
     rates: Rates,
+    clock: MonotonicClock,
     resting: Resting,
     tickets: Tickets,
     backups: Backups,
@@ -162,6 +165,7 @@ impl Hub {
             space,
             chunks,
             erased,
+            clock,
             router,
             stored_sessions,
             speaker,
@@ -173,7 +177,8 @@ impl Hub {
         let of_events = Arc::clone(&links);
         let workers = || Workers::new(config.audio.workers, config.audio.queue_max, config.audio.queue_per_party_max);
         Ok(Self {
-            rates: Rates::new(&config.rates),
+            rates: Rates::new(&config.rates, &clock),
+            clock,
             resting: Resting::default(),
             revocations: AtomicU64::new(0),
             #[cfg(test)]

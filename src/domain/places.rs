@@ -7,15 +7,15 @@
 use std::net::IpAddr;
 
 use super::Hub;
-use super::accounts::SECONDS_PER_DAY;
 use super::error::DomainError;
+use super::units::{DAY_S, HOUR_S};
 use crate::config::{AllowedFrom, AuthMode};
 use crate::model::{Event, Network, Party, Secret, Timestamp, Toy, ToyId, UserId};
 
 /// How exactly it is kept when a party was last active at a place; keeps most calls from writing.
-const SEEN_STEP_S: f64 = 3600.0;
+const SEEN_STEP_S: f64 = HOUR_S;
 /// A toy that was active elsewhere within this time does not move by itself.
-const ELSEWHERE_S: f64 = SECONDS_PER_DAY;
+const ELSEWHERE_S: f64 = DAY_S;
 
 /// From where a call comes.
 #[derive(Debug, Clone, Copy)]
@@ -268,7 +268,7 @@ impl Hub {
     }
 
     fn place_lasts_s(&self) -> f64 {
-        f64::from(self.config.auth.place_days) * SECONDS_PER_DAY
+        f64::from(self.config.auth.place_days) * DAY_S
     }
 }
 

@@ -3,37 +3,48 @@
 use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dashmap::DashMap;
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::DefaultKeyedStateStore;
+use governor::{Quota, RateLimiter};
 
 use super::error::DomainError;
 use crate::config;
 use crate::model::{Network, ToyId, UserId};
+use crate::ports::clock::MonotonicClock;
 
 /// After so many checks the state of keys that are idle again is freed.
 const SWEEP_EVERY: u32 = 4096;
 
+impl Clock for MonotonicClock {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        Self::now(self)
+    }
+}
+
 /// So many in a time for each key, a minute unless it says otherwise, all at once if need be.
 pub(super) struct PerMinute<K: Hash + Eq + Clone> {
-    limiter: DefaultKeyedRateLimiter<K>,
-    clock: DefaultClock,
+    limiter: RateLimiter<K, DefaultKeyedStateStore<K>, MonotonicClock, NoOpMiddleware<Duration>>,
     checks: AtomicU32,
 }
 
 impl<K: Hash + Eq + Clone> PerMinute<K> {
-    fn new(count: u32) -> Self {
-        Self::of(Quota::per_minute(at_least_one(count)))
+    fn new(count: u32, clock: &MonotonicClock) -> Self {
+        Self::of(Quota::per_minute(at_least_one(count)), clock)
     }
 
-    fn per_hour(count: u32) -> Self {
-        Self::of(Quota::per_hour(at_least_one(count)))
+    fn per_hour(count: u32, clock: &MonotonicClock) -> Self {
+        Self::of(Quota::per_hour(at_least_one(count)), clock)
     }
 
-    fn of(quota: Quota) -> Self {
-        Self { limiter: RateLimiter::keyed(quota), clock: DefaultClock::default(), checks: 0.into() }
+    fn of(quota: Quota, clock: &MonotonicClock) -> Self {
+        let limiter = RateLimiter::new(quota, DefaultKeyedStateStore::default(), clock.clone());
+        Self { limiter, checks: 0.into() }
     }
 
     /// Counts one more, or says how long to wait.
@@ -43,7 +54,7 @@ impl<K: Hash + Eq + Clone> PerMinute<K> {
             self.limiter.shrink_to_fit();
         }
         self.limiter.check_key(key).map_err(|until| DomainError::RateLimited {
-            retry_after_s: until.wait_time_from(self.clock.now()).as_secs() + 1,
+            retry_after_s: until.wait_time_from(self.limiter.clock().now()).as_secs() + 1,
         })
     }
 }
@@ -55,17 +66,19 @@ fn at_least_one(count: u32) -> NonZeroU32 {
 /// Failures of each key: after too many in a minute, every further try is refused, right or wrong.
 pub(super) struct Failures<K: Hash + Eq + Clone> {
     rate: PerMinute<K>,
-    refused_until: DashMap<K, Instant>,
+    clock: MonotonicClock,
+    /// By the clock.
+    refused_until: DashMap<K, Duration>,
 }
 
 impl<K: Hash + Eq + Clone> Failures<K> {
-    fn new(count: u32) -> Self {
-        Self { rate: PerMinute::new(count), refused_until: DashMap::new() }
+    fn new(count: u32, clock: &MonotonicClock) -> Self {
+        Self { rate: PerMinute::new(count, clock), clock: clock.clone(), refused_until: DashMap::new() }
     }
 
     /// Whether the key may try.
     pub(super) fn check(&self, key: &K) -> Result<(), DomainError> {
-        let now = Instant::now();
+        let now = self.clock.now();
         let Some(until) = self.refused_until.get(key).map(|until| *until) else { return Ok(()) };
         if until <= now {
             self.refused_until.remove_if(key, |_, until| *until <= now);
@@ -77,7 +90,7 @@ impl<K: Hash + Eq + Clone> Failures<K> {
     /// Counts a failure of the key.
     pub(super) fn note(&self, key: &K) {
         if let Err(DomainError::RateLimited { retry_after_s }) = self.rate.spend(key) {
-            let now = Instant::now();
+            let now = self.clock.now();
             if self.refused_until.len() >= SWEEP_EVERY as usize {
                 self.refused_until.retain(|_, until| *until > now);
             }
@@ -100,17 +113,17 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    pub(super) fn new(config: &config::Rates) -> Self {
+    pub(super) fn new(config: &config::Rates, clock: &MonotonicClock) -> Self {
         Self {
-            failed_logins_of_address: Failures::new(config.failed_logins_per_address_per_minute),
-            failed_logins_of_account: Failures::new(config.failed_logins_per_account_per_minute),
-            failed_logins_at_place: Failures::new(config.failed_logins_per_account_per_minute),
-            wrong_invites: Failures::new(config.wrong_invites_per_address_per_minute),
-            registrations: PerMinute::new(config.registrations_per_address_per_minute),
-            uploads: PerMinute::new(config.uploads_per_party_per_minute),
-            requests: PerMinute::new(config.requests_per_party_per_minute),
-            refused_openings: PerMinute::per_hour(config.refused_openings_per_toy_per_hour),
-            connects: PerMinute::new(config.connects_per_address_per_minute),
+            failed_logins_of_address: Failures::new(config.failed_logins_per_address_per_minute, clock),
+            failed_logins_of_account: Failures::new(config.failed_logins_per_account_per_minute, clock),
+            failed_logins_at_place: Failures::new(config.failed_logins_per_account_per_minute, clock),
+            wrong_invites: Failures::new(config.wrong_invites_per_address_per_minute, clock),
+            registrations: PerMinute::new(config.registrations_per_address_per_minute, clock),
+            uploads: PerMinute::new(config.uploads_per_party_per_minute, clock),
+            requests: PerMinute::new(config.requests_per_party_per_minute, clock),
+            refused_openings: PerMinute::per_hour(config.refused_openings_per_toy_per_hour, clock),
+            connects: PerMinute::new(config.connects_per_address_per_minute, clock),
         }
     }
 }
@@ -120,22 +133,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn after_too_many_failures_a_right_try_is_refused_too() {
-        let failures = Failures::new(2);
+    fn after_too_many_failures_a_right_try_is_refused_too_until_the_time_is_over() {
+        let clock = MonotonicClock::stopped();
+        let failures = Failures::new(2, &clock);
         let key = "someone".to_owned();
         for _ in 0..3 {
             failures.check(&key).unwrap();
             failures.note(&key);
         }
-        assert!(matches!(failures.check(&key), Err(DomainError::RateLimited { retry_after_s: 1..=61 })));
+        let refused = |failures: &Failures<String>| match failures.check(&key) {
+            Err(DomainError::RateLimited { retry_after_s }) => retry_after_s,
+            other => panic!("{other:?}"),
+        };
+        let retry_after_s = refused(&failures);
+        assert!((1..=61).contains(&retry_after_s), "{retry_after_s}");
         assert!(failures.check(&"another".to_owned()).is_ok());
+        clock.advance(Duration::from_secs(retry_after_s - 2));
+        assert!(refused(&failures) <= 2);
+        clock.advance(Duration::from_secs(1));
+        failures.check(&key).unwrap();
     }
 
     #[test]
-    fn a_rate_counts_each_key_apart() {
-        let rate = PerMinute::new(1);
-        rate.spend(&1).unwrap();
-        assert!(rate.spend(&1).is_err());
-        rate.spend(&2).unwrap();
+    fn a_rate_counts_each_key_apart_and_is_whole_again_after_its_time() {
+        let clock = MonotonicClock::stopped();
+        let (minute, hour) = (PerMinute::new(2, &clock), PerMinute::per_hour(1, &clock));
+        let spend = |count: usize| (0..count).filter(|_| minute.spend(&1).is_ok()).count();
+        assert_eq!(spend(3), 2);
+        minute.spend(&2).unwrap();
+        hour.spend(&1).unwrap();
+        clock.advance(Duration::from_secs(30));
+        assert_eq!(spend(3), 1, "half of the time gives half of them back");
+        clock.advance(Duration::from_secs(3569));
+        assert_eq!(spend(3), 2, "more than all are never saved up");
+        assert!(hour.spend(&1).is_err());
+        clock.advance(Duration::from_secs(1));
+        hour.spend(&1).unwrap();
     }
 }

@@ -6,6 +6,7 @@
 
 use super::Hub;
 use super::error::DomainError;
+use super::units::HOUR_S;
 use crate::model::{
     Action, ChatId, Event, FileName, FriendRequest, Party, PartyId, RequestId, RequestStatus, Timestamp, UserId,
 };
@@ -13,8 +14,6 @@ use crate::ports::store::{Consent, NewEntry, NewFriendRequest, Refusal, StoreErr
 
 /// Requests that a list shows at most; answered ones stand in it too.
 const LIST_MAX: usize = 500;
-const SECONDS_PER_HOUR: f64 = 3600.0;
-
 /// A wish to be friends.
 #[derive(Debug)]
 pub struct NewRequest {
@@ -85,7 +84,7 @@ impl Hub {
             status: RequestStatus::Pending,
         };
         let (id, event) = (request.id.clone(), request.event());
-        let pause_s = f64::from(self.config.accounts.refused_request_pause_h) * SECONDS_PER_HOUR;
+        let pause_s = f64::from(self.config.accounts.refused_request_pause_h) * HOUR_S;
         let new = NewFriendRequest {
             request,
             answerers,

@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::error::DomainError;
+use super::units::MINUTE_S;
 use super::{FileKind, Hub};
 use crate::config::seconds;
 use crate::model::{
@@ -24,7 +25,6 @@ use crate::model::{
 use crate::ports::store::RestingToy;
 use crate::ports::zone::Zone;
 
-const SECONDS_PER_MINUTE: f64 = 60.0;
 /// Messages that are counted at once.
 const COUNTED_MAX: usize = 500;
 /// Of what espeak-ng speaks: 22,050 samples of 16 bits.
@@ -61,7 +61,7 @@ impl Minutes {
     }
 
     fn are_used_up(&self, now: Timestamp) -> bool {
-        self.played_today(now).seconds >= f64::from(self.daily.minutes) * SECONDS_PER_MINUTE
+        self.played_today(now).seconds >= f64::from(self.daily.minutes) * MINUTE_S
     }
 }
 
@@ -338,7 +338,12 @@ impl Hub {
 
     /// Lifts the rest of a toy for `chats.emergency_minutes`, since a guardian has something urgent to say; a mute of the
     /// guardian ends. Errors: `Forbidden` for anybody else, and for a receiver that is no toy.
-    pub async fn wake_for_emergency(&self, user: &UserId, id: &PartyId, now: Timestamp) -> Result<(), DomainError> {
+    pub(super) async fn wake_for_emergency(
+        &self,
+        user: &UserId,
+        id: &PartyId,
+        now: Timestamp,
+    ) -> Result<(), DomainError> {
         let toy = self.toy_of(user, id).await.map_err(|error| match error {
             DomainError::UnknownParty => DomainError::Forbidden,
             error => error,
@@ -347,7 +352,7 @@ impl Hub {
         if self.store.friend(&of, &guardian).await?.is_some_and(|friend| friend.is_muted) {
             self.store.set_muted(&of, &guardian, false).await?;
         }
-        let until = now + f64::from(self.config.chats.emergency_minutes) * SECONDS_PER_MINUTE;
+        let until = now + f64::from(self.config.chats.emergency_minutes) * MINUTE_S;
         if let Some(mut rules) = self.resting.rules.get_mut(&toy) {
             rules.awake_until = until;
         } else {

@@ -1,9 +1,9 @@
 //! How long things are kept: what is older than `[retention]` says is deleted by the clock.
 
 use super::Hub;
-use super::accounts::SECONDS_PER_DAY;
 use super::error::DomainError;
 use super::housekeeping::system_time;
+use super::units::DAY_S;
 use crate::model::{ChatId, PartyId, Timestamp};
 
 /// Messages that are deleted at once.
@@ -13,7 +13,7 @@ impl Hub {
     /// Deletes what is too old.
     pub(super) async fn sweep_old(&self, now: Timestamp) -> Result<(), DomainError> {
         let retention = &self.config.retention;
-        let before = |days: u32| now - f64::from(days) * SECONDS_PER_DAY;
+        let before = |days: u32| now - f64::from(days) * DAY_S;
         if retention.messages_days > 0 {
             let swept = self.sweep_messages(before(retention.messages_days)).await?;
             if swept > 0 {

@@ -3,7 +3,7 @@
 //! They are counted once in each process, at the party's first upload, and then kept up in memory. At the limit they are
 //! counted again, since messages may have been erased.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dashmap::DashMap;
 
@@ -21,7 +21,8 @@ pub(super) struct Stored(DashMap<Party, Usage>);
 #[derive(Debug, Clone, Copy)]
 struct Usage {
     bytes: u64,
-    counted_at: Instant,
+    /// By the hub's clock.
+    counted_at: Duration,
 }
 
 impl Hub {
@@ -34,11 +35,12 @@ impl Hub {
     pub(super) async fn check_stored_with(&self, party: &Party, bytes: u64) -> Result<(), DomainError> {
         let max_bytes = self.config.limits.stored_bytes_per_party;
         let fits = |usage: Usage| usage.bytes.saturating_add(bytes) <= max_bytes;
+        let now = self.clock.now();
         let known = self.stored.0.get(party).map(|usage| *usage);
         let usage = match known {
-            Some(usage) if fits(usage) || usage.counted_at.elapsed() < COUNT_LASTS => usage,
+            Some(usage) if fits(usage) || now.saturating_sub(usage.counted_at) < COUNT_LASTS => usage,
             _ => {
-                let usage = Usage { bytes: self.count_stored(party).await?, counted_at: Instant::now() };
+                let usage = Usage { bytes: self.count_stored(party).await?, counted_at: now };
                 self.stored.0.insert(party.clone(), usage);
                 usage
             }

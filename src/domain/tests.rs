@@ -106,6 +106,7 @@ pub(crate) async fn world_on(config: Config, disk: Disk) -> World {
         files: Files::open(&folder.path().join("files"), &folder.path().join("spool")).unwrap(),
         space: Space::open(folder.path(), config.server.free_bytes_min).unwrap(),
         erased: crate::ports::erased::ErasedList::open(folder.path()).unwrap(),
+        clock: MonotonicClock::stopped(),
         chunks: Chunks::open(&folder.path().join("chunks"), chunks).unwrap(),
         router: Router::new(limits, disk, Vec::new()),
         stored_sessions: Vec::new(),
@@ -318,16 +319,17 @@ async fn a_message_that_was_stored_but_not_announced_reaches_a_session_that_does
 
 #[tokio::test]
 async fn a_hub_that_is_not_checked_any_more_is_not_alive() {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
     let config = Config::default();
     let age_max = Duration::from_secs(2 * (config.server.check_interval_s + config.server.check_timeout_s));
     let World { hub, _folder } = world(config).await;
-    let now = Instant::now();
-    assert!(!hub.health(now).is_ready() && !hub.health(now).is_alive, "nothing is known yet");
-    hub.check_health(now).await.unwrap();
-    let health = hub.health(now + age_max);
+    assert!(!hub.health().is_ready() && !hub.health().is_alive, "nothing is known yet");
+    hub.check_health().await.unwrap();
+    hub.clock.advance(age_max);
+    let health = hub.health();
     assert_eq!((health.store, health.sessions, health.is_alive), (PartState::Ok, PartState::Ok, true));
-    let late = hub.health(now + age_max + Duration::from_millis(1));
+    hub.clock.advance(Duration::from_millis(1));
+    let late = hub.health();
     assert!(!late.is_alive && !late.is_ready());
 }
 
@@ -335,8 +337,7 @@ async fn a_hub_that_is_not_checked_any_more_is_not_alive() {
 async fn a_hub_without_the_thread_of_its_sessions_has_lost_an_essential_part() {
     let World { hub, _folder } = world(Config::default()).await;
     hub.router.close().await;
-    let now = std::time::Instant::now();
-    assert!(matches!(hub.check_health(now).await, Err(DomainError::Internal(_))));
-    let health = hub.health(now);
+    assert!(matches!(hub.check_health().await, Err(DomainError::Internal(_))));
+    let health = hub.health();
     assert!(matches!(health.sessions, PartState::Failed(_)) && !health.is_alive);
 }

@@ -1,8 +1,8 @@
 //! Recordings and sounds in chunks, for those who keep one connection over a bad link.
 //!
-//! Up: chunks come in any order and more than once ([`Hub::keep_chunks`]) until a call uses the whole
-//! ([`Hub::assemble`]) and leaves its answer ([`Hub::finish_upload`]). Down: a client asks for so many chunks of a sound
-//! and gets them on a topic of its own ([`Hub::send_file`]).
+//! Up: chunks come in any order and more than once ([`Hub::keep_chunks`]) until a call uses the whole and leaves what it has
+//! come to: a call that is repeated, since its answer was lost, is given that and does nothing again. Down: a client asks for
+//! so many chunks of a sound and gets them on a topic of its own ([`Hub::send_file`]).
 
 use std::sync::Arc;
 
@@ -14,8 +14,27 @@ use super::housekeeping::system_time;
 use super::live::hub_message;
 use super::{FileKind, Hub, Upload};
 use crate::config::seconds;
-use crate::model::{FileName, Party, Timestamp, UploadName};
+use crate::model::{FileName, Outcome, Party, Timestamp, UploadName};
 use crate::ports::chunks::{Chunks, ChunksError, UploadState};
+
+/// The recording of a call.
+pub enum Recording {
+    /// It has come with the call.
+    Whole(Box<Upload>),
+    /// It has come before.
+    InChunks {
+        /// What its sender calls it.
+        name: UploadName,
+        /// How many chunks it has.
+        chunks: u32,
+    },
+}
+
+impl From<Upload> for Recording {
+    fn from(upload: Upload) -> Self {
+        Self::Whole(Box::new(upload))
+    }
+}
 
 /// Which part of a file a client wants.
 #[derive(Debug)]
@@ -62,26 +81,50 @@ impl Hub {
         self.with_chunks(party, upload, |port, party, upload| Ok(port.state(party, upload)?)).await
     }
 
-    /// The whole recording of `count` chunks. Errors: `ChunksMissing`, `Invalid`.
-    pub async fn assemble(&self, party: &Party, upload: &UploadName, count: u32) -> Result<Upload, DomainError> {
+    /// Has `used` make something of a recording, once: for one in chunks that was used before, the outcome of then is given.
+    /// Errors: those of `used`; `ChunksMissing`, also where the chunks were used for something else; `Invalid`.
+    pub(super) async fn use_once<T, Used>(
+        &self,
+        party: &Party,
+        recording: Recording,
+        used: impl FnOnce(Upload) -> Used,
+    ) -> Result<T, DomainError>
+    where
+        T: Clone + Into<Outcome> + TryFrom<Outcome>,
+        Used: Future<Output = Result<T, DomainError>>,
+    {
+        let (upload, name) = match recording {
+            Recording::Whole(upload) => (*upload, None),
+            Recording::InChunks { name, chunks } => {
+                let known = |port: &Chunks, party: &Party, upload: &UploadName| Ok(port.outcome(party, upload)?);
+                if let Some(outcome) = self.with_chunks(party, &name, known).await? {
+                    return outcome.try_into().map_err(|_| DomainError::ChunksMissing { first: 0 });
+                }
+                (self.assemble(party, &name, chunks).await?, Some(name))
+            }
+        };
+        let outcome = used(upload).await?;
+        if let Some(name) = name {
+            let kept: Outcome = outcome.clone().into();
+            let finish =
+                move |port: &Chunks, party: &Party, upload: &UploadName| Ok(port.finish(party, upload, &kept)?);
+            if let Err(error) = self.with_chunks(party, &name, finish).await {
+                // Such as a full disk. The call is done all the same; who sends it again is answered by what is stored.
+                tracing::warn!(?error, "the outcome of a recording in chunks was not kept");
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// The whole recording of `count` chunks.
+    async fn assemble(&self, party: &Party, name: &UploadName, count: u32) -> Result<Upload, DomainError> {
         let assemble = move |port: &Chunks, party: &Party, upload: &UploadName| port.assemble(party, upload, count);
-        let whole = self.with_chunks(party, upload, assemble).await?;
+        let whole = self.with_chunks(party, name, assemble).await?;
         let mut recording = self.begin_upload(self.config.http.upload_max_bytes).await?;
         recording.write(&whole).await?;
         // Its chunks are kept for as long, and so may be sent again.
-        recording.set_name(party, upload, self.config.chunks.upload_age_max_s);
+        recording.set_name(party, name, self.config.chunks.upload_age_max_s);
         Ok(recording)
-    }
-
-    /// A recording was used, and this is the answer to it: its chunks go, the answer is kept for who asks again.
-    pub async fn finish_upload(&self, party: &Party, upload: &UploadName, answer: Bytes) -> Result<(), DomainError> {
-        let finish = move |port: &Chunks, party: &Party, upload: &UploadName| Ok(port.finish(party, upload, &answer)?);
-        self.with_chunks(party, upload, finish).await
-    }
-
-    /// The answer to a recording that was used.
-    pub async fn finished_upload(&self, party: &Party, upload: &UploadName) -> Result<Option<Bytes>, DomainError> {
-        self.with_chunks(party, upload, |port, party, upload| Ok(port.answer(party, upload)?)).await
     }
 
     /// Forgets a recording that its sender does not want any more.

@@ -18,8 +18,8 @@ use tokio::fs::OpenOptions;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use super::tasks::Tasks;
 use super::wire;
 use crate::api;
 use crate::domain::backup::BackedUp;
@@ -242,9 +242,8 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves the command line until `shutdown`.
-pub async fn serve(listener: UnixListener, hub: Arc<Hub>, shutdown: CancellationToken) {
-    let tasks = TaskTracker::new();
+/// Serves the command line until `shutdown`; commands that are being done are of `tasks`.
+pub async fn serve(listener: UnixListener, hub: Arc<Hub>, tasks: Tasks, shutdown: CancellationToken) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -266,8 +265,6 @@ pub async fn serve(listener: UnixListener, hub: Arc<Hub>, shutdown: Cancellation
             });
         }
     }
-    tasks.close();
-    tasks.wait().await;
 }
 
 async fn answer_one(stream: UnixStream, hub: &Arc<Hub>) -> io::Result<()> {

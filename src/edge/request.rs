@@ -11,16 +11,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::body;
 use super::status::{self, RequestFault};
 use super::wire;
 use crate::api::request::{Given, Request as _, request};
-use crate::api::{self, Asked, Authority, Entry, Reply};
-use crate::domain::Hub;
+use crate::api::{self, Asked, Authority, Reply};
 use crate::domain::error::DomainError;
+use crate::domain::{Hub, Recording};
 use crate::model::{Party, UploadName};
 
 /// A numbered request.
@@ -67,7 +66,7 @@ pub struct Caller {
 impl Caller {
     /// Does what is asked.
     pub async fn call(&self, request: Request) -> Result<Reply, DomainError> {
-        let Request { word, given, .. } = request;
+        let Request { word, mut given, .. } = request;
         let call = api::call_of_word(&word);
         let call = call.ok_or_else(|| DomainError::invalid("do", "is none of the words that the hub knows"))?;
         let asked = Asked {
@@ -76,26 +75,12 @@ impl Caller {
             now: wire::now(),
             authority: Authority::Party(self.party.clone()),
         };
-        if call.takes_recording {
-            self.call_with_chunks(call, &asked, given).await
-        } else {
-            call.run(&asked, given).await
+        if !call.takes_recording {
+            return call.run(&asked, given).await;
         }
-    }
-
-    async fn call_with_chunks(&self, call: &Entry, asked: &Asked, mut given: Given) -> Result<Reply, DomainError> {
         let InChunks { upload, chunks } = InChunks::read(&mut given)?;
-        if let Some(answer) = self.hub.finished_upload(&self.party, &upload).await? {
-            let data = serde_json::from_slice::<Value>(&answer).map_err(DomainError::internal)?;
-            return Ok(Reply { msg: None, data });
-        }
-        given.recording = Some(self.hub.assemble(&self.party, &upload, chunks).await?);
-        let data = call.run(asked, given).await?.data;
-        let kept = self.hub.finish_upload(&self.party, &upload, Bytes::from(wire::text(&data))).await;
-        if let Err(error) = kept {
-            // Such as a full disk. The call is done all the same; who sends it again is answered by what is stored.
-            tracing::warn!(?error, "the answer to a recording in chunks was not kept");
-        }
+        given.recording = Some(Recording::InChunks { name: upload, chunks });
+        let data = call.run(&asked, given).await?.data;
         Ok(Reply { msg: None, data })
     }
 }

@@ -1,10 +1,12 @@
 //! Recordings that come in chunks over a link that may break: a folder for each, a file for each chunk.
 //!
 //! A chunk is on disk whole and synced, or not there. They may come in any order and more than once. When a recording
-//! has been used, its chunks go, and the answer to its sender stays in their place for a while: so that the sender,
-//! who may not have heard it, can ask again.
+//! has been used, its chunks go, and what it has come to stays in their place for a while: so that the sender, who may
+//! not have got the answer, can ask again.
 //!
 //! All of it blocks: to be called from a worker.
+
+mod outcome_row;
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, File};
@@ -15,9 +17,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tempfile::NamedTempFile;
 
-use crate::model::{Party, UploadName};
+use crate::model::{Outcome, Party, UploadName};
 
-/// The file of the answer to a finished recording. Chunks have numbers for names.
+/// The file of the outcome of a finished recording. Chunks have numbers for names.
 const ANSWER: &str = "answer";
 
 /// How much is kept.
@@ -171,10 +173,10 @@ impl Chunks {
         Ok(whole.into())
     }
 
-    /// The recording was used: its chunks go, `answer` stays.
-    pub fn finish(&self, party: &Party, upload: &UploadName, answer: &[u8]) -> io::Result<()> {
+    /// The recording was used: its chunks go, `outcome` stays.
+    pub fn finish(&self, party: &Party, upload: &UploadName, outcome: &Outcome) -> io::Result<()> {
         let folder = self.of_upload(party, upload);
-        put(&folder, ANSWER, answer)?;
+        put(&folder, ANSWER, &outcome_row::write(outcome))?;
         for entry in entries(&folder)? {
             if entry.file_name() != ANSWER {
                 fs::remove_file(entry.path())?;
@@ -183,10 +185,11 @@ impl Chunks {
         sync_folder(&folder)
     }
 
-    /// The answer of a recording that was used.
-    pub fn answer(&self, party: &Party, upload: &UploadName) -> io::Result<Option<Bytes>> {
+    /// What a recording has come to that was used. None of one that an earlier version of the hub has kept in its own form:
+    /// then the chunks are missing, and whoever sends them again gets the same message.
+    pub fn outcome(&self, party: &Party, upload: &UploadName) -> io::Result<Option<Outcome>> {
         match fs::read(self.of_upload(party, upload).join(ANSWER)) {
-            Ok(answer) => Ok(Some(answer.into())),
+            Ok(content) => Ok(outcome_row::read(&content)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -277,7 +280,7 @@ fn modified(entry: &DirEntry) -> SystemTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ToyId;
+    use crate::model::{Answer, ToyId};
 
     struct Desk {
         _folder: tempfile::TempDir,
@@ -296,6 +299,10 @@ mod tests {
 
     fn name(text: &str) -> UploadName {
         text.parse().unwrap()
+    }
+
+    fn reply() -> Outcome {
+        Outcome::Answered(Answer::Reply("a.mp3".parse().unwrap()))
     }
 
     fn chunk(number: u32, text: &'static str) -> (u32, Bytes) {
@@ -319,15 +326,15 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_stays_until_the_name_is_used_anew() {
+    fn an_outcome_stays_until_the_name_is_used_anew() {
         let Desk { chunks, toy, .. } = desk(LIMITS);
         let upload = name("a");
         chunks.keep(&toy, &upload, &[chunk(0, "ab")]).unwrap();
-        chunks.finish(&toy, &upload, b"sent").unwrap();
-        assert_eq!(chunks.answer(&toy, &upload).unwrap().unwrap(), "sent");
+        chunks.finish(&toy, &upload, &reply()).unwrap();
+        assert_eq!(chunks.outcome(&toy, &upload).unwrap(), Some(reply()));
         assert!(matches!(chunks.assemble(&toy, &upload, 1), Err(ChunksError::Missing(0))), "the chunks are gone");
         chunks.keep(&toy, &upload, &[chunk(0, "cd")]).unwrap();
-        assert_eq!(chunks.answer(&toy, &upload).unwrap(), None);
+        assert_eq!(chunks.outcome(&toy, &upload).unwrap(), None);
         assert_eq!(chunks.assemble(&toy, &upload, 1).unwrap(), "cd");
     }
 
@@ -340,9 +347,9 @@ mod tests {
         keep("a", chunk(0, "0123456789")).unwrap();
         assert!(matches!(keep("a", chunk(1, "0123456789x")), Err(ChunksError::TooLarge(20))));
         keep("b", chunk(0, "b")).unwrap();
-        chunks.finish(&toy, &name("b"), b"sent").unwrap();
+        chunks.finish(&toy, &name("b"), &reply()).unwrap();
         keep("c", chunk(0, "c")).unwrap();
-        assert_eq!(chunks.answer(&toy, &name("b")).unwrap(), None, "an answer gives way first");
+        assert_eq!(chunks.outcome(&toy, &name("b")).unwrap(), None, "an answer gives way first");
         assert_eq!(chunks.state(&toy, &name("a")).unwrap().received, 1);
         keep("d", chunk(0, "d")).unwrap();
         assert_eq!(chunks.state(&toy, &name("a")).unwrap().received, 0, "then the recording that rested longest");

@@ -7,6 +7,7 @@ pub mod audio;
 pub mod backup;
 pub mod certificate;
 pub mod chunks;
+pub mod clock;
 pub mod data_folder;
 pub mod erased;
 pub mod files;

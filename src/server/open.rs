@@ -12,6 +12,7 @@ use crate::domain::{Hub, Ports};
 use crate::edge::wire;
 use crate::model::Secret;
 use crate::ports::chunks::{ChunkLimits, Chunks, Usage};
+use crate::ports::clock::MonotonicClock;
 use crate::ports::data_folder::{Damage, DataFolder, Inspection, Parts, make_private_folder};
 use crate::ports::erased::{ERASED_FILE, ErasedList};
 use crate::ports::files::Files;
@@ -107,6 +108,7 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
         space,
         chunks,
         erased,
+        clock: MonotonicClock::system(),
         router,
         stored_sessions,
         speaker,

@@ -127,7 +127,9 @@ async fn an_app_does_everything_at_its_socket() {
     let sent = json!({"do": "app_uploader", "to_user": toy.id, "upload": "a", "chunks": chunks.len()});
     let answer = ask(sent.clone()).await;
     assert_eq!((&answer["code"], &answer["data"]["friend_type"]), (&json!(0), &json!("toy")), "{answer}");
-    assert_eq!(ask(sent).await["data"], answer["data"], "asked again, answered the same");
+    let again = ask(sent).await;
+    assert_eq!(again["data"]["_id"], answer["data"]["_id"], "asked again, answered the same");
+    assert_eq!(again["data"]["filename"], answer["data"]["filename"]);
     let event = ears.event().await;
     assert_eq!((&event["type"], &event["from_user"]), (&json!("message"), &json!(parent.id)));
 

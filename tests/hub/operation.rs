@@ -1,8 +1,10 @@
 //! The program as its operator meets it: the command line, faults at the start, identity, limits.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use base64::Engine as _;
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
@@ -322,4 +324,53 @@ async fn a_clean_stop_logs_no_fault() {
     let (_, stop) = log.split_once("stopping").expect("the log says that the hub stops");
     assert!(stop.contains("stopped"), "{stop}");
     assert!(!stop.contains("ERROR") && !stop.contains("WARN"), "{stop}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_end_in_time_is_cut_off_before_the_store_closes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (synthesiser, hang, hangs) =
+        (folder.path().join("synthesiser"), folder.path().join("hang"), folder.path().join("hangs"));
+    // It speaks until it is told to hang.
+    let script = format!(
+        "#!/bin/sh\n[ -e {hang} ] || exec espeak-ng \"$@\"\ntouch {hangs}\nexec sleep 3600\n",
+        hang = hang.display(),
+        hangs = hangs.display()
+    );
+    std::fs::write(&synthesiser, script).unwrap();
+    std::fs::set_permissions(&synthesiser, PermissionsExt::from_mode(0o755)).unwrap();
+    let settings = [
+        ("TOYHUB_SPEECH__SYNTHESISER", &*String::leak(synthesiser.to_str().unwrap().to_owned())),
+        ("TOYHUB_SPEECH__TIMEOUT_S", "3600"),
+        ("TOYHUB_SERVER__SHUTDOWN_TIMEOUT_S", "1"),
+        ("TOYHUB_SERVER__LOG", "info"),
+    ];
+    let mut world = World::start_in(folder, &settings).await;
+    let mia = world.user("mia").await;
+    let toy = world.toy(&mia, "Fluffy").await;
+    let mut app = world.app(&mia).await;
+    let data = base64::engine::general_purpose::STANDARD.encode(sound::tone(555));
+    assert_eq!(app.ask(json!({"do": "voice", "upload": "a", "n": 0, "data": data})).await["code"], 0);
+    std::fs::write(&hang, "").unwrap();
+    app.send(json!({"id": 9, "do": "app_uploader", "to_user": toy.id, "upload": "a", "chunks": 1})).await;
+    let begins = async {
+        while !hangs.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within("the synthesiser", begins).await;
+
+    assert_eq!(world.stop().await, Some(0));
+    let log = std::fs::read_to_string(world.log()).unwrap();
+    let (_, stop) = log.split_once("stopping").expect("the log says that the hub stops");
+    assert_eq!(stop.matches("WARN").count(), 1, "{stop}");
+    assert!(stop.contains("connections cut off") && stop.contains("stopped") && !stop.contains("ERROR"), "{stop}");
+    std::fs::remove_file(&hang).unwrap();
+    world.start_hub().await;
+    let log = std::fs::read_to_string(world.log()).unwrap();
+    assert!(!log.contains("no clean stop"), "{log}");
+    // Nothing was accepted, so the app sends it again.
+    let mut app = world.app(&mia).await;
+    let again = json!({"do": "app_uploader", "to_user": toy.id, "upload": "a", "chunks": 1});
+    assert_eq!(app.ask(again).await["code"], 0);
 }

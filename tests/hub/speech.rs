@@ -430,8 +430,10 @@ async fn a_hub_that_is_used_and_stopped_in_order_logs_no_warning() {
     assert!(log.contains("speech recognition is ready"), "{log}");
     let loud: Vec<&str> = log.lines().filter(|line| line.contains(" WARN ") || line.contains("ERROR ")).collect();
     assert!(loud.is_empty(), "{loud:#?}");
-    let of_whisper: Vec<&str> = log.lines().filter(|line| line.contains("whisper_rs")).collect();
-    assert!(of_whisper.is_empty(), "{of_whisper:#?}");
+    // whisper.cpp itself writes some sixty lines about a model; the hub writes one.
+    let of_speech: Vec<&str> =
+        log.lines().filter(|line| line.contains("whisper") || line.contains("recognise")).collect();
+    assert!(of_speech.len() == 1 && of_speech[0].contains("speech recognition is ready"), "{of_speech:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,10 +4,9 @@ use std::path::Path;
 
 use super::{BackedUp, BackupFault};
 use crate::domain::Hub;
+use crate::domain::units::HOUR_S;
 use crate::model::Timestamp;
 use crate::ports::backup;
-
-const HOUR_S: f64 = 3600.0;
 
 impl Hub {
     /// Makes the backup of `[backup]`, if one is due. None where none is.

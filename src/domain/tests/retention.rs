@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::Retention;
 use crate::domain::NewRequest;
-use crate::domain::accounts::SECONDS_PER_DAY;
+use crate::domain::units::DAY_S;
 
 const NOW: Timestamp = 1_760_000_000.0;
 
@@ -20,19 +20,19 @@ async fn messages_go_when_their_days_are_over_and_nothing_else_does() {
     let (user, toy) = world.family().await;
     let user = Party::User(user);
     for day in 0..3 {
-        let at = NOW + f64::from(day) * SECONDS_PER_DAY;
+        let at = NOW + f64::from(day) * DAY_S;
         world.record(&user, &toy, 1 + day as i16, at).await.unwrap();
     }
     assert_eq!((world.sounds().len(), world.unread(&toy).await), (3, 3));
-    world.hub.sweep_old(NOW + 30.0 * SECONDS_PER_DAY).await.unwrap();
+    world.hub.sweep_old(NOW + 30.0 * DAY_S).await.unwrap();
     assert_eq!((world.sounds().len(), world.unread(&toy).await), (3, 3), "to the day");
-    world.hub.sweep_old(NOW + 31.5 * SECONDS_PER_DAY).await.unwrap();
+    world.hub.sweep_old(NOW + 31.5 * DAY_S).await.unwrap();
     assert_eq!((world.sounds().len(), world.unread(&toy).await), (1, 1));
     let friend = world.hub.friends(&toy).await.unwrap().remove(0);
     assert_eq!(friend.unread, 1, "counters follow");
-    world.record(&user, &toy, 9, NOW + 32.0 * SECONDS_PER_DAY).await.unwrap();
+    world.record(&user, &toy, 9, NOW + 32.0 * DAY_S).await.unwrap();
     // A clock that was set back deletes nothing.
-    world.hub.sweep_old(NOW - 400.0 * SECONDS_PER_DAY).await.unwrap();
+    world.hub.sweep_old(NOW - 400.0 * DAY_S).await.unwrap();
     assert_eq!((world.sounds().len(), world.unread(&toy).await), (2, 2));
 }
 
@@ -41,7 +41,7 @@ async fn messages_are_kept_where_no_days_are_set() {
     let world = world(config(Retention::default())).await;
     let (user, toy) = world.family().await;
     world.record(&Party::User(user), &toy, 1, NOW).await.unwrap();
-    world.hub.sweep_old(NOW + 40_000.0 * SECONDS_PER_DAY).await.unwrap();
+    world.hub.sweep_old(NOW + 40_000.0 * DAY_S).await.unwrap();
     assert_eq!((world.sounds().len(), world.unread(&toy).await), (1, 1));
 }
 
@@ -58,18 +58,18 @@ async fn requests_and_expired_tokens_go_when_their_days_are_over() {
         remark: String::new(),
     };
     world.hub.request_friend(request(), NOW).await.unwrap();
-    world.hub.store.add_token("old", &asker, NOW, NOW + SECONDS_PER_DAY, 9).await.unwrap();
-    world.hub.store.add_token("new", &asker, NOW, NOW + 9.0 * SECONDS_PER_DAY, 9).await.unwrap();
+    world.hub.store.add_token("old", &asker, NOW, NOW + DAY_S, 9).await.unwrap();
+    world.hub.store.add_token("new", &asker, NOW, NOW + 9.0 * DAY_S, 9).await.unwrap();
     let tokens = async || {
         let known = |hash: &'static str| world.hub.store.login(hash, NOW);
         (known("old").await.unwrap().is_some(), known("new").await.unwrap().is_some())
     };
-    world.hub.sweep_old(NOW + 5.0 * SECONDS_PER_DAY).await.unwrap();
+    world.hub.sweep_old(NOW + 5.0 * DAY_S).await.unwrap();
     assert_eq!(tokens().await, (true, true));
-    world.hub.sweep_old(NOW + 9.0 * SECONDS_PER_DAY).await.unwrap();
+    world.hub.sweep_old(NOW + 9.0 * DAY_S).await.unwrap();
     assert_eq!(tokens().await, (false, true));
     assert_eq!(world.hub.requests(&other).await.unwrap().len(), 1);
-    world.hub.sweep_old(NOW + 11.0 * SECONDS_PER_DAY).await.unwrap();
+    world.hub.sweep_old(NOW + 11.0 * DAY_S).await.unwrap();
     assert_eq!(world.hub.requests(&other).await.unwrap().len(), 0);
-    world.hub.request_friend(request(), NOW + 12.0 * SECONDS_PER_DAY).await.unwrap();
+    world.hub.request_friend(request(), NOW + 12.0 * DAY_S).await.unwrap();
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::*;
+use crate::model::Sent;
 use crate::ports::store::Fault;
 
 const NOW: Timestamp = 1_760_000_000.0;

@@ -32,11 +32,11 @@ use hyper::HeaderMap;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::net::{Client, Ending, Entrance, Forwarded, Listeners, Places, Protocol, Proxies, Stream, Terms};
 use crate::config::{Config, ForwardedHeader, seconds};
 use crate::domain::Hub;
+use crate::edge::tasks::Tasks;
 use crate::model::Secret;
 use gate::Uploads;
 use routes::Routes;
@@ -69,10 +69,8 @@ struct Edge {
     forwarded: Option<Forwarded>,
     /// No new requests; what runs may end.
     shutdown: CancellationToken,
-    /// What still runs is cut off.
-    cut: CancellationToken,
     /// Work that outlives its connection: accepted requests and opened sockets.
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 impl Edge {
@@ -81,6 +79,7 @@ impl Edge {
         config: Arc<Config>,
         sockets: Vec<SocketRoute>,
         places: Arc<Places>,
+        tasks: Tasks,
         shutdown: CancellationToken,
     ) -> io::Result<Self> {
         let mut protocol = http1::Builder::new();
@@ -100,8 +99,7 @@ impl Edge {
             ForwardedHeader::Forwarded => Some(Forwarded::Rfc7239),
         };
         let uploads = Uploads::new(&config.http);
-        let (cut, tasks) = (CancellationToken::new(), TaskTracker::new());
-        Ok(Self { hub, config, routes, protocol, places, uploads, proxies, forwarded, shutdown, cut, tasks })
+        Ok(Self { hub, config, routes, protocol, places, uploads, proxies, forwarded, shutdown, tasks })
     }
 
     /// On which terms clients are let in.
@@ -129,8 +127,8 @@ impl Protocol for Edge {
     }
 }
 
-/// Serves HTTP clients until `shutdown`, and returns when every connection, accepted request and socket has ended,
-/// or after `[server] shutdown_timeout_s` has cut off what was left. Dropping the future ends all connections at once.
+/// Serves HTTP clients until `shutdown`, and returns when every connection has ended; accepted requests and sockets are some of
+/// `tasks`. Dropping the future ends all connections at once.
 ///
 /// `sockets` are the paths that open a WebSocket, `places` the connections that the process may have. Fails at once if
 /// two routes have the same path.
@@ -140,23 +138,12 @@ pub async fn serve(
     config: Arc<Config>,
     sockets: Vec<SocketRoute>,
     places: Arc<Places>,
+    tasks: Tasks,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let edge = Arc::new(Edge::new(hub, config, sockets, places, shutdown)?);
-    // Tasks of the tracker are cut off even if this future is dropped.
-    let _cut = edge.cut.clone().drop_guard();
-    let mut connections = Entrance::new(edge.terms(), listeners).serve(Arc::clone(&edge), &edge.shutdown).await;
-    edge.tasks.close();
-    let finish = async {
-        connections.finish().await;
-        edge.tasks.wait().await;
-    };
-    if tokio::time::timeout(seconds(edge.config.server.shutdown_timeout_s), finish).await.is_err() {
-        tracing::warn!("http connections cut off, they did not end in time");
-        edge.cut.cancel();
-        connections.cut().await;
-        edge.tasks.wait().await;
-    }
+    let edge = Arc::new(Edge::new(hub, config, sockets, places, tasks, shutdown)?);
+    let entrance = Entrance::new(edge.terms(), listeners, edge.tasks.clone());
+    entrance.serve(Arc::clone(&edge), &edge.shutdown).await.finish().await;
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use super::parameters::parameter;
 use super::reading::BodyReader;
 use super::reply::Failure;
 use crate::api::request::Given;
+use crate::domain::Recording;
 use crate::edge::net::AddressPlace;
 use crate::edge::status::RequestFault;
 
@@ -117,7 +118,7 @@ pub(super) async fn receive(
         _ => None,
     };
     let (upload, place) = admitted.map(|Admitted { upload, place }| (upload, place)).unzip();
-    given.recording = upload;
+    given.recording = upload.map(Recording::from);
     Ok((given, place))
 }
 

@@ -76,7 +76,7 @@ async fn dispatch(
         }
         (Endpoint::Health, Method::GET | Method::HEAD) => reply::json(StatusCode::OK, &json!({"ok": true})),
         (Endpoint::Readiness, Method::GET | Method::HEAD) => {
-            let health = edge.hub.health(std::time::Instant::now());
+            let health = edge.hub.health();
             let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             reply::json(status, &wire::health(&health))
         }
@@ -108,7 +108,7 @@ async fn call(
         dialect::call(dialect, entry, &asked, given).await
     };
     // What was received whole is done whole: a client that leaves now must not stop a transaction half way.
-    let work = edge.tasks.spawn(edge.cut.clone().run_until_cancelled_owned(work).in_current_span());
+    let work = edge.tasks.spawn(work.in_current_span());
     match timeout(seconds(http.request_timeout_s), work).await {
         Ok(Ok(Some(result))) => Ok(result?),
         Ok(Ok(None)) | Err(_) => Err(DomainError::Busy.into()),

@@ -83,7 +83,7 @@ pub(super) fn open(
             Err(error) => tracing::debug!(%error, "socket lost in its handshake"),
         }
     };
-    edge.tasks.spawn(edge.cut.clone().run_until_cancelled_owned(serving).in_current_span());
+    edge.tasks.spawn(serving.in_current_span());
 
     let mut response = Response::new(full(Vec::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -31,12 +31,12 @@ mod wills;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::net::{Bans, Client, Ending, Entrance, Listeners, Places, Protocol, Proxies, Stream, Terms};
 use crate::config::{self, Config, seconds};
 use crate::domain::Hub;
 use crate::domain::live::QueueLimits;
+use crate::edge::tasks::Tasks;
 use crate::edge::wire;
 use crate::ports::router::CloseReason;
 use sessions::Sessions;
@@ -62,10 +62,8 @@ struct Edge {
     hub: Arc<Hub>,
     config: Arc<config::Mqtt>,
     sessions: Arc<Sessions>,
-    /// Wills that wait for their delay.
-    wills: TaskTracker,
-    /// Tasks of the clients' requests to the hub itself.
-    desks: TaskTracker,
+    /// What outlives its connection: delayed wills, and requests to the hub itself.
+    tasks: Tasks,
     shutdown: CancellationToken,
 }
 
@@ -93,7 +91,8 @@ impl Protocol for Mqtt {
     }
 }
 
-/// Serves MQTT clients until `shutdown`, and returns when every connection has ended. `conformance` is for tests, and asks
+/// Serves MQTT clients until `shutdown`, and returns when every connection has ended; what outlives one is of `tasks`.
+/// `conformance` is for tests, and asks
 /// nobody for credentials: its addresses must be loopback addresses. `places` are the connections that the process may
 /// have.
 ///
@@ -104,18 +103,19 @@ pub async fn serve(
     hub: Arc<Hub>,
     config: Arc<Config>,
     places: Arc<Places>,
+    tasks: Tasks,
     shutdown: CancellationToken,
 ) {
     let sessions = Arc::new(Sessions::restore(&hub, wire::now()));
-    let (wills, desks) = (TaskTracker::new(), TaskTracker::new());
-    let edge = Arc::new(Edge { hub, config: Arc::new(config.mqtt.clone()), sessions, wills, desks, shutdown });
+    let edge = Arc::new(Edge { hub, config: Arc::new(config.mqtt.clone()), sessions, tasks, shutdown });
     let terms = terms(&config, places);
     let for_tests = Terms { bans: None, ..terms.clone() };
     let protocol = |profile| Arc::new(Mqtt { edge: Arc::clone(&edge), profile });
     let serve_all = async {
         let (mut connections, mut of_tests) = tokio::join!(
-            Entrance::new(terms, listeners).serve(protocol(Profile::Guarded), &edge.shutdown),
-            Entrance::new(for_tests, conformance).serve(protocol(Profile::Conformance), &edge.shutdown),
+            Entrance::new(terms, listeners, edge.tasks.clone()).serve(protocol(Profile::Guarded), &edge.shutdown),
+            Entrance::new(for_tests, conformance, edge.tasks.clone())
+                .serve(protocol(Profile::Conformance), &edge.shutdown),
         );
         edge.sessions.close_all(CloseReason::ShuttingDown);
         tokio::join!(connections.finish(), of_tests.finish());
@@ -123,10 +123,6 @@ pub async fn serve(
     tokio::select! {
         () = serve_all => {}
         () = housekeeping::run(&edge) => {}
-    }
-    for tasks in [&edge.desks, &edge.wills] {
-        tasks.close();
-        tasks.wait().await;
     }
 }
 

@@ -68,7 +68,7 @@ impl Desk {
     /// A desk for a connection that may have `jobs_max` jobs unfinished.
     pub(super) fn open(edge: &Arc<Edge>, caller: Caller, jobs_max: usize) -> Self {
         let (sender, receiver) = mpsc::channel(jobs_max);
-        edge.desks.spawn(work(caller, receiver).in_current_span());
+        edge.tasks.spawn(work(caller, receiver).in_current_span());
         Self(sender)
     }
 

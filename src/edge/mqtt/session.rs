@@ -365,7 +365,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 None
             }
             (None, Some(held)) => {
-                edge.wills.spawn(held);
+                edge.tasks.spawn(held);
                 None
             }
             (None, None) => None,

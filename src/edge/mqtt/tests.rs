@@ -29,8 +29,15 @@ async fn a_connection_ends_with_its_token() {
     let port = listener.local_addr().unwrap().port();
     let shutdown = CancellationToken::new();
     let (listeners, none) = (plain(Some(listener)), plain(None));
-    let serving =
-        tokio::spawn(serve(listeners, none, Arc::new(hub), Arc::new(config), Places::new(100, 100), shutdown.clone()));
+    let serving = tokio::spawn(serve(
+        listeners,
+        none,
+        Arc::new(hub),
+        Arc::new(config),
+        Places::new(100, 100),
+        Tasks::default(),
+        shutdown.clone(),
+    ));
 
     let mut options = MqttOptions::new("app", "127.0.0.1", port);
     options.set_credentials(user.to_string(), token.reveal());
@@ -90,6 +97,7 @@ async fn a_login_that_crosses_a_revocation_is_refused() {
             Arc::clone(&hub),
             Arc::new(config),
             Places::new(100, 100),
+            Tasks::default(),
             shutdown.clone(),
         ));
 
@@ -165,6 +173,7 @@ async fn a_full_disk_delays_a_message_of_quality_two_and_doubles_none() {
         Arc::new(hub),
         Arc::new(config),
         Places::new(100, 100),
+        Tasks::default(),
         shutdown.clone(),
     ));
 

@@ -18,12 +18,12 @@ use crate::ports::router::ConnectionId;
 pub(super) async fn publish(edge: &Arc<Edge>, party: &Party, publisher: ConnectionId, will: Will, held: Option<Held>) {
     let Some(held) = held else {
         if let Some(held) = publish_now(edge, party, publisher, will).await {
-            edge.wills.spawn(held);
+            edge.tasks.spawn(held);
         }
         return;
     };
     let (task_edge, party) = (Arc::clone(edge), party.clone());
-    edge.wills.spawn(async move {
+    edge.tasks.spawn(async move {
         held.await;
         if let Some(held) = publish_now(&task_edge, &party, publisher, will).await {
             held.await;
@@ -44,7 +44,7 @@ pub(super) fn delay(
     let (decide, decided) = oneshot::channel();
     let due = Instant::now() + Duration::from_secs(will.delay_s.min(expiry_s).into());
     let task_edge = Arc::clone(edge);
-    edge.wills.spawn(async move {
+    edge.tasks.spawn(async move {
         if let Some(held) = held {
             held.await;
         }

@@ -19,6 +19,7 @@ use super::opening::open;
 use super::places::{Place, Places};
 use super::proxy::{Proxies, read_header};
 use super::{Client, Ending, Protocol};
+use crate::edge::tasks::Tasks;
 
 /// The first pause after a failed accept; it doubles up to [`ACCEPT_PAUSE_MAX`].
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -89,14 +90,16 @@ pub struct Entrance {
     admitted: u64,
     announced: JoinSet<Announced>,
     connections: Connections,
+    /// Those that each connection is one of.
+    tasks: Tasks,
 }
 
 impl Entrance {
-    /// On these terms.
-    pub fn new(terms: Terms, listeners: Listeners) -> Self {
+    /// On these terms; connections become some of `tasks`.
+    pub fn new(terms: Terms, listeners: Listeners, tasks: Tasks) -> Self {
         let flapping = terms.bans.map(Flapping::new);
         let connections = Connections { protocol: terms.protocol, tasks: JoinSet::new() };
-        Self { terms, listeners, flapping, is_full: false, admitted: 0, announced: JoinSet::new(), connections }
+        Self { terms, listeners, flapping, is_full: false, admitted: 0, announced: JoinSet::new(), connections, tasks }
     }
 
     /// Lets clients in until `shutdown`; gives the connections that are left then. Dropping the future ends all of them.
@@ -233,7 +236,7 @@ impl Entrance {
             // A task of its own kind: the many that are idle hold no room for what the others need.
             Transport::Tcp(socket) => {
                 let serving = async move { ended(protocol.serve(socket, client).await) };
-                self.connections.tasks.spawn(serving.instrument(span));
+                self.connections.tasks.spawn(self.tasks.track(serving.instrument(span)));
             }
             other => {
                 let (shutdown, patience) = (shutdown.clone(), self.terms.handshake_timeout);
@@ -252,7 +255,7 @@ impl Entrance {
                         }
                     })
                 };
-                self.connections.tasks.spawn(serving.instrument(span));
+                self.connections.tasks.spawn(self.tasks.track(serving.instrument(span)));
             }
         }
     }
@@ -288,7 +291,8 @@ async fn announce(mut arrival: Arrival, place: Place, patience: Duration) -> Ann
 #[derive(Debug)]
 pub struct Connections {
     protocol: &'static str,
-    tasks: JoinSet<Ended>,
+    /// An end is none where the connection was cut off.
+    tasks: JoinSet<Option<Ended>>,
 }
 
 impl Connections {
@@ -299,13 +303,8 @@ impl Connections {
         }
     }
 
-    /// Ends them all at once.
-    pub async fn cut(&mut self) {
-        self.tasks.shutdown().await;
-    }
-
     /// A connection's task has ended; a panic in it ended that connection alone.
-    fn report(&self, ended: Result<Ended, JoinError>) -> Option<Ended> {
-        ended.inspect_err(|error| tracing::error!(protocol = self.protocol, %error, "connection failed")).ok()
+    fn report(&self, ended: Result<Option<Ended>, JoinError>) -> Option<Ended> {
+        ended.inspect_err(|error| tracing::error!(protocol = self.protocol, %error, "connection failed")).ok()?
     }
 }

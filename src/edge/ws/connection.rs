@@ -31,7 +31,7 @@ use crate::ports::router::ConnectionId;
 const PAGE: usize = 100;
 
 /// A request that is being done.
-type InHand = JoinHandle<(u64, Result<Reply, DomainError>)>;
+type InHand = JoinHandle<Option<(u64, Result<Reply, DomainError>)>>;
 
 /// One app's connection.
 pub(super) struct Connection<'a, S> {
@@ -135,7 +135,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 },
                 ended = end_of(&mut self.in_hand) => {
                     self.in_hand = None;
-                    let (id, result) = ended.map_err(|_| End::Say(Goodbye::Fault))?;
+                    // One that was cut off at the end of a stop has no answer any more.
+                    let (id, result) = ended.map_err(|_| End::Say(Goodbye::Fault))?.ok_or(End::Gone)?;
                     send(self.line.stream, &answer(id, result)).await?;
                     self.next().await?;
                 },
@@ -226,7 +227,9 @@ async fn send_event<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// The end of the request in hand. Cancel-safe.
-async fn end_of(in_hand: &mut Option<InHand>) -> Result<(u64, Result<Reply, DomainError>), tokio::task::JoinError> {
+async fn end_of(
+    in_hand: &mut Option<InHand>,
+) -> Result<Option<(u64, Result<Reply, DomainError>)>, tokio::task::JoinError> {
     match in_hand {
         Some(in_hand) => in_hand.await,
         None => pending().await,

@@ -82,7 +82,7 @@ struct Connection<'a, S> {
     apps: &'a Apps,
     line: Line<'a, S>,
     /// The frame that is passed on now.
-    in_hand: Option<JoinHandle<()>>,
+    in_hand: Option<JoinHandle<Option<()>>>,
     /// Frames that came after it.
     waiting: VecDeque<Utf8Bytes>,
 }
@@ -141,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         Ok(())
     }
 
-    fn pass_on(&self, text: Utf8Bytes) -> JoinHandle<()> {
+    fn pass_on(&self, text: Utf8Bytes) -> JoinHandle<Option<()>> {
         let (hub, party) = (Arc::clone(&self.apps.hub), self.line.party().clone());
         let passing = async move {
             if let Err(error) = pass_on(&hub, &party, text.as_bytes()).await {
@@ -153,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 }
 
 /// The end of the frame in hand. Cancel-safe.
-async fn end_of(in_hand: &mut Option<JoinHandle<()>>) {
+async fn end_of(in_hand: &mut Option<JoinHandle<Option<()>>>) {
     match in_hand {
         // A frame that made its task panic is lost, as one that nobody may pass on.
         Some(in_hand) => drop(in_hand.await),

@@ -32,13 +32,13 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
-use tokio_util::task::TaskTracker;
 
 pub use self::bytes::SocketBytes;
 pub use self::legacy::Said;
 pub use self::words::{WORDS, WordInfo};
 use super::net::Linger;
 use super::request::{self, Request};
+use super::tasks::Tasks;
 use super::wire;
 use crate::api::request::Request as _;
 use crate::config::{self, seconds};
@@ -160,19 +160,13 @@ pub struct Apps {
     hub: Arc<Hub>,
     config: Arc<config::Ws>,
     /// Requests that are being done; they outlive their connection.
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 impl Apps {
-    /// The edge over `hub`.
-    pub fn new(hub: Arc<Hub>, config: Arc<config::Ws>) -> Arc<Self> {
-        Arc::new(Self { hub, config, tasks: TaskTracker::new() })
-    }
-
-    /// Waits until everything that clients have asked is done.
-    pub async fn finish(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
+    /// The edge over `hub`; requests that are being done are of `tasks`.
+    pub fn new(hub: Arc<Hub>, config: Arc<config::Ws>, tasks: Tasks) -> Arc<Self> {
+        Arc::new(Self { hub, config, tasks })
     }
 
     /// Serves one app until it goes or the hub closes it. `io` is the bytes behind a handshake that another edge made.

@@ -14,7 +14,8 @@ use tokio::runtime::Handle;
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, Place, SCHEMA_VERSION, Store, StoreError};
+use super::engine::Engine;
+use super::{Place, SCHEMA_VERSION, Store, StoreError};
 
 /// Pieces of the text that wait to be written: the engine then waits.
 const PIECES_MAX: usize = 1;

@@ -6,9 +6,10 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
+use super::message_row::MessageRow;
 use super::receipts::Heard;
 use super::transaction::{Transaction, record, record_of};
-use super::{Refusal, Store, StoreError, stored, stored_number, stored_party};
+use super::{Refusal, Store, StoreError, stored};
 use crate::model::{ChatId, Event, FileName, Message, MessageId, MessageState, Party, Timestamp, ToyId};
 
 /// Numbers that one query looks at where messages are missing.
@@ -70,57 +71,15 @@ pub struct Before {
     pub seq: Option<u64>,
 }
 
-#[derive(SurrealValue, Clone)]
-#[surreal(crate = "surrealdb::types")]
-pub(super) struct MessageRow {
-    uid: String,
-    pub(super) chat: String,
-    pub(super) seq: i64,
-    pub(super) sender: String,
-    kind: String,
-    sound: String,
-    notice: Option<String>,
-    pub(super) created_at: f64,
-    /// The number of its event in the receiver's stream; none for a toy, or of a hub before schema 7.
-    event_seq: Option<i64>,
-    pub(super) hidden: Option<String>,
-}
-
-impl MessageRow {
-    pub(super) fn event_seq(&self) -> Result<Option<u64>, StoreError> {
-        self.event_seq.map(stored_number).transpose()
-    }
-
-    pub(super) fn notice(&self) -> Result<Option<FileName>, StoreError> {
-        self.notice.as_deref().map(stored).transpose()
-    }
-
-    pub(super) fn into_message(self) -> Result<Message, StoreError> {
-        Ok(Message {
-            id: stored(&self.uid)?,
-            seq: stored_number(self.seq)?,
-            from: stored_party(&self.kind, &self.sender)?,
-            sound: stored(&self.sound)?,
-            created_at: self.created_at,
-        })
-    }
-
-    pub(super) fn id(&self) -> Result<MessageId, StoreError> {
-        stored(&self.uid)
-    }
-
-    pub(super) fn from(&self) -> Result<Party, StoreError> {
-        stored_party(&self.kind, &self.sender)
-    }
-
-    fn into_kept(self, is_announced: bool) -> Result<Kept, StoreError> {
-        Ok(Kept {
-            id: stored(&self.uid)?,
-            chat: stored(&self.chat)?,
-            notice: self.notice()?,
-            sound: stored(&self.sound)?,
-            created_at: self.created_at,
-            receiver_seq: self.event_seq()?,
+impl Kept {
+    fn of(row: MessageRow, is_announced: bool) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.id()?,
+            chat: row.chat()?,
+            notice: row.notice()?,
+            sound: row.sound()?,
+            created_at: row.created_at,
+            receiver_seq: row.event_seq()?,
             is_announced,
         })
     }
@@ -151,7 +110,7 @@ impl Store {
             let entry = entry.ok_or(StoreError::Refused(Refusal::NotFriends))?;
             if let Some(sent) = tx.sent(new.repeats.as_ref()).await? {
                 let is_announced = sent.seq > entry.read_seq && !entry.is_muted();
-                return sent.into_kept(is_announced);
+                return Kept::of(sent, is_announced);
             }
             let damaged = || StoreError::Refused(Refusal::DamagedChat);
             let chat = tx.chat(&entry.chat).await?.ok_or_else(damaged)?;
@@ -195,7 +154,7 @@ impl Store {
                 },
             )
             .await?;
-            message.into_kept(!entry.is_muted())
+            Kept::of(message, !entry.is_muted())
         })
         .await
     }
@@ -206,7 +165,7 @@ impl Store {
             let Some(sent) = tx.sent(Some(repeats)).await? else { return Ok(None) };
             let entry = tx.entry(to.id(), from.id()).await?;
             let is_announced = entry.is_none_or(|entry| sent.seq > entry.read_seq && !entry.is_muted());
-            sent.into_kept(is_announced).map(Some)
+            Kept::of(sent, is_announced).map(Some)
         })
         .await
     }

@@ -12,6 +12,8 @@ mod chats;
 mod consent;
 mod content;
 mod dump;
+mod engine;
+mod erase;
 mod erasure;
 mod folder;
 mod friends;
@@ -19,6 +21,7 @@ mod household;
 mod identity;
 mod looks;
 mod mend;
+mod message_row;
 mod places;
 mod receipts;
 mod recovery;
@@ -33,27 +36,23 @@ mod transaction;
 mod turns;
 mod unread;
 
-use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rand::RngExt;
-use surrealdb::engine::any::Any;
-use surrealdb::engine::local::Db;
-use surrealdb::opt::auth::Root;
+use surrealdb::IndexedResults;
 use surrealdb::types::{Error as DatabaseError, ErrorDetails, QueryError, SurrealValue, Variables, vars};
-use surrealdb::{IndexedResults, Surreal};
-use surrealdb_cnf::ConfigMap;
-use surrealdb_core::kvs::Datastore;
 
 use crate::model::HubId;
+use engine::{Engine, end, open_engine};
 
 pub use accounts::StoredUser;
 pub use backup::schema_version;
 pub use chats::{Before, Kept, NewMessage, Repeats};
 pub use dump::{Dump, read_dump};
-pub use erasure::{ChatErasure, DeviceAfter, Erasing, Erasure, StoredMessage};
+pub use erase::StoredMessage;
+pub use erasure::{ChatErasure, DeviceAfter, Erasing, Erasure};
 pub use folder::{check_files, damage, flushed_writes, is_open};
 pub use friends::{Block, NewEntry, Unfriended};
 pub use household::{NewInvite, OpenInvite};
@@ -280,16 +279,6 @@ impl Refusal {
     }
 }
 
-/// The database, whichever engine runs it.
-enum Engine {
-    /// SurrealKV in this process. Opened by its own builder: the address alone cannot set its caches.
-    Embedded { database: Surreal<Db>, datastore: Arc<Datastore> },
-    /// Memory or a server, by address.
-    Addressed(Surreal<Any>),
-    /// None, while it is opened again.
-    Closed,
-}
-
 /// The open store.
 pub struct Store {
     engine: RwLock<Arc<Engine>>,
@@ -474,90 +463,6 @@ impl Attempts {
         let pause_ms = rand::rng().random_range(1..=4u64 << self.0.min(6));
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
     }
-}
-
-/// Ends an engine: after this its folder may be opened again.
-async fn end(engine: &Engine) -> Result<(), StoreError> {
-    let Engine::Embedded { datastore, .. } = engine else { return Ok(()) };
-    let datastore = Arc::clone(datastore);
-    let ended = boxed(async move { datastore.shutdown().await }).await;
-    ended.map_err(|error| StoreError::Open(error.to_string()))
-}
-
-/// Opens the engine of the settings, whose session is in their database.
-async fn open_engine(settings: &StoreSettings) -> Result<Engine, StoreError> {
-    let engine = match &settings.place {
-        Place::Folder { path, block_cache_bytes, memtable_bytes } => {
-            let config = ConfigMap::empty()
-                .with_key_value("surrealkv_block_cache_capacity", block_cache_bytes.to_string())
-                .with_key_value("surrealkv_max_memtable_size", memtable_bytes.to_string());
-            keep_copy(path).await?;
-            // `sync=every`: a commit returns when its log is on disk.
-            let address = format!("surrealkv://{}?sync=every", path.display());
-            let engine = boxed(open_embedded(address, config, settings.query_timeout)).await?;
-            let folder = path.clone();
-            let closed = tokio::task::spawn_blocking(move || folder::close_log_to_group(&folder)).await;
-            closed.map_err(|error| StoreError::Open(error.to_string()))?.map_err(|error| {
-                StoreError::Open(format!("{} cannot be closed to other users: {error}", path.display()))
-            })?;
-            engine
-        }
-        Place::Memory => Engine::Addressed(surrealdb::engine::any::connect("mem://").await?),
-        Place::Server { url, username, password } => {
-            let database = surrealdb::engine::any::connect(url).await?;
-            database.signin(Root { username: username.clone(), password: password.reveal().to_owned() }).await?;
-            Engine::Addressed(database)
-        }
-    };
-    match &engine {
-        Engine::Embedded { database, .. } => {
-            database.use_ns(&settings.namespace).use_db(&settings.database).await?;
-        }
-        Engine::Addressed(database) => {
-            database.use_ns(&settings.namespace).use_db(&settings.database).await?;
-        }
-        Engine::Closed => {}
-    }
-    Ok(engine)
-}
-
-/// Keeps a copy of a database that the engine is about to convert from an older format.
-async fn keep_copy(path: &std::path::Path) -> Result<(), StoreError> {
-    let folder = path.to_owned();
-    let kept = tokio::task::spawn_blocking(move || folder::keep_old_format(&folder)).await;
-    let kept = kept.map_err(|error| StoreError::Open(error.to_string()))?;
-    let kept = kept.map_err(|error| {
-        StoreError::Open(format!("{} is to be converted, but no copy of it can be made first: {error}", path.display()))
-    })?;
-    if let Some(copy) = kept {
-        tracing::warn!(
-            copy = %copy.display(),
-            "the database has the format of an older version and is converted now; delete the copy once all is well"
-        );
-    }
-    Ok(())
-}
-
-/// Hides the type of one of the engine's larger futures: each future around it would otherwise repeat its layout, past
-/// what the compiler follows.
-fn boxed<T>(future: impl Future<Output = T> + Send + 'static) -> Pin<Box<dyn Future<Output = T> + Send>> {
-    Box::pin(future)
-}
-
-async fn open_embedded(address: String, config: ConfigMap, query_timeout: Duration) -> Result<Engine, StoreError> {
-    let open = |error: anyhow::Error| StoreError::Open(error.to_string());
-    let datastore = Datastore::builder()
-        .with_config(config)
-        .with_query_timeout(Some(query_timeout))
-        .without_maintenance_tasks()
-        .build_with_path(&address)
-        .await
-        .map_err(open)?;
-    datastore.check_version().await.map_err(open)?;
-    datastore.bootstrap().await.map_err(open)?;
-    datastore.start_maintenance_tasks().map_err(open)?;
-    let database = Surreal::<Db>::unstable_from_datastore(Arc::clone(&datastore), None).await?;
-    Ok(Engine::Embedded { database, datastore })
 }
 
 /// Whether the transaction lost against another one. Some paths flatten the typed error to its text.

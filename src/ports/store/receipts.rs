@@ -2,7 +2,7 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::chats::MessageRow;
+use super::message_row::MessageRow;
 use super::transaction::{Transaction, record, record_of};
 use super::{Refusal, Store, StoreError, stored, stored_party};
 use crate::model::{ChatId, Event, MessageId, MessageState, Party, PartyId};

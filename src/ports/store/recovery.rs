@@ -10,7 +10,8 @@ use std::sync::{Arc, PoisonError};
 
 use surrealdb::types::{Error as DatabaseError, Variables};
 
-use super::{Engine, Place, Store, StoreError, end, open_engine};
+use super::engine::{Engine, end, open_engine};
+use super::{Place, Store, StoreError};
 
 /// How every error begins of an engine that has stopped for good; only the text of its error comes up to here.
 const STOPPED: &str = "Database stopped";

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use surrealdb_cnf::ConfigMap;
+
+use super::engine::open_embedded;
 use super::*;
 use crate::model::{
     ChatId, DeviceKey, Event, FileName, FriendRequest, MessageId, MessageState, Party, PartyId, PartyKind, RequestId,

@@ -23,7 +23,8 @@ use surrealdb::engine::local::Db;
 use surrealdb::method::Transaction as Begun;
 use surrealdb::types::{Array, RecordId, SurrealValue, Value, Variables};
 
-use super::{Attempts, Engine, Reply, Store, StoreError};
+use super::engine::Engine;
+use super::{Attempts, Reply, Store, StoreError};
 
 /// One transaction that has begun and is not committed.
 pub(super) struct Transaction<'s> {

@@ -6,7 +6,7 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::chats::MessageRow;
+use super::message_row::MessageRow;
 use super::receipts::{EntryRow, Heard, NewlyHeard};
 use super::transaction::Transaction;
 use super::{Store, StoreError, stored};

@@ -11,7 +11,7 @@ mod encode;
 mod exchange;
 #[path = "../../../src/edge/mqtt/hello.rs"]
 mod hello;
-#[path = "../../../src/model.rs"]
+#[path = "../../../src/model/mod.rs"]
 pub mod model;
 pub mod ports;
 #[path = "../../../src/edge/mqtt/properties.rs"]

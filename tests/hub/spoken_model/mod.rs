@@ -4,6 +4,9 @@
 #[path = "../../../src/ports/speech/recognise/model.rs"]
 #[allow(dead_code)]
 mod model;
+#[path = "../../../src/ports/speech/recognise/shape.rs"]
+#[allow(dead_code)]
+mod shape;
 #[path = "../../../src/ports/speech/recognise/tensors.rs"]
 mod tensors;
 mod tests;
@@ -18,7 +21,7 @@ pub fn saying_in_any_language(text: &str) -> Vec<u8> {
     // Behind the start stand the language, the task and "no timestamps"; all special tokens are one further.
     let letters = text.bytes().enumerate().map(|(at, letter)| (at + 3, usize::from(letter), SURE));
     let said: Vec<_> = letters.chain([(text.len() + 3, END + 1, SURE)]).collect();
-    let many = model::Shape { vocabulary: 51_865, ..shape(1) };
+    let many = shape::Shape { vocabulary: 51_865, ..shape(1) };
     write(&many, &Weights::Says(&said)).bytes
 }
 

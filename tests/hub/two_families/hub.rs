@@ -115,7 +115,7 @@ impl Stage {
             // Over HTTP the gate asks before anything is received; here the call itself has to.
             let mut upload = self.hub.begin_upload(1 << 20).await.unwrap();
             upload.write(&sound::beep().into()).await.unwrap();
-            given.recording = Some(upload);
+            given.recording = Some(upload.into());
         }
         match call.run(&asked, given).await {
             Ok(reply) => json!({"code": 0, "data": reply.data}),

@@ -36,9 +36,6 @@ const PHRASE_LIKENESS_MIN: f64 = 0.78;
 /// From here on a phrase is certain enough not to look for a name at all.
 const PHRASE_CERTAIN_MIN: f64 = 0.93;
 
-/// The fixed words around a name are meant from this likeness on.
-const FRAME_LIKENESS_MIN: f64 = 0.8;
-
 /// Only so many letters of a transcript and words of a sentence are looked at; nobody gives longer commands.
 const LETTERS_MAX: usize = 500;
 const WORDS_MAX: usize = 60;

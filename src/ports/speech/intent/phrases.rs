@@ -2,13 +2,15 @@
 
 use std::sync::LazyLock;
 
-use super::FRAME_LIKENESS_MIN;
 use super::courtesy::without_courtesy;
 use super::lexicon::Lexicon;
 use super::score::{self, Spelling};
 use super::text;
 use super::word::{self, Word};
 use crate::ports::speech::languages::{self, Meaning};
+
+/// The fixed words around a name are meant from this likeness on.
+const FRAME_LIKENESS_MIN: f64 = 0.8;
 
 /// A name is denied by one of so many words: "sag der Oma nicht", but not "sag Oma, ich komme nicht".
 const DENIAL_WITHIN: usize = 3;

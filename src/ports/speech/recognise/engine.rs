@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperError, WhisperState};
 
+use super::gate;
+use super::heard::{Heard, NotHeard, RATE_HZ, RecogniseError, Seconds};
 use super::stop::{Stop, run_until};
-use super::{Heard, NotHeard, RATE_HZ, RecogniseError, Seconds, gate};
 use crate::ports::audio::{Sound, resample};
 
 /// whisper.cpp reads before its input if that is very short.

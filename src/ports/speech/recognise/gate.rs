@@ -12,7 +12,7 @@ use std::ops::Range;
 use realfft::RealFftPlanner;
 use realfft::num_complex::Complex32;
 
-use super::RATE_HZ;
+use super::heard::RATE_HZ;
 
 /// Samples of one moment (32 ms), and from one to the next (16 ms).
 const FRAME: usize = 512;

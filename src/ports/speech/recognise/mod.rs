@@ -8,8 +8,10 @@
 
 mod engine;
 mod gate;
+mod heard;
 mod model;
 mod queue;
+mod shape;
 mod stop;
 mod tensors;
 #[cfg(test)]
@@ -25,18 +27,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 use whisper_rs::{WhisperContext, WhisperContextParameters};
 
 use crate::ports::audio::Sound;
 use engine::{Engine, Model};
+pub use heard::{Heard, NotHeard, RecogniseError, Seconds};
 use model::CheckedModel;
 pub use model::{ModelDescription, ModelError, ModelKind};
 use queue::FairQueue;
 use stop::Stop;
-
-/// The sample rate that Whisper hears.
-const RATE_HZ: u32 = 16_000;
 
 /// The stack of a worker; whisper.cpp's regular expressions recurse.
 const STACK_BYTES: usize = 8 << 20;
@@ -62,85 +62,6 @@ pub struct RecogniserSettings {
     pub time_limit: Duration,
     /// The longest recording, in seconds.
     pub max_seconds: u32,
-}
-
-/// What was said.
-#[derive(Clone, PartialEq)]
-pub struct Heard {
-    /// The words, as the model writes them.
-    pub text: String,
-    /// Their language, such as `en`.
-    pub language: &'static str,
-    /// How sure the model is of them, from 0 to 1.
-    pub confidence: f32,
-    /// What took how long.
-    pub seconds: Seconds,
-}
-
-// By hand: what a child said must not get into a log by a `{:?}`.
-impl std::fmt::Debug for Heard {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Heard")
-            .field("language", &self.language)
-            .field("confidence", &self.confidence)
-            .field("seconds", &self.seconds)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The time that each step took.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Seconds {
-    /// In the queue.
-    pub waiting: Duration,
-    /// Resampling, and looking for speech.
-    pub gate: Duration,
-    /// Finding the language, where there is a choice.
-    pub language: Duration,
-    /// The quick pass of the model.
-    pub first_pass: Duration,
-    /// The thorough one, where the quick one was poor.
-    pub second_pass: Duration,
-}
-
-/// Why a recording has no words.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RecogniseError {
-    /// Too many recordings wait, or this one did too long.
-    #[error("too many recordings wait to be understood")]
-    Busy,
-    /// The recording is longer than the limit.
-    #[error("the recording is longer than {max_seconds} seconds")]
-    TooLong {
-        /// The limit, in seconds.
-        max_seconds: u32,
-    },
-    /// There are no words in it.
-    #[error("no words were heard: {0}")]
-    NotHeard(NotHeard),
-    /// It took too long.
-    #[error("the recording took too long to understand")]
-    TimedOut,
-    /// Recognition failed, or stops.
-    #[error("the recording could not be understood: {0}")]
-    Failed(String),
-}
-
-/// How it was found that nobody said anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotHeard {
-    /// It is silence, noise or music.
-    #[error("nobody speaks")]
-    NoSpeech,
-    /// The model wrote no word.
-    #[error("the model found none")]
-    NoWords,
-    /// The model hardly believes its own words.
-    #[error("the model is not sure of any")]
-    Unsure,
-    /// The model repeats itself without an end, as it does on sounds that are not speech.
-    #[error("the model repeats itself")]
-    Repetition,
 }
 
 /// A model, and the threads that listen with it.
@@ -187,11 +108,11 @@ impl Recogniser {
         whisper_rs::install_logging_hooks();
         check_processor()?;
         let started = Instant::now();
-        info!(path = %settings.model.display(), "checking the speech model");
+        debug!(path = %settings.model.display(), "checking the speech model");
         let CheckedModel { description, file } = model::check(&settings.model, settings.sha256.as_deref())?;
         let languages = languages(&settings.languages, description.multilingual)?;
 
-        info!(model = %description, "loading the speech model");
+        debug!(model = %description, "loading the speech model");
         // Not by its name, behind which there may be another file by now.
         let open = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let path: &Path = if open.exists() { &open } else { &settings.model };
@@ -215,7 +136,8 @@ impl Recogniser {
         for _ in 0..recogniser.settings.workers.max(1) {
             recogniser.start_worker(&model)?;
         }
-        info!(seconds = started.elapsed().as_secs_f32(), "speech recognition is ready");
+        let (model, seconds) = (&recogniser.description, started.elapsed().as_secs_f32());
+        info!(%model, seconds, "speech recognition is ready");
         Ok(recogniser)
     }
 

@@ -13,16 +13,15 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::tensors::{Quantisation, Tensor, tensors};
+pub use super::shape::ModelKind;
+use super::shape::{Quantisation, Shape};
+use super::tensors::{Tensor, tensors};
 
 /// The first four bytes of a file in this format, "ggml" as a number.
 pub(super) const MAGIC: u32 = 0x6767_6d6c;
 
 /// Whisper's spectra have this many frequencies.
 pub(super) const SPECTRUM_BINS: u32 = 201;
-
-/// The vocabularies that Whisper has: English, many languages, version 3.
-const VOCABULARIES: [u32; 3] = [51_864, 51_865, 51_866];
 
 /// No word of a vocabulary is longer, in bytes.
 const WORD_BYTES_MAX: u32 = 1024;
@@ -81,23 +80,6 @@ pub enum ModelError {
     Refused(String),
 }
 
-/// The family of a model, by its layers and width.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ModelKind {
-    /// 4 layers of 384.
-    Tiny,
-    /// 6 layers of 512.
-    Base,
-    /// 12 layers of 768.
-    Small,
-    /// 24 layers of 1024.
-    Medium,
-    /// 32 layers of 1280.
-    Large,
-    /// Any other shape.
-    Own,
-}
-
 /// What is known of a model without running it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelDescription {
@@ -134,19 +116,12 @@ impl ModelDescription {
 
 impl fmt::Display for ModelDescription {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            ModelKind::Tiny => "tiny",
-            ModelKind::Base => "base",
-            ModelKind::Small => "small",
-            ModelKind::Medium => "medium",
-            ModelKind::Large => "large",
-            ModelKind::Own => "own",
-        };
         write!(
             out,
-            "{}: {:.1} MB, {kind}{}, {}, {} + {} layers of {}, {}, window {} s",
+            "{}: {:.1} MB, {}{}, {}, {} + {} layers of {}, {}, window {} s",
             self.name,
             self.bytes as f64 / 1e6,
+            self.kind.as_str(),
             if self.official { ", official" } else { "" },
             if self.multilingual { "many languages" } else { "English" },
             self.encoder_layers,
@@ -155,93 +130,6 @@ impl fmt::Display for ModelDescription {
             self.quantisation,
             self.audio_positions / 50,
         )
-    }
-}
-
-/// The numbers at the start of a model file, in its order.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Shape {
-    pub(super) vocabulary: u32,
-    pub(super) audio_positions: u32,
-    pub(super) audio_width: u32,
-    pub(super) audio_heads: u32,
-    pub(super) audio_layers: u32,
-    pub(super) text_positions: u32,
-    pub(super) text_width: u32,
-    pub(super) text_heads: u32,
-    pub(super) text_layers: u32,
-    pub(super) mel_bands: u32,
-    pub(super) file_type: u32,
-}
-
-impl Shape {
-    fn read(file: &mut Walk) -> Result<Self, Fault> {
-        let mut numbers = [0; 11];
-        for number in &mut numbers {
-            *number = file.number("header")?;
-        }
-        let [
-            vocabulary,
-            audio_positions,
-            audio_width,
-            audio_heads,
-            audio_layers,
-            text_positions,
-            text_width,
-            text_heads,
-            text_layers,
-            mel_bands,
-            file_type,
-        ] = numbers;
-        Ok(Self {
-            vocabulary,
-            audio_positions,
-            audio_width,
-            audio_heads,
-            audio_layers,
-            text_positions,
-            text_width,
-            text_heads,
-            text_layers,
-            mel_bands,
-            file_type,
-        })
-    }
-
-    /// How the weights are stored, if all the numbers make sense together.
-    fn check(&self) -> Result<Quantisation, Fault> {
-        // The thousands of the type count the versions of ggml's quantisation; 2 is the last.
-        let quantisation = Quantisation::of_file_type(self.file_type % 1000)
-            .filter(|_| self.file_type < 3000)
-            .ok_or_else(|| Fault::Wrong(format!("whisper.cpp cannot run weights of its type {}", self.file_type)))?;
-        let plausible = [
-            ("vocabulary", VOCABULARIES.contains(&self.vocabulary)),
-            ("audio window", (64..=1500).contains(&self.audio_positions)),
-            ("audio width", (32..=1280).contains(&self.audio_width)),
-            ("audio heads", self.audio_heads > 0 && self.audio_width.is_multiple_of(self.audio_heads)),
-            ("audio layers", (1..=32).contains(&self.audio_layers)),
-            ("text length", (64..=448).contains(&self.text_positions)),
-            ("text width", self.text_width == self.audio_width),
-            ("text heads", self.text_heads > 0 && self.text_width.is_multiple_of(self.text_heads)),
-            ("text layers", (1..=32).contains(&self.text_layers)),
-            ("mel bands", matches!(self.mel_bands, 80 | 128)),
-            ("width for its quantisation", self.audio_width.is_multiple_of(quantisation.block())),
-        ];
-        match plausible.iter().find(|(_, fine)| !fine) {
-            Some((what, _)) => Err(Fault::Wrong(format!("its {what} is impossible"))),
-            None => Ok(quantisation),
-        }
-    }
-
-    fn kind(&self) -> ModelKind {
-        match (self.audio_layers, self.audio_width) {
-            (4, 384) => ModelKind::Tiny,
-            (6, 512) => ModelKind::Base,
-            (12, 768) => ModelKind::Small,
-            (24, 1024) => ModelKind::Medium,
-            (32, 1280) => ModelKind::Large,
-            _ => ModelKind::Own,
-        }
     }
 }
 
@@ -283,7 +171,7 @@ pub(super) fn check(path: &Path, sha256: Option<&str>) -> Result<CheckedModel, M
         name,
         bytes: facts.len(),
         kind: shape.kind(),
-        multilingual: shape.vocabulary > VOCABULARIES[0],
+        multilingual: shape.is_multilingual(),
         encoder_layers: shape.audio_layers,
         decoder_layers: shape.text_layers,
         width: shape.audio_width,
@@ -332,8 +220,12 @@ impl<'a> Walk<'a> {
         if self.number("first bytes")? != MAGIC {
             return Err(Fault::Wrong("it does not begin as one".into()));
         }
-        let shape = Shape::read(self)?;
-        let quantisation = shape.check()?;
+        let mut numbers = [0; Shape::NUMBERS];
+        for number in &mut numbers {
+            *number = self.number("header")?;
+        }
+        let shape = Shape::of(numbers);
+        let quantisation = shape.check().map_err(Fault::Wrong)?;
         self.mel_filters(&shape)?;
         self.vocabulary(&shape)?;
         self.tensors(&shape, quantisation)?;

@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 use super::*;
 use crate::ports::audio::resample;
 use author::{CHINESE, END, NO_SPEECH, Weights, says, shape, write};
+use heard::RATE_HZ;
 
 /// Stronger than any doubt.
 const SURE: f32 = 4.0;
@@ -91,7 +92,7 @@ async fn doubtful_words_are_not_passed_on() {
 
 #[tokio::test]
 async fn poor_words_in_a_shortened_window_are_heard_once_more_in_the_whole_one() {
-    let large = model::Shape { audio_positions: 1500, ..shape(1) };
+    let large = shape::Shape { audio_positions: 1500, ..shape(1) };
     for (strength, again) in [(SURE, false), (1.28, true)] {
         let file = saved(&write(&large, &Weights::Says(&says(&[" bear"], strength))).bytes);
         let recogniser = Recogniser::load(settings(file.path())).unwrap();
@@ -105,7 +106,7 @@ async fn poor_words_in_a_shortened_window_are_heard_once_more_in_the_whole_one()
 async fn the_language_is_chosen_among_those_of_the_settings() {
     // Behind the start stand the language, the task and "no timestamps"; all special tokens are one further.
     let said = [(0, CHINESE, SURE), (3, author::token(" bear"), SURE), (4, END + 1, SURE)];
-    let many = model::Shape { vocabulary: 51_865, ..shape(1) };
+    let many = shape::Shape { vocabulary: 51_865, ..shape(1) };
     let file = saved(&write(&many, &Weights::Says(&said)).bytes);
     for (languages, chosen) in [(vec!["en", "zh"], "zh"), (vec!["en"], "en"), (vec![], "zh"), (vec!["de"], "de")] {
         let languages: Vec<String> = languages.into_iter().map(str::to_owned).collect();

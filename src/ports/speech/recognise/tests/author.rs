@@ -1,7 +1,8 @@
 //! Writes small models, with weights that are random, empty, or made to say given words.
 
-use super::super::model::{MAGIC, SPECTRUM_BINS, Shape};
-use super::super::tensors::{Quantisation, Tensor, tensors};
+use super::super::model::{MAGIC, SPECTRUM_BINS};
+use super::super::shape::{Quantisation, Shape};
+use super::super::tensors::{Tensor, tensors};
 
 /// The words that a test's model knows besides bytes and numbers.
 #[rustfmt::skip]

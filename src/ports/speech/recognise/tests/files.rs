@@ -5,8 +5,9 @@ use std::path::Path;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::super::model::{OFFICIAL, Shape};
-use super::super::tensors::{Quantisation, tensors};
+use super::super::model::OFFICIAL;
+use super::super::shape::{Quantisation, Shape};
+use super::super::tensors::tensors;
 use super::super::{ModelDescription, ModelError, ModelKind, NotHeard, Recogniser};
 use super::author::{Weights, Written, shape, write};
 use super::{saved, settings, sounds, unheard};

@@ -1,0 +1,83 @@
+//! Tasks of the edges. All of a process share one set: at a stop they are waited for together, and what has not ended at the
+//! deadline is cut off, so that no task is left that uses the store while it is closed.
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The set of tasks. Clones are the same set.
+#[derive(Debug, Clone, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    cut: CancellationToken,
+}
+
+impl Tasks {
+    /// Starts a task, which outlives whoever started it. Its output is none where it was cut off.
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<Option<F::Output>>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        tokio::spawn(self.track(task))
+    }
+
+    /// A task that something else starts. Its output is none where it was cut off.
+    pub fn track<F: Future>(&self, task: F) -> impl Future<Output = Option<F::Output>> + use<F> {
+        self.tracker.track_future(self.cut.clone().run_until_cancelled_owned(task))
+    }
+
+    /// Cuts off all that run, and those that are still to start.
+    pub fn cut(&self) {
+        self.cut.cancel();
+    }
+
+    /// Waits until all have ended.
+    pub async fn ended(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::sync::oneshot;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_has_not_ended_is_cut_off_and_then_none_is_left() {
+        let (tasks, mut connections) = (Tasks::default(), JoinSet::new());
+        let (may_end, ends) = oneshot::channel();
+        let (alive, mut is_gone) = oneshot::channel::<()>();
+        let short = tasks.spawn(ends);
+        let long = tasks.clone().spawn(async move {
+            let _alive = alive;
+            pending::<()>().await
+        });
+        connections.spawn(tasks.track(pending::<()>()));
+
+        let ended = tasks.ended();
+        tokio::pin!(ended);
+        may_end.send(7).unwrap();
+        assert_eq!(short.await.unwrap(), Some(Ok(7)));
+        let waits = tokio::time::timeout(std::time::Duration::ZERO, &mut ended).await;
+        assert!(waits.is_err() && is_gone.try_recv() == Err(oneshot::error::TryRecvError::Empty), "two still run");
+        tasks.cut();
+        ended.await;
+        assert_eq!(is_gone.try_recv(), Err(oneshot::error::TryRecvError::Closed), "nothing of it is left");
+        assert_eq!(long.await.unwrap(), None);
+        assert_eq!(connections.join_next().await.unwrap().unwrap(), None);
+        assert_eq!(tasks.spawn(async {}).await.unwrap(), None, "nothing starts any more");
+    }
+
+    #[tokio::test]
+    async fn a_task_whose_owner_is_dropped_is_not_waited_for() {
+        let (tasks, mut connections) = (Tasks::default(), JoinSet::new());
+        connections.spawn(tasks.track(pending::<()>()));
+        drop(connections);
+        tasks.ended().await;
+    }
+}

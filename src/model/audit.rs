@@ -1,0 +1,107 @@
+//! The record of what adults did around a toy.
+
+use super::Timestamp;
+use super::ids::PartyId;
+
+/// What was done, as the record of a toy or user says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Messages of the toy were read; one entry for each hour and reader.
+    Read,
+    /// The toy was bound.
+    Bound,
+    /// The toy's life with the family has ended.
+    Unbound,
+    /// A friendship was agreed to.
+    Befriended,
+    /// A friendship was ended.
+    Parted,
+    /// A message was erased.
+    ErasedMessage,
+    /// A chat was erased.
+    ErasedChat,
+    /// Everything of the family was exported.
+    Exported,
+    /// Whoever runs the hub has changed something.
+    Operated,
+    /// Somebody has become a guardian of the toy.
+    GuardianAdded,
+    /// A guardian of the toy is one no more.
+    GuardianRemoved,
+    /// Another party was blocked.
+    Blocked,
+    /// A block was lifted.
+    Unblocked,
+    /// The user has another password.
+    PasswordChanged,
+    /// The toy's device has another secret.
+    SecretRenewed,
+    /// The toy was opened by its device key at an address where it had not been before.
+    OpenedAnew,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::Read,
+        Self::Bound,
+        Self::Unbound,
+        Self::Befriended,
+        Self::Parted,
+        Self::ErasedMessage,
+        Self::ErasedChat,
+        Self::Exported,
+        Self::Operated,
+        Self::GuardianAdded,
+        Self::GuardianRemoved,
+        Self::Blocked,
+        Self::Unblocked,
+        Self::PasswordChanged,
+        Self::SecretRenewed,
+        Self::OpenedAnew,
+    ];
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Bound => "bound",
+            Self::Unbound => "unbound",
+            Self::Befriended => "befriended",
+            Self::Parted => "parted",
+            Self::ErasedMessage => "erased_message",
+            Self::ErasedChat => "erased_chat",
+            Self::Exported => "exported",
+            Self::Operated => "operated",
+            Self::GuardianAdded => "guardian_added",
+            Self::GuardianRemoved => "guardian_removed",
+            Self::Blocked => "blocked",
+            Self::Unblocked => "unblocked",
+            Self::PasswordChanged => "password_changed",
+            Self::SecretRenewed => "secret_renewed",
+            Self::OpenedAnew => "opened_anew",
+        }
+    }
+
+    /// The action of a word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.as_str() == word)
+    }
+}
+
+/// An entry of the record: who did what, when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Audited {
+    /// The toy or user that it is about.
+    pub subject: PartyId,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub action: Action,
+    /// Who; none for whoever runs the hub.
+    pub actor: Option<PartyId>,
+    /// With whom, where two are concerned.
+    pub about: Option<PartyId>,
+    /// The address at which it was done, where it is about one.
+    pub place: Option<String>,
+}

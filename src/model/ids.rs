@@ -1,0 +1,130 @@
+//! Ids: hexadecimal texts of a fixed length, one type for each kind.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::Malformed;
+use super::secret::random_hex;
+
+fn is_lower_hex(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// A newtype over lower-case hexadecimal text of a fixed length.
+macro_rules! hex_id {
+    ($(#[$doc:meta])* $name:ident, $digits:literal, $expected:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub(super) Box<str>);
+
+        impl $name {
+            /// A new value from the system's secure random source.
+            pub fn random() -> Self {
+                Self(random_hex($digits / 2).into())
+            }
+
+            /// The hexadecimal digits.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Malformed;
+
+            fn from_str(text: &str) -> Result<Self, Malformed> {
+                if is_lower_hex(text, $digits) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(Malformed($expected))
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0)
+            }
+        }
+    };
+}
+
+hex_id!(
+    /// The identity of a hub's data: 24 lower-case hexadecimal digits.
+    HubId, 24, "an id has 24 lower-case hexadecimal digits"
+);
+hex_id!(
+    /// An app user: 24 lower-case hexadecimal digits (96 random bits).
+    UserId, 24, "an id has 24 lower-case hexadecimal digits"
+);
+hex_id!(
+    /// A toy, created when its device is bound: 24 hexadecimal digits.
+    ToyId, 24, "an id has 24 lower-case hexadecimal digits"
+);
+hex_id!(
+    /// A chat window between two parties: 24 hexadecimal digits.
+    ChatId, 24, "an id has 24 lower-case hexadecimal digits"
+);
+hex_id!(
+    /// A friend request: 24 hexadecimal digits.
+    RequestId, 24, "an id has 24 lower-case hexadecimal digits"
+);
+hex_id!(
+    /// A piece of content, such as a song: 24 hexadecimal digits.
+    ContentId, 24, "an id has 24 lower-case hexadecimal digits"
+);
+hex_id!(
+    /// One accepted voice message: 24 hexadecimal digits. Receivers drop repeats by it.
+    MessageId, 24, "an id has 24 lower-case hexadecimal digits"
+);
+hex_id!(
+    /// An id from a client whose kind is not known yet: a user's or a toy's.
+    PartyId, 24, "an id has 24 lower-case hexadecimal digits"
+);
+hex_id!(
+    /// The key that a device is made with and that its QR picture shows: 32 hexadecimal digits.
+    DeviceKey, 32, "a device key has 32 lower-case hexadecimal digits"
+);
+
+impl ToyId {
+    /// Twenty-four zeros: an id that no toy is given, since the random source never gives it in practice.
+    const NOBODY: &str = "000000000000000000000000";
+
+    /// The id of nobody's toy.
+    pub fn nobody() -> Self {
+        Self(Self::NOBODY.into())
+    }
+
+    /// Whether this is the id of nobody's toy.
+    pub fn is_nobody(&self) -> bool {
+        &*self.0 == Self::NOBODY
+    }
+}
+
+impl DeviceKey {
+    /// The key that a client sent: scanners and keyboards may send capitals or blanks.
+    pub fn parse_lenient(text: &str) -> Result<Self, Malformed> {
+        text.trim().to_ascii_lowercase().parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_24_lower_case_hex_digits() {
+        assert!("5c8f582f268d7942f44c6703".parse::<UserId>().is_ok());
+        for bad in ["", "5c8f", "5C8F582F268D7942F44C6703", "5c8f582f268d7942f44c670g", "../../../../etc/passwd/x"] {
+            assert!(bad.parse::<UserId>().is_err(), "{bad}");
+        }
+        assert_ne!(UserId::random(), UserId::random());
+        assert!(ToyId::random().as_str().parse::<ToyId>().is_ok());
+    }
+}

@@ -1,0 +1,51 @@
+//! Plain data that every room knows: ids, names, entities and events.
+//!
+//! No I/O, no wire format, no clock. A value of one of these types is valid by
+//! construction, so that the rooms below an edge never check a string again.
+
+mod audit;
+mod content;
+mod event;
+mod ids;
+mod message;
+mod names;
+mod network;
+mod party;
+mod people;
+mod quiet;
+mod recording;
+mod secret;
+mod topics;
+
+pub use audit::{Action, Audited};
+pub use content::Content;
+pub use event::{Event, PlayedSound, ToyCommand};
+pub use ids::{ChatId, ContentId, DeviceKey, HubId, MessageId, PartyId, RequestId, ToyId, UserId};
+pub use message::{Message, MessageState};
+pub use names::{FileName, UploadName};
+pub use network::Network;
+pub use party::{Party, PartyKind};
+pub use people::{Device, Friend, FriendRequest, Login, RequestStatus, Toy, User};
+pub use quiet::{DailyMinutes, DayMinute, Played, QuietHours};
+pub use recording::{Answer, Outcome, Sent};
+pub use secret::Secret;
+pub use topics::{QoS, Topic, TopicFilter};
+
+/// A text that is not a valid id, key or name. The message names the expected form.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub &'static str);
+
+/// Seconds since 1970-01-01 UTC, with a fraction; the contract's `create_time`.
+pub type Timestamp = f64;
+
+/// How much a hub holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Users.
+    pub users: u64,
+    /// Toys.
+    pub toys: u64,
+    /// Voice messages.
+    pub messages: u64,
+}
