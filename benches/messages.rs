@@ -1,5 +1,5 @@
-//! Resident memory and speed of the store while it takes messages, 100,000 or as many as the first argument says.
-//! Prints a line each 10,000.
+//! Resident memory and speed of the store while it stores messages: 100,000, or the number of the first argument.
+//! Prints a line for each 10,000.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::sync::Arc;

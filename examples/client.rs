@@ -1,12 +1,12 @@
-//! An example app over the socket: it logs in, tells what comes, acknowledges it, and sends a recording.
+//! An example app over the socket: it logs in, prints events, acknowledges messages, and sends a recording.
 //!
 //! ```sh
 //! PASSWORD=… cargo run --release --example client -- http://127.0.0.1:9527 USERNAME [TO FILE]
 //! ```
 //!
-//! The link may break at any moment. The client comes back, unless the close code says not to, and gets what it missed:
-//! nothing is lost, and nothing is told twice. Behind `https://` the socket needs a feature of `tokio-tungstenite` for
-//! TLS, which this example leaves out.
+//! The connection may break at any moment. The client reconnects, unless the close code forbids it, and gets the events
+//! that it missed: none is lost, and none is reported twice. With `https://` the socket needs a TLS feature of
+//! `tokio-tungstenite`, which this example leaves out.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -22,42 +22,43 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
-/// In Base64, and with the rest of its request, it fits into `ws.message_max_bytes`.
+/// The size of a chunk: in Base64, with the rest of its request, it fits into `ws.message_max_bytes`.
 const CHUNK_BYTES: usize = 30 * 1024;
-/// The hub closes on more than `ws.requests_per_second`: so many at once, then one after each pause.
+/// The hub closes a connection with more than `ws.requests_per_second`: this many chunks at once, then one after each
+/// pause.
 const BURST: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(70);
-/// The hub pings every `ws.ping_interval_s`; after so long a silence the link is dead.
+/// The hub pings every `ws.ping_interval_s`. After this time without a frame the connection is dead.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// From here on a close code says not to come back.
+/// Close codes from here on forbid a reconnect.
 const STAY_AWAY: u16 = 4500;
-/// Messages that are remembered, to drop repeats.
+/// The number of message ids that are kept to drop duplicates.
 const REMEMBERED: usize = 1000;
 
-/// What goes wrong.
+/// Errors of the client.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
-    /// The link broke: whether what was asked is done is not known. The next call comes back.
+    /// The connection broke: it is not known whether the request was executed. The next call reconnects.
     #[error("the connection was lost")]
     Lost,
-    /// The hub said no, with a code of the table in docs/http.md.
+    /// The hub answered with an error, with a code of the table in docs/http.md.
     #[error("{msg} (code {code})")]
     Refused {
         /// The code.
         code: u64,
-        /// What the person should do.
+        /// The error and its remedy.
         msg: String,
     },
-    /// The hub closed, and said not to come back.
+    /// The hub closed the connection and forbids a reconnect.
     #[error("{reason} (close code {code})")]
     Ended {
         /// The close code.
         code: u16,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The hub could not be asked for a token.
+    /// The login over HTTP failed.
     #[error("no login")]
     Login(#[from] reqwest::Error),
 }
@@ -68,20 +69,20 @@ impl From<SocketError> for Trouble {
     }
 }
 
-/// What [`Client::next`] tells.
+/// An item of [`Client::next`].
 #[derive(Debug, PartialEq)]
 pub enum Told {
-    /// Fetch all that the app shows, then call [`Client::loaded`].
+    /// Load all data that the app shows, then call [`Client::loaded`].
     LoadAll,
     /// An event, as the hub pushed it.
     Event(Value),
 }
 
-/// The place in the user's stream of events.
+/// The position in the user's stream of events.
 #[derive(Default)]
 struct Place {
     seen: u64,
-    /// Until all is loaded, a new connection begins anew rather than after what nobody has seen.
+    /// Until all data is loaded, a new connection begins anew rather than after events that were not processed.
     loaded: bool,
     ids: HashSet<String>,
     oldest: VecDeque<String>,
@@ -92,12 +93,12 @@ impl Place {
         self.loaded.then_some(self.seen)
     }
 
-    /// The stream goes on elsewhere than where it stopped.
+    /// The stream continues at another number.
     fn begin(&mut self, seq: u64) {
         (self.seen, self.loaded) = (seq, false);
     }
 
-    /// Whether the event was not told before; a message may come again without a number, as long as nobody heard it.
+    /// Whether the event is new. An unread message may be sent again without a number.
     fn is_new(&mut self, event: &Value) -> bool {
         if let Some(seq) = event["seq"].as_u64() {
             if seq <= self.seen {
@@ -124,7 +125,7 @@ impl Place {
 
 /// An app that is logged in.
 pub struct Client {
-    /// How long it waits at most before it comes back for the first time; each further time twice as long.
+    /// The maximum wait before the first reconnect; it doubles each further time.
     pub first_wait: Duration,
     /// Host and port.
     address: String,
@@ -156,7 +157,7 @@ impl Client {
         })
     }
 
-    /// What is told next. Comes back as often as it has to; errors: `Ended`.
+    /// The next item. Reconnects as often as needed. Errors: `Ended`.
     pub async fn next(&mut self) -> Result<Told, Trouble> {
         loop {
             if let Some(told) = self.waiting.pop_front() {
@@ -170,12 +171,13 @@ impl Client {
         }
     }
 
-    /// All is loaded: from now on a broken link is mended where it broke.
+    /// All data is loaded: from now on a reconnect continues after the last event.
     pub fn loaded(&mut self) {
         self.place.loaded = true;
     }
 
-    /// Asks, and gives the `data` of the answer. What is told meanwhile waits for [`next`](Self::next).
+    /// Sends a request, and returns the `data` of the answer. Events that arrive meanwhile are queued for
+    /// [`next`](Self::next).
     pub async fn ask(&mut self, word: &str, mut fields: Value) -> Result<Value, Trouble> {
         let asked = async {
             self.connect().await?;
@@ -199,7 +201,7 @@ impl Client {
         answer
     }
 
-    /// Sends a recording in chunks; after a broken link it goes on with the first that is missing.
+    /// Sends a recording in chunks. After a broken connection it continues with the first missing chunk.
     pub async fn send_recording(&mut self, to: &str, recording: &[u8]) -> Result<Value, Trouble> {
         let upload = format!("{:032x}", rand::random::<u128>());
         let mut known = true;
@@ -226,7 +228,7 @@ impl Client {
             let fields = json!({"upload": upload, "n": number, "data": STANDARD.encode(chunk)});
             self.ask("voice", fields).await?;
         }
-        // Asked again, it is answered the same, and the message is sent once.
+        // A repeated request gets the same answer, and the message is sent once.
         self.ask("app_uploader", json!({"to_user": to, "upload": upload, "chunks": count})).await
     }
 
@@ -266,7 +268,7 @@ impl Client {
                 self.waiting.push_back(Told::LoadAll);
             }
             Some(_) if self.place.is_new(&frame) => self.waiting.push_back(Told::Event(frame)),
-            // A repeat, or the answer to what was given up.
+            // A duplicate, or the answer to a cancelled request.
             _ => {}
         }
     }
@@ -276,10 +278,10 @@ impl Client {
         while self.socket.is_none() {
             if self.tries > 0 {
                 let longest = LONGEST_WAIT.min(self.first_wait.saturating_mul(1 << (self.tries - 1).min(16)));
-                // Not all at once: others have lost the same hub.
+                // A random delay, as other clients have lost the connection, too.
                 sleep(longest.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
             }
-            // Back to one with the welcome.
+            // Reset by `welcome`.
             self.tries = self.tries.saturating_add(1);
             self.socket = timeout(SILENCE_MAX, self.open()).await.ok().and_then(Result::ok);
         }
@@ -339,7 +341,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         };
         match told {
-            // It comes back with the next call.
+            // The next call reconnects.
             Ok(()) | Err(Trouble::Lost) => {}
             Err(trouble) => return Err(trouble.into()),
         }

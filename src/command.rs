@@ -1,4 +1,4 @@
-//! The command line: `serve`, and commands that work through the running hub or, where none runs, by themselves.
+//! The command line: `serve`, and commands that use the running hub or, if none runs, the data directly.
 
 mod certificate;
 mod doctor;
@@ -22,11 +22,11 @@ use output::{print, print_all, print_or_fail};
 
 const DEFAULT_CONFIG: &str = "broker.toml";
 
-/// The hub behind talking toys.
+/// The server for talking toys.
 #[derive(Debug, Parser)]
 #[command(version, about, after_help = service::EXIT_CODES)]
 pub struct Arguments {
-    /// The configuration file [default: broker.toml, if there is one].
+    /// The configuration file [default: broker.toml, if it exists].
     #[arg(long, global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -49,58 +49,58 @@ enum Action {
     /// The toys.
     #[command(subcommand)]
     Toy(ToyAction),
-    /// Make an invitation for one account or one binding (`[auth] registration` and `binding` = "invite"), or for a
-    /// further guardian of a toy; print its code.
+    /// Create an invitation for one account or one binding (`[auth] registration` and `binding` = "invite"), or for
+    /// another guardian of a toy; print its code.
     Invite {
         /// The id of the toy, as "device list" prints it.
         #[arg(long)]
         toy: Option<String>,
-        /// What the toy calls the new guardian [default: the guardian's own name].
+        /// The toy's remark for the new guardian [default: the guardian's own name].
         #[arg(long, requires = "toy")]
         remark: Option<String>,
     },
-    /// Add a snapshot of everything to a folder of backups, while the hub runs or while it does not.
+    /// Add a snapshot of all data to a folder of backups, whether or not the hub runs.
     Backup {
-        /// The folder, best on another disk. It is made if there is none.
+        /// The folder, best on another disk. It is created if it does not exist.
         dir: PathBuf,
         /// Remove older snapshots beyond this number [default: none is removed].
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
         keep: Option<u16>,
     },
-    /// Restore a snapshot into the data folder, which has to be empty.
+    /// Restore a snapshot into the data folder, which must be empty.
     Restore {
         /// The folder of backups.
         dir: PathBuf,
         /// The snapshot, by the name of its folder [default: the newest].
         #[arg(long)]
         snapshot: Option<String>,
-        /// Restore without the sounds and pictures that are missing or damaged in the backup, and name them.
+        /// Skip sounds and pictures that are missing or damaged in the backup, and list them.
         #[arg(long)]
         leave_out_damaged: bool,
     },
-    /// Carry out all erasures that were begun: when this returns, nothing is left of what was erased.
+    /// Finish all erasures: when this returns, no erased data is left.
     Erase {
-        /// Wait until all is done. The running hub does it by itself, too.
+        /// Wait until all erasures are finished. The running hub finishes them by itself, too.
         #[arg(long, required = true)]
         finish: bool,
     },
-    /// Check what the hub needs and what it has stored, and say what is missing.
+    /// Check the requirements and the stored data of the hub, and report faults.
     Doctor {
-        /// Mend what can be mended of the stored data.
+        /// Repair faults of the stored data.
         #[arg(long)]
         repair: bool,
     },
-    /// Make a certificate for the home network, and the authority that signs it; print how to use and to trust them.
+    /// Create a certificate for the home network, and the authority that signs it; print how to use and trust them.
     Certificate {
-        /// Names and addresses by which clients reach the hub, beside those of this machine: toys.example 192.168.1.5
+        /// More names and addresses by which clients reach the hub, such as toys.example 192.168.1.5
         names: Vec<String>,
-        /// The folder for the files. An authority that was made there is used again.
+        /// The folder for the files. An existing authority in it is used again.
         #[arg(long, default_value = "tls")]
         out: PathBuf,
     },
     /// Print a complete configuration with its defaults.
     Config {
-        /// Print broker.toml with every key and its default; so does the command without a flag.
+        /// Print broker.toml with every key and its default. This is the default.
         #[arg(long)]
         default: bool,
         /// Print the page that describes every key, docs/configuration.md.
@@ -109,7 +109,7 @@ enum Action {
     },
     /// The descriptions of HTTP, sockets and MQTT for programs (OpenAPI, AsyncAPI).
     Spec {
-        /// Write them into this folder [default: only say which there are].
+        /// Write them into this folder [default: only list them].
         #[arg(long)]
         out: Option<PathBuf>,
     },
@@ -117,18 +117,18 @@ enum Action {
 
 #[derive(Debug, Subcommand)]
 enum DeviceAction {
-    /// Make devices: prints key and secret of each, and stores its QR pictures.
+    /// Create devices: prints key and secret of each, and stores its QR pictures.
     Add {
-        /// How many.
+        /// The number of devices.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=control::DEVICES_MAX as i64))]
         count: u16,
         /// Also write the QR pictures as KEY.jpg and KEY.png into this folder.
         #[arg(long)]
         out: Option<PathBuf>,
     },
-    /// Print all devices and the toys that they are.
+    /// Print all devices and their toys.
     List,
-    /// Give a device another secret, and print it: the old one opens nothing any more.
+    /// Give a device a new secret, and print it. The old one becomes invalid.
     Renew {
         /// The key, as "device list" prints it.
         key: String,
@@ -156,7 +156,7 @@ enum ContentAction {
 enum UserAction {
     /// Print all users.
     List,
-    /// End all of a user's connections and forget all tokens: only the password lets back in.
+    /// Close all of a user's connections and revoke all tokens. The user has to log in with the password again.
     LogOut {
         /// The name to log in with.
         name: String,
@@ -165,28 +165,28 @@ enum UserAction {
     Password {
         /// The name to log in with.
         name: String,
-        /// Read the password from the first line of the standard input [default: make a random one].
+        /// Read the password from the first line of the standard input [default: generate a random one].
         #[arg(long)]
         stdin: bool,
     },
-    /// Write everything of a user and the user's toys into a ZIP file.
+    /// Export the data of a user and the user's toys to a ZIP file.
     Export {
         /// The name to log in with.
         name: String,
-        /// The file; there must be none of this name.
+        /// The file, which must not exist.
         #[arg(long)]
         out: PathBuf,
     },
-    /// Erase a user with all chats, recordings and toys. The devices of the toys may be bound again.
+    /// Erase a user with all chats, recordings and toys. The devices of the toys can be bound again.
     Erase {
         /// The name to log in with.
         name: String,
     },
-    /// Refuse calls in a user's name without a token at every place (`[auth] mode = "place"`).
+    /// Require a token for all calls for a user, also at its places (`[auth] mode = "place"`).
     OnlyToken {
         /// The name to log in with.
         name: String,
-        /// Allow them again from the user's places.
+        /// Permit calls without a token from the user's places again.
         #[arg(long)]
         off: bool,
     },
@@ -194,11 +194,11 @@ enum UserAction {
 
 #[derive(Debug, Subcommand)]
 enum ToyAction {
-    /// Refuse calls in a toy's name without a token at every place (`[auth] mode = "place"`).
+    /// Require a token for all calls for a toy, also at its places (`[auth] mode = "place"`).
     OnlyToken {
         /// The id, as "device list" prints it.
         id: String,
-        /// Allow them again from the toy's places.
+        /// Permit calls without a token from the toy's places again.
         #[arg(long)]
         off: bool,
     },
@@ -207,20 +207,20 @@ enum ToyAction {
         /// The id, as "device list" prints it.
         id: String,
     },
-    /// Set the quiet hours of a toy: messages wait until they end, and no music plays.
+    /// Set the quiet hours of a toy, in which messages are held back and no music plays.
     Quiet {
         /// The id, as "device list" prints it.
         id: String,
-        /// When they begin, each day: 20:00.
+        /// The daily start: 20:00.
         #[arg(required_unless_present = "off")]
         from: Option<String>,
-        /// When they end: 07:00.
+        /// The daily end: 07:00.
         #[arg(required_unless_present = "off")]
         until: Option<String>,
         /// The time zone of the family: Europe/Berlin.
         #[arg(long, required_unless_present = "off")]
         zone: Option<String>,
-        /// It has none any more.
+        /// Remove the quiet hours.
         #[arg(long, conflicts_with_all = ["from", "until", "zone"])]
         off: bool,
     },
@@ -238,11 +238,11 @@ enum ToyAction {
         #[arg(long, conflicts_with_all = ["minutes", "zone"])]
         off: bool,
     },
-    /// Set whether a toy plays all of the library, or only what is approved.
+    /// Set whether a toy plays all content or only approved content.
     Content {
         /// The id, as "device list" prints it.
         id: String,
-        /// Which content it plays.
+        /// The permitted content.
         #[arg(value_parser = ["all", "approved"])]
         mode: String,
     },
@@ -252,7 +252,7 @@ enum ToyAction {
         id: String,
         /// The id of the piece, as "content list" prints it.
         content: String,
-        /// Take the approval back.
+        /// Revoke the approval.
         #[arg(long)]
         off: bool,
     },
@@ -261,20 +261,19 @@ enum ToyAction {
         /// The id, as "device list" prints it.
         id: String,
     },
-    /// Make a further guardian of a toy one no more.
+    /// Remove a guardian of a toy.
     RemoveGuardian {
         /// The id, as "device list" prints it.
         id: String,
-        /// The guardian's name to log in with.
+        /// The user name of the guardian.
         name: String,
     },
-    /// Let a toy in at the first address at which it opens in the next minutes (`auth.let_in_minutes`).
+    /// Permit a toy to open once at a new address in the next minutes (`auth.let_in_minutes`).
     LetIn {
         /// The id, as "device list" prints it.
         id: String,
     },
-    /// Erase a toy's life with its family, and make it a device again that may be bound. Prints the device with its new
-    /// secret.
+    /// Unbind a toy and erase its data. Prints the device, which can be bound again, with its new secret.
     Unbind {
         /// The id, as "device list" prints it.
         id: String,
@@ -289,24 +288,24 @@ enum ToyAction {
     },
 }
 
-/// Runs the command; the error is for the person who typed it.
+/// Runs the command. The error is for the operator.
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (path, optional) = match &arguments.config {
         Some(path) => (path.as_path(), false),
         None => (Path::new(DEFAULT_CONFIG), true),
     };
     if let Action::Certificate { names, out } = &arguments.action {
-        // Before the configuration, which may lack nothing but the certificate.
+        // Before the configuration is read: it may be invalid only because the certificate is missing.
         return certificate::make(&absolute(out)?, names);
     }
     let load = || Config::load(path, optional, std::env::vars());
     let config = match arguments.action {
-        // Whatever is wrong with the file that there is.
+        // Works even with an invalid configuration file.
         Action::Config { .. } => Config::default(),
         _ => load().map_err(|error| Failure::Command(error.to_string()))?,
     };
     if !matches!(arguments.action, Action::Spec { .. } | Action::Config { .. }) {
-        // Children's voices, secrets and what belongs to them: for nobody else on this machine.
+        // Files with children's voices and secrets must not be readable by other users of this machine.
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
     }
     let done = match arguments.action {
@@ -381,11 +380,11 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Action::Erase { .. } => print_answer(ask(config, Command::FinishErasures).await?),
         Action::Device(DeviceAction::Renew { key }) => print_answer(ask(config, Command::RenewDevice { key }).await?),
     };
-    // Without a file, only the defaults and the environment can be meant.
+    // Without a file, the defaults and the environment apply.
     done.map_err(|failure| if path.exists() { failure.at(path) } else { failure })
 }
 
-/// Asks the running hub, or where none runs, opens the data and does it here.
+/// Sends the command to the running hub. If none runs, opens the data and executes it here.
 async fn ask(config: Config, command: Command) -> Result<Answer, Failure> {
     let socket = config.server.control_socket();
     let answered = control::ask(&socket, &command).await;
@@ -405,8 +404,8 @@ fn first_line() -> Result<String, Failure> {
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// Makes devices, and prints their secrets. A secret is shown once: a device whose secret nobody can have seen is
-/// removed again.
+/// Creates devices, and prints their secrets. A secret is shown only once: a device whose secret could not be printed
+/// is removed again.
 async fn add_devices(config: Config, count: usize, out: Option<&Path>) -> Result<(), Failure> {
     let devices = match ask(config.clone(), Command::AddDevices { count }).await? {
         Answer::Devices(devices) => devices,
@@ -419,9 +418,9 @@ async fn add_devices(config: Config, count: usize, out: Option<&Path>) -> Result
         let removed = ask(config, Command::RemoveDevices { keys }).await;
         let outcome = match removed {
             Ok(Answer::Lines(_)) => format!("{all} devices whose secrets were not printed were removed again"),
-            Ok(Answer::Failed(why)) => format!("devices are left whose secrets nobody knows ({why}): {left}"),
-            Ok(_) => format!("devices are left whose secrets nobody knows: {left}"),
-            Err(why) => format!("devices are left whose secrets nobody knows ({why}): {left}"),
+            Ok(Answer::Failed(why)) => format!("devices whose secrets were not printed are left ({why}): {left}"),
+            Ok(_) => format!("devices whose secrets were not printed are left: {left}"),
+            Err(why) => format!("devices whose secrets were not printed are left ({why}): {left}"),
         };
         let kept = if printed > 0 { format!(", {printed} were printed and are kept") } else { String::new() };
         return Err(Failure::Command(format!("the output cannot be written ({error}): {outcome}{kept}")));
@@ -434,14 +433,14 @@ async fn add_devices(config: Config, count: usize, out: Option<&Path>) -> Result
     Ok(())
 }
 
-/// Restores a backup, and prints what is in the data folder now.
+/// Restores a backup, and prints the content of the data folder.
 async fn restore(config: &Config, request: Restore) -> Result<(), Failure> {
     let began = std::time::Instant::now();
     let restored = backup::restore(config, server::store_settings, request).await;
     let folder = config.server.data_dir.display();
     let restored = restored.map_err(|error| Failure::Command(error.to_string()))?;
     let Restored::Snapshot { name, taken_at, hub, rows, files, bytes, left_out, missing_files } = restored else {
-        return print(format_args!("{folder}\tthe restore that was cut off is done now"));
+        return print(format_args!("{folder}\tthe interrupted restore is complete now"));
     };
     let hub = hub.map_or_else(|| "an unnamed hub".to_owned(), |hub| format!("hub {hub}"));
     print(format_args!("{name}\tof {hub}, begun on {taken_at}"))?;
@@ -450,12 +449,12 @@ async fn restore(config: &Config, request: Restore) -> Result<(), Failure> {
     let (megabytes, seconds) = (bytes as f64 / 1e6, began.elapsed().as_secs_f64());
     print(format_args!("files\t{files} with {megabytes:.1} MB in {seconds:.1} s"))?;
     if missing_files > 0 {
-        print(format_args!("missing\t{missing_files} files were not there when the backup was made"))?;
+        print(format_args!("missing\t{missing_files} files were missing when the backup was made"))?;
     }
     print_all(left_out.iter().map(|file| format!("left out\t{file}")))
 }
 
-/// Prints what the hub has answered.
+/// Prints the answer of the hub.
 fn print_answer(answer: Answer) -> Result<(), Failure> {
     match answer {
         Answer::Lines(lines) | Answer::Examined { lines, .. } => print_all(lines).map_err(|failure| match failure {
@@ -484,13 +483,13 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| Failure::Command(format!("{}: {error}", path.display())))
 }
 
-/// Prints what broker.toml or the page about it is made of.
+/// Prints broker.toml, or the page about it.
 fn print_configuration(reference: bool) -> Result<(), Failure> {
     let text = if reference { config::reference() } else { config::default_file() };
     print(text.map_err(|error| Failure::Command(error.to_string()))?.trim_end())
 }
 
-/// Writes the descriptions of the edges, or says which there are.
+/// Writes the descriptions of the edges, or lists them.
 fn describe(out: Option<&Path>) -> Result<(), Failure> {
     let documents = spec::documents().map_err(|error| Failure::Command(error.to_string()))?;
     for Document { name, about, text } in documents {

@@ -1,8 +1,8 @@
-//! `broker.toml` and the `TOYHUB_SECTION__KEY` variables become one [`Config`].
+//! Reads `broker.toml` and the `TOYHUB_SECTION__KEY` variables into one [`Config`].
 //!
-//! Each section states its keys in a file of its own: name, type, default, and the text that `broker.toml` and
-//! `docs/configuration.md` have of it. An unknown key or a wrong value ends the start; all faults are reported together,
-//! one line each, naming file, key and remedy.
+//! Each section defines its keys in a file of its own: name, type, default, and the text for `broker.toml` and
+//! `docs/configuration.md`. An unknown key or a wrong value stops the start. All faults are reported together, one line
+//! each, with file, key and remedy.
 
 mod accounts;
 mod audio;
@@ -50,10 +50,10 @@ pub use store::{Password, Store};
 pub use ws::Ws;
 
 const ENVIRONMENT_PREFIX: &str = "TOYHUB_";
-const HTTP_AUTH_IS_GONE: &str = "http.auth has become auth.mode, and \"sticky\" is gone; remove the key, and set \
+const HTTP_AUTH_IS_GONE: &str = "http.auth was replaced by auth.mode, and \"sticky\" was removed; remove the key, and set \
                                  [auth] mode = \"place\" (the default), \"token\" or \"open\"";
 
-/// How large a TLS record may be at most. The upper end is the largest that TLS has room for.
+/// The permitted range of `tls_record_max_bytes`. The upper end is the limit of TLS itself.
 const RECORD_BYTES: std::ops::RangeInclusive<usize> = 512..=16 * 1024;
 
 /// Why a configuration cannot be used: one line for each fault.
@@ -62,7 +62,7 @@ const RECORD_BYTES: std::ops::RangeInclusive<usize> = 512..=16 * 1024;
 pub struct ConfigError(pub Vec<String>);
 
 settings::sections! {
-    /// Everything that can be set.
+    /// All settings.
     pub struct Config {
         server: Server,
         net: Net,
@@ -133,14 +133,14 @@ impl Config {
         }
     }
 
-    /// Whether `other` has another value than this for any key but `server.log`, which alone is read while the hub runs.
+    /// Whether `other` differs in any key except `server.log`, the only key that is read again while the hub runs.
     pub fn differs_beside_log(&self, other: &Self) -> bool {
         let log = self.server.log.clone();
         let server = Server { log, ..other.server.clone() };
         *self != Self { server, ..other.clone() }
     }
 
-    /// Keys of listeners of which one needs another.
+    /// Checks keys of listeners that depend on each other.
     fn net_faults(&self) -> Vec<String> {
         let (net, http, mqtt) = (&self.net, &self.http, &self.mqtt);
         let mut faults = Vec::new();
@@ -175,16 +175,17 @@ impl Config {
             ("mqtt.proxy_protocol", mqtt.proxy_protocol),
         ];
         let trusting = trusting.into_iter().filter(|(_, is_on)| *is_on && net.proxies.is_empty());
-        faults
-            .extend(trusting.map(|(key, _)| format!("{key} is set, and net.proxies names no proxy; name its address")));
+        faults.extend(
+            trusting.map(|(key, _)| format!("{key} is set, and net.proxies is empty; add the address of the proxy")),
+        );
         faults
     }
 
-    /// Values that have the right type and yet make no sense.
+    /// Reports values that have the right type and are still wrong.
     fn faults(&self) -> Vec<String> {
         let nested = self.backup.is_on() && are_nested(&self.backup.dir, &self.server.data_dir);
         let nested = nested.then_some(
-            "backup.dir and server.data_dir are one inside of the other; set a backup.dir elsewhere, best on another disk",
+            "backup.dir and server.data_dir contain each other; set a backup.dir outside of the data folder, best on another disk",
         );
         [self.server.faults(), self.accounts.faults(), self.mqtt.faults(), self.speech.faults(), self.store.faults()]
             .into_iter()
@@ -196,7 +197,7 @@ impl Config {
     }
 }
 
-/// Whether one of two paths leads into the other, or they are the same, as far as their text says.
+/// Whether one of two paths contains the other, or they are equal. Compares the texts only.
 fn are_nested(a: &Path, b: &Path) -> bool {
     let plain = |path: &Path| {
         let mut plain = PathBuf::new();
@@ -223,11 +224,13 @@ fn compare(table: &Table, known: &Table, section: &str, file: &str, faults: &mut
         let path = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
         match (known.get(key), value) {
             (None, _) if path == "http.auth" => faults.push(format!("{file}: {HTTP_AUTH_IS_GONE}")),
-            (None, _) => faults.push(format!("{file}: {path} is not a known key; remove it or mend its spelling")),
+            (None, _) => faults.push(format!("{file}: {path} is not a known key; remove it or correct its spelling")),
             (Some(Value::Table(known)), Value::Table(table)) => compare(table, known, &path, file, faults),
-            (Some(expected), value) if !has_type_of(key, value, expected) => {
-                faults.push(format!("{file}: {path} is a {}; write a {}", value.type_str(), expected.type_str()))
-            }
+            (Some(expected), value) if !has_type_of(key, value, expected) => faults.push(format!(
+                "{file}: {path} has the type {}; it must be {}",
+                value.type_str(),
+                expected.type_str()
+            )),
             _ => {}
         }
     }
@@ -253,7 +256,7 @@ fn override_from(
             continue;
         };
         let Some(expected) = known.get(&section).and_then(Value::as_table).and_then(|s| s.get(&key)) else {
-            faults.push(format!("environment: {name} names no known key; unset it or mend its spelling"));
+            faults.push(format!("environment: {name} names no known key; unset it or correct its spelling"));
             continue;
         };
         let value = match expected {
@@ -267,7 +270,7 @@ fn override_from(
             _ => None,
         };
         let Some(value) = value else {
-            faults.push(format!("environment: {name} is not a {}; mend its value", expected.type_str()));
+            faults.push(format!("environment: {name} is not a {}; correct its value", expected.type_str()));
             continue;
         };
         if let Value::Table(section) = table.entry(section).or_insert_with(|| Value::Table(Table::new())) {
@@ -276,7 +279,7 @@ fn override_from(
     }
 }
 
-/// Reports each number that is 0 where that makes no sense.
+/// Reports each number that is 0 where 0 has no meaning.
 fn find_zeros(table: &Table, file: &str, faults: &mut Vec<String>) {
     for section in Config::sections() {
         for key in section.keys.iter().filter(|key| !key.may_be_zero()) {
@@ -288,7 +291,8 @@ fn find_zeros(table: &Table, file: &str, faults: &mut Vec<String>) {
     }
 }
 
-/// Reports each value that has the right type and yet cannot be read, key by key: all of them, not only the first.
+/// Reports each value that has the right type and cannot be parsed. It checks key by key, so as to report all of them,
+/// not only the first.
 fn find_wrong_values(table: &Table, known: &Table, file: &str, faults: &mut Vec<String>) {
     for (section, values) in table.iter().filter_map(|(section, values)| Some((section, values.as_table()?))) {
         let known = known.get(section).and_then(Value::as_table);
@@ -305,7 +309,7 @@ fn find_wrong_values(table: &Table, known: &Table, file: &str, faults: &mut Vec<
 
 fn deserialize(table: Table) -> Result<Config, String> {
     serde_path_to_error::deserialize(table).map_err(|error| {
-        let remedy = "mend its value as the comments of broker.toml say";
+        let remedy = "correct its value, see the comments of broker.toml";
         format!("{}: {}; {remedy}", error.path(), error.inner().message())
     })
 }

@@ -1,15 +1,15 @@
 //! toyhub: the self-hosted server behind talking toys.
 //!
-//! Read it in this order; each room knows only those that stand above it here.
+//! Reading order; each room imports only rooms that are listed above it.
 //!
 //! 1. [`model`]: ids, names, entities and events; plain data.
 //! 2. [`ports`]: the database, files, sound, speech, the topic router.
 //! 3. [`config`]: `broker.toml` and its variables.
-//! 4. [`domain`]: accounts, toys, friends, voice messages; who may do what.
+//! 4. [`domain`]: accounts, toys, friends, voice messages; permissions.
 //! 5. [`api`]: each call with its request, its answer and its schema.
 //! 6. [`edge`]: MQTT, HTTP, the app socket, the control socket of the command line.
-//! 7. [`server`]: how all of it starts and stops.
-//! 8. [`service`]: the hub as a service of the system, its signals and exit codes; [`systemd`] is told.
+//! 7. [`server`]: start and stop of the hub.
+//! 8. [`service`]: the hub as a service of the system, its signals and exit codes; [`systemd`] has the notifications.
 //! 9. [`command`]: the command line.
 
 #![recursion_limit = "256"]

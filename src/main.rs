@@ -22,11 +22,11 @@ fn main() -> ExitCode {
         tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(THREAD_STACK_BYTES).build();
     let outcome = match runtime {
         Ok(runtime) => {
-            // The main thread's stack is the system's; the command runs on a worker's.
+            // The command runs on a worker thread, as the size of the main thread's stack cannot be set here.
             let command = runtime.spawn(toyhub::command::run(arguments));
             let ended_early = |error| Err(Failure::Essential(format!("the command ended early: {error}")));
             let outcome = runtime.block_on(command).unwrap_or_else(ended_early);
-            // What is to be kept is on disk by now; a conversion that still runs on a thread is for nobody.
+            // All data is on disk by now; a conversion that still runs on a thread is not needed any more.
             runtime.shutdown_background();
             outcome
         }
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Nobody is left to be told if this fails.
+            // There is no way left to report a failure of this.
             let _ = writeln!(std::io::stderr(), "{failure}");
             ExitCode::from(failure.exit_code())
         }

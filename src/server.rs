@@ -1,4 +1,4 @@
-//! How the hub starts and stops: the ports, the hub, the edges, the signal; then all of it in reverse.
+//! Start and stop of the hub: the ports, the hub, the edges, the signal; then the reverse.
 
 mod descriptors;
 mod listen;
@@ -39,15 +39,15 @@ pub struct Server {
     addresses: Vec<(&'static str, SocketAddr)>,
 }
 
-/// Loads the speech model. Without a good one the hub runs, with a line in the log.
+/// Loads the speech model. Without a valid one the hub runs without recognition, and logs a line.
 async fn load_model(hub: &Hub, config: &config::Speech) {
     let Some(model) = config.model_file() else {
-        tracing::warn!("no speech model, the toys understand nothing; scripts/get-model fetches one");
+        tracing::warn!("no speech model, recordings cannot be recognised; scripts/get-model fetches one");
         return;
     };
     if config.names_no_model() {
         tracing::info!(
-            "the speech model in the box knows synthetic voices and few words; fetch one that has heard people: \
+            "the included speech model was trained on synthetic voices and few words; fetch an official one: \
              scripts/get-model base.en-q5_1, and set speech.model"
         );
     }
@@ -56,30 +56,30 @@ async fn load_model(hub: &Hub, config: &config::Speech) {
         Ok(Ok(recogniser)) => {
             if recogniser.describe().misses_all(&config.languages) {
                 tracing::warn!(
-                    "the speech model understands English only, which is none of speech.languages; fetch one of many \
+                    "the speech model supports English only, which is none of speech.languages; fetch one of many \
                      languages: scripts/get-model base-q5_1"
                 );
             }
-            hub.listen_with(recogniser)
+            hub.set_recogniser(recogniser)
         }
         Ok(Err(error)) => {
-            tracing::error!(%error, "no speech recognition, the toys understand nothing");
-            hub.cannot_listen();
+            tracing::error!(%error, "speech recognition is not available");
+            hub.note_recogniser_failed();
         }
         Err(error) => {
-            tracing::error!(%error, "no speech recognition, loading the model failed");
-            hub.cannot_listen();
+            tracing::error!(%error, "speech recognition is not available, loading the model failed");
+            hub.note_recogniser_failed();
         }
     }
 }
 
 impl Server {
-    /// Binds the listeners, opens the ports and makes the hub's own sounds.
+    /// Binds the listeners, opens the ports and creates the hub's own sounds.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let (all, of_address) = descriptors::connections(descriptors::raise(), config.server.descriptors_reserved);
         let places = net::Places::new(all, of_address);
-        // The listeners first: a port in use ends the start before the database is opened.
+        // The listeners come first, so that a port in use ends the start before the database is opened.
         let Bound { http, mqtt, conformance, addresses } = bind_all(&config).await?;
         let hub = open_hub(&config).await?;
         hub.load_quiet_hours(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
@@ -91,24 +91,24 @@ impl Server {
         Ok(Self { hub, config, http, mqtt, conformance, control, places, addresses })
     }
 
-    /// Where clients reach the hub, as `name=address` words: programs that start it read them.
+    /// The addresses of the hub, as `name=address` words, for programs that start it.
     pub fn addresses(&self) -> String {
         let words: Vec<String> = self.addresses.iter().map(|(name, address)| format!("{name}={address}")).collect();
         words.join(" ")
     }
 
-    /// Whether the hub does its work, as it was found at its last check.
+    /// Whether the hub works, by its last check.
     pub fn pulse(&self) -> impl Fn() -> bool + Send + use<> {
         let hub = Arc::clone(&self.hub);
         move || hub.health().is_alive
     }
 
-    /// What has the certificates read again, for each protocol that TLS is served for.
+    /// The reloads of the certificates, for each protocol with TLS.
     pub fn certificates(&self) -> Vec<net::Reloads> {
         [&self.http, &self.mqtt].into_iter().filter_map(net::Listeners::reloads).collect()
     }
 
-    /// Serves until `shutdown`, then ends connections, what they began, and the store.
+    /// Serves until `shutdown`, then ends connections, their tasks, and the store.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), String> {
         let Self { hub, config, http, mqtt, conformance, control, places, .. } = self;
         let tasks = Tasks::default();
@@ -140,7 +140,7 @@ impl Server {
             protocols: mqtt::SOCKET_PROTOCOLS,
             // A board that offers none is served too: its first packet has to be a CONNECT.
             handler: Arc::new({
-                // Packets may share a message: there is room for two of the largest.
+                // Packets may share a WebSocket message: there is room for two of the largest.
                 let (door, message_max_bytes) = (mqtt.door(), config.mqtt.packet_max_bytes.saturating_mul(2));
                 move |socket: http::Socket| {
                     let door = door.clone();
@@ -206,8 +206,8 @@ impl Server {
 
         edges.spawn(look_after(Arc::clone(&hub), seconds(config.server.check_interval_s), shutdown.clone()));
 
-        // An edge that ends by itself leaves a hub without one of its protocols: the whole hub stops, with a line in the log.
-        // The signal is looked at first, for it makes the edges end too.
+        // If an edge ends by itself, the hub would lack one of its protocols, so the whole hub stops and logs a line.
+        // The signal is checked first, as it makes the edges end, too.
         let ended_early = tokio::select! {
             biased;
             () = shutdown.cancelled() => None,
@@ -221,7 +221,7 @@ impl Server {
             tasks.ended().await;
         };
         if tokio::time::timeout(seconds(config.server.shutdown_timeout_s), all_ended).await.is_err() {
-            tracing::warn!("connections cut off, they did not end in time");
+            tracing::warn!("connections did not end in time and were cut");
             tasks.cut();
             edges.shutdown().await;
             tasks.ended().await;
@@ -238,8 +238,8 @@ impl Server {
     }
 }
 
-/// Checks what the hub stands on until `shutdown`, and opens a database again whose engine has stopped. Fails where a
-/// part is lost that only a new start brings back.
+/// Checks the parts of the hub until `shutdown`, and reopens a database whose engine has stopped. Fails if a part has
+/// failed that only a restart can recover.
 async fn look_after(hub: Arc<Hub>, period: Duration, shutdown: CancellationToken) -> Result<(), String> {
     let ticks = || {
         let mut ticks = interval(period);
@@ -255,13 +255,13 @@ async fn look_after(hub: Arc<Hub>, period: Duration, shutdown: CancellationToken
             }
         }
     };
-    // Beside the checks: it takes as long as a start of the database.
+    // Concurrently with the checks, as it takes as long as a start of the database.
     let mend = async {
         let mut ticks = ticks();
         loop {
             ticks.tick().await;
             if let Err(error) = hub.mend_store().await {
-                tracing::error!(error = fault(&error), "the database is not open again yet");
+                tracing::error!(error = fault(&error), "the database could not be reopened yet");
             }
         }
     };

@@ -1,7 +1,7 @@
-//! The hub as a service of the system: its log, its signals, its exit codes, and the notices to systemd.
+//! The hub as a service of the system: its log, signals, exit codes, and notifications of systemd.
 //!
-//! SIGTERM and SIGINT stop the hub in order, a second one at once. SIGHUP has it read the certificates and
-//! `[server] log` again; all else in the configuration is for the next start.
+//! SIGTERM and SIGINT stop the hub cleanly, a second one at once. SIGHUP reloads the certificates and `[server] log`;
+//! all other keys need a restart.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -19,7 +19,7 @@ use crate::edge::net;
 use crate::server::{Server, StartError};
 use crate::systemd;
 
-/// What the command line prints of the exit codes.
+/// The help text on signals and exit codes.
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  done; the hub has stopped in order, after SIGTERM or SIGINT; \"doctor\" has found all well or mended it
@@ -39,31 +39,31 @@ const SAME_SIGNAL: Duration = Duration::from_millis(200);
 /// The exit code of a hub that a second signal has stopped.
 const STOPPED_AT_ONCE: i32 = 3;
 
-/// Why the program ends without success; the text is for the person who started it.
+/// Why the program ends without success. The text is for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The command failed, or the hub could not start.
     #[error("{0}")]
     Command(String),
-    /// A key of the configuration names what cannot be used.
+    /// The value of a key of the configuration cannot be used.
     #[error("{0}")]
     Setting(String),
-    /// What the command prints has no place.
+    /// The output cannot be written.
     #[error("the output cannot be written ({0})")]
     Output(#[source] io::Error),
     /// The hub ran, and an essential part of it failed.
     #[error("{0}")]
     Essential(String),
-    /// The doctor has found faults that are left.
+    /// The doctor has found faults that were not repaired.
     #[error("{0}")]
     Faults(String),
-    /// The doctor has found losses, and no other faults.
+    /// The doctor has found losses only.
     #[error("{0}")]
     Losses(String),
 }
 
 impl Failure {
-    /// The same; one about a key begins with the name of the configuration file.
+    /// The error, with the name of the configuration file before the name of a key.
     pub fn at(self, path: &Path) -> Self {
         match self {
             Self::Setting(message) => Self::Setting(format!("{}: {message}", path.display())),
@@ -97,21 +97,21 @@ impl From<StartError> for Failure {
     }
 }
 
-/// Runs the hub until a signal stops it. `reread` gives the configuration as it is now.
+/// Runs the hub until a signal stops it. `reread` reads the configuration again.
 pub async fn serve(config: Config, reread: impl Fn() -> Result<Config, ConfigError>) -> Result<(), Failure> {
-    // What the engine finds wrong with its files is reported once, by the line that ends the start.
+    // The engine's own log is off: damage of its files is reported once, by the line that ends the start.
     parse(&config.server.log)?;
     let log = Log::start(&format!("{},surrealdb=off,surrealkv=off", config.server.log))?;
     let (hang_up, shutdown) = (listen(SignalKind::hangup())?, CancellationToken::new());
     let stop = stop_on_signal(listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, shutdown.clone());
-    // Not ended with the hub: the second signal has to end whatever may still hold the process then.
+    // Not ended with the hub, as the second signal must end a process that still waits for something.
     tokio::spawn(stop);
     let server = Server::start(config.clone()).await?;
     log.change(&config.server.log)?;
-    // A hub whose output nobody can take serves all the same.
+    // A hub without a writable standard output works all the same.
     let addresses = server.addresses();
     if let Err(error) = writeln!(io::stdout(), "toyhub ready {addresses}") {
-        tracing::warn!(%error, addresses, "ready; the standard output cannot be written to");
+        tracing::warn!(%error, addresses, "the hub is ready; the standard output cannot be written to");
     }
     systemd::ready().await;
     let (is_alive, certificates) = (server.pulse(), server.certificates());
@@ -157,7 +157,7 @@ async fn reload_on_signal(
 ) -> Infallible {
     loop {
         if hang_up.recv().await.is_none() {
-            // No further signal can come.
+            // There are no further signals.
             return pending().await;
         }
         systemd::reloading().await;
@@ -169,17 +169,17 @@ async fn reload_on_signal(
                 Ok(()) => {
                     let needs_restart = config.differs_beside_log(&new);
                     config.server.log = new.server.log;
-                    tracing::info!(log = config.server.log, needs_restart, "configuration read again");
+                    tracing::info!(log = config.server.log, needs_restart, "configuration reloaded");
                 }
-                Err(fault) => tracing::error!(%fault, "log filter not changed"),
+                Err(fault) => tracing::error!(%fault, "the log filter was not changed"),
             },
-            Err(fault) => tracing::error!(%fault, "log filter not changed, the configuration has faults"),
+            Err(fault) => tracing::error!(%fault, "the log filter was not changed, the configuration has faults"),
         }
         systemd::ready().await;
     }
 }
 
-/// Reports to systemd's watchdog, as long as the hub does its work.
+/// Notifies systemd's watchdog as long as the hub works.
 async fn report_life(is_alive: impl Fn() -> bool) -> Infallible {
     let Some(period) = systemd::watchdog_interval() else { return pending().await };
     let mut ticks = interval(period);
@@ -203,7 +203,8 @@ impl Log {
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(parse(filter)?)
             .with_ansi(colours)
-            // They would be reported on the standard error itself, and that it cannot be written to would be a panic.
+            // Errors of the log would be written to the standard error, which may be the stream that failed, and cause
+            // a panic.
             .log_internal_errors(false)
             .with_writer(std::io::stderr)
             .with_filter_reloading();

@@ -1,10 +1,10 @@
-//! Notices to systemd (sd_notify). Where the hub is no service of systemd, none is sent.
+//! Notifications of systemd (sd_notify). None are sent if the hub is not a service of systemd.
 
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// The shortest time between two signs of life.
+/// The minimum interval of watchdog notifications.
 const WATCHDOG_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 /// The listeners accept, or a reload is done.
@@ -23,12 +23,12 @@ pub async fn stopping() {
     notify(vec![NotifyState::Stopping]).await;
 }
 
-/// The hub does its work.
+/// The hub works.
 pub async fn alive() {
     notify(vec![NotifyState::Watchdog]).await;
 }
 
-/// How often systemd wants to know that the hub is alive: twice in the time after which it ends it. None if it does not.
+/// The interval of watchdog notifications: half of systemd's timeout. None without a watchdog.
 pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|timeout| (timeout / 2).max(WATCHDOG_INTERVAL_MIN))
 }
@@ -37,6 +37,6 @@ pub fn watchdog_interval() -> Option<Duration> {
 async fn notify(states: Vec<NotifyState<'static>>) {
     // A failed task is the end of the runtime.
     if let Ok(Err(error)) = tokio::task::spawn_blocking(move || sd_notify::notify(&states)).await {
-        tracing::warn!(%error, "systemd not notified");
+        tracing::warn!(%error, "systemd could not be notified");
     }
 }

@@ -39,18 +39,18 @@ fn movie(samples: u32, tracks: impl FnOnce(u32) -> Vec<u8>) -> Vec<u8> {
     [kind, data, atom(b"moov", &[atom(b"mvhd", &header), tracks(offset)].concat())].concat()
 }
 
-/// An MP4 file of so many tracks, with so many samples each, which are all the same one.
+/// An MP4 file with a number of tracks, each with a number of samples, which are all the same one.
 pub fn mp4(tracks: u32, samples: u32) -> Vec<u8> {
     movie(samples, |offset| (1..=tracks).flat_map(|id| track(id, samples, &[0, 1, samples, 1], offset)).collect())
 }
 
-/// An MP4 file that tells the length of each of its samples apart, in a table that is read from its start each time.
+/// An MP4 file with the length of each sample in a table, which is read from its start each time.
 pub fn mp4_with_times(samples: u32) -> Vec<u8> {
     let times: Vec<u32> = [0, samples].into_iter().chain((0..samples).flat_map(|_| [1, 1])).collect();
     movie(samples, |offset| track(1, samples, &times, offset))
 }
 
-/// The end of the headers of a Vorbis stream, with so many codebooks, the first one at an odd bit.
+/// The end of the headers of a Vorbis stream, with a number of codebooks, the first one at an odd bit.
 pub fn codebooks(count: usize, dimensions: u64, entries: u64) -> Vec<u8> {
     let mut bits = vec![true, false, true];
     push_codebooks(&mut bits, count, dimensions, entries);

@@ -1,5 +1,5 @@
-//! What hostile sound files cost: the CPU time of each, and how long the message of somebody else takes while one
-//! party sends nothing but such files.
+//! The cost of hostile sound files: the CPU time of each, and the latency of another party's messages while one party
+//! sends only such files.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod files;

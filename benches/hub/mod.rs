@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A hub with nobody in it.
+/// A hub without users.
 #[allow(dead_code, reason = "each measurement needs other addresses")]
 pub struct Hub {
     program: String,
@@ -28,7 +28,7 @@ impl Drop for Hub {
 }
 
 impl Hub {
-    /// Starts the program, with these settings beside its own.
+    /// Starts the program, with these settings in addition to its own.
     pub fn start(program: String, settings: &[(&'static str, String)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings.to_vec();
@@ -44,7 +44,7 @@ impl Hub {
         Self { http, mqtt, mqtts: found("mqtts="), program, folder, settings, child }
     }
 
-    /// What the program prints with these arguments, on the folder of this hub.
+    /// The output of the program with these arguments, on the folder of this hub.
     pub fn run(&self, arguments: &[&str]) -> String {
         let ran = command(&self.program, &self.folder, &self.settings).args(arguments).output().unwrap();
         assert!(ran.status.success(), "{arguments:?}");

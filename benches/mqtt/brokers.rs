@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// How long a broker may take to listen.
+/// The timeout until a broker listens.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Broker {

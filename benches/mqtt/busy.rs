@@ -1,4 +1,4 @@
-//! What arrives of QoS 1 on a machine that is busy with something else.
+//! The QoS 1 messages that arrive on a busy machine.
 
 use std::path::Path;
 use std::process::{Child, Command};
@@ -24,7 +24,7 @@ impl Burner {
 
 impl Drop for Burner {
     fn drop(&mut self) {
-        // It does not end by itself; if it has been ended, that is as well.
+        // It does not end by itself; if it was killed already, that is not an error.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,7 +1,7 @@
-//! The load: clients of MQTT 3.1.1 that know just enough bytes, the same for every broker.
+//! The load: minimal clients of MQTT 3.1.1, the same for every broker.
 //!
-//! Publishers never have more than [`WINDOW`] messages under way, so that no broker has to drop what a subscriber has
-//! not been given the processor for.
+//! Publishers never have more than [`WINDOW`] messages in flight, so that no broker has to drop messages because a
+//! subscriber got no processor time.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const PAYLOAD: [u8; 64] = [b'x'; 64];
 /// A load that stands still for this long has lost messages.
 const STANDSTILL: Duration = Duration::from_secs(10);
 
-/// What a client runs over.
+/// The transport of a client.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
@@ -133,18 +133,18 @@ fn publish(topic: &str, qos: u8, id: u16) -> Vec<u8> {
     packet
 }
 
-/// What a load came to.
+/// The result of a load.
 #[derive(Debug, Clone, Copy)]
 pub struct Outcome {
     /// Messages that subscribers received in a second.
     pub per_second: f64,
-    /// Messages that did not come.
+    /// Lost messages.
     pub lost: u64,
 }
 
-/// `pairs` times one publisher of `messages` messages of QoS 1 and one subscriber; how many arrived, and whether each came
-/// once and in its turn. A publisher has at most `in_flight` messages that are not acknowledged, and knows nothing of
-/// the subscriber.
+/// `pairs` times one publisher of `messages` messages of QoS 1 and one subscriber; returns how many arrived, and
+/// whether each arrived once and in order. A publisher has at most `in_flight` unacknowledged messages, and does not
+/// wait for the subscriber.
 pub async fn acknowledged(broker: SocketAddr, pairs: usize, messages: u32, in_flight: usize) -> Arrivals {
     let received = Arc::new(AtomicU64::new(0));
     let (mut readers, mut writers) = (JoinSet::new(), JoinSet::new());
@@ -178,7 +178,7 @@ pub async fn acknowledged(broker: SocketAddr, pairs: usize, messages: u32, in_fl
     Arrivals { received: received.load(Ordering::Relaxed), in_order, took: began.elapsed() }
 }
 
-/// What arrived of a load.
+/// The received messages of a load.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrivals {
     pub received: u64,
@@ -340,7 +340,7 @@ async fn read<S: Stream>(
 async fn write<S: Stream>(client: Client<S>, topic: String, messages: u64, qos: u8, window: Arc<Semaphore>) {
     let Client { stream, .. } = client;
     let (mut reader, mut writer) = split(stream);
-    // What comes back are acknowledgements, which the window does not need: the subscriber has the message then.
+    // Only acknowledgements arrive here, which the window does not need: the subscriber has received the message then.
     let drain = tokio::spawn(async move {
         let mut buffer = [0; 16 * 1024];
         while reader.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
@@ -366,7 +366,7 @@ async fn write<S: Stream>(client: Client<S>, topic: String, messages: u64, qos: 
     let _ = timeout(Duration::from_secs(1), drain).await;
 }
 
-/// Round trips of one client that hears itself: the median and the 99th percentile.
+/// Round trips of one client that is subscribed to its own topic: the median and the 99th percentile.
 pub async fn round_trips(broker: SocketAddr, count: usize) -> (Duration, Duration) {
     let mut client = Client::local(broker, "echo").await;
     client.subscribe("echo", 0).await;

@@ -1,8 +1,7 @@
 //! The same load against toyhub, mosquitto and rumqttd, one after the other, with the ratios.
 //!
-//! The first argument is the hub's program; `quick` as another makes everything ten times smaller. `flow` measures
-//! something else: what arrives of QoS 1 while the machine has more to do than it can; and `tls` handshakes and messages
-//! over TLS.
+//! The first argument is the hub's program; `quick` as another makes everything ten times smaller. `flow` counts the
+//! QoS 1 messages that arrive on an overloaded machine, and `tls` measures handshakes and messages over TLS.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod brokers;
@@ -17,7 +16,7 @@ use std::time::Duration;
 use brokers::Broker;
 use load::{Idle, Outcome};
 
-/// What one broker did.
+/// The figures of one broker.
 struct Figures {
     name: &'static str,
     pairs_qos0: Outcome,

@@ -1,7 +1,7 @@
 //! The same load over TLS against toyhub and mosquitto, with one certificate.
 //!
-//! Clients of both log in with a name and a password. The hub looks them up and checks each topic; mosquitto takes
-//! anybody.
+//! Clients of both log in with a name and a password. The hub checks them and the permission for each topic; mosquitto
+//! accepts any client.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -29,13 +29,13 @@ const PAIRS: usize = 10;
 /// Handshakes at once.
 const ABREAST: usize = 8;
 
-/// A broker's listener, and who its clients are.
+/// A broker's listener, and the credentials of its clients.
 struct Place<'a> {
     address: SocketAddr,
     connector: TlsConnector,
     /// Name and password of publishers and of subscribers.
     logins: [(&'a str, &'a str); 2],
-    /// What publishers may publish on, and subscribers subscribe to.
+    /// The topics of publishers and the filters of subscribers.
     topics: String,
 }
 
@@ -108,7 +108,8 @@ async fn measure(name: &'static str, place: &Place<'_>, scale: u64) -> Figures {
     Figures { name, full, resumed, qos0, qos1 }
 }
 
-/// Clients that connect, log in and leave, one after the other in each of some tasks, for this long; in a second.
+/// Clients that connect, log in and disconnect, one after the other in each of some tasks, for this time. Returns their
+/// number in a second.
 async fn handshakes(place: &Place<'_>, is_resumed: bool, span: Duration) -> f64 {
     let began = Instant::now();
     let mut tasks = JoinSet::new();
@@ -122,7 +123,7 @@ async fn handshakes(place: &Place<'_>, is_resumed: bool, span: Duration) -> f64 
             let mut count = 0u64;
             while began.elapsed() < span {
                 let mut stream = open(address, &connector).await;
-                // The tickets of TLS 1.3 come behind the handshake; a packet that is refused has the broker answer.
+                // The tickets of TLS 1.3 are sent after the handshake; a refused packet makes the broker answer.
                 let _ = stream.write_all(&[0xe0, 0]).await;
                 let _ = stream.read(&mut [0; 16]).await;
                 count += 1;

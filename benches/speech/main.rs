@@ -1,7 +1,7 @@
-//! How long a toy waits for its answer, and where the time goes.
+//! The time until a toy gets its answer, by step.
 //!
 //! The first argument is the hub's program, the second a model file; `quick` takes a quarter of the recordings. With
-//! `understand` instead, it says what the hub understands of recordings: see `understand.rs`.
+//! `understand` instead, it prints the recognised texts and intents of recordings: see `understand.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[path = "../hub/mod.rs"]

@@ -80,7 +80,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (made, started.elapsed())
 }
 
-/// whisper.cpp as a program would call it that knows what is best for commands: the hub's settings.
+/// whisper.cpp called directly, with the hub's settings.
 pub struct Direct {
     state: WhisperState,
     positions: usize,
@@ -100,7 +100,7 @@ impl Direct {
         self.tokens(&sound.samples, 48);
     }
 
-    /// Listens, and writes at most so many tokens.
+    /// Recognises a recording, with a limit of tokens.
     pub fn tokens(&mut self, samples: &[f32], most: i32) {
         let needed = (samples.len() * 50).div_ceil(RATE_HZ as usize) + 128;
         let shortened = needed.next_multiple_of(64).max(384).min(self.positions);

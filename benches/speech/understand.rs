@@ -1,9 +1,9 @@
-//! What the hub understands: its own recogniser and intents, on recordings and texts given by another program.
+//! Recognition and intents of the hub for recordings and texts from another program.
 //!
 //! On the standard input a line of JSON for each recording: `offset` and `count` of its samples in a file of 16-bit
-//! samples at 16 kHz, `text` that was said, `titles` and `friends` that the toy knows. Out comes a line with `heard`
-//! (no text where nobody was heard, and then `why`), its `confidence`, the `intent` of it and the one of what was `said`,
-//! and the `ms` of recognition.
+//! samples at 16 kHz, the spoken `text`, the `titles` and `friends` of the toy. The output is a line with `heard` (no
+//! text if no speech was recognised, and then `why`), its `confidence`, the `intent` of it and the one of what was
+//! `said`, and the `ms` of recognition.
 
 use std::fs::File;
 use std::io::{BufRead as _, Read as _, Seek as _, SeekFrom};
@@ -73,7 +73,7 @@ impl Order {
         Sound { samples: samples.collect(), rate_hz: 16_000 }
     }
 
-    /// The name of what a text asks for, and what it asks it of.
+    /// The name of the intent of a text, and its target.
     fn meaning(&self, text: &str) -> Value {
         let titles = Names::of_titles(&ENGLISH, self.titles.iter().map(String::as_str));
         let friends = self.friends.iter().map(|remark| FriendNames { remark, nickname: "", toy_name: "" });

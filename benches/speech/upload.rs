@@ -1,4 +1,4 @@
-//! From the upload to the answer, as a toy sees it: over HTTP, to a hub of its own.
+//! From the upload to the answer, measured by a toy over HTTP, with a separate hub.
 
 use std::path::Path;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::hub::Hub;
 use crate::recordings::Recording;
 
 pub struct Uploads {
-    /// Each recording for the first time: what it is answered has to be spoken.
+    /// Each recording for the first time: its answer has to be synthesised.
     pub first: Times,
     /// Each once more: the hub has the sound.
     pub again: Times,
@@ -19,7 +19,7 @@ pub struct Uploads {
 pub async fn measure(program: &str, model: &Path, recordings: &[Recording]) -> Uploads {
     let settings = [
         ("TOYHUB_SPEECH__MODEL", model.display().to_string()),
-        // As many as the measurement wants, from one toy.
+        // The limits are raised for the measurement, which uses one toy.
         ("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "100000".into()),
     ];
     let hub = Hub::start(program.to_owned(), &settings);

@@ -1,4 +1,4 @@
-//! Reads back what the hub has, over its own interfaces, and enters it in the ledger.
+//! Reads the stored messages over the hub's interfaces, and enters them in the ledger.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::sound;
 
 /// Messages of one page.
 const PAGE: usize = 200;
-/// What was accepted arrives within this time after all is quiet.
+/// The deadline for accepted messages after the last sender has ended.
 const ARRIVAL_DEADLINE: Duration = Duration::from_secs(60);
 
-/// What asks for the messages before a page.
+/// The cursor for the messages before a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cursor {
     /// `before`, a time.
@@ -32,7 +32,7 @@ pub enum Cursor {
     Number,
 }
 
-/// A message of a chat as `/chat_list` gives it.
+/// A message of a chat, as in `/chat_list`.
 #[derive(Debug, PartialEq)]
 pub struct Listed {
     pub id: String,
@@ -42,7 +42,7 @@ pub struct Listed {
     pub created_at: f64,
 }
 
-/// A toy's session that is away, but for the moments in which it is read.
+/// A toy's session that is offline, except while it is read.
 pub struct Away {
     login: Login,
     publisher: Login,
@@ -51,7 +51,7 @@ pub struct Away {
     inbox: Inbox,
 }
 
-/// The sessions of a family's toy that are away: one for each way of sending commands.
+/// The offline sessions of a family's toy: one for each way of sending commands.
 pub fn sessions_away(family: &Family) -> Vec<Away> {
     let session = |(name, qos): (&str, QoS)| Away {
         login: Login {
@@ -74,7 +74,7 @@ pub fn sessions_away(family: &Family) -> Vec<Away> {
 }
 
 impl Away {
-    /// Opens the session and leaves.
+    /// Opens the session and disconnects.
     async fn begin(&self, addresses: Addresses) -> Result<()> {
         let mut link = Link::open(addresses.mqtt, &self.login).await?;
         link.subscribe(&self.topic, self.qos).await?;
@@ -101,7 +101,7 @@ impl Away {
         while !ended || !self.inbox.is_settled() {
             let packet = link.next().await?;
             let Some(message) = self.inbox.take(&mut link, packet).await? else { continue };
-            // An acknowledgement may have been lost with the hub: QoS 1 then brings an earlier marker again.
+            // An acknowledgement may have been lost with the hub: with QoS 1 an earlier marker is then sent again.
             if message.payload == marker.as_bytes() {
                 ended = true;
             } else if !message.payload.starts_with(b"marker") {
@@ -113,12 +113,12 @@ impl Away {
     }
 }
 
-/// What the audit remembers of one family.
+/// The state of the audit for one family.
 struct Known {
     family: Family,
     /// Numbers of messages whose sound was read, by the message's id.
     numbers: HashMap<String, u32>,
-    /// Ids that `/recv_msg` has given to the toy.
+    /// Ids that `/recv_msg` has returned to the toy.
     received: Vec<String>,
     /// Messages of the toy that the user has read.
     read: usize,
@@ -141,7 +141,7 @@ impl Drop for Audit {
 }
 
 impl Audit {
-    /// Opens the sessions of the families' toys, and an app's for each, which comes back whenever the hub does.
+    /// Opens the sessions of the families' toys, and an app's for each, which reconnects at every start of the hub.
     pub async fn open(ledger: &Arc<Ledger>, gate: &Gate, families: &[Family]) -> Result<Self> {
         let addresses = gate.addresses().await.context("a hub")?;
         let client = Client::builder().timeout(Duration::from_secs(60)).build()?;
@@ -167,7 +167,7 @@ impl Audit {
         Ok(Self { ledger: Arc::clone(ledger), client, known, markers: 0, watchers })
     }
 
-    /// What a toy does first after a restart: `/recv_msg` must answer.
+    /// The first call of a toy after a restart: `/recv_msg` must answer.
     pub async fn greet(&mut self, addresses: Addresses) {
         for known in &mut self.known {
             if let Err(error) = receive(&self.client, addresses, known).await {
@@ -202,7 +202,7 @@ impl Audit {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        // What has not come by then, the verdict counts as lost.
+        // Messages that have not arrived by then count as lost.
         let _ = tokio::time::timeout(ARRIVAL_DEADLINE, arrived).await;
     }
 }
@@ -237,7 +237,7 @@ fn enter(ledger: &Ledger, message: &Publish, place: &str) {
     }
 }
 
-/// Takes all that is unread of a toy.
+/// Reads all unread messages of a toy.
 async fn receive(client: &Client, addresses: Addresses, known: &mut Known) -> Result<()> {
     loop {
         let body = json!({"from_user": known.family.user, "to_user": known.family.toy});
@@ -296,7 +296,7 @@ async fn read_chat(client: &Client, addresses: Addresses, known: &mut Known, led
             received.len(),
             to_toy.len()
         ));
-        // Said once; from here on, the difference is known.
+        // Reported once; from here on, the difference is known.
         known.received = to_toy.into_iter().cloned().collect();
     }
     Ok(())

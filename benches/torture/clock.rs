@@ -1,5 +1,5 @@
 //! Wrong clocks: the hub's is set back an hour and forward a year, while it runs and between two runs. libfaketime
-//! stands between the program and the system; timers are left alone.
+//! changes the time that the program reads; timers are not affected.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use crate::hub::Hub;
 use crate::ledger::Way;
 use crate::run::{Load, Run};
 
-/// How far the clock is off, one after the other.
+/// The offsets of the clock, one after the other.
 const OFFSETS: [&str; 7] = ["+0", "-1h", "+0", "+1y", "+0", "-1h", "+1y"];
-/// What a year of waiting would end, must not end here: 4000 days for tokens, as many seconds for sessions.
+/// Nothing may expire within a year: 4000 days for tokens, the same in seconds for sessions.
 const SETTINGS: [(&str, &str); 4] = [
     ("TOYHUB_ACCOUNTS__TOKEN_TTL_DAYS", "4000"),
     ("TOYHUB_MQTT__SESSION_EXPIRY_MAX_S", "345600000"),
     ("TOYHUB_MQTT__SESSION_MESSAGE_AGE_MAX_S", "345600000"),
     ("TOYHUB_CHUNKS__UPLOAD_AGE_MAX_S", "345600000"),
 ];
-/// Pages of these sizes give each message once.
+/// Pages of these sizes must return each message once.
 const PAGES: [usize; 3] = [1, 5, 50];
 
 pub async fn torment(program: &Path, parent: &Path, faketime: &Path, each: Duration) -> Result<bool> {
@@ -66,11 +66,11 @@ pub async fn torment(program: &Path, parent: &Path, faketime: &Path, each: Durat
     run.finish().await
 }
 
-/// Pages of every size give the same messages, each once.
+/// Pages of every size return the same messages, each once.
 async fn pages_agree(run: &mut Run) -> Result<()> {
     let (addresses, client) = (run.running()?.addresses, Client::new());
     let held = run.gate.pause().await;
-    // The user reads these pages: what is unread is counted first.
+    // The user reads these pages: unread messages are counted first.
     run.audit.read_all(addresses, false).await;
     let family = &run.families[0];
     let whole = list(&client, addresses, family, Cursor::Number, 500).await?;

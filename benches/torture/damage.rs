@@ -1,5 +1,5 @@
-//! Damage to the data folder of a stopped hub. Afterwards it starts with everything, or refuses with a line that names
-//! the file and the way out; it never starts with less, and never as an empty hub.
+//! Damage to the data folder of a stopped hub. Afterwards it starts with all data, or is refused with a line that names
+//! the file and the remedy; it never starts with less data, and never as an empty hub.
 
 mod changes;
 
@@ -20,7 +20,7 @@ use changes::{Base, CHANGES, Change, Expected};
 
 const SETTINGS: [(&str, &str); 1] = [("TOYHUB_STORE__MEMTABLE_BYTES", "65536")];
 
-/// A hub's folder as it was left, and what was in it.
+/// A hub's folder after its end, and its content.
 struct Full {
     folder: tempfile::TempDir,
     families: Vec<Family>,
@@ -28,7 +28,7 @@ struct Full {
     commands: usize,
 }
 
-/// Makes a hub with messages in its chats and in sessions that are away, and ends it.
+/// Creates a hub with messages in its chats and in offline sessions, and ends it.
 async fn fill(program: &Path, parent: &Path, base: Base, time: Duration) -> Result<Full> {
     let folder = tempfile::Builder::new().prefix("toyhub-damage-").tempdir_in(parent)?;
     let mut run = Run::open_in(Hub::new(program, folder.path(), &SETTINGS), 2).await?;
@@ -54,7 +54,7 @@ async fn fill(program: &Path, parent: &Path, base: Base, time: Duration) -> Resu
     Ok(Full { folder, families, chats, commands: commands as usize })
 }
 
-/// What a hub has.
+/// The content of a hub.
 #[derive(Debug, Default, PartialEq)]
 struct Held {
     messages: usize,
@@ -101,7 +101,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What became of a damaged folder, in words, and whether that is right.
+/// The outcome for a damaged folder, as text, and whether it is right.
 async fn outcome(program: &Path, folder: &Path, full: &Full, change: &Change) -> (bool, String) {
     let hub = Hub::new(program, folder, &SETTINGS);
     let running = match hub.start().await {

@@ -1,4 +1,5 @@
-//! A full disk: while it is full, the hub refuses and goes on; once there is room, it works again by itself.
+//! A full disk: while it is full, the hub refuses writes and keeps running; once there is space, it works again by
+//! itself.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use crate::ledger::Way;
 use crate::run::{Load, Run};
 
 const DISK_BYTES: u64 = 256 << 20;
-/// Less than the hub's reserve.
+/// A size below the hub's reserve.
 const LEFT_BYTES: u64 = 8 << 20;
 /// All ways of sending work again within this time.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(60);
@@ -54,14 +55,14 @@ async fn rounds_of(program: &Path, folder: &Path, at: &Path, rounds: usize, full
     tokio::time::sleep(Duration::from_secs(2)).await;
     for round in 1..=rounds {
         let ballast = at.join("ballast");
-        // In odd rounds, the hub's own reserve is cut into; in even ones, there is nothing left at all.
+        // In odd rounds a part of the hub's reserve is left; in even ones no space at all.
         let is_reserve = round % 2 == 1;
         let left_bytes = if is_reserve { LEFT_BYTES } else { 0 };
         fill(at, &ballast, left_bytes)?;
         let (begun, before) = (Instant::now(), run.ledger.accepted_by_way());
         while begun.elapsed() < full_for {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            // Whatever the hub gives back, something else on the machine takes.
+            // Space that the hub frees is used by another program.
             fill(at, &ballast, left_bytes)?;
         }
         reads_go_on(&run, is_reserve).await?;
@@ -95,7 +96,7 @@ async fn rounds_of(program: &Path, folder: &Path, at: &Path, rounds: usize, full
     run.finish().await
 }
 
-/// Takes what room there is beyond `left_bytes`.
+/// Uses all space except `left_bytes`.
 fn fill(at: &Path, ballast: &Path, left_bytes: u64) -> Result<()> {
     use std::io::Write as _;
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(ballast)?;
@@ -113,7 +114,7 @@ fn fill(at: &Path, ballast: &Path, left_bytes: u64) -> Result<()> {
     }
 }
 
-/// Reading needs no room; logging in needs a little, which the reserve has.
+/// Reads need no space; a login needs a little, which the reserve has.
 async fn reads_go_on(run: &Run, is_reserve: bool) -> Result<()> {
     let addresses = run.running()?.addresses;
     let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build()?;

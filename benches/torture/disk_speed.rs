@@ -1,4 +1,4 @@
-//! What the disk itself can do: small synced appends, one after the other.
+//! The speed of the disk itself: small synced appends, one after the other.
 
 use std::fs::File;
 use std::io::Write as _;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::hub::{Addresses, Hub};
 
-/// As many devices one command makes.
+/// The maximum number of devices of one command.
 const DEVICES_AT_ONCE: usize = 1000;
 
 /// A user with a toy.
@@ -21,7 +21,7 @@ pub struct Family {
     pub chat: String,
 }
 
-/// Makes as many toys on a running hub, shared among as many users: a family for each toy.
+/// Creates a number of toys on a running hub, shared by a number of users: a family for each toy.
 pub async fn families(hub: &Hub, addresses: Addresses, users: usize, toys: usize) -> Result<Vec<Family>> {
     let client = Client::new();
     let mut accounts = Vec::with_capacity(users);
@@ -66,7 +66,7 @@ fn text(value: &Value) -> Result<String> {
     Ok(value.as_str().with_context(|| format!("a text, not {value}"))?.to_owned())
 }
 
-/// A call with a JSON body; an answer that is no JSON, or of another status than 200, is an error.
+/// A call with a JSON body; an answer that is not JSON, or has another status than 200, is an error.
 pub async fn post(
     client: &Client,
     addresses: Addresses,

@@ -1,4 +1,4 @@
-//! Where senders learn whether the hub runs, and whether they may go on.
+//! The gate by which senders know whether the hub runs, and whether they may continue.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::hub::Addresses;
 
-/// Senders at once at most.
+/// The maximum number of concurrent senders.
 const SENDERS_MAX: u32 = 10_000;
 
 /// One gate for all senders of a run.
@@ -22,17 +22,17 @@ impl Gate {
         Self { places: watch::Sender::new(None), permits: Arc::new(Semaphore::new(SENDERS_MAX as usize)) }
     }
 
-    /// The hub is there, or is not.
+    /// Whether the hub runs.
     pub fn set(&self, addresses: Option<Addresses>) {
         self.places.send_replace(addresses);
     }
 
-    /// Whether the hub is there, as far as is known.
+    /// Whether the hub runs, as far as it is known.
     pub fn is_open(&self) -> bool {
         self.places.borrow().is_some()
     }
 
-    /// Where the hub is, once it runs. None if it does not come back for a long time.
+    /// The address of the hub, once it runs. None if it does not start for a long time.
     pub async fn addresses(&self) -> Option<Addresses> {
         let mut places = self.places.subscribe();
         let found = tokio::time::timeout(Duration::from_secs(300), places.wait_for(Option::is_some)).await;
@@ -44,12 +44,12 @@ impl Gate {
         Arc::clone(&self.permits).acquire_owned().await.ok()
     }
 
-    /// Waits until every sender has settled what it had begun; they go on when the result is dropped.
+    /// Waits until every sender has completed its message; they continue when the result is dropped.
     pub async fn pause(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.permits).acquire_many_owned(SENDERS_MAX).await.ok()
     }
 
-    /// Ends the run: senders finish what they have begun.
+    /// Ends the run: senders complete their messages.
     pub fn close(&self) {
         self.permits.close();
     }

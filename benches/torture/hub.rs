@@ -12,12 +12,12 @@ use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-/// No start takes longer.
+/// The timeout of a start.
 const START_DEADLINE: Duration = Duration::from_secs(180);
 /// Lines of the log that are kept for the report.
 const LOG_LINES_KEPT: usize = 60;
 
-/// What every run sets: ports of its own, and no limit that a load of one machine would meet.
+/// The settings of every run: ports of its own, and limits above the load of one machine.
 const SETTINGS: [(&str, &str); 21] = [
     ("TOYHUB_HTTP__LISTEN", "127.0.0.1:0"),
     ("TOYHUB_HTTP__LEGACY_LISTEN", ""),
@@ -43,14 +43,14 @@ const SETTINGS: [(&str, &str); 21] = [
     ("TOYHUB_HTTP__REQUEST_TIMEOUT_S", "60"),
 ];
 
-/// Where a running hub is reached.
+/// The addresses of a running hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addresses {
     pub http: SocketAddr,
     pub mqtt: SocketAddr,
 }
 
-/// What the engine did, by its own log.
+/// The operations of the engine, by its own log.
 #[derive(Debug, Default)]
 pub struct EngineWork {
     pub rotations: AtomicU64,
@@ -91,17 +91,17 @@ pub struct Hub {
 pub struct Running {
     child: Child,
     pub addresses: Addresses,
-    /// From the start of the process to its word that it is ready.
+    /// From the start of the process until it reports that it is ready.
     pub ready_after: Duration,
     log: Arc<Mutex<VecDeque<String>>>,
 }
 
-/// How a start ended that did not succeed.
+/// The end of a failed start.
 #[derive(Debug)]
 pub struct Refusal {
     /// The exit code; none if a signal ended it, or if it did not end.
     pub code: Option<i32>,
-    /// What it wrote to its standard error, without the engine's words.
+    /// Its standard error, without the engine's lines.
     pub lines: Vec<String>,
 }
 
@@ -130,7 +130,7 @@ impl Hub {
         command
     }
 
-    /// What the program prints with these arguments.
+    /// The output of the program with these arguments.
     pub async fn run(&self, arguments: &[&str]) -> Result<String> {
         let ran = self.command(arguments).output().await?;
         if !ran.status.success() {
@@ -153,7 +153,7 @@ impl Hub {
             let mut lines = BufReader::new(stdout).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 if line.starts_with("toyhub ready") {
-                    // What else it prints must not fill the pipe.
+                    // Further output must not fill the pipe.
                     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
                     return addresses(&line);
                 }
@@ -192,7 +192,7 @@ impl Running {
         self.child.kill().await.context("kill -9")
     }
 
-    /// SIGTERM; waits for the end and gives the exit code.
+    /// SIGTERM; waits for the end and returns the exit code.
     pub async fn stop(mut self) -> Result<Option<i32>> {
         let pid = self.child.id().context("the hub has ended")?;
         let pid = rustix::process::Pid::from_raw(i32::try_from(pid)?).context("a process id")?;

@@ -1,9 +1,9 @@
-//! What was sent and what became of it, outside the hub's process: the judge.
+//! The ledger of sent messages and their outcomes, outside the hub's process.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A way that messages are sent.
+/// A way of sending messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
     /// A voice message of an app, `/app_uploader`.
@@ -14,13 +14,13 @@ pub enum Way {
     ToyMqtt,
     /// A voice message of an app, in chunks over its socket.
     AppSocket,
-    /// A command of QoS 1 to a toy whose session is away.
+    /// A command of QoS 1 to a toy with an offline session.
     CommandQos1,
-    /// A command of QoS 2 to a toy whose session is away.
+    /// A command of QoS 2 to a toy with an offline session.
     CommandQos2,
-    /// A command from the app socket to a toy whose session is away.
+    /// A command from the app socket to a toy with an offline session.
     CommandSocket,
-    /// A state of QoS 2 from a toy to an app that comes back after every kill.
+    /// A state of QoS 2 from a toy to an app that reconnects after every kill.
     StateQos2,
 }
 
@@ -173,11 +173,6 @@ impl Ledger {
         let book = self.book();
         let mut accepted = book.entries.iter().filter(|entry| entry.way == way && entry.outcome == Outcome::Accepted);
         accepted.all(|entry| entry.found > 0)
-    }
-
-    /// How many messages have a number.
-    pub fn begun(&self) -> u32 {
-        self.book().entries.len() as u32
     }
 
     pub fn accepted(&self) -> u64 {

@@ -209,7 +209,7 @@ impl Load {
 }
 
 async fn send_voice(client: Client, addresses: Addresses, family: Family, figures: Rc<Figures>) {
-    let recording = sound::recording(rand::rng().random_range(0..sound::NUMBERS));
+    let recording = sound::recording(rand::rng().random_range(0..1 << 20));
     let part = Part::bytes(recording).file_name("record.wav");
     let Family { user, toy, token, .. } = &family;
     let from_app = rand::rng().random_range(0..2) == 0;

@@ -12,8 +12,6 @@ use toyhub::ports::audio::{self, DecodeLimits};
 
 const RATE_HZ: u32 = 8000;
 const SAMPLES: usize = 2400;
-/// So many messages have a number of their own.
-pub const NUMBERS: u32 = 1 << NUMBER_BITS;
 /// Bits of the number …
 const NUMBER_BITS: u32 = 20;
 /// … and of its check sum.
@@ -40,9 +38,9 @@ fn check_sum(number: u32) -> u32 {
     (0..NUMBER_BITS / CHECK_BITS).fold(0b1010, |sum, part| sum ^ (number >> (part * CHECK_BITS))) & 0b1111
 }
 
-/// A WAV file of 0.3 seconds with this number, below [`NUMBERS`].
+/// A WAV file of 0.3 seconds with this number, below 2^20.
 pub fn recording(number: u32) -> Vec<u8> {
-    assert!(number < NUMBERS, "more messages than numbers");
+    assert!(number < 1 << NUMBER_BITS, "more messages than numbers");
     let word = number | check_sum(number) << NUMBER_BITS;
     let mut samples = [0.0_f32; SAMPLES];
     for (bit, pair) in (0..BITS).zip(tones()) {
@@ -85,6 +83,6 @@ pub fn number_of(stored: Bytes) -> Option<u32> {
     };
     let word = (0..BITS)
         .fold(0, |word, bit| word | u32::from(power(frequency_hz(bit, 1)) > power(frequency_hz(bit, 0))) << bit);
-    let number = word & (NUMBERS - 1);
+    let number = word & ((1 << NUMBER_BITS) - 1);
     (word >> NUMBER_BITS == check_sum(number)).then_some(number)
 }

@@ -1,4 +1,4 @@
-// The app's side of a toyhub: calls over HTTP, and a socket that comes back and goes on where it stopped.
+// A client of toyhub: calls over HTTP, and a socket that reconnects and continues after the last event.
 // An ES module without dependencies, for browsers; nothing to build.
 
 const PROTOCOL = "toyhub.v1";
@@ -116,7 +116,7 @@ export class Toyhub extends EventTarget {
 
   // The socket
 
-  /** Opens the socket and keeps it open, until `close` or a code that says not to come back. */
+  /** Opens the socket and keeps it open, until `close` or a code that forbids a reconnect. */
   open() {
     if (this.state === "closed") this.#connect();
   }
@@ -173,7 +173,7 @@ export class Toyhub extends EventTarget {
           const chunk = bytes.subarray(n * CHUNK_BYTES, (n + 1) * CHUNK_BYTES);
           await this.ask("voice", { upload, n, data: btoa(String.fromCharCode(...chunk)) });
         }
-        // Asked again, it is answered the same, and the message is sent once.
+        // A repeated request gets the same answer, and the message is sent once.
         return await this.ask("app_uploader", { to_user, upload, chunks });
       } catch (error) {
         if (!(error instanceof LinkLost)) throw error;
@@ -205,7 +205,7 @@ export class Toyhub extends EventTarget {
       ({ ticket } = await this.call("/ticket"));
     } catch (error) {
       if (turn !== this.#turn) return;
-      // 10: the token is not good any more. All else may pass: no network, a hub that starts, too many tries.
+      // 10: the token is no longer valid. All other errors may be temporary: no network, a starting hub, a rate limit.
       if (error instanceof Refused && error.code === 10) this.#stop(4500, error.message);
       else this.#comeBack(0, error.message);
       return;
@@ -242,7 +242,7 @@ export class Toyhub extends EventTarget {
       if (seq <= this.#seen) return;
       this.#seen = seq;
     }
-    // A message that nobody has heard is told again without a number.
+    // An unread message is sent again without a number.
     if (type === "message" && this.#isKnown(frame._id)) return;
     if (type === "message") this.delivered(frame._id).catch(() => {});
     this.dispatchEvent(new CustomEvent(type, { detail: frame }));
@@ -297,7 +297,7 @@ export class Toyhub extends EventTarget {
   #comeBack(code, reason) {
     this.#leave();
     const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#tries++);
-    // Not all at once: others have lost the same hub.
+    // A random delay, as other clients have lost the connection, too.
     const random = longest * (0.5 + Math.random() / 2);
     const wait_ms = code === 4002 ? Math.max(random, TOO_MANY_WAIT_MS) : random;
     this.#timer = setTimeout(() => this.#connect(), wait_ms);

@@ -31,19 +31,19 @@ request! {
         /// The name to log in with.
         username: String,
         password: Password,
-        /// The name that others see.
+        /// The name that is shown to others.
         nickname: String,
         /// "1" or "2".
         gender: Option<String>,
-        /// A picture of /get_image/. By gender where none is given.
+        /// A picture of /get_image/. The default depends on the gender.
         avatar: Option<FileName>,
-        /// The code of an invitation. That of a toy makes the new user a guardian of it at once. Added.
+        /// The code of an invitation. The code for a toy makes the new user a guardian of that toy at once. Added.
         invite: Option<Secret>,
     }
 }
 
 impl Call for Reg {
-    // The document really says so.
+    // The message is the documented one.
     const FACTS: Facts = Facts::new("reg", Who::Anybody, "login was successful");
     type Answer = Nothing;
 
@@ -80,9 +80,9 @@ impl Call for Login {
 }
 
 request! {
-    /// The profile of a user, and what waits to be heard.
+    /// The profile of a user, with the numbers of unread messages.
     struct AutoLogin {
-        /// For whom this is asked.
+        /// The user or toy that the request is made for.
         me as "_id": Me<UserId>,
     }
 }
@@ -100,7 +100,7 @@ impl Call for AutoLogin {
 }
 
 request! {
-    /// A ticket with which a page opens /ws: good once, and soon.
+    /// Issues a ticket with which a web page opens /ws. It is valid once, for a short time.
     struct Ticket {}
 }
 
@@ -115,8 +115,8 @@ impl Call for Ticket {
 }
 
 request! {
-    /// Changes the user's password. Every token is revoked but the one that comes with the call, and all connections end,
-    /// that of the call maybe before the answer. Added.
+    /// Changes the user's password. Every token except the one of this call is revoked, and all connections are closed;
+    /// the connection of this call may be closed before the answer arrives. Added.
     struct ChangePassword {
         /// The user.
         me as "user_id": Me<UserId>,
@@ -147,7 +147,7 @@ answer! {
 }
 
 answer! {
-    /// What `/login` and `/auto_login` have in common.
+    /// The members that the answers of `/login` and `/auto_login` share.
     pub struct UserProfile {
         /// The user.
         id as "_id": Id,
@@ -155,7 +155,7 @@ answer! {
         username: String,
         /// "1" or "2", as it was registered.
         gender: String,
-        /// The name that others see.
+        /// The name that is shown to others.
         nickname: String,
         /// A picture of /get_image/.
         avatar: File,
@@ -201,12 +201,12 @@ answer! {
 answer! {
     /// The answer of `/ticket`.
     pub struct Issued {
-        /// Opens /ws?ticket=… once, and soon.
+        /// Opens /ws?ticket=… once, within a short time.
         ticket: Shown,
     }
 }
 
-/// How many messages are unread: `count` in all, then those of each sender under its id.
+/// The numbers of unread messages: `count` is the total, and each sender's number stands under its id.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub struct UnreadCounts(serde_json::Map<String, Value>);
@@ -226,7 +226,7 @@ impl Shape for UnreadCounts {
         components.named("UnreadCounts", |_| {
             schema::closed(vec![schema::must("count", schema::whole(), "All unread messages.")])
                 .with("patternProperties", schema::map([("^[0-9a-f]{24}$", schema::from(1))]))
-                .with("description", "How many messages wait: in all, and under each sender's id.")
+                .with("description", "The number of unread messages: in all, and for each sender under its id.")
         })
     }
 }

@@ -1,7 +1,8 @@
-//! What the hub writes: types that know their JSON and its schema.
+//! The types of answers and events. Each type knows its JSON and its JSON Schema.
 //!
-//! `answer!` defines an object: its members with their names, types and descriptions. Each object
-//! is closed, so that a test that holds an answer against its schema finds every member that is not described.
+//! `answer!` defines an object: its members with their names, types and descriptions. Each object is closed
+//! (`additionalProperties: false`), so that a test that validates an answer against its schema finds every undocumented
+//! member.
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -15,13 +16,13 @@ use crate::model::{
 
 /// A value that the hub writes.
 pub trait Shape: Serialize {
-    /// Whether it is always there as a member of an object.
+    /// Whether a member of this type is always present.
     const IS_REQUIRED: bool = true;
 
     /// Its JSON Schema.
     fn schema(components: &mut Components) -> Value;
 
-    /// Whether an object leaves it out.
+    /// Whether an object omits this value.
     fn is_absent(&self) -> bool {
         false
     }
@@ -29,7 +30,7 @@ pub trait Shape: Serialize {
 
 /// An object that the hub writes.
 pub trait Object: Shape {
-    /// What it is, in a sentence.
+    /// A description of one sentence.
     const ABOUT: &'static str;
 
     /// Its members.
@@ -42,11 +43,11 @@ pub fn property<S: Shape>(name: &'static str, about: &str, components: &mut Comp
     Property { is_required: S::IS_REQUIRED, ..member }
 }
 
-/// Defines an object that the hub writes, from one statement: the struct, its JSON and its schema, in which the doc
-/// comments are the descriptions.
+/// Defines an object that the hub writes: the struct, its JSON and its schema. The doc comments become the descriptions
+/// of the schema.
 ///
-/// `as "…"` after a field gives another name in the JSON; after the struct, a name in the documents, which then refer to
-/// it. `..base: Base` as the first field puts the members of another object before the own ones.
+/// `as "…"` after a field gives another name in the JSON; after the struct, a name in the documents, which then refer
+/// to it. `..base: Base` as the first field puts the members of another object first.
 macro_rules! answer {
     (
         $(#[doc = $about:literal])+
@@ -225,15 +226,15 @@ macro_rules! enumerations {
 enumerations! {
     /// The kind of a party.
     Kind(PartyKind): App, Toy;
-    /// How far a message has come.
+    /// The state of delivery of a message.
     State(MessageState): Sent, Delivered, Heard;
-    /// How far a receipt says that messages have come.
+    /// The state of delivery that a receipt reports.
     ReceiptState(MessageState): Delivered, Heard;
-    /// What a child has told a toy to do.
+    /// A command that a child gave to its toy.
     Command(ToyCommand): Stop, Louder, Softer;
 }
 
-/// What has become of a friend request, as a number.
+/// The state of a friend request, as a number.
 #[derive(Debug, Clone, Copy)]
 pub struct Status(pub RequestStatus);
 
@@ -300,7 +301,7 @@ impl<S: Shape> Shape for Vec<S> {
     }
 }
 
-/// A member that is left out where there is none.
+/// A member that is omitted when there is no value.
 impl<S: Shape> Shape for Option<S> {
     const IS_REQUIRED: bool = false;
 
@@ -313,7 +314,7 @@ impl<S: Shape> Shape for Option<S> {
     }
 }
 
-/// A text, or `null` where there is none.
+/// A text, or `null`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Nullable<S>(pub Option<S>);
 
@@ -325,7 +326,7 @@ impl<S: Shape> Shape for Nullable<S> {
     }
 }
 
-/// An envelope around what a call answers; `head` are the members before `code`.
+/// The envelope of an answer; `head` are the members before `code`.
 pub fn success(head: Vec<Property>, msg: &'static str, data: Value) -> Value {
     let mut members = head;
     members.extend([

@@ -1,4 +1,4 @@
-//! What a child says to its toy.
+//! Voice commands and questions of a child to its toy.
 
 use super::answer::{File, Id, Kind, Link, answer, one_of, words};
 use super::request::request;
@@ -8,11 +8,14 @@ use crate::domain::error::DomainError;
 use crate::model::{Answer, ToyId};
 
 /// The calls of this file.
-pub const SUBJECT: Subject =
-    Subject { name: "assistant", about: "What a child says to its toy.", calls: &[Entry::of::<AiUploader>()] };
+pub const SUBJECT: Subject = Subject {
+    name: "assistant",
+    about: "Voice commands and questions of a child to its toy.",
+    calls: &[Entry::of::<AiUploader>()],
+};
 
 request! {
-    /// A child asks its toy.
+    /// Recognises a child's recording and answers it.
     struct AiUploader {
         /// The toy.
         me as "toy_id": Me<ToyId>,
@@ -36,35 +39,35 @@ words! {
 }
 
 answer! {
-    /// The toy plays a song or a story.
+    /// The toy plays a piece of the library.
     pub struct Music {
         from_user: Ai,
-        /// To play, of /get_music/.
+        /// The sound to play, of /get_music/.
         music: File,
     }
 }
 
 answer! {
-    /// The toy says something.
+    /// The toy plays a spoken reply.
     pub struct Reply {
         from_user: Ai,
         /// A spoken reply, of /get_chat/.
         chat: File,
-        /// A link to it for players, where the call came with a token. Added.
+        /// A link to `chat` for players, if the call has a token. Added.
         url: Option<Link>,
     }
 }
 
 answer! {
-    /// The child begins a message to a friend.
+    /// The child starts a message to a friend.
     pub struct StartMessage {
-        /// The friend for whom the next recording is.
+        /// The friend who receives the next recording.
         from_user: Id,
-        /// What to play first, of /get_chat/.
+        /// The prompt to play first, of /get_chat/.
         chat: File,
         /// The friend's kind.
         friend_type: Kind,
-        /// A link to `chat` for players, where the call came with a token. Added.
+        /// A link to `chat` for players, if the call has a token. Added.
         url: Option<Link>,
     }
 }

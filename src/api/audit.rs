@@ -1,4 +1,4 @@
-//! Who has read, bound, befriended, erased and exported what, for the guardians.
+//! The audit log: which user read, bound, befriended, erased or exported what. Guardians read it.
 
 use super::answer::{Id, Nullable, Shape, answer};
 use super::request::{Limit, request};
@@ -7,27 +7,27 @@ use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
 use crate::domain::error::DomainError;
 use crate::model::{Action, Audited, Timestamp, ToyId, UserId};
 
-/// Entries of one answer, if the client does not say how many.
+/// The default number of entries in one answer.
 const DEFAULT: u64 = 100;
-/// Entries of one answer at most.
+/// The maximum number of entries in one answer.
 const MAX: u64 = 500;
 
 /// The calls of this file.
 pub const SUBJECT: Subject = Subject {
     name: "audit",
-    about: "Who has read, bound, befriended, erased and exported what.",
+    about: "The audit log: which user read, bound, befriended, erased or exported what.",
     calls: &[Entry::of::<Audit>()],
 };
 
 request! {
-    /// The record of the user or of an own toy, newest first: who has done what. What one person reads of a toy within an
-    /// hour is one entry. Added.
+    /// The audit log of the user or of an own toy, newest first. All reading of a toy's messages by one person within
+    /// an hour is one entry. Added.
     struct Audit {
         /// The user.
         me as "_id": Me<UserId>,
-        /// The own toy; the user where none is given.
+        /// The own toy. Default: the user.
         toy as "toy_id": Option<ToyId>,
-        /// How many entries: 100 where nothing is said, 500 at most.
+        /// The number of entries: 100 by default, 500 at most.
         limit: Option<Limit<MAX>>,
         /// Only entries before this `at`.
         before: Option<Timestamp>,
@@ -47,7 +47,7 @@ impl Call for Audit {
     }
 }
 
-/// What was done.
+/// The action.
 pub struct Word(Action);
 
 impl serde::Serialize for Word {
@@ -67,11 +67,11 @@ answer! {
     pub struct AuditEntry as "AuditEntry" {
         /// When, in seconds since 1970.
         at: Timestamp,
-        /// What was done.
+        /// The action.
         action: Word,
-        /// Who did it; null for whoever runs the hub.
+        /// The user or toy that did it; null for the operator of the hub.
         by: Nullable<Id>,
-        /// With whom, where two are concerned; else null.
+        /// The other party, for an action between two; otherwise null.
         about: Nullable<Id>,
         /// The address at which a toy was opened. Missing of all else.
         place: Option<String>,

@@ -1,4 +1,4 @@
-//! Recordings and sounds in chunks, for clients on one connection over a bad link.
+//! Transfer of recordings and sounds in chunks, for clients with a single connection over an unreliable network.
 
 use super::answer::{Nothing, Positive, answer};
 use super::request::{Count, Text, Wanted, request};
@@ -16,9 +16,9 @@ pub const SUBJECT: Subject = Subject {
 };
 
 request! {
-    /// How much of a recording has come.
+    /// Reports which chunks of a recording have been received.
     struct UploadState {
-        /// What its sender calls it.
+        /// The name that the sender gave to the recording.
         upload: UploadName,
     }
 }
@@ -34,9 +34,9 @@ impl Call for UploadState {
 }
 
 request! {
-    /// Forgets a recording that has come in part.
+    /// Discards an incomplete recording.
     struct DropUpload {
-        /// What its sender calls it.
+        /// The name that the sender gave to the recording.
         upload: UploadName,
     }
 }
@@ -52,18 +52,18 @@ impl Call for DropUpload {
 }
 
 request! {
-    /// Publishes chunks of a file on the `file` topic, then answers.
-    /// Made for MQTT: an app socket is better served by HTTP.
+    /// Publishes chunks of a file on the `file` topic, then answers. Intended for MQTT; a client of the app socket
+    /// downloads over HTTP instead.
     struct GetFile {
         /// The file.
         name: Wanted,
-        /// Of what kind: `chat` where nothing is said.
+        /// The kind of the file. Default: `chat`.
         kind: Option<WantedKind>,
-        /// The bytes of a chunk.
+        /// The size of a chunk, in bytes.
         chunk_bytes: Option<Count>,
-        /// The first chunk that is wanted: 0 where nothing is said.
+        /// The first chunk to send. Default: 0.
         first: Option<u64>,
-        /// How many chunks; 0 asks for the size alone.
+        /// The number of chunks to send; 0 asks for the size only.
         count: Option<u64>,
     }
 }
@@ -103,7 +103,7 @@ impl Text for WantedKind {
             "chat" => Ok(Self(FileKind::Chat)),
             "music" => Ok(Self(FileKind::Music)),
             "image" => Ok(Self(FileKind::Image)),
-            _ => Err(DomainError::invalid(name, "is chat, music or image")),
+            _ => Err(DomainError::invalid(name, "must be chat, music or image")),
         }
     }
 }
@@ -111,9 +111,9 @@ impl Text for WantedKind {
 answer! {
     /// The answer of `upload_state`.
     pub struct Received {
-        /// Chunks that have come.
+        /// The number of chunks that have been received.
         received: u32,
-        /// The first that has not.
+        /// The first chunk that is missing.
         first_missing: u32,
         /// Whether a request has used the recording.
         finished: bool,
@@ -123,13 +123,13 @@ answer! {
 answer! {
     /// The answer of `get_file`.
     pub struct FileSent {
-        /// The bytes of the whole file.
+        /// The size of the file, in bytes.
         size: u64,
-        /// The bytes of a chunk; the last one is shorter.
+        /// The size of a chunk, in bytes; the last one is shorter.
         chunk_bytes: Positive,
-        /// The chunks of the whole file.
+        /// The number of chunks of the file.
         chunks: u64,
-        /// The chunks that were sent.
+        /// The number of chunks that were sent.
         sent: u64,
     }
 }

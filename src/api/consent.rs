@@ -1,4 +1,4 @@
-//! What a guardian agrees to at binding.
+//! The consent that a guardian gives when it binds a toy.
 
 use super::answer::{Nothing, answer};
 use super::request::{Password, request};
@@ -10,12 +10,13 @@ use crate::model::{Timestamp, ToyId, UserId};
 /// The calls of this file.
 pub const SUBJECT: Subject = Subject {
     name: "consent",
-    about: "What a guardian agrees to at binding.",
+    about: "The consent that a guardian gives when it binds a toy.",
     calls: &[Entry::of::<ConsentText>(), Entry::of::<Consent>(), Entry::of::<WithdrawConsent>()],
 };
 
 request! {
-    /// What is stored of a child and for how long: what a guardian agrees to at binding. Added.
+    /// The text that a guardian agrees to when it binds a toy: which data of a child is stored, and for how long.
+    /// Added.
     struct ConsentText {}
 }
 
@@ -31,7 +32,7 @@ impl Call for ConsentText {
 }
 
 request! {
-    /// What the user agreed to when an own toy was bound. Added.
+    /// The text that the user agreed to when an own toy was bound. Added.
     struct Consent {
         /// The owner.
         me as "user_id": Me<UserId>,
@@ -54,8 +55,8 @@ impl Call for Consent {
 }
 
 request! {
-    /// Withdraws the consent for an own toy, which erases the toy's life with the family, as `unbind_toy` does. The password
-    /// is asked once more. Added.
+    /// Withdraws the consent for an own toy and erases the toy's data, as `unbind_toy` does. Requires the password.
+    /// Added.
     struct WithdrawConsent {
         /// The owner.
         me as "user_id": Me<UserId>,
@@ -89,13 +90,13 @@ answer! {
 }
 
 answer! {
-    /// The answer of `consent`. Empty of a toy that an older version of the hub has bound.
+    /// The answer of `consent`. Empty for a toy that was bound by an older version of the hub.
     pub struct Agreed {
         /// The version of the text.
         version: Option<String>,
         /// The text.
         text: Option<String>,
-        /// When it was agreed to, in seconds since 1970.
+        /// The time of the consent, in seconds since 1970.
         at: Option<Timestamp>,
     }
 }

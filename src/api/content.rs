@@ -11,7 +11,7 @@ pub const SUBJECT: Subject =
     Subject { name: "content", about: "Songs and stories.", calls: &[Entry::of::<ContentList>()] };
 
 request! {
-    /// The library of songs and stories; for a toy that plays only approved content, that.
+    /// The library of songs and stories. For a toy that plays only approved content, the approved part of it.
     struct ContentList {}
 }
 

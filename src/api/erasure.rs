@@ -1,4 +1,4 @@
-//! What a user takes back: messages, chats, friends, toys, the account.
+//! Erasure of messages, chats, friends, toys and accounts.
 
 use super::answer::{Key, Nothing, answer};
 use super::request::{Field, Given, Password, Presence, request};
@@ -11,7 +11,7 @@ use crate::model::{ChatId, MessageId, PartyId, ToyId, UserId};
 /// The calls of this file.
 pub const SUBJECT: Subject = Subject {
     name: "erasure",
-    about: "What a user takes back: messages, chats, friends, toys, the account.",
+    about: "Erasure of messages, chats, friends, toys and accounts.",
     calls: &[
         Entry::of::<EraseMessage>(),
         Entry::of::<EraseChat>(),
@@ -22,7 +22,7 @@ pub const SUBJECT: Subject = Subject {
     ],
 };
 
-/// For whom a message is erased.
+/// The parties for which a message is erased.
 struct Whom(ErasedFor);
 
 impl Field for Whom {
@@ -42,13 +42,14 @@ impl Field for Whom {
 }
 
 request! {
-    /// Erases a message: for both parties, if the user sent it or it is in a chat of an own toy; or for the user alone. Added.
+    /// Erases a message for the user alone, or for both parties if the user sent it or it is in a chat of an own toy.
+    /// Added.
     struct EraseMessage {
         /// The user.
         me as "_id": Me<UserId>,
         /// The `_id` of the message.
         message: MessageId,
-        /// For whom; for both where nothing is said.
+        /// `both` parties (the default), or the user alone.
         whom as "for": Whom,
     }
 }
@@ -65,8 +66,8 @@ impl Call for EraseMessage {
 }
 
 request! {
-    /// Erases the messages of a chat: all of them, if it is the chat of an own toy; else the user's own for both, and those
-    /// of the other for the user alone. Added.
+    /// Erases the messages of a chat. All of them in the chat of an own toy; in another chat the user's own messages
+    /// for both parties, and the other party's messages for the user alone. Added.
     struct EraseChat {
         /// The user.
         me as "_id": Me<UserId>,
@@ -91,7 +92,7 @@ request! {
     struct EraseFriend {
         /// The user.
         me as "_id": Me<UserId>,
-        /// The own toy whose friend it is; the user's own friend where none is given.
+        /// The own toy that has this friend. Default: the user.
         toy as "toy_id": Option<ToyId>,
         /// The friend.
         friend_id: PartyId,
@@ -110,14 +111,14 @@ impl Call for EraseFriend {
 }
 
 request! {
-    /// Ends a toy's life with this family: all of it is erased, its chats with the user, too. The device may be bound again,
-    /// and has a new secret, which only whoever runs the hub learns. Added.
+    /// Unbinds a toy and erases its data, including its chats with the user. The device can be bound again. It gets a
+    /// new secret, which only the operator of the hub can read. Added.
     struct UnbindToy {
         /// The owner.
         me as "user_id": Me<UserId>,
         /// The toy.
         toy as "toy_id": ToyId,
-        /// "1" for a new device key, too: the old QR picture then names nothing.
+        /// "1" for a new device key, too; the old QR picture is then invalid.
         new_key: Option<String>,
     }
 }
@@ -136,7 +137,7 @@ impl Call for UnbindToy {
 }
 
 request! {
-    /// Erases a toy and its device, which cannot be bound again. The password is asked once more. Added.
+    /// Erases a toy and its device, which cannot be bound again. Requires the password. Added.
     struct EraseToy {
         /// The owner.
         me as "user_id": Me<UserId>,
@@ -160,7 +161,8 @@ impl Call for EraseToy {
 }
 
 request! {
-    /// Erases the user's account, with the user's toys. The password is asked once more. Connections end, this one too. Added.
+    /// Erases the user's account and toys. Requires the password. All connections are closed, including this one.
+    /// Added.
     struct EraseAccount {
         /// The user.
         me as "_id": Me<UserId>,
@@ -184,7 +186,7 @@ impl Call for EraseAccount {
 answer! {
     /// The answer of `unbind_toy`.
     pub struct Unbound {
-        /// The key of the device, which is nobody's now.
+        /// The key of the device, which is no longer bound.
         device_key: Option<Key>,
     }
 }

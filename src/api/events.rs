@@ -1,4 +1,4 @@
-//! What parties are told unasked, as the payload of their inboxes.
+//! The events that the hub publishes on the inboxes of users and toys.
 
 use serde_json::Value;
 
@@ -22,20 +22,20 @@ words! {
 }
 
 answer! {
-    /// A voice message waits.
+    /// There is a new voice message.
     struct Message {
         is as "type": IsMessage,
-        /// Its number among the user's events. Missing at toys, and of what is told again.
+        /// The event's number in the user's stream. Absent for toys, and in events that are sent again.
         seq: Option<Positive>,
-        /// To drop repeats by.
+        /// The message's id, by which receivers drop duplicates.
         id as "_id": Id,
-        /// Who sent it.
+        /// The sender.
         from_user: Id,
         /// The sender's kind.
         friend_type: Kind,
         /// The recording, of /get_chat/.
         chat: File,
-        /// The chat of the two.
+        /// The chat of the two parties.
         chat_id: Id,
         /// When it was accepted, in seconds since 1970.
         create_time: Timestamp,
@@ -49,16 +49,16 @@ answer! {
 }
 
 answer! {
-    /// A friend has this party play a sound, now.
+    /// A friend asks this party to play a sound now.
     struct Play {
         is as "type": IsPlay,
-        /// Who sent it.
+        /// The sender.
         from_user: Id,
         /// The sender's kind.
         friend_type: Kind,
-        /// To play, of /get_music/. Either this or `chat`.
+        /// The sound to play, of /get_music/. Either this or `chat` is present.
         music: Option<File>,
-        /// To play, of /get_chat/.
+        /// The sound to play, of /get_chat/.
         chat: Option<File>,
         /// A link to `chat` for players. Added.
         url: Option<Link>,
@@ -66,7 +66,7 @@ answer! {
 }
 
 answer! {
-    /// The child has told this toy to do something, now.
+    /// The child gave this toy a command.
     struct Order {
         is as "type": IsCommand,
         command: Command,
@@ -74,18 +74,18 @@ answer! {
 }
 
 answer! {
-    /// Somebody asks to be a friend.
+    /// There is a new friend request.
     struct FriendRequest {
         is as "type": IsFriendRequest,
-        /// Its number among the user's events. Missing at toys, and of what is told again.
+        /// The event's number in the user's stream. Absent for toys, and in events that are sent again.
         seq: Option<Positive>,
         /// The `req_id` of acc_req and ref_req.
         id as "_id": Id,
-        /// Who asks.
+        /// The requester.
         req_user: Id,
-        /// Who is asked: the user, or a toy of the user; or somebody else, where a toy of the user asks.
+        /// The recipient: the user or a toy of the user; or another party, if a toy of the user is the requester.
         add_user: Id,
-        /// The kind of who asks.
+        /// The requester's kind.
         kind: Kind,
     }
 }
@@ -94,13 +94,13 @@ answer! {
     /// The address book has a new entry.
     struct FriendAdded {
         is as "type": IsFriendAdded,
-        /// Its number among the user's events. Missing at toys, and of what is told again.
+        /// The event's number in the user's stream. Absent for toys, and in events that are sent again.
         seq: Option<Positive>,
         /// The new friend.
         friend_id: Id,
         /// The friend's kind.
         friend_type: Kind,
-        /// The chat of the two.
+        /// The chat of the two parties.
         chat_id: Id,
     }
 }
@@ -109,26 +109,26 @@ answer! {
     /// The address book has lost an entry.
     struct FriendRemoved {
         is as "type": IsFriendRemoved,
-        /// Its number among the user's events. Missing at toys, and of what is told again.
+        /// The event's number in the user's stream. Absent for toys, and in events that are sent again.
         seq: Option<Positive>,
         /// The former friend.
         friend_id: Id,
-        /// Its kind.
+        /// The former friend's kind.
         friend_type: Kind,
-        /// The chat that the two had.
+        /// The former chat of the two parties.
         chat_id: Id,
     }
 }
 
 answer! {
-    /// A toy of this user was refused at an address where it is not let in. `let_in` lets it open there once.
+    /// A toy of this user was refused at an unknown address. `let_in` allows it to open there once.
     struct ToyWantsIn {
         is as "type": IsToyWantsIn,
-        /// Its number among the user's events. Missing of what is told again.
+        /// The event's number in the user's stream. Absent in events that are sent again.
         seq: Option<Positive>,
         /// The toy.
         toy_id: Id,
-        /// The address; of an IPv6 network its first one.
+        /// The address, or the first address of an IPv6 network.
         place: String,
     }
 }
@@ -148,15 +148,15 @@ answer! {
 }
 
 answer! {
-    /// Messages of this party have come further.
+    /// Messages that this party sent were delivered or read.
     struct Receipt {
         is as "type": IsReceipt,
-        /// Its number among the user's events. Missing at toys, and of what is told again.
+        /// The event's number in the user's stream. Absent for toys, and in events that are sent again.
         seq: Option<Positive>,
         state: ReceiptState,
-        /// The newest message that has come as far; so have those before it.
+        /// The newest message in this state. All messages before it have reached the state, too.
         up_to as "_id": Id,
-        /// The chat of the two.
+        /// The chat of the two parties.
         chat_id: Id,
         /// The receiver.
         by: Id,
@@ -166,25 +166,25 @@ answer! {
 }
 
 answer! {
-    /// A device of this party has heard messages.
+    /// A device of this party marked messages as read.
     struct Read {
         is as "type": IsRead,
-        /// Its number among the user's events. Missing at toys, and of what is told again.
+        /// The event's number in the user's stream. Absent for toys, and in events that are sent again.
         seq: Option<Positive>,
-        /// Whose messages were heard.
+        /// The sender of the messages that were read.
         friend_id: Id,
-        /// The chat of the two.
+        /// The chat of the two parties.
         chat_id: Id,
-        /// How many of that friend still wait.
+        /// The number of messages of that friend that are still unread.
         unread: u64,
     }
 }
 
 answer! {
-    /// Something was erased: load friends, toys and chats again.
+    /// Data was erased. The client loads friends, toys and chats again.
     struct Erased {
         is as "type": IsErased,
-        /// Its number among the user's events. Missing at toys, and of what is told again.
+        /// The event's number in the user's stream. Absent for toys, and in events that are sent again.
         seq: Option<Positive>,
     }
 }
@@ -193,7 +193,7 @@ answer! {
 pub struct Described {
     /// Its `type`.
     pub name: &'static str,
-    /// What it says, in a sentence.
+    /// A description of one sentence.
     pub about: &'static str,
     /// Its schema.
     pub schema: fn(&mut Components) -> Value,
@@ -301,7 +301,7 @@ mod tests {
         String::from_utf8(encode(event, seq, None)).unwrap()
     }
 
-    /// One of each event; one that is not listed does not compile.
+    /// One event of each variant. A variant that is not listed here fails to compile.
     fn all() -> Vec<Event> {
         let (toy, chat) = (|| Party::Toy("5c8f5853268d7942f44c6705".parse().unwrap()), || ID.parse().unwrap());
         let all = vec![

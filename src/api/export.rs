@@ -1,4 +1,4 @@
-//! Everything of a family as one ZIP: the call that allows it, and what stands in it.
+//! Export of a family's data as one ZIP: the call that permits it, and the content of the archive.
 //!
 //! `family.json` has the user, the toys, the address books and the requests; `chats/<chat>.jsonl` the messages, one on a
 //! line; `sounds/` and `pictures/` the files that they name.
@@ -21,14 +21,14 @@ use crate::model::{Action, ChatId, FileName, Friend, Party, Secret, Timestamp, U
 
 /// The calls of this file.
 pub const SUBJECT: Subject =
-    Subject { name: "export", about: "Everything of a family as one ZIP.", calls: &[Entry::of::<Export>()] };
+    Subject { name: "export", about: "Export of a family's data as one ZIP.", calls: &[Entry::of::<Export>()] };
 
 /// The path at which the archive is fetched, with its ticket for `{name}`.
 pub const PATH: &str = "/get_export/{name}";
 
 request! {
-    /// Allows to fetch everything of the user and of the user's toys as one ZIP, once and soon. The password is asked once
-    /// more. Added.
+    /// Issues a ticket to download all data of the user and of the user's toys as one ZIP. It is valid once, for a
+    /// short time. Requires the password. Added.
     struct Export {
         /// The user.
         me as "_id": Me<UserId>,
@@ -53,7 +53,7 @@ impl Call for Export {
 answer! {
     /// The answer of `export`.
     pub struct Allowed {
-        /// The archive is at /get_export/ and this, once, within `ws.ticket_ttl_s`.
+        /// The name of the archive under /get_export/. It can be fetched once, within `ws.ticket_ttl_s`.
         ticket: Shown,
     }
 }

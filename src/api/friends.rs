@@ -29,7 +29,7 @@ pub const SUBJECT: Subject = Subject {
 request! {
     /// The address book of a user or a toy.
     struct FriendList {
-        /// For whom this is asked.
+        /// The user or toy that the request is made for.
         me as "_id": Me<Party>,
     }
 }
@@ -45,17 +45,17 @@ impl Call for FriendList {
 }
 
 request! {
-    /// Asks to be a friend. Of a request that a toy makes itself, a guardian of that toy is asked first.
+    /// Sends a friend request. If a toy sends it by itself, a guardian of that toy has to accept it first.
     struct AddReq {
-        /// Who asks: a user, a toy, or a toy in whose name its guardian asks.
+        /// The requester: a user, or a toy (the request is made by the toy itself or by its guardian).
         me as "req_user": Me<Party>,
-        /// Who is asked, a user or a toy.
+        /// The recipient, a user or a toy.
         add_user: PartyId,
-        /// The kind of who asks. Not looked at: the id tells.
+        /// The requester's kind. Ignored: the id determines it.
         _kind as "type": IgnoredKind,
-        /// Words to send along.
+        /// A text for the recipient.
         req_info: Option<String>,
-        /// What to call who is asked.
+        /// The requester's remark for the new friend.
         remark: Option<String>,
     }
 }
@@ -82,7 +82,7 @@ request! {
     /// The friend requests to the user and to the user's toys, and those that the user's toys have made themselves,
     /// newest first.
     struct ReqList {
-        /// For whom this is asked.
+        /// The user or toy that the request is made for.
         me as "_id": Me<UserId>,
     }
 }
@@ -117,12 +117,12 @@ impl Call for RefReq {
 }
 
 request! {
-    /// Accepts a friend request: both have a new entry in their address books. Of a request that a toy of the user has
-    /// made itself, the other side is asked then.
+    /// Accepts a friend request. Both parties get an entry in their address books. If a toy of the user made the
+    /// request by itself, the request is then sent to its recipient.
     struct AccReq {
         /// The request: `_id` of /req_list and of the event.
         req_id: RequestId,
-        /// What to call who asked. Where a toy of the user asks: what the toy calls the other side.
+        /// The remark for the requester; if a toy of the user is the requester, the toy's remark for the recipient.
         remark: Option<String>,
     }
 }
@@ -139,8 +139,8 @@ impl Call for AccReq {
     }
 }
 
-/// The user who may answer the request. The documented call does not name the caller, so that the request itself says
-/// for whom the caller must be allowed to act.
+/// The user who may answer the request. The documented call does not name the caller, so the caller must be allowed to
+/// act for the recipient of the friend request.
 async fn answerer(request: &RequestId, asked: &Asked) -> Result<UserId, DomainError> {
     let Answerers { now, before } = asked.hub.request_answerers(request).await?;
     let mut refused = DomainError::UnknownRequest;
@@ -168,11 +168,11 @@ async fn acts_for(user: &UserId, asked: &Asked) -> Result<(), DomainError> {
 request! {
     /// Ends a friendship on both sides; subscriptions to the topics of the two end at once. Added.
     struct Unfriend {
-        /// For whom this is asked.
+        /// The user or toy that the request is made for.
         me as "user_id": Me<UserId>,
         /// The friend, a user or a toy.
         friend as "friend_id": PartyId,
-        /// A toy of the user, whose friend it is. The user's own friend where none is given.
+        /// A toy of the user that has this friend. Default: the user.
         toy as "toy_id": Option<ToyId>,
     }
 }
@@ -189,13 +189,14 @@ impl Call for Unfriend {
 }
 
 request! {
-    /// Blocks a user or toy: a friendship ends, and later friend requests of it succeed and reach nobody. Added.
+    /// Blocks a user or toy. An existing friendship ends. Later friend requests of the blocked party are answered with
+    /// success and dropped. Added.
     struct Block {
-        /// For whom this is asked.
+        /// The user or toy that the request is made for.
         me as "user_id": Me<UserId>,
-        /// Whom to block: with a user, its toys too.
+        /// The user or toy to block. Blocking a user blocks the user's toys, too.
         friend as "friend_id": PartyId,
-        /// A toy of the user, which is not to be asked any more. The user where none is given.
+        /// A toy of the user that blocks. Default: the user.
         toy as "toy_id": Option<ToyId>,
     }
 }
@@ -212,13 +213,13 @@ impl Call for Block {
 }
 
 request! {
-    /// Lifts a block: the other may ask to be a friend again. Added.
+    /// Removes a block. The other party may send friend requests again. Added.
     struct Unblock {
-        /// For whom this is asked.
+        /// The user or toy that the request is made for.
         me as "user_id": Me<UserId>,
-        /// Who was blocked.
+        /// The blocked user or toy.
         friend as "friend_id": PartyId,
-        /// A toy of the user, which has blocked. The user where none is given.
+        /// A toy of the user that has blocked. Default: the user.
         toy as "toy_id": Option<ToyId>,
     }
 }
@@ -235,11 +236,11 @@ impl Call for Unblock {
 }
 
 request! {
-    /// Whom the user, or a toy of the user, has blocked. Added.
+    /// The users and toys that the user, or a toy of the user, has blocked. Added.
     struct BlockList {
-        /// For whom this is asked.
+        /// The user or toy that the request is made for.
         me as "user_id": Me<UserId>,
-        /// A toy of the user. The user where none is given.
+        /// A toy of the user. Default: the user.
         toy as "toy_id": Option<ToyId>,
     }
 }
@@ -283,9 +284,9 @@ impl Call for Mute {
 answer! {
     /// An entry of `/block_list`.
     pub struct Blocked as "Blocked" {
-        /// Who is blocked.
+        /// The blocked user or toy.
         friend_id: Id,
-        /// The name that it bore then.
+        /// Its name at the time of the block.
         friend_nick: String,
         /// Its picture, of /get_image/.
         friend_avatar: File,
@@ -310,17 +311,17 @@ answer! {
     pub struct Friend as "Friend" {
         /// The friend, a user or a toy.
         friend_id: Id,
-        /// The name that the friend bears; of a toy the child's.
+        /// The friend's name; for a toy, the child's name.
         friend_nick: String,
-        /// The name that the owner of the address book gave.
+        /// The remark that the owner of the address book gave.
         friend_remark: String,
         /// A picture of /get_image/.
         friend_avatar: File,
-        /// The chat of the two.
+        /// The chat of the two parties.
         friend_chat: Id,
         /// The friend's kind.
         friend_type: Kind,
-        /// Messages of this friend that wait. Added.
+        /// The number of unread messages of this friend. Added.
         unread: u64,
         /// Whether the friend is muted. Missing where it is not. Added.
         muted: Option<bool>,
@@ -347,23 +348,23 @@ answer! {
     pub struct FriendRequest as "FriendRequest" {
         /// The `req_id` of /acc_req and /ref_req. Added.
         id as "_id": Id,
-        /// Who asks.
+        /// The requester.
         req_user: Id,
-        /// Who is asked: the user, or a toy of the user; or somebody else, where a toy of the user asks.
+        /// The recipient: the user or a toy of the user; or another party, if a toy of the user is the requester.
         add_user: Id,
-        /// The kind of who asks.
+        /// The requester's kind.
         kind as "type": Kind,
-        /// The words sent along.
+        /// The requester's text.
         req_info: String,
-        /// What the asker calls who is asked.
+        /// The requester's remark for the recipient.
         remark: String,
-        /// The asker's picture, of /get_image/.
+        /// The requester's picture, of /get_image/.
         avatar: File,
-        /// The asker's name.
+        /// The requester's name.
         nickname: String,
         /// 0: not answered; 1: accepted; 2: refused.
         status: Status,
-        /// The name of who is asked.
+        /// The recipient's name.
         toy_name: String,
     }
 }

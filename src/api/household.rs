@@ -1,4 +1,4 @@
-//! The guardians of a toy, and the invitations by which people come in.
+//! The guardians of a toy, and invitations.
 
 use super::answer::{File, Id, Nothing, answer};
 use super::request::request;
@@ -10,18 +10,19 @@ use crate::model::{PartyId, Secret, Timestamp, ToyId, UserId};
 /// The calls of this file.
 pub const SUBJECT: Subject = Subject {
     name: "household",
-    about: "The guardians of a toy, and the invitations by which people come in.",
+    about: "The guardians of a toy, and invitations.",
     calls: &[Entry::of::<Invite>(), Entry::of::<Join>(), Entry::of::<GuardianList>(), Entry::of::<RemoveGuardian>()],
 };
 
 request! {
-    /// Makes an invitation, which is good once and not for long. Added.
+    /// Creates an invitation, which is valid once and for a limited time. Added.
     struct Invite {
         /// A guardian of a toy.
         me as "user_id": Me<UserId>,
-        /// The toy of which the invited is to be a guardian. Without it the invitation is for one account or one binding.
+        /// The toy whose guardian the invited user becomes. Without it, the invitation permits one registration or one
+        /// binding.
         toy as "toy_id": Option<ToyId>,
-        /// What the toy calls the new guardian. The guardian's own name where none is given.
+        /// The toy's remark for the new guardian. Default: the guardian's own name.
         remark: Option<String>,
     }
 }
@@ -60,7 +61,7 @@ impl Call for Join {
 }
 
 request! {
-    /// The guardians of a toy, the first of them first. Added.
+    /// The guardians of a toy, beginning with its owner. Added.
     struct GuardianList {
         /// A guardian of the toy.
         me as "user_id": Me<UserId>,
@@ -80,14 +81,14 @@ impl Call for GuardianList {
 }
 
 request! {
-    /// Makes a guardian of a toy one no more: access to the toy and its chats ends at once. The first guardian removes
-    /// others, and each may remove itself. Added.
+    /// Removes a guardian of a toy. Its access to the toy and its chats ends at once. The owner may remove others; each
+    /// guardian may remove itself. Added.
     struct RemoveGuardian {
-        /// Who removes.
+        /// The guardian who makes the call.
         me as "user_id": Me<UserId>,
         /// The toy.
         toy as "toy_id": ToyId,
-        /// Who is removed.
+        /// The guardian to remove.
         guardian as "guardian_id": PartyId,
     }
 }
@@ -109,7 +110,7 @@ answer! {
     pub struct Invited {
         /// The code, shown once.
         invite: String,
-        /// When it stops to be good, in seconds since 1970.
+        /// The time at which it expires, in seconds since 1970.
         expires_at: Timestamp,
     }
 }
@@ -117,7 +118,7 @@ answer! {
 answer! {
     /// The answer of `/join`.
     pub struct Joined {
-        /// The toy of which the user is a guardian now.
+        /// The toy whose guardian the user now is.
         toy_id: Id,
     }
 }
@@ -127,11 +128,12 @@ answer! {
     pub struct Guardian as "Guardian" {
         /// The guardian.
         id as "_id": Id,
-        /// The name that others see.
+        /// The name that is shown to others.
         nickname: String,
         /// A picture of /get_image/.
         avatar: File,
-        /// Whether the toy is bound to this guardian, who alone unbinds it and removes others.
+        /// Whether the toy is bound to this guardian, the owner. Only the owner can unbind it and remove other
+        /// guardians.
         is_first: bool,
     }
 }

@@ -1,12 +1,13 @@
-//! The API, stated once: each call with its request, its answer, and what the edges and the documents need to know.
+//! The API: one definition of each call, with its request, its answer, and the facts that the edges and the documents
+//! need.
 //!
-//! A call is a request struct that implements [`Call`]: its fields are what it takes, [`Call::FACTS`] says where it is
-//! served, who may call it and what it answers, [`Call::Answer`] is what it gives, [`Call::handle`] does it. The files of
-//! this room have one subject each and list their calls; [`SUBJECTS`] lists the files. HTTP, MQTT and the app socket
-//! serve what is registered here, and `edge/spec` describes it.
+//! A call is a request struct that implements [`Call`]: its fields are the parameters, [`Call::FACTS`] states where it
+//! is served and who may call it, [`Call::Answer`] is the type of its answer, and [`Call::handle`] executes it. The
+//! files of this room have one subject each and list their calls; [`SUBJECTS`] lists the files. HTTP, MQTT and the app
+//! socket serve the registered calls, and `edge/spec` describes them.
 //!
-//! Who calls is a type, too. A field `me: Me<UserId>` holds an id that nobody has checked; only [`Asked::acting`] makes
-//! a `UserId` of it, after it has found out that the caller may act for that user.
+//! The caller is a type, too. A field `me: Me<UserId>` holds an id that has not been checked. Only [`Asked::acting`]
+//! turns it into a `UserId`, after it has verified that the caller may act for that user.
 
 pub mod accounts;
 pub mod answer;
@@ -75,7 +76,7 @@ pub const SUBJECTS: &[Subject] = &[
 pub struct Subject {
     /// Its name in the documents.
     pub name: &'static str,
-    /// What it is.
+    /// A description of one sentence.
     pub about: &'static str,
     /// Its calls.
     pub calls: &'static [Entry],
@@ -86,7 +87,7 @@ pub fn calls() -> impl Iterator<Item = &'static Entry> {
     SUBJECTS.iter().flat_map(|subject| subject.calls)
 }
 
-/// The call that a connection asks for by this word.
+/// The call that connections request by this word.
 pub fn call_of_word(word: &str) -> Option<&'static Entry> {
     calls().find(|call| call.facts.name == word && call.facts.door != Door::Http)
 }
@@ -102,18 +103,18 @@ pub enum Door {
     Connection,
 }
 
-/// Who may call.
+/// The callers that are permitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     /// Anybody.
     Anybody,
-    /// Who presents a token.
+    /// A caller that presents a token.
     Token,
-    /// Who may act for the party that the request names in its [`Me`] field.
+    /// A caller that may act for the party in the [`Me`] field of the request.
     Named,
-    /// Who may act for the user who answers the friend request.
+    /// A caller that may act for the user who answers the friend request.
     Answerer,
-    /// Who has logged in on its connection.
+    /// A client that has logged in on its connection.
     Connected,
 }
 
@@ -124,7 +125,7 @@ pub struct Facts {
     pub name: &'static str,
     /// Where it is served.
     pub door: Door,
-    /// Who may call.
+    /// The callers that are permitted.
     pub who: Who,
     /// The documented `msg`. None for an answer that HTTP sends bare, without its envelope.
     pub msg: Option<&'static str>,
@@ -147,15 +148,15 @@ impl Facts {
     }
 }
 
-/// A call: what a request asks for.
+/// A call of the API.
 pub trait Call: Request + Send + 'static {
     /// Its constant.
     const FACTS: Facts;
 
-    /// What it gives.
+    /// The type of its answer.
     type Answer: Shape;
 
-    /// Does it.
+    /// Executes the call.
     fn handle(self, asked: &Asked) -> impl Future<Output = Result<Self::Answer, DomainError>> + Send;
 }
 
@@ -164,18 +165,18 @@ pub trait Call: Request + Send + 'static {
 pub struct Entry {
     /// Its constant.
     pub facts: Facts,
-    /// What it does, in a sentence.
+    /// A description of one sentence.
     pub about: &'static str,
     /// Its fields.
     pub fields: fn() -> Vec<FieldInfo>,
     /// The schema of its answer, without an envelope.
     pub answer: fn(&mut Components) -> Value,
-    /// Whether a recording comes with it.
+    /// Whether the request contains a recording.
     pub takes_recording: bool,
     run: for<'a> fn(&'a Asked, Given) -> BoxFuture<'a, Result<Value, DomainError>>,
 }
 
-/// What a call has answered.
+/// The answer of a call.
 #[derive(Debug)]
 pub struct Reply {
     /// The documented `msg`. None for an answer that HTTP sends bare.
@@ -197,14 +198,14 @@ impl Entry {
         }
     }
 
-    /// Reads the request, does it, and writes the answer. Errors: as the call's own method of the hub; `Invalid`.
+    /// Parses the request, executes the call, and serialises the answer. Errors: those of the call's method of the hub;
+    /// `Invalid`.
     pub async fn run(&self, asked: &Asked, given: Given) -> Result<Reply, DomainError> {
         let data = (self.run)(asked, given).await?;
         Ok(Reply { msg: self.facts.msg, data })
     }
 
-    /// The party in whose name a request with these fields is made, if the caller may act for it. Errors: as of
-    /// [`Asked::acting`].
+    /// The party that a request with these fields acts for, if the caller may act for it. Errors: as [`Asked::acting`].
     pub async fn caller(&self, asked: &Asked, given: &Given) -> Result<Caller, DomainError> {
         let fields = (self.fields)();
         let named = fields.iter().find_map(|field| match field.presence {
@@ -222,7 +223,7 @@ impl Entry {
         Ok(Caller::Known(party))
     }
 
-    /// Whether it gives a client of `kind` anything on its connection.
+    /// Whether a client of `kind` can use it on its connection.
     pub fn is_for(&self, kind: PartyKind) -> bool {
         let named = (self.fields)().into_iter().find_map(|field| match field.presence {
             Presence::Caller(kind) => kind,
@@ -235,11 +236,11 @@ impl Entry {
     }
 }
 
-/// In whose name a request is made.
+/// The party that a request acts for.
 pub enum Caller {
     /// The caller may act for this party.
     Known(Party),
-    /// The field of this name has not come.
+    /// The field of this name is missing.
     Unnamed(&'static str),
 }
 
@@ -250,28 +251,28 @@ async fn run<C: Call>(asked: &Asked, mut given: Given) -> Result<Value, DomainEr
     serde_json::to_value(answer).map_err(DomainError::internal)
 }
 
-/// On what ground a call acts for a party.
+/// The credential by which a call acts for a party.
 pub enum Authority {
-    /// The token that came with it, if one did; what it opens, `[auth] mode` decides.
+    /// The token of the request, if there is one. `[auth] mode` states what is permitted without.
     Token(Option<Secret>),
-    /// Its connection has logged in as this party.
+    /// The connection has logged in as this party.
     Party(Party),
 }
 
-/// Who asks, whom, and when.
+/// The context of a request: the hub, the origin, the time and the credential.
 pub struct Asked {
-    /// The hub that is asked.
+    /// The hub.
     pub hub: Arc<Hub>,
-    /// From where the request came.
+    /// The origin of the request.
     pub from: Origin,
-    /// When it came.
+    /// The time of the request.
     pub now: Timestamp,
-    /// For whom it may act.
+    /// The credential of the caller.
     pub authority: Authority,
 }
 
 impl Asked {
-    /// The token that came with the request. Errors: `Unauthorized` without one.
+    /// The token of the request. Errors: `Unauthorized` without one.
     fn token(&self) -> Result<&Secret, DomainError> {
         match &self.authority {
             Authority::Token(Some(token)) => Ok(token),
@@ -279,14 +280,15 @@ impl Asked {
         }
     }
 
-    /// The link to a sound, for a caller who is no documented client without a token.
+    /// The link to a sound. None for a documented client without a token.
     fn link(&self, name: &FileName) -> Option<Link> {
         let is_known = matches!(self.authority, Authority::Token(Some(_)) | Authority::Party(_));
         is_known.then(|| Link::of(name, self.hub.links(), self.now))
     }
 
-    /// The party that the request names, if the caller may act for it. A client that has logged in on its connection
-    /// need not name itself. Errors: `Invalid`, `UnknownParty` (also for a party of the wrong kind), `Unauthorized`.
+    /// The party that the request names, if the caller may act for it. The field is optional for a client that has
+    /// logged in on its connection. Errors: `Invalid`, `UnknownParty` (also for a party of the wrong kind),
+    /// `Unauthorized`.
     pub async fn acting<P: Acting>(&self, me: Me<P>) -> Result<P, DomainError> {
         let party = match (&self.authority, me.id) {
             (Authority::Party(party), None) => party.clone(),
@@ -297,7 +299,7 @@ impl Asked {
     }
 
     /// The party that the request names, if the caller may act for it or is a guardian of the toy that it names; and
-    /// whether it is a guardian who calls. Errors: as [`Self::acting`].
+    /// whether the caller is a guardian. Errors: as [`Self::acting`].
     pub async fn acting_or_guarding(&self, me: Me<Party>) -> Result<(Party, bool), DomainError> {
         match (&self.authority, me.id) {
             (Authority::Party(party), None) => Ok((party.clone(), false)),
@@ -327,12 +329,12 @@ impl Asked {
         match &self.authority {
             Authority::Token(token) => self.hub.authorize(id, token.as_ref(), self.from, self.now).await,
             Authority::Party(party) if party.id() == id.as_str() => Ok(party.clone()),
-            // Others look as if they did not exist.
+            // An id of the wrong kind gets the answer of an unknown one.
             Authority::Party(_) => Err(DomainError::UnknownParty),
         }
     }
 
-    /// Whether the request is allowed, which names no party. Errors: `Unauthorized`.
+    /// Checks whether a request that names no party is permitted. Errors: `Unauthorized`.
     pub async fn anybody(&self) -> Result<(), DomainError> {
         match &self.authority {
             Authority::Token(token) => self.hub.authorize_anybody(token.as_ref(), self.from, self.now).await,
@@ -351,7 +353,7 @@ impl Asked {
 
 /// Kinds of parties that a request can act for.
 pub trait Acting: Sized {
-    /// Which kind, if only one will do.
+    /// The required kind, if there is one.
     const KIND: Option<PartyKind>;
 
     /// The party as this kind.
@@ -388,7 +390,7 @@ impl Acting for ToyId {
     }
 }
 
-/// The field that names the caller. It becomes a party by [`Asked::acting`] only.
+/// The field that names the caller. Only [`Asked::acting`] turns it into a party.
 pub struct Me<P> {
     name: &'static str,
     id: Option<PartyId>,

@@ -1,31 +1,31 @@
-//! Receipts of clients that acknowledge by themselves. Nothing is lost with a broken link, as an answer of `recv_msg`
-//! can be: a message stays unread until the client says that it was played.
+//! Unread messages and receipts, for clients that acknowledge. Unlike `recv_msg`, which marks messages as read when it
+//! answers, a lost answer loses no message here: a message stays unread until the client reports that it was played.
 
 use super::accounts::UnreadCounts;
 use super::answer::{File, Id, Link, Nothing, Nullable, answer};
 use super::request::{Limit, request};
 use super::voice::Message;
 use super::{Asked, Call, Door, Entry, Facts, Subject, Who};
-use crate::domain::Unheard;
+use crate::domain::UnreadMessage;
 use crate::domain::error::DomainError;
 use crate::model::{MessageId, PartyId};
 
-/// Messages of one `unread` answer, if the client does not say how many.
+/// The default number of messages in one answer of `unread`.
 const UNREAD_DEFAULT: u64 = 50;
-/// Messages of one `unread` answer at most.
+/// The maximum number of messages in one answer of `unread`.
 const UNREAD_MAX: u64 = 200;
 
 /// The calls of this file.
 pub const SUBJECT: Subject = Subject {
     name: "reading",
-    about: "Receipts: what was delivered and what was heard.",
+    about: "Unread messages, and receipts of delivery and reading.",
     calls: &[Entry::of::<Unread>(), Entry::of::<Delivered>(), Entry::of::<MarkRead>()],
 };
 
 request! {
-    /// What waits to be heard, without marking it.
+    /// The unread messages. They stay unread.
     struct Unread {
-        /// How many messages: 50 where nothing is said, 200 at most.
+        /// The number of messages: 50 by default, 200 at most.
         limit: Option<Limit<UNREAD_MAX>>,
     }
 }
@@ -37,7 +37,7 @@ impl Call for Unread {
     async fn handle(self, asked: &Asked) -> Result<UnreadMessages, DomainError> {
         let limit = self.limit.map_or(UNREAD_DEFAULT, |limit| limit.0);
         let found = asked.hub.unread(asked.connected()?, limit as usize).await?;
-        let message = |Unheard { message, chat, notice, .. }: &Unheard| UnheardMessage {
+        let message = |UnreadMessage { message, chat, notice, .. }: &UnreadMessage| UnreadEntry {
             message: Message::of(message, asked),
             chat_id: chat.into(),
             notice: Nullable(notice.as_ref().map(File::from)),
@@ -49,7 +49,7 @@ impl Call for Unread {
 }
 
 request! {
-    /// This device has a message, and those before it.
+    /// Marks a message, and those before it, as delivered to this device.
     struct Delivered {
         /// The `_id` of the message.
         message: MessageId,
@@ -67,11 +67,11 @@ impl Call for Delivered {
 }
 
 request! {
-    /// The messages of a friend were heard.
+    /// Marks the messages of a friend as read.
     struct MarkRead {
         /// The friend.
         from_user: PartyId,
-        /// Up to the message with this `_id`; all where none is given.
+        /// The `_id` of the last message to mark. Default: all messages.
         message: Option<MessageId>,
     }
 }
@@ -83,7 +83,7 @@ impl Call for MarkRead {
     async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
         let (reader, friend) = (asked.connected()?, &self.from_user);
         let waiting = asked.hub.waiting_to_be_counted(reader, friend).await?;
-        asked.hub.mark_heard(reader, friend, self.message.as_ref()).await?;
+        asked.hub.mark_read(reader, friend, self.message.as_ref()).await?;
         let left = asked.hub.waiting_to_be_counted(reader, friend).await?;
         let heard = waiting.iter().filter(|message| !left.contains(message));
         asked.hub.count_messages(reader, heard, asked.now).await;
@@ -95,16 +95,16 @@ answer! {
     /// The answer of `unread`.
     pub struct UnreadMessages {
         chat: UnreadCounts,
-        /// The oldest that wait, oldest first.
-        messages: Vec<UnheardMessage>,
+        /// The oldest unread messages, oldest first.
+        messages: Vec<UnreadEntry>,
     }
 }
 
 answer! {
     /// An entry of `unread`.
-    pub struct UnheardMessage as "UnheardMessage" {
+    pub struct UnreadEntry as "UnreadMessage" {
         ..message: Message,
-        /// The chat that it stands in.
+        /// The chat of the message.
         chat_id: Id,
         /// A spoken "you have a message from …", of /get_chat/; or null.
         notice: Nullable<File>,

@@ -1,10 +1,10 @@
-//! What clients write: types that are read from the fields of a request, and know their schema.
+//! The types of requests. Each type parses a field of a request and knows its JSON Schema.
 //!
-//! Reading is as lenient as the contract: JSON numbers and truth values count as their text, `null` as missing, unknown
+//! Parsing is as lenient as the contract: JSON numbers and booleans count as their text, `null` as missing, and unknown
 //! fields are ignored. JSON, a form and a multipart body give the same [`Given`].
 //!
-//! `request!` defines a request. A field is of the model's own type, so that a handler never sees
-//! a text that can be wrong; the trait [`Field`] says how it is read and what refuses it.
+//! `request!` defines a request. Fields have the types of the model, so that a handler never gets an unchecked text.
+//! The trait [`Field`] parses them and returns the error for a wrong value.
 
 use std::borrow::Cow;
 use std::num::IntErrorKind;
@@ -21,10 +21,10 @@ use crate::model::{
     TopicFilter, ToyId, UploadName,
 };
 
-/// What came with a request, whatever its form.
+/// The fields and the recording of a request, independent of its encoding.
 #[derive(Default)]
 pub struct Given {
-    /// Names and values. Those of forms are texts.
+    /// Names and values. Values of forms are texts.
     pub fields: Map<String, Value>,
     /// The recording. Dropping it deletes it.
     pub recording: Option<Recording>,
@@ -36,7 +36,7 @@ impl Given {
         Self { fields, recording: None }
     }
 
-    /// The text of a field. Lists and objects, which no call takes, count as missing.
+    /// The text of a field. Lists and objects count as missing, as no call takes them.
     pub fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         text_of(self.fields.get(name)?)
     }
@@ -52,47 +52,48 @@ pub fn text_of(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-/// When a field has to be there.
+/// When a field is required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     /// Always.
     Required,
     /// Never.
     Optional,
-    /// It names the caller, of this kind if one is given: a client that has logged in on its connection may leave it out.
+    /// It names the caller (of this kind, if one is given). A client that has logged in on its connection may omit it.
     Caller(Option<PartyKind>),
-    /// Unless the connection itself says it.
+    /// Unless the connection has logged in.
     Unconnected,
-    /// It is the recording: a file of the form, or chunks that came before.
+    /// The recording: a file of the form, or chunks that were received before.
     Recording,
 }
 
 /// A field of a request, as the documents describe it.
 #[derive(Debug, Clone)]
 pub struct FieldInfo {
-    /// Name, schema, and whether it has to be there in a request without a connection.
+    /// Name, schema, and whether a request over HTTP requires it.
     pub property: Property,
-    /// When it has to be there.
+    /// When it is required.
     pub presence: Presence,
 }
 
 /// A request, defined by `request!`.
 pub trait Request: Sized {
-    /// What it asks for, in a sentence.
+    /// A description of one sentence.
     const ABOUT: &'static str;
 
-    /// Whether a recording comes with it.
+    /// Whether the request contains a recording.
     const TAKES_RECORDING: bool;
 
     /// Its fields.
     fn fields() -> Vec<FieldInfo>;
 
-    /// Reads it. Errors: `Invalid` for what is missing or malformed; `Unknown…` for what names nothing.
+    /// Parses the request. Errors: `Invalid` for a missing or malformed field; `Unknown…` for an id that does not
+    /// exist.
     fn read(given: &mut Given) -> Result<Self, DomainError>;
 }
 
-/// Defines a request from one statement: the struct, how it is read, and its schema, in which the doc comments are the
-/// descriptions. `as "…"` after a field gives another name on the wire.
+/// Defines a request: the struct, its parser and its schema. The doc comments become the descriptions of the schema.
+/// `as "…"` after a field gives another name on the wire.
 macro_rules! request {
     (
         $(#[doc = $about:literal])+
@@ -145,32 +146,32 @@ pub fn info<F: Field>(name: &'static str, about: &str) -> FieldInfo {
 
 /// A type that a field can have.
 pub trait Field: Sized {
-    /// When the field has to be there.
+    /// When the field is required.
     const PRESENCE: Presence;
 
     /// Its JSON Schema.
     fn schema() -> Value;
 
-    /// Reads the field `name`.
+    /// Parses the field `name`.
     fn read(name: &'static str, given: &mut Given) -> Result<Self, DomainError>;
 }
 
-/// A type that is read from the text of a field. `T` is required, `Option<T>` is not.
+/// A type that is parsed from the text of a field. `T` is required, `Option<T>` is not.
 pub trait Text: Sized {
     /// Its JSON Schema.
     fn schema() -> Value;
 
-    /// Its JSON Schema where it may be empty.
+    /// The JSON Schema of a field that may be empty.
     fn optional_schema() -> Value {
         Self::schema()
     }
 
-    /// Whether a text counts as none.
+    /// Whether a text counts as missing.
     fn is_none(text: &str) -> bool {
         text.trim().is_empty()
     }
 
-    /// Reads the text of the field `name`.
+    /// Parses the text of the field `name`.
     fn parse(name: &'static str, text: &str) -> Result<Self, DomainError>;
 }
 
@@ -198,7 +199,7 @@ impl<T: Text> Field for Option<T> {
     }
 }
 
-/// The error of a field that should have come.
+/// The error for a missing field.
 pub fn missing(name: &'static str) -> DomainError {
     DomainError::invalid(name, "is missing")
 }
@@ -241,7 +242,7 @@ impl Text for Password {
     }
 }
 
-/// Types of the model that are read with their own parser, after blanks around them are gone.
+/// Types of the model that are parsed with their own parser, after trimming.
 macro_rules! parsed {
     ($($Type:ty = $schema:ident, |$name:ident, $malformed:ident| $error:expr;)+) => {$(
         impl Text for $Type {
@@ -274,7 +275,7 @@ parsed! {
     UploadName = upload, |_name, _malformed| malformed_upload();
 }
 
-/// Topics and filters, in which blanks count.
+/// Topics and filters are not trimmed: blanks are part of them.
 macro_rules! topics {
     ($($Type:ty)+) => {$(
         impl Text for $Type {
@@ -291,12 +292,12 @@ macro_rules! topics {
 
 topics! { Topic TopicFilter }
 
-/// The error of a name for a recording in chunks that is none.
+/// The error for a malformed name of a recording in chunks.
 fn malformed_upload() -> DomainError {
-    DomainError::invalid("upload", "has 1 to 32 letters, digits, '-' and '_'")
+    DomainError::invalid("upload", "must have 1 to 32 letters, digits, '-' and '_'")
 }
 
-/// A scanned key may have capitals, and blanks around it.
+/// A scanned key may have capital letters, and blanks around it.
 impl Text for DeviceKey {
     fn schema() -> Value {
         schema::pattern("^\\s*[0-9A-Fa-f]{32}\\s*$")
@@ -307,7 +308,7 @@ impl Text for DeviceKey {
     }
 }
 
-/// A file that is asked for. What is no name of a file is no file.
+/// The name of a requested file. A malformed name is answered as an unknown file.
 pub struct Wanted(pub FileName);
 
 impl Text for Wanted {
@@ -335,11 +336,11 @@ macro_rules! numbers {
 }
 
 numbers! {
-    u64, "is a whole number";
-    u32, "is a whole number up to 4294967295";
+    u64, "must be a whole number";
+    u32, "must be a whole number up to 4294967295";
 }
 
-/// A number that makes sense from 1. A smaller one is left to the call, which may take the nearest that does.
+/// A number of 1 or more. A smaller number is accepted here; the call may raise it to the minimum.
 pub struct Count(pub u64);
 
 impl Text for Count {
@@ -352,7 +353,7 @@ impl Text for Count {
     }
 }
 
-/// How many items a page may have: a larger number is taken for the largest.
+/// The number of items of a page. A number above the maximum counts as the maximum.
 pub struct Limit<const MAX: u64>(pub u64);
 
 impl<const MAX: u64> Text for Limit<MAX> {
@@ -363,7 +364,7 @@ impl<const MAX: u64> Text for Limit<MAX> {
     fn parse(name: &'static str, text: &str) -> Result<Self, DomainError> {
         match text.trim().parse::<u64>() {
             Err(error) if *error.kind() == IntErrorKind::PosOverflow => Ok(Self(MAX)),
-            Ok(0) | Err(_) => Err(DomainError::invalid(name, format!("is a number from 1 to {MAX}"))),
+            Ok(0) | Err(_) => Err(DomainError::invalid(name, format!("must be a number from 1 to {MAX}"))),
             Ok(limit) => Ok(Self(MAX.min(limit))),
         }
     }
@@ -376,7 +377,7 @@ impl Text for Timestamp {
 
     fn parse(name: &'static str, text: &str) -> Result<Self, DomainError> {
         let seconds = text.trim().parse().ok().filter(|seconds: &Self| seconds.is_finite());
-        seconds.ok_or_else(|| DomainError::invalid(name, "seconds since 1970, as create_time"))
+        seconds.ok_or_else(|| DomainError::invalid(name, "must be seconds since 1970, as create_time is"))
     }
 }
 
@@ -408,7 +409,7 @@ impl Field for Maybe {
     }
 }
 
-/// A documented field that the hub does not look at.
+/// A documented field that the hub ignores.
 pub struct Ignored;
 
 impl Field for Ignored {
@@ -423,7 +424,7 @@ impl Field for Ignored {
     }
 }
 
-/// The documented kind of a party, which the hub does not look at.
+/// The documented kind of a party, which the hub ignores.
 pub struct IgnoredKind;
 
 impl Field for IgnoredKind {

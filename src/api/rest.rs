@@ -23,7 +23,7 @@ pub const SUBJECT: Subject = Subject {
 };
 
 request! {
-    /// What is set for a toy. Added.
+    /// The settings of a toy. Added.
     struct Settings {
         /// A guardian of the toy.
         me as "user_id": Me<UserId>,
@@ -43,16 +43,16 @@ impl Call for Settings {
 }
 
 request! {
-    /// Sets the quiet hours of a toy: messages wait until they end, and no music plays. Without `from` and `until` it has
-    /// none. Added.
+    /// Sets the quiet hours of a toy. During quiet hours, messages are held back and no music plays. Without `from` and
+    /// `until` the toy has no quiet hours. Added.
     struct SetQuietHours {
         /// A guardian of the toy.
         me as "user_id": Me<UserId>,
         /// The toy.
         toy as "toy_id": ToyId,
-        /// When they begin, each day: `20:00`.
+        /// The daily start: `20:00`.
         from: Option<String>,
-        /// When they end: `07:00`.
+        /// The daily end: `07:00`.
         until: Option<String>,
         /// The time zone of the family: `Europe/Berlin`.
         zone: Option<String>,
@@ -100,7 +100,7 @@ impl Call for SetDailyMinutes {
 }
 
 request! {
-    /// Sets which content a toy plays. Added.
+    /// Sets whether a toy plays all content or only approved content. Added.
     struct SetContent {
         /// A guardian of the toy.
         me as "user_id": Me<UserId>,
@@ -131,7 +131,7 @@ request! {
         toy as "toy_id": ToyId,
         /// The piece: `_id` of /content_list.
         content as "content_id": ContentId,
-        /// Takes the approval back.
+        /// `true` or `1` revokes the approval.
         withdraw: Flag,
     }
 }
@@ -147,7 +147,7 @@ impl Call for ApproveContent {
     }
 }
 
-/// Which content a toy plays, in a word.
+/// The content that a toy plays: `all` or `approved`.
 pub struct ContentMode {
     is_approved_only: bool,
 }
@@ -167,7 +167,7 @@ impl Text for ContentMode {
     }
 }
 
-/// A field that says yes by `true` or `1`.
+/// A flag that is set by `true` or `1`.
 pub struct Flag(pub bool);
 
 impl Field for Flag {
@@ -186,9 +186,9 @@ impl Field for Flag {
 answer! {
     /// The answer of `/toy_settings`.
     pub struct SettingsOfToy {
-        /// When the quiet hours begin, each day. Missing where there are none.
+        /// The daily start of the quiet hours. Absent if there are none.
         from: Option<String>,
-        /// When they end.
+        /// The daily end of the quiet hours.
         until: Option<String>,
         /// The time zone of the family.
         zone: Option<String>,

@@ -1,8 +1,8 @@
-//! JSON Schema of requests and answers: only words that mean the same in draft 7, which AsyncAPI reads, and in 2020-12,
-//! which OpenAPI reads.
+//! JSON Schema of requests and answers. Only keywords are used that have the same meaning in draft 7 (AsyncAPI) and in
+//! 2020-12 (OpenAPI).
 //!
 //! Functions build single schemas. [`Components`] collects the schemas that have a name of their own while others are
-//! built, so that both documents list exactly what they refer to.
+//! built, so that each document lists exactly the schemas that it refers to.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::model::PartyKind;
 pub struct Components(BTreeMap<&'static str, Value>);
 
 impl Components {
-    /// A reference to the schema `name`, which `build` makes unless it is there already.
+    /// A reference to the schema `name`. `build` makes the schema on first use.
     pub fn named(&mut self, name: &'static str, build: impl FnOnce(&mut Self) -> Value) -> Value {
         if !self.0.contains_key(name) {
             let schema = build(self);
@@ -138,32 +138,32 @@ pub struct Property {
     pub name: &'static str,
     /// Its schema, with its description.
     pub schema: Value,
-    /// Whether it is always there.
+    /// Whether it is always present.
     pub is_required: bool,
 }
 
-/// A member that is always there.
+/// A member that is always present.
 pub fn must(name: &'static str, schema: Value, about: &str) -> Property {
     Property { name, schema: described(schema, about), is_required: true }
 }
 
-/// A member that may be missing.
+/// A member that may be absent.
 pub fn may(name: &'static str, schema: Value, about: &str) -> Property {
     Property { is_required: false, ..must(name, schema, about) }
 }
 
-/// A reference stands alone: readers of draft 7 ignore what is beside it.
+/// A description beside a `$ref` is left out: readers of draft 7 ignore the siblings of a reference.
 fn described(schema: Value, about: &str) -> Value {
     let about = about.trim();
     if about.is_empty() || schema.get("$ref").is_some() { schema } else { schema.with("description", about) }
 }
 
-/// An object with these members and no others: what the hub writes.
+/// An object with these members and no others, for answers.
 pub fn closed(properties: Vec<Property>) -> Value {
     object(properties).with("additionalProperties", false)
 }
 
-/// An object with these members, others being ignored: what clients write.
+/// An object with these members, in which others are ignored, for requests.
 pub fn object(properties: Vec<Property>) -> Value {
     let required: Vec<&str> = properties.iter().filter(|member| member.is_required).map(|member| member.name).collect();
     let schema = json!({"type": "object"});

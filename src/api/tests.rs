@@ -14,7 +14,7 @@ fn each_name_stands_for_one_call() {
     assert!(call_of_word("/reg").is_none());
 }
 
-/// Who may call stands in the constant, for the documents, and in the fields, for the handler.
+/// The permitted caller is stated twice: in the constant, for the documents, and in the fields, for the handler.
 #[test]
 fn calls_for_a_party_name_it() {
     for call in calls() {

@@ -1,4 +1,4 @@
-//! Devices, and the toys that they become.
+//! Devices and toys.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use crate::model::{self, DeviceKey, Party, Secret, ToyId, UserId};
 /// The calls of this file.
 pub const SUBJECT: Subject = Subject {
     name: "toys",
-    about: "Devices, and the toys that they become.",
+    about: "Devices and toys.",
     calls: &[
         Entry::of::<ScanQr>(),
         Entry::of::<BindToy>(),
@@ -25,9 +25,9 @@ pub const SUBJECT: Subject = Subject {
 };
 
 request! {
-    /// Whether a device can be bound. A bound one answers code 2 with its toy.
+    /// Reports whether a device can be bound. For a bound device the answer is code 2, with its toy.
     struct ScanQr {
-        /// What the QR picture says.
+        /// The text of the QR picture.
         device_key: DeviceKey,
     }
 }
@@ -44,22 +44,21 @@ impl Call for ScanQr {
 }
 
 request! {
-    /// Makes a device a toy of the user, and the two friends.
+    /// Binds a device: it becomes a toy of the user, and the two become friends.
     struct BindToy {
         /// The toy's name.
         toy_name: String,
         /// The child's name.
         baby_name: String,
-        /// What the toy calls the user.
+        /// The toy's remark for the user.
         remark: String,
         /// The owner.
         me as "user_id": Me<UserId>,
-        /// What the QR picture says.
+        /// The text of the QR picture.
         device_key: DeviceKey,
         /// The code of an invitation. Added.
         invite: Option<Secret>,
-        /// The version of the text of `consent_text` that the user has agreed to. A client that knows of none agrees to the
-        /// present one. Added.
+        /// The version of the text of `consent_text` that the user has agreed to. Default: the current version. Added.
         consent: Option<String>,
     }
 }
@@ -86,7 +85,7 @@ impl Call for BindToy {
 request! {
     /// The user's toys with their address books.
     struct ToyList {
-        /// For whom this is asked.
+        /// The user or toy that the request is made for.
         me as "_id": Me<UserId>,
     }
 }
@@ -102,7 +101,8 @@ impl Call for ToyList {
 }
 
 request! {
-    /// A device has started. It always gets a sound to play. A toy at its own connection names no key.
+    /// Reports that a device has started. The answer always contains a sound to play. A toy on its own connection omits
+    /// the key.
     struct OpenToy {
         /// The device.
         device_key: Presented,
@@ -125,7 +125,7 @@ impl Call for OpenToy {
 }
 
 request! {
-    /// What the hub knows of a toy, and what waits to be heard, for the toy itself. Added.
+    /// The toy's own profile, with the numbers of unread messages. Added.
     struct ToyProfile {
         /// The toy.
         me as "toy_id": Me<ToyId>,
@@ -152,7 +152,7 @@ impl Call for ToyProfile {
 }
 
 request! {
-    /// Lets an own toy, which knows only its device key, open once at a new address in the next minutes. Added.
+    /// Allows an own toy that knows only its device key to open once at a new address, within the next minutes. Added.
     struct LetIn {
         /// The owner.
         me as "user_id": Me<UserId>,
@@ -172,7 +172,7 @@ impl Call for LetIn {
     }
 }
 
-/// What a device that starts presents. What is no key is answered with a sound, as an unknown key is.
+/// The key that a starting device presents. A malformed key gets the answer of an unknown key, which contains a sound.
 enum Presented {
     Nothing,
     NoKey,
@@ -215,7 +215,7 @@ answer! {
         avatar: File,
         /// The child's name.
         baby_name: String,
-        /// As the owner's.
+        /// The owner's gender.
         gender: String,
         /// Its address book.
         friend_list: Vec<ToysFriend>,
@@ -238,8 +238,8 @@ impl From<(model::Toy, Vec<model::Friend>)> for Toy {
 }
 
 answer! {
-    /// The answer of `/toy_profile`. The device's key is not in it: where no token is needed, the id must not open the
-    /// toy.
+    /// The answer of `/toy_profile`. The device's key is not in it: where no token is needed, knowing the id must not
+    /// be enough to open the toy.
     pub struct OwnProfile {
         /// The toy.
         id as "_id": Id,
@@ -251,30 +251,30 @@ answer! {
         avatar: File,
         /// The child's name.
         baby_name: String,
-        /// As the owner's.
+        /// The owner's gender.
         gender: String,
         chat: UnreadCounts,
     }
 }
 
 answer! {
-    /// An entry of a toy's address book in `/toy_list`, where the document says `friend_nickname`.
+    /// An entry of a toy's address book in `/toy_list`, which documents the remark as `friend_nickname`.
     pub struct ToysFriend as "ToysFriend" {
-        /// The name that the friend bears.
+        /// The friend's name.
         friend_nickname: String,
         /// A picture of /get_image/.
         friend_avatar: File,
-        /// What the toy calls the friend.
+        /// The toy's remark for the friend.
         friend_remark: String,
-        /// The chat of the two.
+        /// The chat of the two parties.
         friend_chat: Id,
         /// The friend. Added.
         friend_id: Id,
-        /// As friend_nickname. Added.
+        /// Equal to friend_nickname. Added.
         friend_nick: String,
         /// The friend's kind. Added.
         friend_type: Kind,
-        /// Messages of this friend that wait for the toy. Added.
+        /// The number of messages of this friend that the toy has not read. Added.
         unread: u64,
     }
 }
@@ -301,22 +301,22 @@ words! {
 }
 
 answer! {
-    /// The device is a toy.
+    /// The device is bound.
     pub struct Bound {
         code: Code<0>,
-        /// What to play, of /get_music/.
+        /// The sound to play, of /get_music/.
         music: Success,
-        /// The toy that the device is.
+        /// The toy of the device.
         toy_id: Id,
         /// The toy's name.
         name: String,
-        /// Only for a toy that came with its device's secret. Added.
+        /// The toy's token. Only for a toy that presented its device's secret. Added.
         token: Option<Shown>,
     }
 }
 
 answer! {
-    /// No device has this key, or its toy is not let in where it is.
+    /// No device has this key, or its toy is not permitted at this address.
     pub struct Unknown {
         code: Code<1>,
         /// Not authorized.
@@ -325,10 +325,10 @@ answer! {
 }
 
 answer! {
-    /// The device is nobody's toy.
+    /// The device is not bound.
     pub struct Unbound {
         code: Code<2>,
-        /// Nobody's toy yet.
+        /// Not bound yet.
         music: Nolic,
     }
 }

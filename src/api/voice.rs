@@ -1,4 +1,4 @@
-//! Recordings that go to friends.
+//! Voice messages between friends.
 
 use super::answer::{File, Id, Kind, Link, Positive, State, answer};
 use super::request::{Count, Ignored, Limit, Maybe, request};
@@ -8,9 +8,9 @@ use crate::domain::error::DomainError;
 use crate::domain::{Before, Recording};
 use crate::model::{self, ChatId, Party, PartyId, PartyKind, Sent, Timestamp, ToyId, UserId};
 
-/// Messages of one `/chat_list` answer, if the client does not say how many.
+/// The default number of messages in one answer of `/chat_list`.
 const HISTORY_DEFAULT: u64 = 100;
-/// Messages of one `/chat_list` answer at most.
+/// The maximum number of messages in one answer of `/chat_list`.
 const HISTORY_MAX: u64 = 500;
 
 /// The calls of this file.
@@ -23,13 +23,13 @@ pub const SUBJECT: Subject = Subject {
 request! {
     /// A user sends a recording to a friend.
     struct AppUploader {
-        /// The friend who gets it, a user or a toy.
+        /// The receiver, a friend of the sender: a user or a toy.
         to_user: PartyId,
         /// The sender.
         me as "user_id": Me<UserId>,
         /// The recording, as a file of the form.
         reco_file: Recording,
-        /// A guardian has something urgent to say to its toy: the toy's quiet hours are lifted for a while. Added.
+        /// Marks an urgent message of a guardian to its toy: the toy's quiet hours are suspended for a while. Added.
         emergency: Flag,
     }
 }
@@ -53,11 +53,11 @@ impl Call for AppUploader {
 request! {
     /// A toy sends a recording to a friend.
     struct ToyUploader {
-        /// The friend who gets it, a user or a toy.
+        /// The receiver, a friend of the sender: a user or a toy.
         to_user: PartyId,
         /// The sender.
         me as "user_id": Me<ToyId>,
-        /// The receiver's kind. Not looked at: the id tells.
+        /// The receiver's kind. Ignored: the id determines it.
         _friend_type as "friend_type": Ignored,
         /// The recording, as a file of the form.
         reco: Recording,
@@ -79,11 +79,11 @@ request! {
     struct ChatList {
         /// The chat: `friend_chat` of the address book.
         chat_id: ChatId,
-        /// The user who reads.
+        /// The reader.
         me as "to_user": Me<UserId>,
         /// The friend.
         _from_user as "from_user": Ignored,
-        /// How many messages: 100 where nothing is said, 500 at most. Added.
+        /// The number of messages: 100 by default, 500 at most. Added.
         limit: Option<Limit<HISTORY_MAX>>,
         /// Only messages before this `create_time`. Added.
         before: Option<Timestamp>,
@@ -114,9 +114,10 @@ impl Call for ChatList {
 request! {
     /// All unread messages of one sender, oldest first. Marks them read.
     struct RecvMsg {
-        /// Whose. No id, or nobody who waits: whose messages have waited longest.
+        /// The sender. Without an id, or if this sender has no unread messages: the sender of the oldest unread
+        /// message.
         from_user: Maybe,
-        /// The toy or user who hears them.
+        /// The receiver, a toy or a user.
         me as "to_user": Me<Party>,
     }
 }
@@ -135,15 +136,16 @@ impl Call for RecvMsg {
 }
 
 answer! {
-    /// The answer of the uploaders. A toy plays first who has written; an app shows that itself, and plays the message.
+    /// The answer of the uploaders. A toy plays the notice first, which names the sender; an app shows the sender
+    /// itself and plays the message.
     pub struct Uploaded {
-        /// To a toy: what it plays first, of /get_chat/. To an app: the recording.
+        /// If the receiver is a toy, the notice that it plays first, of /get_chat/; if it is an app, the recording.
         filename: File,
         /// The receiver's kind.
         friend_type: Kind,
-        /// The message, as its receipts name it. Added.
+        /// The id of the message, which its receipts refer to. Added.
         id as "_id": Id,
-        /// A link to `filename` for players, where the call came with a token. Added.
+        /// A link to `filename` for players, if the call has a token. Added.
         url: Option<Link>,
     }
 }
@@ -162,15 +164,15 @@ impl Uploaded {
 answer! {
     /// An entry of `/recv_msg`.
     pub struct Message as "Message" {
-        /// Who sent it.
+        /// The sender.
         from_user: Id,
         /// The recording, of /get_chat/.
         message: File,
         /// When it was accepted, in seconds since 1970.
         create_time: Timestamp,
-        /// To drop repeats by. Added.
+        /// The message's id, by which clients drop duplicates. Added.
         id as "_id": Id,
-        /// A link to the recording for players, where the call came with a token. Added.
+        /// A link to the recording for players, if the call has a token. Added.
         url: Option<Link>,
     }
 }
@@ -192,7 +194,7 @@ answer! {
     /// An entry of `/chat_list`.
     pub struct ChatMessage as "ChatMessage" {
         ..message: Message,
-        /// How far it has come. Added.
+        /// The state of delivery. Added.
         state: State,
         /// Its number in the chat, for `before_seq`. Added.
         seq: Positive,

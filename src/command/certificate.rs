@@ -7,7 +7,7 @@ use crate::edge::wire::now;
 use crate::ports::certificate::{self, Made};
 use crate::service::Failure;
 
-/// Makes a certificate, and says what to do with it.
+/// Creates a certificate, and prints how to use it.
 pub(super) fn make(folder: &Path, names: &[String]) -> Result<(), Failure> {
     let Made { authority, is_known, certificate, key, until, names } =
         certificate::make(folder, names, now() as i64).map_err(Failure::Command)?;

@@ -1,6 +1,7 @@
-//! `toyhub doctor`: what the hub needs, what it has stored, and what of that can be mended.
+//! `toyhub doctor`: checks of requirements and stored data, and repairs.
 //!
-//! All findings are lines on the standard output; the last line, on the standard error, and the exit code sum them up.
+//! Each finding is a line on the standard output. The last line, on the standard error, and the exit code summarise
+//! them.
 
 use std::path::{Path, PathBuf};
 
@@ -18,56 +19,56 @@ use crate::ports::store::is_open;
 use crate::server;
 use crate::service::Failure;
 
-/// What an empty file of sessions lacks.
-const LOST_SESSIONS: &str = "lost are the subscriptions of MQTT clients, what waited for those that were away, and \
-                             retained messages; voice messages are in the database";
+/// The data that is lost with the file of sessions.
+const LOST_SESSIONS: &str = "the subscriptions of MQTT clients, the messages of offline clients, and \
+                             retained messages are lost; voice messages are in the database";
 
-/// What the examination of the stored data leaves.
+/// The remaining faults of the stored data.
 #[derive(Default)]
 struct Left {
-    /// Faults that were not mended.
+    /// Faults that were not repaired.
     open: usize,
-    /// Losses that cannot be mended.
+    /// Losses that cannot be repaired.
     lost: usize,
 }
 
-/// Checks everything, with `repair` mends what can be mended, and prints a line for each finding.
+/// Checks everything, repairs faults with `repair`, and prints a line for each finding.
 ///
-/// Errors: `Faults` where something is missing or wrong, `Losses` where only losses are left.
+/// Errors: `Faults` if something is missing or wrong, `Losses` if only losses are left.
 pub async fn run(config: Config, repair: bool) -> Result<(), Failure> {
     let missing = check_needs(&config).await?;
     let Left { open, lost } = examine(config, repair).await?;
     let mut faults = Vec::new();
     if missing > 0 {
-        faults.push(format!("{missing} things are missing that the hub needs"));
+        faults.push(format!("{missing} requirements of the hub are missing"));
     }
     match open {
         0 => {}
         open if repair => faults.push(format!("{open} faults of the data are left")),
-        open => faults.push(format!("{open} faults of the data; toyhub doctor --repair mends what can be mended")),
+        open => faults.push(format!("{open} faults of the data; toyhub doctor --repair fixes what can be repaired")),
     }
     if !faults.is_empty() {
         return Err(Failure::Faults(faults.join("; ")));
     }
     match lost {
         0 => Ok(()),
-        lost => Err(Failure::Losses(format!("{lost} losses in the data; only a backup may still hold what is lost"))),
+        lost => Err(Failure::Losses(format!("{lost} losses in the data; only a backup may still have the lost data"))),
     }
 }
 
-/// Prints what is wrong with the stored data, and what was mended.
+/// Prints the faults of the stored data, and the repairs.
 async fn examine(config: Config, repair: bool) -> Result<Left, Failure> {
     if repair && !is_running(&config).await {
         mend_folder(&config).await?;
     }
     if config.store.url == "embedded" && !config.server.database_dir().exists() {
-        // A folder that was in use is not an empty one.
+        // A used folder is not treated as an empty one.
         server::examine_folder(&config).await.map_err(|fault| Failure::Faults(fault.to_string()))?;
         print(format_args!("none     data: nothing is stored in {}", config.server.data_dir.display()))?;
         return Ok(Left::default());
     }
     let answer = ask(config, Command::Examine { repair }).await.map_err(|failure| match failure {
-        // That the data cannot be opened is what was to be found out.
+        // An error on opening the data is a finding of the doctor.
         Failure::Command(fault) => Failure::Faults(fault),
         other => other,
     });
@@ -83,7 +84,7 @@ async fn examine(config: Config, repair: bool) -> Result<Left, Failure> {
     }
 }
 
-/// Mends the parts of a folder that keep a hub from starting. One that runs has good ones.
+/// Repairs the parts of a folder that prevent a hub from starting. Those of a running hub are valid.
 async fn mend_folder(config: &Config) -> Result<(), Failure> {
     let (folder, parts) = (config.server.data_dir.clone(), server::folder_parts(config));
     let sessions = parts.sessions.clone();
@@ -100,12 +101,12 @@ async fn mend_folder(config: &Config) -> Result<(), Failure> {
     for mended in mended {
         match mended {
             Mended::HubFile(aside) => print(format_args!(
-                "mended   hub.toml: the file that could not be read is now {}; a new one gets the identity that the \
+                "mended   hub.toml: the unreadable file is now {}; a new one gets the identity that the \
                  database holds; whether this database is the newest one cannot be checked without the old file",
                 aside.display()
             ))?,
             Mended::Files(folder) => print(format_args!(
-                "mended   files: the missing folder {} is there again, empty; if its content is on another disk, mount \
+                "mended   files: the missing folder {} was created again, empty; if its content is on another disk, mount \
                  that before the hub starts",
                 folder.display()
             ))?,
@@ -114,7 +115,7 @@ async fn mend_folder(config: &Config) -> Result<(), Failure> {
     match repaired {
         None | Some((Repaired::Sound, _)) => Ok(()),
         Some((Repaired::Made, file)) => print(format_args!(
-            "mended   sessions: the missing file {} is there again, empty; {LOST_SESSIONS}",
+            "mended   sessions: the missing file {} was created again, empty; {LOST_SESSIONS}",
             file.display()
         )),
         Some((Repaired::PutAside(aside), _)) => {
@@ -127,7 +128,7 @@ async fn is_running(config: &Config) -> bool {
     tokio::net::UnixStream::connect(config.server.control_socket()).await.is_ok()
 }
 
-/// Prints a line for each thing that the hub needs; the number of those that are missing.
+/// Prints a line for each requirement of the hub. Returns the number of missing ones.
 async fn check_needs(config: &Config) -> Result<usize, Failure> {
     let running = is_running(config).await;
     let mut missing = 0;
@@ -174,7 +175,7 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
     report(
         "ffmpeg",
         match config.audio.ffmpeg.as_str() {
-            "" => Ok("switched off: AMR-WB and 3GP recordings are refused".into()),
+            "" => Ok("turned off: AMR-WB and 3GP recordings are refused".into()),
             program => version_of(program).await,
         },
     )?;
@@ -182,7 +183,7 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
         Some(model) => {
             let found = inspect(model, speech).await;
             let more = if config.speech.names_no_model() {
-                ", in the box; better: scripts/get-model base.en-q5_1"
+                ", included; a better one: scripts/get-model base.en-q5_1"
             } else {
                 ""
             };
@@ -193,14 +194,14 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
     Ok(missing)
 }
 
-/// Name, size and kind of a model, or what is wrong with it.
+/// Name, size and kind of a model, or its fault.
 async fn inspect(model: PathBuf, settings: &Speech) -> Result<String, String> {
     let sha256 = Some(settings.model_sha256.clone()).filter(|hash| !hash.is_empty());
     let found = tokio::task::spawn_blocking(move || Recogniser::inspect(&model, sha256.as_deref())).await;
     let found = found.map_err(|error| error.to_string())?;
     let found = found.map_err(|error| error.to_string())?;
     match found.misses_all(&settings.languages) {
-        true => Err(format!("{found}: it understands none of speech.languages; scripts/get-model base-q5_1")),
+        true => Err(format!("{found}: it supports none of speech.languages; scripts/get-model base-q5_1")),
         false => Ok(found.to_string()),
     }
 }
@@ -210,20 +211,20 @@ fn free_space(folder: &Path) -> Result<String, String> {
     let space = rustix::fs::statvfs(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let free_mib = space.f_bavail * space.f_frsize / (1024 * 1024);
     let text = format!("{}, {free_mib} MiB free", folder.display());
-    if free_mib < 100 { Err(format!("{text}; make room")) } else { Ok(text) }
+    if free_mib < 100 { Err(format!("{text}; free space on the disk")) } else { Ok(text) }
 }
 
-/// The newest backup of `[backup]`, or that there is none of late.
+/// The newest backup of `[backup]`, or the fault that there is no recent one.
 async fn newest_backup(config: &Config) -> Result<String, String> {
     let settings = &config.backup;
     let found = backup::newest(&settings.dir).await.map_err(|error| error.to_string())?;
     let folder = settings.dir.display();
-    let (name, taken_at) = found.ok_or_else(|| format!("{folder} holds none yet; the log of the hub says why"))?;
+    let (name, taken_at) = found.ok_or_else(|| format!("{folder} has no backup yet; see the log of the hub"))?;
     let hours = ((now() - taken_at) / 3600.0).max(0.0) as u64;
     let text = format!("{folder}/{name}, {hours} hours old");
-    // One may be late: the hub was off, or it is being made.
+    // A backup may be late if the hub was stopped, or if it is being made.
     let is_old = hours > settings.interval_h.saturating_mul(2);
-    if is_old { Err(format!("{text}; the log of the hub says why none was made since")) } else { Ok(text) }
+    if is_old { Err(format!("{text}; no newer one was made, see the log of the hub")) } else { Ok(text) }
 }
 
 async fn version_of(program: &str) -> Result<String, String> {

@@ -1,11 +1,11 @@
-//! What commands print: a closed or full standard output is an error of the command and never a panic.
+//! The output of commands: a closed or full standard output is an error of the command and never a panic.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write as _};
 
 use crate::service::Failure;
 
-/// Prints a line. Where the reader has gone, as `head` does, the line is for nobody, and the command goes on.
+/// Prints a line. If the reader has closed the pipe, as `head` does, the command continues without output.
 pub fn print(line: impl Display) -> Result<(), Failure> {
     match print_or_fail(line) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Output(error)),
@@ -18,7 +18,7 @@ pub fn print_all(lines: impl IntoIterator<Item = impl Display>) -> Result<(), Fa
     lines.into_iter().try_for_each(print)
 }
 
-/// Prints a line that must not be lost: also a reader that has gone is an error.
+/// Prints a line that must not be lost: a closed pipe is an error, too.
 pub fn print_or_fail(line: impl Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;

@@ -5,15 +5,14 @@ use std::path::PathBuf;
 use super::settings::settings;
 
 settings! {
-    /// Backups by the clock.
+    /// Scheduled backups.
     pub struct Backup {
         /// Folder of backups, best on another disk; "" for none. `toyhub backup DIR` makes one at any time, `toyhub
-        /// restore DIR` makes a data folder of the newest. Children's voices are in it, not encrypted: keep it from
-        /// strangers.
+        /// restore DIR` restores the newest. The folder contains children's voices, unencrypted: restrict access to it.
         dir: PathBuf = PathBuf::new() => Everyday;
-        /// Hours between two backups. The next one only adds sounds and pictures that are new.
+        /// Hours between two backups. Each backup adds only new sounds and pictures.
         interval_h: u64 = 24 => Everyday;
-        /// Backups that are kept; older ones go after a new one was made.
+        /// Backups that are kept; older ones are removed after a new one was made.
         keep: usize = 7;
     }
 }

@@ -13,8 +13,8 @@ settings! {
         /// Addresses and ports of HTTP and of the app socket /ws. "[::]:9527" listens on IPv6 and IPv4.
         #[serde(with = "super::net::list")]
         listen: Vec<SocketAddr> = vec![SocketAddr::from(([0, 0, 0, 0], 9527))] => Everyday;
-        /// Addresses and ports of the same once more: pages and phones of the field open the sockets /app/<id> and
-        /// /toy/<id> there; [] for none.
+        /// More addresses and ports of the same, for legacy clients, which open the sockets /app/<id> and /toy/<id>
+        /// there; [] for none.
         #[serde(with = "super::net::list")]
         legacy_listen: Vec<SocketAddr> = vec![SocketAddr::from(([0, 0, 0, 0], 9528))] => Everyday;
         /// Addresses and ports of the same over TLS (https, wss), such as ["0.0.0.0:9443"]; [] for none. Needs
@@ -26,11 +26,11 @@ settings! {
         /// Whether each connection of net.proxies begins with a PROXY header (version 1 or 2).
         proxy_protocol: bool = false;
         /// Header in which net.proxies name the client of a request: "x-forwarded-for", "forwarded" (RFC 7239) or
-        /// "off". Choose the one that your proxy writes itself: the other one may come from the client. Connections of
-        /// these proxies are not limited by address; their clients' requests and sockets are.
+        /// "off". Choose the one that your proxy sets itself: the other one may come from the client. Connections of
+        /// these proxies are not limited by address; the requests and sockets of their clients are.
         forwarded_header: ForwardedHeader = ForwardedHeader::Off;
-        /// Which answers are given. "documented": the documented API alone. "field": with the additions that pages and
-        /// phones of the field read (CODE, MSG, DATA, and more).
+        /// Form of the answers. "documented": the documented API alone. "field": with the additions that legacy clients
+        /// read (CODE, MSG, DATA, and more).
         dialect: Dialect = Dialect::Documented => Everyday;
         /// Origins of web pages that may call the routes and open the socket; "*" for any.
         allowed_origins: Vec<String> = vec!["*".into()] => Everyday;
@@ -38,9 +38,9 @@ settings! {
         connections_max: usize = 10_000;
         /// Connections at once from one address.
         connections_per_address_max: usize = 256;
-        /// Seconds that the head of a request may take.
+        /// Seconds in which the head of a request must arrive.
         header_timeout_s: u64 = 10;
-        /// Seconds that a body, or a client that reads an answer, may pause.
+        /// Seconds without progress after which the upload of a body, or the download of an answer, is ended.
         body_pause_timeout_s: u64 = 15;
         /// Seconds that a whole request may take, its upload included.
         request_timeout_s: u64 = 120;
@@ -48,22 +48,22 @@ settings! {
         body_max_bytes: u64 = 64 * 1024;
         /// Bytes of an uploaded recording.
         upload_max_bytes: u64 = 16 * 1024 * 1024;
-        /// Bytes of a recording that are held in memory while the fields of the form that name its sender have not
-        /// come, and nobody has proved who it is at the address of the client.
+        /// Bytes of a recording that are held in memory until the field of the form that names its sender arrives, if
+        /// nobody has authenticated at the address of the client.
         upload_held_bytes: u64 = 128 * 1024;
-        /// Bytes of all recordings that are held so.
+        /// Bytes of all recordings that are held this way.
         uploads_held_bytes: u64 = 64 * 1024 * 1024;
-        /// Recordings that one address uploads at once; at one more the client hears that the hub is busy.
+        /// Recordings that one address uploads at once. Beyond that, requests are answered with code 17 (busy).
         uploads_per_address_max: usize = 32;
     }
 }
 
-/// Which answers the documented routes give.
+/// The form of the answers of the documented routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
-    /// The document alone.
+    /// The documented API alone.
     Documented,
-    /// Additions for the pages and phones of the field.
+    /// With additions for legacy clients.
     Field,
 }

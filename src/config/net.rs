@@ -13,27 +13,27 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::settings::settings;
 
 settings! {
-    /// What all listeners share: TLS and proxies.
+    /// TLS and proxies, for all listeners.
     pub struct Net {
-        /// PEM file of the certificate chain, the hub's own certificate first. All listeners with TLS use it, which is
-        /// 1.2 and 1.3. "toyhub certificate" makes one for the home network.
+        /// PEM file of the certificate chain, the hub's own certificate first. All TLS listeners (TLS 1.2 and 1.3) use
+        /// it. "toyhub certificate" makes one for the home network.
         tls_certificate: PathBuf = PathBuf::new() => Everyday;
         /// PEM file of that certificate's key.
         tls_key: PathBuf = PathBuf::new() => Everyday;
         /// Seconds between two checks whether these files, or mqtt.tls_client_ca, have changed. New connections use the
-        /// changed files; broken files are logged and not used. SIGHUP has them read at once.
+        /// changed files; malformed files are logged and not used. SIGHUP reloads them at once.
         tls_reload_interval_s: u64 = 60;
-        /// Seconds that a TLS handshake may take, and before it the PROXY header of a proxy.
+        /// Seconds in which a TLS handshake must be complete, and before it the PROXY header of a proxy.
         handshake_timeout_s: u64 = 10;
-        /// Addresses and networks of proxies that are trusted with the addresses of their clients, such as
-        /// ["127.0.0.1", "10.0.0.0/8"]. Every limit for an address then counts the client instead of the proxy. How a
-        /// proxy names the client is http.proxy_protocol, http.forwarded_header and mqtt.proxy_protocol.
+        /// Addresses and networks of trusted proxies, such as ["127.0.0.1", "10.0.0.0/8"]. Limits for each address then
+        /// count the client instead of the proxy. http.proxy_protocol, http.forwarded_header and mqtt.proxy_protocol
+        /// state how a proxy names the client.
         #[serde(with = "list")]
         proxies: Vec<IpNet> = Vec::new();
     }
 }
 
-/// Which header names the client of a request that a proxy forwards.
+/// The header that names the client of a forwarded request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForwardedHeader {
@@ -45,7 +45,7 @@ pub enum ForwardedHeader {
     Forwarded,
 }
 
-/// A text of the configuration that stands for one value.
+/// A value of the configuration that is written as one text.
 trait Item: Sized {
     fn parse(text: &str) -> Result<Self, String>;
     fn show(&self) -> String;
@@ -54,7 +54,7 @@ trait Item: Sized {
 impl Item for SocketAddr {
     fn parse(text: &str) -> Result<Self, String> {
         text.parse()
-            .map_err(|_| format!("{text:?} is no address with a port, such as \"0.0.0.0:9527\" or \"[::]:9527\""))
+            .map_err(|_| format!("{text:?} is not an address with a port, such as \"0.0.0.0:9527\" or \"[::]:9527\""))
     }
 
     fn show(&self) -> String {
@@ -67,7 +67,7 @@ impl Item for IpNet {
         let address = IpAddr::from_str(text).map(IpNet::from);
         address
             .or_else(|_| text.parse())
-            .map_err(|_| format!("{text:?} is no address or network, such as \"10.0.0.5\" or \"10.0.0.0/8\""))
+            .map_err(|_| format!("{text:?} is not an address or network, such as \"10.0.0.5\" or \"10.0.0.0/8\""))
     }
 
     fn show(&self) -> String {

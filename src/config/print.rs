@@ -1,4 +1,4 @@
-//! `broker.toml` and `docs/configuration.md`, made of the statements of the sections.
+//! Generates `broker.toml` and `docs/configuration.md` from the definitions of the sections.
 
 use std::fmt::Write as _;
 
@@ -7,14 +7,14 @@ use toml::{Table, Value};
 use super::settings::{Key, Section};
 use super::{Config, ConfigError};
 
-/// A line of `broker.toml` is no longer.
+/// The maximum length of a line of `broker.toml`.
 const COLUMNS: usize = 118;
 
 const FILE_HEAD: &str = "\
 # Configuration of toyhub. Every key stands here with its default; leave out what you do not change. `toyhub config
 # --default` prints this file.
 #
-# In each section the keys that families meet come first. Those below \"rarely changed\" are limits and times that fit most
+# In each section the keys that families set come first. Those below \"rarely changed\" are limits and times that fit most
 # hubs as they are.
 #
 # Any key can be set from the environment too: TOYHUB_SECTION__KEY=value, in upper case, with two underscores
@@ -23,7 +23,7 @@ const FILE_HEAD: &str = "\
 #     TOYHUB_HTTP__LISTEN=127.0.0.1:9527 TOYHUB_MQTT__INFLIGHT_MAX=64 toyhub serve
 #
 # A list is written with commas: TOYHUB_HTTP__ALLOWED_ORIGINS=https://a.example,https://b.example
-# An unknown key, a value of the wrong type or a 0 that makes no sense ends the start; all faults are reported together.
+# An unknown key, a value of the wrong type or a 0 without a meaning stops the start; all faults are reported together.
 # Names say the unit: _s seconds, _bytes bytes, _days days, _h hours, _kib 1024 bytes, _max an upper limit.
 ";
 
@@ -34,12 +34,12 @@ The hub reads `broker.toml` in the folder that it is started in, or the file tha
 so the file may be missing. `toyhub config --default` prints a complete one, `toyhub config --reference` this page.
 
 `TOYHUB_SECTION__KEY` in the environment goes before the file: `TOYHUB_HTTP__LISTEN=127.0.0.1:9527`. A list is written with
-commas there. An unknown key, a value of the wrong type or a 0 that makes no sense ends the start; all faults are reported
+commas there. An unknown key, a value of the wrong type or a 0 without a meaning stops the start; all faults are reported
 together. Only `server.log` and the certificates are read again by a running hub (SIGHUP); all else needs a restart.
 
 Names say the unit: `_s` seconds, `_bytes` bytes, `_days` days, `_h` hours, `_kib` 1024 bytes, `_max` an upper limit.
 
-## Keys that families meet
+## Keys that families set
 
 | Key | Default | Meaning |
 | --- | --- | --- |
@@ -48,7 +48,7 @@ Names say the unit: `_s` seconds, `_bytes` bytes, `_days` days, `_h` hours, `_ki
 /// `broker.toml` with every key and its default.
 ///
 /// # Errors
-/// None of a released hub: the defaults can be written as TOML.
+/// None in practice: the defaults can be written as TOML.
 pub fn default_file() -> Result<String, ConfigError> {
     let defaults = Config::default_table()?;
     let mut file = FILE_HEAD.to_owned();
@@ -79,7 +79,7 @@ pub fn reference() -> Result<String, ConfigError> {
     let mut page = PAGE_HEAD.to_owned();
     let row = |page: &mut String, section: &Section, key: &Key| {
         let default = value(section, key, &defaults);
-        // A default of several sentences stands in broker.toml only.
+        // A default of several sentences is printed in broker.toml only.
         let default = if default.chars().count() > 60 { "see broker.toml".into() } else { format!("`{default}`") };
         let text = words(key.text).join(" ").replace('|', "\\|").replace('<', "&lt;").replace('*', "\\*");
         let _ = writeln!(page, "| `{}.{}` | {default} | {text} |", section.name, key.name);
@@ -109,7 +109,7 @@ fn assignment(file: &mut String, section: &Section, key: &Key, defaults: &Table)
 fn value(section: &Section, key: &Key, defaults: &Table) -> String {
     let value = defaults.get(section.name).and_then(|section| section.get(key.name));
     match value {
-        // Always in double quotes, as the texts have it.
+        // Always in double quotes, as the key texts use them.
         Some(Value::String(text)) => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
         Some(value) => value.to_string(),
         None => String::new(),
@@ -120,7 +120,7 @@ fn words<'a>(lines: &[&'a str]) -> Vec<&'a str> {
     lines.iter().flat_map(|line| line.split_whitespace()).collect()
 }
 
-/// A text as a comment, in lines that fit.
+/// A text as a comment, wrapped.
 fn comment(file: &mut String, lines: &[&str]) {
     let mut line = String::from("#");
     for word in words(lines) {

@@ -3,12 +3,12 @@
 use super::settings::settings;
 
 settings! {
-    /// How often a client may do what is costly.
+    /// Rate limits.
     pub struct Rates {
         /// Wrong passwords and secrets from one address in a minute.
         failed_logins_per_address_per_minute: u32 = 30;
-        /// Wrong passwords for one account in a minute: from everywhere together, but for the addresses at which the user
-        /// has proved itself, each of which has as many again.
+        /// Wrong passwords for one account in a minute, from all addresses together. Each address at which the user has
+        /// authenticated has a limit of its own, of the same size.
         failed_logins_per_account_per_minute: u32 = 10;
         /// Wrong invitation codes from one address in a minute.
         wrong_invites_per_address_per_minute: u32 = 10;
@@ -18,9 +18,9 @@ settings! {
         uploads_per_party_per_minute: u32 = 60;
         /// Friend requests from one user or toy in a minute.
         requests_per_party_per_minute: u32 = 30;
-        /// Notices to its guardians in an hour that a toy was refused at a new address.
+        /// Notifications of a toy's guardians in an hour that the toy was refused at a new address.
         refused_openings_per_toy_per_hour: u32 = 6;
-        /// Connects of MQTT clients and app sockets from one address in a minute.
+        /// Connections of MQTT clients and app sockets from one address in a minute.
         connects_per_address_per_minute: u32 = 600;
     }
 }

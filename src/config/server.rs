@@ -7,26 +7,25 @@ use super::settings::settings;
 settings! {
     /// The process.
     pub struct Server {
-        /// Folder of everything that the hub keeps: database, sounds, pictures, uploads in progress, control socket.
+        /// Folder of all data of the hub: database, sounds, pictures, uploads in progress, control socket.
         data_dir: PathBuf = "data".into() => Everyday;
-        /// Seconds that connections get to end when the hub stops; what is left is then cut off. 0 cuts off
-        /// all at once.
+        /// Seconds that connections have to end when the hub stops; after that they are cut. 0 cuts them at once.
         shutdown_timeout_s: u64 = 10 => MayBeZero;
-        /// What is logged: a level (error, warn, info, debug, trace), or a list of target=level, as RUST_LOG writes it.
-        /// SIGHUP has the hub read this key again.
+        /// Log filter: a level (error, warn, info, debug, trace), or a list of target=level, as in RUST_LOG. SIGHUP
+        /// reloads this key.
         log: String = "info,surrealdb=warn,surrealkv=warn,whisper_rs=warn".into() => Everyday;
-        /// Bytes of the disk of data_dir that stay free. When less is free, uploads and all else that adds data are
-        /// refused with code 32; reads, logins and read marks go on, in this reserve. The database needs room to clean
-        /// up, too. 0 keeps no reserve.
+        /// Bytes of the disk of data_dir that stay free. When less is free, uploads and all other calls that add data
+        /// are refused with code 32; reading, logging in and marking as read still work, within this reserve. The
+        /// database needs free space to clean up, too. 0 keeps no reserve.
         free_bytes_min: u64 = 256 * 1024 * 1024 => MayBeZero;
-        /// File descriptors that are left to the database, files and programs. Of the rest that the system grants the
-        /// process (ulimit -n, LimitNOFILE; the hub takes all up to the hard limit), one is for each connection, and half
-        /// of them for one address; connections beyond that are refused.
+        /// File descriptors that are reserved for the database, files and programs. The rest of the limit of the
+        /// process (ulimit -n, LimitNOFILE; the hub raises it to the hard limit) is for connections, of which one
+        /// address may use half; connections beyond that are refused.
         descriptors_reserved: u64 = 512;
         /// Seconds between two checks of database, disk, sessions and speech, which /readyz and systemd's watchdog
         /// report.
         check_interval_s: u64 = 1;
-        /// Seconds that such a check may take.
+        /// Seconds after which such a check fails.
         check_timeout_s: u64 = 5;
     }
 }
@@ -57,12 +56,12 @@ impl Server {
         self.data_dir.join("chunks")
     }
 
-    /// The folder of recordings to the hub, where they are kept.
+    /// The folder of recordings to the hub, if they are kept.
     pub fn ai_recordings_dir(&self) -> PathBuf {
         self.data_dir.join("ai-recordings")
     }
 
-    /// The Unix socket on which the command line talks to the running hub.
+    /// The Unix socket by which the command line controls the running hub.
     pub fn control_socket(&self) -> PathBuf {
         self.data_dir.join("control.sock")
     }

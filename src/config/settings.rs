@@ -1,14 +1,14 @@
-//! What a section of the configuration is: its keys, each with its default and its text, stated once.
+//! Definition of the sections of the configuration: keys, with their defaults and texts.
 //!
-//! [`settings!`] makes of one statement the struct, its defaults, and the list of its [`Key`]s. Of that list are made
-//! `broker.toml`, `docs/configuration.md` ([`super::print`]) and the check for zeros.
+//! [`settings!`] generates the struct of a section, its defaults, and the list of its [`Key`]s. `broker.toml`,
+//! `docs/configuration.md` ([`super::print`]) and the check for zeros use that list.
 
-/// What is special about a key.
+/// A property of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// Families meet it: it comes first.
+    /// Families set it; it is printed first.
     Everyday,
-    /// 0 makes sense. Of every other key that is a number, it is refused.
+    /// 0 has a meaning. It is refused for every other number.
     MayBeZero,
 }
 
@@ -17,7 +17,7 @@ pub enum Mark {
 pub struct Section {
     /// Its name.
     pub name: &'static str,
-    /// What it is about, line by line.
+    /// Its text, line by line.
     pub about: &'static [&'static str],
     /// Its keys.
     pub keys: &'static [Key],
@@ -30,23 +30,23 @@ pub struct Key {
     pub name: &'static str,
     /// Its text, line by line.
     pub text: &'static [&'static str],
-    /// What is special about it.
+    /// Its properties.
     pub marks: &'static [Mark],
 }
 
 impl Key {
-    /// Whether families meet it.
+    /// Whether families set it.
     pub fn is_everyday(&self) -> bool {
         self.marks.contains(&Mark::Everyday)
     }
 
-    /// Whether 0 makes sense.
+    /// Whether 0 has a meaning.
     pub fn may_be_zero(&self) -> bool {
         self.marks.contains(&Mark::MayBeZero)
     }
 }
 
-/// States a section: `key: Type = default => Mark;`, the doc comment of each key being its text for people.
+/// Defines a section: `key: Type = default => Mark;`. The doc comment of each key is its text in `broker.toml`.
 macro_rules! settings {
     (
         $(#[doc = $about:literal])*
@@ -61,7 +61,7 @@ macro_rules! settings {
         $(#[doc = $about])*
         #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(default, deny_unknown_fields)]
-        // The texts are those of broker.toml, no Markdown.
+        // The doc comments are texts of broker.toml, not Markdown.
         #[allow(rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links, rustdoc::invalid_html_tags)]
         pub struct $section {
             $(
@@ -91,7 +91,7 @@ macro_rules! settings {
 }
 pub(super) use settings;
 
-/// States the configuration: a field for each section, in the order of `broker.toml`.
+/// Defines the configuration: a field for each section, in the order of `broker.toml`.
 macro_rules! sections {
     ($(#[doc = $about:literal])* pub struct $config:ident { $($section:ident: $type:ident,)* }) => {
         $(#[doc = $about])*

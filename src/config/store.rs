@@ -7,8 +7,8 @@ use super::settings::settings;
 settings! {
     /// The database.
     pub struct Store {
-        /// "embedded": a database in data_dir. "memory": nothing is kept after the stop. "ws://host:port": a SurrealDB
-        /// server.
+        /// "embedded": a database in data_dir. "memory": all data is lost when the hub stops. "ws://host:port": a
+        /// SurrealDB server.
         url: String = "embedded".into();
         /// Namespace of the tables.
         namespace: String = "toyhub".into();
@@ -16,7 +16,7 @@ settings! {
         database: String = "toyhub".into();
         /// User of a SurrealDB server; unused otherwise.
         username: String = String::new();
-        /// Password of that user; better set as TOYHUB_STORE__PASSWORD than written here.
+        /// Password of that user. Set it as TOYHUB_STORE__PASSWORD rather than in this file.
         password: Password = Password::default();
         /// Bytes of the embedded database's block cache.
         block_cache_bytes: u64 = 128 * 1024 * 1024;
@@ -27,7 +27,7 @@ settings! {
     }
 }
 
-/// A password, which no log shows.
+/// A password. It is never logged.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Password(String);

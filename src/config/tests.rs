@@ -1,4 +1,4 @@
-//! Every key by itself, and the files that are made of them.
+//! Tests of every key, and of the files that are generated from them.
 
 use std::net::SocketAddr;
 
@@ -68,7 +68,10 @@ fn all_faults_are_named_together() {
     let error = parse("[http]\nlisten = 80\nlissen = \"x\"\n[nope]\na = 1\n", &[("TOYHUB_MQTT__LISTN", "x")]);
     let faults = error.unwrap_err().0;
     assert_eq!(faults.len(), 4, "{faults:?}");
-    assert!(faults.contains(&"broker.toml: http.listen is a integer; write a array".to_owned()), "{faults:?}");
+    assert!(
+        faults.contains(&"broker.toml: http.listen has the type integer; it must be array".to_owned()),
+        "{faults:?}"
+    );
     assert!(faults.iter().any(|f| f.contains("http.lissen is not a known key")));
     assert!(faults.iter().any(|f| f.contains("nope is not a known key")));
     assert!(faults.iter().any(|f| f.contains("TOYHUB_MQTT__LISTN names no known key")));
@@ -120,7 +123,7 @@ fn listeners_are_one_address_or_many() {
 fn wrong_values_are_refused_with_a_remedy() {
     for (text, expected) in [
         ("[http]\nlisten = \"nowhere\"", "listen"),
-        ("[http]\nauth = \"sticky\"", "http.auth has become auth.mode"),
+        ("[http]\nauth = \"sticky\"", "http.auth was replaced by auth.mode"),
         ("[auth]\nmode = \"maybe\"", "mode"),
         ("[http]\nupload_max_bytes = 0", "http.upload_max_bytes is 0"),
         ("[mqtt]\nkeep_alive_max_s = 70000", "keep_alive_max_s"),
@@ -130,16 +133,16 @@ fn wrong_values_are_refused_with_a_remedy() {
         ("[mqtt]\ntls_listen = \"0.0.0.0:8883\"", "net.tls_certificate is empty, which mqtt.tls_listen needs"),
         ("[http]\ntls_listen = [\"0.0.0.0:443\"]", "net.tls_key is empty, which http.tls_listen needs"),
         ("[http]\nlisten = []", "http.listen and http.tls_listen are empty"),
-        ("[http]\nlisten = [\"localhost\"]", "http.listen: \"localhost\" is no address with a port"),
+        ("[http]\nlisten = [\"localhost\"]", "http.listen: \"localhost\" is not an address with a port"),
         ("[mqtt]\ntls_record_max_bytes = 20000", "mqtt.tls_record_max_bytes is 20000"),
-        ("[mqtt]\nproxy_protocol = true", "mqtt.proxy_protocol is set, and net.proxies names no proxy"),
+        ("[mqtt]\nproxy_protocol = true", "mqtt.proxy_protocol is set, and net.proxies is empty"),
         ("[http]\nforwarded_header = \"x-forwarded-for\"", "http.forwarded_header is set"),
         ("[http]\nforwarded_header = \"x-real-ip\"", "http.forwarded_header: unknown variant"),
-        ("[net]\nproxies = [\"10.0.0.0/40\"]", "net.proxies: \"10.0.0.0/40\" is no address or network"),
+        ("[net]\nproxies = [\"10.0.0.0/40\"]", "net.proxies: \"10.0.0.0/40\" is not an address or network"),
         ("[mqtt]\ntls_listen = \"[::]:1\"\ntls_client_certificates = \"optional\"", "mqtt.tls_client_ca is empty"),
-        ("[mqtt]\nqueue_bytes_max = 1", "mqtt.queue_bytes_max is less than two"),
+        ("[mqtt]\nqueue_bytes_max = 1", "mqtt.queue_bytes_max is less than twice"),
         ("[mqtt]\nconformance_listen = \"0.0.0.0:1884\"", "mqtt.conformance_listen is open"),
-        ("[speech]\nreply_url = \"example\"\nreply_model = \"m\"", "speech.reply_url is no web address"),
+        ("[speech]\nreply_url = \"example\"\nreply_model = \"m\"", "speech.reply_url is not a web address"),
         ("[speech]\nreply_url = \"http://a\"", "speech.reply_model is empty"),
         ("[speech]\nutc_offset_minutes = 5000", "speech.utc_offset_minutes is more than a day"),
     ] {

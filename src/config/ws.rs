@@ -7,12 +7,12 @@ settings! {
     pub struct Ws {
         /// Bytes of one message from an app.
         message_max_bytes: usize = 64 * 1024;
-        /// Pushes that may wait for a slow app; at one more of the hub's own its socket is closed (code 4001). What
-        /// clients publish may fill one half, then they wait: see mqtt.backpressure_max_s.
+        /// Pushes that may wait for a slow app. At the limit, an event of the hub closes the socket (code 4001).
+        /// Publications of clients may fill one half, then their publisher waits: see mqtt.backpressure_max_s.
         queue_messages_max: usize = 256;
         /// Bytes of such pushes.
         queue_bytes_max: usize = 4 * 1024 * 1024;
-        /// Seconds in which an app presents its token.
+        /// Seconds in which an app must present its token.
         auth_timeout_s: u64 = 10;
         /// Seconds between two pings of the hub.
         ping_interval_s: u64 = 25;
@@ -22,9 +22,9 @@ settings! {
         subscriptions_max: usize = 64;
         /// Requests that one connection may make in a second.
         requests_per_second: u32 = 20;
-        /// Seconds that a ticket, with which a web page opens its socket, is good for.
+        /// Seconds until a ticket, with which a web page opens its socket, expires.
         ticket_ttl_s: u64 = 30;
-        /// Tickets that may wait to be used, in all. One user or toy has at most connections_per_user_max.
+        /// Unused tickets of all users and toys. One user or toy has at most connections_per_user_max.
         tickets_max: usize = 10_000;
     }
 }

@@ -14,24 +14,24 @@ use crate::ports::store::StoredUser;
 
 /// The longest user name that is looked up.
 const USERNAME_MAX_BYTES: usize = 4096;
-/// What somebody gives to become a user.
+/// The data of a registration.
 #[derive(Debug)]
 pub struct Registration {
     /// The name to log in with.
     pub username: String,
     /// The password, opaque.
     pub password: Secret,
-    /// The name that others see; the user name where it is empty.
+    /// The name that is shown to others. Default: the user name.
     pub nickname: String,
     /// `"1"` or `"2"`.
     pub gender: String,
-    /// A picture; one by gender where there is none.
+    /// A picture. The default depends on the gender.
     pub avatar: Option<FileName>,
-    /// The code of an invitation. One that makes a guardian does so at once.
+    /// The code of an invitation. The code for a toy makes the new user a guardian at once.
     pub invite: Option<Secret>,
 }
 
-/// A user with all that an app shows first.
+/// A user with the data of an app's first screen.
 #[derive(Debug)]
 pub struct Profile {
     /// The user.
@@ -43,7 +43,7 @@ pub struct Profile {
 }
 
 impl Hub {
-    /// Creates a user, who has proved itself at the place of the call thereby. Errors: `NotFromHere`, `UnknownInvite`,
+    /// Creates a user, who is then authenticated at the place of the call. Errors: `NotFromHere`, `UnknownInvite`,
     /// `Invalid`, `NameTaken`, `RateLimited`, `DiskFull`, `Busy`.
     pub async fn register(
         &self,
@@ -85,8 +85,8 @@ impl Hub {
         Ok(id)
     }
 
-    /// Checks a password, which proves the user at the place of the call; gives the profile and a new token. Errors:
-    /// `WrongCredentials`, `RateLimited`, `Busy`.
+    /// Checks a password, which authenticates the user at the place of the call. Returns the profile and a new token.
+    /// Errors: `WrongCredentials`, `RateLimited`, `Busy`.
     pub async fn login(
         &self,
         username: &str,
@@ -100,7 +100,7 @@ impl Hub {
             return Err(DomainError::invalid("username", "is missing"));
         }
         if username.len() > USERNAME_MAX_BYTES.max(4 * self.config.accounts.name_max_chars) {
-            // Nobody has such a name, and the counts of failures keep what is tried.
+            // No user has such a name, and the failure counters would store it as a key.
             return Err(DomainError::WrongCredentials);
         }
         let found = self.store.user_by_name(username).await?;
@@ -116,7 +116,7 @@ impl Hub {
         let token = self.issue_token(&party, now).await?;
         let current = self.store.user(&found.user.id).await?.map(|user| user.password_hash);
         if current != hash {
-            // The password was changed meanwhile: a token for the old one must not stay.
+            // The password was changed meanwhile: a token issued for the old one must not stay valid.
             self.store.revoke_token(&hash_of(&token)).await?;
             return Err(DomainError::WrongCredentials);
         }
@@ -142,9 +142,9 @@ impl Hub {
         Ok(Profile { user, friends, toys })
     }
 
-    /// The party of `id`, if the caller may act for it: with a token of it, or without one as `[auth] mode` says.
+    /// The party of `id`, if the caller may act for it: with its token, or without one as `[auth] mode` permits.
     ///
-    /// Errors: `UnknownParty`, `Unauthorized` (no token where one is needed, or not the party's).
+    /// Errors: `UnknownParty`, `Unauthorized` (a required token is missing, or the token is another party's).
     pub async fn authorize(
         &self,
         id: &PartyId,
@@ -155,7 +155,7 @@ impl Hub {
         Ok(self.authorize_until(id, token, from.into(), now).await?.party)
     }
 
-    /// As [`Self::authorize`], with the time until which this is so: where a token allows it, that of its end.
+    /// As [`Self::authorize`], with the time at which the permission ends: the expiry of the token, if there is one.
     pub(super) async fn authorize_until(
         &self,
         id: &PartyId,
@@ -180,7 +180,7 @@ impl Hub {
         Ok(Login { party, expires_at })
     }
 
-    /// The toy of a device that is bound, for its secret or a token.
+    /// The toy of a bound device, if `proof` is the device's secret or a token of the toy.
     pub(super) async fn toy_of_device(
         &self,
         key: &DeviceKey,
@@ -192,7 +192,7 @@ impl Hub {
         self.proven(&toy, &secret_hash, proof, now).await
     }
 
-    /// What `proof` opens, if it is the device's secret, which never expires, or a token of its toy.
+    /// The login that `proof` permits, if it is the device's secret, which never expires, or a token of its toy.
     pub(super) async fn proven(
         &self,
         toy: &Party,
@@ -211,7 +211,7 @@ impl Hub {
         Ok(self.store.login(&hash_of(token), now).await?.map(|login| login.party))
     }
 
-    /// Forgets every token and every place of a party and ends its connections.
+    /// Deletes every token and every place of a party and closes its connections.
     pub async fn log_out_everywhere(&self, party: &Party) -> Result<(), DomainError> {
         self.store.revoke_tokens(party).await?;
         self.store.forget_places(party).await?;
@@ -239,7 +239,7 @@ fn is_invisible(c: char) -> bool {
     skeleton(c.encode_utf8(&mut [0; 4])).next().is_none()
 }
 
-/// How tokens and device secrets are kept: 256 random bits need no slow hash.
+/// The hash by which tokens and device secrets are stored. A fast hash suffices for 256 random bits.
 pub(super) fn hash_of(secret: &Secret) -> String {
     hex::encode(Sha256::digest(secret.reveal()))
 }

@@ -1,7 +1,7 @@
-//! What a child says to its toy: understood, done, and answered.
+//! Voice commands of children: recognition, execution and answer.
 //!
-//! [`Hub::ask`] is the whole way: recording, words, intent, answer. What was said is passed from one to the next and
-//! then forgotten: it is neither stored nor logged.
+//! [`Hub::ask`] performs all steps: recording, text, intent, answer. The recognised text is passed from one step to the
+//! next and then dropped: it is neither stored nor logged.
 
 mod library;
 mod memory;
@@ -22,30 +22,30 @@ use crate::ports::speech::{RecogniseError, Recogniser};
 use library::{Library, Mood};
 use memory::{Memory, Question};
 
-/// What the hub hears and replies with, and what it remembers of each toy.
+/// The recogniser and the reply engine, and the short-term memory for each toy.
 pub(super) struct Assistant {
     recogniser: Mutex<Option<Arc<Recogniser>>>,
-    /// There is a model, but it could not be loaded.
-    is_deaf: AtomicBool,
+    /// A model is configured, but could not be loaded.
+    has_failed: AtomicBool,
     replies: Box<dyn ReplyEngine>,
     memory: Memory,
-    /// As it was when it was last asked for.
+    /// The library at its last use.
     library: Mutex<Arc<Library>>,
 }
 
 impl Assistant {
     pub(super) fn new(replies: Box<dyn ReplyEngine>, question_timeout_s: u64) -> Self {
         let memory = Memory::new(question_timeout_s as Timestamp);
-        let (recogniser, is_deaf) = (Mutex::new(None), AtomicBool::new(false));
+        let (recogniser, has_failed) = (Mutex::new(None), AtomicBool::new(false));
         let library = Mutex::new(Arc::new(Library::new(Vec::new())));
-        Self { recogniser, is_deaf, replies, memory, library }
+        Self { recogniser, has_failed, replies, memory, library }
     }
 
     fn recogniser(&self) -> Option<Arc<Recogniser>> {
         self.recogniser.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The library of these contents. Its names are prepared again only if it has changed.
+    /// The library of these contents. Its names are prepared again only after a change.
     fn library(&self, contents: Vec<Content>) -> Arc<Library> {
         let mut library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
         if library.contents() != contents {
@@ -55,19 +55,19 @@ impl Assistant {
     }
 }
 
-/// What is known around a toy while it is answered.
+/// The data that is needed to answer a toy.
 struct Scene<'a> {
     toy: &'a ToyId,
     toy_name: String,
     library: Arc<Library>,
     friends: Vec<Friend>,
-    /// The names of the friends' toys, in the same order; empty where a friend is none.
+    /// The names of the friends' toys, in the same order; empty for a friend that is not a toy.
     friends_toys: Vec<String>,
     now: Timestamp,
 }
 
 impl Scene<'_> {
-    /// Words that are likely in the recording.
+    /// Words that are likely in the recording, as a hint for the recogniser.
     fn prompt(&self) -> String {
         let titles = self.library.contents().iter().map(|content| content.title.as_str());
         let friends = self.friends.iter().map(|friend| friend.remark.as_str());
@@ -85,7 +85,7 @@ impl Scene<'_> {
     }
 }
 
-/// A toy that is answered, and the language in which that is done.
+/// A toy, and the language in which it is answered.
 #[derive(Clone, Copy)]
 struct Conversation<'a> {
     scene: &'a Scene<'a>,
@@ -93,37 +93,38 @@ struct Conversation<'a> {
 }
 
 impl Hub {
-    /// From now on, recordings can be understood.
-    pub fn listen_with(&self, recogniser: Recogniser) {
+    /// Sets the recogniser: from now on, recordings are recognised.
+    pub fn set_recogniser(&self, recogniser: Recogniser) {
         *self.assistant.recogniser.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(recogniser));
     }
 
-    /// The model could not be loaded: no recording can be understood, though the configuration wants it.
-    pub fn cannot_listen(&self) {
-        self.assistant.is_deaf.store(true, Ordering::Relaxed);
+    /// Notes that the configured model could not be loaded, so that no recording is recognised.
+    pub fn note_recogniser_failed(&self) {
+        self.assistant.has_failed.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn speech_state(&self) -> PartState {
         match self.assistant.recogniser() {
             Some(_) => PartState::Ok,
-            None if self.assistant.is_deaf.load(Ordering::Relaxed) => {
+            None if self.assistant.has_failed.load(Ordering::Relaxed) => {
                 PartState::Failed("the speech model could not be loaded, see the log and toyhub doctor")
             }
             None => PartState::Off,
         }
     }
 
-    /// Ends the recogniser, whose threads are waited for.
-    pub(super) async fn stop_listening(&self) {
+    /// Ends the recogniser and waits for its threads.
+    pub(super) async fn stop_recogniser(&self) {
         let recogniser = self.assistant.recogniser.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // It only fails if the runtime stops, and then nothing waits.
+        // It only fails if the runtime stops, and then no caller is left.
         let _ = tokio::task::spawn_blocking(move || drop(recogniser)).await;
     }
 
-    /// Answers what a toy was told.
+    /// Recognises a recording of a toy and answers it.
     ///
-    /// Errors: `NoSpeechModel` for every recording that can be read; `NotSound`, `EmptyRecording`, `RecordingTooLong`,
-    /// `RateLimited`, `Busy`; `NoSynthesiser` where the answer is to be spoken. Who says nothing is told so.
+    /// Errors: `NoSpeechModel` for every recording that can be decoded; `NotSound`, `EmptyRecording`,
+    /// `RecordingTooLong`, `RateLimited`, `Busy`; `NoSynthesiser` where the answer is to be spoken. A recording without
+    /// speech is answered, too.
     pub async fn ask(
         &self,
         toy: &ToyId,
@@ -187,7 +188,7 @@ impl Hub {
         Ok(Scene { toy, toy_name, library, friends, friends_toys, now })
     }
 
-    /// Does what was said, and answers it.
+    /// Determines the intent of the text, carries it out, and answers.
     async fn answer(&self, talk: Conversation<'_>, said: &str) -> Result<Answer, DomainError> {
         let Conversation { scene, language } = talk;
         match self.assistant.memory.take_question(scene.toy, scene.now) {
@@ -210,7 +211,7 @@ impl Hub {
             }
             None => {}
         }
-        // Whoever was asked may have changed their mind.
+        // Instead of answering the question, the child may have given another command.
         let friends = scene.friend_names(language);
         let known = Known { titles: scene.library.names(language), friends: &friends, toy_name: &scene.toy_name };
         self.carry_out(talk, intent::understand(said, known), said).await
@@ -282,7 +283,7 @@ impl Hub {
         self.play_or_say(talk, talk.scene.library.pick(mood, last.as_ref()), otherwise).await
     }
 
-    /// Plays the last one; any, where there was none lately.
+    /// Plays the last piece again, or any piece if none was played lately.
     async fn play_again(&self, talk: Conversation<'_>) -> Result<Answer, DomainError> {
         let last = self.assistant.memory.last_played(talk.scene.toy);
         match talk.scene.library.contents().iter().find(|content| Some(&content.music) == last.as_ref()) {
@@ -311,7 +312,7 @@ impl Hub {
             return self.respond(talk, &Line::NoSuchFriend).await;
         };
         let question = Question::Friend([first.clone(), second.clone()]);
-        // Two who are called the same are told apart by what they call themselves.
+        // Two friends with the same remark are distinguished by their own names.
         let names = match first.remark == second.remark {
             true => [&first.nickname, &second.nickname],
             false => [&first.remark, &second.remark],
@@ -319,7 +320,7 @@ impl Hub {
         self.ask_back(talk, &Line::Which(names[0], names[1]), question).await
     }
 
-    /// Asks, and remembers what: only once it was asked.
+    /// Asks a question, and remembers it only once it was spoken.
     async fn ask_back(
         &self,
         talk: Conversation<'_>,
@@ -331,11 +332,11 @@ impl Hub {
         Ok(answer)
     }
 
-    /// Tells a toy that listens, and says so.
+    /// Publishes a command to a toy that is connected, and confirms it.
     async fn command(&self, talk: Conversation<'_>, command: ToyCommand) -> Result<Answer, DomainError> {
         let answer = self.respond(talk, &Line::Done(command)).await?;
         let toy = Party::from(talk.scene.toy.clone());
-        // To a toy that is away, it would come when nobody wants it any more.
+        // A toy that is offline would get the command when it is out of date.
         if self.router.online(&toy) {
             self.announce(&toy, &Event::Command(command), None).await;
         }
@@ -353,7 +354,7 @@ impl Hub {
         let found = self.files.find(FileKind::Chat, &name).await.map_err(DomainError::internal)?;
         let half_life = self.config.speech.answer_age_max_s as Timestamp / 2.0;
         let age = |modified: SystemTime| talk.scene.now - unix_time(modified);
-        // An older one might be swept before it is fetched.
+        // An older sound might be deleted before it is fetched.
         if found.is_none_or(|file| age(file.modified) > half_life) {
             let sound = self.speak_for_toys(text, voice).await?;
             self.files.put(FileKind::Chat, &name, sound).await.map_err(DomainError::internal)?;
@@ -368,7 +369,7 @@ impl Hub {
         let Some(before) = now.checked_sub(age_max) else { return Ok(()) };
         let swept = self.files.sweep_answers(before).await.map_err(DomainError::internal)?;
         if swept > 0 {
-            tracing::debug!(swept, "old answers swept");
+            tracing::debug!(swept, "old answers deleted");
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! The record of who has read, bound, befriended, erased and exported what; a guardian reads it.
+//! The audit log: which party read, bound, befriended, erased or exported what. Guardians read it.
 //!
-//! Readings are noted once for each hour, reader and toy: what was noted in this hour is remembered here, so that a
-//! reading costs a write once an hour and nothing otherwise.
+//! Reading is recorded once for each hour, reader and toy. The entries of the current hour are cached here, so that
+//! reading costs at most one write in an hour.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -11,14 +11,14 @@ use super::units::HOUR_S;
 use super::{FileKind, Hub};
 use crate::model::{Action, Audited, FileName, Message, Party, PartyId, Timestamp, ToyId, UserId};
 
-/// Readings of one hour that are remembered; after more, some are noted again.
+/// The size of the cache; beyond it, some entries are recorded twice.
 const REMEMBERED_MAX: usize = 65_536;
-/// The readings of an hour that are noted: who has read, and whom or what.
+/// The cached entries of an hour: the readers, and the toys or messages that they read.
 #[derive(Default)]
 pub(super) struct Noted(Mutex<(i64, HashSet<(String, String)>)>);
 
 impl Noted {
-    /// Whether this is the first such reading of the hour.
+    /// Whether the reader reads this for the first time in this hour.
     fn is_first(&self, reader: &str, what: &str, now: Timestamp) -> bool {
         let hour = (now / HOUR_S).floor() as i64;
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -30,7 +30,7 @@ impl Noted {
 }
 
 impl Hub {
-    /// Notes that a reader was given these messages, as far as a user has read those of a toy.
+    /// Records that a user read messages of a toy. Other reading is not recorded.
     pub async fn note_reading(&self, reader: &Party, messages: impl Iterator<Item = &Message>, now: Timestamp) {
         let toys: HashSet<&Party> = messages.map(|message| &message.from).filter(|from| *from != reader).collect();
         for toy in toys {
@@ -38,7 +38,7 @@ impl Hub {
         }
     }
 
-    /// Notes that a party was given a stored sound, as far as a user hears that of a toy's chat.
+    /// Records that a user downloaded a sound of a toy's chat. Other downloads are not recorded.
     pub async fn note_listening(&self, party: &Party, kind: FileKind, sound: &FileName, now: Timestamp) {
         let is_noted = kind != FileKind::Chat || matches!(party, Party::Toy(_));
         if is_noted || !self.noted.is_first(party.id(), sound.as_str(), now) {
@@ -64,8 +64,8 @@ impl Hub {
         }
     }
 
-    /// Notes what somebody did to `subject`; `None` stands for whoever runs the hub. What cannot be noted was done all the
-    /// same: it is an error in the log.
+    /// Records an action on `subject`; the actor `None` is the operator of the hub. The action is complete already, so
+    /// a failure to record it is only logged, as an error.
     pub async fn note(
         &self,
         subject: &Party,
@@ -107,7 +107,7 @@ impl Hub {
         }
     }
 
-    /// Notes what a user did to a chat, for each of its two parties.
+    /// Records a user's action on a chat, for each of its two parties.
     pub(super) async fn note_chat(&self, parties: &[PartyId; 2], action: Action, actor: &UserId, now: Timestamp) {
         let [a, b] = parties;
         let actor = Party::User(actor.clone());
@@ -119,7 +119,7 @@ impl Hub {
         }
     }
 
-    /// The record of the user, or of an own toy, before a time, newest first. Errors: `UnknownParty`.
+    /// The entries of the user, or of an own toy, before a time, newest first. Errors: `UnknownParty`.
     pub async fn audited(
         &self,
         user: &UserId,
@@ -138,6 +138,6 @@ impl Hub {
 
 fn log_missing(noted: Result<(), DomainError>) {
     if let Err(error) = noted {
-        tracing::error!(?error, "the record of who has done what lacks an entry");
+        tracing::error!(?error, "an entry of the audit log was not written");
     }
 }

@@ -1,13 +1,14 @@
-//! Backups of a running hub: what is copied in which order, so that what is restored fits together.
+//! Backups of a running hub. The order of the copies makes the restored data consistent.
 //!
 //! A voice message is written as a file, then as a row of the database that names the file, then as an event in the
-//! sessions of its receiver that names the row. Copied in the opposite order, whatever is named is copied after what
-//! names it, and so is there: sessions first, then recordings in chunks (whose answers name messages), then the
-//! database, then the files. What is accepted after the backup began may be in it or not. A message whose event is
-//! not in the copied session is unread in the database, and toys get their unread messages from there.
+//! sessions of its receiver that names the row. The backup copies in the opposite order, so that everything that is
+//! referred to is copied after the reference, and exists: sessions first, then recordings in chunks (whose answers name
+//! messages), then the database, then the files. Messages that are accepted after the backup began may be in it or not.
+//! A message whose event is not in the copied session is unread in the database, and toys get their unread messages
+//! from there.
 //!
-//! Files never change under their name, but may be deleted while this runs. Those that the copied database names and
-//! that are not there are counted and reported; the rest is restored without them.
+//! Files never change under their name, but may be deleted during a backup. Missing files that the copied database
+//! names are counted and reported; the rest can be restored without them.
 
 mod restore;
 mod schedule;
@@ -30,7 +31,7 @@ pub use crate::ports::backup::unfinished_restore;
 pub use restore::{Restore, Restored, restore};
 pub use schedule::newest;
 
-/// Where the database names files: table, field, and the shelf on which the file stands.
+/// The fields of the database that name files: table, field, and folder of the file.
 const NAMED_FILES: [(&str, &str, FileKind); 6] = [
     ("message", "sound", FileKind::Chat),
     ("message", "notice", FileKind::Chat),
@@ -40,10 +41,10 @@ const NAMED_FILES: [(&str, &str, FileKind); 6] = [
     ("toy", "avatar", FileKind::Image),
 ];
 
-/// Missing files that the log names.
+/// The maximum number of missing files that are logged by name.
 const NAMED_MAX: u64 = 10;
 
-/// The one backup that may run.
+/// The running backup: there is one at a time.
 #[derive(Debug)]
 pub(super) struct Backups {
     idle: Semaphore,
@@ -55,18 +56,18 @@ impl Backups {
         Self { idle: Semaphore::new(1), stop: CancellationToken::new() }
     }
 
-    /// Ends a backup that runs, which then leaves nothing, and allows no other.
+    /// Cancels a running backup, which then leaves no files, and prevents further ones.
     pub(super) fn cancel(&self) {
         self.stop.cancel();
     }
 
-    /// Waits for the end of a backup that runs.
+    /// Waits for the end of a running backup.
     pub(super) async fn ended(&self) {
         let _ = self.idle.acquire().await;
     }
 }
 
-/// A backup that was made.
+/// The result of a backup.
 #[derive(Debug)]
 pub struct BackedUp {
     /// The name of the snapshot.
@@ -83,15 +84,15 @@ pub struct BackedUp {
     pub bytes: u64,
     /// Files that no earlier snapshot had.
     pub new_files: u64,
-    /// Their bytes, with those of the database and the sessions.
+    /// Their bytes, including those of the database and the sessions.
     pub new_bytes: u64,
-    /// Files that the database names and that are not there.
+    /// Missing files that the database names.
     pub missing_files: u64,
 }
 
 impl Hub {
-    /// Adds a snapshot of everything to the folder `to`, while the hub goes on. With `keep`, older snapshots beyond
-    /// that number are removed.
+    /// Adds a snapshot of all data to the folder `to` while the hub runs. With `keep`, the oldest snapshots beyond that
+    /// number are removed.
     ///
     /// After an error, no snapshot was added.
     pub async fn back_up(&self, to: &Path, keep: Option<usize>, now: Timestamp) -> Result<BackedUp, BackupFault> {
@@ -129,7 +130,7 @@ impl Hub {
         Ok(finished.await?)
     }
 
-    /// Adds what was erased to the list of the folder of backups.
+    /// Copies the list of erasures to the folder of backups.
     async fn copy_erased(&self, to: &Path) -> Result<(), BackupFault> {
         let (data, to) = (self.config.server.data_dir.clone(), to.to_owned());
         let copied = backup::blocking(move || {
@@ -152,7 +153,7 @@ impl Hub {
     }
 }
 
-/// Begins a snapshot in a folder that is not part of what it copies.
+/// Begins a snapshot. The folder must not be inside the data folder, nor contain it.
 async fn begin(to: PathBuf, data: PathBuf, hub: Option<HubId>, now: Timestamp) -> Result<Arc<Unfinished>, BackupFault> {
     let begun = backup::blocking(move || {
         let nested = is_inside(&to, &data).and_then(|inside| Ok(inside || is_inside(&data, &to)?));
@@ -168,15 +169,15 @@ async fn begin(to: PathBuf, data: PathBuf, hub: Option<HubId>, now: Timestamp) -
     begun.await?.ok_or(BackupFault::Nested)
 }
 
-/// Whether a path, of which not all may be there yet, leads into `folder`.
+/// Whether a path is inside `folder`. Parts of the path may not exist yet.
 fn is_inside(path: &Path, folder: &Path) -> std::io::Result<bool> {
     let path = std::path::absolute(path)?;
     let there = path.ancestors().find(|path| path.exists()).unwrap_or(&path);
-    // A folder that is not there yet holds nothing.
+    // A folder that does not exist yet contains nothing.
     Ok(folder.exists() && there.canonicalize()?.starts_with(folder.canonicalize()?))
 }
 
-/// Reads the copied database from disk again, and looks for the files that it names among those that were copied.
+/// Reads the copied database back from disk, and counts the files that it names and that were not copied.
 fn read_back(snapshot: &Unfinished) -> Result<(Dump, u64), BackupError> {
     let paths = snapshot.paths("files")?;
     let (database, mut missing) = (snapshot.part(DATABASE), 0);
@@ -187,7 +188,7 @@ fn read_back(snapshot: &Unfinished) -> Result<(Dump, u64), BackupError> {
         {
             missing += 1;
             if missing <= NAMED_MAX {
-                tracing::warn!(file = name, "the database names a file that is not there to be backed up");
+                tracing::warn!(file = name, "a file that the database names is missing and was not backed up");
             }
         }
     });
@@ -195,10 +196,10 @@ fn read_back(snapshot: &Unfinished) -> Result<(Dump, u64), BackupError> {
     Ok((dump, missing))
 }
 
-/// What failed, and what to do where no line of its own says it.
+/// The error, with advice for a full disk.
 fn advised(error: &(dyn std::error::Error + 'static)) -> String {
     let is_full = is_disk_full(error) || matches!(error.downcast_ref(), Some(DiskError::Full));
-    if is_full { format!("{error}; make room and try again") } else { error.to_string() }
+    if is_full { format!("{error}; free space on the disk and try again") } else { error.to_string() }
 }
 
 /// Why a backup was not made or not restored.
@@ -207,15 +208,15 @@ pub enum BackupFault {
     /// One at a time.
     #[error("a backup is running already; wait until it has ended")]
     Running,
-    /// The hub does not have the data.
+    /// The data is not stored by this hub.
     #[error(
-        "store.url is not \"embedded\", so the database is not this hub's to copy; back up the SurrealDB server with \
+        "store.url is not \"embedded\", so the hub cannot copy the database; back up the SurrealDB server with \
          'surreal export', and after it server.data_dir"
     )]
     NotHere,
-    /// The backup would be lost with what it is a copy of.
+    /// The backup would be lost together with the data folder.
     #[error(
-        "the folder of backups and server.data_dir are one inside of the other; name a folder elsewhere, best on another \
+        "the folder of backups and server.data_dir contain each other; name another folder, best on another \
          disk"
     )]
     Nested,
@@ -228,7 +229,7 @@ pub enum BackupFault {
     /// The sessions could not be copied.
     #[error("{}", advised(.0))]
     Sessions(#[source] DiskError),
-    /// What was restored is not what was backed up.
+    /// The restored data differs from the backup.
     #[error(
         "{found} rows of {table} were restored, but {expected} were backed up; restore another snapshot with --snapshot"
     )]

@@ -1,10 +1,10 @@
-//! Voice messages: from one friend to another, heard or not.
+//! Voice messages between friends: sending, history and reading.
 //!
-//! **A recording that comes again.** A client that got no answer, or an unclear one, sends its recording again. The
-//! sound's name is made from the recording's bytes, its sender, its receiver and a span of time (`chats.retry_window_s`),
-//! so that the second attempt finds the message of the first by it: there is one message, and both get the same answer,
-//! also across a crash of the hub. Two recordings by a microphone never have the same bytes; what is sent on purpose a
-//! second time, such as a canned greeting, is a new message after the window.
+//! **Repeated recordings.** A client that got no answer, or an unclear one, sends its recording again. The name of the
+//! sound is derived from the recording's bytes, its sender, its receiver and a time window (`chats.retry_window_s`).
+//! The second attempt finds the message of the first by this name: there is one message, and both attempts get the same
+//! answer, even across a crash of the hub. Two recordings of a microphone never have the same bytes. A file that is
+//! sent again on purpose, such as a canned greeting, is a new message after the window.
 
 use super::error::DomainError;
 use super::sounds::Claimed;
@@ -12,17 +12,18 @@ use super::{FileKind, Hub, Recording, Upload};
 use crate::model::{
     ChatId, Event, FileName, Friend, Message, MessageId, MessageState, Party, PartyId, Sent, Timestamp, ToyId, UserId,
 };
-use crate::ports::store::{Before, Kept, NewMessage, Refusal, Repeats, StoreError, Unheard};
+use crate::ports::store::{Before, Kept, NewMessage, Refusal, Repeats, StoreError, UnreadMessage};
 
-/// Unheard messages that one call gives; the rest stay unheard.
+/// The maximum number of unread messages that one call returns; the rest stay unread.
 const RECEIVE_MAX: usize = 200;
 
 impl Hub {
-    /// Sends a recording to a friend: stored and synced when this returns, then announced live.
+    /// Sends a recording to a friend. It is stored and synced when this returns, and was published to the receiver.
     ///
-    /// Errors: `NotFriends` (also where there is no such party), `NotSound`, `EmptyRecording`,
-    /// `RecordingTooLong`, `RateLimited`, `StoredFull`, `Busy`; after these there is no message. `OutcomeUnknown`: there may be one,
-    /// which the same recording, sent again, finds. A sound that no message has is swept later ([`super::housekeeping`]).
+    /// Errors: `NotFriends` (also for an unknown party), `NotSound`, `EmptyRecording`, `RecordingTooLong`,
+    /// `RateLimited`, `StoredFull`, `Busy`; after these there is no message. After `OutcomeUnknown` there may be one,
+    /// which a second attempt with the same recording finds. A sound without a message is deleted later
+    /// ([`super::housekeeping`]).
     pub async fn send_recording(
         &self,
         from: &Party,
@@ -74,7 +75,7 @@ impl Hub {
         let claimed = self.put_sound(sound, mp3).await?;
         let kept = match self.deliver(from, &receiver, &claimed, notice, repeats, now).await {
             Err(DomainError::NotFriends) => {
-                // The friendship has ended meanwhile, or the receiver was erased: nothing is kept.
+                // The friendship has ended meanwhile, or the receiver was erased: the sound is deleted.
                 let name = claimed.name().clone();
                 drop(claimed);
                 self.delete_refused(&name).await?;
@@ -86,7 +87,7 @@ impl Hub {
         Ok(sent(kept, &receiver))
     }
 
-    /// The name of a recording's sound, and what an earlier attempt to send it may have called it.
+    /// The names of a recording's sound: the current one, and those that earlier attempts may have used.
     fn name_recording(
         &self,
         from: &Party,
@@ -105,13 +106,13 @@ impl Hub {
             let (from, to, span) = (from.to_string(), to.as_str(), span.to_be_bytes());
             self.secret_name(&prefix, "mp3", &[&identity.digest, from.as_bytes(), b"\0", to.as_bytes(), &span])
         };
-        // The attempt before may have begun in the span before; one that is being done began at another moment, too.
+        // An earlier attempt may have begun in the window before, and a concurrent one at another moment.
         let sounds = vec![name(span)?, name(span.saturating_sub(1))?, name(span.saturating_add(1))?];
         let repeats = Repeats { since: now - window, sounds };
         Ok((repeats.sounds[0].clone(), Some(repeats)))
     }
 
-    /// Stores a sound for a message. It is not swept before what is returned is dropped.
+    /// Stores a sound for a message. It is not deleted as orphaned before the returned claim is dropped.
     pub(super) async fn put_sound(&self, name: FileName, content: bytes::Bytes) -> Result<Claimed, DomainError> {
         let claimed = self.sounds.send(&name)?;
         self.files.put(FileKind::Chat, &name, content).await.map_err(DomainError::internal)?;
@@ -126,7 +127,7 @@ impl Hub {
         Ok((receiver, entry))
     }
 
-    /// Keeps a message whose sound is stored, and announces it to its receiver. Errors: `OutcomeUnknown`.
+    /// Stores a message whose sound is stored, and publishes it to its receiver. Errors: `OutcomeUnknown`.
     pub(super) async fn deliver(
         &self,
         from: &Party,
@@ -149,8 +150,8 @@ impl Hub {
         Ok(kept)
     }
 
-    /// Announces a message that waits to be heard. One that an earlier attempt has kept may not have been announced
-    /// before: that attempt may have ended just then. Receivers drop repeats by its id.
+    /// Publishes the event of an unread message. If an earlier attempt stored the message, it may have ended before
+    /// publishing, so the event is published again. Receivers drop duplicates by the message's id.
     async fn announce_message(&self, from: &Party, receiver: &Party, kept: &Kept) {
         if !kept.is_announced || self.rests(receiver) {
             return;
@@ -166,11 +167,11 @@ impl Hub {
         self.announce(receiver, &event, kept.receiver_seq).await;
     }
 
-    /// The last `limit` messages of a chat with how far they have come, oldest first (those before `before`); all are
-    /// heard thereby.
+    /// The last `limit` messages of a chat (before `before`) with their states, oldest first. All messages are marked
+    /// as read.
     ///
-    /// A guardian of a toy sees the chats of that toy, too; nothing of them is heard thereby. Errors: `UnknownChat`, also
-    /// for a chat of others.
+    /// A guardian of a toy may read the chats of that toy, too, which marks nothing. Errors: `UnknownChat`, also for a
+    /// chat of others.
     pub async fn history(
         &self,
         reader: &UserId,
@@ -181,7 +182,7 @@ impl Hub {
         let party = Party::User(reader.clone());
         match self.store.read_chat(&party, chat, limit, before).await {
             Ok((messages, heard)) => {
-                self.announce_heard(&party, heard).await;
+                self.announce_read(&party, heard).await;
                 Ok(messages)
             }
             Err(StoreError::Refused(Refusal::UnknownChat)) => {
@@ -192,7 +193,7 @@ impl Hub {
         }
     }
 
-    /// The toy of which a user is a guardian, among the two of a chat.
+    /// The party of a chat that is a toy of which the user is a guardian.
     async fn guarded_toy_of_chat(&self, user: &UserId, chat: &ChatId) -> Result<Option<ToyId>, DomainError> {
         let parties = self.store.parties_of_chat(chat).await?.unwrap_or_default();
         for toy in parties.iter().filter_map(|id| id.parse().ok()) {
@@ -203,23 +204,24 @@ impl Hub {
         Ok(None)
     }
 
-    /// The unheard messages of one sender, oldest first, which are heard thereby.
+    /// The unread messages of one sender, oldest first. They are marked as read.
     ///
-    /// Of `from`, or where that one has nothing unheard, of the sender who waits longest. None in a toy's quiet hours.
+    /// The sender is `from`, or if `from` has no unread messages, the sender of the oldest unread message. Empty in a
+    /// toy's quiet hours.
     pub async fn receive(&self, receiver: &Party, from: Option<&PartyId>) -> Result<Vec<Message>, DomainError> {
         if self.rests(receiver) {
             return Ok(Vec::new());
         }
         let (messages, marked) = self.store.take_unheard(receiver, from, RECEIVE_MAX).await?;
         for heard in marked {
-            self.announce_heard(receiver, Some(heard)).await;
+            self.announce_read(receiver, Some(heard)).await;
         }
         Ok(messages)
     }
 
-    /// What a returning party is told first: its unheard messages, but for those of muted friends, oldest first, at most
-    /// `limit`.
-    pub(super) async fn unheard_events(
+    /// The events that a reconnecting party is sent first: its unread messages, without those of muted friends, oldest
+    /// first, at most `limit`.
+    pub(super) async fn unread_events_up_to(
         &self,
         party: &Party,
         limit: usize,
@@ -227,11 +229,11 @@ impl Hub {
         if self.rests(party) {
             return Ok(Vec::new());
         }
-        let event = |Unheard { message, chat, notice, event_seq }| {
+        let event = |UnreadMessage { message, chat, notice, event_seq }| {
             let Message { id, from, sound, created_at, .. } = message;
             (Event::Message { id, from, chat, sound, notice, created_at }, event_seq)
         };
-        Ok(self.store.unheard_aloud(party, limit).await?.into_iter().map(event).collect())
+        Ok(self.store.announced_messages(party, limit).await?.into_iter().map(event).collect())
     }
 }
 

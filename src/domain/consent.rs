@@ -1,7 +1,7 @@
-//! What a guardian agrees to at binding: what is stored of a child, and for how long.
+//! Consent at binding: the text that states which data of a child is stored, and for how long.
 //!
-//! The text follows the settings. Its version is made of the text, so another text has another version; the texts that
-//! somebody has agreed to are kept. Withdrawing consent is unbinding: it erases.
+//! The text depends on the settings. Its version is a hash of the text, so another text has another version. Each text
+//! that a user has agreed to is stored. Withdrawing the consent unbinds the toy and erases its data.
 
 use sha2::{Digest, Sha256};
 
@@ -9,10 +9,10 @@ use super::Hub;
 use super::error::DomainError;
 use crate::model::{Timestamp, ToyId, UserId};
 
-/// Signs of a version.
+/// Characters of a version.
 const VERSION_SIGNS: usize = 12;
 
-/// What is agreed to.
+/// The text of the consent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsentText {
     /// The version of the text.
@@ -21,17 +21,17 @@ pub struct ConsentText {
     pub text: String,
 }
 
-/// What was agreed to when a toy was bound.
+/// The consent that was given when a toy was bound.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Consent {
     /// The text.
     pub text: ConsentText,
-    /// When.
+    /// The time of the consent.
     pub at: Timestamp,
 }
 
 impl Hub {
-    /// The text that a guardian agrees to now.
+    /// The current text.
     pub fn consent_text(&self) -> ConsentText {
         let retention = &self.config.retention;
         let kept = |days: u32, else_until: &str| match days {
@@ -40,14 +40,14 @@ impl Hub {
             days => format!("for {days} days"),
         };
         let recordings = if self.config.speech.keep_ai_recordings {
-            "What the child says to the toy itself is kept as a recording until the toy is erased."
+            "Recordings of what the child says to the toy itself are kept until the toy is erased."
         } else {
-            "What the child says to the toy itself is deleted before it is listened to."
+            "Recordings of what the child says to the toy itself are deleted before they are processed."
         };
         let elsewhere = if self.config.speech.reply_url.is_empty() {
-            "No word leaves this hub."
+            "No recording and no text leaves this hub."
         } else {
-            "The words of what is no command are sent to the chat service that this hub's operator has chosen."
+            "The text of speech that is not a command is sent to the chat service that this hub's operator has chosen."
         };
         let text = format!(
             "This hub stores the name of the toy, the name that you give for the child, its friends, and its voice \
@@ -64,20 +64,20 @@ impl Hub {
         ConsentText { version, text }
     }
 
-    /// The text that a binding agrees to: of the version that the guardian has seen, or where the client knows none, the
-    /// present one. Errors: `Invalid` for another version.
+    /// The text that the guardian agrees to by binding: the current one. Errors: `Invalid` if the guardian has seen
+    /// another version.
     pub(super) fn agreed(&self, seen: Option<&str>) -> Result<ConsentText, DomainError> {
         let current = self.consent_text();
         if seen.is_some_and(|seen| seen.trim() != current.version) {
             return Err(DomainError::invalid(
                 "consent",
-                format!("is {}, the version of the present text", current.version),
+                format!("is {}, the version of the current text", current.version),
             ));
         }
         Ok(current)
     }
 
-    /// What was agreed to when an own toy was bound; none of a toy that an older version of the hub has bound. Errors:
+    /// The consent that was given when an own toy was bound; none if an older version of the hub bound it. Errors:
     /// `UnknownParty`.
     pub async fn consent_of(&self, owner: &UserId, toy: &ToyId) -> Result<Option<Consent>, DomainError> {
         self.own_toy(Some(owner), toy).await?;

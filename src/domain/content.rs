@@ -1,4 +1,4 @@
-//! The content library, the hub's own sounds and pictures, and who may download what.
+//! The content library, the hub's own sounds and pictures, and the permission to download files.
 
 use std::io;
 use std::ops::Range;
@@ -15,17 +15,17 @@ use crate::model::{Content, ContentId, FileName, Party, PartyId, Secret, Timesta
 use crate::ports::audio;
 use crate::ports::speech::languages::Line;
 
-/// Pieces of content that a list shows at most.
+/// The maximum number of pieces in a list.
 const LIST_MAX: usize = 10_000;
 
-/// The pictures that exist from the first start.
+/// The built-in pictures.
 const AVATARS: [(&str, &[u8]); 3] = [
     ("baba.jpg", include_bytes!("avatars/baba.jpg")),
     ("mama.jpg", include_bytes!("avatars/mama.jpg")),
     ("toy.jpg", include_bytes!("avatars/toy.jpg")),
 ];
 
-/// What `/open_toy` has a toy play.
+/// The sounds of `/open_toy`.
 const OPENING_SOUNDS: [(&str, Line<'static>); 3] =
     [("Success.mp3", Line::Awake), ("Nolic.mp3", Line::NotBound), ("Nobind.mp3", Line::NotRegistered)];
 
@@ -41,9 +41,9 @@ pub struct NewContent {
 }
 
 impl Hub {
-    /// Stores the avatars and the opening sounds where they are missing.
+    /// Stores the avatars and the opening sounds if they are missing.
     ///
-    /// Without a synthesiser the sounds stay missing; the hub works all the same, and says so in the log.
+    /// Without speech synthesis the opening sounds stay missing; the hub works without them and logs a warning.
     pub async fn prepare_own_files(&self) -> Result<(), DomainError> {
         for (name, picture) in AVATARS {
             let name = avatar(name)?;
@@ -77,7 +77,7 @@ impl Hub {
         let picture = match image::guess_format(&new.cover) {
             Ok(ImageFormat::Jpeg) => "jpg",
             Ok(ImageFormat::Png) => "png",
-            _ => return Err(DomainError::invalid("cover", "is neither a JPEG nor a PNG picture")),
+            _ => return Err(DomainError::invalid("cover", "must be a JPEG or a PNG picture")),
         };
         let sound = audio::extension_of(&new.sound).ok_or(DomainError::NotSound)?;
         let duration = self.duration_of(new.sound.clone()).await?;
@@ -107,10 +107,11 @@ impl Hub {
         Ok(seconds)
     }
 
-    /// A stored file, for whoever may have it. Errors: `UnknownFile`, `Unauthorized`.
+    /// A stored file, if the caller may download it. Errors: `UnknownFile`, `Unauthorized`.
     ///
-    /// A recording is for its two parties and the guardians of a toy: with a token of one of them, or from a place of one
-    /// of them where `[auth] mode` allows calls without a token. And for those who have the signature of a link to it.
+    /// A recording can be downloaded by its two parties and the guardians of a toy: with a token of one of them, or
+    /// from a place of one of them where `[auth] mode` permits calls without a token. The signature of a link to it
+    /// permits the download, too.
     pub async fn open_file(
         &self,
         kind: FileKind,
@@ -140,7 +141,7 @@ impl Hub {
     /// Whether the address is a place of one of the two parties of a recording. Errors: `Unauthorized`.
     async fn check_place_of_listener(&self, name: &FileName, from: Origin, now: Timestamp) -> Result<(), DomainError> {
         let Some(parties) = self.store.parties_of_sound(name).await? else {
-            // A notice belongs to no chat; its name is as secret as that of a recording.
+            // A notice belongs to no chat. Its name cannot be guessed, like that of a recording.
             return self.authorize_anybody(None, from, now).await;
         };
         let mut listeners: Vec<PartyId> = parties.iter().filter_map(|id| id.parse().ok()).collect();
@@ -179,13 +180,13 @@ impl Hub {
     async fn check_listener(&self, party: &Party, name: &FileName) -> Result<(), DomainError> {
         match self.store.parties_of_sound(name).await? {
             Some(parties) if !self.may_listen(party, &parties).await? => Err(DomainError::UnknownFile),
-            // A notice belongs to no chat; its name is as secret.
+            // A notice belongs to no chat. Its name cannot be guessed.
             _ => Ok(()),
         }
     }
 
-    /// Whether somebody may hear what two parties have said to each other: the two themselves, unless the other is a toy
-    /// that is a friend no more, and the guardians of a toy.
+    /// Whether a party may download the recordings of a chat: the two parties of the chat may, unless the other one is
+    /// a toy that is no longer a friend, and so may the guardians of a toy.
     async fn may_listen(&self, listener: &Party, parties: &[String]) -> Result<bool, DomainError> {
         if parties.iter().any(|id| id == listener.id()) {
             let other = parties.iter().find(|id| *id != listener.id()).and_then(|id| id.parse::<PartyId>().ok());
@@ -204,7 +205,7 @@ impl Hub {
         Ok(false)
     }
 
-    /// The bytes `range` of a file, in pieces.
+    /// The bytes `range` of a file, as a stream.
     pub async fn read_file(
         &self,
         file: &StoredFile,
@@ -214,7 +215,7 @@ impl Hub {
     }
 }
 
-/// The name of one of the pictures that always exist.
+/// The name of a built-in picture.
 pub(super) fn avatar(name: &str) -> Result<FileName, DomainError> {
     name.parse().map_err(DomainError::internal)
 }

@@ -1,8 +1,8 @@
-//! What `toyhub doctor` examines of the stored data, and what `--repair` mends of it.
+//! The checks of the stored data by `toyhub doctor`, and the repairs of `--repair`.
 //!
-//! All of it goes page by page through the tables and the folder of sounds, so that its memory does not grow with the
-//! data, and may be done while the hub runs. No recording of before a crash is ever deleted: where its message is lost,
-//! it may be all that is left of a child's words.
+//! The checks read the tables and the folder of sounds page by page, so that memory does not grow with the data, and
+//! they can run while the hub runs. A recording from before a crash is never deleted: if its message is lost, the
+//! recording may be all that is left of it.
 
 use std::time::SystemTime;
 
@@ -12,19 +12,19 @@ use super::{FileKind, Hub};
 use crate::model::Timestamp;
 use crate::ports::files::LOST;
 
-/// Messages without their sound that are named.
+/// The maximum number of messages without a sound that are listed.
 const NAMED_MAX: usize = 20;
 
-/// What an examination has found.
+/// The result of an examination.
 #[derive(Debug, Default)]
 pub struct Examination {
-    /// What there is.
+    /// The numbers of examined items.
     pub summary: String,
-    /// Faults that were mended.
+    /// Faults that were repaired.
     pub mended: Vec<String>,
-    /// Faults that a repair would mend.
+    /// Faults that a repair would fix.
     pub open: Vec<String>,
-    /// Losses that nothing brings back. The hub works around them.
+    /// Losses that cannot be repaired. The hub works in spite of them.
     pub lost: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ impl Examination {
 }
 
 impl Hub {
-    /// Compares messages, counters, streams and sounds with each other; with `repair`, mends what can be mended.
+    /// Compares messages, counters, streams and sounds with each other; with `repair`, repairs the faults.
     pub async fn examine(&self, repair: bool, now: Timestamp) -> Result<Examination, DomainError> {
         let mut found = Examination::default();
         let chats = self.examine_chats(repair, &mut found).await?;
@@ -53,7 +53,7 @@ impl Hub {
             let page = self.store.entries_after(last.as_ref()).await?;
             let Some(end) = page.last().cloned() else { break };
             for entry in page {
-                // Both friends have an entry for their chat; the first of the two stands for it.
+                // Both friends have an entry for their chat; the first one is counted.
                 if entry.owner > entry.friend && self.store.has_entry(&entry.friend, &entry.owner).await? {
                     continue;
                 }
@@ -69,7 +69,7 @@ impl Hub {
             last = Some(end);
         }
         if wrong > 0 {
-            found.note(repair, format!("{wrong} chats whose counters are not what their messages say"));
+            found.note(repair, format!("{wrong} chats whose counters do not match their messages"));
         }
         if lost > 0 {
             found.lost.push(format!("{lost} messages in {with_losses} chats: their numbers are skipped"));
@@ -79,7 +79,7 @@ impl Hub {
 
     async fn examine_streams(&self, repair: bool, found: &mut Examination) -> Result<u64, DomainError> {
         let (mut streams, mut wrong) = (0, 0);
-        // It comes before every id.
+        // It sorts before every id.
         let mut last = "0".to_owned();
         loop {
             let page = self.store.users_after(&last).await?;
@@ -95,7 +95,8 @@ impl Hub {
             last = end;
         }
         if wrong > 0 {
-            found.note(repair, format!("{wrong} streams with lost events: their devices load all again"));
+            found
+                .note(repair, format!("{wrong} streams with lost events: their devices have to load everything again"));
         }
         Ok(streams)
     }
@@ -132,7 +133,7 @@ impl Hub {
         let orphans = self.find_orphans(SystemTime::UNIX_EPOCH, now).await?;
         if orphans.are_suspicious() {
             found.open.push(format!(
-                "{} of {} recordings have no message: the database has lost much, or is not that of these files; none is \
+                "{} of {} recordings have no message: the database has lost much data, or does not belong to these files; none is \
                  moved or deleted; restore a backup with 'toyhub restore'",
                 orphans.alone, orphans.sounds
             ));

@@ -1,8 +1,8 @@
-//! What a family can take back: a message, a chat, a friend, a toy, an account.
+//! Erasure of messages, chats, friends, toys and accounts.
 //!
-//! An erasure begins with one transaction that makes what is erased unreachable and notes it in a row. The rest is done
-//! by [`work`], in batches, and goes on after a crash. What was erased is remembered as hashes of its ids
-//! ([`crate::ports::erased`]), so that a backup of before does not bring it back ([`restored`]).
+//! An erasure begins with one transaction, which makes the data unreachable and records the erasure in a row. [`work`]
+//! deletes the data in batches, and continues after a crash. The ids of erased items are kept as hashes
+//! ([`crate::ports::erased`]), so that restoring an older backup does not bring them back ([`restored`]).
 
 mod restored;
 mod work;
@@ -27,7 +27,7 @@ pub(super) struct Erasures {
     list: Arc<ErasedList>,
     /// Wakes the worker.
     begun: Notify,
-    /// One works at a time.
+    /// Held by the one worker that runs at a time.
     working: Semaphore,
 }
 
@@ -37,25 +37,25 @@ impl Erasures {
     }
 }
 
-/// For whom a message is erased.
+/// The parties for which a message is erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErasedFor {
     /// For both parties of its chat.
     Both,
-    /// For who erases it alone.
+    /// For the user who erases it alone.
     Oneself,
 }
 
-/// What a user may erase of a chat.
+/// The messages of a chat that a user may erase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Right {
     /// Everything: it is the chat of an own toy.
     All,
-    /// The own messages, and for oneself those of the other.
+    /// Its own messages for both parties, and the other party's messages for itself.
     Own,
 }
 
-/// What becomes of a toy's device.
+/// The future of an erased toy's device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
     /// It may be bound again, with a new secret.
@@ -89,7 +89,7 @@ fn chat_mark(chat: &ChatId) -> Mark {
     Mark::of("chat", &[chat.as_str()])
 }
 
-/// That a party has left a chat, of which the other keeps its own messages.
+/// A party has left a chat, in which the other one keeps its own messages.
 fn ended_mark(chat: &ChatId, by: &PartyId) -> Mark {
     Mark::of("ended", &[chat.as_str(), by.as_str()])
 }
@@ -102,7 +102,7 @@ fn hidden_mark(id: &MessageId, from: &str) -> Mark {
     Mark::of("hidden", &[id.as_str(), from])
 }
 
-/// That somebody's friend was erased, or the friendship with it.
+/// A party's friend was erased, or the friendship ended.
 fn friend_mark(of: &str, friend: &str) -> Mark {
     Mark::of("friend", &[of, friend])
 }
@@ -140,8 +140,9 @@ impl Hub {
         Ok(())
     }
 
-    /// Erases the messages of a chat: all of them where it is the chat of an own toy; else the user's own for both, and
-    /// those of the other for the user alone. Errors: `UnknownChat`, also for one of others.
+    /// Erases the messages of a chat: all of them in the chat of an own toy; otherwise the user's own messages for both
+    /// parties, and the other party's messages for the user alone. Errors: `UnknownChat`, also for a chat of other
+    /// parties.
     pub async fn erase_chat(&self, by: &UserId, chat: &ChatId, now: Timestamp) -> Result<(), DomainError> {
         let parties = self.store.pair_of_chat(chat).await?.ok_or(DomainError::UnknownChat)?;
         let right = self.right_over(by, &parties).await?.ok_or(DomainError::UnknownChat)?;
@@ -152,7 +153,7 @@ impl Hub {
     }
 
     /// Ends a friendship of the user, or of an own toy, and erases its chat as [`Self::erase_chat`] does. Errors:
-    /// `NotFriends`; `UnknownParty` for a toy of others.
+    /// `NotFriends`; `UnknownParty` for another user's toy.
     pub async fn erase_friend(
         &self,
         by: &UserId,
@@ -171,7 +172,7 @@ impl Hub {
         let parties = [of.id().parse().map_err(DomainError::internal)?, friend.clone()];
         let right = self.right_over(by, &parties).await?.ok_or(DomainError::NotFriends)?;
         if toy.is_none() && self.guards(by, friend).await? {
-            // Whose toy it is, remains its friend.
+            // The owner of a toy stays its friend.
             return Err(DomainError::Forbidden);
         }
         let only_of = if right == Right::Own { Some(as_party(by)?) } else { None };
@@ -184,11 +185,11 @@ impl Hub {
         self.begin_chat_erasure(chat, now).await
     }
 
-    /// Erases an own toy: its whole life with this family. `None` stands for whoever runs the hub. Gives its device, unless
-    /// that is removed.
+    /// Erases an own toy with all its data. `None` stands for the operator of the hub. Returns its device, unless that
+    /// is removed.
     ///
-    /// Tokens, sessions, retained messages and connections are gone when this returns; files and messages follow, and
-    /// nobody can reach them meanwhile. Errors: `UnknownParty`, also for a toy of others.
+    /// Tokens, sessions, retained messages and connections are gone when this returns. Files and messages are deleted
+    /// afterwards, and cannot be read meanwhile. Errors: `UnknownParty`, also for another user's toy.
     pub async fn erase_toy(
         &self,
         owner: Option<&UserId>,
@@ -211,7 +212,7 @@ impl Hub {
         };
         self.store.begin_toy_erasure(id, after, now).await.map_err(DomainError::of_change)?;
         self.cut_off(&Party::Toy(id.clone()), now).await?;
-        // The toy's own record goes with it.
+        // The audit log of the toy is erased with it.
         let actor = owner.map(|owner| Party::User(owner.clone()));
         for guardian in guardians {
             self.note(&Party::User(guardian), Action::Unbound, actor.as_ref(), None, now).await;
@@ -246,7 +247,7 @@ impl Hub {
         }
     }
 
-    /// Gives a device another secret: the old one opens nothing any more, and the connections of its toy end. Errors:
+    /// Gives a device a new secret: the old one becomes invalid, and the connections of its toy are closed. Errors:
     /// `UnknownDevice`.
     pub async fn renew_device(&self, key: &DeviceKey, now: Timestamp) -> Result<NewDevice, DomainError> {
         let secret = Secret::random();
@@ -259,8 +260,8 @@ impl Hub {
         Ok(NewDevice { key: key.clone(), secret })
     }
 
-    /// Whether the password is the user's: asked again before what cannot be undone. Errors: `WrongCredentials`,
-    /// `RateLimited`, `Busy`.
+    /// Checks the user's password, before an action that cannot be undone. Errors: `WrongCredentials`, `RateLimited`,
+    /// `Busy`.
     pub async fn check_password_of(
         &self,
         user: &UserId,
@@ -278,13 +279,13 @@ impl Hub {
         Ok(())
     }
 
-    /// What a sender learns whose receiver is no friend.
+    /// The error for a receiver that is not a friend.
     pub(super) fn not_friends(&self, from: &Party, to: &PartyId) -> DomainError {
         let is_erased = self.erasures.list.has(&friend_mark(from.id(), to.as_str()));
         if is_erased { DomainError::Erased } else { DomainError::NotFriends }
     }
 
-    /// What a caller learns who names a party that is not there.
+    /// The error for an unknown party.
     pub(super) fn unknown_party(&self, id: &PartyId) -> DomainError {
         let marks = ["user", "toy"].map(|kind| Mark::of(kind, &[id.as_str()]));
         let is_erased = marks.iter().any(|mark| self.erasures.list.has(mark));
@@ -304,14 +305,14 @@ impl Hub {
         Ok(())
     }
 
-    /// Ends all that a party that is no more has left open, and has the rest erased.
+    /// Closes everything that an erased party has left open, and starts the worker.
     async fn cut_off(&self, party: &Party, now: Timestamp) -> Result<(), DomainError> {
         self.erasures.list.note(&[party_mark(party)]);
         if let Party::Toy(toy) = party {
             self.resting.forget(toy);
         }
         let left = self.leave_chats(party, now).await;
-        // Before the connections end: the caller may be on one of them.
+        // This precedes the end of the connections, as the caller may be on one of them.
         self.erasures.begun.notify_one();
         self.router.forget_retained(&party.to_string());
         self.router.end_sessions(party);
@@ -320,7 +321,7 @@ impl Hub {
         left
     }
 
-    /// An own toy of the user; any toy where none is named. Errors: `UnknownParty`.
+    /// An own toy of the user; any toy if no user is given. Errors: `UnknownParty`.
     pub(super) async fn own_toy(&self, owner: Option<&UserId>, id: &ToyId) -> Result<crate::model::Toy, DomainError> {
         let toy = self.store.toy(id).await?.ok_or(DomainError::UnknownParty)?;
         if owner.is_some_and(|owner| toy.bind_user != *owner) {
@@ -329,13 +330,13 @@ impl Hub {
         Ok(toy)
     }
 
-    /// Whether the user is a guardian of a party, which is a toy then.
+    /// Whether the user is a guardian of a party, which can only be a toy.
     async fn guards(&self, user: &UserId, party: &PartyId) -> Result<bool, DomainError> {
         let toy = party.as_str().parse().map_err(DomainError::internal)?;
         self.is_guardian(user, &toy).await
     }
 
-    /// What the user may erase of the chat of two parties; none where it is a chat of others.
+    /// The messages that the user may erase in the chat of two parties; none in a chat of other parties.
     async fn right_over(&self, user: &UserId, parties: &[PartyId; 2]) -> Result<Option<Right>, DomainError> {
         for party in parties {
             if self.guards(user, party).await? {

@@ -1,7 +1,7 @@
-//! Everything of a family in one archive, written while it is read.
+//! Export of a family's data as one archive, generated while it is downloaded.
 //!
-//! The archive is a copy for people and programs: names and messages as JSON, sounds and pictures as they are stored. It is
-//! made page by page, so its size is not limited by memory.
+//! The archive is a copy for people and programs: names and messages as JSON, sounds and pictures as they are stored.
+//! It is generated page by page, so its size is not limited by memory.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -24,11 +24,11 @@ use crate::ports::store::StoredMessage;
 
 pub use crate::ports::archive::Archive;
 
-/// Exports that are written at once; each reads all of a family's files.
+/// The maximum number of concurrent exports; each reads all files of a family.
 const AT_ONCE: usize = 2;
-/// Tickets that wait to be used; more push out the oldest.
+/// The maximum number of unused tickets; a new one beyond that replaces the oldest.
 const TICKETS_MAX: usize = 256;
-/// What of a recording is read at once.
+/// The number of bytes of a recording that are read at once.
 const RECORDING_PIECE_BYTES: usize = 64 * 1024;
 /// Messages of a page.
 const PAGE: usize = 500;
@@ -45,11 +45,11 @@ impl Default for Exports {
     }
 }
 
-/// Pieces that wait to be read: the writer then waits.
+/// Pieces that are buffered for the reader; beyond that, the writer waits.
 const PIECES_MAX: usize = 2;
 
-/// The bytes of an archive, which `write` makes while they are read: dropped, it writes no further. Where `write` fails, the
-/// archive lacks its end, and its reader gets the error.
+/// The bytes of an archive, which `write` generates while they are read. Dropping the stream stops `write`. If `write`
+/// fails, the reader gets an error instead of the end of the archive.
 pub fn stream<'a, F>(write: impl FnOnce(Archive) -> F) -> BoxStream<'a, io::Result<Bytes>>
 where
     F: Future<Output = Result<(), DomainError>> + Send + 'a,
@@ -65,7 +65,7 @@ where
             };
             writer = None;
             if let Err(error) = done {
-                tracing::warn!(?error, "an export was not written to its end");
+                tracing::warn!(?error, "an export failed before its end");
                 return Some((Err(io::Error::other("the export failed")), (None, pieces)));
             }
         }
@@ -75,7 +75,7 @@ where
 }
 
 impl Hub {
-    /// A ticket by which the user's archive is fetched, once and soon (`ws.ticket_ttl_s`).
+    /// A ticket to download the user's archive once, within `ws.ticket_ttl_s`.
     pub fn issue_export(&self, user: &UserId, now: Timestamp) -> Secret {
         let ticket = Secret::random();
         let good_until = now + crate::config::seconds(self.config.ws.ticket_ttl_s).as_secs_f64();
@@ -88,7 +88,7 @@ impl Hub {
         ticket
     }
 
-    /// Whose archive a ticket is for; it is used thereby. Errors: `Unauthorized`.
+    /// The user of a ticket; this uses it up. Errors: `Unauthorized`.
     pub fn take_export(&self, ticket: &Secret, now: Timestamp) -> Result<UserId, DomainError> {
         let hash = hash_of(ticket);
         let mut tickets = self.exports.tickets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,7 +97,7 @@ impl Hub {
         found.map(|(_, user, _)| user).ok_or(DomainError::Unauthorized)
     }
 
-    /// The place of one export among the few that are written at once. Errors: `Busy`.
+    /// A permit for one of the concurrent exports. Errors: `Busy`.
     pub fn export_place(&self) -> Result<OwnedSemaphorePermit, DomainError> {
         Arc::clone(&self.exports.places).try_acquire_owned().map_err(|_| DomainError::Busy)
     }
@@ -114,7 +114,7 @@ impl Hub {
     }
 
     /// A page of a chat's messages from a number on, oldest first, without those that `user` has erased for itself.
-    /// Reading them here does not mark them. Gives the number of the next page.
+    /// They are not marked as read. Returns the number at which the next page begins.
     pub async fn chat_page(
         &self,
         user: &UserId,
@@ -127,7 +127,7 @@ impl Hub {
         Ok((page, next))
     }
 
-    /// Adds a stored file to an archive, if it is there.
+    /// Adds a stored file to an archive, if it exists.
     pub async fn add_to_archive(
         &self,
         archive: &mut Archive,
@@ -144,7 +144,7 @@ impl Hub {
         Ok(())
     }
 
-    /// What the user's toys have said to the hub, where that is kept, with the path in an archive.
+    /// The kept recordings of the user's toys to the hub, with their paths in an archive.
     pub async fn kept_recordings(&self, user: &UserId) -> Result<Vec<PathBuf>, DomainError> {
         let toys: Vec<String> = self.store.toys_of(user).await?.iter().map(|toy| format!("{}-", toy.id)).collect();
         let folder = self.config.server.ai_recordings_dir();

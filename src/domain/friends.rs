@@ -1,4 +1,4 @@
-//! Address books, and how a friendship ends.
+//! Address books, blocks, and the end of a friendship.
 
 use std::sync::atomic::Ordering;
 
@@ -8,13 +8,13 @@ use crate::model::{Action, ChatId, Event, Friend, Party, PartyId, Timestamp, Use
 use crate::ports::store::{Block, Refusal, StoreError, Unfriended};
 
 impl Hub {
-    /// A party's address book, with what is unread of each friend.
+    /// A party's address book, with the number of unread messages of each friend.
     pub async fn friends(&self, party: &Party) -> Result<Vec<Friend>, DomainError> {
         Ok(self.store.friends(party).await?)
     }
 
-    /// Ends a friendship on both sides, with the subscriptions to the topics of the two. The chat stays: each may read
-    /// what it was sent. Errors: `NotFriends`, `Invalid` for a toy and its guardian.
+    /// Ends a friendship on both sides, with the subscriptions to the topics of the two. The chat stays: each party may
+    /// still read the messages that it was sent. Errors: `NotFriends`, `Invalid` for a toy and its guardian.
     pub async fn unfriend(
         &self,
         by: &UserId,
@@ -34,8 +34,9 @@ impl Hub {
         self.end_friendship(owner, removed).await;
     }
 
-    /// Blocks another party: the two are no friends any more, and requests of the other succeed and reach nobody, also
-    /// those of its toys. Errors: `UnknownParty`, `SelfRequest`, `Invalid` for a toy and its guardian, `Full`, `DiskFull`.
+    /// Blocks another party: the friendship ends, and later friend requests of the other party and its toys are
+    /// answered with success and dropped. Errors: `UnknownParty`, `SelfRequest`, `Invalid` for a toy and its guardian,
+    /// `Full`, `DiskFull`.
     pub async fn block(&self, by: &UserId, owner: &Party, other: &PartyId, now: Timestamp) -> Result<(), DomainError> {
         if owner.id() == other.as_str() {
             return Err(DomainError::SelfRequest);
@@ -68,7 +69,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Lifts a block, if there is one.
+    /// Removes a block, if there is one.
     pub async fn unblock(
         &self,
         by: &UserId,
@@ -84,12 +85,12 @@ impl Hub {
         Ok(())
     }
 
-    /// Whom a party has blocked.
+    /// The parties that a party has blocked.
     pub async fn blocks(&self, owner: &Party) -> Result<Vec<Block>, DomainError> {
         Ok(self.store.blocks(owner).await?)
     }
 
-    /// A toy and its guardian stay friends for as long as the toy is the guardian's.
+    /// A toy and its guardian stay friends as long as the guardian has the toy.
     async fn check_no_guardian(&self, owner: &Party, friend: &PartyId) -> Result<(), DomainError> {
         let friend = self.store.party(friend).await?;
         let is_guardian = match (owner, friend) {
@@ -105,7 +106,7 @@ impl Hub {
 
     /// Ends the subscriptions of two parties to each other's topics.
     pub(super) fn end_subscriptions(&self, one: &Party, other: &Party, chat: &ChatId) {
-        // A subscription that is under way is examined once more.
+        // A concurrent subscription checks its permission again after this.
         self.revocations.fetch_add(1, Ordering::SeqCst);
         for (party, other) in [(one, other), (other, one)] {
             let lost = [format!("chat/{chat}"), format!("online/{}", other.id())];

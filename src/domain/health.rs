@@ -1,7 +1,7 @@
-//! Whether the hub works, part by part: what those who watch over it ask.
+//! Health of the hub and its parts, for monitoring.
 //!
-//! The parts are checked by the clock ([`Hub::check_health`]) and the outcome is kept, so that asking costs nothing, however
-//! often it is done. A part that fails is reported by what to do about it; causes go to the log.
+//! The parts are checked periodically ([`Hub::check_health`]) and the result is kept, so that frequent queries cost
+//! nothing. The report of a failed part names the remedy; the cause goes to the log.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::config::seconds;
 use crate::ports::router::StorageState;
 
 const NO_ANSWER: &str = "the database does not answer";
-const NO_ROOM: &str = "less than server.free_bytes_min is free; make room";
+const NO_ROOM: &str = "less than server.free_bytes_min is free on the disk; free space on it";
 const NOT_WRITING: &str = "the thread that writes the sessions has ended";
 
 /// The state of one part.
@@ -19,13 +19,13 @@ const NOT_WRITING: &str = "the thread that writes the sessions has ended";
 pub enum PartState {
     /// It works.
     Ok,
-    /// The configuration does without it.
+    /// The configuration turns it off.
     Off,
     /// It does not work, for this reason.
     Failed(&'static str),
 }
 
-/// What the hub stands on.
+/// The states of the hub's parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Health {
     /// The database.
@@ -34,14 +34,14 @@ pub struct Health {
     pub disk: PartState,
     /// The file of MQTT sessions and retained messages.
     pub sessions: PartState,
-    /// The recognition of what children say.
+    /// Speech recognition.
     pub speech: PartState,
-    /// Whether the hub does its work at all: its database answers, and the thread that writes the sessions runs.
+    /// Whether the hub works at all: the database answers, and the thread that writes the sessions runs.
     pub is_alive: bool,
 }
 
 impl Health {
-    /// What is known before the first check.
+    /// The state before the first check.
     const UNKNOWN: PartState = PartState::Failed("not checked yet");
 
     /// The parts with their names.
@@ -49,13 +49,13 @@ impl Health {
         [("store", self.store), ("disk", self.disk), ("sessions", self.sessions), ("speech", self.speech)]
     }
 
-    /// Whether all parts work that the configuration asks for.
+    /// Whether all configured parts work.
     pub fn is_ready(&self) -> bool {
         self.parts().iter().all(|(_, state)| !matches!(state, PartState::Failed(_)))
     }
 }
 
-/// The outcome of the last check.
+/// The result of the last check.
 #[derive(Debug)]
 pub(super) struct LastCheck {
     health: Health,
@@ -72,7 +72,7 @@ impl Default for LastCheck {
 }
 
 impl Hub {
-    /// The health as it was last checked. A check that does not come to its end is a failure by itself.
+    /// The result of the last check. A check that does not finish in time counts as a failure.
     pub fn health(&self) -> Health {
         let last = self.last_check();
         let age_max = 2 * (seconds(self.config.server.check_interval_s) + self.check_timeout());
@@ -84,7 +84,7 @@ impl Hub {
         }
     }
 
-    /// Checks the parts. Errors: `Internal` where the hub has lost a part that only a new start brings back.
+    /// Checks the parts. Errors: `Internal` if a part has failed that only a restart can recover.
     pub async fn check_health(&self) -> Result<(), DomainError> {
         let (store, disk) = tokio::join!(self.check_store(), self.check_disk());
         let is_writing = self.router.is_writing();
@@ -92,7 +92,7 @@ impl Hub {
             _ if !is_writing => PartState::Failed(NOT_WRITING),
             StorageState::Writable => PartState::Ok,
             StorageState::Failed { .. } => {
-                PartState::Failed("the file of sessions takes no writes, see the log; it is opened again by itself")
+                PartState::Failed("the file of sessions cannot be written, see the log; the hub reopens it by itself")
             }
         };
         let is_alive = store != PartState::Failed(NO_ANSWER) && is_writing;
@@ -101,30 +101,32 @@ impl Hub {
             std::mem::replace(&mut *self.last_check(), LastCheck { health, at: Some(self.clock.now()) }).health;
         for ((name, before), (_, now)) in before.parts().into_iter().zip(health.parts()) {
             match now {
-                PartState::Failed(reason) if now != before => tracing::error!(part = name, reason, "not ready"),
+                PartState::Failed(reason) if now != before => {
+                    tracing::error!(part = name, reason, "a part is not ready")
+                }
                 PartState::Ok if before != now && before != Health::UNKNOWN => {
-                    tracing::info!(part = name, "ready again")
+                    tracing::info!(part = name, "the part is ready again")
                 }
                 _ => {}
             }
         }
         if before.disk == PartState::Failed(NO_ROOM) && disk == PartState::Ok {
-            // Rather now than by the first who sends a message.
+            // Try a write now, rather than with the next message of a client.
             let tried = tokio::time::timeout(self.check_timeout(), self.store.try_write()).await;
-            tracing::info!(writes = matches!(tried, Ok(Ok(()))), "the disk has room again");
+            tracing::info!(writes = matches!(tried, Ok(Ok(()))), "the disk has free space again");
         }
         if is_writing { Ok(()) } else { Err(DomainError::internal(NOT_WRITING)) }
     }
 
-    /// Opens the database again if its engine has stopped and the disk has room. True if it did.
+    /// Reopens the database if its engine has stopped and the disk has free space. Returns whether it did.
     pub async fn mend_store(&self) -> Result<bool, DomainError> {
-        // What an engine holds in memory becomes a table when it is closed or opened.
+        // The storage engine writes its memory table to disk when it is closed or opened.
         if !self.store.has_stopped() || !self.space.has_free(self.config.store.memtable_bytes) {
             return Ok(false);
         }
-        tracing::warn!("the database's engine has stopped, it is opened again");
+        tracing::warn!("the database's engine has stopped, the hub reopens it");
         self.store.reopen().await?;
-        tracing::info!("the database is open again");
+        tracing::info!("the database was reopened");
         Ok(true)
     }
 
@@ -135,9 +137,9 @@ impl Hub {
 
     async fn check_store(&self) -> PartState {
         match tokio::time::timeout(self.check_timeout(), self.store.ping()).await {
-            Ok(Ok(())) if self.store.has_stopped() => PartState::Failed(
-                "the database's engine has stopped and takes no writes; it is opened again once the disk has room",
-            ),
+            Ok(Ok(())) if self.store.has_stopped() => {
+                PartState::Failed("the database's engine has stopped; the hub reopens it once the disk has free space")
+            }
             Ok(Ok(())) => PartState::Ok,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the database failed its check");

@@ -1,8 +1,8 @@
-//! The guardians of a toy, how they become such, and who may act in a toy's name.
+//! The guardians of a toy, invitations, and the permission to act for a toy.
 //!
-//! A toy is bound to one user; further guardians come in by an invitation, a code that is good once and not for long. They
-//! see the toy and its chats, answer for it, and are notified as the first is. Only the first unbinds the toy and removes
-//! others.
+//! A toy is bound to one user, its first guardian or owner. Other users become guardians by an invitation, a code that
+//! is valid once and for a limited time. Guardians see the toy and its chats, answer its friend requests, and are
+//! notified as the owner is. Only the owner can unbind the toy and remove other guardians.
 
 use sha2::{Digest, Sha256};
 
@@ -13,38 +13,38 @@ use super::units::HOUR_S;
 use crate::model::{Action, ChatId, FileName, Party, PartyId, PartyKind, Secret, Timestamp, ToyId, UserId};
 use crate::ports::store::{NewEntry, NewInvite, OpenInvite};
 
-/// An invitation that was just made. The code is shown once.
+/// A new invitation. The code is shown once.
 #[derive(Debug)]
 pub struct Invitation {
-    /// What the invited person enters.
+    /// The code to enter.
     pub code: Secret,
-    /// When it stops to be good.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
-/// Whom somebody wants to invite.
+/// The options of a new invitation.
 #[derive(Debug, Default)]
 pub struct WantedInvitation {
-    /// The toy of which the invited is to be a guardian; none for one account or one binding.
+    /// The toy whose guardian the invited user becomes; none for one registration or one binding.
     pub toy: Option<ToyId>,
-    /// What the toy shall call the new guardian.
+    /// The toy's remark for the new guardian.
     pub remark: String,
 }
 
 /// A guardian of a toy.
 #[derive(Debug)]
 pub struct Guardian {
-    /// Who.
+    /// The guardian's id.
     pub id: UserId,
-    /// The name that others see.
+    /// The name that is shown to others.
     pub nickname: String,
     /// The picture.
     pub avatar: FileName,
-    /// Whether the toy is bound to this one.
+    /// Whether the toy is bound to this guardian, the owner.
     pub is_first: bool,
 }
 
-/// An invitation that somebody has presented.
+/// A valid invitation that a caller presented.
 pub(super) struct Invited {
     pub(super) hash: String,
     pub(super) toy: Option<ToyId>,
@@ -54,7 +54,7 @@ pub(super) struct Invited {
 }
 
 impl Hub {
-    /// The guardians of a toy, the first of them first; none of a toy that there is not.
+    /// The guardians of a toy, beginning with its owner; empty for an unknown toy.
     pub(super) async fn guardians(&self, toy: &ToyId) -> Result<Vec<UserId>, DomainError> {
         Ok(self.store.guardians(toy).await?)
     }
@@ -64,8 +64,8 @@ impl Hub {
         Ok(self.store.is_guardian(user, toy).await?)
     }
 
-    /// Makes an invitation: to be a guardian of a toy of the issuer, or for one account or one binding, which every
-    /// guardian may give. `None` stands for whoever runs the hub.
+    /// Creates an invitation: to become a guardian of a toy of the issuer, or for one registration or one binding,
+    /// which every guardian may issue. The issuer `None` is the operator of the hub.
     ///
     /// Errors: `UnknownParty`, `Forbidden` for a user without a toy, `Invalid`, `Full`, `DiskFull`.
     pub async fn invite(
@@ -89,7 +89,7 @@ impl Hub {
         Ok(Invitation { code, expires_at })
     }
 
-    /// The invitation of a code. Errors: `UnknownInvite`; `RateLimited` after too many of them.
+    /// The invitation of a code. Errors: `UnknownInvite`; `RateLimited` after too many wrong codes.
     pub(super) async fn invitation(&self, code: &Secret, from: Origin, now: Timestamp) -> Result<Invited, DomainError> {
         let address = from.peer.into();
         self.rates.wrong_invites.check(&address)?;
@@ -140,7 +140,7 @@ impl Hub {
         Ok(id)
     }
 
-    /// The guardians of a toy, for one of them or whoever runs the hub. Errors: `UnknownParty`.
+    /// The guardians of a toy, for one of them or for the operator of the hub (`None`). Errors: `UnknownParty`.
     pub async fn guardians_of(&self, asker: Option<&UserId>, toy: &ToyId) -> Result<Vec<Guardian>, DomainError> {
         self.check_toy_of(asker, toy).await?;
         let mut found = Vec::new();
@@ -153,11 +153,12 @@ impl Hub {
         Ok(found)
     }
 
-    /// Makes a further guardian of a toy one no more: the friendship with the toy and all topics of it end at once, as do
-    /// the guardian's invitations and the places at which only this one could have let the toy in. The first guardian
-    /// removes others, each may remove itself, and so may whoever runs the hub (`None`).
+    /// Removes a guardian of a toy, other than the owner. The friendship with the toy and the subscriptions to its
+    /// topics end at once. The guardian's invitations are deleted, and so are the toy's places that only this guardian
+    /// could have permitted. The owner may remove others, each guardian may remove itself, and the operator of the hub
+    /// (`None`) may remove any.
     ///
-    /// Errors: `UnknownParty`, also for the first guardian, who unbinds the toy instead; `Forbidden`.
+    /// Errors: `UnknownParty`, also for the owner, who unbinds the toy instead; `Forbidden`.
     pub async fn remove_guardian(
         &self,
         by: Option<&UserId>,
@@ -185,12 +186,13 @@ impl Hub {
         self.forget_far_places(toy, now).await
     }
 
-    /// Errors: `UnknownParty`, also for a toy of others.
+    /// Errors: `UnknownParty`, also for a toy of other users.
     pub async fn check_guardian(&self, user: &UserId, toy: &ToyId) -> Result<(), DomainError> {
         if self.is_guardian(user, toy).await? { Ok(()) } else { Err(DomainError::UnknownParty) }
     }
 
-    /// Whether a toy is a guardian's. `None` stands for whoever runs the hub. Errors: `UnknownParty`.
+    /// Checks that the user is a guardian of the toy. `None` stands for the operator of the hub. Errors:
+    /// `UnknownParty`.
     pub(super) async fn check_toy_of(&self, guardian: Option<&UserId>, toy: &ToyId) -> Result<(), DomainError> {
         match guardian {
             Some(guardian) => self.check_guardian(guardian, toy).await,
@@ -205,9 +207,9 @@ impl Hub {
         Ok(toy)
     }
 
-    /// The party of `id`, if the caller may act for it itself, or as a guardian of a toy; and whether it is a guardian who
-    /// calls. Without a token that is so where a guardian has proved itself and the toy has not: where both have, the
-    /// call may be the toy's.
+    /// The party of `id`, if the caller may act for it as the party itself or as a guardian of a toy; and whether the
+    /// caller is a guardian. Without a token, the caller counts as a guardian if a guardian has authenticated at the
+    /// address and the toy has not: if both have, the call may come from the toy.
     ///
     /// Errors: as [`Hub::authorize`].
     pub async fn authorize_for(
@@ -225,7 +227,7 @@ impl Hub {
         };
         let toy = match itself {
             Some(Party::Toy(toy)) => {
-                // With `[auth] mode = "open"` the token of whoever calls is allowed, and says who it is.
+                // With `[auth] mode = "open"` any token is permitted; it identifies the caller.
                 let caller = match token {
                     Some(token) => self.token_party(token, now).await?,
                     None => None,
@@ -251,7 +253,7 @@ impl Hub {
     }
 }
 
-/// How the codes of invitations are kept. Blanks, hyphens and the case of letters do not count.
+/// The hash by which the codes of invitations are stored. Blanks, hyphens and the case of letters are ignored.
 fn invite_hash(code: &Secret) -> String {
     let plain = code.reveal().chars().filter(char::is_ascii_alphanumeric);
     hex::encode(Sha256::digest(plain.map(|c| c.to_ascii_uppercase()).collect::<String>()))

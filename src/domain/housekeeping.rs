@@ -1,14 +1,13 @@
-//! What the hub does by the clock while it runs: sounds that no message has are deleted, and what is too old
-//! ([`super::retention`]).
+//! Periodic clean-up: deletes sounds without a message, and data that is too old ([`super::retention`]).
 //!
 //! A sound is stored before its message. Where the hub dies in between, or the message is refused, the sound stays alone;
 //! where the outcome was unknown, the sender may still send it again. After an hour neither happens any more. What was stored
 //! before a crash may be all that is left of a message, if the log of the database was damaged: it is kept for
 //! `retention.lost_days`, for `toyhub doctor` to report and for people to look at.
 //!
-//! To delete a sound that a message has would be the loss of a child's words. So each file is looked up in the database
-//! just before it is deleted, under a claim that keeps requests from it; any doubt or error leaves it where it is; and
-//! where most sounds seem to have no message, nothing is deleted: the database is not the one of these files.
+//! Deleting a sound that has a message would lose a child's recording. So each file is looked up in the database just
+//! before it is deleted, under a claim that keeps requests from using it. After any error the file is kept. If most
+//! sounds seem to have no message, nothing is deleted: the database probably does not belong to these files.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,28 +24,27 @@ use crate::config::seconds;
 use crate::model::{FileName, Timestamp};
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// How old a sound is at least that is deleted: much older than any request may become.
+/// The minimum age of a sound that is deleted: much longer than any request may take.
 const AGE_MIN: Duration = Duration::from_secs(3600);
-/// Sounds that are looked up by one query.
+/// The number of sounds that one query looks up.
 const PAGE: usize = 500;
-/// Sounds without a message that are deleted however few have one.
+/// The number of sounds without a message up to which they are deleted in any case.
 const FEW: u64 = 16;
 /// Of so many sweeps one looks through all sounds, also those of before a crash.
 const FULL_EVERY: u32 = 24;
 /// The first sweep comes so long after the start, where it is not due before.
 const FIRST: Duration = Duration::from_secs(60);
-/// Sounds without a message that one sweep deletes; the next goes on.
+/// The maximum number of sounds without a message that one sweep deletes.
 const SWEPT_MAX: usize = 10_000;
 
-/// What a look through the stored sounds has found.
+/// The result of a search through the stored sounds.
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
-    /// Recordings that there are, of any age. Spoken notices, which many messages share, are none.
+    /// The number of recordings of any age. Spoken notices, which many messages share, are not counted.
     pub(super) sounds: u64,
     /// Recordings without a message, among those that were looked up.
     pub(super) alone: u64,
-    /// Those of them that are old enough to be deleted, as far as one sweep deletes them. Their senders had their
-    /// answer, or gave up.
+    /// Those of them that are old enough to be deleted, up to the limit of one sweep. Their requests have ended.
     pub(super) old: Vec<FileName>,
     /// Those of them that were stored before the last start after a crash, within `retention.lost_days`: the log of the
     /// database may have lost their messages.
@@ -54,7 +52,7 @@ pub(super) struct Orphans {
 }
 
 impl Orphans {
-    /// Whether so many sounds have no message that the database is more likely to be the wrong one.
+    /// Whether so many sounds have no message that the database is probably the wrong one.
     pub(super) fn are_suspicious(&self) -> bool {
         self.alone > FEW && self.alone > self.sounds / 2
     }
@@ -77,10 +75,10 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
             match hub.sweep_sounds(since, now).await {
                 Ok(true) => known_before = now.checked_sub(2 * AGE_MIN).unwrap_or(known_before),
                 Ok(false) => {}
-                Err(error) => tracing::warn!(?error, "sounds without a message not swept"),
+                Err(error) => tracing::warn!(?error, "the search for sounds without a message failed"),
             }
             if let Err(error) = hub.sweep_old(clock()).await {
-                tracing::warn!(?error, "what is too old is not all deleted");
+                tracing::warn!(?error, "not all data that is too old was deleted");
             }
         }
     };
@@ -88,15 +86,15 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
 }
 
 impl Hub {
-    /// Deletes the recordings without a message that were stored after `since` and more than an hour ago; false where
-    /// some are left.
+    /// Deletes the recordings without a message that were stored after `since` and more than an hour ago. Returns false
+    /// if some are left.
     pub(super) async fn sweep_sounds(&self, since: SystemTime, now: SystemTime) -> Result<bool, DomainError> {
         let found = self.find_orphans(since, now).await?;
         if found.are_suspicious() {
             tracing::error!(
                 sounds = found.sounds,
                 without_message = found.alone,
-                "most sounds have no message, so none is deleted: is this the database of these files? See toyhub doctor"
+                "most sounds have no message, so none is deleted; the database may not belong to these files, see toyhub doctor"
             );
             return Ok(false);
         }
@@ -107,7 +105,7 @@ impl Hub {
         Ok(swept == found.old.len() && swept < SWEPT_MAX)
     }
 
-    /// Looks through the recordings that were stored after `since`.
+    /// Searches the recordings that were stored after `since`.
     pub(super) async fn find_orphans(&self, since: SystemTime, now: SystemTime) -> Result<Orphans, DomainError> {
         let (mut found, recovered_at) = (Orphans::default(), self.recovered_at());
         let mut pages = self.files.list(FileKind::Chat).chunks(PAGE);
@@ -133,20 +131,20 @@ impl Hub {
         Ok(found)
     }
 
-    /// Deletes those of the recordings that still have no message, and gives their number.
+    /// Deletes those of the recordings that still have no message. Returns their number.
     pub(super) async fn delete_orphans(&self, names: &[FileName], now: SystemTime) -> usize {
         let mut deleted = 0;
         for name in names {
             match self.delete_orphan(name, now).await {
                 Ok(is_deleted) => deleted += usize::from(is_deleted),
-                Err(error) => tracing::warn!(?error, "a sound without a message not deleted"),
+                Err(error) => tracing::warn!(?error, "a sound without a message was not deleted"),
             }
         }
         deleted
     }
 
     async fn delete_orphan(&self, name: &FileName, now: SystemTime) -> Result<bool, DomainError> {
-        // From here on no request stores this sound; one that had begun before has ended.
+        // With this claim no request can store this sound, and none is in progress.
         let Some(_claimed) = self.sounds.sweep(name) else { return Ok(false) };
         let file = self.files.find(FileKind::Chat, name).await.map_err(DomainError::internal)?;
         if !file.is_some_and(|file| is_old(file.modified, now)) || self.store.message_of_sound(name).await?.is_some() {
@@ -156,8 +154,7 @@ impl Hub {
         Ok(true)
     }
 
-    /// Moves those of the recordings that still have no message to a folder where people find them, and gives their
-    /// number.
+    /// Moves those of the recordings that still have no message to a folder for the operator. Returns their number.
     pub(super) async fn put_orphans_aside(&self, names: &[FileName]) -> Result<usize, DomainError> {
         let mut moved = 0;
         for name in names {
@@ -181,13 +178,13 @@ impl Hub {
         if days == 0 { None } else { now.checked_sub(DAY * days) }
     }
 
-    /// What was stored before this may have lost its message.
+    /// The time of the last recovery after a crash: sounds that are older may have lost their messages.
     fn recovered_at(&self) -> SystemTime {
         self.folder.recovered_at().map_or(SystemTime::UNIX_EPOCH, system_time)
     }
 }
 
-/// Whether a stored sound is a recording: of each of those there is one message.
+/// Whether a stored sound is a recording, which has exactly one message.
 fn is_recording(name: &FileName) -> bool {
     name.as_str().split_once('-').is_none_or(|(prefix, _)| prefix != NOTICE_PREFIX)
 }

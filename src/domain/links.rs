@@ -1,17 +1,17 @@
-//! Links: addresses of sounds for players, which can present no token (`/get_chat/<name>?sig=…`).
+//! Links: signed addresses of sounds for players, which cannot present a token (`/get_chat/<name>?sig=…`).
 //!
-//! The signature says until when the link is good. It is an HMAC over the name and that time, with a key made from the
-//! hub's secret, which is in its database: after a restart, or on a restored backup, links go on.
+//! The signature contains the expiry of the link. It is an HMAC over the name and the expiry, with a key derived from
+//! the hub's secret, which is in the database. So links stay valid after a restart and in a restored backup.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::model::{FileName, Secret, Timestamp};
 
-/// What the key is made for: the secret has other uses.
+/// The purpose of the derived key: the secret has other uses.
 const PURPOSE: &[u8] = b"links to sounds";
 
-/// Makes links, and knows its own.
+/// Creates and verifies links.
 pub struct Links {
     mac: Hmac<Sha256>,
     lasts_s: Timestamp,
@@ -23,14 +23,14 @@ impl Links {
         Self { mac: keyed(&key), lasts_s: Timestamp::from(lasts_minutes) * 60.0 }
     }
 
-    /// The address of a recording or spoken sound, from now on for as long as the settings say.
+    /// The address of a recording or spoken sound, valid for `auth.link_minutes`.
     pub fn of(&self, name: &FileName, now: Timestamp) -> String {
         let good_until = (now + self.lasts_s).ceil() as u64;
         let mac = self.signed(name, good_until).finalize().into_bytes();
         format!("/get_chat/{name}?sig={good_until}-{}", hex::encode(mac))
     }
 
-    /// Whether the signature is one of these, for this name, and not too old.
+    /// Whether the signature is valid for this name and has not expired.
     pub(super) fn opens(&self, name: &FileName, signature: &str, now: Timestamp) -> bool {
         let Some((good_until, mac)) = signature.split_once('-') else { return false };
         let (Ok(good_until), Ok(mac)) = (good_until.parse::<u64>(), hex::decode(mac)) else { return false };
@@ -38,7 +38,7 @@ impl Links {
     }
 
     fn signed(&self, name: &FileName, good_until: u64) -> Hmac<Sha256> {
-        // A name has no such byte.
+        // A name cannot contain this byte.
         self.mac.clone().chain_update(name.as_str()).chain_update([0]).chain_update(good_until.to_be_bytes())
     }
 }
@@ -46,7 +46,7 @@ impl Links {
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
     match Hmac::new_from_slice(key) {
         Ok(mac) => mac,
-        // HMAC takes keys of every length.
+        // HMAC accepts keys of any length.
         Err(_) => Hmac::new(&Default::default()),
     }
 }

@@ -1,4 +1,5 @@
-//! Live connections: who may open one, subscribe and publish, and what a returning client is sent.
+//! Live connections: permissions to connect, subscribe and publish, and the messages that a reconnecting client is
+//! sent.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -18,19 +19,19 @@ pub use crate::ports::router::{
 };
 
 impl Hub {
-    /// Whether an address may connect once more. Errors: `RateLimited`.
+    /// Checks the rate of connections from an address. Errors: `RateLimited`.
     pub fn may_connect(&self, peer: IpAddr) -> Result<(), DomainError> {
         self.rates.connects.spend(&peer.into())
     }
 
-    /// A new live connection of a client; dropping the mailbox ends it. Errors: `Full`, `Unauthorized`.
+    /// Registers a live connection of a client. Dropping the mailbox ends it. Errors: `Full`, `Unauthorized`.
     pub async fn connect(&self, admitted: &Admitted, limits: QueueLimits) -> Result<Mailbox, DomainError> {
         self.check_connections(&admitted.party)?;
         self.attach_admitted(admitted, || self.router.connect(admitted.party.clone(), limits)).await
     }
 
-    /// A new session that outlives its connection by `expiry_s` seconds, and a connection to it. It is on disk when
-    /// this returns. Errors: `Full`, `Unauthorized`, `Internal` where it cannot be stored.
+    /// Creates a session that outlives its connection by `expiry_s` seconds, and connects to it. It is on disk when
+    /// this returns. Errors: `Full`, `Unauthorized`, `Internal` if it cannot be stored.
     pub async fn open_session(
         &self,
         admitted: &Admitted,
@@ -49,13 +50,13 @@ impl Hub {
         self.attach(&session, admitted).await.inspect_err(|_| session.end())
     }
 
-    /// A connection of a client to a session of its own that there is. Errors: `Full`, `Unauthorized`.
+    /// Connects a client to its existing session. Errors: `Full`, `Unauthorized`.
     pub async fn attach(&self, session: &SessionHandle, admitted: &Admitted) -> Result<Mailbox, DomainError> {
         self.check_connections(session.party())?;
         self.attach_admitted(admitted, || session.attach()).await
     }
 
-    /// The sessions of an earlier process, given once; each takes messages again.
+    /// The sessions of an earlier process, returned once. Each receives messages again.
     pub fn restore_sessions(&self) -> Vec<(StoredSession, SessionHandle)> {
         let stored = std::mem::take(&mut *self.stored_sessions.lock().unwrap_or_else(PoisonError::into_inner));
         let restored = stored.into_iter().map(|stored| {
@@ -65,7 +66,7 @@ impl Hub {
         restored.collect()
     }
 
-    /// What waits in memory for a session that outlives its connection.
+    /// The limits of the queue in memory of a session that outlives its connection.
     fn session_limits(&self) -> QueueLimits {
         let mqtt = &self.config.mqtt;
         QueueLimits { messages_max: mqtt.queue_messages_max, bytes_max: mqtt.queue_bytes_max }
@@ -79,10 +80,10 @@ impl Hub {
         Ok(())
     }
 
-    /// Subscribes `mailbox`; true if there was no such subscription.
+    /// Subscribes `mailbox`. Returns true if the subscription is new.
     ///
-    /// Whoever subscribes to its own inbox is sent its unread messages from the store, unless this connection had them
-    /// when it took its session up ([`Self::resume`]). Errors: `Forbidden`, `Full`.
+    /// A client that subscribes to its own inbox is sent its unread messages from the store, unless this connection got
+    /// them when it resumed its session ([`Self::resume`]). Errors: `Forbidden`, `Full`.
     pub async fn subscribe(
         &self,
         mailbox: &Mailbox,
@@ -92,10 +93,10 @@ impl Hub {
         let party = mailbox.party();
         let revocations = self.revocations.load(Ordering::SeqCst);
         self.check(party, Action::Subscribe, subscription.filter.as_str()).await?;
-        // First the subscription, then what waits: a message in between comes twice rather than never.
+        // The subscription precedes the unread messages: a message in between is sent twice rather than never.
         let is_new = mailbox.subscribe(subscription, retained).map_err(|_| DomainError::Full("subscription"))?;
         if self.revocations.load(Ordering::SeqCst) != revocations {
-            // The right to the topic may have gone between the check and the subscription.
+            // The permission may have been revoked between the check and the subscription.
             let lost = |_: &DomainError| {
                 mailbox.unsubscribe(&subscription.filter, subscription.share.as_deref());
             };
@@ -108,9 +109,9 @@ impl Hub {
         Ok(is_new)
     }
 
-    /// Goes on with a session that subscribes already: what is unread is sent from the store. A message that was stored
-    /// but never announced, because the hub ended in between, is in no session; a client that does not subscribe again
-    /// gets it by this.
+    /// Resumes a session that has its subscriptions: the unread messages are sent from the store. A message that was
+    /// stored and never published, because the hub ended in between, is in no session. A client that does not subscribe
+    /// again gets it here.
     pub async fn resume(&self, mailbox: &Mailbox) -> Result<(), DomainError> {
         let Some(granted) = mailbox.granted(&mailbox.party().inbox()) else { return Ok(()) };
         self.replay(mailbox, granted).await?;
@@ -118,32 +119,34 @@ impl Hub {
         Ok(())
     }
 
-    /// Sends what is unread to this connection. It is not copied into a session: it stays in the store until it is
-    /// read, and copies of it would take the room of what is nowhere else.
+    /// Sends the unread messages to this connection. They are not copied into the session: they stay in the store until
+    /// they are read, and copies would take the room of messages that are only in the session.
     async fn replay(&self, mailbox: &Mailbox, granted: QoS) -> Result<(), DomainError> {
         let party = mailbox.party();
-        let unread = self.unheard_events(party, self.replay_max()).await?;
-        // With the number under which it was published: the session may have kept it, and is sent one of the two.
+        let unread = self.unread_events_up_to(party, self.replay_max()).await?;
+        // The event keeps the number under which it was published. If the session has it, too, only one of the two is
+        // sent.
         let publication = |(event, seq): &(Event, Option<u64>)| Arc::new(self.publication(party.inbox(), event, *seq));
         mailbox.replay(unread.iter().map(publication).collect(), granted);
         Ok(())
     }
 
     /// Subscribes `mailbox` to `filter` at QoS 1, for clients without MQTT's options. Errors: `Forbidden`, `Full`.
-    pub async fn listen(&self, mailbox: &Mailbox, filter: TopicFilter) -> Result<(), DomainError> {
+    pub async fn subscribe_plainly(&self, mailbox: &Mailbox, filter: TopicFilter) -> Result<(), DomainError> {
         self.subscribe(mailbox, &plain(filter), ReplayRetained::Always).await.map(drop)
     }
 
-    /// Subscribes `mailbox` to its own inbox, without its unread messages: for clients that fetch what they missed by
-    /// [`Hub::missed`] or [`Hub::unread`] afterwards, in this order, so that nothing falls in between. Errors: `Full`.
-    pub fn follow(&self, mailbox: &Mailbox) -> Result<(), DomainError> {
+    /// Subscribes `mailbox` to its own inbox without its unread messages. It is for clients that fetch missed events by
+    /// [`Hub::missed`] or [`Hub::unread`] afterwards. In this order no event is missed. Errors: `Full`.
+    pub fn subscribe_to_inbox(&self, mailbox: &Mailbox) -> Result<(), DomainError> {
         let own = plain(TopicFilter::from(&mailbox.party().inbox()));
         let subscribed = mailbox.subscribe(&own, ReplayRetained::Never);
         subscribed.map(drop).map_err(|_| DomainError::Full("subscription"))
     }
 
-    /// Whether `party` may subscribe to this topic or filter now: checked again before a stored message is delivered.
-    pub async fn may_hear(&self, party: &Party, topic: &str) -> Result<bool, DomainError> {
+    /// Whether `party` may subscribe to this topic or filter now: this is checked again before a stored message is
+    /// delivered.
+    pub async fn may_receive(&self, party: &Party, topic: &str) -> Result<bool, DomainError> {
         match self.check(party, Action::Subscribe, topic).await {
             Ok(()) => Ok(true),
             Err(DomainError::Forbidden) => Ok(false),
@@ -158,8 +161,8 @@ impl Hub {
         self.publish_with(party, publication, None).await
     }
 
-    /// As [`Self::publish`]; with a receipt, a message of QoS 2 that is stored together with it and so never routed
-    /// again, even after a crash.
+    /// As [`Self::publish`]; with a receipt for a message of QoS 2, which is stored together with it, so that the
+    /// message is never routed again, even after a crash.
     pub async fn publish_with(
         &self,
         party: &Party,
@@ -167,7 +170,7 @@ impl Hub {
         receipt: Option<Receipt>,
     ) -> Result<Reached, DomainError> {
         self.check(party, Action::Publish, publication.topic.as_str()).await?;
-        // What only passes through is delivered all the same.
+        // A message that need not be stored is delivered all the same.
         if !self.space.has_room(0) && self.router.would_store(&publication) {
             return Err(DomainError::DiskFull);
         }
@@ -175,13 +178,13 @@ impl Hub {
             Some(receipt) => self.router.publish_once(publication, receipt),
             None => self.router.publish(publication),
         };
-        // With a refused message its held deliveries are given up: it is not acknowledged.
+        // The held deliveries of a refused message are dropped, as it is not acknowledged.
         if reached.retain_refused { Err(DomainError::Full("retained message")) } else { Ok(reached) }
     }
 
-    /// Publishes for a client without MQTT's options, and returns when it has reached the subscribers that are behind and
-    /// is stored wherever it has to be. `publisher` is the connection of `party` that it comes from.
-    pub async fn say(
+    /// Publishes for a client without MQTT's options. Returns when the slow subscribers have room for the message and
+    /// it is stored in all sessions that need it. `publisher` is the connection of `party` that sent it.
+    pub async fn publish_plainly(
         &self,
         party: &Party,
         publisher: ConnectionId,
@@ -199,62 +202,62 @@ impl Hub {
         self.stored(reached.commit).await
     }
 
-    /// Publishes the hub's own figures on `$SYS/…`, retained.
-    pub fn tell_system(&self, topic: Topic, payload: String) {
+    /// Publishes the hub's figures on `$SYS/…`, retained.
+    pub fn publish_figure(&self, topic: Topic, payload: String) {
         let publication =
             Publication { retain: true, qos: QoS::AtMostOnce, ..hub_message(topic, Bytes::from(payload)) };
         self.router.publish(publication);
     }
 
-    /// Tells the connections of `party` the answer to something that one of them asked. Returns when it is stored
-    /// for those of its sessions that are away.
+    /// Publishes the answer to a request of `party` to its connections. Returns when it is stored for its sessions that
+    /// are offline.
     pub async fn reply(&self, party: &Party, answer: Bytes) -> Result<(), DomainError> {
         self.stored(self.router.publish(hub_message(party.inbox(), answer)).commit).await
     }
 
-    /// The unheard messages of a party, oldest first, as far as its queue would hold them; they stay unheard.
-    pub async fn unheard(&self, party: &Party) -> Result<Vec<Event>, DomainError> {
-        Ok(self.unheard_events(party, self.replay_max()).await?.into_iter().map(|(event, _)| event).collect())
+    /// The unread messages of a party, oldest first, as many as fit in its queue. They stay unread.
+    pub async fn unread_events(&self, party: &Party) -> Result<Vec<Event>, DomainError> {
+        Ok(self.unread_events_up_to(party, self.replay_max()).await?.into_iter().map(|(event, _)| event).collect())
     }
 
-    /// What the router has done and holds.
+    /// The counters of the router.
     pub fn figures(&self) -> Figures {
         self.router.figures()
     }
 
-    /// Forgets retained messages that have expired.
+    /// Deletes expired retained messages.
     pub fn sweep(&self) {
         self.router.sweep();
     }
 
-    /// Ends every live connection, with the reason that the hub stops, and a backup that runs.
+    /// Closes every live connection, because the hub stops, and cancels a running backup.
     pub fn close_connections(&self) {
         self.backups.cancel();
         self.router.close_all(CloseReason::ShuttingDown);
     }
 
-    /// Publishes an event to the live connections and the sessions of `party`. A client without any of both gets it on
-    /// return, from the store.
+    /// Publishes an event to the live connections and the sessions of `party`. A client without either gets it from the
+    /// store when it reconnects.
     ///
-    /// `seq` is the event's number in the user's stream, which the transaction behind it gave. It was committed before
-    /// this is called, and so were all smaller numbers; but two callers may publish in either order. A connection that
-    /// last sent number m therefore takes number m + 1 as it comes, reads m + 1..n from [`Hub::missed`] when it gets
-    /// n > m + 1, and drops what is not above m.
+    /// `seq` is the event's number in the user's stream, assigned by its transaction. That transaction and those of all
+    /// smaller numbers were committed before this call, but two callers may publish in either order. A connection that
+    /// last sent number m therefore sends number m + 1 directly, reads m + 1..n from [`Hub::missed`] when it gets n > m
+    /// + 1, and drops numbers up to m.
     pub(super) async fn announce(&self, party: &Party, event: &Event, seq: Option<u64>) {
         let reached = self.router.publish(self.publication(party.inbox(), event, seq));
         if self.stored(reached.commit).await.is_err() {
-            // The event itself is in the database; a session that was away learns of it when it subscribes again.
-            tracing::error!("an event was not stored for a session that is away");
+            // The event itself is in the database. The client of the session gets it when it subscribes again.
+            tracing::error!("an event was not stored for an offline session");
         }
     }
 
-    /// Returns when what was published is on disk for the sessions that are away.
+    /// Returns when a publication is on disk for the offline sessions.
     async fn stored(&self, commit: Option<Ticket>) -> Result<(), DomainError> {
         let Some(mut commit) = commit else { return Ok(()) };
         if commit.reached().await { Ok(()) } else { Err(self.storage_fault()) }
     }
 
-    /// Why the sessions were not written: `DiskFull`, or `Internal`.
+    /// The reason why the sessions could not be written: `DiskFull` or `Internal`.
     pub fn storage_fault(&self) -> DomainError {
         match self.router.storage_state() {
             StorageState::Failed { is_full: true, .. } => DomainError::DiskFull,
@@ -267,7 +270,7 @@ impl Hub {
         hub_message(topic, Payload::event(event.clone(), seq, Arc::clone(&self.encode_event)))
     }
 
-    /// Half of the smaller queue: what is new meanwhile finds room.
+    /// Half of the smaller queue, which leaves room for new messages.
     fn replay_max(&self) -> usize {
         (self.config.mqtt.queue_messages_max.min(self.config.ws.queue_messages_max) / 2).max(1)
     }
@@ -293,7 +296,7 @@ fn plain(filter: TopicFilter) -> Subscription {
     Subscription { filter, share: None, qos: QoS::AtLeastOnce, options: 0, id: 0 }
 }
 
-/// A message of the hub's own.
+/// A message from the hub itself.
 pub(super) fn hub_message(topic: Topic, payload: impl Into<Payload>) -> Publication {
     let (payload, qos, properties) = (payload.into(), QoS::AtLeastOnce, Bytes::new());
     Publication { topic, payload, qos, retain: false, publisher: None, properties, expires_at: None }

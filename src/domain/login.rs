@@ -1,9 +1,9 @@
-//! From a good password or token to a mailbox, without a gap in which a revocation is missed.
+//! Login: from a valid password or token to a mailbox, without a gap in which a revocation is missed.
 //!
-//! A revocation changes the database, then counts itself, then closes the mailboxes of the party. A login reads that
-//! count, then the database, then attaches its mailbox, and then reads the count again. If its database read came before
-//! the change, then either its mailbox was there to be closed, or the second count differs: then the proof is examined
-//! again, and found to be good no more. So no revocation has to wait for logins that are under way.
+//! A revocation changes the database, then increments a counter, then closes the mailboxes of the party. A login reads
+//! the counter, then the database, then attaches its mailbox, and then reads the counter again. If it read the database
+//! before the change, then either its mailbox was attached in time to be closed, or the second count differs: then the
+//! proof is checked again and found invalid. So no revocation has to wait for logins in progress.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -19,32 +19,32 @@ use super::places::Origin;
 use crate::model::{DeviceKey, Login, Party, PartyId, Secret, Timestamp, UserId};
 use crate::ports::router::{CloseReason, Mailbox};
 
-/// How long the connections of a party that lost its right may take to end, until what they left is forgotten.
+/// How long a revocation waits for the connections of a party to end, before the data that they left is deleted.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
 
-/// A client that has proven who it is. With this it gets a mailbox, once.
+/// A client that has authenticated. It can attach a mailbox with this once.
 #[derive(Debug, Clone)]
 pub struct Admitted {
-    /// Who it is.
+    /// The party.
     pub party: Party,
-    /// When its proof stops to be good; its connection is then closed.
+    /// When its proof expires; its connection is then closed.
     pub expires_at: Timestamp,
     proof: Proof,
     proven_at: Timestamp,
-    /// How many revocations there had been before the proof was examined.
+    /// The count of revocations before the proof was checked.
     revocations: u64,
 }
 
-/// How a client has proven who it is.
+/// The credential of a client.
 #[derive(Debug, Clone)]
 enum Proof {
-    /// It need not: a conformance test.
+    /// None: a conformance test.
     Guest,
-    /// By the token of this hash, or a ticket for it.
+    /// The token of this hash, or a ticket for it.
     Token(String),
-    /// By the key of its device, and the secret or a token.
+    /// The key of its device, and the secret or a token.
     Device(DeviceKey, Secret),
-    /// By its id, and a token where `[auth] mode` asks for one at this address.
+    /// Its id, and a token if `[auth] mode` requires one at this address.
     Id(PartyId, Option<Secret>, Origin),
 }
 
@@ -61,7 +61,7 @@ impl Admitted {
 }
 
 impl Hub {
-    /// What a token opens, and until when. Errors: `Unauthorized`, `RateLimited`.
+    /// The login of a token, with its expiry. Errors: `Unauthorized`, `RateLimited`.
     pub async fn authenticate_token(
         &self,
         token: &Secret,
@@ -72,7 +72,7 @@ impl Hub {
         self.log_in(Some(hash_of(token)), peer, now).await
     }
 
-    /// Opens what the token of this hash is good for; without one, or with a bad one, that is a failure of the address.
+    /// The login of the token of this hash. A missing or invalid token counts as a failure of the address.
     pub(super) async fn log_in(
         &self,
         token_hash: Option<String>,
@@ -90,9 +90,9 @@ impl Hub {
         Ok(admitted)
     }
 
-    /// What an MQTT client opens: a toy by device key and secret or token, an app by user id and token.
+    /// The login of an MQTT client: a toy by device key and secret or token, an app by user id and token.
     ///
-    /// Errors: `WrongCredentials` (also for a device that nobody has bound), `RateLimited`.
+    /// Errors: `WrongCredentials` (also for a device that is not bound), `RateLimited`.
     pub async fn authenticate_client(
         &self,
         username: &str,
@@ -119,7 +119,7 @@ impl Hub {
 
     /// The login of a client of the older sockets, whose address names the party, under `[auth] mode`.
     ///
-    /// Errors: `UnknownParty`, `Unauthorized` (no token where one is needed, or not the party's).
+    /// Errors: `UnknownParty`, `Unauthorized` (a required token is missing, or the token is another party's).
     pub async fn authenticate_id(
         &self,
         id: PartyId,
@@ -139,7 +139,7 @@ impl Hub {
         Ok(login.map(|Login { party, expires_at }| Admitted { party, expires_at, proof, proven_at: now, revocations }))
     }
 
-    /// What a proof opens now.
+    /// Checks a proof, and returns its login.
     async fn login_of(&self, proof: &Proof, now: Timestamp) -> Result<Option<Login>, DomainError> {
         match proof {
             Proof::Guest => Ok(Some(Login { party: guest(), expires_at: Timestamp::INFINITY })),
@@ -153,7 +153,7 @@ impl Hub {
         }
     }
 
-    /// Attaches the mailbox of a client, unless it lost its right since it proved who it is. Errors: `Unauthorized`.
+    /// Attaches the mailbox of a client, unless its login was revoked since it authenticated. Errors: `Unauthorized`.
     pub(super) async fn attach_admitted(
         &self,
         admitted: &Admitted,
@@ -169,18 +169,18 @@ impl Hub {
         Ok(mailbox)
     }
 
-    /// Ends the connections of a party whose right to them is gone in the database. Logins that are under way are
-    /// refused. Returns when the connections have ended, or did not in time.
+    /// Closes the connections of a party whose login was revoked in the database. Logins in progress are refused.
+    /// Returns when the connections have ended, or after a timeout.
     pub(super) async fn end_connections(&self, party: &Party) {
         self.revocations.fetch_add(1, Ordering::SeqCst);
         self.router.close_party(party, CloseReason::Revoked);
         if timeout(LEAVE_MAX, self.router.left(party)).await.is_err() {
-            tracing::debug!("connections that were closed take their time");
+            tracing::debug!("closed connections have not ended in time");
         }
     }
 }
 
-/// Stops a login between its proof and its mailbox, for tests.
+/// Pauses a login between its proof and its mailbox, for tests.
 #[cfg(test)]
 #[derive(Debug, Default)]
 pub(crate) struct Gate(std::sync::Mutex<Option<Turn>>);
@@ -190,7 +190,7 @@ type Turn = (tokio::sync::oneshot::Sender<()>, tokio::sync::oneshot::Receiver<()
 
 #[cfg(test)]
 impl Gate {
-    /// The next login stops: the first end says that it has, the second one lets it go on.
+    /// Makes the next login pause: the first channel reports that it has paused, the second one resumes it.
     pub(crate) fn shut(&self) -> (tokio::sync::oneshot::Receiver<()>, tokio::sync::oneshot::Sender<()>) {
         let ((stopped, is_stopped), (open, is_open)) =
             (tokio::sync::oneshot::channel(), tokio::sync::oneshot::channel());

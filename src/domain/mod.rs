@@ -1,7 +1,7 @@
-//! What toyhub does: accounts, toys, friends, voice messages, content, and who may do what.
+//! The rules of toyhub: accounts, toys, friends, voice messages, content and permissions.
 //!
-//! [`Hub`] is the one cheap handle that edges hold. Its methods take types that
-//! cannot be wrong and the time; they know no protocol and read no clock.
+//! [`Hub`] is the handle that edges hold; cloning it is cheap. Its methods take checked types and the current time;
+//! they know no protocol and read no clock.
 
 mod accounts;
 mod assistant;
@@ -75,7 +75,7 @@ pub use voice::Upload;
 pub use crate::ports::chunks::UploadState;
 pub use crate::ports::files::{FileKind, StoredFile};
 pub use crate::ports::router::{CloseReason, Delivery, Form, Incoming, Mailbox, MailboxHandle, Payload, SessionHandle};
-pub use crate::ports::store::{Before, Block, Unheard};
+pub use crate::ports::store::{Before, Block, UnreadMessage};
 
 use assistant::Assistant;
 use audit::Noted;
@@ -90,9 +90,9 @@ use sounds::Sounds;
 use stored::Stored;
 use tickets::Tickets;
 
-/// What the hub stands on; the composition opens it.
+/// The ports of the hub; `server` opens them.
 pub struct Ports {
-    /// The folder that most of them are in.
+    /// The folder that contains most of them.
     pub folder: DataFolder,
     /// The database.
     pub store: Store,
@@ -100,19 +100,19 @@ pub struct Ports {
     pub files: Files,
     /// The disk that all of it is on.
     pub space: Space,
-    /// Recordings that come in chunks.
+    /// Recordings in chunks.
     pub chunks: Chunks,
-    /// What was erased.
+    /// The list of erasures.
     pub erased: ErasedList,
     /// How long things take.
     pub clock: MonotonicClock,
     /// Live delivery.
     pub router: Arc<Router>,
-    /// Sessions that an earlier process left.
+    /// The sessions of an earlier process.
     pub stored_sessions: Vec<StoredSession>,
     /// Synthesis.
     pub speaker: Speaker,
-    /// Replies to what is no command.
+    /// The reply engine, for speech that is not a command.
     pub replies: Box<dyn ReplyEngine>,
     /// How an event is written as the payload of a topic, with links to its sounds: the wire's matter, not the domain's.
     pub encode_event: fn(&Event, Option<u64>, &Links) -> Vec<u8>,
@@ -142,14 +142,14 @@ pub struct Hub {
     erasures: Erasures,
     exports: Exports,
     noted: Noted,
-    /// Three crews, so that a queue of recordings keeps nobody from logging in or sending.
+    /// Three pools of workers, so that a queue of recordings blocks neither logins nor messages.
     audio_workers: Workers,
     password_workers: Workers,
     disk_workers: Workers,
     last_check: Mutex<LastCheck>,
-    /// What keeps the names of cached sounds from being guessed from their text.
+    /// The key that makes the names of cached sounds unguessable.
     secret: Secret,
-    /// Revocations that there have been, for logins that cross one.
+    /// The count of revocations, for concurrent logins.
     revocations: AtomicU64,
     #[cfg(test)]
     pub(crate) gate: login::Gate,
@@ -210,15 +210,16 @@ impl Hub {
         })
     }
 
-    /// Ends the store, and notes the clean stop; nothing can be asked afterwards.
+    /// Closes the store and records the clean stop. The hub cannot be used afterwards.
     pub async fn close(&self, now: Timestamp) -> Result<(), DomainError> {
         self.backups.cancel();
         self.backups.ended().await;
-        self.stop_listening().await;
+        self.stop_recogniser().await;
         self.router.close().await;
         let counts = self.store.counts().await;
         if let Err(error) = self.folder.note_change() {
-            // Such as a full disk. The next start then expects the log, which a clean end would remove.
+            // Such as a full disk. The stop is then not recorded as clean: the next start needs the log, which a clean
+            // stop would have removed.
             self.store.abandon();
             return Err(DomainError::internal(error));
         }
@@ -226,19 +227,19 @@ impl Hub {
         self.folder.note_stop(counts?, now, flushed_writes).map_err(DomainError::internal)
     }
 
-    /// Makes the links to sounds.
+    /// Creates the links to sounds.
     pub fn links(&self) -> &Links {
         &self.links
     }
 
-    /// Stores a sound or picture under a name of its own.
+    /// Stores a sound or picture under a random name.
     async fn keep(&self, kind: FileKind, extension: &str, bytes: bytes::Bytes) -> Result<FileName, DomainError> {
         let name = FileName::random(extension);
         self.files.put(kind, &name, bytes).await.map_err(DomainError::internal)?;
         Ok(name)
     }
 
-    /// A field's text, if it is there and not too long.
+    /// Checks a required text: not empty, and not too long.
     fn checked_text(&self, field: &'static str, text: String) -> Result<String, DomainError> {
         let text = text.trim();
         if text.is_empty() {
@@ -247,7 +248,7 @@ impl Hub {
         self.checked_optional_text(field, text.to_owned())
     }
 
-    /// A field's text, which may be empty, if it is not too long.
+    /// Checks an optional text: not too long.
     fn checked_optional_text(&self, field: &'static str, text: String) -> Result<String, DomainError> {
         let max = self.config.accounts.name_max_chars;
         let text = text.trim();
@@ -286,7 +287,7 @@ impl From<StoreError> for DomainError {
             Refusal::AlreadyGuardian => Self::AlreadyGuardian,
             Refusal::GuardiansFull => Self::Full("guardian of this toy"),
             Refusal::InvitesFull => Self::Full("open invitation"),
-            // The domain asks for the pause itself, with the time left.
+            // The domain reads the pause itself, to report the time left.
             Refusal::RefusedLately(_) => Self::RefusedLately { retry_after_s: 1 },
             Refusal::BookFull => Self::Full("friend in this address book"),
             Refusal::RequestsFull => Self::Full("friend request"),

@@ -1,7 +1,7 @@
-//! Passwords: which ones are taken, how they are kept and checked, and how they are changed.
+//! Passwords: the requirements for new ones, and how they are stored, checked and changed.
 //!
-//! A password is hashed as it is in Unicode's composed form (NFC), so that the same one typed at two keyboards is the same
-//! one. Some clients send a hash of the person's password in its place: to the hub that is the password.
+//! A password is hashed in Unicode's composed form (NFC), so that two keyboards produce the same password. Some clients
+//! send a hash instead of the user's password; for the hub, that hash is the password.
 
 use argon2::password_hash::rand_core::OsRng;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
@@ -15,24 +15,24 @@ use super::places::Origin;
 use crate::model::{Action, Network, Party, Secret, Timestamp, UserId};
 use crate::ports::store::StoredUser;
 
-/// The longest password that is hashed: a larger one only costs time.
+/// The longest password that is hashed: a longer one only costs time.
 const PASSWORD_MAX_BYTES: usize = 1024;
-/// The commonest passwords of at least eight characters, and the MD5 digests of the commonest ones, which some clients
-/// send: one a line, in small letters.
+/// The most common passwords of at least eight characters, and the MD5 digests of the most common ones, which some
+/// clients send: one per line, in lower case.
 const COMMON: &str = include_str!("common_passwords.txt");
 
-/// Whose failures count against a login. A place at which the user has proved itself has a budget of its own, so that
-/// wrong guesses from elsewhere do not keep the user out.
+/// The failures that count against a login. A place at which the user has authenticated has a budget of its own, so
+/// that wrong guesses from elsewhere do not lock the user out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LoginBudget {
-    /// Of an account, from wherever somebody tries.
+    /// Failures of an account, from all other addresses.
     Account(String),
-    /// Of an account at a place where it has proved itself.
+    /// Failures of an account at a place where it has authenticated.
     Place(UserId, Network),
 }
 
 impl Hub {
-    /// Whether a new password may be taken. Errors: `Invalid`.
+    /// Checks a new password. Errors: `Invalid`.
     pub(super) fn check_new_password(
         &self,
         field: &'static str,
@@ -46,19 +46,19 @@ impl Hub {
         } else if text.len() > PASSWORD_MAX_BYTES {
             format!("has more than {PASSWORD_MAX_BYTES} bytes")
         } else if text.chars().count() < min {
-            format!("has less than {min} characters")
+            format!("has fewer than {min} characters")
         } else if is_monotone(text) {
             "is blank or one character again and again, choose another".to_owned()
         } else if is_common(text) || text.to_lowercase() == username.to_lowercase() {
-            "is one that others guess first, choose another".to_owned()
+            "is too common, choose another one".to_owned()
         } else {
             return Ok(());
         };
         Err(DomainError::invalid(field, expected))
     }
 
-    /// Changes a user's password. Every token is revoked but the one that the call came with, every place is forgotten but
-    /// that of the call, and all connections end. Gives a new token.
+    /// Changes a user's password. Every token except that of the call is revoked, every place except that of the call
+    /// is deleted, and all connections are closed. Returns a new token.
     ///
     /// Errors: `WrongCredentials`, `RateLimited`, `Invalid`, `DiskFull`, `Busy`.
     pub async fn change_password(
@@ -87,8 +87,8 @@ impl Hub {
         self.issue_token(&party, now).await
     }
 
-    /// Gives a user a new password, for whoever runs the hub; every token is revoked. A random one is made where none is
-    /// given. Errors: `UnknownParty`, `Invalid`, `Busy`.
+    /// Gives a user a new password, for the operator of the hub, and revokes every token. Without a password, it
+    /// generates a random one. Errors: `UnknownParty`, `Invalid`, `Busy`.
     pub async fn reset_password(
         &self,
         username: &str,
@@ -110,7 +110,7 @@ impl Hub {
 
     async fn set_password(&self, user: &UserId, new: Secret, kept: Option<&str>) -> Result<(), DomainError> {
         let hash = self.hash_password(new).await?;
-        // In one transaction: a token of before must not outlive the password that it was issued for.
+        // In one transaction, so that an old token does not outlive the password that it was issued for.
         self.store.set_password(user, &hash, kept).await?;
         let party = Party::User(user.clone());
         self.store.forget_places(&party).await?;
@@ -118,7 +118,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Whose failures count against a login with this name from this address.
+    /// The budget for a login with this name from this address.
     pub(super) async fn login_budget(
         &self,
         username: &str,
@@ -157,13 +157,13 @@ impl Hub {
         self.password_workers.run(move || hash(&hasher, &composed(&password))).await?
     }
 
-    /// Whether a password is the one of this hash. Without a hash it takes as long, so that time does not tell who exists.
-    /// Errors: `Busy`.
+    /// Whether a password matches this hash. Without a hash it takes as long, so that the time does not reveal whether
+    /// a user exists. Errors: `Busy`.
     pub(super) async fn is_password(&self, password: Secret, kept: Option<String>) -> Result<bool, DomainError> {
         let hasher = self.password_hasher()?;
         let job = move || {
             let composed = composed(&password);
-            // Versions before 0.2 hashed the password as it came.
+            // Versions before 0.2 hashed the password without normalisation.
             Ok(is_hashed(&hasher, &composed, kept.as_deref())?
                 || (composed != password && is_hashed(&hasher, &password, kept.as_deref())?))
         };

@@ -1,41 +1,41 @@
-//! Who may publish and subscribe to what: one pure function over every topic of the hub.
+//! Permissions to publish and subscribe: one pure function over every topic of the hub.
 //!
 //! A filter must name its owner: the first two levels take no wildcard, so that
 //! no filter can widen what a client may receive.
 
 use crate::model::{ChatId, Party, PartyId, ToyId};
 
-/// What a client wants to do with a topic.
+/// A client's action on a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Send to it; a will is a publish.
+    /// Publish to it. A will is a publish, too.
     Publish,
-    /// Hear it.
+    /// Subscribe to it.
     Subscribe,
 }
 
-/// What the answer depends on.
+/// The condition of a permission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
-    /// Yes.
+    /// Permitted.
     Allowed,
-    /// No.
+    /// Forbidden.
     Forbidden,
-    /// A request to the hub itself, which is not routed: an edge that takes requests passes it on.
+    /// A request to the hub itself, which is not routed: an edge with requests handles it.
     ToHub,
-    /// If this toy is bound to the user.
+    /// Permitted if this toy is bound to the user.
     IfOwnerOf(ToyId),
-    /// If this party is a friend.
+    /// Permitted if this party is a friend.
     IfFriendOf(PartyId),
-    /// If the party is one of the chat's two.
+    /// Permitted if the party belongs to the chat.
     IfMemberOf(ChatId),
 }
 
-/// The topic that even a guest may not subscribe to: test suites ask for one.
+/// The topic that even a guest may not subscribe to: conformance suites require one.
 const GUESTS_MAY_NOT_HEAR: &str = "test/nosubscribe";
 
-/// The one client of the `conformance` listener, which is on the loopback alone: nobody's toy, with an id that is
-/// never given to one.
+/// The client of the conformance listener, which is on the loopback interface only: a toy with an id that is never
+/// assigned.
 pub fn guest() -> Party {
     Party::Toy(ToyId::nobody())
 }
@@ -45,7 +45,7 @@ pub fn is_guest(who: &Party) -> bool {
     matches!(who, Party::Toy(toy) if toy.is_nobody())
 }
 
-/// Whether `who` may do `action` on a topic or filter.
+/// The permission of `who` for `action` on a topic or filter.
 pub fn rule(who: &Party, action: Action, topic: &str) -> Rule {
     if is_guest(who) {
         let refused = action == Action::Subscribe && topic == GUESTS_MAY_NOT_HEAR;

@@ -1,8 +1,8 @@
-//! Places: from where a documented call without a token is allowed (`[auth] mode = "place"`).
+//! Places: the addresses from which a documented call without a token is permitted (`[auth] mode = "place"`).
 //!
-//! The documented clients know no tokens, and an id or a device key proves nothing: the key is on the toy's QR code. So
-//! such a call counts only from a place, an address at which the party that it names has proved who it is within the
-//! last `auth.place_days`: a user by a password, a toy by its device's secret, or by opening where it is let in.
+//! The documented clients know no tokens, and an id or a device key is no proof: the key is printed in the toy's QR
+//! code. So such a call is accepted only from a place, an address at which the party that it names has authenticated
+//! within the last `auth.place_days`: a user with a password, a toy with its device's secret or by a permitted opening.
 
 use std::net::IpAddr;
 
@@ -12,18 +12,18 @@ use super::units::{DAY_S, HOUR_S};
 use crate::config::{AllowedFrom, AuthMode};
 use crate::model::{Event, Network, Party, Secret, Timestamp, Toy, ToyId, UserId};
 
-/// How exactly it is kept when a party was last active at a place; keeps most calls from writing.
+/// The precision of the stored time of last activity at a place. It saves most calls a write.
 const SEEN_STEP_S: f64 = HOUR_S;
-/// A toy that was active elsewhere within this time does not move by itself.
+/// A toy that was active elsewhere within this time cannot open at a new place by itself.
 const ELSEWHERE_S: f64 = DAY_S;
 
-/// From where a call comes.
+/// The origin of a call.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
-    /// The address that limits count.
+    /// The address to which limits apply.
     pub peer: IpAddr,
-    /// Whether the call came through a proxy that `net.proxies` does not name: then the address is the proxy's, and is no
-    /// place of anybody.
+    /// Whether the call came through a proxy that `net.proxies` does not name. Then the address is the proxy's, and is
+    /// never a place.
     pub is_hidden: bool,
 }
 
@@ -39,7 +39,7 @@ impl Origin {
     }
 }
 
-/// Whether both are in one home network: the same place, or private IPv4 addresses of one /24.
+/// Whether both addresses are in one home network: the same place, or private IPv4 addresses of one /24.
 fn is_near(a: Network, b: Network) -> bool {
     match (a.address(), b.address()) {
         (IpAddr::V4(a), IpAddr::V4(b)) if is_home(a) && is_home(b) => a.octets()[..3] == b.octets()[..3],
@@ -60,7 +60,7 @@ fn is_local(address: IpAddr) -> bool {
 }
 
 impl Hub {
-    /// Whether something is allowed from an address, by somebody who has an invitation or has none. Errors: `NotFromHere`.
+    /// Checks whether an action is allowed from an address, with or without an invitation. Errors: `NotFromHere`.
     pub(super) fn check_allowed_from(
         &self,
         allowed: AllowedFrom,
@@ -77,7 +77,7 @@ impl Hub {
         if is_allowed { Ok(()) } else { Err(DomainError::NotFromHere(what)) }
     }
 
-    /// Whether a call that names no party is allowed: with a token of anybody, or from a place of anybody.
+    /// Checks whether a call that names no party is permitted: with any valid token, or from a place of any party.
     ///
     /// Errors: `Unauthorized`.
     pub async fn authorize_anybody(
@@ -95,13 +95,13 @@ impl Hub {
         if is_allowed { Ok(()) } else { Err(DomainError::Unauthorized) }
     }
 
-    /// Whether anybody proved itself at the place of an address.
+    /// Whether any party has authenticated at the place of an address.
     async fn is_known_place(&self, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
         let Some(place) = from.place() else { return Ok(false) };
         Ok(self.store.is_place_proven(&place.to_string(), now - self.place_lasts_s()).await?)
     }
 
-    /// Whether the party has proved itself at the place of an address; its activity there is noted.
+    /// Whether the party has authenticated at the place of an address. Records the activity there.
     pub(super) async fn is_proven_at(&self, party: &Party, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
         let Some(place) = from.place().map(|place| place.to_string()) else { return Ok(false) };
         let Some(found) = self.store.place(party, &place).await? else { return Ok(false) };
@@ -114,7 +114,7 @@ impl Hub {
         Ok(true)
     }
 
-    /// Notes that the party has proved itself at the place of an address. A proof of the last hour is not noted again.
+    /// Records that the party has authenticated at the place of an address. This is not repeated within an hour.
     pub(super) async fn note_proof(
         &self,
         party: &Party,
@@ -129,7 +129,7 @@ impl Hub {
         Ok(self.store.prove_place(party, &place, now, self.config.auth.places_max).await?)
     }
 
-    /// Notes the place of a login by a device's secret, which never expires; a token proves nothing about a place.
+    /// Records the place of a login with a device's secret, which never expires. A token is no proof for a place.
     pub(super) async fn note_secret(
         &self,
         party: &Party,
@@ -143,11 +143,12 @@ impl Hub {
         Ok(())
     }
 
-    /// Whether a toy that knows only its device key may open at an address. The place is then one of the toy's.
+    /// Whether a toy that knows only its device key may open at an address. If so, the address becomes a place of the
+    /// toy.
     ///
-    /// A toy whose calls need a token everywhere is not let in. Others are where they have proved themselves; near a
-    /// place of a guardian, unless it was active elsewhere within the last day; and at the first place of all, soon after
-    /// it was bound or a guardian has let it in.
+    /// A toy whose calls always need a token may not. Any other toy may open at its places; near a place of a guardian,
+    /// unless it was active elsewhere within the last day; and at one new place shortly after it was bound or a
+    /// guardian called `let_in`.
     pub(super) async fn may_open(&self, toy: &Toy, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
         let Some(place) = from.place() else { return Ok(false) };
         if self.wants_only_tokens(&toy.id).await? {
@@ -187,18 +188,18 @@ impl Hub {
         Ok(())
     }
 
-    /// Whether the calls of a toy need a token everywhere. So do those of one that there is not any more.
+    /// Whether the calls of a toy always need a token. Those of an erased toy do.
     async fn wants_only_tokens(&self, toy: &ToyId) -> Result<bool, DomainError> {
         let known = self.store.party(&toy.as_str().parse().map_err(DomainError::internal)?).await?;
         Ok(known.is_none_or(|(_, only_token)| only_token))
     }
 
-    /// Notifies the guardians of a toy that was not let in, not too often. Of a toy whose calls need a token everywhere
-    /// nobody is notified: to let it in would not help.
+    /// Notifies the guardians of a toy that was refused, at a limited rate. There is no notification for a toy whose
+    /// calls always need a token: `let_in` would not help.
     pub(super) async fn report_refused_opening(&self, toy: &ToyId, from: Origin) {
         let Some(place) = from.place() else { return };
         if let Err(error) = self.notify_of_opening(toy, place).await {
-            tracing::warn!(?error, "guardians not notified of a toy that was not let in");
+            tracing::warn!(?error, "the guardians of a refused toy could not be notified");
         }
     }
 
@@ -209,24 +210,24 @@ impl Hub {
         self.notify_guardians(toy, &Event::ToyWantsIn { toy: toy.clone(), place: place.to_string() }).await
     }
 
-    /// Sets whether calls in a party's name need a token at every place. Errors: `UnknownParty`.
+    /// Sets whether calls for a party always need a token. Errors: `UnknownParty`.
     pub async fn set_only_token(&self, party: &Party, is_on: bool) -> Result<(), DomainError> {
         let id = party.id().parse().map_err(DomainError::internal)?;
         self.store.party(&id).await?.filter(|(found, _)| found == party).ok_or(DomainError::UnknownParty)?;
         Ok(self.store.set_only_token(party, is_on).await?)
     }
 
-    /// Lets a toy of a guardian in at the first place at which it opens in the next minutes. Its places that are not near
-    /// a guardian are forgotten, so that whoever opened it there first is out. `None` stands for whoever runs the hub.
-    /// Errors: `UnknownParty`, also for a toy of others.
+    /// Permits a toy of a guardian to open at one new place within the next minutes. Its places that are not near a
+    /// guardian are deleted, so that a stranger who opened it first loses access. The guardian `None` is the operator
+    /// of the hub. Errors: `UnknownParty`, also for a toy of other users.
     pub async fn let_toy_in(&self, guardian: Option<&UserId>, id: &ToyId, now: Timestamp) -> Result<(), DomainError> {
         self.check_toy_of(guardian, id).await?;
         self.forget_far_places(id, now).await?;
         Ok(self.store.let_in(id, self.let_in_until(now)).await?)
     }
 
-    /// Forgets the places of a toy that are not near a place of a guardian, and ends its connections: those of the toy
-    /// itself come again.
+    /// Deletes the places of a toy that are not near a place of a guardian, and closes its connections; the toy itself
+    /// reconnects.
     pub(super) async fn forget_far_places(&self, toy: &ToyId, now: Timestamp) -> Result<(), DomainError> {
         let party = Party::Toy(toy.clone());
         let of_guardians = self.guardian_places(toy, now).await?;
@@ -244,12 +245,12 @@ impl Hub {
         Ok(())
     }
 
-    /// Until when a toy that is bound or let in now may open at its first place.
+    /// The time until which a toy that is bound or permitted now may open at a new place.
     pub(super) fn let_in_until(&self, now: Timestamp) -> Timestamp {
         now + f64::from(self.config.auth.let_in_minutes) * 60.0
     }
 
-    /// The places at which the guardians of a toy have proved themselves.
+    /// The places of the guardians of a toy.
     async fn guardian_places(&self, toy: &ToyId, now: Timestamp) -> Result<Vec<Network>, DomainError> {
         let proven_since = now - self.place_lasts_s();
         let mut found = Vec::new();

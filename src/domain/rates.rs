@@ -1,4 +1,4 @@
-//! How often a client may do what is costly.
+//! Rate limits.
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
@@ -16,7 +16,7 @@ use crate::config;
 use crate::model::{Network, ToyId, UserId};
 use crate::ports::clock::MonotonicClock;
 
-/// After so many checks the state of keys that are idle again is freed.
+/// The number of checks after which the state of idle keys is freed.
 const SWEEP_EVERY: u32 = 4096;
 
 impl Clock for MonotonicClock {
@@ -27,7 +27,7 @@ impl Clock for MonotonicClock {
     }
 }
 
-/// So many in a time for each key, a minute unless it says otherwise, all at once if need be.
+/// A quota for each key: a number in a minute, or in another period, which may be used up at once.
 pub(super) struct PerMinute<K: Hash + Eq + Clone> {
     limiter: RateLimiter<K, DefaultKeyedStateStore<K>, MonotonicClock, NoOpMiddleware<Duration>>,
     checks: AtomicU32,
@@ -47,7 +47,7 @@ impl<K: Hash + Eq + Clone> PerMinute<K> {
         Self { limiter, checks: 0.into() }
     }
 
-    /// Counts one more, or says how long to wait.
+    /// Takes one from the quota, or returns how long to wait.
     pub(super) fn spend(&self, key: &K) -> Result<(), DomainError> {
         if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
             self.limiter.retain_recent();
@@ -63,7 +63,7 @@ fn at_least_one(count: u32) -> NonZeroU32 {
     NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN)
 }
 
-/// Failures of each key: after too many in a minute, every further try is refused, right or wrong.
+/// A limit of failures for each key: after too many in a minute, every further attempt is refused, right or wrong.
 pub(super) struct Failures<K: Hash + Eq + Clone> {
     rate: PerMinute<K>,
     clock: MonotonicClock,
@@ -76,7 +76,7 @@ impl<K: Hash + Eq + Clone> Failures<K> {
         Self { rate: PerMinute::new(count, clock), clock: clock.clone(), refused_until: DashMap::new() }
     }
 
-    /// Whether the key may try.
+    /// Whether the key has attempts left.
     pub(super) fn check(&self, key: &K) -> Result<(), DomainError> {
         let now = self.clock.now();
         let Some(until) = self.refused_until.get(key).map(|until| *until) else { return Ok(()) };
@@ -99,7 +99,7 @@ impl<K: Hash + Eq + Clone> Failures<K> {
     }
 }
 
-/// All the hub's rates, by what they guard.
+/// All rate limits of the hub.
 pub(super) struct Rates {
     pub(super) failed_logins_of_address: Failures<Network>,
     pub(super) failed_logins_of_account: Failures<String>,

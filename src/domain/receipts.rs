@@ -1,34 +1,35 @@
-//! The states of messages: sent, delivered to a device, heard. Each step notifies the sender, and a step of reading the
-//! receiver's other devices.
+//! The states of messages: sent, delivered to a device, heard (marked as read). Each change notifies the sender;
+//! marking as read also notifies the receiver's other devices.
 
 use super::Hub;
 use super::error::DomainError;
 use crate::model::{Event, Friend, MessageId, MessageState, Party, PartyId};
-use crate::ports::store::{Heard, Unheard};
+use crate::ports::store::{Heard, UnreadMessage};
 
-/// What waits for a party; nothing is marked by looking.
+/// The unread messages of a party. Reading this list marks nothing.
 #[derive(Debug)]
 pub struct Unread {
-    /// The friends of whom something is unheard, with how much.
+    /// The friends with unread messages, with their numbers.
     pub friends: Vec<Friend>,
-    /// The oldest unheard messages of all of them, oldest first.
-    pub messages: Vec<Unheard>,
+    /// The oldest unread messages of all of them, oldest first.
+    pub messages: Vec<UnreadMessage>,
 }
 
 impl Hub {
-    /// The unread messages of a party, at most `limit`: for clients that mark with [`Hub::mark_heard`] what they have
-    /// played. In a toy's quiet hours the messages are left out.
+    /// The unread messages of a party, at most `limit`: for clients that mark played messages with [`Hub::mark_read`].
+    /// In a toy's quiet hours the messages are left out.
     pub async fn unread(&self, party: &Party, limit: usize) -> Result<Unread, DomainError> {
-        let messages = if self.rests(party) { Vec::new() } else { self.store.unheard(party, limit).await? };
+        let messages = if self.rests(party) { Vec::new() } else { self.store.unread_messages(party, limit).await? };
         let mut friends = self.store.friends(party).await?;
         friends.retain(|friend| friend.unread > 0);
         Ok(Unread { friends, messages })
     }
 
-    /// Notes that a device of `receiver` has a message, and so those before it of the same chat, and notifies the sender.
+    /// Marks a message, and those before it in the chat, as delivered to a device of `receiver`, and notifies the
+    /// sender.
     ///
-    /// A repeat, also for an older message or one that was heard, changes nothing. Errors: `UnknownMessage`,
-    /// also for a message that is not one to `receiver`.
+    /// A repeated call, or one for an older or read message, changes nothing. Errors: `UnknownMessage`, also for a
+    /// message that is not one to `receiver`.
     pub async fn mark_delivered(&self, receiver: &Party, id: &MessageId) -> Result<(), DomainError> {
         let Some(delivered) = self.store.mark_delivered(receiver, id).await? else { return Ok(()) };
         let receipt = Event::Receipt {
@@ -41,24 +42,24 @@ impl Hub {
         Ok(())
     }
 
-    /// Notes that `reader` has heard the messages of a friend, up to one of them or all, and notifies the sender and the
+    /// Marks the messages of a friend as read by `reader`, up to one of them or all, and notifies the sender and the
     /// devices of the reader.
     ///
-    /// A repeat, also for an older message, changes nothing. Errors: `UnknownChat` where there is no such
-    /// friend, `UnknownMessage` where the message is not that friend's to `reader`.
-    pub async fn mark_heard(
+    /// A repeated call, or one for an older message, changes nothing. Errors: `UnknownChat` if there is no such friend,
+    /// `UnknownMessage` if the message is not from that friend to `reader`.
+    pub async fn mark_read(
         &self,
         reader: &Party,
         friend: &PartyId,
         up_to: Option<&MessageId>,
     ) -> Result<(), DomainError> {
-        let heard = self.store.mark_heard(reader, friend, up_to).await?;
-        self.announce_heard(reader, heard).await;
+        let heard = self.store.mark_read(reader, friend, up_to).await?;
+        self.announce_read(reader, heard).await;
         Ok(())
     }
 
     /// Notifies the sender, and the reader's devices if it is a user: a toy has no other device.
-    pub(super) async fn announce_heard(&self, reader: &Party, heard: Option<Heard>) {
+    pub(super) async fn announce_read(&self, reader: &Party, heard: Option<Heard>) {
         let Some(Heard { sender, chat, up_to, unread, sender_seq, reader_seq }) = heard else { return };
         if let Some(up_to) = up_to {
             let receipt = Event::Receipt { state: MessageState::Heard, up_to, chat: chat.clone(), by: reader.clone() };

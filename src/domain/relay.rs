@@ -1,11 +1,11 @@
-//! What older clients pass on to each other: the name of a sound that the friend shall play.
+//! Play requests of legacy clients: a party sends a friend the name of a sound to play.
 
 use super::error::DomainError;
 use super::{FileKind, Hub};
 use crate::model::{Event, FileName, Party, PartyId, PlayedSound, Timestamp};
 
 impl Hub {
-    /// Has a friend play a sound, live. A friend who is away loses nothing that is stored: it waits as a message.
+    /// Publishes a play request to a friend. It is not stored: an offline friend does not get it.
     ///
     /// A recording that was sent to the friend, and its notice, have been announced already: they are not published again.
     /// A toy that rests, and whoever has muted the friend, is as if it were away. Errors: `NotFriends` (also where there is no such party),
@@ -19,7 +19,7 @@ impl Hub {
     ) -> Result<(), DomainError> {
         let (receiver, entry) = self.friends_both_ways(from, to).await?;
         if let PlayedSound::Chat(name) = &sound
-            && self.was_told(from, &receiver, name, &entry.remark).await?
+            && self.was_published(from, &receiver, name, &entry.remark).await?
         {
             return Ok(());
         }
@@ -64,8 +64,8 @@ impl Hub {
         }
     }
 
-    /// Whether `name` is a recording from one to the other, or the notice that goes with such.
-    async fn was_told(
+    /// Whether `name` is a recording from one to the other, or its notice.
+    async fn was_published(
         &self,
         from: &Party,
         receiver: &Party,

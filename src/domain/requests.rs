@@ -1,8 +1,8 @@
-//! Friend requests: who asks, whose guardians agree, and how a friendship begins.
+//! Friend requests: requester, recipient, the guardians who agree, and the begin of a friendship.
 //!
-//! A friendship of a toy needs the guardians of both sides, whoever asks. Where a guardian asks in the toy's name, that
-//! is this side's consent. Where the toy itself asks, the request stands in the list of its own guardians first, and goes
-//! to the other side when one of them has accepted it. What a toy calls its friend is its guardian's word.
+//! A friendship of a toy needs the consent of guardians of both sides. A request that a guardian makes for its toy
+//! contains that consent. A request of the toy itself is listed to the toy's guardians first, and is sent to the
+//! recipient after one of them has accepted it. The guardian chooses the toy's remark for the friend.
 
 use super::Hub;
 use super::error::DomainError;
@@ -12,35 +12,35 @@ use crate::model::{
 };
 use crate::ports::store::{Consent, NewEntry, NewFriendRequest, Refusal, StoreError};
 
-/// Requests that a list shows at most; answered ones stand in it too.
+/// The maximum number of requests in a list, including answered ones.
 const LIST_MAX: usize = 500;
-/// A wish to be friends.
+/// A new friend request.
 #[derive(Debug)]
 pub struct NewRequest {
-    /// Who asks.
+    /// The requester.
     pub requester: Party,
-    /// Whether a guardian of the toy that asks has made the request.
+    /// Whether a guardian of the requesting toy makes the request.
     pub is_by_guardian: bool,
-    /// Who is asked.
+    /// The recipient.
     pub requestee: PartyId,
-    /// Words to send along.
+    /// A text for the recipient.
     pub info: String,
-    /// The requester's name for the requestee; their own name where it is empty.
+    /// The requester's remark for the recipient. Default: the recipient's own name.
     pub remark: String,
 }
 
 /// The users who answer a request.
 #[derive(Debug, Default)]
 pub struct Answerers {
-    /// Those whose answer it waits for, or who have given it.
+    /// The users who may answer it now, or have answered it.
     pub now: Vec<UserId>,
-    /// The guardians of the toy that asks, who have agreed.
+    /// The guardians of the requesting toy, who have agreed.
     pub before: Vec<UserId>,
 }
 
-/// How a party presents itself to a new friend.
+/// The entry of a party in the address book of a new friend.
 pub(super) struct Card {
-    /// Who.
+    /// The party.
     pub(super) party: Party,
     /// A user's nickname, a toy's child.
     pub(super) nickname: String,
@@ -51,11 +51,11 @@ pub(super) struct Card {
 }
 
 impl Hub {
-    /// Asks to be friends; who may answer is notified.
+    /// Creates a friend request, and notifies the users who may answer it.
     ///
     /// Errors: `UnknownParty`, `SelfRequest`, `AlreadyFriends`, `AlreadyRequested`, `RefusedLately`, `Blocked`, `Full`,
-    /// `RateLimited`, `Invalid`, `DiskFull`. A request to a party that has blocked the requester succeeds, and waits for
-    /// nobody.
+    /// `RateLimited`, `Invalid`, `DiskFull`. A request to a party that has blocked the requester succeeds and is
+    /// dropped.
     pub async fn request_friend(&self, new: NewRequest, now: Timestamp) -> Result<RequestId, DomainError> {
         if new.requester.id() == new.requestee.as_str() {
             return Err(DomainError::SelfRequest);
@@ -112,7 +112,7 @@ impl Hub {
         Ok(self.store.requests_for(answerers, LIST_MAX).await?)
     }
 
-    /// Who may answer a request. Errors: `UnknownRequest`.
+    /// The users who may answer a request. Errors: `UnknownRequest`.
     pub async fn request_answerers(&self, id: &RequestId) -> Result<Answerers, DomainError> {
         let request = self.request(id).await?;
         let now = self.answerers(&request.answerer).await?;
@@ -131,8 +131,9 @@ impl Hub {
         Ok(self.store.refuse_request(id, &request.answerer, now).await?)
     }
 
-    /// Accepts a request. Of a request that a toy has made itself, a guardian of that toy agrees thereby: it goes to the
-    /// other side, unless that is the same guardian, and the toy calls its friend as the guardian says (`remark`).
+    /// Accepts a request. A guardian of a toy that made the request itself gives its consent this way: the request is
+    /// then sent to the recipient, unless the same guardian answers for both, and `remark` is the toy's remark for the
+    /// friend.
     ///
     /// Otherwise the two are friends, and are notified. Errors: as [`Hub::refuse`], and `AlreadyFriends`, `Full`,
     /// `DiskFull`.
@@ -149,12 +150,12 @@ impl Hub {
         self.befriend(request, remark, by, now).await
     }
 
-    /// A guardian of the toy that asks agrees.
+    /// Records the consent of a guardian of the requesting toy.
     async fn consent(&self, request: FriendRequest, remark: String, answerers: Vec<UserId>) -> Result<(), DomainError> {
         let event = request.event();
         let consent = Consent {
             askers: self.askers(&request.requester).await?,
-            // Without a word of its own the guardian agrees to the one that it has seen in its list.
+            // Without a remark of its own, the guardian agrees to the one in the request.
             remark: if remark.is_empty() { request.remark.clone() } else { remark },
             answerers,
             pending_max: self.config.accounts.pending_requests_max,
@@ -165,7 +166,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Both sides agree.
+    /// Makes the two parties friends, as both sides agree.
     async fn befriend(
         &self,
         request: FriendRequest,
@@ -202,14 +203,14 @@ impl Hub {
         self.store.request(id).await?.ok_or(DomainError::UnknownRequest)
     }
 
-    /// The request, if it is the user's to answer; to anyone else it does not exist.
+    /// The request, if the user may answer it; to anyone else it does not exist.
     async fn request_of(&self, id: &RequestId, by: &UserId) -> Result<FriendRequest, DomainError> {
         let request = self.request(id).await?;
         let is_answerer = self.answerers(&request.answerer).await?.contains(by);
         if is_answerer { Ok(request) } else { Err(DomainError::UnknownRequest) }
     }
 
-    /// The users who answer for a party.
+    /// The users who answer requests for a party.
     async fn answerers(&self, party: &Party) -> Result<Vec<UserId>, DomainError> {
         match party {
             Party::User(user) => Ok(vec![user.clone()]),
@@ -232,14 +233,14 @@ impl Hub {
         Ok(family)
     }
 
-    /// The ids of those who stand behind a request: the party itself, and the guardians of a toy.
+    /// The ids of the requesting side: the party itself, and the guardians of a toy.
     async fn askers(&self, requester: &Party) -> Result<Vec<String>, DomainError> {
         let guardians = self.answerers(requester).await?;
         let ids = guardians.iter().map(ToString::to_string);
         Ok(std::iter::once(requester.id().to_owned()).chain(ids).collect())
     }
 
-    /// Notifies users of an event that stands in their streams under these numbers.
+    /// Notifies users of an event that has these numbers in their streams.
     pub(super) async fn announce_to_users(&self, told: &[(UserId, Option<u64>)], event: &Event) {
         for (user, seq) in told {
             self.announce(&Party::User(user.clone()), event, *seq).await;

@@ -80,7 +80,7 @@ impl Resting {
         let zone = |name: &str| {
             let zone = Zone::named(name);
             if zone.is_none() {
-                // Of another version of the database of zones.
+                // The zone may come from another version of the time zone database.
                 tracing::warn!(toy = %Party::Toy(toy.clone()).in_log(), "the time zone of a toy is unknown, a rule of it is void");
             }
             zone
@@ -99,7 +99,7 @@ impl Resting {
         self.rules.remove_if(toy, |_, rules| rules.quiet.is_none() && rules.minutes.is_none());
     }
 
-    /// Notes who rests now; gives those whose rest has ended.
+    /// Determines the toys in their quiet hours now. Returns those whose quiet hours have ended.
     fn look(&self, now: Timestamp) -> Vec<ToyId> {
         for toy in &self.rules {
             if toy.rest_now(now) {
@@ -133,14 +133,14 @@ impl Resting {
         Some(played)
     }
 
-    /// A toy that there is not any more.
+    /// Removes a toy that was erased.
     pub(super) fn forget(&self, toy: &ToyId) {
         self.rules.remove(toy);
         self.now.remove(toy);
     }
 }
 
-/// What the guardians of a toy have set.
+/// The settings of a toy.
 #[derive(Debug)]
 pub struct ToySettings {
     /// Its quiet hours.
@@ -149,11 +149,11 @@ pub struct ToySettings {
     pub minutes: Option<(DailyMinutes, f64)>,
     /// Whether it plays only approved content.
     pub is_approved_only: bool,
-    /// What is approved.
+    /// The approved content.
     pub approved: Vec<ContentId>,
 }
 
-/// Looks at the clock until `shutdown`. The clock is passed in.
+/// Checks the quiet hours periodically until `shutdown`. The clock is passed in.
 pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: CancellationToken) {
     let mut ticks = interval(seconds(hub.config.chats.quiet_check_interval_s));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -184,10 +184,10 @@ impl Hub {
         }
     }
 
-    /// To a toy that is away nothing is announced: it is told on return.
+    /// Nothing is published to an offline toy: it gets its unread messages when it reconnects.
     pub(super) async fn announce_what_waits(&self, toy: &Party) -> Result<(), DomainError> {
         if self.router.online(toy) {
-            for event in self.unheard(toy).await? {
+            for event in self.unread_events(toy).await? {
                 self.announce(toy, &event, None).await;
             }
         }
@@ -199,7 +199,7 @@ impl Hub {
         matches!(party, Party::Toy(toy) if self.resting.now.contains(toy))
     }
 
-    /// What the guardians of a toy have set. `None` stands for whoever runs the hub. Errors: `UnknownParty`.
+    /// The settings of a toy. `None` stands for the operator of the hub. Errors: `UnknownParty`.
     pub async fn toy_settings(
         &self,
         guardian: Option<&UserId>,
@@ -222,8 +222,8 @@ impl Hub {
         })
     }
 
-    /// Sets the quiet hours of a toy, or ends them; what waits is announced where it rests no more. Errors: `UnknownParty`,
-    /// `Invalid`, `DiskFull`.
+    /// Sets or removes the quiet hours of a toy. If they no longer apply now, its unread messages are published.
+    /// Errors: `UnknownParty`, `Invalid`, `DiskFull`.
     pub async fn set_quiet_hours(
         &self,
         guardian: Option<&UserId>,
@@ -234,7 +234,7 @@ impl Hub {
         self.check_toy_of(guardian, toy).await?;
         let quiet = match hours {
             Some(hours) if hours.from == hours.until => {
-                return Err(DomainError::invalid("until", "is another time than from"));
+                return Err(DomainError::invalid("until", "must differ from from"));
             }
             Some(hours) => {
                 let zone = known_zone(&hours.zone)?;
@@ -286,13 +286,13 @@ impl Hub {
         self.count_sounds(toy, sounds, now).await;
     }
 
-    /// The unheard messages of a friend to a toy whose minutes are counted; none where they are not.
+    /// The unread messages of a friend to a toy whose minutes are counted; none where they are not.
     pub async fn waiting_to_be_counted(&self, reader: &Party, friend: &PartyId) -> Result<Vec<Message>, DomainError> {
         if !matches!(reader, Party::Toy(toy) if self.resting.counts(toy)) {
             return Ok(Vec::new());
         }
-        let unheard = self.store.unheard(reader, COUNTED_MAX).await?.into_iter().map(|unheard| unheard.message);
-        Ok(unheard.filter(|message| message.from.id() == friend.as_str()).collect())
+        let unread = self.store.unread_messages(reader, COUNTED_MAX).await?.into_iter().map(|unread| unread.message);
+        Ok(unread.filter(|message| message.from.id() == friend.as_str()).collect())
     }
 
     /// Counts sounds of the hub's own making that a toy plays: recordings and spoken answers.
@@ -374,8 +374,8 @@ impl Hub {
         Ok(self.store.set_approved_only(toy, is_on).await?)
     }
 
-    /// Approves a piece of the library for a toy, or takes that back. Errors: `UnknownParty`, `Invalid` for what is not in
-    /// the library, `DiskFull`.
+    /// Approves a piece of the library for a toy, or revokes the approval. Errors: `UnknownParty`, `Invalid` for a
+    /// piece that is not in the library, `DiskFull`.
     pub async fn approve_content(
         &self,
         guardian: Option<&UserId>,
@@ -391,7 +391,7 @@ impl Hub {
         Ok(self.store.approve(toy, content, is_approved).await?)
     }
 
-    /// The library as a toy may play it.
+    /// The part of the library that a toy may play.
     pub async fn content_for(&self, toy: &ToyId) -> Result<Vec<Content>, DomainError> {
         let mut content = self.content().await?;
         if self.store.is_approved_only(toy).await? {
@@ -401,7 +401,7 @@ impl Hub {
         Ok(content)
     }
 
-    /// The toy whose token this is, if it is one's.
+    /// The toy of this token, if it is a toy's.
     pub async fn toy_of_token(&self, token: &Secret, now: Timestamp) -> Result<Option<ToyId>, DomainError> {
         Ok(match self.token_party(token, now).await? {
             Some(Party::Toy(toy)) => Some(toy),
@@ -434,7 +434,7 @@ pub fn daily_minutes(minutes: Option<u32>, zone: &str) -> Result<Option<DailyMin
     }
 }
 
-/// The hours that somebody has written: none where neither end is given. Errors: `Invalid`.
+/// Parses quiet hours; none if neither end is given. Errors: `Invalid`.
 pub fn quiet_hours(from: &str, until: &str, zone: &str) -> Result<Option<QuietHours>, DomainError> {
     if from.trim().is_empty() && until.trim().is_empty() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! How long things are kept: what is older than `[retention]` says is deleted by the clock.
+//! Retention: periodically deletes data that is older than `[retention]` permits.
 
 use super::Hub;
 use super::error::DomainError;
@@ -6,11 +6,11 @@ use super::housekeeping::system_time;
 use super::units::DAY_S;
 use crate::model::{ChatId, PartyId, Timestamp};
 
-/// Messages that are deleted at once.
+/// The number of messages that one transaction deletes.
 const BATCH: usize = 100;
 
 impl Hub {
-    /// Deletes what is too old.
+    /// Deletes all data that is too old.
     pub(super) async fn sweep_old(&self, now: Timestamp) -> Result<(), DomainError> {
         let retention = &self.config.retention;
         let before = |days: u32| now - f64::from(days) * DAY_S;
@@ -35,7 +35,7 @@ impl Hub {
 
     async fn sweep_messages(&self, before: Timestamp) -> Result<usize, DomainError> {
         let mut swept = 0;
-        // It comes before every id.
+        // It sorts before every id.
         let mut last = "0".to_owned();
         loop {
             let page = self.store.chats_after(&last).await?;
@@ -50,7 +50,7 @@ impl Hub {
     async fn sweep_chat(&self, chat: &ChatId, parties: &[PartyId; 2], before: Timestamp) -> Result<usize, DomainError> {
         let (mut swept, mut notices) = (0, Vec::new());
         loop {
-            // Times rise with the numbers: what is old is at the beginning.
+            // Times rise with the numbers, so the old messages are at the beginning.
             let mut batch = self.store.stored_messages(chat, (1, u64::MAX), BATCH).await?;
             let is_last = batch.len() < BATCH;
             let old = batch.iter().take_while(|message| message.created_at < before).count();

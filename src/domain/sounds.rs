@@ -1,8 +1,7 @@
-//! Which sounds are in use right now: being stored for a message, or being swept.
+//! Claims on sounds that are being stored for a message, or being deleted as orphaned.
 //!
-//! A sound stands in the file store before its message stands in the database. While that is so, the sweeping of sounds
-//! without a message must not touch it. Both sides therefore claim the name first, and the one that comes second gives
-//! way.
+//! A sound is in the file store before its message is in the database. Until then, the search for sounds without a
+//! message must not delete it. Both sides therefore claim the name first, and the second one gives up.
 
 use std::sync::Arc;
 
@@ -12,21 +11,21 @@ use dashmap::mapref::entry::Entry;
 use super::error::DomainError;
 use crate::model::FileName;
 
-/// Who has claimed a name.
+/// The owner of a claim.
 #[derive(Debug, PartialEq, Eq)]
 enum Claim {
-    /// So many requests that send it.
+    /// This number of requests that send it.
     Sent(usize),
-    /// The sweeping.
+    /// The deletion of orphaned sounds.
     Swept,
 }
 
-/// The names that are claimed: as many as requests are being done, and one.
+/// The claimed names. Bounded by the number of concurrent requests, plus one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sounds(Arc<DashMap<FileName, Claim>>);
 
 impl Sounds {
-    /// Claims a name for a message; several requests may send the same. Errors: `Busy` where it is being swept.
+    /// Claims a name for a message; several requests may claim the same. Errors: `Busy` if it is being deleted.
     pub(super) fn send(&self, name: &FileName) -> Result<Claimed, DomainError> {
         match self.0.entry(name.clone()).or_insert(Claim::Sent(0)).value_mut() {
             Claim::Sent(requests) => *requests += 1,
@@ -35,7 +34,7 @@ impl Sounds {
         Ok(Claimed { sounds: self.clone(), name: name.clone() })
     }
 
-    /// Claims a name for the sweeping; none where it is being sent.
+    /// Claims a name for deletion; none if it is being sent.
     pub(super) fn sweep(&self, name: &FileName) -> Option<Claimed> {
         match self.0.entry(name.clone()) {
             Entry::Occupied(_) => None,
@@ -78,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_is_not_swept_and_what_is_swept_is_not_sent() {
+    fn a_sound_in_use_is_not_deleted_and_a_deleted_one_is_not_sent() {
         let (sounds, name) = (Sounds::default(), FileName::random("mp3"));
         let first = sounds.send(&name).unwrap();
         let second = sounds.send(&name).unwrap();

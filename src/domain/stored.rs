@@ -1,7 +1,7 @@
-//! How many bytes of recordings each party has stored (`[limits] stored_bytes_per_party`).
+//! The bytes of recordings that each party has stored (`[limits] stored_bytes_per_party`).
 //!
-//! They are counted once in each process, at the party's first upload, and then kept up in memory. At the limit they are
-//! counted again, since messages may have been erased.
+//! They are counted once in each process, at the party's first upload, and then kept in memory. At the limit they are
+//! counted again, as messages may have been erased.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use super::error::DomainError;
 use super::{FileKind, Hub};
 use crate::model::Party;
 
-/// How long a count is believed that refuses a recording.
+/// How long a count that refuses a recording is reused.
 const COUNT_LASTS: Duration = Duration::from_secs(60);
 
-/// What is known of the parties that have uploaded something.
+/// The counts of the parties that have uploaded recordings.
 #[derive(Debug, Default)]
 pub(super) struct Stored(DashMap<Party, Usage>);
 
@@ -26,12 +26,12 @@ struct Usage {
 }
 
 impl Hub {
-    /// Whether the party may store another recording. Errors: `StoredFull`.
+    /// Checks whether the party may store another recording. Errors: `StoredFull`.
     pub async fn check_stored(&self, party: &Party) -> Result<(), DomainError> {
         self.check_stored_with(party, 1).await
     }
 
-    /// Whether the party may store so many bytes more. Errors: `StoredFull`.
+    /// Checks whether the party may store this many more bytes. Errors: `StoredFull`.
     pub(super) async fn check_stored_with(&self, party: &Party, bytes: u64) -> Result<(), DomainError> {
         let max_bytes = self.config.limits.stored_bytes_per_party;
         let fits = |usage: Usage| usage.bytes.saturating_add(bytes) <= max_bytes;
@@ -48,7 +48,7 @@ impl Hub {
         if fits(usage) { Ok(()) } else { Err(DomainError::StoredFull { max_bytes }) }
     }
 
-    /// Notes that the party has stored so many bytes more. One that was not counted yet will be.
+    /// Adds bytes to the count of the party. A party that was not counted yet is counted later.
     pub(super) fn note_stored(&self, party: &Party, bytes: u64) {
         if let Some(mut usage) = self.stored.0.get_mut(party) {
             usage.bytes = usage.bytes.saturating_add(bytes);

@@ -23,7 +23,7 @@ use crate::ports::store::{NewEntry, NewMessage, NewToy, Place, StoreSettings, St
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DAY: f64 = 86_400.0;
-/// Of every device here.
+/// The secret of every device in these tests.
 const SECRET: &str = "a device's secret";
 
 pub(crate) struct World {
@@ -32,7 +32,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A user, and a token that is good for so many seconds more: issued that long ago.
+    /// A user, and a token that expires in `seconds`.
     pub(crate) async fn user_with_token_for(&self, seconds: Timestamp, now: Timestamp) -> (UserId, Secret) {
         let new = Registration {
             username: "mia".into(),
@@ -157,17 +157,17 @@ impl World {
         id
     }
 
-    /// A live connection that hears its inbox.
+    /// A live connection that is subscribed to its inbox.
     async fn connected(&self, party: &Party) -> Mailbox {
         let (admitted, limits) =
             (Admitted::unproven(party.clone()), QueueLimits { messages_max: 16, bytes_max: 1 << 20 });
         let mailbox = self.hub.connect(&admitted, limits).await.unwrap();
-        self.hub.follow(&mailbox).unwrap();
+        self.hub.subscribe_to_inbox(&mailbox).unwrap();
         mailbox
     }
 }
 
-/// What waits in the mailbox: number and text.
+/// The events in the mailbox: number and text.
 fn heard(mailbox: &mut Mailbox) -> Vec<(Option<u64>, String)> {
     let mut found = Vec::new();
     while let Some(Incoming::Delivery(delivery)) = mailbox.try_recv() {
@@ -178,7 +178,7 @@ fn heard(mailbox: &mut Mailbox) -> Vec<(Option<u64>, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_comes_back_gets_what_it_missed_or_is_told_to_load_all() {
+async fn a_device_that_reconnects_gets_missed_events_or_has_to_load_everything() {
     let mut config = Config::default();
     config.accounts.stream_events_max = 5;
     let world = world(config).await;
@@ -218,15 +218,15 @@ async fn receipts_reach_the_sender_and_reads_the_readers_other_devices() {
     assert_eq!(told, heard(&mut tablet));
     assert_eq!(told.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [Some(1), Some(2)]);
     assert!(told[0].1.contains("state: Delivered") && told[1].1.contains("state: Heard"), "{told:?}");
-    assert_eq!(heard(&mut ears), [], "a toy's own marks are no news to it");
+    assert_eq!(heard(&mut ears), [], "a toy is not notified of its own marks");
 
     let from_toy = world.send(&toy, &party, 2.0).await;
     let unread = world.hub.unread(&party, 10).await.unwrap();
     assert_eq!((unread.friends.len(), unread.friends[0].unread), (1, 1));
     assert_eq!(unread.messages[0].message.id, from_toy);
-    world.hub.mark_heard(&party, &toy.id().parse().unwrap(), Some(&from_toy)).await.unwrap();
+    world.hub.mark_read(&party, &toy.id().parse().unwrap(), Some(&from_toy)).await.unwrap();
     let told = heard(&mut tablet);
-    assert_eq!((told.len(), told[0].0), (1, Some(4)), "3 is the message, which the store alone was given");
+    assert_eq!((told.len(), told[0].0), (1, Some(4)), "3 is the message, which was only stored");
     assert!(told[0].1.contains("Read {") && told[0].1.contains("unread: 0"), "{told:?}");
     let told = heard(&mut ears);
     assert!(told.len() == 1 && told[0].0.is_none() && told[0].1.contains("state: Heard"), "{told:?}");
@@ -268,7 +268,7 @@ async fn a_ticket_opens_what_its_token_opens_and_nothing_once_that_is_revoked() 
     assert!(matches!(refused, DomainError::Unauthorized), "the token has expired: {refused}");
 }
 
-/// What a session's connection is given until nothing more waits: texts, and whether they are stored in the session.
+/// Takes all deliveries of a session's connection: texts, and whether they are stored in the session.
 async fn given(mailbox: &mut Mailbox) -> Vec<(String, bool)> {
     let note = |delivery: &Delivery| {
         (String::from_utf8(delivery.publication.payload.bytes().to_vec()).unwrap(), delivery.stored.is_some())
@@ -295,7 +295,7 @@ async fn a_message_that_was_stored_but_not_announced_reaches_a_session_that_does
     assert_eq!(given(&mut mailbox).await, []);
     drop(mailbox);
 
-    // The hub dies between the commit and the announcement.
+    // The hub crashes between the commit and the publication.
     let message = world.send(&Party::User(user), &toy, 1.0).await;
     let mut mailbox = world.hub.attach(&session, &Admitted::unproven(toy.clone())).await.unwrap();
     assert_eq!(given(&mut mailbox).await, [], "it is in no session");
@@ -303,12 +303,13 @@ async fn a_message_that_was_stored_but_not_announced_reaches_a_session_that_does
     let told = given(&mut mailbox).await;
     assert!(told.len() == 1 && told[0].0.contains(message.as_str()) && !told[0].1, "{told:?}");
 
-    // Once: a client that subscribes again, as most do, is not told a second time. Later it may ask again.
+    // Only once: a client that subscribes again, as most do, is not sent the messages a second time. Later it may
+    // subscribe again.
     world.hub.subscribe(&mailbox, &inbox, live::ReplayRetained::Always).await.unwrap();
     assert_eq!(given(&mut mailbox).await, []);
     world.hub.subscribe(&mailbox, &inbox, live::ReplayRetained::Always).await.unwrap();
     assert_eq!(given(&mut mailbox).await, told);
-    // A session without the subscription is told nothing, and what was read is not told again.
+    // A session without the subscription is sent nothing, and read messages are not sent again.
     mailbox.unsubscribe(&inbox.filter, None);
     world.hub.resume(&mailbox).await.unwrap();
     assert_eq!(given(&mut mailbox).await, []);

@@ -1,7 +1,7 @@
-//! Tickets: what a web page opens its socket with, since it cannot set a header and a token belongs into no address.
+//! Tickets, with which a web page opens its socket: it cannot set a header, and a token must not be part of an address.
 //!
-//! A ticket is random, used once and good for seconds, so it is kept in memory only, as a hash. It stands for the token
-//! that it was issued for: where that one is revoked or expires meanwhile, the ticket opens nothing.
+//! A ticket is random, can be used once, and expires after seconds, so it is kept in memory only, as a hash. It stands
+//! for the token that it was issued for: if that one is revoked or expires meanwhile, the ticket is invalid.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use super::login::Admitted;
 use crate::config;
 use crate::model::{Party, Secret, Timestamp};
 
-/// The tickets that wait to be used.
+/// The unused tickets.
 pub(super) struct Tickets {
     waiting: Mutex<Waiting>,
     ttl_s: f64,
@@ -29,7 +29,8 @@ struct Ticket {
     good_until: Timestamp,
 }
 
-/// A ticket is in all three. All tickets are good for as long, so that they expire in the order of their numbers.
+/// A ticket is in all three maps. All tickets have the same lifetime, so that they expire in the order of their
+/// numbers.
 #[derive(Default)]
 struct Waiting {
     by_number: BTreeMap<u64, Ticket>,
@@ -63,7 +64,7 @@ impl Tickets {
         Self {
             waiting: Mutex::default(),
             ttl_s: config::seconds(config.ticket_ttl_s).as_secs_f64(),
-            // Nobody can open more connections with them.
+            // A party cannot open more connections than this.
             per_party_max: config.connections_per_user_max,
             max: config.tickets_max,
         }
@@ -87,7 +88,7 @@ impl Tickets {
         Ok(secret)
     }
 
-    /// The hash of the token that the ticket stands for; the ticket is used thereby.
+    /// The hash of the token that the ticket stands for. This uses the ticket up.
     fn take(&self, ticket: &Secret, now: Timestamp) -> Option<String> {
         let mut waiting = self.waiting();
         let number = waiting.numbers.get(&hash_of(ticket)).copied()?;
@@ -100,14 +101,14 @@ impl Tickets {
 }
 
 impl Hub {
-    /// A ticket with which a socket can be opened once, in the next seconds (`ws.ticket_ttl_s`), for the party of a
-    /// token. Errors: `Unauthorized`, `RateLimited`, `Full`.
+    /// Issues a ticket that opens a socket once, within `ws.ticket_ttl_s`, for the party of a token. Errors:
+    /// `Unauthorized`, `RateLimited`, `Full`.
     pub async fn issue_ticket(&self, token: &Secret, peer: IpAddr, now: Timestamp) -> Result<Secret, DomainError> {
         let login = self.authenticate_token(token, peer, now).await?;
         self.tickets.issue(login.party, hash_of(token), now)
     }
 
-    /// What a ticket opens, until when: as the token that it was issued for. Errors: `Unauthorized`, `RateLimited`.
+    /// The login of a ticket: that of the token that it was issued for. Errors: `Unauthorized`, `RateLimited`.
     pub async fn redeem_ticket(&self, ticket: &Secret, peer: IpAddr, now: Timestamp) -> Result<Admitted, DomainError> {
         self.rates.failed_logins_of_address.check(&peer.into())?;
         let token_hash = self.tickets.take(ticket, now);

@@ -1,4 +1,4 @@
-//! Devices of the equipment library, and the toys that users make of them.
+//! Devices of the equipment library, and the toys to which users bind them.
 
 use bytes::Bytes;
 
@@ -13,14 +13,14 @@ use crate::model::{
 use crate::ports::qr;
 use crate::ports::store::{NewEntry, NewToy};
 
-/// A user's wish to make a device a toy.
+/// A user's request to bind a device.
 #[derive(Debug)]
 pub struct Binding {
     /// The toy's name.
     pub toy_name: String,
     /// The child's name.
     pub baby_name: String,
-    /// What the toy shall call the user.
+    /// The toy's remark for the user.
     pub remark: String,
     /// The user.
     pub user: UserId,
@@ -28,29 +28,29 @@ pub struct Binding {
     pub device_key: DeviceKey,
     /// The code of an invitation.
     pub invite: Option<Secret>,
-    /// The version of the text that the user has agreed to; none where the client knows of none.
+    /// The version of the consent text that the user has agreed to; none from a client that does not send it.
     pub consent: Option<String>,
 }
 
-/// What a toy that starts is told.
+/// The answer to a toy that starts.
 #[derive(Debug)]
 pub enum Opened {
-    /// The device is a toy.
+    /// The device is bound.
     Bound {
         /// The toy.
         toy: Toy,
-        /// A new token, for a toy that has proved itself by its device's secret.
+        /// A new token, for a toy that presented its device's secret.
         token: Option<Secret>,
     },
-    /// The device is known and nobody's toy.
+    /// The device is known and not bound.
     Unbound,
-    /// The device is a toy that may not open from where it is.
+    /// The device is a toy that may not open at this address.
     NotLetIn,
     /// No such device.
     Unknown,
 }
 
-/// A device that was just made. The secret is shown once and never again.
+/// A new device. The secret is shown only once.
 #[derive(Debug)]
 pub struct NewDevice {
     /// The key, which the QR picture shows.
@@ -93,8 +93,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Removes a device that nobody has bound, and its QR pictures: such as one whose secret nobody has seen. Errors:
-    /// `UnknownDevice`, also for one that is bound.
+    /// Removes a device that is not bound, and its QR pictures, for example when its secret could not be printed.
+    /// Errors: `UnknownDevice`, also for a bound device.
     pub async fn remove_device(&self, key: &DeviceKey) -> Result<(), DomainError> {
         if !self.store.remove_device(key).await? {
             return Err(DomainError::UnknownDevice);
@@ -113,8 +113,8 @@ impl Hub {
         device.toy.map_or(Ok(()), |toy| Err(DomainError::DeviceBound(toy)))
     }
 
-    /// Makes a device the user's toy. Errors: `NotFromHere`, `UnknownInvite`, `UnknownDevice`, `DeviceBound`, `Invalid`,
-    /// `Full`, `RateLimited`, `DiskFull`.
+    /// Binds a device as the user's toy. Errors: `NotFromHere`, `UnknownInvite`, `UnknownDevice`, `DeviceBound`,
+    /// `Invalid`, `Full`, `RateLimited`, `DiskFull`.
     pub async fn bind_toy(&self, wish: Binding, from: impl Into<Origin>, now: Timestamp) -> Result<ToyId, DomainError> {
         let from = from.into();
         self.check_allowed_from(self.config.auth.binding, from, wish.invite.is_some(), "binding a toy")?;
@@ -174,15 +174,16 @@ impl Hub {
         Ok((toy, friends))
     }
 
-    /// A toy that has logged in says that it has started. It needs no token. Errors: `UnknownParty`.
+    /// The opening of a toy that has logged in on its connection. It needs no token. Errors: `UnknownParty`.
     pub async fn open_own(&self, id: &ToyId) -> Result<Opened, DomainError> {
         let toy = self.store.toy(id).await?.ok_or(DomainError::UnknownParty)?;
         Ok(Opened::Bound { toy, token: None })
     }
 
-    /// A toy says that it has started. `proof` is its device's secret, which gets a new token, or a token.
+    /// The opening of a toy. `proof` is its device's secret, for which it gets a new token, or a token.
     ///
-    /// The device key alone stands on the QR code and proves nothing: with it, the toy opens where `[auth] mode` allows.
+    /// The device key alone is printed in the QR code and is no proof: with it, the toy may open where `[auth] mode`
+    /// permits.
     pub async fn open_toy(
         &self,
         key: &DeviceKey,
@@ -196,7 +197,7 @@ impl Hub {
             Some(id) => self.store.toy(&id).await?,
             None => None,
         };
-        // A toy whose row is lost has a sound to play all the same.
+        // A toy whose row is lost gets a sound to play all the same.
         let Some(toy) = toy else { return Ok(Opened::Unbound) };
         let party = Party::Toy(toy.id.clone());
         let login = match proof {
@@ -204,7 +205,7 @@ impl Hub {
             None => None,
         };
         if let Some(login) = login {
-            // A token gets no further one: it would never expire.
+            // A token is not exchanged for a new one: otherwise it would never expire.
             let has_secret = login.expires_at == Timestamp::INFINITY;
             self.note_secret(&party, login.expires_at, from, now).await?;
             let token = if has_secret { Some(self.issue_token(&party, now).await?) } else { None };

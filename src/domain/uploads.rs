@@ -1,4 +1,4 @@
-//! Recordings and sounds in chunks, for those who keep one connection over a bad link.
+//! Transfer of recordings and sounds in chunks, for clients with a single connection over an unreliable network.
 //!
 //! Up: chunks come in any order and more than once ([`Hub::keep_chunks`]) until a call uses the whole and leaves what it has
 //! come to: a call that is repeated, since its answer was lost, is given that and does nothing again. Down: a client asks for
@@ -36,36 +36,37 @@ impl From<Upload> for Recording {
     }
 }
 
-/// Which part of a file a client wants.
+/// The part of a file that a client requests.
 #[derive(Debug)]
 pub struct Download {
-    /// What kind of file.
+    /// The kind of the file.
     pub kind: FileKind,
-    /// Which.
+    /// The name of the file.
     pub name: FileName,
-    /// How large a chunk shall be; the largest that is allowed where it is left out.
+    /// The size of a chunk, in bytes. Default: the maximum.
     pub chunk_bytes: Option<u64>,
     /// The number of the first chunk, from 0.
     pub first: u64,
-    /// How many chunks; as many as one request gets where it is left out. 0 only asks for the size.
+    /// The number of chunks. Default: the maximum of one request. 0 asks for the size only.
     pub count: Option<u64>,
 }
 
-/// What of a file was sent.
+/// The result of a download request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunksSent {
-    /// Bytes of the whole file.
+    /// Bytes of the file.
     pub size: u64,
     /// Bytes of each chunk but the last.
     pub chunk_bytes: u64,
-    /// Chunks of the whole file.
+    /// Chunks of the file.
     pub chunks: u64,
-    /// Chunks that were sent now.
+    /// Chunks that were sent.
     pub sent: u64,
 }
 
 impl Hub {
-    /// Keeps chunks of a recording: on disk when this returns. Errors: `Invalid`, `UploadTooLarge`, `DiskFull`, `Busy`.
+    /// Stores chunks of a recording. They are on disk when this returns. Errors: `Invalid`, `UploadTooLarge`,
+    /// `DiskFull`, `Busy`.
     pub async fn keep_chunks(
         &self,
         party: &Party,
@@ -76,7 +77,7 @@ impl Hub {
         self.with_chunks(party, upload, move |port, party, upload| port.keep(party, upload, &chunks)).await
     }
 
-    /// How much of a recording has come.
+    /// The state of an upload.
     pub async fn upload_state(&self, party: &Party, upload: &UploadName) -> Result<UploadState, DomainError> {
         self.with_chunks(party, upload, |port, party, upload| Ok(port.state(party, upload)?)).await
     }
@@ -122,28 +123,28 @@ impl Hub {
         let whole = self.with_chunks(party, name, assemble).await?;
         let mut recording = self.begin_upload(self.config.http.upload_max_bytes).await?;
         recording.write(&whole).await?;
-        // Its chunks are kept for as long, and so may be sent again.
+        // The recording may be sent again for as long as its chunks are kept.
         recording.set_name(party, name, self.config.chunks.upload_age_max_s);
         Ok(recording)
     }
 
-    /// Forgets a recording that its sender does not want any more.
+    /// Deletes a recording that its sender has cancelled.
     pub async fn drop_upload(&self, party: &Party, upload: &UploadName) -> Result<(), DomainError> {
         self.with_chunks(party, upload, |port, party, upload| Ok(port.forget(party, upload)?)).await
     }
 
-    /// Forgets recordings that nobody has gone on with for too long.
+    /// Deletes abandoned recordings.
     pub async fn sweep_uploads(&self, now: Timestamp) -> Result<(), DomainError> {
         let (chunks, age_max) = (Arc::clone(&self.chunks), seconds(self.config.chunks.upload_age_max_s));
         let swept = self.disk_workers.run(move || chunks.sweep(system_time(now), age_max)).await?;
         let swept = swept.map_err(DomainError::internal)?;
         if swept > 0 {
-            tracing::info!(swept, "abandoned uploads swept");
+            tracing::info!(swept, "abandoned uploads deleted");
         }
         Ok(())
     }
 
-    /// Forgets all recordings of a party that is no more.
+    /// Deletes all recordings of an erased party.
     pub(super) async fn forget_uploads(&self, party: &Party) -> Result<(), DomainError> {
         let (chunks, party) = (Arc::clone(&self.chunks), party.clone());
         self.disk_workers.run(move || chunks.forget_party(&party)).await?.map_err(DomainError::internal)
@@ -158,21 +159,21 @@ impl Hub {
         let (chunks, owner, upload) = (Arc::clone(&self.chunks), party.clone(), upload.clone());
         let done = self.disk_workers.run_of(party, move || job(&chunks, &owner, &upload)).await?;
         done.map_err(|error| match error {
-            ChunksError::TooManyChunks(max) => DomainError::invalid("chunks", format!("is at most {max}")),
+            ChunksError::TooManyChunks(max) => DomainError::invalid("chunks", format!("must be at most {max}")),
             ChunksError::TooLarge(max_bytes) => DomainError::UploadTooLarge { max_bytes },
             ChunksError::Missing(first) => DomainError::ChunksMissing { first },
             ChunksError::Io(error) => DomainError::internal(error),
         })
     }
 
-    /// Publishes chunks of a file to `party` alone, who listens to `<its topics>/file/<name>/<number>`.
-    /// Errors: `UnknownFile`, `Invalid`.
+    /// Publishes chunks of a file to `party` alone, on the topics `<its topics>/file/<name>/<number>`. Errors:
+    /// `UnknownFile`, `Invalid`.
     pub async fn send_file(&self, party: &Party, wanted: Download) -> Result<ChunksSent, DomainError> {
         let limits = &self.config.chunks;
         let file = self.open_file_as(party, wanted.kind, &wanted.name).await?;
         let chunk_bytes = wanted.chunk_bytes.unwrap_or(limits.download_chunk_bytes_max);
         if chunk_bytes == 0 || chunk_bytes > limits.download_chunk_bytes_max {
-            let expected = format!("is a number from 1 to {}", limits.download_chunk_bytes_max);
+            let expected = format!("must be a number from 1 to {}", limits.download_chunk_bytes_max);
             return Err(DomainError::invalid("chunk_bytes", expected));
         }
         let chunks = file.size.div_ceil(chunk_bytes);

@@ -1,4 +1,4 @@
-//! Recordings on their way in, and the words that the hub speaks itself.
+//! Uploaded recordings, and the hub's own speech synthesis.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,32 +17,32 @@ use crate::ports::space::Space;
 use crate::ports::speech::SpeakError;
 use crate::ports::speech::languages::{Language, Line};
 
-/// The names of spoken notices begin so, with a hyphen behind.
+/// The prefix of the names of spoken notices, before a hyphen.
 pub(super) const NOTICE_PREFIX: &str = "say";
 
-/// The CPU time that decoding a piece of the library may take: it lasts hours, and the operator has chosen it.
+/// The CPU time that decoding a piece of the library may take: a piece may last hours, and comes from the operator.
 const CONTENT_CPU_MAX: Duration = Duration::from_secs(600);
 
-/// A recording that is being received. Dropped, it leaves nothing.
+/// A recording that is being received. Dropping it deletes its file.
 pub struct Upload {
     spooled: Spooled,
     space: Arc<Space>,
     max_bytes: u64,
     bytes: Sha256,
-    /// The name that its sender has given it, with the party and for so many seconds.
+    /// The name that its sender gave it, with the sender and the time for which it may be sent again, in seconds.
     named: Option<(String, u64)>,
 }
 
-/// By what a recording that is sent again is recognised.
+/// The identity by which a repeated recording is recognised.
 pub(super) struct Identity {
     /// The same for the same recording.
     pub(super) digest: [u8; 32],
-    /// How long it may be sent again, in seconds; 0 where every recording is a new one.
+    /// The time for which it may be sent again, in seconds; 0 if every recording is a new one.
     pub(super) window_s: u64,
 }
 
 impl Upload {
-    /// Takes the next piece. Errors: `UploadTooLarge`, `DiskFull`, `Internal`.
+    /// Appends the next piece. Errors: `UploadTooLarge`, `DiskFull`, `Internal`.
     pub async fn write(&mut self, chunk: &Bytes) -> Result<(), DomainError> {
         if self.spooled.size() + chunk.len() as u64 > self.max_bytes {
             return Err(DomainError::UploadTooLarge { max_bytes: self.max_bytes });
@@ -52,12 +52,12 @@ impl Upload {
         self.spooled.write(chunk).await.map_err(DomainError::internal)
     }
 
-    /// Notes what its sender, `party`, calls it: under this name it may be sent again for `window_s` seconds.
+    /// Sets the name that its sender, `party`, gave it. Under this name it may be sent again for `window_s` seconds.
     pub(super) fn set_name(&mut self, party: &Party, name: &UploadName, window_s: u64) {
         self.named = Some((format!("{party}/{}", name.as_str()), window_s));
     }
 
-    /// By what it is recognised. A recording without a name of its sender's may be sent again for `window_s` seconds.
+    /// Its identity. A recording without a name from its sender may be sent again for `window_s` seconds.
     pub(super) fn identity(&self, window_s: u64) -> Identity {
         let (name, window_s) = match &self.named {
             Some((name, window_s)) => (name.as_str(), *window_s),
@@ -81,7 +81,7 @@ impl Hub {
         Ok(Upload { spooled, space: Arc::clone(&self.space), max_bytes, bytes: Sha256::new(), named: None })
     }
 
-    /// The sound of an upload, which is then gone, or moved to `kept`.
+    /// Decodes an upload. Its file is then deleted, or moved to `kept`.
     pub(super) async fn decode(
         &self,
         party: &Party,
@@ -105,7 +105,7 @@ impl Hub {
         sound.map_err(|error| self.audio_error(error))
     }
 
-    /// Makes an upload of a party an MP3.
+    /// Converts an upload of a party to MP3.
     pub(super) async fn convert(&self, party: &Party, upload: Upload) -> Result<Bytes, DomainError> {
         let sound = self.decode(party, upload, None).await?;
         let bitrate = self.config.audio.mp3_bitrate_kbps;
@@ -113,7 +113,7 @@ impl Hub {
         encoded.map_err(|error| self.audio_error(error))
     }
 
-    /// Writes what the hub itself says.
+    /// Encodes synthesised speech.
     async fn encode(&self, sound: Sound, format: SpokenFormat) -> Result<Bytes, DomainError> {
         let bitrate = self.config.audio.mp3_bitrate_kbps;
         let job = move || match format {
@@ -145,7 +145,7 @@ impl Hub {
         }
     }
 
-    /// How long a stored sound plays, for the command line that adds it.
+    /// The duration of a stored sound, for the command line.
     pub(super) async fn duration_of(&self, content: Bytes) -> Result<Duration, DomainError> {
         let limits =
             DecodeLimits { max_seconds: u32::from(u16::MAX), cpu_max: CONTENT_CPU_MAX, ..self.decode_limits() };
@@ -153,7 +153,7 @@ impl Hub {
         sound.map(|sound| sound.duration()).map_err(|error| self.audio_error(error))
     }
 
-    /// A spoken "messages from …" for a receiver's friend. Errors: `NotFriends`, and what synthesis meets.
+    /// A spoken "messages from …" for a receiver's friend. Errors: `NotFriends`, and those of speech synthesis.
     pub async fn spoken_notice(&self, receiver: &Party, from: &PartyId) -> Result<FileName, DomainError> {
         let entry = self.store.friend(receiver, from).await?.ok_or(DomainError::NotFriends)?;
         self.speak(&Line::MessagesFrom(&entry.remark)).await
@@ -164,46 +164,45 @@ impl Hub {
         self.speak(&Line::NoMessages).await
     }
 
-    /// The notice of a message from a friend with this remark, or none where nothing can be spoken:
-    /// a message is worth more than its notice.
+    /// The notice of a message from a friend with this remark; none if speech synthesis fails, as the message is sent
+    /// without it then.
     pub(super) async fn notice(&self, remark: &str) -> Option<FileName> {
         match self.speak(&Line::MessageFrom(remark)).await {
             Ok(name) => Some(name),
             Err(error) => {
-                tracing::warn!(error = %error_chain(&error), "notice not spoken");
+                tracing::warn!(error = %error_chain(&error), "the notice of a message could not be synthesised");
                 None
             }
         }
     }
 
-    /// The name of a notice, spoken or not.
+    /// The name of a notice, whether or not it was synthesised yet.
     pub(super) fn notice_name(&self, remark: &str) -> Result<FileName, DomainError> {
         self.line_name(&Line::MessageFrom(remark))
     }
 
-    /// The name of a line that the hub speaks by itself, spoken or not.
+    /// The name of a line in the families' language, whether or not it was synthesised yet.
     pub(super) fn line_name(&self, line: &Line<'_>) -> Result<FileName, DomainError> {
         let language = self.family_language();
         self.spoken_name(NOTICE_PREFIX, self.voice(language), &line.text(language))
     }
 
-    /// The language of the families of this hub: what it says by itself is in this one. An answer to a child is in the
-    /// language of the question.
+    /// The language of notices and opening sounds. An answer to a child is in the language of the question.
     pub(super) fn family_language(&self) -> &'static Language {
         Language::of_family(&self.config.speech.languages)
     }
 
-    /// The voice for a language: that of the settings for the families' own, or for all where another program than
-    /// espeak-ng speaks; else the one that espeak-ng has for it.
+    /// The voice for a language. The voice of the settings is for the families' language, or for all languages with a
+    /// program other than espeak-ng; for another language, espeak-ng's default voice.
     pub(super) fn voice(&self, language: &'static Language) -> &str {
         let speech = &self.config.speech;
         let is_own = language.code == self.family_language().code || !speech.synthesiser_arguments.is_empty();
         if is_own && !speech.voice.is_empty() { &speech.voice } else { language.voice }
     }
 
-    /// Speaks a line in the families' language once and keeps the sound, of `/get_chat/`.
+    /// Synthesises a line in the families' language once, and stores the sound, of `/get_chat/`.
     ///
-    /// The name holds the hub's secret, so that nobody can ask whether a text was ever spoken.
+    /// The name depends on the hub's secret, so that a client cannot find out whether a text was ever synthesised.
     async fn speak(&self, line: &Line<'_>) -> Result<FileName, DomainError> {
         let language = self.family_language();
         let (text, voice) = (line.text(language), self.voice(language));
@@ -216,7 +215,7 @@ impl Hub {
         Ok(name)
     }
 
-    /// The name of a spoken text: another one for each voice.
+    /// The name of a spoken text, which differs for each voice.
     pub(super) fn spoken_name(&self, prefix: &str, voice: &str, text: &str) -> Result<FileName, DomainError> {
         let speech = &self.config.speech;
         let (program, arguments) = (&speech.synthesiser, speech.synthesiser_arguments.join("\0"));
@@ -237,8 +236,7 @@ impl Hub {
         format!("{prefix}-{random}").parse().map_err(DomainError::internal)
     }
 
-    /// A name for a sound that is the same for the same `parts`, and that nobody can guess who does not know the hub's
-    /// secret.
+    /// A name for a sound that is the same for the same `parts`, and cannot be guessed without the hub's secret.
     pub(super) fn secret_name(&self, prefix: &str, extension: &str, parts: &[&[u8]]) -> Result<FileName, DomainError> {
         let digest = parts
             .iter()

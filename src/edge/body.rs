@@ -1,4 +1,4 @@
-//! The fields of a request from the text of its body, whatever its form.
+//! Parses the fields of a request from its body, in any supported encoding.
 
 use serde_json::{Map, Value};
 
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_comes_back_to_the_last_bit() {
+    fn a_time_is_returned_to_the_last_bit() {
         let mut time = 1_760_000_000.123_456_7_f64;
         for _ in 0..1000 {
             let sent = serde_json::to_vec(&serde_json::json!({"before": time})).unwrap();
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn json_that_is_not_an_object_is_refused() {
         for bad in ["", "{", "[]", "5", "\"x\"", "{\"a\":}", "{} {}", "{\"a\":\"\\ud80\"}"] {
             assert!(from_json(bad.as_bytes()).is_err(), "{bad}");
         }

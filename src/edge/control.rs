@@ -1,6 +1,7 @@
-//! The control socket: the command line talks to the running hub, which alone may open its database.
+//! The control socket: commands of the command line to the running hub, which is the only process that may open its
+//! database.
 //!
-//! One line of JSON asks, one line answers. The socket is a file that only its owner may open.
+//! A request and its answer are one line of JSON each. The socket is a file that only its owner may open.
 
 mod family;
 mod rest;
@@ -28,13 +29,13 @@ use crate::domain::error::DomainError;
 use crate::domain::{Hub, NewContent, NewDevice};
 use crate::model::{Action, DeviceKey, Party};
 
-/// Devices that one command adds at most.
+/// The maximum number of devices that one command adds.
 pub const DEVICES_MAX: usize = 1000;
 const LIST_MAX: usize = 100_000;
 const LINE_MAX_BYTES: u64 = 64 * 1024;
 const LINE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Whose calls need a token everywhere.
+/// The party whose calls always need a token.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum OnlyToken {
     /// A user's, by name.
@@ -43,23 +44,23 @@ pub enum OnlyToken {
     Toy(String),
 }
 
-/// What the command line asks.
+/// A command of the command line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
-    /// Makes devices.
+    /// Creates devices.
     AddDevices {
-        /// How many.
+        /// The number of devices.
         count: usize,
     },
-    /// Removes devices that nobody has bound.
+    /// Removes devices that are not bound.
     RemoveDevices {
         /// Their keys.
         keys: Vec<String>,
     },
     /// The equipment library.
     ListDevices,
-    /// Adds a piece of content. The hub reads the files itself, under its own rights.
+    /// Adds a piece of content. The hub reads the files itself, with its own permissions.
     AddContent {
         /// The title.
         title: String,
@@ -72,12 +73,12 @@ pub enum Command {
     ListContent,
     /// The users.
     ListUsers,
-    /// Forgets every token of a user.
+    /// Revokes every token of a user.
     LogOut {
         /// The user's name.
         user: String,
     },
-    /// Makes a toy a device again, and erases its life.
+    /// Unbinds a toy and erases its data.
     UnbindToy {
         /// The toy's id.
         toy: String,
@@ -94,37 +95,37 @@ pub enum Command {
         /// The user's name.
         user: String,
     },
-    /// Writes everything of a user and the user's toys into a new file.
+    /// Exports the data of a user and the user's toys to a new file.
     Export {
         /// The user's name.
         user: String,
         /// The file.
         to: PathBuf,
     },
-    /// Carries out all erasures that have begun.
+    /// Finishes all erasures.
     FinishErasures,
-    /// Gives a device another secret.
+    /// Gives a device a new secret.
     RenewDevice {
         /// Its key.
         key: String,
     },
-    /// Sets whether calls in the name of a party need a token at every place.
+    /// Sets whether calls for a party always need a token.
     OnlyToken {
-        /// Whose calls.
+        /// The party.
         party: OnlyToken,
-        /// Whether they need one.
+        /// Whether its calls always need a token.
         is_on: bool,
     },
-    /// Lets a toy in at the first address at which it opens.
+    /// Permits a toy to open once at a new address.
     LetToyIn {
         /// The toy's id.
         toy: String,
     },
-    /// Makes an invitation.
+    /// Creates an invitation.
     Invite {
-        /// The id of the toy of which it makes a guardian.
+        /// The id of the toy whose guardian the invited user becomes.
         toy: Option<String>,
-        /// What the toy calls the new guardian.
+        /// The toy's remark for the new guardian.
         remark: String,
     },
     /// The guardians of a toy.
@@ -132,7 +133,7 @@ pub enum Command {
         /// The toy's id.
         toy: String,
     },
-    /// Makes a guardian of a toy one no more.
+    /// Removes a guardian of a toy.
     RemoveGuardian {
         /// The toy's id.
         toy: String,
@@ -143,21 +144,21 @@ pub enum Command {
     SetPassword {
         /// The user's name.
         user: String,
-        /// The password; a random one where there is none.
+        /// The password. Default: a random one.
         password: Option<String>,
     },
-    /// What is set for a toy.
+    /// Prints the settings of a toy.
     ToySettings {
         /// The toy's id.
         toy: String,
     },
-    /// Sets the quiet hours of a toy; empty ends have none.
+    /// Sets the quiet hours of a toy; with empty times, removes them.
     SetQuietHours {
         /// The toy's id.
         toy: String,
-        /// When they begin.
+        /// Their daily start.
         from: String,
-        /// When they end.
+        /// Their daily end.
         until: String,
         /// The time zone.
         zone: String,
@@ -175,10 +176,10 @@ pub enum Command {
     SetContent {
         /// The toy's id.
         toy: String,
-        /// Whether it does.
+        /// Whether only approved content is permitted.
         is_approved_only: bool,
     },
-    /// Approves a piece of content for a toy, or takes that back.
+    /// Approves a piece of content for a toy, or revokes the approval.
     Approve {
         /// The toy's id.
         toy: String,
@@ -187,21 +188,21 @@ pub enum Command {
         /// Whether it is approved.
         is_approved: bool,
     },
-    /// Compares the stored data with itself.
+    /// Checks the consistency of the stored data.
     Examine {
-        /// Whether to mend what can be mended.
+        /// Whether to repair faults.
         repair: bool,
     },
     /// Adds a snapshot to a folder of backups.
     BackUp {
         /// The folder.
         to: PathBuf,
-        /// How many snapshots are kept; none for all.
+        /// The number of snapshots to keep. Default: all.
         keep: Option<usize>,
     },
 }
 
-/// What the hub answers.
+/// An answer of the hub.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
@@ -209,16 +210,16 @@ pub enum Answer {
     Devices(Vec<DeviceLine>),
     /// Lines to print.
     Lines(Vec<String>),
-    /// What is wrong with the stored data.
+    /// The result of a check of the stored data.
     Examined {
         /// Lines to print.
         lines: Vec<String>,
-        /// Faults that are left and that a repair may mend.
+        /// Remaining faults that a repair may fix.
         open: usize,
-        /// Losses that nothing brings back.
+        /// Losses that cannot be repaired.
         lost: usize,
     },
-    /// Why not.
+    /// The error.
     Failed(String),
 }
 
@@ -231,7 +232,7 @@ pub struct DeviceLine {
     pub secret: String,
 }
 
-/// Opens the socket; an abandoned file of an earlier run is replaced.
+/// Opens the socket. An abandoned file of an earlier run is replaced.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -253,7 +254,7 @@ pub async fn serve(listener: UnixListener, hub: Arc<Hub>, tasks: Tasks, shutdown
             let hub = Arc::clone(&hub);
             tasks.spawn(async move {
                 match answer_one(stream, &hub).await {
-                    // Such as a command that was interrupted.
+                    // For example, the command was interrupted.
                     Err(error)
                         if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
                     {
@@ -272,7 +273,7 @@ async fn answer_one(stream: UnixStream, hub: &Arc<Hub>) -> io::Result<()> {
     let mut line = String::new();
     let mut limited = (&mut stream).take(LINE_MAX_BYTES);
     if tokio::time::timeout(LINE_TIMEOUT, limited.read_line(&mut line)).await?? == 0 {
-        // It has only looked whether a hub is here.
+        // The client has only checked whether a hub is running.
         return Ok(());
     }
     let answer = match serde_json::from_str(&line) {
@@ -285,7 +286,7 @@ async fn answer_one(stream: UnixStream, hub: &Arc<Hub>) -> io::Result<()> {
     stream.flush().await
 }
 
-/// Asks the hub that runs on `path`; none where no hub answers there.
+/// Sends a command to the hub on `path`; none if no hub answers there.
 pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Answer>> {
     let stream = match UnixStream::connect(path).await {
         Ok(stream) => stream,
@@ -306,7 +307,7 @@ pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Answer>> {
     Ok(Some(serde_json::from_str(&line)?))
 }
 
-/// Does what the command line asks, in the running hub or in the command's own process.
+/// Executes a command, in the running hub or in the command's own process.
 pub async fn execute(hub: &Arc<Hub>, command: Command) -> Answer {
     let outcome = match command {
         Command::AddDevices { count } => add_devices(hub, count).await,
@@ -348,7 +349,7 @@ async fn add_devices(hub: &Hub, count: usize) -> Result<Answer, DomainError> {
         match hub.add_device(wire::now()).await {
             Ok(device) => devices.push(device),
             Err(error) => {
-                // All or none: the secrets of those that were made would reach nobody.
+                // All or none: the secrets of some devices would otherwise be lost.
                 for device in devices {
                     hub.remove_device(&device.key).await?;
                 }
@@ -408,7 +409,7 @@ async fn log_out(hub: &Hub, user: &str) -> Result<Answer, DomainError> {
     Ok(Answer::Lines(vec!["logged out everywhere".into()]))
 }
 
-/// Notes in the record of a user or toy that whoever runs the hub has changed something.
+/// Records in the audit log of a user or toy that the operator of the hub made a change.
 async fn operated(hub: &Hub, party: &Party) {
     hub.note(party, Action::Operated, None, None, wire::now()).await;
 }

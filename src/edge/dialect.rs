@@ -89,8 +89,8 @@ fn message(entry: Value, receiver: Option<&str>) -> Value {
     entry.with("chat", sound).with("createTime", time).with("to_user", receiver)
 }
 
-/// Newest first and last of all a spoken item: who the messages are from, or that there are none. Such pages take from
-/// the end, and so play the notice and then oldest to newest.
+/// Newest first, and at the end a spoken item: the sender of the messages, or that there are none. Such pages play from
+/// the end, so first the notice and then the messages from oldest to newest.
 async fn recv_msg(asked: &Asked, fields: &Map<String, Value>, data: Value) -> Value {
     let Value::Array(mut messages) = data else { return data };
     let receiver = id(fields, "to_user");

@@ -26,7 +26,7 @@ use crate::model::{Party, UploadName};
 pub struct Request {
     /// The number that its answer bears; 0 where none was given.
     pub id: u64,
-    /// What is asked.
+    /// The request.
     pub word: String,
     /// The rest.
     pub given: Given,
@@ -45,14 +45,14 @@ impl Request {
 request! {
     /// Names a recording that has come in chunks.
     pub struct InChunks {
-        /// The recording, whose chunks have come before.
+        /// The recording, whose chunks were sent before.
         upload: UploadName,
         /// How many chunks it has.
         chunks: u32,
     }
 }
 
-/// Who asks.
+/// The caller.
 #[derive(Clone)]
 pub struct Caller {
     /// The hub that is asked.
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_bears_the_number() {
+    fn an_answer_has_the_number() {
         let answered = Reply { msg: Some("m"), data: json!({}) };
         assert_eq!(answer(7, Ok(answered)).to_string(), r#"{"id":7,"code":0,"msg":"m","data":{}}"#);
         assert_eq!(

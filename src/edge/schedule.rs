@@ -1,4 +1,4 @@
-//! What makes the backups of `[backup]`: the clock.
+//! The schedule of the backups of `[backup]`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

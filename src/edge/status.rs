@@ -1,7 +1,7 @@
-//! The one table from errors to answers: HTTP status and envelope code.
+//! The table from errors to answers: HTTP status and envelope code.
 //!
-//! There is no wildcard arm: a new [`DomainError`] does not compile before it has its row here.
-//! The numbers are printed in docs/http.md and never change their meaning.
+//! There is no wildcard arm: a new [`DomainError`] fails to compile until it has its row here. The numbers are listed
+//! in docs/http.md and never change their meaning.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ pub struct Status {
     pub code: u16,
 }
 
-/// What a person can cause and mend; the document's own failures are 200 as well.
+/// A failure that a person can cause and correct. The documented failures have status 200 as well.
 const PERSON: Status = Status { http: 200, code: 1 };
 
 const fn envelope(code: u16) -> Status {
@@ -66,8 +66,8 @@ pub fn of(error: &DomainError) -> Status {
     }
 }
 
-/// Logs the cause of a fault of the hub, and returns the random id that stands in the line: an answer that bears it leads
-/// to the line. None for all other errors, which are not the hub's.
+/// Logs the cause of a fault of the hub, and returns the random id in the log line, by which the answer refers to it.
+/// None for all other errors, which are not faults of the hub.
 pub fn log_fault(error: &DomainError) -> Option<String> {
     let (DomainError::Internal(cause) | DomainError::OutcomeUnknown(cause)) = error else { return None };
     let fault = format!("{:08x}", rand::random::<u32>());
@@ -75,7 +75,7 @@ pub fn log_fault(error: &DomainError) -> Option<String> {
     Some(fault)
 }
 
-/// The `data` of a failure, for the programs that read it. A fault of the hub is logged by this.
+/// The `data` of a failure, for programs. Logs a fault of the hub.
 pub fn data_of(error: &DomainError) -> Value {
     if let Some(fault) = log_fault(error) {
         return json!({"fault": fault});
@@ -113,46 +113,46 @@ pub fn of_file(error: &DomainError) -> Status {
     Status { http, code }
 }
 
-/// A malformed request, refused before any rule of the domain. The text names what to mend.
+/// A malformed request, refused before any rule of the domain. The text names the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestFault {
-    /// The body is cut, or not what its `Content-Type` says.
+    /// The body is truncated, or does not match its `Content-Type`.
     #[error("the request body cannot be read: {0}")]
     BadBody(&'static str),
-    /// The body is larger than this kind of request may be.
+    /// The body is larger than allowed for this kind of request.
     #[error("the request body is larger than {max_bytes} bytes")]
     TooLarge {
         /// The limit.
         max_bytes: u64,
     },
-    /// The body has a `Content-Type` that no route takes.
+    /// The body has an unsupported `Content-Type`.
     #[error("send the body as application/json, application/x-www-form-urlencoded or multipart/form-data")]
     UnsupportedType,
     /// The body paused for too long, or took too long as a whole.
-    #[error("the request body came too slowly, send it again")]
+    #[error("the request body was sent too slowly, send it again")]
     TooSlow,
-    /// The caller is not known by its place, and its names come too far behind the recording.
+    /// The caller's address is not one of its places, and its fields follow too far after the recording.
     #[error("send user_id or toy_id, and the token, before the recording")]
     NamesAfterRecording,
     /// No route has this path.
     #[error("there is nothing at this path")]
     NoSuchPath,
-    /// The path has a route, which takes other methods.
+    /// The route supports other methods only.
     #[error("this path takes {allowed}")]
     MethodNotAllowed {
         /// The methods, as the `Allow` header lists them.
         allowed: &'static str,
     },
-    /// The path is a socket's, and the request does not open a WebSocket (version 13).
+    /// The path is that of a socket, and the request does not open a WebSocket (version 13).
     #[error("open this path as a WebSocket")]
     NotAWebSocket,
-    /// A range that starts behind the end of the file.
+    /// A range that starts after the end of the file.
     #[error("the file has {size} bytes, the range starts behind them")]
     RangeNotSatisfiable {
         /// The size of the whole file.
         size: u64,
     },
-    /// A page of another origin opens a socket, and the origin is not an allowed one.
+    /// A page of an origin that is not allowed opens a socket.
     #[error("pages of this origin may not open a socket here")]
     OriginNotAllowed,
 }
@@ -164,12 +164,12 @@ pub fn of_request(fault: &RequestFault) -> Status {
         RequestFault::TooLarge { .. } => (413, 21),
         RequestFault::UnsupportedType => (415, 22),
         RequestFault::TooSlow => (408, 23),
-        // As a caller without right.
+        // As a caller without permission.
         RequestFault::NamesAfterRecording => (200, 10),
         RequestFault::NoSuchPath => (404, 24),
         RequestFault::MethodNotAllowed { .. } => (405, 25),
         RequestFault::NotAWebSocket => (426, 26),
-        // The upgrade was asked for; what it lacks is a header (RFC 6455 §4.2.2).
+        // The upgrade was requested, but a header is missing (RFC 6455 §4.2.2).
         RequestFault::RangeNotSatisfiable { .. } => (416, 27),
         RequestFault::OriginNotAllowed => (403, 28),
     };

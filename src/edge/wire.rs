@@ -14,7 +14,7 @@ pub fn now() -> Timestamp {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// When it will be that time, on the clock that waits; at most in a year, since nobody keeps a connection for longer.
+/// The instant of that time on the monotonic clock; at most in a year, as no connection lasts longer.
 pub fn instant_of(time: Timestamp) -> Instant {
     const LATEST: Duration = Duration::from_secs(366 * 86_400);
     let left = Duration::try_from_secs_f64((time - now()).max(0.0)).unwrap_or(LATEST);

@@ -3,16 +3,16 @@
 use super::Timestamp;
 use super::ids::PartyId;
 
-/// What was done, as the record of a toy or user says it.
+/// An action in the audit log of a toy or user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Messages of the toy were read; one entry for each hour and reader.
     Read,
     /// The toy was bound.
     Bound,
-    /// The toy's life with the family has ended.
+    /// The toy was unbound.
     Unbound,
-    /// A friendship was agreed to.
+    /// A friend request was accepted.
     Befriended,
     /// A friendship was ended.
     Parted,
@@ -20,9 +20,9 @@ pub enum Action {
     ErasedMessage,
     /// A chat was erased.
     ErasedChat,
-    /// Everything of the family was exported.
+    /// The data of the family was exported.
     Exported,
-    /// Whoever runs the hub has changed something.
+    /// The operator of the hub has made a change.
     Operated,
     /// Somebody has become a guardian of the toy.
     GuardianAdded,
@@ -89,7 +89,7 @@ impl Action {
     }
 }
 
-/// An entry of the record: who did what, when.
+/// An entry of the audit log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Audited {
     /// The toy or user that it is about.
@@ -98,9 +98,9 @@ pub struct Audited {
     pub at: Timestamp,
     /// What.
     pub action: Action,
-    /// Who; none for whoever runs the hub.
+    /// The actor; none for the operator of the hub.
     pub actor: Option<PartyId>,
-    /// With whom, where two are concerned.
+    /// The other party, for an action between two.
     pub about: Option<PartyId>,
     /// The address at which it was done, where it is about one.
     pub place: Option<String>,

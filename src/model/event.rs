@@ -6,7 +6,7 @@ use super::message::MessageState;
 use super::names::FileName;
 use super::party::Party;
 
-/// What a friend has somebody play.
+/// A sound in a play request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlayedSound {
     /// Of `/get_music/`.
@@ -15,7 +15,7 @@ pub enum PlayedSound {
     Chat(FileName),
 }
 
-/// What a toy does to what it plays.
+/// A command for a toy's player.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToyCommand {
     /// Be quiet.
@@ -37,59 +37,59 @@ impl ToyCommand {
     }
 }
 
-/// What has happened to a party, published on its inbox.
+/// An event of a party, published on its inbox.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A new voice message.
     Message {
-        /// To drop repeats by.
+        /// Its id, by which receivers drop duplicates.
         id: MessageId,
-        /// Who sent it.
+        /// The sender.
         from: Party,
-        /// The chat window that it stands in.
+        /// Its chat.
         chat: ChatId,
         /// The recording, of `/get_chat/`.
         sound: FileName,
-        /// A spoken "you have a message from …", of `/get_chat/`; none where it could not be spoken.
+        /// A spoken "you have a message from …", of `/get_chat/`; none if it could not be synthesised.
         notice: Option<FileName>,
         /// When it was accepted.
         created_at: Timestamp,
     },
-    /// A friend has the party play a sound, now; it is not kept.
+    /// A play request of a friend, for now; it is not stored.
     Play {
-        /// Which friend.
+        /// The friend.
         from: Party,
         /// What to play.
         sound: PlayedSound,
     },
-    /// A command of the child to the toy, for now; it is not kept.
+    /// A command of the child to the toy, for now; it is not stored.
     Command(ToyCommand),
-    /// Somebody asks to be a friend of the user or of a toy of the user, or a toy of the user asks somebody.
+    /// A friend request to the user or to a toy of the user, or from a toy of the user.
     FriendRequest {
-        /// To answer it by.
+        /// The id for the answer.
         id: RequestId,
-        /// Who asks.
+        /// The requester.
         requester: Party,
-        /// Who is asked.
+        /// The recipient.
         requestee: Party,
     },
-    /// Something was erased: what a device has loaded before may be gone, and the device loads all again.
+    /// Data was erased: loaded data may be out of date, and the device loads everything again.
     Erased,
     /// A request was accepted: the address book has a new entry.
     FriendAdded {
         /// The new friend.
         friend: Party,
-        /// The chat window of the two.
+        /// The chat of the two parties.
         chat: ChatId,
     },
     /// A friendship has ended: the address book has lost an entry.
     FriendRemoved {
         /// The former friend.
         friend: Party,
-        /// The chat window that the two had.
+        /// The former chat of the two parties.
         chat: ChatId,
     },
-    /// A toy of the user, which knows only its device key, is refused at a place where it is not let in.
+    /// A toy of the user that knows only its device key was refused at a new place.
     ToyWantsIn {
         /// The toy.
         toy: ToyId,
@@ -103,24 +103,24 @@ pub enum Event {
         /// The place: an IPv4 address, or the first address of an IPv6 network.
         place: String,
     },
-    /// Messages of this party's own have come further.
+    /// Messages that this party sent were delivered or read.
     Receipt {
-        /// How far.
+        /// Their new state.
         state: MessageState,
-        /// The newest of them; those before it have come as far at least.
+        /// The newest of them; those before it have reached the state, too.
         up_to: MessageId,
         /// Their chat.
         chat: ChatId,
-        /// Who has received or heard them.
+        /// The receiver.
         by: Party,
     },
-    /// This party has heard messages, on whichever of its devices.
+    /// A device of this party marked messages as read.
     Read {
         /// Who sent them.
         friend: Party,
         /// Their chat.
         chat: ChatId,
-        /// How many of that friend are still unheard.
+        /// The number of messages of that friend that are still unread.
         unread: u64,
     },
 }

@@ -80,7 +80,7 @@ hex_id!(
     ContentId, 24, "an id has 24 lower-case hexadecimal digits"
 );
 hex_id!(
-    /// One accepted voice message: 24 hexadecimal digits. Receivers drop repeats by it.
+    /// One accepted voice message: 24 hexadecimal digits. Receivers drop duplicates by it.
     MessageId, 24, "an id has 24 lower-case hexadecimal digits"
 );
 hex_id!(
@@ -88,27 +88,27 @@ hex_id!(
     PartyId, 24, "an id has 24 lower-case hexadecimal digits"
 );
 hex_id!(
-    /// The key that a device is made with and that its QR picture shows: 32 hexadecimal digits.
+    /// The key of a device, which its QR picture contains: 32 hexadecimal digits.
     DeviceKey, 32, "a device key has 32 lower-case hexadecimal digits"
 );
 
 impl ToyId {
-    /// Twenty-four zeros: an id that no toy is given, since the random source never gives it in practice.
+    /// Twenty-four zeros: an id that is never assigned, as the random source does not return it in practice.
     const NOBODY: &str = "000000000000000000000000";
 
-    /// The id of nobody's toy.
+    /// The id of no toy.
     pub fn nobody() -> Self {
         Self(Self::NOBODY.into())
     }
 
-    /// Whether this is the id of nobody's toy.
+    /// Whether this is the id of no toy.
     pub fn is_nobody(&self) -> bool {
         &*self.0 == Self::NOBODY
     }
 }
 
 impl DeviceKey {
-    /// The key that a client sent: scanners and keyboards may send capitals or blanks.
+    /// Parses a key from a client: scanners and keyboards may send capital letters or blanks.
     pub fn parse_lenient(text: &str) -> Result<Self, Malformed> {
         text.trim().to_ascii_lowercase().parse()
     }

@@ -10,9 +10,9 @@ use super::party::Party;
 pub struct Message {
     /// Which.
     pub id: MessageId,
-    /// Its number in its chat, by which it has its place.
+    /// Its number in its chat, which determines the order.
     pub seq: u64,
-    /// Whose words.
+    /// The sender.
     pub from: Party,
     /// The recording, of `/get_chat/`.
     pub sound: FileName,
@@ -20,14 +20,14 @@ pub struct Message {
     pub created_at: Timestamp,
 }
 
-/// How far a message has come; each state implies those before it.
+/// The state of delivery of a message; each state implies those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MessageState {
     /// It is stored.
     Sent,
     /// A device of the receiver has it.
     Delivered,
-    /// The receiver has heard it.
+    /// The receiver has marked it as read.
     Heard,
 }
 

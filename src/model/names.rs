@@ -13,7 +13,7 @@ use super::secret::random_hex;
 pub struct FileName(Box<str>);
 
 impl FileName {
-    /// A new name that nobody can guess: 128 random bits and the `extension`, given without a dot.
+    /// A new name that cannot be guessed: 128 random bits and the `extension`, given without a dot.
     pub fn random(extension: &str) -> Self {
         Self(format!("{}.{extension}", random_hex(16)).into())
     }
@@ -23,7 +23,7 @@ impl FileName {
         &self.0
     }
 
-    /// What follows the last dot, or nothing.
+    /// The text after the last dot, or an empty text.
     pub fn extension(&self) -> &str {
         self.0.rsplit_once('.').map_or("", |(_, extension)| extension)
     }
@@ -48,7 +48,7 @@ impl fmt::Display for FileName {
     }
 }
 
-/// What its sender calls a recording that comes in chunks: 1–32 letters, digits, `-` and `_`.
+/// The name that a sender gives to a recording in chunks: 1–32 letters, digits, `-` and `_`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UploadName(Box<str>);
 

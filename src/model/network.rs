@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// What counts as one client address in every limit: an IPv4 address, or the /64 network of an IPv6 address, all of which
-/// one household may use.
+/// The unit of limits for each address: an IPv4 address, or the /64 network of an IPv6 address, all of which one
+/// household may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network(IpAddr);
 
@@ -19,7 +19,7 @@ impl From<IpAddr> for Network {
 }
 
 impl Network {
-    /// Its address; the first one of an IPv6 network.
+    /// Its address, or the first address of an IPv6 network.
     pub fn address(self) -> IpAddr {
         self.0
     }

@@ -6,7 +6,7 @@ use super::ids::{PartyId, ToyId, UserId};
 use super::names::FileName;
 use super::topics::Topic;
 
-/// Which kind of client a party is. On the wire: `"app"` or `"toy"`.
+/// The kind of a party. On the wire: `"app"` or `"toy"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PartyKind {
     /// A person with the app.
@@ -25,7 +25,7 @@ impl PartyKind {
     }
 }
 
-/// Someone who sends and receives messages.
+/// A sender and receiver of messages.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Party {
     /// A person with the app.
@@ -59,18 +59,18 @@ impl Party {
         }
     }
 
-    /// How a log names it: by the first digits of its id. A log outlives what is erased, and the whole id opens things.
+    /// Its name in logs: the first digits of its id. A log outlives an erasure, and the full id may permit access.
     pub fn in_log(&self) -> String {
         let id = self.id();
         format!("{}/{}…", self.kind().as_str(), &id[..id.len().min(8)])
     }
 
-    /// The topic that this party receives its events on (`app/<id>/in`, `toy/<id>/in`).
+    /// The topic on which this party receives its events (`app/<id>/in`, `toy/<id>/in`).
     pub fn inbox(&self) -> Topic {
         Topic(format!("{self}/in").into())
     }
 
-    /// The topic on which this party is sent chunk `number` of a file.
+    /// The topic on which this party receives chunk `number` of a file.
     pub fn chunk_topic(&self, file: &FileName, number: u64) -> Topic {
         Topic(format!("{self}/file/{file}/{number}").into())
     }

@@ -13,7 +13,7 @@ pub struct User {
     pub id: UserId,
     /// The name to log in with.
     pub username: String,
-    /// The name that others see.
+    /// The name that is shown to others.
     pub nickname: String,
     /// `"1"` or `"2"`, as the app sent it.
     pub gender: String,
@@ -34,7 +34,7 @@ pub struct Toy {
     pub toy_name: String,
     /// The child's name.
     pub baby_name: String,
-    /// As the owner's, `"1"` or `"2"`.
+    /// The owner's gender, `"1"` or `"2"`.
     pub gender: String,
     /// A picture of `/get_image/`.
     pub avatar: FileName,
@@ -45,21 +45,21 @@ pub struct Toy {
 pub struct Friend {
     /// The friend.
     pub party: Party,
-    /// The name that the friend bears.
+    /// The friend's name.
     pub nickname: String,
-    /// The name that the owner of the address book gave.
+    /// The remark of the owner of the address book.
     pub remark: String,
     /// A picture of `/get_image/`.
     pub avatar: FileName,
     /// The chat window of the two.
     pub chat: ChatId,
-    /// Messages of this friend that the owner has not heard.
+    /// The number of messages of this friend that the owner has not read.
     pub unread: u64,
     /// Whether the messages of this friend are not announced.
     pub is_muted: bool,
 }
 
-/// What has become of a friend request; on the wire 0, 1, 2.
+/// The state of a friend request; on the wire 0, 1, 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestStatus {
     /// Not answered.
@@ -70,7 +70,7 @@ pub enum RequestStatus {
     Refused = 2,
 }
 
-/// A friend request as its receiver sees it.
+/// A friend request, as its recipient sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FriendRequest {
     /// Which.
@@ -79,25 +79,25 @@ pub struct FriendRequest {
     pub requester: Party,
     /// Who is asked.
     pub requestee: Party,
-    /// Whose answer it waits for: the toy that asks, until a guardian of it has agreed, then the requestee. A user
-    /// answers itself, for a toy each of its guardians does.
+    /// The party that has to answer next: the requesting toy, until one of its guardians has agreed, then the
+    /// recipient. A user answers itself; each guardian of a toy may answer for the toy.
     pub answerer: Party,
-    /// The words sent along.
+    /// The requester's text.
     pub info: String,
-    /// The requester's name for the requestee.
+    /// The requester's remark for the recipient.
     pub remark: String,
     /// The requester's picture.
     pub avatar: FileName,
     /// The requester's name.
     pub nickname: String,
-    /// The requestee's name.
+    /// The recipient's name.
     pub toy_name: String,
     /// Whether and how it was answered.
     pub status: RequestStatus,
 }
 
 impl FriendRequest {
-    /// The event by which those who may answer are notified.
+    /// The event that notifies the users who may answer.
     pub fn event(&self) -> Event {
         Event::FriendRequest {
             id: self.id.clone(),
@@ -116,11 +116,11 @@ pub struct Device {
     pub toy: Option<ToyId>,
 }
 
-/// What a good token or ticket opens.
+/// The login of a valid token or ticket.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Login {
-    /// Whose it is.
+    /// The party.
     pub party: Party,
-    /// When it stops to be good; what was opened with it is then closed.
+    /// When it expires; connections that were opened with it are then closed.
     pub expires_at: Timestamp,
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::Malformed;
 
-/// A minute of a day, as a clock on the wall shows it: `07:30`.
+/// A minute of a day in local time: `07:30`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DayMinute(u16);
 
@@ -57,7 +57,7 @@ impl fmt::Display for DayMinute {
 pub struct QuietHours {
     /// When they begin.
     pub from: DayMinute,
-    /// When they end; the minute itself is not quiet any more. Before `from`, it is one of the next day.
+    /// When they end; the minute itself is not included. If it is before `from`, it is on the next day.
     pub until: DayMinute,
     /// The IANA name of the family's time zone.
     pub zone: String,

@@ -26,7 +26,8 @@ impl Secret {
         Self(random_hex(32))
     }
 
-    /// A code that people type: 60 bits from the system's secure random source, in twelve signs that look like no other.
+    /// A code that people type: 60 bits from the system's secure random source, in twelve characters that cannot be
+    /// confused with others.
     pub fn invite_code() -> Self {
         const SIGNS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
         let mut bytes = [0u8; 12];

@@ -105,9 +105,9 @@ pub enum QoS {
     /// Sent once, without acknowledgement.
     #[default]
     AtMostOnce = 0,
-    /// Acknowledged; may come twice.
+    /// Acknowledged; may arrive twice.
     AtLeastOnce = 1,
-    /// Acknowledged in two steps; comes once.
+    /// Acknowledged in two steps; arrives once.
     ExactlyOnce = 2,
 }
 

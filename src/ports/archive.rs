@@ -1,6 +1,6 @@
-//! A ZIP file that is written while it is read: nothing of it is in memory but a piece, and the list of its entries.
+//! A ZIP file that is generated while it is read: only a piece of it, and the list of its entries, are in memory.
 //!
-//! What is stored is compressed already, so entries are stored as they are.
+//! The stored files are compressed already, so entries are added without compression.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,24 +10,24 @@ use tokio::sync::mpsc;
 use zip::write::{SimpleFileOptions, StreamWriter};
 use zip::{CompressionMethod, ZipWriter};
 
-/// Bytes that are handed on at once.
+/// The size of a piece, in bytes.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// The reader has left.
+/// Errors of an archive; the usual one is that its reader has left.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// Nobody reads any more.
-    #[error("nobody reads the archive any more")]
+    /// The reader has left.
+    #[error("the reader of the archive has left")]
     Left,
-    /// It cannot be written.
+    /// It could not be written.
     #[error("archive: {0}")]
     Zip(#[from] zip::result::ZipError),
-    /// What is added cannot be read.
+    /// The file to add could not be read.
     #[error("archive: {0}")]
     Io(#[from] io::Error),
 }
 
-/// What was written and not handed on yet.
+/// Written bytes that the reader has not got yet.
 #[derive(Clone, Default)]
 struct Piece(Arc<Mutex<Vec<u8>>>);
 
@@ -63,7 +63,7 @@ impl Archive {
         Self { zip: ZipWriter::new_stream(piece.clone()), piece, out }
     }
 
-    /// Begins an entry; what is written next is its content.
+    /// Begins an entry. The following writes are its content.
     pub fn begin(&mut self, name: &str) -> Result<(), ArchiveError> {
         let options =
             SimpleFileOptions::default().compression_method(CompressionMethod::Stored).unix_permissions(0o600);

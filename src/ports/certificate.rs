@@ -1,7 +1,7 @@
-//! A certificate authority for one home, and the hub's certificate that it signs.
+//! A certificate authority for one home network, and the hub's certificate, which it signs.
 //!
-//! Phones and toys are given the authority once. It stays the same when the hub's certificate is made anew, for more
-//! names or for more time.
+//! The certificate of the authority is installed on phones and toys once. It stays the same when the hub's certificate
+//! is renewed or gets more names.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -17,34 +17,35 @@ use sha2::{Digest as _, Sha256};
 use time::{Date, Duration, OffsetDateTime};
 use tokio_rustls::rustls::pki_types::ServerName;
 
-/// How long the authority is good for.
+/// The lifetime of the authority.
 const AUTHORITY: Duration = Duration::days(3650);
-/// How long the hub's certificate is good for. Phones of Apple take none of more than 825 days.
+/// The lifetime of the hub's certificate. Apple's phones refuse certificates of more than 825 days.
 const CERTIFICATE: Duration = Duration::days(820);
-/// Clocks of toys and phones may be behind.
+/// The clocks of toys and phones may be behind.
 const CLOCK_SKEW: Duration = Duration::days(1);
 
-/// What was made.
+/// The files of a certificate.
 #[derive(Debug)]
 pub struct Made {
     /// The authority's certificate, for phones and toys.
     pub authority: PathBuf,
-    /// Whether it was there before.
+    /// Whether the authority existed before.
     pub is_known: bool,
     /// The hub's certificate.
     pub certificate: PathBuf,
     /// The key of the hub's certificate.
     pub key: PathBuf,
-    /// The last day on which it is good.
+    /// The last day of its validity.
     pub until: Date,
-    /// What clients may call the hub by.
+    /// The names and addresses in the certificate.
     pub names: Vec<String>,
 }
 
-/// Makes a certificate for `names`, the names of this machine and its addresses, in `folder`: `hub.pem` and `hub.key`.
-/// The authority is `ca.pem` and `ca.key` there, which are made if they are not. `now` is in seconds since 1970.
+/// Creates a certificate for `names`, the names of this machine and its addresses, in `folder`: `hub.pem` and
+/// `hub.key`. The authority is in `ca.pem` and `ca.key`, which are created if they do not exist. `now` is in seconds
+/// since 1970.
 ///
-/// The error is one line for the person who asked.
+/// The error is one line for the operator.
 pub fn make(folder: &Path, names: &[String], now: i64) -> Result<Made, String> {
     let [authority, authority_key, certificate, key] =
         ["ca.pem", "ca.key", "hub.pem", "hub.key"].map(|name| folder.join(name));
@@ -55,9 +56,9 @@ pub fn make(folder: &Path, names: &[String], now: i64) -> Result<Made, String> {
     std::fs::create_dir_all(folder).map_err(|error| at(folder)(&error))?;
     let is_known = authority_key.exists();
     if let Some(other) = [&authority, &certificate, &key].into_iter().find(|path| path.exists()).filter(|_| !is_known) {
-        return Err(format!("{}: it was not made here, there is no ca.key; name another folder", other.display()));
+        return Err(format!("{}: it was not made by toyhub, there is no ca.key; name another folder", other.display()));
     }
-    let failed = |error: rcgen::Error| format!("no certificate: {error}");
+    let failed = |error: rcgen::Error| format!("the certificate could not be made: {error}");
     let now = OffsetDateTime::from_unix_timestamp(now).map_err(|error| error.to_string())?;
 
     let signing_key = if is_known {
@@ -78,13 +79,13 @@ pub fn make(folder: &Path, names: &[String], now: i64) -> Result<Made, String> {
     let hub_key = KeyPair::generate().map_err(failed)?;
     let terms = certificate_terms(&names, now)?;
     let text = terms.signed_by(&hub_key, &issuer).map_err(failed)?.pem();
-    // A running hub reads both again; it waits for the second one as long as they do not belong together.
+    // A running hub reloads both files. As long as they do not match, it waits for the second one.
     write(&key, &hub_key.serialize_pem()).map_err(|error| at(&key)(&error))?;
     write(&certificate, &text).map_err(|error| at(&certificate)(&error))?;
     Ok(Made { authority, is_known, certificate, key, until: terms.not_after.date(), names })
 }
 
-/// The authority's name comes from its key, so that two hubs' authorities differ, and one is the same every time.
+/// The authority's name is derived from its key, so that the authorities of two hubs differ.
 fn authority_terms(key: &KeyPair, now: OffsetDateTime) -> CertificateParams {
     let digest = hex::encode(Sha256::digest(key.public_key_raw()));
     let mut terms = CertificateParams::default();
@@ -97,7 +98,7 @@ fn authority_terms(key: &KeyPair, now: OffsetDateTime) -> CertificateParams {
 
 fn certificate_terms(names: &[String], now: OffsetDateTime) -> Result<CertificateParams, String> {
     if let Some(wrong) = names.iter().find(|name| !is_name(name)) {
-        return Err(format!("{wrong:?} is neither the name of a host nor an address; mend its spelling"));
+        return Err(format!("{wrong:?} is neither a host name nor an address; correct its spelling"));
     }
     let mut terms = CertificateParams::new(names).map_err(|error| error.to_string())?;
     terms.distinguished_name = named("toyhub".into());
@@ -108,7 +109,7 @@ fn certificate_terms(names: &[String], now: OffsetDateTime) -> Result<Certificat
     Ok(terms)
 }
 
-/// Whether a client can look for it: the name of a host, or an address.
+/// Whether it is a host name or an address.
 fn is_name(name: &str) -> bool {
     ServerName::try_from(name).is_ok()
 }
@@ -137,7 +138,7 @@ fn all_names(given: &[String]) -> Vec<String> {
     names
 }
 
-/// From which address this machine would reach `other`. Nothing is sent.
+/// The local address from which this machine would reach `other`. Nothing is sent.
 fn own_address(other: &str) -> Option<IpAddr> {
     let other: SocketAddr = other.parse().ok()?;
     let any = if other.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
@@ -146,10 +147,10 @@ fn own_address(other: &str) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip()).filter(|address| !address.is_unspecified())
 }
 
-/// Writes a file that its owner alone may read, whole or not at all.
+/// Writes a file that only its owner may read, completely or not at all.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let fresh = path.with_extension("new");
-    // One that was left behind may be readable to others.
+    // A file left by an earlier run may be readable by others.
     match std::fs::remove_file(&fresh) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

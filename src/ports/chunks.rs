@@ -1,10 +1,10 @@
-//! Recordings that come in chunks over a link that may break: a folder for each, a file for each chunk.
+//! Recordings in chunks over an unreliable network: a folder for each recording, a file for each chunk.
 //!
 //! A chunk is on disk whole and synced, or not there. They may come in any order and more than once. When a recording
 //! has been used, its chunks go, and what it has come to stays in their place for a while: so that the sender, who may
 //! not have got the answer, can ask again.
 //!
-//! All of it blocks: to be called from a worker.
+//! All functions block: they are called from a worker.
 
 mod outcome_row;
 
@@ -22,7 +22,7 @@ use crate::model::{Outcome, Party, UploadName};
 /// The file of the outcome of a finished recording. Chunks have numbers for names.
 const ANSWER: &str = "answer";
 
-/// How much is kept.
+/// The limits of incomplete recordings.
 #[derive(Debug, Clone, Copy)]
 pub struct ChunkLimits {
     /// Recordings of one party.
@@ -35,7 +35,7 @@ pub struct ChunkLimits {
     pub of_party: Usage,
 }
 
-/// How much is there.
+/// The space in use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Chunks.
@@ -50,7 +50,7 @@ impl Usage {
     }
 }
 
-/// Why a chunk was not kept, or a recording not given.
+/// Why a chunk was not stored, or a recording not returned.
 #[derive(Debug, thiserror::Error)]
 pub enum ChunksError {
     /// The number of a chunk is above the limit.
@@ -59,26 +59,26 @@ pub enum ChunksError {
     /// The recording is larger than allowed.
     #[error("a recording has at most {0} bytes")]
     TooLarge(u64),
-    /// This chunk has not come, and no lower one is missing.
+    /// This chunk is missing, and it is the first one.
     #[error("chunk {0} is missing")]
     Missing(u32),
-    /// The system failed.
+    /// The system returned an error.
     #[error("chunks: {0}")]
     Io(#[from] io::Error),
 }
 
-/// How much of a recording is there.
+/// The state of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UploadState {
-    /// Chunks that have come.
+    /// The number of received chunks.
     pub received: u32,
-    /// The lowest number that has not come.
+    /// The number of the first missing chunk.
     pub first_missing: u32,
-    /// It was used, and is answered.
+    /// Whether a call has used it.
     pub finished: bool,
 }
 
-/// All recordings that are on their way.
+/// All recordings in chunks.
 #[derive(Debug)]
 pub struct Chunks {
     folder: PathBuf,
@@ -86,7 +86,7 @@ pub struct Chunks {
 }
 
 impl Chunks {
-    /// Opens the folder; what an earlier run received is still there.
+    /// Opens the folder. The chunks of earlier runs are kept.
     pub fn open(folder: &Path, limits: ChunkLimits) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         Ok(Self { folder: folder.to_owned(), limits })
@@ -100,7 +100,8 @@ impl Chunks {
         self.of_party(party).join(upload.as_str())
     }
 
-    /// Keeps chunks of one recording: on disk when this returns. What was answered before begins anew.
+    /// Stores chunks of one recording. They are on disk when this returns. If the name had an answer, it begins a new
+    /// recording.
     pub fn keep(&self, party: &Party, upload: &UploadName, chunks: &[(u32, Bytes)]) -> Result<(), ChunksError> {
         if chunks.iter().any(|(number, _)| *number >= self.limits.chunks_max) {
             return Err(ChunksError::TooManyChunks(self.limits.chunks_max));
@@ -123,8 +124,8 @@ impl Chunks {
         Ok(sync_folder(&folder)?)
     }
 
-    /// Makes room for what is new of a recording: answers to others give way, and then the recordings that have rested
-    /// longest. Their sender, should it go on after all, gets the error that chunks are missing.
+    /// Makes room for new chunks of a recording: deletes answers of other recordings, and then the recordings without a
+    /// new chunk for the longest time. If their sender continues after all, it gets the error that chunks are missing.
     fn make_room(&self, party: &Party, folder: &Path, new: Usage) -> io::Result<()> {
         let (mut total, mut others) = (usage(folder)?.and(new), Vec::new());
         for upload in entries(&self.of_party(party))? {
@@ -134,7 +135,7 @@ impl Chunks {
                 others.push((upload.path().join(ANSWER).exists(), modified(&upload), upload.path(), used));
             }
         }
-        // Those that go first are last.
+        // Those that are deleted first are last.
         others.sort_by_key(|(is_answered, modified, ..)| (*is_answered, std::cmp::Reverse(*modified)));
         let Usage { chunks, bytes } = self.limits.of_party;
         while others.len() >= self.limits.uploads_max || total.chunks > chunks || total.bytes > bytes {
@@ -146,7 +147,7 @@ impl Chunks {
         Ok(())
     }
 
-    /// How much of a recording is there; nothing of one that nobody has heard of.
+    /// The state of a recording; empty for an unknown one.
     pub fn state(&self, party: &Party, upload: &UploadName) -> io::Result<UploadState> {
         let folder = self.of_upload(party, upload);
         let names = entries(&folder)?.into_iter().filter_map(|entry| entry.file_name().into_string().ok());
@@ -156,7 +157,7 @@ impl Chunks {
         Ok(UploadState { received, first_missing, finished: folder.join(ANSWER).exists() })
     }
 
-    /// The whole recording of `count` chunks.
+    /// The complete recording of `count` chunks.
     pub fn assemble(&self, party: &Party, upload: &UploadName, count: u32) -> Result<Bytes, ChunksError> {
         if count > self.limits.chunks_max {
             return Err(ChunksError::TooManyChunks(self.limits.chunks_max));
@@ -195,18 +196,18 @@ impl Chunks {
         }
     }
 
-    /// Forgets a recording.
+    /// Deletes a recording.
     pub fn forget(&self, party: &Party, upload: &UploadName) -> io::Result<()> {
         unless_missing(fs::remove_dir_all(self.of_upload(party, upload)))
     }
 
-    /// Forgets all recordings of a party.
+    /// Deletes all recordings of a party.
     pub fn forget_party(&self, party: &Party) -> io::Result<()> {
         unless_missing(fs::remove_dir_all(self.of_party(party)))
     }
 
-    /// Forgets the answers to a party's recordings that were used. They name messages and sounds. A sender who asks again
-    /// learns that the chunks are missing, and sends them once more.
+    /// Deletes the answers to a party's used recordings, as they contain the ids of messages and sounds. A sender that
+    /// repeats a call is answered that chunks are missing, and sends them again.
     pub fn forget_answers(&self, party: &Party) -> io::Result<()> {
         for upload in entries(&self.of_party(party))? {
             if upload.path().join(ANSWER).exists() {
@@ -216,7 +217,7 @@ impl Chunks {
         Ok(())
     }
 
-    /// Forgets the recordings that have rested for `age_max`, and gives their number.
+    /// Deletes the recordings without a new chunk for `age_max`. Returns their number.
     pub fn sweep(&self, now: SystemTime, age_max: Duration) -> io::Result<usize> {
         let mut swept = 0;
         for party in entries(&self.folder)? {
@@ -226,14 +227,14 @@ impl Chunks {
                     swept += 1;
                 }
             }
-            // Fails where recordings are left.
+            // This fails while recordings are left.
             let _ = fs::remove_dir(party.path());
         }
         Ok(swept)
     }
 }
 
-/// Writes a file that appears whole and synced. The folder is still to be synced.
+/// Writes a file that appears complete and synced. The caller syncs the folder.
 fn put(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let mut file = NamedTempFile::new_in(folder)?;
     file.write_all(content)?;
@@ -246,7 +247,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// The removal of what need not be there.
+/// Ignores the error that the file does not exist.
 fn unless_missing(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -254,7 +255,7 @@ fn unless_missing(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// What a folder holds; nothing if there is none.
+/// The entries of a folder; none if it does not exist.
 fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries.collect(),
@@ -263,7 +264,7 @@ fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
     }
 }
 
-/// How much is in the folder of an upload.
+/// The space that an upload uses.
 fn usage(folder: &Path) -> io::Result<Usage> {
     let mut used = Usage::default();
     for entry in entries(folder)? {
@@ -272,7 +273,7 @@ fn usage(folder: &Path) -> io::Result<Usage> {
     Ok(used)
 }
 
-/// When an upload's folder was changed last; without a readable time it is the oldest.
+/// The last change of an upload's folder. Without a readable time it counts as the oldest.
 fn modified(entry: &DirEntry) -> SystemTime {
     entry.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
@@ -372,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rests_too_long_is_swept() {
+    fn abandoned_recordings_are_deleted() {
         let Desk { chunks, toy, .. } = desk(LIMITS);
         chunks.keep(&toy, &name("a"), &[chunk(0, "a")]).unwrap();
         let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));

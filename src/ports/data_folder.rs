@@ -1,10 +1,10 @@
-//! The identity of the data folder: `hub.toml`, and which parts belong to a folder that was in use.
+//! The identity of the data folder: `hub.toml`, and the check that all parts of a used folder are present.
 //!
-//! A folder that has held a family's messages must never be taken for a new one, because a part of it is missing or
-//! belongs to another hub. `hub.toml` lists what was there; [`DataFolder::examine`] compares before anything is opened,
-//! since an engine that finds no files makes new ones. [`DataFolder::note_start`] writes the file before the parts are
-//! opened, [`DataFolder::confirm`] once everything is open, [`DataFolder::note_change`] and [`DataFolder::note_stop`]
-//! before and after a clean stop. [`mend`] makes again the parts that a hub can do without.
+//! A folder with a family's messages must never be treated as a new one because a part of it is missing or belongs to
+//! another hub. `hub.toml` lists the content; [`DataFolder::examine`] compares before anything is opened, since an
+//! engine that finds no files creates new ones. [`DataFolder::note_start`] writes the file before the parts are opened,
+//! [`DataFolder::confirm`] once everything is open, [`DataFolder::note_change`] and [`DataFolder::note_stop`] before
+//! and after a clean stop. [`mend`] recreates the parts that a hub can do without.
 
 #[cfg(test)]
 mod tests;
@@ -22,15 +22,15 @@ use crate::ports::space::is_disk_full;
 
 /// The file that names the hub.
 pub const HUB_FILE: &str = "hub.toml";
-/// Raised when a program of before cannot read the folder any more.
+/// The format version, raised when older programs cannot read the folder.
 const FORMAT: u32 = 1;
 
 /// The parts of a data folder, by name.
 #[derive(Debug, Clone)]
 pub struct Parts {
-    /// The folder of the embedded database; none where the database is a server or in memory.
+    /// The folder of the embedded database; none for a database server or one in memory.
     pub database: Option<PathBuf>,
-    /// The file of sessions and retained messages; none where they are in memory.
+    /// The file of sessions and retained messages; none if they are in memory.
     pub sessions: Option<PathBuf>,
     /// The folder of sounds and pictures.
     pub files: PathBuf,
@@ -45,20 +45,20 @@ struct HubFile {
     created: Datetime,
     program: String,
     state: State,
-    /// The last start on data that no clean stop had left, in seconds since 1970.
+    /// The last start without a clean stop before it, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     recovered_at_unix_s: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_stop: Option<LastStop>,
 }
 
-/// Where in its life the hub was when it last wrote the file.
+/// The state of the hub when it last wrote the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
-    /// It makes its parts for the first time: none of them holds anything yet.
+    /// It creates its parts for the first time: all of them are empty.
     New,
-    /// It opens or closes its parts: the engine may be between two segments of its log.
+    /// It is opening or closing its parts: the engine may be between two segments of its log.
     Changing,
     Running,
     Stopped,
@@ -67,7 +67,7 @@ enum State {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct LastStop {
     at: Datetime,
-    /// How far the embedded database had come, as its engine counts.
+    /// The progress of the embedded database, in its engine's sequence numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     database_sequence: Option<u64>,
     users: u64,
@@ -75,32 +75,31 @@ struct LastStop {
     messages: u64,
 }
 
-/// What an engine finds wrong with its files.
+/// Damage that an engine finds in its files.
 #[derive(Debug)]
 pub struct Damage {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong.
+    /// The fault.
     pub why: String,
 }
 
-/// What an engine can find out about the database in a folder without opening it.
+/// Checks of the database in a folder, without opening it.
 #[derive(Debug, Clone, Copy)]
 pub struct Inspection {
     /// Whether a process has it open.
     pub is_open: fn(&Path) -> bool,
-    /// Checks its files, and gives how far it has come. The second argument says that the last process ended while it
-    /// ran.
+    /// Checks its files, and returns its progress. The second argument states that the last process ended while it ran.
     pub check: fn(&Path, bool) -> Result<u64, Damage>,
 }
 
-/// Why a folder is not opened. Each error names the file and what the operator can do.
+/// Why a folder is not opened. Each error names the file and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum DataFault {
-    /// Another process works on the folder.
+    /// Another process uses the folder.
     #[error("{}: another toyhub runs on this data folder; stop it first, or set another server.data_dir", .0.display())]
     InUse(PathBuf),
-    /// A part that was there is gone, and nothing else holds what it held.
+    /// A part is missing whose content is nowhere else.
     #[error(
         "{} is missing, but this data folder was in use{held}; put it back, or restore a backup with \
          'toyhub restore'", .path.display()
@@ -108,10 +107,10 @@ pub enum DataFault {
     Missing {
         /// The part.
         path: PathBuf,
-        /// What the folder held, where that is known.
+        /// The content of the folder, if it is known.
         held: String,
     },
-    /// A part that was there is gone, and a hub can do without it.
+    /// A part is missing that a hub can do without.
     #[error(
         "{} is missing, but this data folder was in use{held}; put it back, restore a backup with 'toyhub restore', or \
          have 'toyhub doctor --repair' make an empty one", .path.display()
@@ -119,7 +118,7 @@ pub enum DataFault {
     MissingMendable {
         /// The part.
         path: PathBuf,
-        /// What the folder held, where that is known.
+        /// The content of the folder, if it is known.
         held: String,
     },
     /// The database is damaged.
@@ -127,15 +126,15 @@ pub enum DataFault {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         why: String,
     },
     /// `hub.toml` cannot be read.
-    #[error("{}: {why}; 'toyhub doctor --repair' makes it again from the database", .path.display())]
+    #[error("{}: {why}; 'toyhub doctor --repair' recreates it from the database", .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         why: String,
     },
     /// A part belongs to another hub.
@@ -159,9 +158,9 @@ pub enum DataFault {
     Older {
         /// The database.
         path: PathBuf,
-        /// How far it goes.
+        /// The progress of the database.
         found: u64,
-        /// How far it went.
+        /// The progress at the last clean stop.
         expected: u64,
     },
     /// The folder was written by a newer program.
@@ -172,12 +171,12 @@ pub enum DataFault {
         /// Its format.
         found: u32,
     },
-    /// The system refuses.
+    /// The system returned an error.
     #[error("{}: {}", .path.display(), advice(.error))]
     Io {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// Its text.
+        /// The system's error.
         error: io::Error,
     },
 }
@@ -193,8 +192,8 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Looks at a folder before anything in it is opened; changes nothing. It reads the whole database: to be called
-    /// from a thread that may block.
+    /// Checks a folder before anything in it is opened, and changes nothing. It reads the whole database, so it is
+    /// called from a thread that may block.
     pub fn examine(path: &Path, parts: Parts, engine: Inspection) -> Result<Self, DataFault> {
         if parts.database.as_deref().is_some_and(engine.is_open) {
             return Err(DataFault::InUse(path.to_owned()));
@@ -217,7 +216,7 @@ impl DataFolder {
             if let Some(path) = missing_database(database) {
                 return Err(DataFault::Missing { path, held: self.held() });
             }
-            // Without `hub.toml` the folder may be of a version whose files only their own program can count.
+            // Without `hub.toml` the folder may be from a version whose progress only its own program can read.
             if let Some(known) = &self.known {
                 let found = (engine.check)(database, known.state == State::Running)
                     .map_err(|Damage { path, why }| DataFault::Damaged { path, why })?;
@@ -233,38 +232,38 @@ impl DataFolder {
         }
     }
 
-    /// What the folder held at its last clean stop, for an error.
+    /// The content of the folder at its last clean stop, for an error.
     fn held(&self) -> String {
         let Some(stop) = self.known.as_ref().and_then(|known| known.last_stop.as_ref()) else { return String::new() };
         let LastStop { at, users, toys, messages, .. } = stop;
         format!(" and held {users} users, {toys} toys and {messages} messages on {at}")
     }
 
-    /// Whether nothing was here before.
+    /// Whether the folder is new.
     pub fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// Whether the data are as a clean stop has left them, or new.
+    /// Whether the last stop was clean, or the folder is new.
     pub fn ended_cleanly(&self) -> bool {
         self.ended_cleanly
     }
 
-    /// When the hub last started on data that no clean stop had left, as after a crash: what is older may have lost its
-    /// place in the database.
+    /// The last start without a clean stop before it, as after a crash. Older files may have lost their rows in the
+    /// database.
     pub fn recovered_at(&self) -> Option<Timestamp> {
         Some(self.known.as_ref()?.recovered_at_unix_s? as Timestamp)
     }
 
-    /// The identity of the hub whose folder this is, if it has one yet.
+    /// The identity of the hub of this folder, if it has one yet.
     pub fn hub(&self) -> Option<&HubId> {
         self.known.as_ref().map(|known| &known.hub)
     }
 
-    /// Notes that the parts are about to be made or opened.
+    /// Records that the parts are about to be created or opened.
     pub fn note_start(&mut self, now: Timestamp) -> Result<(), DataFault> {
         if self.known.is_none() && self.is_new {
-            // Where this start is cut off, the next one knows that the parts that it finds are empty.
+            // If this start is interrupted, the next one knows that the existing parts are empty.
             let new = HubFile::new(HubId::random(), now, State::New);
             self.write(&new)?;
             self.known = Some(new);
@@ -272,7 +271,7 @@ impl DataFolder {
         self.note_change()
     }
 
-    /// Notes that the parts are about to be closed.
+    /// Records that the parts are about to be closed.
     pub fn note_change(&self) -> Result<(), DataFault> {
         match &self.known {
             Some(known) if known.state != State::New => {
@@ -282,11 +281,11 @@ impl DataFolder {
         }
     }
 
-    /// Compares the identity in the opened database with the folder's, and settles it where one of them has none:
-    /// gives the identity that the database has to note.
+    /// Compares the identity in the opened database with the folder's. If one of them has none, it takes that of the
+    /// other. Returns the identity that the database has to store.
     pub fn settle(&self, in_database: Option<HubId>) -> Result<HubId, DataFault> {
         if self.parts.database.is_none() {
-            // A server's database may be shared, one in memory is always new.
+            // The database of a server may be shared; one in memory is always new.
             return Ok(in_database.or_else(|| self.hub().cloned()).unwrap_or_else(HubId::random));
         }
         match (self.hub(), in_database) {
@@ -301,7 +300,7 @@ impl DataFolder {
         }
     }
 
-    /// Compares the identity in the opened file of sessions with the folder's, which [`Self::settle`] gave.
+    /// Compares the identity in the opened file of sessions with the folder's, which [`Self::settle`] returned.
     pub fn check_sessions(&self, in_file: Option<&HubId>, hub: &HubId) -> Result<(), DataFault> {
         match (in_file, &self.parts.sessions) {
             (Some(found), Some(path)) if found != hub => {
@@ -311,13 +310,13 @@ impl DataFolder {
         }
     }
 
-    /// Writes `hub.toml` for a folder that is open with all its parts.
+    /// Writes `hub.toml` for a folder whose parts are all open.
     pub fn confirm(&mut self, hub: HubId, now: Timestamp) -> Result<(), DataFault> {
         let mut known = self.known.clone().unwrap_or_else(|| HubFile::new(hub, now, State::Running));
         env!("CARGO_PKG_VERSION").clone_into(&mut known.program);
         known.state = State::Running;
         if !self.ended_cleanly {
-            // Rounded up: what was stored in this second may be of before.
+            // Rounded up: files of this second may be from before the start.
             known.recovered_at_unix_s = Some(now.max(0.0).ceil() as u64);
         }
         self.write(&known)?;
@@ -325,7 +324,7 @@ impl DataFolder {
         Ok(())
     }
 
-    /// Notes a clean stop, with the database closed; `progress` asks the engine how far it has come.
+    /// Records a clean stop, after the database was closed; `progress` returns the engine's progress.
     pub fn note_stop(
         &self,
         counts: Counts,
@@ -339,7 +338,7 @@ impl DataFolder {
         self.write(&HubFile { state: State::Stopped, last_stop, ..known })
     }
 
-    /// Replaces `hub.toml`: whole and synced, or as it was.
+    /// Replaces `hub.toml`, completely and synced or not at all.
     fn write(&self, content: &HubFile) -> Result<(), DataFault> {
         let path = self.path.join(HUB_FILE);
         let write = || -> io::Result<()> {
@@ -364,7 +363,7 @@ impl HubFile {
         Self { format: FORMAT, hub, created, program, state, recovered_at_unix_s: None, last_stop: None }
     }
 
-    /// That of a data folder; none where there is none.
+    /// Reads `hub.toml` of a data folder, if it exists.
     fn read(folder: &Path) -> Result<Option<Self>, DataFault> {
         let file = folder.join(HUB_FILE);
         let bytes = match std::fs::read(&file) {
@@ -389,26 +388,26 @@ impl Parts {
         database || self.sessions.as_ref().is_some_and(|path| path.exists()) || has_any_file(&self.files)
     }
 
-    /// A part that is missing and that a hub can do without.
+    /// A missing part that a hub can do without.
     fn missing_mendable(&self) -> Option<&Path> {
         let sessions = self.sessions.as_deref().filter(|sessions| !sessions.is_file());
         sessions.or_else(|| Some(self.files.as_path()).filter(|files| !files.is_dir()))
     }
 }
 
-/// What a repair of the data folder has done.
+/// The result of a repair of the data folder.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Mended {
-    /// `hub.toml` could not be read and is there now. The next start makes another one, with the identity that the
-    /// database holds. Whether the database is the newest one of the folder cannot be found out without it.
+    /// `hub.toml` could not be read and was moved here. The next start writes a new one, with the identity from the
+    /// database. Without the file it cannot be checked whether the database is the newest one of the folder.
     HubFile(PathBuf),
     /// The folder of sounds and pictures was missing, and is empty now.
     Files(PathBuf),
 }
 
-/// Makes what a folder that was in use lacks and a hub can do without, but for the sessions, whose engine makes them.
-/// None, and nothing is changed, where the folder is new, and where the database is missing: that is to be restored. No hub
-/// may run on the folder; `is_open` asks whether one has its database open.
+/// Creates the missing parts of a used folder that a hub can do without, except for the sessions, which their engine
+/// creates. Returns none and changes nothing if the folder is new, or if the database is missing, which has to be
+/// restored. No hub may run on the folder; `is_open` checks whether one has its database open.
 pub fn mend(
     path: &Path,
     parts: &Parts,
@@ -439,12 +438,12 @@ pub fn mend(
     Ok(Some(mended))
 }
 
-/// Makes a folder that only its owner may enter, with those above it.
+/// Creates a folder, and those above it, for the owner only.
 pub fn make_private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// What an embedded database lacks at the least.
+/// The first missing part of an embedded database.
 fn missing_database(database: &Path) -> Option<PathBuf> {
     if !database.is_dir() {
         return Some(database.to_owned());
@@ -453,29 +452,29 @@ fn missing_database(database: &Path) -> Option<PathBuf> {
     (!has_files(&manifests)).then_some(manifests)
 }
 
-/// The system's error, and what to do about it.
+/// The system's error, with a remedy.
 pub fn advice(error: &io::Error) -> String {
     match error.kind() {
-        _ if is_disk_full(error) => format!("the disk is full ({error}); make room and try again"),
+        _ if is_disk_full(error) => format!("the disk is full ({error}); free space on it and try again"),
         io::ErrorKind::PermissionDenied => format!("{error}; give the hub's user the right to read and write it"),
         io::ErrorKind::ReadOnlyFilesystem => format!("{error}; mount the disk so that it can be written to"),
         _ => error.to_string(),
     }
 }
 
-/// Whether a folder has a file that is not empty.
+/// Whether a folder contains a file that is not empty.
 fn has_files(folder: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(folder) else { return false };
     entries.flatten().any(|entry| entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() > 0))
 }
 
-/// The same, with the folders in it.
+/// As [`has_files`], including subfolders.
 fn has_any_file(folder: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(folder) else { return false };
     has_files(folder) || entries.flatten().any(|entry| entry.path().is_dir() && has_any_file(&entry.path()))
 }
 
-/// An id as text; the model knows no serde.
+/// An id as text: the model has no serde.
 mod hub_id {
     use serde::{Deserialize, Deserializer, Serializer, de};
 

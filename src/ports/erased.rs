@@ -1,7 +1,8 @@
-//! What was erased, as a list of hashes beside the database: a backup of before does not bring it back.
+//! The list of erasures, as hashes, beside the database. With it, restoring an older backup does not bring erased data
+//! back.
 //!
-//! The list holds SHA-256 hashes of random ids, and no id. It only grows. It stands in the data folder, and in each folder
-//! of backups, outside of the snapshots: so a restore of an older snapshot finds it, in either of the two places.
+//! The list holds SHA-256 hashes of random ids, and no id. It only grows. It is in the data folder, and in each folder
+//! of backups, outside of the snapshots, so that a restore of an older snapshot finds it in either place.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
@@ -15,15 +16,15 @@ use tempfile::NamedTempFile;
 
 /// The list, in the data folder and in a folder of backups.
 pub const ERASED_FILE: &str = "erased.list";
-/// Beside the list, after a restore: what the database has of it is to be erased again.
+/// A mark beside the list after a restore: the erasures of the list have to be repeated.
 pub const RESTORED_FILE: &str = "erased.restored";
 
-/// The hash of what was erased: its kind and its ids.
+/// The hash of an erased item: its kind and its ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Mark([u8; 32]);
 
 impl Mark {
-    /// The mark of one thing.
+    /// The mark of one item.
     pub fn of(kind: &str, ids: &[&str]) -> Self {
         let hash = Sha256::new().chain_update("toyhub erased\0").chain_update(kind);
         Self(ids.iter().fold(hash, |hash, id| hash.chain_update("\0").chain_update(id)).finalize().into())
@@ -34,7 +35,7 @@ impl Mark {
 #[derive(Debug)]
 pub struct ErasedList {
     path: PathBuf,
-    /// Whether each is in the file.
+    /// The marks, each with whether it is in the file.
     known: RwLock<HashMap<Mark, bool>>,
     /// One writer at a time.
     writing: Mutex<()>,
@@ -48,12 +49,12 @@ impl ErasedList {
         Ok(Self { known: RwLock::new(known), path, writing: Mutex::default() })
     }
 
-    /// Whether this was erased.
+    /// Whether the item was erased.
     pub fn has(&self, mark: &Mark) -> bool {
         self.known.read().unwrap_or_else(PoisonError::into_inner).contains_key(mark)
     }
 
-    /// Remembers what is erased from now on, in memory; [`Self::write`] follows.
+    /// Adds marks in memory; [`Self::write`] follows.
     pub fn note(&self, marks: &[Mark]) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         for mark in marks {
@@ -61,7 +62,7 @@ impl ErasedList {
         }
     }
 
-    /// Writes marks that the file does not have: on disk when this returns. It blocks.
+    /// Writes marks that are not in the file. They are on disk when this returns. It blocks.
     pub fn write(&self, marks: &[Mark]) -> io::Result<()> {
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let new: Vec<Mark> = {
@@ -83,8 +84,8 @@ impl ErasedList {
     }
 }
 
-/// The marks of a list; none where there is no file. A line that was cut off by a crash is no mark: the erasure that it
-/// belongs to goes on and writes it again.
+/// The marks of a list; none without a file. A line that was cut off by a crash is ignored: its erasure continues and
+/// writes it again.
 fn read(path: &Path) -> io::Result<HashSet<Mark>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -95,12 +96,12 @@ fn read(path: &Path) -> io::Result<HashSet<Mark>> {
     Ok(text.lines().filter_map(mark).collect())
 }
 
-/// A list begins a line of its own: one that was cut off may stand before it.
+/// A line break comes first, as a line that was cut off may precede it.
 fn text_of(marks: &[Mark]) -> String {
     marks.iter().fold("\n".to_owned(), |text, mark| text + &hex::encode(mark.0) + "\n")
 }
 
-/// Adds the marks of the folders `from` to those of the folder `to`: whole, or as it was. It blocks.
+/// Adds the marks of the folders `from` to those of the folder `to`, completely or not at all. It blocks.
 pub fn merge(from: &[&Path], to: &Path) -> io::Result<()> {
     let path = to.join(ERASED_FILE);
     let mut all = read(&path)?;
@@ -120,12 +121,12 @@ pub fn merge(from: &[&Path], to: &Path) -> io::Result<()> {
     File::open(to)?.sync_all()
 }
 
-/// Whether the data folder was restored, and what was erased is to be erased again.
+/// Whether the data folder was restored, so that erasures have to be repeated.
 pub fn is_restored(data: &Path) -> bool {
     data.join(RESTORED_FILE).exists()
 }
 
-/// Notes that a data folder was restored, if anything was ever erased. It blocks.
+/// Marks a data folder as restored, if its list has any marks. It blocks.
 pub fn note_restored(data: &Path) -> io::Result<()> {
     if !data.join(ERASED_FILE).exists() {
         return Ok(());
@@ -133,7 +134,7 @@ pub fn note_restored(data: &Path) -> io::Result<()> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(data.join(RESTORED_FILE))?.sync_all()
 }
 
-/// Notes that all of the list was erased again. It blocks.
+/// Removes the mark, after all erasures were repeated. It blocks.
 pub fn forget_restored(data: &Path) -> io::Result<()> {
     fs::remove_file(data.join(RESTORED_FILE))?;
     File::open(data)?.sync_all()
@@ -144,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_erased_is_known_after_a_start_and_in_another_folder() {
+    fn erasures_are_known_after_a_start_and_in_another_folder() {
         let (data, backups) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let [one, two] = ["a", "b"].map(|id| Mark::of("user", &[id]));
         let list = ErasedList::open(data.path()).unwrap();

@@ -1,7 +1,6 @@
-//! Sounds and pictures, and uploads on their way in.
+//! Sounds and pictures, and uploads in progress.
 //!
-//! Names are the hub's own, never a client's. A file appears whole and synced
-//! under its name or not at all.
+//! Names are the hub's own, never a client's. A file appears complete and synced under its name, or not at all.
 
 use std::fs::File;
 use std::io;
@@ -21,18 +20,18 @@ use tokio::io::AsyncWriteExt;
 
 use crate::model::FileName;
 
-/// Chat sounds whose names begin so, with a hyphen behind, are spoken answers, of which nobody needs the old ones …
+/// The prefix of the names of spoken answers, before a hyphen. Old ones are not needed …
 pub const ANSWER_PREFIX: &str = "reply";
-/// … so they have a folder of their own, which is swept.
+/// … so they have a folder of their own, from which old files are deleted.
 pub const ANSWERS: &str = "reply";
 
-/// Files that are looked up at the same time where many are.
+/// The number of concurrent look-ups of files.
 const LOOKED_UP_AT_ONCE: usize = 16;
 
-/// Recordings whose messages are lost are kept here, for people to listen to.
+/// The folder of recordings whose messages were lost, for the operator.
 pub const LOST: &str = "lost";
 
-/// The shelves of the file store.
+/// The kinds of stored files, each with a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// Songs, stories and the hub's own sounds: `/get_music/`.
@@ -46,7 +45,7 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// The folder of the shelf.
+    /// The folder of this kind.
     pub fn folder(self) -> &'static str {
         match self {
             Self::Music => "music",
@@ -57,7 +56,7 @@ impl FileKind {
     }
 }
 
-/// A file that is stored.
+/// A stored file.
 #[derive(Debug, Clone)]
 pub struct StoredFile {
     location: ObjectPath,
@@ -67,17 +66,17 @@ pub struct StoredFile {
     pub etag: String,
     /// Its media type.
     pub content_type: &'static str,
-    /// When it was stored.
+    /// The time at which it was stored.
     pub modified: SystemTime,
 }
 
-/// Why a file could not be kept or read.
+/// Why a file could not be stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
-    /// The store failed.
+    /// The store returned an error.
     #[error("file store: {0}")]
     Store(#[from] object_store::Error),
-    /// The system failed.
+    /// The system returned an error.
     #[error("file store: {0}")]
     Io(#[from] io::Error),
 }
@@ -89,7 +88,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Opens the store in `folder`; uploads go to `spool`, which is emptied of what an earlier run left.
+    /// Opens the store in `folder`. Uploads are written to `spool`, from which files of earlier runs are deleted.
     pub fn open(folder: &Path, spool: &Path) -> Result<Self, FilesError> {
         std::fs::create_dir_all(folder)?;
         if spool.exists() {
@@ -100,7 +99,7 @@ impl Files {
         Ok(Self { objects: Arc::new(objects), spool: spool.to_owned() })
     }
 
-    /// Keeps `content` under `name`, on disk when this returns.
+    /// Stores `content` under `name`. It is on disk when this returns.
     pub async fn put(&self, kind: FileKind, name: &FileName, content: Bytes) -> Result<(), FilesError> {
         self.objects.put(&location(kind, name), content.into()).await?;
         Ok(())
@@ -111,7 +110,7 @@ impl Files {
         Ok(self.objects.delete(&location(kind, name)).await?)
     }
 
-    /// Removes a file, unless it is gone already.
+    /// Removes a file, if it exists.
     pub async fn delete_if_there(&self, kind: FileKind, name: &FileName) -> Result<(), FilesError> {
         match self.objects.delete(&location(kind, name)).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -119,7 +118,7 @@ impl Files {
         }
     }
 
-    /// Moves a recording to the folder [`LOST`], from where it is not served.
+    /// Moves a recording to the folder [`LOST`], from which it cannot be downloaded.
     pub async fn put_recording_aside(&self, name: &FileName) -> Result<(), FilesError> {
         let aside = ObjectPath::from_iter([LOST, name.as_str()]);
         Ok(self.objects.rename(&location(FileKind::Chat, name), &aside).await?)
@@ -140,7 +139,7 @@ impl Files {
         }
     }
 
-    /// How many bytes those of the files have together that there are.
+    /// The total size of those of the files that exist.
     pub async fn size_of_all(&self, kind: FileKind, names: Vec<FileName>) -> Result<u64, FilesError> {
         let sizes = futures_util::stream::iter(names).map(|name| async move {
             Ok::<u64, FilesError>(self.find(kind, &name).await?.map_or(0, |file| file.size))
@@ -148,7 +147,7 @@ impl Files {
         sizes.buffer_unordered(LOOKED_UP_AT_ONCE).try_fold(0, |sum, size| async move { Ok(sum + size) }).await
     }
 
-    /// The bytes `range` of a file, in pieces.
+    /// The bytes `range` of a file, as a stream.
     pub async fn read(
         &self,
         file: &StoredFile,
@@ -164,7 +163,8 @@ impl Files {
         Ok(self.objects.get(&file.location).await?.bytes().await?)
     }
 
-    /// All files of a kind with the time when each was stored, in no order. What bears no name of the hub's is left out.
+    /// All files of a kind with the times at which they were stored, in no order. Files with foreign names are left
+    /// out.
     pub fn list(&self, kind: FileKind) -> BoxStream<'static, Result<(FileName, SystemTime), FilesError>> {
         let folder = ObjectPath::from(kind.folder());
         let listed = self.objects.list(Some(&folder)).map_err(FilesError::from);
@@ -175,7 +175,7 @@ impl Files {
         named.boxed()
     }
 
-    /// Deletes spoken answers that are older than `before`; gives how many.
+    /// Deletes spoken answers that are older than `before`. Returns their number.
     pub async fn sweep_answers(&self, before: SystemTime) -> Result<usize, FilesError> {
         self.delete_those(ANSWERS, |meta| SystemTime::from(meta.last_modified) < before).await
     }
@@ -211,7 +211,7 @@ impl Files {
     }
 }
 
-/// An upload on its way in; the file goes when this does.
+/// An upload in progress. Dropping it deletes the file.
 pub struct Spooled {
     file: tokio::fs::File,
     path: TempPath,
@@ -231,7 +231,7 @@ impl Spooled {
         self.size
     }
 
-    /// Ends the writing; the file stays until the path is dropped.
+    /// Closes the file, which stays until the path is dropped.
     pub async fn finish(mut self) -> io::Result<TempPath> {
         self.file.flush().await?;
         Ok(self.path)
@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_file_comes_back_whole_and_in_parts() {
+    async fn a_file_is_read_completely_and_in_parts() {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::open(&folder.path().join("files"), &folder.path().join("spool")).unwrap();
         let name: FileName = "a.mp3".parse().unwrap();

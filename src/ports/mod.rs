@@ -1,6 +1,6 @@
-//! What the domain stands on: the database, files, sound, speech, the topic router.
+//! The ports of the domain: the database, files, sound, speech, the topic router.
 //!
-//! A port knows the model and its own tool, never the domain or an edge.
+//! A port imports the model and its own libraries, never the domain or an edge.
 
 pub mod archive;
 pub mod audio;

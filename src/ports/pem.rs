@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::{Error, PemObject as _};
 
-/// All certificates of a file, at least one. Errors say in one line what is wrong with it.
+/// All certificates of a file, at least one. Errors describe the fault in one line.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
@@ -15,7 +15,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
     }
 }
 
-/// One line of text for a person; the error's own text shows bytes.
+/// The error as one line of text; its own text contains bytes.
 pub fn cause(error: Error) -> String {
     match error {
         Error::Io(error) => format!("cannot be read ({error})"),

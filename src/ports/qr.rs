@@ -1,4 +1,4 @@
-//! QR codes as pictures: what a parent's phone scans to find a toy.
+//! QR codes as pictures, which a parent's phone scans to bind a toy.
 
 use std::io::Cursor;
 
@@ -30,8 +30,7 @@ pub fn png(text: &str) -> Result<Vec<u8>, QrError> {
     write(text, ImageFormat::Png)
 }
 
-/// `text` as a square JPEG of at least 300 pixels, for displays that know
-/// no PNG.
+/// `text` as a square JPEG of at least 300 pixels, for displays without PNG.
 ///
 /// # Errors
 /// [`QrError::TooLong`] when the text does not fit.

@@ -1,8 +1,8 @@
-//! The free space of the disk that the data folder is on, and the reserve that uploads leave alone.
+//! The free space of the data folder's disk, and the reserve that uploads must not use.
 //!
-//! The space is measured now and then and counted down in between, so that asking costs nothing. The reserve is for
-//! what has to go on when the disk is nearly full: logins, read marks, acknowledgements, and the database's own
-//! compaction, which needs room before it frees any.
+//! The space is measured periodically and counted down in between, so that a check costs nothing. The reserve is for
+//! operations that must continue when the disk is nearly full: logins, read marks, acknowledgements, and the database's
+//! own compaction, which needs space before it frees any.
 
 use std::error::Error;
 use std::io;
@@ -18,23 +18,23 @@ pub struct Space {
     folder: PathBuf,
     reserve_bytes: u64,
     free_bytes: AtomicU64,
-    /// Held while the system is asked: a disk that does not answer blocks one thread, not one for each measurement.
+    /// Held during a measurement: a disk that does not respond blocks one thread, not one for each measurement.
     measuring: Mutex<()>,
 }
 
-/// The disk has no room for this beside its reserve.
+/// The disk has no space for this without using the reserve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the disk has less free space than its reserve")]
 pub struct NoRoom;
 
 impl Space {
-    /// The space of the disk of `folder`, of which `reserve_bytes` stay free.
+    /// Measures the disk of `folder`, of which `reserve_bytes` stay free.
     pub fn open(folder: &Path, reserve_bytes: u64) -> io::Result<Self> {
         let free_bytes = AtomicU64::new(free_bytes(folder)?);
         Ok(Self { folder: folder.to_owned(), reserve_bytes, free_bytes, measuring: Mutex::new(()) })
     }
 
-    /// Asks the system anew. Blocks: to be called from a worker.
+    /// Measures the space again. It blocks, so it is called from a worker.
     pub fn measure(&self) -> io::Result<()> {
         let _measuring = match self.measuring.try_lock() {
             Ok(measuring) => measuring,
@@ -45,17 +45,17 @@ impl Space {
         Ok(())
     }
 
-    /// Whether the reserve is untouched when `bytes` more are written.
+    /// Whether `bytes` more can be written without using the reserve.
     pub fn has_room(&self, bytes: u64) -> bool {
         self.free_bytes.load(Ordering::Relaxed) >= self.reserve_bytes.saturating_add(bytes)
     }
 
-    /// Whether so much is free, and the reserve at least.
+    /// Whether this much is free, and at least the reserve.
     pub fn has_free(&self, bytes: u64) -> bool {
         self.free_bytes.load(Ordering::Relaxed) >= self.reserve_bytes.max(bytes)
     }
 
-    /// Counts `bytes` as written, until the next measurement knows better.
+    /// Counts `bytes` as written, until the next measurement.
     pub fn take(&self, bytes: u64) -> Result<(), NoRoom> {
         let rest = |free: u64| free.checked_sub(bytes).filter(|rest| *rest >= self.reserve_bytes);
         let taken = self.free_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest);
@@ -63,15 +63,15 @@ impl Space {
     }
 }
 
-/// What a program without privileges may still write.
+/// The space that an unprivileged program may still write.
 fn free_bytes(folder: &Path) -> io::Result<u64> {
     let space = rustix::fs::statvfs(folder)?;
     Ok(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
-/// Whether a disk without room, or a quota of it that is used up, is among the causes of `error`.
+/// Whether a full disk, or an exhausted quota, is among the causes of `error`.
 ///
-/// The database and the session file pass on the text of the system's error alone, which ends in its number.
+/// The database and the session file keep only the text of the system's error, which ends with its number.
 pub fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
     let full = [Errno::NOSPC, Errno::DQUOT].map(|errno| format!("(os error {})", errno.raw_os_error()));
     let mut cause = Some(error);

@@ -1,4 +1,4 @@
-//! Work that blocks a thread, kept off the threads that serve connections.
+//! A pool for blocking jobs, separate from the threads that serve connections.
 
 use std::sync::Arc;
 
@@ -7,10 +7,11 @@ use tokio::sync::Semaphore;
 
 use crate::model::Party;
 
-/// A bounded crew for blocking jobs: so many run at once, so many may wait, the next is refused.
+/// A bounded pool for blocking jobs: the numbers of running and of waiting jobs are limited, and further jobs are
+/// refused.
 ///
-/// The jobs of one party are done one after the other, and only one of them at a time stands in line with those of
-/// others. So parties take turns, however many jobs one of them has, and one party alone never has all workers.
+/// The jobs of one party run one after the other, and only one of them at a time is queued with those of others. So
+/// parties take turns, however many jobs one of them has, and one party never occupies all workers.
 #[derive(Debug)]
 pub struct Workers {
     running: Semaphore,
@@ -26,7 +27,7 @@ struct Turns {
     admitted: Semaphore,
 }
 
-/// Forgets a party that has no other jobs, when it is dropped.
+/// Removes the entry of a party without other jobs, when it is dropped.
 struct Forget<'w> {
     workers: &'w Workers,
     party: &'w Party,
@@ -34,7 +35,7 @@ struct Forget<'w> {
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        // Nobody takes another reference while the entry is looked at.
+        // No other reference is taken while the entry is locked.
         self.workers.parties.remove_if(self.party, |_, turns| Arc::strong_count(turns) == 1);
     }
 }
@@ -42,8 +43,8 @@ impl Drop for Forget<'_> {
 /// Why a job has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WorkError {
-    /// As many jobs wait as may.
-    #[error("too many jobs wait")]
+    /// The queue is full.
+    #[error("the queue of jobs is full")]
     Busy,
     /// The job panicked.
     #[error("the job failed")]
@@ -51,13 +52,13 @@ pub enum WorkError {
 }
 
 impl Workers {
-    /// A crew of `workers` with `queue_max` places to wait in, `per_party_max` of them for one party.
+    /// A pool of `workers` with a queue of `queue_max` jobs, `per_party_max` of them for one party.
     pub fn new(workers: usize, queue_max: usize, per_party_max: usize) -> Self {
         let (running, admitted) = (Semaphore::new(workers), Semaphore::new(workers + queue_max));
         Self { running, admitted, per_party_max, parties: DashMap::new() }
     }
 
-    /// As [`Self::run`], after the jobs of the party that came before.
+    /// As [`Self::run`], after earlier jobs of the party.
     pub async fn run_of<T, F>(&self, party: &Party, job: F) -> Result<T, WorkError>
     where
         T: Send + 'static,
@@ -73,7 +74,7 @@ impl Workers {
         self.work(job).await
     }
 
-    /// Runs `job` on a thread of its own, after those that came before.
+    /// Runs `job` on a worker thread, after earlier jobs.
     pub async fn run<T, F>(&self, job: F) -> Result<T, WorkError>
     where
         T: Send + 'static,

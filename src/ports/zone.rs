@@ -1,5 +1,5 @@
-//! Time zones by their names, with the rules of their daylight-saving time. The database of zones is in the program, so
-//! that a machine without one has the same.
+//! Time zones by their names, with the rules of their daylight-saving time. The time zone database is part of the
+//! program, so that it does not depend on the machine.
 
 use jiff::tz::TimeZone;
 
@@ -15,7 +15,7 @@ impl Zone {
         TimeZone::get(name).ok().map(Self)
     }
 
-    /// What a clock on the wall shows there.
+    /// The local time there.
     pub fn wall_clock(&self, now: Timestamp) -> DayMinute {
         let now = jiff::Timestamp::from_second(now as i64).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         let local = self.0.to_datetime(now);

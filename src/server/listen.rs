@@ -11,16 +11,16 @@ use crate::config::{self, ClientCertificates, Config, seconds};
 use crate::edge::net::{Listeners, Tls, TlsTerms, UnixSocket};
 use crate::edge::{http, mqtt};
 
-/// Connections that the system keeps until they are accepted, for each listener.
+/// The backlog of each listener.
 const BACKLOG: u32 = 1024;
 
-/// Where clients come in.
+/// The listeners of a protocol.
 pub(super) struct Bound {
     pub http: Listeners,
     pub mqtt: Listeners,
-    /// For conformance tests.
+    /// The listener for conformance tests.
     pub conformance: Listeners,
-    /// What is served where; the port that was bound where 0 was asked for.
+    /// The addresses of each protocol, with the bound port if the configured one is 0.
     pub addresses: Vec<(&'static str, SocketAddr)>,
 }
 
@@ -85,7 +85,7 @@ async fn load(listen: &[SocketAddr], terms: TlsTerms) -> Result<Option<Tls>, Str
     Tls::load(terms).await.map(Some).map_err(|fault| fault.to_string())
 }
 
-/// Listens at all addresses of a key, and notes them under `name`.
+/// Listens on all addresses of a key, and records them under `name`.
 fn bind(
     name: &'static str,
     key: &str,
@@ -106,7 +106,7 @@ fn bind_one(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> 
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A port whose last connections are still being closed by the system is free.
     socket.set_reuseaddr(true)?;
-    // [::] takes IPv4 too, unless that has a listener of its own.
+    // [::] accepts IPv4, too, unless IPv4 has a listener of its own.
     if address.is_ipv6() && all.iter().any(|other| other.is_ipv4() && other.port() == address.port()) {
         SockRef::from(&socket).set_only_v6(true)?;
     }
@@ -130,7 +130,7 @@ async fn bind_unix(path: &Path) -> Result<UnixSocket, String> {
                 format!("mqtt.unix_socket: {path} is in use; stop the other program or set another path")
             }
             io::ErrorKind::AlreadyExists => {
-                format!("mqtt.unix_socket: {path} is a file that is no socket; move it away or set another path")
+                format!("mqtt.unix_socket: {path} is a file other than a socket; move it away or set another path")
             }
             _ => {
                 format!("mqtt.unix_socket: cannot listen at {path} ({error}); set a path in a folder of the hub's user")

@@ -1,4 +1,5 @@
-//! The ports are opened, and become a hub. What keeps one from opening is one line that names it and the way out.
+//! Opens the ports and creates the hub. If a port cannot be opened, the error is one line with the cause and the
+//! remedy.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -22,10 +23,10 @@ use crate::ports::space::{Space, is_disk_full};
 use crate::ports::speech::{RecogniserSettings, Speaker, SpeakerSettings};
 use crate::ports::store::{Place, Store, StoreError, StoreSettings, check_files, damage, is_open};
 
-/// Why a hub does not start: one line for the person who starts it.
+/// Why a hub does not start: one line for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// What a key of the configuration names cannot be used. The line begins with the key.
+    /// The value of a key of the configuration cannot be used. The line begins with the key.
     #[error("{0}")]
     Setting(String),
     /// A part of the hub fails. The line names it.
@@ -45,29 +46,29 @@ impl StartError {
     }
 }
 
-/// Opens what the hub stands on.
+/// Opens the ports of the hub.
 pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
     prepare_folder(&config.server.data_dir)?;
     if unfinished_restore(&config.server.data_dir) {
         let folder = config.server.data_dir.display();
-        return Err(StartError::Part(format!("{folder}: a restore was cut off; run 'toyhub restore' once more")));
+        return Err(StartError::Part(format!("{folder}: a restore was interrupted; run 'toyhub restore' again")));
     }
     let mut folder = examine_folder(config).await?;
     folder.note_start(wire::now()).map_err(StartError::part)?;
     let store = Store::open(&store_settings(config)).await;
     let store = store.map_err(|error| store_fault(config, &error))?;
-    // Nothing is written to a database before it is known to be this folder's.
+    // Nothing is written to a database before its identity was checked.
     let found = store.hub().await.map_err(|error| store_fault(config, &error))?;
     let id = match folder.settle(found) {
         Ok(id) => id,
         Err(fault) => {
-            // Left as after a crash: to close another hub's database would change its files.
+            // Left as after a crash, as closing another hub's database would change its files.
             store.abandon();
             return Err(StartError::part(fault));
         }
     };
     store.prepare(&id).await.map_err(|error| store_fault(config, &error))?;
-    // After the store, whose lock keeps a second hub from emptying the spool of the first.
+    // After the store, whose lock prevents a second hub from emptying the spool of the first.
     let files = Files::open(&config.server.files_dir(), &config.server.spool_dir())
         .map_err(|error| part_fault(&config.server.files_dir(), &error))?;
     let space = Space::open(&config.server.data_dir, config.server.free_bytes_min)
@@ -99,7 +100,7 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
     let (stored_sessions, speaker, replies) = (found.sessions, speaker(config), replies(config)?);
     folder.confirm(id, wire::now()).map_err(StartError::part)?;
     if !folder.ended_cleanly() {
-        tracing::info!("no clean stop has left this data; 'toyhub doctor' compares messages with their recordings");
+        tracing::info!("the last stop was not clean; 'toyhub doctor' compares messages with their recordings");
     }
     let ports = Ports {
         folder,
@@ -118,7 +119,7 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
     let hub = Hub::new(ports, Arc::clone(config)).await.map_err(|error| StartError::Part(fault(&error)))?;
     let again = hub.erase_restored(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
     if again > 0 {
-        tracing::info!(again, "what was erased before the restore is erased again");
+        tracing::info!(again, "erasures from before the restore are repeated");
     }
     Ok(Arc::new(hub))
 }
@@ -133,7 +134,7 @@ pub fn folder_parts(config: &Config) -> Parts {
     }
 }
 
-/// Looks at the data folder before anything in it is opened.
+/// Checks the data folder before anything in it is opened.
 pub async fn examine_folder(config: &Config) -> Result<DataFolder, StartError> {
     let (folder, parts) = (config.server.data_dir.clone(), folder_parts(config));
     let engine = Inspection { is_open, check: check_files };
@@ -152,13 +153,13 @@ fn store_fault(config: &Config, error: &StoreError) -> StartError {
         )),
         "embedded" => {
             let Damage { path, why } = damage(&folder, &error.to_string());
-            let way_out = "see that the hub's user may read and write it; if it is damaged, restore a backup with \
+            let way_out = "give the hub's user the right to read and write it; if it is damaged, restore a backup with \
                            'toyhub restore'";
             StartError::Part(format!("{}: {why}; {way_out}", path.display()))
         }
-        url => {
-            StartError::Setting(format!("store.url: {url}: {error}; see that the address is right and the server runs"))
-        }
+        url => StartError::Setting(format!(
+            "store.url: {url}: {error}; check that the address is right and the server runs"
+        )),
     }
 }
 
@@ -196,7 +197,7 @@ pub fn speaker(config: &Config) -> Speaker {
     })
 }
 
-/// How recordings are listened to, with this model.
+/// The settings of speech recognition, with this model.
 pub fn recogniser_settings(config: &config::Speech, model: PathBuf) -> RecogniserSettings {
     RecogniserSettings {
         model,
@@ -211,7 +212,7 @@ pub fn recogniser_settings(config: &config::Speech, model: PathBuf) -> Recognise
     }
 }
 
-/// Who makes replies.
+/// The reply engine of the configuration.
 fn replies(config: &Config) -> Result<Box<dyn ReplyEngine>, String> {
     let speech = &config.speech;
     if speech.reply_url.is_empty() {
@@ -236,7 +237,7 @@ fn replies(config: &Config) -> Result<Box<dyn ReplyEngine>, String> {
     Ok(Box::new(WithFallback::new(endpoint.map_err(|error| format!("speech.reply_url: {error}"))?)))
 }
 
-/// Where the database is, and how it is opened.
+/// The settings of the database.
 pub fn store_settings(config: &Config) -> StoreSettings {
     let store = &config.store;
     let place = match store.url.as_str() {
@@ -261,7 +262,7 @@ pub fn store_settings(config: &Config) -> StoreSettings {
     }
 }
 
-/// Makes the data folder, and sees that it can be written to.
+/// Creates the data folder, and checks that it can be written to.
 fn prepare_folder(folder: &Path) -> Result<(), StartError> {
     let probe = folder.join(".writable");
     make_private_folder(folder)
@@ -281,7 +282,7 @@ fn prepare_folder(folder: &Path) -> Result<(), StartError> {
 pub(super) fn part_fault(path: &Path, error: &(dyn std::error::Error + 'static)) -> StartError {
     let path = path.display();
     StartError::Part(match is_disk_full(error) || matches!(error.downcast_ref(), Some(DiskError::Full)) {
-        true => format!("{path}: the disk is full ({error}); make room and start the hub again"),
+        true => format!("{path}: the disk is full ({error}); free space on it and start the hub again"),
         false => format!("{path} cannot be used ({error}); give the hub's user the right to read and write it"),
     })
 }

@@ -18,7 +18,7 @@ pub fn encode_amr_nb(samples_8k_mono: &[i16]) -> Vec<u8> {
         let mut samples = chunk.to_vec();
         samples.resize(FRAME_SAMPLES, 0);
         let frame = codec.encode_frame(&samples).expect("a whole frame");
-        // Frame type, then the bit that says the frame is good.
+        // Frame type, then the bit that marks the frame as valid.
         file.push(frame.mode << 3 | 1 << 2);
         file.extend_from_slice(&frame.data);
     }

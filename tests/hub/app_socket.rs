@@ -1,4 +1,4 @@
-//! The app socket: coming back without a gap, who may open it, and what it does with those who misuse it.
+//! The app socket: reconnecting without a gap, permissions, and misuse.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ async fn a_thousand_broken_links_lose_nothing_and_repeat_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_too_old_is_said_to_be_and_a_restart_forgets_nothing() {
+async fn events_that_are_too_old_are_reported_and_survive_a_restart() {
     let mut world = World::start_with(&[("TOYHUB_ACCOUNTS__STREAM_EVENTS_MAX", "3")]).await;
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;
@@ -90,7 +90,7 @@ async fn what_is_too_old_is_said_to_be_and_a_restart_forgets_nothing() {
         assert_eq!(welcome, json!({"type": "welcome", "seq": 5, "resumed": resumed, "reload": !resumed}), "{after}");
         assert_eq!(frames(&mut app).await, Vec::<Value>::new());
     }
-    // Who does not say what it has seen gets what nobody has heard.
+    // A client that sends no event number gets the unread messages.
     let mut app = world.app(&parent).await;
     let unheard = frames(&mut app).await;
     assert_eq!((unheard.len(), unheard[0].get("seq")), (5, None));
@@ -186,7 +186,7 @@ async fn a_page_opens_its_socket_with_a_ticket_that_is_good_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_misuses_the_socket_loses_it_and_nobody_else_does() {
+async fn only_the_client_that_misuses_the_socket_loses_it() {
     let world = World::start().await;
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;

@@ -54,7 +54,7 @@ async fn a_guardian_reads_who_has_done_what_around_the_toy() {
     let read = ("read", Some(tom.id.as_str()), None);
     assert_eq!(acts(&record(&world, &mia, Some(&toy)).await)[..2], [read, befriended]);
 
-    // Who only fetches a sound by its name, stands in it too.
+    // A download of a sound by its name is recorded, too.
     upload(&world, "/toy_uploader", &toy.id, &mia.id, 3).await;
     let mut app = world.app(&mia).await;
     let name = app.ask(json!({"do": "unread"})).await["data"]["messages"][0]["message"].clone();
@@ -62,7 +62,7 @@ async fn a_guardian_reads_who_has_done_what_around_the_toy() {
     assert_eq!(world.client().get(address).bearer_auth(&mia.token).send().await.unwrap().status(), 200);
     assert_eq!(acts(&record(&world, &mia, Some(&toy)).await)[0], ("read", Some(mia.id.as_str()), None));
 
-    // Exports, erasures and what whoever runs the hub does.
+    // Exports, erasures and changes by the operator.
     let password = json!({"_id": mia.id, "password": "correct horse"});
     assert_eq!(world.post_as(&mia, "/export", password).await["code"], 0);
     assert_eq!(acts(&record(&world, &mia, None).await)[0], ("exported", Some(mia.id.as_str()), None));
@@ -72,7 +72,7 @@ async fn a_guardian_reads_who_has_done_what_around_the_toy() {
     let all = record(&world, &mia, Some(&toy)).await;
     assert_eq!(acts(&all)[0], ("erased_chat", Some(mia.id.as_str()), Some(tom.id.as_str())));
 
-    // In pages, and for nobody else.
+    // In pages, and for no other user.
     let page = json!({"_id": mia.id, "toy_id": toy.id, "limit": 2, "before": all[1]["at"]});
     let page = world.post_as(&mia, "/audit", page).await;
     assert_eq!(page["data"], json!(all[2..4]));
@@ -100,7 +100,7 @@ async fn a_binding_agrees_to_a_text_and_withdrawing_erases() {
     binding["consent"] = text["version"].clone();
     assert_eq!(world.post_as(&mia, "/bind_toy", binding).await["code"], 0);
 
-    // Other settings are another text; what was agreed to stays as it was.
+    // Other settings cause another text; the stored consent is unchanged.
     world.stop().await;
     world.set("TOYHUB_RETENTION__MESSAGES_DAYS", "30");
     world.start_hub().await;

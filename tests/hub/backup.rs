@@ -13,7 +13,7 @@ use crate::world::{Toy, User, World, within};
 const SETTINGS: [(&str, &str); 2] =
     [("TOYHUB_MQTT__CONFORMANCE_LISTEN", "127.0.0.1:0"), ("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "100000")];
 
-/// A parent and its toy, who sends to it.
+/// A parent and its toy, which sends it messages.
 struct Pair {
     parent: User,
     toy: Toy,
@@ -34,7 +34,7 @@ impl Pair {
         sent["data"]["filename"].as_str().unwrap().to_owned()
     }
 
-    /// The names of all unheard sounds, which are then heard.
+    /// The names of all unread sounds, which are then marked as read.
     async fn hear(&self, world: &World) -> Vec<String> {
         let asked = json!({"from_user": self.toy.id, "to_user": self.parent.id});
         let unheard = world.post_as(&self.parent, "/recv_msg", asked).await;
@@ -89,7 +89,7 @@ async fn guest(world: &World, id: &str, clean: u8) -> (Raw, bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_accepted_before_a_backup_under_load_is_in_it() {
+async fn messages_accepted_before_a_backup_under_load_are_in_it() {
     let world = World::start_with(&SETTINGS).await;
     let backups = world.folder().join("backups");
     let pairs = [pair(&world, "mia's").await, pair(&world, "`tom`").await, pair(&world, "小明 \\ \"x\"").await];
@@ -173,7 +173,7 @@ async fn what_was_accepted_before_a_backup_under_load_is_in_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_later_backup_copies_only_what_is_new_with_a_hub_and_without() {
+async fn a_later_backup_copies_only_new_files_with_a_hub_and_without() {
     let mut world = World::start_with(&SETTINGS).await;
     let backups = world.folder().join("backups");
     let to = backups.to_str().unwrap().to_owned();
@@ -214,7 +214,7 @@ async fn a_backup_that_was_killed_is_not_taken_for_whole() {
     let to = backups.to_str().unwrap().to_owned();
     let one = pair(&world, "mia").await;
     let name = one.send(&world, sound::beep()).await;
-    // Enough files that the kill meets their copying.
+    // Enough files that the kill happens while they are copied.
     let music = world.data_dir().join("files/music");
     std::fs::create_dir_all(&music).unwrap();
     for number in 0..2_000 {
@@ -313,7 +313,7 @@ async fn a_damaged_backup_is_refused_and_the_file_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_backed_up_or_restored_is_refused_with_a_remedy() {
+async fn impossible_backups_and_restores_are_refused_with_a_remedy() {
     let world = World::start().await;
     let backups = world.folder().join("backups");
     let to = backups.to_str().unwrap().to_owned();
@@ -323,7 +323,7 @@ async fn what_cannot_be_backed_up_or_restored_is_refused_with_a_remedy() {
     let inside = world.data_dir().join("backups");
     let output = within("the command", world.command(&["backup", inside.to_str().unwrap()]).output()).await.unwrap();
     let refused = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && refused.contains("inside of the other"), "{refused}");
+    assert!(!output.status.success() && refused.contains("contain each other"), "{refused}");
     assert!(snapshots(&inside).is_empty());
 
     let memory = World::start_with(&[("TOYHUB_STORE__URL", "memory")]).await;
@@ -345,7 +345,7 @@ async fn a_cut_off_restore_is_not_taken_for_a_new_hub() {
     let mut command = world.command(&["serve"]);
     let output = within("the program", command.env("TOYHUB_SERVER__DATA_DIR", &data).output()).await.unwrap();
     let refused = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && refused.contains("was cut off"), "{refused}");
+    assert!(!output.status.success() && refused.contains("was interrupted"), "{refused}");
     restore(&world, &data, &[backups.to_str().unwrap()]).await.unwrap();
     let other = World::start_in(folder, &[]).await;
     other.ok("/login", json!({"username": "mia", "password": "correct horse"})).await;

@@ -87,7 +87,7 @@ async fn the_three_doors_give_the_same_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_toy_asks_who_it_is_and_what_it_has_not_heard() {
+async fn a_toy_requests_its_profile_and_unread_counts() {
     let world = World::start().await;
     let mia = world.user("mia").await;
     let toy = world.toy(&mia, "Fluffy").await;
@@ -163,7 +163,7 @@ async fn every_registered_call_is_served_described_and_driven_by_a_test() {
             assert_eq!(is_unknown, call.facts.door == Door::Http, "{name}: {answer}");
         }
         assert_described(call, &http, &sockets);
-        // Driven: by `spec`, which meets all that is described, or here; and by name somewhere.
+        // Each call is exercised: by `spec`, which covers all documented calls, or here; and by name somewhere.
         let has_test =
             HELD_HERE.contains(&name) || ["\"/", "\""].iter().any(|quote| tests.contains(&format!("{quote}{name}\"")));
         assert!(has_test, "no test calls {name}");

@@ -310,7 +310,7 @@ async fn a_recording_in_chunks_is_found_again_under_its_name() {
     let first = line.ok(send.clone()).await;
     // Its answer is forgotten with the new chunks, and yet it is the same recording under the same name.
     line.chunks("a", &chunks).await;
-    assert_eq!(line.ok(send).await, first);
+    assert_eq!(line.ok(send).await["_id"], first["_id"]);
     line.chunks("b", &chunks).await;
     let other =
         line.ok(json!({"do": "toy_uploader", "to_user": parent.id, "upload": "b", "chunks": chunks.len()})).await;

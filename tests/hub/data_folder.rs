@@ -18,7 +18,7 @@ async fn used() -> World {
     world
 }
 
-/// What the start says, where it must fail.
+/// The error of a start that must fail.
 async fn refusal(world: &World) -> String {
     let output = within("the program", world.command(&["serve"]).output()).await.unwrap();
     let message = String::from_utf8(output.stderr).unwrap();
@@ -56,7 +56,7 @@ async fn a_folder_that_lacks_a_part_is_refused_by_name_and_opens_when_it_is_back
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_belongs_to_another_hub_is_refused() {
+async fn parts_of_another_hub_are_refused() {
     let mut world = used().await;
     let mut other = used().await;
     for part in ["db", "sessions.redb"] {
@@ -253,7 +253,7 @@ async fn recordings_whose_messages_a_cut_log_has_lost_are_reported_at_once_and_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_hub_is_told_so_and_leaves_the_folder_alone() {
+async fn a_second_hub_is_refused_and_leaves_the_folder_unchanged() {
     let mut world = used().await;
     world.start_hub().await;
     let file = world.data_dir().join("hub.toml");

@@ -183,7 +183,7 @@ async fn family(world: &World) -> Family {
     needles.id("chat of user and friend", &chat_of(world, &zora, &tom.id).await);
     needles.id("chat of toy and friend", &chat_of(world, &tom, &toy.id).await);
 
-    // A friend's phone and toy's session that are away; what waits in them names the family.
+    // The offline sessions of a friend's phone and toy, with messages that name the family.
     let mut phone = Raw::open(world.mqtt_addr()).await;
     phone.send(&connect_with(V4, 0xc0, 60, &[], "phone", &[], &tom.id, &tom.token)).await;
     phone.expect(0x20, &[0, 0]).await;
@@ -274,7 +274,7 @@ async fn an_erased_account_leaves_no_byte() {
     );
     wrong["password"] = json!("correct horse");
     assert_eq!(world.post_as(&zora, "/erase_account", wrong).await["code"], 0);
-    // From now on nobody reaches anything of it.
+    // From now on its data cannot be reached.
     assert_eq!(world.post_as(&zora, "/friend_list", json!({"_id": zora.id})).await["code"], 36);
     assert_eq!(world.post("/login", json!({"username": "zoraphine", "password": "correct horse"})).await.1["code"], 1);
     let finished = world.run(&["erase", "--finish"]).await;
@@ -285,7 +285,7 @@ async fn an_erased_account_leaves_no_byte() {
     assert_eq!(refused["code"], 36, "{refused}");
     let friends = world.post_as(&tom, "/friend_list", json!({"_id": tom.id})).await;
     assert_eq!(friends["data"], json!([]));
-    // The friend's devices load all again, and miss nothing of what comes.
+    // The friend's devices load everything again, and miss no later event.
     let (_, welcome) = world.app_after(&tom, 1).await;
     assert!(welcome.to_string().contains("seq"), "{welcome}");
     // The device is free for another family.

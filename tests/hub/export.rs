@@ -97,7 +97,7 @@ async fn an_archive_has_all_of_a_family_and_nothing_of_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn few_archives_are_written_at_once_and_one_that_nobody_reads_ends() {
+async fn few_archives_are_written_at_once_and_an_unread_one_ends() {
     let world = World::start().await;
     let mia = world.user("mia").await;
     let toy = world.toy(&mia, "Fluffy").await;

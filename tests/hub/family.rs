@@ -8,7 +8,7 @@ use crate::one_connection::Line;
 use crate::sound;
 use crate::world::{Toy, User, World};
 
-/// What stands in a user's list of requests.
+/// The entries of a user's list of requests.
 async fn requests(world: &World, user: &User) -> Vec<Value> {
     let list = world.post_as(user, "/req_list", json!({"_id": user.id})).await;
     assert_eq!(list["code"], 0, "{list}");
@@ -77,7 +77,7 @@ async fn a_request_of_the_toy_itself_goes_to_its_guardian_first_who_names_the_fr
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guardian_who_asks_in_a_toys_name_agrees_thereby_and_nobody_else_may() {
+async fn a_request_by_a_guardian_for_its_toy_is_its_consent_and_others_may_not_make_it() {
     let world = World::start().await;
     let (mia, tom, eve) = (world.user("mia").await, world.user("tom").await, world.user("eve").await);
     let (fluffy, rex) = (world.toy(&mia, "Fluffy").await, world.toy(&tom, "Rex").await);
@@ -208,7 +208,7 @@ async fn the_end_of_a_friendship_ends_its_topics_at_once() {
     let (event, told) = (other.event("friend_removed").await, line.event("friend_removed").await);
     assert_eq!((&event["friend_id"], &told["friend_id"]), (&json!(toy.id), &json!(tom.id)));
 
-    // What the toy publishes now reaches nobody, and it may not publish there: the next thing that comes is another.
+    // A publication of the toy is not delivered now, as it may not publish there: the next delivery is another one.
     line.publish(&chat, text.as_bytes()).await;
     drop(line);
     world.wait_online(&mia, &toy.id, "0").await;
@@ -261,10 +261,10 @@ async fn who_is_blocked_asks_and_nobody_hears_it() {
     assert_eq!(requests(&world, &mia).await.len(), before);
     let own = world.post_as(&mia, "/add_req", wish(&toy.id, &eve.id, "E")).await;
     assert!(own["code"] == 1 && own["msg"].as_str().unwrap().contains("unblock"), "{own}");
-    // For herself, Mia has blocked nobody.
+    // Mia herself has blocked no one.
     assert_eq!(world.post_as(&eve, "/add_req", wish(&eve.id, &mia.id, "M")).await["code"], 0);
     assert_eq!(requests(&world, &mia).await.len(), before + 1);
-    // A block takes back a request that stands in the list.
+    // A block withdraws a request in the list.
     let herself = json!({"user_id": mia.id, "friend_id": eve.id});
     assert_eq!(world.post_as(&mia, "/block", herself.clone()).await["code"], 0);
     assert_eq!(requests(&world, &mia).await.len(), before);

@@ -11,7 +11,7 @@ use crate::mqtt::{Raw, V4, V5, connect_with, packet, publish, subscribe};
 use crate::world::{World, within};
 
 const OPEN: (&str, &str) = ("TOYHUB_MQTT__CONFORMANCE_LISTEN", "127.0.0.1:0");
-/// Longer than any test runs: whoever is closed as slow would be so too early.
+/// Longer than any test runs: a client that is closed as slow would be closed too early.
 const PATIENT: (&str, &str) = ("TOYHUB_MQTT__BACKPRESSURE_MAX_S", "600");
 
 /// A client without a kept session that has at most `in_flight` messages unanswered.
@@ -163,7 +163,7 @@ async fn two_clients_that_publish_to_each_other_come_through() {
         };
         tokio::join!(feed, drive).1
     };
-    // Both before either publishes: a message without a subscriber reaches nobody.
+    // Both subscribe before either publishes: a message without a subscriber is not delivered.
     let (one, two) = (subscribed(&world, "one", "one").await, subscribed(&world, "two", "two").await);
     let (one, two) = tokio::join!(talk(one, "two"), talk(two, "one"));
     assert_eq!(one, numbered("m", COUNT));
@@ -171,7 +171,7 @@ async fn two_clients_that_publish_to_each_other_come_through() {
 }
 
 #[tokio::test]
-async fn a_client_that_publishes_to_itself_comes_through() {
+async fn a_client_can_publish_to_itself() {
     let world = World::start_with(&[OPEN, PATIENT, ("TOYHUB_MQTT__QUEUE_MESSAGES_MAX", "40")]).await;
     for (qos, count) in [(1, 60u16), (2, 30)] {
         let mut raw = guest(&world, V4, "echo").await;
@@ -239,7 +239,7 @@ async fn a_client_that_is_not_read_is_not_silent() {
     reader.send(&subscribe(V4, 1, &[("a", 1)])).await;
     reader.expect(0x90, &[0, 1, 1]).await;
     let mut writer = Raw::open(world.conformance_addr()).await;
-    // A keep alive of one second. What is queued, held and put off is fewer than these.
+    // A keep alive of one second. The number of queued, held and deferred messages is smaller than this.
     writer.send(&connect_with(V4, 2, 1, &[], "writer", &[], "", "")).await;
     writer.expect(0x20, &[0, 0]).await;
     let all: Vec<u8> = (1..=60).flat_map(|id| publish(V4, 0x32, "a", id, &[id as u8])).collect();
@@ -264,7 +264,7 @@ async fn a_client_that_is_not_read_is_not_silent() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_goodbye_while_it_waits_is_heard_to_the_end() {
+async fn a_client_that_disconnects_while_it_waits_has_its_messages_published() {
     let world = World::start_with(&[OPEN, PATIENT, ("TOYHUB_MQTT__QUEUE_MESSAGES_MAX", "64")]).await;
     let mut reader = guest(&world, V4, "reader").await;
     reader.send(&subscribe(V4, 1, &[("a", 1)])).await;
@@ -281,7 +281,7 @@ async fn a_client_that_says_goodbye_while_it_waits_is_heard_to_the_end() {
 }
 
 #[tokio::test]
-async fn an_app_waits_for_its_answer_and_hears_on() {
+async fn an_app_that_waits_for_its_answer_still_receives() {
     let settings = [PATIENT, ("TOYHUB_MQTT__QUEUE_MESSAGES_MAX", "8"), ("TOYHUB_MQTT__INFLIGHT_MAX", "4")];
     let world = World::start_with(&settings).await;
     let user = world.user("mia").await;

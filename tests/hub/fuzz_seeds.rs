@@ -1,4 +1,4 @@
-//! What the fuzzer starts from, and whatever it has found, sent to a real hub: it goes on for everybody else.
+//! The seeds and findings of the fuzzer, sent to a real hub, which must still serve other clients.
 
 use std::path::{Path, PathBuf};
 

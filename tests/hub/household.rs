@@ -1,4 +1,4 @@
-//! Two guardians of one toy: how the second comes in, what it sees, and how it goes.
+//! Two guardians of one toy: invitation, permissions and removal of the second one.
 
 use serde_json::{Value, json};
 
@@ -55,7 +55,7 @@ async fn a_second_guardian_comes_in_by_a_code_sees_all_and_is_cut_off_at_once_wh
     let again = invite(&world, &mia, &toy, "").await;
     assert!(join(&world, &papa, &again).await["msg"].as_str().unwrap().contains("already"));
 
-    // He sees the toy, its friends and its chats; what he sees stays unread for those who are to hear it.
+    // He sees the toy, its friends and its chats; the messages stay unread for their receivers.
     let seen = toys(&world, &papa).await;
     assert_eq!((seen.len(), &seen[0]["_id"], &seen[0]["bind_user"]), (1, &json!(toy.id), &json!(mia.id)));
     let friends: Vec<&Value> = seen[0]["friend_list"].as_array().unwrap().iter().collect();
@@ -70,7 +70,7 @@ async fn a_second_guardian_comes_in_by_a_code_sees_all_and_is_cut_off_at_once_wh
     assert_eq!(guardians[0]["_id"], mia.id.as_str());
     assert_eq!((&guardians[1]["_id"], &guardians[1]["is_first"]), (&json!(papa.id), &json!(false)));
 
-    // He answers for the toy, and hears of it.
+    // He answers for the toy, and is notified.
     let mut app = world.app(&papa).await;
     let asked = json!({"req_user": eve.id, "add_user": toy.id, "type": "app", "req_info": "", "remark": "F"});
     assert_eq!(world.post_as(&eve, "/add_req", asked).await["code"], 0);
@@ -122,7 +122,7 @@ async fn a_second_guardian_comes_in_by_a_code_sees_all_and_is_cut_off_at_once_wh
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_an_invitation_is_needed_nobody_comes_in_without() {
+async fn required_invitations_are_enforced() {
     let settings = [("TOYHUB_AUTH__REGISTRATION", "invite"), ("TOYHUB_AUTH__BINDING", "invite")];
     let world = World::start_with(&settings).await;
     let new = |name: &str, invite: &str| json!({"username": name, "password": "correct horse", "nickname": name, "gender": "2", "invite": invite});

@@ -1,4 +1,5 @@
-//! What strangers, bad lines and old clients send: every answer has its code, nothing of it is kept, nobody waits.
+//! Input of strangers, bad connections and legacy clients: every answer has its code, no data is kept, and no client
+//! waits.
 
 use std::time::{Duration, Instant};
 
@@ -78,7 +79,7 @@ async fn malformed_bodies_get_their_codes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_paths_and_methods_are_told_apart() {
+async fn unknown_paths_and_methods_are_distinguished() {
     let world = World::start().await;
     let ask = |method: Method, path: &str| world.client().request(method, world.http() + path).send();
 
@@ -214,7 +215,7 @@ async fn a_declared_size_beyond_the_limit_is_refused_unread() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_upload_leaves_nothing() {
     let world = World::start().await;
-    // Somebody has proved who it is here: what comes from here is written to disk.
+    // A party has authenticated at this address: recordings from it are written to disk.
     world.user("mia").await;
     let sound = "x".repeat(300_000);
     let body = format!("--b\r\nContent-Disposition: form-data; name=\"reco\"; filename=\"a\"\r\n\r\n{sound}");
@@ -366,7 +367,7 @@ async fn a_cut_download_is_resumed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_asks_first_is_told_to_go_on_or_not() {
+async fn a_client_that_expects_a_continue_gets_it_or_a_refusal() {
     let world = World::start().await;
     let mut stream = TcpStream::connect(world.http_addr()).await.unwrap();
     let body = b"username=nobody&password=x";

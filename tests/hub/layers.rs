@@ -1,4 +1,4 @@
-//! The rooms keep their direction: who may name whom in a `use` or a path, and what a room may not do.
+//! The rooms keep their direction: the permitted imports of each room, and forbidden operations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -157,7 +157,7 @@ fn absolute(code: &str, module: &[String]) -> String {
     found + rest
 }
 
-/// Whether a path `name` stands in `code`, whole words only.
+/// Whether `code` contains the path `name`, as whole words.
 fn names(code: &str, name: &str) -> bool {
     let is_word = |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
     code.match_indices(name).any(|(at, _)| {

@@ -1,5 +1,5 @@
 //! Every kind of toy with every kind of app, both ways, live and after an absence: each message arrives, once, and its
-//! sender learns that it was heard.
+//! sender is notified that it was read.
 
 use std::collections::VecDeque;
 use std::process::Stdio;
@@ -41,7 +41,7 @@ struct Client {
     /// The number of the last event that an app socket has seen.
     seen: u64,
     uploads: u32,
-    /// All recordings that it was told of.
+    /// All recordings that it was notified of.
     told: Vec<String>,
 }
 
@@ -223,7 +223,7 @@ impl Client {
                 fields.extend([("to_user", to), ("friend_type", friend_type)]);
                 let sent = world.upload(path, field, recording, &fields).await;
                 assert_eq!(sent["code"], 0, "{sent}");
-                // Older clients tell their friend themselves, too.
+                // Legacy clients also notify their friend themselves.
                 if let Link::Socket(socket) = link {
                     let from = fields[0].1;
                     let chat = &sent["data"]["filename"];
@@ -234,7 +234,7 @@ impl Client {
         }
     }
 
-    /// Waits until it is told of a message, notes it, and hears it.
+    /// Waits until it is notified of a message, records it, and fetches it.
     async fn receive(&mut self, world: &World, from: &str) {
         let to = self.id().to_owned();
         let announced = match &mut self.link {
@@ -281,7 +281,7 @@ impl Client {
     }
 }
 
-/// Asks an app's socket, and notes what it is told meanwhile.
+/// Sends a request on an app's socket, and records the events that arrive meanwhile.
 async fn ask(app: &mut App, seen: &mut u64, mut request: Value) -> Value {
     request["id"] = json!(1_000_000);
     app.send(request).await;
@@ -309,7 +309,7 @@ pub async fn befriend(world: &World, user: &User, other: &str, owner: &User) {
     world.accept(owner, "U").await;
 }
 
-/// Whether all that a user has sent to a friend is heard.
+/// Whether all messages from a user to a friend were read.
 async fn all_heard(world: &World, user: &User, friend: &str) -> bool {
     let friends = world.post_as(user, "/friend_list", json!({"_id": user.id})).await;
     let entry = friends["data"].as_array().unwrap().iter().find(|entry| entry["friend_id"] == friend).unwrap().clone();

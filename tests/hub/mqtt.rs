@@ -62,7 +62,7 @@ impl Raw {
         assert_eq!(self.packet().await, (kind, body.to_vec()));
     }
 
-    /// The hub closes, and says nothing more.
+    /// The hub closes the connection, and sends nothing more.
     pub async fn expect_end(&mut self) {
         let next = timeout(SOON, self.read_packet()).await.expect("still open");
         assert_eq!(next, None);
@@ -228,7 +228,7 @@ async fn a_version_5_client_learns_the_terms() {
 }
 
 #[tokio::test]
-async fn a_toy_may_listen_to_what_is_its_own() {
+async fn a_toy_may_subscribe_to_its_own_topics() {
     let world = World::start().await;
     let (toy, other) = (world.bound_toy("fluffy").await, world.bound_toy("spot").await);
     let own = |rest: &str| format!("toy/{}/{rest}", toy.id);
@@ -276,7 +276,7 @@ async fn a_publish_is_acknowledged_when_it_is_taken() {
 }
 
 #[tokio::test]
-async fn a_client_that_breaks_the_protocol_is_told_and_closed() {
+async fn a_client_that_breaks_the_protocol_gets_a_reason_and_is_closed() {
     let world = World::start().await;
     let toy = world.bound_toy("fluffy").await;
     let again = connect(V5, "a", &toy.device_key, &toy.secret);
@@ -307,7 +307,7 @@ async fn a_client_that_breaks_the_protocol_is_told_and_closed() {
 }
 
 #[tokio::test]
-async fn topics_beyond_ascii_harm_nobody() {
+async fn topics_beyond_ascii_are_accepted() {
     let world = World::start().await;
     let toy = world.bound_toy("fluffy").await;
     for level in [V4, V5] {

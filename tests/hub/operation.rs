@@ -1,4 +1,4 @@
-//! The program as its operator meets it: the command line, faults at the start, identity, limits.
+//! The program from the operator's view: the command line, faults at the start, identity, limits.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Output, Stdio};
@@ -58,7 +58,7 @@ async fn faults_at_the_start_are_one_line_each() {
         assert!(!output.status.success() && message.contains(expected), "{name}={value}: {message}");
         assert_eq!(message.trim().lines().count(), 1, "{message}");
     }
-    // Only what a file says is put down to the file.
+    // Only faults of the file are reported with the name of the file.
     let file = world.folder().join("own.toml");
     std::fs::write(&file, "").unwrap();
     for named in [true, false] {
@@ -92,11 +92,11 @@ async fn settings_that_make_no_sense_are_refused_by_name() {
     for nested in [inside.as_path(), world.folder()] {
         let output = within("the backup", world.command(&["backup", nested.to_str().unwrap()]).output()).await.unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && message.contains("inside of the other"), "{message}");
+        assert!(!output.status.success() && message.contains("contain each other"), "{message}");
     }
 }
 
-/// An output that nobody reads any more, as `head` leaves it.
+/// A closed output, as with `head`.
 fn closed_pipe() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -161,7 +161,7 @@ async fn no_command_panics_where_its_output_cannot_be_written() {
             assert_eq!(line.contains("the output cannot be written"), expected == 1, "{line}");
         }
     }
-    // Nor where even the last line is for nobody.
+    // Nor if even the last line cannot be printed.
     let mut nameless = world.command(&["user", "log-out", "nobody"]);
     let status = within("the command", nameless.stdout(full_device()).stderr(full_device()).status()).await.unwrap();
     assert_eq!(status.code(), Some(1));
@@ -170,7 +170,7 @@ async fn no_command_panics_where_its_output_cannot_be_written() {
 
 /// Such as a disk that is full of what the hub logs on it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hub_whose_outputs_are_full_serves() {
+async fn a_hub_with_full_outputs_serves() {
     let mut world = World::start_with(&[("TOYHUB_SERVER__LOG", "debug,surrealdb=warn,surrealkv=warn")]).await;
     let address = world.http_addr();
     assert_eq!(world.stop().await, Some(0));
@@ -191,7 +191,7 @@ async fn a_hub_whose_outputs_are_full_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_the_control_socket_early_is_no_warning() {
+async fn a_control_client_that_disconnects_early_causes_no_warning() {
     let mut world = World::start_with(&[("TOYHUB_SERVER__LOG", "info,surrealdb=warn,surrealkv=warn")]).await;
     world.run(&["doctor"]).await;
     let socket = world.data_dir().join("control.sock");
@@ -226,7 +226,7 @@ async fn a_token_that_comes_with_a_call_is_the_partys_also_at_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_eight_who_take_a_name_one_gets_it() {
+async fn of_eight_concurrent_registrations_of_a_name_one_succeeds() {
     let world = World::start().await;
     let new = || json!({"username": "mia", "password": "correct horse", "nickname": "M", "gender": "1"});
     let answers = join_all((0..8).map(|_| world.post("/reg", new()))).await;
@@ -236,7 +236,7 @@ async fn of_eight_who_take_a_name_one_gets_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_eight_who_bind_a_device_one_gets_it() {
+async fn of_eight_concurrent_bindings_of_a_device_one_succeeds() {
     let world = World::start().await;
     let (key, _) = world.device().await;
     let mut ids = Vec::new();

@@ -1,4 +1,4 @@
-//! Passwords: which are taken, how they are changed and reset, and that guessing locks out nobody else.
+//! Passwords: requirements, changes and resets, and that guessing does not lock out the owner.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Stdio;

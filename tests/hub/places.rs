@@ -94,7 +94,7 @@ async fn family(world: &World) -> Family {
     Family { parent, toy, chat, to_toy, to_parent }
 }
 
-/// Everything that somebody elsewhere may try who knows all of a family's ids and names: nothing of it is answered.
+/// All calls that a stranger elsewhere may try with all of a family's ids and names: none is answered.
 async fn assert_shut(world: &World, family: &Family) {
     let stranger = Stranger::new(world);
     let Family { parent, toy, chat, .. } = family;
@@ -168,7 +168,7 @@ async fn a_family_without_tokens_is_served_at_home_and_nobody_elsewhere() {
     assert_shut(&world, &family).await;
     assert_eq!(world.unread_of(&family.toy).await, unread, "nothing was sent or read by the stranger");
 
-    // A login there proves the parent there, and nobody else.
+    // A login there authenticates only the parent there.
     let stranger = Stranger::new(&world);
     stranger.post("/login", json!({"username": "mia", "password": "correct horse"})).await;
     assert_eq!(stranger.post("/auto_login", json!({"_id": family.parent.id})).await["code"], 0);
@@ -200,7 +200,7 @@ async fn a_known_stranger_gets_no_further_with_a_photograph() {
 }
 
 #[tokio::test]
-async fn a_toy_moves_when_its_secret_or_its_owner_says_so() {
+async fn a_toy_moves_with_its_secret_or_its_owners_permission() {
     let world = World::start().await;
     let Family { parent, toy, .. } = family(&world).await;
     let elsewhere = Stranger::new(&world);
@@ -228,7 +228,7 @@ async fn a_toy_moves_when_its_secret_or_its_owner_says_so() {
 }
 
 #[tokio::test]
-async fn a_link_plays_a_sound_to_whoever_has_it() {
+async fn a_link_opens_its_sound_without_a_token() {
     let mut world = World::start().await;
     let Family { parent, toy, to_parent, .. } = family(&world).await;
     let names = [("user_id", toy.id.as_str()), ("to_user", parent.id.as_str()), ("friend_type", "app")];

@@ -1,6 +1,6 @@
 //! Clients behind proxies: their own addresses count, as far as a trusted proxy names them.
 //!
-//! The trusted proxies are 127.0.0.2 and 127.0.0.3; whoever connects from elsewhere is a stranger.
+//! The trusted proxies are 127.0.0.2 and 127.0.0.3; all other addresses are untrusted.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -205,13 +205,13 @@ async fn wrong_passwords_count_for_the_client_that_a_proxy_names() {
     assert_eq!(login(PROXY, &by("10.9.8.7,2001:db8::99"), "a").await, "too many", "forged");
     assert_eq!(login(PROXY, &by("2001:db8::99, 127.0.0.3"), "a").await, "too many", "two proxies");
     assert_eq!(login(PROXY, &by("2001:db8:0:1::1"), "a").await, "wrong", "another household");
-    // A stranger's header changes nothing for it, and harms nobody.
+    // A header from an untrusted address has no effect on it or on others.
     for n in 0..4 {
         assert_eq!(login(STRANGER, &by(&format!("192.0.2.{n}")), &format!("b{n}")).await, "wrong");
     }
     assert_eq!(login(STRANGER, &by("192.0.2.77"), "b").await, "too many");
     assert_eq!(login(PROXY, &by("192.0.2.1"), "c").await, "wrong");
-    // The header that the configuration does not name is nobody's word.
+    // The header that the configuration does not name is ignored.
     assert_eq!(login(PROXY, "Forwarded: for=192.0.2.1\r\nX-Forwarded-For: 2001:db8::5\r\n", "d").await, "too many");
     for headers in [by("nobody"), by("192.0.2.1, "), by("\u{fc}ber")] {
         let refused = request(&world, PROXY, &headers, "/login", "{}").await;

@@ -1,4 +1,4 @@
-//! How far a message has come, told live and kept: over HTTP, MQTT and the app socket, and after a `kill -9`.
+//! The states of messages, published and stored: over HTTP, MQTT and the app socket, and after a `kill -9`.
 
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ async fn event(app: &mut App, kind: &str, seq: u64) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sender_is_told_what_is_heard_and_all_devices_what_is_read() {
+async fn a_sender_gets_receipts_and_all_devices_get_read_events() {
     let mut world = World::start().await;
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;

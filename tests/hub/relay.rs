@@ -1,4 +1,4 @@
-//! A line to the hub that breaks when a test says so.
+//! A connection to the hub that a test can break.
 
 use std::net::SocketAddr;
 

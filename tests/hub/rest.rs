@@ -15,7 +15,7 @@ fn around_now() -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_toy_in_its_quiet_hours_hears_only_what_is_urgent() {
+async fn a_toy_in_its_quiet_hours_gets_only_urgent_messages() {
     let world = World::start_with(&[("TOYHUB_CHATS__QUIET_CHECK_INTERVAL_S", "1")]).await;
     let mia = world.user("mia").await;
     let toy = world.toy(&mia, "Fluffy").await;

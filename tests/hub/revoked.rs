@@ -42,7 +42,7 @@ async fn an_unbound_toy_is_cut_off_and_forgotten() {
 }
 
 #[tokio::test]
-async fn who_is_logged_out_everywhere_is_cut_off() {
+async fn logging_out_everywhere_closes_the_connections() {
     let world = World::start().await;
     let user = world.user("papa").await;
     let mut app = world.app(&user).await;

@@ -24,9 +24,14 @@ fn stable(value: &Value) -> Value {
 fn kind_of(text: &str) -> Option<&'static str> {
     let stem = text.strip_suffix(".mp3").unwrap_or(text);
     let hex = |text: &str, digits| text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
+    // The mark of the sender, then what is the recording's own.
+    let is_recording = |stem: &str| {
+        let marked = stem.strip_prefix("up-").and_then(|marked| marked.split_once('-'));
+        marked.is_some_and(|(mark, own)| hex(mark, 16) && hex(own, 32))
+    };
     match stem {
         stem if stem.starts_with("say-") => Some("<notice>"),
-        stem if text.ends_with(".mp3") && hex(stem, 32) => Some("<sound>"),
+        stem if text.ends_with(".mp3") && (hex(stem, 32) || is_recording(stem)) => Some("<sound>"),
         stem if hex(stem, 24) => Some("<id>"),
         stem if hex(stem, 32) => Some("<key>"),
         stem if hex(stem, 64) => Some("<token>"),

@@ -1,4 +1,4 @@
-//! The hub as a service: its signals, its exit codes, what systemd is told, and who watches over it.
+//! The hub as a service: signals, exit codes, notifications of systemd, and monitoring.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::world::{World, within};
 struct Systemd(UnixDatagram);
 
 impl Systemd {
-    /// A world whose hub is a service; `files` stand in its folder.
+    /// A world whose hub is a service; `files` are in its folder.
     async fn start(files: &[(&str, &str)], settings: &[(&'static str, &'static str)]) -> (World, Self) {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
@@ -64,7 +64,10 @@ async fn sighup_changes_the_log_and_a_wrong_filter_changes_nothing() {
     let written = std::fs::read_to_string(world.log()).unwrap();
     let has = |text: &str| written.contains(text);
     assert!(!has("/healthz") && has("/livez") && has("/readyz"), "{written}");
-    assert!(has("log filter not changed") && has("server.log: ") && has("server.logg is not a known key"), "{written}");
+    assert!(
+        has("the log filter was not changed") && has("server.log: ") && has("server.logg is not a known key"),
+        "{written}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +125,7 @@ async fn one_signal_that_is_sent_twice_as_timeout_does_it_is_one() {
     let kill = tokio::process::Command::new("kill").args(["-s", "TERM", &id, &id]).status();
     assert!(kill.await.unwrap().success());
     assert_eq!(systemd.told().await, "STOPPING=1\n");
-    // It still ends in order: what has begun is answered.
+    // It still ends cleanly: running calls are answered.
     request.write_all(b"{}").await.unwrap();
     let mut rest = String::new();
     within("the answer", request.read_to_string(&mut rest)).await.unwrap();
@@ -142,7 +145,7 @@ async fn the_watchdog_is_fed_while_the_hub_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_exit_code_tells_wrong_arguments_from_a_failed_start() {
+async fn the_exit_code_distinguishes_wrong_arguments_from_a_failed_start() {
     let world = World::start().await;
     let run = async |arguments: &[&str]| within("the program", world.command(arguments).output()).await.unwrap();
     assert_eq!(run(&["serv"]).await.status.code(), Some(2));

@@ -52,7 +52,7 @@ async fn message(raw: &mut Raw) -> (u8, u16, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_survives_a_kill() {
+async fn acknowledged_messages_survive_a_kill() {
     let mut world = World::start_with(&[OPEN]).await;
     let (mut away, present) = resume(&world, V4, "away").await;
     assert!(!present);
@@ -282,7 +282,7 @@ async fn a_will_waits_for_its_delay_and_for_the_client() {
 }
 
 #[tokio::test]
-async fn a_client_that_comes_again_takes_its_session_over() {
+async fn a_client_that_reconnects_takes_its_session_over() {
     let world = World::start_with(&[OPEN]).await;
     let (mut old, _) = resume(&world, V5, "same").await;
     listen(&mut old, V5, "a", 1).await;

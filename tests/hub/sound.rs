@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::amr::encode_amr_nb;
 
-/// What is said in every test.
+/// The spoken text of every test.
 pub const WORDS: &str = "Good night little bear, sleep well and dream of the moon.";
 
 /// The words as WAV, 22,050 Hz, 16 bits.

@@ -1,5 +1,5 @@
-//! A child asks its toy: real recordings through the real recogniser. Its model says the words of the test, whatever it
-//! hears; or it is the one in the box, which listens.
+//! Voice commands: real recordings through the real recogniser. Its model returns the words of the test for any input;
+//! or it is the included model, which recognises speech.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::sound;
 use crate::spoken_model::{saying, saying_in_any_language};
 use crate::world::{Toy, World, within};
 
-/// A hub whose model hears this in everything.
+/// A hub whose model returns this text for any input.
 async fn hearing(text: &str) -> World {
     hearing_with(text, &[]).await
 }
@@ -61,7 +61,7 @@ impl World {
         found.bytes().await.unwrap().to_vec()
     }
 
-    /// The name of the reply that says that nothing was heard.
+    /// The name of the reply to a recording without speech.
     async fn not_heard(&self, toy: &Toy) -> String {
         let answer = self.ask_by(toy, wav(16_000, 1, 16, 1, &[0; 64_000])).await;
         assert_eq!(answer["from_user"], "ai", "{answer}");
@@ -348,7 +348,7 @@ async fn fifty_at_once_are_all_answered_and_no_toy_goes_short() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_good_model_the_hub_runs_and_says_what_is_wrong() {
+async fn without_a_valid_model_the_hub_runs_and_reports_the_fault() {
     let whole = saying("hello");
     for (name, content, expected) in [
         ("missing", None, "does not exist"),
@@ -370,7 +370,7 @@ async fn without_a_good_model_the_hub_runs_and_says_what_is_wrong() {
         assert!(line.starts_with("MISSING") && line.contains(expected), "{name}: {line}");
         assert_eq!(world.stop().await, Some(0));
         let log = std::fs::read_to_string(world.log()).unwrap();
-        assert!(log.contains("no speech recognition") && log.contains(expected), "{name}: {log}");
+        assert!(log.contains("speech recognition is not available") && log.contains(expected), "{name}: {log}");
     }
 
     let world = World::start().await;
@@ -491,7 +491,7 @@ async fn listening() -> World {
 }
 
 impl World {
-    /// What a toy is answered whose child says this.
+    /// The answer to a toy whose child says this.
     async fn say(&self, toy: &Toy, words: &str) -> Value {
         self.ask_by(toy, sound::spoken("en-us", words)).await
     }
@@ -505,7 +505,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_model_in_the_box_understands_what_to_play() {
+async fn the_included_model_recognises_play_commands() {
     let world = listening().await;
     let toy = world.bound_toy("Fluffy").await;
     let songs = world.songs(["The Wheels on the Bus", "Twinkle Twinkle Little Star", "Good Night Lullaby"]).await;

@@ -1,4 +1,4 @@
-//! The main job, told as a family would: a parent records, the toy hears, the toy answers.
+//! The main use: a parent sends a recording, the toy plays it, the toy answers.
 
 use serde_json::{Value, json};
 
@@ -89,7 +89,7 @@ async fn a_parents_message_reaches_the_toy_and_its_answer_the_app() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_toy_that_was_away_hears_all_of_it_on_return_also_after_a_restart() {
+async fn an_offline_toy_gets_all_messages_on_reconnect_also_after_a_restart() {
     let mut world = World::start().await;
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;

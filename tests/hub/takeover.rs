@@ -1,4 +1,4 @@
-//! Nobody takes the hub from the others: what one client may use of its disk, its memory, its descriptors and its time.
+//! One client cannot block the others: limits of its disk space, memory, descriptors and time.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
@@ -93,7 +93,7 @@ async fn names_may_come_behind_a_recording() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_party_stores_has_a_limit() {
+async fn the_storage_of_one_party_has_a_limit() {
     let mut world = World::start_with(&[("TOYHUB_LIMITS__STORED_BYTES_PER_PARTY", "5000")]).await;
     let (parent, toy) = family(&world).await;
     let (user, to) = (("user_id", parent.id.as_str()), ("to_user", toy.id.as_str()));
@@ -215,7 +215,7 @@ fn assert_private(folder: &Path) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_hub_writes_is_for_its_user_alone() {
+async fn only_the_hubs_user_may_open_its_files() {
     let world = World::start().await;
     let (parent, toy) = family(&world).await;
     let fields = [("user_id", parent.id.as_str()), ("to_user", toy.id.as_str()), ("", "")];
@@ -262,7 +262,7 @@ async fn the_log_of_a_busy_run_names_nothing_that_opens_something() {
     let log = std::fs::read_to_string(world.log()).unwrap();
     assert!(log.contains("request answered") && log.lines().count() > 20, "{log}");
     for secret in secrets {
-        // Half of it is enough to be told apart, and not enough to open anything.
+        // Half of it is enough to distinguish ids, and not enough to gain access.
         let found = log.lines().find(|line| line.contains(&secret[..secret.len().min(24)]));
         assert_eq!(found, None, "{secret}");
     }

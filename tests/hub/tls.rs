@@ -123,7 +123,7 @@ async fn an_upload_is_taken_and_a_large_file_is_given_over_tls() {
     assert!(plain.len() > 4096 && secure.stdout == plain, "{} {}", plain.len(), secure.stdout.len());
 }
 
-/// Reads what the server says of plain text.
+/// Reads the server's answer to plain text.
 async fn say_plainly(address: SocketAddr, bytes: &[u8]) -> String {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(bytes).await.unwrap();
@@ -173,7 +173,7 @@ async fn tls_where_plain_text_is_served_fails_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_for_another_protocol_inside_is_refused() {
+async fn clients_of_another_alpn_protocol_are_refused() {
     let world = world(&[]).await;
     let ca = world.folder().join("ca.pem");
     let open = async |address, alpn: &[&[u8]]| {

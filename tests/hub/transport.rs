@@ -194,7 +194,7 @@ async fn a_new_certificate_is_used_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_stall_in_the_handshake_keep_nobody_out() {
+async fn clients_that_stall_in_the_handshake_block_no_others() {
     let world = tls_world(&[("TOYHUB_NET__HANDSHAKE_TIMEOUT_S", "3")]).await;
     let toy = world.bound_toy("Fluffy").await;
     let mut stalled = Vec::new();

@@ -45,7 +45,7 @@ async fn a_folder_of_before_0_2_opens_with_all_that_it_holds() {
     assert_eq!((status, unread.as_array().unwrap().len()), (200, 12 - LOST), "{unread}");
     assert_eq!(world.post("/recv_msg", json!({"from_user": MIA, "to_user": FLUFFY})).await, (200, json!([])));
 
-    // The toy comes back to its session and gets the command, without a new subscription.
+    // The toy resumes its session and gets the command, without a new subscription.
     let address = world.mqtt_addr();
     let subscriber = tokio::process::Command::new("mosquitto_sub")
         .args(["-p", &address.port().to_string(), "-i", "fluffy", "-c", "-q", "1", "-u", KEY, "-P", SECRET])

@@ -36,7 +36,7 @@ pub struct World {
     https: Option<SocketAddr>,
     conformance: Option<SocketAddr>,
     legacy: Option<SocketAddr>,
-    /// The line in which the hub says where it listens.
+    /// The line in which the hub prints its addresses.
     ready: String,
     client: reqwest::Client,
 }
@@ -376,7 +376,7 @@ impl World {
         app
     }
 
-    /// An app's socket that goes on after the event of this number; and the frame that welcomes it.
+    /// An app's socket that continues after the event of this number, and its `welcome`.
     pub async fn app_after(&self, user: &User, after: u64) -> (App, Value) {
         let mut app = self.socket(&format!("/ws?after={after}")).await;
         app.send(json!({"do": "auth", "token": user.token})).await;
@@ -416,7 +416,7 @@ impl World {
         self.post_as(user, "/auto_login", json!({"_id": user.id})).await["data"]["chat"].clone()
     }
 
-    /// Waits until the party is (or is no more) connected, as its friend's app is told.
+    /// Waits until the party is connected (or not), by the presence that its friend's app receives.
     pub async fn wait_online(&self, watcher: &User, id: &str, expected: &str) {
         let mut app = self.app(watcher).await;
         app.send(json!({"id": 2, "do": "subscribe", "topic": format!("online/{id}")})).await;
@@ -455,7 +455,7 @@ impl App {
         self.socket.send(Message::text(frame.to_string())).await.unwrap();
     }
 
-    /// The next JSON frame. The hub's pings give no more time.
+    /// The next JSON frame. The hub's pings do not extend the deadline.
     pub async fn frame(&mut self) -> Value {
         within("a frame at the app", async {
             loop {
@@ -524,7 +524,7 @@ impl App {
         .await
     }
 
-    /// The code with which the hub closes. Its pings give it no more time.
+    /// The code with which the hub closes. Its pings do not extend the deadline.
     pub async fn close_code(&mut self) -> u16 {
         within("the close frame", async {
             loop {

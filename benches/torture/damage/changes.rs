@@ -6,27 +6,27 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// How the hub ended whose folder is damaged.
+/// The end of the hub before its folder is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Base {
-    /// By SIGTERM: all is in its tables.
+    /// By SIGTERM: all data is in its tables.
     Stopped,
     /// By `kill -9`: the last messages are in its log only.
     Killed,
 }
 
-/// What a hub makes of it that is right.
+/// The right outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// It starts with everything: nothing of it is needed.
+    /// It starts with all data: the damaged part is not needed.
     Whole,
-    /// It starts with everything, or refuses.
+    /// It starts with all data, or is refused.
     WholeOrRefused,
-    /// It refuses, or starts with all messages; their sounds may be gone.
+    /// It is refused, or starts with all messages; their sounds may be missing.
     SoundsAside,
-    /// It refuses.
+    /// It is refused.
     Refused,
-    /// What is gone is what a power failure takes from the end of a log: it cannot be known.
+    /// The lost data is like that of a power failure at the end of a log, which cannot be detected.
     Unknowable,
 }
 
@@ -35,11 +35,11 @@ pub struct Change {
     pub name: &'static str,
     pub base: Base,
     pub expected: Expected,
-    /// A refusal names one of these.
+    /// The error names one of these.
     pub names: &'static [&'static str],
-    /// Changes the first folder; the second is another hub's. False where there is nothing to change.
+    /// Changes the first folder; the second is another hub's. Returns false if there is nothing to change.
     pub apply: fn(&Path, &Path) -> Result<bool>,
-    /// It has mounted something.
+    /// Whether it mounts a file system.
     pub read_only: bool,
 }
 

@@ -1,17 +1,17 @@
-//! The content library as a child asks for it: by title, by number, or by mood.
+//! Selection from the content library by title, by number, or by mood.
 
 use crate::model::{Content, FileName};
 use crate::ports::speech::intent::Names;
 use crate::ports::speech::languages::{self, Language, Moods};
 
-/// What is asked for without a title.
+/// A request without a title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mood {
     /// Any music.
     Any,
-    /// Something other than the last.
+    /// Any music except the last piece.
     Another,
-    /// Something quiet; any music where nothing is.
+    /// Quiet music, or any music if there is none.
     Quiet,
     /// A story.
     Story,
@@ -19,7 +19,7 @@ pub(super) enum Mood {
     Riddle,
 }
 
-/// The contents, in their order, and their titles ready to be found.
+/// The contents, in their order, and their titles prepared for the search.
 pub(super) struct Library {
     contents: Vec<Content>,
     /// In the order of [`languages::all`].
@@ -37,12 +37,12 @@ impl Library {
         &self.contents
     }
 
-    /// The titles as one says them in a language.
+    /// The titles as they are spoken in a language.
     pub(super) fn names(&self, language: &Language) -> &Names {
         &self.names[language.place()]
     }
 
-    /// One of those that fit, by chance, and not the one that was played last if there is another.
+    /// A random matching piece; the last played piece only if it is the only match.
     pub(super) fn pick(&self, mood: Mood, last: Option<&FileName>) -> Option<&Content> {
         let all = || self.contents.iter();
         let with = |words: MoodWords| all().filter(move |content| has_word(&content.title, words)).collect();
@@ -73,7 +73,7 @@ impl Library {
 /// Words of a mood in one language.
 type MoodWords = fn(&Moods) -> &'static [&'static str];
 
-/// Whether a title, of whatever language, has such a word.
+/// Whether a title, in any language, contains such a word.
 fn has_word(title: &str, words: MoodWords) -> bool {
     languages::all().iter().any(|language| language.has_word(title, words(&language.moods)))
 }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mood_picks_what_fits_it() {
+    fn a_mood_picks_a_matching_title() {
         let library =
             library(&["The Bus", "Good Night Moon", "摇篮曲", "The Story of the Pig", "A Riddle", "Starting Up"]);
         assert_eq!(picked(&library, Mood::Quiet, None), HashSet::from(["Good Night Moon", "摇篮曲"]));

@@ -1,19 +1,19 @@
-//! What is remembered of each toy for a while, in memory only: what it played last, and what it was asked.
+//! The short-term memory for each toy: the last played piece and the open question. It is not stored.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::{Content, FileName, Friend, Timestamp, ToyId};
 
-/// Of so many toys at once; then the one that has been quiet longest is forgotten.
+/// The maximum number of toys. Beyond it, the toy that has been inactive longest is removed.
 const TOYS_MAX: usize = 10_000;
 
-/// What a toy was asked back: this one, or that one?
+/// A question with two choices that the hub asked.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Question {
-    /// Which title to play.
+    /// The title to play.
     Title([Content; 2]),
-    /// Whom to start a message to.
+    /// The friend to start a message to.
     Friend([Friend; 2]),
 }
 
@@ -65,7 +65,7 @@ impl Memory {
         self.remember(toy, now, |toy| toy.question = Some((question, now)));
     }
 
-    /// What the toy was asked, if that was not long ago. It is asked no more thereby.
+    /// Takes the open question of a toy, unless it is out of date.
     pub(super) fn take_question(&self, toy: &ToyId, now: Timestamp) -> Option<Question> {
         let (question, asked) = self.toys().get_mut(toy)?.question.take()?;
         (now - asked <= self.question_timeout_s).then_some(question)

@@ -1,4 +1,4 @@
-//! A backup becomes a data folder again, wholly or not at all.
+//! Restores a backup to a data folder, completely or not at all.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,27 +13,27 @@ use crate::ports::backup::{self, BackupError, BackupFolder, Part, Snapshot, Targ
 use crate::ports::erased;
 use crate::ports::store::{Dump, Store, StoreSettings, read_dump, schema_version};
 
-/// What to restore.
+/// The options of a restore.
 #[derive(Debug)]
 pub struct Restore {
     /// The folder of backups.
     pub from: PathBuf,
-    /// The snapshot; none for the newest.
+    /// The snapshot. Default: the newest.
     pub snapshot: Option<String>,
-    /// Whether files that are missing or damaged are left out; otherwise they are an error.
+    /// Whether missing or damaged files are skipped; otherwise they are an error.
     pub leave_out_damaged: bool,
 }
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Debug)]
 pub enum Restored {
     /// A whole snapshot.
     Snapshot {
         /// Its name.
         name: String,
-        /// When it was taken, for people.
+        /// The time of the snapshot, as text.
         taken_at: String,
-        /// Of which hub, where the folder of backups says so.
+        /// The id of the hub, if the folder of backups has it.
         hub: Option<HubId>,
         /// Users, toys, messages.
         rows: [u64; 3],
@@ -41,21 +41,21 @@ pub enum Restored {
         files: u64,
         /// Their bytes.
         bytes: u64,
-        /// Files that were left out, at most so many as are worth reading.
+        /// Files that were skipped, up to a readable number.
         left_out: Vec<String>,
-        /// Files that were not there when the backup was made.
+        /// Files that were missing when the backup was made.
         missing_files: u64,
     },
-    /// What an earlier call had restored, and only had to be moved into place.
+    /// The parts that an earlier call had restored; they only had to be moved into place.
     Continued,
 }
 
 /// Restores into the empty data folder of `config`. No hub may run on it.
 ///
-/// The parts are checked while they are copied beside their place, and the restored database is read once more; only
-/// then are they moved to where a hub looks for them.
+/// The parts are copied beside their final paths and checked, and the restored database is read back. Only then are
+/// they moved to their final paths.
 ///
-/// Errors name the file, and the way out.
+/// Errors name the file and the remedy.
 pub async fn restore(
     config: &Config,
     settings_of: fn(&Config) -> StoreSettings,
@@ -94,7 +94,7 @@ async fn restore_snapshot(
     let opened = backup::blocking(move || {
         let folder = BackupFolder::open_to_read(&from)?;
         let snapshot = folder.snapshot(snapshot.as_deref())?;
-        // The folder's lock goes with it, so that nobody removes the snapshot meanwhile.
+        // The lock of the folder is held, so that no other process removes the snapshot meanwhile.
         Ok((folder, Arc::new(snapshot)))
     });
     let (folder, snapshot) = opened.await?;
@@ -103,7 +103,7 @@ async fn restore_snapshot(
     }
     let data = config.server.data_dir.clone();
     let Some(target) = backup::blocking(move || Target::open(&data)).await? else { return Ok(Restored::Continued) };
-    // Everything below is built where the target says; the paths are those of a hub.
+    // Everything is built in the target folder, with the same relative paths as in a data folder.
     let mut building = config.clone();
     building.server.data_dir = target.path().to_owned();
 
@@ -124,7 +124,7 @@ async fn restore_snapshot(
             }
             let io = |error| BackupError::Io { path: data.clone(), error };
             std::fs::create_dir_all(data.join("files")).map_err(io)?;
-            // The data folder itself may still have its list.
+            // The data folder itself may still have its list of erasures.
             erased::merge(&[backups.as_path(), before.as_path()], &data)
                 .and_then(|()| erased::note_restored(&data))
                 .map_err(io)?;
@@ -146,17 +146,17 @@ async fn restore_snapshot(
     })
 }
 
-/// Whether the text of the database is what was written.
+/// Checks the exported database against its checksum.
 async fn check_database(snapshot: &Arc<Snapshot>) -> Result<(), BackupFault> {
     let (path, expected) = (snapshot.part(DATABASE), snapshot.manifest.database.clone());
     let found = read(path.clone()).await?;
     if (Part { bytes: found.bytes, sha256: found.sha256 }) != expected {
-        return Err(damaged(path, "is damaged: it is not what was written".into()));
+        return Err(damaged(path, "is damaged: its content has changed since the backup".into()));
     }
     compare_rows(snapshot, &found.rows)
 }
 
-/// Makes a database of the text, and then reads what it holds.
+/// Creates a database from the export, and reads it back.
 async fn restore_database(snapshot: &Snapshot, settings: &StoreSettings, beside: &Path) -> Result<(), BackupFault> {
     let store = Store::open_to_import(settings).await.map_err(BackupFault::Store)?;
     let again = beside.join(DATABASE);

@@ -1,4 +1,4 @@
-//! Backups by the clock.
+//! Scheduled backups.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::model::Timestamp;
 use crate::ports::backup;
 
 impl Hub {
-    /// Makes the backup of `[backup]`, if one is due. None where none is.
+    /// Makes the backup of `[backup]`, if one is due.
     pub async fn back_up_if_due(&self, now: Timestamp) -> Result<Option<BackedUp>, BackupFault> {
         let settings = &self.config.backup;
         let newest = newest(&settings.dir).await?.map(|(_, taken_at)| taken_at);
@@ -20,14 +20,14 @@ impl Hub {
     }
 }
 
-/// The name of the newest snapshot in a folder and when it was taken; none where there is no snapshot.
+/// The name and time of the newest snapshot in a folder, if there is one.
 pub async fn newest(folder: &Path) -> Result<Option<(String, Timestamp)>, BackupFault> {
     let folder = folder.to_owned();
     Ok(backup::blocking(move || backup::newest(&folder)).await?)
 }
 
 fn is_due(newest: Option<Timestamp>, now: Timestamp, interval_h: u64) -> bool {
-    // A time that is still to come is that of a wrong clock, and says nothing.
+    // A time in the future was written with a wrong clock and is ignored.
     newest.is_none_or(|taken_at| now < taken_at || now - taken_at >= interval_h as f64 * HOUR_S)
 }
 

@@ -1,7 +1,7 @@
-//! What was erased after a backup was made, is erased again when that backup was restored.
+//! Repeats erasures after a backup was restored that is older than they are.
 //!
-//! The list holds hashes, so what the restored database holds is hashed and looked up, once after a restore and before
-//! the hub serves anybody.
+//! The list of erasures holds hashes, so the items of the restored database are hashed and looked up, once after a
+//! restore and before the hub accepts connections.
 
 use super::{Device, chat_mark, device_mark, ended_mark, hidden_mark, message_mark, party_mark, toy_mark};
 use crate::domain::Hub;
@@ -10,13 +10,13 @@ use crate::model::{ChatId, Party, PartyId, Timestamp, UserId};
 use crate::ports::erased;
 use crate::ports::store::ChatErasure;
 
-/// Devices that are looked at.
+/// The maximum number of devices that are checked.
 const DEVICES_MAX: usize = 1_000_000;
 /// Messages of a page.
 const PAGE: usize = 500;
 
 impl Hub {
-    /// After a restore, erases again what was erased before; gives how many things that were.
+    /// After a restore, repeats earlier erasures. Returns their number.
     pub async fn erase_restored(&self, now: Timestamp) -> Result<usize, DomainError> {
         let data = self.config.server.data_dir.clone();
         if !erased::is_restored(&data) {
@@ -43,7 +43,7 @@ impl Hub {
                 _ => {}
             }
         }
-        // It comes before every id.
+        // It sorts before every id.
         let mut last = "0".to_owned();
         loop {
             let page = self.store.users_after(&last).await?;

@@ -1,6 +1,6 @@
-//! Erasures are carried out: files, then rows, then old bytes in the files of the engines.
+//! Carries out erasures: files, then rows, then old bytes in the files of the storage engines.
 //!
-//! Every step finds by itself what is left to do, so that it may be repeated. What is in memory is a page of rows.
+//! Every step determines by itself what is left to do, so that it can be repeated. It holds a page of rows in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -19,12 +19,13 @@ use crate::ports::store::{ChatErasure, Erasing, Erasure, StoredMessage};
 
 /// Messages that are erased at once.
 const BATCH: usize = 100;
-/// What failed is tried again after this time.
+/// The pause before a failed erasure is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
-/// Spoken answers may name who is erased. Older ones than this were played, and go at once.
+/// Spoken answers may contain the name of an erased party. Those older than this were played already, and are deleted
+/// at once.
 const ANSWER_AGE: Duration = Duration::from_secs(60);
 
-/// Carries out what was begun, now and before the start, until `shutdown`. The clock is passed in.
+/// Carries out new erasures, and those left from an earlier process, until `shutdown`. The clock is passed in.
 pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: CancellationToken) {
     let work = async {
         loop {
@@ -33,7 +34,7 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
                 Ok(0) => begun.await,
                 Ok(finished) => tracing::info!(finished, "erasures done"),
                 Err(error) => {
-                    tracing::warn!(?error, "an erasure goes on later");
+                    tracing::warn!(?error, "an erasure failed and is tried again later");
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
             }
@@ -43,8 +44,8 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
 }
 
 impl Hub {
-    /// Carries out all erasures that have begun, and gives their number. Nothing of what was erased is left in the data
-    /// folder when this returns, in the database's files and in those of the sessions neither.
+    /// Carries out all erasures that have begun. Returns their number. When this returns, no erased data is left in the
+    /// data folder, including the files of the database and of the sessions.
     pub async fn finish_erasures(&self, now: Timestamp) -> Result<usize, DomainError> {
         let _one = self.erasures.working.acquire().await.map_err(DomainError::internal)?;
         let mut done = BTreeMap::new();
@@ -62,7 +63,7 @@ impl Hub {
         if done.is_empty() {
             return Ok(0);
         }
-        // Now that all their messages are gone, their notices are.
+        // The notices are deleted last, after all messages that use them.
         for erasure in self.store.erasures().await?.iter().filter(|open| done.contains_key(&open.id)) {
             self.delete_sounds(&erasure.sounds).await?;
         }
@@ -80,7 +81,7 @@ impl Hub {
         Ok(done.len())
     }
 
-    /// How many erasures are not done.
+    /// The number of unfinished erasures.
     pub async fn open_erasures(&self) -> Result<usize, DomainError> {
         Ok(self.store.erasures().await?.len())
     }
@@ -117,7 +118,7 @@ impl Hub {
         device: Option<&DeviceKey>,
         now: Timestamp,
     ) -> Result<(), DomainError> {
-        // Also after a crash: sessions that were found in the file are not taken up again.
+        // Also after a crash: sessions that were found in the file are not resumed.
         let stored = &self.stored_sessions;
         stored.lock().unwrap_or_else(PoisonError::into_inner).retain(|session| session.party != *party);
         self.router.end_sessions(party);
@@ -128,7 +129,7 @@ impl Hub {
         if let Party::User(user) = party {
             self.store.erase_stream(user).await?;
         }
-        // It comes before every id.
+        // It sorts before every id.
         let mut last = "0".to_owned();
         let subjects = [party.id().to_owned()];
         loop {
@@ -167,7 +168,7 @@ impl Hub {
         self.files.delete_lost(&prefix).await.map(drop).map_err(DomainError::internal)
     }
 
-    /// Ends all friendships of a party that is no more, and notes the erasure of its chats.
+    /// Ends all friendships of an erased party, and records the erasure of its chats.
     pub(super) async fn leave_chats(&self, party: &Party, now: Timestamp) -> Result<(), DomainError> {
         loop {
             let chats = self.store.chats_of(party).await?;
@@ -222,7 +223,7 @@ impl Hub {
         }
     }
 
-    /// Deletes messages of a chat with their recordings, and what its parties still have of them.
+    /// Deletes messages of a chat with their recordings, and the copies in the sessions and streams of its parties.
     pub(in crate::domain) async fn delete_messages(
         &self,
         chat: &ChatId,
@@ -241,7 +242,8 @@ impl Hub {
         self.cut_streams(parties, &ids).await
     }
 
-    /// Deletes what the two parties of a chat still have of subjects: their events, and answers to their uploads.
+    /// Deletes the events about subjects from the streams of the two parties of a chat, and the answers to their
+    /// uploads.
     async fn cut_streams(&self, parties: &[PartyId], subjects: &[String]) -> Result<(), DomainError> {
         for id in parties {
             let Some((party, _)) = self.store.party(id).await? else { continue };
@@ -262,12 +264,12 @@ impl Hub {
         Ok(())
     }
 
-    /// Deletes the recording of a message; it is not served any more.
+    /// Deletes the recording of a message; it cannot be downloaded any more.
     async fn delete_sound(&self, name: &FileName) -> Result<(), DomainError> {
         self.files.delete_if_there(FileKind::Chat, name).await.map_err(DomainError::internal)
     }
 
-    /// Deletes sounds that no message has.
+    /// Deletes sounds without a message.
     pub(in crate::domain) async fn delete_sounds(&self, names: &[FileName]) -> Result<(), DomainError> {
         for name in names {
             if !self.store.is_sound_used(name).await? {
@@ -289,17 +291,17 @@ impl Hub {
         Ok(remarks.iter().flat_map(|remark| self.notices_of(remark)).collect())
     }
 
-    /// Writes marks to the list of what was erased, and to that of the folder of backups.
+    /// Writes marks to the list of erasures, and to that of the folder of backups.
     pub(super) async fn write_marks(&self, marks: Vec<Mark>) -> Result<(), DomainError> {
         let list = Arc::clone(&self.erasures.list);
         let (data, backup) = (self.config.server.data_dir.clone(), self.config.backup.clone());
         let written = self.disk_workers.run(move || {
             list.write(&marks)?;
-            // Where the folder is not there now, the next backup brings the list.
+            // If the folder is not available now, the next backup writes the list.
             if backup.is_on() && backup.dir.is_dir()
                 && let Err(error) = erased::merge(&[&data], &backup.dir)
             {
-                tracing::warn!(%error, "the list of what was erased is not in backup.dir yet; the next backup writes it");
+                tracing::warn!(%error, "the list of erasures could not be written to backup.dir; the next backup writes it");
             }
             Ok::<_, std::io::Error>(())
         });
@@ -307,7 +309,7 @@ impl Hub {
     }
 }
 
-/// What messages, subscriptions and retained messages of others may name.
+/// The ids by which messages, subscriptions and retained messages of other parties may refer to an erased party.
 fn subjects_of(what: &Erasing) -> Vec<String> {
     match what {
         Erasing::Party { party, .. } => vec![party.id().to_owned()],
@@ -317,7 +319,7 @@ fn subjects_of(what: &Erasing) -> Vec<String> {
     }
 }
 
-/// Deletes the files of a folder whose names begin so.
+/// Deletes the files of a folder whose names begin with a prefix.
 fn delete_files(folder: &std::path::Path, prefix: &str) -> std::io::Result<()> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),

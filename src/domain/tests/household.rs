@@ -1,4 +1,4 @@
-//! Invitations: how long they are good, how often, and how many guesses there are.
+//! Invitations: expiry, single use, and the limit of guesses.
 
 use futures_util::future::join_all;
 
@@ -38,18 +38,18 @@ async fn an_invitation_ends_with_its_time_and_with_its_use() {
     let code = home.code(0.0).await;
     let late = hub.join(&papa, &code, PEER, 48.0 * HOUR).await;
     assert!(matches!(late, Err(DomainError::UnknownInvite)), "{late:?}");
-    // With a clock that was set back it is good for as long as it says, and still once.
+    // With a clock that was set back it is still valid once, until it expires.
     assert_eq!(hub.join(&papa, &code, PEER, 1.0).await.unwrap(), home.toy);
     assert!(hub.is_guardian(&papa, &home.toy).await.unwrap());
     let again = hub.join(&eve, &code, PEER, 1.0).await;
     assert!(matches!(again, Err(DomainError::UnknownInvite)), "{again:?}");
     let friends = hub.friends(&Party::Toy(home.toy.clone())).await.unwrap();
     let of_papa = friends.iter().find(|friend| friend.party == Party::User(papa.clone())).unwrap();
-    assert_eq!(of_papa.remark, "Papa", "the guardian's word");
+    assert_eq!(of_papa.remark, "Papa", "the guardian's remark");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_removed_guardian_has_begun_ends() {
+async fn invitations_of_a_removed_guardian_end() {
     let home = Home::new(Config::default()).await;
     let hub = &home.world.hub;
     let (papa, eve) = (home.stranger().await, home.stranger().await);
@@ -60,7 +60,7 @@ async fn what_a_removed_guardian_has_begun_ends() {
     let toy = hub.store.toy(&home.toy).await.unwrap().unwrap();
     let elsewhere = std::net::IpAddr::from([203, 0, 113, 5]);
     let may_open = async |now| hub.may_open(&toy, elsewhere.into(), now).await.unwrap();
-    // He has proved himself there, so that the toy opens there, too.
+    // He has authenticated there, so that the toy may open there, too.
     hub.note_proof(&papa.clone().into(), elsewhere, 2.0).await.unwrap();
     assert!(may_open(3.0).await);
     hub.let_toy_in(Some(&papa), &home.toy, 4.0).await.unwrap();
@@ -74,7 +74,7 @@ async fn what_a_removed_guardian_has_begun_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_who_join_at_once_with_one_code_one_comes_in() {
+async fn of_many_concurrent_joins_with_one_code_one_succeeds() {
     let home = Home::new(Config::default()).await;
     let hub = &home.world.hub;
     let code = home.code(0.0).await;

@@ -1,4 +1,4 @@
-//! Where a toy that knows only its device key may open, by address and time.
+//! The addresses and times at which a toy that knows only its device key may open.
 
 use std::net::IpAddr;
 
@@ -107,7 +107,7 @@ async fn letting_a_toy_in_evicts_whoever_opened_it_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_who_open_at_once_one_takes_the_place() {
+async fn of_many_concurrent_openings_one_gets_the_place() {
     let toys = Arc::new(Toys::new(Config::default()).await);
     toys.world.hub.let_toy_in(Some(&toys.owner), &toys.toy.id, 0.0).await.unwrap();
     let openers = (1..=8).map(|number| {
@@ -177,7 +177,7 @@ async fn the_oldest_place_is_forgotten_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_wants_only_tokens_has_no_places_and_open_needs_none() {
+async fn parties_that_always_need_tokens_have_no_places_and_open_needs_none() {
     let toys = Toys::new(Config::default()).await;
     let user = toys.owner.as_str().parse().unwrap();
     toys.owner_is_at(HOME, 0.0).await;

@@ -1,4 +1,4 @@
-//! Quiet hours by a clock that is moved, and approved content.
+//! Quiet hours with a simulated clock, and approved content.
 
 use super::*;
 use crate::model::{ContentId, PartyId};
@@ -177,7 +177,7 @@ async fn all_that_a_toy_is_given_to_play_counts() {
     // Messages that a connected toy marks as heard.
     home.long_message(30, NOON).await;
     let waiting = hub.waiting_to_be_counted(&toy, &parent_id).await.unwrap();
-    hub.mark_heard(&toy, &parent_id, None).await.unwrap();
+    hub.mark_read(&toy, &parent_id, None).await.unwrap();
     assert!(hub.waiting_to_be_counted(&toy, &parent_id).await.unwrap().is_empty());
     hub.count_messages(&toy, waiting.iter(), NOON).await;
     assert_eq!(home.seconds_used(NOON).await, Some(30.0));

@@ -1,4 +1,4 @@
-//! What is too old goes, by a clock that is moved.
+//! Deletion of old data, with a simulated clock.
 
 use super::*;
 use crate::config::Retention;

@@ -1,4 +1,4 @@
-//! Recordings that come again, commits of unknown outcome, sounds without a message, and what the doctor says of them.
+//! Repeated recordings, commits of unknown outcome, sounds without a message, and the doctor's report on them.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use crate::ports::store::Fault;
 const NOW: Timestamp = 1_760_000_000.0;
 const ADDING: &str = "CREATE $id CONTENT $row";
 
-/// A recording; another one for each `pitch`.
+/// A recording, different for each `pitch`.
 fn recording(pitch: i16) -> Bytes {
     let spec =
         hound::WavSpec { channels: 1, sample_rate: 8000, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
@@ -31,7 +31,7 @@ impl World {
         now: Timestamp,
     ) -> Result<Sent, DomainError> {
         let mut upload = self.hub.begin_upload(1 << 20).await.unwrap();
-        // In pieces: what counts is the whole.
+        // In pieces, as only the complete content counts.
         let bytes = recording(pitch);
         for piece in bytes.chunks(1000) {
             upload.write(&Bytes::copy_from_slice(piece)).await.unwrap();
@@ -53,7 +53,7 @@ impl World {
         folder.map(|entry| entry.unwrap().path()).filter(|path| !path.to_str().unwrap().contains("/say-")).collect()
     }
 
-    /// Has every stored sound be this old, by the clock of the files.
+    /// Sets the age of every stored sound, in the times of the files.
     fn age(&self, seconds: u64) {
         for path in self.sounds() {
             let file = std::fs::File::options().write(true).open(path).unwrap();
@@ -112,7 +112,7 @@ async fn a_recording_that_is_sent_eight_times_at_once_is_one_message() {
     let world = world(Config::default()).await;
     let (user, toy) = world.family().await;
     let parent = Party::User(user);
-    // Some of them began before the span of time of the others.
+    // Some of them began in the time window before that of the others.
     let at = |n: usize| (NOW / 600.0).floor() * 600.0 + if n.is_multiple_of(2) { -1.0 } else { 1.0 };
     let sent = futures_util::future::join_all((0..8).map(|n| world.record(&parent, &toy, 1, at(n)))).await;
     let ids: Vec<MessageId> = sent.into_iter().map(|sent| sent.unwrap().message).collect();

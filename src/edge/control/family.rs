@@ -1,4 +1,4 @@
-//! What the command line does for a family: invitations, guardians, passwords.
+//! Commands for a family: invitations, guardians, passwords.
 
 use super::{Answer, operated};
 use crate::domain::error::DomainError;

@@ -66,7 +66,7 @@ pub(super) async fn receive(
         _ => 0,
     };
     if recording_max_bytes > 0 {
-        // Before the client has sent it all: what it declares, or what has come.
+        // Checked before the client has sent the whole body: its declared size, or the received size.
         hub.check_room(body.size_hint().lower())?;
     }
     // Beside the recording there is room for the other fields and for the lines between them.
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_is_what_the_header_says() {
+    fn the_form_follows_the_header() {
         assert_eq!(form("Application/JSON; charset=utf-8"), Form::Json);
         assert_eq!(form("application/x-www-form-urlencoded"), Form::Text);
         assert_eq!(form("text/plain;charset=UTF-8"), Form::Text);

@@ -11,7 +11,7 @@ use super::Edge;
 use crate::domain::Origin;
 use crate::edge::net::{AddressPlace, Forwarded};
 
-/// What a request knows of its client and of its connection.
+/// The client and the connection of a request.
 pub(super) struct Requester {
     /// The client's address, even behind a proxy; an IPv4 address is never shown as an IPv6 one.
     pub(super) peer: IpAddr,

@@ -63,7 +63,7 @@ pub(super) async fn run(stream: impl Stream + 'static, client: Client, edge: Arc
         }
     };
     if let Err(error) = result {
-        // Clients leave as they like; what they sent wrong has been answered.
+        // Clients may disconnect at any time; malformed requests have been answered.
         tracing::debug!(%error, "http connection ended");
     }
 }

@@ -102,7 +102,7 @@ async fn content(
         let chunks = chunks.inspect(|chunk| {
             // The head has been sent: all that is left is to end the connection, which hyper does.
             if let Err(error) = chunk {
-                tracing::error!(%error, "stored file not read to its end");
+                tracing::error!(%error, "a stored file could not be read to its end");
             }
         });
         *response.body_mut() = StreamBody::new(chunks.map(|chunk| chunk.map(Frame::data))).boxed_unsync();
@@ -142,7 +142,7 @@ fn range_still_holds(headers: &HeaderMap, etag: Option<&ETag>, file: &StoredFile
     }
 }
 
-/// What a `Range` header selects.
+/// The selection of a `Range` header.
 #[derive(Debug, PartialEq, Eq)]
 enum Selection {
     Whole,
@@ -172,7 +172,7 @@ fn single_range(header: &str) -> Option<(Option<u64>, Option<u64>)> {
     (unit.trim().eq_ignore_ascii_case("bytes") && is_ordered).then_some((first, last))
 }
 
-/// A position, or nothing where none is given. A number beyond all files is the largest number.
+/// A position, if one is given. A number beyond any file size becomes the largest number.
 fn position(text: &str) -> Option<Option<u64>> {
     match text {
         "" => Some(None),

@@ -1,8 +1,8 @@
-//! Who may bring a recording: asked before anything of it is written to disk.
+//! The permission to upload a recording, checked before any part of it is written to disk.
 //!
-//! The parts of a form come in the client's order. Once the fields name the caller, the caller's right is checked as the
-//! call itself checks it. Before that, a recording is written for those who have a token, or who are at a place where
-//! somebody has proved who it is; of all others a little is held in memory, until the names have come.
+//! The parts of a form arrive in the client's order. Once the fields name the caller, its permission is checked as the
+//! call itself checks it. Before that, a recording is only written to disk if the request has a token, or if a party
+//! has authenticated at its address; otherwise a limited number of bytes is held in memory until the names arrive.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ pub(super) struct Admitted {
 }
 
 impl Gate<'_> {
-    /// On what ground the call acts, as far as the request has said.
+    /// The credential of the call, as far as the request has sent it.
     pub(super) fn asked(&self, given: &Given) -> Asked {
         // The token of the header or, additively, of the body's `token`.
         let in_body = given.text("token").filter(|token| !token.is_empty()).map(Secret::new);

@@ -67,7 +67,7 @@ struct Edge {
     proxies: Proxies,
     /// In which header they name the client of a request.
     forwarded: Option<Forwarded>,
-    /// No new requests; what runs may end.
+    /// No new requests are accepted; running ones may complete.
     shutdown: CancellationToken,
     /// Work that outlives its connection: accepted requests and opened sockets.
     tasks: Tasks,

@@ -32,7 +32,7 @@ const HELD_MAX_BYTES: u64 = 128 * 1024;
 
 const MALFORMED: RequestFault = RequestFault::BadBody("its parts are cut or malformed");
 
-/// What one body may carry.
+/// The limits of one body.
 pub(super) struct Limits<'g> {
     /// Names and texts of all fields together, in bytes.
     pub(super) text_max_bytes: u64,

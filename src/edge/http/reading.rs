@@ -45,7 +45,7 @@ impl BodyReader {
         Ok(Self { body, client, max_bytes, read_bytes: 0, pause, deadline, timer })
     }
 
-    /// Reads to the end what nobody needs, so that the connection can serve another request.
+    /// Reads the unused rest of a body, so that the connection can serve another request.
     pub(super) async fn drain(&mut self) -> Result<(), RequestFault> {
         while let Some(chunk) = self.next().await {
             chunk?;

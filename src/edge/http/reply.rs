@@ -61,7 +61,7 @@ pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A response of JSON text. It is about one client now, so nobody may keep it.
+/// A response of JSON text. It is for one client at one time, so it must not be cached.
 pub(super) fn json(status: StatusCode, value: &Value) -> Response<Body> {
     let mut response = Response::new(full(wire::text(value)));
     *response.status_mut() = status;

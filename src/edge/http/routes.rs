@@ -22,7 +22,7 @@ pub const HEALTH: [&str; 2] = ["/healthz", "/livez"];
 /// And whether everything works that it stands on.
 pub const READINESS: &str = "/readyz";
 
-/// What stands at a path.
+/// The resource at a path.
 pub(super) enum Endpoint {
     /// A registered call.
     Call(&'static Entry),
@@ -53,7 +53,7 @@ impl Endpoint {
 pub(super) struct Route {
     /// The path with `{name}` for what varies: names no file, toy or person, so that it can be logged.
     pub(super) pattern: Cow<'static, str>,
-    /// What stands there.
+    /// The resource.
     pub(super) endpoint: Endpoint,
 }
 

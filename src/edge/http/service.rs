@@ -107,7 +107,8 @@ async fn call(
         let _place = place;
         dialect::call(dialect, entry, &asked, given).await
     };
-    // What was received whole is done whole: a client that leaves now must not stop a transaction half way.
+    // A completely received request is executed completely: a client that disconnects now must not interrupt a
+    // transaction.
     let work = edge.tasks.spawn(work.in_current_span());
     match timeout(seconds(http.request_timeout_s), work).await {
         Ok(Ok(Some(result))) => Ok(result?),

@@ -32,7 +32,7 @@ pub struct Socket {
     pub protocol: Option<&'static str>,
     /// The token of `Authorization: Bearer`. Never one of the address: addresses end up in logs.
     pub token: Option<Secret>,
-    /// The one-time ticket of the address, `?ticket=…`: worth nothing to whoever finds it in a log.
+    /// The one-time ticket of the address, `?ticket=…`, which is useless if it is found in a log later.
     pub ticket: Option<Secret>,
     /// The number of the address's `?after=…`.
     pub after: Option<u64>,
@@ -50,7 +50,7 @@ pub struct SocketRoute {
     pub pattern: &'static str,
     /// The subprotocols that can be agreed on, by the client's preference.
     pub protocols: &'static [&'static str],
-    /// Who serves the socket.
+    /// The server of the socket.
     pub handler: SocketHandler,
 }
 

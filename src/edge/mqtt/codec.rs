@@ -27,7 +27,7 @@ use crate::model::{QoS, Topic, TopicFilter};
 /// A payload up to this size is copied out of the read buffer, so that the buffer is free again at once.
 const COPIED_PAYLOAD_BYTES: usize = 4 * 1024;
 
-/// What a client asks after its CONNECT.
+/// A packet of a client after its CONNECT.
 #[derive(Debug, PartialEq)]
 pub(super) enum Request {
     Publish(Publish),
@@ -53,7 +53,7 @@ pub(super) enum Request {
     },
     PingReq,
     Disconnect {
-        /// The client wants its will published all the same (v5 §3.14.2.1).
+        /// The client requests that its will is published (v5 §3.14.2.1).
         with_will: bool,
         /// How long the session is to live on, where that changes (v5 §3.14.2.2.2).
         expiry_s: Option<u32>,
@@ -72,7 +72,7 @@ pub(super) struct Publish {
     /// 0 at QoS 0.
     pub id: u16,
     pub retain: bool,
-    /// What is passed on as it is, see [`properties::passed_on`].
+    /// Properties that are forwarded unchanged, see [`properties::passed_on`].
     pub properties: Bytes,
     /// Seconds until it is of no use (v5 §3.3.2.3.3).
     pub expires_in_s: Option<u32>,
@@ -233,7 +233,7 @@ fn read_acknowledgement_or_filters(version: Version, frame: BytesMut) -> Result<
     let request = match version.read(frame)? {
         Packet::PubAck(packet, _) => (packet.pkid, Request::PubAck(packet.pkid)),
         Packet::PubRec(packet, _) => {
-            // Success, and nobody subscribes.
+            // Success, without a subscriber.
             let taken = matches!(packet.reason, PubRecReason::Success | PubRecReason::NoMatchingSubscribers);
             (packet.pkid, Request::PubRec { id: packet.pkid, refused: !taken })
         }

@@ -167,7 +167,7 @@ async fn enter(
 /// Ends subscriptions of a resumed session that would be refused today.
 async fn forget_what_is_forbidden(mailbox: &Mailbox, edge: &Edge) -> Result<(), DomainError> {
     for (filter, share) in mailbox.subscriptions() {
-        if !edge.hub.may_hear(mailbox.party(), filter.as_str()).await? {
+        if !edge.hub.may_receive(mailbox.party(), filter.as_str()).await? {
             mailbox.unsubscribe(&filter, share.as_deref());
         }
     }

@@ -1,10 +1,10 @@
 //! Writes the packets that the hub sends.
 //!
-//! `rumqttd`'s codecs write everything but PUBLISH, whose QoS and packet id they keep to themselves, and DISCONNECT:
-//! given a reason and no properties, theirs is one byte longer than it says, and given empty properties, it loses
-//! the reason. Two more traps of theirs:
+//! `rumqttd`'s codecs write all packets except PUBLISH, whose QoS and packet id are private there, and DISCONNECT: with
+//! a reason and no properties, theirs is one byte longer than its length field, and with empty properties, it drops the
+//! reason. Two more pitfalls:
 //!
-//! - `V4` panics on a packet with properties, so that properties are given to `V5` alone.
+//! - `V4` panics on a packet with properties, so properties are passed to `V5` only.
 //! - Each codec panics on a CONNACK code of the other version: [`super::reason::Refusal`] keeps them apart.
 
 use bytes::{BufMut as _, BytesMut};

@@ -33,13 +33,13 @@ pub(super) struct Terms {
     pub aliases_in_max: u16,
     /// The highest topic alias that the client knows (v5 §3.1.2.11.5).
     pub aliases_out_max: u16,
-    /// Whether the client wants reasons in words (v5 §3.1.2.11.7).
+    /// Whether the client requests reason strings (v5 §3.1.2.11.7).
     pub problem_information: bool,
     /// The last number that the session's stored queue has given; none without such a queue.
     pub last_seq: Option<u64>,
 }
 
-/// What a session remembers between two connections, besides what the router keeps.
+/// The state of a session between two connections, in addition to that of the router.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// Packet ids of QoS 2 messages that were routed and not released (MQTT 3.1.1 §4.3.3).
@@ -74,7 +74,7 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// As one byte: what a session's file keeps.
+    /// As one byte, for the session's file.
     pub(super) fn bits(wanted: &Subscription, is_bridge: bool) -> u8 {
         u8::from(wanted.no_local || is_bridge) | u8::from(wanted.retain_as_published || is_bridge) << 1
     }
@@ -105,7 +105,7 @@ enum Awaits {
     Completion,
 }
 
-/// What a client's acknowledgement ends.
+/// The effect of a client's acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Acknowledged {
     /// A message; its place in the stored queue can be given up.
@@ -138,8 +138,8 @@ impl Exchange {
         self.memory
     }
 
-    /// Whether another delivery may be taken from the mailbox. With the window full none is, whatever its QoS:
-    /// the order is kept, and the mailbox's limit decides what becomes of a client that does not acknowledge.
+    /// Whether another delivery may be taken from the mailbox. With a full window none is taken, of any QoS: this keeps
+    /// the order, and the mailbox's limit applies to a client that does not acknowledge.
     pub(super) fn takes_deliveries(&self) -> bool {
         self.sent.len() < usize::from(self.terms.window)
     }
@@ -338,8 +338,8 @@ impl Exchange {
     /// Writes the answer to a PUBLISH that the hub took or refused; true if its id is now one of a QoS 2 message that
     /// must not be routed again.
     ///
-    /// 3.1.1 can only acknowledge or close (§3.3.5.2): what is refused for good is acknowledged, or the client
-    /// would send it for ever; what the hub may take later is not, and the connection ends.
+    /// 3.1.1 can only acknowledge or close (§3.3.5.2): a message that is refused permanently is acknowledged, or the
+    /// client would send it for ever; one that the hub may accept later is not, and the connection is closed.
     pub(super) fn answer(
         &mut self,
         qos: QoS,

@@ -37,16 +37,16 @@ impl Rejection {
     }
 }
 
-/// What the client's end of a session publishes if it ends badly (MQTT 3.1.1 §3.1.2.5).
+/// The will: a message that is published if the connection ends without DISCONNECT (MQTT 3.1.1 §3.1.2.5).
 #[derive(Debug, PartialEq)]
 pub(super) struct Will {
     pub topic: Topic,
     pub payload: Bytes,
     pub qos: QoS,
     pub retain: bool,
-    /// Seconds that it waits for the client to come back (v5 §3.1.3.2.2).
+    /// Seconds that it waits for the client to reconnect (v5 §3.1.3.2.2).
     pub delay_s: u32,
-    /// What is passed on as it is, see [`properties::passed_on`].
+    /// Properties that are forwarded unchanged, see [`properties::passed_on`].
     pub properties: Bytes,
     /// Seconds until it is of no use, counted from its publishing (v5 §3.1.3.2.4).
     pub expires_in_s: Option<u32>,
@@ -74,7 +74,7 @@ pub(super) struct Hello {
     pub expiry_s: u32,
     /// The highest topic alias that the client takes (v5 §3.1.2.11.5).
     pub aliases_max: u16,
-    /// Whether the client wants reasons in words (v5 §3.1.2.11.7).
+    /// Whether the client requests reason strings (v5 §3.1.2.11.7).
     pub problem_information: bool,
 }
 
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn both_versions_are_told_apart() {
+    fn both_versions_are_distinguished() {
         let v4 = read(&connect(4, 0xc2, b"\0\x02id\0\x01u\0\x01p")).unwrap();
         let expected = Hello {
             version: Version::V4,
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_refused_with_its_code() {
+    fn refusals_have_their_codes() {
         let v4 = |refusal| Rejection::new(Version::V4, refusal);
         let v5 = |refusal| Rejection::new(Version::V5, refusal);
         let old = b"\x10\x12\0\x06MQIsdp\x03\x02\0\x3c\0\x04abcd".to_vec();

@@ -1,4 +1,4 @@
-//! What is done by the clock: sessions and retained messages that expire, and the figures of `$SYS/broker/…`.
+//! Periodic tasks: expiry of sessions and retained messages, and the figures of `$SYS/broker/…`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::config::seconds;
 use crate::domain::live::Figures;
 use crate::edge::wire;
 
-/// How often expired sessions and messages are looked for. Until then they take room, but nobody gets them.
+/// The interval of the search for expired sessions and messages. Until then they use space, but are not delivered.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Never returns.
@@ -50,7 +50,7 @@ fn tell_figures(edge: &Edge, uptime: Duration) {
         ("sessions/dropped", dropped.to_string()),
     ] {
         if let Ok(topic) = format!("$SYS/broker/{name}").parse() {
-            edge.hub.tell_system(topic, value);
+            edge.hub.publish_figure(topic, value);
         }
     }
 }

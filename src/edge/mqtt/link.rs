@@ -27,7 +27,7 @@ pub(super) struct Link<S> {
     pub output: Output<S>,
 }
 
-/// What comes from the client.
+/// The received bytes.
 #[derive(Debug)]
 pub(super) struct Input<S> {
     half: ReadHalf<S>,
@@ -35,7 +35,7 @@ pub(super) struct Input<S> {
     step: usize,
 }
 
-/// What goes to the client.
+/// The bytes to send.
 #[derive(Debug)]
 pub(super) struct Output<S> {
     half: WriteHalf<S>,

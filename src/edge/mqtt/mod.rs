@@ -68,7 +68,7 @@ struct Edge {
 }
 
 impl Edge {
-    /// What may wait for one connection, and behind a held message of one.
+    /// The limits of one connection's queue, and of its deferred packets.
     fn queue_limits(&self) -> QueueLimits {
         QueueLimits { messages_max: self.config.queue_messages_max, bytes_max: self.config.queue_bytes_max }
     }

@@ -35,7 +35,7 @@ pub(super) enum End {
     WriteTimeout,
     /// The client broke the protocol or a limit.
     Fault(Fault),
-    /// The hub wants the connection closed.
+    /// The hub closes the connection.
     Closed(CloseReason),
 }
 
@@ -51,7 +51,7 @@ impl End {
         self != Self::Disconnected { with_will: false }
     }
 
-    /// The code of the DISCONNECT that a v5 client is sent (v5 §3.14.2.1); none where nobody would read it.
+    /// The code of the DISCONNECT that a v5 client is sent (v5 §3.14.2.1); none if the client would not read it.
     pub(super) fn disconnect_code(self) -> Option<u8> {
         let code = match self {
             Self::Disconnected { .. } | Self::Lost | Self::WriteTimeout => return None,

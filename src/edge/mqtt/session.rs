@@ -7,9 +7,9 @@
 //! End ──▶ will ──▶ mailbox and place go, a session that lives on stays ──▶ DISCONNECT (v5) ──▶ close
 //! ```
 //!
-//! What has to be on disk first is answered when it is (`pending`), in the order of the questions; meanwhile the next
-//! packets are taken, so that many acknowledgements share one sync. A message for a subscriber that is behind is held,
-//! and what the client sends after it is put off (`waiting`).
+//! Answers that require a commit are sent after it (`pending`), in the order of the packets; meanwhile the next packets
+//! are taken, so that many acknowledgements share one sync. A message for a subscriber that is behind is held, and what
+//! the client sends after it is put off (`waiting`).
 //!
 //! The hub's shutdown comes through the mailbox like every other reason to close. A client that does not read fills
 //! the output; then neither packets nor deliveries are taken until the write timeout ends the connection.
@@ -57,7 +57,7 @@ pub(super) struct Lifetime {
     pub expiry_s: u32,
     /// One and a half times the keep alive; none if the client has none.
     pub silence_max: Option<Duration>,
-    /// When the token of the login expires, or later than anybody stays.
+    /// When the token of the login expires, or a time in the far future.
     pub login_ends: Instant,
 }
 
@@ -70,13 +70,13 @@ enum Pending {
     Undone { done: Done, qos: QoS, id: u16 },
 }
 
-/// What the first of the waiting answers has come to.
+/// The result of the first pending answer.
 enum Turn {
     /// It can be given.
     Given,
     /// Its commit failed.
     NotStored,
-    /// The hub has done, or refused, what was asked.
+    /// The hub has executed or refused a request.
     Done(Result<(), DomainError>),
 }
 
@@ -90,7 +90,7 @@ pub(super) struct Session<S> {
     lifetime: Lifetime,
     /// Answers in the order in which they are to be given.
     pending: VecDeque<Pending>,
-    /// What waits for a subscriber that is behind.
+    /// Messages that wait for a subscriber that is behind.
     waiting: Option<Box<Waiting>>,
     /// Stored messages that were read and not sent yet.
     backlog: VecDeque<Delivery>,
@@ -152,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             self.answer().await?;
             let reads = self.reads();
             if !reads {
-                // What the client sends meanwhile is not seen: its silence is counted from the next read on.
+                // Packets that arrive meanwhile are not read: the keep alive is measured from the next read on.
                 self.heard_at = Instant::now();
             }
             let Self { link: Link { input, output }, mailbox, exchange, pending, waiting, .. } = &mut *self;
@@ -192,13 +192,13 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         Some(self.heard_at + self.lifetime.silence_max?)
     }
 
-    /// When it is time to see whether the connection may go on.
+    /// The time of the next check whether the connection may stay open.
     fn alarm_at(&self) -> Instant {
         let login_ends = self.lifetime.login_ends;
         self.silence_ends().map_or(login_ends, |silence_ends| silence_ends.min(login_ends))
     }
 
-    /// Whether another packet of the client may be acted on: what it may leave unanswered is limited.
+    /// Whether another packet of the client may be processed, as the number of unanswered packets is limited.
     fn takes_requests(&self) -> bool {
         !self.link.output.is_full() && self.pending.len() < usize::from(self.edge.config.inflight_max)
     }
@@ -237,12 +237,12 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         }
     }
 
-    /// What was kept is for a client that may have lost the right to it since.
+    /// The client may have lost the permission for stored messages since.
     async fn deliver_stored(&mut self, delivery: &Delivery) -> Result<(), End> {
         let is_message = delivery.stored.is_some_and(|place| !place.released);
         let allowed = !is_message || {
             let topic = delivery.publication.topic.as_str();
-            let asked = Box::pin(self.edge.hub.may_hear(self.mailbox.party(), topic));
+            let asked = Box::pin(self.edge.hub.may_receive(self.mailbox.party(), topic));
             // If the permission cannot be read now, the message stays in the file for the next connection.
             self.link.output.write_during(asked).await.map_err(|_| End::Fault(Fault::Unavailable))?
         };
@@ -278,7 +278,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 
     /// Writes an answer, after those that wait and after its own commit.
-    fn say(&mut self, commit: Option<Ticket>, write: impl FnOnce(&mut BytesMut)) {
+    fn respond(&mut self, commit: Option<Ticket>, write: impl FnOnce(&mut BytesMut)) {
         if commit.is_none() && self.pending.is_empty() {
             return write(&mut self.link.output.buffer);
         }
@@ -403,7 +403,7 @@ async fn released(waiting: &mut Option<Box<Waiting>>) -> Answer {
     }
 }
 
-/// What the first of the waiting answers waits for. Cancel-safe.
+/// Waits for the commit of the first pending answer. Cancel-safe.
 async fn first_turn(waiting: &mut VecDeque<Pending>) -> Turn {
     match waiting.front_mut() {
         Some(Pending::Written(Answer { commit: None, .. })) => Turn::Given,

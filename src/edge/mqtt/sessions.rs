@@ -1,7 +1,7 @@
 //! The sessions by party and client id: the connection that serves each, and its memory while no connection does.
 //!
 //! A client that connects again ends its old connection and waits for its place (MQTT 3.1.1 §3.1.4). The party is part
-//! of the key, so that nobody can end or take a stranger's session by its client id.
+//! of the key, so that a client cannot end or take over another party's session by its client id.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ type Key = (Party, Box<str>);
 #[derive(Debug, Default)]
 pub(super) struct Sessions(DashMap<Key, Arc<Slot>>);
 
-/// One client id's place. Who holds `session` serves it.
+/// The entry of one client id. The holder of `session` serves it.
 #[derive(Debug, Default)]
 struct Slot {
     session: Arc<tokio::sync::Mutex<Option<Kept>>>,
@@ -183,7 +183,7 @@ impl SessionPlace {
     pub(super) fn serve(&self, mailbox: &Mailbox) {
         *self.slot.live() = Some(mailbox.handle());
         if self.slot.newest.load(Ordering::SeqCst) != self.number {
-            // It came while this one waited, and found nobody to close.
+            // It connected while this one waited, and found no connection to close.
             mailbox.close(CloseReason::TakenOver);
         }
     }

@@ -1,10 +1,10 @@
 //! A client that waits for a subscriber of its message, and what it has sent since.
 //!
-//! Nothing else of the client is published while a message of its is held: what follows is put off in its order, up to
-//! the limits of a queue, and beyond them its socket is not read. Acknowledgements of what the client itself is sent, and
-//! pings, are not put off. Otherwise two clients that publish to each other would each wait for an acknowledgement that
-//! stands behind the other's messages. So no circle of clients comes to a standstill, as long as none of them has more
-//! unanswered messages under way than can be put off.
+//! While a message of a client is held, no other message of the client is published: further packets are deferred in
+//! their order, up to the limits of a queue, and beyond them its socket is not read. Acknowledgements of messages to
+//! the client, and pings, are not deferred. Otherwise two clients that publish to each other would each wait for an
+//! acknowledgement that is queued after the other's messages. So no cycle of clients deadlocks, as long as none of them
+//! has more unacknowledged messages in flight than can be deferred.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -15,13 +15,13 @@ use super::codec::Request;
 use super::reason::End;
 use crate::domain::live::{Held, QueueLimits, Ticket};
 
-/// What a packet that is put off costs besides its bytes, about.
+/// The approximate size of a deferred packet besides its bytes.
 const PACKET_BYTES: usize = 256;
 
 /// An answer that was written and is not given yet.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// What it waits for.
+    /// The event that it waits for.
     pub commit: Option<Ticket>,
     pub packet: BytesMut,
     /// The packet id of the client's QoS 2 message that is stored by that commit.
@@ -75,7 +75,7 @@ impl Waiting {
         }
     }
 
-    /// What is still held when the connection ends, with its answer.
+    /// The message that is still held when the connection ends, with its answer.
     pub(super) fn into_held(self) -> Option<(Held, Answer)> {
         self.held
     }
@@ -100,7 +100,7 @@ impl Waiting {
             && !self.put_off.back().is_some_and(is_last)
     }
 
-    /// What was put off first, if no message is held.
+    /// The first deferred packet, if no message is held.
     pub(super) fn next(&mut self) -> Option<Result<Request, End>> {
         if self.holds() {
             return None;
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_off_is_limited_in_number_and_bytes_and_keeps_its_order() {
+    fn deferred_packets_are_limited_in_number_and_bytes_and_keep_their_order() {
         for (messages_max, bytes_max, expected) in [(3, 1 << 20, 3), (1000, 1000, 3)] {
             let mut waiting = Waiting::new(QueueLimits { messages_max, bytes_max });
             let mut id = 0;

@@ -13,8 +13,8 @@ use crate::edge::wire::now;
 use crate::model::Party;
 use crate::ports::router::ConnectionId;
 
-/// Publishes a will, behind what the connection still has `held`. What has to wait for a subscriber does so in a task of
-/// its own: the client's next connection waits for this one.
+/// Publishes a will, after the messages of the connection that are still `held`. A wait for a subscriber happens in a
+/// separate task, as the client's next connection waits for this one.
 pub(super) async fn publish(edge: &Arc<Edge>, party: &Party, publisher: ConnectionId, will: Will, held: Option<Held>) {
     let Some(held) = held else {
         if let Some(held) = publish_now(edge, party, publisher, will).await {
@@ -31,8 +31,8 @@ pub(super) async fn publish(edge: &Arc<Edge>, party: &Party, publisher: Connecti
     });
 }
 
-/// Publishes a will when its delay or the session is over, whichever is first (v5 §3.1.3.2.2), or the hub stops. What
-/// is sent to the returned end decides before that.
+/// Publishes a will when its delay or the session is over, whichever is first (v5 §3.1.3.2.2), or the hub stops. A
+/// message on the returned channel decides before that.
 pub(super) fn delay(
     edge: &Arc<Edge>,
     party: Party,

@@ -1,4 +1,4 @@
-//! Accepts and counts the connections of a protocol. There is one entrance for each protocol, whatever its transports.
+//! Accepts and counts the connections of a protocol. There is one entrance for each protocol, for all its transports.
 
 use std::io;
 use std::net::IpAddr;

@@ -72,8 +72,8 @@ impl Flapping {
         is_banned
     }
 
-    /// Whether one more address can be counted. Where there is none, it goes uncounted: what else there is against
-    /// it are the limits of connections and connects.
+    /// Whether one more address can be counted. If not, it is not counted; the limits of connections and of the
+    /// connection rate still apply.
     fn has_room(&mut self, now: Instant) -> bool {
         let is_due = self.swept_at.is_none_or(|at| now.duration_since(at) >= SWEEP_INTERVAL);
         if self.records.len() >= self.bans.addresses_max && is_due {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_late_is_no_failure() {
+    fn a_late_disconnect_is_no_failure() {
         let (mut flapping, start) = (flapping(), Instant::now());
         for _ in 0..10 {
             assert!(!flapping.failed(ADDRESS, start, start + Duration::from_secs(11)));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_bounded_and_frees_what_is_over() {
+    fn the_table_is_bounded_and_frees_old_entries() {
         let (mut flapping, start) = (flapping(), Instant::now());
         for _ in 0..10 {
             for address in [ADDRESS, OTHER, THIRD] {

@@ -68,7 +68,7 @@ mod tests {
         let (ours, mut theirs) = duplex(4);
         let mut stream = Flushed::new(BufWriter::with_capacity(100, ours));
         let mut read = [0; 6];
-        // A write that is given up and repeated does not send its bytes twice.
+        // A cancelled write that is repeated does not send its bytes twice.
         assert!(stream.write(b"abcdef").now_or_never().is_none());
         let (written, got) = tokio::join!(stream.write(b"abcdefgh"), theirs.read_exact(&mut read));
         assert_eq!((written.unwrap(), got.unwrap()), (6, 6));

@@ -1,8 +1,8 @@
 //! The headers in which a proxy that speaks HTTP names the client of a request: `X-Forwarded-For` and `Forwarded`
 //! (RFC 7239).
 //!
-//! Each proxy adds the address that it was called from at the end, so the list is read from there, and only as far as
-//! proxies are trusted. What stands before that, a client may have forged.
+//! Each proxy appends the address of its client, so the list is read from its end, only as far as proxies are trusted.
+//! A client may have forged the addresses before that.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -43,7 +43,7 @@ pub(super) struct Arrival {
     pub peer: IpAddr,
 }
 
-/// What it came over.
+/// The transport of the connection.
 pub(super) enum Transport {
     Tcp(TcpStream),
     /// The handshake is still to be made.
@@ -80,7 +80,7 @@ impl Listeners {
         self.all.push(Listener::Unix(socket));
     }
 
-    /// What has the certificate read again, where TLS is served.
+    /// Reloads the certificate, on a listener with TLS.
     pub fn reloads(&self) -> Option<Reloads> {
         self.tls.as_ref().map(Tls::reloads)
     }

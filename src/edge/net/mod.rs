@@ -35,8 +35,8 @@ pub use places::{AddressPlace, Place, Places, Refusal};
 pub use proxy::Proxies;
 pub use tls::{Reloads, Tls, TlsFault, TlsTerms};
 
-/// A byte stream in both directions. Connections over anything but plain TCP share this one type, lest every transport
-/// compile its own session.
+/// A byte stream in both directions. All connections except plain TCP share this type, so that a session is not
+/// compiled for every transport.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
@@ -60,7 +60,7 @@ pub fn note_party(party: &Party) {
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// As the protocol says, or because the hub wanted it so.
+    /// As the protocol requires, or because the hub closed it.
     Orderly,
     /// It was refused, or broke.
     Failed,

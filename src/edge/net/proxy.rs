@@ -33,8 +33,8 @@ impl Proxies {
     }
 }
 
-/// Reads the header with which a proxy begins a connection, and nothing behind it: the client's address, or `None` for
-/// a connection of the proxy's own, such as its check whether the hub is there.
+/// Reads the header at the start of a proxy's connection, and no byte more: the client's address, or `None` for a
+/// connection of the proxy itself, such as a health check.
 ///
 /// Errors: `InvalidData` where there is no such header, `UnexpectedEof` where it is cut.
 pub(super) async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_refused() {
+    fn malformed_headers_are_refused() {
         let long = [&b"PROXY TCP4 "[..], &[b'1'; 200]].concat();
         let huge = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"[..], &[0; 2000]].concat();
         let short = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x04"[..], &[0; 4]].concat();

@@ -58,7 +58,7 @@ pub struct TlsTerms {
 pub struct Tls {
     terms: TlsTerms,
     latest: watch::Sender<Arc<ServerConfig>>,
-    /// What the files looked like when they were last read.
+    /// The metadata of the files when they were last read.
     seen: Vec<Option<Look>>,
     orders: mpsc::Receiver<oneshot::Sender<()>>,
     reloads: Reloads,
@@ -96,7 +96,7 @@ impl Tls {
         Acceptors(self.latest.subscribe())
     }
 
-    /// What has the files read again.
+    /// Reloads the files.
     pub fn reloads(&self) -> Reloads {
         self.reloads.clone()
     }
@@ -111,12 +111,12 @@ impl Tls {
                 order = self.orders.recv() => order,
             };
             if order.is_some() {
-                // Whatever they look like: a copy may keep the time and the size of another file.
+                // Regardless of their metadata: a copy may keep the time and the size of another file.
                 self.seen.clear();
             }
             self.reload().await;
             if let Some(done) = order {
-                // Whoever does not wait any more needs no answer.
+                // The receiver may have stopped waiting.
                 let _ = done.send(());
             }
         }
@@ -154,7 +154,7 @@ impl Acceptors {
 }
 
 impl TlsTerms {
-    /// What the files look like and what stands in them, in this order: a change in between is noticed later.
+    /// The metadata and then the content of the files: in this order, a change in between is detected later.
     async fn read(self) -> (Vec<Option<Look>>, Result<Arc<ServerConfig>, TlsFault>) {
         let fault = fault("net.tls_certificate", &self.certificate, "try again");
         let read = tokio::task::spawn_blocking(move || (self.look(), self.server_config()));
@@ -188,8 +188,8 @@ impl TlsTerms {
             .map_err(|error| of_key(&error))?;
         config.alpn_protocols = vec![self.alpn.to_vec()];
         config.max_fragment_size = Some(self.record_max_bytes.saturating_sub(RECORD_OVERHEAD_BYTES));
-        // A toy that comes back saves a round trip and the costly half of the handshake. The tickets hold what the
-        // hub would otherwise have to remember, and end with these files.
+        // A reconnecting toy saves a round trip and the expensive half of the handshake. The tickets contain the state
+        // that the hub would otherwise have to store, and become invalid with these files.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = ring::Ticketer::new().map_err(|error| of_certificate(&error))?;
         Ok(Arc::new(config))

@@ -20,25 +20,25 @@ use crate::edge::ws::{self, Said, WORDS, WordInfo};
 use crate::model::PartyKind;
 
 const ABOUT: &str = "\
-The sockets and the MQTT topics of a toyhub, seen from the hub: what it *receives* clients say, what it *sends* they hear. \
+The sockets and the MQTT topics of a toyhub, described from the hub's side: it *receives* requests and *sends* events. \
 Plain HTTP is described in `openapi.json`.
 
 A request is `{\"id\":n,\"do\":\"…\",…}`, at the app socket as at the topics `…/out`; its answer has the same `id`. JSON \
-numbers and truth values count as their text, and fields that are not described are not looked at. The requests of one \
-connection are done one after the other. What the hub says unasked has a `type` and no `id`.
+numbers and booleans count as their text, and undocumented fields are ignored. The requests of one \
+connection are executed one after the other. Events have a `type` and no `id`.
 
-MQTT is 3.1.1 or 5. The first two levels of a filter take no wildcard. Delivery is at least once: drop repeats by `_id`.
+MQTT is 3.1.1 or 5. The first two levels of a filter take no wildcard. Delivery is at least once: drop duplicates by `_id`.
 
 ";
 
 const SOCKET: &str = "\
-The app socket. The token comes in `Authorization`, or with the first frame, `auth`; a page brings a ticket of `/ticket` \
+The app socket. The client sends its token in `Authorization` or in the first frame, `auth`; a web page sends a ticket of `/ticket` \
 in the address. The first push is `welcome`. With `after`, in the address or in `auth`, the events after that number \
-follow, without a gap; without it, the messages that nobody has heard.
+follow, without a gap; without it, the unread messages.
 
 ";
 
-const LEGACY: &str = "The socket of older pages and phones. Nothing is answered; what cannot be passed on is dropped.";
+const LEGACY: &str = "The socket of legacy clients. There are no answers; frames that cannot be forwarded are dropped.";
 
 /// The document.
 pub(super) fn document() -> Value {
@@ -80,9 +80,9 @@ fn servers() -> Value {
     json!({
         "sockets": server("hub.example:9527", "ws", "The HTTP port.", "bearer"),
         "legacySockets":
-            server("hub.example:9528", "ws", "Where older pages and phones look for their socket.", "bearer"),
+            server("hub.example:9528", "ws", "The port on which legacy clients open their socket.", "bearer"),
         "mqtt": server("hub.example:1883", "mqtt", "MQTT over TCP.", "login"),
-        "mqttOverTls": server("hub.example:8883", "secure-mqtt", "MQTT over TLS, where it is switched on.", "login"),
+        "mqttOverTls": server("hub.example:8883", "secure-mqtt", "MQTT over TLS, if it is enabled.", "login"),
         "mqttOverWebSocket": over_socket,
     })
 }
@@ -130,7 +130,7 @@ impl Asked {
         components: &mut Components,
     ) -> Self {
         let head = [
-            may("id", whole(), "The number that the answer bears; 0 where none is given."),
+            may("id", whole(), "The number of the request, which the answer repeats. Default: 0."),
             must("do", exactly(word), ""),
         ];
         let sent = object(head.into_iter().chain(fields).collect());
@@ -147,7 +147,7 @@ impl Asked {
         }
     }
 
-    /// A call that the edges share. The connection gives the caller; a recording has come in chunks.
+    /// A call that the edges share. The connection identifies the caller; a recording was sent in chunks.
     fn call(entry: &Entry, components: &mut Components) -> Self {
         let connected = |FieldInfo { property, presence }| match presence {
             Presence::Required | Presence::Optional => vec![property],
@@ -161,7 +161,7 @@ impl Asked {
         Self { takers, ..Self::new(entry.facts.name, entry.about, fields, msg, data, components) }
     }
 
-    /// What only the app socket knows.
+    /// A request of the app socket only.
     fn word(word: &WordInfo, components: &mut Components) -> Self {
         let fields = (word.fields)().into_iter().map(|field| field.property).collect();
         let nothing = Nothing::schema(components);
@@ -172,12 +172,12 @@ impl Asked {
 /// The answer to a request that failed.
 fn failed(components: &mut Components) -> Value {
     components.named("FailedRequest", |components| {
-        let id = must("id", whole(), "The number of the request; 0 where it cannot be read.");
+        let id = must("id", whole(), "The number of the request; 0 if it cannot be parsed.");
         codes::failure(vec![id], components)
     })
 }
 
-/// What only the app socket pushes.
+/// The pushes of the app socket only.
 fn pushes() -> Vec<Message> {
     let kind = |kind| must("type", exactly(kind), "");
     let seq = "The number of the user's newest event.";
@@ -186,14 +186,22 @@ fn pushes() -> Vec<Message> {
         kind("welcome"),
         must("seq", whole(), seq),
         must("resumed", truth(), "All events after the client's number follow."),
-        must("reload", truth(), "The client's number is too old or unknown: load all again, and go on from `seq`."),
+        must(
+            "reload",
+            truth(),
+            "The client's number is too old or unknown: load everything again, and continue from `seq`.",
+        ),
     ]);
     let reload = closed(vec![kind("reload"), must("seq", whole(), seq)]);
     let publish = closed(vec![kind("publish"), must("topic", text(), ""), must("payload", text(), "")]);
     vec![
         Message::new("push_welcome", "The first frame; a toy has no numbers.", either(vec![welcome, toys])),
-        Message::new("push_reload", "Events were lost to age: load all again, and go on from `seq`.", reload),
-        Message::new("push_publish", "What a subscribed topic carries.", publish),
+        Message::new(
+            "push_reload",
+            "Missed events are no longer kept: load everything again, and continue from `seq`.",
+            reload,
+        ),
+        Message::new("push_publish", "A publication on a subscribed topic.", publish),
     ]
 }
 
@@ -201,19 +209,19 @@ fn pushes() -> Vec<Message> {
 fn legacy() -> Vec<Message> {
     let said = Said::fields().into_iter().map(|field| field.property).collect();
     let heard = vec![
-        must("to_user", id(), "Whose socket it is."),
-        must("from_user", id(), "Who sent it."),
-        may("music", schema::file(), "To play, of /get_music/. Either this or `chat`."),
-        may("chat", schema::file(), "To play, of /get_chat/."),
+        must("to_user", id(), "The receiver."),
+        must("from_user", id(), "The sender."),
+        may("music", schema::file(), "The sound to play, of /get_music/. Either this or `chat` is present."),
+        may("chat", schema::file(), "The sound to play, of /get_chat/."),
         may("friend_type", party_kind(), "The sender's kind, beside `chat`."),
     ];
     vec![
-        Message::new("legacy_said", "Has a friend play a sound.", object(said)),
+        Message::new("legacy_said", "Asks a friend to play a sound.", object(said)),
         Message::new("legacy_heard", "A sound to play.", closed(heard)),
     ]
 }
 
-/// Payloads of topics that are no JSON object.
+/// Payloads of topics that are not JSON objects.
 fn payloads(components: &mut Components) -> Vec<Message> {
     let chunk = || text().with("contentEncoding", "binary");
     let octets = "application/octet-stream";
@@ -221,8 +229,8 @@ fn payloads(components: &mut Components) -> Vec<Message> {
         Message::new("voice_chunk", "A piece of a recording.", chunk()).of_type(octets),
         Message::new("file_chunk", "A piece of a file.", chunk()).of_type(octets),
         Message::new("presence", "1: connected; 0: not.", schema::one_of(&["0", "1"])).of_type("text/plain"),
-        Message::new("anything", "What the two sides agree on.", json!({})).of_type(octets),
-        Message::new("unreadable", "The answer to what is no request.", failed(components)),
+        Message::new("anything", "Any payload that the two sides agree on.", json!({})).of_type(octets),
+        Message::new("unreadable", "The answer to a payload that is not a request.", failed(components)),
     ]
 }
 
@@ -299,7 +307,7 @@ impl Conversation {
 
     fn channels(&self) -> Value {
         let query = object(vec![
-            may("ticket", text(), "A ticket of /ticket: good once, and soon."),
+            may("ticket", text(), "A ticket of /ticket, valid once, for a short time."),
             may("after", whole(), "The number of the last event that the client has seen."),
         ]);
         let headers = object(vec![
@@ -323,14 +331,20 @@ impl Conversation {
     }
 
     fn operations(&self) -> Value {
-        let pushed = operation("send", "socket", "What the hub says unasked.", &self.pushed());
+        let pushed = operation("send", "socket", "The events of the hub.", &self.pushed());
         let mut all = vec![("socket_push".to_owned(), pushed)];
         all.extend(self.words.iter().chain(&self.calls).map(|asked| request(asked, "socket", "socket")));
         for channel in ["legacyApp", "legacyToy"] {
             let said = ["legacy_said".to_owned()];
-            all.push((format!("{channel}_said"), operation("receive", channel, "Has a friend play a sound.", &said)));
+            all.push((
+                format!("{channel}_said"),
+                operation("receive", channel, "Asks a friend to play a sound.", &said),
+            ));
             let heard = ["legacy_heard".to_owned()];
-            all.push((format!("{channel}_heard"), operation("send", channel, "What the client shall play.", &heard)));
+            all.push((
+                format!("{channel}_heard"),
+                operation("send", channel, "Asks the client to play a sound.", &heard),
+            ));
         }
         for topic in &TOPICS {
             match topic.payload {
@@ -349,7 +363,7 @@ impl Conversation {
                         let operation = operation("receive", topic.key, topic.about, &said);
                         all.push((format!("{}_said", topic.key), operation));
                     }
-                    if topic.hears != Who::Hub {
+                    if topic.subscribes != Who::Hub {
                         let operation = operation("send", topic.key, topic.about, &said);
                         all.push((format!("{}_heard", topic.key), operation));
                     }

@@ -1,4 +1,4 @@
-//! The numbers of answers, from the tables that make them: `status` for the codes, the close codes of the socket.
+//! The numbers of answers, from the tables that define them: `status` for the codes, the close codes of the socket.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::edge::status::{self, RequestFault};
 use crate::edge::ws;
 use crate::model::ToyId;
 
-/// One of each variant; one that is not listed does not compile.
+/// One of each variant. A variant that is not listed fails to compile.
 macro_rules! every {
     ($type:ty: $($pattern:pat => $example:expr,)*) => {{
         fn is_listed(value: $type) -> $type {
@@ -90,11 +90,11 @@ fn faults() -> [RequestFault; 10] {
 pub(super) enum Place {
     /// Those with a body: the calls.
     Body,
-    /// Those for a file.
+    /// Downloads of files.
     File,
     /// Those that open a WebSocket.
     Socket,
-    /// Those for nothing that there is.
+    /// Those for an unknown path.
     Nowhere,
 }
 
@@ -144,16 +144,16 @@ pub(super) fn failure(head: Vec<Property>, components: &mut Components) -> Value
     let code = json!({"type": "integer", "enum": codes});
     let data = components.named("FailureData", |_| {
         closed(vec![
-            may("toy_id", id(), "Of code 2: the toy that the device is."),
-            may("first_missing", whole(), "Of code 30: the first chunk that has not come."),
-            may("seq", whole(), "Of code 29: the number of the newest event."),
-            may("fault", text(), "Of codes 19 and 33: the id under which the hub has logged the cause."),
+            may("toy_id", id(), "With code 2: the toy of the device."),
+            may("first_missing", whole(), "With code 30: the first missing chunk."),
+            may("seq", whole(), "With code 29: the number of the newest event."),
+            may("fault", text(), "With codes 19 and 33: the id under which the hub has logged the cause."),
         ])
     });
     let mut members = head;
     members.extend([
-        must("code", code, "What went wrong: the table of codes says what each means."),
-        must("msg", text(), "What to mend, in words for a person."),
+        must("code", code, "The kind of the failure, see the table of codes."),
+        must("msg", text(), "The failure and its remedy, as text."),
         must("data", data, ""),
     ]);
     closed(members)
@@ -180,7 +180,7 @@ pub(super) fn http_statuses(place: Place) -> BTreeSet<u16> {
         Place::File => status::of_file,
         Place::Socket | Place::Nowhere => return of_faults.collect(),
     };
-    // A call that is no file route answers for no file.
+    // A call that is not a file route has no column for files.
     let errors =
         errors().into_iter().filter(|error| place == Place::File || !matches!(error, DomainError::UnknownFile));
     let of_errors = errors.map(|error| status_of(&error).http);

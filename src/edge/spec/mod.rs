@@ -1,10 +1,11 @@
 //! The edges described for programs: OpenAPI 3.1 for HTTP, AsyncAPI 3.0 for the sockets and MQTT.
 //!
-//! What is described comes from the code that serves it: calls with their fields and answers from [`api`](crate::api),
-//! other paths and words from `http` and `ws`, codes from `status`, close codes from `ws`. The topics stand here; the
-//! tests hold them against the permissions, and the documents against the answers of a running hub.
+//! The descriptions are generated from the code that serves them: calls with their fields and answers from
+//! [`api`](crate::api), other paths and words from `http` and `ws`, codes from `status`, close codes from `ws`. The
+//! topics are defined here. The tests compare them with the permissions, and the documents with the answers of a
+//! running hub.
 //!
-//! Both documents stand in `docs/`; `toyhub spec --out docs` writes them anew.
+//! Both documents are in `docs/`; `toyhub spec --out docs` generates them.
 
 mod asyncapi;
 mod codes;
@@ -19,7 +20,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub struct Document {
     /// The file's name.
     pub name: &'static str,
-    /// What it describes.
+    /// Its subject.
     pub about: &'static str,
     /// Its JSON text.
     pub text: String,

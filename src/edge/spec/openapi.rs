@@ -1,4 +1,4 @@
-//! OpenAPI 3.1: what is asked over HTTP.
+//! OpenAPI 3.1: the calls over HTTP.
 
 use serde_json::{Value, json};
 
@@ -11,18 +11,18 @@ use crate::domain::FileKind;
 use crate::edge::{http, mqtt, ws};
 
 const ABOUT: &str = "\
-The HTTP side of a toyhub. Bodies are JSON, a form or `multipart/form-data`, whatever the `Content-Type` says; without \
-one, the first byte tells. JSON numbers and truth values count as their text, `null` as missing, and fields that are not \
-described are not looked at. The sockets and MQTT are described in `asyncapi.json`.
+The HTTP side of a toyhub. Bodies are JSON, a form or `multipart/form-data`, as the `Content-Type` states; without \
+one, the first byte determines the type. JSON numbers and booleans count as their text, `null` as missing, and undocumented \
+fields are ignored. The sockets and MQTT are described in `asyncapi.json`.
 
-Every answer but those called bare is `{\"code\":…,\"msg\":…,\"data\":…}`. A call without a token is allowed \
-where `[auth] mode` says: from an address at which its user or toy has proved who it is, never, or always. A page that cannot set `Authorization` sends the token as \
-field `token`.
+Every answer except those called bare is `{\"code\":…,\"msg\":…,\"data\":…}`. `[auth] mode` states whether a call without a \
+token is permitted: from an address at which its user or toy has authenticated, never, or always. A page that cannot set \
+`Authorization` sends the token as field `token`.
 
-This is the documented dialect. `[http] dialect = \"field\"` adds fields for older pages, and is not described here.
+This is the documented dialect. `[http] dialect = \"field\"` adds fields for legacy clients, and is not described here.
 
-Every path answers `OPTIONS`; another method than those described is answered 405, another path 404, both with an \
-envelope. A call that was answered code 11 says in `Retry-After` how many seconds to wait.
+Every path answers `OPTIONS`. An undocumented method is answered 405, an unknown path 404, both with an \
+envelope. An answer with code 11 has a `Retry-After` header with the seconds to wait.
 
 ";
 
@@ -69,8 +69,8 @@ fn served(subject: &Subject) -> impl Iterator<Item = &'static Entry> + use<> {
 fn tags() -> Value {
     const OTHERS: [(&str, &str); 3] = [
         ("files", "Sounds and pictures."),
-        ("sockets", "Where WebSockets are opened."),
-        ("operation", "For those who run the hub."),
+        ("sockets", "Paths that open WebSockets."),
+        ("operation", "For operators of the hub."),
     ];
     let subjects = api::SUBJECTS.iter().filter(|subject| served(subject).next().is_some());
     let subjects = subjects.map(|subject| (subject.name, subject.about));
@@ -79,7 +79,7 @@ fn tags() -> Value {
 
 fn call(subject: &Subject, entry: &Entry, components: &mut Components) -> Value {
     let mut fields: Vec<_> = (entry.fields)().into_iter().map(|field| field.property).collect();
-    fields.push(may("token", text(), "The token, where `Authorization` cannot be set."));
+    fields.push(may("token", text(), "The token, if `Authorization` cannot be set."));
     let is_required = fields.iter().any(|field| field.is_required);
     let media: &[&str] = if entry.takes_recording { &["multipart/form-data"] } else { &MEDIA };
     let schema = object(fields);
@@ -87,7 +87,7 @@ fn call(subject: &Subject, entry: &Entry, components: &mut Components) -> Value 
     let mut body = json!({"required": is_required, "content": content});
     if entry.takes_recording {
         let names = http::RECORDING_FIELDS.join("`, `");
-        let about = format!("The file may stand in any of the fields `{names}`. Its MIME type means nothing.");
+        let about = format!("The file may stand in any of the fields `{names}`. Its MIME type is ignored.");
         body = body.with("description", about);
     }
     let failure = failure(components);
@@ -96,7 +96,7 @@ fn call(subject: &Subject, entry: &Entry, components: &mut Components) -> Value 
         Some(msg) => answer::success(vec![], msg, data),
         None => data,
     };
-    let done = json("Done, or a failure that a person or program can mend.", either(vec![done, failure]));
+    let done = json("Success, or a failure that a person or program can correct.", either(vec![done, failure]));
     let failed = codes::http_statuses(Place::Body).into_iter();
     let failed: Vec<_> = failed.map(|status| (status.to_string(), refused(status, components))).collect();
     let responses = [("200".to_owned(), done)].into_iter().chain(failed);
@@ -142,14 +142,14 @@ fn refused(status: u16, components: &mut Components) -> Value {
     let about = match status {
         400 => "The body is malformed or cut, or a header is missing.",
         401 => "A token is needed.",
-        403 => "Pages of this origin may not.",
-        404 => "There is nothing under this name, or not for who asks.",
-        408 => "The body came too slowly.",
+        403 => "The origin of the page is not allowed.",
+        404 => "No file has this name, or the caller may not download it.",
+        408 => "The body was sent too slowly.",
         413 => "The body is too large.",
-        415 => "The body is of a type that is not taken.",
-        416 => "The range starts behind the end of the file.",
-        426 => "This path is opened as a WebSocket.",
-        429 => "Too many tries.",
+        415 => "The type of the body is not supported.",
+        416 => "The range starts after the end of the file.",
+        426 => "This path requires a WebSocket handshake.",
+        429 => "Too many attempts.",
         503 => "The hub is busy.",
         _ => "The hub has a fault.",
     };
@@ -159,7 +159,7 @@ fn refused(status: u16, components: &mut Components) -> Value {
         401 => vec![header("WWW-Authenticate", "`Bearer`.")],
         416 => vec![header("Content-Range", "`bytes */` and the size of the file.")],
         426 => vec![header("Upgrade", "`websocket`."), header("Sec-WebSocket-Version", "`13`.")],
-        429 => vec![header("Retry-After", "How many seconds to wait.")],
+        429 => vec![header("Retry-After", "The seconds to wait.")],
         _ => return response,
     };
     response.with("headers", map(headers))
@@ -181,28 +181,32 @@ fn file(kind: FileKind, components: &mut Components) -> Value {
     let parameter = |name: &str, place: &str, about: &str| json!({"name": name, "in": place, "required": place == "path", "description": about, "schema": text()});
     let conditions = [
         parameter("If-None-Match", "header", "The ETag that the client has."),
-        parameter("If-Modified-Since", "header", "Looked at where there is no If-None-Match."),
+        parameter("If-Modified-Since", "header", "Ignored if there is an If-None-Match."),
     ];
     let ranges = [
-        parameter("Range", "header", "One range, `bytes=first-last`. Several are answered with the whole."),
-        parameter("If-Range", "header", "The range is only of this ETag or date; of another the whole."),
+        parameter("Range", "header", "One range, `bytes=first-last`. Several ranges are answered with the whole file."),
+        parameter(
+            "If-Range",
+            "header",
+            "The ETag or date for which the range is valid; otherwise the whole file is sent.",
+        ),
     ];
     let found = |about: &str, has_body: bool, is_part: bool| {
         let mut headers = vec![
-            ("ETag", header("Names this content.")),
+            ("ETag", header("Identifies this content.")),
             ("Last-Modified", header("When it was stored.")),
-            ("Cache-Control", header("How long and by whom it may be kept.")),
+            ("Cache-Control", header("How long and by which caches it may be kept.")),
             ("Accept-Ranges", header("`bytes`.")),
         ];
-        headers.extend(is_part.then(|| ("Content-Range", header("Which bytes of how many."))));
+        headers.extend(is_part.then(|| ("Content-Range", header("The range of bytes, and the size of the file."))));
         let response = json!({"description": about, "headers": map(headers)});
         let bytes = || map(media.iter().map(|media| (*media, json!({}))));
         if has_body { response.with("content", bytes()) } else { response }
     };
     let mut operation = |id: String, has_body: bool| {
         let mut responses = vec![("200".to_owned(), found("The file.", has_body, false))];
-        responses.extend(has_body.then(|| ("206".to_owned(), found("The part that was asked for.", true, true))));
-        responses.push(("304".to_owned(), found("The client has it.", false, false)));
+        responses.extend(has_body.then(|| ("206".to_owned(), found("The requested part.", true, true))));
+        responses.push(("304".to_owned(), found("The client has the current version.", false, false)));
         for status in codes::http_statuses(Place::File).into_iter().filter(|status| has_body || *status != 416) {
             let mut refused = refused(status, components);
             if let (false, Value::Object(members)) = (has_body, &mut refused) {
@@ -225,7 +229,7 @@ fn file(kind: FileKind, components: &mut Components) -> Value {
 /// The archive of a family.
 fn export(components: &mut Components) -> Value {
     let archive = json!({
-        "description": "Everything of the family as a ZIP, written while it is sent.",
+        "description": "The data of the family as a ZIP, generated while it is sent.",
         "headers": map([
             ("Content-Disposition", header("A name for the file.")),
             ("Cache-Control", header("`no-store`.")),
@@ -236,10 +240,10 @@ fn export(components: &mut Components) -> Value {
     let refusals = [401, 404, 503].map(|status| (status.to_string(), refused(status, components)));
     responses.extend(refusals);
     let ticket = json!({
-        "name": "name", "in": "path", "required": true, "description": "The ticket that `export` gave; it is good once.",
+        "name": "name", "in": "path", "required": true, "description": "The ticket of `export`, which is valid once.",
         "schema": text(),
     });
-    let about = "The archive that a ticket of `export` allows.";
+    let about = "Downloads the archive of a ticket of `export`.";
     let operation = operation("get_export", "files", about, json!([])).with("responses", map(responses));
     json!({"parameters": [ticket], "get": operation})
 }
@@ -251,8 +255,8 @@ fn health(path: &'static str) -> Value {
 
 fn readiness() -> Value {
     let part = |is_ready: bool| {
-        let working = closed(vec![must("state", one_of(&["ok", "off"]), "`off`: the configuration does without it.")]);
-        let reason = must("reason", text(), "What is wrong and what to do about it.");
+        let working = closed(vec![must("state", one_of(&["ok", "off"]), "`off`: the configuration turns it off.")]);
+        let reason = must("reason", text(), "The fault and its remedy.");
         let failed = closed(vec![must("state", exactly("failed"), ""), reason]);
         if is_ready { working } else { either(vec![working, failed]) }
     };
@@ -261,17 +265,17 @@ fn readiness() -> Value {
             must("store", part(is_ready), "The database."),
             must("disk", part(is_ready), "The free space of the data folder."),
             must("sessions", part(is_ready), "The file of MQTT sessions and retained messages."),
-            must("speech", part(is_ready), "The recognition of what children say."),
+            must("speech", part(is_ready), "Speech recognition."),
         ];
         closed(vec![must("ready", exactly(is_ready), ""), must("parts", closed(parts.into()), "")])
     };
     let responses =
-        vec![("200", json("All parts work.", answer(true))), ("503", json("Some part does not work.", answer(false)))];
-    let about = "Whether all parts work that the configuration asks for, as they were checked a moment ago.";
+        vec![("200", json("All parts work.", answer(true))), ("503", json("A part does not work.", answer(false)))];
+    let about = "Whether all configured parts work, by the last check.";
     watched(http::READINESS, about, responses)
 }
 
-/// A path for those who watch over the hub: `GET` with these responses, and `HEAD` with the same without their bodies.
+/// A path for monitoring: `GET` with these responses, and `HEAD` with the same without their bodies.
 fn watched(path: &str, about: &str, responses: Vec<(&'static str, Value)>) -> Value {
     let id = path.trim_start_matches('/');
     let without_body =
@@ -284,16 +288,16 @@ fn watched(path: &str, about: &str, responses: Vec<(&'static str, Value)>) -> Va
     })
 }
 
-/// Where WebSockets are opened; their messages stand in the other document.
+/// Paths that open WebSockets; their messages are in the other document.
 fn sockets(components: &mut Components) -> [(String, Value); 4] {
     let [legacy_app, legacy_toy] = ws::LEGACY_PATHS;
     let query = |name: &str, schema: Value, about: &str| json!({"name": name, "in": "query", "description": about, "schema": schema});
     let id = || {
         let schema = api::schema::id();
-        json!({"name": "id", "in": "path", "required": true, "description": "Whose socket it is.", "schema": schema})
+        json!({"name": "id", "in": "path", "required": true, "description": "The user or toy of the socket.", "schema": schema})
     };
     let asked = vec![
-        query("ticket", text(), "A ticket of /ticket, for pages, whose handshake bears no header."),
+        query("ticket", text(), "A ticket of /ticket, for web pages, which cannot set a header in the handshake."),
         query("after", api::schema::whole(), "The number of the last event that the client has seen."),
     ];
     let mut door = |path: &str, id: &str, about: &str, security: Value, parameters: Vec<Value>| {
@@ -310,7 +314,7 @@ fn sockets(components: &mut Components) -> [(String, Value); 4] {
     [
         door(ws::PATH, "open_app_socket", app, optional_bearer(), asked),
         door(mqtt::SOCKET_PATH, "open_mqtt", mqtt_about, json!([]), vec![]),
-        door(legacy_app, "open_legacy_app", "Opens the socket of an older app.", optional_bearer(), vec![id()]),
-        door(legacy_toy, "open_legacy_toy", "Opens the socket of an older toy.", optional_bearer(), vec![id()]),
+        door(legacy_app, "open_legacy_app", "Opens the socket of a legacy app.", optional_bearer(), vec![id()]),
+        door(legacy_toy, "open_legacy_toy", "Opens the socket of a legacy toy.", optional_bearer(), vec![id()]),
     ]
 }

@@ -38,11 +38,11 @@ fn no_reference_is_broken_and_no_component_is_unused() {
 }
 
 fn expected(topic: &Topic, who: &Party, action: Action, id: &str) -> Rule {
-    let side = if action == Action::Publish { topic.publishes } else { topic.hears };
+    let side = if action == Action::Publish { topic.publishes } else { topic.subscribes };
     let is_app = who.kind() == PartyKind::App;
     match side {
         Who::Itself(kind) if kind == who.kind() && id == who.id() => {
-            let to_hub = action == Action::Publish && topic.hears == Who::Hub;
+            let to_hub = action == Action::Publish && topic.subscribes == Who::Hub;
             if to_hub { Rule::ToHub } else { Rule::Allowed }
         }
         Who::Owner if is_app => Rule::IfOwnerOf(id.parse().unwrap()),

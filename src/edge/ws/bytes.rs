@@ -26,7 +26,7 @@ const WRITE_BUFFER_MAX_BYTES: usize = 2 * MESSAGE_OUT_MAX_BYTES;
 #[derive(Debug)]
 pub struct SocketBytes<S> {
     stream: WebSocketStream<S>,
-    /// What has not been read of the latest message.
+    /// The unread rest of the latest message.
     message: Bytes,
 }
 
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_arrives_whole_through_a_small_pipe() {
+    async fn written_bytes_arrive_completely_through_a_small_pipe() {
         let (mut bytes, mut client) = pair(1000).await;
         let sent: Vec<u8> = (0..50_000u32).map(|n| n as u8).collect();
         let expected = sent.clone();

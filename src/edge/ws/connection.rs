@@ -86,7 +86,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     }
 
     async fn send_unheard(&mut self) -> Result<(), End> {
-        for event in self.apps.hub.unheard(&self.caller.party).await? {
+        for event in self.apps.hub.unread_events(&self.caller.party).await? {
             send_event(self.line.stream, &self.apps.hub, &event, None).await?;
         }
         Ok(())
@@ -181,8 +181,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         if self.in_hand.is_none() { self.next().await } else { Ok(()) }
     }
 
-    /// Goes on with the queued requests: those about the connection itself are done at once, the first one for the hub
-    /// is given to a task.
+    /// Continues with the queued requests: those for the connection itself are executed at once, the first one for the
+    /// hub is passed to a task.
     async fn next(&mut self) -> Result<(), End> {
         while let Some(mut request) = self.waiting.pop_front() {
             let id = request.id;
@@ -192,7 +192,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 Ok(Some(Word::Auth(Auth { .. }))) => {
                     Err(DomainError::invalid("do", "is auth, and you are logged in already"))
                 }
-                Ok(Some(Word::Subscribe(wanted))) => self.apps.hub.listen(&self.line.mailbox, wanted.topic).await,
+                Ok(Some(Word::Subscribe(wanted))) => {
+                    self.apps.hub.subscribe_plainly(&self.line.mailbox, wanted.topic).await
+                }
                 Ok(Some(Word::Unsubscribe(wanted))) => {
                     self.unsubscribe(&wanted.topic);
                     Ok(())
@@ -257,7 +259,7 @@ async fn perform(
 
 async fn publish(caller: &Caller, connection: ConnectionId, said: Publish) -> Result<(), DomainError> {
     let payload = Bytes::from(said.payload.unwrap_or_default());
-    caller.hub.say(&caller.party, connection, said.topic, payload).await
+    caller.hub.publish_plainly(&caller.party, connection, said.topic, payload).await
 }
 
 /// A piece of a recording, which the calls that take one then name by its `upload`.

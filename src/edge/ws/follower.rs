@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_the_order_each_event_is_sent_once_and_in_its_turn() {
+    fn each_event_is_sent_once_and_in_order_after_any_arrival_order() {
         let orders = [[1, 2, 3, 4], [4, 3, 2, 1], [2, 1, 4, 3], [3, 1, 4, 2], [1, 1, 4, 4]];
         for order in orders {
             let (mut follower, mut sent) = (Follower::new(0), Vec::new());

@@ -30,7 +30,7 @@ use crate::model::{Event, FileName, Party, PartyId, PlayedSound, Secret, Timesta
 request! {
     /// Has a friend play a sound.
     pub struct Said {
-        /// The friend who shall play it.
+        /// The friend that plays it.
         to_user: PartyId,
         /// To play, of /get_music/. Either this or `chat`.
         music: Option<Wanted>,
@@ -74,7 +74,7 @@ async fn open(
         return Err(DomainError::UnknownParty);
     }
     let mailbox = apps.hub.connect(&admitted, apps.queue_limits()).await?;
-    apps.hub.follow(&mailbox)?;
+    apps.hub.subscribe_to_inbox(&mailbox)?;
     Ok((mailbox, admitted.expires_at))
 }
 
@@ -119,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// Sends the unread messages, each frame once: to a toy it names a friend, not each message of the friend.
     async fn send_unheard(&mut self) -> Result<(), End> {
         let mut last = Bytes::new();
-        for event in self.apps.hub.unheard(self.line.party()).await? {
+        for event in self.apps.hub.unread_events(self.line.party()).await? {
             let text = Bytes::from(text_of(&event, self.line.party()));
             if text != last {
                 last = text.clone();
@@ -145,7 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let (hub, party) = (Arc::clone(&self.apps.hub), self.line.party().clone());
         let passing = async move {
             if let Err(error) = pass_on(&hub, &party, text.as_bytes()).await {
-                tracing::info!(%error, "frame of a legacy client not passed on");
+                tracing::info!(%error, "frame of a legacy client not forwarded");
             }
         };
         self.apps.tasks.spawn(passing.in_current_span())
@@ -155,7 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 /// The end of the frame in hand. Cancel-safe.
 async fn end_of(in_hand: &mut Option<JoinHandle<Option<()>>>) {
     match in_hand {
-        // A frame that made its task panic is lost, as one that nobody may pass on.
+        // A frame whose task panicked is dropped, like one that must not be forwarded.
         Some(in_hand) => drop(in_hand.await),
         None => pending().await,
     }

@@ -29,7 +29,7 @@ pub(super) struct Line<'a, S> {
     ends: Instant,
 }
 
-/// What a connection has to act on.
+/// An event of a connection.
 pub(super) enum Met {
     /// A publication for the client.
     Delivery(Delivery),

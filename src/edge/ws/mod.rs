@@ -1,9 +1,10 @@
 //! The app socket: JSON frames over a WebSocket, each connection one task around one loop.
 //!
-//! A client presents its token in the handshake or in its first frame, `{"do":"auth","token":"…"}`; a page, whose
-//! handshake can bear neither, a one-time ticket in the address. It is welcomed with its place in the user's stream of
-//! events, gets the events that it missed (`follower`), and from then on those of its inbox. Requests `{"id":n,"do":"…",…}`
-//! are done one after the other, beside the loop, and answered under the same id. What the hub pushes has no id.
+//! A client presents its token in the handshake or in its first frame, `{"do":"auth","token":"…"}`; a web page, which
+//! cannot set a header, sends a one-time ticket in the address. The first push, `welcome`, has its position in the
+//! user's stream of events; then it gets the events that it missed (`follower`), and from then on those of its inbox.
+//! Requests `{"id":n,"do":"…",…}` are executed one after the other, in a separate task, and answered with the same id.
+//! Pushes have no id.
 //!
 //! `legacy` is the socket of older pages and phones. Beside it, `bytes` carries another protocol's byte stream over a
 //! WebSocket.
@@ -62,7 +63,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The one table of goodbyes, which the documents are made from too.
 macro_rules! goodbyes {
     ($($name:ident = $code:literal, $reason:literal;)*) => {
-        /// Why a connection ends, by its close code: below 4500 come back, from there on do not.
+        /// Why a connection ends, by its close code. Below 4500 the client may reconnect, from 4500 on it must not.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         enum Goodbye {
             $($name,)*
@@ -81,10 +82,10 @@ macro_rules! goodbyes {
 }
 
 goodbyes! {
-    ShuttingDown = 4000, "the hub stops, come back";
-    TooSlow = 4001, "too slow to read, come back";
-    TooMuch = 4002, "too many connections or requests, come back later";
-    Fault = 4003, "the hub has a fault, come back later";
+    ShuttingDown = 4000, "the hub stops, reconnect";
+    TooSlow = 4001, "too slow to read, reconnect";
+    TooMuch = 4002, "too many connections or requests, reconnect later";
+    Fault = 4003, "the hub has a fault, reconnect later";
     NoToken = 4500, "a valid token is needed, log in again";
     Revoked = 4501, "the token was revoked, log in again";
     BadFrame = 4502, "send JSON text frames";
@@ -142,7 +143,7 @@ impl From<DomainError> for End {
     }
 }
 
-/// What a handshake brought, besides the socket.
+/// The data of a handshake, in addition to the socket.
 #[derive(Debug)]
 pub struct Handshake {
     /// The token of its header.
@@ -228,7 +229,7 @@ impl Apps {
         };
         let mailbox = self.hub.connect(&admitted, self.queue_limits()).await?;
         // Before the place in the stream is read: an event in between is sent twice rather than never.
-        self.hub.follow(&mailbox)?;
+        self.hub.subscribe_to_inbox(&mailbox)?;
         if let Some(id) = asked {
             send(stream, &request::answer(id, Ok(request::done()))).await?;
         }
@@ -261,7 +262,7 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: WebSocketStream<S>
     // A client that is gone already needs no goodbye.
     let _ = timeout(WRITE_TIMEOUT, stream.close(Some(goodbye.frame()))).await;
     if matches!(goodbye, Goodbye::BadFrame) {
-        // What follows cannot be read as frames: it is the rest of one that is too large, for example.
+        // The following bytes are not frames: for example the rest of a frame that is too large.
         let mut linger = Linger::default();
         poll_fn(|context| linger.poll(Pin::new(stream.get_mut()), context)).await;
     } else {

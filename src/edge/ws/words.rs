@@ -1,4 +1,4 @@
-//! What a client asks of its own connection, beside the calls that it shares with other edges.
+//! The requests of the app socket to its own connection, in addition to the calls that all edges share.
 
 use crate::api::request::{Base64, FieldInfo, Given, Request, request};
 use crate::domain::error::DomainError;
@@ -22,7 +22,7 @@ request! {
 request! {
     /// Subscribes to a topic.
     pub struct Subscribe {
-        /// By the table of topics.
+        /// A topic of the table of topics.
         pub(super) topic: TopicFilter,
     }
 }
@@ -30,7 +30,7 @@ request! {
 request! {
     /// Ends a subscription.
     pub struct Unsubscribe {
-        /// By the table of topics.
+        /// A topic of the table of topics.
         pub(super) topic: TopicFilter,
     }
 }
@@ -38,7 +38,7 @@ request! {
 request! {
     /// Publishes on a topic.
     pub struct Publish {
-        /// By the table of topics.
+        /// A topic of the table of topics.
         pub(super) topic: Topic,
         /// The payload.
         pub(super) payload: Option<String>,
@@ -46,9 +46,9 @@ request! {
 }
 
 request! {
-    /// Brings a chunk of a recording, which an uploader then names.
+    /// Sends a chunk of a recording, which an uploader uses afterwards.
     pub struct Voice {
-        /// What the sender calls the recording.
+        /// The sender's name of the recording.
         pub(super) upload: UploadName,
         /// The number of the chunk, from 0.
         pub(super) n: u32,
@@ -58,14 +58,14 @@ request! {
 }
 
 request! {
-    /// Makes an own toy a device again that anybody may bind.
+    /// Unbinds an own toy and erases its data. The device can be bound again.
     pub struct Unbind {
         pub(super) toy: ToyId,
     }
 }
 
 request! {
-    /// Forgets every token of the user and ends all connections, this one too, maybe before the answer.
+    /// Revokes every token of the user and closes all connections, including this one, possibly before the answer.
     pub struct Logout {}
 }
 
@@ -73,7 +73,7 @@ request! {
 pub struct WordInfo {
     /// The word.
     pub word: &'static str,
-    /// What it asks for, in a sentence.
+    /// A description of one sentence.
     pub about: &'static str,
     /// Its fields.
     pub fields: fn() -> Vec<FieldInfo>,
@@ -81,7 +81,7 @@ pub struct WordInfo {
 
 macro_rules! words {
     ($($word:literal = $Name:ident,)+) => {
-        /// What a client asks of its connection.
+        /// A request of a client to its connection.
         pub(super) enum Word {
             $($Name($Name),)+
         }

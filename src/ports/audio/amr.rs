@@ -16,14 +16,14 @@ const MAX_FRAME_BYTES: u64 = 32;
 
 /// Decodes a `#!AMR\n` file.
 pub(super) fn decode(source: Box<dyn MediaSource>, collected: &mut Collected, watch: &Watch) -> Result<(), AudioError> {
-    // One frame more than allowed is enough to tell that the file is too long.
+    // One frame above the limit is enough to detect that the file is too long.
     let max_frames = u64::from(collected.max_seconds) * FRAMES_PER_SECOND + 1;
     let mut file = Vec::new();
     source.take(b"#!AMR\n".len() as u64 + max_frames * MAX_FRAME_BYTES).read_to_end(&mut file)?;
 
     let mut frames = AmrStorageReader::new(&file).map_err(damaged)?;
     let mut codec = AmrCodec::new(&CodecConfig::amr_nb()).map_err(damaged)?;
-    // A frame without data belongs to the mode spoken last.
+    // A frame without data belongs to the last speech mode.
     let mut mode = 0;
     while let Some(frame) = frames.next_frame().map_err(damaged)? {
         watch.check()?;

@@ -1,19 +1,19 @@
-//! What a file claims, checked before a decoder does any work for it.
+//! Checks of the sizes that a file declares, before a decoder allocates memory or time for them.
 //!
-//! Symphonia bounds what it allocates by what it has read, with two gaps that are closed here: it looks at all tracks of
-//! an MP4 file for each packet, and it unfolds the codebooks of Vorbis, 16 MB each, from a few bytes.
+//! Symphonia limits its allocations by the bytes that it has read, with two gaps that are closed here: it visits all
+//! tracks of an MP4 file for each packet, and it expands the codebooks of Vorbis, 16 MB each, from a few bytes.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::AudioError;
 
-/// Tracks of one MP4 file: a recorder writes one, a film has a handful.
+/// The maximum number of tracks of an MP4 file: a recorder writes one, a film has a few.
 pub(super) const MAX_TRACKS: usize = 16;
-/// Boxes that are looked at in one MP4 file.
+/// The maximum number of boxes that are read in an MP4 file.
 const MAX_BOXES: usize = 4096;
-/// Numbers in all codebooks of a Vorbis stream. Those of libvorbis have some hundred thousand.
+/// The maximum number of values in all codebooks of a Vorbis stream. Those of libvorbis have some hundred thousand.
 const MAX_CODEBOOK_VALUES: u64 = 4 * 1024 * 1024;
-/// With these bits each codebook begins (Vorbis I §3.2.1).
+/// The bits with which each codebook begins (Vorbis I §3.2.1).
 const CODEBOOK_SYNC: u64 = 0x56_43_42;
 
 /// Counts the tracks of an MP4 file, and rewinds it. Errors: `Damaged` for too many.
@@ -25,7 +25,7 @@ pub(super) fn check_tracks<S: Read + Seek + ?Sized>(source: &mut S) -> Result<()
             if limit == end {
                 break;
             }
-            // The end of the movie box: on with the file.
+            // The end of the movie box: continue with the file.
             (position, limit) = (limit, end);
             continue;
         };
@@ -75,20 +75,20 @@ fn read_box<S: Read + Seek + ?Sized>(source: &mut S, position: u64, limit: u64) 
     Ok(Some(FoundBox { name: *name, content: position + head_len, end: position.saturating_add(size) }))
 }
 
-/// Adds up what the codebooks in the headers of a Vorbis stream claim. Errors: `Damaged` for too much.
+/// Adds up the declared sizes of the codebooks in the headers of a Vorbis stream. Errors: `Damaged` for too much.
 ///
-/// Each codebook begins with a pattern of its own, at any bit; so its bits are looked for instead of all else being
-/// parsed. What only looks like one can but make the sum larger.
+/// Each codebook begins with a fixed pattern, at any bit, so the pattern is searched for instead of parsing everything
+/// else. A false match can only make the sum larger.
 pub(super) fn check_codebooks(headers: &[u8]) -> Result<(), AudioError> {
     let mut values = 0;
-    // The 64 bits from the one that is looked at, the first one lowest, as Vorbis packs them.
+    // The next 64 bits, the first one lowest, as Vorbis packs them.
     let mut window = 0u64;
     for bit in 0..headers.len() * 8 + 64 {
         let next = headers.get(bit / 8).map_or(0, |byte| u64::from(byte >> (bit % 8) & 1));
         window = window >> 1 | next << 63;
         if window & 0xff_ffff == CODEBOOK_SYNC {
             let (dimensions, entries) = (window >> 24 & 0xffff, window >> 40);
-            // The decoder itself refuses larger ones.
+            // The decoder itself refuses larger codebooks.
             if dimensions <= 32 && entries <= 128 * 1024 {
                 values += dimensions * entries;
             }

@@ -1,4 +1,4 @@
-//! The formats that Symphonia reads, with libopus for Opus.
+//! Decoding of the formats of Symphonia, with libopus for Opus.
 
 use std::io::{Seek, SeekFrom};
 use std::sync::LazyLock;
@@ -52,7 +52,7 @@ pub(super) fn decode(
         watch.check()?;
         let packet = match reader.next_packet() {
             Ok(Some(packet)) => packet,
-            // A reset begins another recording in the same file: the first one counts.
+            // A reset begins another recording in the same file; only the first one is decoded.
             Ok(None) | Err(Error::ResetRequired) => return complaint.map_or(Ok(()), Err),
             Err(error) => return Err(error.into()),
         };
@@ -61,8 +61,8 @@ pub(super) fn decode(
         }
         match decoder.decode(&packet) {
             Ok(buffer) => append(&buffer, &mut interleaved, collected)?,
-            // One bad packet is a click, not the end. The decoder reads nothing but the packet: with an error of input
-            // and output it says that the packet ends too early.
+            // A bad packet causes a click and does not end the recording. The decoder reads only the packet: its I/O
+            // errors mean that the packet ends too early.
             Err(error @ (Error::DecodeError(_) | Error::IoError(_))) => complaint = Some(error.into()),
             Err(error) => return Err(error.into()),
         }
@@ -79,7 +79,7 @@ fn open(kind: Kind, stream: MediaSourceStream<'static>) -> Result<Box<dyn Format
         Kind::Matroska => Box::new(MkvReader::try_new(stream, options)?),
         Kind::Mp4 => match IsoMp4Reader::try_new(stream, options) {
             Ok(reader) => Box::new(reader),
-            // Cut before its index, which many recorders write last.
+            // The file was cut before its index, which many recorders write last.
             Err(Error::Unsupported(reason)) => return Err(AudioError::Damaged(reason.into())),
             Err(error) => return Err(error.into()),
         },
@@ -138,7 +138,7 @@ impl From<Error> for AudioError {
     fn from(error: Error) -> Self {
         match error {
             Error::Unsupported(reason) => AudioError::Unsupported(reason.into()),
-            // Of a file that cannot be read, the watch knows.
+            // Errors of reading the file are in the watch.
             other => AudioError::Damaged(other.to_string()),
         }
     }

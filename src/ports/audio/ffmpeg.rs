@@ -1,9 +1,8 @@
 //! `ffmpeg` as a child process, for AMR-WB and for AMR inside MP4 and 3GP.
 //!
-//! A stranger's file meets a large program here, so the program is kept on a
-//! short lead: the container is the one recognised before, never ffmpeg's
-//! guess (a playlist could name other files and hosts), only the AMR decoders
-//! may run, it has no input but the file, and time and output are limited.
+//! A large program decodes an untrusted file here, so the program is restricted: the container format is the one
+//! recognised before, never ffmpeg's guess (a playlist could name other files and hosts), only the AMR decoders are
+//! enabled, the file is its only input, and time and output are limited.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -19,7 +18,7 @@ use tracing::debug;
 
 use super::{AudioError, DecodeLimits, Sound};
 
-/// The rate of AMR-WB; narrow band loses nothing by it.
+/// The sample rate of AMR-WB, which suffices for narrow band, too.
 const RATE_HZ: u32 = 16_000;
 const SAMPLE_BYTES: u64 = 2;
 
@@ -31,7 +30,7 @@ pub(super) fn decode(format: &str, path: Option<&Path>, limits: &DecodeLimits) -
     let mut child = start(program, format, path, limits)?;
     let max_bytes = u64::from(limits.max_seconds) * u64::from(RATE_HZ) * SAMPLE_BYTES;
     let pcm = read_within(&mut child, max_bytes + 1, limits);
-    // Whether it ended, hangs or still writes: from here on nobody listens.
+    // It is killed in any case: its output is not read any more.
     let _ = child.kill();
     child.wait()?;
     let pcm = pcm?;
@@ -48,7 +47,7 @@ pub(super) fn decode(format: &str, path: Option<&Path>, limits: &DecodeLimits) -
 }
 
 fn start(program: &Path, format: &str, path: &Path, limits: &DecodeLimits) -> io::Result<Child> {
-    // The prefix keeps a name such as `-i` or `http:…` what it is, a file.
+    // With the prefix, a name such as `-i` or `http:…` is always taken as a file.
     let mut input = OsString::from("file:");
     input.push(path);
     let child = Command::new(program)
@@ -62,13 +61,13 @@ fn start(program: &Path, format: &str, path: &Path, limits: &DecodeLimits) -> io
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
-    // Where the system cannot limit another process, there is the timeout.
+    // On a system that cannot limit another process, the timeout remains.
     #[cfg(target_os = "linux")]
     limit_cpu(&child, limits.cpu_max);
     Ok(child)
 }
 
-/// Has the system end the child when it has used its CPU time.
+/// Makes the system end the child when it has used up its CPU time.
 #[cfg(target_os = "linux")]
 fn limit_cpu(child: &Child, cpu_max: Duration) {
     use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -77,11 +76,11 @@ fn limit_cpu(child: &Child, cpu_max: Duration) {
     if let Some(id) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
         && let Err(error) = prlimit(Some(id), Resource::Cpu, Rlimit { current: seconds, maximum: seconds })
     {
-        debug!(%error, "the CPU time of a child is not limited");
+        debug!(%error, "the CPU time of a child could not be limited");
     }
 }
 
-/// Reads what the child writes, at most `max_bytes`, until its time is up.
+/// Reads the output of the child, at most `max_bytes`, until the timeout.
 fn read_within(child: &mut Child, max_bytes: u64, limits: &DecodeLimits) -> Result<Vec<u8>, AudioError> {
     let Some(stdout) = child.stdout.take() else {
         return Err(io::Error::other("ffmpeg has no output").into());
@@ -91,11 +90,11 @@ fn read_within(child: &mut Child, max_bytes: u64, limits: &DecodeLimits) -> Resu
     thread::spawn(move || {
         let mut pcm = Vec::new();
         let read = stdout.take(max_bytes).read_to_end(&mut pcm);
-        // Past the timeout nobody receives.
+        // After the timeout the receiver is gone.
         let _ = sender.send(read.map(|_| pcm));
     });
     match receiver.recv_timeout(limits.ffmpeg_timeout) {
         Ok(pcm) => Ok(pcm?),
-        Err(_) => Err(AudioError::Damaged("ffmpeg took too long over it".into())),
+        Err(_) => Err(AudioError::Damaged("ffmpeg took too long".into())),
     }
 }

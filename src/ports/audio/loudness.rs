@@ -1,4 +1,4 @@
-//! How loud a sound seems, and bringing it to the loudness of a recording.
+//! Measurement of perceived loudness, and adjustment to the loudness of a recording.
 //!
 //! Measured as EBU R 128 and ITU-R BS.1770 do: through a filter that weighs frequencies as people hear them, in overlapping
 //! blocks, of which the quiet ones do not count. Speech and a song that measure alike seem equally loud.
@@ -7,20 +7,20 @@ use ebur128::{EbuR128, Mode};
 
 use super::Sound;
 
-/// Loudness that spoken answers get, in LUFS: that of voices recorded close to a telephone.
+/// The loudness of spoken answers, in LUFS: that of a voice recorded close to a telephone.
 const TARGET_LUFS: f64 = -16.0;
 
-/// Nothing is made louder by more than this, in decibels: near silence stays near silence.
+/// The maximum amplification, in decibels, so that near silence stays near silence.
 const GAIN_MAX_DB: f64 = 24.0;
 
-/// From here on peaks are bent, …
+/// Peaks above this are compressed, …
 const KNEE: f32 = 0.6;
-/// … so that none comes above this, which leaves the codec its overshoot.
+/// … to stay below this, which leaves headroom for the codec's overshoot.
 const PEAK_MAX: f32 = 0.85;
 
-/// Brings a sound to the loudness of a recording. One that is silent stays as it is.
+/// Adjusts a sound to the loudness of a recording. A silent one is unchanged.
 pub fn level(sound: &mut Sound) {
-    // The second time for what was lost with the peaks.
+    // The second pass makes up for the loudness that was lost with the peaks.
     for _ in 0..2 {
         let Some(loudness) = loudness_lufs(sound) else { return };
         let gain_db = (TARGET_LUFS - loudness).min(GAIN_MAX_DB);
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_standards_tone_measures_as_the_standard_says() {
+    fn the_standards_tone_has_the_standards_loudness() {
         // A sine of 997 Hz at full scale in one channel reads -3.01.
         for rate in [16_000, 22_050, 48_000] {
             let loudness = loudness_lufs(&tone(rate, 997.0, 1.0, 3.0)).unwrap();

@@ -1,14 +1,11 @@
 //! Mono sound in, MP3 out.
 //!
-//! Whatever a toy or a telephone recorded becomes a [`Sound`]: one channel of
-//! samples at their own rate. What a recording is, its bytes decide, never a
-//! file name or a declared type. Most formats are decoded in this process;
-//! AMR-WB, and AMR inside 3GP or MP4, go to `ffmpeg` as a bounded child.
+//! Every recording is decoded to a [`Sound`]: one channel of samples at their own rate. The format is detected by the
+//! content, never by a file name or a declared type. Most formats are decoded in this process; AMR-WB, and AMR inside
+//! 3GP or MP4, are decoded by `ffmpeg` in a limited child process.
 //!
-//! Every function blocks and none needs a runtime: callers run them on their
-//! bounded blocking pool. Input is a stranger's, so each decoder runs under a
-//! limit on CPU time, on packets and on what the file may claim, and with a
-//! guard against panics.
+//! Every function blocks and none needs a runtime: callers run them on their bounded blocking pool. The input is
+//! untrusted, so each decoder runs with limits on CPU time, on packets and on declared sizes, and panics are caught.
 
 mod amr;
 mod claims;
@@ -41,8 +38,8 @@ use sniff::{Found, Kind};
 use watch::Watch;
 pub use wav::encode_wav;
 
-/// The sample rates that a recording may claim, in Hz: below telephone
-/// quality and above studio quality lie only damaged headers.
+/// The permitted sample rates of a recording, in Hz: rates below telephone quality and above studio quality occur only
+/// in damaged headers.
 const PLAUSIBLE_RATES_HZ: std::ops::RangeInclusive<u32> = 4_000..=192_000;
 
 /// The most channels that a recording may have.
@@ -58,18 +55,18 @@ pub struct Sound {
 }
 
 impl Sound {
-    /// How long the sound lasts.
+    /// The duration of the sound.
     pub fn duration(&self) -> Duration {
         Duration::from_secs_f64(self.samples.len() as f64 / f64::from(self.rate_hz.max(1)))
     }
 }
 
-/// What a decoder may spend on one recording.
+/// The limits of decoding one recording.
 #[derive(Debug, Clone)]
 pub struct DecodeLimits {
     /// The longest recording that is accepted, in seconds.
     pub max_seconds: u32,
-    /// How much CPU time decoding it may take.
+    /// The CPU time that decoding may take.
     pub cpu_max: Duration,
     /// The `ffmpeg` program; without it AMR-WB and AMR in 3GP are unsupported.
     pub ffmpeg: Option<PathBuf>,
@@ -77,7 +74,7 @@ pub struct DecodeLimits {
     pub ffmpeg_timeout: Duration,
 }
 
-/// Why a recording could not be read or written.
+/// Why a recording could not be decoded or encoded.
 #[derive(Debug, thiserror::Error)]
 pub enum AudioError {
     /// The bytes are not of any sound format known here.
@@ -92,13 +89,13 @@ pub enum AudioError {
         /// The limit, in seconds.
         max_seconds: u32,
     },
-    /// A known format, but nothing of it could be decoded.
+    /// A known format, of which nothing could be decoded.
     #[error("the recording is damaged: {0}")]
     Damaged(String),
-    /// Decoding it takes more than the limit on CPU time.
+    /// Decoding takes more than the limit of CPU time.
     #[error("the recording takes too long to decode")]
     TooCostly,
-    /// A known format that no decoder here can read.
+    /// A known format without a decoder here.
     #[error("this kind of recording is not supported: {0}")]
     Unsupported(String),
     /// The sound could not be resampled or written as MP3.
@@ -109,9 +106,9 @@ pub enum AudioError {
     Io(#[from] io::Error),
 }
 
-/// The extension of a sound that players know, by its first bytes; none for other formats.
+/// The file extension of a sound in a common format, by its first bytes; none for other formats.
 pub fn extension_of(sound: &[u8]) -> Option<&'static str> {
-    // Memory does not fail.
+    // Reading from memory does not fail.
     match sniff::recognise(&mut Cursor::new(sound)).ok()??.kind {
         Kind::Wav => Some("wav"),
         Kind::Flac => Some("flac"),
@@ -124,8 +121,7 @@ pub fn extension_of(sound: &[u8]) -> Option<&'static str> {
 
 /// Decodes the file at `path` into one channel.
 ///
-/// A recording that breaks off or is damaged in the middle gives what was
-/// decoded until then.
+/// If a recording breaks off or is damaged in the middle, the part decoded until then is returned.
 ///
 /// # Errors
 /// Every variant of [`AudioError`] but `Encode`.
@@ -133,8 +129,8 @@ pub fn decode(path: &Path, limits: &DecodeLimits) -> Result<Sound, AudioError> {
     decode_source(Box::new(File::open(path)?), Some(path), limits)
 }
 
-/// Decodes a recording held in memory, like [`decode`]. Formats that only
-/// `ffmpeg` reads need a file and are [`AudioError::Unsupported`] here.
+/// Decodes a recording held in memory, like [`decode`]. Formats that only `ffmpeg` decodes need a file and are
+/// [`AudioError::Unsupported`] here.
 ///
 /// # Errors
 /// Every variant of [`AudioError`] but `Encode`.
@@ -155,8 +151,8 @@ fn decode_source(
         Kind::Wav => guarded(source, limits, |source, collected, watch| {
             container::decode(kind, wav::mend(source)?, 0, collected, watch)
         }),
-        // Read as a stream without an end: told the length of a file that was cut,
-        // the reader refuses all of it.
+        // Read as a stream of unknown length: if the reader knew the length of a truncated file, it would refuse all of
+        // it.
         Kind::Matroska => guarded(source, limits, |source, collected, watch| {
             container::decode(kind, Box::new(ReadOnlySource::new(source)), 0, collected, watch)
         }),
@@ -180,7 +176,7 @@ fn decode_source(
     }
 }
 
-/// The samples decoded so far, and the limit they grow towards.
+/// The samples decoded so far, and their limit.
 struct Collected {
     max_seconds: u32,
     rate_hz: u32,
@@ -206,7 +202,7 @@ impl Collected {
     }
 }
 
-/// Runs a decoder under a watch; damage after the first samples only ends the sound.
+/// Runs a decoder with a watch. Damage after the first samples only ends the sound.
 fn guarded(
     source: Box<dyn MediaSource>,
     limits: &DecodeLimits,
@@ -215,15 +211,15 @@ fn guarded(
     let mut collected = Collected { max_seconds: limits.max_seconds, rate_hz: 0, samples: Vec::new() };
     let watch = Watch::start(limits.cpu_max)?;
     let source = watch.over(source);
-    // A decoder that panics on some hostile file must not take its thread along.
-    // `collected` stays usable: samples are only ever appended to it.
+    // A decoder that panics on a hostile file must not end its thread. `collected` stays valid: samples are only
+    // appended to it.
     let outcome = catch_unwind(AssertUnwindSafe(|| decode(source, &mut collected, &watch)))
-        .unwrap_or_else(|_| Err(AudioError::Damaged("its decoder gave up".into())));
+        .unwrap_or_else(|_| Err(AudioError::Damaged("its decoder failed".into())));
     if let Some(verdict) = watch.verdict() {
         return Err(verdict);
     }
     let outcome = outcome.map_err(|error| match error {
-        // The file could be read: the error is the decoder's own word for bytes without sense.
+        // The file itself could be read: the decoder reports invalid bytes as an I/O error.
         AudioError::Io(cause) => AudioError::Damaged(cause.to_string()),
         error => error,
     });

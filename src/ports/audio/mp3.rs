@@ -1,4 +1,4 @@
-//! MP3 by LAME, as every toy plays it.
+//! MP3 encoding with LAME, in a form that every toy can play.
 
 use std::num::NonZeroU32;
 
@@ -7,36 +7,33 @@ use mp3lame_encoder::{Bitrate, Builder, Encoder, FlushGap, Mode, MonoPcm, Qualit
 
 use super::{AudioError, Sound, resample};
 
-/// MPEG-2 layer III: cheap chips decode it, 12 kHz of bandwidth are plenty
-/// for a small loudspeaker, and its frames are short (24 ms), so that even
-/// players which ignore the info tag add little silence.
+/// MPEG-2 layer III: cheap chips decode it, a bandwidth of 12 kHz suffices for a small loudspeaker, and its frames are
+/// short (24 ms), so that even players that ignore the info tag add little silence.
 const RATE_HZ: u32 = 24_000;
 
-/// A sound louder than this is turned down: the codec itself overshoots, and
-/// the decoder would clip.
+/// A sound louder than this is attenuated: the codec overshoots, and the decoder would clip.
 const MAX_PEAK: f32 = 0.98;
 
 /// Samples in a frame of MPEG-2 layer III.
 const FRAME_SAMPLES: usize = 576;
 
-/// The length of a frame, for each kbit/s: at 24 kHz it comes out even, so
-/// that all frames of a file are equally long.
+/// The length of a frame, for each kbit/s. At 24 kHz it is a whole number, so that all frames of a file have the same
+/// length.
 const BYTES_PER_KBPS: usize = FRAME_SAMPLES / 8 * 1_000 / RATE_HZ as usize;
 
-/// The silence that LAME puts before the sound, in samples.
+/// The silence that LAME adds before the sound, in samples.
 const ENCODER_DELAY: usize = 576;
 
 /// Samples handed over at a time: one second.
 const CHUNK_SAMPLES: usize = RATE_HZ as usize;
 
-/// What LAME may write when it is flushed, in bytes.
+/// The maximum output of LAME when it is flushed, in bytes.
 const FLUSH_BYTES: usize = 7_200;
 
-/// The sound as a constant bitrate MP3 (mono, 24 kHz), with the info tag that
-/// tells players how much silence the codec added at both ends.
+/// The sound as a constant bitrate MP3 (mono, 24 kHz), with the info tag, from which players learn the silence that the
+/// codec added at both ends.
 ///
-/// `bitrate_kbps` is rounded up to the next bitrate that the format knows,
-/// at most 160.
+/// `bitrate_kbps` is rounded up to the next bitrate of the format, at most 160.
 ///
 /// # Errors
 /// [`AudioError::Empty`] without samples, [`AudioError::Encode`] otherwise.
@@ -74,7 +71,7 @@ fn build(bitrate: Bitrate) -> Result<Encoder, AudioError> {
     builder.set_num_channels(1).map_err(failed)?;
     builder.set_mode(Mode::Mono).map_err(failed)?;
     builder.set_sample_rate(RATE_HZ).map_err(failed)?;
-    // Left to itself, LAME goes down to 16 kHz for small bitrates.
+    // By default, LAME reduces the rate to 16 kHz for small bitrates.
     builder.set_output_sample_rate(NonZeroU32::new(RATE_HZ)).map_err(failed)?;
     builder.set_brate(bitrate).map_err(failed)?;
     builder.set_quality(Quality::Good).map_err(failed)?;
@@ -84,8 +81,8 @@ fn build(bitrate: Bitrate) -> Result<Encoder, AudioError> {
 
 /// The frame of metadata before the sound.
 ///
-/// It is written here because LAME leaves it out below 64 kbit/s, where its
-/// frames are too short to hold one; a frame of its own bitrate is allowed.
+/// It is written here because LAME omits it below 64 kbit/s, where its frames are too short to hold one; a frame of its
+/// own bitrate is allowed.
 fn info_frame(music_bytes: usize, kbps: Bitrate, samples: usize) -> Vec<u8> {
     const FRAME_BYTES: usize = BYTES_PER_KBPS * 64;
     let frames = music_bytes / (BYTES_PER_KBPS * kbps as usize);

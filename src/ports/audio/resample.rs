@@ -9,8 +9,7 @@ use super::{AudioError, PLAUSIBLE_RATES_HZ, Sound};
 /// the processor's cache.
 const CHUNK_FRAMES: usize = 1024;
 
-/// The same sound at another rate, equally long: the delay of the filter is
-/// cut off again.
+/// The same sound at another rate, with the same duration: the delay of the filter is removed.
 ///
 /// # Errors
 /// [`AudioError::Encode`] when one of the rates is outside 4 to 192 kHz.

@@ -1,8 +1,8 @@
-//! Which format a recording has, by its first bytes.
+//! Detection of the format of a recording by its first bytes.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// A sound format that is recognised, whether or not it can be decoded.
+/// A recognised sound format, whether or not it can be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Wav,
@@ -24,10 +24,10 @@ pub(super) struct Found {
     pub(super) offset: u64,
 }
 
-/// Tags of several writers may be stacked; more than this many is mischief.
+/// A file may have several tags; more than this number is an attack.
 const MAX_ID3_TAGS: usize = 4;
 
-/// Looks at the source and rewinds it. `None`: not a sound known here.
+/// Detects the format of the source and rewinds it. `None`: not a known sound format.
 pub(super) fn recognise<S: Read + Seek>(source: &mut S) -> io::Result<Option<Found>> {
     let mut offset = 0;
     let mut kind = None;
@@ -37,7 +37,7 @@ pub(super) fn recognise<S: Read + Seek>(source: &mut S) -> io::Result<Option<Fou
             Some(len) => offset += len,
             None => {
                 kind = match kind_of(&head) {
-                    // Two bytes are a weak sign: the next frame must follow.
+                    // Two bytes are weak evidence: the next frame must follow.
                     Some(Kind::Mp3) if !mp3_goes_on(source, offset, &head)? => None,
                     kind => kind,
                 };
@@ -74,7 +74,7 @@ fn kind_of(head: &[u8; 12]) -> Option<Kind> {
     }
 }
 
-/// The whole length of an ID3v2 tag.
+/// The total length of an ID3v2 tag.
 fn id3_len(head: &[u8; 12]) -> Option<u64> {
     match head {
         [b'I', b'D', b'3', _, _, flags, a, b, c, d, ..] => {

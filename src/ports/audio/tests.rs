@@ -1,5 +1,5 @@
-//! Real recordings of every kind, made with `espeak-ng` and `ffmpeg` where
-//! these are installed; without them those tests pass with a note.
+//! Real recordings of every kind, made with `espeak-ng` and `ffmpeg` where these are installed; without them those
+//! tests pass and print a note.
 
 mod bombs;
 mod studio;
@@ -19,7 +19,7 @@ fn limits() -> DecodeLimits {
     }
 }
 
-/// How alike two sounds are at 8 kHz, from 0 to 1, within a shift of 60 ms.
+/// The similarity of two sounds at 8 kHz, from 0 to 1, with a shift of up to 60 ms.
 fn likeness(one: &Sound, other: &Sound) -> f64 {
     let one = resample(one, 8_000).unwrap().samples;
     let other = resample(other, 8_000).unwrap().samples;
@@ -118,7 +118,7 @@ fn a_program_that_hangs_is_stopped() {
 }
 
 #[test]
-fn what_is_no_sound_is_refused() {
+fn files_that_are_not_sounds_are_refused() {
     let mut png = std::io::Cursor::new(Vec::new());
     image::GrayImage::new(9, 9).write_to(&mut png, image::ImageFormat::Png).unwrap();
     let texts: [&[u8]; 8] = [
@@ -155,7 +155,7 @@ fn magic_without_sense_is_damaged_or_empty() {
             let bytes = [magic, garbage].concat();
             let outcome = decode_bytes(bytes.into(), &limits());
             if let Ok(sound) = &outcome {
-                // Any bits are speech to AMR.
+                // AMR decodes any bits as speech.
                 assert!(magic == b"#!AMR\n", "{magic:?} {sound:?}");
             }
             assert!(!matches!(outcome, Err(AudioError::Io(_))), "{magic:?}: {outcome:?}");
@@ -189,7 +189,7 @@ fn a_file_cut_in_the_middle_keeps_its_beginning() {
     }
 }
 
-/// A small generator of noise, always the same.
+/// A small deterministic random generator.
 struct Dice(u64);
 
 impl Dice {
@@ -208,7 +208,7 @@ fn mutated_files_never_bring_the_decoder_down() {
         let good = std::fs::read(&file).unwrap();
         for _ in 0..rounds {
             let mut bytes = good.clone();
-            // Headers break in more interesting ways than samples.
+            // Damaged headers reach more code than damaged samples.
             let reach = [64, 512, bytes.len()][dice.below(3)].min(bytes.len());
             for _ in 0..=dice.below(8) {
                 let at = dice.below(reach);

@@ -1,8 +1,8 @@
-//! What a decoder may spend on one file, and whether the file itself could be read.
+//! Limits the CPU time of decoding a file, and records whether the file itself could be read.
 //!
-//! A few bytes can claim millions of samples or thousands of tracks. So each decoding has a deadline in CPU time of its
-//! thread, which counts nobody else's load. It is checked at each packet and at each read of the file, which also ends
-//! the loops inside a demultiplexer.
+//! A few bytes can declare millions of samples or thousands of tracks. So each decoding has a deadline in CPU time of
+//! its thread, which is independent of other load. It is checked at each packet and at each read of the file, which
+//! also ends the loops inside a demultiplexer.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,12 +23,12 @@ struct State {
     /// On the clock of the thread.
     deadline: Duration,
     is_over: AtomicBool,
-    /// The first failure of the file, which is none of its content.
+    /// The first I/O error of the file, as opposed to faults of its content.
     failure: OnceLock<io::Error>,
 }
 
 impl Watch {
-    /// Begins now.
+    /// Starts a watch now.
     pub(super) fn start(cpu_max: Duration) -> io::Result<Self> {
         let deadline = ThreadTime::try_now()?.as_duration() + cpu_max;
         Ok(Self(Arc::new(State { deadline, is_over: AtomicBool::new(false), failure: OnceLock::new() })))
@@ -43,7 +43,7 @@ impl Watch {
         Ok(())
     }
 
-    /// What ended the decoding apart from the content of the file.
+    /// The reason that ended the decoding, other than the content of the file.
     pub(super) fn verdict(self) -> Option<AudioError> {
         if self.0.is_over.load(Ordering::Relaxed) {
             return Some(AudioError::TooCostly);
@@ -52,12 +52,12 @@ impl Watch {
         Some(AudioError::Io(io::Error::new(failure.kind(), failure.to_string())))
     }
 
-    /// The file, read under this watch.
+    /// The file, read with this watch.
     pub(super) fn over(&self, source: Box<dyn MediaSource>) -> Box<dyn MediaSource> {
         Box::new(Watched { source, watch: self.clone() })
     }
 
-    /// Notes a failure of the file. A position that does not exist was computed from its content.
+    /// Records an I/O error of the file. A position that does not exist is not one: it was computed from the content.
     fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
         result.inspect_err(|error| {
             let is_of_content = matches!(

@@ -1,8 +1,7 @@
-//! Writes WAV files, and mends the headers of those that come.
+//! Writes WAV files, and corrects the headers of received ones.
 //!
-//! Small recorders write the header first and never come back to it: the
-//! lengths are then 0, 0xFFFFFFFF or larger than the file. A new header with
-//! true lengths is put before the samples; chunks that carry none are dropped.
+//! Small recorders write the header first and never update it: the lengths are then 0, 0xFFFFFFFF or larger than the
+//! file. A new header with the true lengths is put before the samples; chunks without samples are dropped.
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
@@ -16,7 +15,7 @@ use super::{AudioError, Sound};
 /// coefficients of ADPCM.
 const MAX_FORMAT_BYTES: u32 = 4096;
 
-/// More chunks than this before the samples are mischief.
+/// More chunks than this before the samples are an attack.
 const MAX_CHUNKS: usize = 1000;
 
 /// The sound as WAV: one channel of 16 bits at its own rate.
@@ -33,14 +32,14 @@ pub fn encode_wav(sound: &Sound) -> Result<Bytes, AudioError> {
     let mut file = Cursor::new(Vec::new());
     let mut writer = WavWriter::new(&mut file, format).map_err(failed)?;
     for sample in &sound.samples {
-        // A float that is too large, or no number, becomes the nearest integer, or 0.
+        // A float that is too large becomes the nearest integer, and NaN becomes 0.
         writer.write_sample((sample * 32768.0).round() as i16).map_err(failed)?;
     }
     writer.finalize().map_err(failed)?;
     Ok(file.into_inner().into())
 }
 
-/// Puts a true header before the samples of a WAV file.
+/// Puts a header with the true lengths before the samples of a WAV file.
 pub(super) fn mend(mut source: Box<dyn MediaSource>) -> Result<Box<dyn MediaSource>, AudioError> {
     let file_len = source.seek(SeekFrom::End(0))?;
     let mut position = source.seek(SeekFrom::Start(12))?;

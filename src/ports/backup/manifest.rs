@@ -1,4 +1,4 @@
-//! `manifest.toml`: what belongs to a snapshot. It is written last.
+//! `manifest.toml`: the parts of a snapshot. It is written last.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,33 +11,33 @@ use time::OffsetDateTime;
 use super::{At as _, BackupError, new_file, pool};
 use crate::model::Timestamp;
 
-/// Raised when a program of before cannot restore the snapshot.
+/// The format version, raised when older programs cannot restore the snapshot.
 pub(super) const FORMAT: u32 = 1;
 const FILE: &str = "manifest.toml";
 
-/// What a snapshot holds.
+/// The content of a snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     format: u32,
-    /// Seconds since 1970 by the hub's clock when it began.
+    /// The start of the snapshot, in seconds since 1970 by the hub's clock.
     taken_at_unix_s: u64,
     /// The version of the program that made it.
     program: String,
-    /// The version of the database's tables.
+    /// The schema version of the database.
     pub schema: i64,
-    /// Files that the database names and that were not there.
+    /// Missing files that the database names.
     pub missing_files: u64,
-    /// The text of the database.
+    /// The export of the database.
     pub database: Part,
     /// The file of sessions.
     pub sessions: Part,
     /// The rows of the database, by table.
     pub rows: BTreeMap<String, u64>,
-    /// The lists of files, by the folder of the data folder that they are of.
+    /// The lists of files, by folder of the data folder.
     pub lists: BTreeMap<String, Part>,
 }
 
-/// A file, as it was when the snapshot was made.
+/// A file at the time of the snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Its size.
@@ -54,7 +54,7 @@ impl Part {
 }
 
 impl Manifest {
-    /// Of a snapshot that was begun at `now`.
+    /// The manifest of a snapshot that began at `now`.
     pub fn new(now: Timestamp, schema: i64, database: Part, sessions: Part) -> Self {
         Self {
             format: FORMAT,
@@ -69,12 +69,12 @@ impl Manifest {
         }
     }
 
-    /// When the snapshot was begun.
+    /// The start of the snapshot.
     pub fn taken_at(&self) -> Timestamp {
         self.taken_at_unix_s as Timestamp
     }
 
-    /// The same, for people.
+    /// The start of the snapshot, as text.
     pub fn taken_at_text(&self) -> String {
         let at = OffsetDateTime::from_unix_timestamp(self.taken_at_unix_s as i64);
         let at = at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
@@ -113,7 +113,7 @@ impl Manifest {
     }
 }
 
-/// A time in UTC as the names of snapshots have it: `20261126T143124Z`.
+/// A time in UTC in the form of snapshot names: `20261126T143124Z`.
 pub(super) fn compact_time(at: Timestamp) -> String {
     let at = OffsetDateTime::from_unix_timestamp(at as i64).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let (date, time) = (at.date(), at.time());

@@ -6,13 +6,13 @@
 //!     database.surql       the whole database
 //!     sessions.redb        MQTT sessions and retained messages
 //!     files.list           hash, size, time and path of each file
-//!     manifest.toml        what belongs together; written last
+//!     manifest.toml        parts of the snapshot; written last
 //! ```
 //!
-//! A snapshot is made under another name and renamed when all of it is on disk, so whatever has the name of a snapshot
-//! is whole. Nothing in the pool ever changes, so a later snapshot only adds what is new.
+//! A snapshot is made under another name and renamed when all of it is on disk, so a folder with the name of a snapshot
+//! is complete. Files in the pool never change, so a later snapshot only adds new files.
 //!
-//! All of it blocks: to be called from a thread of its own.
+//! All functions block: they are called from a thread of their own.
 
 mod manifest;
 mod pool;
@@ -35,15 +35,15 @@ pub use manifest::{Manifest, Part};
 pub use pool::{Copied, Extracted, Paths};
 pub use target::{Target, unfinished_restore};
 
-/// The text of the database in a snapshot.
+/// The export of the database in a snapshot.
 pub const DATABASE: &str = "database.surql";
 /// The file of sessions in a snapshot.
 pub const SESSIONS: &str = "sessions.redb";
 
 const LOCK: &str = ".lock";
-/// Whose backups the folder holds.
+/// The file that names the hub of the folder.
 const HUB: &str = ".hub";
-/// What a snapshot is called while it is made …
+/// The prefix of a snapshot while it is made …
 const UNFINISHED: &str = "unfinished-";
 /// … and while it is removed.
 const REMOVING: &str = "removing-";
@@ -51,44 +51,44 @@ const REMOVING: &str = "removing-";
 /// Why a backup was not made or not restored.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The system failed.
+    /// The system returned an error.
     #[error("{}: {}", .path.display(), advice(.error))]
     Io {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// Its text.
+        /// The system's error.
         error: io::Error,
     },
-    /// Another process works in this folder.
+    /// Another process uses this folder.
     #[error("{} is in use by another backup or restore; wait until it has ended", .0.display())]
     InUse(PathBuf),
-    /// The folder has the backups of another hub, which this one's would push out.
+    /// The folder has the backups of another hub, which those of this hub would replace.
     #[error("{} holds the backups of another hub ({found}); name a folder of its own for each hub", .path.display())]
     Foreign {
         /// The folder.
         path: PathBuf,
-        /// Whose backups it holds.
+        /// The hub that it belongs to.
         found: String,
     },
-    /// There is no snapshot at all.
+    /// The folder has no snapshot.
     #[error("{} holds no backup; name the folder that was given to 'toyhub backup'", .0.display())]
     Empty(PathBuf),
-    /// There is none of this name.
+    /// The folder has no snapshot of this name.
     #[error("{} holds no snapshot {name}; it holds {known}", .path.display())]
     Unknown {
         /// The folder.
         path: PathBuf,
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// All that there are.
+        /// The existing names.
         known: String,
     },
-    /// A part of the backup is not what was written.
+    /// A part of the backup is damaged.
     #[error("{}: {why}", .path.display())]
     Damaged {
         /// The part.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The damage.
         why: String,
     },
     /// A newer program wrote it.
@@ -102,12 +102,12 @@ pub enum BackupError {
     /// The data folder to restore into is not empty.
     #[error("{0} is not empty, and nothing in it is overwritten; move it away (mv {0} {0}.old) and run this again")]
     NotEmpty(PathBuf),
-    /// Asked to end early.
+    /// The backup was cancelled.
     #[error("the hub stops")]
     Stopped,
 }
 
-/// Names the place of a failure.
+/// Adds the path to an error.
 trait At<T> {
     fn at(self, path: &Path) -> Result<T, BackupError>;
 }
@@ -122,12 +122,13 @@ impl<T> At<T> for io::Result<T> {
 #[derive(Debug)]
 pub struct BackupFolder {
     path: PathBuf,
-    /// Dropped, it lets others in.
+    /// Dropping it releases the lock.
     _lock: Option<File>,
 }
 
 impl BackupFolder {
-    /// Opens the folder to add a snapshot, makes it where there is none, and removes what an earlier run left undone.
+    /// Opens the folder to add a snapshot. Creates it if it does not exist, and removes unfinished snapshots of earlier
+    /// runs.
     pub fn open(path: &Path) -> Result<Self, BackupError> {
         make_folder(path)?;
         let lock = path.join(LOCK);
@@ -145,12 +146,12 @@ impl BackupFolder {
         Ok(folder)
     }
 
-    /// Sees that the folder holds no backups of another hub, and notes whose it holds.
+    /// Checks that the folder does not belong to another hub, and records the hub that it belongs to.
     pub fn claim(&self, hub: &HubId) -> Result<(), BackupError> {
         let file = self.path.join(HUB);
         match fs::read_to_string(&file) {
             Ok(found) if found.trim() == hub.as_str() => return Ok(()),
-            // A full disk has kept an earlier version from writing it.
+            // An earlier version may have failed to write it on a full disk.
             Ok(found) if found.is_empty() => {}
             Ok(found) => {
                 return Err(BackupError::Foreign { path: self.path.clone(), found: found.trim().to_owned() });
@@ -158,19 +159,19 @@ impl BackupFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(BackupError::Io { path: file, error }),
         }
-        // Whole, or not there.
+        // The file appears complete or not at all.
         let mut new = NamedTempFile::new_in(&self.path).at(&self.path)?;
         new.write_all(hub.as_str().as_bytes()).and_then(|()| new.as_file().sync_all()).at(&file)?;
         new.persist(&file).map_err(|error| error.error).at(&file)?;
         sync_folder(&self.path)
     }
 
-    /// Whose backups the folder holds, where that is noted.
+    /// The hub that the folder belongs to, if it is recorded.
     pub fn hub(&self) -> Option<HubId> {
         fs::read_to_string(self.path.join(HUB)).ok()?.trim().parse().ok()
     }
 
-    /// Opens the folder to read a snapshot, also from a medium that cannot be written to.
+    /// Opens the folder to read a snapshot, also from a read-only medium.
     pub fn open_to_read(path: &Path) -> Result<Self, BackupError> {
         // A copy of the folder may lack the lock.
         let lock = File::open(path.join(LOCK)).ok();
@@ -214,12 +215,13 @@ impl BackupFolder {
         Ok(Unfinished { folder: self, path, name, previous })
     }
 
-    /// Removes all snapshots but the newest `keep`, and the files that only they had. Gives the number of snapshots.
+    /// Removes all snapshots except the newest `keep`, and the files that only they used. Returns the number of removed
+    /// snapshots.
     fn prune(&self, keep: usize) -> Result<usize, BackupError> {
         let mut kept = self.names()?;
         let removed: Vec<String> = kept.drain(..kept.len().saturating_sub(keep.max(1))).collect();
         for name in &removed {
-            // No longer a snapshot before the first part of it goes.
+            // It is renamed before its first part is removed, so that it no longer counts as a snapshot.
             let removing = self.path.join(format!("{REMOVING}{name}"));
             fs::rename(self.path.join(name), &removing).at(&removing)?;
             sync_folder(&self.path)?;
@@ -233,7 +235,7 @@ impl BackupFolder {
     }
 }
 
-/// When the newest snapshot in a folder was taken, and its name; none where there is no snapshot.
+/// The time and name of the newest snapshot in a folder, if there is one.
 pub fn newest(path: &Path) -> Result<Option<(String, Timestamp)>, BackupError> {
     if !path.exists() {
         return Ok(None);
@@ -243,8 +245,8 @@ pub fn newest(path: &Path) -> Result<Option<(String, Timestamp)>, BackupError> {
     Ok(Some((name, taken_at)))
 }
 
-/// A snapshot that is being made. Dropped before [`Self::finish`], it leaves nothing but files in the pool, which the
-/// next one uses.
+/// A snapshot in progress. If it is dropped before [`Self::finish`], it leaves only files in the pool, which the next
+/// one uses.
 #[derive(Debug)]
 pub struct Unfinished {
     folder: BackupFolder,
@@ -254,13 +256,13 @@ pub struct Unfinished {
 }
 
 impl Unfinished {
-    /// Where a part of the snapshot goes.
+    /// The path of a part of the snapshot.
     pub fn part(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Copies what is new below `data/folder`, except the folders in `skip`, and lists all of it. What is deleted while
-    /// this runs may be missing from the list.
+    /// Copies new files below `data/folder`, except those in the folders `skip`, and lists all files. Files that are
+    /// deleted meanwhile may be missing from the list.
     pub fn copy_files(
         &self,
         data: &Path,
@@ -271,13 +273,13 @@ impl Unfinished {
         pool::copy_in(&self.folder.path, &self.path, self.previous.as_deref(), data, folder, skip, stop)
     }
 
-    /// The paths that [`Self::copy_files`] has listed.
+    /// The paths in the list of [`Self::copy_files`].
     pub fn paths(&self, folder: &str) -> Result<Paths, BackupError> {
         Paths::read(&pool::list_path(&self.path, folder))
     }
 
-    /// Makes it a snapshot: from here on it is whole, or not there. With `keep`, older ones beyond that number go.
-    /// Gives its name.
+    /// Completes the snapshot, which appears at once or not at all. With `keep`, the oldest ones beyond that number are
+    /// removed. Returns its name.
     pub fn finish(&self, manifest: &Manifest, keep: Option<usize>) -> Result<String, BackupError> {
         manifest.write(&self.path)?;
         sync_folder(&self.path)?;
@@ -293,18 +295,18 @@ impl Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // After a success there is nothing by this name. What cannot be removed now, the next backup removes.
+        // After a success there is no such folder. If it cannot be removed now, the next backup removes it.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// A whole snapshot.
+/// A complete snapshot.
 #[derive(Debug)]
 pub struct Snapshot {
     pool: PathBuf,
     path: PathBuf,
     name: String,
-    /// What it holds.
+    /// Its content.
     pub manifest: Manifest,
 }
 
@@ -314,23 +316,23 @@ impl Snapshot {
         &self.name
     }
 
-    /// A part of it.
+    /// The path of a part.
     pub fn part(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Copies a part, if it is what was written.
+    /// Copies a part, and checks it.
     pub fn extract_part(&self, name: &str, expected: &Part, to: &Path) -> Result<(), BackupError> {
         pool::extract(&self.part(name), expected, to, None)
     }
 
-    /// Copies all files of a list to where they belong below `data`. Files that are missing or damaged are an error,
-    /// or with `leave_out` are left out and named.
+    /// Copies all files of a list to their paths below `data`. Missing or damaged files are an error; with `leave_out`
+    /// they are skipped and reported.
     pub fn extract_files(&self, folder: &str, data: &Path, leave_out: bool) -> Result<Extracted, BackupError> {
         let expected = self.manifest.lists.get(folder);
         let list = pool::list_path(&self.path, folder);
         let Some(expected) = expected else {
-            let why = format!("the manifest does not know the list of {folder}");
+            let why = format!("the manifest does not contain the list of {folder}");
             return Err(BackupError::Damaged { path: list, why });
         };
         pool::extract_all(&self.pool, &list, expected, data, leave_out)
@@ -345,7 +347,7 @@ fn locked(outcome: Result<(), TryLockError>, path: &Path) -> Result<(), BackupEr
     }
 }
 
-/// The number of a snapshot; none for names that are none of ours.
+/// The number of a snapshot; none for other names.
 fn number_of(name: &str) -> Option<u64> {
     let (number, time) = name.split_once('-')?;
     let is_time = time.len() == 16 && time.ends_with('Z') && time.as_bytes()[8] == b'T';
@@ -365,7 +367,7 @@ fn snapshot_names(path: &Path) -> Result<Vec<String>, BackupError> {
     Ok(names.into_iter().map(|(_, name)| name).collect())
 }
 
-/// A folder that only its owner may enter, with those above it.
+/// Creates a folder, and those above it, for the owner only.
 fn make_folder(path: &Path) -> Result<(), BackupError> {
     make_private_folder(path).at(path)
 }
@@ -374,7 +376,7 @@ fn sync_folder(path: &Path) -> Result<(), BackupError> {
     File::open(path).and_then(|folder| folder.sync_all()).at(path)
 }
 
-/// Puts all that was written to the file system of a folder on disk: many new files at the price of one.
+/// Syncs the file system of a folder: one sync for many new files.
 fn sync_file_system(path: &Path) -> Result<(), BackupError> {
     let folder = File::open(path).at(path)?;
     #[cfg(target_os = "linux")]
@@ -384,7 +386,7 @@ fn sync_file_system(path: &Path) -> Result<(), BackupError> {
     folder.sync_all().at(path)
 }
 
-/// A new file that only its owner may read.
+/// Creates a file that only its owner may read.
 fn new_file(path: &Path) -> Result<File, BackupError> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).at(path)
 }

@@ -1,7 +1,7 @@
-//! The files that snapshots share, each under the SHA-256 of its content, and the lists of their places.
+//! The files that snapshots share, each under the SHA-256 of its content, and the lists of their paths.
 //!
-//! A line of a list is `hash size time path`. A file whose size and time are those of the list before is not read
-//! again. Lists are in the order of a walk through sorted folders, so two of them are compared line by line.
+//! A line of a list is `hash size time path`. A file whose size and time are unchanged since the previous list is not
+//! read again. Lists are in the order of a walk through sorted folders, so two of them are compared line by line.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -19,16 +19,16 @@ use super::{At as _, BackupError, Part, make_folder, new_file, sync_file_system,
 
 /// The folder of the pool.
 pub(super) const FOLDER: &str = "pool";
-/// New files that are synced together: each for itself would cost more than all else.
+/// The number of new files that are synced together: syncing each one would cost more than everything else.
 const BATCH_FILES: usize = 256;
-/// Their bytes. What is synced at once makes a message of that moment wait.
+/// The bytes that are synced together: a concurrent message waits for the sync.
 const BATCH_BYTES: u64 = 8 * 1024 * 1024;
-/// How much of a file is read at once.
+/// The bytes of a file that are read at once.
 const BLOCK_BYTES: usize = 64 * 1024;
-/// Damaged files that are named.
+/// The maximum number of damaged files that an error names.
 const NAMED_MAX: usize = 20;
 
-/// What was listed, and what of it was copied.
+/// The result of a copy.
 #[derive(Debug, Clone)]
 pub struct Copied {
     /// All files.
@@ -43,20 +43,20 @@ pub struct Copied {
     pub list: Part,
 }
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Debug, Default, Clone)]
 pub struct Extracted {
     /// Files.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Files that were left out.
+    /// Skipped files.
     pub left_out: u64,
-    /// Some of them, each with what is wrong.
+    /// Some of them, each with its fault.
     pub named: Vec<String>,
 }
 
-/// The paths in a list, to look up whether one is there.
+/// The paths in a list, for look-ups.
 #[derive(Debug, Default)]
 pub struct Paths(Vec<u64>);
 
@@ -70,7 +70,7 @@ impl Paths {
         Ok(Self(hashes))
     }
 
-    /// Whether the list has this path.
+    /// Whether the list contains this path.
     pub fn contain(&self, path: &str) -> bool {
         self.0.binary_search(&hash_of(path)).is_ok()
     }
@@ -97,7 +97,7 @@ impl Line {
         let (hash, size, modified_ns) = (words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);
         let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
         let path = words.next()?;
-        // A list never leads out of the folder that it is restored to.
+        // A path of a list must stay inside the folder that it is restored to.
         let is_inside = path.split('/').all(|name| !matches!(name, "" | "." | ".."));
         (is_hash && is_inside).then(|| Self { hash: hash.into(), size, modified_ns, path: path.into() })
     }
@@ -141,12 +141,12 @@ impl Iterator for List {
     }
 }
 
-/// The order of a walk through sorted folders.
+/// The order of paths in a walk through sorted folders.
 fn compare(a: &str, b: &str) -> Ordering {
     a.split('/').cmp(b.split('/'))
 }
 
-/// Copies what is new below `data/folder` into the pool and writes the list.
+/// Copies new files below `data/folder` into the pool and writes the list.
 pub(super) fn copy_in(
     backups: &Path,
     snapshot: &Path,
@@ -157,7 +157,7 @@ pub(super) fn copy_in(
     stop: &CancellationToken,
 ) -> Result<Copied, BackupError> {
     let path = list_path(snapshot, folder);
-    // An older snapshot whose list is damaged or missing only costs time.
+    // Without the list of the previous snapshot, all files are read again.
     let known = previous.and_then(|previous| List::open(&list_path(previous, folder)).ok());
     let mut intake = Intake {
         pool: backups.join(FOLDER),
@@ -194,7 +194,8 @@ pub(super) fn copy_in(
 
 struct Intake<'a, I: Iterator<Item = Line>> {
     pool: PathBuf,
-    /// Where files stand until they are synced: on the pool's file system, and gone with an unfinished snapshot.
+    /// The folder of files that are not synced yet: on the pool's file system, and inside the unfinished snapshot, with
+    /// which it is removed.
     scratch: &'a Path,
     list: Hashing<BufWriter<File>>,
     known: Option<std::iter::Peekable<I>>,
@@ -203,7 +204,7 @@ struct Intake<'a, I: Iterator<Item = Line>> {
     batch_bytes: u64,
     /// Their hashes.
     fresh: BTreeSet<String>,
-    /// Folders of the pool that have new names.
+    /// Folders of the pool with new entries.
     touched: BTreeSet<PathBuf>,
     stop: &'a CancellationToken,
     copied: Copied,
@@ -215,11 +216,11 @@ impl<I: Iterator<Item = Line>> Intake<'_, I> {
         for entry in fs::read_dir(folder).at(folder)? {
             let name = entry.at(folder)?.file_name();
             match name.into_string() {
-                // What is being written has such a name until it is whole.
+                // A file has such a name while it is being written.
                 Ok(name) if name.starts_with('.') || name.contains('#') => {}
                 Ok(name) if !name.contains('\n') => names.push(name.into_boxed_str()),
                 _ => {
-                    let why = "holds a file whose name the hub did not give; move it away".into();
+                    let why = "contains a file with a name that is not the hub's; move it away".into();
                     return Err(BackupError::Damaged { path: folder.to_owned(), why });
                 }
             }
@@ -230,7 +231,7 @@ impl<I: Iterator<Item = Line>> Intake<'_, I> {
                 return Err(BackupError::Stopped);
             }
             let (path, listed) = (folder.join(&*name), format!("{prefix}/{name}"));
-            // Whatever is gone by now was deleted, as anything may be at any time.
+            // A missing file was deleted meanwhile, which can happen at any time.
             let Some(meta) = unless_gone(fs::symlink_metadata(&path)).at(&path)? else { continue };
             if meta.is_dir() {
                 if !skip.contains(&&*name) {
@@ -263,14 +264,14 @@ impl<I: Iterator<Item = Line>> Intake<'_, I> {
         writeln!(self.list, "{} {} {} {}", line.hash, line.size, line.modified_ns, line.path).at(path)
     }
 
-    /// The entry of this path in the list before.
+    /// The entry of this path in the previous list.
     fn known_line(&mut self, path: &str) -> Option<Line> {
         let known = self.known.as_mut()?;
         while known.next_if(|line| compare(&line.path, path) == Ordering::Less).is_some() {}
         known.next_if(|line| line.path == path)
     }
 
-    /// Copies a file, unless the pool has its content; none where the file is gone.
+    /// Copies a file, unless the pool has its content; none if the file was deleted.
     fn read(&mut self, path: &Path, listed: String) -> Result<Option<Line>, BackupError> {
         let Some(mut source) = unless_gone(File::open(path)).at(path)? else { return Ok(None) };
         let modified_ns = time_of(source.metadata().and_then(|meta| meta.modified()).at(path)?);
@@ -293,7 +294,7 @@ impl<I: Iterator<Item = Line>> Intake<'_, I> {
         Ok(Some(Line { hash, size, modified_ns, path: listed }))
     }
 
-    /// Puts new files into the pool, once they are on disk.
+    /// Syncs new files and moves them into the pool.
     fn keep_batch(&mut self) -> Result<(), BackupError> {
         if self.batch.is_empty() {
             return Ok(());
@@ -314,7 +315,7 @@ impl<I: Iterator<Item = Line>> Intake<'_, I> {
     }
 }
 
-/// Removes from the pool what none of these snapshots lists.
+/// Removes files from the pool that none of these snapshots lists.
 pub(super) fn remove_others(backups: &Path, snapshots: &[PathBuf]) -> Result<(), BackupError> {
     let mut listed: Vec<[u8; 32]> = Vec::new();
     for snapshot in snapshots {
@@ -364,7 +365,7 @@ pub(super) fn extract(
     if copied.is_err() || found != *expected {
         fs::remove_file(to).at(to)?;
         copied?;
-        return Err(damaged("is damaged: it is not what was written"));
+        return Err(damaged("is damaged: its content has changed"));
     }
     if let Some(modified) = modified {
         target.set_times(FileTimes::new().set_modified(modified)).at(to)?;
@@ -392,7 +393,7 @@ pub(super) fn extract_all(
         let (source, content) = (line.pooled(pool), Part { bytes: line.size, sha256: line.hash.clone() });
         let modified = UNIX_EPOCH + Duration::from_nanos(line.modified_ns);
         let outcome = extract(&source, &content, &target, Some(modified)).map_err(|error| match error {
-            // What the disk cannot read any more is damaged too.
+            // A file that the disk cannot read counts as damaged.
             BackupError::Io { path, error } if path == source => BackupError::Damaged { path, why: error.to_string() },
             error => error,
         });
@@ -423,16 +424,16 @@ pub(super) fn extract_all(
     Ok(extracted)
 }
 
-/// Whether a file is what was written.
+/// Checks the content of a file.
 fn check(path: &Path, expected: &Part) -> Result<(), BackupError> {
     let damaged = |why: &str| BackupError::Damaged { path: path.to_owned(), why: why.into() };
     let mut source = unless_gone(File::open(path)).at(path)?.ok_or_else(|| damaged("is missing"))?;
     let mut content = Hashing::new(io::sink());
     copy(&mut source, path, &mut content, path)?;
-    if content.end().1 == *expected { Ok(()) } else { Err(damaged("is damaged: it is not what was written")) }
+    if content.end().1 == *expected { Ok(()) } else { Err(damaged("is damaged: its content has changed")) }
 }
 
-/// Copies all of a file; an error names the side that failed.
+/// Copies a file. An error names the side that failed.
 fn copy(source: &mut impl Read, from: &Path, target: &mut impl Write, to: &Path) -> Result<(), BackupError> {
     let mut block = vec![0; BLOCK_BYTES];
     loop {
@@ -447,7 +448,7 @@ fn copy(source: &mut impl Read, from: &Path, target: &mut impl Write, to: &Path)
     }
 }
 
-/// Hashes and counts what is written through it.
+/// A writer that hashes and counts its bytes.
 struct Hashing<W> {
     inner: W,
     digest: Sha256,
@@ -477,7 +478,7 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
-/// Hashes a file that was just written.
+/// Hashes a new file.
 pub(super) fn part_of(path: &Path) -> Result<Part, BackupError> {
     let mut content = Hashing::new(io::sink());
     copy(&mut File::open(path).at(path)?, path, &mut content, path)?;

@@ -1,7 +1,7 @@
-//! The data folder that a backup is restored to: built beside what will be, then moved into place.
+//! The target data folder of a restore: built beside its final paths, then moved into place.
 //!
-//! It is built in a folder of the data folder itself, which may be a mount point. While that folder is there, no hub
-//! starts. Once it is marked as ready, a restore that is cut off goes on with the moves and nothing else.
+//! It is built in a folder of the data folder itself, which may be a mount point. While that folder exists, no hub
+//! starts. Once it is marked as ready, an interrupted restore continues with the moves only.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,18 +11,18 @@ use crate::ports::erased::ERASED_FILE;
 use super::{At as _, BackupError, make_folder, new_file, sync_file_system, sync_folder};
 
 const BUILDING: &str = "restoring";
-/// Says that all is there and on disk.
+/// The mark that all parts are complete and on disk.
 const READY: &str = "ready";
-/// What the system puts into a file system of its own.
+/// Entries that the system creates in a file system.
 const NOT_OURS: &str = "lost+found";
 
-/// Whether a restore into this data folder was cut off.
+/// Whether a restore into this data folder was interrupted.
 pub fn unfinished_restore(data: &Path) -> bool {
-    // Empty, it is only the last trace of one that is done.
+    // An empty folder is left over from a finished restore.
     fs::read_dir(data.join(BUILDING)).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-/// A data folder that is being built. Dropped before [`Self::put_in_place`], it leaves an empty folder.
+/// A data folder in progress. If it is dropped before [`Self::put_in_place`], it leaves an empty folder.
 #[derive(Debug)]
 pub struct Target {
     data: PathBuf,
@@ -30,7 +30,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Prepares an empty folder; none where an earlier restore was ready, and is now in place.
+    /// Prepares an empty folder; none if an earlier restore was ready, and has now been moved into place.
     pub fn open(data: &Path) -> Result<Option<Self>, BackupError> {
         make_folder(data)?;
         let building = data.join(BUILDING);
@@ -51,12 +51,12 @@ impl Target {
         Ok(Some(Self { data: data.to_owned(), building }))
     }
 
-    /// Where it is built.
+    /// The folder where it is built.
     pub fn path(&self) -> &Path {
         &self.building
     }
 
-    /// Makes it the data folder: all of it, or after a failure none.
+    /// Moves it into place: all parts, or after a failure none.
     pub fn put_in_place(self) -> Result<(), BackupError> {
         sync_file_system(&self.building)?;
         let ready = self.building.join(READY);

@@ -39,7 +39,7 @@ impl Desk {
         unfinished
     }
 
-    /// A whole snapshot: its name and what was copied.
+    /// Makes a complete snapshot. Returns its name and the result of the copy.
     fn back_up(&self, keep: Option<usize>) -> (String, Copied) {
         let unfinished = self.begin();
         let copied = unfinished.copy_files(&self.data(), "files", &["reply"], &CancellationToken::new()).unwrap();
@@ -53,7 +53,7 @@ impl Desk {
         BackupFolder::open_to_read(&self.backups()).unwrap().snapshot(name)
     }
 
-    /// Where the pool has the content of a file.
+    /// The path of a file's content in the pool.
     fn pooled(&self, content: &str) -> PathBuf {
         let path = self.folder.path().join("content");
         std::fs::write(&path, content).unwrap();
@@ -67,7 +67,7 @@ fn modified(path: &Path) -> std::time::SystemTime {
 }
 
 #[test]
-fn a_later_snapshot_adds_only_what_is_new() {
+fn a_later_snapshot_adds_only_new_files() {
     let desk = Desk::new();
     desk.write("files/chat/a.mp3", "first");
     desk.write("files/chat/b.mp3", "second");
@@ -114,13 +114,13 @@ fn a_file_that_is_changed_under_its_name_is_copied_again() {
 }
 
 #[test]
-fn what_was_cut_off_is_no_snapshot_and_does_not_disturb_the_next() {
+fn an_interrupted_backup_is_no_snapshot_and_does_not_disturb_the_next() {
     let desk = Desk::new();
     desk.write("files/chat/a.mp3", "first");
     let unfinished = desk.begin();
     let (path, stop) = (unfinished.part(""), CancellationToken::new());
     unfinished.copy_files(&desk.data(), "files", &[], &stop).unwrap();
-    // As after SIGKILL: nothing is cleared away, and the system has dropped the lock.
+    // As after SIGKILL: nothing is cleaned up, and the system has released the lock.
     let kept = desk.folder.path().join("kept");
     std::fs::rename(&path, &kept).unwrap();
     drop(unfinished);
@@ -175,7 +175,7 @@ fn damage_is_named() {
 }
 
 #[test]
-fn a_damaged_file_of_the_pool_is_written_again_where_its_size_tells() {
+fn a_damaged_file_of_the_pool_is_written_again_if_its_size_differs() {
     let desk = Desk::new();
     desk.write("files/chat/a.mp3", "first");
     desk.back_up(None);
@@ -232,7 +232,7 @@ fn a_list_does_not_lead_out_of_its_folder() {
 }
 
 #[test]
-fn a_data_folder_appears_whole_or_not_at_all() {
+fn a_data_folder_appears_complete_or_not_at_all() {
     let desk = Desk::new();
     desk.write("files/chat/a.mp3", "first");
     assert!(matches!(Target::open(&desk.data()), Err(BackupError::NotEmpty(_))), "nothing is overwritten");
@@ -244,7 +244,7 @@ fn a_data_folder_appears_whole_or_not_at_all() {
     assert!(unfinished_restore(&data));
     std::mem::forget(target);
     let target = Target::open(&data).unwrap().unwrap();
-    assert!(!target.path().join("db").exists(), "what was cut off begins again");
+    assert!(!target.path().join("db").exists(), "an interrupted restore begins again");
     drop(target);
     assert!(!unfinished_restore(&data));
 

@@ -10,7 +10,7 @@ fn parts(folder: &Path) -> Parts {
     }
 }
 
-/// An engine that has come as far as a file of the folder says.
+/// An engine whose progress is in a file of the folder.
 fn progress(database: &Path) -> Option<u64> {
     std::fs::read_to_string(database.join("progress")).ok()?.parse().ok()
 }
@@ -93,7 +93,7 @@ fn an_older_database_and_a_newer_format_are_refused() {
 }
 
 #[test]
-fn a_folder_in_use_is_refused_whatever_else_it_lacks() {
+fn a_folder_in_use_is_refused_before_its_missing_parts() {
     let folder = used();
     std::fs::write(folder.path().join("db/open"), "").unwrap();
     std::fs::remove_file(folder.path().join(HUB_FILE)).unwrap();
@@ -118,7 +118,7 @@ fn a_first_start_that_is_cut_off_at_any_part_goes_on_with_the_same_identity() {
 }
 
 #[test]
-fn what_no_clean_stop_has_left_was_recovered() {
+fn a_start_without_a_clean_stop_is_a_recovery() {
     let recovered_at = |folder: &Path| {
         let mut data = examine(folder, 7).unwrap();
         data.note_start(NOW).unwrap();
@@ -135,7 +135,7 @@ fn what_no_clean_stop_has_left_was_recovered() {
 }
 
 #[test]
-fn what_a_hub_can_do_without_is_made_again_unless_the_database_is_missing() {
+fn optional_parts_are_created_again_unless_the_database_is_missing() {
     let folder = used();
     let mend = || super::mend(folder.path(), &parts(folder.path()), ENGINE.is_open, NOW).unwrap();
     assert_eq!(mend(), Some(vec![]));

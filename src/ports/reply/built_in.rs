@@ -1,4 +1,4 @@
-//! The hub's own replies: a few kind sentences for what small children say, and no knowledge of the world.
+//! Built-in replies: a few friendly sentences for small children, without general knowledge.
 
 use super::{ReplyEngine, Replying};
 use crate::ports::speech::languages::Language;

@@ -12,25 +12,25 @@ use super::{ReplyEngine, ReplyError, Replying};
 use crate::model::Secret;
 use crate::ports::speech::languages::Language;
 
-/// Tokens that a word takes at most, on average, in the languages of the hub.
+/// The maximum average number of tokens for a word, in the languages of the hub.
 const TOKENS_PER_WORD: usize = 3;
 
-/// Which endpoint, and what it is told.
+/// The settings of an endpoint.
 #[derive(Debug, Clone)]
 pub struct ChatSettings {
-    /// Its address, with or without the `/chat/completions` behind.
+    /// Its address, with or without `/chat/completions`.
     pub url: String,
-    /// A PEM file of certificates that are trusted beside the public ones; for `https`.
+    /// A PEM file of certificates that are trusted in addition to the public ones, for `https`.
     pub certificates: Option<PathBuf>,
     /// Its model.
     pub model: String,
     /// Its key.
     pub key: Option<Secret>,
-    /// What it is told before each question.
+    /// The system prompt.
     pub prompt: String,
-    /// How long it may take.
+    /// The timeout of a reply.
     pub timeout: Duration,
-    /// How long its replies may be.
+    /// The maximum number of words of a reply.
     pub words_max: usize,
 }
 
@@ -40,7 +40,7 @@ pub struct ChatEndpoint {
     settings: ChatSettings,
 }
 
-// By hand: a key in the address does not show.
+// Written by hand, so that a key in the address is not shown.
 impl fmt::Debug for ChatEndpoint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("ChatEndpoint").field("model", &self.settings.model).finish_non_exhaustive()
@@ -77,10 +77,10 @@ struct Reply {
 }
 
 impl ChatEndpoint {
-    /// An endpoint; nothing is connected yet.
+    /// Creates an endpoint, without connecting.
     ///
     /// # Errors
-    /// [`ReplyError::Address`], [`ReplyError::Certificates`] and, where there is no TLS, [`ReplyError::Unreachable`].
+    /// [`ReplyError::Address`], [`ReplyError::Certificates`] and, without TLS, [`ReplyError::Unreachable`].
     pub fn new(settings: ChatSettings) -> Result<Self, ReplyError> {
         let base = settings.url.trim_end_matches('/');
         let suffix = if base.ends_with("/chat/completions") { "" } else { "/chat/completions" };
@@ -115,7 +115,7 @@ impl ReplyEngine for ChatEndpoint {
     }
 }
 
-/// What can be said of a text: no markup, no emoji; nothing of what a model thought before it answered.
+/// The part of a text that can be spoken: without markup, emoji and the reasoning of a model.
 fn spoken(text: &str) -> String {
     let text = text.rsplit_once("</think>").map_or(text, |(_, after)| after);
     let said = |letter: char| match letter {
@@ -131,7 +131,8 @@ fn is_picture(letter: char) -> bool {
     matches!(letter, '\u{2190}'..='\u{2bff}' | '\u{fe00}'..='\u{fe0f}' | '\u{200d}' | '\u{1f000}'..='\u{1faff}')
 }
 
-/// The sentences that fit into so many words; of the first one, as much as fits. A Chinese character is a word.
+/// The sentences that fit into the limit of words; if the first one does not, a part of it. A Chinese character counts
+/// as a word.
 fn shortened(text: &str, words_max: usize) -> String {
     let mut words = 0;
     let mut is_inside = false;
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_left_out() {
+    fn unspeakable_parts_are_left_out() {
         assert_eq!(spoken("<think>a child?</think>\n**Hello** 🐻!\n- _you_"), "Hello ! - you");
         assert_eq!(spoken("2 + 2 = 4, 好"), "2 + 2 = 4, 好");
     }

@@ -19,10 +19,10 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use super::ReplyError;
 use crate::ports::pem;
 
-/// An answer may have so many bytes.
+/// The maximum size of an answer, in bytes.
 const ANSWER_MAX_BYTES: usize = 256 * 1024;
 
-/// Where requests go to.
+/// The target of requests.
 pub(super) struct Target {
     uri: Uri,
     host: String,
@@ -32,7 +32,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// With `https`, those certificates are trusted too.
+    /// With `https`, the given certificates are trusted in addition.
     pub(super) fn new(address: &str, certificates: Option<&Path>) -> Result<Self, ReplyError> {
         let wrong = |reason: &str| ReplyError::Address(reason.to_owned());
         let uri: Uri = address.parse().map_err(|_| wrong("it cannot be read"))?;
@@ -40,7 +40,7 @@ impl Target {
         let (tls, port) = match uri.scheme_str() {
             Some("http") => (None, 80),
             Some("https") => {
-                let name = ServerName::try_from(host.clone()).map_err(|_| wrong("its host is no name"))?;
+                let name = ServerName::try_from(host.clone()).map_err(|_| wrong("its host is not a valid name"))?;
                 (Some((connector(certificates)?, name)), 443)
             }
             _ => return Err(wrong("it begins with neither http:// nor https://")),
@@ -48,7 +48,7 @@ impl Target {
         Ok(Self { port: uri.port_u16().unwrap_or(port), uri, host, tls })
     }
 
-    /// Sends `body` and gives status and body of the answer.
+    /// Sends `body`. Returns status and body of the answer.
     pub(super) async fn post(&self, body: Vec<u8>, key: Option<&str>) -> Result<(u16, Bytes), ReplyError> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(unreachable)?;
         match &self.tls {
@@ -69,7 +69,7 @@ impl Target {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
         let authority = self.uri.authority().map_or("", |authority| authority.as_str());
-        // What stands before an @ is for nobody's log.
+        // The part before an @ is a secret, and is not shown.
         let host = authority.rsplit('@').next().unwrap_or_default();
         let mut request = Request::post(path)
             .header(HOST, host)
@@ -81,7 +81,7 @@ impl Target {
         let request = request
             .body(Full::new(Bytes::from(body)))
             .map_err(|_| ReplyError::Address("its key or host has characters that no request may have".into()))?;
-        // The connection is driven here, beside the exchange, so that nothing of it is left behind.
+        // The connection is driven here, concurrently with the exchange, so that no task is left behind.
         let answer = async {
             let answer = sender.send_request(request).await.map_err(unreachable)?;
             let status = answer.status().as_u16();
@@ -89,7 +89,7 @@ impl Target {
             Ok((status, body.map_err(|_| ReplyError::Malformed("it breaks off or is too long"))?.to_bytes()))
         };
         let connection = async {
-            // How it ends, the answer tells.
+            // The result is in the answer.
             let _ = connection.await;
             std::future::pending().await
         };
@@ -105,7 +105,7 @@ fn connector(certificates: Option<&Path>) -> Result<TlsConnector, ReplyError> {
     if let Some(path) = certificates {
         let unusable = |reason: String| ReplyError::Certificates { path: path.to_owned(), reason };
         if roots.add_parsable_certificates(pem::certificates(path).map_err(unusable)?).0 == 0 {
-            return Err(unusable("there is no good certificate in it".into()));
+            return Err(unusable("there is no valid certificate in it".into()));
         }
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))

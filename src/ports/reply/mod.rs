@@ -1,6 +1,6 @@
-//! Replies to what is no command: built in, or from a chat endpoint that the owner names.
+//! Replies to speech that is not a command: built-in, or from a chat endpoint of the operator.
 //!
-//! A reply is a text to be spoken to a child. What was asked and what is replied is never logged.
+//! A reply is a text that is spoken to a child. Questions and replies are never logged.
 
 mod built_in;
 mod chat;
@@ -17,51 +17,51 @@ pub use chat::{ChatEndpoint, ChatSettings};
 
 use super::speech::languages::Language;
 
-/// A reply on its way.
+/// A future reply.
 pub type Replying<'a> = Pin<Box<dyn Future<Output = Result<String, ReplyError>> + Send + 'a>>;
 
-/// Who makes replies.
+/// A source of replies.
 pub trait ReplyEngine: Send + Sync {
     /// A short text in answer to `question`, which was asked in this language.
     fn reply<'a>(&'a self, question: &'a str, language: &'static Language) -> Replying<'a>;
 }
 
-/// Why there is no reply. Nothing of the question or of an answer is in it.
+/// Why there is no reply. It contains no part of the question or of an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplyError {
-    /// The address of the settings is none.
+    /// The address in the settings is invalid.
     #[error("the address of the chat endpoint is wrong: {0}")]
     Address(String),
-    /// The file of its certificates is of no use.
+    /// The file of its certificates is invalid.
     #[error("the certificates for the chat endpoint cannot be used: {}: {reason}", path.display())]
     Certificates {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
     /// The endpoint cannot be reached, or the connection broke.
     #[error("the chat endpoint cannot be reached: {0}")]
     Unreachable(String),
-    /// It refuses.
+    /// It answered with an error status.
     #[error("the chat endpoint answered with status {0}")]
     Status(u16),
-    /// It answers something else than the protocol says.
+    /// Its answer does not follow the protocol.
     #[error("the chat endpoint's answer cannot be read: {0}")]
     Malformed(&'static str),
-    /// It takes too long.
+    /// It did not answer in time.
     #[error("the chat endpoint took too long")]
     TimedOut,
 }
 
-/// An engine, and the built-in one for when it fails.
+/// An engine, with the built-in one as a fallback.
 pub struct WithFallback<E> {
     engine: E,
     otherwise: BuiltIn,
 }
 
 impl<E> WithFallback<E> {
-    /// Asks `engine` first.
+    /// Uses `engine` first.
     pub fn new(engine: E) -> Self {
         Self { engine, otherwise: BuiltIn }
     }
@@ -72,7 +72,7 @@ impl<E: ReplyEngine> ReplyEngine for WithFallback<E> {
         Box::pin(async move {
             match self.engine.reply(question, language).await {
                 Err(error) => {
-                    tracing::warn!(%error, "no reply from the chat endpoint, the built-in one is given");
+                    tracing::warn!(%error, "no reply from the chat endpoint, using a built-in reply");
                     self.otherwise.reply(question, language).await
                 }
                 reply => reply,

@@ -1,4 +1,4 @@
-//! Replies from a real server on this machine that speaks the protocol, well or badly.
+//! Replies from a real server on this machine that speaks the protocol, correctly or not.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::ports::speech::languages::{CHINESE, ENGLISH};
 
 const PROMPT: &str = "You are a bear.";
 
-/// Answers one request after `delay`, with this status and body; gives what was asked, head and body.
+/// Answers one request after `delay`, with this status and body. Returns head and body of the request.
 async fn endpoint(
     status: u16,
     body: String,
@@ -59,7 +59,7 @@ async fn answer_one(
         "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    // Who asked may be gone.
+    // The client may be gone.
     let _ = stream.write_all(answer.as_bytes()).await;
     (head, content)
 }
@@ -84,7 +84,7 @@ fn settings(address: SocketAddr) -> ChatSettings {
 }
 
 #[tokio::test]
-async fn a_question_is_put_as_the_protocol_says_and_answered() {
+async fn a_question_follows_the_protocol_and_is_answered() {
     let (address, served) = endpoint(200, chat("Bears sleep\nin **winter**. 🐻"), Duration::ZERO).await;
     let engine = ChatEndpoint::new(settings(address)).unwrap();
     assert_eq!(engine.reply("why do bears sleep", &ENGLISH).await.unwrap(), "Bears sleep in winter .");
@@ -110,7 +110,7 @@ async fn a_long_reply_ends_with_a_sentence() {
 }
 
 #[tokio::test]
-async fn every_failure_is_told_apart_and_the_built_in_reply_is_given_instead() {
+async fn every_failure_has_its_error_and_the_built_in_reply_is_used() {
     let huge = chat(&"bear ".repeat(100_000));
     for (status, body, expected) in [
         (500, chat("bears"), "status 500"),
@@ -157,7 +157,7 @@ async fn a_slow_an_absent_and_a_dumb_endpoint_cost_no_more_than_the_time_limit()
     assert!(matches!(error, ReplyError::Unreachable(_) | ReplyError::TimedOut), "{error}");
 }
 
-/// `key.pem` and `certificate.pem` for `localhost`, which signs itself.
+/// `key.pem` and a self-signed `certificate.pem` for `localhost`.
 fn certificate(folder: &Path) {
     let made = std::process::Command::new("openssl")
         .args(
@@ -207,7 +207,7 @@ async fn an_endpoint_of_the_house_is_asked_over_tls_if_its_certificate_is_given(
 }
 
 #[test]
-fn wrong_addresses_are_told_at_the_start() {
+fn wrong_addresses_are_reported_at_the_start() {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     for url in ["", "localhost", "ftp://localhost/v1", "http://", "http://a b"] {
         let outcome = ChatEndpoint::new(ChatSettings { url: url.into(), ..settings(address) });

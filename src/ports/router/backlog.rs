@@ -1,8 +1,8 @@
-//! The stored queue of a persistent session, and what a connection is given of it beside a replay.
+//! The stored queue of a persistent session, and its combination with a replay.
 //!
-//! A message may stand in both: the stored queue has what was published while the client was away, the replay what the
-//! hub keeps elsewhere until it is read. It is sent once, and in the order of the replay, which is that of the messages:
-//! what was not published before the process ended stands there between the others.
+//! A message may be in both: the stored queue has the messages that were published while the client was offline, the
+//! replay has the unread messages from the store. Such a message is sent once, in the order of the replay, which is the
+//! order of the chat: a message that was not published before the process ended is at its place there.
 
 use std::collections::VecDeque;
 
@@ -10,22 +10,22 @@ use super::disk::Entry;
 use super::{Delivery, Place};
 use crate::model::QoS;
 
-/// The stored queue of a persistent session, as far as the router has to know it.
+/// The router's state of the stored queue of a persistent session.
 #[derive(Debug)]
 pub(super) struct Backlog {
     pub(super) last_seq: u64,
     pub(super) expiry_s: u32,
-    /// A connection serves the session.
+    /// Whether a connection serves the session.
     pub(super) attached: bool,
-    /// All that is stored was given to the connection or stands in its queue.
+    /// Whether all stored messages were sent to the connection or are in its queue.
     pub(super) live: bool,
-    /// Up to where the connection has read the stored queue.
+    /// The number up to which the connection has read the stored queue.
     pub(super) cursor: u64,
-    /// Up to where it is read before the replay.
+    /// The number up to which it is read before the replay.
     pub(super) replay_after: u64,
-    /// The last that was ever given to a connection.
+    /// The last number that was ever sent to a connection.
     given: u64,
-    /// The last that an earlier process has stored. It may have given all of them, or none.
+    /// The last number that an earlier process has stored. That process may have sent all of them, or none.
     inherited: u64,
 }
 
@@ -35,13 +35,13 @@ impl Backlog {
         Self { last_seq, expiry_s, attached, live, cursor, replay_after, given: last_seq, inherited: last_seq }
     }
 
-    /// Notes that a message is given to the connection.
+    /// Records that a message is sent to the connection.
     pub(super) fn give(&mut self, place: &mut Place) {
         place.again = place.seq <= self.given;
         self.given = self.given.max(place.seq);
     }
 
-    /// What the connection is given of a page, and the numbers of the messages that it is given by the replay instead.
+    /// The messages of a page that are sent to the connection, and the numbers of those that the replay sends instead.
     pub(super) fn give_page(&mut self, page: Vec<Entry>, replay: &mut VecDeque<Delivery>) -> (Vec<Delivery>, Vec<u64>) {
         let (mut given, mut replayed) = (Vec::new(), Vec::new());
         for Entry { seq, publication, qos, retain, released } in page {
@@ -63,8 +63,8 @@ impl Backlog {
         (given, replayed)
     }
 
-    /// Whether a message has to come again under its packet id, since the client may have received it (MQTT 3.1.1 §4.4).
-    /// At QoS 1 no client remembers the id, so that it matters only to one that this process has sent it to.
+    /// Whether a message has to be sent again under its packet id, as the client may have received it (MQTT 3.1.1
+    /// §4.4). At QoS 1 clients do not remember ids, so only messages that this process has sent count.
     fn is_repeated(&self, seq: u64, qos: QoS) -> bool {
         seq <= self.given && (qos == QoS::ExactlyOnce || seq > self.inherited)
     }

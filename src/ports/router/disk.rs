@@ -1,14 +1,15 @@
-//! What the router must not lose: persistent sessions with their queues, and retained messages, in one `redb` file.
+//! Durable state of the router: persistent sessions with their queues, and retained messages, in one `redb` file.
 //!
-//! One thread writes (`writer`). What arrived during one commit goes into the next: a group commit, so that a hundred
-//! publishers share one sync. Orders are kept, so that a [`Disk::barrier`] is reached when everything before it is on
-//! disk. What belongs together is ordered under [`Disk::together`] and is never divided between two commits.
+//! One thread writes (`writer`). Orders that arrive during one commit are part of the next: a group commit, so that a
+//! hundred publishers share one sync. Orders are executed in sequence, so a [`Disk::barrier`] is reached when
+//! everything before it is on disk. Orders that belong together are given under [`Disk::together`] and are never
+//! divided between two commits.
 //!
-//! The channel to the thread has no limit of its own, and needs none: every publisher waits for its barrier, with a
-//! bounded number of messages ahead of it, and what a connection orders besides is answered one by one.
+//! The channel to the thread has no limit and needs none: every publisher waits for its barrier, with a bounded number
+//! of messages ahead of it, and a connection's other orders are answered one by one.
 //!
-//! Why not the database of the accounts: a durable message is two small writes in the life of a queue, thousands a
-//! second; a B-tree that a plain thread fills does that without a query language in between.
+//! It is not the database of the accounts, as a durable message needs two small writes in a queue, thousands in a
+//! second; a B-tree and a plain thread do that without a query language in between.
 
 mod copy;
 mod file;
@@ -34,29 +35,29 @@ pub use file::{DiskError, Repaired, repair};
 use file::{Opened, Opener};
 use writer::Writer;
 
-/// One persistent session, for as long as the file lives.
+/// The number of a persistent session, unique within the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId(u64);
 
-/// What is dropped when a session's queue is full.
+/// The message that is dropped when a session's queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overflow {
-    /// The message that waited longest.
+    /// The oldest message.
     DropOldest,
-    /// The message that finds no room.
+    /// The new message.
     DropNewest,
 }
 
-/// How much of a session is kept.
+/// The limits of a stored session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskLimits {
-    /// Messages that wait for one session.
+    /// Messages in one session.
     pub messages_max: u64,
-    /// Bytes that wait for one session.
+    /// Bytes in one session.
     pub bytes_max: u64,
-    /// Seconds that a message waits.
+    /// Seconds until a message expires.
     pub age_max_s: u64,
-    /// What gives way.
+    /// The message that a full session drops.
     pub overflow: Overflow,
     /// Bytes of the file that are cached in memory.
     pub cache_bytes: usize,
@@ -65,7 +66,7 @@ pub struct DiskLimits {
 /// A message in a session's queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// Its place, counted up within the session.
+    /// Its sequence number within the session.
     pub seq: u64,
     /// The message; empty once released.
     pub publication: Arc<Publication>,
@@ -80,13 +81,13 @@ pub struct Entry {
 /// A session that was found in the file.
 #[derive(Debug)]
 pub struct StoredSession {
-    /// Which one.
+    /// Its number.
     pub id: SessionId,
-    /// Whose.
+    /// The party.
     pub party: Party,
     /// Its client id.
     pub client_id: String,
-    /// Seconds that it outlives its connection.
+    /// Its expiry interval, in seconds.
     pub expiry_s: u32,
     /// When the last connection ended.
     pub ended_at: Timestamp,
@@ -94,14 +95,14 @@ pub struct StoredSession {
     pub subscriptions: Vec<Subscription>,
     /// Ids of QoS 2 messages that the client has not released.
     pub received: Vec<u16>,
-    /// The last sequence number that its queue has given.
+    /// The last sequence number of its queue.
     pub last_seq: u64,
 }
 
-/// What the file held at the start.
+/// The content of the file at the start.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Whose file it is, where that was noted.
+    /// The hub that the file belongs to, if it is recorded.
     pub hub: Option<HubId>,
     /// All sessions.
     pub sessions: Vec<StoredSession>,
@@ -109,19 +110,19 @@ pub struct Found {
     pub retained: Vec<Publication>,
 }
 
-/// Whether the file takes what is ordered.
+/// Whether the file can be written.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StorageState {
-    /// It does.
+    /// It can.
     Writable,
-    /// It does not. What is committed is safe; nothing new is acknowledged until the file is open again, which the
-    /// writing thread tries by itself.
+    /// It cannot. Committed data is safe. Nothing new is acknowledged until the writing thread has reopened the file,
+    /// which it tries by itself.
     Failed {
-        /// Why, for the person who runs the hub.
+        /// The reason, for the operator.
         reason: String,
-        /// Because there is no room.
+        /// Whether the disk is full.
         is_full: bool,
-        /// Since when.
+        /// The time of the failure.
         since: Timestamp,
     },
 }
@@ -132,7 +133,7 @@ impl Found {
     }
 }
 
-/// Reached when all that was ordered before it is on disk; an error if it could not be written.
+/// Resolves when all orders before it are on disk; an error if they could not be written.
 #[derive(Debug)]
 pub struct Ticket(oneshot::Receiver<()>);
 
@@ -145,7 +146,7 @@ impl Ticket {
 
 /// An order to the writing thread.
 pub(super) enum Op {
-    /// Whose file it is.
+    /// The hub that the file belongs to.
     Claim {
         hub: HubId,
     },
@@ -156,13 +157,13 @@ pub(super) enum Op {
         client_id: String,
         expiry_s: u32,
     },
-    /// How long a session outlives its last connection, and when that ended; 0 while a connection serves it.
+    /// The expiry interval of a session, and the end of its last connection; 0 while a connection serves it.
     Lifetime {
         session: SessionId,
         expiry_s: u32,
         ended_at: Timestamp,
     },
-    /// A session is over.
+    /// The end of a session.
     End {
         session: SessionId,
     },
@@ -181,12 +182,12 @@ pub(super) enum Op {
         own: bool,
         now: Timestamp,
     },
-    /// The client has a message for good.
+    /// The client has acknowledged a message completely.
     Forget {
         session: SessionId,
         seq: u64,
     },
-    /// The client has a QoS 2 message (PUBREC); only PUBREL is left to send.
+    /// The client has received a QoS 2 message (PUBREC); only PUBREL is left to send.
     Release {
         session: SessionId,
         seq: u64,
@@ -214,15 +215,15 @@ pub(super) enum Op {
         own: ConnectionId,
         page: oneshot::Sender<Vec<Entry>>,
     },
-    /// What names one of these is forgotten, whoever it waits for.
+    /// Deletes messages and sessions that contain one of these ids.
     Erase {
         subjects: Arc<Subjects>,
     },
-    /// Answered when the file was written anew, without the bytes of what was deleted.
+    /// Answered when the file was rewritten, without the bytes of deleted data.
     WriteAnew(oneshot::Sender<Result<(), DiskError>>),
-    /// Answered when all before it is on disk.
+    /// Answered when all orders before it are on disk.
     Barrier(oneshot::Sender<()>),
-    /// Answered with the state that all before it has led to.
+    /// Answered with the state after all orders before it.
     Snapshot(oneshot::Sender<ReadTransaction>),
     /// Ends the thread.
     Stop(oneshot::Sender<()>),
@@ -234,7 +235,7 @@ pub struct Disk {
     ops: mpsc::UnboundedSender<Op>,
     last_session: Arc<AtomicU64>,
     dropped: Arc<AtomicU64>,
-    /// Held for reading while orders that belong together are given; the thread takes a batch under the other side.
+    /// Held for reading while orders that belong together are given. The thread takes a batch with the write lock.
     gate: Arc<RwLock<()>>,
     state: watch::Receiver<StorageState>,
 }
@@ -246,12 +247,12 @@ impl std::fmt::Debug for Op {
 }
 
 impl Disk {
-    /// Opens the file, or memory without a path, and reads what it holds.
+    /// Opens the file, or a store in memory without a path, and reads its content.
     pub fn open(path: Option<&Path>, limits: DiskLimits) -> Result<(Self, Found), DiskError> {
         Self::open_at(path, file::opener(path, limits.cache_bytes), limits)
     }
 
-    /// Notes whose file this is.
+    /// Records the hub that the file belongs to.
     pub fn claim(&self, hub: &HubId) {
         self.order(Op::Claim { hub: hub.clone() });
     }
@@ -283,19 +284,19 @@ impl Disk {
         SessionId(self.last_session.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// Orders a change. A thread that has ended is noticed by the next barrier.
+    /// Orders a change. The next barrier detects a thread that has ended.
     pub(super) fn order(&self, op: Op) {
         let _ = self.ops.send(op);
     }
 
-    /// Until the guard is dropped, what is ordered is not divided between two commits: after a crash, all of it is on
-    /// disk or none. To be held for as long as it takes to give the orders, since no commit begins meanwhile; it is the
+    /// Orders that are given while the guard is held are not divided between two commits: after a crash, all of them
+    /// are on disk or none. The guard is held only while the orders are given, as no commit begins meanwhile. It is the
     /// outermost of the router's locks.
     pub(super) fn together(&self) -> RwLockReadGuard<'_, ()> {
         self.gate.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A ticket for all that was ordered so far.
+    /// A ticket for all orders so far.
     pub fn barrier(&self) -> Ticket {
         let (done, ticket) = oneshot::channel();
         self.order(Op::Barrier(done));
@@ -303,7 +304,7 @@ impl Disk {
     }
 
     /// At most `limit` messages of a session with numbers above `after`, up to `up_to`; none if the file cannot be read
-    /// now. They are on disk, with all that was ordered before.
+    /// now. They are on disk, with all orders before.
     pub(super) async fn page(
         &self,
         session: SessionId,
@@ -316,7 +317,7 @@ impl Disk {
         entries.await.ok()
     }
 
-    /// Whether the file takes what is ordered.
+    /// Whether the file can be written.
     pub fn state(&self) -> StorageState {
         self.state.borrow().clone()
     }
@@ -325,11 +326,11 @@ impl Disk {
         *self.state.borrow() == StorageState::Writable
     }
 
-    /// Waits until the file takes what is ordered. Cancel-safe.
+    /// Waits until the file can be written. Cancel-safe.
     pub(super) async fn writable(&self) {
         let mut state = self.state.clone();
         if state.wait_for(|state| *state == StorageState::Writable).await.is_err() {
-            // The thread has ended, and with it the hub.
+            // The thread has ended, which ends the hub.
             std::future::pending().await
         }
     }
@@ -339,12 +340,12 @@ impl Disk {
         !self.ops.is_closed()
     }
 
-    /// Copies the file to a new one: all that was ordered so far, and nothing of what is ordered meanwhile.
+    /// Copies the file to a new one, with all orders so far, and none that are given meanwhile.
     pub async fn copy_to(&self, path: &Path) -> Result<(), DiskError> {
         let (reader, snapshot) = oneshot::channel();
         self.order(Op::Snapshot(reader));
         let snapshot = snapshot.await;
-        let snapshot = snapshot.map_err(|_| DiskError::Unusable("they cannot be written now".into()))?;
+        let snapshot = snapshot.map_err(|_| DiskError::Unusable("the file cannot be written now".into()))?;
         let path = path.to_owned();
         let copied = tokio::task::spawn_blocking(move || {
             file::guarded(&path.display().to_string(), || copy::copy(&snapshot, &path))
@@ -352,19 +353,19 @@ impl Disk {
         copied.await.map_err(|error| DiskError::Unusable(error.to_string()))?
     }
 
-    /// Writes the file anew with all that was ordered so far: a deleted row leaves its bytes in a page that is free.
+    /// Rewrites the file with all orders so far, as a deleted row leaves its bytes in a free page.
     pub(super) async fn write_anew(&self) -> Result<(), DiskError> {
         let (done, written) = oneshot::channel();
         self.order(Op::WriteAnew(done));
-        written.await.map_err(|_| DiskError::Unusable("they cannot be written now".into()))?
+        written.await.map_err(|_| DiskError::Unusable("the file cannot be written now".into()))?
     }
 
-    /// Messages that gave way to a limit since the start.
+    /// The number of messages that were dropped at a limit since the start.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Writes what was ordered and closes the file.
+    /// Writes all orders and closes the file.
     pub async fn close(&self) {
         let (done, closed) = oneshot::channel();
         self.order(Op::Stop(done));

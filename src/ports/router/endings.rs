@@ -1,4 +1,4 @@
-//! How subscriptions end: the client asks for it, or its party has lost the right to the topics.
+//! The end of subscriptions: the client unsubscribes, or its party has lost the permission.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use super::{Router, Subscription};
 use crate::model::{Party, TopicFilter};
 
 impl Router {
-    /// Ends those subscriptions of the live connections of `party` to which it has lost the right. Sessions that are away
-    /// are examined when a client takes them up.
+    /// Ends those subscriptions of the live connections of `party` for which it has lost the permission. Offline
+    /// sessions are checked when a client resumes them.
     pub fn end_subscriptions(&self, party: &Party, is_lost: impl Fn(&TopicFilter) -> bool) {
         let connections = self.presence.get(party).map(|connections| connections.value().clone());
         for queue in connections.unwrap_or_default() {
@@ -23,7 +23,7 @@ impl Router {
     /// Ends a subscription of a connection; false if there was none.
     pub(super) fn unsubscribe(&self, queue: &Arc<Queue>, filter: &TopicFilter, share: Option<&str>) -> bool {
         if let Some(durable) = &queue.durable {
-            // Also what is not known here: an earlier connection may have failed to write it.
+            // Unknown ones are removed, too: an earlier connection may have failed to write its removal.
             let filter = share.map_or(filter.to_string(), |share| format!("$share/{share}/{filter}"));
             durable.disk.order(Op::Unsubscribe { session: durable.session, filter });
         }

@@ -1,43 +1,44 @@
-//! Flow control: how a publisher waits for a subscriber that is behind, and when a subscriber is slow.
+//! Flow control: when a publisher waits for a subscriber that is behind, and when a subscriber is slow.
 //!
 //! # The rule
 //!
 //! A queue has a limit in messages and in bytes ([`QueueLimits`](super::QueueLimits)), for QoS 0 and for QoS 1 and 2
-//! each, so that a flood of the one takes no room from the other. A client's message of QoS 1 or 2 may fill its part to
-//! the *high mark*, one half of the limit. From then on the queue is *behind*, until it has drained to the *low mark*, one
+//! each, so that a flood of one takes no room from the other. A client's message of QoS 1 or 2 may fill its part to the
+//! *high mark*, one half of the limit. From then on the queue is *behind*, until it has drained to the *low mark*, one
 //! quarter: a message for it is not queued but held by its publisher ([`Held`]). The publisher is not acknowledged, and
-//! none of its later messages is routed: their order is kept, and so is that of their acknowledgements, which MQTT wants
-//! (3.1.1 §4.6). All other publishers go on, with all their subscribers: what waits is one pair.
+//! none of its later messages is routed: their order is kept, and so is that of their acknowledgements, which MQTT
+//! requires (3.1.1 §4.6). All other publishers continue, with all their subscribers: only one pair waits.
 //!
-//! Held messages are given again when the queue has drained. After `mqtt.backpressure_max_s` a reader that has taken
-//! nothing at all is slow, and its connection is closed. If it has taken something, it is not; the message is queued
-//! above the high mark. So a publisher waits a limited time for each message, and a slow but living reader is kept, unless
-//! so many publishers wait for it that even the limit is reached.
+//! Held messages are queued when the queue has drained. After `mqtt.backpressure_max_s`, a reader that has taken no
+//! message counts as slow, and its connection is closed. If it has taken any, the held message is queued above the high
+//! mark. So a publisher waits a limited time for each message, and a slow reader that still reads is kept, unless so
+//! many publishers wait for it that even the limit is reached.
 //!
-//! Ten seconds by default: longer than the pauses of a living reader (a phone that changes networks, a machine that is
-//! busy), shorter than `mqtt.write_timeout_s`, after which a client that takes no bytes is gone in any case, and than the
-//! keep alive by which a publisher might give up the hub.
+//! The default is ten seconds: longer than the pauses of a working reader (a phone that changes networks, a busy
+//! machine), and shorter than `mqtt.write_timeout_s`, after which a client that reads no bytes is disconnected in any
+//! case, and than the keep alive after which a publisher may close its connection to the hub.
 //!
 //! # Why the mark is the limit for clients
 //!
-//! A publisher holds one message at most for each queue, whatever it has in flight: the next are not taken until
-//! that one is queued. So any number of publishers, each with any number of messages in flight, cannot fill a queue beyond
-//! its half. No count of publishers times `mqtt.inflight_max` has to fit anywhere. The other half is for those that never
-//! wait: the hub's own messages (events, answers, chunks of files), which a reader that takes nothing would make
-//! everybody's problem, and the held messages whose time is up. At the limit the connection is closed: the hub's events
+//! A publisher holds at most one message for each queue, however many it has in flight: the next ones are not read
+//! until that one is queued. So any number of publishers, each with any number of messages in flight, cannot fill a
+//! queue beyond its half, and no queue has to hold the number of publishers times `mqtt.inflight_max`. The other half
+//! is for messages that never wait: those of the hub itself (events, answers, chunks of files), as the hub must not
+//! block on one reader, and held messages after the timeout. At the limit the connection is closed: the hub's events
 //! are in its database, and are sent again.
 //!
-//! The distance between the marks is for throughput: a publisher is woken for a quarter of a queue, not for a place in it.
+//! The distance between the marks is for throughput: a publisher is woken when a quarter of a queue is free, not when
+//! one place is.
 //!
 //! # Persistent sessions
 //!
-//! They never make a publisher wait for their reader. With more in memory than the limit they turn to their stored queue,
+//! They never make a publisher wait. When the queue in memory is full, a session reads from its stored queue instead,
 //! which has limits of its own.
 //!
 //! # Messages of QoS 0
 //!
-//! They may be lost, so nobody waits for long: beyond the half, their publisher lets the reader have the processor, up to
-//! 20 ms after the half was reached. At the limit they are dropped and counted.
+//! They may be lost, so publishers do not wait for long: beyond the half, a publisher yields to the reader for up to 20
+//! ms after the half was reached. At the limit they are dropped and counted.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -56,8 +57,8 @@ type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A publish that has not reached all its subscribers yet. It resolves when each of them has its message or is closed,
 /// in `mqtt.backpressure_max_s` at the latest.
 ///
-/// The publisher polls it and publishes nothing else until then. Dropped, the held messages are lost.
-#[must_use = "what is held is only delivered while this is polled"]
+/// The publisher polls it and publishes nothing else until then. Dropping it loses the held messages.
+#[must_use = "held messages are only delivered while this is polled"]
 pub struct Held(Vec<Wait>);
 
 impl std::fmt::Debug for Held {
@@ -70,13 +71,13 @@ impl Future for Held {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        // All at once: one subscriber's time must not begin when another's has ended.
+        // All concurrently: the time of one subscriber must not begin after that of another has ended.
         self.0.retain_mut(|wait| wait.as_mut().poll(context).is_pending());
         if self.0.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
-/// What a publish makes its publisher wait for, while it is collected.
+/// The waits of a publish, while they are collected.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
     held: Vec<(Target, QoS)>,
@@ -89,7 +90,7 @@ impl Owed {
         self.held.push((target, granted));
     }
 
-    /// A subscriber that has its message of QoS 0 and needs the processor. One is enough to wait for.
+    /// A subscriber that got its message of QoS 0 and needs time to read. Waiting for one is enough.
     pub(super) fn crowd(&mut self, target: Target) {
         if let Target::Queue(queue) = target {
             self.crowded = Some(queue);
@@ -111,7 +112,7 @@ impl Owed {
         }
         if let Some(queue) = crowded {
             waits.push(Box::pin(async move {
-                // Whether it has drained or not, it had its turn.
+                // The reader had its time, whether or not the queue has drained.
                 let _ = timeout(queue.courtesy(), queue.drained()).await;
             }));
         }
@@ -119,14 +120,14 @@ impl Owed {
     }
 }
 
-/// Gives a held message when there is room for it, or when the time is up.
+/// Queues a held message when there is room for it, or after the timeout.
 async fn deliver(target: Target, granted: QoS, publication: Arc<Publication>, deadline: Instant) {
     let taken_before = target.taken();
     let give = |manner| target.give(&publication, granted, manner);
     while give(Manner::Waits) == Pushed::Held {
         let Some(queue) = target.behind() else { continue };
         let drained = queue.drained();
-        // Looked at once more: it may have drained before that.
+        // Checked once more: it may have drained before the wait began.
         if queue.is_behind() && timeout_at(deadline, drained).await.is_err() {
             return match &target {
                 Target::Queue(queue) if queue.taken() == taken_before => queue.close(CloseReason::SlowConsumer),
@@ -137,7 +138,7 @@ async fn deliver(target: Target, granted: QoS, publication: Arc<Publication>, de
 }
 
 impl Target {
-    /// Gives a publication to the subscriber, at the lesser of the two qualities of service.
+    /// Queues a publication for the subscriber, at the lower of the two qualities of service.
     pub(super) fn give(&self, publication: &Arc<Publication>, granted: QoS, manner: Manner) -> Pushed {
         let push = |queue: &Queue, granted: QoS| {
             let (publication, qos) = (Arc::clone(publication), granted.min(publication.qos));
@@ -157,7 +158,7 @@ impl Target {
         }
     }
 
-    /// How many deliveries the reader has taken. The members of a group stand in for each other.
+    /// The number of deliveries that the reader has taken. For a group, those of all members count.
     fn taken(&self) -> u64 {
         match self {
             Self::Queue(queue) => queue.taken(),

@@ -1,17 +1,17 @@
-//! Which connections subscribe to which filters, looked up by topic.
+//! The subscriptions of all connections, indexed by topic.
 //!
 //! Filters are grouped by their *literal prefix*: the levels before the first wildcard, or all of them.
 //! A topic then needs one hash look-up for the filters that are equal to it, and one for each of its own
 //! prefixes that is as long as the literal prefix of some wildcard filter. The hub's filters are of two
 //! lengths (`toy/<id>/in`, `toy/<id>/cmd/#`), so a publish costs two look-ups however many toys there are.
 //!
-//! Why not a trie: its upper nodes (`toy`) are read by every publish and written by every first and last
-//! subscription, so that all cores meet at one lock and one cache line. Here each look-up locks, for reading
-//! and for nanoseconds, one of dashmap's shards, chosen by the hash of the whole prefix. Filters that
-//! begin with a wildcard have no prefix; they stand in a list of their own, which is skipped while empty.
+//! A trie would be slower: its upper nodes (`toy`) are read by every publish and written by every first and last
+//! subscription, so that all cores contend for one lock and one cache line. Here each look-up takes the read lock of
+//! one of dashmap's shards for nanoseconds, chosen by the hash of the whole prefix. Filters that begin with a wildcard
+//! have no prefix; they are in a list of their own, which is skipped while empty.
 //!
-//! A stranger's filters slow down only publishes that begin with the stranger's own literal prefix. A group
-//! is freed with its last filter.
+//! The filters of a client slow down only publishes with the client's own literal prefix. A group is freed with its
+//! last filter.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -24,7 +24,7 @@ use super::queue::Queue;
 use super::share::Share;
 use crate::model::{QoS, Topic, TopicFilter};
 
-/// Literal prefixes are cut at this many levels: it bounds the look-ups of a topic of thousands of levels.
+/// Literal prefixes are cut at this many levels, which bounds the look-ups for a topic of thousands of levels.
 const PREFIX_LEVELS_MAX: usize = 16;
 
 /// The subscriptions of all connections.
@@ -33,7 +33,7 @@ pub(super) struct Index {
     by_prefix: DashMap<Box<str>, Group>,
     /// Filters whose first level is a wildcard.
     anywhere: RwLock<Vec<Tail>>,
-    /// How many subscriptions there are to wildcard filters, by the number of levels of their literal prefix.
+    /// The number of subscriptions to wildcard filters, by the number of levels of their literal prefix.
     wildcards: [AtomicUsize; PREFIX_LEVELS_MAX + 1],
 }
 
@@ -42,18 +42,18 @@ pub(super) struct Index {
 struct Group {
     /// Subscribers to the prefix itself, as a filter without wildcards.
     exact: Subscribers,
-    /// Filters that go on after the prefix.
+    /// Filters with more levels after the prefix.
     tails: Vec<Tail>,
 }
 
-/// What follows the literal prefix in a filter, with the filter's subscribers.
+/// The rest of a filter after the literal prefix, with the filter's subscribers.
 #[derive(Debug)]
 struct Tail {
     levels: Box<str>,
     subscribers: Subscribers,
 }
 
-/// Who gets what a filter matches.
+/// The target of the messages that a filter matches.
 #[derive(Debug, Clone)]
 pub(super) enum Target {
     /// A connection or a persistent session.
@@ -71,13 +71,13 @@ impl Target {
     }
 }
 
-/// Subscribers in the order of their connection ids, which is the order in which connections are made:
-/// a new one nearly always goes to the end.
+/// Subscribers in the order of their connection ids, which is the order in which they connect: a new one is nearly
+/// always appended.
 #[derive(Debug, Default)]
 struct Subscribers(Vec<(Target, QoS)>);
 
 impl Subscribers {
-    /// Adds a subscriber or changes its quality of service; true if it is new.
+    /// Adds a subscriber or changes its quality of service. Returns true if it is new.
     fn put(&mut self, target: &Target, qos: QoS) -> bool {
         match self.0.binary_search_by_key(&target.id(), |(other, _)| other.id()) {
             Ok(at) => {
@@ -86,7 +86,7 @@ impl Subscribers {
             }
             Err(at) => {
                 if self.0.is_empty() {
-                    // Most filters have one subscriber: a vector's own first step is room for four.
+                    // Most filters have one subscriber; by default, a vector would first allocate room for four.
                     self.0.reserve_exact(1);
                 }
                 self.0.insert(at, (target.clone(), qos));
@@ -104,13 +104,13 @@ impl Subscribers {
     }
 }
 
-/// Where a filter stands in the index.
+/// The position of a filter in the index.
 struct Place<'a> {
     /// The literal prefix, without a final slash.
     prefix: &'a str,
     /// The levels of the prefix.
     depth: usize,
-    /// What follows, without the slash between; none in a filter without wildcards.
+    /// The rest, without the slash between; none in a filter without wildcards.
     tail: Option<&'a str>,
 }
 
@@ -222,7 +222,7 @@ impl Index {
         self.wildcards[depth].load(Ordering::SeqCst) > 0
     }
 
-    /// Whether nothing is left of any subscription.
+    /// Whether no subscription is left.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.by_prefix.is_empty()

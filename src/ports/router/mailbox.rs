@@ -13,14 +13,14 @@ use crate::model::{Party, QoS, Topic, TopicFilter};
 pub enum CloseReason {
     /// The same client connected again.
     TakenOver,
-    /// The client takes nothing for so long that its publishers cannot wait for it, or the hub's own messages have
-    /// filled its queue. Those wait in the store.
+    /// The client has read no message while its publishers waited, or the hub's own messages have filled its queue.
+    /// Those stay in the store.
     SlowConsumer,
-    /// What it logged in with is no longer valid: a token was revoked or has expired, a toy unbound.
+    /// Its login is no longer valid: a token was revoked or has expired, or a toy was unbound.
     Revoked,
     /// The hub stops.
     ShuttingDown,
-    /// The party has more connections than it may have.
+    /// The party has too many connections.
     TooManyConnections,
 }
 
@@ -29,13 +29,13 @@ pub enum CloseReason {
 pub enum Incoming {
     /// A message.
     Delivery(Delivery),
-    /// Messages wait in the stored queue of the session: see [`Mailbox::backlog`].
+    /// There are messages in the stored queue of the session: see [`Mailbox::backlog`].
     Backlog,
     /// The connection is to end; nothing follows.
     Closed(CloseReason),
 }
 
-/// A connection subscribes to more filters than it may.
+/// A connection has too many subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("there is no room for another subscription")]
 pub struct TooManySubscriptions;
@@ -45,14 +45,15 @@ pub struct TooManySubscriptions;
 pub enum ReplayRetained {
     /// At every SUBSCRIBE.
     Always,
-    /// If there was no such subscription.
+    /// If the subscription is new.
     IfNew,
     /// Never.
     Never,
 }
 
-/// The receiving end of one connection. Dropping it means offline, however the connection's loop ended:
-/// its subscriptions go, but for those of a persistent session, and the last connection of a party publishes the retained `online/<id>` = `0`.
+/// The receiving end of one connection. Dropping it makes the connection offline, however its loop ended: its
+/// subscriptions are removed, except for those of a persistent session, and the last connection of a party publishes
+/// the retained `online/<id>` = `0`.
 #[derive(Debug)]
 pub struct Mailbox {
     router: Arc<Router>,
@@ -64,18 +65,18 @@ impl Mailbox {
         Self { router, queue }
     }
 
-    /// Whose connection this is.
+    /// The party of the connection.
     pub fn party(&self) -> &Party {
         &self.queue.party
     }
 
-    /// Which connection this is.
+    /// The id of the connection.
     pub fn connection_id(&self) -> ConnectionId {
         self.queue.id
     }
 
-    /// Subscribes, or changes the quality of service of a subscription (MQTT 3.1.1 §3.8.4); true if it is new.
-    /// Then the retained messages that match are queued, also those that were sent before.
+    /// Subscribes, or changes the quality of service of a subscription (MQTT 3.1.1 §3.8.4); returns true if it is new.
+    /// Then all matching retained messages are queued, including those that were sent before.
     pub fn subscribe(
         &self,
         subscription: &Subscription,
@@ -102,18 +103,18 @@ impl Mailbox {
             state.is_changed |= !is_stored;
             (is_new, is_stored)
         };
-        // Most clients repeat their subscriptions at every connect: that is no reason to write.
+        // Most clients repeat their subscriptions at every connect; a repeated one is not written.
         if !is_stored && let Some((disk, session)) = self.disk() {
             disk.order(Op::Subscribe { session, subscription: subscription.clone() });
         }
-        // Subscribed first, retained second: a message that is published in between comes twice at worst.
+        // The subscription precedes the retained messages: a message that is published in between may be sent twice.
         self.router.insert_subscription(&self.queue, subscription);
         let replay = match retained {
             ReplayRetained::Always => true,
             ReplayRetained::IfNew => is_new,
             ReplayRetained::Never => false,
         };
-        // v5 §4.8.2: a shared subscription gets none.
+        // v5 §4.8.2: a shared subscription gets no retained messages.
         if replay && share.is_none() {
             self.router.retained.for_each_matching(filter, |publication| {
                 let qos = (*qos).min(publication.qos);
@@ -124,7 +125,8 @@ impl Mailbox {
         Ok(is_new)
     }
 
-    /// Ends a subscription; false if there was none. What is queued already still comes (MQTT 3.1.1 §3.10.4).
+    /// Ends a subscription. Returns false if there was none. Messages that are queued already are still sent (MQTT
+    /// 3.1.1 §3.10.4).
     pub fn unsubscribe(&self, filter: &TopicFilter, share: Option<&str>) -> bool {
         self.router.unsubscribe(&self.queue, filter, share)
     }
@@ -149,12 +151,12 @@ impl Mailbox {
         self.is_durable().then(|| SessionHandle::new(Arc::clone(&self.router), Arc::clone(&self.queue)))
     }
 
-    /// How long the session is to outlive this connection, which serves it now.
+    /// Sets the expiry interval of the session, which this connection serves.
     pub fn set_expiry(&self, seconds: u32) {
         let mut state = self.queue.state();
         if let (Some(backlog), Some((disk, session))) = (&mut state.backlog, self.disk()) {
             backlog.expiry_s = seconds;
-            // In the file, its time does not run out while it is served.
+            // In the file, a session does not expire while it is served.
             disk.order(Op::Lifetime { session, expiry_s: seconds, ended_at: 0.0 });
         }
     }
@@ -164,8 +166,8 @@ impl Mailbox {
         self.queue.state().backlog.as_ref().map(|backlog| backlog.last_seq)
     }
 
-    /// At most `limit` of the messages that wait in the stored queue, oldest first; with all of them read, new ones
-    /// come from memory again.
+    /// At most `limit` messages of the stored queue, oldest first. When all are read, new messages are queued in memory
+    /// again.
     pub async fn backlog(&mut self, limit: usize) -> Vec<Delivery> {
         let Some(durable) = &self.queue.durable else { return Vec::new() };
         let read_to = |state: &State| {
@@ -174,7 +176,7 @@ impl Mailbox {
         };
         let Some((cursor, last_seq, up_to)) = read_to(&self.queue.state()) else { return Vec::new() };
         let entries = durable.disk.page(durable.session, (cursor, up_to), limit, self.queue.id).await;
-        // Not readable now: the messages stay where they are, and this is asked again.
+        // The file cannot be read now: the messages stay there, and this is called again.
         let Some(entries) = entries else { return Vec::new() };
         let mut state = self.queue.state();
         let Some(backlog) = &mut state.backlog else { return Vec::new() };
@@ -191,28 +193,29 @@ impl Mailbox {
         deliveries
     }
 
-    /// The client has acknowledged a stored message for good.
+    /// The client has acknowledged a stored message completely.
     pub fn forget(&self, seq: u64) {
         if let Some((disk, session)) = self.disk() {
             disk.order(Op::Forget { session, seq });
         }
     }
 
-    /// The client has a stored message of QoS 2 (PUBREC); wait for the ticket before PUBREL is sent.
+    /// The client has received a stored message of QoS 2 (PUBREC). Wait for the ticket before PUBREL is sent.
     pub fn release(&self, seq: u64) -> Option<Ticket> {
         let (disk, session) = self.disk()?;
         disk.order(Op::Release { session, seq });
         Some(disk.barrier())
     }
 
-    /// A QoS 2 message of the client was routed and must not be again until the id is released.
+    /// A QoS 2 message of the client was routed, and must not be routed again until the id is released.
     pub fn received(&self, id: u16) -> Option<Ticket> {
         let (disk, session) = self.disk()?;
         disk.order(Op::Received { session, id });
         Some(disk.barrier())
     }
 
-    /// What [`Router::publish_once`] stores beside a QoS 2 message of the client; none without a session that is kept.
+    /// The receipt that [`Router::publish_once`] stores with a QoS 2 message of the client; none without a persistent
+    /// session.
     pub fn receipt(&self, id: u16) -> Option<Receipt> {
         self.disk().map(|(_, session)| Receipt { session, id })
     }
@@ -224,20 +227,20 @@ impl Mailbox {
         Some(disk.barrier())
     }
 
-    /// To wait for where subscriptions of a persistent session have changed since this was asked.
+    /// The ticket to wait for, if subscriptions of a persistent session have changed since the last call.
     pub fn commit(&self) -> Option<Ticket> {
         let (disk, _) = self.disk()?;
         std::mem::take(&mut self.queue.state().is_changed).then(|| disk.barrier())
     }
 
-    /// A commit has failed: the next SUBSCRIBE writes what it asks for, whether it is known or not.
+    /// After a failed commit: the next SUBSCRIBE writes its subscriptions, whether or not they are known.
     pub fn doubt_subscriptions(&self) {
         self.queue.state().filters.iter_mut().for_each(|known| known.is_stored = false);
     }
 
-    /// Gives messages to this connection alone, whatever it subscribes to: behind what is stored for it now, before
-    /// what comes later. They are not stored in its session, and take the place of an earlier replay that was not
-    /// sent yet. A message of the session that is among them is forgotten there, and sent in their order.
+    /// Queues messages for this connection alone, whatever its subscriptions: after the messages that are stored for it
+    /// now, and before later ones. They are not stored in its session, and replace an earlier replay that was not sent
+    /// yet. A message that is in the session, too, is deleted there, and sent in the order of the replay.
     pub fn replay(&self, publications: Vec<Arc<Publication>>, granted: QoS) {
         let deliveries = publications.into_iter().map(|publication| {
             let qos = granted.min(publication.qos);
@@ -246,39 +249,40 @@ impl Mailbox {
         self.queue.state().set_replay(deliveries.collect());
     }
 
-    /// The quality of service at which the connection receives `topic`, by whichever of its subscriptions.
+    /// The quality of service at which the connection receives `topic`, by any of its subscriptions.
     pub fn granted(&self, topic: &Topic) -> Option<QoS> {
         let subscribers = self.router.index.matching(topic);
         subscribers.into_iter().find(|(target, _)| target.id() == self.queue.id).map(|(_, granted)| granted)
     }
 
-    /// Notes that the connection had its replay when it took its session up.
+    /// Records that the connection got its replay when it resumed its session.
     pub fn set_replayed(&self) {
         self.queue.state().is_replayed = true;
     }
 
-    /// Whether that was noted; once.
+    /// Whether that was recorded; resets it.
     pub fn take_replayed(&self) -> bool {
         std::mem::take(&mut self.queue.state().is_replayed)
     }
 
-    /// Closes the mailbox; the first reason stays.
+    /// Closes the mailbox. The first reason is kept.
     pub fn close(&self, reason: CloseReason) {
         self.queue.close(reason);
     }
 
-    /// Something to close this mailbox with from elsewhere.
+    /// A handle that closes this mailbox.
     pub fn handle(&self) -> MailboxHandle {
         MailboxHandle(Arc::downgrade(&self.queue))
     }
 
-    /// How many deliveries of QoS 0, and retained messages for new subscriptions, found the mailbox full.
+    /// The number of deliveries of QoS 0, and of retained messages for new subscriptions, that were dropped because the
+    /// mailbox was full.
     pub fn dropped(&self) -> u64 {
         self.queue.state().dropped
     }
 
-    /// The next delivery, in order. Once the mailbox is closed, always the reason: what was queued at QoS 1
-    /// and above waits in the store.
+    /// The next delivery, in order. Once the mailbox is closed, always the reason: queued messages of QoS 1 and 2 stay
+    /// in the store.
     ///
     /// Cancel-safe: a delivery leaves the queue only with the value that is returned.
     pub async fn recv(&mut self) -> Incoming {
@@ -288,18 +292,18 @@ impl Mailbox {
         tokio::select! {
             biased;
             incoming = &mut next => incoming,
-            // What is stored can be read again.
+            // The stored queue can be read again.
             () = disk.writable() => next.await,
         }
     }
 
-    /// Waits until the mailbox is closed and leaves deliveries where they are: for a connection that cannot
-    /// take more at present. Cancel-safe.
+    /// Waits until the mailbox is closed, and leaves deliveries in the queue: for a connection that cannot send more
+    /// now. Cancel-safe.
     pub async fn closed(&mut self) -> Incoming {
         poll_fn(|context| self.queue.poll(context, Awaited::Close)).await
     }
 
-    /// What [`Self::recv`] would return at once.
+    /// As [`Self::recv`], without waiting.
     pub fn try_recv(&mut self) -> Option<Incoming> {
         self.queue.next(Awaited::Delivery)
     }
@@ -311,12 +315,12 @@ impl Drop for Mailbox {
     }
 }
 
-/// Closes a mailbox that somebody else owns. Does not keep it alive.
+/// Closes a mailbox that another task owns. Does not keep it alive.
 #[derive(Debug, Clone)]
 pub struct MailboxHandle(Weak<Queue>);
 
 impl MailboxHandle {
-    /// Closes the mailbox, if it still is there; the first reason stays.
+    /// Closes the mailbox, if it still exists. The first reason is kept.
     pub fn close(&self, reason: CloseReason) {
         if let Some(queue) = self.0.upgrade() {
             queue.close(reason);

@@ -1,9 +1,9 @@
 //! The topic router: the subscriptions of all connections, shared by every edge and by the hub itself.
 //!
-//! There is no central thread. A publish runs on the publisher's task: it looks its topic up in the
-//! `index`, then puts one shared [`Publication`] into each subscriber's bounded `queue`, from which the subscriber's
-//! `mailbox` takes it. A subscriber that is behind makes those wait who publish to it, for a limited time, and nobody
-//! else (`flow`). Because a publisher puts its messages into the queues one after the other itself, their order is kept.
+//! There is no central thread. A publish runs on the publisher's task: it looks its topic up in the `index`, then puts
+//! one shared [`Publication`] into each subscriber's bounded `queue`, from which the subscriber's `mailbox` takes it. A
+//! subscriber that is behind makes only its own publishers wait, for a limited time (`flow`). As a publisher puts its
+//! messages into the queues itself, one after the other, their order is kept.
 //!
 //! The router knows neither permissions nor protocols: the hub decides who may publish and subscribe.
 //! The queues of persistent sessions and retained messages survive the connection and the process: `disk` keeps them. A
@@ -55,7 +55,7 @@ use retained::{Retained, Stored};
 use share::Shares;
 use subjects::Subjects;
 
-/// One connection, of whatever protocol, for as long as the process runs.
+/// The id of a connection of any protocol, unique within the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(u64);
 
@@ -63,50 +63,50 @@ impl ConnectionId {
     /// A client of an earlier process.
     const NOBODY: Self = Self(u64::MAX);
 
-    /// Some connection.
+    /// A connection of this process.
     #[cfg(test)]
     pub(crate) const fn for_tests(number: u64) -> Self {
         Self(number)
     }
 }
 
-/// A message on its way, shared by all who receive it.
+/// A published message, shared by all its receivers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Publication {
-    /// Where it is published.
+    /// Its topic.
     pub topic: Topic,
-    /// What is published.
+    /// Its payload.
     pub payload: Payload,
     /// The publisher's quality of service.
     pub qos: QoS,
     /// Whether the topic keeps it for later subscribers (MQTT 3.1.1 §3.3.1.3).
     pub retain: bool,
-    /// The connection that it came from; none where the hub speaks for itself.
+    /// The connection that published it; none for a message of the hub itself.
     pub publisher: Option<ConnectionId>,
-    /// What MQTT 5 passes on to the subscribers, in its encoding without the length: payload format, content type,
-    /// response topic, correlation data, user properties (v5 §3.3.2.3).
+    /// The properties that MQTT 5 forwards to the subscribers, in its encoding without the length: payload format,
+    /// content type, response topic, correlation data, user properties (v5 §3.3.2.3).
     pub properties: Bytes,
-    /// When it is of no use any more (v5 §3.3.2.3.3).
+    /// When it expires (v5 §3.3.2.3.3).
     pub expires_at: Option<Timestamp>,
 }
 
 /// One subscription of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
-    /// What it matches.
+    /// The filter.
     pub filter: TopicFilter,
     /// The group that shares each message with one of its members (v5 §4.8.2).
     pub share: Option<Box<str>>,
     /// The granted quality of service.
     pub qos: QoS,
-    /// The protocol's own bits, kept for it.
+    /// Options of the protocol, stored for the edge.
     pub options: u8,
     /// The subscription identifier; 0 for none (v5 §3.8.2.1.2).
     pub id: u32,
 }
 
 impl Subscription {
-    /// The filter as the client wrote it: `$share/<group>/<filter>` where it is shared.
+    /// The filter as the client wrote it: `$share/<group>/<filter>` for a shared subscription.
     pub fn text(&self) -> String {
         match &self.share {
             Some(share) => format!("$share/{share}/{}", self.filter),
@@ -114,7 +114,7 @@ impl Subscription {
         }
     }
 
-    /// The subscription that a client wrote; none if the text is no filter.
+    /// Parses the subscription of a client; none if the text is not a filter.
     pub fn from_text(text: &str, qos: QoS, options: u8, id: u32) -> Option<Self> {
         let (share, filter) = match text.strip_prefix("$share/") {
             Some(rest) => {
@@ -133,29 +133,29 @@ impl Subscription {
 /// A publication for one subscriber.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivery {
-    /// What was published.
+    /// The publication.
     pub publication: Arc<Publication>,
-    /// The lesser of the publisher's quality of service and the granted one (MQTT 3.1.1 §3.8.4).
+    /// The lower of the publisher's quality of service and the granted one (MQTT 3.1.1 §3.8.4).
     pub qos: QoS,
     /// The flag to send: set only on a retained message that is sent because of a new subscription (§3.3.1.3).
     pub retain: bool,
-    /// Its place in the queue of a persistent session.
+    /// Its position in the queue of a persistent session.
     pub stored: Option<Place>,
 }
 
-/// Where a delivery stands in the stored queue of a session.
+/// The position of a delivery in the stored queue of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Counted up within the session.
+    /// The sequence number within the session.
     pub seq: u64,
-    /// It was given to a connection before.
+    /// Whether it was sent to a connection before.
     pub again: bool,
-    /// The client has the message (PUBREC); only PUBREL is left to send.
+    /// Whether the client has received the message (PUBREC), so that only PUBREL is left to send.
     pub released: bool,
 }
 
-/// That a QoS 2 message of a session was routed: its packet id, which stands for no other message until the client
-/// releases it.
+/// The receipt of a routed QoS 2 message of a session: its packet id, which is not used for another message until the
+/// client releases it.
 #[derive(Debug, Clone, Copy)]
 pub struct Receipt {
     session: SessionId,
@@ -165,14 +165,14 @@ pub struct Receipt {
 /// The result of a publish.
 #[derive(Debug)]
 pub struct Reached {
-    /// Connections whose queue took the message, or that it is held for.
+    /// The number of connections whose queue has the message, or for which it is held.
     pub subscribers: usize,
-    /// Whether it was to be retained and a limit forbade it; an older retained message is then gone too.
+    /// Whether a limit prevented that it is retained. An older retained message is then deleted, too.
     pub retain_refused: bool,
-    /// Wait for it before the publish is acknowledged; none where nothing is stored.
+    /// The commit to wait for before the publish is acknowledged; none if nothing is stored.
     pub commit: Option<Ticket>,
-    /// Wait for it before the publish is acknowledged and before the publisher publishes anything else; none where no
-    /// subscriber is behind. Publications of the hub itself never have it.
+    /// The held deliveries to wait for before the publish is acknowledged, and before the publisher publishes anything
+    /// else; none if no subscriber is behind. Publications of the hub itself never have any.
     pub held: Option<Held>,
 }
 
@@ -185,9 +185,9 @@ pub struct RouterLimits {
     pub retained_messages_max: usize,
     /// Retained messages of those below the same first two levels, which name an owner.
     pub retained_per_owner_max: usize,
-    /// How large the payload of a retained message may be.
+    /// The maximum payload of a retained message, in bytes.
     pub retained_max_bytes: usize,
-    /// How long a publisher waits for a subscriber that is behind.
+    /// The maximum time that a publisher waits for a subscriber that is behind.
     pub backpressure_max: Duration,
 }
 
@@ -198,11 +198,11 @@ pub struct Router {
     shares: Shares,
     retained: Retained,
     disk: Disk,
-    /// The live connections of each party that has any.
+    /// The live connections of each connected party.
     presence: DashMap<Party, Vec<Arc<Queue>>>,
     /// The sessions of each party that outlive their connections.
     sessions: DashMap<Party, Vec<Weak<Queue>>>,
-    /// Wakes those that wait for a party to have no connection.
+    /// Wakes the tasks that wait until a party has no connection.
     departures: Notify,
     subscriptions_max: usize,
     backpressure_max: Duration,
@@ -236,7 +236,7 @@ impl Router {
         Arc::new(router)
     }
 
-    /// A new connection of `party`, whose mailbox holds at most what `limits` says.
+    /// Registers a new connection of `party`, whose mailbox has these limits.
     ///
     /// The first connection of a party publishes the retained `online/<id>` = `1`.
     pub fn connect(self: &Arc<Self>, party: Party, limits: QueueLimits) -> Mailbox {
@@ -250,8 +250,8 @@ impl Router {
 
     fn attach(self: &Arc<Self>, queue: Arc<Queue>) -> Mailbox {
         self.connections_live.fetch_add(1, Ordering::Relaxed);
-        // The entry stays locked while `online/<id>` is published, so that a first connection and the end of
-        // a last one cannot announce themselves in the wrong order.
+        // The entry stays locked while `online/<id>` is published, so that a first connection and the end of a last one
+        // cannot be published in the wrong order.
         let mut connections = self.presence.entry(queue.party().clone()).or_default();
         if connections.is_empty() {
             connections.reserve_exact(1);
@@ -264,16 +264,16 @@ impl Router {
         Mailbox::new(Arc::clone(self), queue)
     }
 
-    /// Gives `publication` to every connection that subscribes to its topic, and to the sessions that are away.
+    /// Queues `publication` for every connection that subscribes to its topic, and for the offline sessions.
     ///
-    /// A retained one is kept for later subscribers, with a copy of its payload, since the payload may be a
-    /// slice that holds on to a large read buffer. An empty retained payload deletes (MQTT 3.1.1 §3.3.1.3).
+    /// A retained one is kept for later subscribers, with a copy of its payload, as the payload may be a slice of a
+    /// large read buffer. An empty retained payload deletes (MQTT 3.1.1 §3.3.1.3).
     pub fn publish(&self, publication: Publication) -> Reached {
         self.route(publication, None)
     }
 
     /// As [`Self::publish`]. The receipt is stored in the same commit as the message: after a crash either both are
-    /// there, and a repeat is not routed again, or neither, and a repeat is new.
+    /// stored, and a repeated message is not routed again, or neither, and it is a new message.
     pub fn publish_once(&self, publication: Publication, receipt: Receipt) -> Reached {
         self.route(publication, Some(receipt))
     }
@@ -287,8 +287,8 @@ impl Router {
         let mut stored = false;
         let mut retained = Stored::Kept;
         if publication.retain {
-            // Kept first, delivered second: whoever subscribes in between gets it twice rather than never.
-            // What the hub itself retains, it knows again after a start.
+            // It is retained before it is delivered: a client that subscribes in between gets it twice rather than
+            // never. Retained messages of the hub itself are not stored, as the hub publishes them again after a start.
             let durable = publication.publisher.is_some();
             retained = self.retained.store(&publication, |publication| {
                 if durable {
@@ -298,7 +298,7 @@ impl Router {
             stored = durable;
         }
         if retained == Stored::Refused && publication.qos != QoS::AtMostOnce {
-            // The publish is refused and may be repeated, so that nothing of it must have happened.
+            // The publish is refused and may be repeated, so it must have no effect.
             return Reached { subscribers: 0, retain_refused: true, commit: None, held: None };
         }
         // The hub never waits for a slow client.
@@ -327,8 +327,8 @@ impl Router {
         Reached { subscribers, retain_refused: retained == Stored::Refused, commit, held }
     }
 
-    /// Whether publishing this would add to the file: a persistent session subscribes to it, or it is to be retained
-    /// and its topic retains nothing yet.
+    /// Whether publishing this would add data to the file: a persistent session subscribes to it, or it is retained and
+    /// its topic has no retained message yet.
     pub fn would_store(&self, publication: &Publication) -> bool {
         let Publication { topic, payload, retain, publisher, .. } = publication;
         if *retain && publisher.is_some() && !payload.bytes().is_empty() && !self.retained.holds(topic) {
@@ -349,7 +349,7 @@ impl Router {
         self.disk.is_writing()
     }
 
-    /// What the router has done and holds.
+    /// The counters of the router.
     pub fn figures(&self) -> Figures {
         Figures {
             connections: self.connections_live(),
@@ -360,17 +360,17 @@ impl Router {
         }
     }
 
-    /// Forgets retained messages that have expired (v5 §3.3.2.3.3).
+    /// Deletes expired retained messages (v5 §3.3.2.3.3).
     pub fn sweep(&self) {
         self.forget_on_disk(&self.retained.take_expired(disk::now()));
     }
 
-    /// Forgets the retained messages whose first two levels are `group`, such as `toy/<id>`.
+    /// Deletes the retained messages whose first two levels are `group`, such as `toy/<id>`.
     pub fn forget_retained(&self, group: &str) {
         self.forget_on_disk(&self.retained.take_group(group));
     }
 
-    /// Ends the sessions of a party, with what waits in them.
+    /// Ends the sessions of a party, and deletes their messages.
     pub fn end_sessions(&self, party: &Party) {
         let sessions = self.sessions.remove(party).map(|(_, sessions)| sessions).unwrap_or_default();
         for queue in sessions.iter().filter_map(Weak::upgrade) {
@@ -379,8 +379,9 @@ impl Router {
         }
     }
 
-    /// Forgets what names one of `subjects`, ids of parties, chats or messages: retained messages, messages that wait for
-    /// sessions, and subscriptions in the file. The file is then written anew, without the bytes of what was deleted.
+    /// Deletes everything that contains one of `subjects`, ids of parties, chats or messages: retained messages,
+    /// messages of sessions, and subscriptions in the file. The file is then rewritten, without the bytes of deleted
+    /// data.
     pub async fn erase(&self, subjects: &[String]) -> Result<(), DiskError> {
         let subjects = Arc::new(Subjects::new(subjects));
         self.forget_on_disk(&self.retained.take_naming(&subjects));
@@ -405,12 +406,12 @@ impl Router {
         self.disk.state()
     }
 
-    /// Copies the sessions' file to a new one, with all that was acknowledged so far.
+    /// Copies the sessions' file to a new one, with everything that was acknowledged so far.
     pub async fn copy_sessions_to(&self, path: &Path) -> Result<(), DiskError> {
         self.disk.copy_to(path).await
     }
 
-    /// Writes what sessions have to keep and closes their file.
+    /// Writes the state of the sessions and closes their file.
     pub async fn close(&self) {
         self.disk.close().await;
     }
@@ -420,12 +421,12 @@ impl Router {
         self.presence.contains_key(party)
     }
 
-    /// How many connections `party` has.
+    /// The number of connections of `party`.
     pub fn connections(&self, party: &Party) -> usize {
         self.presence.get(party).map_or(0, |connections| connections.len())
     }
 
-    /// How many connections there are in all.
+    /// The number of all connections.
     pub fn connections_live(&self) -> usize {
         self.connections_live.load(Ordering::Relaxed)
     }
@@ -433,7 +434,7 @@ impl Router {
     /// Waits until `party` has no connection.
     pub async fn left(&self, party: &Party) {
         loop {
-            // Made before the look: a departure in between is not missed.
+            // Created before the check, so that a disconnect in between is not missed.
             let departure = self.departures.notified();
             if !self.online(party) {
                 return;
@@ -456,10 +457,10 @@ impl Router {
         }
     }
 
-    /// A mailbox was dropped. The queue of a persistent session stays where messages find it.
+    /// Removes a connection whose mailbox was dropped. The queue of a persistent session stays in the index.
     fn detach(&self, queue: &Arc<Queue>) {
         if !queue.park() {
-            // Nobody is left to see the reason; a closed queue takes nothing more from publishers that hold it.
+            // The reason is not read any more; a closed queue accepts no more messages from publishers that hold it.
             queue.close(CloseReason::ShuttingDown);
             self.forget_subscriptions(queue);
         }
@@ -490,7 +491,7 @@ impl Router {
                 *qos,
                 || self.next_id(),
                 |share| {
-                    // Each member's own quality of service is looked at when its turn comes.
+                    // The quality of service of each member applies when its turn comes.
                     self.index.insert(filter, &Target::Share(share), QoS::ExactlyOnce);
                 },
             ),
@@ -509,7 +510,7 @@ impl Router {
 
     /// Publishes whether `party` is online. Called with the party's presence entry locked.
     fn announce(&self, party: &Party, online: &'static [u8]) {
-        // Nobody's friends ask whether it is there.
+        // The presence of a guest is not published.
         if matches!(party, Party::Toy(toy) if toy.is_nobody()) {
             return;
         }
@@ -527,18 +528,18 @@ impl Router {
     }
 }
 
-/// What the router has done since the start and holds now.
+/// The counters of the router since the start, and its current state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Figures {
     /// Connections of all protocols.
     pub connections: usize,
-    /// Messages that were published.
+    /// Published messages.
     pub published: u64,
-    /// Deliveries that they became.
+    /// Deliveries of published messages.
     pub delivered: u64,
     /// Retained messages.
     pub retained: usize,
-    /// Stored messages that gave way to a limit.
+    /// Stored messages that were dropped at a limit.
     pub dropped: u64,
 }
 

@@ -1,9 +1,10 @@
-//! What a publication carries: bytes that pass through the hub, or an event of the hub itself.
+//! The payload of a publication: bytes of a client, or an event of the hub.
 //!
-//! An event stays an [`Event`] from the rule that makes it to the edge that sends it. Each edge encodes it in its own
-//! form, and the text is kept beside the event, so that the next subscriber of that form is sent the same bytes.
+//! An event stays an [`Event`] from the domain, where it is created, to the edge that sends it. Each edge encodes it in
+//! its own form, and the text is kept beside the event, so that further subscribers with the same form get the same
+//! bytes.
 //!
-//! A worked example, a message to a toy with one MQTT session that is away and one older socket:
+//! A worked example, a message to a toy with one offline MQTT session and one older socket:
 //!
 //! ```text
 //! Hub::announce     Payload::event(Event::Message { … }, None, events::encode)
@@ -19,13 +20,13 @@ use bytes::Bytes;
 
 use crate::model::{Event, MessageId};
 
-/// Writes an event, with its number in the user's stream, as JSON text.
+/// Encodes an event, with its number in the user's stream, as JSON text.
 pub type EncodeEvent = Arc<dyn Fn(&Event, Option<u64>) -> Vec<u8> + Send + Sync>;
 
-/// What an event counts for in a queue, about: its text may not be written yet.
+/// The size that an event counts in a queue. It is an estimate, as the event may not be encoded yet.
 const EVENT_BYTES: usize = 640;
 
-/// How an edge writes an event.
+/// The encoding of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// The JSON text of the API, over MQTT and the app socket.
@@ -53,12 +54,12 @@ impl fmt::Debug for Announced {
 }
 
 impl Announced {
-    /// What has happened.
+    /// The event.
     pub fn event(&self) -> &Event {
         &self.event
     }
 
-    /// Its number in its user's stream; none at toys. Sessions do not keep it: the store has what a client missed.
+    /// Its number in its user's stream; none for toys. It is not stored in sessions, as the store has the stream.
     pub fn seq(&self) -> Option<u64> {
         self.seq
     }
@@ -68,20 +69,20 @@ impl Announced {
         self.form(Form::Json, |event| (self.encode)(event, self.seq))
     }
 
-    /// The text in one form, which `encode` writes for the first subscriber of that form.
+    /// The text in one form, which `encode` creates for the first subscriber with that form.
     pub fn form(&self, form: Form, encode: impl FnOnce(&Event) -> Vec<u8>) -> &Bytes {
         self.texts[form as usize].get_or_init(|| encode(&self.event).into())
     }
 }
 
-/// What is published.
+/// The content of a publication.
 #[derive(Debug, Clone)]
 pub enum Payload {
-    /// Bytes that the hub passes on as they are.
+    /// Bytes that the hub forwards unchanged.
     Bytes(Bytes),
     /// An event of the hub.
     Event(Arc<Announced>),
-    /// An event that announces a voice message, as a session has kept it.
+    /// An event that announces a voice message, as it was stored in a session.
     Stored {
         /// Its JSON text.
         text: Bytes,
@@ -96,7 +97,7 @@ impl Payload {
         Self::Event(Arc::new(Announced { event, seq, encode, texts: Default::default() }))
     }
 
-    /// What goes over MQTT and into a session's file.
+    /// The bytes for MQTT and for the sessions' file.
     pub fn bytes(&self) -> &Bytes {
         match self {
             Self::Bytes(bytes) | Self::Stored { text: bytes, .. } => bytes,
@@ -104,7 +105,7 @@ impl Payload {
         }
     }
 
-    /// The voice message that this announces: a client that acknowledges the payload has received the message.
+    /// The voice message that this announces. A client that acknowledges the payload has received the message.
     pub fn message(&self) -> Option<&MessageId> {
         match self {
             Self::Stored { message, .. } => Some(message),
@@ -116,7 +117,7 @@ impl Payload {
         }
     }
 
-    /// What it counts for in a queue; the same at each call.
+    /// Its size in a queue; the same at each call.
     pub(super) fn weight(&self) -> usize {
         match self {
             Self::Bytes(bytes) | Self::Stored { text: bytes, .. } => bytes.len(),

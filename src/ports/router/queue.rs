@@ -1,5 +1,5 @@
-//! A connection's queue: publishers put in what it is to get, and its own loop takes it out. It starts empty and gives
-//! its memory back.
+//! A connection's queue: publishers add deliveries, and the connection's own loop takes them. It starts empty and
+//! releases its memory.
 //!
 //! Its bounds and marks are explained in [`flow`](super::flow).
 
@@ -16,39 +16,39 @@ use super::disk::{self, Disk, Entry, Op, SessionId};
 use super::{CloseReason, ConnectionId, Delivery, Incoming, Place, Publication, Subscription};
 use crate::model::{Party, QoS, TopicFilter};
 
-/// A drained queue with room for more than this gives its memory back.
+/// A drained queue with room for more than this releases its memory.
 const IDLE_CAPACITY: usize = 16;
 
-/// Retained messages that may wait because of new subscriptions, for each other message that may.
+/// The limit of queued retained messages for new subscriptions, as a multiple of the limit of other messages.
 ///
-/// They have a limit of their own, which drops: a toy with many retained states must not be able to close
-/// the connection of whoever subscribes to them.
+/// They have a limit of their own, at which they are dropped: a toy with many retained states must not cause its
+/// subscribers to be disconnected.
 const RETAINED_PER_MESSAGE: usize = 16;
 
 /// How long the publisher of a message of QoS 0 waits for a reader whose queue is half full of such messages.
 ///
-/// A reader that is only waiting for the processor drains its queue within this time. One that has not is slow, and
-/// messages of QoS 0 that find its queue full are dropped.
+/// A reader that only waits for the processor drains its queue within this time. Otherwise it is slow, and messages of
+/// QoS 0 are dropped while its queue is full.
 const COURTESY_MAX: Duration = Duration::from_millis(20);
 
 /// A queue with this part of its limit or more is behind: see [`flow`](super::flow).
 const HIGH_MARK: usize = 2;
-/// A queue that was behind is so no more with less than this part of its limit.
+/// A queue that was behind is no longer so below this part of its limit.
 const LOW_MARK: usize = 4;
 
-/// What a row of a queue costs besides its topic, properties and payload, about.
+/// The approximate size of an entry besides its topic, properties and payload.
 const ROW_BYTES: usize = 64;
 
-/// How much may wait for one connection in memory: this much of QoS 1 and 2, and as much again of QoS 0.
+/// The limits of one connection's queue in memory: for QoS 1 and 2 together, and again for QoS 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimits {
     /// Messages.
     pub messages_max: usize,
-    /// Bytes. The message that reaches the limit still finds room.
+    /// Bytes. The message that reaches the limit is still queued.
     pub bytes_max: usize,
 }
 
-/// What waits in a queue, of one kind.
+/// The fill of a queue by messages of one kind.
 #[derive(Debug, Default, Clone, Copy)]
 struct Fill {
     messages: usize,
@@ -76,7 +76,7 @@ impl Fill {
     }
 }
 
-/// The part of a mailbox that publishers reach.
+/// The part of a mailbox that publishers access.
 #[derive(Debug)]
 pub(super) struct Queue {
     pub(super) id: ConnectionId,
@@ -107,7 +107,7 @@ impl Durable {
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) subscription: Subscription,
-    /// It was ordered to be written, and no commit is known to have failed since.
+    /// Whether it was ordered to be written, and no commit has failed since.
     pub(super) is_stored: bool,
 }
 
@@ -121,7 +121,7 @@ impl Known {
 #[derive(Debug, Default)]
 pub(super) struct State {
     deliveries: VecDeque<Delivery>,
-    /// How many of the deliveries are retained messages for a new subscription.
+    /// The number of deliveries that are retained messages for a new subscription.
     retained: usize,
     /// The other deliveries of QoS 0.
     lossy: Fill,
@@ -129,46 +129,46 @@ pub(super) struct State {
     reliable: Fill,
     /// Publishers of QoS 1 and 2 wait until the low mark.
     is_behind: bool,
-    /// Since when messages of QoS 0, once above the high mark, have not fallen below the low one.
+    /// When messages of QoS 0 last exceeded the high mark without falling below the low one since.
     crowded_since: Option<Instant>,
-    /// Counts the deliveries that the reader has taken.
+    /// The number of deliveries that the reader has taken.
     taken: u64,
     closed: Option<CloseReason>,
-    /// Deliveries that found the queue full and did not close it.
+    /// The number of deliveries that were dropped because the queue was full.
     pub(super) dropped: u64,
-    /// Who waits, and whether for deliveries or for the close only.
+    /// The waiting reader, and whether it waits for deliveries or only for the close.
     waker: Option<(Waker, Awaited)>,
     pub(super) filters: Vec<Known>,
-    /// Subscriptions were ordered to be written or removed.
+    /// Whether subscriptions were ordered to be written or removed.
     pub(super) is_changed: bool,
-    /// Of a persistent session that has not ended.
+    /// The stored queue of a persistent session that has not ended.
     pub(super) backlog: Option<Box<Backlog>>,
-    /// What is read from elsewhere for this connection alone, and is never stored: it can be read again.
+    /// The replay for this connection alone. It is never stored in the session, as it is in the store.
     replay: VecDeque<Delivery>,
-    /// How many of `deliveries` come before it.
+    /// The number of `deliveries` that are sent before it.
     before_replay: usize,
-    /// The connection has had its replay because of a subscription of the session.
+    /// Whether the connection got its replay because of a subscription of the session.
     pub(super) is_replayed: bool,
 }
 
-/// What a publisher does if a queue of a connection is behind.
+/// The behaviour of a publisher if a queue is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Manner {
-    /// It waits, and gives the message again.
+    /// It waits, and queues the message later.
     Waits,
     /// It never waits: the message may fill the queue to its limit, and more closes the queue.
     Insists,
 }
 
-/// What became of a delivery.
+/// The result of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pushed {
     Queued,
-    /// Queued at QoS 0, and the publisher should let the reader catch up for a moment.
+    /// Queued at QoS 0; the publisher should wait a moment for the reader.
     Crowded,
-    /// On its way to the stored queue of a session.
+    /// Ordered for the stored queue of a session.
     Stored,
-    /// Not queued: the queue is behind, and the publisher is to give the message again later.
+    /// Not queued: the queue is behind, and the publisher has to queue the message later.
     Held,
     /// The queue is full or closed.
     Refused,
@@ -199,13 +199,13 @@ impl Queue {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // No code that can panic runs under this lock, and a state is whole between any two statements.
+        // No code that can panic runs under this lock, and the state is consistent between any two statements.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Queues a delivery, unless the queue is closed, full, or behind and the publisher waits. Never waits itself.
     ///
-    /// What a persistent session has to get is ordered to be stored first, in the order of the queue.
+    /// A delivery of a persistent session is first ordered to be stored, in the order of the queue.
     pub(super) fn push(&self, mut delivery: Delivery, manner: Manner) -> Pushed {
         let mut state = self.state();
         let limits = self.limits;
@@ -245,7 +245,7 @@ impl Queue {
             }
             state.lossy.add(bytes);
         } else {
-            // The stored queue of a session bounds what waits for it.
+            // The limits of the stored queue apply to a persistent session.
             if manner == Manner::Waits && !ordered && (state.is_behind || state.reliable.reaches(limits, HIGH_MARK)) {
                 state.is_behind = true;
                 return Pushed::Held;
@@ -271,23 +271,23 @@ impl Queue {
         self.drained.notified()
     }
 
-    /// How many deliveries the reader has taken since the queue was made.
+    /// The number of deliveries that the reader has taken since the queue was created.
     pub(super) fn taken(&self) -> u64 {
         self.state().taken
     }
 
-    /// How long a publisher of QoS 0 waits for the reader at most.
+    /// The maximum time that a publisher of QoS 0 waits for the reader.
     pub(super) fn courtesy(&self) -> Duration {
         let crowded_since = self.state().crowded_since;
         crowded_since.map_or(Duration::ZERO, |since| COURTESY_MAX.saturating_sub(since.elapsed()))
     }
 
-    /// Whether what is pushed is stored: it is the queue of a persistent session.
+    /// Whether deliveries are stored, as in the queue of a persistent session.
     pub(super) fn is_durable(&self) -> bool {
         self.durable.is_some() && self.state().backlog.is_some()
     }
 
-    /// Whether a connection takes what is pushed now.
+    /// Whether a connection takes deliveries now.
     pub(super) fn takes_deliveries(&self) -> bool {
         let state = self.state();
         state.closed.is_none()
@@ -295,7 +295,7 @@ impl Queue {
             && state.backlog.as_ref().is_none_or(|backlog| backlog.attached)
     }
 
-    /// The connection of a persistent session is gone; false for one without a session.
+    /// Detaches the connection of a persistent session. Returns false for a queue without a session.
     pub(super) fn park(&self) -> bool {
         let mut state = self.state();
         let (Some(durable), Some(backlog)) = (&self.durable, &mut state.backlog) else { return false };
@@ -309,7 +309,7 @@ impl Queue {
         true
     }
 
-    /// A connection begins to serve a persistent session.
+    /// Attaches a connection to a persistent session.
     pub(super) fn unpark(&self) {
         let mut state = self.state();
         state.closed = None;
@@ -320,7 +320,7 @@ impl Queue {
         }
     }
 
-    /// Nothing more is stored, and what is stored is removed.
+    /// Ends the session: its stored messages are deleted, and no more are stored.
     pub(super) fn end_session(&self) {
         let mut state = self.state();
         if let (Some(durable), Some(_)) = (&self.durable, state.backlog.take()) {
@@ -328,12 +328,12 @@ impl Queue {
         }
     }
 
-    /// Notes a subscription that is in the file already.
+    /// Records a subscription that is in the file already.
     pub(super) fn remember(&self, subscription: &Subscription) {
         self.state().filters.push(Known { subscription: subscription.clone(), is_stored: true });
     }
 
-    /// Closes the queue; the first reason stays.
+    /// Closes the queue. The first reason is kept.
     pub(super) fn close(&self, reason: CloseReason) {
         self.close_locked(self.state(), reason);
     }
@@ -350,7 +350,7 @@ impl Queue {
         self.drained.notify_waiters();
     }
 
-    /// Whether what is stored can be read now.
+    /// Whether the stored queue can be read now.
     fn is_readable(&self) -> bool {
         self.durable.as_ref().is_none_or(|durable| durable.disk.is_writable())
     }
@@ -360,7 +360,7 @@ impl Queue {
         known.into_iter().map(|Known { subscription, .. }| (subscription.filter, subscription.share)).collect()
     }
 
-    /// What the reader finds now.
+    /// The next item for the reader.
     pub(super) fn next(&self, awaited: Awaited) -> Option<Incoming> {
         self.next_locked(self.state(), awaited).ok()
     }
@@ -378,7 +378,7 @@ impl Queue {
         }
     }
 
-    /// What the reader finds, or else the locked state.
+    /// The next item for the reader, or else the locked state.
     fn next_locked<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -394,7 +394,7 @@ impl Queue {
     }
 }
 
-/// What a delivery counts for in its queue.
+/// The size of a delivery in its queue.
 fn size_of(delivery: &Delivery) -> usize {
     let Publication { topic, payload, properties, .. } = &*delivery.publication;
     ROW_BYTES + topic.as_str().len() + payload.weight() + properties.len()
@@ -409,7 +409,7 @@ fn wake_reader(mut state: MutexGuard<'_, State>) {
 }
 
 impl State {
-    /// Orders a delivery to be stored; true if the connection may have it from memory as well.
+    /// Orders a delivery to be stored. Returns true if the connection may get it from memory as well.
     fn store(&mut self, durable: &Durable, own: ConnectionId, delivery: &mut Delivery, has_room: bool) -> bool {
         let Some(backlog) = &mut self.backlog else { return true };
         backlog.last_seq += 1;
@@ -419,8 +419,8 @@ impl State {
         let own = publication.publisher == Some(own);
         durable.disk.order(Op::Enqueue { session: durable.session, entry, own, now: disk::now() });
         delivery.stored = Some(Place { seq, again: false, released: false });
-        // A message of QoS 2 is read from disk, so that no client holds a packet id that is not there: after a crash
-        // the id would be given to another message.
+        // A message of QoS 2 is read from disk, so that no client holds a packet id that is not stored: after a crash
+        // the id would be assigned to another message.
         if backlog.live && (!has_room || delivery.qos == QoS::ExactlyOnce) {
             backlog.live = false;
             backlog.cursor = seq - 1;
@@ -428,7 +428,7 @@ impl State {
         backlog.attached && backlog.live
     }
 
-    /// Sets what is given to this connection alone, behind what is stored for it or stands in its queue now.
+    /// Sets the replay for this connection, after the messages that are stored for it or in its queue now.
     pub(super) fn set_replay(&mut self, deliveries: VecDeque<Delivery>) {
         if self.closed.is_some() {
             return;
@@ -439,7 +439,8 @@ impl State {
         }
     }
 
-    /// What a connection is given of a page of the stored queue, and the numbers of what a replay stands for.
+    /// The messages of a page of the stored queue that are sent, and the numbers of those that the replay sends
+    /// instead.
     pub(super) fn give_page(&mut self, page: Vec<Entry>) -> (Vec<Delivery>, Vec<u64>) {
         match &mut self.backlog {
             Some(backlog) => backlog.give_page(page, &mut self.replay),
@@ -447,7 +448,7 @@ impl State {
         }
     }
 
-    /// Up to which number the stored queue is to be read now.
+    /// The number up to which the stored queue is read now.
     pub(super) fn read_limit(&self) -> u64 {
         match &self.backlog {
             Some(backlog) if !self.replay.is_empty() && backlog.cursor < backlog.replay_after => backlog.replay_after,
@@ -455,8 +456,8 @@ impl State {
         }
     }
 
-    /// Whether it is the turn of what stands in `replay`: behind all that was stored before it, before all that came
-    /// later.
+    /// Whether it is the turn of the `replay`: after all messages that were stored before it, and before all later
+    /// ones.
     fn is_turn_of_replay(&self) -> bool {
         let is_read = |backlog: &Backlog| backlog.live || backlog.cursor >= backlog.replay_after;
         !self.replay.is_empty() && self.before_replay == 0 && self.backlog.as_deref().is_none_or(is_read)
@@ -499,7 +500,7 @@ impl State {
         Some(Incoming::Delivery(delivery))
     }
 
-    /// Whether a queue that was behind or crowded is so no more.
+    /// Whether a queue that was behind or crowded has drained.
     fn has_drained(&mut self, limits: QueueLimits) -> bool {
         let mut has_drained = false;
         if self.is_behind && !self.reliable.reaches(limits, LOW_MARK) {

@@ -1,9 +1,8 @@
 //! The last retained message of each topic (MQTT 3.1.1 §3.3.1.3), in memory; `disk` has a copy of
 //! those that clients published.
 //!
-//! Topics are grouped by their first two levels (`toy/<id>`), so that a new subscription looks at the
-//! messages of one toy and not at those of all. A group is a sorted vector of pointers, 8 bytes for each message;
-//! most groups have a handful.
+//! Topics are grouped by their first two levels (`toy/<id>`), so that a new subscription searches the messages of one
+//! toy and not those of all. A group is a sorted vector of pointers, 8 bytes for each message; most groups have a few.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,12 +14,12 @@ use super::subjects::Subjects;
 use super::{Publication, RouterLimits};
 use crate::model::{Timestamp, Topic, TopicFilter};
 
-/// What became of a retained message.
+/// The result of storing a retained message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
-    /// It is kept, or deleted where it was empty.
+    /// It is stored, or deleted if it was empty.
     Kept,
-    /// A limit forbids it.
+    /// A limit prevents it.
     Refused,
 }
 
@@ -49,10 +48,10 @@ impl Retained {
         self.payload_max_bytes
     }
 
-    /// Keeps `publication` in the place of an older one, or only removes the older one if this one is empty.
+    /// Stores `publication` in place of an older one, or only removes the older one if this one is empty.
     ///
-    /// `changed` is shown what now holds for the topic, an empty message where none does, while no other change can
-    /// come in between.
+    /// `changed` is called with the new state of the topic (an empty message if it was deleted), while no other change
+    /// can happen.
     pub(super) fn store(&self, publication: &Arc<Publication>, changed: impl Fn(&Arc<Publication>)) -> Stored {
         let topic = &publication.topic;
         if publication.payload.bytes().is_empty() {
@@ -60,7 +59,7 @@ impl Retained {
             return Stored::Kept;
         }
         if publication.payload.bytes().len() > self.payload_max_bytes {
-            // An old state that is known to be wrong is worse than none.
+            // An outdated state is worse than none.
             self.remove(topic, || changed(&Arc::new(erasure(publication))));
             return Stored::Refused;
         }
@@ -68,7 +67,8 @@ impl Retained {
         match group.binary_search_by(|other| other.topic.cmp(topic)) {
             Ok(at) => group[at] = Arc::clone(publication),
             Err(at) => {
-                // The limits are for clients. What the hub itself retains, a presence for each party, is bounded already.
+                // The limits apply to clients. The hub's own retained messages, one presence for each party, are
+                // bounded already.
                 let exempt = publication.publisher.is_none();
                 let room = |count| (exempt || count < self.messages_max).then_some(count + 1);
                 let owner_is_full = !exempt && group.len() >= self.per_owner_max;
@@ -87,7 +87,7 @@ impl Retained {
         Stored::Kept
     }
 
-    /// Whether a message is kept for `topic`.
+    /// Whether `topic` has a retained message.
     pub(super) fn holds(&self, topic: &Topic) -> bool {
         let group = self.groups.get(group_of(topic.as_str()));
         group.is_some_and(|group| group.binary_search_by(|other| other.topic.cmp(topic)).is_ok())
@@ -104,14 +104,15 @@ impl Retained {
         });
     }
 
-    /// Removes what is kept below the first two levels `group`, and gives it.
+    /// Removes the messages below the first two levels `group`, and returns them.
     pub(super) fn take_group(&self, group: &str) -> Vec<Arc<Publication>> {
         let taken = self.groups.remove(group).map(|(_, messages)| messages).unwrap_or_default();
         self.messages.fetch_sub(taken.len(), Ordering::Relaxed);
         taken
     }
 
-    /// Removes what names one of `subjects` in its topic, its properties or its payload, and gives it.
+    /// Removes the messages that contain one of `subjects` in the topic, the properties or the payload, and returns
+    /// them.
     pub(super) fn take_naming(&self, subjects: &Subjects) -> Vec<Arc<Publication>> {
         let names = |message: &mut Arc<Publication>| {
             let Publication { topic, properties, payload, .. } = &**message;
@@ -126,12 +127,12 @@ impl Retained {
         taken
     }
 
-    /// How many messages are kept.
+    /// The number of messages.
     pub(super) fn count(&self) -> usize {
         self.messages.load(Ordering::Relaxed)
     }
 
-    /// Removes what has expired, and gives it.
+    /// Removes expired messages, and returns them.
     pub(super) fn take_expired(&self, now: Timestamp) -> Vec<Arc<Publication>> {
         let mut expired = Vec::new();
         self.groups.retain(|_, group| {
@@ -142,10 +143,9 @@ impl Retained {
         expired
     }
 
-    /// Shows each retained message whose topic matches `filter` to `visit`.
+    /// Calls `visit` with each retained message whose topic matches `filter`.
     ///
-    /// `visit` runs while the message cannot be replaced: a subscriber's queue gets it before the queue can
-    /// get a newer one, never after.
+    /// `visit` runs while the message cannot be replaced: a subscriber's queue gets it before a newer one, never after.
     pub(super) fn for_each_matching(&self, filter: &TopicFilter, mut visit: impl FnMut(&Arc<Publication>)) {
         let now = super::disk::now();
         let mut visit_group = |group: &[Arc<Publication>]| {
@@ -182,7 +182,7 @@ pub(super) fn erasure(publication: &Publication) -> Publication {
     Publication { payload: Bytes::new().into(), ..publication.clone() }
 }
 
-/// The first two levels of a topic or filter, or all of it where it has fewer.
+/// The first two levels of a topic or filter, or all of it if it has fewer.
 fn group_of(topic: &str) -> &str {
     topic.match_indices('/').nth(1).map_or(topic, |(end, _)| &topic[..end])
 }

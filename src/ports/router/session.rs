@@ -1,4 +1,4 @@
-//! Sessions that outlive their connections: their queue stays in the index, and what is for them goes to `disk`.
+//! Persistent sessions: their queue stays in the index without a connection, and their messages are stored by `disk`.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::queue::{Durable, Queue};
 use super::{Mailbox, QueueLimits, Router};
 use crate::model::Party;
 
-/// A persistent session, whether a connection serves it or not.
+/// A persistent session, with or without a connection.
 #[derive(Debug, Clone)]
 pub struct SessionHandle {
     router: Arc<Router>,
@@ -15,7 +15,7 @@ pub struct SessionHandle {
 }
 
 impl Router {
-    /// A new persistent session. It lives in the file until [`SessionHandle::end`].
+    /// Creates a persistent session. It stays in the file until [`SessionHandle::end`].
     pub fn open_session(
         self: &Arc<Self>,
         party: Party,
@@ -32,7 +32,7 @@ impl Router {
         SessionHandle { router: Arc::clone(self), queue }
     }
 
-    /// A session of an earlier process: it takes messages again.
+    /// Restores a session of an earlier process, which then receives messages again.
     pub fn restore_session(self: &Arc<Self>, stored: &StoredSession, limits: QueueLimits) -> SessionHandle {
         let durable = Durable::new(self.disk.clone(), stored.id, stored.last_seq, stored.expiry_s);
         let queue = Arc::new(Queue::new(self.next_id(), stored.party.clone(), limits, Some(durable)));
@@ -50,7 +50,7 @@ impl SessionHandle {
         Self { router, queue }
     }
 
-    /// Whose session it is.
+    /// The party of the session.
     pub fn party(&self) -> &Party {
         self.queue.party()
     }
@@ -60,13 +60,13 @@ impl SessionHandle {
         self.router.disk.barrier().reached().await
     }
 
-    /// A connection's end of the session. What is stored comes first.
+    /// Attaches a connection. It gets the stored messages first.
     pub fn attach(&self) -> Mailbox {
         self.queue.unpark();
         self.router.attach(Arc::clone(&self.queue))
     }
 
-    /// Ends the session: its subscriptions and its queue are gone for good.
+    /// Ends the session, and deletes its subscriptions and its queue.
     pub fn end(&self) {
         self.queue.end_session();
         self.router.forget_subscriptions(&self.queue);

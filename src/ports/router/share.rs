@@ -1,4 +1,4 @@
-//! Shared subscriptions: a group of sessions, each message for one of them (v5 §4.8.2).
+//! Shared subscriptions: each message goes to one session of a group (v5 §4.8.2).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use super::ConnectionId;
 use super::queue::{Pushed, Queue};
 use crate::model::QoS;
 
-/// The members of one group with one filter, who take turns.
+/// The members of one group with one filter. They take turns.
 #[derive(Debug)]
 pub(super) struct Share {
     id: ConnectionId,
@@ -27,14 +27,14 @@ impl Share {
         self.id
     }
 
-    /// Whether some member is such a one.
+    /// Whether a member satisfies the condition.
     pub(super) fn has(&self, is_such: impl Fn(&Queue) -> bool) -> bool {
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.all.iter().any(|(queue, _)| is_such(queue))
     }
 
-    /// Gives a message to the member whose turn it is. A member without room passes it on; one that is away gets it only
-    /// if nobody is there.
+    /// Queues a message for the member whose turn it is. A member without room is skipped; an offline one gets it only
+    /// if no member is online.
     pub(super) fn give(&self, push: impl Fn(&Queue, QoS) -> Pushed) -> Pushed {
         let turn = {
             let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +73,8 @@ impl Share {
 pub(super) struct Shares(DashMap<Box<str>, Arc<Share>>);
 
 impl Shares {
-    /// Adds a member or changes its quality of service. `enter` is shown a new group while no other member can leave.
+    /// Adds a member or changes its quality of service. `enter` is called with a new group while no other member can
+    /// leave.
     pub(super) fn join(
         &self,
         text: &str,
@@ -97,7 +98,7 @@ impl Shares {
         }
     }
 
-    /// Removes a member; `empty` is shown the group that has none any more.
+    /// Removes a member; `empty` is called with a group that has no member left.
     pub(super) fn leave(&self, text: &str, member: ConnectionId, empty: impl FnOnce(ConnectionId)) {
         let Entry::Occupied(entry) = self.0.entry(text.into()) else { return };
         let is_empty = {

@@ -1,4 +1,4 @@
-//! What is erased, by its ids, and whether a message names one of them.
+//! The ids of erased items, and the search for them in messages.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ impl Subjects {
         Self(ids.iter().filter_map(|id| id.as_bytes().try_into().ok()).collect())
     }
 
-    /// Whether one of the texts names a subject, whatever stands around its id.
+    /// Whether one of the texts contains the id of a subject, at any position.
     pub(super) fn are_in<const N: usize>(&self, texts: [&[u8]; N]) -> bool {
         texts.into_iter().any(|text| self.is_in(text))
     }

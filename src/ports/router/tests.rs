@@ -7,7 +7,7 @@ use crate::model::{TopicFilter, ToyId};
 
 mod sessions;
 
-/// No event of a test takes longer, however busy the machine is.
+/// The deadline of each event of a test, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(super) const ROOM: RouterLimits = RouterLimits {
@@ -190,7 +190,7 @@ fn one_owner_does_not_take_the_room_of_the_others() {
 }
 
 #[test]
-fn a_crowd_of_retained_messages_closes_nobody() {
+fn many_retained_messages_close_no_connection() {
     let router = router(RouterLimits { retained_messages_max: 100, retained_per_owner_max: 100, ..ROOM });
     for number in 0..50 {
         router.publish(message(&format!("t/a/{number}"), "x", QoS::AtLeastOnce, true));
@@ -273,7 +273,7 @@ async fn waiting_ends_with_a_delivery_or_a_close() {
     handle.close(CloseReason::TakenOver);
 }
 
-/// Publishers, subscribers that come and go, and a listener that must miss nothing, all at once.
+/// Publishers, subscribers that come and go, and a subscriber that must get every message, all at once.
 #[test]
 fn nothing_is_lost_or_misordered_while_others_come_and_go() {
     const MESSAGES: usize = 5_000;
@@ -406,7 +406,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn what_would_be_stored_is_known_beforehand() {
+async fn would_store_is_true_before_a_message_is_stored() {
     let router = router(ROOM);
     let passing = router.connect(toy(), room(8));
     passing.subscribe(&at("a/cmd", QoS::ExactlyOnce), ReplayRetained::Always).unwrap();

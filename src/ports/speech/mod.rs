@@ -1,8 +1,8 @@
-//! Speech: what the hub hears, what it makes of it, and what it says aloud.
+//! Speech recognition, intent detection and speech synthesis.
 //!
-//! This room turns [`Sound`](super::audio::Sound) into words, words into what they ask for ([`intent`]), and text into
-//! sound, with local engines and without any network. The words themselves stand in [`languages`], one file each. Whether
-//! something should be said or done, and to whom it is sent, is decided elsewhere.
+//! This room turns [`Sound`](super::audio::Sound) into words, words into intents ([`intent`]), and text into sound,
+//! with local engines and without any network. The words of each language are in a file of [`languages`]. Other rooms
+//! decide on actions and receivers.
 
 pub mod intent;
 pub mod languages;

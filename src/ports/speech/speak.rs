@@ -1,7 +1,7 @@
-//! Synthesis by `espeak-ng` or another program, as a child process for each text.
+//! Speech synthesis by `espeak-ng` or another program, as a child process for each text.
 //!
-//! A text goes in on the program's standard input, a WAV file comes out; no shell is between. Chinese is given to
-//! `espeak-ng` in pinyin, whose voice speaks it; its voice for characters spells many of them in English.
+//! The program reads the text from its standard input and writes a WAV file; there is no shell in between. Chinese is
+//! passed to `espeak-ng` in pinyin, for its pinyin voice, as its voice for characters spells many of them in English.
 
 use std::io;
 use std::path::PathBuf;
@@ -21,48 +21,49 @@ use crate::ports::audio::{self, AudioError, DecodeLimits, Sound};
 /// The voice of `espeak-ng` for pinyin with numbered tones.
 const PINYIN_VOICE: &str = "cmn-latn-pinyin";
 
-/// A text that changes more often between Chinese and another language is spoken with one voice from there on.
+/// The maximum number of changes between Chinese and another language; after that, one voice speaks the rest of the
+/// text.
 const PARTS_MAX: usize = 8;
 
-/// No answer is longer, in seconds.
+/// The maximum duration of an answer, in seconds.
 const MAX_SPEECH_S: u32 = 600;
 /// The CPU time that reading its output may take.
 const SPEECH_CPU_MAX: Duration = Duration::from_secs(60);
 
-/// What the engine may write: the longest speech at 48 kHz, 16 bits.
+/// The maximum output of the engine: the longest speech at 48 kHz, 16 bits.
 const MAX_WAV_BYTES: u64 = MAX_SPEECH_S as u64 * 48_000 * 2;
 
-/// How the engine is run.
+/// The settings of the engine.
 #[derive(Debug, Clone)]
 pub struct SpeakerSettings {
     /// The program.
     pub program: PathBuf,
-    /// Its arguments, in which `{voice}` and `{words_per_minute}` stand for what follows; none for those of `espeak-ng`.
+    /// Its arguments, in which `{voice}` and `{words_per_minute}` are replaced; none for those of `espeak-ng`.
     pub arguments: Vec<String>,
     /// The pace, in words per minute.
     pub words_per_minute: u32,
-    /// How long a text may wait for its turn, and then how long it may take.
+    /// How long a text may wait for its turn, and then how long its synthesis may take.
     pub timeout: Duration,
-    /// Text beyond this many characters is left out.
+    /// A text is cut after this many characters.
     pub max_text_chars: usize,
-    /// How many texts are spoken at the same time.
+    /// The number of texts that are synthesised at the same time.
     pub max_parallel: usize,
 }
 
-/// Why a text could not be spoken.
+/// Why a text could not be synthesised.
 #[derive(Debug, thiserror::Error)]
 pub enum SpeakError {
     /// The program is not installed.
-    #[error("the speech program {} was not found", .0.display())]
+    #[error("the speech synthesis program {} was not found", .0.display())]
     Missing(PathBuf),
     /// The program could not be run or ended with an error.
-    #[error("the speech program failed: {0}")]
+    #[error("the speech synthesis program failed: {0}")]
     Failed(String),
     /// The program took too long and was stopped.
-    #[error("the speech program took too long")]
+    #[error("the speech synthesis program took too long")]
     TimedOut,
-    /// Too many texts are waiting to be spoken.
-    #[error("too many texts are being spoken")]
+    /// Too many texts are waiting for synthesis.
+    #[error("too many texts wait for speech synthesis")]
     Busy,
     /// The program's sound could not be read, or the text has no words.
     #[error(transparent)]
@@ -77,14 +78,14 @@ pub struct Speaker {
 }
 
 impl Speaker {
-    /// An engine with these settings; nothing is started yet.
+    /// An engine with these settings. It starts no process yet.
     pub fn new(settings: SpeakerSettings) -> Self {
         let turns = Semaphore::new(settings.max_parallel.clamp(1, Semaphore::MAX_PERMITS));
         Self { settings, turns }
     }
 
-    /// Speaks the text with a voice of the program, for example `en`; `espeak-ng` has another one for Chinese characters.
-    /// Markup and control characters in the text mean nothing.
+    /// Synthesises the text with a voice of the program, for example `en`; `espeak-ng` uses another one for Chinese
+    /// characters. Markup and control characters in the text have no effect.
     ///
     /// # Errors
     /// Every variant of [`SpeakError`]; a text without any words is
@@ -125,7 +126,7 @@ impl Speaker {
         argument.replace("{voice}", voice).replace("{words_per_minute}", &pace)
     }
 
-    /// The program's version, in one line; of another program than `espeak-ng`, that it speaks.
+    /// The program's version, in one line; for a program other than `espeak-ng`, the result of a test.
     ///
     /// # Errors
     /// Every variant of [`SpeakError`].
@@ -141,8 +142,8 @@ impl Speaker {
         Ok(text.trim().lines().next().unwrap_or_default().to_owned())
     }
 
-    /// Runs the program with `input` on its standard input, within the time
-    /// limit; a caller who goes away takes the program along.
+    /// Runs the program with `input` on its standard input, within the time limit; the program ends if the future is
+    /// dropped.
     async fn run(&self, mut command: Command, input: String) -> Result<Bytes, SpeakError> {
         let child = command
             .stdin(Stdio::piped())
@@ -161,15 +162,14 @@ impl Speaker {
     }
 }
 
-/// Writes and reads at the same time, since the program may answer before it
-/// has heard everything.
+/// Writes and reads concurrently, as the program may write before it has read everything.
 async fn converse(mut child: Child, input: String) -> io::Result<Bytes> {
     let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(io::Error::other("its input or output is missing"));
     };
     let tell = async move {
         match stdin.write_all(input.as_bytes()).await {
-            // A program that needs no more input is judged by how it ends.
+            // A program may stop reading early; its exit status counts.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
             _ => Ok(()),
         }
@@ -184,8 +184,8 @@ async fn converse(mut child: Child, input: String) -> io::Result<Bytes> {
     if status.success() { Ok(output.into()) } else { Err(io::Error::other(status.to_string())) }
 }
 
-/// The text without anything that the engine would obey: control characters
-/// steer the voice, `[[…]]` are phonemes, and `<…>` is markup.
+/// The text without commands for the engine: control characters change the voice, `[[…]]` are phonemes, and `<…>` is
+/// markup.
 fn plain(text: &str, max_chars: usize) -> String {
     text.chars()
         .take(max_chars)
@@ -234,7 +234,7 @@ fn parts(text: &str) -> Vec<(bool, &str)> {
                 parts.push((previous, &text[begin..at]));
                 (begin, current) = (at, Some(kind));
             }
-            // Where there are too many changes, the rest is spoken by the voice that can say both.
+            // After too many changes, the rest is spoken by the voice that supports both.
             Some(previous) if previous != kind => current = Some(true),
             _ => current = Some(kind),
         }
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_a_failing_and_a_silent_program_are_told_apart() {
+    async fn a_missing_a_failing_and_a_silent_program_have_different_errors() {
         let folder = tempfile::tempdir().unwrap();
         let missing = Speaker::new(settings(folder.path().join("nothing")));
         assert!(matches!(missing.speak("bear", "en").await, Err(SpeakError::Missing(_))));

@@ -6,7 +6,7 @@ use super::looks::looks_of;
 use super::{Reply, Store, StoreError, stored, stored_party};
 use crate::model::{FileName, Login, Party, Secret, Timestamp, User, UserId};
 
-/// A user with what only the hub may know.
+/// A user with its secret data.
 #[derive(Debug)]
 pub struct StoredUser {
     /// The user.
@@ -125,7 +125,7 @@ impl Store {
         reply.rows::<UserRow>(0)?.into_iter().map(|row| Ok(row.into_stored()?.user)).collect()
     }
 
-    /// The party that has this id, with whether calls in its name need a token at every place.
+    /// The party of this id, with whether calls for it always need a token.
     pub async fn party(&self, id: &crate::model::PartyId) -> Result<Option<(Party, bool)>, StoreError> {
         let mut reply = self
             .run(
@@ -141,7 +141,7 @@ impl Store {
         Ok(toy.map(|only_token| (Party::new(crate::model::PartyKind::Toy, id), only_token)))
     }
 
-    /// Sets whether calls in a party's name need a token at every place.
+    /// Sets whether calls for a party always need a token.
     pub async fn set_only_token(&self, party: &Party, only_token: bool) -> Result<(), StoreError> {
         let sql = match party {
             Party::User(_) => "UPDATE type::record('user', $id) SET only_token = $only_token",
@@ -150,7 +150,7 @@ impl Store {
         self.run(sql, vars! { id: party.id(), only_token: only_token }).await.map(drop)
     }
 
-    /// Keeps a token's hash until `expires_at`; beyond `keep` tokens of the party the oldest go.
+    /// Stores a token's hash until `expires_at`. Beyond `keep` tokens of the party, the oldest are deleted.
     pub async fn add_token(
         &self,
         hash: &str,
@@ -177,7 +177,7 @@ impl Store {
         Ok(())
     }
 
-    /// Sets a user's password hash, and forgets every token of the user but the one of the hash `kept`.
+    /// Sets a user's password hash, and deletes every token of the user except that of the hash `kept`.
     pub async fn set_password(&self, user: &UserId, password_hash: &str, kept: Option<&str>) -> Result<(), StoreError> {
         self.run(
             "{
@@ -191,18 +191,18 @@ impl Store {
         .map(drop)
     }
 
-    /// Forgets the token of this hash.
+    /// Deletes the token of this hash.
     pub async fn revoke_token(&self, hash: &str) -> Result<(), StoreError> {
         self.run("DELETE type::record('token', $hash)", vars! { hash: hash }).await.map(drop)
     }
 
-    /// Forgets every token of a party.
+    /// Deletes every token of a party.
     pub async fn revoke_tokens(&self, party: &Party) -> Result<(), StoreError> {
         self.run("DELETE token WHERE party = $party", vars! { party: party.id() }).await?;
         Ok(())
     }
 
-    /// What the token with this hash opens, unless it has expired.
+    /// The login of the token with this hash, unless it has expired.
     pub async fn login(&self, hash: &str, now: Timestamp) -> Result<Option<Login>, StoreError> {
         let mut reply = self
             .run("SELECT party, kind, expires_at FROM ONLY type::record('token', $hash)", vars! { hash: hash })
@@ -229,6 +229,6 @@ impl Store {
             )
             .await?;
         let secret = reply.optional::<String>(0)?;
-        secret.map(Secret::new).ok_or_else(|| StoreError::Corrupt("no secret was kept".into()))
+        secret.map(Secret::new).ok_or_else(|| StoreError::Corrupt("the hub's secret was not stored".into()))
     }
 }

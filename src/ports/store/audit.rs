@@ -1,6 +1,6 @@
-//! Who did what around a toy or a user, for its guardians to read.
+//! The audit log of toys and users, which their guardians read.
 //!
-//! An entry stands under its subject and its time: `audit:[subject, at, random]`.
+//! The key of an entry is its subject and its time: `audit:[subject, at, random]`.
 
 use surrealdb::types::{SurrealValue, vars};
 
@@ -67,7 +67,7 @@ impl Store {
         reply.rows::<AuditRow>(0)?.into_iter().map(AuditRow::into_audited).collect()
     }
 
-    /// Deletes the entries of a party and those that name it. It goes through all entries.
+    /// Deletes the entries of a party and those that name it. It scans all entries.
     pub async fn erase_audit(&self, party: &PartyId) -> Result<(), StoreError> {
         self.delete_in_steps(
             "RETURN array::len(DELETE (
@@ -78,7 +78,7 @@ impl Store {
         .await
     }
 
-    /// Deletes the entries of before a time. It goes through all entries.
+    /// Deletes the entries before a time. It scans all entries.
     pub async fn delete_audit_before(&self, before: Timestamp) -> Result<(), StoreError> {
         self.delete_in_steps(
             "RETURN array::len(DELETE (SELECT VALUE id FROM audit WHERE at < $before LIMIT $rows) RETURN BEFORE)",

@@ -1,4 +1,4 @@
-//! The whole database as one text: out of the running engine, and into a new one.
+//! Export of the running database as one text, and import into a new one.
 
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Write as _};
@@ -17,32 +17,33 @@ use tokio_util::sync::CancellationToken;
 use super::engine::Engine;
 use super::{Place, SCHEMA_VERSION, Store, StoreError};
 
-/// Pieces of the text that wait to be written: the engine then waits.
+/// Pieces of the text that are buffered for the writer; beyond that, the engine waits.
 const PIECES_MAX: usize = 1;
-/// How much of a text is read at once.
+/// The bytes of a text that are read at once.
 const READ_BYTES: usize = 256 * 1024;
 
-/// The version of the tables that this program makes.
+/// The schema version of this program.
 pub const fn schema_version() -> i64 {
     SCHEMA_VERSION
 }
 
 impl Store {
-    /// Whether the database is a folder of this hub. Of any other, the hub has nothing to copy.
+    /// Whether the database is a folder of this hub. The hub cannot copy any other.
     pub fn is_embedded(&self) -> bool {
         matches!(self.settings.place, Place::Folder { .. })
     }
 
-    /// The engine itself, and what it is asked with.
+    /// The engine, with its handle for queries.
     fn datastore(&self) -> Result<(Arc<Datastore>, Session), StoreError> {
         let Engine::Embedded { datastore, .. } = &*self.engine() else { return Err(StoreError::Closed) };
         let session = Session::owner().with_ns(&self.settings.namespace).with_db(&self.settings.database);
         Ok((Arc::clone(datastore), session))
     }
 
-    /// Writes all tables, as one moment shows them, to a new file: on disk when this returns. Other transactions go on.
+    /// Writes a consistent snapshot of all tables to a new file, which is on disk when this returns. Other transactions
+    /// continue.
     ///
-    /// Rows are encoded on a thread of their own, not on those that serve connections.
+    /// Rows are encoded on a separate thread, not on those that serve connections.
     pub async fn export_to(&self, path: &Path, stop: &CancellationToken) -> Result<(), StoreError> {
         let _era = self.era();
         let failed = |error: anyhow::Error| StoreError::Copy(error.to_string());
@@ -74,8 +75,8 @@ impl Store {
         written.await.map_err(|error| StoreError::Copy(error.to_string()))?
     }
 
-    /// Reads an export into this database, which has to be new. The text brings its own tables; those of an older
-    /// version are brought up to date by the next start.
+    /// Imports an export into this database, which must be new. The text defines its own tables; the next start
+    /// migrates those of an older version.
     pub async fn import_from(&self, path: &Path) -> Result<(), StoreError> {
         let (datastore, session) = self.datastore()?;
         let file = tokio::fs::File::open(path).await?;
@@ -138,7 +139,7 @@ mod tests {
         StoredUser { user, password_hash: "$argon2id$v=19$m=8,t=1,p=1$c2FsdA$aGFzaA".into() }
     }
 
-    /// Names and ids that the text of the database could get wrong.
+    /// Names and ids that need escaping in the export.
     const NAMES: [&str; 16] = [
         "mia's",
         "`tom`",
@@ -171,7 +172,7 @@ mod tests {
     ];
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_database_comes_back_as_it_was() {
+    async fn a_database_is_restored_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let store = prepared(&folder.path().join("one")).await;
         let secret = store.hub_secret(&Secret::random()).await.unwrap();
@@ -191,7 +192,7 @@ mod tests {
         let one = export(&store, &folder.path().join("one.surql")).await;
         assert_eq!((one.rows["message"], one.rows["user"], one.rows["user_name"]), (2500, 2500 + 16, 16));
 
-        // The import of so many rows takes longer than a query may.
+        // The import of this many rows takes longer than a query may.
         let settings = settings(&folder.path().join("other"));
         let hurried = StoreSettings { query_timeout: Duration::from_millis(50), ..settings };
         let other = Store::open_to_import(&hurried).await.unwrap();

@@ -1,8 +1,8 @@
-//! Messages: added to a chat, read from it page by page, found by their sound.
+//! Messages: adding to a chat, reading page by page, and search by sound.
 //!
 //! A chat numbers its messages in the order of the commits (`chat.seq`), so that every read is a bounded range of
-//! record ids `message:[chat, seq]`. A number whose message is lost is skipped. A chat whose row is lost, or stands
-//! behind its messages, is mended by the first call that meets it.
+//! record ids `message:[chat, seq]`. A number whose message is lost is skipped. A chat whose row is lost, or is behind
+//! its messages, is repaired by the next call that uses it.
 
 use surrealdb::types::{SurrealValue, vars};
 
@@ -12,38 +12,38 @@ use super::transaction::{Transaction, record, record_of};
 use super::{Refusal, Store, StoreError, stored};
 use crate::model::{ChatId, Event, FileName, Message, MessageId, MessageState, Party, Timestamp, ToyId};
 
-/// Numbers that one query looks at where messages are missing.
+/// The number of message numbers that one query scans if messages are missing.
 const SPAN_MAX: i64 = 4096;
-/// What the time of a message is later than that of the message before it, at least.
+/// The minimum difference between the times of consecutive messages.
 const TIME_STEP_S: Timestamp = 0.00001;
 
-/// A message to be kept.
+/// A new message.
 #[derive(Debug, Clone)]
 pub struct NewMessage {
     /// Its id; new.
     pub id: MessageId,
-    /// Who sends it.
+    /// The sender.
     pub from: Party,
-    /// Who receives it.
+    /// The receiver.
     pub to: Party,
     /// The recording.
     pub sound: FileName,
     /// The spoken notice that announces it.
     pub notice: Option<FileName>,
-    /// What an earlier attempt to send the same recording has left, if its sender may repeat it.
+    /// How to find the message of an earlier attempt, if its sender may repeat it.
     pub repeats: Option<Repeats>,
 }
 
-/// How an earlier attempt to send the same recording is recognised.
+/// The search for an earlier attempt to send the same recording.
 #[derive(Debug, Clone)]
 pub struct Repeats {
     /// The names that its sound may have, the new one included.
     pub sounds: Vec<FileName>,
-    /// Only a message that was kept after this time is the same.
+    /// Only a message that was stored after this time counts as the same.
     pub since: Timestamp,
 }
 
-/// A message as it was kept, now or by an earlier attempt.
+/// A stored message, from this attempt or an earlier one.
 #[derive(Debug)]
 pub struct Kept {
     /// Its id.
@@ -56,13 +56,13 @@ pub struct Kept {
     pub notice: Option<FileName>,
     /// Its time, which is later than that of the message before it.
     pub created_at: Timestamp,
-    /// The number of the receiver's event; none for a toy, and for a message that was kept earlier.
+    /// The number of the receiver's event; none for a toy, and for a message that was stored earlier.
     pub receiver_seq: Option<u64>,
     /// Whether it is announced: the receiver has yet to hear it, and has not muted the sender.
     pub is_announced: bool,
 }
 
-/// Which messages of a chat a page ends before; both limits count.
+/// The exclusive end of a page of a chat; both limits apply.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Before {
     /// Messages with an earlier time.
@@ -89,7 +89,7 @@ impl Store {
     /// Keeps a message, counts it as unread and, unless the sender is muted, appends it to its receiver's stream, in one
     /// transaction. A message that an earlier attempt has kept is returned instead.
     ///
-    /// Refused with `NotFriends` where the receiver's address book lacks the sender.
+    /// Refused with `NotFriends` if the receiver's address book lacks the sender.
     pub async fn add_message(&self, new: NewMessage, now: Timestamp) -> Result<Kept, StoreError> {
         let _turns = self.turns.of(new.from.id(), new.to.id()).await;
         match self.try_add_message(&new, now).await {
@@ -114,9 +114,10 @@ impl Store {
             }
             let damaged = || StoreError::Refused(Refusal::DamagedChat);
             let chat = tx.chat(&entry.chat).await?.ok_or_else(damaged)?;
-            // Above all marks of the receiver, or the message would count as heard.
+            // The number is above all marks of the receiver, or the message would count as read.
             let seq = chat.seq.max(entry.read_seq).max(entry.delivered_seq) + 1;
-            // Later than the message before, so that a page that ends before a time neither skips nor repeats one.
+            // The time is later than that of the message before, so that a page that ends before a time neither skips
+            // nor repeats a message.
             let created_at = tx.last_at(&entry.chat, &chat).await?.map_or(now, |last| now.max(last + TIME_STEP_S));
             tx.run(
                 "UPDATE $id SET seq = $seq, last_at = $at RETURN NONE",
@@ -159,7 +160,7 @@ impl Store {
         .await
     }
 
-    /// The message from one party to another that an earlier attempt has kept.
+    /// The message from one party to another that an earlier attempt has stored.
     pub async fn repeated(&self, from: &Party, to: &Party, repeats: &Repeats) -> Result<Option<Kept>, StoreError> {
         self.transact(|tx| async move {
             let Some(sent) = tx.sent(Some(repeats)).await? else { return Ok(None) };
@@ -170,8 +171,8 @@ impl Store {
         .await
     }
 
-    /// The last `limit` messages of a chat with how far they have come, oldest first, if `reader` is one of the two;
-    /// all are then heard.
+    /// The last `limit` messages of a chat with their states, oldest first, if `reader` is one of its parties. All
+    /// messages are marked as read.
     ///
     /// With `before`, the last ones before that. Refused with `UnknownChat`, also for a former friend of a toy.
     pub async fn read_chat(
@@ -184,7 +185,7 @@ impl Store {
         self.page(reader, chat, Marks::Heard, limit, before).await
     }
 
-    /// The same for a guardian of `toy`, who is none of the two: nothing is heard thereby.
+    /// The same for a guardian of `toy` who is not a party of the chat. Marks nothing.
     pub async fn look_at_chat(
         &self,
         toy: &ToyId,
@@ -245,8 +246,8 @@ impl Store {
             };
             let heard = match (tx.entry(reader.id(), other).await?, marks) {
                 (_, Marks::Nothing) => None,
-                (Some(entry), Marks::Heard) => tx.hear(reader, entry, None).await?,
-                // What a child has said is for its friends of now.
+                (Some(entry), Marks::Heard) => tx.mark_read_up_to(reader, entry, None).await?,
+                // A child's messages can be read by its current friends only.
                 (None, Marks::Heard) if tx.is_toy(other).await? => {
                     return Err(StoreError::Refused(Refusal::UnknownChat));
                 }
@@ -262,13 +263,13 @@ impl Store {
 
     /// The highest number of a message that is older than `before`, or 0, by bisection: times rise with the numbers.
     async fn last_seq_before(&self, chat: &ChatId, newest: i64, before: Timestamp) -> Result<i64, StoreError> {
-        // All messages up to `older` are older, none from `newer` on is.
+        // All messages up to `older` are older, and none from `newer` on.
         let (mut older, mut newer) = (0, newest.saturating_add(1));
         while newer - older > 1 {
             let middle = older + (newer - older) / 2;
             match self.first_message(chat, middle, newer - 1).await? {
                 Some(message) if message.created_at < before => older = message.seq,
-                // Between `middle` and the message that was found, no number has one.
+                // There is no message between `middle` and the found one.
                 Some(_) | None => newer = middle,
             }
         }
@@ -286,8 +287,8 @@ impl Store {
         Ok(reply.rows::<SeqRow>(0)?.into_iter().next())
     }
 
-    /// The last `limit` messages from number `oldest` up to number `last` that `reader` sees, oldest first. Where numbers
-    /// have no message, it looks further back.
+    /// The last `limit` messages from number `oldest` up to number `last` that `reader` sees, oldest first. If messages
+    /// are missing, it searches further back.
     async fn last_messages(
         &self,
         reader: &Party,
@@ -320,9 +321,9 @@ impl Store {
         reply.rows::<MessageRow>(0)
     }
 
-    /// Whether the chat is that of the party and one of its friends of now.
+    /// Whether the chat is that of the party and one of its current friends.
     pub async fn is_member(&self, party: &Party, chat: &ChatId) -> Result<bool, StoreError> {
-        // The row may be lost; the address book knows the chat too.
+        // The row may be lost; the address book has the chat, too.
         let Some(parties) = self.parties_of_chat(chat).await? else {
             return Ok(self.friend_of_chat(party, chat).await?.is_some());
         };
@@ -333,7 +334,7 @@ impl Store {
         Ok(self.chat_of_entry(party.id(), friend).await?.as_deref() == Some(chat.as_str()))
     }
 
-    /// The two parties of a chat; none where its row is lost.
+    /// The two parties of a chat; none if its row is lost.
     pub async fn parties_of_chat(&self, chat: &ChatId) -> Result<Option<Vec<String>>, StoreError> {
         let sql = "SELECT parties FROM ONLY type::record('chat', $chat)";
         let mut reply = self.run(sql, vars! { chat: chat.as_str() }).await?;
@@ -362,7 +363,7 @@ impl Store {
         reply.optional::<String>(0)
     }
 
-    /// The recordings of all messages that the party has sent to those who are in its address book.
+    /// The recordings of all messages that the party has sent to the friends in its address book.
     pub async fn sounds_sent_by(&self, party: &Party) -> Result<Vec<FileName>, StoreError> {
         let mut sounds = Vec::new();
         for friend in self.friends(party).await? {
@@ -387,8 +388,8 @@ impl Store {
         found.transpose()
     }
 
-    /// The two parties of the message that has this recording, if there is one; only its sender where nothing is left
-    /// that names the other.
+    /// The two parties of the message with this recording, if there is one; only its sender if no row names the
+    /// receiver any more.
     pub async fn parties_of_sound(&self, sound: &FileName) -> Result<Option<Vec<String>>, StoreError> {
         self.transact(|tx| async move {
             let sql = "SELECT * FROM message WHERE sound = $sound LIMIT 1";
@@ -427,7 +428,7 @@ impl Transaction<'_> {
             .await
     }
 
-    /// What an earlier attempt to send the same recording has kept.
+    /// The message that an earlier attempt with the same recording has stored.
     async fn sent(&self, repeats: Option<&Repeats>) -> Result<Option<MessageRow>, StoreError> {
         let Some(repeats) = repeats else { return Ok(None) };
         let sounds: Vec<String> = repeats.sounds.iter().map(ToString::to_string).collect();
@@ -449,7 +450,7 @@ impl Transaction<'_> {
         self.one::<f64>("SELECT VALUE created_at FROM ONLY $id", vars! { id: newest }).await
     }
 
-    /// Keeps a message under its number; refused with `DamagedChat` where another one has it.
+    /// Stores a message under its number. Refused with `DamagedChat` if another message has it.
     async fn add(&self, message: MessageRow) -> Result<(), StoreError> {
         let id = record_of("message", &message.chat, message.seq);
         let taken = self.one::<i64>("SELECT VALUE seq FROM ONLY $id", vars! { id: id.clone() }).await?;
@@ -469,16 +470,16 @@ struct ChatRow {
     erased_to: Option<i64>,
 }
 
-/// What a page of a chat marks.
+/// The marks that reading a page of a chat sets.
 #[derive(Debug, Clone, Copy)]
 enum Marks {
-    /// All messages to the reader are heard.
+    /// All messages to the reader are marked as read.
     Heard,
-    /// The reader only looks.
+    /// Nothing is marked.
     Nothing,
 }
 
-/// A chat as one of the two finds it; `read` and `delivered` are the other's marks.
+/// A chat from the view of one party; `read` and `delivered` are the marks of the other one.
 struct Window {
     first: i64,
     last: i64,

@@ -1,4 +1,4 @@
-//! What guardians have agreed to: the texts, and which of them for which toy.
+//! Consents: the texts, and which guardian's toy has which.
 
 use surrealdb::types::{SurrealValue, vars};
 
@@ -13,7 +13,7 @@ struct ConsentRow {
 }
 
 impl Store {
-    /// Keeps a text that somebody agrees to.
+    /// Stores a text that a guardian agrees to.
     pub async fn keep_consent_text(&self, version: &str, text: &str) -> Result<(), StoreError> {
         self.run(
             "UPSERT type::record('consent', $version) SET words = $words RETURN NONE",
@@ -23,7 +23,7 @@ impl Store {
         .map(drop)
     }
 
-    /// Version and text that were agreed to for a toy, and when.
+    /// The version, text and time of the consent for a toy.
     pub async fn consent(&self, toy: &ToyId) -> Result<Option<(String, String, Timestamp)>, StoreError> {
         let mut reply = self
             .run("SELECT consent, created_at FROM ONLY type::record('toy', $toy)", vars! { toy: toy.as_str() })

@@ -1,4 +1,4 @@
-//! The text that an export writes, read back: how many rows of which table it holds, and which files they name.
+//! Reads an export back: the number of rows of each table, and the files that they name.
 //!
 //! The engine writes a heading before the rows of each table, and up to a thousand rows as one `INSERT` on one line:
 //! line ends within values are escaped.
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 const HEADING: &[u8] = b"-- TABLE DATA: ";
 const INSERT: &[u8] = b"INSERT [";
 
-/// What an export holds.
+/// The content of an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dump {
     /// Its size.
@@ -24,7 +24,7 @@ pub struct Dump {
     pub rows: BTreeMap<String, u64>,
 }
 
-/// Reads an export from disk. `text_of` is given each text value that stands directly in a row: table, field, value.
+/// Reads an export from disk. `text_of` is called with each text value directly in a row: table, field, value.
 pub fn read_dump(path: &Path, mut text_of: impl FnMut(&str, &str, &str)) -> io::Result<Dump> {
     let mut file = BufReader::with_capacity(256 * 1024, File::open(path)?);
     let (mut digest, mut bytes, mut rows) = (Sha256::new(), 0, BTreeMap::new());
@@ -48,11 +48,11 @@ pub fn read_dump(path: &Path, mut text_of: impl FnMut(&str, &str, &str)) -> io::
 
 /// Counts the objects of an `INSERT [ {…}, {…} ];`.
 fn scan_rows(line: &[u8], mut text_of: impl FnMut(&str, &str)) -> u64 {
-    /// Inside of the list, and of a row in it.
+    /// Inside the list, and inside a row of it.
     const LIST: u32 = 1;
     const ROW: u32 = 2;
     let (mut rows, mut depth, mut at) = (0, 0, 0);
-    // Where the name of a field may begin, and the field whose value begins now.
+    // The start of a field name, and the field whose value begins now.
     let (mut name_from, mut field) = (None, None);
     while let Some(&byte) = line.get(at) {
         at += 1;

@@ -16,15 +16,15 @@ use super::{Place, StoreError, StoreSettings, folder};
 
 /// The database, whichever engine runs it.
 pub(super) enum Engine {
-    /// SurrealKV in this process. Opened by its own builder: the address alone cannot set its caches.
+    /// SurrealKV in this process. It is opened by its own builder, as the address alone cannot set its caches.
     Embedded { database: Surreal<Db>, datastore: Arc<Datastore> },
     /// Memory or a server, by address.
     Addressed(Surreal<Any>),
-    /// None, while it is opened again.
+    /// None while it is being reopened.
     Closed,
 }
 
-/// Ends an engine: after this its folder may be opened again.
+/// Closes an engine. After this its folder can be opened again.
 pub(super) async fn end(engine: &Engine) -> Result<(), StoreError> {
     let Engine::Embedded { datastore, .. } = engine else { return Ok(()) };
     let datastore = Arc::clone(datastore);
@@ -32,7 +32,7 @@ pub(super) async fn end(engine: &Engine) -> Result<(), StoreError> {
     ended.map_err(|error| StoreError::Open(error.to_string()))
 }
 
-/// Opens the engine of the settings, whose session is in their database.
+/// Opens the engine of the settings, with a session in their database.
 pub(super) async fn open_engine(settings: &StoreSettings) -> Result<Engine, StoreError> {
     let engine = match &settings.place {
         Place::Folder { path, block_cache_bytes, memtable_bytes } => {
@@ -86,8 +86,8 @@ async fn keep_copy(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Hides the type of one of the engine's larger futures: each future around it would otherwise repeat its layout, past
-/// what the compiler follows.
+/// Boxes one of the engine's larger futures: otherwise each future around it would repeat its layout, beyond the
+/// compiler's recursion limit.
 fn boxed<T>(future: impl Future<Output = T> + Send + 'static) -> Pin<Box<dyn Future<Output = T> + Send>> {
     Box::pin(future)
 }

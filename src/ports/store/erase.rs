@@ -9,14 +9,14 @@ use super::transaction::{Transaction, record, record_of};
 use super::{Place, Store, StoreError, stored, stored_number};
 use crate::model::{ChatId, Event, FileName, MessageId, Party, PartyId, Timestamp, ToyId, UserId};
 
-/// Chats of a party that one query gives.
+/// The number of chats of a party that one query returns.
 const CHATS_MAX: i64 = 100;
-/// Events of a stream that one statement deletes.
+/// The number of events of a stream that one statement deletes.
 const EVENTS_MAX: i64 = 500;
 /// The longest time that a compaction of a large database may take.
 const COMPACTION_MAX: Duration = Duration::from_secs(3600);
 
-/// A message with all that is kept of it.
+/// A message with all its columns.
 #[derive(Debug, Clone)]
 pub struct StoredMessage {
     /// Its id.
@@ -69,7 +69,7 @@ impl PartiesRow {
 }
 
 impl Store {
-    /// Some of a party's chats, with their parties. It goes through all chats.
+    /// Some of a party's chats, with their parties. It scans all chats.
     pub async fn chats_of(&self, party: &Party) -> Result<Vec<(ChatId, [PartyId; 2])>, StoreError> {
         let mut reply = self
             .run(
@@ -97,7 +97,7 @@ impl Store {
         row.map(|row| row.into_chat().map(|(_, parties)| parties)).transpose()
     }
 
-    /// What the two parties of a friendship call each other.
+    /// The remarks of the two parties of a friendship for each other.
     pub async fn remarks_between(&self, a: &PartyId, b: &PartyId) -> Result<Vec<String>, StoreError> {
         let mut reply = self
             .run(
@@ -176,7 +176,7 @@ impl Store {
         .await
     }
 
-    /// Whether a message has this sound or notice. It may go through all messages.
+    /// Whether a message has this sound or notice. It may scan all messages.
     pub async fn is_sound_used(&self, sound: &FileName) -> Result<bool, StoreError> {
         let mut reply = self
             .run(
@@ -188,7 +188,7 @@ impl Store {
         Ok(!reply.rows::<i64>(0)?.is_empty() || !reply.rows::<i64>(1)?.is_empty())
     }
 
-    /// Gives a toy to one of its further guardians.
+    /// Binds a toy to another one of its guardians.
     pub async fn pass_on(&self, toy: &ToyId, heir: &UserId) -> Result<(), StoreError> {
         self.run(
             "{
@@ -202,8 +202,8 @@ impl Store {
         .map(drop)
     }
 
-    /// Deletes the friend requests of a party, those to it, those that it may answer, and whom it guards, has invited,
-    /// blocked or refused.
+    /// Deletes the friend requests from and to a party and those that it may answer, and its guardianships,
+    /// invitations, blocks and refusals.
     pub async fn erase_requests(&self, party: &Party) -> Result<(), StoreError> {
         self.run(
             "{
@@ -226,7 +226,7 @@ impl Store {
         .map(drop)
     }
 
-    /// Deletes the stream of a user that is no more.
+    /// Deletes the stream of an erased user.
     pub async fn erase_stream(&self, user: &UserId) -> Result<(), StoreError> {
         loop {
             let mut reply = self
@@ -246,9 +246,10 @@ impl Store {
         }
     }
 
-    /// Deletes the events of a user up to the last one that names one of `subjects`: ids of parties, chats or messages. A
-    /// stream has no gaps, so the older ones go, too, and devices that have not seen them load all again. The user's
-    /// devices learn that by an event, whose number is given; none where no event names a subject.
+    /// Deletes the events of a user up to the last one that names one of `subjects`: ids of parties, chats or messages.
+    /// A stream has no gaps, so older events are deleted, too, and devices that have not received them load everything
+    /// again. An event notifies the user's devices of this; its number is returned, or none if no event names a
+    /// subject.
     pub async fn cut_stream(&self, user: &UserId, subjects: &[String]) -> Result<Option<u64>, StoreError> {
         let _turn = self.turns.of(user.as_str(), user.as_str()).await;
         self.transact(|tx| async move {
@@ -277,8 +278,8 @@ impl Store {
         .await
     }
 
-    /// Has the engine write its tables anew without what is deleted, and without the log of it. Whoever still reads what
-    /// was there before is waited for. Nothing to do for a database that is not in the data folder.
+    /// Makes the engine rewrite its tables and its log without deleted data. It waits for queries that still read old
+    /// versions. It does nothing for a database that is not in the data folder.
     pub async fn compact(&self) -> Result<(), StoreError> {
         if !matches!(self.settings.place, Place::Folder { .. }) {
             return Ok(());

@@ -1,8 +1,9 @@
-//! Erasures: what is to be erased is noted in a row, in the transaction that makes it unreachable, and the row stays
-//! until nothing is left. Each step may be repeated, so an erasure goes on after a crash where it was.
+//! Erasures: the transaction that makes data unreachable also records the erasure in a row, which stays until all data
+//! is deleted. Each step may be repeated, so an erasure continues after a crash.
 //!
-//! Files are deleted before the rows that name them: a row whose file is gone is found again, a file without a row is
-//! not. The engine keeps old versions of rows in its log and its tables until it compacts them ([`Store::compact`]).
+//! Files are deleted before the rows that name them: after a crash, a row without its file is found again, but a file
+//! without its row is not. The engine keeps old versions of rows in its log and its tables until it compacts them
+//! ([`Store::compact`]).
 
 use surrealdb::types::{SurrealValue, Variables, vars};
 
@@ -11,25 +12,25 @@ use super::message_row::MessageRow;
 use super::{Refusal, Store, StoreError, stored, stored_number};
 use crate::model::{ChatId, DeviceKey, FileName, MessageId, Party, PartyId, Timestamp, ToyId, UserId};
 
-/// An erasure that is not done.
+/// An unfinished erasure.
 #[derive(Debug, Clone)]
 pub struct Erasure {
     /// Its row.
     pub id: String,
-    /// What is erased.
+    /// The erased item.
     pub what: Erasing,
-    /// Sounds to be deleted where no message has them.
+    /// Sounds to delete unless another message has them.
     pub sounds: Vec<FileName>,
 }
 
-/// What is erased.
+/// The erased item.
 #[derive(Debug, Clone)]
 pub enum Erasing {
-    /// All that a user or toy was, whose own row is gone.
+    /// All data of a user or toy, whose own row is deleted already.
     Party {
         /// Who.
         party: Party,
-        /// The device that goes with its toy.
+        /// The device that is removed with its toy.
         device: Option<DeviceKey>,
     },
     /// Messages of a chat.
@@ -40,19 +41,19 @@ pub enum Erasing {
         parties: Vec<PartyId>,
         /// Messages up to this number.
         up_to: u64,
-        /// Only this party's; those of the other are hidden from it.
+        /// Only the messages of this party; those of the other party are hidden from it.
         only_of: Option<PartyId>,
-        /// Whether the friendship of the two has ended as well.
+        /// Whether the friendship has ended as well.
         ends_friendship: bool,
     },
-    /// A message, whose row is gone.
+    /// A message, whose row is deleted already.
     Message {
         /// Which.
         id: MessageId,
         /// The two parties of its chat.
         parties: Vec<PartyId>,
     },
-    /// Nothing but old versions of rows.
+    /// Only old versions of rows.
     Trace,
 }
 
@@ -63,18 +64,18 @@ pub struct ChatErasure {
     pub chat: ChatId,
     /// Its two parties.
     pub parties: [PartyId; 2],
-    /// Only this party's messages; those of the other are hidden from it.
+    /// Only the messages of this party; those of the other party are hidden from it.
     pub only_of: Option<PartyId>,
-    /// Whether the friendship of the two ends as well.
+    /// Whether the friendship ends as well.
     pub ends_friendship: bool,
-    /// Sounds to be deleted where no message has them.
+    /// Sounds to delete unless another message has them.
     pub sounds: Vec<FileName>,
 }
 
-/// What becomes of the device of a toy that is erased.
+/// The future of an erased toy's device.
 #[derive(Debug, Clone)]
 pub enum DeviceAfter {
-    /// It may be bound again, with a new secret and, where one is given, a new key.
+    /// It may be bound again, with a new secret and, if one is given, a new key.
     Renewed {
         /// The SHA-256 of the secret.
         secret_hash: String,
@@ -132,8 +133,8 @@ fn texts<T: ToString>(items: &[T]) -> Vec<String> {
 }
 
 impl Store {
-    /// Removes a user, whose name is free from now on and whose tokens and places are gone, and notes the erasure of all
-    /// the rest. Refused with `UnknownParty`.
+    /// Removes a user with its tokens and places, which frees the user name, and records the erasure of all other data.
+    /// Refused with `UnknownParty`.
     pub async fn begin_user_erasure(&self, user: &UserId, now: Timestamp) -> Result<(), StoreError> {
         let subject = Party::User(user.clone()).to_string();
         self.run(
@@ -154,8 +155,8 @@ impl Store {
         .map(drop)
     }
 
-    /// Removes a toy, whose tokens and places are gone, and notes the erasure of all the rest. Gives the key that its
-    /// device had. Refused with `UnknownParty`.
+    /// Removes a toy with its tokens and places, and records the erasure of all other data. Returns the former key of
+    /// its device. Refused with `UnknownParty`.
     pub async fn begin_toy_erasure(
         &self,
         toy: &ToyId,
@@ -196,8 +197,8 @@ impl Store {
         stored(&key.ok_or_else(|| StoreError::Corrupt("a toy has no device".into()))?)
     }
 
-    /// Notes the erasure of a chat's messages, as far as it has come, and gives the number of the last one. Unless only one
-    /// party's messages go, nobody can read them any more. A chat whose row is lost is erased to its end.
+    /// Records the erasure of the messages that a chat has now, and returns the number of the last one. Unless only one
+    /// party's messages are erased, they cannot be read any more. A chat whose row is lost is erased completely.
     pub async fn begin_chat_erasure(&self, new: &ChatErasure, now: Timestamp) -> Result<u64, StoreError> {
         let [a, b] = &new.parties;
         let _turns = self.turns.of(a.as_str(), b.as_str()).await;
@@ -227,7 +228,7 @@ impl Store {
         stored_number(seq.ok_or_else(|| StoreError::Corrupt("an erasure has no end".into()))?)
     }
 
-    /// Removes a message and notes the erasure of what belongs to it. Refused with `UnknownMessage`.
+    /// Removes a message and records the erasure of its sound and events. Refused with `UnknownMessage`.
     pub async fn begin_message_erasure(
         &self,
         message: &StoredMessage,
@@ -257,7 +258,7 @@ impl Store {
         .await
     }
 
-    /// Has a message shown to one of its two parties no longer.
+    /// Hides a message from one of its two parties.
     pub async fn hide_message(&self, message: &StoredMessage, from: &PartyId) -> Result<(), StoreError> {
         self.run(
             "UPDATE type::record('message', [$chat, $seq]) SET hidden = $from WHERE uid = $uid",
@@ -269,14 +270,14 @@ impl Store {
         .map(drop)
     }
 
-    /// All erasures that are not done, oldest first.
+    /// All unfinished erasures, oldest first.
     pub async fn erasures(&self) -> Result<Vec<Erasure>, StoreError> {
         let sql = "SELECT *, record::id(id) AS uid FROM erasure ORDER BY created_at";
         let rows = self.run(sql, Variables::new()).await?.rows::<ErasureRow>(0)?;
         rows.into_iter().map(ErasureRow::into_erasure).collect()
     }
 
-    /// Notes more sounds of an erasure.
+    /// Adds sounds to an erasure.
     pub async fn add_sounds(&self, erasure: &str, sounds: &[FileName]) -> Result<(), StoreError> {
         self.run(
             "UPDATE type::record('erasure', $id) SET sounds = array::union(sounds, $sounds)",
@@ -286,7 +287,7 @@ impl Store {
         .map(drop)
     }
 
-    /// Has an erasure name nothing any more: only old versions of rows are left of what it erased.
+    /// Removes all names from an erasure, of whose data only old versions of rows are left.
     pub async fn leave_trace(&self, erasure: &str) -> Result<(), StoreError> {
         self.run(
             "UPDATE type::record('erasure', $id) SET kind = 'trace', subject = '', parties = [], only_of = NONE,
@@ -297,7 +298,7 @@ impl Store {
         .map(drop)
     }
 
-    /// Forgets an erasure that is done.
+    /// Deletes a finished erasure.
     pub async fn end_erasure(&self, erasure: &str) -> Result<(), StoreError> {
         self.run("DELETE type::record('erasure', $id)", vars! { id: erasure }).await.map(drop)
     }

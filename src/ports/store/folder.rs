@@ -1,4 +1,4 @@
-//! The embedded engine's files, looked at from outside while nothing has them open.
+//! Checks of the embedded engine's files, while no process has them open.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -15,15 +15,15 @@ const FORMAT_0: [u8; 2] = [0, 1];
 /// The folder of the log.
 const LOG: &str = "wal";
 
-/// Checks the files of a database that nobody has open: the manifest, all tables, and that the log is there. Gives how
-/// many writes were flushed, as [`flushed_writes`]. It reads all tables: to be called from a thread that may block.
+/// Checks the files of a closed database: the manifest, all tables, and that the log exists. Returns the number of
+/// flushed writes, as [`flushed_writes`]. It reads all tables, so it is called from a thread that may block.
 ///
-/// After an end that was not clean (`is_unclean`) the log must be there: its active segment is begun when the database
-/// is opened, and the engine would start without it and without an error.
+/// After an unclean end (`is_unclean`) the log must exist: its active segment is created when the database is opened,
+/// and without it the engine would start without an error.
 pub fn check_files(folder: &Path, is_unclean: bool) -> Result<u64, Damage> {
     let found = surrealkv::inspect::inspect_db(folder)
         .map_err(|error| Damage { path: damaged_file(folder), why: error.to_string() })?;
-    // A damaged block would else be met by the first call that reads it, or by the engine's start, which tries again for
+    // Otherwise a damaged block would fail the first call that reads it, or the engine's start, which tries again for
     // two minutes.
     if let Some(path) = damaged_table(folder) {
         return Err(Damage { path, why: "a part of this table does not match its checksum".into() });
@@ -35,7 +35,7 @@ pub fn check_files(folder: &Path, is_unclean: bool) -> Result<u64, Damage> {
     Ok(found.last_sequence)
 }
 
-/// How many writes a closed database has flushed, as its engine counts them: the number never falls. None where its
+/// The number of writes that a closed database has flushed, by its engine's counter, which never decreases. None if its
 /// manifest cannot be read.
 pub fn flushed_writes(folder: &Path) -> Option<u64> {
     surrealkv::inspect::inspect_db(folder).ok().map(|found| found.last_sequence)
@@ -54,8 +54,8 @@ pub(super) fn close_log_to_group(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// What the engine's error on opening a database is about: the file, as far as it can be known, and the reason without
-/// the advice for programmers that the engine adds.
+/// The cause of the engine's error on opening a database: the file, as far as it is known, and the reason without the
+/// engine's advice for programmers.
 pub fn damage(folder: &Path, message: &str) -> Damage {
     let segment = message.split_whitespace().find_map(|word| {
         let name = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
@@ -68,24 +68,23 @@ pub fn damage(folder: &Path, message: &str) -> Damage {
     Damage { path, why }
 }
 
-/// Whether the log has a segment from number `first` on: one that is not in tables yet.
+/// Whether the log has a segment from number `first` on, which is not in tables yet.
 fn has_segment(log: &Path, first: u64) -> bool {
     let number = |name: &str| name.strip_suffix(".wal")?.parse::<u64>().ok();
     let entries = fs::read_dir(log).into_iter().flatten().flatten();
     entries.filter_map(|entry| number(&entry.file_name().to_string_lossy())).any(|number| number >= first)
 }
 
-/// The file that keeps a database from opening, as far as its files tell: a table that cannot be read, else the
-/// manifest.
+/// The file that prevents a database from opening: a table that cannot be read, otherwise the manifest.
 fn damaged_file(folder: &Path) -> PathBuf {
     damaged_table(folder).unwrap_or_else(|| folder.join(MANIFEST))
 }
 
-/// The first table of a database that cannot be read to its end. It reads them all.
+/// The first table of a database that cannot be read completely. It reads all tables.
 ///
-/// A table that the manifest does not name is no part of the database: a hub that ended while it wrote one leaves it
-/// unfinished, its writes are still in the log, and the engine removes it. Only where the manifest itself cannot be
-/// read, all are looked at.
+/// A table that the manifest does not name is not part of the database: a hub that ended while it wrote one leaves it
+/// unfinished, its writes are still in the log, and the engine removes it. All tables are checked only if the manifest
+/// itself cannot be read.
 fn damaged_table(folder: &Path) -> Option<PathBuf> {
     let named = surrealkv::inspect::dump_manifest(folder).ok().map(|manifest| -> HashSet<u64> {
         manifest.levels.iter().flat_map(|level| &level.tables).map(|table| table.id).collect()
@@ -98,24 +97,24 @@ fn damaged_table(folder: &Path) -> Option<PathBuf> {
     tables.filter(|path| surrealkv::inspect::dump_sst(path, false, true).is_err()).min()
 }
 
-/// Copies a database that surrealkv 0.x wrote to a folder beside it, whose name is given, before the engine converts
-/// it; none where there is nothing to convert.
+/// Copies a database of surrealkv 0.x to a folder beside it, before the engine converts it. Returns the folder; none if
+/// there is nothing to convert.
 ///
-/// The conversion keeps the tables that it replaces, but the value log is shared with the new ones: only a whole copy
-/// can be opened by the program of before.
+/// The conversion keeps the tables that it replaces, but the value log is shared with the new ones: only a complete
+/// copy can be opened by an older program.
 pub fn keep_old_format(folder: &Path) -> io::Result<Option<PathBuf>> {
     let mut format = [0; 2];
     match File::open(folder.join(MANIFEST)).and_then(|mut file| file.read_exact(&mut format)) {
         Ok(()) if format == FORMAT_0 => {}
         Ok(()) => return Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        // The engine names what is wrong with a manifest of no bytes.
+        // For an empty manifest, the engine itself reports the fault.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
     }
     let copy = folder.with_extension("before-0.2");
     if copy.exists() {
-        // Made by an earlier start, which was cut off before the conversion changed the manifest.
+        // It is from an earlier start, which was interrupted before the conversion changed the manifest.
         return Ok(Some(copy));
     }
     let unfinished = folder.with_extension("copying");

@@ -1,4 +1,4 @@
-//! Address books, and whom a party has blocked.
+//! Address books and blocks.
 
 use surrealdb::types::{SurrealValue, vars};
 
@@ -7,14 +7,14 @@ use super::transaction::{Transaction, record, record_of};
 use super::{Refusal, Store, StoreError, stored, stored_party};
 use crate::model::{ChatId, Event, FileName, Friend, Party, PartyId, PartyKind, Timestamp};
 
-/// What one side's address book will say of the other.
+/// A new entry in an address book.
 #[derive(Debug, Clone)]
 pub struct NewEntry {
     /// The friend's kind.
     pub kind: PartyKind,
-    /// The name that the friend bears.
+    /// The friend's name.
     pub nickname: String,
-    /// The name that the owner gives it.
+    /// The owner's remark.
     pub remark: String,
     /// The friend's picture.
     pub avatar: FileName,
@@ -36,22 +36,22 @@ pub(super) struct Pair<'a> {
 /// A friendship that has ended.
 #[derive(Debug)]
 pub struct Unfriended {
-    /// Who was removed.
+    /// The removed party.
     pub friend: Party,
-    /// The chat of the two.
+    /// The chat of the two parties.
     pub chat: ChatId,
-    /// The number of the event of who removed.
+    /// The number of the event of the removing party.
     pub owner_seq: Option<u64>,
-    /// The number of the event of who was removed.
+    /// The number of the event of the removed party.
     pub friend_seq: Option<u64>,
 }
 
-/// Somebody whom a party has blocked.
+/// A blocked party.
 #[derive(Debug, Clone)]
 pub struct Block {
-    /// Who.
+    /// The party.
     pub party: Party,
-    /// The name that the blocked one bore then.
+    /// Its name at the time of the block.
     pub name: String,
     /// Its picture.
     pub avatar: FileName,
@@ -170,8 +170,8 @@ impl Store {
         .await
     }
 
-    /// Blocks another party: a friendship ends, a request of the blocked one is hidden, one to it is withdrawn. Refused
-    /// with `BookFull` beyond `blocks_max`.
+    /// Blocks another party: a friendship ends, a request of the blocked party is hidden, and a request to it is
+    /// withdrawn. Refused with `BookFull` beyond `blocks_max`.
     pub async fn block(
         &self,
         owner: &Party,
@@ -203,7 +203,7 @@ impl Store {
         .await
     }
 
-    /// Lifts a block. Requests that it has hidden are forgotten, so that they can be made again.
+    /// Removes a block. Requests that it has hidden are deleted, so that they can be made again.
     pub async fn unblock(&self, owner: &Party, other: &PartyId) -> Result<(), StoreError> {
         let _turns = self.turns.of(owner.id(), other.as_str()).await;
         self.run(
@@ -222,7 +222,7 @@ impl Store {
         .map(drop)
     }
 
-    /// Whom a party has blocked.
+    /// The parties that a party has blocked.
     pub async fn blocks(&self, owner: &Party) -> Result<Vec<Block>, StoreError> {
         let mut reply =
             self.run("SELECT * FROM block:[$owner, '']..[$owner, 'z']", vars! { owner: owner.id() }).await?;
@@ -262,7 +262,7 @@ impl Transaction<'_> {
             .map(drop)
     }
 
-    /// Removes the entries of both sides, and appends the event to both streams; none where the two are no friends.
+    /// Removes the entries of both sides, and appends the event to both streams; none if the two are not friends.
     pub(super) async fn unfriend(&self, owner: &Party, friend: &str) -> Result<Option<Unfriended>, StoreError> {
         let of_owner = record_of("friend", owner.id(), friend.to_owned());
         let of_friend = record_of("friend", friend, owner.id().to_owned());

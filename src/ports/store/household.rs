@@ -1,4 +1,4 @@
-//! The guardians of toys, and the invitations by which people come in. Of a code only the hash is kept.
+//! The guardians of toys, and invitations. Only the hash of a code is stored.
 
 use surrealdb::types::{SurrealValue, vars};
 
@@ -10,18 +10,18 @@ use crate::model::{ChatId, Event, Party, Timestamp, ToyId, UserId};
 /// The issuer of the invitations of whoever runs the hub.
 const OPERATOR: &str = "operator";
 
-/// An invitation to be kept.
+/// A new invitation.
 #[derive(Debug)]
 pub struct NewInvite {
     /// The hash of its code.
     pub hash: String,
-    /// Who has made it: a user, or none for whoever runs the hub.
+    /// The issuer: a user, or none for the operator of the hub.
     pub issuer: Option<UserId>,
-    /// The toy of which it makes a guardian; none for one account or one binding.
+    /// The toy whose guardian the invited user becomes; none for one registration or one binding.
     pub toy: Option<ToyId>,
-    /// What the toy shall call the new guardian; the guardian's own name where it is empty.
+    /// The toy's remark for the new guardian. Default: the guardian's own name.
     pub remark: String,
-    /// When it stops to be good.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
@@ -43,8 +43,7 @@ pub struct OpenInvite {
 }
 
 impl Store {
-    /// The guardians of a toy: the user that it is bound to, then the others, first come first. None of a toy that there
-    /// is not.
+    /// The guardians of a toy: the user that it is bound to, then the others by age. Empty for an unknown toy.
     pub async fn guardians(&self, toy: &ToyId) -> Result<Vec<UserId>, StoreError> {
         let Some(toy) = self.toy(toy).await? else { return Ok(Vec::new()) };
         let mut reply = self
@@ -74,7 +73,7 @@ impl Store {
         Ok(reply.optional::<String>(0)?.is_some())
     }
 
-    /// Keeps an invitation; those of its issuer that have expired go. Refused with `InvitesFull`.
+    /// Stores an invitation, and deletes expired ones of its issuer. Refused with `InvitesFull`.
     pub async fn add_invite(&self, invite: NewInvite, invites_max: usize, now: Timestamp) -> Result<(), StoreError> {
         let variables = vars! {
             hash: invite.hash.as_str(), issuer: invite.issuer(), toy: invite.toy.as_ref().map(ToString::to_string),
@@ -104,8 +103,8 @@ impl Store {
         row.map(InviteRow::into_invite).transpose()
     }
 
-    /// Makes a user a guardian of the invitation's toy, and the two friends unless they are; gives the number of that
-    /// event. Refused with `UnknownInvite`, `AlreadyGuardian`, `GuardiansFull` or `BookFull`.
+    /// Makes a user a guardian of the invitation's toy, and the two friends unless they are already. Returns the number
+    /// of that event. Refused with `UnknownInvite`, `AlreadyGuardian`, `GuardiansFull` or `BookFull`.
     pub async fn join(
         &self,
         hash: &str,
@@ -133,9 +132,9 @@ impl Store {
         .await
     }
 
-    /// Makes a further guardian of a toy one no more, and no friend of the toy; the invitations that this one has made are
-    /// void, and the toy is not let in at a first place any more. Refused with `UnknownParty`, also for the
-    /// user that the toy is bound to.
+    /// Removes a guardian of a toy and its friendship with the toy. The guardian's invitations are deleted, and the
+    /// toy's permission to open at a new place ends. Refused with `UnknownParty`, also for the user that the toy is
+    /// bound to.
     pub async fn remove_guardian(&self, user: &UserId, toy: &ToyId) -> Result<Option<Unfriended>, StoreError> {
         let _turns = self.turns.of(user.as_str(), toy.as_str()).await;
         self.transact(|tx| async move {
@@ -143,7 +142,7 @@ impl Store {
             let found = tx.one::<String>("SELECT VALUE toy FROM ONLY $id", vars! { id: id.clone() }).await?;
             found.ok_or(StoreError::Refused(Refusal::UnknownParty))?;
             tx.run("DELETE $id RETURN NONE", vars! { id: id }).await?;
-            // What this one has begun ends, too: nobody comes in by it any more.
+            // The guardian's invitations and permissions end, too.
             tx.run("DELETE invite WHERE issuer = $user", vars! { user: user.as_str() }).await?;
             let id = record("toy", toy.as_str());
             tx.run("UPDATE $id SET let_in_until = NONE RETURN NONE", vars! { id: id }).await?;

@@ -1,4 +1,4 @@
-//! Whose database this is, and how much it holds.
+//! The identity of the database, and the number of its rows.
 
 use surrealdb::types::{SurrealValue, vars};
 
@@ -14,13 +14,14 @@ struct CountsRow {
 }
 
 impl Store {
-    /// The hub whose database this is; none for a new one, and for one of before 0.2.
+    /// The hub that the database belongs to; none for a new one, and for one from before 0.2.
     pub async fn hub(&self) -> Result<Option<HubId>, StoreError> {
         let hub = self.noted::<String>("SELECT VALUE hub FROM ONLY meta:identity").await?;
         hub.map(|hub| stored(&hub)).transpose()
     }
 
-    /// Counts what is stored. It goes through the users, the toys and the chats: for the start and the end of a process.
+    /// Counts users, toys and messages. It scans the users, the toys and the chats, so it is for the start and the end
+    /// of a process.
     pub async fn counts(&self) -> Result<Counts, StoreError> {
         let mut reply = self
             .run(

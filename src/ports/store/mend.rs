@@ -1,4 +1,4 @@
-//! What `toyhub doctor` compares, a page at a time, and how counters are set to the rows that there are.
+//! Comparisons for `toyhub doctor`, a page at a time, and the repair of counters.
 //!
 //! A counter is only set where nothing has changed since the rows were counted; else they are counted again. So a hub
 //! may be mended while it runs. The turns of the parties are held meanwhile, so that other writers of this process
@@ -9,30 +9,30 @@ use surrealdb::types::{SurrealValue, vars};
 use super::{Refusal, Store, StoreError, stored};
 use crate::model::{FileName, MessageId};
 
-/// Rows of one page.
+/// The number of rows of a page.
 const PAGE: i64 = 1000;
-/// How often a chat or stream is counted again that has changed meanwhile.
+/// How often a chat or stream that has changed meanwhile is counted again.
 const COUNTS_MAX: u32 = 8;
-/// A text that follows every id that begins as the one before it, and precedes all other ids.
+/// A text that sorts after every id with the same beginning, and before all other ids.
 const AFTER: char = '!';
 
-/// What was found out about a chat.
+/// The result for a chat.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ChatCheck {
-    /// Messages that are there.
+    /// The number of existing messages.
     pub messages: u64,
-    /// Numbers whose message is lost.
+    /// The number of lost messages.
     pub lost: u64,
-    /// Whether its row was lost, or a counter was not what the messages say.
+    /// Whether its row was lost, or a counter did not match the messages.
     pub was_wrong: bool,
 }
 
-/// What was found out about the stream of a user.
+/// The result for the stream of a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StreamCheck {
-    /// Events that are there and can be fetched.
+    /// The number of events that can be read.
     pub events: u64,
-    /// Whether it says that it has events that are lost, or does not know of some that it has.
+    /// Whether its row includes lost events, or lacks existing ones.
     pub was_wrong: bool,
 }
 
@@ -40,11 +40,11 @@ pub struct StreamCheck {
 #[derive(Debug, Clone, PartialEq, Eq, SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
 pub struct EntryKey {
-    /// Whose entry.
+    /// The owner.
     pub owner: String,
-    /// For whom.
+    /// The friend.
     pub friend: String,
-    /// The chat of the two.
+    /// The chat of the two parties.
     pub chat: String,
 }
 
@@ -57,12 +57,12 @@ pub struct SoundOfMessage {
     pub sound: FileName,
 }
 
-/// The place of a message in the table: chat and number.
+/// The key of a message in the table: chat and number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MessagePlace(String, i64);
 
 impl Store {
-    /// A page of all address book entries, and after which one it goes on. `None` begins.
+    /// A page of all address book entries, and the entry after which the next page begins. `None` begins.
     pub async fn entries_after(&self, entry: Option<&EntryKey>) -> Result<Vec<EntryKey>, StoreError> {
         let (owner, friend) = match entry {
             Some(entry) => (entry.owner.clone(), format!("{}{AFTER}", entry.friend)),
@@ -88,7 +88,7 @@ impl Store {
         Ok(reply.optional::<bool>(0)?.unwrap_or_default())
     }
 
-    /// A page of all messages from a place on, and the place where it goes on; empty at the end.
+    /// A page of all messages from a key on, and the key at which the next page begins; empty at the end.
     pub async fn sounds_from(&self, place: &MessagePlace) -> Result<(Vec<SoundOfMessage>, MessagePlace), StoreError> {
         let mut reply = self
             .run(
@@ -117,7 +117,7 @@ impl Store {
         reply.rows::<String>(0)
     }
 
-    /// Those of the sounds that a message has.
+    /// Those of the sounds that have a message.
     pub async fn sounds_of_messages(&self, sounds: &[FileName]) -> Result<Vec<FileName>, StoreError> {
         let sounds: Vec<String> = sounds.iter().map(|sound| sound.as_str().to_owned()).collect();
         let mut reply =
@@ -125,14 +125,14 @@ impl Store {
         reply.rows::<String>(0)?.iter().map(|sound| stored(sound)).collect()
     }
 
-    /// Compares the counters of a chat, and of the two entries for it, with the messages that there are.
+    /// Compares the counters of a chat, and of its two entries, with the existing messages.
     pub async fn check_chat(&self, chat: &str, a: &str, b: &str) -> Result<ChatCheck, StoreError> {
         let _turns = self.turns.of(a, b).await;
         Ok(self.count_chat(chat, a, b).await?.check())
     }
 
-    /// Sets the counters of a chat, and of the two entries for it, to the messages that there are. A lost row of the chat
-    /// is made anew. A number is never lowered, so that none is given twice.
+    /// Sets the counters of a chat, and of its two entries, to the existing messages. A lost row of the chat is created
+    /// again. A number is never lowered, so that none is assigned twice.
     pub async fn mend_chat(&self, chat: &str, a: &str, b: &str) -> Result<ChatCheck, StoreError> {
         let _turns = self.turns.of(a, b).await;
         self.mend_chat_in_turn(chat, a, b).await
@@ -150,7 +150,7 @@ impl Store {
         Err(StoreError::Changing)
     }
 
-    /// Counts a chat whose rows are the same before and after: while it was counted, no message was added or heard.
+    /// Counts a chat whose rows are unchanged afterwards, so that no message was added or marked as read meanwhile.
     async fn count_chat(&self, chat: &str, a: &str, b: &str) -> Result<ChatCount, StoreError> {
         let mut rows = self.chat_rows(chat, a, b).await?;
         for _ in 0..COUNTS_MAX {
@@ -202,7 +202,7 @@ impl Store {
         }
     }
 
-    /// False where something has changed since it was counted.
+    /// Returns false if the rows have changed since they were counted.
     async fn set_chat(&self, chat: &str, a: &str, b: &str, count: ChatCount) -> Result<bool, StoreError> {
         let (seq, last_at) = (count.seq(), count.last_at());
         let [of_a, of_b] = count.sides.map(|side| (side.row.clone().unwrap_or_default(), side));
@@ -245,13 +245,13 @@ impl Store {
         }
     }
 
-    /// Compares the stream of a user with the events that there are; none where there is neither.
+    /// Compares the stream of a user with the existing events; none if there is neither.
     pub async fn check_stream(&self, user: &str) -> Result<StreamCheck, StoreError> {
         let _turn = self.turns.of(user, user).await;
         Ok(self.count_stream(user).await?.check())
     }
 
-    /// Has the stream of a user hold the newest events that follow each other without a gap.
+    /// Sets the stream of a user to the newest events without a gap.
     pub async fn mend_stream(&self, user: &str) -> Result<StreamCheck, StoreError> {
         let _turn = self.turns.of(user, user).await;
         for _ in 0..COUNTS_MAX {
@@ -264,7 +264,7 @@ impl Store {
         Err(StoreError::Changing)
     }
 
-    /// Counts a stream whose row is the same before and after.
+    /// Counts a stream whose row is unchanged afterwards.
     async fn count_stream(&self, user: &str) -> Result<StreamCount, StoreError> {
         let mut row = self.stream_row(user).await?;
         for _ in 0..COUNTS_MAX {
@@ -305,7 +305,7 @@ impl Store {
         }
     }
 
-    /// False where something has changed since it was counted.
+    /// Returns false if the rows have changed since they were counted.
     async fn set_stream(&self, user: &str, count: &StreamCount) -> Result<bool, StoreError> {
         let (first, last) = count.bounds();
         let seen = count.row.as_ref().map(|row| row.last);
@@ -371,10 +371,10 @@ struct StreamRow {
     last: i64,
 }
 
-/// The row of a chat and the two entries for it.
+/// The row of a chat and its two entries.
 type ChatRows = (Option<ChatRow>, [Option<SideRow>; 2]);
 
-/// A chat as its rows say and as its messages say.
+/// A chat by its rows and by its messages.
 #[derive(Default)]
 struct ChatCount {
     row: Option<ChatRow>,
@@ -384,7 +384,7 @@ struct ChatCount {
     sides: [SideCount; 2],
 }
 
-/// One entry: what it says, and what the messages of its friend say.
+/// An entry by its row and by the messages of its friend.
 #[derive(Default)]
 struct SideCount {
     row: Option<SideRow>,
@@ -426,7 +426,7 @@ impl ChatCount {
         }
     }
 
-    /// The number of the chat: no message and no mark is above it.
+    /// The correct number of the chat: no message and no mark is above it.
     fn seq(&self) -> i64 {
         let row = self.row.as_ref().map_or(0, |row| row.seq);
         self.sides.iter().map(SideCount::mark).fold(row.max(self.newest), i64::max)
@@ -447,19 +447,19 @@ impl ChatCount {
     }
 }
 
-/// A stream as its row says, and the last events of it that follow each other: the first and the last number.
+/// A stream by its row, and the first and last number of its newest events without a gap.
 struct StreamCount {
     row: Option<StreamRow>,
     run: Option<(i64, i64)>,
 }
 
 impl StreamCount {
-    /// What `first` and `last` should be.
+    /// The correct `first` and `last`.
     fn bounds(&self) -> (i64, i64) {
         let (first, last) = self.row.as_ref().map_or((1, 0), |row| (row.first, row.last));
         match self.run {
             Some((start, end)) if end >= last => (start.max(first.min(end)), end),
-            // Its newest events are lost.
+            // Whether its newest events are lost.
             _ => (last + 1, last),
         }
     }

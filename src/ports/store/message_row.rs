@@ -16,7 +16,7 @@ pub(super) struct MessageRow {
     pub(super) sound: String,
     pub(super) notice: Option<String>,
     pub(super) created_at: f64,
-    /// The number of its event in the receiver's stream; none for a toy, or of a hub before schema 7.
+    /// The number of its event in the receiver's stream; none for a toy, or for a message from before schema 7.
     pub(super) event_seq: Option<i64>,
     pub(super) hidden: Option<String>,
 }

@@ -1,8 +1,7 @@
-//! What the hub remembers: SurrealDB, embedded on disk by default.
+//! The database: SurrealDB, embedded on disk by default.
 //!
-//! Each method is one question or one transaction of the domain; SurrealQL is
-//! static text and values are bound. A conflict of two writers is retried here
-//! and nowhere else. What the rules of a transaction refuse comes back as a
+//! Each method is one query or one transaction of the domain; SurrealQL is static text and values are bound. A conflict
+//! of two writers is retried here and nowhere else. If the rules of a transaction refuse it, the result is a
 //! [`Refusal`], which the transaction's text throws.
 
 mod accounts;
@@ -65,37 +64,37 @@ pub use streams::Missed;
 #[cfg(test)]
 pub(crate) use tests::Fault;
 pub use toys::NewToy;
-pub use unread::Unheard;
+pub use unread::UnreadMessage;
 
 const SCHEMA: &str = include_str!("schema.surql");
 /// How long an import may take.
 const IMPORT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Raised with every change of `schema.surql`.
 const SCHEMA_VERSION: i64 = 11;
-/// What a database of version 1 lacks. Repeating it changes nothing, as `schema.surql` does: a start that was cut off
-/// begins again.
+/// The migration of a database of version 1. Like `schema.surql` it can be repeated, as an interrupted start begins
+/// again.
 const FROM_VERSION_1: &str = "UPDATE friend SET delivered_seq = read_seq WHERE delivered_seq = NONE";
-/// How often a transaction that met a conflict is tried in all.
+/// The maximum number of attempts of a transaction with conflicts.
 const TRIES: u32 = 10;
-/// How often the end of earlier questions is looked for.
+/// The interval of checks for the end of earlier queries.
 const SETTLE_PAUSE: Duration = Duration::from_millis(5);
 
 /// How to open the store.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
-    /// Where the data is.
+    /// The location of the data.
     pub place: Place,
     /// The namespace.
     pub namespace: String,
     /// The database in the namespace.
     pub database: String,
-    /// How long one query may take.
+    /// The timeout of a query.
     pub query_timeout: Duration,
     /// Events that are kept of each user's stream.
     pub stream_events_max: usize,
 }
 
-/// Where the data is.
+/// The location of the data.
 #[derive(Debug, Clone)]
 pub enum Place {
     /// In a folder, by SurrealKV in this process.
@@ -107,7 +106,7 @@ pub enum Place {
         /// The engine's write buffer.
         memtable_bytes: u64,
     },
-    /// In this process's memory: gone at its end.
+    /// In the memory of this process; lost at its end.
     Memory,
     /// On a SurrealDB server.
     Server {
@@ -120,10 +119,10 @@ pub enum Place {
     },
 }
 
-/// Why the store did not do what was asked.
+/// Why a call of the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A rule of the data refuses it; nothing was changed.
+    /// A rule of the data refused it; nothing was changed.
     #[error("refused: {0:?}")]
     Refused(Refusal),
     /// The database failed.
@@ -135,13 +134,13 @@ pub enum StoreError {
     /// The engine could not be opened.
     #[error("cannot open the database: {0}")]
     Open(String),
-    /// The engine is being opened again.
-    #[error("the database is being opened again")]
+    /// The engine is being reopened.
+    #[error("the database is being reopened")]
     Closed,
-    /// The database has not answered in time; it may do what was asked all the same.
+    /// The database has not answered in time; it may complete the query all the same.
     #[error("the database has not answered in {0:?}")]
     NoAnswer(Duration),
-    /// The database was not copied to a file, or not read from one.
+    /// The export or import of the database failed.
     #[error("the database cannot be copied: {0}")]
     Copy(String),
     /// The file that it is copied to or read from.
@@ -162,7 +161,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the database was too slow: nothing is known to be wrong with it.
+    /// Whether the database was only too slow, without a known fault.
     pub fn is_late(&self) -> bool {
         match self {
             Self::NoAnswer(_) => true,
@@ -178,14 +177,14 @@ impl StoreError {
         matches!(self, Self::Database(error) | Self::Undone(error) if is_conflict(error))
     }
 
-    /// Whether it is certain that nothing was changed. Otherwise the transaction may have been committed: the error came
-    /// while it was, or instead of the answer to it.
+    /// Whether it is certain that nothing was changed. Otherwise the transaction may have been committed: the error
+    /// occurred during the commit, or instead of its answer.
     pub fn has_changed_nothing(&self) -> bool {
         match self {
             Self::Refused(_) | Self::Undone(_) | Self::Open(_) | Self::Closed | Self::Changing | Self::Newer { .. } => {
                 true
             }
-            // What a transaction returns is read after its commit.
+            // The results of a transaction are read after its commit.
             Self::Corrupt(_) | Self::NoAnswer(_) | Self::Copy(_) | Self::CopyFile(_) => false,
             Self::Database(error) => {
                 let is_not_executed = matches!(
@@ -215,42 +214,42 @@ pub enum Refusal {
     UnknownDevice,
     /// The device is this toy already.
     DeviceBound(crate::model::ToyId),
-    /// No such chat, or not the asker's.
+    /// No such chat, or not one of the caller's.
     UnknownChat,
-    /// No such message, or not one to the asker.
+    /// No such message, or not one to the caller.
     UnknownMessage,
-    /// No such request, or not the asker's to answer.
+    /// No such friend request, or not one that the caller may answer.
     UnknownRequest,
-    /// No address book entry joins the two.
+    /// The two are not friends.
     NotFriends,
-    /// An entry joins the two already.
+    /// The two are already friends.
     AlreadyFriends,
-    /// The same request waits.
+    /// The same request has not been answered yet.
     AlreadyRequested,
     /// The request was answered.
     AlreadyAnswered,
     /// The same request was refused at this time, in seconds since 1970.
     RefusedLately(u64),
-    /// The requester has blocked the requestee.
+    /// The requester has blocked the recipient.
     Blocked,
-    /// No such invitation, or not for this; or it was used, or has expired.
+    /// The invitation is unknown, is for another purpose, was used or has expired.
     UnknownInvite,
     /// The user is a guardian of the toy.
     AlreadyGuardian,
-    /// The toy has as many guardians as it may have.
+    /// The toy has the maximum number of guardians.
     GuardiansFull,
-    /// An issuer has as many open invitations as it may have.
+    /// An issuer has the maximum number of unused invitations.
     InvitesFull,
     /// An address book is full.
     BookFull,
-    /// Too many requests wait for the answerer.
+    /// The answerer has too many unanswered requests.
     RequestsFull,
-    /// A chat's row is lost or behind its messages; or it has changed while it was mended.
+    /// A chat's row is lost or behind its messages; or it has changed during its repair.
     DamagedChat,
 }
 
 impl Refusal {
-    /// Reads what a transaction threw; the words stand in the transactions' texts.
+    /// Parses the text that a transaction threw; the words are in the transactions' texts.
     fn parse(message: &str) -> Option<Self> {
         let word = message.split("toyhub:").nth(1)?;
         let word = word.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ' ')).next()?;
@@ -287,9 +286,9 @@ pub struct Store {
     /// Events that are kept of each user's stream.
     stream_events_max: i64,
     turns: turns::Turns,
-    /// Shared by all questions that have begun since the last [`Self::settle`].
+    /// Shared by all queries that have begun since the last [`Self::settle`].
     era: RwLock<Arc<()>>,
-    /// How long an answer is awaited. An embedded engine keeps to its own limit, and ends what it has begun.
+    /// The timeout of an answer. An embedded engine has its own limit, and completes a query that it has begun.
     answer_timeout: Option<Duration>,
     #[cfg(test)]
     pub(crate) fault: std::sync::Mutex<Option<tests::Fault>>,
@@ -301,8 +300,8 @@ impl Store {
         Ok(Self::over(open_engine(settings).await?, settings))
     }
 
-    /// As [`Self::open`], for a database that [`Self::import_from`] fills: to the engine that is one query, of however
-    /// many rows, so it has a time limit of its own.
+    /// As [`Self::open`], for a database that [`Self::import_from`] fills: for the engine an import is one query of any
+    /// number of rows, so it has a time limit of its own.
     pub async fn open_to_import(settings: &StoreSettings) -> Result<Self, StoreError> {
         Self::open(&StoreSettings { query_timeout: IMPORT_MAX, ..settings.clone() }).await
     }
@@ -324,22 +323,22 @@ impl Store {
         }
     }
 
-    /// Brings the schema up to date, and notes whose database this is.
+    /// Migrates the schema, and records the hub that the database belongs to.
     pub async fn prepare(&self, hub: &HubId) -> Result<(), StoreError> {
         self.apply_schema().await?;
         self.run("UPSERT meta:identity SET hub = $hub", vars! { hub: hub.as_str() }).await?;
         Ok(())
     }
 
-    /// Ends the engine: after this the folder may be opened again.
+    /// Closes the engine. After this the folder can be opened again.
     pub async fn close(&self) -> Result<(), StoreError> {
         end(&self.engine()).await?;
-        // The engine's drop would shut the datastore down once more, which then reports an error for what is over.
+        // Dropping the engine would shut the datastore down once more, which would report an error.
         self.abandon();
         Ok(())
     }
 
-    /// Keeps the engine for good: as after a crash, nothing is flushed when the process ends.
+    /// Leaks the engine: as after a crash, nothing is flushed when the process ends.
     pub fn abandon(&self) {
         std::mem::forget(self.engine());
     }
@@ -350,7 +349,8 @@ impl Store {
             return Err(StoreError::Newer { found });
         }
         if found < SCHEMA_VERSION {
-            // Table by table: the time limit of a query is for each, and a first start may meet a machine that is busy.
+            // Table by table, so that the time limit of a query applies to each: a first start may run on a busy
+            // machine.
             for table in SCHEMA.split("\n\n").filter(|part| part.contains("DEFINE")) {
                 self.run(table, Variables::new()).await?;
             }
@@ -367,7 +367,7 @@ impl Store {
         Ok(())
     }
 
-    /// One value that a database notes of itself; none in a new database, which has no such table yet.
+    /// One value of the database's metadata; none in a new database, which has no such table yet.
     async fn noted<T: SurrealValue>(&self, sql: &'static str) -> Result<Option<T>, StoreError> {
         match self.run(sql, Variables::new()).await {
             Ok(mut reply) => reply.optional::<T>(0),
@@ -376,7 +376,7 @@ impl Store {
         }
     }
 
-    /// Runs `sql` as it stands; tries again, after a random pause, what lost against another writer.
+    /// Runs `sql` unchanged. After a conflict with another writer it tries again, after a random pause.
     async fn run(&self, sql: &'static str, variables: Variables) -> Result<Reply, StoreError> {
         let mut attempts = Attempts::default();
         loop {
@@ -405,12 +405,12 @@ impl Store {
         self.reply(results)
     }
 
-    /// Held by a question for as long as it reads.
+    /// Held by a query for as long as it reads.
     fn era(&self) -> Arc<()> {
         Arc::clone(&self.era.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns when every question and transaction has ended that began before: none reads old versions of rows then.
+    /// Returns when all earlier queries and transactions have ended, so that none reads old versions of rows.
     async fn settle(&self) {
         let before = std::mem::take(&mut *self.era.write().unwrap_or_else(PoisonError::into_inner));
         while Arc::strong_count(&before) > 1 {
@@ -418,7 +418,7 @@ impl Store {
         }
     }
 
-    /// Awaits the database, as long as it may take.
+    /// Awaits the database, up to the timeout.
     async fn answered<T>(&self, question: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         match self.answer_timeout {
             Some(limit) => tokio::time::timeout(limit, question).await.map_err(|_| StoreError::NoAnswer(limit))?,
@@ -426,13 +426,13 @@ impl Store {
         }
     }
 
-    /// The results of a query of which no statement has failed.
+    /// The results of a query, unless a statement has failed.
     fn reply(&self, mut results: IndexedResults) -> Result<Reply, StoreError> {
         let errors = results.take_errors();
         if errors.is_empty() {
             return Ok(Reply(results));
         }
-        // In a failed transaction the other statements only say that they did not run.
+        // In a failed transaction the errors of the other statements only state that they did not run.
         let telling = errors.values().find_map(|error| Refusal::parse(error.message()));
         if let Some(refusal) = telling {
             return Err(StoreError::Refused(refusal));
@@ -447,25 +447,25 @@ impl Store {
     }
 }
 
-/// How often something was tried that lost against another writer.
+/// The attempts of an operation that may conflict with another writer.
 #[derive(Default)]
 struct Attempts(u32);
 
 impl Attempts {
-    /// Counts a try that ended with `error`; whether there may be another.
+    /// Counts an attempt that ended with `error`. Returns whether there may be another.
     fn may_repeat(&mut self, error: &StoreError) -> bool {
         self.0 += 1;
         error.is_conflict() && self.0 < TRIES
     }
 
-    /// A random pause, longer after each try.
+    /// A random pause, longer after each attempt.
     async fn pause(&self) {
         let pause_ms = rand::rng().random_range(1..=4u64 << self.0.min(6));
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
     }
 }
 
-/// Whether the transaction lost against another one. Some paths flatten the typed error to its text.
+/// Whether the transaction had a conflict with another one. Some paths reduce the typed error to its text.
 fn is_conflict(error: &DatabaseError) -> bool {
     let text = error.message();
     text.contains("ransaction conflict")

@@ -1,4 +1,4 @@
-//! Places: the addresses at which parties have proved who they are.
+//! Places: the addresses at which parties have authenticated.
 //!
 //! A place is an address as text, made by the domain: one IPv4 address or one IPv6 /64.
 
@@ -8,15 +8,15 @@ use super::transaction::record_of;
 use super::{Store, StoreError};
 use crate::model::{Party, Timestamp};
 
-/// A party at a place.
+/// A place of a party.
 #[derive(Debug, Clone, PartialEq, SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
 pub struct ProvenPlace {
     /// The place.
     pub place: String,
-    /// When the party last proved itself there.
+    /// When the party last authenticated there.
     pub proved_at: Timestamp,
-    /// When the party was last active there, give or take an hour.
+    /// When the party was last active there, with a precision of an hour.
     pub seen_at: Timestamp,
 }
 
@@ -30,8 +30,8 @@ struct PlaceRow {
 }
 
 impl Store {
-    /// Notes that a party proved itself at a place. Of more than `keep` places of the party, the one that was proven
-    /// first is forgotten.
+    /// Records that a party authenticated at a place. Beyond `keep` places of the party, the one with the oldest
+    /// authentication is deleted.
     pub async fn prove_place(&self, party: &Party, place: &str, now: Timestamp, keep: usize) -> Result<(), StoreError> {
         let _turn = self.turns.of(party.id(), party.id()).await;
         self.transact(|tx| async move {
@@ -49,7 +49,7 @@ impl Store {
         .await
     }
 
-    /// What is known of a party at a place.
+    /// The place of a party, if it is one.
     pub async fn place(&self, party: &Party, place: &str) -> Result<Option<ProvenPlace>, StoreError> {
         let id = record_of("place", party.id(), place.to_owned());
         let mut reply = self.run("SELECT place, proved_at, seen_at FROM ONLY $id", vars! { id: id }).await?;
@@ -62,13 +62,13 @@ impl Store {
         reply.rows::<ProvenPlace>(0)
     }
 
-    /// Notes that a party is active at one of its places.
+    /// Records that a party is active at one of its places.
     pub async fn see_at_place(&self, party: &Party, place: &str, now: Timestamp) -> Result<(), StoreError> {
         let id = record_of("place", party.id(), place.to_owned());
         self.run("UPDATE $id SET seen_at = $now RETURN NONE", vars! { id: id, now: now }).await.map(drop)
     }
 
-    /// Whether anybody proved itself at a place after `since`.
+    /// Whether any party authenticated at a place after `since`.
     pub async fn is_place_proven(&self, place: &str, since: Timestamp) -> Result<bool, StoreError> {
         let mut reply = self
             .run(
@@ -79,13 +79,13 @@ impl Store {
         Ok(!reply.rows::<String>(0)?.is_empty())
     }
 
-    /// Forgets a place of a party.
+    /// Deletes a place of a party.
     pub async fn forget_place(&self, party: &Party, place: &str) -> Result<(), StoreError> {
         let id = record_of("place", party.id(), place.to_owned());
         self.run("DELETE $id RETURN NONE", vars! { id: id }).await.map(drop)
     }
 
-    /// Forgets all places of a party.
+    /// Deletes all places of a party.
     pub async fn forget_places(&self, party: &Party) -> Result<(), StoreError> {
         self.run("DELETE place:[$party, '']..[$party, '~']", vars! { party: party.id() }).await.map(drop)
     }

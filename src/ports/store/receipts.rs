@@ -1,4 +1,4 @@
-//! How far messages have come: delivered to a device, heard. Marks only ever move forward.
+//! The states of messages: delivered to a device, heard (marked as read). Marks only move forward.
 
 use surrealdb::types::{SurrealValue, vars};
 
@@ -7,13 +7,13 @@ use super::transaction::{Transaction, record, record_of};
 use super::{Refusal, Store, StoreError, stored, stored_party};
 use crate::model::{ChatId, Event, MessageId, MessageState, Party, PartyId};
 
-/// Messages that one query reads where all new ones are counted.
+/// The number of messages that one query reads to count new ones.
 const PAGE: i64 = 1000;
 
-/// Messages that have now reached a device of their receiver.
+/// Messages that were marked as delivered.
 #[derive(Debug)]
 pub struct Delivered {
-    /// Who sent them.
+    /// The sender.
     pub sender: Party,
     /// Their chat.
     pub chat: ChatId,
@@ -21,16 +21,16 @@ pub struct Delivered {
     pub sender_seq: Option<u64>,
 }
 
-/// Messages that have now been heard by their receiver.
+/// Messages that were marked as read.
 #[derive(Debug)]
 pub struct Heard {
-    /// Who sent them.
+    /// The sender.
     pub sender: Party,
     /// Their chat.
     pub chat: ChatId,
-    /// The newest of them; none where only the count of lost messages was set right.
+    /// The newest of them; none if only the count of lost messages was corrected.
     pub up_to: Option<MessageId>,
-    /// How many of that sender are still unheard.
+    /// The number of messages of that sender that are still unread.
     pub unread: u64,
     /// The number of the sender's event.
     pub sender_seq: Option<u64>,
@@ -38,7 +38,7 @@ pub struct Heard {
     pub reader_seq: Option<u64>,
 }
 
-/// One side's address book entry: what its counters and marks say.
+/// The counters and marks of one side's address book entry.
 #[derive(SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
 pub(super) struct EntryRow {
@@ -63,9 +63,9 @@ impl EntryRow {
     }
 }
 
-/// What of a friend's messages a reader hears now: up to which number, how many, and the newest of them.
+/// The messages of a friend to mark as read: the last number, their count, and the newest of them.
 pub(super) struct NewlyHeard {
-    /// None where it is all that there is.
+    /// None for all messages.
     pub(super) up_to: Option<i64>,
     pub(super) count: i64,
     pub(super) newest: Option<MessageRow>,
@@ -78,9 +78,9 @@ impl Transaction<'_> {
             .await
     }
 
-    /// `reader` has heard the friend of an entry up to the number `up_to` of their chat, or all: marks it and appends it
-    /// to both streams. None where nothing is new.
-    pub(super) async fn hear(
+    /// Marks the messages of an entry's friend as read by `reader`, up to the number `up_to` of their chat, or all, and
+    /// appends events to both streams. None if nothing has changed.
+    pub(super) async fn mark_read_up_to(
         &self,
         reader: &Party,
         entry: EntryRow,
@@ -96,7 +96,7 @@ impl Transaction<'_> {
         self.mark_read(reader, entry, new).await.map(Some)
     }
 
-    /// Counts the messages that `hear` marks.
+    /// Counts the messages to mark.
     async fn new_messages(&self, entry: &EntryRow, up_to: Option<i64>) -> Result<NewlyHeard, StoreError> {
         let mut new = NewlyHeard { up_to, count: 0, newest: None };
         let (mut first, last) = (entry.read_seq + 1, up_to.unwrap_or(i64::MAX));
@@ -120,8 +120,8 @@ impl Transaction<'_> {
         Ok(new)
     }
 
-    /// Marks what was counted. After all was heard nothing is unread, also where the counters counted messages that are
-    /// lost: then no message is the newest.
+    /// Marks the counted messages. If all were read, nothing is unread, even if the counters counted lost messages;
+    /// then there is no newest message.
     pub(super) async fn mark_read(
         &self,
         reader: &Party,
@@ -171,7 +171,7 @@ impl Store {
         Ok(reply.rows::<MessageRow>(0)?.into_iter().next())
     }
 
-    /// Marks a message to `receiver`, and those before it of its chat, as delivered; none where they were before.
+    /// Marks a message to `receiver`, and those before it of its chat, as delivered; none if they were marked before.
     ///
     /// Refused with `UnknownMessage`.
     pub async fn mark_delivered(&self, receiver: &Party, id: &MessageId) -> Result<Option<Delivered>, StoreError> {
@@ -203,11 +203,11 @@ impl Store {
         .await
     }
 
-    /// Marks the messages of a friend as heard, up to one of them or all; none where they were before.
+    /// Marks the messages of a friend as read, up to one of them or all; none if they were marked before.
     ///
-    /// Refused with `UnknownChat` where there is no such friend, with `UnknownMessage` where the message is not that
-    /// friend's to `reader`.
-    pub async fn mark_heard(
+    /// Refused with `UnknownChat` if there is no such friend, with `UnknownMessage` if the message is not from that
+    /// friend to `reader`.
+    pub async fn mark_read(
         &self,
         reader: &Party,
         friend: &PartyId,
@@ -230,7 +230,7 @@ impl Store {
                 }
                 None => None,
             };
-            tx.hear(reader, entry, up_to).await
+            tx.mark_read_up_to(reader, entry, up_to).await
         })
         .await
     }

@@ -1,9 +1,9 @@
-//! What the store does about an engine that has stopped.
+//! Recovery from a stopped engine.
 //!
-//! SurrealKV survives a full disk by itself: a log that found no room is replaced by the next commit, and a table is
-//! written again until that succeeds. But after a commit of which a part was applied, or a sync that failed, it refuses
-//! every further write until it is opened again, while reads go on. Nothing that was acknowledged is lost by that: it is
-//! in the log, which opening replays.
+//! SurrealKV recovers from a full disk by itself: the next commit replaces a log that could not be written, and a table
+//! is written again until that succeeds. But after a partially applied commit or a failed sync, it refuses every
+//! further write until it is reopened, while reads continue. No acknowledged write is lost by that: it is in the log,
+//! which is replayed when the database is opened.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -13,27 +13,27 @@ use surrealdb::types::{Error as DatabaseError, Variables};
 use super::engine::{Engine, end, open_engine};
 use super::{Place, Store, StoreError};
 
-/// How every error begins of an engine that has stopped for good; only the text of its error comes up to here.
+/// The prefix of every error of a stopped engine; only the text of its error is available here.
 const STOPPED: &str = "Database stopped";
 
 impl Store {
-    /// Asks the least that there is.
+    /// Runs a minimal query.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.run("SELECT VALUE version FROM ONLY meta:schema", Variables::new()).await.map(drop)
     }
 
-    /// Writes the least that there is: an engine whose log found no room begins a new one, and one that has stopped is
-    /// found out.
+    /// Runs a minimal write: an engine whose log could not be written begins a new one, and a stopped engine is
+    /// detected.
     pub async fn try_write(&self) -> Result<(), StoreError> {
         self.run("UPSERT meta:tried SET version = (version ?? 0) + 1", Variables::new()).await.map(drop)
     }
 
-    /// Whether the engine refuses all writes until it is opened again.
+    /// Whether the engine refuses all writes until it is reopened.
     pub fn has_stopped(&self) -> bool {
         self.has_stopped.load(Ordering::Relaxed)
     }
 
-    /// Closes the engine and opens it again. Until it is open, every question is answered by [`StoreError::Closed`].
+    /// Reopens the engine. Until it is open, every query returns [`StoreError::Closed`].
     pub async fn reopen(&self) -> Result<(), StoreError> {
         if !matches!(self.settings.place, Place::Folder { .. }) {
             self.has_stopped.store(false, Ordering::Relaxed);
@@ -41,8 +41,8 @@ impl Store {
         }
         let old = self.replace(Engine::Closed);
         if let Err(error) = end(&old).await {
-            // What it could not write stands in its log.
-            tracing::warn!(%error, "the stopped engine did not close in order");
+            // Unwritten data is in its log.
+            tracing::warn!(%error, "the stopped engine could not be closed cleanly");
         }
         drop(old);
         self.replace(open_engine(&self.settings).await?);
@@ -50,7 +50,7 @@ impl Store {
         Ok(())
     }
 
-    /// The engine as it is now. A question that has begun keeps its own to the end.
+    /// The current engine. A running query keeps its own to its end.
     pub(super) fn engine(&self) -> Arc<Engine> {
         Arc::clone(&self.engine.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -59,7 +59,7 @@ impl Store {
         std::mem::replace(&mut *self.engine.write().unwrap_or_else(PoisonError::into_inner), Arc::new(engine))
     }
 
-    /// Notes an engine that has stopped.
+    /// Records that the engine has stopped.
     pub(super) fn note(&self, error: &DatabaseError) {
         if error.message().contains(STOPPED) && !self.has_stopped.swap(true, Ordering::Relaxed) {
             tracing::error!(%error, "the database's engine has stopped and refuses writes");

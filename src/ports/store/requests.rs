@@ -1,5 +1,5 @@
-//! Friend requests. Of a request that a toy makes itself, a guardian of that toy agrees first; then it goes to the other
-//! side, whose answer decides.
+//! Friend requests. A request of a toy itself needs the consent of a guardian of that toy first; then it is sent to the
+//! recipient, whose answer decides.
 
 use surrealdb::types::{SurrealValue, vars};
 
@@ -8,51 +8,51 @@ use super::transaction::Transaction;
 use super::{NewEntry, Refusal, Store, StoreError, stored, stored_party};
 use crate::model::{ChatId, Event, FriendRequest, Party, RequestId, RequestStatus, Timestamp, UserId};
 
-/// Whose answer a request waits for that a block hides from its requestee: the requester cannot tell it from one that
-/// is never answered.
+/// The answerer of a request that a block hides from its recipient: to the requester it looks like one that is never
+/// answered.
 pub(super) const NOBODY: &str = "000000000000000000000000";
 
-/// A request to be kept; `status` is pending.
+/// A new request; `status` is pending.
 #[derive(Debug)]
 pub struct NewFriendRequest {
     /// The request; the id is new.
     pub request: FriendRequest,
     /// The users who may answer it.
     pub answerers: Vec<UserId>,
-    /// The requester, and the guardians of a toy that asks: a block of one of them hides the request.
+    /// The requester, and the guardians of a requesting toy: a block against one of them hides the request.
     pub askers: Vec<String>,
-    /// Whether a guardian of the toy that asks has made it: an earlier refusal of this side then counts no more.
+    /// Whether a guardian of the requesting toy has made it: an earlier refusal by this side is then ignored.
     pub is_by_guardian: bool,
     /// The ids of the families of the two, the asker's first: where a request of the one family to the other was refused
     /// by the other, no member of it asks again so soon.
     pub families: [Vec<String>; 2],
     /// A refusal after this time refuses the request, too.
     pub refused_since: Timestamp,
-    /// How many may wait for the answerer.
+    /// The maximum number of unanswered requests of the answerer.
     pub pending_max: usize,
 }
 
-/// That a guardian of the toy that asks agrees to its request.
+/// The consent of a guardian to a request of its toy.
 #[derive(Debug)]
 pub struct Consent {
     /// The request, as the guardian has seen it.
     pub request: FriendRequest,
-    /// What the toy shall call its friend.
+    /// The toy's remark for its friend.
     pub remark: String,
-    /// The users who answer for the other side.
+    /// The users who answer for the recipient.
     pub answerers: Vec<UserId>,
-    /// As of the new request.
+    /// As in the new request.
     pub askers: Vec<String>,
-    /// How many may wait for the other side.
+    /// The maximum number of unanswered requests of the recipient.
     pub pending_max: usize,
 }
 
-/// The numbers of the two events that a new friendship is.
+/// The numbers of the two events of a new friendship.
 #[derive(Debug)]
 pub struct Befriended {
-    /// Of the requester's event.
+    /// The number of the requester's event.
     pub requester_seq: Option<u64>,
-    /// Of the requestee's event.
+    /// The number of the recipient's event.
     pub requestee_seq: Option<u64>,
 }
 
@@ -99,7 +99,7 @@ impl RequestRow {
         let answerer = match &self.answerer {
             id if id == requester.id() => requester.clone(),
             id if id == requestee.id() => requestee.clone(),
-            // Of an older version, or of nobody.
+            // From an older version, or without an answerer.
             user => Party::User(stored(user)?),
         };
         Ok(FriendRequest {
@@ -123,8 +123,9 @@ impl RequestRow {
 }
 
 impl Store {
-    /// Keeps a request and notifies who may answer it; gives the numbers of those events: none where the requestee has
-    /// blocked an asker. Refused with `AlreadyFriends`, `Blocked`, `AlreadyRequested`, `RefusedLately` or `RequestsFull`.
+    /// Stores a request and appends events for the users who may answer it. Returns the numbers of those events; none
+    /// if the recipient has blocked the requesting side. Refused with `AlreadyFriends`, `Blocked`, `AlreadyRequested`,
+    /// `RefusedLately` or `RequestsFull`.
     pub async fn add_request(
         &self,
         new: NewFriendRequest,
@@ -144,7 +145,7 @@ impl Store {
         let families = &families;
         let _turns = self.turns.of(requester, requestee).await;
         self.transact(|tx| async move {
-            // Of a refusal in the future the clock is wrong.
+            // A refusal in the future was recorded with a wrong clock.
             let lately = |refusal: &RefusalRow| refusal.refused_at > refused_since && refusal.refused_at <= now;
             // A guardian who has refused what its toy asked for has spoken for nobody else, and may still ask itself.
             let is_of_others = |refusal: &RefusalRow| !families[0].contains(&refusal.refuser);
@@ -166,8 +167,8 @@ impl Store {
         .await
     }
 
-    /// Hands a request on to the other side, since a guardian of the toy that asks agrees; gives the numbers of that
-    /// side's events. Refused with `UnknownRequest`, `AlreadyAnswered` or `RequestsFull`.
+    /// Sends a request to its recipient, after the consent of a guardian of the requesting toy. Returns the numbers of
+    /// the recipient's events. Refused with `UnknownRequest`, `AlreadyAnswered` or `RequestsFull`.
     pub async fn consent_to_request(&self, consent: Consent) -> Result<Vec<(UserId, Option<u64>)>, StoreError> {
         let Consent { request, remark, answerers, askers, pending_max } = consent;
         let (requester, requestee) = (request.requester.id(), request.requestee.id());
@@ -187,7 +188,7 @@ impl Store {
         .await
     }
 
-    /// The requests that wait for one of these parties, newest first, at most `limit`; answered ones are among them.
+    /// The requests that one of these parties may answer or has answered, newest first, at most `limit`.
     pub async fn requests_for(&self, answerers: Vec<String>, limit: usize) -> Result<Vec<FriendRequest>, StoreError> {
         let mut reply = self
             .run(
@@ -227,10 +228,11 @@ impl Store {
         Ok(())
     }
 
-    /// Accepts a request, as its answerer `asked`: a chat, an entry on both sides, both notified, status 1, or nothing.
+    /// Accepts a request, as its answerer `asked`: a chat, an entry and an event on both sides, and status 1; or
+    /// nothing.
     ///
-    /// A request of the pair in the other direction is thereby accepted too. Refused with
-    /// `UnknownRequest`, `AlreadyAnswered`, `AlreadyFriends` or `BookFull`.
+    /// A request in the other direction is accepted, too. Refused with `UnknownRequest`, `AlreadyAnswered`,
+    /// `AlreadyFriends` or `BookFull`.
     pub async fn accept_request(
         &self,
         (id, asked): (&RequestId, &Party),

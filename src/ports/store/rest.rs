@@ -56,7 +56,7 @@ impl RestRow {
 }
 
 impl Store {
-    /// Sets the quiet hours of a toy, or ends them.
+    /// Sets or removes the quiet hours of a toy.
     pub async fn set_quiet_hours(&self, toy: &ToyId, hours: Option<&QuietHours>) -> Result<(), StoreError> {
         let variables = vars! {
             id: record("toy", toy.as_str()), from: hours.map(|hours| i64::from(hours.from.number())),
@@ -119,7 +119,7 @@ impl Store {
         Ok(reply.optional::<bool>(0)?.unwrap_or(false))
     }
 
-    /// Approves a piece of content for a toy, or takes that back.
+    /// Approves a piece of content for a toy, or revokes the approval.
     pub async fn approve(&self, toy: &ToyId, content: &ContentId, is_approved: bool) -> Result<(), StoreError> {
         let id = record_of("approval", toy.as_str(), content.as_str().to_owned());
         let sql = if is_approved {
@@ -130,7 +130,7 @@ impl Store {
         self.run(sql, vars! { id: id, toy: toy.as_str(), content: content.as_str() }).await.map(drop)
     }
 
-    /// What is approved for a toy.
+    /// The approved content of a toy.
     pub async fn approvals(&self, toy: &ToyId) -> Result<Vec<ContentId>, StoreError> {
         let mut reply =
             self.run("SELECT VALUE content FROM approval:[$toy, '']..[$toy, 'z']", vars! { toy: toy.as_str() }).await?;

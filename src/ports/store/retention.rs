@@ -1,4 +1,4 @@
-//! What is deleted because it is old.
+//! Deletion of old rows.
 
 use surrealdb::types::{Variables, vars};
 
@@ -9,7 +9,7 @@ use crate::model::Timestamp;
 const STEP_ROWS: i64 = if cfg!(test) { 10 } else { 1000 };
 
 impl Store {
-    /// Deletes the friend requests that were made before a time, answered or not. It goes through all requests.
+    /// Deletes the friend requests that were made before a time, answered or not. It scans all requests.
     pub async fn delete_requests_before(&self, before: Timestamp) -> Result<(), StoreError> {
         self.delete_in_steps(
             "{
@@ -26,7 +26,7 @@ impl Store {
         .await
     }
 
-    /// Forgets the tokens that expired before a time. It goes through all tokens.
+    /// Deletes the tokens that expired before a time. It scans all tokens.
     pub async fn delete_tokens_expired_before(&self, before: Timestamp) -> Result<(), StoreError> {
         self.delete_in_steps(
             "RETURN array::len(

@@ -1,7 +1,7 @@
-//! The stream of each user: numbered events, kept for devices that come back.
+//! The stream of each user: numbered events, kept for devices that reconnect.
 //!
-//! An event is appended in the transaction that does what the event is about. All writers of a stream write its one
-//! counter, so that they commit one after the other: number n is given after n - 1 was committed.
+//! An event is appended in the transaction that causes it. All writers of a stream write its one counter, so that they
+//! commit one after the other: number n is assigned after n - 1 was committed.
 
 use surrealdb::types::{SurrealValue, vars};
 
@@ -9,17 +9,18 @@ use super::transaction::{Transaction, record, record_of};
 use super::{Store, StoreError, stored, stored_number, stored_party};
 use crate::model::{Event, MessageState, Party, UserId};
 
-/// Old events that one new event deletes at most: where the limit was lowered, the rest follows with the next events.
+/// The maximum number of old events that one new event deletes. If the limit was lowered, the rest is deleted with the
+/// next events.
 const DELETED_AT_ONCE: i64 = 16;
 
-/// What a user asks of a stream, and where it stands.
+/// A page of a stream, and its range.
 #[derive(Debug)]
 pub struct Missed {
-    /// The number of the oldest event that is kept; one more than `last` where none is.
+    /// The number of the oldest kept event; `last` + 1 if there is none.
     pub first: u64,
     /// The number of the newest event; 0 before the first.
     pub last: u64,
-    /// The events asked for, with their numbers, oldest first.
+    /// The requested events, with their numbers, oldest first.
     pub events: Vec<(u64, Event)>,
 }
 
@@ -30,7 +31,7 @@ struct StreamRow {
     last: i64,
 }
 
-/// An event as a row; the columns that its type lacks are none.
+/// An event as a row; columns that its type does not have are none.
 #[derive(SurrealValue, Default)]
 #[surreal(crate = "surrealdb::types")]
 struct EventRow {
@@ -50,7 +51,7 @@ struct EventRow {
 }
 
 impl EventRow {
-    /// None for events that are not kept.
+    /// None for events that are not stored.
     fn of(seq: i64, event: &Event) -> Option<Self> {
         let row = |name: &str, party: &Party| Self {
             seq,
@@ -93,7 +94,7 @@ impl EventRow {
                 unread: Some(i64::try_from(*unread).unwrap_or(i64::MAX)),
                 ..row("read", friend)
             },
-            // It names nobody: the row is its owner's.
+            // It names no party: the row belongs to its owner.
             Event::Erased => Self { seq, r#type: "erased".to_owned(), kind: "app".to_owned(), ..Self::default() },
             Event::Play { .. } | Event::Command(_) => return None,
         })
@@ -139,17 +140,17 @@ impl EventRow {
     }
 }
 
-/// A column that every event of this type has.
+/// Reads a column that every event of this type has.
 fn given<T>(column: Option<T>) -> Result<T, StoreError> {
     column.ok_or_else(|| StoreError::Corrupt("an event lacks a field".into()))
 }
 
 impl Transaction<'_> {
-    /// Appends an event to a party's stream and returns its number; toys have no stream. Of more events than a stream
-    /// keeps, the oldest are deleted.
+    /// Appends an event to a party's stream and returns its number; toys have no stream. Beyond the limit of a stream,
+    /// the oldest events are deleted.
     ///
-    /// A stream that has lost its row continues behind the events that are left, and an event that stands in the way of
-    /// a number is replaced: damage of a stream must not refuse a message.
+    /// A stream without its row continues after the remaining events, and an existing event with the new number is
+    /// replaced: a damaged stream must not cause a message to be refused.
     pub(super) async fn append_event(&self, party: &Party, event: &Event) -> Result<Option<u64>, StoreError> {
         let Party::User(user) = party else { return Ok(None) };
         let id = record("stream", user.as_str());
@@ -172,7 +173,7 @@ impl Transaction<'_> {
         Ok(Some(stored_number(seq)?))
     }
 
-    /// Appends an event to the stream of each of the users; gives the numbers.
+    /// Appends an event to the stream of each of the users. Returns the numbers.
     pub(super) async fn append_to_all(
         &self,
         users: &[UserId],
@@ -185,7 +186,7 @@ impl Transaction<'_> {
         Ok(numbers)
     }
 
-    /// Where a stream stands that has no row: at the events that are left of it, or at its beginning.
+    /// The range of a stream without a row: that of its remaining events, or an empty one.
     async fn stream_left(&self, user: &UserId) -> Result<StreamRow, StoreError> {
         let left = self
             .rows::<i64>(
@@ -199,15 +200,15 @@ impl Transaction<'_> {
 }
 
 impl Store {
-    /// Appends an event to the streams of users; gives the numbers.
+    /// Appends an event to the streams of users. Returns the numbers.
     pub async fn notify(&self, users: &[UserId], event: &Event) -> Result<Vec<(UserId, Option<u64>)>, StoreError> {
         self.transact(|tx| async move { tx.append_to_all(users, event).await }).await
     }
 
-    /// The user's events that follow number `after`, at most `limit`, and where the stream stands, as of one moment.
+    /// The user's events that follow number `after`, at most `limit`, and the range of the stream, from one snapshot.
     ///
-    /// No events where `after` is older than what is kept, or newer than the newest. An event that is lost, or that
-    /// cannot be read, is left out: its number is missing.
+    /// No events if `after` is older than the oldest kept event, or newer than the newest. A lost or unreadable event
+    /// is left out: its number is missing.
     pub async fn missed(&self, user: &UserId, after: u64, limit: usize) -> Result<Missed, StoreError> {
         let after = i64::try_from(after).unwrap_or(i64::MAX - 1);
         let (next, until) = (after.saturating_add(1), after.saturating_add(i64::try_from(limit).unwrap_or(i64::MAX)));
@@ -233,7 +234,7 @@ impl Store {
         events.sort_by_key(|row| row.seq);
         let read = |row: EventRow| {
             let seq = row.seq;
-            row.into_event().inspect_err(|error| tracing::warn!(seq, %error, "stored event not readable")).ok()
+            row.into_event().inspect_err(|error| tracing::warn!(seq, %error, "a stored event could not be read")).ok()
         };
         let events = events.into_iter().filter_map(read).collect();
         Ok(Missed { first: stored_number(stream.first)?, last: stored_number(stream.last)?, events })

@@ -47,14 +47,14 @@ async fn prepared(settings: &StoreSettings) -> Store {
     store
 }
 
-/// A database that does not answer: the next query with this text gets no answer, whether it is done or not.
+/// A database that does not answer: the next query with this text gets no answer, whether or not it is executed.
 pub(crate) struct Fault {
     pub(crate) text: &'static str,
     pub(crate) is_done: bool,
 }
 
 impl Fault {
-    /// The fault that a query of this text meets.
+    /// The fault of a query with this text.
     pub(super) fn take(store: &Store, sql: &str) -> Option<Self> {
         store.fault.lock().unwrap().take_if(|fault| sql.contains(fault.text))
     }
@@ -122,7 +122,7 @@ async fn toy(store: &Store, owner: &Party) -> Party {
     id.into()
 }
 
-/// Two users become friends: an event for each, and one for the asked before.
+/// Two users become friends: an event for each, and one for the recipient before.
 async fn befriend(store: &Store, requester: &Party, requestee: &Party) -> Befriended {
     let request = FriendRequest {
         id: RequestId::random(),
@@ -222,7 +222,7 @@ async fn eight_writers_of_one_stream_number_it_without_gap_or_repeat_and_it_is_k
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_events_go_also_when_the_limit_was_lowered_and_none_comes_back_when_it_is_raised() {
+async fn old_events_are_deleted_when_the_limit_is_lowered_and_none_returns_when_it_is_raised() {
     let folder = tempfile::tempdir().unwrap();
     let store = in_folder(folder.path(), 40).await;
     let reader = user(&store).await;
@@ -265,7 +265,7 @@ async fn old_events_go_also_when_the_limit_was_lowered_and_none_comes_back_when_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_that_a_user_is_told_comes_back_as_it_was_told() {
+async fn all_events_of_a_user_are_returned_unchanged() {
     let store = in_memory().await;
     let (mia, tom) = (user(&store).await, user(&store).await);
     assert_eq!(position(&store, &mia).await, (1, 0), "before the first event");
@@ -278,7 +278,7 @@ async fn all_that_a_user_is_told_comes_back_as_it_was_told() {
     let new = NewMessage { id: id.clone(), from, to, sound: sound.clone(), notice, repeats: None };
     assert_eq!(store.add_message(new, 5.5).await.unwrap().receiver_seq, Some(3));
     store.mark_delivered(&tom, &id).await.unwrap().unwrap();
-    store.mark_heard(&tom, &id_of(&mia), None).await.unwrap().unwrap();
+    store.mark_read(&tom, &id_of(&mia), None).await.unwrap().unwrap();
 
     let of_tom = events(&store, &tom).await;
     assert!(matches!(
@@ -311,7 +311,7 @@ async fn all_that_a_user_is_told_comes_back_as_it_was_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn marks_only_move_forward_and_each_advance_is_told_once() {
+async fn marks_only_move_forward_and_each_advance_is_published_once() {
     use MessageState::{Delivered, Heard, Sent};
     let store = in_memory().await;
     let (mia, tom, eve) = (user(&store).await, user(&store).await, user(&store).await);
@@ -333,10 +333,10 @@ async fn marks_only_move_forward_and_each_advance_is_told_once() {
     for n in [2, 1, 0] {
         assert!(store.mark_delivered(&tom, &sent[n]).await.unwrap().is_none(), "{n} again");
     }
-    let heard = store.mark_heard(&tom, &mia_id, Some(&sent[1])).await.unwrap().unwrap();
+    let heard = store.mark_read(&tom, &mia_id, Some(&sent[1])).await.unwrap().unwrap();
     assert_eq!((&heard.up_to, heard.unread, unread(&store, &tom, &mia).await), (&Some(sent[1].clone()), 3, 3));
     for n in [1, 0] {
-        assert!(store.mark_heard(&tom, &mia_id, Some(&sent[n])).await.unwrap().is_none(), "{n} again");
+        assert!(store.mark_read(&tom, &mia_id, Some(&sent[n])).await.unwrap().is_none(), "{n} again");
         assert!(store.mark_delivered(&tom, &sent[n]).await.unwrap().is_none(), "heard before");
     }
     assert_eq!(told().await, 2);
@@ -347,23 +347,23 @@ async fn marks_only_move_forward_and_each_advance_is_told_once() {
         let refused = store.mark_delivered(who, message).await.unwrap_err();
         assert!(matches!(refused, StoreError::Refused(Refusal::UnknownMessage)), "{refused}");
     }
-    let refused = store.mark_heard(&tom, &mia_id, Some(&hers)).await.unwrap_err();
+    let refused = store.mark_read(&tom, &mia_id, Some(&hers)).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused(Refusal::UnknownMessage)), "another friend's: {refused}");
     for stranger in [id_of(&eve), id_of(&mia), "5c8f582f268d7942f44c6703".parse().unwrap()] {
-        let refused = store.mark_heard(&mia, &stranger, None).await.unwrap_err();
+        let refused = store.mark_read(&mia, &stranger, None).await.unwrap_err();
         assert!(matches!(refused, StoreError::Refused(Refusal::UnknownChat)), "{refused}");
     }
 
-    let heard = store.mark_heard(&tom, &mia_id, None).await.unwrap().unwrap();
+    let heard = store.mark_read(&tom, &mia_id, None).await.unwrap().unwrap();
     assert_eq!((&heard.up_to, heard.unread), (&Some(sent[4].clone()), 0));
-    assert!(store.mark_heard(&tom, &mia_id, None).await.unwrap().is_none());
+    assert!(store.mark_read(&tom, &mia_id, None).await.unwrap().is_none());
     assert!(store.mark_delivered(&tom, &sent[4]).await.unwrap().is_none(), "heard implies delivered");
     assert_eq!(of_hers(states(&store, &mia, &tom).await), [Heard; 5]);
     assert_eq!((told().await, unread(&store, &tom, &eve).await), (3, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_eight_devices_that_mark_the_same_at_once_one_is_told_of() {
+async fn of_eight_concurrent_equal_marks_one_is_published() {
     let folder = tempfile::tempdir().unwrap();
     let store = in_folder(folder.path(), 1000).await;
     let (mia, tom) = (user(&store).await, user(&store).await);
@@ -373,7 +373,7 @@ async fn of_eight_devices_that_mark_the_same_at_once_one_is_told_of() {
     let mia_id = id_of(&mia);
     let delivered = futures_util::future::join_all((0..8).map(|_| store.mark_delivered(&tom, &id))).await;
     assert_eq!(delivered.into_iter().filter(|mark| mark.as_ref().unwrap().is_some()).count(), 1);
-    let heard = futures_util::future::join_all((0..8).map(|_| store.mark_heard(&tom, &mia_id, Some(&id)))).await;
+    let heard = futures_util::future::join_all((0..8).map(|_| store.mark_read(&tom, &mia_id, Some(&id)))).await;
     assert_eq!(heard.into_iter().filter(|mark| mark.as_ref().unwrap().is_some()).count(), 1);
     assert_eq!(position(&store, &mia).await.1, before + 2);
     assert_eq!(position(&store, &tom).await.1, tom_before + 2, "the message and that it is read");
@@ -381,7 +381,7 @@ async fn of_eight_devices_that_mark_the_same_at_once_one_is_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_taken_or_read_is_heard_and_told() {
+async fn read_messages_have_the_state_heard_and_send_receipts() {
     let store = in_memory().await;
     let mia = user(&store).await;
     let fluffy = toy(&store, &mia).await;
@@ -401,7 +401,7 @@ async fn what_is_taken_or_read_is_heard_and_told() {
         sent.push(send(&store, &fluffy, &mia, f64::from(n)).await);
     }
     assert_eq!(sent.iter().map(|(_, seq)| seq.unwrap()).collect::<Vec<_>>(), [3, 4, 5]);
-    let waiting = store.unheard(&mia, 2).await.unwrap();
+    let waiting = store.unread_messages(&mia, 2).await.unwrap();
     assert_eq!(waiting.iter().map(|waiting| &waiting.message.id).collect::<Vec<_>>(), [&sent[0].0, &sent[1].0]);
     assert_eq!(unread(&store, &mia, &fluffy).await, 3, "to look marks nothing");
     let chat = store.friend(&mia, &id_of(&fluffy)).await.unwrap().unwrap().chat;
@@ -458,7 +458,7 @@ async fn a_database_of_version_1_is_taken_over_with_what_it_holds() {
     assert!(store.mark_delivered(&mia, &third).await.unwrap().is_some());
     assert!(store.mark_delivered(&fluffy, &second).await.unwrap().is_some());
     assert_eq!(store.take_unheard(&fluffy, None, 10).await.unwrap().0[0].id, second);
-    assert_eq!(store.mark_heard(&mia, &id_of(&fluffy), None).await.unwrap().unwrap().up_to, Some(third));
+    assert_eq!(store.mark_read(&mia, &id_of(&fluffy), None).await.unwrap().unwrap().up_to, Some(third));
     let told: Vec<_> = events(&store, &mia).await.into_iter().map(|(seq, _)| seq).collect();
     assert_eq!(told, [1, 2, 3], "delivered, heard, read");
     assert_eq!(send(&store, &fluffy, &mia, 5.0).await.1, Some(4));
@@ -502,7 +502,7 @@ fn selects() -> Vec<String> {
     found
 }
 
-/// The engine's plan for a query, whose variables stand for whatever they stand for in the transaction.
+/// The engine's plan for a query, with example values for its variables.
 async fn plan(store: &Store, select: &str) -> String {
     // The store takes fixed texts only; a test may leak some.
     let text: &'static str = format!("EXPLAIN {select}").leak();
@@ -556,7 +556,7 @@ async fn no_query_goes_through_a_whole_table_but_lists_of_all_and_a_start() {
         let plan = plan(&store, &select).await;
         let is_whole = WHOLE.iter().any(|text| select.contains(text));
         assert_eq!(plan.contains("TableScan"), is_whole, "{select}\n{plan}");
-        // What stands behind an expression is known when the query runs: there it may only be one record.
+        // The target of an expression is only known when the query runs: it must be a single record.
         let dynamic = plan.lines().filter(|line| line.contains("Values [ctx"));
         let is_one = |line: &str| line.contains("[expr: type::record(") || line.contains("[expr: x:x]");
         assert!(dynamic.clone().all(is_one), "{select}\n{plan}");

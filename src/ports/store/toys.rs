@@ -1,4 +1,4 @@
-//! Devices of the equipment library and the toys that they became.
+//! Devices of the equipment library, and toys.
 
 use surrealdb::types::{SurrealValue, vars};
 
@@ -12,13 +12,13 @@ use crate::model::{ChatId, Device, DeviceKey, Timestamp, Toy, ToyId, UserId};
 pub struct NewToy {
     /// The toy; the id is new.
     pub toy: Toy,
-    /// The chat window of toy and user; the id is new.
+    /// The chat of toy and user; the id is new.
     pub chat: ChatId,
     /// The user's entry for the toy.
     pub entry_of_user: NewEntry,
     /// The toy's entry for the user.
     pub entry_of_toy: NewEntry,
-    /// Until when the first place is taken at which the toy opens.
+    /// The time until which the toy may open at a new place.
     pub let_in_until: Timestamp,
     /// The hash of the invitation that allows the binding, if one was given.
     pub invite_hash: Option<String>,
@@ -78,7 +78,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a device that is no toy. False where there is none, or where it is a toy.
+    /// Removes a device that is not bound. Returns false if there is no such device, or if it is bound.
     pub async fn remove_device(&self, key: &DeviceKey) -> Result<bool, StoreError> {
         let mut reply = self
             .run(
@@ -89,7 +89,7 @@ impl Store {
         Ok(reply.optional::<bool>(0)?.unwrap_or_default())
     }
 
-    /// Gives a device another secret, by its SHA-256. Refused with `UnknownDevice`.
+    /// Sets the SHA-256 of a new secret of a device. Refused with `UnknownDevice`.
     pub async fn renew_device(&self, key: &DeviceKey, secret_hash: &str) -> Result<(), StoreError> {
         self.run(
             "{
@@ -126,7 +126,7 @@ impl Store {
         reply.rows::<DeviceRow>(0)?.into_iter().map(|row| Ok(row.into_device()?.0)).collect()
     }
 
-    /// Makes a device a toy: the toy, its chat with the user and an entry on both sides, or nothing.
+    /// Binds a device: creates the toy, its chat with the user and an entry on both sides, or nothing.
     ///
     /// Refused with `UnknownDevice`, `DeviceBound`, `UnknownInvite`, `UnknownParty` or `BookFull`.
     pub async fn bind_toy(&self, new: NewToy, friends_max: usize, now: Timestamp) -> Result<(), StoreError> {
@@ -153,13 +153,14 @@ impl Store {
         reply.optional::<ToyRow>(0)?.map(ToyRow::into_toy).transpose()
     }
 
-    /// Sets until when the first place is taken at which a toy opens.
+    /// Sets the time until which a toy may open at a new place.
     pub async fn let_in(&self, toy: &ToyId, until: Timestamp) -> Result<(), StoreError> {
         let id = record("toy", toy.as_str());
         self.run("UPDATE $id SET let_in_until = $until RETURN NONE", vars! { id: id, until: until }).await.map(drop)
     }
 
-    /// Whether a toy is let in now. It is no longer afterwards: of several who ask, one is answered yes.
+    /// Whether a toy may open at a new place now. This uses the permission up: of several concurrent calls, one gets
+    /// it.
     pub async fn take_letting_in(&self, toy: &ToyId, now: Timestamp) -> Result<bool, StoreError> {
         self.transact(|tx| async move {
             let id = record("toy", toy.as_str());

@@ -1,20 +1,21 @@
 //! Transactions of several statements, with the rules between them in Rust.
 //!
-//! The engine compiles each text of a query anew, which costs more than all the rest, unless it is one statement whose
-//! target or source is a bound record id: of such a statement it keeps the compiled form. So whatever runs for each
-//! message is made of such statements. A worked example, the marks of a reader:
+//! The engine compiles each text of a query anew, which costs more than all other steps, unless it is one statement
+//! whose target or source is a bound record id: the compiled form of such a statement is cached. So all code that runs
+//! for each message consists of such statements. A worked example, the marks of a reader:
 //!
 //! ```text
 //! store.transact(|tx| async move {
 //!     let entry = tx.one::<EntryRow>("SELECT * FROM ONLY $id", vars! { id: record_of("friend", owner, friend) }).await?;
-//!     …                                                     // what may not be, returns an error: rolled back
+//!     …                                                     // a violated rule returns an error: rolled back
 //!     tx.run("UPDATE $id SET read_seq = $read RETURN NONE", vars! { … }).await?;
 //!     Ok(…)                                                 // committed, and synced, before `transact` returns
 //! })
 //! ```
 //!
-//! A transaction reads one snapshot. Its commit fails where another one has written the same records since; then the
-//! whole closure runs again. A rule that reads a record must therefore write it too, or be one that time cannot break.
+//! A transaction reads one snapshot. Its commit fails if another one has written the same records since; then the whole
+//! closure runs again. A rule that reads a record must therefore write it, too, unless later changes cannot break the
+//! rule.
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use surrealdb::types::{Array, RecordId, SurrealValue, Value, Variables};
 use super::engine::Engine;
 use super::{Attempts, Reply, Store, StoreError};
 
-/// One transaction that has begun and is not committed.
+/// A transaction that is not committed yet.
 pub(super) struct Transaction<'s> {
     store: &'s Store,
     begun: Arc<Handle>,
@@ -52,8 +53,8 @@ pub(super) fn record_of(table: &str, first: &str, second: impl SurrealValue) -> 
 }
 
 impl Store {
-    /// Runs `work` in a transaction and commits what it has done, or nothing where it returns an error. What lost
-    /// against another writer runs again, after a random pause.
+    /// Runs `work` in a transaction, and commits it unless `work` returns an error. After a conflict with another
+    /// writer it runs again, after a random pause.
     pub(super) async fn transact<'s, T, F>(&'s self, work: impl Fn(Transaction<'s>) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
@@ -95,7 +96,7 @@ impl Store {
 }
 
 impl Transaction<'_> {
-    /// Runs `sql` as it stands.
+    /// Runs `sql` unchanged.
     pub(super) async fn run(&self, sql: &'static str, variables: Variables) -> Result<Reply, StoreError> {
         #[cfg(test)]
         match super::tests::Fault::take(self.store, sql) {
@@ -114,7 +115,7 @@ impl Transaction<'_> {
         self.store.reply(results).map_err(undone)
     }
 
-    /// Runs `sql`, which gives at most one row.
+    /// Runs `sql`, which returns at most one row.
     pub(super) async fn one<T: SurrealValue>(
         &self,
         sql: &'static str,
@@ -123,7 +124,7 @@ impl Transaction<'_> {
         self.run(sql, variables).await?.optional::<T>(0).map_err(undone)
     }
 
-    /// Runs `sql`, which gives any number of rows.
+    /// Runs `sql`, which returns any number of rows.
     pub(super) async fn rows<T: SurrealValue>(
         &self,
         sql: &'static str,
@@ -132,7 +133,7 @@ impl Transaction<'_> {
         self.run(sql, variables).await?.rows::<T>(0).map_err(undone)
     }
 
-    /// How many events a stream keeps.
+    /// The maximum number of events of a stream.
     pub(super) fn stream_events_max(&self) -> i64 {
         self.store.stream_events_max
     }
@@ -149,7 +150,7 @@ impl Transaction<'_> {
 
     async fn commit(self) -> Result<(), StoreError> {
         let store = self.store;
-        // Its closure has ended, and its share with it.
+        // The closure has ended, and dropped its reference.
         let begun = Arc::into_inner(self.begun).ok_or(StoreError::Closed)?;
         let committed = async {
             match begun {
@@ -166,7 +167,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Rolls back. Where that fails nothing is committed either.
+    /// Rolls back. If that fails, nothing is committed either.
     async fn cancel(self) {
         let Some(begun) = Arc::into_inner(self.begun) else { return };
         let cancelled = async {
@@ -176,7 +177,7 @@ impl Transaction<'_> {
             }
         };
         if let Ok(Err(error)) = self.store.answered(async { Ok(cancelled.await) }).await {
-            tracing::debug!(%error, "a transaction was not rolled back in order");
+            tracing::debug!(%error, "a transaction could not be rolled back cleanly");
         }
     }
 }

@@ -1,14 +1,14 @@
-//! Turns: transactions of this process that write rows of the same party follow each other.
+//! Turns: transactions of this process that write rows of the same party run one after the other.
 //!
-//! Without turns they would conflict, and the losers would run again; a party to whom many send at once could make one
-//! of them lose until it gives up. Turns are only for speed and fairness: what is right is kept by the transactions,
-//! also against the writers of another process.
+//! Without turns they would conflict, and all but one would run again; with many concurrent senders to one party, a
+//! transaction could conflict until its attempts are used up. Turns are only for speed and fairness: correctness is
+//! ensured by the transactions, also against the writers of another process.
 
 use std::hash::{BuildHasher, RandomState};
 
 use tokio::sync::{Mutex, MutexGuard};
 
-/// Parties share a turn by chance; more turns make that rare.
+/// Parties may share a turn by their hash; more turns make that rare.
 const TURNS: usize = 1024;
 
 /// The turns of all parties.
@@ -24,8 +24,8 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits for the turns of two parties, by their ids; they end when the guards are dropped. The lower one is taken
-    /// first, so that no two callers wait for each other.
+    /// Waits for the turns of two parties, by their ids. They end when the guards are dropped. The lower one is taken
+    /// first, which prevents a deadlock.
     pub(super) async fn of(&self, one: &str, other: &str) -> (MutexGuard<'_, ()>, Option<MutexGuard<'_, ()>>) {
         let (one, other) = (self.place(one), self.place(other));
         let first = self.turns[one.min(other)].lock().await;

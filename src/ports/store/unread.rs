@@ -1,8 +1,8 @@
-//! What of a party's messages is unread.
+//! The unread messages of a party.
 //!
-//! Unread is the difference of two counters of the receiver's address book entry, which the transaction of each message
-//! and of each reading moves. After damage they may count messages that are lost; such an entry is set right as soon as
-//! all of it was read, and holds up no other one.
+//! Unread is the difference of two counters of the receiver's address book entry, which the transactions of each
+//! message and of each read mark update. After damage they may count lost messages; such an entry is corrected as soon
+//! as all its messages were read, and does not block others.
 
 use surrealdb::types::{SurrealValue, vars};
 
@@ -12,14 +12,14 @@ use super::transaction::Transaction;
 use super::{Store, StoreError, stored};
 use crate::model::{ChatId, FileName, Message, Party, PartyId, Timestamp};
 
-/// Entries in a row that one call finds to count only lost messages.
+/// The maximum number of consecutive entries with only lost messages in one call.
 const EMPTY_ENTRIES_MAX: usize = 32;
 const UNHEARD_OF_ONE: &str = "SELECT * FROM message:[$chat, $first]..=[$chat, 9223372036854775807]
     WHERE sender = $sender AND hidden != $receiver ORDER BY seq LIMIT $limit";
 
-/// A message that its receiver has not heard.
+/// An unread message.
 #[derive(Debug)]
-pub struct Unheard {
+pub struct UnreadMessage {
     /// The message.
     pub message: Message,
     /// Its chat.
@@ -31,9 +31,10 @@ pub struct Unheard {
 }
 
 impl Store {
-    /// The unheard messages of one sender, oldest first, at most `limit`, which are then heard; and what was marked.
+    /// The unread messages of one sender, oldest first, at most `limit`, which are marked as read; and the result of
+    /// the mark.
     ///
-    /// The sender is `from`, or where nothing of that one is unheard, the one whose message waits longest.
+    /// The sender is `from`, or if `from` has no unread messages, the sender of the oldest unread message.
     pub async fn take_unheard(
         &self,
         receiver: &Party,
@@ -57,17 +58,22 @@ impl Store {
         Ok((Vec::new(), marked))
     }
 
-    /// Up to `limit` unheard messages of a party, of all senders, oldest first; they stay unheard.
-    pub async fn unheard(&self, receiver: &Party, limit: usize) -> Result<Vec<Unheard>, StoreError> {
-        self.unheard_with(receiver, true, limit).await
+    /// Up to `limit` unread messages of a party, of all senders, oldest first. They stay unread.
+    pub async fn unread_messages(&self, receiver: &Party, limit: usize) -> Result<Vec<UnreadMessage>, StoreError> {
+        self.unread_messages_with(receiver, true, limit).await
     }
 
-    /// As [`Self::unheard`], without the messages of muted friends.
-    pub async fn unheard_aloud(&self, receiver: &Party, limit: usize) -> Result<Vec<Unheard>, StoreError> {
-        self.unheard_with(receiver, false, limit).await
+    /// As [`Self::unread_messages`], without the messages of muted friends.
+    pub async fn announced_messages(&self, receiver: &Party, limit: usize) -> Result<Vec<UnreadMessage>, StoreError> {
+        self.unread_messages_with(receiver, false, limit).await
     }
 
-    async fn unheard_with(&self, receiver: &Party, with_muted: bool, limit: usize) -> Result<Vec<Unheard>, StoreError> {
+    async fn unread_messages_with(
+        &self,
+        receiver: &Party,
+        with_muted: bool,
+        limit: usize,
+    ) -> Result<Vec<UnreadMessage>, StoreError> {
         let mut reply = self
             .run(
                 "SELECT friend, chat, read_seq, unread_since FROM friend:[$receiver, '']..[$receiver, 'z']
@@ -75,26 +81,26 @@ impl Store {
                 vars! { receiver: receiver.id(), with_muted: with_muted },
             )
             .await?;
-        let mut found: Vec<(Timestamp, Unheard)> = Vec::new();
+        let mut found: Vec<(Timestamp, UnreadMessage)> = Vec::new();
         let mut senders = 0;
         for waiting in reply.rows::<WaitingRow>(0)? {
-            // The oldest `limit` messages are of the `limit` senders who have waited longest, at most.
+            // The oldest `limit` messages are from at most the `limit` senders with the oldest unread messages.
             if senders == limit {
                 break;
             }
             let rows = self.unheard_of(receiver, waiting, limit).await?;
             senders += usize::from(!rows.is_empty());
-            // Messages of one sender keep the order of their numbers, whatever the clock was when they were sent.
+            // Messages of one sender are in the order of their numbers, even after changes of the clock.
             let mut latest = f64::NEG_INFINITY;
             for row in rows {
                 latest = latest.max(row.created_at);
                 let (chat, notice, event_seq) = (stored(&row.chat)?, row.notice()?, row.event_seq()?);
-                found.push((latest, Unheard { message: row.into_message()?, chat, notice, event_seq }));
+                found.push((latest, UnreadMessage { message: row.into_message()?, chat, notice, event_seq }));
             }
         }
         found.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         found.truncate(limit);
-        Ok(found.into_iter().map(|(_, unheard)| unheard).collect())
+        Ok(found.into_iter().map(|(_, message)| message).collect())
     }
 
     async fn unheard_of(
@@ -112,7 +118,7 @@ impl Store {
 }
 
 impl Transaction<'_> {
-    /// The first unheard messages of one entry, and what was marked; none where nothing is unheard.
+    /// The first unread messages of one entry, and the result of the mark; none if there are no unread messages.
     async fn take_entry(
         &self,
         receiver: &Party,
@@ -139,14 +145,14 @@ impl Transaction<'_> {
             )
             .await?;
         let newest = messages.last().cloned();
-        // Fewer messages than asked for are all that there are.
+        // Fewer messages than requested mean that there are no more.
         let up_to = newest.as_ref().map(|newest| newest.seq).filter(|_| messages.len() >= limit);
         let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
         let heard = self.mark_read(receiver, entry, NewlyHeard { up_to, count, newest }).await?;
         Ok(Some((messages, heard)))
     }
 
-    /// The entry whose first unheard message is the oldest.
+    /// The entry whose first unread message is the oldest.
     async fn longest_unread(&self, receiver: &Party) -> Result<Option<EntryRow>, StoreError> {
         let entries = self
             .rows::<EntryRow>(

@@ -138,7 +138,8 @@ impl<'w> Caller<'w> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http_answers_as_it_is_described() {
-    let world = World::start_with(&[("TOYHUB_HTTP__BODY_MAX_BYTES", "4096")]).await;
+    let settings = [("TOYHUB_HTTP__BODY_MAX_BYTES", "4096"), ("TOYHUB_ACCOUNTS__REFUSED_REQUEST_PAUSE_H", "0")];
+    let world = World::start_with(&settings).await;
     let unknown = "5c8f582f268d7942f44c6703";
     let mut http = Caller::new(&world);
     let (key, _) = world.device().await;

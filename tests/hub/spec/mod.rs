@@ -1,4 +1,4 @@
-//! The documents of `docs/`: as the program writes them, and true of everything that a running hub answers and tells.
+//! The documents of `docs/`: as the program generates them, and valid for all answers and events of a running hub.
 
 mod http;
 mod sockets;

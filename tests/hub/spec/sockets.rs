@@ -1,4 +1,4 @@
-//! The app socket, the older sockets and MQTT: every described message, said or heard.
+//! The app socket, the legacy sockets and MQTT: every documented message, sent or received.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ impl Listener {
         self.met.insert(message.to_owned());
     }
 
-    /// Something that the hub says unasked.
+    /// An event of the hub.
     async fn pushed(&mut self, channel: &str, value: &Value) {
         let kind = value["type"].as_str().unwrap_or_else(|| panic!("{value}"));
         let own = ["welcome", "reload", "publish"].contains(&kind);
@@ -160,7 +160,7 @@ async fn sockets_and_mqtt_speak_as_it_is_described() {
     let incomplete = json!({"to_user": toy.id, "upload": "b", "chunks": 1});
     assert_eq!(hub.ask(&mut app, "app_uploader", incomplete).await["code"], 30);
 
-    // The toy hears it, and answers.
+    // The toy receives it, and answers.
     let waiting = hub.ask_line(&mut line, "unread", json!({"limit": 5})).await;
     let message = waiting["data"]["messages"][0]["_id"].clone();
     let sound = waiting["data"]["messages"][0]["message"].clone();
@@ -223,7 +223,7 @@ async fn sockets_and_mqtt_speak_as_it_is_described() {
     let place = pointer(&["components", "messages", "legacy_said", "payload"]);
     assert_eq!(hub.validator.fault("asyncapi.json", &place, &said).await, None);
     hub.met.insert("legacy_said".into());
-    // Which is answered by nothing, so that the other's socket says when it is open.
+    // There is no answer to it, so the other socket shows when it is open.
     world.upload("/toy_uploader", "reco", sound::beep(), &[("user_id", &toy.id), ("to_user", &mia.id)]).await;
     let played = old_app.frame().await;
     hub.holds("legacyApp", "legacy_heard", &played).await;

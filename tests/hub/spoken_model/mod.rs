@@ -1,5 +1,5 @@
-//! Speech models that say the same whatever they hear, in whisper.cpp's format: so the real recogniser runs in tests,
-//! without a model of hundreds of megabytes. They are written as the recogniser's own tests write theirs.
+//! Speech models that return the same text for any input, in whisper.cpp's format, so that the real recogniser runs in
+//! tests without a model of hundreds of megabytes. They are written as the recogniser's own tests write theirs.
 
 #[path = "../../../src/ports/speech/recognise/model.rs"]
 #[allow(dead_code)]
@@ -16,7 +16,7 @@ use tests::author::{END, Weights, says, shape, write};
 /// Stronger than any doubt.
 const SURE: f32 = 4.0;
 
-/// The file of a model of many languages that says this text, letter by letter, in whichever it is asked for.
+/// The file of a model of many languages that returns this text, letter by letter, in any requested language.
 pub fn saying_in_any_language(text: &str) -> Vec<u8> {
     // Behind the start stand the language, the task and "no timestamps"; all special tokens are one further.
     let letters = text.bytes().enumerate().map(|(at, letter)| (at + 3, usize::from(letter), SURE));
@@ -25,7 +25,7 @@ pub fn saying_in_any_language(text: &str) -> Vec<u8> {
     write(&many, &Weights::Says(&said)).bytes
 }
 
-/// The file of a model that says this text.
+/// The file of a model that returns this text.
 pub fn saying(text: &str) -> Vec<u8> {
     let words: Vec<String> = text.split(' ').map(|word| format!(" {word}")).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();

@@ -25,7 +25,7 @@ const NOW: Timestamp = 1_800_000_000.0;
 /// When every token has expired.
 const LATER: Timestamp = NOW + 2.0 * 365.0 * 86_400.0;
 
-/// As whom somebody calls, from where, and when.
+/// The caller, its address and the time of a call.
 #[derive(Clone)]
 struct Caller {
     name: &'static str,
@@ -152,7 +152,7 @@ impl Stage {
         });
         self.ok(&caller, "bind_toy", binding).await;
         let toys = self.ok(&caller, "toy_list", json!({"_id": user})).await;
-        // It comes in at home, and thereby ends the minutes in which it may at any address.
+        // It opens at home, which ends the minutes in which it may open at any address.
         self.call(&Caller::at(from), entry("open_toy"), map(json!({"device_key": key}))).await;
         caller.token = Some(device.secret.reveal().to_owned());
         self.ok(&caller, "open_toy", json!({"device_key": key})).await;
@@ -286,7 +286,7 @@ impl Cast {
         callers
     }
 
-    /// Tries all calls with all of their fields; what comes out or changes is a leak.
+    /// Tries all calls with all of their fields; any disclosed or changed data is a leak.
     async fn run(&self, calls: &[&Entry], secrets: &Secrets) -> Tally {
         let mut tally = Tally::of(&self.pool);
         let mut picture = self.stage.picture(&self.ours, &self.pool.own).await;
@@ -361,12 +361,12 @@ fn tight_in(mode: AuthMode) {
 }
 
 #[test]
-fn the_registry_tells_strangers_nothing_in_place() {
+fn the_registry_discloses_nothing_to_strangers_in_place() {
     tight_in(AuthMode::Place);
 }
 
 #[test]
-fn the_registry_tells_strangers_nothing_with_tokens() {
+fn the_registry_discloses_nothing_to_strangers_with_tokens() {
     tight_in(AuthMode::Token);
 }
 
@@ -374,7 +374,7 @@ fn the_registry_tells_strangers_nothing_with_tokens() {
 fn the_matrix_finds_what_open_leaves_open() {
     in_a_runtime(async {
         let cast = Cast::new(AuthMode::Open).await;
-        // By these, anybody ends the family in this mode, and nothing would be left to look at.
+        // In this mode any caller could erase the family with these, and there would be no data left to check.
         let ends = |name: &str| name.starts_with("erase_") || ["unbind_toy", "withdraw_consent"].contains(&name);
         let is_tried = |call: &&Entry| !call.takes_recording && !ends(call.facts.name);
         let calls: Vec<&Entry> = api::calls().filter(is_tried).collect();
@@ -387,11 +387,11 @@ fn the_matrix_finds_what_open_leaves_open() {
 }
 
 #[test]
-fn an_accepted_friend_learns_what_friends_know() {
+fn an_accepted_friend_gets_the_data_of_friends() {
     in_a_runtime(async {
         let cast = Cast::new(AuthMode::Place).await;
         cast.befriend().await;
-        // What a friend does to the toy is its right; here is looked at what it is told.
+        // A friend may change data of the toy; only the disclosed data is checked here.
         let calls: Vec<&Entry> = api::calls().filter(|call| !call.takes_recording).collect();
         let tally = cast.run(&calls, &cast.secrets.without(&KNOWN_TO_FRIENDS)).await;
         tally.print("Place: the registry to a friend of the toy");

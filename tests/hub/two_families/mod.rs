@@ -24,12 +24,12 @@ impl Secrets {
         self.0.push((name, value));
     }
 
-    /// The same without these: what a friend may know.
+    /// The same without these values, which a friend may know.
     pub fn without(&self, names: &[&str]) -> Self {
         Self(self.0.iter().filter(|(name, _)| !names.contains(name)).cloned().collect())
     }
 
-    /// What of it stands in an answer, and not in the request.
+    /// The values that are in an answer, and not in the request.
     pub fn found(&self, answer: &str, request: &str) -> Vec<&'static str> {
         let told = |value: &String| answer.contains(value.as_str()) && !request.contains(value.as_str());
         self.0.iter().filter(|(_, value)| told(value)).map(|(name, _)| *name).collect()
@@ -54,9 +54,9 @@ pub struct Tally {
     /// The ids of the one who tries.
     own: Vec<String>,
     pub tried: usize,
-    /// What was told, or changed, by which call.
+    /// Disclosed or changed data, with the call.
     pub leaks: BTreeMap<String, usize>,
-    /// What the documented calls tell on purpose.
+    /// Data that the documented calls disclose on purpose.
     pub granted: BTreeMap<String, usize>,
 }
 
@@ -76,12 +76,12 @@ impl Tally {
         requests.iter().filter(|request| !is_own(request)).map(Value::to_string).collect()
     }
 
-    /// Notes an answer to `who`, who asked for `what`.
+    /// Records an answer to `who`, who requested `what`.
     pub fn note(&mut self, secrets: &Secrets, who: &str, what: &str, request: &str, answer: &str) {
         self.tried += 1;
         for name in secrets.found(&self.without_own_requests(what, answer), request) {
             let line = format!("{what}, {who}: {name}");
-            // The QR code names the toy to whoever may ask at all: so it is befriended by scanning (code 2).
+            // The QR code discloses the toy to every permitted caller: a toy is befriended by scanning (code 2).
             let is_by_picture = name == "the toy's id" && ["scan_qr", "bind_toy"].contains(&what);
             let code = serde_json::from_str::<Value>(answer).map(|answer| answer["code"].clone()).unwrap_or_default();
             let table = if is_by_picture && code == 2 { &mut self.granted } else { &mut self.leaks };

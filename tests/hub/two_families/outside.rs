@@ -296,7 +296,7 @@ impl Cast {
         for topic in self.topics() {
             let will = [&[0][..], &text(&topic), &text("intruder")].concat();
             let mut dying = Raw::open(self.world.mqtt_addr()).await;
-            // A will of QoS 1, retained, whose sender then breaks off.
+            // A retained will of QoS 1, whose sender then disconnects without DISCONNECT.
             dying.send(&connect_with(V5, 0xc2 | 0x2c, 60, &[], "dying", &will, key, secret)).await;
             tally.tried += 1;
             let _ = dying.packet().await;
@@ -354,7 +354,7 @@ impl Cast {
                 }
             }
         }
-        // The link itself is for whoever has it, and for this sound alone.
+        // The link itself is valid for any client, and for this sound only.
         assert_eq!(get(&link, None).await, 200);
         assert_eq!(self.pool.sounds[0], path.trim_start_matches("/get_chat/"));
         let others = link_of_notice.split_once('?').unwrap().1;
@@ -434,7 +434,7 @@ impl Cast {
         self.mqtt(&mut tally).await;
         self.files(&mut tally).await;
         self.older_sockets(&mut tally).await;
-        // Who listens to all that it is granted hears nothing of what the family says now.
+        // A client that is subscribed to everything it was granted receives no message of the family now.
         let mut spy = self.app().await;
         let state = publish(V5, 0x33, &format!("toy/{}/state/battery", self.toy.id), 9, b"state-of-fluffy");
         toy.send(&state).await;
@@ -490,7 +490,7 @@ async fn opens(socket: Option<WebSocketStream<TcpStream>>) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_of_a_family_comes_through_any_door() {
+async fn no_edge_discloses_data_of_another_family() {
     let mut cast = Cast::new().await;
     cast.run("place").await.assert_tight();
     cast.restart("token").await;

@@ -238,7 +238,7 @@ fn acknowledgements_and_pings_are_read() {
     assert_eq!(read(V5, &[0x40, 3, 1, 2, 0x33]), Err(Fault::Malformed));
 }
 
-/// Reads all there is, as a session would, and says nothing: it must neither panic nor wait for a cut-off frame.
+/// Reads all input, as a session would, and returns nothing: it must neither panic nor wait for a truncated frame.
 fn devour(version: Version, bytes: &[u8]) {
     let mut buffer = BytesMut::from(bytes);
     while let Ok(Some((header, frame))) = take_frame(&mut buffer, MAX) {

@@ -1,7 +1,7 @@
 //! QoS 2 over kills of the process: whichever change of its disk is the last, each message is delivered exactly once.
 //!
-//! Router and file are the real ones, on a disk in memory. What a session does between two packets is done here as
-//! `session` does it, one step at a time and in any order.
+//! Router and file are the real ones, on a disk in memory. The steps of a session between two packets are executed here
+//! as in `session`, one at a time and in any order.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -213,7 +213,7 @@ async fn each_message_is_delivered_once_over_a_thousand_kills() {
             let mut hub = Hub::start(&storage).await;
             clients.iter_mut().for_each(Client::resume);
             if life == LIVES {
-                // In the end nobody dies and nobody sends anything new.
+                // In the end there are no more kills and no new messages.
                 for _ in 0..20_000 {
                     hub.step(&mut dice, &mut clients).await;
                 }

@@ -1,4 +1,4 @@
-//! QoS 2 as a state machine: whatever is lost on the way and whenever the connection breaks, each message is delivered
+//! QoS 2 as a state machine: whatever packets are lost and whenever the connection breaks, each message is delivered
 //! exactly once, in both directions (MQTT 3.1.1 §4.3.3).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,7 +20,7 @@ enum Step {
     HubReads,
     ClientSends,
     ClientReads,
-    /// The connection breaks; what is on the way is lost, and both sides resume.
+    /// The connection breaks, packets in flight are lost, and both sides resume.
     Break,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Client {
     pub(super) incoming: VecDeque<(u8, u16, Vec<u8>)>,
     /// Ids of messages that were taken and not released.
     pub(super) taken: BTreeSet<u16>,
-    /// What the person saw.
+    /// The messages that the application received.
     pub(super) seen: Vec<u8>,
     /// Packets to the hub: PUBREC, PUBREL, PUBCOMP, or PUBLISH with its payload.
     pub(super) outgoing: VecDeque<(u8, u16, Option<u8>)>,
@@ -185,7 +185,7 @@ impl Client {
         self.outgoing.push_back((3, id, Some(self.next)));
     }
 
-    /// A new connection: what is unfinished is said again (§4.4).
+    /// A new connection: unacknowledged packets are sent again (§4.4).
     pub(super) fn resume(&mut self) {
         self.incoming.clear();
         self.outgoing.clear();
@@ -210,7 +210,7 @@ proptest! {
             routed: Vec::new(),
         };
         let quiet = [Step::HubSends, Step::ClientReads, Step::HubReads];
-        // In the end the connection holds, and nobody sends anything new.
+        // In the end the connection stays open, and there are no new messages.
         let ending = quiet.into_iter().cycle().take(600);
         for step in steps.into_iter().chain([Step::Break]).chain(ending) {
             match step {

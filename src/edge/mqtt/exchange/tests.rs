@@ -205,7 +205,7 @@ fn only_what_the_hub_took_is_acknowledged_without_a_reason() {
 }
 
 #[test]
-fn reasons_are_given_in_words_to_who_wants_them() {
+fn reason_strings_are_sent_to_clients_that_request_them() {
     let terms = Terms { problem_information: true, ..terms(Version::V5, 1) };
     let mut buffer = BytesMut::new();
     let mut exchange = Exchange::new(terms, Memory::default());

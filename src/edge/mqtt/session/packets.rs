@@ -39,7 +39,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         Ok(())
     }
 
-    /// What was put off and has its turn.
+    /// The deferred packet whose turn it is.
     fn next_put_off(&mut self) -> Option<Result<Request, End>> {
         let waiting = self.waiting.as_mut()?;
         let next = waiting.next();
@@ -96,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                     Acknowledged::Message { seq: Some(seq) } => self.mailbox.release(seq),
                     _ => None,
                 };
-                self.say(commit, |buffer| encode::pubrel(id, buffer));
+                self.respond(commit, |buffer| encode::pubrel(id, buffer));
             }
             Request::PubComp(id) => {
                 let acknowledged = self.exchange.completed(id);
@@ -108,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 // On disk first: the id may be used again for another message at once. Also where it is not known: an
                 // earlier connection may have failed to write it.
                 let commit = self.mailbox.completed(id);
-                self.say(commit, |buffer| buffer.extend_from_slice(&packet));
+                self.respond(commit, |buffer| buffer.extend_from_slice(&packet));
             }
             Request::PingReq => encode::pingresp(self.exchange.version(), &mut self.link.output.buffer),
             Request::Disconnect { with_will, expiry_s } => {
@@ -148,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         if self.exchange.receive(&publish)? == Receive::Repeat {
             let mut packet = BytesMut::new();
             self.exchange.repeat(id, &mut packet);
-            self.say(None, |buffer| buffer.extend_from_slice(&packet));
+            self.respond(None, |buffer| buffer.extend_from_slice(&packet));
             return Ok(());
         }
         if let Some(job) = Job::of(self.mailbox.party(), topic.as_str(), &publish.payload) {
@@ -186,7 +186,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         Ok(())
     }
 
-    /// Answers a message that is held no more.
+    /// Answers a message that is no longer held.
     pub(super) fn release(&mut self, answer: Answer) {
         if self.waiting.as_ref().is_some_and(|waiting| waiting.is_over()) {
             self.waiting = None;
@@ -236,7 +236,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         }
         let commit = self.mailbox.commit();
         let version = self.exchange.version();
-        self.say(commit, |buffer| encode::suback(version, id, codes, buffer));
+        self.respond(commit, |buffer| encode::suback(version, id, codes, buffer));
         Ok(())
     }
 
@@ -276,7 +276,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         }
         let commit = self.mailbox.commit();
         let version = self.exchange.version();
-        self.say(commit, |buffer| encode::unsuback(version, id, reasons, buffer));
+        self.respond(commit, |buffer| encode::unsuback(version, id, reasons, buffer));
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
-//! Files that cost much more than their size: what each of them claims is refused before any work, or ends at the
-//! deadline.
+//! Files whose decoding costs much more than their size: their declared sizes are refused before any work, or decoding
+//! ends at the deadline.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -18,7 +18,7 @@ fn an_mp4_file_has_a_handful_of_tracks() {
     assert_eq!((few.rate_hz, few.samples.len()), (8000, 5));
     let many = decode_bytes(files::mp4(MAX_TRACKS as u32 + 1, 1).into(), &limits());
     assert!(matches!(&many, Err(AudioError::Damaged(reason)) if reason.contains("tracks")), "{many:?}");
-    // Where the length of a box leads beyond the file, or in a circle, the count ends.
+    // If the length of a box leads beyond the file, or in a circle, the count ends.
     for size in [0u32, 1, 7, 8, 0x7fff_ffff, u32::MAX] {
         let file = [&files::atom(b"ftyp", b"M4A \0\0\0\0")[..], &size.to_be_bytes(), b"moov", &[0; 64]].concat();
         let outcome = decode_bytes(file.into(), &limits());
@@ -54,7 +54,7 @@ fn ffmpeg_ends_with_its_cpu_time() {
     assert!(matches!(decode(&wide, &limits), Err(AudioError::Damaged(_))));
 }
 
-/// Places of a file that are damaged, one at a time.
+/// Positions of a file that are damaged, one at a time.
 const PLACES: usize = 20;
 
 #[test]
@@ -77,7 +77,7 @@ fn damage_anywhere_in_a_file_is_never_a_fault_of_the_hub() {
     assert!(files > 5 && places == files * PLACES);
 }
 
-/// A file on a disk that fails after so many bytes.
+/// A file on a disk that fails after a number of bytes.
 struct Failing {
     file: io::Cursor<Bytes>,
     after: u64,

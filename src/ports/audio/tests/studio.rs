@@ -36,8 +36,8 @@ pub(super) struct Studio {
 }
 
 impl Studio {
-    /// The studio, which tests that run at the same time share, so that its
-    /// folder goes with the last of them. `None` without the programs.
+    /// The studio, which concurrent tests share; its folder is deleted after the last of them. `None` without the
+    /// programs.
     pub(super) fn get() -> Option<Arc<Studio>> {
         static SHARED: Mutex<Weak<Studio>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap();

@@ -1,4 +1,4 @@
-//! A copy of the file as one moment shows it, while the writing thread goes on.
+//! A consistent copy of the file, while the writing thread continues.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;

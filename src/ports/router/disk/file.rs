@@ -1,4 +1,4 @@
-//! Opening the file, what can be wrong with it, and how a damaged one is put aside.
+//! Opening, checking and repairing the file.
 
 use std::cell::Cell;
 use std::io::{self, Write as _};
@@ -14,21 +14,21 @@ use super::{Found, now};
 /// The file cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum DiskError {
-    /// Its content is not what was written.
+    /// Its content is damaged.
     #[error(
         "{file} is damaged ({cause}); restore a backup with 'toyhub restore', or have \
          'toyhub doctor --repair' put it aside and make an empty one"
     )]
     Damaged {
-        /// Which file.
+        /// The file.
         file: String,
-        /// How it shows.
+        /// The symptom.
         cause: String,
     },
-    /// There is no room for what is to be written.
+    /// The disk is full.
     #[error("sessions: no space left on the disk")]
     Full,
-    /// All else, such as a missing permission.
+    /// Any other error, such as a missing permission.
     #[error("sessions: {0}")]
     Unusable(String),
 }
@@ -37,7 +37,7 @@ impl DiskError {
     fn of(error: redb::Error, file: &str) -> Self {
         match error {
             redb::Error::Corrupted(cause) => Self::Damaged { file: file.into(), cause },
-            // What redb says of a file that does not begin as its files do.
+            // redb's error for a file with a foreign header.
             redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
                 Self::Damaged { file: file.into(), cause: error.to_string() }
             }
@@ -63,19 +63,19 @@ impl DiskError {
 
 /// A file that was opened and read.
 pub(in crate::ports::router) struct Opened {
-    /// How errors call it.
+    /// Its name in errors.
     pub(super) name: String,
     pub(super) database: Database,
     pub(super) found: Found,
     pub(super) tallies: Tallies,
 }
 
-/// Opens the same file whenever it is called.
+/// Opens the same file at each call.
 pub(in crate::ports::router) type Opener = Box<dyn Fn() -> Result<Opened, DiskError> + Send>;
 
-/// Opens the file at `path`, or memory without one.
+/// Opens the file at `path`, or a store in memory without one.
 ///
-/// A file that is not there is made at the first call only: later, somebody must have removed it.
+/// A missing file is created at the first call only: later, it must have been removed by accident.
 pub(super) fn opener(path: Option<&Path>, cache_bytes: usize) -> Opener {
     let Some(path) = path.map(Path::to_owned) else {
         let in_memory = |builder: &Builder| builder.create_with_backend(redb::backends::InMemoryBackend::new());
@@ -95,17 +95,17 @@ pub(super) fn opener(path: Option<&Path>, cache_bytes: usize) -> Opener {
     })
 }
 
-/// The name of a file that is to take the place of the one at `path`. What an earlier attempt has left there is removed.
+/// The name of a file that replaces the one at `path`. The remains of an earlier attempt are removed.
 pub(super) fn beside(path: &Path) -> PathBuf {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
-    // One that cannot be removed is met by whoever makes the new file.
+    // If they cannot be removed, creating the new file fails.
     let _ = std::fs::remove_file(&new);
     new
 }
 
-/// Puts the file `new` in the place of the one at `path`.
+/// Replaces the file at `path` by the file `new`.
 pub(super) fn replace(path: &Path, new: &Path) -> io::Result<()> {
     std::fs::rename(new, path)?;
     match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -114,29 +114,29 @@ pub(super) fn replace(path: &Path, new: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes an empty file under another name first: a file of this name is whole, or it is damaged.
+/// Creates an empty file under another name first, so that a file of this name is complete, or it is damaged.
 fn create(path: &Path, builder: &Builder) -> Result<(), redb::DatabaseError> {
     let new = beside(path);
     builder.create(&new)?.close()?;
     Ok(replace(path, &new)?)
 }
 
-/// After a failure, the file is not opened before there is this much room: a commit that happens to fit into pages that
-/// are free in it would say that all is well, and the next one would fail again.
+/// After a failure, the file is not reopened before this much space is free: a commit that happens to fit into the
+/// file's free pages would succeed, and the next one would fail again.
 const ROOM_BYTES: usize = 1 << 20;
 
-/// Sees whether there is room beside the file.
+/// Checks that the disk of the file has free space.
 fn check_room(path: &Path) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".room");
     let mut probe = std::fs::File::create(&name)?;
-    // Gone with its handle, however the process ends.
+    // It is deleted with its handle, however the process ends.
     std::fs::remove_file(&name)?;
     probe.write_all(&vec![0; ROOM_BYTES])?;
     probe.sync_all()
 }
 
-/// Opens a database, checks it and reads what a start needs of it.
+/// Opens a database, checks it and reads the data that a start needs.
 pub(super) fn open(
     name: &str,
     cache_bytes: usize,
@@ -153,8 +153,8 @@ pub(super) fn open(
     })
 }
 
-/// A panic of `redb` is taken for damage, which it is: it meets what no file of its own holds, and says so by a panic
-/// in several places. The database that it came from is given up.
+/// A panic of `redb` is treated as damage: it panics in several places on content that none of its files has. The
+/// database is then abandoned.
 pub(super) fn guarded<T>(name: &str, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, DiskError> {
     let outcome = quietly(|| catch_unwind(AssertUnwindSafe(work)));
     match outcome {
@@ -162,8 +162,8 @@ pub(super) fn guarded<T>(name: &str, work: impl FnOnce() -> Result<T, redb::Erro
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            let cause = text.unwrap_or_else(|| "it cannot be read".into());
-            // One line, whatever the panic said.
+            let cause = text.unwrap_or_else(|| "it is unreadable".into());
+            // One line, whatever the text of the panic.
             let cause = cause.lines().next().unwrap_or_default().to_owned();
             Err(DiskError::Damaged { file: name.into(), cause })
         }
@@ -171,7 +171,7 @@ pub(super) fn guarded<T>(name: &str, work: impl FnOnce() -> Result<T, redb::Erro
 }
 
 thread_local! {
-    /// Whether a panic of this thread is made an error, which says all there is to say.
+    /// Whether a panic of this thread becomes an error, which contains all information.
     static IS_QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -192,23 +192,23 @@ fn quietly<T>(work: impl FnOnce() -> T) -> T {
     outcome
 }
 
-/// What [`repair`] found and did.
+/// The result of [`repair`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Repaired {
-    /// There was no file, and an empty one is there now.
+    /// The file was missing, and an empty one was created.
     Made,
-    /// The file is good and was left as it is.
+    /// The file is valid and was not changed.
     Sound,
-    /// The damaged file is there now, and an empty one in its place.
+    /// The damaged file was moved here, and replaced by an empty one.
     ///
-    /// With it are gone: the messages that waited for clients that were away, retained messages, and what clients
-    /// subscribed to. Voice messages are in the database and are not concerned.
+    /// The queued messages of offline clients, retained messages and subscriptions are lost with it. Voice messages are
+    /// in the database and are not affected.
     PutAside(PathBuf),
 }
 
-/// Makes an empty file where there is none, or where the file is damaged; that one is put aside as
-/// `<file>.damaged-<seconds since 1970>`. No hub may run on it.
-/// Errors: `Unusable` where the file is in use or cannot be moved, `Full`.
+/// Creates an empty file if there is none, or if the file is damaged; the damaged file is renamed to
+/// `<file>.damaged-<seconds since 1970>`. No hub may run on it. Errors: `Unusable` if the file is in use or cannot be
+/// moved, `Full`.
 pub fn repair(path: &Path) -> Result<Repaired, DiskError> {
     const CACHE_BYTES: usize = 16 << 20;
     let open_it = || opener(Some(path), CACHE_BYTES)();

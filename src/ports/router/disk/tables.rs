@@ -1,4 +1,4 @@
-//! The tables of the file, what each order changes in them, and how a message is written as a row.
+//! The tables of the file, the changes of each order, and the encoding of a message as a row.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -12,21 +12,21 @@ use crate::model::{MessageId, Party, PartyId, PartyKind, QoS, Timestamp, Topic};
 use crate::ports::router::subjects::Subjects;
 use crate::ports::router::{ConnectionId, Payload, Publication, Subscription};
 
-/// Party, client id, seconds that the session outlives its connection, end of the last connection (0: it lives).
+/// Party, client id, expiry interval in seconds, end of the last connection (0: connected).
 pub(super) const SESSIONS: TableDefinition<u64, (&str, &str, u32, f64Bits)> = TableDefinition::new("sessions");
 /// By session and filter: share name, quality of service, options, identifier.
 pub(super) const FILTERS: TableDefinition<(u64, &str), (u8, u8, u32)> = TableDefinition::new("filters");
 /// By session and sequence number.
 pub(super) const QUEUE: TableDefinition<(u64, u64), Row> = TableDefinition::new("queue");
-/// By session, the highest sequence number that was removed from its queue. It never decreases, so that no number and
-/// thereby no packet id is given to a second message while a client may still hold it for the first.
+/// By session, the highest sequence number that was removed from its queue. It never decreases, so that no number, and
+/// no packet id with it, is assigned to a second message while a client may still hold it for the first.
 pub(super) const REMOVED: TableDefinition<u64, u64> = TableDefinition::new("removed");
 /// Packet ids of QoS 2 messages that were routed and not released, by session.
 pub(super) const RECEIVED: TableDefinition<(u64, u16), ()> = TableDefinition::new("received");
 /// By topic.
 pub(super) const RETAINED: TableDefinition<&str, Row> = TableDefinition::new("retained");
 
-/// Under [`HUB`], whose file this is.
+/// Under [`HUB`], the hub that the file belongs to.
 pub(super) const IDENTITY: TableDefinition<&str, &str> = TableDefinition::new("identity");
 const HUB: &str = "hub";
 
@@ -47,7 +47,7 @@ mod flags {
     pub const OWN: u8 = 0b1000_0000;
 }
 
-/// What is kept in memory of one session's queue.
+/// The state of one session's queue that is kept in memory.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Tally {
     messages: u64,
@@ -64,7 +64,7 @@ pub(super) struct Tallies {
 }
 
 impl Tallies {
-    /// The highest number of any session that the file knows.
+    /// The highest number of any session in the file.
     pub(super) fn last_session(&self) -> u64 {
         self.of.keys().copied().max().unwrap_or(0)
     }
@@ -106,8 +106,8 @@ impl<'t> Tables<'t> {
         })
     }
 
-    /// Makes one change; gives the number of messages that gave way to a limit. Orders that only wait for the commit
-    /// change nothing.
+    /// Makes one change. Returns the number of messages that were dropped at a limit. Orders that only wait for the
+    /// commit change nothing.
     pub(super) fn apply(&mut self, op: &Op, limits: DiskLimits, tallies: &mut Tallies) -> Result<u64, redb::Error> {
         match op {
             Op::Open { session, party, client_id, expiry_s } => {
@@ -156,7 +156,8 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// Removes the sessions of `subjects`, and the messages and subscriptions of others that name one of them.
+    /// Removes the sessions of `subjects`, and the messages and subscriptions of other sessions that contain one of
+    /// them.
     fn erase(&mut self, subjects: &Subjects, tallies: &mut Tallies) -> Result<(), redb::Error> {
         let mut ended = Vec::new();
         for found in self.sessions.iter()? {
@@ -216,7 +217,7 @@ impl<'t> Tables<'t> {
             dropped += 1;
         }
         if full(tallies.get(session)) {
-            // The connection may have had it from memory, under this number.
+            // The connection may have got it from memory, under this number.
             tallies.note_removed(session, entry.seq);
             return Ok(dropped + 1);
         }
@@ -243,7 +244,7 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// Keeps a retained message, or deletes the one of its topic where it is empty.
+    /// Stores a retained message, or deletes that of its topic if it is empty.
     pub(super) fn retain(&mut self, publication: &Publication) -> Result<(), redb::Error> {
         let topic = publication.topic.as_str();
         if publication.payload.bytes().is_empty() {
@@ -255,8 +256,8 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// At most `limit` messages of a session with numbers in `range`, oldest first, and the number of those that were
-    /// too old and are removed thereby.
+    /// At most `limit` messages of a session with numbers in `range`, oldest first, and the number of expired messages
+    /// that were removed.
     pub(super) fn page(
         &mut self,
         session: SessionId,
@@ -291,7 +292,7 @@ impl<'t> Tables<'t> {
         Ok((entries, stale.len() as u64))
     }
 
-    /// Writes the highest removed numbers that have changed. Belongs into each transaction that applied something.
+    /// Writes the highest removed numbers that have changed. Each transaction with changes must call it.
     pub(super) fn write_removed(&mut self, tallies: &mut Tallies) -> Result<(), redb::Error> {
         for session in tallies.changed.drain() {
             if let Some(tally) = tallies.of.get(&session) {
@@ -302,7 +303,7 @@ impl<'t> Tables<'t> {
     }
 }
 
-/// What a row costs besides its topic, properties and payload, about.
+/// The approximate size of a row besides its topic, properties and payload.
 const ROW_BYTES: u64 = 64;
 
 fn size_of(publication: &Publication) -> u64 {
@@ -310,7 +311,7 @@ fn size_of(publication: &Publication) -> u64 {
     ROW_BYTES + (publication.topic.as_str().len() + properties.len() + publication.payload.bytes().len()) as u64
 }
 
-/// What begins the properties of an event that announces a voice message; no property of MQTT has this number.
+/// The first byte of the properties of an event that announces a voice message; no property of MQTT has this number.
 const ANNOUNCES: u8 = 0;
 
 /// The column of properties: those of MQTT 5 in their encoding; or, of an event that announces a voice message and has
@@ -326,7 +327,7 @@ fn properties_of(publication: &Publication) -> Cow<'_, [u8]> {
     }
 }
 
-/// What [`properties_of`] and the payload have become on their way through the file.
+/// The payload, from the columns that [`properties_of`] and the payload were written to.
 fn payload_of(properties: &[u8], payload: &[u8]) -> (Bytes, Payload) {
     let text = Bytes::copy_from_slice(payload);
     let announced = properties.strip_prefix(&[ANNOUNCES]);
@@ -361,7 +362,7 @@ fn qos_of(bits: u8) -> QoS {
     }
 }
 
-/// None where the row is damaged.
+/// None if the row is damaged.
 fn entry_of(
     seq: u64,
     (topic, properties, payload, bits, expires_at, _): (&str, &[u8], &[u8], u8, f64Bits, f64Bits),
@@ -382,14 +383,14 @@ fn entry_of(
     Some(Entry { seq, publication: Arc::new(publication), qos, retain, released })
 }
 
-/// Makes the tables that are missing.
+/// Creates missing tables.
 pub(super) fn make(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     Tables::open(&transaction)?;
     Ok(transaction.commit()?)
 }
 
-/// Reads all that a start needs.
+/// Reads the data that a start needs.
 pub(super) fn read(database: &Database) -> Result<(Found, Tallies), redb::Error> {
     let transaction = database.begin_read()?;
     let mut sessions: HashMap<u64, StoredSession> = HashMap::new();

@@ -17,10 +17,10 @@ pub(crate) const LIMITS: DiskLimits = DiskLimits {
     cache_bytes: 1 << 20,
 };
 
-/// No event of a test takes longer, however busy the machine is.
+/// The deadline of each event of a test, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A disk in memory, which can be full, and whose content outlives the process that is killed.
+/// A disk in memory, which can be full, and whose content survives a simulated kill of the process.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TestDisk(Arc<Mutex<Platter>>);
 
@@ -28,7 +28,7 @@ pub(crate) struct TestDisk(Arc<Mutex<Platter>>);
 struct Platter {
     bytes: Vec<u8>,
     is_full: bool,
-    /// Changes that still reach the disk before the process is dead; no end without a number.
+    /// The number of changes that still reach the disk before the process is killed; unlimited if there is no number.
     changes_left: Option<u64>,
 }
 
@@ -45,12 +45,12 @@ impl TestDisk {
         self.0.lock().unwrap().is_full = is_full;
     }
 
-    /// The process is killed after so many more changes.
+    /// Kills the process after this many more changes.
     pub(crate) fn kill_after(&self, changes: u64) {
         self.0.lock().unwrap().changes_left = Some(changes);
     }
 
-    /// What the next process finds.
+    /// The disk as the next process finds it.
     pub(crate) fn after_kill(&self) -> Self {
         let bytes = self.0.lock().unwrap().bytes.clone();
         Self(Arc::new(Mutex::new(Platter { bytes, ..Platter::default() })))
@@ -122,7 +122,7 @@ fn open_session(disk: &Disk) -> SessionId {
     session
 }
 
-/// The numbers of what is stored for a session.
+/// The sequence numbers that are stored for a session.
 async fn stored(disk: &Disk, session: SessionId) -> Vec<u64> {
     let page = disk.page(session, (0, u64::MAX), 1000, ConnectionId::for_tests(1)).await.unwrap();
     page.iter().map(|entry| entry.seq).collect()
@@ -139,7 +139,7 @@ async fn numbers_go_on_after_messages_that_were_removed() {
         let storage = TestDisk::default();
         let (disk, _) = storage.open(DiskLimits { overflow, ..limits }).unwrap();
         let sessions = [open_session(&disk), open_session(&disk), open_session(&disk)];
-        // One has acknowledged everything, of one more came than it has room for, one is left alone.
+        // One session has acknowledged everything, one got more messages than it has room for, and one is unchanged.
         (1..=3).for_each(|seq| disk.order(enqueue(sessions[0], seq)));
         (1..=3).for_each(|seq| disk.order(Op::Forget { session: sessions[0], seq }));
         (1..=5).for_each(|seq| disk.order(enqueue(sessions[1], seq)));
@@ -150,7 +150,7 @@ async fn numbers_go_on_after_messages_that_were_removed() {
             let last_seq = |id| found.sessions.iter().find(|session| session.id == id).unwrap().last_seq;
             assert_eq!(sessions.map(last_seq), [3, 5, 2], "{overflow:?}");
         }
-        // An ended session leaves nothing behind, and its id goes to no other.
+        // An ended session leaves no data, and its id is not used again.
         disk.order(Op::End { session: sessions[2] });
         disk.close().await;
         let (disk, found) = storage.after_kill().open(limits).unwrap();
@@ -192,7 +192,7 @@ async fn the_message_that_an_event_announces_is_known_after_a_kill() {
     assert_eq!((announced.publication.payload.bytes(), announced.publication.properties.len()), (&text, 0));
     assert_eq!(other.publication.payload.message(), None);
     assert_eq!(other.publication.properties, of_client.properties);
-    // A copy of a copy, as after a second kill, says the same.
+    // A copy of a copy, as after a second kill, has the same content.
     let again = Entry { seq: 3, ..announced.clone() };
     disk.order(Op::Enqueue { session, entry: again, own: false, now: now() });
     let page = disk.page(session, (2, u64::MAX), 10, ConnectionId::for_tests(1)).await.unwrap();
@@ -201,7 +201,7 @@ async fn the_message_that_an_event_announces_is_known_after_a_kill() {
 
 #[tokio::test]
 #[expect(clippy::await_holding_lock, reason = "the test waits for what must not happen while it is held")]
-async fn what_is_ordered_together_is_not_divided() {
+async fn orders_given_together_are_not_divided() {
     let storage = TestDisk::default();
     let (disk, _) = storage.open(LIMITS).unwrap();
     let session = open_session(&disk);
@@ -254,10 +254,10 @@ async fn a_full_disk_refuses_and_is_used_again_once_there_is_room() {
     for seq in 4..=6 {
         disk.order(enqueue(kept, seq));
         assert!(!disk.barrier().reached().await, "nobody is told that it was stored");
-        let StorageState::Failed { reason, .. } = disk.state() else { panic!("it says that all is well") };
+        let StorageState::Failed { reason, .. } = disk.state() else { panic!("no failure was reported") };
         assert!(reason.contains("no space left"), "{reason}");
     }
-    // What nobody repeats.
+    // Orders that are not repeated by a client.
     disk.order(Op::End { session: ended });
     disk.order(Op::Lifetime { session: kept, expiry_s: 7, ended_at: now() });
     disk.order(retained("gone", b""));
@@ -305,7 +305,7 @@ async fn the_thread_ends_with_its_last_handle_also_while_the_disk_is_full() {
     drop(disk);
 }
 
-/// A file with sessions, messages and retained messages, closed in order.
+/// A file with sessions, messages and retained messages, cleanly closed.
 async fn sound_file(path: &Path) -> SessionId {
     let (disk, _) = Disk::open(Some(path), LIMITS).unwrap();
     let session = open_session(&disk);
@@ -327,7 +327,7 @@ async fn damage_is_named_and_never_passes_for_less() {
     let session = sound_file(&sound).await;
     let bytes = std::fs::read(&sound).unwrap();
     let mut damaged = Vec::new();
-    // A bit in each of many places, also of the header; a file that is cut off; one that is something else.
+    // A bit in each of many places, including the header; a truncated file; a file with other content.
     for at in (0..320).chain((0..200).map(|part| bytes.len() / 200 * part + part)) {
         let mut copy = bytes.clone();
         copy[at] ^= 0x10;
@@ -343,7 +343,7 @@ async fn damage_is_named_and_never_passes_for_less() {
         std::fs::write(&path, copy).unwrap();
         match Disk::open(Some(&path), LIMITS) {
             Ok((disk, found)) => {
-                // The bit was in no page that is used.
+                // The bit was in an unused page.
                 assert_eq!(found.sessions.len(), 1, "{what}");
                 assert_eq!(found.sessions[0].received.len(), 80, "{what}");
                 assert_eq!(stored(&disk, session).await.len(), 80, "{what}");
@@ -389,7 +389,7 @@ async fn damage_that_shows_later_ends_neither_the_thread_nor_the_hub() {
     assert!(disk.barrier().reached().await);
     storage.0.lock().unwrap().bytes.iter_mut().skip(4096).for_each(|byte| *byte = 0xa5);
     assert!(disk.page(session, (0, u64::MAX), 1000, ConnectionId::for_tests(1)).await.is_none());
-    let StorageState::Failed { reason, .. } = disk.state() else { panic!("it says that all is well") };
+    let StorageState::Failed { reason, .. } = disk.state() else { panic!("no failure was reported") };
     assert!(reason.contains("damaged"), "{reason}");
     disk.order(enqueue(session, 501));
     assert!(!disk.barrier().reached().await);

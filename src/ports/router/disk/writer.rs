@@ -1,16 +1,17 @@
-//! The thread that writes: it takes what was ordered, commits it, and opens the file again after a failure.
+//! The writing thread: it takes orders, commits them, and reopens the file after a failure.
 //!
 //! ```text
 //!           ┌── orders ──▶ batch ──▶ one transaction ──▶ commit ──▶ answers ──┐
 //! Writable ─┴─────────────────────────────────────────────────────────────────┘
 //!     ▲                                  │ fails (no space, I/O error, damage)
-//!     │ opened, what is missing written     ▼
+//!     │ opened, missing changes written     ▼
 //!     └──────────────── Failed: nothing is answered; tries to open, at growing intervals
 //! ```
 //!
-//! After a failed commit `redb` refuses everything until it is opened again. The file then is as the last commit left
-//! it, and memory is ahead of it. Most of what is missing comes again: nobody was told that it was stored, so that
-//! publishers, subscribers and acknowledging clients repeat it. What nobody repeats is kept as `Missing` and written first.
+//! After a failed commit `redb` refuses everything until it is reopened. The file then has the state of the last
+//! commit, and memory is ahead of it. Most missing changes are repeated: they were not acknowledged, so publishers,
+//! subscribers and acknowledging clients send them again. Changes that no client repeats are kept as `Missing` and
+//! written first.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -30,23 +31,23 @@ use super::{DiskLimits, Entry, Op, SessionId, StorageState, now};
 use crate::model::{Timestamp, Topic};
 use crate::ports::router::Publication;
 
-/// Commits without a sync in a row, each of which only forgets what was delivered.
+/// The maximum number of consecutive commits without a sync; such a commit only deletes delivered messages.
 const LAZY_COMMITS_MAX: u32 = 64;
 /// The first pause before a failed file is opened again; it doubles up to [`REOPEN_PAUSE_MAX`].
 const REOPEN_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause: so long it may take after there is room again.
+/// The longest pause, and so the longest delay after the disk has free space again.
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How long an order waits for its refusal while the file is not open.
+/// How long an order waits while the file is not open, before it is refused.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(20);
 
 /// The state of the thread.
 pub(super) struct Writer {
     opener: Opener,
-    /// How errors call the file.
+    /// The name of the file in errors.
     name: String,
-    /// Where the file is; none in memory.
+    /// The path of the file; none in memory.
     path: Option<PathBuf>,
-    /// None after a failure, until it is open again.
+    /// None after a failure, until it is reopened.
     database: Option<Database>,
     tallies: Tallies,
     limits: DiskLimits,
@@ -59,8 +60,8 @@ pub(super) struct Writer {
     open_at: Instant,
 }
 
-/// What is missing in the file after failed commits, and comes from nobody again. It is bounded by what there is:
-/// sessions that have ended or changed their lifetime, and topics of retained messages.
+/// Changes that are missing in the file after failed commits, and that no client repeats. They are bounded by the
+/// sessions that have ended or changed their lifetime, and by the topics of retained messages.
 #[derive(Default)]
 struct Missing {
     ended: HashSet<SessionId>,
@@ -82,9 +83,8 @@ impl Missing {
                 Op::Retain { publication } => {
                     self.retained.insert(publication.topic.clone(), Arc::clone(publication));
                 }
-                // Whoever waits for one of these is told that it failed and repeats it; what an acknowledgement was to
-                // remove is delivered and acknowledged once more.
-                // The next start notes whose file it is.
+                // The sender of one of these gets an error and repeats it. A message whose acknowledgement is lost is
+                // delivered and acknowledged once more. The next start records the hub of the file.
                 Op::Claim { .. }
                 | Op::Open { .. }
                 | Op::Subscribe { .. }
@@ -97,7 +97,7 @@ impl Missing {
                 | Op::Page { .. }
                 | Op::Barrier(_)
                 | Op::Snapshot(_)
-                // Who orders these learns that the file was not written, and orders them again.
+                // The caller of these gets an error, and orders them again.
                 | Op::Erase { .. }
                 | Op::WriteAnew(_)
                 | Op::Stop(_) => {}
@@ -105,7 +105,7 @@ impl Missing {
         }
     }
 
-    /// The orders that make up for what is missing.
+    /// The orders that write the missing changes.
     fn ops(&self) -> Vec<Op> {
         let ended = self.ended.iter().map(|session| Op::End { session: *session });
         let lifetimes = self.lifetimes.iter().map(|(session, (expiry_s, ended_at))| {
@@ -141,17 +141,17 @@ impl Writer {
         }
     }
 
-    /// With what the handle shares.
+    /// A writer with the shared state of the handle.
     pub(super) fn sharing(self, dropped: Arc<AtomicU64>, gate: Arc<RwLock<()>>) -> Self {
         Self { dropped, gate, ..self }
     }
 
-    /// Over the file at `path`.
+    /// A writer of the file at `path`.
     pub(super) fn at(self, path: Option<&Path>) -> Self {
         Self { path: path.map(Path::to_owned), ..self }
     }
 
-    /// Serves until the order to stop, or until no handle is left.
+    /// Runs until the order to stop, or until no handle is left.
     pub(super) fn run(mut self, mut orders: mpsc::UnboundedReceiver<Op>) {
         let mut stop = None;
         while stop.is_none()
@@ -166,7 +166,7 @@ impl Writer {
             self.write(batch, stop.is_some());
         }
         if self.database.is_none() {
-            // The last chance for what is missing.
+            // The last attempt to write missing changes.
             self.open_again();
         }
         drop(self);
@@ -175,7 +175,7 @@ impl Writer {
         }
     }
 
-    /// The next order; opens a failed file again meanwhile.
+    /// The next order. Meanwhile it tries to reopen a failed file.
     fn first_order(&mut self, orders: &mut mpsc::UnboundedReceiver<Op>) -> Option<Op> {
         while self.database.is_none() {
             if self.open_at <= Instant::now() {
@@ -191,10 +191,10 @@ impl Writer {
         orders.blocking_recv()
     }
 
-    /// `first` and all that was ordered by now. Nobody is in the middle of orders that belong together.
+    /// `first` and all orders so far. No caller is in the middle of orders that belong together.
     fn batch(&self, first: Op, orders: &mut mpsc::UnboundedReceiver<Op>) -> Vec<Op> {
         let _closed = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        // Counted, so that orders that come meanwhile cannot make it endless.
+        // Counted first, so that new orders cannot make it endless.
         let waiting = orders.len();
         let mut batch = Vec::with_capacity(waiting + 1);
         batch.push(first);
@@ -204,14 +204,14 @@ impl Writer {
 
     fn write(&mut self, batch: Vec<Op>, last: bool) {
         let Some(pages) = self.commit(&batch, last) else {
-            // The answers are dropped with the batch: nobody is told that it was kept.
+            // The answers are dropped with the batch, so that nothing is acknowledged.
             self.missing.note(&batch);
             return;
         };
         self.pause = REOPEN_PAUSE;
         let mut pages = pages.into_iter();
         for op in batch {
-            // Whoever does not wait any more needs no answer.
+            // The receiver may have stopped waiting.
             match op {
                 Op::Barrier(done) => drop(done.send(())),
                 Op::Page { page, .. } => drop(page.send(pages.next().unwrap_or_default())),
@@ -226,11 +226,11 @@ impl Writer {
         }
     }
 
-    /// Copies what the file holds to a new one, which takes its place.
+    /// Copies the content of the file to a new one, which replaces it.
     fn write_anew(&mut self) -> Result<(), DiskError> {
         let Some(path) = self.path.clone() else { return Ok(()) };
         let Some(database) = self.database.as_ref() else {
-            return Err(DiskError::Unusable("they cannot be written now".into()));
+            return Err(DiskError::Unusable("the file cannot be written now".into()));
         };
         let new = file::beside(&path);
         file::guarded(&self.name, || copy::copy(&database.begin_read()?, &new))?;
@@ -240,15 +240,15 @@ impl Writer {
         self.open_again();
         match (replaced, &self.database) {
             (Ok(()), Some(_)) => Ok(()),
-            (Ok(()), None) => Err(DiskError::Unusable("they cannot be read again yet".into())),
+            (Ok(()), None) => Err(DiskError::Unusable("the file cannot be reopened yet".into())),
             (Err(error), _) => Err(DiskError::Unusable(format!("{}: {error}", self.name))),
         }
     }
 
-    /// Commits a batch and gives the pages that it asks for; none if that failed.
+    /// Commits a batch and returns the pages that it requests; none if the commit failed.
     fn commit(&mut self, batch: &[Op], last: bool) -> Option<Vec<Vec<Entry>>> {
         let database = self.database.as_ref()?;
-        // What only forgets may be forgotten itself: it is then delivered twice, never lost.
+        // A commit that only deletes may be lost: its messages are then delivered twice.
         let lazy = !last
             && self.lazy_commits < LAZY_COMMITS_MAX
             && batch.iter().all(|op| matches!(op, Op::Forget { .. } | Op::Page { .. }));
@@ -266,11 +266,11 @@ impl Writer {
         }
     }
 
-    /// Gives up the database: after an I/O error it takes nothing more, and after damage it is not to be trusted.
+    /// Closes the database: after an I/O error it accepts no more writes, and after damage it cannot be trusted.
     fn fail(&mut self, error: &DiskError) {
-        tracing::error!(%error, "sessions not written");
+        tracing::error!(%error, "sessions could not be written");
         if let Some(database) = self.database.take() {
-            // What it cannot write on its way out, it had not acknowledged.
+            // Changes that cannot be written on close were not acknowledged.
             let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(database)));
         }
         self.lazy_commits = 0;
@@ -288,7 +288,7 @@ impl Writer {
         self.state.send_replace(StorageState::Failed { reason: error.to_string(), is_full, since });
     }
 
-    /// Opens the file again and writes what is missing, in a commit that shows whether there is room.
+    /// Reopens the file and writes the missing changes, in a commit that shows whether the disk has space.
     fn open_again(&mut self) {
         let opened = (self.opener)().and_then(|Opened { database, mut tallies, .. }| {
             let missing = self.missing.ops();
@@ -298,20 +298,20 @@ impl Writer {
         match opened {
             Ok((database, tallies)) => {
                 if *self.state.borrow() != StorageState::Writable {
-                    tracing::info!("sessions are written again");
+                    tracing::info!("sessions can be written again");
                 }
                 (self.database, self.tallies, self.missing) = (Some(database), tallies, Missing::default());
                 self.state.send_replace(StorageState::Writable);
             }
             Err(error) => {
-                tracing::debug!(%error, "sessions still not written");
+                tracing::debug!(%error, "sessions still cannot be written");
                 self.pause_after(&error);
             }
         }
     }
 }
 
-/// One transaction: the pages that were asked for, and how many messages gave way to a limit.
+/// Executes one transaction. Returns the requested pages, and the number of messages that were dropped at a limit.
 fn commit(
     database: &Database,
     batch: &[Op],

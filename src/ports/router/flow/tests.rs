@@ -24,7 +24,7 @@ fn announce(router: &Router, topic: &str, payload: &str) -> Reached {
     router.publish(Publication { publisher: None, ..message(topic, payload, QoS::AtLeastOnce, false) })
 }
 
-/// Whether the messages that are held have all been given.
+/// Whether all held messages have been queued.
 fn is_given(held: &mut Held) -> bool {
     held.now_or_never().is_some()
 }
@@ -194,7 +194,7 @@ async fn the_hub_never_waits() {
 }
 
 #[tokio::test]
-async fn a_kept_session_makes_nobody_wait() {
+async fn a_persistent_session_makes_no_publisher_wait() {
     let router = router(LONG);
     let mailbox = router.open_session(toy(), "id", room(2), 60).attach();
     mailbox.subscribe(&at("a", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();

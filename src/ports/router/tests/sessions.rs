@@ -1,4 +1,4 @@
-//! Persistent sessions over a disk that is full, or whose process is killed.
+//! Persistent sessions with a full disk, or with a killed process.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn router_on(storage: &TestDisk) -> (Arc<Router>, Vec<StoredSession>) {
     (Router::new(ROOM, disk, found.retained), found.sessions)
 }
 
-/// A new session with a connection that has read all that is stored for it, which is nothing.
+/// A new session with a connection that has read its stored queue, which is empty.
 async fn open_session(router: &Arc<Router>, filter: Option<(&str, QoS)>) -> (SessionHandle, Mailbox) {
     let handle = router.open_session(toy(), "c", room(8), 1000);
     let mut mailbox = handle.attach();
@@ -19,7 +19,7 @@ async fn open_session(router: &Arc<Router>, filter: Option<(&str, QoS)>) -> (Ses
     (handle, mailbox)
 }
 
-/// What a connection is given until nothing more waits: payloads, with the numbers of those that are stored.
+/// Takes all deliveries of a connection: payloads, with the numbers of those that are stored.
 async fn given(mailbox: &mut Mailbox) -> Vec<(String, Option<u64>)> {
     let note = |delivery: &Delivery| {
         let payload = String::from_utf8(delivery.publication.payload.bytes().to_vec()).unwrap();
@@ -40,8 +40,8 @@ fn stored(payloads: &[(&str, u64)]) -> Vec<(String, Option<u64>)> {
     payloads.iter().map(|(payload, seq)| ((*payload).to_owned(), Some(*seq))).collect()
 }
 
-/// The moment between PUBLISH and PUBREC: whichever change of the disk was the last, the message is in both sessions
-/// and its packet id is remembered, or none of it.
+/// The moment between PUBLISH and PUBREC: whichever change of the disk was the last, either the message is in both
+/// sessions and its packet id is stored, or neither.
 #[tokio::test]
 async fn a_message_of_quality_two_is_stored_with_its_receipt_or_not_at_all() {
     let mut outcomes = [0, 0];
@@ -119,13 +119,13 @@ async fn a_replay_has_its_place_and_is_not_stored() {
     let (router, _) = router_on(&storage);
     let (session, mut mailbox) = open_session(&router, Some(("t", QoS::AtLeastOnce))).await;
     let publish = |payload: &str| drop(router.publish(message("t", payload, QoS::AtLeastOnce, false)));
-    // To a connection that has read everything, and so has what is new from memory.
+    // To a connection that has read everything, and so gets new messages from memory.
     publish("1");
     replay(&mailbox, &["a", "b"]);
     publish("2");
     let expected = [stored(&[("1", 1)]), vec![none("a"), none("b")], stored(&[("2", 2)])].concat();
     assert_eq!(given(&mut mailbox).await, expected);
-    // To one that has everything to read; a second replay takes the place of the first.
+    // To one that has read nothing; a second replay replaces the first.
     drop(mailbox);
     let mut mailbox = session.attach();
     replay(&mailbox, &["a", "b"]);
@@ -152,7 +152,7 @@ fn mailbox_replays_at(mailbox: &mut Mailbox, granted: QoS) {
 }
 
 #[tokio::test]
-async fn what_stands_in_a_session_and_in_its_replay_is_sent_once_and_in_order() {
+async fn a_message_in_a_session_and_in_its_replay_is_sent_once_and_in_order() {
     let replay = |mailbox: &Mailbox, payloads: &[&str]| {
         let message = |payload: &&str| Arc::new(message("t", payload, QoS::AtLeastOnce, false));
         mailbox.replay(payloads.iter().map(message).collect(), QoS::AtLeastOnce);
@@ -165,7 +165,7 @@ async fn what_stands_in_a_session_and_in_its_replay_is_sent_once_and_in_order() 
     for payload in ["1", "command", "3"] {
         assert!(router.publish(message("t", payload, QoS::AtLeastOnce, false)).commit.unwrap().reached().await);
     }
-    // The process ends between the storing of 2 and its publication, and the client comes back to the next one.
+    // The process ends between the commit of 2 and its publication, and the client reconnects to the next process.
     let (router, sessions) = router_on(&storage.after_kill());
     let session_of = |router: &Arc<Router>| router.restore_session(&sessions[0], room(8));
     drop(session);
@@ -175,12 +175,13 @@ async fn what_stands_in_a_session_and_in_its_replay_is_sent_once_and_in_order() 
     replay(&mailbox, &["1", "2", "3", "4"]);
     let expected = [stored(&[("command", 2)]), replayed(&["1", "2", "3", "4"])].concat();
     assert_eq!(given(&mut mailbox).await, expected);
-    // What the replay stood for is not in the session any more: it is read from where the replay comes from.
+    // Messages of the replay are not in the session any more: they are in the source of the replay.
     drop(mailbox);
     let mut mailbox = session.attach();
     replay(&mailbox, &["3", "4"]);
     assert_eq!(given(&mut mailbox).await, [stored(&[("command", 2)]), replayed(&["3", "4"])].concat());
-    // What this process has sent and the client may have comes again at its place, under its packet id.
+    // A message that this process has sent, and the client may have received, is sent again at its place, under its
+    // packet id.
     drop(router.publish(message("t", "5", QoS::AtLeastOnce, false)));
     assert_eq!(given(&mut mailbox).await, stored(&[("5", 5)]));
     drop(mailbox);
@@ -192,7 +193,7 @@ async fn what_stands_in_a_session_and_in_its_replay_is_sent_once_and_in_order() 
 }
 
 #[tokio::test]
-async fn what_is_refused_for_good_was_not_routed() {
+async fn permanently_refused_messages_were_not_routed() {
     let router = router(ROOM);
     let mut mailbox = router.connect(toy(), room(8));
     mailbox.subscribe(&at("big", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
@@ -213,7 +214,7 @@ async fn a_subscription_is_written_once_and_again_after_a_failed_commit() {
         mailbox.commit()
     };
     assert!(mailbox.commit().unwrap().reached().await);
-    // A client that comes back repeats it: also while the disk is full.
+    // A reconnecting client repeats it, also while the disk is full.
     drop(mailbox);
     let mailbox = session.attach();
     storage.set_full(true);
@@ -233,7 +234,7 @@ async fn a_subscription_is_written_once_and_again_after_a_failed_commit() {
         filters
     };
     assert_eq!(filters(), [("t".into(), QoS::ExactlyOnce), ("u".into(), QoS::AtLeastOnce)]);
-    // One that is not known here may be in the file.
+    // A subscription that is unknown here may be in the file.
     storage.set_full(true);
     assert!(mailbox.unsubscribe(&filter("u"), None));
     assert!(!mailbox.commit().unwrap().reached().await);

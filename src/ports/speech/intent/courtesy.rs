@@ -1,13 +1,13 @@
-//! What a sentence is about, without the courtesy around it.
+//! Removal of greetings and words of courtesy around a sentence.
 
 use super::lexicon::Lexicon;
 use super::score::{self, Spelling};
 use super::word::Word;
 
-/// What a sentence may be all about: itself, what follows the toy's own name or a greeting, and each of these without
-/// the toy's name at its end.
+/// The candidates for the core of a sentence: the sentence itself, the part after the toy's name or a greeting, and
+/// each of these without the toy's name at its end.
 ///
-/// With each, whether it may start a message: "hi Tom, tell Tim …" is said to Tom, not to the toy.
+/// Each with a flag whether it may start a message: "hi Tom, tell Tim …" addresses Tom, not the toy.
 pub(super) fn parts_meant<'a>(words: &'a [Word], toy_name: &[Word], lexicon: &Lexicon) -> Vec<(&'a [Word], bool)> {
     let is_toy = |part: &[Word]| {
         let alike = |(said, name): (&Word, &Word)| score::word_likeness(said, name, Spelling::Loose) > 0.0;

@@ -1,14 +1,15 @@
-//! What a child wants: from the words that were recognised to an [`Intent`].
+//! Intent detection: from the recognised text to an [`Intent`].
 //!
-//! Pure functions. What can be said stands in the tables of [`languages`](super::languages). Titles and friends' names
-//! are found by spelling and by sound, since a child mumbles and a recogniser mishears: `score.rs` says how much two
-//! texts are alike, `names.rs` picks one, or two to ask back about. Nothing is looked up or done here.
+//! Pure functions. The phrases are in the tables of [`languages`](super::languages). Titles and friends' names are
+//! found by spelling and by sound, as children speak unclearly and recognisers make errors: `score.rs` computes the
+//! similarity of two texts, `names.rs` picks one name, or two for a question. This module looks nothing up and executes
+//! nothing.
 //!
-//! Each file knows those before it: `text` (letters, sentences, tokens), `lexicon` (the languages' small words),
+//! Each file uses those before it: `text` (letters, sentences, tokens), `lexicon` (the languages' small words),
 //! `numbers`, `word`, `score`, then `courtesy`, `names` and `phrases`.
 //!
-//! A child's voice must not go to the wrong person. So a message needs a phrase of the table at the beginning of a
-//! sentence, and the name right at its place; a name that is only mentioned starts nothing.
+//! A child's message must not be sent to the wrong person. So a message needs a phrase of the table at the beginning of
+//! a sentence, with the name at its place; a name that is only mentioned starts no message.
 
 mod courtesy;
 mod lexicon;
@@ -30,28 +31,28 @@ pub use super::languages::Intent;
 use super::languages::Meaning;
 use lexicon::Lexicon;
 
-/// A phrase without a name is meant from this likeness on.
+/// The minimum similarity of a phrase without a name.
 const PHRASE_LIKENESS_MIN: f64 = 0.78;
 
-/// From here on a phrase is certain enough not to look for a name at all.
+/// With this similarity, a phrase is certain enough not to search for a name.
 const PHRASE_CERTAIN_MIN: f64 = 0.93;
 
-/// Only so many letters of a transcript and words of a sentence are looked at; nobody gives longer commands.
+/// The maximum numbers of letters of a transcript and of words of a sentence; commands are shorter.
 const LETTERS_MAX: usize = 500;
 const WORDS_MAX: usize = 60;
 
-/// What the toy that listens knows.
+/// The titles and names for one toy.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
     /// The titles of the library.
     pub titles: &'a Names,
     /// The toy's address book.
     pub friends: &'a Names,
-    /// The toy's own name, which a child may call it by.
+    /// The toy's own name, by which a child may address it.
     pub toy_name: &'a str,
 }
 
-/// What the `transcript` asks for, in the language of the titles.
+/// The intent of the `transcript`, in the language of the titles.
 ///
 /// The whole is tried first, then its sentences, then the parts between commas, since recognisers set both freely. A
 /// part between commas never starts a message: "Mummy said, tell grandma" is no command.
@@ -125,7 +126,7 @@ fn understand_words(sentence: &[Word], known: Known<'_>, may_message: bool) -> I
     known.titles.find_bare(sentence).title().unwrap_or(framed.otherwise)
 }
 
-/// The number in "play number …", if that is what the sentence says.
+/// The number in "play number …", if the sentence has this form.
 fn number_wanted(phrase: &Phrase, sentence: &[Word], lexicon: &Lexicon) -> Option<u32> {
     if phrase.meaning != Meaning::Number {
         return None;
@@ -134,7 +135,7 @@ fn number_wanted(phrase: &Phrase, sentence: &[Word], lexicon: &Lexicon) -> Optio
     numbers::whole_number(slot.words.iter().map(|word| word.text.as_str()), lexicon)
 }
 
-/// The phrase without a name that the sentence is most like, and how much.
+/// The most similar phrase without a name, and its similarity.
 fn plain_phrase(sentence: &[Word], phrases: &[Phrase]) -> (Intent, f64) {
     let letters: String = sentence.iter().map(|word| word.text.as_str()).collect();
     let mut best = (Intent::Unknown, 0.0);
@@ -151,10 +152,10 @@ fn plain_phrase(sentence: &[Word], phrases: &[Phrase]) -> (Intent, f64) {
     best
 }
 
-/// What the phrases around a name have found.
+/// The result of the phrases around a name.
 struct Framed {
     found: Option<Intent>,
-    /// What to do if nothing else fits.
+    /// The intent if nothing else matches.
     otherwise: Intent,
 }
 
@@ -182,7 +183,7 @@ fn framed_name(sentence: &[Word], phrases: &[Phrase], known: Known<'_>, may_mess
             Meaning::Friend(fallback) => (false, fallback),
             Meaning::Is(_) | Meaning::Number => continue,
         };
-        // "I want to talk to you" names nobody.
+        // "I want to talk to you" names no friend.
         let names_something = slot.words.iter().any(|word| word.is_heavy() && !word.is_turning);
         if !names_something {
             continue;

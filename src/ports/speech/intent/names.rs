@@ -1,4 +1,4 @@
-//! Titles and friends' names, and which of them was said.
+//! Search for titles and friends' names in a text.
 
 use std::sync::LazyLock;
 
@@ -8,31 +8,31 @@ use super::text;
 use super::word::{self, Word};
 use crate::ports::speech::languages::{self, Kin, Language};
 
-/// A name was said from this likeness on.
+/// The minimum similarity of a name.
 const LIKENESS_MIN: f64 = 0.72;
 
-/// Two names that are nearer to each other than this are asked back about.
+/// If the scores of two names differ by less than this, the hub asks which one is meant.
 const MARGIN_MIN: f64 = 0.08;
 
-/// What a part of a friend's name counts, against all of it.
+/// The weight of a part of a friend's name, relative to the full name.
 const PART_OF_NAME: f64 = 0.9;
 
-/// What another word for a relative counts.
+/// The weight of a synonym for a relative.
 const KIN_NAME: f64 = 0.88;
 
-/// What another word for a relative counts in the other language.
+/// The weight of a synonym for a relative in the other language.
 const KIN_NAME_TRANSLATED: f64 = 0.78;
 
-/// What a part of a title counts at least, if all that was said belongs to it.
+/// The minimum weight of a part of a title, if all spoken words belong to it.
 const PART_OF_TITLE: f64 = 0.74;
 
-/// What the rest of the title adds to that, with its share.
+/// The additional weight of the rest of the title, multiplied by its share.
 const PART_OF_TITLE_SPAN: f64 = 0.2;
 
-/// How much less a title counts that leaves all of what was said unexplained.
+/// The maximum deduction for a title that leaves spoken words unexplained.
 const UNEXPLAINED: f64 = 0.25;
 
-/// A title that is said without any "play" is meant from this likeness on …
+/// The minimum similarity of a title without "play" …
 const BARE_TITLE_MIN: f64 = 0.8;
 
 /// … and if more follows it, from this one, …
@@ -44,9 +44,9 @@ const BARE_TITLE_WORDS_MIN: usize = 3;
 /// All that a child may call a friend. A name that is not known is left empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FriendNames<'a> {
-    /// The name that the toy's address book gives.
+    /// The remark in the toy's address book.
     pub remark: &'a str,
-    /// The name that the friend bears.
+    /// The friend's own name.
     pub nickname: &'a str,
     /// The name of the friend's toy.
     pub toy_name: &'a str,
@@ -68,11 +68,11 @@ struct Form {
     index: usize,
     words: Vec<Word>,
     joined: Joined,
-    /// What it counts, against the name itself.
+    /// Its weight, relative to the name itself.
     factor: f64,
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     /// This one.
@@ -288,7 +288,7 @@ struct Score {
 }
 
 impl Score {
-    /// To compare names by: one that explains more of what was said wins.
+    /// The order of names: one that explains more of the spoken words wins.
     fn rank(&self) -> f64 {
         self.likeness * (1.0 - UNEXPLAINED * self.unexplained as f64 / self.said.max(1) as f64)
     }

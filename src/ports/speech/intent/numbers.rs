@@ -26,7 +26,7 @@ pub(super) fn sum(text: &str, lexicon: &Lexicon) -> Option<i64> {
     sum_of(&written, &written, lexicon).or_else(|| sum_of(&heard, &written, lexicon))
 }
 
-/// Finds the sum in `words`; what is `written` around it must belong to a question for a sum.
+/// Finds the sum in `words`; the `written` words around it must belong to a question for a sum.
 fn sum_of(words: &[&str], written: &[&str], lexicon: &Lexicon) -> Option<i64> {
     let is_around =
         |part: Option<&[&str]>| part.is_some_and(|part| part.iter().all(|word| lexicon.around_sum.contains(*word)));
@@ -78,7 +78,7 @@ fn evaluate(terms: &[(Sign, i64)]) -> Option<i64> {
     total.checked_add(product)
 }
 
-/// What a word may have been, where a number or a sign is expected.
+/// The possible meaning of a misrecognised word, if a number or a sign is expected.
 fn heard_as<'a>(word: &'a str, lexicon: &Lexicon) -> &'a str {
     let first = word.chars().next();
     let syllable = first.filter(|letter| is_chinese(*letter)).map(|letter| letter.to_pinyin().map(|one| one.plain()));
@@ -122,7 +122,7 @@ fn number(words: &[&str], lexicon: &Lexicon) -> Option<i64> {
     value.filter(|value| *value <= NUMBER_MAX)
 }
 
-/// The words of a number in a text of this script, to compare it with what was spelled out.
+/// The words of a number in a text of this script, to compare it with a spelled-out number.
 pub(super) fn spelled(number: u32, script: Script, lexicon: &Lexicon) -> Vec<String> {
     match lexicon.of_script(script) {
         Some(language) if i64::from(number) <= NUMBER_MAX => {

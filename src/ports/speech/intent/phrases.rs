@@ -9,7 +9,7 @@ use super::text;
 use super::word::{self, Word};
 use crate::ports::speech::languages::{self, Meaning};
 
-/// The fixed words around a name are meant from this likeness on.
+/// The minimum similarity of the fixed words around a name.
 const FRAME_LIKENESS_MIN: f64 = 0.8;
 
 /// A name is denied by one of so many words: "sag der Oma nicht", but not "sag Oma, ich komme nicht".
@@ -27,14 +27,14 @@ pub(super) struct Phrases {
 #[derive(Debug)]
 pub(super) struct Phrase {
     pub(super) meaning: Meaning,
-    /// All of it, or what stands before the name or number.
+    /// All of it, or the words before the name or number.
     pub(super) before: Vec<Word>,
     /// The letters of that.
     pub(super) letters: String,
-    /// What stands after it.
+    /// The words after it.
     after: Vec<Word>,
     /// The last word, or the last before the name, must be heard, where other small words may be lost: "say something
-    /// funny" is for nobody, "say something to …" for somebody.
+    /// funny" has no receiver, "say something to …" has one.
     needs_last: bool,
 }
 
@@ -55,8 +55,8 @@ impl Phrase {
         Self { meaning, before, letters, after: words(after), needs_last }
     }
 
-    /// Where in `sentence` the name or number may stand: behind what is before it, at the sentence's beginning, and
-    /// before what is after it, the nearest.
+    /// The position of the name or number in `sentence`: after the phrase's first part, at the beginning of the
+    /// sentence, and before the nearest match of its second part.
     pub(super) fn slot<'a>(&self, sentence: &'a [Word]) -> Option<Slot<'a>> {
         let spelling = if matches!(self.meaning, Meaning::Friend(_)) { Spelling::Strict } else { Spelling::Loose };
         let (start, before) = best_length(sentence, &self.before, spelling)?;

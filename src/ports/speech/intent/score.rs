@@ -1,28 +1,28 @@
-//! How much two texts are alike, by spelling and by sound: from 0 for not at all to 1.
+//! The similarity of two texts by spelling and by sound, from 0 to 1.
 
 use strsim::{generic_levenshtein, normalized_levenshtein};
 
 use super::word::Word;
 
-/// What a likeness by the sound of Latin letters counts, against one by spelling.
+/// The weight of similarity by the sound of Latin letters, relative to spelling.
 const LATIN_SOUND: f64 = 0.93;
 
-/// How much the spelling still says where long codes differ: "ducks" and "monkeys" share most of theirs.
+/// The weight of the spelling if long codes differ: "ducks" and "monkeys" share most of theirs.
 const SPELLING_BESIDE_LONG_CODE: f64 = 0.2;
 
-/// How much it says beside short codes.
+/// The weight of the spelling with short codes.
 const SPELLING_BESIDE_SHORT_CODE: f64 = 0.5;
 
-/// What a likeness by Chinese sound counts.
+/// The weight of similarity by Chinese sound.
 const CHINESE_SOUND: f64 = 0.95;
 
-/// From this length on a code says enough by itself; shorter ones are shared by very different names.
+/// The length from which a code is significant by itself; shorter ones are shared by very different names.
 const CODE_LENGTH_MIN: usize = 4;
 
 /// With the same short code, names that are spelled this much alike sound the same: Sara and Sarah, not Emma and Amy.
 const SAME_SOUND_SPELLING_MIN: f64 = 0.75;
 
-/// How much alike a word of a phrase and what was said for it must be spelled.
+/// The minimum similarity of the spelling of a word of a phrase and the spoken word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spelling {
     /// "dime" may be "time".
@@ -40,7 +40,7 @@ impl Spelling {
     }
 }
 
-/// What a word of a phrase counts that only sounds right.
+/// The weight of a word of a phrase that matches only by sound.
 const MISHEARD: f64 = 0.9;
 
 /// Words of the same short code must also be spelled this much alike: "tory" is not "three".
@@ -80,7 +80,7 @@ impl Joined {
     }
 }
 
-/// How much a part of what was said is like a name or a title: the best of words, letters and sound.
+/// The similarity of a part of the spoken words to a name or a title: the maximum by words, letters and sound.
 pub(super) fn likeness(spoken: &Joined, name: &Joined) -> f64 {
     let letters = normalized_levenshtein(&spoken.letters, &name.letters);
     let longest = spoken.texts.len().max(name.texts.len());
@@ -139,7 +139,7 @@ pub(super) fn sentence_likeness(sentence: &[Word], letters: &str, phrase: &[Word
     if turns || by_letter < SAME_LETTERS_MIN { by_word } else { by_word.max(by_letter) }
 }
 
-/// How much what was said is like a phrase of the table, word by word, weighed by how much each word carries.
+/// The similarity of the spoken words to a phrase of the table, word by word, with the weight of each word.
 pub(super) fn phrase_likeness(spoken: &[Word], phrase: &[Word], spelling: Spelling) -> f64 {
     let weight = |words: &[Word]| words.iter().map(|word| word.weight).sum::<f64>();
     let heaviest = weight(spoken).max(weight(phrase));
@@ -173,7 +173,7 @@ pub(super) fn phrase_likeness(spoken: &[Word], phrase: &[Word], spelling: Spelli
     (1.0 - cost / heaviest).max(0.0)
 }
 
-/// What it costs to take one word for another.
+/// The cost of replacing one word by another.
 fn replacing(said: &Word, wanted: &Word, spelling: Spelling) -> f64 {
     if said.text == wanted.text {
         // A repeated word is light; it may still be the one that is wanted.
@@ -209,7 +209,7 @@ pub(super) fn word_likeness(said: &Word, wanted: &Word, spelling: Spelling) -> f
     if letters >= least { letters } else { 0.0 }
 }
 
-/// Whether two words have the same code, which says little if it is a single letter.
+/// Whether two words have the same code, which is not significant if it is a single letter.
 fn sounds_alike(said: &Word, wanted: &Word) -> bool {
     let same = |a: &str, b: &str| a.len() > 1 && a == b;
     same(&said.code, &wanted.code) || same(&said.other_code, &wanted.code) || same(&said.code, &wanted.other_code)

@@ -204,7 +204,7 @@ fn a_relative_is_not_another_relative() {
 }
 
 #[test]
-fn something_is_for_a_friend_only_if_it_is_said_to_one() {
+fn a_message_is_for_a_friend_only_if_it_names_one() {
     let friends = Names::of_friends(&ENGLISH, [FriendNames { remark: "Finn", nickname: "", toy_name: "" }]);
     let titles = Names::of_titles(&ENGLISH, []);
     let known = Known { titles: &titles, friends: &friends, toy_name: "" };
@@ -313,7 +313,7 @@ mod likeness {
     }
 
     #[test]
-    fn phrases_are_weighed_by_what_their_words_carry() {
+    fn phrases_are_weighed_by_their_words() {
         let like = |a: &str, b: &str| phrase_likeness(&words(a), &words(b), Spelling::Loose);
         assert_eq!(like("what time is it", "what time is it"), 1.0);
         assert!(like("what time it", "what time is it") > 0.78, "a small word is lost");
@@ -341,7 +341,7 @@ mod numbers_said {
     }
 
     #[test]
-    fn numbers_are_said_in_many_ways() {
+    fn numbers_have_many_forms() {
         for (text, number) in [
             ("a hundred", Some(100)),
             ("one hundred and five", Some(105)),

@@ -1,4 +1,4 @@
-//! From a transcript to its sentences and tokens: letters evened out, and nothing known yet of what they mean.
+//! From a transcript to its sentences and tokens: normalises letters, without any meaning.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

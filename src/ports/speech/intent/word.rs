@@ -34,7 +34,7 @@ pub(super) struct Word {
     pub(super) is_chinese: bool,
     /// Whether it turns a sentence into another one.
     pub(super) is_turning: bool,
-    /// Whether it denies what stands beside it.
+    /// Whether it negates the word beside it.
     pub(super) is_negation: bool,
 }
 
@@ -51,7 +51,7 @@ impl Word {
             other_code: sound.other_code,
             vowels: sound.vowels,
             syllable: plain_syllable(spelled),
-            // One or two letters are a small word, or what is left of one.
+            // One or two letters are a small word, or the rest of one.
             weight: if lexicon.light.contains(text) || (is_latin && text.len() < 3) { LIGHT_WEIGHT } else { 1.0 },
             is_chinese: chinese.is_some(),
             is_turning: lexicon.turning.contains(text),
@@ -95,7 +95,7 @@ fn vowels(text: &str) -> String {
     vowels.into_iter().collect()
 }
 
-/// A syllable without what southern speakers do not tell apart: zh and z, ch and c, sh and s, -ng and -n.
+/// A syllable without distinctions that southern speakers do not make: zh and z, ch and c, sh and s, -ng and -n.
 fn plain_syllable(pinyin: &str) -> String {
     let mut letters = pinyin.replace('ü', "v");
     if matches!(letters.get(..2), Some("zh" | "ch" | "sh")) {

@@ -369,11 +369,11 @@ fn cardinal(word: &str) -> Option<String> {
     ORDINALS.iter().find(|(ordinal, _)| *ordinal == word).map(|(_, cardinal)| (*cardinal).to_owned())
 }
 
-/// "Two hundred and five": units are added, "hundred" and "thousand" multiply what stands before them.
+/// "Two hundred and five": units are added, "hundred" and "thousand" multiply the number before them.
 fn read(words: &[&str]) -> Option<i64> {
     let mut thousands = 0;
     let mut below = 0;
-    // What the next word may be worth at most, so that "five twenty" is no number.
+    // The maximum value of the next word, so that "five twenty" is no number.
     let mut room = 1000;
     let mut words = words.iter().copied().peekable();
     let mut is_first = true;

@@ -1,28 +1,28 @@
-//! What the hub says, whatever the language.
+//! The lines that the hub speaks, independent of the language.
 
 use time::{Date, OffsetDateTime, Time, UtcOffset};
 
 use super::Language;
 use crate::model::{Timestamp, ToyCommand};
 
-/// Something that the hub says. Each language words all of them.
+/// A line that the hub speaks. Each language has a text for all of them.
 #[derive(Debug, Clone, Copy)]
 pub enum Line<'a> {
-    /// Nobody spoke, or nothing was understood.
+    /// The recording had no speech, or no command was recognised.
     NotHeard,
     /// The prompt of a message to the friend of this remark.
     SayYourMessage(&'a str),
-    /// Asks back which of two is meant.
+    /// Asks which of two is meant.
     Which(&'a str, &'a str),
-    /// There is no such title in the library.
+    /// The library does not contain this title.
     NoSuchTitle,
-    /// There is no title of this number in the library.
+    /// The library has no title of this number.
     NoSuchNumber,
     /// The library is empty.
     NoMusic,
-    /// Music is asked for in quiet hours.
+    /// Music was requested in quiet hours.
     QuietTime,
-    /// There is no such friend in the address book.
+    /// The address book does not contain this friend.
     NoSuchFriend,
     /// A command was carried out.
     Done(ToyCommand),
@@ -40,15 +40,15 @@ pub enum Line<'a> {
     Riddle,
     /// The notice of a message from the friend of this remark.
     MessageFrom(&'a str),
-    /// What follows are the messages from the friend of this remark.
+    /// The introduction of the messages from the friend of this remark.
     MessagesFrom(&'a str),
     /// There are no messages.
     NoMessages,
-    /// What a toy says that has opened itself.
+    /// The opening sound of a bound toy.
     Awake,
-    /// What a toy says whose device nobody has bound.
+    /// The opening sound of a device that is not bound.
     NotBound,
-    /// What a toy says whose device is unknown.
+    /// The opening sound of an unknown device.
     NotRegistered,
 }
 
@@ -59,7 +59,7 @@ impl Line<'_> {
     }
 }
 
-/// Day and time where the family lives.
+/// Day and time in the family's time zone.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     pub(super) date: Date,
@@ -67,7 +67,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The family's clock at `now`.
+    /// The family's local time at `now`.
     pub fn new(now: Timestamp, utc_offset_minutes: i32) -> Self {
         let utc = OffsetDateTime::from_unix_timestamp(now as i64).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let offset = UtcOffset::from_whole_seconds(utc_offset_minutes.saturating_mul(60)).unwrap_or(UtcOffset::UTC);
@@ -76,7 +76,7 @@ impl Clock {
     }
 }
 
-/// One of some texts, by chance.
+/// A random one of some texts.
 pub(super) fn any(texts: &[&'static str]) -> String {
     texts.get(rand::random_range(0..texts.len().max(1))).copied().unwrap_or_default().into()
 }

@@ -1,23 +1,23 @@
-//! What a phrase can mean, whatever the language.
+//! The meanings of phrases, independent of the language.
 
-/// What is wanted. Titles and friends are indexes into the names that were given.
+/// The intent of a child. Titles and friends are indexes into the given names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intent {
     /// Play this title.
     Play(usize),
-    /// Play the title of this number, as counted from 1. There may be none.
+    /// Play the title of this number, counted from 1. It may not exist.
     PlayNumber(u32),
     /// Play anything.
     PlayAny,
     /// Play something other than what is playing.
     PlayAnother,
-    /// Play the last one once more.
+    /// Play the last one again.
     PlayAgain,
     /// Play something to calm down or to fall asleep.
     PlayQuiet,
-    /// Ask back which of these two titles is meant.
+    /// Ask which of these two titles is meant.
     AskTitle(usize, usize),
-    /// A song was asked for by a title that is not in the library.
+    /// A song was requested by a title that is not in the library.
     NoSuchTitle,
     /// Be quiet.
     Stop,
@@ -27,9 +27,9 @@ pub enum Intent {
     Softer,
     /// Start a message to this friend.
     Message(usize),
-    /// Ask back which of these two friends is meant.
+    /// Ask which of these two friends is meant.
     AskFriend(usize, usize),
-    /// A message was asked for to somebody who is not in the address book, or to nobody by name.
+    /// A message was requested to a name that is not in the address book, or without a name.
     NoSuchFriend,
     /// Say the time of day.
     Time,
@@ -41,21 +41,21 @@ pub enum Intent {
     Story,
     /// Ask a riddle.
     Riddle,
-    /// Say who the toy is.
+    /// Say the toy's name.
     WhoAreYou,
-    /// None of these: a matter for the reply engine.
+    /// No command: the reply engine answers.
     Unknown,
 }
 
-/// What a phrase of a language's table means.
+/// The meaning of a phrase in a language's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ports::speech) enum Meaning {
-    /// Just this.
+    /// This intent.
     Is(Intent),
     /// Play the title of the number at `#`.
     Number,
-    /// Play the title at `…`; if there is none like it, this.
+    /// Play the title at `…`; if none matches, this intent.
     Title(Intent),
-    /// Start a message to the friend at `…`; if there is none like it, this.
+    /// Start a message to the friend at `…`; if none matches, this intent.
     Friend(Intent),
 }

@@ -1,8 +1,9 @@
-//! The words of each language: what a child may say, and what the hub answers.
+//! The words of each language: the phrases of children, and the hub's answers.
 //!
-//! A language is one file with one [`Language`] in it, and one line of [`all`]. No word of a language stands anywhere else:
-//! [`intent`](super::intent) compares what was said with these tables, the domain chooses a [`Line`] and has the language
-//! word it. Entries are written as people write them; case, accents and short forms are evened out when they are loaded.
+//! A language is one file with one [`Language`] in it, and one line of [`all`]. There are no words of a language
+//! anywhere else: [`intent`](super::intent) compares the recognised text with these tables, and the domain chooses a
+//! [`Line`], for which the language has a text. Entries are in normal spelling; case, accents and short forms are
+//! normalised when they are loaded.
 
 mod de;
 mod en;
@@ -19,7 +20,7 @@ pub use meaning::Intent;
 pub(super) use meaning::Meaning;
 pub use zh::CHINESE;
 
-/// Every language that the hub has words of. The first one serves where none of them is asked for.
+/// All supported languages. The first one is the default.
 pub fn all() -> &'static [&'static Language] {
     static ALL: [&Language; 3] = [&ENGLISH, &CHINESE, &GERMAN];
     &ALL
@@ -28,32 +29,32 @@ pub fn all() -> &'static [&'static Language] {
 /// All words of one language.
 #[derive(Debug)]
 pub struct Language {
-    /// Its code, as Whisper and `[speech] languages` have it.
+    /// Its code, as in Whisper and in `[speech] languages`.
     pub code: &'static str,
     /// The voice of `espeak-ng` for its letters.
     pub voice: &'static str,
-    /// Words in a title by which the hub picks a song, a story or a riddle.
+    /// Words in a title that mark a quiet song, a story or a riddle.
     pub moods: Moods,
-    /// What the hub replies to what is no command.
+    /// Built-in replies to speech that is not a command.
     pub replies: Replies,
-    /// The letters that it is written in.
+    /// Its script.
     pub(super) script: Script,
-    /// How its words are compared by sound.
+    /// The phonetic algorithm that compares its words.
     pub(super) sound: Sound,
-    /// What can be said, and what it means. `…` stands for a title or a friend's name, `#` for a number. Words are matched
-    /// loosely, by spelling and by sound, and courtesy around them need not be listed. A word with `!` must be heard as
-    /// it is.
+    /// The phrases and their meanings. `…` stands for a title or a friend's name, `#` for a number. Words are matched
+    /// approximately, by spelling and by sound, and words of courtesy around them need not be listed. A word with `!`
+    /// must match exactly.
     pub(super) phrases: &'static [(Meaning, &'static [&'static str])],
-    /// The answers to "do you mean the first or the second?": whether it is the first, and how that is said.
+    /// The answers to "do you mean the first or the second?": whether it is the first, and its phrases.
     pub(super) choices: &'static [(bool, &'static [&'static str])],
     pub(super) small_words: SmallWords,
     pub(super) names: NameWords,
     pub(super) numbers: Numbers,
-    /// Words a line of the hub.
+    /// The text of a line of the hub.
     say: fn(&Line<'_>) -> String,
 }
 
-/// The letters of a language. Languages of different letters never share a word, and are understood side by side.
+/// The letters of a language. Languages of different scripts never share a word, and are recognised together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Script {
     Latin,
@@ -61,7 +62,7 @@ pub(super) enum Script {
     Chinese,
 }
 
-/// How words of a language are compared by sound.
+/// The phonetic algorithms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sound {
     /// Double Metaphone, made for English.
@@ -72,26 +73,26 @@ pub(super) enum Sound {
     Pinyin,
 }
 
-/// Words that carry little or much beyond their meaning.
+/// Words with less or more weight than others.
 #[derive(Debug)]
 pub(super) struct SmallWords {
-    /// Short forms, spelled out so that they need no phrases of their own.
+    /// Short forms with their long forms, so that they need no phrases of their own.
     pub(super) short_forms: &'static [(&'static str, &'static str)],
-    /// Other words for the same, so that they need no phrases of their own. They are replaced in this order.
+    /// Synonyms, so that they need no phrases of their own. They are replaced in this order.
     pub(super) same: &'static [(&'static str, &'static str)],
-    /// Words that carry little: losing, adding or mishearing one hardly changes what a phrase means.
+    /// Words with little weight: if one is missing, added or misrecognised, the meaning of a phrase hardly changes.
     pub(super) light: &'static [&'static str],
-    /// Words that turn a sentence into another one. Where a phrase lacks such a word, it is not meant.
+    /// Words that change the meaning of a sentence. A phrase without such a word does not match a sentence with it.
     pub(super) turning: &'static [&'static str],
-    /// Those of them that deny: with one beside it, a name is not meant. "Sag Oma nicht …" is no message.
+    /// Those of them that negate: a name beside one is not a match. "Sag Oma nicht …" is no message.
     pub(super) negations: &'static [&'static str],
-    /// Before the point, for courtesy or for want of a word.
+    /// Words of courtesy and fillers before the command.
     pub(super) courtesy_before: &'static [&'static str],
-    /// After the point.
+    /// Words of courtesy and fillers after the command.
     pub(super) courtesy_after: &'static [&'static str],
-    /// What one may greet with; a name may follow.
+    /// Greetings; a name may follow.
     pub(super) greetings: &'static [&'static str],
-    /// Other forms of characters, each before the one that is used here.
+    /// Variants of characters, each before the one that is used here.
     pub(super) other_characters: &'static str,
 }
 
@@ -100,9 +101,9 @@ pub(super) struct SmallWords {
 pub(super) struct NameWords {
     /// Names for relatives: those of one line mean the same, also in other languages.
     pub(super) kin: &'static [(&'static [Kin], &'static [&'static str])],
-    /// What may stand before a friend's name.
+    /// Words that may precede a friend's name.
     pub(super) before_name: &'static [&'static str],
-    /// What is no part of a title, though it is said with it.
+    /// Words that are spoken with a title, but are not part of it.
     pub(super) beside_title: &'static [&'static str],
 }
 
@@ -127,24 +128,24 @@ pub(super) enum Kin {
     YoungerSister,
 }
 
-/// Numbers, and the sums that are made of them.
+/// Numbers and sums.
 #[derive(Debug)]
 pub(super) struct Numbers {
-    /// The number that all these words together say.
+    /// The number of all these words together.
     pub(super) read: fn(&[&str]) -> Option<i64>,
-    /// The words of a number up to 999,999, to compare it with one that was spelled out.
+    /// The words of a number up to 999,999, for comparison with a spelled-out number.
     pub(super) spell: fn(u32) -> Vec<String>,
     /// The cardinal of an ordinal.
     pub(super) cardinal: fn(&str) -> Option<String>,
-    /// What follows the digits of an ordinal.
+    /// Suffixes of ordinals in digits.
     pub(super) ordinal_endings: &'static [&'static str],
-    /// What recognisers write for a number or a sign, and children say; of Chinese, its syllable.
+    /// Frequent misrecognitions of numbers and signs; in Chinese, as syllables.
     pub(super) misheard: &'static [(&'static str, &'static str)],
-    /// In a sum, a word that is spelled much like one of these is one.
+    /// In a sum, a word with a similar spelling counts as one of these.
     pub(super) misspelled: &'static [&'static str],
-    /// How the signs are said.
+    /// The words of the signs.
     pub(super) signs: &'static [(&'static str, Sign)],
-    /// The words that may stand around a sum.
+    /// Words that may surround a sum.
     pub(super) around_sum: &'static [&'static str],
 }
 
@@ -157,10 +158,10 @@ pub(super) enum Sign {
     By,
 }
 
-/// Words in a title that make it something to fall asleep by, a story, or a riddle.
+/// Words in a title that mark a lullaby, a story or a riddle.
 #[derive(Debug)]
 pub struct Moods {
-    /// Something quiet.
+    /// Quiet music.
     pub quiet: &'static [&'static str],
     /// A story.
     pub story: &'static [&'static str],
@@ -168,29 +169,29 @@ pub struct Moods {
     pub riddle: &'static [&'static str],
 }
 
-/// Kind sentences for what small children say.
+/// Friendly replies to small children.
 #[derive(Debug)]
 pub struct Replies {
-    /// Words of which one must be said, and the reply. The first row that fits is taken.
+    /// Words of which one must be in the text, and the reply. The first matching row is used.
     pub table: &'static [(&'static [&'static str], &'static str)],
-    /// The reply to everything else.
+    /// The reply to any other text.
     pub otherwise: &'static str,
 }
 
 impl Language {
-    /// The language of what was said: by its letters, else by the code of the language in which it was recognised.
+    /// The language of a text: by its script, otherwise by the code of the language in which it was recognised.
     pub fn of(said: &str, code: &str) -> &'static Self {
         let by_letters = said.chars().any(is_chinese).then_some(Script::Chinese);
         let by_letters = by_letters.and_then(|script| all().iter().find(|language| language.script == script));
         by_letters.copied().unwrap_or_else(|| Self::with_code(code).unwrap_or(&ENGLISH))
     }
 
-    /// The language of a family: the first of the `codes` of its settings that the hub has words of.
+    /// The language of a family: the first supported one of the `codes` of its settings.
     pub fn of_family(codes: &[String]) -> &'static Self {
         codes.iter().find_map(|code| Self::with_code(code)).unwrap_or(&ENGLISH)
     }
 
-    /// Its place in [`all`].
+    /// Its index in [`all`].
     pub fn place(&self) -> usize {
         all().iter().position(|language| language.code == self.code).unwrap_or_default()
     }
@@ -199,7 +200,7 @@ impl Language {
         all().iter().copied().find(|language| language.code == code)
     }
 
-    /// Whether one of `words` is in the text: as a whole word, but for a language that has no blanks between them.
+    /// Whether one of `words` is in the text: as a whole word, except in a language without blanks between words.
     pub fn has_word(&self, text: &str, words: &[&str]) -> bool {
         let plain: String = text.chars().map(|letter| if letter.is_alphanumeric() { letter } else { ' ' }).collect();
         let plain = format!(" {} ", plain.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" "));

@@ -1,4 +1,4 @@
-//! What the languages have in common, and what they say.
+//! Tests of all languages and of their lines.
 
 use super::*;
 use crate::model::{Timestamp, ToyCommand};
@@ -26,7 +26,7 @@ fn the_clock_is_the_familys() {
 }
 
 #[test]
-fn numbers_are_said_with_their_sign_and_days_in_their_order() {
+fn numbers_are_worded_with_their_sign_and_days_in_their_order() {
     assert_eq!(Line::Sum(-3).text(&ENGLISH), "That makes minus 3.");
     assert_eq!(Line::Sum(i64::MIN).text(&CHINESE), "等于负9223372036854775808。");
     let days = [1, 2, 3, 4, 11, 12, 13, 21, 22, 23, 30, 31].map(en::ordinal);

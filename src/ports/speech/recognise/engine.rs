@@ -1,4 +1,4 @@
-//! One worker's whisper.cpp: from samples to words, or to the finding that there are none.
+//! The whisper.cpp state of one worker, which recognises the words in samples, or finds that there are none.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::ports::audio::{Sound, resample};
 /// whisper.cpp reads before its input if that is very short.
 const SAMPLES_MIN: usize = RATE_HZ as usize;
 
-/// whisper.cpp hears at most so much at once.
+/// The maximum input of whisper.cpp.
 const WINDOW_MAX_S: u32 = 30;
 
 /// Positions of audio in a second.
@@ -22,17 +22,18 @@ const POSITIONS_PER_S: usize = 50;
 /// A window up to this is not shortened: it saves little.
 const SHORTENED_FROM: usize = 512;
 
-/// A command has no more tokens, nor has a longer recording so many a second.
+/// The maximum number of tokens of a command, and of tokens in a second of a longer recording.
 const TOKENS_MAX: usize = 48;
 const TOKENS_PER_S: usize = 6;
 
-/// Below this mean of the tokens' log probabilities a recording that was heard in a shortened
-/// window is heard once more in the whole one, …
+/// Below this mean of the tokens' log probabilities, a recording that was recognised in a shortened window is
+/// recognised again in the full one, …
 const DOUBTFUL: f32 = -0.9;
-/// … and below this the words are not believed.
+/// … and below this the words are rejected.
 const UNBELIEVABLE: f32 = -1.5;
 
-/// The model itself takes it for no speech: so probable, with words no more probable than this.
+/// The minimum probability of no speech, and the maximum probability of words, at which the model's finding of no
+/// speech is accepted.
 const NO_SPEECH: f32 = 0.6;
 const NO_SPEECH_WORDS: f32 = -0.7;
 
@@ -44,13 +45,13 @@ const NEVER: f32 = -1000.0;
 /// Characters of a prompt; whisper.cpp splits it by a regular expression that recurses.
 const PROMPT_CHARS_MAX: usize = 400;
 
-/// What all workers share of one model.
+/// The model and settings that all workers share.
 pub(super) struct Model {
     pub(super) context: WhisperContext,
     /// The languages to choose from, each with its settings: setters of text leak, so they are called once.
     pub(super) languages: Vec<(&'static str, FullParams<'static, 'static>)>,
     pub(super) audio_positions: usize,
-    /// Whether it was taught to read a prompt; small models of other makers are thrown off by one.
+    /// Whether it was trained with prompts; other small models give worse results with one.
     pub(super) takes_prompt: bool,
     pub(super) threads: usize,
 }
@@ -66,7 +67,7 @@ impl Model {
         params.set_single_segment(true);
         params.set_no_timestamps(true);
         params.set_suppress_nst(true);
-        // A model must be free to say that there is nothing.
+        // The model must be able to report that there is no speech.
         params.set_suppress_blank(false);
         params.set_print_special(false);
         params.set_print_progress(false);
@@ -75,7 +76,7 @@ impl Model {
         params
     }
 
-    /// What the model hears at once, in samples.
+    /// The window of the model, in samples.
     fn window(&self) -> usize {
         (self.audio_positions / POSITIONS_PER_S).clamp(1, WINDOW_MAX_S as usize) * RATE_HZ as usize
     }
@@ -107,7 +108,7 @@ pub(super) struct Engine {
     state: WhisperState,
 }
 
-/// What one run of the model gave.
+/// The result of one run of the model.
 #[derive(Debug, Default)]
 struct Pass {
     text: String,
@@ -135,7 +136,7 @@ impl Engine {
         Ok(Self { model, state })
     }
 
-    /// The words of a recording, which is not longer than the limit any more.
+    /// The words of a recording that is within the limit.
     pub(super) fn recognise(&mut self, sound: &Sound, prompt: &str, stop: &Stop) -> Result<Heard, RecogniseError> {
         let mut seconds = Seconds::default();
         let started = Instant::now();
@@ -193,7 +194,7 @@ impl Engine {
         Ok(best.unwrap_or_default())
     }
 
-    /// One window's words: a quick pass, and where that is poor a thorough one.
+    /// The words of one window: a quick pass, and if its result is poor, a thorough one.
     fn window(
         &mut self,
         samples: &[f32],
@@ -222,7 +223,7 @@ impl Engine {
         if best.lost() || shortened && poor {
             let started = Instant::now();
             params.set_audio_ctx(self.model.audio_positions as i32);
-            // The same again would give the same again.
+            // The same pass would give the same result.
             params.set_temperature(if shortened { 0.0 } else { TEMPERATURE_STEP });
             params.set_temperature_inc(TEMPERATURE_STEP);
             params.set_logprob_thold(NEVER);
@@ -258,12 +259,12 @@ impl Engine {
         }
         let text = String::from_utf8_lossy(&text).into_owned();
         let mean = sum / count.max(1) as f32;
-        // Weights of a damaged model may make it no number at all.
+        // A damaged model may produce NaN.
         let log_probability = if mean.is_nan() { f32::NEG_INFINITY } else { mean };
         Ok(Pass { text, full: tokens.len() >= tokens_max, tokens, log_probability })
     }
 
-    /// Whether the words can be what somebody said.
+    /// Whether the words are plausible speech.
     fn believe(&mut self, pass: Pass) -> Result<Pass, RecogniseError> {
         if pass.tokens.is_empty() {
             return Err(RecogniseError::NotHeard(NotHeard::NoWords));
@@ -280,8 +281,8 @@ impl Engine {
         Ok(pass)
     }
 
-    /// How probable the model finds that nobody speaks. It was taught to say so at the very
-    /// start; whisper.cpp reads the value behind the prompt, where it means little.
+    /// The model's probability that there is no speech. It was trained to report this at the first position;
+    /// whisper.cpp reads the value after the prompt, where it means little.
     fn no_speech_probability(&mut self) -> f32 {
         let context = &self.model.context;
         let (start, no_speech) = (context.token_sot(), context.token_nosp());
@@ -307,13 +308,13 @@ fn loops(tokens: &[i32]) -> bool {
     })
 }
 
-/// The recording in pieces that fit the model, split where it is softest.
+/// The recording in pieces that fit the model, split at its quietest points.
 fn windows(samples: &[f32], window: usize) -> Vec<&[f32]> {
     let mut pieces = Vec::new();
     let mut rest = samples;
     while rest.len() > window {
         let step = RATE_HZ as usize / 10;
-        // In the last third: pieces stay long, and there is a pause to choose.
+        // In the last third, so that pieces stay long and a pause is likely.
         let softest = (window * 2 / 3..window - step).step_by(step).min_by(|one, other| {
             let energy = |at: usize| rest[at..at + step].iter().map(|sample| sample * sample).sum::<f32>();
             energy(*one).total_cmp(&energy(*other))
@@ -331,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loop_is_told_from_a_child_that_insists() {
+    fn a_loop_is_distinguished_from_a_child_that_repeats() {
         assert!(loops(&[7; 12]) && loops(&[1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]));
         assert!(loops(&[5, 6].repeat(6)) && loops(&[1, 2, 3, 4, 5].repeat(4)));
         assert!(!loops(&[7; 11]) && !loops(&[5, 6].repeat(5)) && !loops(&[1, 2, 3, 4, 5].repeat(3)));

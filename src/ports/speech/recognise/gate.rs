@@ -1,11 +1,10 @@
-//! Whether a recording holds anything that could be speech, before whisper.cpp hears it.
+//! Voice activity detection: whether a recording may contain speech, before whisper.cpp gets it.
 //!
-//! Whisper writes words for silence and noise too. What tells speech from
-//! those without a second model: it is loud enough, its spectrum changes from
-//! one moment to the next, and it changes far more over the whole recording
-//! than between neighbouring moments. A hum and a chord stand still; noise
-//! trembles but goes nowhere; notes of an instrument stand still and then jump.
-//! The gate leans to letting through: what it keeps out is never heard.
+//! Whisper writes words for silence and noise, too. Without a second model, speech is distinguished from those by this:
+//! it is loud enough, its spectrum changes from one moment to the next, and it changes far more over the whole
+//! recording than between neighbouring moments. A hum and a chord stand still; noise trembles but goes nowhere; notes
+//! of an instrument stand still and then jump. In doubt, the gate accepts a recording: a rejected one is never
+//! recognised.
 
 use std::ops::Range;
 
@@ -23,12 +22,12 @@ const EDGES_HZ: [f32; 15] =
     [150.0, 250.0, 350.0, 480.0, 630.0, 800.0, 1000.0, 1250.0, 1550.0, 1900.0, 2350.0, 2900.0, 3600.0, 4600.0, 6000.0];
 const BANDS: usize = EDGES_HZ.len() - 1;
 
-/// Softer than this, in decibels of full scale, is silence.
+/// The threshold of silence, in decibels of full scale.
 const FLOOR_DB: f32 = -56.0;
 
-/// What is so much softer than the loudest moments is a pause, …
+/// A moment that is softer than the loudest ones by this is a pause, …
 const PAUSE_DB: f32 = 26.0;
-/// … and so is what is softer than this.
+/// … and so is one that is softer than this.
 const PAUSE_FLOOR_DB: f32 = -72.0;
 
 /// A band so far below the moment's strongest holds nothing of it.
@@ -48,12 +47,12 @@ const SPREAD_DB: f32 = 5.2;
 /// itself does so by a factor of 0.75.
 const SPREAD_IN_NOISE_DB: f32 = 3.2;
 
-/// What the gate goes by.
+/// The measures that the gate uses.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Measures {
     /// The loudest moments, in decibels of full scale.
     pub(super) level_db: f32,
-    /// Moments that are no pause.
+    /// Moments that are not pauses.
     pub(super) moments: usize,
     /// How far the shape of the spectrum strays from its mean over the recording.
     pub(super) spread_db: f32,
@@ -70,13 +69,13 @@ impl Measures {
     }
 }
 
-/// Where in the recording there may be speech, with a margin; `None` where nowhere.
+/// The part of the recording that may contain speech, with a margin; `None` without any.
 pub(super) fn speech(samples: &[f32]) -> Option<Range<usize>> {
     let (measures, range) = measure(samples);
     range.filter(|_| measures.may_be_speech())
 }
 
-/// The measures of a recording, and the range of what is no pause.
+/// The measures of a recording, and the range between its pauses.
 pub(super) fn measure(samples: &[f32]) -> (Measures, Option<Range<usize>>) {
     let moments = moments(samples);
     let Some(level_db) = percentile(moments.iter().map(|moment| moment.level_db), 0.95) else {
@@ -125,7 +124,7 @@ fn moments(samples: &[f32]) -> Vec<Moment> {
         for ((into, sample), factor) in input.iter_mut().zip(frame).zip(&window) {
             *into = sample * factor;
         }
-        // It fails on slices of a wrong length only.
+        // It only fails on slices of a wrong length.
         if transform.process(&mut input, &mut spectrum).is_err() {
             break;
         }

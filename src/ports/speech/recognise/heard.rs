@@ -3,23 +3,23 @@
 use std::fmt;
 use std::time::Duration;
 
-/// The sample rate that Whisper hears.
+/// The sample rate of Whisper.
 pub(super) const RATE_HZ: u32 = 16_000;
 
-/// What was said.
+/// The result of recognition.
 #[derive(Clone, PartialEq)]
 pub struct Heard {
-    /// The words, as the model writes them.
+    /// The text, as the model writes it.
     pub text: String,
-    /// Their language, such as `en`.
+    /// Its language, such as `en`.
     pub language: &'static str,
-    /// How sure the model is of them, from 0 to 1.
+    /// The confidence of the model, from 0 to 1.
     pub confidence: f32,
-    /// What took how long.
+    /// The time of each step.
     pub seconds: Seconds,
 }
 
-// By hand: what a child said must not get into a log by a `{:?}`.
+// Written by hand: a child's words must not get into a log by a `{:?}`.
 impl fmt::Debug for Heard {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Heard")
@@ -35,21 +35,21 @@ impl fmt::Debug for Heard {
 pub struct Seconds {
     /// In the queue.
     pub waiting: Duration,
-    /// Resampling, and looking for speech.
+    /// Resampling and voice activity detection.
     pub gate: Duration,
-    /// Finding the language, where there is a choice.
+    /// Language detection, if there are several.
     pub language: Duration,
-    /// The quick pass of the model.
+    /// The model's quick pass.
     pub first_pass: Duration,
-    /// The thorough one, where the quick one was poor.
+    /// The thorough pass, if the result of the quick one was poor.
     pub second_pass: Duration,
 }
 
-/// Why a recording has no words.
+/// Why a recording was not recognised.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecogniseError {
-    /// Too many recordings wait, or this one did too long.
-    #[error("too many recordings wait to be understood")]
+    /// Too many recordings are waiting, or this one has waited too long.
+    #[error("too many recordings wait for recognition")]
     Busy,
     /// The recording is longer than the limit.
     #[error("the recording is longer than {max_seconds} seconds")]
@@ -58,27 +58,27 @@ pub enum RecogniseError {
         max_seconds: u32,
     },
     /// There are no words in it.
-    #[error("no words were heard: {0}")]
+    #[error("no speech was recognised: {0}")]
     NotHeard(NotHeard),
     /// It took too long.
-    #[error("the recording took too long to understand")]
+    #[error("the recognition of the recording took too long")]
     TimedOut,
     /// Recognition failed, or stops.
-    #[error("the recording could not be understood: {0}")]
+    #[error("the recognition of the recording failed: {0}")]
     Failed(String),
 }
 
-/// How it was found that nobody said anything.
+/// Why a recording counts as one without speech.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotHeard {
     /// It is silence, noise or music.
-    #[error("nobody speaks")]
+    #[error("there is no speech in it")]
     NoSpeech,
     /// The model wrote no word.
-    #[error("the model found none")]
+    #[error("the model found no words")]
     NoWords,
-    /// The model hardly believes its own words.
-    #[error("the model is not sure of any")]
+    /// The model's confidence is too low.
+    #[error("the confidence of the model is too low")]
     Unsure,
     /// The model repeats itself without an end, as it does on sounds that are not speech.
     #[error("the model repeats itself")]

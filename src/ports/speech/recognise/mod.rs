@@ -1,10 +1,8 @@
-//! Recognition: what was said in a recording, by whisper.cpp, in this process.
+//! Speech recognition by whisper.cpp, in this process.
 //!
-//! A recording goes through a gate that keeps silence, noise and music
-//! out, then through one of a few workers, each a thread of its own with its
-//! own state of the one model. A bounded queue stands before them in which the
-//! senders take turns. Words that the model itself hardly believes are not
-//! passed on. What was said is never logged.
+//! A recording passes a gate that rejects silence, noise and music, then one of a few workers, each a thread with its
+//! own state of the one model. Before the workers there is a bounded queue, in which the senders take turns. Words with
+//! a low probability are rejected. The recognised text is never logged.
 
 mod engine;
 mod gate;
@@ -41,30 +39,30 @@ use stop::Stop;
 /// The stack of a worker; whisper.cpp's regular expressions recurse.
 const STACK_BYTES: usize = 8 << 20;
 
-/// What recognition may use, and how long.
+/// The settings and limits of recognition.
 #[derive(Debug, Clone)]
 pub struct RecogniserSettings {
     /// The model file, in ggml's format.
     pub model: PathBuf,
-    /// The SHA-256 that the file must have, in hex; without it, official models have to have theirs.
+    /// The SHA-256 that the file must have, in hex; without it, only official models are checked.
     pub sha256: Option<String>,
     /// The languages to choose from, such as `en`; none for all of Whisper's. Unused by English models.
     pub languages: Vec<String>,
-    /// How many recordings are worked on at once.
+    /// The number of recordings that are recognised at once.
     pub workers: usize,
-    /// The processor's cores for each of them.
+    /// The number of threads for each of them.
     pub threads: usize,
-    /// How many recordings may wait.
+    /// The maximum number of waiting recordings.
     pub queue_max: usize,
-    /// How long one may wait.
+    /// How long a recording may wait.
     pub wait_limit: Duration,
-    /// How long the work on one may take.
+    /// How long the recognition of one may take.
     pub time_limit: Duration,
     /// The longest recording, in seconds.
     pub max_seconds: u32,
 }
 
-/// A model, and the threads that listen with it.
+/// A model, and the threads that use it.
 #[derive(Debug)]
 pub struct Recogniser {
     description: ModelDescription,
@@ -83,14 +81,14 @@ struct Job {
     answer: oneshot::Sender<Result<Heard, RecogniseError>>,
 }
 
-// By hand: neither a voice nor names get into a log.
+// Written by hand: neither a voice nor names may get into a log.
 impl std::fmt::Debug for Job {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Job").field("submitted", &self.submitted).finish_non_exhaustive()
     }
 }
 
-/// Whoever waits for an answer; its drop tells the worker to stop.
+/// The receiver of the answer; if it is dropped, the worker stops.
 struct Waiting(Arc<AtomicBool>);
 
 impl Drop for Waiting {
@@ -113,7 +111,7 @@ impl Recogniser {
         let languages = languages(&settings.languages, description.multilingual)?;
 
         debug!(model = %description, "loading the speech model");
-        // Not by its name, behind which there may be another file by now.
+        // Not by its name, which may refer to another file by now.
         let open = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let path: &Path = if open.exists() { &open } else { &settings.model };
         let context = WhisperContext::new_with_params(path, WhisperContextParameters::default())
@@ -157,12 +155,12 @@ impl Recogniser {
         Ok(())
     }
 
-    /// What is known of the model.
+    /// The description of the model.
     pub fn describe(&self) -> &ModelDescription {
         &self.description
     }
 
-    /// Looks at a model file without loading it.
+    /// Checks a model file without loading it.
     ///
     /// # Errors
     /// Those of [`ModelError`] that concern the file.
@@ -170,8 +168,8 @@ impl Recogniser {
         model::check(path, sha256).map(|checked| checked.description)
     }
 
-    /// The words of a recording. Senders, named by `sender`, take turns. The `prompt` holds
-    /// words that are likely, such as titles and names.
+    /// Recognises a recording. Senders, identified by `sender`, take turns. The `prompt` contains likely words, such as
+    /// titles and names.
     ///
     /// # Errors
     /// Every variant of [`RecogniseError`].
@@ -185,18 +183,18 @@ impl Recogniser {
         let abandoned = Arc::clone(&waiting.0);
         let job = Job { sound, prompt: prompt.to_owned(), submitted: Instant::now(), abandoned, answer };
         if let Some(displaced) = self.queue.push(sender, job) {
-            // Perhaps another one's, who has several here; each waits for its own answer.
+            // This may be a job of another sender with several jobs; each waits for its own answer.
             let _ = displaced.answer.send(Err(RecogniseError::Busy));
         }
         match timeout(self.settings.wait_limit + self.settings.time_limit, outcome).await {
             Ok(Ok(heard)) => heard,
-            Ok(Err(_)) => Err(RecogniseError::Failed("recognition stops".into())),
+            Ok(Err(_)) => Err(RecogniseError::Failed("recognition is stopping".into())),
             Err(_) => Err(RecogniseError::TimedOut),
         }
     }
 }
 
-/// Stops the work and waits for the threads: at most as long as the model listens once.
+/// Stops recognition and waits for the threads, at most for one pass of the model.
 impl Drop for Recogniser {
     fn drop(&mut self) {
         self.closing.store(true, Ordering::Relaxed);
@@ -231,7 +229,7 @@ impl Worker {
                 })
             };
             self.queue.done(&sender);
-            // Whoever asked may be gone.
+            // The caller may be gone.
             let _ = answer.send(outcome);
         }
     }
@@ -255,7 +253,7 @@ impl Worker {
     }
 }
 
-/// The languages as whisper.cpp writes them.
+/// The languages, as whisper.cpp's codes.
 fn languages(wanted: &[String], multilingual: bool) -> Result<Vec<&'static str>, ModelError> {
     if !multilingual {
         return Ok(vec!["en"]);

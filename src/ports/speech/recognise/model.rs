@@ -1,9 +1,8 @@
 //! A model file, checked before whisper.cpp opens it.
 //!
-//! whisper.cpp trusts its input: a cut or crafted file overruns its buffers or
-//! ends the process. So the file is walked here first, with nothing believed:
-//! the header's numbers, the vocabulary, and every tensor by name, shape, type
-//! and length, up to the last byte. The same pass takes the SHA-256.
+//! whisper.cpp trusts its input: a cut or crafted file overruns its buffers or ends the process. So the file is checked
+//! here first, without trusting any part of it: the header's numbers, the vocabulary, and every tensor by name, shape,
+//! type and length, up to the last byte. The same pass takes the SHA-256.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,13 +22,13 @@ pub(super) const MAGIC: u32 = 0x6767_6d6c;
 /// Whisper's spectra have this many frequencies.
 pub(super) const SPECTRUM_BINS: u32 = 201;
 
-/// No word of a vocabulary is longer, in bytes.
+/// The maximum length of a word of a vocabulary, in bytes.
 const WORD_BYTES_MAX: u32 = 1024;
 
 /// The official models: name, bytes, SHA-256, in a table that `scripts/get-model` reads too.
 pub(super) const OFFICIAL: &str = include_str!("../../../../models/official.tsv");
 
-/// Why there is no recognition with this model.
+/// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// There is no such file.
@@ -40,7 +39,7 @@ pub enum ModelError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
     /// The file ends too early.
@@ -48,7 +47,7 @@ pub enum ModelError {
     Cut {
         /// The file.
         path: PathBuf,
-        /// Where it ends.
+        /// The part in which it ends.
         part: String,
     },
     /// The file is something else, or damaged.
@@ -56,31 +55,31 @@ pub enum ModelError {
     NotAModel {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
-    /// The bytes are not those that they should be.
+    /// The content does not match the expected SHA-256.
     #[error("the speech model {} is damaged: its SHA-256 is {found}, not {expected}; fetch it again", path.display())]
     WrongHash {
         /// The file.
         path: PathBuf,
-        /// What the settings or the official list say.
+        /// The SHA-256 in the settings or in the list of official models.
         expected: String,
-        /// What the file has.
+        /// The SHA-256 of the file.
         found: String,
     },
-    /// The hub is built for more than this processor can do.
+    /// The processor lacks features that the hub was built for.
     #[error("this processor lacks {0}, which speech recognition needs")]
     Processor(&'static str),
-    /// A language that Whisper does not know.
+    /// A language that Whisper does not support.
     #[error("the language {0:?} is unknown; write it as in \"en\" or \"zh\"")]
     Language(String),
-    /// whisper.cpp gave up on a file that looks sound, most likely for want of memory.
+    /// whisper.cpp could not load a valid file, probably for lack of memory.
     #[error("the speech model could not be loaded: {0}")]
     Refused(String),
 }
 
-/// What is known of a model without running it.
+/// The description of a model, without running it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelDescription {
     /// The name of its file.
@@ -89,15 +88,15 @@ pub struct ModelDescription {
     pub bytes: u64,
     /// Its family.
     pub kind: ModelKind,
-    /// Whether it knows languages other than English.
+    /// Whether it supports languages other than English.
     pub multilingual: bool,
-    /// Layers that listen.
+    /// Layers of the encoder.
     pub encoder_layers: u32,
-    /// Layers that write.
+    /// Layers of the decoder.
     pub decoder_layers: u32,
     /// The width of a layer.
     pub width: u32,
-    /// How its weights are stored: `f16`, `q5_1`, …
+    /// The format of its weights: `f16`, `q5_1`, …
     pub quantisation: &'static str,
     /// Positions of its audio window, 50 for each second.
     pub audio_positions: u32,
@@ -108,7 +107,7 @@ pub struct ModelDescription {
 }
 
 impl ModelDescription {
-    /// Whether it understands none of these languages; none are all that a model knows.
+    /// Whether it supports none of these languages; an empty list stands for all languages of a model.
     pub fn misses_all(&self, languages: &[String]) -> bool {
         !self.multilingual && !languages.is_empty() && languages.iter().all(|code| code != "en")
     }
@@ -133,14 +132,14 @@ impl fmt::Display for ModelDescription {
     }
 }
 
-/// A file that passed, still open: what was checked is what will be loaded.
+/// A checked file, still open, so that the checked file is the one that is loaded.
 #[derive(Debug)]
 pub(super) struct CheckedModel {
     pub(super) description: ModelDescription,
     pub(super) file: File,
 }
 
-/// Walks through the whole file; `sha256` is what the settings expect, if anything.
+/// Checks the whole file; `sha256` is the expected hash of the settings, if there is one.
 pub(super) fn check(path: &Path, sha256: Option<&str>) -> Result<CheckedModel, ModelError> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => ModelError::Missing(path.to_owned()),
@@ -193,7 +192,7 @@ fn official(file_name: &str, bytes: u64) -> Option<&'static str> {
     })
 }
 
-/// What stopped the walk.
+/// A fault that ended the check.
 #[derive(Debug)]
 enum Fault {
     Io(io::Error),
@@ -201,7 +200,7 @@ enum Fault {
     Wrong(String),
 }
 
-/// The way through a file, front to back.
+/// A check through a file, from front to back.
 struct Walk<'a> {
     file: BufReader<&'a File>,
     left: u64,
@@ -254,7 +253,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Each tensor once, in any order, and nothing behind them.
+    /// Each tensor once, in any order, and nothing after them.
     fn tensors(&mut self, shape: &Shape, quantisation: Quantisation) -> Result<(), Fault> {
         let mut awaited: HashMap<String, Tensor> =
             tensors(shape, quantisation).into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();

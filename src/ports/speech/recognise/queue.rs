@@ -1,10 +1,10 @@
-//! The line before the workers: bounded, and fair between those who stand in it.
+//! The queue before the workers: bounded, and fair between senders.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Jobs of many senders. Each sender has a line of its own, and the lines take
-/// turns: one whose job is being worked on comes after those who have none.
+/// Jobs of many senders. Each sender has a queue of its own, and the queues take turns: senders with a running job come
+/// after those without one.
 #[derive(Debug)]
 pub(super) struct FairQueue<J> {
     lines: Mutex<Lines<J>>,
@@ -13,16 +13,16 @@ pub(super) struct FairQueue<J> {
 
 #[derive(Debug)]
 struct Lines<J> {
-    /// The senders whose jobs wait, in the order of their turns; no line is empty.
+    /// The senders with waiting jobs, in the order of their turns; no queue is empty.
     waiting: VecDeque<(String, VecDeque<J>)>,
     waiting_max: usize,
-    /// How many jobs of a sender are being worked on.
+    /// The number of running jobs of a sender.
     running: HashMap<String, usize>,
     closed: bool,
 }
 
 impl<J> FairQueue<J> {
-    /// A queue in which so many jobs may wait.
+    /// A queue for this number of jobs.
     pub(super) fn new(waiting_max: usize) -> Self {
         let lines = Lines { waiting: VecDeque::new(), waiting_max, running: HashMap::new(), closed: false };
         Self { lines: Mutex::new(lines), changed: Condvar::new() }
@@ -32,9 +32,8 @@ impl<J> FairQueue<J> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lines a job up. The job that comes back found no place: the given one,
-    /// or, where all places are taken and somebody holds more of them than
-    /// `sender`, the last of that one's.
+    /// Queues a job. Returns a job that has no place: the given one; or, if all places are taken and another sender has
+    /// more of them than `sender`, the last job of that one.
     pub(super) fn push(&self, sender: &str, job: J) -> Option<J> {
         let mut lines = self.lines();
         let displaced = lines.push(sender, job);
@@ -68,7 +67,7 @@ impl<J> FairQueue<J> {
         }
     }
 
-    /// Lets nothing in and nothing out any more; what waited is dropped.
+    /// Closes the queue and drops its jobs.
     pub(super) fn close(&self) {
         let mut lines = self.lines();
         lines.closed = true;
@@ -88,7 +87,7 @@ impl<J> Lines<J> {
         let mut displaced = None;
         if self.waiting.iter().map(|(_, jobs)| jobs.len()).sum::<usize>() >= self.waiting_max {
             let greediest = (0..self.waiting.len()).max_by_key(|at| held(*at));
-            // Not one who holds a single place more: they would push each other out in turn.
+            // Not a sender with only one place more: the two would replace each other's jobs in turn.
             match greediest.filter(|at| held(*at) > mine.map_or(0, held) + 1) {
                 Some(at) => displaced = self.waiting[at].1.pop_back(),
                 None => return Some(job),
@@ -126,7 +125,7 @@ mod tests {
         (queue, refused)
     }
 
-    /// What comes out while every job takes forever, and when each is done at once.
+    /// The order of jobs if every job takes forever, and if each is done at once.
     fn order(queue: &FairQueue<usize>, count: usize, finish: bool) -> String {
         let mut order = String::new();
         for _ in 0..count {
@@ -140,11 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_much_waits_for_those_who_send_little() {
+    fn senders_of_many_jobs_wait_for_senders_of_few() {
         let jobs = ["a", "a", "a", "a", "b", "c", "b"];
         assert_eq!(order(&filled(9, &jobs).0, 7, true), "abcabaa");
         assert_eq!(order(&filled(9, &jobs).0, 7, false), "abcabaa");
-        // A second job of the one that is served comes after the first of one who is not.
+        // A second job of a sender with a running job comes after the first of one without.
         let (queue, _) = filled(9, &["a", "a", "b"]);
         assert_eq!(queue.next(), Some(("a".into(), 0)));
         assert_eq!(queue.push("c", 3), None);
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_queue_wakes_who_waits_and_takes_nothing() {
+    fn a_closed_queue_wakes_its_waiters_and_takes_nothing() {
         let queue = FairQueue::new(4);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| queue.next());
@@ -194,7 +193,7 @@ mod tests {
             seen.sort_unstable();
             prop_assert_eq!(seen, (0..jobs.len()).collect::<Vec<_>>());
             for sender in ["a", "b", "c", "d"] {
-                // All of them waited from the start, so before its turn nobody is served twice.
+                // All of them waited from the start, so no sender is served twice before its turn.
                 let turns: Vec<_> = served.iter().enumerate().filter(|(_, name)| *name == sender).map(|(at, _)| at).collect();
                 for span in turns.windows(2).map(|pair| &served[pair[0] + 1..pair[1]]) {
                     for other in ["a", "b", "c", "d"] {

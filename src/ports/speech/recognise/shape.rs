@@ -1,6 +1,6 @@
 //! The shape of a Whisper model: the numbers of its header, and how its weights are stored.
 
-/// The vocabularies that Whisper has: English, many languages, version 3.
+/// The sizes of Whisper's vocabularies: English, many languages, version 3.
 const VOCABULARIES: [u32; 3] = [51_864, 51_865, 51_866];
 
 /// The family of a model, by its layers and width.
@@ -33,7 +33,7 @@ impl ModelKind {
     }
 }
 
-/// How numbers are stored in a model file.
+/// The formats of numbers in a model file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Quantisation(&'static Storage);
 
@@ -43,7 +43,7 @@ struct Storage {
     /// The number of the whole file's type, and that of one tensor's.
     file_type: u32,
     ggml_type: u32,
-    /// So many numbers make a block of so many bytes.
+    /// The number of values in a block, and the bytes of a block.
     block: u32,
     block_bytes: u32,
 }

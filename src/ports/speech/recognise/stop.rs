@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use whisper_rs::{FullParams, WhisperError, WhisperState};
 
-/// When a recognition has to end.
+/// The conditions that end a recognition.
 #[derive(Debug)]
 pub(super) struct Stop {
     pub(super) deadline: Instant,
-    /// Nobody waits for the answer any more.
+    /// The caller does not wait for the answer any more.
     pub(super) abandoned: Arc<AtomicBool>,
     /// The hub stops.
     pub(super) closing: Arc<AtomicBool>,
@@ -24,11 +24,11 @@ impl Stop {
     }
 }
 
-/// Runs the model on the samples; whisper.cpp asks `stop` behind its encoder and
-/// between words, and then fails with an error.
+/// Runs the model on the samples; whisper.cpp checks `stop` after its encoder and between words, and then fails with an
+/// error.
 ///
-/// The safe setter of `whisper-rs` 0.16 (`set_abort_callback_safe`) hands
-/// whisper.cpp a pointer of another type than its callback reads, hence this one.
+/// The safe setter of `whisper-rs` 0.16 (`set_abort_callback_safe`) passes whisper.cpp a pointer of another type than
+/// its callback reads, so it cannot be used.
 #[allow(unsafe_code, reason = "whisper-rs has no sound way to give whisper.cpp an abort callback")]
 pub(super) fn run_until(
     stop: &Stop,

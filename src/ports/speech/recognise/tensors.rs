@@ -1,4 +1,4 @@
-//! Which weights a Whisper model of some shape has: names, sizes, how they are stored.
+//! The weights of a Whisper model of a given shape: names, sizes and formats.
 
 use super::shape::{Quantisation, Shape};
 
@@ -6,7 +6,7 @@ use super::shape::{Quantisation, Shape};
 #[derive(Debug)]
 pub(super) struct Tensor {
     pub(super) name: String,
-    /// The innermost side first; 1 where there is none.
+    /// The innermost dimension first; 1 for a missing one.
     pub(super) size: [u32; 3],
     pub(super) storage: Quantisation,
 }
@@ -18,7 +18,7 @@ impl Tensor {
     }
 }
 
-/// All weights that whisper.cpp expects of this shape: every one, and no other.
+/// Exactly the weights that whisper.cpp expects of this shape.
 pub(super) fn tensors(shape: &Shape, weights: Quantisation) -> Vec<Tensor> {
     let (plain, convolution) = (Quantisation::F32, Quantisation::F16);
     let width = shape.audio_width;

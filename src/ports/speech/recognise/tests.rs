@@ -1,4 +1,4 @@
-//! Recognition with models that the tests write, and with sounds that they make or have spoken.
+//! Recognition with models that the tests write, and with generated or synthesised sounds.
 
 mod author;
 mod download;
@@ -38,7 +38,7 @@ fn settings(model: &Path) -> RecogniserSettings {
     }
 }
 
-/// A recogniser whose model says this, whatever it hears.
+/// A recogniser whose model returns these words for any input.
 fn saying(said: &[(usize, usize, f32)]) -> Recogniser {
     let file = saved(&write(&shape(1), &Weights::Says(said)).bytes);
     Recogniser::load(settings(file.path())).unwrap()
@@ -78,7 +78,7 @@ async fn doubtful_words_are_not_passed_on() {
 
     let weakest = says(&[" play", " bear"], 1.13);
     assert_eq!(unheard(&saying(&weakest), speech()).await, NotHeard::Unsure);
-    // Words of a middling probability are believed, unless the model finds that nobody speaks.
+    // Words of a medium probability are accepted, unless the model finds no speech.
     let weak = says(&[" play", " bear"], 1.32);
     let heard = saying(&weak).recognise("toy", speech(), "").await.unwrap();
     assert!((0.3..0.5).contains(&heard.confidence), "{heard:?}");
@@ -91,7 +91,7 @@ async fn doubtful_words_are_not_passed_on() {
 }
 
 #[tokio::test]
-async fn poor_words_in_a_shortened_window_are_heard_once_more_in_the_whole_one() {
+async fn poor_words_in_a_shortened_window_are_recognised_again_in_the_full_one() {
     let large = shape::Shape { audio_positions: 1500, ..shape(1) };
     for (strength, again) in [(SURE, false), (1.28, true)] {
         let file = saved(&write(&large, &Weights::Says(&says(&[" bear"], strength))).bytes);
@@ -124,7 +124,7 @@ async fn the_language_is_chosen_among_those_of_the_settings() {
 
 #[tokio::test]
 async fn silence_noise_hum_and_music_never_reach_the_model() {
-    // It would say its words to anything.
+    // It would return its words for any input.
     let recogniser = saying(&says(&[" play"], SURE));
     for (name, sound) in sounds::without_speech() {
         assert_eq!(unheard(&recogniser, sound).await, NotHeard::NoSpeech, "{name}");
@@ -174,7 +174,7 @@ fn the_abort_is_heeded_and_the_state_is_good_afterwards() {
 }
 
 #[tokio::test]
-async fn what_takes_too_long_is_stopped_and_the_next_is_served() {
+async fn a_recognition_that_takes_too_long_is_stopped_and_the_next_is_served() {
     let file = saved(&write(&shape(1), &Weights::Random).bytes);
     let hurried = RecogniserSettings { time_limit: Duration::from_millis(1), ..settings(file.path()) };
     let recogniser = Recogniser::load(hurried).unwrap();
@@ -222,7 +222,7 @@ async fn fifty_at_once_are_all_answered_and_no_toy_goes_short() {
 }
 
 #[tokio::test]
-async fn who_goes_away_frees_the_worker_and_a_stop_answers_who_waits() {
+async fn a_dropped_caller_frees_the_worker_and_a_stop_answers_waiting_callers() {
     let endless: Vec<_> = (0..448).map(|at| (at, author::token(" bear"), SURE)).collect();
     let recogniser = Arc::new(saying(&endless));
     {
@@ -239,7 +239,7 @@ async fn who_goes_away_frees_the_worker_and_a_stop_answers_who_waits() {
     assert!(matches!(asked.await, Err(RecogniseError::Failed(_) | RecogniseError::TimedOut)));
 }
 
-/// Everything that is logged while the words are heard, whisper.cpp's own lines included.
+/// All log lines during recognition, including those of whisper.cpp.
 #[test]
 fn words_and_prompts_are_never_logged() {
     #[derive(Clone, Default)]
@@ -255,7 +255,7 @@ fn words_and_prompts_are_never_logged() {
     }
     let log = Log::default();
     let writer = log.clone();
-    // For all threads: one that has no subscriber may switch lines off for those who have one.
+    // For all threads: one without a subscriber may turn lines off for those with one.
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(concat!("whisper_rs=trace,", env!("CARGO_CRATE_NAME"), "=trace"));
     let subscriber = subscriber.with_writer(move || writer.clone()).finish();
@@ -273,7 +273,7 @@ fn words_and_prompts_are_never_logged() {
     let deadline = Instant::now() + Duration::from_secs(600);
     let stop = Stop { deadline, abandoned: Arc::default(), closing: Arc::default() };
     assert_eq!(engine.recognise(&sounds::babble(2.0), "", &stop).unwrap().text, "play the bear");
-    // A prompt moves what this model says by its length; it is not asked what that is.
+    // A prompt shifts the output of this model by its length; the output is not checked.
     let _ = engine.recognise(&sounds::babble(2.0), "grandma", &stop);
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("loading model"), "whisper.cpp's lines arrive: {log}");

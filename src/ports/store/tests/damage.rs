@@ -1,8 +1,8 @@
-//! Rows that are lost: no call fails, what is left is found, and the counters are set to it.
+//! Lost rows: no call fails, the remaining rows are found, and the counters are corrected.
 
 use super::*;
 
-/// Runs a text on the tables themselves, as no method of the store would.
+/// Runs a text on the tables directly.
 async fn damage(store: &Store, sql: String) {
     store.run(sql.leak(), Variables::new()).await.unwrap();
 }
@@ -52,7 +52,7 @@ async fn messages_that_are_lost_are_skipped_by_every_call_and_nothing_stays_unre
             lose_message(&store, &chat, *seq).await;
         }
         let left: Vec<u64> = (1..=6).filter(|seq| !lost.contains(seq)).collect();
-        let waiting = store.unheard(&fluffy, LIMIT).await.unwrap();
+        let waiting = store.unread_messages(&fluffy, LIMIT).await.unwrap();
         assert_eq!(waiting.iter().map(|waiting| waiting.message.seq).collect::<Vec<_>>(), left, "{lost:?}");
         assert_eq!(unread(&store, &fluffy, &mia).await, 6, "{lost:?}: the counters do not know of it");
 
@@ -75,7 +75,7 @@ async fn messages_that_are_lost_are_skipped_by_every_call_and_nothing_stays_unre
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_only_lost_messages_holds_up_nobody() {
+async fn senders_with_only_lost_messages_block_no_others() {
     let store = in_memory().await;
     let mia = user(&store).await;
     let mut toys = Vec::new();
@@ -87,7 +87,7 @@ async fn who_has_only_lost_messages_holds_up_nobody() {
     for toy in &toys[..2] {
         lose_message(&store, &chat_of(&store, &mia, toy).await, 1).await;
     }
-    let waiting = store.unheard(&mia, 1).await.unwrap();
+    let waiting = store.unread_messages(&mia, 1).await.unwrap();
     assert_eq!(waiting[0].message.from, toys[2], "those who wait longer have nothing left");
     let (messages, marked) = store.take_unheard(&mia, None, 10).await.unwrap();
     assert_eq!((messages.len(), &messages[0].from), (1, &toys[2]));
@@ -102,15 +102,15 @@ async fn who_has_only_lost_messages_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_can_be_marked_as_heard_though_all_are_lost() {
+async fn all_can_be_marked_as_read_though_all_are_lost() {
     let store = in_memory().await;
     let (mia, fluffy, chat) = six_messages(&store).await;
     for seq in 1..=6 {
         lose_message(&store, &chat, seq).await;
     }
-    assert!(store.mark_heard(&fluffy, &id_of(&mia), None).await.unwrap().is_some());
+    assert!(store.mark_read(&fluffy, &id_of(&mia), None).await.unwrap().is_some());
     assert_eq!(unread(&store, &fluffy, &mia).await, 0);
-    assert!(store.mark_heard(&fluffy, &id_of(&mia), None).await.unwrap().is_none());
+    assert!(store.mark_read(&fluffy, &id_of(&mia), None).await.unwrap().is_none());
     let refused = store.mark_delivered(&fluffy, &MessageId::random()).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused(Refusal::UnknownMessage)), "{refused}");
 }
@@ -140,14 +140,14 @@ async fn pages_are_full_beside_a_hole_and_end_where_they_should() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chat_that_has_lost_its_row_gets_it_back_at_the_first_call_and_is_nobody_elses() {
+async fn a_chat_without_its_row_gets_it_back_at_the_first_call_of_its_parties_only() {
     let store = in_memory().await;
     let (mia, fluffy, chat) = six_messages(&store).await;
     let eve = user(&store).await;
     lose_chat(&store, &chat).await;
     assert!(store.is_member(&mia, &chat).await.unwrap() && store.is_member(&fluffy, &chat).await.unwrap());
     assert!(!store.is_member(&eve, &chat).await.unwrap());
-    let waiting = store.unheard(&fluffy, 1).await.unwrap();
+    let waiting = store.unread_messages(&fluffy, 1).await.unwrap();
     let parties = store.parties_of_sound(&waiting[0].message.sound).await.unwrap().unwrap();
     assert!(parties.contains(&mia.id().to_owned()) && parties.contains(&fluffy.id().to_owned()), "{parties:?}");
     assert_eq!(parties.len(), 2);
@@ -173,7 +173,7 @@ async fn a_number_that_fell_back_refuses_no_message_and_gives_no_number_twice() 
     damage(&store, format!("UPDATE chat:{chat} SET seq = 2")).await;
     send(&store, &mia, &fluffy, 7.0).await;
     assert_eq!(page(&store, &mia, &chat, 10, Before::default()).await, [1, 2, 3, 4, 5, 6, 7]);
-    // The last messages are lost together with the chat's count of them, but not the mark of who heard them.
+    // The last messages are lost together with the chat's count of them, but not the reader's mark.
     store.take_unheard(&fluffy, None, 10).await.unwrap();
     for seq in 5..=7 {
         lose_message(&store, &chat, seq).await;
@@ -185,7 +185,7 @@ async fn a_number_that_fell_back_refuses_no_message_and_gives_no_number_twice() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_with_lost_events_yields_what_is_left_and_takes_new_ones() {
+async fn a_stream_with_lost_events_returns_the_rest_and_takes_new_ones() {
     let store = in_memory().await;
     let mia = user(&store).await;
     let fluffy = toy(&store, &mia).await;
@@ -253,7 +253,7 @@ async fn counters_are_set_to_the_messages_that_there_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chat_is_mended_while_messages_are_sent_and_heard() {
+async fn a_chat_is_repaired_while_messages_are_sent_and_read() {
     let store = Arc::new(in_memory().await);
     let (mia, fluffy, chat) = six_messages(&store).await;
     lose_message(&store, &chat, 2).await;
@@ -269,7 +269,7 @@ async fn a_chat_is_mended_while_messages_are_sent_and_heard() {
         })
     };
     while !writer.is_finished() {
-        // It may say that the chat changes too fast; it must not set a wrong number.
+        // It may report that the chat changes too fast; it must not set a wrong number.
         let _ = store.mend_chat(chat.as_str(), mia.id(), fluffy.id()).await;
     }
     writer.await.unwrap();
@@ -282,7 +282,7 @@ async fn a_chat_is_mended_while_messages_are_sent_and_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_lost_the_row_of_a_friend_keeps_the_entry() {
+async fn an_entry_stays_when_the_row_of_the_friend_is_lost() {
     let store = in_memory().await;
     let (mia, fluffy, chat) = six_messages(&store).await;
     damage(&store, format!("DELETE toy:{}; DELETE user:{}", fluffy.id(), mia.id())).await;
@@ -310,7 +310,7 @@ async fn tables_are_looked_through_page_by_page() {
     loop {
         let page = store.entries_after(found.last()).await.unwrap();
         let Some(first) = page.first() else { break };
-        // As if a page had one row.
+        // As with a page size of one row.
         found.push(first.clone());
     }
     assert_eq!(found, expected);

@@ -38,7 +38,7 @@ async fn no_transaction_of_an_erasure_leaves_a_wrong_counter() {
     assert_eq!(unread(&store, &fluffy, &mia).await, 1);
     store.erase_messages(&chat, &[all[5].seq], (&[], None)).await.unwrap();
     assert_eq!(check(&store, &mia, &fluffy, &chat).await, ChatCheck { messages: 0, lost: 0, was_wrong: false });
-    assert!(store.unheard(&fluffy, LIMIT).await.unwrap().is_empty());
+    assert!(store.unread_messages(&fluffy, LIMIT).await.unwrap().is_empty());
     send(&store, &mia, &fluffy, 10.0).await;
     assert_eq!(unread(&store, &fluffy, &mia).await, 1, "the chat goes on");
     assert!(!check(&store, &mia, &fluffy, &chat).await.was_wrong);

@@ -1,4 +1,4 @@
-//! Pages of a long chat, whatever the clock did while it grew.
+//! Pages of a long chat, with changes of the clock while it grew.
 
 use super::*;
 
@@ -8,7 +8,7 @@ const ENDS: u64 = 30;
 const HOUR: f64 = 3600.0;
 const YEAR: f64 = 365.0 * 24.0 * HOUR;
 
-/// Which of the two cursors a client pages with.
+/// The cursor that a client pages with.
 #[derive(Debug, Clone, Copy)]
 enum Cursor {
     Time,
@@ -57,7 +57,7 @@ async fn a_chat_of_ten_thousand_is_paged_without_gap_or_repeat_after_the_clock_w
         now += if number == 20 { -HOUR } else { 0.001_3 };
         send_one(number, now).await;
     }
-    // Those in the middle as they would have been sent, but all at once.
+    // Those in the middle are created in one statement.
     let between = format!(
         "FOR $n IN {}..={} {{ CREATE type::record('message', ['{chat}', $n]) SET uid = 'aaaaa' + <string> (1000000000000000000 + $n), \
          chat = '{chat}', seq = $n, sender = '{}', kind = 'app', \

@@ -67,7 +67,7 @@ fn all_of_eighty_sentences_are_understood() {
     assert_eq!(table.len(), 80);
 }
 
-/// Talk that is meant for nobody, or only mentions somebody.
+/// Talk without a receiver, or that only mentions a person.
 #[test]
 fn everyday_talk_starts_no_message() {
     for sentence in [
@@ -159,7 +159,7 @@ mod numbers_said {
     }
 
     #[test]
-    fn numbers_are_said_in_many_ways() {
+    fn numbers_have_many_forms() {
         for (text, value) in [
             ("einundzwanzig", Some(21)),
             ("ein und zwanzig", Some(21)),

@@ -1,4 +1,4 @@
-//! Writes small models, with weights that are random, empty, or made to say given words.
+//! Writes small models, with weights that are random, empty, or made to return given words.
 
 use super::super::model::{MAGIC, SPECTRUM_BINS};
 use super::super::shape::{Quantisation, Shape};
@@ -18,10 +18,10 @@ pub const NO_SPEECH: usize = 50_361;
 /// "zh" of a model with many languages, the end of whose text is one further.
 pub const CHINESE: usize = 50_260;
 
-/// The width of the models; it is how many positions of text can be told apart.
+/// The width of the models; it is the number of distinguishable positions of text.
 const WIDTH: u32 = 64;
 
-/// What the weights are.
+/// The content of the weights.
 pub enum Weights<'a> {
     Zero,
     /// In files of `f16`, `q8_0` and `q5_1`.
@@ -52,7 +52,7 @@ pub fn token(word: &str) -> usize {
     256 + WORDS.iter().position(|known| *known == word).unwrap()
 }
 
-/// Weights that make an English model say these words and then end.
+/// Weights that make an English model return these words and then end.
 pub fn says(words: &[&str], strength: f32) -> Vec<(usize, usize, f32)> {
     // Before them stand the start, and "no timestamps", behind which the first word is due.
     let mut said: Vec<_> = words.iter().enumerate().map(|(at, word)| (at + 1, token(word), strength)).collect();
@@ -101,7 +101,7 @@ pub(in super::super) fn write(shape: &Shape, weights: &Weights<'_>) -> Written {
     file.number(SPECTRUM_BINS);
     file.part();
     for at in 0..shape.mel_bands * SPECTRUM_BINS {
-        // Each band listens to two neighbouring frequencies.
+        // Each band covers two neighbouring frequencies.
         let (band, bin) = (at / SPECTRUM_BINS, at % SPECTRUM_BINS);
         file.number(f32::to_bits(if bin / 2 == band { 0.01 } else { 0.0 }));
     }
@@ -184,8 +184,8 @@ fn to_half(value: f32) -> u16 {
     }
 }
 
-/// With no weights between them, what the decoder says at a position depends on that position's
-/// embedding alone: each token gets a direction of its own, and its positions the same.
+/// With no weights between them, the decoder's output at a position depends on that position's embedding alone: each
+/// token gets a direction of its own, and its positions the same.
 fn speak(tensor: &str, said: &[(usize, usize, f32)], values: &mut [f32]) {
     let width = WIDTH as usize;
     for (position, token, strength) in said {

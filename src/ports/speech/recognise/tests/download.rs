@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-/// What the server does with the next request.
+/// The behaviour of the server at the next request.
 #[derive(Debug, Clone, Copy)]
 enum Manner {
-    /// Sends what is asked for.
+    /// Sends the requested part.
     Good,
-    /// Hangs up after so many bytes.
+    /// Closes the connection after this many bytes.
     BreaksAfter(usize),
-    /// Sends all, whatever part is asked for.
+    /// Sends the whole file, whatever part is requested.
     KnowsNoRanges,
     /// Sends other bytes, as many.
     Damaged,
@@ -87,7 +87,7 @@ impl Place {
     }
 }
 
-/// Answers one request as told, and returns the range that it asked for.
+/// Answers one request as configured, and returns its range.
 fn answer(mut stream: &TcpStream, model: &[u8], manner: Manner) -> Option<String> {
     let lines = BufReader::new(stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
     let range = lines.filter_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned)).last();
@@ -104,7 +104,7 @@ fn answer(mut stream: &TcpStream, model: &[u8], manner: Manner) -> Option<String
     let place = if status.starts_with("206") { place } else { String::new() };
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{place}Connection: close\r\n\r\n", body.len());
     let sent = if let Manner::BreaksAfter(bytes) = manner { &body[..bytes] } else { &body };
-    // The client may hang up first.
+    // The client may close the connection first.
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(sent));
     let _ = stream.shutdown(Shutdown::Write);
     range
@@ -127,7 +127,7 @@ fn a_model_is_fetched_once_and_verified() {
 }
 
 #[test]
-fn a_broken_connection_goes_on_where_it_broke() {
+fn a_broken_connection_continues_where_it_broke() {
     let place = Place::new();
     let (fine, said) = place.fetch(&[Manner::BreaksAfter(70_000)]);
     assert!(!fine && said.contains("70000 of 200000 bytes are kept"), "{said}");
@@ -158,7 +158,7 @@ fn other_bytes_never_get_the_models_name() {
         assert!(!fine && said.contains("wrong"), "{manner:?}: {said}");
         assert!(!place.file().exists() && !place.part().exists(), "{manner:?}");
     }
-    // A part that was damaged on disk shows at the end, and is not gone on with again.
+    // A damaged part is detected at the end, and is not continued again.
     std::fs::write(place.part(), vec![1; 50_000]).unwrap();
     assert!(!place.fetch(&[]).0);
     assert!(!place.file().exists() && !place.part().exists());
@@ -170,11 +170,11 @@ fn other_bytes_never_get_the_models_name() {
 }
 
 #[test]
-fn what_is_missing_is_said_plainly() {
+fn missing_requirements_are_reported() {
     let place = Place::new();
     let (fine, said) = place.fetch(&[Manner::NotFound]);
     assert!(!fine && said.contains("no such file"), "{said}");
-    // A port that nobody listens on, and a name that no network knows.
+    // A port without a listener, and a name that does not exist.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for url in [format!("http://{closed}"), "http://models.invalid".to_owned()] {
         let (fine, said) = place.run("small", &url);

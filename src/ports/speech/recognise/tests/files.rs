@@ -1,4 +1,4 @@
-//! Model files: good ones of every kind, and all the ways in which they can be bad.
+//! Model files: valid ones of every kind, and invalid ones.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ fn with_number(mut bytes: Vec<u8>, at: usize, number: u32) -> Vec<u8> {
     bytes
 }
 
-/// Each is loaded and run by whisper.cpp itself, which has its own idea of what belongs into the file.
+/// Each is loaded and run by whisper.cpp itself, which makes its own checks.
 #[tokio::test]
 async fn every_quantisation_is_known_and_runs() {
     for (file_type, width, name) in [
@@ -120,7 +120,7 @@ fn a_file_that_is_cut_anywhere_is_refused() {
 }
 
 #[test]
-fn what_is_no_model_is_refused() {
+fn files_that_are_not_models_are_refused() {
     let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x10\x08\x02\0\0\0";
     let mut longer = whole().bytes;
     longer.push(0);
@@ -196,7 +196,7 @@ fn a_hash_that_differs_is_refused() {
 }
 
 proptest! {
-    /// Whatever bytes change in the parts that steer the walk, it ends with an answer.
+    /// The check ends with a result, whatever bytes change in the parts that control it.
     #[test]
     fn damaged_bytes_never_crash_the_check(changes in prop::collection::vec((0usize..80_000, any::<u8>()), 1..6)) {
         static WHOLE: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {

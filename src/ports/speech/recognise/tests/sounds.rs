@@ -1,4 +1,4 @@
-//! Sounds for the tests: what is speech, what is like speech, and what is not.
+//! Sounds for the tests: speech, sounds like speech, and other sounds.
 
 use std::f32::consts::TAU;
 use std::process::Command;
@@ -22,7 +22,7 @@ fn noise() -> impl FnMut() -> f32 {
     }
 }
 
-/// Vowels that glide, and hisses between them: what the gate takes for speech, without a speaker.
+/// Gliding vowels and hisses, which the gate takes for speech.
 pub fn babble(seconds: f32) -> Sound {
     let mut hiss = noise();
     let mut last = 0.0;
@@ -76,7 +76,7 @@ pub fn without_speech() -> Vec<(&'static str, Sound)> {
     ]
 }
 
-/// Sentences by espeak-ng: plain, soft, fast, whispered, short, and in noise. None, with a note, without it.
+/// Sentences by espeak-ng: plain, soft, fast, whispered, short, and in noise. None without it, with a printed note.
 pub fn spoken() -> Vec<(String, Sound)> {
     let mut spoken = Vec::new();
     for (voice, pace) in [("en", "150"), ("en+f3", "120"), ("en-us+m3", "190"), ("en+whisper", "150"), ("cmn", "150")] {
