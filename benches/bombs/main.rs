@@ -18,9 +18,11 @@ use toyhub::config::Config;
 use toyhub::ports::audio::{DecodeLimits, decode};
 
 /// Messages of the bystander in each measurement.
-const MESSAGES: usize = 100;
+const MESSAGES: usize = 400;
 /// Connections on which the attacker sends.
 const ATTACKERS: usize = 4;
+/// Bits a second that the attacker sends at most: a fast uplink of a home, or as much as this machine copies.
+const UPLINKS: [(&str, f64); 2] = [("100 Mbit/s", 100e6), ("unlimited", f64::INFINITY)];
 
 fn bombs() -> Vec<(&'static str, Vec<u8>)> {
     vec![
@@ -82,7 +84,7 @@ async fn bystander(client: &reqwest::Client, hub: &Hub, from: &str, to: &str, nu
 
 fn print(what: &str, times: &[Duration]) {
     let at = |share: f64| times[((times.len() as f64 * share).ceil() as usize).clamp(1, times.len()) - 1];
-    println!("{what:<46} p50 {:>7.1?}  p99 {:>7.1?}  max {:>7.1?}", at(0.5), at(0.99), at(1.0));
+    println!("{what:<60} p50 {:>7.1?}  p99 {:>7.1?}  max {:>7.1?}", at(0.5), at(0.99), at(1.0));
 }
 
 async fn run(program: String) {
@@ -113,24 +115,26 @@ async fn run(program: String) {
     let (client, numbers) = (reqwest::Client::new(), AtomicU32::new(0));
     bystander(&client, &hub, &user, &toy, &numbers).await;
     print("messages of a bystander, alone", &bystander(&client, &hub, &user, &toy, &numbers).await);
-    for (name, bomb) in bombs() {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let attacks = (0..ATTACKERS).map(|_| {
-            let (hub, eve, toy, bomb, is_over) = (hub.clone(), eve.clone(), toy.clone(), bomb.clone(), is_over.clone());
-            tokio::spawn(async move {
-                let (client, mut sent) = (reqwest::Client::new(), 0);
-                while !is_over.load(Ordering::Relaxed) {
-                    upload(&client, &hub, &eve, &toy, bomb.clone()).await;
-                    sent += 1;
-                }
-                sent
-            })
-        });
-        let attacks: Vec<_> = attacks.collect();
-        print(name, &bystander(&client, &hub, &user, &toy, &numbers).await);
-        is_over.store(true, Ordering::Relaxed);
-        for attack in attacks {
-            attack.await.unwrap();
+    for (uplink, bits_per_second) in UPLINKS {
+        for (name, bomb) in bombs() {
+            let is_over = Arc::new(AtomicBool::new(false));
+            let pause = Duration::from_secs_f64((bomb.len() * 8 * ATTACKERS) as f64 / bits_per_second);
+            let attacks = (0..ATTACKERS).map(|_| {
+                let (hub, eve, toy, bomb, is_over) =
+                    (hub.clone(), eve.clone(), toy.clone(), bomb.clone(), is_over.clone());
+                tokio::spawn(async move {
+                    let client = reqwest::Client::new();
+                    while !is_over.load(Ordering::Relaxed) {
+                        tokio::join!(upload(&client, &hub, &eve, &toy, bomb.clone()), tokio::time::sleep(pause));
+                    }
+                })
+            });
+            let attacks: Vec<_> = attacks.collect();
+            print(&format!("{name}, {uplink}"), &bystander(&client, &hub, &user, &toy, &numbers).await);
+            is_over.store(true, Ordering::Relaxed);
+            for attack in attacks {
+                attack.await.unwrap();
+            }
         }
     }
 }
