@@ -214,8 +214,8 @@ pub const EVENTS: [Described; 11] = [
     Described { name: "erased", about: Erased::ABOUT, schema: Erased::schema },
 ];
 
-/// The JSON text of an event; `seq` is its number in the user's stream, which toys do not have. With `links`, sounds have
-/// links for players that are good from that time on.
+/// The JSON text of an event. `seq` is its number in the user's stream; toys have no stream. With `links`, sounds have
+/// links for players, which are valid from that time on.
 pub fn encode(event: &Event, seq: Option<u64>, links: Option<(&Links, Timestamp)>) -> Vec<u8> {
     let seq = seq.map(Positive);
     let link = |name: &FileName| links.map(|(links, now)| Link::of(name, links, now));

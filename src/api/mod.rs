@@ -316,7 +316,7 @@ impl Asked {
     }
 
     /// The user that the request names, and for whom the user acts: itself, or a toy of the user. Errors: as
-    /// [`Self::acting`]; `UnknownParty` for a toy of others.
+    /// [`Self::acting`]; `UnknownParty` for another user's toy.
     pub async fn acting_with(&self, me: Me<UserId>, toy: Option<ToyId>) -> Result<(UserId, Party), DomainError> {
         let user = self.acting(me).await?;
         let Some(toy) = toy else { return Ok((user.clone(), Party::User(user))) };

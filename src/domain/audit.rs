@@ -83,7 +83,7 @@ impl Hub {
         log_missing(noting.await);
     }
 
-    /// Notes that a toy was opened at a new place.
+    /// Records that a toy was opened at a new place.
     pub(super) async fn note_opening(&self, toy: &ToyId, place: &str, at: Timestamp) {
         let noting = async {
             let subject: PartyId = toy.as_str().parse().map_err(DomainError::internal)?;
@@ -93,7 +93,7 @@ impl Hub {
         log_missing(noting.await);
     }
 
-    /// Notes what somebody did that concerns two parties, for each of the two.
+    /// Records an action that concerns two parties, for each of the two.
     pub(super) async fn note_pair(
         &self,
         (one, other): (&Party, &Party),

@@ -34,8 +34,8 @@ impl Hub {
         self.use_once(from, recording.into(), |upload| self.send_upload(from, to, upload, now)).await
     }
 
-    /// Sends something urgent from a guardian to its toy, whose quiet hours are lifted for it. Errors: as of
-    /// [`Self::send_recording`]; `Forbidden` for anybody else, and for a receiver that is no toy.
+    /// Sends an urgent message of a guardian to its toy, and suspends the toy's rest. Errors: as of
+    /// [`Self::send_recording`]; `Forbidden` for any other sender, and for a receiver that is not a toy.
     pub async fn send_emergency(
         &self,
         guardian: &UserId,

@@ -110,8 +110,8 @@ fn friend_mark(of: &str, friend: &str) -> Mark {
 impl Hub {
     /// Erases a message: for both, if the user sent it or it is in a chat of an own toy; or for the user alone.
     ///
-    /// Errors: `UnknownMessage`, also for one of others; `Forbidden` for both; `OutcomeUnknown` and `Busy`, after which the
-    /// same call is made again.
+    /// Errors: `UnknownMessage`, also for a message of other parties; `Forbidden` if the user may not erase it for
+    /// both; `OutcomeUnknown` and `Busy`, after which the caller repeats the call.
     pub async fn erase_message(
         &self,
         by_user: &UserId,
@@ -221,8 +221,9 @@ impl Hub {
         Ok((device != Device::Removed).then_some(NewDevice { key, secret }))
     }
 
-    /// Erases a user's account with the user's toys, as [`Self::erase_toy`] does; their devices may be bound again. A toy with
-    /// a further guardian becomes that one's. `by` is the user, or none for whoever runs the hub. Errors: `UnknownParty`.
+    /// Erases a user's account with the user's toys, as [`Self::erase_toy`] does; their devices may be bound again. A
+    /// toy with another guardian is bound to that one instead. `by` is the user, or none for the operator of the hub.
+    /// Errors: `UnknownParty`.
     pub async fn erase_account(&self, user: &UserId, by: Option<&UserId>, now: Timestamp) -> Result<(), DomainError> {
         for toy in self.store.toys_of(user).await?.iter().filter(|toy| toy.bind_user == *user) {
             match self.guardians(&toy.id).await?.into_iter().find(|guardian| guardian != user) {
@@ -237,8 +238,8 @@ impl Hub {
         self.cut_off(&Party::User(user.clone()), now).await
     }
 
-    /// Notes that a toy is another guardian's now. An erased user is named nowhere, so that an entry says who has got the
-    /// toy; and where whoever runs the hub has erased the user, that nobody else has.
+    /// Records that a toy was bound to another guardian. No entry may name the erased user, so the actor is the new
+    /// guardian, or none if the operator of the hub has erased the user.
     async fn note_heir(&self, toy: &ToyId, heir: &UserId, by: Option<&UserId>, now: Timestamp) {
         let heir = Party::User(heir.clone());
         let actor = by.map(|_| &heir);

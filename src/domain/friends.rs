@@ -28,7 +28,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Notes and announces that a user has ended a friendship.
+    /// Records that a user has ended a friendship, and notifies both sides.
     async fn part(&self, by: &UserId, owner: &Party, removed: Unfriended, now: Timestamp) {
         self.note_pair((owner, &removed.friend), Action::Parted, Some(by), now).await;
         self.end_friendship(owner, removed).await;
@@ -51,7 +51,7 @@ impl Hub {
             StoreError::Refused(Refusal::BookFull) => DomainError::Full("blocked user or toy"),
             error => error.into(),
         })?;
-        // The record of the other party does not say it: who is blocked does not learn of it.
+        // Not in the audit log of the other party, which must not learn that it is blocked.
         self.note(owner, Action::Blocked, Some(&Party::User(by.clone())), Some(&party), now).await;
         if let Some(removed) = removed {
             self.part(by, owner, removed, now).await;
@@ -59,8 +59,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Mutes a friend, or ends that: its messages are stored and counted, and nothing is announced or played live. What
-    /// waits is announced to a toy when the mute ends. Errors: `NotFriends`.
+    /// Mutes a friend, or ends the mute. Messages of a muted friend are stored and counted, and no event is published
+    /// for them. At the end of a mute, the unread messages are published to a toy. Errors: `NotFriends`.
     pub async fn mute(&self, owner: &Party, friend: &PartyId, is_muted: bool) -> Result<(), DomainError> {
         self.store.set_muted(owner, friend, is_muted).await?;
         if !is_muted && matches!(owner, Party::Toy(_)) {

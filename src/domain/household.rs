@@ -49,7 +49,7 @@ pub(super) struct Invited {
     pub(super) hash: String,
     pub(super) toy: Option<ToyId>,
     remark: String,
-    /// Who has made it; none for whoever runs the hub.
+    /// Its issuer; none for the operator of the hub.
     issuer: Option<UserId>,
 }
 

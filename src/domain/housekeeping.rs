@@ -1,9 +1,9 @@
 //! Periodic clean-up: deletes sounds without a message, and data that is too old ([`super::retention`]).
 //!
-//! A sound is stored before its message. Where the hub dies in between, or the message is refused, the sound stays alone;
-//! where the outcome was unknown, the sender may still send it again. After an hour neither happens any more. What was stored
-//! before a crash may be all that is left of a message, if the log of the database was damaged: it is kept for
-//! `retention.lost_days`, for `toyhub doctor` to report and for people to look at.
+//! A sound is stored before its message. If the hub crashes in between, or the message is refused, the sound is left
+//! without a message; after an unknown outcome the sender may still send it again. After an hour neither happens any
+//! more. If the log of the database was damaged, a sound from before a crash may be all that is left of its message: it
+//! is kept for `retention.lost_days`, so that `toyhub doctor` can report it and the operator can listen to it.
 //!
 //! Deleting a sound that has a message would lose a child's recording. So each file is looked up in the database just
 //! before it is deleted, under a claim that keeps requests from using it. After any error the file is kept. If most
@@ -30,9 +30,9 @@ const AGE_MIN: Duration = Duration::from_secs(3600);
 const PAGE: usize = 500;
 /// The number of sounds without a message up to which they are deleted in any case.
 const FEW: u64 = 16;
-/// Of so many sweeps one looks through all sounds, also those of before a crash.
+/// One of this many sweeps reads all sounds, including those from before a crash.
 const FULL_EVERY: u32 = 24;
-/// The first sweep comes so long after the start, where it is not due before.
+/// The maximum time from the start to the first sweep.
 const FIRST: Duration = Duration::from_secs(60);
 /// The maximum number of sounds without a message that one sweep deletes.
 const SWEPT_MAX: usize = 10_000;
@@ -63,8 +63,8 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
     let period = seconds(hub.config.chats.sweep_interval_s);
     let mut pause = period.min(FIRST);
     let sweep = async {
-        // A message is deleted after its sound, so a sound that was found to have one is not looked up again, but for the
-        // full sweeps, which find what has become old enough since.
+        // A message is deleted after its sound, so a sound that was found to have one is not looked up again, except by
+        // the full sweeps, which find sounds that have become old enough since.
         let (mut known_before, mut number) = (hub.recovered_at(), 0_u32);
         loop {
             sleep(pause).await;
@@ -167,12 +167,12 @@ impl Hub {
         Ok(moved)
     }
 
-    /// Whether a recording of before a crash has been kept for long enough.
+    /// Whether a recording from before a crash was kept for `retention.lost_days`.
     fn is_given_up(&self, modified: SystemTime, now: SystemTime) -> bool {
         self.lost_before(now).is_some_and(|before| modified < before)
     }
 
-    /// Lost recordings of before this are deleted; none where they are kept.
+    /// The time before which lost recordings are deleted; none if they are kept forever.
     pub(super) fn lost_before(&self, now: SystemTime) -> Option<SystemTime> {
         let days = self.config.retention.lost_days;
         if days == 0 { None } else { now.checked_sub(DAY * days) }

@@ -104,7 +104,7 @@ pub struct Ports {
     pub chunks: Chunks,
     /// The list of erasures.
     pub erased: ErasedList,
-    /// How long things take.
+    /// Measures elapsed time.
     pub clock: MonotonicClock,
     /// Live delivery.
     pub router: Arc<Router>,
@@ -114,7 +114,8 @@ pub struct Ports {
     pub speaker: Speaker,
     /// The reply engine, for speech that is not a command.
     pub replies: Box<dyn ReplyEngine>,
-    /// How an event is written as the payload of a topic, with links to its sounds: the wire's matter, not the domain's.
+    /// Encodes an event as the payload of a topic, with links to its sounds. It is passed in, as the domain knows no
+    /// wire format.
     pub encode_event: fn(&Event, Option<u64>, &Links) -> Vec<u8>,
 }
 

@@ -182,7 +182,7 @@ fn composed(password: &Secret) -> Secret {
     Secret::new(password.reveal().nfc().collect::<String>())
 }
 
-/// Whether a password is nothing but blanks, or one character again and again.
+/// Whether a password consists of spaces, or of one repeated character.
 fn is_monotone(password: &str) -> bool {
     let mut chars = password.chars();
     let first = chars.next();

@@ -173,7 +173,7 @@ impl Hub {
         Ok(true)
     }
 
-    /// Records that a toy was opened at a new place, and notifies its guardians: whoever opened it need not be the family.
+    /// Records that a toy was opened at a new place, and notifies its guardians, as it may have been a stranger.
     async fn report_first_opening(&self, toy: &ToyId, place: Network, now: Timestamp) {
         self.note_opening(toy, &place.to_string(), now).await;
         let event = Event::ToyOpened { toy: toy.clone(), place: place.to_string() };

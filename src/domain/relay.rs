@@ -7,9 +7,9 @@ use crate::model::{Event, FileName, Party, PartyId, PlayedSound, Timestamp};
 impl Hub {
     /// Publishes a play request to a friend. It is not stored: an offline friend does not get it.
     ///
-    /// A recording that was sent to the friend, and its notice, have been announced already: they are not published again.
-    /// A toy that rests, and whoever has muted the friend, is as if it were away. Errors: `NotFriends` (also where there is no such party),
-    /// `Forbidden` for content that is not approved for the toy, `RateLimited`, `StoredFull`.
+    /// A recording that was sent to the friend, and its notice, were published already, and are not published again. A
+    /// toy that rests, and a receiver that has muted the sender, are treated as offline. Errors: `NotFriends` (also for
+    /// an unknown party), `Forbidden` for content that is not approved for the toy, `RateLimited`, `StoredFull`.
     pub async fn pass_on(
         &self,
         from: &Party,

@@ -123,9 +123,9 @@ impl Hub {
         Ok(Answerers { now, before })
     }
 
-    /// Refuses a request. The same one, and any other of the asking family to this one, may be made again after
-    /// `accounts.refused_request_pause_h`; a guardian's refusal of what its own toy asks for binds that toy alone. Errors:
-    /// `UnknownRequest`, `AlreadyAnswered`.
+    /// Refuses a request. The same request, and any other of the requesting family to this one, may be made again after
+    /// `accounts.refused_request_pause_h`. A guardian's refusal of a request of its own toy applies to that toy only.
+    /// Errors: `UnknownRequest`, `AlreadyAnswered`.
     pub async fn refuse(&self, id: &RequestId, by: &UserId, now: Timestamp) -> Result<(), DomainError> {
         let request = self.request_of(id, by).await?;
         Ok(self.store.refuse_request(id, &request.answerer, now).await?)

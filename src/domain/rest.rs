@@ -1,12 +1,13 @@
-//! The rules of a toy's guardians for its day: quiet hours, minutes of a day, and which content it plays.
+//! The guardians' settings of a toy: quiet hours, daily minutes and permitted content.
 //!
-//! A toy rests in its quiet hours, and for the rest of a day of which its minutes are used up. Then it is as if it were
-//! away: messages are stored and wait, nothing is announced, no music plays. When the rest ends, what waits is announced.
-//! Hours go by the wall clock of the family's time zone, whatever the date; days begin at its midnight. A task looks at the
-//! clock; all others only ask whether a toy rests. An emergency of a guardian lifts the rest for a while.
+//! A toy rests in its quiet hours, and from the end of its daily minutes to the next day. A resting toy is treated as
+//! offline: messages are stored, no event is published, no music plays. When the rest ends, the unread messages are
+//! published. Quiet hours follow the local time of the family's time zone, across changes of daylight-saving time; days
+//! begin at its midnight. One task reads the clock; all others only query whether a toy rests. A guardian's urgent
+//! message suspends the rest for a while.
 //!
-//! What is counted is the length of what the hub gives the toy to play: messages that it hears, spoken answers, music that
-//! it asks for or a friend sends. A sound that has begun is played to its end.
+//! The minutes count the length of the sounds that the hub sends to the toy: messages that it receives, spoken answers,
+//! and music that it requests or a friend asks it to play. A sound that has begun is played to its end.
 
 use std::sync::Arc;
 
@@ -25,28 +26,28 @@ use crate::model::{
 use crate::ports::store::RestingToy;
 use crate::ports::zone::Zone;
 
-/// Messages that are counted at once.
+/// The maximum number of messages that are counted at once.
 const COUNTED_MAX: usize = 500;
-/// Of what espeak-ng speaks: 22,050 samples of 16 bits.
+/// The output of espeak-ng: 22,050 samples of 16 bits a second.
 const WAV_BYTES_PER_S: f64 = 44_100.0;
 
-/// The rules of the toys that have some, and the toys that rest now: as many as there are toys.
+/// The rules of the toys with any, and the toys that rest now. Bounded by the number of toys.
 #[derive(Default)]
 pub(super) struct Resting {
     rules: DashMap<ToyId, Rules>,
     now: DashSet<ToyId>,
 }
 
-/// When a toy rests.
+/// The times at which a toy rests.
 #[derive(Default)]
 struct Rules {
     quiet: Option<(QuietHours, Zone)>,
     minutes: Option<Minutes>,
-    /// Until when an emergency lifts both.
+    /// The time until which an urgent message suspends both.
     awake_until: Timestamp,
 }
 
-/// How long a toy plays on each day, and how long it has played.
+/// The limit of minutes on each day, and the time that was played.
 struct Minutes {
     daily: DailyMinutes,
     zone: Zone,
@@ -56,7 +57,7 @@ struct Minutes {
 impl Minutes {
     fn played_today(&self, now: Timestamp) -> Played {
         let day = self.zone.day(now);
-        // Any other day begins anew, also where the clock was set back.
+        // The count of any other day begins at 0, also after the clock was set back.
         if self.played.day == day { self.played } else { Played { day, seconds: 0.0 } }
     }
 
@@ -90,7 +91,7 @@ impl Resting {
         self.rules.insert(toy, Rules { quiet, minutes, awake_until });
     }
 
-    /// Changes the rules of a toy; an emergency ends with that.
+    /// Changes the rules of a toy. This ends the effect of an urgent message.
     fn change(&self, toy: &ToyId, change: impl FnOnce(&mut Rules)) {
         let mut rules = self.rules.entry(toy.clone()).or_default();
         rules.awake_until = 0.0;
@@ -99,7 +100,7 @@ impl Resting {
         self.rules.remove_if(toy, |_, rules| rules.quiet.is_none() && rules.minutes.is_none());
     }
 
-    /// Determines the toys in their quiet hours now. Returns those whose quiet hours have ended.
+    /// Determines the toys that rest now. Returns those whose rest has ended.
     fn look(&self, now: Timestamp) -> Vec<ToyId> {
         for toy in &self.rules {
             if toy.rest_now(now) {
@@ -112,13 +113,13 @@ impl Resting {
         ended
     }
 
-    /// Whether what a toy plays is counted.
+    /// Whether the minutes of a toy are counted.
     fn counts(&self, toy: &ToyId) -> bool {
         self.rules.get(toy).is_some_and(|rules| rules.minutes.is_some())
     }
 
-    /// Counts what a toy plays, and gives what that makes on this day; none where it is not counted. From the end of its
-    /// minutes on the toy rests.
+    /// Adds to the played time of a toy, and returns that of today; none for a toy without a limit. When its minutes
+    /// are used up, the toy rests.
     fn count(&self, toy: &ToyId, seconds: f64, now: Timestamp) -> Option<Played> {
         let mut rules = self.rules.get_mut(toy)?;
         let minutes = rules.minutes.as_mut()?;
@@ -145,7 +146,7 @@ impl Resting {
 pub struct ToySettings {
     /// Its quiet hours.
     pub quiet: Option<QuietHours>,
-    /// Its minutes of a day, and the seconds of today that are used.
+    /// Its daily minutes, and the used seconds of today.
     pub minutes: Option<(DailyMinutes, f64)>,
     /// Whether it plays only approved content.
     pub is_approved_only: bool,
@@ -153,7 +154,7 @@ pub struct ToySettings {
     pub approved: Vec<ContentId>,
 }
 
-/// Checks the quiet hours periodically until `shutdown`. The clock is passed in.
+/// Checks periodically which toys rest, until `shutdown`. The clock is passed in.
 pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: CancellationToken) {
     let mut ticks = interval(seconds(hub.config.chats.quiet_check_interval_s));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -167,14 +168,14 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
 }
 
 impl Hub {
-    /// Reads when toys rest, before the first client comes.
+    /// Reads the quiet hours and daily minutes of all toys, before the first client connects.
     pub async fn load_quiet_hours(&self, now: Timestamp) -> Result<(), DomainError> {
         self.store.resting_toys().await?.into_iter().for_each(|toy| self.resting.add(toy));
         self.resting.look(now);
         Ok(())
     }
 
-    /// Notes which toys rest now, and announces what waits to those whose rest has ended.
+    /// Determines the toys that rest now, and publishes the unread messages of those whose rest has ended.
     pub async fn keep_quiet_hours(&self, now: Timestamp) {
         for toy in self.resting.look(now) {
             let toy = Party::Toy(toy);
@@ -184,7 +185,7 @@ impl Hub {
         }
     }
 
-    /// Nothing is published to an offline toy: it gets its unread messages when it reconnects.
+    /// Publishes the unread messages of a toy. An offline toy gets them when it reconnects.
     pub(super) async fn announce_what_waits(&self, toy: &Party) -> Result<(), DomainError> {
         if self.router.online(toy) {
             for event in self.unread_events(toy).await? {
@@ -249,8 +250,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Sets how many minutes a toy plays on each day, or ends that; what it has played today counts. Errors:
-    /// `UnknownParty`, `Invalid`, `DiskFull`.
+    /// Sets or removes the daily minutes of a toy. The time that it has played today counts. Errors: `UnknownParty`,
+    /// `Invalid`, `DiskFull`.
     pub async fn set_daily_minutes(
         &self,
         guardian: Option<&UserId>,
@@ -276,7 +277,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Counts the messages that a toy hears.
+    /// Counts the messages that a toy receives.
     pub async fn count_messages(&self, receiver: &Party, messages: impl Iterator<Item = &Message>, now: Timestamp) {
         let Party::Toy(toy) = receiver else { return };
         if !self.resting.counts(toy) {
@@ -286,7 +287,7 @@ impl Hub {
         self.count_sounds(toy, sounds, now).await;
     }
 
-    /// The unread messages of a friend to a toy whose minutes are counted; none where they are not.
+    /// The unread messages of a friend to a toy whose minutes are counted; none for other toys.
     pub async fn waiting_to_be_counted(&self, reader: &Party, friend: &PartyId) -> Result<Vec<Message>, DomainError> {
         if !matches!(reader, Party::Toy(toy) if self.resting.counts(toy)) {
             return Ok(Vec::new());
@@ -295,7 +296,7 @@ impl Hub {
         Ok(unread.filter(|message| message.from.id() == friend.as_str()).collect())
     }
 
-    /// Counts sounds of the hub's own making that a toy plays: recordings and spoken answers.
+    /// Counts sounds that the hub has encoded, and that a toy plays: recordings and spoken answers.
     pub(super) async fn count_sounds(&self, toy: &ToyId, sounds: Vec<FileName>, now: Timestamp) {
         if !self.resting.counts(toy) || sounds.is_empty() {
             return;
@@ -328,7 +329,7 @@ impl Hub {
         }
     }
 
-    /// How many bytes of a recording or spoken answer play in a second: the hub makes both at constant rates.
+    /// The bytes of one second of a recording or spoken answer: the hub encodes both at constant rates.
     fn bytes_per_second(&self, sound: &FileName) -> f64 {
         match sound.extension() {
             "wav" => WAV_BYTES_PER_S,
@@ -336,8 +337,8 @@ impl Hub {
         }
     }
 
-    /// Lifts the rest of a toy for `chats.emergency_minutes`, since a guardian has something urgent to say; a mute of the
-    /// guardian ends. Errors: `Forbidden` for anybody else, and for a receiver that is no toy.
+    /// Suspends the rest of a toy for `chats.emergency_minutes`, for an urgent message of a guardian, and ends the
+    /// toy's mute of that guardian. Errors: `Forbidden` for any other sender, and for a receiver that is not a toy.
     pub(super) async fn wake_for_emergency(
         &self,
         user: &UserId,
@@ -425,7 +426,7 @@ fn known_zone(name: &str) -> Result<Zone, DomainError> {
     Zone::named(name).ok_or_else(|| DomainError::invalid("zone", "is the name of a time zone, such as Europe/Berlin"))
 }
 
-/// The minutes of a day that somebody has written: none where there is no number. Errors: `Invalid`.
+/// Parses daily minutes; none without a number. Errors: `Invalid`.
 pub fn daily_minutes(minutes: Option<u32>, zone: &str) -> Result<Option<DailyMinutes>, DomainError> {
     match minutes.map(u16::try_from) {
         None => Ok(None),

@@ -1,8 +1,9 @@
 //! Transfer of recordings and sounds in chunks, for clients with a single connection over an unreliable network.
 //!
-//! Up: chunks come in any order and more than once ([`Hub::keep_chunks`]) until a call uses the whole and leaves what it has
-//! come to: a call that is repeated, since its answer was lost, is given that and does nothing again. Down: a client asks for
-//! so many chunks of a sound and gets them on a topic of its own ([`Hub::send_file`]).
+//! Upload: chunks arrive in any order and possibly more than once ([`Hub::keep_chunks`]), until a call uses the
+//! complete recording and stores its outcome. A repeated call, whose first answer was lost, gets that outcome and
+//! changes nothing. Download: a client requests a number of chunks of a sound and receives them on a topic of its own
+//! ([`Hub::send_file`]).
 
 use std::sync::Arc;
 
@@ -82,8 +83,8 @@ impl Hub {
         self.with_chunks(party, upload, |port, party, upload| Ok(port.state(party, upload)?)).await
     }
 
-    /// Has `used` make something of a recording, once: for one in chunks that was used before, the outcome of then is given.
-    /// Errors: those of `used`; `ChunksMissing`, also where the chunks were used for something else; `Invalid`.
+    /// Calls `used` with a recording, once: if a recording in chunks was used before, its stored outcome is returned.
+    /// Errors: those of `used`; `ChunksMissing`, also if the chunks were used by another kind of call; `Invalid`.
     pub(super) async fn use_once<T, Used>(
         &self,
         party: &Party,
@@ -110,14 +111,14 @@ impl Hub {
             let finish =
                 move |port: &Chunks, party: &Party, upload: &UploadName| Ok(port.finish(party, upload, &kept)?);
             if let Err(error) = self.with_chunks(party, &name, finish).await {
-                // Such as a full disk. The call is done all the same; who sends it again is answered by what is stored.
+                // Such as a full disk. The call was executed all the same; a repeated call finds its stored result.
                 tracing::warn!(?error, "the outcome of a recording in chunks was not kept");
             }
         }
         Ok(outcome)
     }
 
-    /// The whole recording of `count` chunks.
+    /// The complete recording of `count` chunks.
     async fn assemble(&self, party: &Party, name: &UploadName, count: u32) -> Result<Upload, DomainError> {
         let assemble = move |port: &Chunks, party: &Party, upload: &UploadName| port.assemble(party, upload, count);
         let whole = self.with_chunks(party, name, assemble).await?;

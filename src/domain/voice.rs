@@ -223,8 +223,8 @@ impl Hub {
         self.secret_name(prefix, speech.format.extension(), &[settings.as_bytes(), text.as_bytes()])
     }
 
-    /// What the names of all recordings of a party begin with, so that they are found when the party is erased. Whose they
-    /// are, only the hub can tell, by its secret.
+    /// The prefix of the names of all recordings of a party, by which they are found when the party is erased. Only the
+    /// hub can derive it, by its secret.
     pub(super) fn recording_prefix(&self, party: &Party) -> String {
         let digest = Sha256::new().chain_update(self.secret.reveal()).chain_update(format!("recordings of {party}"));
         format!("up-{}", hex::encode(&digest.finalize()[..8]))
@@ -264,7 +264,7 @@ impl Hub {
     }
 }
 
-/// An error and what caused it, for the log.
+/// An error and its cause, for the log.
 fn error_chain(error: &DomainError) -> Arc<str> {
     match error {
         DomainError::Internal(cause) => cause.to_string().into(),

@@ -1,8 +1,7 @@
-//! The protocols that clients speak. Edges turn bytes into types, call the domain, and turn
-//! its answers into bytes; they know neither each other nor the ports. All serve the calls of [`api`](crate::api). What
-//! else they share stands in `net` (the way in for all clients), `body` (from bytes to fields), `request` (numbered
-//! requests), `dialect`, `tasks`, `wire` and `status`. `spec` describes them all, for programs. `schedule` is no protocol: there
-//! the clock asks for what is due.
+//! The client protocols. Edges parse bytes into types, call the domain, and encode its answers; they import neither
+//! each other nor the ports. All serve the calls of [`api`](crate::api). They share `net` (listeners for all clients),
+//! `body` (parsing of bodies), `request` (numbered requests), `dialect`, `tasks`, `wire` and `status`. `spec` documents
+//! them for programs. `schedule` is not a protocol: it runs periodic tasks.
 
 mod body;
 pub mod control;

@@ -1,5 +1,5 @@
-//! Tasks of the edges. All of a process share one set: at a stop they are waited for together, and what has not ended at the
-//! deadline is cut off, so that no task is left that uses the store while it is closed.
+//! Tasks of the edges. All edges share one set: a stop waits for all of them together, and cancels those that have not
+//! ended at the deadline, so that no task uses the store while it is closed.
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Starts a task, which outlives whoever started it. Its output is none where it was cut off.
+    /// Starts a task, which outlives its caller. Its output is none if it was cancelled.
     pub fn spawn<F>(&self, task: F) -> JoinHandle<Option<F::Output>>
     where
         F: Future<Output: Send> + Send + 'static,
@@ -21,12 +21,12 @@ impl Tasks {
         tokio::spawn(self.track(task))
     }
 
-    /// A task that something else starts. Its output is none where it was cut off.
+    /// A task that the caller runs. Its output is none if it was cancelled.
     pub fn track<F: Future>(&self, task: F) -> impl Future<Output = Option<F::Output>> + use<F> {
         self.tracker.track_future(self.cut.clone().run_until_cancelled_owned(task))
     }
 
-    /// Cuts off all that run, and those that are still to start.
+    /// Cancels all running tasks, and all later ones.
     pub fn cut(&self) {
         self.cut.cancel();
     }

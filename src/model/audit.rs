@@ -1,4 +1,4 @@
-//! The record of what adults did around a toy.
+//! The audit log: the actions of adults that concern a toy or a user.
 
 use super::Timestamp;
 use super::ids::PartyId;
@@ -24,17 +24,17 @@ pub enum Action {
     Exported,
     /// The operator of the hub has made a change.
     Operated,
-    /// Somebody has become a guardian of the toy.
+    /// A user became a guardian of the toy.
     GuardianAdded,
-    /// A guardian of the toy is one no more.
+    /// A guardian of the toy was removed.
     GuardianRemoved,
     /// Another party was blocked.
     Blocked,
-    /// A block was lifted.
+    /// A block was removed.
     Unblocked,
-    /// The user has another password.
+    /// The password of the user was changed.
     PasswordChanged,
-    /// The toy's device has another secret.
+    /// The toy's device got a new secret.
     SecretRenewed,
     /// The toy was opened by its device key at an address where it had not been before.
     OpenedAnew,
@@ -102,6 +102,6 @@ pub struct Audited {
     pub actor: Option<PartyId>,
     /// The other party, for an action between two.
     pub about: Option<PartyId>,
-    /// The address at which it was done, where it is about one.
+    /// The address of an action at an address.
     pub place: Option<String>,
 }

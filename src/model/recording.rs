@@ -1,4 +1,4 @@
-//! What a recording comes to when a call uses it.
+//! The outcome of a call with a recording.
 
 use super::ids::MessageId;
 use super::names::FileName;
@@ -9,15 +9,15 @@ use super::party::{Party, PartyKind};
 pub struct Sent {
     /// The message.
     pub message: MessageId,
-    /// The recording as it is stored, of `/get_chat/`.
+    /// The stored recording, of `/get_chat/`.
     pub sound: FileName,
-    /// The spoken notice, of `/get_chat/`; none where nothing can be spoken.
+    /// The spoken notice, of `/get_chat/`; none without speech synthesis.
     pub notice: Option<FileName>,
-    /// What kind of party receives it.
+    /// The kind of the receiver.
     pub receiver: PartyKind,
 }
 
-/// What a toy is answered that asks the hub something.
+/// The answer to a recording that a toy sent to the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// Plays a song, of `/get_music/`.
@@ -26,14 +26,14 @@ pub enum Answer {
     Reply(FileName),
     /// Plays a prompt, of `/get_chat/`; the next recording is for the friend.
     StartMessage {
-        /// Who the message will be for.
+        /// The receiver of the message.
         friend: Party,
-        /// What is played first.
+        /// The prompt that is played first.
         prompt: FileName,
     },
 }
 
-/// What a recording has come to.
+/// The outcome of a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It was sent to a friend.

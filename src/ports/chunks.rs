@@ -1,8 +1,8 @@
 //! Recordings in chunks over an unreliable network: a folder for each recording, a file for each chunk.
 //!
-//! A chunk is on disk whole and synced, or not there. They may come in any order and more than once. When a recording
-//! has been used, its chunks go, and what it has come to stays in their place for a while: so that the sender, who may
-//! not have got the answer, can ask again.
+//! A chunk is on disk complete and synced, or not at all. Chunks may arrive in any order and more than once. When a
+//! recording has been used, its chunks are deleted, and its outcome is stored in their place for a while, so that a
+//! sender that did not receive the answer can repeat the call.
 //!
 //! All functions block: they are called from a worker.
 
@@ -174,7 +174,7 @@ impl Chunks {
         Ok(whole.into())
     }
 
-    /// The recording was used: its chunks go, `outcome` stays.
+    /// Deletes the chunks of a used recording, and stores `outcome`.
     pub fn finish(&self, party: &Party, upload: &UploadName, outcome: &Outcome) -> io::Result<()> {
         let folder = self.of_upload(party, upload);
         put(&folder, ANSWER, &outcome_row::write(outcome))?;
@@ -186,8 +186,8 @@ impl Chunks {
         sync_folder(&folder)
     }
 
-    /// What a recording has come to that was used. None of one that an earlier version of the hub has kept in its own form:
-    /// then the chunks are missing, and whoever sends them again gets the same message.
+    /// The outcome of a used recording. None if an earlier version of the hub has stored it in another format: then the
+    /// chunks are missing, and a sender that sends them again gets the same message.
     pub fn outcome(&self, party: &Party, upload: &UploadName) -> io::Result<Option<Outcome>> {
         match fs::read(self.of_upload(party, upload).join(ANSWER)) {
             Ok(content) => Ok(outcome_row::read(&content)),

@@ -1,20 +1,21 @@
-//! The clock that counts how long something takes: it never goes back, whatever becomes of the date.
+//! A monotonic clock for elapsed time: it never goes back, even if the date is changed.
 //!
-//! What must be kept across a start, or is compared with a date, goes by the time of day, which edges pass in with each call.
+//! Times that are stored across a restart, or compared with a date, are times of day, which edges pass in with each
+//! call.
 
 #[cfg(test)]
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Time that passes, from when the clock was made. Clones show the same time.
+/// The time since the clock was created. Clones show the same time.
 #[derive(Debug, Clone)]
 pub struct MonotonicClock(Source);
 
 #[derive(Debug, Clone)]
 enum Source {
-    /// The system's clock, which was at this instant when this one was made.
+    /// The system's clock; this is the instant at which this one was created.
     System(Instant),
-    /// Moved by hand.
+    /// Advanced by tests.
     #[cfg(test)]
     Stopped(Arc<Mutex<Duration>>),
 }
@@ -25,7 +26,7 @@ impl MonotonicClock {
         Self(Source::System(Instant::now()))
     }
 
-    /// How long it has run.
+    /// The time since it was created.
     pub fn now(&self) -> Duration {
         match &self.0 {
             Source::System(start) => start.elapsed(),
@@ -37,12 +38,12 @@ impl MonotonicClock {
 
 #[cfg(test)]
 impl MonotonicClock {
-    /// One that only [`Self::advance`] moves.
+    /// A clock that only [`Self::advance`] changes.
     pub fn stopped() -> Self {
         Self(Source::Stopped(Arc::default()))
     }
 
-    /// Moves a stopped clock on.
+    /// Advances a stopped clock.
     pub fn advance(&self, by: Duration) {
         match &self.0 {
             Source::System(_) => panic!("the system's clock cannot be moved"),

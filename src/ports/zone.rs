@@ -38,7 +38,7 @@ mod tests {
     fn the_wall_clock_goes_by_the_rules_of_the_zone() {
         let berlin = Zone::named("Europe/Berlin").unwrap();
         for (now, expected) in [
-            // 2026-03-29: at two it is three. 2026-10-25: at three it is two.
+            // On 2026-03-29 clocks go from two to three, on 2026-10-25 from three to two.
             (1_774_745_999.0, "01:59"),
             (1_774_746_000.0, "03:00"),
             (1_792_889_999.0, "02:59"),

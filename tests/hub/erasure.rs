@@ -125,7 +125,7 @@ async fn an_unbound_toy_leaves_no_recording_and_its_old_secret_opens_nothing() {
     world.run(&["erase", "--finish"]).await;
     assert_eq!(sounds(&world), [""; 0], "nobody is left who could hear them");
 
-    // The device becomes the toy of the next family, which the secret of before does not open.
+    // The device becomes the toy of the next family, which the old secret does not open.
     let eva = world.user("eva").await;
     let binding = json!({
         "toy_name": "Rex", "baby_name": "Ben", "remark": "Mum", "user_id": eva.id, "device_key": toy.device_key,

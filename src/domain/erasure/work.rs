@@ -154,8 +154,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Deletes the recordings of a party that no message has: their uploads were cut off, as by a crash. One that is being
-    /// sent right now is deleted when it is refused.
+    /// Deletes the recordings of a party without a message, whose uploads were cut off, as by a crash. A recording that
+    /// is being sent now is deleted when it is refused.
     async fn delete_cut_uploads(&self, party: &Party) -> Result<(), DomainError> {
         let prefix = format!("{}-", self.recording_prefix(party));
         let mut listed = self.files.list(FileKind::Chat);

@@ -253,7 +253,7 @@ impl World {
         }
     }
 
-    /// A recording whose upload is cut off before its message stands in the database.
+    /// A recording whose upload is cut off before its message is in the database.
     async fn cut_upload(&self, from: &Party, to: &Party, pitch: i16) -> std::path::PathBuf {
         let before = self.sounds();
         self.arm(false);

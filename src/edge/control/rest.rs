@@ -1,4 +1,4 @@
-//! What the command line sets for a toy: quiet hours, minutes of a day, and which content it plays.
+//! Commands for the settings of a toy: quiet hours, daily minutes and permitted content.
 
 use super::family::toy_id;
 use super::{Answer, operated};
@@ -7,7 +7,7 @@ use crate::domain::{Hub, ToySettings, daily_minutes, quiet_hours};
 use crate::edge::wire;
 use crate::model::{Party, ToyId};
 
-/// Notes in the record of the toy that its settings were changed.
+/// Adds an entry to the audit log of the toy: its settings were changed.
 async fn done(hub: &Hub, toy: ToyId) -> Result<Answer, DomainError> {
     operated(hub, &Party::Toy(toy)).await;
     Ok(Answer::Lines(vec!["done".into()]))

@@ -1,4 +1,4 @@
-//! From a request's body to what it has given: fields and a recording.
+//! Parses the body of a request into fields and a recording.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use crate::edge::body::{FieldMap, from_json, from_text};
 use crate::edge::net::AddressPlace;
 use crate::edge::status::RequestFault;
 
-/// The form in which fields come.
+/// The format of the fields.
 #[derive(Debug, PartialEq, Eq)]
 enum Form {
     Json,
     Multipart {
         boundary: String,
     },
-    /// By the first byte: no `Content-Type`, or one that small clients and pages name for JSON too
+    /// Detected by the first byte: no `Content-Type`, or one that small clients and pages also send with JSON
     /// (`curl -d`, `esp_http_client`, `navigator.sendBeacon`).
     Text,
     Unknown,
@@ -48,8 +48,8 @@ impl Form {
     }
 }
 
-/// Reads a body to its end. A multipart body may carry a recording, where the call takes one and the gate lets it in;
-/// then its place comes with it.
+/// Reads a body to its end. A multipart body may contain a recording, if the call has one and the gate accepts it; it
+/// is returned with its place among the uploads of its address.
 pub(super) async fn receive(
     gate: &Gate<'_>,
     client: Arc<Requester>,
@@ -69,7 +69,7 @@ pub(super) async fn receive(
         // Checked before the client has sent the whole body: its declared size, or the received size.
         hub.check_room(body.size_hint().lower())?;
     }
-    // Beside the recording there is room for the other fields and for the lines between them.
+    // Besides the recording, there is room for the other fields and for the boundaries.
     let max_bytes = config.body_max_bytes.saturating_add(recording_max_bytes);
     let mut reader = BodyReader::new(body, client, config, max_bytes)?;
     let fields = match form {
@@ -85,7 +85,7 @@ pub(super) async fn receive(
     Ok((Given::of(fields), None))
 }
 
-/// Clients of every kind name a type for the body that they do not send.
+/// Many clients send a `Content-Type` without a body.
 async fn unknown_form(reader: &mut BodyReader) -> Result<Given, Failure> {
     match reader.next().await {
         None => Ok(Given::default()),

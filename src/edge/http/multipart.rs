@@ -1,8 +1,9 @@
-//! `multipart/form-data` (RFC 7578): text fields into memory, the recording to the hub's spool as it comes.
+//! `multipart/form-data` (RFC 7578): text fields are read into memory, the recording is written to the hub's spool as
+//! it arrives.
 //!
-//! The order of the parts is the client's: a recording may come before the fields that name its sender; what becomes of
-//! it then, the gate decides. `multer` finds the parts, with two habits to guard against: it buffers what it has not yet
-//! understood without a limit, and it reads on as long as bytes are at hand. [`Metered`] bounds both.
+//! Clients choose the order of the parts: a recording may precede the fields that name its sender; the gate then
+//! decides whether it is accepted. `multer` parses the parts, with two pitfalls: it buffers unparsed bytes without a
+//! limit, and it reads as long as bytes are available. [`Metered`] bounds both.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,9 +26,9 @@ use crate::edge::status::RequestFault;
 
 /// The names that clients give to the recording.
 pub const RECORDING_FIELDS: [&str; 4] = ["reco_file", "reco", "record", "blob"];
-/// Parts of one body; the documented forms have four at most.
+/// The maximum number of parts of one body; the documented forms have up to four.
 const PARTS_MAX: usize = 64;
-/// Bytes that the parser may hold at a time: the head of a part, or a chunk of its data.
+/// The maximum number of bytes that the parser buffers: the head of a part, or a chunk of its data.
 const HELD_MAX_BYTES: u64 = 128 * 1024;
 
 const MALFORMED: RequestFault = RequestFault::BadBody("its parts are cut or malformed");
@@ -36,11 +37,11 @@ const MALFORMED: RequestFault = RequestFault::BadBody("its parts are cut or malf
 pub(super) struct Limits<'g> {
     /// Names and texts of all fields together, in bytes.
     pub(super) text_max_bytes: u64,
-    /// Lets the recording in; none where none is taken.
+    /// Decides whether the recording is accepted; none for a request without a recording.
     pub(super) gate: Option<&'g Gate<'g>>,
 }
 
-/// The bytes of a body on their way into the parser, and how many the parser has not given back.
+/// The bytes of a body that are passed to the parser, and the number of those that it has not returned.
 struct Metered<'a> {
     reader: &'a mut BodyReader,
     held: Arc<AtomicU64>,
@@ -53,7 +54,7 @@ impl Stream for Metered<'_> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.held.load(Ordering::Relaxed) >= HELD_MAX_BYTES {
             if self.is_full {
-                // The parser has had its chance and found nothing in all these bytes.
+                // The parser was called and found no part in all these bytes.
                 return Poll::Ready(Some(Err(MALFORMED)));
             }
             self.is_full = true;
@@ -93,7 +94,8 @@ enum Taken {
     Held(Held),
 }
 
-/// Reads all parts, and what follows the last one. With the recording comes its place among those of the address.
+/// Reads all parts, and the bytes after the last one. A recording is returned with its place among the uploads of its
+/// address.
 pub(super) async fn receive(
     reader: &mut BodyReader,
     boundary: String,
@@ -103,7 +105,7 @@ pub(super) async fn receive(
     if let Err(failure) = &received
         && failure.is_refusal()
     {
-        // Clients of the field read their answer only when they have sent all.
+        // Some clients read the answer only after they have sent the whole body.
         reader.drain().await?;
     }
     let (mut given, taken) = received?;
@@ -161,7 +163,7 @@ async fn receive_parts(
     Ok((given, taken))
 }
 
-/// Receives the recording, as far as its sender may send it.
+/// Receives the recording, if its sender may send it.
 async fn take_in(mut part: Part<'_, '_>, gate: &Gate<'_>, given: &Given) -> Result<Taken, Failure> {
     let Some(mut admitted) = gate.admit(given).await? else {
         let mut held = gate.hold()?;
@@ -195,7 +197,7 @@ async fn text(
     String::from_utf8(bytes).map_err(|_| RequestFault::BadBody("a text field is not UTF-8"))
 }
 
-/// The reader's own fault passes through the parser; any other is about the parts.
+/// An error of the reader is passed through the parser; any other error concerns the parts.
 fn fault(error: multer::Error) -> RequestFault {
     match error {
         multer::Error::StreamReadFailed(cause) => cause.downcast().map_or(MALFORMED, |fault| *fault),

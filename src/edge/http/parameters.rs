@@ -1,5 +1,5 @@
-//! Parameters of a header, `form-data; name="a b"` (RFC 9110 §5.6.6), as clients of the field write them too: with blanks
-//! around `;` and `=`, and names in any case.
+//! Parameters of a header, `form-data; name="a b"` (RFC 9110 §5.6.6). Like some clients write them, they may have
+//! spaces around `;` and `=`, and names in any case.
 
 /// The value of the first parameter of a name.
 pub(super) fn parameter(header: &str, name: &str) -> Option<String> {
@@ -27,7 +27,7 @@ pub(super) fn parameter(header: &str, name: &str) -> Option<String> {
     }
 }
 
-/// The text up to the closing quotation mark, and what is behind it.
+/// The text up to the closing quotation mark, and the rest after it.
 fn unquote(quoted: &str) -> (String, &str) {
     let mut text = String::new();
     let mut chars = quoted.char_indices();

@@ -91,10 +91,9 @@ impl Protocol for Mqtt {
     }
 }
 
-/// Serves MQTT clients until `shutdown`, and returns when every connection has ended; what outlives one is of `tasks`.
-/// `conformance` is for tests, and asks
-/// nobody for credentials: its addresses must be loopback addresses. `places` are the connections that the process may
-/// have.
+/// Serves MQTT clients until `shutdown`, and returns when every connection has ended; work that outlives a connection
+/// runs in `tasks`. `conformance` is for tests, and requires no credentials: its addresses must be loopback addresses.
+/// `places` limits the connections of the process.
 ///
 /// Dropping the future ends all connections at once.
 pub async fn serve(

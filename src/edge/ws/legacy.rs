@@ -1,9 +1,9 @@
-//! The socket that older pages and phones open at `/app/<user id>` and `/toy/<toy id>` (contract, "The legacy socket").
+//! The socket that legacy pages and phones open at `/app/<user id>` and `/toy/<toy id>` (docs/app-socket.md).
 //!
-//! They send `{"to_user":id,"music":name}` or `{"to_user":id,"from_user":id,"chat":name,"friend_type":"app"|"toy"}`, and
-//! are sent the same for each message to them and for each sound that a friend has them play. No frame is answered; one
-//! that cannot be passed on is logged. Whether a token is needed is `[auth] mode`, as for their calls. A connection ends
-//! with its token.
+//! They send `{"to_user":id,"music":name}` or `{"to_user":id,"from_user":id,"chat":name,"friend_type":"app"|"toy"}`,
+//! and receive the same for each message to them and for each sound that a friend asks them to play. No frame is
+//! answered; a frame that cannot be forwarded is logged. `[auth] mode` states whether a token is required, as for their
+//! calls. A connection is closed when its token expires or is revoked.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -39,7 +39,7 @@ request! {
     }
 }
 
-/// Serves one client until it goes or the hub closes it.
+/// Serves one client until it disconnects or the hub closes the connection.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     apps: &Apps,
     stream: &mut WebSocketStream<S>,
@@ -81,9 +81,9 @@ async fn open(
 struct Connection<'a, S> {
     apps: &'a Apps,
     line: Line<'a, S>,
-    /// The frame that is passed on now.
+    /// The frame that is being forwarded.
     in_hand: Option<JoinHandle<Option<()>>>,
-    /// Frames that came after it.
+    /// The frames that were received after it.
     waiting: VecDeque<Utf8Bytes>,
 }
 
@@ -111,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         self.send(text.clone()).await
     }
 
-    /// Sends a frame; an event that these clients do not know has an empty one.
+    /// Sends a frame. It is empty for an event that these clients do not know, and is not sent then.
     async fn send(&mut self, text: Bytes) -> Result<(), End> {
         if text.is_empty() { Ok(()) } else { send_text(self.line.stream, text).await }
     }
@@ -129,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         Ok(())
     }
 
-    /// Takes a frame of the client; frames are passed on one after the other, beside the loop.
+    /// Accepts a frame of the client. Frames are forwarded one after the other, outside the loop.
     fn take(&mut self, text: Utf8Bytes) -> Result<(), End> {
         if self.waiting.len() >= self.apps.config.queue_messages_max {
             return Err(End::Say(Goodbye::TooMuch));
@@ -152,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     }
 }
 
-/// The end of the frame in hand. Cancel-safe.
+/// Waits until the current frame is forwarded. Cancel-safe.
 async fn end_of(in_hand: &mut Option<JoinHandle<Option<()>>>) {
     match in_hand {
         // A frame whose task panicked is dropped, like one that must not be forwarded.
@@ -161,7 +161,7 @@ async fn end_of(in_hand: &mut Option<JoinHandle<Option<()>>>) {
     }
 }
 
-/// Publishes to a friend what to play. Errors: `UnknownParty`, `NotFriends`, `Invalid`.
+/// Publishes a play request to a friend. Errors: `UnknownParty`, `NotFriends`, `Invalid`.
 async fn pass_on(hub: &Hub, party: &Party, text: &[u8]) -> Result<(), DomainError> {
     let fields = body::from_json(text).map_err(|fault| DomainError::invalid("frame", fault.to_string()))?;
     let Said { to_user: to, music, chat } = Said::read(&mut Given::of(fields))?;
@@ -173,8 +173,8 @@ async fn pass_on(hub: &Hub, party: &Party, text: &[u8]) -> Result<(), DomainErro
     hub.pass_on(party, &to, sound, wire::now()).await
 }
 
-/// The frame of an event for `me`: what to play; empty where there is nothing to play. A toy plays first who has
-/// written, an app the message itself.
+/// The frame of an event for `me`: the sound to play; empty if there is none. A toy gets the notice first, an app the
+/// message itself.
 fn text_of(event: &Event, me: &Party) -> Vec<u8> {
     let chat = |from: &Party, name: &FileName| {
         let (to, from, kind) = (me.id(), from.id(), from.kind().as_str());

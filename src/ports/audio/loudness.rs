@@ -1,7 +1,7 @@
 //! Measurement of perceived loudness, and adjustment to the loudness of a recording.
 //!
-//! Measured as EBU R 128 and ITU-R BS.1770 do: through a filter that weighs frequencies as people hear them, in overlapping
-//! blocks, of which the quiet ones do not count. Speech and a song that measure alike seem equally loud.
+//! The measurement follows EBU R 128 and ITU-R BS.1770: a filter that models human hearing, and overlapping blocks, of
+//! which quiet ones are ignored. Speech and a song of the same measured loudness are perceived as equally loud.
 
 use ebur128::{EbuR128, Mode};
 
@@ -43,7 +43,7 @@ fn limited(sample: f32) -> f32 {
 /// The loudness, in LUFS; none of silence.
 fn loudness_lufs(sound: &Sound) -> Option<f64> {
     let mut meter = EbuR128::new(1, sound.rate_hz, Mode::I).ok()?;
-    // The meter knows blocks of 0.4 seconds. What is shorter than one is measured as if it went on.
+    // The meter uses blocks of 0.4 seconds. A shorter sound is measured as if it were repeated.
     let block = (sound.rate_hz as usize / 10 + 1) * 4;
     let times = if sound.samples.is_empty() { 0 } else { block.div_ceil(sound.samples.len()) };
     for _ in 0..times {

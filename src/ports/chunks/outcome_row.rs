@@ -1,4 +1,4 @@
-//! What a recording has come to, as its file keeps it: JSON that no client is sent.
+//! The stored form of the outcome of a recording: JSON, which is not sent to clients.
 
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ pub(super) fn write(outcome: &Outcome) -> Vec<u8> {
     serde_json::to_vec(&row).unwrap_or_default()
 }
 
-/// What the file says; none where another version of the hub has written it.
+/// Parses the file; none if another version of the hub has written it.
 pub(super) fn read(content: &[u8]) -> Option<Outcome> {
     outcome(serde_json::from_slice(content).ok()?).ok()
 }

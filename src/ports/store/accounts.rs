@@ -52,12 +52,12 @@ fn one_user(mut reply: Reply) -> Result<Option<StoredUser>, StoreError> {
 }
 
 impl Store {
-    /// Creates a user, whose id is new; refused with `NameTaken` where another has the name, or one that looks like it.
+    /// Creates a user, whose id is new. Refused with `NameTaken` if the name, or one that looks like it, is taken.
     pub async fn create_user(&self, new: StoredUser, now: Timestamp) -> Result<(), StoreError> {
         self.create_invited_user(new, None, now).await
     }
 
-    /// The same, by the invitation of this hash, if one is given. Refused with `UnknownInvite`, too.
+    /// The same, with the invitation of this hash, if one is given. Refused with `UnknownInvite`, too.
     pub async fn create_invited_user(
         &self,
         new: StoredUser,

@@ -58,7 +58,7 @@ pub struct Kept {
     pub created_at: Timestamp,
     /// The number of the receiver's event; none for a toy, and for a message that was stored earlier.
     pub receiver_seq: Option<u64>,
-    /// Whether it is announced: the receiver has yet to hear it, and has not muted the sender.
+    /// Whether its event is published: it is unread, and its receiver has not muted the sender.
     pub is_announced: bool,
 }
 
@@ -86,8 +86,8 @@ impl Kept {
 }
 
 impl Store {
-    /// Keeps a message, counts it as unread and, unless the sender is muted, appends it to its receiver's stream, in one
-    /// transaction. A message that an earlier attempt has kept is returned instead.
+    /// Stores a message, counts it as unread and, unless the sender is muted, appends it to its receiver's stream, in
+    /// one transaction. If an earlier attempt has stored the message, that one is returned.
     ///
     /// Refused with `NotFriends` if the receiver's address book lacks the sender.
     pub async fn add_message(&self, new: NewMessage, now: Timestamp) -> Result<Kept, StoreError> {

@@ -46,7 +46,7 @@ pub fn is_open(folder: &Path) -> bool {
     File::open(folder.join("LOCK")).is_ok_and(|lock| lock.try_lock().is_err())
 }
 
-/// Takes the folder of the log from the group of the hub's user, to whom the engine gives it at each opening.
+/// Revokes the access of the user's group to the folder of the log, which the engine grants at each opening.
 pub(super) fn close_log_to_group(folder: &Path) -> io::Result<()> {
     match fs::set_permissions(folder.join(LOG), fs::Permissions::from_mode(0o700)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -20,16 +20,16 @@ pub struct NewEntry {
     pub avatar: FileName,
 }
 
-/// Two who become friends.
+/// Two parties that become friends.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pair<'a> {
     /// Their ids.
     pub(super) parties: [&'a str; 2],
-    /// What the address book of each says of the other.
+    /// The entry in the address book of each about the other.
     pub(super) entries: [&'a NewEntry; 2],
     /// Their chat, which is new.
     pub(super) chat: &'a ChatId,
-    /// How many entries an address book has at most.
+    /// The maximum number of entries of an address book.
     pub(super) friends_max: usize,
 }
 
@@ -85,7 +85,7 @@ impl FriendRow {
     }
 }
 
-/// An entry that is new.
+/// A new entry.
 #[derive(SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
 struct NewRow {
@@ -148,7 +148,7 @@ impl Store {
         Ok(reply.optional::<String>(0)?.is_some())
     }
 
-    /// Mutes a friend of a party, or ends that. Refused with `NotFriends`.
+    /// Mutes a friend of a party, or ends the mute. Refused with `NotFriends`.
     pub async fn set_muted(&self, owner: &Party, friend: &PartyId, is_muted: bool) -> Result<(), StoreError> {
         let _turns = self.turns.of(owner.id(), friend.as_str()).await;
         self.transact(|tx| async move {

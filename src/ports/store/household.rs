@@ -7,7 +7,7 @@ use super::transaction::{record, record_of};
 use super::{NewEntry, Refusal, Store, StoreError, stored};
 use crate::model::{ChatId, Event, Party, Timestamp, ToyId, UserId};
 
-/// The issuer of the invitations of whoever runs the hub.
+/// The issuer of the operator's invitations.
 const OPERATOR: &str = "operator";
 
 /// A new invitation.
@@ -31,14 +31,14 @@ impl NewInvite {
     }
 }
 
-/// An invitation that is good.
+/// A valid invitation.
 #[derive(Debug)]
 pub struct OpenInvite {
-    /// Who has made it: a user, or none for whoever runs the hub.
+    /// Its issuer: a user, or none for the operator of the hub.
     pub issuer: Option<UserId>,
-    /// The toy of which it makes a guardian; none for one account or one binding.
+    /// The toy whose guardian the invited user becomes; none for a registration or a binding.
     pub toy: Option<ToyId>,
-    /// What the toy shall call the new guardian.
+    /// The toy's remark for the new guardian.
     pub remark: String,
 }
 
@@ -94,7 +94,7 @@ impl Store {
         .map(drop)
     }
 
-    /// The invitation of this hash, if it is good now.
+    /// The invitation of this hash, if it is valid.
     pub async fn invite(&self, hash: &str, now: Timestamp) -> Result<Option<OpenInvite>, StoreError> {
         let mut reply = self
             .run("SELECT issuer, toy, remark, expires_at FROM ONLY type::record('invite', $hash)", vars! { hash: hash })

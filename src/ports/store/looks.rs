@@ -1,8 +1,9 @@
-//! How user names look, so that nobody is taken for another: two that look alike are one name to a person.
+//! The looks of user names, so that no user can imitate the name of another one.
 //!
-//! A look is the skeleton of a name as Unicode's standard on security (UTS #39) makes it: letters of other alphabets become
-//! those that they look like, and what cannot be seen goes. A name has two, with and without the case of its letters: some
-//! small letters look like capitals of others. Accounts of before version 11 that look alike stay as they are.
+//! A look is the skeleton of a name by Unicode's standard on security (UTS #39): letters of other alphabets are
+//! replaced by the letters that they look like, and invisible characters are removed. A name has two looks, with and
+//! without the case of its letters, as some small letters look like capitals of others. Accounts from before version 11
+//! with the same look are unchanged.
 
 use surrealdb::types::vars;
 use unicode_normalization::UnicodeNormalization as _;
@@ -25,9 +26,9 @@ pub(super) fn looks_of(name: &str) -> Vec<String> {
 }
 
 impl Store {
-    /// Notes the looks of all names that there are. It may be repeated.
+    /// Stores the looks of all existing names. It may be repeated.
     pub(super) async fn note_looks(&self) -> Result<(), StoreError> {
-        // It comes before every id.
+        // It sorts before every id.
         let mut last = "0".to_owned();
         loop {
             let page = self.users_after(&last).await?;

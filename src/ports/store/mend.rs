@@ -1,8 +1,8 @@
 //! Comparisons for `toyhub doctor`, a page at a time, and the repair of counters.
 //!
-//! A counter is only set where nothing has changed since the rows were counted; else they are counted again. So a hub
-//! may be mended while it runs. The turns of the parties are held meanwhile, so that other writers of this process
-//! change little.
+//! A counter is only set if the rows have not changed since they were counted; otherwise they are counted again. So a
+//! repair can run while the hub runs. The repair holds the turns of the parties, so that other writers of this process
+//! change little meanwhile.
 
 use surrealdb::types::{SurrealValue, vars};
 

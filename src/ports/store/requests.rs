@@ -23,8 +23,8 @@ pub struct NewFriendRequest {
     pub askers: Vec<String>,
     /// Whether a guardian of the requesting toy has made it: an earlier refusal by this side is then ignored.
     pub is_by_guardian: bool,
-    /// The ids of the families of the two, the asker's first: where a request of the one family to the other was refused
-    /// by the other, no member of it asks again so soon.
+    /// The ids of the two families, the requester's first: a refused request of one family to the other also refuses
+    /// later requests of its other members for a while.
     pub families: [Vec<String>; 2],
     /// A refusal after this time refuses the request, too.
     pub refused_since: Timestamp,
@@ -147,7 +147,7 @@ impl Store {
         self.transact(|tx| async move {
             // A refusal in the future was recorded with a wrong clock.
             let lately = |refusal: &RefusalRow| refusal.refused_at > refused_since && refusal.refused_at <= now;
-            // A guardian who has refused what its toy asked for has spoken for nobody else, and may still ask itself.
+            // A guardian's refusal of a request of its own toy does not refuse requests of the guardian itself.
             let is_of_others = |refusal: &RefusalRow| !families[0].contains(&refusal.refuser);
             let is_of_toy = |refusal: &RefusalRow| {
                 !is_by_guardian && (refusal.requester.as_str(), refusal.requestee.as_str()) == (requester, requestee)

@@ -1,4 +1,4 @@
-//! When a toy rests, and which content it plays.
+//! Quiet hours, daily minutes and permitted content of toys.
 
 use surrealdb::types::{SurrealValue, vars};
 
@@ -6,16 +6,16 @@ use super::transaction::{record, record_of};
 use super::{Store, StoreError, stored};
 use crate::model::{ContentId, DailyMinutes, DayMinute, Played, QuietHours, Timestamp, ToyId};
 
-/// A toy that rests at times.
+/// A toy with quiet hours or daily minutes.
 #[derive(Debug)]
 pub struct RestingToy {
-    /// Which.
+    /// Its id.
     pub toy: ToyId,
     /// Its quiet hours.
     pub quiet: Option<QuietHours>,
-    /// Its minutes of a day, and what it has played.
+    /// Its daily minutes, and the time that it has played.
     pub minutes: Option<(DailyMinutes, Played)>,
-    /// Until when an emergency lifts both.
+    /// The time until which an urgent message suspends both.
     pub awake_until: Timestamp,
 }
 
@@ -67,7 +67,7 @@ impl Store {
         self.run(sql, variables).await.map(drop)
     }
 
-    /// Sets how many minutes a toy plays on each day, or ends that.
+    /// Sets or removes the daily minutes of a toy.
     pub async fn set_daily_minutes(&self, toy: &ToyId, daily: Option<&DailyMinutes>) -> Result<(), StoreError> {
         let variables = vars! {
             id: record("toy", toy.as_str()), minutes: daily.map(|daily| i64::from(daily.minutes)),
@@ -77,7 +77,7 @@ impl Store {
         self.run(sql, variables).await.map(drop)
     }
 
-    /// Notes what a toy has played on a day.
+    /// Stores the time that a toy has played on a day.
     pub async fn set_played(&self, toy: &ToyId, played: Played) -> Result<(), StoreError> {
         let id = record("toy", toy.as_str());
         self.run(
@@ -88,13 +88,13 @@ impl Store {
         .map(drop)
     }
 
-    /// Lifts the rest of a toy until then.
+    /// Suspends the rest of a toy until a time.
     pub async fn keep_awake(&self, toy: &ToyId, until: Timestamp) -> Result<(), StoreError> {
         let id = record("toy", toy.as_str());
         self.run("UPDATE $id SET awake_until = $until RETURN NONE", vars! { id: id, until: until }).await.map(drop)
     }
 
-    /// All toys that rest at times; it goes through all toys, once in the life of a process.
+    /// All toys with quiet hours or daily minutes. It scans all toys, once in the life of a process.
     pub async fn resting_toys(&self) -> Result<Vec<RestingToy>, StoreError> {
         let mut reply = self
             .run(
