@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use toyhub::model::{ChatId, DeviceKey, FileName, MessageId, Party, PartyKind, Toy, ToyId, User, UserId};
-use toyhub::ports::store::{NewEntry, NewMessage, NewToy, Place, Store, StoreSettings, StoredUser};
+use toyhub::ports::store::{Location, NewEntry, NewMessage, NewToy, Store, StoreSettings, StoredUser};
 
 const MESSAGES_DEFAULT: usize = 100_000;
 const STEP: usize = 10_000;
@@ -69,7 +69,7 @@ async fn run(messages: usize) {
     let folder = tempfile::tempdir().unwrap();
     let config = toyhub::config::Store::default();
     let settings = StoreSettings {
-        place: Place::Folder {
+        place: Location::Folder {
             path: folder.path().join("db"),
             block_cache_bytes: config.block_cache_bytes,
             memtable_bytes: config.memtable_bytes,

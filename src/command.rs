@@ -12,7 +12,7 @@ use rustix::fs::Mode;
 
 use crate::config::{self, Config};
 use crate::domain::backup::{self, Restore, Restored};
-use crate::edge::control::{self, Answer, Command, OnlyToken};
+use crate::edge::control::{self, Command, OnlyToken, Response};
 use crate::edge::spec::{self, Document};
 use crate::edge::wire::now;
 use crate::server;
@@ -385,7 +385,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 /// Sends the command to the running hub. If none runs, opens the data and executes it here.
-async fn ask(config: Config, command: Command) -> Result<Answer, Failure> {
+async fn ask(config: Config, command: Command) -> Result<Response, Failure> {
     let socket = config.server.control_socket();
     let answered = control::ask(&socket, &command).await;
     if let Some(answer) = answered.map_err(|error| Failure::Command(format!("{}: {error}", socket.display())))? {
@@ -408,7 +408,7 @@ fn first_line() -> Result<String, Failure> {
 /// is removed again.
 async fn add_devices(config: Config, count: usize, out: Option<&Path>) -> Result<(), Failure> {
     let devices = match ask(config.clone(), Command::AddDevices { count }).await? {
-        Answer::Devices(devices) => devices,
+        Response::Devices(devices) => devices,
         other => return print_answer(other),
     };
     for (printed, device) in devices.iter().enumerate() {
@@ -417,8 +417,8 @@ async fn add_devices(config: Config, count: usize, out: Option<&Path>) -> Result
         let (left, all) = (keys.join(", "), keys.len());
         let removed = ask(config, Command::RemoveDevices { keys }).await;
         let outcome = match removed {
-            Ok(Answer::Lines(_)) => format!("{all} devices whose secrets were not printed were removed again"),
-            Ok(Answer::Failed(why)) => format!("devices whose secrets were not printed are left ({why}): {left}"),
+            Ok(Response::Lines(_)) => format!("{all} devices whose secrets were not printed were removed again"),
+            Ok(Response::Failed(why)) => format!("devices whose secrets were not printed are left ({why}): {left}"),
             Ok(_) => format!("devices whose secrets were not printed are left: {left}"),
             Err(why) => format!("devices whose secrets were not printed are left ({why}): {left}"),
         };
@@ -455,14 +455,16 @@ async fn restore(config: &Config, request: Restore) -> Result<(), Failure> {
 }
 
 /// Prints the answer of the hub.
-fn print_answer(answer: Answer) -> Result<(), Failure> {
+fn print_answer(answer: Response) -> Result<(), Failure> {
     match answer {
-        Answer::Lines(lines) | Answer::Examined { lines, .. } => print_all(lines).map_err(|failure| match failure {
-            Failure::Output(_) => Failure::Command(format!("{failure}; the command itself was done")),
-            other => other,
-        }),
-        Answer::Failed(message) => Err(Failure::Command(message)),
-        Answer::Devices(_) => Err(Failure::Command("the hub gave another answer; it is of another version".into())),
+        Response::Lines(lines) | Response::Examined { lines, .. } => {
+            print_all(lines).map_err(|failure| match failure {
+                Failure::Output(_) => Failure::Command(format!("{failure}; the command itself was done")),
+                other => other,
+            })
+        }
+        Response::Failed(message) => Err(Failure::Command(message)),
+        Response::Devices(_) => Err(Failure::Command("the hub gave another answer; it is of another version".into())),
     }
 }
 

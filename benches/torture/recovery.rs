@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use toyhub::model::{FileName, MessageId, Party};
 use toyhub::ports::files::FileKind;
-use toyhub::ports::store::{NewMessage, Place, Store, StoreSettings};
+use toyhub::ports::store::{Location, NewMessage, Store, StoreSettings};
 
 use crate::family::{self, Family};
 use crate::hub::{Hub, Running};
@@ -92,7 +92,7 @@ fn size_of(folder: &Path) -> Result<u64> {
 fn fill(database: &Path, recordings: &Path, families: &[Family], messages: usize, sounds: usize) -> Result<()> {
     let config = toyhub::config::Store::default();
     let settings = StoreSettings {
-        place: Place::Folder {
+        place: Location::Folder {
             path: database.to_owned(),
             block_cache_bytes: config.block_cache_bytes,
             memtable_bytes: config.memtable_bytes,

@@ -49,7 +49,7 @@ answer! {
 
 answer! {
     /// The toy plays a spoken reply.
-    pub struct Reply {
+    pub struct SpokenReply {
         from_user: Ai,
         /// A spoken reply, of /get_chat/.
         chat: File,
@@ -74,14 +74,16 @@ answer! {
 
 one_of! {
     /// The answer of `/ai_uploader`, in its three documented shapes.
-    pub enum AiAnswer as "AiAnswer" { Music, Reply, StartMessage, }
+    pub enum AiAnswer as "AiAnswer" { Music, SpokenReply, StartMessage, }
 }
 
 impl AiAnswer {
     fn of(answer: Answer, asked: &Asked) -> Self {
         match answer {
             Answer::Music(music) => Self::Music(Music { from_user: Ai, music: (&music).into() }),
-            Answer::Reply(chat) => Self::Reply(Reply { from_user: Ai, url: asked.link(&chat), chat: (&chat).into() }),
+            Answer::Reply(chat) => {
+                Self::SpokenReply(SpokenReply { from_user: Ai, url: asked.link(&chat), chat: (&chat).into() })
+            }
             Answer::StartMessage { friend, prompt } => Self::StartMessage(StartMessage {
                 from_user: (&friend).into(),
                 chat: (&prompt).into(),

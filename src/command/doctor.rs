@@ -9,7 +9,7 @@ use super::ask;
 use super::output::{print, print_all};
 use crate::config::{Config, Speech};
 use crate::domain::backup;
-use crate::edge::control::{Answer, Command};
+use crate::edge::control::{Command, Response};
 use crate::edge::wire::now;
 use crate::ports::data_folder::{self, Mended};
 use crate::ports::router::{self, Repaired};
@@ -73,12 +73,12 @@ async fn examine(config: Config, repair: bool) -> Result<Left, Failure> {
         other => other,
     });
     match answer? {
-        Answer::Examined { lines, open, lost } => {
+        Response::Examined { lines, open, lost } => {
             print_all(lines)?;
             Ok(Left { open, lost })
         }
-        Answer::Failed(message) => Err(Failure::Command(message)),
-        Answer::Devices(_) | Answer::Lines(_) => {
+        Response::Failed(message) => Err(Failure::Command(message)),
+        Response::Devices(_) | Response::Lines(_) => {
             Err(Failure::Command("the hub gave another answer; it is of another version".into()))
         }
     }

@@ -19,7 +19,7 @@ use crate::ports::chunks::{ChunkLimits, Usage};
 use crate::ports::data_folder::{Inspection, Parts};
 use crate::ports::router::{Disk, DiskLimits, Overflow, QueueLimits, RouterLimits};
 use crate::ports::speech::SpeakerSettings;
-use crate::ports::store::{NewEntry, NewMessage, NewToy, Place, StoreSettings, StoredUser};
+use crate::ports::store::{Location, NewEntry, NewMessage, NewToy, StoreSettings, StoredUser};
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DAY: f64 = 86_400.0;
@@ -73,7 +73,7 @@ pub(crate) async fn world(config: Config) -> World {
 pub(crate) async fn world_on(config: Config, disk: Disk) -> World {
     let folder = tempfile::tempdir().unwrap();
     let settings = StoreSettings {
-        place: Place::Memory,
+        place: Location::Memory,
         namespace: "toyhub".into(),
         database: "toyhub".into(),
         query_timeout: std::time::Duration::from_secs(60),

@@ -205,7 +205,7 @@ pub enum Command {
 /// An answer of the hub.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
+pub enum Response {
     /// New devices.
     Devices(Vec<DeviceLine>),
     /// Lines to print.
@@ -278,7 +278,7 @@ async fn answer_one(stream: UnixStream, hub: &Arc<Hub>) -> io::Result<()> {
     }
     let answer = match serde_json::from_str(&line) {
         Ok(command) => execute(hub, command).await,
-        Err(error) => Answer::Failed(format!("not a command: {error}")),
+        Err(error) => Response::Failed(format!("not a command: {error}")),
     };
     let mut text = serde_json::to_vec(&answer)?;
     text.push(b'\n');
@@ -287,7 +287,7 @@ async fn answer_one(stream: UnixStream, hub: &Arc<Hub>) -> io::Result<()> {
 }
 
 /// Sends a command to the hub on `path`; none if no hub answers there.
-pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Answer>> {
+pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Response>> {
     let stream = match UnixStream::connect(path).await {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
@@ -308,7 +308,7 @@ pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Answer>> {
 }
 
 /// Executes a command, in the running hub or in the command's own process.
-pub async fn execute(hub: &Arc<Hub>, command: Command) -> Answer {
+pub async fn execute(hub: &Arc<Hub>, command: Command) -> Response {
     let outcome = match command {
         Command::AddDevices { count } => add_devices(hub, count).await,
         Command::RemoveDevices { keys } => remove_devices(hub, &keys).await,
@@ -339,11 +339,11 @@ pub async fn execute(hub: &Arc<Hub>, command: Command) -> Answer {
     };
     outcome.unwrap_or_else(|error| {
         tracing::warn!(?error, "command failed");
-        Answer::Failed(error.to_string())
+        Response::Failed(error.to_string())
     })
 }
 
-async fn add_devices(hub: &Hub, count: usize) -> Result<Answer, DomainError> {
+async fn add_devices(hub: &Hub, count: usize) -> Result<Response, DomainError> {
     let mut devices = Vec::new();
     for _ in 0..count.min(DEVICES_MAX) {
         match hub.add_device(wire::now()).await {
@@ -359,30 +359,30 @@ async fn add_devices(hub: &Hub, count: usize) -> Result<Answer, DomainError> {
     }
     let line =
         |device: NewDevice| DeviceLine { key: device.key.to_string(), secret: device.secret.reveal().to_owned() };
-    Ok(Answer::Devices(devices.into_iter().map(line).collect()))
+    Ok(Response::Devices(devices.into_iter().map(line).collect()))
 }
 
-async fn remove_devices(hub: &Hub, keys: &[String]) -> Result<Answer, DomainError> {
+async fn remove_devices(hub: &Hub, keys: &[String]) -> Result<Response, DomainError> {
     for key in keys {
         hub.remove_device(&key.parse().map_err(|_| DomainError::UnknownDevice)?).await?;
     }
-    Ok(Answer::Lines(Vec::new()))
+    Ok(Response::Lines(Vec::new()))
 }
 
-async fn list_devices(hub: &Hub) -> Result<Answer, DomainError> {
+async fn list_devices(hub: &Hub) -> Result<Response, DomainError> {
     let devices = hub.devices(LIST_MAX).await?;
     let line = |device: crate::model::Device| match device.toy {
         Some(toy) => format!("{}\ttoy {toy}", device.key),
         None => format!("{}\tunbound", device.key),
     };
-    Ok(Answer::Lines(devices.into_iter().map(line).collect()))
+    Ok(Response::Lines(devices.into_iter().map(line).collect()))
 }
 
-async fn add_content(hub: &Hub, title: String, sound: &Path, cover: &Path) -> Result<Answer, DomainError> {
+async fn add_content(hub: &Hub, title: String, sound: &Path, cover: &Path) -> Result<Response, DomainError> {
     let sound = read("FILE", sound).await?;
     let cover = read("--cover", cover).await?;
     let content = hub.add_content(NewContent { title, sound, cover }, wire::now()).await?;
-    Ok(Answer::Lines(vec![format!("{}\t{}\t{}", content.id, content.music, content.title)]))
+    Ok(Response::Lines(vec![format!("{}\t{}\t{}", content.id, content.music, content.title)]))
 }
 
 async fn read(field: &'static str, path: &Path) -> Result<Bytes, DomainError> {
@@ -391,22 +391,22 @@ async fn read(field: &'static str, path: &Path) -> Result<Bytes, DomainError> {
     tokio::fs::read(path).await.map(Bytes::from).map_err(unreadable)
 }
 
-async fn list_content(hub: &Hub) -> Result<Answer, DomainError> {
+async fn list_content(hub: &Hub) -> Result<Response, DomainError> {
     let line = |content: crate::model::Content| format!("{}\t{}\t{}", content.id, content.music, content.title);
-    Ok(Answer::Lines(hub.content().await?.into_iter().map(line).collect()))
+    Ok(Response::Lines(hub.content().await?.into_iter().map(line).collect()))
 }
 
-async fn list_users(hub: &Hub) -> Result<Answer, DomainError> {
+async fn list_users(hub: &Hub) -> Result<Response, DomainError> {
     let line = |user: crate::model::User| format!("{}\t{}", user.id, user.username);
-    Ok(Answer::Lines(hub.users(LIST_MAX).await?.into_iter().map(line).collect()))
+    Ok(Response::Lines(hub.users(LIST_MAX).await?.into_iter().map(line).collect()))
 }
 
-async fn log_out(hub: &Hub, user: &str) -> Result<Answer, DomainError> {
+async fn log_out(hub: &Hub, user: &str) -> Result<Response, DomainError> {
     let user = hub.user_named(user).await?;
     let party = Party::User(user);
     hub.log_out_everywhere(&party).await?;
     operated(hub, &party).await;
-    Ok(Answer::Lines(vec!["logged out everywhere".into()]))
+    Ok(Response::Lines(vec!["logged out everywhere".into()]))
 }
 
 /// Records in the audit log of a user or toy that the operator of the hub made a change.
@@ -414,21 +414,21 @@ async fn operated(hub: &Hub, party: &Party) {
     hub.note(party, Action::Operated, None, None, wire::now()).await;
 }
 
-async fn examine(hub: &Hub, repair: bool) -> Result<Answer, DomainError> {
+async fn examine(hub: &Hub, repair: bool) -> Result<Response, DomainError> {
     let found = hub.examine(repair, wire::now()).await?;
     let mut lines = vec![format!("ok       data: {}", found.summary)];
     for (word, faults) in [("mended  ", &found.mended), ("WRONG   ", &found.open), ("lost    ", &found.lost)] {
         lines.extend(faults.iter().map(|fault| format!("{word} data: {fault}")));
     }
-    Ok(Answer::Examined { lines, open: found.open.len(), lost: found.lost.len() })
+    Ok(Response::Examined { lines, open: found.open.len(), lost: found.lost.len() })
 }
 
-async fn unbind_toy(hub: &Hub, toy: &str, new_key: bool) -> Result<Answer, DomainError> {
+async fn unbind_toy(hub: &Hub, toy: &str, new_key: bool) -> Result<Response, DomainError> {
     let toy = toy.parse().map_err(|_| DomainError::UnknownParty)?;
     let device = if new_key { Device::NewKey } else { Device::NewSecret };
     let device = hub.erase_toy(None, &toy, device, wire::now()).await?;
     hub.finish_erasures(wire::now()).await?;
-    Ok(Answer::Lines(device.iter().map(device_text).collect()))
+    Ok(Response::Lines(device.iter().map(device_text).collect()))
 }
 
 /// A device with its secret, which is shown once.
@@ -436,19 +436,19 @@ fn device_text(device: &NewDevice) -> String {
     format!("{}\t{}", device.key, device.secret.reveal())
 }
 
-async fn erase_toy(hub: &Hub, toy: &str) -> Result<Answer, DomainError> {
+async fn erase_toy(hub: &Hub, toy: &str) -> Result<Response, DomainError> {
     let toy = toy.parse().map_err(|_| DomainError::UnknownParty)?;
     hub.erase_toy(None, &toy, Device::Removed, wire::now()).await?;
     finish_erasures(hub).await
 }
 
-async fn erase_user(hub: &Hub, user: &str) -> Result<Answer, DomainError> {
+async fn erase_user(hub: &Hub, user: &str) -> Result<Response, DomainError> {
     let user = hub.user_named(user).await?;
     hub.erase_account(&user, None, wire::now()).await?;
     finish_erasures(hub).await
 }
 
-async fn export(hub: &Arc<Hub>, user: &str, to: &Path) -> Result<Answer, DomainError> {
+async fn export(hub: &Arc<Hub>, user: &str, to: &Path) -> Result<Response, DomainError> {
     let user = hub.user_named(user).await?;
     let party = Party::User(user.clone());
     let began = Instant::now();
@@ -465,42 +465,42 @@ async fn export(hub: &Arc<Hub>, user: &str, to: &Path) -> Result<Answer, DomainE
     file.sync_all().await.map_err(unwritable)?;
     hub.note(&party, Action::Exported, None, None, wire::now()).await;
     let took = began.elapsed().as_secs_f64();
-    Ok(Answer::Lines(vec![format!("{}\t{} MB in {took:.1} s", to.display(), megabytes(bytes))]))
+    Ok(Response::Lines(vec![format!("{}\t{} MB in {took:.1} s", to.display(), megabytes(bytes))]))
 }
 
-async fn finish_erasures(hub: &Hub) -> Result<Answer, DomainError> {
+async fn finish_erasures(hub: &Hub) -> Result<Response, DomainError> {
     hub.finish_erasures(wire::now()).await?;
-    Ok(Answer::Lines(vec!["erased".into()]))
+    Ok(Response::Lines(vec!["erased".into()]))
 }
 
-async fn renew_device(hub: &Hub, key: &str) -> Result<Answer, DomainError> {
+async fn renew_device(hub: &Hub, key: &str) -> Result<Response, DomainError> {
     let key = DeviceKey::parse_lenient(key).map_err(|_| DomainError::UnknownDevice)?;
     let device = hub.renew_device(&key, wire::now()).await?;
-    Ok(Answer::Lines(vec![device_text(&device)]))
+    Ok(Response::Lines(vec![device_text(&device)]))
 }
 
-async fn only_token(hub: &Hub, party: OnlyToken, is_on: bool) -> Result<Answer, DomainError> {
+async fn only_token(hub: &Hub, party: OnlyToken, is_on: bool) -> Result<Response, DomainError> {
     let party = match party {
         OnlyToken::User(name) => Party::User(hub.user_named(&name).await?),
         OnlyToken::Toy(id) => Party::Toy(id.parse().map_err(|_| DomainError::UnknownParty)?),
     };
     hub.set_only_token(&party, is_on).await?;
     operated(hub, &party).await;
-    Ok(Answer::Lines(vec![if is_on { "needs a token everywhere" } else { "needs no token at its places" }.into()]))
+    Ok(Response::Lines(vec![if is_on { "needs a token everywhere" } else { "needs no token at its places" }.into()]))
 }
 
-async fn let_toy_in(hub: &Hub, toy: &str) -> Result<Answer, DomainError> {
+async fn let_toy_in(hub: &Hub, toy: &str) -> Result<Response, DomainError> {
     let toy = toy.parse().map_err(|_| DomainError::UnknownParty)?;
     hub.let_toy_in(None, &toy, wire::now()).await?;
     operated(hub, &Party::Toy(toy)).await;
-    Ok(Answer::Lines(vec!["may open once at a new address".into()]))
+    Ok(Response::Lines(vec!["may open once at a new address".into()]))
 }
 
-async fn back_up(hub: &Hub, to: &Path, keep: Option<usize>) -> Answer {
+async fn back_up(hub: &Hub, to: &Path, keep: Option<usize>) -> Response {
     let began = Instant::now();
     let made = match hub.back_up(to, keep, wire::now()).await {
         Ok(made) => made,
-        Err(error) => return Answer::Failed(error.to_string()),
+        Err(error) => return Response::Failed(error.to_string()),
     };
     let took = began.elapsed().as_secs_f64();
     let BackedUp { name, users, toys, messages, files, bytes, new_files, new_bytes, missing_files } = made;
@@ -512,7 +512,7 @@ async fn back_up(hub: &Hub, to: &Path, keep: Option<usize>) -> Answer {
     if missing_files > 0 {
         lines.push(format!("missing\t{missing_files} files that the database names; the log of the hub names some"));
     }
-    Answer::Lines(lines)
+    Response::Lines(lines)
 }
 
 fn megabytes(bytes: u64) -> String {

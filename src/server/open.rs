@@ -21,7 +21,7 @@ use crate::ports::reply::{BuiltIn, ChatEndpoint, ChatSettings, ReplyEngine, With
 use crate::ports::router::{Disk, DiskError, DiskLimits, Overflow, Router, RouterLimits};
 use crate::ports::space::{Space, is_disk_full};
 use crate::ports::speech::{RecogniserSettings, Speaker, SpeakerSettings};
-use crate::ports::store::{Place, Store, StoreError, StoreSettings, check_files, damage, is_open};
+use crate::ports::store::{Location, Store, StoreError, StoreSettings, check_files, damage, is_open};
 
 /// Why a hub does not start: one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -241,13 +241,13 @@ fn replies(config: &Config) -> Result<Box<dyn ReplyEngine>, String> {
 pub fn store_settings(config: &Config) -> StoreSettings {
     let store = &config.store;
     let place = match store.url.as_str() {
-        "embedded" => Place::Folder {
+        "embedded" => Location::Folder {
             path: config.server.database_dir(),
             block_cache_bytes: store.block_cache_bytes,
             memtable_bytes: store.memtable_bytes,
         },
-        "memory" => Place::Memory,
-        url => Place::Server {
+        "memory" => Location::Memory,
+        url => Location::Server {
             url: url.to_owned(),
             username: store.username.clone(),
             password: Secret::new(store.password.reveal().to_owned()),

@@ -7,7 +7,7 @@ use std::process::Command as Program;
 use serde_json::{Value, json};
 
 use crate::mqtt::{Raw, V4, V5, connect_with, publish, subscribe, with_reason};
-use crate::one_connection::{Line, lasting};
+use crate::one_connection::Line;
 use crate::sound;
 use crate::world::{Toy, User, World, within};
 

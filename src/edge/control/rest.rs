@@ -1,19 +1,19 @@
 //! Commands for the settings of a toy: quiet hours, daily minutes and permitted content.
 
 use super::family::toy_id;
-use super::{Answer, operated};
+use super::{Response, operated};
 use crate::domain::error::DomainError;
 use crate::domain::{Hub, ToySettings, daily_minutes, quiet_hours};
 use crate::edge::wire;
 use crate::model::{Party, ToyId};
 
 /// Adds an entry to the audit log of the toy: its settings were changed.
-async fn done(hub: &Hub, toy: ToyId) -> Result<Answer, DomainError> {
+async fn done(hub: &Hub, toy: ToyId) -> Result<Response, DomainError> {
     operated(hub, &Party::Toy(toy)).await;
-    Ok(Answer::Lines(vec!["done".into()]))
+    Ok(Response::Lines(vec!["done".into()]))
 }
 
-pub(super) async fn settings(hub: &Hub, toy: &str) -> Result<Answer, DomainError> {
+pub(super) async fn settings(hub: &Hub, toy: &str) -> Result<Response, DomainError> {
     let settings = hub.toy_settings(None, &toy_id(toy)?, wire::now()).await?;
     let ToySettings { quiet, minutes, is_approved_only, approved } = settings;
     let quiet = quiet.map_or_else(
@@ -27,34 +27,39 @@ pub(super) async fn settings(hub: &Hub, toy: &str) -> Result<Answer, DomainError
     );
     let mut lines = vec![format!("quiet hours\t{quiet}"), format!("minutes\t{minutes}"), format!("content\t{content}")];
     lines.extend(approved.iter().map(|content| format!("approved\t{content}")));
-    Ok(Answer::Lines(lines))
+    Ok(Response::Lines(lines))
 }
 
 pub(super) async fn set_quiet(
     hub: &Hub,
     toy: &str,
     (from, until, zone): (&str, &str, &str),
-) -> Result<Answer, DomainError> {
+) -> Result<Response, DomainError> {
     let hours = quiet_hours(from, until, zone)?;
     let toy = toy_id(toy)?;
     hub.set_quiet_hours(None, &toy, hours, wire::now()).await?;
     done(hub, toy).await
 }
 
-pub(super) async fn set_minutes(hub: &Hub, toy: &str, minutes: Option<u32>, zone: &str) -> Result<Answer, DomainError> {
+pub(super) async fn set_minutes(
+    hub: &Hub,
+    toy: &str,
+    minutes: Option<u32>,
+    zone: &str,
+) -> Result<Response, DomainError> {
     let daily = daily_minutes(minutes, zone)?;
     let toy = toy_id(toy)?;
     hub.set_daily_minutes(None, &toy, daily, wire::now()).await?;
     done(hub, toy).await
 }
 
-pub(super) async fn set_content(hub: &Hub, toy: &str, is_approved_only: bool) -> Result<Answer, DomainError> {
+pub(super) async fn set_content(hub: &Hub, toy: &str, is_approved_only: bool) -> Result<Response, DomainError> {
     let toy = toy_id(toy)?;
     hub.set_approved_only(None, &toy, is_approved_only).await?;
     done(hub, toy).await
 }
 
-pub(super) async fn approve(hub: &Hub, toy: &str, content: &str, is_approved: bool) -> Result<Answer, DomainError> {
+pub(super) async fn approve(hub: &Hub, toy: &str, content: &str, is_approved: bool) -> Result<Response, DomainError> {
     let content = content.parse().map_err(|_| DomainError::invalid("CONTENT", "is an id of \"content list\""))?;
     let toy = toy_id(toy)?;
     hub.approve_content(None, &toy, &content, is_approved).await?;

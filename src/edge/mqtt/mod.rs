@@ -1,6 +1,6 @@
 //! MQTT 3.1.1 and 5, distinguished by the CONNECT packet, over the streams of `net`.
 //!
-//! A connection is a task: `hello` reads its CONNECT, `connect` brings it to its session, `session` serves it. `codec`
+//! A connection is a task: `connect` reads its CONNECT, `handshake` brings it to its session, `session` serves it. `codec`
 //! and `encode` stand around `rumqttd`'s codecs (`version`), `properties` are those that the hub passes on, `exchange` does the bookkeeping without sockets, `link` holds the socket
 //! and its buffers, `sessions` finds the session that a new one takes over, `requests` does the requests to the hub
 //! itself, `waiting` defers the packets behind a message for a subscriber that is behind, `wills` publishes wills, `reason`
@@ -14,7 +14,7 @@ mod codec;
 mod connect;
 mod encode;
 mod exchange;
-mod hello;
+mod handshake;
 mod housekeeping;
 mod link;
 mod properties;
@@ -84,7 +84,7 @@ impl Protocol for Mqtt {
     async fn serve<S: Stream + 'static>(self: Arc<Self>, stream: S, client: Client) -> Ending {
         let Client { peer, number, place: _place } = client;
         // Boxed: the memory of the handshake is free again once the session runs.
-        match Box::pin(connect::handshake(stream, peer, number, Arc::clone(&self.edge), self.profile)).await {
+        match Box::pin(handshake::handshake(stream, peer, number, Arc::clone(&self.edge), self.profile)).await {
             Some(session) => session.run().await,
             None => Ending::Failed,
         }

@@ -28,15 +28,15 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
+use super::connect::Will;
 use super::encode;
 use super::exchange::Exchange;
-use super::hello::Will;
 use super::link::Link;
 use super::reason::{End, Fault};
 use super::requests::{Desk, Done};
 use super::sessions::{Kept, SessionPlace};
 use super::version::Version;
-use super::waiting::{Answer, Waiting};
+use super::waiting::{Acknowledgement, Waiting};
 use super::{Edge, Ending, wills};
 use crate::domain::error::DomainError;
 use crate::domain::live::Ticket;
@@ -65,7 +65,7 @@ pub(super) struct Lifetime {
 #[derive(Debug)]
 enum Pending {
     /// Written, and given when what it is about is on disk.
-    Written(Answer),
+    Written(Acknowledgement),
     /// To a PUBLISH that the hub itself takes, with its quality of service and id; given when that is done.
     Undone { done: Done, qos: QoS, id: u16 },
 }
@@ -284,11 +284,11 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         }
         let mut packet = BytesMut::new();
         write(&mut packet);
-        self.pending.push_back(Pending::Written(Answer { commit, packet, received: None }));
+        self.pending.push_back(Pending::Written(Acknowledgement { commit, packet, received: None }));
     }
 
     /// As [`Self::say`], with what is written already.
-    fn give(&mut self, answer: Answer) {
+    fn give(&mut self, answer: Acknowledgement) {
         if answer.commit.is_none() && self.pending.is_empty() {
             self.link.output.buffer.extend_from_slice(&answer.packet);
         } else {
@@ -308,13 +308,17 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 match is_new.then(|| self.mailbox.received(id)).flatten() {
                     None => self.link.output.buffer.extend_from_slice(&packet),
                     commit => {
-                        self.pending.push_front(Pending::Written(Answer { commit, packet, received: Some(id) }));
+                        self.pending.push_front(Pending::Written(Acknowledgement {
+                            commit,
+                            packet,
+                            received: Some(id),
+                        }));
                     }
                 }
             }
             (_, answer) => {
                 self.mailbox.doubt_subscriptions();
-                if let Some(Pending::Written(Answer { received: Some(id), .. })) = answer {
+                if let Some(Pending::Written(Acknowledgement { received: Some(id), .. })) = answer {
                     self.exchange.forget_received(id);
                 }
                 return Err(match self.edge.hub.storage_fault() {
@@ -323,7 +327,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 });
             }
         }
-        while let Some(Pending::Written(Answer { commit: None, packet, .. })) = self.pending.front() {
+        while let Some(Pending::Written(Acknowledgement { commit: None, packet, .. })) = self.pending.front() {
             self.link.output.buffer.extend_from_slice(packet);
             self.pending.pop_front();
         }
@@ -342,7 +346,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             Pending::Undone { .. } => None,
         });
         for answer in written.chain(answer) {
-            let Answer { commit: Some(mut commit), received, .. } = answer else { continue };
+            let Acknowledgement { commit: Some(mut commit), received, .. } = answer else { continue };
             if commit.reached().await {
                 continue;
             }
@@ -396,7 +400,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
 }
 
 /// The answer to the message that is held, once it is not any more. Cancel-safe.
-async fn released(waiting: &mut Option<Box<Waiting>>) -> Answer {
+async fn released(waiting: &mut Option<Box<Waiting>>) -> Acknowledgement {
     match waiting {
         Some(waiting) => waiting.released().await,
         None => pending().await,
@@ -406,8 +410,8 @@ async fn released(waiting: &mut Option<Box<Waiting>>) -> Answer {
 /// Waits for the commit of the first pending answer. Cancel-safe.
 async fn first_turn(waiting: &mut VecDeque<Pending>) -> Turn {
     match waiting.front_mut() {
-        Some(Pending::Written(Answer { commit: None, .. })) => Turn::Given,
-        Some(Pending::Written(Answer { commit: Some(commit), .. })) => {
+        Some(Pending::Written(Acknowledgement { commit: None, .. })) => Turn::Given,
+        Some(Pending::Written(Acknowledgement { commit: Some(commit), .. })) => {
             if commit.reached().await {
                 Turn::Given
             } else {

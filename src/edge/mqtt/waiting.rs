@@ -20,7 +20,7 @@ const PACKET_BYTES: usize = 256;
 
 /// An answer that was written and is not given yet.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Acknowledgement {
     /// The event that it waits for.
     pub commit: Option<Ticket>,
     pub packet: BytesMut,
@@ -40,7 +40,7 @@ struct PutOff {
 #[derive(Debug)]
 pub(super) struct Waiting {
     limits: QueueLimits,
-    held: Option<(Held, Answer)>,
+    held: Option<(Held, Acknowledgement)>,
     put_off: VecDeque<PutOff>,
     bytes: usize,
 }
@@ -56,7 +56,7 @@ impl Waiting {
     }
 
     /// The client's newest message is held; `answer` is for when it is not any more.
-    pub(super) fn hold(&mut self, held: Held, answer: Answer) {
+    pub(super) fn hold(&mut self, held: Held, answer: Acknowledgement) {
         self.held = Some((held, answer));
     }
 
@@ -66,7 +66,7 @@ impl Waiting {
     }
 
     /// The answer to the held message, once all its subscribers have it. Cancel-safe.
-    pub(super) async fn released(&mut self) -> Answer {
+    pub(super) async fn released(&mut self) -> Acknowledgement {
         let Some((held, _)) = &mut self.held else { return pending().await };
         held.await;
         match self.held.take() {
@@ -76,7 +76,7 @@ impl Waiting {
     }
 
     /// The message that is still held when the connection ends, with its answer.
-    pub(super) fn into_held(self) -> Option<(Held, Answer)> {
+    pub(super) fn into_held(self) -> Option<(Held, Acknowledgement)> {
         self.held
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::Edge;
-use super::hello::Will;
+use super::connect::Will;
 use crate::domain::live::{Held, Publication, Reached};
 use crate::edge::wire::now;
 use crate::model::Party;

@@ -87,7 +87,7 @@ fn faults() -> [RequestFault; 10] {
 
 /// Which requests can have a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Scope {
     /// Those with a body: the calls.
     Body,
     /// Downloads of files.
@@ -98,16 +98,16 @@ pub(super) enum Place {
     Nowhere,
 }
 
-fn place(fault: &RequestFault) -> Place {
+fn place(fault: &RequestFault) -> Scope {
     match fault {
         RequestFault::BadBody(_)
         | RequestFault::TooLarge { .. }
         | RequestFault::UnsupportedType
         | RequestFault::TooSlow
-        | RequestFault::NamesAfterRecording => Place::Body,
-        RequestFault::RangeNotSatisfiable { .. } => Place::File,
-        RequestFault::NotAWebSocket | RequestFault::OriginNotAllowed => Place::Socket,
-        RequestFault::NoSuchPath | RequestFault::MethodNotAllowed { .. } => Place::Nowhere,
+        | RequestFault::NamesAfterRecording => Scope::Body,
+        RequestFault::RangeNotSatisfiable { .. } => Scope::File,
+        RequestFault::NotAWebSocket | RequestFault::OriginNotAllowed => Scope::Socket,
+        RequestFault::NoSuchPath | RequestFault::MethodNotAllowed { .. } => Scope::Nowhere,
     }
 }
 
@@ -172,17 +172,17 @@ pub(super) fn table() -> String {
 }
 
 /// The HTTP statuses of failures in `place`, beside 200.
-pub(super) fn http_statuses(place: Place) -> BTreeSet<u16> {
+pub(super) fn http_statuses(place: Scope) -> BTreeSet<u16> {
     let of_faults = faults().into_iter().filter(|fault| self::place(fault) == place);
     let of_faults = of_faults.map(|fault| status::of_request(&fault).http);
     let status_of = match place {
-        Place::Body => status::of,
-        Place::File => status::of_file,
-        Place::Socket | Place::Nowhere => return of_faults.collect(),
+        Scope::Body => status::of,
+        Scope::File => status::of_file,
+        Scope::Socket | Scope::Nowhere => return of_faults.collect(),
     };
     // A call that is not a file route has no column for files.
     let errors =
-        errors().into_iter().filter(|error| place == Place::File || !matches!(error, DomainError::UnknownFile));
+        errors().into_iter().filter(|error| place == Scope::File || !matches!(error, DomainError::UnknownFile));
     let of_errors = errors.map(|error| status_of(&error).http);
     of_faults.chain(of_errors).filter(|http| *http != 200).collect()
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::VERSION;
-use super::codes::{self, Place};
+use super::codes::{self, Scope};
 use crate::api::answer;
 use crate::api::schema::{Components, With, closed, either, exactly, map, may, must, object, one_of, text};
 use crate::api::{self, Door, Entry, Subject, Who};
@@ -97,7 +97,7 @@ fn call(subject: &Subject, entry: &Entry, components: &mut Components) -> Value 
         None => data,
     };
     let done = json("Success, or a failure that a person or program can correct.", either(vec![done, failure]));
-    let failed = codes::http_statuses(Place::Body).into_iter();
+    let failed = codes::http_statuses(Scope::Body).into_iter();
     let failed: Vec<_> = failed.map(|status| (status.to_string(), refused(status, components))).collect();
     let responses = [("200".to_owned(), done)].into_iter().chain(failed);
     let operation = operation(entry.facts.name, subject.name, entry.about.trim(), security(entry.facts.who))
@@ -207,7 +207,7 @@ fn file(kind: FileKind, components: &mut Components) -> Value {
         let mut responses = vec![("200".to_owned(), found("The file.", has_body, false))];
         responses.extend(has_body.then(|| ("206".to_owned(), found("The requested part.", true, true))));
         responses.push(("304".to_owned(), found("The client has the current version.", false, false)));
-        for status in codes::http_statuses(Place::File).into_iter().filter(|status| has_body || *status != 416) {
+        for status in codes::http_statuses(Scope::File).into_iter().filter(|status| has_body || *status != 416) {
             let mut refused = refused(status, components);
             if let (false, Value::Object(members)) = (has_body, &mut refused) {
                 members.retain(|name, _| name != "content");
@@ -301,7 +301,7 @@ fn sockets(components: &mut Components) -> [(String, Value); 4] {
         query("after", api::schema::whole(), "The number of the last event that the client has seen."),
     ];
     let mut door = |path: &str, id: &str, about: &str, security: Value, parameters: Vec<Value>| {
-        let failed = codes::http_statuses(Place::Socket).into_iter();
+        let failed = codes::http_statuses(Scope::Socket).into_iter();
         let failed: Vec<_> = failed.map(|status| (status.to_string(), refused(status, components))).collect();
         let opened = json!({"description": "The WebSocket is open."});
         let responses = [("101".to_owned(), opened)].into_iter().chain(failed);

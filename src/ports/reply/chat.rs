@@ -62,17 +62,17 @@ struct Said<'a> {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct Completion {
     choices: Vec<Choice>,
 }
 
 #[derive(Deserialize)]
 struct Choice {
-    message: Reply,
+    message: CompletionMessage,
 }
 
 #[derive(Deserialize)]
-struct Reply {
+struct CompletionMessage {
     content: Option<String>,
 }
 
@@ -101,7 +101,7 @@ impl ChatEndpoint {
         if status != 200 {
             return Err(ReplyError::Status(status));
         }
-        let answer: Answer =
+        let answer: Completion =
             serde_json::from_slice(&body).map_err(|_| ReplyError::Malformed("it is not the JSON of a chat"))?;
         let text = answer.choices.into_iter().find_map(|choice| choice.message.content);
         let text = shortened(&spoken(&text.ok_or(ReplyError::Malformed("it has no text"))?), settings.words_max);

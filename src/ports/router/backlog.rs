@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::disk::Entry;
-use super::{Delivery, Place};
+use super::{Delivery, QueuePosition};
 use crate::model::QoS;
 
 /// The router's state of the stored queue of a persistent session.
@@ -36,7 +36,7 @@ impl Backlog {
     }
 
     /// Records that a message is sent to the connection.
-    pub(super) fn give(&mut self, place: &mut Place) {
+    pub(super) fn give(&mut self, place: &mut QueuePosition) {
         place.again = place.seq <= self.given;
         self.given = self.given.max(place.seq);
     }
@@ -56,7 +56,7 @@ impl Backlog {
                 }
                 replay.remove(twin);
             }
-            let mut place = Place { seq, again: false, released };
+            let mut place = QueuePosition { seq, again: false, released };
             self.give(&mut place);
             given.push(Delivery { publication, qos, retain, stored: Some(place) });
         }

@@ -105,7 +105,7 @@ impl Subscribers {
 }
 
 /// The position of a filter in the index.
-struct Place<'a> {
+struct FilterParts<'a> {
     /// The literal prefix, without a final slash.
     prefix: &'a str,
     /// The levels of the prefix.
@@ -114,7 +114,7 @@ struct Place<'a> {
     tail: Option<&'a str>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> FilterParts<'a> {
     fn of(filter: &'a TopicFilter) -> Self {
         let filter = filter.as_str();
         if !filter.contains(['+', '#']) {
@@ -137,7 +137,7 @@ impl<'a> Place<'a> {
 impl Index {
     /// Adds the subscription of `target` to `filter`, or changes its quality of service.
     pub(super) fn insert(&self, filter: &TopicFilter, target: &Target, qos: QoS) {
-        let place = Place::of(filter);
+        let place = FilterParts::of(filter);
         let Some(tail) = place.tail else {
             self.by_prefix.entry(place.prefix.into()).or_default().exact.put(target, qos);
             return;
@@ -154,7 +154,7 @@ impl Index {
 
     /// Removes the subscription of a connection to `filter`, and the filter with its last subscription.
     pub(super) fn remove(&self, filter: &TopicFilter, id: ConnectionId) {
-        let place = Place::of(filter);
+        let place = FilterParts::of(filter);
         let removed = match place.tail {
             Some(tail) if place.depth == 0 => {
                 remove_tail(&mut self.anywhere.write().unwrap_or_else(PoisonError::into_inner), tail, id)
@@ -166,7 +166,7 @@ impl Index {
         }
     }
 
-    fn remove_from_group(&self, place: &Place<'_>, id: ConnectionId) -> bool {
+    fn remove_from_group(&self, place: &FilterParts<'_>, id: ConnectionId) -> bool {
         let Entry::Occupied(mut entry) = self.by_prefix.entry(place.prefix.into()) else { return false };
         let group = entry.get_mut();
         let removed = match place.tail {

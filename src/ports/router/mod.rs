@@ -140,12 +140,12 @@ pub struct Delivery {
     /// The flag to send: set only on a retained message that is sent because of a new subscription (§3.3.1.3).
     pub retain: bool,
     /// Its position in the queue of a persistent session.
-    pub stored: Option<Place>,
+    pub stored: Option<QueuePosition>,
 }
 
 /// The position of a delivery in the stored queue of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct QueuePosition {
     /// The sequence number within the session.
     pub seq: u64,
     /// Whether it was sent to a connection before.

@@ -13,7 +13,7 @@ use tokio::sync::futures::Notified;
 
 use super::backlog::Backlog;
 use super::disk::{self, Disk, Entry, Op, SessionId};
-use super::{CloseReason, ConnectionId, Delivery, Incoming, Place, Publication, Subscription};
+use super::{CloseReason, ConnectionId, Delivery, Incoming, Publication, QueuePosition, Subscription};
 use crate::model::{Party, QoS, TopicFilter};
 
 /// A drained queue with room for more than this releases its memory.
@@ -418,7 +418,7 @@ impl State {
         let entry = Entry { seq, publication: Arc::clone(publication), qos: *qos, retain: *retain, released: false };
         let own = publication.publisher == Some(own);
         durable.disk.order(Op::Enqueue { session: durable.session, entry, own, now: disk::now() });
-        delivery.stored = Some(Place { seq, again: false, released: false });
+        delivery.stored = Some(QueuePosition { seq, again: false, released: false });
         // A message of QoS 2 is read from disk, so that no client holds a packet id that is not stored: after a crash
         // the id would be assigned to another message.
         if backlog.live && (!has_room || delivery.qos == QoS::ExactlyOnce) {

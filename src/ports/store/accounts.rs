@@ -3,7 +3,7 @@
 use surrealdb::types::{SurrealValue, vars};
 
 use super::looks::looks_of;
-use super::{Reply, Store, StoreError, stored, stored_party};
+use super::{Results, Store, StoreError, stored, stored_party};
 use crate::model::{FileName, Login, Party, Secret, Timestamp, User, UserId};
 
 /// A user with its secret data.
@@ -47,7 +47,7 @@ struct TokenRow {
     expires_at: f64,
 }
 
-fn one_user(mut reply: Reply) -> Result<Option<StoredUser>, StoreError> {
+fn one_user(mut reply: Results) -> Result<Option<StoredUser>, StoreError> {
     reply.optional::<UserRow>(0)?.map(UserRow::into_stored).transpose()
 }
 

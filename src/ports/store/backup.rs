@@ -15,7 +15,7 @@ use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
-use super::{Place, SCHEMA_VERSION, Store, StoreError};
+use super::{Location, SCHEMA_VERSION, Store, StoreError};
 
 /// Pieces of the text that are buffered for the writer; beyond that, the engine waits.
 const PIECES_MAX: usize = 1;
@@ -30,7 +30,7 @@ pub const fn schema_version() -> i64 {
 impl Store {
     /// Whether the database is a folder of this hub. The hub cannot copy any other.
     pub fn is_embedded(&self) -> bool {
-        matches!(self.settings.place, Place::Folder { .. })
+        matches!(self.settings.place, Location::Folder { .. })
     }
 
     /// The engine, with its handle for queries.
@@ -107,7 +107,7 @@ mod tests {
     }
 
     fn settings(path: &Path) -> StoreSettings {
-        let place = Place::Folder { path: path.to_owned(), block_cache_bytes: 16 * MIB, memtable_bytes: 8 * MIB };
+        let place = Location::Folder { path: path.to_owned(), block_cache_bytes: 16 * MIB, memtable_bytes: 8 * MIB };
         StoreSettings {
             place,
             namespace: "toyhub".into(),

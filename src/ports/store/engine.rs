@@ -12,7 +12,7 @@ use surrealdb::opt::auth::Root;
 use surrealdb_cnf::ConfigMap;
 use surrealdb_core::kvs::Datastore;
 
-use super::{Place, StoreError, StoreSettings, folder};
+use super::{Location, StoreError, StoreSettings, folder};
 
 /// The database, whichever engine runs it.
 pub(super) enum Engine {
@@ -35,7 +35,7 @@ pub(super) async fn end(engine: &Engine) -> Result<(), StoreError> {
 /// Opens the engine of the settings, with a session in their database.
 pub(super) async fn open_engine(settings: &StoreSettings) -> Result<Engine, StoreError> {
     let engine = match &settings.place {
-        Place::Folder { path, block_cache_bytes, memtable_bytes } => {
+        Location::Folder { path, block_cache_bytes, memtable_bytes } => {
             let config = ConfigMap::empty()
                 .with_key_value("surrealkv_block_cache_capacity", block_cache_bytes.to_string())
                 .with_key_value("surrealkv_max_memtable_size", memtable_bytes.to_string());
@@ -50,8 +50,8 @@ pub(super) async fn open_engine(settings: &StoreSettings) -> Result<Engine, Stor
             })?;
             engine
         }
-        Place::Memory => Engine::Addressed(surrealdb::engine::any::connect("mem://").await?),
-        Place::Server { url, username, password } => {
+        Location::Memory => Engine::Addressed(surrealdb::engine::any::connect("mem://").await?),
+        Location::Server { url, username, password } => {
             let database = surrealdb::engine::any::connect(url).await?;
             database.signin(Root { username: username.clone(), password: password.reveal().to_owned() }).await?;
             Engine::Addressed(database)

@@ -6,7 +6,7 @@ use surrealdb::types::{SurrealValue, Variables, vars};
 
 use super::message_row::MessageRow;
 use super::transaction::{Transaction, record, record_of};
-use super::{Place, Store, StoreError, stored, stored_number};
+use super::{Location, Store, StoreError, stored, stored_number};
 use crate::model::{ChatId, Event, FileName, MessageId, Party, PartyId, Timestamp, ToyId, UserId};
 
 /// The number of chats of a party that one query returns.
@@ -281,7 +281,7 @@ impl Store {
     /// Makes the engine rewrite its tables and its log without deleted data. It waits for queries that still read old
     /// versions. It does nothing for a database that is not in the data folder.
     pub async fn compact(&self) -> Result<(), StoreError> {
-        if !matches!(self.settings.place, Place::Folder { .. }) {
+        if !matches!(self.settings.place, Location::Folder { .. }) {
             return Ok(());
         }
         self.settle().await;

@@ -83,7 +83,7 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
     /// The location of the data.
-    pub place: Place,
+    pub place: Location,
     /// The namespace.
     pub namespace: String,
     /// The database in the namespace.
@@ -96,7 +96,7 @@ pub struct StoreSettings {
 
 /// The location of the data.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum Location {
     /// In a folder, by SurrealKV in this process.
     Folder {
         /// The folder; one process at a time.
@@ -315,8 +315,8 @@ impl Store {
             turns: turns::Turns::default(),
             era: RwLock::default(),
             answer_timeout: match settings.place {
-                Place::Folder { .. } => None,
-                Place::Memory | Place::Server { .. } => Some(settings.query_timeout),
+                Location::Folder { .. } => None,
+                Location::Memory | Location::Server { .. } => Some(settings.query_timeout),
             },
             #[cfg(test)]
             fault: std::sync::Mutex::default(),
@@ -377,7 +377,7 @@ impl Store {
     }
 
     /// Runs `sql` unchanged. After a conflict with another writer it tries again, after a random pause.
-    async fn run(&self, sql: &'static str, variables: Variables) -> Result<Reply, StoreError> {
+    async fn run(&self, sql: &'static str, variables: Variables) -> Result<Results, StoreError> {
         let mut attempts = Attempts::default();
         loop {
             #[cfg(test)]
@@ -391,7 +391,7 @@ impl Store {
         }
     }
 
-    async fn run_once(&self, sql: &'static str, variables: Variables) -> Result<Reply, StoreError> {
+    async fn run_once(&self, sql: &'static str, variables: Variables) -> Result<Results, StoreError> {
         let _era = self.era();
         let engine = self.engine();
         let query = async {
@@ -427,10 +427,10 @@ impl Store {
     }
 
     /// The results of a query, unless a statement has failed.
-    fn reply(&self, mut results: IndexedResults) -> Result<Reply, StoreError> {
+    fn reply(&self, mut results: IndexedResults) -> Result<Results, StoreError> {
         let errors = results.take_errors();
         if errors.is_empty() {
-            return Ok(Reply(results));
+            return Ok(Results(results));
         }
         // In a failed transaction the errors of the other statements only state that they did not run.
         let telling = errors.values().find_map(|error| Refusal::parse(error.message()));
@@ -474,9 +474,9 @@ fn is_conflict(error: &DatabaseError) -> bool {
 }
 
 /// The results of a query, by the number of the statement.
-struct Reply(IndexedResults);
+struct Results(IndexedResults);
 
-impl Reply {
+impl Results {
     /// At most one row.
     fn optional<T: SurrealValue>(&mut self, statement: usize) -> Result<Option<T>, StoreError> {
         Ok(self.0.take::<Option<T>>(statement)?)

@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError};
 use surrealdb::types::{Error as DatabaseError, Variables};
 
 use super::engine::{Engine, end, open_engine};
-use super::{Place, Store, StoreError};
+use super::{Location, Store, StoreError};
 
 /// The prefix of every error of a stopped engine; only the text of its error is available here.
 const STOPPED: &str = "Database stopped";
@@ -35,7 +35,7 @@ impl Store {
 
     /// Reopens the engine. Until it is open, every query returns [`StoreError::Closed`].
     pub async fn reopen(&self) -> Result<(), StoreError> {
-        if !matches!(self.settings.place, Place::Folder { .. }) {
+        if !matches!(self.settings.place, Location::Folder { .. }) {
             self.has_stopped.store(false, Ordering::Relaxed);
             return Ok(());
         }

@@ -21,7 +21,7 @@ use crate::model::{
 const MIB: u64 = 1024 * 1024;
 const LIMIT: usize = 1_000_000;
 
-fn settings(place: Place, stream_events_max: usize) -> StoreSettings {
+fn settings(place: Location, stream_events_max: usize) -> StoreSettings {
     StoreSettings {
         place,
         namespace: "toyhub".into(),
@@ -32,12 +32,12 @@ fn settings(place: Place, stream_events_max: usize) -> StoreSettings {
 }
 
 async fn in_folder(path: &Path, stream_events_max: usize) -> Store {
-    let place = Place::Folder { path: path.join("db"), block_cache_bytes: 16 * MIB, memtable_bytes: 8 * MIB };
+    let place = Location::Folder { path: path.join("db"), block_cache_bytes: 16 * MIB, memtable_bytes: 8 * MIB };
     prepared(&settings(place, stream_events_max)).await
 }
 
 async fn in_memory() -> Store {
-    prepared(&settings(Place::Memory, 1000)).await
+    prepared(&settings(Location::Memory, 1000)).await
 }
 
 async fn prepared(settings: &StoreSettings) -> Store {
@@ -423,7 +423,7 @@ async fn a_database_of_version_1_is_taken_over_with_what_it_holds() {
     let engine = open_embedded(address, ConfigMap::empty(), Duration::from_secs(60)).await.unwrap();
     let Engine::Embedded { database, .. } = &engine else { panic!() };
     database.use_ns("toyhub").use_db("toyhub").await.unwrap();
-    let old = Store::over(engine, &settings(Place::Memory, 0));
+    let old = Store::over(engine, &settings(Location::Memory, 0));
     // A database that SurrealDB 3 made keeps its rules.
     old.run("ALTER DATABASE toyhub COMPATIBILITY 3", Variables::new()).await.unwrap();
     old.run(include_str!("tests/version_1.surql"), Variables::new()).await.unwrap();

@@ -25,7 +25,7 @@ use surrealdb::method::Transaction as Begun;
 use surrealdb::types::{Array, RecordId, SurrealValue, Value, Variables};
 
 use super::engine::Engine;
-use super::{Attempts, Reply, Store, StoreError};
+use super::{Attempts, Results, Store, StoreError};
 
 /// A transaction that is not committed yet.
 pub(super) struct Transaction<'s> {
@@ -97,7 +97,7 @@ impl Store {
 
 impl Transaction<'_> {
     /// Runs `sql` unchanged.
-    pub(super) async fn run(&self, sql: &'static str, variables: Variables) -> Result<Reply, StoreError> {
+    pub(super) async fn run(&self, sql: &'static str, variables: Variables) -> Result<Results, StoreError> {
         #[cfg(test)]
         match super::tests::Fault::take(self.store, sql) {
             Some(fault) if fault.is_done => self.fault.store(true, std::sync::atomic::Ordering::Relaxed),

@@ -9,8 +9,8 @@ pub mod domain;
 mod encode;
 #[path = "../../../src/edge/mqtt/exchange.rs"]
 mod exchange;
-#[path = "../../../src/edge/mqtt/hello.rs"]
-mod hello;
+#[path = "../../../src/edge/mqtt/connect.rs"]
+mod connect;
 #[path = "../../../src/model/mod.rs"]
 pub mod model;
 pub mod ports;
@@ -31,7 +31,7 @@ use codec::{Request, Wanted};
 use exchange::{Acknowledged, Exchange, Memory, Options, Receive, Terms};
 use model::{Party, QoS, Topic, TopicFilter, ToyId};
 use ports::router::{
-    ConnectionId, Delivery, Disk, DiskLimits, Overflow, Place, Publication, QueueLimits, Router, RouterLimits,
+    ConnectionId, Delivery, Disk, DiskLimits, Overflow, Publication, QueueLimits, QueuePosition, Router, RouterLimits,
 };
 use version::Version;
 
@@ -46,10 +46,10 @@ pub fn connect(bytes: &[u8]) {
     let mut buffer = BytesMut::from(bytes);
     let Ok(Some((header, frame))) = codec::take_frame(&mut buffer, PACKET_MAX_BYTES) else { return };
     assert!(header.frame <= PACKET_MAX_BYTES);
-    match hello::Hello::read(header, frame, guest) {
-        Ok(hello) => {
-            assert!(guest || !hello.username.is_empty());
-            assert!(hello.receive_max > 0 && hello.packet_max_bytes > 0);
+    match connect::Connect::read(header, frame, guest) {
+        Ok(connect) => {
+            assert!(guest || !connect.username.is_empty());
+            assert!(connect.receive_max > 0 && connect.packet_max_bytes > 0);
         }
         Err(rejection) => rejection.write(&mut BytesMut::new()),
     }
@@ -131,7 +131,7 @@ pub fn session(bytes: &[u8]) {
                                 properties: publish.properties,
                                 expires_at: publish.expires_in_s.map(f64::from),
                             };
-                            let place = Place { seq, again: seq % 3 == 0, released: seq % 5 == 0 };
+                            let place = QueuePosition { seq, again: seq % 3 == 0, released: seq % 5 == 0 };
                             let stored = (qos != QoS::AtMostOnce && seq % 2 == 0).then_some(place);
                             let publication = Arc::new(publication);
                             let delivery = Delivery { publication, qos, retain: false, stored };

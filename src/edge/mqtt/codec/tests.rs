@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::edge::mqtt::hello::Hello;
+use crate::edge::mqtt::connect::Connect;
 
 const MAX: usize = 64 * 1024;
 
@@ -243,7 +243,7 @@ fn devour(version: Version, bytes: &[u8]) {
     let mut buffer = BytesMut::from(bytes);
     while let Ok(Some((header, frame))) = take_frame(&mut buffer, MAX) {
         let again = frame.clone();
-        let _ = Hello::read(header, again, false);
+        let _ = Connect::read(header, again, false);
         if read_request(version, header, frame).is_err() {
             break;
         }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::edge::mqtt::codec::{Request, read_request, take_frame};
-use crate::ports::router::{Place, Publication};
+use crate::ports::router::{Publication, QueuePosition};
 
 const WINDOW: u16 = 3;
 
@@ -81,7 +81,7 @@ impl Hub {
             return;
         }
         let Some((&seq, &released)) = self.queue.range(self.cursor + 1..).next() else { return };
-        let place = Place { seq, again: seq <= self.given, released };
+        let place = QueuePosition { seq, again: seq <= self.given, released };
         (self.cursor, self.given) = (seq, self.given.max(seq));
         let publication = Publication {
             topic: "a".parse().unwrap(),

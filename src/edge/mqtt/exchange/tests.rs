@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::edge::mqtt::codec::Wanted;
-use crate::ports::router::{Place, Publication, ReplayRetained};
+use crate::ports::router::{Publication, QueuePosition, ReplayRetained};
 
 fn terms(version: Version, window: u16) -> Terms {
     Terms {
@@ -35,7 +35,7 @@ fn delivery(topic: &str, qos: QoS, size: usize, retain: bool) -> Delivery {
 }
 
 fn stored(seq: u64, qos: QoS) -> Delivery {
-    Delivery { stored: Some(Place { seq, again: false, released: false }), ..delivery("a", qos, 1, false) }
+    Delivery { stored: Some(QueuePosition { seq, again: false, released: false }), ..delivery("a", qos, 1, false) }
 }
 
 fn publish(qos: QoS, id: u16) -> Publish {
@@ -95,11 +95,13 @@ fn a_stored_message_keeps_its_packet_id() {
         assert_ne!(stored_id(seq), 0);
     }
     let mut exchange = exchange(Version::V4, 5);
-    let again =
-        Delivery { stored: Some(Place { seq: 3, again: true, released: false }), ..stored(3, QoS::AtLeastOnce) };
+    let again = Delivery {
+        stored: Some(QueuePosition { seq: 3, again: true, released: false }),
+        ..stored(3, QoS::AtLeastOnce)
+    };
     assert_eq!(send(&mut exchange, &again).1[0], 0x3a, "DUP");
     assert_eq!(send(&mut exchange, &again).0, Err(Fault::Unavailable), "the id is in use");
-    let released = Delivery { stored: Some(Place { seq: 4, again: true, released: true }), ..again };
+    let released = Delivery { stored: Some(QueuePosition { seq: 4, again: true, released: true }), ..again };
     assert_eq!(send(&mut exchange, &released), (Ok(true), vec![0x62, 2, 0, 4]));
     assert_eq!(exchange.completed(4), Acknowledged::Message { seq: Some(4) });
 }

@@ -12,7 +12,7 @@ use super::super::encode;
 use super::super::exchange::{Acknowledged, Options, Receive};
 use super::super::reason::{self, End, Fault, Kind};
 use super::super::requests::{Desk, Job};
-use super::super::waiting::{Answer, Waiting};
+use super::super::waiting::{Acknowledgement, Waiting};
 use super::{Pending, Session};
 use crate::domain::error::DomainError;
 use crate::domain::live::{Publication, Reached, Subscription as Routed};
@@ -174,7 +174,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             // Nothing was routed, so that the id was not stored with it.
             commit = self.mailbox.received(id);
         }
-        let answer = Answer { commit, packet, received: is_new.then_some(id) };
+        let answer = Acknowledgement { commit, packet, received: is_new.then_some(id) };
         match held {
             None => self.give(answer),
             Some(held) => {
@@ -187,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 
     /// Answers a message that is no longer held.
-    pub(super) fn release(&mut self, answer: Answer) {
+    pub(super) fn release(&mut self, answer: Acknowledgement) {
         if self.waiting.as_ref().is_some_and(|waiting| waiting.is_over()) {
             self.waiting = None;
         }
@@ -202,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 let mut packet = BytesMut::new();
                 let is_new = self.exchange.answer(qos, id, Some(&refused), &mut packet)?;
                 let commit = is_new.then(|| self.mailbox.received(id)).flatten();
-                self.give(Answer { commit, packet, received: is_new.then_some(id) });
+                self.give(Acknowledgement { commit, packet, received: is_new.then_some(id) });
                 return Ok(());
             }
         };

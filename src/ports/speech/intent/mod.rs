@@ -22,7 +22,7 @@ mod word;
 
 use std::collections::HashSet;
 
-use names::{Found, Place};
+use names::{Anchor, Found};
 pub use names::{FriendNames, Names};
 use phrases::{Phrase, Phrases};
 use word::Word;
@@ -78,7 +78,7 @@ pub fn understand(transcript: &str, known: Known<'_>) -> Intent {
 pub fn choose(transcript: &str, names: &Names, first: usize, second: usize) -> Option<usize> {
     let lexicon = names.lexicon;
     let spoken = word::words(&text::normalise(transcript), lexicon);
-    match names.only(first, second).find(&spoken, Place::Anywhere) {
+    match names.only(first, second).find(&spoken, Anchor::Anywhere) {
         Found::One(index) => Some(index),
         _ => Phrases::of(lexicon).choice(&spoken, lexicon).map(|is_first| if is_first { first } else { second }),
     }
@@ -191,9 +191,9 @@ fn framed_name(sentence: &[Word], phrases: &[Phrase], known: Known<'_>, may_mess
         // Many phrases leave the same words for the name.
         if tried.insert((is_title, slot.words.as_ptr(), slot.words.len())) {
             let found = if is_title {
-                known.titles.find(slot.words, Place::Anywhere).title()
+                known.titles.find(slot.words, Anchor::Anywhere).title()
             } else {
-                known.friends.find(slot.words, Place::AtStart).friend()
+                known.friends.find(slot.words, Anchor::AtStart).friend()
             };
             if found.is_some() {
                 return Framed { found, otherwise };

@@ -84,7 +84,7 @@ pub(super) enum Found {
 
 /// Where a name may stand among the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Anchor {
     /// At the start, behind "my friend" and the like.
     AtStart,
     Anywhere,
@@ -132,11 +132,11 @@ impl Names {
     }
 
     /// The name that is most like some of the words.
-    pub(super) fn find(&self, spoken: &[Word], place: Place) -> Found {
+    pub(super) fn find(&self, spoken: &[Word], place: Anchor) -> Found {
         let longest = self.forms.iter().map(|form| form.words.len()).max().unwrap_or_default() + 1;
         let starts = match place {
-            Place::AtStart => self.before_name(spoken) + 1,
-            Place::Anywhere => spoken.len(),
+            Anchor::AtStart => self.before_name(spoken) + 1,
+            Anchor::Anywhere => spoken.len(),
         };
         let windows: Vec<Window> = (0..starts.min(spoken.len()))
             .flat_map(|start| (1..=longest).map_while(move |length| spoken.get(start..start + length)))
@@ -146,7 +146,7 @@ impl Names {
             let by_window = windows
                 .iter()
                 .filter(|window| window.length.abs_diff(form.words.len()) <= 1)
-                .filter(|window| place == Place::Anywhere || window.may_begin(form))
+                .filter(|window| place == Anchor::Anywhere || window.may_begin(form))
                 .map(|window| (form.likeness(&window.joined), window.length))
                 .max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             let (likeness, explained) = by_window.unwrap_or_default();

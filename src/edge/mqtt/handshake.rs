@@ -1,0 +1,231 @@
+//! From the first byte to CONNACK: authentication, takeover, and the terms of the session.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng as _;
+use rumqttd::protocol::{ConnAckProperties, ConnectReturnCode};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+use super::codec;
+use super::connect::{Connect, Rejection};
+use super::encode;
+use super::exchange::{Exchange, Memory, Terms};
+use super::link::Link;
+use super::reason::Refusal;
+use super::session::{Lifetime, Session};
+use super::sessions::{Kept, SessionPlace};
+use super::version::Version;
+use super::{Edge, Profile};
+use crate::config::{self, seconds};
+use crate::domain::error::DomainError;
+use crate::domain::login::Admitted;
+use crate::edge::wire::{self, now};
+use crate::ports::router::{CloseReason, Mailbox};
+
+/// Brings a new connection to its session; none if it was refused, silent for too long, or the hub stops. `number` is
+/// its place in the order in which connections were accepted.
+pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
+    socket: S,
+    peer: IpAddr,
+    number: u64,
+    edge: Arc<Edge>,
+    profile: Profile,
+) -> Option<Session<S>> {
+    let patience = seconds(edge.config.connect_timeout_s);
+    let mut link = Link::new(socket, seconds(edge.config.write_timeout_s));
+    let entered = async {
+        let mut connect = read_connect(&mut link, edge.config.packet_max_bytes, profile).await?;
+        connect.expiry_s = connect.expiry_s.min(edge.config.session_expiry_max_s);
+        let reject = |refusal| Rejection::new(connect.version, refusal);
+        let admitted = admit(&connect, peer, &edge, profile).await.map_err(reject)?;
+        let entered = enter(&connect, &admitted, &edge, number, patience).await.map_err(reject)?;
+        Ok::<_, Rejection>((connect, entered, wire::instant_of(admitted.expires_at)))
+    };
+    let entered = tokio::select! {
+        entered = timeout(patience * 2, entered) => entered.unwrap_or(Err(Rejection::SILENT)),
+        () = edge.shutdown.cancelled() => Err(Rejection::SILENT),
+    };
+    let (mut connect, entered, login_ends) = match entered {
+        Ok(entered) => entered,
+        Err(rejection) => {
+            tracing::debug!(reason = ?rejection.refusal, "mqtt connection refused");
+            rejection.write(&mut link.output.buffer);
+            link.close().await;
+            return None;
+        }
+    };
+    if edge.shutdown.is_cancelled() {
+        // Entered after all sessions were closed.
+        entered.mailbox.close(CloseReason::ShuttingDown);
+    }
+    let terms = terms(&connect, entered.mailbox.last_seq(), &edge.config);
+    let keep_alive_s = keep_alive_s(&connect, &edge.config);
+    let properties = connack_properties(&connect, entered.assigned_id, keep_alive_s, &edge.config);
+    let present = entered.is_resumed;
+    encode::connack(connect.version, present, ConnectReturnCode::Success, properties, &mut link.output.buffer);
+    // §3.1.2.10: one and a half times the keep alive; 0 turns it off.
+    let silence_max = (keep_alive_s > 0).then(|| Duration::from_secs(keep_alive_s.into()) * 3 / 2);
+    let lifetime = Lifetime { will: connect.will.take(), expiry_s: connect.expiry_s, silence_max, login_ends };
+    let exchange = Exchange::new(terms, entered.memory);
+    Some(Session::new(edge, link, entered.mailbox, entered.place, exchange, lifetime, peer))
+}
+
+async fn read_connect<S: AsyncRead + AsyncWrite>(
+    link: &mut Link<S>,
+    packet_max_bytes: usize,
+    profile: Profile,
+) -> Result<Connect, Rejection> {
+    loop {
+        match codec::take_frame(&mut link.input.buffer, packet_max_bytes) {
+            Ok(Some((header, frame))) => return Connect::read(header, frame, profile == Profile::Conformance),
+            Ok(None) if matches!(link.input.buffer.first(), None | Some(0x10)) => {}
+            // No CONNECT: nothing that follows is waited for.
+            Ok(None) | Err(_) => return Err(Rejection::SILENT),
+        }
+        match link.input.read().await {
+            Ok(0) | Err(_) => return Err(Rejection::SILENT),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Authenticates the client. The conformance listener asks for no credentials.
+async fn admit(connect: &Connect, peer: IpAddr, edge: &Edge, profile: Profile) -> Result<Admitted, Refusal> {
+    if profile == Profile::Conformance {
+        return Ok(Admitted::guest());
+    }
+    edge.hub.may_connect(peer).map_err(|error| Refusal::from(&error))?;
+    let admitted = edge.hub.authenticate_client(&connect.username, connect.password.clone(), peer, now()).await;
+    admitted.map_err(|error| Refusal::from(&error))
+}
+
+/// A client's place among the sessions, with what its session remembers.
+struct Entered {
+    mailbox: Mailbox,
+    place: SessionPlace,
+    memory: Memory,
+    is_resumed: bool,
+    assigned_id: Option<String>,
+}
+
+/// Ends the client's older connection, and takes its session up again or begins a new one.
+async fn enter(
+    connect: &Connect,
+    admitted: &Admitted,
+    edge: &Edge,
+    number: u64,
+    patience: Duration,
+) -> Result<Entered, Refusal> {
+    let assigned_id = connect.client_id.is_empty().then(assigned_client_id);
+    let client_id = assigned_id.as_ref().unwrap_or(&connect.client_id);
+    let mut place = edge.sessions.enter(&admitted.party, client_id, number, patience).await.ok_or(Refusal::Busy)?;
+    let refused = |error: DomainError| Refusal::from(&error);
+    let kept = place.take(now());
+    let (mailbox, memory, is_resumed) = match kept {
+        Some(kept) if !connect.is_clean => {
+            let (handle, memory) = kept.resume();
+            let mailbox = match edge.hub.attach(&handle, admitted).await {
+                Ok(mailbox) => mailbox,
+                Err(error) => {
+                    place.keep(Kept::new(handle, memory, now() + f64::from(connect.expiry_s), None));
+                    return Err(refused(error));
+                }
+            };
+            mailbox.set_expiry(connect.expiry_s);
+            (Ok(mailbox), memory, true)
+        }
+        kept => {
+            if let Some(kept) = kept {
+                kept.end();
+            }
+            let mailbox = if connect.expiry_s == 0 {
+                edge.hub.connect(admitted, edge.queue_limits()).await
+            } else if !edge.sessions.has_room(&admitted.party, &edge.config) {
+                Err(DomainError::Full("session of this user or toy"))
+            } else {
+                edge.hub.open_session(admitted, client_id, connect.expiry_s).await
+            };
+            (mailbox, Memory::default(), false)
+        }
+    };
+    let mailbox = mailbox.map_err(refused)?;
+    if let Some(session) = mailbox.session() {
+        // Here already, so that a connection that fails in whatever way leaves the session behind.
+        place.keep(Kept::new(session, Memory::default(), now() + f64::from(connect.expiry_s), None));
+    }
+    place.serve(&mailbox);
+    if is_resumed {
+        forget_what_is_forbidden(&mailbox, edge).await.map_err(refused)?;
+        edge.hub.resume(&mailbox).await.map_err(refused)?;
+    }
+    Ok(Entered { mailbox, place, memory, is_resumed, assigned_id })
+}
+
+/// Ends subscriptions of a resumed session that would be refused today.
+async fn forget_what_is_forbidden(mailbox: &Mailbox, edge: &Edge) -> Result<(), DomainError> {
+    for (filter, share) in mailbox.subscriptions() {
+        if !edge.hub.may_receive(mailbox.party(), filter.as_str()).await? {
+            mailbox.unsubscribe(&filter, share.as_deref());
+        }
+    }
+    Ok(())
+}
+
+/// A client id for a client without one (v5 §3.1.3.1).
+fn assigned_client_id() -> String {
+    let mut digits = [0u8; 12];
+    rand::rng().fill_bytes(&mut digits);
+    format!("toyhub-{}", hex::encode(digits))
+}
+
+fn terms(connect: &Connect, last_seq: Option<u64>, config: &config::Mqtt) -> Terms {
+    Terms {
+        last_seq,
+        version: connect.version,
+        packet_max_bytes: connect.packet_max_bytes,
+        window: connect.receive_max.min(config.inflight_max),
+        // 3.1.1 knows no such limit: only the number of packet ids.
+        receive_max: if connect.version == Version::V5 { config.inflight_max } else { u16::MAX },
+        is_bridge: connect.is_bridge,
+        aliases_in_max: config.topic_aliases_max,
+        aliases_out_max: connect.aliases_max.min(config.topic_aliases_max),
+        problem_information: connect.problem_information,
+    }
+}
+
+/// The keep alive that the server holds the client to; 0 for none.
+///
+/// v5 lets the server choose (v5 §3.2.2.3.14). 3.1.1 does not: a client that asks for none, or for a long one, keeps
+/// it, and TCP keep alive finds out when it is gone.
+fn keep_alive_s(connect: &Connect, config: &config::Mqtt) -> u16 {
+    let asked = connect.keep_alive_s;
+    match connect.version {
+        Version::V5 if asked == 0 || asked > config.keep_alive_max_s => config.keep_alive_max_s,
+        _ => asked,
+    }
+}
+
+fn connack_properties(
+    connect: &Connect,
+    assigned: Option<String>,
+    keep_alive_s: u16,
+    config: &config::Mqtt,
+) -> ConnAckProperties {
+    ConnAckProperties {
+        // Always sent: the hub may grant less than the client has requested (v5 §3.2.2.3.2).
+        session_expiry_interval: Some(connect.expiry_s),
+        receive_max: Some(config.inflight_max),
+        retain_available: Some(1),
+        max_packet_size: Some(u32::try_from(config.packet_max_bytes).unwrap_or(u32::MAX)),
+        assigned_client_identifier: assigned,
+        topic_alias_max: Some(config.topic_aliases_max),
+        wildcard_subscription_available: Some(1),
+        subscription_identifiers_available: Some(1),
+        shared_subscription_available: Some(1),
+        server_keep_alive: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
+        ..ConnAckProperties::default()
+    }
+}
