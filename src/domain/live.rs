@@ -267,7 +267,7 @@ impl Hub {
     }
 
     fn publication(&self, topic: Topic, event: &Event, seq: Option<u64>) -> Publication {
-        hub_message(topic, Payload::event(event.clone(), seq, Arc::clone(&self.encode_event)))
+        hub_message(topic, Payload::event(event.clone(), seq, self.encode_event))
     }
 
     /// Half of the smaller queue, which leaves room for new messages.

@@ -45,7 +45,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use crate::config::Config;
-use crate::model::{Event, FileName, Party, Secret, Timestamp};
+use crate::model::{FileName, Party, Secret, Timestamp};
 use crate::ports::chunks::Chunks;
 use crate::ports::clock::MonotonicClock;
 use crate::ports::data_folder::DataFolder;
@@ -114,9 +114,8 @@ pub struct Ports {
     pub speaker: Speaker,
     /// The reply engine, for speech that is not a command.
     pub replies: Box<dyn ReplyEngine>,
-    /// Encodes an event as the payload of a topic, with links to its sounds. It is passed in, as the domain knows no
-    /// wire format.
-    pub encode_event: fn(&Event, Option<u64>, &Links) -> Vec<u8>,
+    /// Encodes an event as the payload of a topic. It is passed in, as the domain knows no wire format.
+    pub encode_event: EncodeEvent,
 }
 
 /// The hub's services.
@@ -175,7 +174,6 @@ impl Hub {
         } = ports;
         let secret = store.hub_secret(&Secret::random()).await?;
         let links = Arc::new(Links::new(&secret, config.auth.link_minutes));
-        let of_events = Arc::clone(&links);
         let workers = || Workers::new(config.audio.workers, config.audio.queue_max, config.audio.queue_per_party_max);
         Ok(Self {
             rates: Rates::new(&config.rates, &clock),
@@ -202,7 +200,7 @@ impl Hub {
             stored_sessions: Mutex::new(stored_sessions),
             speaker,
             assistant: Assistant::new(replies, config.speech.question_timeout_s),
-            encode_event: Arc::new(move |event, seq| encode_event(event, seq, &of_events)),
+            encode_event,
             links,
             config,
             last_check: Mutex::default(),

@@ -114,7 +114,8 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
         stored_sessions,
         speaker,
         replies,
-        encode_event: |event, seq, links| events::encode(event, seq, Some((links, wire::now()))),
+        // Without links: a toy pays for each byte, and they would expire in the queue of a session.
+        encode_event: |event, seq| events::encode(event, seq, None),
     };
     let hub = Hub::new(ports, Arc::clone(config)).await.map_err(|error| StartError::Part(fault(&error)))?;
     let again = hub.erase_restored(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;

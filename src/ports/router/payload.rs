@@ -21,7 +21,7 @@ use bytes::Bytes;
 use crate::model::{Event, MessageId};
 
 /// Encodes an event, with its number in the user's stream, as JSON text.
-pub type EncodeEvent = Arc<dyn Fn(&Event, Option<u64>) -> Vec<u8> + Send + Sync>;
+pub type EncodeEvent = fn(&Event, Option<u64>) -> Vec<u8>;
 
 /// The size that an event counts in a queue. It is an estimate, as the event may not be encoded yet.
 const EVENT_BYTES: usize = 640;
