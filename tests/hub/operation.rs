@@ -364,7 +364,7 @@ async fn what_does_not_end_in_time_is_cut_off_before_the_store_closes() {
     let log = std::fs::read_to_string(world.log()).unwrap();
     let (_, stop) = log.split_once("stopping").expect("the log says that the hub stops");
     assert_eq!(stop.matches("WARN").count(), 1, "{stop}");
-    assert!(stop.contains("connections cut off") && stop.contains("stopped") && !stop.contains("ERROR"), "{stop}");
+    assert!(stop.contains("did not end in time") && stop.contains("stopped") && !stop.contains("ERROR"), "{stop}");
     std::fs::remove_file(&hang).unwrap();
     world.start_hub().await;
     let log = std::fs::read_to_string(world.log()).unwrap();

@@ -17,6 +17,7 @@ mod files;
 mod gate;
 mod multipart;
 mod parameters;
+mod path;
 mod reading;
 mod reply;
 mod routes;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use matchit::{InsertError, Router};
 
+use super::path::with_one_slash;
 use super::sockets::SocketRoute;
 use crate::api::{self, Door, Entry};
 use crate::config::Dialect;
@@ -87,12 +88,6 @@ impl Routes {
         let found = self.0.at(with_one_slash(path)).ok()?;
         Some((found.value, found.params.get("name")))
     }
-}
-
-/// A path as it is meant: clients that join an address and a path write `//login`.
-pub(super) fn with_one_slash(path: &str) -> &str {
-    let doubled = path.len() - path.trim_start_matches('/').len();
-    &path[doubled.saturating_sub(1)..]
 }
 
 #[cfg(test)]

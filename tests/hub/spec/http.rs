@@ -261,9 +261,6 @@ async fn http_answers_as_it_is_described() {
         let opened = within("the upgrade", opened.send()).await.unwrap();
         assert_eq!(opened.status(), 101, "{pattern}");
     }
-    let without = http.request(Method::GET, "/mqtt").header("connection", "upgrade").header("upgrade", "websocket");
-    let without = without.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
-    assert_eq!(http.answer("/mqtt", "get", without).await["code"], 26);
 
     // What a guardian knows and copies.
     http.ok("/consent_text", json!({})).await;
