@@ -167,7 +167,7 @@ impl Text for ContentMode {
     }
 }
 
-/// A flag that is set by `true` or `1`.
+/// A flag, written as clients of the field write it: `true`, `True`, `yes`, `on` or `1`. Absent means `false`.
 pub struct Flag(pub bool);
 
 impl Field for Flag {
@@ -178,8 +178,13 @@ impl Field for Flag {
     }
 
     fn read(name: &'static str, given: &mut Given) -> Result<Self, DomainError> {
-        let text = given.text(name);
-        Ok(Self(text.is_some_and(|text| matches!(text.trim(), "true" | "1"))))
+        let text = given.text(name).unwrap_or_default().trim().to_ascii_lowercase();
+        match text.as_str() {
+            "true" | "yes" | "on" | "1" => Ok(Self(true)),
+            "" | "false" | "no" | "off" | "0" => Ok(Self(false)),
+            // An urgent message must not become an ordinary one silently.
+            _ => Err(DomainError::invalid(name, "is true or false")),
+        }
     }
 }
 

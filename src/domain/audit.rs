@@ -119,7 +119,7 @@ impl Hub {
         }
     }
 
-    /// The entries of the user, or of an own toy, before a time, newest first. Errors: `UnknownParty`.
+    /// The entries of the user, or of a toy that the user is a guardian of, before a time, newest first. Errors: `UnknownParty`.
     pub async fn audited(
         &self,
         user: &UserId,
@@ -128,7 +128,10 @@ impl Hub {
         limit: usize,
     ) -> Result<Vec<Audited>, DomainError> {
         let subject = match toy {
-            Some(toy) => Party::Toy(self.own_toy(Some(user), toy).await?.id),
+            Some(toy) => {
+                self.check_guardian(user, toy).await?;
+                Party::Toy(toy.clone())
+            }
             None => Party::User(user.clone()),
         };
         let subject = subject.id().parse().map_err(DomainError::internal)?;

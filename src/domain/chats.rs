@@ -219,6 +219,17 @@ impl Hub {
         Ok(messages)
     }
 
+    /// Whether the event of a message, which waited in a session, is still published to its receiver: not while a toy
+    /// rests (the end of the rest publishes it), not of a muted friend, a former one, or of an erased message.
+    pub async fn is_announced(&self, receiver: &Party, message: &MessageId) -> Result<bool, DomainError> {
+        if self.rests(receiver) {
+            return Ok(false);
+        }
+        let Some(stored) = self.store.stored_message(message).await? else { return Ok(false) };
+        let friend = self.store.friend(receiver, &stored.sender).await?;
+        Ok(friend.is_some_and(|friend| !friend.is_muted && friend.chat == stored.chat))
+    }
+
     /// The events that a reconnecting party is sent first: its unread messages, without those of muted friends, oldest
     /// first, at most `limit`.
     pub(super) async fn unread_events_up_to(

@@ -9,10 +9,12 @@ use image::ImageFormat;
 
 use super::error::DomainError;
 use super::places::Origin;
+use super::voice::NOTICE_PREFIX;
 use super::{FileKind, Hub, StoredFile};
 use crate::config::AuthMode;
 use crate::model::{Content, ContentId, FileName, Party, PartyId, Secret, Timestamp};
 use crate::ports::audio;
+use crate::ports::files::ANSWER_PREFIX;
 use crate::ports::speech::languages::Line;
 
 /// The maximum number of pieces in a list.
@@ -123,6 +125,7 @@ impl Hub {
     ) -> Result<StoredFile, DomainError> {
         let file = self.stored_file(kind, name).await?;
         if signature.is_some_and(|signature| kind == FileKind::Chat && self.links.opens(name, signature, now)) {
+            self.check_linked(name).await?;
             return Ok(file);
         }
         match (kind, self.config.auth.mode, token) {
@@ -136,6 +139,24 @@ impl Hub {
             _ => {}
         }
         Ok(file)
+    }
+
+    /// Refuses a link to a recording that its two parties may no longer both download: it was erased, one of them was, or
+    /// one is a toy and they are friends no more. Errors: `UnknownFile`.
+    async fn check_linked(&self, name: &FileName) -> Result<(), DomainError> {
+        let Some(parties) = self.store.parties_of_sound(name).await? else {
+            let prefix = name.as_str().split_once('-').map(|(prefix, _)| prefix);
+            let is_spoken = prefix.is_some_and(|prefix| [NOTICE_PREFIX, ANSWER_PREFIX].contains(&prefix));
+            return if is_spoken { Ok(()) } else { Err(DomainError::UnknownFile) };
+        };
+        for id in &parties {
+            let party = self.store.party(&id.parse().map_err(DomainError::internal)?).await?;
+            let Some((party, _)) = party else { return Err(DomainError::UnknownFile) };
+            if !self.may_listen(&party, &parties).await? {
+                return Err(DomainError::UnknownFile);
+            }
+        }
+        Ok(())
     }
 
     /// Whether the address is a place of one of the two parties of a recording. Errors: `Unauthorized`.

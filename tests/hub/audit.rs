@@ -142,6 +142,7 @@ async fn guardians_blocks_and_what_the_operator_does_stand_in_the_record() {
     assert_eq!(act(&newest(&papa, None).await), ("guardian_added", by_mia, with_toy));
     // A guardian acts in the toy's name: the record names the guardian, at both sides.
     done(&papa, "/unfriend", json!({"toy_id": toy.id, "friend_id": tom.id})).await;
+    assert_eq!(act(&newest(&papa, Some(&toy)).await), ("parted", by_papa, with_tom), "for each guardian");
     assert_eq!(act(&newest(&mia, Some(&toy)).await), ("parted", by_papa, with_tom));
     assert_eq!(act(&newest(&tom, None).await), ("parted", by_papa, with_toy));
     let blocking = json!({"toy_id": toy.id, "friend_id": tom.id});

@@ -368,3 +368,40 @@ async fn a_stranger_who_opens_a_toy_first_after_its_binding_is_seen_and_put_out(
     assert_eq!(app.ask(json!({"do": "let_in", "toy_id": event["toy_id"]})).await["code"], 0);
     assert_eq!(stranger.post("/friend_list", json!({"_id": opened["toy_id"]})).await["code"], 10);
 }
+
+#[tokio::test]
+async fn a_link_ends_with_the_friendship_of_a_toy_and_with_the_recording() {
+    let world = World::start().await;
+    let owner = world.user("mia").await;
+    let toy = world.toy(&owner, "Fluffy").await;
+    let tom = world.user("tom").await;
+    let wish = json!({"req_user": tom.id, "add_user": toy.id, "type": "app", "req_info": "", "remark": "Fluffy"});
+    assert_eq!(world.post_as(&tom, "/add_req", wish).await["code"], 0);
+    world.accept(&owner, "Tom").await;
+    let stranger = Stranger::new(&world);
+    let send = async |pitch| {
+        let names = [("user_id", tom.id.as_str()), ("to_user", &toy.id), ("token", &tom.token)];
+        world.upload("/app_uploader", "reco_file", sound::tone(pitch), &names).await["data"].clone()
+    };
+    let (first, second) = (send(3).await, send(4).await);
+    let chats = world.post_as(&tom, "/friend_list", json!({"_id": tom.id})).await;
+    let chat = chats["data"][0]["friend_chat"].clone();
+    let list = world.post_as(&tom, "/chat_list", json!({"_id": tom.id, "chat_id": chat})).await;
+    let links: Vec<String> = list["data"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{list} {chats}"))
+        .iter()
+        .map(|message| message["url"].as_str().unwrap().to_owned())
+        .collect();
+    for link in &links {
+        assert_eq!(stranger.get(link).await, 200, "{link}");
+    }
+    assert_ne!(first["_id"], second["_id"]);
+    let erasing = json!({"_id": tom.id, "message": first["_id"], "for": "both"});
+    assert_eq!(world.post_as(&tom, "/erase_message", erasing).await["code"], 0);
+    assert_eq!(stranger.get(&links[0]).await, 404, "at once");
+    assert_eq!(stranger.get(&links[1]).await, 200);
+    let end = json!({"user_id": owner.id, "toy_id": toy.id, "friend_id": tom.id});
+    assert_eq!(world.post_as(&owner, "/unfriend", end).await["code"], 0);
+    assert_eq!(stranger.get(&links[1]).await, 404);
+}

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::calls::Doors;
+use crate::mqtt::{Raw, V4, connect_with, packet, subscribe};
 use crate::one_connection::Line;
 use crate::sound;
-use crate::world::{User, World};
+use crate::world::{Toy, User, World};
 
 /// Times of day around now, in UTC.
 fn around_now() -> (String, String) {
@@ -158,4 +159,71 @@ async fn a_muted_friend_of_a_toy_waits_in_silence() {
     assert!(told.contains(&silent), "{told:?}");
     let others = json!({"user_id": tom.id, "toy_id": toy.id, "friend_id": mia.id});
     assert_eq!(world.post_as(&tom, "/mute", others).await["code"], 1, "a toy of others");
+}
+
+/// The toy's session, which outlives its connection; `present` is whether the hub has it already.
+async fn session(world: &World, toy: &Toy, present: u8) -> Raw {
+    let mut raw = Raw::open(world.mqtt_addr()).await;
+    raw.send(&connect_with(V4, 0xc0, 60, &[], "kept", &[], &toy.device_key, &toy.secret)).await;
+    raw.expect(0x20, &[present, 0]).await;
+    raw
+}
+
+async fn leave(mut raw: Raw) {
+    raw.send(&[0xe0, 0]).await;
+    raw.expect_end().await;
+}
+
+/// Whether the event of a message comes before the answers to some pings.
+async fn gets_message(raw: &mut Raw) -> bool {
+    for _ in 0..20 {
+        raw.send(&[0xc0, 0]).await;
+        let (kind, body) = raw.packet().await;
+        if kind != 0xd0 {
+            assert!(kind == 0x32 && String::from_utf8_lossy(&body).contains("\"type\":\"message\""));
+            let mut next = (kind, body);
+            while next.0 != 0xd0 {
+                let id = 2 + usize::from(u16::from_be_bytes([next.1[0], next.1[1]]));
+                raw.send(&packet(0x40, &next.1[id..id + 2])).await;
+                next = raw.packet().await;
+            }
+            return true;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_in_a_session_is_withheld_while_a_toy_rests_or_has_muted_its_friend() {
+    let world = World::start_with(&[("TOYHUB_CHATS__QUIET_CHECK_INTERVAL_S", "1")]).await;
+    let mia = world.user("mia").await;
+    let toy = world.toy(&mia, "Fluffy").await;
+    let say = async || {
+        let fields = [("user_id", mia.id.as_str()), ("to_user", &toy.id), ("token", &mia.token)];
+        assert_eq!(world.upload("/app_uploader", "reco_file", sound::beep(), &fields).await["code"], 0);
+    };
+    let mut raw = session(&world, &toy, 0).await;
+    raw.send(&subscribe(V4, 1, &[(&format!("toy/{}/in", toy.id), 1)])).await;
+    raw.expect(0x90, &[0, 1, 1]).await;
+    leave(raw).await;
+    say().await;
+    let mut raw = session(&world, &toy, 1).await;
+    assert!(gets_message(&mut raw).await, "it waits in the session");
+    leave(raw).await;
+
+    say().await;
+    let (from, until) = around_now();
+    world.run(&["toy", "quiet", &toy.id, &from, &until, "--zone", "Etc/UTC"]).await;
+    let mut raw = session(&world, &toy, 1).await;
+    assert!(!gets_message(&mut raw).await, "the toy rests");
+    world.run(&["toy", "quiet", &toy.id, "--off"]).await;
+    assert!(gets_message(&mut raw).await, "the end of the rest publishes it");
+    leave(raw).await;
+
+    say().await;
+    let mute = json!({"user_id": mia.id, "toy_id": toy.id, "friend_id": mia.id});
+    assert_eq!(world.post_as(&mia, "/mute", mute).await["code"], 0);
+    let mut raw = session(&world, &toy, 1).await;
+    assert!(!gets_message(&mut raw).await, "the friend is muted");
 }

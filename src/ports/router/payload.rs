@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn each_form_of_an_event_is_encoded_once() {
         let (id, event) = message();
-        let payload = Payload::event(event, Some(7), Arc::new(|_, seq| format!("json {seq:?}").into_bytes()));
+        let payload = Payload::event(event, Some(7), |_, seq| format!("json {seq:?}").into_bytes());
         assert_eq!(payload.message(), Some(&id));
         assert_eq!(payload.weight(), EVENT_BYTES);
         assert_eq!(payload.bytes(), &b"json Some(7)"[..]);

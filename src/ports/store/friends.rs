@@ -2,10 +2,13 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::requests::NOBODY;
 use super::transaction::{Transaction, record, record_of};
 use super::{Refusal, Store, StoreError, stored, stored_party};
 use crate::model::{ChatId, Event, FileName, Friend, Party, PartyId, PartyKind, Timestamp};
+
+/// The answerer of a request that a block hides from its recipient: to the requester it looks like one that is never
+/// answered.
+pub(super) const NOBODY: &str = "000000000000000000000000";
 
 /// A new entry in an address book.
 #[derive(Debug, Clone)]

@@ -3,14 +3,10 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::friends::Pair;
+use super::friends::{NOBODY, Pair};
 use super::transaction::Transaction;
 use super::{NewEntry, Refusal, Store, StoreError, stored, stored_party};
 use crate::model::{ChatId, Event, FriendRequest, Party, RequestId, RequestStatus, Timestamp, UserId};
-
-/// The answerer of a request that a block hides from its recipient: to the requester it looks like one that is never
-/// answered.
-pub(super) const NOBODY: &str = "000000000000000000000000";
 
 /// A new request; `status` is pending.
 #[derive(Debug)]

@@ -173,7 +173,7 @@ async fn the_message_that_an_event_announces_is_known_after_a_kill() {
         notice: None,
         created_at: 1.0,
     };
-    let event = Payload::event(event, None, std::sync::Arc::new(|event, _| format!("{event:?}").into_bytes()));
+    let event = Payload::event(event, None, |event, _| format!("{event:?}").into_bytes());
     let text = event.bytes().clone();
     let with_properties = Publication { properties: Bytes::from_static(&[1, 1]), ..(*publication("x")).clone() };
     let of_client = Arc::new(with_properties);
