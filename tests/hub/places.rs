@@ -386,7 +386,7 @@ async fn a_link_ends_with_the_friendship_of_a_toy_and_with_the_recording() {
     let (first, second) = (send(3).await, send(4).await);
     let chats = world.post_as(&tom, "/friend_list", json!({"_id": tom.id})).await;
     let chat = chats["data"][0]["friend_chat"].clone();
-    let list = world.post_as(&tom, "/chat_list", json!({"_id": tom.id, "chat_id": chat})).await;
+    let list = world.post_as(&tom, "/chat_list", json!({"to_user": tom.id, "chat_id": chat})).await;
     let links: Vec<String> = list["data"]
         .as_array()
         .unwrap_or_else(|| panic!("{list} {chats}"))
