@@ -296,7 +296,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         self.pending.push_back(Pending::Written(Acknowledgement { commit, packet, received: None }));
     }
 
-    /// As [`Self::say`], with what is written already.
+    /// As [`Self::respond`], with what is written already.
     fn give(&mut self, answer: Acknowledgement) {
         if answer.commit.is_none() && self.pending.is_empty() {
             self.link.output.buffer.extend_from_slice(&answer.packet);

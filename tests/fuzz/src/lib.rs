@@ -89,6 +89,7 @@ pub fn session(bytes: &[u8]) {
         packet_max_bytes: 64 + usize::from(first >> 3 & 7) * 16,
         window,
         receive_max: 2,
+        is_bridge: false,
         aliases_in_max: 4,
         aliases_out_max: u16::from(first >> 6),
         problem_information: first & 0x20 != 0,
@@ -151,7 +152,7 @@ pub fn session(bytes: &[u8]) {
             Request::PubRel(id) => assert_eq!(exchange.released(id, &mut output), unreleased.remove(&id)),
             Request::Subscribe { identifier, filters, .. } => {
                 for wanted in filters {
-                    let bits = Options::bits(&wanted);
+                    let bits = Options::bits(&wanted, false);
                     if let Wanted::Filter { filter, share } = wanted.filter {
                         exchange.subscribed(Options::new(filter, share, bits, identifier));
                     }
