@@ -187,6 +187,14 @@ impl Running {
         line.split_whitespace().nth(1)?.parse().ok()
     }
 
+    /// Stops it where it is, as a loss of power does: it answers nothing any more.
+    pub fn freeze(&self) -> Result<()> {
+        let pid = self.child.id().context("the hub has ended")?;
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pid)?).context("a process id")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP)?;
+        Ok(())
+    }
+
     /// `kill -9`.
     pub async fn kill(mut self) -> Result<()> {
         self.child.kill().await.context("kill -9")

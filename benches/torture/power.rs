@@ -186,6 +186,8 @@ async fn losses(program: &Path, folder: &Path, storage: &mut Storage, plan: Plan
     for loss in 1..=plan.losses {
         let life_ms = rand::rng().random_range(plan.life_ms.0..=plan.life_ms.1);
         tokio::time::sleep(Duration::from_millis(life_ms)).await;
+        // A program without power does not see how its disk ends.
+        run.running()?.freeze()?;
         storage.cut().await?;
         run.kill().await?;
         let torn = loss % 2 == 0;
