@@ -1,9 +1,9 @@
 //! The looks of user names, so that no user can imitate the name of another one.
 //!
 //! A look is the skeleton of a name by Unicode's standard on security (UTS #39): letters of other alphabets are
-//! replaced by the letters that they look like, and invisible characters are removed. A name has two looks, with and
-//! without the case of its letters, as some small letters look like capitals of others. Accounts from before version 11
-//! with the same look are unchanged.
+//! replaced by the letters that they look like, and invisible characters are removed. A name has up to three looks: as it
+//! is written, in small letters and in capitals, as some letters look like others in one case only. Accounts from before
+//! version 11 with the same look are unchanged.
 
 use surrealdb::types::vars;
 use unicode_normalization::UnicodeNormalization as _;
@@ -14,11 +14,11 @@ use super::{Store, StoreError, stored};
 /// The looks of a name.
 pub(super) fn looks_of(name: &str) -> Vec<String> {
     let look = |name: &str| {
-        let plain: String = name.nfkc().collect();
-        let shape: String = skeleton(&plain).collect();
+        let shape: String = skeleton(name).collect();
         shape.split_whitespace().collect::<Vec<_>>().join(" ")
     };
-    let mut looks = vec![look(name), look(&name.nfkc().collect::<String>().to_lowercase())];
+    let plain: String = name.nfkc().collect();
+    let mut looks = vec![look(&plain), look(&plain.to_lowercase()), look(&plain.to_uppercase())];
     looks.retain(|look| !look.is_empty());
     looks.sort();
     looks.dedup();
@@ -64,6 +64,11 @@ mod tests {
             ("anna b", "anna\u{a0} b", true),
             ("ａｎｎａ", "anna", true),
             ("Iris", "lris", true),
+            ("kate1", "КАТЕ1", true),
+            ("mia", "ΜΙΑ", true),
+            ("bobo", "B0B0", true),
+            ("tomlow", "ТОМLОW", true),
+            ("omi", "0mi", true),
             ("paul", "pau1", true),
             ("jörg", "jo\u{308}rg", true),
             ("jörg", "jorg", false),
