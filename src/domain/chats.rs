@@ -221,7 +221,7 @@ impl Hub {
 
     /// Whether the event of a message, which waited in a session, is still published to its receiver: not while a toy
     /// rests (the end of the rest publishes it), not of a muted friend, a former one, or of an erased message.
-    pub async fn is_announced(&self, receiver: &Party, message: &MessageId) -> Result<bool, DomainError> {
+    pub(super) async fn is_announced(&self, receiver: &Party, message: &MessageId) -> Result<bool, DomainError> {
         if self.rests(receiver) {
             return Ok(false);
         }

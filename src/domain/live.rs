@@ -154,6 +154,18 @@ impl Hub {
         }
     }
 
+    /// Whether a publication that waited in a session of the party is still delivered to it. Errors: as of the store.
+    pub async fn may_still_receive(&self, party: &Party, publication: &Publication) -> Result<bool, DomainError> {
+        let topic = &publication.topic;
+        if !self.may_receive(party, topic.as_str()).await? {
+            return Ok(false);
+        }
+        match publication.payload.message() {
+            Some(message) if *topic == party.inbox() => self.is_announced(party, message).await,
+            _ => Ok(true),
+        }
+    }
+
     /// Publishes for a client. The edge waits for [`Reached::held`] and [`Reached::commit`] before it acknowledges the
     /// message. Errors: `Forbidden`, `Full` (no room to retain it),
     /// `DiskFull` (no room to store it).

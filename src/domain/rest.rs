@@ -233,16 +233,10 @@ impl Hub {
         now: Timestamp,
     ) -> Result<(), DomainError> {
         self.check_toy_of(guardian, toy).await?;
-        let quiet = match hours {
-            Some(hours) if hours.from == hours.until => {
-                return Err(DomainError::invalid("until", "must differ from from"));
-            }
-            Some(hours) => {
-                let zone = known_zone(&hours.zone)?;
-                Some((hours, zone))
-            }
-            None => None,
-        };
+        if hours.as_ref().is_some_and(|hours| hours.from == hours.until) {
+            return Err(DomainError::invalid("until", "must differ from from"));
+        }
+        let quiet = hours.map(|hours| known_zone(&hours.zone).map(|zone| (hours, zone))).transpose()?;
         self.check_room(0)?;
         self.store.set_quiet_hours(toy, quiet.as_ref().map(|(hours, _)| hours)).await?;
         self.resting.change(toy, |rules| rules.quiet = quiet);
@@ -260,13 +254,7 @@ impl Hub {
         now: Timestamp,
     ) -> Result<(), DomainError> {
         self.check_toy_of(guardian, toy).await?;
-        let daily = match daily {
-            Some(daily) => {
-                let zone = known_zone(&daily.zone)?;
-                Some((daily, zone))
-            }
-            None => None,
-        };
+        let daily = daily.map(|daily| known_zone(&daily.zone).map(|zone| (daily, zone))).transpose()?;
         self.check_room(0)?;
         self.store.set_daily_minutes(toy, daily.as_ref().map(|(daily, _)| daily)).await?;
         self.resting.change(toy, |rules| {

@@ -39,7 +39,7 @@ use super::version::Version;
 use super::waiting::{Acknowledgement, Waiting};
 use super::{Edge, Ending, wills};
 use crate::domain::error::DomainError;
-use crate::domain::live::{Publication, Ticket};
+use crate::domain::live::Ticket;
 use crate::domain::{Delivery, Incoming, Mailbox};
 use crate::edge::net::note_party;
 use crate::edge::wire::now;
@@ -241,17 +241,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     async fn deliver_stored(&mut self, delivery: &Delivery) -> Result<(), End> {
         let is_message = delivery.stored.is_some_and(|place| !place.released);
         let allowed = !is_message || {
-            let Publication { topic, payload, .. } = &*delivery.publication;
-            let (hub, party) = (&self.edge.hub, self.mailbox.party());
-            let asked = Box::pin(async {
-                Ok::<_, DomainError>(
-                    hub.may_receive(party, topic.as_str()).await?
-                        && match payload.message() {
-                            Some(message) if *topic == party.inbox() => hub.is_announced(party, message).await?,
-                            _ => true,
-                        },
-                )
-            });
+            let asked = Box::pin(self.edge.hub.may_still_receive(self.mailbox.party(), &delivery.publication));
             // If the permission cannot be read now, the message stays in the file for the next connection.
             self.link.output.write_during(asked).await.map_err(|_| End::Fault(Fault::Unavailable))?
         };

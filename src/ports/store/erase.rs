@@ -125,9 +125,7 @@ impl Store {
 
     /// A message by its id.
     pub async fn stored_message(&self, id: &MessageId) -> Result<Option<StoredMessage>, StoreError> {
-        let sql = "SELECT * FROM message WHERE uid = $uid LIMIT 1";
-        let rows = self.run(sql, vars! { uid: id.as_str() }).await?.rows::<MessageRow>(0)?;
-        rows.into_iter().next().map(StoredMessage::of).transpose()
+        self.message(id).await?.map(StoredMessage::of).transpose()
     }
 
     /// The messages of a chat from one number to another, oldest first, at most `limit`.

@@ -166,7 +166,7 @@ impl Transaction<'_> {
 
 impl Store {
     /// A message by its id; it never changes.
-    async fn message(&self, id: &MessageId) -> Result<Option<MessageRow>, StoreError> {
+    pub(super) async fn message(&self, id: &MessageId) -> Result<Option<MessageRow>, StoreError> {
         let mut reply = self.run("SELECT * FROM message WHERE uid = $uid LIMIT 1", vars! { uid: id.as_str() }).await?;
         Ok(reply.rows::<MessageRow>(0)?.into_iter().next())
     }

@@ -38,8 +38,7 @@ impl Store {
     }
 
     /// Runs a statement that deletes at most `$rows` rows and returns their number, until no more rows are left.
-    pub(super) async fn delete_in_steps(&self, sql: &'static str, variables: Variables) -> Result<(), StoreError> {
-        let mut variables = variables;
+    pub(super) async fn delete_in_steps(&self, sql: &'static str, mut variables: Variables) -> Result<(), StoreError> {
         variables.insert("rows", STEP_ROWS);
         loop {
             let mut reply = self.run(sql, variables.clone()).await?;
