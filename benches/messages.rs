@@ -102,7 +102,8 @@ async fn run(messages: usize) {
                     };
                     store.add_message(new, number as f64).await.unwrap();
                 }
-                store.take_unheard(&toy, None, 200).await.unwrap();
+                let batch = store.unread_batch(&toy, None, 200).await.unwrap();
+                store.mark_batch(&toy, batch.mark.unwrap()).await.unwrap();
             })
         });
         for sender in senders.collect::<Vec<_>>() {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use rustix::fs::Mode;
+use tokio::runtime::Builder;
 
 use crate::config::{self, Config};
 use crate::domain::backup::{self, Restore, Restored};
@@ -21,6 +22,8 @@ use crate::service::{self, Failure};
 use output::{print, print_all, print_or_fail};
 
 const DEFAULT_CONFIG: &str = "broker.toml";
+/// SurrealDB's parser and executor recurse deeper than the system's default stack.
+const THREAD_STACK_BYTES: usize = 10 * 1024 * 1024;
 
 /// The server for talking toys.
 #[derive(Debug, Parser)]
@@ -288,8 +291,23 @@ enum ToyAction {
     },
 }
 
-/// Runs the command. The error is for the operator.
-pub async fn run(arguments: Arguments) -> Result<(), Failure> {
+/// Runs the command to its end. The error is for the operator.
+///
+/// The runtime is here and not in the program, which would otherwise be compiled with all asynchronous code of the hub
+/// once more.
+pub fn run(arguments: Arguments) -> Result<(), Failure> {
+    let runtime = Builder::new_multi_thread().enable_all().thread_stack_size(THREAD_STACK_BYTES).build();
+    let runtime = runtime.map_err(|error| Failure::Command(format!("cannot start the runtime: {error}")))?;
+    // On a worker thread, as the size of the main thread's stack cannot be set here.
+    let command = runtime.spawn(execute(arguments));
+    let ended_early = |error| Err(Failure::Essential(format!("the command ended early: {error}")));
+    let outcome = runtime.block_on(command).unwrap_or_else(ended_early);
+    // All data is on disk by now; a conversion that still runs on a thread is not needed any more.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn execute(arguments: Arguments) -> Result<(), Failure> {
     let (path, optional) = match &arguments.config {
         Some(path) => (path.as_path(), false),
         None => (Path::new(DEFAULT_CONFIG), true),

@@ -1,5 +1,6 @@
 //! Start and stop of the hub: the ports, the hub, the edges, the signal; then the reverse.
 
+mod clock;
 mod descriptors;
 mod listen;
 mod open;
@@ -204,6 +205,13 @@ impl Server {
             });
         }
 
+        edges.spawn({
+            let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
+            async move {
+                clock::watch(hub, shutdown).await;
+                Ok(())
+            }
+        });
         edges.spawn(look_after(Arc::clone(&hub), seconds(config.server.check_interval_s), shutdown.clone()));
 
         // If an edge ends by itself, the hub would lack one of its protocols, so the whole hub stops and logs a line.

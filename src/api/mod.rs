@@ -29,13 +29,13 @@ pub mod toys;
 pub mod voice;
 
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use crate::domain::error::DomainError;
-use crate::domain::{Hub, Origin};
+use crate::domain::{Handover, Hub, Origin};
 use crate::model::{FileName, Party, PartyId, PartyKind, Secret, Timestamp, ToyId, UserId};
 use answer::{Link, Shape};
 use request::{Field, FieldInfo, Given, Presence, Request, missing};
@@ -269,9 +269,25 @@ pub struct Asked {
     pub now: Timestamp,
     /// The credential of the caller.
     pub authority: Authority,
+    handover: Mutex<Option<Handover>>,
 }
 
 impl Asked {
+    /// The context of a request to the hub.
+    pub fn new(hub: Arc<Hub>, from: Origin, now: Timestamp, authority: Authority) -> Self {
+        Self { hub, from, now, authority, handover: Mutex::default() }
+    }
+
+    /// The answer hands unread messages over.
+    fn hands_over(&self, handover: Option<Handover>) {
+        *self.handover.lock().unwrap_or_else(PoisonError::into_inner) = handover;
+    }
+
+    /// The handover of the answer, if there is one: the edge completes it when it has sent the answer.
+    pub fn take_handover(&self) -> Option<Handover> {
+        self.handover.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// The token of the request. Errors: `Unauthorized` without one.
     fn token(&self) -> Result<&Secret, DomainError> {
         match &self.authority {
@@ -295,13 +311,14 @@ impl Asked {
             (Authority::Token(_), None) => return Err(missing(me.name)),
             (_, Some(id)) => self.act_for(&id).await?,
         };
+        self.hub.await_handovers(&party).await;
         P::of(party).ok_or(DomainError::UnknownParty)
     }
 
     /// The party that the request names, if the caller may act for it or is a guardian of the toy that it names; and
     /// whether the caller is a guardian. Errors: as [`Self::acting`].
     pub async fn acting_or_guarding(&self, me: Me<Party>) -> Result<(Party, bool), DomainError> {
-        match (&self.authority, me.id) {
+        let found = match (&self.authority, me.id) {
             (Authority::Party(party), None) => Ok((party.clone(), false)),
             (Authority::Token(_), None) => Err(missing(me.name)),
             (Authority::Party(party), Some(id)) if party.id() == id.as_str() => Ok((party.clone(), false)),
@@ -312,7 +329,10 @@ impl Asked {
             (Authority::Token(token), Some(id)) => {
                 self.hub.authorize_for(&id, token.as_ref(), self.from, self.now).await
             }
-        }
+        };
+        let (party, is_guardian) = found?;
+        self.hub.await_handovers(&party).await;
+        Ok((party, is_guardian))
     }
 
     /// The user that the request names, and for whom the user acts: itself, or a toy of the user. Errors: as

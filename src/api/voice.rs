@@ -112,7 +112,7 @@ impl Call for ChatList {
 }
 
 request! {
-    /// All unread messages of one sender, oldest first. Marks them read.
+    /// All unread messages of one sender, oldest first. They are marked as read when the answer has been sent.
     struct RecvMsg {
         /// The sender. Without an id, or if this sender has no unread messages: the sender of the oldest unread
         /// message.
@@ -128,9 +128,8 @@ impl Call for RecvMsg {
 
     async fn handle(self, asked: &Asked) -> Result<Vec<Message>, DomainError> {
         let receiver = asked.acting(self.me).await?;
-        let messages = asked.hub.receive(&receiver, self.from_user.0.as_ref()).await?;
-        asked.hub.note_reading(&receiver, messages.iter(), asked.now).await;
-        asked.hub.count_messages(&receiver, messages.iter(), asked.now).await;
+        let (messages, handover) = asked.hub.hand_over(&receiver, self.from_user.0.as_ref()).await?;
+        asked.hands_over(handover);
         Ok(messages.iter().map(|message| Message::of(message, asked)).collect())
     }
 }

@@ -22,6 +22,10 @@ settings! {
         /// process (ulimit -n, LimitNOFILE; the hub raises it to the hard limit) is for connections, of which one
         /// address may use half; connections beyond that are refused.
         descriptors_reserved: u64 = 512;
+        /// Hours after a start at which the clock is more than a day later than when the hub last ran. Either the hub was
+        /// switched off, or the clock is wrong: until they are over, tokens and sessions do not expire, so that nobody has
+        /// to log in again when the clock is set right. 0 trusts the clock at once.
+        clock_doubt_h: u64 = 24 => MayBeZero;
         /// Seconds between two checks of database, disk, sessions and speech, which /readyz and systemd's watchdog
         /// report.
         check_interval_s: u64 = 1;

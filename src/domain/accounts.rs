@@ -4,10 +4,10 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use unicode_security::confusable_detection::skeleton;
 
-use super::Hub;
 use super::error::DomainError;
 use super::places::Origin;
 use super::units::DAY_S;
+use super::{Hub, clock};
 use crate::config::AuthMode;
 use crate::model::{DeviceKey, FileName, Friend, Login, Party, PartyId, Secret, Timestamp, ToyId, User, UserId};
 use crate::ports::store::StoredUser;
@@ -228,7 +228,7 @@ impl Hub {
     pub(super) async fn issue_token(&self, party: &Party, now: Timestamp) -> Result<Secret, DomainError> {
         let token = Secret::random();
         let accounts = &self.config.accounts;
-        let expires_at = now + f64::from(accounts.token_ttl_days) * DAY_S;
+        let expires_at = clock::age_of(now) + f64::from(accounts.token_ttl_days) * DAY_S;
         self.store.add_token(&hash_of(&token), party, now, expires_at, accounts.tokens_max).await?;
         Ok(token)
     }

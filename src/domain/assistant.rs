@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::error::DomainError;
-use super::{FileKind, Hub, PartState, Recording, Upload};
+use super::{FileKind, Hub, PartState, Recording, Upload, clock};
 use crate::config::seconds;
 use crate::model::{Answer, Content, Event, FileName, Friend, Party, Timestamp, ToyCommand, ToyId};
 use crate::ports::files::ANSWER_PREFIX;
@@ -365,6 +365,9 @@ impl Hub {
     /// Deletes the sounds of answers that have been kept long enough.
     pub async fn sweep_answers(&self, now: Timestamp) -> Result<(), DomainError> {
         let age_max = seconds(self.config.speech.answer_age_max_s);
+        if clock::settled_for() <= age_max {
+            return Ok(());
+        }
         let now = SystemTime::UNIX_EPOCH + Duration::try_from_secs_f64(now).unwrap_or_default();
         let Some(before) = now.checked_sub(age_max) else { return Ok(()) };
         let swept = self.files.sweep_answers(before).await.map_err(DomainError::internal)?;

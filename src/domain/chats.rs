@@ -14,9 +14,6 @@ use crate::model::{
 };
 use crate::ports::store::{Before, Kept, NewMessage, Refusal, Repeats, StoreError, UnreadMessage};
 
-/// The maximum number of unread messages that one call returns; the rest stay unread.
-const RECEIVE_MAX: usize = 200;
-
 impl Hub {
     /// Sends a recording to a friend. It is stored and synced when this returns, and was published to the receiver.
     ///
@@ -202,21 +199,6 @@ impl Hub {
             }
         }
         Ok(None)
-    }
-
-    /// The unread messages of one sender, oldest first. They are marked as read.
-    ///
-    /// The sender is `from`, or if `from` has no unread messages, the sender of the oldest unread message. Empty in a
-    /// toy's quiet hours.
-    pub async fn receive(&self, receiver: &Party, from: Option<&PartyId>) -> Result<Vec<Message>, DomainError> {
-        if self.rests(receiver) {
-            return Ok(Vec::new());
-        }
-        let (messages, marked) = self.store.take_unheard(receiver, from, RECEIVE_MAX).await?;
-        for heard in marked {
-            self.announce_read(receiver, Some(heard)).await;
-        }
-        Ok(messages)
     }
 
     /// Whether the event of a message, which waited in a session, is still published to its receiver: not while a toy

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::accounts::hash_of;
 use super::error::DomainError;
-use super::{FileKind, Hub};
+use super::{FileKind, Hub, clock};
 use crate::model::{ChatId, FileName, Party, Secret, Timestamp, UserId};
 use crate::ports::archive::ArchiveError;
 use crate::ports::store::StoredMessage;
@@ -78,6 +78,7 @@ impl Hub {
     /// A ticket to download the user's archive once, within `ws.ticket_ttl_s`.
     pub fn issue_export(&self, user: &UserId, now: Timestamp) -> Secret {
         let ticket = Secret::random();
+        let now = clock::age_of(now);
         let good_until = now + crate::config::seconds(self.config.ws.ticket_ttl_s).as_secs_f64();
         let mut tickets = self.exports.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         tickets.retain(|(.., good_until)| *good_until > now);
@@ -90,7 +91,7 @@ impl Hub {
 
     /// The user of a ticket; this uses it up. Errors: `Unauthorized`.
     pub fn take_export(&self, ticket: &Secret, now: Timestamp) -> Result<UserId, DomainError> {
-        let hash = hash_of(ticket);
+        let (hash, now) = (hash_of(ticket), clock::age_of(now));
         let mut tickets = self.exports.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         let at = tickets.iter().position(|(known, _, good_until)| *known == hash && *good_until > now);
         let found = at.and_then(|at| tickets.remove(at));

@@ -6,10 +6,10 @@
 
 use sha2::{Digest, Sha256};
 
-use super::Hub;
 use super::error::DomainError;
 use super::places::Origin;
 use super::units::HOUR_S;
+use super::{Hub, clock};
 use crate::model::{Action, ChatId, FileName, Party, PartyId, PartyKind, Secret, Timestamp, ToyId, UserId};
 use crate::ports::store::{NewEntry, NewInvite, OpenInvite};
 
@@ -82,11 +82,11 @@ impl Hub {
             _ => {}
         }
         let code = Secret::invite_code();
-        let expires_at = now + f64::from(self.config.accounts.invite_ttl_h) * HOUR_S;
-        let invite =
-            NewInvite { hash: invite_hash(&code), issuer: issuer.cloned(), toy: wanted.toy, remark, expires_at };
+        let ttl_s = f64::from(self.config.accounts.invite_ttl_h) * HOUR_S;
+        let (hash, expires_at) = (invite_hash(&code), clock::age_of(now) + ttl_s);
+        let invite = NewInvite { hash, issuer: issuer.cloned(), toy: wanted.toy, remark, expires_at };
         self.store.add_invite(invite, self.config.accounts.invites_max, now).await?;
-        Ok(Invitation { code, expires_at })
+        Ok(Invitation { code, expires_at: now + ttl_s })
     }
 
     /// The invitation of a code. Errors: `UnknownInvite`; `RateLimited` after too many wrong codes.

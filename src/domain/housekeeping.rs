@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::DomainError;
 use super::voice::NOTICE_PREFIX;
-use super::{FileKind, Hub};
+use super::{FileKind, Hub, clock};
 use crate::config::seconds;
 use crate::model::{FileName, Timestamp};
 
@@ -72,7 +72,12 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
             let now = system_time(clock());
             let since = if number.is_multiple_of(FULL_EVERY) { SystemTime::UNIX_EPOCH } else { known_before };
             number = number.wrapping_add(1);
-            match hub.sweep_sounds(since, now).await {
+            // Before that, a recording of a minute ago may seem to be years old.
+            let swept = match clock::settled_for() > AGE_MIN {
+                true => hub.sweep_sounds(since, now).await,
+                false => Ok(false),
+            };
+            match swept {
                 Ok(true) => known_before = now.checked_sub(2 * AGE_MIN).unwrap_or(known_before),
                 Ok(false) => {}
                 Err(error) => tracing::warn!(?error, "the search for sounds without a message failed"),

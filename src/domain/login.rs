@@ -27,7 +27,7 @@ const LEAVE_MAX: Duration = Duration::from_secs(1);
 pub struct Admitted {
     /// The party.
     pub party: Party,
-    /// When its proof expires; its connection is then closed.
+    /// When its proof expires, by [`super::clock::age_of`]; its connection is then closed.
     pub expires_at: Timestamp,
     proof: Proof,
     proven_at: Timestamp,

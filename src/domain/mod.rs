@@ -15,6 +15,7 @@ pub mod erasure;
 pub mod error;
 pub mod export;
 mod friends;
+mod handover;
 mod health;
 mod household;
 pub mod housekeeping;
@@ -61,6 +62,7 @@ use crate::ports::workers::{WorkError, Workers};
 pub use accounts::{Profile, Registration};
 pub use content::NewContent;
 pub use doctor::Examination;
+pub use handover::{HandedOver, Handover};
 pub use health::{Health, PartState};
 pub use household::{Guardian, Invitation, WantedInvitation};
 pub use links::Links;
@@ -73,6 +75,7 @@ pub use uploads::{ChunksSent, Download, Recording};
 pub use voice::Upload;
 
 pub use crate::ports::chunks::UploadState;
+pub use crate::ports::clock;
 pub use crate::ports::files::{FileKind, StoredFile};
 pub use crate::ports::router::{CloseReason, Delivery, Form, Incoming, Mailbox, MailboxHandle, Payload, SessionHandle};
 pub use crate::ports::store::{Before, Block, UnreadMessage};
@@ -83,6 +86,7 @@ use backup::Backups;
 use erasure::Erasures;
 use error::DomainError;
 use export::Exports;
+use handover::Handovers;
 use health::LastCheck;
 use rates::Rates;
 use rest::Resting;
@@ -142,6 +146,7 @@ pub struct Hub {
     erasures: Erasures,
     exports: Exports,
     noted: Noted,
+    handovers: Handovers,
     /// Three pools of workers, so that a queue of recordings blocks neither logins nor messages.
     audio_workers: Workers,
     password_workers: Workers,
@@ -187,6 +192,7 @@ impl Hub {
             erasures: Erasures::new(erased),
             exports: Exports::default(),
             noted: Noted::default(),
+            handovers: Handovers::default(),
             audio_workers: workers(),
             password_workers: workers(),
             disk_workers: workers(),
@@ -224,6 +230,11 @@ impl Hub {
         }
         self.store.close().await?;
         self.folder.note_stop(counts?, now, flushed_writes).map_err(DomainError::internal)
+    }
+
+    /// Stores the time, so that the next start notices a clock that is wrong. Blocks on the disk.
+    pub fn note_clock(&self) -> Result<(), DomainError> {
+        self.folder.note_clock().map_err(DomainError::internal)
     }
 
     /// Creates the links to sounds.

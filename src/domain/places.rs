@@ -6,9 +6,9 @@
 
 use std::net::IpAddr;
 
-use super::Hub;
 use super::error::DomainError;
 use super::units::{DAY_S, HOUR_S};
+use super::{Hub, clock};
 use crate::config::{AllowedFrom, AuthMode};
 use crate::model::{Event, Network, Party, Secret, Timestamp, Toy, ToyId, UserId};
 
@@ -98,13 +98,14 @@ impl Hub {
     /// Whether any party has authenticated at the place of an address.
     async fn is_known_place(&self, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
         let Some(place) = from.place() else { return Ok(false) };
-        Ok(self.store.is_place_proven(&place.to_string(), now - self.place_lasts_s()).await?)
+        Ok(self.store.is_place_proven(&place.to_string(), clock::age_of(now) - self.place_lasts_s()).await?)
     }
 
     /// Whether the party has authenticated at the place of an address. Records the activity there.
     pub(super) async fn is_proven_at(&self, party: &Party, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
         let Some(place) = from.place().map(|place| place.to_string()) else { return Ok(false) };
         let Some(found) = self.store.place(party, &place).await? else { return Ok(false) };
+        let now = clock::age_of(now);
         if found.proved_at <= now - self.place_lasts_s() {
             return Ok(false);
         }
@@ -122,7 +123,7 @@ impl Hub {
         now: Timestamp,
     ) -> Result<(), DomainError> {
         let Some(place) = from.into().place().map(|place| place.to_string()) else { return Ok(()) };
-        let known = self.store.place(party, &place).await?;
+        let (known, now) = (self.store.place(party, &place).await?, clock::age_of(now));
         if known.is_some_and(|known| known.proved_at > now - SEEN_STEP_S && known.proved_at <= now) {
             return Ok(());
         }
@@ -166,7 +167,7 @@ impl Hub {
             }
         }
         let is_known = of_guardians.contains(&place) || self.store.place(&party, &place.to_string()).await?.is_some();
-        self.store.prove_place(&party, &place.to_string(), now, self.config.auth.places_max).await?;
+        self.store.prove_place(&party, &place.to_string(), clock::age_of(now), self.config.auth.places_max).await?;
         if !is_known {
             self.report_first_opening(&toy.id, place, now).await;
         }
@@ -245,14 +246,14 @@ impl Hub {
         Ok(())
     }
 
-    /// The time until which a toy that is bound or permitted now may open at a new place.
+    /// The time, by [`clock::age_of`], until which a toy that is bound or permitted now may open at a new place.
     pub(super) fn let_in_until(&self, now: Timestamp) -> Timestamp {
-        now + f64::from(self.config.auth.let_in_minutes) * 60.0
+        clock::age_of(now) + f64::from(self.config.auth.let_in_minutes) * 60.0
     }
 
     /// The places of the guardians of a toy.
     async fn guardian_places(&self, toy: &ToyId, now: Timestamp) -> Result<Vec<Network>, DomainError> {
-        let proven_since = now - self.place_lasts_s();
+        let proven_since = clock::age_of(now) - self.place_lasts_s();
         let mut found = Vec::new();
         for guardian in self.guardians(toy).await? {
             let places = self.store.places(&Party::User(guardian)).await?;
@@ -264,7 +265,7 @@ impl Hub {
 
     async fn is_active_elsewhere(&self, toy: &Party, place: Network, now: Timestamp) -> Result<bool, DomainError> {
         let places = self.store.places(toy).await?;
-        let here = place.to_string();
+        let (here, now) = (place.to_string(), clock::age_of(now));
         Ok(places.iter().any(|known| known.place != here && known.seen_at > now - ELSEWHERE_S))
     }
 

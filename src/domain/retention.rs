@@ -1,17 +1,25 @@
 //! Retention: periodically deletes data that is older than `[retention]` permits.
 
-use super::Hub;
+use std::time::Duration;
+
 use super::error::DomainError;
 use super::housekeeping::system_time;
 use super::units::DAY_S;
+use super::{Hub, clock};
 use crate::model::{ChatId, PartyId, Timestamp};
 
+/// The time after a jump of the clock in which nothing is deleted.
+const SETTLED_MIN: Duration = Duration::from_secs(86_400);
 /// The number of messages that one transaction deletes.
 const BATCH: usize = 100;
 
 impl Hub {
     /// Deletes all data that is too old.
     pub(super) async fn sweep_old(&self, now: Timestamp) -> Result<(), DomainError> {
+        // A clock that is wrong for a while deletes nothing.
+        if clock::settled_for() < SETTLED_MIN {
+            return Ok(());
+        }
         let retention = &self.config.retention;
         let before = |days: u32| now - f64::from(days) * DAY_S;
         if retention.messages_days > 0 {
@@ -23,7 +31,8 @@ impl Hub {
         if retention.requests_days > 0 {
             self.store.delete_requests_before(before(retention.requests_days)).await?;
         }
-        self.store.delete_tokens_expired_before(before(retention.tokens_days)).await?;
+        let tokens_before = clock::age_of(now) - f64::from(retention.tokens_days) * DAY_S;
+        self.store.delete_tokens_expired_before(tokens_before).await?;
         if retention.audit_days > 0 {
             self.store.delete_audit_before(before(retention.audit_days)).await?;
         }

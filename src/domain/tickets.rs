@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Hub;
 use super::accounts::hash_of;
 use super::error::DomainError;
 use super::login::Admitted;
+use super::{Hub, clock};
 use crate::config;
 use crate::model::{Party, Secret, Timestamp};
 
@@ -73,7 +73,7 @@ impl Tickets {
     /// A new ticket for the token with this hash. Errors: `Full`.
     fn issue(&self, party: Party, token_hash: String, now: Timestamp) -> Result<Secret, DomainError> {
         let mut waiting = self.waiting();
-        waiting.forget_expired(now);
+        waiting.forget_expired(clock::age_of(now));
         let of_party = waiting.of_party.get(&party).copied().unwrap_or(0);
         if of_party >= self.per_party_max || waiting.by_number.len() >= self.max {
             return Err(DomainError::Full("ticket, use one or wait a moment"));
@@ -83,7 +83,7 @@ impl Tickets {
         waiting.issued += 1;
         waiting.numbers.insert(hash_of(&secret), number);
         waiting.of_party.insert(party.clone(), of_party + 1);
-        let ticket = Ticket { hash: hash_of(&secret), party, token_hash, good_until: now + self.ttl_s };
+        let ticket = Ticket { hash: hash_of(&secret), party, token_hash, good_until: clock::age_of(now) + self.ttl_s };
         waiting.by_number.insert(number, ticket);
         Ok(secret)
     }
@@ -92,7 +92,7 @@ impl Tickets {
     fn take(&self, ticket: &Secret, now: Timestamp) -> Option<String> {
         let mut waiting = self.waiting();
         let number = waiting.numbers.get(&hash_of(ticket)).copied()?;
-        waiting.remove(number).filter(|ticket| ticket.good_until > now).map(|ticket| ticket.token_hash)
+        waiting.remove(number).filter(|ticket| ticket.good_until > clock::age_of(now)).map(|ticket| ticket.token_hash)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

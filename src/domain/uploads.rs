@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use super::error::DomainError;
 use super::housekeeping::system_time;
 use super::live::hub_message;
-use super::{FileKind, Hub, Upload};
+use super::{FileKind, Hub, Upload, clock};
 use crate::config::seconds;
 use crate::model::{FileName, Outcome, Party, Timestamp, UploadName};
 use crate::ports::chunks::{Chunks, ChunksError, UploadState};
@@ -137,6 +137,9 @@ impl Hub {
     /// Deletes abandoned recordings.
     pub async fn sweep_uploads(&self, now: Timestamp) -> Result<(), DomainError> {
         let (chunks, age_max) = (Arc::clone(&self.chunks), seconds(self.config.chunks.upload_age_max_s));
+        if clock::settled_for() <= age_max {
+            return Ok(());
+        }
         let swept = self.disk_workers.run(move || chunks.sweep(system_time(now), age_max)).await?;
         let swept = swept.map_err(DomainError::internal)?;
         if swept > 0 {

@@ -69,14 +69,15 @@ impl Caller {
         let Request { word, mut given, .. } = request;
         let call = api::call_of_word(&word);
         let call = call.ok_or_else(|| DomainError::invalid("do", "is none of the words that the hub knows"))?;
-        let asked = Asked {
-            hub: Arc::clone(&self.hub),
-            from: self.peer.into(),
-            now: wire::now(),
-            authority: Authority::Party(self.party.clone()),
-        };
+        let authority = Authority::Party(self.party.clone());
+        let asked = Asked::new(Arc::clone(&self.hub), self.peer.into(), wire::now(), authority);
         if !call.takes_recording {
-            return call.run(&asked, given).await;
+            let reply = call.run(&asked, given).await?;
+            // A connection that ends before its answer has `unread` and `mark_read`.
+            if let Some(handover) = asked.take_handover() {
+                self.hub.complete(handover, asked.now).await?;
+            }
+            return Ok(reply);
         }
         let InChunks { upload, chunks } = InChunks::read(&mut given)?;
         given.recording = Some(Recording::InChunks { name: upload, chunks });

@@ -1,23 +1,28 @@
 //! What edges write beside the answers of calls, and the clock of the edges.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::api::schema::map;
-use crate::domain::{Health, PartState};
+use crate::domain::{Health, PartState, clock};
 use crate::model::Timestamp;
 
 /// The current time, read here so that the rooms below need no clock.
 pub fn now() -> Timestamp {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+    clock::now()
 }
 
-/// The instant of that time on the monotonic clock; at most in a year, as no connection lasts longer.
+/// The current time for ages, such as the expiry of a session.
+pub fn age_now() -> Timestamp {
+    clock::age_now()
+}
+
+/// The instant of a time for ages on the monotonic clock; at most in a year, as no connection lasts longer.
 pub fn instant_of(time: Timestamp) -> Instant {
     const LATEST: Duration = Duration::from_secs(366 * 86_400);
-    let left = Duration::try_from_secs_f64((time - now()).max(0.0)).unwrap_or(LATEST);
+    let left = Duration::try_from_secs_f64((time - age_now()).max(0.0)).unwrap_or(LATEST);
     Instant::now() + left.min(LATEST)
 }
 

@@ -121,6 +121,6 @@ pub struct Device {
 pub struct Login {
     /// The party.
     pub party: Party,
-    /// When it expires; connections that were opened with it are then closed.
+    /// When it expires, as a time for ages; connections that were opened with it are then closed.
     pub expires_at: Timestamp,
 }

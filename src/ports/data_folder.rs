@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use toml::value::{Date, Datetime, Offset, Time};
 
 use crate::model::{Counts, HubId, Timestamp};
+use crate::ports::clock;
 use crate::ports::space::is_disk_full;
 
 /// The file that names the hub.
@@ -50,6 +51,9 @@ struct HubFile {
     recovered_at_unix_s: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_stop: Option<LastStop>,
+    /// The clock when the file was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock: Option<clock::Reading>,
 }
 
 /// The state of the hub when it last wrote the file.
@@ -255,6 +259,19 @@ impl DataFolder {
         Some(self.known.as_ref()?.recovered_at_unix_s? as Timestamp)
     }
 
+    /// The clock of the last process on this folder, at its last note.
+    pub fn last_clock(&self) -> Option<clock::Reading> {
+        self.known.as_ref()?.clock
+    }
+
+    /// Records the clock of a running hub.
+    pub fn note_clock(&self) -> Result<(), DataFault> {
+        match &self.known {
+            Some(known) if known.state == State::Running => self.write(known),
+            _ => Ok(()),
+        }
+    }
+
     /// The identity of the hub of this folder, if it has one yet.
     pub fn hub(&self) -> Option<&HubId> {
         self.known.as_ref().map(|known| &known.hub)
@@ -341,8 +358,9 @@ impl DataFolder {
     /// Replaces `hub.toml`, completely and synced or not at all.
     fn write(&self, content: &HubFile) -> Result<(), DataFault> {
         let path = self.path.join(HUB_FILE);
+        let content = HubFile { clock: Some(clock::reading()), ..content.clone() };
         let write = || -> io::Result<()> {
-            let text = toml::to_string(content).map_err(io::Error::other)?;
+            let text = toml::to_string(&content).map_err(io::Error::other)?;
             let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
             file.write_all(
                 b"# The identity of this data folder. The hub writes this file; keep it with the folder.\n",
@@ -360,7 +378,7 @@ impl HubFile {
     fn new(hub: HubId, now: Timestamp, state: State) -> Self {
         let program = env!("CARGO_PKG_VERSION").to_owned();
         let created = datetime(now);
-        Self { format: FORMAT, hub, created, program, state, recovered_at_unix_s: None, last_stop: None }
+        Self { format: FORMAT, hub, created, program, state, recovered_at_unix_s: None, last_stop: None, clock: None }
     }
 
     /// Reads `hub.toml` of a data folder, if it exists.

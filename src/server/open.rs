@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::fault;
 use crate::api::events;
@@ -13,7 +14,7 @@ use crate::domain::{Hub, Ports};
 use crate::edge::wire;
 use crate::model::Secret;
 use crate::ports::chunks::{ChunkLimits, Chunks, Usage};
-use crate::ports::clock::MonotonicClock;
+use crate::ports::clock::{self, MonotonicClock};
 use crate::ports::data_folder::{Damage, DataFolder, Inspection, Parts, make_private_folder};
 use crate::ports::erased::{ERASED_FILE, ErasedList};
 use crate::ports::files::Files;
@@ -54,6 +55,10 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
         return Err(StartError::Part(format!("{folder}: a restore was interrupted; run 'toyhub restore' again")));
     }
     let mut folder = examine_folder(config).await?;
+    let doubt = Duration::from_secs(config.server.clock_doubt_h.saturating_mul(3600));
+    if let Some(change) = clock::start(folder.last_clock(), doubt) {
+        super::clock::log(change);
+    }
     folder.note_start(wire::now()).map_err(StartError::part)?;
     let store = Store::open(&store_settings(config)).await;
     let store = store.map_err(|error| store_fault(config, &error))?;

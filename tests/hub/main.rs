@@ -14,6 +14,7 @@ mod chats;
 #[path = "../../examples/client.rs"]
 mod client;
 mod clients;
+mod clock;
 mod data_folder;
 mod durability;
 mod erasure;

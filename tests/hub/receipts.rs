@@ -1,9 +1,13 @@
 //! The states of messages, published and stored: over HTTP, MQTT and the app socket, and after a `kill -9`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::sound;
-use crate::world::{App, Toy, User, World};
+use crate::world::{App, Toy, User, World, within};
 
 /// Gives the message's id.
 async fn say(world: &World, user: &User, to: &str) -> Value {
@@ -106,4 +110,49 @@ async fn requests_and_new_friends_are_numbered_with_the_rest() {
     assert_eq!(world.post_as(&tom, "/recv_msg", recv).await.as_array().unwrap().len(), 1);
     event(&mut of_tom, "read", 4).await;
     assert_eq!(event(&mut of_mia, "receipt", 2).await["_id"], message["_id"]);
+}
+
+/// A request for the messages to a toy, over a connection of its own.
+async fn request_messages(world: &World, toy: &Toy) -> TcpStream {
+    let body = json!({"from_user": "", "to_user": toy.id}).to_string();
+    let head = format!(
+        "POST /recv_msg HTTP/1.1\r\nhost: hub\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(world.http_addr()).await.unwrap();
+    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_lost_with_its_connection_loses_no_message() {
+    let world = World::start().await;
+    let parent = world.user("parent").await;
+    let toy = world.toy(&parent, "Fluffy").await;
+    let message = say(&world, &parent, &toy.id).await;
+    let recv = json!({"from_user": parent.id, "to_user": toy.id});
+    for _ in 0..20 {
+        // The connection is closed before the answer.
+        drop(request_messages(&world, &toy).await);
+        assert_eq!(world.unread_of(&toy).await, 1);
+    }
+    for _ in 0..5 {
+        // The answer arrives, and is not read: the connection is reset.
+        let stream = request_messages(&world, &toy).await;
+        within("the answer", stream.peek(&mut [0])).await.unwrap();
+        drop(stream);
+        within("the message to be unread", async {
+            while world.unread_of(&toy).await != 1 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+    assert_eq!(world.post("/recv_msg", recv.clone()).await.1[0]["_id"], message);
+    assert_eq!(world.post("/recv_msg", recv.clone()).await.1, json!([]), "the answer has been received");
+    assert_eq!(world.unread_of(&toy).await, 0);
+    // A further message is not marked by the answer with the first one.
+    let second = say(&world, &parent, &toy.id).await;
+    let list = world.post("/recv_msg", recv.clone()).await.1;
+    assert_eq!((&list[0]["_id"], list.as_array().unwrap().len()), (&second, 1));
 }

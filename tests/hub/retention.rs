@@ -12,6 +12,7 @@ async fn messages_go_when_the_clock_says_that_their_days_are_over() {
         ("TOYHUB_AUTH__MODE", "open"),
         ("TOYHUB_RETENTION__MESSAGES_DAYS", "30"),
         ("TOYHUB_CHATS__SWEEP_INTERVAL_S", "1"),
+        ("TOYHUB_SERVER__CLOCK_DOUBT_H", "0"),
     ];
     let mut world = World::start_with(&settings).await;
     let mia = world.user("mia").await;

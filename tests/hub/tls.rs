@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
@@ -21,7 +21,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 
-use crate::mqtt::{V5, connect, packet, text};
+use crate::mqtt::{V5, connect, packet, publish, text};
 use crate::transport::{TLS, connector_with, make_ca, make_certificate, open_tls, tls_folder};
 use crate::world::{World, within};
 
@@ -330,6 +330,65 @@ async fn records_to_a_small_device_fit_its_buffer() {
         within("the delivery", read(&mut stream, &mut received, b"end")).await;
         let largest = seen.lock().unwrap().1;
         assert!((900..=1024).contains(&largest), "{version:?}: a record of {largest} bytes");
+    }
+}
+
+/// `openssl s_client` as a device with buffers of 4 KiB: it asks for fragments of 4096 bytes and sends those of 512.
+#[tokio::test(flavor = "multi_thread")]
+async fn openssl_with_small_buffers_sends_and_receives_large_messages() {
+    let world = world(&[]).await;
+    let owner = world.user("mia").await;
+    let toy = world.toy(&owner, "Fluffy").await;
+    let mut app = world.app(&owner).await;
+    let (command, state) = (format!("toy/{}/cmd/text", toy.id), format!("toy/{}/state/text", toy.id));
+    app.send(json!({"id": 8, "do": "subscribe", "topic": state})).await;
+    assert_eq!(app.answer(8).await["code"], 0);
+    for version in ["-tls1_2", "-tls1_3"] {
+        let records = world.folder().join(format!("records{version}"));
+        let mut client = Command::new("openssl")
+            .args(["s_client", "-quiet", "-nocommands", "-servername", "localhost", "-maxfraglen", "4096"])
+            .args(["-max_send_frag", "512", version, "-msg", "-msgfile", records.to_str().unwrap()])
+            .args(["-connect", &world.mqtts_addr().to_string(), "-CAfile"])
+            .arg(world.folder().join("ca.pem"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let (mut input, mut output) = (client.stdin.take().unwrap(), client.stdout.take().unwrap());
+        let subscribe = packet(0x82, &[&[0, 1, 0][..], &text(&command), &[0]].concat());
+        let hello = connect(V5, &toy.id, &toy.device_key, &toy.secret);
+        input.write_all(&[hello, subscribe].concat()).await.unwrap();
+        let mut received = Vec::new();
+        let mut read_until = async |end: &[u8]| {
+            let read = async {
+                while !received.ends_with(end) {
+                    assert_ne!(output.read_buf(&mut received).await.unwrap(), 0, "ended");
+                }
+            };
+            within("the bytes from openssl", read).await;
+        };
+        read_until(&packet(0x90, &[0, 1, 0, 0])).await;
+        // A large message each way.
+        let sent = format!("{version}{}", "s".repeat(30_000));
+        input.write_all(&publish(V5, 0x32, &state, 7, sent.as_bytes())).await.unwrap();
+        read_until(&packet(0x40, &[0, 7])).await;
+        within("the state", async { while app.frame().await["payload"] != sent {} }).await;
+        let payload = "v".repeat(40_000) + "end";
+        app.send(json!({"id": 9, "do": "publish", "topic": command, "payload": payload})).await;
+        read_until(b"end").await;
+        let log = std::fs::read_to_string(&records).unwrap();
+        let mut lines = log.lines();
+        let mut lengths = Vec::new();
+        while let Some(line) = lines.next() {
+            if line.starts_with("<<<") && line.contains("RecordHeader") {
+                let bytes: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+                lengths.push(5 + usize::from_str_radix(&bytes[3..5].concat(), 16).unwrap());
+            }
+        }
+        let largest = lengths.iter().max().unwrap();
+        assert!((3500..=4096).contains(largest), "{version}: a record of {largest} bytes");
     }
 }
 

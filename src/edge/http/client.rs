@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 
 use super::Edge;
+use super::sent::Sent;
 use crate::domain::Origin;
 use crate::edge::net::{AddressPlace, Forwarded};
 
@@ -19,14 +20,16 @@ pub(super) struct Requester {
     is_hidden: bool,
     /// Whether a request has a body of which something has not been read.
     unread: Arc<AtomicBool>,
+    /// The answers of the connection that are being sent.
+    pub(super) sent: Arc<Sent>,
     /// The place of a request that a proxy forwards: of its connections, each carries many clients.
     _place: Option<AddressPlace>,
 }
 
 impl Requester {
     /// The client of a connection, as long as no request names another one.
-    pub(super) fn of_connection(peer: IpAddr, unread: Arc<AtomicBool>) -> Self {
-        Self { peer, is_hidden: false, unread, _place: None }
+    pub(super) fn of_connection(peer: IpAddr, unread: Arc<AtomicBool>, sent: Arc<Sent>) -> Self {
+        Self { peer, is_hidden: false, unread, sent, _place: None }
     }
 
     /// From where the request comes.
@@ -56,6 +59,7 @@ impl Requester {
                 peer: self.peer,
                 is_hidden: true,
                 unread: Arc::clone(&self.unread),
+                sent: Arc::clone(&self.sent),
                 _place: None,
             }));
         };
@@ -71,7 +75,8 @@ impl Requester {
             tracing::debug!(address = %peer, %refused, "http request refused");
             (StatusCode::TOO_MANY_REQUESTS, "Too many requests and sockets from one address at once.\n")
         })?;
-        Ok(Arc::new(Self { peer, is_hidden: false, unread: Arc::clone(&self.unread), _place: Some(place) }))
+        let (unread, sent) = (Arc::clone(&self.unread), Arc::clone(&self.sent));
+        Ok(Arc::new(Self { peer, is_hidden: false, unread, sent, _place: Some(place) }))
     }
 }
 

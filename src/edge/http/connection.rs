@@ -18,6 +18,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::client::{Refused, Requester};
 use super::reply::{Body, full};
+use super::sent::Sent;
 use super::{Edge, service};
 use crate::config::seconds;
 use crate::edge::net::{Client, Linger, Place, Stream};
@@ -49,9 +50,10 @@ async fn answer(
 pub(super) async fn run(stream: impl Stream + 'static, client: Client, edge: Arc<Edge>) {
     let Client { peer, place, .. } = client;
     let unread = Arc::new(AtomicBool::new(false));
-    let requester = Arc::new(Requester::of_connection(peer, Arc::clone(&unread)));
+    let sent = Arc::new(Sent::default());
+    let requester = Arc::new(Requester::of_connection(peer, Arc::clone(&unread), Arc::clone(&sent)));
     let stall = seconds(edge.config.http.body_pause_timeout_s);
-    let io = TokioIo::new(Guarded::new(Box::new(stream), unread, stall, place));
+    let io = TokioIo::new(Guarded::new(Box::new(stream), unread, sent, stall, place));
     let shared = Arc::clone(&edge);
     let service = service_fn(move |request| answer(Arc::clone(&shared), Arc::clone(&requester), request));
     let mut serving = pin!(edge.protocol.serve_connection(io, service).with_upgrades());
@@ -71,10 +73,14 @@ pub(super) async fn run(stream: impl Stream + 'static, client: Client, edge: Arc
 /// A socket that holds its place as long as it lives, even when it has become a WebSocket, and that
 ///
 /// - fails when the client reads nothing for the length of a pause: hyper would wait for ever;
-/// - reads on for a moment when an answer ends the connection in the middle of an upload.
+/// - reads on for a moment when an answer ends the connection in the middle of an upload;
+/// - notes when an answer has been sent.
 struct Guarded {
     stream: Box<dyn Stream>,
     unread: Arc<AtomicBool>,
+    sent: Arc<Sent>,
+    /// What the client has sent by the end of an answer that was being written.
+    ahead: Vec<u8>,
     stall: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
     linger: Linger,
@@ -82,8 +88,22 @@ struct Guarded {
 }
 
 impl Guarded {
-    fn new(stream: Box<dyn Stream>, unread: Arc<AtomicBool>, stall: Duration, place: Place) -> Self {
-        Self { stream, unread, stall, stalled: None, linger: Linger::default(), _place: place }
+    fn new(stream: Box<dyn Stream>, unread: Arc<AtomicBool>, sent: Arc<Sent>, stall: Duration, place: Place) -> Self {
+        Self { stream, unread, sent, ahead: Vec::new(), stall, stalled: None, linger: Linger::default(), _place: place }
+    }
+
+    /// Whether the client has closed its end. Bytes that it has sent are kept for the next read.
+    fn is_closed(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut bytes = [0; 1024];
+        let mut buf = ReadBuf::new(&mut bytes);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) => {
+                self.ahead.extend_from_slice(buf.filled());
+                buf.filled().is_empty()
+            }
+            Poll::Ready(Err(_)) => true,
+        }
     }
 
     /// Turns a write that has been pending for too long into an error.
@@ -101,7 +121,18 @@ impl Guarded {
 
 impl AsyncRead for Guarded {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead[..length]);
+            self.ahead.drain(..length);
+            return Poll::Ready(Ok(()));
+        }
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        match &read {
+            Ok(()) => self.sent.proven(),
+            Err(_) => self.sent.lost(),
+        }
+        Poll::Ready(read)
     }
 }
 
@@ -125,7 +156,12 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        if self.sent.is_writing() {
+            let is_closed = self.is_closed(cx);
+            self.sent.flushed(is_closed);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

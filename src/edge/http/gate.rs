@@ -61,12 +61,8 @@ impl Gate<'_> {
     pub(super) fn asked(&self, given: &Given) -> Asked {
         // The token of the header or, additively, of the body's `token`.
         let in_body = given.text("token").filter(|token| !token.is_empty()).map(Secret::new);
-        Asked {
-            hub: Arc::clone(&self.edge.hub),
-            from: self.client.origin(),
-            now: wire::now(),
-            authority: Authority::Token(self.bearer.clone().or(in_body)),
-        }
+        let authority = Authority::Token(self.bearer.clone().or(in_body));
+        Asked::new(Arc::clone(&self.edge.hub), self.client.origin(), wire::now(), authority)
     }
 
     /// Begins to receive the recording; none while it is not known whether it is let in. Errors: as of the call.

@@ -21,6 +21,7 @@ mod path;
 mod reading;
 mod reply;
 mod routes;
+mod sent;
 mod service;
 mod sockets;
 

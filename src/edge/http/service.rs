@@ -19,6 +19,7 @@ use super::routes::{Endpoint, Route};
 use super::{Edge, bearer, cors, files, sockets};
 use crate::api::{Entry, Reply};
 use crate::config::seconds;
+use crate::domain::Handover;
 use crate::domain::error::DomainError;
 use crate::edge::status::{self, RequestFault};
 use crate::edge::{dialect, wire};
@@ -64,7 +65,16 @@ async fn dispatch(
         }
         (Endpoint::Call(entry), Method::POST) => {
             let (head, body) = request.into_parts();
-            reply::render(dialect, call(edge, client, entry, head, body).await)
+            match call(edge, client, entry, head, body).await {
+                Ok((answer, handover)) => {
+                    let response = reply::render(dialect, Ok(answer));
+                    match handover {
+                        Some(handover) => response.map(|body| client.sent.hand_over(body, Arc::clone(edge), handover)),
+                        None => response,
+                    }
+                }
+                Err(failure) => reply::render(dialect, Err(failure)),
+            }
         }
         (Endpoint::File(kind), Method::GET | Method::HEAD) => {
             let result = files::get(&edge.hub, *kind, name, &request, client.origin()).await;
@@ -90,14 +100,14 @@ fn fail(edge: &Edge, fault: RequestFault) -> Response<Body> {
     reply::render_failure(edge.config.http.dialect, &Failure::Request(fault), status::of)
 }
 
-/// Receives the body of a call and does what it asks.
+/// Receives the body of a call and does what it asks. The answer may hand messages over.
 async fn call(
     edge: &Arc<Edge>,
     client: &Arc<Requester>,
     entry: &'static Entry,
     head: Parts,
     body: Incoming,
-) -> Result<Reply, Failure> {
+) -> Result<(Reply, Option<Handover>), Failure> {
     let http = &edge.config.http;
     let gate = Gate { edge, client, entry, bearer: bearer(&head.headers) };
     let (given, place) = body::receive(&gate, Arc::clone(client), &head.headers, body).await?;
@@ -105,7 +115,8 @@ async fn call(
     let dialect = http.dialect;
     let work = async move {
         let _place = place;
-        dialect::call(dialect, entry, &asked, given).await
+        let reply = dialect::call(dialect, entry, &asked, given).await;
+        reply.map(|reply| (reply, asked.take_handover()))
     };
     // A completely received request is executed completely: a client that disconnects now must not interrupt a
     // transaction.

@@ -22,7 +22,7 @@ use super::{Edge, Profile};
 use crate::config::{self, seconds};
 use crate::domain::error::DomainError;
 use crate::domain::login::Admitted;
-use crate::edge::wire::{self, now};
+use crate::edge::wire::{self, age_now, now};
 use crate::ports::router::{CloseReason, Mailbox};
 
 /// Brings a new connection to its session; none if it was refused, silent for too long, or the hub stops. `number` is
@@ -123,14 +123,14 @@ async fn enter(
     let client_id = assigned_id.as_ref().unwrap_or(&connect.client_id);
     let mut place = edge.sessions.enter(&admitted.party, client_id, number, patience).await.ok_or(Refusal::Busy)?;
     let refused = |error: DomainError| Refusal::from(&error);
-    let kept = place.take(now());
+    let kept = place.take(age_now());
     let (mailbox, memory, is_resumed) = match kept {
         Some(kept) if !connect.is_clean => {
             let (handle, memory) = kept.resume();
             let mailbox = match edge.hub.attach(&handle, admitted).await {
                 Ok(mailbox) => mailbox,
                 Err(error) => {
-                    place.keep(Kept::new(handle, memory, now() + f64::from(connect.expiry_s), None));
+                    place.keep(Kept::new(handle, memory, age_now() + f64::from(connect.expiry_s), None));
                     return Err(refused(error));
                 }
             };
@@ -154,7 +154,7 @@ async fn enter(
     let mailbox = mailbox.map_err(refused)?;
     if let Some(session) = mailbox.session() {
         // Here already, so that a connection that fails in whatever way leaves the session behind.
-        place.keep(Kept::new(session, Memory::default(), now() + f64::from(connect.expiry_s), None));
+        place.keep(Kept::new(session, Memory::default(), age_now() + f64::from(connect.expiry_s), None));
     }
     place.serve(&mailbox);
     if is_resumed {

@@ -23,7 +23,7 @@ pub(super) async fn run(edge: &Edge) {
     loop {
         tokio::select! {
             _ = sweep.tick() => {
-                edge.sessions.sweep(wire::now());
+                edge.sessions.sweep(wire::age_now());
                 edge.hub.sweep();
                 if let Err(error) = edge.hub.sweep_uploads(wire::now()).await {
                     tracing::warn!(?error, "abandoned uploads not swept");

@@ -105,7 +105,7 @@ pub async fn serve(
     tasks: Tasks,
     shutdown: CancellationToken,
 ) {
-    let sessions = Arc::new(Sessions::restore(&hub, wire::now()));
+    let sessions = Arc::new(Sessions::restore(&hub, wire::age_now()));
     let edge = Arc::new(Edge { hub, config: Arc::new(config.mqtt.clone()), sessions, tasks, shutdown });
     let terms = terms(&config, places);
     let for_tests = Terms { bans: None, ..terms.clone() };

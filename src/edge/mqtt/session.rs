@@ -42,7 +42,7 @@ use crate::domain::error::DomainError;
 use crate::domain::live::Ticket;
 use crate::domain::{Delivery, Incoming, Mailbox};
 use crate::edge::net::note_party;
-use crate::edge::wire::now;
+use crate::edge::wire::age_now;
 use crate::model::{MessageId, QoS};
 use crate::ports::router::CloseReason;
 
@@ -254,7 +254,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
 
     fn deliver(&mut self, delivery: &Delivery) -> Result<(), End> {
         let own = self.mailbox.connection_id();
-        let is_sent = self.exchange.deliver(delivery, own, now, &mut self.link.output.buffer)?;
+        let is_sent = self.exchange.deliver(delivery, own, age_now, &mut self.link.output.buffer)?;
         if !is_sent || delivery.qos == QoS::AtMostOnce {
             self.forget(delivery);
             return Ok(());
@@ -375,7 +375,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         };
         match session {
             Some(session) => {
-                let ends_at = now() + f64::from(expiry_s);
+                let ends_at = age_now() + f64::from(expiry_s);
                 place.keep(Kept::new(session, exchange.into_memory(), ends_at, delayed));
             }
             None => {

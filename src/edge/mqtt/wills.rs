@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Edge;
 use super::connect::Will;
 use crate::domain::live::{Held, Publication, Reached};
-use crate::edge::wire::now;
+use crate::edge::wire::age_now;
 use crate::model::Party;
 use crate::ports::router::ConnectionId;
 
@@ -62,7 +62,7 @@ pub(super) fn delay(
 
 async fn publish_now(edge: &Edge, party: &Party, publisher: ConnectionId, will: Will) -> Option<Held> {
     let Will { topic, payload, qos, retain, properties, expires_in_s, .. } = will;
-    let expires_at = expires_in_s.map(|seconds| now() + f64::from(seconds));
+    let expires_at = expires_in_s.map(|seconds| age_now() + f64::from(seconds));
     let (publisher, payload) = (Some(publisher), payload.into());
     let publication = Publication { topic, payload, qos, retain, publisher, properties, expires_at };
     match Box::pin(edge.hub.publish(party, publication)).await {

@@ -21,7 +21,6 @@ mod writer;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::ReadTransaction;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -29,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::subjects::Subjects;
 use super::{ConnectionId, Publication, Subscription};
 use crate::model::{HubId, Party, QoS, Timestamp};
+use crate::ports::clock;
 
 pub use file::{DiskError, Repaired, repair};
 
@@ -374,6 +374,7 @@ impl Disk {
     }
 }
 
+/// The current time for ages: those of sessions and messages.
 pub(super) fn now() -> Timestamp {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+    clock::age_now()
 }

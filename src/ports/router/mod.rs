@@ -86,7 +86,7 @@ pub struct Publication {
     /// The properties that MQTT 5 forwards to the subscribers, in its encoding without the length: payload format,
     /// content type, response topic, correlation data, user properties (v5 §3.3.2.3).
     pub properties: Bytes,
-    /// When it expires (v5 §3.3.2.3.3).
+    /// When it expires, as a time for ages (v5 §3.3.2.3.3).
     pub expires_at: Option<Timestamp>,
 }
 

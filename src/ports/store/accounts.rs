@@ -5,6 +5,7 @@ use surrealdb::types::{SurrealValue, vars};
 use super::looks::looks_of;
 use super::{Results, Store, StoreError, stored, stored_party};
 use crate::model::{FileName, Login, Party, Secret, Timestamp, User, UserId};
+use crate::ports::clock;
 
 /// A user with its secret data.
 #[derive(Debug)]
@@ -69,6 +70,7 @@ impl Store {
         let variables = vars! {
             id: user.id.as_str(), looks: looks, username: user.username, nickname: user.nickname, gender: user.gender,
             avatar: user.avatar.as_str(), password: password_hash, invite: invite_hash.map(str::to_owned), now: now,
+            age: clock::age_of(now),
         };
         self.run(
             "{
@@ -79,7 +81,7 @@ impl Store {
                 };
                 IF $invite != NONE {
                     LET $found = (SELECT * FROM ONLY type::record('invite', $invite));
-                    IF $found = NONE OR $found.expires_at <= $now OR $found.claimed_by != NONE
+                    IF $found = NONE OR $found.expires_at <= $age OR $found.claimed_by != NONE
                         { THROW 'toyhub:unknown_invite' };
                     IF $found.toy = NONE { DELETE type::record('invite', $invite) }
                     ELSE { UPDATE type::record('invite', $invite) SET claimed_by = $id };
@@ -208,7 +210,7 @@ impl Store {
             .run("SELECT party, kind, expires_at FROM ONLY type::record('token', $hash)", vars! { hash: hash })
             .await?;
         match reply.optional::<TokenRow>(0)? {
-            Some(row) if row.expires_at > now => {
+            Some(row) if row.expires_at > clock::age_of(now) => {
                 Ok(Some(Login { party: stored_party(&row.kind, &row.party)?, expires_at: row.expires_at }))
             }
             _ => Ok(None),

@@ -6,6 +6,7 @@ use super::friends::{Pair, Unfriended};
 use super::transaction::{record, record_of};
 use super::{NewEntry, Refusal, Store, StoreError, stored};
 use crate::model::{ChatId, Event, Party, Timestamp, ToyId, UserId};
+use crate::ports::clock;
 
 /// The issuer of the operator's invitations.
 const OPERATOR: &str = "operator";
@@ -21,7 +22,7 @@ pub struct NewInvite {
     pub toy: Option<ToyId>,
     /// The toy's remark for the new guardian. Default: the guardian's own name.
     pub remark: String,
-    /// When it expires.
+    /// When it expires, by [`clock::age_of`].
     pub expires_at: Timestamp,
 }
 
@@ -78,10 +79,11 @@ impl Store {
         let variables = vars! {
             hash: invite.hash.as_str(), issuer: invite.issuer(), toy: invite.toy.as_ref().map(ToString::to_string),
             remark: invite.remark.as_str(), invites_max: invites_max as i64, expires_at: invite.expires_at, now: now,
+            age: clock::age_of(now),
         };
         self.run(
             "{
-                DELETE invite WHERE issuer = $issuer AND expires_at <= $now;
+                DELETE invite WHERE issuer = $issuer AND expires_at <= $age;
                 LET $open = (SELECT VALUE expires_at FROM invite WHERE issuer = $issuer);
                 IF array::len($open) >= $invites_max { THROW 'toyhub:invites_full' };
                 CREATE type::record('invite', $hash) SET issuer = $issuer, toy = $toy, remark = $remark,
@@ -99,7 +101,7 @@ impl Store {
         let mut reply = self
             .run("SELECT issuer, toy, remark, expires_at FROM ONLY type::record('invite', $hash)", vars! { hash: hash })
             .await?;
-        let row = reply.optional::<InviteRow>(0)?.filter(|row| row.expires_at > now);
+        let row = reply.optional::<InviteRow>(0)?.filter(|row| row.expires_at > clock::age_of(now));
         row.map(InviteRow::into_invite).transpose()
     }
 
@@ -116,6 +118,7 @@ impl Store {
     ) -> Result<Option<u64>, StoreError> {
         let variables = vars! {
             hash: hash, user: user.as_str(), toy: toy.as_str(), guardians_max: guardians_max as i64, now: now,
+            age: clock::age_of(now),
         };
         let (variables, entries) = (&variables, [&entry_of_user, &entry_of_toy]);
         let pair = Pair { parties: [user.as_str(), toy.as_str()], entries, chat, friends_max };
@@ -176,7 +179,7 @@ impl InviteRow {
 
 const JOIN: &str = "{
     LET $invite = (SELECT * FROM ONLY type::record('invite', $hash));
-    IF $invite = NONE OR $invite.expires_at <= $now OR $invite.toy != $toy
+    IF $invite = NONE OR $invite.expires_at <= $age OR $invite.toy != $toy
         OR ($invite.claimed_by != NONE AND $invite.claimed_by != $user) { THROW 'toyhub:unknown_invite' };
     LET $owner = (SELECT VALUE bind_user FROM ONLY type::record('toy', $toy));
     IF $owner = NONE { THROW 'toyhub:unknown_invite' };

@@ -64,7 +64,7 @@ pub use streams::Missed;
 #[cfg(test)]
 pub(crate) use tests::Fault;
 pub use toys::NewToy;
-pub use unread::UnreadMessage;
+pub use unread::{BatchMark, BatchUndo, UnreadMessage};
 
 const SCHEMA: &str = include_str!("schema.surql");
 /// How long an import may take.

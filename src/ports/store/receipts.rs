@@ -63,10 +63,20 @@ impl EntryRow {
     }
 }
 
-/// The messages of a friend to mark as read: the last number, their count, and the newest of them.
+/// The end of the messages to mark as read.
+#[derive(Clone, Copy)]
+pub(super) enum UpTo {
+    /// The message of this number.
+    Seq(i64),
+    /// All that there were when the counter of incoming messages and the number of the chat had these values.
+    Seen { incoming: i64, seq: i64 },
+    /// All.
+    All,
+}
+
+/// The messages of a friend to mark as read: their end, their count, and the newest of them.
 pub(super) struct NewlyHeard {
-    /// None for all messages.
-    pub(super) up_to: Option<i64>,
+    pub(super) up_to: UpTo,
     pub(super) count: i64,
     pub(super) newest: Option<MessageRow>,
 }
@@ -96,9 +106,15 @@ impl Transaction<'_> {
         self.mark_read(reader, entry, new).await.map(Some)
     }
 
+    /// The highest number of a chat.
+    pub(super) async fn end_of_chat(&self, chat: &str) -> Result<i64, StoreError> {
+        let end = self.one::<i64>("SELECT VALUE seq FROM ONLY $id", vars! { id: record("chat", chat) }).await?;
+        Ok(end.unwrap_or(0))
+    }
+
     /// Counts the messages to mark.
     async fn new_messages(&self, entry: &EntryRow, up_to: Option<i64>) -> Result<NewlyHeard, StoreError> {
-        let mut new = NewlyHeard { up_to, count: 0, newest: None };
+        let mut new = NewlyHeard { up_to: up_to.map_or(UpTo::All, UpTo::Seq), count: 0, newest: None };
         let (mut first, last) = (entry.read_seq + 1, up_to.unwrap_or(i64::MAX));
         while first <= last {
             let rows = self
@@ -130,12 +146,11 @@ impl Transaction<'_> {
     ) -> Result<Heard, StoreError> {
         let newest_seq = new.newest.as_ref().map_or(0, |newest| newest.seq);
         let (heard, read) = match new.up_to {
-            Some(up_to) => (entry.incoming.min(entry.heard + new.count), up_to),
-            None => {
-                let id = record("chat", &entry.chat);
-                let end = self.one::<i64>("SELECT VALUE seq FROM ONLY $id", vars! { id: id }).await?;
-                (entry.incoming, entry.read_seq.max(end.unwrap_or(0)).max(newest_seq))
+            UpTo::Seq(up_to) => (entry.incoming.min(entry.heard + new.count), up_to),
+            UpTo::Seen { incoming, seq } => {
+                (entry.incoming.min(entry.heard.max(incoming)), entry.read_seq.max(seq).max(newest_seq))
             }
+            UpTo::All => (entry.incoming, entry.read_seq.max(self.end_of_chat(&entry.chat).await?).max(newest_seq)),
         };
         let unread = entry.incoming - heard;
         let newest_at = new.newest.as_ref().map(|newest| newest.created_at);

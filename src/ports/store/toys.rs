@@ -6,6 +6,7 @@ use super::friends::Pair;
 use super::transaction::record;
 use super::{NewEntry, Store, StoreError, stored};
 use crate::model::{ChatId, Device, DeviceKey, Timestamp, Toy, ToyId, UserId};
+use crate::ports::clock;
 
 /// A toy to be created with its chat and both address book entries.
 #[derive(Debug)]
@@ -135,6 +136,7 @@ impl Store {
             key: toy.device_key.as_str(), toy: toy.id.as_str(), user: toy.bind_user.as_str(),
             toy_name: toy.toy_name, baby_name: toy.baby_name, gender: toy.gender, avatar: toy.avatar.as_str(),
             let_in_until: let_in_until, invite: invite_hash, consent: consent, now: now,
+            age: clock::age_of(now),
         };
         let (variables, entries) = (&variables, [&entry_of_user, &entry_of_toy]);
         let pair = Pair { parties: [toy.bind_user.as_str(), toy.id.as_str()], entries, chat: &chat, friends_max };
@@ -153,7 +155,7 @@ impl Store {
         reply.optional::<ToyRow>(0)?.map(ToyRow::into_toy).transpose()
     }
 
-    /// Sets the time until which a toy may open at a new place.
+    /// Sets the time, by [`clock::age_of`], until which a toy may open at a new place.
     pub async fn let_in(&self, toy: &ToyId, until: Timestamp) -> Result<(), StoreError> {
         let id = record("toy", toy.as_str());
         self.run("UPDATE $id SET let_in_until = $until RETURN NONE", vars! { id: id, until: until }).await.map(drop)
@@ -164,8 +166,9 @@ impl Store {
     pub async fn take_letting_in(&self, toy: &ToyId, now: Timestamp) -> Result<bool, StoreError> {
         self.transact(|tx| async move {
             let id = record("toy", toy.as_str());
+            let age = clock::age_of(now);
             let until = tx.one::<f64>("SELECT VALUE let_in_until FROM ONLY $id", vars! { id: id.clone() }).await?;
-            if until.is_none_or(|until| until <= now) {
+            if until.is_none_or(|until| until <= age) {
                 return Ok(false);
             }
             tx.run("UPDATE $id SET let_in_until = NONE RETURN NONE", vars! { id: id }).await?;
@@ -198,7 +201,7 @@ const BIND_TOY: &str = "{
     IF $device.toy != NONE { THROW 'toyhub:device_bound ' + $device.toy };
     IF $invite != NONE {
         LET $found = (SELECT * FROM ONLY type::record('invite', $invite));
-        IF $found = NONE OR $found.expires_at <= $now OR $found.toy != NONE { THROW 'toyhub:unknown_invite' };
+        IF $found = NONE OR $found.expires_at <= $age OR $found.toy != NONE { THROW 'toyhub:unknown_invite' };
         DELETE type::record('invite', $invite);
     };
     IF !record::exists(type::record('user', $user)) { THROW 'toyhub:unknown_party' };

@@ -7,8 +7,8 @@
 use surrealdb::types::{SurrealValue, vars};
 
 use super::message_row::MessageRow;
-use super::receipts::{EntryRow, Heard, NewlyHeard};
-use super::transaction::Transaction;
+use super::receipts::{EntryRow, Heard, NewlyHeard, UpTo};
+use super::transaction::{Transaction, record_of};
 use super::{Store, StoreError, stored};
 use crate::model::{ChatId, FileName, Message, Party, PartyId, Timestamp};
 
@@ -30,32 +30,139 @@ pub struct UnreadMessage {
     pub event_seq: Option<u64>,
 }
 
+/// The first unread messages of one sender. They stay unread until [`Store::mark_batch`].
+pub struct Batch {
+    /// Oldest first; empty if nothing is unread.
+    pub messages: Vec<Message>,
+    /// Senders whose unread messages were all lost: their counters were corrected.
+    pub corrected: Vec<Heard>,
+    /// Marks the messages as read; none if there are none.
+    pub mark: Option<BatchMark>,
+}
+
+/// The mark of a [`Batch`].
+pub struct BatchMark {
+    sender: String,
+    chat: String,
+    /// The mark of the receiver when the messages were looked up.
+    read_seq: i64,
+    count: i64,
+    oldest_at: f64,
+    newest: MessageRow,
+    /// If these were all messages: the counter and the number of the chat then.
+    seen: Option<UpTo>,
+}
+
+/// The state before the mark of a [`Batch`].
+pub struct BatchUndo {
+    sender: String,
+    chat: String,
+    read_seq: i64,
+    /// The mark that was set.
+    marked_to: i64,
+    count: i64,
+    oldest_at: f64,
+}
+
 impl Store {
-    /// The unread messages of one sender, oldest first, at most `limit`, which are marked as read; and the result of
-    /// the mark.
+    /// The unread messages of one sender, oldest first, at most `limit`.
     ///
     /// The sender is `from`, or if `from` has no unread messages, the sender of the oldest unread message.
+    pub async fn unread_batch(
+        &self,
+        receiver: &Party,
+        from: Option<&PartyId>,
+        limit: usize,
+    ) -> Result<Batch, StoreError> {
+        let mut batch = Batch { messages: Vec::new(), corrected: Vec::new(), mark: None };
+        if limit == 0 {
+            return Ok(batch);
+        }
+        for _ in 0..EMPTY_ENTRIES_MAX {
+            let _turn = self.turns.of(receiver.id(), receiver.id()).await;
+            match self.transact(|tx| async move { tx.look_at_entry(receiver, from, limit).await }).await? {
+                Found::Nothing => break,
+                Found::OnlyLost(heard) => batch.corrected.push(heard),
+                Found::Messages(rows, mark) => {
+                    batch.messages = rows.into_iter().map(MessageRow::into_message).collect::<Result<_, _>>()?;
+                    batch.mark = Some(mark);
+                    break;
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Marks the messages of a batch as read, and none that came later. None if they were marked since, or their chat
+    /// was erased.
+    pub async fn mark_batch(
+        &self,
+        receiver: &Party,
+        mark: BatchMark,
+    ) -> Result<Option<(Heard, BatchUndo)>, StoreError> {
+        let BatchMark { sender, chat, read_seq, count, oldest_at, newest, seen } = &mark;
+        let _turns = self.turns.of(receiver.id(), sender).await;
+        self.transact(|tx| async move {
+            let entry = tx.entry(receiver.id(), sender).await?.filter(|entry| entry.chat == *chat);
+            let Some(entry) = entry else { return Ok(None) };
+            let before = (entry.read_seq, entry.heard);
+            let marked = match seen {
+                Some(up_to) if entry.read_seq == *read_seq && entry.has_unread() => {
+                    let new = NewlyHeard { up_to: *up_to, count: *count, newest: Some(newest.clone()) };
+                    Some(tx.mark_read(receiver, entry, new).await?)
+                }
+                _ => tx.mark_read_up_to(receiver, entry, Some(newest.seq)).await?,
+            };
+            let Some(heard) = marked else { return Ok(None) };
+            let Some(after) = tx.entry(receiver.id(), sender).await? else { return Ok(None) };
+            let undo = BatchUndo {
+                sender: sender.clone(),
+                chat: chat.clone(),
+                read_seq: before.0,
+                marked_to: after.read_seq,
+                count: after.heard - before.1,
+                oldest_at: *oldest_at,
+            };
+            Ok(Some((heard, undo)))
+        })
+        .await
+    }
+
+    /// Makes the messages of a batch unread again, unless others were marked since.
+    pub async fn unmark_batch(&self, receiver: &Party, undo: BatchUndo) -> Result<(), StoreError> {
+        let BatchUndo { sender, chat, read_seq, marked_to, count, oldest_at } = &undo;
+        let _turns = self.turns.of(receiver.id(), sender).await;
+        self.transact(|tx| async move {
+            let entry = tx.entry(receiver.id(), sender).await?;
+            let Some(entry) = entry.filter(|entry| entry.chat == *chat && entry.read_seq == *marked_to) else {
+                return Ok(());
+            };
+            tx.run(
+                "UPDATE $id SET heard = $heard, read_seq = $read, unread_since = $since RETURN NONE",
+                vars! {
+                    id: record_of("friend", receiver.id(), sender.clone()), heard: (entry.heard - *count).max(0),
+                    read: *read_seq, since: *oldest_at,
+                },
+            )
+            .await
+            .map(drop)
+        })
+        .await
+    }
+
+    /// The messages of a batch, marked as read at once.
+    #[cfg(test)]
     pub async fn take_unheard(
         &self,
         receiver: &Party,
         from: Option<&PartyId>,
         limit: usize,
     ) -> Result<(Vec<Message>, Vec<Heard>), StoreError> {
-        let mut marked = Vec::new();
-        if limit == 0 {
-            return Ok((Vec::new(), marked));
+        let Batch { messages, corrected: mut marked, mark } = self.unread_batch(receiver, from, limit).await?;
+        if let Some(mark) = mark {
+            marked.extend(self.mark_batch(receiver, mark).await?.map(|(heard, _)| heard));
         }
-        for _ in 0..EMPTY_ENTRIES_MAX {
-            let _turn = self.turns.of(receiver.id(), receiver.id()).await;
-            let taken = self.transact(|tx| async move { tx.take_entry(receiver, from, limit).await }).await?;
-            let Some((messages, heard)) = taken else { break };
-            marked.push(heard);
-            if !messages.is_empty() {
-                let messages = messages.into_iter().map(MessageRow::into_message);
-                return Ok((messages.collect::<Result<_, _>>()?, marked));
-            }
-        }
-        Ok((Vec::new(), marked))
+        Ok((messages, marked))
     }
 
     /// Up to `limit` unread messages of a party, of all senders, oldest first. They stay unread.
@@ -118,13 +225,8 @@ impl Store {
 }
 
 impl Transaction<'_> {
-    /// The first unread messages of one entry, and the result of the mark; none if there are no unread messages.
-    async fn take_entry(
-        &self,
-        receiver: &Party,
-        from: Option<&PartyId>,
-        limit: usize,
-    ) -> Result<Option<(Vec<MessageRow>, Heard)>, StoreError> {
+    /// The first unread messages of one entry. If all of them were lost, the entry is corrected.
+    async fn look_at_entry(&self, receiver: &Party, from: Option<&PartyId>, limit: usize) -> Result<Found, StoreError> {
         let named = match from {
             Some(from) => self.entry(receiver.id(), from.as_str()).await?.filter(EntryRow::has_unread),
             None => None,
@@ -133,7 +235,7 @@ impl Transaction<'_> {
             Some(entry) => Some(entry),
             None => self.longest_unread(receiver).await?,
         };
-        let Some(entry) = entry else { return Ok(None) };
+        let Some(entry) = entry else { return Ok(Found::Nothing) };
         let messages = self
             .rows::<MessageRow>(
                 UNHEARD_OF_ONE,
@@ -144,12 +246,19 @@ impl Transaction<'_> {
                 },
             )
             .await?;
-        let newest = messages.last().cloned();
+        let oldest_at = messages.first().map_or(0.0, |oldest| oldest.created_at);
+        let Some(newest) = messages.last().cloned() else {
+            let all = NewlyHeard { up_to: UpTo::All, count: 0, newest: None };
+            return self.mark_read(receiver, entry, all).await.map(Found::OnlyLost);
+        };
         // Fewer messages than requested mean that there are no more.
-        let up_to = newest.as_ref().map(|newest| newest.seq).filter(|_| messages.len() >= limit);
+        let seen = match messages.len() < limit {
+            true => Some(UpTo::Seen { incoming: entry.incoming, seq: self.end_of_chat(&entry.chat).await? }),
+            false => None,
+        };
         let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
-        let heard = self.mark_read(receiver, entry, NewlyHeard { up_to, count, newest }).await?;
-        Ok(Some((messages, heard)))
+        let EntryRow { friend: sender, chat, read_seq, .. } = entry;
+        Ok(Found::Messages(messages, BatchMark { sender, chat, read_seq, count, oldest_at, newest, seen }))
     }
 
     /// The entry whose first unread message is the oldest.
@@ -163,6 +272,13 @@ impl Transaction<'_> {
             .await?;
         Ok(entries.into_iter().next())
     }
+}
+
+/// The unread messages of an entry.
+enum Found {
+    Nothing,
+    OnlyLost(Heard),
+    Messages(Vec<MessageRow>, BatchMark),
 }
 
 #[derive(SurrealValue)]

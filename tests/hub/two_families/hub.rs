@@ -109,7 +109,7 @@ impl Stage {
             (Some(party), _) => Authority::Party(party.clone()),
             (None, token) => Authority::Token(token.as_ref().map(Secret::new)),
         };
-        let asked = Asked { hub: Arc::clone(&self.hub), from: caller.from.into(), now: caller.now, authority };
+        let asked = Asked::new(Arc::clone(&self.hub), caller.from.into(), caller.now, authority);
         let mut given = Given::of(fields);
         if call.takes_recording {
             // Over HTTP the gate asks before anything is received; here the call itself has to.
@@ -117,7 +117,11 @@ impl Stage {
             upload.write(&sound::beep().into()).await.unwrap();
             given.recording = Some(upload.into());
         }
-        match call.run(&asked, given).await {
+        let answered = call.run(&asked, given).await;
+        if let Some(handover) = asked.take_handover() {
+            self.hub.complete(handover, caller.now).await.unwrap();
+        }
+        match answered {
             Ok(reply) => json!({"code": 0, "data": reply.data}),
             Err(error) => {
                 assert!(!matches!(error, DomainError::Internal(_)), "{}: {error:?}", call.facts.name);
@@ -452,7 +456,9 @@ impl Call for Careless {
     type Answer = api::answer::Nothing;
 
     async fn handle(self, asked: &Asked) -> Result<Self::Answer, DomainError> {
-        asked.hub.receive(&Party::User(self.user), None).await?;
+        if let (_, Some(handover)) = asked.hub.hand_over(&Party::User(self.user), None).await? {
+            asked.hub.complete(handover, asked.now).await?;
+        }
         Ok(api::answer::Nothing {})
     }
 }

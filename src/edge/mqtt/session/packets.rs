@@ -18,7 +18,7 @@ use crate::domain::error::DomainError;
 use crate::domain::live::{Publication, Reached, Subscription as Routed};
 use crate::edge::request::Caller;
 use crate::edge::status;
-use crate::edge::wire::now;
+use crate::edge::wire::age_now;
 use crate::model::QoS;
 
 impl<S: AsyncRead + AsyncWrite> Session<S> {
@@ -157,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         // Boxed: the hub's future is large, and most connections have none most of the time.
         let Publish { payload, retain, properties, expires_in_s, .. } = publish;
         let publisher = Some(self.mailbox.connection_id());
-        let expires_at = expires_in_s.map(|seconds| now() + f64::from(seconds));
+        let expires_at = expires_in_s.map(|seconds| age_now() + f64::from(seconds));
         let payload = payload.into();
         let publication = Publication { topic, payload, qos, retain, publisher, properties, expires_at };
         let receipt = if qos == QoS::ExactlyOnce { self.mailbox.receipt(id) } else { None };

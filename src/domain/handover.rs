@@ -1,0 +1,123 @@
+//! Answers that hand unread messages to their receiver: the messages are marked as read when the answer has been sent.
+//!
+//! Until then they are unread, so that an answer that is lost with its connection loses no message. A further call of the
+//! same receiver, over another connection, waits for a moment until it is decided: a client that has the answer finds
+//! its messages read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::Hub;
+use super::error::DomainError;
+use crate::model::{Message, Party, PartyId, Timestamp};
+use crate::ports::store::{BatchMark, BatchUndo};
+
+/// How long a call waits for another answer to be sent. Then a client that reads slowly is answered as if it had not
+/// come, and may get the same messages twice.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+/// The maximum number of messages in one answer.
+const BATCH_MAX: usize = 200;
+
+/// The receivers of answers that are being sent. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Handovers(Arc<DashMap<Party, watch::Receiver<()>>>);
+
+impl Handovers {
+    fn begin(&self, receiver: Party) -> Undecided {
+        let (decided, waiting) = watch::channel(());
+        self.0.insert(receiver.clone(), waiting);
+        Undecided { all: self.clone(), receiver, decided: Some(decided) }
+    }
+}
+
+/// An answer that is being sent. When it is dropped, the waiting calls go on.
+struct Undecided {
+    all: Handovers,
+    receiver: Party,
+    decided: Option<watch::Sender<()>>,
+}
+
+impl Drop for Undecided {
+    fn drop(&mut self) {
+        self.decided = None;
+        // A later answer to the same party stays.
+        self.all.0.remove_if(&self.receiver, |_, waiting| waiting.has_changed().is_err());
+    }
+}
+
+/// Messages in an answer. If this is dropped, they stay unread.
+pub struct Handover {
+    messages: Vec<Message>,
+    mark: BatchMark,
+    undecided: Undecided,
+}
+
+/// Messages whose answer was sent, but may not have been received.
+pub struct HandedOver {
+    receiver: Party,
+    undo: BatchUndo,
+}
+
+impl Hub {
+    /// The unread messages of one sender, oldest first, and their handover, which the edge completes when it has sent
+    /// the answer; none if there are no messages.
+    ///
+    /// The sender is `from`, or if `from` has no unread messages, the sender of the oldest unread message. Empty in a
+    /// toy's quiet hours.
+    pub async fn hand_over(
+        &self,
+        receiver: &Party,
+        from: Option<&PartyId>,
+    ) -> Result<(Vec<Message>, Option<Handover>), DomainError> {
+        if self.rests(receiver) {
+            return Ok((Vec::new(), None));
+        }
+        let batch = self.store.unread_batch(receiver, from, BATCH_MAX).await?;
+        for heard in batch.corrected {
+            self.announce_read(receiver, Some(heard)).await;
+        }
+        let handover = batch.mark.map(|mark| {
+            let undecided = self.handovers.begin(receiver.clone());
+            Handover { messages: batch.messages.clone(), mark, undecided }
+        });
+        Ok((batch.messages, handover))
+    }
+
+    /// Marks the messages of an answer that was sent as read, and notifies their sender. None if they were read before.
+    pub async fn complete(&self, handover: Handover, now: Timestamp) -> Result<Option<HandedOver>, DomainError> {
+        let Handover { messages, mark, undecided } = handover;
+        let receiver = &undecided.receiver;
+        let Some((heard, undo)) = self.store.mark_batch(receiver, mark).await? else { return Ok(None) };
+        self.announce_read(receiver, Some(heard)).await;
+        self.note_reading(receiver, messages.iter(), now).await;
+        self.count_messages(receiver, messages.iter(), now).await;
+        Ok(Some(HandedOver { receiver: receiver.clone(), undo }))
+    }
+
+    /// Marks the messages of an answer that was lost as unread again, unless later ones were read since.
+    pub async fn take_back(&self, handed_over: HandedOver) -> Result<(), DomainError> {
+        let HandedOver { receiver, undo } = handed_over;
+        Ok(self.store.unmark_batch(&receiver, undo).await?)
+    }
+
+    /// Waits until the answers to a party are decided, for a second at most.
+    pub async fn await_handovers(&self, party: &Party) {
+        let Some(mut waiting) = self.handovers.0.get(party).map(|waiting| waiting.clone()) else { return };
+        // It is an error when the sender is gone, which never sends.
+        let _ = timeout(WAIT_MAX, waiting.changed()).await;
+    }
+
+    /// The unread messages of one sender, marked as read at once.
+    #[cfg(test)]
+    pub(crate) async fn receive(&self, receiver: &Party, from: Option<&PartyId>) -> Result<Vec<Message>, DomainError> {
+        let (messages, handover) = self.hand_over(receiver, from).await?;
+        if let Some(handover) = handover {
+            self.complete(handover, 0.0).await?;
+        }
+        Ok(messages)
+    }
+}
