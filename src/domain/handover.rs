@@ -115,8 +115,9 @@ impl Hub {
     #[cfg(test)]
     pub(crate) async fn receive(&self, receiver: &Party, from: Option<&PartyId>) -> Result<Vec<Message>, DomainError> {
         let (messages, handover) = self.hand_over(receiver, from).await?;
-        if let Some(handover) = handover {
-            self.complete(handover, 0.0).await?;
+        if let Some(Handover { mark, .. }) = handover {
+            let heard = self.store.mark_batch(receiver, mark).await?.map(|(heard, _)| heard);
+            self.announce_read(receiver, heard).await;
         }
         Ok(messages)
     }

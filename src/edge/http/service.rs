@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument as _;
 
 use super::body;
@@ -23,6 +24,9 @@ use crate::domain::Handover;
 use crate::domain::error::DomainError;
 use crate::edge::status::{self, RequestFault};
 use crate::edge::{dialect, wire};
+
+/// The time in which the runtime sees that a connection was closed.
+const SEEN_AFTER: Duration = Duration::from_millis(1);
 
 /// Answers one request. It never fails: every failure has its answer.
 pub(super) async fn answer(
@@ -66,12 +70,12 @@ async fn dispatch(
         (Endpoint::Call(entry), Method::POST) => {
             let (head, body) = request.into_parts();
             match call(edge, client, entry, head, body).await {
-                Ok((answer, handover)) => {
+                Ok((answer, None)) => reply::render(dialect, Ok(answer)),
+                Ok((answer, Some(handover))) => {
+                    // Until a timer has fired, the runtime may not have seen that the client is gone.
+                    sleep(SEEN_AFTER).await;
                     let response = reply::render(dialect, Ok(answer));
-                    match handover {
-                        Some(handover) => response.map(|body| client.sent.hand_over(body, Arc::clone(edge), handover)),
-                        None => response,
-                    }
+                    response.map(|body| client.sent.hand_over(body, Arc::clone(edge), handover))
                 }
                 Err(failure) => reply::render(dialect, Err(failure)),
             }
