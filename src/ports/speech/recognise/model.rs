@@ -155,7 +155,7 @@ pub(super) fn check(path: &Path, sha256: Option<&str>) -> Result<CheckedModel, M
     let outcome = walk.model();
     let found = hex::encode(walk.hash.finalize());
 
-    let official = official(&name, facts.len());
+    let official = official(&name);
     let (shape, quantisation) = outcome.map_err(|fault| match fault {
         Fault::Io(error) => unreadable(error),
         Fault::Cut(part) => ModelError::Cut { path: path.to_owned(), part },
@@ -182,13 +182,14 @@ pub(super) fn check(path: &Path, sha256: Option<&str>) -> Result<CheckedModel, M
     Ok(CheckedModel { description, file })
 }
 
-/// The hash of the official model that has this file name or this size.
-fn official(file_name: &str, bytes: u64) -> Option<&'static str> {
+/// The hash of the official model that has this file name. One of another name may have the same size: a family's own
+/// model, with the weights of an official one adapted.
+fn official(file_name: &str) -> Option<&'static str> {
+    let name = file_name.strip_prefix("ggml-")?.strip_suffix(".bin")?;
     OFFICIAL.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
         let mut fields = line.split('\t');
-        let (name, size, hash) = (fields.next()?, fields.next()?, fields.next()?);
-        let named = file_name.strip_prefix("ggml-").and_then(|rest| rest.strip_suffix(".bin")) == Some(name);
-        (named || size.parse() == Ok(bytes)).then_some(hash)
+        let (official, _size, hash) = (fields.next()?, fields.next()?, fields.next()?);
+        (official == name).then_some(hash)
     })
 }
 

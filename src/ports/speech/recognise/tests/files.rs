@@ -104,6 +104,20 @@ fn the_weights_that_are_expected_make_up_the_official_sizes() {
 }
 
 #[test]
+fn a_model_is_official_by_its_name_and_its_hash() {
+    let folder = tempfile::tempdir().unwrap();
+    let inspect_as = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, whole().bytes).unwrap();
+        Recogniser::inspect(&path, None)
+    };
+    assert!(matches!(inspect_as("ggml-tiny.en.bin"), Err(ModelError::WrongHash { .. })));
+    for name in ["ggml-ours.bin", "tiny.en.bin"] {
+        assert!(!inspect_as(name).unwrap().official, "{name}");
+    }
+}
+
+#[test]
 fn a_file_that_is_cut_anywhere_is_refused() {
     let Written { bytes, parts } = whole();
     let last = bytes.len();
