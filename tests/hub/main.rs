@@ -34,6 +34,7 @@ mod passwords;
 mod places;
 mod promises;
 mod proxies;
+mod proxy_programs;
 mod receipts;
 mod relay;
 mod rest;
