@@ -187,11 +187,16 @@ async fn assert_failed_logins_are_counted(world: &World) {
         let answer: Value = within("an answer", sent).await.unwrap().json().await.unwrap();
         answer["code"].clone()
     };
-    for n in 0..3 {
-        assert_eq!(login([127, 0, 0, 7], format!("a{n}")).await, 1);
-    }
-    assert_eq!(login([127, 0, 0, 7], "a".into()).await, 11, "too many from one address");
-    assert_eq!(login([127, 0, 0, 8], "a".into()).await, 1, "another address");
+    let limited = async {
+        loop {
+            match login([127, 0, 0, 7], "a".into()).await {
+                code if code == 1 => {}
+                code => break code,
+            }
+        }
+    };
+    assert_eq!(within("the limit of the address", limited).await, 11);
+    assert_eq!(login([127, 0, 0, 8], "b".into()).await, 1, "another address");
 }
 
 /// MQTT over TLS and over WebSocket, with the limit of two connections from one address.

@@ -148,9 +148,13 @@ impl Entrance {
         }
     }
 
-    /// A connection that was refused, or broke early, counts against its address.
+    /// A connection that was refused, or broke early, counts against its address. A proxy's own connections do not count:
+    /// with their health checks, proxies connect and disconnect again and again.
     fn note(&mut self, ended: &Ended) {
         let (Some(flapping), Ending::Failed) = (&mut self.flapping, ended.ending) else { return };
+        if self.terms.proxy_protocol && self.terms.proxies.contains(ended.peer) {
+            return;
+        }
         if flapping.failed(ended.peer, ended.started_at, Instant::now()) {
             let protocol = self.terms.protocol;
             tracing::warn!(protocol, address = %ended.peer, "address banned, too many of its connections fail");
