@@ -21,11 +21,11 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Bytes of the chunks in which the recording goes up.
+/// Bytes of a chunk of the recording.
 const CHUNK_BYTES: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Counts what flows through it.
+/// A relay that counts bytes.
 #[derive(Default)]
 struct Meter {
     up: AtomicU64,
@@ -33,7 +33,7 @@ struct Meter {
 }
 
 impl Meter {
-    /// What has flown since the last time: towards the hub, and from it.
+    /// The bytes since the last call: to the hub, and from it.
     fn take(&self) -> (u64, u64) {
         (self.up.swap(0, Ordering::SeqCst), self.down.swap(0, Ordering::SeqCst))
     }
@@ -127,7 +127,7 @@ async fn over_mqtt(relay: SocketAddr, meter: &Meter, family: &[String; 4], recor
         unacknowledged == 0 && answered
     })
     .await;
-    // The acknowledgement of the answer leaves with the next poll.
+    // The acknowledgement of the answer is sent by the next poll.
     let _ = tokio::time::timeout(Duration::from_millis(200), events.poll()).await;
     print("MQTT 3.1.1: the message, acknowledged and answered", meter.take());
 }

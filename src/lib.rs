@@ -1,6 +1,6 @@
 //! toyhub: the self-hosted server behind talking toys.
 //!
-//! Reading order; each room imports only rooms that are listed above it.
+//! Reading order; each module imports only modules that are listed above it.
 //!
 //! 1. [`model`]: ids, names, entities and events; plain data.
 //! 2. [`ports`]: the database, files, sound, speech, the topic router.

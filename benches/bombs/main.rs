@@ -21,7 +21,7 @@ use toyhub::ports::audio::{DecodeLimits, decode};
 const MESSAGES: usize = 400;
 /// Connections on which the attacker sends.
 const ATTACKERS: usize = 4;
-/// Bits a second that the attacker sends at most: a fast uplink of a home, or as much as this machine copies.
+/// The attacker's maximum bit rate: a fast home uplink, or as much as this machine copies.
 const UPLINKS: [(&str, f64); 2] = [("100 Mbit/s", 100e6), ("unlimited", f64::INFINITY)];
 
 fn bombs() -> Vec<(&'static str, Vec<u8>)> {

@@ -14,10 +14,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Messages of one publisher on their way.
+/// Unacknowledged messages of one publisher.
 const WINDOW: usize = 200;
 const PAYLOAD: [u8; 64] = [b'x'; 64];
-/// A load that stands still for this long has lost messages.
+/// A load without progress for this long has lost messages.
 const STANDSTILL: Duration = Duration::from_secs(10);
 
 /// The transport of a client.
@@ -382,7 +382,7 @@ pub async fn round_trips(broker: SocketAddr, count: usize) -> (Duration, Duratio
     (times[count / 2], times[count * 99 / 100])
 }
 
-/// Connections that do nothing, until they are dropped.
+/// Idle connections, closed on drop.
 pub struct Idle(Vec<Client>);
 
 impl Idle {
@@ -397,7 +397,7 @@ impl Idle {
             if opening.len() >= 64 {
                 self.0.push(opening.join_next().await.expect("one").expect("no panic"));
             }
-            // An address has some 28,000 ports; and brokers limit connections from one.
+            // An address has some 28,000 ports, and brokers limit the connections of one address.
             let from = Ipv4Addr::new(127, 0, 1, (number / 1000) as u8 + 1);
             opening.spawn(async move {
                 let mut client = Client::connect(broker, from, &format!("idle{number}")).await.expect("a connection");

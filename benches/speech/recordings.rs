@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Words a minute at which a text is spoken first, to see how long it takes.
+/// The speed, in words a minute, at which a text is spoken first to measure its length.
 const PACE: f64 = 150.0;
 
 /// A recording as a toy sends it, and the number that answers it.

@@ -1,4 +1,4 @@
-//! What the official models cost on this machine: models of their exact shapes, with random weights.
+//! The time of the official models on this machine: models of their exact shapes, with random weights.
 
 #[path = "../../src/ports/speech/recognise/model.rs"]
 #[allow(dead_code)]
@@ -21,7 +21,7 @@ use crate::stages::Direct;
 
 const RUNS: usize = 9;
 const THREADS: usize = 2;
-/// A command as long as this, and the tokens that it has.
+/// The length of a command, and the number of its tokens.
 const SECONDS: usize = 4;
 const TOKENS: i32 = 12;
 const WHOLE_WINDOW: usize = 1500;

@@ -1,4 +1,4 @@
-//! The steps between a recording and its answer, each by itself and as the hub does it; and whisper.cpp without the hub.
+//! The steps between a recording and its answer, measured one by one; and whisper.cpp without the hub.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ pub struct Stages {
     pub recognise: Times,
     pub intent: Times,
     pub synthesise: Times,
-    /// whisper.cpp with the same model and settings, without anything around it.
+    /// whisper.cpp alone, with the same model and settings.
     pub direct: Times,
     /// How many recordings were understood.
     pub right: usize,

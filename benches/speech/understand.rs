@@ -48,7 +48,7 @@ pub async fn answer_lines(model: &Path, samples: &Path) {
 }
 
 async fn answer(recogniser: &Recogniser, number: usize, sound: Sound, order: Order) -> Value {
-    // One sender's recordings would be listened to one after the other.
+    // Recordings of one sender would be recognised one after the other.
     let sender = format!("toy-{}", number % AT_ONCE);
     let started = Instant::now();
     let outcome = recogniser.recognise(&sender, sound, "").await;

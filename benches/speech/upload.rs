@@ -12,7 +12,7 @@ use crate::recordings::Recording;
 pub struct Uploads {
     /// Each recording for the first time: its answer has to be synthesised.
     pub first: Times,
-    /// Each once more: the hub has the sound.
+    /// Each a second time: the hub has its sound.
     pub again: Times,
 }
 

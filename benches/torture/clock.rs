@@ -1,5 +1,5 @@
-//! Wrong clocks: the hub's is set back an hour and forward a year, while it runs and between two runs. libfaketime
-//! changes the time that the program reads; timers are not affected.
+//! Wrong clocks: the hub's clock is set back an hour and forward a year, while it runs and between two runs.
+//! libfaketime changes the time that the program reads; timers are not affected.
 
 use std::path::Path;
 use std::time::Duration;

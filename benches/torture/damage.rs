@@ -146,7 +146,7 @@ fn refused(refusal: &Refusal, change: &Change, folder: &Path) -> (bool, String) 
     let line = refusal.lines.last().cloned().unwrap_or_default();
     let has_panicked = refusal.lines.iter().any(|line| line.contains("panicked"));
     let names_it = change.names.iter().any(|name| line.contains(name));
-    // A part of the database is at least said to be of the database.
+    // The error for a part of the database names at least the database.
     let names_folder = line.contains("data/db");
     let names_way_out =
         ["toyhub restore", "doctor --repair", "delete", "remove", "put "].iter().any(|way| line.contains(way));

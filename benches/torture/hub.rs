@@ -187,7 +187,7 @@ impl Running {
         line.split_whitespace().nth(1)?.parse().ok()
     }
 
-    /// Stops it where it is, as a loss of power does: it answers nothing any more.
+    /// Stops the process at once, as a loss of power does: it answers no request any more.
     pub fn freeze(&self) -> Result<()> {
         let pid = self.child.id().context("the hub has ended")?;
         let pid = rustix::process::Pid::from_raw(i32::try_from(pid)?).context("a process id")?;

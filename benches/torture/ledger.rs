@@ -54,20 +54,20 @@ impl Way {
         matches!(self, Self::AppHttp | Self::ToyHttp | Self::ToyMqtt | Self::AppSocket)
     }
 
-    /// Whether a message may come more than once: QoS 1 promises at least once.
+    /// Whether a message may arrive more than once: QoS 1 guarantees at least once.
     fn may_repeat(self) -> bool {
         matches!(self, Self::CommandQos1 | Self::CommandSocket)
     }
 }
 
-/// What its sender knows of a message.
+/// The outcome of a message for its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It was answered with success, or acknowledged.
     Accepted,
-    /// It was answered with an error that says that nothing is kept.
+    /// It was answered with an error after which nothing is stored.
     Refused,
-    /// There was no answer, or one that leaves it open.
+    /// There was no answer, or one of unknown outcome.
     Unknown,
 }
 
@@ -81,10 +81,10 @@ struct Entry {
 #[derive(Default)]
 struct Book {
     entries: Vec<Entry>,
-    /// The last number that was found of a lane: within one, messages arrive in the order of sending.
+    /// The last number of a lane that was found: messages of one lane arrive in the order of sending.
     last_found: BTreeMap<(Way, usize), u32>,
     faults: Vec<String>,
-    /// How often each answer other than success came.
+    /// The number of each answer other than success.
     answers: BTreeMap<String, u64>,
 }
 
@@ -94,13 +94,13 @@ pub struct Tally {
     pub accepted: u64,
     pub refused: u64,
     pub unknown: u64,
-    /// Of unknown outcome, and there.
+    /// Of unknown outcome, and stored.
     pub unknown_found: u64,
     pub lost: u64,
     pub doubled: u64,
-    /// Came again where the quality of service allows it.
+    /// Repeated where the quality of service permits it.
     pub repeated: u64,
-    /// Refused, and there all the same.
+    /// Refused, but stored.
     pub unwanted: u64,
 }
 
@@ -124,14 +124,14 @@ impl Ledger {
         self.book().entries[number as usize].outcome = outcome;
     }
 
-    /// Forgets which voice messages were found: their chats are about to be read from the beginning.
+    /// Resets the list of found voice messages: their chats are read from the beginning.
     pub fn forget_found_voice(&self) {
         let mut book = self.book();
         book.entries.iter_mut().filter(|entry| entry.way.is_voice()).for_each(|entry| entry.found = 0);
         book.last_found.retain(|(way, _), _| !way.is_voice());
     }
 
-    /// A message has arrived; `place` says where, for a fault.
+    /// Records an arrived message; `place` is for the report of a fault.
     pub fn found(&self, number: u32, place: &str) {
         let mut book = self.book();
         let Some(entry) = book.entries.get_mut(number as usize) else {
@@ -140,7 +140,7 @@ impl Ledger {
         entry.found += 1;
         let (way, lane, found) = (entry.way, entry.lane, entry.found);
         let last = book.last_found.get(&(way, lane)).copied();
-        // A repeat may come late.
+        // A repeat may arrive late.
         if found == 1 && last.is_some_and(|last| last > number) {
             let last = last.unwrap_or_default();
             book.faults.push(format!("{place}: message {number} came after {last} ({}, lane {lane})", way.name()));
@@ -148,12 +148,12 @@ impl Ledger {
         book.last_found.insert((way, lane), last.unwrap_or(0).max(number));
     }
 
-    /// An answer other than success came.
+    /// Records an answer other than success.
     pub fn answer(&self, way: Way, answer: &str) {
         *self.book().answers.entry(format!("{}: {answer}", way.name())).or_default() += 1;
     }
 
-    /// How often each answer other than success has come.
+    /// The number of each answer other than success.
     pub fn answers(&self) -> BTreeMap<String, u64> {
         self.book().answers.clone()
     }
@@ -163,7 +163,7 @@ impl Ledger {
         self.tallies().into_iter().map(|(way, tally)| (way, tally.accepted)).collect()
     }
 
-    /// Something else is wrong.
+    /// Records another fault.
     pub fn fault(&self, fault: String) {
         self.book().faults.push(fault);
     }
@@ -207,14 +207,14 @@ impl Ledger {
         tallies
     }
 
-    /// The numbers of accepted messages that are not there.
+    /// The numbers of accepted messages that are missing.
     fn lost(&self) -> Vec<u32> {
         let book = self.book();
         let lost = |(_, entry): &(usize, &Entry)| entry.outcome == Outcome::Accepted && entry.found == 0;
         book.entries.iter().enumerate().filter(lost).map(|(number, _)| number as u32).collect()
     }
 
-    /// Prints the table and the faults; whether all is well.
+    /// Prints the table and the faults; returns whether there are none.
     pub fn verdict(&self) -> bool {
         println!(
             "| way of sending | accepted | lost | doubled | refused, yet there | unknown outcome | of them there | repeated at QoS 1 |"

@@ -1,5 +1,5 @@
-//! What the hub endures: kills, power loss, full disks, wrong clocks, damage, long load. A ledger outside the hub's
-//! process is the judge. `scripts/torture` builds and runs it; docs/reliability.md has the figures.
+//! Kills, power loss, full disks, wrong clocks, damage, and long load. A ledger outside the hub's process decides
+//! whether a message was lost. `scripts/torture` builds and runs it; docs/reliability.md has the figures.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 // The futures of the database are deep.
 #![recursion_limit = "256"]
@@ -39,7 +39,7 @@ struct Arguments {
     /// Where temporary folders are made: on the disk that is to be tested.
     #[arg(long, default_value = "/tmp")]
     folder: PathBuf,
-    /// The file system that forgets.
+    /// The file system that discards data that was not synced.
     #[arg(long, default_value = "forgetful")]
     forgetful: PathBuf,
     /// The library of Debian's package faketime.
@@ -57,17 +57,17 @@ enum Torment {
         kills: usize,
         #[arg(long, default_value_t = 4)]
         families: usize,
-        /// Bytes of the engine's write buffer: the smaller, the more often it is written out.
+        /// Bytes of the engine's write buffer: a smaller one is flushed more often.
         #[arg(long, default_value_t = 131_072)]
         memtable_bytes: u64,
-        /// Milliseconds of the longest life.
+        /// The longest run before a kill, in milliseconds.
         #[arg(long, default_value_t = 4000)]
         life_ms_max: u64,
         /// Kills between two complete readings.
         #[arg(long, default_value_t = 10)]
         read_every: usize,
     },
-    /// Lets the power fail at random moments.
+    /// Simulates power failures at random moments.
     Power {
         #[arg(value_enum)]
         layer: Layer,
@@ -84,7 +84,7 @@ enum Torment {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Fills the disk, and makes room again.
+    /// Fills the disk, and frees it again.
     Disk {
         #[arg(long, default_value_t = 6)]
         rounds: usize,
@@ -100,14 +100,14 @@ enum Torment {
     },
     /// Damages a stopped hub's data folder.
     Damage {
-        /// Changes whose names hold this.
+        /// Changes whose names contain this.
         #[arg(long)]
         only: Option<String>,
         /// Milliseconds in which messages are sent before.
         #[arg(long, default_value_t = 3000)]
         fill_ms: u64,
     },
-    /// Many clients for a long time.
+    /// Runs many clients for a long time.
     Soak(Soak),
     /// Starts a hub that has many messages, backs it up and restores it.
     Recovery {
@@ -117,7 +117,7 @@ enum Torment {
         #[arg(long, default_value_t = 20_000)]
         sounds: usize,
     },
-    /// A little of everything, in less than four minutes.
+    /// A short form of all of them, in less than four minutes.
     Short,
 }
 
@@ -141,10 +141,10 @@ struct Soak {
     chat_per_second: f64,
     #[arg(long, default_value_t = 15.0)]
     questions_per_minute: f64,
-    /// The model that listens to questions; none are asked without one.
+    /// The model that recognises questions; without one there are no questions.
     #[arg(long)]
     speech_model: Option<PathBuf>,
-    /// Where the picture goes.
+    /// The file of the picture.
     #[arg(long)]
     picture: Option<PathBuf>,
 }
@@ -201,7 +201,7 @@ fn soak_plan(soak: &Soak) -> soak::Plan {
     }
 }
 
-/// A little of everything.
+/// A short form of all of them.
 async fn short(hub: &Path, folder: &Path, forgetful: &Path, faketime: &Path) -> anyhow::Result<bool> {
     let begun = Instant::now();
     let mut is_well = true;

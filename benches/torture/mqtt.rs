@@ -15,10 +15,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const PACKET_MAX_BYTES: usize = 256 * 1024;
-/// An answer takes no longer, or the connection counts as lost.
+/// The timeout of an answer, after which the connection counts as lost.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Who connects.
+/// The credentials of a client.
 #[derive(Debug, Clone)]
 pub struct Login {
     pub client_id: String,
@@ -60,7 +60,7 @@ impl Link {
         Ok(self.stream.write_all(&bytes).await?)
     }
 
-    /// The next packet; an error when the connection is lost or nothing comes for too long.
+    /// The next packet; an error if the connection is lost or no packet arrives in time.
     pub async fn next(&mut self) -> Result<Packet> {
         tokio::time::timeout(PATIENCE, self.read()).await.context("no packet for too long")?
     }
@@ -87,7 +87,7 @@ impl Link {
             match self.next().await? {
                 Packet::SubAck(ack) if ack.return_codes == [SubscribeReasonCode::Success(qos)] => return Ok(()),
                 Packet::SubAck(ack) => bail!("SUBSCRIBE of {filter} is answered by {ack:?}"),
-                // The filter's messages may come before its SUBACK; those of QoS 1 come again.
+                // The filter's messages may precede its SUBACK; those of QoS 1 are repeated.
                 _ => {}
             }
         }
@@ -101,7 +101,7 @@ impl Link {
     }
 }
 
-/// What the receiving half of a session remembers.
+/// The receiving half of a session.
 #[derive(Debug, Default)]
 pub struct Inbox {
     /// Packet ids of QoS 2 messages that were received and not released.
@@ -109,7 +109,7 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Answers a packet as a subscriber does; gives the message, if it is a new one.
+    /// Answers a packet as a subscriber does; returns the message, if it is a new one.
     pub async fn take(&mut self, link: &mut Link, packet: Packet) -> Result<Option<Publish>> {
         match packet {
             Packet::Publish(publish) => match publish.qos {
@@ -120,7 +120,7 @@ impl Inbox {
                 }
                 QoS::ExactlyOnce => {
                     let is_new = self.received.insert(publish.pkid);
-                    // The receiver has it from here on, whatever becomes of the PUBREC.
+                    // The message is received from here on, even if the PUBREC is lost.
                     let sent = link.send(&Packet::PubRec(PubRec::new(publish.pkid))).await;
                     match (is_new, sent) {
                         (true, _) => Ok(Some(publish)),
@@ -137,7 +137,7 @@ impl Inbox {
         }
     }
 
-    /// Whether the hub has yet to release a message.
+    /// Whether the hub has not released a message yet.
     pub fn is_settled(&self) -> bool {
         self.received.is_empty()
     }
@@ -148,11 +148,11 @@ impl Inbox {
 struct OnItsWay {
     publish: Publish,
     number: u32,
-    /// PUBREC has come; only the release is left.
+    /// PUBREC was received; only PUBREL is left.
     received: bool,
 }
 
-/// The sending half of a session: what is not acknowledged is sent again, in order, on the next connection.
+/// The sending half of a session: unacknowledged messages are sent again, in order, on the next connection.
 #[derive(Debug, Default)]
 pub struct Outbox {
     on_their_way: VecDeque<OnItsWay>,
@@ -160,7 +160,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Takes a message to be sent; `number` is given back when it is acknowledged.
+    /// Queues a message; `number` is returned when it is acknowledged.
     pub async fn publish(&mut self, link: &mut Link, mut publish: Publish, number: u32) -> Result<()> {
         self.last_id = self.last_id % 60_000 + 1;
         publish.pkid = self.last_id;
@@ -169,7 +169,7 @@ impl Outbox {
         link.send(&packet).await
     }
 
-    /// What a new connection has to send first.
+    /// The packets that a new connection sends first.
     pub async fn resume(&mut self, link: &mut Link) -> Result<()> {
         for sent in &mut self.on_their_way {
             if sent.received {
@@ -182,7 +182,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Answers a packet as a publisher does; gives the number of a message that is acknowledged for good.
+    /// Answers a packet as a publisher does; returns the number of a completely acknowledged message.
     pub async fn take(&mut self, link: &mut Link, packet: &Packet) -> Result<Option<u32>> {
         match packet {
             Packet::PubAck(PubAck { pkid }) | Packet::PubComp(PubComp { pkid }) => {
@@ -204,7 +204,7 @@ impl Outbox {
         self.on_their_way.len()
     }
 
-    /// Gives up on everything: for a sender without a session.
+    /// Discards all messages: for a sender without a session.
     pub fn give_up(&mut self) -> Vec<u32> {
         self.on_their_way.drain(..).map(|sent| sent.number).collect()
     }

@@ -1,8 +1,8 @@
-//! Power loss: the process is killed, and what was not synced is gone.
+//! Power loss: the process is killed, and data that was not synced is lost.
 //!
-//! Two layers take it away. `forgetful`, beside this file, is a file system in memory that reads POSIX as strictly as
-//! one can, or as a journal does. `ext4` is the kernel's own, on a file as a disk: its "shutdown" order ends it as a
-//! power failure would, without writing what is left.
+//! Two layers discard it. `forgetful`, beside this file, is a file system in memory in the strictest reading of POSIX,
+//! or as with a journal. `ext4` is that of the kernel, on a file as a disk: its "shutdown" call ends it as a power
+//! failure does, without writing the rest.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,7 +19,7 @@ use crate::hub::Hub;
 use crate::ledger::Way;
 use crate::run::{Load, Run};
 
-/// What forgets.
+/// The layer that discards data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Layer {
     /// Content is kept by a sync of the file, names by a sync of the folder.
@@ -35,7 +35,7 @@ enum Storage {
     Ext4 { image: PathBuf, at: PathBuf },
 }
 
-/// Says why a layer cannot be had here; none if it can.
+/// The reason why a layer is not available here; none if it is.
 pub async fn obstacle(layer: Layer, forgetful: &Path) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("only root may mount".into());
@@ -84,7 +84,7 @@ impl Storage {
 
     async fn mount(&self) -> Result<()> {
         if let Self::Ext4 { image, at } = self {
-            // The journal is written when it must be only, and no rename syncs a file that nobody has asked to sync.
+            // The journal is written only when necessary, and no rename syncs a file implicitly.
             let options = "loop,commit=3600,noauto_da_alloc";
             must("mount", &["-o", options, text(image), text(at)]).await?;
         }
@@ -97,7 +97,7 @@ impl Storage {
         }
     }
 
-    /// Everything there is counts as synced.
+    /// Marks all data as synced.
     async fn keep(&mut self) -> Result<()> {
         match self {
             Self::Forgetful { .. } => self.order("keep").await.map(|_| ()),
@@ -105,7 +105,7 @@ impl Storage {
         }
     }
 
-    /// Ends the disk under a hub that runs, where that can be done.
+    /// Ends the disk of a running hub, where that is possible.
     async fn cut(&self) -> Result<()> {
         match self {
             Self::Forgetful { .. } => Ok(()),
@@ -118,7 +118,7 @@ impl Storage {
         }
     }
 
-    /// Forgets what was not synced, and is there again.
+    /// Discards the data that was not synced, and mounts again.
     async fn lose(&mut self, torn: bool, seed: u64) -> Result<String> {
         match self {
             Self::Forgetful { .. } => {
@@ -149,7 +149,7 @@ impl Storage {
     }
 }
 
-/// How hard it is.
+/// The plan of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub layer: Layer,
@@ -179,14 +179,14 @@ async fn losses(program: &Path, folder: &Path, storage: &mut Storage, plan: Plan
     let mut hub = Hub::new(program, folder, &[("TOYHUB_STORE__MEMTABLE_BYTES", &memtable_bytes)]);
     hub.data_dir = storage.at().join("data");
     let mut run = Run::open_in(hub, plan.families).await?;
-    // The accounts are not what is tested: their folder may be new, but is there.
+    // The accounts are not tested here: their data counts as synced.
     storage.keep().await?;
     run.send(Load { lanes: 1, pause: Duration::ZERO }, &Way::ALL);
     let mut starts = Vec::with_capacity(plan.losses);
     for loss in 1..=plan.losses {
         let life_ms = rand::rng().random_range(plan.life_ms.0..=plan.life_ms.1);
         tokio::time::sleep(Duration::from_millis(life_ms)).await;
-        // A program without power does not see how its disk ends.
+        // A program without power does not see the end of its disk.
         run.running()?.freeze()?;
         storage.cut().await?;
         run.kill().await?;

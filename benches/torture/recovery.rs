@@ -1,4 +1,4 @@
-//! How long a hub with many messages takes to start, after a stop and after a kill, and to be backed up and restored.
+//! The start times of a hub with many messages, after a stop and after a kill, and those of its backup and restore.
 
 use std::path::Path;
 use std::sync::Arc;

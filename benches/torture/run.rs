@@ -1,4 +1,4 @@
-//! A hub with families, senders and an audit: what most torments begin with.
+//! A hub with families, senders and an audit, which most runs begin with.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::hub::{Hub, Running};
 use crate::ledger::{Ledger, Way};
 use crate::senders::Sender;
 
-/// How much load there is.
+/// The load.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     /// Senders of each family for each way.
@@ -93,7 +93,7 @@ impl Run {
     pub async fn kill(&mut self) -> Result<()> {
         self.sending.stop();
         let running = self.running.take().context("the hub does not run")?;
-        // Before the senders learn of it: the hub dies in the midst of their work.
+        // Before the gate closes: the hub is killed while senders use it.
         running.kill().await?;
         self.gate.set(None);
         Ok(())
@@ -111,7 +111,7 @@ impl Run {
         Ok(())
     }
 
-    /// Starts the hub again; how long it took until it was ready.
+    /// Starts the hub again; returns the time until it was ready.
     pub async fn start(&mut self) -> Result<Duration> {
         let running = start(&self.hub).await?;
         let (addresses, took) = (running.addresses, running.ready_after);
@@ -122,7 +122,7 @@ impl Run {
         Ok(took)
     }
 
-    /// Holds the senders and reads all that the hub has; with `anew`, every sound as well.
+    /// Pauses the senders and reads all data of the hub; with `anew`, every sound as well.
     pub async fn read_all(&mut self, anew: bool) -> Result<()> {
         let addresses = self.running()?.addresses;
         let held = self.gate.pause().await;
@@ -133,7 +133,7 @@ impl Run {
         Ok(())
     }
 
-    /// Ends the senders, reads everything anew and stops the hub; whether all is well.
+    /// Ends the senders, reads everything anew and stops the hub; returns whether there was no fault.
     pub async fn finish(mut self) -> Result<bool> {
         let addresses = self.running()?.addresses;
         drop(self.gate.pause().await);

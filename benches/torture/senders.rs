@@ -24,34 +24,34 @@ use crate::ledger::{Ledger, Outcome, Way};
 use crate::mqtt::{Inbox, Link, Login, Outbox};
 use crate::sound;
 
-/// An answer takes no longer, or is taken for lost.
+/// The timeout of an answer, after which it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Between two tries.
+/// The pause between two attempts.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// A message is sent again for so long.
+/// The time for which a message is sent again.
 const RETRIES_FOR: Duration = Duration::from_secs(120);
 const CHUNK_BYTES: usize = 2048;
-/// Publishes of one sender at once.
+/// Concurrent publishes of one sender.
 const WINDOW: usize = 8;
-/// Publishes of one sender between two looks at the gate.
+/// Publishes of one sender between two checks of the gate.
 const BATCH: usize = 16;
 
-/// What a sender works with.
+/// The environment of a sender.
 #[derive(Clone)]
 pub struct Sender {
     pub ledger: Arc<Ledger>,
     pub gate: Gate,
     pub family: Family,
     pub lane: usize,
-    /// Between two messages.
+    /// The pause between two messages.
     pub pause: Duration,
 }
 
-/// How a try ended.
+/// The outcome of an attempt.
 enum Answer {
     Done,
     Refused(String),
-    /// It may have been done, or not.
+    /// It may have been executed, or not.
     Open(String),
 }
 
@@ -60,7 +60,7 @@ impl Answer {
         let said = format!("code {}, {}", answer["code"], answer["msg"]);
         match answer["code"].as_i64() {
             Some(0) => Self::Done,
-            // The hub is busy, has met a fault, or its disk is full: the sender is to try again.
+            // The hub is busy, has a fault, or its disk is full: the sender tries again.
             Some(17 | 19 | 32) | None => Self::Open(said),
             Some(_) => Self::Refused(said),
         }
@@ -79,7 +79,7 @@ impl Sender {
         }
     }
 
-    /// Tries until there is an answer, or gives up after the first try without one.
+    /// Repeats a message until there is an answer, or gives up after the first attempt without one.
     async fn settle(&self, way: Way, number: u32, again: bool, mut attempt: impl AsyncFnMut(Addresses) -> Answer) {
         let begun = Instant::now();
         loop {
@@ -129,7 +129,7 @@ impl Sender {
                 }
                 Ok(serde_json::from_str(&request.send().await?.text().await?)?)
             };
-            // Every other message is sent once only, so that outcomes stay unknown.
+            // Every second message is sent only once, so that some outcomes stay unknown.
             self.settle(way, number, number.is_multiple_of(2), async |addresses| match send(addresses).await {
                 Ok(answer) => Answer::of(&answer),
                 Err(error) => Answer::Open(error.to_string()),
@@ -278,7 +278,7 @@ impl Sender {
         }
     }
 
-    /// Goes on with a batch until it is acknowledged or the connection is lost.
+    /// Continues a batch until it is acknowledged or the connection is lost.
     #[allow(clippy::too_many_arguments)]
     async fn publish_some(
         &self,
@@ -335,7 +335,7 @@ pub async fn open_socket(addresses: Addresses, token: &str) -> Result<Socket> {
     Ok(socket)
 }
 
-/// The next frame of JSON; pings are answered on the way.
+/// The next frame of JSON; pings are answered meanwhile.
 pub async fn next_frame(socket: &mut Socket) -> Result<Value> {
     loop {
         match socket.next().await {

@@ -23,7 +23,7 @@ use crate::sound;
 use figures::{Figures, Kind};
 use people::{App, People, Toy};
 
-/// How hard it is.
+/// The plan of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub toys: usize,
@@ -39,9 +39,9 @@ pub struct Plan {
     pub picture: Option<PathBuf>,
 }
 
-/// Length of the spans whose figures make one point of the picture.
+/// The span of time of one point of the picture.
 const SPAN: Duration = Duration::from_secs(15);
-/// Of 100 clients, so many take part in a storm.
+/// The percentage of clients in a storm.
 const STORM_PERCENT: u64 = 33;
 const QUESTIONS: [&str; 4] = ["what is three plus four", "tell me a story", "what time is it", "send a message to mum"];
 
@@ -122,7 +122,7 @@ struct Load {
     people: Rc<People>,
 }
 
-/// Calls `act` so often in a second, whether or not earlier ones have ended.
+/// Calls `act` at this rate per second, whether or not earlier calls have ended.
 async fn often<F: Future<Output = ()> + 'static>(per_second: f64, act: impl Fn() -> F) {
     if per_second <= 0.0 {
         return std::future::pending().await;
@@ -176,7 +176,7 @@ impl Load {
         drivers
     }
 
-    /// Waits for the answers that are still to come.
+    /// Waits for outstanding answers.
     async fn settle(&self) {
         let begun = Instant::now();
         while self.figures.open() > 0 && begun.elapsed() < Duration::from_secs(60) {
@@ -239,7 +239,7 @@ async fn ask(client: Client, addresses: Addresses, family: Family, question: Vec
     }
 }
 
-/// The answer of a call, whose time is noted.
+/// The answer of a call, whose time is recorded.
 async fn timed(figures: &Figures, kind: Kind, request: reqwest::RequestBuilder) -> Option<Value> {
     let begun = Instant::now();
     let answer = figures.while_open(async { request.send().await?.json::<Value>().await }).await;

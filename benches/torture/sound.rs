@@ -1,6 +1,6 @@
-//! Recordings that carry a number, which survives the way through the hub's MP3 encoder.
+//! Recordings that encode a number, which survives the hub's MP3 encoder.
 //!
-//! Each of the number's bits is one of two tones, all bits sound at once: so the number is found in the whole sound,
+//! Each bit of the number is one of two tones, and all bits sound at once: the number is found in any part of the sound,
 //! wherever the encoder put its beginning.
 
 use std::f64::consts::TAU;
@@ -63,7 +63,7 @@ pub fn recording(number: u32) -> Vec<u8> {
     file.into_inner()
 }
 
-/// The number of a stored sound; none if it is not a whole one of ours.
+/// The number of a stored sound; none if it is damaged or another sound.
 pub fn number_of(stored: Bytes) -> Option<u32> {
     let limits = DecodeLimits {
         max_seconds: 10,

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-/// No step of a measurement takes longer.
+/// The timeout of each step.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub type Socket = WebSocketStream<TcpStream>;
@@ -57,7 +57,7 @@ pub fn publish(topic: &str, id: Option<u16>, payload: &[u8]) -> Vec<u8> {
     packet(if id.is_some() { 0x32 } else { 0x30 }, &[&text(topic), id_bytes, payload].concat())
 }
 
-/// A toy on plain MQTT whose CONNACK has come.
+/// A toy on plain MQTT after its CONNACK.
 pub async fn toy(address: SocketAddr, id: &str, login: Option<(&str, &str)>) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.expect("the broker listens");
     socket.set_nodelay(true).expect("a socket");

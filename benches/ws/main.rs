@@ -1,5 +1,5 @@
-//! The app socket beside mosquitto's own WebSocket listener, in one run: how long a toy's word takes to an app, the
-//! memory of an idle app, and how long it takes until all who come back at once have caught up.
+//! The app socket and mosquitto's WebSocket listener, in one run: the latency of a toy's message to an app, the memory
+//! of an idle app, and the time until all apps that reconnect at once have received their missed messages.
 //!
 //! The first argument is the hub's program; `quick` makes everything ten times smaller.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::Message;
 const MISSED: usize = 20;
 /// Connections that are opened at the same time.
 const OPENING: usize = 200;
-/// How long messages flow at each rate.
+/// The duration of each rate.
 const FLOW: Duration = Duration::from_secs(5);
 
 struct Figures {
@@ -170,7 +170,7 @@ async fn of_mosquitto(sizes: &Sizes) -> Figures {
         clients::mqtt_app_subscribes(&mut app, &format!("app/{number:024}/in"), 1).await;
         app
     });
-    // Mosquitto takes its time for each: many at once.
+    // Mosquitto is slow for each: many are opened at once.
     let idle: Vec<Socket> = opening.buffer_unordered(OPENING).collect().await;
     let idle_bytes = (fresh.resident() as f64 - before as f64) / sizes.idle as f64;
     drop(idle);
@@ -238,7 +238,7 @@ fn take_packet(stream: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
 
 type Pair = (tokio::net::TcpStream, String, Socket);
 
-/// Has the toys send `rate` messages a second in all, evenly, and gives p50 and p99 of how long they took to their apps.
+/// Sends `rate` messages a second in all, evenly over the toys; returns p50 and p99 of their latency to the apps.
 async fn flow(pairs: &mut Vec<Pair>, rate: usize, payload: fn(&Message) -> Vec<u64>) -> (Duration, Duration) {
     let origin = Instant::now();
     let count = pairs.len();
@@ -276,7 +276,7 @@ async fn flow(pairs: &mut Vec<Pair>, rate: usize, payload: fn(&Message) -> Vec<u
         apps.push(app);
         all.extend(took);
     }
-    // Which app goes with which toy no longer matters to the next flow, but that every topic has its app does.
+    // The order of the apps does not matter to the next flow, as long as every topic has its app.
     pairs.extend(toys.into_iter().zip(apps).map(|((toy, topic), app)| (toy, topic, app)));
     all.sort_unstable();
     let at = |share: f64| Duration::from_nanos(all[((all.len() - 1) as f64 * share) as usize]);

@@ -43,7 +43,7 @@ impl Peer {
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") * 1024
     }
 
-    /// The hub as it is delivered, with limits that the load of one machine and one family does not meet.
+    /// The hub with its default settings, except for limits above the load of one machine and one family.
     pub fn toyhub(program: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut child =
@@ -85,7 +85,7 @@ impl Peer {
         serde_json::from_str(&sent.expect("an answer").text().await.expect("a body")).expect("JSON")
     }
 
-    /// Makes `count` families at the hub.
+    /// Creates `count` families on the hub.
     pub async fn families(&self, count: usize) -> Vec<Family> {
         let mut add = hub_command(&self.program, self.folder.path());
         let printed = add.args(["device", "add", "--count", &count.to_string()]).output().expect("devices").stdout;

@@ -93,6 +93,8 @@ impl Hub {
         let party = mailbox.party();
         let revocations = self.revocations.load(Ordering::SeqCst);
         self.check(party, Action::Subscribe, subscription.filter.as_str()).await?;
+        #[cfg(test)]
+        self.gate.pass().await;
         // The subscription precedes the unread messages: a message in between is sent twice rather than never.
         let is_new = mailbox.subscribe(subscription, retained).map_err(|_| DomainError::Full("subscription"))?;
         if self.revocations.load(Ordering::SeqCst) != revocations {

@@ -180,7 +180,7 @@ impl Hub {
     }
 }
 
-/// Pauses a login between its proof and its mailbox, for tests.
+/// Pauses a login between its proof and its mailbox, or a subscription between its check and its effect, for tests.
 #[cfg(test)]
 #[derive(Debug, Default)]
 pub(crate) struct Gate(std::sync::Mutex<Option<Turn>>);
@@ -190,7 +190,7 @@ type Turn = (tokio::sync::oneshot::Sender<()>, tokio::sync::oneshot::Receiver<()
 
 #[cfg(test)]
 impl Gate {
-    /// Makes the next login pause: the first channel reports that it has paused, the second one resumes it.
+    /// Makes the next of these pause: the first channel reports that it has paused, the second one resumes it.
     pub(crate) fn shut(&self) -> (tokio::sync::oneshot::Receiver<()>, tokio::sync::oneshot::Sender<()>) {
         let ((stopped, is_stopped), (open, is_open)) =
             (tokio::sync::oneshot::channel(), tokio::sync::oneshot::channel());
@@ -198,7 +198,7 @@ impl Gate {
         (is_stopped, open)
     }
 
-    async fn pass(&self) {
+    pub(super) async fn pass(&self) {
         let turn = self.0.lock().unwrap().take();
         if let Some((stopped, is_open)) = turn {
             let _ = stopped.send(());

@@ -77,7 +77,9 @@ pub use voice::Upload;
 pub use crate::ports::chunks::UploadState;
 pub use crate::ports::clock;
 pub use crate::ports::files::{FileKind, StoredFile};
-pub use crate::ports::router::{CloseReason, Delivery, Form, Incoming, Mailbox, MailboxHandle, Payload, SessionHandle};
+pub use crate::ports::router::{
+    CloseReason, Deliveries, Delivery, Form, Incoming, Mailbox, MailboxHandle, Payload, SessionHandle,
+};
 pub use crate::ports::store::{Before, Block, UnreadMessage};
 
 use assistant::Assistant;

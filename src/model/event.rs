@@ -59,7 +59,7 @@ pub enum Event {
     Play {
         /// The friend.
         from: Party,
-        /// What to play.
+        /// The sound to play.
         sound: PlayedSound,
     },
     /// A command of the child to the toy, for now; it is not stored.
@@ -116,7 +116,7 @@ pub enum Event {
     },
     /// A device of this party marked messages as read.
     Read {
-        /// Who sent them.
+        /// The sender.
         friend: Party,
         /// Their chat.
         chat: ChatId,

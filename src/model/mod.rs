@@ -1,7 +1,7 @@
-//! Plain data that every room knows: ids, names, entities and events.
+//! Plain data for all modules: ids, names, entities and events.
 //!
 //! No I/O, no wire format, no clock. A value of one of these types is valid by
-//! construction, so that the rooms below an edge never check a string again.
+//! construction, so that the modules below an edge never check a string again.
 
 mod audit;
 mod content;
@@ -39,7 +39,7 @@ pub struct Malformed(pub &'static str);
 /// Seconds since 1970-01-01 UTC, with a fraction; the contract's `create_time`.
 pub type Timestamp = f64;
 
-/// How much a hub holds.
+/// The amount of data of a hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Users.

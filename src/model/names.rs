@@ -1,4 +1,4 @@
-//! Names of files: of those that the hub stores, and of recordings that come in chunks.
+//! Names of files: of those that the hub stores, and of recordings in chunks.
 
 use std::fmt;
 use std::str::FromStr;

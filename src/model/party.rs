@@ -1,4 +1,4 @@
-//! Parties: who sends and receives messages.
+//! Parties: the senders and receivers of messages.
 
 use std::fmt;
 

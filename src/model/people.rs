@@ -75,9 +75,9 @@ pub enum RequestStatus {
 pub struct FriendRequest {
     /// Which.
     pub id: RequestId,
-    /// Who asks.
+    /// The requester.
     pub requester: Party,
-    /// Who is asked.
+    /// The recipient.
     pub requestee: Party,
     /// The party that has to answer next: the requesting toy, until one of its guardians has agreed, then the
     /// recipient. A user answers itself; each guardian of a toy may answer for the toy.

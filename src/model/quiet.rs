@@ -79,7 +79,7 @@ impl QuietHours {
 pub struct DailyMinutes {
     /// The minutes.
     pub minutes: u16,
-    /// The IANA name of the family's time zone, which says when a day begins.
+    /// The IANA name of the family's time zone, which determines the start of a day.
     pub zone: String,
 }
 
@@ -88,7 +88,7 @@ impl DailyMinutes {
     pub const MAX: u16 = 24 * 60;
 }
 
-/// What a toy has played on a day.
+/// The time that a toy has played on a day.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Played {
     /// The day, as a number that its zone's calendar gives it.

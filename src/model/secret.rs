@@ -1,4 +1,4 @@
-//! Secrets, and what random texts are made of.
+//! Secrets, and the generation of random texts.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! The list of erasures, as hashes, beside the database. With it, restoring an older backup does not bring erased data
 //! back.
 //!
-//! The list holds SHA-256 hashes of random ids, and no id. It only grows. It is in the data folder, and in each folder
+//! The list contains SHA-256 hashes of random ids, and no id. It only grows. It is in the data folder, and in each folder
 //! of backups, outside of the snapshots, so that a restore of an older snapshot finds it in either place.
 
 use std::collections::{HashMap, HashSet};

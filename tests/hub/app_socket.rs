@@ -13,7 +13,7 @@ async fn say(world: &World, toy: &Toy, to: &User) {
     assert_eq!(world.upload("/toy_uploader", "reco", sound::beep(), &fields).await["code"], 0);
 }
 
-/// The frames that come until nothing more is on its way: the answer to a ping is behind them.
+/// The frames up to the answer to a ping, which follows all earlier ones.
 async fn frames(app: &mut App) -> Vec<Value> {
     app.send(json!({"id": 9, "do": "ping"})).await;
     let mut frames = Vec::new();
@@ -41,7 +41,7 @@ async fn a_thousand_broken_links_lose_nothing_and_repeat_nothing() {
             say(&world, &toy, &parent).await;
         }
     };
-    // The link breaks after every few frames, read or not, while messages come.
+    // The connection breaks after every few frames, read or not, while messages arrive.
     let listening = async {
         let (mut seen, mut last, mut breaks) = (Vec::new(), 0u64, 0u32);
         let mut random = 12_345u32;
@@ -179,7 +179,7 @@ async fn a_page_opens_its_socket_with_a_ticket_that_is_good_once() {
         assert_eq!(app.close_code().await, 4500, "{bad}");
     }
     assert_eq!(world.post("/ticket", json!({})).await.1["code"], 10);
-    // The ticket goes with the token that it stands for.
+    // The ticket ends with its token.
     let ticket = world.post_as(&parent, "/ticket", json!({})).await["data"]["ticket"].as_str().unwrap().to_owned();
     world.run(&["user", "log-out", &parent.username]).await;
     assert_eq!(world.socket(&format!("/ws?ticket={ticket}")).await.close_code().await, 4500);
@@ -216,7 +216,7 @@ async fn only_the_client_that_misuses_the_socket_loses_it() {
     }
     assert_eq!(app.close_code().await, 4002, "more than twenty requests in a second");
 
-    // What is another family's looks like what does not exist.
+    // Another family's data gets the answer of data that does not exist.
     let chat = witness.ask(json!({"do": "friend_list"})).await["data"][0]["friend_chat"].as_str().unwrap().to_owned();
     let mut app = world.app(&stranger).await;
     for (theirs, nobodys) in [
@@ -261,7 +261,7 @@ async fn subscriptions_have_a_limit_and_a_reader_that_stalls_is_cut_off() {
 
     let mut reader = world.app(&parent).await;
     reader.ask(json!({"do": "subscribe", "topic": format!("toy/{}/state/#", toy.id)})).await;
-    // 64 KiB at once, again and again, until the system's own buffers are full and the queue is too.
+    // 64 KiB at once, repeatedly, until the system's buffers and the queue are full.
     let flood = async {
         let address = world.mqtt_addr();
         let mut raw = crate::mqtt::Raw::connected(address, crate::mqtt::V4, "a", &toy.device_key, &toy.secret).await;
@@ -288,7 +288,7 @@ async fn a_link_that_has_died_is_found_out() {
     let world = World::start_with(&[("TOYHUB_WS__PING_INTERVAL_S", "1")]).await;
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;
-    // The socket of a client that answers nothing any more, and does not close either.
+    // The socket of a client that stops answering and does not close.
     let dead = world.legacy_socket(&format!("/toy/{}", toy.id), None).await;
     let witness = world.user("witness").await;
     crate::matrix::befriend(&world, &witness, &toy.id, &parent).await;

@@ -1,4 +1,4 @@
-//! The record of who has done what, and what a guardian has agreed to.
+//! The audit log, and the consent of guardians.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ async fn record(world: &World, user: &User, toy: Option<&Toy>) -> Vec<Value> {
     answer["data"].as_array().unwrap_or_else(|| panic!("{answer}")).clone()
 }
 
-/// What was done, by whom and with whom, newest first.
+/// The entries of the audit log: action, actor and other party, newest first.
 fn acts(record: &[Value]) -> Vec<(&str, Option<&str>, Option<&str>)> {
     record.iter().map(act).collect()
 }
@@ -38,7 +38,7 @@ async fn a_guardian_reads_who_has_done_what_around_the_toy() {
     assert_eq!(world.post_as(&tom, "/add_req", json!({"req_user": tom.id, "add_user": toy.id})).await["code"], 0);
     world.accept(&mia, "Uncle").await;
 
-    // A friend reads the child's messages: once in the record for the hour, however often; own messages do not count.
+    // A friend reads the child's messages: one entry an hour, however often; own messages are not recorded.
     upload(&world, "/app_uploader", &tom.id, &toy.id, 1).await;
     let friends = world.post_as(&tom, "/friend_list", json!({"_id": tom.id})).await;
     let chat = friends["data"][0]["friend_chat"].clone();
@@ -91,7 +91,7 @@ async fn a_binding_agrees_to_a_text_and_withdrawing_erases() {
     let agreed = world.post_as(&mia, "/consent", json!({"user_id": mia.id, "toy_id": toy.id})).await["data"].clone();
     assert_eq!((&agreed["version"], &agreed["text"]), (&text["version"], &text["text"]));
     assert!(agreed["at"].as_f64().unwrap() > 1.7e9);
-    // A client that has shown another text does not bind.
+    // The binding of a client that has shown another text is refused.
     let (key, _) = world.device().await;
     let mut binding = json!({
         "toy_name": "Rex", "baby_name": "Ben", "remark": "Mum", "user_id": mia.id, "device_key": key, "consent": "old",
@@ -140,7 +140,7 @@ async fn guardians_blocks_and_what_the_operator_does_stand_in_the_record() {
     done(&papa, "/join", json!({"invite": invited["invite"]})).await;
     assert_eq!(act(&newest(&mia, Some(&toy)).await), ("guardian_added", by_mia, by_papa));
     assert_eq!(act(&newest(&papa, None).await), ("guardian_added", by_mia, with_toy));
-    // A guardian acts in the toy's name: the record names the guardian, at both sides.
+    // A guardian acts in the toy's name: the entries of both sides name the guardian.
     done(&papa, "/unfriend", json!({"toy_id": toy.id, "friend_id": tom.id})).await;
     assert_eq!(act(&newest(&papa, Some(&toy)).await), ("parted", by_papa, with_tom), "for each guardian");
     assert_eq!(act(&newest(&mia, Some(&toy)).await), ("parted", by_papa, with_tom));
@@ -157,7 +157,7 @@ async fn guardians_blocks_and_what_the_operator_does_stand_in_the_record() {
     assert_eq!(act(&newest(&mia, Some(&toy)).await), ("guardian_removed", by_mia, by_papa));
     assert_eq!(act(&newest(&papa, None).await), ("guardian_removed", by_mia, with_toy));
 
-    // Whoever runs the hub.
+    // The operator of the hub.
     world.run(&["device", "renew", &toy.device_key]).await;
     assert_eq!(act(&newest(&mia, Some(&toy)).await), ("secret_renewed", None, None));
     world.run(&["toy", "quiet", &toy.id, "20:00", "07:00", "--zone", "Etc/UTC"]).await;

@@ -1,4 +1,4 @@
-//! Backups: of a hub under load, against a ledger outside of it; cut off, damaged, by the clock.
+//! Backups: under load, compared with a ledger outside the hub; interrupted, damaged, scheduled.
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ async fn restore(world: &World, data: &Path, arguments: &[&str]) -> Result<Strin
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
-/// A hub on what was restored from a folder of backups.
+/// A hub on a folder that was restored from backups.
 async fn restored(world: &World, backups: &Path, arguments: &[&str]) -> World {
     let folder = tempfile::tempdir().unwrap();
     let arguments = [&[backups.to_str().unwrap()], arguments].concat();
@@ -93,7 +93,7 @@ async fn messages_accepted_before_a_backup_under_load_are_in_it() {
     let world = World::start_with(&SETTINGS).await;
     let backups = world.folder().join("backups");
     let pairs = [pair(&world, "mia's").await, pair(&world, "`tom`").await, pair(&world, "小明 \\ \"x\"").await];
-    // A session that is away, for which commands wait.
+    // An offline session with queued commands.
     let (mut away, _) = guest(&world, "away", 0).await;
     away.send(&subscribe(V4, 1, &[("commands/#", 1)])).await;
     assert_eq!(away.packet().await.0, 0x90);
@@ -107,7 +107,7 @@ async fn messages_accepted_before_a_backup_under_load_are_in_it() {
     speaker.send(&publish(V4, 0x33, "commands/kept", 11, b"retained")).await;
     speaker.expect(0x40, &[0, 11]).await;
 
-    // The ledger: who sent what, written once the hub has accepted it.
+    // The ledger: each accepted message with its sender.
     let (ledger, done) = (RefCell::new(Vec::<(usize, String)>::new()), Cell::new(false));
     let write = async |index: usize| {
         let mut number = 0;
@@ -281,7 +281,7 @@ async fn a_damaged_backup_is_refused_and_the_file_named() {
                 false => flip(&path),
             }
             let refused = restore(&world, &data, &[&to]).await.unwrap_err();
-            // A manifest that is readable but wrong shows in another part, or in the database.
+            // A readable but wrong manifest is detected by another part, or by the database.
             assert!(refused.contains(part) || part == "manifest.toml", "{part}: {refused}");
             assert!(refused.contains("restore another snapshot with --snapshot"), "{part}: {refused}");
             assert_eq!(refused.trim().lines().count(), 1, "{refused}");

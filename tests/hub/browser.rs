@@ -61,7 +61,7 @@ async fn answer(mut stream: TcpStream) {
         body.len()
     );
     stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
-    // The browser may have what it wants, and be gone.
+    // The browser may have closed the connection already.
     let _ = stream.shutdown().await;
 }
 
@@ -74,7 +74,7 @@ fn microphone(folder: &Path) -> (PathBuf, f64) {
     (path, LEAD_S + sound::seconds(folder, &sound::wav()) + 0.5)
 }
 
-/// The script that drives the browser; it prints what it sees.
+/// The script that controls the browser and prints its results.
 struct Script {
     _child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -114,7 +114,7 @@ async fn answers(line: &mut Line, to: &str, upload: &str, recording: &[u8]) -> V
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_records_sends_to_a_toy_and_plays_the_answer() {
     let (pages, strangers) = (Pages::serve().await, Pages::serve().await);
-    // Settings of tests live as long as the tests do.
+    // Settings of tests have static lifetime.
     let world = World::start_with(&[("TOYHUB_HTTP__ALLOWED_ORIGINS", pages.origin.clone().leak())]).await;
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;
@@ -147,7 +147,7 @@ async fn a_page_records_sends_to_a_toy_and_plays_the_answer() {
     assert!((long - recorded).abs() < 0.3, "{long} s of {recorded} s");
     let (spoken, words) =
         (sound::spoken_seconds(world.folder(), &recording), sound::spoken_seconds(world.folder(), &sound::wav()));
-    // The browser takes noise away, and with it a little of the words.
+    // The browser's noise suppression removes a little of the words, too.
     assert!((spoken - words).abs() < 0.1 * words, "{spoken} s of speech, not {words} s");
     script.step("heard").await;
 

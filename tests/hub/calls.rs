@@ -1,5 +1,5 @@
-//! The registry of calls adds up: each one is served at its doors, described, and driven by a test. A new call gets its
-//! test here.
+//! The registry of calls is complete: each call is served at its edges, documented, and exercised by a test. A new call
+//! gets its test here.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::sound;
 use crate::spec::{Validator, document, pointer};
 use crate::world::{App, Toy, User, World};
 
-/// The calls that are held against the documents here. All others are in `spec`.
+/// The calls whose answers are compared with the documents here. All others are in `spec`.
 pub const HELD_HERE: [&str; 12] = [
     "toy_profile",
     "block",
@@ -28,7 +28,7 @@ pub const HELD_HERE: [&str; 12] = [
     "approve_content",
 ];
 
-/// A toy or an app at all three doors.
+/// A toy or an app at all three edges.
 pub struct Doors<'w> {
     world: &'w World,
     caller: User,
@@ -51,8 +51,8 @@ impl<'w> Doors<'w> {
         Self { world, caller: user.clone(), app, line, validator: Validator::start() }
     }
 
-    /// The `data` of a call that succeeds, the same at each door; the answers are as the documents describe them.
-    /// `named` are the fields that say who calls, which a connection leaves out.
+    /// The `data` of a call that succeeds, the same at each edge; the answers match the documents. `named` are the fields
+    /// that name the caller, which a connection omits.
     pub async fn ok(&mut self, name: &str, named: Value, fields: Value) -> Value {
         let path = format!("/{name}");
         let mut body = fields.clone();
@@ -98,7 +98,7 @@ async fn a_toy_requests_its_profile_and_unread_counts() {
     assert_eq!((&profile["_id"], &profile["bind_user"]), (&json!(toy.id), &json!(mia.id)));
     assert_eq!(profile["chat"], json!({"count": 1, mia.id.clone(): 1}));
 
-    // Nobody else: neither its owner, nor another toy, nor an app for itself.
+    // Other callers are refused: its owner, another toy, and an app for itself.
     assert_eq!(world.post_as(&mia, "/toy_profile", json!({"toy_id": toy.id})).await["code"], 10);
     assert_eq!(world.post_as(&mia, "/toy_profile", json!({"toy_id": mia.id})).await["code"], 1);
     let other = world.bound_toy("Rex").await;
@@ -149,7 +149,7 @@ async fn every_registered_call_is_served_described_and_driven_by_a_test() {
     let (mut paths, mut words) = (0, 0);
     for call in api::calls() {
         let name = call.facts.name;
-        // Served: every refusal is the call's own.
+        // Served: a refusal is the call's own.
         let (status, answer) = world.post(&format!("/{name}"), json!({})).await;
         let is_path = call.facts.door != Door::Connection;
         assert_eq!(

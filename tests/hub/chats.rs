@@ -1,4 +1,4 @@
-//! Chats under bad luck: answers that are lost, rows that are lost, sounds without a message, clocks that jump.
+//! Chats with lost answers, lost rows, sounds without a message, and clocks that jump.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -63,7 +63,7 @@ fn age(path: &PathBuf, seconds: u64) {
     file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
 }
 
-/// What the doctor prints of the data, and whether it is content.
+/// The doctor's lines about the data, and whether it found no fault.
 async fn doctor(world: &World, arguments: &[&str]) -> (Vec<String>, bool) {
     let output = within("the doctor", world.command(arguments).output()).await.unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -77,7 +77,7 @@ async fn an_upload_that_is_repeated_is_one_message_also_after_a_kill() {
     let parent = world.user("parent").await;
     let (fluffy, rex) = (world.toy(&parent, "Fluffy").await, world.toy(&parent, "Rex").await);
     let first = say(&world, &parent, &fluffy.id, sound::wav()).await;
-    // A link is made anew with each answer.
+    // Each answer has a new link.
     let lasting = |mut sent: Value| {
         sent["data"].as_object_mut().unwrap().remove("url");
         sent
@@ -154,7 +154,7 @@ async fn lost_rows_make_no_call_fail_and_the_doctor_sets_the_counters_right() {
     answer(&world, &toy, &parent.id).await;
     assert_eq!(numbers(&page(&world, &parent, &chat, json!({"limit": 3})).await), [8, 9, 10]);
 
-    // Lost once more, and this time mended: by a hub that runs, and by one that does not.
+    // Lost once more, and then repaired: by a running hub, and by the command alone.
     say(&world, &parent, &toy.id, sound::beep()).await;
     assert_eq!(world.stop().await, Some(0));
     let lost = format!("DELETE message:['{chat}', 11]; DELETE message:['{chat}', 10];");
@@ -308,7 +308,7 @@ async fn a_recording_in_chunks_is_found_again_under_its_name() {
     let mut line = Line::open(&world, &toy).await;
     line.chunks("a", &chunks).await;
     let first = line.ok(send.clone()).await;
-    // Its answer is forgotten with the new chunks, and yet it is the same recording under the same name.
+    // The new chunks replace its answer, but it is the same recording under the same name.
     line.chunks("a", &chunks).await;
     assert_eq!(line.ok(send).await["_id"], first["_id"]);
     line.chunks("b", &chunks).await;

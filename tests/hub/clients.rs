@@ -1,5 +1,5 @@
-//! Clients of other makers: Eclipse paho (Python), MQTT.js, its ws, and Playwright (Node), installed by `scripts/test`.
-//! The validator of `spec` is another.
+//! Third-party clients: Eclipse paho (Python), MQTT.js, ws and Playwright (Node), which `scripts/test` installs, as it
+//! does the validator of `spec`.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -19,7 +19,7 @@ pub fn script(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests", "clients", name].iter().collect()
 }
 
-/// What a client printed that ended well.
+/// The output of a client that succeeded.
 pub async fn succeeds(mut command: Command) -> String {
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
     let output = within("the client's end", output).await.expect("the client starts");

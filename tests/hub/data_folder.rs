@@ -1,4 +1,4 @@
-//! The data folder as an operator may find it: parts missing, damaged, of another hub. The hub starts whole or not at all.
+//! Data folders with parts that are missing, damaged or of another hub. The hub starts with all its data, or not at all.
 
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,7 @@ async fn a_folder_that_lacks_a_part_is_refused_by_name_and_opens_when_it_is_back
         std::fs::rename(&path, &aside).unwrap();
         let line = refusal(&world).await;
         assert!(line.contains(part) && line.contains("toyhub restore"), "{part}: {line}");
-        // Who is sent to the doctor is helped by it.
+        // The doctor repairs each fault for which the error refers to it.
         assert_eq!(line.contains("doctor --repair"), !part.starts_with("db"), "{part}: {line}");
         assert!(line.starts_with(world.data_dir().to_str().unwrap()), "{line}");
         let doctor = within("the doctor", world.command(&["doctor"]).output()).await.unwrap();
@@ -184,7 +184,7 @@ async fn the_doctor_mends_each_part_that_the_start_sends_to_it() {
         ("sessions: the damaged file", "sessions.redb", Some(b""), 0),
         ("hub.toml", "hub.toml", Some(b""), 0),
         ("hub.toml", "hub.toml", Some(b"\xff\xfe"), 0),
-        // Not mended by more than a start, which makes the file again.
+        // A start alone repairs it: the file is created again.
         ("", "hub.toml", None, 0),
         // The sound of the message is lost.
         ("files: the missing folder", "files", None, 6),
@@ -202,7 +202,7 @@ async fn the_doctor_mends_each_part_that_the_start_sends_to_it() {
         assert!(world.run(&["user", "list"]).await.trim().ends_with("\tmia"));
         world.kill().await;
     }
-    // Nothing to put in place of a database.
+    // A database cannot be replaced.
     remove(&data.join("db"));
     remove(&data.join("sessions.redb"));
     let (text, code) = doctor(&world, &["--repair"]).await;

@@ -1,4 +1,4 @@
-//! What sessions keep over kills of the hub, over connections that break again and again, and over damage of the file.
+//! Sessions across kills of the hub, connections that break repeatedly, and damage of the file.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::world::{Toy, World, within};
 
 const OPEN: (&str, &str) = ("TOYHUB_MQTT__CONFORMANCE_LISTEN", "127.0.0.1:0");
 
-/// A client of 3.1.1 whose session is kept; whether there was one.
+/// A client of 3.1.1 with a persistent session, and whether the session was present.
 async fn resume(address: std::net::SocketAddr, id: &str, login: Option<&Toy>) -> (Raw, bool) {
     resume_as(address, id, login.map(|toy| (&*toy.device_key, &*toy.secret))).await
 }
@@ -30,7 +30,7 @@ async fn resume_as(address: std::net::SocketAddr, id: &str, login: Option<(&str,
     (raw, body[0] == 1)
 }
 
-/// The parts of a PUBLISH at QoS 1 or 2: quality, packet id, payload.
+/// The parts of a PUBLISH at QoS 1 or 2: QoS, packet id, payload.
 fn parts(byte1: u8, body: &[u8]) -> (u8, u16, Vec<u8>) {
     assert_eq!(byte1 >> 4, 3, "{byte1:x} {body:?}");
     let topic = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
@@ -49,13 +49,13 @@ async fn receive_events(raw: &mut Raw, count: usize) -> Vec<Value> {
     events
 }
 
-/// Receives everything at QoS 2 until the hub is silent, as the specification has it: a packet id that is held stands
-/// for a repeat. Gives what is new.
+/// Receives all messages of QoS 2 until the hub sends no more. A packet id that is not released is a repeat, as the
+/// specification states. Returns the new messages.
 async fn receive(raw: &mut Raw, held: &mut BTreeSet<u16>) -> Vec<u8> {
     let mut seen = Vec::new();
     raw.send(&[0xc0, 0]).await;
     let mut is_silent = false;
-    // What is stored comes behind the answer to the ping: silence is a second ping with nothing between.
+    // Stored messages follow the answer to the ping: the end is a second ping without a message in between.
     loop {
         let (byte1, body) = raw.packet().await;
         match byte1 >> 4 {
@@ -97,9 +97,9 @@ async fn quality_two_is_exactly_once_whenever_the_hub_is_killed() {
     for round in 0..8u8 {
         let (mut speaker, present) = resume(world.conformance_addr(), "speaker", None).await;
         assert!(present);
-        // The same id in each round: it is free after each, and stands for a new message then.
+        // The same id in each round: it is released after each, and is a new message then.
         speaker.send(&publish(V4, 0x34, "once", 7, &[round])).await;
-        // From "not yet read" to "answered".
+        // From unread to answered.
         tokio::time::sleep(Duration::from_micros(400 * u64::from(round))).await;
         world.kill().await;
         world.start_hub().await;
@@ -138,7 +138,7 @@ async fn packet_ids_go_on_after_a_kill() {
             ids.push(id);
         }
         listener.expect_silence().await;
-        // The next commit brings to disk that the messages are done.
+        // The next commit also stores that the messages are acknowledged.
         speaker.send(&publish(V4, 0x34, "other", u16::from(10 + round), b"x")).await;
         speaker.expect(0x50, &[0, 10 + round]).await;
         drop(listener);
@@ -187,7 +187,7 @@ async fn a_toy_whose_connection_flaps_keeps_its_commands() {
     for _ in 0..8 {
         let (mut raw, present) = come_back().await;
         assert!(present);
-        // It reads some of it, acknowledges nothing and is gone.
+        // It reads some, acknowledges none and disconnects.
         within("something", raw.packet()).await;
         drop(raw);
     }
@@ -225,7 +225,7 @@ async fn unread_messages_reach_a_kept_session_once_and_oldest_first() {
     send(&world, 1).await;
     let (mut raw, _) = resume(world.mqtt_addr(), "toy", Some(&toy)).await;
     raw.send(&subscribe(V4, 1, &[(&format!("toy/{}/in", toy.id), 1)])).await;
-    // What is unread may come before the SUBACK.
+    // Unread messages may precede the SUBACK.
     while raw.packet().await.0 != 0x90 {}
     drop(raw);
     world.wait_online(&parent, &toy.id, "0").await;

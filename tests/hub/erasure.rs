@@ -1,4 +1,4 @@
-//! What a family takes back: nothing of it is left, in no file of the data folder, whatever happens meanwhile.
+//! Erasures: no byte of the data is left in any file of the data folder, whatever happens meanwhile.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ fn latin(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
-/// What must not be found: names as they are; of ids the last digits, since a table keeps what keys begin with in common
+/// The texts that must not be found: whole names; of ids the last digits, since a table stores the common prefix of keys
 /// only once.
 struct Needles(Vec<(String, String)>);
 
@@ -50,7 +50,7 @@ impl Needles {
         self.0.push((what.into(), latin(&sound[middle..middle + 48])));
     }
 
-    /// Which of them stand where in the data folder, in names and in bytes, and in the log.
+    /// The places where each of them is found: in names and bytes of the data folder, and in the log.
     fn found(&self, world: &World) -> Vec<String> {
         let mut found = Vec::new();
         let mut paths = files(&world.data_dir());
@@ -64,7 +64,7 @@ impl Needles {
         found
     }
 
-    /// How many of them are found anywhere.
+    /// The number of them that are found anywhere.
     fn kinds_found(&self, world: &World) -> usize {
         let found = self.found(world);
         self.0.iter().filter(|(what, _)| found.iter().any(|line| line.starts_with(&format!("{what} in ")))).count()
@@ -125,7 +125,7 @@ async fn an_unbound_toy_leaves_no_recording_and_its_old_secret_opens_nothing() {
     world.run(&["erase", "--finish"]).await;
     assert_eq!(sounds(&world), [""; 0], "nobody is left who could hear them");
 
-    // The device becomes the toy of the next family, which the old secret does not open.
+    // The device becomes the toy of another family, and the old secret is refused.
     let eva = world.user("eva").await;
     let binding = json!({
         "toy_name": "Rex", "baby_name": "Ben", "remark": "Mum", "user_id": eva.id, "device_key": toy.device_key,
@@ -134,7 +134,7 @@ async fn an_unbound_toy_leaves_no_recording_and_its_old_secret_opens_nothing() {
     let mut raw = Raw::open(world.mqtt_addr()).await;
     raw.send(&connect_with(V4, 0xc2, 60, &[], "toy", &[], &toy.device_key, &toy.secret)).await;
     raw.expect(0x20, &[0, 4]).await;
-    // Whoever runs the hub gives the device a new one.
+    // The operator renews the secret of the device.
     let printed = world.run(&["device", "renew", &toy.device_key]).await;
     let (key, secret) = printed.trim().split_once('\t').unwrap();
     assert_eq!(key, toy.device_key);
@@ -157,7 +157,7 @@ async fn an_unbound_device_gets_a_new_key_on_request() {
     assert!(pictures.iter().all(|path| path.to_string_lossy().contains(key)) && pictures.len() == 2, "{pictures:?}");
 }
 
-/// A family with everything that a family may have, and friends outside of it.
+/// A family with data of every kind, and friends outside of it.
 struct Family {
     zora: User,
     toy: Toy,
@@ -239,7 +239,7 @@ async fn family(world: &World) -> Family {
     let sent = app.ask(json!({"do": "app_uploader", "to_user": toy.id, "upload": "whole", "chunks": 1})).await;
     assert_eq!(sent["code"], 0, "{sent}");
     needles.id("message in chunks", sent["data"]["_id"].as_str().unwrap());
-    // Somebody whose request was never answered.
+    // A user with an unanswered request.
     let eva = world.user("eva").await;
     let asked = json!({"req_user": eva.id, "add_user": zora.id, "remark": "Zoraphine of the park"});
     assert_eq!(world.post_as(&eva, "/add_req", asked).await["code"], 0);
@@ -265,7 +265,7 @@ async fn an_erased_account_leaves_no_byte() {
         needles.found(&world)
     );
 
-    // Not without the password.
+    // Without the password it is refused.
     let mut wrong = json!({"_id": zora.id, "password": "guess"});
     assert_eq!(world.post_as(&zora, "/erase_account", wrong.clone()).await["code"], 1);
     assert_eq!(
@@ -280,7 +280,7 @@ async fn an_erased_account_leaves_no_byte() {
     let finished = world.run(&["erase", "--finish"]).await;
     assert_eq!(finished.trim(), "erased");
     assert_eq!(needles.found(&world), [""; 0], "while the hub runs");
-    // Who sends to it learns why it does not arrive.
+    // Senders get the reason why their messages do not arrive.
     let refused = send(&world, "/app_uploader", &tom.id, &toy.id, None, sound::beep()).await;
     assert_eq!(refused["code"], 36, "{refused}");
     let friends = world.post_as(&tom, "/friend_list", json!({"_id": tom.id})).await;
@@ -315,7 +315,7 @@ async fn an_erased_toy_takes_its_device_along_and_leaves_the_rest() {
         let id = message["_id"].as_str().unwrap();
         stays.push(needles.0.iter().find(|(_, text)| *text == id[8..]).expect("a known message").0.clone());
     }
-    // The notice that a friend's remark is spoken in goes with the last message that has it.
+    // The notice with a friend's spoken remark is deleted with the last message that has it.
     needles.0.retain(|(what, text)| {
         !of_others.contains(&what.as_str()) && !stays.contains(what) && !text.starts_with("say-")
     });
@@ -363,13 +363,13 @@ async fn a_message_is_erased_for_both_or_for_oneself() {
         let list = chat_list(&world, reader, &chat, &other.id).await;
         list.iter().map(|message| ids.iter().position(|id| *id == message["_id"]).unwrap()).collect::<Vec<_>>()
     };
-    // What is hidden is not given out as unread either.
+    // Hidden messages are not unread either.
     let heard = world.post_as(&mia, "/recv_msg", json!({"from_user": tom.id, "to_user": mia.id})).await;
     assert_eq!(heard.as_array().unwrap().len(), 1, "{heard}");
     assert_eq!(seen(&mia, &tom).await, [1, 3]);
     assert_eq!(seen(&tom, &mia).await, [1, 2, 3]);
     assert_eq!(world.unread(&mia).await["count"], 0);
-    // When both have erased it for themselves, nothing is left of it.
+    // Once both have erased it for themselves, it is deleted.
     assert_eq!(erase(&tom, &ids[2], "me").await, 0);
     world.run(&["erase", "--finish"]).await;
     assert_eq!(seen(&tom, &mia).await, [1, 3]);
@@ -410,14 +410,14 @@ async fn a_chat_is_erased_whole_by_a_guardian_and_half_by_others() {
     assert_eq!(erase(&mia, &of_toy).await, 0);
     assert_eq!(chat_list(&world, &tom, &of_toy, &toy.id).await.len(), 0);
     assert_eq!(sounds(&world).iter().filter(|name| !name.starts_with("say-")).count(), 0);
-    // The friends are still friends, and write anew.
+    // They are still friends, and send new messages.
     assert_eq!(send(&world, "/app_uploader", &tom.id, &toy.id, None, sound::tone(1)).await["code"], 0);
     assert_eq!(world.unread_of(&toy).await, 1);
     let again = chat_list(&world, &tom, &of_toy, &toy.id).await;
     assert_eq!((again.len(), &again[0]["seq"]), (1, &json!(5)), "numbers go on");
     let examined = world.run(&["doctor"]).await;
     assert!(!examined.contains("lost"), "{examined}");
-    // A friend of the toy goes, by its guardian only; the owner of the toy remains its friend.
+    // Only its guardian removes a friend of the toy; the owner of the toy remains its friend.
     let of_others = json!({"_id": tom.id, "toy_id": toy.id, "friend_id": mia.id});
     assert_eq!(world.post_as(&tom, "/erase_friend", of_others).await["code"], 1);
     let owner = json!({"_id": mia.id, "friend_id": toy.id});
@@ -554,7 +554,7 @@ async fn an_erasure_under_load_is_whole_and_disturbs_nobody() {
     assert_eq!(to_other, [0; 60], "nobody else is disturbed");
     let first = to_erased.iter().position(|code| *code != 0).expect("the erasure came before the last message");
     assert!(to_erased[..first].iter().all(|code| *code == 0) && to_erased[first..].iter().all(|code| *code == 36));
-    // Those that crossed the erasure left nothing either.
+    // Nothing is left of concurrent messages either.
     world.run(&["erase", "--finish"]).await;
     let found = needles.found(&world);
     assert_eq!(found, [""; 0]);
@@ -567,7 +567,7 @@ async fn an_erasure_under_load_is_whole_and_disturbs_nobody() {
 async fn what_was_erased_stays_erased_when_an_older_backup_is_restored() {
     let mut world = World::start_with(&[UPLOADS, LOG]).await;
     let Family { zora, toy, tom, mut needles } = family(&world).await;
-    // Others call the friend the same: they share a notice.
+    // Others have the same remark for the friend: they share a notice.
     needles.0.retain(|(_, text)| !text.starts_with("say-"));
     let eva = world.user("evangeline").await;
     befriend(&world, &tom, &eva).await;
@@ -667,7 +667,7 @@ async fn a_toy_of_two_guardians_outlives_the_account_of_the_first() {
     assert_eq!((&toys["data"][0]["_id"], &toys["data"][0]["bind_user"]), (&json!(toy.id), &json!(tom.id)), "{toys}");
     assert_eq!(sounds(&world).iter().filter(|name| !name.starts_with("say-")).count(), 1);
     assert_eq!(world.unread(&tom).await["count"], 1);
-    // Who owns it now may end its life.
+    // Its present owner may erase it.
     let body = json!({"user_id": tom.id, "toy_id": toy.id, "password": "correct horse"});
     assert_eq!(world.post_as(&tom, "/erase_toy", body).await["code"], 0);
 }

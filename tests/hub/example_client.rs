@@ -1,4 +1,4 @@
-//! `examples/client.rs` on a line that breaks.
+//! `examples/client.rs` on a connection that breaks.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ async fn say(world: &World, toy: &Toy, to: &User) {
     assert_eq!(world.upload("/toy_uploader", "reco", sound::beep(), &fields).await["code"], 0);
 }
 
-/// The ids of the next messages, each acknowledged; after every third the line breaks.
+/// The ids of the next messages, each acknowledged; after every third the connection breaks.
 async fn messages(client: &mut Client, relay: &Relay, count: usize) -> Vec<String> {
     let mut ids = Vec::new();
     while ids.len() < count {
@@ -47,7 +47,7 @@ async fn the_example_client_misses_nothing_and_repeats_nothing() {
     let mut client = Client::log_in(&relay.http(), "parent", "correct horse").await.unwrap();
     client.first_wait = Duration::from_millis(10);
 
-    // What was there before is loaded.
+    // Earlier messages are loaded.
     say(&world, &toy, &parent).await;
     assert_eq!(within("the beginning", client.next()).await.unwrap(), Told::LoadAll);
     let unread = client.ask("unread", json!({})).await.unwrap();
@@ -79,7 +79,7 @@ async fn the_example_client_misses_nothing_and_repeats_nothing() {
     client.ask("mark_read", json!({"from_user": toy.id, "message": ids[35]})).await.unwrap();
     assert_eq!(world.unread(&parent).await["count"], 0, "the last is the last");
 
-    // A recording arrives once, although the line breaks when a part of it has come.
+    // A recording is sent once, although the connection breaks in the middle of it.
     let (recording, chunks) = (sound::wav(), world.data_dir().join("chunks"));
     let breaking = async {
         while std::fs::read_dir(&chunks).unwrap().next().is_none() {

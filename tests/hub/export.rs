@@ -1,4 +1,4 @@
-//! Everything of a family in one archive: all that is theirs, and nothing of others.
+//! Exports: an archive with all data of a family, and none of others.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read as _};
@@ -86,7 +86,7 @@ async fn an_archive_has_all_of_a_family_and_nothing_of_others() {
         entries.keys().collect::<Vec<_>>()
     );
 
-    // What is being erased is not exported.
+    // Data that is being erased is not exported.
     let body = json!({"_id": mia.id, "password": "correct horse"});
     let allowed = ask(&world, &mia, &mia.id, "correct horse").await;
     assert_eq!(world.post_as(&mia, "/erase_account", body).await["code"], 0);
@@ -104,7 +104,7 @@ async fn few_archives_are_written_at_once_and_an_unread_one_ends() {
     for number in 0..2 {
         send(&world, "/app_uploader", &mia.id, &toy.id, sound::tone(number)).await;
     }
-    // Large enough for no buffer on the way to hold it.
+    // Larger than all buffers on the way.
     for entry in std::fs::read_dir(world.data_dir().join("files/chat")).unwrap() {
         std::fs::OpenOptions::new().write(true).open(entry.unwrap().path()).unwrap().set_len(64 << 20).unwrap();
     }

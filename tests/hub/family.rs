@@ -1,4 +1,4 @@
-//! Who agrees to a friendship of a toy, and how it ends.
+//! Consent to the friendships of a toy, and their end.
 
 use serde_json::{Value, json};
 
@@ -71,7 +71,7 @@ async fn a_request_of_the_toy_itself_goes_to_its_guardian_first_who_names_the_fr
     assert!(requests(&world, &tom).await.is_empty());
     let again = line.answer(json!({"do": "add_req", "add_user": tom.id, "remark": "Mama"})).await;
     assert_eq!(again["code"], 11, "{again}");
-    // Not so for the guardian itself.
+    // The guardian itself is not asked first.
     assert_eq!(world.post_as(&mia, "/add_req", wish(&toy.id, &tom.id, "Tom")).await["code"], 0);
     assert_eq!(requests(&world, &tom).await.len(), 1);
 }
@@ -151,7 +151,7 @@ async fn a_request_that_was_refused_is_not_made_again_for_a_while() {
     let seconds: u64 = words.iter().find_map(|word| word.parse().ok()).unwrap();
     assert!((7000..=7200).contains(&seconds), "{again}");
     assert_eq!(requests(&world, &tom).await.len(), 1, "the refused one alone");
-    // Who has refused may ask.
+    // The family that refused may ask.
     assert_eq!(world.post_as(&tom, "/add_req", wish(&tom.id, &mia.id, "M")).await["code"], 0);
 }
 
@@ -208,7 +208,7 @@ async fn the_end_of_a_friendship_ends_its_topics_at_once() {
     let (event, told) = (other.event("friend_removed").await, line.event("friend_removed").await);
     assert_eq!((&event["friend_id"], &told["friend_id"]), (&json!(toy.id), &json!(tom.id)));
 
-    // A publication of the toy is not delivered now, as it may not publish there: the next delivery is another one.
+    // The toy may not publish there any more: the next delivery is another publication.
     line.publish(&chat, text.as_bytes()).await;
     drop(line);
     world.wait_online(&mia, &toy.id, "0").await;
@@ -250,7 +250,7 @@ async fn who_is_blocked_asks_and_nobody_hears_it() {
     let names = [("user_id", eve.id.as_str()), ("to_user", &toy.id), ("token", &eve.token)];
     assert_eq!(world.upload("/app_uploader", "reco_file", sound::beep(), &names).await["code"], 1);
 
-    // She asks, herself and in her toy's name, and sees what a stranger sees who is not answered.
+    // Her requests, also those in her toy's name, look like requests that nobody answers.
     let before = requests(&world, &mia).await.len();
     for from in [&eve.id, &of_eve.id] {
         let asked = wish(from, &toy.id, "F");
@@ -273,7 +273,7 @@ async fn who_is_blocked_asks_and_nobody_hears_it() {
     assert_eq!(doors.ok("block_list", me, json!({"toy_id": toy.id})).await, json!([]));
     assert_eq!(world.post_as(&eve, "/add_req", wish(&eve.id, &toy.id, "F")).await["code"], 0);
     assert_eq!(requests(&world, &mia).await.len(), before + 1);
-    // Nobody blocks for a toy of others.
+    // Users cannot block for a toy of others.
     let others = json!({"user_id": eve.id, "friend_id": mia.id, "toy_id": toy.id});
     for path in ["/block", "/unblock", "/block_list", "/unfriend"] {
         assert_eq!(world.post_as(&eve, path, others.clone()).await["code"], 1, "{path}");

@@ -11,7 +11,7 @@ use crate::mqtt::{Raw, V4, V5, connect_with, packet, publish, subscribe};
 use crate::world::{World, within};
 
 const OPEN: (&str, &str) = ("TOYHUB_MQTT__CONFORMANCE_LISTEN", "127.0.0.1:0");
-/// Longer than any test runs: a client that is closed as slow would be closed too early.
+/// Longer than any test: no client may be closed as slow.
 const PATIENT: (&str, &str) = ("TOYHUB_MQTT__BACKPRESSURE_MAX_S", "600");
 
 /// A client without a kept session that has at most `in_flight` messages unanswered.
@@ -140,7 +140,7 @@ async fn a_reader_that_never_reads_is_closed_in_the_end() {
 #[tokio::test]
 async fn two_clients_that_publish_to_each_other_come_through() {
     const COUNT: usize = 5000;
-    // With little on its way to them at once, both queues are behind all the time.
+    // With few messages in flight, both queues are behind all the time.
     let world = World::start_with(&[OPEN, PATIENT, ("TOYHUB_MQTT__INFLIGHT_MAX", "2")]).await;
     let talk = async |(client, mut events): (AsyncClient, EventLoop), other: &'static str| {
         let feed = async {
@@ -177,7 +177,7 @@ async fn a_client_can_publish_to_itself() {
         let mut raw = guest(&world, V4, "echo").await;
         raw.send(&subscribe(V4, 1, &[("echo", qos)])).await;
         raw.expect(0x90, &[0, 1, qos]).await;
-        // All at once, so that its acknowledgements stand behind its messages.
+        // All at once, so that its acknowledgements follow its messages.
         let all: Vec<u8> = (1..=count).flat_map(|id| publish(V4, 0x30 | qos << 1, "echo", id, b"x")).collect();
         raw.send(&all).await;
         let (mut echoes, mut answers) = (0, 0);
@@ -250,7 +250,7 @@ async fn a_client_that_is_not_read_is_not_silent() {
         let (byte1, body) = reader.packet().await;
         assert_eq!((byte1, body.last()), (0x32, Some(&number)));
         reader.send(&packet(0x40, &body[3..5])).await;
-        // From here on it is read again, and must not be silent.
+        // From here on the hub reads it again, and its keep alive applies.
         writer.send(&[0xc0, 0]).await;
     }
     let mut acknowledged = 0;
@@ -293,7 +293,7 @@ async fn an_app_that_waits_for_its_answer_still_receives() {
     let mut app = world.app(&user).await;
     app.send(json!({"id": 1, "do": "subscribe", "topic": state})).await;
     assert_eq!(app.answer(1).await["code"], 0);
-    // On their way 4, in one half of the queue 4.
+    // 4 in flight, and 4 in one half of the queue.
     for id in 10..18 {
         app.send(json!({"id": id, "do": "publish", "topic": cmd, "payload": "x"})).await;
         assert_eq!(app.answer(id).await["code"], 0);

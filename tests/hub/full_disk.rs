@@ -11,7 +11,7 @@ use crate::one_connection::Line;
 use crate::sound;
 use crate::world::{Toy, User, World, within};
 
-/// The code of all that is refused.
+/// The code of refused calls.
 const DISK_FULL: u64 = 32;
 const REASON: &str = "the hub's disk is full, try again later";
 
@@ -88,7 +88,7 @@ async fn below_the_reserve_what_adds_data_is_refused_and_all_else_goes_on() {
     assert_eq!(world.stop().await, Some(0));
 }
 
-/// A small disk of its own for the data folder; gone with this.
+/// A small disk of its own for the data folder, unmounted on drop.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -109,10 +109,10 @@ impl SmallDisk {
         space.f_bavail * space.f_frsize
     }
 
-    /// Leaves so many bytes free.
+    /// Fills the disk up to this number of free bytes.
     fn fill(&self, rest: u64) {
         let filler = vec![0; usize::try_from(self.free_bytes() - rest).unwrap()];
-        // The last bytes may find no room.
+        // The last bytes may not fit.
         let _ = std::fs::write(self.filler(), filler);
         assert!(self.free_bytes() <= rest, "{} bytes are free", self.free_bytes());
     }
@@ -157,7 +157,7 @@ async fn room_on_the_disk_is_noticed_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_was_stored_is_answered_though_its_answer_cannot_be_kept() {
     let folder = tempfile::tempdir().unwrap();
-    // Only the chunks find no room.
+    // Only the chunks do not fit.
     let Some(disk) = SmallDisk::mount(folder.path().join("data/chunks"), 4) else { return };
     let world = World::start_in(folder, &[]).await;
     let parent = world.user("parent").await;
@@ -213,12 +213,12 @@ async fn a_start_on_a_full_disk_asks_for_room() {
 async fn a_disk_that_is_full_to_the_last_byte_harms_nothing_for_good() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(folder.path().join("data"), 64) else { return };
-    // No reserve: the database, the files and the sessions themselves find no room.
+    // No reserve: writes of the database, the files and the sessions fail.
     let mut world = World::start_in(folder, &[("TOYHUB_SERVER__FREE_BYTES_MIN", "0")]).await;
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;
     assert_eq!(send(&world, &parent, &toy).await["code"], 0);
-    // The toy is away, and its session stays.
+    // The toy is offline, and its session is kept.
     let cmd = format!("toy/{}/cmd/volume", toy.id);
     let mut away = Raw::open(world.mqtt_addr()).await;
     away.send(&connect_with(V4, 0xc0, 60, &[], "away", &[], &toy.device_key, &toy.secret)).await;
@@ -249,7 +249,7 @@ async fn a_disk_that_is_full_to_the_last_byte_harms_nothing_for_good() {
     let (_, list) = world.post("/friend_list", json!({"_id": toy.id})).await;
     assert_eq!(list["data"][0]["unread"], 1, "reads go on: {list}");
     disk.empty();
-    // The engine tries again by its own clock.
+    // The engine retries at its own intervals.
     let recovered = async {
         while send(&world, &parent, &toy).await["code"] != 0 {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;

@@ -7,7 +7,7 @@ use crate::one_connection::Line;
 use crate::sound;
 use crate::world::{Toy, User, World};
 
-/// The code of an invitation that `guardian` makes for its toy.
+/// The code of an invitation that `guardian` creates for its toy.
 async fn invite(world: &World, guardian: &User, toy: &Toy, remark: &str) -> String {
     let wanted = json!({"user_id": guardian.id, "toy_id": toy.id, "remark": remark});
     let made = world.post_as(guardian, "/invite", wanted).await;
@@ -90,7 +90,7 @@ async fn a_second_guardian_comes_in_by_a_code_sees_all_and_is_cut_off_at_once_wh
     let order = json!({"do": "publish", "topic": format!("toy/{}/cmd/volume", toy.id), "payload": "5"});
     assert_eq!(app.ask(order.clone()).await["code"], 0);
 
-    // The first guardian alone unbinds the toy and removes others.
+    // Only the first guardian unbinds the toy and removes others.
     let unbinding = app.ask(json!({"do": "unbind", "toy": toy.id})).await;
     assert_eq!(unbinding["code"], 1, "{unbinding}");
     let removal = |by: &User, whom: &User| json!({"user_id": by.id, "toy_id": toy.id, "guardian_id": whom.id});
@@ -115,7 +115,7 @@ async fn a_second_guardian_comes_in_by_a_code_sees_all_and_is_cut_off_at_once_wh
     assert_eq!(look(&world, &papa, &his).await["code"], 1, "not even his own chat with the child");
     assert_eq!(download(&world, &papa, &said).await, 404);
     assert_eq!(look(&world, &mia, &his).await["code"], 0, "the toy's guardian sees it");
-    // What the toy has published after his removal did not reach him: the next thing is another.
+    // A publication of the toy after his removal does not reach him: the next frame is another one.
     let asked = json!({"req_user": mia.id, "add_user": papa.id, "type": "app", "req_info": "", "remark": "P"});
     assert_eq!(world.post_as(&mia, "/add_req", asked).await["code"], 0);
     assert_eq!(other.next_event().await["type"], "friend_request");
@@ -149,7 +149,7 @@ async fn required_invitations_are_enforced() {
     let id = text(&toys(&world, &mia).await[0]["_id"]);
     let toy = Toy { id, device_key: device_key.clone(), secret };
 
-    // A guardian's code for a toy makes an account that is a guardian at once; one for a toy binds nothing else.
+    // A guardian's code for a toy creates an account that is a guardian at once, and permits no other binding.
     let of_toy = invite(&world, &mia, &toy, "Papa").await;
     assert_eq!(world.post_as(&mia, "/bind_toy", binding(&of_toy)).await["code"], 2, "that device is bound");
     world.ok("/reg", new("papa", &of_toy)).await;

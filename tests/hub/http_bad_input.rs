@@ -15,7 +15,7 @@ use crate::world::World;
 const WAIT: Duration = Duration::from_secs(40);
 const TYPE_JSON: &str = "application/json";
 
-/// Sends `bytes` as they are and reads until the hub closes.
+/// Sends `bytes` unchanged and reads until the hub closes the connection.
 async fn raw(world: &World, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(world.http_addr()).await.unwrap();
     // The hub may answer and close before all is sent.
@@ -225,7 +225,7 @@ async fn a_cut_upload_leaves_nothing() {
     let answer = raw(&world, &whole).await;
     assert_eq!((status_of(&answer), code_of(&answer)), (400, json!(20)), "{answer}");
 
-    // The line breaks.
+    // The connection breaks.
     let mut stream = TcpStream::connect(world.http_addr()).await.unwrap();
     stream.write_all(&whole[..200_000]).await.unwrap();
     drop(stream);

@@ -1,9 +1,9 @@
-//! The rooms keep their direction: the permitted imports of each room, and forbidden operations.
+//! The direction of imports: the permitted imports of each module, and forbidden operations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// What no file below a path may name: a path of the crate or of another crate, or a part of one.
+/// The names that files below a path may not contain: a path of the crate or of another crate, or a part of one.
 const BANS: &[(&str, &[&str])] = &[
     ("model", &["crate::config", "crate::ports", "crate::domain", "crate::api", "crate::edge", "crate::server"]),
     ("model", &["tokio", "serde", "hyper", "surrealdb"]),
@@ -13,7 +13,7 @@ const BANS: &[(&str, &[&str])] = &[
     ("api", &["crate::edge", "crate::server", "crate::command", "crate::ports", "crate::config"]),
     ("api", &["tokio", "hyper", "rumqttd", "tokio_tungstenite", "surrealdb"]),
     ("edge", &["crate::server", "crate::command", "surrealdb", "whisper_rs"]),
-    // All clients come in by `net`, which knows none of their protocols.
+    // `net` accepts all clients, and imports none of their protocols.
     ("edge/net", &["edge::http", "edge::mqtt", "edge::ws", "crate::api", "crate::domain", "hyper", "rumqttd"]),
     ("edge/mqtt", &["edge::http", "edge::ws", "hyper", "tokio_tungstenite", "rustls", "socket2"]),
     ("edge/http", &["edge::mqtt", "edge::ws", "rumqttd", "rustls", "tokio_tungstenite", "TcpListener", "socket2"]),
@@ -25,27 +25,27 @@ const BANS: &[(&str, &[&str])] = &[
     ("edge/spec", &["crate::config", "crate::ports", "hyper", "tokio_tungstenite", "rumqttd", "tokio"]),
     ("config.rs", &["crate::domain", "crate::edge", "crate::ports"]),
     ("config", &["crate::domain", "crate::edge", "crate::ports"]),
-    // The domain reads no clock: edges pass the time of day in, and `ports/clock` counts time that passes. Tests move both.
+    // The domain reads no clock: edges pass the time of day in, and `ports/clock` measures elapsed time. Tests set both.
     ("domain", &["SystemTime::now", "Instant::now", "Timestamp::now", "Zoned::now", "DefaultClock", ".elapsed()"]),
     ("api", &["SystemTime::now", "Instant::now", "Timestamp::now", "Zoned::now", ".elapsed()"]),
     ("ports/router", &["serde_json"]),
 ];
 
-/// What has a home: only the files of the second list name it.
+/// Names that only the files of the second list may contain.
 const HOMES: &[(&[&str], &[&str])] = &[
-    // JSON text comes from outside: from a client, an operator's program, a chat endpoint, a file. What was made in this
-    // process is a type, and is never read back.
+    // JSON text comes from outside: from a client, an operator's program, a chat endpoint, a file. Data of this process is
+    // a type, and is never parsed back.
     (
         &["serde_json::from_slice", "serde_json::from_str", "serde_json::from_reader", "serde_json::from_value"],
         &["edge/body.rs", "edge/control.rs", "ports/reply/chat.rs", "ports/chunks/outcome_row.rs"],
     ),
-    // Whoever starts a task can wait for it and cut it off; that of the second signal ends with the process.
+    // Each task has an owner that can await and cancel it; the one of the second signal ends with the process.
     (&["tokio::spawn", "TaskTracker"], &["edge/tasks.rs", "service.rs"]),
 ];
 
-/// Of a room, what an edge may name. Everything else of the room is closed to it.
+/// The names of a module that edges may use, and no others.
 const OPEN: &[(&str, &str, &[&str])] = &[
-    // The mailbox that `Hub::connect` gives, with what comes out of it.
+    // The mailbox that `Hub::connect` returns, and the types of its deliveries.
     ("edge", "crate::ports", &["crate::ports::router"]),
     ("edge/net", "crate::ports", &["crate::ports::pem"]),
 ];
@@ -76,7 +76,7 @@ fn module_of(file: &Path) -> Vec<String> {
 struct Statement {
     code: String,
     is_use: bool,
-    /// Whether it stands in a module of tests within the file.
+    /// Whether it is in a module of tests within the file.
     is_test: bool,
 }
 
@@ -88,7 +88,7 @@ fn statements(text: &str, module: &[String]) -> Vec<Statement> {
         if code.starts_with("//") {
             continue;
         }
-        // A module within the file stands at the left, and ends there.
+        // A module within the file starts and ends at the left margin.
         inline = if line.starts_with("mod ") && line.ends_with('{') { true } else { inline && line != "}" };
         let mut module = module.to_vec();
         if inline {
@@ -162,14 +162,14 @@ fn names(code: &str, name: &str) -> bool {
     let is_word = |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
     code.match_indices(name).any(|(at, _)| {
         let (before, after) = (&code[..at], &code[at + name.len()..]);
-        // One word alone is a crate or a type only where a path follows or ends; a method follows anything.
+        // A single word is a crate or a type only before or after `::`; otherwise it may be a method.
         let is_method = name.starts_with('.');
         let is_path = name.contains("::") || after.starts_with("::") || after.is_empty() || before.ends_with("::");
         (is_method || is_path && !is_word(before.chars().last())) && !is_word(after.chars().next())
     })
 }
 
-/// What a statement of a file names that it may not.
+/// The forbidden name in a statement of a file.
 fn fault(file: &Path, code: &str) -> Option<String> {
     let banned = BANS.iter().filter(|(room, _)| file.starts_with(room)).flat_map(|(_, banned)| *banned);
     if let Some(name) = banned.into_iter().find(|name| names(code, name)) {
@@ -206,7 +206,7 @@ fn no_room_knows_one_above_it() {
         for Statement { code, is_test, .. } in
             statements(&std::fs::read_to_string(root.join(file)).unwrap(), &module_of(file))
         {
-            // Tests build what they test of real parts, play its clock and its clients, and look at what was written.
+            // Tests use real parts, clocks and clients, and inspect the written data.
             let may = ["SystemTime::now", "crate::ports"].iter().chain(HOMES.iter().flat_map(|(kept, _)| *kept));
             if (is_of_tests(file) || is_test) && may.into_iter().any(|name| names(&code, name)) {
                 continue;
@@ -217,7 +217,7 @@ fn no_room_knows_one_above_it() {
         }
     }
     assert!(checked > 10_000, "the rules met only {checked} statements");
-    // A rule about a file that was moved would hold nothing any more.
+    // A rule about a file that was moved would have no effect.
     let homes = HOMES.iter().flat_map(|(_, homes)| *homes);
     let rooms = BANS.iter().map(|(room, _)| room).chain(OPEN.iter().map(|(room, ..)| room)).chain(homes);
     for room in rooms {
@@ -225,7 +225,7 @@ fn no_room_knows_one_above_it() {
     }
 }
 
-/// The file that a path leads to: its longest beginning that is one.
+/// The file of a path: its longest prefix that is one.
 fn target<'a>(path: &str, modules: &'a BTreeMap<String, PathBuf>) -> Option<&'a str> {
     let mut path = path.split(" as ").next()?.trim();
     loop {
@@ -236,8 +236,7 @@ fn target<'a>(path: &str, modules: &'a BTreeMap<String, PathBuf>) -> Option<&'a 
     }
 }
 
-/// The files that each file imports from. What a folder's own file imports from the files in it does not count: it is made of
-/// them.
+/// The files that each file imports from. Imports of a folder's own file from the files in it are not counted.
 fn imports(files: &[(PathBuf, String)]) -> BTreeMap<String, BTreeSet<String>> {
     let modules: BTreeMap<String, PathBuf> =
         files.iter().map(|(file, _)| (module_of(file).join("::"), file.clone())).collect();
@@ -262,7 +261,7 @@ fn imports(files: &[(PathBuf, String)]) -> BTreeMap<String, BTreeSet<String>> {
     found
 }
 
-/// A way from `module` back to itself.
+/// A circular path from `module` back to itself.
 fn way_back(imports: &BTreeMap<String, BTreeSet<String>>, module: &str) -> Option<Vec<String>> {
     let (mut ways, mut seen) = (vec![vec![module.to_owned()]], BTreeSet::new());
     while let Some(way) = ways.pop() {

@@ -35,6 +35,7 @@ mod passwords;
 mod places;
 mod promises;
 mod proxies;
+mod proxy_programs;
 mod receipts;
 mod relay;
 mod rest;

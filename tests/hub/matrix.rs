@@ -14,7 +14,7 @@ use crate::mqtt::{Raw, V4, V5, publish, subscribe};
 use crate::sound;
 use crate::world::{App, Toy, User, World, within};
 
-/// How a client talks to the hub.
+/// The protocol of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// A toy, or by MQTT.js an app.
@@ -119,7 +119,7 @@ impl Script {
         let input = child.stdin.take().unwrap();
         let topics = format!("app/{}", user.id);
         let mut script = Self { _child: child, lines, input, topics, early: VecDeque::new() };
-        // What waits may come before the answer to the subscription.
+        // Queued messages may precede the answer to the subscription.
         loop {
             let line = script.read().await;
             if line["type"] == "ready" {
@@ -180,7 +180,7 @@ impl Client {
         };
     }
 
-    /// Goes away, and returns when the hub has noticed.
+    /// Disconnects, and returns when the hub has noticed.
     async fn leave(&mut self, world: &World, watcher: &User) {
         if !matches!(std::mem::replace(&mut self.link, Link::None), Link::None) {
             world.wait_online(watcher, self.id(), "0").await;
@@ -342,7 +342,7 @@ async fn every_kind_of_toy_and_every_kind_of_app_reach_each_other() {
     }
     let users: Vec<User> =
         apps.iter().filter_map(|app| if let Who::App(user) = &app.who { Some(user.clone()) } else { None }).collect();
-    // A friend of everybody sees who is there.
+    // A friend of all parties receives their presence.
     let witness = world.user("witness").await;
     for (owner, toy) in users.iter().zip(&toys) {
         for user in users.iter().filter(|user| user.id != owner.id).chain([&witness]) {
@@ -350,7 +350,7 @@ async fn every_kind_of_toy_and_every_kind_of_app_reach_each_other() {
         }
         befriend(&world, &witness, &owner.id, owner).await;
     }
-    // What an app socket has seen by now is not what is looked at.
+    // Events that an app socket has received by now are not checked.
     for (app, user) in apps.iter_mut().zip(&users) {
         let mut socket = world.socket("/ws").await;
         socket.send(json!({"do": "auth", "token": user.token})).await;
@@ -406,7 +406,7 @@ async fn an_older_client_has_a_friend_play_music_and_a_stranger_nothing() {
     let expected = json!({"to_user": toy.id, "from_user": parent.id, "music": "Success.mp3"});
     assert_eq!(ears.frame().await, expected, "the friend's alone");
 
-    // A toy that is away loses nothing that is stored: it waits as unread.
+    // An offline toy loses no stored message: it stays unread.
     drop(ears);
     world.wait_online(&parent, &toy.id, "0").await;
     app.send(json!({"to_user": toy.id, "music": "Success.mp3"})).await;
@@ -428,7 +428,7 @@ async fn an_older_client_has_a_friend_play_music_and_a_stranger_nothing() {
     });
     assert_eq!(song.await, copy.await);
 
-    // Who may open it is as for the calls: a token that comes with it is the party's.
+    // The permission is that of the calls: a token in the request must be the party's.
     let other = world.user("other").await;
     let mut thief = world.legacy_socket(&format!("/app/{}", parent.id), Some(&other.token)).await;
     assert_eq!(thief.close_code().await, 4500);

@@ -1,4 +1,4 @@
-//! MQTT from outside: raw packets where the byte counts, real clients where the habit counts.
+//! MQTT from outside: with raw packets, and with real clients.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub const V4: u8 = 4;
 /// The protocol level of a CONNECT.
 pub const V5: u8 = 5;
 
-/// A client that knows bytes.
+/// A client that sends and receives raw bytes.
 pub struct Raw(TcpStream);
 
 impl Raw {
@@ -24,7 +24,7 @@ impl Raw {
         Self(TcpStream::connect(address).await.unwrap())
     }
 
-    /// A client that was let in.
+    /// A client whose CONNECT was accepted.
     pub async fn connected(address: SocketAddr, level: u8, id: &str, user: &str, password: &str) -> Self {
         let mut raw = Self::open(address).await;
         raw.send(&connect(level, id, user, password)).await;
@@ -68,7 +68,7 @@ impl Raw {
         assert_eq!(next, None);
     }
 
-    /// Nothing comes: the hub answers a ping and nothing before it.
+    /// No packet arrives: the next one is the answer to a ping.
     pub async fn expect_silence(&mut self) {
         self.send(&[0xc0, 0]).await;
         self.expect(0xd0, &[]).await;
@@ -409,7 +409,7 @@ async fn the_clients_of_the_field_get_along() {
     assert_eq!(seen, ["connack Success", "suback [Success(AtLeastOnce)]", "puback Success"]);
 }
 
-/// `mosquitto_sub` on a free topic of the toy's: connects, subscribes, and its `-W` ends it in peace with code 27.
+/// `mosquitto_sub` on an unused topic of the toy: it connects, subscribes, and its `-W` ends it with code 27.
 #[tokio::test]
 async fn mosquitto_gets_along() {
     let world = World::start().await;

@@ -1,5 +1,4 @@
-//! A toy that has nothing but its MQTT connection: requests on `out`, answers and events on `in`, recordings and sounds
-//! in chunks.
+//! A toy with only its MQTT connection: requests on `out`, answers and events on `in`, recordings and sounds in chunks.
 
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
@@ -18,7 +17,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// Connects, and listens to its answers and its sounds.
+    /// Connects, and subscribes to its answers and its sounds.
     pub async fn open(world: &World, toy: &Toy) -> Self {
         Self::open_as(world, (&toy.device_key, &toy.secret), format!("toy/{}", toy.id)).await
     }
@@ -54,7 +53,7 @@ impl Line {
         within(what, found).await
     }
 
-    /// Sends chunks of a recording and sees each acknowledged.
+    /// Sends chunks of a recording, and waits for the acknowledgement of each.
     pub async fn chunks(&mut self, upload: &str, chunks: &[(usize, &[u8])]) {
         for (number, chunk) in chunks {
             let topic = format!("{}/voice/{upload}/{number}", self.topics);
@@ -73,7 +72,7 @@ impl Line {
         self.number
     }
 
-    /// Asks, and gives the answer; the pieces of sounds that came before it, too.
+    /// Sends a request, and returns the answer and the chunks of sounds that preceded it.
     pub async fn answer_with_pieces(&mut self, request: Value) -> (Value, Vec<(String, Vec<u8>)>) {
         let id = self.ask(request).await;
         let mut pieces = Vec::new();
@@ -95,7 +94,7 @@ impl Line {
         self.answer_with_pieces(request).await.0
     }
 
-    /// The answer to what is no request.
+    /// The answer to a malformed request.
     pub async fn answer_to_nothing(&mut self) -> Value {
         self.until("an answer", |packet| {
             let Packet::Publish(publish) = packet else { return None };
@@ -146,7 +145,7 @@ pub fn pieces(recording: &[u8]) -> Vec<(usize, &[u8])> {
     recording.chunks(1000).enumerate().collect()
 }
 
-/// An answer without its link, which is made anew when the call is done again.
+/// An answer without its link, which differs when the call is repeated.
 pub fn lasting(mut answer: Value) -> Value {
     answer.as_object_mut().unwrap().remove("url");
     answer
@@ -241,7 +240,7 @@ async fn an_upload_continues_after_a_kill_and_is_sent_once() {
     assert_eq!((&answer["code"], &answer["data"]), (&json!(30), &json!({"first_missing": 2})), "{answer}");
     assert_eq!(line.ok(json!({"do": "upload_state", "upload": "1"})).await["first_missing"], 2);
     line.chunks("1", &chunks[2..]).await;
-    // The answer is lost: the link breaks when the request has gone out.
+    // The answer is lost: the connection breaks after the request was sent.
     line.ask(sent.clone()).await;
     line.until("PUBACK", |packet| matches!(packet, Packet::PubAck(_)).then_some(())).await;
     drop(line);
@@ -253,7 +252,7 @@ async fn an_upload_continues_after_a_kill_and_is_sent_once() {
     world.start_hub().await;
     let mut line = Line::open(&world, &toy).await;
     assert_eq!(lasting(line.ok(sent.clone()).await), first, "after a kill too");
-    // A toy that has forgotten even that sends it all again: the same recording is the same message.
+    // A toy without any memory of it sends everything again: the same recording is the same message.
     line.chunks("1", &chunks).await;
     assert_eq!(lasting(line.ok(sent.clone()).await), first);
     let heard = heard_by(&world, &parent).await;
@@ -353,7 +352,7 @@ async fn malformed_input_is_answered_and_does_no_harm() {
     }
     raw.expect_silence().await;
 
-    // A will is no request.
+    // A will is not executed as a request.
     let mut raw = Raw::open(world.mqtt_addr()).await;
     let will = [text(&door(&toy.id, "out")), text(r#"{"id":1,"do":"open_toy"}"#)].concat();
     let (key, secret) = (&*toy.device_key, &*toy.secret);
@@ -362,7 +361,7 @@ async fn malformed_input_is_answered_and_does_no_harm() {
     let mut ears = Raw::connected(world.mqtt_addr(), V4, "ears", key, secret).await;
     ears.send(&subscribe(V4, 1, &[(&door(&toy.id, "in"), 0)])).await;
     assert_eq!(ears.packet().await.0, 0x90);
-    // Who takes its place is let in when the will has been dealt with.
+    // A client that takes over is accepted after the will was handled.
     let _other = Raw::connected(world.mqtt_addr(), V4, "w", key, secret).await;
     ears.expect_silence().await;
 }
@@ -409,7 +408,7 @@ async fn a_toy_uses_voice_commands_over_its_one_connection() {
         .await;
     assert_eq!((&answer["code"], &answer["data"]["from_user"]), (&json!(0), &json!("ai")));
 
-    // Asked again after a lost answer: the same, and nothing is turned up twice.
+    // A request repeated after a lost answer gets the same answer, and the volume is raised once.
     let again = line.ok(request).await;
     assert_eq!(lasting(again.clone()), lasting(answer["data"].clone()));
     let name = again["chat"].as_str().unwrap();

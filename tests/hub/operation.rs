@@ -168,7 +168,7 @@ async fn no_command_panics_where_its_output_cannot_be_written() {
     assert_eq!(world.stop().await, Some(0));
 }
 
-/// Such as a disk that is full of what the hub logs on it.
+/// Such as a log on a full disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hub_with_full_outputs_serves() {
     let mut world = World::start_with(&[("TOYHUB_SERVER__LOG", "debug,surrealdb=warn,surrealkv=warn")]).await;
@@ -195,7 +195,7 @@ async fn a_control_client_that_disconnects_early_causes_no_warning() {
     let mut world = World::start_with(&[("TOYHUB_SERVER__LOG", "info,surrealdb=warn,surrealkv=warn")]).await;
     world.run(&["doctor"]).await;
     let socket = world.data_dir().join("control.sock");
-    // One that only looks, and one that does not wait for its answer.
+    // A client that only connects, and one that does not wait for its answer.
     drop(UnixStream::connect(&socket).await.unwrap());
     let mut hasty = UnixStream::connect(&socket).await.unwrap();
     hasty.write_all(b"{\"command\":\"examine\",\"repair\":false}\n").await.unwrap();
@@ -205,7 +205,7 @@ async fn a_control_client_that_disconnects_early_causes_no_warning() {
     assert!(!log.contains("control socket"), "{log}");
 }
 
-/// Also beside a configuration that nothing can be done with.
+/// Also beside an unusable configuration.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_prints_a_complete_configuration() {
     let world = World::start().await;
@@ -331,7 +331,7 @@ async fn what_does_not_end_in_time_is_cut_off_before_the_store_closes() {
     let folder = tempfile::tempdir().unwrap();
     let (synthesiser, hang, hangs) =
         (folder.path().join("synthesiser"), folder.path().join("hang"), folder.path().join("hangs"));
-    // It speaks until it is told to hang.
+    // A synthesiser that works until the file tells it to hang.
     let script = format!(
         "#!/bin/sh\n[ -e {hang} ] || exec espeak-ng \"$@\"\ntouch {hangs}\nexec sleep 3600\n",
         hang = hang.display(),
@@ -369,7 +369,7 @@ async fn what_does_not_end_in_time_is_cut_off_before_the_store_closes() {
     world.start_hub().await;
     let log = std::fs::read_to_string(world.log()).unwrap();
     assert!(!log.contains("no clean stop"), "{log}");
-    // Nothing was accepted, so the app sends it again.
+    // It was not accepted, so the app sends it again.
     let mut app = world.app(&mia).await;
     let again = json!({"do": "app_uploader", "to_user": toy.id, "upload": "a", "chunks": 1});
     assert_eq!(app.ask(again).await["code"], 0);

@@ -57,7 +57,7 @@ async fn a_name_that_looks_like_anothers_is_taken_and_one_that_cannot_be_seen_is
         world.ok("/reg", new(name, "correct horse")).await;
         assert_eq!(log_in(&world, name, "correct horse").await["code"], 0, "{name}");
     }
-    // Names are still told apart by every sign when somebody logs in, and are free again after an erasure.
+    // A login still distinguishes names by every character, and an erasure makes a name available again.
     assert_eq!(log_in(&world, "ira paul", "correct horse").await["code"], 1);
     world.run(&["user", "erase", "Ira Paul"]).await;
     world.ok("/reg", new("ira paul", "correct horse")).await;
@@ -87,7 +87,7 @@ async fn a_changed_password_ends_all_that_the_old_one_opened() {
     assert_eq!(log_in(&world, "mia", "correct horse").await["code"], 1);
     assert_eq!(log_in(&world, "mia", "better horse").await["code"], 0);
 
-    // By the other doors, where the end may come before the answer.
+    // Over the connections, whose end may precede the answer.
     let mut app = world.app(&renewed).await;
     let request = json!({"id": 1, "do": "change_password", "password": "better horse", "new_password": "third horse"});
     app.send(request).await;
@@ -96,7 +96,7 @@ async fn a_changed_password_ends_all_that_the_old_one_opened() {
     let mut line = Line::open_app(&world, &world.user("tom").await).await;
     let wrong = json!({"do": "change_password", "password": "wrong", "new_password": "third horse"});
     assert_eq!(line.answer(wrong).await["msg"], "wrong username or password");
-    // Nobody changes it for another.
+    // Users cannot change the password of others.
     let eve = world.user("eve").await;
     assert_eq!(world.post_as(&eve, "/change_password", change("third horse", "fourth horse")).await["code"], 10);
 }
@@ -141,7 +141,7 @@ async fn a_stranger_who_guesses_locks_out_no_owner_at_home() {
     assert_eq!(code, 11);
     assert_eq!(try_there("correct horse").await["code"], 11, "nor is the right one tried there");
     assert_eq!(log_in(&world, "mia", "correct horse").await["code"], 0, "from home");
-    // Her own mistakes at home count there.
+    // Her own failed logins count at her own place.
     for _ in 0..5 {
         code = log_in(&world, "mia", "wrong guess").await["code"].clone();
     }

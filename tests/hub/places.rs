@@ -44,16 +44,16 @@ impl Stranger {
     }
 }
 
-struct Family {
-    parent: User,
-    toy: Toy,
+pub struct Family {
+    pub parent: User,
+    pub toy: Toy,
     chat: String,
     to_toy: String,
     to_parent: String,
 }
 
-/// The whole story with documented calls, none of which carries a token.
-async fn family(world: &World) -> Family {
+/// Registration, binding and messages with documented calls, none of which has a token.
+pub async fn family(world: &World) -> Family {
     let new = json!({"username": "mia", "password": "correct horse", "nickname": "Mia", "gender": "2"});
     world.ok("/reg", new).await;
     let login = world.ok("/login", json!({"username": "mia", "password": "correct horse"})).await["data"].clone();
@@ -94,8 +94,8 @@ async fn family(world: &World) -> Family {
     Family { parent, toy, chat, to_toy, to_parent }
 }
 
-/// All calls that a stranger elsewhere may try with all of a family's ids and names: none is answered.
-async fn assert_shut(world: &World, family: &Family) {
+/// Each call that a stranger at another address tries with the family's ids and names is refused.
+pub async fn assert_shut(world: &World, family: &Family) {
     let stranger = Stranger::new(world);
     let Family { parent, toy, chat, .. } = family;
     let calls = [
@@ -149,7 +149,7 @@ async fn assert_shut(world: &World, family: &Family) {
     }
 }
 
-/// Whether an older socket from elsewhere stays open.
+/// Whether a legacy socket from another address stays open.
 async fn legacy_socket_opens(address: SocketAddr, path: &str) -> bool {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((ELSEWHERE, 0).into()).unwrap();
@@ -325,17 +325,17 @@ async fn guardians_are_notified_of_a_toy_that_is_not_let_in_and_let_it_in() {
     }
     let told = json!({"type": "toy_wants_in", "seq": seen + 1, "toy_id": toy.id, "place": "127.0.0.2"});
     assert_eq!(app.frame().await, told);
-    // The next event is another: not each try is reported.
+    // The next event is another one: not every attempt is reported.
     let eve = world.user("eve").await;
     let asked = json!({"req_user": eve.id, "add_user": parent.id, "type": "app", "req_info": "", "remark": "M"});
     assert_eq!(world.post_as(&eve, "/add_req", asked).await["code"], 0);
     assert_eq!(app.frame().await["type"], "friend_request");
-    // An app that was away finds it in its stream, and lets the toy in.
+    // An app that was offline finds it in its stream, and permits the toy.
     let (mut later, _) = world.app_after(&parent, seen).await;
     assert_eq!(later.frame().await, told);
     assert_eq!(later.ask(json!({"do": "let_in", "toy_id": told["toy_id"]})).await["code"], 0);
     assert_eq!(elsewhere.post("/open_toy", open.clone()).await["code"], 0);
-    // They learn of each new place, once: it may be a stranger's, who was faster.
+    // They are notified once of each new place: it may be that of a stranger who was faster.
     let opened = app.frame().await;
     assert_eq!(
         (&opened["type"], &opened["toy_id"], &opened["place"]),

@@ -1,4 +1,4 @@
-//! What the documents promise, they promise by the name of a test: each of those tests exists.
+//! The documents name a test for each of their claims: each of those tests exists.
 
 use std::path::Path;
 

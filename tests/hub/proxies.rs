@@ -1,4 +1,4 @@
-//! Clients behind proxies: their own addresses count, as far as a trusted proxy names them.
+//! Clients behind proxies: limits apply to the clients' own addresses, if a trusted proxy names them.
 //!
 //! The trusted proxies are 127.0.0.2 and 127.0.0.3; all other addresses are untrusted.
 
@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use proxy_header::{ProxiedAddress, ProxyHeader};
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::rustls::ALL_VERSIONS;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -22,13 +22,13 @@ const PROXY: [u8; 4] = [127, 0, 0, 2];
 const STRANGER: [u8; 4] = [127, 0, 0, 9];
 
 /// A connection that comes from an address of this machine.
-async fn from(source: [u8; 4], hub: SocketAddr) -> TcpStream {
+pub async fn from(source: [u8; 4], hub: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((Ipv4Addr::from(source), 0).into()).unwrap();
     within("a connection", socket.connect(hub)).await.unwrap()
 }
 
-/// What a proxy writes for a client, in version 1 or 2.
+/// The PROXY header for a client, in version 1 or 2.
 fn header(client: &str, is_second: bool) -> Vec<u8> {
     let client: IpAddr = client.parse().unwrap();
     let hub: IpAddr = if client.is_ipv4() { "10.0.0.1".parse().unwrap() } else { "::1".parse().unwrap() };
@@ -38,8 +38,8 @@ fn header(client: &str, is_second: bool) -> Vec<u8> {
     bytes
 }
 
-/// Whether the hub lets a toy in that comes so, and the connection.
-async fn enter(mut socket: TcpStream, header: &[u8], id: &str, toy: &Toy) -> (bool, TcpStream) {
+/// Connects a toy after this header; returns whether it was accepted, and the connection.
+pub async fn enter<S: AsyncRead + AsyncWrite + Unpin>(mut socket: S, header: &[u8], id: &str, toy: &Toy) -> (bool, S) {
     let hello = [header, &connect(V4, id, &toy.device_key, &toy.secret)].concat();
     // A hub that refuses may have closed already.
     let _ = socket.write_all(&hello).await;
@@ -48,7 +48,7 @@ async fn enter(mut socket: TcpStream, header: &[u8], id: &str, toy: &Toy) -> (bo
     (is_in, socket)
 }
 
-/// Whatever is answered until the end.
+/// The whole answer up to the end of the connection.
 async fn answer(mut socket: TcpStream, bytes: &[u8]) -> String {
     let _ = socket.write_all(bytes).await;
     let mut answer = Vec::new();
@@ -80,7 +80,7 @@ async fn limits_count_the_address_that_the_proxy_names() {
         assert_eq!(is_in, expected, "{number}: {client}");
         kept.push(socket);
     }
-    // Its own connections and those of strangers are counted by where they come from.
+    // The proxy's own connections and those of strangers are counted by their own address.
     let (is_in, _own) = enter(from(PROXY, world.mqtt_addr()).await, b"PROXY UNKNOWN\r\n", "own", &toy).await;
     assert!(is_in);
     let (is_in, _stranger) = enter(from(STRANGER, world.mqtt_addr()).await, b"", "stranger", &toy).await;
@@ -126,19 +126,19 @@ async fn a_header_is_taken_from_trusted_proxies_alone() {
             assert!(refused.starts_with("HTTP/1.1 400 "), "{refused:?}");
             let (is_in, _) = enter(from(STRANGER, world.mqtt_addr()).await, &header, "forged", &toy).await;
             assert!(!is_in, "a stranger's header");
-            // Cut in the middle: it ends with the client, or with the hub's patience.
+            // Cut in the middle: the connection ends by the client, or by the timeout.
             for length in [1, 14, header.len() / 2, header.len() - 1] {
                 assert_eq!(http_cut(&world, &header[..length]).await, "", "{length}");
             }
         }
     }
-    // From IPv6, no less a stranger.
+    // A stranger on IPv6.
     let v6 = TcpStream::connect(v6_addr(&world)).await.unwrap();
     let refused = answer(v6, &[&header("2001:db8::1", false)[..], get].concat()).await;
     assert!(refused.starts_with("HTTP/1.1 400 "), "{refused:?}");
     let v6 = TcpStream::connect(v6_addr(&world)).await.unwrap();
     assert!(answer(v6, get).await.starts_with("HTTP/1.1 200 "));
-    // A proxy that forgets its header.
+    // A proxy that sends no header.
     assert_eq!(http(PROXY, b"").await, "");
     let (is_in, _) = enter(from(PROXY, world.mqtt_addr()).await, b"", "bare", &toy).await;
     assert!(!is_in);
@@ -147,7 +147,7 @@ async fn a_header_is_taken_from_trusted_proxies_alone() {
     assert!(log.contains("without a good PROXY header refused") && log.contains("127.0.0.2"), "{log}");
 }
 
-/// A proxy that writes a part of a header and then nothing, for as long as the hub has patience.
+/// A proxy that sends a part of a header and then nothing until the timeout.
 async fn http_cut(world: &World, part: &[u8]) -> String {
     answer(from(PROXY, world.http_addr()).await, part).await
 }
@@ -196,7 +196,7 @@ async fn wrong_passwords_count_for_the_client_that_a_proxy_names() {
         }
     };
     let by = |client: &str| format!("X-Forwarded-For: {client}\r\n");
-    // One household: the addresses of one /64, and whatever it writes before its proxy's word.
+    // One household: the addresses of one /64, with forged addresses before that of the proxy.
     for n in 0..4 {
         let forged = by(&format!("10.9.8.{n}, 2001:db8::{n}"));
         assert_eq!(login(PROXY, &forged, &format!("a{n}")).await, "wrong");

@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Where clients find the hub, wherever it is, as long as the line is whole.
+/// Forwards connections to the hub, whose address may change, until it is cut.
 pub struct Relay {
     address: SocketAddr,
     hub: watch::Sender<Option<SocketAddr>>,
@@ -27,7 +27,7 @@ impl Relay {
         format!("http://{}", self.address)
     }
 
-    /// All connections break, and new ones too.
+    /// Breaks all connections, also new ones.
     pub fn cut(&self) {
         self.hub.send_replace(None);
     }
@@ -36,7 +36,7 @@ impl Relay {
         self.hub.send_replace(Some(hub));
     }
 
-    /// All connections break; new ones are let through.
+    /// Breaks all connections; new ones are forwarded.
     pub fn shake(&self) {
         self.hub.send_modify(|_| {});
     }
@@ -58,7 +58,7 @@ async fn serve(listener: TcpListener, mut changes: watch::Receiver<Option<Socket
                 let Some(hub) = *changes.borrow() else { continue };
                 lines.spawn(async move {
                     if let Ok(mut far) = TcpStream::connect(hub).await {
-                        // It ends with either side; how, the clients see themselves.
+                        // It ends with either side; the clients see how.
                         let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
                     }
                 });

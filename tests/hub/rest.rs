@@ -1,4 +1,4 @@
-//! What guardians set for a toy, over every door and by the command line.
+//! Settings of guardians for a toy, over every edge and by the command line.
 
 use serde_json::{Value, json};
 
@@ -108,7 +108,7 @@ async fn a_guardian_limits_the_minutes_of_a_toys_day() {
     let settings = doors.ok("toy_settings", me.clone(), which.clone()).await;
     let minutes = (&settings["minutes"], &settings["minutes_zone"], &settings["minutes_used"]);
     assert_eq!(minutes, (&json!(30), &json!("Europe/Berlin"), &json!(0.0)));
-    // What the toy hears counts, by its length.
+    // Each sound that the toy plays counts, by its length.
     let fields = [("user_id", mia.id.as_str()), ("to_user", &toy.id), ("token", &mia.token)];
     for number in 0..8 {
         let sent = world.upload("/app_uploader", "reco_file", sound::tone(number), &fields).await;

@@ -1,4 +1,4 @@
-//! How long things are kept, by the clock of a running hub.
+//! Retention, by the clock of a running hub.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Whoever loses a right loses the connections that stand on it, within five seconds.
+//! A revoked login or permission ends the connections that depend on it within five seconds.
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::sound;
 use crate::world::World;
 
-/// Replaces what differs from run to run by its kind.
+/// Replaces values that differ from run to run by their kind.
 fn stable(value: &Value) -> Value {
     match value {
         Value::String(text) => Value::String(kind_of(text).map_or_else(|| text.clone(), str::to_owned)),
@@ -24,7 +24,7 @@ fn stable(value: &Value) -> Value {
 fn kind_of(text: &str) -> Option<&'static str> {
     let stem = text.strip_suffix(".mp3").unwrap_or(text);
     let hex = |text: &str, digits| text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
-    // The mark of the sender, then what is the recording's own.
+    // The mark of the sender, then the hash of the recording.
     let is_recording = |stem: &str| {
         let marked = stem.strip_prefix("up-").and_then(|marked| marked.split_once('-'));
         marked.is_some_and(|(mark, own)| hex(mark, 16) && hex(own, 32))

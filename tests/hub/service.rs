@@ -10,7 +10,7 @@ use tokio::net::{TcpStream, UnixDatagram};
 use crate::transport;
 use crate::world::{World, within};
 
-/// systemd, as far as a service sees it.
+/// The notification socket of systemd.
 struct Systemd(UnixDatagram);
 
 impl Systemd {
@@ -93,7 +93,7 @@ async fn a_second_signal_ends_a_stop_that_takes_too_long() {
         ("TOYHUB_HTTP__REQUEST_TIMEOUT_S", "3600"),
     ];
     let (mut world, systemd) = Systemd::start(&[], &patient).await;
-    // A request whose body never ends. The hub waits for it: it has asked for it.
+    // A request whose body never ends. The hub has sent `100 Continue`, and waits for it.
     let mut request = TcpStream::connect(world.http_addr()).await.unwrap();
     let head = "POST /login HTTP/1.1\r\nHost: hub\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n";
     request.write_all(head.as_bytes()).await.unwrap();
@@ -102,7 +102,7 @@ async fn a_second_signal_ends_a_stop_that_takes_too_long() {
     assert_eq!(&answer, b"HTTP/1.1 100");
     world.signal("TERM").await;
     assert_eq!(systemd.told().await, "STOPPING=1\n");
-    // Signals that come together are one; so this is repeated until one counts.
+    // Simultaneous signals count once; so this is repeated until one counts.
     let ended = async {
         while world.is_running() {
             world.signal("TERM").await;

@@ -1,4 +1,4 @@
-//! Sessions that outlive their connection, and the process: `kill -9` at any moment loses nothing acknowledged.
+//! Sessions that outlive their connection and the process: `kill -9` at any moment loses no acknowledged message.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::world::{World, within};
 
 const OPEN: (&str, &str) = ("TOYHUB_MQTT__CONFORMANCE_LISTEN", "127.0.0.1:0");
 
-/// A guest with a session that is kept; whether there was one.
+/// A guest with a persistent session, and whether the session was present.
 async fn resume(world: &World, level: u8, id: &str) -> (Raw, bool) {
     let mut raw = Raw::open(world.conformance_addr()).await;
     // v5: session expiry of an hour.
@@ -17,7 +17,7 @@ async fn resume(world: &World, level: u8, id: &str) -> (Raw, bool) {
     (raw, body[0] == 1)
 }
 
-/// A guest without one.
+/// A guest without a persistent session.
 async fn guest(world: &World, level: u8, id: &str) -> Raw {
     let mut raw = Raw::open(world.conformance_addr()).await;
     raw.send(&connect_with(level, 2, 60, &[], id, &[], "", "")).await;
@@ -31,7 +31,7 @@ async fn listen(raw: &mut Raw, level: u8, filter: &str, qos: u8) {
     assert_eq!((kind, body.last()), (0x90, Some(&qos)));
 }
 
-/// Sends a message and sees it acknowledged for good.
+/// Sends a message, and waits until it is completely acknowledged.
 async fn say(raw: &mut Raw, topic: &str, qos: u8, id: u16, payload: &[u8]) {
     raw.send(&publish(V4, 0x30 | qos << 1, topic, id, payload)).await;
     if qos == 1 {
@@ -105,7 +105,7 @@ async fn quality_two_stays_exactly_once_over_a_kill() {
     world.kill().await;
     world.start_hub().await;
 
-    // Neither side knows what the hub still knows: the sender repeats, and the receiver is sent a repeat.
+    // Neither client knows the outcome: the sender repeats the message, and the hub repeats it to the receiver.
     let (mut speaker, present) = resume(&world, V4, "speaker").await;
     assert!(present);
     speaker.send(&publish(V4, 0x3c, "once", 5, b"x")).await;
@@ -123,7 +123,7 @@ async fn quality_two_stays_exactly_once_over_a_kill() {
     listener.expect(0x62, &id.to_be_bytes()).await;
     listener.send(&packet(0x70, &id.to_be_bytes())).await;
     listener.expect_silence().await;
-    // The sender's id is free: the same id is a new message.
+    // The sender's id is released: the same id is a new message.
     let (mut speaker, _) = resume(&world, V4, "speaker").await;
     speaker.send(&publish(V4, 0x34, "once", 5, b"y")).await;
     speaker.expect(0x50, &[0, 5]).await;

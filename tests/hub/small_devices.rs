@@ -1,4 +1,4 @@
-//! What clients of the field do to the broker: bursts, bridges, hasty reconnects, slow links.
+//! Behaviour of deployed clients: bursts, bridges, hasty reconnects, slow links.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -78,7 +78,7 @@ impl Bridge {
     /// `login` and `topic` are lines of its configuration.
     async fn open(hub: SocketAddr, version: &str, login: &str, topic: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Nobody else is likely to take it meanwhile.
+        // Another process is unlikely to take the port meanwhile.
         let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let config = format!(
             "listener {} 127.0.0.1\nallow_anonymous true\nconnection hub\naddress {hub}\n{login}\n\
@@ -110,7 +110,7 @@ async fn message(raw: &mut Raw) -> (String, String) {
     (text(topic), text(&rest[2..]))
 }
 
-/// What a broker sends to a client that publishes to a topic that it subscribes to: PUBACK, and the message.
+/// Publishes to a topic that the client subscribes to, and receives both PUBACK and the message.
 async fn publish_and_receive(raw: &mut Raw, topic: &str, id: u16, payload: &str) {
     raw.send(&publish(V4, 0x32, topic, id, payload.as_bytes())).await;
     let mut seen = [raw.packet().await, raw.packet().await];
@@ -141,7 +141,7 @@ async fn a_mosquitto_bridge_brings_messages_both_ways_and_none_back() {
             assert_eq!(message(&mut hub).await, ("hub/battery".into(), payload.into()), "{version}");
         }
         hub.send(&publish(V4, 0x32, "hub/last", 4, b"3")).await;
-        // What the bridge had brought to the hub would come back before it.
+        // A message that the bridge had echoed would precede this one.
         assert_eq!(message(&mut local).await, ("state/last".into(), "3".into()), "{version}");
     }
 }
@@ -157,14 +157,14 @@ async fn a_mosquitto_bridge_logs_in_as_a_toy() {
         let mut local = Raw::connected(bridge.address, V4, "b", "b", "b").await;
         local.send(&subscribe(V4, 1, &[("$SYS/broker/connection/+/state", 0)])).await;
         local.expect(0x90, &[0, 1, 0]).await;
-        // The broker says by retained messages whether its bridge is connected.
+        // The broker publishes retained messages about the state of its bridge.
         while !local.packet().await.1.ends_with(b"1") {}
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hasty_client_keeps_its_newest_connection() {
-    // A broken connection is not taken for an attack here.
+    // Broken connections must not lead to a ban here.
     let world = World::start_with(&[("TOYHUB_MQTT__FLAPPING_MAX", "1000")]).await;
     let toy = world.bound_toy("fluffy").await;
     for level in [V4, V5] {
@@ -174,7 +174,7 @@ async fn a_hasty_client_keeps_its_newest_connection() {
             broken.write_all(&hello).await.unwrap();
             drop(broken);
             let mut newest = Raw::connected(world.mqtt_addr(), level, "hasty", &toy.device_key, &toy.secret).await;
-            // An older connection that is let in later would end this one: each ping gives it time.
+            // An older connection that was accepted later would end this one: each ping gives it time.
             for _ in 0..10 {
                 newest.expect_silence().await;
                 tokio::time::sleep(Duration::from_millis(5)).await;

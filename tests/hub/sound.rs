@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::amr::encode_amr_nb;
 
-/// The spoken text of every test.
+/// The spoken text of most tests.
 pub const WORDS: &str = "Good night little bear, sleep well and dream of the moon.";
 
 /// The words as WAV, 22,050 Hz, 16 bits.
@@ -20,19 +20,31 @@ pub fn spoken(voice: &str, text: &str) -> Vec<u8> {
     output.stdout
 }
 
-/// A tenth of a second of a tone, as WAV: where many messages are sent, and none is listened to.
+/// A tenth of a second of a tone, as WAV, for tests that send many messages.
 pub fn beep() -> Vec<u8> {
     tone(0)
 }
 
-/// Such a tone, each number another one.
+/// Such a tone, a different one for each number.
 pub fn tone(number: u32) -> Vec<u8> {
     let pitch = 0.17 + f64::from(number) * 0.001;
-    let samples = (0..1600).map(|n| ((f64::from(n) * pitch).sin() * 8000.0) as i16);
+    wav_of(16_000, (0..1600).map(|n| ((f64::from(n) * pitch).sin() * 8000.0) as i16))
+}
+
+/// Ten seconds of a tone, as WAV of more than 1 MiB.
+pub fn large() -> Vec<u8> {
+    wav_of(96_000, (0..960_000).map(|n| ((f64::from(n) * 0.03).sin() * 8000.0) as i16))
+}
+
+/// A WAV file of one channel.
+fn wav_of(samples_per_second: u32, samples: impl Iterator<Item = i16>) -> Vec<u8> {
     let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
     let mut wav = b"RIFF".to_vec();
     wav.extend((36 + data.len() as u32).to_le_bytes());
-    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data");
+    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    wav.extend(samples_per_second.to_le_bytes());
+    wav.extend((2 * samples_per_second).to_le_bytes());
+    wav.extend(b"\x02\0\x10\0data");
     wav.extend((data.len() as u32).to_le_bytes());
     wav.extend(data);
     wav
@@ -65,7 +77,7 @@ pub fn seconds(folder: &Path, sound: &[u8]) -> f64 {
     decoded(folder, sound).len() as f64 / 8000.0
 }
 
-/// How long it is from the first loud moment to the last, in seconds: the words without the silence around them.
+/// The time from the first loud moment to the last, in seconds: the words without the silence around them.
 pub fn spoken_seconds(folder: &Path, sound: &[u8]) -> f64 {
     let samples = decoded(folder, sound);
     let loudness: Vec<u64> =

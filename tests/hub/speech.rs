@@ -140,11 +140,11 @@ async fn two_like_titles_are_asked_back_and_the_next_recording_chooses() {
     let songs = world.songs(["The Other Won", "The Other Wan"]).await;
     let question = world.ask(&toy).await;
     assert!(sound::seconds(world.folder(), &world.spoken(&question).await) > 1.0, "{question}");
-    // Another toy was asked nothing yet.
+    // No question is open for another toy.
     assert_eq!(world.ask(&other).await["from_user"], "ai");
     let answer = world.ask(&toy).await;
     assert!(songs.iter().any(|song| answer == json!({"from_user": "ai", "music": song})), "{answer}");
-    // Answered once, it is asked again.
+    // The question is answered once; after that, it is asked again.
     assert_eq!(world.ask(&toy).await, question);
 }
 
@@ -234,13 +234,13 @@ async fn answers_and_notices_are_wav_where_the_owner_wants_it() {
 async fn a_german_family_is_understood_answered_and_notified_in_german() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("model.bin"), saying_in_any_language("Wie heißt du?")).unwrap();
-    // Speaks as espeak-ng does, and notes the voice and the text.
+    // Synthesises with espeak-ng, and records the voice and the text.
     let (program, notes) = (folder.path().join("speak"), folder.path().join("spoken"));
     let lines = format!(
         "text=$(cat)\nprintf '%s: %s\\n' \"$1\" \"$text\" >> '{}'\nprintf %s \"$text\" | espeak-ng -v \"$1\" -b 1 --stdin --stdout",
         notes.display()
     );
-    // A child writes it: a file that this process, or a fork of it, holds open for writing could not be started.
+    // A child process writes it: a program that this process or a fork of it has open for writing cannot be started.
     let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$0" && chmod +x "$0""#;
     assert!(Command::new("sh").args(["-c", write]).arg(&program).arg(lines).status().unwrap().success());
     let settings = [
@@ -395,7 +395,7 @@ async fn without_a_synthesiser_songs_are_played_and_the_rest_has_its_code() {
     assert!(doctor(&world).await.contains("MISSING  synthesiser"));
 }
 
-/// All files below a folder that hold a text, whatever its case.
+/// All files below a folder that contain a text, in any case.
 fn files_with(folder: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -482,7 +482,7 @@ async fn recordings_are_kept_where_the_owner_wants_it() {
     assert_eq!(std::fs::read(&kept[0]).unwrap(), sound::wav());
 }
 
-/// A hub that listens with the model in the box, as it does without settings.
+/// A hub with the included model, as without settings.
 async fn listening() -> World {
     let folder = tempfile::tempdir().unwrap();
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
@@ -491,12 +491,12 @@ async fn listening() -> World {
 }
 
 impl World {
-    /// The answer to a toy whose child says this.
+    /// The answer to this sentence.
     async fn say(&self, toy: &Toy, words: &str) -> Value {
         self.ask_by(toy, sound::spoken("en-us", words)).await
     }
 
-    /// What it is answered by voice: the reply's name.
+    /// The name of the spoken reply.
     async fn reply_to(&self, toy: &Toy, words: &str) -> String {
         let answer = self.say(toy, words).await;
         assert_eq!(answer["from_user"], "ai", "{words}: {answer}");
@@ -578,7 +578,7 @@ async fn two_friends_of_one_name_are_asked_back_and_the_child_chooses() {
     let world = listening().await;
     let (dad, other) = (world.user("dad").await, world.user("other").await);
     let toy = world.toy(&dad, "Fluffy").await;
-    // Both are called Dad by the toy.
+    // The toy's remark for both is Dad.
     let wish = json!({"req_user": other.id, "add_user": toy.id, "type": "app", "req_info": "", "remark": "Fluffy"});
     assert_eq!(world.post_as(&other, "/add_req", wish).await["code"], 0);
     world.accept(&dad, "Dad").await;

@@ -1,4 +1,4 @@
-//! The tables of a stopped hub, opened by the engine itself: to lose rows that no hub would lose.
+//! The tables of a stopped hub, opened by the engine itself, so that tests can delete rows.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use surrealdb::Surreal;
 use surrealdb::engine::local::Db;
 use surrealdb_core::kvs::Datastore;
 
-/// Hides the type of one of the engine's larger futures, whose layout the compiler does not follow otherwise.
+/// Hides the type of one of the engine's larger futures, whose layout the compiler cannot compute otherwise.
 fn boxed<T>(future: impl Future<Output = T> + Send + 'static) -> Pin<Box<dyn Future<Output = T> + Send>> {
     Box::pin(future)
 }

@@ -38,7 +38,7 @@ async fn family(world: &World) -> (User, Toy) {
 async fn nothing_of_a_recording_is_written_before_its_sender_is_known() {
     let world = World::start().await;
     let (parent, toy) = family(&world).await;
-    // Whatever is written to the spool fails from now on.
+    // Writes to the spool fail from now on.
     std::fs::remove_dir_all(world.data_dir().join("spool")).unwrap();
     let large = vec![7; 2_000_000];
     let (user, to) = (("user_id", parent.id.as_str()), ("to_user", toy.id.as_str()));
@@ -57,7 +57,7 @@ async fn nothing_of_a_recording_is_written_before_its_sender_is_known() {
     }
     let answer = upload(&stranger, &world, &[file, user, to], &sound::beep()).await;
     assert_eq!(answer["code"], 10, "a small one is held in memory: {answer}");
-    // The spool is what the others get to.
+    // The other recordings reach the spool.
     for (client, fields) in [
         (world.client(), &[file, user, to][..]),
         (&stranger, &[user, to, token, file]),
@@ -150,14 +150,14 @@ async fn wrong_logins_of_one_ipv6_network_count_together() {
     assert_eq!(login("2001:db8:1:3::1".into(), "user-9".into()).await, 1, "another network");
 }
 
-/// What the descriptors of the hub are open on.
+/// The files of the hub's descriptors.
 fn open_files(world: &World) -> Vec<String> {
     let entries = std::fs::read_dir(format!("/proc/{}/fd", world.id())).unwrap();
     let links = entries.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
     links.map(|link| link.display().to_string()).collect()
 }
 
-/// A connection, if the hub keeps it: one that is refused ends at once.
+/// A connection, unless the hub refuses it, which ends it at once.
 async fn connect(from: IpAddr, to: SocketAddr) -> Option<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((from, 0).into()).unwrap();

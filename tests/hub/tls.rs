@@ -1,4 +1,4 @@
-//! TLS for everything that clients speak, with real clients; and what comes of other bytes.
+//! TLS for all protocols, with real clients; and other bytes at TLS ports.
 
 use std::io;
 use std::net::SocketAddr;
@@ -128,7 +128,7 @@ async fn say_plainly(address: SocketAddr, bytes: &[u8]) -> String {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
-    // Whoever is refused may find the connection reset.
+    // A refused client may get a reset.
     let _ = within("the end", socket.read_to_end(&mut answer)).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -182,7 +182,7 @@ async fn clients_of_another_alpn_protocol_are_refused() {
         let opened = within("tls", connector.connect(ServerName::try_from("localhost").unwrap(), socket)).await;
         opened.map(|stream| stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec))
     };
-    // What a client offers, and what is agreed on, if it is served.
+    // The protocols that a client offers, and the chosen one, if it is served.
     type Case<'a> = (SocketAddr, &'a [&'a [u8]], Option<Option<&'a [u8]>>);
     let cases: [Case<'_>; 7] = [
         (world.https_addr(), &[], Some(None)),
@@ -255,10 +255,10 @@ async fn a_certificate_that_an_acme_client_renews_is_picked_up() {
     }
 }
 
-/// A socket that notes how large the records are that come by it.
+/// A socket that measures the TLS records that it receives.
 struct Recorder {
     socket: TcpStream,
-    /// What came and has not been parsed, and the largest record with its header.
+    /// Received bytes that are not parsed yet, and the size of the largest record with its header.
     seen: Arc<Mutex<(Vec<u8>, usize)>>,
 }
 
@@ -400,7 +400,7 @@ async fn the_certificate_of_the_command_line_is_served_and_trusted() {
     let printed = within("the program", make.output()).await.unwrap();
     assert!(printed.status.success(), "{printed:?}");
     let text = String::from_utf8(printed.stdout).unwrap();
-    // What it prints for broker.toml is broker.toml.
+    // Its printed keys are used as broker.toml.
     let keys: String = text
         .lines()
         .skip_while(|line| *line != "[net]")

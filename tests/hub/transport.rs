@@ -1,4 +1,4 @@
-//! What MQTT runs over: TLS, WebSocket, a Unix socket, the listener for conformance tests; and who is kept out.
+//! Transports of MQTT: TLS, WebSocket, a Unix socket, the listener for conformance tests; and refused clients.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -36,7 +36,7 @@ fn openssl(folder: &Path, arguments: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// `NAME.pem` and `NAME.key`, which sign for others.
+/// `NAME.pem` and `NAME.key` of an authority.
 pub fn make_ca(folder: &Path, name: &str) {
     let new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
     openssl(folder, &format!("{new} -subj /CN={name} -keyout {name}.key -out {name}.pem"));
@@ -59,7 +59,7 @@ pub fn tls_folder() -> TempDir {
     folder
 }
 
-/// And with a client's certificate that is good, and one that is signed by a stranger.
+/// And with a valid client certificate, and one of another authority.
 fn folder_with_clients() -> TempDir {
     let folder = tls_folder();
     make_certificate(folder.path(), "ca", "toy");
@@ -102,9 +102,9 @@ async fn read_packet(stream: &mut (impl AsyncRead + Unpin)) -> Option<(u8, Vec<u
     within("a packet", read).await
 }
 
-/// Sends CONNECT as the toy; whether it was let in.
+/// Sends CONNECT as the toy; returns whether it was accepted.
 async fn is_let_in(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), toy: &Toy) -> bool {
-    // A hub that refuses at the door may have closed already.
+    // A hub that refuses may have closed already.
     let _ = stream.write_all(&connect(V4, &toy.id, &toy.device_key, &toy.secret)).await;
     read_packet(stream).await == Some((0x20, vec![0, 0]))
 }
@@ -135,7 +135,7 @@ async fn both_versions_work_over_tls() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(app.frame().await["payload"], version);
     }
-    // Deliveries that TLS has to cut into records, and the last of them without another write behind it.
+    // Deliveries that TLS splits into records, the last of them without a further write.
     let mut listener = open_tls(world.mqtts_addr(), &world.folder().join("ca.pem")).await.unwrap();
     assert!(is_let_in(&mut listener, &toy).await);
     let filter = format!("toy/{}/cmd/+", toy.id);
@@ -251,7 +251,7 @@ async fn open_web(world: &World, protocol: Option<&str>) -> Result<WebSocketStre
     Ok(stream)
 }
 
-/// As many bytes as there should be, over however many messages.
+/// The expected number of bytes, over any number of messages.
 async fn read_web(stream: &mut WebSocketStream<TcpStream>, count: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while bytes.len() < count {
@@ -282,7 +282,7 @@ async fn mqtt_runs_in_a_web_socket_whatever_its_messages_hold() {
     assert_eq!(read_web(&mut stream, 8).await, [0xd0, 0, 0x90, 4, 0, 1, 0, 0]);
     stream.send(Message::binary(vec![0])).await.unwrap();
     assert_eq!(read_web(&mut stream, 2).await, [0xd0, 0]);
-    // A delivery that is larger than any buffer on its way.
+    // A delivery that is larger than any buffer on the way.
     let mut app = world.app(&owner).await;
     let (topic, payload) = (format!("toy/{}/cmd/volume", toy.id), "v".repeat(50_000));
     app.send(serde_json::json!({"id": 3, "do": "publish", "topic": topic, "payload": payload})).await;
@@ -294,7 +294,7 @@ async fn mqtt_runs_in_a_web_socket_whatever_its_messages_hold() {
     assert!(matches!(within("the close", stream.next()).await, Some(Ok(Message::Close(_)))));
 }
 
-/// The packet type, flags and code of a CONNACK, whose properties are another test's matter.
+/// The packet type, flags and code of a CONNACK, without its properties.
 async fn read_connack(stream: &mut WebSocketStream<TcpStream>) -> [u8; 3] {
     let Message::Binary(bytes) = within("CONNACK", stream.next()).await.unwrap().unwrap() else { panic!("no bytes") };
     assert_eq!(usize::from(bytes[1]) + 2, bytes.len());

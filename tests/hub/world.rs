@@ -1,6 +1,6 @@
-//! A real hub on ports of its own in a temporary folder, and clients with one-line verbs.
+//! A real hub on its own ports in a temporary folder, and clients with one-line methods.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -27,7 +27,7 @@ pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
 pub struct World {
     folder: TempDir,
     settings: Vec<(&'static str, &'static str)>,
-    /// How many file descriptors the system grants the hub, if not as many as the tests have.
+    /// The hub's limit of file descriptors, if it differs from that of the tests.
     descriptors: Option<u32>,
     hub: Option<Child>,
     http: SocketAddr,
@@ -39,6 +39,8 @@ pub struct World {
     /// The line in which the hub prints its addresses.
     ready: String,
     client: reqwest::Client,
+    /// The address of this machine that clients connect from, if a test has chosen one.
+    source: Option<IpAddr>,
 }
 
 /// An app user.
@@ -62,12 +64,12 @@ impl World {
         Self::start_with(&[]).await
     }
 
-    /// A hub with settings beside those that tests need.
+    /// A hub with these settings in addition to those of all tests.
     pub async fn start_with(settings: &[(&'static str, &'static str)]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), settings).await
     }
 
-    /// A hub in a folder that holds what its settings name.
+    /// A hub in a folder with the files that its settings name.
     pub async fn start_in(folder: TempDir, settings: &[(&'static str, &'static str)]) -> Self {
         let unbound = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut world = Self {
@@ -83,6 +85,7 @@ impl World {
             legacy: None,
             ready: String::new(),
             client: reqwest::Client::new(),
+            source: None,
         };
         world.start_hub().await;
         world
@@ -116,7 +119,7 @@ impl World {
         self.hub = Some(hub);
     }
 
-    /// Whether the settings, or a configuration file in the folder, say what is logged.
+    /// Whether the settings or a configuration file choose the log level.
     fn has_own_log(&self) -> bool {
         self.config_file().exists() || self.settings.iter().any(|(name, _)| *name == "TOYHUB_SERVER__LOG")
     }
@@ -131,7 +134,13 @@ impl World {
         self.settings.push((name, value));
     }
 
-    /// Grants the hub so many file descriptors, from the next start on.
+    /// From now on, clients connect to a proxy at these addresses, from the address `source` of this machine.
+    pub fn use_proxy(&mut self, http: SocketAddr, mqtt: SocketAddr, source: IpAddr) {
+        (self.http, self.mqtt, self.source) = (http, mqtt, Some(source));
+        self.client = reqwest::Client::builder().local_address(source).build().unwrap();
+    }
+
+    /// Limits the file descriptors of the hub, from the next start on.
     pub fn limit_descriptors(&mut self, limit: u32) {
         self.descriptors = Some(limit);
     }
@@ -160,7 +169,7 @@ impl World {
         command
     }
 
-    /// Runs the command line and gives what it printed.
+    /// Runs a command, and returns its output.
     pub async fn run(&self, arguments: &[&str]) -> String {
         let output = within("the command", self.command(arguments).output()).await.unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -217,17 +226,17 @@ impl World {
         self.mqtt
     }
 
-    /// Where MQTT is served over TLS, if the settings say so.
+    /// The address of MQTT over TLS, if it is configured.
     pub fn mqtts_addr(&self) -> SocketAddr {
         self.mqtts.unwrap()
     }
 
-    /// Where HTTP is served over TLS, if the settings say so.
+    /// The address of HTTP over TLS, if it is configured.
     pub fn https_addr(&self) -> SocketAddr {
         self.https.unwrap()
     }
 
-    /// Where conformance tests are served, if the settings say so.
+    /// The address for conformance tests, if it is configured.
     pub fn conformance_addr(&self) -> SocketAddr {
         self.conformance.unwrap()
     }
@@ -240,7 +249,7 @@ impl World {
         self.folder.path().join("data")
     }
 
-    /// What the hub logs, if the settings say what.
+    /// The log of the hub, if the settings choose the level.
     pub fn log(&self) -> PathBuf {
         self.folder.path().join("hub.log")
     }
@@ -249,7 +258,7 @@ impl World {
         self.folder.path()
     }
 
-    /// The status and the body of a path for those who watch over the hub.
+    /// The status and the body of a monitoring path.
     pub async fn watch(&self, path: &str) -> (u16, Value) {
         answer(within(path, self.client.get(format!("{}{path}", self.http())).send()).await.unwrap()).await
     }
@@ -329,7 +338,7 @@ impl World {
         (key.into(), secret.into())
     }
 
-    /// A toy of `owner`, who calls it `name` and whom it calls Dad.
+    /// A toy of `owner` with this name, whose remark for the owner is Dad.
     pub async fn toy(&self, owner: &User, name: &str) -> Toy {
         let (device_key, secret) = self.device().await;
         let binding = json!({
@@ -341,7 +350,7 @@ impl World {
         Toy { id: opened["toy_id"].as_str().unwrap().into(), device_key, secret }
     }
 
-    /// Accepts the newest request that `owner` answers for; the asker is called `remark`.
+    /// Accepts the newest request that `owner` can answer, with this remark for the requester.
     pub async fn accept(&self, owner: &User, remark: &str) {
         let list = self.post_as(owner, "/req_list", json!({"_id": owner.id})).await;
         let accepted = json!({"req_id": list["data"][0]["_id"], "remark": remark});
@@ -391,7 +400,7 @@ impl World {
         self.open_socket(self.http, path, None).await
     }
 
-    /// A socket where older clients look for it, on their own port.
+    /// A legacy socket, on its own port.
     pub async fn legacy_socket(&self, path: &str, token: Option<&str>) -> App {
         self.open_socket(self.legacy.unwrap(), path, token).await
     }
@@ -401,11 +410,15 @@ impl World {
         if let Some(token) = token {
             request.headers_mut().insert("Authorization", format!("Bearer {token}").parse().unwrap());
         }
-        let stream = TcpStream::connect(address).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        if let Some(source) = self.source {
+            socket.bind((source, 0).into()).unwrap();
+        }
+        let stream = socket.connect(address).await.unwrap();
         App { socket: tokio_tungstenite::client_async(request, stream).await.unwrap().0 }
     }
 
-    /// How many messages wait for a toy.
+    /// The number of unread messages of a toy.
     pub async fn unread_of(&self, toy: &Toy) -> u64 {
         let (_, list) = self.post("/friend_list", json!({"_id": toy.id})).await;
         list["data"].as_array().unwrap().iter().map(|friend| friend["unread"].as_u64().unwrap()).sum()
@@ -469,7 +482,7 @@ impl App {
         .await
     }
 
-    /// Answers to the request `id`; pushes that come before it are thrown away.
+    /// The answer to the request `id`; pushes before it are discarded.
     pub async fn answer(&mut self, id: u64) -> Value {
         loop {
             let frame = self.frame().await;
@@ -479,7 +492,7 @@ impl App {
         }
     }
 
-    /// Asks, and gives the answer.
+    /// Sends a request, and returns the answer.
     pub async fn ask(&mut self, mut request: Value) -> Value {
         request["id"] = json!(1_000_000);
         self.send(request).await;
@@ -491,7 +504,7 @@ impl App {
         self.socket.get_mut().write_all(&[0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28]).await.unwrap();
     }
 
-    /// The head of a frame of 100 MB, of which nothing follows.
+    /// The head of a frame of 100 MB, without its payload.
     pub async fn announce_huge_frame(&mut self) {
         let mut head = vec![0x81, 0xff];
         head.extend(100_000_000u64.to_be_bytes());
@@ -499,12 +512,12 @@ impl App {
         self.socket.get_mut().write_all(&head).await.unwrap();
     }
 
-    /// Whether one more text comes before the end.
+    /// Whether one more text arrives before the end.
     pub async fn next_is_text(&mut self) -> bool {
         matches!(within("a text or the end", self.socket.next()).await, Some(Ok(Message::Text(_))))
     }
 
-    /// Sends a frame as it is.
+    /// Sends a raw frame.
     pub async fn send_raw(&mut self, message: Message) {
         self.socket.send(message).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! What was measured, span by span.
+//! The measurements, span by span.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::picture::Line;
 
-/// What is measured.
+/// The measured operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// A voice message, from upload to answer.
@@ -17,7 +17,7 @@ pub enum Kind {
     Chat,
     /// A question to the hub, from upload to answer.
     Question,
-    /// A client's way back, until it is subscribed again.
+    /// A client's reconnect, until it is subscribed again.
     Return,
 }
 
@@ -62,7 +62,7 @@ impl Figures {
         }
     }
 
-    /// The first connections are behind us.
+    /// Ends the phase of the first connections.
     pub fn begin(&self) {
         self.begun.set(Instant::now());
         self.current.borrow_mut().clear();
@@ -77,7 +77,7 @@ impl Figures {
         self.begun.get().elapsed().as_micros().to_string()
     }
 
-    /// How long ago a stamp was made.
+    /// The age of a stamp.
     pub fn age(&self, stamp: &[u8]) -> Option<Duration> {
         let micros = std::str::from_utf8(stamp).ok()?.parse().ok()?;
         self.begun.get().elapsed().checked_sub(Duration::from_micros(micros))

@@ -1,4 +1,4 @@
-//! The clients of the soak: each keeps its connection, and comes back when it is lost or a storm takes it.
+//! The clients of the soak: each keeps its connection, and reconnects when it is lost or in a storm.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -18,12 +18,12 @@ use crate::hub::Addresses;
 use crate::mqtt::{Inbox, Link, Login};
 use crate::senders::open_socket;
 
-/// What may wait for a client that is on its way back; more is not sent.
+/// The maximum number of messages queued for a client that reconnects; more are not sent.
 const WAITING_MAX: usize = 64;
-/// Clients that connect at once at the beginning.
+/// Concurrent connects at the beginning.
 const AT_ONCE: usize = 50;
 
-/// A storm: its number, and of 100 clients how many it takes.
+/// A storm: its number, and the percentage of clients that lose their connection.
 type Storm = (u64, u64);
 
 pub struct Toy {
@@ -37,7 +37,7 @@ impl Toy {
     }
 }
 
-/// What an app says.
+/// The action of an app.
 enum Saying {
     Command,
     Chat,
@@ -118,7 +118,7 @@ impl People {
         self.apps.len()
     }
 
-    /// Of 100 clients, so many lose their connection and come back at once.
+    /// This percentage of clients loses the connection and reconnects at once.
     pub fn storm(&self, percent: u64) {
         self.storms.send_modify(|storm| *storm = (storm.0 + 1, percent));
     }
@@ -126,7 +126,7 @@ impl People {
 
 type Shared = (Addresses, Family, Rc<Figures>, watch::Receiver<Storm>, mpsc::Sender<()>);
 
-/// Resolves when a storm takes this client.
+/// Resolves when this client loses its connection in a storm.
 async fn taken(storms: &mut watch::Receiver<Storm>) {
     loop {
         if storms.changed().await.is_err() {

@@ -1,6 +1,6 @@
 //! Bytes from a client become one [`Request`] at a time.
 //!
-//! `rumqttd`'s codecs read the packets; this file stands around them and never trusts them alone:
+//! `rumqttd`'s codecs read the packets; this file checks before and after them:
 //!
 //! - The size is checked on the fixed header, before anything is buffered for it.
 //! - Only packet types that a client may send reach a codec, with the flags that the specification fixes:
@@ -65,7 +65,7 @@ pub(super) enum Request {
 pub(super) struct Publish {
     /// None where only the alias names it.
     pub topic: Option<Topic>,
-    /// The number that stands for the topic from now on (v5 §3.3.2.3.4).
+    /// The alias of the topic from now on (v5 §3.3.2.3.4).
     pub alias: Option<u16>,
     pub payload: Bytes,
     pub qos: QoS,
@@ -210,7 +210,7 @@ fn read_publish(version: Version, header: Header, frame: BytesMut) -> Result<Req
     let (payload, retain) = (own(publish.payload), publish.retain);
     let (mut passed_on, mut alias, mut expires_in_s) = (Bytes::new(), None, None);
     if let Some(properties) = properties {
-        // v5 §3.3.2.3.8: only a server sends them. §3.3.2.3.5: the answer goes to a topic, not to a filter.
+        // v5 §3.3.2.3.8: only a server sends them. §3.3.2.3.5: the response topic is a topic, not a filter.
         let answerable = properties.response_topic.as_ref().is_none_or(|topic| topic.parse::<Topic>().is_ok());
         if !properties.subscription_identifiers.is_empty() || !answerable {
             return Err(Fault::Protocol);
@@ -224,7 +224,7 @@ fn read_publish(version: Version, header: Header, frame: BytesMut) -> Result<Req
     Ok(Request::Publish(Publish { topic, alias, payload, qos, id, retain, properties: passed_on, expires_in_s }))
 }
 
-/// A payload that does not hold on to much more than itself.
+/// A payload that does not keep a much larger buffer alive.
 pub(super) fn own(payload: Bytes) -> Bytes {
     if payload.len() <= COPIED_PAYLOAD_BYTES { Bytes::copy_from_slice(&payload) } else { payload }
 }
@@ -263,7 +263,7 @@ fn read_acknowledgement_or_filters(version: Version, frame: BytesMut) -> Result<
 }
 
 /// Whether the reserved bits of each filter's options are 0, which the codecs do not check (3.1.1 §3.8.3.1).
-/// Good too is what is not whole: the codec refuses that.
+/// Also true for an incomplete packet, which the codec refuses.
 fn subscribe_options_are_good(version: Version, packet: &[u8]) -> bool {
     let reserved = match version {
         Version::V4 => 0b1111_1100,

@@ -56,7 +56,7 @@ pub(super) struct Will {
 #[derive(Debug, PartialEq)]
 pub(super) struct Connect {
     pub version: Version,
-    /// Whether the client is another broker: mosquitto's bridges say so by the highest bit of the level.
+    /// Whether the client is another broker: mosquitto's bridges set the highest bit of the level.
     pub is_bridge: bool,
     /// Empty where the client has none.
     pub client_id: String,

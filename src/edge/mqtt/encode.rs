@@ -107,7 +107,7 @@ pub(super) struct Outgoing<'a> {
     pub v5: V5Publish<'a>,
 }
 
-/// What only MQTT 5 sends in a PUBLISH (v5 §3.3.2.3).
+/// The parts of a PUBLISH that only MQTT 5 has (v5 §3.3.2.3).
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct V5Publish<'a> {
     /// As [`passed_on`](super::properties::passed_on) wrote them.

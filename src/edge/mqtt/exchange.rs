@@ -17,7 +17,7 @@ use crate::domain::error::DomainError;
 use crate::model::{QoS, Timestamp, Topic, TopicFilter};
 use crate::ports::router::{ConnectionId, Delivery};
 
-/// What both sides agreed on in CONNECT and CONNACK.
+/// The values that CONNECT and CONNACK negotiated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Terms {
     pub version: Version,
@@ -94,7 +94,7 @@ struct Sent {
     awaits: Awaits,
 }
 
-/// The packet that comes next from the client.
+/// The next packet that is expected from the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaits {
     /// PUBACK, at QoS 1.
@@ -114,7 +114,7 @@ pub(super) enum Acknowledged {
     Unknown,
 }
 
-/// What to do with an incoming PUBLISH.
+/// The action for an incoming PUBLISH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Receive {
     /// It is new: give it to the hub.
@@ -279,7 +279,7 @@ impl Exchange {
         }
     }
 
-    /// PUBACK: room for another message.
+    /// PUBACK: the window has space for another message.
     pub(super) fn acknowledged(&mut self, id: u16) -> Acknowledged {
         self.finish(id, Awaits::Acknowledgement)
     }
@@ -298,7 +298,7 @@ impl Exchange {
         }
     }
 
-    /// PUBCOMP: room for another message.
+    /// PUBCOMP: the window has space for another message.
     pub(super) fn completed(&mut self, id: u16) -> Acknowledged {
         self.finish(id, Awaits::Completion)
     }
@@ -321,7 +321,7 @@ impl Exchange {
         Ok(topic)
     }
 
-    /// What to do with an incoming PUBLISH.
+    /// The action for an incoming PUBLISH.
     pub(super) fn receive(&self, publish: &Publish) -> Result<Receive, Fault> {
         if publish.qos != QoS::ExactlyOnce {
             return Ok(Receive::Route);
@@ -418,7 +418,7 @@ fn stored_id(seq: u64) -> u16 {
     ((seq.max(1) - 1) % 65_535) as u16 + 1
 }
 
-/// What went wrong, for the person who reads the client's log. Causes stay in the hub's own log.
+/// The reason string of a refusal, for the log of the client. Causes are in the hub's own log.
 fn reason_string(error: &DomainError) -> String {
     error.to_string()
 }

@@ -102,7 +102,7 @@ async fn admit(connect: &Connect, peer: IpAddr, edge: &Edge, profile: Profile) -
     admitted.map_err(|error| Refusal::from(&error))
 }
 
-/// A client's place among the sessions, with what its session remembers.
+/// A client's place among the sessions, with the state of its session.
 struct Entered {
     mailbox: Mailbox,
     place: SessionPlace,
@@ -196,10 +196,10 @@ fn terms(connect: &Connect, last_seq: Option<u64>, config: &config::Mqtt) -> Ter
     }
 }
 
-/// The keep alive that the server holds the client to; 0 for none.
+/// The keep alive that applies to the client; 0 for none.
 ///
 /// v5 lets the server choose (v5 §3.2.2.3.14). 3.1.1 does not: a client that asks for none, or for a long one, keeps
-/// it, and TCP keep alive finds out when it is gone.
+/// it, and TCP keep alive detects its end.
 fn keep_alive_s(connect: &Connect, config: &config::Mqtt) -> u16 {
     let asked = connect.keep_alive_s;
     match connect.version {

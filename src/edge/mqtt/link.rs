@@ -1,4 +1,4 @@
-//! The two directions of one socket, each with a buffer that is gone while the connection is idle.
+//! The two directions of one socket, each with a buffer that is released while the connection is idle.
 
 use std::future::poll_fn;
 use std::io;
@@ -12,9 +12,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::edge::net::Linger;
 
-/// Room for the first read after a silence.
+/// The size of the first read after an idle time.
 const READ_MIN_BYTES: usize = 2 * 1024;
-/// Room for each read of a client that sends much.
+/// The maximum size of a read.
 const READ_MAX_BYTES: usize = 16 * 1024;
 /// Nothing more is queued for writing above this size, so that many small packets share a write and a slow
 /// client's messages stay in its mailbox, where they are counted.
@@ -41,7 +41,7 @@ pub(super) struct Output<S> {
     half: WriteHalf<S>,
     pub buffer: BytesMut,
     timeout: Duration,
-    /// When the bytes at the front have to be gone.
+    /// The deadline for the bytes at the front.
     deadline: Option<Instant>,
 }
 
@@ -54,7 +54,7 @@ impl<S: AsyncRead + AsyncWrite> Link<S> {
         }
     }
 
-    /// Sends what is left in the output and closes the connection. The client's end is awaited for a moment.
+    /// Sends the rest of the output and closes the connection. The client's end is awaited for a moment.
     pub(super) async fn close(mut self) {
         while !self.output.buffer.is_empty() {
             if self.output.write().await.is_err() {
@@ -71,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite> Link<S> {
 }
 
 impl<S: AsyncRead> Input<S> {
-    /// Reads what has arrived; 0 at the end. Cancel-safe. While it waits with nothing buffered, it holds no buffer.
+    /// Reads available bytes; 0 at the end. Cancel-safe. While it waits with an empty buffer, the buffer is released.
     pub(super) async fn read(&mut self) -> io::Result<usize> {
         let Self { half, buffer, step } = self;
         let read = poll_fn(|context| {

@@ -1,14 +1,14 @@
 //! MQTT 3.1.1 and 5, distinguished by the CONNECT packet, over the streams of `net`.
 //!
-//! A connection is a task: `connect` reads its CONNECT, `handshake` brings it to its session, `session` serves it. `codec`
-//! and `encode` stand around `rumqttd`'s codecs (`version`), `properties` are those that the hub passes on, `exchange` does the bookkeeping without sockets, `link` holds the socket
-//! and its buffers, `sessions` finds the session that a new one takes over, `requests` does the requests to the hub
-//! itself, `waiting` defers the packets behind a message for a subscriber that is behind, `wills` publishes wills, `reason`
-//! turns errors into reason codes.
+//! A connection is a task: `connect` reads its CONNECT, `handshake` brings it to its session, `session` serves it.
+//! `codec` and `encode` use `rumqttd`'s codecs (`version`), `properties` are those that the hub forwards, `exchange` does
+//! the bookkeeping without sockets, `link` has the socket and its buffers, `sessions` finds the session that a new
+//! connection takes over, `requests` executes the requests to the hub itself, `waiting` defers the packets behind a
+//! message for a subscriber that is behind, `wills` publishes wills, `reason` turns errors into reason codes.
 //!
-//! The hub decides about permissions, the router about deliveries. This room has only the protocol and its limits, which are
-//! keys of `[mqtt]`. A session that outlives its connection keeps its
-//! subscriptions and its messages of QoS 1 and 2 in the router's file.
+//! The hub decides about permissions, the router about deliveries. This module has only the protocol and its limits,
+//! which are keys of `[mqtt]`. A session that outlives its connection keeps its subscriptions and its messages of QoS 1
+//! and 2 in the router's file.
 
 mod codec;
 mod connect;
@@ -43,7 +43,7 @@ use sessions::Sessions;
 
 /// The protocol's name inside TLS (ALPN), as it is registered.
 pub const ALPN: &[u8] = b"mqtt";
-/// Where MQTT comes over a WebSocket of the HTTP port.
+/// The path of MQTT over WebSocket on the HTTP ports.
 pub const SOCKET_PATH: &str = "/mqtt";
 /// The subprotocols that are spoken there.
 pub const SOCKET_PROTOCOLS: &[&str] = &["mqtt", "mqttv3.1"];
@@ -57,12 +57,12 @@ enum Profile {
     Conformance,
 }
 
-/// What all connections share.
+/// The shared state of all connections.
 struct Edge {
     hub: Arc<Hub>,
     config: Arc<config::Mqtt>,
     sessions: Arc<Sessions>,
-    /// What outlives its connection: delayed wills, and requests to the hub itself.
+    /// Tasks that outlive their connection: delayed wills, and requests to the hub itself.
     tasks: Tasks,
     shutdown: CancellationToken,
 }
@@ -125,7 +125,7 @@ pub async fn serve(
     }
 }
 
-/// On which terms clients are let in.
+/// The terms on which clients are accepted.
 fn terms(config: &Config, places: Arc<Places>) -> Terms {
     let Config { net, mqtt, .. } = config;
     Terms {

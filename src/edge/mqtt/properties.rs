@@ -7,7 +7,7 @@ use rumqttd::protocol::PublishProperties;
 /// §3.3.2.3), without their length. Small and kept with the message, they are read once however many receive them.
 pub(super) fn passed_on(properties: &PublishProperties) -> Bytes {
     let mut buffer = BytesMut::new();
-    // No string or binary of a packet that was read is longer than its two bytes of length can say.
+    // No string or binary of a received packet is longer than its length of two bytes permits.
     let put_bytes = |buffer: &mut BytesMut, bytes: &[u8]| {
         buffer.put_u16(bytes.len() as u16);
         buffer.put_slice(bytes);

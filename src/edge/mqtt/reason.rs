@@ -27,11 +27,11 @@ pub(super) enum Fault {
 pub(super) enum End {
     /// The client sent DISCONNECT.
     Disconnected { with_will: bool },
-    /// The client's end of the connection is gone.
+    /// The connection was closed or reset by the client.
     Lost,
     /// The client sent nothing for one and a half times the keep alive (MQTT 3.1.1 §3.1.2.10).
     KeepAlive,
-    /// The client did not read what was sent to it.
+    /// The client did not read in time.
     WriteTimeout,
     /// The client broke the protocol or a limit.
     Fault(Fault),

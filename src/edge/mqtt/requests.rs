@@ -3,7 +3,7 @@
 //!
 //! A task beside the connection does the jobs one after the other, so that a slow one stops neither packets nor pings. A job
 //! that was taken is finished even if the connection is lost. Its PUBACK is sent when it is done; the answer to a request
-//! is published on `<party>/in`. Chunks that have come together share their sync.
+//! is published on `<party>/in`. Chunks that arrived together share their sync.
 
 use std::sync::Arc;
 

@@ -64,9 +64,9 @@ pub(super) struct Lifetime {
 /// An answer that is not due yet.
 #[derive(Debug)]
 enum Pending {
-    /// Written, and given when what it is about is on disk.
+    /// Encoded, and sent after its commit.
     Written(Acknowledgement),
-    /// To a PUBLISH that the hub itself takes, with its quality of service and id; given when that is done.
+    /// To a PUBLISH to the hub itself, with its quality of service and id; sent when the request was executed.
     Undone { done: Done, qos: QoS, id: u16 },
 }
 
@@ -95,7 +95,7 @@ pub(super) struct Session<S> {
     /// Stored messages that were read and not sent yet.
     backlog: VecDeque<Delivery>,
     heard_at: Instant,
-    /// Where the client comes from.
+    /// The address of the client.
     peer: IpAddr,
     /// Voice messages whose events are on their way to the client, by packet id.
     receipts: Vec<(u16, MessageId)>,
@@ -208,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         self.takes_requests() && self.waiting.as_ref().is_none_or(|waiting| waiting.has_room())
     }
 
-    /// Writes waiting deliveries, as many as one write holds.
+    /// Encodes queued deliveries, up to the size of one write.
     async fn pump(&mut self) -> Result<(), End> {
         while self.exchange.takes_deliveries() && !self.link.output.is_full() {
             if let Some(delivery) = self.backlog.pop_front() {
@@ -286,7 +286,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         self.pending.push_back(Pending::Written(Acknowledgement { commit, packet, received: None }));
     }
 
-    /// As [`Self::respond`], with what is written already.
+    /// As [`Self::respond`], with an encoded answer.
     fn give(&mut self, answer: Acknowledgement) {
         if answer.commit.is_none() && self.pending.is_empty() {
             self.link.output.buffer.extend_from_slice(&answer.packet);
@@ -338,7 +338,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
 
     async fn finish(self, end: End) {
         let Self { edge, mut link, mailbox, mut place, mut exchange, lifetime, waiting, pending, .. } = self;
-        // It was taken from the client, and other subscribers have it: so all get it.
+        // The message was accepted, and other subscribers have it: so all get it.
         let (held, answer) = waiting.and_then(|waiting| waiting.into_held()).unzip();
         let written = pending.into_iter().filter_map(|answer| match answer {
             Pending::Written(answer) => Some(answer),
@@ -398,7 +398,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 }
 
-/// The answer to the message that is held, once it is not any more. Cancel-safe.
+/// The answer to the held message, once it was queued. Cancel-safe.
 async fn released(waiting: &mut Option<Box<Waiting>>) -> Acknowledgement {
     match waiting {
         Some(waiting) => waiting.released().await,

@@ -138,7 +138,7 @@ impl Sessions {
             if let Some(kept) = session.take_if(|kept| kept.ends_at <= now) {
                 kept.end();
             }
-            // Somebody who is about to enter holds the slot already.
+            // A client that is about to connect has the slot already.
             session.is_some() || Arc::strong_count(slot) > 1
         });
     }
@@ -194,7 +194,7 @@ impl Drop for SessionPlace {
         *self.slot.live() = None;
         let is_empty = self.held.take().is_none_or(|held| held.is_none());
         if is_empty {
-            // Two: the map's and this one. Who enters takes another while the map's entry is locked.
+            // Two: the map's and this one. A client that connects takes another while the map's entry is locked.
             self.sessions
                 .0
                 .remove_if(&self.key, |_, slot| Arc::ptr_eq(slot, &self.slot) && Arc::strong_count(slot) == 2);

@@ -1,4 +1,4 @@
-//! What only the clock or a full disk brings about, over a real hub and a real socket.
+//! Effects of the clock and of a full disk, with a real hub and a real socket.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ async fn a_connection_ends_with_its_token() {
     serving.await.unwrap();
 }
 
-/// Who logs in, and how it loses its right.
+/// The party that logs in, and the way its login is revoked.
 enum Loss {
     /// A user, whose tokens are revoked.
     Tokens,
@@ -125,7 +125,7 @@ async fn a_login_that_crosses_a_revocation_is_refused() {
     }
 }
 
-/// A client of 3.1.1 whose session is kept, and which sends again what was not answered.
+/// A client of 3.1.1 with a persistent session, which repeats unanswered packets.
 fn kept(id: &str, port: u16) -> (rumqttc::AsyncClient, rumqttc::EventLoop) {
     let mut options = rumqttc::MqttOptions::new(id, "127.0.0.1", port);
     options.set_clean_session(false);

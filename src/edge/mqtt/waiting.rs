@@ -1,4 +1,4 @@
-//! A client that waits for a subscriber of its message, and what it has sent since.
+//! A client whose message waits for a subscriber, and the packets that it has sent since.
 //!
 //! While a message of a client is held, no other message of the client is published: further packets are deferred in
 //! their order, up to the limits of a queue, and beyond them its socket is not read. Acknowledgements of messages to
@@ -28,10 +28,10 @@ pub(super) struct Acknowledgement {
     pub received: Option<u16>,
 }
 
-/// A packet that is put off, and what it counts for.
+/// A deferred packet, and its size.
 #[derive(Debug)]
 struct PutOff {
-    /// The packet, or what ends the connection in its place.
+    /// The packet, or the end of the connection.
     next: Result<Request, End>,
     bytes: usize,
 }

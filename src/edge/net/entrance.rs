@@ -41,9 +41,9 @@ pub struct Terms {
     pub proxy_protocol: bool,
     /// Whether their connections carry the requests of many clients, each of which is counted by the protocol.
     pub carries_many: bool,
-    /// How long a PROXY header may take, and after it a TLS handshake.
+    /// The timeout of a PROXY header, and after it that of a TLS handshake.
     pub handshake_timeout: Duration,
-    /// How long a connection is idle before TCP probes it.
+    /// The time without data after which TCP probes a connection.
     pub keep_alive: Duration,
     /// The interval of further probes.
     pub keep_alive_interval: Duration,
@@ -54,9 +54,9 @@ pub struct Terms {
 pub struct Bans {
     /// Connections of an address in a minute that were refused or broke early; at one more it is banned.
     pub failures_max: u32,
-    /// How old a connection that breaks is at most to count as one of those.
+    /// The maximum age of a broken connection that counts as one of those.
     pub age: Duration,
-    /// How long a banned address is refused.
+    /// The time for which a banned address is refused.
     pub ban: Duration,
     /// Addresses of which such connections are counted at once.
     pub addresses_max: usize,
@@ -77,7 +77,7 @@ struct Announced {
     client: io::Result<Option<IpAddr>>,
 }
 
-/// Lets clients of one protocol in.
+/// Accepts the clients of one protocol.
 #[derive(Debug)]
 pub struct Entrance {
     terms: Terms,
@@ -86,7 +86,7 @@ pub struct Entrance {
     flapping: Option<Flapping>,
     /// Whether the latest connection found no place: one line in the log is enough for all that follow.
     is_full: bool,
-    /// Connections that were let in since the start.
+    /// Connections that were accepted since the start.
     admitted: u64,
     announced: JoinSet<Announced>,
     connections: Connections,
@@ -102,7 +102,7 @@ impl Entrance {
         Self { terms, listeners, flapping, is_full: false, admitted: 0, announced: JoinSet::new(), connections, tasks }
     }
 
-    /// Lets clients in until `shutdown`; gives the connections that are left then. Dropping the future ends all of them.
+    /// Accepts clients until `shutdown`; returns the remaining connections. Dropping the future ends all of them.
     pub async fn serve<P: Protocol>(mut self, protocol: Arc<P>, shutdown: &CancellationToken) -> Connections {
         let tls = self.listeners.tls.take();
         let keep_up = async {
@@ -148,16 +148,20 @@ impl Entrance {
         }
     }
 
-    /// A connection that was refused, or broke early, counts against its address.
+    /// A connection that was refused, or broke early, counts against its address. A proxy's own connections do not count:
+    /// with their health checks, proxies connect and disconnect again and again.
     fn note(&mut self, ended: &Ended) {
         let (Some(flapping), Ending::Failed) = (&mut self.flapping, ended.ending) else { return };
+        if self.terms.proxy_protocol && self.terms.proxies.contains(ended.peer) {
+            return;
+        }
         if flapping.failed(ended.peer, ended.started_at, Instant::now()) {
             let protocol = self.terms.protocol;
             tracing::warn!(protocol, address = %ended.peer, "address banned, too many of its connections fail");
         }
     }
 
-    /// Takes a new connection in, unless there are too many; a proxy's header is read first.
+    /// Accepts a new connection, unless there are too many; a proxy's header is read first.
     fn take_in<P: Protocol>(&mut self, mut arrival: Arrival, protocol: &Arc<P>, shutdown: &CancellationToken) {
         let place = match self.terms.places.take() {
             Ok(place) => place,
@@ -233,7 +237,7 @@ impl Entrance {
         let (protocol, client) = (Arc::clone(protocol), Client { peer, number: self.admitted, place });
         let ended = move |ending| Ended { peer, started_at, ending };
         match transport {
-            // A task of its own kind: the many that are idle hold no room for what the others need.
+            // A separate kind of task: idle connections reserve no memory for the other transports.
             Transport::Tcp(socket) => {
                 let serving = async move { ended(protocol.serve(socket, client).await) };
                 self.connections.tasks.spawn(self.tasks.track(serving.instrument(span)));
@@ -260,10 +264,10 @@ impl Entrance {
         }
     }
 
-    /// What each log line of a connection begins with. The edge adds the party when the client has logged in.
+    /// The span of the log lines of a connection. The edge adds the party when the client has logged in.
     fn span_of(&mut self, peer: IpAddr) -> tracing::Span {
         self.admitted += 1;
-        // At the highest level, so that a warning names its connection under any filter.
+        // At the highest level, so that each log line names its connection under any filter.
         tracing::error_span!(
             "connection", protocol = self.terms.protocol, number = self.admitted, address = %peer, party = Empty
         )

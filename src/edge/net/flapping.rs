@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use super::Bans;
 use crate::model::Network;
 
-/// How long failures of an address are counted together.
+/// The span of time in which failures of an address are added up.
 const WINDOW: Duration = Duration::from_secs(60);
-/// How often a full table is looked through at most.
+/// The minimum interval between two sweeps of a full table.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Failures of addresses, and who is banned for them.
+/// Failures of addresses, and the bans.
 #[derive(Debug)]
 pub(super) struct Flapping {
     bans: Bans,

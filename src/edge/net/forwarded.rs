@@ -1,4 +1,4 @@
-//! The headers in which a proxy that speaks HTTP names the client of a request: `X-Forwarded-For` and `Forwarded`
+//! The headers in which an HTTP proxy names the client of a request: `X-Forwarded-For` and `Forwarded`
 //! (RFC 7239).
 //!
 //! Each proxy appends the address of its client, so the list is read from its end, only as far as proxies are trusted.
@@ -84,7 +84,7 @@ fn of_element(element: &str) -> Result<&str, Malformed> {
     }
 }
 
-/// An address with or without a port; none for a name that stands for a hidden address (RFC 7239 §6.2, §6.3).
+/// An address with or without a port; none for an identifier of a hidden address (RFC 7239 §6.2, §6.3).
 fn address(node: &str) -> Result<Option<IpAddr>, Malformed> {
     if node.eq_ignore_ascii_case("unknown") || node.starts_with('_') {
         return Ok(None);

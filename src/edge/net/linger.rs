@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Reads on for a moment after the last byte was sent, and drops what comes.
+/// Continues to read for a moment after the last byte was sent, and discards the input.
 ///
 /// A socket that is closed with unread input is reset, and the reset may overtake what was sent last: the client would
 /// never see its answer, or why it was refused.

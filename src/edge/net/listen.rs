@@ -1,4 +1,4 @@
-//! Where clients come in: TCP with or without TLS, a Unix socket, and the door for those whom another edge has let in.
+//! Listeners: TCP with or without TLS, a Unix socket, and the handover of clients that another edge has accepted.
 
 use std::future::poll_fn;
 use std::io;
@@ -14,14 +14,14 @@ use tokio_rustls::TlsAcceptor;
 use super::Stream;
 use super::tls::{Acceptors, Reloads, Tls};
 
-/// Clients of other edges that wait to be taken in; at one more, the other edge waits with its client.
+/// Clients of other edges that wait to be accepted; beyond that, the other edge waits.
 const DOOR_QUEUE: usize = 64;
 
-/// All places at which the clients of one protocol come in.
+/// All listeners of one protocol.
 #[derive(Debug)]
 pub struct Listeners {
     all: Vec<Listener>,
-    /// Which one is asked first: the one after the last that had a client, so that a busy one keeps none waiting.
+    /// The listener that is polled first: the one after the last that had a client, so that a busy one delays no other.
     next: usize,
     door: Door,
     visitors: mpsc::Receiver<(Box<dyn Stream>, IpAddr)>,
@@ -36,24 +36,24 @@ enum Listener {
     Unix(UnixSocket),
 }
 
-/// A client that has come in.
+/// An accepted connection.
 pub(super) struct Arrival {
     pub transport: Transport,
-    /// Where its connection comes from, which may be a proxy; an IPv4 address is never shown as an IPv6 one.
+    /// The address of the connection, which may be that of a proxy; an IPv4 address is never shown as an IPv6 one.
     pub peer: IpAddr,
 }
 
 /// The transport of the connection.
 pub(super) enum Transport {
     Tcp(TcpStream),
-    /// The handshake is still to be made.
+    /// Before its handshake.
     Tls(TcpStream, TlsAcceptor),
     Unix(UnixStream),
     /// Bytes of another edge.
     Other(Box<dyn Stream>),
 }
 
-/// The way in for clients that another edge has let in, such as MQTT over WebSocket.
+/// Hands over clients that another edge has accepted, such as MQTT over WebSocket.
 #[derive(Debug, Clone)]
 pub struct Door(mpsc::Sender<(Box<dyn Stream>, IpAddr)>);
 
@@ -90,7 +90,7 @@ impl Listeners {
         self.door.clone()
     }
 
-    /// The next client, wherever it comes in. Cancel-safe.
+    /// The next client of any listener. Cancel-safe.
     pub(super) async fn accept(&mut self) -> io::Result<Arrival> {
         poll_fn(|context| self.poll_accept(context)).await
     }
@@ -145,7 +145,7 @@ impl Transport {
     }
 }
 
-/// A listening Unix socket, whose file goes with it.
+/// A listening Unix socket. Dropping it deletes its file.
 #[derive(Debug)]
 pub struct UnixSocket {
     listener: UnixListener,

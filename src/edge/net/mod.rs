@@ -1,13 +1,13 @@
 //! One door for all clients: listeners, limits, bans, TLS, and the client's address behind a proxy.
 //!
-//! An edge gives an [`Entrance`] its listeners and its [`Terms`], and is handed streams: bytes in both directions with
-//! the address of the client. It knows neither what its bytes run over nor who else connects. The way of a connection:
+//! An edge gives an [`Entrance`] its listeners and its [`Terms`], and gets streams: bytes in both directions with the
+//! address of the client. It knows neither the transport nor the other connections. The steps of a connection:
 //!
 //! `listen` (accepted) → `proxy` (the PROXY header, from a configured proxy only) → `flapping` (its address is not
 //! banned) → `places` (there is room for it, in all and for its address) → `tls` (where the listener has a certificate)
 //! → [`Protocol::serve`] → `linger` (the last bytes arrive).
 //!
-//! A proxy that speaks HTTP names the client of each request in a header instead; `forwarded` reads it.
+//! An HTTP proxy names the client of each request in a header instead; `forwarded` reads it.
 
 mod entrance;
 mod flapping;
@@ -41,12 +41,12 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// A client that has been let in.
+/// An accepted client.
 #[derive(Debug)]
 pub struct Client {
     /// Its own address, even if it comes through a proxy; an IPv4 address is never shown as an IPv6 one.
     pub peer: IpAddr,
-    /// Connections of its protocol that were let in before it, and itself.
+    /// The number of accepted connections of its protocol, including this one.
     pub number: u64,
     /// Its place among the connections, which is free again when this is dropped.
     pub place: Place,

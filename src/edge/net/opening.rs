@@ -12,7 +12,7 @@ use super::flushed::Flushed;
 use super::listen::Transport;
 use super::{Linger, Stream};
 
-/// The answer to HTTP where TLS is served. Whoever typed the address sees it.
+/// The answer to plain HTTP at a TLS port, for a person at a browser.
 const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
     Content-Type: text/plain\r\n\
     Content-Length: 63\r\n\
@@ -20,7 +20,7 @@ const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
     \r\n\
     This port takes TLS alone: write https://, wss:// or mqtts://.\n";
 
-/// Brings what is not plain TCP to where the bytes of its protocol flow.
+/// Opens a transport other than plain TCP, up to the bytes of its protocol.
 pub(super) async fn open(transport: Transport) -> io::Result<Box<dyn Stream>> {
     match transport {
         Transport::Tcp(socket) => Ok(Box::new(socket)),
@@ -32,9 +32,9 @@ pub(super) async fn open(transport: Transport) -> io::Result<Box<dyn Stream>> {
 
 async fn open_tls(mut socket: TcpStream, acceptor: TlsAcceptor) -> io::Result<Box<dyn Stream>> {
     let mut first = [0];
-    // A record of TLS begins with a byte that is no letter, a request of HTTP with the first letter of its method.
+    // A TLS record begins with a byte that is not a letter, an HTTP request with the first letter of its method.
     if socket.peek(&mut first).await? > 0 && first[0].is_ascii_alphabetic() {
-        tracing::debug!("plain text where tls is served");
+        tracing::debug!("plain text at a tls port");
         socket.write_all(PLAIN_HTTP).await?;
         socket.shutdown().await?;
         let mut linger = Linger::default();

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 const HEADER_MIN_BYTES: usize = 15;
 /// The longest header of version 1.
 const V1_MAX_BYTES: usize = 107;
-/// What version 2 has before its length, with the length.
+/// The bytes of version 2 up to and including its length.
 const V2_PREFIX_BYTES: usize = 16;
 /// The longest header of version 2 that is read: addresses, and the fields of a proxy about TLS.
 const V2_MAX_BYTES: usize = 1024;
@@ -27,7 +27,7 @@ impl Proxies {
         Self(networks)
     }
 
-    /// Whether what comes from this address comes from a trusted proxy.
+    /// Whether this address is that of a trusted proxy.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }

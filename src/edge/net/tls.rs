@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use crate::config::ClientCertificates;
 use crate::ports::pem;
 
-/// Why TLS cannot be served, by the key at which to mend it.
+/// The reason why TLS cannot be served, with the key to correct.
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: {path}: {cause}; {remedy}")]
 pub struct TlsFault {
@@ -44,7 +44,7 @@ pub struct TlsTerms {
     pub clients: ClientCertificates,
     /// The authorities of these certificates (PEM).
     pub client_ca: PathBuf,
-    /// What clients may name as the protocol inside (ALPN). Those that name none are served, those that name only others
+    /// The protocol that clients may name (ALPN). Clients that name none are served, those that name only others
     /// are refused: their bytes are meant for another server.
     pub alpn: &'static [u8],
     /// How large a record to a client may be.
@@ -73,13 +73,13 @@ impl Reloads {
     pub async fn now(&self) {
         let (done, is_done) = oneshot::channel();
         if self.0.send(done).await.is_ok() {
-            // An error means the same as no room for the order: the listener is gone.
+            // An error is the same as a full channel: the order is dropped.
             let _ = is_done.await;
         }
     }
 }
 
-/// By what a change is noticed.
+/// The attributes by which a change is detected.
 type Look = (SystemTime, u64, u64);
 
 impl Tls {
@@ -91,7 +91,7 @@ impl Tls {
         Ok(Self { terms, latest, seen, orders, reloads: Reloads(sender) })
     }
 
-    /// What new connections are opened with.
+    /// The configuration of new connections.
     pub(super) fn acceptors(&self) -> Acceptors {
         Acceptors(self.latest.subscribe())
     }
@@ -135,7 +135,7 @@ impl Tls {
                 self.latest.send_replace(latest);
                 tracing::info!(protocol = self.terms.protocol, "tls certificate reloaded");
             }
-            // A certificate without its key, in the middle of a renewal, is the common case: the next look mends it.
+            // Usually a certificate without its key, in the middle of a renewal: the next check succeeds.
             Err(fault) => tracing::error!(
                 protocol = self.terms.protocol, %fault, "tls certificate not reloaded, the earlier one stays"
             ),

@@ -292,7 +292,7 @@ impl Conversation {
         }
     }
 
-    /// The names of what the app socket pushes.
+    /// The names of the pushes of the app socket.
     fn pushed(&self) -> Vec<String> {
         names(self.pushes.iter().chain(&self.events))
     }

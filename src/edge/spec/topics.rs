@@ -2,7 +2,7 @@
 
 use crate::model::PartyKind;
 
-/// Who publishes or subscribes to a topic.
+/// The parties that publish or subscribe to a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Who {
     /// The hub.

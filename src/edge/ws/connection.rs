@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use ::bytes::Bytes;
@@ -30,8 +31,13 @@ use crate::ports::router::ConnectionId;
 /// Events that are read from the store at once.
 const PAGE: usize = 100;
 
-/// A request that is being done.
-type InHand = JoinHandle<Option<(u64, Result<Reply, DomainError>)>>;
+/// The request that is being executed. The loop continues meanwhile.
+enum InHand<'a> {
+    /// In a task, which completes even if the connection ends.
+    Task(JoinHandle<Option<(u64, Result<Reply, DomainError>)>>),
+    /// A subscription, with the number of its request. It ends with the connection.
+    Subscription(u64, Pin<Box<dyn Future<Output = Result<(), DomainError>> + Send + 'a>>),
+}
 
 /// One app's connection.
 pub(super) struct Connection<'a, S> {
@@ -40,7 +46,7 @@ pub(super) struct Connection<'a, S> {
     caller: Caller,
     /// The place in the user's stream. Toys have none.
     follower: Option<Follower>,
-    in_hand: Option<InHand>,
+    in_hand: Option<InHand<'a>>,
     waiting: VecDeque<Request>,
 }
 
@@ -50,7 +56,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     pub(super) async fn open(
         apps: &'a Arc<Apps>,
         stream: &'a mut WebSocketStream<S>,
-        mailbox: Mailbox,
+        mailbox: &'a mut Mailbox,
         peer: IpAddr,
         expires_at: Timestamp,
         after: Option<u64>,
@@ -135,8 +141,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 },
                 ended = end_of(&mut self.in_hand) => {
                     self.in_hand = None;
-                    // One that was cut off at the end of a stop has no answer any more.
-                    let (id, result) = ended.map_err(|_| End::Say(Goodbye::Fault))?.ok_or(End::Gone)?;
+                    let (id, result) = ended?;
                     send(self.line.stream, &answer(id, result)).await?;
                     self.next().await?;
                 },
@@ -181,8 +186,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         if self.in_hand.is_none() { self.next().await } else { Ok(()) }
     }
 
-    /// Continues with the queued requests: those for the connection itself are executed at once, the first one for the
-    /// hub is passed to a task.
+    /// Continues with the queued requests, up to the first one that may wait for the hub.
     async fn next(&mut self) -> Result<(), End> {
         while let Some(mut request) = self.waiting.pop_front() {
             let id = request.id;
@@ -193,7 +197,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                     Err(DomainError::invalid("do", "is auth, and you are logged in already"))
                 }
                 Ok(Some(Word::Subscribe(wanted))) => {
-                    self.apps.hub.subscribe_plainly(&self.line.mailbox, wanted.topic).await
+                    let subscribing = self.apps.hub.subscribe_plainly(self.line.mailbox, wanted.topic);
+                    self.in_hand = Some(InHand::Subscription(id, Box::pin(subscribing)));
+                    return Ok(());
                 }
                 Ok(Some(Word::Unsubscribe(wanted))) => {
                     self.unsubscribe(&wanted.topic);
@@ -202,7 +208,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 Ok(work @ (Some(Word::Publish(_) | Word::Voice(_) | Word::Unbind(_) | Word::Logout(_)) | None)) => {
                     let (caller, connection) = (self.caller.clone(), self.line.mailbox.connection_id());
                     let performing = perform(caller, connection, work, request).in_current_span();
-                    self.in_hand = Some(self.apps.tasks.spawn(performing));
+                    self.in_hand = Some(InHand::Task(self.apps.tasks.spawn(performing)));
                     return Ok(());
                 }
             };
@@ -228,12 +234,15 @@ async fn send_event<S: AsyncRead + AsyncWrite + Unpin>(
     send_text(stream, events::encode(event, seq, Some((hub.links(), wire::now()))).into()).await
 }
 
-/// The end of the request in hand. Cancel-safe.
-async fn end_of(
-    in_hand: &mut Option<InHand>,
-) -> Result<Option<(u64, Result<Reply, DomainError>)>, tokio::task::JoinError> {
+/// The number and the result of the request in hand. Cancel-safe.
+async fn end_of(in_hand: &mut Option<InHand<'_>>) -> Result<(u64, Result<Reply, DomainError>), End> {
     match in_hand {
-        Some(in_hand) => in_hand.await,
+        // A task that was cancelled at the deadline of a stop has no result.
+        Some(InHand::Task(task)) => task.await.map_err(|_| End::Say(Goodbye::Fault))?.ok_or(End::Gone),
+        Some(InHand::Subscription(id, subscribing)) => {
+            let result = subscribing.await;
+            Ok((*id, result.map(|()| done())))
+        }
         None => pending().await,
     }
 }

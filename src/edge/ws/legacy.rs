@@ -47,11 +47,11 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     token: Option<Secret>,
     from: Origin,
 ) -> End {
-    let (mailbox, expires_at) = match open(apps, path, token, from).await {
+    let (mut mailbox, expires_at) = match open(apps, path, token, from).await {
         Ok(opened) => opened,
         Err(error) => return error.into(),
     };
-    let line = Line::new(stream, mailbox, &apps.config, expires_at);
+    let line = Line::new(stream, &mut mailbox, &apps.config, expires_at);
     let mut connection = Connection { apps, line, in_hand: None, waiting: VecDeque::new() };
     note_party(connection.line.party());
     tracing::info!("legacy client connected");

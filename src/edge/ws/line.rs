@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{End, Goodbye, write};
 use crate::config::{self, seconds};
-use crate::domain::{Delivery, Incoming, Mailbox};
+use crate::domain::{Deliveries, Delivery, Incoming, Mailbox};
 use crate::edge::wire;
 use crate::model::{Party, Timestamp};
 
@@ -21,8 +21,9 @@ const SILENT_PINGS_MAX: u32 = 2;
 /// A client that has logged in: its socket, its mailbox, and the limits of both.
 pub(super) struct Line<'a, S> {
     pub(super) stream: &'a mut WebSocketStream<S>,
-    pub(super) mailbox: Mailbox,
-    party: Party,
+    /// To subscribe with, while [`Line::next`] waits.
+    pub(super) mailbox: &'a Mailbox,
+    deliveries: Deliveries<'a>,
     heartbeat: Heartbeat,
     rate: Rate,
     /// When the token of the login expires.
@@ -44,14 +45,15 @@ pub(super) enum Met {
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Line<'a, S> {
     pub(super) fn new(
         stream: &'a mut WebSocketStream<S>,
-        mailbox: Mailbox,
+        mailbox: &'a mut Mailbox,
         config: &config::Ws,
         expires_at: Timestamp,
     ) -> Self {
+        let (mailbox, deliveries) = mailbox.split();
         Self {
             stream,
-            party: mailbox.party().clone(),
             mailbox,
+            deliveries,
             heartbeat: Heartbeat::new(config.ping_interval_s),
             rate: Rate::new(config.requests_per_second),
             ends: wire::instant_of(expires_at),
@@ -60,14 +62,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Line<'a, S> {
 
     /// Whose connection it is.
     pub(super) fn party(&self) -> &Party {
-        &self.party
+        self.mailbox.party()
     }
 
     /// The next thing to act on, or the end of the connection. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Met, End> {
         loop {
             tokio::select! {
-                incoming = self.mailbox.recv() => match incoming {
+                incoming = self.deliveries.recv() => match incoming {
                     Incoming::Delivery(delivery) => return Ok(Met::Delivery(delivery)),
                     // These connections have no stored queue: what their clients miss is in the database.
                     Incoming::Backlog => {}

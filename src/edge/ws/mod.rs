@@ -173,10 +173,7 @@ impl Apps {
     /// Serves one app until it goes or the hub closes it. `io` is the bytes behind a handshake that another edge made.
     pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self: Arc<Self>, io: S, handshake: Handshake) {
         let mut stream = self.frames(io).await;
-        let end = match self.open(&mut stream, handshake).await {
-            Ok(connection) => connection.run().await,
-            Err(end) => end,
-        };
+        let end = self.converse(&mut stream, handshake).await.unwrap_or_else(|end| end);
         close(stream, end).await;
     }
 
@@ -207,12 +204,13 @@ impl Apps {
         WebSocketStream::from_raw_socket(io, Role::Server, Some(limits)).await
     }
 
-    /// Authenticates the client, opens its mailbox, and welcomes it.
-    async fn open<'s, S: AsyncRead + AsyncWrite + Unpin>(
-        self: &'s Arc<Self>,
-        stream: &'s mut WebSocketStream<S>,
+    /// Authenticates the client, opens its mailbox, and serves it. The mailbox is dropped, and the client offline, before
+    /// the connection is closed.
+    async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+        self: &Arc<Self>,
+        stream: &mut WebSocketStream<S>,
         handshake: Handshake,
-    ) -> Result<Connection<'s, S>, End> {
+    ) -> Result<End, End> {
         let Handshake { token, ticket, mut after, peer } = handshake;
         self.hub.may_connect(peer)?;
         let mut asked = None;
@@ -227,13 +225,14 @@ impl Apps {
                 self.hub.authenticate_token(&auth.token, peer, wire::now()).await?
             }
         };
-        let mailbox = self.hub.connect(&admitted, self.queue_limits()).await?;
+        let mut mailbox = self.hub.connect(&admitted, self.queue_limits()).await?;
         // Before the place in the stream is read: an event in between is sent twice rather than never.
         self.hub.subscribe_to_inbox(&mailbox)?;
         if let Some(id) = asked {
             send(stream, &request::answer(id, Ok(request::done()))).await?;
         }
-        Connection::open(self, stream, mailbox, peer, admitted.expires_at, after).await
+        let connection = Connection::open(self, stream, &mut mailbox, peer, admitted.expires_at, after).await?;
+        Ok(connection.run().await)
     }
 }
 

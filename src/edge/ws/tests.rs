@@ -112,3 +112,44 @@ async fn an_older_client_of_a_toy_that_is_unbound_in_between_is_refused() {
     drop(client);
     serving.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_subscription_that_waits_delays_later_answers_and_nothing_else() {
+    let config = Config::default();
+    let world = world(config.clone()).await;
+    let (user, token) = world.user_with_token_for(1000.0, wire::now()).await;
+    let World { hub, _folder } = world;
+    let hub = Arc::new(hub);
+    let ticket = hub.issue_ticket(&token, PEER, wire::now()).await.unwrap();
+    let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws), Tasks::default());
+    let (near, far) = tokio::io::duplex(4096);
+    let serving = serve(&apps, Way::Token, &user, token, ticket, near);
+    let mut client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+    let next = async |client: &mut WebSocketStream<DuplexStream>| {
+        timeout(Duration::from_secs(60), client.next()).await.expect("a frame").expect("an open socket").unwrap()
+    };
+    assert!(next(&mut client).await.to_text().unwrap().contains("welcome"));
+    let subscribe = |id: u32| Message::text(format!(r#"{{"id":{id},"do":"subscribe","topic":"app/{user}/in"}}"#));
+
+    let (is_stopped, open) = hub.gate.shut();
+    client.send(subscribe(2)).await.unwrap();
+    timeout(Duration::from_secs(60), is_stopped).await.expect("a subscription").unwrap();
+    client.send(Message::text(r#"{"id":3,"do":"ping"}"#)).await.unwrap();
+    client.send(Message::Ping(Bytes::from_static(b"there?"))).await.unwrap();
+    assert_eq!(next(&mut client).await, Message::Pong(Bytes::from_static(b"there?")), "before the answers");
+    open.send(()).unwrap();
+    for id in [2, 3] {
+        let answer = next(&mut client).await;
+        assert!(answer.to_text().unwrap().starts_with(&format!(r#"{{"id":{id},"code":0,"#)), "{answer}");
+    }
+
+    let (is_stopped, _open) = hub.gate.shut();
+    client.send(subscribe(4)).await.unwrap();
+    timeout(Duration::from_secs(60), is_stopped).await.expect("a subscription").unwrap();
+    let revoking = async { hub.log_out_everywhere(&Party::User(user)).await.unwrap() };
+    let ((), last) = tokio::join!(revoking, next(&mut client));
+    let Message::Close(Some(close)) = last else { panic!("{last}") };
+    assert_eq!(u16::from(close.code), 4501);
+    drop(client);
+    serving.await.unwrap();
+}

@@ -1,4 +1,4 @@
-//! Replies from a real server on this machine that speaks the protocol, correctly or not.
+//! Replies from a real server on this machine, which follows the protocol or violates it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -59,7 +59,7 @@ async fn answer_one(
         "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    // The client may be gone.
+    // The client may have closed the connection.
     let _ = stream.write_all(answer.as_bytes()).await;
     (head, content)
 }

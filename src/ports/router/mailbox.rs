@@ -281,20 +281,15 @@ impl Mailbox {
         self.queue.state().dropped
     }
 
-    /// The next delivery, in order. Once the mailbox is closed, always the reason: queued messages of QoS 1 and 2 stay
-    /// in the store.
-    ///
-    /// Cancel-safe: a delivery leaves the queue only with the value that is returned.
+    /// Splits off the receiving end, so that its owner can subscribe while it waits for deliveries.
+    pub fn split(&mut self) -> (&Self, Deliveries<'_>) {
+        let shared = &*self;
+        (shared, Deliveries(shared))
+    }
+
+    /// As [`Deliveries::recv`].
     pub async fn recv(&mut self) -> Incoming {
-        let next = poll_fn(|context| self.queue.poll(context, Awaited::Delivery));
-        let Some((disk, _)) = self.disk().filter(|(disk, _)| !disk.is_writable()) else { return next.await };
-        let mut next = std::pin::pin!(next);
-        tokio::select! {
-            biased;
-            incoming = &mut next => incoming,
-            // The stored queue can be read again.
-            () = disk.writable() => next.await,
-        }
+        Deliveries(self).recv().await
     }
 
     /// Waits until the mailbox is closed, and leaves deliveries in the queue: for a connection that cannot send more
@@ -306,6 +301,28 @@ impl Mailbox {
     /// As [`Self::recv`], without waiting.
     pub fn try_recv(&mut self) -> Option<Incoming> {
         self.queue.next(Awaited::Delivery)
+    }
+}
+
+/// The receiving end of a mailbox. There is only one at a time.
+#[derive(Debug)]
+pub struct Deliveries<'a>(&'a Mailbox);
+
+impl Deliveries<'_> {
+    /// The next delivery, in order. Once the mailbox is closed, always the reason: queued messages of QoS 1 and 2 stay
+    /// in the store.
+    ///
+    /// Cancel-safe: a delivery leaves the queue only with the value that is returned.
+    pub async fn recv(&mut self) -> Incoming {
+        let next = poll_fn(|context| self.0.queue.poll(context, Awaited::Delivery));
+        let Some((disk, _)) = self.0.disk().filter(|(disk, _)| !disk.is_writable()) else { return next.await };
+        let mut next = std::pin::pin!(next);
+        tokio::select! {
+            biased;
+            incoming = &mut next => incoming,
+            // The stored queue can be read again.
+            () = disk.writable() => next.await,
+        }
     }
 }
 

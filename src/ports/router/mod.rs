@@ -19,11 +19,13 @@ mod flow;
 mod index;
 mod mailbox;
 mod payload;
+mod publication;
 mod queue;
 mod retained;
 mod session;
 mod share;
 mod subjects;
+mod subscription;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -35,19 +37,21 @@ use dashmap::DashMap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::model::{Party, QoS, Timestamp, Topic, TopicFilter};
+use crate::model::{Party, QoS, Topic, TopicFilter};
 
 pub use disk::{Disk, DiskError, DiskLimits, Found, Overflow, Repaired, StorageState, StoredSession, Ticket, repair};
 pub use flow::Held;
-pub use mailbox::{CloseReason, Incoming, Mailbox, MailboxHandle, ReplayRetained, TooManySubscriptions};
+pub use mailbox::{CloseReason, Deliveries, Incoming, Mailbox, MailboxHandle, ReplayRetained, TooManySubscriptions};
 pub use payload::{Announced, EncodeEvent, Form, Payload};
+pub use publication::{Delivery, Publication, QueuePosition, Reached, Receipt};
 pub use queue::QueueLimits;
 pub use session::SessionHandle;
+pub use subscription::Subscription;
 
 #[cfg(test)]
 pub(crate) use disk::tests::{LIMITS as DISK_LIMITS, TestDisk};
 
-use disk::{Op, SessionId};
+use disk::Op;
 use flow::Owed;
 use index::{Index, Target};
 use queue::{Manner, Pushed, Queue};
@@ -68,112 +72,6 @@ impl ConnectionId {
     pub(crate) const fn for_tests(number: u64) -> Self {
         Self(number)
     }
-}
-
-/// A published message, shared by all its receivers.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Publication {
-    /// Its topic.
-    pub topic: Topic,
-    /// Its payload.
-    pub payload: Payload,
-    /// The publisher's quality of service.
-    pub qos: QoS,
-    /// Whether the topic keeps it for later subscribers (MQTT 3.1.1 §3.3.1.3).
-    pub retain: bool,
-    /// The connection that published it; none for a message of the hub itself.
-    pub publisher: Option<ConnectionId>,
-    /// The properties that MQTT 5 forwards to the subscribers, in its encoding without the length: payload format,
-    /// content type, response topic, correlation data, user properties (v5 §3.3.2.3).
-    pub properties: Bytes,
-    /// When it expires, as a time for ages (v5 §3.3.2.3.3).
-    pub expires_at: Option<Timestamp>,
-}
-
-/// One subscription of a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscription {
-    /// The filter.
-    pub filter: TopicFilter,
-    /// The group that shares each message with one of its members (v5 §4.8.2).
-    pub share: Option<Box<str>>,
-    /// The granted quality of service.
-    pub qos: QoS,
-    /// Options of the protocol, stored for the edge.
-    pub options: u8,
-    /// The subscription identifier; 0 for none (v5 §3.8.2.1.2).
-    pub id: u32,
-}
-
-impl Subscription {
-    /// The filter as the client wrote it: `$share/<group>/<filter>` for a shared subscription.
-    pub fn text(&self) -> String {
-        match &self.share {
-            Some(share) => format!("$share/{share}/{}", self.filter),
-            None => self.filter.to_string(),
-        }
-    }
-
-    /// Parses the subscription of a client; none if the text is not a filter.
-    pub fn from_text(text: &str, qos: QoS, options: u8, id: u32) -> Option<Self> {
-        let (share, filter) = match text.strip_prefix("$share/") {
-            Some(rest) => {
-                let (share, filter) = rest.split_once('/')?;
-                if share.is_empty() || share.contains(['+', '#']) {
-                    return None;
-                }
-                (Some(share.into()), filter)
-            }
-            None => (None, text),
-        };
-        Some(Self { filter: filter.parse().ok()?, share, qos, options, id })
-    }
-}
-
-/// A publication for one subscriber.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Delivery {
-    /// The publication.
-    pub publication: Arc<Publication>,
-    /// The lower of the publisher's quality of service and the granted one (MQTT 3.1.1 §3.8.4).
-    pub qos: QoS,
-    /// The flag to send: set only on a retained message that is sent because of a new subscription (§3.3.1.3).
-    pub retain: bool,
-    /// Its position in the queue of a persistent session.
-    pub stored: Option<QueuePosition>,
-}
-
-/// The position of a delivery in the stored queue of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueuePosition {
-    /// The sequence number within the session.
-    pub seq: u64,
-    /// Whether it was sent to a connection before.
-    pub again: bool,
-    /// Whether the client has received the message (PUBREC), so that only PUBREL is left to send.
-    pub released: bool,
-}
-
-/// The receipt of a routed QoS 2 message of a session: its packet id, which is not used for another message until the
-/// client releases it.
-#[derive(Debug, Clone, Copy)]
-pub struct Receipt {
-    session: SessionId,
-    id: u16,
-}
-
-/// The result of a publish.
-#[derive(Debug)]
-pub struct Reached {
-    /// The number of connections whose queue has the message, or for which it is held.
-    pub subscribers: usize,
-    /// Whether a limit prevented that it is retained. An older retained message is then deleted, too.
-    pub retain_refused: bool,
-    /// The commit to wait for before the publish is acknowledged; none if nothing is stored.
-    pub commit: Option<Ticket>,
-    /// The held deliveries to wait for before the publish is acknowledged, and before the publisher publishes anything
-    /// else; none if no subscriber is behind. Publications of the hub itself never have any.
-    pub held: Option<Held>,
 }
 
 /// The limits of the router.

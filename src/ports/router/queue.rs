@@ -3,21 +3,23 @@
 //!
 //! Its bounds and marks are explained in [`flow`](super::flow).
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+mod state;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::backlog::Backlog;
-use super::disk::{self, Disk, Entry, Op, SessionId};
-use super::{CloseReason, ConnectionId, Delivery, Incoming, Publication, QueuePosition, Subscription};
+use super::disk::{self, Disk, Op, SessionId};
+use super::{CloseReason, ConnectionId, Delivery, Incoming, Subscription};
 use crate::model::{Party, QoS, TopicFilter};
 
-/// A drained queue with room for more than this releases its memory.
-const IDLE_CAPACITY: usize = 16;
+pub(super) use state::{Awaited, Known, State};
+
+use state::size_of;
 
 /// The limit of queued retained messages for new subscriptions, as a multiple of the limit of other messages.
 ///
@@ -33,12 +35,6 @@ const COURTESY_MAX: Duration = Duration::from_millis(20);
 
 /// A queue with this part of its limit or more is behind: see [`flow`](super::flow).
 const HIGH_MARK: usize = 2;
-/// A queue that was behind is no longer so below this part of its limit.
-const LOW_MARK: usize = 4;
-
-/// The approximate size of an entry besides its topic, properties and payload.
-const ROW_BYTES: usize = 64;
-
 /// The limits of one connection's queue in memory: for QoS 1 and 2 together, and again for QoS 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimits {
@@ -46,34 +42,6 @@ pub struct QueueLimits {
     pub messages_max: usize,
     /// Bytes. The message that reaches the limit is still queued.
     pub bytes_max: usize,
-}
-
-/// The fill of a queue by messages of one kind.
-#[derive(Debug, Default, Clone, Copy)]
-struct Fill {
-    messages: usize,
-    bytes: usize,
-}
-
-impl Fill {
-    fn add(&mut self, bytes: usize) {
-        self.messages += 1;
-        self.bytes += bytes;
-    }
-
-    fn remove(&mut self, bytes: usize) {
-        self.messages = self.messages.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
-
-    /// Whether this is the `part`-th part of the limit or more.
-    fn reaches(self, limits: QueueLimits, part: usize) -> bool {
-        self.messages >= (limits.messages_max / part).max(1) || self.bytes >= (limits.bytes_max / part).max(1)
-    }
-
-    fn is_full(self, limits: QueueLimits) -> bool {
-        self.reaches(limits, 1)
-    }
 }
 
 /// The part of a mailbox that publishers access.
@@ -103,54 +71,6 @@ impl Durable {
     }
 }
 
-/// A subscription of the connection.
-#[derive(Debug)]
-pub(super) struct Known {
-    pub(super) subscription: Subscription,
-    /// Whether it was ordered to be written, and no commit has failed since.
-    pub(super) is_stored: bool,
-}
-
-impl Known {
-    /// Whether it is the one to `filter` in the group `share`.
-    pub(super) fn is(&self, filter: &TopicFilter, share: Option<&str>) -> bool {
-        self.subscription.filter == *filter && self.subscription.share.as_deref() == share
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct State {
-    deliveries: VecDeque<Delivery>,
-    /// The number of deliveries that are retained messages for a new subscription.
-    retained: usize,
-    /// The other deliveries of QoS 0.
-    lossy: Fill,
-    /// The other deliveries of QoS 1 and 2.
-    reliable: Fill,
-    /// Publishers of QoS 1 and 2 wait until the low mark.
-    is_behind: bool,
-    /// When messages of QoS 0 last exceeded the high mark without falling below the low one since.
-    crowded_since: Option<Instant>,
-    /// The number of deliveries that the reader has taken.
-    taken: u64,
-    closed: Option<CloseReason>,
-    /// The number of deliveries that were dropped because the queue was full.
-    pub(super) dropped: u64,
-    /// The waiting reader, and whether it waits for deliveries or only for the close.
-    waker: Option<(Waker, Awaited)>,
-    pub(super) filters: Vec<Known>,
-    /// Whether subscriptions were ordered to be written or removed.
-    pub(super) is_changed: bool,
-    /// The stored queue of a persistent session that has not ended.
-    pub(super) backlog: Option<Box<Backlog>>,
-    /// The replay for this connection alone. It is never stored in the session, as it is in the store.
-    replay: VecDeque<Delivery>,
-    /// The number of `deliveries` that are sent before it.
-    before_replay: usize,
-    /// Whether the connection got its replay because of a subscription of the session.
-    pub(super) is_replayed: bool,
-}
-
 /// The behaviour of a publisher if a queue is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Manner {
@@ -172,12 +92,6 @@ pub(super) enum Pushed {
     Held,
     /// The queue is full or closed.
     Refused,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Awaited {
-    Delivery,
-    Close,
 }
 
 impl Queue {
@@ -394,131 +308,10 @@ impl Queue {
     }
 }
 
-/// The size of a delivery in its queue.
-fn size_of(delivery: &Delivery) -> usize {
-    let Publication { topic, payload, properties, .. } = &*delivery.publication;
-    ROW_BYTES + topic.as_str().len() + payload.weight() + properties.len()
-}
-
 fn wake_reader(mut state: MutexGuard<'_, State>) {
     let waker = state.waker.take_if(|(_, awaited)| *awaited == Awaited::Delivery);
     drop(state);
     if let Some((waker, _)) = waker {
         waker.wake();
-    }
-}
-
-impl State {
-    /// Orders a delivery to be stored. Returns true if the connection may get it from memory as well.
-    fn store(&mut self, durable: &Durable, own: ConnectionId, delivery: &mut Delivery, has_room: bool) -> bool {
-        let Some(backlog) = &mut self.backlog else { return true };
-        backlog.last_seq += 1;
-        let seq = backlog.last_seq;
-        let Delivery { publication, qos, retain, .. } = &*delivery;
-        let entry = Entry { seq, publication: Arc::clone(publication), qos: *qos, retain: *retain, released: false };
-        let own = publication.publisher == Some(own);
-        durable.disk.order(Op::Enqueue { session: durable.session, entry, own, now: disk::now() });
-        delivery.stored = Some(QueuePosition { seq, again: false, released: false });
-        // A message of QoS 2 is read from disk, so that no client holds a packet id that is not stored: after a crash
-        // the id would be assigned to another message.
-        if backlog.live && (!has_room || delivery.qos == QoS::ExactlyOnce) {
-            backlog.live = false;
-            backlog.cursor = seq - 1;
-        }
-        backlog.attached && backlog.live
-    }
-
-    /// Sets the replay for this connection, after the messages that are stored for it or in its queue now.
-    pub(super) fn set_replay(&mut self, deliveries: VecDeque<Delivery>) {
-        if self.closed.is_some() {
-            return;
-        }
-        (self.replay, self.before_replay) = (deliveries, self.deliveries.len());
-        if let Some(backlog) = &mut self.backlog {
-            backlog.replay_after = backlog.last_seq;
-        }
-    }
-
-    /// The messages of a page of the stored queue that are sent, and the numbers of those that the replay sends
-    /// instead.
-    pub(super) fn give_page(&mut self, page: Vec<Entry>) -> (Vec<Delivery>, Vec<u64>) {
-        match &mut self.backlog {
-            Some(backlog) => backlog.give_page(page, &mut self.replay),
-            None => (Vec::new(), Vec::new()),
-        }
-    }
-
-    /// The number up to which the stored queue is read now.
-    pub(super) fn read_limit(&self) -> u64 {
-        match &self.backlog {
-            Some(backlog) if !self.replay.is_empty() && backlog.cursor < backlog.replay_after => backlog.replay_after,
-            _ => u64::MAX,
-        }
-    }
-
-    /// Whether it is the turn of the `replay`: after all messages that were stored before it, and before all later
-    /// ones.
-    fn is_turn_of_replay(&self) -> bool {
-        let is_read = |backlog: &Backlog| backlog.live || backlog.cursor >= backlog.replay_after;
-        !self.replay.is_empty() && self.before_replay == 0 && self.backlog.as_deref().is_none_or(is_read)
-    }
-
-    fn next(&mut self, awaited: Awaited, is_readable: bool) -> Option<Incoming> {
-        if let Some(reason) = self.closed {
-            return Some(Incoming::Closed(reason));
-        }
-        if awaited == Awaited::Close {
-            return None;
-        }
-        if self.is_turn_of_replay() {
-            self.taken += 1;
-            let delivery = self.replay.pop_front();
-            if self.replay.is_empty() {
-                self.replay = VecDeque::new();
-            }
-            return delivery.map(Incoming::Delivery);
-        }
-        let Some(mut delivery) = self.deliveries.pop_front() else {
-            let waits = self.backlog.as_ref().is_some_and(|backlog| backlog.attached && !backlog.live);
-            return (waits && is_readable).then_some(Incoming::Backlog);
-        };
-        self.before_replay = self.before_replay.saturating_sub(1);
-        if let (Some(place), Some(backlog)) = (&mut delivery.stored, &mut self.backlog) {
-            backlog.give(place);
-        }
-        if delivery.retain {
-            self.retained -= 1;
-        } else if delivery.qos == QoS::AtMostOnce {
-            self.lossy.remove(size_of(&delivery));
-        } else {
-            self.reliable.remove(size_of(&delivery));
-        }
-        self.taken += 1;
-        if self.deliveries.is_empty() && self.deliveries.capacity() > IDLE_CAPACITY {
-            self.deliveries = VecDeque::new();
-        }
-        Some(Incoming::Delivery(delivery))
-    }
-
-    /// Whether a queue that was behind or crowded has drained.
-    fn has_drained(&mut self, limits: QueueLimits) -> bool {
-        let mut has_drained = false;
-        if self.is_behind && !self.reliable.reaches(limits, LOW_MARK) {
-            self.is_behind = false;
-            has_drained = true;
-        }
-        if self.crowded_since.is_some() && !self.lossy.reaches(limits, LOW_MARK) {
-            self.crowded_since = None;
-            has_drained = true;
-        }
-        has_drained
-    }
-
-    /// Empties the queue.
-    fn take_deliveries(&mut self) -> VecDeque<Delivery> {
-        (self.replay, self.before_replay) = (VecDeque::new(), 0);
-        (self.retained, self.lossy, self.reliable) = (0, Fill::default(), Fill::default());
-        (self.is_behind, self.crowded_since) = (false, None);
-        std::mem::take(&mut self.deliveries)
     }
 }

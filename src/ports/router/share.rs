@@ -1,4 +1,4 @@
-//! Shared subscriptions: each message goes to one session of a group (v5 §4.8.2).
+//! Shared subscriptions: each message is delivered to one session of a group (v5 §4.8.2).
 
 use std::sync::{Arc, Mutex, PoisonError};
 

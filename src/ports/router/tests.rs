@@ -10,7 +10,7 @@ mod sessions;
 /// The deadline of each event of a test, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-pub(super) const ROOM: RouterLimits = RouterLimits {
+pub(super) const LIMITS: RouterLimits = RouterLimits {
     subscriptions_max: 8,
     retained_messages_max: 4,
     retained_per_owner_max: 4,
@@ -26,7 +26,7 @@ const DISK: DiskLimits = DiskLimits {
     cache_bytes: 1 << 20,
 };
 
-pub(super) fn room(messages_max: usize) -> QueueLimits {
+pub(super) fn limit(messages_max: usize) -> QueueLimits {
     QueueLimits { messages_max, bytes_max: 1 << 30 }
 }
 
@@ -71,8 +71,8 @@ pub(super) fn payloads(mailbox: &mut Mailbox) -> Vec<String> {
 
 #[test]
 fn a_message_reaches_those_who_subscribe_and_nobody_else() {
-    let router = router(ROOM);
-    let (mut wanted, mut other) = (router.connect(toy(), room(8)), router.connect(toy(), room(8)));
+    let router = router(LIMITS);
+    let (mut wanted, mut other) = (router.connect(toy(), limit(8)), router.connect(toy(), limit(8)));
     wanted.subscribe(&at("toy/a/in", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     other.subscribe(&at("toy/b/in", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     let reached = router.publish(message("toy/a/in", "hello", QoS::AtLeastOnce, false));
@@ -88,8 +88,8 @@ fn a_message_reaches_those_who_subscribe_and_nobody_else() {
 
 #[test]
 fn overlapping_filters_give_one_copy_at_the_highest_granted_quality() {
-    let router = router(ROOM);
-    let mut mailbox = router.connect(toy(), room(8));
+    let router = router(LIMITS);
+    let mut mailbox = router.connect(toy(), limit(8));
     for (text, qos) in [("+/b/#", 0), ("a/b/c", 0), ("a/b/#", 2), ("a/+/c", 1), ("+/+/+", 0)] {
         let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][qos];
         mailbox.subscribe(&at(text, qos), ReplayRetained::Always).unwrap();
@@ -105,8 +105,8 @@ fn overlapping_filters_give_one_copy_at_the_highest_granted_quality() {
 
 #[test]
 fn order_is_kept() {
-    let router = router(ROOM);
-    let mut mailbox = router.connect(toy(), room(200));
+    let router = router(LIMITS);
+    let mut mailbox = router.connect(toy(), limit(200));
     mailbox.subscribe(&at("a/#", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     for number in 0..100 {
         router.publish(message("a/b", &number.to_string(), QoS::AtLeastOnce, false));
@@ -116,7 +116,7 @@ fn order_is_kept() {
 
 #[test]
 fn retained_messages_meet_new_subscriptions() {
-    let router = router(ROOM);
+    let router = router(LIMITS);
     router.publish(message("toy/a/state/battery", "80", QoS::AtLeastOnce, true));
     router.publish(message("toy/a/state/battery", "79", QoS::AtLeastOnce, true));
     router.publish(message("toy/a/state/volume", "5", QoS::AtMostOnce, true));
@@ -128,7 +128,7 @@ fn retained_messages_meet_new_subscriptions() {
         ("toy/a", vec![]),
         ("#", vec!["79", "5", "1"]),
     ] {
-        let mut mailbox = router.connect(toy(), room(8));
+        let mut mailbox = router.connect(toy(), limit(8));
         mailbox.subscribe(&at(text, QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
         let mut received: Vec<_> = std::iter::from_fn(|| next(&mut mailbox))
             .filter(|(topic, ..)| !topic.starts_with("online/"))
@@ -144,14 +144,14 @@ fn retained_messages_meet_new_subscriptions() {
         assert_eq!(received, expected, "{text}");
     }
     router.publish(message("toy/a/state/battery", "", QoS::AtMostOnce, true));
-    let mut mailbox = router.connect(toy(), room(8));
+    let mut mailbox = router.connect(toy(), limit(8));
     mailbox.subscribe(&at("toy/a/state/#", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     assert_eq!(payloads(&mut mailbox), ["5"]);
 }
 
 #[test]
 fn retained_messages_have_limits_and_pin_no_buffer() {
-    let router = router(ROOM);
+    let router = router(LIMITS);
     let mut buffer = bytes::BytesMut::from(&[b'x'; 4096][..]);
     let payload = buffer.split_to(4).freeze().into();
     let slice = Publication { payload, ..message("big/buffer", "", QoS::AtMostOnce, true) };
@@ -170,14 +170,14 @@ fn retained_messages_have_limits_and_pin_no_buffer() {
     assert_eq!(router.retained.len(), 4);
     let party = toy();
     let online = format!("online/{}", party.id());
-    let mut mailbox = router.connect(party, room(8));
+    let mut mailbox = router.connect(party, limit(8));
     mailbox.subscribe(&at(&online, QoS::AtMostOnce), ReplayRetained::Always).unwrap();
     assert_eq!(payloads(&mut mailbox), ["1"], "what clients retain does not crowd out the hub's own");
 }
 
 #[test]
 fn one_owner_does_not_take_the_room_of_the_others() {
-    let router = router(RouterLimits { retained_messages_max: 100, retained_per_owner_max: 2, ..ROOM });
+    let router = router(RouterLimits { retained_messages_max: 100, retained_per_owner_max: 2, ..LIMITS });
     let refused = |topic: &str, payload| router.publish(message(topic, payload, QoS::AtLeastOnce, true)).retain_refused;
     assert!(!refused("toy/a/state/1", "x"));
     assert!(!refused("toy/a/state/2", "x"));
@@ -191,11 +191,11 @@ fn one_owner_does_not_take_the_room_of_the_others() {
 
 #[test]
 fn many_retained_messages_close_no_connection() {
-    let router = router(RouterLimits { retained_messages_max: 100, retained_per_owner_max: 100, ..ROOM });
+    let router = router(RouterLimits { retained_messages_max: 100, retained_per_owner_max: 100, ..LIMITS });
     for number in 0..50 {
         router.publish(message(&format!("t/a/{number}"), "x", QoS::AtLeastOnce, true));
     }
-    let mut mailbox = router.connect(toy(), room(2));
+    let mut mailbox = router.connect(toy(), limit(2));
     mailbox.subscribe(&at("t/a/#", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     router.publish(message("t/a/0", "live", QoS::AtLeastOnce, false));
     assert_eq!(payloads(&mut mailbox).len(), 33);
@@ -204,12 +204,12 @@ fn many_retained_messages_close_no_connection() {
 
 #[test]
 fn presence_follows_the_first_and_the_last_connection() {
-    let router = router(ROOM);
-    let mut friend = router.connect(toy(), room(8));
+    let router = router(LIMITS);
+    let mut friend = router.connect(toy(), limit(8));
     let party = toy();
     friend.subscribe(&at(&format!("online/{}", party.id()), QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
-    let first = router.connect(party.clone(), room(8));
-    let second = router.connect(party.clone(), room(8));
+    let first = router.connect(party.clone(), limit(8));
+    let second = router.connect(party.clone(), limit(8));
     assert_eq!(router.connections(&party), 2);
     drop(first);
     assert!(router.online(&party));
@@ -217,16 +217,16 @@ fn presence_follows_the_first_and_the_last_connection() {
     drop(second);
     assert!(!router.online(&party));
     assert_eq!(payloads(&mut friend), ["0"]);
-    let mut late = router.connect(toy(), room(8));
+    let mut late = router.connect(toy(), limit(8));
     late.subscribe(&at(&format!("online/{}", party.id()), QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     assert_eq!(next(&mut late).map(|(_, payload, _, retain)| (payload, retain)), Some(("0".into(), true)));
 }
 
 #[test]
 fn a_closed_connection_receives_nothing_more() {
-    let router = router(ROOM);
+    let router = router(LIMITS);
     let party = toy();
-    let mut mailbox = router.connect(party.clone(), room(8));
+    let mut mailbox = router.connect(party.clone(), limit(8));
     mailbox.subscribe(&at("a", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     router.publish(message("a", "before", QoS::AtLeastOnce, false));
     router.close_party(&party, CloseReason::Revoked);
@@ -238,8 +238,8 @@ fn a_closed_connection_receives_nothing_more() {
 
 #[test]
 fn everything_is_freed() {
-    let router = router(ROOM);
-    let mailbox = router.connect(toy(), room(8));
+    let router = router(LIMITS);
+    let mailbox = router.connect(toy(), limit(8));
     for text in ["a", "a/b", "a/+", "#", "+/b", "/", "/+"] {
         mailbox.subscribe(&at(text, QoS::AtMostOnce), ReplayRetained::Always).unwrap();
         mailbox.subscribe(&at(text, QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
@@ -257,8 +257,8 @@ fn everything_is_freed() {
 
 #[tokio::test]
 async fn waiting_ends_with_a_delivery_or_a_close() {
-    let router = router(ROOM);
-    let mut mailbox = router.connect(toy(), room(8));
+    let router = router(LIMITS);
+    let mut mailbox = router.connect(toy(), limit(8));
     mailbox.subscribe(&at("a", QoS::AtMostOnce), ReplayRetained::Always).unwrap();
     let handle = mailbox.handle();
     let short = Duration::from_millis(20);
@@ -277,8 +277,8 @@ async fn waiting_ends_with_a_delivery_or_a_close() {
 #[test]
 fn nothing_is_lost_or_misordered_while_others_come_and_go() {
     const MESSAGES: usize = 5_000;
-    let router = router(RouterLimits { retained_messages_max: 100, retained_per_owner_max: 100, ..ROOM });
-    let mut listener = router.connect(toy(), room(4 * MESSAGES));
+    let router = router(RouterLimits { retained_messages_max: 100, retained_per_owner_max: 100, ..LIMITS });
+    let mut listener = router.connect(toy(), limit(4 * MESSAGES));
     listener.subscribe(&at("busy/+/+", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     std::thread::scope(|scope| {
         for publisher in 0..2 {
@@ -292,7 +292,7 @@ fn nothing_is_lost_or_misordered_while_others_come_and_go() {
         }
         scope.spawn(|| {
             for _ in 0..500 {
-                let mut guest = router.connect(toy(), room(8));
+                let mut guest = router.connect(toy(), limit(8));
                 guest.subscribe(&at("busy/0/#", QoS::AtMostOnce), ReplayRetained::Always).unwrap();
                 guest.subscribe(&at("+/1/#", QoS::AtMostOnce), ReplayRetained::Always).unwrap();
                 while guest.try_recv().is_some() {}
@@ -346,7 +346,7 @@ proptest! {
         topics in proptest::collection::vec(topics(), 1..12),
     ) {
         let index = Index::default();
-        let queues: Vec<_> = (0..3).map(|id| Arc::new(Queue::new(ConnectionId(id), toy(), room(8), None))).collect();
+        let queues: Vec<_> = (0..3).map(|id| Arc::new(Queue::new(ConnectionId(id), toy(), limit(8), None))).collect();
         let mut expected: Vec<(TopicFilter, usize, QoS)> = Vec::new();
         for (text, connection, qos) in filters {
             let Ok(filter) = text.parse::<TopicFilter>() else { continue };
@@ -386,7 +386,7 @@ proptest! {
             retained_messages_max: 100,
             retained_per_owner_max: 100,
             retained_max_bytes: 100,
-            ..ROOM
+            ..LIMITS
         };
         let retained = Retained::new(&limits);
         let mut kept = std::collections::BTreeSet::new();
@@ -407,8 +407,8 @@ proptest! {
 
 #[tokio::test]
 async fn would_store_is_true_before_a_message_is_stored() {
-    let router = router(ROOM);
-    let passing = router.connect(toy(), room(8));
+    let router = router(LIMITS);
+    let passing = router.connect(toy(), limit(8));
     passing.subscribe(&at("a/cmd", QoS::ExactlyOnce), ReplayRetained::Always).unwrap();
     let adds = |topic: &str, payload: &str, qos, retain| router.would_store(&message(topic, payload, qos, retain));
     assert!(!adds("a/cmd", "new", QoS::ExactlyOnce, false), "its only subscriber has no session");
@@ -419,7 +419,7 @@ async fn would_store_is_true_before_a_message_is_stored() {
     assert!(!adds("a/nothing", "", QoS::AtMostOnce, true));
 
     for (filter, topic) in [("b/cmd", "b/cmd"), ("$share/group/c/cmd", "c/cmd")] {
-        let session = router.open_session(toy(), filter, room(8), 60);
+        let session = router.open_session(toy(), filter, limit(8), 60);
         let kept = session.attach();
         kept.subscribe(&at(filter, QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
         assert!(adds(topic, "new", QoS::AtLeastOnce, false), "for a session: {filter}");

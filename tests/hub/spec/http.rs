@@ -1,4 +1,4 @@
-//! Every described path, driven; every answer, held against the document.
+//! Every documented path, exercised; every answer, compared with the document.
 
 use std::collections::BTreeSet;
 
@@ -11,13 +11,13 @@ use crate::calls::HELD_HERE;
 use crate::sound;
 use crate::world::{World, within};
 
-/// A client of the documented calls that believes the document.
+/// A client of the documented calls that checks each answer against the document.
 struct Caller<'w> {
     world: &'w World,
     document: Value,
     validator: Validator,
     token: Option<String>,
-    /// What succeeded.
+    /// The calls that succeeded.
     met: BTreeSet<String>,
 }
 
@@ -35,7 +35,7 @@ impl<'w> Caller<'w> {
         }
     }
 
-    /// Sends, and holds the answer against the document: its status, its headers, its body.
+    /// Sends a request, and compares status, headers and body of the answer with the document.
     async fn answer(&mut self, pattern: &str, method: &str, request: reqwest::RequestBuilder) -> Value {
         let response = within(pattern, request.send()).await.unwrap();
         let status = response.status().as_u16().to_string();
@@ -74,7 +74,7 @@ impl<'w> Caller<'w> {
         answer.get("code").is_none_or(|code| code == 0)
     }
 
-    /// A call that succeeds, after it has failed for the lack of each field that the document requires.
+    /// A call that succeeds, after it has failed without each field that the document requires.
     async fn ok(&mut self, path: &str, body: Value) -> Value {
         let place = pointer(&["paths", path, "post", "requestBody", "content", "application/json", "schema"]);
         assert_eq!(self.validator.fault("openapi.json", &place, &body).await, None, "{path}: {body}");
@@ -95,7 +95,7 @@ impl<'w> Caller<'w> {
         answer
     }
 
-    /// The same in every form in which a body may come.
+    /// The same in every form of a body.
     async fn ok_in_every_form(&mut self, path: &str, body: Value) -> Value {
         let answer = self.ok(path, body.clone()).await;
         let fields: Vec<(String, String)> = body
@@ -238,7 +238,7 @@ async fn http_answers_as_it_is_described() {
         }
     }
 
-    // The health, and the doors to the sockets.
+    // The health, and the paths of the sockets.
     for path in ["/healthz", "/livez"] {
         let health = http.request(Method::GET, path);
         assert_eq!(http.answer(path, "get", health).await, json!({"ok": true}));
@@ -262,7 +262,7 @@ async fn http_answers_as_it_is_described() {
         assert_eq!(opened.status(), 101, "{pattern}");
     }
 
-    // What a guardian knows and copies.
+    // Audit, consent and export.
     http.ok("/consent_text", json!({})).await;
     http.ok("/consent", json!({"user_id": mia, "toy_id": toy})).await;
     http.ok("/audit", json!({"_id": mia, "toy_id": toy})).await;
@@ -272,7 +272,7 @@ async fn http_answers_as_it_is_described() {
         http.answer("/get_export/{name}", "get", archive).await;
     }
 
-    // What a user takes back.
+    // Erasures.
     let page = http.ok("/chat_list", json!({"chat_id": chat, "to_user": mia})).await["data"].clone();
     http.ok("/erase_message", json!({"_id": mia, "message": page[0]["_id"], "for": "me"})).await;
     http.ok("/erase_chat", json!({"_id": mia, "chat_id": chat})).await;
@@ -295,7 +295,7 @@ async fn http_answers_as_it_is_described() {
     http.ok("/withdraw_consent", json!({"user_id": mia, "toy_id": third, "password": "correct horse"})).await;
     http.ok("/erase_account", json!({"_id": mia, "password": "correct horse"})).await;
 
-    // Everything that is described was met.
+    // Everything that is documented was exercised.
     let paths = http.document["paths"].as_object().unwrap();
     for (path, methods) in paths {
         let is_here = |method: &String| method != "parameters" && !(HELD_HERE.contains(&path.trim_start_matches('/')));

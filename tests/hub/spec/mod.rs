@@ -42,7 +42,7 @@ fn the_documents_are_those_that_the_program_writes() {
     }
 }
 
-/// The validator of another maker (`tests/clients/validate.py`), over the documents of `docs/`.
+/// A third-party validator (`tests/clients/validate.py`), over the documents of `docs/`.
 pub struct Validator {
     _child: Child,
     input: ChildStdin,
@@ -64,7 +64,7 @@ impl Validator {
         Self { _child: child, input, lines: BufReader::new(output).lines() }
     }
 
-    /// What is wrong with `value`, if anything is.
+    /// The fault of `value`, if there is one.
     pub async fn fault(&mut self, document: &str, place: &str, value: &Value) -> Option<String> {
         let line = json!({"document": document, "place": place, "value": value});
         self.input.write_all(format!("{line}\n").as_bytes()).await.unwrap();
@@ -72,7 +72,7 @@ impl Validator {
         (answer != "ok").then_some(answer)
     }
 
-    /// `value` is as described; with a field more it is not.
+    /// `value` matches the schema, and does not with one more field.
     pub async fn holds(&mut self, document: &str, place: &str, value: &Value) {
         let fault = self.fault(document, place, value).await;
         assert_eq!(fault, None, "{document} {place}: {value}");

@@ -14,7 +14,7 @@ use crate::places::Stranger;
 use crate::sound;
 use crate::world::{App, User, World};
 
-/// A client of the sockets that believes the other document.
+/// A client of the sockets that checks each message against the other document.
 struct Listener {
     document: Value,
     validator: Validator,
@@ -38,7 +38,7 @@ impl Listener {
         self.holds(channel, &format!("{}_{kind}", if own { "push" } else { "event" }), value).await;
     }
 
-    /// A request as it is described.
+    /// A documented request.
     async fn request(&mut self, channel: &str, word: &str, mut fields: Value) -> Value {
         self.number += 1;
         (fields["id"], fields["do"]) = (json!(self.number), json!(word));
@@ -60,7 +60,7 @@ impl Listener {
         }
     }
 
-    /// Asks at the app socket; whatever else comes is held against the document too.
+    /// Sends a request to the app socket; all other frames are compared with the document, too.
     async fn ask(&mut self, app: &mut App, word: &str, fields: Value) -> Value {
         let request = self.request("socket", word, fields).await;
         app.send(request.clone()).await;
@@ -80,7 +80,7 @@ impl Listener {
         answer["data"].clone()
     }
 
-    /// Asks over MQTT.
+    /// Sends a request over MQTT.
     async fn ask_line(&mut self, line: &mut Line, word: &str, fields: Value) -> Value {
         let request = self.request("toyOut", word, fields).await;
         let answer = line.answer(request).await;
@@ -88,7 +88,7 @@ impl Listener {
         answer
     }
 
-    /// Reads frames until one of this type has come.
+    /// Reads frames until one of this type arrives.
     async fn until(&mut self, app: &mut App, kind: &str) -> Value {
         loop {
             let frame = app.frame().await;
@@ -216,7 +216,7 @@ async fn sockets_and_mqtt_speak_as_it_is_described() {
     hub.ok(&mut of_tom, "join", json!({"invite": invitation["invite"]})).await;
     hub.ok(&mut app, "remove_guardian", json!({"toy_id": toy.id, "guardian_id": tom.id})).await;
 
-    // Older sockets, and what they have others play.
+    // Legacy sockets, and play requests over them.
     let mut old_toy = world.legacy_socket(&format!("/toy/{}", toy.id), None).await;
     let mut old_app = world.legacy_socket(&format!("/app/{}", mia.id), Some(&mia.token)).await;
     let said = json!({"to_user": mia.id, "music": "Success.mp3"});
@@ -260,13 +260,13 @@ async fn sockets_and_mqtt_speak_as_it_is_described() {
     Stranger::new(&world).post("/open_toy", json!({"device_key": toy.device_key})).await;
     hub.until(&mut app, "toy_opened").await;
 
-    // What a guardian knows and copies.
+    // Audit, consent and export.
     hub.ok(&mut app, "consent_text", json!({})).await;
     hub.ok(&mut app, "consent", json!({"toy_id": toy.id})).await;
     hub.ok(&mut app, "audit", json!({"toy_id": toy.id, "limit": 10})).await;
     hub.ok(&mut app, "export", json!({"password": "correct horse"})).await;
 
-    // What a user takes back.
+    // Erasures.
     hub.ok(&mut app, "erase_message", json!({"message": heard["_id"]})).await;
     hub.ok(&mut app, "erase_chat", json!({"chat_id": chat})).await;
     hub.until(&mut app, "erased").await;
@@ -286,7 +286,7 @@ async fn sockets_and_mqtt_speak_as_it_is_described() {
     }
     let eva = world.user("eva").await;
     let mut of_eva = world.app(&eva).await;
-    // Its answer may lose the race with the end.
+    // The connection may end before its answer.
     let erasure = hub.request("socket", "erase_account", json!({"password": "correct horse"})).await;
     of_eva.send(erasure).await;
     assert_eq!(of_eva.close_code().await, 4501);
@@ -296,7 +296,7 @@ async fn sockets_and_mqtt_speak_as_it_is_described() {
     stranger.send(json!({"do": "auth", "token": "none"})).await;
     let mut garbler = world.app(&tom).await;
     garbler.send_raw(tokio_tungstenite::tungstenite::Message::text("no json")).await;
-    // Its answer may lose the race with the end.
+    // The connection may end before its answer.
     let logout = hub.request("socket", "logout", json!({})).await;
     app.send(logout).await;
     for (socket, code) in [(&mut stranger, 4500), (&mut garbler, 4502), (&mut app, 4501)] {
@@ -307,7 +307,7 @@ async fn sockets_and_mqtt_speak_as_it_is_described() {
     assert_eq!(stopped, (4000, 4000, Some(0)));
     assert!(hub.is_close_code("socket", 4000) && hub.is_close_code("legacyToy", 4000));
 
-    // Everything that is described was met.
+    // Everything that is documented was exercised.
     let messages = hub.document["components"]["messages"].as_object().unwrap();
     let mut missed: Vec<&String> = messages
         .iter()
@@ -318,6 +318,6 @@ async fn sockets_and_mqtt_speak_as_it_is_described() {
         })
         .collect();
     missed.sort();
-    // The first needs a model, the last a connection that its own events have outrun.
+    // The first needs a model, the last a connection that is behind its own events.
     assert_eq!(missed, ["answer_ai_uploader", "answer_erase_account", "answer_logout", "event_command", "push_reload"]);
 }

@@ -7,10 +7,10 @@ use toyhub::api::request::{FieldInfo, Presence};
 
 use super::Pool;
 
-/// Each password is another one: who registers a name with one does not log in with the next.
+/// A different password each time: a name that is registered with one does not log in with the next.
 static PASSWORDS: AtomicU32 = AtomicU32::new(0);
 
-/// The values of a field that make sense at all, the caller's own first.
+/// The plausible values of a field, the caller's own first.
 fn values(field: &FieldInfo, pool: &Pool) -> Vec<Value> {
     let schema = &field.property.schema;
     let texts = |texts: Vec<&String>| texts.into_iter().map(|text| json!(text)).collect::<Vec<_>>();

@@ -31,7 +31,7 @@ struct Caller {
     name: &'static str,
     from: IpAddr,
     token: Option<String>,
-    /// Whose connection it is, instead of a token.
+    /// The party of the connection, instead of a token.
     party: Option<Party>,
     now: Timestamp,
 }
@@ -103,7 +103,7 @@ impl Stage {
         Self { hub, _folder: folder }
     }
 
-    /// What a call answers, as an envelope.
+    /// The answer of a call, as an envelope.
     async fn call(&self, caller: &Caller, call: &Entry, fields: Map<String, Value>) -> Value {
         let authority = match (&caller.party, &caller.token) {
             (Some(party), _) => Authority::Party(party.clone()),
@@ -112,7 +112,7 @@ impl Stage {
         let asked = Asked::new(Arc::clone(&self.hub), caller.from.into(), caller.now, authority);
         let mut given = Given::of(fields);
         if call.takes_recording {
-            // Over HTTP the gate asks before anything is received; here the call itself has to.
+            // Over HTTP the gate checks the caller before anything is received; here the call itself must.
             let mut upload = self.hub.begin_upload(1 << 20).await.unwrap();
             upload.write(&sound::beep().into()).await.unwrap();
             given.recording = Some(upload.into());
@@ -156,7 +156,7 @@ impl Stage {
         });
         self.ok(&caller, "bind_toy", binding).await;
         let toys = self.ok(&caller, "toy_list", json!({"_id": user})).await;
-        // It opens at home, which ends the minutes in which it may open at any address.
+        // It opens at its own place, after which it may not open at any address any more.
         self.call(&Caller::at(from), entry("open_toy"), map(json!({"device_key": key}))).await;
         caller.token = Some(device.secret.reveal().to_owned());
         self.ok(&caller, "open_toy", json!({"device_key": key})).await;
@@ -169,7 +169,7 @@ impl Stage {
         self.ok(&caller, "add_req", wish).await;
     }
 
-    /// What the first family sees of itself, but for requests of the other one.
+    /// The first family's own view of its data, without requests of the other one.
     async fn picture(&self, of: &Family, but: &[String]) -> String {
         let [user, toy] = of.parties().map(|party| Caller { party: Some(party), ..Caller::at(HOME) });
         let mut picture = Vec::new();
@@ -190,7 +190,7 @@ impl Stage {
     }
 }
 
-/// Links differ with the time at which they are made.
+/// Links differ with their time.
 fn strip_links(value: &mut Value) {
     match value {
         Value::Object(members) => {
@@ -202,7 +202,7 @@ fn strip_links(value: &mut Value) {
     }
 }
 
-/// The first family, the other one, and what is to be found out.
+/// The first family, the other one, and the data that must not be disclosed.
 struct Cast {
     stage: Stage,
     ours: Family,
@@ -261,7 +261,7 @@ impl Cast {
         assert_eq!(sounds.len(), 2);
         secrets.add("a token", &ours.token);
 
-        // A token that its owner has given up.
+        // A revoked token.
         let third = stage.family("liz-logged-out", NOWHERE).await;
         stage.hub.log_out_everywhere(&third.parties()[0]).await.unwrap();
         let (own, device_key) = (vec![other.user.clone(), other.toy.clone()], ours.device_key.clone());
@@ -269,7 +269,7 @@ impl Cast {
         Self { stage, ours, other, logged_out: third.token, secrets, pool }
     }
 
-    /// Everybody who is not of the family, with each kind of token.
+    /// All callers outside the family, with each kind of token.
     fn callers(&self) -> Vec<Caller> {
         let guessed = "0123456789abcdef".repeat(4);
         let mut callers = vec![
@@ -319,10 +319,10 @@ impl Cast {
                 }
             }
         }
-        // The other family is still who it was: nothing was refused for another reason.
+        // The other family is unchanged: nothing was refused for another reason.
         let caller = Caller::with("", ELSEWHERE, Some(&self.other.token), NOW);
         self.stage.ok(&caller, "friend_list", json!({"_id": self.other.user})).await;
-        // Nobody was let in on the way.
+        // No caller gained access meanwhile.
         let stranger = Caller::at(NOWHERE);
         let opened = self.stage.ok(&stranger, "open_toy", json!({"device_key": self.ours.device_key})).await;
         if opened["code"] == 0 {
@@ -344,7 +344,7 @@ impl Cast {
     }
 }
 
-/// What a friend of the toy sees in its address book.
+/// The toy in the address book of a friend.
 const KNOWN_TO_FRIENDS: [&str; 2] = ["the toy's id", "the child's name"];
 
 fn in_a_runtime(test: impl Future<Output = ()> + Send + 'static) {
@@ -403,7 +403,7 @@ fn an_accepted_friend_gets_the_data_of_friends() {
     });
 }
 
-/// A call whose author has forgotten to ask who calls.
+/// A call that does not check its caller.
 struct Forgetful {
     toy: ToyId,
 }

@@ -1,5 +1,5 @@
-//! The matrix: what another family, or a stranger with a picture of the toy's QR code, gets out of the hub or changes in
-//! it, with every call that there is, every id of the first family in every field, and every kind of token.
+//! The matrix: the data that another family, or a stranger with a picture of the toy's QR code, can read or change with
+//! any call, any id of the first family in any field, and any kind of token.
 //!
 //! The calls are those of the registry, their fields are filled by their schemas: a new call is in the matrix without a
 //! line here, and one that forgets to check its caller fails it. [`hub`] runs the registry over a real hub and its
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// What belongs to the first family: each value has a name for the report.
+/// The data of the first family: each value has a name for the report.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets(Vec<(&'static str, String)>);
 
@@ -48,10 +48,10 @@ pub struct Pool {
     pub upload: String,
 }
 
-/// What was tried, and what came of it.
+/// The attempts and their outcomes.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// The ids of the one who tries.
+    /// The ids of the caller.
     own: Vec<String>,
     pub tried: usize,
     /// Disclosed or changed data, with the call.
@@ -66,7 +66,7 @@ impl Tally {
         Self { own: pool.own.clone(), ..Self::default() }
     }
 
-    /// An answer without the requests that the caller has made itself: they name whom it has asked.
+    /// An answer without the caller's own friend requests, which name their receivers.
     fn without_own_requests(&self, what: &str, answer: &str) -> String {
         let parsed = serde_json::from_str::<Value>(answer).ok().filter(|_| what == "req_list");
         let Some(Value::Array(requests)) = parsed.map(|answer| answer["data"].clone()) else {

@@ -1,5 +1,5 @@
-//! The matrix through the doors of the program: HTTP, the app socket, MQTT with its topics, wills and shares, files, links,
-//! tickets, and the sockets of older clients; in the modes `place` and `token`.
+//! The matrix over all edges of the program: HTTP, the app socket, MQTT with its topics, wills and shares, files, links,
+//! tickets, and the legacy sockets; in the modes `place` and `token`.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::world::{Toy, User, World, within};
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 /// Ways to fill the fields of one call that are tried over HTTP and over the socket; the registry's own matrix has all.
 const FILLED_MAX: usize = 30;
-/// How long nothing has to come before it is taken that nothing does. The hub has answered a later request by then.
+/// The time without a message after which none is expected. The hub has answered a later request by then.
 const QUIET: Duration = Duration::from_millis(200);
 
 fn some<T>(all: Vec<T>) -> impl Iterator<Item = T> {
@@ -32,7 +32,7 @@ fn some<T>(all: Vec<T>) -> impl Iterator<Item = T> {
     all.into_iter().step_by(step)
 }
 
-/// The family, the other one, and what the other one tries with.
+/// The family, the other one, and the credentials of the other one.
 struct Cast {
     world: World,
     parent: User,
@@ -188,16 +188,16 @@ impl Cast {
         socket
     }
 
-    /// The app socket with every word, its own and those of the calls.
+    /// The app socket with every word: its own and those of the calls.
     async fn words(&self, tally: &mut Tally) {
         let calls = api::calls().filter(|entry| entry.facts.door != Door::Http);
         let calls = calls.map(|entry| (entry.facts.name, (entry.fields)()));
-        // Logging oneself out is no attack on others.
+        // A logout affects only the caller.
         let own = WORDS.iter().filter(|word| word.word != "logout").map(|word| (word.word, (word.fields)()));
         let mut socket = self.app().await;
         for (word, fields) in calls.chain(own) {
             for mut fields in some(assignments(&fields, &self.pool)) {
-                // The own toy stays bound.
+                // The caller's own toy stays bound.
                 if fields.values().any(|value| *value == self.others_toy.id.as_str()) {
                     continue;
                 }
@@ -236,7 +236,7 @@ impl Cast {
         }
     }
 
-    /// Every topic of the documents with the family's ids, and filters that would take them in.
+    /// Every topic of the documents with the family's ids, and filters that would match them.
     fn topics(&self) -> Vec<String> {
         let document = document("asyncapi.json");
         let channels = document["channels"].as_object().unwrap().values();
@@ -319,7 +319,7 @@ impl Cast {
         }
     }
 
-    /// Files by name, with links that are none, and tickets.
+    /// Files by name, with forged links, and tickets.
     async fn files(&self, tally: &mut Tally) {
         let unread = self.world.app(&self.parent).await.ask(json!({"do": "unread"})).await;
         let link = unread["data"]["messages"][0]["url"].as_str().unwrap().to_owned();
@@ -344,8 +344,8 @@ impl Cast {
                 ];
                 for path in forged {
                     tally.tried += 1;
-                    // A notice belongs to no chat: its name is what opens it, to those who have a token or are at home
-                    // somewhere.
+                    // A notice belongs to no chat: any caller with a token, or at a known place, may download it by its
+                    // name.
                     let is_notice = name.starts_with("say-") && who != "with a guessed token";
                     let status = get(&path, token.as_deref()).await;
                     if status < 400 && !is_notice {
@@ -374,7 +374,7 @@ impl Cast {
         }
     }
 
-    /// The sockets of older clients.
+    /// The legacy sockets.
     async fn older_sockets(&self, tally: &mut Tally) {
         for path in
             [format!("/toy/{}", self.toy.id), format!("/app/{}", self.parent.id), format!("/toy/{}", self.parent.id)]
@@ -398,7 +398,7 @@ impl Cast {
         let _ = tokio::time::timeout(QUIET, socket.next()).await;
     }
 
-    /// What the family sees of itself.
+    /// The family's own view of its data.
     async fn picture(&self) -> String {
         let as_toy =
             self.world.ok("/open_toy", json!({"device_key": self.toy.device_key, "token": self.toy.secret})).await;
@@ -418,7 +418,7 @@ impl Cast {
         json!(picture).to_string()
     }
 
-    /// All of it, while the family's own clients listen, to what should not reach them, and speak.
+    /// The whole matrix, while the family's own clients are subscribed and publish.
     async fn run(&self, mode: &str) -> Tally {
         let mut tally = Tally::of(&self.pool);
         let before = self.picture().await;

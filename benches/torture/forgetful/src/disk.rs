@@ -14,7 +14,7 @@ use fuser::{
 
 use crate::tree::{Kind, Node, Tree};
 
-/// Nobody else changes the tree while it is mounted, so the kernel may remember it.
+/// Only the mount changes the tree, so the kernel may cache it.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 const BLOCK_BYTES: u32 = 4096;
 
@@ -22,7 +22,7 @@ type Listing = Vec<(u64, FileType, OsString)>;
 
 pub struct Disk {
     tree: Arc<Mutex<Tree>>,
-    /// Folders that are being read, as they were when that began.
+    /// The contents of open folders, as they were when reading began.
     listings: Mutex<HashMap<u64, Listing>>,
     last_listing: AtomicU64,
 }

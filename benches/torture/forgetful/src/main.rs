@@ -1,14 +1,14 @@
-//! A file system in memory that forgets, when told to, all that was not synced: what a machine finds after its power
-//! failed, at the strictest reading of POSIX.
+//! A file system in memory that discards, on request, all data that was not synced: the state after a power failure,
+//! in the strictest reading of POSIX.
 //!
 //!     forgetful MOUNTPOINT strict|journal
 //!
 //! `strict`: the content of a file is kept by `fsync` or `fdatasync` of that file, names in a folder by `fsync` of that
 //! folder. `journal`: any `fsync` also keeps all names there are so far, as the journal of ext4 and XFS does.
 //!
-//! Orders come as lines on the standard input, each answered by a line: `keep` (everything counts as synced),
-//! `lose SEED` (everything else is gone), `lose-torn SEED` (of what was not synced, some is there: pieces of files,
-//! zeros where content should be, empty files, names).
+//! Commands are lines on the standard input, each answered by a line: `keep` (all data counts as synced), `lose SEED`
+//! (all other data is lost), `lose-torn SEED` (some of the other data remains: pieces of files, zeros in place of
+//! content, empty files, names).
 
 mod disk;
 mod tree;
@@ -45,7 +45,7 @@ fn serve(at: PathBuf, journal: bool) -> std::io::Result<()> {
                 answer("kept")?;
             }
             "lose" | "lose-torn" => {
-                // A new mount: the kernel must not remember what is gone.
+                // A new mount: the kernel must not serve lost data from its cache.
                 if let Some(mounted) = mounted.take() {
                     mounted.umount_and_join()?;
                 }

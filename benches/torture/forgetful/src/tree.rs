@@ -1,4 +1,4 @@
-//! Files and folders, each as it is and as it would be found after a power failure.
+//! Files and folders, in their present state and in their state after a power failure.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -21,16 +21,16 @@ pub struct Node {
     pub mode: u16,
     pub modified: SystemTime,
     pub content: Vec<u8>,
-    /// What is on disk of the content.
+    /// The content on disk.
     synced: Vec<u8>,
     /// Ranges written since the last sync.
     written: Vec<(usize, usize)>,
-    /// The shortest that the file has been since the last sync.
+    /// The shortest length since the last sync.
     shortest: usize,
-    /// The lengths that it has had since then.
+    /// All lengths since then.
     lengths: Vec<usize>,
     pub names: Names,
-    /// What is on disk of the names.
+    /// The names on disk.
     synced_names: Names,
 }
 
@@ -103,7 +103,7 @@ impl Node {
     }
 }
 
-/// What a power failure took.
+/// The effects of a power failure.
 #[derive(Debug, Default)]
 pub struct Lost {
     pub names: usize,
@@ -199,7 +199,7 @@ impl Tree {
         self.changed.clear();
     }
 
-    /// The power fails. With a seed, some of what was not synced is there.
+    /// A power failure. With a seed, some of the data that was not synced remains.
     pub fn lose(&mut self, seed: Option<u64>) -> Lost {
         let mut dice = seed.map(Dice);
         let mut lost = Lost::default();
@@ -222,7 +222,7 @@ impl Tree {
                     Some((1, chosen)) => node.with_written(|number| chosen >> (number % 64) & 1 == 1),
                     // Its length, with zeros in place of what was written.
                     Some((2, _)) => node.with_written(|_| false),
-                    // All up to a length that it has had; what was synced stays, unless the file was cut.
+                    // All data up to an earlier length; synced data stays, unless the file was cut.
                     Some((_, chosen)) => {
                         let length = node.lengths.get((chosen % (node.lengths.len() as u64 + 1)) as usize).copied();
                         let synced_length = node.synced.len().min(node.shortest);

@@ -65,7 +65,7 @@ fn terms(last_seq: Option<u64>) -> Terms {
 }
 
 impl Hub {
-    /// Starts on what the disk holds, with its sessions served by the clients, or with new ones.
+    /// Starts with the sessions on the disk, served by the clients, or with new ones.
     async fn start(storage: &TestDisk) -> Self {
         let (disk, found) = storage.open(DISK_LIMITS).unwrap();
         let limits = RouterLimits {

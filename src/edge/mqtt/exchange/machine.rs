@@ -13,7 +13,7 @@ use crate::ports::router::{Publication, QueuePosition};
 
 const WINDOW: u16 = 3;
 
-/// What happens next.
+/// A step of the test.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     HubSends,
@@ -51,7 +51,7 @@ pub(super) struct Client {
     pub(super) next: u8,
 }
 
-/// The hub: its bookkeeping, its stored queue, and what it routed.
+/// The hub: its exchange, its stored queue, and its routed messages.
 struct Hub {
     exchange: Exchange,
     queue: BTreeMap<u64, bool>,

@@ -22,7 +22,7 @@ use crate::edge::wire::age_now;
 use crate::model::QoS;
 
 impl<S: AsyncRead + AsyncWrite> Session<S> {
-    /// Acts on what was put off and then on the whole packets that have been read, as long as the answers find room.
+    /// Processes deferred packets and then the complete packets of the input, as long as there is space for the answers.
     pub(super) async fn answer(&mut self) -> Result<(), End> {
         while self.takes_requests() {
             let request = match self.next_put_off() {
@@ -69,7 +69,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         Ok(None)
     }
 
-    /// Ends the connection, but not before what was put off: it came in time.
+    /// Ends the connection after the deferred packets, which were received in time.
     pub(super) fn end_after_waiting(&mut self, end: End) -> Result<(), End> {
         let Some(waiting) = &mut self.waiting else { return Err(end) };
         waiting.put_off(Err(end), 0);
@@ -194,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         self.give(answer);
     }
 
-    /// Leaves to the hub what is for the hub itself.
+    /// Passes a publication to the hub itself to its task.
     async fn leave(&mut self, job: Result<Job, DomainError>, qos: QoS, id: u16) -> Result<(), End> {
         let job = match job {
             Ok(job) => job,

@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use super::super::tests::{ROOM, at, message, payloads, room, router, toy};
+use super::super::tests::{LIMITS, at, limit, message, payloads, router, toy};
 use super::super::{Incoming, Mailbox, QueueLimits, Reached, ReplayRetained, Router, RouterLimits};
 use super::*;
 
 /// Longer than any test waits.
-const LONG: RouterLimits = RouterLimits { backpressure_max: Duration::from_secs(600), ..ROOM };
+const LONG: RouterLimits = RouterLimits { backpressure_max: Duration::from_secs(600), ..LIMITS };
 
 fn subscriber(router: &Arc<Router>, limits: QueueLimits, filter: &str) -> Mailbox {
     let mailbox = router.connect(toy(), limits);
@@ -32,8 +32,8 @@ fn is_given(held: &mut Held) -> bool {
 #[tokio::test]
 async fn a_publisher_waits_from_one_half_to_one_quarter() {
     let router = router(LONG);
-    let mut mailbox = subscriber(&router, room(8), "a");
-    let mut other = subscriber(&router, room(80), "a");
+    let mut mailbox = subscriber(&router, limit(8), "a");
+    let mut other = subscriber(&router, limit(80), "a");
     for payload in ["1", "2", "3", "4"] {
         assert!(publish(&router, "a", payload).held.is_none());
     }
@@ -72,7 +72,7 @@ async fn bytes_count_as_messages_do() {
 #[tokio::test]
 async fn a_flood_of_quality_0_takes_no_room_from_the_others() {
     let router = router(LONG);
-    let mut mailbox = subscriber(&router, room(4), "a");
+    let mut mailbox = subscriber(&router, limit(4), "a");
     for _ in 0..10 {
         router.publish(message("a", "flood", QoS::AtMostOnce, false));
     }
@@ -84,7 +84,7 @@ async fn a_flood_of_quality_0_takes_no_room_from_the_others() {
 #[tokio::test]
 async fn quality_0_waits_a_moment_only() {
     let router = router(LONG);
-    let mut mailbox = subscriber(&router, room(8), "a");
+    let mut mailbox = subscriber(&router, limit(8), "a");
     let publish = || router.publish(message("a", "x", QoS::AtMostOnce, false)).held;
     for _ in 0..4 {
         assert!(publish().is_none());
@@ -103,9 +103,9 @@ async fn quality_0_waits_a_moment_only() {
 
 #[tokio::test]
 async fn a_reader_that_takes_nothing_is_closed_when_the_time_is_up() {
-    let router = router(ROOM);
-    let mut mailbox = subscriber(&router, room(2), "a");
-    let mut other = subscriber(&router, room(2), "b");
+    let router = router(LIMITS);
+    let mut mailbox = subscriber(&router, limit(2), "a");
+    let mut other = subscriber(&router, limit(2), "b");
     assert!(publish(&router, "a", "1").held.is_none());
     let held = publish(&router, "a", "2").held.unwrap();
     assert!(publish(&router, "b", "x").held.is_none(), "another pair goes on");
@@ -117,8 +117,8 @@ async fn a_reader_that_takes_nothing_is_closed_when_the_time_is_up() {
 
 #[tokio::test]
 async fn a_slow_reader_that_takes_something_is_kept() {
-    let router = router(ROOM);
-    let mut mailbox = subscriber(&router, room(8), "a");
+    let router = router(LIMITS);
+    let mut mailbox = subscriber(&router, limit(8), "a");
     for payload in ["1", "2", "3", "4"] {
         assert!(publish(&router, "a", payload).held.is_none());
     }
@@ -134,8 +134,8 @@ async fn a_slow_reader_that_takes_something_is_kept() {
 
 #[tokio::test]
 async fn a_reader_of_its_unread_messages_is_not_slow() {
-    let router = router(ROOM);
-    let mut mailbox = subscriber(&router, room(2), "a");
+    let router = router(LIMITS);
+    let mut mailbox = subscriber(&router, limit(2), "a");
     let unread = |number: usize| Arc::new(message("a", &number.to_string(), QoS::AtLeastOnce, false));
     mailbox.replay((0..9).map(unread).collect(), QoS::AtLeastOnce);
     assert!(publish(&router, "a", "x").held.is_none());
@@ -149,7 +149,7 @@ async fn a_reader_of_its_unread_messages_is_not_slow() {
 #[tokio::test]
 async fn any_number_of_publishers_finds_room_in_time() {
     let router = router(LONG);
-    let mut mailbox = subscriber(&router, room(8), "a");
+    let mut mailbox = subscriber(&router, limit(8), "a");
     let publishers: Vec<_> = (0..50)
         .map(|publisher| {
             let router = Arc::clone(&router);
@@ -179,7 +179,7 @@ async fn any_number_of_publishers_finds_room_in_time() {
 #[tokio::test]
 async fn the_hub_never_waits() {
     let router = router(LONG);
-    let mut mailbox = subscriber(&router, room(4), "a");
+    let mut mailbox = subscriber(&router, limit(4), "a");
     for payload in ["1", "2"] {
         assert!(publish(&router, "a", payload).held.is_none());
     }
@@ -196,7 +196,7 @@ async fn the_hub_never_waits() {
 #[tokio::test]
 async fn a_persistent_session_makes_no_publisher_wait() {
     let router = router(LONG);
-    let mailbox = router.open_session(toy(), "id", room(2), 60).attach();
+    let mailbox = router.open_session(toy(), "id", limit(2), 60).attach();
     mailbox.subscribe(&at("a", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     for _ in 0..20 {
         let reached = publish(&router, "a", "x");
@@ -207,8 +207,8 @@ async fn a_persistent_session_makes_no_publisher_wait() {
 #[tokio::test]
 async fn a_group_gives_to_the_member_with_room() {
     let router = router(LONG);
-    let mut one = subscriber(&router, room(2), "$share/g/a");
-    let mut two = subscriber(&router, room(8), "$share/g/a");
+    let mut one = subscriber(&router, limit(2), "$share/g/a");
+    let mut two = subscriber(&router, limit(8), "$share/g/a");
     for _ in 0..5 {
         assert!(publish(&router, "a", "x").held.is_none());
     }

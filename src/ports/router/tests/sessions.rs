@@ -4,12 +4,12 @@ use super::*;
 
 fn router_on(storage: &TestDisk) -> (Arc<Router>, Vec<StoredSession>) {
     let (disk, found) = storage.open(DISK_LIMITS).unwrap();
-    (Router::new(ROOM, disk, found.retained), found.sessions)
+    (Router::new(LIMITS, disk, found.retained), found.sessions)
 }
 
 /// A new session with a connection that has read its stored queue, which is empty.
 async fn open_session(router: &Arc<Router>, filter: Option<(&str, QoS)>) -> (SessionHandle, Mailbox) {
-    let handle = router.open_session(toy(), "c", room(8), 1000);
+    let handle = router.open_session(toy(), "c", limit(8), 1000);
     let mut mailbox = handle.attach();
     if let Some((text, qos)) = filter {
         mailbox.subscribe(&at(text, qos), ReplayRetained::Always).unwrap();
@@ -142,7 +142,7 @@ async fn a_replay_has_its_place_and_is_not_stored() {
     let (_router, sessions) = router_on(&storage.after_kill());
     assert_eq!(sessions[0].last_seq, 4);
     // Without a session, it is sent all the same, at the quality of the subscription.
-    let mut guest = router.connect(toy(), room(8));
+    let mut guest = router.connect(toy(), limit(8));
     mailbox_replays_at(&mut guest, QoS::AtMostOnce);
 }
 
@@ -167,7 +167,7 @@ async fn a_message_in_a_session_and_in_its_replay_is_sent_once_and_in_order() {
     }
     // The process ends between the commit of 2 and its publication, and the client reconnects to the next process.
     let (router, sessions) = router_on(&storage.after_kill());
-    let session_of = |router: &Arc<Router>| router.restore_session(&sessions[0], room(8));
+    let session_of = |router: &Arc<Router>| router.restore_session(&sessions[0], limit(8));
     drop(session);
     let session = session_of(&router);
     assert!(router.publish(message("t", "4", QoS::AtLeastOnce, false)).commit.unwrap().reached().await);
@@ -194,8 +194,8 @@ async fn a_message_in_a_session_and_in_its_replay_is_sent_once_and_in_order() {
 
 #[tokio::test]
 async fn permanently_refused_messages_were_not_routed() {
-    let router = router(ROOM);
-    let mut mailbox = router.connect(toy(), room(8));
+    let router = router(LIMITS);
+    let mut mailbox = router.connect(toy(), limit(8));
     mailbox.subscribe(&at("big", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     let large = "x".repeat(65);
     assert!(router.publish(message("big", &large, QoS::AtLeastOnce, true)).retain_refused);
