@@ -166,7 +166,8 @@ async fn acts_for(user: &UserId, asked: &Asked) -> Result<(), DomainError> {
 }
 
 request! {
-    /// Ends a friendship on both sides; subscriptions to the topics of the two end at once. Added.
+    /// Ends a friendship on both sides, and deletes the friend requests between the two; subscriptions to the topics of
+    /// the two end at once. Added.
     struct Unfriend {
         /// The user or toy that the request is made for.
         me as "user_id": Me<UserId>,

@@ -152,8 +152,8 @@ impl Hub {
         self.begin_chat_erasure(chat, now).await
     }
 
-    /// Ends a friendship of the user, or of an own toy, and erases its chat as [`Self::erase_chat`] does. Errors:
-    /// `NotFriends`; `UnknownParty` for another user's toy.
+    /// Ends a friendship of the user, or of an own toy, erases its chat as [`Self::erase_chat`] does, and the friend
+    /// requests between the two. Errors: `NotFriends`; `UnknownParty` for another user's toy.
     pub async fn erase_friend(
         &self,
         by: &UserId,
