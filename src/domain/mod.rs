@@ -21,6 +21,7 @@ pub mod housekeeping;
 mod links;
 pub mod live;
 pub mod login;
+mod names;
 mod passwords;
 pub mod permissions;
 mod places;
