@@ -35,7 +35,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use crate::domain::error::DomainError;
-use crate::domain::{Hub, Origin};
+use crate::domain::{Hub, LinksOf, Origin};
 use crate::model::{FileName, Party, PartyId, PartyKind, Secret, Timestamp, ToyId, UserId};
 use answer::{Link, Shape};
 use request::{Field, FieldInfo, Given, Presence, Request, missing};
@@ -280,10 +280,14 @@ impl Asked {
         }
     }
 
-    /// The link to a sound. None for a documented client without a token.
-    fn link(&self, name: &FileName) -> Option<Link> {
-        let is_known = matches!(self.authority, Authority::Token(Some(_)) | Authority::Party(_));
-        is_known.then(|| Link::of(name, self.hub.links(), self.now))
+    /// The links of the caller. A documented client without a token gets none.
+    async fn links(&self) -> Result<CallersLinks, DomainError> {
+        let links = match &self.authority {
+            Authority::Token(Some(token)) => self.hub.links_of_token(token, self.now).await?,
+            Authority::Token(None) => None,
+            Authority::Party(party) => Some(self.hub.links_of(party).await?),
+        };
+        Ok(CallersLinks { links, now: self.now })
     }
 
     /// The party that the request names, if the caller may act for it. The field is optional for a client that has
@@ -348,6 +352,19 @@ impl Asked {
             Authority::Party(party) => Ok(party),
             Authority::Token(_) => Err(DomainError::Unauthorized),
         }
+    }
+}
+
+/// Creates the links to the sounds of an answer, for the caller.
+pub struct CallersLinks {
+    links: Option<LinksOf>,
+    now: Timestamp,
+}
+
+impl CallersLinks {
+    /// The link to a sound, if the caller gets links.
+    fn to(&self, name: &FileName) -> Option<Link> {
+        self.links.as_ref().map(|links| Link::of(name, links, self.now))
     }
 }
 

@@ -45,7 +45,8 @@ impl Hub {
             return;
         }
         let found = async {
-            for other in self.store.parties_of_sound(sound).await?.unwrap_or_default() {
+            let of_sound = self.store.parties_of_sound(sound).await?;
+            for other in of_sound.map(|of_sound| of_sound.parties).unwrap_or_default() {
                 let other: PartyId = other.parse().map_err(DomainError::internal)?;
                 if let Some((other, _)) = self.store.party(&other).await? {
                     self.note_reading_of(party, &other, now).await;

@@ -64,7 +64,9 @@ pub use content::NewContent;
 pub use doctor::Examination;
 pub use health::{Health, PartState};
 pub use household::{Guardian, Invitation, WantedInvitation};
-pub use links::Links;
+pub use links::LinksOf;
+#[cfg(test)]
+pub(crate) use links::test_links;
 pub use places::Origin;
 pub use receipts::Unread;
 pub use requests::{Answerers, NewRequest};
@@ -75,7 +77,9 @@ pub use voice::Upload;
 
 pub use crate::ports::chunks::UploadState;
 pub use crate::ports::files::{FileKind, StoredFile};
-pub use crate::ports::router::{CloseReason, Delivery, Form, Incoming, Mailbox, MailboxHandle, Payload, SessionHandle};
+pub use crate::ports::router::{
+    Announced, CloseReason, Delivery, Form, Incoming, Mailbox, MailboxHandle, Payload, SessionHandle,
+};
 pub use crate::ports::store::{Before, Block, UnreadMessage};
 
 use assistant::Assistant;
@@ -85,6 +89,7 @@ use erasure::Erasures;
 use error::DomainError;
 use export::Exports;
 use health::LastCheck;
+use links::Links;
 use rates::Rates;
 use rest::Resting;
 use sounds::Sounds;
@@ -225,11 +230,6 @@ impl Hub {
         }
         self.store.close().await?;
         self.folder.note_stop(counts?, now, flushed_writes).map_err(DomainError::internal)
-    }
-
-    /// Creates the links to sounds.
-    pub fn links(&self) -> &Links {
-        &self.links
     }
 
     /// Stores a sound or picture under a random name.

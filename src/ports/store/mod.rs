@@ -48,7 +48,7 @@ use engine::{Engine, end, open_engine};
 
 pub use accounts::StoredUser;
 pub use backup::schema_version;
-pub use chats::{Before, Kept, NewMessage, Repeats};
+pub use chats::{Before, Kept, NewMessage, PartiesOfSound, Repeats};
 pub use dump::{Dump, read_dump};
 pub use erase::StoredMessage;
 pub use erasure::{ChatErasure, DeviceAfter, Erasing, Erasure};
