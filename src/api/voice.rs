@@ -105,7 +105,8 @@ impl Call for ChatList {
         // Before the messages are marked as read: if this fails, nothing has changed.
         let links = asked.links().await?;
         let messages = asked.hub.history(&reader, &self.chat_id, limit as usize, before).await?;
-        asked.hub.note_reading(&reader.into(), messages.iter().map(|(message, _)| message), asked.now).await;
+        let read = messages.iter().map(|(message, _)| message);
+        asked.hub.note_reading(&reader, &self.chat_id, read, asked.now).await;
         let entry = |(message, state): (model::Message, _)| ChatMessage {
             seq: Positive(message.seq),
             message: Message::of(&message, &links),
@@ -135,7 +136,7 @@ impl Call for RecvMsg {
         // Before the messages are marked as read: if this fails, they are not lost.
         let links = asked.links().await?;
         let messages = asked.hub.receive(&receiver, self.from_user.0.as_ref()).await?;
-        asked.hub.note_reading(&receiver, messages.iter(), asked.now).await;
+        asked.hub.note_receiving(&receiver, messages.iter(), asked.now).await;
         asked.hub.count_messages(&receiver, messages.iter(), asked.now).await;
         Ok(messages.iter().map(|message| Message::of(message, &links)).collect())
     }
