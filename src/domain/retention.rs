@@ -3,7 +3,7 @@
 use super::Hub;
 use super::error::DomainError;
 use super::housekeeping::system_time;
-use super::units::DAY_S;
+use super::units::{DAY_S, HOUR_S};
 use crate::model::{ChatId, PartyId, Timestamp};
 
 /// The number of messages that one transaction deletes.
@@ -23,6 +23,8 @@ impl Hub {
         if retention.requests_days > 0 {
             self.store.delete_requests_before(before(retention.requests_days)).await?;
         }
+        let pause_s = f64::from(self.config.accounts.refused_request_pause_h) * HOUR_S;
+        self.store.delete_refusals_before(now - pause_s).await?;
         self.store.delete_tokens_expired_before(before(retention.tokens_days)).await?;
         if retention.audit_days > 0 {
             self.store.delete_audit_before(before(retention.audit_days)).await?;

@@ -112,12 +112,15 @@ async fn a_request_by_a_guardian_for_its_toy_is_its_consent_and_others_may_not_m
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_family_asks_no_member_of_the_other_by_no_member_of_its_own() {
     let world = World::start().await;
-    let (mia, tom, papa) = (world.user("mia").await, world.user("tom").await, world.user("papa").await);
+    let (mia, tom) = (world.user("mia").await, world.user("tom").await);
+    let (papa, aunt) = (world.user("papa").await, world.user("aunt").await);
     let (fluffy, puffy) = (world.toy(&mia, "Fluffy").await, world.toy(&mia, "Puffy").await);
     let (rex, max) = (world.toy(&tom, "Rex").await, world.toy(&tom, "Max").await);
-    let invite = world.post_as(&mia, "/invite", json!({"user_id": mia.id, "toy_id": fluffy.id})).await;
-    let joined = json!({"user_id": papa.id, "invite": invite["data"]["invite"]});
-    assert_eq!(world.post_as(&papa, "/join", joined).await["code"], 0);
+    for (owner, toy, guardian) in [(&mia, &fluffy, &papa), (&tom, &max, &aunt)] {
+        let invite = world.post_as(owner, "/invite", json!({"user_id": owner.id, "toy_id": toy.id})).await;
+        let joined = json!({"user_id": guardian.id, "invite": invite["data"]["invite"]});
+        assert_eq!(world.post_as(guardian, "/join", joined).await["code"], 0);
+    }
     let ask = async |by: &User, from: &str, to: &str| {
         world.post_as(by, "/add_req", wish(from, to, "x")).await["code"].clone()
     };
@@ -130,11 +133,24 @@ async fn a_refused_family_asks_no_member_of_the_other_by_no_member_of_its_own() 
         }
     }
     assert_eq!(requests(&world, &tom).await.len(), 1, "nothing new stands in the list");
+    // Whoever leaves one of the two families stays bound.
+    for (by, toy) in [(&papa, &fluffy), (&aunt, &max)] {
+        let left = json!({"user_id": by.id, "toy_id": toy.id, "guardian_id": by.id});
+        assert_eq!(world.post_as(by, "/remove_guardian", left).await["code"], 0);
+    }
+    for to in [&rex.id, &max.id, &tom.id, &aunt.id] {
+        assert_eq!(ask(&papa, &papa.id, to).await, 11, "{to}");
+        assert_eq!(ask(&mia, &fluffy.id, to).await, 11, "{to}");
+    }
     // The other family may ask, and others may ask both.
     let eve = world.user("eve").await;
     assert_eq!(ask(&tom, &rex.id, &fluffy.id).await, 0);
     assert_eq!(ask(&eve, &eve.id, &rex.id).await, 0);
     assert_eq!(ask(&mia, &puffy.id, &eve.id).await, 0);
+    // The pause ends when the toy whose guardian has refused makes friends with one of them.
+    world.accept(&mia, "Rexy").await;
+    assert_eq!(ask(&papa, &papa.id, &aunt.id).await, 0);
+    assert_eq!(ask(&mia, &mia.id, &tom.id).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
