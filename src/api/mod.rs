@@ -291,15 +291,20 @@ impl Asked {
     }
 
     /// The party that the request names, if the caller may act for it. The field is optional for a client that has
-    /// logged in on its connection. Errors: `Invalid`, `UnknownParty` (also for a party of the wrong kind),
-    /// `Unauthorized`.
+    /// logged in on its connection. Errors: `Invalid`, `UnknownParty` (also for a party of the wrong kind), `Forbidden`
+    /// (a call for the other kind, on a connection), `Unauthorized`.
     pub async fn acting<P: Acting>(&self, me: Me<P>) -> Result<P, DomainError> {
         let party = match (&self.authority, me.id) {
             (Authority::Party(party), None) => party.clone(),
             (Authority::Token(_), None) => return Err(missing(me.name)),
             (_, Some(id)) => self.act_for(&id).await?,
         };
-        P::of(party).ok_or(DomainError::UnknownParty)
+        // A connection may act for its own party only, so the kind of that party decides.
+        let wrong_kind = match self.authority {
+            Authority::Party(_) => DomainError::Forbidden,
+            Authority::Token(_) => DomainError::UnknownParty,
+        };
+        P::of(party).ok_or(wrong_kind)
     }
 
     /// The party that the request names, if the caller may act for it or is a guardian of the toy that it names; and

@@ -36,6 +36,8 @@ pub struct Answerers {
     pub now: Vec<UserId>,
     /// The guardians of the requesting toy, who have agreed.
     pub before: Vec<UserId>,
+    /// Whether it is not answered yet.
+    pub is_open: bool,
 }
 
 /// The entry of a party in the address book of a new friend.
@@ -120,7 +122,7 @@ impl Hub {
             Party::Toy(_) if request.answerer != request.requester => self.answerers(&request.requester).await?,
             _ => Vec::new(),
         };
-        Ok(Answerers { now, before })
+        Ok(Answerers { now, before, is_open: request.status == RequestStatus::Pending })
     }
 
     /// Refuses a request. The same request, and any other of the requesting family to this one, may be made again after

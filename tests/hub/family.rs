@@ -47,17 +47,21 @@ async fn a_request_of_the_toy_itself_goes_to_its_guardian_first_who_names_the_fr
     assert!(requests(&world, &eve).await.is_empty(), "the stranger is not asked yet");
     let own = requests(&world, &mia).await;
     assert_eq!((own.len(), &own[0]["status"], &own[0]["remark"]), (1, &json!(0), &json!("Mama")));
-    assert_eq!(answer(&world, &eve, "/acc_req", &own[0], "x").await["code"], 10, "it is not hers to answer");
+    let stolen = answer(&world, &eve, "/acc_req", &own[0], "x").await;
+    assert_eq!((&stolen["code"], &stolen["msg"]), (&json!(1), &json!("no such friend request")), "not hers to answer");
 
     assert_eq!(answer(&world, &mia, "/acc_req", &own[0], "Aunt Eve").await["code"], 0);
     assert!(friends_of(&world, &mia, &toy).await.iter().all(|(id, _)| *id != eve.id), "not yet");
     assert_eq!(
         answer(&world, &mia, "/acc_req", &own[0], "Eve").await["msg"],
-        "this friend request has already been answered"
+        "this friend request is already waiting for an answer",
+        "that of the other side"
     );
     let asked = requests(&world, &eve).await;
     assert_eq!(asked[0]["_id"], own[0]["_id"]);
     assert_eq!(answer(&world, &eve, "/acc_req", &asked[0], "Fluff").await["code"], 0);
+    let late = answer(&world, &mia, "/ref_req", &asked[0], "").await;
+    assert_eq!(late["msg"], "this friend request has already been answered");
     let friends = friends_of(&world, &mia, &toy).await;
     assert!(friends.contains(&(eve.id.clone(), "Aunt Eve".into())), "{friends:?}");
 
