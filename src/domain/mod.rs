@@ -184,7 +184,7 @@ impl Hub {
         Ok(Self {
             rates: Rates::new(&config.rates, &clock),
             clock,
-            resting: Resting::default(),
+            resting: Resting::new(config.chats.emergency_minutes),
             revocations: AtomicU64::new(0),
             #[cfg(test)]
             gate: login::Gate::default(),

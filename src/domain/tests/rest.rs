@@ -1,5 +1,7 @@
 //! Quiet hours with a simulated clock, and approved content.
 
+mod clock;
+
 use super::*;
 use crate::model::{ContentId, PartyId};
 
