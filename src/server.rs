@@ -22,6 +22,7 @@ use crate::edge::ws::{self, Apps, Handshake};
 use crate::edge::{control, mqtt, net, schedule, wire};
 use crate::ports::speech::Recogniser;
 
+pub use listen::try_listen;
 pub use open::{StartError, examine_folder, folder_parts, open_hub, recogniser_settings, speaker, store_settings};
 
 use listen::{Bound, bind_all};

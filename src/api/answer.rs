@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::schema::{self, Components, Property, With, closed, exactly};
-use crate::domain::Links;
+use crate::domain::LinksOf;
 use crate::model::{
     ChatId, ContentId, DeviceKey, FileName, MessageId, MessageState, Party, PartyId, PartyKind, RequestId,
     RequestStatus, Secret, Timestamp, ToyCommand, ToyId, UserId,
@@ -191,14 +191,14 @@ pub struct Link(String);
 
 impl Link {
     /// The link to a recording or spoken sound.
-    pub fn of(name: &FileName, links: &Links, now: Timestamp) -> Self {
-        Self(links.of(name, now))
+    pub fn of(name: &FileName, links: &LinksOf, now: Timestamp) -> Self {
+        Self(links.to(name, now))
     }
 }
 
 impl Shape for Link {
     fn schema(_: &mut Components) -> Value {
-        schema::pattern("^/get_chat/[^?]+\\?sig=[0-9]+-[0-9a-f]{64}$")
+        schema::pattern("^/get_chat/[^?]+\\?sig=[0-9]+-[at][0-9a-f]{24}-[0-9a-f]{64}$")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::answer::{File, Id, Kind, Link, answer, one_of, words};
 use super::request::request;
-use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
+use super::{Asked, Call, CallersLinks, Entry, Facts, Me, Subject, Who};
 use crate::domain::Recording;
 use crate::domain::error::DomainError;
 use crate::model::{Answer, ToyId};
@@ -30,7 +30,8 @@ impl Call for AiUploader {
 
     async fn handle(self, asked: &Asked) -> Result<AiAnswer, DomainError> {
         let toy = asked.acting(self.me).await?;
-        Ok(AiAnswer::of(asked.hub.ask(&toy, self.reco, asked.now).await?, asked))
+        let links = asked.links().await?;
+        Ok(AiAnswer::of(asked.hub.ask(&toy, self.reco, asked.now).await?, &links))
     }
 }
 
@@ -78,16 +79,16 @@ one_of! {
 }
 
 impl AiAnswer {
-    fn of(answer: Answer, asked: &Asked) -> Self {
+    fn of(answer: Answer, links: &CallersLinks) -> Self {
         match answer {
             Answer::Music(music) => Self::Music(Music { from_user: Ai, music: (&music).into() }),
             Answer::Reply(chat) => {
-                Self::SpokenReply(SpokenReply { from_user: Ai, url: asked.link(&chat), chat: (&chat).into() })
+                Self::SpokenReply(SpokenReply { from_user: Ai, url: links.to(&chat), chat: (&chat).into() })
             }
             Answer::StartMessage { friend, prompt } => Self::StartMessage(StartMessage {
                 from_user: (&friend).into(),
                 chat: (&prompt).into(),
-                url: asked.link(&prompt),
+                url: links.to(&prompt),
                 friend_type: Kind(friend.kind()),
             }),
         }

@@ -5,7 +5,7 @@ use super::request::{Limit, request};
 use super::schema::{self, Components};
 use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
 use crate::domain::error::DomainError;
-use crate::model::{Action, Audited, Timestamp, ToyId, UserId};
+use crate::model::{Action, Audited, Setting, Timestamp, ToyId, UserId};
 
 /// The default number of entries in one answer.
 const DEFAULT: u64 = 100;
@@ -71,10 +71,28 @@ answer! {
         action: Word,
         /// The user or toy that did it; null for the operator of the hub.
         by: Nullable<Id>,
-        /// The other party, for an action between two; otherwise null.
+        /// The other party, for an action between two; otherwise null. Of messages that were read: the friend of the
+        /// toy, unless it is the reader.
         about: Nullable<Id>,
         /// The address at which a toy was opened. Missing of all else.
         place: Option<String>,
+        /// What the operator of the hub changed. Missing of all else.
+        setting: Option<SettingWord>,
+    }
+}
+
+/// What the operator of the hub changed.
+pub struct SettingWord(Setting);
+
+impl serde::Serialize for SettingWord {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
+}
+
+impl Shape for SettingWord {
+    fn schema(_: &mut Components) -> serde_json::Value {
+        schema::one_of(&Setting::ALL.map(Setting::as_str))
     }
 }
 
@@ -86,6 +104,7 @@ impl From<Audited> for AuditEntry {
             by: Nullable(entry.actor.as_ref().map(Id::from)),
             about: Nullable(entry.about.as_ref().map(Id::from)),
             place: entry.place,
+            setting: entry.setting.map(SettingWord),
         }
     }
 }

@@ -88,7 +88,8 @@ impl Call for EraseChat {
 }
 
 request! {
-    /// Ends a friendship of the user or of an own toy, and erases its chat as `erase_chat` does. Added.
+    /// Ends a friendship of the user or of an own toy, erases its chat as `erase_chat` does, and the friend requests
+    /// between the two. Added.
     struct EraseFriend {
         /// The user.
         me as "_id": Me<UserId>,

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::answer::{Command, File, Id, Kind, Link, Nullable, Object, Positive, ReceiptState, Shape, answer, words};
 use super::schema::Components;
-use crate::domain::Links;
+use crate::domain::LinksOf;
 use crate::model::{Event, FileName, PlayedSound, Timestamp};
 
 words! {
@@ -216,7 +216,7 @@ pub const EVENTS: [Described; 11] = [
 
 /// The JSON text of an event. `seq` is its number in the user's stream; toys have no stream. With `links`, sounds have
 /// links for players, which are valid from that time on.
-pub fn encode(event: &Event, seq: Option<u64>, links: Option<(&Links, Timestamp)>) -> Vec<u8> {
+pub fn encode(event: &Event, seq: Option<u64>, links: Option<(&LinksOf, Timestamp)>) -> Vec<u8> {
     let seq = seq.map(Positive);
     let link = |name: &FileName| links.map(|(links, now)| Link::of(name, links, now));
     match event {
@@ -293,7 +293,7 @@ fn write<S: Shape>(event: &S) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{MessageState, Party, Secret, ToyCommand};
+    use crate::model::{MessageState, Party, ToyCommand};
 
     const ID: &str = "5c8f582f268d7942f44c6703";
 
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn sounds_have_links_where_the_hub_makes_some() {
-        let links = Links::new(&Secret::new("a secret"), 2);
+        let links = crate::domain::test_links("a secret", 2, Party::User(ID.parse().unwrap()));
         let (sound, notice): (FileName, FileName) = ("a.mp3".parse().unwrap(), "n.mp3".parse().unwrap());
         let mut all = all();
         let Event::Message { notice: of_message, .. } = &mut all[0] else { panic!("a message") };
@@ -380,7 +380,7 @@ mod tests {
             .iter()
             .map(|event| serde_json::from_slice(&encode(event, None, Some((&links, 1000.0)))).unwrap())
             .collect();
-        let (of_sound, of_notice) = (links.of(&sound, 1000.0), links.of(&notice, 1000.0));
+        let (of_sound, of_notice) = (links.to(&sound, 1000.0), links.to(&notice, 1000.0));
         assert_eq!((&linked[0]["url"], &linked[0]["notice_url"]), (&of_sound.clone().into(), &of_notice.into()));
         assert_eq!(linked.last().unwrap()["url"], of_sound);
         assert!(linked[1].get("url").is_none(), "music needs none: {}", linked[1]);

@@ -17,7 +17,7 @@ use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
 use crate::domain::error::DomainError;
 use crate::domain::export::{Archive, stream};
 use crate::domain::{FileKind, Hub};
-use crate::model::{Action, ChatId, FileName, Friend, Party, Secret, Timestamp, UserId};
+use crate::model::{ChatId, FileName, Friend, Secret, Timestamp, UserId};
 
 /// The calls of this file.
 pub const SUBJECT: Subject =
@@ -44,8 +44,7 @@ impl Call for Export {
     async fn handle(self, asked: &Asked) -> Result<Allowed, DomainError> {
         let user = asked.acting(self.me).await?;
         asked.hub.check_password_of(&user, self.password.0, asked.from, asked.now).await?;
-        let actor = Party::User(user.clone());
-        asked.hub.note(&actor, Action::Exported, Some(&actor), None, asked.now).await;
+        asked.hub.note_export(&user, Some(&user), asked.now).await;
         Ok(Allowed { ticket: (&asked.hub.issue_export(&user, asked.now)).into() })
     }
 }

@@ -141,22 +141,28 @@ impl Call for AccReq {
 
 /// The user who may answer the request. The documented call does not name the caller, so the caller must be allowed to
 /// act for the recipient of the friend request.
+///
+/// A request that is for other users gets the answer of an unknown one: `Unauthorized` if nothing identifies the caller,
+/// else `UnknownRequest`. The guardians of the requesting toy know the request: they have agreed to it.
 async fn answerer(request: &RequestId, asked: &Asked) -> Result<UserId, DomainError> {
-    let Answerers { now, before } = asked.hub.request_answerers(request).await?;
-    let mut refused = DomainError::UnknownRequest;
+    let Answerers { now, before, is_open } = match asked.hub.request_answerers(request).await {
+        Err(DomainError::UnknownRequest) => Answerers::default(),
+        found => found?,
+    };
     for user in now {
         match acts_for(&user, asked).await {
             Ok(()) => return Ok(user),
-            Err(error @ (DomainError::Unauthorized | DomainError::UnknownParty)) => refused = error,
+            Err(DomainError::Unauthorized | DomainError::UnknownParty | DomainError::Erased) => {}
             Err(error) => return Err(error),
         }
     }
     for user in before {
         if acts_for(&user, asked).await.is_ok() {
-            return Err(DomainError::AlreadyAnswered);
+            return Err(if is_open { DomainError::AlreadyRequested } else { DomainError::AlreadyAnswered });
         }
     }
-    Err(refused)
+    asked.anybody().await?;
+    Err(DomainError::UnknownRequest)
 }
 
 /// Errors: as [`Asked::act_for`].
@@ -166,7 +172,8 @@ async fn acts_for(user: &UserId, asked: &Asked) -> Result<(), DomainError> {
 }
 
 request! {
-    /// Ends a friendship on both sides; subscriptions to the topics of the two end at once. Added.
+    /// Ends a friendship on both sides, and deletes the friend requests between the two; subscriptions to the topics of
+    /// the two end at once. Added.
     struct Unfriend {
         /// The user or toy that the request is made for.
         me as "user_id": Me<UserId>,

@@ -35,7 +35,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use crate::domain::error::DomainError;
-use crate::domain::{Handover, Hub, Origin};
+use crate::domain::{Handover, Hub, LinksOf, Origin};
 use crate::model::{FileName, Party, PartyId, PartyKind, Secret, Timestamp, ToyId, UserId};
 use answer::{Link, Shape};
 use request::{Field, FieldInfo, Given, Presence, Request, missing};
@@ -296,15 +296,19 @@ impl Asked {
         }
     }
 
-    /// The link to a sound. None for a documented client without a token.
-    fn link(&self, name: &FileName) -> Option<Link> {
-        let is_known = matches!(self.authority, Authority::Token(Some(_)) | Authority::Party(_));
-        is_known.then(|| Link::of(name, self.hub.links(), self.now))
+    /// The links of the caller. A documented client without a token gets none.
+    async fn links(&self) -> Result<CallersLinks, DomainError> {
+        let links = match &self.authority {
+            Authority::Token(Some(token)) => self.hub.links_of_token(token, self.now).await?,
+            Authority::Token(None) => None,
+            Authority::Party(party) => Some(self.hub.links_of(party).await?),
+        };
+        Ok(CallersLinks { links, now: self.now })
     }
 
     /// The party that the request names, if the caller may act for it. The field is optional for a client that has
-    /// logged in on its connection. Errors: `Invalid`, `UnknownParty` (also for a party of the wrong kind),
-    /// `Unauthorized`.
+    /// logged in on its connection. Errors: `Invalid`, `UnknownParty` (also for a party of the wrong kind), `Forbidden`
+    /// (a call for the other kind, on a connection), `Unauthorized`.
     pub async fn acting<P: Acting>(&self, me: Me<P>) -> Result<P, DomainError> {
         let party = match (&self.authority, me.id) {
             (Authority::Party(party), None) => party.clone(),
@@ -312,7 +316,12 @@ impl Asked {
             (_, Some(id)) => self.act_for(&id).await?,
         };
         self.hub.await_handovers(&party).await;
-        P::of(party).ok_or(DomainError::UnknownParty)
+        // A connection may act for its own party only, so the kind of that party decides.
+        let wrong_kind = match self.authority {
+            Authority::Party(_) => DomainError::Forbidden,
+            Authority::Token(_) => DomainError::UnknownParty,
+        };
+        P::of(party).ok_or(wrong_kind)
     }
 
     /// The party that the request names, if the caller may act for it or is a guardian of the toy that it names; and
@@ -368,6 +377,19 @@ impl Asked {
             Authority::Party(party) => Ok(party),
             Authority::Token(_) => Err(DomainError::Unauthorized),
         }
+    }
+}
+
+/// Creates the links to the sounds of an answer, for the caller.
+pub struct CallersLinks {
+    links: Option<LinksOf>,
+    now: Timestamp,
+}
+
+impl CallersLinks {
+    /// The link to a sound, if the caller gets links.
+    fn to(&self, name: &FileName) -> Option<Link> {
+        self.links.as_ref().map(|links| Link::of(name, links, self.now))
     }
 }
 

@@ -37,11 +37,12 @@ impl Call for Unread {
     async fn handle(self, asked: &Asked) -> Result<UnreadMessages, DomainError> {
         let limit = self.limit.map_or(UNREAD_DEFAULT, |limit| limit.0);
         let found = asked.hub.unread(asked.connected()?, limit as usize).await?;
+        let links = asked.links().await?;
         let message = |UnreadMessage { message, chat, notice, .. }: &UnreadMessage| UnreadEntry {
-            message: Message::of(message, asked),
+            message: Message::of(message, &links),
             chat_id: chat.into(),
             notice: Nullable(notice.as_ref().map(File::from)),
-            notice_url: notice.as_ref().and_then(|notice| asked.link(notice)),
+            notice_url: notice.as_ref().and_then(|notice| links.to(notice)),
         };
         let messages = found.messages.iter().map(message).collect();
         Ok(UnreadMessages { chat: UnreadCounts::of(&found.friends), messages })

@@ -276,6 +276,8 @@ answer! {
         friend_type: Kind,
         /// The number of messages of this friend that the toy has not read. Added.
         unread: u64,
+        /// Whether the toy has muted the friend. Missing where it has not. Added.
+        muted: Option<bool>,
     }
 }
 
@@ -290,6 +292,7 @@ impl From<model::Friend> for ToysFriend {
             friend_nick: friend.nickname,
             friend_type: Kind(friend.party.kind()),
             unread: friend.unread,
+            muted: friend.is_muted.then_some(true),
         }
     }
 }

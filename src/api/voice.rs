@@ -3,7 +3,7 @@
 use super::answer::{File, Id, Kind, Link, Positive, State, answer};
 use super::request::{Count, Ignored, Limit, Maybe, request};
 use super::rest::Flag;
-use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
+use super::{Asked, Call, CallersLinks, Entry, Facts, Me, Subject, Who};
 use crate::domain::error::DomainError;
 use crate::domain::{Before, Recording};
 use crate::model::{self, ChatId, Party, PartyId, PartyKind, Sent, Timestamp, ToyId, UserId};
@@ -41,12 +41,13 @@ impl Call for AppUploader {
     async fn handle(self, asked: &Asked) -> Result<Uploaded, DomainError> {
         let user = asked.acting(self.me).await?;
         let (hub, to, recording) = (&asked.hub, &self.to_user, self.reco_file);
+        let links = asked.links().await?;
         let sent = if self.emergency.0 {
             hub.send_emergency(&user, to, recording, asked.now).await?
         } else {
             hub.send_recording(&user.into(), to, recording, asked.now).await?
         };
-        Ok(Uploaded::of(sent, asked))
+        Ok(Uploaded::of(sent, &links))
     }
 }
 
@@ -70,7 +71,8 @@ impl Call for ToyUploader {
 
     async fn handle(self, asked: &Asked) -> Result<Uploaded, DomainError> {
         let sender = Party::Toy(asked.acting(self.me).await?);
-        Ok(Uploaded::of(asked.hub.send_recording(&sender, &self.to_user, self.reco, asked.now).await?, asked))
+        let links = asked.links().await?;
+        Ok(Uploaded::of(asked.hub.send_recording(&sender, &self.to_user, self.reco, asked.now).await?, &links))
     }
 }
 
@@ -100,11 +102,14 @@ impl Call for ChatList {
         let reader = asked.acting(self.me).await?;
         let limit = self.limit.map_or(HISTORY_DEFAULT, |limit| limit.0);
         let before = Before { time: self.before, seq: self.before_seq.map(|seq| seq.0) };
+        // Before the messages are marked as read: if this fails, nothing has changed.
+        let links = asked.links().await?;
         let messages = asked.hub.history(&reader, &self.chat_id, limit as usize, before).await?;
-        asked.hub.note_reading(&reader.into(), messages.iter().map(|(message, _)| message), asked.now).await;
+        let read = messages.iter().map(|(message, _)| message);
+        asked.hub.note_reading(&reader, &self.chat_id, read, asked.now).await;
         let entry = |(message, state): (model::Message, _)| ChatMessage {
             seq: Positive(message.seq),
-            message: Message::of(&message, asked),
+            message: Message::of(&message, &links),
             state: State(state),
         };
         Ok(messages.into_iter().map(entry).collect())
@@ -128,9 +133,11 @@ impl Call for RecvMsg {
 
     async fn handle(self, asked: &Asked) -> Result<Vec<Message>, DomainError> {
         let receiver = asked.acting(self.me).await?;
+        // Before the messages are handed over: if this fails, they are not lost.
+        let links = asked.links().await?;
         let (messages, handover) = asked.hub.hand_over(&receiver, self.from_user.0.as_ref()).await?;
         asked.hands_over(handover);
-        Ok(messages.iter().map(|message| Message::of(message, asked)).collect())
+        Ok(messages.iter().map(|message| Message::of(message, &links)).collect())
     }
 }
 
@@ -150,12 +157,12 @@ answer! {
 }
 
 impl Uploaded {
-    fn of(sent: Sent, asked: &Asked) -> Self {
+    fn of(sent: Sent, links: &CallersLinks) -> Self {
         let filename = match (sent.receiver, &sent.notice) {
             (PartyKind::Toy, Some(notice)) => notice,
             (PartyKind::Toy, None) | (PartyKind::App, _) => &sent.sound,
         };
-        let url = asked.link(filename);
+        let url = links.to(filename);
         Self { filename: filename.into(), friend_type: Kind(sent.receiver), id: (&sent.message).into(), url }
     }
 }
@@ -178,13 +185,13 @@ answer! {
 
 impl Message {
     /// The entry of a message.
-    pub(super) fn of(message: &model::Message, asked: &Asked) -> Self {
+    pub(super) fn of(message: &model::Message, links: &CallersLinks) -> Self {
         Self {
             from_user: (&message.from).into(),
             message: (&message.sound).into(),
             create_time: message.created_at,
             id: (&message.id).into(),
-            url: asked.link(&message.sound),
+            url: links.to(&message.sound),
         }
     }
 }

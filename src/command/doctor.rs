@@ -140,23 +140,21 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
         }
     };
     let ports = [
-        ("port of http.listen", &config.http.listen[..]),
-        ("port of http.legacy_listen", &config.http.legacy_listen),
-        ("port of http.tls_listen", &config.http.tls_listen),
-        ("port of mqtt.listen", &config.mqtt.listen),
-        ("port of mqtt.tls_listen", &config.mqtt.tls_listen),
-        ("port of mqtt.conformance_listen", config.mqtt.conformance_listen.as_slice()),
+        ("http.listen", &config.http.listen[..]),
+        ("http.legacy_listen", &config.http.legacy_listen),
+        ("http.tls_listen", &config.http.tls_listen),
+        ("mqtt.listen", &config.mqtt.listen),
+        ("mqtt.tls_listen", &config.mqtt.tls_listen),
+        ("mqtt.conformance_listen", config.mqtt.conformance_listen.as_slice()),
     ];
-    let ports = ports.into_iter().flat_map(|(what, listen)| listen.iter().map(move |address| (what, *address)));
-    for (what, address) in ports.collect::<Vec<_>>() {
-        report(
-            what,
-            match tokio::net::TcpListener::bind(address).await {
-                _ if running => Ok(format!("{address}, a hub runs on this data")),
-                Ok(_) => Ok(format!("{address} is free")),
-                Err(error) => Err(format!("{address}: {error}; set another port or stop the other program")),
-            },
-        )?;
+    for (key, addresses) in ports {
+        for address in addresses {
+            let found = match running {
+                true => Ok(format!("{key}: {address}, a hub runs on this data")),
+                false => server::try_listen(key, *address, addresses).map(|()| format!("{key}: {address} is free")),
+            };
+            report("port", found)?;
+        }
     }
     report("data folder", free_space(&config.server.data_dir))?;
     match config.backup.is_on() {

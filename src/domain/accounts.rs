@@ -2,9 +2,9 @@
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use unicode_security::confusable_detection::skeleton;
 
 use super::error::DomainError;
+use super::names::is_visible;
 use super::places::Origin;
 use super::units::DAY_S;
 use super::{Hub, clock};
@@ -55,7 +55,7 @@ impl Hub {
         let registration = self.config.auth.registration;
         self.check_allowed_from(registration, from, new.invite.is_some(), "making an account")?;
         let username = self.checked_text("username", new.username)?;
-        if username.chars().any(is_invisible) {
+        if !is_visible(&username) {
             return Err(DomainError::invalid("username", "has characters that cannot be seen"));
         }
         let nickname = self.checked_optional_text("nickname", new.nickname)?;
@@ -232,11 +232,6 @@ impl Hub {
         self.store.add_token(&hash_of(&token), party, now, expires_at, accounts.tokens_max).await?;
         Ok(token)
     }
-}
-
-/// Whether a character leaves no trace on a screen, such as a joiner of width zero.
-fn is_invisible(c: char) -> bool {
-    skeleton(c.encode_utf8(&mut [0; 4])).next().is_none()
 }
 
 /// The hash by which tokens and device secrets are stored. A fast hash suffices for 256 random bits.

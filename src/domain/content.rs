@@ -16,6 +16,7 @@ use crate::model::{Content, ContentId, FileName, Party, PartyId, Secret, Timesta
 use crate::ports::audio;
 use crate::ports::files::ANSWER_PREFIX;
 use crate::ports::speech::languages::Line;
+use crate::ports::store::PartiesOfSound;
 
 /// The maximum number of pieces in a list.
 const LIST_MAX: usize = 10_000;
@@ -112,8 +113,8 @@ impl Hub {
     /// A stored file, if the caller may download it. Errors: `UnknownFile`, `Unauthorized`.
     ///
     /// A recording can be downloaded by its two parties and the guardians of a toy: with a token of one of them, or
-    /// from a place of one of them where `[auth] mode` permits calls without a token. The signature of a link to it
-    /// permits the download, too.
+    /// from a place of one of them where `[auth] mode` permits calls without a token. The signature of a link permits
+    /// what a token of the link's party would permit.
     pub async fn open_file(
         &self,
         kind: FileKind,
@@ -124,8 +125,12 @@ impl Hub {
         now: Timestamp,
     ) -> Result<StoredFile, DomainError> {
         let file = self.stored_file(kind, name).await?;
-        if signature.is_some_and(|signature| kind == FileKind::Chat && self.links.opens(name, signature, now)) {
-            self.check_linked(name).await?;
+        if kind == FileKind::Chat
+            && let Some(signature) = signature
+            && let Some(party) = self.party_of_link(name, signature, now).await?
+        {
+            self.check_linked(&party, name).await?;
+            self.note_listening(&party, kind, name, now).await;
             return Ok(file);
         }
         match (kind, self.config.auth.mode, token) {
@@ -141,30 +146,26 @@ impl Hub {
         Ok(file)
     }
 
-    /// Refuses a link to a recording that its two parties may no longer both download: it was erased, one of them was, or
-    /// one is a toy and they are friends no more. Errors: `UnknownFile`.
-    async fn check_linked(&self, name: &FileName) -> Result<(), DomainError> {
-        let Some(parties) = self.store.parties_of_sound(name).await? else {
-            let prefix = name.as_str().split_once('-').map(|(prefix, _)| prefix);
-            let is_spoken = prefix.is_some_and(|prefix| [NOTICE_PREFIX, ANSWER_PREFIX].contains(&prefix));
-            return if is_spoken { Ok(()) } else { Err(DomainError::UnknownFile) };
-        };
-        for id in &parties {
-            let party = self.store.party(&id.parse().map_err(DomainError::internal)?).await?;
-            let Some((party, _)) = party else { return Err(DomainError::UnknownFile) };
-            if !self.may_listen(&party, &parties).await? {
-                return Err(DomainError::UnknownFile);
+    /// Refuses a link to a recording that the link's party may no longer download, or whose message was erased. Errors:
+    /// `UnknownFile`.
+    async fn check_linked(&self, party: &Party, name: &FileName) -> Result<(), DomainError> {
+        let is_permitted = match self.store.parties_of_sound(name).await? {
+            Some(of_sound) => self.may_listen(party, &of_sound).await?,
+            None => {
+                let prefix = name.as_str().split_once('-').map(|(prefix, _)| prefix);
+                prefix.is_some_and(|prefix| [NOTICE_PREFIX, ANSWER_PREFIX].contains(&prefix))
             }
-        }
-        Ok(())
+        };
+        if is_permitted { Ok(()) } else { Err(DomainError::UnknownFile) }
     }
 
     /// Whether the address is a place of one of the two parties of a recording. Errors: `Unauthorized`.
     async fn check_place_of_listener(&self, name: &FileName, from: Origin, now: Timestamp) -> Result<(), DomainError> {
-        let Some(parties) = self.store.parties_of_sound(name).await? else {
+        let Some(of_sound) = self.store.parties_of_sound(name).await? else {
             // A notice belongs to no chat. Its name cannot be guessed, like that of a recording.
             return self.authorize_anybody(None, from, now).await;
         };
+        let parties = &of_sound.parties;
         let mut listeners: Vec<PartyId> = parties.iter().filter_map(|id| id.parse().ok()).collect();
         for toy in parties.iter().filter_map(|id| id.parse().ok()) {
             let guardians = self.guardians(&toy).await?;
@@ -172,7 +173,7 @@ impl Hub {
         }
         for id in &listeners {
             match self.authorize(id, None, from, now).await {
-                Ok(party) if self.may_listen(&party, &parties).await? => return Ok(()),
+                Ok(party) if self.may_listen(&party, &of_sound).await? => return Ok(()),
                 Ok(_) | Err(DomainError::Unauthorized | DomainError::UnknownParty | DomainError::Erased) => {}
                 Err(error) => return Err(error),
             }
@@ -200,17 +201,22 @@ impl Hub {
 
     async fn check_listener(&self, party: &Party, name: &FileName) -> Result<(), DomainError> {
         match self.store.parties_of_sound(name).await? {
-            Some(parties) if !self.may_listen(party, &parties).await? => Err(DomainError::UnknownFile),
+            Some(of_sound) if !self.may_listen(party, &of_sound).await? => Err(DomainError::UnknownFile),
             // A notice belongs to no chat. Its name cannot be guessed.
             _ => Ok(()),
         }
     }
 
     /// Whether a party may download the recordings of a chat: the two parties of the chat may, unless the other one is
-    /// a toy that is no longer a friend, and so may the guardians of a toy.
-    async fn may_listen(&self, listener: &Party, parties: &[String]) -> Result<bool, DomainError> {
+    /// a toy that is no longer a friend, and so may the guardians of a toy; but not one that has erased the message for
+    /// itself.
+    async fn may_listen(&self, listener: &Party, of_sound: &PartiesOfSound) -> Result<bool, DomainError> {
+        if of_sound.is_hidden_from(listener.id()) {
+            return Ok(false);
+        }
+        let parties = &of_sound.parties;
         if parties.iter().any(|id| id == listener.id()) {
-            let other = parties.iter().find(|id| *id != listener.id()).and_then(|id| id.parse::<PartyId>().ok());
+            let other = of_sound.other_than(listener.id()).and_then(|id| id.parse::<PartyId>().ok());
             let Some(other) = other else { return Ok(true) };
             if self.store.is_friend(listener, &other).await? {
                 return Ok(true);

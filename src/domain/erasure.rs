@@ -152,8 +152,8 @@ impl Hub {
         self.begin_chat_erasure(chat, now).await
     }
 
-    /// Ends a friendship of the user, or of an own toy, and erases its chat as [`Self::erase_chat`] does. Errors:
-    /// `NotFriends`; `UnknownParty` for another user's toy.
+    /// Ends a friendship of the user, or of an own toy, erases its chat as [`Self::erase_chat`] does, and the friend
+    /// requests between the two. Errors: `NotFriends`; `UnknownParty` for another user's toy.
     pub async fn erase_friend(
         &self,
         by: &UserId,
@@ -248,13 +248,14 @@ impl Hub {
         }
     }
 
-    /// Gives a device a new secret: the old one becomes invalid, and the connections of its toy are closed. Errors:
-    /// `UnknownDevice`.
+    /// Gives a device a new secret: the old one and the toy's tokens become invalid, and the connections of the toy are
+    /// closed. Errors: `UnknownDevice`.
     pub async fn renew_device(&self, key: &DeviceKey, now: Timestamp) -> Result<NewDevice, DomainError> {
         let secret = Secret::random();
         self.store.renew_device(key, &hash_of(&secret)).await?;
         if let Some(toy) = self.store.device(key).await?.and_then(|(device, _)| device.toy) {
             let toy = Party::Toy(toy);
+            self.store.revoke_tokens(&toy).await?;
             self.end_connections(&toy).await;
             self.note(&toy, Action::SecretRenewed, None, None, now).await;
         }

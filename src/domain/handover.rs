@@ -93,7 +93,7 @@ impl Hub {
         let receiver = &undecided.receiver;
         let Some((heard, undo)) = self.store.mark_batch(receiver, mark).await? else { return Ok(None) };
         self.announce_read(receiver, Some(heard)).await;
-        self.note_reading(receiver, messages.iter(), now).await;
+        self.note_receiving(receiver, messages.iter(), now).await;
         self.count_messages(receiver, messages.iter(), now).await;
         Ok(Some(HandedOver { receiver: receiver.clone(), undo }))
     }

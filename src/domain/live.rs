@@ -146,6 +146,11 @@ impl Hub {
         subscribed.map(drop).map_err(|_| DomainError::Full("subscription"))
     }
 
+    /// Checks whether `party` may publish on a topic now. Errors: `Forbidden`.
+    pub async fn check_publish(&self, party: &Party, topic: &Topic) -> Result<(), DomainError> {
+        self.check(party, Action::Publish, topic.as_str()).await
+    }
+
     /// Whether `party` may subscribe to this topic or filter now: this is checked again before a stored message is
     /// delivered.
     pub async fn may_receive(&self, party: &Party, topic: &str) -> Result<bool, DomainError> {

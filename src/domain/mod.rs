@@ -22,6 +22,7 @@ pub mod housekeeping;
 mod links;
 pub mod live;
 pub mod login;
+mod names;
 mod passwords;
 pub mod permissions;
 mod places;
@@ -65,7 +66,9 @@ pub use doctor::Examination;
 pub use handover::{HandedOver, Handover};
 pub use health::{Health, PartState};
 pub use household::{Guardian, Invitation, WantedInvitation};
-pub use links::Links;
+pub use links::LinksOf;
+#[cfg(test)]
+pub(crate) use links::test_links;
 pub use places::Origin;
 pub use receipts::Unread;
 pub use requests::{Answerers, NewRequest};
@@ -78,7 +81,7 @@ pub use crate::ports::chunks::UploadState;
 pub use crate::ports::clock;
 pub use crate::ports::files::{FileKind, StoredFile};
 pub use crate::ports::router::{
-    CloseReason, Deliveries, Delivery, Form, Incoming, Mailbox, MailboxHandle, Payload, SessionHandle,
+    Announced, CloseReason, Deliveries, Delivery, Form, Incoming, Mailbox, MailboxHandle, Payload, SessionHandle,
 };
 pub use crate::ports::store::{Before, Block, UnreadMessage};
 
@@ -90,6 +93,7 @@ use error::DomainError;
 use export::Exports;
 use handover::Handovers;
 use health::LastCheck;
+use links::Links;
 use rates::Rates;
 use rest::Resting;
 use sounds::Sounds;
@@ -185,7 +189,7 @@ impl Hub {
         Ok(Self {
             rates: Rates::new(&config.rates, &clock),
             clock,
-            resting: Resting::default(),
+            resting: Resting::new(config.chats.emergency_minutes),
             revocations: AtomicU64::new(0),
             #[cfg(test)]
             gate: login::Gate::default(),
@@ -237,11 +241,6 @@ impl Hub {
     /// Stores the time, so that the next start notices a clock that is wrong. Blocks on the disk.
     pub fn note_clock(&self) -> Result<(), DomainError> {
         self.folder.note_clock().map_err(DomainError::internal)
-    }
-
-    /// Creates the links to sounds.
-    pub fn links(&self) -> &Links {
-        &self.links
     }
 
     /// Stores a sound or picture under a random name.

@@ -45,7 +45,8 @@ impl Hub {
     /// Marks the messages of a friend as read by `reader`, up to one of them or all, and notifies the sender and the
     /// devices of the reader.
     ///
-    /// A repeated call, or one for an older message, changes nothing. Errors: `UnknownChat` if there is no such friend,
+    /// A repeated call, or one for an older message, changes nothing. For a toy that rests, only messages that were
+    /// delivered before are marked: it was given no others. Errors: `UnknownChat` if there is no such friend,
     /// `UnknownMessage` if the message is not from that friend to `reader`.
     pub async fn mark_read(
         &self,
@@ -53,7 +54,11 @@ impl Hub {
         friend: &PartyId,
         up_to: Option<&MessageId>,
     ) -> Result<(), DomainError> {
-        let heard = self.store.mark_read(reader, friend, up_to).await?;
+        let heard = if self.rests(reader) {
+            self.store.mark_delivered_as_read(reader, friend, up_to).await?
+        } else {
+            self.store.mark_read(reader, friend, up_to).await?
+        };
         self.announce_read(reader, heard).await;
         Ok(())
     }

@@ -76,7 +76,8 @@ impl Hub {
             return Ok(true);
         }
         let Some((message, _)) = self.store.message_of_sound(name).await? else { return Ok(false) };
-        let parties = self.store.parties_of_sound(name).await?.unwrap_or_default();
-        Ok(message.from == *from && parties.iter().any(|id| id == receiver.id()))
+        let Some(of_sound) = self.store.parties_of_sound(name).await? else { return Ok(false) };
+        let is_to_receiver = of_sound.parties.iter().any(|id| id == receiver.id());
+        Ok(message.from == *from && is_to_receiver && !of_sound.is_hidden_from(receiver.id()))
     }
 }

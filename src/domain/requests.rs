@@ -36,6 +36,8 @@ pub struct Answerers {
     pub now: Vec<UserId>,
     /// The guardians of the requesting toy, who have agreed.
     pub before: Vec<UserId>,
+    /// Whether it is not answered yet.
+    pub is_open: bool,
 }
 
 /// The entry of a party in the address book of a new friend.
@@ -120,15 +122,20 @@ impl Hub {
             Party::Toy(_) if request.answerer != request.requester => self.answerers(&request.requester).await?,
             _ => Vec::new(),
         };
-        Ok(Answerers { now, before })
+        Ok(Answerers { now, before, is_open: request.status == RequestStatus::Pending })
     }
 
     /// Refuses a request. The same request, and any other of the requesting family to this one, may be made again after
-    /// `accounts.refused_request_pause_h`. A guardian's refusal of a request of its own toy applies to that toy only.
-    /// Errors: `UnknownRequest`, `AlreadyAnswered`.
+    /// `accounts.refused_request_pause_h`, also by a user who leaves one of the families meanwhile. A guardian's refusal
+    /// of a request of its own toy applies to that toy only. Errors: `UnknownRequest`, `AlreadyAnswered`.
     pub async fn refuse(&self, id: &RequestId, by: &UserId, now: Timestamp) -> Result<(), DomainError> {
         let request = self.request_of(id, by).await?;
-        Ok(self.store.refuse_request(id, &request.answerer, now).await?)
+        let families = if request.answerer == request.requester {
+            [vec![request.requester.id().to_owned()], vec![request.requestee.id().to_owned()]]
+        } else {
+            [self.family_of(&request.requester).await?, self.family_of(&request.requestee).await?]
+        };
+        Ok(self.store.refuse_request(id, &request.answerer, families, now).await?)
     }
 
     /// Accepts a request. A guardian of a toy that made the request itself gives its consent this way: the request is

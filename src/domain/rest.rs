@@ -32,10 +32,19 @@ const COUNTED_MAX: usize = 500;
 const WAV_BYTES_PER_S: f64 = 44_100.0;
 
 /// The rules of the toys with any, and the toys that rest now. Bounded by the number of toys.
-#[derive(Default)]
 pub(super) struct Resting {
     rules: DashMap<ToyId, Rules>,
     now: DashSet<ToyId>,
+    /// For how long an urgent message suspends a rest.
+    emergency_s: f64,
+}
+
+/// What a look at the clock has changed.
+struct Changed {
+    /// The toys whose rest has ended.
+    ended: Vec<ToyId>,
+    /// The toys whose used minutes are now those of an earlier day, as the clock was set back.
+    set_back: Vec<(ToyId, Played)>,
 }
 
 /// The times at which a toy rests.
@@ -55,10 +64,22 @@ struct Minutes {
 }
 
 impl Minutes {
+    /// The time that was played today. The count of a later day than today is from before the clock was set back: it
+    /// counts today, so that setting the clock back gives no further minutes, and takes none from the days to come.
     fn played_today(&self, now: Timestamp) -> Played {
         let day = self.zone.day(now);
-        // The count of any other day begins at 0, also after the clock was set back.
-        if self.played.day == day { self.played } else { Played { day, seconds: 0.0 } }
+        let seconds = if self.played.day >= day { self.played.seconds } else { 0.0 };
+        Played { day, seconds }
+    }
+
+    /// Moves the count of a later day to today. Returns whether there was one.
+    fn set_back(&mut self, now: Timestamp) -> bool {
+        let today = self.played_today(now);
+        let is_later = self.played.day > today.day;
+        if is_later {
+            self.played = today;
+        }
+        is_later
     }
 
     fn are_used_up(&self, now: Timestamp) -> bool {
@@ -67,15 +88,20 @@ impl Minutes {
 }
 
 impl Rules {
-    fn rest_now(&self, now: Timestamp) -> bool {
+    fn rest_now(&self, now: Timestamp, emergency_s: f64) -> bool {
+        // After the clock was set back, the end is further away than any urgent message has set it.
+        let is_awake = now < self.awake_until && self.awake_until - emergency_s <= now;
         let is_quiet = |(hours, zone): &(QuietHours, Zone)| hours.include(zone.wall_clock(now));
         let is_over = |minutes: &Minutes| minutes.are_used_up(now);
-        now >= self.awake_until
-            && (self.quiet.as_ref().is_some_and(is_quiet) || self.minutes.as_ref().is_some_and(is_over))
+        !is_awake && (self.quiet.as_ref().is_some_and(is_quiet) || self.minutes.as_ref().is_some_and(is_over))
     }
 }
 
 impl Resting {
+    pub(super) fn new(emergency_minutes: u32) -> Self {
+        Self { rules: DashMap::new(), now: DashSet::new(), emergency_s: f64::from(emergency_minutes) * MINUTE_S }
+    }
+
     fn add(&self, found: RestingToy) {
         let RestingToy { toy, quiet, minutes, awake_until } = found;
         let zone = |name: &str| {
@@ -100,17 +126,24 @@ impl Resting {
         self.rules.remove_if(toy, |_, rules| rules.quiet.is_none() && rules.minutes.is_none());
     }
 
-    /// Determines the toys that rest now. Returns those whose rest has ended.
-    fn look(&self, now: Timestamp) -> Vec<ToyId> {
-        for toy in &self.rules {
-            if toy.rest_now(now) {
+    /// Determines the toys that rest now.
+    fn look(&self, now: Timestamp) -> Changed {
+        let mut set_back = Vec::new();
+        for mut toy in self.rules.iter_mut() {
+            if let Some(minutes) = &mut toy.minutes
+                && minutes.set_back(now)
+            {
+                let played = minutes.played;
+                set_back.push((toy.key().clone(), played));
+            }
+            if toy.rest_now(now, self.emergency_s) {
                 self.now.insert(toy.key().clone());
             }
         }
-        let rests = |toy: &ToyId| self.rules.get(toy).is_some_and(|rules| rules.rest_now(now));
+        let rests = |toy: &ToyId| self.rules.get(toy).is_some_and(|rules| rules.rest_now(now, self.emergency_s));
         let ended: Vec<ToyId> = self.now.iter().map(|toy| toy.key().clone()).filter(|toy| !rests(toy)).collect();
         ended.iter().for_each(|toy| drop(self.now.remove(toy)));
-        ended
+        Changed { ended, set_back }
     }
 
     /// Whether the minutes of a toy are counted.
@@ -126,7 +159,7 @@ impl Resting {
         let today = minutes.played_today(now);
         let played = Played { seconds: today.seconds + seconds, ..today };
         minutes.played = played;
-        let rests = rules.rest_now(now);
+        let rests = rules.rest_now(now, self.emergency_s);
         drop(rules);
         if rests {
             self.now.insert(toy.clone());
@@ -171,13 +204,16 @@ impl Hub {
     /// Reads the quiet hours and daily minutes of all toys, before the first client connects.
     pub async fn load_quiet_hours(&self, now: Timestamp) -> Result<(), DomainError> {
         self.store.resting_toys().await?.into_iter().for_each(|toy| self.resting.add(toy));
-        self.resting.look(now);
+        let Changed { set_back, .. } = self.resting.look(now);
+        self.store_played(set_back).await;
         Ok(())
     }
 
     /// Determines the toys that rest now, and publishes the unread messages of those whose rest has ended.
     pub async fn keep_quiet_hours(&self, now: Timestamp) {
-        for toy in self.resting.look(now) {
+        let Changed { ended, set_back } = self.resting.look(now);
+        self.store_played(set_back).await;
+        for toy in ended {
             let toy = Party::Toy(toy);
             if let Err(error) = self.announce_what_waits(&toy).await {
                 tracing::warn!(?error, "messages not announced at the end of a toy's rest");
@@ -312,8 +348,14 @@ impl Hub {
 
     async fn count_seconds(&self, toy: &ToyId, seconds: f64, now: Timestamp) {
         let Some(played) = self.resting.count(toy, seconds, now) else { return };
-        if let Err(error) = self.store.set_played(toy, played).await {
-            tracing::warn!(%error, "what a toy has played is not stored");
+        self.store_played(vec![(toy.clone(), played)]).await;
+    }
+
+    async fn store_played(&self, played: Vec<(ToyId, Played)>) {
+        for (toy, played) in played {
+            if let Err(error) = self.store.set_played(&toy, played).await {
+                tracing::warn!(%error, "what a toy has played is not stored");
+            }
         }
     }
 
@@ -341,7 +383,7 @@ impl Hub {
         if self.store.friend(&of, &guardian).await?.is_some_and(|friend| friend.is_muted) {
             self.store.set_muted(&of, &guardian, false).await?;
         }
-        let until = now + f64::from(self.config.chats.emergency_minutes) * MINUTE_S;
+        let until = now + self.resting.emergency_s;
         if let Some(mut rules) = self.resting.rules.get_mut(&toy) {
             rules.awake_until = until;
         } else {

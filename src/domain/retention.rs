@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::error::DomainError;
 use super::housekeeping::system_time;
-use super::units::DAY_S;
+use super::units::{DAY_S, HOUR_S};
 use super::{Hub, clock};
 use crate::model::{ChatId, PartyId, Timestamp};
 
@@ -31,6 +31,8 @@ impl Hub {
         if retention.requests_days > 0 {
             self.store.delete_requests_before(before(retention.requests_days)).await?;
         }
+        let pause_s = f64::from(self.config.accounts.refused_request_pause_h) * HOUR_S;
+        self.store.delete_refusals_before(now - pause_s).await?;
         let tokens_before = clock::age_of(now) - f64::from(retention.tokens_days) * DAY_S;
         self.store.delete_tokens_expired_before(tokens_before).await?;
         if retention.audit_days > 0 {

@@ -29,7 +29,7 @@ use crate::domain::backup::BackedUp;
 use crate::domain::erasure::Device;
 use crate::domain::error::DomainError;
 use crate::domain::{Hub, NewContent, NewDevice};
-use crate::model::{Action, DeviceKey, Party};
+use crate::model::{DeviceKey, Party, Setting};
 
 /// The maximum number of devices that one command adds.
 pub const DEVICES_MAX: usize = 1000;
@@ -210,13 +210,13 @@ async fn log_out(hub: &Hub, user: &str) -> Result<Response, DomainError> {
     let user = hub.user_named(user).await?;
     let party = Party::User(user);
     hub.log_out_everywhere(&party).await?;
-    operated(hub, &party).await;
+    operated(hub, &party, Setting::Logins).await;
     Ok(Response::Lines(vec!["logged out everywhere".into()]))
 }
 
 /// Records in the audit log of a user or toy that the operator of the hub made a change.
-async fn operated(hub: &Hub, party: &Party) {
-    hub.note(party, Action::Operated, None, None, wire::now()).await;
+async fn operated(hub: &Hub, party: &Party, setting: Setting) {
+    hub.note_operated(party, setting, wire::now()).await;
 }
 
 async fn examine(hub: &Hub, repair: bool) -> Result<Response, DomainError> {
@@ -255,9 +255,8 @@ async fn erase_user(hub: &Hub, user: &str) -> Result<Response, DomainError> {
 
 async fn export(hub: &Arc<Hub>, user: &str, to: &Path) -> Result<Response, DomainError> {
     let user = hub.user_named(user).await?;
-    let party = Party::User(user.clone());
     let began = Instant::now();
-    let mut pieces = api::export::open(hub, user).await?;
+    let mut pieces = api::export::open(hub, user.clone()).await?;
     let unwritable =
         |error: io::Error| DomainError::invalid("FILE", format!("{} cannot be written: {error}", to.display()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).await.map_err(unwritable)?;
@@ -268,7 +267,7 @@ async fn export(hub: &Arc<Hub>, user: &str, to: &Path) -> Result<Response, Domai
         file.write_all(&piece).await.map_err(unwritable)?;
     }
     file.sync_all().await.map_err(unwritable)?;
-    hub.note(&party, Action::Exported, None, None, wire::now()).await;
+    hub.note_export(&user, None, wire::now()).await;
     let took = began.elapsed().as_secs_f64();
     Ok(Response::Lines(vec![format!("{}\t{} MB in {took:.1} s", to.display(), megabytes(bytes))]))
 }
@@ -290,14 +289,14 @@ async fn only_token(hub: &Hub, party: OnlyToken, is_on: bool) -> Result<Response
         OnlyToken::Toy(id) => Party::Toy(id.parse().map_err(|_| DomainError::UnknownParty)?),
     };
     hub.set_only_token(&party, is_on).await?;
-    operated(hub, &party).await;
+    operated(hub, &party, Setting::OnlyToken).await;
     Ok(Response::Lines(vec![if is_on { "needs a token everywhere" } else { "needs no token at its places" }.into()]))
 }
 
 async fn let_toy_in(hub: &Hub, toy: &str) -> Result<Response, DomainError> {
     let toy = toy.parse().map_err(|_| DomainError::UnknownParty)?;
     hub.let_toy_in(None, &toy, wire::now()).await?;
-    operated(hub, &Party::Toy(toy)).await;
+    operated(hub, &Party::Toy(toy), Setting::LetIn).await;
     Ok(Response::Lines(vec!["may open once at a new address".into()]))
 }
 

@@ -89,6 +89,60 @@ impl Action {
     }
 }
 
+/// What the operator of the hub changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Setting {
+    /// The quiet hours of the toy.
+    QuietHours,
+    /// The daily minutes of the toy.
+    DailyMinutes,
+    /// Whether the toy plays only approved content.
+    Content,
+    /// The approval of a piece of content for the toy.
+    Approval,
+    /// The permission to open the toy once at a new address.
+    LetIn,
+    /// Whether calls for the party need a token.
+    OnlyToken,
+    /// An invitation to become a guardian of the toy.
+    Invitation,
+    /// All logins of the user, which were ended.
+    Logins,
+}
+
+impl Setting {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::QuietHours,
+        Self::DailyMinutes,
+        Self::Content,
+        Self::Approval,
+        Self::LetIn,
+        Self::OnlyToken,
+        Self::Invitation,
+        Self::Logins,
+    ];
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::QuietHours => "quiet_hours",
+            Self::DailyMinutes => "daily_minutes",
+            Self::Content => "content",
+            Self::Approval => "approval",
+            Self::LetIn => "let_in",
+            Self::OnlyToken => "only_token",
+            Self::Invitation => "invitation",
+            Self::Logins => "logins",
+        }
+    }
+
+    /// The setting of a word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|setting| setting.as_str() == word)
+    }
+}
+
 /// An entry of the audit log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Audited {
@@ -104,4 +158,6 @@ pub struct Audited {
     pub about: Option<PartyId>,
     /// The address of an action at an address.
     pub place: Option<String>,
+    /// What the operator of the hub changed; none of other actions, and of entries from before version 12.
+    pub setting: Option<Setting>,
 }

@@ -17,7 +17,7 @@ mod recording;
 mod secret;
 mod topics;
 
-pub use audit::{Action, Audited};
+pub use audit::{Action, Audited, Setting};
 pub use content::Content;
 pub use event::{Event, PlayedSound, ToyCommand};
 pub use ids::{ChatId, ContentId, DeviceKey, HubId, MessageId, PartyId, RequestId, ToyId, UserId};

@@ -102,6 +102,12 @@ fn bind(
     Ok(listeners)
 }
 
+/// Checks whether the hub could listen on an address of a key. The error is one line that names both, and the remedy.
+/// It needs the runtime's I/O.
+pub fn try_listen(key: &str, address: SocketAddr, all: &[SocketAddr]) -> Result<(), String> {
+    bind_one(address, all).map(drop).map_err(|error| fault(key, address, &error))
+}
+
 fn bind_one(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A port whose last connections are still being closed by the system is free.

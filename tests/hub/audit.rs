@@ -66,8 +66,13 @@ async fn a_guardian_reads_who_has_done_what_around_the_toy() {
     let password = json!({"_id": mia.id, "password": "correct horse"});
     assert_eq!(world.post_as(&mia, "/export", password).await["code"], 0);
     assert_eq!(acts(&record(&world, &mia, None).await)[0], ("exported", Some(mia.id.as_str()), None));
+    let of_toy = record(&world, &mia, Some(&toy)).await;
+    let exported = ("exported", Some(mia.id.as_str()), Some(mia.id.as_str()));
+    assert_eq!(act(&of_toy[0]), exported, "in the log of each toy whose data was exported");
+    assert!(of_toy[0].get("setting").is_none());
     world.run(&["toy", "let-in", &toy.id]).await;
-    assert_eq!(acts(&record(&world, &mia, Some(&toy)).await)[0], ("operated", None, None));
+    let operated = record(&world, &mia, Some(&toy)).await.swap_remove(0);
+    assert_eq!((act(&operated), &operated["setting"]), (("operated", None, None), &json!("let_in")));
     assert_eq!(world.post_as(&mia, "/erase_chat", json!({"_id": mia.id, "chat_id": chat})).await["code"], 0);
     let all = record(&world, &mia, Some(&toy)).await;
     assert_eq!(acts(&all)[0], ("erased_chat", Some(mia.id.as_str()), Some(tom.id.as_str())));
@@ -157,14 +162,42 @@ async fn guardians_blocks_and_what_the_operator_does_stand_in_the_record() {
     assert_eq!(act(&newest(&mia, Some(&toy)).await), ("guardian_removed", by_mia, by_papa));
     assert_eq!(act(&newest(&papa, None).await), ("guardian_removed", by_mia, with_toy));
 
+    // Reading of another guardian's chat, and of a friend's, names the other party.
+    let invited = done(&mia, "/invite", json!({"toy_id": toy.id})).await;
+    done(&papa, "/join", json!({"invite": invited["invite"]})).await;
+    let friends = world.post_as(&mia, "/friend_list", json!({"_id": mia.id})).await;
+    let chat = friends["data"][0]["friend_chat"].clone();
+    let list = json!({"chat_id": chat, "to_user": papa.id});
+    upload(&world, "/app_uploader", &mia.id, &toy.id, 1).await;
+    for number in 0..2 {
+        assert_eq!(world.post_as(&papa, "/chat_list", list.clone()).await["data"].as_array().unwrap().len(), 1);
+        let all = record(&world, &mia, Some(&toy)).await;
+        let read = acts(&all).iter().filter(|act| act.0 == "read").count();
+        assert_eq!((act(&all[0]), read), (("read", by_papa, by_mia), 1), "{number}: what was said to the child, too");
+    }
+    // One's own chat has no other party.
+    upload(&world, "/toy_uploader", &toy.id, &mia.id, 2).await;
+    world.post_as(&mia, "/chat_list", json!({"chat_id": chat, "to_user": mia.id})).await;
+    assert_eq!(act(&newest(&mia, Some(&toy)).await), ("read", by_mia, None));
+
     // The operator of the hub.
     world.run(&["device", "renew", &toy.device_key]).await;
     assert_eq!(act(&newest(&mia, Some(&toy)).await), ("secret_renewed", None, None));
     world.run(&["toy", "quiet", &toy.id, "20:00", "07:00", "--zone", "Etc/UTC"]).await;
-    assert_eq!(act(&newest(&mia, Some(&toy)).await), ("operated", None, None));
+    for (setting, arguments) in [
+        ("daily_minutes", &["minutes", toy.id.as_str(), "45", "--zone", "Etc/UTC"][..]),
+        ("content", &["content", &toy.id, "approved"]),
+        ("only_token", &["only-token", &toy.id]),
+        ("quiet_hours", &["quiet", &toy.id, "--off"]),
+    ] {
+        world.run(&[&["toy"], arguments].concat()).await;
+        let newest = newest(&mia, Some(&toy)).await;
+        assert_eq!((act(&newest), &newest["setting"]), (("operated", None, None), &json!(setting)));
+    }
     let archive = world.folder().join("mia.zip");
     world.run(&["user", "export", "mia", "--out", archive.to_str().unwrap()]).await;
     assert_eq!(act(&newest(&mia, None).await), ("exported", None, None));
+    assert_eq!(act(&newest(&mia, Some(&toy)).await), ("exported", None, by_mia));
     let password = world.run(&["user", "password", "mia"]).await;
     let login = json!({"username": "mia", "password": password.trim()});
     let login = world.ok("/login", login).await;

@@ -106,7 +106,21 @@ async fn a_toy_requests_its_profile_and_unread_counts() {
     let answer = of_other.answer(json!({"do": "toy_profile", "toy_id": toy.id})).await;
     assert_eq!((&answer["code"], &answer["msg"]), (&json!(1), &json!("no such user or toy")));
     let answer = world.app(&mia).await.ask(json!({"do": "toy_profile"})).await;
-    assert_eq!((&answer["code"], &answer["msg"]), (&json!(1), &json!("no such user or toy")));
+    assert_eq!((&answer["code"], &answer["msg"]), (&json!(18), &json!("not permitted")));
+    // A call for apps on a toy's connection.
+    let unknown = "0".repeat(24);
+    for request in [
+        json!({"do": "erase_message", "message": unknown}),
+        json!({"do": "erase_message", "message": unknown, "_id": other.id}),
+        json!({"do": "erase_account", "password": "correct horse"}),
+        json!({"do": "toy_list"}),
+        json!({"do": "mute", "friend_id": mia.id}),
+    ] {
+        let answer = of_other.answer(request.clone()).await;
+        assert_eq!((&answer["code"], &answer["msg"]), (&json!(18), &json!("not permitted")), "{request}");
+    }
+    let answer = of_other.answer(json!({"do": "acc_req", "req_id": unknown})).await;
+    assert_eq!((&answer["code"], &answer["msg"]), (&json!(1), &json!("no such friend request")));
 }
 
 /// All Rust sources below a folder, in one text.

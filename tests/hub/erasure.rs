@@ -429,6 +429,72 @@ async fn a_chat_is_erased_whole_by_a_guardian_and_half_by_others() {
     assert_eq!(send(&world, "/app_uploader", &stranger.id, &toy.id, None, sound::tone(1)).await["code"], 1);
 }
 
+/// The number of requests in a user's list.
+async fn requests(world: &World, user: &User) -> usize {
+    let list = world.post_as(user, "/req_list", json!({"_id": user.id})).await;
+    list["data"].as_array().unwrap_or_else(|| panic!("{list}")).len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_friend_requests_of_two_go_with_their_friendship() {
+    let world = World::start_with(&[LOG, ("TOYHUB_ACCOUNTS__REFUSED_REQUEST_PAUSE_H", "0")]).await;
+    let (mia, tom) = (world.user("mia").await, world.user("tom").await);
+    let toy = world.toy(&mia, "Fluffy").await;
+    let ask = async |by: &User, from: &str, to: &str, info: &str, remark: &str| {
+        let asked = json!({"req_user": from, "add_user": to, "req_info": info, "remark": remark});
+        assert_eq!(world.post_as(by, "/add_req", asked).await["code"], 0);
+    };
+    let newest = async |user: &User| {
+        let list = world.post_as(user, "/req_list", json!({"_id": user.id})).await;
+        list["data"][0]["_id"].clone()
+    };
+    // One request in each direction, the first one refused; and others, of which none may go.
+    ask(&mia, &toy.id, &tom.id, "Zebrafink-one", "Quokka-one").await;
+    let refused = json!({"req_id": newest(&tom).await});
+    assert_eq!(world.post_as(&tom, "/ref_req", refused).await["code"], 0);
+    ask(&tom, &tom.id, &toy.id, "Zebrafink-two", "Quokka-two").await;
+    world.accept(&mia, "Quokka-three").await;
+    ask(&tom, &tom.id, &mia.id, "Wombat-info", "Wombat-remark").await;
+    let mut needles = Needles(Vec::new());
+    for text in ["ebrafink-one", "ebrafink-two", "uokka-one", "uokka-two", "uokka-three"] {
+        needles.text(text, text);
+    }
+    assert_eq!(needles.kinds_found(&world), 5, "{:?}", needles.found(&world));
+    assert_eq!((requests(&world, &mia).await, requests(&world, &tom).await), (2, 1));
+    let ended = json!({"_id": mia.id, "toy_id": toy.id, "friend_id": tom.id});
+    assert_eq!(world.post_as(&mia, "/erase_friend", ended).await["code"], 0);
+    assert_eq!((requests(&world, &mia).await, requests(&world, &tom).await), (1, 0), "at once");
+    world.run(&["erase", "--finish"]).await;
+    assert_eq!(needles.found(&world), [""; 0]);
+
+    // The other ends of a friendship.
+    let friend = json!({"user_id": mia.id, "toy_id": toy.id, "friend_id": tom.id});
+    for path in ["/unfriend", "/block"] {
+        ask(&tom, &tom.id, &toy.id, "info", "remark").await;
+        world.accept(&mia, "Tom").await;
+        assert_eq!(requests(&world, &mia).await, 2);
+        assert_eq!(world.post_as(&mia, path, friend.clone()).await["code"], 0, "{path}");
+        assert_eq!(requests(&world, &mia).await, 1, "{path}: that of the other pair is left");
+    }
+    assert_eq!(world.post_as(&mia, "/unblock", friend).await["code"], 0);
+    // A guardian who was a friend of the toy before.
+    ask(&tom, &tom.id, &toy.id, "info", "remark").await;
+    world.accept(&mia, "Tom").await;
+    let code = world.post_as(&mia, "/invite", json!({"user_id": mia.id, "toy_id": toy.id})).await;
+    let joined = json!({"user_id": tom.id, "invite": code["data"]["invite"]});
+    assert_eq!(world.post_as(&tom, "/join", joined).await["code"], 0);
+    assert_eq!(requests(&world, &mia).await, 2);
+    let removal = json!({"user_id": mia.id, "toy_id": toy.id, "guardian_id": tom.id});
+    assert_eq!(world.post_as(&mia, "/remove_guardian", removal).await["code"], 0);
+    assert_eq!(requests(&world, &mia).await, 1);
+    // The end of the toy.
+    ask(&tom, &tom.id, &toy.id, "info", "remark").await;
+    world.accept(&mia, "Tom").await;
+    assert_eq!(world.post_as(&mia, "/unbind_toy", json!({"user_id": mia.id, "toy_id": toy.id})).await["code"], 0);
+    world.run(&["erase", "--finish"]).await;
+    assert_eq!((requests(&world, &mia).await, requests(&world, &tom).await), (1, 0));
+}
+
 /// A chat of many messages, put into the tables and the folder of a stopped hub.
 async fn fill(world: &mut World, chat: &str, sender: &str, count: usize) {
     world.stop().await;

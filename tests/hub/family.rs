@@ -47,17 +47,21 @@ async fn a_request_of_the_toy_itself_goes_to_its_guardian_first_who_names_the_fr
     assert!(requests(&world, &eve).await.is_empty(), "the stranger is not asked yet");
     let own = requests(&world, &mia).await;
     assert_eq!((own.len(), &own[0]["status"], &own[0]["remark"]), (1, &json!(0), &json!("Mama")));
-    assert_eq!(answer(&world, &eve, "/acc_req", &own[0], "x").await["code"], 10, "it is not hers to answer");
+    let stolen = answer(&world, &eve, "/acc_req", &own[0], "x").await;
+    assert_eq!((&stolen["code"], &stolen["msg"]), (&json!(1), &json!("no such friend request")), "not hers to answer");
 
     assert_eq!(answer(&world, &mia, "/acc_req", &own[0], "Aunt Eve").await["code"], 0);
     assert!(friends_of(&world, &mia, &toy).await.iter().all(|(id, _)| *id != eve.id), "not yet");
     assert_eq!(
         answer(&world, &mia, "/acc_req", &own[0], "Eve").await["msg"],
-        "this friend request has already been answered"
+        "this friend request is already waiting for an answer",
+        "that of the other side"
     );
     let asked = requests(&world, &eve).await;
     assert_eq!(asked[0]["_id"], own[0]["_id"]);
     assert_eq!(answer(&world, &eve, "/acc_req", &asked[0], "Fluff").await["code"], 0);
+    let late = answer(&world, &mia, "/ref_req", &asked[0], "").await;
+    assert_eq!(late["msg"], "this friend request has already been answered");
     let friends = friends_of(&world, &mia, &toy).await;
     assert!(friends.contains(&(eve.id.clone(), "Aunt Eve".into())), "{friends:?}");
 
@@ -112,12 +116,15 @@ async fn a_request_by_a_guardian_for_its_toy_is_its_consent_and_others_may_not_m
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_family_asks_no_member_of_the_other_by_no_member_of_its_own() {
     let world = World::start().await;
-    let (mia, tom, papa) = (world.user("mia").await, world.user("tom").await, world.user("papa").await);
+    let (mia, tom) = (world.user("mia").await, world.user("tom").await);
+    let (papa, aunt) = (world.user("papa").await, world.user("aunt").await);
     let (fluffy, puffy) = (world.toy(&mia, "Fluffy").await, world.toy(&mia, "Puffy").await);
     let (rex, max) = (world.toy(&tom, "Rex").await, world.toy(&tom, "Max").await);
-    let invite = world.post_as(&mia, "/invite", json!({"user_id": mia.id, "toy_id": fluffy.id})).await;
-    let joined = json!({"user_id": papa.id, "invite": invite["data"]["invite"]});
-    assert_eq!(world.post_as(&papa, "/join", joined).await["code"], 0);
+    for (owner, toy, guardian) in [(&mia, &fluffy, &papa), (&tom, &max, &aunt)] {
+        let invite = world.post_as(owner, "/invite", json!({"user_id": owner.id, "toy_id": toy.id})).await;
+        let joined = json!({"user_id": guardian.id, "invite": invite["data"]["invite"]});
+        assert_eq!(world.post_as(guardian, "/join", joined).await["code"], 0);
+    }
     let ask = async |by: &User, from: &str, to: &str| {
         world.post_as(by, "/add_req", wish(from, to, "x")).await["code"].clone()
     };
@@ -130,11 +137,24 @@ async fn a_refused_family_asks_no_member_of_the_other_by_no_member_of_its_own() 
         }
     }
     assert_eq!(requests(&world, &tom).await.len(), 1, "nothing new stands in the list");
+    // Whoever leaves one of the two families stays bound.
+    for (by, toy) in [(&papa, &fluffy), (&aunt, &max)] {
+        let left = json!({"user_id": by.id, "toy_id": toy.id, "guardian_id": by.id});
+        assert_eq!(world.post_as(by, "/remove_guardian", left).await["code"], 0);
+    }
+    for to in [&rex.id, &max.id, &tom.id, &aunt.id] {
+        assert_eq!(ask(&papa, &papa.id, to).await, 11, "{to}");
+        assert_eq!(ask(&mia, &fluffy.id, to).await, 11, "{to}");
+    }
     // The other family may ask, and others may ask both.
     let eve = world.user("eve").await;
     assert_eq!(ask(&tom, &rex.id, &fluffy.id).await, 0);
     assert_eq!(ask(&eve, &eve.id, &rex.id).await, 0);
     assert_eq!(ask(&mia, &puffy.id, &eve.id).await, 0);
+    // The pause ends when the toy whose guardian has refused makes friends with one of them.
+    world.accept(&mia, "Rexy").await;
+    assert_eq!(ask(&papa, &papa.id, &aunt.id).await, 0);
+    assert_eq!(ask(&mia, &mia.id, &tom.id).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

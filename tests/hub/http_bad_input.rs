@@ -178,6 +178,8 @@ async fn every_field_of_every_call_may_be_anything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_or_unknown_field_is_the_persons_to_mend() {
     let world = World::start().await;
+    // A party has authenticated at this address.
+    world.user("mia").await;
     for (path, body) in [
         ("/login", json!({})),
         ("/login", json!({"username": null, "password": "x"})),

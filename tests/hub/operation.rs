@@ -133,6 +133,22 @@ async fn a_secret_that_cannot_be_printed_leaves_no_device() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_names_a_port_that_is_in_use_its_key_and_the_remedy() {
+    let mut world = World::start().await;
+    world.stop().await;
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap();
+    for (variable, key) in [("TOYHUB_HTTP__LISTEN", "http.listen"), ("TOYHUB_MQTT__LISTEN", "mqtt.listen")] {
+        let mut command = world.command(&["doctor"]);
+        let output = within("the doctor", command.env(variable, address.to_string()).output()).await.unwrap();
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let expected = format!("MISSING  port: {key}: {address} is in use; stop the other program or set another port");
+        assert!(lines.lines().any(|line| line == expected), "{lines}");
+        assert!(!output.status.success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_command_panics_where_its_output_cannot_be_written() {
     let mut world = World::start().await;
     world.device().await;

@@ -40,7 +40,7 @@ async fn short_common_and_own_names_are_no_passwords() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_looks_like_anothers_is_taken_and_one_that_cannot_be_seen_is_none() {
-    let world = World::start().await;
+    let mut world = World::start().await;
     world.ok("/reg", new("Ira Paul", "correct horse")).await;
     for name in ["Ira Paul", "ira paul", "lra Paul", "Ira  Pau1", "Іra Paul", "Ｉｒａ Ｐａｕｌ", "Ira\u{a0}Paul"]
     {
@@ -48,12 +48,15 @@ async fn a_name_that_looks_like_anothers_is_taken_and_one_that_cannot_be_seen_is
         let expected = (&json!(1), &json!("this username is taken, choose another one"));
         assert_eq!((&answer["code"], &answer["msg"]), expected, "{name}");
     }
-    for name in ["Ira\u{200b} Paul", "Ira Paul\u{2060}", "\u{ad}", "\u{202e}luaP arI"] {
+    let unseen =
+        ["\u{200b}", "\u{2060}", "\u{ad}", "\u{202e}", "\u{2800}", "\u{1d159}", "\u{16fe4}", "\u{fffc}", "\u{e000}"];
+    for name in unseen.iter().chain(&["\u{600}"]).flat_map(|unseen| [format!("Ira{unseen} Paul"), (*unseen).into()]) {
+        let name = name.as_str();
         let answer = world.post("/reg", new(name, "correct horse")).await.1;
         assert_eq!(answer["code"], 1, "{name:?}: {answer}");
         assert!(answer["msg"].as_str().unwrap().contains("username"), "{answer}");
     }
-    for name in ["Ira Paula", "Jörg", "Jorg", "小明"] {
+    for name in ["Ira Paula", "Jörg", "Jorg", "小明", "mia🎈"] {
         world.ok("/reg", new(name, "correct horse")).await;
         assert_eq!(log_in(&world, name, "correct horse").await["code"], 0, "{name}");
     }
@@ -61,6 +64,13 @@ async fn a_name_that_looks_like_anothers_is_taken_and_one_that_cannot_be_seen_is
     assert_eq!(log_in(&world, "ira paul", "correct horse").await["code"], 1);
     world.run(&["user", "erase", "Ira Paul"]).await;
     world.ok("/reg", new("ira paul", "correct horse")).await;
+    // Who had such a name before it was refused still logs in with it.
+    let id = log_in(&world, "Jörg", "correct horse").await["data"]["_id"].as_str().unwrap().to_owned();
+    world.stop().await;
+    let sql = format!("CREATE type::record('user_name', 'J\u{2800}rg') SET user = '{id}'");
+    crate::tables::run(world.data_dir(), sql).await;
+    world.start_hub().await;
+    assert_eq!(log_in(&world, "J\u{2800}rg", "correct horse").await["code"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

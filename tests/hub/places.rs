@@ -405,3 +405,79 @@ async fn a_link_ends_with_the_friendship_of_a_toy_and_with_the_recording() {
     assert_eq!(world.post_as(&owner, "/unfriend", end).await["code"], 0);
     assert_eq!(stranger.get(&links[1]).await, 404);
 }
+
+#[tokio::test]
+async fn a_link_opens_what_a_login_of_its_party_opens_and_ends_with_it() {
+    let world = World::start().await;
+    let (mia, papa, tom) = (world.user("mia").await, world.user("papa").await, world.user("tom").await);
+    let toy = world.toy(&mia, "Fluffy").await;
+    let code = world.post_as(&mia, "/invite", json!({"user_id": mia.id, "toy_id": toy.id})).await;
+    let joined = json!({"user_id": papa.id, "invite": code["data"]["invite"]});
+    assert_eq!(world.post_as(&papa, "/join", joined).await["code"], 0);
+    let wish = json!({"req_user": tom.id, "add_user": mia.id, "type": "app", "req_info": "", "remark": "Mia"});
+    assert_eq!(world.post_as(&tom, "/add_req", wish).await["code"], 0);
+    world.accept(&mia, "Tom").await;
+    let stranger = Stranger::new(&world);
+    let mut app = world.app(&mia).await;
+    let of_toy = [("user_id", toy.id.as_str()), ("to_user", mia.id.as_str())];
+    assert_eq!(world.upload("/toy_uploader", "reco", sound::tone(3), &of_toy).await["code"], 0);
+    let of_tom = [("user_id", tom.id.as_str()), ("to_user", mia.id.as_str()), ("token", &tom.token)];
+    let sent = world.upload("/app_uploader", "reco_file", sound::tone(4), &of_tom).await;
+    let of_tom = sent["data"]["url"].as_str().unwrap().to_owned();
+
+    // A live event has its links, too.
+    let mut live = Vec::new();
+    while live.len() < 2 {
+        let event = app.frame().await;
+        if event["type"] == "message" {
+            live.push(event["url"].as_str().unwrap_or_else(|| panic!("{event}")).to_owned());
+        }
+    }
+    let friends = world.post_as(&mia, "/friend_list", json!({"_id": mia.id})).await;
+    let chat = |friend: &str| {
+        let entries = friends["data"].as_array().unwrap();
+        entries.iter().find(|entry| entry["friend_id"] == friend).unwrap()["friend_chat"].clone()
+    };
+    let link = async |user: &User, chat: &Value| {
+        let list = world.post_as(user, "/chat_list", json!({"to_user": user.id, "chat_id": chat})).await;
+        list["data"][0]["url"].as_str().unwrap_or_else(|| panic!("{list}")).to_owned()
+    };
+    let of_papa = link(&papa, &chat(&toy.id)).await;
+    let own = link(&mia, &chat(&toy.id)).await;
+    for link in live.iter().chain([&of_papa, &own, &of_tom]) {
+        assert_eq!(stranger.get(link).await, 200, "{link}");
+    }
+    // The party cannot be exchanged.
+    assert_eq!(stranger.get(&of_papa.replace(&papa.id, &mia.id)).await, 401);
+
+    let removal = json!({"user_id": mia.id, "toy_id": toy.id, "guardian_id": papa.id});
+    assert_eq!(world.post_as(&mia, "/remove_guardian", removal).await["code"], 0);
+    assert_eq!((stranger.get(&of_papa).await, stranger.get(&own).await), (404, 200));
+    // Who has erased a message for itself does not get its recording, by a link or a token; its sender does.
+    let for_me = json!({"_id": mia.id, "message": sent["data"]["_id"], "for": "me"});
+    assert_eq!(world.post_as(&mia, "/erase_message", for_me).await["code"], 0);
+    assert_eq!((stranger.get(&live[1]).await, stranger.get(&of_tom).await), (404, 200));
+    let name = live[1].split_once('?').unwrap().0;
+    let download = async |user: &User| {
+        let request = world.client().get(format!("{}{name}", world.http())).bearer_auth(&user.token);
+        within(name, request.send()).await.unwrap().status().as_u16()
+    };
+    assert_eq!((download(&mia).await, download(&tom).await), (404, 200));
+    // Nor does a guardian, of its own chat with the toy.
+    let message = world.post_as(&mia, "/chat_list", json!({"to_user": mia.id, "chat_id": chat(&toy.id)})).await;
+    let for_me = json!({"_id": mia.id, "message": message["data"][0]["_id"], "for": "me"});
+    assert_eq!(stranger.get(&own).await, 200);
+    assert_eq!(world.post_as(&mia, "/erase_message", for_me).await["code"], 0);
+    assert_eq!(stranger.get(&own).await, 404);
+
+    // A new password, and the end of all logins.
+    let to_tom = [("user_id", mia.id.as_str()), ("to_user", tom.id.as_str()), ("token", &mia.token)];
+    assert_eq!(world.upload("/app_uploader", "reco_file", sound::tone(5), &to_tom).await["code"], 0);
+    let own = link(&mia, &chat(&tom.id)).await;
+    assert_eq!(stranger.get(&own).await, 200);
+    let change = json!({"user_id": mia.id, "password": "correct horse", "new_password": "better horse"});
+    assert_eq!(world.post_as(&mia, "/change_password", change).await["code"], 0);
+    assert_eq!((stranger.get(&own).await, stranger.get(&of_tom).await), (401, 200));
+    world.run(&["user", "log-out", "tom"]).await;
+    assert_eq!(stranger.get(&of_tom).await, 401);
+}

@@ -152,9 +152,17 @@ async fn a_muted_friend_of_a_toy_waits_in_silence() {
     let friends = line.ok(json!({"do": "friend_list"})).await;
     let of_tom = friends.as_array().unwrap().iter().find(|friend| friend["friend_id"] == tom.id.as_str()).unwrap();
     assert_eq!((&of_tom["muted"], &of_tom["unread"]), (&json!(true), &json!(1)));
+    // Its guardians see it where they read its address book.
+    let muted = async || -> Vec<Value> {
+        let list = world.post_as(&mia, "/toy_list", json!({"_id": mia.id})).await;
+        let friends = list["data"][0]["friend_list"].as_array().unwrap().iter();
+        friends.filter(|friend| friend["muted"] == true).map(|friend| friend["friend_id"].clone()).collect()
+    };
+    assert_eq!(muted().await, [json!(tom.id)]);
     let mut loud = him;
     loud["withdraw"] = json!(true);
     doors.ok("mute", me, loud).await;
+    assert!(muted().await.is_empty());
     let told: Vec<Value> = vec![line.event("message").await["_id"].clone(), line.event("message").await["_id"].clone()];
     assert!(told.contains(&silent), "{told:?}");
     let others = json!({"user_id": tom.id, "toy_id": toy.id, "friend_id": mia.id});

@@ -86,3 +86,41 @@ async fn what_waits_is_not_given_to_who_has_lost_the_right_to_it() {
     phone.send(&packet(0xa2, &[&[0, 9][..], &text(&state("#"))].concat())).await;
     phone.expect(0xb0, &[0, 9]).await;
 }
+
+#[tokio::test]
+async fn a_will_that_its_client_may_not_publish_is_refused_with_its_connect() {
+    let world = World::start().await;
+    let mia = world.user("mia").await;
+    let (toy, other) = (world.toy(&mia, "Fluffy").await, world.bound_toy("Rex").await);
+    let connects = async |level: u8, topic: &str, user: &str, password: &str| {
+        let properties = if level == V5 { &[0][..] } else { &[] };
+        let will = [properties, &text(topic), &text("gone")].concat();
+        let mut raw = Raw::open(world.mqtt_addr()).await;
+        raw.send(&connect_with(level, 0xc6, 60, &[], "with-a-will", &will, user, password)).await;
+        let (kind, answer) = raw.packet().await;
+        assert_eq!((kind, answer[0]), (0x20, 0));
+        answer[1]
+    };
+    let own = format!("toy/{}/state/gone", toy.id);
+    let of_toy = [
+        format!("toy/{}/state/gone", other.id),
+        format!("toy/{}/out", toy.id),
+        format!("toy/{}/in", toy.id),
+        format!("online/{}", toy.id),
+        format!("chat/{}", "0".repeat(24)),
+        "$SYS/broker/uptime".into(),
+        "news".into(),
+    ];
+    for (level, refused) in [(V4, 5), (V5, 0x87)] {
+        for topic in &of_toy {
+            assert_eq!(connects(level, topic, &toy.device_key, &toy.secret).await, refused, "{level} {topic}");
+        }
+        // Its own, and that of a bridge, which is ignored.
+        for topic in [own.as_str(), "$SYS/broker/connection/toy/state"] {
+            assert_eq!(connects(level, topic, &toy.device_key, &toy.secret).await, 0, "{level} {topic}");
+        }
+        assert_eq!(connects(level, &own, &mia.id, &mia.token).await, refused, "a state is the toy's");
+        assert_eq!(connects(level, &format!("toy/{}/cmd/gone", toy.id), &mia.id, &mia.token).await, 0);
+        assert_eq!(connects(level, &format!("toy/{}/cmd/gone", other.id), &mia.id, &mia.token).await, refused);
+    }
+}

@@ -1,5 +1,7 @@
 //! Quiet hours with a simulated clock, and approved content.
 
+mod clock;
+
 use super::*;
 use crate::model::{ContentId, PartyId};
 
@@ -63,6 +65,11 @@ impl Home {
         self.world.hub.rests(&Party::Toy(self.toy.clone()))
     }
 
+    /// How many messages of the parent are unread.
+    async fn unread(&self) -> u64 {
+        self.world.hub.friends(&Party::Toy(self.toy.clone())).await.unwrap()[0].unread
+    }
+
     fn told(&mut self) -> usize {
         heard(&mut self.ears).iter().filter(|(_, text)| text.contains("Message {")).count()
     }
@@ -98,6 +105,35 @@ async fn messages_wait_over_midnight_and_a_change_of_the_clocks_and_are_announce
     home.world.hub.keep_quiet_hours(NOON + 18.0 * HOUR + 1.0).await;
     assert_eq!(home.told(), 0, "once");
     assert_eq!(home.world.hub.receive(&toy, None).await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resting_toy_marks_only_what_it_was_given_as_read() {
+    let mut home = Home::new().await;
+    let (parent, toy) = (Party::User(home.owner.clone()), Party::Toy(home.toy.clone()));
+    let parent_id: PartyId = parent.id().parse().unwrap();
+    home.quiet("20:00", "07:00", NOON).await.unwrap();
+    let given = home.world.send(&parent, &toy, NOON + 7.9 * HOUR).await;
+    home.world.hub.mark_delivered(&toy, &given).await.unwrap();
+    home.world.hub.keep_quiet_hours(NOON + 8.0 * HOUR).await;
+    let withheld = home.world.send(&parent, &toy, NOON + 9.0 * HOUR).await;
+    // The end of what it began to play before.
+    for up_to in [None, Some(&given), Some(&withheld), None] {
+        home.world.hub.mark_read(&toy, &parent_id, up_to).await.unwrap();
+        assert_eq!(home.unread().await, 1, "{up_to:?}");
+    }
+    // An urgent message is given, and what waited with it.
+    home.world.hub.wake_for_emergency(&home.owner, &toy.id().parse().unwrap(), NOON + 10.0 * HOUR).await.unwrap();
+    assert_eq!(home.told(), 1);
+    home.world.hub.mark_delivered(&toy, &withheld).await.unwrap();
+    home.world.hub.keep_quiet_hours(NOON + 11.0 * HOUR).await;
+    home.message(NOON + 11.0 * HOUR).await;
+    home.world.hub.mark_read(&toy, &parent_id, None).await.unwrap();
+    assert_eq!((home.told(), home.unread().await), (0, 1));
+    home.world.hub.keep_quiet_hours(NOON + 18.0 * HOUR).await;
+    assert_eq!(home.told(), 1, "no message is lost");
+    home.world.hub.mark_read(&toy, &parent_id, None).await.unwrap();
+    assert_eq!(home.unread().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

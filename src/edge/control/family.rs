@@ -4,7 +4,7 @@ use super::{Response, operated};
 use crate::domain::error::DomainError;
 use crate::domain::{Guardian, Hub, WantedInvitation};
 use crate::edge::wire;
-use crate::model::{Party, Secret, ToyId};
+use crate::model::{Party, Secret, Setting, ToyId};
 
 pub(super) fn toy_id(toy: &str) -> Result<ToyId, DomainError> {
     toy.parse().map_err(|_| DomainError::UnknownParty)
@@ -15,7 +15,7 @@ pub(super) async fn invite(hub: &Hub, toy: Option<&str>, remark: String) -> Resu
     let toy = toy.map(toy_id).transpose()?;
     let made = hub.invite(None, WantedInvitation { toy: toy.clone(), remark }, wire::now()).await?;
     if let Some(toy) = toy {
-        operated(hub, &Party::Toy(toy)).await;
+        operated(hub, &Party::Toy(toy), Setting::Invitation).await;
     }
     let hours = ((made.expires_at - wire::now()) / 3600.0).round();
     Ok(Response::Lines(vec![format!("{}\tgood once, for {hours} hours", made.code.reveal())]))

@@ -5,11 +5,11 @@ use super::{Response, operated};
 use crate::domain::error::DomainError;
 use crate::domain::{Hub, ToySettings, daily_minutes, quiet_hours};
 use crate::edge::wire;
-use crate::model::{Party, ToyId};
+use crate::model::{Party, Setting, ToyId};
 
 /// Adds an entry to the audit log of the toy: its settings were changed.
-async fn done(hub: &Hub, toy: ToyId) -> Result<Response, DomainError> {
-    operated(hub, &Party::Toy(toy)).await;
+async fn done(hub: &Hub, toy: ToyId, setting: Setting) -> Result<Response, DomainError> {
+    operated(hub, &Party::Toy(toy), setting).await;
     Ok(Response::Lines(vec!["done".into()]))
 }
 
@@ -38,7 +38,7 @@ pub(super) async fn set_quiet(
     let hours = quiet_hours(from, until, zone)?;
     let toy = toy_id(toy)?;
     hub.set_quiet_hours(None, &toy, hours, wire::now()).await?;
-    done(hub, toy).await
+    done(hub, toy, Setting::QuietHours).await
 }
 
 pub(super) async fn set_minutes(
@@ -50,18 +50,18 @@ pub(super) async fn set_minutes(
     let daily = daily_minutes(minutes, zone)?;
     let toy = toy_id(toy)?;
     hub.set_daily_minutes(None, &toy, daily, wire::now()).await?;
-    done(hub, toy).await
+    done(hub, toy, Setting::DailyMinutes).await
 }
 
 pub(super) async fn set_content(hub: &Hub, toy: &str, is_approved_only: bool) -> Result<Response, DomainError> {
     let toy = toy_id(toy)?;
     hub.set_approved_only(None, &toy, is_approved_only).await?;
-    done(hub, toy).await
+    done(hub, toy, Setting::Content).await
 }
 
 pub(super) async fn approve(hub: &Hub, toy: &str, content: &str, is_approved: bool) -> Result<Response, DomainError> {
     let content = content.parse().map_err(|_| DomainError::invalid("CONTENT", "is an id of \"content list\""))?;
     let toy = toy_id(toy)?;
     hub.approve_content(None, &toy, &content, is_approved).await?;
-    done(hub, toy).await
+    done(hub, toy, Setting::Approval).await
 }

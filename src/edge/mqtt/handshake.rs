@@ -25,6 +25,9 @@ use crate::domain::login::Admitted;
 use crate::edge::wire::{self, age_now, now};
 use crate::ports::router::{CloseReason, Mailbox};
 
+/// Where mosquitto publishes whether a bridge of it is connected.
+const STATE_OF_BRIDGE: &str = "$SYS/broker/connection/";
+
 /// Brings a new connection to its session; none if it was refused, silent for too long, or the hub stops. `number` is
 /// its place in the order in which connections were accepted.
 pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
@@ -39,8 +42,10 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     let entered = async {
         let mut connect = read_connect(&mut link, edge.config.packet_max_bytes, profile).await?;
         connect.expiry_s = connect.expiry_s.min(edge.config.session_expiry_max_s);
-        let reject = |refusal| Rejection::new(connect.version, refusal);
+        let version = connect.version;
+        let reject = move |refusal| Rejection::new(version, refusal);
         let admitted = admit(&connect, peer, &edge, profile).await.map_err(reject)?;
+        check_will(&mut connect, &admitted, &edge).await.map_err(reject)?;
         let entered = enter(&connect, &admitted, &edge, number, patience).await.map_err(reject)?;
         Ok::<_, Rejection>((connect, entered, wire::instant_of(admitted.expires_at)))
     };
@@ -100,6 +105,20 @@ async fn admit(connect: &Connect, peer: IpAddr, edge: &Edge, profile: Profile) -
     edge.hub.may_connect(peer).map_err(|error| Refusal::from(&error))?;
     let admitted = edge.hub.authenticate_client(&connect.username, connect.password.clone(), peer, now()).await;
     admitted.map_err(|error| Refusal::from(&error))
+}
+
+/// Refuses a will that the client may not publish (v5 §3.1.2.5), as it would be dropped without notice otherwise. Its
+/// permission is checked again when it is published. A bridge is accepted without such a will: by default, mosquitto
+/// sets one on the `$SYS` topic that states whether the bridge is connected.
+async fn check_will(connect: &mut Connect, admitted: &Admitted, edge: &Edge) -> Result<(), Refusal> {
+    let Some(will) = &connect.will else { return Ok(()) };
+    match edge.hub.check_publish(&admitted.party, &will.topic).await {
+        Err(DomainError::Forbidden) if will.topic.as_str().starts_with(STATE_OF_BRIDGE) => {
+            connect.will = None;
+            Ok(())
+        }
+        checked => checked.map_err(|error| Refusal::from(&error)),
+    }
 }
 
 /// A client's place among the sessions, with the state of its session.

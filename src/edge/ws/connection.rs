@@ -21,7 +21,7 @@ use super::{Apps, End, Goodbye, send, send_text};
 use crate::api::{Reply, events};
 use crate::domain::erasure::Device;
 use crate::domain::error::DomainError;
-use crate::domain::{Delivery, Hub, Mailbox, Payload};
+use crate::domain::{Announced, Delivery, LinksOf, Mailbox, Payload};
 use crate::edge::net::note_party;
 use crate::edge::request::{Caller, Request, answer, done};
 use crate::edge::wire;
@@ -44,6 +44,8 @@ pub(super) struct Connection<'a, S> {
     apps: &'a Arc<Apps>,
     line: Line<'a, S>,
     caller: Caller,
+    /// The links to sounds in events. They are void once the login is revoked, which closes the connection.
+    links: LinksOf,
     /// The place in the user's stream. Toys have none.
     follower: Option<Follower>,
     in_hand: Option<InHand<'a>>,
@@ -61,10 +63,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         expires_at: Timestamp,
         after: Option<u64>,
     ) -> Result<Self, End> {
+        let links = apps.hub.links_of(mailbox.party()).await?;
         let caller = Caller { hub: Arc::clone(&apps.hub), party: mailbox.party().clone(), peer };
         let (in_hand, waiting) = (None, VecDeque::new());
         let line = Line::new(stream, mailbox, &apps.config, expires_at);
-        let mut connection = Self { apps, line, caller, follower: None, in_hand, waiting };
+        let mut connection = Self { apps, line, caller, links, follower: None, in_hand, waiting };
         let Party::User(user) = connection.caller.party.clone() else {
             send(connection.line.stream, &json!({"type": "welcome"})).await?;
             connection.send_unheard().await?;
@@ -93,7 +96,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 
     async fn send_unheard(&mut self) -> Result<(), End> {
         for event in self.apps.hub.unread_events(&self.caller.party).await? {
-            send_event(self.line.stream, &self.apps.hub, &event, None).await?;
+            send_event(self.line.stream, &self.links, &event, None).await?;
         }
         Ok(())
     }
@@ -107,7 +110,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 Ok(events) if events.is_empty() => return Ok(()),
                 Ok(events) => {
                     for (number, event) in events {
-                        send_event(self.line.stream, &self.apps.hub, &event, Some(number)).await?;
+                        send_event(self.line.stream, &self.links, &event, Some(number)).await?;
                         follower.sent(number);
                     }
                 }
@@ -149,7 +152,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         }
     }
 
-    /// An event of the inbox goes out as it is, in its turn; what another topic carries is wrapped.
+    /// An event of the inbox goes out in its turn, with links to its sounds; a publication on another topic is wrapped.
     async fn push(&mut self, delivery: &Delivery) -> Result<(), End> {
         let publication = &delivery.publication;
         if publication.topic != self.caller.party.inbox() {
@@ -157,18 +160,16 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             let topic = publication.topic.as_str();
             return send(self.line.stream, &json!({"type": "publish", "topic": topic, "payload": payload})).await;
         }
-        let text = publication.payload.bytes();
-        let seq = match &publication.payload {
-            Payload::Event(announced) => announced.seq(),
-            Payload::Bytes(_) | Payload::Stored { .. } => None,
+        let Payload::Event(announced) = &publication.payload else {
+            return send_text(self.line.stream, publication.payload.bytes().clone()).await;
         };
-        let (Some(seq), Some(follower)) = (seq, &mut self.follower) else {
-            return send_text(self.line.stream, text.clone()).await;
+        let (Some(seq), Some(follower)) = (announced.seq(), &mut self.follower) else {
+            return send_announced(self.line.stream, &self.links, announced).await;
         };
         match follower.step(seq) {
             Step::Drop => Ok(()),
             Step::Send => {
-                send_text(self.line.stream, text.clone()).await?;
+                send_announced(self.line.stream, &self.links, announced).await?;
                 follower.sent(seq);
                 Ok(())
             }
@@ -227,11 +228,23 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 /// Sends an event; `seq` is its number in the user's stream.
 async fn send_event<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut WebSocketStream<S>,
-    hub: &Hub,
+    links: &LinksOf,
     event: &Event,
     seq: Option<u64>,
 ) -> Result<(), End> {
-    send_text(stream, events::encode(event, seq, Some((hub.links(), wire::now()))).into()).await
+    send_text(stream, events::encode(event, seq, Some((links, wire::now()))).into()).await
+}
+
+/// Sends an event that was published now. An event without a sound has no links: all its subscribers get the same text.
+async fn send_announced<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut WebSocketStream<S>,
+    links: &LinksOf,
+    announced: &Announced,
+) -> Result<(), End> {
+    match announced.event() {
+        event @ (Event::Message { .. } | Event::Play { .. }) => send_event(stream, links, event, announced.seq()).await,
+        _ => send_text(stream, announced.json().clone()).await,
+    }
 }
 
 /// The number and the result of the request in hand. Cancel-safe.

@@ -3,7 +3,8 @@
 use surrealdb::types::{SurrealValue, vars};
 
 use super::looks::looks_of;
-use super::{Results, Store, StoreError, stored, stored_party};
+use super::transaction::record;
+use super::{Results, Store, StoreError, stored, stored_number, stored_party};
 use crate::model::{FileName, Login, Party, Secret, Timestamp, User, UserId};
 use crate::ports::clock;
 
@@ -143,6 +144,17 @@ impl Store {
         Ok(toy.map(|only_token| (Party::new(crate::model::PartyKind::Toy, id), only_token)))
     }
 
+    /// The login epoch of a party, which is raised when its password changes or all its tokens are revoked; none for an
+    /// unknown party.
+    pub async fn login_epoch(&self, party: &Party) -> Result<Option<u64>, StoreError> {
+        let id = match party {
+            Party::User(user) => record("user", user.as_str()),
+            Party::Toy(toy) => record("toy", toy.as_str()),
+        };
+        let mut reply = self.run("SELECT VALUE login_epoch ?? 0 FROM ONLY $id", vars! { id: id }).await?;
+        reply.optional::<i64>(0)?.map(stored_number).transpose()
+    }
+
     /// Sets whether calls for a party always need a token.
     pub async fn set_only_token(&self, party: &Party, only_token: bool) -> Result<(), StoreError> {
         let sql = match party {
@@ -179,11 +191,12 @@ impl Store {
         Ok(())
     }
 
-    /// Sets a user's password hash, and deletes every token of the user except that of the hash `kept`.
+    /// Sets a user's password hash, raises the login epoch, and deletes every token of the user except that of the hash
+    /// `kept`.
     pub async fn set_password(&self, user: &UserId, password_hash: &str, kept: Option<&str>) -> Result<(), StoreError> {
         self.run(
             "{
-                UPDATE type::record('user', $user) SET password = $password;
+                UPDATE type::record('user', $user) SET password = $password, login_epoch = (login_epoch ?? 0) + 1;
                 DELETE token WHERE party = $user AND record::id(id) != $kept;
                 RETURN NONE;
             }",
@@ -198,10 +211,19 @@ impl Store {
         self.run("DELETE type::record('token', $hash)", vars! { hash: hash }).await.map(drop)
     }
 
-    /// Deletes every token of a party.
+    /// Deletes every token of a party, and raises its login epoch.
     pub async fn revoke_tokens(&self, party: &Party) -> Result<(), StoreError> {
-        self.run("DELETE token WHERE party = $party", vars! { party: party.id() }).await?;
-        Ok(())
+        self.run(
+            "{
+                DELETE token WHERE party = $party;
+                UPDATE type::record('user', $party) SET login_epoch = (login_epoch ?? 0) + 1;
+                UPDATE type::record('toy', $party) SET login_epoch = (login_epoch ?? 0) + 1;
+                RETURN NONE;
+            }",
+            vars! { party: party.id() },
+        )
+        .await
+        .map(drop)
     }
 
     /// The login of the token with this hash, unless it has expired.

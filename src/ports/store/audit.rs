@@ -5,7 +5,7 @@
 use surrealdb::types::{SurrealValue, vars};
 
 use super::{Store, StoreError, stored};
-use crate::model::{Action, Audited, PartyId, Timestamp};
+use crate::model::{Action, Audited, PartyId, Setting, Timestamp};
 
 #[derive(SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
@@ -16,11 +16,15 @@ struct AuditRow {
     actor: Option<String>,
     about: Option<String>,
     place: Option<String>,
+    setting: Option<String>,
 }
 
 impl AuditRow {
     fn into_audited(self) -> Result<Audited, StoreError> {
         let action = Action::of_word(&self.action).ok_or_else(|| StoreError::Corrupt("unknown action".into()))?;
+        let setting = self.setting.as_deref().map(|word| {
+            Setting::of_word(word).ok_or_else(|| StoreError::Corrupt("unknown setting in the audit log".into()))
+        });
         Ok(Audited {
             subject: stored(&self.subject)?,
             at: self.at,
@@ -28,6 +32,7 @@ impl AuditRow {
             actor: self.actor.as_deref().map(stored).transpose()?,
             about: self.about.as_deref().map(stored).transpose()?,
             place: self.place,
+            setting: setting.transpose()?,
         })
     }
 }
@@ -42,6 +47,7 @@ impl Store {
             actor: entry.actor.as_ref().map(ToString::to_string),
             about: entry.about.as_ref().map(ToString::to_string),
             place: entry.place.clone(),
+            setting: entry.setting.map(|setting| setting.as_str().to_owned()),
         };
         self.run(
             "CREATE type::record('audit', [$subject, $at, rand::ulid()]) CONTENT $row RETURN NONE",

@@ -43,6 +43,27 @@ pub struct Repeats {
     pub since: Timestamp,
 }
 
+/// Those whose message a recording is.
+#[derive(Debug)]
+pub struct PartiesOfSound {
+    /// The ids of the two parties of the chat.
+    pub parties: Vec<String>,
+    /// The one that has erased the message for itself alone.
+    pub hidden_from: Option<String>,
+}
+
+impl PartiesOfSound {
+    /// The other party of the chat.
+    pub fn other_than(&self, party: &str) -> Option<&str> {
+        self.parties.iter().map(String::as_str).find(|id| *id != party)
+    }
+
+    /// Whether a party has erased the message for itself.
+    pub fn is_hidden_from(&self, party: &str) -> bool {
+        self.hidden_from.as_deref() == Some(party)
+    }
+}
+
 /// A stored message, from this attempt or an earlier one.
 #[derive(Debug)]
 pub struct Kept {
@@ -390,18 +411,17 @@ impl Store {
 
     /// The two parties of the message with this recording, if there is one; only its sender if no row names the
     /// receiver any more.
-    pub async fn parties_of_sound(&self, sound: &FileName) -> Result<Option<Vec<String>>, StoreError> {
+    pub async fn parties_of_sound(&self, sound: &FileName) -> Result<Option<PartiesOfSound>, StoreError> {
         self.transact(|tx| async move {
             let sql = "SELECT * FROM message WHERE sound = $sound LIMIT 1";
             let message = tx.rows::<MessageRow>(sql, vars! { sound: sound.as_str() }).await?.into_iter().next();
             let Some(message) = message else { return Ok(None) };
-            let is_shown = |party: &String| message.hidden.as_ref() != Some(party);
-            if let Some(mut chat) = tx.chat(&message.chat).await? {
+            let hidden_from = message.hidden.clone();
+            if let Some(chat) = tx.chat(&message.chat).await? {
                 if chat.erased_to.is_some_and(|erased| message.seq <= erased) {
                     return Ok(None);
                 }
-                chat.parties.retain(is_shown);
-                return Ok(Some(chat.parties));
+                return Ok(Some(PartiesOfSound { parties: chat.parties, hidden_from }));
             }
             let mut parties = tx
                 .rows::<String>(
@@ -410,8 +430,7 @@ impl Store {
                 )
                 .await?;
             parties.push(message.sender.clone());
-            parties.retain(is_shown);
-            Ok(Some(parties))
+            Ok(Some(PartiesOfSound { parties, hidden_from }))
         })
         .await
     }

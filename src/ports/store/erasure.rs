@@ -198,7 +198,8 @@ impl Store {
     }
 
     /// Records the erasure of the messages that a chat has now, and returns the number of the last one. Unless only one
-    /// party's messages are erased, they cannot be read any more. A chat whose row is lost is erased completely.
+    /// party's messages are erased, they cannot be read any more. A chat whose row is lost is erased completely. With
+    /// the friendship, the friend requests of the two parties to each other are deleted.
     pub async fn begin_chat_erasure(&self, new: &ChatErasure, now: Timestamp) -> Result<u64, StoreError> {
         let [a, b] = &new.parties;
         let _turns = self.turns.of(a.as_str(), b.as_str()).await;
@@ -209,6 +210,11 @@ impl Store {
                     DELETE friend:[$a, $b] WHERE chat = $chat;
                     DELETE friend:[$b, $a] WHERE chat = $chat;
                     IF $only_of = NONE { DELETE type::record('chat', $chat) };
+                    LET $one = (SELECT VALUE id FROM request WHERE requester = $a AND requestee = $b);
+                    LET $other = (SELECT VALUE id FROM request WHERE requester = $b AND requestee = $a);
+                    FOR $request IN array::concat($one, $other) { DELETE $request };
+                    DELETE type::record('pending', [$a, $b]);
+                    DELETE type::record('pending', [$b, $a]);
                 } ELSE IF $only_of = NONE {
                     UPDATE type::record('chat', $chat) SET erased_to = $seq;
                     UPDATE friend:[$a, $b], friend:[$b, $a] SET heard = incoming, read_seq = math::max([read_seq, $seq]),

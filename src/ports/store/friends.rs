@@ -163,7 +163,8 @@ impl Store {
         .await
     }
 
-    /// Removes the entries of both sides and notifies both. The chat stays. Refused with `NotFriends`.
+    /// Removes the entries of both sides and the requests between the two, and notifies both. The chat stays. Refused
+    /// with `NotFriends`.
     pub async fn unfriend(&self, owner: &Party, friend: &PartyId) -> Result<Unfriended, StoreError> {
         let _turns = self.turns.of(owner.id(), friend.as_str()).await;
         self.transact(|tx| async move {
@@ -265,7 +266,8 @@ impl Transaction<'_> {
             .map(drop)
     }
 
-    /// Removes the entries of both sides, and appends the event to both streams; none if the two are not friends.
+    /// Removes the entries of both sides and the requests between the two, and appends the event to both streams; none
+    /// if the two are not friends.
     pub(super) async fn unfriend(&self, owner: &Party, friend: &str) -> Result<Option<Unfriended>, StoreError> {
         let of_owner = record_of("friend", owner.id(), friend.to_owned());
         let of_friend = record_of("friend", friend, owner.id().to_owned());
@@ -274,6 +276,7 @@ impl Transaction<'_> {
         for id in [of_owner, of_friend] {
             self.run("DELETE $id RETURN NONE", vars! { id: id }).await?;
         }
+        self.run(DELETE_REQUESTS_BETWEEN, vars! { a: owner.id(), b: friend }).await?;
         let Friend { party: friend, chat, .. } = entry.into_friend()?;
         let removed = |friend: &Party| Event::FriendRemoved { friend: friend.clone(), chat: chat.clone() };
         let owner_seq = self.append_event(owner, &removed(&friend)).await?;
@@ -285,6 +288,16 @@ impl Transaction<'_> {
 const FRIENDS: &str = "SELECT VALUE friend FROM friend:[$owner, '']..[$owner, 'z']";
 
 const BLOCKED: &str = "SELECT VALUE other FROM block:[$owner, '']..[$owner, 'z']";
+
+/// Deletes the friend requests of two parties to each other, with their texts.
+const DELETE_REQUESTS_BETWEEN: &str = "{
+    LET $one = (SELECT VALUE id FROM request WHERE requester = $a AND requestee = $b);
+    LET $other = (SELECT VALUE id FROM request WHERE requester = $b AND requestee = $a);
+    FOR $request IN array::concat($one, $other) { DELETE $request };
+    DELETE type::record('pending', [$a, $b]);
+    DELETE type::record('pending', [$b, $a]);
+    RETURN NONE;
+}";
 
 const HIDE_REQUESTS: &str = "{
     LET $hidden = (SELECT VALUE request FROM ONLY type::record('pending', [$other, $owner]));

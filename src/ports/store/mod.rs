@@ -48,7 +48,7 @@ use engine::{Engine, end, open_engine};
 
 pub use accounts::StoredUser;
 pub use backup::schema_version;
-pub use chats::{Before, Kept, NewMessage, Repeats};
+pub use chats::{Before, Kept, NewMessage, PartiesOfSound, Repeats};
 pub use dump::{Dump, read_dump};
 pub use erase::StoredMessage;
 pub use erasure::{ChatErasure, DeviceAfter, Erasing, Erasure};
@@ -70,7 +70,7 @@ const SCHEMA: &str = include_str!("schema.surql");
 /// How long an import may take.
 const IMPORT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Raised with every change of `schema.surql`.
-const SCHEMA_VERSION: i64 = 11;
+const SCHEMA_VERSION: i64 = 12;
 /// The migration of a database of version 1. Like `schema.surql` it can be repeated, as an interrupted start begins
 /// again.
 const FROM_VERSION_1: &str = "UPDATE friend SET delivered_seq = read_seq WHERE delivered_seq = NONE";

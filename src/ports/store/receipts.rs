@@ -228,6 +228,26 @@ impl Store {
         friend: &PartyId,
         up_to: Option<&MessageId>,
     ) -> Result<Option<Heard>, StoreError> {
+        self.mark_read_of(reader, friend, up_to, false).await
+    }
+
+    /// As [`Self::mark_read`], without messages that no device of `reader` has received.
+    pub async fn mark_delivered_as_read(
+        &self,
+        reader: &Party,
+        friend: &PartyId,
+        up_to: Option<&MessageId>,
+    ) -> Result<Option<Heard>, StoreError> {
+        self.mark_read_of(reader, friend, up_to, true).await
+    }
+
+    async fn mark_read_of(
+        &self,
+        reader: &Party,
+        friend: &PartyId,
+        up_to: Option<&MessageId>,
+        only_delivered: bool,
+    ) -> Result<Option<Heard>, StoreError> {
         let message = match up_to {
             Some(id) => Some(self.message(id).await?),
             None => None,
@@ -244,6 +264,10 @@ impl Store {
                     Some(message.ok_or(StoreError::Refused(Refusal::UnknownMessage))?.seq)
                 }
                 None => None,
+            };
+            let up_to = match only_delivered {
+                true => Some(up_to.unwrap_or(i64::MAX).min(entry.delivered_seq)),
+                false => up_to,
             };
             tx.mark_read_up_to(reader, entry, up_to).await
         })

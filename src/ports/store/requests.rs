@@ -204,8 +204,17 @@ impl Store {
         reply.optional::<RequestRow>(0)?.map(RequestRow::into_request).transpose()
     }
 
-    /// Refuses a request, as its answerer `asked`. Refused itself with `UnknownRequest` or `AlreadyAnswered`.
-    pub async fn refuse_request(&self, id: &RequestId, asked: &Party, now: Timestamp) -> Result<(), StoreError> {
+    /// Refuses a request, as its answerer `asked`. The refusal is recorded for each member of the requesting family and
+    /// each member of the other one, so that a user who leaves a family later is still bound by it. Refused itself with
+    /// `UnknownRequest` or `AlreadyAnswered`.
+    pub async fn refuse_request(
+        &self,
+        id: &RequestId,
+        asked: &Party,
+        families: [Vec<String>; 2],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let [askers, others] = families;
         self.run(
             "{
                 LET $request = (SELECT * FROM ONLY type::record('request', $id));
@@ -213,12 +222,15 @@ impl Store {
                 IF $request.status != 0 OR $request.answerer != $asked { THROW 'toyhub:already_answered' };
                 UPDATE type::record('request', $id) SET status = 2;
                 DELETE type::record('pending', [$request.requester, $request.requestee]);
-                UPSERT type::record('refusal', [$request.requester, $request.requestee])
-                    SET requester = $request.requester, requestee = $request.requestee, refuser = $asked,
-                    refused_at = $now;
+                FOR $from IN $askers {
+                    FOR $to IN $others {
+                        UPSERT type::record('refusal', [$from, $to]) SET requester = $from, requestee = $to,
+                            refuser = $asked, refused_at = $now;
+                    };
+                };
                 RETURN NONE;
             }",
-            vars! { id: id.as_str(), asked: asked.id(), now: now },
+            vars! { id: id.as_str(), asked: asked.id(), askers: askers, others: others, now: now },
         )
         .await?;
         Ok(())
@@ -320,8 +332,12 @@ const ACCEPT_REQUEST: &str = "{
     IF record::exists(type::record('friend', [$a, $b])) { THROW 'toyhub:already_friends' };
     UPDATE type::record('request', $id) SET status = 1;
     DELETE type::record('pending', [$a, $b]);
-    DELETE type::record('refusal', [$a, $b]);
-    DELETE type::record('refusal', [$b, $a]);
+    FOR $pair IN [[$a, $b], [$b, $a]] {
+        LET $was = (SELECT requestee, refuser, refused_at FROM ONLY type::record('refusal', $pair));
+        IF $was != NONE AND $was.refuser = $was.requestee
+            { DELETE refusal WHERE refuser = $was.refuser AND refused_at = $was.refused_at };
+        DELETE type::record('refusal', $pair);
+    };
     LET $crossing = (SELECT VALUE request FROM ONLY type::record('pending', [$b, $a]));
     IF $crossing != NONE {
         UPDATE type::record('request', $crossing) SET status = 1;

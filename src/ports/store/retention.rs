@@ -26,6 +26,17 @@ impl Store {
         .await
     }
 
+    /// Deletes the refusals of friend requests before a time. It scans all refusals.
+    pub async fn delete_refusals_before(&self, before: Timestamp) -> Result<(), StoreError> {
+        self.delete_in_steps(
+            "RETURN array::len(
+                DELETE (SELECT VALUE id FROM refusal WHERE refused_at < $before LIMIT $rows) RETURN BEFORE
+            )",
+            vars! { before: before },
+        )
+        .await
+    }
+
     /// Deletes the tokens that expired before a time. It scans all tokens.
     pub async fn delete_tokens_expired_before(&self, before: Timestamp) -> Result<(), StoreError> {
         self.delete_in_steps(

@@ -325,7 +325,8 @@ impl Cast {
         let link = unread["data"]["messages"][0]["url"].as_str().unwrap().to_owned();
         let link_of_notice = unread["data"]["messages"][0]["notice_url"].as_str().unwrap().to_owned();
         let (path, signature) = link.split_once("?sig=").unwrap();
-        let (until, mac) = signature.split_once('-').unwrap();
+        let parts: Vec<&str> = signature.split('-').collect();
+        let [until, party, mac] = parts[..] else { panic!("{link}") };
         let get = async |path: &str, token: Option<&str>| {
             let request = self.client.get(format!("{}{path}", self.world.http()));
             let request = token.into_iter().fold(request, |request, token| request.bearer_auth(token));
@@ -337,8 +338,9 @@ impl Cast {
                     format!("/get_chat/{name}"),
                     format!("/get_music/{name}"),
                     format!("/get_image/{name}"),
-                    format!("/get_chat/{name}?sig={until}-{}", "0".repeat(64)),
-                    format!("/get_chat/{name}?sig={}-{mac}", u64::MAX),
+                    format!("/get_chat/{name}?sig={until}-{party}-{}", "0".repeat(64)),
+                    format!("/get_chat/{name}?sig={until}-a{}-{mac}", self.other.id),
+                    format!("/get_chat/{name}?sig={}-{party}-{mac}", u64::MAX),
                     format!("/get_chat/{name}?sig="),
                     format!("/get_chat/{name}?token={}", self.other.token),
                 ];

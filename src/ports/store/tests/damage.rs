@@ -148,7 +148,7 @@ async fn a_chat_without_its_row_gets_it_back_at_the_first_call_of_its_parties_on
     assert!(store.is_member(&mia, &chat).await.unwrap() && store.is_member(&fluffy, &chat).await.unwrap());
     assert!(!store.is_member(&eve, &chat).await.unwrap());
     let waiting = store.unread_messages(&fluffy, 1).await.unwrap();
-    let parties = store.parties_of_sound(&waiting[0].message.sound).await.unwrap().unwrap();
+    let parties = store.parties_of_sound(&waiting[0].message.sound).await.unwrap().unwrap().parties;
     assert!(parties.contains(&mia.id().to_owned()) && parties.contains(&fluffy.id().to_owned()), "{parties:?}");
     assert_eq!(parties.len(), 2);
     let refused = store.read_chat(&eve, &chat, 10, Before::default()).await.unwrap_err();

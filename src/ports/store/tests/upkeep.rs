@@ -34,6 +34,7 @@ async fn the_audit_of_before_a_time_and_the_one_of_a_party_are_deleted_whole() {
         actor: Some(subject.clone()),
         about: None,
         place: None,
+        setting: None,
     };
     for number in 0..25 {
         store.audit(&entry(f64::from(number), &owner)).await.unwrap();
