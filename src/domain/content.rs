@@ -27,10 +27,6 @@ const AVATARS: [(&str, &[u8]); 3] = [
     ("toy.jpg", include_bytes!("avatars/toy.jpg")),
 ];
 
-/// The sounds of `/open_toy`.
-const OPENING_SOUNDS: [(&str, Line<'static>); 3] =
-    [("Success.mp3", Line::Awake), ("Nolic.mp3", Line::NotBound), ("Nobind.mp3", Line::NotRegistered)];
-
 /// A piece for the library.
 #[derive(Debug)]
 pub struct NewContent {
@@ -43,9 +39,7 @@ pub struct NewContent {
 }
 
 impl Hub {
-    /// Stores the avatars and the opening sounds if they are missing.
-    ///
-    /// Without speech synthesis the opening sounds stay missing; the hub works without them and logs a warning.
+    /// Stores the avatars and the hub's own sounds if they are missing.
     pub async fn prepare_own_files(&self) -> Result<(), DomainError> {
         for (name, picture) in AVATARS {
             let name = avatar(name)?;
@@ -54,17 +48,7 @@ impl Hub {
                 self.files.put(FileKind::Image, &name, picture).await.map_err(DomainError::internal)?;
             }
         }
-        for (name, line) in OPENING_SOUNDS {
-            let name: FileName = name.parse().map_err(DomainError::internal)?;
-            if self.files.find(FileKind::Music, &name).await.map_err(DomainError::internal)?.is_some() {
-                continue;
-            }
-            match self.speak_as_mp3(&line).await {
-                Ok(mp3) => self.files.put(FileKind::Music, &name, mp3).await.map_err(DomainError::internal)?,
-                Err(error) => tracing::warn!(file = %name, ?error, "opening sound not made, see toyhub doctor"),
-            }
-        }
-        Ok(())
+        self.prepare_own_sounds().await
     }
 
     /// The library, oldest first.

@@ -22,6 +22,7 @@ mod links;
 pub mod live;
 pub mod login;
 mod passwords;
+mod own_sounds;
 pub mod permissions;
 mod places;
 mod rates;

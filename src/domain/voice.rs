@@ -249,9 +249,12 @@ impl Hub {
         self.encode(self.synthesise(text, voice).await?, self.config.speech.format).await
     }
 
-    /// A line in the families' language, as MP3.
-    pub(super) async fn speak_as_mp3(&self, line: &Line<'_>) -> Result<Bytes, DomainError> {
-        let language = self.family_language();
+    /// A line in a language, as MP3.
+    pub(super) async fn speak_as_mp3(
+        &self,
+        line: &Line<'_>,
+        language: &'static Language,
+    ) -> Result<Bytes, DomainError> {
         self.encode(self.synthesise(&line.text(language), self.voice(language)).await?, SpokenFormat::Mp3).await
     }
 
