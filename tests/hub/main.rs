@@ -28,6 +28,7 @@ mod http_bad_input;
 mod layers;
 mod matrix;
 mod mqtt;
+mod moving_in;
 mod one_connection;
 mod operation;
 mod passwords;

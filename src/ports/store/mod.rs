@@ -63,14 +63,14 @@ pub use rest::RestingToy;
 pub use streams::Missed;
 #[cfg(test)]
 pub(crate) use tests::Fault;
-pub use toys::NewToy;
+pub use toys::{NewToy, StoredDevice};
 pub use unread::UnreadMessage;
 
 const SCHEMA: &str = include_str!("schema.surql");
 /// How long an import may take.
 const IMPORT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Raised with every change of `schema.surql`.
-const SCHEMA_VERSION: i64 = 11;
+const SCHEMA_VERSION: i64 = 12;
 /// The migration of a database of version 1. Like `schema.surql` it can be repeated, as an interrupted start begins
 /// again.
 const FROM_VERSION_1: &str = "UPDATE friend SET delivered_seq = read_seq WHERE delivered_seq = NONE";
