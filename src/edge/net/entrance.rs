@@ -54,6 +54,8 @@ pub struct Terms {
 pub struct Bans {
     /// Connections of an address in a minute that were refused or broke early; at one more it is banned.
     pub failures_max: u32,
+    /// Of these, refused connections under one name that are counted.
+    pub refusals_per_name_max: u32,
     /// How old a connection that breaks is at most to count as one of those.
     pub age: Duration,
     /// How long a banned address is refused.
@@ -150,8 +152,13 @@ impl Entrance {
 
     /// A connection that was refused, or broke early, counts against its address.
     fn note(&mut self, ended: &Ended) {
-        let (Some(flapping), Ending::Failed) = (&mut self.flapping, ended.ending) else { return };
-        if flapping.failed(ended.peer, ended.started_at, Instant::now()) {
+        let Some(flapping) = &mut self.flapping else { return };
+        let name = match ended.ending {
+            Ending::Orderly => return,
+            Ending::Failed => None,
+            Ending::Refused(name) => Some(name),
+        };
+        if flapping.failed(ended.peer, name, ended.started_at, Instant::now()) {
             let protocol = self.terms.protocol;
             tracing::warn!(protocol, address = %ended.peer, "address banned, too many of its connections fail");
         }

@@ -20,6 +20,7 @@ mod places;
 mod proxy;
 mod tls;
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -66,6 +67,17 @@ pub enum Ending {
     Failed,
 }
 
+    /// It was refused; the hash of the name that the client has given.
+    Refused(u64),
+}
+
+impl Ending {
+    /// The end of a refused client that has given this name.
+    pub fn of_refused(name: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        Self::Refused(hasher.finish())
+    }
 /// A protocol that is served over streams.
 pub trait Protocol: Send + Sync + 'static {
     /// Serves one client until its connection ends.

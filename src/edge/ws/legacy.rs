@@ -49,7 +49,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> End {
     let (mailbox, expires_at) = match open(apps, path, token, from).await {
         Ok(opened) => opened,
-        Err(error) => return error.into(),
+        Err(error) => return apps.refused.hold(stream, path, from.peer, error).await,
     };
     let line = Line::new(stream, mailbox, &apps.config, expires_at);
     let mut connection = Connection { apps, line, in_hand: None, waiting: VecDeque::new() };
