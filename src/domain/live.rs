@@ -266,6 +266,15 @@ impl Hub {
         Ok(self.unread_events_up_to(party, self.replay_max()).await?.into_iter().map(|(event, _)| event).collect())
     }
 
+    /// A page of the unread messages of a user that follow event `after` of its stream, in the order of the stream; 0
+    /// is the beginning. They stay unread. With the number after which the next page begins; none after the last page.
+    pub async fn unread_page(&self, party: &Party, after: u64) -> Result<(Vec<UnreadEvent>, Option<u64>), DomainError> {
+        let limit = self.replay_max();
+        let page = self.unread_events_after(party, after, limit).await?;
+        let next = page.iter().filter_map(|(_, seq)| *seq).max().filter(|_| page.len() >= limit);
+        Ok((page, next))
+    }
+
     /// The counters of the router.
     pub fn figures(&self) -> Figures {
         self.router.figures()

@@ -10,6 +10,7 @@ pub mod backup;
 mod chats;
 mod consent;
 mod content;
+mod counted;
 mod doctor;
 pub mod erasure;
 pub mod error;
@@ -21,9 +22,9 @@ pub mod housekeeping;
 mod links;
 pub mod live;
 pub mod login;
-mod passwords;
 mod moving_in;
 mod own_sounds;
+mod passwords;
 pub mod permissions;
 mod places;
 mod rates;
@@ -67,8 +68,8 @@ pub use health::{Health, PartState};
 pub use household::{Guardian, Invitation, WantedInvitation};
 pub use links::Links;
 pub use places::Origin;
-pub use receipts::Unread;
 pub use moving_in::{BadLine, MovingDevice};
+pub use receipts::Unread;
 pub use requests::{Answerers, NewRequest};
 pub use rest::{ToySettings, daily_minutes, quiet_hours};
 pub use toys::{Binding, NewDevice, Opened};
@@ -84,6 +85,7 @@ use assistant::Assistant;
 use audit::Noted;
 use backup::Backups;
 use erasure::Erasures;
+use counted::Counted;
 use error::DomainError;
 use export::Exports;
 use health::LastCheck;
@@ -142,6 +144,7 @@ pub struct Hub {
     resting: Resting,
     tickets: Tickets,
     backups: Backups,
+    counted: Counted,
     erasures: Erasures,
     exports: Exports,
     noted: Noted,
@@ -183,6 +186,7 @@ impl Hub {
             clock,
             resting: Resting::default(),
             revocations: AtomicU64::new(0),
+            counted: Counted::new(&config.ws, &clock),
             #[cfg(test)]
             gate: login::Gate::default(),
             tickets: Tickets::new(&config.ws),

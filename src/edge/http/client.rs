@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::body::Incoming;
-use hyper::{Request, StatusCode};
+use hyper::header::USER_AGENT;
+use hyper::{HeaderMap, Request, StatusCode};
 
 use super::Edge;
 use crate::domain::Origin;
@@ -29,9 +30,10 @@ impl Requester {
         Self { peer, is_hidden: false, unread, _place: None }
     }
 
-    /// From where the request comes.
-    pub(super) fn origin(&self) -> Origin {
-        Origin { peer: self.peer, is_hidden: self.is_hidden }
+    /// From where the request comes, and from which kind of client.
+    pub(super) fn origin(&self, headers: &HeaderMap) -> Origin {
+        let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        Origin { is_hidden: self.is_hidden, ..Origin::from(self.peer) }.with_agent(agent)
     }
 
     /// Notes whether the request at hand has a body of which something has not been read.

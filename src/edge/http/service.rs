@@ -67,7 +67,7 @@ async fn dispatch(
             reply::render(dialect, call(edge, client, entry, head, body).await)
         }
         (Endpoint::File(kind), Method::GET | Method::HEAD) => {
-            let result = files::get(&edge.hub, *kind, name, &request, client.origin()).await;
+            let result = files::get(&edge.hub, *kind, name, &request, client.origin(request.headers())).await;
             result.unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of_file))
         }
         (Endpoint::Export, Method::GET) => {
@@ -99,7 +99,8 @@ async fn call(
     body: Incoming,
 ) -> Result<Reply, Failure> {
     let http = &edge.config.http;
-    let gate = Gate { edge, client, entry, bearer: bearer(&head.headers) };
+    let from = client.origin(&head.headers);
+    let gate = Gate { edge, client, entry, from, bearer: bearer(&head.headers) };
     let (given, place) = body::receive(&gate, Arc::clone(client), &head.headers, body).await?;
     let asked = gate.asked(&given);
     let dialect = http.dialect;
