@@ -30,6 +30,7 @@ mod places;
 mod rates;
 mod receipts;
 mod relay;
+mod remarks;
 mod requests;
 pub mod rest;
 mod retention;
@@ -67,8 +68,8 @@ pub use doctor::Examination;
 pub use health::{Health, PartState};
 pub use household::{Guardian, Invitation, WantedInvitation};
 pub use links::Links;
-pub use places::Origin;
 pub use moving_in::{BadLine, MovingDevice};
+pub use places::Origin;
 pub use receipts::Unread;
 pub use requests::{Answerers, NewRequest};
 pub use rest::{ToySettings, daily_minutes, quiet_hours};
@@ -84,12 +85,13 @@ pub use crate::ports::store::{Before, Block, UnreadMessage};
 use assistant::Assistant;
 use audit::Noted;
 use backup::Backups;
-use erasure::Erasures;
 use counted::Counted;
+use erasure::Erasures;
 use error::DomainError;
 use export::Exports;
 use health::LastCheck;
 use rates::Rates;
+use remarks::Remarks;
 use rest::Resting;
 use sounds::Sounds;
 use stored::Stored;
@@ -142,9 +144,10 @@ pub struct Hub {
     rates: Rates,
     clock: MonotonicClock,
     resting: Resting,
+    counted: Counted,
+    remarks: Remarks,
     tickets: Tickets,
     backups: Backups,
-    counted: Counted,
     erasures: Erasures,
     exports: Exports,
     noted: Noted,
@@ -183,10 +186,11 @@ impl Hub {
         let workers = || Workers::new(config.audio.workers, config.audio.queue_max, config.audio.queue_per_party_max);
         Ok(Self {
             rates: Rates::new(&config.rates, &clock),
+            counted: Counted::new(&config.ws, &clock),
+            remarks: Remarks::default(),
             clock,
             resting: Resting::default(),
             revocations: AtomicU64::new(0),
-            counted: Counted::new(&config.ws, &clock),
             #[cfg(test)]
             gate: login::Gate::default(),
             tickets: Tickets::new(&config.ws),

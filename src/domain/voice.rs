@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::error::DomainError;
 use super::{FileKind, Hub};
 use crate::config::{SpokenFormat, seconds};
-use crate::model::{FileName, Party, PartyId, UploadName};
+use crate::model::{FileName, Party, PartyId, PartyKind, UploadName};
 use crate::ports::audio::{self, AudioError, DecodeLimits, Sound};
 use crate::ports::files::Spooled;
 use crate::ports::space::Space;
@@ -157,6 +157,11 @@ impl Hub {
     pub async fn spoken_notice(&self, receiver: &Party, from: &PartyId) -> Result<FileName, DomainError> {
         let entry = self.store.friend(receiver, from).await?.ok_or(DomainError::NotFriends)?;
         self.speak(&Line::MessagesFrom(&entry.remark)).await
+    }
+
+    /// The kind of a party's friend; none if there is no such friend.
+    pub async fn kind_of_friend(&self, party: &Party, friend: &PartyId) -> Result<Option<PartyKind>, DomainError> {
+        Ok(self.store.friend(party, friend).await?.map(|entry| entry.party.kind()))
     }
 
     /// A spoken "you have no new messages".

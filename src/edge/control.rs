@@ -405,6 +405,7 @@ async fn examine(hub: &Hub, repair: bool) -> Result<Response, DomainError> {
     for (word, faults) in [("mended  ", &found.mended), ("WRONG   ", &found.open), ("lost    ", &found.lost)] {
         lines.extend(faults.iter().map(|fault| format!("{word} data: {fault}")));
     }
+    lines.extend(hub.remarks().into_iter().map(|(subject, text)| format!("hint     {subject}: {text}")));
     Ok(Response::Examined { lines, open: found.open.len(), lost: found.lost.len() })
 }
 

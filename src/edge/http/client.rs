@@ -9,6 +9,7 @@ use hyper::header::USER_AGENT;
 use hyper::{HeaderMap, Request, StatusCode};
 
 use super::Edge;
+use crate::config::Dialect;
 use crate::domain::Origin;
 use crate::edge::net::{AddressPlace, Forwarded};
 
@@ -18,6 +19,8 @@ pub(super) struct Requester {
     pub(super) peer: IpAddr,
     /// Whether a proxy that is not named speaks for the client: then `peer` is the proxy.
     is_hidden: bool,
+    /// The dialect of its listener.
+    pub(super) dialect: Dialect,
     /// Whether a request has a body of which something has not been read.
     unread: Arc<AtomicBool>,
     /// The place of a request that a proxy forwards: of its connections, each carries many clients.
@@ -26,8 +29,8 @@ pub(super) struct Requester {
 
 impl Requester {
     /// The client of a connection, as long as no request names another one.
-    pub(super) fn of_connection(peer: IpAddr, unread: Arc<AtomicBool>) -> Self {
-        Self { peer, is_hidden: false, unread, _place: None }
+    pub(super) fn of_connection(peer: IpAddr, dialect: Dialect, unread: Arc<AtomicBool>) -> Self {
+        Self { peer, is_hidden: false, dialect, unread, _place: None }
     }
 
     /// From where the request comes, and from which kind of client.
@@ -57,6 +60,7 @@ impl Requester {
             return Ok(Arc::new(Self {
                 peer: self.peer,
                 is_hidden: true,
+                dialect: self.dialect,
                 unread: Arc::clone(&self.unread),
                 _place: None,
             }));
@@ -73,7 +77,8 @@ impl Requester {
             tracing::debug!(address = %peer, %refused, "http request refused");
             (StatusCode::TOO_MANY_REQUESTS, "Too many requests and sockets from one address at once.\n")
         })?;
-        Ok(Arc::new(Self { peer, is_hidden: false, unread: Arc::clone(&self.unread), _place: Some(place) }))
+        let unread = Arc::clone(&self.unread);
+        Ok(Arc::new(Self { peer, is_hidden: false, dialect: self.dialect, unread, _place: Some(place) }))
     }
 }
 

@@ -47,9 +47,9 @@ async fn answer(
 
 /// Serves one client until it leaves or the hub stops; a running request is finished first.
 pub(super) async fn run(stream: impl Stream + 'static, client: Client, edge: Arc<Edge>) {
-    let Client { peer, place, .. } = client;
+    let Client { peer, place, listener, .. } = client;
     let unread = Arc::new(AtomicBool::new(false));
-    let requester = Arc::new(Requester::of_connection(peer, Arc::clone(&unread)));
+    let requester = Arc::new(Requester::of_connection(peer, edge.dialect_at(listener), Arc::clone(&unread)));
     let stall = seconds(edge.config.http.body_pause_timeout_s);
     let io = TokioIo::new(Guarded::new(Box::new(stream), unread, stall, place));
     let shared = Arc::clone(&edge);

@@ -82,7 +82,7 @@ struct Mqtt {
 
 impl Protocol for Mqtt {
     async fn serve<S: Stream + 'static>(self: Arc<Self>, stream: S, client: Client) -> Ending {
-        let Client { peer, number, place: _place } = client;
+        let Client { peer, number, place: _place, .. } = client;
         // Boxed: the memory of the handshake is free again once the session runs.
         match Box::pin(handshake::handshake(stream, peer, number, Arc::clone(&self.edge), self.profile)).await {
             Ok(session) => session.run().await,

@@ -216,7 +216,7 @@ impl Entrance {
     /// Starts the task of a new connection, unless its address is banned or has too many.
     fn admit<P: Protocol>(
         &mut self,
-        Arrival { transport, peer }: Arrival,
+        Arrival { transport, peer, listener }: Arrival,
         place: Place,
         protocol: &Arc<P>,
         shutdown: &CancellationToken,
@@ -237,7 +237,7 @@ impl Entrance {
             }
         };
         let span = self.span_of(peer);
-        let (protocol, client) = (Arc::clone(protocol), Client { peer, number: self.admitted, place });
+        let (protocol, client) = (Arc::clone(protocol), Client { peer, number: self.admitted, place, listener });
         let ended = move |ending| Ended { peer, started_at, ending };
         match transport {
             // A task of its own kind: the many that are idle hold no room for what the others need.

@@ -51,6 +51,8 @@ pub struct Client {
     pub number: u64,
     /// Its place among the connections, which is free again when this is dropped.
     pub place: Place,
+    /// The number of the listener at which it came in, from 0, in the order of [`Listeners::new`].
+    pub listener: usize,
 }
 
 /// Names the party of a client that has logged in, in all later log lines of its connection.
@@ -65,8 +67,6 @@ pub enum Ending {
     Orderly,
     /// It was refused, or broke.
     Failed,
-}
-
     /// It was refused; the hash of the name that the client has given.
     Refused(u64),
 }
@@ -78,6 +78,8 @@ impl Ending {
         name.hash(&mut hasher);
         Self::Refused(hasher.finish())
     }
+}
+
 /// A protocol that is served over streams.
 pub trait Protocol: Send + Sync + 'static {
     /// Serves one client until its connection ends.
