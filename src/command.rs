@@ -1,6 +1,7 @@
 //! The command line: `serve`, and commands that use the running hub or, if none runs, the data directly.
 
 mod certificate;
+mod devices;
 mod doctor;
 mod output;
 
@@ -19,7 +20,7 @@ use crate::edge::wire::now;
 use crate::server;
 use crate::service::{self, Failure};
 
-use output::{print, print_all, print_or_fail};
+use output::{print, print_all};
 
 const DEFAULT_CONFIG: &str = "broker.toml";
 /// SurrealDB's parser and executor recurse deeper than the system's default stack.
@@ -125,9 +126,18 @@ enum DeviceAction {
         /// The number of devices.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=control::DEVICES_MAX as i64))]
         count: u16,
+        /// Give the device this key, which is written in it already: 32 hexadecimal digits [default: a random one].
+        #[arg(long, conflicts_with = "count")]
+        key: Option<String>,
         /// Also write the QR pictures as KEY.jpg and KEY.png into this folder.
         #[arg(long)]
         out: Option<PathBuf>,
+    },
+    /// Add devices that exist already, with their keys: all devices of a file, or none.
+    Import {
+        /// A CSV file with a line for each device: the key, and optionally a secret and a name. A device without a
+        /// secret opens by its key alone; "device renew" gives it one.
+        file: PathBuf,
     },
     /// Print all devices and their toys.
     List,
@@ -150,6 +160,9 @@ enum ContentAction {
         /// Its picture: JPEG or PNG.
         #[arg(long)]
         cover: PathBuf,
+        /// Store the sound under this name, which pages know already [default: a random one].
+        #[arg(long)]
+        name: Option<String>,
     },
     /// Print the library.
     List,
@@ -340,11 +353,17 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
         Action::Certificate { .. } => Ok(()),
         Action::Config { reference, .. } => print_configuration(reference),
         Action::Spec { out } => describe(out.as_deref()),
-        Action::Device(DeviceAction::Add { count, out }) => add_devices(config, count.into(), out.as_deref()).await,
+        Action::Device(DeviceAction::Add { count, key, out }) => {
+            devices::add(config, count.into(), key, out.as_deref()).await
+        }
+        Action::Device(DeviceAction::Import { file }) => {
+            let file = absolute(&file)?;
+            print_answer(ask(config, Command::ImportDevices { file }).await?)
+        }
         Action::Device(DeviceAction::List) => print_answer(ask(config, Command::ListDevices).await?),
-        Action::Content(ContentAction::Add { file, title, cover }) => {
+        Action::Content(ContentAction::Add { file, title, cover, name }) => {
             let (sound, cover) = (absolute(&file)?, absolute(&cover)?);
-            print_answer(ask(config, Command::AddContent { title, sound, cover }).await?)
+            print_answer(ask(config, Command::AddContent { title, sound, cover, name }).await?)
         }
         Action::Content(ContentAction::List) => print_answer(ask(config, Command::ListContent).await?),
         Action::User(UserAction::List) => print_answer(ask(config, Command::ListUsers).await?),
@@ -422,35 +441,6 @@ fn first_line() -> Result<String, Failure> {
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// Creates devices, and prints their secrets. A secret is shown only once: a device whose secret could not be printed
-/// is removed again.
-async fn add_devices(config: Config, count: usize, out: Option<&Path>) -> Result<(), Failure> {
-    let devices = match ask(config.clone(), Command::AddDevices { count }).await? {
-        Response::Devices(devices) => devices,
-        other => return print_answer(other),
-    };
-    for (printed, device) in devices.iter().enumerate() {
-        let Err(error) = print_or_fail(format_args!("{}\t{}", device.key, device.secret)) else { continue };
-        let keys: Vec<String> = devices[printed..].iter().map(|device| device.key.clone()).collect();
-        let (left, all) = (keys.join(", "), keys.len());
-        let removed = ask(config, Command::RemoveDevices { keys }).await;
-        let outcome = match removed {
-            Ok(Response::Lines(_)) => format!("{all} devices whose secrets were not printed were removed again"),
-            Ok(Response::Failed(why)) => format!("devices whose secrets were not printed are left ({why}): {left}"),
-            Ok(_) => format!("devices whose secrets were not printed are left: {left}"),
-            Err(why) => format!("devices whose secrets were not printed are left ({why}): {left}"),
-        };
-        let kept = if printed > 0 { format!(", {printed} were printed and are kept") } else { String::new() };
-        return Err(Failure::Command(format!("the output cannot be written ({error}): {outcome}{kept}")));
-    }
-    let Some(out) = out else { return Ok(()) };
-    let pictures = config.server.files_dir().join("qr");
-    for device in &devices {
-        copy_pictures(&pictures, &device.key, out)?;
-    }
-    Ok(())
-}
-
 /// Restores a backup, and prints the content of the data folder.
 async fn restore(config: &Config, request: Restore) -> Result<(), Failure> {
     let began = std::time::Instant::now();
@@ -484,19 +474,6 @@ fn print_answer(answer: Response) -> Result<(), Failure> {
         Response::Failed(message) => Err(Failure::Command(message)),
         Response::Devices(_) => Err(Failure::Command("the hub gave another answer; it is of another version".into())),
     }
-}
-
-fn copy_pictures(from: &Path, key: &str, to: &Path) -> Result<(), Failure> {
-    for extension in ["jpg", "png"] {
-        let name = format!("{key}.{extension}");
-        std::fs::create_dir_all(to).and_then(|()| std::fs::copy(from.join(&name), to.join(&name))).map_err(
-            |error| {
-                let (from, to) = (from.display(), to.display());
-                Failure::Command(format!("{to}: {error}; the devices are made, and their pictures are in {from}"))
-            },
-        )?;
-    }
-    Ok(())
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {

@@ -36,7 +36,7 @@ pub use auth::{AllowedFrom, Auth, AuthMode};
 pub use backup::Backup;
 pub use chats::Chats;
 pub use chunks::Chunks;
-pub use http::{Dialect, Http};
+pub use http::{ContentListForm, Dialect, Http, HttpListen};
 pub use limits::Limits;
 pub use mqtt::{ClientCertificates, Mqtt, SessionOverflow};
 pub use net::{ForwardedHeader, Net};
@@ -144,18 +144,18 @@ impl Config {
     fn net_faults(&self) -> Vec<String> {
         let (net, http, mqtt) = (&self.net, &self.http, &self.mqtt);
         let mut faults = Vec::new();
-        for (section, listen, tls_listen) in
-            [("http", &http.listen, &http.tls_listen), ("mqtt", &mqtt.listen, &mqtt.tls_listen)]
-        {
-            if listen.is_empty() && tls_listen.is_empty() {
+        let listeners = [
+            ("http", http.listen.is_empty(), http.tls_listen.is_empty()),
+            ("mqtt", mqtt.listen.is_empty(), mqtt.tls_listen.is_empty()),
+        ];
+        for (section, has_no_plain, has_no_tls) in listeners {
+            if has_no_plain && has_no_tls {
                 faults.push(format!(
                     "{section}.listen and {section}.tls_listen are empty; set an address for one of them"
                 ));
             }
-        }
-        for (section, listen) in [("http", &http.tls_listen), ("mqtt", &mqtt.tls_listen)] {
             let files = [("net.tls_certificate", &net.tls_certificate), ("net.tls_key", &net.tls_key)];
-            let missing = files.iter().filter(|(_, path)| !listen.is_empty() && path.as_os_str().is_empty());
+            let missing = files.iter().filter(|(_, path)| !has_no_tls && path.as_os_str().is_empty());
             faults.extend(missing.map(|(key, _)| {
                 format!(
                     "{key} is empty, which {section}.tls_listen needs; name a PEM file, or make one with 'toyhub \

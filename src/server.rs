@@ -114,7 +114,7 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), String> {
         let Self { hub, config, http, mqtt, conformance, control, places, .. } = self;
         let tasks = Tasks::default();
-        let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws.clone()), tasks.clone());
+        let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws.clone()), tasks.clone(), shutdown.clone());
         let current = SocketRoute {
             pattern: ws::PATH,
             protocols: &[ws::PROTOCOL],

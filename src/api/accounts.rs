@@ -7,7 +7,7 @@ use super::answer::{File, Id, Nothing, Shape, Shown, answer};
 use super::friends::Friend;
 use super::request::{Password, request};
 use super::schema::{self, Components, With};
-use super::{Asked, Call, Door, Entry, Facts, Me, Subject, Who};
+use super::{Asked, Authority, Call, Door, Entry, Facts, Me, Subject, Who};
 use crate::domain::error::DomainError;
 use crate::domain::{Profile, Registration};
 use crate::model::{self, FileName, Secret, UserId};
@@ -94,6 +94,10 @@ impl Call for AutoLogin {
     async fn handle(self, asked: &Asked) -> Result<Returned, DomainError> {
         let user = asked.acting(self.me).await?;
         let profile = asked.hub.profile(&user).await?;
+        // A client on a connection of its own gets its unread messages there.
+        if let Authority::Token(_) = asked.authority {
+            asked.hub.note_counted(&user, asked.from, profile.counted_up_to);
+        }
         let chat = UnreadCounts::of(&profile.friends);
         Ok(Returned { profile: profile.into(), chat })
     }
@@ -168,7 +172,7 @@ answer! {
 
 impl From<Profile> for UserProfile {
     fn from(profile: Profile) -> Self {
-        let Profile { user, friends, toys } = profile;
+        let Profile { user, friends, toys, .. } = profile;
         Self {
             id: (&user.id).into(),
             username: user.username,

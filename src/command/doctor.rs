@@ -3,11 +3,12 @@
 //! Each finding is a line on the standard output. The last line, on the standard error, and the exit code summarise
 //! them.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::ask;
 use super::output::{print, print_all};
-use crate::config::{Config, Speech};
+use crate::config::{Config, HttpListen, Speech};
 use crate::domain::backup;
 use crate::edge::control::{Command, Response};
 use crate::edge::wire::now;
@@ -139,10 +140,13 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
             print(format_args!("MISSING  {what}: {text}"))
         }
     };
+    let http = &config.http;
+    let [listen, legacy_listen, tls_listen] =
+        [&http.listen, &http.legacy_listen, &http.tls_listen].map(|listen| addresses_of(listen));
     let ports = [
-        ("http.listen", &config.http.listen[..]),
-        ("http.legacy_listen", &config.http.legacy_listen),
-        ("http.tls_listen", &config.http.tls_listen),
+        ("http.listen", &listen[..]),
+        ("http.legacy_listen", &legacy_listen),
+        ("http.tls_listen", &tls_listen),
         ("mqtt.listen", &config.mqtt.listen),
         ("mqtt.tls_listen", &config.mqtt.tls_listen),
         ("mqtt.conformance_listen", config.mqtt.conformance_listen.as_slice()),
@@ -190,6 +194,10 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
         None => print("none     speech model: /ai_uploader answers code 16; scripts/get-model fetches one")?,
     }
     Ok(missing)
+}
+
+fn addresses_of(listen: &[HttpListen]) -> Vec<SocketAddr> {
+    listen.iter().map(|listen| listen.address).collect()
 }
 
 /// Name, size and kind of a model, or its fault.

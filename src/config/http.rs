@@ -4,23 +4,24 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::net::ForwardedHeader;
+use super::net::{ForwardedHeader, Item};
 use super::settings::settings;
 
 settings! {
     /// The HTTP listeners, which the app socket shares.
     pub struct Http {
-        /// Addresses and ports of HTTP and of the app socket /ws. "[::]:9527" listens on IPv6 and IPv4.
+        /// Addresses and ports of HTTP and of the app socket /ws. "[::]:9527" listens on IPv6 and IPv4. An address may
+        /// be followed by the dialect of its answers: ["0.0.0.0:9527", "0.0.0.0:9529 field"].
         #[serde(with = "super::net::list")]
-        listen: Vec<SocketAddr> = vec![SocketAddr::from(([0, 0, 0, 0], 9527))] => Everyday;
+        listen: Vec<HttpListen> = vec![HttpListen::on(9527)] => Everyday;
         /// More addresses and ports of the same, for legacy clients, which open the sockets /app/<id> and /toy/<id>
         /// there; [] for none.
         #[serde(with = "super::net::list")]
-        legacy_listen: Vec<SocketAddr> = vec![SocketAddr::from(([0, 0, 0, 0], 9528))] => Everyday;
+        legacy_listen: Vec<HttpListen> = vec![HttpListen::on(9528)] => Everyday;
         /// Addresses and ports of the same over TLS (https, wss), such as ["0.0.0.0:9443"]; [] for none. Needs
         /// net.tls_certificate.
         #[serde(with = "super::net::list")]
-        tls_listen: Vec<SocketAddr> = Vec::new() => Everyday;
+        tls_listen: Vec<HttpListen> = Vec::new() => Everyday;
         /// Bytes of a TLS record to a client, from 512 to 16384: the buffer that a small device needs.
         tls_record_max_bytes: usize = 16 * 1024;
         /// Whether each connection of net.proxies begins with a PROXY header (version 1 or 2).
@@ -29,9 +30,12 @@ settings! {
         /// "off". Choose the one that your proxy sets itself: the other one may come from the client. Connections of
         /// these proxies are not limited by address; the requests and sockets of their clients are.
         forwarded_header: ForwardedHeader = ForwardedHeader::Off;
-        /// Form of the answers. "documented": the documented API alone. "field": with the additions that legacy clients
-        /// read (CODE, MSG, DATA, and more).
+        /// Form of the answers at addresses without a dialect of their own. "documented": the documented API alone.
+        /// "field": with the additions that legacy pages and phones read (CODE, MSG, DATA, and more).
         dialect: Dialect = Dialect::Documented => Everyday;
+        /// Form of /content_list in the dialect "field": "bare" for the list alone, or "data" for the list in the
+        /// envelope. Legacy clients read one or the other.
+        field_content_list: ContentListForm = ContentListForm::Bare;
         /// Origins of web pages that may call the routes and open the socket; "*" for any.
         allowed_origins: Vec<String> = vec!["*".into()] => Everyday;
         /// Connections at once.
@@ -66,4 +70,73 @@ pub enum Dialect {
     Documented,
     /// With additions for legacy clients.
     Field,
+}
+
+/// The form of `/content_list` in the dialect of the field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContentListForm {
+    /// The list alone.
+    Bare,
+    /// The list as `data` and `DATA` of the envelope.
+    Data,
+}
+
+/// The address of a listener, and the dialect of its answers, if it has one of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpListen {
+    /// The address.
+    pub address: SocketAddr,
+    /// The dialect.
+    pub dialect: Option<Dialect>,
+}
+
+impl HttpListen {
+    fn on(port: u16) -> Self {
+        Self { address: SocketAddr::from(([0, 0, 0, 0], port)), dialect: None }
+    }
+}
+
+impl Item for HttpListen {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (address, dialect) = match text.trim().split_once(char::is_whitespace) {
+            None => (text.trim(), None),
+            Some((address, dialect)) => match Dialect::of_word(dialect.trim()) {
+                Some(dialect) => (address, Some(dialect)),
+                None => return Err(format!("{text:?} does not end with a dialect: \"documented\" or \"field\"")),
+            },
+        };
+        Ok(Self { address: SocketAddr::parse(address)?, dialect })
+    }
+
+    fn show(&self) -> String {
+        match self.dialect {
+            None => self.address.to_string(),
+            Some(dialect) => format!("{} {}", self.address, dialect.word()),
+        }
+    }
+}
+
+impl Dialect {
+    const ALL: [Self; 2] = [Self::Documented, Self::Field];
+
+    /// Its word in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Documented => "documented",
+            Self::Field => "field",
+        }
+    }
+
+    fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dialect| dialect.word() == word)
+    }
+}
+
+impl Http {
+    /// The dialect of each listener: those of `listen`, then of `legacy_listen`, then of `tls_listen`.
+    pub fn dialects(&self) -> Vec<Dialect> {
+        let all = self.listen.iter().chain(&self.legacy_listen).chain(&self.tls_listen);
+        all.map(|listen| listen.dialect.unwrap_or(self.dialect)).collect()
+    }
 }

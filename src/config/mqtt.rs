@@ -38,6 +38,9 @@ settings! {
         connections_per_address_max: usize = 256;
         /// Refused or early broken connections of one address in a minute. Beyond that, the address is banned.
         flapping_max: u32 = 300;
+        /// Of these, refused connections under one user name that count for the address: one broken toy must not get
+        /// the others there banned.
+        flapping_per_name_max: u32 = 30;
         /// Seconds after its start in which a broken connection counts as early. 0 counts refused connections only.
         flapping_age_s: u64 = 10 => MayBeZero;
         /// Seconds of a ban. 0 turns bans off.

@@ -46,7 +46,7 @@ pub enum ForwardedHeader {
 }
 
 /// A value of the configuration that is written as one text.
-trait Item: Sized {
+pub(super) trait Item: Sized {
     fn parse(text: &str) -> Result<Self, String>;
     fn show(&self) -> String;
 }
@@ -79,12 +79,10 @@ impl Item for IpNet {
 pub(super) mod list {
     use super::*;
 
-    #[expect(private_bounds, reason = "the types of this file alone are in such lists")]
     pub(in crate::config) fn serialize<T: Item, S: Serializer>(items: &[T], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(items.iter().map(Item::show))
     }
 
-    #[expect(private_bounds, reason = "the types of this file alone are in such lists")]
     pub(in crate::config) fn deserialize<'de, T: Item, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Vec<T>, D::Error> {

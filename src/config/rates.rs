@@ -22,5 +22,9 @@ settings! {
         refused_openings_per_toy_per_hour: u32 = 6;
         /// Connections of MQTT clients and app sockets from one address in a minute.
         connects_per_address_per_minute: u32 = 600;
+        /// Refused connections in a minute of one user or toy, as the client names it, from one address. Beyond that,
+        /// its connections are refused without a check, and do not count for the address, so that one broken page does
+        /// not use up the connections of the others there.
+        refused_connects_per_party_per_minute: u32 = 12;
     }
 }

@@ -100,7 +100,7 @@ fn variables_override_the_file() {
         ],
     );
     let config = config.unwrap();
-    assert_eq!(config.http.listen, [SocketAddr::from(([127, 0, 0, 1], 0))]);
+    assert_eq!(config.http.listen[0].address, SocketAddr::from(([127, 0, 0, 1], 0)));
     assert_eq!(config.http.allowed_origins, ["http://a", "http://b"]);
     assert_eq!(config.mqtt.inflight_max, 7);
 }
@@ -113,10 +113,29 @@ fn listeners_are_one_address_or_many() {
     assert!(one.http.legacy_listen.is_empty());
     let listed = "[http]\nlisten = [\"127.0.0.1:1\", \"[::1]:1\"]";
     let many = parse(listed, &[("TOYHUB_MQTT__LISTEN", "0.0.0.0:1, [::]:1")]).unwrap();
-    assert_eq!(many.http.listen, addresses(&["127.0.0.1:1", "[::1]:1"]));
+    let of_http = many.http.listen.iter().map(|listen| listen.address).collect::<Vec<_>>();
+    assert_eq!(of_http, addresses(&["127.0.0.1:1", "[::1]:1"]));
     assert_eq!(many.mqtt.listen, addresses(&["0.0.0.0:1", "[::]:1"]));
     let proxies = parse("[net]\nproxies = [\"10.0.0.0/8\", \"::1\"]", &[]).unwrap().net.proxies;
     assert_eq!(proxies.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "::1/128"]);
+}
+
+#[test]
+fn each_listener_may_have_a_dialect() {
+    let text = "[http]\nlisten = [\"0.0.0.0:1\", \"[::]:2  field\"]\nlegacy_listen = \"0.0.0.0:3 documented\"\n";
+    let dialects = |environment| parse(text, environment).unwrap().http.dialects();
+    assert_eq!(dialects(&[]), [Dialect::Documented, Dialect::Field, Dialect::Documented]);
+    assert_eq!(dialects(&[("TOYHUB_HTTP__DIALECT", "field")]), [Dialect::Field, Dialect::Field, Dialect::Documented]);
+    let tls = [
+        ("TOYHUB_HTTP__TLS_LISTEN", "0.0.0.0:4 field"),
+        ("TOYHUB_NET__TLS_CERTIFICATE", "a"),
+        ("TOYHUB_NET__TLS_KEY", "b"),
+    ];
+    assert_eq!(dialects(&tls)[3], Dialect::Field);
+    // What is printed is read again.
+    let config = parse(text, &[]).unwrap();
+    let printed = toml::to_string(&config).unwrap();
+    assert_eq!(parse(&printed, &[]).unwrap(), config);
 }
 
 #[test]
@@ -134,6 +153,10 @@ fn wrong_values_are_refused_with_a_remedy() {
         ("[http]\ntls_listen = [\"0.0.0.0:443\"]", "net.tls_key is empty, which http.tls_listen needs"),
         ("[http]\nlisten = []", "http.listen and http.tls_listen are empty"),
         ("[http]\nlisten = [\"localhost\"]", "http.listen: \"localhost\" is not an address with a port"),
+        ("[http]\nlisten = [\"0.0.0.0:1 french\"]", "does not end with a dialect: \"documented\" or \"field\""),
+        ("[http]\nlegacy_listen = [\"field 0.0.0.0:1\"]", "does not end with a dialect"),
+        ("[http]\nfield_content_list = \"other\"", "http.field_content_list: unknown variant"),
+        ("[mqtt]\nlisten = [\"0.0.0.0:1 field\"]", "is not an address with a port"),
         ("[mqtt]\ntls_record_max_bytes = 20000", "mqtt.tls_record_max_bytes is 20000"),
         ("[mqtt]\nproxy_protocol = true", "mqtt.proxy_protocol is set, and net.proxies is empty"),
         ("[http]\nforwarded_header = \"x-forwarded-for\"", "http.forwarded_header is set"),

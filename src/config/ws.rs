@@ -26,5 +26,17 @@ settings! {
         ticket_ttl_s: u64 = 30;
         /// Unused tickets of all users and toys. One user or toy has at most connections_per_user_max.
         tickets_max: usize = 10_000;
+        /// Seconds for which the hub remembers which unread messages /login or /auto_login has counted for a legacy
+        /// page: its socket /app/<id> does not send them again. 0 remembers none.
+        login_counts_age_max_s: u64 = 24 * 3600 => MayBeZero;
+        /// Such logins, each of one user at one address.
+        login_counts_max: usize = 10_000;
+        /// Seconds for which a refused older socket (/app/<id>, /toy/<id>) is held before it is closed: legacy pages
+        /// reconnect without a pause. 0 closes it at once.
+        refused_hold_s: u64 = 5 => MayBeZero;
+        /// Refused sockets that are held at once. Beyond that they are closed at once.
+        refused_held_max: usize = 512;
+        /// Those of one address.
+        refused_held_per_address_max: usize = 32;
     }
 }

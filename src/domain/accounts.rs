@@ -40,6 +40,9 @@ pub struct Profile {
     pub friends: Vec<Friend>,
     /// The toys that are bound to the user.
     pub toys: Vec<ToyId>,
+    /// The number of the user's last event before the address book was read: its counts include every message up to
+    /// it.
+    pub counted_up_to: u64,
 }
 
 impl Hub {
@@ -121,7 +124,9 @@ impl Hub {
             return Err(DomainError::WrongCredentials);
         }
         self.note_proof(&party, from, now).await?;
-        Ok((self.profile_of(found.user).await?, token))
+        let profile = self.profile_of(found.user).await?;
+        self.note_counted(&profile.user.id, from, profile.counted_up_to);
+        Ok((profile, token))
     }
 
     /// A user's profile. Errors: `UnknownParty`.
@@ -137,9 +142,10 @@ impl Hub {
     }
 
     async fn profile_of(&self, user: User) -> Result<Profile, DomainError> {
+        let counted_up_to = self.store.last_event(&user.id).await?;
         let friends = self.store.friends(&user.id.clone().into()).await?;
         let toys = self.store.toys_of(&user.id).await?.into_iter().map(|toy| toy.id).collect();
-        Ok(Profile { user, friends, toys })
+        Ok(Profile { user, friends, toys, counted_up_to })
     }
 
     /// The party of `id`, if the caller may act for it: with its token, or without one as `[auth] mode` permits.

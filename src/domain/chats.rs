@@ -222,12 +222,25 @@ impl Hub {
         if self.rests(party) {
             return Ok(Vec::new());
         }
-        let event = |UnreadMessage { message, chat, notice, event_seq }| {
-            let Message { id, from, sound, created_at, .. } = message;
-            (Event::Message { id, from, chat, sound, notice, created_at }, event_seq)
-        };
-        Ok(self.store.announced_messages(party, limit).await?.into_iter().map(event).collect())
+        Ok(self.store.announced_messages(party, limit).await?.into_iter().map(event_of).collect())
     }
+
+    /// Those of them that follow event `after` of a user's stream.
+    pub(super) async fn unread_events_after(
+        &self,
+        party: &Party,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(Event, Option<u64>)>, DomainError> {
+        Ok(self.store.announced_after(party, after, limit).await?.into_iter().map(event_of).collect())
+    }
+}
+
+/// The event of an unread message, with its number.
+fn event_of(unread: UnreadMessage) -> (Event, Option<u64>) {
+    let UnreadMessage { message, chat, notice, event_seq } = unread;
+    let Message { id, from, sound, created_at, .. } = message;
+    (Event::Message { id, from, chat, sound, notice, created_at }, event_seq)
 }
 
 fn sent(kept: Kept, receiver: &Party) -> Sent {

@@ -8,13 +8,14 @@ use futures_util::stream::BoxStream;
 use image::ImageFormat;
 
 use super::error::DomainError;
+use super::own_sounds::is_own;
 use super::places::Origin;
 use super::voice::NOTICE_PREFIX;
 use super::{FileKind, Hub, StoredFile};
 use crate::config::AuthMode;
 use crate::model::{Content, ContentId, FileName, Party, PartyId, Secret, Timestamp};
 use crate::ports::audio;
-use crate::ports::files::ANSWER_PREFIX;
+use crate::ports::files::{ANSWER_PREFIX, media_type};
 use crate::ports::speech::languages::Line;
 use crate::ports::store::PartiesOfSound;
 
@@ -28,10 +29,6 @@ const AVATARS: [(&str, &[u8]); 3] = [
     ("toy.jpg", include_bytes!("avatars/toy.jpg")),
 ];
 
-/// The sounds of `/open_toy`.
-const OPENING_SOUNDS: [(&str, Line<'static>); 3] =
-    [("Success.mp3", Line::Awake), ("Nolic.mp3", Line::NotBound), ("Nobind.mp3", Line::NotRegistered)];
-
 /// A piece for the library.
 #[derive(Debug)]
 pub struct NewContent {
@@ -41,12 +38,12 @@ pub struct NewContent {
     pub sound: Bytes,
     /// The picture: JPEG or PNG.
     pub cover: Bytes,
+    /// The name of the sound's file, for pages that know it; a random one if none is given.
+    pub name: Option<FileName>,
 }
 
 impl Hub {
-    /// Stores the avatars and the opening sounds if they are missing.
-    ///
-    /// Without speech synthesis the opening sounds stay missing; the hub works without them and logs a warning.
+    /// Stores the avatars and the hub's own sounds if they are missing.
     pub async fn prepare_own_files(&self) -> Result<(), DomainError> {
         for (name, picture) in AVATARS {
             let name = avatar(name)?;
@@ -55,17 +52,7 @@ impl Hub {
                 self.files.put(FileKind::Image, &name, picture).await.map_err(DomainError::internal)?;
             }
         }
-        for (name, line) in OPENING_SOUNDS {
-            let name: FileName = name.parse().map_err(DomainError::internal)?;
-            if self.files.find(FileKind::Music, &name).await.map_err(DomainError::internal)?.is_some() {
-                continue;
-            }
-            match self.speak_as_mp3(&line).await {
-                Ok(mp3) => self.files.put(FileKind::Music, &name, mp3).await.map_err(DomainError::internal)?,
-                Err(error) => tracing::warn!(file = %name, ?error, "opening sound not made, see toyhub doctor"),
-            }
-        }
-        Ok(())
+        self.prepare_own_sounds().await
     }
 
     /// The library, oldest first.
@@ -73,7 +60,8 @@ impl Hub {
         Ok(self.store.content(LIST_MAX).await?)
     }
 
-    /// Adds a piece. Errors: `Invalid`, `NotSound`, `DiskFull`.
+    /// Adds a piece. Errors: `Invalid` (also for a name that is taken, or does not fit the sound), `NotSound`,
+    /// `DiskFull`.
     pub async fn add_content(&self, new: NewContent, now: Timestamp) -> Result<Content, DomainError> {
         self.check_room((new.sound.len() + new.cover.len()) as u64)?;
         let title = self.checked_text("title", new.title)?;
@@ -87,15 +75,37 @@ impl Hub {
         if duration.is_zero() {
             return Err(DomainError::EmptyRecording);
         }
-        let content = Content {
-            id: ContentId::random(),
-            title,
-            music: self.keep(FileKind::Music, sound, new.sound).await?,
-            cover: self.keep(FileKind::Image, picture, new.cover).await?,
+        let music = match new.name {
+            None => self.keep(FileKind::Music, sound, new.sound).await?,
+            Some(name) => self.keep_named(name, sound, new.sound).await?,
         };
+        let cover = self.keep(FileKind::Image, picture, new.cover).await?;
+        let content = Content { id: ContentId::random(), title, music, cover };
         self.store.add_content(&content, now).await?;
         self.store.set_music_seconds(&content.music, duration.as_secs_f64()).await?;
         Ok(content)
+    }
+
+    /// Stores a sound under a name that pages know. Errors: `Invalid`.
+    async fn keep_named(&self, name: FileName, extension: &str, sound: Bytes) -> Result<FileName, DomainError> {
+        if media_type(name.extension()) != media_type(extension) {
+            return Err(DomainError::invalid(
+                "--name",
+                format!("must end with .{extension}, as the sound is of that kind"),
+            ));
+        }
+        let is_taken = || DomainError::invalid("--name", "is the name of another sound of the hub");
+        if is_own(&name) || self.store.is_music(&name).await? {
+            return Err(is_taken());
+        }
+        if !self.files.put_new(FileKind::Music, &name, sound.clone()).await.map_err(DomainError::internal)? {
+            // The file of a command that was interrupted before its piece was in the library.
+            if self.store.is_music(&name).await? {
+                return Err(is_taken());
+            }
+            self.files.put(FileKind::Music, &name, sound).await.map_err(DomainError::internal)?;
+        }
+        Ok(name)
     }
 
     /// How long stored music plays, in seconds. Of a piece that an older version has added it is found out once.

@@ -287,6 +287,11 @@ impl Hub {
         if is_erased { DomainError::Erased } else { DomainError::NotFriends }
     }
 
+    /// Whether a device was removed or has got another key.
+    pub(super) fn is_device_erased(&self, key: &DeviceKey) -> bool {
+        self.erasures.list.has(&device_mark(key))
+    }
+
     /// The error for an unknown party.
     pub(super) fn unknown_party(&self, id: &PartyId) -> DomainError {
         let marks = ["user", "toy"].map(|kind| Mark::of(kind, &[id.as_str()]));

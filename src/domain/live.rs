@@ -18,10 +18,44 @@ pub use crate::ports::router::{
     Figures, Held, Publication, QueueLimits, Reached, Receipt, ReplayRetained, Subscription, Ticket,
 };
 
+/// Whether refused connections are counted under a name: it may be that of a user, toy or device, or what a page writes
+/// for none, such as `undefined`.
+fn is_counted(name: &str) -> bool {
+    (1..=32).contains(&name.len())
+}
+
+/// The event of an unread message, with its number in a user's stream.
+pub type UnreadEvent = (Event, Option<u64>);
+
 impl Hub {
     /// Checks the rate of connections from an address. Errors: `RateLimited`.
     pub fn may_connect(&self, peer: IpAddr) -> Result<(), DomainError> {
         self.rates.connects.spend(&peer.into())
+    }
+
+    /// As [`Self::may_connect`], for a client that names a user, toy or device. If too many connections under that name
+    /// were refused lately, this one is refused, and does not count for the address: the others there have its
+    /// connections to themselves. Errors: `RateLimited`.
+    pub fn may_connect_as(&self, peer: IpAddr, name: &str) -> Result<(), DomainError> {
+        if is_counted(name) {
+            self.rates.refused_connects.check(&(peer.into(), name.to_owned()))?;
+        }
+        self.may_connect(peer)
+    }
+
+    /// Counts a connection that was refused although the address may connect.
+    pub fn note_refused_connection(&self, peer: IpAddr, name: &str, error: &DomainError) {
+        let is_of_client = matches!(
+            error,
+            DomainError::Unauthorized
+                | DomainError::UnknownParty
+                | DomainError::WrongCredentials
+                | DomainError::Erased
+                | DomainError::Full(_)
+        );
+        if is_of_client && is_counted(name) {
+            self.rates.refused_connects.note(&(peer.into(), name.to_owned()));
+        }
     }
 
     /// Registers a live connection of a client. Dropping the mailbox ends it. Errors: `Full`, `Unauthorized`.
@@ -237,6 +271,15 @@ impl Hub {
     /// The unread messages of a party, oldest first, as many as fit in its queue. They stay unread.
     pub async fn unread_events(&self, party: &Party) -> Result<Vec<Event>, DomainError> {
         Ok(self.unread_events_up_to(party, self.replay_max()).await?.into_iter().map(|(event, _)| event).collect())
+    }
+
+    /// A page of the unread messages of a user that follow event `after` of its stream, in the order of the stream; 0
+    /// is the beginning. They stay unread. With the number after which the next page begins; none after the last page.
+    pub async fn unread_page(&self, party: &Party, after: u64) -> Result<(Vec<UnreadEvent>, Option<u64>), DomainError> {
+        let limit = self.replay_max();
+        let page = self.unread_events_after(party, after, limit).await?;
+        let next = page.iter().filter_map(|(_, seq)| *seq).max().filter(|_| page.len() >= limit);
+        Ok((page, next))
     }
 
     /// The counters of the router.

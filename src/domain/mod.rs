@@ -10,6 +10,7 @@ pub mod backup;
 mod chats;
 mod consent;
 mod content;
+mod counted;
 mod doctor;
 pub mod erasure;
 pub mod error;
@@ -22,13 +23,16 @@ pub mod housekeeping;
 mod links;
 pub mod live;
 pub mod login;
+mod moving_in;
 mod names;
+mod own_sounds;
 mod passwords;
 pub mod permissions;
 mod places;
 mod rates;
 mod receipts;
 mod relay;
+mod remarks;
 mod requests;
 pub mod rest;
 mod retention;
@@ -69,6 +73,7 @@ pub use household::{Guardian, Invitation, WantedInvitation};
 pub use links::LinksOf;
 #[cfg(test)]
 pub(crate) use links::test_links;
+pub use moving_in::{BadLine, MovingDevice};
 pub use places::Origin;
 pub use receipts::Unread;
 pub use requests::{Answerers, NewRequest};
@@ -88,6 +93,7 @@ pub use crate::ports::store::{Before, Block, UnreadMessage};
 use assistant::Assistant;
 use audit::Noted;
 use backup::Backups;
+use counted::Counted;
 use erasure::Erasures;
 use error::DomainError;
 use export::Exports;
@@ -95,6 +101,7 @@ use handover::Handovers;
 use health::LastCheck;
 use links::Links;
 use rates::Rates;
+use remarks::Remarks;
 use rest::Resting;
 use sounds::Sounds;
 use stored::Stored;
@@ -147,6 +154,8 @@ pub struct Hub {
     rates: Rates,
     clock: MonotonicClock,
     resting: Resting,
+    counted: Counted,
+    remarks: Remarks,
     tickets: Tickets,
     backups: Backups,
     erasures: Erasures,
@@ -188,6 +197,8 @@ impl Hub {
         let workers = || Workers::new(config.audio.workers, config.audio.queue_max, config.audio.queue_per_party_max);
         Ok(Self {
             rates: Rates::new(&config.rates, &clock),
+            counted: Counted::new(&config.ws, &clock),
+            remarks: Remarks::default(),
             clock,
             resting: Resting::new(config.chats.emergency_minutes),
             revocations: AtomicU64::new(0),

@@ -4,6 +4,7 @@
 //! code. So such a call is accepted only from a place, an address at which the party that it names has authenticated
 //! within the last `auth.place_days`: a user with a password, a toy with its device's secret or by a permitted opening.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 
 use super::error::DomainError;
@@ -25,16 +26,29 @@ pub struct Origin {
     /// Whether the call came through a proxy that `net.proxies` does not name. Then the address is the proxy's, and is
     /// never a place.
     pub is_hidden: bool,
+    /// The kind of client, as it describes itself: nothing that is proven.
+    pub agent: Option<u64>,
 }
 
 impl From<IpAddr> for Origin {
     fn from(peer: IpAddr) -> Self {
-        Self { peer, is_hidden: false }
+        Self { peer, is_hidden: false, agent: None }
     }
 }
 
 impl Origin {
-    fn place(self) -> Option<Network> {
+    /// The same, of a client that describes itself so.
+    #[must_use]
+    pub fn with_agent(self, text: Option<&str>) -> Self {
+        let hash = |text: &str| {
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            hasher.finish()
+        };
+        Self { agent: text.map(hash), ..self }
+    }
+
+    pub(super) fn place(self) -> Option<Network> {
         (!self.is_hidden).then(|| self.peer.into())
     }
 }

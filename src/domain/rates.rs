@@ -110,6 +110,8 @@ pub(super) struct Rates {
     pub(super) requests: PerMinute<String>,
     pub(super) refused_openings: PerMinute<ToyId>,
     pub(super) connects: PerMinute<Network>,
+    /// By the name that the client gives.
+    pub(super) refused_connects: Failures<(Network, String)>,
 }
 
 impl Rates {
@@ -124,6 +126,7 @@ impl Rates {
             requests: PerMinute::new(config.requests_per_party_per_minute, clock),
             refused_openings: PerMinute::per_hour(config.refused_openings_per_toy_per_hour, clock),
             connects: PerMinute::new(config.connects_per_address_per_minute, clock),
+            refused_connects: Failures::new(config.refused_connects_per_party_per_minute, clock),
         }
     }
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::error::DomainError;
 use super::{FileKind, Hub};
 use crate::config::{SpokenFormat, seconds};
-use crate::model::{FileName, Party, PartyId, UploadName};
+use crate::model::{FileName, Party, PartyId, PartyKind, UploadName};
 use crate::ports::audio::{self, AudioError, DecodeLimits, Sound};
 use crate::ports::files::Spooled;
 use crate::ports::space::Space;
@@ -159,6 +159,11 @@ impl Hub {
         self.speak(&Line::MessagesFrom(&entry.remark)).await
     }
 
+    /// The kind of a party's friend; none if there is no such friend.
+    pub async fn kind_of_friend(&self, party: &Party, friend: &PartyId) -> Result<Option<PartyKind>, DomainError> {
+        Ok(self.store.friend(party, friend).await?.map(|entry| entry.party.kind()))
+    }
+
     /// A spoken "you have no new messages".
     pub async fn spoken_nothing_new(&self) -> Result<FileName, DomainError> {
         self.speak(&Line::NoMessages).await
@@ -249,9 +254,12 @@ impl Hub {
         self.encode(self.synthesise(text, voice).await?, self.config.speech.format).await
     }
 
-    /// A line in the families' language, as MP3.
-    pub(super) async fn speak_as_mp3(&self, line: &Line<'_>) -> Result<Bytes, DomainError> {
-        let language = self.family_language();
+    /// A line in a language, as MP3.
+    pub(super) async fn speak_as_mp3(
+        &self,
+        line: &Line<'_>,
+        language: &'static Language,
+    ) -> Result<Bytes, DomainError> {
         self.encode(self.synthesise(&line.text(language), self.voice(language)).await?, SpokenFormat::Mp3).await
     }
 

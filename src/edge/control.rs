@@ -4,6 +4,7 @@
 //! A request and its answer are one line of JSON each. The socket is a file that only its owner may open.
 
 mod command;
+mod devices;
 mod family;
 mod rest;
 
@@ -29,7 +30,7 @@ use crate::domain::backup::BackedUp;
 use crate::domain::erasure::Device;
 use crate::domain::error::DomainError;
 use crate::domain::{Hub, NewContent, NewDevice};
-use crate::model::{DeviceKey, Party, Setting};
+use crate::model::{Malformed, Party, Setting};
 
 /// The maximum number of devices that one command adds.
 pub const DEVICES_MAX: usize = 1000;
@@ -115,10 +116,11 @@ pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Response>>
 /// Executes a command, in the running hub or in the command's own process.
 pub async fn execute(hub: &Arc<Hub>, command: Command) -> Response {
     let outcome = match command {
-        Command::AddDevices { count } => add_devices(hub, count).await,
-        Command::RemoveDevices { keys } => remove_devices(hub, &keys).await,
-        Command::ListDevices => list_devices(hub).await,
-        Command::AddContent { title, sound, cover } => add_content(hub, title, &sound, &cover).await,
+        Command::AddDevices { count, key } => devices::add(hub, count, key).await,
+        Command::ImportDevices { file } => devices::import(hub, &file).await,
+        Command::RemoveDevices { keys } => devices::remove(hub, &keys).await,
+        Command::ListDevices => devices::list(hub).await,
+        Command::AddContent { title, sound, cover, name } => add_content(hub, title, (&sound, &cover), name).await,
         Command::ListContent => list_content(hub).await,
         Command::ListUsers => list_users(hub).await,
         Command::LogOut { user } => log_out(hub, &user).await,
@@ -127,7 +129,7 @@ pub async fn execute(hub: &Arc<Hub>, command: Command) -> Response {
         Command::EraseUser { user } => erase_user(hub, &user).await,
         Command::Export { user, to } => export(hub, &user, &to).await,
         Command::FinishErasures => finish_erasures(hub).await,
-        Command::RenewDevice { key } => renew_device(hub, &key).await,
+        Command::RenewDevice { key } => devices::renew(hub, &key).await,
         Command::OnlyToken { party, is_on } => only_token(hub, party, is_on).await,
         Command::LetToyIn { toy } => let_toy_in(hub, &toy).await,
         Command::Invite { toy, remark } => family::invite(hub, toy.as_deref(), remark).await,
@@ -148,45 +150,17 @@ pub async fn execute(hub: &Arc<Hub>, command: Command) -> Response {
     })
 }
 
-async fn add_devices(hub: &Hub, count: usize) -> Result<Response, DomainError> {
-    let mut devices = Vec::new();
-    for _ in 0..count.min(DEVICES_MAX) {
-        match hub.add_device(wire::now()).await {
-            Ok(device) => devices.push(device),
-            Err(error) => {
-                // All or none: the secrets of some devices would otherwise be lost.
-                for device in devices {
-                    hub.remove_device(&device.key).await?;
-                }
-                return Err(error);
-            }
-        }
-    }
-    let line =
-        |device: NewDevice| DeviceLine { key: device.key.to_string(), secret: device.secret.reveal().to_owned() };
-    Ok(Response::Devices(devices.into_iter().map(line).collect()))
-}
-
-async fn remove_devices(hub: &Hub, keys: &[String]) -> Result<Response, DomainError> {
-    for key in keys {
-        hub.remove_device(&key.parse().map_err(|_| DomainError::UnknownDevice)?).await?;
-    }
-    Ok(Response::Lines(Vec::new()))
-}
-
-async fn list_devices(hub: &Hub) -> Result<Response, DomainError> {
-    let devices = hub.devices(LIST_MAX).await?;
-    let line = |device: crate::model::Device| match device.toy {
-        Some(toy) => format!("{}\ttoy {toy}", device.key),
-        None => format!("{}\tunbound", device.key),
-    };
-    Ok(Response::Lines(devices.into_iter().map(line).collect()))
-}
-
-async fn add_content(hub: &Hub, title: String, sound: &Path, cover: &Path) -> Result<Response, DomainError> {
+async fn add_content(
+    hub: &Hub,
+    title: String,
+    (sound, cover): (&Path, &Path),
+    name: Option<String>,
+) -> Result<Response, DomainError> {
+    let malformed = |malformed: Malformed| DomainError::invalid("--name", malformed.to_string());
+    let name = name.map(|name| name.parse().map_err(malformed)).transpose()?;
     let sound = read("FILE", sound).await?;
     let cover = read("--cover", cover).await?;
-    let content = hub.add_content(NewContent { title, sound, cover }, wire::now()).await?;
+    let content = hub.add_content(NewContent { title, sound, cover, name }, wire::now()).await?;
     Ok(Response::Lines(vec![format!("{}\t{}\t{}", content.id, content.music, content.title)]))
 }
 
@@ -225,6 +199,7 @@ async fn examine(hub: &Hub, repair: bool) -> Result<Response, DomainError> {
     for (word, faults) in [("mended  ", &found.mended), ("WRONG   ", &found.open), ("lost    ", &found.lost)] {
         lines.extend(faults.iter().map(|fault| format!("{word} data: {fault}")));
     }
+    lines.extend(hub.remarks().into_iter().map(|(subject, text)| format!("hint     {subject}: {text}")));
     Ok(Response::Examined { lines, open: found.open.len(), lost: found.lost.len() })
 }
 
@@ -275,12 +250,6 @@ async fn export(hub: &Arc<Hub>, user: &str, to: &Path) -> Result<Response, Domai
 async fn finish_erasures(hub: &Hub) -> Result<Response, DomainError> {
     hub.finish_erasures(wire::now()).await?;
     Ok(Response::Lines(vec!["erased".into()]))
-}
-
-async fn renew_device(hub: &Hub, key: &str) -> Result<Response, DomainError> {
-    let key = DeviceKey::parse_lenient(key).map_err(|_| DomainError::UnknownDevice)?;
-    let device = hub.renew_device(&key, wire::now()).await?;
-    Ok(Response::Lines(vec![device_text(&device)]))
 }
 
 async fn only_token(hub: &Hub, party: OnlyToken, is_on: bool) -> Result<Response, DomainError> {

@@ -1,20 +1,28 @@
 //! The sister dialect that pages and phones of the field read: a transformation of finished JSON.
 //!
-//! `[http] dialect = "documented"` passes everything through unchanged. `"field"` renames fields of two requests on
-//! their way in, and adds members to answers on their way out. It replaces what those clients cannot read otherwise:
-//! `/content_list` is bare, `/recv_msg` runs newest first and ends with a spoken item.
+//! A listener's `"documented"` passes everything through unchanged. `"field"` renames fields of some requests on their
+//! way in, and adds members to answers on their way out. It replaces what those clients cannot read otherwise:
+//! `/content_list` is bare (or under `data`, by a setting), `/recv_msg` runs newest first and ends with a spoken item.
+//!
+//! [`sign_of_other`] finds clients that are served in the wrong one.
 
 use serde_json::{Map, Value, json};
 
 use crate::api::request::{Given, text_of};
 use crate::api::schema::With;
 use crate::api::{Asked, Entry, Reply};
-use crate::config::Dialect;
+use crate::config::{ContentListForm, Dialect};
 use crate::domain::error::DomainError;
 use crate::model::{FileName, PartyId, PartyKind};
 
 /// Does a call of a client of this dialect, and answers in the same dialect.
-pub async fn call(dialect: Dialect, call: &Entry, asked: &Asked, mut given: Given) -> Result<Reply, DomainError> {
+pub async fn call(
+    dialect: Dialect,
+    content_list: ContentListForm,
+    call: &Entry,
+    asked: &Asked,
+    mut given: Given,
+) -> Result<Reply, DomainError> {
     if dialect == Dialect::Documented {
         return call.run(asked, given).await;
     }
@@ -22,16 +30,33 @@ pub async fn call(dialect: Dialect, call: &Entry, asked: &Asked, mut given: Give
     let fields = given.fields.clone();
     let Reply { msg, data } = call.run(asked, given).await?;
     Ok(match call.facts.name {
-        "login" | "auto_login" => {
-            let toys = data["bind_toy"].clone();
-            Reply { msg, data: data.with("bind_toys", toys) }
-        }
-        "content_list" => Reply { msg: None, data },
+        "login" | "auto_login" => Reply { msg, data: profile(data) },
+        "content_list" => Reply { msg: msg.filter(|_| content_list == ContentListForm::Data), data: songs(data) },
         "toy_uploader" => Reply { msg, data: data.with("friend_type", PartyKind::Toy.as_str()) },
         "chat_list" => Reply { msg, data: chat_list(&fields, data) },
         "recv_msg" => Reply { msg, data: recv_msg(asked, &fields, data).await },
         _ => Reply { msg, data },
     })
+}
+
+/// The sign by which a request is unmistakably one of the other dialect.
+pub fn sign_of_other(served: Dialect, name: &str, fields: &Map<String, Value>) -> Option<&'static str> {
+    let has = |name: &str| is_given(fields, name);
+    match (served, name) {
+        (Dialect::Documented, "add_req") if has("toy_id") && has("add_type") => Some("add_type"),
+        (Dialect::Documented, "req_list") if has("user_id") && !has("_id") => Some("user_id"),
+        (Dialect::Documented, "reg") if has("nickName") && !has("nickname") => Some("nickName"),
+        (Dialect::Documented, "recv_msg") => READS_OBJECT.into_iter().find(|name| has(name)),
+        (Dialect::Field, "add_req") if has("req_user") && has("type") && !has("toy_id") => Some("type"),
+        _ => None,
+    }
+}
+
+/// The fields of `/recv_msg` that only pages send which read an object.
+const READS_OBJECT: [&str; 2] = ["from_user_type", "friend_type"];
+
+fn is_given(fields: &Map<String, Value>, name: &str) -> bool {
+    fields.get(name).and_then(text_of).is_some_and(|text| !text.trim().is_empty())
 }
 
 /// The envelope: `code`, `msg`, `data`; in the field `CODE`, `MSG` and `DATA` too, and the code once more in `DATA`.
@@ -46,7 +71,7 @@ pub fn envelope(dialect: Dialect, code: u16, msg: &str, data: Value) -> Value {
 }
 
 /// Gives the fields of a request their documented names. In the field, a `toy_id` of `/add_req` names who is asked, and
-/// `add_user` who asks; `/req_list` takes `user_id`.
+/// `add_user` who asks; `/req_list` takes `user_id`; `/reg` takes `nickName`, and the user name if there is none.
 fn documented(name: &str, fields: &mut Map<String, Value>) {
     let has = |fields: &Map<String, Value>, name: &str| fields.get(name).is_some_and(|value| text_of(value).is_some());
     match name {
@@ -55,6 +80,12 @@ fn documented(name: &str, fields: &mut Map<String, Value>) {
             rename(fields, "toy_id", "add_user");
         }
         "req_list" if !has(fields, "_id") => rename(fields, "user_id", "_id"),
+        "reg" if !is_given(fields, "nickname") => {
+            let from = if is_given(fields, "nickName") { "nickName" } else { "username" };
+            if let Some(name) = fields.get(from).cloned() {
+                fields.insert("nickname".to_owned(), name);
+            }
+        }
         _ => {}
     }
 }
@@ -66,6 +97,34 @@ fn rename(fields: &mut Map<String, Value>, from: &str, to: &str) {
 
 fn id(fields: &Map<String, Value>, name: &str) -> Option<PartyId> {
     text_of(fields.get(name)?)?.trim().parse().ok()
+}
+
+/// A profile with the names of the field. Each friend stands in `chat`, also without unread messages: a page shows what
+/// it does not find there as "undefined".
+fn profile(data: Value) -> Value {
+    let (toys, nickname) = (data["bind_toy"].clone(), data["nickname"].clone());
+    let mut chat = Map::new();
+    chat.insert("count".to_owned(), 0.into());
+    let mut count = 0;
+    for friend in data["friend_list"].as_array().into_iter().flatten() {
+        let unread = friend["unread"].as_u64().unwrap_or_default();
+        count += unread;
+        chat.insert(friend["friend_id"].as_str().unwrap_or_default().to_owned(), unread.into());
+    }
+    chat.insert("count".to_owned(), count.into());
+    data.with("bind_toys", toys).with("nickName", nickname).with("chat", chat)
+}
+
+/// The library with the names of the field: the title, and the files of sound and picture.
+fn songs(data: Value) -> Value {
+    let song = |entry: Value| {
+        let [title, music, cover] = ["title", "music", "cover"].map(|name| entry[name].clone());
+        entry.with("track_title", title).with("track_name", music).with("track_cover_name", cover)
+    };
+    match data {
+        Value::Array(songs) => songs.into_iter().map(song).collect(),
+        data => data,
+    }
 }
 
 /// The chat with the receiver of each message: the reader, or the friend for what the reader has sent.
@@ -91,13 +150,15 @@ fn message(entry: Value, receiver: Option<&str>) -> Value {
 
 /// Newest first, and at the end a spoken item: the sender of the messages, or that there are none. Such pages play from
 /// the end, so first the notice and then the messages from oldest to newest.
+///
+/// Pages that send one of [`READS_OBJECT`] read the list as `chat_list` beside the sender and its kind.
 async fn recv_msg(asked: &Asked, fields: &Map<String, Value>, data: Value) -> Value {
     let Value::Array(mut messages) = data else { return data };
     let receiver = id(fields, "to_user");
     let sender = messages.first().and_then(|oldest| oldest["from_user"].as_str()?.parse::<PartyId>().ok());
-    let (speaker, spoken) = match (sender, &receiver) {
+    let (speaker, spoken) = match (&sender, &receiver) {
         (Some(sender), Some(receiver)) => {
-            let spoken = notice(asked, receiver, &sender).await;
+            let spoken = notice(asked, receiver, sender).await;
             (sender.as_str().to_owned(), spoken)
         }
         _ => {
@@ -109,12 +170,27 @@ async fn recv_msg(asked: &Asked, fields: &Map<String, Value>, data: Value) -> Va
     // The messages have been marked read, so that a hub that cannot speak must still deliver them.
     match spoken {
         Ok(sound) => {
-            messages.push(json!({"from_user": speaker, "message": sound.as_str(), "create_time": asked.now}));
+            messages.push(json!({"from_user": &speaker, "message": sound.as_str(), "create_time": asked.now}));
         }
         Err(error) => tracing::warn!(%error, "no spoken item for a list of messages"),
     }
-    let receiver = receiver.as_ref().map(PartyId::as_str);
-    messages.into_iter().map(|entry| message(entry, receiver)).collect()
+    let to = receiver.as_ref().map(PartyId::as_str);
+    let messages: Value = messages.into_iter().map(|entry| message(entry, to)).collect();
+    let Some(kind_field) = READS_OBJECT.into_iter().find(|name| fields.contains_key(*name)) else { return messages };
+    let kind = match (&sender, &receiver) {
+        (Some(sender), Some(receiver)) => kind_of(asked, receiver, sender).await,
+        _ => None,
+    };
+    // A former friend has no entry any more, and the page knows whom it has asked for.
+    let is_toy = fields.get(kind_field).and_then(text_of).is_some_and(|kind| kind.trim() == PartyKind::Toy.as_str());
+    let kind = kind.unwrap_or(if is_toy { PartyKind::Toy } else { PartyKind::App });
+    json!({"chat_list": messages, "from_user": speaker, "friend_type": kind.as_str()})
+}
+
+/// The kind of the receiver's friend.
+async fn kind_of(asked: &Asked, receiver: &PartyId, friend: &PartyId) -> Option<PartyKind> {
+    let receiver = asked.act_for(receiver).await.ok()?;
+    asked.hub.kind_of_friend(&receiver, friend).await.ok()?
 }
 
 async fn notice(asked: &Asked, receiver: &PartyId, sender: &PartyId) -> Result<FileName, DomainError> {
@@ -176,5 +252,61 @@ mod tests {
         assert_eq!(named("req_list", b"user_id=a", "_id"), "a");
         assert_eq!(named("req_list", b"user_id=a&_id=b", "_id"), "b");
         assert_eq!(named("toy_list", b"user_id=a", "_id"), Value::Null);
+        assert_eq!(named("reg", b"username=a&nickName=b", "nickname"), "b");
+        assert_eq!(named("reg", b"username=a&nickname=&nickName=b", "nickname"), "b");
+        assert_eq!(named("reg", b"username=a&nickname=c&nickName=b", "nickname"), "c");
+        assert_eq!(named("reg", b"username=a&nickName=+", "nickname"), "a");
+        assert_eq!(named("reg", b"nickName=", "nickname"), Value::Null);
+    }
+
+    #[test]
+    fn every_friend_stands_in_the_counts_of_the_field() {
+        let friend = |id: &str, unread: u64| json!({"friend_id": id, "unread": unread});
+        let data = json!({"nickname": "Mia", "friend_list": [friend("a", 2), friend("b", 0)], "bind_toy": ["a"]});
+        let twice = profile(profile(data.clone()));
+        let expected =
+            data.with("bind_toys", vec!["a"]).with("nickName", "Mia").with("chat", json!({"count": 2, "a": 2, "b": 0}));
+        assert_eq!(twice.to_string(), expected.to_string(), "in this order too");
+        let alone = profile(json!({"nickname": "", "friend_list": [], "bind_toy": []}));
+        assert_eq!(alone["chat"], json!({"count": 0}));
+    }
+
+    #[test]
+    fn songs_of_the_field_have_both_names() {
+        let song = json!({"_id": "a", "music": "m.mp3", "cover": "c.jpg", "title": "A Pug"});
+        let named = json!({
+            "_id": "a", "music": "m.mp3", "cover": "c.jpg", "title": "A Pug", "track_title": "A Pug",
+            "track_name": "m.mp3", "track_cover_name": "c.jpg",
+        });
+        assert_eq!(songs(json!([song])), json!([named]));
+        assert_eq!(songs(json!([])), json!([]));
+    }
+
+    #[test]
+    fn a_client_of_the_other_dialect_is_known_by_what_only_it_sends() {
+        let sign = |served, name: &str, form: &str| sign_of_other(served, name, &from_form(form.as_bytes()).unwrap());
+        let (documented, field) = (Dialect::Documented, Dialect::Field);
+        for (name, form, expected) in [
+            ("add_req", "add_user=a&toy_id=b&add_type=app", "add_type"),
+            ("req_list", "user_id=a", "user_id"),
+            ("reg", "username=a&nickName=b", "nickName"),
+            ("recv_msg", "from_user=a&to_user=b&friend_type=app", "friend_type"),
+            ("recv_msg", "from_user=a&to_user=b&from_user_type=app", "from_user_type"),
+        ] {
+            assert_eq!(sign(documented, name, form), Some(expected), "{name} {form}");
+            assert_eq!(sign(field, name, form), None, "{name} {form}");
+        }
+        let request = "req_user=a&add_user=b&type=app&req_info=&remark=";
+        assert_eq!(sign(field, "add_req", request), Some("type"));
+        assert_eq!(sign(documented, "add_req", request), None);
+        for (name, form) in [
+            ("req_list", "_id=a"),
+            ("req_list", "_id=a&user_id=a"),
+            ("reg", "username=a&nickname=b&nickName=b"),
+            ("recv_msg", "from_user=a&to_user=b&friend_type="),
+            ("toy_uploader", "user_id=a&to_user=b&friend_type=undefined"),
+        ] {
+            assert_eq!((sign(documented, name, form), sign(field, name, form)), (None, None), "{name} {form}");
+        }
     }
 }

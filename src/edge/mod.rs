@@ -1,7 +1,7 @@
 //! The client protocols. Edges parse bytes into types, call the domain, and encode its answers; they import neither
 //! each other nor the ports. All serve the calls of [`api`](crate::api). They share `net` (listeners for all clients),
-//! `body` (parsing of bodies), `request` (numbered requests), `dialect`, `tasks`, `wire` and `status`. `spec` documents
-//! them for programs. `schedule` is not a protocol: it runs periodic tasks.
+//! `body` (parsing of bodies), `request` (numbered requests), `repeats` (log lines), `dialect`, `tasks`, `wire` and
+//! `status`. `spec` documents them for programs. `schedule` is not a protocol: it runs periodic tasks.
 
 mod body;
 pub mod control;
@@ -9,6 +9,7 @@ mod dialect;
 pub mod http;
 pub mod mqtt;
 pub mod net;
+mod repeats;
 mod request;
 pub mod schedule;
 pub mod spec;

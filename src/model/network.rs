@@ -23,6 +23,20 @@ impl Network {
     pub fn address(self) -> IpAddr {
         self.0
     }
+
+    /// It without its last part, as it is named in the log and by the doctor where a client did nothing wrong.
+    pub fn in_log(self) -> String {
+        match self.0 {
+            IpAddr::V4(address) => {
+                let [a, b, c, _] = address.octets();
+                format!("{a}.{b}.{c}.*")
+            }
+            IpAddr::V6(address) => {
+                let [a, b, c, ..] = address.segments();
+                format!("{a:x}:{b:x}:{c:x}::*")
+            }
+        }
+    }
 }
 
 impl fmt::Display for Network {

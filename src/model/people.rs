@@ -114,6 +114,8 @@ pub struct Device {
     pub key: DeviceKey,
     /// The toy that it became when a user bound it.
     pub toy: Option<ToyId>,
+    /// What the operator calls it.
+    pub name: Option<String>,
 }
 
 /// The login of a valid token or ticket.

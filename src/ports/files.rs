@@ -14,7 +14,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
 use tempfile::TempPath;
 use tokio::io::AsyncWriteExt;
 
@@ -105,6 +105,15 @@ impl Files {
         Ok(())
     }
 
+    /// As [`Self::put`], if there is no file of this name; whether there was none.
+    pub async fn put_new(&self, kind: FileKind, name: &FileName, content: Bytes) -> Result<bool, FilesError> {
+        match self.objects.put_opts(&location(kind, name), content.into(), PutMode::Create.into()).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Removes a file.
     pub async fn delete(&self, kind: FileKind, name: &FileName) -> Result<(), FilesError> {
         Ok(self.objects.delete(&location(kind, name)).await?)
@@ -130,7 +139,7 @@ impl Files {
             Ok(meta) => Ok(Some(StoredFile {
                 size: meta.size,
                 etag: meta.e_tag.unwrap_or_default().trim_matches('"').to_owned(),
-                content_type: content_type(name.extension()),
+                content_type: media_type(name.extension()),
                 modified: meta.last_modified.into(),
                 location: meta.location,
             })),
@@ -244,7 +253,8 @@ fn location(kind: FileKind, name: &FileName) -> ObjectPath {
     ObjectPath::from_iter([if is_answer { ANSWERS } else { kind.folder() }, name.as_str()])
 }
 
-fn content_type(extension: &str) -> &'static str {
+/// The media type of files with this extension.
+pub fn media_type(extension: &str) -> &'static str {
     match extension.to_ascii_lowercase().as_str() {
         "mp3" => "audio/mpeg",
         "wav" => "audio/wav",

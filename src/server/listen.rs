@@ -28,9 +28,10 @@ pub(super) struct Bound {
 pub(super) async fn bind_all(config: &Config) -> Result<Bound, String> {
     let Config { http, mqtt, .. } = config;
     let mut addresses = Vec::new();
-    let mut plain = bind("http", "http.listen", &http.listen, &mut addresses)?;
-    plain.extend(bind("legacy", "http.legacy_listen", &http.legacy_listen, &mut addresses)?);
-    let with_tls = bind("https", "http.tls_listen", &http.tls_listen, &mut addresses)?;
+    // In the order of `config::Http::dialects`.
+    let mut plain = bind("http", "http.listen", &addresses_of(&http.listen), &mut addresses)?;
+    plain.extend(bind("legacy", "http.legacy_listen", &addresses_of(&http.legacy_listen), &mut addresses)?);
+    let with_tls = bind("https", "http.tls_listen", &addresses_of(&http.tls_listen), &mut addresses)?;
     let mqtt_plain = bind("mqtt", "mqtt.listen", &mqtt.listen, &mut addresses)?;
     let mqtt_with_tls = bind("mqtts", "mqtt.tls_listen", &mqtt.tls_listen, &mut addresses)?;
     let for_tests = mqtt.conformance_listen.as_slice();
@@ -47,11 +48,15 @@ pub(super) async fn bind_all(config: &Config) -> Result<Bound, String> {
     })
 }
 
+fn addresses_of(listen: &[config::HttpListen]) -> Vec<SocketAddr> {
+    listen.iter().map(|listen| listen.address).collect()
+}
+
 /// TLS of `[http]`, if there is a listener for it.
 async fn http_tls(config: &Config) -> Result<Option<Tls>, String> {
     let http = &config.http;
     let terms = tls_terms("http", http::ALPN, http.tls_record_max_bytes, &config.net);
-    load(&http.tls_listen, terms).await
+    load(&addresses_of(&http.tls_listen), terms).await
 }
 
 /// TLS of `[mqtt]`, if there is a listener for it.

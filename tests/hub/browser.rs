@@ -18,14 +18,15 @@ use crate::world::{World, within};
 /// Silence before the words, while the recorder starts.
 const LEAD_S: f64 = 1.5;
 
-/// The folder of the example on an origin of its own.
-struct Pages {
+/// The folder of a page on an origin of its own.
+pub struct Pages {
     origin: String,
     _serving: JoinSet<()>,
 }
 
 impl Pages {
-    async fn serve() -> Self {
+    /// Serves the page in this folder of the repository.
+    pub async fn serve(folder: &'static [&'static str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let mut serving = JoinSet::new();
@@ -33,28 +34,33 @@ impl Pages {
             let mut answering = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                answering.spawn(answer(stream));
+                answering.spawn(answer(stream, folder));
             }
         });
         Self { origin, _serving: serving }
     }
+
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
 }
 
-/// Answers one request with a file of the example.
-async fn answer(mut stream: TcpStream) {
+/// Answers one request with a file of the page.
+async fn answer(mut stream: TcpStream, folder: &[&str]) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         // A browser also opens connections for later, and closes them unused.
         let Ok(byte) = stream.read_u8().await else { return };
         head.push(byte);
     }
-    let path = String::from_utf8(head).unwrap().split(' ').nth(1).unwrap().to_owned();
-    let (name, kind) = match path.as_str() {
+    let head = String::from_utf8(head).unwrap();
+    let path = head.split(' ').nth(1).unwrap().split('?').next().unwrap();
+    let (name, kind) = match path {
         "/" => ("index.html", "text/html"),
         "/toyhub.js" => ("toyhub.js", "text/javascript"),
         _ => panic!("the page asks for {path}"),
     };
-    let file: PathBuf = [env!("CARGO_MANIFEST_DIR"), "examples", "browser", name].iter().collect();
+    let file: PathBuf = [&[env!("CARGO_MANIFEST_DIR")], folder, &[name]].concat().iter().collect();
     let body = std::fs::read(file).unwrap();
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
@@ -75,13 +81,19 @@ fn microphone(folder: &Path) -> (PathBuf, f64) {
 }
 
 /// The script that controls the browser and prints its results.
-struct Script {
+pub struct Script {
     _child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Script {
-    async fn step(&mut self, name: &str) -> Value {
+    pub fn of(mut child: Child) -> Self {
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { _child: child, lines }
+    }
+
+    /// What it sees at this step, which is the next one.
+    pub async fn step(&mut self, name: &str) -> Value {
         let line =
             within(name, self.lines.next_line()).await.unwrap().unwrap_or_else(|| panic!("ended before: {name}"));
         let seen: Value = serde_json::from_str(&line).unwrap();
@@ -113,7 +125,8 @@ async fn answers(line: &mut Line, to: &str, upload: &str, recording: &[u8]) -> V
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_records_sends_to_a_toy_and_plays_the_answer() {
-    let (pages, strangers) = (Pages::serve().await, Pages::serve().await);
+    const EXAMPLE: &[&str] = &["examples", "browser"];
+    let (pages, strangers) = (Pages::serve(EXAMPLE).await, Pages::serve(EXAMPLE).await);
     // Settings of tests have static lifetime.
     let world = World::start_with(&[("TOYHUB_HTTP__ALLOWED_ORIGINS", pages.origin.clone().leak())]).await;
     let parent = world.user("parent").await;
@@ -122,7 +135,7 @@ async fn a_page_records_sends_to_a_toy_and_plays_the_answer() {
     let mut line = Line::open(&world, &toy).await;
     let (microphone, seconds) = microphone(world.folder());
 
-    let mut child = Command::new("node")
+    let child = Command::new("node")
         .arg(script("browser.mjs"))
         .args([&strangers.origin, &pages.origin, &relay.http(), "parent", "correct horse", &toy.id])
         .arg(microphone)
@@ -133,8 +146,7 @@ async fn a_page_records_sends_to_a_toy_and_plays_the_answer() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut script = Script { _child: child, lines };
+    let mut script = Script::of(child);
     script.step("refused").await;
 
     let recorded = script.step("sent").await["seconds"].as_f64().unwrap();

@@ -373,3 +373,25 @@ async fn an_address_whose_connections_fail_is_banned_for_a_while() {
     assert!(good(world.conformance_addr()).await, "conformance tests are not counted");
     within("the end of the ban", async { while !good(world.mqtt_addr()).await {} }).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_broken_toy_takes_nothing_from_the_others_at_its_address() {
+    let world = World::start_with(&[
+        ("TOYHUB_MQTT__FLAPPING_MAX", "20"),
+        ("TOYHUB_MQTT__FLAPPING_PER_NAME_MAX", "10"),
+        ("TOYHUB_MQTT__FLAPPING_BAN_S", "600"),
+        ("TOYHUB_RATES__CONNECTS_PER_ADDRESS_PER_MINUTE", "60"),
+        ("TOYHUB_RATES__FAILED_LOGINS_PER_ADDRESS_PER_MINUTE", "30"),
+        ("TOYHUB_RATES__REFUSED_CONNECTS_PER_PARTY_PER_MINUTE", "12"),
+    ])
+    .await;
+    let owner = world.user("mia").await;
+    let (toy, other) = (world.toy(&owner, "Fluffy").await, world.toy(&owner, "Rex").await);
+    let broken = Toy { secret: "of another hub".into(), ..toy };
+    for _ in 0..200 {
+        let mut socket = TcpStream::connect(world.mqtt_addr()).await.unwrap();
+        assert!(!is_let_in(&mut socket, &broken).await);
+    }
+    let mut socket = TcpStream::connect(world.mqtt_addr()).await.unwrap();
+    assert!(is_let_in(&mut socket, &other).await);
+}

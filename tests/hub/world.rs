@@ -162,6 +162,8 @@ impl World {
             .env("TOYHUB_RATES__FAILED_LOGINS_PER_ADDRESS_PER_MINUTE", "10000")
             .env("TOYHUB_RATES__REGISTRATIONS_PER_ADDRESS_PER_MINUTE", "10000")
             .env("TOYHUB_RATES__CONNECTS_PER_ADDRESS_PER_MINUTE", "10000")
+            .env("TOYHUB_RATES__REFUSED_CONNECTS_PER_PARTY_PER_MINUTE", "10000")
+            .env("TOYHUB_WS__REFUSED_HOLD_S", "0")
             .envs(self.settings.iter().copied());
         if !self.has_own_log() {
             command.env("TOYHUB_SERVER__LOG", "warn");
@@ -295,6 +297,12 @@ impl World {
         answer(within(path, request.send()).await.unwrap()).await.1
     }
 
+    /// A form post, as pages send; the text of the answer.
+    pub async fn form(&self, at: SocketAddr, path: &str, fields: &[(&str, &str)]) -> String {
+        let request = self.client.post(format!("http://{at}{path}")).form(fields);
+        within(path, request.send()).await.unwrap().text().await.unwrap()
+    }
+
     /// Uploads a recording as a phone does.
     pub async fn upload(
         &self,
@@ -405,7 +413,8 @@ impl World {
         self.open_socket(self.legacy.unwrap(), path, token).await
     }
 
-    async fn open_socket(&self, address: SocketAddr, path: &str, token: Option<&str>) -> App {
+    /// A socket at one of several listeners.
+    pub async fn open_socket(&self, address: SocketAddr, path: &str, token: Option<&str>) -> App {
         let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
         if let Some(token) = token {
             request.headers_mut().insert("Authorization", format!("Bearer {token}").parse().unwrap());

@@ -21,6 +21,14 @@ pub enum Command {
     AddDevices {
         /// The number of devices.
         count: usize,
+        /// The key of the device, which is the only one then. Default: random keys.
+        #[serde(default)]
+        key: Option<String>,
+    },
+    /// Adds the devices of a file. The hub reads the file itself, with its own permissions.
+    ImportDevices {
+        /// The file.
+        file: PathBuf,
     },
     /// Removes devices that are not bound.
     RemoveDevices {
@@ -37,6 +45,9 @@ pub enum Command {
         sound: PathBuf,
         /// The picture file.
         cover: PathBuf,
+        /// The name under which the sound is stored. Default: a random one.
+        #[serde(default)]
+        name: Option<String>,
     },
     /// The content library.
     ListContent,

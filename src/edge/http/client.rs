@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::body::Incoming;
-use hyper::{Request, StatusCode};
+use hyper::header::USER_AGENT;
+use hyper::{HeaderMap, Request, StatusCode};
 
 use super::Edge;
 use super::sent::Sent;
+use crate::config::Dialect;
 use crate::domain::Origin;
 use crate::edge::net::{AddressPlace, Forwarded};
 
@@ -18,6 +20,8 @@ pub(super) struct Requester {
     pub(super) peer: IpAddr,
     /// Whether a proxy that is not named speaks for the client: then `peer` is the proxy.
     is_hidden: bool,
+    /// The dialect of its listener.
+    pub(super) dialect: Dialect,
     /// Whether a request has a body of which something has not been read.
     unread: Arc<AtomicBool>,
     /// The answers of the connection that are being sent.
@@ -28,13 +32,14 @@ pub(super) struct Requester {
 
 impl Requester {
     /// The client of a connection, as long as no request names another one.
-    pub(super) fn of_connection(peer: IpAddr, unread: Arc<AtomicBool>, sent: Arc<Sent>) -> Self {
-        Self { peer, is_hidden: false, unread, sent, _place: None }
+    pub(super) fn of_connection(peer: IpAddr, dialect: Dialect, unread: Arc<AtomicBool>, sent: Arc<Sent>) -> Self {
+        Self { peer, is_hidden: false, dialect, unread, sent, _place: None }
     }
 
-    /// From where the request comes.
-    pub(super) fn origin(&self) -> Origin {
-        Origin { peer: self.peer, is_hidden: self.is_hidden }
+    /// From where the request comes, and from which kind of client.
+    pub(super) fn origin(&self, headers: &HeaderMap) -> Origin {
+        let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        Origin { is_hidden: self.is_hidden, ..Origin::from(self.peer) }.with_agent(agent)
     }
 
     /// Notes whether the request at hand has a body of which something has not been read.
@@ -58,6 +63,7 @@ impl Requester {
             return Ok(Arc::new(Self {
                 peer: self.peer,
                 is_hidden: true,
+                dialect: self.dialect,
                 unread: Arc::clone(&self.unread),
                 sent: Arc::clone(&self.sent),
                 _place: None,
@@ -76,7 +82,7 @@ impl Requester {
             (StatusCode::TOO_MANY_REQUESTS, "Too many requests and sockets from one address at once.\n")
         })?;
         let (unread, sent) = (Arc::clone(&self.unread), Arc::clone(&self.sent));
-        Ok(Arc::new(Self { peer, is_hidden: false, unread, sent, _place: Some(place) }))
+        Ok(Arc::new(Self { peer, is_hidden: false, dialect: self.dialect, unread, sent, _place: Some(place) }))
     }
 }
 

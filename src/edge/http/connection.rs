@@ -48,10 +48,10 @@ async fn answer(
 
 /// Serves one client until it leaves or the hub stops; a running request is finished first.
 pub(super) async fn run(stream: impl Stream + 'static, client: Client, edge: Arc<Edge>) {
-    let Client { peer, place, .. } = client;
+    let Client { peer, place, listener, .. } = client;
     let unread = Arc::new(AtomicBool::new(false));
-    let sent = Arc::new(Sent::default());
-    let requester = Arc::new(Requester::of_connection(peer, Arc::clone(&unread), Arc::clone(&sent)));
+    let (sent, dialect) = (Arc::new(Sent::default()), edge.dialect_at(listener));
+    let requester = Arc::new(Requester::of_connection(peer, dialect, Arc::clone(&unread), Arc::clone(&sent)));
     let stall = seconds(edge.config.http.body_pause_timeout_s);
     let io = TokioIo::new(Guarded::new(Box::new(stream), unread, sent, stall, place));
     let shared = Arc::clone(&edge);

@@ -14,8 +14,8 @@ use super::reply::Failure;
 use crate::api::request::{Given, missing};
 use crate::api::{Asked, Authority, Caller, Entry};
 use crate::config::Http;
-use crate::domain::Upload;
 use crate::domain::error::DomainError;
+use crate::domain::{Origin, Upload};
 use crate::edge::net::{AddressPlace, Places};
 use crate::edge::status::RequestFault;
 use crate::edge::wire;
@@ -45,6 +45,8 @@ pub(super) struct Gate<'e> {
     pub(super) edge: &'e Edge,
     pub(super) client: &'e Requester,
     pub(super) entry: &'static Entry,
+    /// From where the request comes.
+    pub(super) from: Origin,
     /// The token of the request's head.
     pub(super) bearer: Option<Secret>,
 }
@@ -62,7 +64,7 @@ impl Gate<'_> {
         // The token of the header or, additively, of the body's `token`.
         let in_body = given.text("token").filter(|token| !token.is_empty()).map(Secret::new);
         let authority = Authority::Token(self.bearer.clone().or(in_body));
-        Asked::new(Arc::clone(&self.edge.hub), self.client.origin(), wire::now(), authority)
+        Asked::new(Arc::clone(&self.edge.hub), self.from, wire::now(), authority)
     }
 
     /// Begins to receive the recording; none while it is not known whether it is let in. Errors: as of the call.

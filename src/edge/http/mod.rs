@@ -36,7 +36,7 @@ use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
 
 use super::net::{Client, Ending, Entrance, Forwarded, Listeners, Places, Protocol, Proxies, Stream, Terms};
-use crate::config::{Config, ForwardedHeader, seconds};
+use crate::config::{Config, Dialect, ForwardedHeader, seconds};
 use crate::domain::Hub;
 use crate::edge::tasks::Tasks;
 use crate::model::Secret;
@@ -59,7 +59,9 @@ const BUFFER_MAX_BYTES: usize = 64 * 1024;
 struct Edge {
     hub: Arc<Hub>,
     config: Arc<Config>,
-    routes: Routes,
+    /// The dialect of each listener.
+    dialects: Vec<Dialect>,
+    routes: ByDialect<Routes>,
     protocol: http1::Builder,
     /// How many connections there may be; requests that a proxy forwards are counted here too.
     places: Arc<Places>,
@@ -73,6 +75,21 @@ struct Edge {
     shutdown: CancellationToken,
     /// Work that outlives its connection: accepted requests and opened sockets.
     tasks: Tasks,
+}
+
+/// One of each dialect.
+struct ByDialect<T> {
+    documented: T,
+    field: T,
+}
+
+impl<T> ByDialect<T> {
+    fn of(&self, dialect: Dialect) -> &T {
+        match dialect {
+            Dialect::Documented => &self.documented,
+            Dialect::Field => &self.field,
+        }
+    }
 }
 
 impl Edge {
@@ -92,7 +109,9 @@ impl Edge {
             .max_buf_size(BUFFER_MAX_BYTES)
             // Simple clients close their sending side after the request and then wait for the answer.
             .half_close(true);
-        let routes = Routes::new(config.http.dialect, sockets).map_err(io::Error::other)?;
+        let dialects = config.http.dialects();
+        let routes_of = |dialect| Routes::new(dialect, sockets.clone()).map_err(io::Error::other);
+        let routes = ByDialect { documented: routes_of(Dialect::Documented)?, field: routes_of(Dialect::Field)? };
         let places = Places::within(places, config.http.connections_max, config.http.connections_per_address_max);
         let proxies = Proxies::new(config.net.proxies.clone());
         let forwarded = match config.http.forwarded_header {
@@ -101,7 +120,12 @@ impl Edge {
             ForwardedHeader::Forwarded => Some(Forwarded::Rfc7239),
         };
         let uploads = Uploads::new(&config.http);
-        Ok(Self { hub, config, routes, protocol, places, uploads, proxies, forwarded, shutdown, tasks })
+        Ok(Self { hub, config, dialects, routes, protocol, places, uploads, proxies, forwarded, shutdown, tasks })
+    }
+
+    /// The dialect of a listener.
+    fn dialect_at(&self, listener: usize) -> Dialect {
+        self.dialects.get(listener).copied().unwrap_or(self.config.http.dialect)
     }
 
     /// On which terms clients are let in.

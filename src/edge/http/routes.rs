@@ -18,6 +18,9 @@ pub const FILES: [(&str, FileKind); 4] = [
     ("/get_qr/{name}", FileKind::Qr),
 ];
 
+/// The path of pictures in the dialect of the field.
+pub(super) const FIELD_PATH: &str = "/get_cover/{name}";
+
 /// The paths of those who watch over the hub: whether its process answers.
 pub const HEALTH: [&str; 2] = ["/healthz", "/livez"];
 /// And whether everything works that it stands on.
@@ -67,7 +70,7 @@ impl Routes {
         let calls = api::calls().filter(|call| call.facts.door != Door::Connection);
         let calls =
             calls.map(|call| Route { pattern: format!("/{}", call.facts.name).into(), endpoint: Endpoint::Call(call) });
-        let covers = (dialect == Dialect::Field).then_some(("/get_cover/{name}", FileKind::Image));
+        let covers = (dialect == Dialect::Field).then_some((FIELD_PATH, FileKind::Image));
         let files = FILES.into_iter().chain(covers);
         let files = files.map(|(pattern, kind)| Route { pattern: pattern.into(), endpoint: Endpoint::File(kind) });
         let health = HEALTH.map(|pattern| Route { pattern: pattern.into(), endpoint: Endpoint::Health });

@@ -16,14 +16,15 @@ use super::body;
 use super::client::Requester;
 use super::gate::Gate;
 use super::reply::{self, Body, Failure, FailureCode};
-use super::routes::{Endpoint, Route};
+use super::routes::{Endpoint, FIELD_PATH, Route};
 use super::{Edge, bearer, cors, files, sockets};
 use crate::api::{Entry, Reply};
-use crate::config::seconds;
+use crate::config::{Dialect, seconds};
 use crate::domain::Handover;
 use crate::domain::error::DomainError;
 use crate::edge::status::{self, RequestFault};
 use crate::edge::{dialect, wire};
+use crate::model::Network;
 
 /// The time in which the runtime sees that a connection was closed.
 const SEEN_AFTER: Duration = Duration::from_millis(1);
@@ -39,12 +40,18 @@ pub(super) async fn answer(
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
     let headers = request.headers().clone();
-    let found = edge.routes.find(&path);
+    let dialect = client.dialect;
+    let found = edge.routes.of(dialect).find(&path);
     let pattern = found.as_ref().map_or("-", |(route, _)| &*route.pattern);
 
     let mut response = match found {
         Some((route, name)) => dispatch(&edge, &client, route, name.unwrap_or_default(), request).await,
-        None => fail(&edge, RequestFault::NoSuchPath),
+        None => {
+            if dialect == Dialect::Documented && edge.routes.field.find(&path).is_some() {
+                note_other_dialect(&edge, &client, FIELD_PATH, "the path");
+            }
+            fail(dialect, RequestFault::NoSuchPath)
+        }
     };
     cors::decorate(&edge.config.http, &headers, response.headers_mut());
     if client.is_unread() {
@@ -61,7 +68,7 @@ async fn dispatch(
     name: &str,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let dialect = edge.config.http.dialect;
+    let dialect = client.dialect;
     let method = request.method().clone();
     match (&route.endpoint, method) {
         (endpoint, Method::OPTIONS) => {
@@ -81,7 +88,7 @@ async fn dispatch(
             }
         }
         (Endpoint::File(kind), Method::GET | Method::HEAD) => {
-            let result = files::get(&edge.hub, *kind, name, &request, client.origin()).await;
+            let result = files::get(&edge.hub, *kind, name, &request, client.origin(request.headers())).await;
             result.unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of_file))
         }
         (Endpoint::Export, Method::GET) => {
@@ -96,12 +103,27 @@ async fn dispatch(
         }
         (Endpoint::Socket(socket), Method::GET) => sockets::open(edge, client, socket, request)
             .unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of)),
-        (endpoint, _) => fail(edge, RequestFault::MethodNotAllowed { allowed: endpoint.allowed_methods() }),
+        (endpoint, _) => fail(dialect, RequestFault::MethodNotAllowed { allowed: endpoint.allowed_methods() }),
     }
 }
 
-fn fail(edge: &Edge, fault: RequestFault) -> Response<Body> {
-    reply::render_failure(edge.config.http.dialect, &Failure::Request(fault), status::of)
+fn fail(dialect: Dialect, fault: RequestFault) -> Response<Body> {
+    reply::render_failure(dialect, &Failure::Request(fault), status::of)
+}
+
+/// Reports a client that is served in the wrong dialect to the operator: its route, and the sign.
+fn note_other_dialect(edge: &Edge, client: &Requester, route: &str, sign: &str) {
+    let (served, spoken) = match client.dialect {
+        Dialect::Documented => (Dialect::Documented, Dialect::Field),
+        Dialect::Field => (Dialect::Field, Dialect::Documented),
+    };
+    let (served, spoken) = (served.word(), spoken.word());
+    let address = Network::from(client.peer).in_log();
+    let text = format!(
+        "a client at {address} reads the dialect \"{spoken}\" ({route}: {sign}), and its listener serves \"{served}\"; \
+         write \"{spoken}\" behind its address in http.listen or http.legacy_listen, or set http.dialect = \"{spoken}\""
+    );
+    edge.hub.remark("dialect", format!("{address} {spoken}"), text);
 }
 
 /// Receives the body of a call and does what it asks. The answer may hand messages over.
@@ -113,13 +135,17 @@ async fn call(
     body: Incoming,
 ) -> Result<(Reply, Option<Handover>), Failure> {
     let http = &edge.config.http;
-    let gate = Gate { edge, client, entry, bearer: bearer(&head.headers) };
+    let from = client.origin(&head.headers);
+    let gate = Gate { edge, client, entry, from, bearer: bearer(&head.headers) };
     let (given, place) = body::receive(&gate, Arc::clone(client), &head.headers, body).await?;
     let asked = gate.asked(&given);
-    let dialect = http.dialect;
+    let (dialect, content_list) = (client.dialect, http.field_content_list);
+    if let Some(sign) = dialect::sign_of_other(dialect, entry.facts.name, &given.fields) {
+        note_other_dialect(edge, client, &format!("/{}", entry.facts.name), sign);
+    }
     let work = async move {
         let _place = place;
-        let reply = dialect::call(dialect, entry, &asked, given).await;
+        let reply = dialect::call(dialect, content_list, entry, &asked, given).await;
         reply.map(|reply| (reply, asked.take_handover()))
     };
     // A completely received request is executed completely: a client that disconnects now must not interrupt a

@@ -22,26 +22,31 @@ use super::{Edge, Profile};
 use crate::config::{self, seconds};
 use crate::domain::error::DomainError;
 use crate::domain::login::Admitted;
+use crate::edge::net::Ending;
 use crate::edge::wire::{self, age_now, now};
 use crate::ports::router::{CloseReason, Mailbox};
 
 /// Where mosquitto publishes whether a bridge of it is connected.
 const STATE_OF_BRIDGE: &str = "$SYS/broker/connection/";
 
-/// Brings a new connection to its session; none if it was refused, silent for too long, or the hub stops. `number` is
-/// its place in the order in which connections were accepted.
+/// Brings a new connection to its session; or its end, if it was refused, silent for too long, or the hub stops.
+/// `number` is its place in the order in which connections were accepted.
 pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     socket: S,
     peer: IpAddr,
     number: u64,
     edge: Arc<Edge>,
     profile: Profile,
-) -> Option<Session<S>> {
+) -> Result<Session<S>, Ending> {
     let patience = seconds(edge.config.connect_timeout_s);
     let mut link = Link::new(socket, seconds(edge.config.write_timeout_s));
+    let mut ending = Ending::Failed;
     let entered = async {
         let mut connect = read_connect(&mut link, edge.config.packet_max_bytes, profile).await?;
         connect.expiry_s = connect.expiry_s.min(edge.config.session_expiry_max_s);
+        if !connect.username.is_empty() {
+            ending = Ending::of_refused(&connect.username);
+        }
         let version = connect.version;
         let reject = move |refusal| Rejection::new(version, refusal);
         let admitted = admit(&connect, peer, &edge, profile).await.map_err(reject)?;
@@ -59,7 +64,7 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
             tracing::debug!(reason = ?rejection.refusal, "mqtt connection refused");
             rejection.write(&mut link.output.buffer);
             link.close().await;
-            return None;
+            return Err(ending);
         }
     };
     if edge.shutdown.is_cancelled() {
@@ -75,7 +80,7 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     let silence_max = (keep_alive_s > 0).then(|| Duration::from_secs(keep_alive_s.into()) * 3 / 2);
     let lifetime = Lifetime { will: connect.will.take(), expiry_s: connect.expiry_s, silence_max, login_ends };
     let exchange = Exchange::new(terms, entered.memory);
-    Some(Session::new(edge, link, entered.mailbox, entered.place, exchange, lifetime, peer))
+    Ok(Session::new(edge, link, entered.mailbox, entered.place, exchange, lifetime, peer))
 }
 
 async fn read_connect<S: AsyncRead + AsyncWrite>(
@@ -102,9 +107,13 @@ async fn admit(connect: &Connect, peer: IpAddr, edge: &Edge, profile: Profile) -
     if profile == Profile::Conformance {
         return Ok(Admitted::guest());
     }
-    edge.hub.may_connect(peer).map_err(|error| Refusal::from(&error))?;
-    let admitted = edge.hub.authenticate_client(&connect.username, connect.password.clone(), peer, now()).await;
-    admitted.map_err(|error| Refusal::from(&error))
+    let (hub, name) = (&edge.hub, &connect.username);
+    hub.may_connect_as(peer, name).map_err(|error| Refusal::from(&error))?;
+    let admitted = hub.authenticate_client(name, connect.password.clone(), peer, now()).await;
+    admitted.map_err(|error| {
+        hub.note_refused_connection(peer, name, &error);
+        Refusal::from(&error)
+    })
 }
 
 /// Refuses a will that the client may not publish (v5 §3.1.2.5), as it would be dropped without notice otherwise. Its

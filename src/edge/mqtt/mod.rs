@@ -82,11 +82,11 @@ struct Mqtt {
 
 impl Protocol for Mqtt {
     async fn serve<S: Stream + 'static>(self: Arc<Self>, stream: S, client: Client) -> Ending {
-        let Client { peer, number, place: _place } = client;
+        let Client { peer, number, place: _place, .. } = client;
         // Boxed: the memory of the handshake is free again once the session runs.
         match Box::pin(handshake::handshake(stream, peer, number, Arc::clone(&self.edge), self.profile)).await {
-            Some(session) => session.run().await,
-            None => Ending::Failed,
+            Ok(session) => session.run().await,
+            Err(ending) => ending,
         }
     }
 }
@@ -133,6 +133,7 @@ fn terms(config: &Config, places: Arc<Places>) -> Terms {
         places: Places::within(places, mqtt.connections_max, mqtt.connections_per_address_max),
         bans: Some(Bans {
             failures_max: mqtt.flapping_max,
+            refusals_per_name_max: mqtt.flapping_per_name_max,
             age: seconds(mqtt.flapping_age_s),
             ban: seconds(mqtt.flapping_ban_s),
             addresses_max: mqtt.flapping_addresses_max,

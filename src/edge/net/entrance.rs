@@ -54,6 +54,8 @@ pub struct Terms {
 pub struct Bans {
     /// Connections of an address in a minute that were refused or broke early; at one more it is banned.
     pub failures_max: u32,
+    /// Of these, refused connections under one name that are counted.
+    pub refusals_per_name_max: u32,
     /// The maximum age of a broken connection that counts as one of those.
     pub age: Duration,
     /// The time for which a banned address is refused.
@@ -151,11 +153,16 @@ impl Entrance {
     /// A connection that was refused, or broke early, counts against its address. A proxy's own connections do not count:
     /// with their health checks, proxies connect and disconnect again and again.
     fn note(&mut self, ended: &Ended) {
-        let (Some(flapping), Ending::Failed) = (&mut self.flapping, ended.ending) else { return };
+        let Some(flapping) = &mut self.flapping else { return };
         if self.terms.proxy_protocol && self.terms.proxies.contains(ended.peer) {
             return;
         }
-        if flapping.failed(ended.peer, ended.started_at, Instant::now()) {
+        let name = match ended.ending {
+            Ending::Orderly => return,
+            Ending::Failed => None,
+            Ending::Refused(name) => Some(name),
+        };
+        if flapping.failed(ended.peer, name, ended.started_at, Instant::now()) {
             let protocol = self.terms.protocol;
             tracing::warn!(protocol, address = %ended.peer, "address banned, too many of its connections fail");
         }
@@ -213,7 +220,7 @@ impl Entrance {
     /// Starts the task of a new connection, unless its address is banned or has too many.
     fn admit<P: Protocol>(
         &mut self,
-        Arrival { transport, peer }: Arrival,
+        Arrival { transport, peer, listener }: Arrival,
         place: Place,
         protocol: &Arc<P>,
         shutdown: &CancellationToken,
@@ -234,7 +241,7 @@ impl Entrance {
             }
         };
         let span = self.span_of(peer);
-        let (protocol, client) = (Arc::clone(protocol), Client { peer, number: self.admitted, place });
+        let (protocol, client) = (Arc::clone(protocol), Client { peer, number: self.admitted, place, listener });
         let ended = move |ending| Ended { peer, started_at, ending };
         match transport {
             // A separate kind of task: idle connections reserve no memory for the other transports.

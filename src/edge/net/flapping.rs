@@ -14,6 +14,9 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// The minimum interval between two sweeps of a full table.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Names at one address whose refusals are counted apart; those of further ones count in full.
+const NAMES_MAX: usize = 16;
+
 /// Failures of addresses, and the bans.
 #[derive(Debug)]
 pub(super) struct Flapping {
@@ -22,13 +25,17 @@ pub(super) struct Flapping {
     swept_at: Option<Instant>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Record {
-    Counted { failures: u32, since: Instant },
+    Counted { failures: u32, since: Instant, names: Vec<(u64, u32)> },
     Banned { until: Instant },
 }
 
 impl Record {
+    fn new(since: Instant) -> Self {
+        Self::Counted { failures: 0, since, names: Vec::new() }
+    }
+
     fn is_over(&self, now: Instant) -> bool {
         match self {
             Self::Counted { since, .. } => now.duration_since(*since) >= WINDOW,
@@ -49,8 +56,9 @@ impl Flapping {
             && matches!(self.records.get(&Network::from(address)), Some(Record::Banned { until }) if now < *until)
     }
 
-    /// Counts a connection that was refused or broke, unless it lasted; `true` if this one leads to a ban.
-    pub(super) fn failed(&mut self, address: IpAddr, started_at: Instant, now: Instant) -> bool {
+    /// Counts a connection that was refused, under a name if it has given one, or broke, unless it lasted; `true` if
+    /// this one leads to a ban.
+    pub(super) fn failed(&mut self, address: IpAddr, name: Option<u64>, started_at: Instant, now: Instant) -> bool {
         if now.duration_since(started_at) > self.bans.age {
             return false;
         }
@@ -58,12 +66,20 @@ impl Flapping {
         if !self.records.contains_key(&address) && !self.has_room(now) {
             return false;
         }
-        let record = self.records.entry(address).or_insert(Record::Counted { failures: 0, since: now });
+        let record = self.records.entry(address).or_insert_with(|| Record::new(now));
         if record.is_over(now) {
-            *record = Record::Counted { failures: 0, since: now };
+            *record = Record::new(now);
         }
         // A banned address whose last connections end is banned already.
-        let Record::Counted { failures, .. } = record else { return false };
+        let Record::Counted { failures, names, .. } = record else { return false };
+        if let Some(name) = name {
+            match names.iter().position(|(known, _)| *known == name) {
+                Some(at) if names[at].1 >= self.bans.refusals_per_name_max => return false,
+                Some(at) => names[at].1 += 1,
+                None if names.len() < NAMES_MAX => names.push((name, 1)),
+                None => {}
+            }
+        }
         *failures += 1;
         let is_banned = *failures > self.bans.failures_max;
         if is_banned {
@@ -90,13 +106,13 @@ mod tests {
 
     fn flapping() -> Flapping {
         let (age, ban) = (Duration::from_secs(10), Duration::from_secs(30));
-        Flapping::new(Bans { failures_max: 2, age, ban, addresses_max: 2 })
+        Flapping::new(Bans { failures_max: 2, refusals_per_name_max: 1, age, ban, addresses_max: 2 })
     }
 
     impl Flapping {
         /// A connection that was refused at once.
         fn refused(&mut self, address: IpAddr, now: Instant) -> bool {
-            self.failed(address, now, now)
+            self.failed(address, None, now, now)
         }
     }
 
@@ -122,9 +138,23 @@ mod tests {
     fn a_late_disconnect_is_no_failure() {
         let (mut flapping, start) = (flapping(), Instant::now());
         for _ in 0..10 {
-            assert!(!flapping.failed(ADDRESS, start, start + Duration::from_secs(11)));
+            assert!(!flapping.failed(ADDRESS, None, start, start + Duration::from_secs(11)));
         }
         assert!(flapping.records.is_empty());
+    }
+
+    #[test]
+    fn one_broken_client_does_not_get_the_others_at_its_address_banned() {
+        let (mut flapping, now) = (flapping(), Instant::now());
+        for _ in 0..1000 {
+            assert!(!flapping.failed(ADDRESS, Some(1), now, now));
+        }
+        assert!(!flapping.failed(ADDRESS, Some(2), now, now));
+        assert!(flapping.failed(ADDRESS, Some(3), now, now), "many names are a stranger who guesses");
+        // Refused and broken connections add up, and the table of names is bounded.
+        let later = now + Duration::from_secs(100);
+        assert!(!flapping.refused(ADDRESS, later) && !flapping.failed(ADDRESS, Some(1), later, later));
+        assert!(flapping.refused(ADDRESS, later));
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(super) struct Arrival {
     pub transport: Transport,
     /// The address of the connection, which may be that of a proxy; an IPv4 address is never shown as an IPv6 one.
     pub peer: IpAddr,
+    /// The number of the listener.
+    pub listener: usize,
 }
 
 /// The transport of the connection.
@@ -65,7 +67,7 @@ impl Door {
 }
 
 impl Listeners {
-    /// Plain TCP, and TCP with TLS.
+    /// Plain TCP, and TCP with TLS; numbered in this order.
     pub fn new(tcp: Vec<TcpListener>, with_tls: Vec<TcpListener>, tls: Option<Tls>) -> Self {
         let (sender, visitors) = mpsc::channel(DOOR_QUEUE);
         let mut all: Vec<Listener> = tcp.into_iter().map(Listener::Tcp).collect();
@@ -105,9 +107,10 @@ impl Listeners {
                 None => self.visitors.poll_recv(context).map(|visitor| {
                     // There is always a sender: our own.
                     let (stream, peer) = visitor.ok_or(io::ErrorKind::BrokenPipe)?;
-                    Ok(Arrival { transport: Transport::Other(stream), peer })
+                    Ok((Transport::Other(stream), peer))
                 }),
             };
+            let accepted = accepted.map_ok(|(transport, peer)| Arrival { transport, peer, listener: at });
             if accepted.is_ready() {
                 self.next = at + 1;
                 return accepted;
@@ -118,19 +121,18 @@ impl Listeners {
 }
 
 impl Listener {
-    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Arrival>> {
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Transport, IpAddr)>> {
         match self {
             Self::Tcp(listener) => listener
                 .poll_accept(context)
-                .map_ok(|(socket, peer)| Arrival { transport: Transport::Tcp(socket), peer: peer.ip().to_canonical() }),
-            Self::Tls(listener, acceptors) => listener.poll_accept(context).map_ok(|(socket, peer)| Arrival {
-                transport: Transport::Tls(socket, acceptors.latest()),
-                peer: peer.ip().to_canonical(),
-            }),
-            Self::Unix(socket) => socket.listener.poll_accept(context).map_ok(|(socket, _)| Arrival {
-                transport: Transport::Unix(socket),
-                peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            }),
+                .map_ok(|(socket, peer)| (Transport::Tcp(socket), peer.ip().to_canonical())),
+            Self::Tls(listener, acceptors) => listener
+                .poll_accept(context)
+                .map_ok(|(socket, peer)| (Transport::Tls(socket, acceptors.latest()), peer.ip().to_canonical())),
+            Self::Unix(socket) => socket
+                .listener
+                .poll_accept(context)
+                .map_ok(|(socket, _)| (Transport::Unix(socket), IpAddr::V4(Ipv4Addr::LOCALHOST))),
         }
     }
 }

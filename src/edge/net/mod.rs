@@ -20,6 +20,7 @@ mod places;
 mod proxy;
 mod tls;
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -50,6 +51,8 @@ pub struct Client {
     pub number: u64,
     /// Its place among the connections, which is free again when this is dropped.
     pub place: Place,
+    /// The number of the listener at which it came in, from 0, in the order of [`Listeners::new`].
+    pub listener: usize,
 }
 
 /// Names the party of a client that has logged in, in all later log lines of its connection.
@@ -64,6 +67,17 @@ pub enum Ending {
     Orderly,
     /// It was refused, or broke.
     Failed,
+    /// It was refused; the hash of the name that the client has given.
+    Refused(u64),
+}
+
+impl Ending {
+    /// The end of a refused client that has given this name.
+    pub fn of_refused(name: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        Self::Refused(hasher.finish())
+    }
 }
 
 /// A protocol that is served over streams.

@@ -4,6 +4,10 @@
 //! and receive the same for each message to them and for each sound that a friend asks them to play. No frame is
 //! answered; a frame that cannot be forwarded is logged. `[auth] mode` states whether a token is required, as for their
 //! calls. A connection is closed when its token expires or is revoked.
+//!
+//! Legacy pages count the messages that they receive here, beginning with the counts of their login. So a user is sent
+//! each message once on a connection, and none that the login has counted ([`Told`]). They also reconnect without a
+//! pause, so that a refused one is held for a while before it is closed ([`refused`](super::refused)).
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -25,7 +29,7 @@ use crate::domain::error::DomainError;
 use crate::domain::{Delivery, Form, Hub, Mailbox, Origin, Payload};
 use crate::edge::net::note_party;
 use crate::edge::{body, wire};
-use crate::model::{Event, FileName, Party, PartyId, PlayedSound, Secret, Timestamp};
+use crate::model::{Event, FileName, MessageId, Party, PartyId, PlayedSound, Secret, Timestamp};
 
 request! {
     /// Has a friend play a sound.
@@ -49,10 +53,11 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> End {
     let (mut mailbox, expires_at) = match open(apps, path, token, from).await {
         Ok(opened) => opened,
-        Err(error) => return error.into(),
+        Err(error) => return apps.refused.hold(stream, path, from.peer, error).await,
     };
+    let told = Told::new(apps.hub.counted_up_to(mailbox.party(), from));
     let line = Line::new(stream, &mut mailbox, &apps.config, expires_at);
-    let mut connection = Connection { apps, line, in_hand: None, waiting: VecDeque::new() };
+    let mut connection = Connection { apps, line, told, in_hand: None, waiting: VecDeque::new() };
     note_party(connection.line.party());
     tracing::info!("legacy client connected");
     let Err(end) = connection.converse().await;
@@ -66,21 +71,54 @@ async fn open(
     token: Option<Secret>,
     from: Origin,
 ) -> Result<(Mailbox, Timestamp), DomainError> {
-    apps.hub.may_connect(from.peer)?;
-    let (kind, id) = path.trim_start_matches('/').split_once('/').ok_or(DomainError::UnknownParty)?;
-    let id = id.parse().map_err(|_| DomainError::UnknownParty)?;
-    let admitted = apps.hub.authenticate_id(id, token, from, wire::now()).await?;
-    if admitted.party.kind().as_str() != kind {
-        return Err(DomainError::UnknownParty);
+    let (kind, name) = path.trim_start_matches('/').split_once('/').ok_or(DomainError::UnknownParty)?;
+    apps.hub.may_connect_as(from.peer, name)?;
+    let opening = async {
+        let id = name.parse().map_err(|_| DomainError::UnknownParty)?;
+        let admitted = apps.hub.authenticate_id(id, token, from, wire::now()).await?;
+        if admitted.party.kind().as_str() != kind {
+            return Err(DomainError::UnknownParty);
+        }
+        let mailbox = apps.hub.connect(&admitted, apps.queue_limits()).await?;
+        apps.hub.subscribe_to_inbox(&mailbox)?;
+        Ok((mailbox, admitted.expires_at))
+    };
+    opening.await.inspect_err(|error| apps.hub.note_refused_connection(from.peer, name, error))
+}
+
+/// The messages of which a user knows: those that its login has counted, and those that were sent on this connection.
+struct Told {
+    /// The number of an event; all messages up to it.
+    up_to: u64,
+    /// The last ones that were sent. A message may be published again, if its sender repeats it.
+    last: VecDeque<MessageId>,
+}
+
+impl Told {
+    /// How many messages are remembered.
+    const LAST_MAX: usize = 64;
+
+    fn new(counted_up_to: Option<u64>) -> Self {
+        Self { up_to: counted_up_to.unwrap_or(0), last: VecDeque::new() }
     }
-    let mailbox = apps.hub.connect(&admitted, apps.queue_limits()).await?;
-    apps.hub.subscribe_to_inbox(&mailbox)?;
-    Ok((mailbox, admitted.expires_at))
+
+    /// Whether a message of this number is still to be sent; it is noted as sent then.
+    fn is_new(&mut self, message: &MessageId, seq: Option<u64>) -> bool {
+        if seq.is_some_and(|seq| seq <= self.up_to) || self.last.contains(message) {
+            return false;
+        }
+        if self.last.len() >= Self::LAST_MAX {
+            self.last.pop_front();
+        }
+        self.last.push_back(message.clone());
+        true
+    }
 }
 
 struct Connection<'a, S> {
     apps: &'a Apps,
     line: Line<'a, S>,
+    told: Told,
     /// The frame that is being forwarded.
     in_hand: Option<JoinHandle<Option<()>>>,
     /// The frames that were received after it.
@@ -107,6 +145,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     async fn push(&mut self, delivery: &Delivery) -> Result<(), End> {
         let Payload::Event(announced) = &delivery.publication.payload else { return Ok(()) };
+        // A toy is notified again of what it has not fetched, for example when its quiet hours end.
+        if let (Party::User(_), Event::Message { id, .. }) = (self.line.party(), announced.event())
+            && !self.told.is_new(id, announced.seq())
+        {
+            return Ok(());
+        }
         let text = announced.form(Form::Legacy, |event| text_of(event, self.line.party()));
         self.send(text.clone()).await
     }
@@ -116,8 +160,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         if text.is_empty() { Ok(()) } else { send_text(self.line.stream, text).await }
     }
 
-    /// Sends the unread messages, each frame once: to a toy it names a friend, not each message of the friend.
+    /// Sends the unread messages.
     async fn send_unheard(&mut self) -> Result<(), End> {
+        match self.line.party() {
+            Party::User(_) => self.send_unheard_to_user().await,
+            Party::Toy(_) => self.send_unheard_to_toy().await,
+        }
+    }
+
+    /// Each message once, however many there are.
+    async fn send_unheard_to_user(&mut self) -> Result<(), End> {
+        loop {
+            let (page, next) = self.apps.hub.unread_page(self.line.party(), self.told.up_to).await?;
+            for (event, _) in &page {
+                self.send(text_of(event, self.line.party()).into()).await?;
+            }
+            let last = page.iter().filter_map(|(_, seq)| *seq).max();
+            self.told.up_to = last.unwrap_or(self.told.up_to);
+            if next.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Each frame once: it names a friend, not each message of the friend.
+    async fn send_unheard_to_toy(&mut self) -> Result<(), End> {
         let mut last = Bytes::new();
         for event in self.apps.hub.unread_events(self.line.party()).await? {
             let text = Bytes::from(text_of(&event, self.line.party()));
@@ -201,4 +268,23 @@ fn text_of(event: &Event, me: &Party) -> Vec<u8> {
         ) => return Vec::new(),
     };
     wire::text(&frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_sent_once_and_not_if_the_login_has_counted_it() {
+        let mut told = Told::new(Some(3));
+        let messages: Vec<MessageId> = (0..100).map(|_| MessageId::random()).collect();
+        assert!(!told.is_new(&messages[0], Some(3)), "counted");
+        assert!(told.is_new(&messages[1], Some(5)) && told.is_new(&messages[2], Some(4)), "in whatever order");
+        assert!(!told.is_new(&messages[1], Some(5)), "published again");
+        assert!(told.is_new(&messages[3], None), "a message without a number");
+        for message in &messages[4..] {
+            assert!(told.is_new(message, Some(9)));
+        }
+        assert_eq!(told.last.len(), Told::LAST_MAX);
+    }
 }

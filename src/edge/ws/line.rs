@@ -132,19 +132,19 @@ impl Heartbeat {
 }
 
 /// Text frames that may still come within this second.
-struct Rate {
+pub(super) struct Rate {
     per_second: u32,
     left: u32,
     began: Instant,
 }
 
 impl Rate {
-    fn new(per_second: u32) -> Self {
+    pub(super) fn new(per_second: u32) -> Self {
         Self { per_second, left: per_second, began: Instant::now() }
     }
 
     /// Counts one more.
-    fn has_room(&mut self) -> bool {
+    pub(super) fn has_room(&mut self) -> bool {
         if self.began.elapsed() >= Duration::from_secs(1) {
             (self.left, self.began) = (self.per_second, Instant::now());
         }

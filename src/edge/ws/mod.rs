@@ -14,6 +14,7 @@ mod connection;
 mod follower;
 mod legacy;
 mod line;
+mod refused;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -33,6 +34,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
+use tokio_util::sync::CancellationToken;
 
 pub use self::bytes::SocketBytes;
 pub use self::legacy::Said;
@@ -48,6 +50,7 @@ use crate::domain::live::QueueLimits;
 use crate::domain::{CloseReason, Hub, Origin};
 use crate::model::Secret;
 use connection::Connection;
+use refused::Refused;
 use words::Auth;
 
 /// Where apps open their socket.
@@ -133,7 +136,9 @@ impl From<SocketError> for End {
 impl From<DomainError> for End {
     fn from(error: DomainError) -> Self {
         Self::Say(match error {
-            DomainError::Unauthorized | DomainError::Forbidden | DomainError::UnknownParty => Goodbye::NoToken,
+            DomainError::Unauthorized | DomainError::Forbidden | DomainError::UnknownParty | DomainError::Erased => {
+                Goodbye::NoToken
+            }
             DomainError::RateLimited { .. } | DomainError::Full(_) | DomainError::Busy => Goodbye::TooMuch,
             error => {
                 tracing::error!(?error, "app socket");
@@ -162,12 +167,15 @@ pub struct Apps {
     config: Arc<config::Ws>,
     /// Requests that are being done; they outlive their connection.
     tasks: Tasks,
+    refused: Refused,
 }
 
 impl Apps {
-    /// The edge over `hub`; requests that are being done are of `tasks`.
-    pub fn new(hub: Arc<Hub>, config: Arc<config::Ws>, tasks: Tasks) -> Arc<Self> {
-        Arc::new(Self { hub, config, tasks })
+    /// The edge over `hub`; requests that are being done are of `tasks`. At `shutdown` no refused socket is held any
+    /// more.
+    pub fn new(hub: Arc<Hub>, config: Arc<config::Ws>, tasks: Tasks, shutdown: CancellationToken) -> Arc<Self> {
+        let refused = Refused::new(&config, shutdown);
+        Arc::new(Self { hub, config, tasks, refused })
     }
 
     /// Serves one app until it goes or the hub closes it. `io` is the bytes behind a handshake that another edge made.

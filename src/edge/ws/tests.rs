@@ -27,7 +27,7 @@ async fn ends_with_its_token(way: Way) {
     let (user, token) = world.user_with_token_for(4.0, wire::now()).await;
     let World { hub, _folder } = world;
     let ticket = hub.issue_ticket(&token, PEER, wire::now()).await.unwrap();
-    let apps = Apps::new(Arc::new(hub), Arc::new(config.ws), Tasks::default());
+    let apps = Apps::new(Arc::new(hub), Arc::new(config.ws), Tasks::default(), CancellationToken::new());
     let (near, far) = tokio::io::duplex(4096);
     let serving = serve(&apps, way, &user, token, ticket, near);
     let mut client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
@@ -72,7 +72,7 @@ async fn a_login_that_crosses_a_revocation_is_refused() {
         let World { hub, _folder } = world;
         let hub = Arc::new(hub);
         let ticket = hub.issue_ticket(&token, PEER, wire::now()).await.unwrap();
-        let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws), Tasks::default());
+        let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws), Tasks::default(), CancellationToken::new());
         let (near, far) = tokio::io::duplex(4096);
         let (is_stopped, open) = hub.gate.shut();
         let serving = serve(&apps, way, &user, token, ticket, near);
@@ -97,7 +97,7 @@ async fn an_older_client_of_a_toy_that_is_unbound_in_between_is_refused() {
     let (toy, key, secret) = world.toy_with_secret().await;
     let World { hub, _folder } = world;
     let hub = Arc::new(hub);
-    let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws), Tasks::default());
+    let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws), Tasks::default(), CancellationToken::new());
     let (near, far) = tokio::io::duplex(4096);
     let (is_stopped, open) = hub.gate.shut();
     // It needs no token where the toy has proved itself.

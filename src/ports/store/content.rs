@@ -28,6 +28,14 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the library has a piece with this file.
+    pub async fn is_music(&self, music: &FileName) -> Result<bool, StoreError> {
+        let mut reply = self
+            .run("SELECT VALUE music FROM content WHERE music = $music LIMIT 1", vars! { music: music.as_str() })
+            .await?;
+        Ok(!reply.rows::<String>(0)?.is_empty())
+    }
+
     /// How long music of the library plays, in seconds; none where that is not known.
     pub async fn music_seconds(&self, music: &FileName) -> Result<Option<f64>, StoreError> {
         let mut reply = self

@@ -172,12 +172,13 @@ impl Store {
                 "{
                     LET $key = (SELECT VALUE device_key FROM ONLY type::record('toy', $toy));
                     IF $key = NONE { THROW 'toyhub:unknown_party' };
+                    LET $name = (SELECT VALUE name FROM ONLY type::record('device', $key));
                     LET $goes = $is_removed OR $new_key != NONE;
                     IF $goes { DELETE type::record('device', $key) }
                     ELSE { UPDATE type::record('device', $key) SET toy = NONE, secret_hash = $secret_hash };
                     IF $new_key != NONE {
                         CREATE type::record('device', $new_key) SET secret_hash = $secret_hash, toy = NONE,
-                            created_at = $now;
+                            name = $name, created_at = $now;
                     };
                     DELETE type::record('toy', $toy);
                     DELETE token WHERE party = $toy;

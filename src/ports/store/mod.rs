@@ -63,7 +63,7 @@ pub use rest::RestingToy;
 pub use streams::Missed;
 #[cfg(test)]
 pub(crate) use tests::Fault;
-pub use toys::NewToy;
+pub use toys::{NewToy, StoredDevice};
 pub use unread::{BatchMark, BatchUndo, UnreadMessage};
 
 const SCHEMA: &str = include_str!("schema.surql");

@@ -205,6 +205,13 @@ impl Store {
         self.transact(|tx| async move { tx.append_to_all(users, event).await }).await
     }
 
+    /// The number of the user's last event; 0 before the first.
+    pub async fn last_event(&self, user: &UserId) -> Result<u64, StoreError> {
+        let id = record("stream", user.as_str());
+        let mut reply = self.run("SELECT first, last FROM ONLY $id", vars! { id: id }).await?;
+        reply.optional::<StreamRow>(0)?.map_or(Ok(0), |row| stored_number(row.last))
+    }
+
     /// The user's events that follow number `after`, at most `limit`, and the range of the stream, from one snapshot.
     ///
     /// No events if `after` is older than the oldest kept event, or newer than the newest. A lost or unreadable event

@@ -59,12 +59,33 @@ struct DeviceRow {
     key: String,
     secret_hash: String,
     toy: Option<String>,
+    name: Option<String>,
+}
+
+/// A new device as it is stored.
+#[derive(Debug, Clone)]
+pub struct StoredDevice {
+    /// Its key.
+    pub key: DeviceKey,
+    /// The SHA-256 of its secret.
+    pub secret_hash: String,
+    /// What the operator calls it.
+    pub name: Option<String>,
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct NewDeviceRow {
+    secret_hash: String,
+    toy: Option<String>,
+    name: Option<String>,
+    created_at: f64,
 }
 
 impl DeviceRow {
     fn into_device(self) -> Result<(Device, String), StoreError> {
         let toy = self.toy.as_deref().map(stored).transpose()?;
-        Ok((Device { key: stored(&self.key)?, toy }, self.secret_hash))
+        Ok((Device { key: stored(&self.key)?, toy, name: self.name }, self.secret_hash))
     }
 }
 
@@ -77,6 +98,25 @@ impl Store {
         )
         .await?;
         Ok(())
+    }
+
+    /// Adds devices to the equipment library: all of them, or none if one of their keys is taken.
+    pub async fn add_devices(&self, devices: &[StoredDevice], now: Timestamp) -> Result<(), StoreError> {
+        self.transact(|tx| async move {
+            for (at, device) in devices.iter().enumerate() {
+                let row = NewDeviceRow {
+                    secret_hash: device.secret_hash.clone(),
+                    toy: None,
+                    name: device.name.clone(),
+                    // Lists are in the order of the file.
+                    created_at: now + at as f64 * 1e-6,
+                };
+                let id = record("device", device.key.as_str());
+                tx.run("CREATE $id CONTENT $row RETURN NONE", vars! { id: id, row: row }).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Removes a device that is not bound. Returns false if there is no such device, or if it is bound.
@@ -108,7 +148,7 @@ impl Store {
     pub async fn device(&self, key: &DeviceKey) -> Result<Option<(Device, String)>, StoreError> {
         let mut reply = self
             .run(
-                "SELECT record::id(id) AS key, secret_hash, toy FROM ONLY type::record('device', $key)",
+                "SELECT record::id(id) AS key, secret_hash, toy, name FROM ONLY type::record('device', $key)",
                 vars! { key: key.as_str() },
             )
             .await?;
@@ -119,7 +159,7 @@ impl Store {
     pub async fn devices(&self, limit: usize) -> Result<Vec<Device>, StoreError> {
         let mut reply = self
             .run(
-                "SELECT record::id(id) AS key, secret_hash, toy, created_at FROM device
+                "SELECT record::id(id) AS key, secret_hash, toy, name, created_at FROM device
                     ORDER BY created_at LIMIT $limit",
                 vars! { limit: limit as i64 },
             )

@@ -16,6 +16,9 @@ use crate::model::{ChatId, FileName, Message, Party, PartyId, Timestamp};
 const EMPTY_ENTRIES_MAX: usize = 32;
 const UNHEARD_OF_ONE: &str = "SELECT * FROM message:[$chat, $first]..=[$chat, 9223372036854775807]
     WHERE sender = $sender AND hidden != $receiver ORDER BY seq LIMIT $limit";
+const UNHEARD_OF_ONE_AFTER: &str = "SELECT * FROM message:[$chat, $first]..=[$chat, 9223372036854775807]
+    WHERE sender = $sender AND hidden != $receiver AND (event_seq > $after OR ($after = 0 AND event_seq = NONE))
+        ORDER BY seq LIMIT $limit";
 
 /// An unread message.
 #[derive(Debug)]
@@ -167,18 +170,30 @@ impl Store {
 
     /// Up to `limit` unread messages of a party, of all senders, oldest first. They stay unread.
     pub async fn unread_messages(&self, receiver: &Party, limit: usize) -> Result<Vec<UnreadMessage>, StoreError> {
-        self.unread_messages_with(receiver, true, limit).await
+        self.unread_messages_with(receiver, true, None, limit).await
     }
 
     /// As [`Self::unread_messages`], without the messages of muted friends.
     pub async fn announced_messages(&self, receiver: &Party, limit: usize) -> Result<Vec<UnreadMessage>, StoreError> {
-        self.unread_messages_with(receiver, false, limit).await
+        self.unread_messages_with(receiver, false, None, limit).await
+    }
+
+    /// As [`Self::announced_messages`], only those whose events follow number `after` in the stream of the user, in the
+    /// order of the stream. 0 is its beginning; then those without a number come first.
+    pub async fn announced_after(
+        &self,
+        receiver: &Party,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<UnreadMessage>, StoreError> {
+        self.unread_messages_with(receiver, false, Some(after), limit).await
     }
 
     async fn unread_messages_with(
         &self,
         receiver: &Party,
         with_muted: bool,
+        after: Option<u64>,
         limit: usize,
     ) -> Result<Vec<UnreadMessage>, StoreError> {
         let mut reply = self
@@ -191,11 +206,12 @@ impl Store {
         let mut found: Vec<(Timestamp, UnreadMessage)> = Vec::new();
         let mut senders = 0;
         for waiting in reply.rows::<WaitingRow>(0)? {
-            // The oldest `limit` messages are from at most the `limit` senders with the oldest unread messages.
-            if senders == limit {
+            // The oldest `limit` messages are from at most the `limit` senders with the oldest unread messages. How old
+            // the first one after an event is, is not known.
+            if senders == limit && after.is_none() {
                 break;
             }
-            let rows = self.unheard_of(receiver, waiting, limit).await?;
+            let rows = self.unheard_of(receiver, waiting, after, limit).await?;
             senders += usize::from(!rows.is_empty());
             // Messages of one sender are in the order of their numbers, even after changes of the clock.
             let mut latest = f64::NEG_INFINITY;
@@ -205,7 +221,10 @@ impl Store {
                 found.push((latest, UnreadMessage { message: row.into_message()?, chat, notice, event_seq }));
             }
         }
-        found.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        match after {
+            None => found.sort_by(|(a, _), (b, _)| a.total_cmp(b)),
+            Some(_) => found.sort_by_key(|(_, unread)| unread.event_seq),
+        }
         found.truncate(limit);
         Ok(found.into_iter().map(|(_, message)| message).collect())
     }
@@ -214,12 +233,20 @@ impl Store {
         &self,
         receiver: &Party,
         waiting: WaitingRow,
+        after: Option<u64>,
         limit: usize,
     ) -> Result<Vec<MessageRow>, StoreError> {
-        let variables = vars! {
-            receiver: receiver.id(), chat: waiting.chat, first: waiting.read_seq + 1, sender: waiting.friend, limit: limit as i64,
+        let WaitingRow { friend, chat, read_seq } = waiting;
+        let (first, limit) = (read_seq + 1, limit as i64);
+        let mut variables = vars! { receiver: receiver.id(), chat: chat, first: first, sender: friend, limit: limit };
+        let query = match after {
+            None => UNHEARD_OF_ONE,
+            Some(after) => {
+                variables.insert("after", i64::try_from(after).unwrap_or(i64::MAX));
+                UNHEARD_OF_ONE_AFTER
+            }
         };
-        let mut reply = self.run(UNHEARD_OF_ONE, variables).await?;
+        let mut reply = self.run(query, variables).await?;
         reply.rows::<MessageRow>(0)
     }
 }

@@ -444,5 +444,6 @@ fn say(line: &Line<'_>) -> String {
         Line::Awake => "Hallo, ich bin wach. Lass uns spielen!".into(),
         Line::NotBound => "Ich gehöre noch niemandem. Bitte scanne mein Bild mit der App.".into(),
         Line::NotRegistered => "Ich bin noch nicht angemeldet. Bitte hol dir Hilfe.".into(),
+        Line::Sent => "Deine Nachricht ist unterwegs.".into(),
     }
 }

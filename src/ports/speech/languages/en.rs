@@ -470,6 +470,7 @@ fn say(line: &Line<'_>) -> String {
         Line::Awake => "Hello, I am awake. Let us play!".into(),
         Line::NotBound => "Nobody has bound me yet. Please scan my picture with the app.".into(),
         Line::NotRegistered => "I am not registered. Please ask for help.".into(),
+        Line::Sent => "Your message is on its way.".into(),
     }
 }
 

@@ -50,6 +50,8 @@ pub enum Line<'a> {
     NotBound,
     /// The opening sound of an unknown device.
     NotRegistered,
+    /// Confirms to a child that its message was sent.
+    Sent,
 }
 
 impl Line<'_> {

@@ -110,6 +110,7 @@ fn lines() -> impl Iterator<Item = Line<'static>> {
         Line::Awake,
         Line::NotBound,
         Line::NotRegistered,
+        Line::Sent,
     ]
     .into_iter()
 }

@@ -350,5 +350,6 @@ fn say(line: &Line<'_>) -> String {
         Line::Awake => "你好，我醒啦，我们一起玩吧！".into(),
         Line::NotBound => "还没有人绑定我，请用手机应用扫一扫我的二维码。".into(),
         Line::NotRegistered => "我还没有登记，请找大人帮忙。".into(),
+        Line::Sent => "你的留言已经发出去了。".into(),
     }
 }
