@@ -16,7 +16,6 @@ use crate::config::AuthMode;
 use crate::model::{Content, ContentId, FileName, Party, PartyId, Secret, Timestamp};
 use crate::ports::audio;
 use crate::ports::files::{ANSWER_PREFIX, media_type};
-use crate::ports::speech::languages::Line;
 use crate::ports::store::PartiesOfSound;
 
 /// The maximum number of pieces in a list.

@@ -121,7 +121,7 @@ async fn a_subscription_that_waits_delays_later_answers_and_nothing_else() {
     let World { hub, _folder } = world;
     let hub = Arc::new(hub);
     let ticket = hub.issue_ticket(&token, PEER, wire::now()).await.unwrap();
-    let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws), Tasks::default());
+    let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws), Tasks::default(), CancellationToken::new());
     let (near, far) = tokio::io::duplex(4096);
     let serving = serve(&apps, Way::Token, &user, token, ticket, near);
     let mut client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
