@@ -35,6 +35,7 @@ mod places;
 mod promises;
 mod proxies;
 mod receipts;
+mod recordings;
 mod relay;
 mod rest;
 mod retention;

@@ -139,11 +139,6 @@ fn speak(voice: &str, pace: &str, text: &str) -> Option<Sound> {
         eprintln!("espeak-ng is not installed: nothing was tested");
         return None;
     };
-    let limits = DecodeLimits {
-        max_seconds: 60,
-        cpu_max: Duration::from_secs(20),
-        ffmpeg: None,
-        ffmpeg_timeout: Duration::ZERO,
-    };
+    let limits = DecodeLimits { max_seconds: 60, cpu_max: Duration::from_secs(20), ffmpeg: None };
     Some(decode_bytes(output.stdout.into(), &limits).unwrap())
 }
