@@ -152,7 +152,7 @@ enum DeviceAction {
 enum ContentAction {
     /// Add a song or story.
     Add {
-        /// The sound: MP3, WAV, M4A, Ogg or FLAC.
+        /// The sound. MP3, WAV, M4A, Ogg and FLAC are stored as they are, other formats as MP3.
         file: PathBuf,
         /// Its title.
         #[arg(long)]

@@ -6,6 +6,7 @@ mod listen;
 mod open;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::edge::http::{self, SocketRoute};
 use crate::edge::tasks::Tasks;
 use crate::edge::ws::{self, Apps, Handshake};
 use crate::edge::{control, mqtt, net, schedule, wire};
+use crate::ports::audio::find_program;
 use crate::ports::speech::Recogniser;
 
 pub use listen::try_listen;
@@ -39,6 +41,19 @@ pub struct Server {
     /// The connections of all protocols.
     places: Arc<net::Places>,
     addresses: Vec<(&'static str, SocketAddr)>,
+}
+
+/// Logs a line if `ffmpeg` is turned off or missing.
+fn look_for_ffmpeg(config: &config::Audio) {
+    if config.ffmpeg.is_empty() {
+        tracing::info!("ffmpeg is turned off: recordings that the hub cannot decode itself are refused");
+    } else if find_program(Path::new(&config.ffmpeg)).is_none() {
+        tracing::warn!(
+            program = config.ffmpeg,
+            "ffmpeg is not installed: recordings that the hub cannot decode itself are refused, such as HE-AAC, AMR-WB \
+             and AIFF; apt-get install ffmpeg, or set audio.ffmpeg"
+        );
+    }
 }
 
 /// Loads the speech model. Without a valid one the hub runs without recognition, and logs a line.
@@ -86,6 +101,7 @@ impl Server {
         let hub = open_hub(&config).await?;
         hub.load_quiet_hours(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
         hub.prepare_own_files().await.map_err(|error| StartError::Part(fault(&error)))?;
+        look_for_ffmpeg(&config.audio);
         load_model(&hub, &config.speech).await;
         hub.check_health().await.map_err(|error| StartError::Part(fault(&error)))?;
         let socket = config.server.control_socket();

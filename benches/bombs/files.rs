@@ -13,6 +13,11 @@ fn words(words: &[u32]) -> Vec<u8> {
 /// A sound track of 16 bit samples, whose samples are all the same two bytes at `offset`. Each entry of `times` is the
 /// length of one sample.
 fn track(id: u32, samples: u32, times: &[u32], offset: u32) -> Vec<u8> {
+    track_with(id, samples, times, offset, &[])
+}
+
+/// As [`track`], with boxes that say where the samples are.
+fn track_with(id: u32, samples: u32, times: &[u32], offset: u32, place: &[u8]) -> Vec<u8> {
     let sample_entry = [&[0, 0, 0, 0, 0, 0, 0, 1][..], &[0; 8], &[0, 1, 0, 16, 0, 0, 0, 0], &words(&[8000 << 16])];
     let description = [words(&[0, 1]), atom(b"sowt", &sample_entry.concat())].concat();
     let offsets: Vec<u32> = [0, samples].into_iter().chain((0..samples).map(|_| offset)).collect();
@@ -23,7 +28,7 @@ fn track(id: u32, samples: u32, times: &[u32], offset: u32) -> Vec<u8> {
         atom(b"stsz", &words(&[0, 2, samples])),
         atom(b"stco", &words(&offsets)),
     ];
-    let media = [atom(b"smhd", &[0; 8]), atom(b"stbl", &table.concat())].concat();
+    let media = [&atom(b"smhd", &[0; 8])[..], place, &atom(b"stbl", &table.concat())].concat();
     let handler = [&[0; 8][..], b"soun", &[0; 13]].concat();
     let header = words(&[0, 0, 0, 8000, samples, 0x55c4_0000]);
     let media = [atom(b"mdhd", &header), atom(b"hdlr", &handler), atom(b"minf", &media)].concat();
@@ -42,6 +47,17 @@ fn movie(samples: u32, tracks: impl FnOnce(u32) -> Vec<u8>) -> Vec<u8> {
 /// An MP4 file with a number of tracks, each with a number of samples, which are all the same one.
 pub fn mp4(tracks: u32, samples: u32) -> Vec<u8> {
     movie(samples, |offset| (1..=tracks).flat_map(|id| track(id, samples, &[0, 1, samples, 1], offset)).collect())
+}
+
+/// A movie whose samples are in the file at `path`, by an alias record of QuickTime.
+pub fn mp4_of_another_file(path: &str, samples: u32) -> Vec<u8> {
+    let even = path.len().next_multiple_of(2);
+    let path = [path.as_bytes(), &vec![0; even - path.len()]].concat();
+    let record = [&[0; 10][..], &[0; 28], &[0; 12], &[0; 64], &[0; 16], &[0; 4], &[0; 16]].concat();
+    let alias = [&[0; 4][..], &record, &[0, 2], &(even as u16).to_be_bytes(), &path, &[0xff, 0xff, 0, 0]].concat();
+    let references = [words(&[0, 1]), atom(b"alis", &alias)].concat();
+    let place = atom(b"dinf", &atom(b"dref", &references));
+    movie(samples, |_| track_with(1, samples, &[0, 1, samples, 1], 0, &place))
 }
 
 /// An MP4 file with the length of each sample in a table, which is read from its start each time.

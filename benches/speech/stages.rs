@@ -69,7 +69,6 @@ fn decode(wav: &[u8], config: &Config) -> Sound {
         max_seconds: config.audio.recording_max_s,
         cpu_max: Duration::from_secs(config.audio.decode_cpu_max_s),
         ffmpeg: None,
-        ffmpeg_timeout: Duration::from_secs(1),
     };
     audio::decode_bytes(Bytes::copy_from_slice(wav), &limits).unwrap()
 }

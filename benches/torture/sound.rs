@@ -65,12 +65,7 @@ pub fn recording(number: u32) -> Vec<u8> {
 
 /// The number of a stored sound; none if it is damaged or another sound.
 pub fn number_of(stored: Bytes) -> Option<u32> {
-    let limits = DecodeLimits {
-        max_seconds: 10,
-        cpu_max: std::time::Duration::from_secs(10),
-        ffmpeg: None,
-        ffmpeg_timeout: std::time::Duration::ZERO,
-    };
+    let limits = DecodeLimits { max_seconds: 10, cpu_max: std::time::Duration::from_secs(10), ffmpeg: None };
     let sound = audio::decode_bytes(stored, &limits).ok()?;
     let power = |frequency_hz: f64| {
         // Goertzel's filter: one frequency of the spectrum.

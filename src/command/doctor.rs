@@ -177,7 +177,7 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
     report(
         "ffmpeg",
         match config.audio.ffmpeg.as_str() {
-            "" => Ok("turned off: AMR-WB and 3GP recordings are refused".into()),
+            "" => Ok("turned off: recordings that the hub cannot decode itself are refused".into()),
             program => version_of(program).await,
         },
     )?;
@@ -235,7 +235,9 @@ async fn newest_backup(config: &Config) -> Result<String, String> {
 
 async fn version_of(program: &str) -> Result<String, String> {
     let output = tokio::process::Command::new(program).arg("-version").output().await;
-    let output = output.map_err(|error| format!("{program}: {error}; apt-get install ffmpeg"))?;
+    let output = output.map_err(|error| {
+        format!("{program}: {error}; recordings that the hub cannot decode itself are refused; apt-get install ffmpeg")
+    })?;
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(text.lines().next().unwrap_or(program).to_owned())
 }

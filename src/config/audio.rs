@@ -9,10 +9,13 @@ settings! {
         recording_max_s: u32 = 120 => Everyday;
         /// Kilobits per second of stored MP3, rounded up to the next bit rate of the format.
         mp3_bitrate_kbps: u32 = 48;
-        /// Program for formats that the hub does not decode itself (AMR-WB, 3GP), a name or a path; "" for none.
+        /// Program for recordings that the hub cannot decode itself (HE-AAC, AMR-WB, AIFF, CAF, WMA, damaged files), a
+        /// name or a path; "" for none. It runs at most once for a recording, in a thread of workers.
         ffmpeg: String = "ffmpeg".into();
-        /// Seconds that this program may take for one recording.
+        /// Seconds that this program may take for one recording. Its CPU time is what the hub left of decode_cpu_max_s.
         ffmpeg_timeout_s: u64 = 20;
+        /// Bytes of memory that this program may allocate.
+        ffmpeg_memory_max_bytes: u64 = 256 * 1024 * 1024;
         /// Seconds of CPU time that decoding one recording may take. Two minutes of speech take a tenth of a second on a
         /// desktop computer; a file that takes longer than this is refused as no recording (code 13).
         decode_cpu_max_s: u64 = 5;

@@ -12,7 +12,7 @@ use super::own_sounds::is_own;
 use super::places::Origin;
 use super::voice::NOTICE_PREFIX;
 use super::{FileKind, Hub, StoredFile};
-use crate::config::AuthMode;
+use crate::config::{AuthMode, SpokenFormat};
 use crate::model::{Content, ContentId, FileName, Party, PartyId, Secret, Timestamp};
 use crate::ports::audio;
 use crate::ports::files::{ANSWER_PREFIX, media_type};
@@ -33,7 +33,7 @@ const AVATARS: [(&str, &[u8]); 3] = [
 pub struct NewContent {
     /// Its title.
     pub title: String,
-    /// The sound: MP3, WAV, M4A, Ogg or FLAC.
+    /// The sound. MP3, WAV, M4A, Ogg and FLAC are stored as they are; other formats, and MP3 behind junk, as MP3.
     pub sound: Bytes,
     /// The picture: JPEG or PNG.
     pub cover: Bytes,
@@ -59,8 +59,8 @@ impl Hub {
         Ok(self.store.content(LIST_MAX).await?)
     }
 
-    /// Adds a piece. Errors: `Invalid` (also for a name that is taken, or does not fit the sound), `NotSound`,
-    /// `DiskFull`.
+    /// Adds a piece. Errors: `Invalid` (also for a name that is taken, or does not fit the sound), `DiskFull`, and those
+    /// of a recording that cannot be decoded.
     pub async fn add_content(&self, new: NewContent, now: Timestamp) -> Result<Content, DomainError> {
         self.check_room((new.sound.len() + new.cover.len()) as u64)?;
         let title = self.checked_text("title", new.title)?;
@@ -69,14 +69,15 @@ impl Hub {
             Ok(ImageFormat::Png) => "png",
             _ => return Err(DomainError::invalid("cover", "must be a JPEG or a PNG picture")),
         };
-        let sound = audio::extension_of(&new.sound).ok_or(DomainError::NotSound)?;
-        let duration = self.duration_of(new.sound.clone()).await?;
-        if duration.is_zero() {
-            return Err(DomainError::EmptyRecording);
-        }
+        let decoded = self.decode_content(&new.sound).await?;
+        let duration = decoded.duration();
+        let (extension, sound) = match audio::extension_of(&new.sound) {
+            Some(extension) => (extension, new.sound),
+            None => ("mp3", self.encode(decoded, SpokenFormat::Mp3).await?),
+        };
         let music = match new.name {
-            None => self.keep(FileKind::Music, sound, new.sound).await?,
-            Some(name) => self.keep_named(name, sound, new.sound).await?,
+            None => self.keep(FileKind::Music, extension, sound).await?,
+            Some(name) => self.keep_named(name, extension, sound).await?,
         };
         let cover = self.keep(FileKind::Image, picture, new.cover).await?;
         let content = Content { id: ContentId::random(), title, music, cover };
@@ -114,7 +115,7 @@ impl Hub {
         }
         let file = self.stored_file(FileKind::Music, music).await?;
         let content = self.files.read_whole(&file).await.map_err(DomainError::internal)?;
-        let seconds = self.duration_of(content).await?.as_secs_f64();
+        let seconds = self.decode_content(&content).await?.duration().as_secs_f64();
         self.store.set_music_seconds(music, seconds).await?;
         Ok(seconds)
     }

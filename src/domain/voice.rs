@@ -11,7 +11,7 @@ use super::error::DomainError;
 use super::{FileKind, Hub};
 use crate::config::{SpokenFormat, seconds};
 use crate::model::{FileName, Party, PartyId, PartyKind, UploadName};
-use crate::ports::audio::{self, AudioError, DecodeLimits, Sound};
+use crate::ports::audio::{self, AudioError, DecodeLimits, Ffmpeg, Sound};
 use crate::ports::files::Spooled;
 use crate::ports::space::Space;
 use crate::ports::speech::SpeakError;
@@ -113,8 +113,8 @@ impl Hub {
         encoded.map_err(|error| self.audio_error(error))
     }
 
-    /// Encodes synthesised speech.
-    async fn encode(&self, sound: Sound, format: SpokenFormat) -> Result<Bytes, DomainError> {
+    /// Encodes a sound of the hub.
+    pub(super) async fn encode(&self, sound: Sound, format: SpokenFormat) -> Result<Bytes, DomainError> {
         let bitrate = self.config.audio.mp3_bitrate_kbps;
         let job = move || match format {
             SpokenFormat::Mp3 => audio::encode_mp3(&sound, bitrate),
@@ -129,28 +129,39 @@ impl Hub {
         DecodeLimits {
             max_seconds: audio.recording_max_s,
             cpu_max: seconds(audio.decode_cpu_max_s),
-            ffmpeg: Some(audio.ffmpeg.as_str()).filter(|program| !program.is_empty()).map(Into::into),
-            ffmpeg_timeout: seconds(audio.ffmpeg_timeout_s),
+            ffmpeg: (!audio.ffmpeg.is_empty()).then(|| Ffmpeg {
+                program: audio.ffmpeg.as_str().into(),
+                timeout: seconds(audio.ffmpeg_timeout_s),
+                memory_max_bytes: audio.ffmpeg_memory_max_bytes,
+            }),
         }
     }
 
     fn audio_error(&self, error: AudioError) -> DomainError {
         match error {
-            AudioError::NotSound | AudioError::Damaged(_) | AudioError::TooCostly | AudioError::Unsupported(_) => {
-                DomainError::NotSound
-            }
+            AudioError::NotSound
+            | AudioError::Damaged(_)
+            | AudioError::Excessive(_)
+            | AudioError::TooCostly
+            | AudioError::Unsupported(_) => DomainError::NotSound,
             AudioError::Empty => DomainError::EmptyRecording,
             AudioError::TooLong { max_seconds } => DomainError::RecordingTooLong { max_seconds },
             error @ (AudioError::Encode(_) | AudioError::Io(_)) => DomainError::internal(error),
         }
     }
 
-    /// The duration of a stored sound, for the command line.
-    pub(super) async fn duration_of(&self, content: Bytes) -> Result<Duration, DomainError> {
-        let limits =
+    /// Decodes a piece of the library, as a recording is decoded, with wider limits.
+    pub(super) async fn decode_content(&self, content: &Bytes) -> Result<Sound, DomainError> {
+        let mut limits =
             DecodeLimits { max_seconds: u32::from(u16::MAX), cpu_max: CONTENT_CPU_MAX, ..self.decode_limits() };
-        let sound = self.audio_workers.run(move || audio::decode_bytes(content, &limits)).await?;
-        sound.map(|sound| sound.duration()).map_err(|error| self.audio_error(error))
+        if let Some(ffmpeg) = &mut limits.ffmpeg {
+            ffmpeg.timeout = CONTENT_CPU_MAX;
+        }
+        let mut spooled = self.files.spool().await.map_err(DomainError::internal)?;
+        spooled.write(content).await.map_err(DomainError::internal)?;
+        let path = spooled.finish().await.map_err(DomainError::internal)?;
+        let sound = self.audio_workers.run(move || audio::decode(&path, &limits)).await?;
+        sound.map_err(|error| self.audio_error(error))
     }
 
     /// A spoken "messages from …" for a receiver's friend. Errors: `NotFriends`, and those of speech synthesis.

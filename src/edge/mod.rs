@@ -1,11 +1,12 @@
 //! The client protocols. Edges parse bytes into types, call the domain, and encode its answers; they import neither
 //! each other nor the ports. All serve the calls of [`api`](crate::api). They share `net` (listeners for all clients),
-//! `body` (parsing of bodies), `request` (numbered requests), `repeats` (log lines), `dialect`, `tasks`, `wire` and
-//! `status`. `spec` documents them for programs. `schedule` is not a protocol: it runs periodic tasks.
+//! `body` (parsing of bodies), `request` and `frame` (numbered requests), `repeats` (log lines), `dialect`, `tasks`,
+//! `wire` and `status`. `spec` documents them for programs. `schedule` is not a protocol: it runs periodic tasks.
 
 mod body;
 pub mod control;
 mod dialect;
+mod frame;
 pub mod http;
 pub mod mqtt;
 pub mod net;

@@ -13,34 +13,14 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::body;
+pub use super::frame::Request;
 use super::status::{self, RequestFault};
 use super::wire;
-use crate::api::request::{Given, Request as _, request};
+use crate::api::request::{Request as _, request};
 use crate::api::{self, Asked, Authority, Reply};
 use crate::domain::error::DomainError;
 use crate::domain::{Hub, Recording};
 use crate::model::{Party, UploadName};
-
-/// A numbered request.
-pub struct Request {
-    /// The number that its answer bears; 0 where none was given.
-    pub id: u64,
-    /// The request.
-    pub word: String,
-    /// The rest.
-    pub given: Given,
-}
-
-impl Request {
-    /// Reads the JSON text.
-    pub fn parse(text: &[u8]) -> Result<Self, RequestFault> {
-        let given = Given::of(body::from_json(text)?);
-        let id = given.text("id").and_then(|id| id.parse().ok()).unwrap_or_default();
-        let word = given.text("do").unwrap_or_default().into_owned();
-        Ok(Self { id, word, given })
-    }
-}
 
 request! {
     /// Names a recording that has come in chunks.
@@ -110,18 +90,6 @@ pub fn unreadable(fault: &RequestFault) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_request_has_a_number_and_a_word() {
-        let request = Request::parse(br#"{"id":7,"do":"friend_list","_id":"x"}"#).unwrap();
-        let field = request.given.text("_id").map(|text| text.into_owned());
-        assert_eq!((request.id, request.word.as_str(), field.as_deref()), (7, "friend_list", Some("x")));
-        let request = Request::parse(br#"{"id":-1}"#).unwrap();
-        assert_eq!((request.id, request.word.as_str()), (0, ""));
-        for bad in [&b""[..], b"[]", b"{", b"\xff", b"5"] {
-            assert!(Request::parse(bad).is_err(), "{bad:?}");
-        }
-    }
 
     #[test]
     fn an_answer_has_the_number() {

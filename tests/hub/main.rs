@@ -40,6 +40,7 @@ mod promises;
 mod proxies;
 mod proxy_programs;
 mod receipts;
+mod recordings;
 mod relay;
 mod rest;
 mod retention;

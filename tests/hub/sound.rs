@@ -102,6 +102,22 @@ fn decoded(folder: &Path, sound: &[u8]) -> Vec<i16> {
     output.stdout.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
 }
 
+/// How loud it is by ffmpeg, in LUFS.
+pub fn loudness_lufs(folder: &Path, sound: &[u8]) -> f64 {
+    let path = folder.join("measured");
+    std::fs::write(&path, sound).unwrap();
+    let output = Command::new("ffmpeg")
+        .args(["-nostdin", "-hide_banner", "-i"])
+        .arg(&path)
+        .args(["-af", "ebur128", "-f", "null", "-"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let summary = &text[text.rfind("Summary:").unwrap()..];
+    let line = summary.lines().find_map(|line| line.trim().strip_prefix("I:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
 /// Whether `sound` plays as long as the words, within 5 %.
 pub fn assert_same_length(folder: &Path, sound: &[u8]) {
     let (expected, found) = (seconds(folder, &wav()), seconds(folder, sound));

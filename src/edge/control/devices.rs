@@ -166,7 +166,10 @@ mod tests {
 
     const KEY: &str = "bc557bcc9570069a494a64eb38698d35";
 
-    fn parsed(text: &str) -> (Vec<(u64, String, String, String)>, Vec<u64>) {
+    /// Line, key, secret and name of a device.
+    type Shown = (u64, String, String, String);
+
+    fn parsed(text: &str) -> (Vec<Shown>, Vec<u64>) {
         let (devices, bad) = parse(text.as_bytes());
         let shown = |device: MovingDevice| (device.line, device.key, device.secret.reveal().to_owned(), device.name);
         (devices.into_iter().map(shown).collect(), bad.into_iter().map(|bad| bad.line).collect())
@@ -176,7 +179,7 @@ mod tests {
     fn files_of_spreadsheets_are_read() {
         let device = |line, secret: &str, name: &str| (line, KEY.to_owned(), secret.to_owned(), name.to_owned());
         for (text, expected) in [
-            (format!("{KEY}"), vec![device(1, "", "")]),
+            (KEY.to_owned(), vec![device(1, "", "")]),
             (format!("{KEY},,\r\n"), vec![device(1, "", "")]),
             (
                 format!("Key,Secret,Name\n{KEY},s,n\n\n {KEY} , s , n m \n"),

@@ -25,6 +25,7 @@ pub(super) fn decode(source: Box<dyn MediaSource>, collected: &mut Collected, wa
     let mut codec = AmrCodec::new(&CodecConfig::amr_nb()).map_err(damaged)?;
     // A frame without data belongs to the last speech mode.
     let mut mode = 0;
+    let mut mono = Vec::new();
     while let Some(frame) = frames.next_frame().map_err(damaged)? {
         watch.check()?;
         let kind = match frame.frame_type {
@@ -38,7 +39,9 @@ pub(super) fn decode(source: Box<dyn MediaSource>, collected: &mut Collected, wa
         };
         let coded = CodedFrame { kind, mode, quality_ok: frame.quality_ok, data: frame.data };
         let samples = codec.decode_frame(&coded).map_err(damaged)?;
-        collected.push(RATE_HZ, samples.iter().map(|sample| f32::from(*sample) / 32_768.0))?;
+        mono.clear();
+        mono.extend(samples.iter().map(|sample| f32::from(*sample) / 32_768.0));
+        collected.push(RATE_HZ, 1, &mono)?;
     }
     Ok(())
 }

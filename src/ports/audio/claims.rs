@@ -16,7 +16,7 @@ const MAX_CODEBOOK_VALUES: u64 = 4 * 1024 * 1024;
 /// The bits with which each codebook begins (Vorbis I §3.2.1).
 const CODEBOOK_SYNC: u64 = 0x56_43_42;
 
-/// Counts the tracks of an MP4 file, and rewinds it. Errors: `Damaged` for too many.
+/// Counts the tracks of an MP4 file, and rewinds it. Errors: `Excessive` for too many.
 pub(super) fn check_tracks<S: Read + Seek + ?Sized>(source: &mut S) -> Result<(), AudioError> {
     let end = source.seek(SeekFrom::End(0))?;
     let (mut position, mut limit, mut tracks) = (0, end, 0);
@@ -38,7 +38,7 @@ pub(super) fn check_tracks<S: Read + Seek + ?Sized>(source: &mut S) -> Result<()
             _ => {}
         }
         if tracks > MAX_TRACKS {
-            return Err(AudioError::Damaged(format!("more than {MAX_TRACKS} tracks")));
+            return Err(AudioError::Excessive(format!("more than {MAX_TRACKS} tracks")));
         }
         position = found.end;
     }
@@ -75,7 +75,7 @@ fn read_box<S: Read + Seek + ?Sized>(source: &mut S, position: u64, limit: u64) 
     Ok(Some(FoundBox { name: *name, content: position + head_len, end: position.saturating_add(size) }))
 }
 
-/// Adds up the declared sizes of the codebooks in the headers of a Vorbis stream. Errors: `Damaged` for too much.
+/// Adds up the declared sizes of the codebooks in the headers of a Vorbis stream. Errors: `Excessive` for too much.
 ///
 /// Each codebook begins with a fixed pattern, at any bit, so the pattern is searched for instead of parsing everything
 /// else. A false match can only make the sum larger.
@@ -95,7 +95,7 @@ pub(super) fn check_codebooks(headers: &[u8]) -> Result<(), AudioError> {
         }
     }
     if values > MAX_CODEBOOK_VALUES {
-        return Err(AudioError::Damaged(format!("{values} numbers in its codebooks")));
+        return Err(AudioError::Excessive(format!("{values} numbers in its codebooks")));
     }
     Ok(())
 }

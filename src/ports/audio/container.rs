@@ -1,10 +1,10 @@
 //! Decoding of the formats of Symphonia, with libopus for Opus.
 
-use std::io::{Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::sync::LazyLock;
 
 use symphonia::core::audio::GenericAudioBufferRef;
-use symphonia::core::codecs::audio::well_known::CODEC_ID_VORBIS;
+use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_VORBIS};
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::codecs::registry::CodecRegistry;
 use symphonia::core::errors::Error;
@@ -16,7 +16,7 @@ use symphonia_adapter_libopus::OpusDecoder;
 use super::claims::{MAX_TRACKS, check_codebooks};
 use super::sniff::Kind;
 use super::watch::Watch;
-use super::{AudioError, Collected, MAX_CHANNELS, PLAUSIBLE_RATES_HZ};
+use super::{AudioError, Collected, MAX_CHANNELS, PLAUSIBLE_RATES_HZ, sbr};
 
 /// The shortest packets of real encoders last 2.5 ms. Files may hold any
 /// number of empty ones, which cost time and never reach the limit on length.
@@ -29,7 +29,12 @@ static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
     codecs
 });
 
+/// A recording is damaged if one packet of so many cannot be decoded. Fewer of them are clicks.
+const PACKETS_PER_CLICK: usize = 16;
+
 /// Decodes the first sound track of the container that begins at `offset`.
+///
+/// Errors: besides limits, `Damaged` and `Unsupported`, possibly after samples were collected.
 pub(super) fn decode(
     kind: Kind,
     source: Box<dyn MediaSource>,
@@ -45,7 +50,10 @@ pub(super) fn decode(
     let (track_id, mut decoder) = choose_track(reader.as_ref())?;
     watch.check()?;
 
-    let mut complaint = None;
+    let params = decoder.codec_params();
+    let is_aac = params.codec == CODEC_ID_AAC;
+    let mut extended = sbr::Count::of(params.extra_data.as_deref().unwrap_or_default());
+    let (mut packets, mut bad) = (0, Bad::default());
     let mut interleaved = Vec::new();
     let max_packets = (u64::from(collected.max_seconds) + 1) * MAX_PACKETS_PER_SECOND;
     for _ in 0..max_packets {
@@ -53,21 +61,56 @@ pub(super) fn decode(
         let packet = match reader.next_packet() {
             Ok(Some(packet)) => packet,
             // A reset begins another recording in the same file; only the first one is decoded.
-            Ok(None) | Err(Error::ResetRequired) => return complaint.map_or(Ok(()), Err),
+            Ok(None) | Err(Error::ResetRequired) => return finish(packets, bad, &extended),
+            Err(Error::IoError(error)) if kind.is_stream() && error.kind() == io::ErrorKind::UnexpectedEof => {
+                return finish(packets, bad, &extended);
+            }
+            // The reader searches for the next frame.
+            Err(error @ (Error::DecodeError(_) | Error::Unsupported(_))) if kind.is_stream() => {
+                bad.note(error);
+                continue;
+            }
             Err(error) => return Err(error.into()),
         };
         if packet.track_id != track_id {
             continue;
         }
+        packets += 1;
+        if is_aac {
+            extended.add(&packet.data);
+        }
         match decoder.decode(&packet) {
             Ok(buffer) => append(&buffer, &mut interleaved, collected)?,
-            // A bad packet causes a click and does not end the recording. The decoder reads only the packet: its I/O
-            // errors mean that the packet ends too early.
-            Err(error @ (Error::DecodeError(_) | Error::IoError(_))) => complaint = Some(error.into()),
-            Err(error) => return Err(error.into()),
+            Err(Error::ResetRequired) => return finish(packets, bad, &extended),
+            // A bad packet does not end the recording. The decoder reads only the packet: its I/O errors mean that the
+            // packet ends too early.
+            Err(error) => bad.note(error),
         }
     }
     Err(AudioError::TooLong { max_seconds: collected.max_seconds })
+}
+
+/// The packets that could not be decoded.
+#[derive(Default)]
+struct Bad {
+    count: usize,
+    last: Option<Error>,
+}
+
+impl Bad {
+    fn note(&mut self, error: Error) {
+        self.count += 1;
+        self.last = Some(error);
+    }
+}
+
+/// The judgement at the end of the packets.
+fn finish(packets: usize, bad: Bad, extended: &sbr::Count) -> Result<(), AudioError> {
+    match bad.last {
+        Some(error) if bad.count * PACKETS_PER_CLICK >= packets => Err(error.into()),
+        _ if extended.is_he_aac() => Err(AudioError::Unsupported("the upper half of HE-AAC".into())),
+        _ => Ok(()),
+    }
 }
 
 fn open(kind: Kind, stream: MediaSourceStream<'static>) -> Result<Box<dyn FormatReader>, AudioError> {
@@ -85,16 +128,14 @@ fn open(kind: Kind, stream: MediaSourceStream<'static>) -> Result<Box<dyn Format
         },
         Kind::Mp3 => Box::new(MpaReader::try_new(stream, options)?),
         Kind::Adts => Box::new(AdtsReader::try_new(stream, options)?),
-        Kind::AmrNarrow | Kind::AmrWide | Kind::AmrManyChannels => {
-            return Err(AudioError::Unsupported("AMR in this place".into()));
-        }
+        _ => return Err(AudioError::Unsupported(format!("{kind:?} in this place"))),
     })
 }
 
 fn choose_track(reader: &dyn FormatReader) -> Result<(u32, Box<dyn AudioDecoder>), AudioError> {
     let unsupported = || AudioError::Unsupported("no sound track that can be decoded".into());
     if reader.tracks().len() > MAX_TRACKS {
-        return Err(AudioError::Damaged(format!("more than {MAX_TRACKS} tracks")));
+        return Err(AudioError::Excessive(format!("more than {MAX_TRACKS} tracks")));
     }
     let track = reader.default_track(TrackType::Audio).ok_or_else(unsupported)?;
     let params = track.codec_params.as_ref().and_then(|params| params.audio()).ok_or_else(unsupported)?;
@@ -115,23 +156,16 @@ fn choose_track(reader: &dyn FormatReader) -> Result<(u32, Box<dyn AudioDecoder>
     Ok((track.id, decoder))
 }
 
-/// Appends the average of all channels.
 fn append(
     buffer: &GenericAudioBufferRef<'_>,
     interleaved: &mut Vec<f32>,
     collected: &mut Collected,
 ) -> Result<(), AudioError> {
-    let channels = buffer.num_planes();
-    if !(1..=MAX_CHANNELS).contains(&channels) {
-        return Err(AudioError::Damaged(format!("{channels} channels")));
-    }
     if buffer.frames() == 0 {
         return Ok(());
     }
     buffer.copy_to_vec_interleaved(interleaved);
-    let share = 1.0 / channels as f32;
-    collected
-        .push(buffer.spec().rate(), interleaved.chunks_exact(channels).map(|frame| frame.iter().sum::<f32>() * share))
+    collected.push(buffer.spec().rate(), buffer.num_planes(), interleaved)
 }
 
 impl From<Error> for AudioError {

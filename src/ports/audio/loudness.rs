@@ -41,7 +41,7 @@ fn limited(sample: f32) -> f32 {
 }
 
 /// The loudness, in LUFS; none of silence.
-fn loudness_lufs(sound: &Sound) -> Option<f64> {
+pub(super) fn loudness_lufs(sound: &Sound) -> Option<f64> {
     let mut meter = EbuR128::new(1, sound.rate_hz, Mode::I).ok()?;
     // The meter uses blocks of 0.4 seconds. A shorter sound is measured as if it were repeated.
     let block = (sound.rate_hz as usize / 10 + 1) * 4;

@@ -1,19 +1,23 @@
 //! Mono sound in, MP3 out.
 //!
 //! Every recording is decoded to a [`Sound`]: one channel of samples at their own rate. The format is detected by the
-//! content, never by a file name or a declared type. Most formats are decoded in this process; AMR-WB, and AMR inside
-//! 3GP or MP4, are decoded by `ffmpeg` in a limited child process.
+//! content, never by a file name or a declared type. The decoders of this process come first. If they cannot read a
+//! recording, or not all of it, `ffmpeg` decides in a limited child process; if it is not installed or cannot read it
+//! either, what this process has decoded counts. A recording beyond a limit is refused at once.
 //!
-//! Every function blocks and none needs a runtime: callers run them on their bounded blocking pool. The input is
-//! untrusted, so each decoder runs with limits on CPU time, on packets and on declared sizes, and panics are caught.
+//! Every function blocks and none needs a runtime: callers run them on their bounded blocking pool, which thereby limits
+//! the number of child processes. The input is untrusted, so each decoder runs with limits on CPU time, on packets and
+//! on declared sizes, and panics are caught.
 
 mod amr;
 mod claims;
 mod container;
 mod ffmpeg;
 mod loudness;
+mod mix;
 mod mp3;
 mod resample;
+mod sbr;
 mod sniff;
 mod watch;
 mod wav;
@@ -28,10 +32,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cpu_time::ThreadTime;
 use symphonia::core::io::{MediaSource, ReadOnlySource};
 use tracing::debug;
 
+pub use ffmpeg::find_program;
 pub use loudness::level;
+use mix::Collected;
 pub use mp3::encode_mp3;
 pub use resample::resample;
 use sniff::{Found, Kind};
@@ -68,10 +75,19 @@ pub struct DecodeLimits {
     pub max_seconds: u32,
     /// The CPU time that decoding may take.
     pub cpu_max: Duration,
-    /// The `ffmpeg` program; without it AMR-WB and AMR in 3GP are unsupported.
-    pub ffmpeg: Option<PathBuf>,
-    /// After this time `ffmpeg` is killed.
-    pub ffmpeg_timeout: Duration,
+    /// The program for recordings that this process cannot read; none to do without it.
+    pub ffmpeg: Option<Ffmpeg>,
+}
+
+/// The `ffmpeg` program, and the limits of one run. Its CPU time is what is left of that of the recording.
+#[derive(Debug, Clone)]
+pub struct Ffmpeg {
+    /// Its name or path.
+    pub program: PathBuf,
+    /// It is killed after this time.
+    pub timeout: Duration,
+    /// The memory that it may allocate.
+    pub memory_max_bytes: u64,
 }
 
 /// Why a recording could not be decoded or encoded.
@@ -92,6 +108,9 @@ pub enum AudioError {
     /// A known format, of which nothing could be decoded.
     #[error("the recording is damaged: {0}")]
     Damaged(String),
+    /// It declares more than a recording has.
+    #[error("the recording is excessive: {0}")]
+    Excessive(String),
     /// Decoding takes more than the limit of CPU time.
     #[error("the recording takes too long to decode")]
     TooCostly,
@@ -101,27 +120,30 @@ pub enum AudioError {
     /// The sound could not be resampled or written as MP3.
     #[error("the sound could not be converted: {0}")]
     Encode(String),
-    /// The file could not be read, or `ffmpeg` could not be started.
+    /// The file could not be read.
     #[error("the recording could not be read")]
     Io(#[from] io::Error),
 }
 
-/// The file extension of a sound in a common format, by its first bytes; none for other formats.
+/// The file extension of a sound in a common format, by its first bytes. None for other formats, and for a stream that
+/// begins behind anything but tags: not every player finds it.
 pub fn extension_of(sound: &[u8]) -> Option<&'static str> {
     // Reading from memory does not fail.
-    match sniff::recognise(&mut Cursor::new(sound)).ok()??.kind {
+    let found = sniff::recognise(&mut Cursor::new(sound)).ok()??;
+    match found.kind {
+        _ if found.is_behind_junk => None,
         Kind::Wav => Some("wav"),
         Kind::Flac => Some("flac"),
         Kind::Ogg => Some("ogg"),
         Kind::Mp4 => Some("m4a"),
         Kind::Mp3 => Some("mp3"),
-        Kind::Matroska | Kind::Adts | Kind::AmrNarrow | Kind::AmrWide | Kind::AmrManyChannels => None,
+        _ => None,
     }
 }
 
 /// Decodes the file at `path` into one channel.
 ///
-/// If a recording breaks off or is damaged in the middle, the part decoded until then is returned.
+/// If a recording breaks off or is damaged in the middle, the part that can be decoded is returned.
 ///
 /// # Errors
 /// Every variant of [`AudioError`] but `Encode`.
@@ -129,8 +151,7 @@ pub fn decode(path: &Path, limits: &DecodeLimits) -> Result<Sound, AudioError> {
     decode_source(Box::new(File::open(path)?), Some(path), limits)
 }
 
-/// Decodes a recording held in memory, like [`decode`]. Formats that only `ffmpeg` decodes need a file and are
-/// [`AudioError::Unsupported`] here.
+/// Decodes a recording held in memory, like [`decode`], in this process alone.
 ///
 /// # Errors
 /// Every variant of [`AudioError`] but `Encode`.
@@ -143,72 +164,79 @@ fn decode_source(
     path: Option<&Path>,
     limits: &DecodeLimits,
 ) -> Result<Sound, AudioError> {
-    let Found { kind, offset } = sniff::recognise(&mut source)?.ok_or(AudioError::NotSound)?;
+    let started = ThreadTime::try_now()?;
+    let Found { kind, offset, .. } = sniff::recognise(&mut source)?.ok_or(AudioError::NotSound)?;
+    let own = decode_here(kind, offset, source, limits)?;
+    let Some(doubt) = own.doubt else {
+        return own.sound.ok_or(AudioError::Empty);
+    };
+    debug!(%doubt, "this process cannot read a recording, or not all of it");
+    let cpu_left = limits.cpu_max.saturating_sub(started.try_elapsed()?);
+    let theirs = match (&limits.ffmpeg, path, kind.demultiplexer()) {
+        (Some(ffmpeg), Some(path), Some(format)) => {
+            ffmpeg::decode(ffmpeg, format, path, &DecodeLimits { cpu_max: cpu_left, ..limits.clone() })
+        }
+        _ => return own.sound.ok_or(doubt),
+    };
+    match (own.sound, theirs) {
+        // It may have lost more of a damaged recording.
+        (Some(own), Ok(theirs)) if theirs.duration() < own.duration().mul_f64(0.9) => Ok(own),
+        (_, Ok(theirs)) => Ok(theirs),
+        (_, Err(error @ AudioError::TooLong { .. })) => Err(error),
+        (Some(own), Err(_)) => Ok(own),
+        (None, Err(error @ AudioError::TooCostly)) => Err(error),
+        (None, Err(_)) => Err(doubt),
+    }
+}
+
+/// What the decoders of this process have made of a recording.
+struct Attempt {
+    /// All that could be decoded; none without a sample.
+    sound: Option<Sound>,
+    /// Why there may be more, or better, in the recording: `Damaged` or `Unsupported`.
+    doubt: Option<AudioError>,
+}
+
+/// Decodes a recording in this process. Errors: a limit, or a file that could not be read.
+fn decode_here(
+    kind: Kind,
+    offset: u64,
+    mut source: Box<dyn MediaSource>,
+    limits: &DecodeLimits,
+) -> Result<Attempt, AudioError> {
     match kind {
-        Kind::AmrNarrow => guarded(source, limits, amr::decode),
-        Kind::AmrWide => ffmpeg::decode("amr", path, limits),
-        Kind::AmrManyChannels => Err(AudioError::Unsupported("AMR with several channels".into())),
-        Kind::Wav => guarded(source, limits, |source, collected, watch| {
+        Kind::AmrNarrow => attempt(source, limits, amr::decode),
+        Kind::Wav => attempt(source, limits, |source, collected, watch| {
             container::decode(kind, wav::mend(source)?, 0, collected, watch)
         }),
         // Read as a stream of unknown length: if the reader knew the length of a truncated file, it would refuse all of
         // it.
-        Kind::Matroska => guarded(source, limits, |source, collected, watch| {
+        Kind::Matroska => attempt(source, limits, |source, collected, watch| {
             container::decode(kind, Box::new(ReadOnlySource::new(source)), 0, collected, watch)
         }),
         Kind::Mp4 => {
             claims::check_tracks(source.as_mut())?;
-            let outcome = guarded(source, limits, |source, collected, watch| {
+            attempt(source, limits, |source, collected, watch| {
                 container::decode(kind, source, offset, collected, watch)
-            });
-            let Err(AudioError::Unsupported(reason)) = outcome else {
-                return outcome;
-            };
-            // The track may be AMR, as in the 3GP files of older phones.
-            ffmpeg::decode("mov", path, limits).map_err(|error| match error {
-                AudioError::Damaged(_) | AudioError::Unsupported(_) => AudioError::Unsupported(reason),
-                other => other,
             })
         }
-        _ => guarded(source, limits, |source, collected, watch| {
+        Kind::Flac | Kind::Ogg | Kind::Mp3 | Kind::Adts => attempt(source, limits, |source, collected, watch| {
             container::decode(kind, source, offset, collected, watch)
         }),
+        _ => {
+            let doubt = AudioError::Unsupported(format!("{kind:?} is not decoded in this process"));
+            Ok(Attempt { sound: None, doubt: Some(doubt) })
+        }
     }
 }
 
-/// The samples decoded so far, and their limit.
-struct Collected {
-    max_seconds: u32,
-    rate_hz: u32,
-    samples: Vec<f32>,
-}
-
-impl Collected {
-    /// Appends samples of one channel.
-    fn push(&mut self, rate_hz: u32, samples: impl Iterator<Item = f32>) -> Result<(), AudioError> {
-        if !PLAUSIBLE_RATES_HZ.contains(&rate_hz) {
-            return Err(AudioError::Damaged(format!("a sample rate of {rate_hz} Hz")));
-        }
-        if self.rate_hz != rate_hz && !self.samples.is_empty() {
-            return Err(AudioError::Damaged("the sample rate changes".into()));
-        }
-        self.rate_hz = rate_hz;
-        // Floating point files may hold anything, infinity and NaN included.
-        self.samples.extend(samples.map(|sample| if sample.is_finite() { sample.clamp(-1.0, 1.0) } else { 0.0 }));
-        if self.samples.len() as u64 > u64::from(self.max_seconds) * u64::from(rate_hz) {
-            return Err(AudioError::TooLong { max_seconds: self.max_seconds });
-        }
-        Ok(())
-    }
-}
-
-/// Runs a decoder with a watch. Damage after the first samples only ends the sound.
-fn guarded(
+/// Runs a decoder with a watch.
+fn attempt(
     source: Box<dyn MediaSource>,
     limits: &DecodeLimits,
     decode: impl FnOnce(Box<dyn MediaSource>, &mut Collected, &Watch) -> Result<(), AudioError>,
-) -> Result<Sound, AudioError> {
-    let mut collected = Collected { max_seconds: limits.max_seconds, rate_hz: 0, samples: Vec::new() };
+) -> Result<Attempt, AudioError> {
+    let mut collected = Collected::new(limits.max_seconds);
     let watch = Watch::start(limits.cpu_max)?;
     let source = watch.over(source);
     // A decoder that panics on a hostile file must not end its thread. `collected` stays valid: samples are only
@@ -218,19 +246,12 @@ fn guarded(
     if let Some(verdict) = watch.verdict() {
         return Err(verdict);
     }
-    let outcome = outcome.map_err(|error| match error {
+    let doubt = match outcome {
+        Ok(()) => None,
         // The file itself could be read: the decoder reports invalid bytes as an I/O error.
-        AudioError::Io(cause) => AudioError::Damaged(cause.to_string()),
-        error => error,
-    });
-    let Collected { rate_hz, samples, .. } = collected;
-    match outcome {
-        Ok(()) if samples.is_empty() => Err(AudioError::Empty),
-        Ok(()) => Ok(Sound { rate_hz, samples }),
-        Err(AudioError::Damaged(reason)) if !samples.is_empty() => {
-            debug!(reason, "a damaged recording was cut short");
-            Ok(Sound { rate_hz, samples })
-        }
-        Err(error) => Err(error),
-    }
+        Err(AudioError::Io(cause)) => Some(AudioError::Damaged(cause.to_string())),
+        Err(doubt @ (AudioError::Damaged(_) | AudioError::Unsupported(_))) => Some(doubt),
+        Err(limit) => return Err(limit),
+    };
+    Ok(Attempt { sound: collected.mixed(), doubt })
 }

@@ -2,11 +2,13 @@
 //! tests pass and print a note.
 
 mod bombs;
+mod child;
+mod odd;
 mod studio;
 
 use std::path::Path;
 
-use studio::{Studio, ffmpeg, write_script};
+use studio::{Studio, ffmpeg};
 
 use super::*;
 
@@ -14,15 +16,29 @@ fn limits() -> DecodeLimits {
     DecodeLimits {
         max_seconds: 60,
         cpu_max: Duration::from_secs(20),
-        ffmpeg: Some("ffmpeg".into()),
-        ffmpeg_timeout: Duration::from_secs(10),
+        ffmpeg: Some(Ffmpeg {
+            program: "ffmpeg".into(),
+            timeout: Duration::from_secs(20),
+            memory_max_bytes: 256 * 1024 * 1024,
+        }),
     }
 }
 
-/// The similarity of two sounds at 8 kHz, from 0 to 1, with a shift of up to 60 ms.
+/// The limits without the child process.
+fn alone() -> DecodeLimits {
+    DecodeLimits { ffmpeg: None, ..limits() }
+}
+
+/// The limits with this program as `ffmpeg`.
+fn with_program(program: &Path) -> DecodeLimits {
+    let Some(ffmpeg) = limits().ffmpeg else { return limits() };
+    DecodeLimits { ffmpeg: Some(Ffmpeg { program: program.to_owned(), ..ffmpeg }), ..limits() }
+}
+
+/// The similarity of two sounds at 4 kHz, from 0 to 1, with a shift of up to 125 ms: decoders add some silence.
 fn likeness(one: &Sound, other: &Sound) -> f64 {
-    let one = resample(one, 8_000).unwrap().samples;
-    let other = resample(other, 8_000).unwrap().samples;
+    let one = resample(one, 4_000).unwrap().samples;
+    let other = resample(other, 4_000).unwrap().samples;
     let product = |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
     let scale = (product(&one, &one) * product(&other, &other)).sqrt();
     (0..500).flat_map(|shift| [product(&one[shift..], &other), product(&one, &other[shift..])]).fold(0.0, f64::max)
@@ -31,19 +47,31 @@ fn likeness(one: &Sound, other: &Sound) -> f64 {
 
 fn assert_same_speech(name: &str, sound: &Sound, speech: &Sound) {
     let (got, wanted) = (sound.duration().as_secs_f64(), speech.duration().as_secs_f64());
-    assert!((got - wanted).abs() < 0.07, "{name}: {got} s instead of {wanted} s");
+    assert!((got - wanted).abs() < 0.1, "{name}: {got} s instead of {wanted} s");
     let alike = likeness(sound, speech);
     println!("{name}: {} Hz, {got:.3} s of {wanted:.3} s, alike {alike:.3}", sound.rate_hz);
-    assert!(alike > 0.85, "{name}: alike {alike}");
+    // Other speech is alike by 0.3; half a sample of silence before it costs a tenth.
+    assert!(alike > 0.75, "{name}: alike {alike}");
+}
+
+/// Whether the MP3 that the hub stores of a recording is as loud as the loudest channel of the recording, by ffmpeg.
+fn assert_same_loudness(studio: &Studio, file: &Path, sound: &Sound) {
+    let stored = decode_bytes(encode_mp3(sound, 48).unwrap(), &alone()).unwrap();
+    let loudness = |sound: &Sound| loudness::loudness_lufs(sound).unwrap_or(f64::NEG_INFINITY);
+    let expected = studio.channels(file).iter().map(loudness).fold(f64::NEG_INFINITY, f64::max);
+    let found = loudness(&stored);
+    println!("{file:?}: {expected:.1} LUFS, stored with {found:.1}");
+    assert!((found - expected).abs() < 1.0, "{file:?}: stored with {found} LUFS instead of {expected}");
 }
 
 #[test]
-fn every_format_keeps_the_speech_and_its_length() {
+fn every_format_keeps_the_speech_its_length_and_its_loudness() {
     let Some(studio) = Studio::get() else { return };
     let speech = studio.speech();
     for file in studio.every_kind() {
         let sound = decode(&file, &limits()).unwrap_or_else(|e| panic!("{file:?}: {e:?}"));
         assert_same_speech(&file.display().to_string(), &sound, &speech);
+        assert_same_loudness(&studio, &file, &sound);
     }
 }
 
@@ -74,47 +102,6 @@ fn wav_headers_with_wrong_lengths_are_mended() {
     assert!(matches!(decode_bytes(header_only, &limits()), Err(AudioError::Empty)));
     let one_sample = Bytes::copy_from_slice(&good[..46]);
     assert_eq!(decode_bytes(one_sample, &limits()).unwrap().samples.len(), 1);
-}
-
-#[test]
-fn amr_in_3gp_and_wide_band_go_to_ffmpeg() {
-    let Some(studio) = Studio::get() else { return };
-    let phone = studio.path("phone.3gp");
-    ffmpeg(&["-i", studio.amr().to_str().unwrap(), "-c", "copy", phone.to_str().unwrap()]);
-    assert_same_speech("3gp", &decode(&phone, &limits()).unwrap(), &studio.speech());
-
-    // Frames of 6.6 kbit/s have 17 octets; any bits are some noise.
-    let wide = studio.path("wide.amr");
-    let mut bytes = b"#!AMR-WB\n".to_vec();
-    (0..100_u8).for_each(|frame| {
-        bytes.push(1 << 2);
-        bytes.extend((0..17).map(|octet| frame.wrapping_mul(31).wrapping_add(octet * 57)));
-    });
-    std::fs::write(&wide, &bytes).unwrap();
-    assert_eq!(decode(&wide, &limits()).unwrap().duration(), Duration::from_secs(2));
-    let short = DecodeLimits { max_seconds: 1, ..limits() };
-    assert!(matches!(decode(&wide, &short), Err(AudioError::TooLong { max_seconds: 1 })));
-
-    let without = DecodeLimits { ffmpeg: None, ..limits() };
-    for file in [&phone, &wide] {
-        assert!(matches!(decode(file, &without), Err(AudioError::Unsupported(_))));
-    }
-    assert!(matches!(decode_bytes(bytes.into(), &limits()), Err(AudioError::Unsupported(_))));
-}
-
-#[test]
-fn a_program_that_hangs_is_stopped() {
-    let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("hangs");
-    write_script(&program, "exec sleep 60");
-    let wide = folder.path().join("wide.amr");
-    std::fs::write(&wide, b"#!AMR-WB\n").unwrap();
-    let limits = DecodeLimits { ffmpeg: Some(program), ffmpeg_timeout: Duration::from_millis(200), ..limits() };
-    let started = std::time::Instant::now();
-    assert!(matches!(decode(&wide, &limits), Err(AudioError::Damaged(_))));
-    assert!(started.elapsed() < Duration::from_secs(5));
-    let limits = DecodeLimits { ffmpeg: Some(folder.path().join("missing")), ..limits };
-    assert!(matches!(decode(&wide, &limits), Err(AudioError::Io(_))));
 }
 
 #[test]
@@ -218,7 +205,7 @@ fn mutated_files_never_bring_the_decoder_down() {
                 bytes.truncate(dice.below(bytes.len()));
             }
             let started = std::time::Instant::now();
-            let without = DecodeLimits { ffmpeg: None, max_seconds: 10, ..limits() };
+            let without = DecodeLimits { max_seconds: 10, ..alone() };
             let outcome = decode_bytes(bytes.into(), &without);
             if let Ok(sound) = outcome {
                 assert!(!sound.samples.is_empty());

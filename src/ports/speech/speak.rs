@@ -199,12 +199,7 @@ fn plain(text: &str, max_chars: usize) -> String {
 
 /// The parts of one sound, at one loudness.
 fn joined(wavs: Vec<Bytes>) -> Result<Sound, SpeakError> {
-    let limits = DecodeLimits {
-        max_seconds: MAX_SPEECH_S,
-        cpu_max: SPEECH_CPU_MAX,
-        ffmpeg: None,
-        ffmpeg_timeout: Duration::ZERO,
-    };
+    let limits = DecodeLimits { max_seconds: MAX_SPEECH_S, cpu_max: SPEECH_CPU_MAX, ffmpeg: None };
     let mut whole: Option<Sound> = None;
     for wav in wavs {
         let mut part = match audio::decode_bytes(wav, &limits) {

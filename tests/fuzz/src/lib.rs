@@ -2,9 +2,11 @@
 //! not build the database. Each function takes any bytes and must neither panic nor break what it asserts.
 #![allow(dead_code, unused_imports)]
 
+pub mod api;
 #[path = "../../../src/edge/mqtt/codec.rs"]
 mod codec;
 pub mod domain;
+pub mod edge;
 #[path = "../../../src/edge/mqtt/encode.rs"]
 mod encode;
 #[path = "../../../src/edge/mqtt/exchange.rs"]
@@ -18,6 +20,7 @@ pub mod ports;
 mod properties;
 #[path = "../../../src/edge/mqtt/reason.rs"]
 mod reason;
+pub mod sound;
 #[path = "../../../src/edge/mqtt/version.rs"]
 mod version;
 

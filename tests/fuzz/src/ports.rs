@@ -1,3 +1,5 @@
+#[path = "../../../src/ports/audio/mod.rs"]
+pub mod audio;
 #[path = "../../../src/ports/router/mod.rs"]
 pub mod router;
 #[path = "../../../src/ports/space.rs"]

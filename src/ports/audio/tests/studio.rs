@@ -95,6 +95,38 @@ impl Studio {
         path
     }
 
+    /// One small file of every kind that the child process decodes.
+    pub(super) fn every_kind_of_the_child(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = OF_THE_CHILD.iter().map(|(name, codec)| self.recording(name, codec)).collect();
+        let (amr, phone) = (self.amr(), self.path("phone.3gp"));
+        let _making = self.making.lock().unwrap();
+        if !phone.exists() {
+            ffmpeg(&["-i", amr.to_str().unwrap(), "-c", "copy", phone.to_str().unwrap()]);
+        }
+        files.push(phone);
+        files
+    }
+
+    /// The channels of a recording, by ffmpeg.
+    pub(super) fn channels(&self, file: &Path) -> Vec<Sound> {
+        let _making = self.making.lock().unwrap();
+        let wav = self.path("channels.wav");
+        ffmpeg(&["-i", file.to_str().unwrap(), "-c:a", "pcm_f32le", wav.to_str().unwrap()]);
+        let reader = hound::WavReader::open(wav).unwrap();
+        let format = reader.spec();
+        let count = usize::from(format.channels);
+        let samples: Vec<f32> = reader.into_samples().map(Result::unwrap).collect();
+        let channel = |at: usize| samples.iter().skip(at).step_by(count).copied().collect();
+        (0..count).map(|at| Sound { rate_hz: format.sample_rate, samples: channel(at) }).collect()
+    }
+
+    /// A file of these bytes.
+    pub(super) fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
     /// One small file of every kind that is decoded in this process.
     pub(super) fn every_kind(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = RECORDINGS.iter().map(|(name, codec)| self.recording(name, codec)).collect();
@@ -104,6 +136,7 @@ impl Studio {
     }
 }
 
+/// Formats that this process decodes.
 const RECORDINGS: &[(&str, &[&str])] = &[
     ("u8.wav", &["-c:a", "pcm_u8", "-ar", "8000"]),
     ("s24.wav", &["-c:a", "pcm_s24le", "-ac", "2"]),
@@ -127,4 +160,21 @@ const RECORDINGS: &[(&str, &[&str])] = &[
     ("live.webm", &["-c:a", "libopus", "-f", "webm", "-live", "1"]),
     ("vorbis.mkv", &["-c:a", "libvorbis"]),
     ("lossless.flac", &["-c:a", "flac"]),
+];
+
+/// Formats that only the child process decodes.
+const OF_THE_CHILD: &[(&str, &[&str])] = &[
+    ("plain.aiff", &["-c:a", "pcm_s16be"]),
+    ("float.aifc", &["-c:a", "pcm_f32be", "-f", "aiff"]),
+    ("plain.caf", &["-c:a", "pcm_s16le"]),
+    ("alac.caf", &["-c:a", "alac", "-ac", "2"]),
+    ("alac.m4a", &["-c:a", "alac"]),
+    ("ima.mov", &["-c:a", "adpcm_ima_qt"]),
+    ("media.wma", &["-c:a", "wmav2", "-b:a", "64k", "-ac", "2"]),
+    ("sun.au", &["-c:a", "pcm_mulaw", "-ar", "8000"]),
+    ("long.wav", &["-c:a", "pcm_s16le", "-rf64", "always"]),
+    ("telephone.wav", &["-c:a", "libgsm_ms", "-ar", "8000"]),
+    ("speex.ogg", &["-c:a", "libspeex", "-ar", "16000"]),
+    ("stream.ts", &["-c:a", "aac", "-f", "mpegts"]),
+    ("layer2.mkv", &["-c:a", "mp2", "-ar", "44100"]),
 ];

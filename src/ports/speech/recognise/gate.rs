@@ -3,10 +3,10 @@
 //! Whisper writes words for silence and noise, too. Without a second model, speech is distinguished from those by this:
 //! it is loud enough, its spectrum changes from one moment to the next, and it changes far more over the whole
 //! recording than between neighbouring moments. A hum and a chord stand still; noise trembles but goes nowhere; notes
-//! of an instrument stand still and then jump. In doubt, the gate accepts a recording: a rejected one is never
-//! recognised.
+//! of an instrument stand still and then jump. A siren glides as speech does, but it is one high tone all the time, and
+//! speech is not. In doubt, the gate accepts a recording: a rejected one is never recognised.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use realfft::RealFftPlanner;
 use realfft::num_complex::Complex32;
@@ -47,6 +47,16 @@ const SPREAD_DB: f32 = 5.2;
 /// itself does so by a factor of 0.75.
 const SPREAD_IN_NOISE_DB: f32 = 3.2;
 
+/// The periods of a siren, of a horn and of a whistle, in samples: 4000 Hz to 420 Hz. Voices are lower, those of children
+/// too, but for shrieks.
+const TONE_PERIODS: RangeInclusive<usize> = 4..=38;
+/// A moment is such a tone if it repeats itself so closely after a period, …
+const TONE_LIKENESS: f32 = 0.75;
+/// … and is so different in between.
+const TONE_DIP: f32 = 0.3;
+/// The part of the moments that are such a tone, from which on the recording is no speech.
+const TONE_PART: f32 = 0.5;
+
 /// The measures that the gate uses.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Measures {
@@ -58,6 +68,8 @@ pub(super) struct Measures {
     pub(super) spread_db: f32,
     /// How far it moves from a moment to the next but one; the middle of all such moves.
     pub(super) step_db: f32,
+    /// The part of the moments that are one high tone.
+    pub(super) tone: f32,
 }
 
 impl Measures {
@@ -65,6 +77,7 @@ impl Measures {
         self.level_db > FLOOR_DB
             && self.moments >= MOMENTS_MIN
             && self.step_db > STEP_DB
+            && self.tone < TONE_PART
             && (self.spread_db > SPREAD_DB || self.spread_db > self.step_db.max(SPREAD_IN_NOISE_DB))
     }
 }
@@ -103,6 +116,7 @@ pub(super) fn measure(samples: &[f32]) -> (Measures, Option<Range<usize>>) {
         moments: active.len(),
         spread_db: (spread / active.len() as f32).sqrt(),
         step_db: percentile(steps, 0.5).unwrap_or_default(),
+        tone: active.iter().filter(|at| moments[**at].is_tone).count() as f32 / active.len() as f32,
     };
     (measures, Some(range))
 }
@@ -111,6 +125,8 @@ struct Moment {
     level_db: f32,
     /// Each band against the mean of all, in decibels.
     shape: [f32; BANDS],
+    /// Whether it is one high tone.
+    is_tone: bool,
 }
 
 fn moments(samples: &[f32]) -> Vec<Moment> {
@@ -128,7 +144,7 @@ fn moments(samples: &[f32]) -> Vec<Moment> {
         if transform.process(&mut input, &mut spectrum).is_err() {
             break;
         }
-        moments.push(moment(&spectrum));
+        moments.push(Moment { is_tone: is_high_tone(&frame[FRAME / 4..FRAME * 3 / 4]), ..moment(&spectrum) });
     }
     moments
 }
@@ -149,7 +165,21 @@ fn moment(spectrum: &[Complex32]) -> Moment {
     for band in &mut shape {
         *band -= mean;
     }
-    Moment { level_db: decibels(level), shape }
+    Moment { level_db: decibels(level), shape, is_tone: false }
+}
+
+/// Whether the samples are one tone with a period of `TONE_PERIODS`, with or without overtones: they are like themselves
+/// after that period, and not before.
+fn is_high_tone(samples: &[f32]) -> bool {
+    let product = |one: &[f32], other: &[f32]| one.iter().zip(other).map(|(a, b)| a * b).sum::<f32>();
+    let likeness = |period: usize| {
+        let (one, other) = (&samples[..samples.len() - period], &samples[period..]);
+        product(one, other) / (product(one, one) * product(other, other)).sqrt().max(f32::MIN_POSITIVE)
+    };
+    let mut periods = (1..=*TONE_PERIODS.end()).map(|period| (period, likeness(period)));
+    // A low tone changes little within a few samples, and differs from itself only after half of its long period.
+    periods.by_ref().any(|(_, likeness)| likeness < TONE_DIP)
+        && periods.any(|(period, likeness)| TONE_PERIODS.contains(&period) && likeness > TONE_LIKENESS)
 }
 
 fn decibels(power: f32) -> f32 {

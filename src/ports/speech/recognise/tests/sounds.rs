@@ -44,13 +44,31 @@ fn note(hz: f32, t: f32, fade: f32) -> f32 {
     (1..8).map(|k| (TAU * hz * k as f32 * t).sin() / k as f32 * (-fade * t).exp()).sum::<f32>() * 0.15
 }
 
-/// Silence, noises, hums and music, by their names.
+/// A tone of this phase with its overtones, as a horn has them.
+fn overtones(phase: f32) -> f32 {
+    (1..8).map(|k| (phase * k as f32).sin() / k as f32).sum::<f32>() * 0.2
+}
+
+/// A tone that glides up and down once in a `period`, in a noise.
+fn siren(noise: &mut dyn FnMut() -> f32, low_hz: f32, high_hz: f32, period_s: f32) -> impl FnMut(f32) -> f32 {
+    let mut phase = 0.0;
+    move |t| {
+        let height = 0.5 - 0.5 * (TAU * t / period_s).cos();
+        phase = (phase + TAU * (low_hz + (high_hz - low_hz) * height) / RATE_HZ as f32) % TAU;
+        overtones(phase) + noise()
+    }
+}
+
+/// Silence, noises, hums, music and sirens, by their names.
 pub fn without_speech() -> Vec<(&'static str, Sound)> {
     const TUNE_HZ: [f32; 8] = [262.0, 294.0, 330.0, 262.0, 330.0, 349.0, 392.0, 262.0];
     let chord = |t: f32, fade| [262.0, 330.0, 392.0].map(|hz| note(hz, t, fade)).iter().sum::<f32>();
     let tune = |t: f32| TUNE_HZ[(t / 0.4) as usize % TUNE_HZ.len()];
     let (mut white, mut loud, mut swelling, mut fan, mut faint) = (noise(), noise(), noise(), noise(), noise());
     let mut smooth = 0.0;
+    // 10 dB below a siren.
+    let (mut street, mut other_street, mut none) = (noise(), noise(), || 0.0);
+    let (mut street, mut other_street) = (|| street() * 0.1, || other_street() * 0.1);
     vec![
         ("silence", sound(4.0, |_| 0.0)),
         ("faint noise", sound(4.0, |_| faint() * 0.001)),
@@ -72,6 +90,21 @@ pub fn without_speech() -> Vec<(&'static str, Sound)> {
         ("chords in a row", sound(4.0, |t| chord(t % 0.8, 1.5))),
         ("a tune", sound(4.0, |t| note(tune(t), t % 0.4, 2.0))),
         ("an organ", sound(4.0, |t| note(tune(t), t % 0.4, 0.0))),
+        ("a siren", sound(6.0, siren(&mut none, 600.0, 1500.0, 4.0))),
+        ("a siren that yelps", sound(4.0, siren(&mut none, 600.0, 1500.0, 0.35))),
+        ("a siren of the air raid", sound(8.0, siren(&mut none, 430.0, 900.0, 7.0))),
+        ("a siren in the noise of a street", sound(6.0, siren(&mut street, 600.0, 1500.0, 4.0))),
+        ("a siren that yelps in noise", sound(4.0, siren(&mut other_street, 600.0, 1500.0, 0.35))),
+        ("a horn of two tones", sound(4.0, |t| note(if t % 1.5 < 0.75 { 440.0 } else { 585.0 }, t, 0.0))),
+        ("a high horn of two tones", sound(4.0, |t| note(if t % 1.0 < 0.5 { 770.0 } else { 960.0 }, t, 0.0))),
+        ("a horn of two tones that trembles", {
+            let mut phase = 0.0;
+            sound(4.0, move |t| {
+                let pitch = if t % 1.5 < 0.75 { 450.0 } else { 600.0 };
+                phase += TAU * pitch * (1.0 + 0.03 * (TAU * 6.0 * t).sin()) / RATE_HZ as f32;
+                overtones(phase)
+            })
+        }),
         ("a click", sound(2.0, |t| if (1.0..1.001).contains(&t) { 0.9 } else { 0.0 })),
     ]
 }
@@ -106,11 +139,6 @@ fn speak(voice: &str, pace: &str, text: &str) -> Option<Sound> {
         eprintln!("espeak-ng is not installed: nothing was tested");
         return None;
     };
-    let limits = DecodeLimits {
-        max_seconds: 60,
-        cpu_max: Duration::from_secs(20),
-        ffmpeg: None,
-        ffmpeg_timeout: Duration::ZERO,
-    };
+    let limits = DecodeLimits { max_seconds: 60, cpu_max: Duration::from_secs(20), ffmpeg: None };
     Some(decode_bytes(output.stdout.into(), &limits).unwrap())
 }

@@ -1,0 +1,171 @@
+//! Recordings of formats that the hub's own decoders do not read, and odd ones: uploads, and the library.
+
+use std::path::{Path, PathBuf};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::sound;
+use crate::world::{Toy, User, World, within};
+
+/// Formats that only ffmpeg decodes: names, and how ffmpeg writes them.
+const OF_FFMPEG: [(&str, &str, &[&str]); 6] = [
+    ("AIFF", "aiff", &[]),
+    ("ALAC in CAF", "caf", &["-c:a", "alac"]),
+    ("ALAC in M4A", "m4a", &["-c:a", "alac"]),
+    ("WMA", "wma", &["-c:a", "wmav2"]),
+    ("AU", "au", &[]),
+    ("a transport stream", "ts", &["-c:a", "aac"]),
+];
+
+async fn family(world: &World) -> (User, Toy) {
+    let parent = world.user("mia").await;
+    let toy = world.toy(&parent, "Fluffy").await;
+    (parent, toy)
+}
+
+/// The answer to a recording of the toy.
+async fn send(world: &World, (parent, toy): &(User, Toy), sound: Vec<u8>) -> Value {
+    let fields = [("user_id", toy.id.as_str()), ("to_user", parent.id.as_str()), ("friend_type", "app")];
+    world.upload("/toy_uploader", "reco", sound, &fields).await
+}
+
+async fn download(world: &World, path: &str) -> Vec<u8> {
+    let answer = within(path, world.client().get(format!("{}{path}", world.http())).send()).await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200, "{path}");
+    answer.bytes().await.unwrap().to_vec()
+}
+
+/// MP3 files whose beginning is wrong.
+fn odd_mp3s(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
+    let good = sound::converted(folder, "mp3", &["-ar", "16000", "-id3v2_version", "0", "-write_xing", "0"]);
+    let short_tag = [&b"ID3\x03\0\0\0\0\0\x14APIC\0\0\x10\0\0\0image/png\0\x03\0"[..], &[0x55; 4000], &good].concat();
+    let long_tag = [&b"ID3\x03\0\0\x7f\x7f\x7f\x7f"[..], &good].concat();
+    let zeros = [&[0; 3000][..], &good].concat();
+    let middle = good[500..].to_vec();
+    vec![("a short tag", short_tag), ("a long tag", long_tag), ("zeros", zeros), ("the middle of a frame", middle)]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ffmpeg_reads_is_a_recording_as_loud_as_it_was() {
+    let world = World::start().await;
+    let pair = family(&world).await;
+    let folder = world.folder();
+    let written = OF_FFMPEG.iter().map(|(name, end, codec)| (*name, sound::converted(folder, end, codec)));
+    let written: Vec<_> = written.chain(odd_mp3s(folder)).collect();
+    for (name, recording) in &written {
+        let sent = send(&world, &pair, recording.clone()).await;
+        assert_eq!(sent["code"], 0, "{name}: {sent}");
+        let stored = download(&world, &format!("/get_chat/{}", sent["data"]["filename"].as_str().unwrap())).await;
+        sound::assert_same_length(folder, &stored);
+        let (before, after) = (sound::loudness_lufs(folder, recording), sound::loudness_lufs(folder, &stored));
+        assert!((before - after).abs() < 1.5, "{name}: {before} LUFS, stored with {after}");
+    }
+    // All at once, some of them cut.
+    let answers = join_all(written.iter().enumerate().map(async |(number, (name, recording))| {
+        let len = if number % 2 == 0 { recording.len() } else { recording.len() / 2 };
+        (name, send(&world, &pair, recording[..len].to_vec()).await)
+    }));
+    for (name, answer) in answers.await {
+        assert!([0, 13].map(Value::from).contains(&answer["code"]), "{name}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_stream_is_never_a_fault_of_the_hub() {
+    let settings = [("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "10000")];
+    let world = World::start_with(&settings).await;
+    let pair = family(&world).await;
+    let good = sound::converted(world.folder(), "aac", &["-ar", "16000", "-b:a", "16k"]);
+    let (mut sent, mut accepted) = (0, 0);
+    for at in (0..good.len()).step_by(good.len() / 60) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0xff;
+        let answer = send(&world, &pair, bytes).await;
+        assert!([0, 13].map(Value::from).contains(&answer["code"]), "{at}: {answer}");
+        sent += 1;
+        accepted += usize::from(answer["code"] == 0);
+    }
+    assert!(accepted * 10 >= sent * 9, "{accepted} of {sent}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_library_judges_as_uploads_are_judged() {
+    let world = World::start().await;
+    let pair = family(&world).await;
+    let folder = world.folder();
+    let cover = world.data_dir().join(format!("files/qr/{}.png", pair.1.device_key));
+    let mut cases = odd_mp3s(folder);
+    cases.extend(OF_FFMPEG.iter().map(|(name, end, codec)| (*name, sound::converted(folder, end, codec))));
+    cases.push(("AMR", sound::amr(folder)));
+    cases.push(("a picture", std::fs::read(&cover).unwrap()));
+    cases.push(("a playlist of a file", b"#EXTM3U\n/etc/passwd\n".to_vec()));
+    cases.push(("a playlist of a host", b"#EXTM3U\nhttp://127.0.0.1:9/a.mp3\n".to_vec()));
+    cases.push(("nothing", Vec::new()));
+    let song = folder.join("song");
+    let mut titles = Vec::new();
+    for (name, bytes) in cases {
+        std::fs::write(&song, &bytes).unwrap();
+        let arguments = ["content", "add", song.to_str().unwrap(), "--title", name, "--cover", cover.to_str().unwrap()];
+        let added = within("the command", world.command(&arguments).output()).await.unwrap();
+        let answer = send(&world, &pair, bytes).await;
+        assert_eq!(added.status.success(), answer["code"] == 0, "{name}: {answer} {added:?}");
+        if added.status.success() {
+            titles.push(name);
+        } else {
+            assert!([13, 14].map(Value::from).contains(&answer["code"]), "{name}: {answer}");
+        }
+    }
+    assert_eq!(titles.len(), 11, "{titles:?}");
+    // Toys play what they download.
+    let list = world.ok("/content_list", json!({})).await["data"].clone();
+    for content in list.as_array().unwrap() {
+        let name = content["music"].as_str().unwrap();
+        assert!([".mp3", ".m4a"].iter().any(|end| name.ends_with(end)), "{content}");
+        sound::assert_same_length(folder, &download(&world, &format!("/get_music/{name}")).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_ffmpeg_the_answer_is_clear_and_so_are_the_log_and_the_doctor() {
+    let missing = [("TOYHUB_AUDIO__FFMPEG", "/nowhere/ffmpeg"), ("TOYHUB_SERVER__LOG", "info")];
+    let off = [("TOYHUB_AUDIO__FFMPEG", ""), ("TOYHUB_SERVER__LOG", "info")];
+    for (settings, logged, found) in [
+        (&missing[..], "ffmpeg is not installed", "MISSING  ffmpeg"),
+        (&off[..], "ffmpeg is turned off", "ok       ffmpeg: turned off"),
+    ] {
+        let world = World::start_with(settings).await;
+        let pair = family(&world).await;
+        let (_, end, codec) = OF_FFMPEG[0];
+        let answer = send(&world, &pair, sound::converted(world.folder(), end, codec)).await;
+        assert_eq!(answer["code"], 13, "{answer}");
+        assert_eq!(send(&world, &pair, sound::wav()).await["code"], 0);
+        for (name, bytes) in odd_mp3s(world.folder()) {
+            assert_eq!(send(&world, &pair, bytes).await["code"], 0, "{name}");
+        }
+        let log = std::fs::read_to_string(world.log()).unwrap();
+        assert!(log.contains(logged), "{log}");
+        let doctor = within("the doctor", world.command(&["doctor"]).output()).await.unwrap();
+        let lines = String::from_utf8(doctor.stdout).unwrap();
+        assert!(lines.contains(found), "{lines}");
+    }
+}
+
+/// The seeds and findings of the fuzzer for the decoders, as recordings.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_sound_of_the_fuzzer_is_a_fault_of_the_hub() {
+    let settings = [("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "10000")];
+    let world = World::start_with(&settings).await;
+    let pair = family(&world).await;
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds");
+    let mut sent = 0;
+    for target in ["sound", "wav", "flac", "ogg", "matroska", "mp4", "amr"] {
+        let files = std::fs::read_dir(seeds.join(target)).unwrap().map(|entry| entry.unwrap().path());
+        for file in files.collect::<Vec<PathBuf>>() {
+            let answer = send(&world, &pair, std::fs::read(&file).unwrap()).await;
+            assert!([0, 13, 14].map(Value::from).contains(&answer["code"]), "{file:?}: {answer}");
+            sent += 1;
+        }
+    }
+    assert!(sent >= 7, "{sent}");
+}
