@@ -3,6 +3,26 @@
 //!
 //! A stored message has the same packet id on every connection, made from its place in the queue: so that a client
 //! knows a repeat of QoS 2 even after the hub was killed, without an id ever being written to disk.
+//!
+//! A worked example, with a window of 2. Messages 7 (QoS 1) and 8 (QoS 2) of a stored queue are sent to the client:
+//!
+//! ```text
+//! deliver(7)       PUBLISH id 7     sent: 7 awaits PUBACK
+//! deliver(8)       PUBLISH id 8     sent: 7 awaits PUBACK, 8 awaits PUBREC; the window is full
+//! acknowledged(7)                   sent: 8 awaits PUBREC; the next delivery may be taken
+//! recorded(8)      PUBREL id 8      sent: 8 awaits PUBCOMP; the session sends PUBREL after the commit
+//! completed(8)                      sent: nothing
+//! ```
+//!
+//! The client publishes a message of QoS 2 with id 5, and repeats it, as the PUBREC was lost:
+//!
+//! ```text
+//! receive(5)       Route            the hub routes the message
+//! answer(5)        PUBREC id 5      received: 5
+//! receive(5)       Repeat           it is not routed again
+//! repeat(5)        PUBREC id 5
+//! released(5)      PUBCOMP id 5     received: nothing; id 5 may be used for another message
+//! ```
 
 use std::collections::BTreeSet;
 

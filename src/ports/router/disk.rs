@@ -8,6 +8,20 @@
 //! The channel to the thread has no limit and needs none: every publisher waits for its barrier, with a bounded number
 //! of messages ahead of it, and a connection's other orders are answered one by one.
 //!
+//! A worked example: two publishers send one message each to the same persistent session.
+//!
+//! ```text
+//! publisher A             publisher B             writer
+//! order(Enqueue 1)
+//! barrier()                                       commit of Enqueue 1 begins
+//!                         order(Enqueue 2)
+//!                         barrier()
+//! reached: PUBACK         ◀────────────────────── commit is synced; the next one, of Enqueue 2, begins
+//!                         reached: PUBACK         commit is synced
+//! ```
+//!
+//! If a commit fails, its barriers report that; no message of it is acknowledged, and the writer reopens the file.
+//!
 //! It is not the database of the accounts, as a durable message needs two small writes in a queue, thousands in a
 //! second; a B-tree and a plain thread do that without a query language in between.
 

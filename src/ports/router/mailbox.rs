@@ -1,4 +1,19 @@
 //! The receiving end of one connection.
+//!
+//! A worked example: a toy connects, gets a command, and is disconnected by another task.
+//!
+//! ```text
+//! let mut mailbox = router.connect(toy, limits)       // first connection of the toy: online/<id> is 1
+//! mailbox.subscribe(toy/<id>/cmd/+, IfNew)            // matching retained messages are queued
+//! router.publish(toy/<id>/cmd/volume)                 // by the publisher's task, into the queue of the mailbox
+//! mailbox.recv().await                                // Delivery
+//! mailbox.handle().close(Revoked)                     // queued deliveries are dropped
+//! mailbox.recv().await                                // Closed(Revoked), from now on
+//! drop(mailbox)                                       // no subscriptions any more; online/<id> is 0
+//! ```
+//!
+//! With a persistent session, `recv` first returns `Backlog`, until [`Mailbox::backlog`] has read the stored queue; and
+//! the subscriptions outlive the mailbox.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
