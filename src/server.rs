@@ -159,11 +159,11 @@ impl Server {
             // A board that offers none is served too: its first packet has to be a CONNECT.
             handler: Arc::new({
                 // Packets may share a WebSocket message: there is room for two of the largest.
-                let (door, message_max_bytes) = (mqtt.door(), config.mqtt.packet_max_bytes.saturating_mul(2));
+                let (handover, message_max_bytes) = (mqtt.handover(), config.mqtt.packet_max_bytes.saturating_mul(2));
                 move |socket: http::Socket| {
-                    let door = door.clone();
+                    let handover = handover.clone();
                     Box::pin(async move {
-                        door.enter(ws::SocketBytes::new(socket.io, message_max_bytes).await, socket.from.peer).await;
+                        handover.pass(ws::SocketBytes::new(socket.io, message_max_bytes).await, socket.from.peer).await;
                     })
                 }
             }),

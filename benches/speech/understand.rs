@@ -55,7 +55,7 @@ async fn answer(recogniser: &Recogniser, number: usize, sound: Sound, order: Ord
     let ms = started.elapsed().as_secs_f64() * 1e3;
     let (heard, confidence, why) = match outcome {
         Ok(heard) => (Some(heard.text), heard.confidence, String::new()),
-        Err(RecogniseError::NotHeard(why)) => (None, 0.0, why.to_string()),
+        Err(RecogniseError::NoTranscript(why)) => (None, 0.0, why.to_string()),
         Err(error) => panic!("{error}"),
     };
     let intent = heard.as_deref().map(|text| order.meaning(text));

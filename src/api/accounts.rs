@@ -7,7 +7,7 @@ use super::answer::{File, Id, Nothing, Shape, Shown, answer};
 use super::friends::Friend;
 use super::request::{Password, request};
 use super::schema::{self, Components, With};
-use super::{Asked, Authority, Call, Door, Entry, Facts, Me, Subject, Who};
+use super::{Authority, Call, CallContext, CallerId, Entry, Facts, Permitted, ServedAt, Subject};
 use crate::domain::error::DomainError;
 use crate::domain::{Profile, Registration};
 use crate::model::{self, FileName, Secret, UserId};
@@ -44,10 +44,10 @@ request! {
 
 impl Call for Reg {
     // The message is the documented one.
-    const FACTS: Facts = Facts::new("reg", Who::Anybody, "login was successful");
+    const FACTS: Facts = Facts::new("reg", Permitted::Anybody, "login was successful");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
         let registration = Registration {
             username: self.username,
             password: self.password.0,
@@ -56,7 +56,7 @@ impl Call for Reg {
             avatar: self.avatar,
             invite: self.invite,
         };
-        asked.hub.register(registration, asked.from, asked.now).await?;
+        context.hub.register(registration, context.from, context.now).await?;
         Ok(Nothing {})
     }
 }
@@ -70,11 +70,11 @@ request! {
 }
 
 impl Call for Login {
-    const FACTS: Facts = Facts::new("login", Who::Anybody, "Successful login");
+    const FACTS: Facts = Facts::new("login", Permitted::Anybody, "Successful login");
     type Answer = LoggedIn;
 
-    async fn handle(self, asked: &Asked) -> Result<LoggedIn, DomainError> {
-        let (profile, token) = asked.hub.login(&self.username, self.password.0, asked.from, asked.now).await?;
+    async fn handle(self, context: &CallContext) -> Result<LoggedIn, DomainError> {
+        let (profile, token) = context.hub.login(&self.username, self.password.0, context.from, context.now).await?;
         Ok(LoggedIn { profile: profile.into(), token: (&token).into() })
     }
 }
@@ -83,20 +83,20 @@ request! {
     /// The profile of a user, with the numbers of unread messages.
     struct AutoLogin {
         /// The user or toy that the request is made for.
-        me as "_id": Me<UserId>,
+        caller as "_id": CallerId<UserId>,
     }
 }
 
 impl Call for AutoLogin {
-    const FACTS: Facts = Facts::new("auto_login", Who::Named, "Successful login");
+    const FACTS: Facts = Facts::new("auto_login", Permitted::Named, "Successful login");
     type Answer = Returned;
 
-    async fn handle(self, asked: &Asked) -> Result<Returned, DomainError> {
-        let user = asked.acting(self.me).await?;
-        let profile = asked.hub.profile(&user).await?;
+    async fn handle(self, context: &CallContext) -> Result<Returned, DomainError> {
+        let user = context.acting(self.caller).await?;
+        let profile = context.hub.profile(&user).await?;
         // A client on a connection of its own gets its unread messages there.
-        if let Authority::Token(_) = asked.authority {
-            asked.hub.note_counted(&user, asked.from, profile.counted_up_to);
+        if let Authority::Token(_) = context.authority {
+            context.hub.note_counted(&user, context.from, profile.counted_up_to);
         }
         let chat = UnreadCounts::of(&profile.friends);
         Ok(Returned { profile: profile.into(), chat })
@@ -109,11 +109,11 @@ request! {
 }
 
 impl Call for Ticket {
-    const FACTS: Facts = Facts::new("ticket", Who::Token, "done").only_at(Door::Http);
+    const FACTS: Facts = Facts::new("ticket", Permitted::Token, "done").only_at(ServedAt::Http);
     type Answer = Issued;
 
-    async fn handle(self, asked: &Asked) -> Result<Issued, DomainError> {
-        let ticket = asked.hub.issue_ticket(asked.token()?, asked.from.peer, asked.now).await?;
+    async fn handle(self, context: &CallContext) -> Result<Issued, DomainError> {
+        let ticket = context.hub.issue_ticket(context.token()?, context.from.peer, context.now).await?;
         Ok(Issued { ticket: (&ticket).into() })
     }
 }
@@ -123,21 +123,21 @@ request! {
     /// the connection of this call may be closed before the answer arrives. Added.
     struct ChangePassword {
         /// The user.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         password: Password,
         new_password: Password,
     }
 }
 
 impl Call for ChangePassword {
-    const FACTS: Facts = Facts::new("change_password", Who::Named, "done");
+    const FACTS: Facts = Facts::new("change_password", Permitted::Named, "done");
     type Answer = Renewed;
 
-    async fn handle(self, asked: &Asked) -> Result<Renewed, DomainError> {
-        let user = asked.acting(self.me).await?;
+    async fn handle(self, context: &CallContext) -> Result<Renewed, DomainError> {
+        let user = context.acting(self.caller).await?;
         let passwords = (self.password.0, self.new_password.0);
-        let kept = asked.token().ok();
-        let token = asked.hub.change_password(&user, passwords, kept, asked.from, asked.now).await?;
+        let kept = context.token().ok();
+        let token = context.hub.change_password(&user, passwords, kept, context.from, context.now).await?;
         Ok(Renewed { token: (&token).into() })
     }
 }

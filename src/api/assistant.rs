@@ -2,7 +2,7 @@
 
 use super::answer::{File, Id, Kind, Link, answer, one_of, words};
 use super::request::request;
-use super::{Asked, Call, CallersLinks, Entry, Facts, Me, Subject, Who};
+use super::{Call, CallContext, CallerId, CallersLinks, Entry, Facts, Permitted, Subject};
 use crate::domain::Recording;
 use crate::domain::error::DomainError;
 use crate::model::{Answer, ToyId};
@@ -18,20 +18,20 @@ request! {
     /// Recognises a child's recording and answers it.
     struct AiUploader {
         /// The toy.
-        me as "toy_id": Me<ToyId>,
+        caller as "toy_id": CallerId<ToyId>,
         /// The recording, as a file of the form.
         reco: Recording,
     }
 }
 
 impl Call for AiUploader {
-    const FACTS: Facts = Facts::bare("ai_uploader", Who::Named);
+    const FACTS: Facts = Facts::bare("ai_uploader", Permitted::Named);
     type Answer = AiAnswer;
 
-    async fn handle(self, asked: &Asked) -> Result<AiAnswer, DomainError> {
-        let toy = asked.acting(self.me).await?;
-        let links = asked.links().await?;
-        Ok(AiAnswer::of(asked.hub.ask(&toy, self.reco, asked.now).await?, &links))
+    async fn handle(self, context: &CallContext) -> Result<AiAnswer, DomainError> {
+        let toy = context.acting(self.caller).await?;
+        let links = context.links().await?;
+        Ok(AiAnswer::of(context.hub.ask(&toy, self.reco, context.now).await?, &links))
     }
 }
 

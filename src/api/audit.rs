@@ -3,7 +3,7 @@
 use super::answer::{Id, Nullable, Shape, answer};
 use super::request::{Limit, request};
 use super::schema::{self, Components};
-use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
+use super::{Call, CallContext, CallerId, Entry, Facts, Permitted, Subject};
 use crate::domain::error::DomainError;
 use crate::model::{Action, Audited, Setting, Timestamp, ToyId, UserId};
 
@@ -24,7 +24,7 @@ request! {
     /// an hour is one entry. Added.
     struct Audit {
         /// The user.
-        me as "_id": Me<UserId>,
+        caller as "_id": CallerId<UserId>,
         /// The own toy. Default: the user.
         toy as "toy_id": Option<ToyId>,
         /// The number of entries: 100 by default, 500 at most.
@@ -35,14 +35,14 @@ request! {
 }
 
 impl Call for Audit {
-    const FACTS: Facts = Facts::new("audit", Who::Named, "done");
+    const FACTS: Facts = Facts::new("audit", Permitted::Named, "done");
     type Answer = Vec<AuditEntry>;
 
-    async fn handle(self, asked: &Asked) -> Result<Vec<AuditEntry>, DomainError> {
-        let user = asked.acting(self.me).await?;
+    async fn handle(self, context: &CallContext) -> Result<Vec<AuditEntry>, DomainError> {
+        let user = context.acting(self.caller).await?;
         let limit = self.limit.map_or(DEFAULT, |limit| limit.0);
         let before = self.before.unwrap_or(Timestamp::MAX);
-        let found = asked.hub.audited(&user, self.toy.as_ref(), before, limit as usize).await?;
+        let found = context.hub.audited(&user, self.toy.as_ref(), before, limit as usize).await?;
         Ok(found.into_iter().map(AuditEntry::from).collect())
     }
 }
@@ -65,16 +65,16 @@ impl Shape for Word {
 answer! {
     /// An entry of `audit`.
     pub struct AuditEntry as "AuditEntry" {
-        /// When, in seconds since 1970.
+        /// The time, in seconds since 1970.
         at: Timestamp,
         /// The action.
         action: Word,
-        /// The user or toy that did it; null for the operator of the hub.
+        /// The user or toy that acted; null for the operator of the hub.
         by: Nullable<Id>,
         /// The other party, for an action between two; otherwise null. Of messages that were read: the friend of the
         /// toy, unless it is the reader.
         about: Nullable<Id>,
-        /// The address at which a toy was opened. Missing of all else.
+        /// The address at which a toy was opened. Absent in other entries.
         place: Option<String>,
         /// What the operator of the hub changed. Missing of all else.
         setting: Option<SettingWord>,

@@ -3,7 +3,7 @@
 use super::answer::{Nothing, Positive, answer};
 use super::request::{Count, Text, Wanted, request};
 use super::schema;
-use super::{Asked, Call, Door, Entry, Facts, Subject, Who};
+use super::{Call, CallContext, Entry, Facts, Permitted, ServedAt, Subject};
 use crate::domain::error::DomainError;
 use crate::domain::{Download, FileKind};
 use crate::model::UploadName;
@@ -24,11 +24,11 @@ request! {
 }
 
 impl Call for UploadState {
-    const FACTS: Facts = Facts::bare("upload_state", Who::Connected).only_at(Door::Connection);
+    const FACTS: Facts = Facts::bare("upload_state", Permitted::Connected).only_at(ServedAt::Connection);
     type Answer = Received;
 
-    async fn handle(self, asked: &Asked) -> Result<Received, DomainError> {
-        let state = asked.hub.upload_state(asked.connected()?, &self.upload).await?;
+    async fn handle(self, context: &CallContext) -> Result<Received, DomainError> {
+        let state = context.hub.upload_state(context.connected()?, &self.upload).await?;
         Ok(Received { received: state.received, first_missing: state.first_missing, finished: state.finished })
     }
 }
@@ -42,11 +42,11 @@ request! {
 }
 
 impl Call for DropUpload {
-    const FACTS: Facts = Facts::new("drop_upload", Who::Connected, "done").only_at(Door::Connection);
+    const FACTS: Facts = Facts::new("drop_upload", Permitted::Connected, "done").only_at(ServedAt::Connection);
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        asked.hub.drop_upload(asked.connected()?, &self.upload).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        context.hub.drop_upload(context.connected()?, &self.upload).await?;
         Ok(Nothing {})
     }
 }
@@ -69,10 +69,10 @@ request! {
 }
 
 impl Call for GetFile {
-    const FACTS: Facts = Facts::bare("get_file", Who::Connected).only_at(Door::Connection);
+    const FACTS: Facts = Facts::bare("get_file", Permitted::Connected).only_at(ServedAt::Connection);
     type Answer = FileSent;
 
-    async fn handle(self, asked: &Asked) -> Result<FileSent, DomainError> {
+    async fn handle(self, context: &CallContext) -> Result<FileSent, DomainError> {
         let download = Download {
             kind: self.kind.map_or(FileKind::Chat, |kind| kind.0),
             name: self.name.0,
@@ -80,7 +80,7 @@ impl Call for GetFile {
             first: self.first.unwrap_or(0),
             count: self.count,
         };
-        let sent = asked.hub.send_file(asked.connected()?, download).await?;
+        let sent = context.hub.send_file(context.connected()?, download).await?;
         let chunk_bytes = Positive(sent.chunk_bytes);
         Ok(FileSent { size: sent.size, chunk_bytes, chunks: sent.chunks, sent: sent.sent })
     }

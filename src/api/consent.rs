@@ -2,7 +2,7 @@
 
 use super::answer::{Nothing, answer};
 use super::request::{Password, request};
-use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
+use super::{Call, CallContext, CallerId, Entry, Facts, Permitted, Subject};
 use crate::domain::erasure::Device;
 use crate::domain::error::DomainError;
 use crate::model::{Timestamp, ToyId, UserId};
@@ -21,12 +21,12 @@ request! {
 }
 
 impl Call for ConsentText {
-    const FACTS: Facts = Facts::new("consent_text", Who::Anybody, "done");
+    const FACTS: Facts = Facts::new("consent_text", Permitted::Anybody, "done");
     type Answer = Text;
 
-    async fn handle(self, asked: &Asked) -> Result<Text, DomainError> {
-        asked.anybody().await?;
-        let found = asked.hub.consent_text();
+    async fn handle(self, context: &CallContext) -> Result<Text, DomainError> {
+        context.anybody().await?;
+        let found = context.hub.consent_text();
         Ok(Text { version: found.version, text: found.text })
     }
 }
@@ -35,19 +35,19 @@ request! {
     /// The text that the user agreed to when an own toy was bound. Added.
     struct Consent {
         /// The owner.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The toy.
         toy as "toy_id": ToyId,
     }
 }
 
 impl Call for Consent {
-    const FACTS: Facts = Facts::new("consent", Who::Named, "done");
+    const FACTS: Facts = Facts::new("consent", Permitted::Named, "done");
     type Answer = Agreed;
 
-    async fn handle(self, asked: &Asked) -> Result<Agreed, DomainError> {
-        let owner = asked.acting(self.me).await?;
-        let found = asked.hub.consent_of(&owner, &self.toy).await?;
+    async fn handle(self, context: &CallContext) -> Result<Agreed, DomainError> {
+        let owner = context.acting(self.caller).await?;
+        let found = context.hub.consent_of(&owner, &self.toy).await?;
         let at = found.as_ref().map(|found| found.at);
         let (version, text) = found.map(|found| (found.text.version, found.text.text)).unzip();
         Ok(Agreed { version, text, at })
@@ -59,7 +59,7 @@ request! {
     /// Added.
     struct WithdrawConsent {
         /// The owner.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The toy.
         toy as "toy_id": ToyId,
         /// The owner's password.
@@ -68,13 +68,13 @@ request! {
 }
 
 impl Call for WithdrawConsent {
-    const FACTS: Facts = Facts::new("withdraw_consent", Who::Named, "done");
+    const FACTS: Facts = Facts::new("withdraw_consent", Permitted::Named, "done");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let owner = asked.acting(self.me).await?;
-        asked.hub.check_password_of(&owner, self.password.0, asked.from, asked.now).await?;
-        asked.hub.erase_toy(Some(&owner), &self.toy, Device::NewSecret, asked.now).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let owner = context.acting(self.caller).await?;
+        context.hub.check_password_of(&owner, self.password.0, context.from, context.now).await?;
+        context.hub.erase_toy(Some(&owner), &self.toy, Device::NewSecret, context.now).await?;
         Ok(Nothing {})
     }
 }

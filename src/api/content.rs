@@ -2,7 +2,7 @@
 
 use super::answer::{File, Id, answer};
 use super::request::request;
-use super::{Asked, Authority, Call, Entry, Facts, Subject, Who};
+use super::{Authority, Call, CallContext, Entry, Facts, Permitted, Subject};
 use crate::domain::error::DomainError;
 use crate::model::{self, Party};
 
@@ -16,18 +16,18 @@ request! {
 }
 
 impl Call for ContentList {
-    const FACTS: Facts = Facts::new("content_list", Who::Anybody, "Get a list of content resources");
+    const FACTS: Facts = Facts::new("content_list", Permitted::Anybody, "Get a list of content resources");
     type Answer = Vec<Content>;
 
-    async fn handle(self, asked: &Asked) -> Result<Vec<Content>, DomainError> {
-        let toy = match &asked.authority {
+    async fn handle(self, context: &CallContext) -> Result<Vec<Content>, DomainError> {
+        let toy = match &context.authority {
             Authority::Party(Party::Toy(toy)) => Some(toy.clone()),
-            Authority::Token(Some(token)) => asked.hub.toy_of_token(token, asked.now).await?,
+            Authority::Token(Some(token)) => context.hub.toy_of_token(token, context.now).await?,
             Authority::Party(Party::User(_)) | Authority::Token(None) => None,
         };
         let content = match toy {
-            Some(toy) => asked.hub.content_for(&toy).await?,
-            None => asked.hub.content().await?,
+            Some(toy) => context.hub.content_for(&toy).await?,
+            None => context.hub.content().await?,
         };
         Ok(content.into_iter().map(Content::from).collect())
     }

@@ -3,7 +3,7 @@
 use super::answer::{Key, Nothing, answer};
 use super::request::{Field, Given, Password, Presence, request};
 use super::schema;
-use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
+use super::{Call, CallContext, CallerId, Entry, Facts, Permitted, Subject};
 use crate::domain::erasure::{Device, ErasedFor};
 use crate::domain::error::DomainError;
 use crate::model::{ChatId, MessageId, PartyId, ToyId, UserId};
@@ -46,7 +46,7 @@ request! {
     /// Added.
     struct EraseMessage {
         /// The user.
-        me as "_id": Me<UserId>,
+        caller as "_id": CallerId<UserId>,
         /// The `_id` of the message.
         message: MessageId,
         /// `both` parties (the default), or the user alone.
@@ -55,12 +55,12 @@ request! {
 }
 
 impl Call for EraseMessage {
-    const FACTS: Facts = Facts::new("erase_message", Who::Named, "done");
+    const FACTS: Facts = Facts::new("erase_message", Permitted::Named, "done");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let user = asked.acting(self.me).await?;
-        asked.hub.erase_message(&user, &self.message, self.whom.0, asked.now).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let user = context.acting(self.caller).await?;
+        context.hub.erase_message(&user, &self.message, self.whom.0, context.now).await?;
         Ok(Nothing {})
     }
 }
@@ -70,19 +70,19 @@ request! {
     /// for both parties, and the other party's messages for the user alone. Added.
     struct EraseChat {
         /// The user.
-        me as "_id": Me<UserId>,
+        caller as "_id": CallerId<UserId>,
         /// The chat.
         chat_id: ChatId,
     }
 }
 
 impl Call for EraseChat {
-    const FACTS: Facts = Facts::new("erase_chat", Who::Named, "done");
+    const FACTS: Facts = Facts::new("erase_chat", Permitted::Named, "done");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let user = asked.acting(self.me).await?;
-        asked.hub.erase_chat(&user, &self.chat_id, asked.now).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let user = context.acting(self.caller).await?;
+        context.hub.erase_chat(&user, &self.chat_id, context.now).await?;
         Ok(Nothing {})
     }
 }
@@ -92,7 +92,7 @@ request! {
     /// between the two. Added.
     struct EraseFriend {
         /// The user.
-        me as "_id": Me<UserId>,
+        caller as "_id": CallerId<UserId>,
         /// The own toy that has this friend. Default: the user.
         toy as "toy_id": Option<ToyId>,
         /// The friend.
@@ -101,12 +101,12 @@ request! {
 }
 
 impl Call for EraseFriend {
-    const FACTS: Facts = Facts::new("erase_friend", Who::Named, "done");
+    const FACTS: Facts = Facts::new("erase_friend", Permitted::Named, "done");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let user = asked.acting(self.me).await?;
-        asked.hub.erase_friend(&user, self.toy.as_ref(), &self.friend_id, asked.now).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let user = context.acting(self.caller).await?;
+        context.hub.erase_friend(&user, self.toy.as_ref(), &self.friend_id, context.now).await?;
         Ok(Nothing {})
     }
 }
@@ -116,7 +116,7 @@ request! {
     /// new secret, which only the operator of the hub can read. Added.
     struct UnbindToy {
         /// The owner.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The toy.
         toy as "toy_id": ToyId,
         /// "1" for a new device key, too; the old QR picture is then invalid.
@@ -125,14 +125,14 @@ request! {
 }
 
 impl Call for UnbindToy {
-    const FACTS: Facts = Facts::new("unbind_toy", Who::Named, "done");
+    const FACTS: Facts = Facts::new("unbind_toy", Permitted::Named, "done");
     type Answer = Unbound;
 
-    async fn handle(self, asked: &Asked) -> Result<Unbound, DomainError> {
-        let owner = asked.acting(self.me).await?;
+    async fn handle(self, context: &CallContext) -> Result<Unbound, DomainError> {
+        let owner = context.acting(self.caller).await?;
         let has_new_key = self.new_key.is_some_and(|text| matches!(text.trim(), "1" | "true"));
         let device = if has_new_key { Device::NewKey } else { Device::NewSecret };
-        let device = asked.hub.erase_toy(Some(&owner), &self.toy, device, asked.now).await?;
+        let device = context.hub.erase_toy(Some(&owner), &self.toy, device, context.now).await?;
         Ok(Unbound { device_key: device.as_ref().map(|device| (&device.key).into()) })
     }
 }
@@ -141,7 +141,7 @@ request! {
     /// Erases a toy and its device, which cannot be bound again. Requires the password. Added.
     struct EraseToy {
         /// The owner.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The toy.
         toy as "toy_id": ToyId,
         /// The owner's password.
@@ -150,13 +150,13 @@ request! {
 }
 
 impl Call for EraseToy {
-    const FACTS: Facts = Facts::new("erase_toy", Who::Named, "done");
+    const FACTS: Facts = Facts::new("erase_toy", Permitted::Named, "done");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let owner = asked.acting(self.me).await?;
-        asked.hub.check_password_of(&owner, self.password.0, asked.from, asked.now).await?;
-        asked.hub.erase_toy(Some(&owner), &self.toy, Device::Removed, asked.now).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let owner = context.acting(self.caller).await?;
+        context.hub.check_password_of(&owner, self.password.0, context.from, context.now).await?;
+        context.hub.erase_toy(Some(&owner), &self.toy, Device::Removed, context.now).await?;
         Ok(Nothing {})
     }
 }
@@ -166,20 +166,20 @@ request! {
     /// Added.
     struct EraseAccount {
         /// The user.
-        me as "_id": Me<UserId>,
+        caller as "_id": CallerId<UserId>,
         /// The password.
         password: Password,
     }
 }
 
 impl Call for EraseAccount {
-    const FACTS: Facts = Facts::new("erase_account", Who::Named, "done");
+    const FACTS: Facts = Facts::new("erase_account", Permitted::Named, "done");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let user = asked.acting(self.me).await?;
-        asked.hub.check_password_of(&user, self.password.0, asked.from, asked.now).await?;
-        asked.hub.erase_account(&user, Some(&user), asked.now).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let user = context.acting(self.caller).await?;
+        context.hub.check_password_of(&user, self.password.0, context.from, context.now).await?;
+        context.hub.erase_account(&user, Some(&user), context.now).await?;
         Ok(Nothing {})
     }
 }

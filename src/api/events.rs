@@ -134,15 +134,15 @@ answer! {
 }
 
 answer! {
-    /// A toy of this user was opened at an address where it had not been before, by its device key alone. Where it was not
-    /// the family, `let_in` puts it out.
+    /// A toy of this user was opened at a new address, by its device key alone. If it was not opened by the family,
+    /// `let_in` revokes the opening.
     struct ToyOpened {
         is as "type": IsToyOpened,
-        /// Its number among the user's events. Missing of what is told again.
+        /// The event's number in the user's stream. Absent in events that are sent again.
         seq: Option<Positive>,
         /// The toy.
         toy_id: Id,
-        /// The address; of an IPv6 network its first one.
+        /// The address, or the first address of an IPv6 network.
         place: String,
     }
 }
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn every_event_is_written_as_it_always_was() {
+    fn the_json_of_every_event_is_unchanged() {
         let (toy, from) = ("5c8f5853268d7942f44c6705", r#""5c8f5853268d7942f44c6705","friend_type":"toy""#);
         let expected = [
             format!(

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Shown, answer};
 use super::request::{Password, request};
-use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
+use super::{Call, CallContext, CallerId, Entry, Facts, Permitted, Subject};
 use crate::domain::error::DomainError;
 use crate::domain::export::{Archive, stream};
 use crate::domain::{FileKind, Hub};
@@ -31,21 +31,21 @@ request! {
     /// short time. Requires the password. Added.
     struct Export {
         /// The user.
-        me as "_id": Me<UserId>,
+        caller as "_id": CallerId<UserId>,
         /// The password.
         password: Password,
     }
 }
 
 impl Call for Export {
-    const FACTS: Facts = Facts::new("export", Who::Named, "done");
+    const FACTS: Facts = Facts::new("export", Permitted::Named, "done");
     type Answer = Allowed;
 
-    async fn handle(self, asked: &Asked) -> Result<Allowed, DomainError> {
-        let user = asked.acting(self.me).await?;
-        asked.hub.check_password_of(&user, self.password.0, asked.from, asked.now).await?;
-        asked.hub.note_export(&user, Some(&user), asked.now).await;
-        Ok(Allowed { ticket: (&asked.hub.issue_export(&user, asked.now)).into() })
+    async fn handle(self, context: &CallContext) -> Result<Allowed, DomainError> {
+        let user = context.acting(self.caller).await?;
+        context.hub.check_password_of(&user, self.password.0, context.from, context.now).await?;
+        context.hub.note_export(&user, Some(&user), context.now).await;
+        Ok(Allowed { ticket: (&context.hub.issue_export(&user, context.now)).into() })
     }
 }
 

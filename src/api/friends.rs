@@ -3,7 +3,7 @@
 use super::answer::{File, Id, Kind, Nothing, Status, answer};
 use super::request::{IgnoredKind, request};
 use super::rest::Flag;
-use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
+use super::{Call, CallContext, CallerId, Entry, Facts, Permitted, Subject};
 use crate::domain::error::DomainError;
 use crate::domain::{Answerers, Block as StoredBlock, NewRequest};
 use crate::model::{self, Party, PartyId, RequestId, ToyId, UserId};
@@ -30,17 +30,17 @@ request! {
     /// The address book of a user or a toy.
     struct FriendList {
         /// The user or toy that the request is made for.
-        me as "_id": Me<Party>,
+        caller as "_id": CallerId<Party>,
     }
 }
 
 impl Call for FriendList {
-    const FACTS: Facts = Facts::new("friend_list", Who::Named, "Friends Inquiry");
+    const FACTS: Facts = Facts::new("friend_list", Permitted::Named, "Friends Inquiry");
     type Answer = Vec<Friend>;
 
-    async fn handle(self, asked: &Asked) -> Result<Vec<Friend>, DomainError> {
-        let owner = asked.acting(self.me).await?;
-        Ok(asked.hub.friends(&owner).await?.into_iter().map(Friend::from).collect())
+    async fn handle(self, context: &CallContext) -> Result<Vec<Friend>, DomainError> {
+        let owner = context.acting(self.caller).await?;
+        Ok(context.hub.friends(&owner).await?.into_iter().map(Friend::from).collect())
     }
 }
 
@@ -48,7 +48,7 @@ request! {
     /// Sends a friend request. If a toy sends it by itself, a guardian of that toy has to accept it first.
     struct AddReq {
         /// The requester: a user, or a toy (the request is made by the toy itself or by its guardian).
-        me as "req_user": Me<Party>,
+        caller as "req_user": CallerId<Party>,
         /// The recipient, a user or a toy.
         add_user: PartyId,
         /// The requester's kind. Ignored: the id determines it.
@@ -61,11 +61,11 @@ request! {
 }
 
 impl Call for AddReq {
-    const FACTS: Facts = Facts::new("add_req", Who::Named, "Successful Added Friends Request");
+    const FACTS: Facts = Facts::new("add_req", Permitted::Named, "Successful Added Friends Request");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let (requester, is_by_guardian) = asked.acting_or_guarding(self.me).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let (requester, is_by_guardian) = context.acting_or_guarding(self.caller).await?;
         let request = NewRequest {
             requester,
             is_by_guardian,
@@ -73,7 +73,7 @@ impl Call for AddReq {
             info: self.req_info.unwrap_or_default(),
             remark: self.remark.unwrap_or_default(),
         };
-        asked.hub.request_friend(request, asked.now).await?;
+        context.hub.request_friend(request, context.now).await?;
         Ok(Nothing {})
     }
 }
@@ -83,17 +83,17 @@ request! {
     /// newest first.
     struct ReqList {
         /// The user or toy that the request is made for.
-        me as "_id": Me<UserId>,
+        caller as "_id": CallerId<UserId>,
     }
 }
 
 impl Call for ReqList {
-    const FACTS: Facts = Facts::new("req_list", Who::Named, "Query Friends Request");
+    const FACTS: Facts = Facts::new("req_list", Permitted::Named, "Query Friends Request");
     type Answer = Vec<FriendRequest>;
 
-    async fn handle(self, asked: &Asked) -> Result<Vec<FriendRequest>, DomainError> {
-        let user = asked.acting(self.me).await?;
-        Ok(asked.hub.requests(&user).await?.into_iter().map(FriendRequest::from).collect())
+    async fn handle(self, context: &CallContext) -> Result<Vec<FriendRequest>, DomainError> {
+        let user = context.acting(self.caller).await?;
+        Ok(context.hub.requests(&user).await?.into_iter().map(FriendRequest::from).collect())
     }
 }
 
@@ -106,12 +106,12 @@ request! {
 }
 
 impl Call for RefReq {
-    const FACTS: Facts = Facts::new("ref_req", Who::Answerer, "Refuse to add friends");
+    const FACTS: Facts = Facts::new("ref_req", Permitted::Answerer, "Refuse to add friends");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let answerer = answerer(&self.req_id, asked).await?;
-        asked.hub.refuse(&self.req_id, &answerer, asked.now).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let answerer = answerer(&self.req_id, context).await?;
+        context.hub.refuse(&self.req_id, &answerer, context.now).await?;
         Ok(Nothing {})
     }
 }
@@ -128,13 +128,13 @@ request! {
 }
 
 impl Call for AccReq {
-    const FACTS: Facts = Facts::new("acc_req", Who::Answerer, "Agree to add friends");
+    const FACTS: Facts = Facts::new("acc_req", Permitted::Answerer, "Agree to add friends");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let answerer = answerer(&self.req_id, asked).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let answerer = answerer(&self.req_id, context).await?;
         let remark = self.remark.unwrap_or_default();
-        asked.hub.accept(&self.req_id, &answerer, &remark, asked.now).await?;
+        context.hub.accept(&self.req_id, &answerer, &remark, context.now).await?;
         Ok(Nothing {})
     }
 }
@@ -144,31 +144,31 @@ impl Call for AccReq {
 ///
 /// A request that is for other users gets the answer of an unknown one: `Unauthorized` if nothing identifies the caller,
 /// else `UnknownRequest`. The guardians of the requesting toy know the request: they have agreed to it.
-async fn answerer(request: &RequestId, asked: &Asked) -> Result<UserId, DomainError> {
-    let Answerers { now, before, is_open } = match asked.hub.request_answerers(request).await {
+async fn answerer(request: &RequestId, context: &CallContext) -> Result<UserId, DomainError> {
+    let Answerers { now, before, is_open } = match context.hub.request_answerers(request).await {
         Err(DomainError::UnknownRequest) => Answerers::default(),
         found => found?,
     };
     for user in now {
-        match acts_for(&user, asked).await {
+        match acts_for(&user, context).await {
             Ok(()) => return Ok(user),
             Err(DomainError::Unauthorized | DomainError::UnknownParty | DomainError::Erased) => {}
             Err(error) => return Err(error),
         }
     }
     for user in before {
-        if acts_for(&user, asked).await.is_ok() {
+        if acts_for(&user, context).await.is_ok() {
             return Err(if is_open { DomainError::AlreadyRequested } else { DomainError::AlreadyAnswered });
         }
     }
-    asked.anybody().await?;
+    context.anybody().await?;
     Err(DomainError::UnknownRequest)
 }
 
-/// Errors: as [`Asked::act_for`].
-async fn acts_for(user: &UserId, asked: &Asked) -> Result<(), DomainError> {
+/// Errors: as [`CallContext::act_for`].
+async fn acts_for(user: &UserId, context: &CallContext) -> Result<(), DomainError> {
     let party = user.as_str().parse().map_err(DomainError::internal)?;
-    asked.act_for(&party).await.map(drop)
+    context.act_for(&party).await.map(drop)
 }
 
 request! {
@@ -176,7 +176,7 @@ request! {
     /// the two end at once. Added.
     struct Unfriend {
         /// The user or toy that the request is made for.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The friend, a user or a toy.
         friend as "friend_id": PartyId,
         /// A toy of the user that has this friend. Default: the user.
@@ -185,12 +185,12 @@ request! {
 }
 
 impl Call for Unfriend {
-    const FACTS: Facts = Facts::new("unfriend", Who::Named, "done");
+    const FACTS: Facts = Facts::new("unfriend", Permitted::Named, "done");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let (user, owner) = asked.acting_with(self.me, self.toy).await?;
-        asked.hub.unfriend(&user, &owner, &self.friend, asked.now).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let (user, owner) = context.acting_with(self.caller, self.toy).await?;
+        context.hub.unfriend(&user, &owner, &self.friend, context.now).await?;
         Ok(Nothing {})
     }
 }
@@ -200,7 +200,7 @@ request! {
     /// success and dropped. Added.
     struct Block {
         /// The user or toy that the request is made for.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The user or toy to block. Blocking a user blocks the user's toys, too.
         friend as "friend_id": PartyId,
         /// A toy of the user that blocks. Default: the user.
@@ -209,12 +209,12 @@ request! {
 }
 
 impl Call for Block {
-    const FACTS: Facts = Facts::new("block", Who::Named, "done");
+    const FACTS: Facts = Facts::new("block", Permitted::Named, "done");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let (user, owner) = asked.acting_with(self.me, self.toy).await?;
-        asked.hub.block(&user, &owner, &self.friend, asked.now).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let (user, owner) = context.acting_with(self.caller, self.toy).await?;
+        context.hub.block(&user, &owner, &self.friend, context.now).await?;
         Ok(Nothing {})
     }
 }
@@ -223,7 +223,7 @@ request! {
     /// Removes a block. The other party may send friend requests again. Added.
     struct Unblock {
         /// The user or toy that the request is made for.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The blocked user or toy.
         friend as "friend_id": PartyId,
         /// A toy of the user that has blocked. Default: the user.
@@ -232,12 +232,12 @@ request! {
 }
 
 impl Call for Unblock {
-    const FACTS: Facts = Facts::new("unblock", Who::Named, "done");
+    const FACTS: Facts = Facts::new("unblock", Permitted::Named, "done");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let (user, owner) = asked.acting_with(self.me, self.toy).await?;
-        asked.hub.unblock(&user, &owner, &self.friend, asked.now).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let (user, owner) = context.acting_with(self.caller, self.toy).await?;
+        context.hub.unblock(&user, &owner, &self.friend, context.now).await?;
         Ok(Nothing {})
     }
 }
@@ -246,44 +246,44 @@ request! {
     /// The users and toys that the user, or a toy of the user, has blocked. Added.
     struct BlockList {
         /// The user or toy that the request is made for.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// A toy of the user. Default: the user.
         toy as "toy_id": Option<ToyId>,
     }
 }
 
 impl Call for BlockList {
-    const FACTS: Facts = Facts::new("block_list", Who::Named, "done");
+    const FACTS: Facts = Facts::new("block_list", Permitted::Named, "done");
     type Answer = Vec<Blocked>;
 
-    async fn handle(self, asked: &Asked) -> Result<Vec<Blocked>, DomainError> {
-        let (_, owner) = asked.acting_with(self.me, self.toy).await?;
-        Ok(asked.hub.blocks(&owner).await?.into_iter().map(Blocked::from).collect())
+    async fn handle(self, context: &CallContext) -> Result<Vec<Blocked>, DomainError> {
+        let (_, owner) = context.acting_with(self.caller, self.toy).await?;
+        Ok(context.hub.blocks(&owner).await?.into_iter().map(Blocked::from).collect())
     }
 }
 
 request! {
-    /// Mutes a friend: its messages are stored and counted, but nothing of them is announced, and no music that it sends is
-    /// played. Added.
+    /// Mutes a friend: its messages are stored and counted, but no event is published for them, and music that it sends is
+    /// not played. Added.
     struct Mute {
-        /// For whom this is asked.
-        me as "user_id": Me<UserId>,
+        /// The user or toy that the request is made for.
+        caller as "user_id": CallerId<UserId>,
         /// The friend, a user or a toy.
         friend as "friend_id": PartyId,
-        /// A toy of the user, whose friend it is. The user's own friend where none is given.
+        /// A toy of the user that has this friend. Default: the user.
         toy as "toy_id": Option<ToyId>,
-        /// Ends it.
+        /// `true` or `1` ends the mute.
         withdraw: Flag,
     }
 }
 
 impl Call for Mute {
-    const FACTS: Facts = Facts::new("mute", Who::Named, "done");
+    const FACTS: Facts = Facts::new("mute", Permitted::Named, "done");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let (_, owner) = asked.acting_with(self.me, self.toy).await?;
-        asked.hub.mute(&owner, &self.friend, !self.withdraw.0).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let (_, owner) = context.acting_with(self.caller, self.toy).await?;
+        context.hub.mute(&owner, &self.friend, !self.withdraw.0).await?;
         Ok(Nothing {})
     }
 }
@@ -330,7 +330,7 @@ answer! {
         friend_type: Kind,
         /// The number of unread messages of this friend. Added.
         unread: u64,
-        /// Whether the friend is muted. Missing where it is not. Added.
+        /// Whether the friend is muted. Absent if it is not. Added.
         muted: Option<bool>,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::answer::{File, Id, Nothing, answer};
 use super::request::request;
-use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
+use super::{Call, CallContext, CallerId, Entry, Facts, Permitted, Subject};
 use crate::domain::error::DomainError;
 use crate::domain::{Guardian as Found, WantedInvitation};
 use crate::model::{PartyId, Secret, Timestamp, ToyId, UserId};
@@ -18,7 +18,7 @@ request! {
     /// Creates an invitation, which is valid once and for a limited time. Added.
     struct Invite {
         /// A guardian of a toy.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The toy whose guardian the invited user becomes. Without it, the invitation permits one registration or one
         /// binding.
         toy as "toy_id": Option<ToyId>,
@@ -28,13 +28,13 @@ request! {
 }
 
 impl Call for Invite {
-    const FACTS: Facts = Facts::new("invite", Who::Named, "done");
+    const FACTS: Facts = Facts::new("invite", Permitted::Named, "done");
     type Answer = Invited;
 
-    async fn handle(self, asked: &Asked) -> Result<Invited, DomainError> {
-        let user = asked.acting(self.me).await?;
+    async fn handle(self, context: &CallContext) -> Result<Invited, DomainError> {
+        let user = context.acting(self.caller).await?;
         let wanted = WantedInvitation { toy: self.toy, remark: self.remark.unwrap_or_default() };
-        let made = asked.hub.invite(Some(&user), wanted, asked.now).await?;
+        let made = context.hub.invite(Some(&user), wanted, context.now).await?;
         Ok(Invited { invite: made.code.reveal().to_owned(), expires_at: made.expires_at })
     }
 }
@@ -43,19 +43,19 @@ request! {
     /// Makes the user a guardian of the toy of an invitation. Added.
     struct Join {
         /// The invited user.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The code.
         invite: Secret,
     }
 }
 
 impl Call for Join {
-    const FACTS: Facts = Facts::new("join", Who::Named, "done");
+    const FACTS: Facts = Facts::new("join", Permitted::Named, "done");
     type Answer = Joined;
 
-    async fn handle(self, asked: &Asked) -> Result<Joined, DomainError> {
-        let user = asked.acting(self.me).await?;
-        let toy = asked.hub.join(&user, &self.invite, asked.from, asked.now).await?;
+    async fn handle(self, context: &CallContext) -> Result<Joined, DomainError> {
+        let user = context.acting(self.caller).await?;
+        let toy = context.hub.join(&user, &self.invite, context.from, context.now).await?;
         Ok(Joined { toy_id: (&toy).into() })
     }
 }
@@ -64,19 +64,19 @@ request! {
     /// The guardians of a toy, beginning with its owner. Added.
     struct GuardianList {
         /// A guardian of the toy.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The toy.
         toy as "toy_id": ToyId,
     }
 }
 
 impl Call for GuardianList {
-    const FACTS: Facts = Facts::new("guardian_list", Who::Named, "done");
+    const FACTS: Facts = Facts::new("guardian_list", Permitted::Named, "done");
     type Answer = Vec<Guardian>;
 
-    async fn handle(self, asked: &Asked) -> Result<Vec<Guardian>, DomainError> {
-        let user = asked.acting(self.me).await?;
-        Ok(asked.hub.guardians_of(Some(&user), &self.toy).await?.into_iter().map(Guardian::from).collect())
+    async fn handle(self, context: &CallContext) -> Result<Vec<Guardian>, DomainError> {
+        let user = context.acting(self.caller).await?;
+        Ok(context.hub.guardians_of(Some(&user), &self.toy).await?.into_iter().map(Guardian::from).collect())
     }
 }
 
@@ -85,7 +85,7 @@ request! {
     /// guardian may remove itself. Added.
     struct RemoveGuardian {
         /// The guardian who makes the call.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The toy.
         toy as "toy_id": ToyId,
         /// The guardian to remove.
@@ -94,13 +94,13 @@ request! {
 }
 
 impl Call for RemoveGuardian {
-    const FACTS: Facts = Facts::new("remove_guardian", Who::Named, "done");
+    const FACTS: Facts = Facts::new("remove_guardian", Permitted::Named, "done");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let user = asked.acting(self.me).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let user = context.acting(self.caller).await?;
         let guardian = self.guardian.as_str().parse().map_err(|_| DomainError::UnknownParty)?;
-        asked.hub.remove_guardian(Some(&user), &self.toy, &guardian, asked.now).await?;
+        context.hub.remove_guardian(Some(&user), &self.toy, &guardian, context.now).await?;
         Ok(Nothing {})
     }
 }

@@ -3,11 +3,11 @@
 //!
 //! A call is a request struct that implements [`Call`]: its fields are the parameters, [`Call::FACTS`] states where it
 //! is served and who may call it, [`Call::Answer`] is the type of its answer, and [`Call::handle`] executes it. The
-//! files of this room have one subject each and list their calls; [`SUBJECTS`] lists the files. HTTP, MQTT and the app
-//! socket serve the registered calls, and `edge/spec` describes them.
+//! files of this module have one subject each and list their calls; [`SUBJECTS`] lists the files. HTTP, MQTT and the
+//! app socket serve the registered calls, and `edge/spec` describes them.
 //!
-//! The caller is a type, too. A field `me: Me<UserId>` holds an id that has not been checked. Only [`Asked::acting`]
-//! turns it into a `UserId`, after it has verified that the caller may act for that user.
+//! The caller is a type, too. A field `caller: CallerId<UserId>` has an id that is not checked yet. Only
+//! [`CallContext::acting`] turns it into a `UserId`, after it has verified that the caller may act for that user.
 
 pub mod accounts;
 pub mod answer;
@@ -89,12 +89,12 @@ pub fn calls() -> impl Iterator<Item = &'static Entry> {
 
 /// The call that connections request by this word.
 pub fn call_of_word(word: &str) -> Option<&'static Entry> {
-    calls().find(|call| call.facts.name == word && call.facts.door != Door::Http)
+    calls().find(|call| call.facts.name == word && call.facts.served_at != ServedAt::Http)
 }
 
 /// Where a call is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
+pub enum ServedAt {
     /// At its path over HTTP, and by its word on the app socket and on MQTT's `out`.
     All,
     /// At its path over HTTP only.
@@ -105,12 +105,12 @@ pub enum Door {
 
 /// The callers that are permitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
+pub enum Permitted {
     /// Anybody.
     Anybody,
     /// A caller that presents a token.
     Token,
-    /// A caller that may act for the party in the [`Me`] field of the request.
+    /// A caller that may act for the party in the [`CallerId`] field of the request.
     Named,
     /// A caller that may act for the user who answers the friend request.
     Answerer,
@@ -124,27 +124,27 @@ pub struct Facts {
     /// The path over HTTP without its slash; the word of `do` on connections.
     pub name: &'static str,
     /// Where it is served.
-    pub door: Door,
+    pub served_at: ServedAt,
     /// The callers that are permitted.
-    pub who: Who,
+    pub permitted: Permitted,
     /// The documented `msg`. None for an answer that HTTP sends bare, without its envelope.
     pub msg: Option<&'static str>,
 }
 
 impl Facts {
     /// A call that is served everywhere, and answered in an envelope with `msg`.
-    const fn new(name: &'static str, who: Who, msg: &'static str) -> Self {
-        Self { name, door: Door::All, who, msg: Some(msg) }
+    const fn new(name: &'static str, permitted: Permitted, msg: &'static str) -> Self {
+        Self { name, served_at: ServedAt::All, permitted, msg: Some(msg) }
     }
 
     /// A call that is served everywhere, and answered bare.
-    const fn bare(name: &'static str, who: Who) -> Self {
-        Self { name, door: Door::All, who, msg: None }
+    const fn bare(name: &'static str, permitted: Permitted) -> Self {
+        Self { name, served_at: ServedAt::All, permitted, msg: None }
     }
 
-    /// The same call, served at `door` only.
-    const fn only_at(self, door: Door) -> Self {
-        Self { door, ..self }
+    /// The same call, served at `served_at` only.
+    const fn only_at(self, served_at: ServedAt) -> Self {
+        Self { served_at, ..self }
     }
 }
 
@@ -157,7 +157,7 @@ pub trait Call: Request + Send + 'static {
     type Answer: Shape;
 
     /// Executes the call.
-    fn handle(self, asked: &Asked) -> impl Future<Output = Result<Self::Answer, DomainError>> + Send;
+    fn handle(self, context: &CallContext) -> impl Future<Output = Result<Self::Answer, DomainError>> + Send;
 }
 
 /// A registered call.
@@ -173,7 +173,7 @@ pub struct Entry {
     pub answer: fn(&mut Components) -> Value,
     /// Whether the request contains a recording.
     pub takes_recording: bool,
-    run: for<'a> fn(&'a Asked, Given) -> BoxFuture<'a, Result<Value, DomainError>>,
+    run: for<'a> fn(&'a CallContext, Given) -> BoxFuture<'a, Result<Value, DomainError>>,
 }
 
 /// The answer of a call.
@@ -194,19 +194,20 @@ impl Entry {
             fields: C::fields,
             answer: C::Answer::schema,
             takes_recording: C::TAKES_RECORDING,
-            run: |asked, given| Box::pin(run::<C>(asked, given)),
+            run: |context, given| Box::pin(run::<C>(context, given)),
         }
     }
 
     /// Parses the request, executes the call, and serialises the answer. Errors: those of the call's method of the hub;
     /// `Invalid`.
-    pub async fn run(&self, asked: &Asked, given: Given) -> Result<Reply, DomainError> {
-        let data = (self.run)(asked, given).await?;
+    pub async fn run(&self, context: &CallContext, given: Given) -> Result<Reply, DomainError> {
+        let data = (self.run)(context, given).await?;
         Ok(Reply { msg: self.facts.msg, data })
     }
 
-    /// The party that a request with these fields acts for, if the caller may act for it. Errors: as [`Asked::acting`].
-    pub async fn caller(&self, asked: &Asked, given: &Given) -> Result<Caller, DomainError> {
+    /// The party that a request with these fields acts for, if the caller may act for it. Errors: as
+    /// [`CallContext::acting`].
+    pub async fn caller(&self, context: &CallContext, given: &Given) -> Result<Caller, DomainError> {
         let fields = (self.fields)();
         let named = fields.iter().find_map(|field| match field.presence {
             Presence::Caller(kind) => Some((field.property.name, kind)),
@@ -216,7 +217,7 @@ impl Entry {
         let Some(id) = given.text(name).filter(|text| !text.trim().is_empty()) else {
             return Ok(Caller::Unnamed(name));
         };
-        let party = asked.act_for(&<PartyId as request::Text>::parse(name, &id)?).await?;
+        let party = context.act_for(&<PartyId as request::Text>::parse(name, &id)?).await?;
         if kind.is_some_and(|kind| kind != party.kind()) {
             return Err(DomainError::UnknownParty);
         }
@@ -229,9 +230,11 @@ impl Entry {
             Presence::Caller(kind) => kind,
             _ => None,
         });
-        match self.facts.who {
-            Who::Answerer => kind == PartyKind::App,
-            Who::Anybody | Who::Token | Who::Named | Who::Connected => named.is_none_or(|only| only == kind),
+        match self.facts.permitted {
+            Permitted::Answerer => kind == PartyKind::App,
+            Permitted::Anybody | Permitted::Token | Permitted::Named | Permitted::Connected => {
+                named.is_none_or(|only| only == kind)
+            }
         }
     }
 }
@@ -244,10 +247,10 @@ pub enum Caller {
     Unnamed(&'static str),
 }
 
-async fn run<C: Call>(asked: &Asked, mut given: Given) -> Result<Value, DomainError> {
+async fn run<C: Call>(context: &CallContext, mut given: Given) -> Result<Value, DomainError> {
     let request = C::read(&mut given)?;
     drop(given);
-    let answer = request.handle(asked).await?;
+    let answer = request.handle(context).await?;
     serde_json::to_value(answer).map_err(DomainError::internal)
 }
 
@@ -260,7 +263,7 @@ pub enum Authority {
 }
 
 /// The context of a request: the hub, the origin, the time and the credential.
-pub struct Asked {
+pub struct CallContext {
     /// The hub.
     pub hub: Arc<Hub>,
     /// The origin of the request.
@@ -272,7 +275,7 @@ pub struct Asked {
     handover: Mutex<Option<Handover>>,
 }
 
-impl Asked {
+impl CallContext {
     /// The context of a request to the hub.
     pub fn new(hub: Arc<Hub>, from: Origin, now: Timestamp, authority: Authority) -> Self {
         Self { hub, from, now, authority, handover: Mutex::default() }
@@ -309,10 +312,10 @@ impl Asked {
     /// The party that the request names, if the caller may act for it. The field is optional for a client that has
     /// logged in on its connection. Errors: `Invalid`, `UnknownParty` (also for a party of the wrong kind), `Forbidden`
     /// (a call for the other kind, on a connection), `Unauthorized`.
-    pub async fn acting<P: Acting>(&self, me: Me<P>) -> Result<P, DomainError> {
-        let party = match (&self.authority, me.id) {
+    pub async fn acting<P: Acting>(&self, caller: CallerId<P>) -> Result<P, DomainError> {
+        let party = match (&self.authority, caller.id) {
             (Authority::Party(party), None) => party.clone(),
-            (Authority::Token(_), None) => return Err(missing(me.name)),
+            (Authority::Token(_), None) => return Err(missing(caller.name)),
             (_, Some(id)) => self.act_for(&id).await?,
         };
         self.hub.await_handovers(&party).await;
@@ -326,10 +329,10 @@ impl Asked {
 
     /// The party that the request names, if the caller may act for it or is a guardian of the toy that it names; and
     /// whether the caller is a guardian. Errors: as [`Self::acting`].
-    pub async fn acting_or_guarding(&self, me: Me<Party>) -> Result<(Party, bool), DomainError> {
-        let found = match (&self.authority, me.id) {
+    pub async fn acting_or_guarding(&self, caller: CallerId<Party>) -> Result<(Party, bool), DomainError> {
+        let found = match (&self.authority, caller.id) {
             (Authority::Party(party), None) => Ok((party.clone(), false)),
-            (Authority::Token(_), None) => Err(missing(me.name)),
+            (Authority::Token(_), None) => Err(missing(caller.name)),
             (Authority::Party(party), Some(id)) if party.id() == id.as_str() => Ok((party.clone(), false)),
             (Authority::Party(Party::User(user)), Some(id)) => {
                 Ok((Party::Toy(self.hub.toy_of(user, &id).await?), true))
@@ -346,8 +349,12 @@ impl Asked {
 
     /// The user that the request names, and for whom the user acts: itself, or a toy of the user. Errors: as
     /// [`Self::acting`]; `UnknownParty` for another user's toy.
-    pub async fn acting_with(&self, me: Me<UserId>, toy: Option<ToyId>) -> Result<(UserId, Party), DomainError> {
-        let user = self.acting(me).await?;
+    pub async fn acting_with(
+        &self,
+        caller: CallerId<UserId>,
+        toy: Option<ToyId>,
+    ) -> Result<(UserId, Party), DomainError> {
+        let user = self.acting(caller).await?;
         let Some(toy) = toy else { return Ok((user.clone(), Party::User(user))) };
         self.hub.check_guardian(&user, &toy).await?;
         Ok((user, Party::Toy(toy)))
@@ -432,14 +439,14 @@ impl Acting for ToyId {
     }
 }
 
-/// The field that names the caller. Only [`Asked::acting`] turns it into a party.
-pub struct Me<P> {
+/// The field that names the caller. Only [`CallContext::acting`] turns it into a party.
+pub struct CallerId<P> {
     name: &'static str,
     id: Option<PartyId>,
     kind: PhantomData<P>,
 }
 
-impl<P: Acting> Field for Me<P> {
+impl<P: Acting> Field for CallerId<P> {
     const PRESENCE: Presence = Presence::Caller(P::KIND);
 
     fn schema() -> Value {

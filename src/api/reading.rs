@@ -5,7 +5,7 @@ use super::accounts::UnreadCounts;
 use super::answer::{File, Id, Link, Nothing, Nullable, answer};
 use super::request::{Limit, request};
 use super::voice::Message;
-use super::{Asked, Call, Door, Entry, Facts, Subject, Who};
+use super::{Call, CallContext, Entry, Facts, Permitted, ServedAt, Subject};
 use crate::domain::UnreadMessage;
 use crate::domain::error::DomainError;
 use crate::model::{MessageId, PartyId};
@@ -31,13 +31,13 @@ request! {
 }
 
 impl Call for Unread {
-    const FACTS: Facts = Facts::bare("unread", Who::Connected).only_at(Door::Connection);
+    const FACTS: Facts = Facts::bare("unread", Permitted::Connected).only_at(ServedAt::Connection);
     type Answer = UnreadMessages;
 
-    async fn handle(self, asked: &Asked) -> Result<UnreadMessages, DomainError> {
+    async fn handle(self, context: &CallContext) -> Result<UnreadMessages, DomainError> {
         let limit = self.limit.map_or(UNREAD_DEFAULT, |limit| limit.0);
-        let found = asked.hub.unread(asked.connected()?, limit as usize).await?;
-        let links = asked.links().await?;
+        let found = context.hub.unread(context.connected()?, limit as usize).await?;
+        let links = context.links().await?;
         let message = |UnreadMessage { message, chat, notice, .. }: &UnreadMessage| UnreadEntry {
             message: Message::of(message, &links),
             chat_id: chat.into(),
@@ -58,11 +58,11 @@ request! {
 }
 
 impl Call for Delivered {
-    const FACTS: Facts = Facts::new("delivered", Who::Connected, "done").only_at(Door::Connection);
+    const FACTS: Facts = Facts::new("delivered", Permitted::Connected, "done").only_at(ServedAt::Connection);
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        asked.hub.mark_delivered(asked.connected()?, &self.message).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        context.hub.mark_delivered(context.connected()?, &self.message).await?;
         Ok(Nothing {})
     }
 }
@@ -78,16 +78,16 @@ request! {
 }
 
 impl Call for MarkRead {
-    const FACTS: Facts = Facts::new("mark_read", Who::Connected, "done").only_at(Door::Connection);
+    const FACTS: Facts = Facts::new("mark_read", Permitted::Connected, "done").only_at(ServedAt::Connection);
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let (reader, friend) = (asked.connected()?, &self.from_user);
-        let waiting = asked.hub.waiting_to_be_counted(reader, friend).await?;
-        asked.hub.mark_read(reader, friend, self.message.as_ref()).await?;
-        let left = asked.hub.waiting_to_be_counted(reader, friend).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let (reader, friend) = (context.connected()?, &self.from_user);
+        let waiting = context.hub.uncounted_messages(reader, friend).await?;
+        context.hub.mark_read(reader, friend, self.message.as_ref()).await?;
+        let left = context.hub.uncounted_messages(reader, friend).await?;
         let heard = waiting.iter().filter(|message| !left.contains(message));
-        asked.hub.count_messages(reader, heard, asked.now).await;
+        context.hub.count_messages(reader, heard, context.now).await;
         Ok(Nothing {})
     }
 }

@@ -1,9 +1,9 @@
-//! What guardians set for a toy: quiet hours, minutes of a day, and which content it plays.
+//! The settings of a toy by its guardians: quiet hours, daily minutes, and permitted content.
 
 use super::answer::{Id, Nothing, answer};
 use super::request::{Field, Given, Presence, Text, missing, request};
 use super::schema;
-use super::{Asked, Call, Entry, Facts, Me, Subject, Who};
+use super::{Call, CallContext, CallerId, Entry, Facts, Permitted, Subject};
 use crate::domain::ToySettings;
 use crate::domain::error::DomainError;
 use crate::domain::{daily_minutes, quiet_hours};
@@ -12,7 +12,7 @@ use crate::model::{ContentId, ToyId, UserId};
 /// The calls of this file.
 pub const SUBJECT: Subject = Subject {
     name: "rest",
-    about: "What guardians set for a toy: quiet hours, minutes of a day, and which content it plays.",
+    about: "The settings of a toy by its guardians: quiet hours, daily minutes, and permitted content.",
     calls: &[
         Entry::of::<Settings>(),
         Entry::of::<SetQuietHours>(),
@@ -26,19 +26,19 @@ request! {
     /// The settings of a toy. Added.
     struct Settings {
         /// A guardian of the toy.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The toy.
         toy as "toy_id": ToyId,
     }
 }
 
 impl Call for Settings {
-    const FACTS: Facts = Facts::new("toy_settings", Who::Named, "done");
+    const FACTS: Facts = Facts::new("toy_settings", Permitted::Named, "done");
     type Answer = SettingsOfToy;
 
-    async fn handle(self, asked: &Asked) -> Result<SettingsOfToy, DomainError> {
-        let user = asked.acting(self.me).await?;
-        Ok(asked.hub.toy_settings(Some(&user), &self.toy, asked.now).await?.into())
+    async fn handle(self, context: &CallContext) -> Result<SettingsOfToy, DomainError> {
+        let user = context.acting(self.caller).await?;
+        Ok(context.hub.toy_settings(Some(&user), &self.toy, context.now).await?.into())
     }
 }
 
@@ -47,7 +47,7 @@ request! {
     /// `until` the toy has no quiet hours. Added.
     struct SetQuietHours {
         /// A guardian of the toy.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The toy.
         toy as "toy_id": ToyId,
         /// The daily start: `20:00`.
@@ -60,24 +60,25 @@ request! {
 }
 
 impl Call for SetQuietHours {
-    const FACTS: Facts = Facts::new("set_quiet_hours", Who::Named, "done");
+    const FACTS: Facts = Facts::new("set_quiet_hours", Permitted::Named, "done");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let user = asked.acting(self.me).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let user = context.acting(self.caller).await?;
         let text = |text: Option<String>| text.unwrap_or_default();
         let hours = quiet_hours(&text(self.from), &text(self.until), &text(self.zone))?;
-        asked.hub.set_quiet_hours(Some(&user), &self.toy, hours, asked.now).await?;
+        context.hub.set_quiet_hours(Some(&user), &self.toy, hours, context.now).await?;
         Ok(Nothing {})
     }
 }
 
 request! {
-    /// Sets how many minutes a toy plays on each day: then messages wait until the next day, and no music plays. Counted is
-    /// the length of what the hub gives the toy to play. Without `minutes` there is no such limit. Added.
+    /// Limits the minutes that a toy plays on each day. When they are used up, messages wait until the next day, and no
+    /// music plays. The hub counts the length of the sounds that it sends to the toy. Without `minutes` there is no limit.
+    /// Added.
     struct SetDailyMinutes {
         /// A guardian of the toy.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The toy.
         toy as "toy_id": ToyId,
         /// The minutes, from 1 to 1440.
@@ -88,13 +89,13 @@ request! {
 }
 
 impl Call for SetDailyMinutes {
-    const FACTS: Facts = Facts::new("set_daily_minutes", Who::Named, "done");
+    const FACTS: Facts = Facts::new("set_daily_minutes", Permitted::Named, "done");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let user = asked.acting(self.me).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let user = context.acting(self.caller).await?;
         let daily = daily_minutes(self.minutes, &self.zone.unwrap_or_default())?;
-        asked.hub.set_daily_minutes(Some(&user), &self.toy, daily, asked.now).await?;
+        context.hub.set_daily_minutes(Some(&user), &self.toy, daily, context.now).await?;
         Ok(Nothing {})
     }
 }
@@ -103,21 +104,21 @@ request! {
     /// Sets whether a toy plays all content or only approved content. Added.
     struct SetContent {
         /// A guardian of the toy.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The toy.
         toy as "toy_id": ToyId,
-        /// `all`, or `approved`: only what its guardians have approved.
+        /// `all`, or `approved`: only content that its guardians have approved.
         content: ContentMode,
     }
 }
 
 impl Call for SetContent {
-    const FACTS: Facts = Facts::new("set_content", Who::Named, "done");
+    const FACTS: Facts = Facts::new("set_content", Permitted::Named, "done");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let user = asked.acting(self.me).await?;
-        asked.hub.set_approved_only(Some(&user), &self.toy, self.content.is_approved_only).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let user = context.acting(self.caller).await?;
+        context.hub.set_approved_only(Some(&user), &self.toy, self.content.is_approved_only).await?;
         Ok(Nothing {})
     }
 }
@@ -126,7 +127,7 @@ request! {
     /// Approves a piece of the library for a toy. Added.
     struct ApproveContent {
         /// A guardian of the toy.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The toy.
         toy as "toy_id": ToyId,
         /// The piece: `_id` of /content_list.
@@ -137,12 +138,12 @@ request! {
 }
 
 impl Call for ApproveContent {
-    const FACTS: Facts = Facts::new("approve_content", Who::Named, "done");
+    const FACTS: Facts = Facts::new("approve_content", Permitted::Named, "done");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let user = asked.acting(self.me).await?;
-        asked.hub.approve_content(Some(&user), &self.toy, &self.content, !self.withdraw.0).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let user = context.acting(self.caller).await?;
+        context.hub.approve_content(Some(&user), &self.toy, &self.content, !self.withdraw.0).await?;
         Ok(Nothing {})
     }
 }

@@ -8,7 +8,7 @@ fn each_name_stands_for_one_call() {
     for call in calls() {
         assert!(names.insert(call.facts.name), "{} is registered twice", call.facts.name);
         let by_word = call_of_word(call.facts.name).map(|found| found.facts.name);
-        assert_eq!(by_word.is_some(), call.facts.door != Door::Http, "{}", call.facts.name);
+        assert_eq!(by_word.is_some(), call.facts.served_at != ServedAt::Http, "{}", call.facts.name);
     }
     assert!(names.len() >= 25, "{names:?}");
     assert!(call_of_word("/reg").is_none());
@@ -19,9 +19,9 @@ fn each_name_stands_for_one_call() {
 fn calls_for_a_party_name_it() {
     for call in calls() {
         let named = (call.fields)().iter().filter(|field| matches!(field.presence, Presence::Caller(_))).count();
-        assert_eq!(named, usize::from(call.facts.who == Who::Named), "{}", call.facts.name);
-        let is_connected = call.facts.who == Who::Connected;
-        assert_eq!(is_connected, call.facts.door == Door::Connection, "{}", call.facts.name);
+        assert_eq!(named, usize::from(call.facts.permitted == Permitted::Named), "{}", call.facts.name);
+        let is_connected = call.facts.permitted == Permitted::Connected;
+        assert_eq!(is_connected, call.facts.served_at == ServedAt::Connection, "{}", call.facts.name);
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::accounts::UnreadCounts;
 use super::answer::{Code, File, Id, Key, Kind, Nothing, Shown, answer, one_of, words};
 use super::request::{Field, Given, Presence, Text, missing, request};
-use super::{Asked, Authority, Call, Entry, Facts, Me, Subject, Who};
+use super::{Authority, Call, CallContext, CallerId, Entry, Facts, Permitted, Subject};
 use crate::domain::error::DomainError;
 use crate::domain::{Binding, Opened};
 use crate::model::{self, DeviceKey, Party, Secret, ToyId, UserId};
@@ -33,12 +33,12 @@ request! {
 }
 
 impl Call for ScanQr {
-    const FACTS: Facts = Facts::new("scan_qr", Who::Anybody, "Successful Scanning of Two-Dimensional Code");
+    const FACTS: Facts = Facts::new("scan_qr", Permitted::Anybody, "Successful Scanning of Two-Dimensional Code");
     type Answer = Scanned;
 
-    async fn handle(self, asked: &Asked) -> Result<Scanned, DomainError> {
-        asked.anybody().await?;
-        asked.hub.scan(&self.device_key).await?;
+    async fn handle(self, context: &CallContext) -> Result<Scanned, DomainError> {
+        context.anybody().await?;
+        context.hub.scan(&self.device_key).await?;
         Ok(Scanned { device_key: (&self.device_key).into() })
     }
 }
@@ -53,7 +53,7 @@ request! {
         /// The toy's remark for the user.
         remark: String,
         /// The owner.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The text of the QR picture.
         device_key: DeviceKey,
         /// The code of an invitation. Added.
@@ -64,12 +64,12 @@ request! {
 }
 
 impl Call for BindToy {
-    const FACTS: Facts = Facts::new("bind_toy", Who::Named, "Binding Completion");
+    const FACTS: Facts = Facts::new("bind_toy", Permitted::Named, "Binding Completion");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
         let binding = Binding {
-            user: asked.acting(self.me).await?,
+            user: context.acting(self.caller).await?,
             toy_name: self.toy_name,
             baby_name: self.baby_name,
             remark: self.remark,
@@ -77,7 +77,7 @@ impl Call for BindToy {
             invite: self.invite,
             consent: self.consent,
         };
-        asked.hub.bind_toy(binding, asked.from, asked.now).await?;
+        context.hub.bind_toy(binding, context.from, context.now).await?;
         Ok(Nothing {})
     }
 }
@@ -86,17 +86,17 @@ request! {
     /// The user's toys with their address books.
     struct ToyList {
         /// The user or toy that the request is made for.
-        me as "_id": Me<UserId>,
+        caller as "_id": CallerId<UserId>,
     }
 }
 
 impl Call for ToyList {
-    const FACTS: Facts = Facts::new("toy_list", Who::Named, "Obtain Toy list");
+    const FACTS: Facts = Facts::new("toy_list", Permitted::Named, "Obtain Toy list");
     type Answer = Vec<Toy>;
 
-    async fn handle(self, asked: &Asked) -> Result<Vec<Toy>, DomainError> {
-        let user = asked.acting(self.me).await?;
-        Ok(asked.hub.toys(&user).await?.into_iter().map(Toy::from).collect())
+    async fn handle(self, context: &CallContext) -> Result<Vec<Toy>, DomainError> {
+        let user = context.acting(self.caller).await?;
+        Ok(context.hub.toys(&user).await?.into_iter().map(Toy::from).collect())
     }
 }
 
@@ -110,15 +110,17 @@ request! {
 }
 
 impl Call for OpenToy {
-    const FACTS: Facts = Facts::bare("open_toy", Who::Anybody);
+    const FACTS: Facts = Facts::bare("open_toy", Permitted::Anybody);
     type Answer = OpenedToy;
 
-    async fn handle(self, asked: &Asked) -> Result<OpenedToy, DomainError> {
-        let opened = match (&asked.authority, self.device_key) {
-            (Authority::Party(Party::Toy(toy)), _) => asked.hub.open_own(toy).await?,
+    async fn handle(self, context: &CallContext) -> Result<OpenedToy, DomainError> {
+        let opened = match (&context.authority, self.device_key) {
+            (Authority::Party(Party::Toy(toy)), _) => context.hub.open_own(toy).await?,
             (_, Presented::Nothing) => return Err(missing("device_key")),
             (_, Presented::NoKey) => Opened::Unknown,
-            (_, Presented::Key(key)) => asked.hub.open_toy(&key, asked.token().ok(), asked.from, asked.now).await?,
+            (_, Presented::Key(key)) => {
+                context.hub.open_toy(&key, context.token().ok(), context.from, context.now).await?
+            }
         };
         Ok(opened.into())
     }
@@ -128,17 +130,17 @@ request! {
     /// The toy's own profile, with the numbers of unread messages. Added.
     struct ToyProfile {
         /// The toy.
-        me as "toy_id": Me<ToyId>,
+        caller as "toy_id": CallerId<ToyId>,
     }
 }
 
 impl Call for ToyProfile {
-    const FACTS: Facts = Facts::new("toy_profile", Who::Named, "done");
+    const FACTS: Facts = Facts::new("toy_profile", Permitted::Named, "done");
     type Answer = OwnProfile;
 
-    async fn handle(self, asked: &Asked) -> Result<OwnProfile, DomainError> {
-        let toy = asked.acting(self.me).await?;
-        let (toy, friends) = asked.hub.toy_profile(&toy).await?;
+    async fn handle(self, context: &CallContext) -> Result<OwnProfile, DomainError> {
+        let toy = context.acting(self.caller).await?;
+        let (toy, friends) = context.hub.toy_profile(&toy).await?;
         Ok(OwnProfile {
             id: (&toy.id).into(),
             bind_user: (&toy.bind_user).into(),
@@ -155,19 +157,19 @@ request! {
     /// Allows an own toy that knows only its device key to open once at a new address, within the next minutes. Added.
     struct LetIn {
         /// The owner.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The toy.
         toy as "toy_id": ToyId,
     }
 }
 
 impl Call for LetIn {
-    const FACTS: Facts = Facts::new("let_in", Who::Named, "done");
+    const FACTS: Facts = Facts::new("let_in", Permitted::Named, "done");
     type Answer = Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Nothing, DomainError> {
-        let owner = asked.acting(self.me).await?;
-        asked.hub.let_toy_in(Some(&owner), &self.toy, asked.now).await?;
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let owner = context.acting(self.caller).await?;
+        context.hub.let_toy_in(Some(&owner), &self.toy, context.now).await?;
         Ok(Nothing {})
     }
 }

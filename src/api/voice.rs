@@ -3,7 +3,7 @@
 use super::answer::{File, Id, Kind, Link, Positive, State, answer};
 use super::request::{Count, Ignored, Limit, Maybe, request};
 use super::rest::Flag;
-use super::{Asked, Call, CallersLinks, Entry, Facts, Me, Subject, Who};
+use super::{Call, CallContext, CallerId, CallersLinks, Entry, Facts, Permitted, Subject};
 use crate::domain::error::DomainError;
 use crate::domain::{Before, Recording};
 use crate::model::{self, ChatId, Party, PartyId, PartyKind, Sent, Timestamp, ToyId, UserId};
@@ -26,7 +26,7 @@ request! {
         /// The receiver, a friend of the sender: a user or a toy.
         to_user: PartyId,
         /// The sender.
-        me as "user_id": Me<UserId>,
+        caller as "user_id": CallerId<UserId>,
         /// The recording, as a file of the form.
         reco_file: Recording,
         /// Marks an urgent message of a guardian to its toy: the toy's quiet hours are suspended for a while. Added.
@@ -35,17 +35,17 @@ request! {
 }
 
 impl Call for AppUploader {
-    const FACTS: Facts = Facts::new("app_uploader", Who::Named, "Upload Success");
+    const FACTS: Facts = Facts::new("app_uploader", Permitted::Named, "Upload Success");
     type Answer = Uploaded;
 
-    async fn handle(self, asked: &Asked) -> Result<Uploaded, DomainError> {
-        let user = asked.acting(self.me).await?;
-        let (hub, to, recording) = (&asked.hub, &self.to_user, self.reco_file);
-        let links = asked.links().await?;
+    async fn handle(self, context: &CallContext) -> Result<Uploaded, DomainError> {
+        let user = context.acting(self.caller).await?;
+        let (hub, to, recording) = (&context.hub, &self.to_user, self.reco_file);
+        let links = context.links().await?;
         let sent = if self.emergency.0 {
-            hub.send_emergency(&user, to, recording, asked.now).await?
+            hub.send_emergency(&user, to, recording, context.now).await?
         } else {
-            hub.send_recording(&user.into(), to, recording, asked.now).await?
+            hub.send_recording(&user.into(), to, recording, context.now).await?
         };
         Ok(Uploaded::of(sent, &links))
     }
@@ -57,7 +57,7 @@ request! {
         /// The receiver, a friend of the sender: a user or a toy.
         to_user: PartyId,
         /// The sender.
-        me as "user_id": Me<ToyId>,
+        caller as "user_id": CallerId<ToyId>,
         /// The receiver's kind. Ignored: the id determines it.
         _friend_type as "friend_type": Ignored,
         /// The recording, as a file of the form.
@@ -66,13 +66,13 @@ request! {
 }
 
 impl Call for ToyUploader {
-    const FACTS: Facts = Facts::new("toy_uploader", Who::Named, "Upload Success");
+    const FACTS: Facts = Facts::new("toy_uploader", Permitted::Named, "Upload Success");
     type Answer = Uploaded;
 
-    async fn handle(self, asked: &Asked) -> Result<Uploaded, DomainError> {
-        let sender = Party::Toy(asked.acting(self.me).await?);
-        let links = asked.links().await?;
-        Ok(Uploaded::of(asked.hub.send_recording(&sender, &self.to_user, self.reco, asked.now).await?, &links))
+    async fn handle(self, context: &CallContext) -> Result<Uploaded, DomainError> {
+        let sender = Party::Toy(context.acting(self.caller).await?);
+        let links = context.links().await?;
+        Ok(Uploaded::of(context.hub.send_recording(&sender, &self.to_user, self.reco, context.now).await?, &links))
     }
 }
 
@@ -82,7 +82,7 @@ request! {
         /// The chat: `friend_chat` of the address book.
         chat_id: ChatId,
         /// The reader.
-        me as "to_user": Me<UserId>,
+        caller as "to_user": CallerId<UserId>,
         /// The friend.
         _from_user as "from_user": Ignored,
         /// The number of messages: 100 by default, 500 at most. Added.
@@ -95,18 +95,18 @@ request! {
 }
 
 impl Call for ChatList {
-    const FACTS: Facts = Facts::new("chat_list", Who::Named, "Query chat records");
+    const FACTS: Facts = Facts::new("chat_list", Permitted::Named, "Query chat records");
     type Answer = Vec<ChatMessage>;
 
-    async fn handle(self, asked: &Asked) -> Result<Vec<ChatMessage>, DomainError> {
-        let reader = asked.acting(self.me).await?;
+    async fn handle(self, context: &CallContext) -> Result<Vec<ChatMessage>, DomainError> {
+        let reader = context.acting(self.caller).await?;
         let limit = self.limit.map_or(HISTORY_DEFAULT, |limit| limit.0);
         let before = Before { time: self.before, seq: self.before_seq.map(|seq| seq.0) };
         // Before the messages are marked as read: if this fails, nothing has changed.
-        let links = asked.links().await?;
-        let messages = asked.hub.history(&reader, &self.chat_id, limit as usize, before).await?;
+        let links = context.links().await?;
+        let messages = context.hub.history(&reader, &self.chat_id, limit as usize, before).await?;
         let read = messages.iter().map(|(message, _)| message);
-        asked.hub.note_reading(&reader, &self.chat_id, read, asked.now).await;
+        context.hub.note_reading(&reader, &self.chat_id, read, context.now).await;
         let entry = |(message, state): (model::Message, _)| ChatMessage {
             seq: Positive(message.seq),
             message: Message::of(&message, &links),
@@ -123,20 +123,20 @@ request! {
         /// message.
         from_user: Maybe,
         /// The receiver, a toy or a user.
-        me as "to_user": Me<Party>,
+        caller as "to_user": CallerId<Party>,
     }
 }
 
 impl Call for RecvMsg {
-    const FACTS: Facts = Facts::bare("recv_msg", Who::Named);
+    const FACTS: Facts = Facts::bare("recv_msg", Permitted::Named);
     type Answer = Vec<Message>;
 
-    async fn handle(self, asked: &Asked) -> Result<Vec<Message>, DomainError> {
-        let receiver = asked.acting(self.me).await?;
+    async fn handle(self, context: &CallContext) -> Result<Vec<Message>, DomainError> {
+        let receiver = context.acting(self.caller).await?;
         // Before the messages are handed over: if this fails, they are not lost.
-        let links = asked.links().await?;
-        let (messages, handover) = asked.hub.hand_over(&receiver, self.from_user.0.as_ref()).await?;
-        asked.hands_over(handover);
+        let links = context.links().await?;
+        let (messages, handover) = context.hub.hand_over(&receiver, self.from_user.0.as_ref()).await?;
+        context.hands_over(handover);
         Ok(messages.iter().map(|message| Message::of(message, &links)).collect())
     }
 }

@@ -15,7 +15,7 @@ fn keys() -> impl Iterator<Item = (&'static Section, &'static Key)> {
 }
 
 #[test]
-fn the_files_in_the_repository_are_made_of_the_sections() {
+fn the_files_in_the_repository_are_up_to_date() {
     let file = default_file().unwrap();
     assert_eq!(parse(&file, &[]).unwrap(), Config::default());
     let is_same = |name: &str, made: &str, there: &str| {
@@ -176,7 +176,7 @@ fn wrong_values_are_refused_with_a_remedy() {
 }
 
 #[test]
-fn the_password_of_the_store_does_not_show() {
+fn the_password_of_the_store_is_not_printed() {
     let config = parse("[store]\npassword = \"hunter2\"", &[]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
 }

@@ -142,7 +142,7 @@ impl Hub {
         upload: Upload,
         now: Timestamp,
     ) -> Result<Answer, DomainError> {
-        let answer = self.hear(toy, party, upload, now).await?;
+        let answer = self.answer_recording(toy, party, upload, now).await?;
         match &answer {
             Answer::Music(music) => self.count_music(toy, music, now).await,
             Answer::Reply(sound) | Answer::StartMessage { prompt: sound, .. } => {
@@ -152,7 +152,13 @@ impl Hub {
         Ok(answer)
     }
 
-    async fn hear(&self, toy: &ToyId, party: &Party, upload: Upload, now: Timestamp) -> Result<Answer, DomainError> {
+    async fn answer_recording(
+        &self,
+        toy: &ToyId,
+        party: &Party,
+        upload: Upload,
+        now: Timestamp,
+    ) -> Result<Answer, DomainError> {
         self.rates.uploads.spend(&party.to_string())?;
         let is_kept = self.config.speech.keep_ai_recordings;
         let kept = is_kept.then(|| self.config.server.ai_recordings_dir().join(format!("{toy}-{now:.3}")));
@@ -164,8 +170,9 @@ impl Hub {
                 let language = Language::of(&heard.text, heard.language);
                 self.answer(Conversation { scene: &scene, language }, &heard.text).await
             }
-            Err(RecogniseError::NotHeard(_)) => {
-                self.respond(Conversation { scene: &scene, language: self.family_language() }, &Line::NotHeard).await
+            Err(RecogniseError::NoTranscript(_)) => {
+                self.respond(Conversation { scene: &scene, language: self.family_language() }, &Line::NotUnderstood)
+                    .await
             }
             Err(RecogniseError::TooLong { max_seconds }) => Err(DomainError::RecordingTooLong { max_seconds }),
             Err(RecogniseError::Busy | RecogniseError::TimedOut) => Err(DomainError::Busy),
@@ -223,11 +230,11 @@ impl Hub {
         let clock = Clock::new(scene.now, self.config.speech.utc_offset_minutes);
         let line = match intent {
             Intent::Play(index) => {
-                return self.play_or_say(talk, titles.get(index), Line::NoSuchTitle).await;
+                return self.play_or_answer(talk, titles.get(index), Line::NoSuchTitle).await;
             }
             Intent::PlayNumber(number) => {
                 let content = number.checked_sub(1).and_then(|index| titles.get(index as usize));
-                return self.play_or_say(talk, content, Line::NoSuchNumber).await;
+                return self.play_or_answer(talk, content, Line::NoSuchNumber).await;
             }
             Intent::PlayAny => return self.play_some(talk, Mood::Any, Line::NoMusic).await,
             Intent::PlayAnother => return self.play_some(talk, Mood::Another, Line::NoMusic).await,
@@ -266,7 +273,7 @@ impl Hub {
         Ok(Answer::Music(content.music.clone()))
     }
 
-    async fn play_or_say(
+    async fn play_or_answer(
         &self,
         talk: Conversation<'_>,
         content: Option<&Content>,
@@ -280,7 +287,7 @@ impl Hub {
 
     async fn play_some(&self, talk: Conversation<'_>, mood: Mood, otherwise: Line<'_>) -> Result<Answer, DomainError> {
         let last = self.assistant.memory.last_played(talk.scene.toy);
-        self.play_or_say(talk, talk.scene.library.pick(mood, last.as_ref()), otherwise).await
+        self.play_or_answer(talk, talk.scene.library.pick(mood, last.as_ref()), otherwise).await
     }
 
     /// Plays the last piece again, or any piece if none was played lately.
@@ -328,7 +335,7 @@ impl Hub {
         question: Question,
     ) -> Result<Answer, DomainError> {
         let answer = self.respond(talk, line).await?;
-        self.assistant.memory.asked(talk.scene.toy, question, talk.scene.now);
+        self.assistant.memory.set_question(talk.scene.toy, question, talk.scene.now);
         Ok(answer)
     }
 

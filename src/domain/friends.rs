@@ -64,7 +64,7 @@ impl Hub {
     pub async fn mute(&self, owner: &Party, friend: &PartyId, is_muted: bool) -> Result<(), DomainError> {
         self.store.set_muted(owner, friend, is_muted).await?;
         if !is_muted && matches!(owner, Party::Toy(_)) {
-            self.announce_what_waits(owner).await?;
+            self.announce_unread(owner).await?;
         }
         Ok(())
     }

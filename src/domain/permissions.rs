@@ -32,7 +32,7 @@ pub enum Rule {
 }
 
 /// The topic that even a guest may not subscribe to: conformance suites require one.
-const GUESTS_MAY_NOT_HEAR: &str = "test/nosubscribe";
+const FORBIDDEN_TO_GUESTS: &str = "test/nosubscribe";
 
 /// The client of the conformance listener, which is on the loopback interface only: a toy with an id that is never
 /// assigned.
@@ -48,17 +48,17 @@ pub fn is_guest(who: &Party) -> bool {
 /// The permission of `who` for `action` on a topic or filter.
 pub fn rule(who: &Party, action: Action, topic: &str) -> Rule {
     if is_guest(who) {
-        let refused = action == Action::Subscribe && topic == GUESTS_MAY_NOT_HEAR;
+        let refused = action == Action::Subscribe && topic == FORBIDDEN_TO_GUESTS;
         return if refused { Rule::Forbidden } else { Rule::Allowed };
     }
     let mut levels = topic.splitn(4, '/');
-    let (Some(room), Some(id)) = (levels.next(), levels.next()) else { return Rule::Forbidden };
-    let (door, rest) = (levels.next(), levels.next());
-    match (room, door, rest) {
-        ("app" | "toy", Some(door), rest) if room == who.kind().as_str() && id == who.id() => {
-            own(who, action, door, rest)
+    let (Some(root), Some(id)) = (levels.next(), levels.next()) else { return Rule::Forbidden };
+    let (channel, rest) = (levels.next(), levels.next());
+    match (root, channel, rest) {
+        ("app" | "toy", Some(channel), rest) if root == who.kind().as_str() && id == who.id() => {
+            own(who, action, channel, rest)
         }
-        ("toy", Some(door), Some(_)) => of_others_toy(who, action, id, door),
+        ("toy", Some(channel), Some(_)) => of_others_toy(who, action, id, channel),
         ("online", None, None) if action == Action::Subscribe => match id.parse::<PartyId>() {
             Ok(party) if party.as_str() == who.id() => Rule::Allowed,
             Ok(party) => Rule::IfFriendOf(party),
@@ -70,8 +70,8 @@ pub fn rule(who: &Party, action: Action, topic: &str) -> Rule {
 }
 
 /// The topics of the client itself.
-fn own(who: &Party, action: Action, door: &str, rest: Option<&str>) -> Rule {
-    match (action, door, rest, who) {
+fn own(who: &Party, action: Action, channel: &str, rest: Option<&str>) -> Rule {
+    match (action, channel, rest, who) {
         (Action::Subscribe, "in", None, _) | (Action::Subscribe, "file", Some(_), _) => Rule::Allowed,
         (Action::Publish, "out", None, _) | (Action::Publish, "voice", Some(_), _) => Rule::ToHub,
         (Action::Subscribe, "cmd", Some(_), Party::Toy(_)) => Rule::Allowed,
@@ -80,9 +80,9 @@ fn own(who: &Party, action: Action, door: &str, rest: Option<&str>) -> Rule {
     }
 }
 
-fn of_others_toy(who: &Party, action: Action, id: &str, door: &str) -> Rule {
+fn of_others_toy(who: &Party, action: Action, id: &str, channel: &str) -> Rule {
     let Ok(toy) = id.parse::<ToyId>() else { return Rule::Forbidden };
-    match (action, door, who) {
+    match (action, channel, who) {
         (Action::Subscribe, "state", Party::User(_)) | (Action::Publish, "cmd", Party::User(_)) => Rule::IfOwnerOf(toy),
         _ => Rule::Forbidden,
     }

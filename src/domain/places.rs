@@ -56,19 +56,19 @@ impl Origin {
 /// Whether both addresses are in one home network: the same place, or private IPv4 addresses of one /24.
 fn is_near(a: Network, b: Network) -> bool {
     match (a.address(), b.address()) {
-        (IpAddr::V4(a), IpAddr::V4(b)) if is_home(a) && is_home(b) => a.octets()[..3] == b.octets()[..3],
+        (IpAddr::V4(a), IpAddr::V4(b)) if is_private(a) && is_private(b) => a.octets()[..3] == b.octets()[..3],
         (a, b) => a == b,
     }
 }
 
-fn is_home(address: std::net::Ipv4Addr) -> bool {
+fn is_private(address: std::net::Ipv4Addr) -> bool {
     address.is_private() || address.is_link_local()
 }
 
 /// Whether an address is private, loopback or link-local.
 fn is_local(address: IpAddr) -> bool {
     match address.to_canonical() {
-        IpAddr::V4(address) => is_home(address) || address.is_loopback(),
+        IpAddr::V4(address) => is_private(address) || address.is_loopback(),
         IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
     }
 }

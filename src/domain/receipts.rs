@@ -4,7 +4,7 @@
 use super::Hub;
 use super::error::DomainError;
 use crate::model::{Event, Friend, MessageId, MessageState, Party, PartyId};
-use crate::ports::store::{Heard, UnreadMessage};
+use crate::ports::store::{ReadMessages, UnreadMessage};
 
 /// The unread messages of a party. Reading this list marks nothing.
 #[derive(Debug)]
@@ -64,8 +64,8 @@ impl Hub {
     }
 
     /// Notifies the sender, and the reader's devices if it is a user: a toy has no other device.
-    pub(super) async fn announce_read(&self, reader: &Party, heard: Option<Heard>) {
-        let Some(Heard { sender, chat, up_to, unread, sender_seq, reader_seq }) = heard else { return };
+    pub(super) async fn announce_read(&self, reader: &Party, heard: Option<ReadMessages>) {
+        let Some(ReadMessages { sender, chat, up_to, unread, sender_seq, reader_seq }) = heard else { return };
         if let Some(up_to) = up_to {
             let receipt = Event::Receipt { state: MessageState::Heard, up_to, chat: chat.clone(), by: reader.clone() };
             self.announce(&sender, &receipt, sender_seq).await;

@@ -215,14 +215,14 @@ impl Hub {
         self.store_played(set_back).await;
         for toy in ended {
             let toy = Party::Toy(toy);
-            if let Err(error) = self.announce_what_waits(&toy).await {
+            if let Err(error) = self.announce_unread(&toy).await {
                 tracing::warn!(?error, "messages not announced at the end of a toy's rest");
             }
         }
     }
 
     /// Publishes the unread messages of a toy. An offline toy gets them when it reconnects.
-    pub(super) async fn announce_what_waits(&self, toy: &Party) -> Result<(), DomainError> {
+    pub(super) async fn announce_unread(&self, toy: &Party) -> Result<(), DomainError> {
         if self.router.online(toy) {
             for event in self.unread_events(toy).await? {
                 self.announce(toy, &event, None).await;
@@ -312,7 +312,7 @@ impl Hub {
     }
 
     /// The unread messages of a friend to a toy whose minutes are counted; none for other toys.
-    pub async fn waiting_to_be_counted(&self, reader: &Party, friend: &PartyId) -> Result<Vec<Message>, DomainError> {
+    pub async fn uncounted_messages(&self, reader: &Party, friend: &PartyId) -> Result<Vec<Message>, DomainError> {
         if !matches!(reader, Party::Toy(toy) if self.resting.counts(toy)) {
             return Ok(Vec::new());
         }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::request::{Given, text_of};
 use crate::api::schema::With;
-use crate::api::{Asked, Entry, Reply};
+use crate::api::{CallContext, Entry, Reply};
 use crate::config::{ContentListForm, Dialect};
 use crate::domain::error::DomainError;
 use crate::model::{FileName, PartyId, PartyKind};
@@ -20,21 +20,21 @@ pub async fn call(
     dialect: Dialect,
     content_list: ContentListForm,
     call: &Entry,
-    asked: &Asked,
+    context: &CallContext,
     mut given: Given,
 ) -> Result<Reply, DomainError> {
     if dialect == Dialect::Documented {
-        return call.run(asked, given).await;
+        return call.run(context, given).await;
     }
     documented(call.facts.name, &mut given.fields);
     let fields = given.fields.clone();
-    let Reply { msg, data } = call.run(asked, given).await?;
+    let Reply { msg, data } = call.run(context, given).await?;
     Ok(match call.facts.name {
         "login" | "auto_login" => Reply { msg, data: profile(data) },
         "content_list" => Reply { msg: msg.filter(|_| content_list == ContentListForm::Data), data: songs(data) },
         "toy_uploader" => Reply { msg, data: data.with("friend_type", PartyKind::Toy.as_str()) },
         "chat_list" => Reply { msg, data: chat_list(&fields, data) },
-        "recv_msg" => Reply { msg, data: recv_msg(asked, &fields, data).await },
+        "recv_msg" => Reply { msg, data: recv_msg(context, &fields, data).await },
         _ => Reply { msg, data },
     })
 }
@@ -152,25 +152,25 @@ fn message(entry: Value, receiver: Option<&str>) -> Value {
 /// the end, so first the notice and then the messages from oldest to newest.
 ///
 /// Pages that send one of [`READS_OBJECT`] read the list as `chat_list` beside the sender and its kind.
-async fn recv_msg(asked: &Asked, fields: &Map<String, Value>, data: Value) -> Value {
+async fn recv_msg(context: &CallContext, fields: &Map<String, Value>, data: Value) -> Value {
     let Value::Array(mut messages) = data else { return data };
     let receiver = id(fields, "to_user");
     let sender = messages.first().and_then(|oldest| oldest["from_user"].as_str()?.parse::<PartyId>().ok());
     let (speaker, spoken) = match (&sender, &receiver) {
         (Some(sender), Some(receiver)) => {
-            let spoken = notice(asked, receiver, sender).await;
+            let spoken = notice(context, receiver, sender).await;
             (sender.as_str().to_owned(), spoken)
         }
         _ => {
             let wanted = id(fields, "from_user");
-            (wanted.as_ref().map_or("ai", PartyId::as_str).to_owned(), asked.hub.spoken_nothing_new().await)
+            (wanted.as_ref().map_or("ai", PartyId::as_str).to_owned(), context.hub.spoken_nothing_new().await)
         }
     };
     messages.reverse();
     // The messages have been marked read, so that a hub that cannot speak must still deliver them.
     match spoken {
         Ok(sound) => {
-            messages.push(json!({"from_user": &speaker, "message": sound.as_str(), "create_time": asked.now}));
+            messages.push(json!({"from_user": &speaker, "message": sound.as_str(), "create_time": context.now}));
         }
         Err(error) => tracing::warn!(%error, "no spoken item for a list of messages"),
     }
@@ -178,7 +178,7 @@ async fn recv_msg(asked: &Asked, fields: &Map<String, Value>, data: Value) -> Va
     let messages: Value = messages.into_iter().map(|entry| message(entry, to)).collect();
     let Some(kind_field) = READS_OBJECT.into_iter().find(|name| fields.contains_key(*name)) else { return messages };
     let kind = match (&sender, &receiver) {
-        (Some(sender), Some(receiver)) => kind_of(asked, receiver, sender).await,
+        (Some(sender), Some(receiver)) => kind_of(context, receiver, sender).await,
         _ => None,
     };
     // A former friend has no entry any more, and the page knows whom it has asked for.
@@ -188,14 +188,14 @@ async fn recv_msg(asked: &Asked, fields: &Map<String, Value>, data: Value) -> Va
 }
 
 /// The kind of the receiver's friend.
-async fn kind_of(asked: &Asked, receiver: &PartyId, friend: &PartyId) -> Option<PartyKind> {
-    let receiver = asked.act_for(receiver).await.ok()?;
-    asked.hub.kind_of_friend(&receiver, friend).await.ok()?
+async fn kind_of(context: &CallContext, receiver: &PartyId, friend: &PartyId) -> Option<PartyKind> {
+    let receiver = context.act_for(receiver).await.ok()?;
+    context.hub.kind_of_friend(&receiver, friend).await.ok()?
 }
 
-async fn notice(asked: &Asked, receiver: &PartyId, sender: &PartyId) -> Result<FileName, DomainError> {
-    let receiver = asked.act_for(receiver).await?;
-    asked.hub.spoken_notice(&receiver, sender).await
+async fn notice(context: &CallContext, receiver: &PartyId, sender: &PartyId) -> Result<FileName, DomainError> {
+    let receiver = context.act_for(receiver).await?;
+    context.hub.spoken_notice(&receiver, sender).await
 }
 
 #[cfg(test)]

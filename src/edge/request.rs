@@ -17,13 +17,13 @@ pub use super::frame::Request;
 use super::status::{self, RequestFault};
 use super::wire;
 use crate::api::request::{Request as _, request};
-use crate::api::{self, Asked, Authority, Reply};
+use crate::api::{self, Authority, CallContext, Reply};
 use crate::domain::error::DomainError;
 use crate::domain::{Hub, Recording};
 use crate::model::{Party, UploadName};
 
 request! {
-    /// Names a recording that has come in chunks.
+    /// Names a recording in chunks.
     pub struct InChunks {
         /// The recording, whose chunks were sent before.
         upload: UploadName,
@@ -44,24 +44,24 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Does what is asked.
+    /// Executes the request.
     pub async fn call(&self, request: Request) -> Result<Reply, DomainError> {
         let Request { word, mut given, .. } = request;
         let call = api::call_of_word(&word);
         let call = call.ok_or_else(|| DomainError::invalid("do", "is none of the words that the hub knows"))?;
         let authority = Authority::Party(self.party.clone());
-        let asked = Asked::new(Arc::clone(&self.hub), self.peer.into(), wire::now(), authority);
+        let context = CallContext::new(Arc::clone(&self.hub), self.peer.into(), wire::now(), authority);
         if !call.takes_recording {
-            let reply = call.run(&asked, given).await?;
+            let reply = call.run(&context, given).await?;
             // A connection that ends before its answer has `unread` and `mark_read`.
-            if let Some(handover) = asked.take_handover() {
-                self.hub.complete(handover, asked.now).await?;
+            if let Some(handover) = context.take_handover() {
+                self.hub.complete(handover, context.now).await?;
             }
             return Ok(reply);
         }
         let InChunks { upload, chunks } = InChunks::read(&mut given)?;
         given.recording = Some(Recording::InChunks { name: upload, chunks });
-        let data = call.run(&asked, given).await?.data;
+        let data = call.run(&context, given).await?.data;
         Ok(Reply { msg: None, data })
     }
 }
@@ -77,12 +77,12 @@ pub fn answer(id: u64, result: Result<Reply, DomainError>) -> Value {
     }
 }
 
-/// The answer to what was done and gives nothing.
+/// The answer of a call without a result.
 pub fn done() -> Reply {
     Reply { msg: None, data: json!({}) }
 }
 
-/// The answer to what is no request.
+/// The answer to a malformed request.
 pub fn unreadable(fault: &RequestFault) -> Value {
     json!({"id": 0, "code": status::of_request(fault).code, "msg": fault.to_string(), "data": {}})
 }

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_has_not_ended_is_cut_off_and_then_none_is_left() {
+    async fn unfinished_tasks_are_cancelled_and_none_is_left() {
         let (tasks, mut connections) = (Tasks::default(), JoinSet::new());
         let (may_end, ends) = oneshot::channel();
         let (alive, mut is_gone) = oneshot::channel::<()>();

@@ -9,7 +9,7 @@ use crate::api::schema::map;
 use crate::domain::{Health, PartState, clock};
 use crate::model::Timestamp;
 
-/// The current time, read here so that the rooms below need no clock.
+/// The current time, read here so that the layers below need no clock.
 pub fn now() -> Timestamp {
     clock::now()
 }

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_match_as_the_specification_says() {
+    fn filters_follow_the_specification() {
         let cases = [
             ("a/b", "a/b", true),
             ("a/b", "a/b/c", false),

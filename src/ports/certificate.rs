@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_authority_stays_and_signs_what_openssl_accepts() {
+    fn the_authority_stays_and_openssl_accepts_its_certificates() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         let at = NOW.to_string();

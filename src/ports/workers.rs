@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_job_that_finds_no_place_is_refused_at_once() {
+    async fn a_job_without_a_free_place_is_refused_at_once() {
         let workers = Arc::new(Workers::new(1, 1, 1));
         let (release, wait) = channel::<()>();
         let (started, has_started) = tokio::sync::oneshot::channel();

@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wall_clock_goes_by_the_rules_of_the_zone() {
+    fn the_wall_clock_follows_the_rules_of_the_zone() {
         let berlin = Zone::named("Europe/Berlin").unwrap();
         for (now, expected) in [
             // On 2026-03-29 clocks go from two to three, on 2026-10-25 from three to two.

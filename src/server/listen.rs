@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_port_is_listened_at_over_both_versions_of_ip() {
+    async fn one_port_serves_both_versions_of_ip() {
         let any = |port| [format!("0.0.0.0:{port}").parse().unwrap(), format!("[::]:{port}").parse().unwrap()];
         let v4 = bind_one(any(0)[0], &[]).unwrap();
         let both = any(v4.local_addr().unwrap().port());

@@ -27,7 +27,7 @@ async fn frames(app: &mut App) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_broken_links_lose_nothing_and_repeat_nothing() {
+async fn a_thousand_broken_connections_lose_and_repeat_no_event() {
     let world = World::start_with(&[
         ("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "100000"),
         ("TOYHUB_ACCOUNTS__STREAM_EVENTS_MAX", "100000"),
@@ -99,7 +99,7 @@ async fn events_that_are_too_old_are_reported_and_survive_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_does_everything_at_its_socket() {
+async fn all_calls_of_an_app_work_over_its_socket() {
     let world = World::start_with(&[("TOYHUB_WS__REQUESTS_PER_SECOND", "1000")]).await;
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;
@@ -186,7 +186,7 @@ async fn a_page_opens_its_socket_with_a_ticket_that_is_good_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_client_that_misuses_the_socket_loses_it() {
+async fn misuse_closes_only_the_socket_of_its_client() {
     let world = World::start().await;
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;
@@ -284,7 +284,7 @@ async fn subscriptions_have_a_limit_and_a_reader_that_stalls_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_has_died_is_found_out() {
+async fn a_dead_connection_is_detected() {
     let world = World::start_with(&[("TOYHUB_WS__PING_INTERVAL_S", "1")]).await;
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;

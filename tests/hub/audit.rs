@@ -30,7 +30,7 @@ async fn upload(world: &World, path: &str, from: &str, to: &str, number: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guardian_reads_who_has_done_what_around_the_toy() {
+async fn a_guardian_reads_the_audit_log_of_the_toy() {
     let world = World::start().await;
     let (mia, tom) = (world.user("mia").await, world.user("tom").await);
     let toy = world.toy(&mia, "Fluffy").await;
@@ -86,7 +86,7 @@ async fn a_guardian_reads_who_has_done_what_around_the_toy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_binding_agrees_to_a_text_and_withdrawing_erases() {
+async fn a_binding_records_consent_and_its_withdrawal_erases() {
     let mut world = World::start().await;
     let mia = world.user("mia").await;
     let text = world.ok("/consent_text", json!({})).await["data"].clone();
@@ -125,7 +125,7 @@ async fn a_binding_agrees_to_a_text_and_withdrawing_erases() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn guardians_blocks_and_what_the_operator_does_stand_in_the_record() {
+async fn guardians_blocks_and_acts_of_the_operator_are_audited() {
     let world = World::start().await;
     let (mia, papa, tom) = (world.user("mia").await, world.user("papa").await, world.user("tom").await);
     let toy = world.toy(&mia, "Fluffy").await;

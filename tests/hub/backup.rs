@@ -35,7 +35,7 @@ impl Pair {
     }
 
     /// The names of all unread sounds, which are then marked as read.
-    async fn hear(&self, world: &World) -> Vec<String> {
+    async fn receive(&self, world: &World) -> Vec<String> {
         let asked = json!({"from_user": self.toy.id, "to_user": self.parent.id});
         let unheard = world.post_as(&self.parent, "/recv_msg", asked).await;
         let name = |message: &Value| message["message"].as_str().unwrap().to_owned();
@@ -140,7 +140,7 @@ async fn messages_accepted_before_a_backup_under_load_are_in_it() {
     let other = restored(&world, &backups, &[]).await;
     for (index, pair) in pairs.iter().enumerate() {
         let unread = other.unread(&pair.parent).await[&pair.toy.id].as_u64().unwrap();
-        let names = pair.hear(&other).await;
+        let names = pair.receive(&other).await;
         assert_eq!(names.len() as u64, unread, "the count is that of the messages");
         let in_order: Vec<&String> = all.iter().filter(|(of, _)| *of == index).map(|(_, name)| name).collect();
         assert_eq!(names.iter().collect::<Vec<_>>(), in_order[..names.len()], "in order, without holes");
@@ -151,7 +151,7 @@ async fn messages_accepted_before_a_backup_under_load_are_in_it() {
         let login = json!({"username": pair.parent.username, "password": "correct horse"});
         assert_eq!(other.ok("/login", login).await["data"]["_id"], pair.parent.id.as_str());
         let name = pair.send(&other, sound::tone(9000)).await;
-        assert_eq!(pair.hear(&other).await, [name], "it goes on");
+        assert_eq!(pair.receive(&other).await, [name], "it goes on");
         let picture = format!("/get_qr/{}.jpg", pair.toy.device_key);
         let [one, two] = [&world, &other].map(|world| world.client().get(format!("{}{picture}", world.http())).send());
         let (one, two) = (one.await.unwrap(), two.await.unwrap());
@@ -195,7 +195,7 @@ async fn a_later_backup_copies_only_new_files_with_a_hub_and_without() {
     assert_eq!(kept.len(), 2);
 
     let other = restored(&world, &backups, &["--snapshot", &kept[0]]).await;
-    assert_eq!(one.hear(&other).await.last(), Some(&newest));
+    assert_eq!(one.receive(&other).await.last(), Some(&newest));
     let mut names = vec![backups.clone()];
     while let Some(path) = names.pop() {
         use std::os::unix::fs::PermissionsExt as _;
@@ -208,7 +208,7 @@ async fn a_later_backup_copies_only_new_files_with_a_hub_and_without() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_that_was_killed_is_not_taken_for_whole() {
+async fn a_killed_backup_is_not_used() {
     let mut world = World::start_with(&SETTINGS).await;
     let backups = world.folder().join("backups");
     let to = backups.to_str().unwrap().to_owned();
@@ -247,7 +247,7 @@ async fn a_backup_that_was_killed_is_not_taken_for_whole() {
     assert!(!unfinished.exists(), "{text}");
     assert!(printed(&text, "files", 0) >= 2_000, "{text}");
     let other = restored(&world, &backups, &[]).await;
-    assert_eq!(one.hear(&other).await, [name]);
+    assert_eq!(one.receive(&other).await, [name]);
     assert_eq!(std::fs::read_to_string(other.data_dir().join("files/music/1999.mp3")).unwrap(), "song 1999");
 }
 
@@ -334,7 +334,7 @@ async fn impossible_backups_and_restores_are_refused_with_a_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_off_restore_is_not_taken_for_a_new_hub() {
+async fn an_interrupted_restore_is_not_opened_as_a_new_hub() {
     let world = World::start().await;
     let backups = world.folder().join("backups");
     world.user("mia").await;
@@ -352,7 +352,7 @@ async fn a_cut_off_restore_is_not_taken_for_a_new_hub() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn backups_are_made_by_the_clock() {
+async fn backups_follow_the_schedule() {
     let folder = TempDir::new().unwrap();
     let backups = folder.path().join("backups");
     let settings = [("TOYHUB_BACKUP__DIR", "backups"), ("TOYHUB_BACKUP__KEEP", "1")];
@@ -369,7 +369,7 @@ async fn backups_are_made_by_the_clock() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_hubs_backups_are_not_pushed_out() {
+async fn backups_of_another_hub_are_not_deleted() {
     let (one, other) = (World::start_with(&SETTINGS).await, World::start_with(&SETTINGS).await);
     let to = one.folder().join("backups").to_str().unwrap().to_owned();
     one.run(&["backup", &to]).await;

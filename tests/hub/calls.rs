@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use toyhub::api::{self, Door, Entry};
+use toyhub::api::{self, Entry, ServedAt};
 use toyhub::model::PartyKind;
 
 use crate::one_connection::Line;
@@ -29,7 +29,7 @@ pub const HELD_HERE: [&str; 12] = [
 ];
 
 /// A toy or an app at all three edges.
-pub struct Doors<'w> {
+pub struct Edges<'w> {
     world: &'w World,
     caller: User,
     app: App,
@@ -37,7 +37,7 @@ pub struct Doors<'w> {
     validator: Validator,
 }
 
-impl<'w> Doors<'w> {
+impl<'w> Edges<'w> {
     async fn open(world: &'w World, toy: &Toy) -> Self {
         let opened = world.ok("/open_toy", json!({"device_key": toy.device_key, "token": toy.secret})).await;
         let token = opened["token"].as_str().unwrap().to_owned();
@@ -78,11 +78,11 @@ impl<'w> Doors<'w> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_three_doors_give_the_same_answer() {
+async fn all_three_edges_give_the_same_answer() {
     let world = World::start().await;
     let toy = world.bound_toy("Fluffy").await;
-    let mut doors = Doors::open(&world, &toy).await;
-    let friends = doors.ok("friend_list", json!({"_id": toy.id}), json!({})).await;
+    let mut edges = Edges::open(&world, &toy).await;
+    let friends = edges.ok("friend_list", json!({"_id": toy.id}), json!({})).await;
     assert_eq!(friends[0]["friend_remark"], "Dad");
 }
 
@@ -92,8 +92,8 @@ async fn a_toy_requests_its_profile_and_unread_counts() {
     let mia = world.user("mia").await;
     let toy = world.toy(&mia, "Fluffy").await;
     world.upload("/app_uploader", "reco_file", sound::wav(), &[("user_id", &mia.id), ("to_user", &toy.id)]).await;
-    let mut doors = Doors::open(&world, &toy).await;
-    let profile = doors.ok("toy_profile", json!({"toy_id": toy.id}), json!({})).await;
+    let mut edges = Edges::open(&world, &toy).await;
+    let profile = edges.ok("toy_profile", json!({"toy_id": toy.id}), json!({})).await;
     assert_eq!((&profile["toy_name"], &profile["baby_name"]), (&json!("Fluffy"), &json!("Fluffy's child")));
     assert_eq!((&profile["_id"], &profile["bind_user"]), (&json!(toy.id), &json!(mia.id)));
     assert_eq!(profile["chat"], json!({"count": 1, mia.id.clone(): 1}));
@@ -140,8 +140,8 @@ pub fn sources(folder: &Path) -> String {
 /// Whether the documents describe a call where it is served, and nowhere else.
 fn assert_described(call: &Entry, http: &Value, sockets: &Value) {
     let name = call.facts.name;
-    assert_eq!(http["paths"].get(format!("/{name}")).is_some(), call.facts.door != Door::Connection, "{name}");
-    let has_word = call.facts.door != Door::Http;
+    assert_eq!(http["paths"].get(format!("/{name}")).is_some(), call.facts.served_at != ServedAt::Connection, "{name}");
+    let has_word = call.facts.served_at != ServedAt::Http;
     for message in [format!("ask_{name}"), format!("answer_{name}")] {
         assert_eq!(sockets["components"]["messages"].get(&message).is_some(), has_word, "{message}");
     }
@@ -154,10 +154,10 @@ fn assert_described(call: &Entry, http: &Value, sockets: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_registered_call_is_served_described_and_driven_by_a_test() {
+async fn every_registered_call_is_served_documented_and_tested() {
     let world = World::start_with(&[("TOYHUB_WS__REQUESTS_PER_SECOND", "1000")]).await;
     let toy = world.bound_toy("Fluffy").await;
-    let mut doors = Doors::open(&world, &toy).await;
+    let mut edges = Edges::open(&world, &toy).await;
     let (http, sockets) = (document("openapi.json"), document("asyncapi.json"));
     let tests = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join("hub"));
     let (mut paths, mut words) = (0, 0);
@@ -165,16 +165,16 @@ async fn every_registered_call_is_served_described_and_driven_by_a_test() {
         let name = call.facts.name;
         // Served: a refusal is the call's own.
         let (status, answer) = world.post(&format!("/{name}"), json!({})).await;
-        let is_path = call.facts.door != Door::Connection;
+        let is_path = call.facts.served_at != ServedAt::Connection;
         assert_eq!(
             (status, answer["code"] == 24),
             if is_path { (200, false) } else { (404, true) },
             "{name}: {answer}"
         );
         let request = json!({"do": name});
-        for answer in [doors.app.ask(request.clone()).await, doors.line.answer(request).await] {
+        for answer in [edges.app.ask(request.clone()).await, edges.line.answer(request).await] {
             let is_unknown = answer["msg"].as_str().unwrap().contains("is none of the words");
-            assert_eq!(is_unknown, call.facts.door == Door::Http, "{name}: {answer}");
+            assert_eq!(is_unknown, call.facts.served_at == ServedAt::Http, "{name}: {answer}");
         }
         assert_described(call, &http, &sockets);
         // Each call is exercised: by `spec`, which covers all documented calls, or here; and by name somewhere.
@@ -182,7 +182,7 @@ async fn every_registered_call_is_served_described_and_driven_by_a_test() {
             HELD_HERE.contains(&name) || ["\"/", "\""].iter().any(|quote| tests.contains(&format!("{quote}{name}\"")));
         assert!(has_test, "no test calls {name}");
         paths += usize::from(is_path);
-        words += usize::from(call.facts.door != Door::Http);
+        words += usize::from(call.facts.served_at != ServedAt::Http);
     }
     // The documents describe no other call.
     let described = http["paths"].as_object().unwrap().values().filter(|path| path.get("post").is_some()).count();

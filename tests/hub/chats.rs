@@ -103,7 +103,7 @@ async fn an_upload_that_is_repeated_is_one_message_also_after_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lost_rows_make_no_call_fail_and_the_doctor_sets_the_counters_right() {
+async fn no_call_fails_because_of_lost_rows_and_the_doctor_corrects_the_counters() {
     let mut world = World::start().await;
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;
@@ -225,7 +225,7 @@ pub fn fake_clock() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_are_whole_after_the_clock_went_back_an_hour_and_forward_a_year() {
+async fn pages_are_complete_after_the_clock_jumped() {
     let mut world =
         World::start_with(&[("TOYHUB_AUTH__MODE", "open"), ("TOYHUB_WS__REQUESTS_PER_SECOND", "20000")]).await;
     let parent = world.user("parent").await;

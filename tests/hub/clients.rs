@@ -56,7 +56,7 @@ async fn mqtt_js_over_tcp_and_websocket() {
 }
 
 #[tokio::test]
-async fn node_ws_goes_without_the_compression_that_it_offers() {
+async fn node_ws_works_without_the_compression_that_it_offers() {
     let world = World::start().await;
     let owner = world.user("mia").await;
     let toy = world.toy(&owner, "fluffy").await;

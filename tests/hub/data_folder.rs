@@ -90,7 +90,7 @@ async fn an_older_copy_of_the_database_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_hub_file_is_made_again_with_the_same_identity() {
+async fn a_lost_hub_file_is_created_again_with_the_same_identity() {
     let mut world = used().await;
     let file = world.data_dir().join("hub.toml");
     let identity = |text: String| text.lines().find(|line| line.starts_with("hub = ")).unwrap().to_owned();
@@ -174,7 +174,7 @@ async fn doctor(world: &World, arguments: &[&str]) -> (String, Option<i32>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_mends_each_part_that_the_start_sends_to_it() {
+async fn the_doctor_repairs_each_part_for_which_the_start_refers_to_it() {
     let mut world = used().await;
     let data = world.data_dir();
     let (text, code) = doctor(&world, &[]).await;
@@ -279,7 +279,7 @@ async fn a_damaged_log_is_named_without_advice_for_programmers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_hub_makes_is_for_its_user_alone() {
+async fn files_of_the_hub_are_private_to_its_user() {
     use std::os::unix::fs::PermissionsExt as _;
     let mut world = used().await;
     world.start_hub().await;

@@ -85,7 +85,7 @@ async fn receive(raw: &mut Raw, held: &mut BTreeSet<u16>) -> Vec<u8> {
 
 /// The hub is killed at some moment between PUBLISH and PUBREC; the publisher repeats what was not answered.
 #[tokio::test]
-async fn quality_two_is_exactly_once_whenever_the_hub_is_killed() {
+async fn qos_2_is_exactly_once_whenever_the_hub_is_killed() {
     let mut world = World::start_with(&[OPEN]).await;
     let mut held = BTreeSet::new();
     let (mut listener, _) = resume(world.conformance_addr(), "listener", None).await;
@@ -117,7 +117,7 @@ async fn quality_two_is_exactly_once_whenever_the_hub_is_killed() {
 }
 
 #[tokio::test]
-async fn packet_ids_go_on_after_a_kill() {
+async fn packet_ids_continue_after_a_kill() {
     let mut world = World::start_with(&[OPEN]).await;
     let (mut listener, _) = resume(world.conformance_addr(), "listener", None).await;
     listener.send(&subscribe(V4, 1, &[("once", 2)])).await;
@@ -273,7 +273,7 @@ async fn a_user_with_a_kept_session_is_sent_each_unread_message_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_file_ends_the_start_in_one_line() {
+async fn a_damaged_file_stops_the_start_with_one_line() {
     let mut world = World::start_with(&[OPEN]).await;
     let (mut listener, _) = resume(world.conformance_addr(), "listener", None).await;
     listener.send(&subscribe(V4, 1, &[("a", 1)])).await;

@@ -297,7 +297,7 @@ async fn an_erased_account_leaves_no_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_erased_toy_takes_its_device_along_and_leaves_the_rest() {
+async fn erasing_a_toy_removes_its_device_and_nothing_else() {
     let world = World::start_with(&[UPLOADS, LOG]).await;
     let Family { zora, toy, tom, mut needles } = family(&world).await;
     let of_others = ["user", "name", "chat of user and friend", "words of a request", "raw waveform"];
@@ -517,7 +517,7 @@ async fn fill(world: &mut World, chat: &str, sender: &str, count: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_erasure_goes_on_after_the_hub_was_killed_in_the_middle() {
+async fn an_erasure_continues_after_a_kill() {
     const COUNT: usize = 3000;
     let mut world = World::start_with(&[UPLOADS, LOG]).await;
     let (mia, tom) = (world.user("mirabelle").await, world.user("tom").await);
@@ -587,7 +587,7 @@ async fn a_kill_in_the_middle_of_an_erasure_leaves_no_wrong_counter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_erasure_under_load_is_whole_and_disturbs_nobody() {
+async fn an_erasure_under_load_is_complete_and_harms_no_other_client() {
     let world = World::start_with(&[UPLOADS, LOG]).await;
     let (zora, tom, eva) = (world.user("zoraphine").await, world.user("tom").await, world.user("eva").await);
     for friend in [&zora, &eva] {
@@ -630,7 +630,7 @@ async fn an_erasure_under_load_is_whole_and_disturbs_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_erased_stays_erased_when_an_older_backup_is_restored() {
+async fn erased_data_stays_erased_when_an_older_backup_is_restored() {
     let mut world = World::start_with(&[UPLOADS, LOG]).await;
     let Family { zora, toy, tom, mut needles } = family(&world).await;
     // Others have the same remark for the friend: they share a notice.

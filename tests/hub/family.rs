@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::calls::Doors;
+use crate::calls::Edges;
 use crate::matrix::befriend;
 use crate::one_connection::Line;
 use crate::sound;
@@ -29,19 +29,19 @@ async fn friends_of(world: &World, guardian: &User, toy: &Toy) -> Vec<(String, S
     friends.map(|friend| (text(&friend["friend_id"]), text(&friend["friend_remark"]))).collect()
 }
 
-fn wish(from: &str, to: &str, remark: &str) -> Value {
+fn friend_request(from: &str, to: &str, remark: &str) -> Value {
     json!({"req_user": from, "add_user": to, "type": "toy", "req_info": "", "remark": remark})
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_of_the_toy_itself_goes_to_its_guardian_first_who_names_the_friend() {
+async fn a_request_by_a_toy_needs_the_consent_of_its_guardian_first() {
     let world = World::start().await;
     let (mia, eve) = (world.user("mia").await, world.user("eve").await);
     let toy = world.toy(&mia, "Fluffy").await;
     let mut app = world.app(&mia).await;
 
     // Without a token, from where both the toy and its guardian have proved themselves: it may be the toy.
-    world.ok("/add_req", wish(&toy.id, &eve.id, "Mama")).await;
+    world.ok("/add_req", friend_request(&toy.id, &eve.id, "Mama")).await;
     let event = app.frame().await;
     assert_eq!((&event["type"], &event["req_user"]), (&json!("friend_request"), &json!(toy.id)));
     assert!(requests(&world, &eve).await.is_empty(), "the stranger is not asked yet");
@@ -76,7 +76,7 @@ async fn a_request_of_the_toy_itself_goes_to_its_guardian_first_who_names_the_fr
     let again = line.answer(json!({"do": "add_req", "add_user": tom.id, "remark": "Mama"})).await;
     assert_eq!(again["code"], 11, "{again}");
     // The guardian itself is not asked first.
-    assert_eq!(world.post_as(&mia, "/add_req", wish(&toy.id, &tom.id, "Tom")).await["code"], 0);
+    assert_eq!(world.post_as(&mia, "/add_req", friend_request(&toy.id, &tom.id, "Tom")).await["code"], 0);
     assert_eq!(requests(&world, &tom).await.len(), 1);
 }
 
@@ -85,14 +85,14 @@ async fn a_request_by_a_guardian_for_its_toy_is_its_consent_and_others_may_not_m
     let world = World::start().await;
     let (mia, tom, eve) = (world.user("mia").await, world.user("tom").await, world.user("eve").await);
     let (fluffy, rex) = (world.toy(&mia, "Fluffy").await, world.toy(&tom, "Rex").await);
-    let stolen = world.post_as(&eve, "/add_req", wish(&fluffy.id, &eve.id, "Mama")).await;
+    let stolen = world.post_as(&eve, "/add_req", friend_request(&fluffy.id, &eve.id, "Mama")).await;
     assert_eq!(stolen["code"], 10, "{stolen}");
     let mut of_eve = world.app(&eve).await;
     let stolen = of_eve.ask(json!({"do": "add_req", "req_user": fluffy.id, "add_user": eve.id})).await;
     assert_eq!(stolen["code"], 1, "{stolen}");
     assert!(requests(&world, &eve).await.is_empty() && requests(&world, &mia).await.is_empty());
 
-    assert_eq!(world.post_as(&mia, "/add_req", wish(&fluffy.id, &rex.id, "Rexy")).await["code"], 0);
+    assert_eq!(world.post_as(&mia, "/add_req", friend_request(&fluffy.id, &rex.id, "Rexy")).await["code"], 0);
     assert!(requests(&world, &mia).await.is_empty(), "she has agreed by asking");
     let asked = requests(&world, &tom).await;
     assert_eq!(answer(&world, &mia, "/acc_req", &asked[0], "x").await["code"], 1, "her part is done");
@@ -106,7 +106,7 @@ async fn a_request_by_a_guardian_for_its_toy_is_its_consent_and_others_may_not_m
     let asked = app.ask(json!({"do": "add_req", "req_user": puffy.id, "add_user": rex.id, "remark": "R"})).await;
     assert_eq!(asked["code"], 0, "{asked}");
     assert_eq!(requests(&world, &tom).await[0]["req_user"], puffy.id.as_str());
-    world.ok("/add_req", wish(&puffy.id, &fluffy.id, "Fluffy")).await;
+    world.ok("/add_req", friend_request(&puffy.id, &fluffy.id, "Fluffy")).await;
     let own = requests(&world, &mia).await;
     assert_eq!(answer(&world, &mia, "/acc_req", &own[0], "Puff").await["code"], 0);
     assert!(friends_of(&world, &mia, &puffy).await.contains(&(fluffy.id.clone(), "Fluffy".into())));
@@ -114,7 +114,7 @@ async fn a_request_by_a_guardian_for_its_toy_is_its_consent_and_others_may_not_m
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_family_asks_no_member_of_the_other_by_no_member_of_its_own() {
+async fn a_refusal_binds_all_members_of_both_families() {
     let world = World::start().await;
     let (mia, tom) = (world.user("mia").await, world.user("tom").await);
     let (papa, aunt) = (world.user("papa").await, world.user("aunt").await);
@@ -126,7 +126,7 @@ async fn a_refused_family_asks_no_member_of_the_other_by_no_member_of_its_own() 
         assert_eq!(world.post_as(guardian, "/join", joined).await["code"], 0);
     }
     let ask = async |by: &User, from: &str, to: &str| {
-        world.post_as(by, "/add_req", wish(from, to, "x")).await["code"].clone()
+        world.post_as(by, "/add_req", friend_request(from, to, "x")).await["code"].clone()
     };
     assert_eq!(ask(&mia, &fluffy.id, &rex.id).await, 0);
     let request = requests(&world, &tom).await.remove(0);
@@ -161,7 +161,7 @@ async fn a_refused_family_asks_no_member_of_the_other_by_no_member_of_its_own() 
 async fn a_request_that_was_refused_is_not_made_again_for_a_while() {
     let world = World::start_with(&[("TOYHUB_ACCOUNTS__REFUSED_REQUEST_PAUSE_H", "2")]).await;
     let (mia, tom) = (world.user("mia").await, world.user("tom").await);
-    let asked = wish(&mia.id, &tom.id, "T");
+    let asked = friend_request(&mia.id, &tom.id, "T");
     assert_eq!(world.post_as(&mia, "/add_req", asked.clone()).await["code"], 0);
     let request = requests(&world, &tom).await.remove(0);
     assert_eq!(answer(&world, &tom, "/ref_req", &request, "").await["code"], 0);
@@ -172,17 +172,17 @@ async fn a_request_that_was_refused_is_not_made_again_for_a_while() {
     assert!((7000..=7200).contains(&seconds), "{again}");
     assert_eq!(requests(&world, &tom).await.len(), 1, "the refused one alone");
     // The family that refused may ask.
-    assert_eq!(world.post_as(&tom, "/add_req", wish(&tom.id, &mia.id, "M")).await["code"], 0);
+    assert_eq!(world.post_as(&tom, "/add_req", friend_request(&tom.id, &mia.id, "M")).await["code"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_answers_at_once_have_one_outcome() {
+async fn two_simultaneous_answers_have_one_outcome() {
     let settings = [("TOYHUB_ACCOUNTS__REFUSED_REQUEST_PAUSE_H", "0")];
     let world = World::start_with(&settings).await;
     let mia = world.user("mia").await;
     for round in 0..4 {
         let other = world.user(&format!("other-{round}")).await;
-        assert_eq!(world.post_as(&other, "/add_req", wish(&other.id, &mia.id, "M")).await["code"], 0);
+        assert_eq!(world.post_as(&other, "/add_req", friend_request(&other.id, &mia.id, "M")).await["code"], 0);
         let request = requests(&world, &mia).await.remove(0);
         let (accepted, refused, again) = tokio::join!(
             answer(&world, &mia, "/acc_req", &request, "O"),
@@ -232,7 +232,7 @@ async fn the_end_of_a_friendship_ends_its_topics_at_once() {
     line.publish(&chat, text.as_bytes()).await;
     drop(line);
     world.wait_online(&mia, &toy.id, "0").await;
-    assert_eq!(world.post_as(&mia, "/add_req", wish(&mia.id, &tom.id, "T")).await["code"], 0);
+    assert_eq!(world.post_as(&mia, "/add_req", friend_request(&mia.id, &tom.id, "T")).await["code"], 0);
     assert_eq!(other.next_event().await["type"], "friend_request", "neither the chat nor the presence of the toy");
     let mut kinds = Vec::new();
     while kinds.last() != Some(&json!("friend_request")) {
@@ -257,15 +257,15 @@ async fn the_end_of_a_friendship_ends_its_topics_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_blocked_asks_and_nobody_hears_it() {
+async fn requests_of_a_blocked_user_notify_nobody() {
     let world = World::start().await;
     let (mia, eve) = (world.user("mia").await, world.user("eve").await);
     let (toy, of_eve) = (world.toy(&mia, "Fluffy").await, world.toy(&eve, "Rex").await);
     befriend(&world, &eve, &toy.id, &mia).await;
-    let mut doors = Doors::open_app(&world, &mia).await;
+    let mut edges = Edges::open_app(&world, &mia).await;
     let (me, whom) = (json!({"user_id": mia.id}), json!({"toy_id": toy.id, "friend_id": eve.id}));
-    doors.ok("block", me.clone(), whom.clone()).await;
-    let blocked = doors.ok("block_list", me.clone(), json!({"toy_id": toy.id})).await;
+    edges.ok("block", me.clone(), whom.clone()).await;
+    let blocked = edges.ok("block_list", me.clone(), json!({"toy_id": toy.id})).await;
     assert_eq!((blocked.as_array().unwrap().len(), &blocked[0]["friend_id"]), (1, &json!(eve.id)));
     let names = [("user_id", eve.id.as_str()), ("to_user", &toy.id), ("token", &eve.token)];
     assert_eq!(world.upload("/app_uploader", "reco_file", sound::beep(), &names).await["code"], 1);
@@ -273,25 +273,25 @@ async fn who_is_blocked_asks_and_nobody_hears_it() {
     // Her requests, also those in her toy's name, look like requests that nobody answers.
     let before = requests(&world, &mia).await.len();
     for from in [&eve.id, &of_eve.id] {
-        let asked = wish(from, &toy.id, "F");
+        let asked = friend_request(from, &toy.id, "F");
         assert_eq!(world.post_as(&eve, "/add_req", asked.clone()).await["msg"], "Successful Added Friends Request");
         let again = world.post_as(&eve, "/add_req", asked).await;
         assert_eq!(again["msg"], "this friend request is already waiting for an answer");
     }
     assert_eq!(requests(&world, &mia).await.len(), before);
-    let own = world.post_as(&mia, "/add_req", wish(&toy.id, &eve.id, "E")).await;
+    let own = world.post_as(&mia, "/add_req", friend_request(&toy.id, &eve.id, "E")).await;
     assert!(own["code"] == 1 && own["msg"].as_str().unwrap().contains("unblock"), "{own}");
     // Mia herself has blocked no one.
-    assert_eq!(world.post_as(&eve, "/add_req", wish(&eve.id, &mia.id, "M")).await["code"], 0);
+    assert_eq!(world.post_as(&eve, "/add_req", friend_request(&eve.id, &mia.id, "M")).await["code"], 0);
     assert_eq!(requests(&world, &mia).await.len(), before + 1);
     // A block withdraws a request in the list.
     let herself = json!({"user_id": mia.id, "friend_id": eve.id});
     assert_eq!(world.post_as(&mia, "/block", herself.clone()).await["code"], 0);
     assert_eq!(requests(&world, &mia).await.len(), before);
 
-    doors.ok("unblock", me.clone(), whom).await;
-    assert_eq!(doors.ok("block_list", me, json!({"toy_id": toy.id})).await, json!([]));
-    assert_eq!(world.post_as(&eve, "/add_req", wish(&eve.id, &toy.id, "F")).await["code"], 0);
+    edges.ok("unblock", me.clone(), whom).await;
+    assert_eq!(edges.ok("block_list", me, json!({"toy_id": toy.id})).await, json!([]));
+    assert_eq!(world.post_as(&eve, "/add_req", friend_request(&eve.id, &toy.id, "F")).await["code"], 0);
     assert_eq!(requests(&world, &mia).await.len(), before + 1);
     // Users cannot block for a toy of others.
     let others = json!({"user_id": eve.id, "friend_id": mia.id, "toy_id": toy.id});

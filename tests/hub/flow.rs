@@ -93,7 +93,7 @@ async fn a_reader_that_pauses_misses_nothing() {
 }
 
 #[tokio::test]
-async fn a_reader_that_never_reads_holds_up_its_own_writers_only() {
+async fn a_reader_that_never_reads_delays_only_its_own_publishers() {
     let world = World::start_with(&[OPEN, PATIENT]).await;
     let mut dead = guest(&world, V5, "dead").await;
     dead.send(&subscribe(V5, 1, &[("a", 1)])).await;
@@ -123,7 +123,7 @@ async fn a_reader_that_never_reads_holds_up_its_own_writers_only() {
 }
 
 #[tokio::test]
-async fn a_reader_that_never_reads_is_closed_in_the_end() {
+async fn a_reader_that_never_reads_is_disconnected() {
     let world = World::start_with(&[OPEN, ("TOYHUB_MQTT__BACKPRESSURE_MAX_S", "1")]).await;
     let mut dead = guest(&world, V5, "dead").await;
     dead.send(&subscribe(V5, 1, &[("a", 1)])).await;
@@ -138,7 +138,7 @@ async fn a_reader_that_never_reads_is_closed_in_the_end() {
 }
 
 #[tokio::test]
-async fn two_clients_that_publish_to_each_other_come_through() {
+async fn two_clients_that_publish_to_each_other_both_finish() {
     const COUNT: usize = 5000;
     // With few messages in flight, both queues are behind all the time.
     let world = World::start_with(&[OPEN, PATIENT, ("TOYHUB_MQTT__INFLIGHT_MAX", "2")]).await;
@@ -232,7 +232,7 @@ async fn many_writers_to_one_reader_lose_nothing() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_not_read_is_not_silent() {
+async fn a_client_that_the_hub_does_not_read_is_not_timed_out() {
     let settings = [OPEN, PATIENT, ("TOYHUB_MQTT__QUEUE_MESSAGES_MAX", "8"), ("TOYHUB_MQTT__INFLIGHT_MAX", "4")];
     let world = World::start_with(&settings).await;
     let mut reader = guest(&world, V4, "reader").await;
@@ -281,7 +281,7 @@ async fn a_client_that_disconnects_while_it_waits_has_its_messages_published() {
 }
 
 #[tokio::test]
-async fn an_app_that_waits_for_its_answer_still_receives() {
+async fn an_app_that_awaits_an_answer_still_receives_pushes() {
     let settings = [PATIENT, ("TOYHUB_MQTT__QUEUE_MESSAGES_MAX", "8"), ("TOYHUB_MQTT__INFLIGHT_MAX", "4")];
     let world = World::start_with(&settings).await;
     let user = world.user("mia").await;

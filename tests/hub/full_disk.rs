@@ -25,7 +25,7 @@ async fn log_in(world: &World, user: &User) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn below_the_reserve_what_adds_data_is_refused_and_all_else_goes_on() {
+async fn below_the_reserve_only_calls_that_add_data_are_refused() {
     let mut world = World::start().await;
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;
@@ -137,7 +137,7 @@ fn files_in(folder: &Path) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn room_on_the_disk_is_noticed_by_itself() {
+async fn freed_space_is_noticed_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(folder.path().join("data"), 64) else { return };
     let world = World::start_in(folder, &[("TOYHUB_SERVER__FREE_BYTES_MIN", "16777216")]).await;
@@ -172,7 +172,7 @@ async fn a_message_that_was_stored_is_answered_though_its_answer_cannot_be_kept(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_that_finds_no_room_asks_for_it() {
+async fn a_backup_on_a_full_disk_asks_for_space() {
     let folder = tempfile::tempdir().unwrap();
     let backups = folder.path().join("backups");
     let Some(disk) = SmallDisk::mount(backups.clone(), 4) else { return };
@@ -191,7 +191,7 @@ async fn a_backup_that_finds_no_room_asks_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_on_a_full_disk_asks_for_room() {
+async fn a_start_on_a_full_disk_asks_for_space() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(folder.path().join("data"), 64) else { return };
     let mut world = World::start_in(folder, &[("TOYHUB_SERVER__FREE_BYTES_MIN", "0")]).await;
@@ -210,7 +210,7 @@ async fn a_start_on_a_full_disk_asks_for_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_is_full_to_the_last_byte_harms_nothing_for_good() {
+async fn a_completely_full_disk_causes_no_lasting_damage() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(folder.path().join("data"), 64) else { return };
     // No reserve: writes of the database, the files and the sessions fail.

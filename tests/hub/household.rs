@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::calls::Doors;
+use crate::calls::Edges;
 use crate::one_connection::Line;
 use crate::sound;
 use crate::world::{Toy, User, World};
@@ -34,7 +34,7 @@ async fn download(world: &World, user: &User, name: &str) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_guardian_comes_in_by_a_code_sees_all_and_is_cut_off_at_once_when_removed() {
+async fn a_second_guardian_joins_by_a_code_and_loses_access_when_removed() {
     let world = World::start().await;
     let (mia, papa, eve) = (world.user("mia").await, world.user("papa").await, world.user("eve").await);
     let toy = world.toy(&mia, "Fluffy").await;
@@ -65,8 +65,8 @@ async fn a_second_guardian_comes_in_by_a_code_sees_all_and_is_cut_off_at_once_wh
     assert_eq!((world.unread_of(&toy).await, world.unread(&mia).await["count"].clone()), (1, json!(1)));
     assert_eq!(download(&world, &papa, &said).await, 200);
     assert_eq!(look(&world, &eve, &chat).await["code"], 1);
-    let mut doors = Doors::open_app(&world, &papa).await;
-    let guardians = doors.ok("guardian_list", json!({"user_id": papa.id}), json!({"toy_id": toy.id})).await;
+    let mut edges = Edges::open_app(&world, &papa).await;
+    let guardians = edges.ok("guardian_list", json!({"user_id": papa.id}), json!({"toy_id": toy.id})).await;
     assert_eq!(guardians[0]["_id"], mia.id.as_str());
     assert_eq!((&guardians[1]["_id"], &guardians[1]["is_first"]), (&json!(papa.id), &json!(false)));
 

@@ -8,7 +8,7 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use toyhub::api::{self, Door};
+use toyhub::api::{self, ServedAt};
 
 use crate::world::World;
 
@@ -126,7 +126,7 @@ async fn every_form_of_body_means_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_of_small_clients_are_understood() {
+async fn bodies_of_small_clients_are_accepted() {
     let world = World::start().await;
     let parts = |text: &str| text.replace('\n', "\r\n");
     let register = |name: &str| {
@@ -154,12 +154,12 @@ async fn bodies_of_small_clients_are_understood() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_field_of_every_call_may_be_anything() {
+async fn every_field_of_every_call_tolerates_any_value() {
     let world = World::start_with(&[("TOYHUB_HTTP__BODY_MAX_BYTES", "100000")]).await;
     let long = "x".repeat(65_536);
     let values =
         [json!(""), json!(" "), json!(null), json!(true), json!(-1), json!(1e300), json!([]), json!({}), json!(long)];
-    for call in api::calls().filter(|call| call.facts.door != Door::Connection) {
+    for call in api::calls().filter(|call| call.facts.served_at != ServedAt::Connection) {
         let path = format!("/{}", call.facts.name);
         let names: Vec<&str> = (call.fields)().iter().map(|field| field.property.name).collect();
         for bad in &names {
@@ -176,7 +176,7 @@ async fn every_field_of_every_call_may_be_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_or_unknown_field_is_the_persons_to_mend() {
+async fn a_missing_or_unknown_field_is_a_client_error() {
     let world = World::start().await;
     // A party has authenticated at this address.
     world.user("mia").await;
@@ -255,7 +255,7 @@ async fn parts_are_bounded_in_size_and_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recording_may_come_before_the_names() {
+async fn a_recording_may_precede_the_names() {
     let world = World::start().await;
     let form = Form::new()
         .part("blob", Part::bytes(vec![0u8; 100_000]).file_name("a.wav").mime_str("audio_pcm/wav").unwrap())
@@ -286,7 +286,7 @@ async fn broken_heads_end_their_connection_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_clients_wait_alone() {
+async fn slow_clients_delay_no_others() {
     let world = World::start().await;
     let mut slow = Vec::new();
     for _ in 0..100 {

@@ -199,7 +199,7 @@ fn all_sources() -> (PathBuf, Vec<PathBuf>) {
 }
 
 #[test]
-fn no_room_knows_one_above_it() {
+fn no_layer_imports_a_higher_one() {
     let (root, files) = all_sources();
     let mut checked = 0;
     for file in &files {
@@ -280,7 +280,7 @@ fn way_back(imports: &BTreeMap<String, BTreeSet<String>>, module: &str) -> Optio
 }
 
 #[test]
-fn no_files_import_each_other_in_a_circle() {
+fn no_imports_are_circular() {
     let (root, files) = all_sources();
     let read = |file: PathBuf| {
         let text = std::fs::read_to_string(root.join(&file)).unwrap();
@@ -295,7 +295,7 @@ fn no_files_import_each_other_in_a_circle() {
 }
 
 #[test]
-fn a_circle_is_found_whatever_its_length() {
+fn a_circular_import_of_any_length_is_found() {
     let files = |texts: &[(&str, &str)]| -> Vec<(PathBuf, String)> {
         texts.iter().map(|(file, text)| (PathBuf::from(file), (*text).to_owned())).collect()
     };
@@ -316,7 +316,7 @@ fn a_circle_is_found_whatever_its_length() {
 }
 
 #[test]
-fn a_path_that_is_written_in_another_way_is_found_all_the_same() {
+fn an_import_is_found_in_every_notation() {
     for (file, text) in [
         ("edge/mqtt/session.rs", "use super::super::http::Socket;"),
         ("edge/mqtt/session.rs", "use crate::{edge::{http, net}, model};"),

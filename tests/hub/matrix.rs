@@ -310,7 +310,7 @@ pub async fn befriend(world: &World, user: &User, other: &str, owner: &User) {
 }
 
 /// Whether all messages from a user to a friend were read.
-async fn all_heard(world: &World, user: &User, friend: &str) -> bool {
+async fn are_all_read(world: &World, user: &User, friend: &str) -> bool {
     let friends = world.post_as(user, "/friend_list", json!({"_id": user.id})).await;
     let entry = friends["data"].as_array().unwrap().iter().find(|entry| entry["friend_id"] == friend).unwrap().clone();
     let wanted = json!({"chat_id": entry["friend_chat"], "to_user": user.id, "from_user": friend});
@@ -378,7 +378,7 @@ async fn every_kind_of_toy_and_every_kind_of_app_reach_each_other() {
                     let from = sender.id().to_owned();
                     receiver.receive(&world, &from).await;
                     if !from_toy {
-                        assert!(all_heard(&world, user, receiver.id()).await, "{case}");
+                        assert!(are_all_read(&world, user, receiver.id()).await, "{case}");
                     }
                     sent += 1;
                 }
@@ -389,7 +389,7 @@ async fn every_kind_of_toy_and_every_kind_of_app_reach_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_older_client_has_a_friend_play_music_and_a_stranger_nothing() {
+async fn a_legacy_client_plays_music_at_a_friend_and_not_at_a_stranger() {
     let world = World::start().await;
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;

@@ -160,7 +160,7 @@ pub fn subscribe(level: u8, id: u16, filters: &[(&str, u8)]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn strangers_are_turned_away_with_a_reason() {
+async fn refused_clients_get_a_reason() {
     let world = World::start().await;
     let toy = world.bound_toy("fluffy").await;
     let (key, secret) = (&*toy.device_key, &*toy.secret);
@@ -207,7 +207,7 @@ async fn nothing_is_answered_before_connect() {
 }
 
 #[tokio::test]
-async fn a_version_5_client_learns_the_terms() {
+async fn a_version_5_connack_states_the_limits() {
     let world = World::start().await;
     let toy = world.bound_toy("fluffy").await;
     let mut raw = Raw::open(world.mqtt_addr()).await;
@@ -338,7 +338,7 @@ async fn the_same_client_takes_its_session_over() {
 }
 
 #[tokio::test]
-async fn silence_ends_a_session() {
+async fn a_keep_alive_timeout_ends_a_session() {
     let world = World::start().await;
     let toy = world.bound_toy("fluffy").await;
     let hello = |level| connect_with(level, 0xc2, 1, &[], "a", &[], &toy.device_key, &toy.secret);
@@ -358,7 +358,7 @@ async fn silence_ends_a_session() {
 }
 
 #[tokio::test]
-async fn the_clients_of_the_field_get_along() {
+async fn rumqttc_clients_work() {
     let world = World::start().await;
     let toy = world.bound_toy("fluffy").await;
     let battery = format!("toy/{}/state/battery", toy.id);
@@ -411,7 +411,7 @@ async fn the_clients_of_the_field_get_along() {
 
 /// `mosquitto_sub` on an unused topic of the toy: it connects, subscribes, and its `-W` ends it with code 27.
 #[tokio::test]
-async fn mosquitto_gets_along() {
+async fn mosquitto_clients_work() {
     let world = World::start().await;
     let toy = world.bound_toy("fluffy").await;
     let port = world.mqtt_addr().port().to_string();

@@ -151,13 +151,13 @@ pub fn lasting(mut answer: Value) -> Value {
     answer
 }
 
-async fn heard_by(world: &World, user: &User) -> Vec<Value> {
+async fn unread_of_user(world: &World, user: &User) -> Vec<Value> {
     let list = world.post_as(user, "/recv_msg", json!({"to_user": user.id, "from_user": ""})).await;
     list.as_array().unwrap_or_else(|| panic!("{list}")).clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_that_a_toy_does_over_http_it_does_over_its_one_connection() {
+async fn a_toy_makes_all_its_calls_over_one_connection() {
     let world = World::start().await;
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;
@@ -182,7 +182,7 @@ async fn everything_that_a_toy_does_over_http_it_does_over_its_one_connection() 
     let sent = json!({"do": "toy_uploader", "to_user": parent.id, "upload": "rec-1", "chunks": count});
     let data = line.ok(sent).await;
     assert_eq!(data["friend_type"], "app");
-    let heard = heard_by(&world, &parent).await;
+    let heard = unread_of_user(&world, &parent).await;
     assert_eq!((heard.len(), &heard[0]["message"]), (1, &data["filename"]));
 
     // The parent answers; the toy is notified, requests its unread messages, and gets the sound in chunks.
@@ -255,7 +255,7 @@ async fn an_upload_continues_after_a_kill_and_is_sent_once() {
     // A toy without any memory of it sends everything again: the same recording is the same message.
     line.chunks("1", &chunks).await;
     assert_eq!(lasting(line.ok(sent.clone()).await), first);
-    let heard = heard_by(&world, &parent).await;
+    let heard = unread_of_user(&world, &parent).await;
     assert_eq!((heard.len(), &heard[0]["message"]), (1, &first["filename"]));
     // Another recording under the old name is another message.
     let other = sound::converted(world.folder(), "mp3", &[]);
@@ -263,7 +263,7 @@ async fn an_upload_continues_after_a_kill_and_is_sent_once() {
     line.chunks("1", &chunks).await;
     let second = json!({"do": "toy_uploader", "to_user": parent.id, "upload": "1", "chunks": chunks.len()});
     assert_ne!(line.ok(second).await, first);
-    assert_eq!(heard_by(&world, &parent).await.len(), 1);
+    assert_eq!(unread_of_user(&world, &parent).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -367,7 +367,7 @@ async fn malformed_input_is_answered_and_does_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_abandoned_recording_is_swept() {
+async fn an_abandoned_recording_is_deleted() {
     let world = World::start_with(&[("TOYHUB_CHUNKS__UPLOAD_AGE_MAX_S", "1")]).await;
     let toy = world.bound_toy("Fluffy").await;
     let mut line = Line::open(&world, &toy).await;

@@ -231,7 +231,7 @@ async fn the_command_line_prints_a_complete_configuration() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_comes_with_a_call_is_the_partys_also_at_its_place() {
+async fn a_token_of_another_party_is_refused_also_at_a_place() {
     let world = World::start().await;
     let user = world.user("mia").await;
     let asked = json!({"_id": user.id});
@@ -304,7 +304,7 @@ async fn a_message_leaves_no_trace_in_the_log_and_a_refused_one_none_on_the_disk
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_app_socket_lets_nobody_in_without_a_token_and_hears_its_own_only() {
+async fn the_app_socket_requires_a_token_and_receives_only_its_own_events() {
     let mut world = World::start().await;
     let (mia, tom) = (world.user("mia").await, world.user("tom").await);
     let toy = world.toy(&tom, "Rex").await;
@@ -343,7 +343,7 @@ async fn a_clean_stop_logs_no_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_end_in_time_is_cut_off_before_the_store_closes() {
+async fn tasks_past_the_deadline_are_cancelled_before_the_store_closes() {
     let folder = tempfile::tempdir().unwrap();
     let (synthesiser, hang, hangs) =
         (folder.path().join("synthesiser"), folder.path().join("hang"), folder.path().join("hangs"));

@@ -520,8 +520,8 @@ async fn a_toy_that_is_told_success_is_served() {
                 _ => drop(world.run(&["toy", "unbind", &toy]).await),
             }
             let order = if step == "let in" { [false, true] } else { [true, false] };
-            for is_home in order {
-                let post = async |path: &str, body: Value| match is_home {
+            for is_private in order {
+                let post = async |path: &str, body: Value| match is_private {
                     true => world.post(path, body).await.1,
                     false => stranger.post(path, body).await,
                 };
@@ -532,13 +532,13 @@ async fn a_toy_that_is_told_success_is_served() {
                     post("/recv_msg", json!({"from_user": "", "to_user": toy})).await.is_array(),
                 ];
                 let is_told = opened["code"] == 0;
-                assert_eq!(served, [is_told; 3], "{mode}, {step}, at home: {is_home}: {opened}");
+                assert_eq!(served, [is_told; 3], "{mode}, {step}, at home: {is_private}: {opened}");
                 let expected = match (is_told, step) {
                     (true, _) => json!({"code": 0, "music": "Success.mp3", "toy_id": toy, "name": "F"}),
                     (false, "unbound") => json!({"code": 2, "music": "Nolic.mp3"}),
                     (false, _) => json!({"code": 1, "music": "Nobind.mp3"}),
                 };
-                assert_eq!(opened, expected, "{mode}, {step}, at home: {is_home}");
+                assert_eq!(opened, expected, "{mode}, {step}, at home: {is_private}");
                 assert_eq!(id(&opened).is_some(), is_told);
                 seen.push(is_told);
             }

@@ -18,7 +18,7 @@ async fn log_in(world: &World, name: &str, password: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn short_common_and_own_names_are_no_passwords() {
+async fn short_and_common_passwords_and_user_names_are_refused() {
     let world = World::start().await;
     let long = "x".repeat(1025);
     let (blank, same) = ("\u{a0}         ", "qqqqqqqqqqqq");
@@ -39,7 +39,7 @@ async fn short_common_and_own_names_are_no_passwords() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_looks_like_anothers_is_taken_and_one_that_cannot_be_seen_is_none() {
+async fn look_alike_and_invisible_user_names_are_refused() {
     let mut world = World::start().await;
     world.ok("/reg", new("Ira Paul", "correct horse")).await;
     for name in ["Ira Paul", "ira paul", "lra Paul", "Ira  Pau1", "Іra Paul", "Ｉｒａ Ｐａｕｌ", "Ira\u{a0}Paul"]
@@ -74,7 +74,7 @@ async fn a_name_that_looks_like_anothers_is_taken_and_one_that_cannot_be_seen_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_password_ends_all_that_the_old_one_opened() {
+async fn a_new_password_revokes_all_logins_of_the_old_one() {
     let world = World::start().await;
     let mia = world.user("mia").await;
     let phone = world.login(&mia).await;
@@ -134,7 +134,7 @@ async fn the_operator_resets_a_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_who_guesses_locks_out_no_owner_at_home() {
+async fn a_stranger_who_guesses_does_not_lock_out_the_owner() {
     let world = World::start_with(&[("TOYHUB_RATES__FAILED_LOGINS_PER_ACCOUNT_PER_MINUTE", "3")]).await;
     world.user("mia").await;
     let elsewhere = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));

@@ -161,7 +161,7 @@ async fn legacy_socket_opens(address: SocketAddr, path: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_family_without_tokens_is_served_at_home_and_nobody_elsewhere() {
+async fn a_family_without_tokens_is_served_only_at_its_own_address() {
     let world = World::start().await;
     let family = family(&world).await;
     let unread = world.unread_of(&family.toy).await;
@@ -182,7 +182,7 @@ async fn a_family_without_tokens_is_served_at_home_and_nobody_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_known_stranger_gets_no_further_with_a_photograph() {
+async fn another_user_with_a_photograph_of_the_code_gets_no_access() {
     let world = World::start().await;
     let family = family(&world).await;
     let stranger = Stranger::new(&world);
@@ -263,7 +263,7 @@ async fn a_link_opens_its_sound_without_a_token() {
 }
 
 #[tokio::test]
-async fn behind_a_proxy_that_is_not_named_nobody_is_at_home() {
+async fn clients_behind_an_unnamed_proxy_have_no_place() {
     let world = World::start_with(&[("TOYHUB_SERVER__LOG", "info,surrealdb=warn,surrealkv=warn")]).await;
     let Family { parent, toy, .. } = family(&world).await;
     let call = async |path: &str, body: Value| -> Value {
@@ -351,7 +351,7 @@ async fn guardians_are_notified_of_a_toy_that_is_not_let_in_and_let_it_in() {
 }
 
 #[tokio::test]
-async fn a_stranger_who_opens_a_toy_first_after_its_binding_is_seen_and_put_out() {
+async fn a_stranger_who_opens_a_new_toy_first_is_reported_and_removed() {
     let world = World::start().await;
     let parent = world.user("mia").await;
     let (device_key, _) = world.device().await;

@@ -88,7 +88,7 @@ async fn limits_count_the_address_that_the_proxy_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ban_meets_the_client_and_not_the_proxy() {
+async fn a_ban_applies_to_the_client_and_not_to_its_proxy() {
     let settings = [("TOYHUB_MQTT__FLAPPING_MAX", "4"), ("TOYHUB_MQTT__FLAPPING_BAN_S", "600")];
     let world = World::start_with(&[MQTT, &settings].concat()).await;
     let toy = world.bound_toy("Fluffy").await;
@@ -106,7 +106,7 @@ async fn a_ban_meets_the_client_and_not_the_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_header_is_taken_from_trusted_proxies_alone() {
+async fn only_headers_of_trusted_proxies_are_accepted() {
     let settings = [
         ("TOYHUB_NET__HANDSHAKE_TIMEOUT_S", "1"),
         ("TOYHUB_HTTP__PROXY_PROTOCOL", "true"),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::calls::Doors;
+use crate::calls::Edges;
 use crate::mqtt::{Raw, V4, connect_with, packet, subscribe};
 use crate::one_connection::Line;
 use crate::sound;
@@ -21,12 +21,12 @@ async fn a_toy_in_its_quiet_hours_gets_only_urgent_messages() {
     let mia = world.user("mia").await;
     let toy = world.toy(&mia, "Fluffy").await;
     let (me, which) = (json!({"user_id": mia.id}), json!({"toy_id": toy.id}));
-    let mut doors = Doors::open_app(&world, &mia).await;
+    let mut edges = Edges::open_app(&world, &mia).await;
     let (from, until) = around_now();
     let wanted = json!({"toy_id": toy.id, "from": from, "until": until, "zone": "Etc/UTC"});
-    doors.ok("set_quiet_hours", me.clone(), wanted).await;
+    edges.ok("set_quiet_hours", me.clone(), wanted).await;
     let expected = json!({"from": from, "until": until, "zone": "Etc/UTC", "approved_only": false, "approved": []});
-    assert_eq!(doors.ok("toy_settings", me.clone(), which.clone()).await, expected);
+    assert_eq!(edges.ok("toy_settings", me.clone(), which.clone()).await, expected);
 
     let mut line = Line::open(&world, &toy).await;
     let say = async |urgent: &str| -> Value {
@@ -74,9 +74,9 @@ async fn a_toy_lists_the_content_that_its_guardians_have_approved() {
     let list = world.ok("/content_list", json!({})).await["data"].clone();
     let (bus, train) = (list[0]["_id"].clone(), list[1]["_id"].as_str().unwrap().to_owned());
     let me = json!({"user_id": mia.id});
-    let mut doors = Doors::open_app(&world, &mia).await;
-    doors.ok("set_content", me.clone(), json!({"toy_id": toy.id, "content": "approved"})).await;
-    doors.ok("approve_content", me.clone(), json!({"toy_id": toy.id, "content_id": bus})).await;
+    let mut edges = Edges::open_app(&world, &mia).await;
+    edges.ok("set_content", me.clone(), json!({"toy_id": toy.id, "content": "approved"})).await;
+    edges.ok("approve_content", me.clone(), json!({"toy_id": toy.id, "content_id": bus})).await;
     let mut line = Line::open(&world, &toy).await;
     let titles = async |line: &mut Line| -> Vec<Value> {
         let list = line.ok(json!({"do": "content_list"})).await;
@@ -84,7 +84,7 @@ async fn a_toy_lists_the_content_that_its_guardians_have_approved() {
     };
     assert_eq!(titles(&mut line).await, ["The Bus"]);
     world.run(&["toy", "approve", &toy.id, &train]).await;
-    doors.ok("approve_content", me, json!({"toy_id": toy.id, "content_id": bus, "withdraw": true})).await;
+    edges.ok("approve_content", me, json!({"toy_id": toy.id, "content_id": bus, "withdraw": true})).await;
     assert_eq!(titles(&mut line).await, ["The Train"]);
     world.run(&["toy", "content", &toy.id, "all"]).await;
     assert_eq!(titles(&mut line).await.len(), 2);
@@ -102,10 +102,10 @@ async fn a_guardian_limits_the_minutes_of_a_toys_day() {
     let mia = world.user("mia").await;
     let toy = world.toy(&mia, "Fluffy").await;
     let (me, which) = (json!({"user_id": mia.id}), json!({"toy_id": toy.id}));
-    let mut doors = Doors::open_app(&world, &mia).await;
+    let mut edges = Edges::open_app(&world, &mia).await;
     let wanted = json!({"toy_id": toy.id, "minutes": 30, "zone": "Europe/Berlin"});
-    doors.ok("set_daily_minutes", me.clone(), wanted).await;
-    let settings = doors.ok("toy_settings", me.clone(), which.clone()).await;
+    edges.ok("set_daily_minutes", me.clone(), wanted).await;
+    let settings = edges.ok("toy_settings", me.clone(), which.clone()).await;
     let minutes = (&settings["minutes"], &settings["minutes_zone"], &settings["minutes_used"]);
     assert_eq!(minutes, (&json!(30), &json!("Europe/Berlin"), &json!(0.0)));
     // Each sound that the toy plays counts, by its length.
@@ -116,7 +116,7 @@ async fn a_guardian_limits_the_minutes_of_a_toys_day() {
     }
     let (_, received) = world.post("/recv_msg", json!({"from_user": mia.id, "to_user": toy.id})).await;
     assert_eq!(received.as_array().unwrap().len(), 8);
-    let used = doors.ok("toy_settings", me.clone(), which.clone()).await["minutes_used"].as_f64().unwrap();
+    let used = edges.ok("toy_settings", me.clone(), which.clone()).await["minutes_used"].as_f64().unwrap();
     assert!(used > 0.0, "{used}");
     let eve = world.user("eve").await;
     let others = json!({"user_id": eve.id, "toy_id": toy.id, "minutes": 1, "zone": "UTC"});
@@ -124,21 +124,21 @@ async fn a_guardian_limits_the_minutes_of_a_toys_day() {
     // By the command line.
     assert!(world.run(&["toy", "settings", &toy.id]).await.contains("minutes\t30 a day"));
     world.run(&["toy", "minutes", &toy.id, "45", "--zone", "Etc/UTC"]).await;
-    assert_eq!(doors.ok("toy_settings", me.clone(), which.clone()).await["minutes"], 45);
+    assert_eq!(edges.ok("toy_settings", me.clone(), which.clone()).await["minutes"], 45);
     world.run(&["toy", "minutes", &toy.id, "--off"]).await;
-    assert!(doors.ok("toy_settings", me, which).await.get("minutes").is_none());
+    assert!(edges.ok("toy_settings", me, which).await.get("minutes").is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_muted_friend_of_a_toy_waits_in_silence() {
+async fn messages_of_a_muted_friend_are_stored_without_an_event() {
     let world = World::start().await;
     let (mia, tom) = (world.user("mia").await, world.user("tom").await);
     let toy = world.toy(&mia, "Fluffy").await;
     assert_eq!(world.post_as(&tom, "/add_req", json!({"req_user": tom.id, "add_user": toy.id})).await["code"], 0);
     world.accept(&mia, "Uncle").await;
-    let mut doors = Doors::open_app(&world, &mia).await;
+    let mut edges = Edges::open_app(&world, &mia).await;
     let (me, him) = (json!({"user_id": mia.id}), json!({"toy_id": toy.id, "friend_id": tom.id}));
-    doors.ok("mute", me.clone(), him.clone()).await;
+    edges.ok("mute", me.clone(), him.clone()).await;
     let mut line = Line::open(&world, &toy).await;
     let send = async |from: &User| {
         let fields = [("user_id", from.id.as_str()), ("to_user", &toy.id), ("token", &from.token)];
@@ -161,7 +161,7 @@ async fn a_muted_friend_of_a_toy_waits_in_silence() {
     assert_eq!(muted().await, [json!(tom.id)]);
     let mut loud = him;
     loud["withdraw"] = json!(true);
-    doors.ok("mute", me, loud).await;
+    edges.ok("mute", me, loud).await;
     assert!(muted().await.is_empty());
     let told: Vec<Value> = vec![line.event("message").await["_id"].clone(), line.event("message").await["_id"].clone()];
     assert!(told.contains(&silent), "{told:?}");
@@ -203,7 +203,7 @@ async fn gets_message(raw: &mut Raw) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_in_a_session_is_withheld_while_a_toy_rests_or_has_muted_its_friend() {
+async fn queued_events_are_withheld_while_a_toy_rests_or_has_muted_its_friend() {
     let world = World::start_with(&[("TOYHUB_CHATS__QUIET_CHECK_INTERVAL_S", "1")]).await;
     let mia = world.user("mia").await;
     let toy = world.toy(&mia, "Fluffy").await;

@@ -7,7 +7,7 @@ use crate::sound;
 use crate::world::{World, within};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_go_when_the_clock_says_that_their_days_are_over() {
+async fn messages_are_deleted_after_their_days() {
     let settings = [
         ("TOYHUB_AUTH__MODE", "open"),
         ("TOYHUB_RETENTION__MESSAGES_DAYS", "30"),

@@ -11,7 +11,7 @@ use crate::world::World;
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 #[tokio::test]
-async fn an_unbound_toy_is_cut_off_and_forgotten() {
+async fn an_unbound_toy_is_disconnected_and_its_sessions_end() {
     let world = World::start().await;
     let owner = world.user("papa").await;
     let toy = world.toy(&owner, "fluffy").await;
@@ -56,7 +56,7 @@ async fn logging_out_everywhere_closes_the_connections() {
 }
 
 #[tokio::test]
-async fn what_waits_is_not_given_to_who_has_lost_the_right_to_it() {
+async fn queued_messages_are_withheld_after_a_lost_permission() {
     let world = World::start().await;
     let owner = world.user("papa").await;
     let toy = world.toy(&owner, "fluffy").await;

@@ -71,7 +71,7 @@ async fn sighup_changes_the_log_and_a_wrong_filter_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sighup_has_the_certificate_read_again() {
+async fn sighup_reloads_the_certificate() {
     let seldom = [("TOYHUB_NET__TLS_RELOAD_INTERVAL_S", "86400")];
     let (world, systemd) = Systemd::start_in(transport::tls_folder(), &[transport::TLS, &seldom].concat()).await;
     let (old, new) = (world.folder().join("ca.pem"), world.folder().join("next.pem"));
@@ -114,7 +114,7 @@ async fn a_second_signal_ends_a_stop_that_takes_too_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_signal_that_is_sent_twice_as_timeout_does_it_is_one() {
+async fn a_signal_that_is_sent_twice_at_once_counts_once() {
     let (mut world, systemd) = Systemd::start(&[], &[]).await;
     let mut request = TcpStream::connect(world.http_addr()).await.unwrap();
     let head = "POST /content_list HTTP/1.1\r\nHost: hub\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
@@ -134,7 +134,7 @@ async fn one_signal_that_is_sent_twice_as_timeout_does_it_is_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_watchdog_is_fed_while_the_hub_works() {
+async fn the_watchdog_is_notified_while_the_hub_works() {
     let (mut world, systemd) = Systemd::start(&[], &[("WATCHDOG_USEC", "100000")]).await;
     for _ in 0..5 {
         assert_eq!(systemd.told().await, "WATCHDOG=1\n");
@@ -164,7 +164,7 @@ async fn the_exit_code_distinguishes_wrong_arguments_from_a_failed_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_that_fails_is_named_and_the_process_still_lives() {
+async fn a_failed_part_is_named_and_the_process_stays_alive() {
     let mut world = World::start().await;
     let (status, health) = world.watch("/readyz").await;
     let parts = &health["parts"];

@@ -93,7 +93,7 @@ async fn acknowledged_messages_survive_a_kill() {
 }
 
 #[tokio::test]
-async fn quality_two_stays_exactly_once_over_a_kill() {
+async fn qos_2_stays_exactly_once_across_a_kill() {
     let mut world = World::start_with(&[OPEN]).await;
     let (mut listener, _) = resume(&world, V4, "listener").await;
     listen(&mut listener, V4, "once", 2).await;
@@ -163,7 +163,7 @@ async fn a_full_session_drops_by_its_policy_and_counts() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_of_a_kept_session_gets_everything_in_the_end() {
+async fn a_slow_reader_of_a_kept_session_gets_all_messages() {
     const MESSAGES: u16 = 600;
     let world =
         World::start_with(&[OPEN, ("TOYHUB_MQTT__QUEUE_MESSAGES_MAX", "8"), ("TOYHUB_MQTT__INFLIGHT_MAX", "4")]).await;

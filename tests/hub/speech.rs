@@ -62,7 +62,7 @@ impl World {
     }
 
     /// The name of the reply to a recording without speech.
-    async fn not_heard(&self, toy: &Toy) -> String {
+    async fn answer_without_speech(&self, toy: &Toy) -> String {
         let answer = self.ask_by(toy, wav(16_000, 1, 16, 1, &[0; 64_000])).await;
         assert_eq!(answer["from_user"], "ai", "{answer}");
         answer["chat"].as_str().unwrap().to_owned()
@@ -99,7 +99,7 @@ async fn a_song_is_played_by_its_title() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_one_is_never_the_same_one_and_each_toy_has_its_own_last_one() {
+async fn another_song_differs_from_the_last_one_of_the_same_toy() {
     let world = hearing("another one").await;
     let (toy, other) = (world.bound_toy("Fluffy").await, world.bound_toy("Bruno").await);
     world.songs(["The Bear", "The Bus"]).await;
@@ -134,7 +134,7 @@ async fn a_message_is_started_and_the_next_recording_goes_to_the_friend() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_like_titles_are_asked_back_and_the_next_recording_chooses() {
+async fn two_similar_titles_are_asked_about_and_the_next_recording_chooses() {
     let world = hearing_with("the other one", &[("TOYHUB_SPEECH__QUESTION_TIMEOUT_S", "3600")]).await;
     let (toy, other) = (world.bound_toy("Fluffy").await, world.bound_toy("Bruno").await);
     let songs = world.songs(["The Other Won", "The Other Wan"]).await;
@@ -149,7 +149,7 @@ async fn two_like_titles_are_asked_back_and_the_next_recording_chooses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chat_endpoint_replies_and_where_it_fails_the_hub_does() {
+async fn the_hub_replies_itself_if_the_chat_endpoint_fails() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url: &'static str = Box::leak(format!("http://{}/v1", listener.local_addr().unwrap()).into_boxed_str());
     let settings = [
@@ -211,7 +211,7 @@ async fn answers_are_as_loud_as_a_recording() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_and_notices_are_wav_where_the_owner_wants_it() {
+async fn answers_and_notices_are_wav_if_configured() {
     let world = hearing_with("who is it", &[("TOYHUB_SPEECH__FORMAT", "wav")]).await;
     let owner = world.user("mia").await;
     let toy = world.toy(&owner, "Fluffy").await;
@@ -273,7 +273,7 @@ async fn every_bad_recording_has_its_answer() {
     let world = hearing("play the bear song").await;
     let toy = world.bound_toy("Fluffy").await;
     let [bear] = world.songs(["The Bear Song"]).await;
-    let not_heard = world.not_heard(&toy).await;
+    let answer_without_speech = world.answer_without_speech(&toy).await;
     let folder = world.folder();
     let converted = |arguments: &[&str]| sound::converted(folder, "riff", &[arguments, &["-f", "wav"]].concat());
     let mut noise = 1u32;
@@ -291,7 +291,7 @@ async fn every_bad_recording_has_its_answer() {
     let minutes = wav(8000, 1, 8, 1, &vec![128; 8000 * 600]);
     let code = |code: u16| json!({"code": code});
     let played = json!({"music": bear});
-    let unheard = json!({"chat": not_heard});
+    let unheard = json!({"chat": answer_without_speech});
     for (name, recording, expected) in [
         ("0 bytes", vec![], code(14)),
         ("no samples", wav(16_000, 1, 16, 1, &[]), code(14)),
@@ -317,7 +317,7 @@ async fn every_bad_recording_has_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_at_once_are_all_answered_and_no_toy_goes_short() {
+async fn fifty_concurrent_recordings_are_all_answered_in_turns() {
     let world = hearing_with(
         "play the bear song",
         &[("TOYHUB_SPEECH__QUEUE_MAX", "6"), ("TOYHUB_HTTP__UPLOADS_PER_ADDRESS_MAX", "64")],
@@ -437,7 +437,7 @@ async fn a_hub_that_is_used_and_stopped_in_order_logs_no_warning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_said_is_neither_kept_nor_logged() {
+async fn spoken_words_are_neither_stored_nor_logged() {
     let log = [("TOYHUB_SERVER__LOG", "trace,surrealdb=debug,surrealdb_core=debug,surrealkv=warn")];
     let mut world = hearing_with("hello purple elephant", &log).await;
     let toy = world.bound_toy("Fluffy").await;
@@ -471,7 +471,7 @@ fn holds(folder: &Path, bytes: &[u8]) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn recordings_are_kept_where_the_owner_wants_it() {
+async fn recordings_are_kept_if_configured() {
     let world = hearing_with("hello", &[("TOYHUB_SPEECH__KEEP_AI_RECORDINGS", "true")]).await;
     let toy = world.bound_toy("Fluffy").await;
     world.ask(&toy).await;
@@ -523,13 +523,13 @@ async fn the_included_model_recognises_play_commands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_model_in_the_box_understands_questions() {
+async fn the_included_model_understands_questions() {
     let world = listening().await;
     let toy = world.bound_toy("Fluffy").await;
-    let not_heard = world.not_heard(&toy).await;
+    let answer_without_speech = world.answer_without_speech(&toy).await;
     let eight = world.reply_to(&toy, "what is three plus five").await;
     assert_eq!(world.reply_to(&toy, "what is ten minus two").await, eight, "the same words, the same sound");
-    let mut replies = HashSet::from([not_heard, eight]);
+    let mut replies = HashSet::from([answer_without_speech, eight]);
     for words in [
         "what is seven plus four",
         "what time is it",
@@ -545,7 +545,7 @@ async fn the_model_in_the_box_understands_questions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_model_in_the_box_understands_commands_to_the_toy() {
+async fn the_included_model_understands_commands_to_the_toy() {
     let world = listening().await;
     let toy = world.bound_toy("Fluffy").await;
     let mut line = Line::open(&world, &toy).await;
@@ -574,7 +574,7 @@ async fn a_spoken_name_sends_the_next_recording_to_another_toy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_friends_of_one_name_are_asked_back_and_the_child_chooses() {
+async fn two_friends_of_one_name_are_asked_about_and_the_child_chooses() {
     let world = listening().await;
     let (dad, other) = (world.user("dad").await, world.user("other").await);
     let toy = world.toy(&dad, "Fluffy").await;

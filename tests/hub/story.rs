@@ -110,7 +110,7 @@ async fn an_offline_toy_gets_all_messages_on_reconnect_also_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_accepted_survives_kill_9_at_once() {
+async fn an_accepted_message_survives_an_immediate_kill() {
     let mut world = World::start().await;
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;

@@ -71,7 +71,7 @@ async fn nothing_of_a_recording_is_written_before_its_sender_is_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_may_come_behind_a_recording() {
+async fn names_may_follow_a_recording() {
     let world = World::start().await;
     let (parent, toy) = family(&world).await;
     let (user, to) = (("user_id", parent.id.as_str()), ("to_user", toy.id.as_str()));
@@ -119,7 +119,7 @@ async fn the_storage_of_one_party_has_a_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_without_a_name_is_the_persons_to_mend() {
+async fn a_login_without_a_name_is_a_client_error() {
     let world = World::start().await;
     for name in ["", "  ", "\0", &"x".repeat(5000)] {
         let (status, answer) = world.post("/login", json!({"username": name, "password": "x"})).await;
@@ -189,7 +189,7 @@ async fn connections_of_one_address_leave_descriptors_to_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_hub_takes_the_descriptors_that_it_may_have_and_keeps_none_of_proc() {
+async fn the_hub_raises_its_descriptor_limit_and_keeps_none_open_on_proc() {
     let world = World::start().await;
     family(&world).await;
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", world.id())).unwrap();
@@ -225,7 +225,7 @@ async fn only_the_hubs_user_may_open_its_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_of_a_busy_run_names_nothing_that_opens_something() {
+async fn the_log_of_a_busy_run_contains_no_secret() {
     let filter = "debug,toyhub=trace,surrealdb=info,surrealkv=info";
     let mut world = World::start_with(&[("TOYHUB_SERVER__LOG", filter)]).await;
     let (parent, toy) = family(&world).await;

@@ -107,7 +107,7 @@ async fn all_sockets_are_served_over_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_is_taken_and_a_large_file_is_given_over_tls() {
+async fn uploads_and_large_downloads_work_over_tls() {
     let world = world(&[("TOYHUB_HTTP__TLS_RECORD_MAX_BYTES", "2048")]).await;
     let owner = world.user("mia").await;
     let toy = world.toy(&owner, "Fluffy").await;
@@ -124,7 +124,7 @@ async fn an_upload_is_taken_and_a_large_file_is_given_over_tls() {
 }
 
 /// Reads the server's answer to plain text.
-async fn say_plainly(address: SocketAddr, bytes: &[u8]) -> String {
+async fn send_plain(address: SocketAddr, bytes: &[u8]) -> String {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
@@ -134,20 +134,20 @@ async fn say_plainly(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plain_text_where_tls_is_served_gets_a_readable_answer() {
+async fn plain_text_at_a_tls_port_gets_a_readable_answer() {
     let world = world(&[]).await;
     let mut stays = open_tls(world.https_addr(), &world.folder().join("ca.pem")).await.unwrap();
     for address in [world.https_addr(), world.mqtts_addr()] {
         for request in
             ["GET /healthz HTTP/1.1\r\nHost: hub\r\n\r\n", "POST /login HTTP/1.0\r\n\r\n", "PROXY TCP4 1.2.3.4"]
         {
-            let answer = say_plainly(address, request.as_bytes()).await;
+            let answer = send_plain(address, request.as_bytes()).await;
             let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
             assert!(head.starts_with("HTTP/1.1 400 ") && body.contains("https://"), "{answer:?}");
         }
         // Neither HTTP nor TLS: an MQTT client without TLS, a PROXY header of version 2.
         for bytes in [&connect(V5, "a", "b", "c")[..], b"\r\n\r\n\0\r\nQUIT\n"] {
-            assert!(!say_plainly(address, bytes).await.contains("HTTP"));
+            assert!(!send_plain(address, bytes).await.contains("HTTP"));
         }
     }
     let url = format!("http://localhost:{}/healthz", world.https_addr().port());
@@ -160,7 +160,7 @@ async fn plain_text_where_tls_is_served_gets_a_readable_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_where_plain_text_is_served_fails_at_once() {
+async fn tls_at_a_plain_port_fails_at_once() {
     let world = world(&[]).await;
     let toy = world.bound_toy("Fluffy").await;
     for address in [world.http_addr(), world.mqtt_addr()] {
@@ -208,7 +208,7 @@ async fn clients_of_another_alpn_protocol_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unfinished_handshake_keeps_nobody_out_and_ends() {
+async fn an_unfinished_handshake_blocks_no_others_and_times_out() {
     let world = world(&[("TOYHUB_NET__HANDSHAKE_TIMEOUT_S", "2")]).await;
     let mut stalled = Vec::new();
     for n in 0..40 {

@@ -152,7 +152,7 @@ async fn both_versions_work_over_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_present_certificates_where_they_must() {
+async fn client_certificates_are_checked() {
     let folder = folder_with_clients();
     let good = &["--cert", "toy.pem", "--key", "toy.key"];
     let fake = &["--cert", "fake.pem", "--key", "fake.key"];
@@ -265,7 +265,7 @@ async fn read_web(stream: &mut WebSocketStream<TcpStream>, count: usize) -> Vec<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mqtt_runs_in_a_web_socket_whatever_its_messages_hold() {
+async fn mqtt_over_websocket_ignores_message_boundaries() {
     let mut world = World::start().await;
     let owner = world.user("mia").await;
     let toy = world.toy(&owner, "Fluffy").await;
@@ -302,7 +302,7 @@ async fn read_connack(stream: &mut WebSocketStream<TcpStream>) -> [u8; 3] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_web_socket_speaks_mqtt_alone() {
+async fn mqtt_over_websocket_accepts_only_mqtt() {
     let world = World::start_with(&[("TOYHUB_MQTT__PACKET_MAX_BYTES", "1000")]).await;
     for protocol in [None, Some("mqttv3.1"), Some("mqttv3.1, mqtt"), Some("chat, mqtt")] {
         let mut stream = open_web(&world, protocol).await.unwrap();

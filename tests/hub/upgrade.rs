@@ -19,7 +19,7 @@ const SECRET: &str = "9b987cfde62a7ac1f6ebde35e5d182f20ad71529719aa509e61995f947
 const LOST: usize = 1;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_of_before_0_2_opens_with_all_that_it_holds() {
+async fn a_folder_of_version_0_1_opens_with_all_its_data() {
     let folder = TempDir::new().unwrap();
     let archive = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hub/folders/before-0.2.tar.xz");
     let unpack = tokio::process::Command::new("tar").args(["-xJf", archive, "-C"]).arg(folder.path()).status();

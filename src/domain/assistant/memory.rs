@@ -61,7 +61,7 @@ impl Memory {
         self.toys().get(toy)?.last_played.clone()
     }
 
-    pub(super) fn asked(&self, toy: &ToyId, question: Question, now: Timestamp) {
+    pub(super) fn set_question(&self, toy: &ToyId, question: Question, now: Timestamp) {
         self.remember(toy, now, |toy| toy.question = Some((question, now)));
     }
 
@@ -92,11 +92,11 @@ mod tests {
         let memory = Memory::new(60.0);
         let (toy, other) = (ToyId::random(), ToyId::random());
         let asked = question("bear");
-        memory.asked(&toy, asked.clone(), 100.0);
+        memory.set_question(&toy, asked.clone(), 100.0);
         assert_eq!(memory.take_question(&other, 100.0), None);
         assert_eq!(memory.take_question(&toy, 160.0), Some(asked.clone()));
         assert_eq!(memory.take_question(&toy, 160.0), None);
-        memory.asked(&toy, asked, 100.0);
+        memory.set_question(&toy, asked, 100.0);
         assert_eq!(memory.take_question(&toy, 160.1), None);
     }
 

@@ -13,7 +13,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_erasure_of_unknown_outcome_says_so_and_is_asked_for_again() {
+async fn an_erasure_of_unknown_outcome_is_reported_and_repeated() {
     let world = world(Config::default()).await;
     let (user, toy) = world.family().await;
     let parent = Party::User(user.clone());

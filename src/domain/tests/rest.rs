@@ -70,7 +70,7 @@ impl Home {
         self.world.hub.friends(&Party::Toy(self.toy.clone())).await.unwrap()[0].unread
     }
 
-    fn told(&mut self) -> usize {
+    fn events_of(&mut self) -> usize {
         heard(&mut self.ears).iter().filter(|(_, text)| text.contains("Message {")).count()
     }
 }
@@ -80,7 +80,7 @@ async fn messages_wait_over_midnight_and_a_change_of_the_clocks_and_are_announce
     let mut home = Home::new().await;
     home.quiet("20:00", "07:00", NOON).await.unwrap();
     home.message(NOON).await;
-    assert_eq!(home.told(), 1, "by day");
+    assert_eq!(home.events_of(), 1, "by day");
     home.world.hub.receive(&Party::Toy(home.toy.clone()), None).await.unwrap();
     heard(&mut home.ears);
 
@@ -89,7 +89,7 @@ async fn messages_wait_over_midnight_and_a_change_of_the_clocks_and_are_announce
     home.message(NOON + 8.0 * HOUR).await;
     home.message(NOON + 13.0 * HOUR).await;
     let toy = Party::Toy(home.toy.clone());
-    assert_eq!(home.told(), 0);
+    assert_eq!(home.events_of(), 0);
     assert!(home.world.hub.receive(&toy, None).await.unwrap().is_empty(), "a press of the button finds nothing");
     let unread = home.world.hub.unread(&toy, 10).await.unwrap();
     assert_eq!((unread.messages.len(), unread.friends[0].unread), (0, 2), "they are stored and unread");
@@ -99,11 +99,11 @@ async fn messages_wait_over_midnight_and_a_change_of_the_clocks_and_are_announce
     assert_eq!(heard(&mut late), [], "a toy that comes back in the night is not told either");
     drop(late);
     home.world.hub.keep_quiet_hours(NOON + 18.0 * HOUR - 1.0).await;
-    assert_eq!(home.told(), 0, "06:59:59");
+    assert_eq!(home.events_of(), 0, "06:59:59");
     home.world.hub.keep_quiet_hours(NOON + 18.0 * HOUR).await;
-    assert_eq!(home.told(), 2, "07:00");
+    assert_eq!(home.events_of(), 2, "07:00");
     home.world.hub.keep_quiet_hours(NOON + 18.0 * HOUR + 1.0).await;
-    assert_eq!(home.told(), 0, "once");
+    assert_eq!(home.events_of(), 0, "once");
     assert_eq!(home.world.hub.receive(&toy, None).await.unwrap().len(), 2);
 }
 
@@ -124,31 +124,31 @@ async fn a_resting_toy_marks_only_what_it_was_given_as_read() {
     }
     // An urgent message is given, and what waited with it.
     home.world.hub.wake_for_emergency(&home.owner, &toy.id().parse().unwrap(), NOON + 10.0 * HOUR).await.unwrap();
-    assert_eq!(home.told(), 1);
+    assert_eq!(home.events_of(), 1);
     home.world.hub.mark_delivered(&toy, &withheld).await.unwrap();
     home.world.hub.keep_quiet_hours(NOON + 11.0 * HOUR).await;
     home.message(NOON + 11.0 * HOUR).await;
     home.world.hub.mark_read(&toy, &parent_id, None).await.unwrap();
-    assert_eq!((home.told(), home.unread().await), (0, 1));
+    assert_eq!((home.events_of(), home.unread().await), (0, 1));
     home.world.hub.keep_quiet_hours(NOON + 18.0 * HOUR).await;
-    assert_eq!(home.told(), 1, "no message is lost");
+    assert_eq!(home.events_of(), 1, "no message is lost");
     home.world.hub.mark_read(&toy, &parent_id, None).await.unwrap();
     assert_eq!(home.unread().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_emergency_of_a_guardian_lifts_the_hours_and_nobody_elses() {
+async fn only_an_emergency_of_a_guardian_suspends_the_hours() {
     let mut home = Home::new().await;
     home.quiet("11:00", "15:00", NOON).await.unwrap();
     home.message(NOON).await;
-    assert_eq!(home.told(), 0);
+    assert_eq!(home.events_of(), 0);
     let id = home.toy.as_str().parse().unwrap();
     let (stranger, _) = home.world.family().await;
     let refused = home.world.hub.wake_for_emergency(&stranger, &id, NOON).await;
     assert!(matches!(refused, Err(DomainError::Forbidden)), "{refused:?}");
     home.world.hub.wake_for_emergency(&home.owner, &id, NOON).await.unwrap();
     home.message(NOON + 1.0).await;
-    assert_eq!(home.told(), 2, "and what waited before");
+    assert_eq!(home.events_of(), 2, "and what waited before");
     // A restart in between keeps it, and the hours go on after it.
     home.world.hub.resting.forget(&home.toy);
     home.world.hub.load_quiet_hours(NOON + 60.0).await.unwrap();
@@ -158,7 +158,7 @@ async fn an_emergency_of_a_guardian_lifts_the_hours_and_nobody_elses() {
     // The end of the setting is the end of the rest.
     home.message(NOON + 901.0).await;
     home.quiet("", "", NOON + 902.0).await.unwrap();
-    assert!(home.told() >= 1);
+    assert!(home.events_of() >= 1);
     assert!(home.world.hub.toy_settings(Some(&home.owner), &home.toy, NOON).await.unwrap().quiet.is_none());
 }
 
@@ -167,12 +167,12 @@ async fn a_toy_whose_minutes_are_used_up_rests_until_the_next_day() {
     let mut home = Home::new().await;
     home.limit(1, NOON).await.unwrap();
     home.long_message(40, NOON).await;
-    assert_eq!((home.told(), home.press(NOON).await, home.rests()), (1, 1, false));
+    assert_eq!((home.events_of(), home.press(NOON).await, home.rests()), (1, 1, false));
     home.long_message(40, NOON + 60.0).await;
-    assert_eq!((home.told(), home.press(NOON + 60.0).await), (1, 1), "what has begun is played to its end");
+    assert_eq!((home.events_of(), home.press(NOON + 60.0).await), (1, 1), "what has begun is played to its end");
     assert_eq!((home.rests(), home.seconds_used(NOON + 61.0).await), (true, Some(80.0)));
     home.message(NOON + 120.0).await;
-    assert_eq!((home.told(), home.press(NOON + 120.0).await), (0, 0), "messages wait");
+    assert_eq!((home.events_of(), home.press(NOON + 120.0).await), (0, 0), "messages wait");
     let toy = Party::Toy(home.toy.clone());
     assert_eq!(home.world.hub.unread(&toy, 10).await.unwrap().friends[0].unread, 1);
 
@@ -181,14 +181,14 @@ async fn a_toy_whose_minutes_are_used_up_rests_until_the_next_day() {
     home.world.hub.load_quiet_hours(NOON + 130.0).await.unwrap();
     assert!(home.rests());
     home.world.hub.wake_for_emergency(&home.owner, &home.toy.as_str().parse().unwrap(), NOON + 140.0).await.unwrap();
-    assert_eq!((home.told(), home.rests()), (1, false));
+    assert_eq!((home.events_of(), home.rests()), (1, false));
     home.world.hub.keep_quiet_hours(NOON + 140.0 + 900.0).await;
     assert!(home.rests());
     // The day ends at midnight in Berlin.
     home.world.hub.keep_quiet_hours(NOON + 12.0 * HOUR - 1.0).await;
-    assert_eq!((home.told(), home.rests()), (0, true));
+    assert_eq!((home.events_of(), home.rests()), (0, true));
     home.world.hub.keep_quiet_hours(NOON + 12.0 * HOUR).await;
-    assert_eq!((home.told(), home.rests()), (1, false), "what waits is announced");
+    assert_eq!((home.events_of(), home.rests()), (1, false), "what waits is announced");
     assert_eq!(home.seconds_used(NOON + 12.0 * HOUR).await, Some(0.0));
     assert_eq!(home.press(NOON + 13.0 * HOUR).await, 1);
 
@@ -204,7 +204,7 @@ async fn a_toy_whose_minutes_are_used_up_rests_until_the_next_day() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_that_a_toy_is_given_to_play_counts() {
+async fn everything_that_a_toy_plays_counts() {
     let home = Home::new().await;
     let hub = &home.world.hub;
     home.limit(10, NOON).await.unwrap();
@@ -212,9 +212,9 @@ async fn all_that_a_toy_is_given_to_play_counts() {
     let (parent_id, toy_id) = (parent.id().parse().unwrap(), toy.id().parse().unwrap());
     // Messages that a connected toy marks as heard.
     home.long_message(30, NOON).await;
-    let waiting = hub.waiting_to_be_counted(&toy, &parent_id).await.unwrap();
+    let waiting = hub.uncounted_messages(&toy, &parent_id).await.unwrap();
     hub.mark_read(&toy, &parent_id, None).await.unwrap();
-    assert!(hub.waiting_to_be_counted(&toy, &parent_id).await.unwrap().is_empty());
+    assert!(hub.uncounted_messages(&toy, &parent_id).await.unwrap().is_empty());
     hub.count_messages(&toy, waiting.iter(), NOON).await;
     assert_eq!(home.seconds_used(NOON).await, Some(30.0));
     // Music that a friend has it play, also a piece whose length was not known.
@@ -245,7 +245,7 @@ async fn all_that_a_toy_is_given_to_play_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_muted_friend_is_stored_and_counted_and_interrupts_nobody() {
+async fn messages_of_a_muted_friend_are_stored_and_counted_silently() {
     let mut home = Home::new().await;
     let (parent, toy) = (Party::User(home.owner.clone()), Party::Toy(home.toy.clone()));
     let (parent_id, toy_id): (PartyId, PartyId) = (parent.id().parse().unwrap(), toy.id().parse().unwrap());
@@ -265,13 +265,13 @@ async fn a_muted_friend_is_stored_and_counted_and_interrupts_nobody() {
     assert_eq!(home.press(NOON).await, 1, "a press of the button gives it");
     home.message(NOON + 1.0).await;
     home.world.hub.mute(&toy, &parent_id, false).await.unwrap();
-    assert_eq!(home.told(), 1, "what waits is announced at the end");
+    assert_eq!(home.events_of(), 1, "what waits is announced at the end");
 
     // An urgent message of a guardian ends it.
     home.world.hub.mute(&toy, &parent_id, true).await.unwrap();
     home.world.hub.wake_for_emergency(&home.owner, &toy_id, NOON + 2.0).await.unwrap();
     home.message(NOON + 3.0).await;
-    assert_eq!(home.told(), 1);
+    assert_eq!(home.events_of(), 1);
 
     // A user's stream has nothing of a muted friend, and goes on without a gap.
     heard(&mut phone);
@@ -289,7 +289,7 @@ async fn a_muted_friend_is_stored_and_counted_and_interrupts_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hours_that_are_none_are_refused_and_so_are_strangers() {
+async fn malformed_hours_and_strangers_are_refused() {
     let home = Home::new().await;
     let hub = &home.world.hub;
     for (from, until, zone) in [("25:00", "07:00", "UTC"), ("20:00", "", "UTC"), ("20:00", "x", "UTC")] {

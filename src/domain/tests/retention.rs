@@ -12,7 +12,7 @@ fn config(retention: Retention) -> Config {
 }
 
 #[tokio::test]
-async fn messages_go_when_their_days_are_over_and_nothing_else_does() {
+async fn only_messages_past_their_days_are_deleted() {
     let retention = Retention { messages_days: 30, ..Retention::default() };
     let mut config = config(retention);
     config.chats.retry_window_s = 0;
@@ -46,7 +46,7 @@ async fn messages_are_kept_where_no_days_are_set() {
 }
 
 #[tokio::test]
-async fn requests_and_expired_tokens_go_when_their_days_are_over() {
+async fn requests_and_expired_tokens_are_deleted_after_their_days() {
     let world = world(config(Retention { requests_days: 10, tokens_days: 5, ..Retention::default() })).await;
     let ((user, _), (other, _)) = (world.family().await, world.family().await);
     let (asker, asked) = (Party::User(user), Party::User(other.clone()));

@@ -187,7 +187,7 @@ async fn sounds_without_a_message_are_deleted_after_an_hour_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_deleted_where_the_database_cannot_be_asked_or_is_another_one() {
+async fn nothing_is_deleted_while_the_database_is_unavailable_or_another_one() {
     let world = world(Config::default()).await;
     let sweep = async || world.hub.sweep_sounds(SystemTime::UNIX_EPOCH, SystemTime::now()).await;
     let folder = world._folder.path().join("files/chat");
@@ -212,7 +212,7 @@ async fn nothing_is_deleted_where_the_database_cannot_be_asked_or_is_another_one
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_names_what_is_wrong_and_mends_what_can_be_mended() {
+async fn the_doctor_reports_all_faults_and_repairs_those_that_it_can() {
     let world = world(Config::default()).await;
     let (user, toy) = world.family().await;
     let parent = Party::User(user);
@@ -263,7 +263,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_a_crash_has_cut_off_goes_after_its_days_and_with_its_sender() {
+async fn an_upload_cut_off_by_a_crash_is_deleted_after_its_days_and_with_its_sender() {
     const DAY_S: u64 = 86_400;
     let mut world = world(Config::default()).await;
     let (user, toy) = world.family().await;

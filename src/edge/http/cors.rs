@@ -13,7 +13,7 @@ use crate::config::Http;
 const ALLOWED_HEADERS: HeaderValue =
     HeaderValue::from_static("Authorization, Content-Type, Range, If-Range, If-None-Match");
 /// The longest list of headers that a page may ask for.
-const ASKED_HEADERS_MAX_BYTES: usize = 1024;
+const REQUESTED_HEADERS_MAX_BYTES: usize = 1024;
 const EXPOSED_HEADERS: HeaderValue =
     HeaderValue::from_static("ETag, Content-Range, Accept-Ranges, Content-Length, Retry-After");
 /// How long a browser may remember a preflight's answer, in seconds.
@@ -36,7 +36,7 @@ pub(super) fn preflight(config: &Http, request: &HeaderMap, allowed_methods: &'s
     let is_list = |byte: &u8| byte.is_ascii_alphanumeric() || b", !#$%&'*+-.^_`|~".contains(byte);
     let asked = request.get(ACCESS_CONTROL_REQUEST_HEADERS).filter(|asked| {
         let from = request.get(ORIGIN).is_some_and(|origin| is_allowed(config, origin));
-        from && asked.len() <= ASKED_HEADERS_MAX_BYTES && asked.as_bytes().iter().all(is_list)
+        from && asked.len() <= REQUESTED_HEADERS_MAX_BYTES && asked.as_bytes().iter().all(is_list)
     });
     let mut response = Response::new(full(Vec::new()));
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_an_allowed_origin_may_send_what_it_asks_for() {
+    fn an_allowed_origin_may_send_the_headers_that_it_requests() {
         let config = Http { allowed_origins: vec!["http://a".into()], ..Http::default() };
         let allowed = |origin: &'static str, asked: String| {
             let mut request = HeaderMap::new();

@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_select_as_the_specification_says() {
+    fn ranges_follow_the_specification() {
         let part = |start, end| Selection::Part(start..end);
         let cases = [
             ("bytes=0-4", 10, part(0, 5)),

@@ -12,7 +12,7 @@ use super::Edge;
 use super::client::Requester;
 use super::reply::Failure;
 use crate::api::request::{Given, missing};
-use crate::api::{Asked, Authority, Caller, Entry};
+use crate::api::{Authority, CallContext, Caller, Entry};
 use crate::config::Http;
 use crate::domain::error::DomainError;
 use crate::domain::{Origin, Upload};
@@ -60,16 +60,16 @@ pub(super) struct Admitted {
 
 impl Gate<'_> {
     /// The credential of the call, as far as the request has sent it.
-    pub(super) fn asked(&self, given: &Given) -> Asked {
+    pub(super) fn context(&self, given: &Given) -> CallContext {
         // The token of the header or, additively, of the body's `token`.
         let in_body = given.text("token").filter(|token| !token.is_empty()).map(Secret::new);
         let authority = Authority::Token(self.bearer.clone().or(in_body));
-        Asked::new(Arc::clone(&self.edge.hub), self.from, wire::now(), authority)
+        CallContext::new(Arc::clone(&self.edge.hub), self.from, wire::now(), authority)
     }
 
     /// Begins to receive the recording; none while it is not known whether it is let in. Errors: as of the call.
     pub(super) async fn admit(&self, given: &Given) -> Result<Option<Admitted>, Failure> {
-        let asked = self.asked(given);
+        let asked = self.context(given);
         match self.entry.caller(&asked, given).await? {
             Caller::Known(party) => self.edge.hub.check_stored(&party).await?,
             Caller::Unnamed(_) => match asked.anybody().await {
@@ -83,7 +83,7 @@ impl Gate<'_> {
 
     /// As [`Self::admit`], when all fields have come.
     pub(super) async fn admit_named(&self, given: &Given) -> Result<Admitted, Failure> {
-        match self.entry.caller(&self.asked(given), given).await? {
+        match self.entry.caller(&self.context(given), given).await? {
             Caller::Known(party) => self.edge.hub.check_stored(&party).await?,
             Caller::Unnamed(field) => return Err(missing(field).into()),
         }

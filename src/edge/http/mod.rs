@@ -1,6 +1,6 @@
-//! The documented HTTP routes, the files, and the door to the sockets, on one port.
+//! The documented HTTP routes, the files, and the handshakes of the sockets, on one port.
 //!
-//! This room has HTTP only: the hub decides about permissions, and another edge serves a socket after its handshake
+//! This module has HTTP only: the hub decides about permissions, and another edge serves a socket after its handshake
 //! ([`SocketRoute`]). The way of a request:
 //!
 //! `connection` (one task, one client) → `client` (whom a proxy forwards it for) → `service` (route, CORS, access log)

@@ -6,7 +6,7 @@ use matchit::{InsertError, Router};
 
 use super::path::with_one_slash;
 use super::sockets::SocketRoute;
-use crate::api::{self, Door, Entry};
+use crate::api::{self, Entry, ServedAt};
 use crate::config::Dialect;
 use crate::domain::FileKind;
 
@@ -38,7 +38,7 @@ pub(super) enum Endpoint {
     Health,
     /// Whether its parts work.
     Readiness,
-    /// The door to another edge.
+    /// The handshake of a socket of another edge.
     Socket(SocketRoute),
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Routes(Router<Route>);
 impl Routes {
     /// The documented paths, those of `dialect`, and the `sockets`. Fails if two have the same path.
     pub(super) fn new(dialect: Dialect, sockets: Vec<SocketRoute>) -> Result<Self, InsertError> {
-        let calls = api::calls().filter(|call| call.facts.door != Door::Connection);
+        let calls = api::calls().filter(|call| call.facts.served_at != ServedAt::Connection);
         let calls =
             calls.map(|call| Route { pattern: format!("/{}", call.facts.name).into(), endpoint: Endpoint::Call(call) });
         let covers = (dialect == Dialect::Field).then_some((FIELD_PATH, FileKind::Image));

@@ -138,15 +138,15 @@ async fn call(
     let from = client.origin(&head.headers);
     let gate = Gate { edge, client, entry, from, bearer: bearer(&head.headers) };
     let (given, place) = body::receive(&gate, Arc::clone(client), &head.headers, body).await?;
-    let asked = gate.asked(&given);
+    let context = gate.context(&given);
     let (dialect, content_list) = (client.dialect, http.field_content_list);
     if let Some(sign) = dialect::sign_of_other(dialect, entry.facts.name, &given.fields) {
         note_other_dialect(edge, client, &format!("/{}", entry.facts.name), sign);
     }
     let work = async move {
         let _place = place;
-        let reply = dialect::call(dialect, content_list, entry, &asked, given).await;
-        reply.map(|reply| (reply, asked.take_handover()))
+        let reply = dialect::call(dialect, content_list, entry, &context, given).await;
+        reply.map(|reply| (reply, context.take_handover()))
     };
     // A completely received request is executed completely: a client that disconnects now must not interrupt a
     // transaction.

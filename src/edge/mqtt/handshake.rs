@@ -186,14 +186,14 @@ async fn enter(
     }
     place.serve(&mailbox);
     if is_resumed {
-        forget_what_is_forbidden(&mailbox, edge).await.map_err(refused)?;
+        end_forbidden_subscriptions(&mailbox, edge).await.map_err(refused)?;
         edge.hub.resume(&mailbox).await.map_err(refused)?;
     }
     Ok(Entered { mailbox, place, memory, is_resumed, assigned_id })
 }
 
 /// Ends subscriptions of a resumed session that would be refused today.
-async fn forget_what_is_forbidden(mailbox: &Mailbox, edge: &Edge) -> Result<(), DomainError> {
+async fn end_forbidden_subscriptions(mailbox: &Mailbox, edge: &Edge) -> Result<(), DomainError> {
     for (filter, share) in mailbox.subscriptions() {
         if !edge.hub.may_receive(mailbox.party(), filter.as_str()).await? {
             mailbox.unsubscribe(&filter, share.as_deref());

@@ -16,8 +16,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) async fn run(edge: &Edge) {
     let began = Instant::now();
     let mut sweep = interval(SWEEP_INTERVAL);
-    let mut tell = interval(seconds(edge.config.sys_interval_s.max(1)));
-    for timer in [&mut sweep, &mut tell] {
+    let mut figures_due = interval(seconds(edge.config.sys_interval_s.max(1)));
+    for timer in [&mut sweep, &mut figures_due] {
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
     loop {
@@ -32,13 +32,13 @@ pub(super) async fn run(edge: &Edge) {
                     tracing::warn!(?error, "old answers not swept");
                 }
             }
-            _ = tell.tick() => tell_figures(edge, began.elapsed()),
+            _ = figures_due.tick() => publish_figures(edge, began.elapsed()),
         }
     }
 }
 
 /// The names are those that brokers have in common.
-fn tell_figures(edge: &Edge, uptime: Duration) {
+fn publish_figures(edge: &Edge, uptime: Duration) {
     let Figures { connections, published, delivered, retained, dropped } = edge.hub.figures();
     for (name, value) in [
         ("version", concat!("toyhub ", env!("CARGO_PKG_VERSION")).to_owned()),

@@ -29,14 +29,14 @@ pub(super) enum Job {
 }
 
 impl Job {
-    /// The kind of job that `topic` is for, if it is one of the hub's own doors for `party`.
+    /// The kind of job that `topic` is for, if it is a channel of `party` to the hub.
     ///
     /// The payload is copied: it may be a slice of a read buffer, which would be kept with it.
     pub(super) fn of(party: &Party, topic: &str, payload: &Bytes) -> Option<Result<Self, DomainError>> {
         let rest = topic.strip_prefix(party.kind().as_str())?.strip_prefix('/')?;
-        let door = rest.strip_prefix(party.id())?.strip_prefix('/')?;
-        let chunk = match door.split_once('/') {
-            None if door == "out" => return Some(Ok(Self::Request(Bytes::copy_from_slice(payload)))),
+        let channel = rest.strip_prefix(party.id())?.strip_prefix('/')?;
+        let chunk = match channel.split_once('/') {
+            None if channel == "out" => return Some(Ok(Self::Request(Bytes::copy_from_slice(payload)))),
             Some(("voice", chunk)) => chunk,
             _ => return None,
         };
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hubs_doors_are_known_by_their_topics() {
+    fn requests_to_the_hub_are_known_by_their_topics() {
         let toy = Party::Toy("5c8f582f268d7942f44c6703".parse().unwrap());
         let job = |topic: &str| Job::of(&toy, topic, &Bytes::from_static(b"x"));
         assert!(matches!(job("toy/5c8f582f268d7942f44c6703/out"), Some(Ok(Job::Request(text))) if text == "x"));
@@ -171,17 +171,18 @@ mod tests {
     }
 
     #[test]
-    fn they_are_the_topics_that_the_permissions_give_to_the_hub() {
+    fn the_topics_match_those_of_the_permissions() {
         use crate::domain::permissions::{Action, Rule, rule};
         let toy = Party::Toy("5c8f582f268d7942f44c6703".parse().unwrap());
         let app = Party::User("5c8f582f268d7942f44c6703".parse().unwrap());
-        let doors = ["out", "out/x", "voice", "voice/", "voice/a/0", "voice/a", "in", "state/x", "cmd/x", "file/a/0"];
+        let channels =
+            ["out", "out/x", "voice", "voice/", "voice/a/0", "voice/a", "in", "state/x", "cmd/x", "file/a/0"];
         for (who, kind) in [(&toy, "toy"), (&app, "app"), (&toy, "app"), (&app, "toy")] {
-            for (id, door) in ["5c8f582f268d7942f44c6703", "5c8f582f268d7942f44c6704"]
+            for (id, channel) in ["5c8f582f268d7942f44c6703", "5c8f582f268d7942f44c6704"]
                 .into_iter()
-                .flat_map(|id| doors.map(|door| (id, door)))
+                .flat_map(|id| channels.map(|channel| (id, channel)))
             {
-                let topic = format!("{kind}/{id}/{door}");
+                let topic = format!("{kind}/{id}/{channel}");
                 let is_job = Job::of(who, &topic, &Bytes::new()).is_some();
                 assert_eq!(is_job, rule(who, Action::Publish, &topic) == Rule::ToHub, "{who} {topic}");
             }

@@ -158,7 +158,7 @@ async fn until<T>(
 }
 
 #[tokio::test]
-async fn a_full_disk_delays_a_message_of_quality_two_and_doubles_none() {
+async fn a_full_disk_delays_a_message_of_qos_2_and_doubles_none() {
     use rumqttc::{Packet, QoS};
     let config = Config::default();
     let storage = TestDisk::default();

@@ -1,4 +1,4 @@
-//! Addresses whose connections are refused or break early, again and again, are refused at the door for a while.
+//! Addresses whose connections are refused or break early, again and again, are refused for a while.
 //!
 //! The table belongs to the task that accepts: there is no lock.
 

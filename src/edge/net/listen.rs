@@ -15,7 +15,7 @@ use super::Stream;
 use super::tls::{Acceptors, Reloads, Tls};
 
 /// Clients of other edges that wait to be accepted; beyond that, the other edge waits.
-const DOOR_QUEUE: usize = 64;
+const HANDOVER_QUEUE: usize = 64;
 
 /// All listeners of one protocol.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Listeners {
     all: Vec<Listener>,
     /// The listener that is polled first: the one after the last that had a client, so that a busy one delays no other.
     next: usize,
-    door: Door,
+    handover: Handover,
     visitors: mpsc::Receiver<(Box<dyn Stream>, IpAddr)>,
     /// Whose files are to be watched.
     pub(super) tls: Option<Tls>,
@@ -57,11 +57,11 @@ pub(super) enum Transport {
 
 /// Hands over clients that another edge has accepted, such as MQTT over WebSocket.
 #[derive(Debug, Clone)]
-pub struct Door(mpsc::Sender<(Box<dyn Stream>, IpAddr)>);
+pub struct Handover(mpsc::Sender<(Box<dyn Stream>, IpAddr)>);
 
-impl Door {
+impl Handover {
     /// Hands a client over. If the hub stops, it is dropped.
-    pub async fn enter(&self, stream: impl Stream + 'static, peer: IpAddr) {
+    pub async fn pass(&self, stream: impl Stream + 'static, peer: IpAddr) {
         let _ = self.0.send((Box::new(stream), peer)).await;
     }
 }
@@ -69,12 +69,12 @@ impl Door {
 impl Listeners {
     /// Plain TCP, and TCP with TLS; numbered in this order.
     pub fn new(tcp: Vec<TcpListener>, with_tls: Vec<TcpListener>, tls: Option<Tls>) -> Self {
-        let (sender, visitors) = mpsc::channel(DOOR_QUEUE);
+        let (sender, visitors) = mpsc::channel(HANDOVER_QUEUE);
         let mut all: Vec<Listener> = tcp.into_iter().map(Listener::Tcp).collect();
         if let Some(tls) = &tls {
             all.extend(with_tls.into_iter().map(|listener| Listener::Tls(listener, tls.acceptors())));
         }
-        Self { all, next: 0, door: Door(sender), visitors, tls }
+        Self { all, next: 0, handover: Handover(sender), visitors, tls }
     }
 
     /// And a socket for clients of this machine.
@@ -88,8 +88,8 @@ impl Listeners {
     }
 
     /// The way in for other edges.
-    pub fn door(&self) -> Door {
-        self.door.clone()
+    pub fn handover(&self) -> Handover {
+        self.handover.clone()
     }
 
     /// The next client of any listener. Cancel-safe.
@@ -98,7 +98,7 @@ impl Listeners {
     }
 
     fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Arrival>> {
-        // The door is one place more.
+        // The handover is one source more.
         let count = self.all.len() + 1;
         for turn in 0..count {
             let at = (self.next + turn) % count;

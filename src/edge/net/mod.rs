@@ -1,4 +1,4 @@
-//! One door for all clients: listeners, limits, bans, TLS, and the client's address behind a proxy.
+//! Accepts the clients of all edges: listeners, limits, bans, TLS, and the client's address behind a proxy.
 //!
 //! An edge gives an [`Entrance`] its listeners and its [`Terms`], and gets streams: bytes in both directions with the
 //! address of the client. It knows neither the transport nor the other connections. The steps of a connection:
@@ -31,7 +31,7 @@ use crate::model::Party;
 pub use entrance::{Bans, Connections, Entrance, Terms};
 pub use forwarded::{Forwarded, Malformed};
 pub use linger::Linger;
-pub use listen::{Door, Listeners, UnixSocket};
+pub use listen::{Handover, Listeners, UnixSocket};
 pub use places::{AddressPlace, Place, Places, Refusal};
 pub use proxy::Proxies;
 pub use tls::{Reloads, Tls, TlsFault, TlsTerms};

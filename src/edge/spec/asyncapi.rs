@@ -13,7 +13,7 @@ use crate::api::schema::{
     self, Components, Property, With, closed, either, exactly, id, map, may, must, object, party_kind, text, truth,
     whole,
 };
-use crate::api::{self, Door, Entry};
+use crate::api::{self, Entry, ServedAt};
 use crate::edge::mqtt;
 use crate::edge::request::InChunks;
 use crate::edge::ws::{self, Said, WORDS, WordInfo};
@@ -110,7 +110,7 @@ impl Message {
 }
 
 /// A request, whom it serves, and its answer.
-struct Asked {
+struct RequestMessages {
     word: &'static str,
     about: &'static str,
     takers: Vec<PartyKind>,
@@ -120,7 +120,7 @@ struct Asked {
 
 const BOTH: [PartyKind; 2] = [PartyKind::App, PartyKind::Toy];
 
-impl Asked {
+impl RequestMessages {
     fn new(
         word: &'static str,
         about: &'static str,
@@ -245,9 +245,9 @@ fn names<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Vec<String> {
 /// All messages.
 struct Conversation {
     /// The requests of the app socket to its connection.
-    words: Vec<Asked>,
+    words: Vec<RequestMessages>,
     /// The calls that the edges share.
-    calls: Vec<Asked>,
+    calls: Vec<RequestMessages>,
     pushes: Vec<Message>,
     /// Events, on every channel that carries them.
     events: Vec<Message>,
@@ -257,10 +257,10 @@ struct Conversation {
 
 impl Conversation {
     fn new(components: &mut Components) -> Self {
-        let calls = api::calls().filter(|call| call.facts.door != Door::Http);
+        let calls = api::calls().filter(|call| call.facts.served_at != ServedAt::Http);
         Self {
-            words: WORDS.iter().map(|word| Asked::word(word, components)).collect(),
-            calls: calls.map(|call| Asked::call(call, components)).collect(),
+            words: WORDS.iter().map(|word| RequestMessages::word(word, components)).collect(),
+            calls: calls.map(|call| RequestMessages::call(call, components)).collect(),
             pushes: pushes(),
             events: EVENTS
                 .iter()
@@ -272,12 +272,12 @@ impl Conversation {
     }
 
     /// The requests that one of `kind` makes over MQTT.
-    fn requests_of(&self, kind: PartyKind) -> impl Iterator<Item = &Asked> {
+    fn requests_of(&self, kind: PartyKind) -> impl Iterator<Item = &RequestMessages> {
         self.calls.iter().filter(move |asked| asked.takers.contains(&kind))
     }
 
     /// The names of the messages on a topic.
-    fn said_on(&self, topic: &Topic) -> Vec<String> {
+    fn messages_on(&self, topic: &Topic) -> Vec<String> {
         let one = |name: &str| vec![name.to_owned()];
         match topic.payload {
             Payload::Inbox => {
@@ -298,7 +298,7 @@ impl Conversation {
     }
 
     /// The names of all messages at the app socket.
-    fn said_at_socket(&self) -> Vec<String> {
+    fn messages_at_socket(&self) -> Vec<String> {
         let asked = || self.words.iter().chain(&self.calls);
         let asks = names(asked().map(|asked| &asked.ask));
         let answers = names(asked().map(|asked| &asked.answer));
@@ -316,7 +316,7 @@ impl Conversation {
         ]);
         let binding = json!({"method": "GET", "query": query, "headers": headers, "bindingVersion": "0.1.0"});
         let about = format!("{SOCKET}{}", codes::close_table());
-        let socket = channel(ws::PATH, &about, &["sockets"], self.said_at_socket())
+        let socket = channel(ws::PATH, &about, &["sockets"], self.messages_at_socket())
             .with("bindings", json!({"ws": binding}))
             .with("x-close-codes", codes::close_codes());
         let older = ["legacyApp", "legacyToy"].into_iter().zip(ws::LEGACY_PATHS).map(|(key, path)| {
@@ -325,7 +325,7 @@ impl Conversation {
         });
         let topics = TOPICS.iter().map(|topic| {
             let servers = ["mqtt", "mqttOverTls", "mqttOverWebSocket"];
-            (topic.key, channel(topic.address, topic.about, &servers, self.said_on(topic)))
+            (topic.key, channel(topic.address, topic.about, &servers, self.messages_on(topic)))
         });
         map([("socket", socket)].into_iter().chain(older).chain(topics))
     }
@@ -358,7 +358,7 @@ impl Conversation {
                     all.push((format!("{}_told", topic.key), operation("send", topic.key, topic.about, &told)));
                 }
                 _ => {
-                    let said = self.said_on(topic);
+                    let said = self.messages_on(topic);
                     if topic.publishes != Who::Hub {
                         let operation = operation("receive", topic.key, topic.about, &said);
                         all.push((format!("{}_said", topic.key), operation));
@@ -425,7 +425,7 @@ fn operation(action: &str, channel: &str, about: &str, messages: &[String]) -> V
 }
 
 /// A request at `channel`, and its answer at `reply`.
-fn request(asked: &Asked, channel: &str, reply: &str) -> (String, Value) {
+fn request(asked: &RequestMessages, channel: &str, reply: &str) -> (String, Value) {
     let answers = references(&format!("channels/{reply}/messages"), [&*asked.answer.name]);
     let answered = json!({"channel": reference("channels", reply), "messages": answers});
     let asks = [asked.ask.name.clone().into_owned()];

@@ -6,7 +6,7 @@ use super::VERSION;
 use super::codes::{self, Scope};
 use crate::api::answer;
 use crate::api::schema::{Components, With, closed, either, exactly, map, may, must, object, one_of, text};
-use crate::api::{self, Door, Entry, Subject, Who};
+use crate::api::{self, Entry, Permitted, ServedAt, Subject};
 use crate::domain::FileKind;
 use crate::edge::{http, mqtt, ws};
 
@@ -63,7 +63,7 @@ pub(super) fn document() -> Value {
 
 /// The calls of a subject that have a path.
 fn served(subject: &Subject) -> impl Iterator<Item = &'static Entry> + use<> {
-    subject.calls.iter().filter(|call| call.facts.door != Door::Connection)
+    subject.calls.iter().filter(|call| call.facts.served_at != ServedAt::Connection)
 }
 
 fn tags() -> Value {
@@ -100,7 +100,7 @@ fn call(subject: &Subject, entry: &Entry, components: &mut Components) -> Value 
     let failed = codes::http_statuses(Scope::Body).into_iter();
     let failed: Vec<_> = failed.map(|status| (status.to_string(), refused(status, components))).collect();
     let responses = [("200".to_owned(), done)].into_iter().chain(failed);
-    let operation = operation(entry.facts.name, subject.name, entry.about.trim(), security(entry.facts.who))
+    let operation = operation(entry.facts.name, subject.name, entry.about.trim(), security(entry.facts.permitted))
         .with("requestBody", body)
         .with("responses", map(responses));
     json!({"post": operation})
@@ -113,11 +113,11 @@ fn operation(id: &str, tag: &str, about: &str, security: Value) -> Value {
     json!({"operationId": id, "tags": [tag], "summary": about, "security": security})
 }
 
-fn security(who: Who) -> Value {
+fn security(who: Permitted) -> Value {
     match who {
-        Who::Anybody | Who::Connected => json!([]),
-        Who::Token => json!([bearer()]),
-        Who::Named | Who::Answerer => optional_bearer(),
+        Permitted::Anybody | Permitted::Connected => json!([]),
+        Permitted::Token => json!([bearer()]),
+        Permitted::Named | Permitted::Answerer => optional_bearer(),
     }
 }
 
@@ -300,7 +300,7 @@ fn sockets(components: &mut Components) -> [(String, Value); 4] {
         query("ticket", text(), "A ticket of /ticket, for web pages, which cannot set a header in the handshake."),
         query("after", api::schema::whole(), "The number of the last event that the client has seen."),
     ];
-    let mut door = |path: &str, id: &str, about: &str, security: Value, parameters: Vec<Value>| {
+    let mut socket = |path: &str, id: &str, about: &str, security: Value, parameters: Vec<Value>| {
         let failed = codes::http_statuses(Scope::Socket).into_iter();
         let failed: Vec<_> = failed.map(|status| (status.to_string(), refused(status, components))).collect();
         let opened = json!({"description": "The WebSocket is open."});
@@ -312,9 +312,9 @@ fn sockets(components: &mut Components) -> [(String, Value); 4] {
     let app = "Opens the app socket, subprotocol `toyhub.v1`.";
     let mqtt_about = "Opens MQTT over a WebSocket, subprotocol `mqtt`, `mqttv3.1` or none.";
     [
-        door(ws::PATH, "open_app_socket", app, optional_bearer(), asked),
-        door(mqtt::SOCKET_PATH, "open_mqtt", mqtt_about, json!([]), vec![]),
-        door(legacy_app, "open_legacy_app", "Opens the socket of a legacy app.", optional_bearer(), vec![id()]),
-        door(legacy_toy, "open_legacy_toy", "Opens the socket of a legacy toy.", optional_bearer(), vec![id()]),
+        socket(ws::PATH, "open_app_socket", app, optional_bearer(), asked),
+        socket(mqtt::SOCKET_PATH, "open_mqtt", mqtt_about, json!([]), vec![]),
+        socket(legacy_app, "open_legacy_app", "Opens the socket of a legacy app.", optional_bearer(), vec![id()]),
+        socket(legacy_toy, "open_legacy_toy", "Opens the socket of a legacy toy.", optional_bearer(), vec![id()]),
     ]
 }

@@ -53,23 +53,26 @@ fn expected(topic: &Topic, who: &Party, action: Action, id: &str) -> Rule {
     }
 }
 
-/// The levels of an address without its parameters: room, door, and whether something follows.
+/// The levels of an address without its parameters: root, channel, and whether something follows.
 fn place(address: &str) -> (String, Option<String>, bool) {
     let mut levels = address.splitn(4, '/');
-    let (room, _) = (levels.next().unwrap(), levels.next().unwrap());
-    let door = levels.next().filter(|door| !door.starts_with('{'));
-    (room.into(), door.map(str::to_owned), levels.next().is_some())
+    let (root, _) = (levels.next().unwrap(), levels.next().unwrap());
+    let channel = levels.next().filter(|channel| !channel.starts_with('{'));
+    (root.into(), channel.map(str::to_owned), levels.next().is_some())
 }
 
 #[test]
 fn the_topics_are_those_that_the_permissions_know() {
     let parties = [Party::Toy(ME.parse().unwrap()), Party::User(ME.parse().unwrap())];
-    let doors = ["in", "out", "voice", "file", "state", "cmd", "x"];
+    let channels = ["in", "out", "voice", "file", "state", "cmd", "x"];
     let mut met = BTreeSet::new();
-    for room in ["toy", "app", "online", "chat", "hub"] {
-        for (door, rest) in doors.iter().flat_map(|door| [(Some(door), ""), (Some(door), "/a/0")]).chain([(None, "")]) {
+    for root in ["toy", "app", "online", "chat", "hub"] {
+        for (channel, rest) in
+            channels.iter().flat_map(|channel| [(Some(channel), ""), (Some(channel), "/a/0")]).chain([(None, "")])
+        {
             for (who, id) in parties.iter().flat_map(|who| [(who, ME), (who, OTHER)]) {
-                let address = format!("{room}/{id}{}{rest}", door.map(|door| format!("/{door}")).unwrap_or_default());
+                let address =
+                    format!("{root}/{id}{}{rest}", channel.map(|channel| format!("/{channel}")).unwrap_or_default());
                 let topic = TOPICS.iter().find(|topic| place(topic.address) == place(&address));
                 met.extend(topic.map(|topic| topic.key));
                 for action in [Action::Publish, Action::Subscribe] {

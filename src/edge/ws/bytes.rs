@@ -15,14 +15,14 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
-/// What an idle connection sets aside for its next frame.
+/// The read buffer of an idle connection.
 const READ_BUFFER_BYTES: usize = 2 * 1024;
 /// The largest message that is sent: the framing's copy of it keeps its size.
 const MESSAGE_OUT_MAX_BYTES: usize = 4 * 1024;
 /// Room for one message and its header, besides answers to a ping and to a close.
 const WRITE_BUFFER_MAX_BYTES: usize = 2 * MESSAGE_OUT_MAX_BYTES;
 
-/// The bytes of a WebSocket's binary messages. Written bytes are gone after a flush.
+/// The bytes of a WebSocket's binary messages. Written bytes are sent by a flush.
 #[derive(Debug)]
 pub struct SocketBytes<S> {
     stream: WebSocketStream<S>,

@@ -1,4 +1,4 @@
-//! One app's connection: a loop over its line and its request in hand.
+//! One app's connection: a loop over its line and the request that is being executed.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -15,9 +15,9 @@ use tokio_tungstenite::WebSocketStream;
 use tracing::Instrument as _;
 
 use super::follower::{Follower, Step};
-use super::line::{Line, Met};
+use super::line::{Input, Line};
 use super::words::{Auth, Logout, Ping, Publish, Voice, Word};
-use super::{Apps, End, Goodbye, send, send_text};
+use super::{Apps, CloseCause, End, send, send_text};
 use crate::api::{Reply, events};
 use crate::domain::erasure::Device;
 use crate::domain::error::DomainError;
@@ -53,8 +53,8 @@ pub(super) struct Connection<'a, S> {
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
-    /// Welcomes a client that has logged in, and sends what it missed: all events after number `after`, or, if it does
-    /// give a number, the unread messages.
+    /// Welcomes a client that has logged in, and sends the events after number `after`, or, if it gives no number, the
+    /// unread messages.
     pub(super) async fn open(
         apps: &'a Arc<Apps>,
         stream: &'a mut WebSocketStream<S>,
@@ -70,7 +70,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         let mut connection = Self { apps, line, caller, links, follower: None, in_hand, waiting };
         let Party::User(user) = connection.caller.party.clone() else {
             send(connection.line.stream, &json!({"type": "welcome"})).await?;
-            connection.send_unheard().await?;
+            connection.send_unread().await?;
             return Ok(connection);
         };
         let (first, last) = apps.hub.stream_position(&user).await?;
@@ -87,21 +87,21 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             None => {
                 connection.follower = Some(Follower::new(last));
                 if after.is_none() {
-                    connection.send_unheard().await?;
+                    connection.send_unread().await?;
                 }
             }
         }
         Ok(connection)
     }
 
-    async fn send_unheard(&mut self) -> Result<(), End> {
+    async fn send_unread(&mut self) -> Result<(), End> {
         for event in self.apps.hub.unread_events(&self.caller.party).await? {
             send_event(self.line.stream, &self.links, &event, None).await?;
         }
         Ok(())
     }
 
-    /// Sends what the store has of the stream, up to number `seq` at least.
+    /// Sends the events of the stream from the store, up to number `seq` at least.
     async fn catch_up(&mut self, seq: u64) -> Result<(), End> {
         let Party::User(user) = &self.caller.party else { return Ok(()) };
         let Some(follower) = &mut self.follower else { return Ok(()) };
@@ -136,11 +136,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     async fn converse(&mut self) -> Result<Infallible, End> {
         loop {
             tokio::select! {
-                met = self.line.next() => match met? {
-                    Met::Delivery(delivery) => self.push(&delivery).await?,
-                    Met::Text(text) => self.take(text.as_bytes()).await?,
-                    Met::Binary => return Err(End::Say(Goodbye::BadFrame)),
-                    Met::PingDue => self.line.ping().await?,
+                input = self.line.next() => match input? {
+                    Input::Delivery(delivery) => self.push(&delivery).await?,
+                    Input::Text(text) => self.take(text.as_bytes()).await?,
+                    Input::Binary => return Err(End::Close(CloseCause::BadFrame)),
+                    Input::PingDue => self.line.ping().await?,
                 },
                 ended = end_of(&mut self.in_hand) => {
                     self.in_hand = None;
@@ -179,9 +179,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 
     /// Takes a request; it is done after those that came before.
     async fn take(&mut self, text: &[u8]) -> Result<(), End> {
-        let request = Request::parse(text).map_err(|_| End::Say(Goodbye::BadFrame))?;
+        let request = Request::parse(text).map_err(|_| End::Close(CloseCause::BadFrame))?;
         if self.waiting.len() >= self.apps.config.queue_messages_max {
-            return Err(End::Say(Goodbye::TooMuch));
+            return Err(End::Close(CloseCause::TooMuch));
         }
         self.waiting.push_back(request);
         if self.in_hand.is_none() { self.next().await } else { Ok(()) }
@@ -251,7 +251,7 @@ async fn send_announced<S: AsyncRead + AsyncWrite + Unpin>(
 async fn end_of(in_hand: &mut Option<InHand<'_>>) -> Result<(u64, Result<Reply, DomainError>), End> {
     match in_hand {
         // A task that was cancelled at the deadline of a stop has no result.
-        Some(InHand::Task(task)) => task.await.map_err(|_| End::Say(Goodbye::Fault))?.ok_or(End::Gone),
+        Some(InHand::Task(task)) => task.await.map_err(|_| End::Close(CloseCause::Fault))?.ok_or(End::Gone),
         Some(InHand::Subscription(id, subscribing)) => {
             let result = subscribing.await;
             Ok((*id, result.map(|()| done())))

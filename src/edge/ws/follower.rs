@@ -4,14 +4,14 @@
 //! publish theirs in either order. So a connection sends the next event as it comes, reads the events in between from the
 //! store when a later one comes first, and drops those that it has sent.
 
-/// What to do with an event from the router.
+/// The action for an event from the router.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Send it.
     Send,
     /// It was sent already.
     Drop,
-    /// Others come first: read all after this number from the store.
+    /// Others precede it: read all after this number from the store.
     ReadAfter(u64),
 }
 
@@ -32,7 +32,7 @@ impl Follower {
         self.sent
     }
 
-    /// What to do with number `seq`.
+    /// The action for number `seq`.
     pub(super) fn step(&self, seq: u64) -> Step {
         match seq {
             seq if seq <= self.sent => Step::Drop,

@@ -22,8 +22,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::Instrument as _;
 
-use super::line::{Line, Met};
-use super::{Apps, End, Goodbye, send_text};
+use super::line::{Input, Line};
+use super::{Apps, CloseCause, End, send_text};
 use crate::api::request::{Given, Request as _, Wanted, missing, request};
 use crate::domain::error::DomainError;
 use crate::domain::{Delivery, Form, Hub, Mailbox, Origin, Payload};
@@ -127,14 +127,14 @@ struct Connection<'a, S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     async fn converse(&mut self) -> Result<Infallible, End> {
-        self.send_unheard().await?;
+        self.send_unread().await?;
         loop {
             tokio::select! {
-                met = self.line.next() => match met? {
-                    Met::Delivery(delivery) => self.push(&delivery).await?,
-                    Met::Text(text) => self.take(text)?,
-                    Met::Binary => {}
-                    Met::PingDue => self.line.ping().await?,
+                input = self.line.next() => match input? {
+                    Input::Delivery(delivery) => self.push(&delivery).await?,
+                    Input::Text(text) => self.take(text)?,
+                    Input::Binary => {}
+                    Input::PingDue => self.line.ping().await?,
                 },
                 () = end_of(&mut self.in_hand) => {
                     self.in_hand = self.waiting.pop_front().map(|text| self.pass_on(text));
@@ -161,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     }
 
     /// Sends the unread messages.
-    async fn send_unheard(&mut self) -> Result<(), End> {
+    async fn send_unread(&mut self) -> Result<(), End> {
         match self.line.party() {
             Party::User(_) => self.send_unheard_to_user().await,
             Party::Toy(_) => self.send_unheard_to_toy().await,
@@ -199,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// Accepts a frame of the client. Frames are forwarded one after the other, outside the loop.
     fn take(&mut self, text: Utf8Bytes) -> Result<(), End> {
         if self.waiting.len() >= self.apps.config.queue_messages_max {
-            return Err(End::Say(Goodbye::TooMuch));
+            return Err(End::Close(CloseCause::TooMuch));
         }
         match self.in_hand {
             Some(_) => self.waiting.push_back(text),

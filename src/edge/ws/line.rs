@@ -1,4 +1,4 @@
-//! What every WebSocket connection waits for: its mailbox, its socket, its heartbeat, and the end of its token.
+//! The sources of every WebSocket connection: its mailbox, its socket, its heartbeat, and the end of its token.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use super::{End, Goodbye, write};
+use super::{CloseCause, End, write};
 use crate::config::{self, seconds};
 use crate::domain::{Deliveries, Delivery, Incoming, Mailbox};
 use crate::edge::wire;
@@ -31,7 +31,7 @@ pub(super) struct Line<'a, S> {
 }
 
 /// An event of a connection.
-pub(super) enum Met {
+pub(super) enum Input {
     /// A publication for the client.
     Delivery(Delivery),
     /// A text frame of the client.
@@ -66,27 +66,27 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Line<'a, S> {
     }
 
     /// The next thing to act on, or the end of the connection. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Result<Met, End> {
+    pub(super) async fn next(&mut self) -> Result<Input, End> {
         loop {
             tokio::select! {
                 incoming = self.deliveries.recv() => match incoming {
-                    Incoming::Delivery(delivery) => return Ok(Met::Delivery(delivery)),
-                    // These connections have no stored queue: what their clients miss is in the database.
+                    Incoming::Delivery(delivery) => return Ok(Input::Delivery(delivery)),
+                    // These connections have no stored queue: missed events are in the database.
                     Incoming::Backlog => {}
-                    Incoming::Closed(reason) => return Err(End::Say(reason.into())),
+                    Incoming::Closed(reason) => return Err(End::Close(reason.into())),
                 },
                 received = self.stream.next() => {
-                    self.heartbeat.heard();
+                    self.heartbeat.reset();
                     match received.ok_or(End::Gone)?? {
-                        Message::Text(_) if !self.rate.has_room() => return Err(End::Say(Goodbye::TooMuch)),
-                        Message::Text(text) => return Ok(Met::Text(text)),
+                        Message::Text(_) if !self.rate.has_room() => return Err(End::Close(CloseCause::TooMuch)),
+                        Message::Text(text) => return Ok(Input::Text(text)),
                         Message::Close(_) => return Err(End::Gone),
-                        Message::Binary(_) | Message::Frame(_) => return Ok(Met::Binary),
+                        Message::Binary(_) | Message::Frame(_) => return Ok(Input::Binary),
                         Message::Ping(_) | Message::Pong(_) => {}
                     }
                 },
-                () = self.heartbeat.due() => return Ok(Met::PingDue),
-                () = sleep_until(self.ends) => return Err(End::Say(Goodbye::Expired)),
+                () = self.heartbeat.due() => return Ok(Input::PingDue),
+                () = sleep_until(self.ends) => return Err(End::Close(CloseCause::Expired)),
             }
         }
     }
@@ -97,7 +97,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Line<'a, S> {
     }
 }
 
-/// Finds out whether the client is still there when it sends nothing.
+/// Detects a dead connection by pings.
 struct Heartbeat {
     timer: Interval,
     silent_pings: u32,
@@ -116,12 +116,12 @@ impl Heartbeat {
         self.timer.tick().await;
     }
 
-    /// Something came from the client.
-    fn heard(&mut self) {
+    /// The client has sent a frame.
+    fn reset(&mut self) {
         self.silent_pings = 0;
     }
 
-    /// The ping that is due, unless nothing has come for too many of them.
+    /// The ping that is due, unless too many of them are unanswered.
     fn ping(&mut self) -> Result<Message, End> {
         if self.silent_pings >= SILENT_PINGS_MAX {
             return Err(End::Gone);

@@ -63,16 +63,16 @@ pub const PROTOCOL: &str = "toyhub.v1";
 /// How long a client may take to read a frame.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The one table of goodbyes, which the documents are made from too.
-macro_rules! goodbyes {
+/// The one table of close causes, which the documents are made from too.
+macro_rules! close_causes {
     ($($name:ident = $code:literal, $reason:literal;)*) => {
-        /// Why a connection ends, by its close code. Below 4500 the client may reconnect, from 4500 on it must not.
+        /// The cause of a close, with its close code. Below 4500 the client may reconnect, from 4500 on it must not.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        enum Goodbye {
+        enum CloseCause {
             $($name,)*
         }
 
-        impl Goodbye {
+        impl CloseCause {
             const ALL: &[Self] = &[$(Self::$name,)*];
 
             const fn code_and_reason(self) -> (u16, &'static str) {
@@ -84,7 +84,7 @@ macro_rules! goodbyes {
     };
 }
 
-goodbyes! {
+close_causes! {
     ShuttingDown = 4000, "the hub stops, reconnect";
     TooSlow = 4001, "too slow to read, reconnect";
     TooMuch = 4002, "too many connections or requests, reconnect later";
@@ -97,17 +97,17 @@ goodbyes! {
 
 /// The close codes with their reasons.
 pub fn close_codes() -> impl Iterator<Item = (u16, &'static str)> {
-    Goodbye::ALL.iter().map(|goodbye| goodbye.code_and_reason())
+    CloseCause::ALL.iter().map(|cause| cause.code_and_reason())
 }
 
-impl Goodbye {
+impl CloseCause {
     fn frame(self) -> CloseFrame {
         let (code, reason) = self.code_and_reason();
         CloseFrame { code: CloseCode::from(code), reason: reason.into() }
     }
 }
 
-impl From<CloseReason> for Goodbye {
+impl From<CloseReason> for CloseCause {
     fn from(reason: CloseReason) -> Self {
         match reason {
             CloseReason::ShuttingDown => Self::ShuttingDown,
@@ -118,16 +118,18 @@ impl From<CloseReason> for Goodbye {
     }
 }
 
-/// Why the loop ends: the link is gone or the client has closed it; or the hub closes it with a reason.
+/// The end of the loop: the connection is lost or closed by the client; or the hub closes it with a cause.
 enum End {
     Gone,
-    Say(Goodbye),
+    Close(CloseCause),
 }
 
 impl From<SocketError> for End {
     fn from(error: SocketError) -> Self {
         match error {
-            SocketError::Capacity(_) | SocketError::Utf8(_) | SocketError::Protocol(_) => Self::Say(Goodbye::BadFrame),
+            SocketError::Capacity(_) | SocketError::Utf8(_) | SocketError::Protocol(_) => {
+                Self::Close(CloseCause::BadFrame)
+            }
             _ => Self::Gone,
         }
     }
@@ -135,14 +137,14 @@ impl From<SocketError> for End {
 
 impl From<DomainError> for End {
     fn from(error: DomainError) -> Self {
-        Self::Say(match error {
+        Self::Close(match error {
             DomainError::Unauthorized | DomainError::Forbidden | DomainError::UnknownParty | DomainError::Erased => {
-                Goodbye::NoToken
+                CloseCause::NoToken
             }
-            DomainError::RateLimited { .. } | DomainError::Full(_) | DomainError::Busy => Goodbye::TooMuch,
+            DomainError::RateLimited { .. } | DomainError::Full(_) | DomainError::Busy => CloseCause::TooMuch,
             error => {
                 tracing::error!(?error, "app socket");
-                Goodbye::Fault
+                CloseCause::Fault
             }
         })
     }
@@ -161,7 +163,7 @@ pub struct Handshake {
     pub peer: IpAddr,
 }
 
-/// What all app sockets share.
+/// The shared state of all app sockets.
 pub struct Apps {
     hub: Arc<Hub>,
     config: Arc<config::Ws>,
@@ -178,7 +180,7 @@ impl Apps {
         Arc::new(Self { hub, config, tasks, refused })
     }
 
-    /// Serves one app until it goes or the hub closes it. `io` is the bytes behind a handshake that another edge made.
+    /// Serves one app until either side closes the connection. `io` is the stream after a handshake by another edge.
     pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self: Arc<Self>, io: S, handshake: Handshake) {
         let mut stream = self.frames(io).await;
         let end = self.converse(&mut stream, handshake).await.unwrap_or_else(|end| end);
@@ -227,7 +229,7 @@ impl Apps {
             (None, Some(ticket)) => self.hub.redeem_ticket(&ticket, peer, wire::now()).await?,
             (None, None) => {
                 let first = timeout(seconds(self.config.auth_timeout_s), stream.next()).await;
-                let (id, auth) = first_request(first.map_err(|_| End::Say(Goodbye::NoToken))?)?;
+                let (id, auth) = first_request(first.map_err(|_| End::Close(CloseCause::NoToken))?)?;
                 asked = Some(id);
                 after = auth.after.or(after);
                 self.hub.authenticate_token(&auth.token, peer, wire::now()).await?
@@ -247,28 +249,28 @@ impl Apps {
 /// The first frame of a client whose handshake brought no token, and its number.
 fn first_request(first: Option<Result<Message, SocketError>>) -> Result<(u64, Auth), End> {
     let Some(first) = first else { return Err(End::Gone) };
-    let Message::Text(text) = first? else { return Err(End::Say(Goodbye::NoToken)) };
-    let mut request = Request::parse(text.as_bytes()).map_err(|_| End::Say(Goodbye::NoToken))?;
+    let Message::Text(text) = first? else { return Err(End::Close(CloseCause::NoToken)) };
+    let mut request = Request::parse(text.as_bytes()).map_err(|_| End::Close(CloseCause::NoToken))?;
     if request.word != "auth" {
-        return Err(End::Say(Goodbye::NoToken));
+        return Err(End::Close(CloseCause::NoToken));
     }
     match Auth::read(&mut request.given) {
         Ok(auth) => Ok((request.id, auth)),
-        Err(DomainError::Invalid { field: "after", .. }) => Err(End::Say(Goodbye::BadFrame)),
-        Err(_) => Err(End::Say(Goodbye::NoToken)),
+        Err(DomainError::Invalid { field: "after", .. }) => Err(End::Close(CloseCause::BadFrame)),
+        Err(_) => Err(End::Close(CloseCause::NoToken)),
     }
 }
 
 /// Sends the reason, and waits a moment for the client's own close frame, so that ours is not lost with the link.
 async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: WebSocketStream<S>, end: End) {
-    let End::Say(goodbye) = end else {
+    let End::Close(cause) = end else {
         // A client that has closed gets its own Close back (RFC 6455 §5.5.1).
         let _ = timeout(Linger::MAX, stream.flush()).await;
         return;
     };
-    // A client that is gone already needs no goodbye.
-    let _ = timeout(WRITE_TIMEOUT, stream.close(Some(goodbye.frame()))).await;
-    if matches!(goodbye, Goodbye::BadFrame) {
+    // A client that has disconnected already needs no close frame.
+    let _ = timeout(WRITE_TIMEOUT, stream.close(Some(cause.frame()))).await;
+    if matches!(cause, CloseCause::BadFrame) {
         // The following bytes are not frames: for example the rest of a frame that is too large.
         let mut linger = Linger::default();
         poll_fn(|context| linger.poll(Pin::new(stream.get_mut()), context)).await;
@@ -283,7 +285,7 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSocketStream<S>
 
 /// Sends JSON text that the hub has written.
 async fn send_text<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSocketStream<S>, text: Bytes) -> Result<(), End> {
-    let text = Utf8Bytes::try_from(text).map_err(|_| End::Say(Goodbye::Fault))?;
+    let text = Utf8Bytes::try_from(text).map_err(|_| End::Close(CloseCause::Fault))?;
     write(stream, Message::Text(text)).await
 }
 

@@ -15,7 +15,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_util::sync::CancellationToken;
 
 use super::line::Rate;
-use super::{End, Goodbye};
+use super::{CloseCause, End};
 use crate::config::{self, seconds};
 use crate::domain::error::DomainError;
 use crate::edge::net::Places;
@@ -54,20 +54,20 @@ impl Refused {
         error: DomainError,
     ) -> End {
         self.report(path, peer, &error);
-        let goodbye = End::from(error);
-        let (Ok(_place), Ok(_of_address)) = (self.places.take(), self.places.take_of(peer)) else { return goodbye };
+        let cause = End::from(error);
+        let (Ok(_place), Ok(_of_address)) = (self.places.take(), self.places.take_of(peer)) else { return cause };
         let over = sleep(self.hold);
         tokio::pin!(over);
         let mut rate = Rate::new(self.frames_per_second);
         loop {
             tokio::select! {
                 biased;
-                () = self.shutdown.cancelled() => return End::Say(Goodbye::ShuttingDown),
-                () = &mut over => return goodbye,
+                () = self.shutdown.cancelled() => return End::Close(CloseCause::ShuttingDown),
+                () = &mut over => return cause,
                 received = stream.next() => match received {
                     // Nothing that it sends has an effect.
                     Some(Ok(_)) if rate.has_room() => {}
-                    Some(Ok(_)) => return End::Say(Goodbye::TooMuch),
+                    Some(Ok(_)) => return End::Close(CloseCause::TooMuch),
                     Some(Err(_)) | None => return End::Gone,
                 },
             }

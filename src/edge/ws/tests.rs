@@ -1,4 +1,4 @@
-//! What only the clock brings about, over a real hub.
+//! Effects of the clock, of revocations and of waits, with a real hub.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -44,7 +44,7 @@ async fn ends_with_its_token(way: Way) {
     serving.await.unwrap();
 }
 
-/// How a client shows who it is.
+/// The credential of a client.
 #[derive(Debug, Clone, Copy)]
 enum Way {
     Token,
@@ -52,7 +52,7 @@ enum Way {
     Legacy,
 }
 
-/// Serves a client that shows who it is in one way.
+/// Serves a client with this kind of credential.
 fn serve(apps: &Arc<Apps>, way: Way, user: &UserId, token: Secret, ticket: Secret, io: DuplexStream) -> JoinHandle<()> {
     let apps = Arc::clone(apps);
     let (token, ticket) = match way {

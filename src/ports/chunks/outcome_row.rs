@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_outcome_is_none() {
+    fn other_rows_are_no_outcome() {
         let of_an_earlier_version = br#"{"filename":"a.mp3","friend_type":"app","_id":"5c8f5853268d7942f44c6705"}"#;
         let with_a_path = br#"{"outcome":"music","sound":"../a.mp3"}"#;
         for content in [&b""[..], b"{}", of_an_earlier_version, with_a_path] {

@@ -133,7 +133,7 @@ async fn every_failure_has_its_error_and_the_built_in_reply_is_used() {
 }
 
 #[tokio::test]
-async fn a_slow_an_absent_and_a_dumb_endpoint_cost_no_more_than_the_time_limit() {
+async fn a_slow_an_absent_and_a_silent_endpoint_cost_no_more_than_the_time_limit() {
     let hurried = |address| ChatSettings { timeout: Duration::from_millis(300), ..settings(address) };
     let (address, _served) = endpoint(200, chat("late"), Duration::from_secs(60)).await;
     let started = Instant::now();
@@ -172,7 +172,7 @@ fn certificate(folder: &Path) {
 }
 
 #[tokio::test]
-async fn an_endpoint_of_the_house_is_asked_over_tls_if_its_certificate_is_given() {
+async fn a_local_endpoint_is_called_over_tls_if_its_certificate_is_given() {
     let folder = tempfile::tempdir().unwrap();
     certificate(folder.path());
     let path = folder.path().join("certificate.pem");
@@ -219,7 +219,7 @@ fn wrong_addresses_are_reported_at_the_start() {
 }
 
 #[tokio::test]
-async fn the_built_in_replies_fit_what_small_children_say() {
+async fn the_built_in_replies_fit_the_sentences_of_small_children() {
     for (question, expected) in [
         ("Hello teddy!", "Hello! It is nice to hear you."),
         ("I'm scared of the monster.", "I am with you. Hold me tight, and tell a grown-up what frightens you."),

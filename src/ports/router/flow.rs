@@ -113,7 +113,7 @@ impl Owed {
         if let Some(queue) = crowded {
             waits.push(Box::pin(async move {
                 // The reader had its time, whether or not the queue has drained.
-                let _ = timeout(queue.courtesy(), queue.drained()).await;
+                let _ = timeout(queue.qos_0_wait(), queue.drained()).await;
             }));
         }
         Some(Held(waits))

@@ -31,7 +31,7 @@ const RETAINED_PER_MESSAGE: usize = 16;
 ///
 /// A reader that only waits for the processor drains its queue within this time. Otherwise it is slow, and messages of
 /// QoS 0 are dropped while its queue is full.
-const COURTESY_MAX: Duration = Duration::from_millis(20);
+const QOS_0_WAIT_MAX: Duration = Duration::from_millis(20);
 
 /// A queue with this part of its limit or more is behind: see [`flow`](super::flow).
 const HIGH_MARK: usize = 2;
@@ -153,7 +153,7 @@ impl Queue {
                 return Pushed::Refused;
             }
             if state.lossy.reaches(limits, HIGH_MARK)
-                && state.crowded_since.get_or_insert_with(Instant::now).elapsed() < COURTESY_MAX
+                && state.crowded_since.get_or_insert_with(Instant::now).elapsed() < QOS_0_WAIT_MAX
             {
                 pushed = Pushed::Crowded;
             }
@@ -191,9 +191,9 @@ impl Queue {
     }
 
     /// The maximum time that a publisher of QoS 0 waits for the reader.
-    pub(super) fn courtesy(&self) -> Duration {
+    pub(super) fn qos_0_wait(&self) -> Duration {
         let crowded_since = self.state().crowded_since;
-        crowded_since.map_or(Duration::ZERO, |since| COURTESY_MAX.saturating_sub(since.elapsed()))
+        crowded_since.map_or(Duration::ZERO, |since| QOS_0_WAIT_MAX.saturating_sub(since.elapsed()))
     }
 
     /// Whether deliveries are stored, as in the queue of a persistent session.

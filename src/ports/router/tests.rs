@@ -70,7 +70,7 @@ pub(super) fn payloads(mailbox: &mut Mailbox) -> Vec<String> {
 }
 
 #[test]
-fn a_message_reaches_those_who_subscribe_and_nobody_else() {
+fn a_message_reaches_only_its_subscribers() {
     let router = router(LIMITS);
     let (mut wanted, mut other) = (router.connect(toy(), limit(8)), router.connect(toy(), limit(8)));
     wanted.subscribe(&at("toy/a/in", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
@@ -87,7 +87,7 @@ fn a_message_reaches_those_who_subscribe_and_nobody_else() {
 }
 
 #[test]
-fn overlapping_filters_give_one_copy_at_the_highest_granted_quality() {
+fn overlapping_filters_give_one_copy_at_the_highest_granted_qos() {
     let router = router(LIMITS);
     let mut mailbox = router.connect(toy(), limit(8));
     for (text, qos) in [("+/b/#", 0), ("a/b/c", 0), ("a/b/#", 2), ("a/+/c", 1), ("+/+/+", 0)] {

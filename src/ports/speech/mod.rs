@@ -10,6 +10,7 @@ mod recognise;
 mod speak;
 
 pub use recognise::{
-    Heard, ModelDescription, ModelError, ModelKind, NotHeard, RecogniseError, Recogniser, RecogniserSettings, Seconds,
+    ModelDescription, ModelError, ModelKind, NoTranscript, RecogniseError, Recogniser, RecogniserSettings, Seconds,
+    Transcript,
 };
 pub use speak::{SpeakError, Speaker, SpeakerSettings};

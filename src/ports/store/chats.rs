@@ -7,7 +7,7 @@
 use surrealdb::types::{SurrealValue, vars};
 
 use super::message_row::MessageRow;
-use super::receipts::Heard;
+use super::receipts::ReadMessages;
 use super::transaction::{Transaction, record, record_of};
 use super::{Refusal, Store, StoreError, stored};
 use crate::model::{ChatId, Event, FileName, Message, MessageId, MessageState, Party, Timestamp, ToyId};
@@ -202,7 +202,7 @@ impl Store {
         chat: &ChatId,
         limit: usize,
         before: Before,
-    ) -> Result<(Vec<(Message, MessageState)>, Option<Heard>), StoreError> {
+    ) -> Result<(Vec<(Message, MessageState)>, Option<ReadMessages>), StoreError> {
         self.page(reader, chat, Marks::Heard, limit, before).await
     }
 
@@ -224,7 +224,7 @@ impl Store {
         marks: Marks,
         limit: usize,
         before: Before,
-    ) -> Result<(Vec<(Message, MessageState)>, Option<Heard>), StoreError> {
+    ) -> Result<(Vec<(Message, MessageState)>, Option<ReadMessages>), StoreError> {
         let window = match self.open_window(reader, chat, marks).await {
             Err(StoreError::Refused(Refusal::DamagedChat)) => {
                 let friend = self.friend_of_chat(reader, chat).await?;
@@ -504,7 +504,7 @@ struct Window {
     last: i64,
     read: Option<i64>,
     delivered: Option<i64>,
-    heard: Option<Heard>,
+    heard: Option<ReadMessages>,
 }
 
 #[derive(SurrealValue)]

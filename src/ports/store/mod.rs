@@ -57,7 +57,7 @@ pub use friends::{Block, NewEntry, Unfriended};
 pub use household::{NewInvite, OpenInvite};
 pub use mend::{ChatCheck, EntryKey, MessagePlace, SoundOfMessage, StreamCheck};
 pub use places::ProvenPlace;
-pub use receipts::{Delivered, Heard};
+pub use receipts::{Delivered, ReadMessages};
 pub use requests::{Befriended, Consent, NewFriendRequest};
 pub use rest::RestingToy;
 pub use streams::Missed;
@@ -381,7 +381,7 @@ impl Store {
         let mut attempts = Attempts::default();
         loop {
             #[cfg(test)]
-            if let Some(error) = tests::Fault::meet(self, sql, &variables).await {
+            if let Some(error) = tests::Fault::apply(self, sql, &variables).await {
                 return Err(error);
             }
             match self.run_once(sql, variables.clone()).await {

@@ -23,7 +23,7 @@ pub struct Delivered {
 
 /// Messages that were marked as read.
 #[derive(Debug)]
-pub struct Heard {
+pub struct ReadMessages {
     /// The sender.
     pub sender: Party,
     /// Their chat.
@@ -75,7 +75,7 @@ pub(super) enum UpTo {
 }
 
 /// The messages of a friend to mark as read: their end, their count, and the newest of them.
-pub(super) struct NewlyHeard {
+pub(super) struct NewlyRead {
     pub(super) up_to: UpTo,
     pub(super) count: i64,
     pub(super) newest: Option<MessageRow>,
@@ -95,7 +95,7 @@ impl Transaction<'_> {
         reader: &Party,
         entry: EntryRow,
         up_to: Option<i64>,
-    ) -> Result<Option<Heard>, StoreError> {
+    ) -> Result<Option<ReadMessages>, StoreError> {
         if !entry.has_unread() || up_to.is_some_and(|seq| seq <= entry.read_seq) {
             return Ok(None);
         }
@@ -113,8 +113,8 @@ impl Transaction<'_> {
     }
 
     /// Counts the messages to mark.
-    async fn new_messages(&self, entry: &EntryRow, up_to: Option<i64>) -> Result<NewlyHeard, StoreError> {
-        let mut new = NewlyHeard { up_to: up_to.map_or(UpTo::All, UpTo::Seq), count: 0, newest: None };
+    async fn new_messages(&self, entry: &EntryRow, up_to: Option<i64>) -> Result<NewlyRead, StoreError> {
+        let mut new = NewlyRead { up_to: up_to.map_or(UpTo::All, UpTo::Seq), count: 0, newest: None };
         let (mut first, last) = (entry.read_seq + 1, up_to.unwrap_or(i64::MAX));
         while first <= last {
             let rows = self
@@ -142,8 +142,8 @@ impl Transaction<'_> {
         &self,
         reader: &Party,
         entry: EntryRow,
-        new: NewlyHeard,
-    ) -> Result<Heard, StoreError> {
+        new: NewlyRead,
+    ) -> Result<ReadMessages, StoreError> {
         let newest_seq = new.newest.as_ref().map_or(0, |newest| newest.seq);
         let (heard, read) = match new.up_to {
             UpTo::Seq(up_to) => (entry.incoming.min(entry.heard + new.count), up_to),
@@ -175,7 +175,7 @@ impl Transaction<'_> {
         };
         let read = Event::Read { friend: friend.clone(), chat: chat.clone(), unread };
         let reader_seq = self.append_event(reader, &read).await?;
-        Ok(Heard { sender: friend, chat, up_to, unread, sender_seq, reader_seq })
+        Ok(ReadMessages { sender: friend, chat, up_to, unread, sender_seq, reader_seq })
     }
 }
 
@@ -227,7 +227,7 @@ impl Store {
         reader: &Party,
         friend: &PartyId,
         up_to: Option<&MessageId>,
-    ) -> Result<Option<Heard>, StoreError> {
+    ) -> Result<Option<ReadMessages>, StoreError> {
         self.mark_read_of(reader, friend, up_to, false).await
     }
 
@@ -237,7 +237,7 @@ impl Store {
         reader: &Party,
         friend: &PartyId,
         up_to: Option<&MessageId>,
-    ) -> Result<Option<Heard>, StoreError> {
+    ) -> Result<Option<ReadMessages>, StoreError> {
         self.mark_read_of(reader, friend, up_to, true).await
     }
 
@@ -247,7 +247,7 @@ impl Store {
         friend: &PartyId,
         up_to: Option<&MessageId>,
         only_delivered: bool,
-    ) -> Result<Option<Heard>, StoreError> {
+    ) -> Result<Option<ReadMessages>, StoreError> {
         let message = match up_to {
             Some(id) => Some(self.message(id).await?),
             None => None,

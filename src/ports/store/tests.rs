@@ -60,7 +60,7 @@ impl Fault {
         store.fault.lock().unwrap().take_if(|fault| sql.contains(fault.text))
     }
 
-    pub(super) async fn meet(store: &Store, sql: &'static str, variables: &Variables) -> Option<StoreError> {
+    pub(super) async fn apply(store: &Store, sql: &'static str, variables: &Variables) -> Option<StoreError> {
         if Self::take(store, sql)?.is_done {
             store.run_once(sql, variables.clone()).await.unwrap();
         }
@@ -260,12 +260,12 @@ async fn read_messages_have_the_state_heard_and_send_receipts() {
     for n in 0..5 {
         assert_eq!(send(&store, &mia, &fluffy, f64::from(n)).await.1, None, "toys have no stream");
     }
-    let (taken, heard) = store.take_unheard(&fluffy, None, 3).await.unwrap();
+    let (taken, heard) = store.take_unread(&fluffy, None, 3).await.unwrap();
     assert_eq!((taken.len(), &heard[0].up_to, heard[0].unread), (3, &Some(taken[2].id.clone()), 2));
     assert_eq!((heard[0].sender_seq, heard[0].reader_seq), (Some(1), None));
-    let (taken, heard) = store.take_unheard(&fluffy, Some(&id_of(&mia)), 3).await.unwrap();
+    let (taken, heard) = store.take_unread(&fluffy, Some(&id_of(&mia)), 3).await.unwrap();
     assert_eq!((taken.len(), heard[0].unread), (2, 0));
-    let (taken, heard) = store.take_unheard(&fluffy, None, 3).await.unwrap();
+    let (taken, heard) = store.take_unread(&fluffy, None, 3).await.unwrap();
     assert!(taken.is_empty() && heard.is_empty());
 
     for n in 5..8 {
@@ -288,7 +288,7 @@ async fn read_messages_have_the_state_heard_and_send_receipts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_of_version_1_is_taken_over_with_what_it_holds() {
+async fn a_database_of_version_1_is_migrated_with_all_its_data() {
     let folder = tempfile::tempdir().unwrap();
     let address = format!("surrealkv://{}?sync=every", folder.path().join("db").display());
     let engine = open_embedded(address, ConfigMap::empty(), Duration::from_secs(60)).await.unwrap();
@@ -328,7 +328,7 @@ async fn a_database_of_version_1_is_taken_over_with_what_it_holds() {
     assert!(store.mark_delivered(&mia, &first).await.unwrap().is_none(), "it was heard");
     assert!(store.mark_delivered(&mia, &third).await.unwrap().is_some());
     assert!(store.mark_delivered(&fluffy, &second).await.unwrap().is_some());
-    assert_eq!(store.take_unheard(&fluffy, None, 10).await.unwrap().0[0].id, second);
+    assert_eq!(store.take_unread(&fluffy, None, 10).await.unwrap().0[0].id, second);
     assert_eq!(store.mark_read(&mia, &id_of(&fluffy), None).await.unwrap().unwrap().up_to, Some(third));
     let told: Vec<_> = events(&store, &mia).await.into_iter().map(|(seq, _)| seq).collect();
     assert_eq!(told, [1, 2, 3], "delivered, heard, read");
@@ -340,7 +340,7 @@ async fn a_database_of_version_1_is_taken_over_with_what_it_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_has_stopped_is_opened_again_with_all_that_it_held() {
+async fn a_stopped_engine_is_reopened_with_all_its_data() {
     let folder = tempfile::tempdir().unwrap();
     let store = in_folder(folder.path(), 1000).await;
     let mia = user(&store).await;
@@ -359,7 +359,7 @@ async fn an_engine_that_has_stopped_is_opened_again_with_all_that_it_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_cannot_be_opened_again_is_tried_once_more() {
+async fn a_failed_reopening_is_tried_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = in_folder(folder.path(), 1000).await;
     let mia = user(&store).await;

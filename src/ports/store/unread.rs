@@ -7,14 +7,14 @@
 use surrealdb::types::{SurrealValue, vars};
 
 use super::message_row::MessageRow;
-use super::receipts::{EntryRow, Heard, NewlyHeard, UpTo};
+use super::receipts::{EntryRow, NewlyRead, ReadMessages, UpTo};
 use super::transaction::{Transaction, record_of};
 use super::{Store, StoreError, stored};
 use crate::model::{ChatId, FileName, Message, Party, PartyId, Timestamp};
 
 /// The maximum number of consecutive entries with only lost messages in one call.
 const EMPTY_ENTRIES_MAX: usize = 32;
-const UNHEARD_OF_ONE: &str = "SELECT * FROM message:[$chat, $first]..=[$chat, 9223372036854775807]
+const UNREAD_FROM_ONE: &str = "SELECT * FROM message:[$chat, $first]..=[$chat, 9223372036854775807]
     WHERE sender = $sender AND hidden != $receiver ORDER BY seq LIMIT $limit";
 const UNHEARD_OF_ONE_AFTER: &str = "SELECT * FROM message:[$chat, $first]..=[$chat, 9223372036854775807]
     WHERE sender = $sender AND hidden != $receiver AND (event_seq > $after OR ($after = 0 AND event_seq = NONE))
@@ -38,7 +38,7 @@ pub struct Batch {
     /// Oldest first; empty if nothing is unread.
     pub messages: Vec<Message>,
     /// Senders whose unread messages were all lost: their counters were corrected.
-    pub corrected: Vec<Heard>,
+    pub corrected: Vec<ReadMessages>,
     /// Marks the messages as read; none if there are none.
     pub mark: Option<BatchMark>,
 }
@@ -102,7 +102,7 @@ impl Store {
         &self,
         receiver: &Party,
         mark: BatchMark,
-    ) -> Result<Option<(Heard, BatchUndo)>, StoreError> {
+    ) -> Result<Option<(ReadMessages, BatchUndo)>, StoreError> {
         let BatchMark { sender, chat, read_seq, count, oldest_at, newest, seen } = &mark;
         let _turns = self.turns.of(receiver.id(), sender).await;
         self.transact(|tx| async move {
@@ -111,7 +111,7 @@ impl Store {
             let before = (entry.read_seq, entry.heard);
             let marked = match seen {
                 Some(up_to) if entry.read_seq == *read_seq && entry.has_unread() => {
-                    let new = NewlyHeard { up_to: *up_to, count: *count, newest: Some(newest.clone()) };
+                    let new = NewlyRead { up_to: *up_to, count: *count, newest: Some(newest.clone()) };
                     Some(tx.mark_read(receiver, entry, new).await?)
                 }
                 _ => tx.mark_read_up_to(receiver, entry, Some(newest.seq)).await?,
@@ -155,12 +155,12 @@ impl Store {
 
     /// The messages of a batch, marked as read at once.
     #[cfg(test)]
-    pub async fn take_unheard(
+    pub async fn take_unread(
         &self,
         receiver: &Party,
         from: Option<&PartyId>,
         limit: usize,
-    ) -> Result<(Vec<Message>, Vec<Heard>), StoreError> {
+    ) -> Result<(Vec<Message>, Vec<ReadMessages>), StoreError> {
         let Batch { messages, corrected: mut marked, mark } = self.unread_batch(receiver, from, limit).await?;
         if let Some(mark) = mark {
             marked.extend(self.mark_batch(receiver, mark).await?.map(|(heard, _)| heard));
@@ -211,7 +211,7 @@ impl Store {
             if senders == limit && after.is_none() {
                 break;
             }
-            let rows = self.unheard_of(receiver, waiting, after, limit).await?;
+            let rows = self.unread_from(receiver, waiting, after, limit).await?;
             senders += usize::from(!rows.is_empty());
             // Messages of one sender are in the order of their numbers, even after changes of the clock.
             let mut latest = f64::NEG_INFINITY;
@@ -229,7 +229,7 @@ impl Store {
         Ok(found.into_iter().map(|(_, message)| message).collect())
     }
 
-    async fn unheard_of(
+    async fn unread_from(
         &self,
         receiver: &Party,
         waiting: WaitingRow,
@@ -240,7 +240,7 @@ impl Store {
         let (first, limit) = (read_seq + 1, limit as i64);
         let mut variables = vars! { receiver: receiver.id(), chat: chat, first: first, sender: friend, limit: limit };
         let query = match after {
-            None => UNHEARD_OF_ONE,
+            None => UNREAD_FROM_ONE,
             Some(after) => {
                 variables.insert("after", i64::try_from(after).unwrap_or(i64::MAX));
                 UNHEARD_OF_ONE_AFTER
@@ -265,7 +265,7 @@ impl Transaction<'_> {
         let Some(entry) = entry else { return Ok(Found::Nothing) };
         let messages = self
             .rows::<MessageRow>(
-                UNHEARD_OF_ONE,
+                UNREAD_FROM_ONE,
                 vars! {
                     receiver: receiver.id(), chat: entry.chat.as_str(), first: entry.read_seq + 1,
                     sender: entry.friend.as_str(),
@@ -275,7 +275,7 @@ impl Transaction<'_> {
             .await?;
         let oldest_at = messages.first().map_or(0.0, |oldest| oldest.created_at);
         let Some(newest) = messages.last().cloned() else {
-            let all = NewlyHeard { up_to: UpTo::All, count: 0, newest: None };
+            let all = NewlyRead { up_to: UpTo::All, count: 0, newest: None };
             return self.mark_read(receiver, entry, all).await.map(Found::OnlyLost);
         };
         // Fewer messages than requested mean that there are no more.
@@ -304,7 +304,7 @@ impl Transaction<'_> {
 /// The unread messages of an entry.
 enum Found {
     Nothing,
-    OnlyLost(Heard),
+    OnlyLost(ReadMessages),
     Messages(Vec<MessageRow>, BatchMark),
 }
 

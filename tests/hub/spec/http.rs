@@ -137,7 +137,7 @@ impl<'w> Caller<'w> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http_answers_as_it_is_described() {
+async fn http_matches_its_document() {
     let settings = [("TOYHUB_HTTP__BODY_MAX_BYTES", "4096"), ("TOYHUB_ACCOUNTS__REFUSED_REQUEST_PAUSE_H", "0")];
     let world = World::start_with(&settings).await;
     let unknown = "5c8f582f268d7942f44c6703";

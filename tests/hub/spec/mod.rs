@@ -23,7 +23,7 @@ pub fn document(name: &str) -> Value {
 }
 
 #[test]
-fn the_documents_are_those_that_the_program_writes() {
+fn the_documents_are_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_toyhub"));

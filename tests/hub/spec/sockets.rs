@@ -106,7 +106,7 @@ impl Listener {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sockets_and_mqtt_speak_as_it_is_described() {
+async fn sockets_and_mqtt_match_their_document() {
     let settings = [("TOYHUB_WS__REQUESTS_PER_SECOND", "1000"), ("TOYHUB_ACCOUNTS__REFUSED_REQUEST_PAUSE_H", "0")];
     let mut world = World::start_with(&settings).await;
     let (document, validator) = (document("asyncapi.json"), Validator::start());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use toyhub::api::request::{FieldInfo, Given, Presence, Request, Text as _, info};
-use toyhub::api::{self, Asked, Authority, Call, Door, Entry, Facts, Who};
+use toyhub::api::{self, Authority, Call, CallContext, Entry, Facts, Permitted, ServedAt};
 use toyhub::config::{AuthMode, Config};
 use toyhub::domain::Hub;
 use toyhub::domain::error::DomainError;
@@ -109,7 +109,7 @@ impl Stage {
             (Some(party), _) => Authority::Party(party.clone()),
             (None, token) => Authority::Token(token.as_ref().map(Secret::new)),
         };
-        let asked = Asked::new(Arc::clone(&self.hub), caller.from.into(), caller.now, authority);
+        let context = CallContext::new(Arc::clone(&self.hub), caller.from.into(), caller.now, authority);
         let mut given = Given::of(fields);
         if call.takes_recording {
             // Over HTTP the gate checks the caller before anything is received; here the call itself must.
@@ -117,8 +117,8 @@ impl Stage {
             upload.write(&sound::beep().into()).await.unwrap();
             given.recording = Some(upload.into());
         }
-        let answered = call.run(&asked, given).await;
-        if let Some(handover) = asked.take_handover() {
+        let answered = call.run(&context, given).await;
+        if let Some(handover) = context.take_handover() {
             self.hub.complete(handover, caller.now).await.unwrap();
         }
         match answered {
@@ -163,7 +163,7 @@ impl Stage {
         Family { user, toy: text(&toys[0]["_id"]), token, device_key: key }
     }
 
-    async fn has_asked(&self, asker: &Family, whom: &str, from: &str) {
+    async fn requests_friendship(&self, asker: &Family, whom: &str, from: &str) {
         let caller = Caller::with("", from, Some(&asker.token), NOW);
         let wish = json!({"req_user": asker.user, "add_user": whom, "type": "app", "req_info": "", "remark": "T"});
         self.ok(&caller, "add_req", wish).await;
@@ -221,8 +221,8 @@ impl Cast {
         let [as_user, as_toy] = ours.parties().map(|party| Caller { party: Some(party), ..Caller::at(HOME) });
         let sent = stage.ok(&as_user, "app_uploader", json!({"to_user": ours.toy})).await;
         stage.ok(&as_toy, "toy_uploader", json!({"to_user": ours.user, "friend_type": "app"})).await;
-        stage.has_asked(&friend, &ours.user, HOME).await;
-        stage.has_asked(&friend, &ours.toy, HOME).await;
+        stage.requests_friendship(&friend, &ours.user, HOME).await;
+        stage.requests_friendship(&friend, &ours.toy, HOME).await;
         let chunk = vec![(0, bytes::Bytes::from_static(b"a piece of a recording"))];
         stage.hub.keep_chunks(&ours.parties()[1], &"upload-of-mia".parse().unwrap(), chunk).await.unwrap();
 
@@ -299,10 +299,10 @@ impl Cast {
             let all = assignments(&(call.fields)(), &self.pool);
             for caller in self.callers() {
                 let is_connection = caller.party.is_some();
-                let is_served = match call.facts.door {
-                    Door::All => true,
-                    Door::Http => !is_connection,
-                    Door::Connection => is_connection,
+                let is_served = match call.facts.served_at {
+                    ServedAt::All => true,
+                    ServedAt::Http => !is_connection,
+                    ServedAt::Connection => is_connection,
                 };
                 if !is_served {
                     continue;
@@ -333,7 +333,7 @@ impl Cast {
 
     /// Makes the other user a friend of the first family's toy.
     async fn befriend(&self) {
-        self.stage.has_asked(&self.other, &self.ours.toy, ELSEWHERE).await;
+        self.stage.requests_friendship(&self.other, &self.ours.toy, ELSEWHERE).await;
         let us = Caller { party: Some(self.ours.parties()[0].clone()), ..Caller::at(HOME) };
         let requests = self.stage.ok(&us, "req_list", json!({})).await;
         let wish = requests.as_array().unwrap().iter().find(|request| {
@@ -375,7 +375,7 @@ fn the_registry_discloses_nothing_to_strangers_with_tokens() {
 }
 
 #[test]
-fn the_matrix_finds_what_open_leaves_open() {
+fn the_matrix_finds_the_gaps_of_open_mode() {
     in_a_runtime(async {
         let cast = Cast::new(AuthMode::Open).await;
         // In this mode any caller could erase the family with these, and there would be no data left to check.
@@ -423,11 +423,12 @@ impl Request for Forgetful {
 }
 
 impl Call for Forgetful {
-    const FACTS: Facts = Facts { name: "forgetful", door: Door::All, who: Who::Named, msg: Some("done") };
+    const FACTS: Facts =
+        Facts { name: "forgetful", served_at: ServedAt::All, permitted: Permitted::Named, msg: Some("done") };
     type Answer = Vec<api::friends::Friend>;
 
-    async fn handle(self, asked: &Asked) -> Result<Self::Answer, DomainError> {
-        let friends = asked.hub.friends(&Party::Toy(self.toy)).await?;
+    async fn handle(self, context: &CallContext) -> Result<Self::Answer, DomainError> {
+        let friends = context.hub.friends(&Party::Toy(self.toy)).await?;
         Ok(friends.into_iter().map(Into::into).collect())
     }
 }
@@ -452,19 +453,20 @@ impl Request for Careless {
 }
 
 impl Call for Careless {
-    const FACTS: Facts = Facts { name: "careless", door: Door::All, who: Who::Named, msg: Some("done") };
+    const FACTS: Facts =
+        Facts { name: "careless", served_at: ServedAt::All, permitted: Permitted::Named, msg: Some("done") };
     type Answer = api::answer::Nothing;
 
-    async fn handle(self, asked: &Asked) -> Result<Self::Answer, DomainError> {
-        if let (_, Some(handover)) = asked.hub.hand_over(&Party::User(self.user), None).await? {
-            asked.hub.complete(handover, asked.now).await?;
+    async fn handle(self, context: &CallContext) -> Result<Self::Answer, DomainError> {
+        if let (_, Some(handover)) = context.hub.hand_over(&Party::User(self.user), None).await? {
+            context.hub.complete(handover, context.now).await?;
         }
         Ok(api::answer::Nothing {})
     }
 }
 
 #[test]
-fn a_call_that_forgets_its_check_fails_the_matrix() {
+fn a_call_without_its_check_fails_the_matrix() {
     in_a_runtime(async {
         let cast = Cast::new(AuthMode::Token).await;
         let (forgetful, careless) = (Entry::of::<Forgetful>(), Entry::of::<Careless>());

@@ -11,7 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use toyhub::api::{self, Door};
+use toyhub::api::{self, ServedAt};
 use toyhub::edge::ws::WORDS;
 
 use super::assignments::assignments;
@@ -150,7 +150,7 @@ impl Cast {
     }
 
     async fn http(&self, tally: &mut Tally) {
-        for entry in api::calls().filter(|entry| entry.facts.door != Door::Connection) {
+        for entry in api::calls().filter(|entry| entry.facts.served_at != ServedAt::Connection) {
             let path = format!("/{}", entry.facts.name);
             for fields in some(assignments(&(entry.fields)(), &self.pool)) {
                 for (who, token) in self.tokens() {
@@ -190,7 +190,7 @@ impl Cast {
 
     /// The app socket with every word: its own and those of the calls.
     async fn words(&self, tally: &mut Tally) {
-        let calls = api::calls().filter(|entry| entry.facts.door != Door::Http);
+        let calls = api::calls().filter(|entry| entry.facts.served_at != ServedAt::Http);
         let calls = calls.map(|entry| (entry.facts.name, (entry.fields)()));
         // A logout affects only the caller.
         let own = WORDS.iter().filter(|word| word.word != "logout").map(|word| (word.word, (word.fields)()));
@@ -456,7 +456,7 @@ impl Cast {
         if self.picture().await != before {
             tally.leak("an effect".into());
         }
-        tally.print(&format!("{mode}: through the doors"));
+        tally.print(&format!("{mode}: through the edges"));
         tally
     }
 }

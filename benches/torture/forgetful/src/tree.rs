@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_synced_stays_and_nothing_else() {
+    fn only_synced_data_survives() {
         let mut tree = Tree::new(false);
         let [kept, unnamed, unsynced] =
             ["kept", "unnamed", "unsynced"].map(|file| tree.add(ROOT, name(file), Kind::File, 0o644));
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_torn_what_was_synced_stays() {
+    fn synced_data_survives_torn_writes() {
         for seed in 0..100 {
             let mut tree = Tree::new(true);
             let file = tree.add(ROOT, name("file"), Kind::File, 0o644);

@@ -32,7 +32,7 @@ async fn in_the_nights_in_which_the_clocks_change_messages_wait_until_the_mornin
         let mut home = Home::new().await;
         home.quiet_in(zone, "22:00", "06:00", evening - HOUR).await;
         home.message(evening - 1.0).await;
-        assert_eq!((home.told(), home.rests_at(evening - 1.0).await), (1, false), "{zone}");
+        assert_eq!((home.events_of(), home.rests_at(evening - 1.0).await), (1, false), "{zone}");
         assert_eq!(home.press(evening - 1.0).await, 1);
         let mut sent = 0;
         let mut now = evening;
@@ -40,13 +40,17 @@ async fn in_the_nights_in_which_the_clocks_change_messages_wait_until_the_mornin
             assert!(home.rests_at(now).await, "{zone} {now}");
             home.message(now).await;
             sent += 1;
-            assert_eq!((home.told(), home.press(now).await), (0, 0), "{zone} {now}");
+            assert_eq!((home.events_of(), home.press(now).await), (0, 0), "{zone} {now}");
             now += HOUR;
         }
         assert!([7, 9].contains(&sent), "the hours of such a night: {sent}");
         assert!(home.rests_at(morning - 1.0).await);
         assert!(!home.rests_at(morning).await, "{zone}");
-        assert_eq!((home.told(), home.press(morning).await), (sent, sent), "{zone}: none is lost, none comes twice");
+        assert_eq!(
+            (home.events_of(), home.press(morning).await),
+            (sent, sent),
+            "{zone}: none is lost, none comes twice"
+        );
     }
 }
 
@@ -96,18 +100,18 @@ async fn a_clock_that_is_set_back_loses_no_message_and_delivers_none_in_the_quie
     home.message(evening + HOUR).await;
     // Back by an hour, to before the quiet hours: the message that waits is published, and it is not lost.
     assert!(!home.rests_at(evening - 1.0).await);
-    assert_eq!((home.told(), home.press(evening - 1.0).await), (1, 1));
+    assert_eq!((home.events_of(), home.press(evening - 1.0).await), (1, 1));
     // Back by a day, into the quiet hours of the day before.
     assert!(home.rests_at(evening + HOUR).await && home.rests_at(evening + HOUR - DAY).await);
     home.message(evening + HOUR - DAY).await;
-    assert_eq!((home.told(), home.press(evening + HOUR - DAY).await), (0, 0));
+    assert_eq!((home.events_of(), home.press(evening + HOUR - DAY).await), (0, 0));
     assert!(home.rests_at(morning - DAY - 1.0).await);
     assert!(!home.rests_at(morning - DAY).await);
-    assert_eq!(home.told(), 1);
+    assert_eq!(home.events_of(), 1);
     // Back by an hour, after the quiet hours: they go on.
     assert!(home.rests_at(morning - DAY - HOUR).await);
     home.message(morning - DAY - HOUR).await;
-    assert_eq!((home.told(), home.press(morning - DAY - HOUR).await), (0, 0));
+    assert_eq!((home.events_of(), home.press(morning - DAY - HOUR).await), (0, 0));
     assert!(!home.rests_at(morning - DAY).await);
     assert_eq!(home.press(morning - DAY).await, 2);
 }

@@ -70,7 +70,7 @@ fn a_panic_of_a_codec_is_a_malformed_packet() {
 }
 
 #[test]
-fn quality_and_packet_id_come_from_the_frame() {
+fn qos_and_packet_id_come_from_the_frame() {
     let publish = |version, byte1, body: &[u8]| match read(version, &packet(byte1, body)) {
         Ok(Request::Publish(publish)) => Ok(publish),
         Ok(other) => panic!("{other:?}"),

@@ -69,7 +69,7 @@ fn the_window_fills_and_empties() {
 }
 
 #[test]
-fn a_message_of_quality_two_ends_in_two_steps() {
+fn a_message_of_qos_2_ends_in_two_steps() {
     let mut exchange = exchange(Version::V5, 1);
     let (_, bytes) = send(&mut exchange, &stored(7, QoS::ExactlyOnce));
     assert_eq!(&bytes[..], [0x34, 7, 0, 1, b'a', 0, 7, 0, b'x']);
@@ -159,7 +159,7 @@ fn aliases_are_made_and_understood() {
 }
 
 #[test]
-fn a_message_of_quality_two_is_routed_once() {
+fn a_message_of_qos_2_is_routed_once() {
     for version in [Version::V4, Version::V5] {
         let mut exchange = exchange(version, 1);
         let mut buffer = BytesMut::new();

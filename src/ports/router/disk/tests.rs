@@ -133,7 +133,7 @@ async fn until_writable(disk: &Disk) {
 }
 
 #[tokio::test]
-async fn numbers_go_on_after_messages_that_were_removed() {
+async fn numbers_continue_after_removed_messages() {
     let limits = DiskLimits { messages_max: 3, ..LIMITS };
     for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
         let storage = TestDisk::default();
@@ -321,7 +321,7 @@ async fn sound_file(path: &Path) -> SessionId {
 }
 
 #[tokio::test]
-async fn damage_is_named_and_never_passes_for_less() {
+async fn damage_is_reported_and_never_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let (sound, path) = (folder.path().join("sound"), folder.path().join("sessions.redb"));
     let session = sound_file(&sound).await;
@@ -380,7 +380,7 @@ async fn a_damaged_file_is_put_aside_and_a_sound_one_is_left() {
 }
 
 #[tokio::test]
-async fn damage_that_shows_later_ends_neither_the_thread_nor_the_hub() {
+async fn damage_found_later_stops_neither_the_thread_nor_the_hub() {
     let limits = DiskLimits { cache_bytes: 0, messages_max: 1000, bytes_max: 1 << 20, ..LIMITS };
     let storage = TestDisk::default();
     let (disk, _) = storage.open(limits).unwrap();

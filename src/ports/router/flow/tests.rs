@@ -70,7 +70,7 @@ async fn bytes_count_as_messages_do() {
 }
 
 #[tokio::test]
-async fn a_flood_of_quality_0_takes_no_room_from_the_others() {
+async fn a_flood_of_qos_0_takes_no_space_from_other_messages() {
     let router = router(LONG);
     let mut mailbox = subscriber(&router, limit(4), "a");
     for _ in 0..10 {
@@ -82,7 +82,7 @@ async fn a_flood_of_quality_0_takes_no_room_from_the_others() {
 }
 
 #[tokio::test]
-async fn quality_0_waits_a_moment_only() {
+async fn publishers_of_qos_0_wait_only_briefly() {
     let router = router(LONG);
     let mut mailbox = subscriber(&router, limit(8), "a");
     let publish = || router.publish(message("a", "x", QoS::AtMostOnce, false)).held;
@@ -147,7 +147,7 @@ async fn a_reader_of_its_unread_messages_is_not_slow() {
 }
 
 #[tokio::test]
-async fn any_number_of_publishers_finds_room_in_time() {
+async fn any_number_of_publishers_gets_its_turn_in_time() {
     let router = router(LONG);
     let mut mailbox = subscriber(&router, limit(8), "a");
     let publishers: Vec<_> = (0..50)
@@ -205,7 +205,7 @@ async fn a_persistent_session_makes_no_publisher_wait() {
 }
 
 #[tokio::test]
-async fn a_group_gives_to_the_member_with_room() {
+async fn a_shared_subscription_prefers_the_member_with_space() {
     let router = router(LONG);
     let mut one = subscriber(&router, limit(2), "$share/g/a");
     let mut two = subscriber(&router, limit(8), "$share/g/a");

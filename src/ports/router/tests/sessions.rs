@@ -43,7 +43,7 @@ fn stored(payloads: &[(&str, u64)]) -> Vec<(String, Option<u64>)> {
 /// The moment between PUBLISH and PUBREC: whichever change of the disk was the last, either the message is in both
 /// sessions and its packet id is stored, or neither.
 #[tokio::test]
-async fn a_message_of_quality_two_is_stored_with_its_receipt_or_not_at_all() {
+async fn a_message_of_qos_2_is_stored_with_its_receipt_or_not_at_all() {
     let mut outcomes = [0, 0];
     for changes in 0.. {
         let storage = TestDisk::default();

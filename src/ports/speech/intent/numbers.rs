@@ -22,7 +22,7 @@ const MISSPELLED_MIN: f64 = 0.75;
 pub(super) fn sum(text: &str, lexicon: &Lexicon) -> Option<i64> {
     let written = text::tokens(text, &lexicon.short_forms);
     let written: Vec<&str> = written.iter().map(String::as_str).collect();
-    let heard: Vec<&str> = written.iter().map(|word| heard_as(word, lexicon)).collect();
+    let heard: Vec<&str> = written.iter().map(|word| likely_word(word, lexicon)).collect();
     sum_of(&written, &written, lexicon).or_else(|| sum_of(&heard, &written, lexicon))
 }
 
@@ -79,7 +79,7 @@ fn evaluate(terms: &[(Sign, i64)]) -> Option<i64> {
 }
 
 /// The possible meaning of a misrecognised word, if a number or a sign is expected.
-fn heard_as<'a>(word: &'a str, lexicon: &Lexicon) -> &'a str {
+fn likely_word<'a>(word: &'a str, lexicon: &Lexicon) -> &'a str {
     let first = word.chars().next();
     let syllable = first.filter(|letter| is_chinese(*letter)).map(|letter| letter.to_pinyin().map(|one| one.plain()));
     let (script, key) = match syllable {
@@ -108,7 +108,7 @@ pub(super) fn whole_number<'a>(words: impl Iterator<Item = &'a str>, lexicon: &L
         .map(|word| cardinal(word).unwrap_or_else(|| word.to_owned()))
         .collect();
     let written: Vec<&str> = written.iter().map(String::as_str).collect();
-    let heard = || number(&written.iter().map(|word| heard_as(word, lexicon)).collect::<Vec<_>>(), lexicon);
+    let heard = || number(&written.iter().map(|word| likely_word(word, lexicon)).collect::<Vec<_>>(), lexicon);
     number(&written, lexicon).or_else(heard)?.try_into().ok()
 }
 

@@ -167,7 +167,7 @@ fn a_slip_in_everyday_talk_starts_hardly_a_message() {
 }
 
 #[test]
-fn near_names_are_asked_back_and_chosen() {
+fn similar_names_are_asked_about_and_chosen() {
     let world = World::new();
     let index = |name: &str| FRIENDS.iter().position(|friend| friend.0 == name).unwrap();
     let (tom, tim) = (index("Tom"), index("Tim"));

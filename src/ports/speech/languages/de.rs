@@ -396,7 +396,7 @@ const MONTHS: [&str; 12] = [
 
 fn say(line: &Line<'_>) -> String {
     match line {
-        Line::NotHeard => "Ich habe dich nicht verstanden. Sag es bitte noch einmal.".into(),
+        Line::NotUnderstood => "Ich habe dich nicht verstanden. Sag es bitte noch einmal.".into(),
         Line::SayYourMessage(remark) => format!("Sprich nach dem Ton deine Nachricht für {remark}."),
         Line::Which(first, second) => format!("Meinst du {first} oder {second}?"),
         Line::NoSuchTitle => "Das habe ich leider nicht. Sag: Spiel ein Lied, dann suche ich ein anderes aus.".into(),

@@ -428,7 +428,7 @@ fn spell(number: u32) -> Vec<String> {
 
 fn say(line: &Line<'_>) -> String {
     match line {
-        Line::NotHeard => "I did not hear you, please say it again".into(),
+        Line::NotUnderstood => "I did not hear you, please say it again".into(),
         Line::SayYourMessage(remark) => format!("say your message to {remark} after the tone"),
         Line::Which(first, second) => format!("do you mean {first}, or {second}?"),
         Line::NoSuchTitle => "I do not have that one. Say: play a song, and I will find another.".into(),

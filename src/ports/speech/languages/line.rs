@@ -9,7 +9,7 @@ use crate::model::{Timestamp, ToyCommand};
 #[derive(Debug, Clone, Copy)]
 pub enum Line<'a> {
     /// The recording had no speech, or no command was recognised.
-    NotHeard,
+    NotUnderstood,
     /// The prompt of a message to the friend of this remark.
     SayYourMessage(&'a str),
     /// Asks which of two is meant.

@@ -87,7 +87,7 @@ fn the_language_of_a_family_is_the_first_that_has_words() {
 fn lines() -> impl Iterator<Item = Line<'static>> {
     let clock = Clock::new(NOW, 0);
     [
-        Line::NotHeard,
+        Line::NotUnderstood,
         Line::SayYourMessage("Tom"),
         Line::Which("Tom", "Tim"),
         Line::NoSuchTitle,

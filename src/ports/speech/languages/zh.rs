@@ -307,7 +307,7 @@ fn spell(number: u32) -> Vec<String> {
 
 fn say(line: &Line<'_>) -> String {
     match line {
-        Line::NotHeard => "我没听清，请再说一遍。".into(),
+        Line::NotUnderstood => "我没听清，请再说一遍。".into(),
         Line::SayYourMessage(remark) => format!("请在提示音后对{remark}说话。"),
         Line::Which(first, second) => format!("你是说{first}，还是{second}？"),
         Line::NoSuchTitle => "我没有这个。你说放首歌，我就找别的。".into(),

@@ -1,4 +1,13 @@
 //! The whisper.cpp state of one worker, which recognises the words in samples, or finds that there are none.
+//!
+//! A worked example: a recording of 6 s, in which a child says "play the bear song" for 2 s.
+//!
+//! 1. `gate` selects these 2 s, with a margin. They fit into one window.
+//! 2. With several languages, the most probable one is detected.
+//! 3. The first pass uses a shortened window. The mean log probability of its tokens is -0.2: the result is the text with
+//!    a confidence of 0.82, which is e to the power of -0.2.
+//! 4. At -1.0, below `DOUBTFUL`, a second pass uses the full window, and the better result counts. At -1.6, below
+//!    `UNBELIEVABLE`, the words are rejected as `Unsure`; so are loops, and words where the model finds no speech.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,8 +15,8 @@ use std::time::{Duration, Instant};
 use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperError, WhisperState};
 
 use super::gate;
-use super::heard::{Heard, NotHeard, RATE_HZ, RecogniseError, Seconds};
 use super::stop::{Stop, run_until};
+use super::transcript::{NoTranscript, RATE_HZ, RecogniseError, Seconds, Transcript};
 use crate::ports::audio::{Sound, resample};
 
 /// whisper.cpp reads before its input if that is very short.
@@ -137,17 +146,17 @@ impl Engine {
     }
 
     /// The words of a recording that is within the limit.
-    pub(super) fn recognise(&mut self, sound: &Sound, prompt: &str, stop: &Stop) -> Result<Heard, RecogniseError> {
+    pub(super) fn recognise(&mut self, sound: &Sound, prompt: &str, stop: &Stop) -> Result<Transcript, RecogniseError> {
         let mut seconds = Seconds::default();
         let started = Instant::now();
         let sound = resample(sound, RATE_HZ).map_err(|error| RecogniseError::Failed(error.to_string()))?;
         let speech = gate::speech(&sound.samples);
         seconds.gate = started.elapsed();
-        let speech = &sound.samples[speech.ok_or(RecogniseError::NotHeard(NotHeard::NoSpeech))?];
+        let speech = &sound.samples[speech.ok_or(RecogniseError::NoTranscript(NoTranscript::NoSpeech))?];
 
         let prompt = self.model.prompt(prompt);
         let mut said = Vec::new();
-        let mut unheard = NotHeard::NoWords;
+        let mut failure = NoTranscript::NoWords;
         let mut language = None;
         for window in windows(speech, self.model.window()) {
             let mut samples = window.to_vec();
@@ -158,7 +167,7 @@ impl Engine {
             };
             match self.window(&samples, language, &prompt, stop, &mut seconds) {
                 Ok(pass) => said.push(pass),
-                Err(RecogniseError::NotHeard(why)) => unheard = why,
+                Err(RecogniseError::NoTranscript(why)) => failure = why,
                 Err(error) => return Err(error),
             }
         }
@@ -166,9 +175,9 @@ impl Engine {
         let log_probability = said.iter().map(|pass| pass.log_probability * pass.tokens.len() as f32).sum::<f32>();
         let text = said.iter().map(|pass| pass.text.trim()).collect::<Vec<_>>().join(" ");
         if !text.contains(char::is_alphanumeric) {
-            return Err(RecogniseError::NotHeard(unheard));
+            return Err(RecogniseError::NoTranscript(failure));
         }
-        Ok(Heard {
+        Ok(Transcript {
             text,
             language: self.model.languages[language.unwrap_or_default()].0,
             confidence: (log_probability / tokens.max(1) as f32).exp(),
@@ -267,16 +276,16 @@ impl Engine {
     /// Whether the words are plausible speech.
     fn believe(&mut self, pass: Pass) -> Result<Pass, RecogniseError> {
         if pass.tokens.is_empty() {
-            return Err(RecogniseError::NotHeard(NotHeard::NoWords));
+            return Err(RecogniseError::NoTranscript(NoTranscript::NoWords));
         }
         if loops(&pass.tokens) {
-            return Err(RecogniseError::NotHeard(NotHeard::Repetition));
+            return Err(RecogniseError::NoTranscript(NoTranscript::Repetition));
         }
         if pass.log_probability < UNBELIEVABLE {
-            return Err(RecogniseError::NotHeard(NotHeard::Unsure));
+            return Err(RecogniseError::NoTranscript(NoTranscript::Unsure));
         }
         if pass.log_probability < NO_SPEECH_WORDS && self.no_speech_probability() > NO_SPEECH {
-            return Err(RecogniseError::NotHeard(NotHeard::NoSpeech));
+            return Err(RecogniseError::NoTranscript(NoTranscript::NoSpeech));
         }
         Ok(pass)
     }

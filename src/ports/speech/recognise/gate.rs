@@ -11,7 +11,7 @@ use std::ops::{Range, RangeInclusive};
 use realfft::RealFftPlanner;
 use realfft::num_complex::Complex32;
 
-use super::heard::RATE_HZ;
+use super::transcript::RATE_HZ;
 
 /// Samples of one moment (32 ms), and from one to the next (16 ms).
 const FRAME: usize = 512;

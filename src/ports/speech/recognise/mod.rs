@@ -6,7 +6,6 @@
 
 mod engine;
 mod gate;
-mod heard;
 mod model;
 mod queue;
 mod shape;
@@ -14,6 +13,7 @@ mod stop;
 mod tensors;
 #[cfg(test)]
 mod tests;
+mod transcript;
 
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,11 +30,11 @@ use whisper_rs::{WhisperContext, WhisperContextParameters};
 
 use crate::ports::audio::Sound;
 use engine::{Engine, Model};
-pub use heard::{Heard, NotHeard, RecogniseError, Seconds};
 use model::CheckedModel;
 pub use model::{ModelDescription, ModelError, ModelKind};
 use queue::FairQueue;
 use stop::Stop;
+pub use transcript::{NoTranscript, RecogniseError, Seconds, Transcript};
 
 /// The stack of a worker; whisper.cpp's regular expressions recurse.
 const STACK_BYTES: usize = 8 << 20;
@@ -78,7 +78,7 @@ struct Job {
     prompt: String,
     submitted: Instant,
     abandoned: Arc<AtomicBool>,
-    answer: oneshot::Sender<Result<Heard, RecogniseError>>,
+    answer: oneshot::Sender<Result<Transcript, RecogniseError>>,
 }
 
 // Written by hand: neither a voice nor names may get into a log.
@@ -173,7 +173,7 @@ impl Recogniser {
     ///
     /// # Errors
     /// Every variant of [`RecogniseError`].
-    pub async fn recognise(&self, sender: &str, sound: Sound, prompt: &str) -> Result<Heard, RecogniseError> {
+    pub async fn recognise(&self, sender: &str, sound: Sound, prompt: &str) -> Result<Transcript, RecogniseError> {
         let max_seconds = self.settings.max_seconds;
         if sound.samples.len() as u64 > u64::from(max_seconds) * u64::from(sound.rate_hz) {
             return Err(RecogniseError::TooLong { max_seconds });
@@ -234,7 +234,7 @@ impl Worker {
         }
     }
 
-    fn work(&mut self, sound: &Sound, prompt: &str, stop: &Stop) -> Result<Heard, RecogniseError> {
+    fn work(&mut self, sound: &Sound, prompt: &str, stop: &Stop) -> Result<Transcript, RecogniseError> {
         if stop.reached() {
             return Err(RecogniseError::TimedOut);
         }

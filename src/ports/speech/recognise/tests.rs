@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 use super::*;
 use crate::ports::audio::resample;
 use author::{CHINESE, END, NO_SPEECH, Weights, says, shape, write};
-use heard::RATE_HZ;
+use transcript::RATE_HZ;
 
 /// Stronger than any doubt.
 const SURE: f32 = 4.0;
@@ -44,9 +44,9 @@ fn saying(said: &[(usize, usize, f32)]) -> Recogniser {
     Recogniser::load(settings(file.path())).unwrap()
 }
 
-async fn unheard(recogniser: &Recogniser, sound: Sound) -> NotHeard {
+async fn no_transcript(recogniser: &Recogniser, sound: Sound) -> NoTranscript {
     match recogniser.recognise("toy", sound, "").await {
-        Err(RecogniseError::NotHeard(why)) => why,
+        Err(RecogniseError::NoTranscript(why)) => why,
         other => panic!("{other:?}"),
     }
 }
@@ -72,22 +72,22 @@ async fn words_come_with_their_confidence_and_the_time_of_each_step() {
 #[tokio::test]
 async fn doubtful_words_are_not_passed_on() {
     let speech = || sounds::babble(2.0);
-    assert_eq!(unheard(&saying(&says(&[], SURE)), speech()).await, NotHeard::NoWords);
+    assert_eq!(no_transcript(&saying(&says(&[], SURE)), speech()).await, NoTranscript::NoWords);
     let endless: Vec<_> = (0..448).map(|at| (at, author::token(" bear"), SURE)).collect();
-    assert_eq!(unheard(&saying(&endless), speech()).await, NotHeard::Repetition);
+    assert_eq!(no_transcript(&saying(&endless), speech()).await, NoTranscript::Repetition);
 
     let weakest = says(&[" play", " bear"], 1.13);
-    assert_eq!(unheard(&saying(&weakest), speech()).await, NotHeard::Unsure);
+    assert_eq!(no_transcript(&saying(&weakest), speech()).await, NoTranscript::Unsure);
     // Words of a medium probability are accepted, unless the model finds no speech.
     let weak = says(&[" play", " bear"], 1.32);
     let heard = saying(&weak).recognise("toy", speech(), "").await.unwrap();
     assert!((0.3..0.5).contains(&heard.confidence), "{heard:?}");
     let nobody: Vec<_> = weak.into_iter().chain([(0, NO_SPEECH, SURE)]).collect();
-    assert_eq!(unheard(&saying(&nobody), speech()).await, NotHeard::NoSpeech);
+    assert_eq!(no_transcript(&saying(&nobody), speech()).await, NoTranscript::NoSpeech);
 
     let random = saved(&write(&shape(1), &Weights::Random).bytes);
     let random = Recogniser::load(settings(random.path())).unwrap();
-    assert_ne!(unheard(&random, speech()).await, NotHeard::NoSpeech);
+    assert_ne!(no_transcript(&random, speech()).await, NoTranscript::NoSpeech);
 }
 
 #[tokio::test]
@@ -127,10 +127,10 @@ async fn silence_noise_hum_and_music_never_reach_the_model() {
     // It would return its words for any input.
     let recogniser = saying(&says(&[" play"], SURE));
     for (name, sound) in sounds::without_speech() {
-        assert_eq!(unheard(&recogniser, sound).await, NotHeard::NoSpeech, "{name}");
+        assert_eq!(no_transcript(&recogniser, sound).await, NoTranscript::NoSpeech, "{name}");
     }
     for samples in [vec![], vec![0.5], vec![1.0; 300], vec![f32::NAN; 20_000], vec![f32::INFINITY; 20_000]] {
-        assert_eq!(unheard(&recogniser, Sound { rate_hz: 16_000, samples }).await, NotHeard::NoSpeech);
+        assert_eq!(no_transcript(&recogniser, Sound { rate_hz: 16_000, samples }).await, NoTranscript::NoSpeech);
     }
 }
 
@@ -191,7 +191,7 @@ async fn a_recognition_that_takes_too_long_is_stopped_and_the_next_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_at_once_are_all_answered_and_no_toy_goes_short() {
+async fn fifty_concurrent_recordings_are_all_answered_in_turns() {
     let file = saved(&write(&shape(1), &Weights::Says(&says(&[" play"], SURE))).bytes);
     let two = RecogniserSettings { workers: 2, queue_max: 10, ..settings(file.path()) };
     let recogniser = Arc::new(Recogniser::load(two).unwrap());
@@ -229,7 +229,7 @@ async fn a_dropped_caller_frees_the_worker_and_a_stop_answers_waiting_callers() 
         let mut gone = std::pin::pin!(recogniser.recognise("toy", sounds::babble(9.0), ""));
         assert!(futures_util::poll!(&mut gone).is_pending());
     }
-    assert_eq!(unheard(&recogniser, sounds::babble(1.0)).await, NotHeard::Repetition);
+    assert_eq!(no_transcript(&recogniser, sounds::babble(1.0)).await, NoTranscript::Repetition);
 
     let mut asked = std::pin::pin!(recogniser.recognise("toy", sounds::babble(9.0), "grandma"));
     assert!(futures_util::poll!(&mut asked).is_pending());

@@ -58,7 +58,7 @@ async fn messages_that_are_lost_are_skipped_by_every_call_and_nothing_stays_unre
 
         let mut taken = Vec::new();
         loop {
-            let (messages, _) = store.take_unheard(&fluffy, Some(&id_of(&mia)), 2).await.unwrap();
+            let (messages, _) = store.take_unread(&fluffy, Some(&id_of(&mia)), 2).await.unwrap();
             if messages.is_empty() {
                 break;
             }
@@ -69,7 +69,7 @@ async fn messages_that_are_lost_are_skipped_by_every_call_and_nothing_stays_unre
         assert_eq!(page(&store, &mia, &chat, LIMIT, Before::default()).await, left, "{lost:?}");
         let (_, seq) = send(&store, &mia, &fluffy, 7.0).await;
         assert_eq!((seq, unread(&store, &fluffy, &mia).await), (None, 1), "{lost:?}: the chat goes on");
-        let (messages, _) = store.take_unheard(&fluffy, None, 10).await.unwrap();
+        let (messages, _) = store.take_unread(&fluffy, None, 10).await.unwrap();
         assert_eq!(messages.iter().map(|message| message.seq).collect::<Vec<_>>(), [7], "{lost:?}");
     }
 }
@@ -89,7 +89,7 @@ async fn senders_with_only_lost_messages_block_no_others() {
     }
     let waiting = store.unread_messages(&mia, 1).await.unwrap();
     assert_eq!(waiting[0].message.from, toys[2], "those who wait longer have nothing left");
-    let (messages, marked) = store.take_unheard(&mia, None, 10).await.unwrap();
+    let (messages, marked) = store.take_unread(&mia, None, 10).await.unwrap();
     assert_eq!((messages.len(), &messages[0].from), (1, &toys[2]));
     assert_eq!(
         marked.iter().map(|heard| (&heard.sender, heard.unread)).collect::<Vec<_>>(),
@@ -159,11 +159,11 @@ async fn a_chat_without_its_row_gets_it_back_at_the_first_call_of_its_parties_on
     send(&store, &mia, &fluffy, 3.0).await;
     assert_eq!(page(&store, &mia, &chat, 2, Before::default()).await, [6, 7], "the numbers go on");
     lose_chat(&store, &chat).await;
-    assert_eq!(store.take_unheard(&fluffy, None, 3).await.unwrap().0.len(), 3);
-    assert_eq!(store.take_unheard(&fluffy, None, 10).await.unwrap().0.len(), 4);
+    assert_eq!(store.take_unread(&fluffy, None, 3).await.unwrap().0.len(), 3);
+    assert_eq!(store.take_unread(&fluffy, None, 10).await.unwrap().0.len(), 4);
     assert_eq!(unread(&store, &fluffy, &mia).await, 0);
     send(&store, &mia, &fluffy, 8.0).await;
-    assert_eq!(store.take_unheard(&fluffy, None, 10).await.unwrap().0[0].seq, 8);
+    assert_eq!(store.take_unread(&fluffy, None, 10).await.unwrap().0[0].seq, 8);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,13 +174,13 @@ async fn a_number_that_fell_back_refuses_no_message_and_gives_no_number_twice() 
     send(&store, &mia, &fluffy, 7.0).await;
     assert_eq!(page(&store, &mia, &chat, 10, Before::default()).await, [1, 2, 3, 4, 5, 6, 7]);
     // The last messages are lost together with the chat's count of them, but not the reader's mark.
-    store.take_unheard(&fluffy, None, 10).await.unwrap();
+    store.take_unread(&fluffy, None, 10).await.unwrap();
     for seq in 5..=7 {
         lose_message(&store, &chat, seq).await;
     }
     damage(&store, format!("UPDATE chat:{chat} SET seq = 4")).await;
     send(&store, &mia, &fluffy, 8.0).await;
-    let (messages, _) = store.take_unheard(&fluffy, None, 10).await.unwrap();
+    let (messages, _) = store.take_unread(&fluffy, None, 10).await.unwrap();
     assert_eq!(messages.iter().map(|message| message.seq).collect::<Vec<_>>(), [8], "it does not count as heard");
 }
 
@@ -225,7 +225,7 @@ async fn counters_are_set_to_the_messages_that_there_are() {
     let sound = ChatCheck { messages: 7, lost: 0, was_wrong: false };
     assert_eq!(check(&store, &mia, &fluffy, &chat).await, sound);
     assert_eq!(check(&store, &fluffy, &mia, &chat).await, sound, "from both sides");
-    assert_eq!(store.take_unheard(&fluffy, None, 2).await.unwrap().0.len(), 2);
+    assert_eq!(store.take_unread(&fluffy, None, 2).await.unwrap().0.len(), 2);
     assert_eq!(check(&store, &mia, &fluffy, &chat).await, sound);
 
     for seq in [2, 5] {
@@ -237,14 +237,14 @@ async fn counters_are_set_to_the_messages_that_there_are() {
     assert_eq!(mend(&store, &mia, &fluffy, &chat).await, hurt);
     assert_eq!((unread(&store, &fluffy, &mia).await, unread(&store, &mia, &fluffy).await), (3, 1));
     assert_eq!(check(&store, &mia, &fluffy, &chat).await, ChatCheck { was_wrong: false, ..hurt });
-    assert_eq!(store.take_unheard(&fluffy, None, 10).await.unwrap().0.len(), 3);
+    assert_eq!(store.take_unread(&fluffy, None, 10).await.unwrap().0.len(), 3);
 
     damage(&store, format!("UPDATE friend:['{}', '{}'] SET incoming = 0, heard = 0", mia.id(), fluffy.id())).await;
     lose_chat(&store, &chat).await;
     let hurt = ChatCheck { messages: 5, lost: 2, was_wrong: true };
     assert_eq!(mend(&store, &fluffy, &mia, &chat).await, hurt);
     assert_eq!(unread(&store, &mia, &fluffy).await, 1, "messages that no counter counted are found again");
-    assert_eq!(store.take_unheard(&mia, None, 10).await.unwrap().0[0].seq, 7);
+    assert_eq!(store.take_unread(&mia, None, 10).await.unwrap().0[0].seq, 7);
     assert!(store.is_member(&mia, &chat).await.unwrap());
 
     damage(&store, format!("DELETE friend:['{}', '{}']", fluffy.id(), mia.id())).await;
@@ -263,7 +263,7 @@ async fn a_chat_is_repaired_while_messages_are_sent_and_read() {
             for n in 7..=60 {
                 send(&store, &mia, &fluffy, f64::from(n)).await;
                 if n % 7 == 0 {
-                    store.take_unheard(&fluffy, None, 3).await.unwrap();
+                    store.take_unread(&fluffy, None, 3).await.unwrap();
                 }
             }
         })
@@ -276,7 +276,7 @@ async fn a_chat_is_repaired_while_messages_are_sent_and_read() {
     mend(&store, &mia, &fluffy, &chat).await;
     assert_eq!(check(&store, &mia, &fluffy, &chat).await, ChatCheck { messages: 59, lost: 1, was_wrong: false });
     let unread = unread(&store, &fluffy, &mia).await;
-    let taken = store.take_unheard(&fluffy, None, LIMIT).await.unwrap().0;
+    let taken = store.take_unread(&fluffy, None, LIMIT).await.unwrap().0;
     assert_eq!(taken.len() as u64, unread);
     assert!(taken.is_sorted_by_key(|message| message.seq));
 }
@@ -290,7 +290,7 @@ async fn an_entry_stays_when_the_row_of_the_friend_is_lost() {
     assert_eq!(store.friends(&fluffy).await.unwrap()[0].unread, 6);
     assert!(store.party(&id_of(&fluffy)).await.unwrap().is_none());
     assert!(store.toys_of(&mia.id().parse().unwrap()).await.unwrap().is_empty());
-    assert_eq!(store.take_unheard(&fluffy, None, 10).await.unwrap().0.len(), 6);
+    assert_eq!(store.take_unread(&fluffy, None, 10).await.unwrap().0.len(), 6);
     assert_eq!(page(&store, &mia, &chat, 10, Before::default()).await.len(), 6);
 }
 

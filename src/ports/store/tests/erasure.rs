@@ -18,7 +18,7 @@ async fn no_transaction_of_an_erasure_leaves_a_wrong_counter() {
     let (mia, fluffy, chat) = six_messages(&store).await;
     let parties = [id_of(&mia), id_of(&fluffy)];
     send(&store, &fluffy, &mia, 7.0).await;
-    assert_eq!(store.take_unheard(&fluffy, None, 2).await.unwrap().0.len(), 2);
+    assert_eq!(store.take_unread(&fluffy, None, 2).await.unwrap().0.len(), 2);
     let all = stored(&store, &chat).await;
     // One that was heard, the first that was not, one in the middle, and the only one of the other side.
     for (index, unread_left) in [(0, 4), (2, 3), (4, 2), (6, 2)] {
@@ -45,7 +45,7 @@ async fn no_transaction_of_an_erasure_leaves_a_wrong_counter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_are_erased_while_others_are_sent_and_heard() {
+async fn messages_are_erased_while_others_are_sent_and_read() {
     const EACH: u64 = 40;
     let store = Arc::new(in_memory().await);
     let (mia, fluffy, chat) = six_messages(&store).await;
@@ -56,7 +56,7 @@ async fn messages_are_erased_while_others_are_sent_and_heard() {
             for n in 0..EACH {
                 send(&store, &from, &to, 10.0 + n as f64).await;
                 if n % 5 == 0 {
-                    store.take_unheard(&from, None, 3).await.unwrap();
+                    store.take_unread(&from, None, 3).await.unwrap();
                 }
             }
         })

@@ -58,7 +58,7 @@ async fn plan(store: &Store, select: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_query_goes_through_a_whole_table_but_lists_of_all_and_a_start() {
+async fn only_lists_and_the_start_scan_whole_tables() {
     const WHOLE: [&str; 5] = [
         "FROM user WHERE id >",
         "FROM user ORDER",

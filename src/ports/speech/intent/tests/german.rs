@@ -98,7 +98,7 @@ fn everyday_talk_starts_no_message() {
 }
 
 #[test]
-fn near_names_are_asked_back_and_chosen() {
+fn similar_names_are_asked_about_and_chosen() {
     let friends =
         Names::of_friends(&GERMAN, ["Lena", "Leni"].map(|remark| FriendNames { remark, nickname: "", toy_name: "" }));
     let titles = Names::of_titles(&GERMAN, []);

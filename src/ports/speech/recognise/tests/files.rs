@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 use super::super::model::OFFICIAL;
 use super::super::shape::{Quantisation, Shape};
 use super::super::tensors::tensors;
-use super::super::{ModelDescription, ModelError, ModelKind, NotHeard, Recogniser};
+use super::super::{ModelDescription, ModelError, ModelKind, NoTranscript, Recogniser};
 use super::author::{Weights, Written, shape, write};
-use super::{saved, settings, sounds, unheard};
+use super::{no_transcript, saved, settings, sounds};
 
 fn inspect(bytes: &[u8]) -> Result<ModelDescription, ModelError> {
     Recogniser::inspect(saved(bytes).path(), None)
@@ -45,7 +45,7 @@ async fn every_quantisation_is_known_and_runs() {
         let written = write(&wide, &Weights::Zero).bytes;
         let file = saved(&written);
         let recogniser = Recogniser::load(settings(file.path())).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(unheard(&recogniser, sounds::babble(1.0)).await, NotHeard::NoWords);
+        assert_eq!(no_transcript(&recogniser, sounds::babble(1.0)).await, NoTranscript::NoWords);
         let found = recogniser.describe();
         assert_eq!((found.quantisation, found.kind, found.official), (name, ModelKind::Own, false));
         assert_eq!((found.encoder_layers, found.decoder_layers, found.width), (3, 2, width));

@@ -8,7 +8,7 @@ pub(super) const RATE_HZ: u32 = 16_000;
 
 /// The result of recognition.
 #[derive(Clone, PartialEq)]
-pub struct Heard {
+pub struct Transcript {
     /// The text, as the model writes it.
     pub text: String,
     /// Its language, such as `en`.
@@ -20,9 +20,9 @@ pub struct Heard {
 }
 
 // Written by hand: a child's words must not get into a log by a `{:?}`.
-impl fmt::Debug for Heard {
+impl fmt::Debug for Transcript {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Heard")
+        out.debug_struct("Transcript")
             .field("language", &self.language)
             .field("confidence", &self.confidence)
             .field("seconds", &self.seconds)
@@ -59,7 +59,7 @@ pub enum RecogniseError {
     },
     /// There are no words in it.
     #[error("no speech was recognised: {0}")]
-    NotHeard(NotHeard),
+    NoTranscript(NoTranscript),
     /// It took too long.
     #[error("the recognition of the recording took too long")]
     TimedOut,
@@ -70,7 +70,7 @@ pub enum RecogniseError {
 
 /// Why a recording counts as one without speech.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotHeard {
+pub enum NoTranscript {
     /// It is silence, noise or music.
     #[error("there is no speech in it")]
     NoSpeech,
