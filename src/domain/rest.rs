@@ -244,6 +244,8 @@ impl Hub {
         now: Timestamp,
     ) -> Result<ToySettings, DomainError> {
         self.check_toy_of(guardian, toy).await?;
+        // Messages count when the answer with them has been sent.
+        self.await_handovers(&Party::Toy(toy.clone())).await;
         let (quiet, minutes) = match self.resting.rules.get(toy) {
             Some(rules) => (
                 rules.quiet.as_ref().map(|(hours, _)| hours.clone()),

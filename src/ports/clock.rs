@@ -55,7 +55,7 @@ pub fn settled_for() -> Duration {
 /// either the hub was switched off, or the clock is wrong: ages continue from then on for `doubt`, in which the clock
 /// can be set right.
 pub fn start(last: Option<Reading>, doubt: Duration) -> Option<Change> {
-    let Some(last) = last else { return None };
+    let last = last?;
     let mut ages = CLOCK.1.write().unwrap_or_else(PoisonError::into_inner);
     ages.resume(last, system_now(), CLOCK.0.elapsed().as_secs_f64(), doubt.as_secs_f64())
 }

@@ -88,7 +88,7 @@ impl Store {
                 Found::OnlyLost(heard) => batch.corrected.push(heard),
                 Found::Messages(rows, mark) => {
                     batch.messages = rows.into_iter().map(MessageRow::into_message).collect::<Result<_, _>>()?;
-                    batch.mark = Some(mark);
+                    batch.mark = Some(*mark);
                     break;
                 }
             }
@@ -285,7 +285,7 @@ impl Transaction<'_> {
         };
         let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
         let EntryRow { friend: sender, chat, read_seq, .. } = entry;
-        Ok(Found::Messages(messages, BatchMark { sender, chat, read_seq, count, oldest_at, newest, seen }))
+        Ok(Found::Messages(messages, Box::new(BatchMark { sender, chat, read_seq, count, oldest_at, newest, seen })))
     }
 
     /// The entry whose first unread message is the oldest.
@@ -305,7 +305,7 @@ impl Transaction<'_> {
 enum Found {
     Nothing,
     OnlyLost(ReadMessages),
-    Messages(Vec<MessageRow>, BatchMark),
+    Messages(Vec<MessageRow>, Box<BatchMark>),
 }
 
 #[derive(SurrealValue)]
