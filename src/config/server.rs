@@ -13,7 +13,7 @@ settings! {
         shutdown_timeout_s: u64 = 10 => MayBeZero;
         /// Log filter: a level (error, warn, info, debug, trace), or a list of target=level, as in RUST_LOG. SIGHUP
         /// reloads this key.
-        log: String = "info,surrealdb=warn,surrealkv=warn,whisper_rs=warn".into() => Everyday;
+        log: String = "info,surrealdb=warn,surrealkv=warn,whisper_rs=warn,symphonia=off".into() => Everyday;
         /// Bytes of the disk of data_dir that stay free. When less is free, uploads and all other calls that add data
         /// are refused with code 32; reading, logging in and marking as read still work, within this reserve. The
         /// database needs free space to clean up, too. 0 keeps no reserve.

@@ -4,9 +4,9 @@
 //! contains that consent. A request of the toy itself is listed to the toy's guardians first, and is sent to the
 //! recipient after one of them has accepted it. The guardian chooses the toy's remark for the friend.
 
-use super::Hub;
 use super::error::DomainError;
 use super::units::HOUR_S;
+use super::{Hub, clock};
 use crate::model::{
     Action, ChatId, Event, FileName, FriendRequest, Party, PartyId, RequestId, RequestStatus, Timestamp, UserId,
 };
@@ -93,12 +93,12 @@ impl Hub {
             askers,
             is_by_guardian: new.is_by_guardian,
             families,
-            refused_since: now - pause_s,
+            refused_since: clock::age_of(now) - pause_s,
             pending_max: self.config.accounts.pending_requests_max,
         };
         let told = self.store.add_request(new, now).await.map_err(|error| match error {
             StoreError::Refused(Refusal::RefusedLately(at)) => {
-                DomainError::RefusedLately { retry_after_s: (at as f64 + pause_s - now).max(1.0) as u64 }
+                DomainError::RefusedLately { retry_after_s: (at as f64 + pause_s - clock::age_of(now)).max(1.0) as u64 }
             }
             error => error.into(),
         })?;

@@ -32,7 +32,7 @@ impl Hub {
             self.store.delete_requests_before(before(retention.requests_days)).await?;
         }
         let pause_s = f64::from(self.config.accounts.refused_request_pause_h) * HOUR_S;
-        self.store.delete_refusals_before(now - pause_s).await?;
+        self.store.delete_refusals_before(clock::age_of(now) - pause_s).await?;
         let tokens_before = clock::age_of(now) - f64::from(retention.tokens_days) * DAY_S;
         self.store.delete_tokens_expired_before(tokens_before).await?;
         if retention.audit_days > 0 {

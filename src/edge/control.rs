@@ -32,6 +32,8 @@ use crate::domain::error::DomainError;
 use crate::domain::{Hub, NewContent, NewDevice};
 use crate::model::{Malformed, Party, Setting};
 
+/// The maximum size of a sound or picture of the library, which is read into memory.
+const CONTENT_MAX_BYTES: u64 = 64 << 20;
 /// The maximum number of devices that one command adds.
 pub const DEVICES_MAX: usize = 1000;
 const LIST_MAX: usize = 100_000;
@@ -165,8 +167,15 @@ async fn add_content(
 }
 
 async fn read(field: &'static str, path: &Path) -> Result<Bytes, DomainError> {
-    let unreadable =
-        |error: io::Error| DomainError::invalid(field, format!("{} cannot be read: {error}", path.display()));
+    let refused = |why: String| DomainError::invalid(field, format!("{} {why}", path.display()));
+    let unreadable = |error: io::Error| refused(format!("cannot be read: {error}"));
+    let facts = tokio::fs::metadata(path).await.map_err(unreadable)?;
+    if !facts.is_file() {
+        return Err(refused("is not a file".into()));
+    }
+    if facts.len() > CONTENT_MAX_BYTES {
+        return Err(refused(format!("is larger than {} MiB", CONTENT_MAX_BYTES >> 20)));
+    }
     tokio::fs::read(path).await.map(Bytes::from).map_err(unreadable)
 }
 

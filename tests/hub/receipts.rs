@@ -113,10 +113,10 @@ async fn requests_and_new_friends_are_numbered_with_the_rest() {
 }
 
 /// A request for the messages to a toy, over a connection of its own.
-async fn request_messages(world: &World, toy: &Toy) -> TcpStream {
+async fn request_messages(world: &World, toy: &Toy, connection: &str) -> TcpStream {
     let body = json!({"from_user": "", "to_user": toy.id}).to_string();
     let head = format!(
-        "POST /recv_msg HTTP/1.1\r\nhost: hub\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "POST /recv_msg HTTP/1.1\r\nhost: hub\r\nconnection: {connection}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     let mut stream = TcpStream::connect(world.http_addr()).await.unwrap();
@@ -131,14 +131,15 @@ async fn an_answer_that_is_lost_with_its_connection_loses_no_message() {
     let toy = world.toy(&parent, "Fluffy").await;
     let message = say(&world, &parent, &toy.id).await;
     let recv = json!({"from_user": parent.id, "to_user": toy.id});
-    for _ in 0..20 {
+    for number in 0..20 {
         // The connection is closed before the answer.
-        drop(request_messages(&world, &toy).await);
-        assert_eq!(world.unread_of(&toy).await, 1);
+        let connection = ["keep-alive", "close"][number % 2];
+        drop(request_messages(&world, &toy, connection).await);
+        assert_eq!(world.unread_of(&toy).await, 1, "{connection}");
     }
-    for _ in 0..5 {
+    for number in 0..10 {
         // The answer arrives, and is not read: the connection is reset.
-        let stream = request_messages(&world, &toy).await;
+        let stream = request_messages(&world, &toy, ["keep-alive", "close"][number % 2]).await;
         within("the answer", stream.peek(&mut [0])).await.unwrap();
         drop(stream);
         within("the message to be unread", async {

@@ -23,6 +23,9 @@ use super::{Edge, service};
 use crate::config::seconds;
 use crate::edge::net::{Client, Linger, Place, Stream};
 
+/// How long a client may take to read an answer that ends the connection, before it counts as read.
+const PROOF_MAX: Duration = Duration::from_secs(3);
+
 /// The answer to a request that no route has seen.
 fn refusal((status, text): Refused) -> Response<Body> {
     let mut response = Response::new(full(text));
@@ -81,6 +84,7 @@ struct Guarded {
     sent: Arc<Sent>,
     /// What the client has sent by the end of an answer that was being written.
     ahead: Vec<u8>,
+    proof_timer: Option<Pin<Box<Sleep>>>,
     stall: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
     linger: Linger,
@@ -89,7 +93,17 @@ struct Guarded {
 
 impl Guarded {
     fn new(stream: Box<dyn Stream>, unread: Arc<AtomicBool>, sent: Arc<Sent>, stall: Duration, place: Place) -> Self {
-        Self { stream, unread, sent, ahead: Vec::new(), stall, stalled: None, linger: Linger::default(), _place: place }
+        Self {
+            stream,
+            unread,
+            sent,
+            ahead: Vec::new(),
+            proof_timer: None,
+            stall,
+            stalled: None,
+            linger: Linger::default(),
+            _place: place,
+        }
     }
 
     /// Whether the client has closed its end. Bytes that it has sent are kept for the next read.
@@ -104,6 +118,27 @@ impl Guarded {
             }
             Poll::Ready(Err(_)) => true,
         }
+    }
+
+    /// Ready when the client has closed its end after an answer that ends the connection, or has reset it: then it has
+    /// not read the answer. A client that does neither for a while has it.
+    fn await_proof(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { stream, sent, proof_timer, .. } = self;
+        let timer = proof_timer.get_or_insert_with(|| Box::pin(sleep(PROOF_MAX)));
+        let mut scratch = [0; 1024];
+        while timer.as_mut().poll(cx).is_pending() {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf)) {
+                Ok(()) if buf.filled().is_empty() => break,
+                Ok(()) => {}
+                Err(_) => {
+                    sent.lost();
+                    return Poll::Ready(());
+                }
+            }
+        }
+        sent.proven();
+        Poll::Ready(())
     }
 
     /// Turns a write that has been pending for too long into an error.
@@ -166,6 +201,9 @@ impl AsyncWrite for Guarded {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        if self.sent.is_unproven() {
+            ready!(self.await_proof(cx));
+        }
         let Self { stream, linger, unread, .. } = &mut *self;
         if unread.load(Ordering::Relaxed) {
             ready!(linger.poll(Pin::new(stream), cx));

@@ -75,6 +75,11 @@ impl Sent {
         }
     }
 
+    /// Whether it is open whether the client has the last answer.
+    pub(super) fn is_unproven(&self) -> bool {
+        self.deliveries().unproven.is_some()
+    }
+
     /// The client has sent something, or has closed the connection in order: it has the last answer.
     pub(super) fn proven(&self) {
         self.deliveries().unproven = None;

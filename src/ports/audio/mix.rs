@@ -3,7 +3,7 @@
 //! The channels are averaged. Two cases would lose sound by that: a stereo recording whose channels have opposite signs,
 //! because one microphone or plug is wired the wrong way round, cancels itself; and a voice in one channel of several
 //! becomes softer. So the difference of two channels is kept beside their average, and the better one of them is as
-//! loud as the loudest channel.
+//! loud as the loudest channel. Of more channels there are two differences: of every other one, and of the two halves.
 
 use super::{AudioError, MAX_CHANNELS, PLAUSIBLE_RATES_HZ, Sound};
 
@@ -20,8 +20,9 @@ pub(super) struct Collected {
     pub(super) max_seconds: u32,
     rate_hz: u32,
     average: Vec<f32>,
-    /// Half of the difference of two channels; it ends with the last of such samples.
-    difference: Vec<f32>,
+    /// The differences of channels: every other one against the rest, and the first half against the second, which are
+    /// the same for two. They end with the last of such samples.
+    differences: [Vec<f32>; 2],
     channels: [Meter; MAX_CHANNELS],
 }
 
@@ -53,7 +54,7 @@ impl Collected {
             max_seconds,
             rate_hz: 0,
             average: Vec::new(),
-            difference: Vec::new(),
+            differences: Default::default(),
             channels: [Meter::default(); MAX_CHANNELS],
         }
     }
@@ -70,20 +71,28 @@ impl Collected {
             return Err(AudioError::Damaged("the sample rate changes".into()));
         }
         self.rate_hz = rate_hz;
-        if channels == 2 {
-            self.difference.resize(self.average.len(), 0.0);
+        let differences = match channels {
+            1 => 0,
+            2 => 1,
+            _ => 2,
+        };
+        for difference in &mut self.differences[..differences] {
+            difference.resize(self.average.len(), 0.0);
         }
         // Floating point files may hold anything, infinity and NaN included.
         let plain = |sample: &f32| if sample.is_finite() { sample.clamp(-1.0, 1.0) } else { 0.0 };
         for frame in interleaved.chunks_exact(channels) {
-            let mut sum = 0.0;
-            for (sample, meter) in frame.iter().map(plain).zip(&mut self.channels) {
+            let (mut sum, mut apart) = (0.0, [0.0; 2]);
+            for (at, (sample, meter)) in frame.iter().map(plain).zip(&mut self.channels).enumerate() {
                 meter.add(sample);
                 sum += sample;
+                for (apart, is_minus) in apart.iter_mut().zip([at % 2 == 1, at * 2 >= channels]) {
+                    *apart += if is_minus { -sample } else { sample };
+                }
             }
             self.average.push(sum / channels as f32);
-            if let [left, right] = frame {
-                self.difference.push((plain(left) - plain(right)) / 2.0);
+            for (difference, apart) in self.differences[..differences].iter_mut().zip(apart) {
+                difference.push(apart / channels as f32);
             }
         }
         if self.average.len() as u64 > u64::from(self.max_seconds) * u64::from(rate_hz) {
@@ -94,17 +103,20 @@ impl Collected {
 
     /// The channels as one; none without a sample.
     pub(super) fn mixed(self) -> Option<Sound> {
-        let Self { rate_hz, average, mut difference, channels, .. } = self;
+        let Self { rate_hz, average, differences, channels, .. } = self;
         if average.is_empty() {
             return None;
         }
         let loudest = channels.iter().map(|channel| channel.energy).fold(0.0, f64::max);
         let mut energy = Meter::energy_of(&average);
         let mut samples = average;
-        let apart = Meter::energy_of(&difference);
-        if apart > OPPOSITE * energy {
-            difference.resize(samples.len(), 0.0);
-            (samples, energy) = (difference, apart);
+        let limit = OPPOSITE * energy;
+        for mut difference in differences {
+            let apart = Meter::energy_of(&difference);
+            if apart > limit && apart > energy {
+                difference.resize(samples.len(), 0.0);
+                (samples, energy) = (difference, apart);
+            }
         }
         if energy > 0.0 && energy < KEPT * loudest {
             let peak = samples.iter().fold(0.0, |peak: f32, sample| peak.max(sample.abs()));
@@ -163,6 +175,15 @@ mod tests {
         let one = wave(0.2);
         assert_close(&mix(&[&one, &times(&one, -1.0)]), &one, "opposite signs");
         assert_close(&mix(&[&one, &times(&one, -0.6)]), &one, "opposite signs, one channel softer");
+        let (minus, silence) = (times(&one, -1.0), times(&one, 0.0));
+        for (case, channels) in [
+            ("the front of six", vec![&one, &minus, &silence, &silence, &silence, &silence]),
+            ("every other one", vec![&one, &minus, &one, &minus]),
+            ("two halves", vec![&one, &one, &minus, &minus]),
+        ] {
+            let channels: Vec<&[f32]> = channels.into_iter().map(Vec::as_slice).collect();
+            assert_close(&mix(&channels), &one, case);
+        }
         // A short piece in phase, as a knock at the microphone, does not decide.
         let mut knock = times(&one, -1.0);
         knock[..2000].copy_from_slice(&one[..2000]);

@@ -11,6 +11,7 @@ use surrealdb::engine::local::Db;
 use surrealdb::opt::auth::Root;
 use surrealdb_cnf::ConfigMap;
 use surrealdb_core::kvs::Datastore;
+use surrealdb_core::options::EngineOptions;
 
 use super::{Location, StoreError, StoreSettings, folder};
 
@@ -92,6 +93,13 @@ fn boxed<T>(future: impl Future<Output = T> + Send + 'static) -> Pin<Box<dyn Fut
     Box::pin(future)
 }
 
+/// The periodic jobs of the engine, without those for change feeds and live queries, which the hub does not use. Their
+/// time stamps wait in a busy loop while the system clock is earlier than before: if it is set back by an hour, the hub
+/// would stand still for an hour.
+fn jobs() -> EngineOptions {
+    EngineOptions::default().with_changefeed_gc_interval(Duration::ZERO).with_live_query_gc_interval(Duration::ZERO)
+}
+
 pub(super) async fn open_embedded(
     address: String,
     config: ConfigMap,
@@ -101,6 +109,7 @@ pub(super) async fn open_embedded(
     let datastore = Datastore::builder()
         .with_config(config)
         .with_query_timeout(Some(query_timeout))
+        .with_engine_options(jobs())
         .without_maintenance_tasks()
         .build_with_path(&address)
         .await

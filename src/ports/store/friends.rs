@@ -201,7 +201,7 @@ impl Store {
                 created_at: now,
             };
             tx.run("UPSERT $id CONTENT $row RETURN NONE", vars! { id: id, row: row }).await?;
-            tx.run(HIDE_REQUESTS, vars! { owner: of, other: other, nobody: NOBODY }).await?;
+            tx.run(DELETE_REQUESTS_BETWEEN, vars! { a: of, b: other }).await?;
             tx.unfriend(owner, other).await
         })
         .await
@@ -296,16 +296,5 @@ const DELETE_REQUESTS_BETWEEN: &str = "{
     FOR $request IN array::concat($one, $other) { DELETE $request };
     DELETE type::record('pending', [$a, $b]);
     DELETE type::record('pending', [$b, $a]);
-    RETURN NONE;
-}";
-
-const HIDE_REQUESTS: &str = "{
-    LET $hidden = (SELECT VALUE request FROM ONLY type::record('pending', [$other, $owner]));
-    IF $hidden != NONE { UPDATE type::record('request', $hidden) SET answerer = $nobody WHERE answerer = $owner };
-    LET $withdrawn = (SELECT VALUE request FROM ONLY type::record('pending', [$owner, $other]));
-    IF $withdrawn != NONE {
-        DELETE type::record('request', $withdrawn);
-        DELETE type::record('pending', [$owner, $other]);
-    };
     RETURN NONE;
 }";

@@ -7,6 +7,7 @@ use super::friends::{NOBODY, Pair};
 use super::transaction::Transaction;
 use super::{NewEntry, Refusal, Store, StoreError, stored, stored_party};
 use crate::model::{ChatId, Event, FriendRequest, Party, RequestId, RequestStatus, Timestamp, UserId};
+use crate::ports::clock;
 
 /// A new request; `status` is pending.
 #[derive(Debug)]
@@ -141,8 +142,9 @@ impl Store {
         let families = &families;
         let _turns = self.turns.of(requester, requestee).await;
         self.transact(|tx| async move {
-            // A refusal in the future was recorded with a wrong clock.
-            let lately = |refusal: &RefusalRow| refusal.refused_at > refused_since && refusal.refused_at <= now;
+            // A refusal in the future was recorded with a wrong clock, before ages were measured.
+            let age = clock::age_of(now);
+            let lately = |refusal: &RefusalRow| refusal.refused_at > refused_since && refusal.refused_at <= age;
             // A guardian's refusal of a request of its own toy does not refuse requests of the guardian itself.
             let is_of_others = |refusal: &RefusalRow| !families[0].contains(&refusal.refuser);
             let is_of_toy = |refusal: &RefusalRow| {
@@ -225,12 +227,12 @@ impl Store {
                 FOR $from IN $askers {
                     FOR $to IN $others {
                         UPSERT type::record('refusal', [$from, $to]) SET requester = $from, requestee = $to,
-                            refuser = $asked, refused_at = $now;
+                            refuser = $asked, refused_at = $age;
                     };
                 };
                 RETURN NONE;
             }",
-            vars! { id: id.as_str(), asked: asked.id(), askers: askers, others: others, now: now },
+            vars! { id: id.as_str(), asked: asked.id(), askers: askers, others: others, age: clock::age_of(now) },
         )
         .await?;
         Ok(())
