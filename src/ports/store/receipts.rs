@@ -63,20 +63,10 @@ impl EntryRow {
     }
 }
 
-/// The end of the messages to mark as read.
-#[derive(Clone, Copy)]
-pub(super) enum UpTo {
-    /// The message of this number.
-    Seq(i64),
-    /// All that there were when the counter of incoming messages and the number of the chat had these values.
-    Seen { incoming: i64, seq: i64 },
-    /// All.
-    All,
-}
-
-/// The messages of a friend to mark as read: their end, their count, and the newest of them.
+/// The messages of a friend to mark as read: the last number, their count, and the newest of them.
 pub(super) struct NewlyRead {
-    pub(super) up_to: UpTo,
+    /// None for all messages.
+    pub(super) up_to: Option<i64>,
     pub(super) count: i64,
     pub(super) newest: Option<MessageRow>,
 }
@@ -106,15 +96,23 @@ impl Transaction<'_> {
         self.mark_read(reader, entry, new).await.map(Some)
     }
 
-    /// The highest number of a chat.
-    pub(super) async fn end_of_chat(&self, chat: &str) -> Result<i64, StoreError> {
-        let end = self.one::<i64>("SELECT VALUE seq FROM ONLY $id", vars! { id: record("chat", chat) }).await?;
-        Ok(end.unwrap_or(0))
+    /// Whether the friend of an entry has sent messages after a number of their chat.
+    pub(super) async fn has_later(&self, entry: &EntryRow, seq: i64) -> Result<bool, StoreError> {
+        let later = self
+            .rows::<i64>(
+                "SELECT VALUE seq FROM message:[$chat, $first]..=[$chat, $last] WHERE sender = $sender LIMIT 1",
+                vars! {
+                    chat: entry.chat.as_str(), first: seq.saturating_add(1), last: i64::MAX,
+                    sender: entry.friend.as_str(),
+                },
+            )
+            .await?;
+        Ok(!later.is_empty())
     }
 
     /// Counts the messages to mark.
-    async fn new_messages(&self, entry: &EntryRow, up_to: Option<i64>) -> Result<NewlyRead, StoreError> {
-        let mut new = NewlyRead { up_to: up_to.map_or(UpTo::All, UpTo::Seq), count: 0, newest: None };
+    pub(super) async fn new_messages(&self, entry: &EntryRow, up_to: Option<i64>) -> Result<NewlyRead, StoreError> {
+        let mut new = NewlyRead { up_to, count: 0, newest: None };
         let (mut first, last) = (entry.read_seq + 1, up_to.unwrap_or(i64::MAX));
         while first <= last {
             let rows = self
@@ -146,11 +144,12 @@ impl Transaction<'_> {
     ) -> Result<ReadMessages, StoreError> {
         let newest_seq = new.newest.as_ref().map_or(0, |newest| newest.seq);
         let (heard, read) = match new.up_to {
-            UpTo::Seq(up_to) => (entry.incoming.min(entry.heard + new.count), up_to),
-            UpTo::Seen { incoming, seq } => {
-                (entry.incoming.min(entry.heard.max(incoming)), entry.read_seq.max(seq).max(newest_seq))
+            Some(up_to) => (entry.incoming.min(entry.heard + new.count), up_to),
+            None => {
+                let id = record("chat", &entry.chat);
+                let end = self.one::<i64>("SELECT VALUE seq FROM ONLY $id", vars! { id: id }).await?;
+                (entry.incoming, entry.read_seq.max(end.unwrap_or(0)).max(newest_seq))
             }
-            UpTo::All => (entry.incoming, entry.read_seq.max(self.end_of_chat(&entry.chat).await?).max(newest_seq)),
         };
         let unread = entry.incoming - heard;
         let newest_at = new.newest.as_ref().map(|newest| newest.created_at);

@@ -7,7 +7,7 @@
 use surrealdb::types::{SurrealValue, vars};
 
 use super::message_row::MessageRow;
-use super::receipts::{EntryRow, NewlyRead, ReadMessages, UpTo};
+use super::receipts::{EntryRow, NewlyRead, ReadMessages};
 use super::transaction::{Transaction, record_of};
 use super::{Store, StoreError, stored};
 use crate::model::{ChatId, FileName, Message, Party, PartyId, Timestamp};
@@ -47,13 +47,9 @@ pub struct Batch {
 pub struct BatchMark {
     sender: String,
     chat: String,
-    /// The mark of the receiver when the messages were looked up.
-    read_seq: i64,
-    count: i64,
+    /// The number of its last message.
+    newest: i64,
     oldest_at: f64,
-    newest: MessageRow,
-    /// If these were all messages: the counter and the number of the chat then.
-    seen: Option<UpTo>,
 }
 
 /// The state before the mark of a [`Batch`].
@@ -63,7 +59,6 @@ pub struct BatchUndo {
     read_seq: i64,
     /// The mark that was set.
     marked_to: i64,
-    count: i64,
     oldest_at: f64,
 }
 
@@ -88,7 +83,7 @@ impl Store {
                 Found::OnlyLost(heard) => batch.corrected.push(heard),
                 Found::Messages(rows, mark) => {
                     batch.messages = rows.into_iter().map(MessageRow::into_message).collect::<Result<_, _>>()?;
-                    batch.mark = Some(*mark);
+                    batch.mark = Some(mark);
                     break;
                 }
             }
@@ -103,47 +98,47 @@ impl Store {
         receiver: &Party,
         mark: BatchMark,
     ) -> Result<Option<(ReadMessages, BatchUndo)>, StoreError> {
-        let BatchMark { sender, chat, read_seq, count, oldest_at, newest, seen } = &mark;
+        let BatchMark { sender, chat, newest, oldest_at } = &mark;
         let _turns = self.turns.of(receiver.id(), sender).await;
         self.transact(|tx| async move {
-            let entry = tx.entry(receiver.id(), sender).await?.filter(|entry| entry.chat == *chat);
-            let Some(entry) = entry else { return Ok(None) };
-            let before = (entry.read_seq, entry.heard);
-            let marked = match seen {
-                Some(up_to) if entry.read_seq == *read_seq && entry.has_unread() => {
-                    let new = NewlyRead { up_to: *up_to, count: *count, newest: Some(newest.clone()) };
-                    Some(tx.mark_read(receiver, entry, new).await?)
-                }
-                _ => tx.mark_read_up_to(receiver, entry, Some(newest.seq)).await?,
-            };
-            let Some(heard) = marked else { return Ok(None) };
-            let Some(after) = tx.entry(receiver.id(), sender).await? else { return Ok(None) };
-            let undo = BatchUndo {
-                sender: sender.clone(),
-                chat: chat.clone(),
-                read_seq: before.0,
-                marked_to: after.read_seq,
-                count: after.heard - before.1,
-                oldest_at: *oldest_at,
-            };
-            Ok(Some((heard, undo)))
+            let entry = tx.entry(receiver.id(), sender).await?;
+            let is_unread = |entry: &EntryRow| entry.chat == *chat && entry.has_unread() && entry.read_seq < *newest;
+            let Some(entry) = entry.filter(is_unread) else { return Ok(None) };
+            // Counted anew: since the batch was read, messages may have been erased, and others sent.
+            let mut new = tx.new_messages(&entry, Some(*newest)).await?;
+            if new.newest.is_none() {
+                return Ok(None);
+            }
+            if !tx.has_later(&entry, *newest).await? {
+                new.up_to = None;
+            }
+            let read_seq = entry.read_seq;
+            let read = tx.mark_read(receiver, entry, new).await?;
+            let marked_to = tx.entry(receiver.id(), sender).await?.map_or(read_seq, |entry| entry.read_seq);
+            let (sender, chat, oldest_at) = (sender.clone(), chat.clone(), *oldest_at);
+            Ok(Some((read, BatchUndo { sender, chat, read_seq, marked_to, oldest_at })))
         })
         .await
     }
 
     /// Makes the messages of a batch unread again, unless others were marked since.
     pub async fn unmark_batch(&self, receiver: &Party, undo: BatchUndo) -> Result<(), StoreError> {
-        let BatchUndo { sender, chat, read_seq, marked_to, count, oldest_at } = &undo;
+        let BatchUndo { sender, chat, read_seq, marked_to, oldest_at } = &undo;
         let _turns = self.turns.of(receiver.id(), sender).await;
         self.transact(|tx| async move {
             let entry = tx.entry(receiver.id(), sender).await?;
-            let Some(entry) = entry.filter(|entry| entry.chat == *chat && entry.read_seq == *marked_to) else {
+            let Some(mut entry) = entry.filter(|entry| entry.chat == *chat && entry.read_seq == *marked_to) else {
                 return Ok(());
             };
+            entry.read_seq = *read_seq;
+            let unread = tx.new_messages(&entry, None).await?.count;
+            if unread == 0 {
+                return Ok(());
+            }
             tx.run(
                 "UPDATE $id SET heard = $heard, read_seq = $read, unread_since = $since RETURN NONE",
                 vars! {
-                    id: record_of("friend", receiver.id(), sender.clone()), heard: (entry.heard - *count).max(0),
+                    id: record_of("friend", receiver.id(), sender.clone()), heard: (entry.incoming - unread).max(0),
                     read: *read_seq, since: *oldest_at,
                 },
             )
@@ -273,19 +268,13 @@ impl Transaction<'_> {
                 },
             )
             .await?;
-        let oldest_at = messages.first().map_or(0.0, |oldest| oldest.created_at);
-        let Some(newest) = messages.last().cloned() else {
-            let all = NewlyRead { up_to: UpTo::All, count: 0, newest: None };
+        let (Some(oldest), Some(newest)) = (messages.first(), messages.last()) else {
+            let all = NewlyRead { up_to: None, count: 0, newest: None };
             return self.mark_read(receiver, entry, all).await.map(Found::OnlyLost);
         };
-        // Fewer messages than requested mean that there are no more.
-        let seen = match messages.len() < limit {
-            true => Some(UpTo::Seen { incoming: entry.incoming, seq: self.end_of_chat(&entry.chat).await? }),
-            false => None,
-        };
-        let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
-        let EntryRow { friend: sender, chat, read_seq, .. } = entry;
-        Ok(Found::Messages(messages, Box::new(BatchMark { sender, chat, read_seq, count, oldest_at, newest, seen })))
+        let EntryRow { friend: sender, chat, .. } = entry;
+        let mark = BatchMark { sender, chat, newest: newest.seq, oldest_at: oldest.created_at };
+        Ok(Found::Messages(messages, mark))
     }
 
     /// The entry whose first unread message is the oldest.
@@ -305,7 +294,7 @@ impl Transaction<'_> {
 enum Found {
     Nothing,
     OnlyLost(ReadMessages),
-    Messages(Vec<MessageRow>, Box<BatchMark>),
+    Messages(Vec<MessageRow>, BatchMark),
 }
 
 #[derive(SurrealValue)]

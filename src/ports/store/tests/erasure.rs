@@ -45,6 +45,30 @@ async fn no_transaction_of_an_erasure_leaves_a_wrong_counter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_marked_by_the_messages_that_are_left() {
+    let store = in_memory().await;
+    let (mia, fluffy, chat) = six_messages(&store).await;
+    let check = async || check(&store, &mia, &fluffy, &chat).await.was_wrong;
+    let batch = store.unread_batch(&fluffy, None, 200).await.unwrap();
+    // Meanwhile one of them is erased, and another one is sent.
+    store.erase_messages(&chat, &[batch.messages[1].seq], (&[], None)).await.unwrap();
+    send(&store, &mia, &fluffy, 10.0).await;
+    let (_, undo) = store.mark_batch(&fluffy, batch.mark.unwrap()).await.unwrap().unwrap();
+    assert_eq!((unread(&store, &fluffy, &mia).await, check().await), (1, false), "the new one");
+    // The answer was lost; and another message was erased.
+    store.erase_messages(&chat, &[batch.messages[2].seq], (&[], None)).await.unwrap();
+    store.unmark_batch(&fluffy, undo).await.unwrap();
+    assert_eq!((unread(&store, &fluffy, &mia).await, check().await), (5, false), "four of the batch, and the new one");
+    assert_eq!(store.take_unread(&fluffy, None, 200).await.unwrap().0.len(), 5);
+    // All messages of a batch are erased.
+    send(&store, &mia, &fluffy, 11.0).await;
+    let batch = store.unread_batch(&fluffy, None, 200).await.unwrap();
+    store.erase_messages(&chat, &[batch.messages[0].seq], (&[], None)).await.unwrap();
+    assert!(store.mark_batch(&fluffy, batch.mark.unwrap()).await.unwrap().is_none());
+    assert_eq!((unread(&store, &fluffy, &mia).await, check().await), (0, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn messages_are_erased_while_others_are_sent_and_read() {
     const EACH: u64 = 40;
     let store = Arc::new(in_memory().await);
