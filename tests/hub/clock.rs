@@ -125,6 +125,13 @@ async fn a_clock_that_is_set_forward_by_decades_ends_no_login_and_no_session() {
     let family = family(&world).await;
     let mut live = live_connections(&world, &family).await;
     assert!(is_logged_in(&world, &family.parent).await);
+    // The pause after a refusal is an age, too.
+    let tom = world.user("tom").await;
+    let wanted = json!({"req_user": tom.id, "add_user": family.parent.id});
+    assert_eq!(world.post_as(&tom, "/add_req", wanted.clone()).await["code"], 0);
+    let list = world.post_as(&family.parent, "/req_list", json!({"_id": family.parent.id})).await;
+    let refused = world.post_as(&family.parent, "/ref_req", json!({"req_id": list["data"][0]["_id"]})).await;
+    assert_eq!(refused["code"], 0, "{refused}");
     for (offset, jump) in [("+0", 1), ("-1h", 2)] {
         set(&world, offset);
         let jumps = async {
@@ -134,6 +141,7 @@ async fn a_clock_that_is_set_forward_by_decades_ends_no_login_and_no_session() {
         };
         within("the jump to be seen", jumps).await;
         assert!(is_logged_in(&world, &family.parent).await, "{offset}");
+        assert_eq!(world.post_as(&tom, "/add_req", wanted.clone()).await["code"], 11, "{offset}");
         are_alive(&mut live, &family.toy).await;
         let sent = send(&world, &family.parent, &family.toy).await;
         assert_eq!(sent["code"], 0, "{offset}: {sent}");
@@ -159,6 +167,25 @@ async fn a_clock_that_is_set_forward_by_decades_ends_no_login_and_no_session() {
         assert!(is_logged_in(&world, &family.parent).await, "{is_clean}");
     }
     gets_its_message(&world, &family.toy).await;
+}
+
+/// The engine runs its jobs every 30 seconds. One of them used to wait, in a busy loop, for the time that it had seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_back_does_not_stop_the_hub() {
+    let world = world_at("+0", &[]).await;
+    let parent = world.user("mia").await;
+    let works_for = async |seconds: u64| {
+        let end = tokio::time::Instant::now() + std::time::Duration::from_secs(seconds);
+        while tokio::time::Instant::now() < end {
+            let answer = within("an answer", world.post_as(&parent, "/toy_list", json!({"_id": parent.id}))).await;
+            assert_eq!(answer["code"], 0, "{answer}");
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        }
+    };
+    works_for(32).await;
+    set(&world, "-1h");
+    logged(&world, "the system clock jumped").await;
+    works_for(33).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -477,6 +477,12 @@ async fn the_friend_requests_of_two_go_with_their_friendship() {
         assert_eq!(requests(&world, &mia).await, 1, "{path}: that of the other pair is left");
     }
     assert_eq!(world.post_as(&mia, "/unblock", friend).await["code"], 0);
+    // A block where there is no friendship.
+    let stranger = json!({"user_id": mia.id, "friend_id": tom.id});
+    assert_eq!(world.post_as(&mia, "/block", stranger.clone()).await["code"], 0);
+    assert_eq!(requests(&world, &mia).await, 0, "the request to the user herself");
+    assert_eq!(world.post_as(&mia, "/unblock", stranger).await["code"], 0);
+    ask(&tom, &tom.id, &mia.id, "info", "remark").await;
     // A guardian who was a friend of the toy before.
     ask(&tom, &tom.id, &toy.id, "info", "remark").await;
     world.accept(&mia, "Tom").await;

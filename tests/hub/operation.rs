@@ -36,6 +36,17 @@ async fn the_command_line_works_while_the_hub_runs_and_while_it_does_not() {
     let wrong =
         within("the command", world.command(&["content", "add", cover, "--title", "x", "--cover", cover]).output());
     assert!(!wrong.await.unwrap().status.success(), "a picture is not a song");
+    // Neither is read: the hub would run out of memory.
+    let huge = world.folder().join("huge.mp3");
+    std::fs::File::create(&huge).unwrap().set_len(3 << 30).unwrap();
+    for (path, fault) in [("/dev/zero", "is not a file"), (huge.to_str().unwrap(), "is larger than 64 MiB")] {
+        for (song, cover) in [(path, cover), (song, path)] {
+            let mut command = world.command(&["content", "add", song, "--title", "x", "--cover", cover]);
+            let refused = within("the command", command.output()).await.unwrap();
+            let said = String::from_utf8(refused.stderr).unwrap();
+            assert!(!refused.status.success() && said.contains(fault), "{song} {cover}: {said}");
+        }
+    }
     world.user("mia").await;
     assert!(world.run(&["user", "list"]).await.trim().ends_with("\tmia"));
     assert_eq!(world.stop().await, Some(0));
