@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use toyhub::model::{ChatId, DeviceKey, FileName, MessageId, Party, PartyKind, Toy, ToyId, User, UserId};
-use toyhub::ports::store::{Location, NewEntry, NewMessage, NewToy, Store, StoreSettings, StoredUser};
+use toyhub::ports::store::{Location, NewEntry, NewMessage, NewToy, Store, StoreSettings, StoredDevice, StoredUser};
 
 const MESSAGES_DEFAULT: usize = 100_000;
 const STEP: usize = 10_000;
@@ -33,7 +33,8 @@ async fn family(store: &Store, number: usize) -> (Party, Party) {
     };
     let (user_id, key) = (user.id.clone(), DeviceKey::random());
     store.create_user(StoredUser { user, password_hash: "$argon2id$".into() }, 0.0).await.unwrap();
-    store.add_device(&key, &"0".repeat(64), 0.0).await.unwrap();
+    let device = StoredDevice { key: key.clone(), secret_hash: "0".repeat(64), name: None };
+    store.add_devices(&[device], 0.0).await.unwrap();
     let entry = |kind| NewEntry { kind, nickname: "n".into(), remark: "r".into(), avatar: avatar.clone() };
     let toy = Toy {
         id: ToyId::random(),

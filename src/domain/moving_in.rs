@@ -56,9 +56,9 @@ impl Hub {
             return Err(DomainError::invalid("--key", fault));
         }
         let secret = Secret::random();
-        let device = StoredDevice { key: key.clone(), secret_hash: hash_of(&secret), name: None };
-        self.put_devices(vec![device], now).await?;
-        Ok(NewDevice { key, secret })
+        let device = NewDevice { key, secret };
+        self.put_devices(vec![device.stored()], now).await?;
+        Ok(device)
     }
 
     /// Adds all devices of a file, or none if a line has a fault. Errors: `DiskFull`.
@@ -119,7 +119,7 @@ impl Hub {
     }
 
     /// Stores the pictures, and then the devices in one transaction. Their keys are new.
-    async fn put_devices(&self, devices: Vec<StoredDevice>, now: Timestamp) -> Result<(), DomainError> {
+    pub(super) async fn put_devices(&self, devices: Vec<StoredDevice>, now: Timestamp) -> Result<(), DomainError> {
         self.check_room(0)?;
         let keys: Vec<DeviceKey> = devices.iter().map(|device| device.key.clone()).collect();
         let putting = async {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::error::DomainError;
-use super::housekeeping::system_time;
+use super::housekeeping::{DAY, system_time};
 use super::units::{DAY_S, HOUR_S};
 use super::{Hub, clock};
 use crate::model::{ChatId, PartyId, Timestamp};
 
 /// The time after a jump of the clock in which nothing is deleted.
-const SETTLED_MIN: Duration = Duration::from_secs(86_400);
+const SETTLED_MIN: Duration = DAY;
 /// The number of messages that one transaction deletes.
 const BATCH: usize = 100;
 

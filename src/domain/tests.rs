@@ -11,7 +11,6 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tempfile::TempDir;
 
-use super::accounts::hash_of;
 use super::login::Admitted;
 use super::*;
 use crate::model::{ChatId, DeviceKey, HubId, MessageId, MessageState, PartyKind, Timestamp, Toy, ToyId, User, UserId};
@@ -130,7 +129,9 @@ impl World {
             avatar: avatar.clone(),
         };
         self.hub.store.create_user(StoredUser { user, password_hash: "$argon2id$".into() }, 0.0).await.unwrap();
-        self.hub.store.add_device(&key, &hash_of(&Secret::new(SECRET)), 0.0).await.unwrap();
+        let secret = Secret::new(SECRET);
+        let device = NewDevice { key: key.clone(), secret };
+        self.hub.store.add_devices(&[device.stored()], 0.0).await.unwrap();
         let toy = Toy {
             id: ToyId::random(),
             device_key: key,

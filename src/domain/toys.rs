@@ -11,7 +11,7 @@ use crate::model::{
     Action, ChatId, Device, DeviceKey, FileName, Friend, Party, PartyKind, Secret, Timestamp, Toy, ToyId, UserId,
 };
 use crate::ports::qr;
-use crate::ports::store::{NewEntry, NewToy};
+use crate::ports::store::{NewEntry, NewToy, StoredDevice};
 
 /// A user's request to bind a device.
 #[derive(Debug)]
@@ -59,6 +59,13 @@ pub struct NewDevice {
     pub secret: Secret,
 }
 
+impl NewDevice {
+    /// The device as it is stored: with the hash of its secret.
+    pub(super) fn stored(&self) -> StoredDevice {
+        StoredDevice { key: self.key.clone(), secret_hash: hash_of(&self.secret), name: None }
+    }
+}
+
 /// The kinds of QR pictures of a device.
 const QR_EXTENSIONS: [&str; 2] = ["jpg", "png"];
 
@@ -67,13 +74,13 @@ fn qr_name(key: &DeviceKey, extension: &str) -> Result<FileName, DomainError> {
 }
 
 impl Hub {
-    /// Adds a device with its QR pictures (`<key>.jpg`, `<key>.png`). Errors: `DiskFull`.
-    pub async fn add_device(&self, now: Timestamp) -> Result<NewDevice, DomainError> {
-        self.check_room(0)?;
-        let (key, secret) = (DeviceKey::random(), Secret::random());
-        self.put_qr_pictures(&key).await?;
-        self.store.add_device(&key, &hash_of(&secret), now).await?;
-        Ok(NewDevice { key, secret })
+    /// Adds devices with their QR pictures (`<key>.jpg`, `<key>.png`): all of them, or none, as secrets would be lost
+    /// otherwise. Errors: `DiskFull`.
+    pub async fn add_devices(&self, count: usize, now: Timestamp) -> Result<Vec<NewDevice>, DomainError> {
+        let new = std::iter::repeat_with(|| NewDevice { key: DeviceKey::random(), secret: Secret::random() });
+        let new: Vec<NewDevice> = new.take(count).collect();
+        self.put_devices(new.iter().map(NewDevice::stored).collect(), now).await?;
+        Ok(new)
     }
 
     pub(super) async fn put_qr_pictures(&self, key: &DeviceKey) -> Result<(), DomainError> {

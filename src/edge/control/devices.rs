@@ -27,19 +27,7 @@ pub(super) async fn add(hub: &Hub, count: usize, key: Option<String>) -> Result<
         let device = hub.add_device_of(key, wire::now()).await?;
         return Ok(Response::Devices(vec![line_of(device)]));
     }
-    let mut devices = Vec::new();
-    for _ in 0..count.min(DEVICES_MAX) {
-        match hub.add_device(wire::now()).await {
-            Ok(device) => devices.push(device),
-            Err(error) => {
-                // All or none: the secrets of some devices would otherwise be lost.
-                for device in devices {
-                    hub.remove_device(&device.key).await?;
-                }
-                return Err(error);
-            }
-        }
-    }
+    let devices = hub.add_devices(count.min(DEVICES_MAX), wire::now()).await?;
     Ok(Response::Devices(devices.into_iter().map(line_of).collect()))
 }
 

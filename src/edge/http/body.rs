@@ -8,11 +8,11 @@ use hyper::body::{Body, Incoming};
 use hyper::header::CONTENT_TYPE;
 
 use super::client::Requester;
+use super::failure::Failure;
 use super::gate::Gate;
 use super::multipart;
 use super::parameters::parameter;
 use super::reading::BodyReader;
-use super::reply::Failure;
 use crate::api::request::Given;
 use crate::edge::body::{FieldMap, from_json, from_text};
 use crate::edge::net::AddressPlace;

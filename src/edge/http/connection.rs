@@ -84,10 +84,11 @@ struct Guarded {
     sent: Arc<Sent>,
     /// What the client has sent by the end of an answer that was being written.
     ahead: Vec<u8>,
-    proof_timer: Option<Pin<Box<Sleep>>>,
     stall: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
     linger: Linger,
+    /// The wait for the client's end after an answer that hands messages over and ends the connection.
+    proof: Linger,
     _place: Place,
 }
 
@@ -98,10 +99,10 @@ impl Guarded {
             unread,
             sent,
             ahead: Vec::new(),
-            proof_timer: None,
             stall,
             stalled: None,
             linger: Linger::default(),
+            proof: Linger::of(PROOF_MAX),
             _place: place,
         }
     }
@@ -118,27 +119,6 @@ impl Guarded {
             }
             Poll::Ready(Err(_)) => true,
         }
-    }
-
-    /// Ready when the client has closed its end after an answer that ends the connection, or has reset it: then it has
-    /// not read the answer. A client that does neither for a while has it.
-    fn await_proof(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { stream, sent, proof_timer, .. } = self;
-        let timer = proof_timer.get_or_insert_with(|| Box::pin(sleep(PROOF_MAX)));
-        let mut scratch = [0; 1024];
-        while timer.as_mut().poll(cx).is_pending() {
-            let mut buf = ReadBuf::new(&mut scratch);
-            match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf)) {
-                Ok(()) if buf.filled().is_empty() => break,
-                Ok(()) => {}
-                Err(_) => {
-                    sent.lost();
-                    return Poll::Ready(());
-                }
-            }
-        }
-        sent.proven();
-        Poll::Ready(())
     }
 
     /// Turns a write that has been pending for too long into an error.
@@ -201,12 +181,17 @@ impl AsyncWrite for Guarded {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-        if self.sent.is_unproven() {
-            ready!(self.await_proof(cx));
+        let Self { stream, linger, proof, unread, sent, .. } = &mut *self;
+        if sent.is_unproven() {
+            match ready!(proof.poll(Pin::new(&mut *stream), cx)) {
+                Ok(()) => sent.proven(),
+                // It has not read the answer.
+                Err(_) => sent.lost(),
+            }
         }
-        let Self { stream, linger, unread, .. } = &mut *self;
         if unread.load(Ordering::Relaxed) {
-            ready!(linger.poll(Pin::new(stream), cx));
+            // A client that resets the connection here has its answer, or does not want it.
+            let _ = ready!(linger.poll(Pin::new(stream), cx));
         }
         Poll::Ready(Ok(()))
     }

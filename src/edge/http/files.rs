@@ -17,7 +17,8 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 
 use super::bearer;
-use super::reply::{Body, Failure, full};
+use super::failure::Failure;
+use super::reply::{Body, full};
 use crate::api;
 use crate::domain::error::DomainError;
 use crate::domain::{FileKind, Hub, Origin, StoredFile};

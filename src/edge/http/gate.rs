@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Edge;
 use super::client::Requester;
-use super::reply::Failure;
+use super::failure::Failure;
 use crate::api::request::{Given, missing};
 use crate::api::{Authority, CallContext, Caller, Entry};
 use crate::config::Http;

@@ -13,6 +13,7 @@ mod body;
 mod client;
 mod connection;
 mod cors;
+mod failure;
 mod files;
 mod gate;
 mod multipart;

@@ -15,10 +15,10 @@ use hyper::header::CONTENT_DISPOSITION;
 use multer::{Field, Multipart};
 use serde_json::Value;
 
+use super::failure::Failure;
 use super::gate::{Admitted, Gate, Held};
 use super::parameters::parameter;
 use super::reading::BodyReader;
-use super::reply::Failure;
 use crate::api::request::Given;
 use crate::domain::Recording;
 use crate::edge::net::AddressPlace;

@@ -12,6 +12,7 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::failure::Failure;
 use crate::api::Reply;
 use crate::config::Dialect;
 use crate::domain::error::DomainError;
@@ -20,37 +21,6 @@ use crate::edge::{dialect, wire};
 
 /// The body of every response.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
-
-/// Why a request failed.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The hub has refused it.
-    Domain(DomainError),
-    /// The request never reached the hub.
-    Request(RequestFault),
-}
-
-impl Failure {
-    /// Whether the client may not send what it is sending: the rest of its body is of no use.
-    pub(super) fn is_refusal(&self) -> bool {
-        match self {
-            Self::Domain(error) => !matches!(error, DomainError::DiskFull | DomainError::UploadTooLarge { .. }),
-            Self::Request(fault) => matches!(fault, RequestFault::NamesAfterRecording),
-        }
-    }
-}
-
-impl From<DomainError> for Failure {
-    fn from(error: DomainError) -> Self {
-        Self::Domain(error)
-    }
-}
-
-impl From<RequestFault> for Failure {
-    fn from(fault: RequestFault) -> Self {
-        Self::Request(fault)
-    }
-}
 
 /// The envelope's code of a failure, kept beside the response for the access log.
 #[derive(Debug, Clone, Copy)]

@@ -14,8 +14,9 @@ use tracing::Instrument as _;
 
 use super::body;
 use super::client::Requester;
+use super::failure::Failure;
 use super::gate::Gate;
-use super::reply::{self, Body, Failure, FailureCode};
+use super::reply::{self, Body, FailureCode};
 use super::routes::{Endpoint, FIELD_PATH, Route};
 use super::{Edge, bearer, cors, files, sockets};
 use crate::api::{Entry, Reply};

@@ -14,8 +14,9 @@ use hyper_util::rt::TokioIo;
 use tracing::Instrument as _;
 
 use super::client::Requester;
+use super::failure::Failure;
 use super::path::with_one_slash;
-use super::reply::{Body, Failure, full};
+use super::reply::{Body, full};
 use super::{Edge, bearer, cors};
 use crate::domain::Origin;
 use crate::edge::net::Stream;

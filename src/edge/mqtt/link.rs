@@ -65,7 +65,8 @@ impl<S: AsyncRead + AsyncWrite> Link<S> {
         // A client that takes nothing more may not take the end either.
         if timeout(Linger::MAX, output.half.shutdown()).await.is_ok_and(|done| done.is_ok()) {
             let mut linger = Linger::default();
-            poll_fn(|context| linger.poll(Pin::new(&mut half), context)).await;
+            // A reset ends it as well.
+            let _ = poll_fn(|context| linger.poll(Pin::new(&mut half), context)).await;
         }
     }
 }

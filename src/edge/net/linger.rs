@@ -1,5 +1,6 @@
 //! The end of a connection whose last bytes are to arrive.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,24 +12,39 @@ use tokio::time::{Sleep, sleep};
 ///
 /// A socket that is closed with unread input is reset, and the reset may overtake what was sent last: the client would
 /// never see its answer, or why it was refused.
-#[derive(Debug, Default)]
-pub struct Linger(Option<Pin<Box<Sleep>>>);
+#[derive(Debug)]
+pub struct Linger {
+    max: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Default for Linger {
+    fn default() -> Self {
+        Self::of(Self::MAX)
+    }
+}
 
 impl Linger {
     /// How long a connection that the hub has closed is still read from.
     pub const MAX: Duration = Duration::from_secs(1);
 
-    /// Ready when the client has closed its side, or did not in time.
-    pub fn poll(&mut self, mut stream: Pin<&mut impl AsyncRead>, context: &mut Context<'_>) -> Poll<()> {
-        let timer = self.0.get_or_insert_with(|| Box::pin(sleep(Self::MAX)));
+    /// One that lasts for at most `max`.
+    pub fn of(max: Duration) -> Self {
+        Self { max, timer: None }
+    }
+
+    /// Ready when the client has closed its side, or did not in time. An error if it has reset the connection.
+    pub fn poll(&mut self, mut stream: Pin<&mut impl AsyncRead>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let max = self.max;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(max)));
         let mut scratch = [0u8; 8 * 1024];
         while timer.as_mut().poll(context).is_pending() {
             let mut buffer = ReadBuf::new(&mut scratch);
-            let read = ready!(stream.as_mut().poll_read(context, &mut buffer));
-            if read.is_err() || buffer.filled().is_empty() {
+            ready!(stream.as_mut().poll_read(context, &mut buffer))?;
+            if buffer.filled().is_empty() {
                 break;
             }
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     }
 }

@@ -38,7 +38,8 @@ async fn open_tls(mut socket: TcpStream, acceptor: TlsAcceptor) -> io::Result<Bo
         socket.write_all(PLAIN_HTTP).await?;
         socket.shutdown().await?;
         let mut linger = Linger::default();
-        poll_fn(|context| linger.poll(Pin::new(&mut socket), context)).await;
+        // A reset ends it as well.
+        let _ = poll_fn(|context| linger.poll(Pin::new(&mut socket), context)).await;
         return Err(io::Error::new(io::ErrorKind::InvalidData, "no tls"));
     }
     Ok(Box::new(Flushed::new(acceptor.accept(socket).await?)))

@@ -163,13 +163,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// Sends the unread messages.
     async fn send_unread(&mut self) -> Result<(), End> {
         match self.line.party() {
-            Party::User(_) => self.send_unheard_to_user().await,
-            Party::Toy(_) => self.send_unheard_to_toy().await,
+            Party::User(_) => self.send_unread_to_user().await,
+            Party::Toy(_) => self.send_unread_to_toy().await,
         }
     }
 
     /// Each message once, however many there are.
-    async fn send_unheard_to_user(&mut self) -> Result<(), End> {
+    async fn send_unread_to_user(&mut self) -> Result<(), End> {
         loop {
             let (page, next) = self.apps.hub.unread_page(self.line.party(), self.told.up_to).await?;
             for (event, _) in &page {
@@ -184,7 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     }
 
     /// Each frame once: it names a friend, not each message of the friend.
-    async fn send_unheard_to_toy(&mut self) -> Result<(), End> {
+    async fn send_unread_to_toy(&mut self) -> Result<(), End> {
         let mut last = Bytes::new();
         for event in self.apps.hub.unread_events(self.line.party()).await? {
             let text = Bytes::from(text_of(&event, self.line.party()));

@@ -273,7 +273,8 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: WebSocketStream<S>
     if matches!(cause, CloseCause::BadFrame) {
         // The following bytes are not frames: for example the rest of a frame that is too large.
         let mut linger = Linger::default();
-        poll_fn(|context| linger.poll(Pin::new(stream.get_mut()), context)).await;
+        // A reset ends it as well.
+        let _ = poll_fn(|context| linger.poll(Pin::new(stream.get_mut()), context)).await;
     } else {
         let _ = timeout(Linger::MAX, async { while let Some(Ok(_)) = stream.next().await {} }).await;
     }

@@ -92,7 +92,8 @@ async fn user(store: &Store) -> Party {
 /// A toy of `owner`.
 async fn toy(store: &Store, owner: &Party) -> Party {
     let key = DeviceKey::random();
-    store.add_device(&key, &"0".repeat(64), 0.0).await.unwrap();
+    let device = StoredDevice { key: key.clone(), secret_hash: "0".repeat(64), name: None };
+    store.add_devices(&[device], 0.0).await.unwrap();
     let toy = Toy {
         id: ToyId::random(),
         device_key: key,

@@ -90,16 +90,6 @@ impl DeviceRow {
 }
 
 impl Store {
-    /// Adds a device to the equipment library.
-    pub async fn add_device(&self, key: &DeviceKey, secret_hash: &str, now: Timestamp) -> Result<(), StoreError> {
-        self.run(
-            "CREATE type::record('device', $key) SET secret_hash = $secret_hash, toy = NONE, created_at = $now",
-            vars! { key: key.as_str(), secret_hash: secret_hash, now: now },
-        )
-        .await?;
-        Ok(())
-    }
-
     /// Adds devices to the equipment library: all of them, or none if one of their keys is taken.
     pub async fn add_devices(&self, devices: &[StoredDevice], now: Timestamp) -> Result<(), StoreError> {
         self.transact(|tx| async move {

@@ -148,7 +148,7 @@ impl Stage {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let (user, token) = (text(&login["_id"]), text(&login["token"]));
         caller.token = Some(token.clone());
-        let device = self.hub.add_device(NOW).await.unwrap();
+        let device = self.hub.add_devices(1, NOW).await.unwrap().remove(0);
         let key = device.key.as_str().to_owned();
         let binding = json!({
             "toy_name": format!("toy-{name}"), "baby_name": format!("baby-{name}"), "remark": format!("remark-{name}"),

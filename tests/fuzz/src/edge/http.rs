@@ -1,5 +1,7 @@
 //! The parsers of bodies. The gate and the bytes of a body, which need the whole hub, are small ones of the fuzzer.
 
+#[path = "../../../../src/edge/http/failure.rs"]
+pub mod failure;
 #[path = "../../../../src/edge/http/multipart.rs"]
 pub mod multipart;
 #[path = "../../../../src/edge/http/parameters.rs"]
@@ -119,7 +121,7 @@ pub mod gate {
     use bytes::Bytes;
 
     use super::RECORDING_MAX_BYTES;
-    use super::reply::Failure;
+    use super::failure::Failure;
     use crate::api::request::Given;
     use crate::domain::Recording;
     use crate::domain::error::DomainError;
@@ -168,7 +170,7 @@ pub mod gate {
             Self { answer, of: PhantomData }
         }
 
-        pub async fn admit(&self, _: &Given) -> Result<Option<Admitted>, Failure> {
+        pub(super) async fn admit(&self, _: &Given) -> Result<Option<Admitted>, Failure> {
             match self.answer {
                 Answer::Admit => self.admit_named(&Given::default()).await.map(Some),
                 Answer::Hold => Ok(None),
@@ -176,11 +178,11 @@ pub mod gate {
             }
         }
 
-        pub async fn admit_named(&self, _: &Given) -> Result<Admitted, Failure> {
+        pub(super) async fn admit_named(&self, _: &Given) -> Result<Admitted, Failure> {
             Ok(Admitted { upload: Upload(0), place: AddressPlace })
         }
 
-        pub fn hold(&self) -> Result<Held, Failure> {
+        pub(super) fn hold(&self) -> Result<Held, Failure> {
             Ok(Held { bytes: Vec::new() })
         }
     }
@@ -200,34 +202,3 @@ pub mod gate {
     }
 }
 
-pub mod reply {
-    use crate::domain::error::DomainError;
-    use crate::edge::status::RequestFault;
-
-    #[derive(Debug)]
-    pub enum Failure {
-        Domain(DomainError),
-        Request(RequestFault),
-    }
-
-    impl Failure {
-        pub fn is_refusal(&self) -> bool {
-            match self {
-                Self::Domain(error) => !matches!(error, DomainError::DiskFull | DomainError::UploadTooLarge { .. }),
-                Self::Request(fault) => matches!(fault, RequestFault::NamesAfterRecording),
-            }
-        }
-    }
-
-    impl From<DomainError> for Failure {
-        fn from(error: DomainError) -> Self {
-            Self::Domain(error)
-        }
-    }
-
-    impl From<RequestFault> for Failure {
-        fn from(fault: RequestFault) -> Self {
-            Self::Request(fault)
-        }
-    }
-}
