@@ -1,9 +1,9 @@
 //! The words of each language: the phrases of children, and the hub's answers.
 //!
-//! A language is one file with one [`Language`] in it, and one line of [`all`]; the rules of German numbers are in a file
-//! beside it. There are no words of a language anywhere else: [`intent`](super::intent) compares the recognised text with these tables, and the domain chooses a
-//! [`Line`], for which the language has a text. Entries are in normal spelling; case, accents and short forms are
-//! normalised when they are loaded.
+//! A language is one file with one [`Language`] in it: phrases, numbers, answers, notices and replies. It is declared
+//! here and listed in [`all`]. There are no words of a language anywhere else: [`intent`](super::intent) compares the
+//! recognised text with these tables, and the domain chooses a [`Line`], for which the language has a text. Entries are
+//! in normal spelling; case, accents and short forms are normalised when they are loaded.
 
 mod de;
 mod en;
