@@ -1,11 +1,12 @@
-"""How well a model hears, by the hub's own recogniser and intents.
+"""The accuracy of a model, measured by the hub's own recogniser and intents.
 
     evaluate.py MODEL CLIPS SPEECH [--list FILE] [--limit N]
 
 SPEECH is the program of benches/speech. For each set of clips that was never trained on, clean and as a toy's
-microphone may hear it: word error rate, sentences without an error, and commands that lead to the intent and target
-that were meant, for a toy with 40 songs and 12 friends. Then the share of clips without speech that give any word, and
-of those that lead to any command. `--list` writes what was said and heard, one line a clip.
+microphone may record it: word error rate, sentences without an error, and commands that lead to the right intent and
+target, for a toy with 40 songs and 12 friends. Then the share of clips without speech that give any word, and
+of those that lead to any command. `--list` writes the spoken and
+the recognised text, one line for each clip.
 """
 
 import argparse
@@ -24,14 +25,14 @@ import speak
 import words
 
 SETS = {
-    "voices": "trained sentences, voices never heard",
-    "templates": "sentences never heard, trained voices",
-    "both": "sentences and voices never heard",
+    "voices": "trained sentences, untrained voices",
+    "templates": "untrained sentences, trained voices",
+    "both": "untrained sentences and voices",
 }
 
 SONGS, FRIENDS = 40, 12
 
-# What the hub calls what a sentence of the grammar asks for. Unknown is a matter for the reply engine, as jokes are.
+# The intents of the hub that are right for an intent of the grammar. The reply engine answers Unknown, such as jokes.
 MEANT = {
     "play": {"Play"},
     "play_number": {"PlayNumber", "PlayAnother"},
@@ -53,7 +54,7 @@ NOTHING = ["Unknown", None]
 
 
 def understood(given, clips, described):
-    """What the hub makes of each clip, which are floats; see benches/speech/understand.rs."""
+    """The results of the hub for clips of floats; see benches/speech/understand.rs."""
     with tempfile.NamedTemporaryFile(suffix=".i16") as file:
         orders, offset = [], 0
         for number, (clip, said) in enumerate(zip(clips, described)):
@@ -67,7 +68,7 @@ def understood(given, clips, described):
 
 
 def known(number, said):
-    """The songs and friends of a toy, the ones that were said among them."""
+    """The songs and friends of a toy, including the spoken one."""
     draw = random.Random(f"known {number}")
 
     def some(pairs, count, intent):
@@ -81,7 +82,7 @@ def known(number, said):
 
 
 def is_right(said, answer):
-    """Whether the hub would do what was meant."""
+    """Whether the hub would carry out the right command."""
     intent, target = answer["intent"] or NOTHING
     if intent not in MEANT[said["intent"]]:
         return False
@@ -89,7 +90,7 @@ def is_right(said, answer):
         return target == said["target"]
     if intent in ("PlayNumber", "Sum"):
         return target == value(said)
-    # The reply engine needs all words; of what else a sentence can mean, it is what the words themselves mean.
+    # The reply engine needs all words. Any other intent is right if the written sentence has the same one.
     return (answer["heard"] or "").strip() == said["written"] if intent == "Unknown" else answer["intent"] == answer["said"]
 
 

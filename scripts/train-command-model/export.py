@@ -19,7 +19,7 @@ from model import N_VOCAB, rebuild
 
 MAGIC = 0x67676D6C
 F32, F16, Q8_0 = 0, 1, 8  # ggml's types of a tensor
-# The header's number for what most tensors are; thousands are the version of ggml's quantisation.
+# The header's number for the type of most tensors; thousands are the version of ggml's quantisation.
 FILE_TYPES = {"f16": 1, "q8_0": 2007}
 
 
@@ -35,7 +35,7 @@ def q8_0(values):
 
 
 def tensors_of(model):
-    """(name, values) of every tensor that whisper.cpp wants, and no other."""
+    """(name, values) of exactly the tensors that whisper.cpp requires."""
     for name, values in model.state_dict().items():
         if name == "decoder.token_embedding.weight":
             values = model.decoder.whole_embedding()

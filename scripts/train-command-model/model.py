@@ -1,4 +1,4 @@
-"""Whisper's architecture, small: the parameters have the names and shapes that whisper.cpp insists on.
+"""Whisper's architecture, small: the parameters have the names and shapes that whisper.cpp requires.
 
 The softmax of the training runs over the tokens that occur. So that no other token can win later, one dimension of the
 decoder's last normalisation is constant, and only tokens that never occur have a (strongly negative) share of it.
@@ -14,7 +14,7 @@ from torch import nn
 N_VOCAB = 51864
 EOT, SOT, NO_SPEECH, NO_TIMESTAMPS = 50256, 50257, 50361, 50362
 
-# The constant of the last dimension, and what a token that never occurs has there: a logit of -32.
+# The constant of the last dimension, and its weight for a token that never occurs: a logit of -32.
 CONSTANT, NEVER = 4.0, -8.0
 
 
@@ -140,7 +140,7 @@ class Model(nn.Module):
         self.shape = shape
         self.encoder = Encoder(shape)
         self.decoder = Decoder(shape, known)
-        # Spells the clip letter by letter while training (CTC), which teaches the encoder where the sounds are.
+        # Spells the clip letter by letter while training (CTC), which teaches the encoder the positions of the sounds.
         self.letters = nn.Linear(shape.state, letters + 1)
 
     def described(self):

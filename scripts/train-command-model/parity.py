@@ -1,4 +1,4 @@
-"""Whether whisper.cpp computes what PyTorch computes: the first logits of some clips, for a checkpoint or random weights.
+"""Compares the results of whisper.cpp and PyTorch: the first logits of some clips, for a checkpoint or random weights.
 
     parity.py CLIPS LOGITS [CHECKPOINT]
 
@@ -19,7 +19,7 @@ import speak
 import tokens
 from model import NO_TIMESTAMPS, SOT, Model, Shape, rebuild
 
-# How far a logit may be off, in shares of their spread: f16 and q8_0 round.
+# The permitted difference of a logit, as a share of the spread: f16 and q8_0 round.
 ALLOWED = {"f16": 0.02, "q8_0": 0.25}
 
 

@@ -1,4 +1,4 @@
-"""Where everything of a training lies, outside the checkout: TRAINING_FOLDER, or ~/.cache/toyhub/train."""
+"""The folders of a training, outside the checkout: TRAINING_FOLDER, or ~/.cache/toyhub/train."""
 
 import os
 from pathlib import Path

@@ -1,7 +1,6 @@
 """Sentences that a child says to its toy, as a small grammar.
 
-A sentence knows its intent and its target, so that an evaluation can ask whether a command was understood, not only
-how many words were right. Templates of HELD_OUT are never trained on.
+A sentence knows its intent and its target, so that an evaluation can measure commands, not only words. Templates of HELD_OUT are never trained on.
 """
 
 import random
@@ -107,7 +106,7 @@ TRAINED = {
         what is bigger the {noun} or the {noun};are we at {place};who is {child};how many legs does a {noun} have;what comes after {number}
         good night {child};hello {child};help me;i can't sleep;i had a bad dream;where are my {noun}s;sing with me;dance with me;i really like you;come and play with us;tell us a {noun} story
         """,
-    # Invented titles and loose words, so that the decoder learns to write what it hears and not only what it knows.
+    # Invented titles and loose words, so that the decoder learns words, not only sentences.
     "play_free": """
         play the {adjective} {noun};play {noun} and {noun};play the {noun} and the {noun};i want to hear the {adjective} {noun}
         play the {noun} song;tell me the story of the {adjective} {noun};play my {noun};play the {noun} in {place}
@@ -136,8 +135,8 @@ HELD_OUT = {
     "talk": "do you know what a {noun} is;can we go to {place};my {noun} is very {adjective};why can't i {verb}",
 }
 
-# What children put around a command. With the templates and loose words they make sentences that nobody would list; a
-# decoder that has read only the lists writes the nearest of those, whatever it hears.
+# Words of children around a command. With the templates and loose words they make sentences beyond any list; a decoder
+# that was trained only on lists writes the nearest of those for any recording.
 BEFORE = """
 please;can you;could you;would you;will you;can you please;could you please;i want you to;hey;hello;okay;now;let's;i want to
 do you know;tell me;can you tell me;may i;i really want to;i'd like to;i would like to;come on;let me;let us;and;we want to
@@ -151,13 +150,13 @@ thank you;very loud;with me;at home;teddy;and dance;will you;can you;enough;one 
 # How often each intent is drawn for training; free and loose sentences teach the sounds of all words.
 WEIGHTS = {"play": 24, "message": 22, "talk": 16, "loose": 14, "play_free": 7, "sum": 6, "something": 5, "play_number": 4}
 
-# What an evaluation calls a command: sentences that the hub acts upon, or answers from its own knowledge.
+# The commands of an evaluation: sentences that the hub executes, or answers by itself.
 COMMANDS = [intent for intent in HELD_OUT if intent != "talk"]
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence as written and as spelled for the synthesiser, with what it asks for."""
+    """A sentence as written and as spelled for the synthesiser, with its intent and target."""
 
     written: str
     spoken: str

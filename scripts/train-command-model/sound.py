@@ -1,6 +1,6 @@
-"""What happens to a clip before the model hears it: rooms, noise, gain, silence, cuts; and whisper's log mel spectrum.
+"""Changes a clip before the model gets it: rooms, noise, gain, silence, cuts; and whisper's log mel spectrum.
 
-Also sounds that are not speech, for which the right answer is nothing. `rng` is a numpy Generator, samples are floats
+Also makes sounds without speech, which must have no answer. `rng` is a numpy Generator, samples are floats
 between -1 and 1 at 16 kHz.
 """
 
@@ -108,7 +108,7 @@ NOT_SPEECH = {
 
 
 def not_speech(rng, kind, seconds):
-    """A clip of one kind of sound that nobody should answer."""
+    """A clip of one kind of sound without speech."""
     samples = NOT_SPEECH[kind](rng, int(seconds * RATE))
     if kind not in ("silence", "faint"):
         samples = samples * 10 ** (rng.uniform(-50, -12) / 20)
@@ -123,7 +123,7 @@ def to_16_bit(samples):
 
 
 def through_a_room(rng, samples):
-    """Echoes of a small room and the uneven ear of a cheap microphone, both at once in the spectrum."""
+    """Echoes of a small room and the uneven response of a cheap microphone, both at once in the spectrum."""
     tail = int(rng.uniform(0.05, 0.45) * RATE)
     room = rng.standard_normal(tail) * numpy.exp(-6.9 * numpy.arange(tail) / tail) * rng.uniform(0.005, 0.09)
     room[: int(rng.uniform(0.001, 0.01) * RATE)] = 0
@@ -140,7 +140,7 @@ def through_a_room(rng, samples):
 
 
 def heard(rng, samples, other=None, calm=False, late=False):
-    """A clip as a toy's microphone may hear it; `other` is somebody who talks in the background, `late` comes any time."""
+    """A clip as a toy's microphone may record it; `other` is speech in the background, `late` starts up to 3 s later."""
     samples = samples.astype(numpy.float64) / 32768
     if rng.random() < 0.5:
         factor = rng.uniform(0.85, 1.2)

@@ -1,4 +1,4 @@
-"""What the sentences are about: titles, names, and the small words of a child's day.
+"""The subjects of the sentences: titles, names, and the common words of a child.
 
 An entry `written|spoken` is spelled differently for the synthesiser than it is written.
 """
