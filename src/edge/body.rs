@@ -24,10 +24,18 @@ pub fn from_form(bytes: &[u8]) -> Result<FieldMap, RequestFault> {
 }
 
 /// The value of a JSON text. Half of a character beyond U+FFFF, which JavaScript makes where it cuts a text, is replaced
-/// by U+FFFD.
+/// by U+FFFD, and so are bytes that are not UTF-8.
 pub fn parse_json(bytes: &[u8]) -> Option<Value> {
+    let bytes = without_padding(bytes);
+    let mended = || serde_json::from_slice(&replace_halves(String::from_utf8_lossy(bytes).as_bytes()));
+    serde_json::from_slice(bytes).or_else(|_| mended()).ok()
+}
+
+/// The text without a byte order mark, which editors add, and without the zeros at the end of a C string.
+fn without_padding(bytes: &[u8]) -> &[u8] {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    serde_json::from_slice(bytes).or_else(|_| serde_json::from_slice(&replace_halves(bytes))).ok()
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    &bytes[..end]
 }
 
 /// Replaces `\uD800` to `\uDFFF` that are no pair by `\uFFFD`.
@@ -54,7 +62,8 @@ fn replace_halves(json: &[u8]) -> Vec<u8> {
 
 /// The fields of a JSON object or a form: the first byte says which.
 pub fn from_text(bytes: &[u8]) -> Result<FieldMap, RequestFault> {
-    if bytes.trim_ascii_start().starts_with(b"{") { from_json(bytes) } else { from_form(bytes) }
+    let text = without_padding(bytes);
+    if text.trim_ascii_start().starts_with(b"{") { from_json(text) } else { from_form(text) }
 }
 
 #[cfg(test)]
@@ -96,7 +105,25 @@ mod tests {
         for bad in ["", "{", "[]", "5", "\"x\"", "{\"a\":}", "{} {}", "{\"a\":\"\\ud80\"}"] {
             assert!(from_json(bad.as_bytes()).is_err(), "{bad}");
         }
-        assert!(from_json(b"{\"a\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_marks_and_zeros_are_no_reason_to_refuse_json() {
+        for (sent, expected) in [
+            (&b"{\"a\":\"Mia \xff\"}"[..], "Mia \u{fffd}"),
+            (b"{\"a\":\"Mia \xf0\x9f\x98\"}", "Mia \u{fffd}"),
+            (b"{\"a\":\"\xed\xa0\xbd \\ud83d\"}", "\u{fffd}\u{fffd}\u{fffd} \u{fffd}"),
+            (b"\xef\xbb\xbf {\"a\":\"Mia\"}\r\n", "Mia"),
+            (b"{\"a\":\"Mia\"}\0", "Mia"),
+            (b"\xef\xbb\xbf{\"a\":\"M\xfcller\"}\n\0\0\0", "M\u{fffd}ller"),
+        ] {
+            assert_eq!(json(sent).text("a").as_deref(), Some(expected), "{sent:?}");
+            let given = Given::of(from_text(sent).unwrap());
+            assert_eq!(given.text("a").as_deref(), Some(expected), "{sent:?}");
+        }
+        for bad in [&b"\0"[..], b"\0{}", b"{\0}", b"\xff", b"{\"a\xff", b"\xfe\xff\0{\0}"] {
+            assert!(from_json(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]
