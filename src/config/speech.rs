@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::settings;
 
+/// The codes of the languages that the hub supports.
+const LANGUAGES: [&str; 3] = ["en", "zh", "de"];
+
 settings! {
     /// Speech recognition, replies and speech synthesis.
     pub struct Speech {
@@ -134,6 +137,8 @@ impl Speech {
                 .then_some("speech.reply_model is empty, which speech.reply_url needs; name a model of that endpoint"),
             (!(-day..=day).contains(&self.utc_offset_minutes))
                 .then_some("speech.utc_offset_minutes is more than a day; set 60 for UTC+1, -300 for UTC-5"),
+            (!self.languages.iter().all(|language| LANGUAGES.contains(&language.as_str())))
+                .then_some("speech.languages has an unknown language; set some of \"en\", \"zh\" and \"de\", such as [\"de\", \"en\"]"),
         ]
         .into_iter()
         .flatten()

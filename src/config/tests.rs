@@ -138,6 +138,19 @@ fn each_listener_may_have_a_dialect() {
     assert_eq!(parse(&printed, &[]).unwrap(), config);
 }
 
+const UNKNOWN_LANGUAGE: &str = "speech.languages has an unknown language; set some of \"en\", \"zh\" and \"de\"";
+
+#[test]
+fn an_unknown_language_is_refused_in_a_variable_too() {
+    for variable in ["xx", "de,xx", "[\"xx\"]", "[\"de\"]"] {
+        let error = parse("", &[("TOYHUB_SPEECH__LANGUAGES", variable)]).unwrap_err().to_string();
+        assert!(error.contains(UNKNOWN_LANGUAGE), "{variable}: {error}");
+    }
+    for variable in ["de", "de, en,zh"] {
+        assert!(parse("", &[("TOYHUB_SPEECH__LANGUAGES", variable)]).is_ok(), "{variable}");
+    }
+}
+
 #[test]
 fn wrong_values_are_refused_with_a_remedy() {
     for (text, expected) in [
@@ -168,6 +181,8 @@ fn wrong_values_are_refused_with_a_remedy() {
         ("[speech]\nreply_url = \"example\"\nreply_model = \"m\"", "speech.reply_url is not a web address"),
         ("[speech]\nreply_url = \"http://a\"", "speech.reply_model is empty"),
         ("[speech]\nutc_offset_minutes = 5000", "speech.utc_offset_minutes is more than a day"),
+        ("[speech]\nlanguages = [\"xx\"]", UNKNOWN_LANGUAGE),
+        ("[speech]\nlanguages = [\"en\", \"De\"]", UNKNOWN_LANGUAGE),
     ] {
         let error = parse(text, &[]).unwrap_err().to_string();
         assert!(error.contains(expected) || error.contains("invalid"), "{text}: {error}");
