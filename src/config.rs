@@ -45,6 +45,8 @@ pub use rates::Rates;
 pub use retention::Retention;
 pub use server::Server;
 pub use settings::{Key, Mark, Section};
+#[cfg(test)]
+pub(crate) use speech::LANGUAGES;
 pub use speech::{Speech, SpokenFormat};
 pub use store::{Password, Store};
 pub use ws::Ws;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::settings;
 
-/// The codes of the languages that the hub supports.
-const LANGUAGES: [&str; 3] = ["en", "zh", "de"];
+/// The codes of the languages that the hub supports, which have texts in `ports/speech/languages`.
+pub(crate) const LANGUAGES: [&str; 3] = ["en", "zh", "de"];
 
 settings! {
     /// Speech recognition, replies and speech synthesis.

@@ -343,3 +343,12 @@ async fn a_hub_without_the_thread_of_its_sessions_has_lost_an_essential_part() {
     let health = hub.health();
     assert!(matches!(health.sessions, PartState::Failed(_)) && !health.is_alive);
 }
+
+#[test]
+fn the_settings_accept_the_languages_that_have_texts() {
+    let mut texts: Vec<_> = crate::ports::speech::languages::all().iter().map(|language| language.code).collect();
+    let mut accepted = crate::config::LANGUAGES.to_vec();
+    texts.sort_unstable();
+    accepted.sort_unstable();
+    assert_eq!(accepted, texts);
+}
