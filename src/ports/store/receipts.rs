@@ -86,14 +86,23 @@ impl Transaction<'_> {
         entry: EntryRow,
         up_to: Option<i64>,
     ) -> Result<Option<ReadMessages>, StoreError> {
+        let Some(new) = self.newly_read(&entry, up_to).await? else { return Ok(None) };
+        let (read, _) = self.mark_read(reader, entry, new).await?;
+        Ok(Some(read))
+    }
+
+    /// The messages of an entry's friend to mark as read, up to the number `up_to` of their chat, or all. None if there
+    /// is nothing to mark; where the counters count lost messages, all of them may be no message.
+    pub(super) async fn newly_read(
+        &self,
+        entry: &EntryRow,
+        up_to: Option<i64>,
+    ) -> Result<Option<NewlyRead>, StoreError> {
         if !entry.has_unread() || up_to.is_some_and(|seq| seq <= entry.read_seq) {
             return Ok(None);
         }
-        let new = self.new_messages(&entry, up_to).await?;
-        if up_to.is_some() && new.newest.is_none() {
-            return Ok(None);
-        }
-        self.mark_read(reader, entry, new).await.map(Some)
+        let new = self.new_messages(entry, up_to).await?;
+        Ok((up_to.is_none() || new.newest.is_some()).then_some(new))
     }
 
     /// Whether the friend of an entry has sent messages after a number of their chat.
@@ -135,15 +144,15 @@ impl Transaction<'_> {
     }
 
     /// Marks the counted messages. If all were read, nothing is unread, even if the counters counted lost messages;
-    /// then there is no newest message.
+    /// then there is no newest message. The number is the mark.
     pub(super) async fn mark_read(
         &self,
         reader: &Party,
         entry: EntryRow,
         new: NewlyRead,
-    ) -> Result<ReadMessages, StoreError> {
+    ) -> Result<(ReadMessages, i64), StoreError> {
         let newest_seq = new.newest.as_ref().map_or(0, |newest| newest.seq);
-        let (heard, read) = match new.up_to {
+        let (heard, read_seq) = match new.up_to {
             Some(up_to) => (entry.incoming.min(entry.heard + new.count), up_to),
             None => {
                 let id = record("chat", &entry.chat);
@@ -157,8 +166,8 @@ impl Transaction<'_> {
             "UPDATE $id SET heard = $heard, read_seq = $read, delivered_seq = $delivered, unread_since = $unread_since
                 RETURN NONE",
             vars! {
-                id: record_of("friend", reader.id(), entry.friend.clone()), heard: heard, read: read,
-                delivered: entry.delivered_seq.max(read), unread_since: newest_at.filter(|_| unread > 0),
+                id: record_of("friend", reader.id(), entry.friend.clone()), heard: heard, read: read_seq,
+                delivered: entry.delivered_seq.max(read_seq), unread_since: newest_at.filter(|_| unread > 0),
             },
         )
         .await?;
@@ -174,7 +183,7 @@ impl Transaction<'_> {
         };
         let read = Event::Read { friend: friend.clone(), chat: chat.clone(), unread };
         let reader_seq = self.append_event(reader, &read).await?;
-        Ok(ReadMessages { sender: friend, chat, up_to, unread, sender_seq, reader_seq })
+        Ok((ReadMessages { sender: friend, chat, up_to, unread, sender_seq, reader_seq }, read_seq))
     }
 }
 

@@ -102,19 +102,14 @@ impl Store {
         let _turns = self.turns.of(receiver.id(), sender).await;
         self.transact(|tx| async move {
             let entry = tx.entry(receiver.id(), sender).await?;
-            let is_unread = |entry: &EntryRow| entry.chat == *chat && entry.has_unread() && entry.read_seq < *newest;
-            let Some(entry) = entry.filter(is_unread) else { return Ok(None) };
+            let Some(entry) = entry.filter(|entry| entry.chat == *chat) else { return Ok(None) };
             // Counted anew: since the batch was read, messages may have been erased, and others sent.
-            let mut new = tx.new_messages(&entry, Some(*newest)).await?;
-            if new.newest.is_none() {
-                return Ok(None);
-            }
+            let Some(mut new) = tx.newly_read(&entry, Some(*newest)).await? else { return Ok(None) };
             if !tx.has_later(&entry, *newest).await? {
                 new.up_to = None;
             }
             let read_seq = entry.read_seq;
-            let read = tx.mark_read(receiver, entry, new).await?;
-            let marked_to = tx.entry(receiver.id(), sender).await?.map_or(read_seq, |entry| entry.read_seq);
+            let (read, marked_to) = tx.mark_read(receiver, entry, new).await?;
             let (sender, chat, oldest_at) = (sender.clone(), chat.clone(), *oldest_at);
             Ok(Some((read, BatchUndo { sender, chat, read_seq, marked_to, oldest_at })))
         })
@@ -270,7 +265,8 @@ impl Transaction<'_> {
             .await?;
         let (Some(oldest), Some(newest)) = (messages.first(), messages.last()) else {
             let all = NewlyRead { up_to: None, count: 0, newest: None };
-            return self.mark_read(receiver, entry, all).await.map(Found::OnlyLost);
+            let (corrected, _) = self.mark_read(receiver, entry, all).await?;
+            return Ok(Found::OnlyLost(corrected));
         };
         let EntryRow { friend: sender, chat, .. } = entry;
         let mark = BatchMark { sender, chat, newest: newest.seq, oldest_at: oldest.created_at };
