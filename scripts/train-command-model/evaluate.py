@@ -4,9 +4,8 @@
 
 SPEECH is the program of benches/speech. For each set of clips that was never trained on, clean and as a toy's
 microphone may record it: word error rate, sentences without an error, and commands that lead to the right intent and
-target, for a toy with 40 songs and 12 friends. Then the share of clips without speech that give any word, and
-of those that lead to any command. `--list` writes the spoken and
-the recognised text, one line for each clip.
+target, for a toy with 40 songs and 12 friends. Then the share of clips without speech that give any word, and of those
+that lead to any command. `--list` writes the spoken and the recognised text, one line for each clip.
 """
 
 import argparse

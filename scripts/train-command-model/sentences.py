@@ -1,6 +1,7 @@
 """Sentences that a child says to its toy, as a small grammar.
 
-A sentence knows its intent and its target, so that an evaluation can measure commands, not only words. Templates of HELD_OUT are never trained on.
+A sentence has its intent and its target, so that an evaluation can measure commands, not only words. Templates of
+HELD_OUT are never trained on.
 """
 
 import random

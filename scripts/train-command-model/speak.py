@@ -2,8 +2,9 @@
 
     speak.py FOLDER [--clips N] [--test-clips N] [--seed N]
 
-Sets: `train` and `mixed`, whose sentences are put together from parts; and three that are never trained on: `voices` (trained sentences, other voices), `templates` (other
-sentences, trained voices) and `both`. The same seed makes the same clips. Existing files are kept.
+Sets: `train` and `mixed`, whose sentences are put together from parts; and three that are never trained on: `voices`
+(trained sentences, other voices), `templates` (other sentences, trained voices) and `both`. The same seed makes the
+same clips. Existing files are kept.
 """
 
 import argparse

@@ -137,8 +137,10 @@ impl Speech {
                 .then_some("speech.reply_model is empty, which speech.reply_url needs; name a model of that endpoint"),
             (!(-day..=day).contains(&self.utc_offset_minutes))
                 .then_some("speech.utc_offset_minutes is more than a day; set 60 for UTC+1, -300 for UTC-5"),
-            (!self.languages.iter().all(|language| LANGUAGES.contains(&language.as_str())))
-                .then_some("speech.languages has an unknown language; set some of \"en\", \"zh\" and \"de\", such as [\"de\", \"en\"]"),
+            self.languages.iter().any(|language| !LANGUAGES.contains(&language.as_str())).then_some(
+                "speech.languages has an unknown language; set some of \"en\", \"zh\" and \"de\", such as \
+                 [\"de\", \"en\"]",
+            ),
         ]
         .into_iter()
         .flatten()

@@ -18,12 +18,12 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::error::DomainError;
+use super::units::DAY;
 use super::voice::NOTICE_PREFIX;
 use super::{FileKind, Hub, clock};
 use crate::config::seconds;
 use crate::model::{FileName, Timestamp};
 
-pub(super) const DAY: Duration = Duration::from_secs(86_400);
 /// The minimum age of a sound that is deleted: much longer than any request may take.
 const AGE_MIN: Duration = Duration::from_secs(3600);
 /// The number of sounds that one query looks up.

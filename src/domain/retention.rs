@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::error::DomainError;
-use super::housekeeping::{DAY, system_time};
-use super::units::{DAY_S, HOUR_S};
+use super::housekeeping::system_time;
+use super::units::{DAY, DAY_S, HOUR_S};
 use super::{Hub, clock};
 use crate::model::{ChatId, PartyId, Timestamp};
 

@@ -201,4 +201,3 @@ pub mod gate {
         }
     }
 }
-
