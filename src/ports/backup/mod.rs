@@ -122,8 +122,18 @@ impl<T> At<T> for io::Result<T> {
 #[derive(Debug)]
 pub struct BackupFolder {
     path: PathBuf,
-    /// Dropping it releases the lock.
-    _lock: Option<File>,
+    /// A copy of the folder may lack it.
+    lock: Option<File>,
+}
+
+impl Drop for BackupFolder {
+    /// Releases the lock. Closing the file is not enough: a child process that another thread has just started shares
+    /// the open file until it executes its program.
+    fn drop(&mut self) {
+        if let Some(lock) = &self.lock {
+            let _ = lock.unlock();
+        }
+    }
 }
 
 impl BackupFolder {
@@ -134,7 +144,7 @@ impl BackupFolder {
         let lock = path.join(LOCK);
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&lock).at(&lock)?;
         locked(file.try_lock(), path)?;
-        let folder = Self { path: path.to_owned(), _lock: Some(file) };
+        let folder = Self { path: path.to_owned(), lock: Some(file) };
         for entry in fs::read_dir(path).at(path)? {
             let name = entry.at(path)?.file_name();
             let rest = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED).or(name.strip_prefix(REMOVING)));
@@ -173,12 +183,11 @@ impl BackupFolder {
 
     /// Opens the folder to read a snapshot, also from a read-only medium.
     pub fn open_to_read(path: &Path) -> Result<Self, BackupError> {
-        // A copy of the folder may lack the lock.
         let lock = File::open(path.join(LOCK)).ok();
         if let Some(file) = &lock {
             locked(file.try_lock_shared(), path)?;
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock })
     }
 
     /// The names of all snapshots, the oldest first.

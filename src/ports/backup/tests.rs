@@ -209,6 +209,8 @@ fn one_at_a_time_works_in_a_folder() {
     let reading = BackupFolder::open_to_read(&desk.backups()).unwrap();
     assert!(matches!(BackupFolder::open(&desk.backups()), Err(BackupError::InUse(_))));
     BackupFolder::open_to_read(&desk.backups()).unwrap();
+    // As a child process shares the file that starts at this moment.
+    let _shared = reading.lock.as_ref().unwrap().try_clone().unwrap();
     drop(reading);
     let _writing = BackupFolder::open(&desk.backups()).unwrap();
     assert!(matches!(BackupFolder::open_to_read(&desk.backups()), Err(BackupError::InUse(_))));

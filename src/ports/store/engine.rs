@@ -15,6 +15,12 @@ use surrealdb_core::options::EngineOptions;
 
 use super::{Location, StoreError, StoreSettings, folder};
 
+/// How often an opening checks whether the lock of the database is free.
+const LOCK_TRIES: u32 = 50;
+
+/// The pause between these checks.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 /// The database, whichever engine runs it.
 pub(super) enum Engine {
     /// SurrealKV in this process. It is opened by its own builder, as the address alone cannot set its caches.
@@ -40,6 +46,7 @@ pub(super) async fn open_engine(settings: &StoreSettings) -> Result<Engine, Stor
             let config = ConfigMap::empty()
                 .with_key_value("surrealkv_block_cache_capacity", block_cache_bytes.to_string())
                 .with_key_value("surrealkv_max_memtable_size", memtable_bytes.to_string());
+            wait_for_lock(path).await;
             keep_copy(path).await?;
             // `sync=every`: a commit returns when its log is on disk.
             let address = format!("surrealkv://{}?sync=every", path.display());
@@ -68,6 +75,18 @@ pub(super) async fn open_engine(settings: &StoreSettings) -> Result<Engine, Stor
         Engine::Closed => {}
     }
     Ok(engine)
+}
+
+/// Waits until no process has the database open, or briefly. The engine releases its lock by closing the file, which a
+/// child process shares that started at that moment, until it executes its program.
+async fn wait_for_lock(path: &Path) {
+    for _ in 0..LOCK_TRIES {
+        let folder = path.to_owned();
+        if !tokio::task::spawn_blocking(move || folder::is_open(&folder)).await.unwrap_or(false) {
+            return;
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
 }
 
 /// Keeps a copy of a database that the engine is about to convert from an older format.

@@ -41,9 +41,15 @@ pub fn flushed_writes(folder: &Path) -> Option<u64> {
     surrealkv::inspect::inspect_db(folder).ok().map(|found| found.last_sequence)
 }
 
-/// Whether a process has the database open.
+/// Whether a process has the database open. The engine holds an exclusive lock, so a shared one is enough to see it, and
+/// two checks at once do not see each other.
 pub fn is_open(folder: &Path) -> bool {
-    File::open(folder.join("LOCK")).is_ok_and(|lock| lock.try_lock().is_err())
+    File::open(folder.join("LOCK")).is_ok_and(|lock| {
+        let is_free = lock.try_lock_shared().is_ok();
+        // Closing the file is not enough: a child process that starts now shares it.
+        let _ = lock.unlock();
+        !is_free
+    })
 }
 
 /// Revokes the access of the user's group to the folder of the log, which the engine grants at each opening.

@@ -376,3 +376,17 @@ async fn a_failed_reopening_is_tried_again() {
     store.reopen().await.unwrap();
     assert!(store.party(&id_of(&mia)).await.unwrap().is_some());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_a_starting_child_process_shares_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    in_folder(folder.path(), 1000).await.close().await.unwrap();
+    let lock = std::fs::File::options().write(true).open(folder.path().join("db/LOCK")).unwrap();
+    lock.try_lock().unwrap();
+    assert!(is_open(&folder.path().join("db")) && is_open(&folder.path().join("db")), "a check leaves it as it is");
+    let (opening, ()) = tokio::join!(in_folder(folder.path(), 1000), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        drop(lock);
+    });
+    opening.close().await.unwrap();
+}
