@@ -13,6 +13,8 @@ settings! {
         chunk_bytes_per_party: u64 = 64 * 1024 * 1024;
         /// Chunks of incomplete recordings of one user or toy.
         chunks_per_party: usize = 8192;
+        /// Exports at once; each reads all files of a family. Beyond that, they are answered with code 17 (busy).
+        exports_parallel_max: usize = 2;
         /// Retained messages on the topics of one toy, published by it or by its owner.
         retained_messages_per_party: usize = 256;
     }

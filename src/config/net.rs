@@ -23,6 +23,8 @@ settings! {
         /// Seconds between two checks whether these files, or mqtt.tls_client_ca, have changed. New connections use the
         /// changed files; malformed files are logged and not used. SIGHUP reloads them at once.
         tls_reload_interval_s: u64 = 60;
+        /// Connections that may wait at each listener to be accepted. The system may limit it further.
+        accept_backlog: u32 = 1024;
         /// Seconds in which a TLS handshake must be complete, and before it the PROXY header of a proxy.
         handshake_timeout_s: u64 = 10;
         /// Addresses and networks of trusted proxies, such as ["127.0.0.1", "10.0.0.0/8"]. Limits for each address then

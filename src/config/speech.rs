@@ -60,6 +60,8 @@ settings! {
                 .into();
         /// Seconds in which the endpoint must answer; after that, or after any failure, the hub uses a built-in reply.
         reply_timeout_s: u64 = 8;
+        /// Bytes of the endpoint's answer; a longer one counts as a failure.
+        reply_max_bytes: usize = 256 * 1024;
         /// Words of a reply; a longer one is cut at the end of a sentence.
         reply_words_max: usize = 60;
         /// Seconds that the sound of an answer is kept.

@@ -14,6 +14,8 @@ settings! {
         queue_bytes_max: usize = 4 * 1024 * 1024;
         /// Seconds in which an app must present its token.
         auth_timeout_s: u64 = 10;
+        /// Seconds in which an app must read a frame that it was sent; otherwise it is disconnected.
+        write_timeout_s: u64 = 20;
         /// Seconds between two pings of the hub.
         ping_interval_s: u64 = 25;
         /// Connections at once of one user or toy, MQTT included.

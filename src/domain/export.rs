@@ -24,8 +24,6 @@ use crate::ports::store::StoredMessage;
 
 pub use crate::ports::archive::Archive;
 
-/// The maximum number of concurrent exports; each reads all files of a family.
-const AT_ONCE: usize = 2;
 /// The maximum number of unused tickets; a new one beyond that replaces the oldest.
 const TICKETS_MAX: usize = 256;
 /// The number of bytes of a recording that are read at once.
@@ -39,9 +37,10 @@ pub(super) struct Exports {
     tickets: Mutex<VecDeque<(String, UserId, Timestamp)>>,
 }
 
-impl Default for Exports {
-    fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(AT_ONCE)), tickets: Mutex::default() }
+impl Exports {
+    /// At most `parallel_max` at once.
+    pub(super) fn new(parallel_max: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(parallel_max)), tickets: Mutex::default() }
     }
 }
 

@@ -207,7 +207,7 @@ impl Hub {
             tickets: Tickets::new(&config.ws),
             backups: Backups::new(),
             erasures: Erasures::new(erased),
-            exports: Exports::default(),
+            exports: Exports::new(config.limits.exports_parallel_max),
             noted: Noted::default(),
             handovers: Handovers::default(),
             audio_workers: workers(),

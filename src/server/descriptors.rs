@@ -1,7 +1,7 @@
 //! File descriptors: each connection and each open file of the process uses one, up to a limit of the system.
 //!
 //! When none is left, the database cannot open its files and new connections are not even accepted. So the process
-//! raises its limit as far as possible, and limits its connections to what `[server] descriptors_reserved` leaves.
+//! raises its limit as far as possible, and limits its connections to the rest after `[server] descriptors_reserved`.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

@@ -11,9 +11,6 @@ use crate::config::{self, ClientCertificates, Config, seconds};
 use crate::edge::net::{Listeners, Tls, TlsTerms, UnixSocket};
 use crate::edge::{http, mqtt};
 
-/// The backlog of each listener.
-const BACKLOG: u32 = 1024;
-
 /// The listeners of a protocol.
 pub(super) struct Bound {
     pub http: Listeners,
@@ -28,14 +25,16 @@ pub(super) struct Bound {
 pub(super) async fn bind_all(config: &Config) -> Result<Bound, String> {
     let Config { http, mqtt, .. } = config;
     let mut addresses = Vec::new();
+    let mut bind =
+        |name, key, listen: &[SocketAddr]| bind(name, key, listen, config.net.accept_backlog, &mut addresses);
     // In the order of `config::Http::dialects`.
-    let mut plain = bind("http", "http.listen", &addresses_of(&http.listen), &mut addresses)?;
-    plain.extend(bind("legacy", "http.legacy_listen", &addresses_of(&http.legacy_listen), &mut addresses)?);
-    let with_tls = bind("https", "http.tls_listen", &addresses_of(&http.tls_listen), &mut addresses)?;
-    let mqtt_plain = bind("mqtt", "mqtt.listen", &mqtt.listen, &mut addresses)?;
-    let mqtt_with_tls = bind("mqtts", "mqtt.tls_listen", &mqtt.tls_listen, &mut addresses)?;
+    let mut plain = bind("http", "http.listen", &addresses_of(&http.listen))?;
+    plain.extend(bind("legacy", "http.legacy_listen", &addresses_of(&http.legacy_listen))?);
+    let with_tls = bind("https", "http.tls_listen", &addresses_of(&http.tls_listen))?;
+    let mqtt_plain = bind("mqtt", "mqtt.listen", &mqtt.listen)?;
+    let mqtt_with_tls = bind("mqtts", "mqtt.tls_listen", &mqtt.tls_listen)?;
     let for_tests = mqtt.conformance_listen.as_slice();
-    let for_tests = bind("conformance", "mqtt.conformance_listen", for_tests, &mut addresses)?;
+    let for_tests = bind("conformance", "mqtt.conformance_listen", for_tests)?;
     let mut mqtt_listeners = Listeners::new(mqtt_plain, mqtt_with_tls, mqtt_tls(config).await?);
     if !mqtt.unix_socket.as_os_str().is_empty() {
         mqtt_listeners.add_unix(bind_unix(&mqtt.unix_socket).await?);
@@ -95,11 +94,12 @@ fn bind(
     name: &'static str,
     key: &str,
     listen: &[SocketAddr],
+    backlog: u32,
     addresses: &mut Vec<(&'static str, SocketAddr)>,
 ) -> Result<Vec<TcpListener>, String> {
     let mut listeners = Vec::new();
     for address in listen {
-        let bound = bind_one(*address, listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let bound = bind_one(*address, listen, backlog).and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (bound, listener) = bound.map_err(|error| fault(key, *address, &error))?;
         addresses.push((name, bound));
         listeners.push(listener);
@@ -110,10 +110,11 @@ fn bind(
 /// Checks whether the hub could listen on an address of a key. The error is one line that names both, and the remedy.
 /// It needs the runtime's I/O.
 pub fn try_listen(key: &str, address: SocketAddr, all: &[SocketAddr]) -> Result<(), String> {
-    bind_one(address, all).map(drop).map_err(|error| fault(key, address, &error))
+    // It accepts none.
+    bind_one(address, all, 1).map(drop).map_err(|error| fault(key, address, &error))
 }
 
-fn bind_one(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
+fn bind_one(address: SocketAddr, all: &[SocketAddr], backlog: u32) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A port whose last connections are still being closed by the system is free.
     socket.set_reuseaddr(true)?;
@@ -122,7 +123,7 @@ fn bind_one(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> 
         SockRef::from(&socket).set_only_v6(true)?;
     }
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.listen(backlog)
 }
 
 fn fault(key: &str, address: SocketAddr, error: &io::Error) -> String {
@@ -159,15 +160,15 @@ mod tests {
     #[tokio::test]
     async fn one_port_serves_both_versions_of_ip() {
         let any = |port| [format!("0.0.0.0:{port}").parse().unwrap(), format!("[::]:{port}").parse().unwrap()];
-        let v4 = bind_one(any(0)[0], &[]).unwrap();
+        let v4 = bind_one(any(0)[0], &[], 1).unwrap();
         let both = any(v4.local_addr().unwrap().port());
-        let v6 = bind_one(both[1], &both).unwrap();
+        let v6 = bind_one(both[1], &both, 1).unwrap();
         let port = both[0].port();
         for (listener, address) in [(&v4, format!("127.0.0.1:{port}")), (&v6, format!("[::1]:{port}"))] {
             let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
             assert_eq!(client.unwrap().local_addr().unwrap(), accepted.unwrap().1);
         }
-        let alone = bind_one(any(0)[1], &[]).unwrap();
+        let alone = bind_one(any(0)[1], &[], 1).unwrap();
         let port = alone.local_addr().unwrap().port();
         let (client, accepted) = tokio::join!(TcpStream::connect(format!("127.0.0.1:{port}")), alone.accept());
         assert_eq!(client.unwrap().local_addr().unwrap().ip(), accepted.unwrap().1.ip().to_canonical());

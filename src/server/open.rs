@@ -238,6 +238,7 @@ fn replies(config: &Config) -> Result<Box<dyn ReplyEngine>, String> {
         key,
         prompt: speech.reply_prompt.clone(),
         timeout: seconds(speech.reply_timeout_s),
+        answer_max_bytes: speech.reply_max_bytes,
         words_max: speech.reply_words_max,
     });
     Ok(Box::new(WithFallback::new(endpoint.map_err(|error| format!("speech.reply_url: {error}"))?)))

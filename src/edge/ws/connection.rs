@@ -11,13 +11,13 @@ use ::bytes::Bytes;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
-use tokio_tungstenite::WebSocketStream;
 use tracing::Instrument as _;
 
 use super::follower::{Follower, Step};
 use super::line::{Input, Line};
+use super::socket::Socket;
 use super::words::{Auth, Logout, Ping, Publish, Voice, Word};
-use super::{Apps, CloseCause, End, send, send_text};
+use super::{Apps, CloseCause, End};
 use crate::api::{Reply, events};
 use crate::domain::erasure::Device;
 use crate::domain::error::DomainError;
@@ -57,7 +57,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     /// unread messages.
     pub(super) async fn open(
         apps: &'a Arc<Apps>,
-        stream: &'a mut WebSocketStream<S>,
+        socket: &'a mut Socket<S>,
         mailbox: &'a mut Mailbox,
         peer: IpAddr,
         expires_at: Timestamp,
@@ -66,10 +66,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         let links = apps.hub.links_of(mailbox.party()).await?;
         let caller = Caller { hub: Arc::clone(&apps.hub), party: mailbox.party().clone(), peer };
         let (in_hand, waiting) = (None, VecDeque::new());
-        let line = Line::new(stream, mailbox, &apps.config, expires_at);
+        let line = Line::new(socket, mailbox, &apps.config, expires_at);
         let mut connection = Self { apps, line, caller, links, follower: None, in_hand, waiting };
         let Party::User(user) = connection.caller.party.clone() else {
-            send(connection.line.stream, &json!({"type": "welcome"})).await?;
+            connection.line.socket.send(&json!({"type": "welcome"})).await?;
             connection.send_unread().await?;
             return Ok(connection);
         };
@@ -78,7 +78,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         let resumed = after.is_some_and(is_kept);
         let reload = after.is_some() && !resumed;
         let welcome = json!({"type": "welcome", "seq": last, "resumed": resumed, "reload": reload});
-        send(connection.line.stream, &welcome).await?;
+        connection.line.socket.send(&welcome).await?;
         match after.filter(|_| resumed) {
             Some(seen) => {
                 connection.follower = Some(Follower::new(seen));
@@ -96,7 +96,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 
     async fn send_unread(&mut self) -> Result<(), End> {
         for event in self.apps.hub.unread_events(&self.caller.party).await? {
-            send_event(self.line.stream, &self.links, &event, None).await?;
+            send_event(self.line.socket, &self.links, &event, None).await?;
         }
         Ok(())
     }
@@ -110,12 +110,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 Ok(events) if events.is_empty() => return Ok(()),
                 Ok(events) => {
                     for (number, event) in events {
-                        send_event(self.line.stream, &self.links, &event, Some(number)).await?;
+                        send_event(self.line.socket, &self.links, &event, Some(number)).await?;
                         follower.sent(number);
                     }
                 }
                 Err(DomainError::StreamTooOld { current }) => {
-                    send(self.line.stream, &json!({"type": "reload", "seq": current})).await?;
+                    self.line.socket.send(&json!({"type": "reload", "seq": current})).await?;
                     follower.sent(current);
                 }
                 Err(error) => return Err(error.into()),
@@ -145,7 +145,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 ended = end_of(&mut self.in_hand) => {
                     self.in_hand = None;
                     let (id, result) = ended?;
-                    send(self.line.stream, &answer(id, result)).await?;
+                    self.line.socket.send(&answer(id, result)).await?;
                     self.next().await?;
                 },
             }
@@ -158,18 +158,18 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         if publication.topic != self.caller.party.inbox() {
             let payload = String::from_utf8_lossy(publication.payload.bytes());
             let topic = publication.topic.as_str();
-            return send(self.line.stream, &json!({"type": "publish", "topic": topic, "payload": payload})).await;
+            return self.line.socket.send(&json!({"type": "publish", "topic": topic, "payload": payload})).await;
         }
         let Payload::Event(announced) = &publication.payload else {
-            return send_text(self.line.stream, publication.payload.bytes().clone()).await;
+            return self.line.socket.send_text(publication.payload.bytes().clone()).await;
         };
         let (Some(seq), Some(follower)) = (announced.seq(), &mut self.follower) else {
-            return send_announced(self.line.stream, &self.links, announced).await;
+            return send_announced(self.line.socket, &self.links, announced).await;
         };
         match follower.step(seq) {
             Step::Drop => Ok(()),
             Step::Send => {
-                send_announced(self.line.stream, &self.links, announced).await?;
+                send_announced(self.line.socket, &self.links, announced).await?;
                 follower.sent(seq);
                 Ok(())
             }
@@ -213,7 +213,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                     return Ok(());
                 }
             };
-            send(self.line.stream, &answer(id, result.map(|()| done()))).await?;
+            self.line.socket.send(&answer(id, result.map(|()| done()))).await?;
         }
         Ok(())
     }
@@ -227,23 +227,23 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 
 /// Sends an event; `seq` is its number in the user's stream.
 async fn send_event<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut WebSocketStream<S>,
+    socket: &mut Socket<S>,
     links: &LinksOf,
     event: &Event,
     seq: Option<u64>,
 ) -> Result<(), End> {
-    send_text(stream, events::encode(event, seq, Some((links, wire::now()))).into()).await
+    socket.send_text(events::encode(event, seq, Some((links, wire::now()))).into()).await
 }
 
 /// Sends an event that was published now. An event without a sound has no links: all its subscribers get the same text.
 async fn send_announced<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut WebSocketStream<S>,
+    socket: &mut Socket<S>,
     links: &LinksOf,
     announced: &Announced,
 ) -> Result<(), End> {
     match announced.event() {
-        event @ (Event::Message { .. } | Event::Play { .. }) => send_event(stream, links, event, announced.seq()).await,
-        _ => send_text(stream, announced.json().clone()).await,
+        event @ (Event::Message { .. } | Event::Play { .. }) => send_event(socket, links, event, announced.seq()).await,
+        _ => socket.send_text(announced.json().clone()).await,
     }
 }
 

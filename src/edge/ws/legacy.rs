@@ -18,12 +18,12 @@ use ::bytes::Bytes;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::Instrument as _;
 
 use super::line::{Input, Line};
-use super::{Apps, CloseCause, End, send_text};
+use super::socket::Socket;
+use super::{Apps, CloseCause, End};
 use crate::api::request::{Given, Request as _, Wanted, missing, request};
 use crate::domain::error::DomainError;
 use crate::domain::{Delivery, Form, Hub, Mailbox, Origin, Payload};
@@ -46,17 +46,17 @@ request! {
 /// Serves one client until it disconnects or the hub closes the connection.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     apps: &Apps,
-    stream: &mut WebSocketStream<S>,
+    socket: &mut Socket<S>,
     path: &str,
     token: Option<Secret>,
     from: Origin,
 ) -> End {
     let (mut mailbox, expires_at) = match open(apps, path, token, from).await {
         Ok(opened) => opened,
-        Err(error) => return apps.refused.hold(stream, path, from.peer, error).await,
+        Err(error) => return apps.refused.hold(socket, path, from.peer, error).await,
     };
     let told = Told::new(apps.hub.counted_up_to(mailbox.party(), from));
-    let line = Line::new(stream, &mut mailbox, &apps.config, expires_at);
+    let line = Line::new(socket, &mut mailbox, &apps.config, expires_at);
     let mut connection = Connection { apps, line, told, in_hand: None, waiting: VecDeque::new() };
     note_party(connection.line.party());
     tracing::info!("legacy client connected");
@@ -145,7 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     async fn push(&mut self, delivery: &Delivery) -> Result<(), End> {
         let Payload::Event(announced) = &delivery.publication.payload else { return Ok(()) };
-        // A toy is notified again of what it has not fetched, for example when its quiet hours end.
+        // A toy is notified again of messages that it has not fetched, for example when its quiet hours end.
         if let (Party::User(_), Event::Message { id, .. }) = (self.line.party(), announced.event())
             && !self.told.is_new(id, announced.seq())
         {
@@ -157,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     /// Sends a frame. It is empty for an event that these clients do not know, and is not sent then.
     async fn send(&mut self, text: Bytes) -> Result<(), End> {
-        if text.is_empty() { Ok(()) } else { send_text(self.line.stream, text).await }
+        if text.is_empty() { Ok(()) } else { self.line.socket.send_text(text).await }
     }
 
     /// Sends the unread messages.

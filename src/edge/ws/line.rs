@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use ::bytes::Bytes;
-use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use super::{CloseCause, End, write};
+use super::socket::Socket;
+use super::{CloseCause, End};
 use crate::config::{self, seconds};
 use crate::domain::{Deliveries, Delivery, Incoming, Mailbox};
 use crate::edge::wire;
@@ -20,7 +19,7 @@ const SILENT_PINGS_MAX: u32 = 2;
 
 /// A client that has logged in: its socket, its mailbox, and the limits of both.
 pub(super) struct Line<'a, S> {
-    pub(super) stream: &'a mut WebSocketStream<S>,
+    pub(super) socket: &'a mut Socket<S>,
     /// To subscribe with, while [`Line::next`] waits.
     pub(super) mailbox: &'a Mailbox,
     deliveries: Deliveries<'a>,
@@ -44,14 +43,14 @@ pub(super) enum Input {
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Line<'a, S> {
     pub(super) fn new(
-        stream: &'a mut WebSocketStream<S>,
+        socket: &'a mut Socket<S>,
         mailbox: &'a mut Mailbox,
         config: &config::Ws,
         expires_at: Timestamp,
     ) -> Self {
         let (mailbox, deliveries) = mailbox.split();
         Self {
-            stream,
+            socket,
             mailbox,
             deliveries,
             heartbeat: Heartbeat::new(config.ping_interval_s),
@@ -75,7 +74,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Line<'a, S> {
                     Incoming::Backlog => {}
                     Incoming::Closed(reason) => return Err(End::Close(reason.into())),
                 },
-                received = self.stream.next() => {
+                received = self.socket.next() => {
                     self.heartbeat.reset();
                     match received.ok_or(End::Gone)?? {
                         Message::Text(_) if !self.rate.has_room() => return Err(End::Close(CloseCause::TooMuch)),
@@ -93,7 +92,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Line<'a, S> {
 
     /// Sends the ping that is due.
     pub(super) async fn ping(&mut self) -> Result<(), End> {
-        write(self.stream, self.heartbeat.ping()?).await
+        self.socket.write(self.heartbeat.ping()?).await
     }
 }
 

@@ -15,31 +15,24 @@ mod follower;
 mod legacy;
 mod line;
 mod refused;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod words;
 
-use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use ::bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
-use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_util::sync::CancellationToken;
 
 pub use self::bytes::SocketBytes;
 pub use self::legacy::Said;
 pub use self::words::{WORDS, WordInfo};
-use super::net::Linger;
 use super::request::{self, Request};
 use super::tasks::Tasks;
 use super::wire;
@@ -51,6 +44,7 @@ use crate::domain::{CloseReason, Hub, Origin};
 use crate::model::Secret;
 use connection::Connection;
 use refused::Refused;
+use socket::Socket;
 use words::Auth;
 
 /// Where apps open their socket.
@@ -59,9 +53,6 @@ pub const PATH: &str = "/ws";
 pub const LEGACY_PATHS: [&str; 2] = ["/app/{id}", "/toy/{id}"];
 /// The subprotocol's name.
 pub const PROTOCOL: &str = "toyhub.v1";
-
-/// How long a client may take to read a frame.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The one table of close causes, which the documents are made from too.
 macro_rules! close_causes {
@@ -182,9 +173,9 @@ impl Apps {
 
     /// Serves one app until either side closes the connection. `io` is the stream after a handshake by another edge.
     pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self: Arc<Self>, io: S, handshake: Handshake) {
-        let mut stream = self.frames(io).await;
-        let end = self.converse(&mut stream, handshake).await.unwrap_or_else(|end| end);
-        close(stream, end).await;
+        let mut socket = Socket::new(io, &self.config).await;
+        let end = self.converse(&mut socket, handshake).await.unwrap_or_else(|end| end);
+        socket.close(end).await;
     }
 
     /// Serves an older page or phone, whose address names its party: see [`legacy`].
@@ -195,30 +186,20 @@ impl Apps {
         token: Option<Secret>,
         from: Origin,
     ) {
-        let mut stream = self.frames(io).await;
-        let end = legacy::serve(&self, &mut stream, &path, token, from).await;
-        close(stream, end).await;
+        let mut socket = Socket::new(io, &self.config).await;
+        let end = legacy::serve(&self, &mut socket, &path, token, from).await;
+        socket.close(end).await;
     }
 
     fn queue_limits(&self) -> QueueLimits {
         QueueLimits { messages_max: self.config.queue_messages_max, bytes_max: self.config.queue_bytes_max }
     }
 
-    async fn frames<S: AsyncRead + AsyncWrite + Unpin>(&self, io: S) -> WebSocketStream<S> {
-        let limits = WebSocketConfig::default()
-            .max_message_size(Some(self.config.message_max_bytes))
-            .max_frame_size(Some(self.config.message_max_bytes))
-            .read_buffer_size(4 * 1024)
-            .write_buffer_size(0)
-            .max_write_buffer_size(1024 * 1024);
-        WebSocketStream::from_raw_socket(io, Role::Server, Some(limits)).await
-    }
-
     /// Authenticates the client, opens its mailbox, and serves it. The mailbox is dropped, and the client offline, before
     /// the connection is closed.
     async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
         self: &Arc<Self>,
-        stream: &mut WebSocketStream<S>,
+        socket: &mut Socket<S>,
         handshake: Handshake,
     ) -> Result<End, End> {
         let Handshake { token, ticket, mut after, peer } = handshake;
@@ -228,7 +209,7 @@ impl Apps {
             (Some(token), _) => self.hub.authenticate_token(&token, peer, wire::now()).await?,
             (None, Some(ticket)) => self.hub.redeem_ticket(&ticket, peer, wire::now()).await?,
             (None, None) => {
-                let first = timeout(seconds(self.config.auth_timeout_s), stream.next()).await;
+                let first = timeout(seconds(self.config.auth_timeout_s), socket.next()).await;
                 let (id, auth) = first_request(first.map_err(|_| End::Close(CloseCause::NoToken))?)?;
                 asked = Some(id);
                 after = auth.after.or(after);
@@ -239,9 +220,9 @@ impl Apps {
         // Before the place in the stream is read: an event in between is sent twice rather than never.
         self.hub.subscribe_to_inbox(&mailbox)?;
         if let Some(id) = asked {
-            send(stream, &request::answer(id, Ok(request::done()))).await?;
+            socket.send(&request::answer(id, Ok(request::done()))).await?;
         }
-        let connection = Connection::open(self, stream, &mut mailbox, peer, admitted.expires_at, after).await?;
+        let connection = Connection::open(self, socket, &mut mailbox, peer, admitted.expires_at, after).await?;
         Ok(connection.run().await)
     }
 }
@@ -258,44 +239,5 @@ fn first_request(first: Option<Result<Message, SocketError>>) -> Result<(u64, Au
         Ok(auth) => Ok((request.id, auth)),
         Err(DomainError::Invalid { field: "after", .. }) => Err(End::Close(CloseCause::BadFrame)),
         Err(_) => Err(End::Close(CloseCause::NoToken)),
-    }
-}
-
-/// Sends the reason, and waits a moment for the client's own close frame, so that ours is not lost with the link.
-async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: WebSocketStream<S>, end: End) {
-    let End::Close(cause) = end else {
-        // A client that has closed gets its own Close back (RFC 6455 §5.5.1).
-        let _ = timeout(Linger::MAX, stream.flush()).await;
-        return;
-    };
-    // A client that has disconnected already needs no close frame.
-    let _ = timeout(WRITE_TIMEOUT, stream.close(Some(cause.frame()))).await;
-    if matches!(cause, CloseCause::BadFrame) {
-        // The following bytes are not frames: for example the rest of a frame that is too large.
-        let mut linger = Linger::default();
-        // A reset ends it as well.
-        let _ = poll_fn(|context| linger.poll(Pin::new(stream.get_mut()), context)).await;
-    } else {
-        let _ = timeout(Linger::MAX, async { while let Some(Ok(_)) = stream.next().await {} }).await;
-    }
-}
-
-async fn send<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSocketStream<S>, frame: &Value) -> Result<(), End> {
-    send_text(stream, wire::text(frame).into()).await
-}
-
-/// Sends JSON text that the hub has written.
-async fn send_text<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSocketStream<S>, text: Bytes) -> Result<(), End> {
-    let text = Utf8Bytes::try_from(text).map_err(|_| End::Close(CloseCause::Fault))?;
-    write(stream, Message::Text(text)).await
-}
-
-async fn write<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut WebSocketStream<S>,
-    message: Message,
-) -> Result<(), End> {
-    match timeout(WRITE_TIMEOUT, stream.send(message)).await {
-        Ok(sent) => Ok(sent?),
-        Err(_) => Err(End::Gone),
     }
 }

@@ -1,20 +1,19 @@
 //! Refused legacy sockets.
 //!
 //! Legacy pages reconnect as soon as their socket is closed, without a pause. So a refused one is held for a while
-//! before it is closed, and what repeats is one line in the log each minute. The number of held sockets is limited;
+//! before it is closed, and repeated refusals are one line in the log each minute. The number of held sockets is limited;
 //! beyond it they are closed at once.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep};
-use tokio_tungstenite::WebSocketStream;
 use tokio_util::sync::CancellationToken;
 
 use super::line::Rate;
+use super::socket::Socket;
 use super::{CloseCause, End};
 use crate::config::{self, seconds};
 use crate::domain::error::DomainError;
@@ -48,7 +47,7 @@ impl Refused {
     /// Holds a refused socket, until the client leaves or the time is over. The end with its reason.
     pub(super) async fn hold<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        stream: &mut WebSocketStream<S>,
+        socket: &mut Socket<S>,
         path: &str,
         peer: IpAddr,
         error: DomainError,
@@ -64,7 +63,7 @@ impl Refused {
                 biased;
                 () = self.shutdown.cancelled() => return End::Close(CloseCause::ShuttingDown),
                 () = &mut over => return cause,
-                received = stream.next() => match received {
+                received = socket.next() => match received {
                     // Nothing that it sends has an effect.
                     Some(Ok(_)) if rate.has_room() => {}
                     Some(Ok(_)) => return End::Close(CloseCause::TooMuch),

@@ -30,6 +30,8 @@ pub struct ChatSettings {
     pub prompt: String,
     /// The timeout of a reply.
     pub timeout: Duration,
+    /// The maximum size of the endpoint's answer, in bytes.
+    pub answer_max_bytes: usize,
     /// The maximum number of words of a reply.
     pub words_max: usize,
 }
@@ -84,7 +86,8 @@ impl ChatEndpoint {
     pub fn new(settings: ChatSettings) -> Result<Self, ReplyError> {
         let base = settings.url.trim_end_matches('/');
         let suffix = if base.ends_with("/chat/completions") { "" } else { "/chat/completions" };
-        let target = Target::new(&format!("{base}{suffix}"), settings.certificates.as_deref())?;
+        let target =
+            Target::new(&format!("{base}{suffix}"), settings.certificates.as_deref(), settings.answer_max_bytes)?;
         Ok(Self { target, settings })
     }
 

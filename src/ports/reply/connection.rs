@@ -19,9 +19,6 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use super::ReplyError;
 use crate::ports::pem;
 
-/// The maximum size of an answer, in bytes.
-const ANSWER_MAX_BYTES: usize = 256 * 1024;
-
 /// The target of requests.
 pub(super) struct Target {
     uri: Uri,
@@ -29,11 +26,12 @@ pub(super) struct Target {
     port: u16,
     /// For `https`.
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    answer_max_bytes: usize,
 }
 
 impl Target {
-    /// With `https`, the given certificates are trusted in addition.
-    pub(super) fn new(address: &str, certificates: Option<&Path>) -> Result<Self, ReplyError> {
+    /// With `https`, the given certificates are trusted in addition. An answer has at most `answer_max_bytes`.
+    pub(super) fn new(address: &str, certificates: Option<&Path>, answer_max_bytes: usize) -> Result<Self, ReplyError> {
         let wrong = |reason: &str| ReplyError::Address(reason.to_owned());
         let uri: Uri = address.parse().map_err(|_| wrong("it cannot be read"))?;
         let host = uri.host().ok_or_else(|| wrong("it has no host"))?.trim_matches(['[', ']']).to_owned();
@@ -45,7 +43,7 @@ impl Target {
             }
             _ => return Err(wrong("it begins with neither http:// nor https://")),
         };
-        Ok(Self { port: uri.port_u16().unwrap_or(port), uri, host, tls })
+        Ok(Self { port: uri.port_u16().unwrap_or(port), uri, host, tls, answer_max_bytes })
     }
 
     /// Sends `body`. Returns status and body of the answer.
@@ -85,7 +83,7 @@ impl Target {
         let answer = async {
             let answer = sender.send_request(request).await.map_err(unreachable)?;
             let status = answer.status().as_u16();
-            let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES).collect().await;
+            let body = Limited::new(answer.into_body(), self.answer_max_bytes).collect().await;
             Ok((status, body.map_err(|_| ReplyError::Malformed("it breaks off or is too long"))?.to_bytes()))
         };
         let connection = async {

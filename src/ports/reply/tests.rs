@@ -79,6 +79,7 @@ fn settings(address: SocketAddr) -> ChatSettings {
         key: Some(Secret::new("sesame")),
         prompt: PROMPT.into(),
         timeout: Duration::from_secs(20),
+        answer_max_bytes: 256 * 1024,
         words_max: 12,
     }
 }
