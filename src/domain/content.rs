@@ -124,7 +124,7 @@ impl Hub {
     ///
     /// A recording can be downloaded by its two parties and the guardians of a toy: with a token of one of them, or
     /// from a place of one of them where `[auth] mode` permits calls without a token. The signature of a link permits
-    /// what a token of the link's party would permit.
+    /// the same as a token of the link's party.
     pub async fn open_file(
         &self,
         kind: FileKind,

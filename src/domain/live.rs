@@ -18,8 +18,8 @@ pub use crate::ports::router::{
     Figures, Held, Publication, QueueLimits, Reached, Receipt, ReplayRetained, Subscription, Ticket,
 };
 
-/// Whether refused connections are counted under a name: it may be that of a user, toy or device, or what a page writes
-/// for none, such as `undefined`.
+/// Whether refused connections are counted under a name: it may be that of a user, toy or device, or a page's text for
+/// none, such as `undefined`.
 fn is_counted(name: &str) -> bool {
     (1..=32).contains(&name.len())
 }

@@ -1,4 +1,4 @@
-//! The hub's own sounds of `/get_music/`: what a toy plays when it opens, and after an answer was sent.
+//! The hub's own sounds of `/get_music/`: those that a toy plays when it opens, and after an answer was sent.
 //!
 //! Each exists in every language of `[speech] languages`, as `Success.de.mp3`. Toys and pages ask for `Success.mp3`,
 //! which is the one in the families' language. It follows a change of that setting, unless the operator has put another

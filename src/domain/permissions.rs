@@ -1,7 +1,7 @@
 //! Permissions to publish and subscribe: one pure function over every topic of the hub.
 //!
 //! A filter must name its owner: the first two levels take no wildcard, so that
-//! no filter can widen what a client may receive.
+//! no filter can widen the permissions of a client.
 
 use crate::model::{ChatId, Party, PartyId, ToyId};
 

@@ -9,7 +9,7 @@ use super::Hub;
 /// The maximum number of remarks.
 const REMARKS_MAX: usize = 32;
 
-/// The remarks since the start: what each is about, by subject, and its text.
+/// The remarks since the start: the text of each by its subject and object.
 #[derive(Default)]
 pub(super) struct Remarks(DashMap<(&'static str, String), String>);
 

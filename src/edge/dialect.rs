@@ -1,7 +1,7 @@
 //! The sister dialect that pages and phones of the field read: a transformation of finished JSON.
 //!
 //! A listener's `"documented"` passes everything through unchanged. `"field"` renames fields of some requests on their
-//! way in, and adds members to answers on their way out. It replaces what those clients cannot read otherwise:
+//! way in, and adds members to answers on their way out. It replaces answers that those clients cannot read otherwise:
 //! `/content_list` is bare (or under `data`, by a setting), `/recv_msg` runs newest first and ends with a spoken item.
 //!
 //! [`sign_of_other`] finds clients that are served in the wrong one.
@@ -70,8 +70,8 @@ pub fn envelope(dialect: Dialect, code: u16, msg: &str, data: Value) -> Value {
     }
 }
 
-/// Gives the fields of a request their documented names. In the field, a `toy_id` of `/add_req` names who is asked, and
-/// `add_user` who asks; `/req_list` takes `user_id`; `/reg` takes `nickName`, and the user name if there is none.
+/// Gives the fields of a request their documented names. In the field, a `toy_id` of `/add_req` names the recipient, and
+/// `add_user` the requester; `/req_list` takes `user_id`; `/reg` takes `nickName`, and the user name if there is none.
 fn documented(name: &str, fields: &mut Map<String, Value>) {
     let has = |fields: &Map<String, Value>, name: &str| fields.get(name).is_some_and(|value| text_of(value).is_some());
     match name {
@@ -99,8 +99,8 @@ fn id(fields: &Map<String, Value>, name: &str) -> Option<PartyId> {
     text_of(fields.get(name)?)?.trim().parse().ok()
 }
 
-/// A profile with the names of the field. Each friend stands in `chat`, also without unread messages: a page shows what
-/// it does not find there as "undefined".
+/// A profile with the names of the field. Each friend stands in `chat`, also without unread messages: a page shows a
+/// missing member as "undefined".
 fn profile(data: Value) -> Value {
     let (toys, nickname) = (data["bind_toy"].clone(), data["nickname"].clone());
     let mut chat = Map::new();
@@ -127,7 +127,7 @@ fn songs(data: Value) -> Value {
     }
 }
 
-/// The chat with the receiver of each message: the reader, or the friend for what the reader has sent.
+/// The chat with the receiver of each message: the reader, or the friend for messages that the reader has sent.
 fn chat_list(fields: &Map<String, Value>, data: Value) -> Value {
     let (reader, friend) = (id(fields, "to_user"), id(fields, "from_user"));
     let reader = reader.as_ref().map(PartyId::as_str);

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// How long repeats are summed up.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Repeats, by what is the same in their lines.
+/// Repeats, by the part that their lines share.
 pub(super) struct Repeats<K> {
     max: usize,
     seen: DashMap<K, Seen>,

@@ -35,7 +35,7 @@ pub enum Party {
 }
 
 impl Party {
-    /// The 24 digits of the id, whatever its kind.
+    /// The 24 digits of the id, of either kind.
     pub fn id(&self) -> &str {
         match self {
             Self::User(id) => id.as_str(),

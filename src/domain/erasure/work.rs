@@ -1,6 +1,6 @@
 //! Carries out erasures: files, then rows, then old bytes in the files of the storage engines.
 //!
-//! Every step determines by itself what is left to do, so that it can be repeated. It holds a page of rows in memory.
+//! Every step determines by itself the rows that are left, so that it can be repeated. It holds a page of rows in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};

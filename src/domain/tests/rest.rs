@@ -117,12 +117,12 @@ async fn a_resting_toy_marks_only_what_it_was_given_as_read() {
     home.world.hub.mark_delivered(&toy, &given).await.unwrap();
     home.world.hub.keep_quiet_hours(NOON + 8.0 * HOUR).await;
     let withheld = home.world.send(&parent, &toy, NOON + 9.0 * HOUR).await;
-    // The end of what it began to play before.
+    // The end of a sound that it began to play before.
     for up_to in [None, Some(&given), Some(&withheld), None] {
         home.world.hub.mark_read(&toy, &parent_id, up_to).await.unwrap();
         assert_eq!(home.unread().await, 1, "{up_to:?}");
     }
-    // An urgent message is given, and what waited with it.
+    // An urgent message is delivered, and those that waited with it.
     home.world.hub.wake_for_emergency(&home.owner, &toy.id().parse().unwrap(), NOON + 10.0 * HOUR).await.unwrap();
     assert_eq!(home.events_of(), 1);
     home.world.hub.mark_delivered(&toy, &withheld).await.unwrap();
@@ -192,7 +192,7 @@ async fn a_toy_whose_minutes_are_used_up_rests_until_the_next_day() {
     assert_eq!(home.seconds_used(NOON + 12.0 * HOUR).await, Some(0.0));
     assert_eq!(home.press(NOON + 13.0 * HOUR).await, 1);
 
-    // More minutes, fewer, and none: what was played today counts.
+    // More minutes, fewer, and none: the minutes played today count.
     home.long_message(90, NOON + 13.0 * HOUR).await;
     assert_eq!((home.press(NOON + 13.0 * HOUR).await, home.rests()), (1, true));
     home.limit(2, NOON + 13.0 * HOUR).await.unwrap();
@@ -217,7 +217,7 @@ async fn everything_that_a_toy_plays_counts() {
     assert!(hub.uncounted_messages(&toy, &parent_id).await.unwrap().is_empty());
     hub.count_messages(&toy, waiting.iter(), NOON).await;
     assert_eq!(home.seconds_used(NOON).await, Some(30.0));
-    // Music that a friend has it play, also a piece whose length was not known.
+    // Music that a friend starts on it, also a piece whose length was not known.
     let piece = crate::model::Content {
         id: ContentId::random(),
         title: "The Bus".into(),

@@ -13,7 +13,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Whether the client may not send what it is sending: the rest of its body is of no use.
+    /// Whether the client may not send this body: the rest of it is of no use.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
             Self::Domain(error) => !matches!(error, DomainError::DiskFull | DomainError::UploadTooLarge { .. }),

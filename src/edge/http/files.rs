@@ -182,7 +182,7 @@ fn position(text: &str) -> Option<Option<u64>> {
     }
 }
 
-/// The name in a path, percent-decoded once: what still is no plain name then is no file.
+/// The name in a path, percent-decoded once. A result that is no plain name is no file.
 fn file_name(segment: &str) -> Option<FileName> {
     percent_decode_str(segment).decode_utf8().ok()?.parse().ok()
 }

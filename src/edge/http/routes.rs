@@ -21,9 +21,9 @@ pub const FILES: [(&str, FileKind); 4] = [
 /// The path of pictures in the dialect of the field.
 pub(super) const FIELD_PATH: &str = "/get_cover/{name}";
 
-/// The paths of those who watch over the hub: whether its process answers.
+/// The paths for monitoring: whether the process answers.
 pub const HEALTH: [&str; 2] = ["/healthz", "/livez"];
-/// And whether everything works that it stands on.
+/// And whether all its parts work.
 pub const READINESS: &str = "/readyz";
 
 /// The resource at a path.
@@ -34,7 +34,7 @@ pub(super) enum Endpoint {
     File(FileKind),
     /// The archive of a family, by its ticket.
     Export,
-    /// Whether the hub runs, for those who watch over it.
+    /// Whether the hub runs, for monitoring.
     Health,
     /// Whether its parts work.
     Readiness,
@@ -55,7 +55,7 @@ impl Endpoint {
 
 /// A path of the table.
 pub(super) struct Route {
-    /// The path with `{name}` for what varies: names no file, toy or person, so that it can be logged.
+    /// The path with `{name}` for its variable parts: names no file, toy or person, so that it can be logged.
     pub(super) pattern: Cow<'static, str>,
     /// The resource.
     pub(super) endpoint: Endpoint,

@@ -127,7 +127,7 @@ fn note_other_dialect(edge: &Edge, client: &Requester, route: &str, sign: &str) 
     edge.hub.remark("dialect", format!("{address} {spoken}"), text);
 }
 
-/// Receives the body of a call and does what it asks. The answer may hand messages over.
+/// Receives the body of a call and executes it. The answer may hand messages over.
 async fn call(
     edge: &Arc<Edge>,
     client: &Arc<Requester>,

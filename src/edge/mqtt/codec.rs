@@ -182,7 +182,7 @@ pub(super) fn read_request(version: Version, header: Header, frame: BytesMut) ->
         12 if remaining == 0 => Ok(Request::PingReq),
         12 => Err(Fault::Malformed),
         14 => read_disconnect(version, remaining, frame),
-        // A second CONNECT (§3.1), what only a server
+        // A second CONNECT (§3.1), packets that only a server
         // may send, and AUTH without an authentication method (v5 §4.12) are protocol errors as well.
         _ => Err(Fault::Protocol),
     }

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Answers that require a commit are sent after it (`pending`), in the order of the packets; meanwhile the next packets
-//! are taken, so that many acknowledgements share one sync. A message for a subscriber that is behind is held, and what
-//! the client sends after it is put off (`waiting`).
+//! are taken, so that many acknowledgements share one sync. A message for a subscriber that is behind is held, and
+//! later packets of the client are put off (`waiting`).
 //!
 //! The hub's shutdown comes through the mailbox like every other reason to close. A client that does not read fills
 //! the output; then neither packets nor deliveries are taken until the write timeout ends the connection.
@@ -159,8 +159,8 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             let takes_deliveries = exchange.takes_deliveries() && !output.is_full();
             let delivery = async { if takes_deliveries { mailbox.recv().await } else { mailbox.closed().await } };
             tokio::select! {
-                // Written first, so that the output has room; read before silence is judged, since what was sent in
-                // time may have waited for the hub.
+                // Written first, so that the output has room; read before silence is judged, since packets that
+                // were sent in time may have waited for the hub.
                 biased;
                 written = output.write(), if !output.buffer.is_empty() => written.map_err(|error| lost(&error))?,
                 turn = first_turn(pending), if !pending.is_empty() => self.give_pending(turn)?,

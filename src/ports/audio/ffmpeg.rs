@@ -34,7 +34,7 @@ const ENDED_BY_SIGNAL: i32 = 255;
 const SIGKILL: i32 = 9;
 const SIGXCPU: i32 = 24;
 
-/// How often the end of a child whose output has ended is looked for.
+/// The interval of checks for the end of a child whose output has ended.
 const POLL: Duration = Duration::from_millis(1);
 
 /// Decodes the file with a demultiplexer of ffmpeg. The channels of its output are mixed as those of other recordings.

@@ -3,7 +3,7 @@
 //! Every recording is decoded to a [`Sound`]: one channel of samples at their own rate. The format is detected by the
 //! content, never by a file name or a declared type. The decoders of this process come first. If they cannot read a
 //! recording, or not all of it, `ffmpeg` decides in a limited child process; if it is not installed or cannot read it
-//! either, what this process has decoded counts. A recording beyond a limit is refused at once.
+//! either, the part that this process has decoded counts. A recording beyond a limit is refused at once.
 //!
 //! Every function blocks and none needs a runtime: callers run them on their bounded blocking pool, which thereby limits
 //! the number of child processes. The input is untrusted, so each decoder runs with limits on CPU time, on packets and

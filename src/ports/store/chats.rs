@@ -43,7 +43,7 @@ pub struct Repeats {
     pub since: Timestamp,
 }
 
-/// Those whose message a recording is.
+/// The two parties of the message of a recording.
 #[derive(Debug)]
 pub struct PartiesOfSound {
     /// The ids of the two parties of the chat.

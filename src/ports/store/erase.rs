@@ -1,4 +1,4 @@
-//! What erasures look for and delete, step by step; [`super::erasure`] keeps what is to be done.
+//! The steps of erasures, each of which finds and deletes rows; [`super::erasure`] stores the steps that are left.
 
 use std::time::{Duration, Instant};
 
@@ -148,7 +148,7 @@ impl Store {
         Ok(messages)
     }
 
-    /// Deletes messages of a chat, with what its counters say of them, and hides others from a party, in one transaction.
+    /// Deletes messages of a chat, with their part of its counters, and hides others from a party, in one transaction.
     pub async fn erase_messages(
         &self,
         chat: &ChatId,

@@ -138,7 +138,7 @@ impl Store {
         self.mend_chat_in_turn(chat, a, b).await
     }
 
-    /// As [`Self::mend_chat`], for who has the turns of the two parties already.
+    /// As [`Self::mend_chat`], for a caller that has the turns of the two parties already.
     pub(super) async fn mend_chat_in_turn(&self, chat: &str, a: &str, b: &str) -> Result<ChatCheck, StoreError> {
         for _ in 0..COUNTS_MAX {
             let count = self.count_chat(chat, a, b).await?;

@@ -156,7 +156,7 @@ async fn a_clock_that_is_set_back_gives_no_minutes_and_takes_none_of_the_next_da
         assert!(!home.rests_at(NOON + DAY).await);
         assert_eq!(home.seconds_used(NOON + DAY).await, Some(0.0));
     }
-    // Back by an hour over midnight: what was played on either side counts.
+    // Back by an hour over midnight: the minutes played on either side count.
     let midnight = NOON + 35.0 * HOUR;
     home.limit(None, midnight).await.unwrap();
     home.limit(1, midnight).await.unwrap();

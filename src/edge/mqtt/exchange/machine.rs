@@ -1,4 +1,4 @@
-//! QoS 2 as a state machine: whatever packets are lost and whenever the connection breaks, each message is delivered
+//! QoS 2 as a state machine: although packets are lost and connections break at any moment, each message is delivered
 //! exactly once, in both directions (MQTT 3.1.1 §4.3.3).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

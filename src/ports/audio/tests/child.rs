@@ -1,4 +1,4 @@
-//! The child process: what it decodes, that it is limited, and that it opens nothing but the recording.
+//! The child process: the formats that it decodes, its limits, and that it opens nothing but the recording.
 
 use super::bombs::files;
 use super::studio::write_script;

@@ -105,7 +105,7 @@ fn understand_one(text: &str, known: Known<'_>, may_message: bool) -> Intent {
     undecided
 }
 
-/// The meaning of a sentence that begins with what matters.
+/// The meaning of a sentence without an introduction.
 fn understand_words(sentence: &[Word], known: Known<'_>, may_message: bool) -> Intent {
     let lexicon = known.titles.lexicon;
     let phrases = &Phrases::of(lexicon).table;

@@ -148,7 +148,7 @@ fn everyday_talk_starts_no_message() {
 }
 
 /// A letter that the recogniser drops turns hardly any everyday talk into a message. Where it drops the "not" of "do
-/// not call", or makes "sent" what may be "send", nobody could tell.
+/// not call", or makes "sent" of "send", nobody could know.
 #[test]
 fn a_slip_in_everyday_talk_starts_hardly_a_message() {
     let world = World::new();

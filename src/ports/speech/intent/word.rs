@@ -26,7 +26,7 @@ pub(super) struct Word {
     pub(super) other_code: String,
     /// Its vowels, where the code has none: Lena is not Leni.
     pub(super) vowels: String,
-    /// How it sounds in Chinese, without tones, and without what accents confuse.
+    /// How it sounds in Chinese, without tones, and without the differences that accents confuse.
     pub(super) syllable: String,
     /// How much it counts in a phrase.
     pub(super) weight: f64,

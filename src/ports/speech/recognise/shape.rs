@@ -145,7 +145,7 @@ impl Shape {
         }
     }
 
-    /// How the weights are stored, if all the numbers are plausible together. Errors: what is wrong with them.
+    /// How the weights are stored, if all the numbers are plausible together. Errors: the reason.
     pub(super) fn check(&self) -> Result<Quantisation, String> {
         // The thousands of the type count the versions of ggml's quantisation; 2 is the last.
         let quantisation = Quantisation::of_file_type(self.file_type % 1000)

@@ -38,7 +38,7 @@ pub(super) fn run_until(
 ) -> Result<(), WhisperError> {
     unsafe extern "C" fn reached(stop: *mut std::ffi::c_void) -> bool {
         // SAFETY: the pointer is the `stop` of the call below, which outlives that call;
-        // it is only read, by a type whose every part may be read from any thread.
+        // it is only read, by a type all of whose parts may be read from any thread.
         unsafe { &*stop.cast::<Stop>() }.reached()
     }
     // SAFETY: whisper.cpp calls back only within `full`, and on this very thread. `params`

@@ -1,4 +1,4 @@
-//! Erasures: after each of their transactions the counters are what the messages say, as a kill would leave them.
+//! Erasures: after each of their transactions the counters agree with the messages, as a kill would leave them.
 
 use super::damage::{check, six_messages};
 use super::*;
