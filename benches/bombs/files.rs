@@ -133,7 +133,7 @@ pub fn vorbis(count: usize) -> Vec<u8> {
     [element(&[0x1a, 0x45, 0xdf, 0xa3], &element(&[0x42, 0x82], b"webm")), segment].concat()
 }
 
-/// A FLAC file of so many bytes, of which every second one begins what could be a frame.
+/// A FLAC file of so many bytes, of which every second one could begin a frame.
 pub fn flac(len: usize) -> Vec<u8> {
     let information = [&[0x10, 0, 0x10, 0, 0, 0, 0, 0, 0, 0][..], &[0x01, 0xf4, 0x00, 0xf0], &[0; 20]].concat();
     let frame = [0xff, 0xf8, 0xc9, 0x08, 0x00];

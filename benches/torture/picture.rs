@@ -11,7 +11,7 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
-/// A chart: what it shows, and its lines.
+/// A chart: its title and its lines.
 pub struct Chart<'a> {
     pub title: &'a str,
     pub lines: &'a [Line],

@@ -222,7 +222,7 @@ async fn of_mosquitto(sizes: &Sizes) -> Figures {
     Figures { latencies, idle_bytes, storm }
 }
 
-/// The first whole packet: its first byte, what follows the length, and how long it is in all.
+/// The first whole packet: its first byte, the bytes after its length, and its whole length.
 fn take_packet(stream: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
     let (mut length, mut shift, mut at) = (0usize, 0, 1);
     loop {

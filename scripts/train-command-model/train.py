@@ -100,7 +100,7 @@ class Batches(Dataset):
 
         given, wanted = [], []
         for text in texts:
-            # As in Whisper the first token tells whether anybody speaks; what is no speech ends at once.
+            # As in Whisper the first token says whether there is speech; a sound without speech ends at once.
             first = NO_TIMESTAMPS if text else NO_SPEECH
             words = [self.row[token] for token in tokens.encode(" " + text if text else "")]
             # Some words before are wrong, so that the decoder listens rather than guesses.

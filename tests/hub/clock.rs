@@ -207,7 +207,7 @@ async fn a_start_with_a_wrong_clock_is_named_and_heals_with_it() {
         assert_eq!(world.unread_of(&family.toy).await, 1, "nothing is too old");
     }
     gets_its_message(&world, &family.toy).await;
-    // Years later, what has expired has expired.
+    // Years later, the tokens have expired.
     assert_eq!(world.stop().await, Some(0));
     set(&world, "+3y");
     world.set("TOYHUB_SERVER__CLOCK_DOUBT_H", "0");

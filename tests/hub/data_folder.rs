@@ -110,7 +110,7 @@ async fn a_lost_hub_file_is_created_again_with_the_same_identity() {
 async fn a_damaged_table_is_named() {
     let mut world = used().await;
     world.start_hub().await;
-    // A clean stop writes what is in memory as a table.
+    // A clean stop writes the data in memory as a table.
     assert_eq!(world.stop().await, Some(0));
     let tables = std::fs::read_dir(world.data_dir().join("db/sstables")).unwrap();
     let table = tables.map(|entry| entry.unwrap().path()).next().unwrap();

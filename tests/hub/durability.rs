@@ -83,7 +83,7 @@ async fn receive(raw: &mut Raw, held: &mut BTreeSet<u16>) -> Vec<u8> {
     }
 }
 
-/// The hub is killed at some moment between PUBLISH and PUBREC; the publisher repeats what was not answered.
+/// The hub is killed at some moment between PUBLISH and PUBREC; the publisher repeats packets without an answer.
 #[tokio::test]
 async fn qos_2_is_exactly_once_whenever_the_hub_is_killed() {
     let mut world = World::start_with(&[OPEN]).await;

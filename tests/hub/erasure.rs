@@ -1,4 +1,4 @@
-//! Erasures: no byte of the data is left in any file of the data folder, whatever happens meanwhile.
+//! Erasures: no byte of the data is left in any file of the data folder, also if the hub is killed meanwhile.
 
 use std::path::{Path, PathBuf};
 

@@ -19,7 +19,7 @@ async fn answer(world: &World, user: &User, path: &str, request: &Value, remark:
     world.post_as(user, path, json!({"req_id": request["_id"], "remark": remark})).await
 }
 
-/// The friends of a toy, with what it calls them, as its guardian sees them.
+/// The friends of a toy, with its remarks for them, as its guardian sees them.
 async fn friends_of(world: &World, guardian: &User, toy: &Toy) -> Vec<(String, String)> {
     let list = world.post_as(guardian, "/toy_list", json!({"_id": guardian.id})).await;
     let toys = list["data"].as_array().unwrap();

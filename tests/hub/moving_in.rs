@@ -12,7 +12,7 @@ const KEYS: [&str; 3] =
     ["bc557bcc9570069a494a64eb38698d35", "a195ac8014fb069676835a78d300f8a3", "00112233445566778899aabbccddeeff"];
 const SECRET: &str = "a secret of 1999 burnt in";
 
-/// A command that fails; what it prints to the operator.
+/// A command that fails; returns its message to the operator.
 async fn fails(world: &World, arguments: &[&str]) -> String {
     let output = within("the command", world.command(arguments).output()).await.unwrap();
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{arguments:?}");

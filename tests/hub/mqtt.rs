@@ -37,7 +37,7 @@ impl Raw {
         self.0.write_all(bytes).await.unwrap();
     }
 
-    /// The next packet: its first byte, and what follows the length.
+    /// The next packet: its first byte, and the bytes after its length.
     pub async fn packet(&mut self) -> (u8, Vec<u8>) {
         timeout(SOON, self.read_packet()).await.expect("no packet came").expect("closed")
     }

@@ -122,7 +122,7 @@ impl Line {
         self.until("PUBACK", |packet| matches!(packet, Packet::PubAck(_)).then_some(())).await;
     }
 
-    /// The next publication, whatever it is.
+    /// The next publication, of any topic.
     pub async fn next_event(&mut self) -> Value {
         self.until("a publication", |packet| {
             let Packet::Publish(publish) = packet else { return None };

@@ -1,5 +1,5 @@
 //! Pages and phones that were published for this API, by their habits: form posts without a token, the older sockets,
-//! and arithmetic of their own on what they are told.
+//! and arithmetic of their own on the answers.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -118,7 +118,7 @@ async fn the_library_judges_as_uploads_are_judged() {
         }
     }
     assert_eq!(titles.len(), 11, "{titles:?}");
-    // Toys play what they download.
+    // Toys play the files that they download.
     let list = world.ok("/content_list", json!({})).await["data"].clone();
     for content in list.as_array().unwrap() {
         let name = content["music"].as_str().unwrap();

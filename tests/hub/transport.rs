@@ -91,7 +91,7 @@ pub async fn open_tls(address: SocketAddr, ca: &Path) -> std::io::Result<TlsStre
     within("tls", connector.connect(ServerName::try_from("localhost").unwrap(), socket)).await
 }
 
-/// A packet: its first byte, and what follows the length (of one byte). None at the end.
+/// A packet: its first byte, and the bytes after its length (of one byte). None at the end.
 async fn read_packet(stream: &mut (impl AsyncRead + Unpin)) -> Option<(u8, Vec<u8>)> {
     let read = async {
         let kind = stream.read_u8().await.ok()?;

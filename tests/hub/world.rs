@@ -210,7 +210,7 @@ impl World {
         self.hub.take().unwrap().kill().await.unwrap();
     }
 
-    /// All addresses at which the hub serves what it calls `name=`.
+    /// All addresses of the listeners that the hub names `name=`.
     pub fn addresses(&self, name: &str) -> Vec<SocketAddr> {
         let words = self.ready.split(' ').filter_map(|word| word.strip_prefix(name));
         words.map(|address| address.parse().unwrap()).collect()

@@ -1,5 +1,5 @@
 //! What strangers can send, over the hub's own modules, which are included here one by one: so that the fuzzer need
-//! not build the database. Each function takes any bytes and must neither panic nor break what it asserts.
+//! not build the database. Each function takes any bytes and must neither panic nor break its assertions.
 #![allow(dead_code, unused_imports)]
 
 pub mod api;
@@ -82,7 +82,7 @@ fn own_id() -> ConnectionId {
 }
 
 /// What an authenticated client sends, in any order, while messages are delivered to it. The first byte chooses the
-/// version and the terms; the rest is the stream, and what the client acknowledges is looked at as it would be.
+/// version and the terms; the rest is the stream, and the client's acknowledgements are read as in a connection.
 pub fn session(bytes: &[u8]) {
     let Some((&first, stream)) = bytes.split_first() else { return };
     let version = if first & 1 == 0 { Version::V4 } else { Version::V5 };
