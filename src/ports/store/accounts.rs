@@ -5,7 +5,7 @@ use surrealdb::types::{SurrealValue, vars};
 use super::looks::looks_of;
 use super::transaction::record;
 use super::{Results, Store, StoreError, stored, stored_number, stored_party};
-use crate::model::{FileName, Login, Party, Secret, Timestamp, User, UserId};
+use crate::model::{FileName, Login, Party, PartyKind, Secret, Timestamp, User, UserId};
 use crate::ports::clock;
 
 /// A user with its secret data.
@@ -39,6 +39,13 @@ impl UserRow {
         };
         Ok(StoredUser { user, password_hash: self.password })
     }
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct PartyRow {
+    table: String,
+    only_token: bool,
 }
 
 #[derive(SurrealValue)]
@@ -130,18 +137,13 @@ impl Store {
 
     /// The party of this id, with whether calls for it always need a token.
     pub async fn party(&self, id: &crate::model::PartyId) -> Result<Option<(Party, bool)>, StoreError> {
-        let mut reply = self
-            .run(
-                "SELECT VALUE only_token ?? false FROM ONLY type::record('user', $id);
-                 SELECT VALUE only_token ?? false FROM ONLY type::record('toy', $id);",
-                vars! { id: id.as_str() },
-            )
-            .await?;
-        if let Some(only_token) = reply.optional::<bool>(0)? {
-            return Ok(Some((Party::new(crate::model::PartyKind::App, id), only_token)));
-        }
-        let toy = reply.optional::<bool>(1)?;
-        Ok(toy.map(|only_token| (Party::new(crate::model::PartyKind::Toy, id), only_token)))
+        let ids = vec![record("user", id.as_str()), record("toy", id.as_str())];
+        let sql = "SELECT record::tb(id) AS table, only_token ?? false AS only_token FROM $ids";
+        let found = self.run(sql, vars! { ids: ids }).await?.rows::<PartyRow>(0)?.into_iter().next();
+        Ok(found.map(|row| {
+            let kind = if row.table == "user" { PartyKind::App } else { PartyKind::Toy };
+            (Party::new(kind, id), row.only_token)
+        }))
     }
 
     /// The login epoch of a party, which is raised when its password changes or all its tokens are revoked; none for an

@@ -8,7 +8,7 @@ use surrealdb::types::{SurrealValue, vars};
 
 use super::message_row::MessageRow;
 use super::receipts::ReadMessages;
-use super::transaction::{Transaction, record, record_of};
+use super::transaction::{Transaction, keys_between, record, record_of};
 use super::{Refusal, Store, StoreError, stored};
 use crate::model::{ChatId, Event, FileName, Message, MessageId, MessageState, Party, Timestamp, ToyId};
 
@@ -301,8 +301,8 @@ impl Store {
     async fn first_message(&self, chat: &ChatId, first: i64, last: i64) -> Result<Option<SeqRow>, StoreError> {
         let mut reply = self
             .run(
-                "SELECT seq, created_at FROM message:[$chat, $first]..=[$chat, $last] LIMIT 1",
-                vars! { chat: chat.as_str(), first: first, last: last },
+                "SELECT seq, created_at FROM type::record('message', $keys) LIMIT 1",
+                vars! { keys: keys_between(chat.as_str(), first, last) },
             )
             .await?;
         Ok(reply.rows::<SeqRow>(0)?.into_iter().next())
@@ -335,8 +335,8 @@ impl Store {
     async fn messages(&self, chat: &ChatId, first: i64, last: i64) -> Result<Vec<MessageRow>, StoreError> {
         let mut reply = self
             .run(
-                "SELECT * FROM message:[$chat, $first]..=[$chat, $last] ORDER BY seq",
-                vars! { chat: chat.as_str(), first: first, last: last },
+                "SELECT * FROM type::record('message', $keys) ORDER BY seq",
+                vars! { keys: keys_between(chat.as_str(), first, last) },
             )
             .await?;
         reply.rows::<MessageRow>(0)
@@ -375,12 +375,8 @@ impl Store {
 
     /// The chat of an address book entry.
     async fn chat_of_entry(&self, owner: &str, friend: &str) -> Result<Option<String>, StoreError> {
-        let mut reply = self
-            .run(
-                "SELECT VALUE chat FROM ONLY type::record('friend', [$owner, $friend])",
-                vars! { owner: owner, friend: friend },
-            )
-            .await?;
+        let id = record_of("friend", owner, friend.to_owned());
+        let mut reply = self.run("SELECT VALUE chat FROM ONLY $id", vars! { id: id }).await?;
         reply.optional::<String>(0)
     }
 

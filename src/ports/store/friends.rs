@@ -2,7 +2,7 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::transaction::{Transaction, record, record_of};
+use super::transaction::{Transaction, keys_of, record, record_of};
 use super::{Refusal, Store, StoreError, stored, stored_party};
 use crate::model::{ChatId, Event, FileName, Friend, Party, PartyId, PartyKind, Timestamp};
 
@@ -128,19 +128,15 @@ impl Store {
     /// A party's address book, oldest entry first.
     pub async fn friends(&self, owner: &Party) -> Result<Vec<Friend>, StoreError> {
         let mut reply = self
-            .run("SELECT * FROM friend:[$owner, '']..[$owner, 'z'] ORDER BY created_at", vars! { owner: owner.id() })
+            .run("SELECT * FROM type::record('friend', $keys) ORDER BY created_at", vars! { keys: keys_of(owner.id()) })
             .await?;
         reply.rows::<FriendRow>(0)?.into_iter().map(FriendRow::into_friend).collect()
     }
 
     /// A party's entry for another.
     pub async fn friend(&self, owner: &Party, friend: &PartyId) -> Result<Option<Friend>, StoreError> {
-        let mut reply = self
-            .run(
-                "SELECT * FROM ONLY type::record('friend', [$owner, $friend])",
-                vars! { owner: owner.id(), friend: friend.as_str() },
-            )
-            .await?;
+        let id = record_of("friend", owner.id(), friend.as_str().to_owned());
+        let mut reply = self.run("SELECT * FROM ONLY $id", vars! { id: id }).await?;
         reply.optional::<FriendRow>(0)?.map(FriendRow::into_friend).transpose()
     }
 
@@ -188,7 +184,7 @@ impl Store {
         let _turns = self.turns.of(of, other).await;
         self.transact(|tx| async move {
             let id = record_of("block", of, other.to_owned());
-            let blocked = tx.rows::<String>(BLOCKED, vars! { owner: of }).await?;
+            let blocked = tx.rows::<String>(BLOCKED, vars! { keys: keys_of(of) }).await?;
             if !blocked.iter().any(|known| known == other) && blocked.len() >= blocks_max {
                 return Err(StoreError::Refused(Refusal::BookFull));
             }
@@ -229,7 +225,7 @@ impl Store {
     /// The parties that a party has blocked.
     pub async fn blocks(&self, owner: &Party) -> Result<Vec<Block>, StoreError> {
         let mut reply =
-            self.run("SELECT * FROM block:[$owner, '']..[$owner, 'z']", vars! { owner: owner.id() }).await?;
+            self.run("SELECT * FROM type::record('block', $keys)", vars! { keys: keys_of(owner.id()) }).await?;
         reply.rows::<BlockRow>(0)?.into_iter().map(BlockRow::into_block).collect()
     }
 }
@@ -239,7 +235,7 @@ impl Transaction<'_> {
     pub(super) async fn befriend(&self, pair: Pair<'_>, now: Timestamp) -> Result<(), StoreError> {
         let Pair { parties: [a, b], entries: [of_a, of_b], chat, friends_max } = pair;
         for (owner, friend, entry) in [(a, b, of_a), (b, a, of_b)] {
-            if self.rows::<String>(FRIENDS, vars! { owner: owner }).await?.len() >= friends_max {
+            if self.rows::<String>(FRIENDS, vars! { keys: keys_of(owner) }).await?.len() >= friends_max {
                 return Err(StoreError::Refused(Refusal::BookFull));
             }
             let row = NewRow {
@@ -285,9 +281,9 @@ impl Transaction<'_> {
     }
 }
 
-const FRIENDS: &str = "SELECT VALUE friend FROM friend:[$owner, '']..[$owner, 'z']";
+const FRIENDS: &str = "SELECT VALUE friend FROM type::record('friend', $keys)";
 
-const BLOCKED: &str = "SELECT VALUE other FROM block:[$owner, '']..[$owner, 'z']";
+const BLOCKED: &str = "SELECT VALUE other FROM type::record('block', $keys)";
 
 /// Deletes the friend requests of two parties to each other, with their texts.
 const DELETE_REQUESTS_BETWEEN: &str = "{

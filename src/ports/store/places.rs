@@ -4,7 +4,7 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::transaction::record_of;
+use super::transaction::{keys_of, record_of};
 use super::{Store, StoreError};
 use crate::model::{Party, Timestamp};
 
@@ -35,7 +35,7 @@ impl Store {
     pub async fn prove_place(&self, party: &Party, place: &str, now: Timestamp, keep: usize) -> Result<(), StoreError> {
         let _turn = self.turns.of(party.id(), party.id()).await;
         self.transact(|tx| async move {
-            let mut others = tx.rows::<ProvenPlace>(PLACES, vars! { party: party.id() }).await?;
+            let mut others = tx.rows::<ProvenPlace>(PLACES, vars! { keys: keys_of(party.id()) }).await?;
             others.retain(|other| other.place != place);
             others.sort_by(|a, b| b.proved_at.total_cmp(&a.proved_at));
             for old in others.iter().skip(keep.saturating_sub(1)) {
@@ -58,7 +58,7 @@ impl Store {
 
     /// All places of a party.
     pub async fn places(&self, party: &Party) -> Result<Vec<ProvenPlace>, StoreError> {
-        let mut reply = self.run(PLACES, vars! { party: party.id() }).await?;
+        let mut reply = self.run(PLACES, vars! { keys: keys_of(party.id()) }).await?;
         reply.rows::<ProvenPlace>(0)
     }
 
@@ -91,4 +91,4 @@ impl Store {
     }
 }
 
-const PLACES: &str = "SELECT place, proved_at, seen_at FROM place:[$party, '']..[$party, '~']";
+const PLACES: &str = "SELECT place, proved_at, seen_at FROM type::record('place', $keys)";

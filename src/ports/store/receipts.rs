@@ -3,12 +3,12 @@
 use surrealdb::types::{SurrealValue, vars};
 
 use super::message_row::MessageRow;
-use super::transaction::{Transaction, record, record_of};
+use super::transaction::{Transaction, keys_between, record, record_of};
 use super::{Refusal, Store, StoreError, stored, stored_party};
 use crate::model::{ChatId, Event, MessageId, MessageState, Party, PartyId};
 
 /// The number of messages that one query reads to count new ones.
-const PAGE: i64 = 1000;
+const PAGE: usize = 1000;
 
 /// Messages that were marked as delivered.
 #[derive(Debug)]
@@ -126,12 +126,12 @@ impl Transaction<'_> {
         while first <= last {
             let rows = self
                 .rows::<MessageRow>(
-                    "SELECT * FROM message:[$chat, $first]..=[$chat, $last] LIMIT $limit",
-                    vars! { chat: entry.chat.as_str(), first: first, last: last, limit: PAGE },
+                    "SELECT * FROM type::record('message', $keys) LIMIT 1000",
+                    vars! { keys: keys_between(&entry.chat, first, last) },
                 )
                 .await?;
-            let Some(end) = rows.iter().map(|row| row.seq).max() else { break };
-            first = end.saturating_add(1);
+            let end = rows.iter().map(|row| row.seq).max();
+            let next = end.filter(|_| rows.len() == PAGE).map(|end| end.saturating_add(1));
             let of_friend = rows.into_iter().filter(|row| row.sender == entry.friend);
             for row in of_friend {
                 new.count += 1;
@@ -139,6 +139,8 @@ impl Transaction<'_> {
                     new.newest = Some(row);
                 }
             }
+            let Some(next) = next else { break };
+            first = next;
         }
         Ok(new)
     }

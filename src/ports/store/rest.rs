@@ -2,7 +2,7 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::transaction::{record, record_of};
+use super::transaction::{keys_of, record, record_of};
 use super::{Store, StoreError, stored};
 use crate::model::{ContentId, DailyMinutes, DayMinute, Played, QuietHours, Timestamp, ToyId};
 
@@ -132,8 +132,9 @@ impl Store {
 
     /// The approved content of a toy.
     pub async fn approvals(&self, toy: &ToyId) -> Result<Vec<ContentId>, StoreError> {
-        let mut reply =
-            self.run("SELECT VALUE content FROM approval:[$toy, '']..[$toy, 'z']", vars! { toy: toy.as_str() }).await?;
+        let mut reply = self
+            .run("SELECT VALUE content FROM type::record('approval', $keys)", vars! { keys: keys_of(toy.as_str()) })
+            .await?;
         reply.rows::<String>(0)?.iter().map(|content| stored(content)).collect()
     }
 }

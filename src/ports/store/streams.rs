@@ -5,7 +5,7 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::transaction::{Transaction, record, record_of};
+use super::transaction::{Transaction, keys_between, record, record_of};
 use super::{Store, StoreError, stored, stored_number, stored_party};
 use crate::model::{Event, MessageState, Party, UserId};
 
@@ -229,8 +229,8 @@ impl Store {
             }
             let events = tx
                 .rows::<EventRow>(
-                    "SELECT * FROM event:[$user, $next]..=[$user, $last]",
-                    vars! { user: user.as_str(), next: next, last: last },
+                    "SELECT * FROM type::record('event', $keys)",
+                    vars! { keys: keys_between(user.as_str(), next, last) },
                 )
                 .await?;
             Ok(Some((stream, events)))

@@ -1,8 +1,9 @@
 //! Transactions of several statements, with the rules between them in Rust.
 //!
 //! The engine compiles each text of a query anew, which costs more than all other steps, unless it is one statement
-//! whose target or source is a bound record id: the compiled form of such a statement is cached. So all code that runs
-//! for each message consists of such statements. A worked example, the marks of a reader:
+//! whose target or source is a bound record id, or the records of a bound key or range of keys
+//! (`type::record('friend', $keys)`), without a variable elsewhere: the compiled form of such a statement is cached. So
+//! all code that runs for each message consists of such statements. A worked example, the marks of a reader:
 //!
 //! ```text
 //! store.transact(|tx| async move {
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use surrealdb::engine::any::Any;
 use surrealdb::engine::local::Db;
 use surrealdb::method::Transaction as Begun;
-use surrealdb::types::{Array, RecordId, SurrealValue, Value, Variables};
+use surrealdb::types::{Array, Range, RecordId, SurrealValue, Value, Variables};
 
 use super::engine::Engine;
 use super::{Attempts, Results, Store, StoreError};
@@ -50,6 +51,19 @@ pub(super) fn record(table: &str, key: &str) -> RecordId {
 pub(super) fn record_of(table: &str, first: &str, second: impl SurrealValue) -> RecordId {
     let key = vec![Value::from_t(first.to_owned()), second.into_value()];
     RecordId::new(table, Array::from(key))
+}
+
+/// The range of all keys that are pairs of `first` and a text, such as an id.
+pub(super) fn keys_of(first: &str) -> Value {
+    let key =
+        |second: &str| Value::Array(Array::from(vec![first.to_owned().into_value(), second.to_owned().into_value()]));
+    Value::Range(Box::new(Range::from(key("")..key("~"))))
+}
+
+/// The range of the keys that are pairs of `first` and a number from `from` to `to`.
+pub(super) fn keys_between(first: &str, from: i64, to: i64) -> Value {
+    let key = |second: i64| Value::Array(Array::from(vec![first.to_owned().into_value(), second.into_value()]));
+    Value::Range(Box::new(Range::from(key(from)..=key(to))))
 }
 
 impl Store {

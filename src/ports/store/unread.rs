@@ -4,21 +4,25 @@
 //! message and of each read mark update. After damage they may count lost messages; such an entry is corrected as soon
 //! as all its messages were read, and does not block others.
 
-use surrealdb::types::{SurrealValue, vars};
+use surrealdb::types::{SurrealValue, Value, vars};
 
 use super::message_row::MessageRow;
 use super::receipts::{EntryRow, NewlyRead, ReadMessages};
-use super::transaction::{Transaction, record_of};
+use super::transaction::{Transaction, keys_between, keys_of, record_of};
 use super::{Store, StoreError, stored};
 use crate::model::{ChatId, FileName, Message, Party, PartyId, Timestamp};
 
 /// The maximum number of consecutive entries with only lost messages in one call.
 const EMPTY_ENTRIES_MAX: usize = 32;
-const UNREAD_FROM_ONE: &str = "SELECT * FROM message:[$chat, $first]..=[$chat, 9223372036854775807]
-    WHERE sender = $sender AND hidden != $receiver ORDER BY seq LIMIT $limit";
-const UNHEARD_OF_ONE_AFTER: &str = "SELECT * FROM message:[$chat, $first]..=[$chat, 9223372036854775807]
-    WHERE sender = $sender AND hidden != $receiver AND (event_seq > $after OR ($after = 0 AND event_seq = NONE))
-        ORDER BY seq LIMIT $limit";
+/// The maximum number of messages that [`MESSAGES`] returns.
+const PAGE: usize = 100;
+/// The first messages in a range of keys. A constant limit and no filter, so that its compiled form is cached.
+const MESSAGES: &str = "SELECT * FROM type::record('message', $keys) LIMIT 100";
+/// The address book entries with unread messages, and those of them that are not muted.
+const WAITING: &str = "SELECT friend, chat, read_seq, unread_since FROM type::record('friend', $keys)
+    WHERE incoming > heard ORDER BY unread_since";
+const WAITING_UNMUTED: &str = "SELECT friend, chat, read_seq, unread_since FROM type::record('friend', $keys)
+    WHERE incoming > heard AND muted != true ORDER BY unread_since";
 
 /// An unread message.
 #[derive(Debug)]
@@ -186,13 +190,8 @@ impl Store {
         after: Option<u64>,
         limit: usize,
     ) -> Result<Vec<UnreadMessage>, StoreError> {
-        let mut reply = self
-            .run(
-                "SELECT friend, chat, read_seq, unread_since FROM friend:[$receiver, '']..[$receiver, 'z']
-                    WHERE incoming > heard AND ($with_muted OR muted != true) ORDER BY unread_since",
-                vars! { receiver: receiver.id(), with_muted: with_muted },
-            )
-            .await?;
+        let waiting = if with_muted { WAITING } else { WAITING_UNMUTED };
+        let mut reply = self.run(waiting, vars! { keys: keys_of(receiver.id()) }).await?;
         let mut found: Vec<(Timestamp, UnreadMessage)> = Vec::new();
         let mut senders = 0;
         for waiting in reply.rows::<WaitingRow>(0)? {
@@ -227,17 +226,11 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<MessageRow>, StoreError> {
         let WaitingRow { friend, chat, read_seq } = waiting;
-        let (first, limit) = (read_seq + 1, limit as i64);
-        let mut variables = vars! { receiver: receiver.id(), chat: chat, first: first, sender: friend, limit: limit };
-        let query = match after {
-            None => UNREAD_FROM_ONE,
-            Some(after) => {
-                variables.insert("after", i64::try_from(after).unwrap_or(i64::MAX));
-                UNHEARD_OF_ONE_AFTER
-            }
-        };
-        let mut reply = self.run(query, variables).await?;
-        reply.rows::<MessageRow>(0)
+        let mut search = UnreadSearch::new(receiver, friend, read_seq, after, limit);
+        while let Some(keys) = search.keys(&chat) {
+            search.take(self.run(MESSAGES, vars! { keys: keys }).await?.rows(0)?);
+        }
+        Ok(search.found)
     }
 }
 
@@ -253,16 +246,11 @@ impl Transaction<'_> {
             None => self.longest_unread(receiver).await?,
         };
         let Some(entry) = entry else { return Ok(Found::Nothing) };
-        let messages = self
-            .rows::<MessageRow>(
-                UNREAD_FROM_ONE,
-                vars! {
-                    receiver: receiver.id(), chat: entry.chat.as_str(), first: entry.read_seq + 1,
-                    sender: entry.friend.as_str(),
-                    limit: limit as i64,
-                },
-            )
-            .await?;
+        let mut search = UnreadSearch::new(receiver, entry.friend.clone(), entry.read_seq, None, limit);
+        while let Some(keys) = search.keys(&entry.chat) {
+            search.take(self.rows(MESSAGES, vars! { keys: keys }).await?);
+        }
+        let messages = search.found;
         let (Some(oldest), Some(newest)) = (messages.first(), messages.last()) else {
             let all = NewlyRead { up_to: None, count: 0, newest: None };
             let (corrected, _) = self.mark_read(receiver, entry, all).await?;
@@ -277,12 +265,50 @@ impl Transaction<'_> {
     async fn longest_unread(&self, receiver: &Party) -> Result<Option<EntryRow>, StoreError> {
         let entries = self
             .rows::<EntryRow>(
-                "SELECT * FROM friend:[$receiver, '']..[$receiver, 'z']
-                    WHERE incoming > heard ORDER BY unread_since LIMIT 1",
-                vars! { receiver: receiver.id() },
+                "SELECT * FROM type::record('friend', $keys) WHERE incoming > heard ORDER BY unread_since LIMIT 1",
+                vars! { keys: keys_of(receiver.id()) },
             )
             .await?;
         Ok(entries.into_iter().next())
+    }
+}
+
+/// A search for the first unread messages of one sender, page by page.
+struct UnreadSearch<'a> {
+    receiver: &'a Party,
+    sender: String,
+    /// Only messages whose events follow this number in the receiver's stream.
+    after: Option<i64>,
+    limit: usize,
+    /// The number at which the next page begins; none after the last page.
+    first: Option<i64>,
+    /// Oldest first.
+    found: Vec<MessageRow>,
+}
+
+impl<'a> UnreadSearch<'a> {
+    fn new(receiver: &'a Party, sender: String, read_seq: i64, after: Option<u64>, limit: usize) -> Self {
+        let after = after.map(|after| i64::try_from(after).unwrap_or(i64::MAX));
+        Self { receiver, sender, after, limit, first: read_seq.checked_add(1), found: Vec::new() }
+    }
+
+    /// The keys of the next page, of [`MESSAGES`]; none at the end.
+    fn keys(&self, chat: &str) -> Option<Value> {
+        let first = self.first.filter(|_| self.found.len() < self.limit)?;
+        Some(keys_between(chat, first, i64::MAX))
+    }
+
+    /// Takes the messages of a page.
+    fn take(&mut self, mut page: Vec<MessageRow>) {
+        page.sort_by_key(|row| row.seq);
+        let is_last = page.len() < PAGE;
+        self.first = page.last().filter(|_| !is_last).and_then(|row| row.seq.checked_add(1));
+        page.retain(|row| row.sender == self.sender && row.hidden.as_deref() != Some(self.receiver.id()));
+        if let Some(after) = self.after {
+            page.retain(|row| row.event_seq.map_or(after == 0, |number| number > after));
+        }
+        page.truncate(self.limit - self.found.len());
+        self.found.append(&mut page);
     }
 }
 
