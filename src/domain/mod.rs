@@ -78,6 +78,7 @@ pub use places::Origin;
 pub use receipts::Unread;
 pub use requests::{Answerers, NewRequest};
 pub use rest::{ToySettings, daily_minutes, quiet_hours};
+pub use streams::Resumption;
 pub use toys::{Binding, NewDevice, Opened};
 pub use uploads::{ChunksSent, Download, Recording};
 pub use voice::Upload;

@@ -21,7 +21,7 @@ use super::{Apps, CloseCause, End};
 use crate::api::{Reply, events};
 use crate::domain::erasure::Device;
 use crate::domain::error::DomainError;
-use crate::domain::{Announced, Delivery, LinksOf, Mailbox, Payload};
+use crate::domain::{Announced, Delivery, LinksOf, Mailbox, Payload, Resumption};
 use crate::edge::net::note_party;
 use crate::edge::request::{Caller, Request, answer, done};
 use crate::edge::wire;
@@ -73,32 +73,28 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             connection.send_unread().await?;
             return Ok(connection);
         };
-        let (first, last) = apps.hub.stream_position(&user).await?;
-        let is_kept = |seen: u64| seen <= last && seen + 1 >= first;
-        let resumed = after.is_some_and(is_kept);
-        let reload = after.is_some() && !resumed;
-        let welcome = json!({"type": "welcome", "seq": last, "resumed": resumed, "reload": reload});
-        connection.line.socket.send(&welcome).await?;
-        match after.filter(|_| resumed) {
-            Some(seen) => {
-                connection.follower = Some(Follower::new(seen));
-                connection.catch_up(last).await?;
-            }
-            None => {
-                connection.follower = Some(Follower::new(last));
-                if after.is_none() {
-                    connection.send_unread().await?;
-                }
-            }
-        }
+        let welcome = |newest: u64, resumed: bool, reload: bool| json!({"type": "welcome", "seq": newest, "resumed": resumed, "reload": reload});
+        let Some(seen) = after else {
+            let newest = apps.hub.newest_event(&user).await?;
+            connection.line.socket.send(&welcome(newest, false, false)).await?;
+            connection.follower = Some(Follower::new(newest));
+            connection.send_unread().await?;
+            return Ok(connection);
+        };
+        let Resumption { newest, missed } = apps.hub.resume_stream(&user, seen, PAGE).await?;
+        connection.line.socket.send(&welcome(newest, missed.is_some(), missed.is_none())).await?;
+        let mut follower = Follower::new(if missed.is_some() { seen } else { newest });
+        send_events(connection.line.socket, &connection.links, missed.unwrap_or_default(), &mut follower).await?;
+        connection.follower = Some(follower);
+        connection.catch_up(newest).await?;
         Ok(connection)
     }
 
     async fn send_unread(&mut self) -> Result<(), End> {
         for event in self.apps.hub.unread_events(&self.caller.party).await? {
-            send_event(self.line.socket, &self.links, &event, None).await?;
+            queue_event(self.line.socket, &self.links, &event, None).await?;
         }
-        Ok(())
+        self.line.socket.flush().await
     }
 
     /// Sends the events of the stream from the store, up to number `seq` at least.
@@ -108,12 +104,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         while let Step::Send | Step::ReadAfter(_) = follower.step(seq) {
             match self.apps.hub.missed(user, follower.last(), PAGE).await {
                 Ok(events) if events.is_empty() => return Ok(()),
-                Ok(events) => {
-                    for (number, event) in events {
-                        send_event(self.line.socket, &self.links, &event, Some(number)).await?;
-                        follower.sent(number);
-                    }
-                }
+                Ok(events) => send_events(self.line.socket, &self.links, events, follower).await?,
                 Err(DomainError::StreamTooOld { current }) => {
                     self.line.socket.send(&json!({"type": "reload", "seq": current})).await?;
                     follower.sent(current);
@@ -225,14 +216,28 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     }
 }
 
-/// Sends an event; `seq` is its number in the user's stream.
-async fn send_event<S: AsyncRead + AsyncWrite + Unpin>(
+/// Sends the next events of the user's stream, with their numbers.
+async fn send_events<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut Socket<S>,
+    links: &LinksOf,
+    events: Vec<(u64, Event)>,
+    follower: &mut Follower,
+) -> Result<(), End> {
+    for (number, event) in events {
+        queue_event(socket, links, &event, Some(number)).await?;
+        follower.sent(number);
+    }
+    socket.flush().await
+}
+
+/// Queues an event; `seq` is its number in the user's stream.
+async fn queue_event<S: AsyncRead + AsyncWrite + Unpin>(
     socket: &mut Socket<S>,
     links: &LinksOf,
     event: &Event,
     seq: Option<u64>,
 ) -> Result<(), End> {
-    socket.send_text(events::encode(event, seq, Some((links, wire::now()))).into()).await
+    socket.queue_text(events::encode(event, seq, Some((links, wire::now()))).into()).await
 }
 
 /// Sends an event that was published now. An event without a sound has no links: all its subscribers get the same text.
@@ -242,7 +247,10 @@ async fn send_announced<S: AsyncRead + AsyncWrite + Unpin>(
     announced: &Announced,
 ) -> Result<(), End> {
     match announced.event() {
-        event @ (Event::Message { .. } | Event::Play { .. }) => send_event(socket, links, event, announced.seq()).await,
+        event @ (Event::Message { .. } | Event::Play { .. }) => {
+            queue_event(socket, links, event, announced.seq()).await?;
+            socket.flush().await
+        }
         _ => socket.send_text(announced.json().clone()).await,
     }
 }

@@ -18,6 +18,9 @@ use crate::config::{self, seconds};
 use crate::edge::net::Linger;
 use crate::edge::wire;
 
+/// Queued frames are written when they are this large together.
+const WRITE_BUFFER_BYTES: usize = 4 * 1024;
+
 /// A WebSocket after its handshake.
 pub(super) struct Socket<S> {
     frames: WebSocketStream<S>,
@@ -30,7 +33,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             .max_message_size(Some(config.message_max_bytes))
             .max_frame_size(Some(config.message_max_bytes))
             .read_buffer_size(4 * 1024)
-            .write_buffer_size(0)
+            .write_buffer_size(WRITE_BUFFER_BYTES)
             .max_write_buffer_size(1024 * 1024);
         let frames = WebSocketStream::from_raw_socket(io, Role::Server, Some(limits)).await;
         Self { frames, write_timeout: seconds(config.write_timeout_s) }
@@ -47,13 +50,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Sends JSON text that the hub has written.
     pub(super) async fn send_text(&mut self, text: Bytes) -> Result<(), End> {
+        self.queue_text(text).await?;
+        self.flush().await
+    }
+
+    /// Queues JSON text of which more follows: it is sent at the latest by [`Self::flush`].
+    pub(super) async fn queue_text(&mut self, text: Bytes) -> Result<(), End> {
         let text = Utf8Bytes::try_from(text).map_err(|_| End::Close(CloseCause::Fault))?;
-        self.write(Message::Text(text)).await
+        self.in_time(|frames| frames.feed(Message::Text(text))).await
+    }
+
+    /// Sends all queued frames.
+    pub(super) async fn flush(&mut self) -> Result<(), End> {
+        self.in_time(|frames| frames.flush()).await
     }
 
     pub(super) async fn write(&mut self, message: Message) -> Result<(), End> {
-        match timeout(self.write_timeout, self.frames.send(message)).await {
-            Ok(sent) => Ok(sent?),
+        self.in_time(|frames| frames.send(message)).await
+    }
+
+    async fn in_time<'s, F>(&'s mut self, write: impl FnOnce(&'s mut WebSocketStream<S>) -> F) -> Result<(), End>
+    where
+        F: Future<Output = Result<(), SocketError>>,
+    {
+        match timeout(self.write_timeout, write(&mut self.frames)).await {
+            Ok(written) => Ok(written?),
             Err(_) => Err(End::Gone),
         }
     }
