@@ -124,6 +124,15 @@ async fn request_messages(world: &World, toy: &Toy, connection: &str) -> TcpStre
     stream
 }
 
+async fn is_unread_again(world: &World, toy: &Toy) {
+    within("the message to be unread", async {
+        while world.unread_of(toy).await != 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_lost_with_its_connection_loses_no_message() {
     let world = World::start().await;
@@ -135,19 +144,15 @@ async fn an_answer_that_is_lost_with_its_connection_loses_no_message() {
         // The connection is closed before the answer.
         let connection = ["keep-alive", "close"][number % 2];
         drop(request_messages(&world, &toy, connection).await);
-        assert_eq!(world.unread_of(&toy).await, 1, "{connection}");
+        // A fast hub may have answered before: then it takes the mark back.
+        is_unread_again(&world, &toy).await;
     }
     for number in 0..10 {
         // The answer arrives, and is not read: the connection is reset.
         let stream = request_messages(&world, &toy, ["keep-alive", "close"][number % 2]).await;
         within("the answer", stream.peek(&mut [0])).await.unwrap();
         drop(stream);
-        within("the message to be unread", async {
-            while world.unread_of(&toy).await != 1 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await;
+        is_unread_again(&world, &toy).await;
     }
     assert_eq!(world.post("/recv_msg", recv.clone()).await.1[0]["_id"], message);
     assert_eq!(world.post("/recv_msg", recv.clone()).await.1, json!([]), "the answer has been received");
