@@ -48,7 +48,7 @@ pub async fn measure(model: &Path, recordings: &[Recording]) -> Stages {
         stages.direct.add(timed(|| direct.words(&sound)).1);
 
         let started = Instant::now();
-        let heard = recogniser.recognise("toy", sound, "").await;
+        let heard = recogniser.recognise("toy", sound).await;
         stages.recognise.add(started.elapsed());
         let text = heard.map(|heard| heard.text).unwrap_or_default();
 

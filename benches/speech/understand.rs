@@ -51,7 +51,7 @@ async fn answer(recogniser: &Recogniser, number: usize, sound: Sound, order: Ord
     // Recordings of one sender would be recognised one after the other.
     let sender = format!("toy-{}", number % AT_ONCE);
     let started = Instant::now();
-    let outcome = recogniser.recognise(&sender, sound, "").await;
+    let outcome = recogniser.recognise(&sender, sound).await;
     let ms = started.elapsed().as_secs_f64() * 1e3;
     let (heard, confidence, why) = match outcome {
         Ok(heard) => (Some(heard.text), heard.confidence, String::new()),

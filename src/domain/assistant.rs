@@ -67,13 +67,6 @@ struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Words that are likely in the recording, as a hint for the recogniser.
-    fn prompt(&self) -> String {
-        let titles = self.library.contents().iter().map(|content| content.title.as_str());
-        let friends = self.friends.iter().map(|friend| friend.remark.as_str());
-        friends.chain(titles).collect::<Vec<_>>().join(", ")
-    }
-
     fn friend_names(&self, language: &'static Language) -> Names {
         let friends = self.friends.iter().zip(&self.friends_toys);
         let names = friends.map(|(friend, toy_name)| FriendNames {
@@ -165,7 +158,7 @@ impl Hub {
         let sound = self.decode(party, upload, kept).await?;
         let recogniser = self.assistant.recogniser().ok_or(DomainError::NoSpeechModel)?;
         let scene = self.scene(toy, now).await?;
-        match recogniser.recognise(toy.as_str(), sound, &scene.prompt()).await {
+        match recogniser.recognise(toy.as_str(), sound).await {
             Ok(heard) => {
                 let language = Language::of(&heard.text, heard.language);
                 self.answer(Conversation { scene: &scene, language }, &heard.text).await

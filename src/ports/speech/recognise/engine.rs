@@ -51,17 +51,15 @@ const TEMPERATURE_STEP: f32 = 0.4;
 /// It shall not do so for poor words alone: at a higher temperature all probabilities look better.
 const NEVER: f32 = -1000.0;
 
-/// Characters of a prompt; whisper.cpp splits it by a regular expression that recurses.
-const PROMPT_CHARS_MAX: usize = 400;
-
 /// The model and settings that all workers share.
+///
+/// No prompt with the titles and friends of a toy: real models write its names into sentences without them, and "tell me
+/// a story" becomes a message to Mia.
 pub(super) struct Model {
     pub(super) context: WhisperContext,
     /// The languages to choose from, each with its settings: setters of text leak, so they are called once.
     pub(super) languages: Vec<(&'static str, FullParams<'static, 'static>)>,
     pub(super) audio_positions: usize,
-    /// Whether it was trained with prompts; other small models give worse results with one.
-    pub(super) takes_prompt: bool,
     pub(super) threads: usize,
 }
 
@@ -88,17 +86,6 @@ impl Model {
     /// The window of the model, in samples.
     fn window(&self) -> usize {
         (self.audio_positions / POSITIONS_PER_S).clamp(1, WINDOW_MAX_S as usize) * RATE_HZ as usize
-    }
-
-    fn prompt(&self, text: &str) -> Vec<i32> {
-        let text: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        if !self.takes_prompt || words.is_empty() {
-            return Vec::new();
-        }
-        let text: String = [' '].into_iter().chain(words.chars().take(PROMPT_CHARS_MAX)).collect();
-        // A token is a byte at least. With less room, `tokenize` makes a vector of garbage.
-        self.context.tokenize(&text, text.len() + 1).unwrap_or_default()
     }
 }
 
@@ -146,7 +133,7 @@ impl Engine {
     }
 
     /// The words of a recording that is within the limit.
-    pub(super) fn recognise(&mut self, sound: &Sound, prompt: &str, stop: &Stop) -> Result<Transcript, RecogniseError> {
+    pub(super) fn recognise(&mut self, sound: &Sound, stop: &Stop) -> Result<Transcript, RecogniseError> {
         let mut seconds = Seconds::default();
         let started = Instant::now();
         let sound = resample(sound, RATE_HZ).map_err(|error| RecogniseError::Failed(error.to_string()))?;
@@ -154,7 +141,6 @@ impl Engine {
         seconds.gate = started.elapsed();
         let speech = &sound.samples[speech.ok_or(RecogniseError::NoTranscript(NoTranscript::NoSpeech))?];
 
-        let prompt = self.model.prompt(prompt);
         let mut said = Vec::new();
         let mut failure = NoTranscript::NoWords;
         let mut language = None;
@@ -165,7 +151,7 @@ impl Engine {
                 Some(known) => known,
                 None => *language.insert(self.language(&samples, stop, &mut seconds.language)?),
             };
-            match self.window(&samples, language, &prompt, stop, &mut seconds) {
+            match self.window(&samples, language, stop, &mut seconds) {
                 Ok(pass) => said.push(pass),
                 Err(RecogniseError::NoTranscript(why)) => failure = why,
                 Err(error) => return Err(error),
@@ -208,16 +194,12 @@ impl Engine {
         &mut self,
         samples: &[f32],
         language: usize,
-        prompt: &[i32],
         stop: &Stop,
         seconds: &mut Seconds,
     ) -> Result<Pass, RecogniseError> {
         let mut params: FullParams<'_, '_> = self.model.languages[language].1.clone();
         let tokens_max = TOKENS_MAX.max(TOKENS_PER_S * samples.len() / RATE_HZ as usize);
         params.set_max_tokens(tokens_max as i32);
-        if !prompt.is_empty() {
-            params.set_tokens(prompt);
-        }
 
         let positions = positions(samples.len(), self.model.audio_positions);
         let mut quick = params.clone();
@@ -291,7 +273,7 @@ impl Engine {
     }
 
     /// The model's probability that there is no speech. It was trained to report this at the first position;
-    /// whisper.cpp reads the value after the prompt, where it means little.
+    /// whisper.cpp reads the value after the start tokens, where it means little.
     fn no_speech_probability(&mut self) -> f32 {
         let context = &self.model.context;
         let (start, no_speech) = (context.token_sot(), context.token_nosp());

@@ -75,13 +75,12 @@ pub struct Recogniser {
 /// A recording in the queue.
 struct Job {
     sound: Sound,
-    prompt: String,
     submitted: Instant,
     abandoned: Arc<AtomicBool>,
     answer: oneshot::Sender<Result<Transcript, RecogniseError>>,
 }
 
-// Written by hand: neither a voice nor names may get into a log.
+// Written by hand: a voice must not get into a log.
 impl std::fmt::Debug for Job {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Job").field("submitted", &self.submitted).finish_non_exhaustive()
@@ -121,7 +120,6 @@ impl Recogniser {
             context,
             languages: languages.into_iter().map(|code| (code, Model::params(code, threads))).collect(),
             audio_positions: description.audio_positions as usize,
-            takes_prompt: description.kind != ModelKind::Own,
             threads,
         });
         let mut recogniser = Self {
@@ -168,12 +166,11 @@ impl Recogniser {
         model::check(path, sha256).map(|checked| checked.description)
     }
 
-    /// Recognises a recording. Senders, identified by `sender`, take turns. The `prompt` contains likely words, such as
-    /// titles and names.
+    /// Recognises a recording. Senders, identified by `sender`, take turns.
     ///
     /// # Errors
     /// Every variant of [`RecogniseError`].
-    pub async fn recognise(&self, sender: &str, sound: Sound, prompt: &str) -> Result<Transcript, RecogniseError> {
+    pub async fn recognise(&self, sender: &str, sound: Sound) -> Result<Transcript, RecogniseError> {
         let max_seconds = self.settings.max_seconds;
         if sound.samples.len() as u64 > u64::from(max_seconds) * u64::from(sound.rate_hz) {
             return Err(RecogniseError::TooLong { max_seconds });
@@ -181,7 +178,7 @@ impl Recogniser {
         let (answer, outcome) = oneshot::channel();
         let waiting = Waiting(Arc::default());
         let abandoned = Arc::clone(&waiting.0);
-        let job = Job { sound, prompt: prompt.to_owned(), submitted: Instant::now(), abandoned, answer };
+        let job = Job { sound, submitted: Instant::now(), abandoned, answer };
         if let Some(displaced) = self.queue.push(sender, job) {
             // This may be a job of another sender with several jobs; each waits for its own answer.
             let _ = displaced.answer.send(Err(RecogniseError::Busy));
@@ -216,14 +213,14 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        while let Some((sender, Job { sound, prompt, submitted, abandoned, answer })) = self.queue.next() {
+        while let Some((sender, Job { sound, submitted, abandoned, answer })) = self.queue.next() {
             let waited = submitted.elapsed();
             let outcome = if waited > self.wait_limit {
                 Err(RecogniseError::Busy)
             } else {
                 let deadline = Instant::now() + self.time_limit;
                 let stop = Stop { deadline, abandoned, closing: Arc::clone(&self.closing) };
-                self.work(&sound, &prompt, &stop).map(|mut heard| {
+                self.work(&sound, &stop).map(|mut heard| {
                     heard.seconds.waiting = waited;
                     heard
                 })
@@ -234,7 +231,7 @@ impl Worker {
         }
     }
 
-    fn work(&mut self, sound: &Sound, prompt: &str, stop: &Stop) -> Result<Transcript, RecogniseError> {
+    fn work(&mut self, sound: &Sound, stop: &Stop) -> Result<Transcript, RecogniseError> {
         if stop.reached() {
             return Err(RecogniseError::TimedOut);
         }
@@ -242,7 +239,7 @@ impl Worker {
             Some(engine) => engine,
             None => Engine::new(Arc::clone(&self.model)).map_err(|error| RecogniseError::Failed(error.to_string()))?,
         };
-        let outcome = catch_unwind(AssertUnwindSafe(|| engine.recognise(sound, prompt, stop)))
+        let outcome = catch_unwind(AssertUnwindSafe(|| engine.recognise(sound, stop)))
             .unwrap_or_else(|_| Err(RecogniseError::Failed("it panicked".into())));
         // After a failure the next recording gets a new state.
         match &outcome {
