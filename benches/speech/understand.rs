@@ -3,7 +3,7 @@
 //! On the standard input a line of JSON for each recording: `offset` and `count` of its samples in a file of 16-bit
 //! samples at 16 kHz, the spoken `text`, the `titles` and `friends` of the toy. The output is a line with `heard` (no
 //! text if no speech was recognised, and then `why`), its `confidence`, the `intent` of it and the one of what was
-//! `said`, and the `ms` of recognition.
+//! `said`, and the `ms` of recognition and of its second pass.
 
 use std::fs::File;
 use std::io::{BufRead as _, Read as _, Seek as _, SeekFrom};
@@ -53,14 +53,20 @@ async fn answer(recogniser: &Recogniser, number: usize, sound: Sound, order: Ord
     let started = Instant::now();
     let outcome = recogniser.recognise(&sender, sound).await;
     let ms = started.elapsed().as_secs_f64() * 1e3;
+    let mut second_ms = 0.0;
     let (heard, confidence, why) = match outcome {
-        Ok(heard) => (Some(heard.text), heard.confidence, String::new()),
+        Ok(heard) => {
+            second_ms = heard.seconds.second_pass.as_secs_f64() * 1e3;
+            (Some(heard.text), heard.confidence, String::new())
+        }
         Err(RecogniseError::NoTranscript(why)) => (None, 0.0, why.to_string()),
         Err(error) => panic!("{error}"),
     };
     let intent = heard.as_deref().map(|text| order.meaning(text));
     let said = order.meaning(&order.text);
-    json!({"heard": heard, "confidence": confidence, "why": why, "intent": intent, "said": said, "ms": ms})
+    json!({
+        "heard": heard, "confidence": confidence, "why": why, "intent": intent, "said": said, "ms": ms, "second_ms": second_ms
+    })
 }
 
 impl Order {
@@ -81,6 +87,7 @@ impl Order {
         match intent::understand(text, known) {
             Intent::Play(index) => json!(["Play", self.titles[index]]),
             Intent::Message(index) => json!(["Message", self.friends[index]]),
+            Intent::ConfirmFriend(index) => json!(["ConfirmFriend", self.friends[index]]),
             Intent::PlayNumber(number) => json!(["PlayNumber", number]),
             Intent::Sum(value) => json!(["Sum", value]),
             other => json!([format!("{other:?}").split('(').next(), null]),

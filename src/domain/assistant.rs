@@ -199,14 +199,17 @@ impl Hub {
                 }
             }
             Some(Question::Friend(friends)) => {
-                let names = friends.iter().map(|friend| FriendNames {
-                    remark: &friend.remark,
-                    nickname: &friend.nickname,
-                    toy_name: "",
-                });
-                let names = Names::of_friends(language, names);
+                let names = Names::of_friends(language, friends.iter().map(names_of));
                 if let Some(friend) = intent::choose(said, &names, 0, 1).and_then(|index| friends.get(index)) {
                     return self.start_message(talk, friend).await;
+                }
+            }
+            Some(Question::IsItFor(friend)) => {
+                let names = Names::of_friends(language, [names_of(&friend)]);
+                match intent::confirm(said, &names, 0) {
+                    Some(true) => return self.start_message(talk, &friend).await,
+                    Some(false) => return self.respond(talk, &Line::NoSuchFriend).await,
+                    None => {}
                 }
             }
             None => {}
@@ -241,6 +244,11 @@ impl Hub {
             }
             Intent::AskTitle(first, second) => return self.ask_title(talk, first, second).await,
             Intent::AskFriend(first, second) => return self.ask_friend(talk, first, second).await,
+            Intent::ConfirmFriend(index) => {
+                let friend = scene.friends.get(index).ok_or(DomainError::NotFriends)?;
+                let question = Question::IsItFor(friend.clone());
+                return self.ask_back(talk, &Line::IsItFor(&friend.remark), question).await;
+            }
             Intent::Stop => return self.command(talk, ToyCommand::Stop).await,
             Intent::Louder => return self.command(talk, ToyCommand::Louder).await,
             Intent::Softer => return self.command(talk, ToyCommand::Softer).await,
@@ -376,6 +384,11 @@ impl Hub {
         }
         Ok(())
     }
+}
+
+/// The names of a friend without that of its toy.
+fn names_of(friend: &Friend) -> FriendNames<'_> {
+    FriendNames { remark: &friend.remark, nickname: &friend.nickname, toy_name: "" }
 }
 
 fn toy_of(party: &Party) -> Option<&ToyId> {

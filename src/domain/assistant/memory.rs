@@ -8,13 +8,15 @@ use crate::model::{Content, FileName, Friend, Timestamp, ToyId};
 /// The maximum number of toys. Beyond it, the toy that has been inactive longest is removed.
 const TOYS_MAX: usize = 10_000;
 
-/// A question with two choices that the hub asked.
+/// A question that the hub asked.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Question {
     /// The title to play.
     Title([Content; 2]),
     /// The friend to start a message to.
     Friend([Friend; 2]),
+    /// Whether the message is for this friend.
+    IsItFor(Friend),
 }
 
 pub(super) struct Memory {

@@ -9,7 +9,8 @@
 //! `numbers`, `word`, `score`, then `courtesy`, `names` and `phrases`.
 //!
 //! A child's message must not be sent to the wrong person. So a message needs a phrase of the table at the beginning of
-//! a sentence, with the name at its place; a name that is only mentioned starts no message.
+//! a sentence, with the name at its place; a name that is only mentioned starts no message. If the name may be another
+//! one, or another word, the hub asks first.
 
 mod courtesy;
 mod lexicon;
@@ -74,13 +75,24 @@ pub fn understand(transcript: &str, known: Known<'_>) -> Intent {
         .unwrap_or(Intent::Unknown)
 }
 
+/// The answer to "do you mean this one?": whether it is, if that is clear. The name itself is a yes.
+pub fn confirm(transcript: &str, names: &Names, index: usize) -> Option<bool> {
+    let lexicon = names.lexicon;
+    let spoken = word::words(&text::normalise(transcript), lexicon);
+    if let Some(answer) = Phrases::of(lexicon).answer(&spoken) {
+        return Some(answer);
+    }
+    let is_named = matches!(names.only(index, index).find(&spoken, Anchor::Anywhere), Found::One(_));
+    is_named.then_some(true)
+}
+
 /// The answer to "do you mean the first or the second?": one of the two, if it is clear which.
 pub fn choose(transcript: &str, names: &Names, first: usize, second: usize) -> Option<usize> {
     let lexicon = names.lexicon;
     let spoken = word::words(&text::normalise(transcript), lexicon);
     match names.only(first, second).find(&spoken, Anchor::Anywhere) {
-        Found::One(index) => Some(index),
-        _ => Phrases::of(lexicon).choice(&spoken, lexicon).map(|is_first| if is_first { first } else { second }),
+        Found::One(index) | Found::Unsure(index) => Some(index),
+        Found::Two(..) | Found::None => Phrases::of(lexicon).choice(&spoken, lexicon).map(|is_first| if is_first { first } else { second }),
     }
 }
 
@@ -116,11 +128,12 @@ fn understand_words(sentence: &[Word], known: Known<'_>, may_message: bool) -> I
     if likeness >= PHRASE_CERTAIN_MIN {
         return plain;
     }
-    let framed = framed_name(sentence, phrases, known, may_message);
+    let is_plain = likeness >= PHRASE_LIKENESS_MIN;
+    let framed = framed_name(sentence, phrases, known, may_message, is_plain);
     if let Some(intent) = framed.found {
         return intent;
     }
-    if likeness >= PHRASE_LIKENESS_MIN {
+    if is_plain {
         return plain;
     }
     known.titles.find_bare(sentence).title().unwrap_or(framed.otherwise)
@@ -159,8 +172,15 @@ struct Framed {
     otherwise: Intent,
 }
 
-/// Looks for a title or a friend where the phrases of the table have one.
-fn framed_name(sentence: &[Word], phrases: &[Phrase], known: Known<'_>, may_message: bool) -> Framed {
+/// Looks for a title or a friend where the phrases of the table have one. Where the sentence is also like a phrase
+/// without a name, a friend's name must be spelled as it is: "tell the time" is nothing for Tim.
+fn framed_name(
+    sentence: &[Word],
+    phrases: &[Phrase],
+    known: Known<'_>,
+    may_message: bool,
+    is_plain: bool,
+) -> Framed {
     let mut slots = Vec::new();
     for phrase in phrases {
         let is_allowed = match phrase.meaning {
@@ -192,6 +212,8 @@ fn framed_name(sentence: &[Word], phrases: &[Phrase], known: Known<'_>, may_mess
         if tried.insert((is_title, slot.words.as_ptr(), slot.words.len())) {
             let found = if is_title {
                 known.titles.find(slot.words, Anchor::Anywhere).title()
+            } else if is_plain && !known.friends.begin(slot.words) {
+                None
             } else {
                 known.friends.find(slot.words, Anchor::AtStart).friend()
             };
@@ -209,7 +231,8 @@ fn framed_name(sentence: &[Word], phrases: &[Phrase], known: Known<'_>, may_mess
 impl Found {
     fn title(self) -> Option<Intent> {
         match self {
-            Self::One(index) => Some(Intent::Play(index)),
+            // A wrong song does no harm.
+            Self::One(index) | Self::Unsure(index) => Some(Intent::Play(index)),
             Self::Two(first, second) => Some(Intent::AskTitle(first, second)),
             Self::None => None,
         }
@@ -218,6 +241,7 @@ impl Found {
     fn friend(self) -> Option<Intent> {
         match self {
             Self::One(index) => Some(Intent::Message(index)),
+            Self::Unsure(index) => Some(Intent::ConfirmFriend(index)),
             Self::Two(first, second) => Some(Intent::AskFriend(first, second)),
             Self::None => None,
         }

@@ -14,6 +14,9 @@ const LIKENESS_MIN: f64 = 0.72;
 /// If the scores of two names differ by less than this, the hub asks which one is meant.
 const MARGIN_MIN: f64 = 0.08;
 
+/// The minimum similarity to a way of saying a name without which the hub asks whether this one is meant.
+const CERTAIN_MIN: f64 = 0.85;
+
 /// The weight of a part of a friend's name, relative to the full name.
 const PART_OF_NAME: f64 = 0.9;
 
@@ -77,6 +80,8 @@ struct Form {
 pub(super) enum Found {
     /// This one.
     One(usize),
+    /// Probably this one, but another name or word may have been said.
+    Unsure(usize),
     /// One of these two, the likelier first.
     Two(usize, usize),
     None,
@@ -150,11 +155,13 @@ impl Names {
                 .map(|window| (form.likeness(&window.joined), window.length))
                 .max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             let (likeness, explained) = by_window.unwrap_or_default();
+            let is_certain = likeness >= CERTAIN_MIN * form.factor;
             let part = if self.parts_count { form.part_likeness(spoken, self.lexicon) } else { 0.0 };
             let explained = if part > likeness { spoken.len() } else { explained };
             Score {
                 index: form.index,
                 likeness: likeness.max(part),
+                is_certain,
                 unexplained: spoken.len() - explained,
                 said: spoken.len(),
             }
@@ -169,13 +176,24 @@ impl Names {
             let score = |part: &[Word], least: f64| {
                 let likeness = form.likeness(&Joined::new(part));
                 let unexplained = spoken.len() - part.len();
-                (likeness >= least).then_some(Score { index: form.index, likeness, unexplained, said: spoken.len() })
+                let is_certain = likeness >= CERTAIN_MIN;
+                let said = spoken.len();
+                (likeness >= least).then_some(Score { index: form.index, likeness, is_certain, unexplained, said })
             };
             let whole = if length.abs_diff(spoken.len()) <= 2 { score(spoken, BARE_TITLE_MIN) } else { None };
             let is_long = length >= BARE_TITLE_WORDS_MIN;
             whole.or_else(|| if is_long { score(spoken.get(..length)?, BARE_BEGINNING_MIN) } else { None })
         });
         decide(scores)
+    }
+
+    /// Whether the words begin with a name as it is spelled, behind "my friend" and the like.
+    pub(super) fn begin(&self, spoken: &[Word]) -> bool {
+        let rest = spoken.get(self.before_name(spoken)..).unwrap_or_default();
+        self.forms.iter().any(|form| {
+            let said = rest.get(..form.words.len());
+            said.is_some_and(|said| said.iter().zip(&form.words).all(|(said, word)| said.text == word.text))
+        })
     }
 
     /// How many words stand before the name.
@@ -283,6 +301,8 @@ fn other_kin(letters: &str) -> impl Iterator<Item = (&'static str, bool)> {
 struct Score {
     index: usize,
     likeness: f64,
+    /// Whether a way of saying it was said as it is, or nearly so.
+    is_certain: bool,
     unexplained: usize,
     said: usize,
 }
@@ -318,7 +338,8 @@ fn decide(scores: impl Iterator<Item = Score>) -> Found {
     }
     match (best, second) {
         (Some(best), Some(second)) if best.rank() - second.rank() < MARGIN_MIN => Found::Two(best.index, second.index),
-        (Some(best), _) => Found::One(best.index),
+        (Some(best), _) if best.is_certain => Found::One(best.index),
+        (Some(best), _) => Found::Unsure(best.index),
         (None, _) => Found::None,
     }
 }

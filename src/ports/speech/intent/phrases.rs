@@ -7,7 +7,7 @@ use super::lexicon::Lexicon;
 use super::score::{self, Spelling};
 use super::text;
 use super::word::{self, Word};
-use crate::ports::speech::languages::{self, Meaning};
+use crate::ports::speech::languages::{self, Language, Meaning};
 
 /// The minimum similarity of the fixed words around a name.
 const FRAME_LIKENESS_MIN: f64 = 0.8;
@@ -21,6 +21,8 @@ pub(super) struct Phrases {
     pub(super) table: Vec<Phrase>,
     /// The answers to "do you mean the first or the second?": whether it is the first, and its words.
     choices: Vec<(bool, Vec<Word>)>,
+    /// The answers to "do you mean this one?": whether it is, and its words.
+    answers: Vec<(bool, Vec<Word>)>,
 }
 
 /// A phrase of the table, ready to be matched.
@@ -117,13 +119,21 @@ impl Phrases {
             .flat_map(|language| language.phrases)
             .flat_map(|(meaning, texts)| texts.iter().map(|text| Phrase::new(*meaning, text, lexicon)))
             .collect();
-        let choices = languages()
-            .flat_map(|language| language.choices)
-            .flat_map(|(is_first, texts)| {
+        let replies = |table: fn(&Language) -> &'static [(bool, &'static [&'static str])]| {
+            let replies = languages().flat_map(move |language| table(language));
+            let words = replies.flat_map(|(is_first, texts)| {
                 texts.iter().map(|text| (*is_first, word::words(&text::normalise(text), lexicon)))
-            })
-            .collect();
-        Self { table, choices }
+            });
+            words.collect()
+        };
+        let (choices, answers) = (replies(|language| language.choices), replies(|language| language.answers));
+        Self { table, choices, answers }
+    }
+
+    /// Whether a question was answered by yes or by no, in these very words: more of them may be another command.
+    pub(super) fn answer(&self, spoken: &[Word]) -> Option<bool> {
+        let is_said = |text: &[Word]| text.iter().map(|word| &word.text).eq(spoken.iter().map(|word| &word.text));
+        self.answers.iter().find(|(_, text)| is_said(text)).map(|(is_yes, _)| *is_yes)
     }
 
     /// Whether the first or the second was chosen.

@@ -2,6 +2,7 @@ use super::*;
 use crate::ports::speech::languages::{ENGLISH, Script};
 
 mod german;
+mod strangers;
 
 const TITLES: [&str; 27] = [
     "Twinkle Twinkle Little Star",
@@ -68,7 +69,10 @@ impl World {
     }
 
     fn starts_message(&self, transcript: &str) -> bool {
-        matches!(self.understand(transcript), Intent::Message(_) | Intent::AskFriend(..))
+        matches!(
+            self.understand(transcript),
+            Intent::Message(_) | Intent::AskFriend(..) | Intent::ConfirmFriend(_)
+        )
     }
 }
 
@@ -90,6 +94,7 @@ fn label(intent: Intent) -> String {
         Intent::Softer => "softer".into(),
         Intent::Message(friend) => format!("message {}", FRIENDS[friend].0),
         Intent::AskFriend(a, b) => format!("ask-friend {}", friends(a, b)),
+        Intent::ConfirmFriend(friend) => format!("confirm {}", FRIENDS[friend].0),
         Intent::NoSuchFriend => "no-friend".into(),
         Intent::Time => "time".into(),
         Intent::Date => "date".into(),
@@ -184,6 +189,31 @@ fn similar_names_are_asked_about_and_chosen() {
         ("", None),
     ] {
         assert_eq!(choose(answer, &world.friends, tom, tim), chosen, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_name_that_is_only_like_another_is_asked_about() {
+    let friends = Names::of_friends(&ENGLISH, [FriendNames { remark: "Doug", nickname: "", toy_name: "" }]);
+    let titles = Names::of_titles(&ENGLISH, []);
+    let known = Known { titles: &titles, friends: &friends, toy_name: "" };
+    assert_eq!(understand("send a message to Doug", known), Intent::Message(0));
+    assert_eq!(understand("send a message to Doul", known), Intent::ConfirmFriend(0));
+    for (answer, is_meant) in [
+        ("Yes.", Some(true)),
+        ("yes please", Some(true)),
+        ("Doug!", Some(true)),
+        ("to Doug", Some(true)),
+        ("No.", Some(false)),
+        ("no, not that one", Some(false)),
+        ("是的", Some(true)),
+        ("不是", Some(false)),
+        ("", None),
+        ("play a song", None),
+        ("yesterday", None),
+        ("I do not know", None),
+    ] {
+        assert_eq!(confirm(answer, &friends, 0), is_meant, "{answer:?}");
     }
 }
 

@@ -22,6 +22,14 @@ pub static GERMAN: Language = Language {
             "das andere", "der andere", "die andere", "den anderen", "das letzte", "der letzte", "die letzte",
         ]),
     ],
+    answers: &[
+        (true, &[
+            "ja", "ja bitte", "ja genau", "genau", "ja klar", "richtig", "stimmt", "ja doch",
+        ]),
+        (false, &[
+            "nein", "nein danke", "nee", "nein nicht", "falsch", "nein falsch", "nö",
+        ]),
+    ],
     small_words: SmallWords {
         short_forms: &[
             ("geht's", "geht es"), ("gehts", "geht es"), ("gibt's", "gibt es"), ("ist's", "ist es"), ("isses", "ist es"),
@@ -496,6 +504,7 @@ fn say(line: &Line<'_>) -> String {
         Line::NotUnderstood => "Ich habe dich nicht verstanden. Sag es bitte noch einmal.".into(),
         Line::SayYourMessage(remark) => format!("Sprich nach dem Ton deine Nachricht für {remark}."),
         Line::Which(first, second) => format!("Meinst du {first} oder {second}?"),
+        Line::IsItFor(remark) => format!("Soll die Nachricht für {remark} sein?"),
         Line::NoSuchTitle => "Das habe ich leider nicht. Sag: Spiel ein Lied, dann suche ich ein anderes aus.".into(),
         Line::NoSuchNumber => "Ein Lied mit dieser Nummer habe ich nicht.".into(),
         Line::NoMusic => "Ich habe noch keine Musik. Frag bitte deine Eltern danach.".into(),

@@ -21,6 +21,14 @@ pub static ENGLISH: Language = Language {
             "the second", "the second one", "second", "number two", "two", "the last one", "the other one",
         ]),
     ],
+    answers: &[
+        (true, &[
+            "yes", "yes please", "yeah", "yep", "yes i do", "yes that one", "right", "that is right", "yes it is", "sure",
+        ]),
+        (false, &[
+            "no", "no thank you", "nope", "no i do not", "not that one", "no not that one", "wrong", "no it is not",
+        ]),
+    ],
     small_words: SmallWords {
         short_forms: &[
             ("what's", "what is"), ("whats", "what is"), ("who's", "who is"), ("that's", "that is"),
@@ -431,6 +439,7 @@ fn say(line: &Line<'_>) -> String {
         Line::NotUnderstood => "I did not hear you, please say it again".into(),
         Line::SayYourMessage(remark) => format!("say your message to {remark} after the tone"),
         Line::Which(first, second) => format!("do you mean {first}, or {second}?"),
+        Line::IsItFor(remark) => format!("shall the message be for {remark}?"),
         Line::NoSuchTitle => "I do not have that one. Say: play a song, and I will find another.".into(),
         Line::NoSuchNumber => "There is no song with this number.".into(),
         Line::NoMusic => "I have no music yet. Please ask your parents for some.".into(),

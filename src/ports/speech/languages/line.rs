@@ -14,6 +14,8 @@ pub enum Line<'a> {
     SayYourMessage(&'a str),
     /// Asks which of two is meant.
     Which(&'a str, &'a str),
+    /// Asks whether the message is for the friend of this remark.
+    IsItFor(&'a str),
     /// The library does not contain this title.
     NoSuchTitle,
     /// The library has no title of this number.

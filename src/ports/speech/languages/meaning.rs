@@ -29,6 +29,8 @@ pub enum Intent {
     Message(usize),
     /// Ask which of these two friends is meant.
     AskFriend(usize, usize),
+    /// Ask whether this friend is meant.
+    ConfirmFriend(usize),
     /// A message was requested to a name that is not in the address book, or without a name.
     NoSuchFriend,
     /// Say the time of day.

@@ -47,6 +47,8 @@ pub struct Language {
     pub(super) phrases: &'static [(Meaning, &'static [&'static str])],
     /// The answers to "do you mean the first or the second?": whether it is the first, and its phrases.
     pub(super) choices: &'static [(bool, &'static [&'static str])],
+    /// The answers to "do you mean this one?": whether it is, and its phrases.
+    pub(super) answers: &'static [(bool, &'static [&'static str])],
     pub(super) small_words: SmallWords,
     pub(super) names: NameWords,
     pub(super) numbers: Numbers,

@@ -90,6 +90,7 @@ fn lines() -> impl Iterator<Item = Line<'static>> {
         Line::NotUnderstood,
         Line::SayYourMessage("Tom"),
         Line::Which("Tom", "Tim"),
+        Line::IsItFor("Tom"),
         Line::NoSuchTitle,
         Line::NoSuchNumber,
         Line::NoMusic,
@@ -140,6 +141,6 @@ fn every_language_has_its_own_words_for_everything() {
         let missing: Vec<String> =
             meanings(&ENGLISH).into_iter().filter(|meaning| !meanings(language).contains(meaning)).collect();
         assert!(missing.is_empty(), "{} has no phrases for {missing:?}", language.code);
-        assert_eq!(language.choices.len(), 2, "{}", language.code);
+        assert_eq!((language.choices.len(), language.answers.len()), (2, 2), "{}", language.code);
     }
 }

@@ -21,6 +21,14 @@ pub static CHINESE: Language = Language {
             "第二个", "第二", "后面的", "后面那个", "后一个",
         ]),
     ],
+    answers: &[
+        (true, &[
+            "是", "是的", "对", "对的", "好", "好的", "嗯", "没错",
+        ]),
+        (false, &[
+            "不是", "不", "不对", "不要", "错了", "没有",
+        ]),
+    ],
     small_words: SmallWords {
         short_forms: &[],
         same: &[
@@ -310,6 +318,7 @@ fn say(line: &Line<'_>) -> String {
         Line::NotUnderstood => "我没听清，请再说一遍。".into(),
         Line::SayYourMessage(remark) => format!("请在提示音后对{remark}说话。"),
         Line::Which(first, second) => format!("你是说{first}，还是{second}？"),
+        Line::IsItFor(remark) => format!("消息是发给{remark}的吗？"),
         Line::NoSuchTitle => "我没有这个。你说放首歌，我就找别的。".into(),
         Line::NoSuchNumber => "没有这个号码的歌。".into(),
         Line::NoMusic => "我还没有音乐，请爸爸妈妈帮忙放一些进来。".into(),
