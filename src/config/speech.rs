@@ -21,10 +21,12 @@ settings! {
         /// English only. The first one is the language of notices and opening sounds. The hub supports "en", "zh" and
         /// "de".
         languages: Vec<String> = vec!["en".into()] => Everyday;
-        /// Recordings that are recognised at once; each needs its own memory, about 150 MB with the model "base".
-        workers: usize = 1;
-        /// Threads for each of them.
-        threads: usize = 2;
+        /// Recordings that are recognised at once; each needs its own memory, about 150 MB with the model "base". 0 is
+        /// one for every two processors of the machine, and four at most.
+        workers: usize = 0 => MayBeZero;
+        /// Threads for each of them. Several are faster on an idle machine, and much slower beside other busy
+        /// processes, as they wait for each other without giving up their processors.
+        threads: usize = 1;
         /// Recordings that may wait for recognition. Beyond that, a toy with several waiting recordings gets code 17
         /// (busy).
         queue_max: usize = 64;

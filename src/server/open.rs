@@ -209,13 +209,21 @@ pub fn recogniser_settings(config: &config::Speech, model: PathBuf) -> Recognise
         model,
         sha256: Some(config.model_sha256.clone()).filter(|hash| !hash.is_empty()),
         languages: config.languages.clone(),
-        workers: config.workers,
+        workers: match config.workers {
+            0 => workers_for(std::thread::available_parallelism().map_or(1, usize::from)),
+            workers => workers,
+        },
         threads: config.threads,
         queue_max: config.queue_max,
         wait_limit: seconds(config.wait_timeout_s),
         time_limit: seconds(config.recognise_timeout_s),
         max_seconds: config.command_max_s,
     }
+}
+
+/// How many recordings are recognised at once on a machine with so many processors: half of them stay for messages.
+fn workers_for(processors: usize) -> usize {
+    (processors / 2).clamp(1, 4)
 }
 
 /// The reply engine of the configuration.
@@ -292,4 +300,16 @@ pub(super) fn part_fault(path: &Path, error: &(dyn std::error::Error + 'static))
         true => format!("{path}: the disk is full ({error}); free space on it and start the hub again"),
         false => format!("{path} cannot be used ({error}); give the hub's user the right to read and write it"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speech_leaves_half_of_the_processors_to_messages() {
+        for (processors, workers) in [(1, 1), (2, 1), (3, 1), (4, 2), (8, 4), (64, 4)] {
+            assert_eq!(workers_for(processors), workers, "{processors}");
+        }
+    }
 }

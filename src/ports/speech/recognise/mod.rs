@@ -39,6 +39,11 @@ pub use transcript::{NoTranscript, RecogniseError, Seconds, Transcript};
 /// The stack of a worker; whisper.cpp's regular expressions recurse.
 const STACK_BYTES: usize = 8 << 20;
 
+/// By how much the priority of a worker is lower than that of the threads for messages, as by nice(1): recognition uses
+/// the time that they leave, and never delays them.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
 /// The settings and limits of recognition.
 #[derive(Debug, Clone)]
 pub struct RecogniserSettings {
@@ -213,6 +218,7 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
+        lower_priority();
         while let Some((sender, Job { sound, submitted, abandoned, answer })) = self.queue.next() {
             let waited = submitted.elapsed();
             let outcome = if waited > self.wait_limit {
@@ -247,6 +253,15 @@ impl Worker {
             _ => self.engine = Some(engine),
         }
         outcome
+    }
+}
+
+/// Lowers the priority of this thread, and of those that it starts. On other systems than Linux that of the whole
+/// process would be lowered.
+fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        debug!(%error, "the priority of speech recognition stays as it is");
     }
 }
 
