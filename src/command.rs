@@ -3,6 +3,7 @@
 mod certificate;
 mod devices;
 mod doctor;
+mod hear;
 mod output;
 
 use std::path::{Path, PathBuf};
@@ -93,6 +94,17 @@ enum Action {
         /// Repair faults of the stored data.
         #[arg(long)]
         repair: bool,
+    },
+    /// Recognise a recording with the configured model, and print its words, their confidence and the intent.
+    Hear {
+        /// The recording, in any format that toys may send.
+        file: PathBuf,
+        /// A title of the library that the child may ask for; repeat it for more.
+        #[arg(long)]
+        title: Vec<String>,
+        /// A friend that the child may send a message to; repeat it for more.
+        #[arg(long)]
+        friend: Vec<String>,
     },
     /// Create a certificate for the home network, and the authority that signs it; print how to use and trust them.
     Certificate {
@@ -349,6 +361,7 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
             restore(&config, Restore { from, snapshot, leave_out_damaged }).await
         }
         Action::Doctor { repair } => doctor::run(config, repair).await,
+        Action::Hear { file, title, friend } => hear::run(&config, &file, &title, &friend).await,
         // Done above.
         Action::Certificate { .. } => Ok(()),
         Action::Config { reference, .. } => print_configuration(reference),

@@ -81,7 +81,7 @@ pub use rest::{ToySettings, daily_minutes, quiet_hours};
 pub use streams::Resumption;
 pub use toys::{Binding, NewDevice, Opened};
 pub use uploads::{ChunksSent, Download, Recording};
-pub use voice::Upload;
+pub use voice::{Upload, decode_limits};
 
 pub use crate::ports::chunks::UploadState;
 pub use crate::ports::clock;

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::DomainError;
 use super::{FileKind, Hub};
-use crate::config::{SpokenFormat, seconds};
+use crate::config::{self, SpokenFormat, seconds};
 use crate::model::{FileName, Party, PartyId, PartyKind, UploadName};
 use crate::ports::audio::{self, AudioError, DecodeLimits, Ffmpeg, Sound};
 use crate::ports::files::Spooled;
@@ -39,6 +39,19 @@ pub(super) struct Identity {
     pub(super) digest: [u8; 32],
     /// The time for which it may be sent again, in seconds; 0 if every recording is a new one.
     pub(super) window_s: u64,
+}
+
+/// The limits of decoding a recording.
+pub fn decode_limits(audio: &config::Audio) -> DecodeLimits {
+    DecodeLimits {
+        max_seconds: audio.recording_max_s,
+        cpu_max: seconds(audio.decode_cpu_max_s),
+        ffmpeg: (!audio.ffmpeg.is_empty()).then(|| Ffmpeg {
+            program: audio.ffmpeg.as_str().into(),
+            timeout: seconds(audio.ffmpeg_timeout_s),
+            memory_max_bytes: audio.ffmpeg_memory_max_bytes,
+        }),
+    }
 }
 
 impl Upload {
@@ -125,16 +138,7 @@ impl Hub {
     }
 
     fn decode_limits(&self) -> DecodeLimits {
-        let audio = &self.config.audio;
-        DecodeLimits {
-            max_seconds: audio.recording_max_s,
-            cpu_max: seconds(audio.decode_cpu_max_s),
-            ffmpeg: (!audio.ffmpeg.is_empty()).then(|| Ffmpeg {
-                program: audio.ffmpeg.as_str().into(),
-                timeout: seconds(audio.ffmpeg_timeout_s),
-                memory_max_bytes: audio.ffmpeg_memory_max_bytes,
-            }),
-        }
+        decode_limits(&self.config.audio)
     }
 
     fn audio_error(&self, error: AudioError) -> DomainError {
