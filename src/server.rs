@@ -71,10 +71,12 @@ async fn load_model(hub: &Hub, config: &config::Speech) {
     let settings = recogniser_settings(config, model);
     match tokio::task::spawn_blocking(|| Recogniser::load(settings)).await {
         Ok(Ok(recogniser)) => {
-            if recogniser.describe().misses_all(&config.languages) {
+            let missing = recogniser.describe().missing(&config.languages);
+            if !missing.is_empty() {
                 tracing::warn!(
-                    "the speech model supports English only, which is none of speech.languages; fetch one of many \
-                     languages: scripts/get-model base-q5_1"
+                    ?missing,
+                    "the speech model supports English only, not all of speech.languages; fetch one of many languages, \
+                     scripts/get-model base-q5_1, and set speech.model"
                 );
             }
             hub.set_recogniser(recogniser)

@@ -206,9 +206,13 @@ async fn inspect(model: PathBuf, settings: &Speech) -> Result<String, String> {
     let found = tokio::task::spawn_blocking(move || Recogniser::inspect(&model, sha256.as_deref())).await;
     let found = found.map_err(|error| error.to_string())?;
     let found = found.map_err(|error| error.to_string())?;
-    match found.misses_all(&settings.languages) {
-        true => Err(format!("{found}: it supports none of speech.languages; scripts/get-model base-q5_1")),
-        false => Ok(found.to_string()),
+    let missing = found.missing(&settings.languages);
+    match missing.is_empty() {
+        true => Ok(found.to_string()),
+        false => Err(format!(
+            "{found}: it does not support {} of speech.languages; scripts/get-model base-q5_1",
+            missing.join(", ")
+        )),
     }
 }
 

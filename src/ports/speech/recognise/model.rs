@@ -107,9 +107,10 @@ pub struct ModelDescription {
 }
 
 impl ModelDescription {
-    /// Whether it supports none of these languages; an empty list stands for all languages of a model.
-    pub fn misses_all(&self, languages: &[String]) -> bool {
-        !self.multilingual && !languages.is_empty() && languages.iter().all(|code| code != "en")
+    /// Which of these languages it does not support.
+    pub fn missing<'a>(&self, languages: &'a [String]) -> Vec<&'a str> {
+        let missing = languages.iter().map(String::as_str).filter(|code| !self.multilingual && *code != "en");
+        missing.collect()
     }
 }
 
