@@ -594,6 +594,73 @@ async fn two_friends_of_one_name_are_asked_about_and_the_child_chooses() {
     assert_eq!(chosen, HashSet::from([dad.id, other.id]));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_only_like_a_friends_is_asked_about() {
+    let world = listening().await;
+    let (dad, olive) = (world.user("dad").await, world.user("olive").await);
+    let toy = world.toy(&dad, "Fluffy").await;
+    let wish = json!({"req_user": olive.id, "add_user": toy.id, "type": "app", "req_info": "", "remark": "Fluffy"});
+    assert_eq!(world.post_as(&olive, "/add_req", wish).await["code"], 0);
+    world.accept(&dad, "Olive").await;
+    let mut answers = Vec::new();
+    for answer in ["no", "yes"] {
+        let question = world.reply_to(&toy, "send a message to oliver").await;
+        assert_eq!(world.reply_to(&toy, "send a message to oliver").await, question, "it is asked again");
+        let after = world.say(&toy, answer).await;
+        assert_ne!(after["chat"], question, "{answer}: {after}");
+        answers.push(after["from_user"].clone());
+    }
+    assert_eq!(answers, [json!("ai"), json!(olive.id)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_is_recognised_on_the_command_line_without_a_hub() {
+    let mut world = hearing("send a message to grandma").await;
+    assert_eq!(world.stop().await, Some(0));
+    let (speech, noise) = (world.folder().join("speech.wav"), world.folder().join("silence.wav"));
+    std::fs::write(&speech, sound::wav()).unwrap();
+    std::fs::write(&noise, wav(16_000, 1, 16, 1, &[0; 64_000])).unwrap();
+    let model = ("TOYHUB_SPEECH__MODEL", "model.bin");
+    let hear = async |arguments: &[&str]| {
+        let output = world.command(&[&["hear"], arguments].concat()).env(model.0, model.1).output().await.unwrap();
+        let [out, error] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.code(), out, error)
+    };
+    let speech = speech.to_str().unwrap();
+    let (code, out, _) = hear(&[speech, "--friend", "Tom", "--friend", "Grandma"]).await;
+    let fields: Vec<(&str, &str)> = out.lines().map(|line| line.split_once('\t').unwrap()).collect();
+    let field = |name: &str| fields.iter().find(|(found, _)| *found == name).unwrap_or_else(|| panic!("{name}: {out}")).1;
+    assert_eq!(code, Some(0));
+    assert!(field("model").starts_with("model.bin: "), "{out}");
+    assert_eq!(field("words"), "send a message to grandma");
+    assert_eq!((field("intent"), field("language")), ("message to Grandma", "en"));
+    assert!((0.0..=1.0).contains(&field("confidence").parse::<f32>().unwrap()));
+    let seconds = |name: &str| field(name).strip_suffix(" s").unwrap().parse::<f64>().unwrap();
+    assert!(seconds("first pass") > 0.0 && seconds("recording") > 1.0, "{out}");
+
+    let (code, out, _) = hear(&[speech]).await;
+    assert!(code == Some(0) && out.contains("intent\tmessage to a friend who is not"), "{out}");
+    let (code, out, _) = hear(&[noise.to_str().unwrap()]).await;
+    assert!(code == Some(0) && out.contains("no words\tthere is no speech in it"), "{out}");
+    for (file, fault) in [("none.wav", "none.wav: "), ("model.bin", "model.bin: ")] {
+        let (code, out, error) = hear(&[file]).await;
+        assert!(code == Some(1) && error.contains(fault) && out.is_empty(), "{file}: {out}{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn languages_that_the_model_lacks_are_named_with_the_remedy() {
+    let settings = [("TOYHUB_SPEECH__LANGUAGES", "en,de"), ("TOYHUB_SERVER__LOG", "warn")];
+    let mut world = hearing_with("hello", &settings).await;
+    let printed = String::from_utf8(world.command(&["doctor"]).output().await.unwrap().stdout).unwrap();
+    let line = printed.lines().find(|line| line.contains("speech model")).unwrap();
+    assert!(line.starts_with("MISSING") && line.contains("not support de") && line.contains("get-model base-q5_1"), "{line}");
+    assert_eq!(world.stop().await, Some(0));
+    let log = std::fs::read_to_string(world.log()).unwrap();
+    let line = log.lines().find(|line| line.contains("supports English only")).unwrap_or_else(|| panic!("{log}"));
+    assert!(line.contains("\"de\"") && !line.contains("\"en\"") && line.contains("get-model base-q5_1"), "{line}");
+}
+
 /// `scripts/model-from-packages` with a package of this test.
 #[test]
 fn a_package_that_has_changed_makes_no_model() {

@@ -92,7 +92,7 @@ async fn doubtful_words_are_not_passed_on() {
 }
 
 #[tokio::test]
-async fn poor_words_in_a_shortened_window_are_recognised_again_in_the_full_one() {
+async fn poor_words_in_a_short_window_are_recognised_again_in_a_longer_one() {
     let large = shape::Shape { audio_positions: 1500, ..shape(1) };
     for (strength, again) in [(SURE, false), (1.28, true)] {
         let file = saved(&write(&large, &Weights::Says(&says(&[" bear"], strength))).bytes);
@@ -172,6 +172,23 @@ fn the_abort_is_heeded_and_the_state_is_good_afterwards() {
         assert_eq!(outcome.is_ok(), goes_on, "{stop:?}: {outcome:?}");
         assert_eq!(state.full_n_segments(), i32::from(goes_on));
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn recognition_has_a_lower_priority_than_messages() {
+    let recogniser = saying(&says(&[" play"], SURE));
+    recogniser.recognise("toy", sounds::babble(1.0)).await.unwrap();
+    let mut priorities = Vec::new();
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        // A thread of another test may have ended.
+        let Ok(stat) = std::fs::read_to_string(task.unwrap().path().join("stat")) else { continue };
+        let (name, fields) = stat.split_once('(').unwrap().1.rsplit_once(") ").unwrap();
+        let nice: i32 = fields.split(' ').nth(16).unwrap().parse().unwrap();
+        priorities.push((name.to_owned(), nice));
+    }
+    assert!(priorities.contains(&("recognise".into(), 10)), "{priorities:?}");
+    assert!(priorities.iter().all(|(name, nice)| name == "recognise" || *nice < 10), "{priorities:?}");
 }
 
 #[tokio::test]
