@@ -18,6 +18,8 @@ pub struct Hub {
     pub mqtt: SocketAddr,
     /// If the settings say so.
     pub mqtts: Option<SocketAddr>,
+    /// The listener for any topic, if the settings say so.
+    pub conformance: Option<SocketAddr>,
 }
 
 impl Drop for Hub {
@@ -41,7 +43,7 @@ impl Hub {
             address.map(|address| address.parse::<SocketAddr>().unwrap())
         };
         let [http, mqtt] = ["http=", "mqtt="].map(|name| found(name).unwrap());
-        Self { http, mqtt, mqtts: found("mqtts="), program, folder, settings, child }
+        Self { http, mqtt, mqtts: found("mqtts="), conformance: found("conformance="), program, folder, settings, child }
     }
 
     /// The output of the program with these arguments, on the folder of this hub.

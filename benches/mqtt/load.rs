@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
@@ -235,6 +235,51 @@ async fn write_numbered(mut client: Client, topic: String, messages: u32, in_fli
             packet = client.parse();
         }
     }
+}
+
+/// One publisher of so many messages of QoS 1 in a second, and one subscriber, until `ends`. The latency of each message,
+/// from the time at which it was due.
+#[allow(dead_code, reason = "other measurements send as fast as they can")]
+pub async fn paced(broker: SocketAddr, per_second: u32, ends: Arc<AtomicBool>) -> Vec<Duration> {
+    const TOPIC: &str = "paced";
+    let mut subscriber = Client::local(broker, "paced-sub").await;
+    subscriber.subscribe(TOPIC, 1).await;
+    let mut publisher = Client::local(broker, "paced-pub").await;
+    let interval = Duration::from_secs(1) / per_second;
+    let began = Instant::now();
+    let writer = tokio::spawn(async move {
+        let mut tick = tokio::time::interval(interval);
+        let mut sent = 0u32;
+        while !ends.load(Ordering::Relaxed) {
+            tokio::select! {
+                _ = tick.tick() => {
+                    let mut packet = publish(TOPIC, 1, (sent % 60_000) as u16 + 1);
+                    let payload = packet.len() - PAYLOAD.len();
+                    packet[payload..payload + 4].copy_from_slice(&sent.to_be_bytes());
+                    publisher.stream.write_all(&packet).await.expect("PUBLISH");
+                    sent += 1;
+                }
+                packet = publisher.packet() => drop(packet.expect("PUBACK")),
+            }
+        }
+        (publisher, sent)
+    });
+    let mut latencies = Vec::new();
+    // A connection that is silent for so long has got everything.
+    while let Ok(packet) = timeout(Duration::from_secs(2), subscriber.packet()).await {
+        let Packet { byte1, body } = packet.expect("PUBLISH");
+        if byte1 >> 4 == 3 {
+            let body = &subscriber.buffer[body];
+            let at = 2 + usize::from(body[1]);
+            let ack = [0x40, 2, body[at], body[at + 1]];
+            let number = body[at + 2..at + 6].try_into().map_or(0, u32::from_be_bytes);
+            latencies.push(began.elapsed().saturating_sub(interval * number));
+            subscriber.stream.write_all(&ack).await.expect("PUBACK");
+        }
+    }
+    let (_publisher, sent) = writer.await.expect("no panic");
+    assert_eq!(latencies.len(), sent as usize, "each message arrives once");
+    latencies
 }
 
 /// A publisher, and the subscribers of its own topic.

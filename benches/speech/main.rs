@@ -1,12 +1,16 @@
 //! The time until a toy gets its answer, by step.
 //!
 //! The first argument is the hub's program, the second a model file; `quick` takes a quarter of the recordings. With
-//! `understand` instead, it prints the recognised texts and intents of recordings: see `understand.rs`.
+//! `busy`, it measures commands beside a busy process and MQTT messages instead; with `understand`, it prints the recognised texts and intents of recordings: see `understand.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod busy;
 #[path = "../hub/mod.rs"]
 #[allow(dead_code)]
 mod hub;
+#[path = "../mqtt/load.rs"]
+#[allow(dead_code)]
+mod load;
 mod recordings;
 mod shapes;
 mod stages;
@@ -46,6 +50,9 @@ impl Times {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|word| word == busy::BURN) {
+        busy::burn();
+    }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     if let [word, model, samples] = &arguments[..]
         && word == "understand"
@@ -56,6 +63,10 @@ fn main() {
     let [program, model, more @ ..] = &arguments[..] else { panic!("the hub's program and a model are needed") };
     let model = std::fs::canonicalize(model).expect("the model's file");
     let count = if more.iter().any(|word| word == "quick") { COUNT / 4 } else { COUNT };
+    if more.iter().any(|word| word == "busy") {
+        runtime.block_on(busy::print(program, &model, count));
+        return;
+    }
     runtime.block_on(figures(program, &model, count));
     shapes::print();
 }

@@ -37,7 +37,7 @@ pub async fn measure(program: &str, model: &Path, recordings: &[Recording]) -> U
     uploads
 }
 
-async fn ask(client: &reqwest::Client, hub: &Hub, toy: &str, recording: &Recording) -> Value {
+pub async fn ask(client: &reqwest::Client, hub: &Hub, toy: &str, recording: &Recording) -> Value {
     let part = reqwest::multipart::Part::bytes(recording.wav.clone()).file_name("record.wav");
     let form = reqwest::multipart::Form::new().text("toy_id", toy.to_owned()).part("reco", part);
     let sent = client.post(format!("http://{}/ai_uploader", hub.http)).multipart(form).send().await.unwrap();
