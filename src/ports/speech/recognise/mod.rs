@@ -39,10 +39,10 @@ pub use transcript::{NoTranscript, RecogniseError, Seconds, Transcript};
 /// The stack of a worker; whisper.cpp's regular expressions recurse.
 const STACK_BYTES: usize = 8 << 20;
 
-/// By how much the priority of a worker is lower than that of the threads for messages, as by nice(1): recognition uses
-/// the time that they leave, and never delays them.
+/// By how much the priority of a worker is lower than that of the threads for messages, as by nice(1). Messages come
+/// first, and beside busy processes of other programs recognition still gets a third of a processor.
 #[cfg(target_os = "linux")]
-const NICE: i32 = 10;
+const NICE: i32 = 5;
 
 /// The settings and limits of recognition.
 #[derive(Debug, Clone)]
@@ -260,8 +260,12 @@ impl Worker {
 /// process would be lowered.
 fn lower_priority() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        debug!(%error, "the priority of speech recognition stays as it is");
+    {
+        let lowered = rustix::process::getpriority_process(None)
+            .and_then(|nice| rustix::process::setpriority_process(None, nice + NICE));
+        if let Err(error) = lowered {
+            debug!(%error, "the priority of speech recognition stays as it is");
+        }
     }
 }
 
