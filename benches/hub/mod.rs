@@ -43,7 +43,16 @@ impl Hub {
             address.map(|address| address.parse::<SocketAddr>().unwrap())
         };
         let [http, mqtt] = ["http=", "mqtt="].map(|name| found(name).unwrap());
-        Self { http, mqtt, mqtts: found("mqtts="), conformance: found("conformance="), program, folder, settings, child }
+        Self {
+            http,
+            mqtt,
+            mqtts: found("mqtts="),
+            conformance: found("conformance="),
+            program,
+            folder,
+            settings,
+            child,
+        }
     }
 
     /// The output of the program with these arguments, on the folder of this hub.

@@ -53,7 +53,10 @@ pub async fn print(program: &str, model: &std::path::Path, count: usize) {
     let recordings: Vec<Recording> =
         (0..count).map(|number| Recording::sum(folder.path(), COMMAND_S, number)).collect();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("{count} spoken sums of {COMMAND_S} s, one at a time, {cores} cores, {}; milliseconds", crate::name(model));
+    println!(
+        "{count} spoken sums of {COMMAND_S} s, one at a time, {cores} cores, {}; milliseconds",
+        crate::name(model)
+    );
     println!("{:44}{:>9}{:>9}{:>9}{:>14}{:>9}", "", "p50", "p95", "longest", "messages p50", "p99");
     for threads in [1, 2] {
         let settings = [

@@ -1,7 +1,7 @@
 //! Export of a family's data as one ZIP: the call that permits it, and the content of the archive.
 //!
 //! `family.json` has the user, the toys, the address books and the requests; `chats/<chat>.jsonl` the messages, one on a
-//! line; `sounds/` and `pictures/` the files that they name.
+//! line; `words/<toy>.jsonl` the kept words of its child; `sounds/` and `pictures/` the files that they name.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,11 +17,14 @@ use super::{Call, CallContext, CallerId, Entry, Facts, Permitted, Subject};
 use crate::domain::error::DomainError;
 use crate::domain::export::{Archive, stream};
 use crate::domain::{FileKind, Hub};
-use crate::model::{ChatId, FileName, Friend, Secret, Timestamp, UserId};
+use crate::model::{ChatId, FileName, Friend, Secret, Timestamp, ToyId, UserId};
 
 /// The calls of this file.
 pub const SUBJECT: Subject =
     Subject { name: "export", about: "Export of a family's data as one ZIP.", calls: &[Entry::of::<Export>()] };
+
+/// Entries of kept words that are read at once.
+const WORDS_PAGE: usize = 500;
 
 /// The path at which the archive is fetched, with its ticket for `{name}`.
 pub const PATH: &str = "/get_export/{name}";
@@ -133,6 +136,9 @@ async fn write(
     for picture in &pictures {
         hub.add_to_archive(&mut archive, &format!("pictures/{picture}"), FileKind::Image, picture).await?;
     }
+    for toy in hub.toys(user).await?.into_iter().map(|(toy, _)| toy.id) {
+        write_words(hub, user, &mut archive, &toy).await?;
+    }
     let mut notices = BTreeSet::new();
     for chat in hub.family_chats(user).await? {
         write_chat(hub, user, &mut archive, &chat, &mut notices).await?;
@@ -144,6 +150,25 @@ async fn write(
         hub.add_recording_to_archive(&mut archive, &recording).await?;
     }
     Ok(archive.finish().await?)
+}
+
+/// The kept words of a toy's child, newest first, if there are any.
+async fn write_words(hub: &Hub, user: &UserId, archive: &mut Archive, toy: &ToyId) -> Result<(), DomainError> {
+    let mut before = Timestamp::MAX;
+    loop {
+        let page = hub.kept_words(user, toy, before, WORDS_PAGE, Timestamp::MIN).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        if before == Timestamp::MAX {
+            archive.begin(&format!("words/{toy}.jsonl"))?;
+        }
+        before = last.at;
+        for kept in page {
+            let line = json!({
+                "time": kept.at, "words": kept.words, "action": kept.reaction.as_str(), "about": kept.about,
+            });
+            archive.write(format!("{line}\n").as_bytes()).await?;
+        }
+    }
 }
 
 /// The messages of a chat, then their recordings: an entry of an archive ends before the next one begins.

@@ -21,6 +21,7 @@ pub mod events;
 pub mod export;
 pub mod friends;
 pub mod household;
+mod kept_words;
 pub mod reading;
 pub mod request;
 pub mod rest;
@@ -63,6 +64,7 @@ pub const SUBJECTS: &[Subject] = &[
     friends::SUBJECT,
     household::SUBJECT,
     rest::SUBJECT,
+    kept_words::SUBJECT,
     reading::SUBJECT,
     erasure::SUBJECT,
     export::SUBJECT,

@@ -208,12 +208,14 @@ answer! {
         approved_only: bool,
         /// The pieces of the library that are approved.
         approved: Vec<Id>,
+        /// `true` if the words of the toy's child are kept (`keep_words`). Absent if not.
+        keep_words: Option<bool>,
     }
 }
 
 impl From<ToySettings> for SettingsOfToy {
     fn from(settings: ToySettings) -> Self {
-        let ToySettings { quiet, minutes, is_approved_only, approved } = settings;
+        let ToySettings { quiet, minutes, is_approved_only, approved, keeps_words } = settings;
         let (from, until, zone) = match quiet {
             Some(quiet) => (Some(quiet.from.to_string()), Some(quiet.until.to_string()), Some(quiet.zone)),
             None => (None, None, None),
@@ -221,6 +223,16 @@ impl From<ToySettings> for SettingsOfToy {
         let minutes_used = minutes.as_ref().map(|(_, seconds)| (seconds / 0.6).round() / 100.0);
         let (minutes, minutes_zone) = minutes.map(|(daily, _)| (u64::from(daily.minutes), daily.zone)).unzip();
         let approved = approved.iter().map(Id::from).collect();
-        Self { from, until, zone, minutes, minutes_zone, minutes_used, approved_only: is_approved_only, approved }
+        Self {
+            from,
+            until,
+            zone,
+            minutes,
+            minutes_zone,
+            minutes_used,
+            approved_only: is_approved_only,
+            approved,
+            keep_words: keeps_words.then_some(true),
+        }
     }
 }

@@ -37,8 +37,11 @@ settings! {
         /// Seconds that a recording to the hub may last.
         command_max_s: u32 = 30;
         /// Whether recordings to the hub are kept, in ai-recordings in data_dir. Otherwise they are deleted before they
-        /// are recognised. The recognised text is never stored or logged.
+        /// are recognised. The recognised text is never logged.
         keep_ai_recordings: bool = false;
+        /// Whether a guardian may turn on, by /keep_words, that the recognised text of a toy's child is kept in the
+        /// database, with what the hub did, for retention.words_days. Guardians of the toy can read it.
+        keep_words: bool = false;
         /// Seconds for which the hub remembers a question of its own, such as "do you mean this, or that?". 0 remembers
         /// none.
         question_timeout_s: u64 = 60 => MayBeZero;

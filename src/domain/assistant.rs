@@ -1,7 +1,7 @@
 //! Voice commands of children: recognition, execution and answer.
 //!
 //! [`Hub::ask`] performs all steps: recording, text, intent, answer. The recognised text is passed from one step to the
-//! next and then dropped: it is neither stored nor logged.
+//! next and then dropped: it is never logged, and stored only for a toy whose guardians wish it (`kept_words`).
 
 mod library;
 mod memory;
@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use super::error::DomainError;
 use super::{FileKind, Hub, PartState, Recording, Upload, clock};
 use crate::config::seconds;
-use crate::model::{Answer, Content, Event, FileName, Friend, Party, Timestamp, ToyCommand, ToyId};
+use crate::model::{Answer, Content, Event, FileName, Friend, Party, Reaction, Timestamp, ToyCommand, ToyId};
 use crate::ports::files::ANSWER_PREFIX;
 use crate::ports::reply::ReplyEngine;
 use crate::ports::speech::intent::{self, FriendNames, Intent, Known, Names};
@@ -67,6 +67,21 @@ struct Scene<'a> {
 }
 
 impl Scene<'_> {
+    /// What the child gets by an answer, and the title or friend that it is about.
+    fn reaction(&self, answer: &Answer) -> (Reaction, Option<String>) {
+        match answer {
+            Answer::Music(music) => {
+                let played = self.library.contents().iter().find(|content| content.music == *music);
+                (Reaction::Played, played.map(|content| content.title.clone()))
+            }
+            Answer::StartMessage { friend, .. } => {
+                let friend = self.friends.iter().find(|entry| entry.party == *friend);
+                (Reaction::Message, friend.map(|entry| entry.remark.clone()))
+            }
+            Answer::Reply(_) => (Reaction::Answered, None),
+        }
+    }
+
     fn friend_names(&self, language: &'static Language) -> Names {
         let friends = self.friends.iter().zip(&self.friends_toys);
         let names = friends.map(|(friend, toy_name)| FriendNames {
@@ -161,7 +176,9 @@ impl Hub {
         match recogniser.recognise(toy.as_str(), sound).await {
             Ok(heard) => {
                 let language = Language::of(&heard.text, heard.language);
-                self.answer(Conversation { scene: &scene, language }, &heard.text).await
+                let answer = self.answer(Conversation { scene: &scene, language }, &heard.text).await?;
+                self.keep_words(toy, &heard.text, scene.reaction(&answer), now).await;
+                Ok(answer)
             }
             Err(RecogniseError::NoTranscript(_)) => {
                 self.respond(Conversation { scene: &scene, language: self.family_language() }, &Line::NotUnderstood)

@@ -44,6 +44,14 @@ impl Hub {
         } else {
             "Recordings of what the child says to the toy itself are deleted before they are processed."
         };
+        let words = match self.config.speech.keep_words {
+            true => format!(
+                " If a guardian turns that on for the toy, the text of what the child says to it is kept {}, for its guardians \
+                 to read.",
+                kept(retention.words_days, "")
+            ),
+            false => String::new(),
+        };
         let elsewhere = if self.config.speech.reply_url.is_empty() {
             "No recording and no text leaves this hub."
         } else {
@@ -52,7 +60,7 @@ impl Hub {
         let text = format!(
             "This hub stores the name of the toy, the name that you give for the child, its friends, and its voice \
              messages. Voice messages are kept {}, friend requests {}, the record of who has read, befriended, erased and \
-             exported what {}. {recordings} {elsewhere} Only the two parties of a chat hear its messages. You may read the \
+             exported what {}. {recordings}{words} {elsewhere} Only the two parties of a chat hear its messages. You may read the \
              record, export everything, erase messages, chats, friends, the toy and your account, and withdraw this consent \
              by unbinding the toy, which erases all of it.",
             kept(retention.messages_days, "until they are erased"),

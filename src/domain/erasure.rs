@@ -108,6 +108,11 @@ fn friend_mark(of: &str, friend: &str) -> Mark {
 }
 
 impl Hub {
+    /// Wakes the worker, for an erasure that was recorded.
+    pub(super) fn wake_erasures(&self) {
+        self.erasures.begun.notify_one();
+    }
+
     /// Erases a message: for both, if the user sent it or it is in a chat of an own toy; or for the user alone.
     ///
     /// Errors: `UnknownMessage`, also for a message of other parties; `Forbidden` if the user may not erase it for

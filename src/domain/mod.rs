@@ -20,6 +20,7 @@ mod handover;
 mod health;
 mod household;
 pub mod housekeeping;
+mod kept_words;
 mod links;
 pub mod live;
 pub mod login;

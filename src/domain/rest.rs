@@ -185,6 +185,8 @@ pub struct ToySettings {
     pub is_approved_only: bool,
     /// The approved content.
     pub approved: Vec<ContentId>,
+    /// Whether the words of its child to the hub are kept.
+    pub keeps_words: bool,
 }
 
 /// Checks periodically which toys rest, until `shutdown`. The clock is passed in.
@@ -258,6 +260,7 @@ impl Hub {
             minutes,
             is_approved_only: self.store.is_approved_only(toy).await?,
             approved: self.store.approvals(toy).await?,
+            keeps_words: self.config.speech.keep_words && self.store.keeps_words(toy).await?,
         })
     }
 

@@ -38,6 +38,7 @@ impl Hub {
         if retention.audit_days > 0 {
             self.store.delete_audit_before(before(retention.audit_days)).await?;
         }
+        self.store.delete_kept_words_before(self.words_since(now)).await?;
         if let Some(before) = self.lost_before(system_time(now)) {
             self.files.sweep_lost(before).await.map_err(DomainError::internal)?;
         }

@@ -26,6 +26,7 @@ mod full_disk;
 mod fuzz_seeds;
 mod household;
 mod http_bad_input;
+mod kept_words;
 mod layers;
 mod legacy_page;
 mod matrix;

@@ -20,7 +20,7 @@ async fn hearing(text: &str) -> World {
     hearing_with(text, &[]).await
 }
 
-async fn hearing_with(text: &str, settings: &[(&'static str, &'static str)]) -> World {
+pub async fn hearing_with(text: &str, settings: &[(&'static str, &'static str)]) -> World {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("model.bin"), saying(text)).unwrap();
     let settings: Vec<_> = settings.iter().copied().chain([("TOYHUB_SPEECH__MODEL", "model.bin")]).collect();
@@ -45,7 +45,7 @@ impl World {
         titles.map(name)
     }
 
-    async fn ask(&self, toy: &Toy) -> Value {
+    pub async fn ask(&self, toy: &Toy) -> Value {
         self.ask_by(toy, sound::wav()).await
     }
 
@@ -396,7 +396,7 @@ async fn without_a_synthesiser_songs_are_played_and_the_rest_has_its_code() {
 }
 
 /// All files below a folder that contain a text, in any case.
-fn files_with(folder: &Path, text: &str) -> Vec<String> {
+pub fn files_with(folder: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -629,7 +629,8 @@ async fn a_recording_is_recognised_on_the_command_line_without_a_hub() {
     let speech = speech.to_str().unwrap();
     let (code, out, _) = hear(&[speech, "--friend", "Tom", "--friend", "Grandma"]).await;
     let fields: Vec<(&str, &str)> = out.lines().map(|line| line.split_once('\t').unwrap()).collect();
-    let field = |name: &str| fields.iter().find(|(found, _)| *found == name).unwrap_or_else(|| panic!("{name}: {out}")).1;
+    let field =
+        |name: &str| fields.iter().find(|(found, _)| *found == name).unwrap_or_else(|| panic!("{name}: {out}")).1;
     assert_eq!(code, Some(0));
     assert!(field("model").starts_with("model.bin: "), "{out}");
     assert_eq!(field("words"), "send a message to grandma");
@@ -654,7 +655,10 @@ async fn languages_that_the_model_lacks_are_named_with_the_remedy() {
     let mut world = hearing_with("hello", &settings).await;
     let printed = String::from_utf8(world.command(&["doctor"]).output().await.unwrap().stdout).unwrap();
     let line = printed.lines().find(|line| line.contains("speech model")).unwrap();
-    assert!(line.starts_with("MISSING") && line.contains("not support de") && line.contains("get-model base-q5_1"), "{line}");
+    assert!(
+        line.starts_with("MISSING") && line.contains("not support de") && line.contains("get-model base-q5_1"),
+        "{line}"
+    );
     assert_eq!(world.stop().await, Some(0));
     let log = std::fs::read_to_string(world.log()).unwrap();
     let line = log.lines().find(|line| line.contains("supports English only")).unwrap_or_else(|| panic!("{log}"));

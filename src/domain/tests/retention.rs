@@ -4,6 +4,7 @@ use super::*;
 use crate::config::Retention;
 use crate::domain::NewRequest;
 use crate::domain::units::DAY_S;
+use crate::model::Reaction;
 
 const NOW: Timestamp = 1_760_000_000.0;
 
@@ -72,4 +73,25 @@ async fn requests_and_expired_tokens_are_deleted_after_their_days() {
     world.hub.sweep_old(NOW + 11.0 * DAY_S).await.unwrap();
     assert_eq!(world.hub.requests(&other).await.unwrap().len(), 0);
     world.hub.request_friend(request(), NOW + 12.0 * DAY_S).await.unwrap();
+}
+
+#[tokio::test]
+async fn kept_words_are_hidden_and_deleted_after_their_days() {
+    let mut config = config(Retention { words_days: 7, ..Retention::default() });
+    config.speech.keep_words = true;
+    let world = world(config).await;
+    let (user, toy) = world.family().await;
+    let Party::Toy(toy) = toy else { panic!("a toy") };
+    world.hub.keep_words(&toy, "too early", (Reaction::Answered, None), NOW).await;
+    world.hub.set_keep_words(&user, &toy, true, NOW).await.unwrap();
+    for day in 0..3 {
+        let words = format!("words of day {day}");
+        world.hub.keep_words(&toy, &words, (Reaction::Answered, None), NOW + f64::from(day) * DAY_S).await;
+    }
+    let kept = async |now: Timestamp| world.hub.kept_words(&user, &toy, Timestamp::MAX, 10, now).await.unwrap().len();
+    assert_eq!(kept(NOW + 3.0 * DAY_S).await, 3);
+    assert_eq!(kept(NOW + 7.5 * DAY_S).await, 2, "they are hidden before they are deleted");
+    assert_eq!(kept(NOW).await, 3);
+    world.hub.sweep_old(NOW + 8.5 * DAY_S).await.unwrap();
+    assert_eq!(kept(NOW).await, 1);
 }

@@ -15,7 +15,7 @@ async fn done(hub: &Hub, toy: ToyId, setting: Setting) -> Result<Response, Domai
 
 pub(super) async fn settings(hub: &Hub, toy: &str) -> Result<Response, DomainError> {
     let settings = hub.toy_settings(None, &toy_id(toy)?, wire::now()).await?;
-    let ToySettings { quiet, minutes, is_approved_only, approved } = settings;
+    let ToySettings { quiet, minutes, is_approved_only, approved, keeps_words } = settings;
     let quiet = quiet.map_or_else(
         || "none".to_owned(),
         |quiet| format!("from {} until {}, {}", quiet.from, quiet.until, quiet.zone),
@@ -26,6 +26,7 @@ pub(super) async fn settings(hub: &Hub, toy: &str) -> Result<Response, DomainErr
         |(daily, seconds)| format!("{} a day, {:.1} used, {}", daily.minutes, seconds / 60.0, daily.zone),
     );
     let mut lines = vec![format!("quiet hours\t{quiet}"), format!("minutes\t{minutes}"), format!("content\t{content}")];
+    lines.extend(keeps_words.then(|| "words\tkept".to_owned()));
     lines.extend(approved.iter().map(|content| format!("approved\t{content}")));
     Ok(Response::Lines(lines))
 }

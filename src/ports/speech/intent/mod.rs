@@ -92,7 +92,9 @@ pub fn choose(transcript: &str, names: &Names, first: usize, second: usize) -> O
     let spoken = word::words(&text::normalise(transcript), lexicon);
     match names.only(first, second).find(&spoken, Anchor::Anywhere) {
         Found::One(index) | Found::Unsure(index) => Some(index),
-        Found::Two(..) | Found::None => Phrases::of(lexicon).choice(&spoken, lexicon).map(|is_first| if is_first { first } else { second }),
+        Found::Two(..) | Found::None => {
+            Phrases::of(lexicon).choice(&spoken, lexicon).map(|is_first| if is_first { first } else { second })
+        }
     }
 }
 
@@ -174,13 +176,7 @@ struct Framed {
 
 /// Looks for a title or a friend where the phrases of the table have one. Where the sentence is also like a phrase
 /// without a name, a friend's name must be spelled as it is: "tell the time" is nothing for Tim.
-fn framed_name(
-    sentence: &[Word],
-    phrases: &[Phrase],
-    known: Known<'_>,
-    may_message: bool,
-    is_plain: bool,
-) -> Framed {
+fn framed_name(sentence: &[Word], phrases: &[Phrase], known: Known<'_>, may_message: bool, is_plain: bool) -> Framed {
     let mut slots = Vec::new();
     for phrase in phrases {
         let is_allowed = match phrase.meaning {

@@ -69,10 +69,7 @@ impl World {
     }
 
     fn starts_message(&self, transcript: &str) -> bool {
-        matches!(
-            self.understand(transcript),
-            Intent::Message(_) | Intent::AskFriend(..) | Intent::ConfirmFriend(_)
-        )
+        matches!(self.understand(transcript), Intent::Message(_) | Intent::AskFriend(..) | Intent::ConfirmFriend(_))
     }
 }
 
