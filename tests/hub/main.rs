@@ -40,6 +40,7 @@ mod places;
 mod promises;
 mod proxies;
 mod proxy_programs;
+mod real_model;
 mod receipts;
 mod recordings;
 mod relay;

@@ -29,7 +29,7 @@ pub async fn hearing_with(text: &str, settings: &[(&'static str, &'static str)])
 
 impl World {
     /// Adds songs; gives the names of their sounds.
-    async fn songs<const COUNT: usize>(&self, titles: [&str; COUNT]) -> [String; COUNT] {
+    pub async fn songs<const COUNT: usize>(&self, titles: [&str; COUNT]) -> [String; COUNT] {
         let (key, _) = self.device().await;
         let (song, cover) = (self.folder().join("words.mp3"), self.data_dir().join(format!("files/qr/{key}.png")));
         sound::converted(self.folder(), "mp3", &[]);
@@ -492,7 +492,7 @@ async fn listening() -> World {
 
 impl World {
     /// The answer to this sentence.
-    async fn say(&self, toy: &Toy, words: &str) -> Value {
+    pub async fn say(&self, toy: &Toy, words: &str) -> Value {
         self.ask_by(toy, sound::spoken("en-us", words)).await
     }
 

