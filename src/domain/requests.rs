@@ -5,6 +5,7 @@
 //! recipient after one of them has accepted it. The guardian chooses the toy's remark for the friend.
 
 use super::error::DomainError;
+use super::names::with_common_blanks;
 use super::units::HOUR_S;
 use super::{Hub, clock};
 use crate::model::{
@@ -62,7 +63,7 @@ impl Hub {
         if new.requester.id() == new.requestee.as_str() {
             return Err(DomainError::SelfRequest);
         }
-        let info = self.checked_optional_text("req_info", new.info)?;
+        let info = self.checked_optional_text("req_info", with_common_blanks(&new.info))?;
         let remark = self.checked_optional_text("remark", new.remark)?;
         self.rates.requests.spend(&new.requester.to_string())?;
         self.check_room(0)?;
