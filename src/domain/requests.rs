@@ -127,7 +127,7 @@ impl Hub {
     }
 
     /// Refuses a request. The same request, and any other of the requesting family to this one, may be made again after
-    /// `accounts.refused_request_pause_h`, also by a user who leaves one of the families meanwhile. A guardian's refusal
+    /// `accounts.refused_request_pause_h`, also by a user who leaves or joins one of the families meanwhile. A guardian's refusal
     /// of a request of its own toy applies to that toy only. Errors: `UnknownRequest`, `AlreadyAnswered`.
     pub async fn refuse(&self, id: &RequestId, by: &UserId, now: Timestamp) -> Result<(), DomainError> {
         let request = self.request_of(id, by).await?;
@@ -227,7 +227,7 @@ impl Hub {
     }
 
     /// The ids of a party's family: the user, or the toy's guardians; their toys; and the other guardians of these.
-    async fn family_of(&self, party: &Party) -> Result<Vec<String>, DomainError> {
+    pub(super) async fn family_of(&self, party: &Party) -> Result<Vec<String>, DomainError> {
         let mut family = vec![party.id().to_owned()];
         for guardian in self.answerers(party).await? {
             family.push(guardian.to_string());

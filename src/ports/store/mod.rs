@@ -54,7 +54,7 @@ pub use erase::StoredMessage;
 pub use erasure::{ChatErasure, DeviceAfter, Erasing, Erasure};
 pub use folder::{check_files, damage, flushed_writes, is_open};
 pub use friends::{Block, NewEntry, Unfriended};
-pub use household::{NewInvite, OpenInvite};
+pub use household::{Joining, NewInvite, OpenInvite};
 pub use mend::{ChatCheck, EntryKey, MessagePlace, SoundOfMessage, StreamCheck};
 pub use places::ProvenPlace;
 pub use receipts::{Delivered, ReadMessages};
@@ -70,7 +70,7 @@ const SCHEMA: &str = include_str!("schema.surql");
 /// How long an import may take.
 const IMPORT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Raised with every change of `schema.surql`.
-const SCHEMA_VERSION: i64 = 12;
+const SCHEMA_VERSION: i64 = 13;
 /// The migration of a database of version 1. Like `schema.surql` it can be repeated, as an interrupted start begins
 /// again.
 const FROM_VERSION_1: &str = "UPDATE friend SET delivered_seq = read_seq WHERE delivered_seq = NONE";
