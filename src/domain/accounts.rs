@@ -4,7 +4,6 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::error::DomainError;
-use super::names::is_visible;
 use super::places::Origin;
 use super::units::DAY_S;
 use super::{Hub, clock};
@@ -58,9 +57,6 @@ impl Hub {
         let registration = self.config.auth.registration;
         self.check_allowed_from(registration, from, new.invite.is_some(), "making an account")?;
         let username = self.checked_text("username", new.username)?;
-        if !is_visible(&username) {
-            return Err(DomainError::invalid("username", "has characters that cannot be seen"));
-        }
         let nickname = self.checked_optional_text("nickname", new.nickname)?;
         let gender = self.checked_optional_text("gender", new.gender)?;
         self.check_new_password("password", &username, &new.password)?;

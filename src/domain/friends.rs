@@ -47,7 +47,11 @@ impl Hub {
         let card = self.card(&party).await?;
         let block = Block { party: party.clone(), name: card.name, avatar: card.avatar };
         let blocks_max = self.config.accounts.blocks_max;
-        let removed = self.store.block(owner, block, blocks_max, now).await.map_err(|error| match error {
+        let toys = match &party {
+            Party::User(user) => self.store.toys_of(user).await?.iter().map(|toy| toy.id.to_string()).collect(),
+            Party::Toy(_) => Vec::new(),
+        };
+        let removed = self.store.block(owner, (block, toys), blocks_max, now).await.map_err(|error| match error {
             StoreError::Refused(Refusal::BookFull) => DomainError::Full("blocked user or toy"),
             error => error.into(),
         })?;

@@ -11,7 +11,7 @@ use super::places::Origin;
 use super::units::HOUR_S;
 use super::{Hub, clock};
 use crate::model::{Action, ChatId, FileName, Party, PartyId, PartyKind, Secret, Timestamp, ToyId, UserId};
-use crate::ports::store::{NewEntry, NewInvite, OpenInvite};
+use crate::ports::store::{Joining, NewEntry, NewInvite, OpenInvite};
 
 /// A new invitation. The code is shown once.
 #[derive(Debug)]
@@ -128,8 +128,11 @@ impl Hub {
         let accounts = &self.config.accounts;
         let limits = (accounts.guardians_max, accounts.friends_max);
         let entries = (entry_of_user, entry_of_toy);
-        let seq = self.store.join(&hash, (&user.id, &id), &chat, entries, limits, now).await?;
-        let (user, toy) = (Party::User(user.id), Party::Toy(id.clone()));
+        let (party, toy) = (Party::User(user.id.clone()), Party::Toy(id.clone()));
+        let families = [self.family_of(&toy).await?, self.family_of(&party).await?];
+        let joining = Joining { hash: &hash, user: &user.id, toy: &id, families };
+        let seq = self.store.join(joining, &chat, entries, limits, now).await?;
+        let user = party;
         self.note_pair((&toy, &user), Action::GuardianAdded, issuer.as_ref(), now).await;
         if seq.is_some() {
             let event =

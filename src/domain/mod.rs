@@ -263,7 +263,7 @@ impl Hub {
         Ok(name)
     }
 
-    /// Checks a required text: not empty, and not too long.
+    /// Checks a required name: not empty, not too long, and visible.
     fn checked_text(&self, field: &'static str, text: String) -> Result<String, DomainError> {
         let text = text.trim();
         if text.is_empty() {
@@ -272,15 +272,15 @@ impl Hub {
         self.checked_optional_text(field, text.to_owned())
     }
 
-    /// Checks an optional text: not too long.
+    /// Checks an optional name: not too long, and visible ([`names`]).
     fn checked_optional_text(&self, field: &'static str, text: String) -> Result<String, DomainError> {
         let max = self.config.accounts.name_max_chars;
         let text = text.trim();
         if text.chars().count() > max {
             return Err(DomainError::invalid(field, format!("has more than {max} characters")));
         }
-        if text.chars().any(char::is_control) {
-            return Err(DomainError::invalid(field, "has control characters"));
+        if !names::is_visible(text) {
+            return Err(DomainError::invalid(field, "has characters that cannot be seen"));
         }
         Ok(text.to_owned())
     }

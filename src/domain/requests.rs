@@ -5,6 +5,7 @@
 //! recipient after one of them has accepted it. The guardian chooses the toy's remark for the friend.
 
 use super::error::DomainError;
+use super::names::with_common_blanks;
 use super::units::HOUR_S;
 use super::{Hub, clock};
 use crate::model::{
@@ -62,7 +63,7 @@ impl Hub {
         if new.requester.id() == new.requestee.as_str() {
             return Err(DomainError::SelfRequest);
         }
-        let info = self.checked_optional_text("req_info", new.info)?;
+        let info = self.checked_optional_text("req_info", with_common_blanks(&new.info))?;
         let remark = self.checked_optional_text("remark", new.remark)?;
         self.rates.requests.spend(&new.requester.to_string())?;
         self.check_room(0)?;
@@ -126,7 +127,7 @@ impl Hub {
     }
 
     /// Refuses a request. The same request, and any other of the requesting family to this one, may be made again after
-    /// `accounts.refused_request_pause_h`, also by a user who leaves one of the families meanwhile. A guardian's refusal
+    /// `accounts.refused_request_pause_h`, also by a user who leaves or joins one of the families meanwhile. A guardian's refusal
     /// of a request of its own toy applies to that toy only. Errors: `UnknownRequest`, `AlreadyAnswered`.
     pub async fn refuse(&self, id: &RequestId, by: &UserId, now: Timestamp) -> Result<(), DomainError> {
         let request = self.request_of(id, by).await?;
@@ -226,7 +227,7 @@ impl Hub {
     }
 
     /// The ids of a party's family: the user, or the toy's guardians; their toys; and the other guardians of these.
-    async fn family_of(&self, party: &Party) -> Result<Vec<String>, DomainError> {
+    pub(super) async fn family_of(&self, party: &Party) -> Result<Vec<String>, DomainError> {
         let mut family = vec![party.id().to_owned()];
         for guardian in self.answerers(party).await? {
             family.push(guardian.to_string());

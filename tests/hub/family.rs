@@ -299,3 +299,80 @@ async fn requests_of_a_blocked_user_notify_nobody() {
         assert_eq!(world.post_as(&eve, path, others.clone()).await["code"], 1, "{path}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_binds_who_joins_one_of_the_families_and_leaves_again() {
+    let world = World::start().await;
+    let (mia, tom, eve) = (world.user("mia").await, world.user("tom").await, world.user("eve").await);
+    let (uncle, aunt) = (world.user("uncle").await, world.user("aunt").await);
+    let (fluffy, rex) = (world.toy(&mia, "Fluffy").await, world.toy(&tom, "Rex").await);
+    let of_uncle = world.toy(&uncle, "Puffy").await;
+    let ask = async |by: &User, from: &str, to: &str| {
+        world.post_as(by, "/add_req", friend_request(from, to, "x")).await["code"].clone()
+    };
+    assert_eq!(ask(&mia, &mia.id, &rex.id).await, 0);
+    let request = requests(&world, &tom).await.remove(0);
+    assert_eq!(answer(&world, &tom, "/ref_req", &request, "").await["code"], 0);
+    // A refusal by a guardian of a request of its own toy binds nobody else.
+    world.ok("/add_req", friend_request(&fluffy.id, &eve.id, "E")).await;
+    let request = requests(&world, &mia).await.remove(0);
+    assert_eq!(answer(&world, &mia, "/ref_req", &request, "").await["code"], 0);
+
+    for (owner, toy, guardian) in [(&mia, &fluffy, &uncle), (&tom, &rex, &aunt)] {
+        let invite = world.post_as(owner, "/invite", json!({"user_id": owner.id, "toy_id": toy.id})).await;
+        let joined = json!({"user_id": guardian.id, "invite": invite["data"]["invite"]});
+        assert_eq!(world.post_as(guardian, "/join", joined).await["code"], 0);
+        let left = json!({"user_id": guardian.id, "toy_id": toy.id, "guardian_id": guardian.id});
+        assert_eq!(world.post_as(guardian, "/remove_guardian", left).await["code"], 0);
+    }
+    for from in [&uncle.id, &of_uncle.id] {
+        for to in [&rex.id, &tom.id] {
+            assert_eq!(ask(&uncle, from, to).await, 11, "{from} {to}");
+        }
+    }
+    assert_eq!(ask(&mia, &mia.id, &aunt.id).await, 11);
+    for from in [&uncle.id, &of_uncle.id] {
+        assert_eq!(ask(&uncle, from, &eve.id).await, 0, "{from}");
+    }
+    assert_eq!(ask(&aunt, &aunt.id, &uncle.id).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_does_not_change_the_answers_to_the_blocked_user() {
+    let world = World::start().await;
+    let mia = world.user("mia").await;
+    let fluffy = world.toy(&mia, "Fluffy").await;
+    let (eve, ada) = (world.user("eve").await, world.user("ada").await);
+    let (rex, max) = (world.toy(&eve, "Rex").await, world.toy(&ada, "Max").await);
+    let ask =
+        async |by: &User, from: &str, to: &str| world.post_as(by, "/add_req", friend_request(from, to, "x")).await;
+    for (by, toy) in [(&eve, &rex), (&ada, &max)] {
+        for from in [&by.id, &toy.id] {
+            for to in [&mia.id, &fluffy.id] {
+                assert_eq!(ask(by, from, to).await["code"], 0);
+            }
+        }
+    }
+    for owner in [json!({}), json!({"toy_id": fluffy.id})] {
+        let mut block = json!({"user_id": mia.id, "friend_id": eve.id});
+        block.as_object_mut().unwrap().extend(owner.as_object().unwrap().clone());
+        assert_eq!(world.post_as(&mia, "/block", block).await["code"], 0);
+    }
+    // The older requests are gone from the list, and the requester does not notice.
+    let listed = requests(&world, &mia).await;
+    assert_eq!(listed.len(), 4, "{listed:?}");
+    assert!(listed.iter().all(|request| [&ada.id, &max.id].iter().any(|id| request["req_user"] == id.as_str())));
+    for to in [&mia.id, &fluffy.id] {
+        let (blocked, other) = (ask(&eve, &eve.id, to).await, ask(&ada, &ada.id, to).await);
+        assert_eq!((&blocked, &blocked["code"]), (&other, &json!(1)), "{to}");
+        assert_eq!(ask(&eve, &rex.id, to).await, ask(&ada, &max.id, to).await, "{to}");
+    }
+    // A refusal is answered as one, also after a block.
+    let kim = world.user("kim").await;
+    assert_eq!(ask(&kim, &kim.id, &mia.id).await["code"], 0);
+    let request = requests(&world, &mia).await.into_iter().find(|request| request["req_user"] == kim.id.as_str());
+    assert_eq!(answer(&world, &mia, "/ref_req", &request.unwrap(), "").await["code"], 0);
+    assert_eq!(ask(&kim, &kim.id, &mia.id).await["code"], 11);
+    assert_eq!(world.post_as(&mia, "/block", json!({"user_id": mia.id, "friend_id": kim.id})).await["code"], 0);
+    assert_eq!(ask(&kim, &kim.id, &mia.id).await["code"], 11);
+}

@@ -32,6 +32,7 @@ mod legacy_page;
 mod matrix;
 mod moving_in;
 mod mqtt;
+mod names;
 mod one_connection;
 mod operation;
 mod pages;

@@ -105,6 +105,8 @@ async fn a_will_that_its_client_may_not_publish_is_refused_with_its_connect() {
     let of_toy = [
         format!("toy/{}/state/gone", other.id),
         format!("toy/{}/out", toy.id),
+        format!("toy/{}/voice/upload/0", toy.id),
+        format!("toy/{}/file/Success.mp3/0", toy.id),
         format!("toy/{}/in", toy.id),
         format!("online/{}", toy.id),
         format!("chat/{}", "0".repeat(24)),
@@ -114,6 +116,22 @@ async fn a_will_that_its_client_may_not_publish_is_refused_with_its_connect() {
     for (level, refused) in [(V4, 5), (V5, 0x87)] {
         for topic in &of_toy {
             assert_eq!(connects(level, topic, &toy.device_key, &toy.secret).await, refused, "{level} {topic}");
+        }
+        // No topic that anyone can publish to.
+        for topic in ["#", "+", "", &format!("toy/{}/state/#", toy.id), &format!("toy/{}/state/+", toy.id)] {
+            let invalid = if level == V4 { 5 } else { 0x90 };
+            assert_eq!(connects(level, topic, &toy.device_key, &toy.secret).await, invalid, "{level} {topic}");
+        }
+        let will = [if level == V5 { &[0][..] } else { &[] }, &text("toy\0/state"), &text("gone")].concat();
+        let mut raw = Raw::open(world.mqtt_addr()).await;
+        raw.send(&connect_with(level, 0xc6, 60, &[], "with-a-will", &will, &toy.device_key, &toy.secret)).await;
+        if level == V5 {
+            raw.expect(0x20, &[0, 0x81, 0]).await;
+        }
+        raw.expect_end().await;
+        for topic in ["out", "voice/upload/0"] {
+            let topic = format!("app/{}/{topic}", mia.id);
+            assert_eq!(connects(level, &topic, &mia.id, &mia.token).await, refused, "{level} {topic}");
         }
         // Its own, and that of a bridge, which is ignored.
         for topic in [own.as_str(), "$SYS/broker/connection/toy/state"] {

@@ -190,6 +190,10 @@ impl Preamble {
 
 fn read_will(will: protocol::LastWill, properties: Option<protocol::LastWillProperties>) -> Result<Box<Will>, Refusal> {
     let topic = std::str::from_utf8(&will.topic).map_err(|_| Refusal::Malformed)?;
+    // §1.5.3: a text with this character ends the connection.
+    if topic.contains('\0') {
+        return Err(Refusal::Malformed);
+    }
     let topic = topic.parse().map_err(|_| Refusal::WillTopic)?;
     let qos = match will.qos {
         protocol::QoS::AtMostOnce => QoS::AtMostOnce,
@@ -281,8 +285,19 @@ mod tests {
             expires_in_s: None,
         };
         assert_eq!(with_will.will, Some(Box::new(will)));
-        let error = read(&connect(5, 0xc6, b"\0\0\0\0\0\x01#\0\0\0\x01u\0\x01p")).unwrap_err();
-        assert_eq!(error, Rejection::new(Version::V5, Refusal::WillTopic));
+        let of_topic = |level: u8, topic: &str| {
+            let properties = if level == 5 { &[0][..] } else { &[] };
+            let will = [properties, &[0, topic.len() as u8], topic.as_bytes(), b"\0\0"].concat();
+            let rest = [properties, b"\0\x02id", &will[..], b"\0\x01u\0\x01p"].concat();
+            read(&connect(level, 0xc6, &rest)).map(|connect| connect.will.is_some())
+        };
+        for (level, version) in [(4, Version::V4), (5, Version::V5)] {
+            assert_eq!(of_topic(level, "a/b"), Ok(true));
+            for topic in ["#", "a/#", "a/+/b", ""] {
+                assert_eq!(of_topic(level, topic), Err(Rejection::new(version, Refusal::WillTopic)), "{topic}");
+            }
+            assert_eq!(of_topic(level, "a\0b"), Err(Rejection::new(version, Refusal::Malformed)));
+        }
     }
 
     #[test]

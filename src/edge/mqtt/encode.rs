@@ -337,7 +337,7 @@ mod tests {
             (Refusal::Credentials, Some(4), 0x86),
             (Refusal::NotAuthorized, Some(5), 0x87),
             (Refusal::AuthenticationMethod, None, 0x8c),
-            (Refusal::WillTopic, None, 0x90),
+            (Refusal::WillTopic, Some(5), 0x90),
             (Refusal::TooManyConnects, Some(3), 0x9f),
             (Refusal::Quota, Some(3), 0x97),
             (Refusal::Busy, Some(3), 0x89),

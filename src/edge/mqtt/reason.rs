@@ -98,11 +98,12 @@ impl Refusal {
     /// The return code of a 3.1.1 CONNACK (§3.2.2.3); none where the connection is closed without one.
     pub(super) fn v4_code(self) -> Option<ConnectReturnCode> {
         match self {
-            Self::Malformed | Self::Protocol | Self::WillTopic | Self::AuthenticationMethod => None,
+            Self::Malformed | Self::Protocol | Self::AuthenticationMethod => None,
             Self::UnsupportedVersion => Some(ConnectReturnCode::RefusedProtocolVersion),
             Self::ClientId => Some(ConnectReturnCode::ClientIdentifierNotValid),
             Self::Credentials => Some(ConnectReturnCode::BadUserNamePassword),
-            Self::NotAuthorized => Some(ConnectReturnCode::NotAuthorized),
+            // No client may publish to such a topic.
+            Self::NotAuthorized | Self::WillTopic => Some(ConnectReturnCode::NotAuthorized),
             Self::TooManyConnects | Self::Quota | Self::Busy | Self::Unavailable => {
                 Some(ConnectReturnCode::ServiceUnavailable)
             }

@@ -170,17 +170,17 @@ impl Store {
         .await
     }
 
-    /// Blocks another party: a friendship ends, a request of the blocked party is hidden, and a request to it is
-    /// withdrawn. Refused with `BookFull` beyond `blocks_max`.
+    /// Blocks another party: a friendship ends, requests of the blocked party and of its toys are hidden, and a request to
+    /// it is withdrawn. Refused with `BookFull` beyond `blocks_max`.
     pub async fn block(
         &self,
         owner: &Party,
-        block: Block,
+        (block, toys): (Block, Vec<String>),
         blocks_max: usize,
         now: Timestamp,
     ) -> Result<Option<Unfriended>, StoreError> {
         let (of, other) = (owner.id(), block.party.id());
-        let block = &block;
+        let (block, toys) = (&block, &toys);
         let _turns = self.turns.of(of, other).await;
         self.transact(|tx| async move {
             let id = record_of("block", of, other.to_owned());
@@ -197,8 +197,10 @@ impl Store {
                 created_at: now,
             };
             tx.run("UPSERT $id CONTENT $row RETURN NONE", vars! { id: id, row: row }).await?;
-            tx.run(DELETE_REQUESTS_BETWEEN, vars! { a: of, b: other }).await?;
-            tx.unfriend(owner, other).await
+            let removed = tx.unfriend(owner, other).await?;
+            let hidden = vars! { owner: of, other: other, toys: toys.clone(), nobody: NOBODY };
+            tx.run(HIDE_REQUESTS, hidden).await?;
+            Ok(removed)
         })
         .await
     }
@@ -284,6 +286,21 @@ impl Transaction<'_> {
 const FRIENDS: &str = "SELECT VALUE friend FROM type::record('friend', $keys)";
 
 const BLOCKED: &str = "SELECT VALUE other FROM type::record('block', $keys)";
+
+/// Hides the open requests of a blocked party, and of its toys, from their recipient, and deletes the other requests
+/// between the two, all with their texts. To the requester, a hidden request is one that nobody answers.
+const HIDE_REQUESTS: &str = "{
+    FOR $requester IN array::concat([$other], $toys) {
+        LET $open = (SELECT VALUE request FROM ONLY type::record('pending', [$requester, $owner]));
+        IF $open != NONE {
+            UPDATE type::record('request', $open) SET answerer = $nobody, words = '' WHERE answerer = $owner;
+        };
+    };
+    DELETE request WHERE requester = $other AND requestee = $owner AND status != 0;
+    DELETE request WHERE requester = $owner AND requestee = $other;
+    DELETE type::record('pending', [$owner, $other]);
+    RETURN NONE;
+}";
 
 /// Deletes the friend requests of two parties to each other, with their texts.
 const DELETE_REQUESTS_BETWEEN: &str = "{

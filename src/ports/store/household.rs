@@ -32,6 +32,19 @@ impl NewInvite {
     }
 }
 
+/// A user who becomes a guardian of a toy by an invitation.
+#[derive(Debug)]
+pub struct Joining<'a> {
+    /// The hash of the invitation's code.
+    pub hash: &'a str,
+    /// The user.
+    pub user: &'a UserId,
+    /// The toy.
+    pub toy: &'a ToyId,
+    /// The ids of the toy's family, and those of the user's family.
+    pub families: [Vec<String>; 2],
+}
+
 /// A valid invitation.
 #[derive(Debug)]
 pub struct OpenInvite {
@@ -105,17 +118,19 @@ impl Store {
         row.map(InviteRow::into_invite).transpose()
     }
 
-    /// Makes a user a guardian of the invitation's toy, and the two friends unless they are already. Returns the number
-    /// of that event. Refused with `UnknownInvite`, `AlreadyGuardian`, `GuardiansFull` or `BookFull`.
+    /// Makes a user a guardian of the invitation's toy, and the two friends unless they are already. Refusals that bind
+    /// the toy's family bind the user's family, too, also after it has left again. Returns the number of the event.
+    /// Refused with `UnknownInvite`, `AlreadyGuardian`, `GuardiansFull` or `BookFull`.
     pub async fn join(
         &self,
-        hash: &str,
-        (user, toy): (&UserId, &ToyId),
+        joining: Joining<'_>,
         chat: &ChatId,
         (entry_of_user, entry_of_toy): (NewEntry, NewEntry),
         (guardians_max, friends_max): (usize, usize),
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
+        let Joining { hash, user, toy, families } = joining;
+        let families = &families;
         let variables = vars! {
             hash: hash, user: user.as_str(), toy: toy.as_str(), guardians_max: guardians_max as i64, now: now,
             age: clock::age_of(now),
@@ -125,6 +140,7 @@ impl Store {
         let _turns = self.turns.of(user.as_str(), toy.as_str()).await;
         self.transact(|tx| async move {
             let is_new = tx.one::<bool>(JOIN, variables.clone()).await?;
+            tx.share_refusals(families).await?;
             if is_new != Some(true) {
                 return Ok(None);
             }

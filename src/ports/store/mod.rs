@@ -55,7 +55,7 @@ pub use erase::StoredMessage;
 pub use erasure::{ChatErasure, DeviceAfter, Erasing, Erasure};
 pub use folder::{check_files, damage, flushed_writes, is_open};
 pub use friends::{Block, NewEntry, Unfriended};
-pub use household::{NewInvite, OpenInvite};
+pub use household::{Joining, NewInvite, OpenInvite};
 pub use mend::{ChatCheck, EntryKey, MessagePlace, SoundOfMessage, StreamCheck};
 pub use places::ProvenPlace;
 pub use receipts::{Delivered, ReadMessages};

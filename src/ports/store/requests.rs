@@ -285,6 +285,31 @@ impl Transaction<'_> {
         Ok(found)
     }
 
+    /// Copies the refusals that bind a family, as the requesting or the other one, for others who join it. A guardian's
+    /// refusal of a request of its own toy binds that toy only.
+    pub(super) async fn share_refusals(&self, [family, own]: &[Vec<String>; 2]) -> Result<(), StoreError> {
+        let mut shared = Vec::new();
+        for member in family {
+            let sql = "SELECT requester, requestee, refuser, refused_at FROM refusal:[$asker, '']..[$asker, 'z']";
+            let rows = self.rows::<RefusalRow>(sql, vars! { asker: member.as_str() }).await?;
+            for row in rows.into_iter().filter(|row| !family.contains(&row.refuser)) {
+                shared.extend(
+                    own.iter().map(|id| (id.clone(), row.requestee.clone(), row.refuser.clone(), row.refused_at)),
+                );
+            }
+        }
+        let sql = "SELECT requester, requestee, refuser, refused_at FROM refusal WHERE requestee IN $others";
+        let rows = self.rows::<RefusalRow>(sql, vars! { others: family.clone() }).await?;
+        for row in rows.into_iter().filter(|row| row.refuser != row.requester) {
+            shared
+                .extend(own.iter().map(|id| (row.requester.clone(), id.clone(), row.refuser.clone(), row.refused_at)));
+        }
+        for (from, to, refuser, at) in shared.into_iter().filter(|(from, to, ..)| from != to) {
+            self.run(SHARE_REFUSAL, vars! { from: from, to: to, refuser: refuser, at: at }).await?;
+        }
+        Ok(())
+    }
+
     /// Whether a party has blocked one of `others`.
     async fn has_blocked(&self, owner: &str, others: &[String]) -> Result<bool, StoreError> {
         let blocked = self
@@ -296,6 +321,15 @@ impl Transaction<'_> {
         Ok(!blocked.is_empty())
     }
 }
+
+const SHARE_REFUSAL: &str = "{
+    LET $was = (SELECT VALUE refused_at FROM ONLY type::record('refusal', [$from, $to]));
+    IF $was = NONE OR $was < $at {
+        UPSERT type::record('refusal', [$from, $to]) SET requester = $from, requestee = $to, refuser = $refuser,
+            refused_at = $at;
+    };
+    RETURN NONE;
+}";
 
 const ADD_REQUEST: &str = "{
     IF record::exists(type::record('friend', [$requester, $requestee])) { THROW 'toyhub:already_friends' };
