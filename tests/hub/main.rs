@@ -31,6 +31,7 @@ mod legacy_page;
 mod matrix;
 mod moving_in;
 mod mqtt;
+mod odd_text;
 mod one_connection;
 mod operation;
 mod pages;
