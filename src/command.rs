@@ -24,6 +24,10 @@ use crate::service::{self, Failure};
 use output::{print, print_all};
 
 const DEFAULT_CONFIG: &str = "broker.toml";
+/// The outcome of a command that was interrupted while the hub executes it.
+const LEFT_TO_THE_HUB: &str = "interrupted: the hub finishes the command, and logs the outcome";
+/// The outcome of a command that was interrupted while no hub runs.
+const INTERRUPTED: &str = "interrupted: the command may be half done; repeat it";
 /// SurrealDB's parser and executor recurse deeper than the system's default stack.
 const THREAD_STACK_BYTES: usize = 10 * 1024 * 1024;
 
@@ -437,14 +441,21 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
 /// Sends the command to the running hub. If none runs, opens the data and executes it here.
 async fn ask(config: Config, command: Command) -> Result<Response, Failure> {
     let socket = config.server.control_socket();
-    let answered = control::ask(&socket, &command).await;
+    let answered = tokio::select! {
+        answered = control::ask(&socket, &command) => answered,
+        _ = tokio::signal::ctrl_c() => return Err(Failure::Command(LEFT_TO_THE_HUB.into())),
+    };
     if let Some(answer) = answered.map_err(|error| Failure::Command(format!("{}: {error}", socket.display())))? {
         return Ok(answer);
     }
     let hub = server::open_hub(&Arc::new(config)).await?;
-    let answer = control::execute(&hub, command).await;
+    let answer = tokio::select! {
+        answer = control::execute(&hub, command) => Ok(answer),
+        // Each of its transactions is done or not done.
+        _ = tokio::signal::ctrl_c() => Err(Failure::Command(INTERRUPTED.into())),
+    };
     hub.close(now()).await.map_err(|error| Failure::Command(error.to_string()))?;
-    Ok(answer)
+    answer
 }
 
 /// The first line of the standard input, without its end.

@@ -9,8 +9,8 @@ settings! {
         recording_max_s: u32 = 120 => Everyday;
         /// Kilobits per second of stored MP3, rounded up to the next bit rate of the format.
         mp3_bitrate_kbps: u32 = 48;
-        /// Program for recordings that the hub cannot decode itself (HE-AAC, AMR-WB, AIFF, CAF, WMA, damaged files), a
-        /// name or a path; "" for none. It runs at most once for a recording, in a thread of workers.
+        /// Program for recordings that the hub cannot decode itself (HE-AAC, AMR-WB, AIFF, CAF, WMA, AVI, damaged files),
+        /// a name or a path; "" for none. It runs at most once for a recording, in a thread of workers.
         ffmpeg: String = "ffmpeg".into();
         /// Seconds that this program may take for one recording. Its CPU time is what the hub left of decode_cpu_max_s.
         ffmpeg_timeout_s: u64 = 20;

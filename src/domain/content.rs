@@ -33,11 +33,12 @@ const AVATARS: [(&str, &[u8]); 3] = [
 pub struct NewContent {
     /// Its title.
     pub title: String,
-    /// The sound. MP3, WAV, M4A, Ogg and FLAC are stored as they are; other formats, and MP3 behind junk, as MP3.
+    /// The sound, in any format of recordings. It is stored as MP3, which every toy plays.
     pub sound: Bytes,
     /// The picture: JPEG or PNG.
     pub cover: Bytes,
-    /// The name of the sound's file, for pages that know it; a random one if none is given.
+    /// The name of the sound's file, for pages that know it; a random one if none is given. If it ends as the format of
+    /// the sound does, such as M4A, the sound is stored in that format.
     pub name: Option<FileName>,
 }
 
@@ -71,9 +72,10 @@ impl Hub {
         };
         let decoded = self.decode_content(&new.sound).await?;
         let duration = decoded.duration();
+        let wanted = new.name.as_ref().map_or(media_type("mp3"), |name| media_type(name.extension()));
         let (extension, sound) = match audio::extension_of(&new.sound) {
-            Some(extension) => (extension, new.sound),
-            None => ("mp3", self.encode(decoded, SpokenFormat::Mp3).await?),
+            Some(extension) if extension == "mp3" || media_type(extension) == wanted => (extension, new.sound),
+            _ => ("mp3", self.encode(decoded, SpokenFormat::Mp3).await?),
         };
         let music = match new.name {
             None => self.keep(FileKind::Music, extension, sound).await?,
@@ -91,7 +93,7 @@ impl Hub {
         if media_type(name.extension()) != media_type(extension) {
             return Err(DomainError::invalid(
                 "--name",
-                format!("must end with .{extension}, as the sound is of that kind"),
+                format!("must end with .{extension}, as the sound is stored in that format"),
             ));
         }
         let is_taken = || DomainError::invalid("--name", "is the name of another sound of the hub");

@@ -1,5 +1,7 @@
 //! Parses the fields of a request from its body, in any supported encoding.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::status::RequestFault;
@@ -23,11 +25,16 @@ pub fn from_form(bytes: &[u8]) -> Result<FieldMap, RequestFault> {
     Ok(pairs.into_iter().map(|(name, text)| (name, Value::String(text))).collect())
 }
 
+/// A text of a body: bytes that are not UTF-8 are replaced by U+FFFD.
+pub fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
 /// The value of a JSON text. Half of a character beyond U+FFFF, which JavaScript makes where it cuts a text, is replaced
 /// by U+FFFD, and so are bytes that are not UTF-8.
 pub fn parse_json(bytes: &[u8]) -> Option<Value> {
     let bytes = without_padding(bytes);
-    let mended = || serde_json::from_slice(&replace_halves(String::from_utf8_lossy(bytes).as_bytes()));
+    let mended = || serde_json::from_slice(&replace_halves(text(bytes).as_bytes()));
     serde_json::from_slice(bytes).or_else(|_| mended()).ok()
 }
 

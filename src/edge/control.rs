@@ -90,8 +90,29 @@ async fn answer_one(stream: UnixStream, hub: &Arc<Hub>) -> io::Result<()> {
     };
     let mut text = serde_json::to_vec(&answer)?;
     text.push(b'\n');
-    stream.write_all(&text).await?;
-    stream.flush().await
+    let mut written = stream.write_all(&text).await;
+    if written.is_ok() {
+        written = stream.flush().await;
+    }
+    if written.is_err() {
+        settle(hub, answer).await;
+    }
+    written
+}
+
+/// Logs the outcome of a command that was interrupted. Devices whose secrets nobody has read are removed again.
+async fn settle(hub: &Hub, answer: Response) {
+    match answer {
+        Response::Devices(lines) => {
+            let keys: Vec<String> = lines.into_iter().map(|line| line.key).collect();
+            match devices::remove(hub, &keys).await {
+                Ok(_) => tracing::info!(devices = keys.len(), "an interrupted command: its devices were removed again"),
+                Err(error) => tracing::warn!(%error, "an interrupted command: its devices are left"),
+            }
+        }
+        Response::Failed(message) => tracing::info!(message, "an interrupted command has failed"),
+        Response::Lines(_) | Response::Examined { .. } => tracing::info!("an interrupted command was finished"),
+    }
 }
 
 /// Sends a command to the hub on `path`; none if no hub answers there.

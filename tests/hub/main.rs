@@ -33,6 +33,7 @@ mod matrix;
 mod moving_in;
 mod mqtt;
 mod names;
+mod odd_text;
 mod one_connection;
 mod operation;
 mod pages;

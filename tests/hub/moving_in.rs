@@ -1,9 +1,12 @@
 //! Devices and sounds that exist already move in, with the keys and names that others know.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
 
 use crate::sound;
 use crate::world::{World, within};
@@ -180,9 +183,9 @@ async fn a_sound_keeps_the_name_that_pages_know() {
     assert_eq!((list.as_array().unwrap().len(), &list[0]["music"]), (1, &json!("Ode_to-Joy.1.wav")));
     for (name, expected) in [
         ("Ode_to-Joy.1.wav", "is the name of another sound"),
-        ("Success.mp3", "must end with .wav"),
-        ("joy.mp3", "must end with .wav"),
-        ("joy", "must end with .wav"),
+        ("Success.mp3", "is the name of another sound"),
+        ("joy.ogg", "must end with .mp3"),
+        ("joy", "must end with .mp3"),
         ("../joy.wav", "a file name has"),
         (".joy.wav", "a file name has"),
         ("j o y.wav", "a file name has"),
@@ -191,6 +194,9 @@ async fn a_sound_keeps_the_name_that_pages_know() {
         let fault = fails(&world, &add(name)).await;
         assert!(fault.contains(expected), "{name}: {fault}");
     }
+    // Of another name than that of its kind it is MP3, as without a name.
+    world.run(&add("joy.MP3")).await;
+    sound::assert_same_length(world.folder(), &get("joy.MP3").await.1);
     let mp3 = world.folder().join("words.mp3");
     sound::converted(world.folder(), "mp3", &[]);
     let own = ["content", "add", mp3.to_str().unwrap(), "--title", "x", "--cover", cover, "--name", "SendOK.mp3"];
@@ -199,5 +205,44 @@ async fn a_sound_keeps_the_name_that_pages_know() {
     std::fs::write(world.data_dir().join("files/music/half.wav"), b"RIFF").unwrap();
     world.run(&add("half.wav")).await;
     assert_eq!(get("half.wav").await.1, sound::wav());
-    assert_eq!(world.ok("/content_list", json!({})).await["data"].as_array().unwrap().len(), 2);
+    assert_eq!(world.ok("/content_list", json!({})).await["data"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_command_is_finished_by_the_hub_and_says_so() {
+    let world = World::start_with(&[("TOYHUB_SERVER__LOG", "info")]).await;
+    // The hub waits in the middle of the command for the content of this file.
+    let path = world.folder().join("devices");
+    let made = tokio::process::Command::new("mkfifo").arg(&path).status().await.unwrap();
+    assert!(made.success());
+    let mut importing = world.command(&["device", "import", path.to_str().unwrap()]);
+    importing.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let importing = importing.spawn().unwrap();
+    let opening = path.clone();
+    let opened = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(opening));
+    let mut file = within("the hub opens the file", opened).await.unwrap().unwrap();
+    let id = importing.id().unwrap().to_string();
+    assert!(tokio::process::Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
+    let output = within("the command's end", importing.wait_with_output()).await.unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && text.contains("the hub finishes the command"), "{text}");
+    assert_eq!(world.run(&["device", "list"]).await, "");
+    std::io::Write::write_all(&mut file, format!("{},,Bear\n", KEYS[0]).as_bytes()).unwrap();
+    drop(file);
+    within("the outcome", logged(&world, "an interrupted command was finished")).await;
+    assert_eq!(world.run(&["device", "list"]).await, format!("{}\tunbound\tBear\n", KEYS[0]));
+
+    // New devices are of no use without their secrets.
+    let mut socket = UnixStream::connect(world.data_dir().join("control.sock")).await.unwrap();
+    socket.write_all(b"{\"command\":\"add_devices\",\"count\":300}\n").await.unwrap();
+    drop(socket);
+    within("the outcome", logged(&world, "its devices were removed again")).await;
+    assert_eq!(world.run(&["device", "list"]).await.lines().count(), 1);
+}
+
+/// Waits for a line of the hub's log.
+async fn logged(world: &World, line: &str) {
+    while !std::fs::read_to_string(world.log()).unwrap().contains(line) {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }

@@ -9,13 +9,30 @@ use crate::sound;
 use crate::world::{Toy, User, World, within};
 
 /// Formats that only ffmpeg decodes: names, and how ffmpeg writes them.
-const OF_FFMPEG: [(&str, &str, &[&str]); 6] = [
+const OF_FFMPEG: [(&str, &str, &[&str]); 14] = [
     ("AIFF", "aiff", &[]),
     ("ALAC in CAF", "caf", &["-c:a", "alac"]),
     ("ALAC in M4A", "m4a", &["-c:a", "alac"]),
     ("WMA", "wma", &["-c:a", "wmav2"]),
     ("AU", "au", &[]),
     ("a transport stream", "ts", &["-c:a", "aac"]),
+    ("MP2", "mp2", &["-ar", "16000"]),
+    ("AVI", "avi", &["-c:a", "pcm_s16le"]),
+    ("FLV", "flv", &["-c:a", "nellymoser", "-ar", "22050"]),
+    ("WavPack", "wv", &[]),
+    ("VOC", "voc", &["-c:a", "pcm_u8", "-ar", "8000"]),
+    ("W64", "w64", &[]),
+    ("AC-3", "ac3", &["-ar", "48000"]),
+    ("E-AC-3", "eac3", &["-ar", "48000"]),
+];
+
+/// Formats that the hub decodes itself.
+const OF_THE_HUB: [(&str, &str, &[&str]); 5] = [
+    ("RIFF", "wave", &["-f", "wav"]),
+    ("MP3", "mp3", &["-ar", "16000"]),
+    ("Opus in Ogg", "ogg", &["-c:a", "libopus"]),
+    ("Opus in WebM", "webm", &["-c:a", "libopus"]),
+    ("FLAC", "flac", &[]),
 ];
 
 async fn family(world: &World) -> (User, Toy) {
@@ -48,7 +65,7 @@ fn odd_mp3s(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ffmpeg_reads_is_a_recording_as_loud_as_it_was() {
-    let world = World::start().await;
+    let world = World::start_with(&[("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "10000")]).await;
     let pair = family(&world).await;
     let folder = world.folder();
     let written = OF_FFMPEG.iter().map(|(name, end, codec)| (*name, sound::converted(folder, end, codec)));
@@ -73,6 +90,25 @@ async fn what_ffmpeg_reads_is_a_recording_as_loud_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn joined_recordings_are_stored_completely() {
+    let world = World::start().await;
+    let pair = family(&world).await;
+    let folder = world.folder();
+    let once = sound::seconds(folder, &sound::wav());
+    let fragmented: &[&str] = &["-c:a", "aac", "-movflags", "empty_moov", "-frag_duration", "400000"];
+    for (name, end, codec) in OF_THE_HUB.into_iter().chain([("fragmented MP4", "mp4", fragmented)]) {
+        let recording = sound::converted(folder, end, codec);
+        let sent = send(&world, &pair, recording.repeat(2)).await;
+        assert_eq!(sent["code"], 0, "twice {name}: {sent}");
+        let stored = download(&world, &format!("/get_chat/{}", sent["data"]["filename"].as_str().unwrap())).await;
+        let twice = sound::seconds(folder, &stored);
+        assert!((twice - 2.0 * once).abs() < 0.3, "twice {name}: {twice} s of {once} s");
+        let half = send(&world, &pair, recording[..recording.len() / 2].to_vec()).await;
+        assert_eq!(half["code"], 0, "half of {name}: {half}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_stream_is_never_a_fault_of_the_hub() {
     let settings = [("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "10000")];
     let world = World::start_with(&settings).await;
@@ -92,12 +128,15 @@ async fn a_damaged_stream_is_never_a_fault_of_the_hub() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_library_judges_as_uploads_are_judged() {
-    let world = World::start().await;
+    let world = World::start_with(&[("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "10000")]).await;
     let pair = family(&world).await;
     let folder = world.folder();
     let cover = world.data_dir().join(format!("files/qr/{}.png", pair.1.device_key));
     let mut cases = odd_mp3s(folder);
     cases.extend(OF_FFMPEG.iter().map(|(name, end, codec)| (*name, sound::converted(folder, end, codec))));
+    for (name, end, codec) in OF_THE_HUB {
+        cases.push((name, sound::converted(folder, end, codec)));
+    }
     cases.push(("AMR", sound::amr(folder)));
     cases.push(("a picture", std::fs::read(&cover).unwrap()));
     cases.push(("a playlist of a file", b"#EXTM3U\n/etc/passwd\n".to_vec()));
@@ -117,12 +156,12 @@ async fn the_library_judges_as_uploads_are_judged() {
             assert!([13, 14].map(Value::from).contains(&answer["code"]), "{name}: {answer}");
         }
     }
-    assert_eq!(titles.len(), 11, "{titles:?}");
-    // Toys play the files that they download.
+    assert_eq!(titles.len(), 24, "{titles:?}");
+    // Every toy plays MP3.
     let list = world.ok("/content_list", json!({})).await["data"].clone();
     for content in list.as_array().unwrap() {
         let name = content["music"].as_str().unwrap();
-        assert!([".mp3", ".m4a"].iter().any(|end| name.ends_with(end)), "{content}");
+        assert!(name.ends_with(".mp3"), "{content}");
         sound::assert_same_length(folder, &download(&world, &format!("/get_music/{name}")).await);
     }
 }

@@ -21,6 +21,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 
+use crate::clients::{script, succeeds};
 use crate::mqtt::{V5, connect, packet, publish, text};
 use crate::transport::{TLS, connector_with, make_ca, make_certificate, open_tls, tls_folder};
 use crate::world::{World, within};
@@ -389,6 +390,62 @@ async fn openssl_with_small_buffers_sends_and_receives_large_messages() {
         }
         let largest = lengths.iter().max().unwrap();
         assert!((3500..=4096).contains(largest), "{version}: a record of {largest} bytes");
+    }
+}
+
+/// mbedTLS, as a device asks for small fragments. The hub ignores the wish, as it may (RFC 6066 §4), and its records fit
+/// the smallest buffer that devices with the default of this library are built with.
+#[tokio::test(flavor = "multi_thread")]
+async fn mbedtls_that_asks_for_small_fragments_sends_and_receives_large_messages() {
+    let world = world(&[]).await;
+    let program = world.folder().join("mbedtls_client");
+    let mut compiler = Command::new("cc");
+    compiler.arg("-o").arg(&program).arg(script("mbedtls_client.c")).args(["-lmbedtls", "-lmbedx509", "-lmbedcrypto"]);
+    succeeds(compiler).await;
+    let owner = world.user("mia").await;
+    let toy = world.toy(&owner, "Fluffy").await;
+    let mut app = world.app(&owner).await;
+    let (command, state) = (format!("toy/{}/cmd/text", toy.id), format!("toy/{}/state/text", toy.id));
+    app.send(json!({"id": 8, "do": "subscribe", "topic": state})).await;
+    assert_eq!(app.answer(8).await["code"], 0);
+    for fragment in ["512", "1024", "2048", "4096"] {
+        let mut client = Command::new(&program)
+            .arg(world.mqtts_addr().port().to_string())
+            .arg(world.folder().join("ca.pem"))
+            .arg(fragment)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let (mut input, mut output) = (client.stdin.take().unwrap(), client.stdout.take().unwrap());
+        let subscribe = packet(0x82, &[&[0, 1, 0][..], &text(&command), &[0]].concat());
+        let hello = connect(V5, &toy.id, &toy.device_key, &toy.secret);
+        input.write_all(&[hello, subscribe].concat()).await.unwrap();
+        let mut received = Vec::new();
+        let mut read_until = async |end: &[u8]| {
+            let read = async {
+                while !received.ends_with(end) {
+                    assert_ne!(output.read_buf(&mut received).await.unwrap(), 0, "{fragment}: ended");
+                }
+            };
+            within("the bytes from mbedTLS", read).await;
+        };
+        read_until(&packet(0x90, &[0, 1, 0, 0])).await;
+        // A large message each way.
+        let sent = format!("{fragment}{}", "s".repeat(30_000));
+        input.write_all(&publish(V5, 0x32, &state, 7, sent.as_bytes())).await.unwrap();
+        read_until(&packet(0x40, &[0, 7])).await;
+        within("the state", async { while app.frame().await["payload"] != sent {} }).await;
+        let payload = "v".repeat(40_000) + "end";
+        app.send(json!({"id": 9, "do": "publish", "topic": command, "payload": payload})).await;
+        read_until(b"end").await;
+        drop(input);
+        let ended = within("the client's end", client.wait_with_output()).await.unwrap();
+        let lines = String::from_utf8(ended.stderr).unwrap();
+        let largest: usize = lines.trim_end().rsplit(' ').next().unwrap().parse().expect(&lines);
+        assert!(ended.status.success() && (3500..=4096).contains(&largest), "{fragment}: {lines}");
     }
 }
 

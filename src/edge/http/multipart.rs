@@ -5,6 +5,7 @@
 //! decides whether it is accepted. `multer` parses the parts, with two pitfalls: it buffers unparsed bytes without a
 //! limit, and it reads as long as bytes are available. [`Metered`] bounds both.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,7 @@ use super::parameters::parameter;
 use super::reading::BodyReader;
 use crate::api::request::Given;
 use crate::domain::Recording;
+use crate::edge::body;
 use crate::edge::net::AddressPlace;
 use crate::edge::status::RequestFault;
 
@@ -142,9 +144,9 @@ async fn receive_parts(
         }
         let disposition = field.headers().get(CONTENT_DISPOSITION);
         // A file's name need not be ASCII.
-        let disposition = disposition.and_then(|value| str::from_utf8(value.as_bytes()).ok()).unwrap_or_default();
-        let name = parameter(disposition, "name").unwrap_or_default();
-        let is_file = parameter(disposition, "filename").is_some();
+        let disposition = disposition.map_or(Cow::default(), |value| body::text(value.as_bytes()));
+        let name = parameter(&disposition, "name").unwrap_or_default();
+        let is_file = parameter(&disposition, "filename").is_some();
         let mut part = Part { field, held: &held };
         match limits.gate {
             Some(gate) if RECORDING_FIELDS.contains(&name.as_str()) => {
@@ -194,7 +196,7 @@ async fn text(
         }
         bytes.extend_from_slice(&chunk);
     }
-    String::from_utf8(bytes).map_err(|_| RequestFault::BadBody("a text field is not UTF-8"))
+    Ok(body::text(&bytes).into_owned())
 }
 
 /// An error of the reader is passed through the parser; any other error concerns the parts.

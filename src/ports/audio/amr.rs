@@ -4,7 +4,6 @@ use std::io::Read;
 
 use codec_core::codecs::amr::{AmrCodec, AmrFrameType, AmrStorageReader};
 use codec_core::types::{CodecConfig, CodedFrame, FrameKind, VariableRateCodec};
-use symphonia::core::io::MediaSource;
 
 use super::watch::Watch;
 use super::{AudioError, Collected};
@@ -15,7 +14,7 @@ const FRAMES_PER_SECOND: u64 = 50;
 const MAX_FRAME_BYTES: u64 = 32;
 
 /// Decodes a `#!AMR\n` file.
-pub(super) fn decode(source: Box<dyn MediaSource>, collected: &mut Collected, watch: &Watch) -> Result<(), AudioError> {
+pub(super) fn decode(source: impl Read, collected: &mut Collected, watch: &Watch) -> Result<(), AudioError> {
     // One frame above the limit is enough to detect that the file is too long.
     let max_frames = u64::from(collected.max_seconds) * FRAMES_PER_SECOND + 1;
     let mut file = Vec::new();

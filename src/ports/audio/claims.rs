@@ -16,8 +16,9 @@ const MAX_CODEBOOK_VALUES: u64 = 4 * 1024 * 1024;
 /// The bits with which each codebook begins (Vorbis I §3.2.1).
 const CODEBOOK_SYNC: u64 = 0x56_43_42;
 
-/// Counts the tracks of an MP4 file, and rewinds it. Errors: `Excessive` for too many.
-pub(super) fn check_tracks<S: Read + Seek + ?Sized>(source: &mut S) -> Result<(), AudioError> {
+/// Counts the tracks of an MP4 file, and rewinds it. Returns the end that its last box declares, which is behind the end
+/// of a truncated file. Errors: `Excessive` for too many tracks.
+pub(super) fn check_tracks<S: Read + Seek + ?Sized>(source: &mut S) -> Result<u64, AudioError> {
     let end = source.seek(SeekFrom::End(0))?;
     let (mut position, mut limit, mut tracks) = (0, end, 0);
     for _ in 0..MAX_BOXES {
@@ -43,7 +44,7 @@ pub(super) fn check_tracks<S: Read + Seek + ?Sized>(source: &mut S) -> Result<()
         position = found.end;
     }
     source.rewind()?;
-    Ok(())
+    Ok(position.max(end))
 }
 
 struct FoundBox {

@@ -1,6 +1,6 @@
 //! Decoding of the formats of Symphonia, with libopus for Opus.
 
-use std::io::{self, Seek, SeekFrom};
+use std::io;
 use std::sync::LazyLock;
 
 use symphonia::core::audio::GenericAudioBufferRef;
@@ -10,6 +10,7 @@ use symphonia::core::codecs::registry::CodecRegistry;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::{MediaSource, MediaSourceStream};
+use symphonia::core::units::Duration;
 use symphonia::default::formats::{AdtsReader, FlacReader, IsoMp4Reader, MkvReader, MpaReader, OggReader, WavReader};
 use symphonia_adapter_libopus::OpusDecoder;
 
@@ -32,22 +33,18 @@ static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
 /// A recording is damaged if one packet of so many cannot be decoded. Fewer of them are clicks.
 const PACKETS_PER_CLICK: usize = 16;
 
-/// Decodes the first sound track of the container that begins at `offset`.
+/// Decodes the first sound track of a container.
 ///
 /// Errors: besides limits, `Damaged` and `Unsupported`, possibly after samples were collected.
 pub(super) fn decode(
     kind: Kind,
-    source: Box<dyn MediaSource>,
-    offset: u64,
+    source: Box<dyn MediaSource + '_>,
     collected: &mut Collected,
     watch: &Watch,
 ) -> Result<(), AudioError> {
-    let mut stream = MediaSourceStream::new(source, Default::default());
-    if offset > 0 {
-        stream.seek(SeekFrom::Start(offset))?;
-    }
-    let mut reader = open(kind, stream)?;
-    let (track_id, mut decoder) = choose_track(reader.as_ref())?;
+    let mut reader = open(kind, MediaSourceStream::new(source, Default::default()))?;
+    let (mut track_id, mut decoder) = choose_track(reader.as_ref())?;
+    let declared_end = declared_end(kind, reader.as_ref());
     watch.check()?;
 
     let params = decoder.codec_params();
@@ -58,10 +55,14 @@ pub(super) fn decode(
     let max_packets = (u64::from(collected.max_seconds) + 1) * MAX_PACKETS_PER_SECOND;
     for _ in 0..max_packets {
         watch.check()?;
-        let packet = match reader.next_packet() {
+        let mut packet = match reader.next_packet() {
             Ok(Some(packet)) => packet,
-            // A reset begins another recording in the same file; only the first one is decoded.
-            Ok(None) | Err(Error::ResetRequired) => return finish(packets, bad, &extended),
+            Ok(None) => return finish(packets, bad, &extended),
+            // Another Ogg file was joined to this one.
+            Err(Error::ResetRequired) => {
+                (track_id, decoder) = choose_track(reader.as_ref())?;
+                continue;
+            }
             Err(Error::IoError(error)) if kind.is_stream() && error.kind() == io::ErrorKind::UnexpectedEof => {
                 return finish(packets, bad, &extended);
             }
@@ -76,6 +77,10 @@ pub(super) fn decode(
             continue;
         }
         packets += 1;
+        if declared_end.is_some_and(|end| packet.pts.get() >= end) {
+            // Another MP3 file was joined to this one. The reader takes all of it for padding at the end of the first.
+            packet.trim_end = Duration::ZERO;
+        }
         if is_aac {
             extended.add(&packet.data);
         }
@@ -113,7 +118,7 @@ fn finish(packets: usize, bad: Bad, extended: &sbr::Count) -> Result<(), AudioEr
     }
 }
 
-fn open(kind: Kind, stream: MediaSourceStream<'static>) -> Result<Box<dyn FormatReader>, AudioError> {
+fn open<'s>(kind: Kind, stream: MediaSourceStream<'s>) -> Result<Box<dyn FormatReader + 's>, AudioError> {
     let options = FormatOptions::default();
     Ok(match kind {
         Kind::Wav => Box::new(WavReader::try_new(stream, options)?),
@@ -130,6 +135,12 @@ fn open(kind: Kind, stream: MediaSourceStream<'static>) -> Result<Box<dyn Format
         Kind::Adts => Box::new(AdtsReader::try_new(stream, options)?),
         _ => return Err(AudioError::Unsupported(format!("{kind:?} in this place"))),
     })
+}
+
+/// The time at which an MP3 file ends by its first frame, with the padding of its encoder.
+fn declared_end(kind: Kind, reader: &dyn FormatReader) -> Option<i64> {
+    let track = reader.tracks().first().filter(|_| kind == Kind::Mp3)?;
+    i64::try_from(track.num_frames?.saturating_add(track.padding.unwrap_or_default().into())).ok()
 }
 
 fn choose_track(reader: &dyn FormatReader) -> Result<(u32, Box<dyn AudioDecoder>), AudioError> {

@@ -25,8 +25,9 @@ use super::{AudioError, DecodeLimits, Ffmpeg, Sound, attempt, container};
 const DECODERS: &str = "aac,aac_fixed,aac_latm,alac,amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,evrc,qcelp,\
                         mp1,mp1float,mp2,mp2float,mp3,mp3float,flac,vorbis,libvorbis,opus,libopus,speex,libspeex,\
                         gsm,gsm_ms,libgsm,libgsm_ms,truespeech,wmav1,wmav2,wmapro,wmavoice,wmalossless,\
+                        wavpack,ac3,ac3_fixed,eac3,nellymoser,adpcm_swf,adpcm_sbpro_2,adpcm_sbpro_3,adpcm_sbpro_4,\
                         adpcm_ima_wav,adpcm_ima_qt,adpcm_ms,adpcm_yamaha,g722,g726,\
-                        pcm_alaw,pcm_mulaw,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,\
+                        pcm_alaw,pcm_mulaw,pcm_u8,pcm_u16le,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,\
                         pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be";
 
 /// Its exit code when a signal has ended it in order, such as that of the end of its CPU time.
@@ -60,7 +61,7 @@ pub(super) fn decode(
         let (reader, reading) = mpsc::channel();
         let ending = scope.spawn(move || end(child, &reading, ffmpeg.timeout));
         let decoded = attempt(Box::new(ReadOnlySource::new(output)), limits, |source, collected, watch| {
-            container::decode(Kind::Wav, source, 0, collected, watch)
+            container::decode(Kind::Wav, source, collected, watch)
         });
         if decoded.is_ok() {
             // The child may be gone.

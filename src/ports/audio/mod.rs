@@ -16,6 +16,7 @@ mod ffmpeg;
 mod loudness;
 mod mix;
 mod mp3;
+mod parts;
 mod resample;
 mod sbr;
 mod sniff;
@@ -26,7 +27,7 @@ mod wav;
 mod tests;
 
 use std::fs::File;
-use std::io::{self, Cursor};
+use std::io::{self, Cursor, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,6 +41,7 @@ pub use ffmpeg::find_program;
 pub use loudness::level;
 use mix::Collected;
 pub use mp3::encode_mp3;
+use parts::Part;
 pub use resample::resample;
 use sniff::{Found, Kind};
 use watch::Watch;
@@ -201,32 +203,44 @@ struct Attempt {
 fn decode_here(
     kind: Kind,
     offset: u64,
-    mut source: Box<dyn MediaSource>,
+    source: Box<dyn MediaSource>,
     limits: &DecodeLimits,
 ) -> Result<Attempt, AudioError> {
+    if !kind.is_decoded_here() {
+        let doubt = AudioError::Unsupported(format!("{kind:?} is not decoded in this process"));
+        return Ok(Attempt { sound: None, doubt: Some(doubt) });
+    }
+    attempt(source, limits, |mut source, collected, watch| {
+        let starts = parts::starts(kind, source.as_mut(), offset)?;
+        let len = source.seek(SeekFrom::End(0))?;
+        let ends = starts.iter().skip(1).copied().chain([len]);
+        let mut outcome = Ok(());
+        for (begin, end) in starts.iter().zip(ends) {
+            match decode_part(kind, Part::new(source.as_mut(), *begin, end)?, collected, watch) {
+                // The next part may be undamaged.
+                Err(doubt @ (AudioError::Damaged(_) | AudioError::Unsupported(_) | AudioError::Io(_))) => {
+                    outcome = Err(doubt);
+                }
+                decoded => decoded?,
+            }
+        }
+        outcome
+    })
+}
+
+fn decode_part(kind: Kind, mut part: Part<'_>, collected: &mut Collected, watch: &Watch) -> Result<(), AudioError> {
     match kind {
-        Kind::AmrNarrow => attempt(source, limits, amr::decode),
-        Kind::Wav => attempt(source, limits, |source, collected, watch| {
-            container::decode(kind, wav::mend(source)?, 0, collected, watch)
-        }),
+        Kind::AmrNarrow => amr::decode(part, collected, watch),
+        Kind::Wav => container::decode(kind, wav::mend(part)?, collected, watch),
         // Read as a stream of unknown length: if the reader knew the length of a truncated file, it would refuse all of
         // it.
-        Kind::Matroska => attempt(source, limits, |source, collected, watch| {
-            container::decode(kind, Box::new(ReadOnlySource::new(source)), 0, collected, watch)
-        }),
+        Kind::Matroska => container::decode(kind, Box::new(ReadOnlySource::new(part)), collected, watch),
         Kind::Mp4 => {
-            claims::check_tracks(source.as_mut())?;
-            attempt(source, limits, |source, collected, watch| {
-                container::decode(kind, source, offset, collected, watch)
-            })
+            let declared_len = claims::check_tracks(&mut part)?;
+            part.declare(declared_len);
+            container::decode(kind, Box::new(part), collected, watch)
         }
-        Kind::Flac | Kind::Ogg | Kind::Mp3 | Kind::Adts => attempt(source, limits, |source, collected, watch| {
-            container::decode(kind, source, offset, collected, watch)
-        }),
-        _ => {
-            let doubt = AudioError::Unsupported(format!("{kind:?} is not decoded in this process"));
-            Ok(Attempt { sound: None, doubt: Some(doubt) })
-        }
+        _ => container::decode(kind, Box::new(part), collected, watch),
     }
 }
 

@@ -11,6 +11,8 @@ pub(super) enum Kind {
     Matroska,
     Mp4,
     Mp3,
+    /// MPEG layer II, of older recorders.
+    Mp2,
     Adts,
     AmrNarrow,
     AmrWide,
@@ -25,9 +27,25 @@ pub(super) enum Kind {
     /// Sun's format, which Java writes.
     Au,
     MpegTransport,
+    Avi,
+    /// Flash video.
+    Flv,
+    WavPack,
+    /// Sound Blaster's format.
+    Voc,
+    /// Sony's WAV with 64 bit lengths.
+    SonyWav64,
+    Ac3,
+    Eac3,
 }
 
 impl Kind {
+    /// Whether this process has a decoder.
+    pub(super) fn is_decoded_here(self) -> bool {
+        use Kind::{Adts, AmrNarrow, Flac, Matroska, Mp3, Mp4, Ogg, Wav};
+        matches!(self, Wav | Flac | Ogg | Matroska | Mp4 | Mp3 | Adts | AmrNarrow)
+    }
+
     /// Frames without a container, which can be found again after damage.
     pub(super) fn is_stream(self) -> bool {
         matches!(self, Kind::Mp3 | Kind::Adts)
@@ -41,7 +59,7 @@ impl Kind {
             Kind::Ogg => "ogg",
             Kind::Matroska => "matroska",
             Kind::Mp4 => "mov",
-            Kind::Mp3 => "mp3",
+            Kind::Mp3 | Kind::Mp2 => "mp3",
             Kind::Adts => "aac",
             Kind::AmrNarrow | Kind::AmrWide => "amr",
             Kind::Aiff => "aiff",
@@ -49,6 +67,13 @@ impl Kind {
             Kind::Asf => "asf",
             Kind::Au => "au",
             Kind::MpegTransport => "mpegts",
+            Kind::Avi => "avi",
+            Kind::Flv => "flv",
+            Kind::WavPack => "wv",
+            Kind::Voc => "voc",
+            Kind::SonyWav64 => "w64",
+            Kind::Ac3 => "ac3",
+            Kind::Eac3 => "eac3",
             Kind::AmrManyChannels => return None,
         })
     }
@@ -86,7 +111,8 @@ pub(super) fn recognise<S: Read + Seek>(source: &mut S) -> io::Result<Option<Fou
             None => {
                 kind = match kind_of(&head) {
                     // A byte or two are weak evidence: the next frame must follow.
-                    Some(Kind::Mp3) if !mp3_goes_on(source, offset, &head)? => None,
+                    Some(Kind::Mp3 | Kind::Mp2) if !mpeg_goes_on(source, offset, &head)? => None,
+                    Some(Kind::Ac3 | Kind::Eac3) if !ac3_goes_on(source, offset, &head)? => None,
                     Some(Kind::MpegTransport) if !transport_goes_on(source, offset)? => None,
                     kind => kind,
                 };
@@ -118,7 +144,7 @@ fn search<S: Read + Seek>(source: &mut S, offset: u64) -> io::Result<Option<Foun
 
 /// The stream whose frames begin here.
 fn stream_at(bytes: &[u8]) -> Option<Kind> {
-    [(Kind::Mp3, mp3_frame as fn(&[u8; 12]) -> Option<Frame>), (Kind::Adts, adts_frame)]
+    [(Kind::Mp3, mp3_frame as fn(&[u8; 12]) -> Option<Frame>), (Kind::Adts, adts_frame), (Kind::Mp2, mp2_frame)]
         .into_iter()
         .find(|(_, frame)| {
             let mut at = 0;
@@ -154,6 +180,7 @@ fn read_at<S: Read + Seek>(source: &mut S, offset: u64) -> io::Result<[u8; 12]> 
 fn kind_of(head: &[u8; 12]) -> Option<Kind> {
     match head {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E'] => Some(Kind::Wav),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' '] => Some(Kind::Avi),
         [b'R', b'F', b'6', b'4', _, _, _, _, b'W', b'A', b'V', b'E'] => Some(Kind::Wav64),
         [b'F', b'O', b'R', b'M', _, _, _, _, b'A', b'I', b'F', b'F' | b'C'] => Some(Kind::Aiff),
         [b'c', b'a', b'f', b'f', 0, 1, ..] => Some(Kind::Caf),
@@ -167,10 +194,15 @@ fn kind_of(head: &[u8; 12]) -> Option<Kind> {
         _ if head.starts_with(b"#!AMR\n") => Some(Kind::AmrNarrow),
         _ if head.starts_with(b"#!AMR-WB\n") => Some(Kind::AmrWide),
         _ if head.starts_with(b"#!AMR_MC") || head.starts_with(b"#!AMR-WB_MC") => Some(Kind::AmrManyChannels),
+        [b'F', b'L', b'V', 1, ..] => Some(Kind::Flv),
+        [b'w', b'v', b'p', b'k', ..] => Some(Kind::WavPack),
+        [b'r', b'i', b'f', b'f', 0x2e, 0x91, 0xcf, 0x11, ..] => Some(Kind::SonyWav64),
+        _ if head.starts_with(b"Creative Voi") => Some(Kind::Voc),
         [0x47, ..] => Some(Kind::MpegTransport),
         // ADTS: twelve set bits, then the version, a layer of zero.
         [0xff, second, ..] if second & 0xf6 == 0xf0 => Some(Kind::Adts),
-        _ => mp3_frame(head).map(|_| Kind::Mp3),
+        [0x0b, 0x77, ..] => ac3_frame(head).map(|(kind, _)| kind),
+        _ => mpeg_frame(head).map(|(kind, _)| kind),
     }
 }
 
@@ -186,27 +218,60 @@ fn id3_len(head: &[u8; 12]) -> Option<u64> {
     }
 }
 
-/// The MPEG layer III frame that begins here.
-fn mp3_frame(head: &[u8; 12]) -> Option<Frame> {
-    const KBPS_V1: [u64; 14] = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320];
+/// The frame of MPEG layer II or III that begins here.
+fn mpeg_frame(head: &[u8; 12]) -> Option<(Kind, Frame)> {
+    const KBPS_V1_III: [u64; 14] = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320];
+    const KBPS_V1_II: [u64; 14] = [32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384];
     const KBPS_V2: [u64; 14] = [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160];
     let [0xff, version_layer, rates, ..] = *head else {
         return None;
     };
-    if version_layer & 0xe0 != 0xe0 || version_layer & 0x06 != 0x02 {
-        return None;
-    }
-    let (kbps, rate_divisor, bits_per_frame_factor) = match version_layer & 0x18 {
-        0x18 => (KBPS_V1, 1, 144),
-        0x10 => (KBPS_V2, 2, 72),
-        0x00 => (KBPS_V2, 4, 72),
+    let kind = match version_layer & 0xe6 {
+        0xe2 => Kind::Mp3,
+        0xe4 => Kind::Mp2,
+        _ => return None,
+    };
+    let (kbps, rate_divisor, bits_per_frame_factor) = match (version_layer & 0x18, kind) {
+        (0x18, Kind::Mp3) => (KBPS_V1_III, 1, 144),
+        (0x18, _) => (KBPS_V1_II, 1, 144),
+        (0x10, Kind::Mp3) => (KBPS_V2, 2, 72),
+        (0x10, _) => (KBPS_V2, 2, 144),
+        (0x00, Kind::Mp3) => (KBPS_V2, 4, 72),
         _ => return None,
     };
     let kbps = kbps.get(usize::from(rates >> 4).checked_sub(1)?)?;
     let rate = [44_100, 48_000, 32_000].get(usize::from(rates >> 2 & 3))? / rate_divisor;
     let padding = u64::from(rates >> 1 & 1);
     let len = bits_per_frame_factor * kbps * 1000 / rate + padding;
-    Some(Frame { len, properties: [version_layer, rates & 0x0c] })
+    Some((kind, Frame { len, properties: [version_layer, rates & 0x0c] }))
+}
+
+fn mp3_frame(head: &[u8; 12]) -> Option<Frame> {
+    mpeg_frame(head).filter(|(kind, _)| *kind == Kind::Mp3).map(|(_, frame)| frame)
+}
+
+fn mp2_frame(head: &[u8; 12]) -> Option<Frame> {
+    mpeg_frame(head).filter(|(kind, _)| *kind == Kind::Mp2).map(|(_, frame)| frame)
+}
+
+/// The frame of AC-3 or E-AC-3 that begins here, and its length (ETSI TS 102 366 §4.4, §E.1.3).
+fn ac3_frame(head: &[u8; 12]) -> Option<(Kind, u64)> {
+    const KBPS: [u64; 19] = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640];
+    let [0x0b, 0x77, third, fourth, rates, version, ..] = *head else { return None };
+    match version >> 3 {
+        ..=10 => {
+            let kbps = KBPS.get(usize::from(rates & 0x3f) / 2)?;
+            let words = match rates >> 6 {
+                0 => kbps * 2,
+                1 => kbps * 320 / 147 + u64::from(rates & 1),
+                2 => kbps * 3,
+                _ => return None,
+            };
+            Some((Kind::Ac3, words * 2))
+        }
+        11..=16 => Some((Kind::Eac3, 2 * (u64::from(third & 7) << 8 | u64::from(fourth)) + 2)),
+        _ => None,
+    }
 }
 
 /// The AAC frame with a header that begins here.
@@ -219,12 +284,21 @@ fn adts_frame(head: &[u8; 12]) -> Option<Frame> {
 }
 
 /// Whether the first frame is followed by another one or by the end.
-fn mp3_goes_on<S: Read + Seek>(source: &mut S, offset: u64, head: &[u8; 12]) -> io::Result<bool> {
-    let Some(frame) = mp3_frame(head) else {
+fn mpeg_goes_on<S: Read + Seek>(source: &mut S, offset: u64, head: &[u8; 12]) -> io::Result<bool> {
+    let Some((kind, frame)) = mpeg_frame(head) else {
         return Ok(false);
     };
     let next = read_at(source, offset + frame.len)?;
-    Ok(next == [0; 12] || next.starts_with(b"TAG") || mp3_frame(&next).is_some())
+    Ok(next == [0; 12] || next.starts_with(b"TAG") || mpeg_frame(&next).is_some_and(|(next, _)| next == kind))
+}
+
+/// Whether the first frame of AC-3 or E-AC-3 is followed by another one or by the end.
+fn ac3_goes_on<S: Read + Seek>(source: &mut S, offset: u64, head: &[u8; 12]) -> io::Result<bool> {
+    let Some((_, len)) = ac3_frame(head) else {
+        return Ok(false);
+    };
+    let next = read_at(source, offset + len)?;
+    Ok(next == [0; 12] || next.starts_with(&[0x0b, 0x77]))
 }
 
 /// Whether the next packets of a transport stream follow.

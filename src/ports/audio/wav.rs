@@ -3,7 +3,7 @@
 //! Small recorders write the header first and never update it: the lengths are then 0, 0xFFFFFFFF or larger than the
 //! file. A new header with the true lengths is put before the samples; chunks without samples are dropped.
 
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::io::{self, Cursor, Read, SeekFrom};
 
 use bytes::Bytes;
 use hound::{SampleFormat, WavSpec, WavWriter};
@@ -40,13 +40,13 @@ pub fn encode_wav(sound: &Sound) -> Result<Bytes, AudioError> {
 }
 
 /// Puts a header with the true lengths before the samples of a WAV file.
-pub(super) fn mend(mut source: Box<dyn MediaSource>) -> Result<Box<dyn MediaSource>, AudioError> {
+pub(super) fn mend<'s>(mut source: impl MediaSource + 's) -> Result<Box<dyn MediaSource + 's>, AudioError> {
     let file_len = source.seek(SeekFrom::End(0))?;
     let mut position = source.seek(SeekFrom::Start(12))?;
     let mut header = b"RIFF\xff\xff\xff\xffWAVE".to_vec();
 
     for _ in 0..MAX_CHUNKS {
-        let (id, declared) = read_chunk_head(source.as_mut())?;
+        let (id, declared) = read_chunk_head(&mut source)?;
         position += 8;
         let remaining = file_len.saturating_sub(position);
         match &id {
