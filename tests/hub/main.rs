@@ -34,6 +34,7 @@ mod mqtt;
 mod one_connection;
 mod operation;
 mod pages;
+mod pages_browser;
 mod passwords;
 mod places;
 mod promises;
