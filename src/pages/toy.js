@@ -12,6 +12,9 @@ const ANSWER_MS = 60_000;
 const REOPEN_MS = 2500;
 const SHORTEST_S = 0.4;
 
+/** The connection broke before the answer. */
+class LinkLost extends Error {}
+
 const find = (id) => document.getElementById(id);
 const player = new Audio();
 
@@ -123,17 +126,20 @@ function connect() {
     keepalive: 30, reconnectPeriod: REOPEN_MS, timerVariant: "native",
   });
   client.on("connect", async () => {
-    const base = `toy/${toy.id}`;
-    await client.subscribeAsync([`${base}/in`, `${base}/cmd/#`, `${base}/file/#`], { qos: 1 });
-    report("volume", find("volume").value);
-    report("battery", await batteryLevel());
-    await loadFriends();
-    showReady();
-    // Messages that arrived meanwhile.
-    playMail();
+    try {
+      await greet();
+    } catch (error) {
+      // A connection that broke meanwhile is followed by another one.
+      if (client?.connected) show("off", error.message);
+    }
   });
   client.on("close", () => {
-    if (client) show("thinking", t("link_waiting"));
+    for (const { reject, timer } of asked.values()) {
+      clearTimeout(timer);
+      reject(new LinkLost(t("link_waiting")));
+    }
+    asked.clear();
+    if (client && !recording) show("thinking", t("link_waiting"));
   });
   // A refused login: the toy was unbound, or has a new secret.
   client.on("error", ({ code }) => {
@@ -148,6 +154,19 @@ function connect() {
     else if (kind === "cmd") obey(key, payload.toString());
     else receive(JSON.parse(payload.toString()));
   });
+}
+
+/** What a toy does on each connection. */
+async function greet() {
+  const base = `toy/${toy.id}`;
+  await client.subscribeAsync([`${base}/in`, `${base}/cmd/#`, `${base}/file/#`], { qos: 1 });
+  report("volume", find("volume").value);
+  report("battery", await batteryLevel());
+  await loadFriends();
+  if (recording) return;
+  showReady();
+  // Messages that arrived meanwhile.
+  playMail();
 }
 
 /** Publishes a state, for the owner; retained. */
@@ -205,7 +224,7 @@ function receive(event) {
     if (by) setVolume(Number(find("volume").value) + by);
     if (event.command === "stop") player.pause();
   } else if (event.type === "friend_added" || event.type === "friend_removed") {
-    loadFriends();
+    loadFriends().catch(() => {});
   }
 }
 
@@ -288,7 +307,7 @@ find("stop").addEventListener("click", () => player.pause());
 
 async function startTalking(event) {
   event.preventDefault();
-  if (recording || !client?.connected) return;
+  if (recording || !client) return;
   player.pause();
   show("listening", t("toy_listens"));
   const started = Recording.start(stopTalking);
@@ -327,22 +346,37 @@ async function stopTalking() {
   playMail();
 }
 
-/** Sends a recording in chunks: to the assistant, or to a friend. */
-async function send(sound, to_user) {
+/** Sends a recording in chunks, and then the request that uses them. Continues after a broken connection. */
+async function upload(sound, request) {
   const bytes = new Uint8Array(await sound.arrayBuffer());
-  const upload = Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const random = crypto.getRandomValues(new Uint8Array(12));
+  const upload = Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("");
   const chunks = Math.ceil(bytes.length / CHUNK_BYTES);
-  for (let n = 0; n < chunks; n++) {
-    const chunk = bytes.subarray(n * CHUNK_BYTES, (n + 1) * CHUNK_BYTES);
-    await client.publishAsync(`toy/${toy.id}/voice/${upload}/${n}`, chunk, { qos: 1 });
+  for (;;) {
+    try {
+      const { first_missing, finished } = await ask({ do: "upload_state", upload });
+      // A chunk after the end would begin a new recording.
+      for (let n = finished ? chunks : first_missing; n < chunks; n++) {
+        const chunk = bytes.subarray(n * CHUNK_BYTES, (n + 1) * CHUNK_BYTES);
+        await client.publishAsync(`toy/${toy.id}/voice/${upload}/${n}`, chunk, { qos: 1 });
+      }
+      return await ask({ ...request, upload, chunks });
+    } catch (error) {
+      if (!(error instanceof LinkLost) || !client) throw error;
+      await new Promise((resolve) => client.once("connect", resolve));
+    }
   }
+}
+
+/** Sends what the child has said: to the assistant, or to a friend. */
+async function send(sound, to_user) {
   if (to_user) {
-    await ask({ do: "toy_uploader", to_user, upload, chunks });
+    await upload(sound, { do: "toy_uploader", to_user });
     showReady();
     find("status").textContent = t("toy_sent", { who: names.get(to_user) });
     return;
   }
-  const { music, chat, from_user } = await ask({ do: "ai_uploader", upload, chunks });
+  const { music, chat, from_user } = await upload(sound, { do: "ai_uploader" });
   if (music) return playMusic(music);
   show("speaking", t("toy_plays", { who: toy.name }));
   await play(chat, "chat");

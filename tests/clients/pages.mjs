@@ -119,13 +119,16 @@ await bind(app, MARKUP);
 await toy.waitForSelector("body[data-state=ready]");
 assert.equal(await toy.textContent("#name"), MARKUP);
 
-// The child speaks to the parent.
-await toy.selectOption("#target", { label: MARKUP });
-await toy.hover("#talk");
-await page.mouse.down();
-await toy.waitForSelector("body[data-state=listening]");
-await page.waitForTimeout(2500);
-await page.mouse.up();
+/** The child speaks to the parent. */
+async function speak(seconds) {
+  await toy.selectOption("#target", { label: MARKUP });
+  await toy.hover("#talk");
+  await page.mouse.down();
+  await toy.waitForSelector("body[data-state=listening]");
+  await page.waitForTimeout(seconds * 1000);
+  await page.mouse.up();
+}
+await speak(2.5);
 await app.click("[data-view=chats]");
 await app.waitForSelector("[data-friend] .badge");
 step("first message", { seconds: (performance.now() - began) / 1000 });
@@ -225,11 +228,16 @@ const stored = () => app.evaluate(() => new Promise((resolve) => {
   };
 }));
 assert.equal(await stored(), 1);
+await toy.waitForSelector("body[data-state=thinking]");
+const theirs = await app.locator("#messages .theirs").count();
+await speak(1.5);
+await toy.waitForSelector("body[data-state=thinking]");
 step("kept");
 await app.waitForSelector("#link[data-link=open]");
 await app.waitForFunction(() => document.querySelectorAll("#messages .own[data-message]").length === 2);
 await app.waitForFunction(() => document.querySelectorAll("#messages .own[data-state=heard]").length === 2);
 assert.equal(await stored(), 0);
+await app.locator("#messages .theirs").nth(theirs).waitFor();
 demo.isCut = false;
 step("sent later");
 
@@ -284,7 +292,8 @@ await cramped.page.click("#door button.main");
 await cramped.page.click("[data-friend]");
 await record(cramped.page, 1);
 await cramped.page.waitForFunction(() => /storage/.test(document.getElementById("note").textContent));
-await cramped.page.waitForFunction(() => document.querySelectorAll("#messages .own[data-message]").length >= 3);
+await cramped.page.waitForSelector("#messages .own[data-message]");
+await cramped.page.waitForFunction(() => !document.querySelector("#messages .own:not([data-message])"));
 cramped.fine();
 await full.close();
 step("refused in words");
