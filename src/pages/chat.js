@@ -7,7 +7,12 @@ import { NoMicrophone, Recording } from "./recorder.js";
 import { t } from "./texts.js";
 
 const player = new Audio();
+/** The message in the player, and the friend of its chat. */
 let playing = null;
+let from = "";
+
+// Nothing is played after the end of a login.
+family.addEventListener("change", () => { if (!family.me) player.pause(); });
 
 function friendName(friend) {
   return friend.friend_remark || friend.friend_nick || "?";
@@ -18,6 +23,7 @@ async function toggle(message) {
   if (playing === message && player.currentTime < player.duration) return player.play();
   player.pause();
   playing = message;
+  from = family.chat.friend_id;
   const sound = message.blob ?? await family.hub.sound(message.sound);
   if (playing !== message) return undefined;
   URL.revokeObjectURL(player.src);
@@ -35,8 +41,8 @@ for (const event of ["play", "pause", "timeupdate", "durationchange"]) {
 }
 player.addEventListener("ended", () => {
   // Marked only now: a message that was not played to its end stays unread.
-  const message = playing;
-  family.attempt(() => family.heard(message));
+  const [message, friend] = [playing, from];
+  family.attempt(() => family.heard(message, friend));
 });
 
 function Message({ message }) {

@@ -262,9 +262,10 @@ class Family extends EventTarget {
     }
   }
 
-  async heard(message) {
+  /** Marks a friend's message as read, and those before it. */
+  async heard(message, friend) {
     if (message.own || message.state === "heard") return;
-    await this.hub.markRead(this.chat.friend_id, message._id);
+    await this.hub.markRead(friend, message._id);
   }
 
   // Sending

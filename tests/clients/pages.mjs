@@ -165,13 +165,17 @@ demo.fine();
 step("viewed");
 
 // Another family, on its own phone, asks for a friendship; the two then talk.
-const other = await newPage(browser, { viewport: { width: 360, height: 740 }, colorScheme: "dark" });
+const other = await newPage(browser, { viewport: { width: 320, height: 640 }, colorScheme: "dark" });
+const fits = async () => assert.equal(await other.page.evaluate(() => document.documentElement.scrollWidth), 320);
 await other.page.goto(hub);
+await fits();
 await register(other.page, "tom", "Tom");
+await fits();
 await accessible(other.page.mainFrame(), "bind on a phone in the dark");
 await app.click("[data-view=people]");
 const mia = await app.textContent("#my-id");
 await other.page.click("[data-view=people]");
+await fits();
 await other.page.fill("#add-friend [name=add_user]", mia);
 await other.page.fill("#add-friend [name=remark]", "Mia");
 await other.page.fill("#add-friend [name=req_info]", MARKUP);
@@ -188,6 +192,7 @@ await app.click("[data-friend]:has(.badge)");
 await app.click("#messages .theirs .play");
 await other.page.waitForSelector("#messages .own[data-state=heard]");
 await accessible(other.page.mainFrame(), "chat on a phone in the dark");
+await fits();
 
 // Settings of the toy, the stored data, and the end of an account.
 await app.click("[data-view=toys]");
@@ -200,6 +205,7 @@ await app.click("form .buttons button");
 const [download] = await Promise.all([page.waitForEvent("download"), app.click("a[download]")]);
 assert.ok(readFileSync(await download.path()).subarray(0, 2).equals(Buffer.from("PK")));
 await other.page.click("[data-view=account]");
+await fits();
 await other.page.click("details:has(#erase) summary");
 await other.page.fill("#erase [name=password]", "correct horse");
 await other.page.click("#erase button");
