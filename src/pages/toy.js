@@ -3,7 +3,7 @@
 
 import mqtt from "./vendor/mqtt.js";
 import { NoMicrophone, Recording } from "./recorder.js";
-import { fill, read, t, write } from "./texts.js";
+import { fill, read, sentence, t, write } from "./texts.js";
 
 const STORED = "toyhub.toy";
 const CHUNK_BYTES = 8192;
@@ -14,6 +14,8 @@ const SHORTEST_S = 0.4;
 
 /** The connection broke before the answer. */
 class LinkLost extends Error {}
+
+const reasonOf = (error) => (error.name === "Refused" ? sentence(error) : error.message);
 
 const find = (id) => document.getElementById(id);
 const player = new Audio();
@@ -130,7 +132,7 @@ function connect() {
       await greet();
     } catch (error) {
       // A connection that broke meanwhile is followed by another one.
-      if (client?.connected) show("off", error.message);
+      if (client?.connected) show("off", reasonOf(error));
     }
   });
   client.on("close", () => {
@@ -212,7 +214,7 @@ function receive(event) {
     asked.delete(event.id);
     clearTimeout(timer);
     if (event.code === 0 || event.code === undefined) resolve(event.data);
-    else reject(new Error(event.msg));
+    else reject(Object.assign(new Error(event.msg), { name: "Refused", code: event.code }));
   } else if (event.type === "message" && !seen.has(event._id)) {
     seen.add(event._id);
     mail.push(event);
@@ -287,7 +289,7 @@ async function playMail() {
   } catch (error) {
     isPlaying = false;
     showReady();
-    if (error.name !== "NotAllowedError") find("status").textContent = error.message;
+    if (error.name !== "NotAllowedError") find("status").textContent = reasonOf(error);
   }
 }
 
@@ -341,7 +343,7 @@ async function stopTalking() {
     await send(finished.sound, find("target").value);
   } catch (error) {
     showReady();
-    find("status").textContent = error.message;
+    find("status").textContent = reasonOf(error);
   }
   playMail();
 }

@@ -119,9 +119,9 @@ await bind(app, MARKUP);
 await toy.waitForSelector("body[data-state=ready]");
 assert.equal(await toy.textContent("#name"), MARKUP);
 
-/** The child speaks to the parent. */
-async function speak(seconds) {
-  await toy.selectOption("#target", { label: MARKUP });
+/** The child speaks, to the parent by default. */
+async function speak(seconds, target = { label: MARKUP }) {
+  await toy.selectOption("#target", target);
   await toy.hover("#talk");
   await page.mouse.down();
   await toy.waitForSelector("body[data-state=listening]");
@@ -148,6 +148,10 @@ await toy.waitForSelector("body[data-state=ready]");
 await accessible(toy, "toy");
 await accessible(page.mainFrame(), "demo");
 step("answered");
+
+// The child asks the toy itself. This hub has no speech model, and the toy says so.
+await speak(1, "");
+await toy.waitForFunction(() => /no model/.test(document.getElementById("status").textContent));
 
 // Each view, in each language.
 for (const view of ["toys", "people", "account"]) {
