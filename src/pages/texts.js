@@ -133,7 +133,6 @@ const TEXTS = {
   greeting: ["A word with it", "附言", "Ein Wort dazu"],
   request_sent: ["The request was sent.", "请求已发送。", "Die Anfrage ist gesendet."],
   my_id: ["Your id, for friends", "你的编号，可告诉好友", "Deine Id, für Freunde"],
-  copy: ["Copy", "复制", "Kopieren"],
   blocked: ["Blocked", "已拉黑", "Blockiert"],
   // Account
   privacy: ["Your data", "你的数据", "Deine Daten"],
