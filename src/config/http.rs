@@ -1,6 +1,7 @@
 //! `[http]`
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,12 @@ settings! {
         /// Form of /content_list in the dialect "field": "bare" for the list alone, or "data" for the list in the
         /// envelope. Legacy clients read one or the other.
         field_content_list: ContentListForm = ContentListForm::Bare;
+        /// Whether the hub serves its pages: the family's app at /, a toy in the browser at /toy, and both side by side
+        /// at /demo.
+        pages: bool = true => Everyday;
+        /// Folder with files that replace those of the pages of the same name, read at the start; "" for none. For
+        /// developers of pages.
+        pages_folder: PathBuf = PathBuf::new();
         /// Origins of web pages that may call the routes and open the socket; "*" for any.
         allowed_origins: Vec<String> = vec!["*".into()] => Everyday;
         /// Connections at once.

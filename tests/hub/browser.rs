@@ -72,7 +72,7 @@ async fn answer(mut stream: TcpStream, folder: &[&str]) {
 }
 
 /// The words between two silences, as a file that Chromium takes for a microphone.
-fn microphone(folder: &Path) -> (PathBuf, f64) {
+pub fn microphone(folder: &Path) -> (PathBuf, f64) {
     let filter = format!("adelay={},apad=pad_dur=5", LEAD_S * 1000.0);
     let sound = sound::converted(folder, "wav.wav", &["-af", &filter, "-ar", "48000", "-ac", "1"]);
     let path = folder.join("microphone.wav");

@@ -37,6 +37,7 @@ mod odd_text;
 mod one_connection;
 mod operation;
 mod pages;
+mod pages_browser;
 mod passwords;
 mod places;
 mod promises;

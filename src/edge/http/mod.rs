@@ -17,6 +17,7 @@ mod failure;
 mod files;
 mod gate;
 mod multipart;
+mod pages;
 mod parameters;
 mod path;
 mod reading;
@@ -42,6 +43,7 @@ use crate::domain::Hub;
 use crate::edge::tasks::Tasks;
 use crate::model::Secret;
 use gate::Uploads;
+use pages::Pages;
 use routes::Routes;
 
 pub use multipart::RECORDING_FIELDS;
@@ -66,6 +68,8 @@ struct Edge {
     protocol: http1::Builder,
     /// How many connections there may be; requests that a proxy forwards are counted here too.
     places: Arc<Places>,
+    /// The pages for browsers.
+    pages: Pages,
     /// How many recordings are received.
     uploads: Uploads,
     /// Proxies that are trusted with the addresses of their clients.
@@ -111,7 +115,7 @@ impl Edge {
             // Simple clients close their sending side after the request and then wait for the answer.
             .half_close(true);
         let dialects = config.http.dialects();
-        let routes_of = |dialect| Routes::new(dialect, sockets.clone()).map_err(io::Error::other);
+        let routes_of = |dialect| Routes::new(dialect, config.http.pages, sockets.clone()).map_err(io::Error::other);
         let routes = ByDialect { documented: routes_of(Dialect::Documented)?, field: routes_of(Dialect::Field)? };
         let places = Places::within(places, config.http.connections_max, config.http.connections_per_address_max);
         let proxies = Proxies::new(config.net.proxies.clone());
@@ -121,7 +125,21 @@ impl Edge {
             ForwardedHeader::Forwarded => Some(Forwarded::Rfc7239),
         };
         let uploads = Uploads::new(&config.http);
-        Ok(Self { hub, config, dialects, routes, protocol, places, uploads, proxies, forwarded, shutdown, tasks })
+        let pages = Pages::new(&config.http.pages_folder)?;
+        Ok(Self {
+            hub,
+            config,
+            dialects,
+            routes,
+            protocol,
+            places,
+            pages,
+            uploads,
+            proxies,
+            forwarded,
+            shutdown,
+            tasks,
+        })
     }
 
     /// The dialect of a listener.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use matchit::{InsertError, Router};
 
+use super::pages::{ASSETS, DOCUMENTS};
 use super::path::with_one_slash;
 use super::sockets::SocketRoute;
 use crate::api::{self, Entry, ServedAt};
@@ -38,6 +39,10 @@ pub(super) enum Endpoint {
     Health,
     /// Whether its parts work.
     Readiness,
+    /// A page for browsers.
+    Document(&'static str),
+    /// A file of these pages.
+    Asset,
     /// The handshake of a socket of another edge.
     Socket(SocketRoute),
 }
@@ -47,7 +52,7 @@ impl Endpoint {
     pub(super) fn allowed_methods(&self) -> &'static str {
         match self {
             Self::Call(_) => "POST, OPTIONS",
-            Self::File(_) | Self::Health | Self::Readiness => "GET, HEAD, OPTIONS",
+            Self::File(_) | Self::Health | Self::Readiness | Self::Document(_) | Self::Asset => "GET, HEAD, OPTIONS",
             Self::Socket(_) | Self::Export => "GET, OPTIONS",
         }
     }
@@ -65,8 +70,9 @@ pub(super) struct Route {
 pub(super) struct Routes(Router<Route>);
 
 impl Routes {
-    /// The documented paths, those of `dialect`, and the `sockets`. Fails if two have the same path.
-    pub(super) fn new(dialect: Dialect, sockets: Vec<SocketRoute>) -> Result<Self, InsertError> {
+    /// The documented paths, those of `dialect`, the `sockets`, and the pages if `with_pages`. Fails if two have the same
+    /// path.
+    pub(super) fn new(dialect: Dialect, with_pages: bool, sockets: Vec<SocketRoute>) -> Result<Self, InsertError> {
         let calls = api::calls().filter(|call| call.facts.served_at != ServedAt::Connection);
         let calls =
             calls.map(|call| Route { pattern: format!("/{}", call.facts.name).into(), endpoint: Endpoint::Call(call) });
@@ -78,9 +84,13 @@ impl Routes {
         let export = Route { pattern: api::export::PATH.into(), endpoint: Endpoint::Export };
         let sockets =
             sockets.into_iter().map(|route| Route { pattern: route.pattern.into(), endpoint: Endpoint::Socket(route) });
+        let documents =
+            DOCUMENTS.map(|(pattern, file)| Route { pattern: pattern.into(), endpoint: Endpoint::Document(file) });
+        let asset = Route { pattern: ASSETS.into(), endpoint: Endpoint::Asset };
+        let pages = documents.into_iter().chain([asset]).filter(|_| with_pages);
 
         let mut router = Router::new();
-        for route in calls.chain(files).chain(health).chain([readiness, export]).chain(sockets) {
+        for route in calls.chain(files).chain(health).chain([readiness, export]).chain(sockets).chain(pages) {
             router.insert(route.pattern.clone(), route)?;
         }
         Ok(Self(router))
@@ -99,7 +109,7 @@ mod tests {
 
     #[test]
     fn every_documented_path_has_a_route() {
-        let routes = Routes::new(Dialect::Documented, vec![]).unwrap();
+        let routes = Routes::new(Dialect::Documented, false, vec![]).unwrap();
         for path in [
             "/reg",
             "//reg",
@@ -133,10 +143,17 @@ mod tests {
 
     #[test]
     fn no_other_path_has_one() {
-        let routes = Routes::new(Dialect::Documented, vec![]).unwrap();
+        let routes = Routes::new(Dialect::Documented, false, vec![]).unwrap();
         for path in ["", "/", "/Reg", "/reg/", "/get_chat/", "/get_chat/../../etc/passwd", "/get_cover/a.jpg"] {
             assert!(routes.find(path).is_none(), "{path}");
         }
-        assert!(Routes::new(Dialect::Field, vec![]).unwrap().find("/get_cover/a.jpg").is_some());
+        assert!(Routes::new(Dialect::Field, false, vec![]).unwrap().find("/get_cover/a.jpg").is_some());
+        for dialect in [Dialect::Documented, Dialect::Field] {
+            let routes = Routes::new(dialect, true, vec![]).unwrap();
+            for (path, _) in DOCUMENTS {
+                assert!(routes.find(path).is_some(), "{path}");
+            }
+            assert_eq!(routes.find("/web/0/vendor/a.js").unwrap().1, Some("vendor/a.js"));
+        }
     }
 }

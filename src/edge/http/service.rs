@@ -102,6 +102,14 @@ async fn dispatch(
             let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             reply::json(status, &wire::health(&health))
         }
+        (Endpoint::Document(file), Method::GET | Method::HEAD) => {
+            edge.pages.document(file, &request).unwrap_or_else(|| fail(dialect, RequestFault::NoSuchPath))
+        }
+        (Endpoint::Asset, Method::GET | Method::HEAD) => {
+            edge.pages.asset(name, &request).unwrap_or_else(|| fail(dialect, RequestFault::NoSuchPath))
+        }
+        // A client of the API that sends a call to the path of a page has the wrong path.
+        (Endpoint::Document(_) | Endpoint::Asset, _) => fail(dialect, RequestFault::NoSuchPath),
         (Endpoint::Socket(socket), Method::GET) => sockets::open(edge, client, socket, request)
             .unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of)),
         (endpoint, _) => fail(dialect, RequestFault::MethodNotAllowed { allowed: endpoint.allowed_methods() }),
