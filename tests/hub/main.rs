@@ -15,6 +15,7 @@ mod chats;
 mod client;
 mod clients;
 mod clock;
+mod command_line;
 mod data_folder;
 mod durability;
 mod erasure;
