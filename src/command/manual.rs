@@ -21,8 +21,11 @@ pub fn pages(command: &Command, out: Option<&Path>) -> Result<(), Failure> {
 }
 
 fn page(command: &Command) -> io::Result<Vec<u8>> {
+    // As `generate_to` does, so that both write the same page.
+    let mut command = command.clone().disable_help_subcommand(true);
+    command.build();
     let mut text = Vec::new();
-    Man::new(command.clone()).render(&mut text)?;
+    Man::new(command).render(&mut text)?;
     Ok(text)
 }
 
