@@ -30,6 +30,7 @@ mod http_bad_input;
 mod layers;
 mod legacy_page;
 mod matrix;
+mod metrics;
 mod moving_in;
 mod mqtt;
 mod one_connection;
