@@ -4,12 +4,14 @@ mod certificate;
 mod devices;
 mod doctor;
 mod hear;
+mod manual;
 mod output;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use rustix::fs::Mode;
 use tokio::runtime::Builder;
 
@@ -132,6 +134,17 @@ enum Action {
         /// Write them into this folder [default: only list them].
         #[arg(long)]
         out: Option<PathBuf>,
+    },
+    /// Print the manual page, toyhub(1).
+    Man {
+        /// Write the pages of all commands into this folder: toyhub.1, toyhub-device-add.1 …
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Print the completions of the command line for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
     },
 }
 
@@ -345,6 +358,12 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
         // Before the configuration is read: it may be invalid only because the certificate is missing.
         return certificate::make(&absolute(out)?, names);
     }
+    match arguments.action {
+        // Packages are built without a configuration.
+        Action::Man { out } => return manual::pages(&Arguments::command(), out.as_deref()),
+        Action::Completions { shell } => return manual::completions(&mut Arguments::command(), shell),
+        _ => {}
+    }
     let load = || Config::load(path, optional, std::env::vars());
     let config = match arguments.action {
         // Works even with an invalid configuration file.
@@ -367,7 +386,7 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
         Action::Doctor { repair } => doctor::run(config, repair).await,
         Action::Hear { file, title, friend } => hear::run(&config, &file, &title, &friend).await,
         // Done above.
-        Action::Certificate { .. } => Ok(()),
+        Action::Certificate { .. } | Action::Man { .. } | Action::Completions { .. } => Ok(()),
         Action::Config { reference, .. } => print_configuration(reference),
         Action::Spec { out } => describe(out.as_deref()),
         Action::Device(DeviceAction::Add { count, key, out }) => {

@@ -10,6 +10,7 @@ mod auth;
 mod backup;
 mod chats;
 mod chunks;
+mod console;
 mod http;
 mod limits;
 mod mqtt;
@@ -36,6 +37,7 @@ pub use auth::{AllowedFrom, Auth, AuthMode};
 pub use backup::Backup;
 pub use chats::Chats;
 pub use chunks::Chunks;
+pub use console::Console;
 pub use http::{ContentListForm, Dialect, Http, HttpListen};
 pub use limits::Limits;
 pub use mqtt::{ClientCertificates, Mqtt, SessionOverflow};
@@ -72,6 +74,7 @@ settings::sections! {
         auth: Auth,
         ws: Ws,
         mqtt: Mqtt,
+        console: Console,
         store: Store,
         backup: Backup,
         audio: Audio,

@@ -20,7 +20,7 @@ use crate::domain::{Hub, erasure, housekeeping, rest};
 use crate::edge::http::{self, SocketRoute};
 use crate::edge::tasks::Tasks;
 use crate::edge::ws::{self, Apps, Handshake};
-use crate::edge::{control, mqtt, net, schedule, wire};
+use crate::edge::{console, control, mqtt, net, schedule, wire};
 use crate::ports::audio::find_program;
 use crate::ports::speech::Recogniser;
 
@@ -36,6 +36,7 @@ pub struct Server {
     config: Arc<Config>,
     http: net::Listeners,
     mqtt: net::Listeners,
+    console: net::Listeners,
     conformance: net::Listeners,
     control: UnixListener,
     /// The connections of all protocols.
@@ -99,7 +100,7 @@ impl Server {
         let (all, of_address) = descriptors::connections(descriptors::raise(), config.server.descriptors_reserved);
         let places = net::Places::new(all, of_address);
         // The listeners come first, so that a port in use ends the start before the database is opened.
-        let Bound { http, mqtt, conformance, addresses } = bind_all(&config).await?;
+        let Bound { http, mqtt, console, conformance, addresses } = bind_all(&config).await?;
         let hub = open_hub(&config).await?;
         hub.load_quiet_hours(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
         hub.prepare_own_files().await.map_err(|error| StartError::Part(fault(&error)))?;
@@ -108,7 +109,7 @@ impl Server {
         hub.check_health().await.map_err(|error| StartError::Part(fault(&error)))?;
         let socket = config.server.control_socket();
         let control = control::bind(&socket).map_err(|error| part_fault(&socket, &error))?;
-        Ok(Self { hub, config, http, mqtt, conformance, control, places, addresses })
+        Ok(Self { hub, config, http, mqtt, console, conformance, control, places, addresses })
     }
 
     /// The addresses of the hub, as `name=address` words, for programs that start it.
@@ -130,7 +131,7 @@ impl Server {
 
     /// Serves until `shutdown`, then ends connections, their tasks, and the store.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), String> {
-        let Self { hub, config, http, mqtt, conformance, control, places, .. } = self;
+        let Self { hub, config, http, mqtt, console, conformance, control, places, .. } = self;
         let tasks = Tasks::default();
         let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws.clone()), tasks.clone(), shutdown.clone());
         let current = SocketRoute {
@@ -186,6 +187,14 @@ impl Server {
             async move {
                 mqtt::serve(mqtt, conformance, hub, config, places, tasks, shutdown).await;
                 Ok(())
+            }
+        });
+        edges.spawn({
+            let (hub, config, shutdown) = (Arc::clone(&hub), Arc::clone(&config), shutdown.clone());
+            let tasks = tasks.clone();
+            async move {
+                let served = console::serve(console, hub, config, tasks, shutdown).await;
+                served.map_err(|error| format!("console: {error}"))
             }
         });
         edges.spawn({

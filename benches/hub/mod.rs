@@ -90,6 +90,7 @@ fn command(program: &str, folder: &TempDir, settings: &[(&'static str, String)])
     command.current_dir(folder.path()).stderr(Stdio::null()).envs([
         ("TOYHUB_HTTP__LISTEN", "127.0.0.1:0"),
         ("TOYHUB_HTTP__LEGACY_LISTEN", "127.0.0.1:0"),
+        ("TOYHUB_CONSOLE__LISTEN", "127.0.0.1:0"),
         ("TOYHUB_MQTT__LISTEN", "127.0.0.1:0"),
         ("TOYHUB_SERVER__LOG", "error"),
         // One recording is sent many times.

@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Broker {
     pub name: &'static str,
     pub address: SocketAddr,
+    /// Where the hub serves its figures.
+    pub console: Option<SocketAddr>,
     child: Child,
     _folder: TempDir,
 }
@@ -41,7 +43,7 @@ impl Broker {
             assert!(began.elapsed() < PATIENCE, "{name} does not listen on {address}");
             std::thread::sleep(Duration::from_millis(50));
         }
-        Self { name, address, child, _folder: folder }
+        Self { name, address, console: None, child, _folder: folder }
     }
 
     /// The hub, as it is delivered; its limits on connections are raised, and the listener is the one for test suites.
@@ -53,6 +55,7 @@ impl Broker {
             .envs([
                 ("TOYHUB_HTTP__LISTEN", "127.0.0.1:0"),
                 ("TOYHUB_HTTP__LEGACY_LISTEN", "127.0.0.1:0"),
+                ("TOYHUB_CONSOLE__LISTEN", "127.0.0.1:0"),
                 ("TOYHUB_MQTT__LISTEN", "127.0.0.1:0"),
                 ("TOYHUB_MQTT__CONFORMANCE_LISTEN", "127.0.0.1:0"),
                 ("TOYHUB_MQTT__CONNECTIONS_MAX", "50000"),
@@ -65,9 +68,14 @@ impl Broker {
             .expect("toyhub starts");
         let mut ready = String::new();
         BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut ready).expect("its first line");
-        let address = ready.split_whitespace().find_map(|word| word.strip_prefix("conformance="));
-        let address = address.and_then(|address| address.parse().ok()).expect("conformance=ADDRESS");
-        Self::new("toyhub", address, child, folder)
+        let found = |name: &str| {
+            let address = ready.split_whitespace().find_map(|word| word.strip_prefix(name));
+            address.and_then(|address| address.parse().ok())
+        };
+        let address = found("conformance=").expect("conformance=ADDRESS");
+        let mut hub = Self::new("toyhub", address, child, folder);
+        hub.console = found("console=");
+        hub
     }
 
     /// Mosquitto as Debian packages it, without persistence, and with queues that drop nothing.

@@ -1,7 +1,8 @@
 //! The same load against toyhub, mosquitto and rumqttd, one after the other, with the ratios.
 //!
 //! The first argument is the hub's program; `quick` as another makes everything ten times smaller. `flow` counts the
-//! QoS 1 messages that arrive on an overloaded machine, and `tls` measures handshakes and messages over TLS.
+//! QoS 1 messages that arrive on an overloaded machine, and `tls` measures handshakes and messages over TLS, and `metrics`
+//! the cost of reading the figures.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod brokers;
@@ -9,6 +10,7 @@ mod busy;
 #[path = "../hub/mod.rs"]
 mod hub;
 mod load;
+mod scraped;
 mod secure;
 
 use std::time::Duration;
@@ -47,6 +49,9 @@ fn main() {
     }
     if arguments.iter().any(|argument| argument == "tls") {
         return runtime.block_on(secure::run(program, scale));
+    }
+    if arguments.iter().any(|argument| argument == "metrics") {
+        return runtime.block_on(scraped::run(program.as_ref(), 100_000 / scale, (5_000 / scale) as usize));
     }
     let start: [fn(&str) -> Broker; 3] =
         [|program| Broker::toyhub(program.as_ref()), |_| Broker::mosquitto(), |_| Broker::rumqttd()];

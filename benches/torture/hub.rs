@@ -21,6 +21,7 @@ const LOG_LINES_KEPT: usize = 60;
 const SETTINGS: [(&str, &str); 21] = [
     ("TOYHUB_HTTP__LISTEN", "127.0.0.1:0"),
     ("TOYHUB_HTTP__LEGACY_LISTEN", ""),
+    ("TOYHUB_CONSOLE__LISTEN", ""),
     ("TOYHUB_MQTT__LISTEN", "127.0.0.1:0"),
     // Clocks jump by a year here: no token and no place may expire.
     ("TOYHUB_AUTH__MODE", "open"),

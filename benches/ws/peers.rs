@@ -117,6 +117,7 @@ fn hub_command(program: &str, folder: &Path) -> Command {
     command.current_dir(folder).stderr(Stdio::null()).envs([
         ("TOYHUB_HTTP__LISTEN", "127.0.0.1:0"),
         ("TOYHUB_HTTP__LEGACY_LISTEN", ""),
+        ("TOYHUB_CONSOLE__LISTEN", ""),
         ("TOYHUB_HTTP__CONNECTIONS_MAX", "50000"),
         ("TOYHUB_HTTP__CONNECTIONS_PER_ADDRESS_MAX", "50000"),
         ("TOYHUB_MQTT__LISTEN", "127.0.0.1:0"),

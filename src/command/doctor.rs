@@ -149,6 +149,7 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
         ("http.tls_listen", &tls_listen),
         ("mqtt.listen", &config.mqtt.listen),
         ("mqtt.tls_listen", &config.mqtt.tls_listen),
+        ("console.listen", &config.console.listen),
         ("mqtt.conformance_listen", config.mqtt.conformance_listen.as_slice()),
     ];
     for (key, addresses) in ports {

@@ -13,6 +13,15 @@ pub fn print(line: impl Display) -> Result<(), Failure> {
     }
 }
 
+/// Prints a whole text.
+pub fn print_bytes(text: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Prints each of the lines.
 pub fn print_all(lines: impl IntoIterator<Item = impl Display>) -> Result<(), Failure> {
     lines.into_iter().try_for_each(print)

@@ -12,7 +12,7 @@ settings! {
     /// The HTTP listeners, which the app socket shares.
     pub struct Http {
         /// Addresses and ports of HTTP and of the app socket /ws. "[::]:9527" listens on IPv6 and IPv4. An address may
-        /// be followed by the dialect of its answers: ["0.0.0.0:9527", "0.0.0.0:9529 field"].
+        /// be followed by the dialect of its answers: ["0.0.0.0:9527", "0.0.0.0:9530 field"].
         #[serde(with = "super::net::list")]
         listen: Vec<HttpListen> = vec![HttpListen::on(9527)] => Everyday;
         /// More addresses and ports of the same, for legacy clients, which open the sockets /app/<id> and /toy/<id>

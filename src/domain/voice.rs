@@ -13,6 +13,7 @@ use crate::config::{self, SpokenFormat, seconds};
 use crate::model::{FileName, Party, PartyId, PartyKind, UploadName};
 use crate::ports::audio::{self, AudioError, DecodeLimits, Ffmpeg, Sound};
 use crate::ports::files::Spooled;
+use crate::ports::metrics::METRICS;
 use crate::ports::space::Space;
 use crate::ports::speech::SpeakError;
 use crate::ports::speech::languages::{Language, Line};
@@ -107,7 +108,7 @@ impl Hub {
         let path = upload.spooled.finish().await.map_err(DomainError::internal)?;
         let limits = self.decode_limits();
         let job = move || {
-            let sound = audio::decode(&path, &limits)?;
+            let sound = METRICS.decode.time(|| audio::decode(&path, &limits))?;
             if let Some(kept) = kept {
                 kept.parent().map_or(Ok(()), std::fs::create_dir_all)?;
                 path.persist(kept).map_err(|error| error.error)?;

@@ -21,6 +21,7 @@ use crate::api::{self, Authority, CallContext, Reply};
 use crate::domain::error::DomainError;
 use crate::domain::{Hub, Recording};
 use crate::model::{Party, UploadName};
+use crate::ports::metrics::METRICS;
 
 request! {
     /// Names a recording in chunks.
@@ -46,6 +47,7 @@ pub struct Caller {
 impl Caller {
     /// Executes the request.
     pub async fn call(&self, request: Request) -> Result<Reply, DomainError> {
+        METRICS.calls.add();
         let Request { word, mut given, .. } = request;
         let call = api::call_of_word(&word);
         let call = call.ok_or_else(|| DomainError::invalid("do", "is none of the words that the hub knows"))?;
@@ -72,6 +74,7 @@ pub fn answer(id: u64, result: Result<Reply, DomainError>) -> Value {
         Ok(Reply { msg, data }) => json!({"id": id, "code": 0, "msg": msg.unwrap_or("done"), "data": data}),
         Err(error) => {
             let (code, msg) = (status::of(&error).code, error.to_string());
+            METRICS.refused(code);
             json!({"id": id, "code": code, "msg": msg, "data": status::data_of(&error)})
         }
     }

@@ -7,7 +7,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -19,6 +19,7 @@ use tempfile::TempPath;
 use tokio::io::AsyncWriteExt;
 
 use crate::model::FileName;
+use crate::ports::metrics::METRICS;
 
 /// The prefix of the names of spoken answers, before a hyphen. Old ones are not needed …
 pub const ANSWER_PREFIX: &str = "reply";
@@ -101,14 +102,20 @@ impl Files {
 
     /// Stores `content` under `name`. It is on disk when this returns.
     pub async fn put(&self, kind: FileKind, name: &FileName, content: Bytes) -> Result<(), FilesError> {
+        let start = Instant::now();
         self.objects.put(&location(kind, name), content.into()).await?;
+        METRICS.file_write.since(start);
         Ok(())
     }
 
     /// As [`Self::put`], if there is no file of this name; whether there was none.
     pub async fn put_new(&self, kind: FileKind, name: &FileName, content: Bytes) -> Result<bool, FilesError> {
+        let start = Instant::now();
         match self.objects.put_opts(&location(kind, name), content.into(), PutMode::Create.into()).await {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                METRICS.file_write.since(start);
+                Ok(true)
+            }
             Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod data_folder;
 pub mod erased;
 pub mod files;
+pub mod metrics;
 pub mod pem;
 pub mod qr;
 pub mod reply;

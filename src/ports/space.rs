@@ -55,6 +55,11 @@ impl Space {
         self.free_bytes.load(Ordering::Relaxed) >= self.reserve_bytes.max(bytes)
     }
 
+    /// Bytes that are free, by the last measurement and what was written since.
+    pub fn left_bytes(&self) -> u64 {
+        self.free_bytes.load(Ordering::Relaxed)
+    }
+
     /// Counts `bytes` as written, until the next measurement.
     pub fn take(&self, bytes: u64) -> Result<(), NoRoom> {
         let rest = |free: u64| free.checked_sub(bytes).filter(|rest| *rest >= self.reserve_bytes);

@@ -16,6 +16,8 @@ use crate::model::Party;
 pub struct Workers {
     running: Semaphore,
     admitted: Semaphore,
+    /// The limit of running and queued jobs.
+    places: usize,
     per_party_max: usize,
     parties: DashMap<Party, Arc<Turns>>,
 }
@@ -54,8 +56,14 @@ pub enum WorkError {
 impl Workers {
     /// A pool of `workers` with a queue of `queue_max` jobs, `per_party_max` of them for one party.
     pub fn new(workers: usize, queue_max: usize, per_party_max: usize) -> Self {
-        let (running, admitted) = (Semaphore::new(workers), Semaphore::new(workers + queue_max));
-        Self { running, admitted, per_party_max, parties: DashMap::new() }
+        let places = workers + queue_max;
+        let (running, admitted) = (Semaphore::new(workers), Semaphore::new(places));
+        Self { running, admitted, places, per_party_max, parties: DashMap::new() }
+    }
+
+    /// The number of running and of queued jobs.
+    pub fn jobs(&self) -> usize {
+        self.places.saturating_sub(self.admitted.available_permits())
     }
 
     /// As [`Self::run`], after earlier jobs of the party.

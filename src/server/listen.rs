@@ -15,6 +15,7 @@ use crate::edge::{http, mqtt};
 pub(super) struct Bound {
     pub http: Listeners,
     pub mqtt: Listeners,
+    pub console: Listeners,
     /// The listener for conformance tests.
     pub conformance: Listeners,
     /// The addresses of each protocol, with the bound port if the configured one is 0.
@@ -35,6 +36,7 @@ pub(super) async fn bind_all(config: &Config) -> Result<Bound, String> {
     let mqtt_with_tls = bind("mqtts", "mqtt.tls_listen", &mqtt.tls_listen)?;
     let for_tests = mqtt.conformance_listen.as_slice();
     let for_tests = bind("conformance", "mqtt.conformance_listen", for_tests)?;
+    let console = bind("console", "console.listen", &config.console.listen)?;
     let mut mqtt_listeners = Listeners::new(mqtt_plain, mqtt_with_tls, mqtt_tls(config).await?);
     if !mqtt.unix_socket.as_os_str().is_empty() {
         mqtt_listeners.add_unix(bind_unix(&mqtt.unix_socket).await?);
@@ -42,6 +44,7 @@ pub(super) async fn bind_all(config: &Config) -> Result<Bound, String> {
     Ok(Bound {
         http: Listeners::new(plain, with_tls, http_tls(config).await?),
         mqtt: mqtt_listeners,
+        console: Listeners::new(console, Vec::new(), None),
         conformance: Listeners::new(for_tests, Vec::new(), None),
         addresses,
     })

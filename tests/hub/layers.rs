@@ -19,6 +19,7 @@ const BANS: &[(&str, &[&str])] = &[
     ("edge/http", &["edge::mqtt", "edge::ws", "rumqttd", "rustls", "tokio_tungstenite", "TcpListener", "socket2"]),
     ("edge/ws", &["edge::http", "edge::mqtt", "rumqttd", "rustls", "hyper", "TcpListener"]),
     ("edge/http", &["edge::spec"]),
+    ("edge/console", &["edge::http", "edge::mqtt", "edge::ws", "edge::spec", "crate::api"]),
     ("edge/mqtt", &["edge::spec"]),
     ("edge/ws", &["edge::spec"]),
     ("server.rs", &["edge::spec"]),
@@ -47,7 +48,9 @@ const HOMES: &[(&[&str], &[&str])] = &[
 const OPEN: &[(&str, &str, &[&str])] = &[
     // The mailbox that `Hub::connect` returns, and the types of its deliveries.
     ("edge", "crate::ports", &["crate::ports::router"]),
-    ("edge/net", "crate::ports", &["crate::ports::pem"]),
+    // Counters, which each part of the hub increments where it works.
+    ("edge", "crate::ports", &["crate::ports::metrics"]),
+    ("edge/net", "crate::ports", &["crate::ports::pem", "crate::ports::metrics"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

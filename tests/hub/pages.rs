@@ -343,6 +343,7 @@ async fn each_listener_serves_its_dialect() {
     let mut world = World::start_with(&[
         ("TOYHUB_HTTP__LISTEN", "127.0.0.1:0 documented,127.0.0.1:0 field"),
         ("TOYHUB_HTTP__LEGACY_LISTEN", "127.0.0.1:0"),
+        ("TOYHUB_CONSOLE__LISTEN", ""),
         FIELD,
     ])
     .await;

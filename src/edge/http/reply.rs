@@ -18,6 +18,7 @@ use crate::config::Dialect;
 use crate::domain::error::DomainError;
 use crate::edge::status::{self, RequestFault, Status};
 use crate::edge::{dialect, wire};
+use crate::ports::metrics::METRICS;
 
 /// The body of every response.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -59,6 +60,7 @@ pub(super) fn render_failure(
         Failure::Domain(error) => (status_of(error), error.to_string()),
         Failure::Request(fault) => (status::of_request(fault), fault.to_string()),
     };
+    METRICS.refused(status.code);
     let data = match failure {
         Failure::Domain(error) => status::data_of(error),
         Failure::Request(_) => json!({}),

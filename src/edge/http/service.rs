@@ -26,6 +26,7 @@ use crate::domain::error::DomainError;
 use crate::edge::status::{self, RequestFault};
 use crate::edge::{dialect, wire};
 use crate::model::Network;
+use crate::ports::metrics::METRICS;
 
 /// The time in which the runtime sees that a connection was closed.
 const SEEN_AFTER: Duration = Duration::from_millis(1);
@@ -143,6 +144,7 @@ async fn call(
     head: Parts,
     body: Incoming,
 ) -> Result<(Reply, Option<Handover>), Failure> {
+    METRICS.calls.add();
     let http = &edge.config.http;
     let from = client.origin(&head.headers);
     let gate = Gate { edge, client, entry, from, bearer: bearer(&head.headers) };

@@ -24,6 +24,7 @@ use crate::domain::error::DomainError;
 use crate::domain::login::Admitted;
 use crate::edge::net::Ending;
 use crate::edge::wire::{self, age_now, now};
+use crate::ports::metrics::METRICS;
 use crate::ports::router::{CloseReason, Mailbox};
 
 /// Where mosquitto publishes whether a bridge of it is connected.
@@ -61,6 +62,7 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     let (mut connect, entered, login_ends) = match entered {
         Ok(entered) => entered,
         Err(rejection) => {
+            METRICS.mqtt.login.add();
             tracing::debug!(reason = ?rejection.refusal, "mqtt connection refused");
             rejection.write(&mut link.output.buffer);
             link.close().await;

@@ -44,6 +44,7 @@ use crate::domain::{Delivery, Incoming, Mailbox};
 use crate::edge::net::note_party;
 use crate::edge::wire::age_now;
 use crate::model::{MessageId, QoS};
+use crate::ports::metrics::METRICS;
 use crate::ports::router::CloseReason;
 
 /// How many stored messages are read from disk at once.
@@ -255,6 +256,9 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     fn deliver(&mut self, delivery: &Delivery) -> Result<(), End> {
         let own = self.mailbox.connection_id();
         let is_sent = self.exchange.deliver(delivery, own, age_now, &mut self.link.output.buffer)?;
+        if is_sent {
+            METRICS.mqtt_messages.sent[delivery.qos as usize].add();
+        }
         if !is_sent || delivery.qos == QoS::AtMostOnce {
             self.forget(delivery);
             return Ok(());

@@ -20,6 +20,7 @@ use super::places::{Place, Places};
 use super::proxy::{Proxies, read_header};
 use super::{Client, Ending, Protocol};
 use crate::edge::tasks::Tasks;
+use crate::ports::metrics::{self, METRICS};
 
 /// The first pause after a failed accept; it doubles up to [`ACCEPT_PAUSE_MAX`].
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -83,6 +84,7 @@ struct Announced {
 #[derive(Debug)]
 pub struct Entrance {
     terms: Terms,
+    counts: &'static metrics::Connections,
     listeners: Listeners,
     /// The table belongs to the task that accepts: there is no lock.
     flapping: Option<Flapping>,
@@ -101,7 +103,18 @@ impl Entrance {
     pub fn new(terms: Terms, listeners: Listeners, tasks: Tasks) -> Self {
         let flapping = terms.bans.map(Flapping::new);
         let connections = Connections { protocol: terms.protocol, tasks: JoinSet::new() };
-        Self { terms, listeners, flapping, is_full: false, admitted: 0, announced: JoinSet::new(), connections, tasks }
+        let counts = METRICS.connections_of(terms.protocol);
+        Self {
+            terms,
+            counts,
+            listeners,
+            flapping,
+            is_full: false,
+            admitted: 0,
+            announced: JoinSet::new(),
+            connections,
+            tasks,
+        }
     }
 
     /// Accepts clients until `shutdown`; returns the remaining connections. Dropping the future ends all of them.
@@ -173,6 +186,7 @@ impl Entrance {
         let place = match self.terms.places.take() {
             Ok(place) => place,
             Err(refusal) => {
+                self.counts.full.add();
                 if !std::mem::replace(&mut self.is_full, true) {
                     tracing::warn!(protocol = self.terms.protocol, %refusal, "connections are refused");
                 }
@@ -227,6 +241,7 @@ impl Entrance {
     ) {
         let started_at = Instant::now();
         if self.flapping.as_ref().is_some_and(|flapping| flapping.is_banned(peer, started_at)) {
+            self.counts.banned.add();
             return;
         }
         let place = if self.terms.carries_many && self.terms.proxies.contains(peer) {
@@ -235,11 +250,14 @@ impl Entrance {
             match self.terms.places.take_of(peer) {
                 Ok(of_address) => place.with(of_address),
                 Err(refusal) => {
+                    self.counts.address_full.add();
                     tracing::debug!(protocol = self.terms.protocol, address = %peer, %refusal, "connection refused");
                     return;
                 }
             }
         };
+        self.counts.accepted.add();
+        let (counts, place) = (self.counts, place.counted(&self.counts.open));
         let span = self.span_of(peer);
         let (protocol, client) = (Arc::clone(protocol), Client { peer, number: self.admitted, place, listener });
         let ended = move |ending| Ended { peer, started_at, ending };
@@ -261,6 +279,7 @@ impl Entrance {
                     ended(match opened.await {
                         Ok(stream) => protocol.serve(stream, client).await,
                         Err(error) => {
+                            counts.handshake.add();
                             tracing::debug!(%error, "connection failed in its handshake");
                             Ending::Failed
                         }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::model::Network;
+use crate::ports::metrics::{Count, Entered};
 
 /// How many connections there may be, in all and from one address.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Places {
     pub fn take(&self) -> Result<Place, Refusal> {
         let in_process = self.of_process.as_ref().map(|process| process.take()).transpose()?;
         let permit = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Refusal::Full)?;
-        Ok(Place { _permit: permit, _of_address: None, _in_process: in_process.map(Box::new) })
+        Ok(Place { _permit: permit, _of_address: None, _in_process: in_process.map(Box::new), _counted: None })
     }
 
     /// A place among the connections of `address`. Errors: `AddressFull`.
@@ -78,12 +79,19 @@ pub struct Place {
     _permit: OwnedSemaphorePermit,
     _of_address: Option<AddressPlace>,
     _in_process: Option<Box<Place>>,
+    /// Its count among the open connections of its protocol.
+    _counted: Option<Entered>,
 }
 
 impl Place {
     /// The same, counted for the connection's address as well.
     pub(super) fn with(self, of_address: AddressPlace) -> Self {
         Self { _of_address: Some(of_address), ..self }
+    }
+
+    /// The same, counted as an open connection as well.
+    pub(super) fn counted(self, open: &'static Count) -> Self {
+        Self { _counted: Some(open.enter()), ..self }
     }
 }
 

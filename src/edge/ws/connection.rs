@@ -25,7 +25,8 @@ use crate::domain::{Announced, Delivery, LinksOf, Mailbox, Payload, Resumption};
 use crate::edge::net::note_party;
 use crate::edge::request::{Caller, Request, answer, done};
 use crate::edge::wire;
-use crate::model::{Event, Party, Timestamp, TopicFilter, ToyId};
+use crate::model::{Event, Party, QoS, Timestamp, TopicFilter, ToyId};
+use crate::ports::metrics::METRICS;
 use crate::ports::router::ConnectionId;
 
 /// Events that are read from the store at once.
@@ -145,6 +146,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 
     /// An event of the inbox goes out in its turn, with links to its sounds; a publication on another topic is wrapped.
     async fn push(&mut self, delivery: &Delivery) -> Result<(), End> {
+        METRICS.app_messages.sent[delivery.qos as usize].add();
         let publication = &delivery.publication;
         if publication.topic != self.caller.party.inbox() {
             let payload = String::from_utf8_lossy(publication.payload.bytes());
@@ -288,6 +290,7 @@ async fn perform(
 }
 
 async fn publish(caller: &Caller, connection: ConnectionId, said: Publish) -> Result<(), DomainError> {
+    METRICS.app_messages.received[QoS::AtLeastOnce as usize].add();
     let payload = Bytes::from(said.payload.unwrap_or_default());
     caller.hub.publish_plainly(&caller.party, connection, said.topic, payload).await
 }

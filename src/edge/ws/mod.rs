@@ -42,6 +42,7 @@ use crate::domain::error::DomainError;
 use crate::domain::live::QueueLimits;
 use crate::domain::{CloseReason, Hub, Origin};
 use crate::model::Secret;
+use crate::ports::metrics::METRICS;
 use connection::Connection;
 use refused::Refused;
 use socket::Socket;
@@ -173,6 +174,7 @@ impl Apps {
 
     /// Serves one app until either side closes the connection. `io` is the stream after a handshake by another edge.
     pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self: Arc<Self>, io: S, handshake: Handshake) {
+        let _open = METRICS.app_sockets.enter();
         let mut socket = Socket::new(io, &self.config).await;
         let end = self.converse(&mut socket, handshake).await.unwrap_or_else(|end| end);
         socket.close(end).await;
@@ -186,6 +188,7 @@ impl Apps {
         token: Option<Secret>,
         from: Origin,
     ) {
+        let _open = METRICS.legacy_sockets.enter();
         let mut socket = Socket::new(io, &self.config).await;
         let end = legacy::serve(&self, &mut socket, &path, token, from).await;
         socket.close(end).await;

@@ -258,6 +258,28 @@ impl Router {
         }
     }
 
+    /// The queues and sessions. It looks at every connection and session.
+    pub fn depths(&self) -> Depths {
+        let mut depths = Depths::default();
+        for connections in &self.presence {
+            for queue in connections.iter() {
+                let queued = queue.depth();
+                depths.queued += queued;
+                depths.queued_max = depths.queued_max.max(queued);
+            }
+        }
+        for sessions in &self.sessions {
+            for is_attached in sessions.iter().filter_map(Weak::upgrade).filter_map(|queue| queue.is_attached()) {
+                if is_attached {
+                    depths.sessions_connected += 1;
+                } else {
+                    depths.sessions_away += 1;
+                }
+            }
+        }
+        depths
+    }
+
     /// Deletes expired retained messages (v5 §3.3.2.3.3).
     pub fn sweep(&self) {
         self.forget_on_disk(&self.retained.take_expired(disk::now()));
@@ -439,6 +461,19 @@ pub struct Figures {
     pub retained: usize,
     /// Stored messages that were dropped at a limit.
     pub dropped: u64,
+}
+
+/// The present queues and sessions.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Depths {
+    /// Messages in the queues of all connections, in memory.
+    pub queued: usize,
+    /// Messages in the longest of these queues.
+    pub queued_max: usize,
+    /// Persistent sessions that a connection serves.
+    pub sessions_connected: usize,
+    /// Persistent sessions without a connection.
+    pub sessions_away: usize,
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::backlog::Backlog;
 use super::disk::{self, Disk, Op, SessionId};
 use super::{CloseReason, ConnectionId, Delivery, Incoming, Subscription};
 use crate::model::{Party, QoS, TopicFilter};
+use crate::ports::metrics::METRICS;
 
 pub(super) use state::{Awaited, Known, State};
 
@@ -144,12 +145,14 @@ impl Queue {
         if delivery.retain {
             if state.retained >= limits.messages_max.saturating_mul(RETAINED_PER_MESSAGE) {
                 state.dropped += 1;
+                METRICS.dropped.add();
                 return Pushed::Refused;
             }
             state.retained += 1;
         } else if delivery.qos == QoS::AtMostOnce {
             if state.lossy.is_full(limits) {
                 state.dropped += 1;
+                METRICS.dropped.add();
                 return Pushed::Refused;
             }
             if state.lossy.reaches(limits, HIGH_MARK)
@@ -173,6 +176,16 @@ impl Queue {
         state.deliveries.push_back(delivery);
         wake_reader(state);
         pushed
+    }
+
+    /// The number of queued deliveries.
+    pub(super) fn depth(&self) -> usize {
+        self.state().deliveries.len()
+    }
+
+    /// Whether a connection serves the persistent session of the queue; none if it has no session.
+    pub(super) fn is_attached(&self) -> Option<bool> {
+        self.state().backlog.as_ref().map(|backlog| backlog.attached)
     }
 
     /// Whether publishers wait for the queue.

@@ -38,13 +38,14 @@ mod unread;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use surrealdb::IndexedResults;
 use surrealdb::types::{Error as DatabaseError, ErrorDetails, QueryError, SurrealValue, Variables, vars};
 
 use crate::model::HubId;
+use crate::ports::metrics::METRICS;
 use engine::{Engine, end, open_engine};
 
 pub use accounts::StoredUser;
@@ -402,7 +403,9 @@ impl Store {
                 Engine::Closed => Err(StoreError::Closed),
             }
         };
+        let start = Instant::now();
         let results = self.answered(query).await?.inspect_err(|error| self.note(error))?;
+        METRICS.store_statement.since(start);
         self.reply(results)
     }
 

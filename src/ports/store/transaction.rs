@@ -19,6 +19,7 @@
 //! rule.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use surrealdb::engine::any::Any;
 use surrealdb::engine::local::Db;
@@ -27,6 +28,7 @@ use surrealdb::types::{Array, Range, RecordId, SurrealValue, Value, Variables};
 
 use super::engine::Engine;
 use super::{Attempts, Results, Store, StoreError};
+use crate::ports::metrics::METRICS;
 
 /// A transaction that is not committed yet.
 pub(super) struct Transaction<'s> {
@@ -124,7 +126,9 @@ impl Transaction<'_> {
                 Handle::Addressed(begun) => begun.query(sql).bind(variables).await,
             }
         };
+        let start = Instant::now();
         let results = self.store.answered(async { Ok(query.await) }).await?;
+        METRICS.store_statement.since(start);
         let results = results.inspect_err(|error| self.store.note(error)).map_err(StoreError::Undone)?;
         self.store.reply(results).map_err(undone)
     }
@@ -172,7 +176,9 @@ impl Transaction<'_> {
                 Handle::Addressed(begun) => begun.commit().await.map(drop),
             }
         };
+        let start = Instant::now();
         let committed = store.answered(async { Ok(committed.await) }).await?;
+        METRICS.store_commit.since(start);
         committed.inspect_err(|error| store.note(error))?;
         #[cfg(test)]
         if self.fault.load(std::sync::atomic::Ordering::Relaxed) {

@@ -20,6 +20,7 @@ use crate::edge::request::Caller;
 use crate::edge::status;
 use crate::edge::wire::age_now;
 use crate::model::QoS;
+use crate::ports::metrics::METRICS;
 
 impl<S: AsyncRead + AsyncWrite> Session<S> {
     /// Processes deferred packets and then the complete packets of the input, as long as there is space for the answers.
@@ -144,6 +145,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
 
     async fn publish(&mut self, mut publish: Publish) -> Result<(), End> {
         let (qos, id) = (publish.qos, publish.id);
+        METRICS.mqtt_messages.received[qos as usize].add();
         let topic = self.exchange.topic(&mut publish)?;
         if self.exchange.receive(&publish)? == Receive::Repeat {
             let mut packet = BytesMut::new();

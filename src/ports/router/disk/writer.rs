@@ -29,6 +29,7 @@ use super::file::{self, DiskError, Opened, Opener};
 use super::tables::{Tables, Tallies};
 use super::{DiskLimits, Entry, Op, SessionId, StorageState, now};
 use crate::model::{Timestamp, Topic};
+use crate::ports::metrics::METRICS;
 use crate::ports::router::Publication;
 
 /// The maximum number of consecutive commits without a sync; such a commit only deletes delivered messages.
@@ -253,8 +254,12 @@ impl Writer {
             && self.lazy_commits < LAZY_COMMITS_MAX
             && batch.iter().all(|op| matches!(op, Op::Forget { .. } | Op::Page { .. }));
         self.lazy_commits = if lazy { self.lazy_commits + 1 } else { 0 };
-        let (limits, tallies) = (self.limits, &mut self.tallies);
-        match file::guarded(&self.name, || commit(database, batch, lazy, limits, tallies)) {
+        let (limits, tallies, start) = (self.limits, &mut self.tallies, Instant::now());
+        let committed = file::guarded(&self.name, || commit(database, batch, lazy, limits, tallies));
+        if !lazy {
+            METRICS.sessions_commit.since(start);
+        }
+        match committed {
             Ok((pages, dropped)) => {
                 self.dropped.fetch_add(dropped, Ordering::Relaxed);
                 Some(pages)

@@ -29,6 +29,7 @@ use tracing::{debug, error, info};
 use whisper_rs::{WhisperContext, WhisperContextParameters};
 
 use crate::ports::audio::Sound;
+use crate::ports::metrics::METRICS;
 use engine::{Engine, Model};
 use model::CheckedModel;
 pub use model::{ModelDescription, ModelError, ModelKind};
@@ -245,7 +246,8 @@ impl Worker {
             Some(engine) => engine,
             None => Engine::new(Arc::clone(&self.model)).map_err(|error| RecogniseError::Failed(error.to_string()))?,
         };
-        let outcome = catch_unwind(AssertUnwindSafe(|| engine.recognise(sound, stop)))
+        let recognised = || METRICS.recognise.time(|| engine.recognise(sound, stop));
+        let outcome = catch_unwind(AssertUnwindSafe(recognised))
             .unwrap_or_else(|_| Err(RecogniseError::Failed("it panicked".into())));
         // After a failure the next recording gets a new state.
         match &outcome {
