@@ -1,13 +1,14 @@
 //! Answers that hand unread messages to their receiver: the messages are marked as read when the answer has been sent.
 //!
-//! Until then they are unread, so that an answer that is lost with its connection loses no message. A further call of the
-//! same receiver, over another connection, waits for a moment until it is decided: a client that has the answer finds
-//! its messages read.
+//! Until then they are unread, so that an answer that is lost with its connection loses no message. There is one such
+//! answer to a receiver at a time: a further call of the same receiver waits for a moment until it is decided, so that no
+//! two answers have the same messages, and a client that has the answer finds its messages read.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -16,8 +17,8 @@ use super::error::DomainError;
 use crate::model::{Message, Party, PartyId, Timestamp};
 use crate::ports::store::{BatchMark, BatchUndo};
 
-/// How long a call waits for another answer to be sent. Then a client that reads slowly is answered as if it had not
-/// come, and may get the same messages twice.
+/// How long a call waits for another answer to be sent. Then a client reads slowly, and the call for its messages is
+/// refused.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 /// The maximum number of messages in one answer.
 const BATCH_MAX: usize = 200;
@@ -27,10 +28,12 @@ const BATCH_MAX: usize = 200;
 pub(super) struct Handovers(Arc<DashMap<Party, watch::Receiver<()>>>);
 
 impl Handovers {
-    fn begin(&self, receiver: Party) -> Undecided {
+    /// Begins the only answer to the receiver; none while there is another one.
+    fn begin(&self, receiver: &Party) -> Option<Undecided> {
+        let Entry::Vacant(place) = self.0.entry(receiver.clone()) else { return None };
         let (decided, waiting) = watch::channel(());
-        self.0.insert(receiver.clone(), waiting);
-        Undecided { all: self.clone(), receiver, decided: Some(decided) }
+        place.insert(waiting);
+        Some(Undecided { all: self.clone(), receiver: receiver.clone(), decided: Some(decided) })
     }
 }
 
@@ -43,9 +46,8 @@ struct Undecided {
 
 impl Drop for Undecided {
     fn drop(&mut self) {
+        self.all.0.remove(&self.receiver);
         self.decided = None;
-        // A later answer to the same party stays.
-        self.all.0.remove_if(&self.receiver, |_, waiting| waiting.has_changed().is_err());
     }
 }
 
@@ -67,7 +69,7 @@ impl Hub {
     /// the answer; none if there are no messages.
     ///
     /// The sender is `from`, or if `from` has no unread messages, the sender of the oldest unread message. Empty in a
-    /// toy's quiet hours.
+    /// toy's quiet hours. Errors: `Busy` while another answer to the receiver is being sent.
     pub async fn hand_over(
         &self,
         receiver: &Party,
@@ -76,29 +78,40 @@ impl Hub {
         if self.rests(receiver) {
             return Ok((Vec::new(), None));
         }
+        let undecided = timeout(WAIT_MAX, self.begin_handover(receiver)).await.map_err(|_| DomainError::Busy)?;
         let batch = self.store.unread_batch(receiver, from, BATCH_MAX).await?;
         for heard in batch.corrected {
             self.announce_read(receiver, Some(heard)).await;
         }
-        let handover = batch.mark.map(|mark| {
-            let undecided = self.handovers.begin(receiver.clone());
-            Handover { messages: batch.messages.clone(), mark, undecided }
-        });
+        let handover = batch.mark.map(|mark| Handover { messages: batch.messages.clone(), mark, undecided });
         Ok((batch.messages, handover))
     }
 
+    /// Waits until there is no other answer to the receiver.
+    async fn begin_handover(&self, receiver: &Party) -> Undecided {
+        loop {
+            if let Some(undecided) = self.handovers.begin(receiver) {
+                return undecided;
+            }
+            self.await_handovers(receiver).await;
+        }
+    }
+
     /// Marks the messages of an answer that was sent as read, and notifies their sender. None if they were read before.
+    /// Messages of an earlier answer that was lost are not counted and published a second time.
     pub async fn complete(&self, handover: Handover, now: Timestamp) -> Result<Option<HandedOver>, DomainError> {
         let Handover { messages, mark, undecided } = handover;
         let receiver = &undecided.receiver;
         let Some((heard, undo)) = self.store.mark_batch(receiver, mark).await? else { return Ok(None) };
+        let counted = heard.counted;
         self.announce_read(receiver, Some(heard)).await;
         self.note_receiving(receiver, messages.iter(), now).await;
-        self.count_messages(receiver, messages.iter(), now).await;
+        self.count_messages(receiver, messages.iter().filter(|message| message.seq > counted), now).await;
         Ok(Some(HandedOver { receiver: receiver.clone(), undo }))
     }
 
-    /// Marks the messages of an answer that was lost as unread again, unless later ones were read since.
+    /// Marks the messages of an answer that was lost as unread again, unless later ones were read since, or the receiver
+    /// has marked them itself.
     pub async fn take_back(&self, handed_over: HandedOver) -> Result<(), DomainError> {
         let HandedOver { receiver, undo } = handed_over;
         Ok(self.store.unmark_batch(&receiver, undo).await?)

@@ -65,7 +65,7 @@ impl Hub {
 
     /// Notifies the sender, and the reader's devices if it is a user: a toy has no other device.
     pub(super) async fn announce_read(&self, reader: &Party, heard: Option<ReadMessages>) {
-        let Some(ReadMessages { sender, chat, up_to, unread, sender_seq, reader_seq }) = heard else { return };
+        let Some(ReadMessages { sender, chat, up_to, unread, sender_seq, reader_seq, .. }) = heard else { return };
         if let Some(up_to) = up_to {
             let receipt = Event::Receipt { state: MessageState::Heard, up_to, chat: chat.clone(), by: reader.clone() };
             self.announce(&sender, &receipt, sender_seq).await;

@@ -313,13 +313,14 @@ impl Hub {
         self.count_sounds(toy, sounds, now).await;
     }
 
-    /// The unread messages of a friend to a toy whose minutes are counted; none for other toys.
+    /// The unread messages of a friend to a toy whose minutes are counted, and that were not counted; none for other toys.
     pub async fn uncounted_messages(&self, reader: &Party, friend: &PartyId) -> Result<Vec<Message>, DomainError> {
         if !matches!(reader, Party::Toy(toy) if self.resting.counts(toy)) {
             return Ok(Vec::new());
         }
         let unread = self.store.unread_messages(reader, COUNTED_MAX).await?.into_iter().map(|unread| unread.message);
-        Ok(unread.filter(|message| message.from.id() == friend.as_str()).collect())
+        let counted = self.store.counted(reader, friend).await?;
+        Ok(unread.filter(|message| message.from.id() == friend.as_str() && message.seq > counted).collect())
     }
 
     /// Counts sounds that the hub has encoded, and that a toy plays: recordings and spoken answers.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -156,4 +157,72 @@ async fn an_answer_that_is_lost_with_its_connection_loses_no_message() {
     let second = say(&world, &parent, &toy.id).await;
     let list = world.post("/recv_msg", recv.clone()).await.1;
     assert_eq!((&list[0]["_id"], list.as_array().unwrap().len()), (&second, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn simultaneous_calls_do_not_return_the_same_messages() {
+    let world = World::start().await;
+    let parent = world.user("parent").await;
+    let toy = world.toy(&parent, "Fluffy").await;
+    let recv = json!({"from_user": parent.id, "to_user": toy.id});
+    for _ in 0..5 {
+        let sent = say(&world, &parent, &toy.id).await;
+        let answers = join_all((0..6).map(|_| world.post("/recv_msg", recv.clone()))).await;
+        let lists = answers.iter().filter_map(|(_, list)| list.as_array());
+        let received: Vec<&Value> = lists.flatten().map(|message| &message["_id"]).collect();
+        assert_eq!(received, [&sent], "{answers:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_was_sent_ahead_does_not_prove_that_an_answer_arrived() {
+    let world = World::start().await;
+    let parent = world.user("parent").await;
+    let toy = world.toy(&parent, "Fluffy").await;
+    let mut app = world.app(&parent).await;
+    let message = say(&world, &parent, &toy.id).await;
+    let body = json!({"from_user": "", "to_user": toy.id}).to_string();
+    let length = body.len();
+    let request = format!(
+        "POST /recv_msg HTTP/1.1\r\nhost: hub\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    for cut in [request.len() / 2, request.len() - 2, request.len()] {
+        let mut stream = TcpStream::connect(world.http_addr()).await.unwrap();
+        let (begin, end) = request.split_at(cut);
+        stream.write_all(format!("{request}{begin}").as_bytes()).await.unwrap();
+        within("the first answer", stream.peek(&mut [0])).await.unwrap();
+        within("the mark", async {
+            while world.unread_of(&toy).await != 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        stream.write_all(end.as_bytes()).await.unwrap();
+        let mut answers = [0; 4096];
+        within("the second answer", async {
+            loop {
+                let length = stream.peek(&mut answers).await.unwrap();
+                if answers[..length].ends_with(b"[]") {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        // Both answers are unread: the connection is reset.
+        drop(stream);
+        within("the message to be unread", async {
+            while world.unread_of(&toy).await != 1 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+    let recv = json!({"from_user": parent.id, "to_user": toy.id});
+    assert_eq!(world.post("/recv_msg", recv.clone()).await.1[0]["_id"], message);
+    // The sender was notified once.
+    assert_eq!(event(&mut app, "receipt", 1).await["_id"], message);
+    let second = say(&world, &parent, &toy.id).await;
+    assert_eq!(world.post("/recv_msg", recv).await.1[0]["_id"], second);
+    assert_eq!(event(&mut app, "receipt", 2).await["_id"], second);
 }

@@ -204,6 +204,76 @@ async fn a_toy_whose_minutes_are_used_up_rests_until_the_next_day() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn messages_of_a_lost_answer_count_once() {
+    let home = Home::new().await;
+    let hub = &home.world.hub;
+    home.limit(10, NOON).await.unwrap();
+    let (toy, parent) = (Party::Toy(home.toy.clone()), home.owner.as_str().parse::<PartyId>().unwrap());
+    let receive = async || {
+        let (messages, handover) = hub.hand_over(&toy, None).await.unwrap();
+        (messages, hub.complete(handover.unwrap(), NOON).await.unwrap().unwrap())
+    };
+    home.long_message(30, NOON).await;
+    for _ in 0..3 {
+        let (messages, lost) = receive().await;
+        assert_eq!((messages.len(), home.seconds_used(NOON).await), (1, Some(30.0)));
+        hub.take_back(lost).await.unwrap();
+    }
+    // Together with a new one.
+    home.long_message(20, NOON).await;
+    let (messages, lost) = receive().await;
+    assert_eq!((messages.len(), home.seconds_used(NOON).await), (2, Some(50.0)));
+    hub.take_back(lost).await.unwrap();
+    // A client that marks them itself.
+    assert_eq!(hub.unread(&toy, 10).await.unwrap().messages.len(), 2);
+    assert!(hub.uncounted_messages(&toy, &parent).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_does_not_undo_a_mark_of_its_receiver() {
+    let home = Home::new().await;
+    let hub = &home.world.hub;
+    let (toy, parent) = (Party::Toy(home.toy.clone()), home.owner.as_str().parse::<PartyId>().unwrap());
+    let receive = async || {
+        let (messages, handover) = hub.hand_over(&toy, None).await.unwrap();
+        (messages, hub.complete(handover.unwrap(), NOON).await.unwrap().unwrap())
+    };
+    let unread = async || hub.unread(&toy, 10).await.unwrap().messages.len();
+    for number in 0..3 {
+        home.message(NOON + f64::from(number)).await;
+    }
+    let (messages, lost) = receive().await;
+    assert_eq!((messages.len(), unread().await), (3, 0));
+    hub.mark_read(&toy, &parent, Some(&messages[1].id)).await.unwrap();
+    hub.take_back(lost).await.unwrap();
+    assert_eq!(unread().await, 1, "the one that it has not marked");
+    let (_, lost) = receive().await;
+    hub.mark_read(&toy, &parent, None).await.unwrap();
+    hub.take_back(lost).await.unwrap();
+    assert_eq!(unread().await, 0);
+    // A later answer is taken back as before.
+    home.message(NOON + 9.0).await;
+    let (messages, lost) = receive().await;
+    hub.take_back(lost).await.unwrap();
+    assert_eq!((messages.len(), unread().await), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_answer_waits_for_the_first_one() {
+    let home = Home::new().await;
+    let hub = &home.world.hub;
+    let toy = Party::Toy(home.toy.clone());
+    home.message(NOON).await;
+    let (messages, first) = hub.hand_over(&toy, None).await.unwrap();
+    assert_eq!(messages.len(), 1);
+    let refused = hub.hand_over(&toy, None).await.map(|_| ());
+    assert!(matches!(refused, Err(DomainError::Busy)), "the first answer is being written: {refused:?}");
+    // It ends with its connection, and the messages are those of the next call.
+    let (second, ()) = tokio::join!(hub.hand_over(&toy, None), async { drop(first) });
+    assert_eq!(second.unwrap().0.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everything_that_a_toy_plays_counts() {
     let home = Home::new().await;
     let hub = &home.world.hub;

@@ -25,6 +25,8 @@ use crate::edge::net::{Client, Linger, Place, Stream};
 
 /// How long a client may take to read an answer that ends the connection, before it counts as read.
 const PROOF_MAX: Duration = Duration::from_secs(3);
+/// How many bytes of further requests are looked at when an answer was written.
+const AHEAD_MAX: usize = 16 << 10;
 
 /// The answer to a request that no route has seen.
 fn refusal((status, text): Refused) -> Response<Body> {
@@ -109,16 +111,17 @@ impl Guarded {
 
     /// Whether the client has closed its end. Bytes that it has sent are kept for the next read.
     fn is_closed(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut bytes = [0; 1024];
-        let mut buf = ReadBuf::new(&mut bytes);
-        match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
-            Poll::Pending => false,
-            Poll::Ready(Ok(())) => {
-                self.ahead.extend_from_slice(buf.filled());
-                buf.filled().is_empty()
+        while self.ahead.len() < AHEAD_MAX {
+            let mut bytes = [0; 1024];
+            let mut buf = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => return true,
+                Poll::Ready(Ok(())) => self.ahead.extend_from_slice(buf.filled()),
+                Poll::Ready(Err(_)) => return true,
             }
-            Poll::Ready(Err(_)) => true,
         }
+        false
     }
 
     /// Turns a write that has been pending for too long into an error.
@@ -142,9 +145,10 @@ impl AsyncRead for Guarded {
             self.ahead.drain(..length);
             return Poll::Ready(Ok(()));
         }
+        let before = buf.filled().len();
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
         match &read {
-            Ok(()) => self.sent.proven(),
+            Ok(()) => self.sent.received(&buf.filled()[before..]),
             Err(_) => self.sent.lost(),
         }
         Poll::Ready(read)

@@ -3,7 +3,9 @@
 //! hyper does not report when an answer was sent. So the body of such an answer notes that hyper has taken it, and the
 //! socket notes the next completed flush: hyper flushes when all that it has taken is written. The bytes are then with the
 //! system, or with TLS. If the client's end of the connection is closed at that moment, or later by a reset, the client
-//! has probably not received them: the messages stay unread, or become unread again.
+//! has probably not received them: the messages stay unread, or become unread again. The client has received an answer if
+//! it closes its end later, or if the first byte of a request comes after the answer was written: bytes of a request that
+//! it has begun before prove nothing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,9 +27,15 @@ struct Deliveries {
     ahead: Option<Delivery>,
     /// Of answers that are being written.
     taken: Vec<Delivery>,
-    /// Of the last answer that was sent, until the client sends something again.
-    unproven: Option<(Arc<Edge>, oneshot::Receiver<HandedOver>)>,
+    /// Of answers that were sent, until the client begins another request.
+    unproven: Vec<(Arc<Edge>, oneshot::Receiver<HandedOver>)>,
 }
+
+/// The maximum number of answers to requests that a client has sent ahead. The messages of further ones stay unread.
+const UNPROVEN_MAX: usize = 16;
+/// How requests begin.
+const METHODS: [&[u8]; 9] =
+    [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"TRACE ", b"CONNECT "];
 
 struct Delivery {
     edge: Arc<Edge>,
@@ -58,11 +66,11 @@ impl Sent {
     pub(super) fn flushed(&self, is_closed: bool) {
         let mut deliveries = self.deliveries();
         for Delivery { edge, handover } in std::mem::take(&mut deliveries.taken) {
-            if is_closed {
+            if is_closed || deliveries.unproven.len() >= UNPROVEN_MAX {
                 continue;
             }
             let (done, handed_over) = oneshot::channel();
-            deliveries.unproven = Some((Arc::clone(&edge), handed_over));
+            deliveries.unproven.push((Arc::clone(&edge), handed_over));
             let hub = Arc::clone(&edge.hub);
             edge.tasks.spawn(async move {
                 match hub.complete(handover, wire::now()).await {
@@ -75,29 +83,61 @@ impl Sent {
         }
     }
 
-    /// Whether it is open whether the client has the last answer.
+    /// Whether it is unknown whether the client has an answer.
     pub(super) fn is_unproven(&self) -> bool {
-        self.deliveries().unproven.is_some()
+        !self.deliveries().unproven.is_empty()
     }
 
-    /// The client has sent something, or has closed the connection in order: it has the last answer.
+    /// The client has sent bytes after the answers were written; none if it has closed the connection in order.
+    pub(super) fn received(&self, bytes: &[u8]) {
+        if bytes.is_empty() || begins_request(bytes) {
+            self.proven();
+        }
+    }
+
+    /// The client has the answers.
     pub(super) fn proven(&self) {
-        self.deliveries().unproven = None;
+        self.deliveries().unproven.clear();
     }
 
     /// The connection was reset.
     pub(super) fn lost(&self) {
-        let Some((edge, handed_over)) = self.deliveries().unproven.take() else { return };
-        let hub = Arc::clone(&edge.hub);
-        edge.tasks.spawn(async move {
-            let Ok(handed_over) = handed_over.await else { return };
-            if let Err(error) = hub.take_back(handed_over).await {
-                tracing::warn!(?error, "messages whose answer was lost stay read");
+        let unproven = std::mem::take(&mut self.deliveries().unproven);
+        let Some((edge, _)) = unproven.first() else { return };
+        let (hub, tasks) = (Arc::clone(&edge.hub), edge.tasks.clone());
+        tasks.spawn(async move {
+            // The last one first: each is taken back to the state before it.
+            for (_, handed_over) in unproven.into_iter().rev() {
+                let Ok(handed_over) = handed_over.await else { continue };
+                if let Err(error) = hub.take_back(handed_over).await {
+                    tracing::warn!(?error, "messages whose answer was lost stay read");
+                }
             }
         });
     }
 
     fn deliveries(&self) -> MutexGuard<'_, Deliveries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether bytes are the beginning of a request; before it, a client may send the end of an empty line.
+fn begins_request(bytes: &[u8]) -> bool {
+    let bytes = bytes.trim_ascii_start();
+    METHODS.iter().any(|method| bytes.starts_with(method))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_known_by_its_first_bytes() {
+        for bytes in [&b"POST /recv_msg HTTP/1.1\r\n"[..], b"\r\nGET / HTTP/1.1", b"OPTIONS * HTTP/1.1"] {
+            assert!(begins_request(bytes));
+        }
+        for bytes in [&b"T /recv_msg HTTP/1.1\r\n"[..], b"{\"to_user\":1}", b"", b"post / HTTP/1.1"] {
+            assert!(!begins_request(bytes));
+        }
     }
 }

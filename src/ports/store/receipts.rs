@@ -28,8 +28,11 @@ pub struct ReadMessages {
     pub sender: Party,
     /// Their chat.
     pub chat: ChatId,
-    /// The newest of them; none if only the count of lost messages was corrected.
+    /// The newest of them; none if only the count of lost messages was corrected, and if the sender was notified of all
+    /// of them before an answer was lost.
     pub up_to: Option<MessageId>,
+    /// Messages of the chat up to this number were marked as read before; a lost answer may have made them unread again.
+    pub counted: u64,
     /// The number of messages of that sender that are still unread.
     pub unread: u64,
     /// The number of the sender's event.
@@ -50,12 +53,19 @@ pub(super) struct EntryRow {
     pub(super) read_seq: i64,
     pub(super) delivered_seq: i64,
     pub(super) unread_since: Option<f64>,
+    counted_seq: Option<i64>,
+    pub(super) settled_seq: Option<i64>,
     muted: Option<bool>,
 }
 
 impl EntryRow {
     pub(super) fn has_unread(&self) -> bool {
         self.incoming > self.heard
+    }
+
+    /// Up to this number, messages were marked as read at least once.
+    pub(super) fn counted(&self) -> i64 {
+        self.counted_seq.unwrap_or(0).max(self.read_seq)
     }
 
     pub(super) fn is_muted(&self) -> bool {
@@ -79,14 +89,22 @@ impl Transaction<'_> {
     }
 
     /// Marks the messages of an entry's friend as read by `reader`, up to the number `up_to` of their chat, or all, and
-    /// appends events to both streams. None if nothing has changed.
+    /// appends events to both streams. None if they were marked before; then a lost answer does not make them unread.
     pub(super) async fn mark_read_up_to(
         &self,
         reader: &Party,
         entry: EntryRow,
         up_to: Option<i64>,
     ) -> Result<Option<ReadMessages>, StoreError> {
-        let Some(new) = self.newly_read(&entry, up_to).await? else { return Ok(None) };
+        let Some(new) = self.newly_read(&entry, up_to).await? else {
+            let settled = up_to.unwrap_or(i64::MAX).min(entry.read_seq);
+            if settled > entry.settled_seq.unwrap_or(0) {
+                let id = record_of("friend", reader.id(), entry.friend);
+                self.run("UPDATE $id SET settled_seq = $settled RETURN NONE", vars! { id: id, settled: settled })
+                    .await?;
+            }
+            return Ok(None);
+        };
         let (read, _) = self.mark_read(reader, entry, new).await?;
         Ok(Some(read))
     }
@@ -172,7 +190,9 @@ impl Transaction<'_> {
         )
         .await?;
         let (friend, chat) = (stored_party(&entry.kind, &entry.friend)?, stored::<ChatId>(&entry.chat)?);
-        let up_to = new.newest.map(|newest| newest.id()).transpose()?;
+        let counted = entry.counted();
+        let up_to = new.newest.filter(|newest| newest.seq > counted).map(|newest| newest.id()).transpose()?;
+        let counted = u64::try_from(counted).unwrap_or(0);
         let unread = u64::try_from(unread).unwrap_or(0);
         let sender_seq = match &up_to {
             Some(id) => {
@@ -183,11 +203,19 @@ impl Transaction<'_> {
         };
         let read = Event::Read { friend: friend.clone(), chat: chat.clone(), unread };
         let reader_seq = self.append_event(reader, &read).await?;
-        Ok((ReadMessages { sender: friend, chat, up_to, unread, sender_seq, reader_seq }, read_seq))
+        Ok((ReadMessages { sender: friend, chat, up_to, counted, unread, sender_seq, reader_seq }, read_seq))
     }
 }
 
 impl Store {
+    /// Up to this number of their chat, a friend's messages were marked as read at least once.
+    pub async fn counted(&self, reader: &Party, friend: &PartyId) -> Result<u64, StoreError> {
+        let id = record_of("friend", reader.id(), friend.to_string());
+        let mut reply = self.run("SELECT * FROM ONLY $id", vars! { id: id }).await?;
+        let entry = reply.optional::<EntryRow>(0)?;
+        Ok(entry.map_or(0, |entry| u64::try_from(entry.counted()).unwrap_or(0)))
+    }
+
     /// A message by its id; it never changes.
     pub(super) async fn message(&self, id: &MessageId) -> Result<Option<MessageRow>, StoreError> {
         let mut reply = self.run("SELECT * FROM message WHERE uid = $uid LIMIT 1", vars! { uid: id.as_str() }).await?;

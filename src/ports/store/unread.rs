@@ -116,7 +116,8 @@ impl Store {
         .await
     }
 
-    /// Makes the messages of a batch unread again, unless others were marked since.
+    /// Makes the messages of a batch unread again, unless others were marked since, or the receiver has marked them
+    /// itself ([`Self::mark_read`]).
     pub async fn unmark_batch(&self, receiver: &Party, undo: BatchUndo) -> Result<(), StoreError> {
         let BatchUndo { sender, chat, read_seq, marked_to, oldest_at } = &undo;
         let _turns = self.turns.of(receiver.id(), sender).await;
@@ -125,16 +126,21 @@ impl Store {
             let Some(mut entry) = entry.filter(|entry| entry.chat == *chat && entry.read_seq == *marked_to) else {
                 return Ok(());
             };
-            entry.read_seq = *read_seq;
+            let counted = entry.counted();
+            entry.read_seq = (*read_seq).max(entry.settled_seq.unwrap_or(0));
+            if entry.read_seq >= *marked_to {
+                return Ok(());
+            }
             let unread = tx.new_messages(&entry, None).await?.count;
             if unread == 0 {
                 return Ok(());
             }
             tx.run(
-                "UPDATE $id SET heard = $heard, read_seq = $read, unread_since = $since RETURN NONE",
+                "UPDATE $id SET heard = $heard, read_seq = $read, counted_seq = $counted, unread_since = $since
+                    RETURN NONE",
                 vars! {
                     id: record_of("friend", receiver.id(), sender.clone()), heard: (entry.incoming - unread).max(0),
-                    read: *read_seq, since: *oldest_at,
+                    read: entry.read_seq, counted: counted, since: *oldest_at,
                 },
             )
             .await
