@@ -39,7 +39,7 @@ settings! {
         field_content_list: ContentListForm = ContentListForm::Bare;
         /// Whether the hub serves its pages: the family's app at /, a toy in the browser at /toy, and both side by side
         /// at /demo.
-        pages: bool = true => Everyday;
+        pages: bool = true;
         /// Folder with files that replace those of the pages of the same name, read at the start; "" for none. For
         /// developers of pages.
         pages_folder: PathBuf = PathBuf::new();

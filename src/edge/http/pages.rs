@@ -64,8 +64,8 @@ static FILES: [(&str, &[u8]); 25] = embedded![
 /// Scripts, styles and pictures come from the hub alone, none of them inline. Sounds may also be recordings of the page
 /// itself.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-    media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; \
-    frame-ancestors 'self'";
+    media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; frame-src 'self'; base-uri 'none'; \
+    form-action 'none'; frame-ancestors 'self'";
 const PERMISSIONS: &str = "microphone=(self), camera=(self), geolocation=(), payment=(), usb=()";
 
 /// All files, ready to be sent.

@@ -70,8 +70,8 @@ pub(super) struct Route {
 pub(super) struct Routes(Router<Route>);
 
 impl Routes {
-    /// The documented paths, those of `dialect`, the `sockets`, and the pages if `with_pages`. Fails if two have the same
-    /// path.
+    /// The documented paths, those of `dialect`, the `sockets`, and the pages if `with_pages`. Fails if two have the
+    /// same path.
     pub(super) fn new(dialect: Dialect, with_pages: bool, sockets: Vec<SocketRoute>) -> Result<Self, InsertError> {
         let calls = api::calls().filter(|call| call.facts.served_at != ServedAt::Connection);
         let calls =
