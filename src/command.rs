@@ -137,7 +137,7 @@ enum Action {
     },
     /// Print the manual page, toyhub(1).
     Man {
-        /// Write the pages of all commands into this folder: toyhub.1, toyhub-device-add.1 …
+        /// Write the pages of all commands into this folder: toyhub.1, toyhub-device-add.1 and so on.
         #[arg(long)]
         out: Option<PathBuf>,
     },

@@ -11,6 +11,7 @@ mod backup;
 mod chats;
 mod chunks;
 mod console;
+mod discovery;
 mod http;
 mod limits;
 mod mqtt;
@@ -38,6 +39,7 @@ pub use backup::Backup;
 pub use chats::Chats;
 pub use chunks::Chunks;
 pub use console::Console;
+pub use discovery::Discovery;
 pub use http::{ContentListForm, Dialect, Http, HttpListen};
 pub use limits::Limits;
 pub use mqtt::{ClientCertificates, Mqtt, SessionOverflow};
@@ -75,6 +77,7 @@ settings::sections! {
         ws: Ws,
         mqtt: Mqtt,
         console: Console,
+        discovery: Discovery,
         store: Store,
         backup: Backup,
         audio: Audio,

@@ -20,7 +20,7 @@ use crate::domain::{Hub, erasure, housekeeping, rest};
 use crate::edge::http::{self, SocketRoute};
 use crate::edge::tasks::Tasks;
 use crate::edge::ws::{self, Apps, Handshake};
-use crate::edge::{console, control, mqtt, net, schedule, wire};
+use crate::edge::{console, control, discovery, mqtt, net, schedule, wire};
 use crate::ports::audio::find_program;
 use crate::ports::speech::Recogniser;
 
@@ -131,7 +131,7 @@ impl Server {
 
     /// Serves until `shutdown`, then ends connections, their tasks, and the store.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), String> {
-        let Self { hub, config, http, mqtt, console, conformance, control, places, .. } = self;
+        let Self { hub, config, http, mqtt, console, conformance, control, places, addresses } = self;
         let tasks = Tasks::default();
         let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws.clone()), tasks.clone(), shutdown.clone());
         let current = SocketRoute {
@@ -225,6 +225,13 @@ impl Server {
                 Ok(())
             }
         });
+        if config.discovery.mdns {
+            let (services, shutdown) = (discovery::services(&addresses), shutdown.clone());
+            edges.spawn(async move {
+                discovery::run(services, shutdown).await;
+                Ok(())
+            });
+        }
         if config.backup.is_on() {
             let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
             edges.spawn(async move {

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Map, Value, json};
@@ -196,6 +197,17 @@ async fn a_missing_or_unknown_field_is_a_client_error() {
     }
     let (_, opened) = world.post("/open_toy", json!({"device_key": "nonsense"})).await;
     assert_eq!(opened, json!({"code": 1, "music": "Nobind.mp3"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_toy_that_opens_many_times_at_once_gets_a_token_each_time() {
+    let world = World::start().await;
+    let toy = world.bound_toy("fluffy").await;
+    let opening = json!({"device_key": toy.device_key, "token": toy.secret});
+    let opened = join_all((0..100).map(|_| world.post("/open_toy", opening.clone()))).await;
+    for (status, answer) in opened {
+        assert!(status == 200 && answer["token"].is_string(), "{status} {answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,6 +41,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
         &["edge/body.rs", "edge/control.rs", "ports/reply/chat.rs", "ports/chunks/outcome_row.rs"],
     ),
     // Each task has an owner that can await and cancel it; the one of the second signal ends with the process.
+    (&["libmdns"], &["edge/discovery.rs"]),
     (&["tokio::spawn", "TaskTracker"], &["edge/tasks.rs", "service.rs"]),
 ];
 

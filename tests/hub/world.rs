@@ -158,6 +158,7 @@ impl World {
             .env("TOYHUB_HTTP__BODY_PAUSE_TIMEOUT_S", "2")
             .env("TOYHUB_MQTT__LISTEN", "127.0.0.1:0")
             .env("TOYHUB_CONSOLE__LISTEN", "127.0.0.1:0")
+            .env("TOYHUB_DISCOVERY__MDNS", "false")
             // Tests send one recording many times, as messages of their own.
             .env("TOYHUB_CHATS__RETRY_WINDOW_S", "0")
             .env("TOYHUB_RATES__FAILED_LOGINS_PER_ADDRESS_PER_MINUTE", "10000")

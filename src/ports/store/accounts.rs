@@ -179,6 +179,8 @@ impl Store {
             hash: hash, party: party.id(), kind: party.kind().as_str(), now: now, expires_at: expires_at,
             keep: keep as i64,
         };
+        // A toy that opens many times at once would conflict with itself until its attempts are used up.
+        let _turn = self.turns.of(party.id(), party.id()).await;
         self.run(
             "{
                 CREATE type::record('token', $hash) SET party = $party, kind = $kind,
