@@ -10,7 +10,7 @@ settings! {
         /// Addresses and ports; [] for none. It asks for no password, so it listens on this machine alone by default:
         /// let nobody else reach it.
         #[serde(with = "super::net::list")]
-        listen: Vec<SocketAddr> = vec![SocketAddr::from(([127, 0, 0, 1], 9529))] => Everyday;
+        listen: Vec<SocketAddr> = vec![SocketAddr::from(([127, 0, 0, 1], 9529))];
         /// Names by which programs reach it, in addition to addresses and localhost, such as "toyhub.example". Requests to
         /// any other name are refused, as a web page may lead a browser on this machine here under a name of its own.
         hosts: Vec<String> = Vec::new();

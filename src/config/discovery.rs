@@ -7,6 +7,6 @@ settings! {
     pub struct Discovery {
         /// Whether the hub announces itself by mDNS (Bonjour), as _toyhub._tcp and _mqtt._tcp. Listeners of this machine
         /// alone are not announced.
-        mdns: bool = true => Everyday;
+        mdns: bool = true;
     }
 }
