@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// The time for the packets that take the announcement back.
-const GOODBYE_MAX: Duration = Duration::from_secs(1);
+const GOODBYE_MAX: Duration = Duration::from_millis(200);
 /// The maximum length of a name in DNS, in bytes.
 const NAME_MAX_BYTES: usize = 63;
 
@@ -62,10 +62,10 @@ pub async fn run(services: Vec<Service>, shutdown: CancellationToken) {
             return shutdown.cancelled().await;
         }
     }
-    // This takes the announcement back, and ends the responder.
+    // This takes the announcement back. The responder ends without it if its handle is dropped first.
     drop(announced);
+    let _ = timeout(GOODBYE_MAX, &mut answering).await;
     drop(responder);
-    let _ = timeout(GOODBYE_MAX, answering).await;
 }
 
 /// The name of the hub on this machine. Dots would be taken for the borders of labels.

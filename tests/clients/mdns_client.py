@@ -1,4 +1,4 @@
-"""Waits for the service of a type at a port in mDNS: mdns_client.py TYPE PORT"""
+"""Waits for the service of a type at a port in mDNS, and for its end: mdns_client.py TYPE PORT [gone]"""
 
 import queue
 import sys
@@ -8,7 +8,7 @@ from zeroconf import ServiceBrowser, ServiceListener, Zeroconf
 
 kind, port = sys.argv[1] + ".local.", int(sys.argv[2])
 deadline = time.monotonic() + 50
-seen = queue.Queue()
+seen, gone = queue.Queue(), queue.Queue()
 
 
 class Listener(ServiceListener):
@@ -19,7 +19,7 @@ class Listener(ServiceListener):
         seen.put(name)
 
     def remove_service(self, client, kind, name):
-        pass
+        gone.put(name)
 
 
 client = Zeroconf()
@@ -32,4 +32,6 @@ while True:
         texts = {key.decode(): (value or b"").decode() for key, value in info.properties.items()}
         print("found", name, info.server, info.parsed_addresses(), texts, flush=True)
         break
+while "gone" in sys.argv[3:] and gone.get(timeout=deadline - time.monotonic()) != name:
+    pass
 client.close()

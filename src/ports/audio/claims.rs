@@ -1,7 +1,8 @@
 //! Checks of the sizes that a file declares, before a decoder allocates memory or time for them.
 //!
-//! Symphonia limits its allocations by the bytes that it has read, with two gaps that are closed here: it visits all
-//! tracks of an MP4 file for each packet, and it expands the codebooks of Vorbis, 16 MB each, from a few bytes.
+//! Symphonia limits its work by the bytes that it has read, with three gaps that are closed here: it visits all tracks of
+//! an MP4 file for each packet, it counts to the declared number of samples of each MP4 fragment, and it expands the
+//! codebooks of Vorbis, 16 MB each, from a few bytes.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -9,42 +10,70 @@ use super::AudioError;
 
 /// The maximum number of tracks of an MP4 file: a recorder writes one, a film has a few.
 pub(super) const MAX_TRACKS: usize = 16;
-/// The maximum number of boxes that are read in an MP4 file.
-const MAX_BOXES: usize = 4096;
+/// The maximum number of boxes of an MP4 file. A fragment for each packet of ten minutes has fewer.
+const MAX_BOXES: usize = 256 * 1024;
+/// The maximum number of samples in all fragments of an MP4 file: 12 minutes of PCM.
+const MAX_FRAGMENT_SAMPLES: u64 = 32 * 1024 * 1024;
 /// The maximum number of values in all codebooks of a Vorbis stream. Those of libvorbis have some hundred thousand.
 const MAX_CODEBOOK_VALUES: u64 = 4 * 1024 * 1024;
 /// The bits with which each codebook begins (Vorbis I §3.2.1).
 const CODEBOOK_SYNC: u64 = 0x56_43_42;
 
-/// Counts the tracks of an MP4 file, and rewinds it. Returns the end that its last box declares, which is behind the end
-/// of a truncated file. Errors: `Excessive` for too many tracks.
-pub(super) fn check_tracks<S: Read + Seek + ?Sized>(source: &mut S) -> Result<u64, AudioError> {
+/// Checks the numbers of tracks and of samples in fragments of an MP4 file, and rewinds it. Returns the end that its last
+/// box declares, which is behind the end of a truncated file. Errors: `Excessive`.
+pub(super) fn check_movie<S: Read + Seek + ?Sized>(source: &mut S) -> Result<u64, AudioError> {
     let end = source.seek(SeekFrom::End(0))?;
-    let (mut position, mut limit, mut tracks) = (0, end, 0);
-    for _ in 0..MAX_BOXES {
+    // The ends of the boxes around `position`.
+    let mut limits = vec![end];
+    let (mut position, mut declared_end, mut boxes, mut tracks, mut samples) = (0, end, 0, 0, 0);
+    while let Some(&limit) = limits.last() {
         let Some(found) = read_box(source, position, limit)? else {
-            if limit == end {
+            if limits.len() == 1 {
                 break;
             }
-            // The end of the movie box: continue with the file.
-            (position, limit) = (limit, end);
+            // Continue behind the box around it.
+            limits.pop();
+            position = limit;
             continue;
         };
+        boxes += 1;
+        // A truncated index is of no use, so its end does not count.
+        if limits.len() == 1 && &found.name != b"moov" {
+            declared_end = declared_end.max(found.end);
+        }
         match &found.name {
-            b"moov" if limit == end => {
-                (position, limit) = (found.content, found.end.min(end));
-                continue;
+            b"moov" | b"moof" | b"traf" => {
+                limits.push(found.end.min(limit));
+                position = found.content;
             }
-            b"trak" => tracks += 1,
-            _ => {}
+            name => {
+                tracks += usize::from(name == b"trak");
+                if name == b"trun" {
+                    samples += samples_of(source, found.content)?;
+                }
+                position = found.end;
+            }
         }
-        if tracks > MAX_TRACKS {
-            return Err(AudioError::Excessive(format!("more than {MAX_TRACKS} tracks")));
+        let excessive = [
+            (boxes > MAX_BOXES, "boxes", MAX_BOXES as u64),
+            (tracks > MAX_TRACKS, "tracks", MAX_TRACKS as u64),
+            (samples > MAX_FRAGMENT_SAMPLES, "samples in fragments", MAX_FRAGMENT_SAMPLES),
+        ];
+        if let Some((_, what, most)) = excessive.iter().find(|(is_excessive, ..)| *is_excessive) {
+            return Err(AudioError::Excessive(format!("more than {most} {what}")));
         }
-        position = found.end;
     }
     source.rewind()?;
-    Ok(position.max(end))
+    Ok(declared_end)
+}
+
+/// The declared number of samples of a fragment's run (`trun`), whose content begins at `content`.
+fn samples_of<S: Read + Seek + ?Sized>(source: &mut S, content: u64) -> io::Result<u64> {
+    source.seek(SeekFrom::Start(content))?;
+    let mut head = Vec::with_capacity(8);
+    source.take(8).read_to_end(&mut head)?;
+    // The version, the flags, the number.
+    Ok(head.last_chunk::<4>().filter(|_| head.len() == 8).map_or(0, |count| u64::from(u32::from_be_bytes(*count))))
 }
 
 struct FoundBox {

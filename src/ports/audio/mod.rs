@@ -236,7 +236,7 @@ fn decode_part(kind: Kind, mut part: Part<'_>, collected: &mut Collected, watch:
         // it.
         Kind::Matroska => container::decode(kind, Box::new(ReadOnlySource::new(part)), collected, watch),
         Kind::Mp4 => {
-            let declared_len = claims::check_tracks(&mut part)?;
+            let declared_len = claims::check_movie(&mut part)?;
             part.declare(declared_len);
             container::decode(kind, Box::new(part), collected, watch)
         }

@@ -92,6 +92,18 @@ impl MediaSource for Failing {
 }
 
 #[test]
+fn a_fragment_without_sizes_has_a_plausible_number_of_samples() {
+    let boxed =
+        |name: &[u8; 4], content: &[u8]| [&(content.len() as u32 + 8).to_be_bytes()[..], name, content].concat();
+    // No flags: nothing is stored for each sample, so the reader counts to the number without reading.
+    let run = boxed(b"trun", &[0, 0, 0, 0, 0xc4, 0, 0, 0]);
+    let fragment = boxed(b"moof", &boxed(b"traf", &run));
+    let film = [files::mp4(1, 1), fragment].concat();
+    let refused = decode_bytes(film.into(), &limits());
+    assert!(matches!(refused, Err(AudioError::Excessive(_))), "{refused:?}");
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_a_fault_of_the_hub() {
     let wav = encode_wav(&tone(48_000, 5.0, 0.5)).unwrap();
     let source = Failing { file: io::Cursor::new(wav), after: 100_000 };
