@@ -18,7 +18,7 @@ const START_DEADLINE: Duration = Duration::from_secs(180);
 const LOG_LINES_KEPT: usize = 60;
 
 /// The settings of every run: ports of its own, and limits above the load of one machine.
-const SETTINGS: [(&str, &str); 21] = [
+const SETTINGS: [(&str, &str); 22] = [
     ("TOYHUB_HTTP__LISTEN", "127.0.0.1:0"),
     ("TOYHUB_HTTP__LEGACY_LISTEN", ""),
     ("TOYHUB_CONSOLE__LISTEN", ""),

@@ -2,6 +2,8 @@
 pub mod audio;
 #[path = "../../../src/ports/clock.rs"]
 pub mod clock;
+#[path = "../../../src/ports/metrics.rs"]
+pub mod metrics;
 #[path = "../../../src/ports/router/mod.rs"]
 pub mod router;
 #[path = "../../../src/ports/space.rs"]

@@ -7,7 +7,7 @@ use super::lexicon::Lexicon;
 use super::score::{self, Spelling};
 use super::text;
 use super::word::{self, Word};
-use crate::ports::speech::languages::{self, Language, Meaning};
+use crate::ports::speech::languages::{self, Choices, Language, Meaning};
 
 /// The minimum similarity of the fixed words around a name.
 const FRAME_LIKENESS_MIN: f64 = 0.8;
@@ -119,7 +119,7 @@ impl Phrases {
             .flat_map(|language| language.phrases)
             .flat_map(|(meaning, texts)| texts.iter().map(|text| Phrase::new(*meaning, text, lexicon)))
             .collect();
-        let replies = |table: fn(&Language) -> &'static [(bool, &'static [&'static str])]| {
+        let replies = |table: fn(&Language) -> Choices| {
             let replies = languages().flat_map(move |language| table(language));
             let words = replies.flat_map(|(is_first, texts)| {
                 texts.iter().map(|text| (*is_first, word::words(&text::normalise(text), lexicon)))

@@ -26,6 +26,9 @@ pub fn all() -> &'static [&'static Language] {
     &ALL
 }
 
+/// The phrases of two answers to a question: with `true`, the first or yes; with `false`, the second or no.
+pub(super) type Choices = &'static [(bool, &'static [&'static str])];
+
 /// All words of one language.
 #[derive(Debug)]
 pub struct Language {
@@ -46,9 +49,9 @@ pub struct Language {
     /// must match exactly.
     pub(super) phrases: &'static [(Meaning, &'static [&'static str])],
     /// The answers to "do you mean the first or the second?": whether it is the first, and its phrases.
-    pub(super) choices: &'static [(bool, &'static [&'static str])],
+    pub(super) choices: Choices,
     /// The answers to "do you mean this one?": whether it is, and its phrases.
-    pub(super) answers: &'static [(bool, &'static [&'static str])],
+    pub(super) answers: Choices,
     pub(super) small_words: SmallWords,
     pub(super) names: NameWords,
     pub(super) numbers: Numbers,
