@@ -1,4 +1,5 @@
 // A client of the hub: calls over HTTP, and a socket that reconnects and continues after the last event.
+// An ES module without dependencies, also for other pages: see examples/.
 
 const PROTOCOL = "toyhub.v1";
 /** Base64 of it, with the rest of the request, fits into `ws.message_max_bytes`. */
@@ -58,11 +59,11 @@ export class Toyhub extends EventTarget {
   #topics = new Set();
 
   /** `load` is called at each start that is not a continuation, and fetches all that the app shows. */
-  constructor(address, load) {
+  constructor(address, load = async () => {}) {
     super();
     this.address = new URL(address);
     this.#load = load;
-    globalThis.addEventListener("online", () => { if (this.state === "waiting") this.#connect(); });
+    globalThis.addEventListener?.("online", () => { if (this.state === "waiting") this.#connect(); });
   }
 
   // HTTP
@@ -97,6 +98,15 @@ export class Toyhub extends EventTarget {
     const answer = await fetch(url, { headers: this.#authorization(), signal: AbortSignal.timeout(ANSWER_MS) });
     if (!answer.ok) throw new Refused(await answer.json());
     return answer.blob();
+  }
+
+  /** Sends a recording in one HTTP request. */
+  async sendByHttp(to, recording) {
+    const form = new FormData();
+    form.append("to_user", to);
+    form.append("user_id", this.profile._id);
+    form.append("reco_file", recording, "recording");
+    return this.#post("/app_uploader", form);
   }
 
   async #post(path, body, headers = {}) {
@@ -171,6 +181,28 @@ export class Toyhub extends EventTarget {
     }
     // A repeated request gets the same answer, and the message is sent once.
     return this.ask("app_uploader", { to_user, upload, chunks });
+  }
+
+  /** Sends a recording in chunks, and continues after each broken connection. */
+  async sendBySocket(to_user, recording) {
+    const random = crypto.getRandomValues(new Uint8Array(16));
+    const upload = Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    for (;;) {
+      await this.#opened();
+      try {
+        return await this.send(to_user, recording, upload);
+      } catch (error) {
+        if (!(error instanceof LinkLost)) throw error;
+      }
+    }
+  }
+
+  /** Resolves when the socket is open; rejects when it will not be. */
+  async #opened() {
+    while (this.state !== "open") {
+      if (this.state === "closed") throw new LinkLost("not connected");
+      await new Promise((resolve) => this.addEventListener("state", resolve, { once: true }));
+    }
   }
 
   async #pause() {
