@@ -1,42 +1,16 @@
 //! The QoS 1 messages that arrive on a busy machine.
 
 use std::path::Path;
-use std::process::{Child, Command};
 
 use tokio::runtime::Runtime;
 
 use super::brokers::Broker;
+use super::burner::Burner;
 use super::load::{self, Arrivals};
 
 const RUNS: usize = 10;
 const PAIRS: usize = 4;
 const IN_FLIGHT: usize = 64;
-
-/// A process that keeps one core busy until it is dropped.
-struct Burner(Child);
-
-impl Burner {
-    fn start() -> Self {
-        let program = std::env::current_exe().expect("this program");
-        Self(Command::new(program).arg("--burn").spawn().expect("a burner starts"))
-    }
-}
-
-impl Drop for Burner {
-    fn drop(&mut self) {
-        // It does not end by itself; if it was killed already, that is not an error.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Never returns.
-pub fn burn() -> ! {
-    let mut number = 1u64;
-    loop {
-        number = std::hint::black_box(number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
-    }
-}
 
 /// Ten runs against the hub and mosquitto in turn, each of `messages` messages a pair.
 pub fn run(runtime: &Runtime, program: &Path, messages: u64) {

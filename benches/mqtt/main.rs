@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod brokers;
+#[path = "../hub/burner.rs"]
+mod burner;
 mod busy;
 #[path = "../hub/mod.rs"]
 mod hub;
@@ -38,8 +40,8 @@ fn main() {
     {
         return brokers::serve_rumqttd(address.parse().expect("an address"));
     }
-    if arguments.get(1).is_some_and(|argument| argument == "--burn") {
-        busy::burn();
+    if arguments.get(1).is_some_and(|argument| argument == burner::BURN) {
+        burner::burn();
     }
     let program = arguments.get(1).expect("the hub's program");
     let scale = if arguments.iter().any(|argument| argument == "quick") { 10 } else { 1 };

@@ -1,51 +1,23 @@
-//! Commands and messages at once: the time from the upload of a command to its answer on an idle machine, beside a process
-//! that takes one core, and beside that and 1,000 MQTT messages a second through the same hub; and the latency of these
-//! messages with and without commands.
+//! Commands and messages at once: the time from the upload of a command to its answer on an idle machine, beside a
+//! process that takes one core, and beside that and 1,000 MQTT messages a second through the same hub; and the latency
+//! of these messages with and without commands.
 
 use std::net::SocketAddr;
-use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Times;
+use crate::burner::Burner;
 use crate::hub::Hub;
 use crate::load;
 use crate::recordings::Recording;
 use crate::upload;
 
-/// The argument with which this program takes one core.
-pub const BURN: &str = "--burn";
-
 const MESSAGES_PER_S: u32 = 1000;
 const COMMAND_S: u32 = 4;
 /// How long messages are measured without commands.
 const MESSAGES_ALONE: Duration = Duration::from_secs(10);
-
-/// A process that takes one core until it is dropped.
-struct Burner(Child);
-
-impl Burner {
-    fn start() -> Self {
-        let program = std::env::current_exe().expect("this program");
-        Self(Command::new(program).arg(BURN).spawn().expect("it starts"))
-    }
-}
-
-impl Drop for Burner {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Never returns.
-pub fn burn() -> ! {
-    let mut number = 1u64;
-    loop {
-        number = std::hint::black_box(number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
-    }
-}
 
 /// Prints the table of a model: one line for each situation and number of threads.
 pub async fn print(program: &str, model: &std::path::Path, count: usize) {

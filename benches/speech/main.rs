@@ -1,9 +1,12 @@
 //! The time until a toy gets its answer, by step.
 //!
 //! The first argument is the hub's program, the second a model file; `quick` takes a quarter of the recordings. With
-//! `busy`, it measures commands beside a busy process and MQTT messages instead; with `understand`, it prints the recognised texts and intents of recordings: see `understand.rs`.
+//! `busy`, it measures commands beside a busy process and MQTT messages instead; with `understand`, it prints the
+//! recognised texts and intents of recordings: see `understand.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "../hub/burner.rs"]
+mod burner;
 mod busy;
 #[path = "../hub/mod.rs"]
 #[allow(dead_code)]
@@ -50,8 +53,8 @@ impl Times {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|word| word == busy::BURN) {
-        busy::burn();
+    if arguments.first().is_some_and(|word| word == burner::BURN) {
+        burner::burn();
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     if let [word, model, samples] = &arguments[..]

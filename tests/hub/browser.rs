@@ -1,5 +1,6 @@
 //! `examples/browser` in headless Chromium, with a toy on MQTT at the other end.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -87,7 +88,17 @@ pub struct Script {
 }
 
 impl Script {
-    pub fn of(mut child: Child) -> Self {
+    /// Starts a script of `tests/clients` with Node.
+    pub fn start<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> Self {
+        let mut child = Command::new("node")
+            .arg(script(name))
+            .args(arguments)
+            .env("NODE_PATH", installed("node_modules"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { _child: child, lines }
     }
@@ -135,18 +146,10 @@ async fn a_page_records_sends_to_a_toy_and_plays_the_answer() {
     let mut line = Line::open(&world, &toy).await;
     let (microphone, seconds) = microphone(world.folder());
 
-    let child = Command::new("node")
-        .arg(script("browser.mjs"))
-        .args([&strangers.origin, &pages.origin, &relay.http(), "parent", "correct horse", &toy.id])
-        .arg(microphone)
-        .arg(seconds.to_string())
-        .env("NODE_PATH", installed("node_modules"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut script = Script::of(child);
+    let (address, seconds, microphone) = (relay.http(), seconds.to_string(), microphone.to_str().unwrap());
+    let arguments =
+        [&strangers.origin, &pages.origin, &address, "parent", "correct horse", &toy.id, microphone, &seconds];
+    let mut script = Script::start("browser.mjs", arguments);
     script.step("refused").await;
 
     let recorded = script.step("sent").await["seconds"].as_f64().unwrap();

@@ -1,13 +1,9 @@
 //! A page with the habits of those that were published for this API, in headless Chromium, as an app and as a toy. The
 //! hub serves it in the dialect `field`.
 
-use std::process::Stdio;
-
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use crate::browser::{Pages, Script};
-use crate::clients::{installed, script};
 use crate::sound;
 use crate::world::{Toy, User, World};
 
@@ -32,17 +28,9 @@ async fn a_published_page_counts_plays_and_answers() {
     let recording = world.folder().join("recording.wav");
     std::fs::write(&recording, sound::tone(9)).unwrap();
 
-    let child = Command::new("node")
-        .arg(script("legacy.mjs"))
-        .args([pages.origin(), &world.http(), "parent", "correct horse", &fluffy.device_key])
-        .arg(recording)
-        .env("NODE_PATH", installed("node_modules"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut script = Script::of(child);
+    let (address, recording) = (world.http(), recording.to_str().unwrap());
+    let arguments = [pages.origin(), &address, "parent", "correct horse", &fluffy.device_key, recording];
+    let mut script = Script::start("legacy.mjs", arguments);
 
     // The login counts the message, and the socket does not bring it again.
     let counts = |total: &str, of_fluffy: &str, of_rex: &str| json!({"total": total, "friends": {fluffy.id.as_str(): of_fluffy, rex.id.as_str(): of_rex}});

@@ -1,11 +1,6 @@
 //! The pages of the hub in headless Chromium: a family registers, binds a toy and talks with it, by clicks alone.
 
-use std::process::Stdio;
-
-use tokio::process::Command;
-
 use crate::browser::{Script, microphone};
-use crate::clients::{installed, script};
 use crate::relay::Relay;
 use crate::world::World;
 
@@ -50,17 +45,7 @@ async fn a_family_uses_the_pages_alone() {
     let (key, secret) = world.device().await;
     let relay = Relay::to(world.http_addr()).await;
     let (microphone, _) = microphone(world.folder());
-    let child = Command::new("node")
-        .arg(script("pages.mjs"))
-        .args([&relay.http(), &key, &secret])
-        .arg(microphone)
-        .env("NODE_PATH", installed("node_modules"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut script = Script::of(child);
+    let mut script = Script::start("pages.mjs", [&relay.http(), &key, &secret, microphone.to_str().unwrap()]);
     for path in ["/", "/toy"] {
         let loaded = script.step("loaded").await;
         assert_eq!(loaded["path"], path);

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::process::Command;
+use tokio::process::{Child, ChildStdin, Command};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
@@ -24,7 +24,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use crate::clients::{script, succeeds};
 use crate::mqtt::{V5, connect, packet, publish, text};
 use crate::transport::{TLS, connector_with, make_ca, make_certificate, open_tls, tls_folder};
-use crate::world::{World, within};
+use crate::world::{App, Toy, World, within};
 
 /// TLS of HTTP and of MQTT.
 const ALL: &[(&str, &str)] = &[("TOYHUB_HTTP__TLS_LISTEN", "127.0.0.1:0")];
@@ -341,8 +341,7 @@ async fn openssl_with_small_buffers_sends_and_receives_large_messages() {
     let owner = world.user("mia").await;
     let toy = world.toy(&owner, "Fluffy").await;
     let mut app = world.app(&owner).await;
-    let (command, state) = (format!("toy/{}/cmd/text", toy.id), format!("toy/{}/state/text", toy.id));
-    app.send(json!({"id": 8, "do": "subscribe", "topic": state})).await;
+    app.send(json!({"id": 8, "do": "subscribe", "topic": format!("toy/{}/state/text", toy.id)})).await;
     assert_eq!(app.answer(8).await["code"], 0);
     for version in ["-tls1_2", "-tls1_3"] {
         let records = world.folder().join(format!("records{version}"));
@@ -357,28 +356,7 @@ async fn openssl_with_small_buffers_sends_and_receives_large_messages() {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let (mut input, mut output) = (client.stdin.take().unwrap(), client.stdout.take().unwrap());
-        let subscribe = packet(0x82, &[&[0, 1, 0][..], &text(&command), &[0]].concat());
-        let hello = connect(V5, &toy.id, &toy.device_key, &toy.secret);
-        input.write_all(&[hello, subscribe].concat()).await.unwrap();
-        let mut received = Vec::new();
-        let mut read_until = async |end: &[u8]| {
-            let read = async {
-                while !received.ends_with(end) {
-                    assert_ne!(output.read_buf(&mut received).await.unwrap(), 0, "ended");
-                }
-            };
-            within("the bytes from openssl", read).await;
-        };
-        read_until(&packet(0x90, &[0, 1, 0, 0])).await;
-        // A large message each way.
-        let sent = format!("{version}{}", "s".repeat(30_000));
-        input.write_all(&publish(V5, 0x32, &state, 7, sent.as_bytes())).await.unwrap();
-        read_until(&packet(0x40, &[0, 7])).await;
-        within("the state", async { while app.frame().await["payload"] != sent {} }).await;
-        let payload = "v".repeat(40_000) + "end";
-        app.send(json!({"id": 9, "do": "publish", "topic": command, "payload": payload})).await;
-        read_until(b"end").await;
+        let _input = large_message_each_way(&toy, &mut app, &mut client, version).await;
         let log = std::fs::read_to_string(&records).unwrap();
         let mut lines = log.lines();
         let mut lengths = Vec::new();
@@ -393,6 +371,34 @@ async fn openssl_with_small_buffers_sends_and_receives_large_messages() {
     }
 }
 
+/// A toy whose MQTT connection is the standard streams of `client` publishes a state of 30 KB to its app, and gets a
+/// command of 40 KB. Returns the input, whose end ends the connection.
+async fn large_message_each_way(toy: &Toy, app: &mut App, client: &mut Child, name: &str) -> ChildStdin {
+    let (command, state) = (format!("toy/{}/cmd/text", toy.id), format!("toy/{}/state/text", toy.id));
+    let (mut input, mut output) = (client.stdin.take().unwrap(), client.stdout.take().unwrap());
+    let subscribe = packet(0x82, &[&[0, 1, 0][..], &text(&command), &[0]].concat());
+    let hello = connect(V5, &toy.id, &toy.device_key, &toy.secret);
+    input.write_all(&[hello, subscribe].concat()).await.unwrap();
+    let mut received = Vec::new();
+    let mut read_until = async |end: &[u8]| {
+        let read = async {
+            while !received.ends_with(end) {
+                assert_ne!(output.read_buf(&mut received).await.unwrap(), 0, "{name}: ended");
+            }
+        };
+        within("the bytes from the client", read).await;
+    };
+    read_until(&packet(0x90, &[0, 1, 0, 0])).await;
+    let sent = format!("{name}{}", "s".repeat(30_000));
+    input.write_all(&publish(V5, 0x32, &state, 7, sent.as_bytes())).await.unwrap();
+    read_until(&packet(0x40, &[0, 7])).await;
+    within("the state", async { while app.frame().await["payload"] != sent {} }).await;
+    let payload = "v".repeat(40_000) + "end";
+    app.send(json!({"id": 9, "do": "publish", "topic": command, "payload": payload})).await;
+    read_until(b"end").await;
+    input
+}
+
 /// mbedTLS, as a device asks for small fragments. The hub ignores the wish, as it may (RFC 6066 §4), and its records fit
 /// the smallest buffer that devices with the default of this library are built with.
 #[tokio::test(flavor = "multi_thread")]
@@ -405,8 +411,7 @@ async fn mbedtls_that_asks_for_small_fragments_sends_and_receives_large_messages
     let owner = world.user("mia").await;
     let toy = world.toy(&owner, "Fluffy").await;
     let mut app = world.app(&owner).await;
-    let (command, state) = (format!("toy/{}/cmd/text", toy.id), format!("toy/{}/state/text", toy.id));
-    app.send(json!({"id": 8, "do": "subscribe", "topic": state})).await;
+    app.send(json!({"id": 8, "do": "subscribe", "topic": format!("toy/{}/state/text", toy.id)})).await;
     assert_eq!(app.answer(8).await["code"], 0);
     for fragment in ["512", "1024", "2048", "4096"] {
         let mut client = Command::new(&program)
@@ -419,29 +424,7 @@ async fn mbedtls_that_asks_for_small_fragments_sends_and_receives_large_messages
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let (mut input, mut output) = (client.stdin.take().unwrap(), client.stdout.take().unwrap());
-        let subscribe = packet(0x82, &[&[0, 1, 0][..], &text(&command), &[0]].concat());
-        let hello = connect(V5, &toy.id, &toy.device_key, &toy.secret);
-        input.write_all(&[hello, subscribe].concat()).await.unwrap();
-        let mut received = Vec::new();
-        let mut read_until = async |end: &[u8]| {
-            let read = async {
-                while !received.ends_with(end) {
-                    assert_ne!(output.read_buf(&mut received).await.unwrap(), 0, "{fragment}: ended");
-                }
-            };
-            within("the bytes from mbedTLS", read).await;
-        };
-        read_until(&packet(0x90, &[0, 1, 0, 0])).await;
-        // A large message each way.
-        let sent = format!("{fragment}{}", "s".repeat(30_000));
-        input.write_all(&publish(V5, 0x32, &state, 7, sent.as_bytes())).await.unwrap();
-        read_until(&packet(0x40, &[0, 7])).await;
-        within("the state", async { while app.frame().await["payload"] != sent {} }).await;
-        let payload = "v".repeat(40_000) + "end";
-        app.send(json!({"id": 9, "do": "publish", "topic": command, "payload": payload})).await;
-        read_until(b"end").await;
-        drop(input);
+        drop(large_message_each_way(&toy, &mut app, &mut client, fragment).await);
         let ended = within("the client's end", client.wait_with_output()).await.unwrap();
         let lines = String::from_utf8(ended.stderr).unwrap();
         let largest: usize = lines.trim_end().rsplit(' ').next().unwrap().parse().expect(&lines);
