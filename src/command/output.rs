@@ -7,16 +7,17 @@ use crate::service::Failure;
 
 /// Prints a line. If the reader has closed the pipe, as `head` does, the command continues without output.
 pub fn print(line: impl Display) -> Result<(), Failure> {
-    match print_or_fail(line) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Output(error)),
-        _ => Ok(()),
-    }
+    unless_closed(print_or_fail(line))
 }
 
 /// Prints a whole text.
 pub fn print_bytes(text: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
+    unless_closed(out.write_all(text).and_then(|()| out.flush()))
+}
+
+fn unless_closed(printed: io::Result<()>) -> Result<(), Failure> {
+    match printed {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Output(error)),
         _ => Ok(()),
     }

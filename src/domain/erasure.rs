@@ -140,7 +140,7 @@ impl Hub {
         }
         self.store.begin_message_erasure(&message, &parties, now).await.map_err(DomainError::of_change)?;
         self.erasures.list.note(&[message_mark(id)]);
-        self.erasures.begun.notify_one();
+        self.wake_erasures();
         self.note_chat(&parties, Action::ErasedMessage, by_user, now).await;
         Ok(())
     }
@@ -313,7 +313,7 @@ impl Hub {
                 self.end_subscriptions(&a, &b, &chat.chat);
             }
         }
-        self.erasures.begun.notify_one();
+        self.wake_erasures();
         Ok(())
     }
 
@@ -325,7 +325,7 @@ impl Hub {
         }
         let left = self.leave_chats(party, now).await;
         // This precedes the end of the connections, as the caller may be on one of them.
-        self.erasures.begun.notify_one();
+        self.wake_erasures();
         self.router.forget_retained(&party.to_string());
         self.router.end_sessions(party);
         self.end_connections(party).await;

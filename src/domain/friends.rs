@@ -14,7 +14,8 @@ impl Hub {
     }
 
     /// Ends a friendship on both sides, with the subscriptions to the topics of the two, and deletes the friend requests
-    /// between them. The chat stays: each party may still read the messages that it was sent. Errors: `NotFriends`, `Invalid` for a toy and its guardian.
+    /// between them. The chat stays: each party may still read the messages that it was sent. Errors: `NotFriends`,
+    /// `Invalid` for a toy and its guardian.
     pub async fn unfriend(
         &self,
         by: &UserId,

@@ -1,7 +1,7 @@
 //! Links: signed addresses of sounds for players, which cannot present a token (`/get_chat/<name>?sig=…`).
 //!
-//! A link is made for one party, and opens the same files as a login of that party. Its signature is an HMAC over the name,
-//! the expiry, the party and the party's login epoch, with a key derived from the hub's secret, which is in the
+//! A link is made for one party, and opens the same files as a login of that party. Its signature is an HMAC over the
+//! name, the expiry, the party and the party's login epoch, with a key derived from the hub's secret, which is in the
 //! database. So links stay valid after a restart and in a restored backup, and end when the party's password changes or
 //! all its tokens are revoked, which raises the epoch.
 

@@ -127,8 +127,8 @@ impl Hub {
     }
 
     /// Refuses a request. The same request, and any other of the requesting family to this one, may be made again after
-    /// `accounts.refused_request_pause_h`, also by a user who leaves or joins one of the families meanwhile. A guardian's refusal
-    /// of a request of its own toy applies to that toy only. Errors: `UnknownRequest`, `AlreadyAnswered`.
+    /// `accounts.refused_request_pause_h`, also by a user who leaves or joins one of the families meanwhile. A guardian's
+    /// refusal of a request of its own toy applies to that toy only. Errors: `UnknownRequest`, `AlreadyAnswered`.
     pub async fn refuse(&self, id: &RequestId, by: &UserId, now: Timestamp) -> Result<(), DomainError> {
         let request = self.request_of(id, by).await?;
         let families = if request.answerer == request.requester {

@@ -1,8 +1,9 @@
 //! The client protocols. Edges parse bytes into types, call the domain, and encode its answers; they import neither
-//! each other nor the ports. All serve the calls of [`api`](crate::api). They share `net` (listeners for all clients),
-//! `body` (parsing of bodies), `request` and `frame` (numbered requests), `repeats` (log lines), `dialect`, `tasks`,
-//! `wire` and `status`. `spec` documents them for programs. `console` is the operator's listener, and `discovery` announces the hub in the network.
-//! `schedule` is not a protocol: it runs periodic tasks.
+//! each other nor the ports, except for the counters of `ports/metrics`. All serve the calls of
+//! [`api`](crate::api). They share `net` (listeners for all clients), `body` (parsing of bodies), `request` and `frame`
+//! (numbered requests), `repeats` (log lines), `dialect`, `tasks`, `wire` and `status`. `spec` documents them for
+//! programs. `console` is the operator's listener, and `discovery` announces the hub in the network. `schedule` is not a
+//! protocol: it runs periodic tasks.
 
 mod body;
 pub mod console;

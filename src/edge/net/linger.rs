@@ -10,8 +10,8 @@ use tokio::time::{Sleep, sleep};
 
 /// Continues to read for a moment after the last byte was sent, and discards the input.
 ///
-/// A socket that is closed with unread input is reset, and the reset may overtake the last bytes that were sent: the client would
-/// never see its answer, or the reason of a refusal.
+/// A socket that is closed with unread input is reset, and the reset may overtake the last bytes that were sent: the
+/// client would never see its answer, or the reason of a refusal.
 #[derive(Debug)]
 pub struct Linger {
     max: Duration,

@@ -253,9 +253,9 @@ impl Mailbox {
         self.queue.state().filters.iter_mut().for_each(|known| known.is_stored = false);
     }
 
-    /// Queues messages for this connection alone, independently of its subscriptions: after the messages that are stored for it
-    /// now, and before later ones. They are not stored in its session, and replace an earlier replay that was not sent
-    /// yet. A message that is in the session, too, is deleted there, and sent in the order of the replay.
+    /// Queues messages for this connection alone, independently of its subscriptions: after the messages that are stored
+    /// for it now, and before later ones. They are not stored in its session, and replace an earlier replay that was not
+    /// sent yet. A message that is in the session, too, is deleted there, and sent in the order of the replay.
     pub fn replay(&self, publications: Vec<Arc<Publication>>, granted: QoS) {
         let deliveries = publications.into_iter().map(|publication| {
             let qos = granted.min(publication.qos);
