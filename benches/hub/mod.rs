@@ -70,9 +70,14 @@ impl Hub {
 
     /// A user's id, and a toy's id, key and secret.
     pub async fn family(&self) -> [String; 4] {
-        let new = json!({"username": "mia", "password": "correct horse", "nickname": "Mia", "gender": "2"});
+        self.family_of("mia").await
+    }
+
+    /// The same, for a user of this name.
+    pub async fn family_of(&self, name: &str) -> [String; 4] {
+        let new = json!({"username": name, "password": "correct horse", "nickname": "Mia", "gender": "2"});
         self.post("/reg", new).await;
-        let user = self.post("/login", json!({"username": "mia", "password": "correct horse"})).await;
+        let user = self.post("/login", json!({"username": name, "password": "correct horse"})).await;
         let user = user["data"]["_id"].as_str().unwrap().to_owned();
         let printed = self.run(&["device", "add"]);
         let (key, secret) = printed.trim().split_once('\t').unwrap();

@@ -14,11 +14,14 @@ mod hub;
 mod load;
 mod scraped;
 mod secure;
+#[path = "../hub/table.rs"]
+mod table;
 
 use std::time::Duration;
 
 use brokers::Broker;
 use load::{Idle, Outcome};
+use table::Better;
 
 /// The figures of one broker.
 struct Figures {
@@ -101,20 +104,23 @@ fn print(all: &[Figures], scale: u64) {
         "{:34}{:>12}{:>12}{:>12}{:>14}{:>12}",
         "", all[0].name, all[1].name, all[2].name, "of mosquitto", "of rumqttd"
     );
-    let row = |name: &str, value: &dyn Fn(&Figures) -> f64| {
+    let row = |name: &str, better: Better, value: &dyn Fn(&Figures) -> f64| {
         let values: Vec<f64> = all.iter().map(value).collect();
+        for peer in [1, 2] {
+            table::record("mqtt", name, better, values[0], all[peer].name, values[peer]);
+        }
         let ratio = |peer: usize| format!("{:.2}×", values[0] / values[peer]);
         println!("{name:34}{:>12.1}{:>12.1}{:>12.1}{:>14}{:>12}", values[0], values[1], values[2], ratio(1), ratio(2));
     };
-    row("10 pairs, QoS 0, messages/s", &|figures| figures.pairs_qos0.per_second);
-    row("10 pairs, QoS 1, messages/s", &|figures| figures.pairs_qos1.per_second);
-    row("1 to 50, QoS 0, deliveries/s", &|figures| figures.fan_out.per_second);
-    row("round trip p50, µs", &|figures| figures.round_trip.0.as_secs_f64() * 1e6);
-    row("round trip p99, µs", &|figures| figures.round_trip.1.as_secs_f64() * 1e6);
-    row(&format!("KB for each of {} idle", 5_000 / scale), &|figures| figures.idle_few);
-    row(&format!("KB for each of {} idle", 15_000 / scale), &|figures| figures.idle_many);
-    row(&format!("MiB resident after {} messages", 1_000_000 / scale), &|figures| figures.resident_half);
-    row(&format!("MiB resident after {} messages", 2_000_000 / scale), &|figures| figures.resident_end);
+    row("10 pairs, QoS 0, messages/s", Better::More, &|figures| figures.pairs_qos0.per_second);
+    row("10 pairs, QoS 1, messages/s", Better::More, &|figures| figures.pairs_qos1.per_second);
+    row("1 to 50, QoS 0, deliveries/s", Better::More, &|figures| figures.fan_out.per_second);
+    row("round trip p50, µs", Better::Less, &|figures| figures.round_trip.0.as_secs_f64() * 1e6);
+    row("round trip p99, µs", Better::Less, &|figures| figures.round_trip.1.as_secs_f64() * 1e6);
+    row(&format!("KB for each of {} idle", 5_000 / scale), Better::Less, &|figures| figures.idle_few);
+    row(&format!("KB for each of {} idle", 15_000 / scale), Better::Less, &|figures| figures.idle_many);
+    row(&format!("MiB resident after {} messages", 1_000_000 / scale), Better::Less, &|figures| figures.resident_half);
+    row(&format!("MiB resident after {} messages", 2_000_000 / scale), Better::Less, &|figures| figures.resident_end);
     for figures in all {
         let Figures { name, pairs_qos0, pairs_qos1, fan_out, .. } = figures;
         println!(

@@ -6,6 +6,8 @@
 
 mod clients;
 mod peers;
+#[path = "../hub/table.rs"]
+mod table;
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,7 @@ use clients::Socket;
 use futures_util::{SinkExt as _, StreamExt as _, stream};
 use peers::{Family, Peer};
 use serde_json::json;
+use table::Better;
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
@@ -62,6 +65,7 @@ fn print(sizes: &Sizes, toyhub: &Figures, mosquitto: &Figures) {
     println!("2 cores shared by server and load; {} toys, each heard by one app", sizes.apps);
     println!("{:48}{:>12}{:>12}{:>10}", "", "toyhub", "mosquitto", "ratio");
     let row = |name: &str, ours: f64, theirs: f64| {
+        table::record("ws", name, Better::Less, ours, "mosquitto", theirs);
         println!("{name:48}{ours:>12.1}{theirs:>12.1}{:>9.2}×", ours / theirs);
     };
     let micros = |time: Duration| time.as_secs_f64() * 1e6;

@@ -9,7 +9,7 @@ use super::units::DAY_S;
 use super::{Hub, clock};
 use crate::config::AuthMode;
 use crate::model::{DeviceKey, FileName, Friend, Login, Party, PartyId, Secret, Timestamp, ToyId, User, UserId};
-use crate::ports::store::StoredUser;
+use crate::ports::store::{PartyAt, StoredUser};
 
 /// The longest user name that is looked up.
 const USERNAME_MAX_BYTES: usize = 4096;
@@ -140,7 +140,12 @@ impl Hub {
     async fn profile_of(&self, user: User) -> Result<Profile, DomainError> {
         let counted_up_to = self.store.last_event(&user.id).await?;
         let friends = self.store.friends(&user.id.clone().into()).await?;
-        let toys = self.store.toys_of(&user.id).await?.into_iter().map(|toy| toy.id).collect();
+        // A guardian is a friend of the toy, and neither can end that.
+        let toys = friends.iter().filter_map(|friend| match &friend.party {
+            Party::Toy(toy) => Some(toy.clone()),
+            Party::User(_) => None,
+        });
+        let toys = self.store.toys_among(&user.id, toys.collect()).await?;
         Ok(Profile { user, friends, toys, counted_up_to })
     }
 
@@ -165,7 +170,9 @@ impl Hub {
         from: Origin,
         now: Timestamp,
     ) -> Result<Login, DomainError> {
-        let (party, only_token) = self.store.party(id).await?.ok_or_else(|| self.unknown_party(id))?;
+        let place = from.place().map(|place| place.to_string());
+        let found = self.store.party_at(id, place.as_deref()).await?.ok_or_else(|| self.unknown_party(id))?;
+        let PartyAt { party, only_token, place } = found;
         let expires_at = match (self.config.auth.mode, token) {
             (AuthMode::Open, _) => Some(Timestamp::INFINITY),
             (_, Some(token)) => {
@@ -174,7 +181,7 @@ impl Hub {
             }
             (AuthMode::Token, None) => None,
             (AuthMode::Place, None) => {
-                let is_allowed = !only_token && self.is_proven_at(&party, from, now).await?;
+                let is_allowed = !only_token && self.is_proof(&party, place, now).await?;
                 is_allowed.then_some(Timestamp::INFINITY)
             }
         };

@@ -118,9 +118,9 @@ impl Hub {
 
     /// The friend of this id, and the sender's entry in the friend's address book. Errors: `NotFriends`.
     pub(super) async fn friends_both_ways(&self, from: &Party, to: &PartyId) -> Result<(Party, Friend), DomainError> {
-        let receiver = self.store.friend(from, to).await?.ok_or_else(|| self.not_friends(from, to))?.party;
-        let sender_id = from.id().parse().map_err(DomainError::internal)?;
-        let entry = self.store.friend(&receiver, &sender_id).await?.ok_or(DomainError::NotFriends)?;
+        let (own, theirs) = self.store.friends_both_ways(from, to).await?;
+        let receiver = own.ok_or_else(|| self.not_friends(from, to))?.party;
+        let entry = theirs.ok_or(DomainError::NotFriends)?;
         Ok((receiver, entry))
     }
 

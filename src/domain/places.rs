@@ -12,6 +12,7 @@ use super::units::{DAY_S, HOUR_S};
 use super::{Hub, clock};
 use crate::config::{AllowedFrom, AuthMode};
 use crate::model::{Event, Network, Party, Secret, Timestamp, Toy, ToyId, UserId};
+use crate::ports::store::ProvenPlace;
 
 /// The precision of the stored time of last activity at a place. It saves most calls a write.
 const SEEN_STEP_S: f64 = HOUR_S;
@@ -118,13 +119,24 @@ impl Hub {
     /// Whether the party has authenticated at the place of an address. Records the activity there.
     pub(super) async fn is_proven_at(&self, party: &Party, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
         let Some(place) = from.place().map(|place| place.to_string()) else { return Ok(false) };
-        let Some(found) = self.store.place(party, &place).await? else { return Ok(false) };
+        let found = self.store.place(party, &place).await?;
+        self.is_proof(party, found, now).await
+    }
+
+    /// Whether a place at which the party has authenticated, if it has, is still valid. Records the activity there.
+    pub(super) async fn is_proof(
+        &self,
+        party: &Party,
+        place: Option<ProvenPlace>,
+        now: Timestamp,
+    ) -> Result<bool, DomainError> {
+        let Some(found) = place else { return Ok(false) };
         let now = clock::age_of(now);
         if found.proved_at <= now - self.place_lasts_s() {
             return Ok(false);
         }
         if found.seen_at < now - SEEN_STEP_S {
-            self.store.see_at_place(party, &place, now).await?;
+            self.store.see_at_place(party, &found.place, now).await?;
         }
         Ok(true)
     }

@@ -3,9 +3,10 @@
 use surrealdb::types::{SurrealValue, vars};
 
 use super::looks::looks_of;
-use super::transaction::record;
+use super::places::ProvenPlace;
+use super::transaction::{record, record_of};
 use super::{Results, Store, StoreError, stored, stored_number, stored_party};
-use crate::model::{FileName, Login, Party, PartyKind, Secret, Timestamp, User, UserId};
+use crate::model::{FileName, Login, Party, PartyId, PartyKind, Secret, Timestamp, User, UserId};
 use crate::ports::clock;
 
 /// A user with its secret data.
@@ -41,11 +42,32 @@ impl UserRow {
     }
 }
 
+/// A row of a party, or of its place.
 #[derive(SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
 struct PartyRow {
     table: String,
     only_token: bool,
+    place: Option<String>,
+    proved_at: Option<f64>,
+    seen_at: Option<f64>,
+}
+
+impl PartyRow {
+    fn place(self) -> Option<ProvenPlace> {
+        Some(ProvenPlace { place: self.place?, proved_at: self.proved_at?, seen_at: self.seen_at? })
+    }
+}
+
+/// A party, with what decides whether a call for it needs a token.
+#[derive(Debug)]
+pub struct PartyAt {
+    /// The party.
+    pub party: Party,
+    /// Whether calls for it always need a token.
+    pub only_token: bool,
+    /// The place of the call, if the party has authenticated there.
+    pub place: Option<ProvenPlace>,
 }
 
 #[derive(SurrealValue)]
@@ -136,14 +158,21 @@ impl Store {
     }
 
     /// The party of this id, with whether calls for it always need a token.
-    pub async fn party(&self, id: &crate::model::PartyId) -> Result<Option<(Party, bool)>, StoreError> {
-        let ids = vec![record("user", id.as_str()), record("toy", id.as_str())];
-        let sql = "SELECT record::tb(id) AS table, only_token ?? false AS only_token FROM $ids";
-        let found = self.run(sql, vars! { ids: ids }).await?.rows::<PartyRow>(0)?.into_iter().next();
-        Ok(found.map(|row| {
-            let kind = if row.table == "user" { PartyKind::App } else { PartyKind::Toy };
-            (Party::new(kind, id), row.only_token)
-        }))
+    pub async fn party(&self, id: &PartyId) -> Result<Option<(Party, bool)>, StoreError> {
+        Ok(self.party_at(id, None).await?.map(|found| (found.party, found.only_token)))
+    }
+
+    /// The party of this id, and what is known of it at a place.
+    pub async fn party_at(&self, id: &PartyId, place: Option<&str>) -> Result<Option<PartyAt>, StoreError> {
+        let mut ids = vec![record("user", id.as_str()), record("toy", id.as_str())];
+        ids.extend(place.map(|place| record_of("place", id.as_str(), place.to_owned())));
+        let sql =
+            "SELECT record::tb(id) AS table, only_token ?? false AS only_token, place, proved_at, seen_at FROM $ids";
+        let mut rows = self.run(sql, vars! { ids: ids }).await?.rows::<PartyRow>(0)?;
+        let place = rows.pop_if(|row| row.table == "place").and_then(PartyRow::place);
+        let Some(row) = rows.pop() else { return Ok(None) };
+        let kind = if row.table == "user" { PartyKind::App } else { PartyKind::Toy };
+        Ok(Some(PartyAt { party: Party::new(kind, id), only_token: row.only_token, place }))
     }
 
     /// The login epoch of a party, which is raised when its password changes or all its tokens are revoked; none for an

@@ -63,6 +63,7 @@ pub struct Block {
 #[derive(SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
 struct FriendRow {
+    owner: String,
     friend: String,
     kind: String,
     nickname: String,
@@ -138,6 +139,20 @@ impl Store {
         let id = record_of("friend", owner.id(), friend.as_str().to_owned());
         let mut reply = self.run("SELECT * FROM ONLY $id", vars! { id: id }).await?;
         reply.optional::<FriendRow>(0)?.map(FriendRow::into_friend).transpose()
+    }
+
+    /// A party's entry for another, and the other's entry for the party.
+    pub async fn friends_both_ways(
+        &self,
+        owner: &Party,
+        friend: &PartyId,
+    ) -> Result<(Option<Friend>, Option<Friend>), StoreError> {
+        let entry = |owner: &str, friend: &str| record_of("friend", owner, friend.to_owned());
+        let ids = vec![entry(owner.id(), friend.as_str()), entry(friend.as_str(), owner.id())];
+        let rows = self.run("SELECT * FROM $ids", vars! { ids: ids }).await?.rows::<FriendRow>(0)?;
+        let (of_owner, of_friend): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.owner == owner.id());
+        let first = |rows: Vec<FriendRow>| rows.into_iter().next().map(FriendRow::into_friend).transpose();
+        Ok((first(of_owner)?, first(of_friend)?))
     }
 
     /// Whether a party has an entry for another.

@@ -48,7 +48,7 @@ use crate::model::HubId;
 use crate::ports::metrics::METRICS;
 use engine::{Engine, end, open_engine};
 
-pub use accounts::StoredUser;
+pub use accounts::{PartyAt, StoredUser};
 pub use backup::schema_version;
 pub use chats::{Before, Kept, NewMessage, PartiesOfSound, Repeats};
 pub use dump::{Dump, read_dump};

@@ -1,9 +1,11 @@
 //! Devices of the equipment library, and toys.
 
-use surrealdb::types::{SurrealValue, vars};
+use std::collections::HashMap;
+
+use surrealdb::types::{RecordId, SurrealValue, vars};
 
 use super::friends::Pair;
-use super::transaction::record;
+use super::transaction::{record, record_of};
 use super::{NewEntry, Store, StoreError, stored};
 use crate::model::{ChatId, Device, DeviceKey, Timestamp, Toy, ToyId, UserId};
 use crate::ports::clock;
@@ -51,6 +53,13 @@ impl ToyRow {
             avatar: stored(&self.avatar)?,
         })
     }
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct OwnerRow {
+    uid: String,
+    bind_user: String,
 }
 
 #[derive(SurrealValue)]
@@ -205,6 +214,27 @@ impl Store {
             Ok(true)
         })
         .await
+    }
+
+    /// Those of some toys of which a user is a guardian: those that are bound to the user, then the others, each in the
+    /// order of `toys`.
+    pub async fn toys_among(&self, user: &UserId, toys: Vec<ToyId>) -> Result<Vec<ToyId>, StoreError> {
+        if toys.is_empty() {
+            return Ok(toys);
+        }
+        let ids: Vec<RecordId> = toys.iter().map(|toy| record("toy", toy.as_str())).collect();
+        let mut reply = self.run("SELECT record::id(id) AS uid, bind_user FROM $ids", vars! { ids: ids }).await?;
+        let owners: HashMap<String, String> =
+            reply.rows::<OwnerRow>(0)?.into_iter().map(|row| (row.uid, row.bind_user)).collect();
+        let is_bound = |toy: &ToyId| owners.get(toy.as_str()).is_some_and(|owner| owner == user.as_str());
+        let (mut found, others): (Vec<_>, Vec<_>) = toys.into_iter().partition(is_bound);
+        if !others.is_empty() {
+            let pair = |toy: &ToyId| record_of("guardian", user.as_str(), toy.as_str().to_owned());
+            let ids: Vec<RecordId> = others.iter().map(pair).collect();
+            let shared = self.run("SELECT VALUE toy FROM $ids", vars! { ids: ids }).await?.rows::<String>(0)?;
+            found.extend(others.into_iter().filter(|toy| shared.iter().any(|shared| shared == toy.as_str())));
+        }
+        Ok(found)
     }
 
     /// The toys of which a user is a guardian: those that are bound to the user, oldest first, then the others.

@@ -1,0 +1,96 @@
+//! The rates of the calls that clients make most, over HTTP, and of voice messages, each accepted and synced.
+//!
+//! The first argument is the hub's program. Another program, of another version, is measured in the same run, and the
+//! last column is the ratio to it; without one it is the ratio to the hub's own `/healthz`, which does nothing. `quick`
+//! makes everything ten times shorter.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "../../tests/hub/amr.rs"]
+mod amr;
+#[path = "../hub/mod.rs"]
+mod hub;
+mod load;
+#[path = "../hub/table.rs"]
+mod table;
+mod voice;
+
+use std::time::Duration;
+
+use hub::Hub;
+use load::Request;
+use serde_json::json;
+use table::Better;
+
+/// Connections that make the same call at the same time.
+const CONNECTIONS: usize = 16;
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let quick = arguments.iter().any(|argument| argument == "quick");
+    let programs: Vec<&String> = arguments.iter().filter(|argument| *argument != "quick").collect();
+    let time = Duration::from_millis(if quick { 300 } else { 3000 });
+    let (ours, peer) = (programs.first().expect("the hub's program"), programs.get(1));
+    let measured = measure(ours, time).await;
+    let peers = match peer {
+        Some(program) => Some(measure(program, time).await),
+        None => None,
+    };
+    print(&measured, peers.as_deref());
+    voice::print_limit(time);
+}
+
+/// A call, with its answers in a second.
+type Rate = (String, f64);
+
+async fn measure(program: &str, time: Duration) -> Vec<Rate> {
+    eprintln!("{program} …");
+    let settings = [
+        ("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "1000000".to_owned()),
+        ("TOYHUB_RATES__REQUESTS_PER_PARTY_PER_MINUTE", "1000000".to_owned()),
+        ("TOYHUB_NET__CONNECTIONS_PER_ADDRESS_MAX", "10000".to_owned()),
+    ];
+    let hub = Hub::start(program.to_owned(), &settings);
+    let [user, toy, ..] = hub.family().await;
+    let mut rates = Vec::new();
+    let calls = [
+        ("/healthz", None),
+        ("/content_list", Some(json!({}))),
+        ("/friend_list", Some(json!({"_id": user}))),
+        ("/auto_login", Some(json!({"_id": user}))),
+        ("/toy_list", Some(json!({"_id": user}))),
+        ("/recv_msg", Some(json!({"from_user": user, "to_user": toy}))),
+    ];
+    for (path, body) in calls {
+        let request = Request::of(path, body.as_ref());
+        rates.push((path.to_owned(), load::rate(hub.http, &vec![request; CONNECTIONS], time).await));
+    }
+    let mut families = vec![[user, toy]];
+    for number in 1..CONNECTIONS {
+        let [user, toy, ..] = hub.family_of(&format!("user{number}")).await;
+        families.push([user, toy]);
+    }
+    for (name, recording) in voice::recordings() {
+        for senders in [1, CONNECTIONS] {
+            let requests = families[..senders].iter().map(|[user, toy]| voice::upload(toy, user, &recording));
+            let rate = load::rate(hub.http, &requests.collect::<Vec<_>>(), time).await;
+            rates.push((format!("voice message, {name}, {senders} at once"), rate));
+        }
+    }
+    rates
+}
+
+fn print(ours: &[Rate], peer: Option<&[Rate]>) {
+    println!(
+        "{:44}{:>12}{:>12}{:>10}",
+        "answers/s",
+        "toyhub",
+        if peer.is_some() { "peer" } else { "/healthz" },
+        "ratio"
+    );
+    for (at, (name, rate)) in ours.iter().enumerate() {
+        let other = peer.map_or(ours[0].1, |peer| peer[at].1);
+        table::record("calls", name, Better::More, *rate, named, other);
+        println!("{name:44}{rate:>12.1}{other:>12.1}{:>9.2}×", rate / other);
+    }
+}
