@@ -23,8 +23,8 @@ const ELSEWHERE_S: f64 = DAY_S;
 pub struct Origin {
     /// The address to which limits apply.
     pub peer: IpAddr,
-    /// Whether the call came through a proxy that `net.proxies` does not name. Then the address is the proxy's, and is
-    /// never a place.
+    /// Whether the address says nothing about who calls, so that it is never a place: the call came through a proxy that
+    /// `net.proxies` does not name, or from a web page that anybody may have made.
     pub is_hidden: bool,
     /// The kind of client, as it describes itself: nothing that is proven.
     pub agent: Option<u64>,
@@ -66,7 +66,7 @@ fn is_private(address: std::net::Ipv4Addr) -> bool {
 }
 
 /// Whether an address is private, loopback or link-local.
-fn is_local(address: IpAddr) -> bool {
+pub fn is_local(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_private(address) || address.is_loopback(),
         IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
