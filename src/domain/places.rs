@@ -144,7 +144,8 @@ impl Hub {
         Ok(self.store.prove_place(party, &place, now, self.config.auth.places_max).await?)
     }
 
-    /// Records the place of a login with a device's secret, which never expires. A token is no proof for a place.
+    /// Records the place of a login with a device's secret, which never expires. A token is no proof for a place. A toy
+    /// that has its secret need not be let in by its key: whoever opens it by the key now may be a stranger.
     pub(super) async fn note_secret(
         &self,
         party: &Party,
@@ -153,6 +154,9 @@ impl Hub {
         now: Timestamp,
     ) -> Result<(), DomainError> {
         if expires_at == Timestamp::INFINITY {
+            if let Party::Toy(toy) = party {
+                self.store.take_letting_in(toy, now).await?;
+            }
             self.note_proof(party, from, now).await?;
         }
         Ok(())
@@ -163,7 +167,7 @@ impl Hub {
     ///
     /// A toy whose calls always need a token may not. Any other toy may open at its places; near a place of a guardian,
     /// unless it was active elsewhere within the last day; and at one new place shortly after it was bound or a
-    /// guardian called `let_in`.
+    /// guardian called `let_in`, if it has not logged in with its secret since.
     pub(super) async fn may_open(&self, toy: &Toy, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
         let Some(place) = from.place() else { return Ok(false) };
         if self.wants_only_tokens(&toy.id).await? {
