@@ -17,7 +17,7 @@ use tokio::runtime::Builder;
 
 use crate::config::{self, Config};
 use crate::domain::backup::{self, Restore, Restored};
-use crate::edge::control::{self, Command, OnlyToken, Response};
+use crate::edge::control::{self, Command, PartyName, Response};
 use crate::edge::spec::{self, Document};
 use crate::edge::wire::now;
 use crate::server;
@@ -222,6 +222,11 @@ enum UserAction {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Print the audit log of a user, newest first: time, action, actor, other party, address or setting.
+    Audit {
+        /// The name to log in with.
+        name: String,
+    },
     /// Erase a user with all chats, recordings and toys. The devices of the toys can be bound again.
     Erase {
         /// The name to log in with.
@@ -300,6 +305,16 @@ enum ToyAction {
         /// Revoke the approval.
         #[arg(long)]
         off: bool,
+    },
+    /// Print the audit log of a toy, newest first: time, action, actor, other party, address or setting.
+    Audit {
+        /// The id, as "device list" prints it.
+        id: String,
+    },
+    /// Print the text that the owner of a toy has agreed to, with its version and the time.
+    Consent {
+        /// The id, as "device list" prints it.
+        id: String,
     },
     /// Print the guardians of a toy.
     Guardians {
@@ -405,8 +420,15 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
         Action::User(UserAction::List) => print_answer(ask(config, Command::ListUsers).await?),
         Action::User(UserAction::LogOut { name: user }) => print_answer(ask(config, Command::LogOut { user }).await?),
         Action::User(UserAction::OnlyToken { name, off }) => {
-            print_answer(ask(config, Command::OnlyToken { party: OnlyToken::User(name), is_on: !off }).await?)
+            print_answer(ask(config, Command::OnlyToken { party: PartyName::User(name), is_on: !off }).await?)
         }
+        Action::User(UserAction::Audit { name }) => {
+            print_answer(ask(config, Command::Audit { party: PartyName::User(name) }).await?)
+        }
+        Action::Toy(ToyAction::Audit { id }) => {
+            print_answer(ask(config, Command::Audit { party: PartyName::Toy(id) }).await?)
+        }
+        Action::Toy(ToyAction::Consent { id: toy }) => print_answer(ask(config, Command::Consent { toy }).await?),
         Action::User(UserAction::Password { name: user, stdin }) => {
             let password = if stdin { Some(first_line()?) } else { None };
             print_answer(ask(config, Command::SetPassword { user, password }).await?)
@@ -438,7 +460,7 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
             print_answer(ask(config, Command::RemoveGuardian { toy, user }).await?)
         }
         Action::Toy(ToyAction::OnlyToken { id, off }) => {
-            print_answer(ask(config, Command::OnlyToken { party: OnlyToken::Toy(id), is_on: !off }).await?)
+            print_answer(ask(config, Command::OnlyToken { party: PartyName::Toy(id), is_on: !off }).await?)
         }
         Action::Toy(ToyAction::LetIn { id: toy }) => print_answer(ask(config, Command::LetToyIn { toy }).await?),
         Action::Toy(ToyAction::Unbind { id: toy, new_key }) => {

@@ -264,7 +264,9 @@ fn override_from(
             continue;
         };
         let Some(expected) = known.get(&section).and_then(Value::as_table).and_then(|s| s.get(&key)) else {
-            faults.push(format!("environment: {name} names no known key; unset it or correct its spelling"));
+            let is_gone = section == "http" && key == "auth";
+            let fault = format!("{name} names no known key; unset it or correct its spelling");
+            faults.push(format!("environment: {}", if is_gone { HTTP_AUTH_IS_GONE.to_owned() } else { fault }));
             continue;
         };
         let value = match expected {

@@ -47,7 +47,7 @@ impl Call for Consent {
 
     async fn handle(self, context: &CallContext) -> Result<Agreed, DomainError> {
         let owner = context.acting(self.caller).await?;
-        let found = context.hub.consent_of(&owner, &self.toy).await?;
+        let found = context.hub.consent_of(Some(&owner), &self.toy).await?;
         let at = found.as_ref().map(|found| found.at);
         let (version, text) = found.map(|found| (found.text.version, found.text.text)).unzip();
         Ok(Agreed { version, text, at })

@@ -16,7 +16,8 @@ settings! {
         place_days: u32 = 30;
         /// Addresses of one user or toy that are remembered; the oldest is forgotten first.
         places_max: usize = 64;
-        /// Minutes in which a toy may open at a new address, after it was bound or after let_in.
+        /// Minutes in which a toy may open at a new address by its device key, after it was bound or after let_in. They
+        /// end when it has opened at one, or logs in with its secret.
         let_in_minutes: u32 = 15;
         /// Minutes until the links to sounds (url, notice_url) that clients with a token get expire. A player, which
         /// has no token, can open them at every address.

@@ -43,7 +43,8 @@ settings! {
         /// Folder with files that replace those of the pages of the same name, read at the start; "" for none. For
         /// developers of pages.
         pages_folder: PathBuf = PathBuf::new();
-        /// Origins of web pages that may call the routes and open the socket; "*" for any.
+        /// Origins of web pages that may call the routes and open the socket; "*" for any. Calls without a token are
+        /// refused to pages of public origins that are not named here; "null" stands for files that a browser opens.
         allowed_origins: Vec<String> = vec!["*".into()] => Everyday;
         /// Connections at once.
         connections_max: usize = 10_000;

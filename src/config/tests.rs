@@ -156,7 +156,7 @@ fn wrong_values_are_refused_with_a_remedy() {
     for (text, expected) in [
         ("[http]\nlisten = \"nowhere\"", "listen"),
         ("[http]\nauth = \"sticky\"", "http.auth was replaced by auth.mode"),
-        ("[auth]\nmode = \"maybe\"", "mode"),
+        ("[auth]\nmode = \"maybe\"", "auth.mode: unknown variant `maybe`, expected one of `place`, `token`, `open`"),
         ("[http]\nupload_max_bytes = 0", "http.upload_max_bytes is 0"),
         ("[mqtt]\nkeep_alive_max_s = 70000", "keep_alive_max_s"),
         ("[store]\nurl = \"mysql://x\"", "store.url is unknown"),
@@ -185,7 +185,7 @@ fn wrong_values_are_refused_with_a_remedy() {
         ("[speech]\nlanguages = [\"en\", \"De\"]", UNKNOWN_LANGUAGE),
     ] {
         let error = parse(text, &[]).unwrap_err().to_string();
-        assert!(error.contains(expected) || error.contains("invalid"), "{text}: {error}");
+        assert!(error.contains(expected), "{text}: {error}");
         assert!(error.starts_with("broker.toml"), "{error}");
     }
 }

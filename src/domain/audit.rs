@@ -212,7 +212,18 @@ impl Hub {
             }
             None => Party::User(user.clone()),
         };
-        let subject = subject.id().parse().map_err(DomainError::internal)?;
+        self.audited_of(&subject, before, limit).await
+    }
+
+    /// The entries of a party before a time, newest first, for the operator of the hub. Errors: `UnknownParty`.
+    pub async fn audited_of(
+        &self,
+        subject: &Party,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Audited>, DomainError> {
+        let subject = id_of(subject)?;
+        self.store.party(&subject).await?.ok_or(DomainError::UnknownParty)?;
         Ok(self.store.audited(&subject, before, limit).await?)
     }
 }

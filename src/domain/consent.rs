@@ -60,9 +60,9 @@ impl Hub {
         let text = format!(
             "This hub stores the name of the toy, the name that you give for the child, its friends, and its voice \
              messages. Voice messages are kept {}, friend requests {}, the record of who has read, befriended, erased and \
-             exported what {}. {recordings}{words} {elsewhere} Only the two parties of a chat hear its messages. You may read the \
-             record, export everything, erase messages, chats, friends, the toy and your account, and withdraw this consent \
-             by unbinding the toy, which erases all of it.",
+             exported what {}. {recordings}{words} {elsewhere} Only the two parties of a chat, and the guardians of a \
+             toy in it, can play its messages. You may read the record, export everything, erase messages, chats, \
+             friends, the toy and your account, and withdraw this consent by unbinding the toy, which erases all of it.",
             kept(retention.messages_days, "until they are erased"),
             kept(retention.requests_days, "until they are erased"),
             kept(retention.audit_days, "until the toy is erased"),
@@ -85,10 +85,10 @@ impl Hub {
         Ok(current)
     }
 
-    /// The consent that was given when an own toy was bound; none if an older version of the hub bound it. Errors:
-    /// `UnknownParty`.
-    pub async fn consent_of(&self, owner: &UserId, toy: &ToyId) -> Result<Option<Consent>, DomainError> {
-        self.own_toy(Some(owner), toy).await?;
+    /// The consent that was given when a toy of `owner` was bound; without an owner, for the operator of the hub. None if
+    /// an older version of the hub bound it. Errors: `UnknownParty`.
+    pub async fn consent_of(&self, owner: Option<&UserId>, toy: &ToyId) -> Result<Option<Consent>, DomainError> {
+        self.own_toy(owner, toy).await?;
         let found = self.store.consent(toy).await?;
         Ok(found.map(|(version, text, at)| Consent { text: ConsentText { version, text }, at }))
     }

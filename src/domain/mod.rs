@@ -77,7 +77,7 @@ pub use links::LinksOf;
 #[cfg(test)]
 pub(crate) use links::test_links;
 pub use moving_in::{BadLine, MovingDevice};
-pub use places::Origin;
+pub use places::{Origin, is_local};
 pub use receipts::Unread;
 pub use requests::{Answerers, NewRequest};
 pub use rest::{ToySettings, daily_minutes, quiet_hours};

@@ -24,8 +24,8 @@ const ELSEWHERE_S: f64 = DAY_S;
 pub struct Origin {
     /// The address to which limits apply.
     pub peer: IpAddr,
-    /// Whether the call came through a proxy that `net.proxies` does not name. Then the address is the proxy's, and is
-    /// never a place.
+    /// Whether the address says nothing about who calls, so that it is never a place: the call came through a proxy that
+    /// `net.proxies` does not name, or from a web page that anybody may have made.
     pub is_hidden: bool,
     /// The kind of client, as it describes itself: nothing that is proven.
     pub agent: Option<u64>,
@@ -67,7 +67,7 @@ fn is_private(address: std::net::Ipv4Addr) -> bool {
 }
 
 /// Whether an address is private, loopback or link-local.
-fn is_local(address: IpAddr) -> bool {
+pub fn is_local(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_private(address) || address.is_loopback(),
         IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
@@ -156,7 +156,8 @@ impl Hub {
         Ok(self.store.prove_place(party, &place, now, self.config.auth.places_max).await?)
     }
 
-    /// Records the place of a login with a device's secret, which never expires. A token is no proof for a place.
+    /// Records the place of a login with a device's secret, which never expires. A token is no proof for a place. A toy
+    /// that has its secret need not be let in by its key: whoever opens it by the key now may be a stranger.
     pub(super) async fn note_secret(
         &self,
         party: &Party,
@@ -165,6 +166,9 @@ impl Hub {
         now: Timestamp,
     ) -> Result<(), DomainError> {
         if expires_at == Timestamp::INFINITY {
+            if let Party::Toy(toy) = party {
+                self.store.take_letting_in(toy, now).await?;
+            }
             self.note_proof(party, from, now).await?;
         }
         Ok(())
@@ -175,7 +179,7 @@ impl Hub {
     ///
     /// A toy whose calls always need a token may not. Any other toy may open at its places; near a place of a guardian,
     /// unless it was active elsewhere within the last day; and at one new place shortly after it was bound or a
-    /// guardian called `let_in`.
+    /// guardian called `let_in`, if it has not logged in with its secret since.
     pub(super) async fn may_open(&self, toy: &Toy, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
         let Some(place) = from.place() else { return Ok(false) };
         if self.wants_only_tokens(&toy.id).await? {

@@ -21,7 +21,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-pub use command::{Command, DeviceLine, OnlyToken, Response};
+pub use command::{Command, DeviceLine, PartyName, Response};
 
 use super::tasks::Tasks;
 use super::wire;
@@ -156,6 +156,8 @@ pub async fn execute(hub: &Arc<Hub>, command: Command) -> Response {
         Command::OnlyToken { party, is_on } => only_token(hub, party, is_on).await,
         Command::LetToyIn { toy } => let_toy_in(hub, &toy).await,
         Command::Invite { toy, remark } => family::invite(hub, toy.as_deref(), remark).await,
+        Command::Audit { party } => family::audit(hub, party).await,
+        Command::Consent { toy } => family::consent(hub, &toy).await,
         Command::ListGuardians { toy } => family::list_guardians(hub, &toy).await,
         Command::RemoveGuardian { toy, user } => family::remove_guardian(hub, &toy, &user).await,
         Command::SetPassword { user, password } => family::set_password(hub, &user, password).await,
@@ -282,11 +284,8 @@ async fn finish_erasures(hub: &Hub) -> Result<Response, DomainError> {
     Ok(Response::Lines(vec!["erased".into()]))
 }
 
-async fn only_token(hub: &Hub, party: OnlyToken, is_on: bool) -> Result<Response, DomainError> {
-    let party = match party {
-        OnlyToken::User(name) => Party::User(hub.user_named(&name).await?),
-        OnlyToken::Toy(id) => Party::Toy(id.parse().map_err(|_| DomainError::UnknownParty)?),
-    };
+async fn only_token(hub: &Hub, party: PartyName, is_on: bool) -> Result<Response, DomainError> {
+    let party = family::party(hub, &party).await?;
     hub.set_only_token(&party, is_on).await?;
     operated(hub, &party, Setting::OnlyToken).await;
     Ok(Response::Lines(vec![if is_on { "needs a token everywhere" } else { "needs no token at its places" }.into()]))

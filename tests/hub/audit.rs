@@ -96,6 +96,11 @@ async fn a_binding_records_consent_and_its_withdrawal_erases() {
     let agreed = world.post_as(&mia, "/consent", json!({"user_id": mia.id, "toy_id": toy.id})).await["data"].clone();
     assert_eq!((&agreed["version"], &agreed["text"]), (&text["version"], &text["text"]));
     assert!(agreed["at"].as_f64().unwrap() > 1.7e9);
+    let printed = world.run(&["toy", "consent", &toy.id]).await;
+    let (head, words) = printed.split_once('\n').unwrap();
+    assert_eq!(head.split('\t').next(), text["version"].as_str());
+    assert_eq!(Some(words.trim()), text["text"].as_str());
+    assert!(words.contains("the guardians of a toy in it"), "who can hear the child: {words}");
     // The binding of a client that has shown another text is refused.
     let (key, _) = world.device().await;
     let mut binding = json!({
@@ -207,6 +212,20 @@ async fn guardians_blocks_and_acts_of_the_operator_are_audited() {
     let changed = done(&mia, "/change_password", changed).await;
     let mia = User { token: changed["token"].as_str().unwrap().to_owned(), ..mia };
     assert_eq!(act(&newest(&mia, None).await), ("password_changed", Some(mia.id.as_str()), None));
+    // By the command line: the same entries, in the same order.
+    for (printed, entries) in [
+        (world.run(&["toy", "audit", &toy.id]).await, record(&world, &mia, Some(&toy)).await),
+        (world.run(&["user", "audit", "mia"]).await, record(&world, &mia, None).await),
+    ] {
+        let lines: Vec<Vec<&str>> = printed.lines().map(|line| line.split('\t').collect()).collect();
+        assert_eq!(lines.len(), entries.len(), "{printed}");
+        for (line, entry) in lines.iter().zip(&entries) {
+            let detail = entry["setting"].as_str().or(entry["place"].as_str()).unwrap_or("-");
+            let (action, by, about) = act(entry);
+            assert_eq!(line[1..], [action, by.unwrap_or("operator"), about.unwrap_or("-"), detail]);
+            assert!(line[0].starts_with("20") && line[0].ends_with('Z'), "{}", line[0]);
+        }
+    }
     world.run(&["toy", "erase", &toy.id]).await;
     assert_eq!(act(&newest(&mia, None).await), ("unbound", None, None));
 }

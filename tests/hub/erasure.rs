@@ -12,7 +12,7 @@ const UPLOADS: (&str, &str) = ("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "10
 const LOG: (&str, &str) = ("TOYHUB_SERVER__LOG", "info");
 
 /// Every file below a folder.
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let Ok(entries) = std::fs::read_dir(folder) else { return found };
     for entry in entries {
@@ -27,7 +27,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// A text whose characters are the bytes, in which the standard library searches fast.
-fn latin(bytes: &[u8]) -> String {
+pub fn latin(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 

@@ -9,7 +9,7 @@ use crate::sound;
 use crate::world::{User, World, within};
 
 /// The entries of an archive.
-fn entries(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
+pub fn entries(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut archive = zip::ZipArchive::new(Cursor::new(archive)).unwrap();
     let mut entries = BTreeMap::new();
     for index in 0..archive.len() {

@@ -5,8 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
+use crate::mqtt::{Raw, V5};
 use crate::sound;
 use crate::world::{Toy, User, World, within};
 
@@ -181,6 +183,198 @@ async fn a_family_without_tokens_is_served_only_at_its_own_address() {
     );
 }
 
+/// A documented request, which a client can repeat.
+enum Asked {
+    Call(&'static str, Value),
+    Upload(&'static str, &'static str, Vec<(&'static str, String)>),
+    Get(String),
+}
+
+impl Asked {
+    /// The documented route.
+    fn route(&self) -> String {
+        let path = match self {
+            Self::Call(path, _) | Self::Upload(path, _, _) => *path,
+            Self::Get(path) => path.as_str(),
+        };
+        path.split('/').nth(1).unwrap().to_owned()
+    }
+
+    /// Everything that the client sends.
+    fn sent(&self) -> String {
+        match self {
+            Self::Call(_, body) => body.to_string(),
+            Self::Upload(_, _, names) => format!("{names:?}"),
+            Self::Get(path) => path.clone(),
+        }
+    }
+
+    /// The status and the text of the answer.
+    async fn by(&self, client: &reqwest::Client, http: &str) -> (u16, String) {
+        let request = match self {
+            Self::Call(path, body) => client.post(format!("{http}{path}")).json(body),
+            Self::Upload(path, field, names) => {
+                let part = reqwest::multipart::Part::bytes(sound::tone(1)).file_name("a.wav");
+                let form = reqwest::multipart::Form::new();
+                let form = names.iter().fold(form, |form, (name, value)| form.text(*name, value.clone()));
+                client.post(format!("{http}{path}")).multipart(form.part(*field, part))
+            }
+            Self::Get(path) => client.get(format!("{http}{path}")),
+        };
+        let response = within("an answer", request.send()).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = within("the rest of an answer", response.bytes()).await.unwrap();
+        (status, String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// A family at home, whose clients send documented requests without a token.
+struct Home<'w> {
+    world: &'w World,
+    asked: Vec<Asked>,
+}
+
+impl Home<'_> {
+    async fn ask(&mut self, asked: Asked) -> Value {
+        let (status, text) = asked.by(self.world.client(), &self.world.http()).await;
+        assert_eq!(status, 200, "{}: {text}", asked.sent());
+        self.asked.push(asked);
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    async fn ok(&mut self, path: &'static str, body: Value) -> Value {
+        let answer = self.ask(Asked::Call(path, body)).await;
+        assert_eq!(answer["code"], 0, "{path}: {answer}");
+        answer
+    }
+
+    async fn register(&mut self, name: &str) -> String {
+        let password = format!("password of {name}");
+        let new = json!({"username": name, "password": password, "nickname": format!("nick of {name}"), "gender": "2"});
+        self.ok("/reg", new).await;
+        let login = self.ok("/login", json!({"username": name, "password": password})).await;
+        text(&login["data"]["_id"])
+    }
+
+    async fn upload(&mut self, path: &'static str, field: &'static str, names: &[(&'static str, &str)]) -> Value {
+        let names = names.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let answer = self.ask(Asked::Upload(path, field, names)).await;
+        assert_eq!(answer["code"], 0, "{path}: {answer}");
+        answer
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_documented_request_works_at_home_and_none_of_them_elsewhere() {
+    const ROUTES: [&str; 22] = [
+        "acc_req",
+        "add_req",
+        "ai_uploader",
+        "app_uploader",
+        "auto_login",
+        "bind_toy",
+        "chat_list",
+        "content_list",
+        "friend_list",
+        "get_chat",
+        "get_image",
+        "get_music",
+        "get_qr",
+        "login",
+        "open_toy",
+        "recv_msg",
+        "ref_req",
+        "reg",
+        "req_list",
+        "scan_qr",
+        "toy_list",
+        "toy_uploader",
+    ];
+    let world = World::start_with(&[("TOYHUB_ACCOUNTS__REFUSED_REQUEST_PAUSE_H", "0")]).await;
+    let mut home = Home { world: &world, asked: Vec::new() };
+    let (mia, tom) = (home.register("mia").await, home.register("tom").await);
+    let (device_key, _) = world.device().await;
+    home.ok("/auto_login", json!({"_id": mia})).await;
+    home.ok("/content_list", json!({})).await;
+    home.ok("/scan_qr", json!({"device_key": device_key})).await;
+    let binding =
+        json!({"toy_name": "Fluffy", "baby_name": "Ben", "remark": "Mama", "user_id": mia, "device_key": device_key});
+    home.ok("/bind_toy", binding).await;
+    let toy = text(&home.ok("/open_toy", json!({"device_key": device_key})).await["toy_id"]);
+    assert_eq!(home.ok("/toy_list", json!({"_id": mia})).await["data"][0]["_id"], toy.as_str());
+
+    // A friend asks twice: the first request is refused, the second one accepted.
+    let wish = json!({"req_user": tom, "add_user": toy, "type": "app", "req_info": "hi", "remark": "Fluff"});
+    for (path, remark) in [("/ref_req", None), ("/acc_req", Some("Tom"))] {
+        home.ok("/add_req", wish.clone()).await;
+        let request = home.ok("/req_list", json!({"_id": mia})).await["data"][0]["_id"].clone();
+        let answer = remark.map_or(json!({"req_id": request}), |remark| json!({"req_id": request, "remark": remark}));
+        home.ok(path, answer).await;
+    }
+    let friends = home.ok("/friend_list", json!({"_id": mia})).await;
+    let chat = text(&friends["data"][0]["friend_chat"]);
+
+    // Messages both ways, a question to the hub, and all files.
+    home.upload("/app_uploader", "reco_file", &[("user_id", &mia), ("to_user", &toy)]).await;
+    home.upload("/toy_uploader", "reco", &[("user_id", &toy), ("to_user", &mia), ("friend_type", "app")]).await;
+    let asked = Asked::Upload("/ai_uploader", "reco", vec![("toy_id", toy.clone())]);
+    let answer = home.ask(asked).await;
+    assert!(answer.is_object() && answer["code"] != 10, "{answer}");
+    let received = home.ask(Asked::Call("/recv_msg", json!({"from_user": mia, "to_user": toy}))).await;
+    let list = home.ok("/chat_list", json!({"chat_id": chat, "to_user": mia})).await;
+    let sounds = [text(&received[0]["message"]), text(&list["data"][1]["message"])];
+    for path in [
+        format!("/get_chat/{}", sounds[0]),
+        format!("/get_chat/{}", sounds[1]),
+        "/get_music/Success.mp3".into(),
+        "/get_image/toy.jpg".into(),
+        format!("/get_qr/{device_key}.jpg"),
+    ] {
+        home.ask(Asked::Get(path)).await;
+    }
+    let mut routes: Vec<String> = home.asked.iter().map(Asked::route).collect();
+    routes.sort();
+    routes.dedup();
+    assert_eq!(routes, ROUTES, "the whole document");
+
+    // The same requests elsewhere, as somebody sends them who knows everything but the passwords.
+    let waiting = json!({"req_user": tom, "add_user": mia, "type": "app", "req_info": "hi", "remark": "M"});
+    home.ok("/add_req", waiting).await;
+    let request = home.ok("/req_list", json!({"_id": mia})).await["data"][0]["_id"].clone();
+    home.asked.push(Asked::Call("/ref_req", json!({"req_id": request})));
+    home.asked.push(Asked::Call("/acc_req", json!({"req_id": request, "remark": "x"})));
+    home.upload("/app_uploader", "reco_file", &[("user_id", &mia), ("to_user", &toy)]).await;
+    let picture = async || {
+        let mut picture = Vec::new();
+        for (path, id) in [("/auto_login", &mia), ("/req_list", &mia), ("/friend_list", &toy), ("/toy_list", &mia)] {
+            picture.push(world.ok(path, json!({"_id": id})).await);
+        }
+        picture
+    };
+    let before = picture().await;
+    let secrets = [&mia, &tom, &toy, &chat, &sounds[0], &sounds[1]];
+    let stranger = reqwest::Client::builder().local_address(ELSEWHERE).build().unwrap();
+    let mut refused = 0;
+    for asked in home.asked.iter().filter(|asked| asked.route() != "login") {
+        let (status, answer) = asked.by(&stranger, &world.http()).await;
+        let (route, sent) = (asked.route(), asked.sent());
+        let told = secrets.iter().find(|secret| answer.contains(secret.as_str()) && !sent.contains(secret.as_str()));
+        assert_eq!(told, None, "{route} {sent}: {answer}");
+        // The content of the library, the hub's own sounds and pictures are no one's secrets.
+        if !["content_list", "get_music", "get_image", "get_qr"].contains(&route.as_str()) {
+            let code = serde_json::from_str::<Value>(&answer).unwrap_or_default()["code"].clone();
+            assert!(status == 401 || code == 10 || code == 1, "{route} {sent}: {status} {answer}");
+            refused += 1;
+        }
+    }
+    println!("{} documented requests at home, {refused} refused elsewhere", home.asked.len());
+    assert_eq!(picture().await, before, "nothing was read, sent, answered or changed");
+}
+
 #[tokio::test]
 async fn another_user_with_a_photograph_of_the_code_gets_no_access() {
     let world = World::start().await;
@@ -281,6 +475,55 @@ async fn clients_behind_an_unnamed_proxy_have_no_place() {
 }
 
 #[tokio::test]
+async fn a_web_page_that_anybody_may_have_made_has_no_place() {
+    let mut world = World::start().await;
+    let Family { parent, toy, .. } = family(&world).await;
+    let call = async |world: &World, origin: &str, path: &str, body: Value| -> Value {
+        let request = world.client().post(format!("{}{path}", world.http())).header("Origin", origin);
+        within(path, request.json(&body).send()).await.unwrap().json().await.unwrap()
+    };
+    let socket = async |world: &World, origin: &str| {
+        let mut request = format!("ws://{}/app/{}", world.http_addr(), parent.id).into_client_request().unwrap();
+        request.headers_mut().insert("Origin", origin.parse().unwrap());
+        let stream = tokio::net::TcpStream::connect(world.http_addr()).await.unwrap();
+        tokio_tungstenite::client_async(request, stream).await.unwrap().0
+    };
+    let to_parent = [("user_id", toy.id.as_str()), ("to_user", parent.id.as_str())];
+    let (list, open) = (json!({"_id": parent.id}), json!({"device_key": toy.device_key}));
+    // The parent's browser, at home, shows a page of a stranger, who knows the toy's QR code and even the parent's id.
+    for origin in ["http://evil.example", "null"] {
+        for path in ["/friend_list", "/auto_login", "/toy_list"] {
+            assert_eq!(call(&world, origin, path, list.clone()).await["code"], 10, "{origin} {path}");
+        }
+        assert_eq!(call(&world, origin, "/open_toy", open.clone()).await, json!({"code": 1, "music": "Nobind.mp3"}));
+        assert_eq!(call(&world, origin, "/scan_qr", open.clone()).await["code"], 10);
+        let new = json!({"username": "eve", "password": "correct horse", "nickname": "Eve", "gender": "2"});
+        assert_eq!(call(&world, origin, "/reg", new).await["code"], 34);
+        let closed = within("a frame", futures_util::StreamExt::next(&mut socket(&world, origin).await)).await;
+        assert!(matches!(closed, Some(Ok(Message::Close(_)))), "{origin}: {closed:?}");
+    }
+    let with_token = json!({"_id": parent.id, "token": parent.token});
+    assert_eq!(call(&world, "http://evil.example", "/friend_list", with_token).await["code"], 0, "a token is a token");
+    // Pages of the home network, and apps.
+    for origin in ["http://192.168.1.9:8080", "http://toyhub.local", "file://"] {
+        assert_eq!(call(&world, origin, "/friend_list", list.clone()).await["code"], 0, "{origin}");
+        assert_eq!(call(&world, origin, "/open_toy", open.clone()).await["code"], 0, "{origin}");
+        let mut socket = socket(&world, origin).await;
+        assert_eq!(world.upload("/toy_uploader", "reco", sound::beep(), &to_parent).await["code"], 0);
+        let pushed = within("a frame", futures_util::StreamExt::next(&mut socket)).await;
+        assert!(matches!(pushed, Some(Ok(Message::Text(_)))), "{origin}: {pushed:?}");
+    }
+    let hint = r#"add "http://evil.example" to http.allowed_origins"#;
+    let examined = within("the doctor", world.command(&["doctor"]).output()).await.unwrap();
+    let examined = String::from_utf8(examined.stdout).unwrap();
+    assert!(examined.contains(hint), "{examined}");
+    world.stop().await;
+    world.set("TOYHUB_HTTP__ALLOWED_ORIGINS", "*,http://evil.example");
+    world.start_hub().await;
+    assert_eq!(call(&world, "http://evil.example", "/friend_list", list).await["code"], 0, "the operator trusts it");
+}
+
+#[tokio::test]
 async fn with_token_the_device_key_opens_nothing_and_gets_no_token() {
     let world = World::start_with(&[("TOYHUB_AUTH__MODE", "token")]).await;
     let owner = world.user("mia").await;
@@ -293,6 +536,28 @@ async fn with_token_the_device_key_opens_nothing_and_gets_no_token() {
     assert_eq!(world.post("/friend_list", json!({"_id": toy})).await.1["code"], 10, "a place counts for nothing");
     assert_eq!(world.post("/auto_login", json!({"_id": owner.id})).await.1["code"], 10);
     assert_eq!(world.post("/scan_qr", json!({"device_key": key})).await.1["code"], 10);
+}
+
+#[tokio::test]
+async fn an_old_file_that_names_sticky_gets_one_line_with_the_remedy() {
+    let world = World::start().await;
+    let file = world.folder().join("old.toml");
+    let remedy = r#"set [auth] mode = "place" (the default), "token" or "open""#;
+    for (text, variable, expected) in [
+        ("[http]\nauth = \"sticky\"\n", None, remedy),
+        ("[http]\nauth = \"token\"\n", None, remedy),
+        ("[auth]\nmode = \"sticky\"\n", None, "expected one of `place`, `token`, `open`; correct its value"),
+        ("", Some(("TOYHUB_HTTP__AUTH", "sticky")), remedy),
+        ("", Some(("TOYHUB_AUTH__MODE", "sticky")), "expected one of `place`, `token`, `open`; correct its value"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let mut command = world.command(&["serve", "--config", file.to_str().unwrap()]);
+        command.envs(variable);
+        let output = within("the program", command.output()).await.unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && message.contains(expected), "{text} {variable:?}: {message}");
+        assert_eq!(message.trim().lines().count(), 1, "{message}");
+    }
 }
 
 #[tokio::test]
@@ -367,6 +632,27 @@ async fn a_stranger_who_opens_a_new_toy_first_is_reported_and_removed() {
     assert_eq!((&event["type"], &event["place"]), (&json!("toy_opened"), &json!("127.0.0.2")));
     assert_eq!(app.ask(json!({"do": "let_in", "toy_id": event["toy_id"]})).await["code"], 0);
     assert_eq!(stranger.post("/friend_list", json!({"_id": opened["toy_id"]})).await["code"], 10);
+}
+
+#[tokio::test]
+async fn a_new_toy_that_logs_in_with_its_secret_is_closed_to_who_knows_its_key() {
+    let world = World::start().await;
+    let parent = world.user("mia").await;
+    let stranger = Stranger::new(&world);
+    for by_mqtt in [false, true] {
+        let (device_key, secret) = world.device().await;
+        let binding = json!({
+            "toy_name": "Fluffy", "baby_name": "Ben", "remark": "Mama", "user_id": parent.id, "device_key": device_key,
+        });
+        world.ok("/bind_toy", binding).await;
+        if by_mqtt {
+            Raw::connected(world.mqtt_addr(), V5, "toy", &device_key, &secret).await;
+        } else {
+            world.ok("/open_toy", json!({"device_key": device_key, "token": secret})).await;
+        }
+        let opened = stranger.post("/open_toy", json!({"device_key": device_key})).await;
+        assert_eq!(opened, json!({"code": 1, "music": "Nobind.mp3"}), "by MQTT: {by_mqtt}");
+    }
 }
 
 #[tokio::test]

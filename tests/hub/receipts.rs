@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::sound;
@@ -230,4 +230,64 @@ async fn a_request_that_was_sent_ahead_does_not_prove_that_an_answer_arrived() {
     let second = say(&world, &parent, &toy.id).await;
     assert_eq!(world.post("/recv_msg", recv).await.1[0]["_id"], second);
     assert_eq!(event(&mut app, "receipt", 2).await["_id"], second);
+}
+
+/// Waits until a connection has a number of unread answers.
+async fn await_answers(stream: &TcpStream, count: usize) {
+    let mut bytes = vec![0; 64 << 10];
+    within("the answers", async {
+        loop {
+            let length = stream.peek(&mut bytes).await.unwrap();
+            if String::from_utf8_lossy(&bytes[..length]).matches("HTTP/1.1 200").count() == count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_a_client_that_does_not_wait_for_answers_does_not_prove_that_one_arrived() {
+    let world = World::start().await;
+    let parent = world.user("parent").await;
+    let toy = world.toy(&parent, "Fluffy").await;
+    let message = say(&world, &parent, &toy.id).await;
+    let body = json!({"from_user": "", "to_user": toy.id}).to_string();
+    let length = body.len();
+    let request = format!(
+        "POST /recv_msg HTTP/1.1\r\nhost: hub\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    let send_ahead = async || {
+        let mut stream = TcpStream::connect(world.http_addr()).await.unwrap();
+        stream.write_all(format!("{request}{request}").as_bytes()).await.unwrap();
+        await_answers(&stream, 2).await;
+        // Sent when both answers were written, of which the client has read none.
+        stream.write_all(request.as_bytes()).await.unwrap();
+        await_answers(&stream, 3).await;
+        stream
+    };
+    for _ in 0..3 {
+        // The answers are unread: the connection is reset.
+        drop(send_ahead().await);
+        is_unread_again(&world, &toy).await;
+    }
+    // One that reads its answers and ends the connection in order has the message.
+    let mut stream = send_ahead().await;
+    stream.shutdown().await.unwrap();
+    let mut answers = String::new();
+    within("the end", stream.read_to_string(&mut answers)).await.unwrap();
+    assert!(answers.contains(message.as_str().unwrap()), "{answers}");
+    drop(stream);
+    let recv = json!({"from_user": parent.id, "to_user": toy.id});
+    assert_eq!(world.post("/recv_msg", recv.clone()).await.1, json!([]));
+    // One that waits for each answer proves it by its next request.
+    say(&world, &parent, &toy.id).await;
+    let mut stream = TcpStream::connect(world.http_addr()).await.unwrap();
+    for answers in 1..=2 {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        await_answers(&stream, answers).await;
+    }
+    drop(stream);
+    assert_eq!(world.post("/recv_msg", recv).await.1, json!([]));
 }

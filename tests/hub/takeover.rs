@@ -4,11 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use futures_util::future::join_all;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::erasure::files;
 use crate::sound;
 use crate::world::{Toy, User, World, within};
 
@@ -68,6 +70,69 @@ async fn nothing_of_a_recording_is_written_before_its_sender_is_known() {
         let answer = upload(client, &world, fields, &sound).await;
         assert_eq!(answer["code"], 19, "{fields:?}: {answer}");
     }
+}
+
+/// The bytes of all files of the data folder.
+fn stored_bytes(world: &World) -> u64 {
+    files(&world.data_dir()).iter().filter_map(|path| Some(path.metadata().ok()?.len())).sum()
+}
+
+/// The resident memory of the hub, in bytes.
+fn resident_bytes(world: &World) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", world.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_anonymous_uploads_at_once_leave_nothing_on_the_disk_and_little_in_memory() {
+    const UPLOADS: usize = 40;
+    let world = World::start().await;
+    let (parent, toy) = family(&world).await;
+    let (stored, resident) = (stored_bytes(&world), resident_bytes(&world));
+    let large = bytes::Bytes::from(vec![7; 16_000_000]);
+    let stranger = elsewhere();
+    let attack = |number: usize| {
+        let part = Part::stream(large.clone()).file_name("a.wav");
+        let names = |form: Form| form.text("user_id", parent.id.clone()).text("to_user", toy.id.clone());
+        // Half of them send the names of the family first, the others the recording.
+        let form = match number % 2 {
+            0 => names(Form::new()).part("reco_file", part),
+            _ => names(Form::new().part("reco_file", part)),
+        };
+        let request = stranger.post(format!("{}/app_uploader", world.http())).multipart(form);
+        async {
+            // The connection may end while the client still sends.
+            let answer: Value = request.send().await.ok()?.json().await.ok()?;
+            answer["code"].as_u64()
+        }
+    };
+    let began = std::time::Instant::now();
+    let mut attacks = std::pin::pin!(join_all((0..UPLOADS).map(attack)));
+    let (mut most_stored, mut most_resident) = (stored, resident);
+    let codes = within("the uploads", async {
+        loop {
+            let pause = tokio::time::sleep(std::time::Duration::from_millis(5));
+            let codes = tokio::select! {
+                codes = attacks.as_mut() => Some(codes),
+                () = pause => None,
+            };
+            most_stored = most_stored.max(stored_bytes(&world));
+            most_resident = most_resident.max(resident_bytes(&world));
+            if let Some(codes) = codes {
+                return codes;
+            }
+        }
+    })
+    .await;
+    let (on_disk, in_memory) = (most_stored - stored, most_resident.saturating_sub(resident));
+    let took = began.elapsed().as_secs_f64();
+    println!("{UPLOADS} anonymous uploads of 16 MB in {took:.1} s: {on_disk} bytes on the disk, {in_memory} in memory");
+    assert!(codes.iter().flatten().all(|code| *code == 10), "{codes:?}");
+    assert!(on_disk < 1 << 20, "{on_disk} bytes on the disk");
+    assert!(in_memory < 64 << 20, "{in_memory} bytes in memory");
+    let fields = [("user_id", parent.id.as_str()), ("to_user", toy.id.as_str()), ("", "")];
+    assert_eq!(upload(world.client(), &world, &fields, &sound::beep()).await["code"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -93,6 +93,19 @@ async fn a_toy_that_is_let_in_takes_one_new_place_and_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_toy_that_has_logged_in_with_its_secret_is_not_let_in_by_its_key() {
+    let toys = Toys::new(Config::default()).await;
+    let hub = &toys.world.hub;
+    let let_in = async |now| hub.let_toy_in(Some(&toys.owner), &toys.toy.id, now).await.unwrap();
+    let_in(0.0).await;
+    hub.open_toy(&toys.toy.device_key, Some(&Secret::new(SECRET)), at(HOME), 1.0).await.unwrap();
+    assert!(!toys.opens("203.0.113.66", 2.0).await, "a stranger who knows the key");
+    assert!(toys.opens(HOME, 3.0).await);
+    let_in(4.0).await;
+    assert!(toys.opens("203.0.113.7", 5.0).await, "a guardian can let it in again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn letting_a_toy_in_evicts_whoever_opened_it_first() {
     let toys = Toys::new(Config::default()).await;
     toys.owner_is_at(HOME, 0.0).await;

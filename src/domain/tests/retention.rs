@@ -76,6 +76,29 @@ async fn requests_and_expired_tokens_are_deleted_after_their_days() {
 }
 
 #[tokio::test]
+async fn a_token_expires_and_one_beyond_the_limit_replaces_the_oldest() {
+    let mut config = Config::default();
+    config.accounts.tokens_max = 2;
+    config.accounts.token_ttl_days = 10;
+    let world = world(config).await;
+    let party = Party::User(world.family().await.0);
+    let mut tokens = Vec::new();
+    for second in 0..3 {
+        tokens.push(world.hub.issue_token(&party, NOW + f64::from(second)).await.unwrap());
+    }
+    let are_valid = async |now: Timestamp| {
+        let mut valid = Vec::new();
+        for token in &tokens {
+            valid.push(world.hub.token_party(token, now).await.unwrap() == Some(party.clone()));
+        }
+        valid
+    };
+    assert_eq!(are_valid(NOW + 3.0).await, [false, true, true]);
+    assert_eq!(are_valid(NOW + 10.0 * DAY_S + 1.5).await, [false, false, true]);
+    assert_eq!(are_valid(NOW + 10.0 * DAY_S + 2.5).await, [false, false, false]);
+}
+
+#[tokio::test]
 async fn kept_words_are_hidden_and_deleted_after_their_days() {
     let mut config = config(Retention { words_days: 7, ..Retention::default() });
     config.speech.keep_words = true;

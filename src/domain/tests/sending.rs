@@ -304,3 +304,18 @@ async fn an_upload_cut_off_by_a_crash_is_deleted_after_its_days_and_with_its_sen
     assert_eq!(world.sounds().len(), 0);
     assert!(!lost.join("old.mp3").exists() && lost.join("new.mp3").exists());
 }
+
+#[tokio::test]
+async fn names_of_sounds_have_128_bits_that_only_this_hub_can_derive() {
+    let (one, other) = (world(Config::default()).await, world(Config::default()).await);
+    let party = Party::User(UserId::random());
+    let derived = |world: &World| world.hub.secret_name("say", "mp3", &[b"the same text"]).unwrap().to_string();
+    assert_eq!(derived(&one), derived(&one));
+    assert_ne!(derived(&one), derived(&other));
+    let random = || one.hub.new_recording_name(&party, "mp3").unwrap().to_string();
+    assert_ne!(random(), random());
+    for name in [derived(&one), random()] {
+        let digits = name.strip_suffix(".mp3").unwrap().rsplit('-').next().unwrap().to_owned();
+        assert!(digits.len() == 32 && hex::decode(&digits).is_ok(), "{name}");
+    }
+}

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// The party whose calls always need a token.
+/// A party, as the operator names it.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum OnlyToken {
+pub enum PartyName {
     /// A user's, by name.
     User(String),
     /// A toy's, by id.
@@ -92,7 +92,7 @@ pub enum Command {
     /// Sets whether calls for a party always need a token.
     OnlyToken {
         /// The party.
-        party: OnlyToken,
+        party: PartyName,
         /// Whether its calls always need a token.
         is_on: bool,
     },
@@ -107,6 +107,16 @@ pub enum Command {
         toy: Option<String>,
         /// The toy's remark for the new guardian.
         remark: String,
+    },
+    /// The audit log of a party.
+    Audit {
+        /// The party.
+        party: PartyName,
+    },
+    /// The consent that was given when a toy was bound.
+    Consent {
+        /// The toy's id.
+        toy: String,
     },
     /// The guardians of a toy.
     ListGuardians {

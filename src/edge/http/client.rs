@@ -8,8 +8,8 @@ use hyper::body::Incoming;
 use hyper::header::USER_AGENT;
 use hyper::{HeaderMap, Request, StatusCode};
 
-use super::Edge;
 use super::sent::Sent;
+use super::{Edge, web_origin};
 use crate::config::Dialect;
 use crate::domain::Origin;
 use crate::edge::net::{AddressPlace, Forwarded};
@@ -37,9 +37,10 @@ impl Requester {
     }
 
     /// From where the request comes, and from which kind of client.
-    pub(super) fn origin(&self, headers: &HeaderMap) -> Origin {
+    pub(super) fn origin(&self, edge: &Edge, headers: &HeaderMap) -> Origin {
         let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
-        Origin { is_hidden: self.is_hidden, ..Origin::from(self.peer) }.with_agent(agent)
+        let is_hidden = self.is_hidden || web_origin::has_no_place(edge, headers);
+        Origin { is_hidden, ..Origin::from(self.peer) }.with_agent(agent)
     }
 
     /// Notes whether the request at hand has a body of which something has not been read.

@@ -45,6 +45,7 @@ async fn answer(
     client: Arc<Requester>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
+    client.sent.begin();
     match client.of(&request, &edge) {
         Ok(client) => service::answer(edge, client, request).await,
         Err(refused) => Ok(refusal(refused)),

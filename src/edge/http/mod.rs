@@ -26,6 +26,7 @@ mod routes;
 mod sent;
 mod service;
 mod sockets;
+mod web_origin;
 
 use std::io;
 use std::sync::Arc;

@@ -5,7 +5,9 @@
 //! system, or with TLS. If the client's end of the connection is closed at that moment, or later by a reset, the client
 //! has probably not received them: the messages stay unread, or become unread again. The client has received an answer if
 //! it closes its end later, or if the first byte of a request comes after the answer was written: bytes of a request that
-//! it has begun before prove nothing.
+//! it has begun before prove nothing. If a client does not wait for answers, a request that comes after an answer may have
+//! been sent before it all the same. So of a client that has once sent a number of requests ahead, a request proves
+//! nothing of as many answers before it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +31,8 @@ struct Deliveries {
     taken: Vec<Delivery>,
     /// Of answers that were sent, until the client begins another request.
     unproven: Vec<(Arc<Edge>, oneshot::Receiver<HandedOver>)>,
+    /// The largest number of unproven answers when the client had begun another request: so many requests it sends ahead.
+    ahead_max: usize,
 }
 
 /// The maximum number of answers to requests that a client has sent ahead. The messages of further ones stay unread.
@@ -55,6 +59,13 @@ impl Sent {
             frame
         })
         .boxed_unsync()
+    }
+
+    /// A request of the connection begins to be served. It was sent before the answers that are unproven.
+    pub(super) fn begin(&self) {
+        let mut deliveries = self.deliveries();
+        let ahead = deliveries.taken.len() + deliveries.unproven.len();
+        deliveries.ahead_max = deliveries.ahead_max.max(ahead);
     }
 
     /// Whether an answer is being written.
@@ -90,8 +101,12 @@ impl Sent {
 
     /// The client has sent bytes after the answers were written; none if it has closed the connection in order.
     pub(super) fn received(&self, bytes: &[u8]) {
-        if bytes.is_empty() || begins_request(bytes) {
+        if bytes.is_empty() {
             self.proven();
+        } else if begins_request(bytes) {
+            let mut deliveries = self.deliveries();
+            let proven = deliveries.unproven.len().saturating_sub(deliveries.ahead_max);
+            deliveries.unproven.drain(..proven);
         }
     }
 
@@ -121,10 +136,11 @@ impl Sent {
     }
 }
 
-/// Whether bytes are the beginning of a request; before it, a client may send the end of an empty line.
+/// Whether bytes are the beginning of a request, of which the first ones may come alone; before it, a client may send the
+/// end of an empty line.
 fn begins_request(bytes: &[u8]) -> bool {
     let bytes = bytes.trim_ascii_start();
-    METHODS.iter().any(|method| bytes.starts_with(method))
+    !bytes.is_empty() && METHODS.iter().any(|method| bytes.starts_with(method) || method.starts_with(bytes))
 }
 
 #[cfg(test)]
@@ -133,10 +149,10 @@ mod tests {
 
     #[test]
     fn a_request_is_known_by_its_first_bytes() {
-        for bytes in [&b"POST /recv_msg HTTP/1.1\r\n"[..], b"\r\nGET / HTTP/1.1", b"OPTIONS * HTTP/1.1"] {
+        for bytes in [&b"POST /recv_msg HTTP/1.1\r\n"[..], b"\r\nGET / HTTP/1.1", b"OPTIONS * HTTP/1.1", b"PO"] {
             assert!(begins_request(bytes));
         }
-        for bytes in [&b"T /recv_msg HTTP/1.1\r\n"[..], b"{\"to_user\":1}", b"", b"post / HTTP/1.1"] {
+        for bytes in [&b"T /recv_msg HTTP/1.1\r\n"[..], b"{\"to_user\":1}", b"", b"\r\n", b"post / HTTP/1.1"] {
             assert!(!begins_request(bytes));
         }
     }

@@ -90,7 +90,7 @@ async fn dispatch(
             }
         }
         (Endpoint::File(kind), Method::GET | Method::HEAD) => {
-            let result = files::get(&edge.hub, *kind, name, &request, client.origin(request.headers())).await;
+            let result = files::get(&edge.hub, *kind, name, &request, client.origin(edge, request.headers())).await;
             result.unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of_file))
         }
         (Endpoint::Export, Method::GET) => {
@@ -146,7 +146,7 @@ async fn call(
 ) -> Result<(Reply, Option<Handover>), Failure> {
     METRICS.calls.add();
     let http = &edge.config.http;
-    let from = client.origin(&head.headers);
+    let from = client.origin(edge, &head.headers);
     let gate = Gate { edge, client, entry, from, bearer: bearer(&head.headers) };
     let (given, place) = body::receive(&gate, Arc::clone(client), &head.headers, body).await?;
     let context = gate.context(&given);

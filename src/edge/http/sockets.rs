@@ -74,7 +74,7 @@ pub(super) fn open(
     let Query { ticket, after } = Query::of(request.uri().query().unwrap_or_default());
     // The socket holds the place of its request.
     let (client, handler) = (Arc::clone(client), Arc::clone(&route.handler));
-    let from = client.origin(headers);
+    let from = client.origin(edge, headers);
     let serving = async move {
         let _client = client;
         match hyper::upgrade::on(request).await {

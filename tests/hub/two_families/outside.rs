@@ -39,6 +39,8 @@ struct Cast {
     toy: Toy,
     other: User,
     others_toy: Toy,
+    /// The token of a user who has logged out.
+    logged_out: String,
     client: reqwest::Client,
     secrets: Secrets,
     pool: Pool,
@@ -101,6 +103,8 @@ impl Cast {
         let toys: Value = serde_json::from_str(&toys).unwrap();
         let others_toy = Toy { id: text(&toys["data"][0]["_id"]), device_key, secret };
 
+        let logged_out = world.user("liz-logged-out").await.token;
+        world.run(&["user", "log-out", "liz-logged-out"]).await;
         let names = [("user_id", parent.id.as_str()), ("to_user", &toy.id), ("token", &parent.token)];
         let sent = world.upload("/app_uploader", "reco_file", sound::tone(1), &names).await;
         let names = [("user_id", toy.id.as_str()), ("to_user", &parent.id)];
@@ -132,7 +136,7 @@ impl Cast {
             sounds: vec![recording, notice],
             upload: "upload-of-mia".into(),
         };
-        Self { world, parent, toy, other, others_toy, client, secrets, pool }
+        Self { world, parent, toy, other, others_toy, logged_out, client, secrets, pool }
     }
 
     async fn restart(&mut self, mode: &'static str) {
@@ -141,11 +145,12 @@ impl Cast {
         self.world.start_hub().await;
     }
 
-    fn tokens(&self) -> [(&'static str, Option<String>); 3] {
+    fn tokens(&self) -> [(&'static str, Option<String>); 4] {
         [
             ("without a token", None),
             ("with its own token", Some(self.other.token.clone())),
             ("with a guessed token", Some("0123456789abcdef".repeat(4))),
+            ("with the token of a user who has logged out", Some(self.logged_out.clone())),
         ]
     }
 
@@ -348,7 +353,8 @@ impl Cast {
                     tally.tried += 1;
                     // A notice belongs to no chat: any caller with a token, or at a known place, may download it by its
                     // name.
-                    let is_notice = name.starts_with("say-") && who != "with a guessed token";
+                    let is_valid = ["without a token", "with its own token"].contains(&who);
+                    let is_notice = name.starts_with("say-") && is_valid;
                     let status = get(&path, token.as_deref()).await;
                     if status < 400 && !is_notice {
                         tally.leak(format!("{path} {who}: {status}"));
