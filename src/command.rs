@@ -60,6 +60,12 @@ enum Action {
     /// The toys.
     #[command(subcommand)]
     Toy(ToyAction),
+    /// Give the operator of the console a new password, print it, and end all sessions of the console.
+    ConsolePassword {
+        /// Read the password from the first line of the standard input [default: generate a random one].
+        #[arg(long)]
+        stdin: bool,
+    },
     /// Create an invitation for one account or one binding (`[auth] registration` and `binding` = "invite"), or for
     /// another guardian of a toy; print its code.
     Invite {
@@ -410,6 +416,10 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
         Action::User(UserAction::Password { name: user, stdin }) => {
             let password = if stdin { Some(first_line()?) } else { None };
             print_answer(ask(config, Command::SetPassword { user, password }).await?)
+        }
+        Action::ConsolePassword { stdin } => {
+            let password = if stdin { Some(first_line()?) } else { None };
+            print_answer(ask(config, Command::SetOperatorPassword { password }).await?)
         }
         Action::Invite { toy, remark } => {
             let remark = remark.unwrap_or_default();

@@ -16,6 +16,8 @@ mod client;
 mod clients;
 mod clock;
 mod command_line;
+mod console;
+mod console_browser;
 mod data_folder;
 mod discovery;
 mod durability;
