@@ -44,7 +44,7 @@ macro_rules! embedded {
 
 /// The pages for families.
 pub static FAMILY: Site = Site {
-    documents: &[("/", "app.html"), ("/toy", "toy.html"), ("/demo", "demo.html")],
+    documents: &[("/", "app.html"), ("/toy", "toy.html"), ("/demo", "demo.html"), ("/sw.js", "sw.js")],
     root: "/web/",
     files: embedded![
         "account.js",
@@ -64,6 +64,7 @@ pub static FAMILY: Site = Site {
         "recorder.js",
         "scan.js",
         "style.css",
+        "sw.js",
         "texts.js",
         "toy.css",
         "toy.html",
@@ -263,7 +264,7 @@ mod tests {
     fn a_document_refers_to_files_that_exist() {
         for site in [&FAMILY, &CONSOLE] {
             let pages = Pages::new(site, Path::new("")).unwrap();
-            for &(path, file) in site.documents {
+            for &(path, file) in site.documents.iter().filter(|(_, file)| file.ends_with(".html")) {
                 let page = pages.files.iter().find(|page| page.name == file).unwrap();
                 let text = std::str::from_utf8(&page.plain).unwrap();
                 let mark = format!("=\"{}", site.root);
@@ -301,6 +302,23 @@ mod tests {
                     assert!(site.files.iter().any(|(file, _)| *file == path), "{name} imports {path}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_service_worker_keeps_every_file_of_the_app() {
+        let pages = Pages::new(&FAMILY, Path::new("")).unwrap();
+        let plain = |name: &str| {
+            let page = pages.files.iter().find(|page| page.name == name).unwrap();
+            String::from_utf8(page.plain.to_vec()).unwrap()
+        };
+        let worker = plain("sw.js");
+        assert!(worker.contains(&format!("const FOLDER = \"/web/{}\";", pages.version)));
+        // Those of the toy and of the demo are no part of it.
+        let others = ["app.html", "demo.", "toy.", "sw.js", "vendor/mqtt.js"];
+        for (name, _) in FAMILY.files {
+            let is_kept = worker.contains(&format!("\"{name}\""));
+            assert_eq!(is_kept, !others.iter().any(|other| name.starts_with(other)), "{name}");
         }
     }
 
