@@ -43,6 +43,7 @@ mod one_connection;
 mod operation;
 mod pages;
 mod pages_browser;
+mod pages_household;
 mod passwords;
 mod places;
 mod promises;
