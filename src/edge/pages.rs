@@ -294,7 +294,9 @@ mod tests {
                     for part in import.split('/') {
                         match part {
                             "." => {}
-                            ".." => drop(path.pop()),
+                            ".." => {
+                                path.pop();
+                            }
                             part => path.push(part),
                         }
                     }

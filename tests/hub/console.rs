@@ -2,7 +2,10 @@
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use serde_json::{Value, json};
+use tokio::process::Command;
 
+use crate::clients::succeeds;
+use crate::transport::{TLS, tls_folder};
 use crate::world::{World, within};
 
 /// An answer of the console.
@@ -225,6 +228,20 @@ async fn no_secret_is_in_the_log_that_the_console_shows() {
     for secret in own.into_iter().chain(secrets).chain(["Griselda", "correct horse"]) {
         assert!(!log.contains(secret), "{secret}");
     }
+}
+
+#[tokio::test]
+async fn the_console_is_served_over_tls() {
+    let settings = [("TOYHUB_CONSOLE__LISTEN", ""), ("TOYHUB_CONSOLE__TLS_LISTEN", "127.0.0.1:0")];
+    let world = World::start_in(tls_folder(), &[TLS, &settings].concat()).await;
+    let port = world.addresses("consoles=")[0].port();
+    for (path, expected) in [("/console", "200"), ("/console/api/overview", "401"), ("/metrics", "200")] {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "--cacert"]).arg(world.folder().join("ca.pem"));
+        command.arg(format!("https://localhost:{port}{path}"));
+        assert_eq!(succeeds(command).await, expected, "{path}");
+    }
+    world.operator_password();
 }
 
 #[tokio::test]
