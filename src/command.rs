@@ -20,6 +20,7 @@ use crate::domain::backup::{self, Restore, Restored};
 use crate::edge::control::{self, Command, PartyName, Response};
 use crate::edge::spec::{self, Document};
 use crate::edge::wire::now;
+use crate::ports::qr;
 use crate::server;
 use crate::service::{self, Failure};
 
@@ -60,6 +61,12 @@ enum Action {
     /// The toys.
     #[command(subcommand)]
     Toy(ToyAction),
+    /// Give the operator of the console a new password, print it, and end all sessions of the console.
+    ConsolePassword {
+        /// Read the password from the first line of the standard input [default: generate a random one].
+        #[arg(long)]
+        stdin: bool,
+    },
     /// Create an invitation for one account or one binding (`[auth] registration` and `binding` = "invite"), or for
     /// another guardian of a toy; print its code.
     Invite {
@@ -140,6 +147,11 @@ enum Action {
         /// Write the pages of all commands into this folder: toyhub.1, toyhub-device-add.1 and so on.
         #[arg(long)]
         out: Option<PathBuf>,
+    },
+    /// Print a text, such as the address of the hub, as a QR code for a phone.
+    Qr {
+        /// The text.
+        text: String,
     },
     /// Print the completions of the command line for a shell.
     Completions {
@@ -376,6 +388,10 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
     match arguments.action {
         // Packages are built without a configuration.
         Action::Man { out } => return manual::pages(&Arguments::command(), out.as_deref()),
+        Action::Qr { text } => {
+            let code = qr::terminal(&text).map_err(|error| Failure::Command(error.to_string()))?;
+            return print(code.trim_end_matches('\n'));
+        }
         Action::Completions { shell } => return manual::completions(&mut Arguments::command(), shell),
         _ => {}
     }
@@ -401,7 +417,7 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
         Action::Doctor { repair } => doctor::run(config, repair).await,
         Action::Hear { file, title, friend } => hear::run(&config, &file, &title, &friend).await,
         // Done above.
-        Action::Certificate { .. } | Action::Man { .. } | Action::Completions { .. } => Ok(()),
+        Action::Certificate { .. } | Action::Man { .. } | Action::Qr { .. } | Action::Completions { .. } => Ok(()),
         Action::Config { reference, .. } => print_configuration(reference),
         Action::Spec { out } => describe(out.as_deref()),
         Action::Device(DeviceAction::Add { count, key, out }) => {
@@ -432,6 +448,10 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
         Action::User(UserAction::Password { name: user, stdin }) => {
             let password = if stdin { Some(first_line()?) } else { None };
             print_answer(ask(config, Command::SetPassword { user, password }).await?)
+        }
+        Action::ConsolePassword { stdin } => {
+            let password = if stdin { Some(first_line()?) } else { None };
+            print_answer(ask(config, Command::SetOperatorPassword { password }).await?)
         }
         Action::Invite { toy, remark } => {
             let remark = remark.unwrap_or_default();

@@ -155,6 +155,8 @@ impl Config {
         let listeners = [
             ("http", http.listen.is_empty(), http.tls_listen.is_empty()),
             ("mqtt", mqtt.listen.is_empty(), mqtt.tls_listen.is_empty()),
+            // Whether it has a listener at all is the operator's choice.
+            ("console", false, self.console.tls_listen.is_empty()),
         ];
         for (section, has_no_plain, has_no_tls) in listeners {
             if has_no_plain && has_no_tls {

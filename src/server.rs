@@ -21,6 +21,7 @@ use crate::edge::http::{self, SocketRoute};
 use crate::edge::tasks::Tasks;
 use crate::edge::ws::{self, Apps, Handshake};
 use crate::edge::{console, control, discovery, mqtt, net, schedule, wire};
+use crate::model::Secret;
 use crate::ports::audio::find_program;
 use crate::ports::speech::Recogniser;
 
@@ -42,6 +43,20 @@ pub struct Server {
     /// The connections of all protocols.
     places: Arc<net::Places>,
     addresses: Vec<(&'static str, SocketAddr)>,
+    /// The operator's password, if it was made at this start.
+    operator_password: Option<Secret>,
+}
+
+/// Makes the operator's password at the first start with a console. Without one the hub runs all the same.
+async fn prepare_operator(hub: &Hub, config: &config::Console) -> Option<Secret> {
+    if !config.is_on() {
+        return None;
+    }
+    let made = hub.prepare_operator().await;
+    made.inspect_err(|error| {
+        tracing::error!(error = fault(error), "the console has no password, the next start makes it")
+    })
+    .unwrap_or_default()
 }
 
 /// Logs a line if `ffmpeg` is turned off or missing.
@@ -107,15 +122,30 @@ impl Server {
         look_for_ffmpeg(&config.audio);
         load_model(&hub, &config.speech).await;
         hub.check_health().await.map_err(|error| StartError::Part(fault(&error)))?;
+        let operator_password = prepare_operator(&hub, &config.console).await;
         let socket = config.server.control_socket();
         let control = control::bind(&socket).map_err(|error| part_fault(&socket, &error))?;
-        Ok(Self { hub, config, http, mqtt, console, conformance, control, places, addresses })
+        let bound =
+            Self { hub, config, http, mqtt, console, conformance, control, places, addresses, operator_password };
+        Ok(bound)
     }
 
     /// The addresses of the hub, as `name=address` words, for programs that start it.
     pub fn addresses(&self) -> String {
         let words: Vec<String> = self.addresses.iter().map(|(name, address)| format!("{name}={address}")).collect();
         words.join(" ")
+    }
+
+    /// The operator's password, if it was made at this start. It is to be shown once.
+    pub fn new_operator_password(&mut self) -> Option<Secret> {
+        self.operator_password.take()
+    }
+
+    /// The operator's password could not be shown: the next start makes another one.
+    pub async fn forget_operator_password(&self) {
+        if let Err(error) = self.hub.forget_operator_password().await {
+            tracing::error!(error = fault(&error), "the password of the console could not be removed");
+        }
     }
 
     /// Whether the hub works, by its last check.
@@ -126,12 +156,12 @@ impl Server {
 
     /// The reloads of the certificates, for each protocol with TLS.
     pub fn certificates(&self) -> Vec<net::Reloads> {
-        [&self.http, &self.mqtt].into_iter().filter_map(net::Listeners::reloads).collect()
+        [&self.http, &self.mqtt, &self.console].into_iter().filter_map(net::Listeners::reloads).collect()
     }
 
     /// Serves until `shutdown`, then ends connections, their tasks, and the store.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), String> {
-        let Self { hub, config, http, mqtt, console, conformance, control, places, addresses } = self;
+        let Self { hub, config, http, mqtt, console, conformance, control, places, addresses, .. } = self;
         let tasks = Tasks::default();
         let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws.clone()), tasks.clone(), shutdown.clone());
         let current = SocketRoute {

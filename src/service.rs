@@ -13,8 +13,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 
 use crate::config::{Config, ConfigError};
+use crate::edge::console::tail::{self, TAIL};
 use crate::edge::net;
 use crate::server::{Server, StartError};
 use crate::systemd;
@@ -101,13 +103,22 @@ impl From<StartError> for Failure {
 pub async fn serve(config: Config, reread: impl Fn() -> Result<Config, ConfigError>) -> Result<(), Failure> {
     // The engine's own log is off: damage of its files is reported once, by the line that ends the start.
     parse(&config.server.log)?;
+    TAIL.keep(config.console.log_lines_max);
     let log = Log::start(&format!("{},surrealdb=off,surrealkv=off", config.server.log))?;
     let (hang_up, shutdown) = (listen(SignalKind::hangup())?, CancellationToken::new());
     let stop = stop_on_signal(listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, shutdown.clone());
     // Not ended with the hub, as the second signal must end a process that still waits for something.
     tokio::spawn(stop);
-    let server = Server::start(config.clone()).await?;
+    let mut server = Server::start(config.clone()).await?;
     log.change(&config.server.log)?;
+    if let Some(password) = server.new_operator_password() {
+        // Not a line of the log. It is shown here, and nowhere again.
+        let shown = writeln!(io::stdout(), "toyhub console: the operator's password is {}", password.reveal());
+        if let Err(error) = shown {
+            tracing::warn!(%error, "the password of the console could not be shown, the next start makes another one");
+            server.forget_operator_password().await;
+        }
+    }
     // A hub without a writable standard output works all the same.
     let addresses = server.addresses();
     if let Err(error) = writeln!(io::stdout(), "toyhub ready {addresses}") {
@@ -206,7 +217,7 @@ impl Log {
             // Errors of the log would be written to the standard error, which may be the stream that failed, and cause
             // a panic.
             .log_internal_errors(false)
-            .with_writer(std::io::stderr)
+            .with_writer(std::io::stderr.and(tail::writer))
             .with_filter_reloading();
         let handle = subscriber.reload_handle();
         subscriber.init();

@@ -36,8 +36,9 @@ impl Hub {
         let settings = settings.to_vec();
         let mut serve = command(&program, &folder, &settings);
         let mut child = serve.arg("serve").stdout(Stdio::piped()).spawn().unwrap();
-        let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        // Before it, the hub prints the password of its console.
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let ready = lines.find(|line| line.starts_with("toyhub ready")).unwrap();
         let found = |name: &str| {
             let address = ready.split_whitespace().find_map(|word| word.strip_prefix(name));
             address.map(|address| address.parse::<SocketAddr>().unwrap())

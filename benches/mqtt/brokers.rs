@@ -66,8 +66,9 @@ impl Broker {
             .stderr(Stdio::null())
             .spawn()
             .expect("toyhub starts");
-        let mut ready = String::new();
-        BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut ready).expect("its first line");
+        // Before it, the hub prints the password of its console.
+        let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines().map_while(Result::ok);
+        let ready = lines.find(|line| line.starts_with("toyhub ready")).expect("its addresses");
         let found = |name: &str| {
             let address = ready.split_whitespace().find_map(|word| word.strip_prefix(name));
             address.and_then(|address| address.parse().ok())

@@ -150,6 +150,7 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
         ("mqtt.listen", &config.mqtt.listen),
         ("mqtt.tls_listen", &config.mqtt.tls_listen),
         ("console.listen", &config.console.listen),
+        ("console.tls_listen", &config.console.tls_listen),
         ("mqtt.conformance_listen", config.mqtt.conformance_listen.as_slice()),
     ];
     for (key, addresses) in ports {

@@ -164,6 +164,7 @@ fn wrong_values_are_refused_with_a_remedy() {
         ("[mqtt]\ntls_listen = \"8883\"", "tls_listen"),
         ("[mqtt]\ntls_listen = \"0.0.0.0:8883\"", "net.tls_certificate is empty, which mqtt.tls_listen needs"),
         ("[http]\ntls_listen = [\"0.0.0.0:443\"]", "net.tls_key is empty, which http.tls_listen needs"),
+        ("[console]\ntls_listen = \"[::]:9530\"", "net.tls_key is empty, which console.tls_listen needs"),
         ("[http]\nlisten = []", "http.listen and http.tls_listen are empty"),
         ("[http]\nlisten = [\"localhost\"]", "http.listen: \"localhost\" is not an address with a port"),
         ("[http]\nlisten = [\"0.0.0.0:1 french\"]", "does not end with a dialect: \"documented\" or \"field\""),

@@ -41,7 +41,7 @@ impl Assistant {
         Self { recogniser, has_failed, replies, memory, library }
     }
 
-    fn recogniser(&self) -> Option<Arc<Recogniser>> {
+    pub(super) fn recogniser(&self) -> Option<Arc<Recogniser>> {
         self.recogniser.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

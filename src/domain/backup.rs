@@ -130,6 +130,11 @@ impl Hub {
         Ok(finished.await?)
     }
 
+    /// Whether a backup is being made.
+    pub fn is_backing_up(&self) -> bool {
+        self.backups.idle.available_permits() == 0
+    }
+
     /// Copies the list of erasures to the folder of backups.
     async fn copy_erased(&self, to: &Path) -> Result<(), BackupFault> {
         let (data, to) = (self.config.server.data_dir.clone(), to.to_owned());

@@ -1,7 +1,10 @@
 //! The present state of the hub in numbers, for the operator's monitoring.
 
 use super::Hub;
-use crate::ports::router::{Depths, Figures};
+use crate::model::Party;
+use crate::ports::metrics::METRICS;
+use crate::ports::router::{Connected, Depths, Figures, Seen, Topics};
+use crate::ports::workers::Workers;
 
 /// The present state in numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +23,54 @@ pub struct Gauges {
     pub disk_reserve_bytes: u64,
 }
 
+/// The use of something that is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// The key of the limit, or the name of a pool of workers.
+    pub name: &'static str,
+    /// How much of it is used.
+    pub used: u64,
+    /// The limit.
+    pub max: u64,
+}
+
 impl Hub {
+    /// The limits of the hub that all clients share, and their use.
+    pub fn limits(&self) -> Vec<Limit> {
+        let limit = |name, used, max: usize| Limit { name, used, max: max as u64 };
+        let jobs = |name, workers: &Workers| limit(name, workers.jobs() as u64, workers.jobs_max());
+        let (http, mqtt) = (&self.config.http, &self.config.mqtt);
+        vec![
+            limit("http.connections_max", METRICS.http.open.get(), http.connections_max),
+            limit("mqtt.connections_max", METRICS.mqtt.open.get(), mqtt.connections_max),
+            limit("mqtt.retained_messages_max", self.router.figures().retained as u64, mqtt.retained_messages_max),
+            jobs("jobs: sounds", &self.audio_workers),
+            jobs("jobs: passwords", &self.password_workers),
+            jobs("jobs: disk", &self.disk_workers),
+        ]
+    }
+
+    /// The live connections of parties whose id begins with `prefix`, at most `limit`, those with the longest queues
+    /// first; and the number of all of these. It looks at every connection.
+    pub fn connected(&self, prefix: &str, limit: usize) -> (Vec<Connected>, usize) {
+        self.router.connected(prefix, limit)
+    }
+
+    /// Whether a party has a connection.
+    pub fn is_online(&self, party: &Party) -> bool {
+        self.router.online(party)
+    }
+
+    /// The topics and filters that contain `text`, at most `limit` of each, without any content.
+    pub fn topics(&self, text: &str, limit: usize) -> Topics {
+        self.router.topics(text, limit)
+    }
+
+    /// The last publications, newest first, without any content; those since the operator looks at them.
+    pub fn seen_publications(&self) -> Vec<Seen> {
+        self.router.seen()
+    }
+
     /// The present state in numbers. It looks at every connection, and is meant for a call each few seconds.
     pub fn gauges(&self) -> Gauges {
         let parts = self.health().parts().into_iter().filter_map(|(name, state)| match state {

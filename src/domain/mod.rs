@@ -15,10 +15,12 @@ mod doctor;
 pub mod erasure;
 pub mod error;
 pub mod export;
+mod fleet;
 mod friends;
 mod gauges;
 mod handover;
 mod health;
+pub mod hearing;
 mod household;
 pub mod housekeeping;
 mod kept_words;
@@ -27,6 +29,7 @@ pub mod live;
 pub mod login;
 mod moving_in;
 mod names;
+mod operator;
 mod own_sounds;
 mod passwords;
 pub mod permissions;
@@ -69,7 +72,8 @@ use crate::ports::workers::{WorkError, Workers};
 pub use accounts::{Profile, Registration};
 pub use content::NewContent;
 pub use doctor::Examination;
-pub use gauges::Gauges;
+pub use fleet::DeviceState;
+pub use gauges::{Gauges, Limit};
 pub use handover::{HandedOver, Handover};
 pub use health::{Health, PartState};
 pub use household::{Guardian, Invitation, WantedInvitation};
@@ -104,6 +108,7 @@ use export::Exports;
 use handover::Handovers;
 use health::LastCheck;
 use links::Links;
+use operator::Operators;
 use rates::Rates;
 use remarks::Remarks;
 use rest::Resting;
@@ -165,6 +170,7 @@ pub struct Hub {
     erasures: Erasures,
     exports: Exports,
     noted: Noted,
+    operators: Operators,
     handovers: Handovers,
     /// Three pools of workers, so that a queue of recordings blocks neither logins nor messages.
     audio_workers: Workers,
@@ -200,7 +206,7 @@ impl Hub {
         let links = Arc::new(Links::new(&secret, config.auth.link_minutes));
         let workers = || Workers::new(config.audio.workers, config.audio.queue_max, config.audio.queue_per_party_max);
         Ok(Self {
-            rates: Rates::new(&config.rates, &clock),
+            rates: Rates::new(&config.rates, &config.console, &clock),
             counted: Counted::new(&config.ws, &clock),
             remarks: Remarks::default(),
             clock,
@@ -213,6 +219,7 @@ impl Hub {
             erasures: Erasures::new(erased),
             exports: Exports::new(config.limits.exports_parallel_max),
             noted: Noted::default(),
+            operators: Operators::new(&config.console),
             handovers: Handovers::default(),
             audio_workers: workers(),
             password_workers: workers(),

@@ -103,6 +103,7 @@ impl<K: Hash + Eq + Clone> Failures<K> {
 pub(super) struct Rates {
     pub(super) failed_logins_of_address: Failures<Network>,
     pub(super) failed_logins_of_account: Failures<String>,
+    pub(super) failed_logins_of_operator: Failures<Network>,
     pub(super) failed_logins_at_place: Failures<(UserId, Network)>,
     pub(super) wrong_invites: Failures<Network>,
     pub(super) registrations: PerMinute<Network>,
@@ -115,8 +116,9 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    pub(super) fn new(config: &config::Rates, clock: &MonotonicClock) -> Self {
+    pub(super) fn new(config: &config::Rates, console: &config::Console, clock: &MonotonicClock) -> Self {
         Self {
+            failed_logins_of_operator: Failures::new(console.failed_logins_per_minute, clock),
             failed_logins_of_address: Failures::new(config.failed_logins_per_address_per_minute, clock),
             failed_logins_of_account: Failures::new(config.failed_logins_per_account_per_minute, clock),
             failed_logins_at_place: Failures::new(config.failed_logins_per_account_per_minute, clock),

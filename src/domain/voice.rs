@@ -162,8 +162,20 @@ impl Hub {
         if let Some(ffmpeg) = &mut limits.ffmpeg {
             ffmpeg.timeout = CONTENT_CPU_MAX;
         }
+        self.decode_bytes(content, limits).await
+    }
+
+    /// Decodes a recording of the operator.
+    pub(super) async fn decode_own(&self, recording: &Bytes) -> Result<Sound, DomainError> {
+        if recording.is_empty() {
+            return Err(DomainError::EmptyRecording);
+        }
+        self.decode_bytes(recording, self.decode_limits()).await
+    }
+
+    async fn decode_bytes(&self, bytes: &Bytes, limits: DecodeLimits) -> Result<Sound, DomainError> {
         let mut spooled = self.files.spool().await.map_err(DomainError::internal)?;
-        spooled.write(content).await.map_err(DomainError::internal)?;
+        spooled.write(bytes).await.map_err(DomainError::internal)?;
         let path = spooled.finish().await.map_err(DomainError::internal)?;
         let sound = self.audio_workers.run(move || audio::decode(&path, &limits)).await?;
         sound.map_err(|error| self.audio_error(error))

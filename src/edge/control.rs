@@ -30,7 +30,7 @@ use crate::domain::backup::BackedUp;
 use crate::domain::erasure::Device;
 use crate::domain::error::DomainError;
 use crate::domain::{Hub, NewContent, NewDevice};
-use crate::model::{Malformed, Party, Setting};
+use crate::model::{Malformed, Party, Secret, Setting};
 
 /// The maximum size of a sound or picture of the library, which is read into memory.
 const CONTENT_MAX_BYTES: u64 = 64 << 20;
@@ -161,6 +161,7 @@ pub async fn execute(hub: &Arc<Hub>, command: Command) -> Response {
         Command::ListGuardians { toy } => family::list_guardians(hub, &toy).await,
         Command::RemoveGuardian { toy, user } => family::remove_guardian(hub, &toy, &user).await,
         Command::SetPassword { user, password } => family::set_password(hub, &user, password).await,
+        Command::SetOperatorPassword { password } => set_operator_password(hub, password).await,
         Command::ToySettings { toy } => rest::settings(hub, &toy).await,
         Command::SetQuietHours { toy, from, until, zone } => rest::set_quiet(hub, &toy, (&from, &until, &zone)).await,
         Command::SetDailyMinutes { toy, minutes, zone } => rest::set_minutes(hub, &toy, minutes, &zone).await,
@@ -218,6 +219,14 @@ async fn log_out(hub: &Hub, user: &str) -> Result<Response, DomainError> {
     hub.log_out_everywhere(&party).await?;
     operated(hub, &party, Setting::Logins).await;
     Ok(Response::Lines(vec!["logged out everywhere".into()]))
+}
+
+/// A random password is printed once; one that was given is not.
+async fn set_operator_password(hub: &Hub, password: Option<String>) -> Result<Response, DomainError> {
+    let is_random = password.is_none();
+    let password = hub.reset_operator_password(password.map(Secret::new)).await?;
+    let line = if is_random { password.reveal().to_owned() } else { "the password is changed".to_owned() };
+    Ok(Response::Lines(vec![line]))
 }
 
 /// Records in the audit log of a user or toy that the operator of the hub made a change.

@@ -2,7 +2,7 @@
 //! each other nor the ports, except for the counters of `ports/metrics`. All serve the calls of
 //! [`api`](crate::api). They share `net` (listeners for all clients), `body` (parsing of bodies), `request` and `frame`
 //! (numbered requests), `repeats` (log lines), `dialect`, `tasks`, `wire` and `status`. `spec` documents them for
-//! programs. `console` is the operator's listener, and `discovery` announces the hub in the network. `schedule` is not a
+//! programs. `console` is the operator's listener; it and `http` share `pages`, and `discovery` announces the hub in the network. `schedule` is not a
 //! protocol: it runs periodic tasks.
 
 mod body;
@@ -14,6 +14,7 @@ mod frame;
 pub mod http;
 pub mod mqtt;
 pub mod net;
+mod pages;
 mod repeats;
 mod request;
 pub mod schedule;

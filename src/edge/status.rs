@@ -113,6 +113,20 @@ pub fn of_file(error: &DomainError) -> Status {
     Status { http, code }
 }
 
+/// The status of a call of the operator's console, where the HTTP status tells a refusal from a success.
+pub fn of_console(error: &DomainError) -> Status {
+    let Status { http, code } = of(error);
+    let http = match error {
+        DomainError::Unauthorized => 401,
+        DomainError::WrongCredentials => 403,
+        DomainError::RateLimited { .. } | DomainError::RefusedLately { .. } => 429,
+        DomainError::Busy | DomainError::DiskFull | DomainError::OutcomeUnknown(_) => 503,
+        _ if http == 200 => 400,
+        _ => http,
+    };
+    Status { http, code }
+}
+
 /// A malformed request, refused before any rule of the domain. The text names the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestFault {
@@ -224,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_route_never_answers_a_failure_with_200() {
+    fn a_file_route_and_the_console_never_answer_a_failure_with_200() {
         for error in [
             DomainError::Unauthorized,
             DomainError::UnknownFile,
@@ -233,7 +247,7 @@ mod tests {
             DomainError::DiskFull,
             DomainError::RateLimited { retry_after_s: 1 },
         ] {
-            assert!(of_file(&error).http >= 400, "{error}");
+            assert!(of_file(&error).http >= 400 && of_console(&error).http >= 400, "{error}");
         }
         assert_eq!(of_file(&DomainError::Unauthorized).http, 401);
         assert_eq!(of_file(&DomainError::UnknownFile).http, 404);

@@ -26,9 +26,7 @@ export function Account() {
   const [isAudit, setAudit] = useState(false);
   const me = family.me;
   const changePassword = async ({ password, new_password }) => {
-    // Over HTTP: the change closes all sockets.
-    const { token } = await family.hub.call("/change_password", { user_id: me._id, password, new_password });
-    family.remember(token);
+    family.remember(await family.hub.changePassword(password, new_password));
     family.say(t("done"));
   };
   return html`

@@ -54,7 +54,7 @@ function Door() {
     </main>`;
 }
 
-const icon = document.querySelector("link[rel=icon]").href;
+const icon = /** @type {HTMLLinkElement} */ (document.querySelector("link[rel=icon]")).href;
 
 function App() {
   const [, redraw] = useReducer((n) => n + 1, 0);
@@ -96,3 +96,5 @@ function App() {
 document.title = "toyhub";
 render(html`<${App} />`, document.getElementById("root"));
 family.resume();
+// Only a page of this machine or over HTTPS may have one.
+navigator.serviceWorker?.register("/sw.js").catch(() => {});

@@ -14,13 +14,13 @@ if (key) {
   history.replaceState(null, "", location.pathname);
 }
 
-const app = document.getElementById("app");
-const toy = document.getElementById("toy");
+const [app, toy] = ["app", "toy"].map((id) => /** @type {HTMLIFrameElement} */ (document.getElementById(id)));
 app.title = t("the_app");
 toy.title = t("the_toy");
 app.src = "/";
 toy.src = key ? `/toy#${key}.${secret}` : "/toy";
 
+/** @type {NodeListOf<HTMLElement>} */
 const buttons = document.querySelectorAll("[data-show]");
 function show(name) {
   document.body.dataset.shown = name;

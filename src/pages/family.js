@@ -38,8 +38,8 @@ class Family extends EventTarget {
 
   constructor() {
     super();
-    this.hub.addEventListener("state", ({ detail }) => this.#linked(detail));
-    this.hub.addEventListener("event", ({ detail }) => {
+    this.hub.addEventListener("state", (/** @type {CustomEvent} */ { detail }) => this.#linked(detail));
+    this.hub.addEventListener("event", (/** @type {CustomEvent} */ { detail }) => {
       this.#apply(detail);
       this.changed();
     });

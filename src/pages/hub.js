@@ -18,6 +18,11 @@ const REMEMBERED = 1_000;
 
 /** The hub refused a call; `code` is of the table in docs/http.md. */
 export class Refused extends Error {
+  /** @type {number} */
+  code;
+  /** @type {any} */
+  data;
+
   constructor({ code, msg, data }) {
     super(msg);
     Object.assign(this, { name: "Refused", code, data });
@@ -137,6 +142,19 @@ export class Toyhub extends EventTarget {
     this.#stop(1000, "");
   }
 
+  /** Gives the user another password, and returns the new token. The hub ends all logins, and with them all sockets. */
+  async changePassword(password, new_password) {
+    this.#leave();
+    this.#say("connecting");
+    try {
+      const { token } = await this.call("/change_password", { user_id: this.profile._id, password, new_password });
+      this.#token = token;
+      return token;
+    } finally {
+      this.#connect();
+    }
+  }
+
   /** A request; gives the answer's `data`. */
   async ask(word, fields = {}, deadline_ms = ANSWER_MS) {
     const socket = this.#socket;
@@ -230,7 +248,7 @@ export class Toyhub extends EventTarget {
     const url = new URL("/ws", this.address);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     url.searchParams.set("ticket", ticket);
-    if (this.#loaded) url.searchParams.set("after", this.#seen);
+    if (this.#loaded) url.searchParams.set("after", String(this.#seen));
     const socket = new WebSocket(url, PROTOCOL);
     this.#socket = socket;
     this.#expectLife();

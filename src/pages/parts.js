@@ -10,8 +10,8 @@ export function fields(event) {
   return Object.fromEntries(entries.filter(([, value]) => value !== ""));
 }
 
-/** A form that makes a call. `work` gets the fields; the form is emptied after a success. */
-export function Form({ work, children, id }) {
+/** A form that makes a call. `work` gets the fields; the form is emptied after a success, unless it `keeps` them. */
+export function Form({ work, children, id, keeps }) {
   const [isBusy, setBusy] = useState(false);
   const submit = async (event) => {
     event.preventDefault();
@@ -20,7 +20,7 @@ export function Form({ work, children, id }) {
     setBusy(true);
     const isDone = await family.attempt(() => work(given));
     setBusy(false);
-    if (isDone) form.reset();
+    if (isDone && !keeps) form.reset();
   };
   return html`<form class="form" id=${id} onSubmit=${submit}><fieldset disabled=${isBusy}>${children}</fieldset></form>`;
 }

@@ -257,5 +257,7 @@ export function sentence(error) {
 
 /** Fills the elements with a `data-t`. */
 export function fill(root = document) {
-  for (const element of root.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
+  /** @type {NodeListOf<HTMLElement>} */
+  const elements = root.querySelectorAll("[data-t]");
+  for (const element of elements) element.textContent = t(element.dataset.t);
 }

@@ -17,6 +17,7 @@ class LinkLost extends Error {}
 
 const reasonOf = (error) => (error.name === "Refused" ? sentence(error) : error.message);
 
+/** @param {string} id @returns {any} */
 const find = (id) => document.getElementById(id);
 const player = new Audio();
 
@@ -52,7 +53,7 @@ function begin() {
 
 find("credentials").addEventListener("submit", (event) => {
   event.preventDefault();
-  const { key, secret } = event.target.elements;
+  const { key, secret } = /** @type {any} */ (event.target).elements;
   location.hash = `${key.value.trim()}.${secret.value.trim()}`;
   begin();
 });
@@ -177,7 +178,7 @@ function report(key, value) {
 }
 
 async function batteryLevel() {
-  const battery = await navigator.getBattery?.().catch(() => undefined);
+  const battery = await /** @type {any} */ (navigator).getBattery?.().catch(() => undefined);
   return Math.round((battery?.level ?? 1) * 100);
 }
 
@@ -193,7 +194,7 @@ function setVolume(value) {
   report("volume", volume);
 }
 
-find("volume").addEventListener("change", (event) => setVolume(Number(event.target.value)));
+find("volume").addEventListener("change", () => setVolume(Number(find("volume").value)));
 
 /** A request on `out`; gives the answer's `data`. */
 function ask(fields) {

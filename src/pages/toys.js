@@ -96,7 +96,7 @@ function Settings({ toy, isOwner }) {
   return html`
     <div class="settings">
       <h4>${t("quiet_hours")}</h4>
-      <${Form} work=${({ from, until }) => change("set_quiet_hours", { from, until, zone: ZONE })}>
+      <${Form} keeps work=${({ from, until }) => change("set_quiet_hours", { from, until, zone: ZONE })}>
         <div class="pair">
           <label>${t("from")}<input type="time" name="from" required value=${settings.from ?? "20:00"} /></label>
           <label>${t("until")}<input type="time" name="until" required value=${settings.until ?? "07:00"} /></label>
@@ -106,7 +106,7 @@ function Settings({ toy, isOwner }) {
           ${settings.from && html`<button type="button" onClick=${() => family.attempt(() => change("set_quiet_hours"))}>${t("none_set")}</button>`}
         </div>
       </${Form}>
-      <${Form} work=${({ minutes }) => change("set_daily_minutes", minutes ? { minutes, zone: ZONE } : {})}>
+      <${Form} keeps work=${({ minutes }) => change("set_daily_minutes", minutes ? { minutes, zone: ZONE } : {})}>
         <label>${t("minutes")}<input type="number" name="minutes" min="1" max="1440" value=${settings.minutes ?? ""} /></label>
         ${settings.minutes_used !== undefined && html`<p class="small">${t("minutes_used", { n: settings.minutes_used })}</p>`}
         <div class="buttons"><button>${t("save")}</button></div>

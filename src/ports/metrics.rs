@@ -108,7 +108,12 @@ impl Count {
 
     /// One more.
     pub fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add_many(1);
+    }
+
+    /// So many more.
+    pub fn add_many(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
     }
 
     /// One more, as long as the guard lives.
@@ -130,6 +135,28 @@ pub struct Entered(&'static Count);
 impl Drop for Entered {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The bytes of one connection, without those of TLS.
+#[derive(Debug)]
+pub struct Traffic {
+    /// From the client.
+    pub received: Count,
+    /// To the client.
+    pub sent: Count,
+}
+
+impl Traffic {
+    /// Of a new connection.
+    pub const fn new() -> Self {
+        Self { received: Count::new(), sent: Count::new() }
+    }
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

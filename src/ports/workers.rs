@@ -66,6 +66,11 @@ impl Workers {
         self.places.saturating_sub(self.admitted.available_permits())
     }
 
+    /// The limit of running and queued jobs.
+    pub fn jobs_max(&self) -> usize {
+        self.places
+    }
+
     /// As [`Self::run`], after earlier jobs of the party.
     pub async fn run_of<T, F>(&self, party: &Party, job: F) -> Result<T, WorkError>
     where

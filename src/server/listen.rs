@@ -37,6 +37,7 @@ pub(super) async fn bind_all(config: &Config) -> Result<Bound, String> {
     let for_tests = mqtt.conformance_listen.as_slice();
     let for_tests = bind("conformance", "mqtt.conformance_listen", for_tests)?;
     let console = bind("console", "console.listen", &config.console.listen)?;
+    let console_with_tls = bind("consoles", "console.tls_listen", &config.console.tls_listen)?;
     let mut mqtt_listeners = Listeners::new(mqtt_plain, mqtt_with_tls, mqtt_tls(config).await?);
     if !mqtt.unix_socket.as_os_str().is_empty() {
         mqtt_listeners.add_unix(bind_unix(&mqtt.unix_socket).await?);
@@ -44,7 +45,7 @@ pub(super) async fn bind_all(config: &Config) -> Result<Bound, String> {
     Ok(Bound {
         http: Listeners::new(plain, with_tls, http_tls(config).await?),
         mqtt: mqtt_listeners,
-        console: Listeners::new(console, Vec::new(), None),
+        console: Listeners::new(console, console_with_tls, console_tls(config).await?),
         conformance: Listeners::new(for_tests, Vec::new(), None),
         addresses,
     })
@@ -70,6 +71,12 @@ async fn mqtt_tls(config: &Config) -> Result<Option<Tls>, String> {
         ..tls_terms("mqtt", mqtt::ALPN, mqtt.tls_record_max_bytes, &config.net)
     };
     load(&mqtt.tls_listen, terms).await
+}
+
+/// TLS of `[console]`, if there is a listener for it.
+async fn console_tls(config: &Config) -> Result<Option<Tls>, String> {
+    let terms = tls_terms("console", http::ALPN, config.http.tls_record_max_bytes, &config.net);
+    load(&config.console.tls_listen, terms).await
 }
 
 fn tls_terms(protocol: &'static str, alpn: &'static [u8], record_max_bytes: usize, net: &config::Net) -> TlsTerms {

@@ -20,12 +20,8 @@ async fn curl(arguments: &[&str], url: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn console(world: &World) -> String {
-    format!("http://{}", world.addresses("console=")[0])
-}
-
 async fn metrics(world: &World) -> String {
-    curl(&["--fail"], &format!("{}/metrics", console(world))).await
+    curl(&["--fail"], &format!("{}/metrics", world.console())).await
 }
 
 /// The value of a line that begins like this.
@@ -138,16 +134,17 @@ async fn sessions_are_counted_with_and_without_their_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_console_serves_only_metrics_and_only_under_names_that_are_its_own() {
+async fn the_console_serves_only_its_own_paths_under_its_own_names() {
     let world = World::start_with(&[("TOYHUB_CONSOLE__HOSTS", "toys.example")]).await;
     let status = async |arguments: &[&str], path: &str| {
         let shown = ["-o", "/dev/null", "-w", "%{http_code}"];
-        curl(&[&shown, arguments].concat(), &format!("{}{path}", console(&world))).await
+        curl(&[&shown, arguments].concat(), &format!("{}{path}", world.console())).await
     };
     assert_eq!(status(&[], "/metrics").await, "200");
     assert_eq!(status(&["-I"], "/metrics").await, "200");
     assert_eq!(status(&["-d", "x=1"], "/metrics").await, "405");
-    for path in ["/", "/user_list", "/healthz", "/metrics/", "/get_chat/x"] {
+    assert_eq!(status(&[], "/").await, "303", "to the console");
+    for path in ["/user_list", "/healthz", "/metrics/", "/get_chat/x"] {
         assert_eq!(status(&[], path).await, "404", "{path}");
     }
     assert_eq!(status(&["-H", "Host: toys.example:9529"], "/metrics").await, "200");

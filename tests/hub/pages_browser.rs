@@ -1,8 +1,65 @@
 //! The pages of the hub in headless Chromium: a family registers, binds a toy and talks with it, by clicks alone.
 
+use std::path::Path;
+
+use serde_json::json;
+use tokio::process::Command;
+
 use crate::browser::{Script, microphone};
+use crate::clients::{installed, succeeds};
 use crate::relay::Relay;
 use crate::world::World;
+
+/// The libraries of the pages, of whose types only the names are known.
+const LIBRARIES: [(&str, &str); 3] = [
+    (
+        "preact",
+        "export const html: any, render: any, useEffect: any, useReducer: any, useRef: any;\n\
+         export function useState<T>(first: T): [any, (next: any) => void];",
+    ),
+    ("mqtt", "declare const mqtt: any;\nexport default mqtt;"),
+    ("jsqr", "export {};"),
+];
+
+/// Copies the modules of a folder of pages, without the libraries.
+fn copy_modules(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        if path.is_dir() && name != "vendor" {
+            copy_modules(&path, &to.join(name));
+        } else if path.extension().is_some_and(|extension| extension == "js") {
+            std::fs::copy(&path, to.join(name)).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_types_of_all_modules_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    copy_modules(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/pages"), folder.path());
+    let vendor = folder.path().join("vendor");
+    std::fs::create_dir(&vendor).unwrap();
+    for (name, types) in LIBRARIES {
+        std::fs::write(vendor.join(format!("{name}.d.ts")), types).unwrap();
+    }
+    let options = json!({
+        "compilerOptions": {
+            "allowJs": true, "checkJs": true, "noEmit": true, "types": [], "target": "esnext", "module": "esnext",
+            "moduleResolution": "bundler", "lib": ["esnext", "dom", "dom.iterable"],
+        },
+    });
+    std::fs::write(folder.path().join("tsconfig.json"), options.to_string()).unwrap();
+    let compiler = || {
+        let mut command = Command::new("node");
+        command.arg(installed("node_modules/typescript/bin/tsc")).arg("--project").arg(folder.path());
+        command
+    };
+    assert_eq!(succeeds(compiler()).await, "");
+    std::fs::write(folder.path().join("wrong.js"), "document.title = 5;\n").unwrap();
+    assert!(!compiler().output().await.unwrap().status.success(), "the compiler finds faults");
+}
 
 #[tokio::test]
 async fn pages_have_a_strict_policy_and_can_be_turned_off() {
@@ -36,6 +93,32 @@ async fn pages_have_a_strict_policy_and_can_be_turned_off() {
     for path in ["/", "/toy", "/demo"] {
         let answer = client.get(format!("http://{}{path}", without.http_addr())).send().await.unwrap();
         assert_eq!(answer.status(), 404, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_app_opens_without_a_connection_and_continues() {
+    let world = World::start().await;
+    let relay = Relay::to(world.http_addr()).await;
+    let mut script = Script::start("offline.mjs", [&relay.http()]);
+    script.step("kept").await;
+    relay.cut();
+    script.step("opened without the hub").await;
+    relay.mend(world.http_addr());
+    script.step("back").await;
+}
+
+/// `scripts/bench pages`
+#[tokio::test]
+#[ignore = "figures"]
+async fn figures() {
+    let world = World::start().await;
+    let mut script = Script::start("interactive.mjs", [&world.http()]);
+    for path in ["/", "/toy"] {
+        let seen = script.step("interactive").await;
+        let (seconds, slowest) = (seen["seconds"].as_f64().unwrap(), seen["slowest"].as_f64().unwrap());
+        println!("{path}: usable after {seconds:.2} s, at most {slowest:.2} s; {} bytes", seen["bytes"]);
+        assert_eq!(seen["path"], path);
     }
 }
 

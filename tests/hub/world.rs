@@ -24,6 +24,9 @@ pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, event).await.unwrap_or_else(|_| panic!("in vain waited for {what}"))
 }
 
+/// What the line begins with in which the hub prints the operator's password.
+const PASSWORD_LINE: &str = "toyhub console: the operator's password is ";
+
 pub struct World {
     folder: TempDir,
     settings: Vec<(&'static str, &'static str)>,
@@ -38,6 +41,8 @@ pub struct World {
     legacy: Option<SocketAddr>,
     /// The line in which the hub prints its addresses.
     ready: String,
+    /// The operator's password, which the hub prints at its first start.
+    operator_password: Option<String>,
     client: reqwest::Client,
     /// The address of this machine that clients connect from, if a test has chosen one.
     source: Option<IpAddr>,
@@ -84,6 +89,7 @@ impl World {
             conformance: None,
             legacy: None,
             ready: String::new(),
+            operator_password: None,
             client: reqwest::Client::new(),
             source: None,
         };
@@ -109,7 +115,13 @@ impl World {
         }
         let mut hub = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(hub.stdout.take().unwrap()).lines();
-        let ready = within("the hub to be ready", lines.next_line()).await.unwrap().expect("the hub ended early");
+        let ready = loop {
+            let line = within("the hub to be ready", lines.next_line()).await.unwrap().expect("the hub ended early");
+            match line.strip_prefix(PASSWORD_LINE) {
+                Some(password) => self.operator_password = Some(password.to_owned()),
+                None => break line,
+            }
+        };
         self.ready = ready;
         let address = |name: &str| self.addresses(name).first().copied();
         let both = [address("http=").unwrap(), address("mqtt=").unwrap()];
@@ -243,6 +255,16 @@ impl World {
     /// The address for conformance tests, if it is configured.
     pub fn conformance_addr(&self) -> SocketAddr {
         self.conformance.unwrap()
+    }
+
+    /// The operator's password, which the hub has printed at its first start.
+    pub fn operator_password(&self) -> &str {
+        self.operator_password.as_deref().expect("the hub has printed a password")
+    }
+
+    /// The address of the console.
+    pub fn console(&self) -> String {
+        format!("http://{}", self.addresses("console=")[0])
     }
 
     pub fn client(&self) -> &reqwest::Client {

@@ -137,6 +137,11 @@ pub enum Command {
         /// The password. Default: a random one.
         password: Option<String>,
     },
+    /// Gives the operator of the console a new password.
+    SetOperatorPassword {
+        /// The password. Default: a random one.
+        password: Option<String>,
+    },
     /// Prints the settings of a toy.
     ToySettings {
         /// The toy's id.

@@ -17,7 +17,6 @@ mod failure;
 mod files;
 mod gate;
 mod multipart;
-mod pages;
 mod parameters;
 mod path;
 mod reading;
@@ -41,10 +40,10 @@ use tokio_util::sync::CancellationToken;
 use super::net::{Client, Ending, Entrance, Forwarded, Listeners, Places, Protocol, Proxies, Stream, Terms};
 use crate::config::{Config, Dialect, ForwardedHeader, seconds};
 use crate::domain::Hub;
+use crate::edge::pages::{FAMILY, Pages};
 use crate::edge::tasks::Tasks;
 use crate::model::Secret;
 use gate::Uploads;
-use pages::Pages;
 use routes::Routes;
 
 pub use multipart::RECORDING_FIELDS;
@@ -126,7 +125,7 @@ impl Edge {
             ForwardedHeader::Forwarded => Some(Forwarded::Rfc7239),
         };
         let uploads = Uploads::new(&config.http);
-        let pages = Pages::new(&config.http.pages_folder)?;
+        let pages = Pages::new(&FAMILY, &config.http.pages_folder)?;
         Ok(Self {
             hub,
             config,

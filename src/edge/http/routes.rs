@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use matchit::{InsertError, Router};
 
-use super::pages::{ASSETS, DOCUMENTS};
 use super::path::with_one_slash;
 use super::sockets::SocketRoute;
 use crate::api::{self, Entry, ServedAt};
 use crate::config::Dialect;
 use crate::domain::FileKind;
+use crate::edge::pages::{ASSETS, FAMILY};
 
 /// The stored files by their paths.
 pub const FILES: [(&str, FileKind); 4] = [
@@ -84,10 +84,12 @@ impl Routes {
         let export = Route { pattern: api::export::PATH.into(), endpoint: Endpoint::Export };
         let sockets =
             sockets.into_iter().map(|route| Route { pattern: route.pattern.into(), endpoint: Endpoint::Socket(route) });
-        let documents =
-            DOCUMENTS.map(|(pattern, file)| Route { pattern: pattern.into(), endpoint: Endpoint::Document(file) });
+        let documents = FAMILY
+            .documents
+            .iter()
+            .map(|&(path, file)| Route { pattern: path.into(), endpoint: Endpoint::Document(file) });
         let asset = Route { pattern: ASSETS.into(), endpoint: Endpoint::Asset };
-        let pages = documents.into_iter().chain([asset]).filter(|_| with_pages);
+        let pages = documents.chain([asset]).filter(|_| with_pages);
 
         let mut router = Router::new();
         for route in calls.chain(files).chain(health).chain([readiness, export]).chain(sockets).chain(pages) {
@@ -150,7 +152,7 @@ mod tests {
         assert!(Routes::new(Dialect::Field, false, vec![]).unwrap().find("/get_cover/a.jpg").is_some());
         for dialect in [Dialect::Documented, Dialect::Field] {
             let routes = Routes::new(dialect, true, vec![]).unwrap();
-            for (path, _) in DOCUMENTS {
+            for (path, _) in FAMILY.documents {
                 assert!(routes.find(path).is_some(), "{path}");
             }
             assert_eq!(routes.find("/web/0/vendor/a.js").unwrap().1, Some("vendor/a.js"));

@@ -104,10 +104,12 @@ async fn dispatch(
             reply::json(status, &wire::health(&health))
         }
         (Endpoint::Document(file), Method::GET | Method::HEAD) => {
-            edge.pages.document(file, &request).unwrap_or_else(|| fail(dialect, RequestFault::NoSuchPath))
+            let page = edge.pages.document(file, &request).map(|page| page.map(reply::full));
+            page.unwrap_or_else(|| fail(dialect, RequestFault::NoSuchPath))
         }
         (Endpoint::Asset, Method::GET | Method::HEAD) => {
-            edge.pages.asset(name, &request).unwrap_or_else(|| fail(dialect, RequestFault::NoSuchPath))
+            let page = edge.pages.asset(&request).map(|page| page.map(reply::full));
+            page.unwrap_or_else(|| fail(dialect, RequestFault::NoSuchPath))
         }
         // A client of the API that sends a call to the path of a page has the wrong path.
         (Endpoint::Document(_) | Endpoint::Asset, _) => fail(dialect, RequestFault::NoSuchPath),

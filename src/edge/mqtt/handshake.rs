@@ -24,21 +24,31 @@ use crate::domain::error::DomainError;
 use crate::domain::login::Admitted;
 use crate::edge::net::Ending;
 use crate::edge::wire::{self, age_now, now};
-use crate::ports::metrics::METRICS;
-use crate::ports::router::{CloseReason, Mailbox};
+use crate::ports::metrics::{METRICS, Traffic};
+use crate::ports::router::{CloseReason, LinkInfo, Mailbox};
 
 /// Where mosquitto publishes whether a bridge of it is connected.
 const STATE_OF_BRIDGE: &str = "$SYS/broker/connection/";
 
+/// A connection that was accepted.
+pub(super) struct Arrival {
+    /// The address of the client.
+    pub peer: IpAddr,
+    /// Its place in the order in which connections were accepted.
+    pub number: u64,
+    /// Its bytes.
+    pub traffic: Arc<Traffic>,
+    /// The requirements of its listener.
+    pub profile: Profile,
+}
+
 /// Brings a new connection to its session; or its end, if it was refused, silent for too long, or the hub stops.
-/// `number` is its place in the order in which connections were accepted.
 pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     socket: S,
-    peer: IpAddr,
-    number: u64,
+    arrival: Arrival,
     edge: Arc<Edge>,
-    profile: Profile,
 ) -> Result<Session<S>, Ending> {
+    let Arrival { peer, number, traffic, profile } = arrival;
     let patience = seconds(edge.config.connect_timeout_s);
     let mut link = Link::new(socket, seconds(edge.config.write_timeout_s));
     let mut ending = Ending::Failed;
@@ -73,6 +83,7 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
         // Entered after all sessions were closed.
         entered.mailbox.close(CloseReason::ShuttingDown);
     }
+    entered.mailbox.note_link(LinkInfo { protocol: connect.version.name(), peer, since: now(), traffic });
     let terms = terms(&connect, entered.mailbox.last_seq(), &edge.config);
     let keep_alive_s = keep_alive_s(&connect, &edge.config);
     let properties = connack_properties(&connect, entered.assigned_id, keep_alive_s, &edge.config);

@@ -32,13 +32,14 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::net::{Bans, Client, Ending, Entrance, Listeners, Places, Protocol, Proxies, Stream, Terms};
+use super::net::{Bans, Client, Counted, Ending, Entrance, Listeners, Places, Protocol, Proxies, Stream, Terms};
 use crate::config::{self, Config, seconds};
 use crate::domain::Hub;
 use crate::domain::live::QueueLimits;
 use crate::edge::tasks::Tasks;
 use crate::edge::wire;
 use crate::ports::router::CloseReason;
+use handshake::Arrival;
 use sessions::Sessions;
 
 /// The protocol's name inside TLS (ALPN), as it is registered.
@@ -83,8 +84,10 @@ struct Mqtt {
 impl Protocol for Mqtt {
     async fn serve<S: Stream + 'static>(self: Arc<Self>, stream: S, client: Client) -> Ending {
         let Client { peer, number, place: _place, .. } = client;
+        let (stream, traffic) = Counted::new(stream);
+        let arrival = Arrival { peer, number, traffic, profile: self.profile };
         // Boxed: the memory of the handshake is free again once the session runs.
-        match Box::pin(handshake::handshake(stream, peer, number, Arc::clone(&self.edge), self.profile)).await {
+        match Box::pin(handshake::handshake(stream, arrival, Arc::clone(&self.edge))).await {
             Ok(session) => session.run().await,
             Err(ending) => ending,
         }

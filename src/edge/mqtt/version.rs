@@ -19,6 +19,14 @@ pub(super) enum Version {
 }
 
 impl Version {
+    /// Its name, for people.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "MQTT 3.1.1",
+            Self::V5 => "MQTT 5",
+        }
+    }
+
     /// The codec's packet for one whole frame.
     pub(super) fn read(self, mut frame: BytesMut) -> Result<Packet, Fault> {
         let size = frame.len();

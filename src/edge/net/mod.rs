@@ -9,6 +9,7 @@
 //!
 //! An HTTP proxy names the client of each request in a header instead; `forwarded` reads it.
 
+mod counted;
 mod entrance;
 mod flapping;
 mod flushed;
@@ -28,6 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::model::Party;
 
+pub use counted::Counted;
 pub use entrance::{Bans, Connections, Entrance, Terms};
 pub use forwarded::{Forwarded, Malformed};
 pub use linger::Linger;

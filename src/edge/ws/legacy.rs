@@ -30,6 +30,8 @@ use crate::domain::{Delivery, Form, Hub, Mailbox, Origin, Payload};
 use crate::edge::net::note_party;
 use crate::edge::{body, wire};
 use crate::model::{Event, FileName, MessageId, Party, PartyId, PlayedSound, Secret, Timestamp};
+use crate::ports::metrics::Traffic;
+use crate::ports::router::LinkInfo;
 
 request! {
     /// Has a friend play a sound.
@@ -50,11 +52,13 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     path: &str,
     token: Option<Secret>,
     from: Origin,
+    traffic: Arc<Traffic>,
 ) -> End {
     let (mut mailbox, expires_at) = match open(apps, path, token, from).await {
         Ok(opened) => opened,
         Err(error) => return apps.refused.hold(socket, path, from.peer, error).await,
     };
+    mailbox.note_link(LinkInfo { protocol: "legacy socket", peer: from.peer, since: wire::now(), traffic });
     let told = Told::new(apps.hub.counted_up_to(mailbox.party(), from));
     let line = Line::new(socket, &mut mailbox, &apps.config, expires_at);
     let mut connection = Connection { apps, line, told, in_hand: None, waiting: VecDeque::new() };

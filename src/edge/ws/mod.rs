@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::bytes::SocketBytes;
 pub use self::legacy::Said;
 pub use self::words::{WORDS, WordInfo};
+use super::net::Counted;
 use super::request::{self, Request};
 use super::tasks::Tasks;
 use super::wire;
@@ -42,7 +43,8 @@ use crate::domain::error::DomainError;
 use crate::domain::live::QueueLimits;
 use crate::domain::{CloseReason, Hub, Origin};
 use crate::model::Secret;
-use crate::ports::metrics::METRICS;
+use crate::ports::metrics::{METRICS, Traffic};
+use crate::ports::router::LinkInfo;
 use connection::Connection;
 use refused::Refused;
 use socket::Socket;
@@ -175,8 +177,9 @@ impl Apps {
     /// Serves one app until either side closes the connection. `io` is the stream after a handshake by another edge.
     pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self: Arc<Self>, io: S, handshake: Handshake) {
         let _open = METRICS.app_sockets.enter();
+        let (io, traffic) = Counted::new(io);
         let mut socket = Socket::new(io, &self.config).await;
-        let end = self.converse(&mut socket, handshake).await.unwrap_or_else(|end| end);
+        let end = self.converse(&mut socket, handshake, traffic).await.unwrap_or_else(|end| end);
         socket.close(end).await;
     }
 
@@ -189,8 +192,9 @@ impl Apps {
         from: Origin,
     ) {
         let _open = METRICS.legacy_sockets.enter();
+        let (io, traffic) = Counted::new(io);
         let mut socket = Socket::new(io, &self.config).await;
-        let end = legacy::serve(&self, &mut socket, &path, token, from).await;
+        let end = legacy::serve(&self, &mut socket, &path, token, from, traffic).await;
         socket.close(end).await;
     }
 
@@ -204,6 +208,7 @@ impl Apps {
         self: &Arc<Self>,
         socket: &mut Socket<S>,
         handshake: Handshake,
+        traffic: Arc<Traffic>,
     ) -> Result<End, End> {
         let Handshake { token, ticket, mut after, peer } = handshake;
         self.hub.may_connect(peer)?;
@@ -220,6 +225,7 @@ impl Apps {
             }
         };
         let mut mailbox = self.hub.connect(&admitted, self.queue_limits()).await?;
+        mailbox.note_link(LinkInfo { protocol: "app socket", peer, since: wire::now(), traffic });
         // Before the place in the stream is read: an event in between is sent twice rather than never.
         self.hub.subscribe_to_inbox(&mailbox)?;
         if let Some(id) = asked {

@@ -72,7 +72,7 @@ pub enum ReplayRetained {
 #[derive(Debug)]
 pub struct Mailbox {
     router: Arc<Router>,
-    queue: Arc<Queue>,
+    pub(super) queue: Arc<Queue>,
 }
 
 impl Mailbox {

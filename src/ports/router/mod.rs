@@ -13,6 +13,7 @@
 //! the file's gate ([`Disk::together`]), presence, then index, shares or retained messages, then one queue.
 
 mod backlog;
+mod connected;
 mod disk;
 mod endings;
 mod flow;
@@ -26,6 +27,7 @@ mod session;
 mod share;
 mod subjects;
 mod subscription;
+mod topics;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -39,6 +41,7 @@ use tokio::time::Instant;
 
 use crate::model::{Party, QoS, Topic, TopicFilter};
 
+pub use connected::{Connected, LinkInfo};
 pub use disk::{Disk, DiskError, DiskLimits, Found, Overflow, Repaired, StorageState, StoredSession, Ticket, repair};
 pub use flow::Held;
 pub use mailbox::{CloseReason, Deliveries, Incoming, Mailbox, MailboxHandle, ReplayRetained, TooManySubscriptions};
@@ -47,6 +50,7 @@ pub use publication::{Delivery, Publication, QueuePosition, Reached, Receipt};
 pub use queue::QueueLimits;
 pub use session::SessionHandle;
 pub use subscription::Subscription;
+pub use topics::{RetainedTopic, Seen, SubscribedFilter, Topics};
 
 #[cfg(test)]
 pub(crate) use disk::tests::{LIMITS as DISK_LIMITS, TestDisk};
@@ -58,6 +62,7 @@ use queue::{Manner, Pushed, Queue};
 use retained::{Retained, Stored};
 use share::Shares;
 use subjects::Subjects;
+use topics::Watch;
 
 /// The id of a connection of any protocol, unique within the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,6 +113,7 @@ pub struct Router {
     connections_live: AtomicUsize,
     published: AtomicU64,
     delivered: AtomicU64,
+    watch: Watch,
 }
 
 impl Router {
@@ -127,6 +133,7 @@ impl Router {
             connections_live: AtomicUsize::new(0),
             published: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
+            watch: Watch::default(),
         };
         for publication in retained {
             router.retained.store(&Arc::new(publication), |_| {});
@@ -220,6 +227,7 @@ impl Router {
         drop(together);
         self.published.fetch_add(1, Ordering::Relaxed);
         self.delivered.fetch_add(subscribers as u64, Ordering::Relaxed);
+        self.watch.note(&publication, subscribers);
         let commit = stored.then(|| self.disk.barrier());
         let held = owed.held_until(|| Instant::now() + self.backpressure_max, &publication);
         Reached { subscribers, retain_refused: retained == Stored::Refused, commit, held }

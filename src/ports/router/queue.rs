@@ -180,7 +180,7 @@ impl Queue {
 
     /// The number of queued deliveries.
     pub(super) fn depth(&self) -> usize {
-        self.state().deliveries.len()
+        self.state().queued()
     }
 
     /// Whether a connection serves the persistent session of the queue; none if it has no session.
@@ -233,6 +233,7 @@ impl Queue {
         drop(state.take_deliveries());
         state.is_replayed = false;
         state.waker = None;
+        state.link = None;
         true
     }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use dashmap::DashMap;
 
 use super::subjects::Subjects;
+use super::topics::RetainedTopic;
 use super::{Publication, RouterLimits};
 use crate::model::{Timestamp, Topic, TopicFilter};
 
@@ -125,6 +126,20 @@ impl Retained {
         });
         self.messages.fetch_sub(taken.len(), Ordering::Relaxed);
         taken
+    }
+
+    /// The topics that contain `text`, with the sizes of their messages, in no order.
+    pub(super) fn sizes(&self, text: &str) -> Vec<RetainedTopic> {
+        let mut found = Vec::new();
+        for group in &self.groups {
+            let wanted = group.iter().filter(|message| message.topic.as_str().contains(text));
+            found.extend(wanted.map(|message| RetainedTopic {
+                topic: message.topic.clone(),
+                bytes: message.payload.bytes().len(),
+                qos: message.qos,
+            }));
+        }
+        found
     }
 
     /// The number of messages.

@@ -20,6 +20,18 @@ impl Store {
         hub.map(|hub| stored(&hub)).transpose()
     }
 
+    /// The hash of the operator's password; none before it is made.
+    pub async fn operator_password(&self) -> Result<Option<String>, StoreError> {
+        self.noted::<String>("SELECT VALUE secret FROM ONLY meta:operator").await
+    }
+
+    /// Sets the hash of the operator's password, or removes it.
+    pub async fn set_operator_password(&self, hash: Option<&str>) -> Result<(), StoreError> {
+        self.run("UPSERT meta:operator SET secret = $hash RETURN NONE", vars! { hash: hash.map(str::to_owned) })
+            .await
+            .map(drop)
+    }
+
     /// Counts users, toys and messages. It scans the users, the toys and the chats, so it is for the start and the end
     /// of a process.
     pub async fn counts(&self) -> Result<Counts, StoreError> {

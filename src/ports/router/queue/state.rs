@@ -9,7 +9,9 @@ use super::{Durable, QueueLimits};
 use crate::model::{QoS, TopicFilter};
 use crate::ports::router::backlog::Backlog;
 use crate::ports::router::disk::{self, Entry, Op};
-use crate::ports::router::{CloseReason, ConnectionId, Delivery, Incoming, Publication, QueuePosition, Subscription};
+use crate::ports::router::{
+    CloseReason, ConnectionId, Delivery, Incoming, LinkInfo, Publication, QueuePosition, Subscription,
+};
 
 /// A drained queue with room for more than this releases its memory.
 const IDLE_CAPACITY: usize = 16;
@@ -95,6 +97,8 @@ pub(in crate::ports::router) struct State {
     before_replay: usize,
     /// Whether the connection got its replay because of a subscription of the session.
     pub(in crate::ports::router) is_replayed: bool,
+    /// The link of the connection, for the operator.
+    pub(in crate::ports::router) link: Option<Box<LinkInfo>>,
 }
 
 /// The event that the reader of a queue awaits.
@@ -134,6 +138,11 @@ impl State {
             backlog.cursor = seq - 1;
         }
         backlog.attached && backlog.live
+    }
+
+    /// The number of deliveries in memory.
+    pub(in crate::ports::router) fn queued(&self) -> usize {
+        self.deliveries.len()
     }
 
     /// Sets the replay for this connection, after the messages that are stored for it or in its queue now.

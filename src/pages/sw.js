@@ -1,0 +1,50 @@
+// The service worker of the family's app: it opens without a connection, and waits for the hub.
+// The files are those of one version of the program, whose hash is in their path.
+
+const FOLDER = "{{web}}";
+const CACHE = `toyhub ${FOLDER}`;
+const FILES = [
+  "account.js", "app.js", "chat.js", "family.js", "hub.js", "icon.svg", "manifest.json", "outbox.js", "parts.js",
+  "people.js", "recorder.js", "scan.js", "style.css", "texts.js", "toys.js", "vendor/jsqr.js", "vendor/preact.js",
+];
+/** A hub that has not answered by then is taken for one that is away. */
+const PATIENCE_MS = 3000;
+
+const worker = /** @type {any} */ (self);
+
+worker.addEventListener("install", (event) => {
+  const fill = async () => {
+    const cache = await caches.open(CACHE);
+    await cache.addAll(["/", ...FILES.map((name) => `${FOLDER}/${name}`)]);
+    await worker.skipWaiting();
+  };
+  event.waitUntil(fill());
+});
+
+worker.addEventListener("activate", (event) => {
+  const clear = async () => {
+    const old = (await caches.keys()).filter((name) => name.startsWith("toyhub ") && name !== CACHE);
+    await Promise.all(old.map((name) => caches.delete(name)));
+    await worker.clients.claim();
+  };
+  event.waitUntil(clear());
+});
+
+/** The app of the hub, or the kept one if the hub does not answer. */
+async function app(request) {
+  const kept = () => caches.match("/", { cacheName: CACHE });
+  const late = new Promise((resolve) => setTimeout(resolve, PATIENCE_MS)).then(kept);
+  const asked = fetch(request).catch(kept);
+  return (await Promise.race([asked, late])) ?? asked;
+}
+
+worker.addEventListener("fetch", (event) => {
+  const { request } = event;
+  const { origin, pathname } = new URL(request.url);
+  if (request.method !== "GET" || origin !== location.origin) return;
+  if (pathname === "/" && request.mode === "navigate") {
+    event.respondWith(app(request));
+  } else if (pathname.startsWith(`${FOLDER}/`)) {
+    event.respondWith(caches.match(request, { cacheName: CACHE }).then((kept) => kept ?? fetch(request)));
+  }
+});
