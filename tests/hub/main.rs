@@ -69,4 +69,5 @@ mod tls;
 mod transport;
 mod two_families;
 mod upgrade;
+mod voices;
 mod world;
