@@ -120,7 +120,7 @@ impl Server {
         hub.load_quiet_hours(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
         hub.prepare_own_files().await.map_err(|error| StartError::Part(fault(&error)))?;
         look_for_ffmpeg(&config.audio);
-        load_model(&hub, &config.speech).await;
+        tokio::join!(load_model(&hub, &config.speech), hub.prepare_voices());
         hub.check_health().await.map_err(|error| StartError::Part(fault(&error)))?;
         let operator_password = prepare_operator(&hub, &config.console).await;
         let socket = config.server.control_socket();

@@ -15,7 +15,7 @@ use crate::edge::wire::now;
 use crate::ports::data_folder::{self, Mended};
 use crate::ports::router::{self, Repaired};
 use crate::ports::speech::Recogniser;
-use crate::ports::speech::languages::Language;
+use crate::ports::speech::languages::{self, Language};
 use crate::ports::store::is_open;
 use crate::server;
 use crate::service::Failure;
@@ -170,8 +170,24 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
     let speech = &config.speech;
     let family = Language::of_family(&speech.languages);
     let voice = if speech.voice.is_empty() { family.voice } else { &speech.voice };
-    let synthesiser = server::speaker(config).check(voice).await;
+    let speaker = server::speaker(config);
+    let synthesiser = speaker.check(voice).await;
     report("synthesiser", synthesiser.map_err(|error| format!("{error}; apt-get install espeak-ng")))?;
+    match speech.piper_folder().filter(|_| speech.synthesiser_arguments.is_empty()) {
+        Some(_) => {
+            for fault in speaker.faults() {
+                report("voice", Err(fault.clone()))?;
+            }
+            for language in languages::all() {
+                let is_family = language.code == family.code;
+                if is_family || speech.languages.iter().any(|code| code == language.code) {
+                    let voice = if is_family && !speech.voice.is_empty() { &speech.voice } else { language.code };
+                    report(&format!("voice of {}", language.code), speaker.check_voice(voice).await)?;
+                }
+            }
+        }
+        None => print("none     Piper: the synthesiser above speaks; scripts/get-voice fetches more human voices")?,
+    }
     match config.speech.reply_url.as_str() {
         "" => print("ok       replies: built in")?,
         _ => print(format_args!("ok       replies: a chat endpoint, model {}", config.speech.reply_model))?,

@@ -77,11 +77,23 @@ settings! {
         /// Arguments of another program than espeak-ng, such as ["--model", "en.onnx", "--output_file", "-"] for piper.
         /// It gets the text on its standard input. "{voice}" and "{words_per_minute}" stand for these two keys.
         synthesiser_arguments: Vec<String> = Vec::new();
-        /// Voice of the speech synthesis program, for the first language; "espeak-ng --voices" lists them; "" for its
-        /// default voice of the language. espeak-ng uses other voices for other languages, and for Chinese characters
-        /// in any text.
+        /// Folder of Piper and its voices, which sound more human than those of espeak-ng; scripts/get-voice makes one.
+        /// Piper speaks the languages that it has a voice for, and espeak-ng the others, and where Piper fails. "" for the
+        /// folder piper in the working directory, if it exists. Unused with synthesiser_arguments.
+        piper: PathBuf = PathBuf::new() => Everyday;
+        /// Threads of Piper for one sentence.
+        piper_threads: usize = 1;
+        /// Voices of Piper in memory, about 150 MB each.
+        piper_voices_max: usize = 3;
+        /// Sentences that Piper speaks or that wait for it. Beyond that, espeak-ng speaks.
+        piper_queue_max: usize = 8;
+        /// Seconds that a sentence may wait for Piper, and then that Piper may take for it. After that, espeak-ng speaks.
+        piper_timeout_s: u64 = 5;
+        /// Voice for the first language: one of Piper, such as "en_US-joe-medium"; or one of the speech synthesis program,
+        /// such as "en+f3" ("espeak-ng --voices" lists them). "" for the first voice of Piper in the language, or else the
+        /// program's. Other languages, and Chinese characters in any text, have other voices.
         voice: String = String::new() => Everyday;
-        /// Words per minute of speech synthesis.
+        /// Words per minute of speech synthesis, about.
         words_per_minute: u32 = 150;
         /// Format of notices and answers: "mp3", or "wav" for toys that cannot decode MP3. Recordings and music are MP3
         /// in any case.
@@ -117,6 +129,8 @@ impl SpokenFormat {
 
 /// The path of the included model, relative to the working directory of the hub.
 const MODEL_IN_THE_BOX: &str = "models/toyhub-commands-en.bin";
+/// The folder of Piper, relative to the working directory of the hub.
+const PIPER: &str = "piper";
 
 impl Speech {
     /// The model file: that of the settings, or else the included one, if it exists.
@@ -125,6 +139,14 @@ impl Speech {
         match self.names_no_model() {
             false => Some(self.model.clone()),
             true => in_the_box.exists().then(|| in_the_box.to_owned()),
+        }
+    }
+
+    /// The folder of Piper: that of the settings, or else the usual one, if it exists.
+    pub fn piper_folder(&self) -> Option<PathBuf> {
+        match self.piper.as_os_str().is_empty() {
+            false => Some(self.piper.clone()),
+            true => Path::new(PIPER).is_dir().then(|| PIPER.into()),
         }
     }
 

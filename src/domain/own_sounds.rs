@@ -61,7 +61,7 @@ impl Hub {
     }
 
     /// The languages of the settings that the hub supports, that of the families among them.
-    fn spoken_languages(&self) -> impl Iterator<Item = &'static Language> {
+    pub(super) fn spoken_languages(&self) -> impl Iterator<Item = &'static Language> {
         let (family, codes) = (self.family_language(), &self.config.speech.languages);
         let is_spoken = |language: &Language| codes.iter().any(|code| code == language.code);
         languages::all().iter().copied().filter(move |language| language.code == family.code || is_spoken(language))

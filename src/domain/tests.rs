@@ -88,6 +88,7 @@ pub(crate) async fn world_on(config: Config, disk: Disk) -> World {
     let speaker = SpeakerSettings {
         program: "espeak-ng".into(),
         arguments: Vec::new(),
+        piper: None,
         words_per_minute: 150,
         timeout: std::time::Duration::from_secs(1),
         max_text_chars: 10,

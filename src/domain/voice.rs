@@ -225,8 +225,15 @@ impl Hub {
         Language::of_family(&self.config.speech.languages)
     }
 
+    /// Loads the voices of Piper for the hub's languages. Without them, espeak-ng speaks, and the log says so.
+    pub async fn prepare_voices(&self) {
+        let voices: Vec<&str> =
+            self.spoken_languages().flat_map(|language| [self.voice(language), language.code]).collect();
+        self.speaker.prepare(&voices).await;
+    }
+
     /// The voice for a language. The voice of the settings is for the families' language, or for all languages with a
-    /// program other than espeak-ng; for another language, espeak-ng's default voice.
+    /// program other than espeak-ng; for another language, the first voice of Piper, or espeak-ng's default voice.
     pub(super) fn voice(&self, language: &'static Language) -> &str {
         let speech = &self.config.speech;
         let is_own = language.code == self.family_language().code || !speech.synthesiser_arguments.is_empty();
@@ -253,7 +260,9 @@ impl Hub {
         let speech = &self.config.speech;
         let (program, arguments) = (&speech.synthesiser, speech.synthesiser_arguments.join("\0"));
         let settings = format!("\0{voice}\0{}\0{program}\0{arguments}\0", speech.words_per_minute);
-        self.secret_name(prefix, speech.format.extension(), &[settings.as_bytes(), text.as_bytes()])
+        // Sounds of espeak-ng keep their names.
+        let piper = self.speaker.piper_voices(voice).map(|name| format!("{name}\0")).collect::<String>();
+        self.secret_name(prefix, speech.format.extension(), &[settings.as_bytes(), piper.as_bytes(), text.as_bytes()])
     }
 
     /// The prefix of the names of all recordings of a party, by which they are found when the party is erased. Only the

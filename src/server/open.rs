@@ -21,7 +21,7 @@ use crate::ports::files::Files;
 use crate::ports::reply::{BuiltIn, ChatEndpoint, ChatSettings, ReplyEngine, WithFallback};
 use crate::ports::router::{Disk, DiskError, DiskLimits, Overflow, Router, RouterLimits};
 use crate::ports::space::{Space, is_disk_full};
-use crate::ports::speech::{RecogniserSettings, Speaker, SpeakerSettings};
+use crate::ports::speech::{PiperSettings, RecogniserSettings, Speaker, SpeakerSettings};
 use crate::ports::store::{Location, Store, StoreError, StoreSettings, check_files, damage, is_open};
 
 /// Why a hub does not start: one line for the operator.
@@ -193,13 +193,22 @@ fn disk_limits(config: &Config) -> DiskLimits {
 
 /// The synthesiser of the configuration.
 pub fn speaker(config: &Config) -> Speaker {
+    let speech = &config.speech;
+    let piper = speech.piper_folder().map(|folder| PiperSettings {
+        folder,
+        threads: speech.piper_threads,
+        voices_max: speech.piper_voices_max,
+        queue_max: speech.piper_queue_max,
+        timeout: seconds(speech.piper_timeout_s),
+    });
     Speaker::new(SpeakerSettings {
-        program: config.speech.synthesiser.clone().into(),
-        arguments: config.speech.synthesiser_arguments.clone(),
-        words_per_minute: config.speech.words_per_minute,
-        timeout: seconds(config.speech.timeout_s),
-        max_text_chars: config.speech.text_max_chars,
-        max_parallel: config.speech.parallel_max,
+        program: speech.synthesiser.clone().into(),
+        arguments: speech.synthesiser_arguments.clone(),
+        piper,
+        words_per_minute: speech.words_per_minute,
+        timeout: seconds(speech.timeout_s),
+        max_text_chars: speech.text_max_chars,
+        max_parallel: speech.parallel_max,
     })
 }
 

@@ -73,4 +73,5 @@ mod tls;
 mod transport;
 mod two_families;
 mod upgrade;
+mod voices;
 mod world;

@@ -380,7 +380,7 @@ async fn without_a_valid_model_the_hub_runs_and_reports_the_fault() {
     assert!(printed.contains("ok       speech model: model.bin: ") && printed.contains("window 10 s"), "{printed}");
 }
 
-async fn doctor(world: &World) -> String {
+pub async fn doctor(world: &World) -> String {
     String::from_utf8(world.command(&["doctor"]).output().await.unwrap().stdout).unwrap()
 }
 

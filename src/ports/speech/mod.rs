@@ -13,4 +13,4 @@ pub use recognise::{
     ModelDescription, ModelError, ModelKind, NoTranscript, RecogniseError, Recogniser, RecogniserSettings, Seconds,
     Transcript,
 };
-pub use speak::{SpeakError, Speaker, SpeakerSettings};
+pub use speak::{PiperError, PiperSettings, Sentences, SpeakError, Speaker, SpeakerSettings, Voice};

@@ -1,0 +1,187 @@
+//! The voices of the hub: Piper, what happens when it fails, and the voice of each toy.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::sound;
+use crate::speech::doctor;
+use crate::world::{Toy, User, World};
+
+const VOICE: &str = "en_US-test-low";
+
+/// A folder of Piper whose interpreter is a script.
+fn piper(folder: &TempDir, lines: &str) -> (&'static str, &'static str) {
+    let piper = folder.path().join("a piper");
+    for part in ["venv/bin", "voices"] {
+        std::fs::create_dir_all(piper.join(part)).unwrap();
+    }
+    for file in [format!("{VOICE}.onnx"), format!("{VOICE}.onnx.json")] {
+        std::fs::write(piper.join("voices").join(file), "x").unwrap();
+    }
+    let script = piper.join("venv/bin/python");
+    // A child writes it: a file that this process, or a fork of it, holds open for writing could not be started.
+    let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$0" && chmod +x "$0""#;
+    let lines = format!("cd '{}'\n{lines}", folder.path().display());
+    assert!(Command::new("sh").args(["-c", write, script.to_str().unwrap(), &lines]).status().unwrap().success());
+    ("TOYHUB_SPEECH__PIPER", String::leak(piper.to_str().unwrap().to_owned()))
+}
+
+/// Answers each request by two seconds of noise, and writes the requests down.
+const GOOD: &str =
+    "while read -r line; do echo \"$line\" >> asked; echo ok 16000 64000; head -c 64000 /dev/urandom; done";
+
+fn requests(world: &World) -> Vec<Value> {
+    let text = std::fs::read_to_string(world.folder().join("asked")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The seconds of the notice of a message to the toy.
+async fn notice_of_message(world: &World, from: &User, to: &Toy) -> f64 {
+    let fields = [("user_id", from.id.as_str()), ("to_user", to.id.as_str()), ("token", from.token.as_str())];
+    let sent = world.upload("/app_uploader", "reco_file", sound::beep(), &fields).await;
+    assert_eq!(sent["code"], 0, "{sent}");
+    let stored = std::fs::read_dir(world.data_dir().join("files/chat")).unwrap().map(|entry| entry.unwrap());
+    let notice = stored.into_iter().find(|file| file.file_name().to_string_lossy().starts_with("say-")).unwrap();
+    sound::seconds(world.folder(), &std::fs::read(notice.path()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn piper_speaks_where_it_has_a_voice() {
+    let folder = tempfile::tempdir().unwrap();
+    let piper = piper(&folder, GOOD);
+    let languages = ("TOYHUB_SPEECH__LANGUAGES", "en,de");
+    let mut world = World::start_in(folder, &[piper, languages, ("TOYHUB_SERVER__LOG", "info")]).await;
+    let mia = world.user("mia").await;
+    let toy = world.toy(&mia, "Fluffy").await;
+    assert!((1.9..2.3).contains(&notice_of_message(&world, &mia, &toy).await));
+    let texts: Vec<String> = requests(&world).iter().map(|request| request["text"].to_string()).collect();
+    assert!(texts.iter().any(|text| text.contains("message from Dad")), "{texts:?}");
+    let printed = doctor(&world).await;
+    assert!(printed.contains(&format!("ok       voice of en: Piper, voice {VOICE}")), "{printed}");
+    assert!(printed.contains("ok       voice of de: espeak-ng, voice de"), "{printed}");
+    assert_eq!(world.stop().await, Some(0));
+    let log = std::fs::read_to_string(world.log()).unwrap();
+    assert!(log.contains("Piper speaks") && log.contains(VOICE) && !log.contains("WARN"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_piper_that_dies_in_the_middle_of_a_sentence_is_named_and_espeak_speaks() {
+    let folder = tempfile::tempdir().unwrap();
+    // The hub's own sounds, and the test of the voice, are spoken. Then it dies behind half of a sentence.
+    let piper = piper(
+        &folder,
+        "while read -r line; do case $line in *'message from'*) echo ok 16000 64000; head -c 999 /dev/zero; exit 3;; esac
+         echo ok 16000 64000; head -c 64000 /dev/urandom; done",
+    );
+    std::fs::write(folder.path().join("a piper/voices/de_DE-none-low.onnx"), "x").unwrap();
+    let world = World::start_in(folder, &[piper, ("TOYHUB_SERVER__LOG", "info")]).await;
+    let mia = world.user("mia").await;
+    let toy = world.toy(&mia, "Fluffy").await;
+    let seconds = notice_of_message(&world, &mia, &toy).await;
+    assert!((0.5..4.0).contains(&seconds) && (seconds - 2.0).abs() > 0.1, "{seconds}");
+    let log = std::fs::read_to_string(world.log()).unwrap();
+    let line = log.lines().find(|line| line.contains("Piper has failed")).unwrap_or_else(|| panic!("{log}"));
+    assert!(line.contains("the process has ended") && line.contains("espeak-ng speaks instead"), "{line}");
+    assert!(!log.contains("message from"), "no text is logged");
+    let line = log.lines().find(|line| line.contains("de_DE-none-low")).unwrap_or_else(|| panic!("{log}"));
+    assert!(line.contains("WARN") && line.contains("de_DE-none-low.onnx.json is missing"), "{line}");
+    assert!(doctor(&world).await.contains("MISSING  voice: "));
+}
+
+/// `scripts/get-voice` into this folder, without any network, with a list of one voice, of a package.
+fn get_voice(home: &Path, arguments: &[&str], sha256: [&str; 3]) -> (String, String) {
+    let [model, configuration, package] = sha256;
+    let list = format!("en\ten_US-a-low\t{model}\t{configuration}\ten\ta-voice==1.0\t{package}\ta_voice/data\n");
+    std::fs::write(home.join("list"), list).unwrap();
+    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/get-voice"))
+        .args(arguments)
+        .env("VOICES_URL", "http://127.0.0.1:9")
+        .env("VOICES_LIST", home.join("list"))
+        .env("VOICES_FOLDER", home.join("piper"))
+        .env("PIP_NO_INDEX", "1")
+        .env("PIP_FIND_LINKS", home)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// A package of PyPI with the two files of a voice; and its SHA-256.
+fn package_of_a_voice(home: &Path) -> String {
+    let mut wheel = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, text) in [
+        ("a_voice/data/en_US-a-low.onnx", "the voice"),
+        ("a_voice/data/en_US-a-low.onnx.json", "{}"),
+        ("a_voice-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: a-voice\nVersion: 1.0\n"),
+        (
+            "a_voice-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        ),
+        ("a_voice-1.0.dist-info/RECORD", ""),
+    ] {
+        wheel.start_file(name, options).unwrap();
+        std::io::Write::write_all(&mut wheel, text.as_bytes()).unwrap();
+    }
+    let wheel = wheel.finish().unwrap().into_inner();
+    std::fs::write(home.join("a_voice-1.0-py3-none-any.whl"), &wheel).unwrap();
+    sha256(&wheel)
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex::encode(<sha2::Sha256 as sha2::Digest>::digest(bytes))
+}
+
+#[test]
+fn voices_are_fetched_once_and_verified() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let (package, model, configuration) = (package_of_a_voice(home), sha256(b"the voice"), sha256(b"{}"));
+    let right = [model.as_str(), configuration.as_str(), package.as_str()];
+    let none = "0".repeat(64);
+
+    let (folder, said) = get_voice(home, &["--cached", "en"], right);
+    assert_eq!((folder.as_str(), said.as_str()), ("", ""));
+    // Piper itself cannot be fetched.
+    let (folder, said) = get_voice(home, &["en", "zh"], right);
+    assert_eq!(folder, "");
+    for part in ["Piper was not installed", "espeak-ng speaks en", "no voice is listed for zh"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    install_nothing(&home.join("piper"));
+    for (sums, fault) in [
+        ([model.as_str(), configuration.as_str(), none.as_str()], "a-voice==1.0 has changed"),
+        ([none.as_str(), configuration.as_str(), package.as_str()], "not those of en_US-a-low"),
+        ([model.as_str(), none.as_str(), package.as_str()], "not those of en_US-a-low"),
+    ] {
+        let (folder, said) = get_voice(home, &["en"], sums);
+        assert!(folder.is_empty() && said.contains(fault) && said.contains("espeak-ng speaks en"), "{said}");
+        assert_eq!(std::fs::read_dir(home.join("piper/voices")).unwrap().count(), 0, "{fault}");
+    }
+    for _ in 0..2 {
+        let (folder, said) = get_voice(home, &["en"], right);
+        assert_eq!(PathBuf::from(folder.trim_end()), home.join("piper"), "{said}");
+        assert!(said.contains("en_US-a-low speaks en"), "{said}");
+    }
+    let (folder, said) = get_voice(home, &["--cached", "en"], right);
+    assert!(!folder.is_empty() && !said.contains("fetching"), "{said}");
+    // A file of an interrupted download is not taken for a voice.
+    std::fs::remove_file(home.join("piper/voices/en_US-a-low.onnx.json")).unwrap();
+    assert_eq!(get_voice(home, &["--cached", "en"], right).0, "");
+    assert_ne!(get_voice(home, &["en"], right).0, "");
+    let left: Vec<_> = std::fs::read_dir(home.join("piper")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("work")), "{left:?}");
+}
+
+/// An environment that passes for an installed Piper, with the interpreter and the pip of this machine.
+fn install_nothing(folder: &Path) {
+    assert!(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")).status().unwrap().success());
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/piper.txt");
+    std::fs::copy(requirements, folder.join("venv/installed")).unwrap();
+    let mode = std::fs::metadata(folder.join("venv/bin/python")).unwrap().permissions().mode();
+    assert_ne!(mode & 0o111, 0);
+}
