@@ -110,6 +110,11 @@ impl Hub {
         Ok(name)
     }
 
+    /// The most bytes of a sound or picture of the library, which is read into memory.
+    pub fn content_max_bytes(&self) -> u64 {
+        self.config.audio.content_max_bytes
+    }
+
     /// How long stored music plays, in seconds. Of a piece that an older version has added it is found out once.
     pub(super) async fn music_seconds(&self, music: &FileName) -> Result<f64, DomainError> {
         if let Some(seconds) = self.store.music_seconds(music).await? {

@@ -90,6 +90,7 @@ pub(crate) async fn world_on(config: Config, disk: Disk) -> World {
         arguments: Vec::new(),
         words_per_minute: 150,
         timeout: std::time::Duration::from_secs(1),
+        output_cpu_max: std::time::Duration::from_secs(1),
         max_text_chars: 10,
         max_parallel: 1,
     };

@@ -198,6 +198,7 @@ pub fn speaker(config: &Config) -> Speaker {
         arguments: config.speech.synthesiser_arguments.clone(),
         words_per_minute: config.speech.words_per_minute,
         timeout: seconds(config.speech.timeout_s),
+        output_cpu_max: seconds(config.speech.output_cpu_max_s),
         max_text_chars: config.speech.text_max_chars,
         max_parallel: config.speech.parallel_max,
     })

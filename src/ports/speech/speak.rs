@@ -27,8 +27,6 @@ const PARTS_MAX: usize = 8;
 
 /// The maximum duration of an answer, in seconds.
 const MAX_SPEECH_S: u32 = 600;
-/// The CPU time that reading its output may take.
-const SPEECH_CPU_MAX: Duration = Duration::from_secs(60);
 
 /// The maximum output of the engine: the longest speech at 48 kHz, 16 bits.
 const MAX_WAV_BYTES: u64 = MAX_SPEECH_S as u64 * 48_000 * 2;
@@ -44,6 +42,8 @@ pub struct SpeakerSettings {
     pub words_per_minute: u32,
     /// How long a text may wait for its turn, and then how long its synthesis may take.
     pub timeout: Duration,
+    /// The CPU time that reading its output may take.
+    pub output_cpu_max: Duration,
     /// A text is cut after this many characters.
     pub max_text_chars: usize,
     /// The number of texts that are synthesised at the same time.
@@ -107,7 +107,8 @@ impl Speaker {
             command.args(self.settings.arguments.iter().map(|argument| self.filled(argument, voice)));
             wavs.push(self.run(command, text).await?);
         }
-        tokio::task::spawn_blocking(move || joined(wavs))
+        let cpu_max = self.settings.output_cpu_max;
+        tokio::task::spawn_blocking(move || joined(wavs, cpu_max))
             .await
             .map_err(|error| SpeakError::Failed(error.to_string()))?
     }
@@ -198,8 +199,8 @@ fn plain(text: &str, max_chars: usize) -> String {
 }
 
 /// The parts of one sound, at one loudness.
-fn joined(wavs: Vec<Bytes>) -> Result<Sound, SpeakError> {
-    let limits = DecodeLimits { max_seconds: MAX_SPEECH_S, cpu_max: SPEECH_CPU_MAX, ffmpeg: None };
+fn joined(wavs: Vec<Bytes>, cpu_max: Duration) -> Result<Sound, SpeakError> {
+    let limits = DecodeLimits { max_seconds: MAX_SPEECH_S, cpu_max, ffmpeg: None };
     let mut whole: Option<Sound> = None;
     for wav in wavs {
         let mut part = match audio::decode_bytes(wav, &limits) {
@@ -275,6 +276,7 @@ mod tests {
             arguments: Vec::new(),
             words_per_minute: 160,
             timeout: Duration::from_secs(10),
+            output_cpu_max: Duration::from_secs(10),
             max_text_chars: 500,
             max_parallel: 2,
         }
