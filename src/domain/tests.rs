@@ -13,7 +13,9 @@ use tempfile::TempDir;
 
 use super::login::Admitted;
 use super::*;
-use crate::model::{ChatId, DeviceKey, HubId, MessageId, MessageState, PartyKind, Timestamp, Toy, ToyId, User, UserId};
+use crate::model::{
+    ChatId, DeviceKey, FileName, HubId, MessageId, MessageState, PartyKind, Timestamp, Toy, ToyId, User, UserId,
+};
 use crate::ports::chunks::{ChunkLimits, Usage};
 use crate::ports::data_folder::{Inspection, Parts};
 use crate::ports::router::{Disk, DiskLimits, Overflow, QueueLimits, RouterLimits};

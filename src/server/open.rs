@@ -127,6 +127,10 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
     if again > 0 {
         tracing::info!(again, "erasures from before the restore are repeated");
     }
+    let removed = hub.remove_unfinished_files().await.map_err(|error| StartError::Part(fault(&error)))?;
+    if removed > 0 {
+        tracing::info!(removed, "files of an interrupted command deleted");
+    }
     Ok(Arc::new(hub))
 }
 
