@@ -38,7 +38,7 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     number: u64,
     edge: Arc<Edge>,
     profile: Profile,
-) -> Result<Session<S>, Ending> {
+) -> Result<Box<Session<S>>, Ending> {
     let patience = seconds(edge.config.connect_timeout_s);
     let mut link = Link::new(socket, seconds(edge.config.write_timeout_s));
     let mut ending = Ending::Failed;
@@ -82,7 +82,8 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     let silence_max = (keep_alive_s > 0).then(|| Duration::from_secs(keep_alive_s.into()) * 3 / 2);
     let lifetime = Lifetime { will: connect.will.take(), expiry_s: connect.expiry_s, silence_max, login_ends };
     let exchange = Exchange::new(terms, entered.memory);
-    Ok(Session::new(edge, link, entered.mailbox, entered.place, exchange, lifetime, peer))
+    // Boxed: otherwise the task of the connection would have room for it several times.
+    Ok(Box::new(Session::new(edge, link, entered.mailbox, entered.place, exchange, lifetime, peer)))
 }
 
 async fn read_connect<S: AsyncRead + AsyncWrite>(
