@@ -30,7 +30,8 @@ const DEFAULT_CONFIG: &str = "broker.toml";
 /// The outcome of a command that was interrupted while the hub executes it.
 const LEFT_TO_THE_HUB: &str = "interrupted: the hub finishes the command, and logs the outcome";
 /// The outcome of a command that was interrupted while no hub runs.
-const INTERRUPTED: &str = "interrupted: the command may be half done; repeat it";
+const INTERRUPTED: &str = "interrupted: an erasure that has begun is continued by the hub, or by 'toyhub erase --finish'; \
+     anything else is done or not done: repeat it";
 /// SurrealDB's parser and executor recurse deeper than the system's default stack.
 const THREAD_STACK_BYTES: usize = 10 * 1024 * 1024;
 

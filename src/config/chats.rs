@@ -10,6 +10,9 @@ settings! {
         /// Later the same recording is a new message. 0 makes every recording a new message; a client that tries again
         /// may then make duplicates.
         retry_window_s: u64 = 600 => MayBeZero;
+        /// Seconds that a call for unread messages waits for an earlier answer with messages to the same receiver, which
+        /// is still being sent. Later it is answered with code 17 (busy).
+        handover_timeout_s: u64 = 1;
         /// Seconds between two checks whether quiet hours of toys have begun or ended.
         quiet_check_interval_s: u64 = 10;
         /// Minutes for which a guardian's urgent message suspends the quiet hours of a toy.

@@ -100,6 +100,8 @@ settings! {
         format: SpokenFormat = SpokenFormat::Mp3;
         /// Seconds that the synthesis of one sentence may take.
         timeout_s: u64 = 10;
+        /// Seconds of CPU time that reading the output of the program may take.
+        output_cpu_max_s: u64 = 60;
         /// Characters of one text to speak.
         text_max_chars: usize = 600;
         /// Sentences spoken at once.

@@ -78,36 +78,49 @@ impl Hub {
             _ => ("mp3", self.encode(decoded, SpokenFormat::Mp3).await?),
         };
         let music = match new.name {
-            None => self.keep(FileKind::Music, extension, sound).await?,
-            Some(name) => self.keep_named(name, extension, sound).await?,
+            None => FileName::random(extension),
+            Some(name) => self.checked_name(name, extension).await?,
         };
-        let cover = self.keep(FileKind::Image, picture, new.cover).await?;
-        let content = Content { id: ContentId::random(), title, music, cover };
+        let content = Content { id: ContentId::random(), title, music, cover: FileName::random(picture) };
+        let of_command = vec![(FileKind::Music, content.music.clone()), (FileKind::Image, content.cover.clone())];
+        let note = self.files.begin(content.id.as_str(), of_command).await.map_err(DomainError::internal)?;
+        self.keep_music(&content.music, sound).await?;
+        self.files.put(FileKind::Image, &content.cover, new.cover).await.map_err(DomainError::internal)?;
         self.store.add_content(&content, now).await?;
         self.store.set_music_seconds(&content.music, duration.as_secs_f64()).await?;
+        self.files.finish(note).await.map_err(DomainError::internal)?;
         Ok(content)
     }
 
-    /// Stores a sound under a name that pages know. Errors: `Invalid`.
-    async fn keep_named(&self, name: FileName, extension: &str, sound: Bytes) -> Result<FileName, DomainError> {
+    /// A name that pages know, for a new sound. Errors: `Invalid`.
+    async fn checked_name(&self, name: FileName, extension: &str) -> Result<FileName, DomainError> {
         if media_type(name.extension()) != media_type(extension) {
             return Err(DomainError::invalid(
                 "--name",
                 format!("must end with .{extension}, as the sound is stored in that format"),
             ));
         }
-        let is_taken = || DomainError::invalid("--name", "is the name of another sound of the hub");
         if is_own(&name) || self.store.is_music(&name).await? {
-            return Err(is_taken());
-        }
-        if !self.files.put_new(FileKind::Music, &name, sound.clone()).await.map_err(DomainError::internal)? {
-            // The file of a command that was interrupted before its piece was in the library.
-            if self.store.is_music(&name).await? {
-                return Err(is_taken());
-            }
-            self.files.put(FileKind::Music, &name, sound).await.map_err(DomainError::internal)?;
+            return Err(name_is_taken());
         }
         Ok(name)
+    }
+
+    /// Stores the sound of a new piece. Errors: `Invalid` for a name that another command has taken meanwhile.
+    async fn keep_music(&self, name: &FileName, sound: Bytes) -> Result<(), DomainError> {
+        if self.files.put_new(FileKind::Music, name, sound.clone()).await.map_err(DomainError::internal)? {
+            return Ok(());
+        }
+        // A file that nobody has added to the library.
+        if self.store.is_music(name).await? {
+            return Err(name_is_taken());
+        }
+        self.files.put(FileKind::Music, name, sound).await.map_err(DomainError::internal)
+    }
+
+    /// The most bytes of a sound or picture of the library, which is read into memory.
+    pub fn content_max_bytes(&self) -> u64 {
+        self.config.audio.content_max_bytes
     }
 
     /// How long stored music plays, in seconds. Of a piece that an older version has added it is found out once.
@@ -252,6 +265,10 @@ impl Hub {
     ) -> Result<BoxStream<'static, io::Result<Bytes>>, DomainError> {
         self.files.read(file, range).await.map_err(DomainError::internal)
     }
+}
+
+fn name_is_taken() -> DomainError {
+    DomainError::invalid("--name", "is the name of another sound of the hub")
 }
 
 /// The name of a built-in picture.

@@ -14,12 +14,10 @@ use tokio::time::timeout;
 
 use super::Hub;
 use super::error::DomainError;
+use crate::config::seconds;
 use crate::model::{Message, Party, PartyId, Timestamp};
 use crate::ports::store::{BatchMark, BatchUndo};
 
-/// How long a call waits for another answer to be sent. Then a client reads slowly, and the call for its messages is
-/// refused.
-const WAIT_MAX: Duration = Duration::from_secs(1);
 /// The maximum number of messages in one answer.
 const BATCH_MAX: usize = 200;
 
@@ -78,7 +76,9 @@ impl Hub {
         if self.rests(receiver) {
             return Ok((Vec::new(), None));
         }
-        let undecided = timeout(WAIT_MAX, self.begin_handover(receiver)).await.map_err(|_| DomainError::Busy)?;
+        // Later, a client reads slowly, and its further calls are refused.
+        let begun = timeout(self.handover_timeout(), self.begin_handover(receiver)).await;
+        let undecided = begun.map_err(|_| DomainError::Busy)?;
         let batch = self.store.unread_batch(receiver, from, BATCH_MAX).await?;
         for heard in batch.corrected {
             self.announce_read(receiver, Some(heard)).await;
@@ -117,11 +117,15 @@ impl Hub {
         Ok(self.store.unmark_batch(&receiver, undo).await?)
     }
 
-    /// Waits until the answers to a party are decided, for a second at most.
+    /// Waits until the answers to a party are decided, for `chats.handover_timeout_s` at most.
     pub async fn await_handovers(&self, party: &Party) {
         let Some(mut waiting) = self.handovers.0.get(party).map(|waiting| waiting.clone()) else { return };
         // It is an error when the sender is gone, which never sends.
-        let _ = timeout(WAIT_MAX, waiting.changed()).await;
+        let _ = timeout(self.handover_timeout(), waiting.changed()).await;
+    }
+
+    fn handover_timeout(&self) -> Duration {
+        seconds(self.config.chats.handover_timeout_s)
     }
 
     /// The unread messages of one sender, marked as read at once.

@@ -48,6 +48,7 @@ mod streams;
 pub(crate) mod tests;
 mod tickets;
 mod toys;
+mod unfinished;
 mod units;
 mod uploads;
 mod voice;
@@ -56,7 +57,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use crate::config::Config;
-use crate::model::{FileName, Party, Secret, Timestamp};
+use crate::model::{Party, Secret, Timestamp};
 use crate::ports::chunks::Chunks;
 use crate::ports::clock::MonotonicClock;
 use crate::ports::data_folder::DataFolder;
@@ -263,13 +264,6 @@ impl Hub {
     /// Stores the time, so that the next start notices a clock that is wrong. Blocks on the disk.
     pub fn note_clock(&self) -> Result<(), DomainError> {
         self.folder.note_clock().map_err(DomainError::internal)
-    }
-
-    /// Stores a sound or picture under a random name.
-    async fn keep(&self, kind: FileKind, extension: &str, bytes: bytes::Bytes) -> Result<FileName, DomainError> {
-        let name = FileName::random(extension);
-        self.files.put(kind, &name, bytes).await.map_err(DomainError::internal)?;
-        Ok(name)
     }
 
     /// Checks a required name: not empty, not too long, and visible.

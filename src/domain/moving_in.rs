@@ -5,15 +5,19 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Hub;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
 use super::accounts::hash_of;
 use super::error::DomainError;
-use super::toys::NewDevice;
+use super::toys::{NewDevice, qr_names};
+use super::{FileKind, Hub};
 use crate::model::{DeviceKey, Secret, Timestamp};
 use crate::ports::store::StoredDevice;
 
 /// More devices than a hub has.
 const DEVICES_MAX: usize = 10_000_000;
+/// Devices whose pictures are stored at once.
+const PICTURES_AT_ONCE: usize = 16;
 /// The least length of a secret that comes with a device. The hub's own secrets have 64 characters.
 const SECRET_MIN_CHARS: usize = 16;
 /// The greatest length, in bytes.
@@ -122,10 +126,13 @@ impl Hub {
     pub(super) async fn put_devices(&self, devices: Vec<StoredDevice>, now: Timestamp) -> Result<(), DomainError> {
         self.check_room(0)?;
         let keys: Vec<DeviceKey> = devices.iter().map(|device| device.key.clone()).collect();
+        let pictures = keys.iter().map(qr_names).collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
+        let pictures = pictures.map(|name| (FileKind::Qr, name)).collect();
+        let note = self.files.begin(DeviceKey::random().as_str(), pictures).await.map_err(DomainError::internal)?;
         let putting = async {
-            for key in &keys {
-                self.put_qr_pictures(key).await?;
-            }
+            // Several at once share the syncs of the file system.
+            let put = stream::iter(keys.clone()).map(|key| async move { self.put_qr_pictures(&key).await });
+            put.buffer_unordered(PICTURES_AT_ONCE).try_collect::<()>().await?;
             self.store.add_devices(&devices, now).await.map_err(DomainError::from)
         };
         let outcome = putting.await;
@@ -136,6 +143,7 @@ impl Hub {
                 self.delete_qr_pictures(key).await?;
             }
         }
+        self.files.finish(note).await.map_err(DomainError::internal)?;
         outcome
     }
 }

@@ -13,7 +13,9 @@ use tempfile::TempDir;
 
 use super::login::Admitted;
 use super::*;
-use crate::model::{ChatId, DeviceKey, HubId, MessageId, MessageState, PartyKind, Timestamp, Toy, ToyId, User, UserId};
+use crate::model::{
+    ChatId, DeviceKey, FileName, HubId, MessageId, MessageState, PartyKind, Timestamp, Toy, ToyId, User, UserId,
+};
 use crate::ports::chunks::{ChunkLimits, Usage};
 use crate::ports::data_folder::{Inspection, Parts};
 use crate::ports::router::{Disk, DiskLimits, Overflow, QueueLimits, RouterLimits};
@@ -91,6 +93,7 @@ pub(crate) async fn world_on(config: Config, disk: Disk) -> World {
         piper: None,
         words_per_minute: 150,
         timeout: std::time::Duration::from_secs(1),
+        output_cpu_max: std::time::Duration::from_secs(1),
         max_text_chars: 10,
         max_parallel: 1,
     };

@@ -73,6 +73,11 @@ fn qr_name(key: &DeviceKey, extension: &str) -> Result<FileName, DomainError> {
     format!("{key}.{extension}").parse().map_err(DomainError::internal)
 }
 
+/// The names of a device's QR pictures.
+pub(super) fn qr_names(key: &DeviceKey) -> Result<Vec<FileName>, DomainError> {
+    QR_EXTENSIONS.into_iter().map(|extension| qr_name(key, extension)).collect()
+}
+
 impl Hub {
     /// Adds devices with their QR pictures (`<key>.jpg`, `<key>.png`): all of them, or none, as secrets would be lost
     /// otherwise. Errors: `DiskFull`.
@@ -84,17 +89,17 @@ impl Hub {
     }
 
     pub(super) async fn put_qr_pictures(&self, key: &DeviceKey) -> Result<(), DomainError> {
-        for (extension, draw) in QR_EXTENSIONS.into_iter().zip([qr::jpeg, qr::png]) {
-            let picture = draw(key.as_str()).map_err(DomainError::internal)?;
-            let name = qr_name(key, extension)?;
-            self.files.put(FileKind::Qr, &name, Bytes::from(picture)).await.map_err(DomainError::internal)?;
+        let text = key.as_str().to_owned();
+        let drawn = self.disk_workers.run(move || [qr::jpeg(&text), qr::png(&text)]).await?;
+        for (name, picture) in qr_names(key)?.iter().zip(drawn) {
+            let picture = Bytes::from(picture.map_err(DomainError::internal)?);
+            self.files.put(FileKind::Qr, name, picture).await.map_err(DomainError::internal)?;
         }
         Ok(())
     }
 
     pub(super) async fn delete_qr_pictures(&self, key: &DeviceKey) -> Result<(), DomainError> {
-        for extension in QR_EXTENSIONS {
-            let name = qr_name(key, extension)?;
+        for name in qr_names(key)? {
             self.files.delete_if_there(FileKind::Qr, &name).await.map_err(DomainError::internal)?;
         }
         Ok(())

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -20,9 +19,6 @@ use crate::ports::speech::languages::{Language, Line};
 
 /// The prefix of the names of spoken notices, before a hyphen.
 pub(super) const NOTICE_PREFIX: &str = "say";
-
-/// The CPU time that decoding a piece of the library may take: a piece may last hours, and comes from the operator.
-const CONTENT_CPU_MAX: Duration = Duration::from_secs(600);
 
 /// A recording that is being received. Dropping it deletes its file.
 pub struct Upload {
@@ -155,12 +151,13 @@ impl Hub {
         }
     }
 
-    /// Decodes a piece of the library, as a recording is decoded, with wider limits.
+    /// Decodes a piece of the library, as a recording is decoded, with wider limits: a piece may last hours, and comes
+    /// from the operator.
     pub(super) async fn decode_content(&self, content: &Bytes) -> Result<Sound, DomainError> {
-        let mut limits =
-            DecodeLimits { max_seconds: u32::from(u16::MAX), cpu_max: CONTENT_CPU_MAX, ..self.decode_limits() };
+        let cpu_max = seconds(self.config.audio.content_cpu_max_s);
+        let mut limits = DecodeLimits { max_seconds: u32::from(u16::MAX), cpu_max, ..self.decode_limits() };
         if let Some(ffmpeg) = &mut limits.ffmpeg {
-            ffmpeg.timeout = CONTENT_CPU_MAX;
+            ffmpeg.timeout = cpu_max;
         }
         self.decode_bytes(content, limits).await
     }

@@ -32,8 +32,6 @@ use crate::domain::error::DomainError;
 use crate::domain::{Hub, NewContent, NewDevice};
 use crate::model::{Malformed, Party, Secret, Setting};
 
-/// The maximum size of a sound or picture of the library, which is read into memory.
-const CONTENT_MAX_BYTES: u64 = 64 << 20;
 /// The maximum number of devices that one command adds.
 pub const DEVICES_MAX: usize = 1000;
 const LIST_MAX: usize = 100_000;
@@ -184,21 +182,22 @@ async fn add_content(
 ) -> Result<Response, DomainError> {
     let malformed = |malformed: Malformed| DomainError::invalid("--name", malformed.to_string());
     let name = name.map(|name| name.parse().map_err(malformed)).transpose()?;
-    let sound = read("FILE", sound).await?;
-    let cover = read("--cover", cover).await?;
+    let sound = read("FILE", sound, hub.content_max_bytes()).await?;
+    let cover = read("--cover", cover, hub.content_max_bytes()).await?;
     let content = hub.add_content(NewContent { title, sound, cover, name }, wire::now()).await?;
     Ok(Response::Lines(vec![format!("{}\t{}\t{}", content.id, content.music, content.title)]))
 }
 
-async fn read(field: &'static str, path: &Path) -> Result<Bytes, DomainError> {
+/// A whole file of at most `max_bytes`.
+async fn read(field: &'static str, path: &Path, max_bytes: u64) -> Result<Bytes, DomainError> {
     let refused = |why: String| DomainError::invalid(field, format!("{} {why}", path.display()));
     let unreadable = |error: io::Error| refused(format!("cannot be read: {error}"));
     let facts = tokio::fs::metadata(path).await.map_err(unreadable)?;
     if !facts.is_file() {
         return Err(refused("is not a file".into()));
     }
-    if facts.len() > CONTENT_MAX_BYTES {
-        return Err(refused(format!("is larger than {} MiB", CONTENT_MAX_BYTES >> 20)));
+    if facts.len() > max_bytes {
+        return Err(refused(format!("has more than {max_bytes} bytes (audio.content_max_bytes)")));
     }
     tokio::fs::read(path).await.map(Bytes::from).map_err(unreadable)
 }

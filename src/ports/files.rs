@@ -32,6 +32,9 @@ const LOOKED_UP_AT_ONCE: usize = 16;
 /// The folder of recordings whose messages were lost, for the operator.
 pub const LOST: &str = "lost";
 
+/// The folder of notes, each of the files of a command that has not finished.
+const UNFINISHED: &str = "unfinished";
+
 /// The kinds of stored files, each with a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
@@ -46,6 +49,8 @@ pub enum FileKind {
 }
 
 impl FileKind {
+    const ALL: [Self; 4] = [Self::Music, Self::Image, Self::Chat, Self::Qr];
+
     /// The folder of this kind.
     pub fn folder(self) -> &'static str {
         match self {
@@ -71,6 +76,17 @@ pub struct StoredFile {
     pub modified: SystemTime,
 }
 
+/// A note, on disk, of the files that a command stores before their rows are in the database. If the process ends before
+/// [`Files::finish`], the next one finds it.
+#[derive(Debug)]
+pub struct Unfinished {
+    location: ObjectPath,
+    /// The name of the note: what the command adds.
+    pub name: String,
+    /// The files. Not all of them may be there.
+    pub files: Vec<(FileKind, FileName)>,
+}
+
 /// Why a file could not be stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
@@ -89,13 +105,17 @@ pub struct Files {
 }
 
 impl Files {
-    /// Opens the store in `folder`. Uploads are written to `spool`, from which files of earlier runs are deleted.
+    /// Opens the store in `folder`. Uploads are written to `spool`, from which files of earlier runs are deleted. So are
+    /// files that an earlier run was writing when it was killed.
     pub fn open(folder: &Path, spool: &Path) -> Result<Self, FilesError> {
         std::fs::create_dir_all(folder)?;
         if spool.exists() {
             std::fs::remove_dir_all(spool)?;
         }
         std::fs::create_dir_all(spool)?;
+        for name in FileKind::ALL.map(FileKind::folder).into_iter().chain([ANSWERS, UNFINISHED]) {
+            delete_half_written(&folder.join(name))?;
+        }
         let objects = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
         Ok(Self { objects: Arc::new(objects), spool: spool.to_owned() })
     }
@@ -119,6 +139,32 @@ impl Files {
             Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Notes under `name` the files that a command is about to store.
+    pub async fn begin(&self, name: &str, files: Vec<(FileKind, FileName)>) -> Result<Unfinished, FilesError> {
+        let location = ObjectPath::from_iter([UNFINISHED, name]);
+        let lines: String = files.iter().map(|(kind, name)| format!("{} {name}\n", kind.folder())).collect();
+        self.objects.put(&location, lines.into()).await?;
+        Ok(Unfinished { location, name: name.to_owned(), files })
+    }
+
+    /// Deletes a note: the rows of its files are in the database, or its files are deleted.
+    pub async fn finish(&self, note: Unfinished) -> Result<(), FilesError> {
+        Ok(self.objects.delete(&note.location).await?)
+    }
+
+    /// The notes of commands that have not finished.
+    pub async fn unfinished(&self) -> Result<Vec<Unfinished>, FilesError> {
+        let listed: Vec<ObjectMeta> = self.objects.list(Some(&ObjectPath::from(UNFINISHED))).try_collect().await?;
+        let mut notes = Vec::new();
+        for ObjectMeta { location, .. } in listed {
+            let lines = self.objects.get(&location).await?.bytes().await?;
+            let files = String::from_utf8_lossy(&lines).lines().filter_map(noted).collect();
+            let name = location.filename().unwrap_or_default().to_owned();
+            notes.push(Unfinished { location, name, files });
+        }
+        Ok(notes)
     }
 
     /// Removes a file.
@@ -260,6 +306,31 @@ fn location(kind: FileKind, name: &FileName) -> ObjectPath {
     ObjectPath::from_iter([if is_answer { ANSWERS } else { kind.folder() }, name.as_str()])
 }
 
+/// The file that a line of a note names.
+fn noted(line: &str) -> Option<(FileKind, FileName)> {
+    let (folder, name) = line.split_once(' ')?;
+    let kind = FileKind::ALL.into_iter().find(|kind| kind.folder() == folder)?;
+    Some((kind, name.parse().ok()?))
+}
+
+/// Deletes the files that were being written when an earlier run was killed: the store names them `NAME#NUMBER` until they
+/// are complete.
+fn delete_half_written(folder: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.rsplit_once('#')).map(|(_, number)| number);
+        if number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// The media type of files with this extension.
 pub fn media_type(extension: &str) -> &'static str {
     match extension.to_ascii_lowercase().as_str() {
@@ -309,6 +380,28 @@ mod tests {
         assert!(files.find(FileKind::Chat, &answer).await.unwrap().is_none());
         assert!(files.find(FileKind::Chat, &message).await.unwrap().is_some());
         assert_eq!(files.sweep_answers(SystemTime::now() + hour).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_note_outlives_its_process_and_half_written_files_do_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Files::open(&folder.path().join("files"), &folder.path().join("spool")).unwrap();
+        let files = open();
+        let of_command: [(FileKind, FileName); 2] =
+            [(FileKind::Music, "a-song.1.mp3".parse().unwrap()), (FileKind::Image, "b.png".parse().unwrap())];
+        let finished = files.begin("one", vec![of_command[0].clone()]).await.unwrap();
+        files.begin("two", of_command.to_vec()).await.unwrap();
+        files.finish(finished).await.unwrap();
+        for (name, is_half) in [("c.mp3#1", true), ("d.mp3#12", true), ("e#f.mp3", false), ("g.mp3", false)] {
+            let path = folder.path().join("files/music").join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, b"half").unwrap();
+            drop(open());
+            assert_eq!(path.exists(), !is_half, "{name}");
+        }
+        let notes = open().unfinished().await.unwrap();
+        assert_eq!(notes.len(), 1);
+        assert_eq!((notes[0].name.as_str(), &notes[0].files[..]), ("two", &of_command[..]));
     }
 
     #[tokio::test]

@@ -127,6 +127,10 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
     if again > 0 {
         tracing::info!(again, "erasures from before the restore are repeated");
     }
+    let removed = hub.remove_unfinished_files().await.map_err(|error| StartError::Part(fault(&error)))?;
+    if removed > 0 {
+        tracing::info!(removed, "files of an interrupted command deleted");
+    }
     Ok(Arc::new(hub))
 }
 
@@ -207,6 +211,7 @@ pub fn speaker(config: &Config) -> Speaker {
         piper,
         words_per_minute: speech.words_per_minute,
         timeout: seconds(speech.timeout_s),
+        output_cpu_max: seconds(speech.output_cpu_max_s),
         max_text_chars: speech.text_max_chars,
         max_parallel: speech.parallel_max,
     })

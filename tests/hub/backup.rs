@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -221,20 +222,7 @@ async fn a_killed_backup_is_not_used() {
         std::fs::write(music.join(format!("{number}.mp3")), format!("song {number}")).unwrap();
     }
     let mut command = world.command(&["backup", &to]).spawn().unwrap();
-    let copying = || {
-        let entries = std::fs::read_dir(&backups).ok()?;
-        let mut paths = entries.map(|entry| entry.unwrap().path());
-        paths.find(|path| path.join("files.list").exists())
-    };
-    let unfinished = within("the files to be copied", async {
-        loop {
-            match copying() {
-                Some(path) => break path,
-                None => tokio::time::sleep(std::time::Duration::from_millis(1)).await,
-            }
-        }
-    })
-    .await;
+    let unfinished = copying(&backups).await;
     world.kill().await;
     assert!(!within("the command", command.wait()).await.unwrap().success());
     assert!(unfinished.exists() && snapshots(&backups).is_empty());
@@ -249,6 +237,74 @@ async fn a_killed_backup_is_not_used() {
     let other = restored(&world, &backups, &[]).await;
     assert_eq!(one.receive(&other).await, [name]);
     assert_eq!(std::fs::read_to_string(other.data_dir().join("files/music/1999.mp3")).unwrap(), "song 1999");
+}
+
+/// The unfinished snapshot, once its files are being copied.
+async fn copying(backups: &Path) -> PathBuf {
+    let copying = || {
+        let entries = std::fs::read_dir(backups).ok()?;
+        let mut paths = entries.map(|entry| entry.unwrap().path());
+        paths.find(|path| path.join("files.list").exists())
+    };
+    within("the files to be copied", async {
+        loop {
+            match copying() {
+                Some(path) => break path,
+                None => tokio::time::sleep(std::time::Duration::from_millis(1)).await,
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_interrupted_is_not_used() {
+    let mut world = World::start_with(&SETTINGS).await;
+    let one = pair(&world, "mia").await;
+    let name = one.send(&world, sound::beep()).await;
+    let music = world.data_dir().join("files/music");
+    std::fs::create_dir_all(&music).unwrap();
+    for number in 0..2_000 {
+        std::fs::write(music.join(format!("{number}.mp3")), format!("song {number}")).unwrap();
+    }
+    // The hub makes the backup and is stopped, or the command makes it itself.
+    for (signal, by_hub) in [("INT", true), ("INT", false), ("TERM", false), ("KILL", false)] {
+        let backups = world.folder().join(format!("{signal}-{by_hub}"));
+        let to = backups.to_str().unwrap().to_owned();
+        if !by_hub && signal == "INT" {
+            assert_eq!(world.stop().await, Some(0));
+        }
+        let mut command = world.command(&["backup", &to]);
+        let command = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let unfinished = copying(&backups).await;
+        if by_hub {
+            world.signal(signal).await;
+            assert_eq!(world.ended().await, Some(0));
+        } else {
+            let id = command.id().unwrap().to_string();
+            assert!(tokio::process::Command::new("kill").args(["-s", signal, &id]).status().await.unwrap().success());
+        }
+        let output = within("the command", command.wait_with_output()).await.unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && snapshots(&backups).is_empty(), "{signal}: {text}");
+        if signal == "INT" {
+            assert_eq!((output.status.code(), text.trim().lines().count()), (Some(1), 1), "{text}");
+        }
+        let refused = restore(&world, &world.folder().join("none"), &[&to]).await.unwrap_err();
+        assert!(refused.contains("holds no backup"), "{refused}");
+        if by_hub {
+            world.start_hub().await;
+        }
+        let text = world.run(&["backup", &to]).await;
+        assert!(!unfinished.exists() && snapshots(&backups).len() == 1, "{signal}: {text}");
+        assert!(printed(&text, "files", 0) >= 2_000, "{text}");
+        if signal == "KILL" {
+            let other = restored(&world, &backups, &[]).await;
+            assert_eq!(one.receive(&other).await, [name.as_str()]);
+            let song = std::fs::read_to_string(other.data_dir().join("files/music/1999.mp3")).unwrap();
+            assert_eq!(song, "song 1999");
+        }
+    }
 }
 
 /// Changes one byte in the middle of a file.

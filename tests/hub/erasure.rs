@@ -560,6 +560,47 @@ async fn an_erasure_continues_after_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_erasing_command_that_is_interrupted_is_finished_by_the_next_one() {
+    const COUNT: usize = 3000;
+    let mut world = World::start_with(&[UPLOADS, LOG]).await;
+    let (mia, tom) = (world.user("mirabelle").await, world.user("tom").await);
+    befriend(&world, &tom, &mia).await;
+    let chat = chat_of(&world, &mia, &tom.id).await;
+    let mut needles = Needles(Vec::new());
+    needles.text("name", "irabelle");
+    needles.id("user", &mia.id);
+    needles.id("chat", &chat);
+    needles.text("sound", "filled1");
+    fill(&mut world, &chat, &tom.id, COUNT).await;
+    assert_eq!(needles.kinds_found(&world), 4);
+    assert_eq!(world.stop().await, Some(0));
+    let mut interrupted = 0;
+    for (signal, left_max) in [("INT", COUNT - 1), ("TERM", COUNT * 2 / 3), ("KILL", COUNT / 3)] {
+        let arguments: &[&str] = if signal == "INT" { &["user", "erase", "mirabelle"] } else { &["erase", "--finish"] };
+        let mut erasing = world.command(arguments).kill_on_drop(true).spawn().unwrap();
+        let some_are_gone = async {
+            while sounds(&world).len() > left_max && erasing.try_wait().unwrap().is_none() {
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        };
+        within("some messages to be erased", some_are_gone).await;
+        if let Some(id) = erasing.id() {
+            // It may have ended since.
+            let id = id.to_string();
+            tokio::process::Command::new("kill").args(["-s", signal, &id]).status().await.unwrap();
+        }
+        let status = within("the command", erasing.wait()).await.unwrap();
+        interrupted += usize::from(!status.success());
+    }
+    assert!(interrupted > 0, "the commands were faster than the signals");
+    world.run(&["erase", "--finish"]).await;
+    assert_eq!(needles.found(&world), [""; 0]);
+    world.start_hub().await;
+    let friends = world.post_as(&tom, "/friend_list", json!({"_id": tom.id})).await;
+    assert_eq!(friends["data"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_kill_in_the_middle_of_an_erasure_leaves_no_wrong_counter() {
     const COUNT: usize = 1000;
     let mut world = World::start_with(&[UPLOADS]).await;

@@ -1,5 +1,6 @@
 //! Devices and sounds that exist already move in, with the keys and names that others know.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -238,6 +239,79 @@ async fn an_interrupted_command_is_finished_by_the_hub_and_says_so() {
     drop(socket);
     within("the outcome", logged(&world, "its devices were removed again")).await;
     assert_eq!(world.run(&["device", "list"]).await.lines().count(), 1);
+}
+
+/// The names of the files in a folder of the data.
+fn names(world: &World, folder: &str) -> BTreeSet<String> {
+    let Ok(entries) = std::fs::read_dir(world.data_dir().join("files").join(folder)) else { return BTreeSet::new() };
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// Runs a command without a hub, and sends it a signal as soon as `is_time`. Returns whether that ended it.
+async fn interrupt(world: &World, arguments: &[&str], signal: &str, is_time: impl Fn() -> bool) -> bool {
+    let mut command = world.command(arguments);
+    let mut running = command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    within("the moment of the signal", async {
+        while !is_time() && running.try_wait().unwrap().is_none() {
+            tokio::time::sleep(std::time::Duration::from_micros(200)).await;
+        }
+    })
+    .await;
+    if let Some(id) = running.id() {
+        // It may have ended since.
+        tokio::process::Command::new("kill").args(["-s", signal, &id.to_string()]).status().await.unwrap();
+    }
+    !within("the command's end", running.wait()).await.unwrap().success()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_addition_to_the_library_leaves_no_file() {
+    let mut world = World::start().await;
+    let (song, cover) = (world.folder().join("song.wav"), world.folder().join("cover.png"));
+    std::fs::write(&song, sound::wav()).unwrap();
+    let (key, _) = world.device().await;
+    std::fs::copy(world.data_dir().join(format!("files/qr/{key}.png")), &cover).unwrap();
+    let (song, cover) = (song.to_str().unwrap(), cover.to_str().unwrap());
+    let before = ["music", "image"].map(|folder| names(&world, folder));
+    assert_eq!(world.stop().await, Some(0));
+    let title = |number: usize| format!("song {number}.wav");
+    let mut interrupted = 0;
+    for (number, signal) in ["INT", "TERM", "KILL"].into_iter().cycle().take(9).enumerate() {
+        let name = title(number);
+        let add = ["content", "add", song, "--title", &name, "--cover", cover, "--name", &format!("{number}.wav")];
+        // With its note, with its sound, or later.
+        let folder = ["unfinished", "music", "image"][number % 3];
+        let there = names(&world, folder);
+        interrupted += usize::from(interrupt(&world, &add, signal, || !names(&world, folder).is_subset(&there)).await);
+    }
+    assert!(interrupted > 0, "the commands were faster than the signals");
+    // As a command leaves it that is killed between its files and its row.
+    let left = [("music", "left.wav"), ("image", "left.png"), ("music", "half.wav#3")];
+    for (folder, name) in left {
+        std::fs::write(world.data_dir().join("files").join(folder).join(name), "left").unwrap();
+    }
+    let notes = world.data_dir().join("files/unfinished");
+    std::fs::create_dir_all(&notes).unwrap();
+    std::fs::write(notes.join("00112233445566778899aabb"), "music left.wav\nimage left.png\nmusic gone.wav\n").unwrap();
+
+    world.start_hub().await;
+    let check = async |world: &World| {
+        let list = world.ok("/content_list", json!({})).await["data"].as_array().unwrap().clone();
+        for (at, (folder, field)) in [("music", "music"), ("image", "cover")].into_iter().enumerate() {
+            let mut expected: BTreeSet<String> =
+                list.iter().map(|content| content[field].as_str().unwrap().to_owned()).collect();
+            expected.extend(before[at].iter().cloned());
+            assert_eq!(names(world, folder), expected, "{folder}");
+        }
+        assert_eq!(names(world, "unfinished"), BTreeSet::new());
+        list.iter().map(|content| content["title"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let added = check(&world).await;
+    for number in (0..9).filter(|number| !added.contains(&title(*number))) {
+        let (name, file) = (title(number), format!("{number}.wav"));
+        world.run(&["content", "add", song, "--title", &name, "--cover", cover, "--name", &file]).await;
+    }
+    assert_eq!(check(&world).await.len(), 9);
 }
 
 /// Waits for a line of the hub's log.

@@ -23,8 +23,6 @@ use super::{Edge, service};
 use crate::config::seconds;
 use crate::edge::net::{Client, Linger, Place, Stream};
 
-/// How long a client may take to read an answer that ends the connection, before it counts as read.
-const PROOF_MAX: Duration = Duration::from_secs(3);
 /// How many bytes of further requests are looked at when an answer was written.
 const AHEAD_MAX: usize = 16 << 10;
 
@@ -58,8 +56,8 @@ pub(super) async fn run(stream: impl Stream + 'static, client: Client, edge: Arc
     let unread = Arc::new(AtomicBool::new(false));
     let (sent, dialect) = (Arc::new(Sent::default()), edge.dialect_at(listener));
     let requester = Arc::new(Requester::of_connection(peer, dialect, Arc::clone(&unread), Arc::clone(&sent)));
-    let stall = seconds(edge.config.http.body_pause_timeout_s);
-    let io = TokioIo::new(Guarded::new(Box::new(stream), unread, sent, stall, place));
+    let (stall, close) = (seconds(edge.config.http.body_pause_timeout_s), seconds(edge.config.http.close_timeout_s));
+    let io = TokioIo::new(Guarded::new(Box::new(stream), unread, sent, (stall, close), place));
     let shared = Arc::clone(&edge);
     let service = service_fn(move |request| answer(Arc::clone(&shared), Arc::clone(&requester), request));
     let mut serving = pin!(edge.protocol.serve_connection(io, service).with_upgrades());
@@ -96,7 +94,14 @@ struct Guarded {
 }
 
 impl Guarded {
-    fn new(stream: Box<dyn Stream>, unread: Arc<AtomicBool>, sent: Arc<Sent>, stall: Duration, place: Place) -> Self {
+    /// `stall` is the longest pause of a reader, `close` how long its end is awaited after an answer with messages.
+    fn new(
+        stream: Box<dyn Stream>,
+        unread: Arc<AtomicBool>,
+        sent: Arc<Sent>,
+        (stall, close): (Duration, Duration),
+        place: Place,
+    ) -> Self {
         Self {
             stream,
             unread,
@@ -105,7 +110,7 @@ impl Guarded {
             stall,
             stalled: None,
             linger: Linger::default(),
-            proof: Linger::of(PROOF_MAX),
+            proof: Linger::of(close),
             _place: place,
         }
     }

@@ -47,7 +47,7 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     socket: S,
     arrival: Arrival,
     edge: Arc<Edge>,
-) -> Result<Session<S>, Ending> {
+) -> Result<Box<Session<S>>, Ending> {
     let Arrival { peer, number, traffic, profile } = arrival;
     let patience = seconds(edge.config.connect_timeout_s);
     let mut link = Link::new(socket, seconds(edge.config.write_timeout_s));
@@ -93,7 +93,8 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     let silence_max = (keep_alive_s > 0).then(|| Duration::from_secs(keep_alive_s.into()) * 3 / 2);
     let lifetime = Lifetime { will: connect.will.take(), expiry_s: connect.expiry_s, silence_max, login_ends };
     let exchange = Exchange::new(terms, entered.memory);
-    Ok(Session::new(edge, link, entered.mailbox, entered.place, exchange, lifetime, peer))
+    // Boxed: otherwise the task of the connection would have room for it several times.
+    Ok(Box::new(Session::new(edge, link, entered.mailbox, entered.place, exchange, lifetime, peer)))
 }
 
 async fn read_connect<S: AsyncRead + AsyncWrite>(

@@ -134,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 
     /// Serves the client until its connection has ended.
-    pub(super) async fn run(mut self) -> Ending {
+    pub(super) async fn run(mut self: Box<Self>) -> Ending {
         let version = self.exchange.version();
         note_party(self.mailbox.party());
         tracing::info!(?version, "mqtt client connected");
@@ -213,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     async fn pump(&mut self) -> Result<(), End> {
         while self.exchange.takes_deliveries() && !self.link.output.is_full() {
             if let Some(delivery) = self.backlog.pop_front() {
-                self.deliver_stored(&delivery).await?;
+                Box::pin(self.deliver_stored(&delivery)).await?;
                 continue;
             }
             match self.mailbox.try_recv() {
@@ -228,9 +228,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         match incoming {
             Incoming::Delivery(delivery) => self.deliver(&delivery),
             Incoming::Backlog if self.backlog.is_empty() => {
-                let limit = self.exchange.room().clamp(1, BACKLOG_PAGE);
-                let page = self.link.output.write_during(Box::pin(self.mailbox.backlog(limit))).await;
-                self.backlog = page.into();
+                Box::pin(self.read_backlog()).await;
                 Ok(())
             }
             Incoming::Backlog => Ok(()),
@@ -238,11 +236,17 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         }
     }
 
+    async fn read_backlog(&mut self) {
+        let limit = self.exchange.room().clamp(1, BACKLOG_PAGE);
+        let page = pin!(self.mailbox.backlog(limit));
+        self.backlog = self.link.output.write_during(page).await.into();
+    }
+
     /// The client may have lost the permission for stored messages since.
     async fn deliver_stored(&mut self, delivery: &Delivery) -> Result<(), End> {
         let is_message = delivery.stored.is_some_and(|place| !place.released);
         let allowed = !is_message || {
-            let asked = Box::pin(self.edge.hub.may_still_receive(self.mailbox.party(), &delivery.publication));
+            let asked = pin!(self.edge.hub.may_still_receive(self.mailbox.party(), &delivery.publication));
             // If the permission cannot be read now, the message stays in the file for the next connection.
             self.link.output.write_during(asked).await.map_err(|_| End::Fault(Fault::Unavailable))?
         };

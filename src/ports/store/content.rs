@@ -36,6 +36,12 @@ impl Store {
         Ok(!reply.rows::<String>(0)?.is_empty())
     }
 
+    /// Whether the library has a piece with this id.
+    pub async fn is_content(&self, id: &str) -> Result<bool, StoreError> {
+        let mut reply = self.run("SELECT VALUE cover FROM ONLY type::record('content', $id)", vars! { id: id }).await?;
+        Ok(reply.optional::<String>(0)?.is_some())
+    }
+
     /// How long music of the library plays, in seconds; none where that is not known.
     pub async fn music_seconds(&self, music: &FileName) -> Result<Option<f64>, StoreError> {
         let mut reply = self

@@ -1,5 +1,6 @@
 //! Acts on the packets of a client, one after the other.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -79,8 +80,11 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
 
     async fn answer_request(&mut self, request: Request) -> Result<(), End> {
         match request {
-            Request::Publish(publish) => return self.publish(publish).await,
-            Request::Subscribe { id, identifier, filters } => return self.subscribe(id, identifier, filters).await,
+            // Boxed: the hub's futures are large, and most connections have none most of the time.
+            Request::Publish(publish) => return Box::pin(self.publish(publish)).await,
+            Request::Subscribe { id, identifier, filters } => {
+                return Box::pin(self.subscribe(id, identifier, filters)).await;
+            }
             Request::Unsubscribe { id, filters } => return self.unsubscribe(id, filters).await,
             Request::PubAck(id) => {
                 let acknowledged = self.exchange.acknowledged(id);
@@ -156,15 +160,16 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         if let Some(job) = Job::of(self.mailbox.party(), topic.as_str(), &publish.payload) {
             return self.leave(job, qos, id).await;
         }
-        // Boxed: the hub's future is large, and most connections have none most of the time.
         let Publish { payload, retain, properties, expires_in_s, .. } = publish;
         let publisher = Some(self.mailbox.connection_id());
         let expires_at = expires_in_s.map(|seconds| age_now() + f64::from(seconds));
         let payload = payload.into();
         let publication = Publication { topic, payload, qos, retain, publisher, properties, expires_at };
         let receipt = if qos == QoS::ExactlyOnce { self.mailbox.receipt(id) } else { None };
-        let published = Box::pin(self.edge.hub.publish_with(self.mailbox.party(), publication, receipt));
-        let published = self.link.output.write_during(published).await;
+        let published = {
+            let publishing = pin!(self.edge.hub.publish_with(self.mailbox.party(), publication, receipt));
+            self.link.output.write_during(publishing).await
+        };
         let (mut commit, held, refused) = match published {
             Ok(Reached { commit, held, .. }) => (commit, held, None),
             Err(error) => (None, None, Some(error)),
@@ -209,7 +214,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             }
         };
         let leaving = self.desk().leave(job);
-        let left = self.link.output.write_during(Box::pin(leaving)).await;
+        let left = self.link.output.write_during(pin!(leaving)).await;
         let done = left.ok_or(End::Fault(Fault::Unavailable))?;
         if qos != QoS::AtMostOnce {
             self.pending.push_back(Pending::Undone { done, qos, id });
@@ -250,7 +255,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         // Remembered first: the retained messages that follow are sent by it.
         self.exchange.subscribed(Options::new(filter.clone(), share.clone(), options, identifier));
         let routed = Routed { filter, share, qos, options, id: identifier };
-        let granted = Box::pin(self.edge.hub.subscribe(&self.mailbox, &routed, retain_handling));
+        let granted = pin!(self.edge.hub.subscribe(&self.mailbox, &routed, retain_handling));
         match self.link.output.write_during(granted).await {
             Ok(_) => SubscribeReasonCode::Success(match qos {
                 QoS::AtMostOnce => WireQoS::AtMostOnce,

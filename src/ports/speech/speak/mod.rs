@@ -37,8 +37,6 @@ const BESIDE_CHINESE: &str = "en";
 
 /// The maximum duration of an answer, in seconds.
 const MAX_SPEECH_S: u32 = 600;
-/// The CPU time that reading the output of a program may take.
-const SPEECH_CPU_MAX: Duration = Duration::from_secs(60);
 
 /// The pace of voices of Piper, about, in words per minute.
 const PIPER_WORDS_PER_MINUTE: f32 = 165.0;
@@ -57,6 +55,8 @@ pub struct SpeakerSettings {
     pub words_per_minute: u32,
     /// How long a text may wait for its turn, and then how long its synthesis by a program may take.
     pub timeout: Duration,
+    /// The CPU time that reading the output of a program may take.
+    pub output_cpu_max: Duration,
     /// A text is cut after this many characters.
     pub max_text_chars: usize,
     /// The number of programs that run at the same time.
@@ -309,11 +309,9 @@ impl Sentences<'_> {
             Engine::Other { voice } => (program::other(settings, &voice, words_per_minute), text),
         };
         let wav = self.speaker.by_program(command, text).await?;
-        on_a_thread(move || {
-            let limits = DecodeLimits { max_seconds: MAX_SPEECH_S, cpu_max: SPEECH_CPU_MAX, ffmpeg: None };
-            levelled(audio::decode_bytes(wav, &limits)?)
-        })
-        .await
+        let limits =
+            DecodeLimits { max_seconds: MAX_SPEECH_S, cpu_max: self.speaker.settings.output_cpu_max, ffmpeg: None };
+        on_a_thread(move || levelled(audio::decode_bytes(wav, &limits)?)).await
     }
 
     /// None if Piper has failed.

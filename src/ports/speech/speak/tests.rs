@@ -13,6 +13,7 @@ fn settings(program: impl Into<PathBuf>) -> SpeakerSettings {
         piper: None,
         words_per_minute: 160,
         timeout: Duration::from_secs(10),
+        output_cpu_max: Duration::from_secs(10),
         max_text_chars: 500,
         max_parallel: 2,
     }

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use serde_json::Value;
 
 use crate::api::request::{
     Base64, Count, Field, Given, Ignored, IgnoredKind, Limit, Maybe, Password, Wanted,
@@ -21,6 +22,8 @@ use crate::model::{
     UploadName,
 };
 
+/// How many fields of a report are read.
+const FIELDS_READ: usize = 16;
 /// The room for texts of a multipart body.
 const TEXT_MAX_BYTES: u64 = 512;
 /// The room for a recording.
@@ -33,6 +36,24 @@ pub fn body(bytes: &[u8]) {
         let text = serde_json::to_vec(&fields).expect("fields are JSON");
         assert_eq!(from_json(&text).expect("it is JSON"), fields);
         read_each(Given::of(fields));
+    }
+}
+
+/// The description of itself that a device posts when it starts: nested objects and lists beside texts and numbers, and
+/// names that are put into it without escapes.
+pub fn report(bytes: &[u8]) {
+    let parsed = from_json(bytes);
+    if let Ok(Value::Object(object)) = serde_json::from_slice(bytes) {
+        assert_eq!(parsed.as_ref().ok(), Some(&object), "what is JSON is not changed");
+    }
+    let Ok(fields) = parsed else { return };
+    let text = serde_json::to_vec(&fields).expect("fields are JSON");
+    assert_eq!(from_json(&text).expect("it is JSON"), fields);
+    let given = Given::of(fields.clone());
+    for (name, value) in fields.iter().take(FIELDS_READ) {
+        let is_scalar = matches!(value, Value::Bool(_) | Value::Number(_) | Value::String(_));
+        assert_eq!(given.text(name).is_some(), is_scalar, "{name}: {value}");
+        read_each(Given::of(std::iter::once((name.clone(), value.clone())).collect()));
     }
 }
 
