@@ -181,7 +181,8 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
             for language in languages::all() {
                 let is_family = language.code == family.code;
                 if is_family || speech.languages.iter().any(|code| code == language.code) {
-                    let voice = if is_family && !speech.voice.is_empty() { &speech.voice } else { language.code };
+                    let voice =
+                        if is_family && !speech.voice.is_empty() { speech.voice.as_str() } else { language.code };
                     report(&format!("voice of {}", language.code), speaker.check_voice(voice).await)?;
                 }
             }

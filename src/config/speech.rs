@@ -80,7 +80,7 @@ settings! {
         /// Folder of Piper and its voices, which sound more human than those of espeak-ng; scripts/get-voice makes one.
         /// Piper speaks the languages that it has a voice for, and espeak-ng the others, and where Piper fails. "" for the
         /// folder piper in the working directory, if it exists. Unused with synthesiser_arguments.
-        piper: PathBuf = PathBuf::new() => Everyday;
+        piper: PathBuf = PathBuf::new();
         /// Threads of Piper for one sentence.
         piper_threads: usize = 1;
         /// Voices of Piper in memory, about 150 MB each.

@@ -158,7 +158,7 @@ impl Speaker {
 
     /// The text as sounds, one after the other, so that the first one can be played while the next one is made. Another
     /// program than Piper speaks all of a text, or all of it in one script, as one sound.
-    pub fn sentences(&self, text: &str, voice: impl Into<Voice<'_>>) -> Sentences<'_> {
+    pub fn sentences<'v>(&self, text: &str, voice: impl Into<Voice<'v>>) -> Sentences<'_> {
         let Voice { name, speed_percent } = voice.into();
         let words_per_minute = (self.settings.words_per_minute.saturating_mul(speed_percent.into()) / 100).max(1);
         let text = plain(text, self.settings.max_text_chars);
