@@ -67,6 +67,7 @@ use crate::ports::store::{Refusal, Store, StoreError, flushed_writes};
 use crate::ports::workers::{WorkError, Workers};
 
 pub use accounts::{Profile, Registration};
+pub use assistant::turn;
 pub use content::NewContent;
 pub use doctor::Examination;
 pub use gauges::Gauges;
@@ -226,7 +227,7 @@ impl Hub {
             router,
             stored_sessions: Mutex::new(stored_sessions),
             speaker,
-            assistant: Assistant::new(replies, config.speech.question_timeout_s),
+            assistant: Assistant::new(replies, &config.speech),
             encode_event,
             links,
             config,
