@@ -26,6 +26,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod ws;
+mod xiaozhi;
 
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -54,6 +55,7 @@ pub(crate) use speech::LANGUAGES;
 pub use speech::{Speech, SpokenFormat};
 pub use store::{Password, Store};
 pub use ws::Ws;
+pub use xiaozhi::Xiaozhi;
 
 const ENVIRONMENT_PREFIX: &str = "TOYHUB_";
 const HTTP_AUTH_IS_GONE: &str = "http.auth was replaced by auth.mode, and \"sticky\" was removed; remove the key, and set \
@@ -75,6 +77,7 @@ settings::sections! {
         http: Http,
         auth: Auth,
         ws: Ws,
+        xiaozhi: Xiaozhi,
         mqtt: Mqtt,
         console: Console,
         discovery: Discovery,
@@ -197,13 +200,20 @@ impl Config {
         let nested = nested.then_some(
             "backup.dir and server.data_dir contain each other; set a backup.dir outside of the data folder, best on another disk",
         );
-        [self.server.faults(), self.accounts.faults(), self.mqtt.faults(), self.speech.faults(), self.store.faults()]
-            .into_iter()
-            .flatten()
-            .chain(nested)
-            .map(str::to_owned)
-            .chain(self.net_faults())
-            .collect()
+        [
+            self.server.faults(),
+            self.accounts.faults(),
+            self.mqtt.faults(),
+            self.speech.faults(),
+            self.store.faults(),
+            self.xiaozhi.faults(),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(nested)
+        .map(str::to_owned)
+        .chain(self.net_faults())
+        .collect()
     }
 }
 

@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, seconds};
 use crate::domain::{Hub, erasure, housekeeping, rest};
-use crate::edge::http::{self, SocketRoute};
+use crate::edge::http::{self, Claimed, OtherRoutes, PostRoute, SocketRoute};
 use crate::edge::tasks::Tasks;
 use crate::edge::ws::{self, Apps, Handshake};
-use crate::edge::{console, control, discovery, mqtt, net, schedule, wire};
+use crate::edge::{console, control, discovery, mqtt, net, schedule, wire, xiaozhi};
 use crate::model::Secret;
 use crate::ports::audio::find_program;
 use crate::ports::speech::Recogniser;
@@ -201,13 +201,19 @@ impl Server {
                 }
             }),
         };
+        let devices = match config.xiaozhi.enabled {
+            true => device_routes(&xiaozhi::Devices::new(Arc::clone(&hub), Arc::clone(&config))),
+            false => OtherRoutes::default(),
+        };
         let mut edges: JoinSet<Result<(), String>> = JoinSet::new();
         edges.spawn({
             let (hub, config, shutdown) = (Arc::clone(&hub), Arc::clone(&config), shutdown.clone());
             let (places, tasks) = (Arc::clone(&places), tasks.clone());
             async move {
-                let sockets = [current, toys].into_iter().chain(legacy).collect();
-                let served = http::serve(http, hub, config, sockets, places, tasks, shutdown).await;
+                let sockets = [current, toys].into_iter().chain(legacy).chain(devices.sockets).collect();
+                let posts = devices.posts;
+                let others = OtherRoutes { sockets, posts };
+                let served = http::serve(http, hub, config, others, places, tasks, shutdown).await;
                 served.map_err(|error| format!("http: {error}"))
             }
         });
@@ -309,6 +315,54 @@ impl Server {
             Some(Err(error)) => Err(format!("a listener failed: {error}")),
         }
     }
+}
+
+/// The paths of devices with stock firmware.
+fn device_routes(devices: &Arc<xiaozhi::Devices>) -> OtherRoutes {
+    let names = |claimed: &Claimed| xiaozhi::Names {
+        device_id: claimed.device_id.clone(),
+        client_id: claimed.client_id.clone(),
+    };
+    let sockets = xiaozhi::SOCKET_PATHS.map(|pattern| SocketRoute {
+        pattern,
+        protocols: &[],
+        handler: Arc::new({
+            let devices = Arc::clone(devices);
+            move |socket: http::Socket| {
+                let http::Socket { io, claimed, from, .. } = socket;
+                Box::pin(Arc::clone(&devices).serve(io, names(&claimed), claimed.token, from))
+            }
+        }),
+    });
+    let checks = xiaozhi::CHECK_PATHS.map(|pattern| PostRoute {
+        pattern,
+        handler: Arc::new({
+            let devices = Arc::clone(devices);
+            move |post: http::Post| {
+                let devices = Arc::clone(&devices);
+                let http::Post { claimed, agent, host, is_encrypted, from } = post;
+                let started = xiaozhi::Started { names: names(&claimed), agent, host, is_encrypted, from };
+                Box::pin(async move {
+                    let (status, body) = devices.check_in(started).await;
+                    http::PostAnswer { status, body }
+                })
+            }
+        }),
+    });
+    let activation = PostRoute {
+        pattern: xiaozhi::ACTIVATE_PATH,
+        handler: Arc::new({
+            let devices = Arc::clone(devices);
+            move |post: http::Post| {
+                let (devices, names) = (Arc::clone(&devices), names(&post.claimed));
+                Box::pin(async move {
+                    let (status, body) = devices.activate(names).await;
+                    http::PostAnswer { status, body }
+                })
+            }
+        }),
+    };
+    OtherRoutes { sockets: sockets.into(), posts: checks.into_iter().chain([activation]).collect() }
 }
 
 /// Checks the parts of the hub until `shutdown`, and reopens a database whose engine has stopped. Fails if a part has

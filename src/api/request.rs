@@ -17,8 +17,8 @@ use super::schema::{self, Property, With};
 use crate::domain::Recording;
 use crate::domain::error::DomainError;
 use crate::model::{
-    ChatId, ContentId, DeviceKey, FileName, MessageId, PartyId, PartyKind, RequestId, Secret, Timestamp, Topic,
-    TopicFilter, ToyId, UploadName,
+    ChatId, ContentId, DeviceKey, DeviceName, FileName, MessageId, PartyId, PartyKind, RequestId, Secret, Timestamp,
+    Topic, TopicFilter, ToyId, UploadName,
 };
 
 /// The fields and the recording of a request, independent of its encoding.
@@ -301,6 +301,17 @@ fn malformed_upload() -> DomainError {
 impl Text for DeviceKey {
     fn schema() -> Value {
         schema::pattern("^\\s*[0-9A-Fa-f]{32}\\s*$")
+    }
+
+    fn parse(_: &'static str, text: &str) -> Result<Self, DomainError> {
+        Self::parse_lenient(text).map_err(|_| DomainError::UnknownDevice)
+    }
+}
+
+/// A scanned key, or a code of six digits that a user has typed.
+impl Text for DeviceName {
+    fn schema() -> Value {
+        schema::pattern("^\\s*([0-9A-Fa-f]{32}|\\d{3}\\s?\\d{3})\\s*$")
     }
 
     fn parse(_: &'static str, text: &str) -> Result<Self, DomainError> {

@@ -8,7 +8,7 @@ use super::request::{Field, Given, Presence, Text, missing, request};
 use super::{Authority, Call, CallContext, CallerId, Entry, Facts, Permitted, Subject};
 use crate::domain::error::DomainError;
 use crate::domain::{Binding, Opened};
-use crate::model::{self, DeviceKey, Party, Secret, ToyId, UserId};
+use crate::model::{self, DeviceKey, DeviceName, Party, Secret, ToyId, UserId};
 
 /// The calls of this file.
 pub const SUBJECT: Subject = Subject {
@@ -27,8 +27,8 @@ pub const SUBJECT: Subject = Subject {
 request! {
     /// Reports whether a device can be bound. For a bound device the answer is code 2, with its toy.
     struct ScanQr {
-        /// The text of the QR picture.
-        device_key: DeviceKey,
+        /// The text of the QR picture, or the six digits that a device with stock firmware shows.
+        device_key: DeviceName,
     }
 }
 
@@ -38,8 +38,8 @@ impl Call for ScanQr {
 
     async fn handle(self, context: &CallContext) -> Result<Scanned, DomainError> {
         context.anybody().await?;
-        context.hub.scan(&self.device_key).await?;
-        Ok(Scanned { device_key: (&self.device_key).into() })
+        let key = context.hub.scan(self.device_key, context.from).await?;
+        Ok(Scanned { device_key: (&key).into() })
     }
 }
 
@@ -54,8 +54,8 @@ request! {
         remark: String,
         /// The owner.
         caller as "user_id": CallerId<UserId>,
-        /// The text of the QR picture.
-        device_key: DeviceKey,
+        /// The text of the QR picture, or the six digits that a device with stock firmware shows.
+        device_key: DeviceName,
         /// The code of an invitation. Added.
         invite: Option<Secret>,
         /// The version of the text of `consent_text` that the user has agreed to. Default: the current version. Added.
@@ -73,7 +73,7 @@ impl Call for BindToy {
             toy_name: self.toy_name,
             baby_name: self.baby_name,
             remark: self.remark,
-            device_key: self.device_key,
+            device: self.device_key,
             invite: self.invite,
             consent: self.consent,
         };

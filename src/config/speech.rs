@@ -36,6 +36,14 @@ settings! {
         recognise_timeout_s: u64 = 20;
         /// Seconds that a recording to the hub may last.
         command_max_s: u32 = 30;
+        /// Milliseconds of silence after which a sentence that a device streams has ended, unless its client says when.
+        /// With a lower number the answer comes sooner, and a child that thinks in the middle is cut off.
+        end_silence_ms: u64 = 600;
+        /// Milliseconds of silence after which its recognition begins. If the child speaks on, the result is dropped, and
+        /// recognition begins again.
+        pause_ms: u64 = 250;
+        /// Devices that stream speech at once. Each needs up to two megabytes.
+        turns_max: usize = 64;
         /// Whether recordings to the hub are kept, in ai-recordings in data_dir. Otherwise they are deleted before they
         /// are recognised. The recognised text is never logged.
         keep_ai_recordings: bool = false;

@@ -1,24 +1,33 @@
 //! Voice commands of children: recognition, execution and answer.
 //!
-//! [`Hub::ask`] performs all steps: recording, text, intent, answer. The recognised text is passed from one step to the
-//! next and then dropped: it is never logged, and stored only for a toy whose guardians wish it (`kept_words`).
+//! [`Hub::ask`] performs all steps for a whole recording: text, intent, decision, and an answer whose sound is stored. A
+//! device that streams takes the same steps one by one, and gets the sound while it is made ([`turn`]). The recognised
+//! text is passed from one step to the next and then dropped: it is never logged, and stored only for a toy whose
+//! guardians wish it (`kept_words`).
 
+mod decision;
 mod library;
 mod memory;
+mod telling;
+pub mod turn;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Semaphore;
+
 use super::error::DomainError;
 use super::{FileKind, Hub, PartState, Recording, Upload, clock};
-use crate::config::seconds;
+use crate::config::{self, seconds};
 use crate::model::{Answer, Content, Event, FileName, Friend, Party, Reaction, Timestamp, ToyCommand, ToyId};
+use crate::ports::audio::Sound;
 use crate::ports::files::ANSWER_PREFIX;
 use crate::ports::reply::ReplyEngine;
 use crate::ports::speech::intent::{self, FriendNames, Intent, Known, Names};
 use crate::ports::speech::languages::{Clock, Language, Line};
-use crate::ports::speech::{RecogniseError, Recogniser};
+use crate::ports::speech::{NoTranscript, RecogniseError, Recogniser, Transcript};
+use decision::{Decided, Decision, Then};
 use library::{Library, Mood};
 use memory::{Memory, Question};
 
@@ -31,14 +40,17 @@ pub(super) struct Assistant {
     memory: Memory,
     /// The library at its last use.
     library: Mutex<Arc<Library>>,
+    /// Places for turns of devices that stream.
+    turns: Arc<Semaphore>,
 }
 
 impl Assistant {
-    pub(super) fn new(replies: Box<dyn ReplyEngine>, question_timeout_s: u64) -> Self {
-        let memory = Memory::new(question_timeout_s as Timestamp);
+    pub(super) fn new(replies: Box<dyn ReplyEngine>, config: &config::Speech) -> Self {
+        let memory = Memory::new(config.question_timeout_s as Timestamp);
         let (recogniser, has_failed) = (Mutex::new(None), AtomicBool::new(false));
         let library = Mutex::new(Arc::new(Library::new(Vec::new())));
-        Self { recogniser, has_failed, replies, memory, library }
+        let turns = Arc::new(Semaphore::new(config.turns_max.min(Semaphore::MAX_PERMITS)));
+        Self { recogniser, has_failed, replies, memory, library, turns }
     }
 
     pub(super) fn recogniser(&self) -> Option<Arc<Recogniser>> {
@@ -68,17 +80,17 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     /// What the child gets by an answer, and the title or friend that it is about.
-    fn reaction(&self, answer: &Answer) -> (Reaction, Option<String>) {
-        match answer {
-            Answer::Music(music) => {
+    fn reaction(&self, decision: &Decision) -> (Reaction, Option<String>) {
+        match &decision.decided {
+            Decided::Music(music) => {
                 let played = self.library.contents().iter().find(|content| content.music == *music);
                 (Reaction::Played, played.map(|content| content.title.clone()))
             }
-            Answer::StartMessage { friend, .. } => {
+            Decided::StartMessage { friend, .. } => {
                 let friend = self.friends.iter().find(|entry| entry.party == *friend);
                 (Reaction::Message, friend.map(|entry| entry.remark.clone()))
             }
-            Answer::Reply(_) => (Reaction::Answered, None),
+            Decided::Text(_) => (Reaction::Answered, None),
         }
     }
 
@@ -171,22 +183,62 @@ impl Hub {
         let is_kept = self.config.speech.keep_ai_recordings;
         let kept = is_kept.then(|| self.config.server.ai_recordings_dir().join(format!("{toy}-{now:.3}")));
         let sound = self.decode(party, upload, kept).await?;
+        let heard = self.recognise(toy, sound).await?;
+        let decision = self.decide(toy, heard.as_ref().ok(), now).await?;
+        self.answer_with_file(toy, decision, now).await
+    }
+
+    /// The words of a recording, or why it has none. Errors: `NoSpeechModel`, `RecordingTooLong`, `Busy`.
+    async fn recognise(&self, toy: &ToyId, sound: Sound) -> Result<Result<Transcript, NoTranscript>, DomainError> {
         let recogniser = self.assistant.recogniser().ok_or(DomainError::NoSpeechModel)?;
-        let scene = self.scene(toy, now).await?;
         match recogniser.recognise(toy.as_str(), sound).await {
-            Ok(heard) => {
-                let language = Language::of(&heard.text, heard.language);
-                let answer = self.answer(Conversation { scene: &scene, language }, &heard.text).await?;
-                self.keep_words(toy, &heard.text, scene.reaction(&answer), now).await;
-                Ok(answer)
-            }
-            Err(RecogniseError::NoTranscript(_)) => {
-                self.respond(Conversation { scene: &scene, language: self.family_language() }, &Line::NotUnderstood)
-                    .await
-            }
+            Ok(heard) => Ok(Ok(heard)),
+            Err(RecogniseError::NoTranscript(why)) => Ok(Err(why)),
             Err(RecogniseError::TooLong { max_seconds }) => Err(DomainError::RecordingTooLong { max_seconds }),
             Err(RecogniseError::Busy | RecogniseError::TimedOut) => Err(DomainError::Busy),
             Err(error @ RecogniseError::Failed(_)) => Err(DomainError::internal(error)),
+        }
+    }
+
+    /// What to answer to these words, or to a recording without any.
+    async fn decide(&self, toy: &ToyId, heard: Option<&Transcript>, now: Timestamp) -> Result<Decision, DomainError> {
+        let scene = self.scene(toy, now).await?;
+        let Some(heard) = heard else {
+            let talk = Conversation { scene: &scene, language: self.family_language() };
+            return Ok(Decision::line(talk.language, &Line::NotUnderstood));
+        };
+        let language = Language::of(&heard.text, heard.language);
+        let decision = self.answer(Conversation { scene: &scene, language }, &heard.text).await?;
+        self.keep_words(toy, &heard.text, scene.reaction(&decision), now).await;
+        Ok(decision)
+    }
+
+    /// Speaks an answer into a file, for a client that fetches it, and does what follows from the decision.
+    async fn answer_with_file(&self, toy: &ToyId, decision: Decision, now: Timestamp) -> Result<Answer, DomainError> {
+        let Decision { decided, language, then } = decision;
+        let answer = match decided {
+            Decided::Music(music) => Answer::Music(music),
+            Decided::Text(text) => Answer::Reply(self.speak_answer(&text, language, now).await?),
+            Decided::StartMessage { friend, prompt } => {
+                Answer::StartMessage { friend, prompt: self.speak_answer(&prompt, language, now).await? }
+            }
+        };
+        self.follow(toy, then, now).await;
+        Ok(answer)
+    }
+
+    /// Does what follows once an answer was spoken.
+    async fn follow(&self, toy: &ToyId, then: Then, now: Timestamp) {
+        match then {
+            Then::Nothing => {}
+            Then::Ask(question) => self.assistant.memory.set_question(toy, question, now),
+            Then::Command(command) => {
+                let toy = Party::from(toy.clone());
+                // A toy that is offline would get the command when it is out of date.
+                if self.router.online(&toy) {
+                    self.announce(&toy, &Event::Command(command), None).await;
+                }
+            }
         }
     }
 
@@ -206,26 +258,26 @@ impl Hub {
     }
 
     /// Determines the intent of the text, carries it out, and answers.
-    async fn answer(&self, talk: Conversation<'_>, said: &str) -> Result<Answer, DomainError> {
+    async fn answer(&self, talk: Conversation<'_>, said: &str) -> Result<Decision, DomainError> {
         let Conversation { scene, language } = talk;
         match self.assistant.memory.take_question(scene.toy, scene.now) {
             Some(Question::Title(titles)) => {
                 let names = Names::of_titles(language, titles.iter().map(|content| content.title.as_str()));
                 if let Some(content) = intent::choose(said, &names, 0, 1).and_then(|index| titles.get(index)) {
-                    return self.play(talk, content).await;
+                    return Ok(self.play(talk, content));
                 }
             }
             Some(Question::Friend(friends)) => {
                 let names = Names::of_friends(language, friends.iter().map(names_of));
                 if let Some(friend) = intent::choose(said, &names, 0, 1).and_then(|index| friends.get(index)) {
-                    return self.start_message(talk, friend).await;
+                    return Ok(start_message(talk, friend));
                 }
             }
             Some(Question::IsItFor(friend)) => {
                 let names = Names::of_friends(language, [names_of(&friend)]);
                 match intent::confirm(said, &names, 0) {
-                    Some(true) => return self.start_message(talk, &friend).await,
-                    Some(false) => return self.respond(talk, &Line::NoSuchFriend).await,
+                    Some(true) => return Ok(start_message(talk, &friend)),
+                    Some(false) => return Ok(Decision::line(language, &Line::NoSuchFriend)),
                     None => {}
                 }
             }
@@ -237,38 +289,38 @@ impl Hub {
         self.carry_out(talk, intent::understand(said, known), said).await
     }
 
-    async fn carry_out(&self, talk: Conversation<'_>, intent: Intent, said: &str) -> Result<Answer, DomainError> {
+    async fn carry_out(&self, talk: Conversation<'_>, intent: Intent, said: &str) -> Result<Decision, DomainError> {
         let scene = talk.scene;
         let titles = scene.library.contents();
         let clock = Clock::new(scene.now, self.config.speech.utc_offset_minutes);
         let line = match intent {
             Intent::Play(index) => {
-                return self.play_or_answer(talk, titles.get(index), Line::NoSuchTitle).await;
+                return Ok(self.play_or_answer(talk, titles.get(index), Line::NoSuchTitle));
             }
             Intent::PlayNumber(number) => {
                 let content = number.checked_sub(1).and_then(|index| titles.get(index as usize));
-                return self.play_or_answer(talk, content, Line::NoSuchNumber).await;
+                return Ok(self.play_or_answer(talk, content, Line::NoSuchNumber));
             }
-            Intent::PlayAny => return self.play_some(talk, Mood::Any, Line::NoMusic).await,
-            Intent::PlayAnother => return self.play_some(talk, Mood::Another, Line::NoMusic).await,
-            Intent::PlayAgain => return self.play_again(talk).await,
-            Intent::PlayQuiet => return self.play_some(talk, Mood::Quiet, Line::NoMusic).await,
-            Intent::Story => return self.play_some(talk, Mood::Story, Line::Story).await,
-            Intent::Riddle => return self.play_some(talk, Mood::Riddle, Line::Riddle).await,
+            Intent::PlayAny => return Ok(self.play_some(talk, Mood::Any, Line::NoMusic)),
+            Intent::PlayAnother => return Ok(self.play_some(talk, Mood::Another, Line::NoMusic)),
+            Intent::PlayAgain => return Ok(self.play_again(talk)),
+            Intent::PlayQuiet => return Ok(self.play_some(talk, Mood::Quiet, Line::NoMusic)),
+            Intent::Story => return Ok(self.play_some(talk, Mood::Story, Line::Story)),
+            Intent::Riddle => return Ok(self.play_some(talk, Mood::Riddle, Line::Riddle)),
             Intent::Message(index) => {
                 let friend = scene.friends.get(index).ok_or(DomainError::NotFriends)?;
-                return self.start_message(talk, friend).await;
+                return Ok(start_message(talk, friend));
             }
-            Intent::AskTitle(first, second) => return self.ask_title(talk, first, second).await,
-            Intent::AskFriend(first, second) => return self.ask_friend(talk, first, second).await,
+            Intent::AskTitle(first, second) => return Ok(ask_title(talk, first, second)),
+            Intent::AskFriend(first, second) => return Ok(ask_friend(talk, first, second)),
             Intent::ConfirmFriend(index) => {
                 let friend = scene.friends.get(index).ok_or(DomainError::NotFriends)?;
                 let question = Question::IsItFor(friend.clone());
-                return self.ask_back(talk, &Line::IsItFor(&friend.remark), question).await;
+                return Ok(ask_back(talk, &Line::IsItFor(&friend.remark), question));
             }
-            Intent::Stop => return self.command(talk, ToyCommand::Stop).await,
-            Intent::Louder => return self.command(talk, ToyCommand::Louder).await,
-            Intent::Softer => return self.command(talk, ToyCommand::Softer).await,
+            Intent::Stop => return Ok(command(talk, ToyCommand::Stop)),
+            Intent::Louder => return Ok(command(talk, ToyCommand::Louder)),
+            Intent::Softer => return Ok(command(talk, ToyCommand::Softer)),
             Intent::NoSuchTitle => Line::NoSuchTitle,
             Intent::NoSuchFriend => Line::NoSuchFriend,
             Intent::Time => Line::Time(clock),
@@ -277,108 +329,53 @@ impl Hub {
             Intent::WhoAreYou => Line::WhoAreYou(&scene.toy_name),
             Intent::Unknown => {
                 let reply = self.assistant.replies.reply(said, talk.language).await.map_err(DomainError::internal)?;
-                return Ok(Answer::Reply(self.speak_answer(&reply, talk).await?));
+                return Ok(Decision::text(talk.language, reply));
             }
         };
-        self.respond(talk, &line).await
+        Ok(Decision::line(talk.language, &line))
     }
 
-    async fn play(&self, talk: Conversation<'_>, content: &Content) -> Result<Answer, DomainError> {
+    fn play(&self, talk: Conversation<'_>, content: &Content) -> Decision {
         if self.rests(&Party::from(talk.scene.toy.clone())) {
-            return self.respond(talk, &Line::QuietTime).await;
+            return Decision::line(talk.language, &Line::QuietTime);
         }
         self.assistant.memory.played(talk.scene.toy, &content.music, talk.scene.now);
-        Ok(Answer::Music(content.music.clone()))
+        Decision { decided: Decided::Music(content.music.clone()), language: talk.language, then: Then::Nothing }
     }
 
-    async fn play_or_answer(
-        &self,
-        talk: Conversation<'_>,
-        content: Option<&Content>,
-        otherwise: Line<'_>,
-    ) -> Result<Answer, DomainError> {
+    fn play_or_answer(&self, talk: Conversation<'_>, content: Option<&Content>, otherwise: Line<'_>) -> Decision {
         match content {
-            Some(content) => self.play(talk, content).await,
-            None => self.respond(talk, &otherwise).await,
+            Some(content) => self.play(talk, content),
+            None => Decision::line(talk.language, &otherwise),
         }
     }
 
-    async fn play_some(&self, talk: Conversation<'_>, mood: Mood, otherwise: Line<'_>) -> Result<Answer, DomainError> {
+    fn play_some(&self, talk: Conversation<'_>, mood: Mood, otherwise: Line<'_>) -> Decision {
         let last = self.assistant.memory.last_played(talk.scene.toy);
-        self.play_or_answer(talk, talk.scene.library.pick(mood, last.as_ref()), otherwise).await
+        self.play_or_answer(talk, talk.scene.library.pick(mood, last.as_ref()), otherwise)
     }
 
     /// Plays the last piece again, or any piece if none was played lately.
-    async fn play_again(&self, talk: Conversation<'_>) -> Result<Answer, DomainError> {
+    fn play_again(&self, talk: Conversation<'_>) -> Decision {
         let last = self.assistant.memory.last_played(talk.scene.toy);
         match talk.scene.library.contents().iter().find(|content| Some(&content.music) == last.as_ref()) {
-            Some(content) => self.play(talk, content).await,
-            None => self.play_some(talk, Mood::Any, Line::NoMusic).await,
+            Some(content) => self.play(talk, content),
+            None => self.play_some(talk, Mood::Any, Line::NoMusic),
         }
-    }
-
-    async fn start_message(&self, talk: Conversation<'_>, friend: &Friend) -> Result<Answer, DomainError> {
-        let prompt = Line::SayYourMessage(&friend.remark).text(talk.language);
-        let prompt = self.speak_answer(&prompt, talk).await?;
-        Ok(Answer::StartMessage { friend: friend.party.clone(), prompt })
-    }
-
-    async fn ask_title(&self, talk: Conversation<'_>, first: usize, second: usize) -> Result<Answer, DomainError> {
-        let titles = talk.scene.library.contents();
-        let (Some(first), Some(second)) = (titles.get(first), titles.get(second)) else {
-            return self.respond(talk, &Line::NoSuchTitle).await;
-        };
-        let question = Question::Title([first.clone(), second.clone()]);
-        self.ask_back(talk, &Line::Which(&first.title, &second.title), question).await
-    }
-
-    async fn ask_friend(&self, talk: Conversation<'_>, first: usize, second: usize) -> Result<Answer, DomainError> {
-        let (Some(first), Some(second)) = (talk.scene.friends.get(first), talk.scene.friends.get(second)) else {
-            return self.respond(talk, &Line::NoSuchFriend).await;
-        };
-        let question = Question::Friend([first.clone(), second.clone()]);
-        // Two friends with the same remark are distinguished by their own names.
-        let names = match first.remark == second.remark {
-            true => [&first.nickname, &second.nickname],
-            false => [&first.remark, &second.remark],
-        };
-        self.ask_back(talk, &Line::Which(names[0], names[1]), question).await
-    }
-
-    /// Asks a question, and remembers it only once it was spoken.
-    async fn ask_back(
-        &self,
-        talk: Conversation<'_>,
-        line: &Line<'_>,
-        question: Question,
-    ) -> Result<Answer, DomainError> {
-        let answer = self.respond(talk, line).await?;
-        self.assistant.memory.set_question(talk.scene.toy, question, talk.scene.now);
-        Ok(answer)
-    }
-
-    /// Publishes a command to a toy that is connected, and confirms it.
-    async fn command(&self, talk: Conversation<'_>, command: ToyCommand) -> Result<Answer, DomainError> {
-        let answer = self.respond(talk, &Line::Done(command)).await?;
-        let toy = Party::from(talk.scene.toy.clone());
-        // A toy that is offline would get the command when it is out of date.
-        if self.router.online(&toy) {
-            self.announce(&toy, &Event::Command(command), None).await;
-        }
-        Ok(answer)
-    }
-
-    async fn respond(&self, talk: Conversation<'_>, line: &Line<'_>) -> Result<Answer, DomainError> {
-        Ok(Answer::Reply(self.speak_answer(&line.text(talk.language), talk).await?))
     }
 
     /// Speaks an answer and keeps the sound for a while, of `/get_chat/`.
-    async fn speak_answer(&self, text: &str, talk: Conversation<'_>) -> Result<FileName, DomainError> {
-        let voice = self.voice(talk.language);
+    async fn speak_answer(
+        &self,
+        text: &str,
+        language: &'static Language,
+        now: Timestamp,
+    ) -> Result<FileName, DomainError> {
+        let voice = self.voice(language);
         let name = self.spoken_name(ANSWER_PREFIX, voice, text)?;
         let found = self.files.find(FileKind::Chat, &name).await.map_err(DomainError::internal)?;
         let half_life = self.config.speech.answer_age_max_s as Timestamp / 2.0;
-        let age = |modified: SystemTime| talk.scene.now - unix_time(modified);
+        let age = |modified: SystemTime| now - unix_time(modified);
         // An older sound might be deleted before it is fetched.
         if found.is_none_or(|file| age(file.modified) > half_life) {
             let sound = self.speak_for_toys(text, voice).await?;
@@ -401,6 +398,44 @@ impl Hub {
         }
         Ok(())
     }
+}
+
+fn start_message(talk: Conversation<'_>, friend: &Friend) -> Decision {
+    let prompt = Line::SayYourMessage(&friend.remark).text(talk.language);
+    let decided = Decided::StartMessage { friend: friend.party.clone(), prompt };
+    Decision { decided, language: talk.language, then: Then::Nothing }
+}
+
+fn ask_title(talk: Conversation<'_>, first: usize, second: usize) -> Decision {
+    let titles = talk.scene.library.contents();
+    let (Some(first), Some(second)) = (titles.get(first), titles.get(second)) else {
+        return Decision::line(talk.language, &Line::NoSuchTitle);
+    };
+    let question = Question::Title([first.clone(), second.clone()]);
+    ask_back(talk, &Line::Which(&first.title, &second.title), question)
+}
+
+fn ask_friend(talk: Conversation<'_>, first: usize, second: usize) -> Decision {
+    let (Some(first), Some(second)) = (talk.scene.friends.get(first), talk.scene.friends.get(second)) else {
+        return Decision::line(talk.language, &Line::NoSuchFriend);
+    };
+    let question = Question::Friend([first.clone(), second.clone()]);
+    // Two friends with the same remark are distinguished by their own names.
+    let names = match first.remark == second.remark {
+        true => [&first.nickname, &second.nickname],
+        false => [&first.remark, &second.remark],
+    };
+    ask_back(talk, &Line::Which(names[0], names[1]), question)
+}
+
+/// Asks a question, which is remembered only once it was spoken.
+fn ask_back(talk: Conversation<'_>, line: &Line<'_>, question: Question) -> Decision {
+    Decision { then: Then::Ask(question), ..Decision::line(talk.language, line) }
+}
+
+/// Confirms a command to the toy, and then publishes it.
+fn command(talk: Conversation<'_>, command: ToyCommand) -> Decision {
+    Decision { then: Then::Command(command), ..Decision::line(talk.language, &Line::Done(command)) }
 }
 
 /// The names of a friend without that of its toy.

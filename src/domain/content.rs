@@ -219,7 +219,7 @@ impl Hub {
         self.stored_file(kind, name).await
     }
 
-    async fn stored_file(&self, kind: FileKind, name: &FileName) -> Result<StoredFile, DomainError> {
+    pub(super) async fn stored_file(&self, kind: FileKind, name: &FileName) -> Result<StoredFile, DomainError> {
         let found = self.files.find(kind, name).await.map_err(DomainError::internal)?;
         found.ok_or(DomainError::UnknownFile)
     }

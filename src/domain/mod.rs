@@ -4,6 +4,7 @@
 //! they know no protocol and read no clock.
 
 mod accounts;
+mod activation;
 mod assistant;
 mod audit;
 pub mod backup;
@@ -71,6 +72,8 @@ use crate::ports::store::{Refusal, Store, StoreError, flushed_writes};
 use crate::ports::workers::{WorkError, Workers};
 
 pub use accounts::{Profile, Registration};
+pub use activation::CheckIn;
+pub use assistant::turn;
 pub use content::NewContent;
 pub use doctor::Examination;
 pub use fleet::DeviceState;
@@ -99,6 +102,7 @@ pub use crate::ports::router::{
 };
 pub use crate::ports::store::{Before, Block, UnreadMessage};
 
+use activation::Activations;
 use assistant::Assistant;
 use audit::Noted;
 use backup::Backups;
@@ -167,6 +171,7 @@ pub struct Hub {
     counted: Counted,
     remarks: Remarks,
     tickets: Tickets,
+    activations: Activations,
     backups: Backups,
     erasures: Erasures,
     exports: Exports,
@@ -216,6 +221,7 @@ impl Hub {
             #[cfg(test)]
             gate: login::Gate::default(),
             tickets: Tickets::new(&config.ws),
+            activations: Activations::new(&config.xiaozhi),
             backups: Backups::new(),
             erasures: Erasures::new(erased),
             exports: Exports::new(config.limits.exports_parallel_max),
@@ -234,7 +240,7 @@ impl Hub {
             router,
             stored_sessions: Mutex::new(stored_sessions),
             speaker,
-            assistant: Assistant::new(replies, config.speech.question_timeout_s),
+            assistant: Assistant::new(replies, &config.speech),
             encode_event,
             links,
             config,

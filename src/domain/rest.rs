@@ -352,7 +352,7 @@ impl Hub {
         }
     }
 
-    async fn count_seconds(&self, toy: &ToyId, seconds: f64, now: Timestamp) {
+    pub(super) async fn count_seconds(&self, toy: &ToyId, seconds: f64, now: Timestamp) {
         let Some(played) = self.resting.count(toy, seconds, now) else { return };
         self.store_played(vec![(toy.clone(), played)]).await;
     }

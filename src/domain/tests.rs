@@ -6,6 +6,7 @@ mod places;
 mod rest;
 mod retention;
 mod sending;
+mod turns;
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -8,7 +8,8 @@ use super::places::Origin;
 use super::{FileKind, Hub};
 use crate::config::AuthMode;
 use crate::model::{
-    Action, ChatId, Device, DeviceKey, FileName, Friend, Party, PartyKind, Secret, Timestamp, Toy, ToyId, UserId,
+    Action, ChatId, Device, DeviceKey, DeviceName, FileName, Friend, Party, PartyKind, Secret, Timestamp, Toy, ToyId,
+    UserId,
 };
 use crate::ports::qr;
 use crate::ports::store::{NewEntry, NewToy, StoredDevice};
@@ -24,8 +25,8 @@ pub struct Binding {
     pub remark: String,
     /// The user.
     pub user: UserId,
-    /// The device.
-    pub device_key: DeviceKey,
+    /// The device, by its key or by the code that it shows.
+    pub device: DeviceName,
     /// The code of an invitation.
     pub invite: Option<Secret>,
     /// The version of the consent text that the user has agreed to; none from a client that does not send it.
@@ -119,10 +120,14 @@ impl Hub {
         Ok(self.store.devices(limit).await?)
     }
 
-    /// Whether a device can be bound. Errors: `UnknownDevice`, `DeviceBound`.
-    pub async fn scan(&self, key: &DeviceKey) -> Result<(), DomainError> {
-        let (device, _) = self.store.device(key).await?.ok_or(DomainError::UnknownDevice)?;
-        device.toy.map_or(Ok(()), |toy| Err(DomainError::DeviceBound(toy)))
+    /// The key of a device that can be bound. Errors: `UnknownDevice`, `DeviceBound`, `RateLimited`.
+    pub async fn scan(&self, device: DeviceName, from: impl Into<Origin>) -> Result<DeviceKey, DomainError> {
+        let key = self.named_device(device, from.into())?;
+        match self.store.device(&key).await? {
+            Some((Device { toy: Some(toy), .. }, _)) => Err(DomainError::DeviceBound(toy)),
+            None if !self.is_waiting(&key) => Err(DomainError::UnknownDevice),
+            _ => Ok(key),
+        }
     }
 
     /// Binds a device as the user's toy. Errors: `NotFromHere`, `UnknownInvite`, `UnknownDevice`, `DeviceBound`,
@@ -139,10 +144,11 @@ impl Hub {
         let baby_name = self.checked_text("baby_name", wish.baby_name)?;
         let remark = self.checked_text("remark", wish.remark)?;
         let agreed = self.agreed(wish.consent.as_deref())?;
+        let device_key = self.named_device(wish.device, from)?;
         let user = self.store.user(&wish.user).await?.ok_or(DomainError::UnknownParty)?.user;
         let toy = Toy {
             id: ToyId::random(),
-            device_key: wish.device_key,
+            device_key,
             bind_user: wish.user,
             toy_name: toy_name.clone(),
             baby_name: baby_name.clone(),
@@ -163,8 +169,11 @@ impl Hub {
             invite_hash,
             consent: agreed.version.clone(),
         };
+        let device_key = new.toy.device_key.clone();
+        self.adopt_device(&device_key, now).await?;
         self.store.keep_consent_text(&agreed.version, &agreed.text).await?;
         self.store.bind_toy(new, self.config.accounts.friends_max, now).await?;
+        self.activate_device(&device_key, &id).await?;
         self.note(&Party::Toy(id.clone()), Action::Bound, Some(&Party::User(owner)), None, now).await;
         Ok(id)
     }

@@ -297,7 +297,7 @@ impl Hub {
         self.encode(self.synthesise(&line.text(language), self.voice(language)).await?, SpokenFormat::Mp3).await
     }
 
-    async fn synthesise(&self, text: &str, voice: &str) -> Result<Sound, DomainError> {
+    pub(super) async fn synthesise(&self, text: &str, voice: &str) -> Result<Sound, DomainError> {
         self.speaker.speak(text, voice).await.map_err(|error| match error {
             SpeakError::Busy => DomainError::Busy,
             SpeakError::Missing(_) => DomainError::NoSynthesiser,

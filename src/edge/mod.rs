@@ -23,3 +23,4 @@ pub mod status;
 pub mod tasks;
 pub mod wire;
 pub mod ws;
+pub mod xiaozhi;

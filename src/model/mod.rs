@@ -16,6 +16,7 @@ mod people;
 mod quiet;
 mod recording;
 mod secret;
+mod stock;
 mod topics;
 
 pub use audit::{Action, Audited, Setting};
@@ -31,6 +32,7 @@ pub use people::{Device, Friend, FriendRequest, Login, RequestStatus, Toy, User}
 pub use quiet::{DailyMinutes, DayMinute, Played, QuietHours};
 pub use recording::{Answer, Outcome, Sent};
 pub use secret::Secret;
+pub use stock::{ActivationCode, DeviceName, StockIdentity};
 pub use topics::{QoS, Topic, TopicFilter};
 
 /// A text that is not a valid id, key or name. The message names the expected form.

@@ -14,11 +14,18 @@ const BANS: &[(&str, &[&str])] = &[
     ("api", &["tokio", "hyper", "rumqttd", "tokio_tungstenite", "surrealdb"]),
     ("edge", &["crate::server", "crate::command", "surrealdb", "whisper_rs"]),
     // `net` accepts all clients, and imports none of their protocols.
-    ("edge/net", &["edge::http", "edge::mqtt", "edge::ws", "crate::api", "crate::domain", "hyper", "rumqttd"]),
+    (
+        "edge/net",
+        &["edge::http", "edge::mqtt", "edge::ws", "edge::xiaozhi", "crate::api", "crate::domain", "hyper", "rumqttd"],
+    ),
     ("edge/mqtt", &["edge::http", "edge::ws", "hyper", "tokio_tungstenite", "rustls", "socket2"]),
     ("edge/http", &["edge::mqtt", "edge::ws", "rumqttd", "rustls", "tokio_tungstenite", "TcpListener", "socket2"]),
     ("edge/ws", &["edge::http", "edge::mqtt", "rumqttd", "rustls", "hyper", "TcpListener"]),
-    ("edge/http", &["edge::spec"]),
+    (
+        "edge/xiaozhi",
+        &["edge::http", "edge::mqtt", "edge::ws", "edge::spec", "rumqttd", "rustls", "hyper", "TcpListener"],
+    ),
+    ("edge/http", &["edge::spec", "edge::xiaozhi"]),
     ("edge/console", &["edge::http", "edge::mqtt", "edge::ws", "edge::spec", "crate::api"]),
     ("edge/mqtt", &["edge::spec"]),
     ("edge/ws", &["edge::spec"]),
@@ -42,6 +49,8 @@ const HOMES: &[(&[&str], &[&str])] = &[
     ),
     // Each task has an owner that can await and cancel it; the one of the second signal ends with the process.
     (&["libmdns"], &["edge/discovery.rs"]),
+    (&["opusic_c"], &["ports/audio/opus.rs"]),
+    (&["earshot"], &["ports/speech/listen.rs"]),
     (&["tokio::spawn", "TaskTracker"], &["edge/tasks.rs", "service.rs"]),
 ];
 

@@ -22,6 +22,8 @@ pub(super) struct Requester {
     is_hidden: bool,
     /// The dialect of its listener.
     pub(super) dialect: Dialect,
+    /// Whether its listener has TLS.
+    pub(super) is_encrypted: bool,
     /// Whether a request has a body of which something has not been read.
     unread: Arc<AtomicBool>,
     /// The answers of the connection that are being sent.
@@ -32,8 +34,13 @@ pub(super) struct Requester {
 
 impl Requester {
     /// The client of a connection, as long as no request names another one.
-    pub(super) fn of_connection(peer: IpAddr, dialect: Dialect, unread: Arc<AtomicBool>, sent: Arc<Sent>) -> Self {
-        Self { peer, is_hidden: false, dialect, unread, sent, _place: None }
+    pub(super) fn of_connection(
+        peer: IpAddr,
+        (dialect, is_encrypted): (Dialect, bool),
+        unread: Arc<AtomicBool>,
+        sent: Arc<Sent>,
+    ) -> Self {
+        Self { peer, is_hidden: false, dialect, is_encrypted, unread, sent, _place: None }
     }
 
     /// From where the request comes, and from which kind of client.
@@ -65,6 +72,7 @@ impl Requester {
                 peer: self.peer,
                 is_hidden: true,
                 dialect: self.dialect,
+                is_encrypted: self.is_encrypted,
                 unread: Arc::clone(&self.unread),
                 sent: Arc::clone(&self.sent),
                 _place: None,
@@ -83,7 +91,8 @@ impl Requester {
             (StatusCode::TOO_MANY_REQUESTS, "Too many requests and sockets from one address at once.\n")
         })?;
         let (unread, sent) = (Arc::clone(&self.unread), Arc::clone(&self.sent));
-        Ok(Arc::new(Self { peer, is_hidden: false, dialect: self.dialect, unread, sent, _place: Some(place) }))
+        let (dialect, is_encrypted) = (self.dialect, self.is_encrypted);
+        Ok(Arc::new(Self { peer, is_hidden: false, dialect, is_encrypted, unread, sent, _place: Some(place) }))
     }
 }
 

@@ -54,8 +54,9 @@ async fn answer(
 pub(super) async fn run(stream: impl Stream + 'static, client: Client, edge: Arc<Edge>) {
     let Client { peer, place, listener, .. } = client;
     let unread = Arc::new(AtomicBool::new(false));
-    let (sent, dialect) = (Arc::new(Sent::default()), edge.dialect_at(listener));
-    let requester = Arc::new(Requester::of_connection(peer, dialect, Arc::clone(&unread), Arc::clone(&sent)));
+    let sent = Arc::new(Sent::default());
+    let served = (edge.dialect_at(listener), edge.is_encrypted_at(listener));
+    let requester = Arc::new(Requester::of_connection(peer, served, Arc::clone(&unread), Arc::clone(&sent)));
     let (stall, close) = (seconds(edge.config.http.body_pause_timeout_s), seconds(edge.config.http.close_timeout_s));
     let io = TokioIo::new(Guarded::new(Box::new(stream), unread, sent, (stall, close), place));
     let shared = Arc::clone(&edge);

@@ -13,6 +13,7 @@ mod body;
 mod client;
 mod connection;
 mod cors;
+mod devices;
 mod failure;
 mod files;
 mod gate;
@@ -46,9 +47,19 @@ use crate::model::Secret;
 use gate::Uploads;
 use routes::Routes;
 
+pub use devices::{Claimed, Post, PostAnswer, PostRoute};
 pub use multipart::RECORDING_FIELDS;
 pub use routes::{FILES, HEALTH, READINESS};
 pub use sockets::{Socket, SocketHandler, SocketRoute};
+
+/// The paths that other edges serve.
+#[derive(Clone, Default)]
+pub struct OtherRoutes {
+    /// Those that open a WebSocket.
+    pub sockets: Vec<SocketRoute>,
+    /// Those to which devices post.
+    pub posts: Vec<PostRoute>,
+}
 
 /// The protocol's name inside TLS (ALPN), as it is registered.
 pub const ALPN: &[u8] = b"http/1.1";
@@ -101,7 +112,7 @@ impl Edge {
     fn new(
         hub: Arc<Hub>,
         config: Arc<Config>,
-        sockets: Vec<SocketRoute>,
+        others: OtherRoutes,
         places: Arc<Places>,
         tasks: Tasks,
         shutdown: CancellationToken,
@@ -115,7 +126,7 @@ impl Edge {
             // Simple clients close their sending side after the request and then wait for the answer.
             .half_close(true);
         let dialects = config.http.dialects();
-        let routes_of = |dialect| Routes::new(dialect, config.http.pages, sockets.clone()).map_err(io::Error::other);
+        let routes_of = |dialect| Routes::new(dialect, config.http.pages, others.clone()).map_err(io::Error::other);
         let routes = ByDialect { documented: routes_of(Dialect::Documented)?, field: routes_of(Dialect::Field)? };
         let places = Places::within(places, config.http.connections_max, config.http.connections_per_address_max);
         let proxies = Proxies::new(config.net.proxies.clone());
@@ -147,6 +158,12 @@ impl Edge {
         self.dialects.get(listener).copied().unwrap_or(self.config.http.dialect)
     }
 
+    /// Whether a listener has TLS.
+    fn is_encrypted_at(&self, listener: usize) -> bool {
+        let http = &self.config.http;
+        listener >= http.listen.len() + http.legacy_listen.len()
+    }
+
     /// On which terms clients are let in.
     fn terms(&self) -> Terms {
         let Config { net, http, mqtt, .. } = &*self.config;
@@ -175,18 +192,18 @@ impl Protocol for Edge {
 /// Serves HTTP clients until `shutdown`, and returns when every connection has ended; accepted requests and sockets are some of
 /// `tasks`. Dropping the future ends all connections at once.
 ///
-/// `sockets` are the paths that open a WebSocket, `places` the connections that the process may have. Fails at once if
-/// two routes have the same path.
+/// `others` are the paths that other edges serve, `places` the connections that the process may have. Fails at once if two
+/// routes have the same path.
 pub async fn serve(
     listeners: Listeners,
     hub: Arc<Hub>,
     config: Arc<Config>,
-    sockets: Vec<SocketRoute>,
+    others: OtherRoutes,
     places: Arc<Places>,
     tasks: Tasks,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let edge = Arc::new(Edge::new(hub, config, sockets, places, tasks, shutdown)?);
+    let edge = Arc::new(Edge::new(hub, config, others, places, tasks, shutdown)?);
     let entrance = Entrance::new(edge.terms(), listeners, edge.tasks.clone());
     entrance.serve(Arc::clone(&edge), &edge.shutdown).await.finish().await;
     Ok(())

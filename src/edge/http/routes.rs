@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use matchit::{InsertError, Router};
 
+use super::OtherRoutes;
+use super::devices::PostRoute;
 use super::path::with_one_slash;
 use super::sockets::SocketRoute;
 use crate::api::{self, Entry, ServedAt};
@@ -45,13 +47,15 @@ pub(super) enum Endpoint {
     Asset,
     /// The handshake of a socket of another edge.
     Socket(SocketRoute),
+    /// A post of a device of another edge.
+    Post(PostRoute),
 }
 
 impl Endpoint {
     /// The methods, as an `Allow` header lists them.
     pub(super) fn allowed_methods(&self) -> &'static str {
         match self {
-            Self::Call(_) => "POST, OPTIONS",
+            Self::Call(_) | Self::Post(_) => "POST, OPTIONS",
             Self::File(_) | Self::Health | Self::Readiness | Self::Document(_) | Self::Asset => "GET, HEAD, OPTIONS",
             Self::Socket(_) | Self::Export => "GET, OPTIONS",
         }
@@ -70,9 +74,9 @@ pub(super) struct Route {
 pub(super) struct Routes(Router<Route>);
 
 impl Routes {
-    /// The documented paths, those of `dialect`, the `sockets`, and the pages if `with_pages`. Fails if two have the
+    /// The documented paths, those of `dialect`, those of `others`, and the pages if `with_pages`. Fails if two have the
     /// same path.
-    pub(super) fn new(dialect: Dialect, with_pages: bool, sockets: Vec<SocketRoute>) -> Result<Self, InsertError> {
+    pub(super) fn new(dialect: Dialect, with_pages: bool, others: OtherRoutes) -> Result<Self, InsertError> {
         let calls = api::calls().filter(|call| call.facts.served_at != ServedAt::Connection);
         let calls =
             calls.map(|call| Route { pattern: format!("/{}", call.facts.name).into(), endpoint: Endpoint::Call(call) });
@@ -82,8 +86,11 @@ impl Routes {
         let health = HEALTH.map(|pattern| Route { pattern: pattern.into(), endpoint: Endpoint::Health });
         let readiness = Route { pattern: READINESS.into(), endpoint: Endpoint::Readiness };
         let export = Route { pattern: api::export::PATH.into(), endpoint: Endpoint::Export };
+        let OtherRoutes { sockets, posts } = others;
         let sockets =
             sockets.into_iter().map(|route| Route { pattern: route.pattern.into(), endpoint: Endpoint::Socket(route) });
+        let posts =
+            posts.into_iter().map(|route| Route { pattern: route.pattern.into(), endpoint: Endpoint::Post(route) });
         let documents = FAMILY
             .documents
             .iter()
@@ -92,7 +99,9 @@ impl Routes {
         let pages = documents.chain([asset]).filter(|_| with_pages);
 
         let mut router = Router::new();
-        for route in calls.chain(files).chain(health).chain([readiness, export]).chain(sockets).chain(pages) {
+        for route in
+            calls.chain(files).chain(health).chain([readiness, export]).chain(sockets).chain(posts).chain(pages)
+        {
             router.insert(route.pattern.clone(), route)?;
         }
         Ok(Self(router))
@@ -111,7 +120,7 @@ mod tests {
 
     #[test]
     fn every_documented_path_has_a_route() {
-        let routes = Routes::new(Dialect::Documented, false, vec![]).unwrap();
+        let routes = Routes::new(Dialect::Documented, false, OtherRoutes::default()).unwrap();
         for path in [
             "/reg",
             "//reg",
@@ -145,13 +154,13 @@ mod tests {
 
     #[test]
     fn no_other_path_has_one() {
-        let routes = Routes::new(Dialect::Documented, false, vec![]).unwrap();
+        let routes = Routes::new(Dialect::Documented, false, OtherRoutes::default()).unwrap();
         for path in ["", "/", "/Reg", "/reg/", "/get_chat/", "/get_chat/../../etc/passwd", "/get_cover/a.jpg"] {
             assert!(routes.find(path).is_none(), "{path}");
         }
-        assert!(Routes::new(Dialect::Field, false, vec![]).unwrap().find("/get_cover/a.jpg").is_some());
+        assert!(Routes::new(Dialect::Field, false, OtherRoutes::default()).unwrap().find("/get_cover/a.jpg").is_some());
         for dialect in [Dialect::Documented, Dialect::Field] {
-            let routes = Routes::new(dialect, true, vec![]).unwrap();
+            let routes = Routes::new(dialect, true, OtherRoutes::default()).unwrap();
             for (path, _) in FAMILY.documents {
                 assert!(routes.find(path).is_some(), "{path}");
             }

@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::gate::Gate;
 use super::reply::{self, Body, FailureCode};
 use super::routes::{Endpoint, FIELD_PATH, Route};
-use super::{Edge, bearer, cors, files, sockets};
+use super::{Edge, bearer, cors, devices, files, sockets};
 use crate::api::{Entry, Reply};
 use crate::config::{Dialect, seconds};
 use crate::domain::Handover;
@@ -115,8 +115,20 @@ async fn dispatch(
         (Endpoint::Document(_) | Endpoint::Asset, _) => fail(dialect, RequestFault::NoSuchPath),
         (Endpoint::Socket(socket), Method::GET) => sockets::open(edge, client, socket, request)
             .unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of)),
+        (Endpoint::Post(route), Method::POST) => devices::post(edge, client, route, request)
+            .await
+            .unwrap_or_else(|failure| render_to_device(dialect, &failure)),
         (endpoint, _) => fail(dialect, RequestFault::MethodNotAllowed { allowed: endpoint.allowed_methods() }),
     }
+}
+
+/// A device of another protocol takes the status 200 for success, whatever the body says.
+fn render_to_device(dialect: Dialect, failure: &Failure) -> Response<Body> {
+    let mut response = reply::render_failure(dialect, failure, status::of);
+    if response.status().is_success() {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
 }
 
 fn fail(dialect: Dialect, fault: RequestFault) -> Response<Body> {

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tracing::Instrument as _;
 
 use super::client::Requester;
+use super::devices::Claimed;
 use super::failure::Failure;
 use super::path::with_one_slash;
 use super::reply::{Body, full};
@@ -37,6 +38,8 @@ pub struct Socket {
     pub ticket: Option<Secret>,
     /// The number of the address's `?after=…`.
     pub after: Option<u64>,
+    /// How a device names itself.
+    pub claimed: Claimed,
     /// From where the client opens it.
     pub from: Origin,
 }
@@ -75,12 +78,13 @@ pub(super) fn open(
     // The socket holds the place of its request.
     let (client, handler) = (Arc::clone(client), Arc::clone(&route.handler));
     let from = client.origin(edge, headers);
+    let claimed = Claimed::of_handshake(&request);
     let serving = async move {
         let _client = client;
         match hyper::upgrade::on(request).await {
             Ok(io) => {
                 let io = Box::new(TokioIo::new(io));
-                handler(Socket { io, path, protocol, token, ticket, after, from }).await;
+                handler(Socket { io, path, protocol, token, ticket, after, claimed, from }).await;
             }
             Err(error) => tracing::debug!(%error, "socket lost in its handshake"),
         }

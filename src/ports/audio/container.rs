@@ -118,7 +118,7 @@ fn finish(packets: usize, bad: Bad, extended: &sbr::Count) -> Result<(), AudioEr
     }
 }
 
-fn open<'s>(kind: Kind, stream: MediaSourceStream<'s>) -> Result<Box<dyn FormatReader + 's>, AudioError> {
+pub(super) fn open<'s>(kind: Kind, stream: MediaSourceStream<'s>) -> Result<Box<dyn FormatReader + 's>, AudioError> {
     let options = FormatOptions::default();
     Ok(match kind {
         Kind::Wav => Box::new(WavReader::try_new(stream, options)?),
@@ -143,7 +143,7 @@ fn declared_end(kind: Kind, reader: &dyn FormatReader) -> Option<i64> {
     i64::try_from(track.num_frames?.saturating_add(track.padding.unwrap_or_default().into())).ok()
 }
 
-fn choose_track(reader: &dyn FormatReader) -> Result<(u32, Box<dyn AudioDecoder>), AudioError> {
+pub(super) fn choose_track(reader: &dyn FormatReader) -> Result<(u32, Box<dyn AudioDecoder>), AudioError> {
     let unsupported = || AudioError::Unsupported("no sound track that can be decoded".into());
     if reader.tracks().len() > MAX_TRACKS {
         return Err(AudioError::Excessive(format!("more than {MAX_TRACKS} tracks")));

@@ -1,4 +1,4 @@
-//! Mono sound in, MP3 out.
+//! Mono sound in, MP3 or Opus packets out.
 //!
 //! Every recording is decoded to a [`Sound`]: one channel of samples at their own rate. The format is detected by the
 //! content, never by a file name or a declared type. The decoders of this process come first. If they cannot read a
@@ -16,7 +16,9 @@ mod ffmpeg;
 mod loudness;
 mod mix;
 mod mp3;
+mod opus;
 mod parts;
+mod player;
 mod resample;
 mod sbr;
 mod sniff;
@@ -41,7 +43,9 @@ pub use ffmpeg::find_program;
 pub use loudness::level;
 use mix::Collected;
 pub use mp3::encode_mp3;
+pub use opus::{OPUS_IN_HZ, OPUS_OUT_HZ, OPUS_OUT_MS, OpusReader, OpusWriter};
 use parts::Part;
+pub use player::Player;
 pub use resample::resample;
 use sniff::{Found, Kind};
 use watch::Watch;

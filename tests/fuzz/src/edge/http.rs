@@ -18,7 +18,7 @@ use crate::api::request::{
 };
 use crate::edge::body::{from_form, from_json, from_text};
 use crate::model::{
-    ChatId, ContentId, DeviceKey, FileName, MessageId, PartyId, RequestId, Secret, Timestamp, Topic, TopicFilter, ToyId,
+    ChatId, ContentId, DeviceKey, DeviceName, FileName, MessageId, PartyId, RequestId, Secret, Timestamp, Topic, TopicFilter, ToyId,
     UploadName,
 };
 
@@ -72,7 +72,7 @@ pub fn read_each(mut given: Given) {
     }
     each! {
         String Secret Password PartyId ToyId ChatId MessageId RequestId ContentId FileName UploadName Topic TopicFilter
-        DeviceKey Wanted u64 u32 Count Limit<500> Timestamp Base64
+        DeviceKey DeviceName Wanted u64 u32 Count Limit<500> Timestamp Base64
     }
     let _ = (Maybe::read("a", &mut given), Ignored::read("a", &mut given), IgnoredKind::read("a", &mut given));
 }

@@ -1,0 +1,46 @@
+//! A decision of the hub about what a child gets, before anything is spoken.
+
+use super::memory::Question;
+use crate::model::{FileName, Party, ToyCommand};
+use crate::ports::speech::languages::{Language, Line};
+
+/// What a child gets, and what follows from it.
+pub(super) struct Decision {
+    pub(super) decided: Decided,
+    /// In which its texts are spoken.
+    pub(super) language: &'static Language,
+    /// What is done once it was spoken.
+    pub(super) then: Then,
+}
+
+/// What a child gets.
+pub(super) enum Decided {
+    /// Music, of `/get_music/`.
+    Music(FileName),
+    /// A text that is spoken.
+    Text(String),
+    /// A prompt that is spoken. The next recording is for the friend.
+    StartMessage { friend: Party, prompt: String },
+}
+
+/// What follows once an answer was spoken.
+pub(super) enum Then {
+    /// Nothing.
+    Nothing,
+    /// The hub has asked a question.
+    Ask(Question),
+    /// The toy gets a command.
+    Command(ToyCommand),
+}
+
+impl Decision {
+    /// A text, and nothing that follows.
+    pub(super) fn text(language: &'static Language, text: String) -> Self {
+        Self { decided: Decided::Text(text), language, then: Then::Nothing }
+    }
+
+    /// A line of the hub.
+    pub(super) fn line(language: &'static Language, line: &Line<'_>) -> Self {
+        Self::text(language, line.text(language))
+    }
+}

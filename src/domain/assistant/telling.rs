@@ -1,0 +1,217 @@
+//! What a streaming device plays: packets that are made while it plays.
+//!
+//! A text is spoken sentence by sentence, and music is decoded second by second, always on the workers for sound. Nothing is
+//! made before the device's edge asks for it, so that an interrupted story costs nothing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+
+use super::decision::Then;
+use crate::domain::error::DomainError;
+use crate::domain::{FileKind, Hub};
+use crate::model::{FileName, Party, Timestamp, ToyId};
+use crate::ports::audio::{self, AudioError, OPUS_OUT_HZ, OPUS_OUT_MS, OpusWriter, Player, Sound};
+use crate::ports::speech::languages::Language;
+
+/// Music is made in pieces of so many seconds.
+const PIECE_S: u32 = 1;
+/// Bytes of stored music that are read into memory: some hours of MP3.
+const MUSIC_MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// A sentence is not divided before so many letters: short parts sound torn.
+const SENTENCE_MIN_LETTERS: usize = 12;
+
+/// A piece of what is played.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The sentence, where the piece is one.
+    pub text: Option<String>,
+    /// Packets of Opus, each of [`PACKET_MS`] at [`PACKETS_HZ`] in one channel.
+    pub packets: Vec<Bytes>,
+}
+
+/// The duration of a packet, in milliseconds.
+pub const PACKET_MS: u32 = OPUS_OUT_MS;
+/// The sample rate of a packet, in Hz.
+pub const PACKETS_HZ: u32 = OPUS_OUT_HZ;
+
+/// The pieces, in their order. After an error there is none.
+pub type Telling = BoxStream<'static, Result<Piece, DomainError>>;
+
+/// What is told.
+pub(super) enum Told {
+    /// A text.
+    Text { text: String, language: &'static Language },
+    /// Music of the library, of `/get_music/`.
+    Music(FileName),
+}
+
+/// The rest of what is told.
+struct Rest {
+    hub: Arc<Hub>,
+    toy: ToyId,
+    source: Source,
+    /// Done when the first piece was made.
+    then: Then,
+    now: Timestamp,
+}
+
+enum Source {
+    Sentences {
+        rest: VecDeque<String>,
+        voice: String,
+        writer: Box<OpusWriter>,
+    },
+    /// It is opened when it is asked for.
+    Music(FileName),
+    Playing(Box<Player>),
+    Ended,
+}
+
+/// Begins to tell something. Nothing is made yet. Errors: `Internal`.
+pub(super) fn tell(hub: Arc<Hub>, toy: ToyId, told: Told, then: Then, now: Timestamp) -> Result<Telling, DomainError> {
+    let source = match told {
+        Told::Music(music) => Source::Music(music),
+        Told::Text { text, language } => Source::Sentences {
+            rest: sentences(&text).into(),
+            voice: hub.voice(language).to_owned(),
+            writer: Box::new(OpusWriter::new().map_err(DomainError::internal)?),
+        },
+    };
+    let rest = Rest { hub, toy, source, then, now };
+    let pieces = stream::unfold(rest, |mut rest| async move {
+        let piece = rest.next().await.transpose()?;
+        if piece.is_err() {
+            rest.source = Source::Ended;
+        }
+        Some((piece, rest))
+    });
+    Ok(pieces.boxed())
+}
+
+impl Rest {
+    /// The next piece; none at the end.
+    async fn next(&mut self) -> Result<Option<Piece>, DomainError> {
+        let Some(piece) = self.make().await? else { return Ok(None) };
+        let then = std::mem::replace(&mut self.then, Then::Nothing);
+        self.hub.follow(&self.toy, then, self.now).await;
+        let seconds = f64::from(PACKET_MS) * piece.packets.len() as f64 / 1000.0;
+        self.hub.count_seconds(&self.toy, seconds, self.now).await;
+        Ok(Some(piece))
+    }
+
+    async fn make(&mut self) -> Result<Option<Piece>, DomainError> {
+        loop {
+            match std::mem::replace(&mut self.source, Source::Ended) {
+                Source::Sentences { mut rest, voice, writer } => {
+                    let Some(sentence) = rest.pop_front() else { return Ok(None) };
+                    let sound = match self.hub.synthesise(&sentence, &voice).await {
+                        Ok(sound) => Some(sound),
+                        // Of punctuation alone.
+                        Err(DomainError::Internal(cause)) if is_without_words(cause.as_ref()) => None,
+                        Err(error) => return Err(error),
+                    };
+                    let Some(sound) = sound else {
+                        self.source = Source::Sentences { rest, voice, writer };
+                        continue;
+                    };
+                    let (packets, writer) = encode(&self.hub, &self.toy, sound, writer).await?;
+                    self.source = Source::Sentences { rest, voice, writer };
+                    return Ok(Some(Piece { text: Some(sentence), packets }));
+                }
+                Source::Music(music) => self.source = Source::Playing(open(&self.hub, &self.toy, &music).await?),
+                Source::Playing(mut player) => {
+                    let party = Party::from(self.toy.clone());
+                    let job = move || player.next(PIECE_S).map(|packets| (packets, player));
+                    let made = self.hub.audio_workers.run_of(&party, job).await?;
+                    let (packets, player) = made.map_err(DomainError::internal)?;
+                    if packets.is_empty() {
+                        return Ok(None);
+                    }
+                    self.source = Source::Playing(player);
+                    return Ok(Some(Piece { text: None, packets }));
+                }
+                Source::Ended => return Ok(None),
+            }
+        }
+    }
+}
+
+/// The packets of a sentence. It ends with a packet: the next one may take a while.
+async fn encode(
+    hub: &Hub,
+    toy: &ToyId,
+    sound: Sound,
+    mut writer: Box<OpusWriter>,
+) -> Result<(Vec<Bytes>, Box<OpusWriter>), DomainError> {
+    let job = move || {
+        let mut packets = Vec::new();
+        writer.write(&audio::resample(&sound, PACKETS_HZ)?.samples, &mut packets)?;
+        writer.flush(&mut packets)?;
+        Ok::<_, AudioError>((packets, writer))
+    };
+    let made = hub.audio_workers.run_of(&Party::from(toy.clone()), job).await?;
+    made.map_err(DomainError::internal)
+}
+
+/// A player of music of the library.
+async fn open(hub: &Hub, toy: &ToyId, music: &FileName) -> Result<Box<Player>, DomainError> {
+    let file = hub.stored_file(FileKind::Music, music).await?;
+    if file.size > MUSIC_MAX_BYTES {
+        return Err(DomainError::UploadTooLarge { max_bytes: MUSIC_MAX_BYTES });
+    }
+    let sound = hub.files.read_whole(&file).await.map_err(DomainError::internal)?;
+    let opened = hub.audio_workers.run_of(&Party::from(toy.clone()), move || Player::open(sound)).await?;
+    Ok(Box::new(opened.map_err(DomainError::internal)?))
+}
+
+fn is_without_words(cause: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(cause.downcast_ref(), Some(crate::ports::speech::SpeakError::Audio(AudioError::Empty)))
+}
+
+/// The sentences of a text, with their punctuation. Short ones stay with the next.
+fn sentences(text: &str) -> Vec<String> {
+    let (mut found, mut sentence) = (Vec::new(), String::new());
+    let mut letters = text.trim().chars().peekable();
+    while let Some(letter) = letters.next() {
+        sentence.push(letter);
+        let is_end = match letter {
+            '。' | '！' | '？' => true,
+            '.' | '!' | '?' => letters.peek().is_none_or(|next| next.is_whitespace()),
+            _ => false,
+        };
+        if is_end && sentence.chars().filter(|letter| letter.is_alphanumeric()).count() >= SENTENCE_MIN_LETTERS {
+            found.push(std::mem::take(&mut sentence).trim().to_owned());
+        }
+    }
+    if !sentence.trim().is_empty() {
+        found.push(sentence.trim().to_owned());
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_divided_into_sentences_that_are_not_torn() {
+        for (text, expected) in [
+            ("", vec![]),
+            ("  ", vec![]),
+            (
+                "It is 3.5 metres long. And Mr. Bear is asleep!",
+                vec!["It is 3.5 metres long.", "And Mr. Bear is asleep!"],
+            ),
+            ("Yes! It is nice to hear you. Bye", vec!["Yes! It is nice to hear you.", "Bye"]),
+            (
+                "现在是下午三点十五分，太阳很好。我们去公园玩吧",
+                vec!["现在是下午三点十五分，太阳很好。", "我们去公园玩吧"],
+            ),
+        ] {
+            assert_eq!(sentences(text), expected, "{text}");
+        }
+    }
+}

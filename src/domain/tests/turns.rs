@@ -1,0 +1,164 @@
+//! Turns of a device that streams: real speech, the included model, real packets.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::time::timeout;
+
+use super::*;
+use crate::domain::turn::{Answered, EndedBy, Heard, Packet, Telling, Turn};
+use crate::ports::audio::{
+    DecodeLimits, OPUS_OUT_HZ, OpusReader, OpusWriter, Sound, decode_bytes, encode_mp3, resample,
+};
+use crate::ports::speech::{Recogniser, RecogniserSettings, Speaker};
+
+const NOW: Timestamp = 1_760_000_000.0;
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn model() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/toyhub-commands-en.bin")
+}
+
+/// A hub with the included model, and a toy.
+async fn hub(config: Config) -> (Arc<Hub>, ToyId, TempDir) {
+    let mut world = world(config).await;
+    world.hub.speaker = Speaker::new(SpeakerSettings {
+        program: "espeak-ng".into(),
+        arguments: Vec::new(),
+        words_per_minute: 150,
+        timeout: DEADLINE,
+        max_text_chars: 600,
+        max_parallel: 2,
+    });
+    let settings = RecogniserSettings {
+        model: model(),
+        sha256: None,
+        languages: vec!["en".into()],
+        workers: 1,
+        threads: 1,
+        queue_max: 8,
+        wait_limit: DEADLINE,
+        time_limit: DEADLINE,
+        max_seconds: 30,
+    };
+    world.hub.set_recogniser(tokio::task::spawn_blocking(|| Recogniser::load(settings)).await.unwrap().unwrap());
+    let (toy, ..) = world.toy_with_secret().await;
+    let World { hub, _folder } = world;
+    (Arc::new(hub), toy, _folder)
+}
+
+/// A spoken text at the rate of packets.
+fn spoken(text: &str) -> Vec<f32> {
+    let output = Command::new("espeak-ng").args(["-v", "en-us", "-s", "140", "--stdout", text]).output().unwrap();
+    let limits = DecodeLimits { max_seconds: 60, cpu_max: DEADLINE, ffmpeg: None };
+    resample(&decode_bytes(output.stdout.into(), &limits).unwrap(), OPUS_OUT_HZ).unwrap().samples
+}
+
+fn silence(seconds: f32) -> Vec<f32> {
+    vec![0.0; (seconds * OPUS_OUT_HZ as f32) as usize]
+}
+
+fn packets(sound: &[f32]) -> Vec<Bytes> {
+    let (mut writer, mut packets) = (OpusWriter::new().unwrap(), Vec::new());
+    writer.write(sound, &mut packets).unwrap();
+    writer.flush(&mut packets).unwrap();
+    packets
+}
+
+/// Pushes all packets, polling in between as an edge does, and gives what was said, and after how many packets.
+async fn speak(turn: &mut Turn, packets: &[Bytes]) -> (Heard, usize) {
+    for (at, packet) in packets.iter().enumerate() {
+        turn.push(Packet::Opus(packet));
+        if turn.has_ended() {
+            return (timeout(DEADLINE, turn.heard()).await.unwrap().unwrap(), at);
+        }
+        assert!(futures_util::poll!(std::pin::pin!(turn.heard())).is_pending());
+    }
+    turn.stop();
+    (timeout(DEADLINE, turn.heard()).await.unwrap().unwrap(), packets.len())
+}
+
+/// The sentences of what is told, and its sound in seconds.
+async fn told(mut telling: Telling) -> (Vec<String>, f32) {
+    let (mut sentences, mut samples, mut reader) = (Vec::new(), 0, OpusReader::new().unwrap());
+    while let Some(piece) = timeout(DEADLINE, telling.next()).await.unwrap() {
+        let piece = piece.unwrap();
+        sentences.extend(piece.text);
+        for packet in piece.packets {
+            samples += reader.read(&packet).unwrap().len();
+        }
+    }
+    (sentences, samples as f32 / 16_000.0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spoken_sum_is_answered_in_packets() {
+    let (hub, toy, _folder) = hub(Config::default()).await;
+    let sound = [silence(0.8), spoken("what is two plus three"), silence(3.0)].concat();
+    let packets = packets(&sound);
+    let mut turn = hub.begin_turn(&toy, EndedBy::Silence).unwrap();
+    let (heard, at) = speak(&mut turn, &packets).await;
+    assert_eq!(heard.text(), Some("what is two plus three"));
+    assert!(packets.len() - at > 30, "it has ended long before the silence: {at} of {}", packets.len());
+    let Answered { telling, message_to } = hub.answer_turn(&toy, &heard, NOW).await.unwrap();
+    assert_eq!(message_to, None);
+    let (sentences, seconds) = told(telling).await;
+    assert!(sentences.len() == 1 && sentences[0].contains('5'), "{sentences:?}");
+    assert!((0.5..4.0).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_button_ends_a_turn_and_a_pause_does_not() {
+    let (hub, toy, _folder) = hub(Config::default()).await;
+    let sound = [spoken("what is"), silence(1.5), spoken("two plus three")].concat();
+    let mut turn = hub.begin_turn(&toy, EndedBy::Client).unwrap();
+    let (heard, at) = speak(&mut turn, &packets(&sound)).await;
+    assert_eq!(at, packets(&sound).len());
+    assert!(heard.text().is_some_and(|text| text.contains("two plus three")), "{:?}", heard.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_speech_is_nothing_and_needs_no_answer() {
+    let (hub, toy, _folder) = hub(Config::default()).await;
+    let mut turn = hub.begin_turn(&toy, EndedBy::Client).unwrap();
+    assert_eq!(speak(&mut turn, &packets(&silence(2.0))).await.0, Heard::Nothing);
+    let mut turn = hub.begin_turn(&toy, EndedBy::Client).unwrap();
+    turn.stop();
+    assert_eq!(timeout(DEADLINE, turn.heard()).await.unwrap().unwrap(), Heard::Nothing, "not a single packet");
+    // Bytes that are no packets are left out.
+    let mut turn = hub.begin_turn(&toy, EndedBy::Client).unwrap();
+    for junk in [&[][..], &[0x03, 0x00], &[0xff; 1500]] {
+        turn.push(Packet::Opus(junk));
+        turn.push(Packet::Pcm(junk));
+    }
+    turn.stop();
+    assert_eq!(timeout(DEADLINE, turn.heard()).await.unwrap().unwrap(), Heard::Nothing);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn turns_are_limited_and_a_finished_one_makes_room() {
+    let mut config = Config::default();
+    config.speech.turns_max = 1;
+    let (hub, toy, _folder) = hub(config).await;
+    let turn = hub.begin_turn(&toy, EndedBy::Silence).unwrap();
+    assert!(matches!(hub.begin_turn(&toy, EndedBy::Silence), Err(DomainError::Busy)));
+    drop(turn);
+    hub.begin_turn(&toy, EndedBy::Silence).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn music_is_told_piece_by_piece() {
+    let (hub, toy, _folder) = hub(Config::default()).await;
+    let samples = (0..24_000 * 4).map(|n| 0.3 * (n as f32 * 0.1).sin()).collect();
+    let song = encode_mp3(&Sound { rate_hz: 24_000, samples }, 64).unwrap();
+    let name = FileName::random("mp3");
+    hub.files.put(FileKind::Music, &name, song).await.unwrap();
+    let telling = hub.tell_music(&toy, name, NOW).unwrap();
+    let (sentences, seconds) = told(telling).await;
+    assert!(sentences.is_empty() && (3.9..4.4).contains(&seconds), "{sentences:?}, {seconds}");
+    let missing = hub.tell_music(&toy, FileName::random("mp3"), NOW).unwrap().next().await;
+    assert!(matches!(missing, Some(Err(DomainError::UnknownFile))));
+}

@@ -1,0 +1,120 @@
+//! The check of a device at its start, and the poll of one that waits to be bound.
+//!
+//! The answers follow `main/ota.cc` of the firmware: an answer of status 200 is success, whatever it says, so a failure has
+//! another status; a device that is not bound needs a `challenge`, or it does not poll; and a member of `websocket` with a
+//! name of more than 15 letters would make it restart for ever.
+
+use serde_json::{Value, json};
+
+use super::{Devices, Names, SOCKET_PATHS};
+use crate::domain::error::DomainError;
+use crate::domain::{CheckIn, Origin};
+use crate::edge::wire;
+use crate::model::Secret;
+
+/// What a device sends when it starts.
+#[derive(Debug)]
+pub struct Started {
+    /// How it names itself.
+    pub names: Names,
+    /// `BOARD/VERSION`.
+    pub agent: Option<String>,
+    /// The host and the port at which it has reached the hub.
+    pub host: Option<String>,
+    /// Whether it has come over TLS.
+    pub is_encrypted: bool,
+    /// From where it comes.
+    pub from: Origin,
+}
+
+/// The status of HTTP, and the body.
+pub type Answer = (u16, Value);
+
+/// The poll after which a device begins again, in milliseconds.
+const TIMEOUT_MS: u32 = 30_000;
+
+impl Devices {
+    /// A device has started.
+    pub async fn check_in(&self, started: Started) -> Answer {
+        let identity = match started.names.identity() {
+            Ok(identity) => identity,
+            Err(malformed) => return (400, failure(malformed.0)),
+        };
+        let Some(url) = self.socket_url(&started) else {
+            return (400, failure("the request names no host, set xiaozhi.websocket_url"));
+        };
+        let checked = self.hub.check_in(&identity, started.from).await;
+        match checked {
+            Ok(CheckIn::Bound { secret, .. }) => (200, self.bound(&started, &url, &secret)),
+            Ok(CheckIn::Waiting(code)) => {
+                let host = started.host.unwrap_or_default();
+                let activation = json!({
+                    "code": code.as_str(),
+                    "message": format!("{host}\n{}", code.as_str()),
+                    "challenge": identity.mac(),
+                    "timeout_ms": TIMEOUT_MS,
+                });
+                (200, json!({"server_time": self.time(), "activation": activation}))
+            }
+            Err(error) => refusal(&error),
+        }
+    }
+
+    /// A device asks whether it was bound.
+    pub async fn activate(&self, names: Names) -> Answer {
+        let identity = match names.identity() {
+            Ok(identity) => identity,
+            Err(malformed) => return (400, failure(malformed.0)),
+        };
+        match self.hub.is_activated(&identity).await {
+            Ok(true) => (200, json!({"message": "bound"})),
+            Ok(false) => (202, json!({"message": "not bound yet"})),
+            Err(error) => refusal(&error),
+        }
+    }
+
+    fn bound(&self, started: &Started, url: &str, secret: &Secret) -> Value {
+        let version = started.agent.as_deref().and_then(|agent| agent.rsplit_once('/')).map(|(_, version)| version);
+        let mut answer = json!({
+            "server_time": self.time(),
+            "websocket": {"url": url, "token": secret.reveal()},
+        });
+        // Its own version again: nothing new. Without it, it reads no more of the answer before 1.6.
+        if let Some(version) = version.filter(|version| version.starts_with(|letter: char| letter.is_ascii_digit())) {
+            answer["firmware"] = json!({"version": version, "url": ""});
+        }
+        answer
+    }
+
+    fn time(&self) -> Value {
+        let milliseconds = (wire::now() * 1000.0) as i64;
+        json!({"timestamp": milliseconds, "timezone_offset": self.config.speech.utc_offset_minutes})
+    }
+
+    /// The address of the WebSocket: that of the settings, or the one at which the device has reached the hub.
+    fn socket_url(&self, started: &Started) -> Option<String> {
+        let configured = &self.config.xiaozhi.websocket_url;
+        if !configured.is_empty() {
+            return Some(configured.clone());
+        }
+        let host = started.host.as_deref().filter(|host| !host.is_empty())?;
+        let scheme = if started.is_encrypted { "wss" } else { "ws" };
+        Some(format!("{scheme}://{host}{}", SOCKET_PATHS[0]))
+    }
+}
+
+fn failure(message: &str) -> Value {
+    json!({"error": message})
+}
+
+fn refusal(error: &DomainError) -> Answer {
+    let status = match error {
+        DomainError::RateLimited { .. } => 429,
+        DomainError::Internal(cause) => {
+            tracing::error!(%cause, "check of a device");
+            500
+        }
+        _ => 503,
+    };
+    (status, failure(&error.to_string()))
+}

@@ -1,0 +1,419 @@
+//! The conversation with one device: its hello, and then turns of the child and answers of the hub.
+//!
+//! ```text
+//!             listen start            the end of the speech               all was played
+//!   idle ───────────────────▶ listening ───────────────────▶ speaking ─────────────────────▶ idle
+//!    ▲                           │ noise alone: again          │
+//!    └───────────────────────────┴─────────── abort ◀──────────┘
+//! ```
+//!
+//! In the mode `realtime` the device sends its microphone while the hub speaks, too: then a turn and an answer exist at the
+//! same time, and speech of the child ends the answer.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
+
+use super::End;
+use super::frame::{Content, Layout};
+use super::message::{Hello, Messages, Mode, Said, volume_in};
+use super::socket::Socket;
+use super::speaking::{Next, Part, Speaking};
+use crate::config::{Config, seconds};
+use crate::domain::error::DomainError;
+use crate::domain::turn::{Answered, EndedBy, Heard, PACKET_MS, PACKETS_HZ, Packet, Turn};
+use crate::domain::{Hub, Incoming, Mailbox, Payload};
+use crate::edge::wire;
+use crate::model::{Event, Party, Secret, ToyCommand, ToyId};
+
+/// Without a packet for so long, a device that speaks has left out silence.
+const GAP: Duration = Duration::from_millis(200);
+/// Silence that goes on is counted in such steps.
+const GAP_STEP: Duration = Duration::from_millis(60);
+/// Packets that a device may send in a second: seven times as many as a microphone makes, as they may come in a burst.
+const PACKETS_PER_SECOND_MAX: u32 = 120;
+/// By how much one wish changes the volume, in percent.
+const VOLUME_STEP: u64 = 20;
+/// The digits of a session's id.
+const SESSION_DIGITS: usize = 16;
+
+type Deciding = Pin<Box<dyn Future<Output = Result<Answered, DomainError>> + Send>>;
+
+/// One device.
+pub(super) struct Conversation<'a, S> {
+    hub: &'a Arc<Hub>,
+    config: &'a Config,
+    socket: &'a mut Socket<S>,
+    toy: ToyId,
+    hello: Hello,
+    layout: Layout,
+    messages: Messages,
+    mode: Mode,
+    turn: Option<Turn>,
+    /// Up to when the sound of the turn is known, and whether the device leaves out silence now.
+    heard_until: Instant,
+    is_in_gap: bool,
+    speaking: Option<Speaking>,
+    deciding: Option<Deciding>,
+    /// The friend to whom the next turn goes.
+    message_to: Option<Party>,
+    /// The change of the volume that waits for the current one.
+    wish: Option<ToyCommand>,
+    calls: u64,
+    rate: Rate,
+    /// When the child or the hub has spoken last.
+    lively: Instant,
+}
+
+/// What happened.
+enum Step {
+    Message(Option<Result<Message, SocketError>>),
+    Incoming(Incoming),
+    Speech(Next),
+    Heard(Result<Heard, DomainError>),
+    Answered(Result<Answered, DomainError>),
+    Gap,
+    Silence,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
+    /// Waits for the hello of a device, and answers it.
+    pub(super) async fn open(
+        hub: &'a Arc<Hub>,
+        config: &'a Config,
+        socket: &'a mut Socket<S>,
+        toy: ToyId,
+    ) -> Result<Self, End> {
+        let deadline = Instant::now() + seconds(config.xiaozhi.hello_timeout_s);
+        let hello = loop {
+            let message = timeout_at(deadline, socket.next()).await.map_err(|_| End::Close)?;
+            if let Message::Text(text) = message.ok_or(End::Gone)??
+                && let Some(Said::Hello(hello)) = Said::read(text.as_bytes())
+            {
+                break hello;
+            }
+        };
+        let session: String = Secret::random().reveal().chars().take(SESSION_DIGITS).collect();
+        let messages = Messages { session };
+        socket.send(&messages.hello(hello.version, PACKETS_HZ, PACKET_MS)).await?;
+        let now = Instant::now();
+        Ok(Self {
+            hub,
+            config,
+            socket,
+            toy,
+            hello,
+            layout: Layout::of_version(hello.version),
+            messages,
+            mode: Mode::Auto,
+            turn: None,
+            heard_until: now,
+            is_in_gap: false,
+            speaking: None,
+            deciding: None,
+            message_to: None,
+            wish: None,
+            calls: 0,
+            rate: Rate { began: now, count: 0 },
+            lively: now,
+        })
+    }
+
+    /// Serves the device until the connection ends.
+    pub(super) async fn run(&mut self, mailbox: &mut Mailbox) -> End {
+        loop {
+            let step = self.step(mailbox).await;
+            if let Err(end) = self.take(step).await {
+                return end;
+            }
+        }
+    }
+
+    /// Waits for what happens next. The sound comes first: its times are kept.
+    async fn step(&mut self, mailbox: &mut Mailbox) -> Step {
+        let gap = self.gap();
+        let is_silent = self.speaking.is_none() && !self.turn.as_ref().is_some_and(Turn::has_begun);
+        let silence = is_silent.then(|| self.lively + seconds(self.config.xiaozhi.silence_timeout_s));
+        tokio::select! {
+            biased;
+            next = speech(&mut self.speaking) => Step::Speech(next),
+            message = self.socket.next() => Step::Message(message),
+            heard = heard(&mut self.turn) => Step::Heard(heard),
+            answered = decided(&mut self.deciding) => Step::Answered(answered),
+            incoming = mailbox.recv() => Step::Incoming(incoming),
+            () = until(gap) => Step::Gap,
+            () = until(silence) => Step::Silence,
+        }
+    }
+
+    async fn take(&mut self, step: Step) -> Result<(), End> {
+        match step {
+            Step::Message(message) => match message.ok_or(End::Gone)?? {
+                Message::Text(text) => self.take_text(text.as_bytes()).await,
+                Message::Binary(message) => self.take_binary(&message).await,
+                Message::Close(_) => Err(End::Gone),
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
+            },
+            Step::Speech(next) => self.speak(next).await,
+            Step::Heard(heard) => self.end_turn(heard).await,
+            Step::Answered(answered) => self.answer(answered).await,
+            Step::Incoming(incoming) => self.take_incoming(incoming).await,
+            Step::Gap => {
+                let now = Instant::now();
+                if let Some(turn) = &mut self.turn {
+                    turn.push_silence(now - self.heard_until);
+                }
+                (self.heard_until, self.is_in_gap) = (now, true);
+                Ok(())
+            }
+            Step::Silence => Err(End::Close),
+        }
+    }
+
+    /// When a device that sends nothing has left out silence.
+    fn gap(&self) -> Option<Instant> {
+        let is_speech = self.turn.as_ref().is_some_and(|turn| turn.has_begun() && !turn.has_ended());
+        is_speech.then(|| self.heard_until + if self.is_in_gap { GAP_STEP } else { GAP })
+    }
+
+    async fn take_text(&mut self, text: &[u8]) -> Result<(), End> {
+        let Some(said) = Said::read(text) else {
+            tracing::debug!("a message of a device is no JSON");
+            return Ok(());
+        };
+        match said {
+            Said::Hello(hello) => {
+                (self.hello, self.layout) = (hello, Layout::of_version(hello.version));
+                self.socket.send(&self.messages.hello(hello.version, PACKETS_HZ, PACKET_MS)).await
+            }
+            Said::Start(mode) => self.listen(mode).await,
+            Said::Stop => {
+                if let Some(turn) = &mut self.turn {
+                    turn.stop();
+                }
+                Ok(())
+            }
+            Said::Abort => {
+                self.lively = Instant::now();
+                (self.turn, self.message_to) = (None, None);
+                self.interrupt(true).await
+            }
+            Said::Tool(answer) => self.take_tool_answer(&answer).await,
+            Said::Other => Ok(()),
+        }
+    }
+
+    async fn take_binary(&mut self, message: &[u8]) -> Result<(), End> {
+        if !self.rate.has_room() {
+            return Ok(());
+        }
+        match self.layout.read(message) {
+            Some(Content::Sound(packet)) => {
+                let Some(turn) = &mut self.turn else { return Ok(()) };
+                turn.push(if self.hello.sends_samples { Packet::Pcm(packet) } else { Packet::Opus(packet) });
+                let has_begun = turn.has_begun();
+                (self.heard_until, self.is_in_gap) = (Instant::now(), false);
+                if has_begun {
+                    self.lively = self.heard_until;
+                    // A child that speaks while the hub does.
+                    if self.mode == Mode::Realtime && self.speaking.is_some() {
+                        self.interrupt(true).await?;
+                    }
+                }
+                Ok(())
+            }
+            Some(Content::Json(text)) => self.take_text(text).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The device listens.
+    async fn listen(&mut self, mode: Mode) -> Result<(), End> {
+        self.mode = mode;
+        self.lively = Instant::now();
+        // A device that listens does not speak any more.
+        self.interrupt(false).await?;
+        // In this mode the child may have begun while the hub still spoke.
+        let goes_on = mode == Mode::Realtime && self.turn.as_ref().is_some_and(Turn::has_begun);
+        if goes_on { Ok(()) } else { self.begin_turn().await }
+    }
+
+    async fn begin_turn(&mut self) -> Result<(), End> {
+        // The place of the last turn is free before a new one is taken.
+        self.turn = None;
+        let ended_by = if self.mode == Mode::Manual { EndedBy::Client } else { EndedBy::Silence };
+        match self.hub.begin_turn(&self.toy, ended_by) {
+            Ok(turn) => {
+                (self.heard_until, self.is_in_gap) = (Instant::now(), false);
+                self.turn = Some(turn);
+                Ok(())
+            }
+            Err(error) => self.fail(error).await,
+        }
+    }
+
+    /// The child has ended its turn.
+    async fn end_turn(&mut self, heard: Result<Heard, DomainError>) -> Result<(), End> {
+        let Some(turn) = self.turn.take() else { return Ok(()) };
+        let heard = match heard {
+            Ok(Heard::Nothing) if self.mode != Mode::Manual => return self.begin_turn().await,
+            Ok(heard) => heard,
+            Err(error) => return self.fail(error).await,
+        };
+        self.lively = Instant::now();
+        if let Some(text) = heard.text() {
+            self.socket.send(&self.messages.heard(text)).await?;
+        }
+        self.socket.send(&self.messages.face("happy")).await?;
+        self.socket.send(&self.messages.speech("start")).await?;
+        let (hub, toy, friend) = (Arc::clone(self.hub), self.toy.clone(), self.message_to.take());
+        let sound = turn.sound();
+        drop(turn);
+        self.deciding = Some(match friend {
+            Some(friend) if heard != Heard::Nothing => {
+                Box::pin(async move { hub.send_turn(&toy, &friend, sound, wire::now()).await })
+            }
+            _ => Box::pin(async move { hub.answer_turn(&toy, &heard, wire::now()).await }),
+        });
+        let xiaozhi = &self.config.xiaozhi;
+        let play_out = Duration::from_millis(xiaozhi.play_out_ms);
+        self.speaking = Some(Speaking::new(Instant::now(), xiaozhi.lead_packets, play_out));
+        if self.mode == Mode::Realtime { self.begin_turn().await } else { Ok(()) }
+    }
+
+    async fn answer(&mut self, answered: Result<Answered, DomainError>) -> Result<(), End> {
+        self.deciding = None;
+        match answered {
+            Ok(Answered { telling, message_to }) => {
+                self.message_to = message_to;
+                if let Some(speaking) = &mut self.speaking {
+                    speaking.decide(telling);
+                }
+                Ok(())
+            }
+            Err(error) => self.fail(error).await,
+        }
+    }
+
+    async fn speak(&mut self, next: Next) -> Result<(), End> {
+        self.lively = Instant::now();
+        match next {
+            Next::Part(Part::Sentence(text)) => self.socket.send(&self.messages.sentence(&text)).await,
+            Next::Part(Part::Packet(packet, at_ms)) => self.socket.send_binary(self.layout.write(&packet, at_ms)).await,
+            // What was sent is played to its end.
+            Next::Failed(error) => self.report(error).await,
+            Next::Ended => {
+                self.speaking = None;
+                self.socket.send(&self.messages.speech("stop")).await
+            }
+        }
+    }
+
+    /// Ends the answer at once. The device is told so, unless it has told the hub.
+    async fn interrupt(&mut self, tells: bool) -> Result<(), End> {
+        self.deciding = None;
+        if self.speaking.take().is_some() && tells {
+            self.socket.send(&self.messages.speech("stop")).await?;
+        }
+        Ok(())
+    }
+
+    /// Shows why there is no answer, and ends the turn.
+    async fn fail(&mut self, error: DomainError) -> Result<(), End> {
+        self.report(error).await?;
+        self.interrupt(true).await
+    }
+
+    async fn report(&mut self, error: DomainError) -> Result<(), End> {
+        let message = error.to_string();
+        if let DomainError::Internal(cause) = error {
+            tracing::error!(%cause, "answer to a device");
+        }
+        self.socket.send(&self.messages.alert(&message)).await
+    }
+
+    async fn take_incoming(&mut self, incoming: Incoming) -> Result<(), End> {
+        let delivery = match incoming {
+            Incoming::Delivery(delivery) => delivery,
+            Incoming::Backlog => return Ok(()),
+            Incoming::Closed(_) => return Err(End::Close),
+        };
+        let Payload::Event(announced) = &delivery.publication.payload else { return Ok(()) };
+        match announced.event() {
+            Event::Command(command @ (ToyCommand::Louder | ToyCommand::Softer)) if self.hello.has_tools => {
+                self.wish = Some(*command);
+                self.call_tool("self.get_device_status", json!({})).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The state of the device, for which the hub has asked to change its volume.
+    async fn take_tool_answer(&mut self, answer: &Value) -> Result<(), End> {
+        let (Some(volume), Some(wish)) = (volume_in(answer), self.wish) else { return Ok(()) };
+        self.wish = None;
+        let volume = match wish {
+            ToyCommand::Louder => (volume + VOLUME_STEP).min(100),
+            ToyCommand::Softer => volume.saturating_sub(VOLUME_STEP),
+            ToyCommand::Stop => return Ok(()),
+        };
+        self.call_tool("self.audio_speaker.set_volume", json!({"volume": volume})).await
+    }
+
+    async fn call_tool(&mut self, name: &str, arguments: Value) -> Result<(), End> {
+        self.calls += 1;
+        self.socket.send(&self.messages.call_tool(self.calls, name, arguments)).await
+    }
+}
+
+async fn speech(speaking: &mut Option<Speaking>) -> Next {
+    match speaking {
+        Some(speaking) => speaking.next().await,
+        None => pending().await,
+    }
+}
+
+async fn heard(turn: &mut Option<Turn>) -> Result<Heard, DomainError> {
+    match turn {
+        Some(turn) => turn.heard().await,
+        None => pending().await,
+    }
+}
+
+async fn decided(deciding: &mut Option<Deciding>) -> Result<Answered, DomainError> {
+    match deciding {
+        Some(deciding) => deciding.as_mut().await,
+        None => pending().await,
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => pending().await,
+    }
+}
+
+/// The packets of this second.
+struct Rate {
+    began: Instant,
+    count: u32,
+}
+
+impl Rate {
+    /// Counts one more.
+    fn has_room(&mut self) -> bool {
+        let now = Instant::now();
+        if now - self.began >= Duration::from_secs(1) {
+            (self.began, self.count) = (now, 0);
+        }
+        self.count += 1;
+        self.count <= PACKETS_PER_SECOND_MAX
+    }
+}

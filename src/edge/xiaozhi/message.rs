@@ -1,0 +1,159 @@
+//! The JSON messages of a device and of the hub. The field `text` of a device is not escaped: what is no JSON is dropped.
+
+use serde_json::{Value, json};
+
+use crate::edge::body;
+
+/// How a turn ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// By silence. The microphone is off while the hub speaks.
+    Auto,
+    /// When the button is released.
+    Manual,
+    /// By silence. The microphone stays on, and the child may interrupt the hub.
+    Realtime,
+}
+
+/// A message of a device.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Said {
+    /// The first message.
+    Hello(Hello),
+    /// The child may speak.
+    Start(Mode),
+    /// The button is released.
+    Stop,
+    /// The child interrupts the hub.
+    Abort,
+    /// An answer of one of its tools.
+    Tool(Value),
+    /// Any other, which has no effect.
+    Other,
+}
+
+/// What a device can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hello {
+    /// The version of the binary messages.
+    pub(super) version: u64,
+    /// Whether it sends samples instead of Opus.
+    pub(super) sends_samples: bool,
+    /// Whether it has tools, such as its volume.
+    pub(super) has_tools: bool,
+}
+
+impl Said {
+    /// Reads a message; none if it is no JSON.
+    pub(super) fn read(text: &[u8]) -> Option<Self> {
+        let message = body::parse_json(text)?;
+        let word = |name: &str| message[name].as_str().unwrap_or_default();
+        Some(match (word("type"), word("state")) {
+            ("hello", _) => Self::Hello(Hello {
+                version: message["version"].as_u64().unwrap_or(1),
+                sends_samples: message["audio_params"]["format"].as_str() == Some("pcm"),
+                has_tools: message["features"]["mcp"].as_bool().unwrap_or_default(),
+            }),
+            ("listen", "start") => Self::Start(match word("mode") {
+                "manual" => Mode::Manual,
+                "realtime" => Mode::Realtime,
+                _ => Mode::Auto,
+            }),
+            ("listen", "stop") => Self::Stop,
+            ("abort", _) => Self::Abort,
+            ("mcp", _) => Self::Tool(message["payload"].clone()),
+            _ => Self::Other,
+        })
+    }
+}
+
+/// The messages of the hub, all with the id of the session.
+pub(super) struct Messages {
+    pub(super) session: String,
+}
+
+impl Messages {
+    /// The answer to the hello, with the form of the sound that the hub sends.
+    pub(super) fn hello(&self, version: u64, rate_hz: u32, packet_ms: u32) -> Value {
+        let sound = json!({"format": "opus", "sample_rate": rate_hz, "channels": 1, "frame_duration": packet_ms});
+        json!({"type": "hello", "version": version, "transport": "websocket", "session_id": self.session, "audio_params": sound})
+    }
+
+    /// The words of the child, for its display.
+    pub(super) fn heard(&self, text: &str) -> Value {
+        json!({"type": "stt", "text": text, "session_id": self.session})
+    }
+
+    /// The face of the device.
+    pub(super) fn face(&self, emotion: &str) -> Value {
+        json!({"type": "llm", "emotion": emotion, "text": "", "session_id": self.session})
+    }
+
+    /// The hub begins to speak, or has ended.
+    pub(super) fn speech(&self, state: &str) -> Value {
+        json!({"type": "tts", "state": state, "session_id": self.session})
+    }
+
+    /// The sentence that follows.
+    pub(super) fn sentence(&self, text: &str) -> Value {
+        json!({"type": "tts", "state": "sentence_start", "text": text, "session_id": self.session})
+    }
+
+    /// A failure, as text on the display.
+    pub(super) fn alert(&self, message: &str) -> Value {
+        json!({"type": "alert", "status": "toyhub", "message": message, "emotion": "sad", "session_id": self.session})
+    }
+
+    /// Calls a tool of the device.
+    pub(super) fn call_tool(&self, id: u64, name: &str, arguments: Value) -> Value {
+        let params = json!({"name": name, "arguments": arguments});
+        let payload = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+        json!({"type": "mcp", "payload": payload, "session_id": self.session})
+    }
+}
+
+/// The volume in a tool's answer with the state of the device.
+pub(super) fn volume_in(answer: &Value) -> Option<u64> {
+    let text = answer["result"]["content"][0]["text"].as_str()?;
+    body::parse_json(text.as_bytes())?["audio_speaker"]["volume"].as_u64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_messages_of_the_firmware_are_understood() {
+        let hello = Hello { version: 3, sends_samples: false, has_tools: true };
+        for (text, expected) in [
+            (
+                r#"{"type":"hello","version":3,"features":{"mcp":true},"transport":"websocket","audio_params":{"format":"opus","sample_rate":16000,"channels":1,"frame_duration":60}}"#,
+                Some(Said::Hello(hello)),
+            ),
+            (r#"{"type":"hello"}"#, Some(Said::Hello(Hello { version: 1, has_tools: false, ..hello }))),
+            (r#"{"session_id":"x","type":"listen","state":"start","mode":"auto"}"#, Some(Said::Start(Mode::Auto))),
+            (r#"{"type":"listen","state":"start","mode":"manual"}"#, Some(Said::Start(Mode::Manual))),
+            (r#"{"type":"listen","state":"start","mode":"realtime"}"#, Some(Said::Start(Mode::Realtime))),
+            (r#"{"type":"listen","state":"stop"}"#, Some(Said::Stop)),
+            (r#"{"type":"listen","state":"detect","text":"hi"}"#, Some(Said::Other)),
+            (r#"{"type":"abort","reason":"wake_word_detected"}"#, Some(Said::Abort)),
+            (r#"{"type":"iot","states":[]}"#, Some(Said::Other)),
+            (r#"{"type":7}"#, Some(Said::Other)),
+            ("[]", Some(Said::Other)),
+            ("", None),
+            (r#"{"type":"listen","state":"detect","text":"say "hi""}"#, None),
+        ] {
+            assert_eq!(Said::read(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_volume_is_read_from_the_state_of_the_device() {
+        let state = r#"{"audio_speaker":{"volume":70},"battery":{"level":50}}"#;
+        let answer = json!({"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": state}]}});
+        assert_eq!(volume_in(&answer), Some(70));
+        for other in [json!({}), json!({"result": {"content": [{"text": "no json"}]}}), json!(null)] {
+            assert_eq!(volume_in(&other), None);
+        }
+    }
+}

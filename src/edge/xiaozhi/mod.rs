@@ -1,0 +1,150 @@
+//! Devices with stock firmware of the xiaozhi project: the check at their start, their activation, and a conversation over
+//! a WebSocket. docs/xiaozhi.md is for families.
+//!
+//! 1. At its start a device posts a description of itself (`check`). One that nobody has bound gets six digits, which a
+//!    user enters in the app; one that is a toy gets the address of the WebSocket and the secret to log in with.
+//! 2. When a child wakes it or presses its button, it opens the WebSocket and says hello (`hello`), and then sends its
+//!    microphone as packets of Opus, which `frame` takes from the binary messages.
+//! 3. `conversation` is one task and one loop for each device. It passes the packets to a
+//!    [`Turn`](crate::domain::turn::Turn), and sends the answer at the pace at which the device plays it (`pace`): devices
+//!    have room for little, and drop the rest without a word.
+//!
+//! The device connects only for a conversation, never sends a ping, and ends by closing the connection without a frame.
+
+mod check;
+mod conversation;
+mod frame;
+mod message;
+mod pace;
+mod socket;
+mod speaking;
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::tungstenite::Error as SocketError;
+
+use crate::config::Config;
+use crate::domain::error::DomainError;
+use crate::domain::{Hub, Origin};
+use crate::edge::wire;
+use crate::model::{Malformed, Party, Secret, StockIdentity, ToyId};
+pub use check::{Answer, Started};
+use conversation::Conversation;
+use socket::Socket;
+
+/// Where devices check in.
+pub const CHECK_PATHS: [&str; 2] = ["/xiaozhi/ota/", "/xiaozhi/ota"];
+/// Where a device asks whether it was bound: the firmware puts it behind the address above.
+pub const ACTIVATE_PATH: &str = "/xiaozhi/ota/activate";
+/// Where devices open the WebSocket; the first is the one that they are told.
+pub const SOCKET_PATHS: [&str; 2] = ["/xiaozhi/v1/", "/xiaozhi/v1"];
+
+/// How a device names itself, unproven.
+#[derive(Debug)]
+pub struct Names {
+    /// Its network address.
+    pub device_id: Option<String>,
+    /// The random id of its firmware.
+    pub client_id: Option<String>,
+}
+
+impl Names {
+    fn identity(&self) -> Result<StockIdentity, Malformed> {
+        let text = |name: &Option<String>| name.clone().unwrap_or_default();
+        StockIdentity::parse(&text(&self.device_id), &text(&self.client_id))
+    }
+}
+
+/// What all devices share.
+pub struct Devices {
+    hub: Arc<Hub>,
+    config: Arc<Config>,
+}
+
+/// The end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It is lost, or the device has closed it.
+    Gone,
+    /// The hub ends the conversation.
+    Close,
+}
+
+impl From<SocketError> for End {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::Capacity(_) | SocketError::Utf8(_) => Self::Close,
+            _ => Self::Gone,
+        }
+    }
+}
+
+impl Devices {
+    /// The edge over `hub`.
+    pub fn new(hub: Arc<Hub>, config: Arc<Config>) -> Arc<Self> {
+        Arc::new(Self { hub, config })
+    }
+
+    /// Serves one device until either side ends the connection. `io` is the stream after a handshake by another edge.
+    pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+        self: Arc<Self>,
+        io: S,
+        names: Names,
+        token: Option<Secret>,
+        from: Origin,
+    ) {
+        let mut socket = Socket::new(io, &self.config).await;
+        let end = match self.converse(&mut socket, names, token, from).await {
+            Ok(end) | Err(end) => end,
+        };
+        socket.close(end).await;
+    }
+
+    async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        socket: &mut Socket<S>,
+        names: Names,
+        token: Option<Secret>,
+        from: Origin,
+    ) -> Result<End, End> {
+        self.hub.may_connect(from.peer).map_err(|_| End::Close)?;
+        let (toy, mut mailbox) = self.log_in(&names, token, from).await.map_err(|error| {
+            match error {
+                DomainError::Internal(cause) => tracing::error!(%cause, "device"),
+                error => tracing::debug!(%error, "device refused"),
+            }
+            End::Close
+        })?;
+        crate::edge::net::note_party(&Party::Toy(toy.clone()));
+        tracing::info!("device connected");
+        let conversation = Conversation::open(&self.hub, &self.config, socket, toy).await;
+        let end = match conversation {
+            Ok(mut conversation) => conversation.run(&mut mailbox).await,
+            Err(end) => end,
+        };
+        tracing::info!("device disconnected");
+        Ok(end)
+    }
+
+    /// The toy of a device, and its mailbox, which is closed when the toy is erased or its login revoked.
+    async fn log_in(
+        &self,
+        names: &Names,
+        token: Option<Secret>,
+        from: Origin,
+    ) -> Result<(ToyId, crate::domain::Mailbox), DomainError> {
+        let identity = names.identity().map_err(|_| DomainError::WrongCredentials)?;
+        let key = self.hub.stock_key(&identity);
+        let token = token.ok_or(DomainError::Unauthorized)?;
+        let admitted = self.hub.authenticate_client(key.as_str(), token, from.peer, wire::now()).await?;
+        let Party::Toy(toy) = admitted.party.clone() else { return Err(DomainError::WrongCredentials) };
+        let limits = crate::domain::live::QueueLimits {
+            messages_max: self.config.ws.queue_messages_max,
+            bytes_max: self.config.ws.queue_bytes_max,
+        };
+        let mailbox = self.hub.connect(&admitted, limits).await?;
+        self.hub.subscribe_to_inbox(&mailbox)?;
+        Ok((toy, mailbox))
+    }
+}

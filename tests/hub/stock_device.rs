@@ -1,0 +1,351 @@
+//! A device with the stock firmware of xiaozhi, as far as its server can see: what it sends, and what it does with what it
+//! gets. It judges the hub: it drops packets outside of `speaking`, its queue is as small as that of its version, it cuts
+//! off the sound at `tts stop`, and it never sends a ping or a Close.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use opusic_c::{Application, Channels, Decoder, Encoder, SampleRate};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, interval, interval_at, sleep_until};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use crate::world::{DEADLINE, User, World, within};
+
+pub const MAC: &str = "a0:b1:c2:d3:e4:f5";
+pub const UUID: &str = "7b8a4c3e-0f1d-4e2a-9b6c-5d4e3f2a1b0c";
+/// A packet lasts so long, in both directions.
+const PACKET: Duration = Duration::from_millis(60);
+/// Samples of a packet of the microphone.
+const SAMPLES: usize = 960;
+
+/// What distinguishes versions of the firmware.
+#[derive(Clone, Copy)]
+pub struct Firmware {
+    pub version: &'static str,
+    /// Packets that have room before they are played; more are dropped without a word.
+    pub queue: usize,
+    /// The layout of binary messages.
+    pub layout: u64,
+    /// Whether `tts stop` throws away what has not been played.
+    pub cuts_at_stop: bool,
+}
+
+pub const FIRMWARES: [Firmware; 4] = [
+    Firmware { version: "1.6.2", queue: 10, layout: 3, cuts_at_stop: true },
+    Firmware { version: "1.8.0", queue: 40, layout: 1, cuts_at_stop: true },
+    Firmware { version: "2.4.2", queue: 40, layout: 2, cuts_at_stop: false },
+    Firmware { version: "2.5.0", queue: 20, layout: 1, cuts_at_stop: false },
+];
+
+/// The post of a device.
+pub async fn post(world: &World, path: &str, ids: (&str, &str), body: &'static str) -> (u16, Value) {
+    let request = world
+        .client()
+        .post(format!("{}{path}", world.http()))
+        .header("Device-Id", ids.0)
+        .header("Client-Id", ids.1)
+        .header("Activation-Version", "1")
+        .header("User-Agent", "bread-compact-wifi/2.5.0")
+        .header("Content-Type", "application/json")
+        .body(body);
+    let answer = within(path, request.send()).await.unwrap();
+    let status = answer.status().as_u16();
+    (status, answer.json().await.unwrap_or(Value::Null))
+}
+
+/// Has a new device activated as a toy of `owner`; gives its WebSocket's address and token.
+pub async fn activate(world: &World, owner: &User, ids: (&str, &str)) -> (String, String) {
+    let (status, answer) = post(world, "/xiaozhi/ota/", ids, "{}").await;
+    assert_eq!(status, 200, "{answer}");
+    let code = answer["activation"]["code"].as_str().unwrap();
+    let binding = json!({
+        "toy_name": "Robot", "baby_name": "Mia", "remark": "Dad", "user_id": owner.id, "device_key": code,
+    });
+    world.ok("/bind_toy", binding).await;
+    let (_, answer) = post(world, "/xiaozhi/ota/", ids, "{}").await;
+    let text = |name: &str| answer["websocket"][name].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+    (text("url"), text("token"))
+}
+
+/// A device in a conversation.
+pub struct Device {
+    firmware: Firmware,
+    socket: WebSocketStream<TcpStream>,
+    encoder: Encoder,
+    decoder: Decoder,
+    pub session: String,
+}
+
+/// What a device did with an answer.
+#[derive(Debug, Default)]
+pub struct Played {
+    /// What the hub has understood.
+    pub heard: Option<String>,
+    pub sentences: Vec<String>,
+    /// Packets that were played, dropped as the device did not speak, dropped as the queue was full, and cut at the end.
+    pub packets: usize,
+    pub early: usize,
+    pub overflow: usize,
+    pub cut: usize,
+    /// How often the queue was empty while more came later.
+    pub underruns: usize,
+    /// The largest number of packets in the queue.
+    pub most: usize,
+    /// From the end of the spoken sound to the first packet.
+    pub latency: Option<Duration>,
+    /// By how much each packet came after the time of an even pace from the first one on, in milliseconds; those that go
+    /// ahead are left out.
+    pub late_ms: Vec<f64>,
+    /// The played samples, at 24 kHz.
+    pub samples: Vec<f32>,
+}
+
+impl Played {
+    /// Nothing was lost.
+    pub fn assert_whole(&self, what: &str) {
+        let lost = (self.early, self.overflow, self.cut, self.underruns);
+        let (packets, most) = (self.packets, self.most);
+        assert_eq!(lost, (0, 0, 0, 0), "{what}: early, overflow, cut, underruns; of {packets}, at most {most}");
+        assert!(self.packets > 0, "{what}: nothing was played");
+    }
+}
+
+impl Device {
+    /// Opens the socket as the firmware does, and says hello.
+    pub async fn connect(url: &str, token: &str, ids: (&str, &str), firmware: Firmware) -> Self {
+        let mut device = Self::open(url, token, ids, firmware).await;
+        let hello = json!({
+            "type": "hello", "version": firmware.layout, "features": {"mcp": true}, "transport": "websocket",
+            "audio_params": {"format": "opus", "sample_rate": 16000, "channels": 1, "frame_duration": 60},
+        });
+        device.send(hello).await;
+        let answer = device.text().await;
+        assert_eq!((&answer["type"], &answer["transport"]), (&json!("hello"), &json!("websocket")), "{answer}");
+        assert_eq!(answer["audio_params"]["sample_rate"], 24000, "{answer}");
+        assert_eq!(answer["audio_params"]["frame_duration"], 60, "{answer}");
+        device.session = answer["session_id"].as_str().unwrap().to_owned();
+        device
+    }
+
+    /// Opens the socket, without a hello.
+    pub async fn open(url: &str, token: &str, ids: (&str, &str), firmware: Firmware) -> Self {
+        let mut request = url.into_client_request().unwrap();
+        let host = request.uri().host().unwrap().to_owned();
+        let address = request.uri().authority().unwrap().to_string();
+        let headers = request.headers_mut();
+        // The firmware leaves the port out.
+        headers.insert("Host", host.parse().unwrap());
+        headers.insert("Authorization", format!("Bearer {token}").parse().unwrap());
+        headers.insert("Protocol-Version", firmware.layout.into());
+        headers.insert("Device-Id", ids.0.parse().unwrap());
+        headers.insert("Client-Id", ids.1.parse().unwrap());
+        let stream = TcpStream::connect(address).await.unwrap();
+        let opened = within("the handshake", tokio_tungstenite::client_async(request, stream)).await;
+        let (socket, response) = opened.unwrap();
+        assert_eq!(response.status(), 101);
+        Self {
+            firmware,
+            socket,
+            encoder: Encoder::new(Channels::Mono, SampleRate::Hz16000, Application::Voip).unwrap(),
+            decoder: Decoder::new(Channels::Mono, SampleRate::Hz24000).unwrap(),
+            session: String::new(),
+        }
+    }
+
+    pub async fn send(&mut self, message: Value) {
+        self.send_raw(Message::text(message.to_string())).await;
+    }
+
+    pub async fn send_raw(&mut self, message: Message) {
+        self.socket.send(message).await.unwrap();
+    }
+
+    pub async fn listen(&mut self, state: &str, mode: &str) {
+        let session = self.session.clone();
+        self.send(json!({"session_id": session, "type": "listen", "state": state, "mode": mode})).await;
+    }
+
+    pub async fn abort(&mut self) {
+        let session = self.session.clone();
+        self.send(json!({"session_id": session, "type": "abort"})).await;
+    }
+
+    /// The next text of the hub.
+    pub async fn text(&mut self) -> Value {
+        within("a text of the hub", async {
+            loop {
+                match self.socket.next().await.expect("the socket ended").unwrap() {
+                    Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                    Message::Close(close) => panic!("closed: {close:?}"),
+                    _ => {}
+                }
+            }
+        })
+        .await
+    }
+
+    /// Whether the hub ends the conversation.
+    pub async fn is_ended(&mut self) -> bool {
+        within("the end", async {
+            loop {
+                match self.socket.next().await {
+                    None | Some(Err(_)) | Some(Ok(Message::Close(_))) => return true,
+                    Some(Ok(_)) => {}
+                }
+            }
+        })
+        .await
+    }
+
+    fn packet(&mut self, samples: &[f32]) -> Bytes {
+        let mut packet = [0; 1500];
+        let mut frame = samples.to_vec();
+        frame.resize(SAMPLES, 0.0);
+        let size = self.encoder.encode_float_to_slice(&frame, &mut packet).unwrap();
+        let mut message = Vec::new();
+        match self.firmware.layout {
+            2 => {
+                message.extend([0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+                message.extend((size as u32).to_be_bytes());
+            }
+            3 => {
+                message.extend([0, 0]);
+                message.extend((size as u16).to_be_bytes());
+            }
+            _ => {}
+        }
+        message.extend(&packet[..size]);
+        message.into()
+    }
+
+    fn payload(&self, message: &Bytes) -> Bytes {
+        match self.firmware.layout {
+            2 => {
+                assert_eq!(u32::from_be_bytes(message[12..16].try_into().unwrap()) as usize, message.len() - 16);
+                message.slice(16..)
+            }
+            3 => {
+                assert_eq!(u16::from_be_bytes(message[2..4].try_into().unwrap()) as usize, message.len() - 4);
+                message.slice(4..)
+            }
+            _ => message.clone(),
+        }
+    }
+
+    /// Speaks at the pace of a microphone; the button, if there is one, is pressed meanwhile. Gives the time of the end.
+    pub async fn speak(&mut self, sound: &[f32]) -> Instant {
+        let mut ticks = interval(PACKET);
+        for part in sound.chunks(SAMPLES) {
+            ticks.tick().await;
+            let packet = self.packet(part);
+            self.send_raw(Message::Binary(packet)).await;
+        }
+        Instant::now()
+    }
+
+    /// Plays an answer as the firmware does, from `tts start` to the end of its sound, while the microphone of a device
+    /// in automatic mode sends silence up to `tts start`.
+    pub async fn play(&mut self, spoke_until: Instant, has_microphone: bool) -> Played {
+        within("the end of the answer", self.play_until_stop(spoke_until, has_microphone)).await
+    }
+
+    async fn play_until_stop(&mut self, spoke_until: Instant, mut has_microphone: bool) -> Played {
+        let (mut played, mut is_speaking, mut queue) = (Played::default(), false, 0usize);
+        // The time at which the packet that is played now ends.
+        let mut playing_until: Option<Instant> = None;
+        let mut ran_out: Option<Instant> = None;
+        let mut first = None;
+        let mut ticks = interval_at(Instant::now() + PACKET, PACKET);
+        loop {
+            let end = playing_until.unwrap_or_else(|| Instant::now() + DEADLINE);
+            tokio::select! {
+                biased;
+                () = sleep_until(end), if playing_until.is_some() => {
+                    if queue > 0 {
+                        queue -= 1;
+                        playing_until = Some(end + PACKET);
+                    } else {
+                        (playing_until, ran_out) = (None, Some(Instant::now()));
+                    }
+                }
+                message = self.socket.next() => match message.expect("the socket ended").unwrap() {
+                    Message::Binary(message) => {
+                        if !is_speaking {
+                            played.early += 1;
+                            continue;
+                        }
+                        let packet = self.payload(&message);
+                        played.latency.get_or_insert_with(|| spoke_until.elapsed());
+                        if queue >= self.firmware.queue {
+                            played.overflow += 1;
+                            continue;
+                        }
+                        played.packets += 1;
+                        let began = *first.get_or_insert_with(Instant::now);
+                        let ahead = played.packets as f64 - 4.0;
+                        if ahead > 0.0 {
+                            played.late_ms.push(began.elapsed().as_secs_f64() * 1e3 - ahead * 60.0);
+                        }
+                        let mut samples = vec![0.0; 2880];
+                        let count = self.decoder.decode_float_to_slice(&packet, &mut samples, false).unwrap();
+                        assert_eq!(count, 1440, "60 ms at 24 kHz");
+                        played.samples.extend(&samples[..count]);
+                        if playing_until.is_none() {
+                            // A device does not notice a pause of a few milliseconds: its output has a buffer.
+                            let tolerance = Duration::from_millis(20);
+                            if ran_out.take().is_some_and(|since| since.elapsed() > tolerance) {
+                                played.underruns += 1;
+                            }
+                            playing_until = Some(Instant::now() + PACKET);
+                        } else {
+                            queue += 1;
+                            played.most = played.most.max(queue);
+                        }
+                    }
+                    Message::Text(text) => {
+                        let message: Value = serde_json::from_str(&text).unwrap();
+                        assert_eq!(message["session_id"], json!(self.session), "{message}");
+                        match (message["type"].as_str().unwrap(), message["state"].as_str().unwrap_or_default()) {
+                            ("stt", _) => played.heard = message["text"].as_str().map(str::to_owned),
+                            ("tts", "start") => {
+                                (is_speaking, has_microphone) = (true, false);
+                                queue = 0;
+                            }
+                            ("tts", "sentence_start") => {
+                                assert!(is_speaking);
+                                played.sentences.push(message["text"].as_str().unwrap().to_owned());
+                            }
+                            ("tts", "stop") => {
+                                assert!(is_speaking);
+                                let rest = queue + usize::from(playing_until.is_some());
+                                played.cut += if self.firmware.cuts_at_stop { rest } else { 0 };
+                                return played;
+                            }
+                            ("llm", _) => {}
+                            ("alert", _) => panic!("{message}"),
+                            other => panic!("{other:?}: {message}"),
+                        }
+                    }
+                    Message::Close(close) => panic!("closed: {close:?}"),
+                    _ => {}
+                },
+                _ = ticks.tick(), if has_microphone => {
+                    let silence = self.packet(&[]);
+                    self.send_raw(Message::Binary(silence)).await;
+                }
+            }
+        }
+    }
+
+    /// One turn in automatic mode.
+    pub async fn ask(&mut self, sound: &[f32]) -> Played {
+        self.listen("start", "auto").await;
+        let end = self.speak(sound).await;
+        self.play(end, true).await
+    }
+}

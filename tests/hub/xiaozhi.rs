@@ -1,0 +1,388 @@
+//! Devices with stock firmware: activation, conversations, and bad input. [`Device`] is the judge.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::sound;
+use crate::stock_device::{Device, FIRMWARES, MAC, UUID, activate, post};
+use crate::world::{User, World, within};
+
+const IDS: (&str, &str) = (MAC, UUID);
+
+/// A hub with the included model.
+async fn hub(settings: &[(&'static str, &'static str)]) -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/toyhub-commands-en.bin");
+    std::fs::copy(model, folder.path().join("model.bin")).unwrap();
+    let settings: Vec<_> = settings.iter().copied().chain([("TOYHUB_SPEECH__MODEL", "model.bin")]).collect();
+    World::start_in(folder, &settings).await
+}
+
+/// Words at 16 kHz, without the silence behind them.
+fn spoken(text: &str) -> Vec<f32> {
+    let wav = sound::spoken("en-us", text);
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (folder.path().join("a.wav"), folder.path().join("a.raw"));
+    std::fs::write(&source, wav).unwrap();
+    let status = std::process::Command::new("ffmpeg")
+        .args(["-nostdin", "-loglevel", "error", "-i"])
+        .arg(&source)
+        .args(["-f", "s16le", "-ac", "1", "-ar", "16000"])
+        .arg(&target)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let bytes = std::fs::read(target).unwrap();
+    let samples = bytes.chunks_exact(2).map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32_768.0);
+    let mut samples: Vec<f32> = samples.collect();
+    let end = samples.iter().rposition(|sample| sample.abs() > 0.01).unwrap_or_default();
+    samples.truncate(end);
+    samples
+}
+
+/// A user, and the address and token of a device that is bound.
+async fn family(world: &World) -> (User, String, String) {
+    let dad = world.user("dad").await;
+    let (url, token) = activate(world, &dad, IDS).await;
+    (dad, url, token)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_bound_by_the_six_digits_that_it_shows() {
+    let world = World::start().await;
+    let dad = world.user("dad").await;
+    let (status, answer) = post(&world, "/xiaozhi/ota/", IDS, "{}").await;
+    assert_eq!(status, 200);
+    let code = answer["activation"]["code"].as_str().unwrap().to_owned();
+    assert!(code.len() == 6 && code.bytes().all(|digit| digit.is_ascii_digit()), "{answer}");
+    assert!(answer["activation"]["challenge"].is_string(), "without it the device does not poll");
+    assert!(answer.get("websocket").is_none() && answer.get("mqtt").is_none(), "{answer}");
+    assert!(answer["server_time"]["timestamp"].as_u64().unwrap() > 1_700_000_000_000, "{answer}");
+    // It asks again, with or without the slash, and keeps its code.
+    for path in ["/xiaozhi/ota", "/xiaozhi/ota/"] {
+        assert_eq!(post(&world, path, IDS, "{}").await.1["activation"]["code"], code.as_str());
+    }
+    assert_eq!(post(&world, "/xiaozhi/ota/activate", IDS, "{}").await.0, 202);
+
+    let wrong = if code == "000000" { "000001" } else { "000000" };
+    assert_eq!(
+        world.post("/scan_qr", json!({"device_key": wrong})).await.1["msg"],
+        "Please scan the toy two-dimensional code"
+    );
+    let scanned = world.ok("/scan_qr", json!({"device_key": code})).await;
+    assert_eq!(scanned["data"]["device_key"].as_str().unwrap().len(), 32, "{scanned}");
+    let binding =
+        json!({"toy_name": "Robot", "baby_name": "Mia", "remark": "Dad", "user_id": dad.id, "device_key": code});
+    world.ok("/bind_toy", binding.clone()).await;
+    assert_ne!(world.post("/bind_toy", binding).await.1["code"], 0, "the code is good once");
+
+    assert_eq!(post(&world, "/xiaozhi/ota/activate", IDS, "{}").await.0, 200);
+    let (status, answer) = post(&world, "/xiaozhi/ota/", IDS, "{}").await;
+    assert!(status == 200 && answer.get("activation").is_none(), "{answer}");
+    assert_eq!(answer["websocket"]["url"], format!("ws://{}/xiaozhi/v1/", world.http_addr()));
+    assert_eq!(answer["firmware"], json!({"version": "2.5.0", "url": ""}));
+    for section in ["websocket", "firmware", "server_time"] {
+        let names = answer[section].as_object().unwrap().keys();
+        assert!(names.into_iter().all(|name| section == "server_time" || name.len() <= 15), "keys of NVS: {answer}");
+    }
+    let toys = world.post_as(&dad, "/toy_list", json!({"_id": dad.id})).await;
+    assert_eq!(toys["data"][0]["toy_name"], "Robot", "{toys}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_posts_are_answered_clearly_and_harm_nobody() {
+    let settings = [("TOYHUB_XIAOZHI__ACTIVATIONS_PER_ADDRESS_MAX", "8")];
+    let world = World::start_with(&settings).await;
+    let dad = world.user("dad").await;
+    // A network name with a quote makes the body of a stock device invalid.
+    let body = r#"{"version":2,"board":{"type":"wifi","ssid":"my "net"","rssi":-40}}"#;
+    assert_eq!(post(&world, "/xiaozhi/ota/", IDS, body).await.0, 200);
+    for ids in [("", UUID), (MAC, ""), (MAC, "web_test_client"), ("../../etc", UUID), ("a0:b1", UUID)] {
+        assert_eq!(post(&world, "/xiaozhi/ota/", ids, "{}").await.0, 400, "{ids:?}");
+        assert_eq!(post(&world, "/xiaozhi/ota/activate", ids, "{}").await.0, 400, "{ids:?}");
+    }
+    // A flood of unknown devices fills the places of its address.
+    let mut statuses = Vec::new();
+    for number in 0..12 {
+        let mac = format!("00:00:00:00:00:{number:02x}");
+        statuses.push(post(&world, "/xiaozhi/ota/", (&mac, UUID), "{}").await.0);
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 7, "{statuses:?}");
+    assert!(statuses.ends_with(&[429, 429]), "{statuses:?}");
+    // One that waits is still served, and bound; then another id of its network address is another device.
+    let (url, token) = activate(&world, &dad, IDS).await;
+    let other = "00000000-0f1d-4e2a-9b6c-5d4e3f2a1b0c";
+    let (_, answer) = post(&world, "/xiaozhi/ota/", (MAC, other), "{}").await;
+    assert!(answer.get("websocket").is_none() && answer["activation"]["code"].is_string(), "{answer}");
+    // Neither the other device nor a wrong token gets into the conversation.
+    for (ids, token) in [((MAC, other), token.as_str()), (IDS, "wrong"), (IDS, "")] {
+        let mut device = Device::open(&url, token, ids, FIRMWARES[3]).await;
+        assert!(device.is_ended().await);
+    }
+    Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_firmware_plays_all_of_each_answer_over_several_turns() {
+    let world = hub(&[]).await;
+    let dad = world.user("dad").await;
+    let question = spoken("what is two plus three");
+    for (number, firmware) in FIRMWARES.into_iter().enumerate() {
+        let uuid = format!("7b8a4c3e-0f1d-4e2a-9b6c-5d4e3f2a1b{number:02x}");
+        let ids = (MAC, uuid.as_str());
+        let (url, token) = activate(&world, &dad, ids).await;
+        let mut device = Device::connect(&url, &token, ids, firmware).await;
+        for turn in 0..3 {
+            let played = device.ask(&question).await;
+            let what = format!("{} turn {turn}", firmware.version);
+            assert_eq!(played.heard.as_deref(), Some("what is two plus three"), "{what}");
+            assert!(played.sentences.len() == 1 && played.sentences[0].contains('5'), "{what}: {:?}", played.sentences);
+            played.assert_whole(&what);
+            let loud = played.samples.iter().filter(|sample| sample.abs() > 0.05).count();
+            assert!(loud > 4_000, "{what}: {loud}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_button_ends_a_turn_and_the_socket_stays_open() {
+    let world = hub(&[]).await;
+    let (_, url, token) = family(&world).await;
+    let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
+    for _ in 0..2 {
+        device.listen("start", "manual").await;
+        let end = device.speak(&spoken("what is four plus four")).await;
+        device.listen("stop", "manual").await;
+        let played = device.play(end, false).await;
+        assert!(played.sentences[0].contains('8'), "{:?}", played.sentences);
+        played.assert_whole("manual");
+    }
+    // A press without a word.
+    device.listen("start", "manual").await;
+    device.listen("stop", "manual").await;
+    let played = device.play(Instant::now(), false).await;
+    assert_eq!(played.heard, None);
+    played.assert_whole("nothing said");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_silences_at_once_and_the_next_turn_is_served() {
+    let world = hub(&[]).await;
+    world.songs(["The Long Song"]).await;
+    let (_, url, token) = family(&world).await;
+    let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
+    device.listen("start", "manual").await;
+    device.speak(&spoken("play a song")).await;
+    device.listen("stop", "manual").await;
+    let wait = async {
+        loop {
+            if device.text().await["state"] == "start" {
+                return;
+            }
+        }
+    };
+    within("the song", wait).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let aborted = Instant::now();
+    device.abort().await;
+    loop {
+        if device.text().await["state"] == "stop" {
+            break;
+        }
+    }
+    assert!(aborted.elapsed() < Duration::from_secs(2), "{:?}", aborted.elapsed());
+    let played = device.ask(&spoken("what is one plus one")).await;
+    assert!(played.sentences[0].contains('2'), "{:?}", played.sentences);
+    played.assert_whole("after the abort");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_song_is_streamed_to_its_end() {
+    let world = hub(&[]).await;
+    world.songs(["The Bear Song"]).await;
+    let (_, url, token) = family(&world).await;
+    let mut device = Device::connect(&url, &token, IDS, FIRMWARES[0]).await;
+    let played = device.ask(&spoken("play a song")).await;
+    played.assert_whole("the song");
+    let seconds = played.samples.len() as f64 / 24_000.0;
+    let expected = sound::seconds(world.folder(), &sound::wav());
+    assert!((expected..expected + 0.3).contains(&seconds), "{seconds} of {expected}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_to_a_friend_is_the_next_turn() {
+    let world = hub(&[]).await;
+    let (dad, url, token) = family(&world).await;
+    let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
+    let prompt = device.ask(&spoken("send a message to dad")).await;
+    assert!(prompt.sentences[0].contains("Dad"), "{:?}", prompt.sentences);
+    let sent = device.ask(&spoken("good night dad sleep well")).await;
+    assert!(sent.sentences[0].contains("on its way"), "{:?}", sent.sentences);
+    let toys = world.post_as(&dad, "/toy_list", json!({"_id": dad.id})).await;
+    let toy = toys["data"][0]["_id"].as_str().unwrap();
+    let heard = world.post_as(&dad, "/recv_msg", json!({"to_user": dad.id, "from_user": toy})).await;
+    assert_eq!(heard.as_array().unwrap().len(), 1, "{heard}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn louder_asks_the_device_for_its_volume_and_sets_it() {
+    let world = hub(&[]).await;
+    let (_, url, token) = family(&world).await;
+    let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
+    device.listen("start", "manual").await;
+    device.speak(&spoken("louder please")).await;
+    device.listen("stop", "manual").await;
+    let asked = loop {
+        let message = device.text().await;
+        if message["type"] == "mcp" {
+            break message["payload"].clone();
+        }
+        assert_ne!(message["state"], "stop", "it has not asked");
+    };
+    assert_eq!((&asked["method"], &asked["params"]["name"]), (&json!("tools/call"), &json!("self.get_device_status")));
+    assert!(asked["id"].is_u64(), "ids must be numbers");
+    let state = json!({"audio_speaker": {"volume": 70}}).to_string();
+    let result = json!({"content": [{"type": "text", "text": state}], "isError": false});
+    device.send(json!({"type": "mcp", "payload": {"jsonrpc": "2.0", "id": asked["id"], "result": result}})).await;
+    let set = loop {
+        let message = device.text().await;
+        if message["type"] == "mcp" {
+            break message["payload"].clone();
+        }
+    };
+    assert_eq!(set["params"], json!({"name": "self.audio_speaker.set_volume", "arguments": {"volume": 90}}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_realtime_a_child_interrupts_by_speaking() {
+    let world = hub(&[]).await;
+    world.songs(["The Long Song"]).await;
+    let (_, url, token) = family(&world).await;
+    let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
+    device.listen("start", "realtime").await;
+    device.speak(&[spoken("play a song"), vec![0.0; 16_000]].concat()).await;
+    let wait_for = async |device: &mut Device, state: &str| {
+        let wait = async {
+            loop {
+                let message = device.text().await;
+                if message["state"] == state {
+                    return;
+                }
+            }
+        };
+        within("the state", wait).await;
+    };
+    wait_for(&mut device, "start").await;
+    device.speak(&[spoken("what is two plus two"), vec![0.0; 16_000]].concat()).await;
+    wait_for(&mut device, "stop").await;
+    device.listen("start", "realtime").await;
+    let played = device.play(Instant::now(), false).await;
+    assert!(played.sentences.iter().any(|sentence| sentence.contains('4')), "{:?}", played.sentences);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_messages_are_left_out_and_the_conversation_goes_on() {
+    let world = hub(&[]).await;
+    let (_, url, token) = family(&world).await;
+    let mut device = Device::open(&url, &token, IDS, FIRMWARES[3]).await;
+    // Before the hello, and a hello without the form of the sound, as of a test page.
+    device.send_raw(Message::binary(vec![1, 2, 3])).await;
+    device.send(json!({"type": "listen", "state": "start", "mode": "auto"})).await;
+    device.send(json!({"type": "hello"})).await;
+    let hello = device.text().await;
+    device.session = hello["session_id"].as_str().unwrap().to_owned();
+    device.send_raw(Message::text(r#"{"type":"listen","state":"detect","text":"say "hi""}"#)).await;
+    device.send_raw(Message::text("")).await;
+    device.send(json!({"type": "iot", "states": []})).await;
+    device.send(json!({"type": "mcp", "payload": {"id": 99, "result": {}}})).await;
+    device.send(json!(null)).await;
+    device.listen("start", "auto").await;
+    for size in [0, 1, 2, 1500] {
+        device.send_raw(Message::binary(vec![0xff; size])).await;
+    }
+    // Two turns at once: the second replaces the first.
+    device.listen("start", "auto").await;
+    let played = device.ask(&spoken("what is two plus three")).await;
+    assert!(played.sentences[0].contains('5'), "{:?}", played.sentences);
+    played.assert_whole("after odd messages");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_never_stops_talking_is_cut_and_silence_ends_the_conversation() {
+    let world = hub(&[("TOYHUB_SPEECH__COMMAND_MAX_S", "3"), ("TOYHUB_XIAOZHI__SILENCE_TIMEOUT_S", "2")]).await;
+    let (_, url, token) = family(&world).await;
+    let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
+    device.listen("start", "auto").await;
+    let end = device.speak(&spoken("and then the bear went over the mountain and ").repeat(3)).await;
+    let played = device.play(end, false).await;
+    played.assert_whole("the answer to an endless speaker");
+    device.listen("start", "auto").await;
+    assert!(device.is_ended().await, "nobody speaks");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_names_its_device_in_the_address_and_an_erased_toy_is_disconnected() {
+    let world = hub(&[]).await;
+    let (dad, url, token) = family(&world).await;
+    let url = format!("{url}?device-id={MAC}&client-id={UUID}&authorization=Bearer%20{token}");
+    let (mut socket, _) = within(
+        "the handshake",
+        tokio_tungstenite::client_async(&url, tokio::net::TcpStream::connect(world.http_addr()).await.unwrap()),
+    )
+    .await
+    .unwrap();
+    use futures_util::{SinkExt as _, StreamExt as _};
+    socket.send(Message::text(r#"{"type":"hello"}"#)).await.unwrap();
+    let Some(Ok(Message::Text(hello))) = within("the hello", socket.next()).await else { panic!("no hello") };
+    assert_eq!(serde_json::from_str::<Value>(&hello).unwrap()["type"], "hello");
+    let toys = world.post_as(&dad, "/toy_list", json!({"_id": dad.id})).await;
+    let erased = json!({"user_id": dad.id, "toy_id": toys["data"][0]["_id"]});
+    assert_eq!(world.post_as(&dad, "/unbind_toy", erased).await["code"], 0);
+    let closed = async {
+        while let Some(Ok(message)) = socket.next().await {
+            if message.is_close() {
+                break;
+            }
+        }
+    };
+    within("the close", closed).await;
+    // It can be bound again, as a new toy.
+    activate(&world, &dad, IDS).await;
+}
+
+/// `scripts/bench talk`: the time from the end of the spoken words to the first packet of the answer, in automatic mode, and
+/// how evenly packets come. It includes the silence by which the hub notices the end.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "figures, not a test"]
+async fn figures() {
+    const TURNS: usize = 100;
+    let world = hub(&[("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "100000")]).await;
+    let (_, url, token) = family(&world).await;
+    let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
+    let (mut latencies, mut late, mut right, mut lost) = (Vec::new(), Vec::new(), 0, 0);
+    for number in 0..TURNS {
+        let (one, other) = (number % 9 + 1, number / 9 + 1);
+        let played = device.ask(&spoken(&format!("can you tell me what {one} plus {other} is"))).await;
+        latencies.extend(played.latency.map(|latency| latency.as_secs_f64() * 1e3));
+        late.extend(played.late_ms);
+        right += usize::from(played.sentences.iter().any(|said| said.contains(&(one + other).to_string())));
+        lost += played.early + played.overflow + played.cut + played.underruns;
+    }
+    latencies.sort_by(f64::total_cmp);
+    late.sort_by(f64::total_cmp);
+    let of = |times: &[f64], part: f64| times[((times.len() - 1) as f64 * part) as usize];
+    println!("{TURNS} spoken sums, the included model, one device, {} answered right", right);
+    println!(
+        "end of the words to the first packet, ms: p50 {:.0}, p95 {:.0}",
+        of(&latencies, 0.5),
+        of(&latencies, 0.95)
+    );
+    println!("packets later than their time, ms: p50 {:.1}, p99 {:.1}", of(&late, 0.5), of(&late, 0.99));
+    println!("packets lost, and underruns: {lost}");
+    let rss = std::fs::read_to_string(format!("/proc/{}/status", world.id())).unwrap();
+    println!("{}", rss.lines().find(|line| line.starts_with("VmRSS")).unwrap());
+}
