@@ -27,7 +27,7 @@ fn piper(folder: &TempDir, lines: &str) -> (&'static str, &'static str) {
     let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$0" && chmod +x "$0""#;
     let lines = format!("cd '{}'\n{lines}", folder.path().display());
     assert!(Command::new("sh").args(["-c", write, script.to_str().unwrap(), &lines]).status().unwrap().success());
-    ("TOYHUB_SPEECH__PIPER", String::leak(piper.to_str().unwrap().to_owned()))
+    ("TOYHUB_SPEECH__PIPER", &*String::leak(piper.to_str().unwrap().to_owned()))
 }
 
 /// Answers each request by two seconds of noise, and writes the requests down.
