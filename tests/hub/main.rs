@@ -70,6 +70,7 @@ mod stock_device;
 mod story;
 mod tables;
 mod takeover;
+mod thousandfold;
 mod tls;
 mod transport;
 mod two_families;

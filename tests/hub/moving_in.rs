@@ -314,6 +314,27 @@ async fn an_interrupted_addition_to_the_library_leaves_no_file() {
     assert_eq!(check(&world).await.len(), 9);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_import_leaves_no_picture() {
+    let mut world = World::start().await;
+    let path = world.folder().join("devices.csv");
+    let file: String = (0..300).map(|n| format!("{n:032x}\n")).collect();
+    let file = written(&path, &file);
+    assert_eq!(world.stop().await, Some(0));
+    for (signal, pictures_min) in [("INT", 50), ("TERM", 200), ("KILL", 400)] {
+        interrupt(&world, &["device", "import", file], signal, || pictures(&world) > pictures_min).await;
+        world.start_hub().await;
+        let devices = world.run(&["device", "list"]).await.lines().count();
+        assert!([0, 300].contains(&devices), "{signal}: {devices}");
+        assert_eq!((pictures(&world), names(&world, "unfinished")), (2 * devices, BTreeSet::new()), "{signal}");
+        assert_eq!(world.stop().await, Some(0));
+    }
+    if world.run(&["device", "list"]).await.is_empty() {
+        assert_eq!(world.run(&["device", "import", file]).await, "300 devices imported\n");
+    }
+    assert_eq!((pictures(&world), names(&world, "unfinished")), (600, BTreeSet::new()));
+}
+
 /// Waits for a line of the hub's log.
 async fn logged(world: &World, line: &str) {
     while !std::fs::read_to_string(world.log()).unwrap().contains(line) {
