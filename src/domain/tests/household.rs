@@ -52,11 +52,15 @@ async fn an_invitation_ends_with_its_time_and_with_its_use() {
 async fn a_profile_names_the_own_toys_before_those_of_other_guardians() {
     let home = Home::new(Config::default()).await;
     let hub = &home.world.hub;
-    let (papa, own) = home.world.family().await;
+    let family = async || {
+        let (user, toy) = home.world.family().await;
+        (user, toy.id().parse::<ToyId>().unwrap())
+    };
+    let (papa, own) = family().await;
     hub.join(&papa, &home.code(0.0).await, PEER, 1.0).await.unwrap();
     let toys = async || hub.profile(&papa).await.unwrap().toys;
     assert_eq!(toys().await, [own.clone(), home.toy.clone()]);
-    let (_, foreign) = home.world.family().await;
+    let (_, foreign) = family().await;
     let among = hub.store.toys_among(&papa, vec![foreign, home.toy.clone(), own.clone()]).await.unwrap();
     assert_eq!(among, [own.clone(), home.toy.clone()]);
     hub.remove_guardian(Some(&home.owner), &home.toy, &papa, 5.0).await.unwrap();

@@ -28,8 +28,10 @@ async fn hub(config: Config) -> (Arc<Hub>, ToyId, TempDir) {
     world.hub.speaker = Speaker::new(SpeakerSettings {
         program: "espeak-ng".into(),
         arguments: Vec::new(),
+        piper: None,
         words_per_minute: 150,
         timeout: DEADLINE,
+        output_cpu_max: DEADLINE,
         max_text_chars: 600,
         max_parallel: 2,
     });
