@@ -186,7 +186,7 @@ mod tests {
         }
         let seen = watch.look();
         assert_eq!((seen.len(), seen[0].topic.as_str(), seen[0].bytes), (SEEN_MAX, "a/201", 4));
-        watch.until_ms.store(1, Ordering::Relaxed);
+        watch.until_ms.store(0, Ordering::Relaxed);
         watch.note(&publication("a/later"), 1);
         assert_eq!(watch.look(), [], "the look before was too long ago");
     }
