@@ -12,6 +12,7 @@ mod chats;
 mod chunks;
 mod console;
 mod discovery;
+mod files;
 mod http;
 mod limits;
 mod mqtt;
@@ -40,6 +41,7 @@ pub use chats::Chats;
 pub use chunks::Chunks;
 pub use console::Console;
 pub use discovery::Discovery;
+pub use files::Files;
 pub use http::{ContentListForm, Dialect, Http, HttpListen};
 pub use limits::Limits;
 pub use mqtt::{ClientCertificates, Mqtt, SessionOverflow};
@@ -79,6 +81,7 @@ settings::sections! {
         console: Console,
         discovery: Discovery,
         store: Store,
+        files: Files,
         backup: Backup,
         audio: Audio,
         chats: Chats,
@@ -195,13 +198,20 @@ impl Config {
         let nested = nested.then_some(
             "backup.dir and server.data_dir contain each other; set a backup.dir outside of the data folder, best on another disk",
         );
-        [self.server.faults(), self.accounts.faults(), self.mqtt.faults(), self.speech.faults(), self.store.faults()]
-            .into_iter()
-            .flatten()
-            .chain(nested)
-            .map(str::to_owned)
-            .chain(self.net_faults())
-            .collect()
+        [
+            self.server.faults(),
+            self.accounts.faults(),
+            self.mqtt.faults(),
+            self.speech.faults(),
+            self.store.faults(),
+            self.files.faults(),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(nested)
+        .map(str::to_owned)
+        .chain(self.net_faults())
+        .collect()
     }
 }
 

@@ -55,6 +55,7 @@ mod rest;
 mod retention;
 mod revoked;
 mod routes;
+mod s3;
 mod service;
 mod sessions;
 mod small_devices;
