@@ -12,6 +12,7 @@ mod chats;
 mod chunks;
 mod console;
 mod discovery;
+mod files;
 mod http;
 mod limits;
 mod mqtt;
@@ -41,6 +42,7 @@ pub use chats::Chats;
 pub use chunks::Chunks;
 pub use console::Console;
 pub use discovery::Discovery;
+pub use files::Files;
 pub use http::{ContentListForm, Dialect, Http, HttpListen};
 pub use limits::Limits;
 pub use mqtt::{ClientCertificates, Mqtt, SessionOverflow};
@@ -82,6 +84,7 @@ settings::sections! {
         console: Console,
         discovery: Discovery,
         store: Store,
+        files: Files,
         backup: Backup,
         audio: Audio,
         chats: Chats,
@@ -207,6 +210,7 @@ impl Config {
             self.speech.faults(),
             self.store.faults(),
             self.xiaozhi.faults(),
+            self.files.faults(),
         ]
         .into_iter()
         .flatten()

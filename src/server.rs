@@ -26,7 +26,9 @@ use crate::ports::audio::find_program;
 use crate::ports::speech::Recogniser;
 
 pub use listen::try_listen;
-pub use open::{StartError, examine_folder, folder_parts, open_hub, recogniser_settings, speaker, store_settings};
+pub use open::{
+    StartError, bucket, examine_folder, folder_parts, open_hub, recogniser_settings, speaker, store_settings,
+};
 
 use listen::{Bound, bind_all};
 use open::part_fault;

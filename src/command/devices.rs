@@ -6,7 +6,12 @@ use super::output::print_or_fail;
 use super::{ask, print_answer};
 use crate::config::Config;
 use crate::edge::control::{Command, Response};
+use crate::ports::files::Bucket;
+use crate::server;
 use crate::service::Failure;
+
+/// The formats of a device's QR picture.
+const PICTURES: [&str; 2] = ["jpg", "png"];
 
 /// Creates devices, and prints their secrets. A secret is shown only once: a device whose secret could not be printed
 /// is removed again.
@@ -30,6 +35,12 @@ pub async fn add(config: Config, count: usize, key: Option<String>, out: Option<
         return Err(Failure::Command(format!("the output cannot be written ({error}): {outcome}{kept}")));
     }
     let Some(out) = out else { return Ok(()) };
+    if let Some(bucket) = server::bucket(&config).map_err(Failure::Command)? {
+        for device in &devices {
+            fetch_pictures(&bucket, &device.key, out).await?;
+        }
+        return Ok(());
+    }
     let pictures = config.server.files_dir().join("qr");
     for device in &devices {
         copy_pictures(&pictures, &device.key, out)?;
@@ -37,8 +48,23 @@ pub async fn add(config: Config, count: usize, key: Option<String>, out: Option<
     Ok(())
 }
 
+async fn fetch_pictures(bucket: &Bucket, key: &str, to: &Path) -> Result<(), Failure> {
+    for extension in PICTURES {
+        let name = format!("{key}.{extension}");
+        let fault = |why: String| {
+            let to = to.display();
+            Failure::Command(format!("{to}: {name}: {why}; the devices are made, and their pictures are in the bucket"))
+        };
+        let picture = bucket.picture(&name).await.map_err(|error| fault(error.to_string()))?;
+        std::fs::create_dir_all(to)
+            .and_then(|()| std::fs::write(to.join(&name), &picture))
+            .map_err(|error| fault(error.to_string()))?;
+    }
+    Ok(())
+}
+
 fn copy_pictures(from: &Path, key: &str, to: &Path) -> Result<(), Failure> {
-    for extension in ["jpg", "png"] {
+    for extension in PICTURES {
         let name = format!("{key}.{extension}");
         std::fs::create_dir_all(to).and_then(|()| std::fs::copy(from.join(&name), to.join(&name))).map_err(
             |error| {

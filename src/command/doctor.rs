@@ -163,6 +163,15 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
         }
     }
     report("data folder", free_space(&config.server.data_dir))?;
+    match server::bucket(config) {
+        Ok(None) => {}
+        Ok(Some(bucket)) => {
+            let found = bucket.round_trip().await;
+            let url = &config.files.url;
+            report("files", found.map(|times| format!("{url}: {times}")).map_err(|why| format!("{url}: {why}")))?;
+        }
+        Err(why) => report("files", Err(why))?,
+    }
     match config.backup.is_on() {
         true => report("backups", newest_backup(config).await)?,
         false => print("none     backups: set backup.dir, or run toyhub backup DIR")?,

@@ -13,7 +13,7 @@ settings! {
         shutdown_timeout_s: u64 = 10 => MayBeZero;
         /// Log filter: a level (error, warn, info, debug, trace), or a list of target=level, as in RUST_LOG. SIGHUP
         /// reloads this key.
-        log: String = "info,surrealdb=warn,surrealkv=warn,whisper_rs=warn,symphonia=off".into() => Everyday;
+        log: String = "info,surrealdb=warn,surrealkv=warn,object_store=warn,whisper_rs=warn,symphonia=off".into() => Everyday;
         /// Bytes of the disk of data_dir that stay free. When less is free, uploads and all other calls that add data
         /// are refused with code 32; reading, logging in and marking as read still work, within this reserve. The
         /// database needs free space to clean up, too. 0 keeps no reserve.
@@ -26,8 +26,8 @@ settings! {
         /// switched off, or the clock is wrong: until they are over, tokens and sessions do not expire, so that nobody has
         /// to log in again when the clock is set right. 0 trusts the clock at once.
         clock_doubt_h: u64 = 24 => MayBeZero;
-        /// Seconds between two checks of database, disk, sessions and speech, which /readyz and systemd's watchdog
-        /// report.
+        /// Seconds between two checks of database, disk, files, sessions and speech, which /readyz and systemd's
+        /// watchdog report.
         check_interval_s: u64 = 1;
         /// Seconds after which such a check fails.
         check_timeout_s: u64 = 5;

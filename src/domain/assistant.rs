@@ -387,7 +387,7 @@ impl Hub {
     /// Deletes the sounds of answers that have been kept long enough.
     pub async fn sweep_answers(&self, now: Timestamp) -> Result<(), DomainError> {
         let age_max = seconds(self.config.speech.answer_age_max_s);
-        if clock::settled_for() <= age_max {
+        if clock::settled_for() <= age_max || !self.files.is_sweep_due() {
             return Ok(());
         }
         let now = SystemTime::UNIX_EPOCH + Duration::try_from_secs_f64(now).unwrap_or_default();

@@ -100,6 +100,9 @@ impl Hub {
         if !self.store.is_embedded() {
             return Err(BackupFault::NotHere);
         }
+        if self.files.is_bucket() {
+            return Err(BackupFault::InBucket);
+        }
         let data = self.config.server.data_dir.clone();
         let snapshot = begin(to.to_owned(), data.clone(), self.folder.hub().cloned(), now).await?;
         let sessions = snapshot.part(SESSIONS);
@@ -219,6 +222,12 @@ pub enum BackupFault {
          'surreal export', and after it server.data_dir"
     )]
     NotHere,
+    /// Sounds and pictures are not on this machine.
+    #[error(
+        "files.url is a bucket, which the hub cannot copy; stop the hub, back up server.data_dir, and copy the bucket \
+         after it by the means of its server; to restore, put both back"
+    )]
+    InBucket,
     /// The backup would be lost together with the data folder.
     #[error(
         "the folder of backups and server.data_dir contain each other; name another folder, best on another \

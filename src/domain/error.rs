@@ -1,6 +1,7 @@
 //! The one error type of the domain: conditions, not libraries and not wire codes.
 
 use crate::model::ToyId;
+use crate::ports::files;
 use crate::ports::space::{self, NoRoom};
 
 /// Why a call failed. The text is safe to show to the caller.
@@ -149,10 +150,18 @@ pub enum DomainError {
 }
 
 impl DomainError {
-    /// A fault of the hub with this cause; `DiskFull` if the cause is a full disk.
+    /// A fault of the hub with this cause; `DiskFull` if the cause is a full disk, `Busy` if it is a file store that may
+    /// work again by itself.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let cause = cause.into();
-        if space::is_disk_full(cause.as_ref()) { Self::DiskFull } else { Self::Internal(cause) }
+        if space::is_disk_full(cause.as_ref()) {
+            return Self::DiskFull;
+        }
+        if files::is_unavailable(cause.as_ref()) {
+            tracing::debug!(%cause, "a call is refused, as the file store is not available");
+            return Self::Busy;
+        }
+        Self::Internal(cause)
     }
 
     /// The error for a wrong field.

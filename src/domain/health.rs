@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Hub;
 use super::error::DomainError;
 use crate::config::seconds;
+use crate::ports::files::Trouble;
 use crate::ports::router::StorageState;
 
 const NO_ANSWER: &str = "the database does not answer";
@@ -32,6 +33,8 @@ pub struct Health {
     pub store: PartState,
     /// The free space of the data folder.
     pub disk: PartState,
+    /// The bucket of sounds and pictures; off if they are in the data folder.
+    pub files: PartState,
     /// The file of MQTT sessions and retained messages.
     pub sessions: PartState,
     /// Speech recognition.
@@ -45,8 +48,14 @@ impl Health {
     const UNKNOWN: PartState = PartState::Failed("not checked yet");
 
     /// The parts with their names.
-    pub fn parts(&self) -> [(&'static str, PartState); 4] {
-        [("store", self.store), ("disk", self.disk), ("sessions", self.sessions), ("speech", self.speech)]
+    pub fn parts(&self) -> [(&'static str, PartState); 5] {
+        [
+            ("store", self.store),
+            ("disk", self.disk),
+            ("files", self.files),
+            ("sessions", self.sessions),
+            ("speech", self.speech),
+        ]
     }
 
     /// Whether all configured parts work.
@@ -66,7 +75,8 @@ pub(super) struct LastCheck {
 impl Default for LastCheck {
     fn default() -> Self {
         let (unknown, is_alive) = (Health::UNKNOWN, false);
-        let health = Health { store: unknown, disk: unknown, sessions: unknown, speech: unknown, is_alive };
+        let health =
+            Health { store: unknown, disk: unknown, files: unknown, sessions: unknown, speech: unknown, is_alive };
         Self { health, at: None }
     }
 }
@@ -86,7 +96,7 @@ impl Hub {
 
     /// Checks the parts. Errors: `Internal` if a part has failed that only a restart can recover.
     pub async fn check_health(&self) -> Result<(), DomainError> {
-        let (store, disk) = tokio::join!(self.check_store(), self.check_disk());
+        let (store, disk, files) = tokio::join!(self.check_store(), self.check_disk(), self.check_files());
         let is_writing = self.router.is_writing();
         let sessions = match self.router.storage_state() {
             _ if !is_writing => PartState::Failed(NOT_WRITING),
@@ -96,7 +106,7 @@ impl Hub {
             }
         };
         let is_alive = store != PartState::Failed(NO_ANSWER) && is_writing;
-        let health = Health { store, disk, sessions, speech: self.speech_state(), is_alive };
+        let health = Health { store, disk, files, sessions, speech: self.speech_state(), is_alive };
         let before =
             std::mem::replace(&mut *self.last_check(), LastCheck { health, at: Some(self.clock.now()) }).health;
         for ((name, before), (_, now)) in before.parts().into_iter().zip(health.parts()) {
@@ -156,6 +166,17 @@ impl Hub {
             Ok(Ok(Ok(()))) if self.space.has_room(0) => PartState::Ok,
             Ok(Ok(Ok(()))) => PartState::Failed(NO_ROOM),
             _ => PartState::Failed("the free space of server.data_dir cannot be measured"),
+        }
+    }
+
+    async fn check_files(&self) -> PartState {
+        if !self.files.is_bucket() {
+            return PartState::Off;
+        }
+        match tokio::time::timeout(self.check_timeout(), self.files.check()).await {
+            Ok(None) => PartState::Ok,
+            Ok(Some(trouble)) => PartState::Failed(trouble.advice()),
+            Err(_) => PartState::Failed(Trouble::Late.advice()),
         }
     }
 

@@ -53,7 +53,8 @@ mod tests {
     fn the_health_names_each_part_and_why_it_fails() {
         let (store, sessions) = (PartState::Ok, PartState::Ok);
         let speech = PartState::Off;
-        let mut all = Health { store, disk: PartState::Ok, sessions, speech, is_alive: true };
+        let files = PartState::Off;
+        let mut all = Health { store, disk: PartState::Ok, files, sessions, speech, is_alive: true };
         let text = |all: &Health| health(all).to_string();
         assert!(text(&all).starts_with(r#"{"ready":true,"parts":{"store":{"state":"ok"},"disk":"#));
         assert!(text(&all).ends_with(r#""speech":{"state":"off"}}}"#), "to do without speech is no failure");

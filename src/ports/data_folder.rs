@@ -33,8 +33,8 @@ pub struct Parts {
     pub database: Option<PathBuf>,
     /// The file of sessions and retained messages; none if they are in memory.
     pub sessions: Option<PathBuf>,
-    /// The folder of sounds and pictures.
-    pub files: PathBuf,
+    /// The folder of sounds and pictures; none if they are in a bucket.
+    pub files: Option<PathBuf>,
 }
 
 /// `hub.toml`.
@@ -403,13 +403,14 @@ impl Parts {
     /// Whether any part has content.
     fn any_in_use(&self) -> bool {
         let database = self.database.as_ref().is_some_and(|path| has_any_file(path));
-        database || self.sessions.as_ref().is_some_and(|path| path.exists()) || has_any_file(&self.files)
+        let files = self.files.as_ref().is_some_and(|path| has_any_file(path));
+        database || self.sessions.as_ref().is_some_and(|path| path.exists()) || files
     }
 
     /// A missing part that a hub can do without.
     fn missing_mendable(&self) -> Option<&Path> {
         let sessions = self.sessions.as_deref().filter(|sessions| !sessions.is_file());
-        sessions.or_else(|| Some(self.files.as_path()).filter(|files| !files.is_dir()))
+        sessions.or_else(|| self.files.as_deref().filter(|files| !files.is_dir()))
     }
 }
 
@@ -449,9 +450,9 @@ pub fn mend(
         }
         Err(fault) => return Err(fault),
     }
-    if !parts.files.exists() {
-        make_private_folder(&parts.files).map_err(|error| DataFault::Io { path: parts.files.clone(), error })?;
-        mended.push(Mended::Files(parts.files.clone()));
+    if let Some(files) = parts.files.as_ref().filter(|files| !files.exists()) {
+        make_private_folder(files).map_err(|error| DataFault::Io { path: files.clone(), error })?;
+        mended.push(Mended::Files(files.clone()));
     }
     Ok(Some(mended))
 }

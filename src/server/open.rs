@@ -12,12 +12,12 @@ use crate::config::{self, Config, SessionOverflow, seconds};
 use crate::domain::backup::unfinished_restore;
 use crate::domain::{Hub, Ports};
 use crate::edge::wire;
-use crate::model::Secret;
+use crate::model::{HubId, Secret};
 use crate::ports::chunks::{ChunkLimits, Chunks, Usage};
 use crate::ports::clock::{self, MonotonicClock};
 use crate::ports::data_folder::{Damage, DataFolder, Inspection, Parts, make_private_folder};
 use crate::ports::erased::{ERASED_FILE, ErasedList};
-use crate::ports::files::Files;
+use crate::ports::files::{Bucket, BucketSettings, Files};
 use crate::ports::reply::{BuiltIn, ChatEndpoint, ChatSettings, ReplyEngine, WithFallback};
 use crate::ports::router::{Disk, DiskError, DiskLimits, Overflow, Router, RouterLimits};
 use crate::ports::space::{Space, is_disk_full};
@@ -74,8 +74,7 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
     };
     store.prepare(&id).await.map_err(|error| store_fault(config, &error))?;
     // After the store, whose lock prevents a second hub from emptying the spool of the first.
-    let files = Files::open(&config.server.files_dir(), &config.server.spool_dir())
-        .map_err(|error| part_fault(&config.server.files_dir(), &error))?;
+    let files = open_files(config, &store, &id).await?;
     let space = Space::open(&config.server.data_dir, config.server.free_bytes_min)
         .map_err(|error| part_fault(&config.server.data_dir, &error))?;
     let limits = ChunkLimits {
@@ -140,8 +139,52 @@ pub fn folder_parts(config: &Config) -> Parts {
     Parts {
         database: (config.store.url == "embedded").then(|| config.server.database_dir()),
         sessions: (!in_memory).then(|| config.server.sessions_file()),
-        files: config.server.files_dir(),
+        files: (!config.files.is_bucket()).then(|| config.server.files_dir()),
     }
+}
+
+/// Opens the folder or the bucket of sounds and pictures, for the hub of this database.
+async fn open_files(config: &Config, store: &Store, id: &HubId) -> Result<Files, StartError> {
+    let spool = config.server.spool_dir();
+    let Some(bucket) = bucket(config).map_err(StartError::Setting)? else {
+        let folder = config.server.files_dir();
+        return Files::open(&folder, &spool).map_err(|error| part_fault(&folder, &error));
+    };
+    let messages = store.counts().await.map_err(|error| store_fault(config, &error))?.messages;
+    bucket.claim(id, messages).await.map_err(|fault| {
+        let cause = std::error::Error::source(&fault).and_then(std::error::Error::source);
+        // The answer of a server may have several lines.
+        let cause = cause.map(|cause| cause.to_string().split_whitespace().collect::<Vec<_>>().join(" "));
+        let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
+        StartError::Setting(format!("files.url: {}: {fault}{cause}", config.files.url))
+    })?;
+    Files::over(bucket, &spool).map_err(|error| part_fault(&spool, &error))
+}
+
+/// The bucket of the configuration; none if the files are in a folder. Errors are one line, and begin with the key.
+pub fn bucket(config: &Config) -> Result<Option<Bucket>, String> {
+    let files = &config.files;
+    if !files.is_bucket() {
+        return Ok(None);
+    }
+    let key = Secret::new(files.secret_access_key.reveal().to_owned());
+    let settings = BucketSettings {
+        url: files.url.clone(),
+        endpoint: Some(files.endpoint.trim_end_matches('/').to_owned()).filter(|endpoint| !endpoint.is_empty()),
+        region: files.region.clone(),
+        path_style: files.path_style,
+        credentials: (!files.access_key_id.is_empty()).then(|| (files.access_key_id.clone(), key)),
+        certificates: Some(files.certificates.clone()).filter(|path| !path.as_os_str().is_empty()),
+        allow_http: files.allow_http,
+        connect_timeout: seconds(files.connect_timeout_s),
+        attempt_timeout: seconds(files.timeout_s),
+        retry_timeout: seconds(files.retry_s),
+        parallel_max: files.parallel_max,
+        piece_bytes: files.piece_bytes,
+        check_interval: seconds(files.check_interval_s),
+        sweep_interval: seconds(files.sweep_interval_s),
+    };
+    Bucket::new(&settings).map(Some)
 }
 
 /// Checks the data folder before anything in it is opened.

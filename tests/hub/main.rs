@@ -58,6 +58,7 @@ mod rest;
 mod retention;
 mod revoked;
 mod routes;
+mod s3;
 mod secrets;
 mod service;
 mod sessions;

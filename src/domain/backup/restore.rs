@@ -89,6 +89,9 @@ async fn restore_snapshot(
     if config.store.url != "embedded" {
         return Err(BackupFault::NotHere);
     }
+    if config.files.is_bucket() {
+        return Err(BackupFault::InBucket);
+    }
     let Restore { from, snapshot, leave_out_damaged } = request;
     let backups = from.clone();
     let opened = backup::blocking(move || {

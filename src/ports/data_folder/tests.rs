@@ -6,7 +6,7 @@ fn parts(folder: &Path) -> Parts {
     Parts {
         database: Some(folder.join("db")),
         sessions: Some(folder.join("sessions.redb")),
-        files: folder.join("files"),
+        files: Some(folder.join("files")),
     }
 }
 

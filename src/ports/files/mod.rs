@@ -1,6 +1,9 @@
 //! Sounds and pictures, and uploads in progress.
 //!
-//! Names are the hub's own, never a client's. A file appears complete and synced under its name, or not at all.
+//! Names are the hub's own, never a client's. A file appears complete and synced under its name, or not at all. They are
+//! in a folder or, for several hubs, in a [`Bucket`].
+
+mod bucket;
 
 use std::fs::File;
 use std::io;
@@ -11,7 +14,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
@@ -20,6 +23,8 @@ use tokio::io::AsyncWriteExt;
 
 use crate::model::FileName;
 use crate::ports::metrics::METRICS;
+
+pub use bucket::{Bucket, BucketSettings, ClaimFault, Trouble};
 
 /// The prefix of the names of spoken answers, before a hyphen. Old ones are not needed …
 pub const ANSWER_PREFIX: &str = "reply";
@@ -66,6 +71,8 @@ impl FileKind {
 #[derive(Debug, Clone)]
 pub struct StoredFile {
     location: ObjectPath,
+    /// The entity tag as the store has it.
+    stored_etag: Option<String>,
     /// Its size in bytes.
     pub size: u64,
     /// A strong entity tag, without quotes (RFC 9110 §8.8.3).
@@ -93,14 +100,45 @@ pub enum FilesError {
     /// The store returned an error.
     #[error("file store: {0}")]
     Store(#[from] object_store::Error),
+    /// The bucket does not work.
+    #[error("file store: {trouble}")]
+    Bucket {
+        /// The kind of the failure.
+        trouble: Trouble,
+        /// The error of the request; none if it was not answered in time.
+        #[source]
+        cause: Option<Box<object_store::Error>>,
+    },
     /// The system returned an error.
     #[error("file store: {0}")]
     Io(#[from] io::Error),
 }
 
+impl FilesError {
+    /// The trouble of the bucket, if that is the cause.
+    pub fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Bucket { trouble, .. } => Some(*trouble),
+            Self::Store(_) | Self::Io(_) => None,
+        }
+    }
+}
+
+/// Whether the cause of an error is a bucket that may work again by itself: the same call can be repeated later.
+pub fn is_unavailable(error: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let found = match inner {
+        Some(inner) => inner.downcast_ref::<FilesError>(),
+        None => error.downcast_ref::<FilesError>(),
+    };
+    found.and_then(FilesError::trouble).is_some_and(Trouble::is_temporary)
+}
+
 /// The file store and the folder of uploads.
 pub struct Files {
     objects: Arc<dyn ObjectStore>,
+    /// None for a folder.
+    bucket: Option<Arc<Bucket>>,
     spool: PathBuf,
 }
 
@@ -109,21 +147,64 @@ impl Files {
     /// files that an earlier run was writing when it was killed.
     pub fn open(folder: &Path, spool: &Path) -> Result<Self, FilesError> {
         std::fs::create_dir_all(folder)?;
-        if spool.exists() {
-            std::fs::remove_dir_all(spool)?;
-        }
-        std::fs::create_dir_all(spool)?;
+        empty(spool)?;
         for name in FileKind::ALL.map(FileKind::folder).into_iter().chain([ANSWERS, UNFINISHED]) {
             delete_half_written(&folder.join(name))?;
         }
         let objects = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
-        Ok(Self { objects: Arc::new(objects), spool: spool.to_owned() })
+        Ok(Self { objects: Arc::new(objects), bucket: None, spool: spool.to_owned() })
+    }
+
+    /// The store in a bucket. Uploads are written to `spool`, as with [`Self::open`].
+    pub fn over(bucket: Bucket, spool: &Path) -> Result<Self, FilesError> {
+        empty(spool)?;
+        Ok(Self { objects: Arc::clone(&bucket.objects), bucket: Some(Arc::new(bucket)), spool: spool.to_owned() })
+    }
+
+    /// Whether the files are in a bucket.
+    pub fn is_bucket(&self) -> bool {
+        self.bucket.is_some()
+    }
+
+    /// The trouble of the bucket, if it has any.
+    pub async fn check(&self) -> Option<Trouble> {
+        match &self.bucket {
+            Some(bucket) => bucket.check().await,
+            None => None,
+        }
+    }
+
+    /// Whether it is time for a periodic [`Self::sweep_answers`]. A bucket is listed less often than a folder.
+    pub fn is_sweep_due(&self) -> bool {
+        self.bucket.as_ref().is_none_or(|bucket| bucket.is_sweep_due())
+    }
+
+    /// Awaits a request, within the limits of a bucket.
+    async fn call<T>(&self, request: impl Future<Output = object_store::Result<T>>) -> Result<T, FilesError> {
+        match &self.bucket {
+            Some(bucket) => bucket.call(request).await,
+            None => Ok(request.await?),
+        }
+    }
+
+    /// All objects of a folder, in no order.
+    fn all(&self, folder: &str) -> BoxStream<'static, Result<ObjectMeta, FilesError>> {
+        let listed = self.objects.list(Some(&ObjectPath::from(folder)));
+        let Some(bucket) = self.bucket.clone() else { return listed.map_err(FilesError::from).boxed() };
+        stream::try_unfold(listed, move |mut listed| {
+            let bucket = Arc::clone(&bucket);
+            async move {
+                let next = bucket.call(async { listed.next().await.transpose() }).await?;
+                Ok::<_, FilesError>(next.map(|meta| (meta, listed)))
+            }
+        })
+        .boxed()
     }
 
     /// Stores `content` under `name`. It is on disk when this returns.
     pub async fn put(&self, kind: FileKind, name: &FileName, content: Bytes) -> Result<(), FilesError> {
         let start = Instant::now();
-        self.objects.put(&location(kind, name), content.into()).await?;
+        self.call(self.objects.put(&location(kind, name), content.into())).await?;
         METRICS.file_write.since(start);
         Ok(())
     }
@@ -131,13 +212,14 @@ impl Files {
     /// As [`Self::put`], if there is no file of this name; whether there was none.
     pub async fn put_new(&self, kind: FileKind, name: &FileName, content: Bytes) -> Result<bool, FilesError> {
         let start = Instant::now();
-        match self.objects.put_opts(&location(kind, name), content.into(), PutMode::Create.into()).await {
+        let location = location(kind, name);
+        match self.call(self.objects.put_opts(&location, content.into(), PutMode::Create.into())).await {
             Ok(_) => {
                 METRICS.file_write.since(start);
                 Ok(true)
             }
-            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(FilesError::Store(object_store::Error::AlreadyExists { .. })) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -145,21 +227,21 @@ impl Files {
     pub async fn begin(&self, name: &str, files: Vec<(FileKind, FileName)>) -> Result<Unfinished, FilesError> {
         let location = ObjectPath::from_iter([UNFINISHED, name]);
         let lines: String = files.iter().map(|(kind, name)| format!("{} {name}\n", kind.folder())).collect();
-        self.objects.put(&location, lines.into()).await?;
+        self.call(self.objects.put(&location, lines.into())).await?;
         Ok(Unfinished { location, name: name.to_owned(), files })
     }
 
     /// Deletes a note: the rows of its files are in the database, or its files are deleted.
     pub async fn finish(&self, note: Unfinished) -> Result<(), FilesError> {
-        Ok(self.objects.delete(&note.location).await?)
+        self.call(self.objects.delete(&note.location)).await
     }
 
     /// The notes of commands that have not finished.
     pub async fn unfinished(&self) -> Result<Vec<Unfinished>, FilesError> {
-        let listed: Vec<ObjectMeta> = self.objects.list(Some(&ObjectPath::from(UNFINISHED))).try_collect().await?;
+        let listed: Vec<ObjectMeta> = self.all(UNFINISHED).try_collect().await?;
         let mut notes = Vec::new();
         for ObjectMeta { location, .. } in listed {
-            let lines = self.objects.get(&location).await?.bytes().await?;
+            let lines = self.call(async { self.objects.get(&location).await?.bytes().await }).await?;
             let files = String::from_utf8_lossy(&lines).lines().filter_map(noted).collect();
             let name = location.filename().unwrap_or_default().to_owned();
             notes.push(Unfinished { location, name, files });
@@ -169,35 +251,36 @@ impl Files {
 
     /// Removes a file.
     pub async fn delete(&self, kind: FileKind, name: &FileName) -> Result<(), FilesError> {
-        Ok(self.objects.delete(&location(kind, name)).await?)
+        self.call(self.objects.delete(&location(kind, name))).await
     }
 
     /// Removes a file, if it exists.
     pub async fn delete_if_there(&self, kind: FileKind, name: &FileName) -> Result<(), FilesError> {
-        match self.objects.delete(&location(kind, name)).await {
-            Err(object_store::Error::NotFound { .. }) => Ok(()),
-            deleted => Ok(deleted?),
+        match self.delete(kind, name).await {
+            Err(FilesError::Store(object_store::Error::NotFound { .. })) => Ok(()),
+            deleted => deleted,
         }
     }
 
     /// Moves a recording to the folder [`LOST`], from which it cannot be downloaded.
     pub async fn put_recording_aside(&self, name: &FileName) -> Result<(), FilesError> {
         let aside = ObjectPath::from_iter([LOST, name.as_str()]);
-        Ok(self.objects.rename(&location(FileKind::Chat, name), &aside).await?)
+        self.call(self.objects.rename(&location(FileKind::Chat, name), &aside)).await
     }
 
     /// The file of this name, if there is one.
     pub async fn find(&self, kind: FileKind, name: &FileName) -> Result<Option<StoredFile>, FilesError> {
-        match self.objects.head(&location(kind, name)).await {
+        match self.call(self.objects.head(&location(kind, name))).await {
             Ok(meta) => Ok(Some(StoredFile {
                 size: meta.size,
-                etag: meta.e_tag.unwrap_or_default().trim_matches('"').to_owned(),
+                etag: meta.e_tag.as_deref().unwrap_or_default().trim_matches('"').to_owned(),
+                stored_etag: meta.e_tag,
                 content_type: media_type(name.extension()),
                 modified: meta.last_modified.into(),
                 location: meta.location,
             })),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(FilesError::Store(object_store::Error::NotFound { .. })) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -215,6 +298,9 @@ impl Files {
         file: &StoredFile,
         range: Range<u64>,
     ) -> Result<BoxStream<'static, io::Result<Bytes>>, FilesError> {
+        if let Some(bucket) = &self.bucket {
+            return pieces(Arc::clone(bucket), file, range).await;
+        }
         let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
         let found = self.objects.get_opts(&file.location, options).await?;
         Ok(found.into_stream().map(|piece| piece.map_err(io::Error::other)).boxed())
@@ -222,15 +308,13 @@ impl Files {
 
     /// All bytes of a file.
     pub async fn read_whole(&self, file: &StoredFile) -> Result<Bytes, FilesError> {
-        Ok(self.objects.get(&file.location).await?.bytes().await?)
+        self.call(async { self.objects.get(&file.location).await?.bytes().await }).await
     }
 
     /// All files of a kind with the times at which they were stored, in no order. Files with foreign names are left
     /// out.
     pub fn list(&self, kind: FileKind) -> BoxStream<'static, Result<(FileName, SystemTime), FilesError>> {
-        let folder = ObjectPath::from(kind.folder());
-        let listed = self.objects.list(Some(&folder)).map_err(FilesError::from);
-        let named = listed.try_filter_map(|meta| {
+        let named = self.all(kind.folder()).try_filter_map(|meta| {
             let name = meta.location.filename().and_then(|name| name.parse().ok());
             std::future::ready(Ok(name.map(|name| (name, meta.last_modified.into()))))
         });
@@ -253,11 +337,10 @@ impl Files {
     }
 
     async fn delete_those(&self, folder: &str, goes: impl Fn(&ObjectMeta) -> bool) -> Result<usize, FilesError> {
-        let folder = ObjectPath::from(folder);
-        let listed = self.objects.list(Some(&folder));
+        let listed = self.all(folder);
         let found: Vec<ObjectMeta> = listed.try_filter(|meta| std::future::ready(goes(meta))).try_collect().await?;
         for meta in &found {
-            self.objects.delete(&meta.location).await?;
+            self.call(self.objects.delete(&meta.location)).await?;
         }
         Ok(found.len())
     }
@@ -298,6 +381,50 @@ impl Spooled {
         self.file.flush().await?;
         Ok(self.path)
     }
+}
+
+/// Creates an empty folder.
+fn empty(folder: &Path) -> io::Result<()> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder)?;
+    }
+    std::fs::create_dir_all(folder)
+}
+
+/// The bytes `range` of a file in a bucket, in pieces of one request each: a slow reader holds neither a connection nor
+/// a place among the requests. The first piece is read before this returns.
+async fn pieces(
+    bucket: Arc<Bucket>,
+    file: &StoredFile,
+    range: Range<u64>,
+) -> Result<BoxStream<'static, io::Result<Bytes>>, FilesError> {
+    let read = {
+        let (location, etag, end) = (file.location.clone(), file.stored_etag.clone(), range.end);
+        move |start: u64| {
+            let (bucket, location, if_match) = (Arc::clone(&bucket), location.clone(), etag.clone());
+            async move {
+                let piece = start..end.min(start.saturating_add(bucket.piece_bytes));
+                let after = piece.end;
+                let options = GetOptions { range: Some(GetRange::Bounded(piece)), if_match, ..GetOptions::default() };
+                let read = async { bucket.objects.get_opts(&location, options).await?.bytes().await };
+                Ok::<_, FilesError>((bucket.call(read).await?, after))
+            }
+        }
+    };
+    if range.is_empty() {
+        return Ok(stream::empty().boxed());
+    }
+    let (first, after) = read(range.start).await?;
+    let rest = stream::try_unfold(after, move |start| {
+        let next = (start < range.end).then(|| read(start));
+        async move {
+            match next {
+                Some(piece) => piece.await.map(Some).map_err(io::Error::other),
+                None => Ok(None),
+            }
+        }
+    });
+    Ok(stream::once(std::future::ready(Ok(first))).chain(rest).boxed())
 }
 
 fn location(kind: FileKind, name: &FileName) -> ObjectPath {
