@@ -120,15 +120,6 @@ impl Studio {
         (0..count).map(|at| Sound { rate_hz: format.sample_rate, samples: channel(at) }).collect()
     }
 
-    /// How many seconds of sound ffmpeg itself reads in a file; none if it reads nothing.
-    pub(super) fn seconds_by_ffmpeg(&self, file: &Path) -> Option<f64> {
-        let arguments = ["-map", "0:a:0", "-ac", "1", "-ar", "8000", "-f", "s16le", "-"];
-        let mut command = Command::new("ffmpeg");
-        command.args(["-nostdin", "-loglevel", "quiet", "-i"]).arg(file).args(arguments).stdin(Stdio::null());
-        let bytes = command.output().unwrap().stdout.len();
-        (bytes > 0).then(|| bytes as f64 / 16_000.0)
-    }
-
     /// A file of these bytes.
     pub(super) fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.path(name);
