@@ -81,13 +81,8 @@ async fn measure(program: &str, time: Duration) -> Vec<Rate> {
 }
 
 fn print(ours: &[Rate], peer: Option<&[Rate]>) {
-    println!(
-        "{:44}{:>12}{:>12}{:>10}",
-        "answers/s",
-        "toyhub",
-        if peer.is_some() { "peer" } else { "/healthz" },
-        "ratio"
-    );
+    let named = if peer.is_some() { "peer" } else { "/healthz" };
+    println!("{:44}{:>12}{:>12}{:>10}", "answers/s", "toyhub", named, "ratio");
     for (at, (name, rate)) in ours.iter().enumerate() {
         let other = peer.map_or(ours[0].1, |peer| peer[at].1);
         table::record("calls", name, Better::More, *rate, named, other);

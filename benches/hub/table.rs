@@ -7,6 +7,7 @@ use serde_json::json;
 
 /// Whether a larger figure is better, as of a rate, or a smaller one, as of a time.
 #[derive(Clone, Copy)]
+#[allow(dead_code, reason = "some measurements have times alone, others rates")]
 pub enum Better {
     More,
     Less,

@@ -231,7 +231,7 @@ impl Hub {
     async fn follow(&self, toy: &ToyId, then: Then, now: Timestamp) {
         match then {
             Then::Nothing => {}
-            Then::Ask(question) => self.assistant.memory.set_question(toy, question, now),
+            Then::Ask(question) => self.assistant.memory.set_question(toy, *question, now),
             Then::Command(command) => {
                 let toy = Party::from(toy.clone());
                 // A toy that is offline would get the command when it is out of date.
@@ -430,7 +430,7 @@ fn ask_friend(talk: Conversation<'_>, first: usize, second: usize) -> Decision {
 
 /// Asks a question, which is remembered only once it was spoken.
 fn ask_back(talk: Conversation<'_>, line: &Line<'_>, question: Question) -> Decision {
-    Decision { then: Then::Ask(question), ..Decision::line(talk.language, line) }
+    Decision { then: Then::Ask(Box::new(question)), ..Decision::line(talk.language, line) }
 }
 
 /// Confirms a command to the toy, and then publishes it.

@@ -39,7 +39,7 @@ async fn the_command_line_works_while_the_hub_runs_and_while_it_does_not() {
     // Neither is read: the hub would run out of memory.
     let huge = world.folder().join("huge.mp3");
     std::fs::File::create(&huge).unwrap().set_len(3 << 30).unwrap();
-    for (path, fault) in [("/dev/zero", "is not a file"), (huge.to_str().unwrap(), "is larger than 64 MiB")] {
+    for (path, fault) in [("/dev/zero", "is not a file"), (huge.to_str().unwrap(), "has more than 67108864 bytes")] {
         for (song, cover) in [(path, cover), (song, path)] {
             let mut command = world.command(&["content", "add", song, "--title", "x", "--cover", cover]);
             let refused = within("the command", command.output()).await.unwrap();

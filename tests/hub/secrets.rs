@@ -214,16 +214,17 @@ impl Demo {
     }
 }
 
-/// A folder with the scripts of the repository. One stands for the demo content, which takes long.
+/// A folder with the scripts of the repository. Some stand for the demo content and the voices, which take long.
 fn copy_of_the_scripts() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let scripts = folder.path().join("scripts");
     std::fs::create_dir(&scripts).unwrap();
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
-    for name in ["run", "packages", "make-demo-content"] {
+    for name in ["run", "packages", "make-demo-content", "get-voice"] {
         std::fs::copy(from.join(name), scripts.join(name)).unwrap();
     }
     std::fs::write(scripts.join("make-demo-content"), "#!/bin/sh\n: >\"$1/content.tsv\"\n").unwrap();
+    std::fs::write(scripts.join("get-voice"), "#!/bin/sh\n").unwrap();
     folder
 }
 

@@ -28,7 +28,7 @@ pub(super) enum Then {
     /// Nothing.
     Nothing,
     /// The hub has asked a question.
-    Ask(Question),
+    Ask(Box<Question>),
     /// The toy gets a command.
     Command(ToyCommand),
 }

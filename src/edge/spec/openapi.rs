@@ -264,6 +264,7 @@ fn readiness() -> Value {
         let parts = [
             must("store", part(is_ready), "The database."),
             must("disk", part(is_ready), "The free space of the data folder."),
+            must("files", part(is_ready), "The bucket of sounds and pictures; `off` if they are in the data folder."),
             must("sessions", part(is_ready), "The file of MQTT sessions and retained messages."),
             must("speech", part(is_ready), "Speech recognition."),
         ];

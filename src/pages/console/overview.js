@@ -7,6 +7,7 @@ import { Chart, Loading, Page, bytes, counted, lasted, timeOf, useAnswer, whole 
 const PARTS = {
   store: "Database",
   disk: "Disk",
+  files: "Files",
   sessions: "Sessions",
   speech: "Speech",
 };
@@ -17,6 +18,7 @@ const MINUTE_S = 60;
 function Part({ name, part, hub }) {
   const more = {
     disk: () => `${bytes(hub.disk.free_bytes)} free, ${bytes(hub.disk.reserve_bytes)} of it in reserve`,
+    files: () => (part.state === "off" ? "in the data folder" : "in a bucket"),
     sessions: () => `${whole(hub.sessions.connected)} with a connection, ${whole(hub.sessions.away)} without`,
     store: () => "",
     speech: () => (part.state === "off" ? "no model is configured" : ""),

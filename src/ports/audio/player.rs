@@ -96,7 +96,7 @@ impl Player {
         }
         decoded.copy_to_vec_interleaved(&mut self.interleaved);
         let rate = match &mut self.rate {
-            Some(rate) if rate.from_hz() == rate_hz => rate,
+            Some(rate) if rate.input_hz() == rate_hz => rate,
             rate => rate.insert(Resampling::new(rate_hz, OPUS_OUT_HZ)?),
         };
         let plain = |sample: &f32| if sample.is_finite() { sample.clamp(-1.0, 1.0) } else { 0.0 };

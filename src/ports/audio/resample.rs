@@ -38,7 +38,7 @@ impl Resampling {
     }
 
     /// The rate of the input, in Hz.
-    pub(super) fn from_hz(&self) -> u32 {
+    pub(super) fn input_hz(&self) -> u32 {
         self.from_hz
     }
 
