@@ -1,6 +1,5 @@
 //! Voice messages: what is sent, and what limits their rate.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -71,6 +70,6 @@ pub fn print_limit(time: Duration) {
         println!("{name}: decoding {decoding:.2?}, encoding {encoding:.2?} on one core");
     }
     let folder = tempfile::tempdir().unwrap();
-    let syncs = disk_speed::synced_appends_per_second(Path::new(folder.path()), time).unwrap();
+    let syncs = disk_speed::synced_appends_per_second(folder.path(), time).unwrap();
     println!("one synced append of 4 KiB: {:.2?}", Duration::from_secs_f64(1.0 / syncs));
 }
