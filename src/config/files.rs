@@ -30,7 +30,7 @@ settings! {
         connect_timeout_s: u64 = 5;
         /// Seconds that one attempt of a request may take.
         timeout_s: u64 = 10;
-        /// Seconds in which a request is repeated while the server fails. Then the caller gets code 17, or status 503.
+        /// Seconds in which a failed request is repeated, or 0 for never. Then the caller gets code 17, or status 503.
         retry_s: u64 = 10 => MayBeZero;
         /// Requests at once; others wait for their turn, within their time.
         parallel_max: usize = 64;
