@@ -215,12 +215,7 @@ async fn a_killed_backup_is_not_used() {
     let to = backups.to_str().unwrap().to_owned();
     let one = pair(&world, "mia").await;
     let name = one.send(&world, sound::beep()).await;
-    // Enough files that the kill happens while they are copied.
-    let music = world.data_dir().join("files/music");
-    std::fs::create_dir_all(&music).unwrap();
-    for number in 0..2_000 {
-        std::fs::write(music.join(format!("{number}.mp3")), format!("song {number}")).unwrap();
-    }
+    add_songs(&world);
     let mut command = world.command(&["backup", &to]).spawn().unwrap();
     let unfinished = copying(&backups).await;
     world.kill().await;
@@ -237,6 +232,15 @@ async fn a_killed_backup_is_not_used() {
     let other = restored(&world, &backups, &[]).await;
     assert_eq!(one.receive(&other).await, [name]);
     assert_eq!(std::fs::read_to_string(other.data_dir().join("files/music/1999.mp3")).unwrap(), "song 1999");
+}
+
+/// Adds so many files that a backup can be ended while it copies them.
+fn add_songs(world: &World) {
+    let music = world.data_dir().join("files/music");
+    std::fs::create_dir_all(&music).unwrap();
+    for number in 0..2_000 {
+        std::fs::write(music.join(format!("{number}.mp3")), format!("song {number}")).unwrap();
+    }
 }
 
 /// The unfinished snapshot, once its files are being copied.
@@ -262,11 +266,7 @@ async fn a_backup_that_is_interrupted_is_not_used() {
     let mut world = World::start_with(&SETTINGS).await;
     let one = pair(&world, "mia").await;
     let name = one.send(&world, sound::beep()).await;
-    let music = world.data_dir().join("files/music");
-    std::fs::create_dir_all(&music).unwrap();
-    for number in 0..2_000 {
-        std::fs::write(music.join(format!("{number}.mp3")), format!("song {number}")).unwrap();
-    }
+    add_songs(&world);
     // The hub makes the backup and is stopped, or the command makes it itself.
     for (signal, by_hub) in [("INT", true), ("INT", false), ("TERM", false), ("KILL", false)] {
         let backups = world.folder().join(format!("{signal}-{by_hub}"));

@@ -522,9 +522,8 @@ async fn fill(world: &mut World, chat: &str, sender: &str, count: usize) {
     world.start_hub().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_erasure_continues_after_a_kill() {
-    const COUNT: usize = 3000;
+/// A hub with two friends and `count` messages between them, and what no file may hold once the first is erased.
+async fn chat_to_erase(count: usize) -> (World, [User; 2], Needles) {
     let mut world = World::start_with(&[UPLOADS, LOG]).await;
     let (mia, tom) = (world.user("mirabelle").await, world.user("tom").await);
     befriend(&world, &tom, &mia).await;
@@ -534,8 +533,15 @@ async fn an_erasure_continues_after_a_kill() {
     needles.id("user", &mia.id);
     needles.id("chat", &chat);
     needles.text("sound", "filled1");
-    fill(&mut world, &chat, &tom.id, COUNT).await;
+    fill(&mut world, &chat, &tom.id, count).await;
     assert_eq!(needles.kinds_found(&world), 4);
+    (world, [mia, tom], needles)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_continues_after_a_kill() {
+    const COUNT: usize = 3000;
+    let (mut world, [mia, tom], needles) = chat_to_erase(COUNT).await;
     let mia = world.login(&mia).await;
     let body = json!({"_id": mia.id, "password": "correct horse"});
     assert_eq!(world.post_as(&mia, "/erase_account", body).await["code"], 0);
@@ -562,17 +568,7 @@ async fn an_erasure_continues_after_a_kill() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erasing_command_that_is_interrupted_is_finished_by_the_next_one() {
     const COUNT: usize = 3000;
-    let mut world = World::start_with(&[UPLOADS, LOG]).await;
-    let (mia, tom) = (world.user("mirabelle").await, world.user("tom").await);
-    befriend(&world, &tom, &mia).await;
-    let chat = chat_of(&world, &mia, &tom.id).await;
-    let mut needles = Needles(Vec::new());
-    needles.text("name", "irabelle");
-    needles.id("user", &mia.id);
-    needles.id("chat", &chat);
-    needles.text("sound", "filled1");
-    fill(&mut world, &chat, &tom.id, COUNT).await;
-    assert_eq!(needles.kinds_found(&world), 4);
+    let (mut world, [_, tom], needles) = chat_to_erase(COUNT).await;
     assert_eq!(world.stop().await, Some(0));
     let mut interrupted = 0;
     for (signal, left_max) in [("INT", COUNT - 1), ("TERM", COUNT * 2 / 3), ("KILL", COUNT / 3)] {

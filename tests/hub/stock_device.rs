@@ -14,7 +14,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::world::{DEADLINE, User, World, within};
+use crate::world::{DEADLINE, User, World, next_json, within};
 
 pub const MAC: &str = "a0:b1:c2:d3:e4:f5";
 pub const UUID: &str = "7b8a4c3e-0f1d-4e2a-9b6c-5d4e3f2a1b0c";
@@ -177,16 +177,7 @@ impl Device {
 
     /// The next text of the hub.
     pub async fn text(&mut self) -> Value {
-        within("a text of the hub", async {
-            loop {
-                match self.socket.next().await.expect("the socket ended").unwrap() {
-                    Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-                    Message::Close(close) => panic!("closed: {close:?}"),
-                    _ => {}
-                }
-            }
-        })
-        .await
+        next_json(&mut self.socket, "a text of the hub").await
     }
 
     /// Whether the hub ends the conversation.

@@ -491,6 +491,20 @@ impl Subscriber {
     }
 }
 
+/// The next text of a socket, `what`, as JSON; other frames are discarded.
+pub async fn next_json(socket: &mut WebSocketStream<TcpStream>, what: &str) -> Value {
+    within(what, async {
+        loop {
+            match socket.next().await.expect("the socket ended").unwrap() {
+                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Close(close) => panic!("closed: {close:?}"),
+                _ => {}
+            }
+        }
+    })
+    .await
+}
+
 /// A connected app.
 pub struct App {
     socket: WebSocketStream<TcpStream>,
@@ -503,16 +517,7 @@ impl App {
 
     /// The next JSON frame. The hub's pings do not extend the deadline.
     pub async fn frame(&mut self) -> Value {
-        within("a frame at the app", async {
-            loop {
-                match self.socket.next().await.expect("the socket ended").unwrap() {
-                    Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-                    Message::Close(close) => panic!("closed: {close:?}"),
-                    _ => {}
-                }
-            }
-        })
-        .await
+        next_json(&mut self.socket, "a frame at the app").await
     }
 
     /// The answer to the request `id`; pushes before it are discarded.
