@@ -10,8 +10,11 @@ export function fields(event) {
   return Object.fromEntries(entries.filter(([, value]) => value !== ""));
 }
 
-/** A form that makes a call. `work` gets the fields; the form is emptied after a success, unless it `keeps` them. */
-export function Form({ work, children, id, keeps }) {
+/**
+ * A form that makes a call. `work` gets the fields; after a success they have their defaults again. A field with a `value`
+ * would lose what was typed when the form is drawn again: it has a `defaultValue`, or follows its own input.
+ */
+export function Form({ work, children, id }) {
   const [isBusy, setBusy] = useState(false);
   const submit = async (event) => {
     event.preventDefault();
@@ -20,7 +23,7 @@ export function Form({ work, children, id, keeps }) {
     setBusy(true);
     const isDone = await family.attempt(() => work(given));
     setBusy(false);
-    if (isDone && !keeps) form.reset();
+    if (isDone) form.reset();
   };
   return html`<form class="form" id=${id} onSubmit=${submit}><fieldset disabled=${isBusy}>${children}</fieldset></form>`;
 }

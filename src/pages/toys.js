@@ -69,7 +69,7 @@ function NewToy({ isOpen }) {
         </label>
         <label>${t("toy_name")}<input name="toy_name" required maxlength="64" autocomplete="off" /></label>
         <label>${t("baby_name")}<input name="baby_name" required maxlength="64" autocomplete="off" /></label>
-        <label>${t("remark")}<input name="remark" required maxlength="64" autocomplete="off" value=${family.me.nickname} /></label>
+        <label>${t("remark")}<input name="remark" required maxlength="64" autocomplete="off" defaultValue=${family.me.nickname} /></label>
         ${consent && html`
           <p class="small consent" tabindex="0">${consent.text}</p>
           <label class="check"><input type="checkbox" required />${t("consent")}</label>`}
@@ -96,18 +96,18 @@ function Settings({ toy, isOwner }) {
   return html`
     <div class="settings">
       <h4>${t("quiet_hours")}</h4>
-      <${Form} keeps work=${({ from, until }) => change("set_quiet_hours", { from, until, zone: ZONE })}>
+      <${Form} work=${({ from, until }) => change("set_quiet_hours", { from, until, zone: ZONE })}>
         <div class="pair">
-          <label>${t("from")}<input type="time" name="from" required value=${settings.from ?? "20:00"} /></label>
-          <label>${t("until")}<input type="time" name="until" required value=${settings.until ?? "07:00"} /></label>
+          <label>${t("from")}<input type="time" name="from" required defaultValue=${settings.from ?? "20:00"} /></label>
+          <label>${t("until")}<input type="time" name="until" required defaultValue=${settings.until ?? "07:00"} /></label>
         </div>
         <div class="buttons">
           <button>${t("save")}</button>
           ${settings.from && html`<button type="button" onClick=${() => family.attempt(() => change("set_quiet_hours"))}>${t("none_set")}</button>`}
         </div>
       </${Form}>
-      <${Form} keeps work=${({ minutes }) => change("set_daily_minutes", minutes ? { minutes, zone: ZONE } : {})}>
-        <label>${t("minutes")}<input type="number" name="minutes" min="1" max="1440" value=${settings.minutes ?? ""} /></label>
+      <${Form} work=${({ minutes }) => change("set_daily_minutes", minutes ? { minutes, zone: ZONE } : {})}>
+        <label>${t("minutes")}<input type="number" name="minutes" min="1" max="1440" defaultValue=${settings.minutes ?? ""} /></label>
         ${settings.minutes_used !== undefined && html`<p class="small">${t("minutes_used", { n: settings.minutes_used })}</p>`}
         <div class="buttons"><button>${t("save")}</button></div>
       </${Form}>
@@ -165,6 +165,9 @@ function Toy({ toy }) {
   const isOnline = family.online.get(toy._id);
   const { battery, volume } = family.reported.get(toy._id) ?? {};
   const [isOpen, setOpen] = useState(false);
+  // Where the user has moved the volume, until the toy reports one.
+  const [moved, setMoved] = useState(null);
+  useEffect(() => setMoved(null), [volume]);
   return html`
     <li class="card toy" data-toy=${toy._id} data-online=${isOnline ? "1" : "0"}>
       <div class="row">
@@ -177,8 +180,9 @@ function Toy({ toy }) {
       </div>
       ${isOwner && isOnline && html`
         <label class="volume">${t("volume")}
-          <input type="range" min="0" max="100" step="5" value=${volume ?? 70} onChange=${(event) => family.attempt(() =>
-            family.hub.ask("publish", { topic: `toy/${toy._id}/cmd/volume`, payload: event.target.value }))} />
+          <input type="range" min="0" max="100" step="5" value=${moved ?? volume ?? 70} onInput=${(event) => setMoved(event.target.value)}
+              onChange=${(event) => family.attempt(() =>
+                family.hub.ask("publish", { topic: `toy/${toy._id}/cmd/volume`, payload: event.target.value }))} />
         </label>`}
       ${family.wantIn.has(toy._id) && html`<p role="status">${t("wants_in", { name: toy.toy_name })}</p>`}
       <details open=${isOpen} onToggle=${(event) => setOpen(event.target.open)}>

@@ -74,15 +74,15 @@ async fn a_piper_that_dies_in_the_middle_of_a_sentence_is_named_and_espeak_speak
     // The hub's own sounds, and the test of the voice, are spoken. Then it dies behind half of a sentence.
     let piper = piper(
         &folder,
-        "while read -r line; do case $line in *'message from'*) echo ok 16000 64000; head -c 999 /dev/zero; exit 3;; esac
-         echo ok 16000 64000; head -c 64000 /dev/urandom; done",
+        "while read -r line; do echo ok 16000 320000; case $line in *'message from'*) head -c 999 /dev/zero; exit 3;; esac
+         head -c 320000 /dev/urandom; done",
     );
     std::fs::write(folder.path().join("a piper/voices/de_DE-none-low.onnx"), "x").unwrap();
     let world = World::start_in(folder, &[piper, ("TOYHUB_SERVER__LOG", "info")]).await;
     let mia = world.user("mia").await;
     let toy = world.toy(&mia, "Fluffy").await;
     let seconds = notice_of_message(&world, &mia, &toy).await;
-    assert!((0.5..4.0).contains(&seconds) && (seconds - 2.0).abs() > 0.1, "{seconds}");
+    assert!((0.5..5.0).contains(&seconds), "Piper's takes 10 s: {seconds}");
     let log = std::fs::read_to_string(world.log()).unwrap();
     let line = log.lines().find(|line| line.contains("Piper has failed")).unwrap_or_else(|| panic!("{log}"));
     assert!(line.contains("the process has ended") && line.contains("espeak-ng speaks instead"), "{line}");

@@ -60,6 +60,8 @@ pub(super) struct Conversation<'a, S> {
     heard_until: Instant,
     is_in_gap: bool,
     speaking: Option<Speaking>,
+    /// Whether the device was told the end of an answer, and has not said since that it listens.
+    is_start_due: bool,
     deciding: Option<Deciding>,
     /// The friend to whom the next turn goes.
     message_to: Option<Party>,
@@ -116,6 +118,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             heard_until: now,
             is_in_gap: false,
             speaking: None,
+            is_start_due: false,
             deciding: None,
             message_to: None,
             wish: None,
@@ -237,9 +240,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     async fn listen(&mut self, mode: Mode) -> Result<(), End> {
         self.mode = mode;
         self.lively = Instant::now();
+        // In this mode the child may have begun while the hub still spoke, and by now have ended the turn.
+        let is_due = std::mem::take(&mut self.is_start_due) && mode == Mode::Realtime;
+        if is_due && self.speaking.is_some() {
+            return Ok(());
+        }
         // A device that listens does not speak any more.
         self.interrupt(false).await?;
-        // In this mode the child may have begun while the hub still spoke.
         let goes_on = mode == Mode::Realtime && self.turn.as_ref().is_some_and(Turn::has_begun);
         if goes_on { Ok(()) } else { self.begin_turn().await }
     }
@@ -310,7 +317,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             Next::Failed(error) => self.report(error).await,
             Next::Ended => {
                 self.speaking = None;
-                self.socket.send(&self.messages.speech("stop")).await
+                self.send_stop().await
             }
         }
     }
@@ -319,9 +326,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     async fn interrupt(&mut self, tells: bool) -> Result<(), End> {
         self.deciding = None;
         if self.speaking.take().is_some() && tells {
-            self.socket.send(&self.messages.speech("stop")).await?;
+            self.send_stop().await?;
         }
         Ok(())
+    }
+
+    async fn send_stop(&mut self) -> Result<(), End> {
+        self.is_start_due = true;
+        self.socket.send(&self.messages.speech("stop")).await
     }
 
     /// Shows why there is no answer, and ends the turn.
