@@ -48,7 +48,7 @@ async fn measure(program: &str, time: Duration) -> Vec<Rate> {
     let settings = [
         ("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "1000000".to_owned()),
         ("TOYHUB_RATES__REQUESTS_PER_PARTY_PER_MINUTE", "1000000".to_owned()),
-        ("TOYHUB_NET__CONNECTIONS_PER_ADDRESS_MAX", "10000".to_owned()),
+        ("TOYHUB_HTTP__CONNECTIONS_PER_ADDRESS_MAX", "10000".to_owned()),
     ];
     let hub = Hub::start(program.to_owned(), &settings);
     let [user, toy, ..] = hub.family().await;
