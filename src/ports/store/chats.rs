@@ -8,7 +8,7 @@ use surrealdb::types::{SurrealValue, vars};
 
 use super::message_row::MessageRow;
 use super::receipts::ReadMessages;
-use super::transaction::{Transaction, keys_between, record, record_of};
+use super::transaction::{Transaction, keys_between, keys_of, record, record_of};
 use super::{Refusal, Store, StoreError, stored};
 use crate::model::{ChatId, Event, FileName, Message, MessageId, MessageState, Party, Timestamp, ToyId};
 
@@ -366,8 +366,8 @@ impl Store {
     async fn friend_of_chat(&self, party: &Party, chat: &ChatId) -> Result<Option<String>, StoreError> {
         let mut reply = self
             .run(
-                "SELECT VALUE friend FROM friend:[$owner, '']..[$owner, 'z'] WHERE chat = $chat LIMIT 1",
-                vars! { owner: party.id(), chat: chat.as_str() },
+                "SELECT VALUE friend FROM type::record('friend', $keys) WHERE chat = $chat LIMIT 1",
+                vars! { keys: keys_of(party.id()), chat: chat.as_str() },
             )
             .await?;
         Ok(reply.rows::<String>(0)?.into_iter().next())
@@ -421,8 +421,8 @@ impl Store {
             }
             let mut parties = tx
                 .rows::<String>(
-                    "SELECT VALUE friend FROM friend:[$sender, '']..[$sender, 'z'] WHERE chat = $chat",
-                    vars! { sender: message.sender.as_str(), chat: message.chat.as_str() },
+                    "SELECT VALUE friend FROM type::record('friend', $keys) WHERE chat = $chat",
+                    vars! { keys: keys_of(&message.sender), chat: message.chat.as_str() },
                 )
                 .await?;
             parties.push(message.sender.clone());

@@ -4,7 +4,7 @@
 use surrealdb::types::{SurrealValue, vars};
 
 use super::friends::{NOBODY, Pair};
-use super::transaction::Transaction;
+use super::transaction::{Transaction, keys_of};
 use super::{NewEntry, Refusal, Store, StoreError, stored, stored_party};
 use crate::model::{ChatId, Event, FriendRequest, Party, RequestId, RequestStatus, Timestamp, UserId};
 use crate::ports::clock;
@@ -277,9 +277,9 @@ impl Transaction<'_> {
     async fn refusals(&self, [askers, asked]: &[Vec<String>; 2]) -> Result<Vec<RefusalRow>, StoreError> {
         let mut found = Vec::new();
         for asker in askers {
-            let sql = "SELECT requester, requestee, refuser, refused_at FROM refusal:[$asker, '']..[$asker, 'z']
+            let sql = "SELECT requester, requestee, refuser, refused_at FROM type::record('refusal', $keys)
                 WHERE requestee IN $asked";
-            found.extend(self.rows::<RefusalRow>(sql, vars! { asker: asker.as_str(), asked: asked.clone() }).await?);
+            found.extend(self.rows::<RefusalRow>(sql, vars! { keys: keys_of(asker), asked: asked.clone() }).await?);
         }
         found.sort_by(|a, b| b.refused_at.total_cmp(&a.refused_at));
         Ok(found)
@@ -290,8 +290,8 @@ impl Transaction<'_> {
     pub(super) async fn share_refusals(&self, [family, own]: &[Vec<String>; 2]) -> Result<(), StoreError> {
         let mut shared = Vec::new();
         for member in family {
-            let sql = "SELECT requester, requestee, refuser, refused_at FROM refusal:[$asker, '']..[$asker, 'z']";
-            let rows = self.rows::<RefusalRow>(sql, vars! { asker: member.as_str() }).await?;
+            let sql = "SELECT requester, requestee, refuser, refused_at FROM type::record('refusal', $keys)";
+            let rows = self.rows::<RefusalRow>(sql, vars! { keys: keys_of(member) }).await?;
             for row in rows.into_iter().filter(|row| !family.contains(&row.refuser)) {
                 shared.extend(
                     own.iter().map(|id| (id.clone(), row.requestee.clone(), row.refuser.clone(), row.refused_at)),
@@ -314,8 +314,8 @@ impl Transaction<'_> {
     async fn has_blocked(&self, owner: &str, others: &[String]) -> Result<bool, StoreError> {
         let blocked = self
             .rows::<String>(
-                "SELECT VALUE other FROM block:[$owner, '']..[$owner, 'z'] WHERE other IN $others LIMIT 1",
-                vars! { owner: owner, others: others.to_vec() },
+                "SELECT VALUE other FROM type::record('block', $keys) WHERE other IN $others LIMIT 1",
+                vars! { keys: keys_of(owner), others: others.to_vec() },
             )
             .await?;
         Ok(!blocked.is_empty())

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use surrealdb::types::{RecordId, SurrealValue, vars};
 
 use super::friends::Pair;
-use super::transaction::{record, record_of};
+use super::transaction::{keys_of, record, record_of};
 use super::{NewEntry, Store, StoreError, stored};
 use crate::model::{ChatId, Device, DeviceKey, Timestamp, Toy, ToyId, UserId};
 use crate::ports::clock;
@@ -242,8 +242,8 @@ impl Store {
         let mut reply = self
             .run(
                 "SELECT *, record::id(id) AS uid FROM toy WHERE bind_user = $user ORDER BY created_at;
-                 SELECT VALUE toy FROM guardian:[$user, '']..[$user, 'z'];",
-                vars! { user: user.as_str() },
+                 SELECT VALUE toy FROM type::record('guardian', $keys);",
+                vars! { user: user.as_str(), keys: keys_of(user.as_str()) },
             )
             .await?;
         let bound = reply.rows::<ToyRow>(0)?.into_iter().map(ToyRow::into_toy);
