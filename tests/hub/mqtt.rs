@@ -42,7 +42,8 @@ impl Raw {
         timeout(SOON, self.read_packet()).await.expect("no packet came").expect("closed")
     }
 
-    async fn read_packet(&mut self) -> Option<(u8, Vec<u8>)> {
+    /// The next packet, or none at the end of the connection.
+    pub async fn read_packet(&mut self) -> Option<(u8, Vec<u8>)> {
         let kind = self.0.read_u8().await.ok()?;
         let (mut length, mut shift) = (0, 0);
         loop {
