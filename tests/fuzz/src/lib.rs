@@ -21,8 +21,13 @@ mod properties;
 #[path = "../../../src/edge/mqtt/reason.rs"]
 mod reason;
 pub mod sound;
+pub mod time;
 #[path = "../../../src/edge/mqtt/version.rs"]
 mod version;
+
+// The decoders measure their time by it.
+extern crate self as cpu_time;
+pub use time::ThreadTime;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
