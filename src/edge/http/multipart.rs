@@ -196,7 +196,13 @@ async fn text(
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(body::text(&bytes).into_owned())
+    let text = body::text(&bytes).into_owned();
+    // Bytes that are not UTF-8 become longer.
+    *text_bytes += text.len().saturating_sub(bytes.len()) as u64;
+    if *text_bytes > max_bytes {
+        return Err(RequestFault::TooLarge { max_bytes });
+    }
+    Ok(text)
 }
 
 /// An error of the reader is passed through the parser; any other error concerns the parts.
