@@ -309,6 +309,16 @@ enum ToyAction {
         #[arg(value_parser = ["all", "approved"])]
         mode: String,
     },
+    /// Set the voice in which the hub speaks to the child of a toy.
+    Voice {
+        /// The id, as "device list" prints it.
+        id: String,
+        /// A voice of Piper that is installed, as "doctor" prints it. Default: the voice of the hub.
+        voice: Option<String>,
+        /// The pace in percent: 60, 70, 80, 90, 100, 120 or 140.
+        #[arg(long, default_value_t = 100)]
+        speed: u16,
+    },
     /// Approve a piece of the library for a toy.
     Approve {
         /// The id, as "device list" prints it.
@@ -470,6 +480,9 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
         Action::Toy(ToyAction::Content { id: toy, mode }) => {
             let is_approved_only = mode == "approved";
             print_answer(ask(config, Command::SetContent { toy, is_approved_only }).await?)
+        }
+        Action::Toy(ToyAction::Voice { id: toy, voice, speed }) => {
+            print_answer(ask(config, Command::SetToyVoice { toy, voice, speed }).await?)
         }
         Action::Toy(ToyAction::Approve { id: toy, content, off }) => {
             print_answer(ask(config, Command::Approve { toy, content, is_approved: !off }).await?)

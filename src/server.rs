@@ -61,6 +61,13 @@ async fn prepare_operator(hub: &Hub, config: &config::Console) -> Option<Secret>
     .unwrap_or_default()
 }
 
+/// Logs a line if calls need no proof.
+fn look_for_open_door(config: &config::Auth) {
+    if let Some(warning) = config.mode.warning() {
+        tracing::warn!("{warning}");
+    }
+}
+
 /// Logs a line if `ffmpeg` is turned off or missing.
 fn look_for_ffmpeg(config: &config::Audio) {
     if config.ffmpeg.is_empty() {
@@ -120,8 +127,10 @@ impl Server {
         let Bound { http, mqtt, console, conformance, addresses } = bind_all(&config).await?;
         let hub = open_hub(&config).await?;
         hub.load_quiet_hours(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
+        hub.load_toy_voices().await.map_err(|error| StartError::Part(fault(&error)))?;
         hub.prepare_own_files().await.map_err(|error| StartError::Part(fault(&error)))?;
         look_for_ffmpeg(&config.audio);
+        look_for_open_door(&config.auth);
         tokio::join!(load_model(&hub, &config.speech), hub.prepare_voices());
         hub.check_health().await.map_err(|error| StartError::Part(fault(&error)))?;
         let operator_password = prepare_operator(&hub, &config.console).await;

@@ -26,6 +26,7 @@ pub mod reading;
 pub mod request;
 pub mod rest;
 pub mod schema;
+mod toy_voices;
 pub mod toys;
 pub mod voice;
 
@@ -65,6 +66,7 @@ pub const SUBJECTS: &[Subject] = &[
     household::SUBJECT,
     rest::SUBJECT,
     kept_words::SUBJECT,
+    toy_voices::SUBJECT,
     reading::SUBJECT,
     erasure::SUBJECT,
     export::SUBJECT,

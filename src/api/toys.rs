@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::accounts::UnreadCounts;
 use super::answer::{Code, File, Id, Key, Kind, Nothing, Shown, answer, one_of, words};
 use super::request::{Field, Given, Presence, Text, missing, request};
+use super::rest::Flag;
 use super::{Authority, Call, CallContext, CallerId, Entry, Facts, Permitted, Subject};
 use crate::domain::error::DomainError;
 use crate::domain::{Binding, Opened};
@@ -21,6 +22,7 @@ pub const SUBJECT: Subject = Subject {
         Entry::of::<OpenToy>(),
         Entry::of::<ToyProfile>(),
         Entry::of::<LetIn>(),
+        Entry::of::<OnlyToken>(),
     ],
 };
 
@@ -123,6 +125,30 @@ impl Call for OpenToy {
             }
         };
         Ok(opened.into())
+    }
+}
+
+request! {
+    /// Sets that all calls for the user, or for a toy of the user, need a token, also at its places. This closes the
+    /// connections of the user or toy. Added.
+    struct OnlyToken {
+        /// The user, or a guardian of the toy.
+        caller as "user_id": CallerId<UserId>,
+        /// The toy. Absent for the user.
+        toy as "toy_id": Option<ToyId>,
+        /// `true` or `1` permits calls without a token again.
+        withdraw: Flag,
+    }
+}
+
+impl Call for OnlyToken {
+    const FACTS: Facts = Facts::new("only_token", Permitted::Named, "done");
+    type Answer = Nothing;
+
+    async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
+        let user = context.acting(self.caller).await?;
+        context.hub.want_only_tokens(&user, self.toy.as_ref(), !self.withdraw.0).await?;
+        Ok(Nothing {})
     }
 }
 

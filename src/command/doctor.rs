@@ -162,6 +162,10 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
             report("port", found)?;
         }
     }
+    match config.auth.mode.warning() {
+        Some(warning) => print(format_args!("WARNING  {warning}"))?,
+        None => print("ok       access: calls without a token need a place, or are refused")?,
+    }
     report("data folder", free_space(&config.server.data_dir))?;
     match server::bucket(config) {
         Ok(None) => {}

@@ -43,6 +43,16 @@ pub enum AuthMode {
     Open,
 }
 
+impl AuthMode {
+    /// The danger of a mode that protects nobody.
+    pub fn warning(self) -> Option<&'static str> {
+        (self == Self::Open).then_some(
+            "auth.mode is \"open\": everybody who reaches this hub can read, hear and send as every user and toy; for a \
+             closed network only",
+        )
+    }
+}
+
 /// The addresses from which an action is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -218,9 +218,9 @@ impl Hub {
         let Decision { decided, language, then } = decision;
         let answer = match decided {
             Decided::Music(music) => Answer::Music(music),
-            Decided::Text(text) => Answer::Reply(self.speak_answer(&text, language, now).await?),
+            Decided::Text(text) => Answer::Reply(self.speak_answer(toy, &text, language, now).await?),
             Decided::StartMessage { friend, prompt } => {
-                Answer::StartMessage { friend, prompt: self.speak_answer(&prompt, language, now).await? }
+                Answer::StartMessage { friend, prompt: self.speak_answer(toy, &prompt, language, now).await? }
             }
         };
         self.follow(toy, then, now).await;
@@ -367,18 +367,19 @@ impl Hub {
     /// Speaks an answer and keeps the sound for a while, of `/get_chat/`.
     async fn speak_answer(
         &self,
+        toy: &ToyId,
         text: &str,
         language: &'static Language,
         now: Timestamp,
     ) -> Result<FileName, DomainError> {
-        let voice = self.voice(language);
-        let name = self.spoken_name(ANSWER_PREFIX, voice, text)?;
+        let spoken = self.spoken_to(&Party::from(toy.clone()), language);
+        let name = self.spoken_name(ANSWER_PREFIX, &spoken, text)?;
         let found = self.files.find(FileKind::Chat, &name).await.map_err(DomainError::internal)?;
         let half_life = self.config.speech.answer_age_max_s as Timestamp / 2.0;
         let age = |modified: SystemTime| now - unix_time(modified);
         // An older sound might be deleted before it is fetched.
         if found.is_none_or(|file| age(file.modified) > half_life) {
-            let sound = self.speak_for_toys(text, voice).await?;
+            let sound = self.speak_for_toys(text, &spoken).await?;
             self.files.put(FileKind::Chat, &name, sound).await.map_err(DomainError::internal)?;
         }
         Ok(name)

@@ -68,7 +68,7 @@ impl Hub {
         let mp3 = self.convert(from, upload).await?;
         let bytes = mp3.len() as u64;
         self.check_stored_with(from, bytes).await?;
-        let notice = self.notice(&entry.remark).await;
+        let notice = self.notice(&receiver, &entry.remark).await;
         let claimed = self.put_sound(sound, mp3).await?;
         let kept = match self.deliver(from, &receiver, &claimed, notice, repeats, now).await {
             Err(DomainError::NotFriends) => {

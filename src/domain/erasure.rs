@@ -15,9 +15,8 @@ use super::accounts::hash_of;
 use super::error::DomainError;
 use super::places::Origin;
 use super::{Hub, NewDevice};
-use crate::model::{Action, ChatId, DeviceKey, FileName, MessageId, Party, PartyId, Secret, Timestamp, ToyId, UserId};
+use crate::model::{Action, ChatId, DeviceKey, MessageId, Party, PartyId, Secret, Timestamp, ToyId, UserId};
 use crate::ports::erased::{ErasedList, Mark};
-use crate::ports::speech::languages::Line;
 use crate::ports::store::{ChatErasure, DeviceAfter};
 
 pub use work::run;
@@ -158,7 +157,8 @@ impl Hub {
     }
 
     /// Ends a friendship of the user, or of an own toy, erases its chat as [`Self::erase_chat`] does, and the friend
-    /// requests between the two. Errors: `NotFriends`; `UnknownParty` for another user's toy.
+    /// requests between the two. Errors: `NotFriends`; `UnknownParty` for another user's toy; `Invalid` for a toy and its
+    /// guardian.
     pub async fn erase_friend(
         &self,
         by: &UserId,
@@ -176,14 +176,11 @@ impl Hub {
         let entry = self.store.friend(&of, friend).await?.ok_or(DomainError::NotFriends)?;
         let parties = [of.id().parse().map_err(DomainError::internal)?, friend.clone()];
         let right = self.right_over(by, &parties).await?.ok_or(DomainError::NotFriends)?;
-        if toy.is_none() && self.guards(by, friend).await? {
-            // The owner of a toy stays its friend.
-            return Err(DomainError::Forbidden);
-        }
+        self.check_no_guardian(&of, friend).await?;
         let only_of = if right == Right::Own { Some(as_party(by)?) } else { None };
-        let mut sounds = self.notices_of(&entry.remark);
+        let mut sounds = self.notices_of(&entry.remark).await?;
         if let Some(other) = self.store.friend(&entry.party, &parties[0]).await? {
-            sounds.extend(self.notices_of(&other.remark));
+            sounds.extend(self.notices_of(&other.remark).await?);
         }
         let chat = ChatErasure { chat: entry.chat, parties, only_of, ends_friendship: true, sounds };
         self.note_chat(&chat.parties, Action::Parted, by, now).await;
@@ -260,8 +257,7 @@ impl Hub {
         self.store.renew_device(key, &hash_of(&secret)).await?;
         if let Some(toy) = self.store.device(key).await?.and_then(|(device, _)| device.toy) {
             let toy = Party::Toy(toy);
-            self.store.revoke_tokens(&toy).await?;
-            self.end_connections(&toy).await;
+            self.log_out_everywhere(&toy).await?;
             self.note(&toy, Action::SecretRenewed, None, None, now).await;
         }
         Ok(NewDevice { key: key.clone(), secret })
@@ -322,6 +318,7 @@ impl Hub {
         self.erasures.list.note(&[party_mark(party)]);
         if let Party::Toy(toy) = party {
             self.resting.forget(toy);
+            self.toy_voices.forget(toy);
         }
         let left = self.leave_chats(party, now).await;
         // This precedes the end of the connections, as the caller may be on one of them.
@@ -357,12 +354,6 @@ impl Hub {
         }
         let is_party = parties.iter().any(|party| party.as_str() == user.as_str());
         Ok(is_party.then_some(Right::Own))
-    }
-
-    /// The names of the notices that are spoken for a remark.
-    fn notices_of(&self, remark: &str) -> Vec<FileName> {
-        let lines = [Line::MessageFrom(remark), Line::MessagesFrom(remark)];
-        lines.iter().filter_map(|line| self.line_name(line).ok()).collect()
     }
 }
 

@@ -97,6 +97,12 @@ impl Hub {
         found.map(|(_, user, _)| user).ok_or(DomainError::Unauthorized)
     }
 
+    /// Deletes the tickets of a party whose login was revoked.
+    pub(super) fn forget_exports(&self, party: &Party) {
+        let mut tickets = self.exports.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        tickets.retain(|(_, user, _)| user.as_str() != party.id());
+    }
+
     /// A permit for one of the concurrent exports. Errors: `Busy`.
     pub fn export_place(&self) -> Result<OwnedSemaphorePermit, DomainError> {
         Arc::clone(&self.exports.places).try_acquire_owned().map_err(|_| DomainError::Busy)

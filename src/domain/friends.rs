@@ -96,7 +96,7 @@ impl Hub {
     }
 
     /// A toy and its guardian stay friends as long as the guardian has the toy.
-    async fn check_no_guardian(&self, owner: &Party, friend: &PartyId) -> Result<(), DomainError> {
+    pub(super) async fn check_no_guardian(&self, owner: &Party, friend: &PartyId) -> Result<(), DomainError> {
         let friend = self.store.party(friend).await?;
         let is_guardian = match (owner, friend) {
             (Party::Toy(toy), Some((Party::User(user), _))) => self.is_guardian(&user, toy).await?,

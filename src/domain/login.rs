@@ -174,6 +174,7 @@ impl Hub {
     pub(super) async fn end_connections(&self, party: &Party) {
         self.revocations.fetch_add(1, Ordering::SeqCst);
         self.counted.forget(party);
+        self.forget_exports(party);
         self.router.close_party(party, CloseReason::Revoked);
         if timeout(LEAVE_MAX, self.router.left(party)).await.is_err() {
             tracing::debug!("closed connections have not ended in time");

@@ -48,6 +48,7 @@ mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tickets;
+mod toy_voices;
 mod toys;
 mod unfinished;
 mod units;
@@ -120,6 +121,7 @@ use rest::Resting;
 use sounds::Sounds;
 use stored::Stored;
 use tickets::Tickets;
+use toy_voices::ToyVoices;
 
 /// The ports of the hub; `server` opens them.
 pub struct Ports {
@@ -168,6 +170,7 @@ pub struct Hub {
     rates: Rates,
     clock: MonotonicClock,
     resting: Resting,
+    toy_voices: ToyVoices,
     counted: Counted,
     remarks: Remarks,
     tickets: Tickets,
@@ -217,6 +220,7 @@ impl Hub {
             remarks: Remarks::default(),
             clock,
             resting: Resting::new(config.chats.emergency_minutes),
+            toy_voices: ToyVoices::default(),
             revocations: AtomicU64::new(0),
             #[cfg(test)]
             gate: login::Gate::default(),

@@ -241,11 +241,32 @@ impl Hub {
         self.notify_guardians(toy, &Event::ToyWantsIn { toy: toy.clone(), place: place.to_string() }).await
     }
 
-    /// Sets whether calls for a party always need a token. Errors: `UnknownParty`.
+    /// Sets whether calls for a party always need a token. If so, its places are deleted and its connections closed.
+    /// Errors: `UnknownParty`.
     pub async fn set_only_token(&self, party: &Party, is_on: bool) -> Result<(), DomainError> {
         let id = party.id().parse().map_err(DomainError::internal)?;
         self.store.party(&id).await?.filter(|(found, _)| found == party).ok_or(DomainError::UnknownParty)?;
-        Ok(self.store.set_only_token(party, is_on).await?)
+        self.store.set_only_token(party, is_on).await?;
+        if is_on {
+            // A stranger at a place has no token: the open connections end, and the place stays closed when calls
+            // without a token are permitted again.
+            self.store.forget_places(party).await?;
+            self.end_connections(party).await;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::set_only_token`], for a user or a toy of a guardian. Errors: `UnknownParty`, also for a toy of other
+    /// users.
+    pub async fn want_only_tokens(&self, user: &UserId, toy: Option<&ToyId>, is_on: bool) -> Result<(), DomainError> {
+        let party = match toy {
+            Some(toy) => {
+                self.check_toy_of(Some(user), toy).await?;
+                Party::Toy(toy.clone())
+            }
+            None => Party::User(user.clone()),
+        };
+        self.set_only_token(&party, is_on).await
     }
 
     /// Permits a toy of a guardian to open at one new place within the next minutes. Its places that are not near a

@@ -44,7 +44,7 @@ impl Hub {
                 self.check_stored_with(from, file.size).await?;
                 let copy = self.new_recording_name(from, name.extension())?;
                 let content = self.files.read_whole(&file).await.map_err(DomainError::internal)?;
-                let notice = self.notice(&entry.remark).await;
+                let notice = self.notice(&receiver, &entry.remark).await;
                 let claimed = self.put_sound(copy, content).await?;
                 self.deliver(from, &receiver, &claimed, notice, None, now).await?;
                 self.note_stored(from, file.size);
@@ -72,7 +72,7 @@ impl Hub {
         name: &FileName,
         remark: &str,
     ) -> Result<bool, DomainError> {
-        if self.notice_name(remark)? == *name {
+        if self.notices_of(remark).await?.contains(name) {
             return Ok(true);
         }
         let Some((message, _)) = self.store.message_of_sound(name).await? else { return Ok(false) };

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::error::DomainError;
+use super::toy_voices::Spoken;
 use super::{FileKind, Hub};
 use crate::config::{self, SpokenFormat, seconds};
 use crate::model::{FileName, Party, PartyId, PartyKind, UploadName};
@@ -14,8 +15,8 @@ use crate::ports::audio::{self, AudioError, DecodeLimits, Ffmpeg, Sound};
 use crate::ports::files::Spooled;
 use crate::ports::metrics::METRICS;
 use crate::ports::space::Space;
-use crate::ports::speech::SpeakError;
 use crate::ports::speech::languages::{Language, Line};
+use crate::ports::speech::{SpeakError, Voice};
 
 /// The prefix of the names of spoken notices, before a hyphen.
 pub(super) const NOTICE_PREFIX: &str = "say";
@@ -181,7 +182,7 @@ impl Hub {
     /// A spoken "messages from …" for a receiver's friend. Errors: `NotFriends`, and those of speech synthesis.
     pub async fn spoken_notice(&self, receiver: &Party, from: &PartyId) -> Result<FileName, DomainError> {
         let entry = self.store.friend(receiver, from).await?.ok_or(DomainError::NotFriends)?;
-        self.speak(&Line::MessagesFrom(&entry.remark)).await
+        self.speak(receiver, &Line::MessagesFrom(&entry.remark)).await
     }
 
     /// The kind of a party's friend; none if there is no such friend.
@@ -189,15 +190,15 @@ impl Hub {
         Ok(self.store.friend(party, friend).await?.map(|entry| entry.party.kind()))
     }
 
-    /// A spoken "you have no new messages".
-    pub async fn spoken_nothing_new(&self) -> Result<FileName, DomainError> {
-        self.speak(&Line::NoMessages).await
+    /// A spoken "you have no new messages" for a party.
+    pub async fn spoken_nothing_new(&self, receiver: &Party) -> Result<FileName, DomainError> {
+        self.speak(receiver, &Line::NoMessages).await
     }
 
-    /// The notice of a message from a friend with this remark; none if speech synthesis fails, as the message is sent
-    /// without it then.
-    pub(super) async fn notice(&self, remark: &str) -> Option<FileName> {
-        match self.speak(&Line::MessageFrom(remark)).await {
+    /// The notice for `receiver` of a message from a friend with this remark; none if speech synthesis fails, as the
+    /// message is sent without it then.
+    pub(super) async fn notice(&self, receiver: &Party, remark: &str) -> Option<FileName> {
+        match self.speak(receiver, &Line::MessageFrom(remark)).await {
             Ok(name) => Some(name),
             Err(error) => {
                 tracing::warn!(error = %error_chain(&error), "the notice of a message could not be synthesised");
@@ -206,15 +207,14 @@ impl Hub {
         }
     }
 
-    /// The name of a notice, whether or not it was synthesised yet.
-    pub(super) fn notice_name(&self, remark: &str) -> Result<FileName, DomainError> {
-        self.line_name(&Line::MessageFrom(remark))
-    }
-
-    /// The name of a line in the families' language, whether or not it was synthesised yet.
-    pub(super) fn line_name(&self, line: &Line<'_>) -> Result<FileName, DomainError> {
+    /// The names of the notices that may have been spoken for a remark, in all voices.
+    pub(super) async fn notices_of(&self, remark: &str) -> Result<Vec<FileName>, DomainError> {
         let language = self.family_language();
-        self.spoken_name(NOTICE_PREFIX, self.voice(language), &line.text(language))
+        let lines = [Line::MessageFrom(remark), Line::MessagesFrom(remark)].map(|line| line.text(language));
+        let all = self.all_spoken(language).await?;
+        let names =
+            all.iter().flat_map(|spoken| lines.iter().map(|text| self.spoken_name(NOTICE_PREFIX, spoken, text)));
+        names.collect()
     }
 
     /// The language of notices and opening sounds. An answer to a child is in the language of the question.
@@ -237,27 +237,30 @@ impl Hub {
         if is_own && !speech.voice.is_empty() { &speech.voice } else { language.voice }
     }
 
-    /// Synthesises a line in the families' language once, and stores the sound, of `/get_chat/`.
+    /// Synthesises a line for a party in the families' language once, and stores the sound, of `/get_chat/`.
     ///
     /// The name depends on the hub's secret, so that a client cannot find out whether a text was ever synthesised.
-    async fn speak(&self, line: &Line<'_>) -> Result<FileName, DomainError> {
+    async fn speak(&self, receiver: &Party, line: &Line<'_>) -> Result<FileName, DomainError> {
         let language = self.family_language();
-        let (text, voice) = (line.text(language), self.voice(language));
-        let name = self.spoken_name(NOTICE_PREFIX, voice, &text)?;
+        let (text, spoken) = (line.text(language), self.spoken_to(receiver, language));
+        let name = self.spoken_name(NOTICE_PREFIX, &spoken, &text)?;
         if self.files.find(FileKind::Chat, &name).await.map_err(DomainError::internal)?.is_some() {
             return Ok(name);
         }
-        let sound = self.speak_for_toys(&text, voice).await?;
+        let sound = self.speak_for_toys(&text, &spoken).await?;
         self.files.put(FileKind::Chat, &name, sound).await.map_err(DomainError::internal)?;
         Ok(name)
     }
 
-    /// The name of a spoken text, which differs for each voice.
-    pub(super) fn spoken_name(&self, prefix: &str, voice: &str, text: &str) -> Result<FileName, DomainError> {
-        let speech = &self.config.speech;
+    /// The name of a spoken text, which differs for each voice and pace.
+    pub(super) fn spoken_name(&self, prefix: &str, spoken: &Spoken, text: &str) -> Result<FileName, DomainError> {
+        let (speech, voice) = (&self.config.speech, &spoken.voice);
         let (program, arguments) = (&speech.synthesiser, speech.synthesiser_arguments.join("\0"));
-        let settings = format!("\0{voice}\0{}\0{program}\0{arguments}\0", speech.words_per_minute);
-        // Sounds of espeak-ng keep their names.
+        let mut settings = format!("\0{voice}\0{}\0{program}\0{arguments}\0", speech.words_per_minute);
+        // Sounds of the usual pace, and those of espeak-ng, keep their names.
+        if spoken.speed_percent != 100 {
+            settings.push_str(&format!("{}%\0", spoken.speed_percent));
+        }
         let piper = self.speaker.piper_voices(voice).map(|name| format!("{name}\0")).collect::<String>();
         self.secret_name(prefix, speech.format.extension(), &[settings.as_bytes(), piper.as_bytes(), text.as_bytes()])
     }
@@ -284,8 +287,8 @@ impl Hub {
     }
 
     /// The spoken text, in the format of the settings.
-    pub(super) async fn speak_for_toys(&self, text: &str, voice: &str) -> Result<Bytes, DomainError> {
-        self.encode(self.synthesise(text, voice).await?, self.config.speech.format).await
+    pub(super) async fn speak_for_toys(&self, text: &str, spoken: &Spoken) -> Result<Bytes, DomainError> {
+        self.encode(self.synthesise(text, spoken).await?, self.config.speech.format).await
     }
 
     /// A line in a language, as MP3.
@@ -297,7 +300,7 @@ impl Hub {
         self.encode(self.synthesise(&line.text(language), self.voice(language)).await?, SpokenFormat::Mp3).await
     }
 
-    pub(super) async fn synthesise(&self, text: &str, voice: &str) -> Result<Sound, DomainError> {
+    pub(super) async fn synthesise(&self, text: &str, voice: impl Into<Voice<'_>>) -> Result<Sound, DomainError> {
         self.speaker.speak(text, voice).await.map_err(|error| match error {
             SpeakError::Busy => DomainError::Busy,
             SpeakError::Missing(_) => DomainError::NoSynthesiser,

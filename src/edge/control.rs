@@ -165,6 +165,7 @@ pub async fn execute(hub: &Arc<Hub>, command: Command) -> Response {
         Command::SetDailyMinutes { toy, minutes, zone } => rest::set_minutes(hub, &toy, minutes, &zone).await,
         Command::SetContent { toy, is_approved_only } => rest::set_content(hub, &toy, is_approved_only).await,
         Command::Approve { toy, content, is_approved } => rest::approve(hub, &toy, &content, is_approved).await,
+        Command::SetToyVoice { toy, voice, speed } => rest::set_voice(hub, &toy, voice, speed).await,
         Command::Examine { repair } => examine(hub, repair).await,
         Command::BackUp { to, keep } => Ok(back_up(hub, &to, keep).await),
     };

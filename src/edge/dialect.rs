@@ -163,7 +163,8 @@ async fn recv_msg(context: &CallContext, fields: &Map<String, Value>, data: Valu
         }
         _ => {
             let wanted = id(fields, "from_user");
-            (wanted.as_ref().map_or("ai", PartyId::as_str).to_owned(), context.hub.spoken_nothing_new().await)
+            let spoken = nothing_new(context, receiver.as_ref()).await;
+            (wanted.as_ref().map_or("ai", PartyId::as_str).to_owned(), spoken)
         }
     };
     messages.reverse();
@@ -196,6 +197,11 @@ async fn kind_of(context: &CallContext, receiver: &PartyId, friend: &PartyId) ->
 async fn notice(context: &CallContext, receiver: &PartyId, sender: &PartyId) -> Result<FileName, DomainError> {
     let receiver = context.act_for(receiver).await?;
     context.hub.spoken_notice(&receiver, sender).await
+}
+
+async fn nothing_new(context: &CallContext, receiver: Option<&PartyId>) -> Result<FileName, DomainError> {
+    let receiver = context.act_for(receiver.ok_or(DomainError::UnknownParty)?).await?;
+    context.hub.spoken_nothing_new(&receiver).await
 }
 
 #[cfg(test)]

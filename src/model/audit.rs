@@ -100,6 +100,8 @@ pub enum Setting {
     Content,
     /// The approval of a piece of content for the toy.
     Approval,
+    /// The voice of the toy.
+    Voice,
     /// The permission to open the toy once at a new address.
     LetIn,
     /// Whether calls for the party need a token.
@@ -112,11 +114,12 @@ pub enum Setting {
 
 impl Setting {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::QuietHours,
         Self::DailyMinutes,
         Self::Content,
         Self::Approval,
+        Self::Voice,
         Self::LetIn,
         Self::OnlyToken,
         Self::Invitation,
@@ -130,6 +133,7 @@ impl Setting {
             Self::DailyMinutes => "daily_minutes",
             Self::Content => "content",
             Self::Approval => "approval",
+            Self::Voice => "voice",
             Self::LetIn => "let_in",
             Self::OnlyToken => "only_token",
             Self::Invitation => "invitation",

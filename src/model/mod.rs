@@ -18,6 +18,7 @@ mod recording;
 mod secret;
 mod stock;
 mod topics;
+mod toy_voice;
 
 pub use audit::{Action, Audited, Setting};
 pub use content::Content;
@@ -34,6 +35,7 @@ pub use recording::{Answer, Outcome, Sent};
 pub use secret::Secret;
 pub use stock::{ActivationCode, DeviceName, StockIdentity};
 pub use topics::{QoS, Topic, TopicFilter};
+pub use toy_voice::ToyVoice;
 
 /// A text that is not a valid id, key or name. The message names the expected form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

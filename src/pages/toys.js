@@ -5,6 +5,8 @@ import { family } from "./family.js";
 import { Careful, Form, picture } from "./parts.js";
 import { t } from "./texts.js";
 
+/** The possible paces of a voice. */
+const SPEEDS = [60, 70, 80, 90, 100, 120, 140];
 const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 
 function Scanner({ onfound, onend }) {
@@ -84,11 +86,13 @@ function Settings({ toy, isOwner }) {
   const [settings, setSettings] = useState(null);
   const [guardians, setGuardians] = useState([]);
   const [content, setContent] = useState([]);
+  const [voice, setVoice] = useState(null);
   const [invite, setInvite] = useState("");
   const load = () => family.attempt(async () => {
     setSettings(await ask("toy_settings"));
     setGuardians(await ask("guardian_list"));
     setContent(await family.hub.ask("content_list"));
+    setVoice(await ask("toy_voice"));
   });
   useEffect(() => { load(); }, []);
   if (!settings) return html`<p class="small">…</p>`;
@@ -111,6 +115,19 @@ function Settings({ toy, isOwner }) {
         ${settings.minutes_used !== undefined && html`<p class="small">${t("minutes_used", { n: settings.minutes_used })}</p>`}
         <div class="buttons"><button>${t("save")}</button></div>
       </${Form}>
+      ${voice && html`
+        <${Form} work=${(given) => change("set_toy_voice", given)}>
+          <div class="pair">
+            <label>${t("voice")}<select name="voice">
+              <option value="" defaultSelected=${!voice.voice}>${t("own_voice")}</option>
+              ${voice.voices.map((name) => html`<option value=${name} defaultSelected=${name === voice.voice}>${name}</option>`)}
+            </select></label>
+            <label>${t("pace")}<select name="speed">
+              ${SPEEDS.map((speed) => html`<option value=${speed} defaultSelected=${speed === voice.speed}>${speed}</option>`)}
+            </select></label>
+          </div>
+          <div class="buttons"><button>${t("save")}</button></div>
+        </${Form}>`}
       <h4>${t("content")}</h4>
       <select aria-label=${t("content")} onChange=${(event) => family.attempt(() => change("set_content", { content: event.target.value }))}>
         <option value="all" selected=${!settings.approved_only}>${t("all_content")}</option>

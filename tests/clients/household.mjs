@@ -74,7 +74,7 @@ const minutes = async (count) => {
   await mia.click(".settings form:has([name=minutes]) button");
 };
 const piece = mia.locator(".settings label.check:has-text('Ode to Joy') input");
-await confirmed(mia, () => mia.selectOption(".settings select", "approved"));
+await confirmed(mia, () => mia.selectOption(".settings select:has(option[value=approved])", "approved"));
 await confirmed(mia, () => piece.check());
 await confirmed(mia, () => minutes("45"));
 assert.equal(await mia.inputValue(".settings [name=minutes]"), "45", "the form shows what is set");

@@ -93,7 +93,18 @@ async fn an_archive_has_all_of_a_family_and_nothing_of_others() {
     assert_eq!(ask(&world, &mia, &mia.id, "correct horse").await["code"], 36);
     let (status, answer) = fetch(&world, &allowed["data"]["ticket"]).await;
     let answer: Value = serde_json::from_slice(&answer).unwrap();
-    assert_eq!((status, &answer["code"]), (404, &json!(36)), "{answer}");
+    assert_eq!((status, &answer["code"]), (401, &json!(10)), "the ticket has ended with the logins: {answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_ends_with_the_logins_of_its_user() {
+    let world = World::start().await;
+    for (name, ending) in [("mia", "log-out"), ("tom", "password"), ("eve", "only-token")] {
+        let user = world.user(name).await;
+        let ticket = ask(&world, &user, &user.id, "correct horse").await["data"]["ticket"].clone();
+        world.run(&["user", ending, name]).await;
+        assert_eq!(fetch(&world, &ticket).await.0, 401, "after user {ending}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,6 +90,15 @@ async fn a_second_guardian_joins_by_a_code_and_loses_access_when_removed() {
     let order = json!({"do": "publish", "topic": format!("toy/{}/cmd/volume", toy.id), "payload": "5"});
     assert_eq!(app.ask(order.clone()).await["code"], 0);
 
+    // No guardian ends the friendship of the toy and one of its guardians, with or without the chat.
+    let ending = |whose: &User| json!({"_id": papa.id, "user_id": papa.id, "toy_id": toy.id, "friend_id": whose.id});
+    for path in ["/erase_friend", "/unfriend", "/block"] {
+        for whose in [&mia, &papa] {
+            let ended = world.post_as(&papa, path, ending(whose)).await;
+            assert!(ended["msg"].as_str().unwrap().contains("stay friends"), "{path}: {ended}");
+        }
+    }
+
     // Only the first guardian unbinds the toy and removes others.
     let unbinding = app.ask(json!({"do": "unbind", "toy": toy.id})).await;
     assert_eq!(unbinding["code"], 1, "{unbinding}");

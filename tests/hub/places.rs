@@ -10,6 +10,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use crate::mqtt::{Raw, V5};
 use crate::sound;
+use crate::speech::doctor;
 use crate::world::{Toy, User, World, within};
 
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -557,6 +558,17 @@ async fn an_old_file_that_names_sticky_gets_one_line_with_the_remedy() {
         let message = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && message.contains(expected), "{text} {variable:?}: {message}");
         assert_eq!(message.trim().lines().count(), 1, "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_hub_warns_at_its_start_and_in_the_doctor() {
+    for (mode, is_open) in [("open", true), ("place", false)] {
+        let world = World::start_with(&[("TOYHUB_AUTH__MODE", mode), ("TOYHUB_SERVER__LOG", "warn")]).await;
+        let log = std::fs::read_to_string(world.log()).unwrap();
+        for text in [log, doctor(&world).await] {
+            assert_eq!(text.contains("everybody who reaches this hub can read"), is_open, "{mode}: {text}");
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::timeout;
 
+use crate::calls::Edges;
 use crate::mqtt::{Raw, V4, V5, connect, connect_with, packet, publish, subscribe, text};
 use crate::world::World;
 
@@ -53,6 +54,53 @@ async fn logging_out_everywhere_closes_the_connections() {
     let mut raw = Raw::open(world.mqtt_addr()).await;
     raw.send(&connect(V4, "a", &user.id, &user.token)).await;
     raw.expect(0x20, &[0, 4]).await;
+}
+
+/// Whoever is at a place of a party, by its address alone.
+#[tokio::test]
+async fn a_token_that_is_wanted_or_a_new_secret_ends_what_an_address_alone_has_opened() {
+    let world = World::start().await;
+    let mia = world.user("mia").await;
+    let (first, second) = (world.toy(&mia, "Fluffy").await, world.toy(&mia, "Rex").await);
+    for (toy, proof) in [(&first, json!({})), (&second, json!({"token": second.secret}))] {
+        let mut opening = json!({"device_key": toy.device_key});
+        opening.as_object_mut().unwrap().extend(proof.as_object().unwrap().clone());
+        world.ok("/open_toy", opening).await;
+    }
+    let reads = async |who: &str, from: &str| {
+        world.post("/recv_msg", json!({"from_user": from, "to_user": who})).await.1["code"].clone()
+    };
+    for (who, from, path) in [(&first.id, &mia.id, "toy"), (&second.id, &mia.id, "toy"), (&mia.id, &first.id, "app")] {
+        assert_eq!(reads(who, from).await, json!(null), "a list");
+        let mut socket = world.legacy_socket(&format!("/{path}/{who}"), None).await;
+        match who {
+            who if *who == first.id => world.run(&["toy", "only-token", who]).await,
+            who if *who == second.id => world.run(&["device", "renew", &second.device_key]).await,
+            _ => world.run(&["user", "only-token", &mia.username]).await,
+        };
+        assert_eq!(timeout(AT_ONCE, socket.close_code()).await.expect("cut off in time"), 4501);
+        assert_eq!(reads(who, from).await, json!(10));
+    }
+    // A place does not come back with the permission to call without a token.
+    world.run(&["toy", "only-token", &first.id, "--off"]).await;
+    world.run(&["user", "only-token", &mia.username, "--off"]).await;
+    assert_eq!(reads(&first.id, &mia.id).await, json!(10));
+    assert_eq!(reads(&mia.id, &first.id).await, json!(10));
+
+    // A guardian wishes it without the operator, for own toys only.
+    let mut edges = Edges::open_app(&world, &mia).await;
+    edges.ok("only_token", json!({"user_id": mia.id}), json!({"toy_id": first.id})).await;
+    drop(edges);
+    let proof = json!({"device_key": first.device_key, "token": first.secret});
+    world.ok("/open_toy", proof.clone()).await;
+    assert_eq!(reads(&first.id, &mia.id).await, json!(10));
+    let withdrawn = json!({"user_id": mia.id, "toy_id": first.id, "withdraw": true});
+    assert_eq!(world.post_as(&mia, "/only_token", withdrawn).await["code"], 0);
+    world.ok("/open_toy", proof).await;
+    assert_eq!(reads(&first.id, &mia.id).await, json!(null));
+    let eve = world.user("eve").await;
+    let of_others = json!({"user_id": eve.id, "toy_id": first.id});
+    assert_eq!(world.post_as(&eve, "/only_token", of_others).await["code"], 1);
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::calls::Edges;
 use crate::sound;
 use crate::speech::doctor;
 use crate::world::{Toy, User, World};
@@ -44,9 +45,7 @@ async fn notice_of_message(world: &World, from: &User, to: &Toy) -> f64 {
     let fields = [("user_id", from.id.as_str()), ("to_user", to.id.as_str()), ("token", from.token.as_str())];
     let sent = world.upload("/app_uploader", "reco_file", sound::beep(), &fields).await;
     assert_eq!(sent["code"], 0, "{sent}");
-    let stored = std::fs::read_dir(world.data_dir().join("files/chat")).unwrap().map(|entry| entry.unwrap());
-    let notice = stored.into_iter().find(|file| file.file_name().to_string_lossy().starts_with("say-")).unwrap();
-    sound::seconds(world.folder(), &std::fs::read(notice.path()).unwrap())
+    sound::seconds(world.folder(), &std::fs::read(&notices(world)[0]).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,6 +89,76 @@ async fn a_piper_that_dies_in_the_middle_of_a_sentence_is_named_and_espeak_speak
     let line = log.lines().find(|line| line.contains("de_DE-none-low")).unwrap_or_else(|| panic!("{log}"));
     assert!(line.contains("WARN") && line.contains("de_DE-none-low.onnx.json is missing"), "{line}");
     assert!(doctor(&world).await.contains("MISSING  voice: "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guardian_chooses_the_voice_and_the_pace_of_a_toy() {
+    const OTHER: &str = "en_US-other-low";
+    let folder = tempfile::tempdir().unwrap();
+    let piper = piper(&folder, GOOD);
+    for file in [format!("{OTHER}.onnx"), format!("{OTHER}.onnx.json")] {
+        std::fs::write(folder.path().join("a piper/voices").join(file), "x").unwrap();
+    }
+    let mut world = World::start_in(folder, &[piper]).await;
+    let mia = world.user("mia").await;
+    let (fluffy, robot) = (world.toy(&mia, "Fluffy").await, world.toy(&mia, "Robot").await);
+    let me = json!({"user_id": mia.id});
+    let mut edges = Edges::open_app(&world, &mia).await;
+    let which = json!({"toy_id": fluffy.id});
+    let usual = json!({"speed": 100, "voices": [OTHER, VOICE]});
+    assert_eq!(edges.ok("toy_voice", me.clone(), which.clone()).await, usual);
+    edges.ok("set_toy_voice", me.clone(), json!({"toy_id": fluffy.id, "voice": OTHER, "speed": 80})).await;
+    let chosen = json!({"voice": OTHER, "speed": 80, "voices": [OTHER, VOICE]});
+    assert_eq!(edges.ok("toy_voice", me.clone(), which.clone()).await, chosen);
+    drop(edges);
+    let eve = world.user("eve").await;
+    for (who, wanted) in [
+        (&eve, json!({"user_id": eve.id, "toy_id": fluffy.id, "voice": OTHER})),
+        (&mia, json!({"user_id": mia.id, "toy_id": fluffy.id, "voice": "en_US-none-low"})),
+        (&mia, json!({"user_id": mia.id, "toy_id": fluffy.id, "voice": "../a"})),
+        (&mia, json!({"user_id": mia.id, "toy_id": fluffy.id, "speed": 1})),
+        (&mia, json!({"user_id": mia.id, "toy_id": fluffy.id, "speed": 70_000})),
+    ] {
+        assert_ne!(world.post_as(who, "/set_toy_voice", wanted.clone()).await["code"], 0, "{wanted}");
+    }
+
+    // It is kept across a restart, and heard by this toy alone.
+    assert_eq!(world.stop().await, Some(0));
+    world.start_hub().await;
+    notice_of_message(&world, &mia, &fluffy).await;
+    let spoken = |text: &str| -> Vec<(String, f64)> {
+        let all = requests(&world).into_iter().filter(|request| request["text"].as_str().unwrap().contains(text));
+        let voice = |request: Value| request["voice"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        all.map(|request| (voice(request.clone()), request["length_scale"].as_f64().unwrap())).collect()
+    };
+    let [first] = &spoken("message from")[..] else { panic!("{:?}", requests(&world)) };
+    assert_eq!(first.0, format!("{OTHER}.onnx"));
+    notice_of_message(&world, &mia, &robot).await;
+    let [_, second] = &spoken("message from")[..] else { panic!("{:?}", requests(&world)) };
+    assert_eq!(second.0, format!("{VOICE}.onnx"));
+    assert!(
+        (first.1 / second.1 - 1.25).abs() < 0.02,
+        "80 % of the pace lasts 1.25 times as long: {first:?} {second:?}"
+    );
+
+    // By the command line; and nothing that was spoken for an erased friendship is left, in whatever voice.
+    world.run(&["toy", "voice", &fluffy.id, VOICE, "--speed", "120"]).await;
+    notice_of_message(&world, &mia, &fluffy).await;
+    assert_eq!(spoken("message from").len(), 3);
+    let settings = world.run(&["toy", "settings", &fluffy.id]).await;
+    assert!(settings.contains(&format!("voice\t{VOICE}, 120 %")), "{settings}");
+    assert_eq!(notices(&world).len(), 3);
+    for toy in [&fluffy, &robot] {
+        world.run(&["toy", "erase", &toy.id]).await;
+    }
+    world.run(&["erase", "--finish"]).await;
+    assert_eq!(notices(&world), Vec::<PathBuf>::new());
+}
+
+/// The stored notices of messages.
+fn notices(world: &World) -> Vec<PathBuf> {
+    let stored = std::fs::read_dir(world.data_dir().join("files/chat")).unwrap().map(|entry| entry.unwrap().path());
+    stored.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("say-")).collect()
 }
 
 /// `scripts/get-voice` into this folder, without any network, with a list of one voice, of a package.

@@ -11,6 +11,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 
 use super::decision::Then;
 use crate::domain::error::DomainError;
+use crate::domain::toy_voices::Spoken;
 use crate::domain::{FileKind, Hub};
 use crate::model::{FileName, Party, Timestamp, ToyId};
 use crate::ports::audio::{self, AudioError, OPUS_OUT_HZ, OPUS_OUT_MS, OpusWriter, Player, Sound};
@@ -61,7 +62,7 @@ struct Rest {
 enum Source {
     Sentences {
         rest: VecDeque<String>,
-        voice: String,
+        voice: Spoken,
         writer: Box<OpusWriter>,
     },
     /// It is opened when it is asked for.
@@ -76,7 +77,7 @@ pub(super) fn tell(hub: Arc<Hub>, toy: ToyId, told: Told, then: Then, now: Times
         Told::Music(music) => Source::Music(music),
         Told::Text { text, language } => Source::Sentences {
             rest: sentences(&text).into(),
-            voice: hub.voice(language).to_owned(),
+            voice: hub.spoken_to(&Party::from(toy.clone()), language),
             writer: Box::new(OpusWriter::new().map_err(DomainError::internal)?),
         },
     };

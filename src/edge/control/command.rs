@@ -183,6 +183,15 @@ pub enum Command {
         /// Whether it is approved.
         is_approved: bool,
     },
+    /// Sets the voice of a toy.
+    SetToyVoice {
+        /// The toy's id.
+        toy: String,
+        /// The voice. Default: that of the hub.
+        voice: Option<String>,
+        /// The pace in percent.
+        speed: u16,
+    },
     /// Checks the consistency of the stored data.
     Examine {
         /// Whether to repair faults.

@@ -5,7 +5,7 @@ use super::{Response, operated};
 use crate::domain::error::DomainError;
 use crate::domain::{Hub, ToySettings, daily_minutes, quiet_hours};
 use crate::edge::wire;
-use crate::model::{Party, Setting, ToyId};
+use crate::model::{Party, Setting, ToyId, ToyVoice};
 
 /// Adds an entry to the audit log of the toy: its settings were changed.
 async fn done(hub: &Hub, toy: ToyId, setting: Setting) -> Result<Response, DomainError> {
@@ -14,7 +14,8 @@ async fn done(hub: &Hub, toy: ToyId, setting: Setting) -> Result<Response, Domai
 }
 
 pub(super) async fn settings(hub: &Hub, toy: &str) -> Result<Response, DomainError> {
-    let settings = hub.toy_settings(None, &toy_id(toy)?, wire::now()).await?;
+    let toy = toy_id(toy)?;
+    let settings = hub.toy_settings(None, &toy, wire::now()).await?;
     let ToySettings { quiet, minutes, is_approved_only, approved, keeps_words } = settings;
     let quiet = quiet.map_or_else(
         || "none".to_owned(),
@@ -26,6 +27,9 @@ pub(super) async fn settings(hub: &Hub, toy: &str) -> Result<Response, DomainErr
         |(daily, seconds)| format!("{} a day, {:.1} used, {}", daily.minutes, seconds / 60.0, daily.zone),
     );
     let mut lines = vec![format!("quiet hours\t{quiet}"), format!("minutes\t{minutes}"), format!("content\t{content}")];
+    let ToyVoice { name, speed_percent } = hub.toy_voice(None, &toy).await?;
+    let name = name.as_deref().unwrap_or("of the hub");
+    lines.push(format!("voice\t{name}, {speed_percent} %"));
     lines.extend(keeps_words.then(|| "words\tkept".to_owned()));
     lines.extend(approved.iter().map(|content| format!("approved\t{content}")));
     Ok(Response::Lines(lines))
@@ -58,6 +62,17 @@ pub(super) async fn set_content(hub: &Hub, toy: &str, is_approved_only: bool) ->
     let toy = toy_id(toy)?;
     hub.set_approved_only(None, &toy, is_approved_only).await?;
     done(hub, toy, Setting::Content).await
+}
+
+pub(super) async fn set_voice(
+    hub: &Hub,
+    toy: &str,
+    name: Option<String>,
+    speed_percent: u16,
+) -> Result<Response, DomainError> {
+    let toy = toy_id(toy)?;
+    hub.set_toy_voice(None, &toy, ToyVoice { name, speed_percent }).await?;
+    done(hub, toy, Setting::Voice).await
 }
 
 pub(super) async fn approve(hub: &Hub, toy: &str, content: &str, is_approved: bool) -> Result<Response, DomainError> {

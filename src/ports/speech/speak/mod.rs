@@ -220,6 +220,16 @@ impl Speaker {
         found.into_iter().flatten().map(|voice| voice.name.as_str())
     }
 
+    /// The names of the installed voices of Piper.
+    pub fn installed_voices(&self) -> impl Iterator<Item = &str> {
+        self.voices.names()
+    }
+
+    /// Whether an installed voice of Piper has this name and language.
+    pub fn speaks(&self, name: &str, language: &str) -> bool {
+        voices::language_of(name) == Some(language) && self.installed_voices().any(|installed| installed == name)
+    }
+
     /// The faults of installed voices, each with the file.
     pub fn faults(&self) -> &[String] {
         &self.voices.faults

@@ -48,6 +48,11 @@ impl Voices {
         voices
     }
 
+    /// The names of all.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.found.iter().map(|voice| voice.name.as_str())
+    }
+
     /// The voice of this name, or the first one of this language.
     pub(super) fn get(&self, name_or_language: &str) -> Option<&InstalledVoice> {
         let is_named = |voice: &&InstalledVoice| voice.name == name_or_language;
