@@ -85,6 +85,13 @@ impl Store {
         rows.into_iter().map(PartiesRow::into_chat).collect()
     }
 
+    /// The number of the last message of a chat; 0 if there is none.
+    pub async fn last_number(&self, chat: &ChatId) -> Result<u64, StoreError> {
+        let mut reply =
+            self.run("SELECT VALUE seq FROM ONLY type::record('chat', $chat)", vars! { chat: chat.as_str() }).await?;
+        Ok(reply.optional::<i64>(0)?.map_or(0, |seq| u64::try_from(seq).unwrap_or_default()))
+    }
+
     /// The two parties of a chat.
     pub async fn pair_of_chat(&self, chat: &ChatId) -> Result<Option<[PartyId; 2]>, StoreError> {
         let mut reply = self
