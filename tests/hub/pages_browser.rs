@@ -187,10 +187,12 @@ async fn figures() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_family_uses_the_pages_alone() {
     let world = World::start().await;
-    let (key, secret) = world.device().await;
+    let ((key, secret), (other_key, other_secret)) = (world.device().await, world.device().await);
     let relay = Relay::to(world.http_addr()).await;
     let (microphone, _) = microphone(world.folder());
-    let mut script = Script::start("pages.mjs", [&relay.http(), &key, &secret, microphone.to_str().unwrap()]);
+    let (hub, microphone) = (relay.http(), microphone.to_str().unwrap());
+    let arguments = [hub.as_str(), &key, &secret, &other_key, &other_secret, microphone];
+    let mut script = Script::start("pages.mjs", arguments);
     for path in ["/", "/toy"] {
         let loaded = script.step("loaded").await;
         assert_eq!(loaded["path"], path);
@@ -198,7 +200,7 @@ async fn a_family_uses_the_pages_alone() {
     }
     let first = script.step("first message").await;
     println!("first message {} s after the page was opened", first["seconds"]);
-    for name in ["answered", "viewed", "befriended", "recording"] {
+    for name in ["answered", "viewed", "toys talked", "befriended", "recording"] {
         script.step(name).await;
     }
     relay.cut();

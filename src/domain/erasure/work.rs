@@ -107,13 +107,14 @@ impl Hub {
                     self.write_marks(vec![of_chat, friend_mark(a, b), friend_mark(b, a)]).await?;
                 }
                 self.carry_out_chat(erasure, chat, (*up_to, only_of.as_ref()), counter).await?;
-                self.cut_streams(parties, &[chat.to_string()]).await?;
+                // A friend is gone, although an earlier erasure may have cut off the events that named it.
+                self.cut_streams(parties, &[chat.to_string()], *ends_friendship).await?;
                 self.router.forget_retained(&format!("chat/{chat}"));
                 Ok(())
             }
             Erasing::Message { id, parties } => {
                 self.write_marks(vec![message_mark(id)]).await?;
-                self.cut_streams(parties, &[id.to_string()]).await
+                self.cut_streams(parties, &[id.to_string()], false).await
             }
             Erasing::Trace => Ok(()),
         }
@@ -143,7 +144,7 @@ impl Hub {
             let page = self.store.users_after(&last).await?;
             let Some(end) = page.last().cloned() else { break };
             for user in page {
-                self.cut_stream(&user.parse().map_err(DomainError::internal)?, &subjects).await?;
+                self.cut_stream(&user.parse().map_err(DomainError::internal)?, &subjects, false).await?;
             }
             last = end;
         }
@@ -252,16 +253,16 @@ impl Hub {
         let numbers: Vec<u64> = messages.iter().map(|message| message.seq).collect();
         self.store.erase_messages(chat, &numbers, (&[], None)).await?;
         let ids: Vec<String> = messages.iter().map(|message| message.id.to_string()).collect();
-        self.cut_streams(parties, &ids).await
+        self.cut_streams(parties, &ids, false).await
     }
 
     /// Deletes the events about subjects from the streams of the two parties of a chat, and the answers to their
-    /// uploads.
-    async fn cut_streams(&self, parties: &[PartyId], subjects: &[String]) -> Result<(), DomainError> {
+    /// uploads. With `is_told` the parties are notified in any case.
+    async fn cut_streams(&self, parties: &[PartyId], subjects: &[String], is_told: bool) -> Result<(), DomainError> {
         for id in parties {
             let Some((party, _)) = self.store.party(id).await? else { continue };
             if let Party::User(user) = &party {
-                self.cut_stream(user, subjects).await?;
+                self.cut_stream(user, subjects, is_told).await?;
             }
             let chunks = Arc::clone(&self.chunks);
             let forgotten = self.disk_workers.run(move || chunks.forget_answers(&party)).await?;
@@ -270,8 +271,8 @@ impl Hub {
         Ok(())
     }
 
-    async fn cut_stream(&self, user: &UserId, subjects: &[String]) -> Result<(), DomainError> {
-        if let Some(seq) = self.store.cut_stream(user, subjects).await? {
+    async fn cut_stream(&self, user: &UserId, subjects: &[String], is_told: bool) -> Result<(), DomainError> {
+        if let Some(seq) = self.store.cut_stream(user, subjects, is_told).await? {
             self.announce(&Party::User(user.clone()), &Event::Erased, Some(seq)).await;
         }
         Ok(())
