@@ -81,7 +81,7 @@ async fn run(messages: usize) {
         stream_events_max: 1000,
     };
     let store = Arc::new(Store::open(&settings).await.unwrap());
-    store.prepare(&toyhub::model::HubId::random()).await.unwrap();
+    store.prepare(&toyhub::model::HubId::random(), &toyhub::ports::progress::Progress::unwatched()).await.unwrap();
     let mut families = Vec::new();
     for number in 0..CHATS {
         families.push(family(&store, number).await);

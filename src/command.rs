@@ -6,6 +6,7 @@ mod doctor;
 mod hear;
 mod manual;
 mod output;
+mod progress;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::server;
 use crate::service::{self, Failure};
 
 use output::{print, print_all};
+use progress::Display;
 
 const DEFAULT_CONFIG: &str = "broker.toml";
 /// The outcome of a command that was interrupted while the hub executes it.
@@ -205,6 +207,12 @@ enum ContentAction {
         /// Store the sound under this name, which pages know already [default: a random one].
         #[arg(long)]
         name: Option<String>,
+    },
+    /// Add the songs and stories of a list, in its order.
+    Import {
+        /// A text file with a line for each piece: its sound, its picture and its title, separated by tabs, and
+        /// optionally a name as of "content add". The files are relative to the folder of the list.
+        file: PathBuf,
     },
     /// Print the library.
     List,
@@ -417,7 +425,10 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
     }
     let done = match arguments.action {
-        Action::Serve => service::serve(config, load).await,
+        Action::Serve => {
+            let mut display = Display::new();
+            service::serve(config, load, |report| display.show(report)).await
+        }
         Action::Backup { dir, keep } => {
             let (to, keep) = (absolute(&dir)?, keep.map(usize::from));
             print_answer(ask(config, Command::BackUp { to, keep }).await?)
@@ -442,6 +453,10 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
         Action::Content(ContentAction::Add { file, title, cover, name }) => {
             let (sound, cover) = (absolute(&file)?, absolute(&cover)?);
             print_answer(ask(config, Command::AddContent { title, sound, cover, name }).await?)
+        }
+        Action::Content(ContentAction::Import { file }) => {
+            let file = absolute(&file)?;
+            print_answer(ask(config, Command::ImportContent { file }).await?)
         }
         Action::Content(ContentAction::List) => print_answer(ask(config, Command::ListContent).await?),
         Action::User(UserAction::List) => print_answer(ask(config, Command::ListUsers).await?),
@@ -515,22 +530,26 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
 
 /// Sends the command to the running hub. If none runs, opens the data and executes it here.
 async fn ask(config: Config, command: Command) -> Result<Response, Failure> {
-    let socket = config.server.control_socket();
+    let (socket, mut display) = (config.server.control_socket(), Display::new());
     let answered = tokio::select! {
-        answered = control::ask(&socket, &command) => answered,
+        answered = control::ask(&socket, &command, |report| display.show(report)) => answered,
         _ = tokio::signal::ctrl_c() => return Err(Failure::Command(LEFT_TO_THE_HUB.into())),
     };
     if let Some(answer) = answered.map_err(|error| Failure::Command(format!("{}: {error}", socket.display())))? {
         return Ok(answer);
     }
-    let hub = server::open_hub(&Arc::new(config)).await?;
-    let answer = tokio::select! {
-        answer = control::execute(&hub, command) => Ok(answer),
-        // Each of its transactions is done or not done.
-        _ = tokio::signal::ctrl_c() => Err(Failure::Command(INTERRUPTED.into())),
+    let (progress, reports) = control::channel();
+    let executed = async move {
+        let hub = server::open_hub(&Arc::new(config), &progress).await?;
+        let answer = tokio::select! {
+            answer = control::execute(&hub, command, &progress) => Ok(answer),
+            // Each of its transactions is done or not done.
+            _ = tokio::signal::ctrl_c() => Err(Failure::Command(INTERRUPTED.into())),
+        };
+        hub.close(now()).await.map_err(|error| Failure::Command(error.to_string()))?;
+        answer
     };
-    hub.close(now()).await.map_err(|error| Failure::Command(error.to_string()))?;
-    answer
+    tokio::join!(executed, control::show_all(reports, |report| display.show(report))).0
 }
 
 /// The first line of the standard input, without its end.
@@ -542,8 +561,11 @@ fn first_line() -> Result<String, Failure> {
 
 /// Restores a backup, and prints the content of the data folder.
 async fn restore(config: &Config, request: Restore) -> Result<(), Failure> {
-    let began = std::time::Instant::now();
-    let restored = backup::restore(config, server::store_settings, request).await;
+    let (began, mut display) = (std::time::Instant::now(), Display::new());
+    let (progress, reports) = control::channel();
+    let restoring = async move { backup::restore(config, server::store_settings, request, &progress).await };
+    let (restored, ()) = tokio::join!(restoring, control::show_all(reports, |report| display.show(report)));
+    drop(display);
     let folder = config.server.data_dir.display();
     let restored = restored.map_err(|error| Failure::Command(error.to_string()))?;
     let Restored::Snapshot { name, taken_at, hub, rows, files, bytes, left_out, missing_files } = restored else {

@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, seconds};
-use crate::domain::{Hub, erasure, housekeeping, rest};
+use crate::domain::{Hub, Progress, erasure, housekeeping, rest};
 use crate::edge::http::{self, Claimed, OtherRoutes, PostRoute, SocketRoute};
 use crate::edge::tasks::Tasks;
 use crate::edge::ws::{self, Apps, Handshake};
@@ -118,14 +118,15 @@ async fn load_model(hub: &Hub, config: &config::Speech) {
 }
 
 impl Server {
-    /// Binds the listeners, opens the ports and creates the hub's own sounds.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    /// Binds the listeners, opens the ports and creates the hub's own sounds. The conversion of an older database is told
+    /// to `progress`.
+    pub async fn start(config: Config, progress: &Progress) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let (all, of_address) = descriptors::connections(descriptors::raise(), config.server.descriptors_reserved);
         let places = net::Places::new(all, of_address);
         // The listeners come first, so that a port in use ends the start before the database is opened.
         let Bound { http, mqtt, console, conformance, addresses } = bind_all(&config).await?;
-        let hub = open_hub(&config).await?;
+        let hub = open_hub(&config, progress).await?;
         hub.load_quiet_hours(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
         hub.load_toy_voices().await.map_err(|error| StartError::Part(fault(&error)))?;
         hub.prepare_own_files().await.map_err(|error| StartError::Part(fault(&error)))?;

@@ -17,6 +17,7 @@ use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 
 use crate::config::{Config, ConfigError};
 use crate::edge::console::tail::{self, TAIL};
+use crate::edge::control::{self, Report};
 use crate::edge::net;
 use crate::server::{Server, StartError};
 use crate::systemd;
@@ -99,8 +100,13 @@ impl From<StartError> for Failure {
     }
 }
 
-/// Runs the hub until a signal stops it. `reread` reads the configuration again.
-pub async fn serve(config: Config, reread: impl Fn() -> Result<Config, ConfigError>) -> Result<(), Failure> {
+/// Runs the hub until a signal stops it. `reread` reads the configuration again; `show` gets the steps of a start that
+/// takes long, as after an update.
+pub async fn serve(
+    config: Config,
+    reread: impl Fn() -> Result<Config, ConfigError>,
+    show: impl FnMut(Report),
+) -> Result<(), Failure> {
     // The engine's own log is off: damage of its files is reported once, by the line that ends the start.
     parse(&config.server.log)?;
     TAIL.keep(config.console.log_lines_max);
@@ -109,7 +115,11 @@ pub async fn serve(config: Config, reread: impl Fn() -> Result<Config, ConfigErr
     let stop = stop_on_signal(listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, shutdown.clone());
     // Not ended with the hub, as the second signal must end a process that still waits for something.
     tokio::spawn(stop);
-    let mut server = Server::start(config.clone()).await?;
+    let (progress, reports) = control::channel();
+    let of_start = config.clone();
+    let starting = async move { Server::start(of_start, &progress).await };
+    let (started, ()) = tokio::join!(starting, control::show_all(reports, show));
+    let mut server = started?;
     log.change(&config.server.log)?;
     if let Some(password) = server.new_operator_password() {
         // Not a line of the log. It is shown here, and nowhere again.

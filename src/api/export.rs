@@ -16,7 +16,7 @@ use super::request::{Password, request};
 use super::{Call, CallContext, CallerId, Entry, Facts, Permitted, Subject};
 use crate::domain::error::DomainError;
 use crate::domain::export::{Archive, stream};
-use crate::domain::{FileKind, Hub};
+use crate::domain::{Counter, FileKind, Hub, Progress, Unit};
 use crate::model::{ChatId, FileName, Friend, Secret, Timestamp, ToyId, UserId};
 
 /// The calls of this file.
@@ -67,17 +67,21 @@ pub async fn fetch(
     now: Timestamp,
 ) -> Result<BoxStream<'static, io::Result<Bytes>>, DomainError> {
     let user = hub.take_export(ticket, now)?;
-    open(hub, user).await
+    open(hub, user, &Progress::unwatched()).await
 }
 
 /// The archive of a user, written while it is read. Errors: `UnknownParty`, `Erased`, `Busy`.
-pub async fn open(hub: &Arc<Hub>, user: UserId) -> Result<BoxStream<'static, io::Result<Bytes>>, DomainError> {
+pub async fn open(
+    hub: &Arc<Hub>,
+    user: UserId,
+    progress: &Progress,
+) -> Result<BoxStream<'static, io::Result<Bytes>>, DomainError> {
     let place = hub.export_place()?;
     let family = family(hub, &user).await?;
-    let hub = Arc::clone(hub);
+    let (hub, progress) = (Arc::clone(hub), progress.clone());
     Ok(stream(|archive| async move {
         let _place = place;
-        write(&hub, &user, archive, family).await
+        write(&hub, &user, archive, family, &progress).await
     }))
 }
 
@@ -130,6 +134,7 @@ async fn write(
     user: &UserId,
     mut archive: Archive,
     (family, pictures): (Value, BTreeSet<FileName>),
+    progress: &Progress,
 ) -> Result<(), DomainError> {
     archive.begin("family.json")?;
     archive.write(format!("{family:#}").as_bytes()).await?;
@@ -140,9 +145,13 @@ async fn write(
         write_words(hub, user, &mut archive, &toy).await?;
     }
     let mut notices = BTreeSet::new();
-    for chat in hub.family_chats(user).await? {
-        write_chat(hub, user, &mut archive, &chat, &mut notices).await?;
+    let chats = hub.family_chats(user).await?;
+    let total = if progress.is_watched() { hub.messages_at_most(&chats).await? } else { 0 };
+    let counter = progress.begin("exporting messages", Some(total), Unit::Items);
+    for chat in &chats {
+        write_chat(hub, user, &mut archive, chat, (&mut notices, &counter)).await?;
     }
+    drop(counter);
     for notice in &notices {
         hub.add_to_archive(&mut archive, &format!("sounds/{notice}"), FileKind::Chat, notice).await?;
     }
@@ -177,7 +186,7 @@ async fn write_chat(
     user: &UserId,
     archive: &mut Archive,
     chat: &ChatId,
-    notices: &mut BTreeSet<FileName>,
+    (notices, counter): (&mut BTreeSet<FileName>, &Counter),
 ) -> Result<(), DomainError> {
     archive.begin(&format!("chats/{chat}.jsonl"))?;
     let mut next = Some(1);
@@ -197,6 +206,7 @@ async fn write_chat(
     let mut next = Some(1);
     while let Some(first) = next {
         let (page, following) = hub.chat_page(user, chat, first).await?;
+        counter.add(following.map_or(0, |next| next - first));
         next = following;
         for message in page {
             let path = format!("sounds/{}", message.sound);

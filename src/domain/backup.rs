@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{FileKind, Hub};
 use crate::model::{HubId, Timestamp};
 use crate::ports::backup::{self, BackupError, BackupFolder, DATABASE, Manifest, Part, SESSIONS, Unfinished};
+use crate::ports::progress::{Progress, Unit};
 use crate::ports::router::DiskError;
 use crate::ports::space::is_disk_full;
 use crate::ports::store::{Dump, read_dump, schema_version};
@@ -95,7 +96,13 @@ impl Hub {
     /// number are removed.
     ///
     /// After an error, no snapshot was added.
-    pub async fn back_up(&self, to: &Path, keep: Option<usize>, now: Timestamp) -> Result<BackedUp, BackupFault> {
+    pub async fn back_up(
+        &self,
+        to: &Path,
+        keep: Option<usize>,
+        now: Timestamp,
+        progress: &Progress,
+    ) -> Result<BackedUp, BackupFault> {
         let _only_one = self.backups.idle.try_acquire().map_err(|_| BackupFault::Running)?;
         if !self.store.is_embedded() {
             return Err(BackupFault::NotHere);
@@ -108,18 +115,20 @@ impl Hub {
         let sessions = snapshot.part(SESSIONS);
         self.router.copy_sessions_to(&sessions).await.map_err(BackupFault::Sessions)?;
         self.copy_erased(to).await?;
-        let chunks = self.copy_files(&snapshot, &data, "chunks", &[]).await?;
+        let chunks = self.copy_files(&snapshot, &data, ("chunks", &[]), progress).await?;
         let database = snapshot.part(DATABASE);
-        self.store.export_to(&database, &self.backups.stop).await.map_err(BackupFault::Store)?;
-        let files = self.copy_files(&snapshot, &data, "files", &[files::ANSWERS]).await?;
-        let recordings = self.copy_files(&snapshot, &data, "ai-recordings", &[]).await?;
+        self.store.export_to(&database, &self.backups.stop, progress).await.map_err(BackupFault::Store)?;
+        let files = self.copy_files(&snapshot, &data, ("files", &[files::ANSWERS]), progress).await?;
+        let recordings = self.copy_files(&snapshot, &data, ("ai-recordings", &[]), progress).await?;
 
         let copied = [("chunks", chunks), ("files", files), ("ai-recordings", recordings)];
         let sum = |count: fn(&backup::Copied) -> u64| copied.iter().map(|(_, copied)| count(copied)).sum::<u64>();
         let (files, bytes) = (sum(|copied| copied.files), sum(|copied| copied.bytes));
         let (new_files, new_bytes) = (sum(|copied| copied.new_files), sum(|copied| copied.new_bytes));
         let lists = copied.into_iter().map(|(folder, copied)| (folder.to_owned(), copied.list)).collect();
+        let checking = progress.begin("checking the copy of the database", None, Unit::Items);
         let finished = backup::blocking(move || {
+            let _checking = checking;
             let (dump, missing_files) = read_back(&snapshot)?;
             let database = Part { bytes: dump.bytes, sha256: dump.sha256 };
             let sessions = Part::of(&sessions)?;
@@ -152,11 +161,12 @@ impl Hub {
         &self,
         snapshot: &Arc<Unfinished>,
         data: &Path,
-        folder: &'static str,
-        skip: &'static [&'static str],
+        (folder, skip): (&'static str, &'static [&'static str]),
+        progress: &Progress,
     ) -> Result<backup::Copied, BackupFault> {
         let (snapshot, data, stop) = (Arc::clone(snapshot), data.to_owned(), self.backups.stop.clone());
-        let copied = backup::blocking(move || snapshot.copy_files(&data, folder, skip, &stop));
+        let progress = progress.clone();
+        let copied = backup::blocking(move || snapshot.copy_files(&data, folder, skip, &stop, &progress));
         Ok(copied.await?)
     }
 }

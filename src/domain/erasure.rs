@@ -9,12 +9,12 @@ mod work;
 
 use std::sync::Arc;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::accounts::hash_of;
 use super::error::DomainError;
 use super::places::Origin;
-use super::{Hub, NewDevice};
+use super::{Hub, NewDevice, Progress};
 use crate::model::{Action, ChatId, DeviceKey, MessageId, Party, PartyId, Secret, Timestamp, ToyId, UserId};
 use crate::ports::erased::{ErasedList, Mark};
 use crate::ports::store::{ChatErasure, DeviceAfter};
@@ -28,11 +28,30 @@ pub(super) struct Erasures {
     begun: Notify,
     /// Held by the one worker that runs at a time.
     working: Semaphore,
+    /// The progress of the one who waits for the worker.
+    watcher: watch::Sender<Progress>,
 }
 
 impl Erasures {
     pub(super) fn new(list: ErasedList) -> Self {
-        Self { list: Arc::new(list), begun: Notify::new(), working: Semaphore::new(1) }
+        let watcher = watch::Sender::new(Progress::unwatched());
+        Self { list: Arc::new(list), begun: Notify::new(), working: Semaphore::new(1), watcher }
+    }
+
+    /// Passes the steps of the worker on to the one who waits at that moment.
+    fn progress(&self) -> Progress {
+        let watcher = self.watcher.subscribe();
+        Progress::watched(move |step| watcher.borrow().tell(step))
+    }
+}
+
+/// Somebody waits for the erasures, until this is dropped.
+#[derive(Debug)]
+pub struct Watching<'a>(&'a watch::Sender<Progress>);
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(Progress::unwatched());
     }
 }
 
@@ -107,6 +126,13 @@ fn friend_mark(of: &str, friend: &str) -> Mark {
 }
 
 impl Hub {
+    /// From now on the steps of erasures are told to `progress`, whoever has begun them. There is one such watcher at a
+    /// time, the last one.
+    pub fn watch_erasures(&self, progress: &Progress) -> Watching<'_> {
+        self.erasures.watcher.send_replace(progress.clone());
+        Watching(&self.erasures.watcher)
+    }
+
     /// Wakes the worker, for an erasure that was recorded.
     pub(super) fn wake_erasures(&self) {
         self.erasures.begun.notify_one();

@@ -119,6 +119,15 @@ impl Hub {
         Ok(chats)
     }
 
+    /// The highest numbers of the messages of chats, added up: as many messages there are at most.
+    pub async fn messages_at_most(&self, chats: &BTreeSet<ChatId>) -> Result<u64, DomainError> {
+        let mut sum = 0;
+        for chat in chats {
+            sum += self.store.last_number(chat).await?;
+        }
+        Ok(sum)
+    }
+
     /// A page of a chat's messages from a number on, oldest first, without those that `user` has erased for itself.
     /// They are not marked as read. Returns the number at which the next page begins.
     pub async fn chat_page(

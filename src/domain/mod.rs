@@ -98,6 +98,7 @@ pub use voice::{Upload, decode_limits};
 pub use crate::ports::chunks::UploadState;
 pub use crate::ports::clock;
 pub use crate::ports::files::{FileKind, StoredFile};
+pub use crate::ports::progress::{Counter, Progress, Step, Unit};
 pub use crate::ports::router::{
     Announced, CloseReason, Deliveries, Delivery, Form, Incoming, Mailbox, MailboxHandle, Payload, SessionHandle,
 };

@@ -103,7 +103,7 @@ pub(crate) async fn world_on(config: Config, disk: Disk) -> World {
     let engine = Inspection { is_open: |_| false, check: |_, _| Ok(0) };
     let data = DataFolder::examine(folder.path(), parts, engine).unwrap();
     let store = Store::open(&settings).await.unwrap();
-    store.prepare(&HubId::random()).await.unwrap();
+    store.prepare(&HubId::random(), &Progress::unwatched()).await.unwrap();
     let ports = Ports {
         folder: data,
         store,

@@ -1,12 +1,15 @@
 //! The control socket: commands of the command line to the running hub, which is the only process that may open its
 //! database.
 //!
-//! A request and its answer are one line of JSON each. The socket is a file that only its owner may open.
+//! A request is one line of JSON. Lines with the steps of the command follow, and a line with its answer. The socket is a
+//! file that only its owner may open.
 
 mod command;
+mod content;
 mod devices;
 mod family;
 mod rest;
+mod steps;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +17,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::fs::OpenOptions;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -22,6 +24,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 pub use command::{Command, DeviceLine, PartyName, Response};
+pub use steps::{Report, channel, show_all};
 
 use super::tasks::Tasks;
 use super::wire;
@@ -29,8 +32,10 @@ use crate::api;
 use crate::domain::backup::BackedUp;
 use crate::domain::erasure::Device;
 use crate::domain::error::DomainError;
-use crate::domain::{Hub, NewContent, NewDevice};
-use crate::model::{Malformed, Party, Secret, Setting};
+use crate::domain::{Hub, NewDevice, Progress};
+use crate::model::{Party, Secret, Setting};
+use content::Piece;
+use steps::Told;
 
 /// The maximum number of devices that one command adds.
 pub const DEVICES_MAX: usize = 1000;
@@ -83,7 +88,15 @@ async fn answer_one(stream: UnixStream, hub: &Arc<Hub>) -> io::Result<()> {
         return Ok(());
     }
     let answer = match serde_json::from_str(&line) {
-        Ok(command) => execute(hub, command).await,
+        Ok(command) => {
+            let (progress, reports) = steps::channel();
+            let executed = async {
+                let answer = execute(hub, command, &progress).await;
+                drop(progress);
+                answer
+            };
+            tokio::join!(executed, steps::write_all(&mut stream, reports)).0
+        }
         Err(error) => Response::Failed(format!("not a command: {error}")),
     };
     let mut text = serde_json::to_vec(&answer)?;
@@ -113,8 +126,8 @@ async fn settle(hub: &Hub, answer: Response) {
     }
 }
 
-/// Sends a command to the hub on `path`; none if no hub answers there.
-pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Response>> {
+/// Sends a command to the hub on `path`; none if no hub answers there. `show` gets the steps of the command.
+pub async fn ask(path: &Path, command: &Command, mut show: impl FnMut(Report)) -> io::Result<Option<Response>> {
     let stream = match UnixStream::connect(path).await {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
@@ -128,28 +141,37 @@ pub async fn ask(path: &Path, command: &Command) -> io::Result<Option<Response>>
     stream.write_all(&text).await?;
     stream.flush().await?;
     let mut line = String::new();
-    if stream.read_line(&mut line).await? == 0 {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the hub ended before it answered"));
+    loop {
+        line.clear();
+        if stream.read_line(&mut line).await? == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the hub ended before it answered"));
+        }
+        match serde_json::from_str(&line)? {
+            Told::Step { progress } => show(progress),
+            Told::Answer(answer) => return Ok(Some(answer)),
+        }
     }
-    Ok(Some(serde_json::from_str(&line)?))
 }
 
 /// Executes a command, in the running hub or in the command's own process.
-pub async fn execute(hub: &Arc<Hub>, command: Command) -> Response {
+pub async fn execute(hub: &Arc<Hub>, command: Command, progress: &Progress) -> Response {
     let outcome = match command {
         Command::AddDevices { count, key } => devices::add(hub, count, key).await,
         Command::ImportDevices { file } => devices::import(hub, &file).await,
         Command::RemoveDevices { keys } => devices::remove(hub, &keys).await,
         Command::ListDevices => devices::list(hub).await,
-        Command::AddContent { title, sound, cover, name } => add_content(hub, title, (&sound, &cover), name).await,
-        Command::ListContent => list_content(hub).await,
+        Command::AddContent { title, sound, cover, name } => {
+            content::add(hub, Piece { title, sound, cover, name }).await
+        }
+        Command::ImportContent { file } => content::import(hub, &file, progress).await,
+        Command::ListContent => content::list(hub).await,
         Command::ListUsers => list_users(hub).await,
         Command::LogOut { user } => log_out(hub, &user).await,
-        Command::UnbindToy { toy, new_key } => unbind_toy(hub, &toy, new_key).await,
-        Command::EraseToy { toy } => erase_toy(hub, &toy).await,
-        Command::EraseUser { user } => erase_user(hub, &user).await,
-        Command::Export { user, to } => export(hub, &user, &to).await,
-        Command::FinishErasures => finish_erasures(hub).await,
+        Command::UnbindToy { toy, new_key } => unbind_toy(hub, &toy, new_key, progress).await,
+        Command::EraseToy { toy } => erase_toy(hub, &toy, progress).await,
+        Command::EraseUser { user } => erase_user(hub, &user, progress).await,
+        Command::Export { user, to } => export(hub, &user, &to, progress).await,
+        Command::FinishErasures => finish_erasures(hub, progress).await,
         Command::RenewDevice { key } => devices::renew(hub, &key).await,
         Command::OnlyToken { party, is_on } => only_token(hub, party, is_on).await,
         Command::LetToyIn { toy } => let_toy_in(hub, &toy).await,
@@ -167,45 +189,12 @@ pub async fn execute(hub: &Arc<Hub>, command: Command) -> Response {
         Command::Approve { toy, content, is_approved } => rest::approve(hub, &toy, &content, is_approved).await,
         Command::SetToyVoice { toy, voice, speed } => rest::set_voice(hub, &toy, voice, speed).await,
         Command::Examine { repair } => examine(hub, repair).await,
-        Command::BackUp { to, keep } => Ok(back_up(hub, &to, keep).await),
+        Command::BackUp { to, keep } => Ok(back_up(hub, &to, keep, progress).await),
     };
     outcome.unwrap_or_else(|error| {
         tracing::warn!(?error, "command failed");
         Response::Failed(error.to_string())
     })
-}
-
-async fn add_content(
-    hub: &Hub,
-    title: String,
-    (sound, cover): (&Path, &Path),
-    name: Option<String>,
-) -> Result<Response, DomainError> {
-    let malformed = |malformed: Malformed| DomainError::invalid("--name", malformed.to_string());
-    let name = name.map(|name| name.parse().map_err(malformed)).transpose()?;
-    let sound = read("FILE", sound, hub.content_max_bytes()).await?;
-    let cover = read("--cover", cover, hub.content_max_bytes()).await?;
-    let content = hub.add_content(NewContent { title, sound, cover, name }, wire::now()).await?;
-    Ok(Response::Lines(vec![format!("{}\t{}\t{}", content.id, content.music, content.title)]))
-}
-
-/// A whole file of at most `max_bytes`.
-async fn read(field: &'static str, path: &Path, max_bytes: u64) -> Result<Bytes, DomainError> {
-    let refused = |why: String| DomainError::invalid(field, format!("{} {why}", path.display()));
-    let unreadable = |error: io::Error| refused(format!("cannot be read: {error}"));
-    let facts = tokio::fs::metadata(path).await.map_err(unreadable)?;
-    if !facts.is_file() {
-        return Err(refused("is not a file".into()));
-    }
-    if facts.len() > max_bytes {
-        return Err(refused(format!("has more than {max_bytes} bytes (audio.content_max_bytes)")));
-    }
-    tokio::fs::read(path).await.map(Bytes::from).map_err(unreadable)
-}
-
-async fn list_content(hub: &Hub) -> Result<Response, DomainError> {
-    let line = |content: crate::model::Content| format!("{}\t{}\t{}", content.id, content.music, content.title);
-    Ok(Response::Lines(hub.content().await?.into_iter().map(line).collect()))
 }
 
 async fn list_users(hub: &Hub) -> Result<Response, DomainError> {
@@ -244,7 +233,8 @@ async fn examine(hub: &Hub, repair: bool) -> Result<Response, DomainError> {
     Ok(Response::Examined { lines, open: found.open.len(), lost: found.lost.len() })
 }
 
-async fn unbind_toy(hub: &Hub, toy: &str, new_key: bool) -> Result<Response, DomainError> {
+async fn unbind_toy(hub: &Hub, toy: &str, new_key: bool, progress: &Progress) -> Result<Response, DomainError> {
+    let _watching = hub.watch_erasures(progress);
     let toy = toy.parse().map_err(|_| DomainError::UnknownParty)?;
     let device = if new_key { Device::NewKey } else { Device::NewSecret };
     let device = hub.erase_toy(None, &toy, device, wire::now()).await?;
@@ -257,22 +247,24 @@ fn device_text(device: &NewDevice) -> String {
     format!("{}\t{}", device.key, device.secret.reveal())
 }
 
-async fn erase_toy(hub: &Hub, toy: &str) -> Result<Response, DomainError> {
+async fn erase_toy(hub: &Hub, toy: &str, progress: &Progress) -> Result<Response, DomainError> {
+    let _watching = hub.watch_erasures(progress);
     let toy = toy.parse().map_err(|_| DomainError::UnknownParty)?;
     hub.erase_toy(None, &toy, Device::Removed, wire::now()).await?;
-    finish_erasures(hub).await
+    erased(hub).await
 }
 
-async fn erase_user(hub: &Hub, user: &str) -> Result<Response, DomainError> {
+async fn erase_user(hub: &Hub, user: &str, progress: &Progress) -> Result<Response, DomainError> {
+    let _watching = hub.watch_erasures(progress);
     let user = hub.user_named(user).await?;
     hub.erase_account(&user, None, wire::now()).await?;
-    finish_erasures(hub).await
+    erased(hub).await
 }
 
-async fn export(hub: &Arc<Hub>, user: &str, to: &Path) -> Result<Response, DomainError> {
+async fn export(hub: &Arc<Hub>, user: &str, to: &Path, progress: &Progress) -> Result<Response, DomainError> {
     let user = hub.user_named(user).await?;
     let began = Instant::now();
-    let mut pieces = api::export::open(hub, user.clone()).await?;
+    let mut pieces = api::export::open(hub, user.clone(), progress).await?;
     let unwritable =
         |error: io::Error| DomainError::invalid("FILE", format!("{} cannot be written: {error}", to.display()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).await.map_err(unwritable)?;
@@ -288,7 +280,12 @@ async fn export(hub: &Arc<Hub>, user: &str, to: &Path) -> Result<Response, Domai
     Ok(Response::Lines(vec![format!("{}\t{} MB in {took:.1} s", to.display(), megabytes(bytes))]))
 }
 
-async fn finish_erasures(hub: &Hub) -> Result<Response, DomainError> {
+async fn finish_erasures(hub: &Hub, progress: &Progress) -> Result<Response, DomainError> {
+    let _watching = hub.watch_erasures(progress);
+    erased(hub).await
+}
+
+async fn erased(hub: &Hub) -> Result<Response, DomainError> {
     hub.finish_erasures(wire::now()).await?;
     Ok(Response::Lines(vec!["erased".into()]))
 }
@@ -307,9 +304,9 @@ async fn let_toy_in(hub: &Hub, toy: &str) -> Result<Response, DomainError> {
     Ok(Response::Lines(vec!["may open once at a new address".into()]))
 }
 
-async fn back_up(hub: &Hub, to: &Path, keep: Option<usize>) -> Response {
+async fn back_up(hub: &Hub, to: &Path, keep: Option<usize>, progress: &Progress) -> Response {
     let began = Instant::now();
-    let made = match hub.back_up(to, keep, wire::now()).await {
+    let made = match hub.back_up(to, keep, wire::now(), progress).await {
         Ok(made) => made,
         Err(error) => return Response::Failed(error.to_string()),
     };

@@ -58,6 +58,7 @@ pub static FAMILY: Site = Site {
         "hub.js",
         "icon.svg",
         "manifest.json",
+        "notify.js",
         "outbox.js",
         "parts.js",
         "people.js",

@@ -3,6 +3,7 @@
 import { html, useEffect, useState } from "./vendor/preact.js";
 import { family } from "./family.js";
 import { Form, Languages, timeOf } from "./parts.js";
+import { canNotify, notifies, setNotifies } from "./notify.js";
 import { has, t } from "./texts.js";
 
 function Audit() {
@@ -21,6 +22,30 @@ function Audit() {
     </ul>`;
 }
 
+/** What the hub stores, and for how long, by its settings. */
+function Stored() {
+  const [text, setText] = useState("");
+  const load = (event) => {
+    if (event.target.open && !text) family.attempt(async () => setText((await family.hub.call("/consent_text")).text));
+  };
+  return html`
+    <details onToggle=${load} id="stored">
+      <summary>${t("stored")}</summary>
+      <p>${text}</p>
+    </details>`;
+}
+
+function Notifications() {
+  const [isOn, setOn] = useState(notifies());
+  if (!canNotify()) return null;
+  const change = ({ target }) => family.attempt(async () => {
+    const isWanted = target.checked;
+    if (!await setNotifies(isWanted)) family.say(t("notify_refused"));
+    setOn(notifies());
+  });
+  return html`<label class="check"><input type="checkbox" id="notify" checked=${isOn} onChange=${change} />${t("notify")}</label>`;
+}
+
 export function Account() {
   const [ticket, setTicket] = useState("");
   const [isAudit, setAudit] = useState(false);
@@ -34,11 +59,13 @@ export function Account() {
       <h2 id="account-title">${me.nickname} <span class="small">${me.username}</span></h2>
       <div class="card">
         <${Languages} />
+        <${Notifications} />
         <button type="button" id="log-out" onClick=${() => family.logOut()}>${t("log_out")}</button>
       </div>
       <div class="card">
         <h3>${t("privacy")}</h3>
         <p>${t("privacy_text")}</p>
+        <${Stored} />
         <${Form} work=${async ({ password }) => setTicket((await family.hub.ask("export", { _id: me._id, password })).ticket)}>
           <label>${t("password")}<input type="password" name="password" required autocomplete="current-password" /></label>
           <div class="buttons">

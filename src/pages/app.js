@@ -63,29 +63,31 @@ function App() {
     family.addEventListener("change", redraw);
     return () => family.removeEventListener("change", redraw);
   }, []);
-  const isEmpty = family.me && family.toys.length === 0 && family.friends.size === 0;
+  // A new family begins with its toy. Later events change no view: the user may be typing in it.
+  useEffect(() => {
+    if (family.isLoaded && family.toys.length === 0 && family.friends.size === 0) setView("toys");
+  }, [family.isLoaded]);
   if (family.isResuming) {
     return html`<main class="door"><h1>toyhub</h1><p role="status">${t(`link_${family.link === "waiting" ? "waiting" : "connecting"}`)}</p></main>`;
   }
   if (!family.me) return html`<${Door} />`;
-  const shown = view === "chats" && isEmpty ? "toys" : view;
   const unread = [...family.friends.values()].reduce((sum, friend) => sum + friend.unread, 0);
   const badges = { chats: unread, people: family.requests.length, toys: family.wantIn.size };
   return html`
-    <div class=${`app ${family.chat && shown === "chats" ? "in-chat" : ""}`}>
+    <div class=${`app ${family.chat && view === "chats" ? "in-chat" : ""}`}>
       <header>
         <h1><img src=${icon} alt="" width="28" height="28" /> toyhub</h1>
         <span role="status" class="link" data-link=${family.link} id="link">${t(`link_${family.link}`)}</span>
       </header>
       <nav aria-label=${t("nav")}>
         ${Object.keys(VIEWS).map((name) => html`
-          <button type="button" key=${name} data-view=${name} aria-current=${shown === name ? "page" : undefined}
+          <button type="button" key=${name} data-view=${name} aria-current=${view === name ? "page" : undefined}
               onClick=${() => { setView(name); family.note = ""; family.openChat(null); }}>
             <${Icon} name=${name} /> ${t(name)}
             ${badges[name] > 0 && html`<span class="badge">${badges[name]}</span>`}
           </button>`)}
       </nav>
-      <main><${VIEWS[shown]} go=${setView} /></main>
+      <main><${VIEWS[view]} go=${setView} /></main>
       <p role="status" class=${`note ${family.note ? "" : "empty"}`} id="note">
         ${family.note && html`<span>${family.note}</span>
           <button type="button" class="quiet" aria-label=${t("close")} onClick=${() => family.say("")}><${Icon} name="close" /></button>`}

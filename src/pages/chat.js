@@ -2,7 +2,7 @@
 
 import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 import { family } from "./family.js";
-import { Careful, Icon, picture, timeOf } from "./parts.js";
+import { Careful, Icon, Menu, picture, timeOf, useFocus } from "./parts.js";
 import { NoMicrophone, Recording } from "./recorder.js";
 import { t } from "./texts.js";
 
@@ -61,13 +61,12 @@ function Message({ message }) {
             onInput=${(event) => { player.currentTime = Number(event.target.value); }} />
         <span class="small">${time} · <span class="state">${t(`state_${message.state}`)}</span></span>
       </div>
-      <details class="more">
-        <summary aria-label=${t("chat_menu")}><${Icon} name="more" /></summary>
+      <${Menu} label=${t("message_menu", { who, time })}>
         <${Careful} label=${t("erase_message")} act=${() => family.attempt(async () => {
           await family.hub.ask("erase_message", { message: message._id });
           family.messages = family.messages.filter((other) => other !== message);
         })} />
-      </details>
+      </${Menu}>
     </li>`;
 }
 
@@ -88,6 +87,10 @@ function Recorder({ friend }) {
   const [recording, setRecording] = useState(/** @type {Recording | null} */ (null));
   const [, tick] = useState(0);
   const current = useRef(null);
+  /** Whether the microphone is being asked for, and whether this chat is still shown. */
+  const isStarting = useRef(false);
+  const isShown = useRef(true);
+  const place = useFocus(recording === null);
   const finish = async (isKept) => {
     const own = current.current;
     if (!own) return;
@@ -97,39 +100,52 @@ function Recorder({ friend }) {
     if (isKept) await family.post(friend.friend_id, sound, seconds);
   };
   // A chat that is left, or a login that ends, keeps the recording.
-  useEffect(() => () => { finish(true); }, []);
+  useEffect(() => () => { isShown.current = false; finish(true); }, []);
   useEffect(() => {
     if (!recording) return undefined;
     const timer = setInterval(() => tick((n) => n + 1), 200);
     return () => clearInterval(timer);
   }, [recording]);
   const start = async () => {
+    if (isStarting.current) return;
+    isStarting.current = true;
     family.say("");
     try {
       player.pause();
-      current.current = await Recording.start(() => finish(true));
-      setRecording(current.current);
+      const started = await Recording.start(() => finish(true));
+      // The user may have left while the browser asked.
+      if (!isShown.current) {
+        await started.finish();
+        return;
+      }
+      current.current = started;
+      setRecording(started);
     } catch (error) {
       if (!(error instanceof NoMicrophone)) throw error;
       family.say(t(error.reason));
+    } finally {
+      isStarting.current = false;
     }
   };
   if (!recording) {
     return html`
       <div class="recorder">
-        <button type="button" class="main big" id="record" onClick=${start}><${Icon} name="microphone" /> ${t("record")}</button>
+        <button type="button" key="record" ref=${place} class="main big" id="record" onClick=${start}><${Icon} name="microphone" /> ${t("record")}</button>
       </div>`;
   }
   return html`
     <div class="recorder is-recording">
       <output aria-label=${t("record")} data-seconds=${recording.seconds.toFixed(1)}>${t("recording", { s: recording.seconds.toFixed(0) })}</output>
-      <button type="button" id="cancel" onClick=${() => finish(false)}>${t("discard")}</button>
-      <button type="button" class="main" id="send" onClick=${() => finish(true)}>${t("send")}</button>
+      <button type="button" key="cancel" id="cancel" onClick=${() => finish(false)}>${t("discard")}</button>
+      <button type="button" key="send" ref=${place} class="main" id="send" onClick=${() => finish(true)}>${t("send")}</button>
     </div>`;
 }
 
 function Chat({ friend }) {
   const end = useRef(null);
+  const title = useRef(null);
+  // On a phone the row that was clicked is gone.
+  useEffect(() => title.current?.focus({ preventScroll: true }), []);
   const waiting = family.outbox.items.filter(({ to }) => to === friend.friend_id);
   const count = family.messages.length + waiting.length;
   useEffect(() => end.current?.scrollIntoView({ block: "nearest" }), [count]);
@@ -139,9 +155,8 @@ function Chat({ friend }) {
     <section class="chat" aria-labelledby="chat-title">
       <div class="chat-head">
         <button type="button" class="quiet back" onClick=${() => family.openChat(null)} aria-label=${t("back")}><${Icon} name="back" /></button>
-        <h2 id="chat-title">${friendName(friend)}</h2>
-        <details class="more">
-          <summary aria-label=${t("chat_menu")}><${Icon} name="more" /></summary>
+        <h2 id="chat-title" ref=${title} tabindex="-1">${friendName(friend)}</h2>
+        <${Menu} label=${t("chat_menu")}>
           <button type="button" onClick=${() => family.attempt(async () => {
             await family.hub.ask("mute", { ...about, ...(friend.muted && { withdraw: true }) });
             await family.loadFriends();
@@ -153,7 +168,7 @@ function Chat({ friend }) {
           ${!isOwnToy && html`
             <${Careful} label=${t("unfriend")} act=${() => family.attempt(() => family.hub.ask("unfriend", about))} />
             <${Careful} label=${t("block")} act=${() => family.attempt(() => family.hub.ask("block", about))} />`}
-        </details>
+        </${Menu}>
       </div>
       <div class="scroll" tabindex="0" role="region" aria-labelledby="chat-title">
         ${family.isPartial && html`

@@ -2,6 +2,7 @@
 // and are drawn again after each change.
 
 import { Toyhub } from "./hub.js";
+import { notify } from "./notify.js";
 import { Outbox } from "./outbox.js";
 import { read, sentence, t, write } from "./texts.js";
 
@@ -17,6 +18,8 @@ class Family extends EventTarget {
   link = "closed";
   /** Whether the login of an earlier visit is being continued. */
   isResuming = false;
+  /** Whether the lists of this login were loaded once. */
+  isLoaded = false;
   friends = new Map();
   toys = [];
   requests = [];
@@ -127,7 +130,7 @@ class Family extends EventTarget {
     if (state === "closed") {
       write(STORED, null);
       this.hub.profile = null;
-      Object.assign(this, { friends: new Map(), toys: [], requests: [], messages: [], chat: null });
+      Object.assign(this, { isLoaded: false, friends: new Map(), toys: [], requests: [], messages: [], chat: null });
       if (code >= 4500) this.note = t("code_10");
     }
     this.changed();
@@ -138,6 +141,7 @@ class Family extends EventTarget {
   /** Loads all that the app shows: at the start, and if missed events are no longer kept. */
   async #load() {
     await Promise.all([this.loadFriends(), this.loadToys(), this.loadRequests()]);
+    this.isLoaded = true;
     if (this.chat) await this.openChat(this.friends.get(this.chat.friend_id) ?? null);
     this.changed();
   }
@@ -187,9 +191,7 @@ class Family extends EventTarget {
     if (!friend) return;
     friend.unread++;
     if (friend === this.chat) this.#add({ _id, own: false, sound: chat, time: create_time, state: "new" });
-    if (document.hidden && globalThis.Notification?.permission === "granted") {
-      new Notification(this.nameOf(from_user), { body: t("unread", { n: friend.unread }), tag: from_user });
-    }
+    if (document.hidden) notify(this.nameOf(from_user), t("unread", { n: friend.unread }), from_user);
   }
 
   #receipt({ _id, state, chat_id }) {

@@ -1,6 +1,6 @@
 // Small parts that several views use.
 
-import { html, useState } from "./vendor/preact.js";
+import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 import { family } from "./family.js";
 import { LANGUAGE_NAMES, language, setLanguage, t } from "./texts.js";
 
@@ -28,15 +28,29 @@ export function Form({ work, children, id }) {
   return html`<form class="form" id=${id} onSubmit=${submit}><fieldset disabled=${isBusy}>${children}</fieldset></form>`;
 }
 
+/** A place for the focus: it moves to the element after each change of `state`, as the one that had it may be gone. */
+export function useFocus(state) {
+  const place = useRef(null);
+  const isFirst = useRef(true);
+  useEffect(() => {
+    if (!isFirst.current) place.current?.focus();
+    isFirst.current = false;
+  }, [state]);
+  return place;
+}
+
 /** A button that asks once more before it acts. */
 export function Careful({ label, act }) {
   const [isAsking, setAsking] = useState(false);
-  if (!isAsking) return html`<button type="button" class="danger" onClick=${() => setAsking(true)}>${label}</button>`;
+  const place = useFocus(isAsking);
+  if (!isAsking) {
+    return html`<button type="button" key="ask" ref=${place} class="danger" onClick=${() => setAsking(true)}>${label}</button>`;
+  }
   return html`
-    <span class="careful" role="group">
+    <span class="careful" key="sure" role="group">
       <span>${t("sure", { what: label })}</span>
       <button type="button" class="danger full" onClick=${() => { setAsking(false); act(); }}>${label}</button>
-      <button type="button" onClick=${() => setAsking(false)}>${t("cancel")}</button>
+      <button type="button" ref=${place} onClick=${() => setAsking(false)}>${t("cancel")}</button>
     </span>`;
 }
 
@@ -60,6 +74,22 @@ export function timeOf(seconds) {
   const isToday = time.toDateString() === new Date().toDateString();
   const format = isToday ? { timeStyle: "short" } : { dateStyle: "short", timeStyle: "short" };
   return new Intl.DateTimeFormat(language, /** @type {any} */ (format)).format(time);
+}
+
+/** A menu behind three dots. One is open at a time; Escape closes it. */
+export function Menu({ label, children }) {
+  const place = useRef(null);
+  const pressed = ({ key }) => {
+    if (key !== "Escape") return;
+    place.current.open = false;
+    place.current.querySelector("summary").focus();
+  };
+  const toggled = () => { if (place.current.open) place.current.lastElementChild.scrollIntoView({ block: "nearest" }); };
+  return html`
+    <details class="more" name="more" ref=${place} onKeyDown=${pressed} onToggle=${toggled}>
+      <summary aria-label=${label}><${Icon} name="more" /></summary>
+      <div class="menu">${children}</div>
+    </details>`;
 }
 
 const PATHS = {

@@ -59,7 +59,7 @@ export function People() {
       <div class="card">
         <h3>${t("add_friend")}</h3>
         <${Form} id="add-friend" work=${add}>
-          <label>${t("friend_id")}<input name="add_user" required pattern="[0-9a-fA-F]{24}" autocomplete="off" spellcheck="false" /></label>
+          <label>${t("friend_id")}<input name="add_user" required pattern="[0-9a-fA-F]{24}" autocomplete="off" spellcheck=${false} /></label>
           <label>${t("as_whom")}
             <select name="req_user">
               <option value=${family.me._id}>${t("me")}</option>

@@ -4,7 +4,7 @@
 const FOLDER = "{{web}}";
 const CACHE = `toyhub ${FOLDER}`;
 const FILES = [
-  "account.js", "app.js", "chat.js", "family.js", "hub.js", "icon.svg", "manifest.json", "outbox.js", "parts.js",
+  "account.js", "app.js", "chat.js", "family.js", "hub.js", "icon.svg", "manifest.json", "notify.js", "outbox.js", "parts.js",
   "people.js", "recorder.js", "scan.js", "style.css", "texts.js", "toys.js", "vendor/jsqr.js", "vendor/preact.js",
 ];
 /** A hub that has not answered by then is taken for one that is away. */
@@ -37,6 +37,16 @@ async function app(request) {
   const asked = fetch(request).catch(kept);
   return (await Promise.race([asked, late])) ?? asked;
 }
+
+// A click on a notification shows the app.
+worker.addEventListener("notificationclick", (event) => {
+  event.notification.close();
+  const show = async () => {
+    const [open] = await worker.clients.matchAll({ type: "window" });
+    await (open ? open.focus() : worker.clients.openWindow("/"));
+  };
+  event.waitUntil(show());
+});
 
 worker.addEventListener("fetch", (event) => {
   const { request } = event;

@@ -2,14 +2,14 @@
 
 import { html, useEffect, useState } from "./vendor/preact.js";
 import { family } from "./family.js";
-import { Careful, Form, picture } from "./parts.js";
+import { Careful, Form, picture, useFocus } from "./parts.js";
 import { t } from "./texts.js";
 
 /** The possible paces of a voice. */
 const SPEEDS = [60, 70, 80, 90, 100, 120, 140];
 const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 
-function Scanner({ onfound, onend }) {
+function Scanner({ place, onfound, onend }) {
   useEffect(() => {
     let stop = () => {};
     let isOver = false;
@@ -28,18 +28,23 @@ function Scanner({ onfound, onend }) {
     <div class="scanner">
       <p class="small">${t("scanning")}</p>
       <video id="camera" muted playsinline></video>
-      <button type="button" onClick=${onend}>${t("cancel")}</button>
+      <button type="button" ref=${place} onClick=${onend}>${t("cancel")}</button>
     </div>`;
 }
 
 /** The device key of a scanned text. */
 const keyOf = (text) => text.trim();
 
-function NewToy({ isOpen }) {
+function NewToy({ go }) {
   const [key, setKey] = useState(sessionStorage.getItem("toyhub.bind") ?? "");
   const [isScanning, setScanning] = useState(false);
+  const [isOpen, setOpen] = useState(family.toys.length === 0 || key !== "");
   const [consent, setConsent] = useState(null);
-  useEffect(() => { family.hub.call("/consent_text").then(setConsent, () => {}); }, []);
+  const place = useFocus(isScanning);
+  const isLinked = family.link === "open";
+  useEffect(() => {
+    if (isLinked && !consent) family.hub.call("/consent_text").then(setConsent, () => {});
+  }, [isLinked]);
   const found = (text) => { setScanning(false); setKey(keyOf(text)); family.say(""); };
   const fromPicture = (event) => family.attempt(async () => {
     const { read } = await import("./scan.js");
@@ -53,21 +58,24 @@ function NewToy({ isOpen }) {
     await family.hub.ask("bind_toy", { ...given, device_key, consent: consent?.version });
     sessionStorage.removeItem("toyhub.bind");
     setKey("");
+    setOpen(false);
+    const isFirst = family.toys.length === 0;
     await family.loadToys();
     await family.loadFriends();
     family.say(t("bound", { name: given.toy_name }));
+    if (isFirst) go("chats");
   };
   return html`
-    <details class="card" open=${isOpen || key !== ""} id="new-toy">
+    <details class="card" open=${isOpen} onToggle=${(event) => setOpen(event.target.open)} id="new-toy">
       <summary><h3>${t("add_toy")}</h3></summary>
-      ${isScanning ? html`<${Scanner} onfound=${found} onend=${() => setScanning(false)} />` : html`
+      ${isScanning ? html`<${Scanner} place=${place} onfound=${found} onend=${() => setScanning(false)} />` : html`
         <div class="buttons">
-          <button type="button" onClick=${() => setScanning(true)}>${t("scan")}</button>
+          <button type="button" ref=${place} onClick=${() => setScanning(true)}>${t("scan")}</button>
           <label class="button">${t("from_picture")}<input type="file" accept="image/*" class="unseen" onChange=${fromPicture} /></label>
         </div>`}
       <${Form} id="bind" work=${bind}>
         <label>${t("device_key")}
-          <input name="device_key" required value=${key} onInput=${(event) => setKey(event.target.value)} autocomplete="off" spellcheck="false" />
+          <input name="device_key" required value=${key} onInput=${(event) => setKey(event.target.value)} autocomplete="off" spellcheck=${false} />
         </label>
         <label>${t("toy_name")}<input name="toy_name" required maxlength="64" autocomplete="off" /></label>
         <label>${t("baby_name")}<input name="baby_name" required maxlength="64" autocomplete="off" /></label>
@@ -129,9 +137,10 @@ function Settings({ toy, isOwner }) {
           <div class="buttons"><button>${t("save")}</button></div>
         </${Form}>`}
       <h4>${t("content")}</h4>
-      <select aria-label=${t("content")} onChange=${(event) => family.attempt(() => change("set_content", { content: event.target.value }))}>
-        <option value="all" selected=${!settings.approved_only}>${t("all_content")}</option>
-        <option value="approved" selected=${settings.approved_only}>${t("approved_only")}</option>
+      <select aria-label=${t("content")} value=${settings.approved_only ? "approved" : "all"}
+          onChange=${(event) => family.attempt(() => change("set_content", { content: event.target.value }))}>
+        <option value="all">${t("all_content")}</option>
+        <option value="approved">${t("approved_only")}</option>
       </select>
       ${settings.approved_only && html`
         <ul class="plain">${content.map(({ _id, title }) => html`
@@ -209,7 +218,7 @@ function Toy({ toy }) {
     </li>`;
 }
 
-export function Toys() {
+export function Toys({ go }) {
   const join = async ({ invite }) => {
     await family.hub.ask("join", { user_id: family.me._id, invite });
     await family.loadToys();
@@ -220,7 +229,7 @@ export function Toys() {
       <h2 id="toys-title">${t("toys")}</h2>
       ${family.toys.length === 0 && html`<p class="empty-hint">${t("no_toys")}</p>`}
       <ul class="cards">${family.toys.map((toy) => html`<${Toy} key=${toy._id} toy=${toy} />`)}</ul>
-      ${family.link === "open" && html`<${NewToy} key=${family.toys.length} isOpen=${family.toys.length === 0} />`}
+      ${family.isLoaded && html`<${NewToy} go=${go} />`}
       <details class="card">
         <summary><h3>${t("join")}</h3></summary>
         <${Form} work=${join}>

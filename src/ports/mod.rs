@@ -13,6 +13,7 @@ pub mod erased;
 pub mod files;
 pub mod metrics;
 pub mod pem;
+pub mod progress;
 pub mod qr;
 pub mod reply;
 pub mod router;

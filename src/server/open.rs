@@ -10,7 +10,7 @@ use super::fault;
 use crate::api::events;
 use crate::config::{self, Config, SessionOverflow, seconds};
 use crate::domain::backup::unfinished_restore;
-use crate::domain::{Hub, Ports};
+use crate::domain::{Hub, Ports, Progress};
 use crate::edge::wire;
 use crate::model::{HubId, Secret};
 use crate::ports::chunks::{ChunkLimits, Chunks, Usage};
@@ -48,7 +48,7 @@ impl StartError {
 }
 
 /// Opens the ports of the hub.
-pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
+pub async fn open_hub(config: &Arc<Config>, progress: &Progress) -> Result<Arc<Hub>, StartError> {
     prepare_folder(&config.server.data_dir)?;
     if unfinished_restore(&config.server.data_dir) {
         let folder = config.server.data_dir.display();
@@ -60,7 +60,7 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
         super::clock::log(change);
     }
     folder.note_start(wire::now()).map_err(StartError::part)?;
-    let store = Store::open(&store_settings(config)).await;
+    let store = Store::open_watched(&store_settings(config), progress).await;
     let store = store.map_err(|error| store_fault(config, &error))?;
     // Nothing is written to a database before its identity was checked.
     let found = store.hub().await.map_err(|error| store_fault(config, &error))?;
@@ -72,7 +72,7 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
             return Err(StartError::part(fault));
         }
     };
-    store.prepare(&id).await.map_err(|error| store_fault(config, &error))?;
+    store.prepare(&id, progress).await.map_err(|error| store_fault(config, &error))?;
     // After the store, whose lock prevents a second hub from emptying the spool of the first.
     let files = open_files(config, &store, &id).await?;
     let space = Space::open(&config.server.data_dir, config.server.free_bytes_min)
@@ -122,7 +122,9 @@ pub async fn open_hub(config: &Arc<Config>) -> Result<Arc<Hub>, StartError> {
         encode_event: |event, seq| events::encode(event, seq, None),
     };
     let hub = Hub::new(ports, Arc::clone(config)).await.map_err(|error| StartError::Part(fault(&error)))?;
+    let watching = hub.watch_erasures(progress);
     let again = hub.erase_restored(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
+    drop(watching);
     if again > 0 {
         tracing::info!(again, "erasures from before the restore are repeated");
     }

@@ -159,6 +159,10 @@ step("looked");
 // Devices: a batch, its file, its sheets.
 await open("Devices");
 await page.fill("[name=count]", "30");
+await page.fill(".search", "no such device");
+await page.waitForSelector(".empty:text-is('No device.')");
+assert.equal(await page.inputValue("[name=count]"), "30", "what is typed stays when the page is drawn again");
+await page.fill(".search", "");
 await page.click("button:text-is('Make')");
 await page.waitForSelector("#batch");
 await accessible("devices");

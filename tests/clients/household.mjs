@@ -1,6 +1,6 @@
 // The settings of a toy and of an account in the family's app, by clicks alone.
 // node household.mjs HUB
-// The hub has the users mia and tom, and anna, a friend of mia; mia's toy Fluffy; and a piece of content.
+// The hub has the users mia and tom, and anna and ben, friends of mia; mia's toy Fluffy; and a piece of content.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 
@@ -13,7 +13,7 @@ const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", arg
 const faults = [];
 
 async function visit(username, password) {
-  const page = await (await browser.newContext({ locale: "en-GB" })).newPage();
+  const page = await (await browser.newContext({ locale: "en-GB", permissions: ["notifications"] })).newPage();
   page.setDefaultTimeout(50_000);
   page.on("pageerror", (error) => faults.push(String(error)));
   page.on("console", (line) => { if (line.type() === "error") faults.push(line.text()); });
@@ -99,6 +99,14 @@ await tom.click("[data-view=toys]");
 await tom.waitForFunction(() => document.querySelectorAll("[data-toy]").length === 0);
 step("removed");
 
+// A friendship ends.
+await mia.click("[data-view=chats]");
+await mia.click("[data-friend]:has-text('Ben')");
+await mia.click(".chat-head .more summary");
+await careful(mia.locator(".chat-head .more"), "End this friendship");
+await mia.waitForFunction(() => document.querySelectorAll("[data-friend]").length === 2);
+step("parted");
+
 // A friend is blocked, and not blocked any more.
 await mia.click("[data-view=chats]");
 await mia.click("[data-friend]:has-text('Anna')");
@@ -109,6 +117,25 @@ await mia.click("[data-view=people]");
 await mia.click("h3:text-is('Blocked') ~ ul button");
 await mia.waitForFunction(() => ![...document.querySelectorAll("h3")].some((title) => title.textContent === "Blocked"));
 step("blocked and unblocked");
+
+// A message while the page is behind another one.
+await mia.click("[data-view=account]");
+assert.equal(await mia.isChecked("#notify"), false, "not without the user's wish");
+await mia.check("#notify");
+await mia.evaluate(() => navigator.serviceWorker.ready);
+await mia.evaluate(() => Object.defineProperty(document, "hidden", { get: () => true }));
+step("wants to be notified");
+await mia.waitForSelector("[data-view=chats] .badge");
+const notified = () => mia.evaluate(async () => {
+  const registration = await navigator.serviceWorker.getRegistration();
+  const [shown] = await registration.getNotifications();
+  return shown && `${shown.title}: ${shown.body}`;
+});
+let shown;
+while (!(shown = await notified())) await mia.waitForTimeout(100);
+assert.equal(shown, "Fluffy: 1 unread");
+await mia.uncheck("#notify");
+step("notified");
 
 // The password, and what is noted.
 await mia.click("[data-view=account]");
@@ -122,7 +149,7 @@ await change.locator("[name=password]").fill("correct horse");
 await change.locator("button").click();
 await said(mia, "Done.");
 await mia.waitForSelector("#link[data-link=open]");
-await mia.click("details:has(#audit), details:not(.card) summary");
+await mia.click("summary:text-is('What happened')");
 await mia.waitForFunction(() => document.querySelectorAll("#audit li").length >= 5);
 await mia.click("#log-out");
 await mia.waitForSelector("#door");

@@ -22,10 +22,19 @@ await page.fill("[name=nickname]", "Mia");
 await page.click("#door button.main");
 await page.waitForSelector("#link[data-link=open]");
 await page.evaluate(() => navigator.serviceWorker.ready);
+await page.fill("#bind [name=device_key]", "a");
+await page.fill("#bind [name=device_key]", "");
+await page.fill("#bind [name=toy_name]", "Fluffy");
 await page.waitForFunction(() => navigator.serviceWorker.controller !== null);
+// A browser offers to install it; not in the private windows of this test.
+const session = await page.context().newCDPSession(page);
+const { installabilityErrors } = await session.send("Page.getInstallabilityErrors");
+assert.deepEqual(installabilityErrors.filter(({ errorId }) => errorId !== "in-incognito"), []);
 step("kept");
 
 await page.waitForSelector("#link[data-link=waiting]");
+assert.equal(await page.inputValue("#bind [name=toy_name]"), "Fluffy", "what is typed stays without a connection");
+assert.ok(await page.isVisible("#bind [name=toy_name]"), "and stays in sight");
 await page.reload();
 await page.waitForSelector("main.door [role=status]:has-text('connection')");
 assert.equal(await page.locator("#door").count(), 0, "the login is kept");

@@ -1,5 +1,5 @@
 // The pages of the hub in headless Chromium: the family's app and a toy in the browser, used by clicks alone.
-// node pages.mjs HUB KEY SECRET MICROPHONE
+// node pages.mjs HUB KEY SECRET KEY SECRET MICROPHONE
 // Prints a line of JSON for each step. pages_browser.rs cuts the connection between two of them.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -8,7 +8,7 @@ import { createRequire } from "node:module";
 const require = createRequire(`${process.env.NODE_PATH}/`);
 const { chromium } = require("playwright-core");
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
-const [hub, key, secret, microphone] = process.argv.slice(2);
+const [hub, key, secret, otherKey, otherSecret, microphone] = process.argv.slice(2);
 const step = (name, seen = {}) => console.log(JSON.stringify({ step: name, ...seen }));
 
 const FLAGS = [
@@ -21,7 +21,7 @@ const MARKUP = "<img src=x onerror=alert(1)>";
 const FIRST_LOAD_MAX_BYTES = 200 * 1024;
 
 /** A page that fails the test on errors, and on requests to other origins. While `isCut`, failed requests are expected. */
-async function newPage(browser, options = {}) {
+async function newPage(browser, options = {}, host = new URL(hub).host) {
   const context = await browser.newContext({ locale: "en-GB", ...options });
   const page = await context.newPage();
   const watched = { page, isCut: false, bytes: 0, faults: [] };
@@ -33,7 +33,7 @@ async function newPage(browser, options = {}) {
   });
   page.on("request", (request) => {
     const url = new URL(request.url());
-    if (!["blob:", "data:"].includes(url.protocol) && url.host !== new URL(hub).host) watched.faults.push(request.url());
+    if (!["blob:", "data:"].includes(url.protocol) && url.host !== host) watched.faults.push(request.url());
   });
   page.on("requestfinished", async (request) => {
     const sizes = await request.sizes().catch(() => null);
@@ -61,13 +61,24 @@ async function register(app, username, nickname) {
   await app.waitForSelector("#link[data-link=open]");
 }
 
-async function bind(app, name) {
+async function bind(app, name, shown = "[data-friend]") {
   await app.fill("#bind [name=toy_name]", name);
   await app.fill("#bind [name=baby_name]", "Emma");
   await app.check("#bind input[type=checkbox]");
   await app.click("#bind button.main");
-  await app.waitForSelector("[data-friend]");
+  await app.waitForSelector(shown);
 }
+
+async function logIn(app, password = "correct horse") {
+  if (await app.locator("[name=nickname]").count()) await app.click("#door button.quiet");
+  await app.fill("[name=username]", "mia");
+  await app.fill("[name=password]", password);
+  await app.click("#door button.main");
+}
+
+/** The app or the toy says this. */
+const says = (app, id, words) => app.waitForFunction(([id, words]) =>
+  document.getElementById(id)?.textContent.includes(words), [id, words]);
 
 /** Records in the app for as long, and sends. */
 async function record(app, seconds) {
@@ -109,6 +120,7 @@ const { page } = demo;
 const began = performance.now();
 await page.goto(`${hub}/demo#toy=${key}.${secret}`);
 const [app, toy] = [await frameOf(page, "app"), await frameOf(page, "toy")];
+const demoToy = toy;
 await toy.click("#power");
 await toy.waitForSelector("body[data-state=unbound]");
 await toy.waitForFunction(() => document.getElementById("qr").naturalWidth > 0);
@@ -120,7 +132,7 @@ await toy.waitForSelector("body[data-state=ready]");
 assert.equal(await toy.textContent("#name"), MARKUP);
 
 /** The child speaks, to the parent by default. */
-async function speak(seconds, target = { label: MARKUP }) {
+async function speak(seconds, target = { label: MARKUP }, [page, toy] = [demo.page, demoToy]) {
   await toy.selectOption("#target", target);
   await toy.hover("#talk");
   await page.mouse.down();
@@ -138,6 +150,13 @@ await app.click("#messages .theirs[data-state=new] .play");
 await app.waitForSelector("#messages .theirs[data-state=heard]");
 const sound = await decoded(app);
 assert.ok(sound.seconds > 1.5 && sound.seconds < 10 && sound.peak > 0.05, JSON.stringify(sound));
+// Again, from another position.
+await app.click("#messages .theirs .play");
+await app.waitForSelector("#messages .theirs input:not([disabled])");
+await app.fill("#messages .theirs input", String(sound.seconds - 0.5));
+const at = await app.inputValue("#messages .theirs input");
+assert.ok(Number(at) > sound.seconds - 0.6, at);
+await app.waitForSelector("#messages .theirs .play .icon.play");
 await accessible(app, "chat");
 
 // The parent answers, and the toy plays it.
@@ -198,6 +217,39 @@ await other.page.waitForSelector("#messages .own[data-state=heard]");
 await accessible(other.page.mainFrame(), "chat on a phone in the dark");
 await fits();
 
+// Its toy, whose code is typed by hand; the two toys become friends when both families want it, and talk.
+const second = await newPage(browser, { viewport: { width: 360, height: 740 } });
+await second.page.goto(`${hub}/toy#${otherKey}.${otherSecret}`);
+await second.page.click("#power");
+await second.page.waitForSelector("body[data-state=unbound]");
+await other.page.click("[data-view=toys]");
+await other.page.fill("#bind [name=device_key]", await second.page.textContent("#key"));
+await bind(other.page, "Rex", "[data-friend]:has-text('Rex')");
+await second.page.waitForSelector("body[data-state=ready]");
+await app.click("[data-view=people]");
+const fluffy = await app.textContent("#my-id >> xpath=../following-sibling::p[1]/code");
+await other.page.click("[data-view=people]");
+await other.page.fill("#add-friend [name=add_user]", fluffy);
+await other.page.selectOption("#add-friend [name=req_user]", { label: "Rex" });
+await other.page.fill("#add-friend [name=remark]", "Bear");
+await other.page.click("#add-friend button.main");
+await app.waitForSelector("[data-request]");
+assert.equal(await second.page.locator("#target option").count(), 2, "not without the other family");
+await app.fill("[data-request] input", "Rex");
+await app.click("[data-request] button.main");
+await second.page.waitForFunction(() => document.querySelectorAll("#target option").length === 3);
+await toy.waitForSelector("body[data-state=ready]");
+await speak(1.5, { label: "Bear" }, [second.page, second.page]);
+await says(second.page, "status", "Sent to Bear");
+await toy.waitForSelector("body[data-state=speaking]");
+await toy.waitForSelector("body[data-state=ready]");
+await speak(1.5, { label: "Rex" });
+await second.page.waitForSelector("body[data-state=speaking]");
+await second.page.waitForSelector("body[data-state=ready]");
+second.fine();
+await second.page.context().close();
+step("toys talked");
+
 // Settings of the toy, the stored data, and the end of an account.
 await app.click("[data-view=toys]");
 await app.click("[data-toy] details summary");
@@ -240,7 +292,7 @@ step("recording");
 await app.waitForSelector("#link[data-link=waiting]");
 await app.click("#send");
 await app.waitForSelector("#messages .own[data-state=waiting]");
-assert.match(await app.textContent("#note"), /is kept/);
+await says(app, "note", "is kept");
 const stored = () => app.evaluate(() => new Promise((resolve) => {
   indexedDB.open("toyhub").onsuccess = ({ target }) => {
     target.result.transaction("outbox").objectStore("outbox").count().onsuccess = ({ target }) => resolve(target.result);
@@ -277,20 +329,16 @@ step("logged out");
 const strict = await chromium.launch({ executablePath: "/usr/bin/chromium", args: FLAGS });
 const refused = await newPage(strict);
 await refused.page.goto(hub);
-await refused.page.click("#door button.quiet");
-await refused.page.fill("[name=username]", "mia");
-await refused.page.fill("[name=password]", "wrong horse");
-await refused.page.click("#door button.main");
+await logIn(refused.page, "wrong horse");
 await refused.page.waitForSelector("[role=alert]");
-await refused.page.fill("[name=password]", "correct horse");
-await refused.page.click("#door button.main");
+await logIn(refused.page);
 await refused.page.click("[data-friend]");
 await refused.page.click("#record");
-await refused.page.waitForFunction(() => /microphone/.test(document.getElementById("note").textContent));
+await says(refused.page, "note", "Allow this page to use the microphone");
 await refused.page.click("[data-view=toys]");
 await refused.page.click("#new-toy summary");
 await refused.page.click("#new-toy .buttons button");
-await refused.page.waitForFunction(() => /camera/.test(document.getElementById("note").textContent));
+await says(refused.page, "note", "The camera cannot be used");
 const [chooser] = await Promise.all([refused.page.waitForEvent("filechooser"), refused.page.click("#new-toy label.button")]);
 const qr = await (await fetch(`${hub}/get_qr/${key}.png`)).arrayBuffer();
 await chooser.setFiles({ name: "code.png", mimeType: "image/png", buffer: Buffer.from(qr) });
@@ -298,21 +346,74 @@ await refused.page.waitForFunction((key) => document.querySelector("#bind [name=
 refused.fine();
 await strict.close();
 
+// A device without a microphone, and a page over plain HTTP from another machine.
+const bare = await chromium.launch({
+  executablePath: "/usr/bin/chromium",
+  args: [
+    ...FLAGS.filter((flag) => flag !== "--use-fake-device-for-media-stream"), "--use-fake-ui-for-media-stream",
+    "--host-resolver-rules=MAP toys.test 127.0.0.1",
+  ],
+});
+const elsewhere = `toys.test:${new URL(hub).port}`;
+for (const [host, words] of [[new URL(hub).host, "has no microphone"], [elsewhere, "only over HTTPS"]]) {
+  const phone = await newPage(bare, {}, host);
+  await phone.page.goto(`http://${host}/`);
+  await logIn(phone.page);
+  await phone.page.click("[data-friend]");
+  await phone.page.click("#record");
+  await says(phone.page, "note", words);
+  await phone.page.waitForSelector("#record");
+  await phone.page.goto(`http://${host}/toy#${key}.${secret}`);
+  await phone.page.click("#power");
+  await phone.page.waitForSelector("body[data-state=ready]");
+  await phone.page.hover("#talk");
+  await phone.page.mouse.down();
+  await says(phone.page, "status", words);
+  await phone.page.mouse.up();
+  phone.fine();
+  await phone.page.context().close();
+}
+await bare.close();
+
 const full = await chromium.launch({ executablePath: "/usr/bin/chromium", args: [...FLAGS, ...MICROPHONE] });
 const cramped = await newPage(full);
 await cramped.page.addInitScript(() => {
   IDBObjectStore.prototype.put = () => { throw new DOMException("full", "QuotaExceededError"); };
 });
 await cramped.page.goto(hub);
-await cramped.page.click("#door button.quiet");
-await cramped.page.fill("[name=username]", "mia");
-await cramped.page.fill("[name=password]", "correct horse");
-await cramped.page.click("#door button.main");
+await logIn(cramped.page);
 await cramped.page.click("[data-friend]");
 await record(cramped.page, 1);
 await cramped.page.waitForFunction(() => /storage/.test(document.getElementById("note").textContent));
 await cramped.page.waitForSelector("#messages .own[data-message]");
 await cramped.page.waitForFunction(() => !document.querySelector("#messages .own:not([data-message])"));
 cramped.fine();
+await cramped.page.context().close();
+
+// A connection that breaks between two chunks of a recording: what the hub has is not sent again.
+const cut = await newPage(full);
+await cut.page.addInitScript(() => {
+  const send = WebSocket.prototype.send;
+  const voiced = [];
+  Object.assign(globalThis, { voiced });
+  WebSocket.prototype.send = function (text) {
+    const frame = JSON.parse(text);
+    if (frame.do === "voice") voiced.push(frame.n);
+    if (frame.do === "voice" && frame.n === 1 && voiced.length === 2) this.close();
+    else send.call(this, text);
+  };
+});
+await cut.page.goto(hub);
+await logIn(cut.page);
+await cut.page.click("[data-friend]");
+await cut.page.waitForSelector("#earlier, #messages .own[data-message]");
+if (await cut.page.locator("#earlier").count()) await cut.page.click("#earlier");
+await cut.page.waitForSelector("#messages .own[data-message]");
+const before = await cut.page.locator("#messages .own[data-message]").count();
+await record(cut.page, 9);
+await cut.page.waitForFunction((before) => document.querySelectorAll("#messages .own[data-message]").length > before, before);
+const voiced = await cut.page.evaluate(() => globalThis.voiced);
+assert.deepEqual(voiced.slice(0, 3), [0, 1, 1], "it continues after the chunk that was confirmed");
+cut.fine();
 await full.close();
 step("refused in words");

@@ -103,11 +103,15 @@ impl Script {
         Self { _child: child, lines }
     }
 
+    /// What it sees at the next step.
+    pub async fn next(&mut self, name: &str) -> Value {
+        let line = within(name, self.lines.next_line()).await.unwrap();
+        serde_json::from_str(&line.unwrap_or_else(|| panic!("ended before: {name}"))).unwrap()
+    }
+
     /// What it sees at this step, which is the next one.
     pub async fn step(&mut self, name: &str) -> Value {
-        let line =
-            within(name, self.lines.next_line()).await.unwrap().unwrap_or_else(|| panic!("ended before: {name}"));
-        let seen: Value = serde_json::from_str(&line).unwrap();
+        let seen = self.next(name).await;
         assert_eq!(seen["step"], name);
         seen
     }

@@ -46,6 +46,7 @@ mod pages_browser;
 mod pages_household;
 mod passwords;
 mod places;
+mod progress;
 mod promises;
 mod proxies;
 mod proxy_programs;

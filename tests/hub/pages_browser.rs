@@ -7,7 +7,10 @@ use tokio::process::Command;
 
 use crate::browser::{Script, microphone};
 use crate::clients::{installed, succeeds};
+use crate::mqtt::{Raw, V4, publish};
 use crate::relay::Relay;
+use crate::sound;
+use crate::spoken_model;
 use crate::world::World;
 
 /// The libraries of the pages, of whose types only the names are known.
@@ -108,6 +111,65 @@ async fn the_app_opens_without_a_connection_and_continues() {
     script.step("back").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn every_view_fits_every_screen_and_is_used_by_keyboard() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.bin"), spoken_model::saying("what time is it")).unwrap();
+    let world = World::start_in(folder, &[("TOYHUB_SPEECH__MODEL", "model.bin")]).await;
+    let (mia, tom) = (world.user("mia").await, world.user("tom").await);
+    let toy = world.toy(&mia, "Fluffy").await;
+    let to = |path, field, from: &str, to: &str, tone| {
+        let (fields, sound) = ([("user_id", from.to_owned()), ("to_user", to.to_owned())], sound::tone(tone));
+        let world = &world;
+        async move {
+            let fields = fields.each_ref().map(|(name, value)| (*name, value.as_str()));
+            assert_eq!(world.upload(path, field, sound, &fields).await["code"], 0);
+        }
+    };
+    for tone in 0..2 {
+        to("/app_uploader", "reco_file", &mia.id, &toy.id, tone).await;
+    }
+    // The toy has heard these.
+    let (status, _) = world.post("/recv_msg", json!({"from_user": mia.id, "to_user": toy.id})).await;
+    assert_eq!(status, 200);
+    for tone in 2..4 {
+        to("/toy_uploader", "reco", &toy.id, &mia.id, tone).await;
+    }
+    let wish = json!({
+        "req_user": tom.id, "add_user": mia.id, "type": "app", "req_info": "We met at the playground", "remark": "Mia",
+    });
+    assert_eq!(world.post_as(&tom, "/add_req", wish).await["code"], 0);
+    let (song, cover) = (world.folder().join("song.wav"), world.folder().join("cover.png"));
+    std::fs::write(&song, sound::wav()).unwrap();
+    std::fs::copy(world.data_dir().join(format!("files/qr/{}.png", toy.device_key)), &cover).unwrap();
+    let [song, cover] = [&song, &cover].map(|path| path.to_str().unwrap());
+    world.run(&["content", "add", song, "--title", "The Bear's Lullaby", "--cover", cover]).await;
+    world.run(&["toy", "content", &toy.id, "approved"]).await;
+    let mut board = Raw::connected(world.mqtt_addr(), V4, "board", &toy.device_key, &toy.secret).await;
+    for (id, key, value) in [(1, "battery", "83"), (2, "volume", "40")] {
+        board.send(&publish(V4, 0x33, &format!("toy/{}/state/{key}", toy.id), id, value.as_bytes())).await;
+        board.expect(0x40, &id.to_be_bytes()).await;
+    }
+    let (key, secret) = world.device().await;
+    let (microphone, _) = microphone(world.folder());
+    // What a camera sees that is held before the code.
+    let (code, camera) = (world.data_dir().join(format!("files/qr/{key}.png")), world.folder().join("camera.y4m"));
+    let mut film = Command::new("ffmpeg");
+    film.args(["-nostdin", "-loglevel", "error", "-loop", "1", "-i"]).arg(code);
+    film.args(["-t", "1", "-r", "5", "-vf", "scale=480:480,pad=640:480:80:0:white", "-pix_fmt", "yuv420p"])
+        .arg(&camera);
+    succeeds(film).await;
+    let [microphone, camera] = [&microphone, &camera].map(|path| path.to_str().unwrap());
+    let http = world.http();
+    let arguments = [&http, "correct horse", &toy.device_key, &toy.secret, &key, &secret, microphone, camera];
+    let mut script = Script::start("looks.mjs", arguments);
+    let mut looks = 0;
+    while script.next("the next look").await["step"] != "keyboard" {
+        looks += 1;
+    }
+    assert!(looks > 20, "{looks}");
+}
+
 /// `scripts/bench pages`
 #[tokio::test]
 #[ignore = "figures"]
@@ -125,10 +187,12 @@ async fn figures() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_family_uses_the_pages_alone() {
     let world = World::start().await;
-    let (key, secret) = world.device().await;
+    let ((key, secret), (other_key, other_secret)) = (world.device().await, world.device().await);
     let relay = Relay::to(world.http_addr()).await;
     let (microphone, _) = microphone(world.folder());
-    let mut script = Script::start("pages.mjs", [&relay.http(), &key, &secret, microphone.to_str().unwrap()]);
+    let (hub, microphone) = (relay.http(), microphone.to_str().unwrap());
+    let arguments = [hub.as_str(), &key, &secret, &other_key, &other_secret, microphone];
+    let mut script = Script::start("pages.mjs", arguments);
     for path in ["/", "/toy"] {
         let loaded = script.step("loaded").await;
         assert_eq!(loaded["path"], path);
@@ -136,7 +200,7 @@ async fn a_family_uses_the_pages_alone() {
     }
     let first = script.step("first message").await;
     println!("first message {} s after the page was opened", first["seconds"]);
-    for name in ["answered", "viewed", "befriended", "recording"] {
+    for name in ["answered", "viewed", "toys talked", "befriended", "recording"] {
         script.step(name).await;
     }
     relay.cut();

@@ -11,9 +11,11 @@ async fn a_family_sets_everything_by_clicks_alone() {
     let world = World::start().await;
     let (mia, tom, anna) = (world.user("mia").await, world.user("tom").await, world.user("anna").await);
     let toy = world.toy(&mia, "Fluffy").await;
-    let wish = json!({"req_user": anna.id, "add_user": mia.id, "type": "app", "req_info": "", "remark": "Mia"});
-    assert_eq!(world.post_as(&anna, "/add_req", wish).await["code"], 0);
-    world.accept(&mia, "Anna").await;
+    for (friend, remark) in [(&anna, "Anna"), (&world.user("ben").await, "Ben")] {
+        let wish = json!({"req_user": friend.id, "add_user": mia.id, "type": "app", "req_info": "", "remark": "Mia"});
+        assert_eq!(world.post_as(friend, "/add_req", wish).await["code"], 0);
+        world.accept(&mia, remark).await;
+    }
     let (song, cover) = (world.folder().join("song.wav"), world.folder().join("cover.png"));
     std::fs::write(&song, sound::wav()).unwrap();
     std::fs::copy(world.data_dir().join(format!("files/qr/{}.png", toy.device_key)), &cover).unwrap();
@@ -34,9 +36,14 @@ async fn a_family_sets_everything_by_clicks_alone() {
     assert_eq!(limits().await, [false, true, false]);
     script.step("removed").await;
     assert!(!guardians().await.contains(&tom.id));
+    script.step("parted").await;
     script.step("blocked and unblocked").await;
     let list = world.post_as(&mia, "/friend_list", json!({"_id": mia.id})).await["data"].clone();
     assert_eq!(list.as_array().unwrap().len(), 1, "the friendship is gone: {list}");
+    script.step("wants to be notified").await;
+    let message = [("user_id", toy.id.as_str()), ("to_user", mia.id.as_str())];
+    assert_eq!(world.upload("/toy_uploader", "reco", sound::beep(), &message).await["code"], 0);
+    script.step("notified").await;
     script.step("another password").await;
     let (_, answer) = world.post("/login", json!({"username": "mia", "password": "correct horse"})).await;
     assert_eq!(answer["code"], 1);

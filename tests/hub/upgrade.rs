@@ -24,9 +24,13 @@ async fn a_folder_of_version_0_1_opens_with_all_its_data() {
     let archive = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hub/folders/before-0.2.tar.xz");
     let unpack = tokio::process::Command::new("tar").args(["-xJf", archive, "-C"]).arg(folder.path()).status();
     assert!(within("the archive", unpack).await.unwrap().success());
-    let mut world = World::start_in(folder, &[]).await;
+    let mut world = World::start_in(folder, &[("TOYHUB_SERVER__LOG", "warn")]).await;
     let copy = world.data_dir().join("db.before-0.2");
     assert!(copy.join("manifest").is_dir(), "a copy is kept");
+    let said = std::fs::read_to_string(world.log()).unwrap();
+    let line = said.lines().find_map(|line| line.strip_prefix("keeping a copy of the database: ")).expect(&said);
+    let (done, total) = line.split_once(" of ").unwrap();
+    assert!(done == total && said.contains("migrating the tables: "), "{said}");
 
     let mia = world.ok("/login", json!({"username": "mia", "password": "secret-mia"})).await["data"].clone();
     assert_eq!((&mia["_id"], &mia["friend_list"][0]["unread"]), (&json!(MIA), &json!(5)));

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::model::HubId;
 use crate::ports::backup::{self, BackupError, BackupFolder, Part, Snapshot, Target};
 use crate::ports::erased;
+use crate::ports::progress::{Progress, Unit};
 use crate::ports::store::{Dump, Store, StoreSettings, read_dump, schema_version};
 
 /// The options of a restore.
@@ -60,9 +61,10 @@ pub async fn restore(
     config: &Config,
     settings_of: fn(&Config) -> StoreSettings,
     request: Restore,
+    progress: &Progress,
 ) -> Result<Restored, BackupFault> {
     let from = request.from.clone();
-    restore_snapshot(config, settings_of, request).await.map_err(|fault| match fault {
+    restore_snapshot(config, settings_of, request, progress).await.map_err(|fault| match fault {
         BackupFault::Folder(BackupError::Io { path, error }) if path == from && error.kind() == ErrorKind::NotFound => {
             BackupError::Empty(path).into()
         }
@@ -85,6 +87,7 @@ async fn restore_snapshot(
     config: &Config,
     settings_of: fn(&Config) -> StoreSettings,
     request: Restore,
+    progress: &Progress,
 ) -> Result<Restored, BackupFault> {
     if config.store.url != "embedded" {
         return Err(BackupFault::NotHere);
@@ -110,17 +113,19 @@ async fn restore_snapshot(
     let mut building = config.clone();
     building.server.data_dir = target.path().to_owned();
 
+    let checking = progress.begin("checking the backup", None, Unit::Items);
     check_database(&snapshot).await?;
-    restore_database(&snapshot, &settings_of(&building), target.path()).await?;
+    drop(checking);
+    restore_database(&snapshot, &settings_of(&building), target.path(), progress).await?;
     let sessions = building.server.sessions_file();
     let files = backup::blocking({
         let (snapshot, data) = (Arc::clone(&snapshot), target.path().to_owned());
-        let before = config.server.data_dir.clone();
+        let (before, progress) = (config.server.data_dir.clone(), progress.clone());
         move || {
             snapshot.extract_part(SESSIONS, &snapshot.manifest.sessions, &sessions)?;
             let mut all = backup::Extracted::default();
             for folder in snapshot.manifest.lists.keys() {
-                let some = snapshot.extract_files(folder, &data, leave_out_damaged)?;
+                let some = snapshot.extract_files(folder, &data, leave_out_damaged, &progress)?;
                 all.files += some.files;
                 all.bytes += some.bytes;
                 all.named.extend(some.named);
@@ -160,12 +165,17 @@ async fn check_database(snapshot: &Arc<Snapshot>) -> Result<(), BackupFault> {
 }
 
 /// Creates a database from the export, and reads it back.
-async fn restore_database(snapshot: &Snapshot, settings: &StoreSettings, beside: &Path) -> Result<(), BackupFault> {
+async fn restore_database(
+    snapshot: &Snapshot,
+    settings: &StoreSettings,
+    beside: &Path,
+    progress: &Progress,
+) -> Result<(), BackupFault> {
     let store = Store::open_to_import(settings).await.map_err(BackupFault::Store)?;
     let again = beside.join(DATABASE);
     let restored = async {
-        store.import_from(&snapshot.part(DATABASE)).await?;
-        store.export_to(&again, &CancellationToken::new()).await
+        store.import_from(&snapshot.part(DATABASE), progress).await?;
+        store.export_to(&again, &CancellationToken::new(), progress).await
     };
     let restored = restored.await;
     store.close().await.map_err(BackupFault::Store)?;

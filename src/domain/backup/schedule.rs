@@ -7,6 +7,7 @@ use crate::domain::Hub;
 use crate::domain::units::HOUR_S;
 use crate::model::Timestamp;
 use crate::ports::backup;
+use crate::ports::progress::Progress;
 
 impl Hub {
     /// Makes the backup of `[backup]`, if one is due.
@@ -16,7 +17,7 @@ impl Hub {
         if !is_due(newest, now, settings.interval_h) {
             return Ok(None);
         }
-        self.back_up(&settings.dir, Some(settings.keep), now).await.map(Some)
+        self.back_up(&settings.dir, Some(settings.keep), now, &Progress::unwatched()).await.map(Some)
     }
 }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{chat_mark, device_mark, ended_mark, friend_mark, hidden_mark, message_mark, party_mark};
 use crate::domain::error::DomainError;
 use crate::domain::housekeeping::system_time;
-use crate::domain::{FileKind, Hub};
+use crate::domain::{Counter, FileKind, Hub, Unit};
 use crate::model::{ChatId, DeviceKey, Event, FileName, Party, PartyId, Timestamp, UserId};
 use crate::ports::erased::{self, Mark};
 use crate::ports::store::{ChatErasure, Erasing, Erasure, StoredMessage};
@@ -48,21 +48,28 @@ impl Hub {
     /// data folder, including the files of the database and of the sessions.
     pub async fn finish_erasures(&self, now: Timestamp) -> Result<usize, DomainError> {
         let _one = self.erasures.working.acquire().await.map_err(DomainError::internal)?;
-        let mut done = BTreeMap::new();
+        let progress = self.erasures.progress();
+        let (mut done, mut counter) = (BTreeMap::new(), None);
         loop {
             let open = self.store.erasures().await?;
             let new: Vec<Erasure> = open.into_iter().filter(|open| !done.contains_key(&open.id)).collect();
             if new.is_empty() {
                 break;
             }
+            let begin = || progress.begin("erasing messages and accounts", Some(0), Unit::Items);
+            let counter = counter.get_or_insert_with(begin);
+            counter.grow(new.iter().map(size_of).sum());
             for erasure in new {
-                self.carry_out_erasure(&erasure, now).await?;
+                self.carry_out_erasure(&erasure, now, counter).await?;
+                counter.add(1);
                 done.insert(erasure.id.clone(), erasure.what);
             }
         }
+        drop(counter);
         if done.is_empty() {
             return Ok(0);
         }
+        let _compacting = progress.begin("removing old bytes from the database", None, Unit::Items);
         // The notices are deleted last, after all messages that use them.
         for erasure in self.store.erasures().await?.iter().filter(|open| done.contains_key(&open.id)) {
             self.delete_sounds(&erasure.sounds).await?;
@@ -86,7 +93,7 @@ impl Hub {
         Ok(self.store.erasures().await?.len())
     }
 
-    async fn carry_out_erasure(&self, erasure: &Erasure, now: Timestamp) -> Result<(), DomainError> {
+    async fn carry_out_erasure(&self, erasure: &Erasure, now: Timestamp, counter: &Counter) -> Result<(), DomainError> {
         match &erasure.what {
             Erasing::Party { party, device } => {
                 let device_mark = device.as_ref().map(device_mark);
@@ -99,14 +106,15 @@ impl Hub {
                     let of_chat = of_chat.unwrap_or_else(|| chat_mark(chat));
                     self.write_marks(vec![of_chat, friend_mark(a, b), friend_mark(b, a)]).await?;
                 }
-                self.carry_out_chat(erasure, chat, *up_to, only_of.as_ref()).await?;
-                self.cut_streams(parties, &[chat.to_string()]).await?;
+                self.carry_out_chat(erasure, chat, (*up_to, only_of.as_ref()), counter).await?;
+                // A friend is gone, although an earlier erasure may have cut off the events that named it.
+                self.cut_streams(parties, &[chat.to_string()], *ends_friendship).await?;
                 self.router.forget_retained(&format!("chat/{chat}"));
                 Ok(())
             }
             Erasing::Message { id, parties } => {
                 self.write_marks(vec![message_mark(id)]).await?;
-                self.cut_streams(parties, &[id.to_string()]).await
+                self.cut_streams(parties, &[id.to_string()], false).await
             }
             Erasing::Trace => Ok(()),
         }
@@ -136,7 +144,7 @@ impl Hub {
             let page = self.store.users_after(&last).await?;
             let Some(end) = page.last().cloned() else { break };
             for user in page {
-                self.cut_stream(&user.parse().map_err(DomainError::internal)?, &subjects).await?;
+                self.cut_stream(&user.parse().map_err(DomainError::internal)?, &subjects, false).await?;
             }
             last = end;
         }
@@ -190,14 +198,19 @@ impl Hub {
         &self,
         erasure: &Erasure,
         chat: &ChatId,
-        up_to: u64,
-        only_of: Option<&PartyId>,
+        (up_to, only_of): (u64, Option<&PartyId>),
+        counter: &Counter,
     ) -> Result<(), DomainError> {
         let is_marked_whole = matches!(erasure.what, Erasing::Chat { ends_friendship: true, .. });
         let mut first = 1;
         loop {
             let batch = self.store.stored_messages(chat, (first, up_to), BATCH).await?;
-            let Some(last) = batch.last() else { return Ok(()) };
+            let Some(last) = batch.last() else {
+                // Numbers without a message are done, too.
+                counter.add((up_to + 1).saturating_sub(first));
+                return Ok(());
+            };
+            counter.add(last.seq + 1 - first);
             first = last.seq + 1;
             let goes = |message: &&StoredMessage| {
                 let is_hidden_from_other = message.hidden.as_ref().is_some_and(|from| Some(from) != only_of);
@@ -240,16 +253,16 @@ impl Hub {
         let numbers: Vec<u64> = messages.iter().map(|message| message.seq).collect();
         self.store.erase_messages(chat, &numbers, (&[], None)).await?;
         let ids: Vec<String> = messages.iter().map(|message| message.id.to_string()).collect();
-        self.cut_streams(parties, &ids).await
+        self.cut_streams(parties, &ids, false).await
     }
 
     /// Deletes the events about subjects from the streams of the two parties of a chat, and the answers to their
-    /// uploads.
-    async fn cut_streams(&self, parties: &[PartyId], subjects: &[String]) -> Result<(), DomainError> {
+    /// uploads. With `is_told` the parties are notified in any case.
+    async fn cut_streams(&self, parties: &[PartyId], subjects: &[String], is_told: bool) -> Result<(), DomainError> {
         for id in parties {
             let Some((party, _)) = self.store.party(id).await? else { continue };
             if let Party::User(user) = &party {
-                self.cut_stream(user, subjects).await?;
+                self.cut_stream(user, subjects, is_told).await?;
             }
             let chunks = Arc::clone(&self.chunks);
             let forgotten = self.disk_workers.run(move || chunks.forget_answers(&party)).await?;
@@ -258,8 +271,8 @@ impl Hub {
         Ok(())
     }
 
-    async fn cut_stream(&self, user: &UserId, subjects: &[String]) -> Result<(), DomainError> {
-        if let Some(seq) = self.store.cut_stream(user, subjects).await? {
+    async fn cut_stream(&self, user: &UserId, subjects: &[String], is_told: bool) -> Result<(), DomainError> {
+        if let Some(seq) = self.store.cut_stream(user, subjects, is_told).await? {
             self.announce(&Party::User(user.clone()), &Event::Erased, Some(seq)).await;
         }
         Ok(())
@@ -310,6 +323,14 @@ impl Hub {
             Ok::<_, std::io::Error>(())
         });
         written.await?.map_err(DomainError::internal)
+    }
+}
+
+/// The work of an erasure: itself, and the numbers of the chat that it erases.
+fn size_of(erasure: &Erasure) -> u64 {
+    match erasure.what {
+        Erasing::Chat { up_to, .. } => up_to + 1,
+        Erasing::Party { .. } | Erasing::Message { .. } | Erasing::Trace => 1,
     }
 }
 

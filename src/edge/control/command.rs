@@ -49,6 +49,11 @@ pub enum Command {
         #[serde(default)]
         name: Option<String>,
     },
+    /// Adds the pieces of a list. The hub reads the list and its files itself, with its own permissions.
+    ImportContent {
+        /// The list.
+        file: PathBuf,
+    },
     /// The content library.
     ListContent,
     /// The users.

@@ -142,7 +142,7 @@ fn parse(bytes: &[u8]) -> (Vec<MovingDevice>, Vec<BadLine>) {
 }
 
 /// The line in which a record begins: its position is that of the blank lines before it.
-fn line_of_record(bytes: &[u8], position: &Position) -> u64 {
+pub(super) fn line_of_record(bytes: &[u8], position: &Position) -> u64 {
     let from = usize::try_from(position.byte()).unwrap_or(usize::MAX);
     let blank = bytes.iter().skip(from).take_while(|byte| matches!(byte, b'\r' | b'\n'));
     position.line() + blank.filter(|byte| **byte == b'\n').count() as u64

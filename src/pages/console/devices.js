@@ -74,7 +74,7 @@ export function Devices() {
         ? html`<${Batch} devices=${batch} onprint=${setPrinted} onend=${() => setBatch(null)} />`
         : html`<div class="card"><${Form} label="New devices" work=${add}>
             <div class="line">
-              <label>New devices<input type="number" name="count" min="1" max=${data?.batch_max ?? 1000} value="1" required /></label>
+              <label>New devices<input type="number" name="count" min="1" max=${data?.batch_max ?? 1000} defaultValue="1" required /></label>
               <button class="main">Make</button>
             </div>
           </${Form}></div>`}

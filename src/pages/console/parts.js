@@ -120,14 +120,22 @@ export function Search({ label, onsearch }) {
     clearTimeout(timer.current);
     timer.current = setTimeout(() => onsearch(target.value.trim()), 250);
   };
-  return html`<input type="search" class="search" aria-label=${label} placeholder=${label} onInput=${changed} autocomplete="off" spellcheck="false" />`;
+  return html`<input type="search" class="search" aria-label=${label} placeholder=${label} onInput=${changed} autocomplete="off" spellcheck=${false} />`;
 }
 
-/** A button that asks once more before it acts. */
+/** A button that asks once more before it acts. The focus follows, as the button that had it is gone. */
 export function Careful({ label, question, act }) {
   const [isAsking, setAsking] = useState(false);
   const [isBusy, setBusy] = useState(false);
-  if (!isAsking) return html`<button type="button" class="danger" onClick=${() => setAsking(true)}>${label}</button>`;
+  const place = useRef(null);
+  const isFirst = useRef(true);
+  useEffect(() => {
+    if (!isFirst.current) place.current?.focus();
+    isFirst.current = false;
+  }, [isAsking]);
+  if (!isAsking) {
+    return html`<button type="button" key="ask" ref=${place} class="danger" onClick=${() => setAsking(true)}>${label}</button>`;
+  }
   const confirm = async () => {
     setBusy(true);
     await act();
@@ -135,10 +143,10 @@ export function Careful({ label, question, act }) {
     setAsking(false);
   };
   return html`
-    <span class="careful" role="group" aria-label=${question}>
+    <span class="careful" key="sure" role="group" aria-label=${question}>
       <span>${question}</span>
       <button type="button" class="danger full" disabled=${isBusy} onClick=${confirm}>${label}</button>
-      <button type="button" disabled=${isBusy} onClick=${() => setAsking(false)}>Cancel</button>
+      <button type="button" ref=${place} disabled=${isBusy} onClick=${() => setAsking(false)}>Cancel</button>
     </span>`;
 }
 

@@ -1,6 +1,6 @@
 // The speech model, and a test of it with the microphone.
 
-import { html, useState } from "../vendor/preact.js";
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { NoMicrophone, Recording } from "../recorder.js";
 import { send } from "./api.js";
 import { Loading, Page, bytes, useAnswer } from "./parts.js";
@@ -29,18 +29,31 @@ function Heard({ heard }) {
 
 function Test({ isOn }) {
   const [recording, setRecording] = useState(null);
+  const current = useRef(null);
+  const isShown = useRef(true);
   const [state, setState] = useState({ isBusy: false, heard: null, failure: "" });
+  // The microphone is off on other pages.
+  useEffect(() => () => { isShown.current = false; current.current?.finish(); }, []);
   const start = async () => {
-    setState({ isBusy: false, heard: null, failure: "" });
+    setState({ isBusy: true, heard: null, failure: "" });
     try {
-      setRecording(await Recording.start());
+      const started = await Recording.start(() => stop());
+      if (!isShown.current) {
+        await started.finish();
+        return;
+      }
+      current.current = started;
+      setRecording(started);
     } catch (error) {
       const failure = error instanceof NoMicrophone ? REASONS[error.reason] : error.message;
       setState({ isBusy: false, heard: null, failure });
     }
   };
   const stop = async () => {
-    const { sound } = await recording.finish();
+    const own = current.current;
+    if (!own) return;
+    current.current = null;
+    const { sound } = await own.finish();
     setRecording(null);
     setState({ isBusy: true, heard: null, failure: "" });
     try {
@@ -56,7 +69,7 @@ function Test({ isOn }) {
       <div class="buttons">
         ${recording
           ? html`<button type="button" class="main" id="stop" onClick=${stop}>Stop and recognise</button><span class="live">Recording…</span>`
-          : html`<button type="button" class="main" id="record" disabled=${!isOn || state.isBusy} onClick=${start}>${state.isBusy ? "Recognising…" : "Record"}</button>`}
+          : html`<button type="button" class="main" id="record" disabled=${!isOn || state.isBusy} onClick=${start}>${state.isBusy ? "One moment…" : "Record"}</button>`}
       </div>
       ${state.heard && html`<${Heard} heard=${state.heard} />`}
       ${state.failure && html`<p class="failure" role="alert">${state.failure}</p>`}

@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{HubId, Timestamp};
 use crate::ports::data_folder::{advice, make_private_folder};
+use crate::ports::progress::{Progress, Unit};
 
 pub use manifest::{Manifest, Part};
 pub use pool::{Copied, Extracted, Paths};
@@ -278,8 +279,12 @@ impl Unfinished {
         folder: &str,
         skip: &[&str],
         stop: &CancellationToken,
+        progress: &Progress,
     ) -> Result<Copied, BackupError> {
-        pool::copy_in(&self.folder.path, &self.path, self.previous.as_deref(), data, folder, skip, stop)
+        let total = if progress.is_watched() { pool::count(&data.join(folder), skip) } else { 0 };
+        let counter = progress.begin(step_of(folder), Some(total), Unit::Items);
+        let previous = self.previous.as_deref();
+        pool::copy_in(&self.folder.path, &self.path, previous, data, folder, skip, (stop, &counter))
     }
 
     /// The paths in the list of [`Self::copy_files`].
@@ -337,14 +342,31 @@ impl Snapshot {
 
     /// Copies all files of a list to their paths below `data`. Missing or damaged files are an error; with `leave_out`
     /// they are skipped and reported.
-    pub fn extract_files(&self, folder: &str, data: &Path, leave_out: bool) -> Result<Extracted, BackupError> {
+    pub fn extract_files(
+        &self,
+        folder: &str,
+        data: &Path,
+        leave_out: bool,
+        progress: &Progress,
+    ) -> Result<Extracted, BackupError> {
         let expected = self.manifest.lists.get(folder);
         let list = pool::list_path(&self.path, folder);
         let Some(expected) = expected else {
             let why = format!("the manifest does not contain the list of {folder}");
             return Err(BackupError::Damaged { path: list, why });
         };
-        pool::extract_all(&self.pool, &list, expected, data, leave_out)
+        let total = if progress.is_watched() { pool::lines_of(&list) } else { 0 };
+        let counter = progress.begin(step_of(folder), Some(total), Unit::Items);
+        pool::extract_all(&self.pool, &list, expected, data, leave_out, &counter)
+    }
+}
+
+/// The name of the step that copies a folder of the data.
+fn step_of(folder: &str) -> &'static str {
+    match folder {
+        "chunks" => "copying recordings in chunks",
+        "ai-recordings" => "copying recordings to the hub",
+        _ => "copying sounds and pictures",
     }
 }
 

@@ -16,6 +16,7 @@ use tempfile::{NamedTempFile, TempPath};
 use tokio_util::sync::CancellationToken;
 
 use super::{At as _, BackupError, Part, make_folder, new_file, sync_file_system, sync_folder};
+use crate::ports::progress::Counter;
 
 /// The folder of the pool.
 pub(super) const FOLDER: &str = "pool";
@@ -141,6 +142,25 @@ impl Iterator for List {
     }
 }
 
+/// The number of files below a folder, as far as it can be read.
+pub(super) fn count(folder: &Path, skip: &[&str]) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let of = |entry: fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => {
+            let is_skipped = entry.file_name().to_str().is_some_and(|name| skip.contains(&name));
+            if is_skipped { 0 } else { count(&entry.path(), &[]) }
+        }
+        Ok(kind) => u64::from(kind.is_file()),
+        Err(_) => 0,
+    };
+    entries.flatten().map(of).sum()
+}
+
+/// The number of lines of a list.
+pub(super) fn lines_of(list: &Path) -> u64 {
+    List::open(list).map_or(0, |lines| lines.count() as u64)
+}
+
 /// The order of paths in a walk through sorted folders.
 fn compare(a: &str, b: &str) -> Ordering {
     a.split('/').cmp(b.split('/'))
@@ -154,8 +174,9 @@ pub(super) fn copy_in(
     data: &Path,
     folder: &str,
     skip: &[&str],
-    stop: &CancellationToken,
+    watched: (&CancellationToken, &Counter),
 ) -> Result<Copied, BackupError> {
+    let (stop, counter) = watched;
     let path = list_path(snapshot, folder);
     // Without the list of the previous snapshot, all files are read again.
     let known = previous.and_then(|previous| List::open(&list_path(previous, folder)).ok());
@@ -169,6 +190,7 @@ pub(super) fn copy_in(
         fresh: BTreeSet::new(),
         touched: BTreeSet::new(),
         stop,
+        counter,
         copied: Copied {
             files: 0,
             bytes: 0,
@@ -207,6 +229,8 @@ struct Intake<'a, I: Iterator<Item = Line>> {
     /// Folders of the pool with new entries.
     touched: BTreeSet<PathBuf>,
     stop: &'a CancellationToken,
+    /// The files of the folder.
+    counter: &'a Counter,
     copied: Copied,
 }
 
@@ -261,6 +285,7 @@ impl<I: Iterator<Item = Line>> Intake<'_, I> {
         };
         self.copied.files += 1;
         self.copied.bytes += line.size;
+        self.counter.add(1);
         writeln!(self.list, "{} {} {} {}", line.hash, line.size, line.modified_ns, line.path).at(path)
     }
 
@@ -379,6 +404,7 @@ pub(super) fn extract_all(
     expected: &Part,
     data: &Path,
     leave_out: bool,
+    counter: &Counter,
 ) -> Result<Extracted, BackupError> {
     let mut extracted = Extracted::default();
     check(list, expected)?;
@@ -410,6 +436,7 @@ pub(super) fn extract_all(
             }
             Err(error) => return Err(error),
         }
+        counter.add(1);
     }
     if extracted.left_out > 0 && !leave_out {
         let why = format!(

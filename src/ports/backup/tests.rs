@@ -42,7 +42,9 @@ impl Desk {
     /// Makes a complete snapshot. Returns its name and the result of the copy.
     fn back_up(&self, keep: Option<usize>) -> (String, Copied) {
         let unfinished = self.begin();
-        let copied = unfinished.copy_files(&self.data(), "files", &["reply"], &CancellationToken::new()).unwrap();
+        let copied = unfinished
+            .copy_files(&self.data(), "files", &["reply"], &CancellationToken::new(), &Progress::unwatched())
+            .unwrap();
         let [database, sessions] = [DATABASE, SESSIONS].map(|part| Part::of(&unfinished.part(part)).unwrap());
         let mut manifest = Manifest::new(NOW, 1, database, sessions);
         manifest.lists.insert("files".into(), copied.list.clone());
@@ -82,7 +84,8 @@ fn a_later_snapshot_adds_only_new_files() {
     assert_eq!([first.as_str(), &second], ["000001-20261126T143124Z", "000002-20261126T143124Z"]);
 
     let target = desk.folder.path().join("restored");
-    let extracted = desk.snapshot(None).unwrap().extract_files("files", &target, false).unwrap();
+    let extracted =
+        desk.snapshot(None).unwrap().extract_files("files", &target, false, &Progress::unwatched()).unwrap();
     assert_eq!((extracted.files, extracted.bytes), (4, 21));
     for (path, content) in
         [("chat/a.mp3", "first"), ("chat/aa.mp3", "third"), ("chat/b.mp3", "second"), ("image/a.jpg", "first")]
@@ -93,7 +96,10 @@ fn a_later_snapshot_adds_only_new_files() {
     }
     assert!(!target.join("files/reply").exists());
     let old = desk.folder.path().join("old");
-    assert_eq!(desk.snapshot(Some(&first)).unwrap().extract_files("files", &old, false).unwrap().files, 3);
+    assert_eq!(
+        desk.snapshot(Some(&first)).unwrap().extract_files("files", &old, false, &Progress::unwatched()).unwrap().files,
+        3
+    );
     assert!(!old.join("files/chat/aa.mp3").exists());
 }
 
@@ -108,7 +114,7 @@ fn a_file_that_is_changed_under_its_name_is_copied_again() {
     desk.back_up(None);
     for (name, content) in [(Some(first.as_str()), "first"), (None, "other")] {
         let target = desk.folder.path().join(content);
-        desk.snapshot(name).unwrap().extract_files("files", &target, false).unwrap();
+        desk.snapshot(name).unwrap().extract_files("files", &target, false, &Progress::unwatched()).unwrap();
         assert_eq!(std::fs::read_to_string(target.join("files/chat/a.mp3")).unwrap(), content);
     }
 }
@@ -119,7 +125,7 @@ fn an_interrupted_backup_is_no_snapshot_and_does_not_disturb_the_next() {
     desk.write("files/chat/a.mp3", "first");
     let unfinished = desk.begin();
     let (path, stop) = (unfinished.part(""), CancellationToken::new());
-    unfinished.copy_files(&desk.data(), "files", &[], &stop).unwrap();
+    unfinished.copy_files(&desk.data(), "files", &[], &stop, &Progress::unwatched()).unwrap();
     // As after SIGKILL: nothing is cleaned up, and the system has released the lock.
     let kept = desk.folder.path().join("kept");
     std::fs::rename(&path, &kept).unwrap();
@@ -130,7 +136,7 @@ fn an_interrupted_backup_is_no_snapshot_and_does_not_disturb_the_next() {
     assert_eq!((name.as_str(), copied.new_files), ("000001-20261126T143124Z", 0), "the pool has it already");
     assert!(!path.exists());
     stop.cancel();
-    let stopped = desk.begin().copy_files(&desk.data(), "files", &[], &stop);
+    let stopped = desk.begin().copy_files(&desk.data(), "files", &[], &stop, &Progress::unwatched());
     assert!(matches!(stopped, Err(BackupError::Stopped)));
     assert_eq!(BackupFolder::open(&desk.backups()).unwrap().names().unwrap(), [name]);
 }
@@ -146,12 +152,12 @@ fn damage_is_named() {
     std::fs::remove_file(desk.pooled("third")).unwrap();
     let snapshot = desk.snapshot(None).unwrap();
     let target = desk.folder.path().join("restored");
-    let error = snapshot.extract_files("files", &target, false).unwrap_err().to_string();
+    let error = snapshot.extract_files("files", &target, false, &Progress::unwatched()).unwrap_err().to_string();
     assert!(error.contains("2 of 3 files"), "{error}");
     assert!(error.contains("files/chat/b.mp3") && error.contains("is damaged"), "{error}");
     assert!(error.contains("files/chat/c.mp3") && error.contains("is missing"), "{error}");
     let other = desk.folder.path().join("other");
-    let extracted = snapshot.extract_files("files", &other, true).unwrap();
+    let extracted = snapshot.extract_files("files", &other, true, &Progress::unwatched()).unwrap();
     assert_eq!((extracted.files, extracted.left_out), (1, 2));
     assert!(!other.join("files/chat/b.mp3").exists());
 
@@ -163,7 +169,8 @@ fn damage_is_named() {
     let list = snapshot.part("files.list");
     let text = std::fs::read_to_string(&list).unwrap();
     std::fs::write(&list, text.replace("a.mp3", "d.mp3")).unwrap();
-    let error = snapshot.extract_files("files", &target.join("2"), true).unwrap_err().to_string();
+    let error =
+        snapshot.extract_files("files", &target.join("2"), true, &Progress::unwatched()).unwrap_err().to_string();
     assert!(error.contains("files.list: is damaged"), "{error}");
     std::fs::write(snapshot.part("manifest.toml"), "format = ").unwrap();
     let error = desk.snapshot(None).unwrap_err().to_string();
@@ -199,7 +206,10 @@ fn old_snapshots_go_with_the_files_that_only_they_had() {
     assert!(!desk.pooled("gone").exists() && !desk.backups().join(first).exists());
     assert!(desk.pooled("stays").exists() && desk.backups().join("notes.txt").exists());
     let target = desk.folder.path().join("restored");
-    assert_eq!(desk.snapshot(None).unwrap().extract_files("files", &target, false).unwrap().files, 1);
+    assert_eq!(
+        desk.snapshot(None).unwrap().extract_files("files", &target, false, &Progress::unwatched()).unwrap().files,
+        1
+    );
 }
 
 #[test]
@@ -228,7 +238,9 @@ fn a_list_does_not_lead_out_of_its_folder() {
         let line = text.rsplit_once(' ').unwrap().0;
         std::fs::write(&list, format!("{line} {path}\n")).unwrap();
         snapshot.manifest.lists.insert("files".into(), Part::of(&list).unwrap());
-        let error = snapshot.extract_files("files", &desk.folder.path().join("restored"), true).unwrap_err();
+        let error = snapshot
+            .extract_files("files", &desk.folder.path().join("restored"), true, &Progress::unwatched())
+            .unwrap_err();
         assert!(error.to_string().contains("damaged line"), "{path}: {error}");
     }
 }

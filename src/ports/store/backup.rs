@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
 use super::{Location, SCHEMA_VERSION, Store, StoreError};
+use crate::ports::progress::{Progress, Unit};
 
 /// Pieces of the text that are buffered for the writer; beyond that, the engine waits.
 const PIECES_MAX: usize = 1;
@@ -44,8 +45,14 @@ impl Store {
     /// continue.
     ///
     /// Rows are encoded on a separate thread, not on those that serve connections.
-    pub async fn export_to(&self, path: &Path, stop: &CancellationToken) -> Result<(), StoreError> {
+    pub async fn export_to(
+        &self,
+        path: &Path,
+        stop: &CancellationToken,
+        progress: &Progress,
+    ) -> Result<(), StoreError> {
         let _era = self.era();
+        let counter = progress.begin("copying the database", None, Unit::Bytes);
         let failed = |error: anyhow::Error| StoreError::Copy(error.to_string());
         let (datastore, session) = self.datastore()?;
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
@@ -59,6 +66,7 @@ impl Store {
                     while let Ok(piece) = received.recv().await {
                         let piece: Vec<u8> = piece;
                         file.write_all(&piece)?;
+                        counter.add(piece.len() as u64);
                     }
                     file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
                 };
@@ -77,10 +85,13 @@ impl Store {
 
     /// Imports an export into this database, which must be new. The text defines its own tables; the next start
     /// migrates those of an older version.
-    pub async fn import_from(&self, path: &Path) -> Result<(), StoreError> {
+    pub async fn import_from(&self, path: &Path, progress: &Progress) -> Result<(), StoreError> {
         let (datastore, session) = self.datastore()?;
         let file = tokio::fs::File::open(path).await?;
-        let text = ReaderStream::with_capacity(file, READ_BYTES).map_err(anyhow::Error::from);
+        let counter = progress.begin("restoring the database", Some(file.metadata().await?.len()), Unit::Bytes);
+        let text = ReaderStream::with_capacity(file, READ_BYTES)
+            .inspect_ok(move |piece| counter.add(piece.len() as u64))
+            .map_err(anyhow::Error::from);
         let imported = datastore.import_stream(&session, text).boxed().await;
         for statement in imported.map_err(|error| StoreError::Copy(error.to_string()))? {
             statement.result?;
@@ -119,12 +130,12 @@ mod tests {
 
     async fn prepared(path: &Path) -> Store {
         let store = open(path).await;
-        store.prepare(&HubId::random()).await.unwrap();
+        store.prepare(&HubId::random(), &Progress::unwatched()).await.unwrap();
         store
     }
 
     async fn export(store: &Store, path: &Path) -> Dump {
-        store.export_to(path, &CancellationToken::new()).await.unwrap();
+        store.export_to(path, &CancellationToken::new(), &Progress::unwatched()).await.unwrap();
         read_dump(path, |_, _, _| {}).unwrap()
     }
 
@@ -196,9 +207,9 @@ mod tests {
         let settings = settings(&folder.path().join("other"));
         let hurried = StoreSettings { query_timeout: Duration::from_millis(50), ..settings };
         let other = Store::open_to_import(&hurried).await.unwrap();
-        other.import_from(&folder.path().join("one.surql")).await.unwrap();
+        other.import_from(&folder.path().join("one.surql"), &Progress::unwatched()).await.unwrap();
         assert_eq!(export(&other, &folder.path().join("other.surql")).await, one);
-        other.apply_schema().await.unwrap();
+        other.apply_schema(&Progress::unwatched()).await.unwrap();
         assert_eq!(other.hub_secret(&Secret::random()).await.unwrap().reveal(), secret.reveal());
         for (number, name) in NAMES.iter().enumerate() {
             let found = other.user_by_name(name).await.unwrap().unwrap();
@@ -242,7 +253,7 @@ mod tests {
             let path = folder.path().join(format!("{number}.surql"));
             let exported = export(&store, &path).await;
             let other = open(&folder.path().join(format!("other-{number}"))).await;
-            other.import_from(&path).await.unwrap();
+            other.import_from(&path, &Progress::unwatched()).await.unwrap();
             let mut reply = other.run("SELECT VALUE seq FROM ONLY chat:c", vars! {}).await.unwrap();
             let seq = reply.optional::<i64>(0).unwrap().unwrap();
             assert_eq!(exported.rows["message"], seq as u64);
@@ -266,7 +277,7 @@ mod tests {
         let text = std::fs::read(&path).unwrap();
         std::fs::write(&path, &text[..text.len() - 10]).unwrap();
         let other = open(&folder.path().join("other")).await;
-        assert!(other.import_from(&path).await.is_err());
+        assert!(other.import_from(&path, &Progress::unwatched()).await.is_err());
         other.close().await.unwrap();
     }
 }

@@ -14,6 +14,7 @@ use surrealdb_core::kvs::Datastore;
 use surrealdb_core::options::EngineOptions;
 
 use super::{Location, StoreError, StoreSettings, folder};
+use crate::ports::progress::{Counter, Progress, Unit};
 
 /// How often an opening checks whether the lock of the database is free.
 const LOCK_TRIES: u32 = 50;
@@ -40,17 +41,18 @@ pub(super) async fn end(engine: &Engine) -> Result<(), StoreError> {
 }
 
 /// Opens the engine of the settings, with a session in their database.
-pub(super) async fn open_engine(settings: &StoreSettings) -> Result<Engine, StoreError> {
+pub(super) async fn open_engine(settings: &StoreSettings, progress: &Progress) -> Result<Engine, StoreError> {
     let engine = match &settings.place {
         Location::Folder { path, block_cache_bytes, memtable_bytes } => {
             let config = ConfigMap::empty()
                 .with_key_value("surrealkv_block_cache_capacity", block_cache_bytes.to_string())
                 .with_key_value("surrealkv_max_memtable_size", memtable_bytes.to_string());
             wait_for_lock(path).await;
-            keep_copy(path).await?;
+            let conversion = keep_copy(path, progress).await?;
             // `sync=every`: a commit returns when its log is on disk.
             let address = format!("surrealkv://{}?sync=every", path.display());
             let engine = boxed(open_embedded(address, config, settings.query_timeout)).await?;
+            drop(conversion);
             let folder = path.clone();
             let closed = tokio::task::spawn_blocking(move || folder::close_log_to_group(&folder)).await;
             closed.map_err(|error| StoreError::Open(error.to_string()))?.map_err(|error| {
@@ -89,21 +91,21 @@ async fn wait_for_lock(path: &Path) {
     }
 }
 
-/// Keeps a copy of a database that the engine is about to convert from an older format.
-async fn keep_copy(path: &Path) -> Result<(), StoreError> {
-    let folder = path.to_owned();
-    let kept = tokio::task::spawn_blocking(move || folder::keep_old_format(&folder)).await;
+/// Keeps a copy of a database that the engine is about to convert from an older format. Returns the step of the
+/// conversion; none if there is nothing to convert.
+async fn keep_copy(path: &Path, progress: &Progress) -> Result<Option<Counter>, StoreError> {
+    let (folder, watched) = (path.to_owned(), progress.clone());
+    let kept = tokio::task::spawn_blocking(move || folder::keep_old_format(&folder, &watched)).await;
     let kept = kept.map_err(|error| StoreError::Open(error.to_string()))?;
     let kept = kept.map_err(|error| {
         StoreError::Open(format!("{} is to be converted, but no copy of it can be made first: {error}", path.display()))
     })?;
-    if let Some(copy) = kept {
-        tracing::warn!(
-            copy = %copy.display(),
-            "the database has the format of an older version and is converted now; delete the copy once all is well"
-        );
-    }
-    Ok(())
+    let Some(copy) = kept else { return Ok(None) };
+    tracing::warn!(
+        copy = %copy.display(),
+        "the database has the format of an older version and is converted now; delete the copy once all is well"
+    );
+    Ok(Some(progress.begin("converting the database", None, Unit::Items)))
 }
 
 /// Boxes one of the engine's larger futures: otherwise each future around it would repeat its layout, beyond the

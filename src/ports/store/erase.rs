@@ -85,6 +85,13 @@ impl Store {
         rows.into_iter().map(PartiesRow::into_chat).collect()
     }
 
+    /// The number of the last message of a chat; 0 if there is none.
+    pub async fn last_number(&self, chat: &ChatId) -> Result<u64, StoreError> {
+        let mut reply =
+            self.run("SELECT VALUE seq FROM ONLY type::record('chat', $chat)", vars! { chat: chat.as_str() }).await?;
+        Ok(reply.optional::<i64>(0)?.map_or(0, |seq| u64::try_from(seq).unwrap_or_default()))
+    }
+
     /// The two parties of a chat.
     pub async fn pair_of_chat(&self, chat: &ChatId) -> Result<Option<[PartyId; 2]>, StoreError> {
         let mut reply = self
@@ -246,9 +253,14 @@ impl Store {
 
     /// Deletes the events of a user up to the last one that names one of `subjects`: ids of parties, chats or messages.
     /// A stream has no gaps, so older events are deleted, too, and devices that have not received them load everything
-    /// again. An event notifies the user's devices of this; its number is returned, or none if no event names a
-    /// subject.
-    pub async fn cut_stream(&self, user: &UserId, subjects: &[String]) -> Result<Option<u64>, StoreError> {
+    /// again. An event notifies the user's devices of this; its number is returned. If no event names a subject, there is
+    /// such an event only with `is_told`.
+    pub async fn cut_stream(
+        &self,
+        user: &UserId,
+        subjects: &[String],
+        is_told: bool,
+    ) -> Result<Option<u64>, StoreError> {
         let _turn = self.turns.of(user.as_str(), user.as_str()).await;
         self.transact(|tx| async move {
             let named = tx
@@ -258,9 +270,13 @@ impl Store {
                     vars! { user: user.as_str(), subjects: subjects.to_vec() },
                 )
                 .await?;
-            let Some(newest) = named.into_iter().max() else { return Ok(None) };
+            let newest = named.into_iter().max();
+            if newest.is_none() && !is_told {
+                return Ok(None);
+            }
             let owner = Party::User(user.clone());
             let seq = tx.append_event(&owner, &Event::Erased).await?;
+            let Some(newest) = newest else { return Ok(seq) };
             tx.run(
                 "DELETE event:[$user, 0]..=[$user, $newest] RETURN NONE",
                 vars! { user: user.as_str(), newest: newest },

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::ports::data_folder::Damage;
+use crate::ports::progress::{Counter, Progress, Unit};
 
 /// The one manifest of a folder; the first two bytes are its format.
 const MANIFEST: &str = "manifest/00000000000000000000.manifest";
@@ -108,7 +109,7 @@ fn damaged_table(folder: &Path) -> Option<PathBuf> {
 ///
 /// The conversion keeps the tables that it replaces, but the value log is shared with the new ones: only a complete
 /// copy can be opened by an older program.
-pub fn keep_old_format(folder: &Path) -> io::Result<Option<PathBuf>> {
+pub fn keep_old_format(folder: &Path, progress: &Progress) -> io::Result<Option<PathBuf>> {
     let mut format = [0; 2];
     match File::open(folder.join(MANIFEST)).and_then(|mut file| file.read_exact(&mut format)) {
         Ok(()) if format == FORMAT_0 => {}
@@ -127,7 +128,9 @@ pub fn keep_old_format(folder: &Path) -> io::Result<Option<PathBuf>> {
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished)?;
     }
-    copy_folder(folder, &unfinished)?;
+    let total = if progress.is_watched() { bytes_of(folder)? } else { 0 };
+    let counter = progress.begin("keeping a copy of the database", Some(total), Unit::Bytes);
+    copy_folder(folder, &unfinished, &counter)?;
     fs::rename(&unfinished, &copy)?;
     if let Some(parent) = folder.parent() {
         File::open(parent)?.sync_all()?;
@@ -135,15 +138,25 @@ pub fn keep_old_format(folder: &Path) -> io::Result<Option<PathBuf>> {
     Ok(Some(copy))
 }
 
-fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+/// The bytes of all files of a folder.
+fn bytes_of(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        bytes += if entry.file_type()?.is_dir() { bytes_of(&entry.path())? } else { entry.metadata()?.len() };
+    }
+    Ok(bytes)
+}
+
+fn copy_folder(from: &Path, to: &Path, counter: &Counter) -> io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         if entry.file_type()?.is_dir() {
-            copy_folder(&source, &target)?;
+            copy_folder(&source, &target, counter)?;
         } else {
-            fs::copy(&source, &target)?;
+            counter.add(fs::copy(&source, &target)?);
             File::open(&target)?.sync_all()?;
         }
     }

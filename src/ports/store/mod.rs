@@ -47,6 +47,7 @@ use surrealdb::types::{Error as DatabaseError, ErrorDetails, QueryError, Surreal
 
 use crate::model::HubId;
 use crate::ports::metrics::METRICS;
+use crate::ports::progress::{Progress, Unit};
 use engine::{Engine, end, open_engine};
 
 pub use accounts::{PartyAt, StoredUser};
@@ -300,7 +301,12 @@ pub struct Store {
 impl Store {
     /// Opens the store and changes nothing in it; [`Self::prepare`] comes next.
     pub async fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
-        Ok(Self::over(open_engine(settings).await?, settings))
+        Self::open_watched(settings, &Progress::unwatched()).await
+    }
+
+    /// As [`Self::open`], for somebody who waits: the conversion of an old database may take long.
+    pub async fn open_watched(settings: &StoreSettings, progress: &Progress) -> Result<Self, StoreError> {
+        Ok(Self::over(open_engine(settings, progress).await?, settings))
     }
 
     /// As [`Self::open`], for a database that [`Self::import_from`] fills: for the engine an import is one query of any
@@ -327,8 +333,8 @@ impl Store {
     }
 
     /// Migrates the schema, and records the hub that the database belongs to.
-    pub async fn prepare(&self, hub: &HubId) -> Result<(), StoreError> {
-        self.apply_schema().await?;
+    pub async fn prepare(&self, hub: &HubId, progress: &Progress) -> Result<(), StoreError> {
+        self.apply_schema(progress).await?;
         self.run("UPSERT meta:identity SET hub = $hub", vars! { hub: hub.as_str() }).await?;
         Ok(())
     }
@@ -346,7 +352,7 @@ impl Store {
         std::mem::forget(self.engine());
     }
 
-    async fn apply_schema(&self) -> Result<(), StoreError> {
+    async fn apply_schema(&self, progress: &Progress) -> Result<(), StoreError> {
         let found = self.noted::<i64>("SELECT VALUE version FROM ONLY meta:schema").await?.unwrap_or(0);
         if found > SCHEMA_VERSION {
             return Err(StoreError::Newer { found });
@@ -354,8 +360,15 @@ impl Store {
         if found < SCHEMA_VERSION {
             // Table by table, so that the time limit of a query applies to each: a first start may run on a busy
             // machine.
-            for table in SCHEMA.split("\n\n").filter(|part| part.contains("DEFINE")) {
+            let tables: Vec<&str> = SCHEMA.split("\n\n").filter(|part| part.contains("DEFINE")).collect();
+            // A new database has nothing that would have to be migrated.
+            let counter =
+                (found > 0).then(|| progress.begin("migrating the tables", Some(tables.len() as u64), Unit::Items));
+            for table in tables {
                 self.run(table, Variables::new()).await?;
+                if let Some(counter) = &counter {
+                    counter.add(1);
+                }
             }
             if found == 1 {
                 self.run(FROM_VERSION_1, Variables::new()).await?;

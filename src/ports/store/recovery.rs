@@ -12,6 +12,7 @@ use surrealdb::types::{Error as DatabaseError, Variables};
 
 use super::engine::{Engine, end, open_engine};
 use super::{Location, Store, StoreError};
+use crate::ports::progress::Progress;
 
 /// The prefix of every error of a stopped engine; only the text of its error is available here.
 const STOPPED: &str = "Database stopped";
@@ -45,7 +46,7 @@ impl Store {
             tracing::warn!(%error, "the stopped engine could not be closed cleanly");
         }
         drop(old);
-        self.replace(open_engine(&self.settings).await?);
+        self.replace(open_engine(&self.settings, &Progress::unwatched()).await?);
         self.has_stopped.store(false, Ordering::Relaxed);
         Ok(())
     }

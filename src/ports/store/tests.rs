@@ -44,7 +44,7 @@ async fn in_memory() -> Store {
 async fn prepared(settings: &StoreSettings) -> Store {
     let store = Store::open(settings).await.unwrap();
     let hub = store.hub().await.unwrap().unwrap_or_else(HubId::random);
-    store.prepare(&hub).await.unwrap();
+    store.prepare(&hub, &Progress::unwatched()).await.unwrap();
     store
 }
 

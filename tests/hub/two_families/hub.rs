@@ -9,7 +9,7 @@ use toyhub::api::request::{FieldInfo, Given, Presence, Request, Text as _, info}
 use toyhub::api::{self, Authority, Call, CallContext, Entry, Facts, Permitted, ServedAt};
 use toyhub::config::{AuthMode, Config};
 use toyhub::domain::error::DomainError;
-use toyhub::domain::{Hub, Origin};
+use toyhub::domain::{Hub, Origin, Progress};
 use toyhub::edge::status;
 use toyhub::model::{Party, Secret, Timestamp, ToyId};
 use toyhub::server::open_hub;
@@ -108,7 +108,7 @@ impl Stage {
         ] {
             *rate = 1_000_000;
         }
-        let hub = open_hub(&Arc::new(config)).await.unwrap();
+        let hub = open_hub(&Arc::new(config), &Progress::unwatched()).await.unwrap();
         Self { hub, _folder: folder }
     }
 

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::super::reply::Fault;
 use super::{Api, Call};
-use crate::domain::DeviceState;
 use crate::domain::error::DomainError;
+use crate::domain::{DeviceState, Progress};
 use crate::edge::control::{self, Command, DeviceLine, Response};
 use crate::edge::wire;
 use crate::model::{DeviceKey, Party};
@@ -91,7 +91,7 @@ impl Api {
 
     /// Executes a command as the command line does. Errors: its words.
     async fn execute(&self, command: Command) -> Result<Response, Fault> {
-        match control::execute(&self.hub, command).await {
+        match control::execute(&self.hub, command, &Progress::unwatched()).await {
             Response::Failed(words) => Err(Fault::Words(words)),
             response => Ok(response),
         }

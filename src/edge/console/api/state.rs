@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::super::reply::Fault;
 use super::super::tail::TAIL;
 use super::{Api, Call};
-use crate::domain::Limit;
 use crate::domain::backup::{BackedUp, newest};
+use crate::domain::{Limit, Progress};
 use crate::edge::wire;
 use crate::ports::metrics::METRICS;
 use crate::ports::router::Connected;
@@ -90,7 +90,7 @@ impl Api {
             return Err(Fault::Words("no folder for backups is set; set backup.dir and start the hub again".into()));
         }
         let began = Instant::now();
-        let made = self.hub.back_up(&settings.dir, Some(settings.keep), wire::now()).await;
+        let made = self.hub.back_up(&settings.dir, Some(settings.keep), wire::now(), &Progress::unwatched()).await;
         let made = made.map_err(|error| Fault::Words(error.to_string()))?;
         let seconds = began.elapsed().as_secs_f64();
         let BackedUp { name, users, toys, messages, files, bytes, new_files, new_bytes, missing_files } = made;
