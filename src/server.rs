@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, seconds};
-use crate::domain::{Hub, erasure, housekeeping, rest};
+use crate::domain::{Hub, erasure, housekeeping, reminders, rest};
 use crate::edge::http::{self, Claimed, OtherRoutes, PostRoute, SocketRoute};
 use crate::edge::tasks::Tasks;
 use crate::edge::ws::{self, Apps, Handshake};
@@ -120,6 +120,7 @@ impl Server {
         let Bound { http, mqtt, console, conformance, addresses } = bind_all(&config).await?;
         let hub = open_hub(&config).await?;
         hub.load_quiet_hours(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
+        hub.load_reminders().await.map_err(|error| StartError::Part(fault(&error)))?;
         hub.prepare_own_files().await.map_err(|error| StartError::Part(fault(&error)))?;
         look_for_ffmpeg(&config.audio);
         tokio::join!(load_model(&hub, &config.speech), hub.prepare_voices());
@@ -253,6 +254,13 @@ impl Server {
             let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
             async move {
                 rest::run(hub, wire::now, shutdown).await;
+                Ok(())
+            }
+        });
+        edges.spawn({
+            let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
+            async move {
+                reminders::run(hub, wire::now, shutdown).await;
                 Ok(())
             }
         });

@@ -39,6 +39,7 @@ mod rates;
 mod receipts;
 mod relay;
 mod remarks;
+pub mod reminders;
 mod requests;
 pub mod rest;
 mod retention;
@@ -116,6 +117,7 @@ use links::Links;
 use operator::Operators;
 use rates::Rates;
 use remarks::Remarks;
+use reminders::Reminders;
 use rest::Resting;
 use sounds::Sounds;
 use stored::Stored;
@@ -170,6 +172,7 @@ pub struct Hub {
     resting: Resting,
     counted: Counted,
     remarks: Remarks,
+    reminders: Reminders,
     tickets: Tickets,
     activations: Activations,
     backups: Backups,
@@ -215,6 +218,7 @@ impl Hub {
             rates: Rates::new(&config.rates, &config.console, &clock),
             counted: Counted::new(&config.ws, &clock),
             remarks: Remarks::default(),
+            reminders: Reminders::default(),
             clock,
             resting: Resting::new(config.chats.emergency_minutes),
             revocations: AtomicU64::new(0),

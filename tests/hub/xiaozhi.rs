@@ -23,7 +23,7 @@ async fn hub(settings: &[(&'static str, &'static str)]) -> World {
 }
 
 /// Words at 16 kHz, without the silence behind them.
-fn spoken(text: &str) -> Vec<f32> {
+pub fn spoken(text: &str) -> Vec<f32> {
     let wav = sound::spoken("en-us", text);
     let folder = tempfile::tempdir().unwrap();
     let (source, target) = (folder.path().join("a.wav"), folder.path().join("a.raw"));
