@@ -19,6 +19,7 @@ mod mqtt;
 mod net;
 mod print;
 mod rates;
+mod reminders;
 mod retention;
 mod server;
 mod settings;
@@ -49,6 +50,7 @@ pub use mqtt::{ClientCertificates, Mqtt, SessionOverflow};
 pub use net::{ForwardedHeader, Net};
 pub use print::{default_file, reference};
 pub use rates::Rates;
+pub use reminders::Reminders;
 pub use retention::Retention;
 pub use server::Server;
 pub use settings::{Key, Mark, Section};
@@ -91,6 +93,7 @@ settings::sections! {
         retention: Retention,
         chunks: Chunks,
         speech: Speech,
+        reminders: Reminders,
         accounts: Accounts,
         rates: Rates,
         limits: Limits,

@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, seconds};
-use crate::domain::{Hub, Progress, erasure, housekeeping, rest};
+use crate::domain::{Hub, Progress, erasure, housekeeping, reminders, rest};
 use crate::edge::http::{self, Claimed, OtherRoutes, PostRoute, SocketRoute};
 use crate::edge::tasks::Tasks;
 use crate::edge::ws::{self, Apps, Handshake};
@@ -129,6 +129,7 @@ impl Server {
         let hub = open_hub(&config, progress).await?;
         hub.load_quiet_hours(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
         hub.load_toy_voices().await.map_err(|error| StartError::Part(fault(&error)))?;
+        hub.load_reminders().await.map_err(|error| StartError::Part(fault(&error)))?;
         hub.prepare_own_files().await.map_err(|error| StartError::Part(fault(&error)))?;
         look_for_ffmpeg(&config.audio);
         look_for_open_door(&config.auth);
@@ -263,6 +264,13 @@ impl Server {
             let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
             async move {
                 rest::run(hub, wire::now, shutdown).await;
+                Ok(())
+            }
+        });
+        edges.spawn({
+            let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
+            async move {
+                reminders::run(hub, wire::now, shutdown).await;
                 Ok(())
             }
         });

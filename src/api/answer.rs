@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::schema::{self, Components, Property, With, closed, exactly};
 use crate::domain::LinksOf;
 use crate::model::{
-    ChatId, ContentId, DeviceKey, FileName, MessageId, MessageState, Party, PartyId, PartyKind, RequestId,
-    RequestStatus, Secret, Timestamp, ToyCommand, ToyId, UserId,
+    ChatId, ContentId, DeviceKey, FileName, MessageId, MessageState, Party, PartyId, PartyKind, ReminderId,
+    ReminderKind, RequestId, RequestStatus, Secret, Timestamp, ToyCommand, ToyId, UserId,
 };
 
 /// A value that the hub writes.
@@ -175,7 +175,7 @@ texts! {
     /// An id.
     Id, id:
         Party = |party| party.id(), PartyId = |id| id.as_str(), UserId = |id| id.as_str(), ToyId = |id| id.as_str(), ChatId = |id| id.as_str(),
-        MessageId = |id| id.as_str(), RequestId = |id| id.as_str(), ContentId = |id| id.as_str();
+        MessageId = |id| id.as_str(), ReminderId = |id| id.as_str(), RequestId = |id| id.as_str(), ContentId = |id| id.as_str();
     /// The key of a device.
     Key, device_key: DeviceKey = |key| key.as_str();
     /// The name of a stored file.
@@ -232,6 +232,8 @@ enumerations! {
     ReceiptState(MessageState): Delivered, Heard;
     /// A command that a child gave to its toy.
     Command(ToyCommand): Stop, Louder, Softer;
+    /// The kind of a reminder.
+    ReminderWord(ReminderKind): Reminder, Alarm, Timer;
 }
 
 /// The state of a friend request, as a number.

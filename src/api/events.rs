@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::answer::{Command, File, Id, Kind, Link, Nullable, Object, Positive, ReceiptState, Shape, answer, words};
+use super::answer::{
+    Command, File, Id, Kind, Link, Nullable, Object, Positive, ReceiptState, ReminderWord, Shape, answer, words,
+};
 use super::schema::Components;
 use crate::domain::LinksOf;
 use crate::model::{Event, FileName, PlayedSound, Timestamp};
@@ -11,6 +13,7 @@ words! {
     IsMessage = "message";
     IsPlay = "play";
     IsCommand = "command";
+    IsReminder = "reminder";
     IsFriendRequest = "friend_request";
     IsFriendAdded = "friend_added";
     IsFriendRemoved = "friend_removed";
@@ -70,6 +73,24 @@ answer! {
     struct Order {
         is as "type": IsCommand,
         command: Command,
+    }
+}
+
+answer! {
+    /// A reminder, an alarm or a timer that the child asked for is due.
+    struct Reminder {
+        is as "type": IsReminder,
+        /// Its id, by which a toy drops duplicates.
+        id as "_id": Id,
+        kind: ReminderWord,
+        /// What the child wants to be reminded of, as it was recognised. May be empty.
+        words: String,
+        /// When it was due, in seconds since 1970. A toy that was offline or resting is sent it later.
+        due: Timestamp,
+        /// What to play, of /get_chat/; or null.
+        sound: Nullable<File>,
+        /// A link to the sound for players.
+        url: Option<Link>,
     }
 }
 
@@ -200,10 +221,11 @@ pub struct Described {
 }
 
 /// All events.
-pub const EVENTS: [Described; 11] = [
+pub const EVENTS: [Described; 12] = [
     Described { name: "message", about: Message::ABOUT, schema: Message::schema },
     Described { name: "play", about: Play::ABOUT, schema: Play::schema },
     Described { name: "command", about: Order::ABOUT, schema: Order::schema },
+    Described { name: "reminder", about: Reminder::ABOUT, schema: Reminder::schema },
     Described { name: "friend_request", about: FriendRequest::ABOUT, schema: FriendRequest::schema },
     Described { name: "friend_added", about: FriendAdded::ABOUT, schema: FriendAdded::schema },
     Described { name: "friend_removed", about: FriendRemoved::ABOUT, schema: FriendRemoved::schema },
@@ -241,6 +263,15 @@ pub fn encode(event: &Event, seq: Option<u64>, links: Option<(&LinksOf, Timestam
             write(&Play { is: IsPlay, from_user: from.into(), friend_type: Kind(from.kind()), music, chat, url })
         }
         Event::Command(command) => write(&Order { is: IsCommand, command: Command(*command) }),
+        Event::Reminder { id, kind, words, due, sound } => write(&Reminder {
+            is: IsReminder,
+            id: id.into(),
+            kind: ReminderWord(*kind),
+            words: words.0.clone(),
+            due: *due,
+            sound: Nullable(sound.as_ref().map(File::from)),
+            url: sound.as_ref().and_then(link),
+        }),
         Event::FriendRequest { id, requester, requestee } => write(&FriendRequest {
             is: IsFriendRequest,
             seq,
@@ -293,7 +324,7 @@ fn write<S: Shape>(event: &S) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{MessageState, Party, ToyCommand};
+    use crate::model::{ChildWords, MessageState, Party, ReminderKind, ToyCommand};
 
     const ID: &str = "5c8f582f268d7942f44c6703";
 
@@ -315,6 +346,13 @@ mod tests {
             },
             Event::Play { from: toy(), sound: PlayedSound::Music("a.mp3".parse().unwrap()) },
             Event::Command(ToyCommand::Stop),
+            Event::Reminder {
+                id: ID.parse().unwrap(),
+                kind: ReminderKind::Alarm,
+                words: ChildWords("feed the cat".into()),
+                due: 1_552_898_225.5,
+                sound: None,
+            },
             Event::FriendRequest { id: ID.parse().unwrap(), requester: toy(), requestee: toy() },
             Event::FriendAdded { friend: toy(), chat: chat() },
             Event::FriendRemoved { friend: toy(), chat: chat() },
@@ -328,14 +366,15 @@ mod tests {
             Event::Message { .. } => 0,
             Event::Play { .. } => 1,
             Event::Command(_) => 2,
-            Event::FriendRequest { .. } => 3,
-            Event::FriendAdded { .. } => 4,
-            Event::FriendRemoved { .. } => 5,
-            Event::ToyWantsIn { .. } => 6,
-            Event::ToyOpened { .. } => 7,
-            Event::Receipt { .. } => 8,
-            Event::Read { .. } => 9,
-            Event::Erased => 10,
+            Event::Reminder { .. } => 3,
+            Event::FriendRequest { .. } => 4,
+            Event::FriendAdded { .. } => 5,
+            Event::FriendRemoved { .. } => 6,
+            Event::ToyWantsIn { .. } => 7,
+            Event::ToyOpened { .. } => 8,
+            Event::Receipt { .. } => 9,
+            Event::Read { .. } => 10,
+            Event::Erased => 11,
         };
         assert_eq!(all.iter().map(place).collect::<Vec<_>>(), (0..EVENTS.len()).collect::<Vec<_>>());
         all
@@ -350,6 +389,9 @@ mod tests {
             ),
             format!(r#"{{"type":"play","from_user":{from},"music":"a.mp3"}}"#),
             r#"{"type":"command","command":"stop"}"#.to_owned(),
+            format!(
+                r#"{{"type":"reminder","_id":"{ID}","kind":"alarm","words":"feed the cat","due":1552898225.5,"sound":null}}"#
+            ),
             format!(
                 r#"{{"type":"friend_request","seq":9,"_id":"{ID}","req_user":"{toy}","add_user":"{toy}","kind":"toy"}}"#
             ),

@@ -1,6 +1,6 @@
 //! Export of a family's data as one ZIP: the call that permits it, and the content of the archive.
 //!
-//! `family.json` has the user, the toys, the address books and the requests; `chats/<chat>.jsonl` the messages, one on a
+//! `family.json` has the user, the toys with their reminders, the address books and the requests; `chats/<chat>.jsonl` the messages, one on a
 //! line; `words/<toy>.jsonl` the kept words of its child; `sounds/` and `pictures/` the files that they name.
 
 use std::collections::BTreeSet;
@@ -101,15 +101,18 @@ async fn family(hub: &Hub, user: &UserId) -> Result<(Value, BTreeSet<FileName>),
         friends.iter().map(entry).collect()
     };
     let own = book(&profile.friends);
-    let of_toys: Vec<Value> = toys
-        .iter()
-        .map(|(toy, friends)| {
-            json!({
+    let mut of_toys = Vec::with_capacity(toys.len());
+    for (toy, friends) in &toys {
+        let reminders = hub.reminders(Some(user), &toy.id).await?;
+        let reminders = reminders
+            .iter()
+            .map(|reminder| json!({"time": reminder.due, "kind": reminder.kind.as_str(), "words": reminder.words.0}));
+        of_toys.push(json!({
                 "id": toy.id.as_str(), "device_key": toy.device_key.as_str(), "name": toy.toy_name,
                 "child": toy.baby_name, "gender": toy.gender, "picture": toy.avatar.as_str(), "friends": book(friends),
-            })
-        })
-        .collect();
+            "reminders": reminders.collect::<Vec<_>>(),
+        }));
+    }
     pictures.extend(toys.iter().map(|(toy, _)| toy.avatar.clone()));
     let requests = hub.requests(user).await?;
     let requests = requests.iter().map(|request| {

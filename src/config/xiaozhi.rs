@@ -26,6 +26,9 @@ settings! {
         /// Milliseconds from the end of a sound to the message that ends it: a device may play it late, and cuts it off at
         /// that message.
         play_out_ms: u64 = 300;
+        /// Milliseconds without a word after which a device that listens is told of unread messages. With fewer, the notice
+        /// comes when the child wants to say something.
+        notice_pause_ms: u64 = 2000;
         /// Bytes of one message from a device.
         message_max_bytes: usize = 64 * 1024;
     }

@@ -8,6 +8,7 @@
 mod decision;
 mod library;
 mod memory;
+mod messages;
 mod telling;
 pub mod turn;
 
@@ -24,7 +25,7 @@ use crate::model::{Answer, Content, Event, FileName, Friend, Party, Reaction, Ti
 use crate::ports::audio::Sound;
 use crate::ports::files::ANSWER_PREFIX;
 use crate::ports::reply::ReplyEngine;
-use crate::ports::speech::intent::{self, FriendNames, Intent, Known, Names};
+use crate::ports::speech::intent::{self, FriendNames, Intent, Known, Names, Wish};
 use crate::ports::speech::languages::{Clock, Language, Line};
 use crate::ports::speech::{NoTranscript, RecogniseError, Recogniser, Transcript};
 use decision::{Decided, Decision, Then};
@@ -90,7 +91,7 @@ impl Scene<'_> {
                 let friend = self.friends.iter().find(|entry| entry.party == *friend);
                 (Reaction::Message, friend.map(|entry| entry.remark.clone()))
             }
-            Decided::Text(_) => (Reaction::Answered, None),
+            Decided::Text(_) | Decided::Messages => (Reaction::Answered, None),
         }
     }
 
@@ -219,6 +220,13 @@ impl Hub {
         let answer = match decided {
             Decided::Music(music) => Answer::Music(music),
             Decided::Text(text) => Answer::Reply(self.speak_answer(toy, &text, language, now).await?),
+            Decided::Messages => {
+                let line = self.unread_in_words(toy, language).await?;
+                let reply = Answer::Reply(self.speak_answer(toy, &line, language, now).await?);
+                // Such a toy plays messages when their events come.
+                self.announce_unread(&Party::from(toy.clone())).await?;
+                reply
+            }
             Decided::StartMessage { friend, prompt } => {
                 Answer::StartMessage { friend, prompt: self.speak_answer(toy, &prompt, language, now).await? }
             }
@@ -281,7 +289,21 @@ impl Hub {
                     None => {}
                 }
             }
+            Some(Question::When(wish)) => {
+                if let Some(when) = intent::time(said, &scene.toy_name, language, wish.kind) {
+                    let text = self.remind(scene.toy, wish, when, language, scene.now).await?;
+                    return Ok(Decision::text(language, text));
+                }
+            }
+            Some(Question::PlayMessages) => match intent::agree(said, language) {
+                Some(true) => return Ok(Decision { decided: Decided::Messages, language, then: Then::Nothing }),
+                Some(false) => return Ok(Decision::line(language, &Line::NotNow)),
+                None => {}
+            },
             None => {}
+        }
+        if let Some(wish) = self.reminder_in(talk, said) {
+            return self.remind_or_ask(talk, wish).await;
         }
         // Instead of answering the question, the child may have given another command.
         let friends = scene.friend_names(language);
@@ -292,7 +314,7 @@ impl Hub {
     async fn carry_out(&self, talk: Conversation<'_>, intent: Intent, said: &str) -> Result<Decision, DomainError> {
         let scene = talk.scene;
         let titles = scene.library.contents();
-        let clock = Clock::new(scene.now, self.config.speech.utc_offset_minutes);
+        let clock = Clock::new(scene.now, self.zone_of(scene.toy).minutes_east(scene.now));
         let line = match intent {
             Intent::Play(index) => {
                 return Ok(self.play_or_answer(talk, titles.get(index), Line::NoSuchTitle));
@@ -327,12 +349,40 @@ impl Hub {
             Intent::Date => Line::Date(clock),
             Intent::Sum(value) => Line::Sum(value),
             Intent::WhoAreYou => Line::WhoAreYou(&scene.toy_name),
+            Intent::ListReminders => {
+                let text = self.list_reminders(scene.toy, talk.language, scene.now).await?;
+                return Ok(Decision::text(talk.language, text));
+            }
+            Intent::CancelReminders(kind) => {
+                let text = self.cancel_reminders(scene.toy, kind, talk.language).await?;
+                return Ok(Decision::text(talk.language, text));
+            }
+            Intent::PlayMessages => {
+                return Ok(Decision { decided: Decided::Messages, language: talk.language, then: Then::Nothing });
+            }
             Intent::Unknown => {
                 let reply = self.assistant.replies.reply(said, talk.language).await.map_err(DomainError::internal)?;
                 return Ok(Decision::text(talk.language, reply));
             }
         };
         Ok(Decision::line(talk.language, &line))
+    }
+
+    /// The reminder that a child asks for, unless they are turned off.
+    fn reminder_in(&self, talk: Conversation<'_>, said: &str) -> Option<Wish> {
+        let is_on = self.config.reminders.per_toy_max > 0;
+        is_on.then(|| intent::reminder(said, &talk.scene.toy_name, talk.language)).flatten()
+    }
+
+    /// Keeps a reminder, or asks for its time.
+    async fn remind_or_ask(&self, talk: Conversation<'_>, wish: Wish) -> Result<Decision, DomainError> {
+        match wish.when {
+            Some(when) => {
+                let text = self.remind(talk.scene.toy, wish, when, talk.language, talk.scene.now).await?;
+                Ok(Decision::text(talk.language, text))
+            }
+            None => Ok(ask_back(talk, &Line::WhenReminder(wish.kind), Question::When(wish))),
+        }
     }
 
     fn play(&self, talk: Conversation<'_>, content: &Content) -> Decision {
@@ -365,7 +415,7 @@ impl Hub {
     }
 
     /// Speaks an answer and keeps the sound for a while, of `/get_chat/`.
-    async fn speak_answer(
+    pub(super) async fn speak_answer(
         &self,
         toy: &ToyId,
         text: &str,

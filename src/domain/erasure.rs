@@ -345,6 +345,7 @@ impl Hub {
         if let Party::Toy(toy) = party {
             self.resting.forget(toy);
             self.toy_voices.forget(toy);
+            self.reminders.forget_toy(toy);
         }
         let left = self.leave_chats(party, now).await;
         // This precedes the end of the connections, as the caller may be on one of them.

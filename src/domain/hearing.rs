@@ -98,6 +98,9 @@ fn describe(intent: Intent, titles: &[String], friends: &[String]) -> String {
         Intent::Story => "story".into(),
         Intent::Riddle => "riddle".into(),
         Intent::WhoAreYou => "the toy's name".into(),
+        Intent::ListReminders => "the reminders".into(),
+        Intent::CancelReminders(kind) => format!("delete each {}", kind.as_str()),
+        Intent::PlayMessages => "play the unread messages".into(),
         Intent::Unknown => "no command: a reply".into(),
     }
 }

@@ -39,6 +39,7 @@ mod rates;
 mod receipts;
 mod relay;
 mod remarks;
+pub mod reminders;
 mod requests;
 pub mod rest;
 mod retention;
@@ -118,6 +119,7 @@ use links::Links;
 use operator::Operators;
 use rates::Rates;
 use remarks::Remarks;
+use reminders::Reminders;
 use rest::Resting;
 use sounds::Sounds;
 use stored::Stored;
@@ -174,6 +176,7 @@ pub struct Hub {
     toy_voices: ToyVoices,
     counted: Counted,
     remarks: Remarks,
+    reminders: Reminders,
     tickets: Tickets,
     activations: Activations,
     backups: Backups,
@@ -219,6 +222,7 @@ impl Hub {
             rates: Rates::new(&config.rates, &config.console, &clock),
             counted: Counted::new(&config.ws, &clock),
             remarks: Remarks::default(),
+            reminders: Reminders::default(),
             clock,
             resting: Resting::new(config.chats.emergency_minutes),
             toy_voices: ToyVoices::default(),

@@ -233,6 +233,15 @@ impl Hub {
         Ok(())
     }
 
+    /// The time zone of a toy: that of its quiet hours or of its minutes, or else that of the settings.
+    pub(super) fn zone_of(&self, toy: &ToyId) -> Zone {
+        let of_rules = self.resting.rules.get(toy).and_then(|rules| {
+            let quiet = rules.quiet.as_ref().map(|(_, zone)| zone.clone());
+            quiet.or_else(|| rules.minutes.as_ref().map(|minutes| minutes.zone.clone()))
+        });
+        of_rules.unwrap_or_else(|| Zone::fixed(self.config.speech.utc_offset_minutes))
+    }
+
     /// Whether a party rests; only toys do.
     pub(super) fn rests(&self, party: &Party) -> bool {
         matches!(party, Party::Toy(toy) if self.resting.now.contains(toy))

@@ -1,10 +1,11 @@
 //! Events: stated here once; each edge encodes them.
 
 use super::Timestamp;
-use super::ids::{ChatId, MessageId, RequestId, ToyId};
+use super::ids::{ChatId, MessageId, ReminderId, RequestId, ToyId};
 use super::message::MessageState;
 use super::names::FileName;
 use super::party::Party;
+use super::reminder::{ChildWords, ReminderKind};
 
 /// A sound in a play request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,19 @@ pub enum Event {
     },
     /// A command of the child to the toy, for now; it is not stored.
     Command(ToyCommand),
+    /// A reminder of the child is due, for now; it is not stored.
+    Reminder {
+        /// Its id.
+        id: ReminderId,
+        /// Its kind.
+        kind: ReminderKind,
+        /// What the child wants to be reminded of; may be empty.
+        words: ChildWords,
+        /// When it was due.
+        due: Timestamp,
+        /// What to play, of `/get_chat/`; none if it could not be synthesised, and for devices that the hub speaks on.
+        sound: Option<FileName>,
+    },
     /// A friend request to the user or to a toy of the user, or from a toy of the user.
     FriendRequest {
         /// The id for the answer.

@@ -84,6 +84,10 @@ hex_id!(
     MessageId, 24, "an id has 24 lower-case hexadecimal digits"
 );
 hex_id!(
+    /// A reminder of a toy: 24 hexadecimal digits.
+    ReminderId, 24, "an id has 24 lower-case hexadecimal digits"
+);
+hex_id!(
     /// An id from a client whose kind is not known yet: a user's or a toy's.
     PartyId, 24, "an id has 24 lower-case hexadecimal digits"
 );

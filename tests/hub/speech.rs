@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::one_connection::Line;
 use crate::sound;
-use crate::spoken_model::{saying, saying_in_any_language};
+use crate::spoken_model::{saying, saying_in_any_language, spelling};
 use crate::world::{Toy, World, within};
 
 /// A hub whose model returns this text for any input.
@@ -21,8 +21,17 @@ async fn hearing(text: &str) -> World {
 }
 
 pub async fn hearing_with(text: &str, settings: &[(&'static str, &'static str)]) -> World {
+    hearing_by(saying(text), settings).await
+}
+
+/// As [`hearing_with`], for any words.
+pub async fn hearing_any(text: &str, settings: &[(&'static str, &'static str)]) -> World {
+    hearing_by(spelling(text), settings).await
+}
+
+async fn hearing_by(model: Vec<u8>, settings: &[(&'static str, &'static str)]) -> World {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("model.bin"), saying(text)).unwrap();
+    std::fs::write(folder.path().join("model.bin"), model).unwrap();
     let settings: Vec<_> = settings.iter().copied().chain([("TOYHUB_SPEECH__MODEL", "model.bin")]).collect();
     World::start_in(folder, &settings).await
 }

@@ -2,13 +2,17 @@
 //! gets. It judges the hub: it drops packets outside of `speaking`, its queue is as small as that of its version, it cuts
 //! off the sound at `tts stop`, and it never sends a ping or a Close.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use opusic_c::{Application, Channels, Decoder, Encoder, SampleRate};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, interval_at, sleep_until};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -35,11 +39,13 @@ pub struct Firmware {
     pub cuts_at_stop: bool,
 }
 
-pub const FIRMWARES: [Firmware; 4] = [
+pub const FIRMWARES: [Firmware; 6] = [
     Firmware { version: "1.6.2", queue: 10, layout: 3, cuts_at_stop: true },
     Firmware { version: "1.8.0", queue: 40, layout: 1, cuts_at_stop: true },
     Firmware { version: "2.4.2", queue: 40, layout: 2, cuts_at_stop: false },
     Firmware { version: "2.5.0", queue: 20, layout: 1, cuts_at_stop: false },
+    Firmware { version: "1.6.0", queue: 5, layout: 1, cuts_at_stop: true },
+    Firmware { version: "1.6.6", queue: 40, layout: 3, cuts_at_stop: true },
 ];
 
 /// The post of a device.
@@ -70,6 +76,47 @@ pub async fn activate(world: &World, owner: &User, ids: (&str, &str)) -> (String
     let (_, answer) = post(world, "/xiaozhi/ota/", ids, "{}").await;
     let text = |name: &str| answer["websocket"][name].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
     (text("url"), text("token"))
+}
+
+/// A slow link to the hub at this address: each byte takes `delay` in each direction, and no more than `bits_per_second`
+/// pass. Gives the address of its other end; it works until the end of the test.
+pub async fn slow_link(hub: SocketAddr, delay: Duration, bits_per_second: u32) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((device, _)) = listener.accept().await {
+            let Ok(hub) = TcpStream::connect(hub).await else { continue };
+            let ((from_device, to_device), (from_hub, to_hub)) = (device.into_split(), hub.into_split());
+            tokio::spawn(carry(from_device, to_hub, delay, bits_per_second));
+            tokio::spawn(carry(from_hub, to_device, delay, bits_per_second));
+        }
+    });
+    address
+}
+
+/// One direction of a slow link.
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration, bits_per_second: u32) {
+    let (sender, mut receiver) = mpsc::channel::<(Instant, Vec<u8>)>(1024);
+    let read = async move {
+        let mut free_at = Instant::now();
+        let mut buffer = [0; 512];
+        while let Ok(size @ 1..) = from.read(&mut buffer).await {
+            let bits = size as u32 * 8;
+            free_at = free_at.max(Instant::now()) + Duration::from_secs(1) * bits / bits_per_second;
+            if sender.send((free_at + delay, buffer[..size].to_vec())).await.is_err() {
+                return;
+            }
+        }
+    };
+    let write = async move {
+        while let Some((at, bytes)) = receiver.recv().await {
+            sleep_until(at).await;
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(read, write);
 }
 
 /// A device in a conversation.

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::sound;
-use crate::stock_device::{Device, FIRMWARES, MAC, UUID, activate, post};
+use crate::stock_device::{Device, FIRMWARES, MAC, UUID, activate, post, slow_link};
 use crate::world::{User, World, within};
 
 const IDS: (&str, &str) = (MAC, UUID);
@@ -23,7 +24,7 @@ async fn hub(settings: &[(&'static str, &'static str)]) -> World {
 }
 
 /// Words at 16 kHz, without the silence behind them.
-fn spoken(text: &str) -> Vec<f32> {
+pub fn spoken(text: &str) -> Vec<f32> {
     let wav = sound::spoken("en-us", text);
     let folder = tempfile::tempdir().unwrap();
     let (source, target) = (folder.path().join("a.wav"), folder.path().join("a.raw"));
@@ -370,6 +371,68 @@ async fn a_browser_names_its_device_in_the_address_and_an_erased_toy_is_disconne
     within("the close", closed).await;
     // It can be bound again, as a new toy.
     activate(&world, &dad, IDS).await;
+}
+
+/// 200 ms each way and 64 kbit/s, as of a phone that shares its network.
+async fn slow(world: &World, url: &str) -> String {
+    let link = slow_link(world.http_addr(), Duration::from_millis(200), 64_000).await;
+    url.replace(&world.http_addr().to_string(), &link.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_a_slow_link_every_firmware_plays_all_of_an_answer() {
+    let world = hub(&[]).await;
+    let dad = world.user("dad").await;
+    let question = spoken("what is two plus three");
+    for (number, firmware) in FIRMWARES.into_iter().enumerate() {
+        let uuid = format!("7b8a4c3e-0f1d-4e2a-9b6c-5d4e3f2a1c{number:02x}");
+        let ids = (MAC, uuid.as_str());
+        let (url, token) = activate(&world, &dad, ids).await;
+        let mut device = Device::connect(&slow(&world, &url).await, &token, ids, firmware).await;
+        let played = device.ask(&question).await;
+        assert!(played.sentences.concat().contains('5'), "{}: {:?}", firmware.version, played.sentences);
+        played.assert_whole(&format!("{} over a slow link", firmware.version));
+    }
+}
+
+/// 200 turns of all firmwares, every other one over a slow link: no packet is lost, and none is late.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a quarter of an hour"]
+async fn nothing_is_lost_in_two_hundred_turns() {
+    const TURNS: usize = 200;
+    let world = hub(&[("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "100000")]).await;
+    let dad = world.user("dad").await;
+    let mut devices = Vec::new();
+    for (number, firmware) in FIRMWARES.into_iter().chain(FIRMWARES).enumerate() {
+        let uuid = format!("7b8a4c3e-0f1d-4e2a-9b6c-5d4e3f2a1d{number:02x}");
+        let ids = (MAC, uuid.as_str());
+        let (url, token) = activate(&world, &dad, ids).await;
+        let url = if number < FIRMWARES.len() { url } else { slow(&world, &url).await };
+        devices.push((firmware.version, Device::connect(&url, &token, ids, firmware).await));
+    }
+    let count = devices.len();
+    let turns = devices.into_iter().enumerate().map(|(at, (version, mut device))| async move {
+        let (mut packets, mut late) = (0, Vec::new());
+        for turn in (at..TURNS).step_by(count) {
+            let (one, other) = (turn % 9 + 1, turn / 9 % 9 + 1);
+            let played = device.ask(&spoken(&format!("can you tell me what {one} plus {other} is"))).await;
+            played.assert_whole(&format!("{version} turn {turn}"));
+            packets += played.packets;
+            late.extend(played.late_ms);
+        }
+        (packets, late)
+    });
+    let (mut packets, mut late) = (0, Vec::new());
+    // Two at once, as on a machine of two cores.
+    let mut all = futures_util::stream::iter(turns).buffer_unordered(2);
+    while let Some((more, times)) = all.next().await {
+        packets += more;
+        late.extend(times);
+    }
+    late.sort_by(f64::total_cmp);
+    let of = |part: f64| late[((late.len() - 1) as f64 * part) as usize];
+    println!("{TURNS} turns, {packets} packets, none lost, no underrun");
+    println!("packets later than their time, ms: p50 {:.1}, p99 {:.1}", of(0.5), of(0.99));
 }
 
 /// `scripts/bench talk`: the time from the end of the spoken words to the first packet of the answer, in automatic mode, and

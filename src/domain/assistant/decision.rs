@@ -19,6 +19,8 @@ pub(super) enum Decided {
     Music(FileName),
     /// A text that is spoken.
     Text(String),
+    /// The unread messages.
+    Messages,
     /// A prompt that is spoken. The next recording is for the friend.
     StartMessage { friend: Party, prompt: String },
 }

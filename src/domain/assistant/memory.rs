@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::{Content, FileName, Friend, Timestamp, ToyId};
+use crate::ports::speech::intent::Wish;
 
 /// The maximum number of toys. Beyond it, the toy that has been inactive longest is removed.
 const TOYS_MAX: usize = 10_000;
@@ -17,6 +18,10 @@ pub(super) enum Question {
     Friend([Friend; 2]),
     /// Whether the message is for this friend.
     IsItFor(Friend),
+    /// When this reminder is wanted.
+    When(Wish),
+    /// Whether to play the unread messages.
+    PlayMessages,
 }
 
 pub(super) struct Memory {
@@ -65,6 +70,13 @@ impl Memory {
 
     pub(super) fn set_question(&self, toy: &ToyId, question: Question, now: Timestamp) {
         self.remember(toy, now, |toy| toy.question = Some((question, now)));
+    }
+
+    /// Whether a question of a toy is open.
+    pub(super) fn has_question(&self, toy: &ToyId, now: Timestamp) -> bool {
+        let toys = self.toys();
+        let asked = toys.get(toy).and_then(|toy| toy.question.as_ref());
+        asked.is_some_and(|(_, asked)| now - asked <= self.question_timeout_s)
     }
 
     /// Takes the open question of a toy, unless it is out of date.

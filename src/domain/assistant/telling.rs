@@ -13,14 +13,14 @@ use super::decision::Then;
 use crate::domain::error::DomainError;
 use crate::domain::toy_voices::Spoken;
 use crate::domain::{FileKind, Hub};
-use crate::model::{FileName, Party, Timestamp, ToyId};
+use crate::model::{FileName, MessageId, Party, PartyId, ReminderId, Timestamp, ToyId};
 use crate::ports::audio::{self, AudioError, OPUS_OUT_HZ, OPUS_OUT_MS, OpusWriter, Player, Sound};
 use crate::ports::speech::languages::Language;
 
 /// Music is made in pieces of so many seconds.
 const PIECE_S: u32 = 1;
-/// Bytes of stored music that are read into memory: some hours of MP3.
-const MUSIC_MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// Bytes of a stored sound that are read into memory: some hours of MP3.
+const SOUND_MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// A sentence is not divided before so many letters: short parts sound torn.
 const SENTENCE_MIN_LETTERS: usize = 12;
 
@@ -31,6 +31,22 @@ pub struct Piece {
     pub text: Option<String>,
     /// Packets of Opus, each of [`PACKET_MS`] at [`PACKETS_HZ`] in one channel.
     pub packets: Vec<Bytes>,
+    /// What is done once all pieces up to this one were played.
+    pub done: Option<Done>,
+}
+
+/// What is done once a device has played it to its end, by [`Hub::note_told`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// A message of a friend.
+    Message {
+        /// The friend.
+        friend: PartyId,
+        /// The message.
+        message: MessageId,
+    },
+    /// A reminder.
+    Reminder(ReminderId),
 }
 
 /// The duration of a packet, in milliseconds.
@@ -47,6 +63,10 @@ pub(super) enum Told {
     Text { text: String, language: &'static Language },
     /// Music of the library, of `/get_music/`.
     Music(FileName),
+    /// A recording, of `/get_chat/`.
+    Recording(FileName),
+    /// Nothing: what was told before is done.
+    Done(Done),
 }
 
 /// The rest of what is told.
@@ -54,6 +74,8 @@ struct Rest {
     hub: Arc<Hub>,
     toy: ToyId,
     source: Source,
+    /// What is told after that.
+    later: VecDeque<Told>,
     /// Done when the first piece was made.
     then: Then,
     now: Timestamp,
@@ -65,31 +87,23 @@ enum Source {
         voice: Spoken,
         writer: Box<OpusWriter>,
     },
-    /// It is opened when it is asked for.
-    Music(FileName),
     Playing(Box<Player>),
+    /// The next one of `later` begins.
     Ended,
 }
 
-/// Begins to tell something. Nothing is made yet. Errors: `Internal`.
-pub(super) fn tell(hub: Arc<Hub>, toy: ToyId, told: Told, then: Then, now: Timestamp) -> Result<Telling, DomainError> {
-    let source = match told {
-        Told::Music(music) => Source::Music(music),
-        Told::Text { text, language } => Source::Sentences {
-            rest: sentences(&text).into(),
-            voice: hub.spoken_to(&Party::from(toy.clone()), language),
-            writer: Box::new(OpusWriter::new().map_err(DomainError::internal)?),
-        },
-    };
-    let rest = Rest { hub, toy, source, then, now };
+/// Begins to tell some things, one after the other. Nothing is made yet.
+pub(super) fn tell(hub: Arc<Hub>, toy: ToyId, told: Vec<Told>, then: Then, now: Timestamp) -> Telling {
+    let rest = Rest { hub, toy, source: Source::Ended, later: told.into(), then, now };
     let pieces = stream::unfold(rest, |mut rest| async move {
         let piece = rest.next().await.transpose()?;
         if piece.is_err() {
             rest.source = Source::Ended;
+            rest.later.clear();
         }
         Some((piece, rest))
     });
-    Ok(pieces.boxed())
+    pieces.boxed()
 }
 
 impl Rest {
@@ -98,8 +112,10 @@ impl Rest {
         let Some(piece) = self.make().await? else { return Ok(None) };
         let then = std::mem::replace(&mut self.then, Then::Nothing);
         self.hub.follow(&self.toy, then, self.now).await;
-        let seconds = f64::from(PACKET_MS) * piece.packets.len() as f64 / 1000.0;
-        self.hub.count_seconds(&self.toy, seconds, self.now).await;
+        if !piece.packets.is_empty() {
+            let seconds = f64::from(PACKET_MS) * piece.packets.len() as f64 / 1000.0;
+            self.hub.count_seconds(&self.toy, seconds, self.now).await;
+        }
         Ok(Some(piece))
     }
 
@@ -107,7 +123,7 @@ impl Rest {
         loop {
             match std::mem::replace(&mut self.source, Source::Ended) {
                 Source::Sentences { mut rest, voice, writer } => {
-                    let Some(sentence) = rest.pop_front() else { return Ok(None) };
+                    let Some(sentence) = rest.pop_front() else { continue };
                     let sound = match self.hub.synthesise(&sentence, &voice).await {
                         Ok(sound) => Some(sound),
                         // Of punctuation alone.
@@ -120,24 +136,42 @@ impl Rest {
                     };
                     let (packets, writer) = encode(&self.hub, &self.toy, sound, writer).await?;
                     self.source = Source::Sentences { rest, voice, writer };
-                    return Ok(Some(Piece { text: Some(sentence), packets }));
+                    return Ok(Some(Piece { text: Some(sentence), packets, done: None }));
                 }
-                Source::Music(music) => self.source = Source::Playing(open(&self.hub, &self.toy, &music).await?),
                 Source::Playing(mut player) => {
                     let party = Party::from(self.toy.clone());
                     let job = move || player.next(PIECE_S).map(|packets| (packets, player));
                     let made = self.hub.audio_workers.run_of(&party, job).await?;
                     let (packets, player) = made.map_err(DomainError::internal)?;
                     if packets.is_empty() {
-                        return Ok(None);
+                        continue;
                     }
                     self.source = Source::Playing(player);
-                    return Ok(Some(Piece { text: None, packets }));
+                    return Ok(Some(Piece { text: None, packets, done: None }));
                 }
-                Source::Ended => return Ok(None),
+                Source::Ended => {
+                    let Some(told) = self.later.pop_front() else { return Ok(None) };
+                    if let Told::Done(done) = told {
+                        return Ok(Some(Piece { text: None, packets: Vec::new(), done: Some(done) }));
+                    }
+                    self.source = begin(&self.hub, &self.toy, told).await?;
+                }
             }
         }
     }
+}
+
+async fn begin(hub: &Hub, toy: &ToyId, told: Told) -> Result<Source, DomainError> {
+    Ok(match told {
+        Told::Text { text, language } => Source::Sentences {
+            rest: sentences(&text).into(),
+            voice: hub.spoken_to(&Party::from(toy.clone()), language),
+            writer: Box::new(OpusWriter::new().map_err(DomainError::internal)?),
+        },
+        Told::Music(music) => Source::Playing(open(hub, toy, FileKind::Music, &music).await?),
+        Told::Recording(sound) => Source::Playing(open(hub, toy, FileKind::Chat, &sound).await?),
+        Told::Done(_) => Source::Ended,
+    })
 }
 
 /// The packets of a sentence. It ends with a packet: the next one may take a while.
@@ -157,11 +191,11 @@ async fn encode(
     made.map_err(DomainError::internal)
 }
 
-/// A player of music of the library.
-async fn open(hub: &Hub, toy: &ToyId, music: &FileName) -> Result<Box<Player>, DomainError> {
-    let file = hub.stored_file(FileKind::Music, music).await?;
-    if file.size > MUSIC_MAX_BYTES {
-        return Err(DomainError::UploadTooLarge { max_bytes: MUSIC_MAX_BYTES });
+/// A player of a stored sound.
+async fn open(hub: &Hub, toy: &ToyId, kind: FileKind, name: &FileName) -> Result<Box<Player>, DomainError> {
+    let file = hub.stored_file(kind, name).await?;
+    if file.size > SOUND_MAX_BYTES {
+        return Err(DomainError::UploadTooLarge { max_bytes: SOUND_MAX_BYTES });
     }
     let sound = hub.files.read_whole(&file).await.map_err(DomainError::internal)?;
     let opened = hub.audio_workers.run_of(&Party::from(toy.clone()), move || Player::open(sound)).await?;

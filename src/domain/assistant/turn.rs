@@ -18,12 +18,13 @@ use super::{Decided, Decision};
 use crate::config::seconds;
 use crate::domain::Hub;
 use crate::domain::error::DomainError;
-use crate::model::{FileName, Party, Timestamp, ToyId};
+use crate::model::{FileName, Party, ReminderId, Timestamp, ToyId};
 use crate::ports::audio::{self, OpusReader, Sound};
-use crate::ports::speech::languages::Line;
+use crate::ports::speech::languages::{Language, Line};
 use crate::ports::speech::{Listener, ListenerSettings, NoTranscript, Progress, Transcript};
 
-pub use super::telling::{PACKET_MS, PACKETS_HZ, Piece, Telling};
+pub use super::messages::UnreadNotice;
+pub use super::telling::{Done, PACKET_MS, PACKETS_HZ, Piece, Telling};
 
 /// Who says when a sentence has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,11 +124,12 @@ impl Hub {
         };
         let Decision { decided, language, then } = self.decide(toy, words, now).await?;
         let (told, message_to) = match decided {
-            Decided::Music(music) => (Told::Music(music), None),
-            Decided::Text(text) => (Told::Text { text, language }, None),
-            Decided::StartMessage { friend, prompt } => (Told::Text { text: prompt, language }, Some(friend)),
+            Decided::Music(music) => (vec![Told::Music(music)], None),
+            Decided::Text(text) => (vec![Told::Text { text, language }], None),
+            Decided::Messages => (self.unread_to_tell(toy, language).await?, None),
+            Decided::StartMessage { friend, prompt } => (vec![Told::Text { text: prompt, language }], Some(friend)),
         };
-        Ok(Answered { telling: tell(Arc::clone(self), toy.clone(), told, then, now)?, message_to })
+        Ok(Answered { telling: tell(Arc::clone(self), toy.clone(), told, then, now), message_to })
     }
 
     /// Sends the sound of a turn to a friend, and confirms it. Errors: as of [`Hub::send_recording`].
@@ -144,19 +146,32 @@ impl Hub {
         upload.write(&wav.map_err(DomainError::internal)?).await?;
         let receiver = friend.id().parse().map_err(DomainError::internal)?;
         self.send_recording(&from, &receiver, upload, now).await?;
-        Ok(Answered { telling: self.tell_line(toy, &Line::Sent, now)?, message_to: None })
+        Ok(Answered { telling: self.tell_line(toy, &Line::Sent, now), message_to: None })
     }
 
-    /// Speaks a line of the hub in the families' language. Errors: `Internal`.
-    pub fn tell_line(self: &Arc<Self>, toy: &ToyId, line: &Line<'_>, now: Timestamp) -> Result<Telling, DomainError> {
+    /// Speaks a line of the hub in the families' language.
+    pub fn tell_line(self: &Arc<Self>, toy: &ToyId, line: &Line<'_>, now: Timestamp) -> Telling {
         let language = self.family_language();
-        let told = Told::Text { text: line.text(language), language };
+        let told = vec![Told::Text { text: line.text(language), language }];
+        tell(Arc::clone(self), toy.clone(), told, super::Then::Nothing, now)
+    }
+
+    /// Speaks the text of a reminder.
+    pub(in crate::domain) fn tell_reminder_text(
+        self: &Arc<Self>,
+        toy: &ToyId,
+        text: String,
+        language: &'static Language,
+        id: &ReminderId,
+        now: Timestamp,
+    ) -> Telling {
+        let told = vec![Told::Text { text, language }, Told::Done(Done::Reminder(id.clone()))];
         tell(Arc::clone(self), toy.clone(), told, super::Then::Nothing, now)
     }
 
     /// Plays music, of `/get_music/`. A missing file is an error of its first piece.
-    pub fn tell_music(self: &Arc<Self>, toy: &ToyId, music: FileName, now: Timestamp) -> Result<Telling, DomainError> {
-        tell(Arc::clone(self), toy.clone(), Told::Music(music), super::Then::Nothing, now)
+    pub fn tell_music(self: &Arc<Self>, toy: &ToyId, music: FileName, now: Timestamp) -> Telling {
+        tell(Arc::clone(self), toy.clone(), vec![Told::Music(music)], super::Then::Nothing, now)
     }
 }
 

@@ -152,6 +152,7 @@ impl Hub {
         self.delete_cut_uploads(party).await?;
         if let Party::Toy(toy) = party {
             self.store.erase_kept_words(toy).await?;
+            self.store.erase_reminders(toy).await?;
             let folder = self.config.server.ai_recordings_dir();
             let prefix = format!("{toy}-");
             let forgotten = self.disk_workers.run(move || delete_files(&folder, &prefix)).await?;

@@ -260,6 +260,7 @@ fn text_of(event: &Event, me: &Party) -> Vec<u8> {
         }
         (
             Event::Command(_)
+            | Event::Reminder { .. }
             | Event::FriendRequest { .. }
             | Event::FriendAdded { .. }
             | Event::FriendRemoved { .. }

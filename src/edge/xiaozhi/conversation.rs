@@ -10,6 +10,8 @@
 //! In the mode `realtime` the device sends its microphone while the hub speaks, too: then a turn and an answer exist at the
 //! same time, and speech of the child ends the answer.
 
+mod unasked;
+
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,10 +29,12 @@ use super::socket::Socket;
 use super::speaking::{Next, Part, Speaking};
 use crate::config::{Config, seconds};
 use crate::domain::error::DomainError;
+use crate::domain::reminders::ReminderVoice;
 use crate::domain::turn::{Answered, EndedBy, Heard, PACKET_MS, PACKETS_HZ, Packet, Turn};
 use crate::domain::{Hub, Incoming, Mailbox, Payload};
 use crate::edge::wire;
 use crate::model::{Event, Party, Secret, ToyCommand, ToyId};
+use unasked::Unasked;
 
 /// Without a packet for so long, a device that speaks has left out silence.
 const GAP: Duration = Duration::from_millis(200);
@@ -63,6 +67,7 @@ pub(super) struct Conversation<'a, S> {
     /// Whether the device was told the end of an answer, and has not said since that it listens.
     is_start_due: bool,
     deciding: Option<Deciding>,
+    unasked: Unasked,
     /// The friend to whom the next turn goes.
     message_to: Option<Party>,
     /// The change of the volume that waits for the current one.
@@ -71,6 +76,7 @@ pub(super) struct Conversation<'a, S> {
     rate: Rate,
     /// When the child or the hub has spoken last.
     lively: Instant,
+    _voice: ReminderVoice,
 }
 
 /// What happened.
@@ -81,6 +87,7 @@ enum Step {
     Heard(Result<Heard, DomainError>),
     Answered(Result<Answered, DomainError>),
     Gap,
+    Unasked,
     Silence,
 }
 
@@ -106,6 +113,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         socket.send(&messages.hello(hello.version, PACKETS_HZ, PACKET_MS)).await?;
         let now = Instant::now();
         Ok(Self {
+            _voice: hub.speak_reminders(&toy),
+            unasked: Unasked::new(now),
             hub,
             config,
             socket,
@@ -140,7 +149,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
 
     /// Waits for what happens next. The sound comes first: its times are kept.
     async fn step(&mut self, mailbox: &mut Mailbox) -> Step {
-        let gap = self.gap();
+        let (gap, unasked) = (self.gap(), self.unasked_due());
         let is_silent = self.speaking.is_none() && !self.turn.as_ref().is_some_and(Turn::has_begun);
         let silence = is_silent.then(|| self.lively + seconds(self.config.xiaozhi.silence_timeout_s));
         tokio::select! {
@@ -151,6 +160,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             answered = decided(&mut self.deciding) => Step::Answered(answered),
             incoming = mailbox.recv() => Step::Incoming(incoming),
             () = until(gap) => Step::Gap,
+            () = until(unasked) => Step::Unasked,
             () = until(silence) => Step::Silence,
         }
     }
@@ -175,6 +185,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                 (self.heard_until, self.is_in_gap) = (now, true);
                 Ok(())
             }
+            Step::Unasked => self.say_unasked().await,
             Step::Silence => Err(End::Close),
         }
     }
@@ -205,6 +216,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             Said::Abort => {
                 self.lively = Instant::now();
                 (self.turn, self.message_to) = (None, None);
+                self.note_stopped().await;
                 self.interrupt(true).await
             }
             Said::Tool(answer) => self.take_tool_answer(&answer).await,
@@ -226,6 +238,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                     self.lively = self.heard_until;
                     // A child that speaks while the hub does.
                     if self.mode == Mode::Realtime && self.speaking.is_some() {
+                        self.note_stopped().await;
                         self.interrupt(true).await?;
                     }
                 }
@@ -240,13 +253,15 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     async fn listen(&mut self, mode: Mode) -> Result<(), End> {
         self.mode = mode;
         self.lively = Instant::now();
+        self.unasked.note_listening();
         // In this mode the child may have begun while the hub still spoke, and by now have ended the turn.
         let is_due = std::mem::take(&mut self.is_start_due) && mode == Mode::Realtime;
         if is_due && self.speaking.is_some() {
             return Ok(());
         }
-        // A device that listens does not speak any more.
-        self.interrupt(false).await?;
+        // A device that listens does not speak any more, unless it has not heard yet that it should.
+        let is_crossed = self.was_crossed();
+        self.interrupt(is_crossed).await?;
         let goes_on = mode == Mode::Realtime && self.turn.as_ref().is_some_and(Turn::has_begun);
         if goes_on { Ok(()) } else { self.begin_turn().await }
     }
@@ -278,7 +293,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             self.socket.send(&self.messages.heard(text)).await?;
         }
         self.socket.send(&self.messages.face("happy")).await?;
-        self.socket.send(&self.messages.speech("start")).await?;
+        self.begin_speaking().await?;
         let (hub, toy, friend) = (Arc::clone(self.hub), self.toy.clone(), self.message_to.take());
         let sound = turn.sound();
         drop(turn);
@@ -288,10 +303,16 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             }
             _ => Box::pin(async move { hub.answer_turn(&toy, &heard, wire::now()).await }),
         });
+        if self.mode == Mode::Realtime { self.begin_turn().await } else { Ok(()) }
+    }
+
+    /// Tells the device that the hub speaks. What it says is not decided yet.
+    async fn begin_speaking(&mut self) -> Result<(), End> {
+        self.socket.send(&self.messages.speech("start")).await?;
         let xiaozhi = &self.config.xiaozhi;
         let play_out = Duration::from_millis(xiaozhi.play_out_ms);
         self.speaking = Some(Speaking::new(Instant::now(), xiaozhi.lead_packets, play_out));
-        if self.mode == Mode::Realtime { self.begin_turn().await } else { Ok(()) }
+        Ok(())
     }
 
     async fn answer(&mut self, answered: Result<Answered, DomainError>) -> Result<(), End> {
@@ -313,10 +334,16 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         match next {
             Next::Part(Part::Sentence(text)) => self.socket.send(&self.messages.sentence(&text)).await,
             Next::Part(Part::Packet(packet, at_ms)) => self.socket.send_binary(self.layout.write(&packet, at_ms)).await,
+            Next::Part(Part::Done(done)) => {
+                self.unasked.note_told_one(&done);
+                self.note_told(done).await;
+                Ok(())
+            }
             // What was sent is played to its end.
             Next::Failed(error) => self.report(error).await,
             Next::Ended => {
                 self.speaking = None;
+                self.unasked.note_end();
                 self.send_stop().await
             }
         }
@@ -325,6 +352,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     /// Ends the answer at once. The device is told so, unless it has told the hub.
     async fn interrupt(&mut self, tells: bool) -> Result<(), End> {
         self.deciding = None;
+        self.unasked.note_end();
         if self.speaking.take().is_some() && tells {
             self.send_stop().await?;
         }
@@ -358,6 +386,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         };
         let Payload::Event(announced) = &delivery.publication.payload else { return Ok(()) };
         match announced.event() {
+            Event::Reminder { id, .. } => {
+                self.unasked.add_reminder(id.clone());
+                Ok(())
+            }
+            Event::Message { .. } => {
+                self.unasked.note_message();
+                Ok(())
+            }
             Event::Command(command @ (ToyCommand::Louder | ToyCommand::Softer)) if self.hello.has_tools => {
                 self.wish = Some(*command);
                 self.call_tool("self.get_device_status", json!({})).await

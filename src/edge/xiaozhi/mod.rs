@@ -9,6 +9,9 @@
 //!    [`Turn`](crate::domain::turn::Turn), and sends the answer at the pace at which the device plays it (`pace`): devices
 //!    have room for little, and drop the rest without a word.
 //!
+//! Reminders and the notice of unread messages are said without being asked (`conversation/unasked`), on a connection that
+//! is open.
+//!
 //! The device connects only for a conversation, never sends a ping, and ends by closing the connection without a frame.
 
 mod check;

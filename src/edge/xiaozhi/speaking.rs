@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::pace::Pace;
 use crate::domain::error::DomainError;
-use crate::domain::turn::{PACKET_MS, Piece, Telling};
+use crate::domain::turn::{Done, PACKET_MS, Piece, Telling};
 
 /// A device changes its state after `tts start`, and drops packets that come before.
 const READY_AFTER: Duration = Duration::from_millis(100);
@@ -24,6 +24,8 @@ pub(super) enum Part {
     Sentence(String),
     /// A packet, and its time from the beginning of the sound, in milliseconds.
     Packet(Bytes, u32),
+    /// All packets before it were played, and with them this is done.
+    Done(Done),
 }
 
 /// What happens next.
@@ -42,7 +44,11 @@ pub(super) struct Speaking {
     /// None until the answer is decided, and after its last piece.
     telling: Option<Telling>,
     is_decided: bool,
+    /// Whether the last piece was none of speech.
+    is_music: bool,
     parts: VecDeque<Part>,
+    /// What is done when the packets before it were played, and when that is. The next packets do not wait for it.
+    dones: VecDeque<(Instant, Done)>,
     made: u32,
     waiting: usize,
     pace: Pace,
@@ -56,7 +62,9 @@ impl Speaking {
         Self {
             telling: None,
             is_decided: false,
+            is_music: false,
             parts: VecDeque::new(),
+            dones: VecDeque::new(),
             made: 0,
             waiting: 0,
             pace: Pace::new(lead),
@@ -70,13 +78,34 @@ impl Speaking {
         (self.telling, self.is_decided) = (Some(telling), true);
     }
 
+    /// Whether music or a recording is played.
+    pub(super) fn is_music(&self) -> bool {
+        self.is_music
+    }
+
+    /// Plays something else from now on. What was sent is played to its end, a few packets.
+    pub(super) fn replace(&mut self, telling: Telling) {
+        self.parts.clear();
+        (self.waiting, self.is_music) = (0, false);
+        self.decide(telling);
+    }
+
     /// Waits for what happens next. Cancel-safe.
     pub(super) async fn next(&mut self) -> Next {
         loop {
             let wants_more = self.telling.is_some() && self.waiting < MADE_AHEAD;
-            let due = self.due();
+            while let Some(Part::Done(done)) = self.parts.front() {
+                self.dones.push_back((self.pace.played_out().unwrap_or(self.ready), done.clone()));
+                self.parts.pop_front();
+            }
+            let (due, done_due) = (self.due(), self.dones.front().map(|(at, _)| *at));
             tokio::select! {
                 biased;
+                () = until(done_due) => {
+                    if let Some((_, done)) = self.dones.pop_front() {
+                        return Next::Part(Part::Done(done));
+                    }
+                }
                 () = until(due) => match self.parts.pop_front() {
                     Some(part) => {
                         if matches!(part, Part::Packet(..)) {
@@ -112,11 +141,13 @@ impl Speaking {
 
     fn add(&mut self, piece: Piece) {
         self.waiting += piece.packets.len();
+        self.is_music = piece.text.is_none() && piece.done.is_none();
         self.parts.extend(piece.text.map(Part::Sentence));
         for packet in piece.packets {
             self.parts.push_back(Part::Packet(packet, self.made.saturating_mul(PACKET_MS)));
             self.made = self.made.saturating_add(1);
         }
+        self.parts.extend(piece.done.map(Part::Done));
     }
 }
 
@@ -139,9 +170,10 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
+    use crate::model::ReminderId;
 
     fn piece(text: Option<&str>, count: usize) -> Result<Piece, DomainError> {
-        Ok(Piece { text: text.map(str::to_owned), packets: vec![Bytes::from_static(b"p"); count] })
+        Ok(Piece { text: text.map(str::to_owned), packets: vec![Bytes::from_static(b"p"); count], done: None })
     }
 
     /// What happens, and when, in milliseconds.
@@ -156,6 +188,7 @@ mod tests {
             match next {
                 Next::Part(Part::Sentence(text)) => found.push((text, at)),
                 Next::Part(Part::Packet(_, time)) => found.push((format!("{time}"), at)),
+                Next::Part(Part::Done(_)) => found.push(("done".into(), at)),
                 Next::Ended => {
                     found.push(("end".into(), at));
                     return found;
@@ -199,6 +232,33 @@ mod tests {
         let failed = found.iter().position(|(word, _)| word == "failed").unwrap();
         found.remove(failed);
         assert_not_early(&found, &[("0", 100), ("60", 100), ("end", 100 + 2 * 60 + 300)]);
+    }
+
+    #[tokio::test]
+    async fn something_is_done_when_all_before_it_was_played() {
+        let done = Piece { text: None, packets: Vec::new(), done: Some(Done::Reminder(ReminderId::random())) };
+        let found = played(vec![piece(Some("one"), 6), Ok(done), piece(None, 1)]).await;
+        let packets = ["0", "60", "120", "180", "240", "300"];
+        let times = [100, 100, 100, 100, 160, 220];
+        let mut expected = vec![("one", 100)];
+        expected.extend(packets.into_iter().zip(times));
+        // The packets that follow do not wait for it.
+        expected.extend([("360", 280), ("done", 100 + 6 * 60), ("end", 100 + 7 * 60 + 300)]);
+        assert_not_early(&found, &expected);
+    }
+
+    #[tokio::test]
+    async fn music_makes_room_at_once() {
+        let start = Instant::now();
+        let mut speaking = Speaking::new(start, 4, Duration::ZERO);
+        speaking.decide(stream::repeat_with(|| piece(None, 10)).boxed());
+        while !matches!(speaking.next().await, Next::Part(Part::Packet(_, 240))) {}
+        assert!(speaking.is_music());
+        speaking.replace(stream::iter(vec![piece(Some("ring"), 1)]).boxed());
+        assert!(matches!(speaking.next().await, Next::Part(Part::Sentence(text)) if text == "ring"));
+        assert!(!speaking.is_music());
+        assert!(matches!(speaking.next().await, Next::Part(Part::Packet(..))));
+        assert!(matches!(speaking.next().await, Next::Ended));
     }
 
     #[tokio::test]

@@ -25,6 +25,7 @@ mod message_row;
 mod places;
 mod receipts;
 mod recovery;
+mod reminders;
 mod requests;
 mod rest;
 mod retention;

@@ -96,7 +96,7 @@ impl EventRow {
             },
             // It names no party: the row belongs to its owner.
             Event::Erased => Self { seq, r#type: "erased".to_owned(), kind: "app".to_owned(), ..Self::default() },
-            Event::Play { .. } | Event::Command(_) => return None,
+            Event::Play { .. } | Event::Command(_) | Event::Reminder { .. } => return None,
         })
     }
 

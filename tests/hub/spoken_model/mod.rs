@@ -25,6 +25,13 @@ pub fn saying_in_any_language(text: &str) -> Vec<u8> {
     write(&many, &Weights::Says(&said)).bytes
 }
 
+/// The file of a model that returns this text, letter by letter: words that [`saying`] does not know. At most 60 letters.
+pub fn spelling(text: &str) -> Vec<u8> {
+    let letters = text.bytes().enumerate().map(|(at, letter)| (at + 1, usize::from(letter), SURE));
+    let said: Vec<_> = letters.chain([(text.len() + 1, END, SURE)]).collect();
+    write(&shape(1), &Weights::Says(&said)).bytes
+}
+
 /// The file of a model that returns this text.
 pub fn saying(text: &str) -> Vec<u8> {
     let words: Vec<String> = text.split(' ').map(|word| format!(" {word}")).collect();

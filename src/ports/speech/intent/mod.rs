@@ -17,6 +17,7 @@ mod lexicon;
 mod names;
 mod numbers;
 mod phrases;
+mod reminders;
 mod score;
 mod text;
 mod word;
@@ -26,10 +27,11 @@ use std::collections::HashSet;
 use names::{Anchor, Found};
 pub use names::{FriendNames, Names};
 use phrases::{Phrase, Phrases};
+pub use reminders::{When, Wish, reminder, time};
 use word::Word;
 
 pub use super::languages::Intent;
-use super::languages::Meaning;
+use super::languages::{Language, Meaning};
 use lexicon::Lexicon;
 
 /// The minimum similarity of a phrase without a name.
@@ -84,6 +86,12 @@ pub fn confirm(transcript: &str, names: &Names, index: usize) -> Option<bool> {
     }
     let is_named = matches!(names.only(index, index).find(&spoken, Anchor::Anywhere), Found::One(_));
     is_named.then_some(true)
+}
+
+/// The answer to a question for yes or no, if it is clear.
+pub fn agree(transcript: &str, language: &Language) -> Option<bool> {
+    let lexicon = Lexicon::of(language);
+    Phrases::of(lexicon).answer(&word::words(&text::normalise(transcript), lexicon))
 }
 
 /// The answer to "do you mean the first or the second?": one of the two, if it is clear which.

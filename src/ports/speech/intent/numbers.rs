@@ -55,7 +55,7 @@ fn sign_at(words: &[&str], lexicon: &Lexicon) -> Option<(Sign, usize)> {
 }
 
 /// The longest number that the words begin with.
-fn number_at(words: &[&str], lexicon: &Lexicon) -> Option<(i64, usize)> {
+pub(super) fn number_at(words: &[&str], lexicon: &Lexicon) -> Option<(i64, usize)> {
     let mut lengths = (1..=words.len().min(NUMBER_WORDS_MAX)).rev();
     lengths.find_map(|length| Some((number(words.get(..length)?, lexicon)?, length)))
 }

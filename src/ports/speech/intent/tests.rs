@@ -99,6 +99,9 @@ fn label(intent: Intent) -> String {
         Intent::Story => "story".into(),
         Intent::Riddle => "riddle".into(),
         Intent::WhoAreYou => "who".into(),
+        Intent::ListReminders => "reminders".into(),
+        Intent::CancelReminders(kind) => format!("cancel {}", kind.as_str()),
+        Intent::PlayMessages => "unread".into(),
         Intent::Unknown => "unknown".into(),
     }
 }

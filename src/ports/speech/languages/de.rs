@@ -1,9 +1,12 @@
 //! German.
 
-use super::line::{self, Clock, Line};
+use time::Time;
+
+use super::line::{self, Clock, Line, Moment, Reminded};
 use super::meaning::{Intent, Meaning};
+use super::reminding::{self, DayPart, Reminding, TimeForm};
 use super::{Kin, Language, Moods, NameWords, Numbers, Replies, Script, Sign, SmallWords, Sound};
-use crate::model::ToyCommand;
+use crate::model::{ReminderKind, ToyCommand};
 
 /// German.
 #[rustfmt::skip]
@@ -126,6 +129,7 @@ pub static GERMAN: Language = Language {
             "summe", "und", "hey", "hallo", "ähm", "äh", "also", "denn", "zusammen", "=",
         ],
     },
+    reminding: REMINDING,
     moods: Moods {
         quiet: &[
             "schlaf", "schlafe", "schlafen", "schlaflied", "wiegenlied", "gutenachtlied", "nacht", "abend", "abendlied",
@@ -177,6 +181,77 @@ pub static GERMAN: Language = Language {
 };
 
 // "Ich möchte" stands for all the ways to want something, "kannst du" for all the ways to ask for it: see `same`.
+#[rustfmt::skip]
+const REMINDING: Reminding = Reminding {
+    frames: &[
+        (ReminderKind::Reminder, &[
+            "erinnere mich …", "erinner mich …", "erinnere uns …", "kannst du mich … erinnern",
+            "könntest du mich … erinnern", "du sollst mich … erinnern", "stell eine erinnerung …", "eine erinnerung …",
+            "mach eine erinnerung …", "sag mir … bescheid", "ich möchte … erinnert werden",
+        ]),
+        (ReminderKind::Alarm, &[
+            "weck mich …", "wecke mich …", "weck mich … auf", "kannst du mich … wecken", "könntest du mich … wecken",
+            "stell den wecker …", "stell einen wecker …", "stell mir den wecker …", "stell mir einen wecker …",
+            "stell meinen wecker …", "ich möchte … geweckt werden",
+        ]),
+        (ReminderKind::Timer, &[
+            "stell einen timer …", "stell den timer …", "stell mir einen timer …", "starte einen timer …",
+            "starte den timer …", "mach einen timer …", "ein timer …", "timer …", "stell die eieruhr …",
+            "stell die uhr …", "stell einen kurzzeitwecker …",
+        ]),
+    ],
+    times: &[
+        (TimeForm::In, &[
+            "in # @", "nach # @", "für # @", "auf # @", "von # @", "# @", "in # @ und # @", "für # @ und # @",
+            "auf # @ und # @", "in # @ # @",
+        ]),
+        (TimeForm::InAndHalf, &["in # einhalb @", "für # einhalb @", "auf # einhalb @"]),
+        (TimeForm::Seconds(1800), &[
+            "in einer halben stunde", "eine halbe stunde", "für eine halbe stunde", "auf eine halbe stunde",
+            "nach einer halben stunde",
+        ]),
+        (TimeForm::Seconds(900), &["in einer viertelstunde", "eine viertelstunde", "für eine viertelstunde"]),
+        (TimeForm::Seconds(5400), &[
+            "in anderthalb stunden", "in eineinhalb stunden", "für anderthalb stunden", "für eineinhalb stunden",
+        ]),
+        (TimeForm::Seconds(2700), &["in einer dreiviertelstunde", "für eine dreiviertelstunde"]),
+        (TimeForm::At, &[
+            "um # uhr", "um # uhr #", "um #", "um # #", "um # # uhr", "auf # uhr", "auf # uhr #", "auf # # uhr", "auf #",
+            "auf # #", "für # uhr", "für # uhr #", "# uhr", "# uhr #", "gegen # uhr", "ab # uhr",
+        ]),
+        (TimeForm::Past, &["um # nach #", "auf # nach #", "um # minuten nach #"]),
+        (TimeForm::To, &["um # vor #", "auf # vor #", "um # minuten vor #"]),
+        (TimeForm::Beside(-30), &["um halb #", "auf halb #", "halb #"]),
+        (TimeForm::Beside(15), &["um viertel nach #", "auf viertel nach #", "viertel nach #"]),
+        (TimeForm::Beside(-15), &[
+            "um viertel vor #", "auf viertel vor #", "viertel vor #", "um dreiviertel #", "dreiviertel #",
+        ]),
+    ],
+    units: &[
+        (1, &["sekunde", "sekunden"]), (60, &["minute", "minuten"]), (3600, &["stunde", "stunden"]),
+        (86_400, &["tag", "tage", "tagen"]), (604_800, &["woche", "wochen"]),
+    ],
+    one: &["ein", "eine", "einer", "einem", "einen"],
+    parts: &[
+        (DayPart::Morning, &[
+            "am morgen", "morgens", "früh", "in der früh", "am vormittag", "vormittags", "vormittag", "am frühen morgen",
+        ]),
+        (DayPart::Noon, &["am mittag", "mittags", "mittag"]),
+        (DayPart::Afternoon, &["am nachmittag", "nachmittags", "nachmittag"]),
+        (DayPart::Evening, &["am abend", "abends", "abend"]),
+        (DayPart::Night, &["in der nacht", "nachts", "nacht"]),
+    ],
+    days: &[(0, &["heute"]), (1, &["morgen"]), (2, &["übermorgen"])],
+    links: &[
+        "daran dass ich", "daran dass wir", "daran", "dass ich", "dass wir", "dass", "an das", "an den", "ans", "an", "zum",
+        "zur", "zu", "damit ich", "um", "für",
+    ],
+    repeated: &[
+        ("mein", "dein"), ("meine", "deine"), ("meinen", "deinen"), ("meinem", "deinem"), ("meiner", "deiner"),
+        ("mir", "dir"), ("mich", "dich"), ("ich", "du"), ("muss", "musst"),
+    ],
+};
+
 #[rustfmt::skip]
 const PHRASES: &[(Meaning, &[&str])] = &[
     // Music
@@ -358,6 +433,37 @@ const PHRASES: &[(Meaning, &[&str])] = &[
         "ich möchte ein rätsel raten", "ich möchte rätseln", "ich möchte raten", "lass mich raten",
         "kannst du mir ein rätsel stellen", "kannst du mir ein rätsel sagen", "kannst du mir ein rätsel erzählen",
     ]),
+    // Erinnerungen
+    (Meaning::Is(Intent::ListReminders), &[
+        "welche erinnerungen gibt es", "welche erinnerungen habe ich", "was für erinnerungen gibt es",
+        "was für erinnerungen habe ich", "habe ich erinnerungen", "gibt es erinnerungen", "sag mir meine erinnerungen",
+        "meine erinnerungen", "wie lange läuft der timer", "wie lange läuft der timer noch", "wie lange noch",
+        "welche timer gibt es", "welche wecker gibt es", "wann weckst du mich", "woran erinnerst du mich",
+        "wann erinnerst du mich", "was sind meine erinnerungen",
+    ]),
+    (Meaning::Is(Intent::CancelReminders(ReminderKind::Timer)), &[
+        "stopp den timer", "halt den timer an", "stell den timer aus", "mach den timer aus", "schalt den timer aus",
+        "lösch den timer", "lösche den timer", "timer stopp", "timer aus", "den timer stoppen", "beende den timer",
+        "stopp die eieruhr",
+    ]),
+    (Meaning::Is(Intent::CancelReminders(ReminderKind::Alarm)), &[
+        "stell den wecker aus", "mach den wecker aus", "schalt den wecker aus", "lösch den wecker", "lösche den wecker",
+        "stopp den wecker", "weck mich nicht", "weck mich doch nicht", "wecker aus",
+    ]),
+    (Meaning::Is(Intent::CancelReminders(ReminderKind::Reminder)), &[
+        "lösch die erinnerung", "lösche die erinnerung", "lösch die erinnerungen", "lösche die erinnerungen",
+        "lösch meine erinnerungen", "lösche meine erinnerungen", "lösch alle erinnerungen", "lösche alle erinnerungen",
+        "vergiss die erinnerung", "vergiss die erinnerungen", "vergiss meine erinnerungen", "erinnere mich nicht",
+        "stopp die erinnerung",
+    ]),
+    (Meaning::Is(Intent::PlayMessages), &[
+        "spiel meine nachrichten", "spiel die nachrichten", "spiel die nachricht", "spiel meine nachrichten ab",
+        "spiel die nachrichten ab", "spiel die nachricht ab", "lies meine nachrichten vor", "lies die nachricht vor",
+        "habe ich nachrichten", "habe ich eine nachricht", "habe ich neue nachrichten", "habe ich post",
+        "gibt es nachrichten", "gibt es neue nachrichten", "gibt es eine nachricht", "gibt es eine nachricht für mich",
+        "sind nachrichten da", "ist eine nachricht da", "ich möchte meine nachrichten hören",
+        "ich möchte die nachricht hören", "ich möchte die nachrichten hören", "meine nachrichten", "neue nachrichten",
+    ]),
     (Meaning::Is(Intent::WhoAreYou), &[
         "wer bist du!", "was bist du!", "wie heißt du!", "wie ist dein name", "hast du einen namen", "sag mir wer du bist",
         "sag mir wie du heißt", "sag mir deinen namen", "sag deinen namen", "sag wer bist du!", "sag wie heißt du!",
@@ -514,24 +620,7 @@ fn say(line: &Line<'_>) -> String {
         Line::Done(ToyCommand::Louder) => "Gut, lauter.".into(),
         Line::Done(ToyCommand::Softer) => "Gut, leiser.".into(),
         Line::Time(Clock { time, .. }) => {
-            let (hour, minute) = (time.hour(), time.minute());
-            let part = match hour {
-                0..5 | 22.. => "in der Nacht",
-                5..10 => "am Morgen",
-                10..12 => "am Vormittag",
-                12..14 => "am Mittag",
-                14..18 => "am Nachmittag",
-                18..22 => "am Abend",
-            };
-            // "Ein Uhr", where the number by itself would be read as "eins".
-            let hour = match (hour + 11) % 12 + 1 {
-                1 => "ein".to_owned(),
-                hour => hour.to_string(),
-            };
-            match minute {
-                0 => format!("Es ist {hour} Uhr {part}."),
-                _ => format!("Es ist {hour} Uhr {minute} {part}."),
-            }
+            format!("Es ist {}.", time_of_day(*time))
         }
         Line::Date(Clock { date, .. }) => {
             let name = |names: &[&'static str], at: u8| names.get(usize::from(at)).copied().unwrap_or_default();
@@ -551,6 +640,123 @@ fn say(line: &Line<'_>) -> String {
         Line::NotBound => "Ich gehöre noch niemandem. Bitte scanne mein Bild mit der App.".into(),
         Line::NotRegistered => "Ich bin noch nicht angemeldet. Bitte hol dir Hilfe.".into(),
         Line::Sent => "Deine Nachricht ist unterwegs.".into(),
+        Line::ReminderSet(reminded) => {
+            let (moment, words) = (moment(&reminded.moment), REMINDING.repeat(reminded.words));
+            match (reminded.kind, words.as_str()) {
+                (ReminderKind::Timer, _) => format!("Gut, der Timer klingelt {moment}."),
+                (ReminderKind::Alarm, _) => format!("Gut, ich wecke dich {moment}."),
+                (ReminderKind::Reminder, "") => format!("Gut, ich erinnere dich {moment}."),
+                (ReminderKind::Reminder, words) => format!("Gut, ich erinnere dich {moment}: {words}."),
+            }
+        }
+        Line::WhenReminder(ReminderKind::Timer) => "Wie lange soll der Timer laufen?".into(),
+        Line::WhenReminder(ReminderKind::Alarm) => "Wann soll ich dich wecken?".into(),
+        Line::WhenReminder(ReminderKind::Reminder) => "Wann soll ich dich erinnern?".into(),
+        Line::RemindersFull => "Mehr Erinnerungen kann ich mir nicht merken. Sag: Vergiss meine Erinnerungen.".into(),
+        Line::TooFarAhead => "Das ist mir zu weit weg. Sag es bitte einem Erwachsenen.".into(),
+        Line::ReminderDue(Reminded { kind, words, .. }) => match (kind, REMINDING.repeat(words).as_str()) {
+            (ReminderKind::Timer, "") => "Klingeling! Die Zeit ist um.".into(),
+            (ReminderKind::Alarm, "") => "Guten Morgen! Klingeling! Zeit zum Aufstehen.".into(),
+            (ReminderKind::Reminder, "") => "Hallo! Hier ist deine Erinnerung.".into(),
+            (ReminderKind::Timer, words) => format!("Klingeling! Die Zeit ist um: {words}."),
+            (ReminderKind::Alarm, words) => format!("Klingeling! Zeit zum Aufstehen: {words}."),
+            (ReminderKind::Reminder, words) => format!("Hallo! Hier ist deine Erinnerung: {words}."),
+        },
+        Line::ReminderMissed(Reminded { kind, moment: at, words }) => {
+            let (at, words) = (moment(at), REMINDING.repeat(words));
+            match (kind, words.as_str()) {
+                (ReminderKind::Timer, _) => format!("Dein Timer war {at} um."),
+                (ReminderKind::Alarm, _) => format!("Ich konnte dich {at} nicht wecken."),
+                (ReminderKind::Reminder, "") => format!("Ich konnte dich {at} nicht erinnern."),
+                (ReminderKind::Reminder, words) => format!("Ich konnte dich {at} nicht erinnern: {words}."),
+            }
+        }
+        Line::RemindersAre(all) => {
+            let texts = all.iter().map(|Reminded { kind, moment: at, words }| {
+                let (at, words) = (moment(at), REMINDING.repeat(words));
+                match (kind, words.as_str()) {
+                    (ReminderKind::Timer, _) => format!("Der Timer klingelt {at}."),
+                    (ReminderKind::Alarm, _) => format!("Ich wecke dich {at}."),
+                    (ReminderKind::Reminder, "") => format!("Ich erinnere dich {at}."),
+                    (ReminderKind::Reminder, words) => format!("Ich erinnere dich {at}: {words}."),
+                }
+            });
+            texts.collect::<Vec<_>>().join(" ")
+        }
+        Line::NoReminders => "Es gibt keine Erinnerungen.".into(),
+        Line::RemindersCancelled(ReminderKind::Timer, 0) => "Es läuft kein Timer.".into(),
+        Line::RemindersCancelled(ReminderKind::Alarm, 0) => "Es ist kein Wecker gestellt.".into(),
+        Line::RemindersCancelled(ReminderKind::Reminder, 0) => "Es gibt keine Erinnerung zu vergessen.".into(),
+        Line::RemindersCancelled(ReminderKind::Timer, _) => "Gut, der Timer ist aus.".into(),
+        Line::RemindersCancelled(ReminderKind::Alarm, _) => "Gut, ich wecke dich nicht.".into(),
+        Line::RemindersCancelled(ReminderKind::Reminder, _) => "Gut, ich habe deine Erinnerungen vergessen.".into(),
+        Line::UnreadMessages(count, names) => {
+            let from = reminding::listed(names, " und ");
+            match count {
+                1 => format!("Du hast eine neue Nachricht von {from}. Soll ich sie abspielen?"),
+                count => format!("Du hast {count} neue Nachrichten von {from}. Soll ich sie abspielen?"),
+            }
+        }
+        Line::MessagesLater => "Jetzt ist Ruhezeit. Deine Nachrichten warten auf dich.".into(),
+        Line::NotNow => "Gut, später.".into(),
+    }
+}
+
+/// "7 Uhr 30 am Abend".
+fn time_of_day(time: Time) -> String {
+    let (hour, minute) = (time.hour(), time.minute());
+    let part = match hour {
+        0..5 | 22.. => "in der Nacht",
+        5..10 => "am Morgen",
+        10..12 => "am Vormittag",
+        12..14 => "am Mittag",
+        14..18 => "am Nachmittag",
+        18..22 => "am Abend",
+    };
+    // "Ein Uhr", where the number by itself would be read as "eins".
+    let hour = match (hour + 11) % 12 + 1 {
+        1 => "ein".to_owned(),
+        hour => hour.to_string(),
+    };
+    match minute {
+        0 => format!("{hour} Uhr {part}"),
+        _ => format!("{hour} Uhr {minute} {part}"),
+    }
+}
+
+/// "In 10 Minuten", "morgen um 7 Uhr am Morgen".
+fn moment(moment: &Moment) -> String {
+    match moment {
+        Moment::In(seconds) => {
+            let (hours, minutes, seconds) = reminding::parts_of(*seconds);
+            let part = |count: u32, one: &str, many: &str| match count {
+                0 => None,
+                1 => Some(format!("einer {one}")),
+                count => Some(format!("{count} {many}")),
+            };
+            let parts: Vec<String> = [
+                part(hours, "Stunde", "Stunden"),
+                part(minutes, "Minute", "Minuten"),
+                part(seconds, "Sekunde", "Sekunden"),
+            ]
+            .into_iter()
+            .flatten()
+            .collect();
+            format!("in {}", reminding::listed(&parts, " und "))
+        }
+        Moment::At(clock, days) => {
+            let time = time_of_day(clock.time);
+            match days {
+                0 => format!("um {time}"),
+                1 => format!("morgen um {time}"),
+                -1 => format!("gestern um {time}"),
+                _ => {
+                    let name = |names: &[&'static str], at: u8| names.get(usize::from(at)).copied().unwrap_or_default();
+                    let weekday = name(&WEEKDAYS, clock.date.weekday().number_days_from_monday());
+                    format!("am {weekday} um {time}")
+                }
+            }
+        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! English.
 
-use super::line::{self, Clock, Line};
+use time::Time;
+
+use super::line::{self, Clock, Line, Moment, Reminded};
 use super::meaning::{Intent, Meaning};
+use super::reminding::{self, DayPart, Reminding, TimeForm};
 use super::{Kin, Language, Moods, NameWords, Numbers, Replies, Script, Sign, SmallWords, Sound};
-use crate::model::ToyCommand;
+use crate::model::{ReminderKind, ToyCommand};
 
 /// English.
 #[rustfmt::skip]
@@ -109,6 +112,7 @@ pub static ENGLISH: Language = Language {
             "so", "um", "know", "=", "and",
         ],
     },
+    reminding: REMINDING,
     moods: Moods {
         quiet: &[
             "lullaby", "lullabies", "sleep", "sleepy", "night", "bedtime", "dream", "dreams", "moon", "star",
@@ -148,6 +152,66 @@ pub static ENGLISH: Language = Language {
         otherwise: "I do not know that yet. But I can play a song, tell a story, or send a message to your friends.",
     },
     say,
+};
+
+#[rustfmt::skip]
+const REMINDING: Reminding = Reminding {
+    frames: &[
+        (ReminderKind::Reminder, &[
+            "remind me …", "please remind me …", "set a reminder …", "set me a reminder …", "set reminder …",
+            "make a reminder …", "make me a reminder …", "give me a reminder …", "do not let me forget …",
+            "i need a reminder …", "i want a reminder …", "a reminder …",
+        ]),
+        (ReminderKind::Alarm, &[
+            "wake me …", "wake me up …", "wake us …", "wake us up …", "please wake me …", "please wake me up …",
+            "set an alarm …", "set the alarm …", "set my alarm …", "set me an alarm …", "set alarm …",
+            "set an alarm clock …", "set the alarm clock …", "an alarm …",
+        ]),
+        (ReminderKind::Timer, &[
+            "set a timer …", "set the timer …", "set timer …", "set me a timer …", "start a timer …", "start the timer …",
+            "make a timer …", "a timer …", "timer …",
+        ]),
+    ],
+    times: &[
+        (TimeForm::In, &[
+            "in # @", "after # @", "for # @", "of # @", "# @", "# @ from now", "in # @ and # @", "for # @ and # @",
+            "# @ and # @", "in # @ # @", "for # @ # @",
+        ]),
+        (TimeForm::InAndHalf, &["in # and a half @", "for # and a half @", "in # @ and a half", "for # @ and a half"]),
+        (TimeForm::Seconds(1800), &["in half an hour", "for half an hour", "half an hour", "in a half hour"]),
+        (TimeForm::Seconds(900), &[
+            "in a quarter of an hour", "for a quarter of an hour", "a quarter of an hour", "in a quarter hour",
+        ]),
+        (TimeForm::At, &[
+            "at # o'clock", "at #", "at # #", "for # o'clock", "for #", "for # #", "# o'clock", "by #", "at # oh #",
+        ]),
+        (TimeForm::Past, &["at # past #", "for # past #", "at # minutes past #"]),
+        (TimeForm::To, &["at # to #", "for # to #", "at # minutes to #"]),
+        (TimeForm::Beside(30), &["at half past #", "for half past #", "half past #"]),
+        (TimeForm::Beside(15), &["at quarter past #", "at a quarter past #", "for quarter past #", "quarter past #"]),
+        (TimeForm::Beside(-15), &["at quarter to #", "at a quarter to #", "for quarter to #", "quarter to #"]),
+    ],
+    units: &[
+        (1, &["second", "seconds", "sec"]), (60, &["minute", "minutes", "min"]), (3600, &["hour", "hours"]),
+        (86_400, &["day", "days"]), (604_800, &["week", "weeks"]),
+    ],
+    one: &["a", "an"],
+    parts: &[
+        (DayPart::Morning, &["in the morning", "this morning", "morning", "am", "a m", "o'clock in the morning"]),
+        (DayPart::Noon, &["at noon", "at midday"]),
+        (DayPart::Afternoon, &["in the afternoon", "this afternoon", "afternoon"]),
+        (DayPart::Evening, &["in the evening", "this evening", "evening", "pm", "p m"]),
+        (DayPart::Night, &["at night", "tonight", "night", "at bedtime"]),
+    ],
+    days: &[(0, &["today"]), (1, &["tomorrow"]), (2, &["the day after tomorrow", "day after tomorrow"])],
+    links: &[
+        "to", "that", "that i have to", "that i need to", "that i must", "that i want to", "about", "for", "of", "i have to",
+        "i need to", "that i should", "up",
+    ],
+    repeated: &[
+        ("my", "your"), ("me", "you"), ("i", "you"), ("mine", "yours"), ("myself", "yourself"), ("our", "your"),
+        ("am", "are"), ("i'm", "you're"),
+    ],
 };
 
 #[rustfmt::skip]
@@ -302,6 +366,40 @@ const PHRASES: &[(Meaning, &[&str])] = &[
         "can i have a riddle", "have a riddle", "i want a riddle", "i want to hear a riddle", "let me guess",
         "let us do a riddle", "play a riddle",
     ]),
+    // Reminders
+    (Meaning::Is(Intent::ListReminders), &[
+        "what reminders are there", "what reminders do i have", "which reminders are there", "which reminders do i have",
+        "do i have reminders", "do i have any reminders", "are there reminders", "are there any reminders",
+        "list my reminders", "tell me my reminders", "what are my reminders", "my reminders", "show me my reminders",
+        "how long does the timer run", "how much time is left", "how much time is left on the timer",
+        "what timers are there", "what alarms are there", "when do you wake me", "when will you wake me",
+        "when will you wake me up", "when do you remind me", "when will you remind me",
+    ]),
+    (Meaning::Is(Intent::CancelReminders(ReminderKind::Timer)), &[
+        "stop the timer", "stop timer", "stop my timer", "stop all timers", "stop the timers", "cancel the timer",
+        "cancel my timer", "delete the timer", "turn off the timer", "turn the timer off", "switch off the timer",
+        "end the timer",
+    ]),
+    (Meaning::Is(Intent::CancelReminders(ReminderKind::Alarm)), &[
+        "stop the alarm", "cancel the alarm", "cancel my alarm", "delete the alarm", "turn off the alarm",
+        "turn the alarm off", "switch off the alarm", "do not wake me", "do not wake me up",
+    ]),
+    (Meaning::Is(Intent::CancelReminders(ReminderKind::Reminder)), &[
+        "stop the reminder", "stop the reminders", "forget my reminders", "forget the reminder", "forget the reminders",
+        "delete the reminder", "delete the reminders", "delete my reminders", "delete all reminders",
+        "cancel the reminder", "cancel the reminders", "cancel my reminders", "cancel all reminders", "do not remind me",
+        "remove the reminder", "remove my reminders",
+    ]),
+    (Meaning::Is(Intent::PlayMessages), &[
+        "play my messages", "play the messages", "play the message", "play me my messages", "play the new messages",
+        "play my new messages", "read my messages", "read me my messages", "check my messages", "do i have messages",
+        "do i have any messages", "do i have a message", "do i have new messages", "do i have any new messages",
+        "are there messages", "are there any messages", "are there new messages", "are there any new messages",
+        "any messages", "any new messages", "is there a message for me", "is there a new message", "is there a message",
+        "i want to hear my messages", "i want to hear the messages", "i want to hear the message",
+        "can i hear my messages", "can i hear the message", "my messages", "did i get a message", "did i get messages",
+        "have i got messages", "have i got any messages", "have i got a message",
+    ]),
     (Meaning::Is(Intent::WhoAreYou), &[
         "who are you", "what is your name", "what are you called", "do you have a name", "tell me your name",
         "what are you", "say your name", "tell me who you are", "do you know who you are", "tell me who are you",
@@ -449,19 +547,7 @@ fn say(line: &Line<'_>) -> String {
         Line::Done(ToyCommand::Louder) => "All right, louder.".into(),
         Line::Done(ToyCommand::Softer) => "All right, softer.".into(),
         Line::Time(Clock { time, .. }) => {
-            let (hour, minute) = (time.hour(), time.minute());
-            let part = match hour {
-                0..5 | 21.. => "at night",
-                5..12 => "in the morning",
-                12..18 => "in the afternoon",
-                18..21 => "in the evening",
-            };
-            let hour = (hour + 11) % 12 + 1;
-            match minute {
-                0 => format!("It is {hour} o'clock {part}."),
-                1..10 => format!("It is {hour} oh {minute} {part}."),
-                _ => format!("It is {hour} {minute} {part}."),
-            }
+            format!("It is {}.", time_of_day(*time))
         }
         Line::Date(Clock { date, .. }) => {
             format!("Today is {}, {} {}, {}.", date.weekday(), date.month(), ordinal(date.day()), date.year())
@@ -480,6 +566,114 @@ fn say(line: &Line<'_>) -> String {
         Line::NotBound => "Nobody has bound me yet. Please scan my picture with the app.".into(),
         Line::NotRegistered => "I am not registered. Please ask for help.".into(),
         Line::Sent => "Your message is on its way.".into(),
+        Line::ReminderSet(reminded) => {
+            let (moment, words) = (moment(&reminded.moment), REMINDING.repeat(reminded.words));
+            match (reminded.kind, words.as_str()) {
+                (ReminderKind::Timer, _) => format!("All right, the timer rings {moment}."),
+                (ReminderKind::Alarm, _) => format!("All right, I wake you {moment}."),
+                (ReminderKind::Reminder, "") => format!("All right, I remind you {moment}."),
+                (ReminderKind::Reminder, words) => format!("All right, I remind you {moment}: {words}."),
+            }
+        }
+        Line::WhenReminder(ReminderKind::Timer) => "For how long shall the timer run?".into(),
+        Line::WhenReminder(ReminderKind::Alarm) => "When shall I wake you?".into(),
+        Line::WhenReminder(ReminderKind::Reminder) => "When shall I remind you?".into(),
+        Line::RemindersFull => "I cannot keep more reminders. Say: forget my reminders.".into(),
+        Line::TooFarAhead => "That is too far away for me. Please tell a grown-up.".into(),
+        Line::ReminderDue(Reminded { kind, words, .. }) => match (kind, REMINDING.repeat(words).as_str()) {
+            (ReminderKind::Timer, "") => "Ring, ring! The time is up.".into(),
+            (ReminderKind::Alarm, "") => "Good morning! Ring, ring! It is time to get up.".into(),
+            (ReminderKind::Reminder, "") => "Hello! This is your reminder.".into(),
+            (ReminderKind::Timer, words) => format!("Ring, ring! The time is up: {words}."),
+            (ReminderKind::Alarm, words) => format!("Ring, ring! It is time to get up: {words}."),
+            (ReminderKind::Reminder, words) => format!("Hello! This is your reminder: {words}."),
+        },
+        Line::ReminderMissed(Reminded { kind, moment: at, words }) => {
+            let (at, words) = (moment(at), REMINDING.repeat(words));
+            match (kind, words.as_str()) {
+                (ReminderKind::Timer, _) => format!("Your timer was over {at}."),
+                (ReminderKind::Alarm, _) => format!("I could not wake you {at}."),
+                (ReminderKind::Reminder, "") => format!("I could not remind you {at}."),
+                (ReminderKind::Reminder, words) => format!("I could not remind you {at}: {words}."),
+            }
+        }
+        Line::RemindersAre(all) => {
+            let texts = all.iter().map(|Reminded { kind, moment: at, words }| {
+                let (at, words) = (moment(at), REMINDING.repeat(words));
+                match (kind, words.as_str()) {
+                    (ReminderKind::Timer, _) => format!("The timer rings {at}."),
+                    (ReminderKind::Alarm, _) => format!("I wake you {at}."),
+                    (ReminderKind::Reminder, "") => format!("I remind you {at}."),
+                    (ReminderKind::Reminder, words) => format!("I remind you {at}: {words}."),
+                }
+            });
+            texts.collect::<Vec<_>>().join(" ")
+        }
+        Line::NoReminders => "There are no reminders.".into(),
+        Line::RemindersCancelled(ReminderKind::Timer, 0) => "There is no timer.".into(),
+        Line::RemindersCancelled(ReminderKind::Alarm, 0) => "There is no alarm.".into(),
+        Line::RemindersCancelled(ReminderKind::Reminder, 0) => "There are no reminders to forget.".into(),
+        Line::RemindersCancelled(ReminderKind::Timer, _) => "All right, the timer is off.".into(),
+        Line::RemindersCancelled(ReminderKind::Alarm, _) => "All right, I do not wake you.".into(),
+        Line::RemindersCancelled(ReminderKind::Reminder, _) => "All right, I have forgotten your reminders.".into(),
+        Line::UnreadMessages(count, names) => {
+            let from = reminding::listed(names, " and ");
+            match count {
+                1 => format!("You have a new message from {from}. Shall I play it?"),
+                count => format!("You have {count} new messages from {from}. Shall I play them?"),
+            }
+        }
+        Line::MessagesLater => "It is quiet time now. Your messages wait for you.".into(),
+        Line::NotNow => "All right, later.".into(),
+    }
+}
+
+/// "7 30 in the evening".
+fn time_of_day(time: Time) -> String {
+    let (hour, minute) = (time.hour(), time.minute());
+    let part = match hour {
+        0..5 | 21.. => "at night",
+        5..12 => "in the morning",
+        12..18 => "in the afternoon",
+        18..21 => "in the evening",
+    };
+    let hour = (hour + 11) % 12 + 1;
+    match minute {
+        0 => format!("{hour} o'clock {part}"),
+        1..10 => format!("{hour} oh {minute} {part}"),
+        _ => format!("{hour} {minute} {part}"),
+    }
+}
+
+/// "In 10 minutes", "tomorrow at 7 o'clock in the morning".
+fn moment(moment: &Moment) -> String {
+    match moment {
+        Moment::In(seconds) => {
+            let (hours, minutes, seconds) = reminding::parts_of(*seconds);
+            let part = |count: u32, one: &str, many: &str| {
+                (count > 0).then(|| format!("{count} {}", if count == 1 { one } else { many }))
+            };
+            let parts: Vec<String> =
+                [part(hours, "hour", "hours"), part(minutes, "minute", "minutes"), part(seconds, "second", "seconds")]
+                    .into_iter()
+                    .flatten()
+                    .collect();
+            format!("in {}", reminding::listed(&parts, " and "))
+        }
+        Moment::At(clock, days) => {
+            let time = time_of_day(clock.time);
+            match days {
+                0 => format!("at {time}"),
+                1 => format!("tomorrow at {time}"),
+                -1 => format!("yesterday at {time}"),
+                _ => format!(
+                    "on {}, {} {}, at {time}",
+                    clock.date.weekday(),
+                    clock.date.month(),
+                    ordinal(clock.date.day())
+                ),
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use time::{Date, OffsetDateTime, Time, UtcOffset};
 
 use super::Language;
-use crate::model::{Timestamp, ToyCommand};
+use crate::model::{ReminderKind, Timestamp, ToyCommand};
 
 /// A line that the hub speaks. Each language has a text for all of them.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +54,30 @@ pub enum Line<'a> {
     NotRegistered,
     /// Confirms to a child that its message was sent.
     Sent,
+    /// Confirms a reminder.
+    ReminderSet(Reminded<'a>),
+    /// Asks when a reminder of this kind is wanted.
+    WhenReminder(ReminderKind),
+    /// The toy has as many reminders as it may have.
+    RemindersFull,
+    /// A reminder is wanted for a time that is too far away.
+    TooFarAhead,
+    /// Gives a reminder that is due.
+    ReminderDue(Reminded<'a>),
+    /// Gives a reminder that was due at its moment, when the toy could not be reached.
+    ReminderMissed(Reminded<'a>),
+    /// The reminders that are not due yet, of which there is at least one.
+    RemindersAre(&'a [Reminded<'a>]),
+    /// There are no reminders.
+    NoReminders,
+    /// So many reminders of this kind were deleted.
+    RemindersCancelled(ReminderKind, usize),
+    /// The number of unread messages, at least one, and the names of the friends that sent them. Asks whether to play them.
+    UnreadMessages(usize, &'a [String]),
+    /// Unread messages were asked for in quiet hours.
+    MessagesLater,
+    /// Confirms that messages are not played now.
+    NotNow,
 }
 
 impl Line<'_> {
@@ -77,6 +101,33 @@ impl Clock {
         let offset = UtcOffset::from_whole_seconds(utc_offset_minutes.saturating_mul(60)).unwrap_or(UtcOffset::UTC);
         let local = utc.checked_to_offset(offset).unwrap_or(utc);
         Self { date: local.date(), time: local.time() }
+    }
+}
+
+/// When a reminder is due, as it is worded.
+#[derive(Debug, Clone, Copy)]
+pub enum Moment {
+    /// After so many seconds.
+    In(u32),
+    /// At this time, so many days after today.
+    At(Clock, i32),
+}
+
+/// A reminder, as it is worded.
+#[derive(Clone, Copy)]
+pub struct Reminded<'a> {
+    /// Its kind.
+    pub kind: ReminderKind,
+    /// When it is due.
+    pub moment: Moment,
+    /// What it is about, in the words of the child; may be empty.
+    pub words: &'a str,
+}
+
+// Written by hand: a child's words must not get into a log.
+impl std::fmt::Debug for Reminded<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Reminded").field("kind", &self.kind).field("moment", &self.moment).finish_non_exhaustive()
     }
 }
 

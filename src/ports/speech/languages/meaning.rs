@@ -1,5 +1,7 @@
 //! The meanings of phrases, independent of the language.
 
+use crate::model::ReminderKind;
+
 /// The intent of a child. Titles and friends are indexes into the given names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intent {
@@ -45,6 +47,12 @@ pub enum Intent {
     Riddle,
     /// Say the toy's name.
     WhoAreYou,
+    /// Say which reminders there are.
+    ListReminders,
+    /// Delete the reminders of this kind.
+    CancelReminders(ReminderKind),
+    /// Play the unread messages.
+    PlayMessages,
     /// No command: the reply engine answers.
     Unknown,
 }

@@ -9,15 +9,18 @@ mod de;
 mod en;
 mod line;
 mod meaning;
+mod reminding;
 #[cfg(test)]
 mod tests;
 mod zh;
 
 pub use de::GERMAN;
 pub use en::ENGLISH;
-pub use line::{Clock, Line};
+pub use line::{Clock, Line, Moment, Reminded};
 pub use meaning::Intent;
 pub(super) use meaning::Meaning;
+pub use reminding::DayPart;
+pub(super) use reminding::{Reminding, TimeForm};
 pub use zh::CHINESE;
 
 /// All supported languages. The first one is the default.
@@ -55,6 +58,8 @@ pub struct Language {
     pub(super) small_words: SmallWords,
     pub(super) names: NameWords,
     pub(super) numbers: Numbers,
+    /// How children ask for reminders.
+    pub(super) reminding: Reminding,
     /// The text of a line of the hub.
     say: fn(&Line<'_>) -> String,
 }

@@ -1,7 +1,7 @@
 //! Tests of all languages and of their lines.
 
 use super::*;
-use crate::model::{Timestamp, ToyCommand};
+use crate::model::{ReminderKind, Timestamp, ToyCommand};
 
 /// Wednesday, 25 November 2026, 23:05:09 UTC.
 const NOW: Timestamp = 1_795_647_909.5;
@@ -83,8 +83,26 @@ fn the_language_of_a_family_is_the_first_that_has_words() {
     assert_eq!((code(&["fr"]), code(&[])), ("en", "en"));
 }
 
+/// The lines about a reminder of this kind.
+fn reminding_lines(kind: ReminderKind) -> Vec<Line<'static>> {
+    let said = |moment, words| Reminded { kind, moment, words };
+    let (soon, later) = (Moment::In(3725), Moment::At(Clock::new(NOW, 0), 1));
+    vec![
+        Line::ReminderSet(said(soon, "")),
+        Line::ReminderSet(said(later, "Zahn")),
+        Line::ReminderDue(said(soon, "")),
+        Line::ReminderDue(said(soon, "Zahn")),
+        Line::ReminderMissed(said(later, "")),
+        Line::ReminderMissed(said(later, "Zahn")),
+        Line::RemindersAre(Box::leak(Box::new([said(soon, ""), said(later, "Zahn")]))),
+        Line::RemindersCancelled(kind, 0),
+        Line::RemindersCancelled(kind, 1),
+    ]
+}
+
 /// A line of each kind.
 fn lines() -> impl Iterator<Item = Line<'static>> {
+    let names: &'static [String] = Box::leak(Box::new(["Tom".to_owned(), "Tim".to_owned()]));
     let clock = Clock::new(NOW, 0);
     [
         Line::NotUnderstood,
@@ -112,8 +130,18 @@ fn lines() -> impl Iterator<Item = Line<'static>> {
         Line::NotBound,
         Line::NotRegistered,
         Line::Sent,
+        Line::WhenReminder(ReminderKind::Reminder),
+        Line::WhenReminder(ReminderKind::Alarm),
+        Line::WhenReminder(ReminderKind::Timer),
+        Line::RemindersFull,
+        Line::TooFarAhead,
+        Line::NoReminders,
+        Line::MessagesLater,
+        Line::NotNow,
     ]
     .into_iter()
+    .chain(ReminderKind::ALL.into_iter().flat_map(reminding_lines))
+    .chain([Line::UnreadMessages(1, names), Line::UnreadMessages(3, names)])
 }
 
 #[test]

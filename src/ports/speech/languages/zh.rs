@@ -1,9 +1,12 @@
 //! Mandarin Chinese, in simplified characters.
 
-use super::line::{self, Clock, Line};
+use time::Time;
+
+use super::line::{self, Clock, Line, Moment, Reminded};
 use super::meaning::{Intent, Meaning};
+use super::reminding::{self, DayPart, Reminding, TimeForm};
 use super::{Kin, Language, Moods, NameWords, Numbers, Replies, Script, Sign, SmallWords, Sound};
-use crate::model::ToyCommand;
+use crate::model::{ReminderKind, ToyCommand};
 
 /// Mandarin Chinese.
 #[rustfmt::skip]
@@ -89,6 +92,7 @@ pub static CHINESE: Language = Language {
             "呢", "啊", "的",
         ],
     },
+    reminding: REMINDING,
     moods: Moods {
         quiet: &["安眠", "催眠", "摇篮", "睡", "晚安", "月", "星", "梦", "安静", "轻"],
         story: &["故事", "童话", "寓言"],
@@ -113,6 +117,52 @@ pub static CHINESE: Language = Language {
         otherwise: "这个我还不知道。不过我会放歌、讲故事，还会给你的朋友发消息。",
     },
     say,
+};
+
+#[rustfmt::skip]
+const REMINDING: Reminding = Reminding {
+    frames: &[
+        (ReminderKind::Reminder, &[
+            "提醒我…", "提醒一下我…", "提醒我一下…", "记得提醒我…", "提醒我们…", "设一个提醒…", "设个提醒…", "设置提醒…", "加一个提醒…",
+        ]),
+        (ReminderKind::Alarm, &[
+            "叫醒我…", "叫我起床…", "喊我起床…", "叫我起来…", "把我叫醒…", "设一个闹钟…", "定一个闹钟…", "设个闹钟…", "定个闹钟…",
+            "设闹钟…", "定闹钟…", "设置闹钟…", "设一个的闹钟…", "定一个的闹钟…", "设的闹钟…", "定的闹钟…", "设个的闹钟…", "定个的闹钟…",
+        ]),
+        (ReminderKind::Timer, &[
+            "计时…", "倒计时…", "定时…", "开始计时…", "设一个计时器…", "定一个计时器…", "设个计时器…", "设一个的计时器…",
+            "定一个的计时器…", "定一个倒计时…", "设一个倒计时…", "定一个的倒计时…", "设一个定时器…", "设一个的定时器…", "定个时…",
+        ]),
+    ],
+    times: &[
+        (TimeForm::In, &["#@", "#@后", "#@之后", "#@以后", "过#@", "再过#@", "#@#@", "#@#@后", "#@零#@"]),
+        (TimeForm::InAndHalf, &["#个半小时", "#个半小时后", "#个半小时之后", "#个半小时以后", "#个半钟头"]),
+        (TimeForm::Seconds(1800), &[
+            "半小时", "半个小时", "半小时后", "半个小时后", "半小时之后", "半个小时之后", "半小时以后", "半个小时以后", "过半小时",
+            "过半个小时", "半个钟头", "半个钟头后",
+        ]),
+        (TimeForm::Seconds(900), &["一刻钟", "一刻钟后", "一刻钟之后", "一刻钟以后", "过一刻钟"]),
+        (TimeForm::At, &["#点", "#点钟", "#点#", "#点#分", "#点零#分", "到#点", "#时#分"]),
+        (TimeForm::To, &["差#分#点", "差#分钟#点"]),
+        (TimeForm::Beside(30), &["#点半", "到#点半"]),
+        (TimeForm::Beside(15), &["#点一刻"]),
+        (TimeForm::Beside(45), &["#点三刻"]),
+    ],
+    units: &[
+        (1, &["秒", "秒钟"]), (60, &["分钟", "分"]), (3600, &["小时", "个小时", "钟头", "个钟头"]), (86_400, &["天"]),
+        (604_800, &["个星期", "周"]),
+    ],
+    one: &[],
+    parts: &[
+        (DayPart::Morning, &["早上", "早晨", "上午", "清晨", "早", "凌晨"]),
+        (DayPart::Noon, &["中午"]),
+        (DayPart::Afternoon, &["下午", "午后"]),
+        (DayPart::Evening, &["晚上", "傍晚", "晚"]),
+        (DayPart::Night, &["夜里", "半夜", "深夜"]),
+    ],
+    days: &[(0, &["今天", "今"]), (1, &["明天", "明"]), (2, &["后天"])],
+    links: &["要", "该", "得", "应该", "记得", "来", "的时候", "为"],
+    repeated: &[],
 };
 
 #[rustfmt::skip]
@@ -207,6 +257,25 @@ const PHRASES: &[(Meaning, &[&str])] = &[
     (Meaning::Is(Intent::Riddle), &[
         "猜谜语", "猜谜", "猜个谜语", "猜一个谜语", "来个谜语", "出个谜语", "出一个谜语", "给我出个谜语",
         "给我出一个谜语", "说个谜语", "讲个谜语", "我想猜谜语", "我要猜谜语", "再来一个谜语", "谜语",
+    ]),
+    // 提醒
+    (Meaning::Is(Intent::ListReminders), &[
+        "有什么提醒", "有哪些提醒", "我有什么提醒", "我有哪些提醒", "有提醒吗", "我的提醒", "告诉我我的提醒", "计时还有多久", "还有多久到时间",
+        "有哪些闹钟", "有什么闹钟", "闹钟几点响", "你几点叫我", "你什么时候提醒我",
+    ]),
+    (Meaning::Is(Intent::CancelReminders(ReminderKind::Timer)), &[
+        "停止计时", "停止计时器", "取消计时", "取消计时器", "关掉计时器", "关闭计时器", "取消倒计时", "停止倒计时", "把计时器关了",
+    ]),
+    (Meaning::Is(Intent::CancelReminders(ReminderKind::Alarm)), &[
+        "取消闹钟", "关掉闹钟", "关闭闹钟", "停止闹钟", "删除闹钟", "不要叫我起床", "别叫我起床", "把闹钟关了",
+    ]),
+    (Meaning::Is(Intent::CancelReminders(ReminderKind::Reminder)), &[
+        "取消提醒", "删除提醒", "取消所有提醒", "删除所有提醒", "取消我的提醒", "不要提醒我", "别提醒我", "忘掉我的提醒", "不用提醒我了",
+    ]),
+    (Meaning::Is(Intent::PlayMessages), &[
+        "有留言吗", "有新留言吗", "有没有留言", "有没有新留言", "我有留言吗", "我有没有留言", "播放留言", "播放我的留言", "听留言", "我要听留言",
+        "我想听留言", "听我的留言", "有新消息吗", "有没有新消息", "有消息吗", "播放消息", "播放我的消息", "听消息", "我要听消息", "我的留言",
+        "我的消息", "有人给我留言吗",
     ]),
     (Meaning::Is(Intent::WhoAreYou), &[
         "你是谁", "你是什么", "你叫什么", "你叫什么名字", "你的名字是什么", "你的名字叫什么", "你有名字吗",
@@ -328,19 +397,7 @@ fn say(line: &Line<'_>) -> String {
         Line::Done(ToyCommand::Louder) => "好的，大声一点。".into(),
         Line::Done(ToyCommand::Softer) => "好的，小声一点。".into(),
         Line::Time(Clock { time, .. }) => {
-            let (hour, minute) = (time.hour(), time.minute());
-            let part = match hour {
-                0..6 => "凌晨",
-                6..12 => "上午",
-                12..18 => "下午",
-                18.. => "晚上",
-            };
-            let hour = (hour + 11) % 12 + 1;
-            if minute == 0 {
-                format!("现在是{part}{hour}点。")
-            } else {
-                format!("现在是{part}{hour}点{minute}分。")
-            }
+            format!("现在是{}。", time_of_day(*time))
         }
         Line::Date(Clock { date, .. }) => {
             let weekday = ["一", "二", "三", "四", "五", "六", "日"];
@@ -360,5 +417,87 @@ fn say(line: &Line<'_>) -> String {
         Line::NotBound => "还没有人绑定我，请用手机应用扫一扫我的二维码。".into(),
         Line::NotRegistered => "我还没有登记，请找大人帮忙。".into(),
         Line::Sent => "你的留言已经发出去了。".into(),
+        Line::ReminderSet(Reminded { kind, moment: at, words }) => match (kind, *words) {
+            (ReminderKind::Timer, _) => format!("好的，计时器{}响。", moment(at)),
+            (ReminderKind::Alarm, _) => format!("好的，我{}叫你。", moment(at)),
+            (ReminderKind::Reminder, "") => format!("好的，我{}提醒你。", moment(at)),
+            (ReminderKind::Reminder, words) => format!("好的，我{}提醒你：{words}。", moment(at)),
+        },
+        Line::WhenReminder(ReminderKind::Timer) => "要计时多久呢？".into(),
+        Line::WhenReminder(ReminderKind::Alarm) => "几点叫你呢？".into(),
+        Line::WhenReminder(ReminderKind::Reminder) => "什么时候提醒你呢？".into(),
+        Line::RemindersFull => "我记不住更多提醒了。你可以说：取消所有提醒。".into(),
+        Line::TooFarAhead => "那太久以后了，请告诉大人吧。".into(),
+        Line::ReminderDue(Reminded { kind, words, .. }) => match (kind, *words) {
+            (ReminderKind::Timer, "") => "叮铃铃，时间到了！".into(),
+            (ReminderKind::Alarm, "") => "叮铃铃，该起床了！".into(),
+            (ReminderKind::Reminder, "") => "你好，你的提醒到时间了。".into(),
+            (ReminderKind::Timer, words) => format!("叮铃铃，时间到了：{words}。"),
+            (ReminderKind::Alarm, words) => format!("叮铃铃，该起床了：{words}。"),
+            (ReminderKind::Reminder, words) => format!("你好，提醒你：{words}。"),
+        },
+        Line::ReminderMissed(Reminded { kind, moment: at, words }) => match (kind, *words) {
+            (ReminderKind::Timer, _) => format!("你的计时器{}就响过了。", moment(at)),
+            (ReminderKind::Alarm, _) => format!("{}我没能叫醒你。", moment(at)),
+            (ReminderKind::Reminder, "") => format!("{}我没能提醒你。", moment(at)),
+            (ReminderKind::Reminder, words) => format!("{}我没能提醒你：{words}。", moment(at)),
+        },
+        Line::RemindersAre(all) => {
+            let texts = all.iter().map(|Reminded { kind, moment: at, words }| match (kind, *words) {
+                (ReminderKind::Timer, _) => format!("计时器{}响。", moment(at)),
+                (ReminderKind::Alarm, _) => format!("我{}叫你。", moment(at)),
+                (ReminderKind::Reminder, "") => format!("我{}提醒你。", moment(at)),
+                (ReminderKind::Reminder, words) => format!("我{}提醒你：{words}。", moment(at)),
+            });
+            texts.collect()
+        }
+        Line::NoReminders => "没有提醒。".into(),
+        Line::RemindersCancelled(ReminderKind::Timer, 0) => "没有在计时。".into(),
+        Line::RemindersCancelled(ReminderKind::Alarm, 0) => "没有闹钟。".into(),
+        Line::RemindersCancelled(ReminderKind::Reminder, 0) => "没有可以取消的提醒。".into(),
+        Line::RemindersCancelled(ReminderKind::Timer, _) => "好的，计时停止了。".into(),
+        Line::RemindersCancelled(ReminderKind::Alarm, _) => "好的，我不叫你了。".into(),
+        Line::RemindersCancelled(ReminderKind::Reminder, _) => "好的，提醒都取消了。".into(),
+        Line::UnreadMessages(count, names) => {
+            format!("你有{count}条{}的新留言，要现在听吗？", reminding::listed(names, "和"))
+        }
+        Line::MessagesLater => "现在要安静，留言我们晚些再听。".into(),
+        Line::NotNow => "好的，晚些再说。".into(),
+    }
+}
+
+/// 晚上7点30分
+fn time_of_day(time: Time) -> String {
+    let (hour, minute) = (time.hour(), time.minute());
+    let part = match hour {
+        0..6 => "凌晨",
+        6..12 => "上午",
+        12..18 => "下午",
+        18.. => "晚上",
+    };
+    let hour = (hour + 11) % 12 + 1;
+    if minute == 0 { format!("{part}{hour}点") } else { format!("{part}{hour}点{minute}分") }
+}
+
+/// 10分钟后, 明天上午7点
+fn moment(moment: &Moment) -> String {
+    match moment {
+        Moment::In(seconds) => {
+            let (hours, minutes, seconds) = reminding::parts_of(*seconds);
+            let parts = [(hours, "小时"), (minutes, "分钟"), (seconds, "秒")];
+            let parts: String =
+                parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
+            format!("{parts}后")
+        }
+        Moment::At(clock, days) => {
+            let time = time_of_day(clock.time);
+            match days {
+                0 => time,
+                1 => format!("明天{time}"),
+                2 => format!("后天{time}"),
+                -1 => format!("昨天{time}"),
+                _ => format!("{}月{}日{time}", u8::from(clock.date.month()), clock.date.day()),
+            }
+        }
     }
 }
