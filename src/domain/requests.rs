@@ -26,7 +26,8 @@ pub struct NewRequest {
     pub requestee: PartyId,
     /// A text for the recipient.
     pub info: String,
-    /// The requester's remark for the recipient. Default: the recipient's own name.
+    /// The requester's remark for the recipient. Default: the recipient's own name, which the requester learns when the
+    /// request is accepted.
     pub remark: String,
 }
 
@@ -80,7 +81,7 @@ impl Hub {
             requestee: requestee.party,
             answerer,
             info,
-            remark: if remark.is_empty() { requestee.nickname } else { remark },
+            remark,
             avatar: requester.avatar,
             nickname: requester.nickname,
             toy_name: requestee.name,
@@ -107,12 +108,23 @@ impl Hub {
         Ok(id)
     }
 
-    /// The requests that a user may answer, newest first.
+    /// The requests that a user may answer, newest first. A request of one of the user's toys to another family is
+    /// without the recipient's name until it is accepted.
     pub async fn requests(&self, user: &UserId) -> Result<Vec<FriendRequest>, DomainError> {
+        let own = self.with_toys(user).await?;
+        let mut requests = self.store.requests_for(own.clone(), LIST_MAX).await?;
+        for request in &mut requests {
+            if request.status != RequestStatus::Accepted && !own.iter().any(|id| id == request.requestee.id()) {
+                request.toy_name.clear();
+            }
+        }
+        Ok(requests)
+    }
+
+    /// The ids of a user and of its toys.
+    pub(super) async fn with_toys(&self, user: &UserId) -> Result<Vec<String>, DomainError> {
         let toys = self.store.toys_of(user).await?;
-        let toys = toys.iter().map(|toy| toy.id.to_string());
-        let answerers = std::iter::once(user.to_string()).chain(toys).collect();
-        Ok(self.store.requests_for(answerers, LIST_MAX).await?)
+        Ok(std::iter::once(user.to_string()).chain(toys.iter().map(|toy| toy.id.to_string())).collect())
     }
 
     /// The users who may answer a request. Errors: `UnknownRequest`.
@@ -185,8 +197,8 @@ impl Hub {
         let requestee = self.card(&request.requestee).await?;
         let of_requester = NewEntry {
             kind: requestee.party.kind(),
+            remark: if request.remark.is_empty() { requestee.nickname.clone() } else { request.remark },
             nickname: requestee.nickname,
-            remark: request.remark,
             avatar: requestee.avatar,
         };
         let of_requestee = NewEntry {

@@ -376,3 +376,47 @@ async fn a_block_does_not_change_the_answers_to_the_blocked_user() {
     assert_eq!(world.post_as(&mia, "/block", json!({"user_id": mia.id, "friend_id": kim.id})).await["code"], 0);
     assert_eq!(ask(&kim, &kim.id, &mia.id).await["code"], 11);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_or_a_block_discloses_no_name_to_who_makes_it() {
+    let world = World::start().await;
+    let (mia, eve) = (world.user("mia").await, world.user("eve").await);
+    let (fluffy, rex) = (world.toy(&mia, "Fluffy").await, world.toy(&eve, "Rex").await);
+    let texts = |entry: &Value, names: &[&str]| -> Vec<String> {
+        names.iter().map(|name| entry[*name].as_str().unwrap().to_owned()).collect()
+    };
+    // Eve's toy asks for a toy of which she knows the QR code, and for its guardian.
+    for other in [&fluffy.id, &mia.id] {
+        world.ok("/add_req", json!({"req_user": rex.id, "add_user": other, "type": "toy"})).await;
+    }
+    let own = requests(&world, &eve).await;
+    assert_eq!(own.len(), 2);
+    for request in &own {
+        assert_eq!(texts(request, &["remark", "toy_name", "nickname"]), ["", "", "Rex's child"], "{request}");
+    }
+    let block = async |by: &User, other: &str| {
+        assert_eq!(world.post_as(by, "/block", json!({"user_id": by.id, "friend_id": other})).await["code"], 0);
+        let list = world.post_as(by, "/block_list", json!({"user_id": by.id})).await;
+        let entries = list["data"].as_array().unwrap();
+        entries.iter().find(|entry| entry["friend_id"] == other).unwrap().clone()
+    };
+    for (other, picture) in [(&fluffy.id, "toy.jpg"), (&mia.id, "mama.jpg")] {
+        assert_eq!(texts(&block(&eve, other).await, &["friend_nick", "friend_avatar"]), ["", picture]);
+    }
+
+    // The recipient sees the names, and both see them after it has accepted.
+    let tom = world.user("tom").await;
+    let asked = json!({"req_user": tom.id, "add_user": fluffy.id, "type": "app"});
+    assert_eq!(world.post_as(&tom, "/add_req", asked).await["code"], 0);
+    let request = requests(&world, &mia).await.remove(0);
+    assert_eq!(texts(&request, &["nickname", "toy_name", "remark"]), ["tom's nick", "Fluffy", ""]);
+    assert_eq!(answer(&world, &mia, "/acc_req", &request, "Uncle").await["code"], 0);
+    let friends = world.post_as(&tom, "/friend_list", json!({"_id": tom.id})).await;
+    assert_eq!(texts(&friends["data"][0], &["friend_nick", "friend_remark"]), ["Fluffy's child", "Fluffy's child"]);
+    // A friend and a requester are known by name, also in the list of a second block.
+    assert_eq!(texts(&block(&tom, &fluffy.id).await, &["friend_nick"]), ["Fluffy's child"]);
+    assert_eq!(texts(&block(&tom, &fluffy.id).await, &["friend_nick"]), ["Fluffy's child"]);
+    let kim = world.user("kim").await;
+    assert_eq!(world.post_as(&kim, "/add_req", friend_request(&kim.id, &fluffy.id, "F")).await["code"], 0);
+    assert_eq!(texts(&block(&mia, &kim.id).await, &["friend_nick"]), ["kim's nick"]);
+}

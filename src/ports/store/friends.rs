@@ -54,7 +54,7 @@ pub struct Unfriended {
 pub struct Block {
     /// The party.
     pub party: Party,
-    /// Its name at the time of the block.
+    /// Its name at the time of the block; empty if it was not disclosed to the blocking party.
     pub name: String,
     /// Its picture.
     pub avatar: FileName,
@@ -116,6 +116,13 @@ struct BlockRow {
     name: String,
     avatar: String,
     created_at: f64,
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct NameRow {
+    name: String,
+    avatar: String,
 }
 
 impl BlockRow {
@@ -220,6 +227,33 @@ impl Store {
         .await
     }
 
+    /// The name and the picture of a party that `owner` or one of its family's parties `own` knows: those of an entry in
+    /// an address book, of a friend request of the party, or of an earlier block of `owner`.
+    pub async fn disclosed_name(
+        &self,
+        owner: &Party,
+        own: Vec<String>,
+        party: &Party,
+    ) -> Result<Option<(String, FileName)>, StoreError> {
+        let mut ids: Vec<_> = own.iter().map(|id| record_of("friend", id, party.id().to_owned())).collect();
+        ids.push(record_of("friend", owner.id(), party.id().to_owned()));
+        let mut found = None;
+        for id in ids {
+            let mut reply = self.run("SELECT nickname AS name, avatar FROM ONLY $id", vars! { id: id }).await?;
+            found = found.or(reply.optional::<NameRow>(0)?);
+        }
+        if found.is_none() {
+            let mut reply = self.run(OF_REQUEST, vars! { other: party.id(), own: own }).await?;
+            found = reply.rows::<NameRow>(0)?.into_iter().next();
+        }
+        if found.is_none() {
+            let id = record_of("block", owner.id(), party.id().to_owned());
+            let mut reply = self.run("SELECT name, avatar FROM ONLY $id", vars! { id: id }).await?;
+            found = reply.optional::<NameRow>(0)?.filter(|row| !row.name.is_empty());
+        }
+        found.map(|row| Ok((row.name, stored(&row.avatar)?))).transpose()
+    }
+
     /// Removes a block. Requests that it has hidden are deleted, so that they can be made again.
     pub async fn unblock(&self, owner: &Party, other: &PartyId) -> Result<(), StoreError> {
         let _turns = self.turns.of(owner.id(), other.as_str()).await;
@@ -299,6 +333,9 @@ impl Transaction<'_> {
 }
 
 const FRIENDS: &str = "SELECT VALUE friend FROM type::record('friend', $keys)";
+
+const OF_REQUEST: &str = "SELECT nickname AS name, avatar, created_at FROM request
+    WHERE requester = $other AND answerer IN $own ORDER BY created_at DESC LIMIT 1";
 
 const BLOCKED: &str = "SELECT VALUE other FROM type::record('block', $keys)";
 
