@@ -203,7 +203,7 @@ request! {
         caller as "user_id": CallerId<UserId>,
         /// The user or toy to block. Blocking a user blocks the user's toys, too.
         friend as "friend_id": PartyId,
-        /// A toy of the user that blocks. Default: the user.
+        /// A toy of the user that blocks. Default: the user; requests to the toys of the user are then dropped, too.
         toy as "toy_id": Option<ToyId>,
     }
 }

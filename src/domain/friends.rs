@@ -37,7 +37,7 @@ impl Hub {
     }
 
     /// Blocks another party: the friendship ends, and later friend requests of the other party and its toys are
-    /// answered with success and dropped. The block has the name of the other party only if it is a friend, or has made a
+    /// answered with success and dropped. The block of a user applies to requests to its toys, too. The block has the name of the other party only if it is a friend, or has made a
     /// request to the user or one of the user's toys. Errors: `UnknownParty`, `SelfRequest`, `Invalid` for a toy and its guardian,
     /// `Full`, `DiskFull`.
     pub async fn block(&self, by: &UserId, owner: &Party, other: &PartyId, now: Timestamp) -> Result<(), DomainError> {
@@ -48,7 +48,7 @@ impl Hub {
         let (party, _) = self.store.party(other).await?.ok_or(DomainError::UnknownParty)?;
         self.check_no_guardian(owner, other).await?;
         let own = self.with_toys(by).await?;
-        let (name, avatar) = match self.store.disclosed_name(owner, own, &party).await? {
+        let (name, avatar) = match self.store.disclosed_name(owner, own.clone(), &party).await? {
             Some(disclosed) => disclosed,
             // Whoever knows an id only, as from a QR code, must not learn the name by a block.
             None => (String::new(), neutral_avatar(&party)?),
@@ -59,16 +59,26 @@ impl Hub {
             Party::User(user) => self.store.toys_of(user).await?.iter().map(|toy| toy.id.to_string()).collect(),
             Party::Toy(_) => Vec::new(),
         };
-        let removed = self.store.block(owner, (block, toys), blocks_max, now).await.map_err(|error| match error {
-            StoreError::Refused(Refusal::BookFull) => DomainError::Full("blocked user or toy"),
-            error => error.into(),
-        })?;
+        let owners = self.under_block_of(owner, own);
+        let removed =
+            self.store.block(owner, &owners, (block, toys), blocks_max, now).await.map_err(|error| match error {
+                StoreError::Refused(Refusal::BookFull) => DomainError::Full("blocked user or toy"),
+                error => error.into(),
+            })?;
         // Not in the audit log of the other party, which must not learn that it is blocked.
         self.note(owner, Action::Blocked, Some(&Party::User(by.clone())), Some(&party), now).await;
         if let Some(removed) = removed {
             self.part(by, owner, removed, now).await;
         }
         Ok(())
+    }
+
+    /// The parties to which a block of `owner` applies: a user and its toys, or one toy alone.
+    fn under_block_of(&self, owner: &Party, own: Vec<String>) -> Vec<String> {
+        match owner {
+            Party::User(_) => own,
+            Party::Toy(toy) => vec![toy.to_string()],
+        }
     }
 
     /// Mutes a friend, or ends the mute. Messages of a muted friend are stored and counted, and no event is published
@@ -90,7 +100,8 @@ impl Hub {
         now: Timestamp,
     ) -> Result<(), DomainError> {
         let blocked = self.store.blocks(owner).await?.into_iter().find(|block| block.party.id() == other.as_str());
-        self.store.unblock(owner, other).await?;
+        let owners = self.under_block_of(owner, self.with_toys(by).await?);
+        self.store.unblock(owner, &owners, other).await?;
         if let Some(block) = blocked {
             self.note(owner, Action::Unblocked, Some(&Party::User(by.clone())), Some(&block.party), now).await;
         }

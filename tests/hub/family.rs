@@ -420,3 +420,43 @@ async fn a_request_or_a_block_discloses_no_name_to_who_makes_it() {
     assert_eq!(world.post_as(&kim, "/add_req", friend_request(&kim.id, &fluffy.id, "F")).await["code"], 0);
     assert_eq!(texts(&block(&mia, &kim.id).await, &["friend_nick"]), ["kim's nick"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_of_a_guardian_holds_for_requests_to_its_toys() {
+    let world = World::start().await;
+    let (mia, eve) = (world.user("mia").await, world.user("eve").await);
+    let (fluffy, rex) = (world.toy(&mia, "Fluffy").await, world.toy(&eve, "Rex").await);
+    let ask = async |from: &str, to: &str| {
+        world.post_as(&eve, "/add_req", friend_request(from, to, "x")).await["msg"].as_str().unwrap().to_owned()
+    };
+    let (done, waiting) = ("Successful Added Friends Request", "this friend request is already waiting for an answer");
+    assert_eq!(ask(&eve.id, &fluffy.id).await, done);
+    let block = json!({"user_id": mia.id, "friend_id": eve.id});
+    assert_eq!(world.post_as(&mia, "/block", block.clone()).await["code"], 0);
+    assert!(requests(&world, &mia).await.is_empty(), "the block withdraws the request to the toy");
+    let mut app = world.app(&mia).await;
+    assert_eq!(ask(&eve.id, &fluffy.id).await, waiting);
+    for (from, to) in [(&rex.id, &fluffy.id), (&eve.id, &mia.id), (&rex.id, &mia.id)] {
+        assert_eq!((ask(from, to).await.as_str(), ask(from, to).await.as_str()), (done, waiting), "{from} {to}");
+    }
+    // A toy bound later is covered, and so is a request of the toy itself, to which its guardian agrees.
+    let puffy = world.toy(&mia, "Puffy").await;
+    assert_eq!(ask(&eve.id, &puffy.id).await, done);
+    world.ok("/add_req", friend_request(&rex.id, &puffy.id, "P")).await;
+    world.accept(&eve, "P").await;
+    assert!(requests(&world, &mia).await.is_empty());
+    // The next event of the guardian is that of another user's request.
+    let tom = world.user("tom").await;
+    assert_eq!(world.post_as(&tom, "/add_req", friend_request(&tom.id, &puffy.id, "P")).await["code"], 0);
+    let mut event = app.frame().await;
+    while event["type"] != "friend_request" {
+        event = app.frame().await;
+    }
+    assert_eq!(event["req_user"], tom.id.as_str());
+
+    assert_eq!(world.post_as(&mia, "/unblock", block).await["code"], 0);
+    for to in [&fluffy.id, &puffy.id, &mia.id] {
+        assert_eq!(ask(&eve.id, to).await, done, "{to}");
+    }
+    assert_eq!(requests(&world, &mia).await.len(), 4);
+}

@@ -192,11 +192,12 @@ impl Store {
         .await
     }
 
-    /// Blocks another party: a friendship ends, requests of the blocked party and of its toys are hidden, and a request to
-    /// it is withdrawn. Refused with `BookFull` beyond `blocks_max`.
+    /// Blocks another party: a friendship ends, requests of the blocked party and of its toys to one of `owners` are
+    /// hidden, and a request to it is withdrawn. Refused with `BookFull` beyond `blocks_max`.
     pub async fn block(
         &self,
         owner: &Party,
+        owners: &[String],
         (block, toys): (Block, Vec<String>),
         blocks_max: usize,
         now: Timestamp,
@@ -220,7 +221,7 @@ impl Store {
             };
             tx.run("UPSERT $id CONTENT $row RETURN NONE", vars! { id: id, row: row }).await?;
             let removed = tx.unfriend(owner, other).await?;
-            let hidden = vars! { owner: of, other: other, toys: toys.clone(), nobody: NOBODY };
+            let hidden = vars! { owner: of, owners: owners.to_vec(), other: other, toys: toys.clone(), nobody: NOBODY };
             tx.run(HIDE_REQUESTS, hidden).await?;
             Ok(removed)
         })
@@ -238,9 +239,9 @@ impl Store {
         let mut ids: Vec<_> = own.iter().map(|id| record_of("friend", id, party.id().to_owned())).collect();
         ids.push(record_of("friend", owner.id(), party.id().to_owned()));
         let mut found = None;
-        for id in ids {
+        while let Some(id) = ids.pop().filter(|_| found.is_none()) {
             let mut reply = self.run("SELECT nickname AS name, avatar FROM ONLY $id", vars! { id: id }).await?;
-            found = found.or(reply.optional::<NameRow>(0)?);
+            found = reply.optional::<NameRow>(0)?;
         }
         if found.is_none() {
             let mut reply = self.run(OF_REQUEST, vars! { other: party.id(), own: own }).await?;
@@ -254,20 +255,21 @@ impl Store {
         found.map(|row| Ok((row.name, stored(&row.avatar)?))).transpose()
     }
 
-    /// Removes a block. Requests that it has hidden are deleted, so that they can be made again.
-    pub async fn unblock(&self, owner: &Party, other: &PartyId) -> Result<(), StoreError> {
+    /// Removes a block. Requests to one of `owners` that it has hidden are deleted, so that they can be made again.
+    pub async fn unblock(&self, owner: &Party, owners: &[String], other: &PartyId) -> Result<(), StoreError> {
         let _turns = self.turns.of(owner.id(), other.as_str()).await;
         self.run(
             "{
                 DELETE type::record('block', [$owner, $other]);
-                LET $hidden = (SELECT id, requester FROM request WHERE answerer = $nobody AND requestee = $owner);
+                LET $hidden = (SELECT id, requester, requestee FROM request
+                    WHERE answerer = $nobody AND requestee IN $owners);
                 FOR $row IN $hidden {
-                    DELETE type::record('pending', [$row.requester, $owner]);
+                    DELETE type::record('pending', [$row.requester, $row.requestee]);
                     DELETE $row.id;
                 };
                 RETURN NONE;
             }",
-            vars! { owner: owner.id(), other: other.as_str(), nobody: NOBODY },
+            vars! { owner: owner.id(), owners: owners.to_vec(), other: other.as_str(), nobody: NOBODY },
         )
         .await
         .map(drop)
@@ -339,13 +341,15 @@ const OF_REQUEST: &str = "SELECT nickname AS name, avatar, created_at FROM reque
 
 const BLOCKED: &str = "SELECT VALUE other FROM type::record('block', $keys)";
 
-/// Hides the open requests of a blocked party, and of its toys, from their recipient, and deletes the other requests
+/// Hides the open requests of a blocked party, and of its toys, from their recipients, and deletes the other requests
 /// between the two, all with their texts. To the requester, a hidden request is one that nobody answers.
 const HIDE_REQUESTS: &str = "{
     FOR $requester IN array::concat([$other], $toys) {
-        LET $open = (SELECT VALUE request FROM ONLY type::record('pending', [$requester, $owner]));
-        IF $open != NONE {
-            UPDATE type::record('request', $open) SET answerer = $nobody, words = '' WHERE answerer = $owner;
+        FOR $asked IN $owners {
+            LET $open = (SELECT VALUE request FROM ONLY type::record('pending', [$requester, $asked]));
+            IF $open != NONE {
+                UPDATE type::record('request', $open) SET answerer = $nobody, words = '' WHERE answerer = $asked;
+            };
         };
     };
     DELETE request WHERE requester = $other AND requestee = $owner AND status != 0;
