@@ -307,6 +307,11 @@ impl Router {
         self.forget_on_disk(&self.retained.take_group(group));
     }
 
+    /// Deletes the retained messages whose topics begin with `prefix`, of at least two levels, such as `toy/<id>/cmd/`.
+    pub fn forget_retained_below(&self, prefix: &str) {
+        self.forget_on_disk(&self.retained.take_below(prefix));
+    }
+
     /// Ends the sessions of a party, and deletes their messages.
     pub fn end_sessions(&self, party: &Party) {
         let sessions = self.sessions.remove(party).map(|(_, sessions)| sessions).unwrap_or_default();
