@@ -12,8 +12,12 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::writer::MakeWriterExt as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Config, ConfigError};
 use crate::edge::console::tail::{self, TAIL};
@@ -230,13 +234,27 @@ impl Log {
             .with_writer(std::io::stderr.and(tail::writer))
             .with_filter_reloading();
         let handle = subscriber.reload_handle();
-        subscriber.init();
+        subscriber.finish().with(filter_fn(is_without_contents)).init();
         Ok(Self { change: Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())) })
     }
 
     fn change(&self, filter: &str) -> Result<(), String> {
         (self.change)(parse(filter)?)
     }
+}
+
+/// Whether a line may be in the log, whatever `server.log` says. Libraries print messages, statements and their values at
+/// the lowest levels, with passwords, tokens and names; the hub's own lines have none.
+fn is_without_contents(line: &Metadata<'_>) -> bool {
+    let target = line.target();
+    let max = if target.starts_with(env!("CARGO_CRATE_NAME")) {
+        Level::TRACE
+    } else if target.starts_with("surreal") {
+        Level::INFO
+    } else {
+        Level::DEBUG
+    };
+    *line.level() <= max
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, String> {

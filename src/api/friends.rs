@@ -203,7 +203,7 @@ request! {
         caller as "user_id": CallerId<UserId>,
         /// The user or toy to block. Blocking a user blocks the user's toys, too.
         friend as "friend_id": PartyId,
-        /// A toy of the user that blocks. Default: the user.
+        /// A toy of the user that blocks. Default: the user; requests to the toys of the user are then dropped, too.
         toy as "toy_id": Option<ToyId>,
     }
 }
@@ -293,9 +293,9 @@ answer! {
     pub struct Blocked as "Blocked" {
         /// The blocked user or toy.
         friend_id: Id,
-        /// Its name at the time of the block.
+        /// Its name at the time of the block. Empty if it was neither a friend nor the sender of a request.
         friend_nick: String,
-        /// Its picture, of /get_image/.
+        /// Its picture, of /get_image/; a neutral one if its name is empty.
         friend_avatar: File,
         /// Its kind.
         friend_type: Kind,
@@ -363,7 +363,7 @@ answer! {
         kind as "type": Kind,
         /// The requester's text.
         req_info: String,
-        /// The requester's remark for the recipient.
+        /// The requester's remark for the recipient. Empty if it gave none.
         remark: String,
         /// The requester's picture, of /get_image/.
         avatar: File,
@@ -371,7 +371,7 @@ answer! {
         nickname: String,
         /// 0: not answered; 1: accepted; 2: refused.
         status: Status,
-        /// The recipient's name.
+        /// The recipient's name. Empty in a request of a toy of the user to another family, until it is accepted.
         toy_name: String,
     }
 }

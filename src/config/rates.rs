@@ -20,6 +20,9 @@ settings! {
         requests_per_party_per_minute: u32 = 30;
         /// Notifications of a toy's guardians in an hour that the toy was refused at a new address.
         refused_openings_per_toy_per_hour: u32 = 6;
+        /// Calls of `/open_toy` by a device key alone in a minute from one address that do not open a toy. Beyond that,
+        /// every such call from there is refused, except at the places of the toy.
+        refused_openings_per_address_per_minute: u32 = 60;
         /// Connections of MQTT clients and app sockets from one address in a minute.
         connects_per_address_per_minute: u32 = 600;
         /// Refused connections in a minute of one user or toy, as the client names it, from one address. Beyond that,

@@ -3,8 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use super::Hub;
+use super::content::avatar;
 use super::error::DomainError;
-use crate::model::{Action, ChatId, Event, Friend, Party, PartyId, Timestamp, UserId};
+use crate::model::{Action, ChatId, Event, FileName, Friend, Party, PartyId, Timestamp, UserId};
 use crate::ports::store::{Block, Refusal, StoreError, Unfriended};
 
 impl Hub {
@@ -36,7 +37,8 @@ impl Hub {
     }
 
     /// Blocks another party: the friendship ends, and later friend requests of the other party and its toys are
-    /// answered with success and dropped. Errors: `UnknownParty`, `SelfRequest`, `Invalid` for a toy and its guardian,
+    /// answered with success and dropped. The block of a user applies to requests to its toys, too. The block has the name of the other party only if it is a friend, or has made a
+    /// request to the user or one of the user's toys. Errors: `UnknownParty`, `SelfRequest`, `Invalid` for a toy and its guardian,
     /// `Full`, `DiskFull`.
     pub async fn block(&self, by: &UserId, owner: &Party, other: &PartyId, now: Timestamp) -> Result<(), DomainError> {
         if owner.id() == other.as_str() {
@@ -45,23 +47,38 @@ impl Hub {
         self.check_room(0)?;
         let (party, _) = self.store.party(other).await?.ok_or(DomainError::UnknownParty)?;
         self.check_no_guardian(owner, other).await?;
-        let card = self.card(&party).await?;
-        let block = Block { party: party.clone(), name: card.name, avatar: card.avatar };
+        let own = self.with_toys(by).await?;
+        let (name, avatar) = match self.store.disclosed_name(owner, own.clone(), &party).await? {
+            Some(disclosed) => disclosed,
+            // Whoever knows an id only, as from a QR code, must not learn the name by a block.
+            None => (String::new(), neutral_avatar(&party)?),
+        };
+        let block = Block { party: party.clone(), name, avatar };
         let blocks_max = self.config.accounts.blocks_max;
         let toys = match &party {
             Party::User(user) => self.store.toys_of(user).await?.iter().map(|toy| toy.id.to_string()).collect(),
             Party::Toy(_) => Vec::new(),
         };
-        let removed = self.store.block(owner, (block, toys), blocks_max, now).await.map_err(|error| match error {
-            StoreError::Refused(Refusal::BookFull) => DomainError::Full("blocked user or toy"),
-            error => error.into(),
-        })?;
+        let owners = self.under_block_of(owner, own);
+        let removed =
+            self.store.block(owner, &owners, (block, toys), blocks_max, now).await.map_err(|error| match error {
+                StoreError::Refused(Refusal::BookFull) => DomainError::Full("blocked user or toy"),
+                error => error.into(),
+            })?;
         // Not in the audit log of the other party, which must not learn that it is blocked.
         self.note(owner, Action::Blocked, Some(&Party::User(by.clone())), Some(&party), now).await;
         if let Some(removed) = removed {
             self.part(by, owner, removed, now).await;
         }
         Ok(())
+    }
+
+    /// The parties to which a block of `owner` applies: a user and its toys, or one toy alone.
+    fn under_block_of(&self, owner: &Party, own: Vec<String>) -> Vec<String> {
+        match owner {
+            Party::User(_) => own,
+            Party::Toy(toy) => vec![toy.to_string()],
+        }
     }
 
     /// Mutes a friend, or ends the mute. Messages of a muted friend are stored and counted, and no event is published
@@ -83,7 +100,8 @@ impl Hub {
         now: Timestamp,
     ) -> Result<(), DomainError> {
         let blocked = self.store.blocks(owner).await?.into_iter().find(|block| block.party.id() == other.as_str());
-        self.store.unblock(owner, other).await?;
+        let owners = self.under_block_of(owner, self.with_toys(by).await?);
+        self.store.unblock(owner, &owners, other).await?;
         if let Some(block) = blocked {
             self.note(owner, Action::Unblocked, Some(&Party::User(by.clone())), Some(&block.party), now).await;
         }
@@ -127,4 +145,12 @@ impl Hub {
         self.announce(owner, &event(&friend), owner_seq).await;
         self.announce(&friend, &event(owner), friend_seq).await;
     }
+}
+
+/// The picture of a party whose own one is not disclosed.
+fn neutral_avatar(party: &Party) -> Result<FileName, DomainError> {
+    avatar(match party {
+        Party::User(_) => "mama.jpg",
+        Party::Toy(_) => "toy.jpg",
+    })
 }

@@ -157,8 +157,8 @@ impl Hub {
     }
 
     /// Removes a guardian of a toy, other than the owner. The friendship with the toy and the subscriptions to its
-    /// topics end at once. The guardian's invitations are deleted, and so are the toy's places that only this guardian
-    /// could have permitted. The owner may remove others, each guardian may remove itself, and the operator of the hub
+    /// topics end at once. The guardian's invitations are deleted, and so are the retained commands to the toy and the
+    /// toy's places that only this guardian could have permitted. The owner may remove others, each guardian may remove itself, and the operator of the hub
     /// (`None`) may remove any.
     ///
     /// Errors: `UnknownParty`, also for the owner, who unbinds the toy instead; `Forbidden`.
@@ -186,6 +186,8 @@ impl Hub {
         self.note_pair((&Party::Toy(toy.clone()), &user), Action::GuardianRemoved, by, now).await;
         let topics = format!("toy/{toy}/");
         self.router.end_subscriptions(&user, |filter| filter.as_str().starts_with(&topics));
+        // Who has published a retained command is not recorded, so those of the other guardians are deleted, too.
+        self.router.forget_retained_below(&format!("{topics}cmd/"));
         self.forget_far_places(toy, now).await
     }
 

@@ -11,7 +11,7 @@ use super::Hub;
 use super::error::DomainError;
 use super::login::Admitted;
 use super::permissions::{Action, Rule, rule};
-use crate::model::{Event, Party, QoS, Topic, TopicFilter};
+use crate::model::{ChatId, Event, Party, PartyId, QoS, Topic, TopicFilter};
 use crate::ports::router::{CloseReason, ConnectionId, Mailbox, Payload, SessionHandle, StorageState, StoredSession};
 
 pub use crate::ports::router::{
@@ -129,6 +129,11 @@ impl Hub {
         self.check(party, Action::Subscribe, subscription.filter.as_str()).await?;
         #[cfg(test)]
         self.gate.pass().await;
+        let is_held_back = match chat_of(subscription.filter.as_str()) {
+            Some(chat) => self.holds_back(party, &chat).await?,
+            None => false,
+        };
+        let retained = if is_held_back { ReplayRetained::Never } else { retained };
         // The subscription precedes the unread messages: a message in between is sent twice rather than never.
         let is_new = mailbox.subscribe(subscription, retained).map_err(|_| DomainError::Full("subscription"))?;
         if self.revocations.load(Ordering::SeqCst) != revocations {
@@ -203,11 +208,40 @@ impl Hub {
         }
         match publication.payload.message() {
             Some(message) if *topic == party.inbox() => self.is_announced(party, message).await,
-            _ => Ok(true),
+            _ => match chat_of(topic.as_str()) {
+                Some(chat) => Ok(!self.holds_back(party, &chat).await?),
+                None => Ok(true),
+            },
         }
     }
 
-    /// Publishes for a client. The edge waits for [`Reached::held`] and [`Reached::commit`] before it acknowledges the
+    /// Whether a publication on a chat is not delivered to this member of it: a toy that rests, or a party that has
+    /// muted the other member.
+    async fn holds_back(&self, party: &Party, chat: &ChatId) -> Result<bool, DomainError> {
+        if self.rests(party) {
+            return Ok(true);
+        }
+        let Some(other) = self.other_member(party, chat).await? else { return Ok(false) };
+        Ok(self.store.friend(party, &other).await?.is_some_and(|friend| friend.is_muted))
+    }
+
+    async fn other_member(&self, party: &Party, chat: &ChatId) -> Result<Option<PartyId>, DomainError> {
+        let members = self.store.pair_of_chat(chat).await?;
+        Ok(members.and_then(|members| members.into_iter().find(|member| member.as_str() != party.id())))
+    }
+
+    /// Whether a publication of a party is on a chat whose other member is treated as offline.
+    async fn is_silent(&self, party: &Party, topic: &Topic) -> Result<bool, DomainError> {
+        let Some(chat) = chat_of(topic.as_str()) else { return Ok(false) };
+        let Some(other) = self.other_member(party, &chat).await? else { return Ok(false) };
+        match self.store.party(&other).await? {
+            Some((other, _)) => self.holds_back(&other, &chat).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Publishes for a client. A publication on a chat whose other member is a toy that rests, or has muted this one, is
+    /// not delivered and not retained. The edge waits for [`Reached::held`] and [`Reached::commit`] before it acknowledges the
     /// message. Errors: `Forbidden`, `Full` (no room to retain it),
     /// `DiskFull` (no room to store it).
     pub async fn publish(&self, party: &Party, publication: Publication) -> Result<Reached, DomainError> {
@@ -223,6 +257,9 @@ impl Hub {
         receipt: Option<Receipt>,
     ) -> Result<Reached, DomainError> {
         self.check(party, Action::Publish, publication.topic.as_str()).await?;
+        if self.is_silent(party, &publication.topic).await? {
+            return Ok(self.router.drop_once(receipt));
+        }
         // A message that need not be stored is delivered all the same.
         if !self.space.has_room(0) && self.router.would_store(&publication) {
             return Err(DomainError::DiskFull);
@@ -351,6 +388,11 @@ impl Hub {
         };
         if allowed { Ok(()) } else { Err(DomainError::Forbidden) }
     }
+}
+
+/// The chat whose topic this is.
+fn chat_of(topic: &str) -> Option<ChatId> {
+    topic.strip_prefix("chat/")?.parse().ok()
 }
 
 /// A subscription of a client without MQTT's options.

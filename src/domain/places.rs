@@ -62,6 +62,11 @@ fn is_near(a: Network, b: Network) -> bool {
     }
 }
 
+/// Whether a place is in one home network with one of `others`.
+fn is_near_one(place: Network, others: &[Network]) -> bool {
+    others.iter().any(|other| is_near(*other, place))
+}
+
 fn is_private(address: std::net::Ipv4Addr) -> bool {
     address.is_private() || address.is_link_local()
 }
@@ -167,7 +172,7 @@ impl Hub {
     ) -> Result<(), DomainError> {
         if expires_at == Timestamp::INFINITY {
             if let Party::Toy(toy) = party {
-                self.store.take_letting_in(toy, now).await?;
+                self.end_letting_in(toy, now).await?;
             }
             self.note_proof(party, from, now).await?;
         }
@@ -179,29 +184,63 @@ impl Hub {
     ///
     /// A toy whose calls always need a token may not. Any other toy may open at its places; near a place of a guardian,
     /// unless it was active elsewhere within the last day; and at one new place shortly after it was bound or a
-    /// guardian called `let_in`, if it has not logged in with its secret since.
+    /// guardian called `let_in`, if it has not logged in with its secret since. In that time a place near a guardian
+    /// replaces one that is not, whose opener may be a stranger. Openings that are refused are limited for each address.
     pub(super) async fn may_open(&self, toy: &Toy, from: Origin, now: Timestamp) -> Result<bool, DomainError> {
         let Some(place) = from.place() else { return Ok(false) };
         if self.wants_only_tokens(&toy.id).await? {
             return Ok(false);
         }
         let party = Party::Toy(toy.id.clone());
-        if self.is_proven_at(&party, from, now).await? {
-            return Ok(true);
+        let is_proven = self.is_proven_at(&party, from, now).await?;
+        if !is_proven && self.rates.refused_openings_of_address.check(&place).is_err() {
+            return Ok(false);
         }
         let of_guardians = self.guardian_places(&toy.id, now).await?;
-        if !self.store.take_letting_in(&toy.id, now).await? {
-            let is_near = of_guardians.iter().any(|known| is_near(*known, place));
-            if !is_near || self.is_active_elsewhere(&party, place, now).await? {
-                return Ok(false);
-            }
+        let is_near = is_near_one(place, &of_guardians);
+        let was_let_in = is_near && self.end_letting_in(&toy.id, now).await?;
+        if is_proven {
+            return Ok(true);
         }
         let is_known = of_guardians.contains(&place) || self.store.place(&party, &place.to_string()).await?.is_some();
+        let is_allowed = match is_near {
+            true => was_let_in || !self.is_active_elsewhere(&party, place, now).await?,
+            false => self.open_far(&toy.id, place, &of_guardians, now).await?,
+        };
+        if !is_allowed {
+            return Ok(false);
+        }
         self.store.prove_place(&party, &place.to_string(), clock::age_of(now), self.config.auth.places_max).await?;
         if !is_known {
             self.report_first_opening(&toy.id, place, now).await;
         }
         Ok(true)
+    }
+
+    /// Ends the time in which a toy may open at a new place, as it has opened near a guardian or proved itself. A place
+    /// that is not near a guardian is forgotten then. Returns whether the time was not over.
+    async fn end_letting_in(&self, toy: &ToyId, now: Timestamp) -> Result<bool, DomainError> {
+        let is_open = self.store.take_letting_in(toy, now).await?;
+        if is_open {
+            self.forget_far_places(toy, now).await?;
+        }
+        Ok(is_open)
+    }
+
+    /// Whether a toy may open at a place that is not near a guardian: as the first one that does so while it is let in.
+    /// The place then is one of the toy.
+    async fn open_far(
+        &self,
+        toy: &ToyId,
+        place: Network,
+        of_guardians: &[Network],
+        now: Timestamp,
+    ) -> Result<bool, DomainError> {
+        let known = self.store.places(&Party::Toy(toy.clone())).await?.into_iter().map(|known| known.place);
+        let is_near = |known: &String| known.parse::<Network>().is_ok_and(|known| is_near_one(known, of_guardians));
+        let near = known.filter(is_near).collect();
+        let (age, keep) = (clock::age_of(now), self.config.auth.places_max);
+        Ok(self.store.open_far(toy, &place.to_string(), near, age, keep).await?)
     }
 
     /// Records that a toy was opened at a new place, and notifies its guardians, as it may have been a stranger.
@@ -286,7 +325,7 @@ impl Hub {
         let mut is_forgotten = false;
         for known in self.store.places(&party).await? {
             let place = known.place.parse::<Network>().map_err(DomainError::internal)?;
-            if !of_guardians.iter().any(|known| is_near(*known, place)) {
+            if !is_near_one(place, &of_guardians) {
                 self.store.forget_place(&party, &known.place).await?;
                 is_forgotten = true;
             }

@@ -110,6 +110,7 @@ pub(super) struct Rates {
     pub(super) uploads: PerMinute<String>,
     pub(super) requests: PerMinute<String>,
     pub(super) refused_openings: PerMinute<ToyId>,
+    pub(super) refused_openings_of_address: Failures<Network>,
     pub(super) connects: PerMinute<Network>,
     /// By the name that the client gives.
     pub(super) refused_connects: Failures<(Network, String)>,
@@ -127,6 +128,7 @@ impl Rates {
             uploads: PerMinute::new(config.uploads_per_party_per_minute, clock),
             requests: PerMinute::new(config.requests_per_party_per_minute, clock),
             refused_openings: PerMinute::per_hour(config.refused_openings_per_toy_per_hour, clock),
+            refused_openings_of_address: Failures::new(config.refused_openings_per_address_per_minute, clock),
             connects: PerMinute::new(config.connects_per_address_per_minute, clock),
             refused_connects: Failures::new(config.refused_connects_per_party_per_minute, clock),
         }

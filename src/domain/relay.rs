@@ -23,10 +23,12 @@ impl Hub {
         {
             return Ok(());
         }
-        if let PlayedSound::Music(name) = &sound
-            && !self.may_play(&receiver, name).await?
-        {
-            return Err(DomainError::Forbidden);
+        let (PlayedSound::Music(name) | PlayedSound::Chat(name)) = &sound;
+        if !self.may_play(&receiver, name).await? {
+            // A client may also send the name of music as that of a recording.
+            if matches!(sound, PlayedSound::Music(_)) || self.is_music(name).await? {
+                return Err(DomainError::Forbidden);
+            }
         }
         let (kind, name) = match &sound {
             PlayedSound::Music(name) => (FileKind::Music, name),
@@ -62,6 +64,14 @@ impl Hub {
                 Ok(())
             }
         }
+    }
+
+    /// Whether a piece of the library has this name, or a file of music.
+    async fn is_music(&self, name: &FileName) -> Result<bool, DomainError> {
+        if self.content().await?.iter().any(|piece| piece.music == *name) {
+            return Ok(true);
+        }
+        Ok(self.files.find(FileKind::Music, name).await.map_err(DomainError::internal)?.is_some())
     }
 
     /// Whether `name` is a recording from one to the other, or its notice.

@@ -26,7 +26,8 @@ pub struct NewRequest {
     pub requestee: PartyId,
     /// A text for the recipient.
     pub info: String,
-    /// The requester's remark for the recipient. Default: the recipient's own name.
+    /// The requester's remark for the recipient. Default: the recipient's own name, which the requester learns when the
+    /// request is accepted.
     pub remark: String,
 }
 
@@ -57,8 +58,8 @@ impl Hub {
     /// Creates a friend request, and notifies the users who may answer it.
     ///
     /// Errors: `UnknownParty`, `SelfRequest`, `AlreadyFriends`, `AlreadyRequested`, `RefusedLately`, `Blocked`, `Full`,
-    /// `RateLimited`, `Invalid`, `DiskFull`. A request to a party that has blocked the requester succeeds and is
-    /// dropped.
+    /// `RateLimited`, `Invalid`, `DiskFull`. A request to a party that has blocked the requester, or whose
+    /// guardian has, succeeds and is dropped.
     pub async fn request_friend(&self, new: NewRequest, now: Timestamp) -> Result<RequestId, DomainError> {
         if new.requester.id() == new.requestee.as_str() {
             return Err(DomainError::SelfRequest);
@@ -72,15 +73,16 @@ impl Hub {
         let requestee = self.card(&requestee).await?;
         let needs_consent = matches!(requester.party, Party::Toy(_)) && !new.is_by_guardian;
         let answerer = if needs_consent { requester.party.clone() } else { requestee.party.clone() };
-        let (answerers, askers) = (self.answerers(&answerer).await?, self.askers(&requester.party).await?);
+        let (answerers, askers) = (self.answerers(&answerer).await?, self.with_guardians(&requester.party).await?);
         let families = [self.family_of(&requester.party).await?, self.family_of(&requestee.party).await?];
+        let blockers = self.with_guardians(&requestee.party).await?;
         let request = FriendRequest {
             id: RequestId::random(),
             requester: requester.party,
             requestee: requestee.party,
             answerer,
             info,
-            remark: if remark.is_empty() { requestee.nickname } else { remark },
+            remark,
             avatar: requester.avatar,
             nickname: requester.nickname,
             toy_name: requestee.name,
@@ -92,6 +94,7 @@ impl Hub {
             request,
             answerers,
             askers,
+            blockers,
             is_by_guardian: new.is_by_guardian,
             families,
             refused_since: clock::age_of(now) - pause_s,
@@ -107,12 +110,23 @@ impl Hub {
         Ok(id)
     }
 
-    /// The requests that a user may answer, newest first.
+    /// The requests that a user may answer, newest first. A request of one of the user's toys to another family is
+    /// without the recipient's name until it is accepted.
     pub async fn requests(&self, user: &UserId) -> Result<Vec<FriendRequest>, DomainError> {
+        let own = self.with_toys(user).await?;
+        let mut requests = self.store.requests_for(own.clone(), LIST_MAX).await?;
+        for request in &mut requests {
+            if request.status != RequestStatus::Accepted && !own.iter().any(|id| id == request.requestee.id()) {
+                request.toy_name.clear();
+            }
+        }
+        Ok(requests)
+    }
+
+    /// The ids of a user and of its toys.
+    pub(super) async fn with_toys(&self, user: &UserId) -> Result<Vec<String>, DomainError> {
         let toys = self.store.toys_of(user).await?;
-        let toys = toys.iter().map(|toy| toy.id.to_string());
-        let answerers = std::iter::once(user.to_string()).chain(toys).collect();
-        Ok(self.store.requests_for(answerers, LIST_MAX).await?)
+        Ok(std::iter::once(user.to_string()).chain(toys.iter().map(|toy| toy.id.to_string())).collect())
     }
 
     /// The users who may answer a request. Errors: `UnknownRequest`.
@@ -162,7 +176,8 @@ impl Hub {
     async fn consent(&self, request: FriendRequest, remark: String, answerers: Vec<UserId>) -> Result<(), DomainError> {
         let event = request.event();
         let consent = Consent {
-            askers: self.askers(&request.requester).await?,
+            askers: self.with_guardians(&request.requester).await?,
+            blockers: self.with_guardians(&request.requestee).await?,
             // Without a remark of its own, the guardian agrees to the one in the request.
             remark: if remark.is_empty() { request.remark.clone() } else { remark },
             answerers,
@@ -185,8 +200,8 @@ impl Hub {
         let requestee = self.card(&request.requestee).await?;
         let of_requester = NewEntry {
             kind: requestee.party.kind(),
+            remark: if request.remark.is_empty() { requestee.nickname.clone() } else { request.remark },
             nickname: requestee.nickname,
-            remark: request.remark,
             avatar: requestee.avatar,
         };
         let of_requestee = NewEntry {
@@ -241,11 +256,11 @@ impl Hub {
         Ok(family)
     }
 
-    /// The ids of the requesting side: the party itself, and the guardians of a toy.
-    async fn askers(&self, requester: &Party) -> Result<Vec<String>, DomainError> {
-        let guardians = self.answerers(requester).await?;
+    /// The ids of one side of a request, to which blocks apply: the party itself, and the guardians of a toy.
+    async fn with_guardians(&self, party: &Party) -> Result<Vec<String>, DomainError> {
+        let guardians = self.answerers(party).await?;
         let ids = guardians.iter().map(ToString::to_string);
-        Ok(std::iter::once(requester.id().to_owned()).chain(ids).collect())
+        Ok(std::iter::once(party.id().to_owned()).chain(ids).collect())
     }
 
     /// Notifies users of an event that has these numbers in their streams.

@@ -213,13 +213,15 @@ impl Hub {
         now: Timestamp,
     ) -> Result<Opened, DomainError> {
         let from = from.into();
-        let Some((device, secret_hash)) = self.store.device(key).await? else { return Ok(Opened::Unknown) };
+        let Some((device, secret_hash)) = self.store.device(key).await? else {
+            return Ok(self.refused_opening(Opened::Unknown, from));
+        };
         let toy = match device.toy {
             Some(id) => self.store.toy(&id).await?,
             None => None,
         };
         // A toy whose row is lost gets a sound to play all the same.
-        let Some(toy) = toy else { return Ok(Opened::Unbound) };
+        let Some(toy) = toy else { return Ok(self.refused_opening(Opened::Unbound, from)) };
         let party = Party::Toy(toy.id.clone());
         let login = match proof {
             Some(proof) => self.proven(&party, &secret_hash, proof, now).await?,
@@ -240,6 +242,14 @@ impl Hub {
         if !may_open && self.config.auth.mode == AuthMode::Place {
             self.report_refused_opening(&toy.id, from).await;
         }
-        Ok(if may_open { Opened::Bound { toy, token: None } } else { Opened::NotLetIn })
+        Ok(if may_open { Opened::Bound { toy, token: None } } else { self.refused_opening(Opened::NotLetIn, from) })
+    }
+
+    /// Counts an opening by a device key that was not successful. After too many from one address, the answer no longer
+    /// states whether the device is bound: a stranger must not learn at once that it can be opened.
+    fn refused_opening(&self, opened: Opened, from: Origin) -> Opened {
+        let (address, rate) = (from.peer.into(), &self.rates.refused_openings_of_address);
+        rate.note(&address);
+        if rate.check(&address).is_ok() { opened } else { Opened::NotLetIn }
     }
 }

@@ -11,7 +11,7 @@ function Request({ request }) {
     await Promise.all([family.loadRequests(), family.loadFriends(), family.loadToys()]);
   });
   const from = family.toys.some(({ _id }) => _id === request.req_user) ? family.nameOf(request.req_user) : request.nickname;
-  const to = request.add_user === family.me._id ? t("me") : request.toy_name;
+  const to = request.add_user === family.me._id ? t("me") : request.toy_name || request.add_user;
   const [remark, setRemark] = useState(request.nickname);
   return html`
     <li class="card" data-request=${request._id}>
@@ -33,7 +33,7 @@ function Blocked() {
   return html`
     <h3>${t("blocked")}</h3>
     <ul class="plain">${list.map(({ friend_id, friend_nick }) => html`
-      <li key=${friend_id}>${friend_nick}
+      <li key=${friend_id}>${friend_nick || friend_id}
         <button type="button" onClick=${() => family.attempt(async () => {
           await family.hub.ask("unblock", { user_id: family.me._id, friend_id });
           await load();

@@ -376,3 +376,87 @@ async fn a_block_does_not_change_the_answers_to_the_blocked_user() {
     assert_eq!(world.post_as(&mia, "/block", json!({"user_id": mia.id, "friend_id": kim.id})).await["code"], 0);
     assert_eq!(ask(&kim, &kim.id, &mia.id).await["code"], 11);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_or_a_block_discloses_no_name_to_who_makes_it() {
+    let world = World::start().await;
+    let (mia, eve) = (world.user("mia").await, world.user("eve").await);
+    let (fluffy, rex) = (world.toy(&mia, "Fluffy").await, world.toy(&eve, "Rex").await);
+    let texts = |entry: &Value, names: &[&str]| -> Vec<String> {
+        names.iter().map(|name| entry[*name].as_str().unwrap().to_owned()).collect()
+    };
+    // Eve's toy asks for a toy of which she knows the QR code, and for its guardian.
+    for other in [&fluffy.id, &mia.id] {
+        world.ok("/add_req", json!({"req_user": rex.id, "add_user": other, "type": "toy"})).await;
+    }
+    let own = requests(&world, &eve).await;
+    assert_eq!(own.len(), 2);
+    for request in &own {
+        assert_eq!(texts(request, &["remark", "toy_name", "nickname"]), ["", "", "Rex's child"], "{request}");
+    }
+    let block = async |by: &User, other: &str| {
+        assert_eq!(world.post_as(by, "/block", json!({"user_id": by.id, "friend_id": other})).await["code"], 0);
+        let list = world.post_as(by, "/block_list", json!({"user_id": by.id})).await;
+        let entries = list["data"].as_array().unwrap();
+        entries.iter().find(|entry| entry["friend_id"] == other).unwrap().clone()
+    };
+    for (other, picture) in [(&fluffy.id, "toy.jpg"), (&mia.id, "mama.jpg")] {
+        assert_eq!(texts(&block(&eve, other).await, &["friend_nick", "friend_avatar"]), ["", picture]);
+    }
+
+    // The recipient sees the names, and both see them after it has accepted.
+    let tom = world.user("tom").await;
+    let asked = json!({"req_user": tom.id, "add_user": fluffy.id, "type": "app"});
+    assert_eq!(world.post_as(&tom, "/add_req", asked).await["code"], 0);
+    let request = requests(&world, &mia).await.remove(0);
+    assert_eq!(texts(&request, &["nickname", "toy_name", "remark"]), ["tom's nick", "Fluffy", ""]);
+    assert_eq!(answer(&world, &mia, "/acc_req", &request, "Uncle").await["code"], 0);
+    let friends = world.post_as(&tom, "/friend_list", json!({"_id": tom.id})).await;
+    assert_eq!(texts(&friends["data"][0], &["friend_nick", "friend_remark"]), ["Fluffy's child", "Fluffy's child"]);
+    // A friend and a requester are known by name, also in the list of a second block.
+    assert_eq!(texts(&block(&tom, &fluffy.id).await, &["friend_nick"]), ["Fluffy's child"]);
+    assert_eq!(texts(&block(&tom, &fluffy.id).await, &["friend_nick"]), ["Fluffy's child"]);
+    let kim = world.user("kim").await;
+    assert_eq!(world.post_as(&kim, "/add_req", friend_request(&kim.id, &fluffy.id, "F")).await["code"], 0);
+    assert_eq!(texts(&block(&mia, &kim.id).await, &["friend_nick"]), ["kim's nick"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_of_a_guardian_holds_for_requests_to_its_toys() {
+    let world = World::start().await;
+    let (mia, eve) = (world.user("mia").await, world.user("eve").await);
+    let (fluffy, rex) = (world.toy(&mia, "Fluffy").await, world.toy(&eve, "Rex").await);
+    let ask = async |from: &str, to: &str| {
+        world.post_as(&eve, "/add_req", friend_request(from, to, "x")).await["msg"].as_str().unwrap().to_owned()
+    };
+    let (done, waiting) = ("Successful Added Friends Request", "this friend request is already waiting for an answer");
+    assert_eq!(ask(&eve.id, &fluffy.id).await, done);
+    let block = json!({"user_id": mia.id, "friend_id": eve.id});
+    assert_eq!(world.post_as(&mia, "/block", block.clone()).await["code"], 0);
+    assert!(requests(&world, &mia).await.is_empty(), "the block withdraws the request to the toy");
+    let mut app = world.app(&mia).await;
+    assert_eq!(ask(&eve.id, &fluffy.id).await, waiting);
+    for (from, to) in [(&rex.id, &fluffy.id), (&eve.id, &mia.id), (&rex.id, &mia.id)] {
+        assert_eq!((ask(from, to).await.as_str(), ask(from, to).await.as_str()), (done, waiting), "{from} {to}");
+    }
+    // A toy bound later is covered, and so is a request of the toy itself, to which its guardian agrees.
+    let puffy = world.toy(&mia, "Puffy").await;
+    assert_eq!(ask(&eve.id, &puffy.id).await, done);
+    world.ok("/add_req", friend_request(&rex.id, &puffy.id, "P")).await;
+    world.accept(&eve, "P").await;
+    assert!(requests(&world, &mia).await.is_empty());
+    // The next event of the guardian is that of another user's request.
+    let tom = world.user("tom").await;
+    assert_eq!(world.post_as(&tom, "/add_req", friend_request(&tom.id, &puffy.id, "P")).await["code"], 0);
+    let mut event = app.frame().await;
+    while event["type"] != "friend_request" {
+        event = app.frame().await;
+    }
+    assert_eq!(event["req_user"], tom.id.as_str());
+
+    assert_eq!(world.post_as(&mia, "/unblock", block).await["code"], 0);
+    for to in [&fluffy.id, &puffy.id, &mia.id] {
+        assert_eq!(ask(&eve.id, to).await, done, "{to}");
+    }
+    assert_eq!(requests(&world, &mia).await.len(), 4);
+}

@@ -473,6 +473,24 @@ async fn clients_behind_an_unnamed_proxy_have_no_place() {
     assert_eq!(call("/friend_list", json!({"_id": parent.id})).await["code"], 10, "a login there proves no place");
     assert_eq!(call("/friend_list", json!({"_id": parent.id, "token": parent.token})).await["code"], 0);
     assert!(std::fs::read_to_string(world.log()).unwrap().contains("net.proxies does not name their proxy"));
+    for (name, value) in [
+        ("Forwarded", "for=203.0.113.7"),
+        ("X-Real-IP", "203.0.113.7"),
+        ("X-Client-IP", "203.0.113.7"),
+        ("CF-Connecting-IP", "203.0.113.7"),
+        ("True-Client-IP", "203.0.113.7"),
+        ("Via", "1.1 proxy"),
+        ("X-Forwarded-Host", "hub.example"),
+        ("X-Forwarded-Port", "443"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Server", "proxy"),
+    ] {
+        let request = world.client().post(format!("{}/friend_list", world.http())).header(name, value);
+        let request = request.json(&json!({"_id": parent.id}));
+        let answer: Value = within(name, request.send()).await.unwrap().json().await.unwrap();
+        assert_eq!(answer["code"], 10, "{name}");
+    }
+    world.ok("/friend_list", json!({"_id": parent.id})).await;
 }
 
 #[tokio::test]

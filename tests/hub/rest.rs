@@ -235,3 +235,43 @@ async fn queued_events_are_withheld_while_a_toy_rests_or_has_muted_its_friend() 
     let mut raw = session(&world, &toy, 1).await;
     assert!(!gets_message(&mut raw).await, "the friend is muted");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_topic_is_silent_while_a_toy_rests_or_has_muted_its_friend() {
+    let world = World::start().await;
+    let (mia, tom) = (world.user("mia").await, world.user("tom").await);
+    let toy = world.toy(&mia, "Fluffy").await;
+    assert_eq!(world.post_as(&tom, "/add_req", json!({"req_user": tom.id, "add_user": toy.id})).await["code"], 0);
+    world.accept(&mia, "Uncle").await;
+    let friends = world.post_as(&tom, "/friend_list", json!({"_id": tom.id})).await;
+    let chat = format!("chat/{}", friends["data"][0]["friend_chat"].as_str().unwrap());
+    let mut kept = session(&world, &toy, 0).await;
+    kept.send(&subscribe(V4, 1, &[(&chat, 1)])).await;
+    kept.expect(0x90, &[0, 1, 1]).await;
+    leave(kept).await;
+    let (mut line, mut of_tom) = (Line::open(&world, &toy).await, Line::open_app(&world, &tom).await);
+    line.subscribe(&chat).await;
+    let mut app = world.app(&tom).await;
+    let (from, until) = around_now();
+    let quiet = ["toy", "quiet", &toy.id, &from, &until, "--zone", "Etc/UTC"];
+    let mute = |withdraw: bool| json!({"user_id": mia.id, "toy_id": toy.id, "friend_id": tom.id, "withdraw": withdraw.to_string()});
+    for round in 0..2 {
+        match round {
+            0 => drop(world.run(&quiet).await),
+            _ => assert_eq!(world.post_as(&mia, "/mute", mute(false)).await["code"], 0),
+        }
+        of_tom.publish(&chat, br#"{"type":"held back"}"#).await;
+        let publish = json!({"do": "publish", "topic": chat, "payload": r#"{"type":"held back"}"#});
+        assert_eq!(app.ask(publish).await["code"], 0);
+        match round {
+            0 => drop(world.run(&["toy", "quiet", &toy.id, "--off"]).await),
+            _ => assert_eq!(world.post_as(&mia, "/mute", mute(true)).await["code"], 0),
+        }
+        of_tom.publish(&chat, format!(r#"{{"type":"round {round}"}}"#).as_bytes()).await;
+        assert_eq!(line.next_event().await["type"], format!("round {round}"));
+    }
+    // The two publications wait in the session. They are withheld, as the toy rests again.
+    world.run(&quiet).await;
+    let mut kept = session(&world, &toy, 1).await;
+    assert!(!gets_message(&mut kept).await);
+}

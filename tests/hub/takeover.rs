@@ -291,7 +291,7 @@ async fn only_the_hubs_user_may_open_its_files() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_of_a_busy_run_contains_no_secret() {
-    let filter = "debug,toyhub=trace,surrealdb=info,surrealkv=info";
+    let filter = "trace,surrealdb=trace,tungstenite=trace,tungstenite::protocol=trace";
     let mut world = World::start_with(&[("TOYHUB_SERVER__LOG", filter)]).await;
     let (parent, toy) = family(&world).await;
     let mut secrets = vec![parent.token.clone(), toy.device_key.clone(), toy.secret.clone()];
@@ -312,6 +312,11 @@ async fn the_log_of_a_busy_run_contains_no_secret() {
         assert_eq!(got.status(), 200);
     }
     app.ask(json!({"do": "friend_list"})).await;
+    app.ask(json!({"do": "toy_list"})).await;
+    let (old, new) = ("correct horse", "a new password of mia");
+    let changed = json!({"do": "change_password", "user_id": parent.id, "password": old, "new_password": new});
+    assert_eq!(app.ask(changed).await["code"], 0);
+    secrets.extend(["Fluffy", "mia's nick", old, new].map(str::to_owned));
     world.post("/login", json!({"username": "mia", "password": "wrong-password"})).await;
     world.post("/open_toy", json!({"device_key": toy.device_key, "token": "wrong-token"})).await;
     world.post("/scan_qr", json!({"device_key": toy.device_key})).await;

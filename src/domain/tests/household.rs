@@ -3,6 +3,8 @@
 use futures_util::future::join_all;
 
 use super::*;
+use crate::domain::live::Publication;
+use crate::model::Topic;
 
 const HOUR: f64 = 3600.0;
 
@@ -131,4 +133,23 @@ async fn guesses_of_codes_are_few_and_so_are_guardians_and_invitations() {
     assert!(matches!(locked, Err(DomainError::RateLimited { .. })), "a right one too: {locked:?}");
     // Expired ones make room.
     hub.invite(Some(&home.owner), wanted(), 49.0 * HOUR).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retained_commands_end_with_a_guardian() {
+    let home = Home::new(Config::default()).await;
+    let hub = &home.world.hub;
+    let (papa, _) = home.world.family().await;
+    hub.join(&papa, &home.code(0.0).await, PEER, 1.0).await.unwrap();
+    let before = hub.figures().retained;
+    let (toy, papas) = (Party::Toy(home.toy.clone()), Party::User(papa.clone()));
+    for (party, channel) in [(&papas, "cmd/volume"), (&toy, "state/volume")] {
+        let topic: Topic = format!("toy/{}/{channel}", home.toy).parse().unwrap();
+        let publication = crate::domain::live::hub_message(topic, bytes::Bytes::from("100"));
+        let reached = hub.publish(party, Publication { retain: true, ..publication }).await.unwrap();
+        assert!(!reached.retain_refused);
+    }
+    assert_eq!(hub.figures().retained, before + 2);
+    hub.remove_guardian(Some(&home.owner), &home.toy, &papa, 5.0).await.unwrap();
+    assert_eq!(hub.figures().retained, before + 1, "what the toy says of itself stays");
 }

@@ -204,3 +204,47 @@ async fn parties_that_always_need_tokens_have_no_places_and_open_needs_none() {
     assert!(toys.world.hub.authorize(&user, None, at("203.0.113.7"), 1.0).await.is_ok());
     assert!(toys.opens("203.0.113.7", 1.0).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_near_a_guardian_replaces_a_far_one() {
+    let toys = Toys::new(Config::default()).await;
+    let (hub, far) = (&toys.world.hub, "203.0.113.66");
+    toys.owner_is_at("192.168.1.4", 0.0).await;
+    for now in [0.0, 100.0] {
+        hub.let_toy_in(Some(&toys.owner), &toys.toy.id, now).await.unwrap();
+        assert!(toys.opens(far, now + 1.0).await, "a stranger who polls is the first");
+        assert!(!toys.opens("203.0.113.67", now + 2.0).await, "one far place only");
+        assert!(toys.opens(HOME, now + 3.0).await, "the toy at home");
+        assert!(!toys.may_call(far, now + 4.0).await);
+        assert!(!toys.opens(far, now + 5.0).await, "the time has ended with the place at home");
+        assert!(toys.may_call(HOME, now + 6.0).await);
+    }
+    // So does the secret of the device.
+    hub.let_toy_in(Some(&toys.owner), &toys.toy.id, 200.0).await.unwrap();
+    assert!(toys.opens(far, 201.0).await);
+    hub.open_toy(&toys.toy.device_key, Some(&Secret::new(SECRET)), at("198.51.100.7"), 202.0).await.unwrap();
+    assert!(!toys.may_call(far, 203.0).await);
+    assert!(toys.may_call("198.51.100.7", 203.0).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn polls_by_a_device_key_are_limited() {
+    let mut config = Config::default();
+    config.rates.refused_openings_per_address_per_minute = 3;
+    let toys = Toys::new(config).await;
+    let hub = &toys.world.hub;
+    let device = hub.add_devices(1, 0.0).await.unwrap().remove(0);
+    let poll = async |address: &str| hub.open_toy(&device.key, None, at(address), 1.0).await.unwrap();
+    for _ in 0..3 {
+        assert!(matches!(poll("203.0.113.66").await, Opened::Unbound));
+    }
+    assert!(matches!(poll("203.0.113.66").await, Opened::NotLetIn), "it does not learn when the device is bound");
+    assert!(matches!(poll("203.0.113.67").await, Opened::Unbound));
+    hub.let_toy_in(Some(&toys.owner), &toys.toy.id, 1.0).await.unwrap();
+    assert!(!toys.opens("203.0.113.66", 2.0).await);
+    assert!(toys.opens("203.0.113.67", 2.0).await);
+    for _ in 0..4 {
+        poll("203.0.113.67").await;
+    }
+    assert!(toys.opens("203.0.113.67", 3.0).await, "at its own place");
+}

@@ -407,6 +407,12 @@ async fn a_toy_of_approved_content_plays_nothing_else() {
     };
     assert!(play(&bus.music).await.is_ok());
     assert!(matches!(play(&train.music).await, Err(DomainError::Forbidden)));
+    // The same under the name of a recording, of which nothing has to be approved.
+    let play_as_recording =
+        async |name: &FileName| hub.pass_on(&parent, &toy, crate::model::PlayedSound::Chat(name.clone()), NOON).await;
+    assert!(matches!(play_as_recording(&train.music).await, Err(DomainError::Forbidden)));
+    assert!(play_as_recording(&bus.music).await.is_ok());
+    assert!(play_as_recording(&FileName::random("mp3")).await.is_ok());
     hub.approve_content(Some(&home.owner), &home.toy, &bus.id, false).await.unwrap();
     assert!(titles().await.is_empty());
     let unknown = hub.approve_content(Some(&home.owner), &home.toy, &ContentId::random(), true).await;

@@ -12,7 +12,7 @@ use super::sent::Sent;
 use super::{Edge, web_origin};
 use crate::config::Dialect;
 use crate::domain::Origin;
-use crate::edge::net::{AddressPlace, Forwarded};
+use crate::edge::net::{AddressPlace, is_by_proxy};
 
 /// The client and the connection of a request.
 pub(super) struct Requester {
@@ -63,8 +63,7 @@ impl Requester {
     /// The same for a request, whose client a trusted proxy names; or why the request is not served.
     pub(super) fn of(self: &Arc<Self>, request: &Request<Incoming>, edge: &Edge) -> Result<Arc<Self>, Refused> {
         let Some(forwarded) = edge.forwarded.filter(|_| edge.proxies.contains(self.peer)) else {
-            let names_client = |header| request.headers().contains_key(header);
-            if !names_client(Forwarded::XForwardedFor.header()) && !names_client(Forwarded::Rfc7239.header()) {
+            if !is_by_proxy(|name| request.headers().contains_key(name)) {
                 return Ok(Arc::clone(self));
             }
             report_unnamed_proxy(self.peer);

@@ -1,5 +1,5 @@
-//! The headers in which an HTTP proxy names the client of a request: `X-Forwarded-For` and `Forwarded`
-//! (RFC 7239).
+//! The headers in which an HTTP proxy names the client of a request, `X-Forwarded-For` and `Forwarded` (RFC 7239), and
+//! those by which a proxy is noticed.
 //!
 //! Each proxy appends the address of its client, so the list is read from its end, only as far as proxies are trusted.
 //! A client may have forged the addresses before that.
@@ -7,6 +7,31 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Proxies;
+
+/// The headers, in lower case, with which proxies describe themselves, their client or its request. A client that is
+/// connected directly sends none of them.
+const OF_PROXIES: [&str; 15] = [
+    "x-forwarded-for",
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "fastly-client-ip",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+];
+
+/// Whether a request has a header that only a proxy adds.
+pub fn is_by_proxy(has_header: impl Fn(&str) -> bool) -> bool {
+    OF_PROXIES.iter().any(|name| has_header(name))
+}
 
 /// A header of a trusted proxy that names no address where it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

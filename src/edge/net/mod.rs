@@ -31,7 +31,7 @@ use crate::model::Party;
 
 pub use counted::Counted;
 pub use entrance::{Bans, Connections, Entrance, Terms};
-pub use forwarded::{Forwarded, Malformed};
+pub use forwarded::{Forwarded, Malformed, is_by_proxy};
 pub use linger::Linger;
 pub use listen::{Handover, Listeners, UnixSocket};
 pub use places::{AddressPlace, Place, Places, Refusal};

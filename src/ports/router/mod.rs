@@ -183,6 +183,15 @@ impl Router {
         self.route(publication, Some(receipt))
     }
 
+    /// Drops a message: it reaches nobody. Its receipt is stored, so that it is not routed when it is repeated.
+    pub fn drop_once(&self, receipt: Option<Receipt>) -> Reached {
+        let commit = receipt.map(|Receipt { session, id }| {
+            self.disk.order(Op::Received { session, id });
+            self.disk.barrier()
+        });
+        Reached { subscribers: 0, retain_refused: false, commit, held: None }
+    }
+
     fn route(&self, mut publication: Publication, receipt: Option<Receipt>) -> Reached {
         let together = receipt.is_some().then(|| self.disk.together());
         if publication.retain && publication.payload.bytes().len() <= self.retained.payload_max_bytes() {
@@ -296,6 +305,11 @@ impl Router {
     /// Deletes the retained messages whose first two levels are `group`, such as `toy/<id>`.
     pub fn forget_retained(&self, group: &str) {
         self.forget_on_disk(&self.retained.take_group(group));
+    }
+
+    /// Deletes the retained messages whose topics begin with `prefix`, of at least two levels, such as `toy/<id>/cmd/`.
+    pub fn forget_retained_below(&self, prefix: &str) {
+        self.forget_on_disk(&self.retained.take_below(prefix));
     }
 
     /// Ends the sessions of a party, and deletes their messages.

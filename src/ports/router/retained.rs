@@ -112,6 +112,17 @@ impl Retained {
         taken
     }
 
+    /// Removes the messages whose topics begin with `prefix`, of at least two levels, and returns them.
+    pub(super) fn take_below(&self, prefix: &str) -> Vec<Arc<Publication>> {
+        let mut taken = Vec::new();
+        self.groups.remove_if_mut(group_of(prefix), |_, group| {
+            taken.extend(group.extract_if(.., |message| message.topic.as_str().starts_with(prefix)));
+            group.is_empty()
+        });
+        self.messages.fetch_sub(taken.len(), Ordering::Relaxed);
+        taken
+    }
+
     /// Removes the messages that contain one of `subjects` in the topic, the properties or the payload, and returns
     /// them.
     pub(super) fn take_naming(&self, subjects: &Subjects) -> Vec<Arc<Publication>> {

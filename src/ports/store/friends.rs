@@ -54,7 +54,7 @@ pub struct Unfriended {
 pub struct Block {
     /// The party.
     pub party: Party,
-    /// Its name at the time of the block.
+    /// Its name at the time of the block; empty if it was not disclosed to the blocking party.
     pub name: String,
     /// Its picture.
     pub avatar: FileName,
@@ -116,6 +116,13 @@ struct BlockRow {
     name: String,
     avatar: String,
     created_at: f64,
+}
+
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct NameRow {
+    name: String,
+    avatar: String,
 }
 
 impl BlockRow {
@@ -185,11 +192,12 @@ impl Store {
         .await
     }
 
-    /// Blocks another party: a friendship ends, requests of the blocked party and of its toys are hidden, and a request to
-    /// it is withdrawn. Refused with `BookFull` beyond `blocks_max`.
+    /// Blocks another party: a friendship ends, requests of the blocked party and of its toys to one of `owners` are
+    /// hidden, and a request to it is withdrawn. Refused with `BookFull` beyond `blocks_max`.
     pub async fn block(
         &self,
         owner: &Party,
+        owners: &[String],
         (block, toys): (Block, Vec<String>),
         blocks_max: usize,
         now: Timestamp,
@@ -213,27 +221,55 @@ impl Store {
             };
             tx.run("UPSERT $id CONTENT $row RETURN NONE", vars! { id: id, row: row }).await?;
             let removed = tx.unfriend(owner, other).await?;
-            let hidden = vars! { owner: of, other: other, toys: toys.clone(), nobody: NOBODY };
+            let hidden = vars! { owner: of, owners: owners.to_vec(), other: other, toys: toys.clone(), nobody: NOBODY };
             tx.run(HIDE_REQUESTS, hidden).await?;
             Ok(removed)
         })
         .await
     }
 
-    /// Removes a block. Requests that it has hidden are deleted, so that they can be made again.
-    pub async fn unblock(&self, owner: &Party, other: &PartyId) -> Result<(), StoreError> {
+    /// The name and the picture of a party that `owner` or one of its family's parties `own` knows: those of an entry in
+    /// an address book, of a friend request of the party, or of an earlier block of `owner`.
+    pub async fn disclosed_name(
+        &self,
+        owner: &Party,
+        own: Vec<String>,
+        party: &Party,
+    ) -> Result<Option<(String, FileName)>, StoreError> {
+        let mut ids: Vec<_> = own.iter().map(|id| record_of("friend", id, party.id().to_owned())).collect();
+        ids.push(record_of("friend", owner.id(), party.id().to_owned()));
+        let mut found = None;
+        while let Some(id) = ids.pop().filter(|_| found.is_none()) {
+            let mut reply = self.run("SELECT nickname AS name, avatar FROM ONLY $id", vars! { id: id }).await?;
+            found = reply.optional::<NameRow>(0)?;
+        }
+        if found.is_none() {
+            let mut reply = self.run(OF_REQUEST, vars! { other: party.id(), own: own }).await?;
+            found = reply.rows::<NameRow>(0)?.into_iter().next();
+        }
+        if found.is_none() {
+            let id = record_of("block", owner.id(), party.id().to_owned());
+            let mut reply = self.run("SELECT name, avatar FROM ONLY $id", vars! { id: id }).await?;
+            found = reply.optional::<NameRow>(0)?.filter(|row| !row.name.is_empty());
+        }
+        found.map(|row| Ok((row.name, stored(&row.avatar)?))).transpose()
+    }
+
+    /// Removes a block. Requests to one of `owners` that it has hidden are deleted, so that they can be made again.
+    pub async fn unblock(&self, owner: &Party, owners: &[String], other: &PartyId) -> Result<(), StoreError> {
         let _turns = self.turns.of(owner.id(), other.as_str()).await;
         self.run(
             "{
                 DELETE type::record('block', [$owner, $other]);
-                LET $hidden = (SELECT id, requester FROM request WHERE answerer = $nobody AND requestee = $owner);
+                LET $hidden = (SELECT id, requester, requestee FROM request
+                    WHERE answerer = $nobody AND requestee IN $owners);
                 FOR $row IN $hidden {
-                    DELETE type::record('pending', [$row.requester, $owner]);
+                    DELETE type::record('pending', [$row.requester, $row.requestee]);
                     DELETE $row.id;
                 };
                 RETURN NONE;
             }",
-            vars! { owner: owner.id(), other: other.as_str(), nobody: NOBODY },
+            vars! { owner: owner.id(), owners: owners.to_vec(), other: other.as_str(), nobody: NOBODY },
         )
         .await
         .map(drop)
@@ -300,15 +336,20 @@ impl Transaction<'_> {
 
 const FRIENDS: &str = "SELECT VALUE friend FROM type::record('friend', $keys)";
 
+const OF_REQUEST: &str = "SELECT nickname AS name, avatar, created_at FROM request
+    WHERE requester = $other AND answerer IN $own ORDER BY created_at DESC LIMIT 1";
+
 const BLOCKED: &str = "SELECT VALUE other FROM type::record('block', $keys)";
 
-/// Hides the open requests of a blocked party, and of its toys, from their recipient, and deletes the other requests
+/// Hides the open requests of a blocked party, and of its toys, from their recipients, and deletes the other requests
 /// between the two, all with their texts. To the requester, a hidden request is one that nobody answers.
 const HIDE_REQUESTS: &str = "{
     FOR $requester IN array::concat([$other], $toys) {
-        LET $open = (SELECT VALUE request FROM ONLY type::record('pending', [$requester, $owner]));
-        IF $open != NONE {
-            UPDATE type::record('request', $open) SET answerer = $nobody, words = '' WHERE answerer = $owner;
+        FOR $asked IN $owners {
+            LET $open = (SELECT VALUE request FROM ONLY type::record('pending', [$requester, $asked]));
+            IF $open != NONE {
+                UPDATE type::record('request', $open) SET answerer = $nobody, words = '' WHERE answerer = $asked;
+            };
         };
     };
     DELETE request WHERE requester = $other AND requestee = $owner AND status != 0;

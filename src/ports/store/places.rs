@@ -4,9 +4,9 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::transaction::{keys_of, record_of};
+use super::transaction::{Transaction, keys_of, record, record_of};
 use super::{Store, StoreError};
-use crate::model::{Party, Timestamp};
+use crate::model::{Party, Timestamp, ToyId};
 
 /// A place of a party.
 #[derive(Debug, Clone, PartialEq, SurrealValue)]
@@ -35,16 +35,34 @@ impl Store {
     pub async fn prove_place(&self, party: &Party, place: &str, now: Timestamp, keep: usize) -> Result<(), StoreError> {
         let _turn = self.turns.of(party.id(), party.id()).await;
         self.transact(|tx| async move {
-            let mut others = tx.rows::<ProvenPlace>(PLACES, vars! { keys: keys_of(party.id()) }).await?;
-            others.retain(|other| other.place != place);
-            others.sort_by(|a, b| b.proved_at.total_cmp(&a.proved_at));
-            for old in others.iter().skip(keep.saturating_sub(1)) {
-                let id = record_of("place", party.id(), old.place.clone());
-                tx.run("DELETE $id RETURN NONE", vars! { id: id }).await?;
+            let others = tx.other_places(party, place).await?;
+            tx.prove_place(party, place, others, now, keep).await
+        })
+        .await
+    }
+
+    /// Records that a toy that may open at a new place has opened at one, `place`, that is not in `near`, and returns
+    /// whether it may: not if it has another place that is not in `near`. The permission stays for a place near a
+    /// guardian.
+    pub async fn open_far(
+        &self,
+        toy: &ToyId,
+        place: &str,
+        near: Vec<String>,
+        now: Timestamp,
+        keep: usize,
+    ) -> Result<bool, StoreError> {
+        let (party, near) = (&Party::Toy(toy.clone()), &near);
+        let _turn = self.turns.of(party.id(), party.id()).await;
+        self.transact(|tx| async move {
+            let id = record("toy", party.id());
+            let until = tx.one::<f64>("SELECT VALUE let_in_until FROM ONLY $id", vars! { id: id }).await?;
+            let others = tx.other_places(party, place).await?;
+            if until.is_none_or(|until| until <= now) || others.iter().any(|other| !near.contains(&other.place)) {
+                return Ok(false);
             }
-            let row = PlaceRow { party: party.id().into(), place: place.into(), proved_at: now, seen_at: now };
-            let id = record_of("place", party.id(), place.to_owned());
-            tx.run("UPSERT $id CONTENT $row RETURN NONE", vars! { id: id, row: row }).await.map(drop)
+            tx.prove_place(party, place, others, now, keep).await?;
+            Ok(true)
         })
         .await
     }
@@ -88,6 +106,34 @@ impl Store {
     /// Deletes all places of a party.
     pub async fn forget_places(&self, party: &Party) -> Result<(), StoreError> {
         self.run("DELETE place:[$party, '']..[$party, '~']", vars! { party: party.id() }).await.map(drop)
+    }
+}
+
+impl Transaction<'_> {
+    /// The places of a party without this one.
+    async fn other_places(&self, party: &Party, place: &str) -> Result<Vec<ProvenPlace>, StoreError> {
+        let mut others = self.rows::<ProvenPlace>(PLACES, vars! { keys: keys_of(party.id()) }).await?;
+        others.retain(|other| other.place != place);
+        Ok(others)
+    }
+
+    /// Writes a place of a party that has `others`, of which the oldest are deleted beyond `keep`.
+    async fn prove_place(
+        &self,
+        party: &Party,
+        place: &str,
+        mut others: Vec<ProvenPlace>,
+        now: Timestamp,
+        keep: usize,
+    ) -> Result<(), StoreError> {
+        others.sort_by(|a, b| b.proved_at.total_cmp(&a.proved_at));
+        for old in others.iter().skip(keep.saturating_sub(1)) {
+            let id = record_of("place", party.id(), old.place.clone());
+            self.run("DELETE $id RETURN NONE", vars! { id: id }).await?;
+        }
+        let row = PlaceRow { party: party.id().into(), place: place.into(), proved_at: now, seen_at: now };
+        let id = record_of("place", party.id(), place.to_owned());
+        self.run("UPSERT $id CONTENT $row RETURN NONE", vars! { id: id, row: row }).await.map(drop)
     }
 }
 

@@ -18,6 +18,8 @@ pub struct NewFriendRequest {
     pub answerers: Vec<UserId>,
     /// The requester, and the guardians of a requesting toy: a block against one of them hides the request.
     pub askers: Vec<String>,
+    /// The recipient, and the guardians of a recipient toy: a block by one of them hides the request.
+    pub blockers: Vec<String>,
     /// Whether a guardian of the requesting toy has made it: an earlier refusal by this side is then ignored.
     pub is_by_guardian: bool,
     /// The ids of the two families, the requester's first: a refused request of one family to the other also refuses
@@ -40,6 +42,8 @@ pub struct Consent {
     pub answerers: Vec<UserId>,
     /// As in the new request.
     pub askers: Vec<String>,
+    /// As in the new request.
+    pub blockers: Vec<String>,
     /// The maximum number of unanswered requests of the recipient.
     pub pending_max: usize,
 }
@@ -128,7 +132,16 @@ impl Store {
         new: NewFriendRequest,
         now: Timestamp,
     ) -> Result<Vec<(UserId, Option<u64>)>, StoreError> {
-        let NewFriendRequest { request, answerers, askers, is_by_guardian, families, refused_since, pending_max } = new;
+        let NewFriendRequest {
+            request,
+            answerers,
+            askers,
+            blockers,
+            is_by_guardian,
+            families,
+            refused_since,
+            pending_max,
+        } = new;
         let (requester, requestee) = (request.requester.id(), request.requestee.id());
         let event = request.event();
         let variables = vars! {
@@ -139,7 +152,7 @@ impl Store {
             pending_max: pending_max as i64, now: now,
         };
         let (variables, event, answerers, askers, request) = (&variables, &event, &answerers, &askers, &request);
-        let families = &families;
+        let (families, blockers) = (&families, &blockers);
         let _turns = self.turns.of(requester, requestee).await;
         self.transact(|tx| async move {
             // A refusal in the future was recorded with a wrong clock, before ages were measured.
@@ -156,7 +169,7 @@ impl Store {
             if let Some(refusal) = binding.next() {
                 return Err(StoreError::Refused(Refusal::RefusedLately(refusal.refused_at as u64)));
             }
-            let is_hidden = request.answerer == request.requestee && tx.has_blocked(requestee, askers).await?;
+            let is_hidden = request.answerer == request.requestee && tx.has_blocked(blockers, askers).await?;
             let mut variables = variables.clone();
             variables.insert("answerer", if is_hidden { NOBODY } else { request.answerer.id() });
             tx.run(ADD_REQUEST, variables).await?;
@@ -168,16 +181,17 @@ impl Store {
     /// Sends a request to its recipient, after the consent of a guardian of the requesting toy. Returns the numbers of
     /// the recipient's events. Refused with `UnknownRequest`, `AlreadyAnswered` or `RequestsFull`.
     pub async fn consent_to_request(&self, consent: Consent) -> Result<Vec<(UserId, Option<u64>)>, StoreError> {
-        let Consent { request, remark, answerers, askers, pending_max } = consent;
+        let Consent { request, remark, answerers, askers, blockers, pending_max } = consent;
         let (requester, requestee) = (request.requester.id(), request.requestee.id());
         let event = request.event();
         let variables = vars! {
             id: request.id.as_str(), asked: request.answerer.id(), remark: remark, pending_max: pending_max as i64,
         };
-        let (variables, event, answerers, askers) = (&variables, &event, &answerers, &askers);
+        let (variables, event, answerers) = (&variables, &event, &answerers);
+        let (askers, blockers) = (&askers, &blockers);
         let _turns = self.turns.of(requester, requestee).await;
         self.transact(|tx| async move {
-            let is_hidden = tx.has_blocked(requestee, askers).await?;
+            let is_hidden = tx.has_blocked(blockers, askers).await?;
             let mut variables = variables.clone();
             variables.insert("answerer", if is_hidden { NOBODY } else { requestee });
             tx.run(CONSENT, variables).await?;
@@ -310,15 +324,16 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Whether a party has blocked one of `others`.
-    async fn has_blocked(&self, owner: &str, others: &[String]) -> Result<bool, StoreError> {
-        let blocked = self
-            .rows::<String>(
-                "SELECT VALUE other FROM type::record('block', $keys) WHERE other IN $others LIMIT 1",
-                vars! { keys: keys_of(owner), others: others.to_vec() },
-            )
-            .await?;
-        Ok(!blocked.is_empty())
+    /// Whether one of `owners` has blocked one of `others`.
+    async fn has_blocked(&self, owners: &[String], others: &[String]) -> Result<bool, StoreError> {
+        let sql = "SELECT VALUE other FROM type::record('block', $keys) WHERE other IN $others LIMIT 1";
+        for owner in owners {
+            let blocked = self.rows::<String>(sql, vars! { keys: keys_of(owner), others: others.to_vec() }).await?;
+            if !blocked.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -143,6 +143,7 @@ async fn befriend(store: &Store, requester: &Party, requestee: &Party) -> Befrie
         request,
         answerers: vec![requestee.id().parse().unwrap()],
         askers: vec![requester.id().into()],
+        blockers: Vec::new(),
         is_by_guardian: false,
         families: [vec![requester.id().into()], vec![requestee.id().into()]],
         refused_since: 0.0,

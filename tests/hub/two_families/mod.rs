@@ -66,20 +66,28 @@ impl Tally {
         Self { own: pool.own.clone(), ..Self::default() }
     }
 
-    /// An answer without the caller's own friend requests, which name their receivers.
-    fn without_own_requests(&self, what: &str, answer: &str) -> String {
-        let parsed = serde_json::from_str::<Value>(answer).ok().filter(|_| what == "req_list");
-        let Some(Value::Array(requests)) = parsed.map(|answer| answer["data"].clone()) else {
-            return answer.to_owned();
+    /// An answer without the ids that the caller has given in its earlier requests and blocks. The names of these parties
+    /// stay in it: the caller has to learn none by a request and a list.
+    fn without_given_ids(&self, what: &str, answer: &str) -> String {
+        let given = match what {
+            "req_list" => "add_user",
+            "block_list" => "friend_id",
+            _ => return answer.to_owned(),
         };
-        let is_own = |request: &&Value| self.own.iter().any(|id| request["req_user"] == id.as_str());
-        requests.iter().filter(|request| !is_own(request)).map(Value::to_string).collect()
+        let parsed = serde_json::from_str::<Value>(answer).map(|answer| answer["data"].clone());
+        let Ok(Value::Array(mut entries)) = parsed else { return answer.to_owned() };
+        for entry in &mut entries {
+            if what == "block_list" || self.own.iter().any(|id| entry["req_user"] == id.as_str()) {
+                entry[given].take();
+            }
+        }
+        entries.iter().map(Value::to_string).collect()
     }
 
     /// Records an answer to `who`, who requested `what`.
     pub fn note(&mut self, secrets: &Secrets, who: &str, what: &str, request: &str, answer: &str) {
         self.tried += 1;
-        for name in secrets.found(&self.without_own_requests(what, answer), request) {
+        for name in secrets.found(&self.without_given_ids(what, answer), request) {
             let line = format!("{what}, {who}: {name}");
             // The QR code discloses the toy to every permitted caller: a toy is befriended by scanning (code 2).
             let is_by_picture = name == "the toy's id" && ["scan_qr", "bind_toy"].contains(&what);
