@@ -37,9 +37,9 @@ impl Hub {
     }
 
     /// Blocks another party: the friendship ends, and later friend requests of the other party and its toys are
-    /// answered with success and dropped. The block of a user applies to requests to its toys, too. The block has the name of the other party only if it is a friend, or has made a
-    /// request to the user or one of the user's toys. Errors: `UnknownParty`, `SelfRequest`, `Invalid` for a toy and its guardian,
-    /// `Full`, `DiskFull`.
+    /// answered with success and dropped. The block of a user applies to requests to its toys, too. The block has the
+    /// name of the other party only if it is a friend, or has made a request to the user or one of the user's toys.
+    /// Errors: `UnknownParty`, `SelfRequest`, `Invalid` for a toy and its guardian, `Full`, `DiskFull`.
     pub async fn block(&self, by: &UserId, owner: &Party, other: &PartyId, now: Timestamp) -> Result<(), DomainError> {
         if owner.id() == other.as_str() {
             return Err(DomainError::SelfRequest);

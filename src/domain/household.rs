@@ -158,8 +158,8 @@ impl Hub {
 
     /// Removes a guardian of a toy, other than the owner. The friendship with the toy and the subscriptions to its
     /// topics end at once. The guardian's invitations are deleted, and so are the retained commands to the toy and the
-    /// toy's places that only this guardian could have permitted. The owner may remove others, each guardian may remove itself, and the operator of the hub
-    /// (`None`) may remove any.
+    /// toy's places that only this guardian could have permitted. The owner may remove others, each guardian may remove
+    /// itself, and the operator of the hub (`None`) may remove any.
     ///
     /// Errors: `UnknownParty`, also for the owner, who unbinds the toy instead; `Forbidden`.
     pub async fn remove_guardian(

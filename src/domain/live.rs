@@ -241,9 +241,8 @@ impl Hub {
     }
 
     /// Publishes for a client. A publication on a chat whose other member is a toy that rests, or has muted this one, is
-    /// not delivered and not retained. The edge waits for [`Reached::held`] and [`Reached::commit`] before it acknowledges the
-    /// message. Errors: `Forbidden`, `Full` (no room to retain it),
-    /// `DiskFull` (no room to store it).
+    /// not delivered and not retained. The edge waits for [`Reached::held`] and [`Reached::commit`] before it
+    /// acknowledges the message. Errors: `Forbidden`, `Full` (no room to retain it), `DiskFull` (no room to store it).
     pub async fn publish(&self, party: &Party, publication: Publication) -> Result<Reached, DomainError> {
         self.publish_with(party, publication, None).await
     }

@@ -290,6 +290,8 @@ async fn requests_of_a_blocked_user_notify_nobody() {
     assert_eq!(requests(&world, &mia).await.len(), before);
 
     edges.ok("unblock", me.clone(), whom).await;
+    // The block of Mia herself also holds for her toy.
+    assert_eq!(world.post_as(&mia, "/unblock", herself).await["code"], 0);
     assert_eq!(edges.ok("block_list", me, json!({"toy_id": toy.id})).await, json!([]));
     assert_eq!(world.post_as(&eve, "/add_req", friend_request(&eve.id, &toy.id, "F")).await["code"], 0);
     assert_eq!(requests(&world, &mia).await.len(), before + 1);

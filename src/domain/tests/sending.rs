@@ -151,7 +151,7 @@ async fn sounds_without_a_message_are_deleted_after_an_hour_and_no_others() {
     let parent = Party::User(user);
     let sweep = async || world.hub.sweep_sounds(SystemTime::UNIX_EPOCH, SystemTime::now()).await.unwrap();
     world.record(&parent, &toy, 1, real_now()).await.unwrap();
-    world.hub.notice("Mum").await;
+    world.hub.notice(&toy, "Mum").await;
     let kept = world.sounds();
     world.arm(false);
     world.record(&parent, &toy, 2, real_now()).await.unwrap_err();
