@@ -180,7 +180,7 @@ await focused("#send");
 await typist.waitForFunction(() => Number(document.querySelector("output")?.dataset.seconds) > 0.5);
 await press("Enter");
 await focused("#record");
-await typist.waitForSelector("#messages .own[data-message]");
+await typist.waitForSelector("#messages .own:last-child[data-message]");
 await tabTo("#messages .own:last-child .more summary");
 await press("Enter");
 await tabTo("#messages .own:last-child .more button.danger");
