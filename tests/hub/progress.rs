@@ -38,8 +38,8 @@ async fn family(world: &World, name: &str, messages: u32) {
     }
 }
 
-/// A list of pieces in a folder.
-fn songs(folder: &Path, count: u32) {
+/// A list of pieces in a new folder.
+pub fn songs(folder: &Path, count: u32) {
     std::fs::create_dir(folder).unwrap();
     let mut list = String::new();
     for number in 0..count {

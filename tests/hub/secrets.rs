@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use crate::erasure::{files, latin};
 use crate::export::entries;
 use crate::mqtt::{Raw, V4, V5, connect_with, subscribe};
+use crate::progress::songs;
 use crate::sound;
 use crate::world::{User, World, within};
 
@@ -223,7 +224,9 @@ fn copy_of_the_scripts() -> tempfile::TempDir {
     for name in ["run", "packages", "make-demo-content", "get-voice"] {
         std::fs::copy(from.join(name), scripts.join(name)).unwrap();
     }
-    std::fs::write(scripts.join("make-demo-content"), "#!/bin/sh\n: >\"$1/content.tsv\"\n").unwrap();
+    songs(&folder.path().join("songs"), 1);
+    let copy = "#!/bin/sh\ncp songs/* \"$1\" && mv \"$1/songs.tsv\" \"$1/content.tsv\"\n";
+    std::fs::write(scripts.join("make-demo-content"), copy).unwrap();
     std::fs::write(scripts.join("get-voice"), "#!/bin/sh\n").unwrap();
     folder
 }
