@@ -93,7 +93,7 @@ async fn a_piper_that_dies_in_the_middle_of_a_sentence_is_named_and_espeak_speak
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guardian_chooses_the_voice_and_the_pace_of_a_toy() {
-    const OTHER: &str = "en_US-other-low";
+    const OTHER: &str = "en_US-zoe-low";
     let folder = tempfile::tempdir().unwrap();
     let piper = piper(&folder, GOOD);
     for file in [format!("{OTHER}.onnx"), format!("{OTHER}.onnx.json")] {
@@ -105,10 +105,10 @@ async fn a_guardian_chooses_the_voice_and_the_pace_of_a_toy() {
     let me = json!({"user_id": mia.id});
     let mut edges = Edges::open_app(&world, &mia).await;
     let which = json!({"toy_id": fluffy.id});
-    let usual = json!({"speed": 100, "voices": [OTHER, VOICE]});
+    let usual = json!({"speed": 100, "voices": [VOICE, OTHER]});
     assert_eq!(edges.ok("toy_voice", me.clone(), which.clone()).await, usual);
     edges.ok("set_toy_voice", me.clone(), json!({"toy_id": fluffy.id, "voice": OTHER, "speed": 80})).await;
-    let chosen = json!({"voice": OTHER, "speed": 80, "voices": [OTHER, VOICE]});
+    let chosen = json!({"voice": OTHER, "speed": 80, "voices": [VOICE, OTHER]});
     assert_eq!(edges.ok("toy_voice", me.clone(), which.clone()).await, chosen);
     drop(edges);
     let eve = world.user("eve").await;
