@@ -204,10 +204,9 @@ impl Hub {
         let right = self.right_over(by, &parties).await?.ok_or(DomainError::NotFriends)?;
         self.check_no_guardian(&of, friend).await?;
         let only_of = if right == Right::Own { Some(as_party(by)?) } else { None };
-        let mut sounds = self.notices_of(&entry.remark).await?;
-        if let Some(other) = self.store.friend(&entry.party, &parties[0]).await? {
-            sounds.extend(self.notices_of(&other.remark).await?);
-        }
+        let other = self.store.friend(&entry.party, &parties[0]).await?;
+        let remarks: Vec<String> = std::iter::once(entry.remark).chain(other.map(|other| other.remark)).collect();
+        let sounds = self.notices_of(&remarks).await?;
         let chat = ChatErasure { chat: entry.chat, parties, only_of, ends_friendship: true, sounds };
         self.note_chat(&chat.parties, Action::Parted, by, now).await;
         self.begin_chat_erasure(chat, now).await

@@ -221,8 +221,14 @@ impl Hub {
         if self.rests(party) {
             return Ok(true);
         }
-        let Some(other) = self.other_member(party, chat).await? else { return Ok(false) };
-        Ok(self.store.friend(party, &other).await?.is_some_and(|friend| friend.is_muted))
+        match self.other_member(party, chat).await? {
+            Some(other) => self.has_muted(party, &other).await,
+            None => Ok(false),
+        }
+    }
+
+    async fn has_muted(&self, party: &Party, friend: &PartyId) -> Result<bool, DomainError> {
+        Ok(self.store.friend(party, friend).await?.is_some_and(|friend| friend.is_muted))
     }
 
     async fn other_member(&self, party: &Party, chat: &ChatId) -> Result<Option<PartyId>, DomainError> {
@@ -234,10 +240,9 @@ impl Hub {
     async fn is_silent(&self, party: &Party, topic: &Topic) -> Result<bool, DomainError> {
         let Some(chat) = chat_of(topic.as_str()) else { return Ok(false) };
         let Some(other) = self.other_member(party, &chat).await? else { return Ok(false) };
-        match self.store.party(&other).await? {
-            Some((other, _)) => self.holds_back(&other, &chat).await,
-            None => Ok(false),
-        }
+        let Some((other, _)) = self.store.party(&other).await? else { return Ok(false) };
+        let publisher = party.id().parse().map_err(DomainError::internal)?;
+        Ok(self.rests(&other) || self.has_muted(&other, &publisher).await?)
     }
 
     /// Publishes for a client. A publication on a chat whose other member is a toy that rests, or has muted this one, is

@@ -68,7 +68,7 @@ impl Hub {
 
     /// Whether a piece of the library has this name, or a file of music.
     async fn is_music(&self, name: &FileName) -> Result<bool, DomainError> {
-        if self.content().await?.iter().any(|piece| piece.music == *name) {
+        if self.store.is_music(name).await? {
             return Ok(true);
         }
         Ok(self.files.find(FileKind::Music, name).await.map_err(DomainError::internal)?.is_some())
@@ -82,7 +82,7 @@ impl Hub {
         name: &FileName,
         remark: &str,
     ) -> Result<bool, DomainError> {
-        if self.notices_of(remark).await?.contains(name) {
+        if self.notices_of(&[remark]).await?.contains(name) {
             return Ok(true);
         }
         let Some((message, _)) = self.store.message_of_sound(name).await? else { return Ok(false) };

@@ -207,10 +207,12 @@ impl Hub {
         }
     }
 
-    /// The names of the notices that may have been spoken for a remark, in all voices.
-    pub(super) async fn notices_of(&self, remark: &str) -> Result<Vec<FileName>, DomainError> {
+    /// The names of the notices that may have been spoken for some remarks, in all voices.
+    pub(super) async fn notices_of(&self, remarks: &[impl AsRef<str>]) -> Result<Vec<FileName>, DomainError> {
         let language = self.family_language();
-        let lines = [Line::MessageFrom(remark), Line::MessagesFrom(remark)].map(|line| line.text(language));
+        let lines =
+            remarks.iter().map(AsRef::as_ref).flat_map(|name| [Line::MessageFrom(name), Line::MessagesFrom(name)]);
+        let lines: Vec<String> = lines.map(|line| line.text(language)).collect();
         let all = self.all_spoken(language).await?;
         let names =
             all.iter().flat_map(|spoken| lines.iter().map(|text| self.spoken_name(NOTICE_PREFIX, spoken, text)));

@@ -302,11 +302,7 @@ impl Hub {
 
     /// The names of the notices that are spoken between two parties.
     async fn notices_between(&self, [a, b]: &[PartyId; 2]) -> Result<Vec<FileName>, DomainError> {
-        let mut notices = Vec::new();
-        for remark in self.store.remarks_between(a, b).await? {
-            notices.extend(self.notices_of(&remark).await?);
-        }
-        Ok(notices)
+        self.notices_of(&self.store.remarks_between(a, b).await?).await
     }
 
     /// Writes marks to the list of erasures, and to that of the folder of backups.
