@@ -28,6 +28,8 @@ pub(crate) struct TestDisk(Arc<Mutex<Platter>>);
 struct Platter {
     bytes: Vec<u8>,
     is_full: bool,
+    /// Writes reach the disk, and the sync after them reports an error.
+    syncs_fail: bool,
     /// The number of changes that still reach the disk before the process is killed; unlimited if there is no number.
     changes_left: Option<u64>,
 }
@@ -43,6 +45,10 @@ impl TestDisk {
 
     pub(crate) fn set_full(&self, is_full: bool) {
         self.0.lock().unwrap().is_full = is_full;
+    }
+
+    pub(crate) fn set_syncs_fail(&self, syncs_fail: bool) {
+        self.0.lock().unwrap().syncs_fail = syncs_fail;
     }
 
     /// Kills the process after this many more changes.
@@ -86,6 +92,9 @@ impl StorageBackend for TestDisk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        if self.0.lock().unwrap().syncs_fail {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.change(|_| {})
     }
 
@@ -273,6 +282,32 @@ async fn a_full_disk_refuses_and_is_used_again_once_there_is_room() {
     assert_eq!(stored(&disk, kept).await, [1, 2, 3, 7]);
     assert_eq!(found.sessions.iter().map(|session| (session.id, session.expiry_s)).collect::<Vec<_>>(), [(kept, 7)]);
     assert_eq!(found.retained.iter().map(|message| message.topic.as_str()).collect::<Vec<_>>(), ["new"]);
+}
+
+#[tokio::test]
+async fn a_refused_message_is_not_stored_beside_its_repeat() {
+    let storage = TestDisk::default();
+    let (disk, _) = storage.open(LIMITS).unwrap();
+    let session = open_session(&disk);
+    disk.order(enqueue(session, 1));
+    disk.order(Op::Received { session, id: 4 });
+    assert!(disk.barrier().reached().await);
+
+    storage.set_syncs_fail(true);
+    disk.order(enqueue(session, 2));
+    disk.order(Op::Received { session, id: 5 });
+    assert!(!disk.barrier().reached().await, "the publisher is told that it was not stored");
+    let found = storage.after_kill().open(LIMITS).unwrap().1;
+    assert_eq!(found.sessions[0].last_seq, 2, "the commit reached the disk before its sync failed");
+    storage.set_syncs_fail(false);
+    until_writable(&disk).await;
+
+    assert_eq!(stored(&disk, session).await, [1]);
+    disk.order(enqueue(session, 3));
+    assert!(disk.barrier().reached().await);
+    let (disk, found) = storage.after_kill().open(LIMITS).unwrap();
+    assert_eq!(stored(&disk, session).await, [1, 3], "the repeat is stored once");
+    assert_eq!(found.sessions[0].received, [4], "the repeat has an id that the file does not hold");
 }
 
 #[tokio::test]

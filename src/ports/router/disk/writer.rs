@@ -12,6 +12,10 @@
 //! commit, and memory is ahead of it. Most missing changes are repeated: they were not acknowledged, so publishers,
 //! subscribers and acknowledging clients send them again. Changes that no client repeats are kept as `Missing` and
 //! written first.
+//!
+//! The outcome of a failed commit is unknown: if the error came from the sync, or `redb` wrote its last pages as it was
+//! closed, the commit is in the reopened file. Its messages are repeated by their publishers all the same, so they are
+//! deleted before anything else happens, and a message of QoS 2 is not stored twice.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -68,9 +72,23 @@ struct Missing {
     ended: HashSet<SessionId>,
     lifetimes: HashMap<SessionId, (u32, Timestamp)>,
     retained: HashMap<Topic, Arc<Publication>>,
+    /// The messages of the commit whose outcome is unknown, and the packet ids that were stored with them.
+    doubtful_messages: Vec<(SessionId, u64)>,
+    doubtful_ids: Vec<(SessionId, u16)>,
 }
 
 impl Missing {
+    /// Notes a commit of unknown outcome, whose messages were refused and will be repeated.
+    fn note_doubtful(&mut self, batch: &[Op]) {
+        for op in batch {
+            match op {
+                Op::Enqueue { session, entry, .. } => self.doubtful_messages.push((*session, entry.seq)),
+                Op::Received { session, id } => self.doubtful_ids.push((*session, *id)),
+                _ => {}
+            }
+        }
+    }
+
     fn note(&mut self, batch: &[Op]) {
         for op in batch {
             match op {
@@ -108,13 +126,15 @@ impl Missing {
 
     /// The orders that write the missing changes.
     fn ops(&self) -> Vec<Op> {
+        let messages = self.doubtful_messages.iter().map(|(session, seq)| Op::Forget { session: *session, seq: *seq });
+        let ids = self.doubtful_ids.iter().map(|(session, id)| Op::Completed { session: *session, id: *id });
         let ended = self.ended.iter().map(|session| Op::End { session: *session });
         let lifetimes = self.lifetimes.iter().map(|(session, (expiry_s, ended_at))| {
             let (expiry_s, ended_at) = (*expiry_s, *ended_at);
             Op::Lifetime { session: *session, expiry_s, ended_at }
         });
         let retained = self.retained.values().map(|publication| Op::Retain { publication: Arc::clone(publication) });
-        ended.chain(lifetimes).chain(retained).collect()
+        messages.chain(ids).chain(ended).chain(lifetimes).chain(retained).collect()
     }
 }
 
@@ -265,6 +285,7 @@ impl Writer {
                 Some(pages)
             }
             Err(error) => {
+                self.missing.note_doubtful(batch);
                 self.fail(&error);
                 None
             }
