@@ -120,7 +120,8 @@ impl Hub {
             return Err(DomainError::WrongCredentials);
         }
         self.note_proof(&party, from, now).await?;
-        let profile = self.profile_of(found.user).await?;
+        let counted_up_to = self.store.last_event(&found.user.id).await?;
+        let profile = self.profile_of(found.user, counted_up_to).await?;
         self.note_counted(&profile.user.id, from, profile.counted_up_to);
         Ok((profile, token))
     }
@@ -128,8 +129,9 @@ impl Hub {
     /// A user's profile. Errors: `UnknownParty`.
     pub async fn profile(&self, user: &UserId) -> Result<Profile, DomainError> {
         let id = user.as_str().parse().map_err(DomainError::internal)?;
-        let found = self.store.user(user).await?.ok_or_else(|| self.unknown_party(&id))?;
-        self.profile_of(found.user).await
+        let found = self.store.user_with_last_event(user).await?;
+        let (found, counted_up_to) = found.ok_or_else(|| self.unknown_party(&id))?;
+        self.profile_of(found.user, counted_up_to).await
     }
 
     /// Every user, by name, at most `limit`.
@@ -137,8 +139,8 @@ impl Hub {
         Ok(self.store.users(limit).await?)
     }
 
-    async fn profile_of(&self, user: User) -> Result<Profile, DomainError> {
-        let counted_up_to = self.store.last_event(&user.id).await?;
+    /// The profile of a user whose events up to `counted_up_to` were read before its counts are.
+    async fn profile_of(&self, user: User, counted_up_to: u64) -> Result<Profile, DomainError> {
         let friends = self.store.friends(&user.id.clone().into()).await?;
         // A guardian is a friend of the toy, and neither can end that.
         let toys = friends.iter().filter_map(|friend| match &friend.party {

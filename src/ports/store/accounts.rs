@@ -2,10 +2,12 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
+use super::joined::Row;
 use super::looks::looks_of;
 use super::places::ProvenPlace;
+use super::streams::last_event_of;
 use super::transaction::{record, record_of};
-use super::{Results, Store, StoreError, stored, stored_number, stored_party};
+use super::{Store, StoreError, stored, stored_number, stored_party};
 use crate::model::{FileName, Login, Party, PartyId, PartyKind, Secret, Timestamp, User, UserId};
 use crate::ports::clock;
 
@@ -42,20 +44,25 @@ impl UserRow {
     }
 }
 
-/// A row of a party, or of its place.
+/// The columns that decide about the logins of a party.
 #[derive(SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
 struct PartyRow {
-    table: String,
-    only_token: bool,
-    place: Option<String>,
-    proved_at: Option<f64>,
-    seen_at: Option<f64>,
+    only_token: Option<bool>,
+    login_epoch: Option<i64>,
 }
 
-impl PartyRow {
-    fn place(self) -> Option<ProvenPlace> {
-        Some(ProvenPlace { place: self.place?, proved_at: self.proved_at?, seen_at: self.seen_at? })
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct PlaceRow {
+    place: String,
+    proved_at: f64,
+    seen_at: f64,
+}
+
+impl PlaceRow {
+    fn into_place(self) -> ProvenPlace {
+        ProvenPlace { place: self.place, proved_at: self.proved_at, seen_at: self.seen_at }
     }
 }
 
@@ -76,10 +83,6 @@ struct TokenRow {
     party: String,
     kind: String,
     expires_at: f64,
-}
-
-fn one_user(mut reply: Results) -> Result<Option<StoredUser>, StoreError> {
-    reply.optional::<UserRow>(0)?.map(UserRow::into_stored).transpose()
 }
 
 impl Store {
@@ -140,10 +143,15 @@ impl Store {
 
     /// The user of this id.
     pub async fn user(&self, id: &UserId) -> Result<Option<StoredUser>, StoreError> {
-        let reply = self
-            .run("SELECT *, record::id(id) AS uid FROM ONLY type::record('user', $id)", vars! { id: id.as_str() })
-            .await?;
-        one_user(reply)
+        let [row] = self.rows_at([record("user", id.as_str())]).await?;
+        row.map(|row| row.read::<UserRow>()?.into_stored()).transpose()
+    }
+
+    /// The user of this id, and the number of its newest event, from one snapshot; 0 if it has had none.
+    pub async fn user_with_last_event(&self, id: &UserId) -> Result<Option<(StoredUser, u64)>, StoreError> {
+        let [user, stream] = self.rows_at([record("user", id.as_str()), record("stream", id.as_str())]).await?;
+        let Some(user) = user else { return Ok(None) };
+        Ok(Some((user.read::<UserRow>()?.into_stored()?, last_event_of(stream)?)))
     }
 
     /// All users, by name, at most `limit`.
@@ -166,13 +174,16 @@ impl Store {
     pub async fn party_at(&self, id: &PartyId, place: Option<&str>) -> Result<Option<PartyAt>, StoreError> {
         let mut ids = vec![record("user", id.as_str()), record("toy", id.as_str())];
         ids.extend(place.map(|place| record_of("place", id.as_str(), place.to_owned())));
-        let sql =
-            "SELECT record::tb(id) AS table, only_token ?? false AS only_token, place, proved_at, seen_at FROM $ids";
-        let mut rows = self.run(sql, vars! { ids: ids }).await?.rows::<PartyRow>(0)?;
-        let place = rows.pop_if(|row| row.table == "place").and_then(PartyRow::place);
-        let Some(row) = rows.pop() else { return Ok(None) };
-        let kind = if row.table == "user" { PartyKind::App } else { PartyKind::Toy };
-        Ok(Some(PartyAt { party: Party::new(kind, id), only_token: row.only_token, place }))
+        let mut rows = self.rows_of(ids).await?.into_iter();
+        let (user, toy, place) = (rows.next().flatten(), rows.next().flatten(), rows.next().flatten());
+        let (kind, row) = match (user, toy) {
+            (Some(user), _) => (PartyKind::App, user),
+            (None, Some(toy)) => (PartyKind::Toy, toy),
+            (None, None) => return Ok(None),
+        };
+        let only_token = row.read::<PartyRow>()?.only_token.unwrap_or(false);
+        let place = place.map(Row::read::<PlaceRow>).transpose()?;
+        Ok(Some(PartyAt { party: Party::new(kind, id), only_token, place: place.map(PlaceRow::into_place) }))
     }
 
     /// The login epoch of a party, which is raised when its password changes or all its tokens are revoked; none for an
@@ -182,8 +193,8 @@ impl Store {
             Party::User(user) => record("user", user.as_str()),
             Party::Toy(toy) => record("toy", toy.as_str()),
         };
-        let mut reply = self.run("SELECT VALUE login_epoch ?? 0 FROM ONLY $id", vars! { id: id }).await?;
-        reply.optional::<i64>(0)?.map(stored_number).transpose()
+        let [row] = self.rows_at([id]).await?;
+        row.map(|row| stored_number(row.read::<PartyRow>()?.login_epoch.unwrap_or(0))).transpose()
     }
 
     /// Sets whether calls for a party always need a token.
@@ -261,10 +272,8 @@ impl Store {
 
     /// The login of the token with this hash, unless it has expired.
     pub async fn login(&self, hash: &str, now: Timestamp) -> Result<Option<Login>, StoreError> {
-        let mut reply = self
-            .run("SELECT party, kind, expires_at FROM ONLY type::record('token', $hash)", vars! { hash: hash })
-            .await?;
-        match reply.optional::<TokenRow>(0)? {
+        let [row] = self.rows_at([record("token", hash)]).await?;
+        match row.map(Row::read::<TokenRow>).transpose()? {
             Some(row) if row.expires_at > clock::age_of(now) => {
                 Ok(Some(Login { party: stored_party(&row.kind, &row.party)?, expires_at: row.expires_at }))
             }

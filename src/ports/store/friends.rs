@@ -2,6 +2,7 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
+use super::joined::Row;
 use super::transaction::{Transaction, keys_of, record, record_of};
 use super::{Refusal, Store, StoreError, stored, stored_party};
 use crate::model::{ChatId, Event, FileName, Friend, Party, PartyId, PartyKind, Timestamp};
@@ -76,6 +77,11 @@ struct FriendRow {
 }
 
 impl FriendRow {
+    /// The row, if it is one of the address book of `owner`.
+    fn of(self, owner: &Party) -> Result<Self, StoreError> {
+        if self.owner == owner.id() { Ok(self) } else { Err(StoreError::Corrupt("an entry of another owner".into())) }
+    }
+
     fn into_friend(self) -> Result<Friend, StoreError> {
         Ok(Friend {
             party: stored_party(&self.kind, &self.friend)?,
@@ -135,17 +141,14 @@ impl BlockRow {
 impl Store {
     /// A party's address book, oldest entry first.
     pub async fn friends(&self, owner: &Party) -> Result<Vec<Friend>, StoreError> {
-        let mut reply = self
-            .run("SELECT * FROM type::record('friend', $keys) ORDER BY created_at", vars! { keys: keys_of(owner.id()) })
-            .await?;
-        reply.rows::<FriendRow>(0)?.into_iter().map(FriendRow::into_friend).collect()
+        let rows = self.book_of(owner.id()).await?.into_iter();
+        rows.map(|row| FriendRow::from_value(row)?.of(owner)?.into_friend()).collect()
     }
 
     /// A party's entry for another.
     pub async fn friend(&self, owner: &Party, friend: &PartyId) -> Result<Option<Friend>, StoreError> {
-        let id = record_of("friend", owner.id(), friend.as_str().to_owned());
-        let mut reply = self.run("SELECT * FROM ONLY $id", vars! { id: id }).await?;
-        reply.optional::<FriendRow>(0)?.map(FriendRow::into_friend).transpose()
+        let [row] = self.rows_at([record_of("friend", owner.id(), friend.as_str().to_owned())]).await?;
+        row.map(|row| row.read::<FriendRow>()?.into_friend()).transpose()
     }
 
     /// A party's entry for another, and the other's entry for the party.
@@ -155,18 +158,16 @@ impl Store {
         friend: &PartyId,
     ) -> Result<(Option<Friend>, Option<Friend>), StoreError> {
         let entry = |owner: &str, friend: &str| record_of("friend", owner, friend.to_owned());
-        let ids = vec![entry(owner.id(), friend.as_str()), entry(friend.as_str(), owner.id())];
-        let rows = self.run("SELECT * FROM $ids", vars! { ids: ids }).await?.rows::<FriendRow>(0)?;
-        let (of_owner, of_friend): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.owner == owner.id());
-        let first = |rows: Vec<FriendRow>| rows.into_iter().next().map(FriendRow::into_friend).transpose();
-        Ok((first(of_owner)?, first(of_friend)?))
+        let ids = [entry(owner.id(), friend.as_str()), entry(friend.as_str(), owner.id())];
+        let [of_owner, of_friend] = self.rows_at(ids).await?.map(|row| row.map(Row::read::<FriendRow>).transpose());
+        let friend = |row: Option<FriendRow>| row.map(FriendRow::into_friend).transpose();
+        Ok((friend(of_owner?)?, friend(of_friend?)?))
     }
 
     /// Whether a party has an entry for another.
     pub async fn is_friend(&self, owner: &Party, friend: &PartyId) -> Result<bool, StoreError> {
-        let id = record_of("friend", owner.id(), friend.as_str().to_owned());
-        let mut reply = self.run("SELECT VALUE chat FROM ONLY $id", vars! { id: id }).await?;
-        Ok(reply.optional::<String>(0)?.is_some())
+        let [row] = self.rows_at([record_of("friend", owner.id(), friend.as_str().to_owned())]).await?;
+        Ok(row.is_some())
     }
 
     /// Mutes a friend of a party, or ends the mute. Refused with `NotFriends`.

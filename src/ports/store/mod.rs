@@ -18,6 +18,7 @@ mod folder;
 mod friends;
 mod household;
 mod identity;
+mod joined;
 mod kept_words;
 mod looks;
 mod mend;
@@ -291,6 +292,7 @@ pub struct Store {
     /// Events that are kept of each user's stream.
     stream_events_max: i64,
     turns: turns::Turns,
+    reads: joined::Reads,
     /// Shared by all queries that have begun since the last [`Self::settle`].
     era: RwLock<Arc<()>>,
     /// The timeout of an answer. An embedded engine has its own limit, and completes a query that it has begun.
@@ -323,6 +325,7 @@ impl Store {
             has_stopped: AtomicBool::new(false),
             stream_events_max: i64::try_from(settings.stream_events_max).unwrap_or(i64::MAX),
             turns: turns::Turns::default(),
+            reads: joined::Reads::default(),
             era: RwLock::default(),
             answer_timeout: match settings.place {
                 Location::Folder { .. } => None,

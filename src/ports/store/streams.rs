@@ -5,6 +5,7 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
+use super::joined::Row;
 use super::transaction::{Transaction, keys_between, record, record_of};
 use super::{Store, StoreError, stored, stored_number, stored_party};
 use crate::model::{Event, MessageState, Party, UserId};
@@ -29,6 +30,11 @@ pub struct Missed {
 struct StreamRow {
     first: i64,
     last: i64,
+}
+
+/// The number of the newest event, by the row of the stream; 0 without one.
+pub(super) fn last_event_of(row: Option<Row>) -> Result<u64, StoreError> {
+    row.map_or(Ok(0), |row| stored_number(row.read::<StreamRow>()?.last))
 }
 
 /// An event as a row; columns that its type does not have are none.
@@ -207,9 +213,8 @@ impl Store {
 
     /// The number of the user's last event; 0 before the first.
     pub async fn last_event(&self, user: &UserId) -> Result<u64, StoreError> {
-        let id = record("stream", user.as_str());
-        let mut reply = self.run("SELECT first, last FROM ONLY $id", vars! { id: id }).await?;
-        reply.optional::<StreamRow>(0)?.map_or(Ok(0), |row| stored_number(row.last))
+        let [row] = self.rows_at([record("stream", user.as_str())]).await?;
+        last_event_of(row)
     }
 
     /// The user's events that follow number `after`, at most `limit`, and the range of the stream, from one snapshot.

@@ -391,3 +391,53 @@ async fn a_lock_that_a_starting_child_process_shares_is_waited_for() {
     });
     opening.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_reads_return_the_rows_of_their_own_callers() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(in_folder(folder.path(), 100).await);
+    let mut users = Vec::new();
+    for _ in 0..12 {
+        users.push(user(&store).await);
+    }
+    // Each has as many friends as its place in the list.
+    for (at, owner) in users.iter().enumerate() {
+        for _ in 0..at {
+            let friend = user(&store).await;
+            befriend(&store, owner, &friend).await;
+        }
+    }
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        for (at, owner) in users.iter().cloned().enumerate() {
+            let store = Arc::clone(&store);
+            readers.spawn(async move {
+                let id = id_of(&owner);
+                let (book, found) = tokio::join!(store.friends(&owner), store.party(&id));
+                let book = book.unwrap();
+                assert_eq!(book.len(), at);
+                let nobody = UserId::random();
+                let (both, nobody) = tokio::join!(
+                    async {
+                        match book.first() {
+                            Some(friend) => store.friends_both_ways(&owner, &id_of(&friend.party)).await.unwrap(),
+                            None => (None, None),
+                        }
+                    },
+                    store.user(&nobody)
+                );
+                assert_eq!(both.0.map(|friend| friend.party), book.first().map(|friend| friend.party.clone()));
+                assert_eq!(both.1.map(|friend| friend.party), (at > 0).then(|| owner.clone()));
+                assert!(nobody.unwrap().is_none());
+                assert_eq!(found.unwrap().unwrap().0, owner);
+                assert_eq!(
+                    store.user(&owner.id().parse().unwrap()).await.unwrap().unwrap().user.id.as_str(),
+                    owner.id()
+                );
+            });
+        }
+    }
+    while let Some(read) = readers.join_next().await {
+        read.unwrap();
+    }
+}

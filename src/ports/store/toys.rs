@@ -1,10 +1,9 @@
 //! Devices of the equipment library, and toys.
 
-use std::collections::HashMap;
-
-use surrealdb::types::{RecordId, SurrealValue, vars};
+use surrealdb::types::{SurrealValue, vars};
 
 use super::friends::Pair;
+use super::joined::Row;
 use super::transaction::{keys_of, record, record_of};
 use super::{NewEntry, Store, StoreError, stored};
 use crate::model::{ChatId, Device, DeviceKey, Timestamp, Toy, ToyId, UserId};
@@ -58,7 +57,6 @@ impl ToyRow {
 #[derive(SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
 struct OwnerRow {
-    uid: String,
     bind_user: String,
 }
 
@@ -188,10 +186,8 @@ impl Store {
 
     /// The toy of this id.
     pub async fn toy(&self, id: &ToyId) -> Result<Option<Toy>, StoreError> {
-        let mut reply = self
-            .run("SELECT *, record::id(id) AS uid FROM ONLY type::record('toy', $id)", vars! { id: id.as_str() })
-            .await?;
-        reply.optional::<ToyRow>(0)?.map(ToyRow::into_toy).transpose()
+        let [row] = self.rows_at([record("toy", id.as_str())]).await?;
+        row.map(|row| row.read::<ToyRow>()?.into_toy()).transpose()
     }
 
     /// Sets the time, by [`clock::age_of`], until which a toy may open at a new place.
@@ -222,18 +218,21 @@ impl Store {
         if toys.is_empty() {
             return Ok(toys);
         }
-        let ids: Vec<RecordId> = toys.iter().map(|toy| record("toy", toy.as_str())).collect();
-        let mut reply = self.run("SELECT record::id(id) AS uid, bind_user FROM $ids", vars! { ids: ids }).await?;
-        let owners: HashMap<String, String> =
-            reply.rows::<OwnerRow>(0)?.into_iter().map(|row| (row.uid, row.bind_user)).collect();
-        let is_bound = |toy: &ToyId| owners.get(toy.as_str()).is_some_and(|owner| owner == user.as_str());
-        let (mut found, others): (Vec<_>, Vec<_>) = toys.into_iter().partition(is_bound);
-        if !others.is_empty() {
-            let pair = |toy: &ToyId| record_of("guardian", user.as_str(), toy.as_str().to_owned());
-            let ids: Vec<RecordId> = others.iter().map(pair).collect();
-            let shared = self.run("SELECT VALUE toy FROM $ids", vars! { ids: ids }).await?.rows::<String>(0)?;
-            found.extend(others.into_iter().filter(|toy| shared.iter().any(|shared| shared == toy.as_str())));
+        let ids = toys.iter().map(|toy| record("toy", toy.as_str()));
+        // With the pairs, whether or not they are needed: another query would cost more.
+        let pairs = toys.iter().map(|toy| record_of("guardian", user.as_str(), toy.as_str().to_owned()));
+        let mut rows = self.rows_of(ids.chain(pairs).collect()).await?;
+        let pairs = rows.split_off(toys.len());
+        let (mut found, mut shared) = (Vec::new(), Vec::new());
+        for ((toy, row), pair) in toys.into_iter().zip(rows).zip(pairs) {
+            let owner = row.map(Row::read::<OwnerRow>).transpose()?.map(|row| row.bind_user);
+            if owner.is_some_and(|owner| owner == user.as_str()) {
+                found.push(toy);
+            } else if pair.is_some() {
+                shared.push(toy);
+            }
         }
+        found.extend(shared);
         Ok(found)
     }
 
