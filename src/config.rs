@@ -18,6 +18,7 @@ mod limits;
 mod mqtt;
 mod net;
 mod print;
+mod push;
 mod rates;
 mod reminders;
 mod retention;
@@ -49,6 +50,7 @@ pub use limits::Limits;
 pub use mqtt::{ClientCertificates, Mqtt, SessionOverflow};
 pub use net::{ForwardedHeader, Net};
 pub use print::{default_file, reference};
+pub use push::Push;
 pub use rates::Rates;
 pub use reminders::Reminders;
 pub use retention::Retention;
@@ -94,6 +96,7 @@ settings::sections! {
         chunks: Chunks,
         speech: Speech,
         reminders: Reminders,
+        push: Push,
         accounts: Accounts,
         rates: Rates,
         limits: Limits,
@@ -211,6 +214,7 @@ impl Config {
             self.accounts.faults(),
             self.mqtt.faults(),
             self.speech.faults(),
+            self.push.faults(),
             self.store.faults(),
             self.xiaozhi.faults(),
             self.files.faults(),

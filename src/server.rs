@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, seconds};
-use crate::domain::{Hub, Progress, erasure, housekeeping, reminders, rest};
+use crate::domain::{Hub, Progress, erasure, housekeeping, push, reminders, rest};
 use crate::edge::http::{self, Claimed, OtherRoutes, PostRoute, SocketRoute};
 use crate::edge::tasks::Tasks;
 use crate::edge::ws::{self, Apps, Handshake};
@@ -271,6 +271,13 @@ impl Server {
             let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
             async move {
                 reminders::run(hub, wire::now, shutdown).await;
+                Ok(())
+            }
+        });
+        edges.spawn({
+            let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
+            async move {
+                push::run(hub, wire::now, shutdown).await;
                 Ok(())
             }
         });

@@ -1,6 +1,6 @@
 //! Export of a family's data as one ZIP: the call that permits it, and the content of the archive.
 //!
-//! `family.json` has the user, the toys with their reminders, the address books and the requests; `chats/<chat>.jsonl` the messages, one on a
+//! `family.json` has the user with the push subscriptions, the toys with their reminders, the address books and the requests; `chats/<chat>.jsonl` the messages, one on a
 //! line; `words/<toy>.jsonl` the kept words of its child; `sounds/` and `pictures/` the files that they name.
 
 use std::collections::BTreeSet;
@@ -67,7 +67,7 @@ pub async fn fetch(
     now: Timestamp,
 ) -> Result<BoxStream<'static, io::Result<Bytes>>, DomainError> {
     let user = hub.take_export(ticket, now)?;
-    open(hub, user, &Progress::unwatched()).await
+    open(hub, user, &Progress::unwatched(), now).await
 }
 
 /// The archive of a user, written while it is read. Errors: `UnknownParty`, `Erased`, `Busy`.
@@ -75,9 +75,10 @@ pub async fn open(
     hub: &Arc<Hub>,
     user: UserId,
     progress: &Progress,
+    now: Timestamp,
 ) -> Result<BoxStream<'static, io::Result<Bytes>>, DomainError> {
     let place = hub.export_place()?;
-    let family = family(hub, &user).await?;
+    let family = family(hub, &user, now).await?;
     let (hub, progress) = (Arc::clone(hub), progress.clone());
     Ok(stream(|archive| async move {
         let _place = place;
@@ -86,7 +87,7 @@ pub async fn open(
 }
 
 /// `family.json`, and the pictures that it names.
-async fn family(hub: &Hub, user: &UserId) -> Result<(Value, BTreeSet<FileName>), DomainError> {
+async fn family(hub: &Hub, user: &UserId, now: Timestamp) -> Result<(Value, BTreeSet<FileName>), DomainError> {
     let profile = hub.profile(user).await?;
     let toys = hub.toys(user).await?;
     let mut pictures = BTreeSet::from([profile.user.avatar.clone()]);
@@ -114,6 +115,8 @@ async fn family(hub: &Hub, user: &UserId) -> Result<(Value, BTreeSet<FileName>),
         }));
     }
     pictures.extend(toys.iter().map(|(toy, _)| toy.avatar.clone()));
+    let pushes = hub.pushes(user, now).await?;
+    let pushes = pushes.iter().map(|push| json!({"endpoint": push.subscription.endpoint, "time": push.created_at}));
     let requests = hub.requests(user).await?;
     let requests = requests.iter().map(|request| {
         json!({
@@ -125,6 +128,7 @@ async fn family(hub: &Hub, user: &UserId) -> Result<(Value, BTreeSet<FileName>),
         "user": {
             "id": user.as_str(), "username": profile.user.username, "name": profile.user.nickname,
             "gender": profile.user.gender, "picture": profile.user.avatar.as_str(), "friends": own,
+            "push": pushes.collect::<Vec<_>>(),
         },
         "toys": of_toys,
         "requests": requests.collect::<Vec<_>>(),

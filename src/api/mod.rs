@@ -22,6 +22,7 @@ pub mod export;
 pub mod friends;
 pub mod household;
 mod kept_words;
+mod push;
 pub mod reading;
 pub mod request;
 pub mod rest;
@@ -67,6 +68,7 @@ pub const SUBJECTS: &[Subject] = &[
     rest::SUBJECT,
     kept_words::SUBJECT,
     toy_voices::SUBJECT,
+    push::SUBJECT,
     reading::SUBJECT,
     erasure::SUBJECT,
     export::SUBJECT,

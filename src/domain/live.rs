@@ -348,6 +348,9 @@ impl Hub {
     /// + 1, and drops numbers up to m.
     pub(super) async fn announce(&self, party: &Party, event: &Event, seq: Option<u64>) {
         let reached = self.router.publish(self.publication(party.inbox(), event, seq));
+        if let Party::User(user) = party {
+            self.note_news(user, event);
+        }
         if self.stored(reached.commit).await.is_err() {
             // The event itself is in the database. The client of the session gets it when it subscribes again.
             tracing::error!("an event was not stored for an offline session");

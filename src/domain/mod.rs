@@ -35,6 +35,7 @@ mod own_sounds;
 mod passwords;
 pub mod permissions;
 mod places;
+pub mod push;
 mod rates;
 mod receipts;
 mod relay;
@@ -117,6 +118,7 @@ use handover::Handovers;
 use health::LastCheck;
 use links::Links;
 use operator::Operators;
+use push::Pushes;
 use rates::Rates;
 use remarks::Remarks;
 use reminders::Reminders;
@@ -185,6 +187,7 @@ pub struct Hub {
     noted: Noted,
     operators: Operators,
     handovers: Handovers,
+    pushes: Pushes,
     /// Three pools of workers, so that a queue of recordings blocks neither logins nor messages.
     audio_workers: Workers,
     password_workers: Workers,
@@ -216,6 +219,7 @@ impl Hub {
             encode_event,
         } = ports;
         let secret = store.hub_secret(&Secret::random()).await?;
+        let pushes = Pushes::open(&store, &config.push).await?;
         let links = Arc::new(Links::new(&secret, config.auth.link_minutes));
         let workers = || Workers::new(config.audio.workers, config.audio.queue_max, config.audio.queue_per_party_max);
         Ok(Self {
@@ -237,6 +241,7 @@ impl Hub {
             noted: Noted::default(),
             operators: Operators::new(&config.console),
             handovers: Handovers::default(),
+            pushes,
             audio_workers: workers(),
             password_workers: workers(),
             disk_workers: workers(),

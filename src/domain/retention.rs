@@ -35,6 +35,7 @@ impl Hub {
         self.store.delete_refusals_before(clock::age_of(now) - pause_s).await?;
         let tokens_before = clock::age_of(now) - f64::from(retention.tokens_days) * DAY_S;
         self.store.delete_tokens_expired_before(tokens_before).await?;
+        self.store.delete_lost_pushes().await?;
         if retention.audit_days > 0 {
             self.store.delete_audit_before(before(retention.audit_days)).await?;
         }

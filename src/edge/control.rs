@@ -264,7 +264,7 @@ async fn erase_user(hub: &Hub, user: &str, progress: &Progress) -> Result<Respon
 async fn export(hub: &Arc<Hub>, user: &str, to: &Path, progress: &Progress) -> Result<Response, DomainError> {
     let user = hub.user_named(user).await?;
     let began = Instant::now();
-    let mut pieces = api::export::open(hub, user.clone(), progress).await?;
+    let mut pieces = api::export::open(hub, user.clone(), progress, wire::now()).await?;
     let unwritable =
         |error: io::Error| DomainError::invalid("FILE", format!("{} cannot be written: {error}", to.display()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).await.map_err(unwritable)?;

@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from "./vendor/preact.js";
 import { family } from "./family.js";
 import { Form, Languages, timeOf } from "./parts.js";
-import { canNotify, notifies, setNotifies } from "./notify.js";
+import { canNotify, notifies, setNotifies, unsubscribe } from "./notify.js";
 import { has, t } from "./texts.js";
 
 function Audit() {
@@ -37,13 +37,23 @@ function Stored() {
 
 function Notifications() {
   const [isOn, setOn] = useState(notifies());
-  if (!canNotify()) return null;
+  const [browsers, setBrowsers] = useState([]);
+  const load = () => family.attempt(async () => setBrowsers(await family.hub.call("/push_list", { user_id: family.me._id })));
+  useEffect(() => { load(); }, []);
   const change = ({ target }) => family.attempt(async () => {
     const isWanted = target.checked;
     if (!await setNotifies(isWanted)) family.say(t("notify_refused"));
     setOn(notifies());
+    await (notifies() ? family.subscribe() : unsubscribe(family.hub));
+    await load();
   });
-  return html`<label class="check"><input type="checkbox" id="notify" checked=${isOn} onChange=${change} />${t("notify")}</label>`;
+  return html`
+    ${canNotify() && html`
+      <label class="check"><input type="checkbox" id="notify" checked=${isOn} onChange=${change} />${t("notify")}</label>
+      <p class="small">${t("notify_how")}</p>`}
+    ${browsers.length > 0 && html`
+      <p class="small">${t("notified")}</p>
+      <ul class="plain small" id="pushes">${browsers.map(({ service, at }) => html`<li key=${at}>${service}, ${timeOf(at)}</li>`)}</ul>`}`;
 }
 
 export function Account() {
@@ -52,6 +62,7 @@ export function Account() {
   const me = family.me;
   const changePassword = async ({ password, new_password }) => {
     family.remember(await family.hub.changePassword(password, new_password));
+    await family.subscribe();
     family.say(t("done"));
   };
   return html`

@@ -2,11 +2,13 @@
 // and are drawn again after each change.
 
 import { Toyhub } from "./hub.js";
-import { notify } from "./notify.js";
+import { keepTexts, notify, subscribe, unsubscribe } from "./notify.js";
 import { Outbox } from "./outbox.js";
 import { read, sentence, t, write } from "./texts.js";
 
 const STORED = "toyhub.login";
+/** Logging out waits no longer for the push service and the hub. */
+const FAREWELL_MS = 3000;
 const STATES = ["sent", "delivered", "heard"];
 
 /**
@@ -117,11 +119,24 @@ class Family extends EventTarget {
     this.outbox = new Outbox(this.me._id);
     await this.outbox.load().catch(() => {});
     this.hub.open();
+    this.subscribe();
     this.changed();
   }
 
-  logOut() {
+  async logOut() {
+    const late = new Promise((resolve) => setTimeout(resolve, FAREWELL_MS));
+    await Promise.race([unsubscribe(this.hub).catch(() => {}), late]);
     this.hub.close();
+  }
+
+  /** Keeps the push subscription of this browser current: it belongs to the login, and to the language. */
+  async subscribe() {
+    try {
+      await subscribe(this.hub);
+    } catch (error) {
+      // Without the push service, notifications come while the app is open.
+      console.info("no push messages:", error.message);
+    }
   }
 
   #linked({ state, code }) {

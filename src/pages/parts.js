@@ -2,6 +2,7 @@
 
 import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 import { family } from "./family.js";
+import { keepTexts, notifies } from "./notify.js";
 import { LANGUAGE_NAMES, language, setLanguage, t } from "./texts.js";
 
 /** The filled fields of a submitted form. */
@@ -58,7 +59,7 @@ export function Careful({ label, act }) {
 export function Languages() {
   return html`
     <label class="languages">${t("language")}
-      <select value=${language} onChange=${(event) => { setLanguage(event.target.value); family.changed(); }}>
+      <select value=${language} onChange=${(event) => { setLanguage(event.target.value); if (notifies()) keepTexts().catch(() => {}); family.changed(); }}>
         ${Object.entries(LANGUAGE_NAMES).map(([code, name]) => html`
           <option value=${code} selected=${code === language}>${name}</option>`)}
       </select>

@@ -38,6 +38,22 @@ async function app(request) {
   return (await Promise.race([asked, late])) ?? asked;
 }
 
+/** The texts of push messages, which the app keeps here in the language of its user. */
+async function texts() {
+  const kept = await caches.match("/texts", { cacheName: "toyhub-texts" });
+  return kept ? kept.json() : {};
+}
+
+// The hub says what kind of news there is, and nothing else. A browser requires a notification for each push message.
+worker.addEventListener("push", (event) => {
+  const show = async () => {
+    const news = event.data?.text() ?? "message";
+    const { icon, ...known } = await texts();
+    await worker.registration.showNotification("toyhub", { body: known[news] ?? "", tag: `push ${news}`, icon });
+  };
+  event.waitUntil(show());
+});
+
 // A click on a notification shows the app.
 worker.addEventListener("notificationclick", (event) => {
   event.notification.close();

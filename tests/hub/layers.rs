@@ -50,6 +50,10 @@ const HOMES: &[(&[&str], &[&str])] = &[
     // Each task has an owner that can await and cancel it; the one of the second signal ends with the process.
     (&["libmdns"], &["edge/discovery.rs"]),
     (&["indicatif"], &["command/progress.rs"]),
+    (
+        &["ring::aead", "ring::agreement", "ring::hkdf", "ring::signature"],
+        &["ports/push/mod.rs", "ports/push/encrypt.rs", "ports/push/vapid.rs"],
+    ),
     (&["opusic_c"], &["ports/audio/opus.rs"]),
     (&["earshot"], &["ports/speech/listen.rs"]),
     (&["tokio::spawn", "TaskTracker"], &["edge/tasks.rs", "service.rs"]),

@@ -51,6 +51,7 @@ mod progress;
 mod promises;
 mod proxies;
 mod proxy_programs;
+mod push;
 mod real_model;
 mod receipts;
 mod recordings;

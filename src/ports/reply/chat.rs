@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
-use super::connection::Target;
 use super::{ReplyEngine, ReplyError, Replying};
 use crate::model::Secret;
+use crate::ports::outgoing::{Post, Target, connector};
 use crate::ports::speech::languages::Language;
 
 /// The maximum average number of tokens for a word, in the languages of the hub.
@@ -39,6 +40,7 @@ pub struct ChatSettings {
 /// An endpoint.
 pub struct ChatEndpoint {
     target: Target,
+    tls: TlsConnector,
     settings: ChatSettings,
 }
 
@@ -86,9 +88,9 @@ impl ChatEndpoint {
     pub fn new(settings: ChatSettings) -> Result<Self, ReplyError> {
         let base = settings.url.trim_end_matches('/');
         let suffix = if base.ends_with("/chat/completions") { "" } else { "/chat/completions" };
-        let target =
-            Target::new(&format!("{base}{suffix}"), settings.certificates.as_deref(), settings.answer_max_bytes)?;
-        Ok(Self { target, settings })
+        let target = Target::parse(&format!("{base}{suffix}"))?;
+        let tls = connector(settings.certificates.as_deref().filter(|_| target.is_https()))?;
+        Ok(Self { target, tls, settings })
     }
 
     async fn ask(&self, question: &str) -> Result<String, ReplyError> {
@@ -100,12 +102,23 @@ impl ChatEndpoint {
             stream: false,
         };
         let body = serde_json::to_vec(&question).map_err(|_| ReplyError::Malformed("the question has no JSON"))?;
-        let (status, body) = self.target.post(body, settings.key.as_ref().map(Secret::reveal)).await?;
-        if status != 200 {
-            return Err(ReplyError::Status(status));
+        let authorization = settings.key.as_ref().map(|key| format!("Bearer {}", key.reveal()));
+        let mut headers = vec![("content-type", "application/json"), ("accept", "application/json")];
+        headers.extend(authorization.iter().map(|value| ("authorization", value.as_str())));
+        let post = Post {
+            headers,
+            body,
+            tls: &self.tls,
+            // The operator has chosen the endpoint.
+            is_permitted: |_| true,
+            answer_max_bytes: settings.answer_max_bytes,
+        };
+        let answered = self.target.post(post).await?;
+        if answered.status != 200 {
+            return Err(ReplyError::Status(answered.status));
         }
-        let answer: Completion =
-            serde_json::from_slice(&body).map_err(|_| ReplyError::Malformed("it is not the JSON of a chat"))?;
+        let answer: Completion = serde_json::from_slice(&answered.body)
+            .map_err(|_| ReplyError::Malformed("it is not the JSON of a chat"))?;
         let text = answer.choices.into_iter().find_map(|choice| choice.message.content);
         let text = shortened(&spoken(&text.ok_or(ReplyError::Malformed("it has no text"))?), settings.words_max);
         if text.chars().any(char::is_alphanumeric) { Ok(text) } else { Err(ReplyError::Malformed("it has no words")) }

@@ -4,7 +4,6 @@
 
 mod built_in;
 mod chat;
-mod connection;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +14,7 @@ use std::pin::Pin;
 pub use built_in::BuiltIn;
 pub use chat::{ChatEndpoint, ChatSettings};
 
+use super::outgoing::OutgoingError;
 use super::speech::languages::Language;
 
 /// A future reply.
@@ -52,6 +52,18 @@ pub enum ReplyError {
     /// It did not answer in time.
     #[error("the chat endpoint took too long")]
     TimedOut,
+}
+
+impl From<OutgoingError> for ReplyError {
+    fn from(error: OutgoingError) -> Self {
+        match error {
+            OutgoingError::Address(reason) => Self::Address(reason.to_owned()),
+            OutgoingError::Certificates { path, reason } => Self::Certificates { path, reason },
+            OutgoingError::Unreachable(reason) => Self::Unreachable(reason),
+            OutgoingError::Malformed(reason) => Self::Malformed(reason),
+            error @ OutgoingError::NotPermitted => Self::Unreachable(error.to_string()),
+        }
+    }
 }
 
 /// An engine, with the built-in one as a fallback.

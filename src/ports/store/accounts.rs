@@ -226,7 +226,10 @@ impl Store {
                 CREATE type::record('token', $hash) SET party = $party, kind = $kind,
                     created_at = $now, expires_at = $expires_at;
                 LET $old = (SELECT id, created_at FROM token WHERE party = $party ORDER BY created_at DESC START $keep);
-                FOR $row IN $old { DELETE $row.id };
+                FOR $row IN $old {
+                    DELETE $row.id;
+                    DELETE type::record('push', [$party, record::id($row.id)]);
+                };
                 RETURN NONE;
             }",
             variables,
@@ -242,6 +245,7 @@ impl Store {
             "{
                 UPDATE type::record('user', $user) SET password = $password, login_epoch = (login_epoch ?? 0) + 1;
                 DELETE token WHERE party = $user AND record::id(id) != $kept;
+                DELETE push:[$user, '']..[$user, '~'] WHERE token != $kept;
                 RETURN NONE;
             }",
             vars! { user: user.as_str(), password: password_hash, kept: kept.unwrap_or_default() },
@@ -260,6 +264,7 @@ impl Store {
         self.run(
             "{
                 DELETE token WHERE party = $party;
+                DELETE push:[$party, '']..[$party, '~'];
                 UPDATE type::record('user', $party) SET login_epoch = (login_epoch ?? 0) + 1;
                 UPDATE type::record('toy', $party) SET login_epoch = (login_epoch ?? 0) + 1;
                 RETURN NONE;
@@ -283,18 +288,27 @@ impl Store {
 
     /// The secret of this hub, made from `fresh` at the first call.
     pub async fn hub_secret(&self, fresh: &Secret) -> Result<Secret, StoreError> {
+        self.kept_secret("secret", fresh).await
+    }
+
+    /// The private key of this hub for push services, made from `fresh` at the first call.
+    pub async fn push_key(&self, fresh: &Secret) -> Result<Secret, StoreError> {
+        self.kept_secret("push", fresh).await
+    }
+
+    async fn kept_secret(&self, name: &str, fresh: &Secret) -> Result<Secret, StoreError> {
         let mut reply = self
             .run(
                 "{
-                    LET $kept = (SELECT VALUE secret FROM ONLY meta:secret);
+                    LET $kept = (SELECT VALUE secret FROM ONLY $id);
                     IF $kept != NONE { RETURN $kept };
-                    UPSERT meta:secret SET secret = $fresh;
+                    UPSERT $id SET secret = $fresh;
                     RETURN $fresh;
                 }",
-                vars! { fresh: fresh.reveal() },
+                vars! { id: record("meta", name), fresh: fresh.reveal() },
             )
             .await?;
         let secret = reply.optional::<String>(0)?;
-        secret.map(Secret::new).ok_or_else(|| StoreError::Corrupt("the hub's secret was not stored".into()))
+        secret.map(Secret::new).ok_or_else(|| StoreError::Corrupt("a secret of the hub was not stored".into()))
     }
 }

@@ -133,7 +133,7 @@ fn texts<T: ToString>(items: &[T]) -> Vec<String> {
 }
 
 impl Store {
-    /// Removes a user with its tokens and places, which frees the user name, and records the erasure of all other data.
+    /// Removes a user with its tokens, subscriptions and places, which frees the user name, and records the erasure of all other data.
     /// Refused with `UnknownParty`.
     pub async fn begin_user_erasure(&self, user: &UserId, now: Timestamp) -> Result<(), StoreError> {
         let subject = Party::User(user.clone()).to_string();
@@ -144,6 +144,7 @@ impl Store {
                 DELETE name_look WHERE user = $user;
                 DELETE type::record('user', $user);
                 DELETE token WHERE party = $user;
+                DELETE push:[$user, '']..[$user, '~'];
                 DELETE place:[$user, '']..[$user, '~'];
                 CREATE type::record('erasure', rand::ulid()) SET kind = 'party', subject = $subject, parties = [],
                     up_to = 0, only_of = NONE, device = NONE, sounds = [], created_at = $now;

@@ -272,6 +272,15 @@ async fn http_matches_its_document() {
         http.answer("/get_export/{name}", "get", archive).await;
     }
 
+    // Push messages.
+    http.ok("/push_key", json!({})).await;
+    let key = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
+    let subscription =
+        json!({"user_id": mia, "endpoint": "https://push.example/1", "p256dh": key, "auth": "BTBZMqHH6r4Tts7J_aSIgg"});
+    http.ok("/set_push", subscription).await;
+    assert_eq!(http.ok("/push_list", json!({"user_id": mia})).await["data"][0]["service"], "push.example");
+    http.ok("/erase_push", json!({"user_id": mia})).await;
+
     // Erasures.
     let page = http.ok("/chat_list", json!({"chat_id": chat, "to_user": mia})).await["data"].clone();
     http.ok("/erase_message", json!({"_id": mia, "message": page[0]["_id"], "for": "me"})).await;

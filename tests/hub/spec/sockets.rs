@@ -265,6 +265,8 @@ async fn sockets_and_mqtt_match_their_document() {
     hub.ok(&mut app, "consent", json!({"toy_id": toy.id})).await;
     hub.ok(&mut app, "audit", json!({"toy_id": toy.id, "limit": 10})).await;
     hub.ok(&mut app, "export", json!({"password": "correct horse"})).await;
+    hub.ok(&mut app, "push_key", json!({})).await;
+    hub.ok(&mut app, "push_list", json!({})).await;
 
     // Erasures.
     hub.ok(&mut app, "erase_message", json!({"message": heard["_id"]})).await;

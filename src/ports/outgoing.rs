@@ -1,0 +1,222 @@
+//! One request over HTTP or HTTPS to another server, on a connection of its own. Redirections are not followed.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{HOST, RETRY_AFTER};
+use hyper::{Request, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::ports::pem;
+
+/// Why a request has no answer. It contains no part of the request.
+#[derive(Debug, thiserror::Error)]
+pub enum OutgoingError {
+    /// The address is invalid.
+    #[error("the address is wrong: {0}")]
+    Address(&'static str),
+    /// The file of trusted certificates is invalid.
+    #[error("the certificates cannot be used: {}: {reason}", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// The fault.
+        reason: String,
+    },
+    /// The host has no address that requests may go to.
+    #[error("the host has no permitted address")]
+    NotPermitted,
+    /// The server cannot be reached, or the connection broke.
+    #[error("the server cannot be reached: {0}")]
+    Unreachable(String),
+    /// The answer does not follow the protocol.
+    #[error("the answer cannot be read: {0}")]
+    Malformed(&'static str),
+}
+
+/// The target of requests.
+pub struct Target {
+    uri: Uri,
+    host: String,
+    port: u16,
+    /// For `https`.
+    name: Option<ServerName<'static>>,
+}
+
+/// A request.
+pub struct Post<'a> {
+    /// Its headers, beside `Host` and `Content-Length`.
+    pub headers: Vec<(&'static str, &'a str)>,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// For `https`.
+    pub tls: &'a TlsConnector,
+    /// The addresses that the request may go to.
+    pub is_permitted: fn(IpAddr) -> bool,
+    /// The maximum size of the body of the answer.
+    pub answer_max_bytes: usize,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// Seconds after which the server wants to be asked again.
+    pub retry_after_s: Option<u64>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Target {
+    /// Parses an address. Errors: `Address`.
+    pub fn parse(address: &str) -> Result<Self, OutgoingError> {
+        let wrong = OutgoingError::Address;
+        let uri: Uri = address.parse().map_err(|_| wrong("it cannot be read"))?;
+        let host = uri.host().ok_or_else(|| wrong("it has no host"))?.trim_matches(['[', ']']).to_owned();
+        let (name, port) = match uri.scheme_str() {
+            Some("http") => (None, 80),
+            Some("https") => {
+                let name = ServerName::try_from(host.clone()).map_err(|_| wrong("its host is not a valid name"))?;
+                (Some(name), 443)
+            }
+            _ => return Err(wrong("it begins with neither http:// nor https://")),
+        };
+        Ok(Self { port: uri.port_u16().unwrap_or(port), uri, host, name })
+    }
+
+    /// Whether requests are encrypted.
+    pub fn is_https(&self) -> bool {
+        self.name.is_some()
+    }
+
+    /// The host.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Scheme, host and port, as a web origin (RFC 6454).
+    pub fn origin(&self) -> String {
+        let authority = self.authority();
+        let (scheme, default) = if self.is_https() { ("https", ":443") } else { ("http", ":80") };
+        format!("{scheme}://{}", authority.strip_suffix(default).unwrap_or(authority))
+    }
+
+    /// Host and port. The part before an @ is a secret, and is not shown.
+    fn authority(&self) -> &str {
+        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
+        authority.rsplit('@').next().unwrap_or_default()
+    }
+
+    /// Sends a request. Errors: all but `Certificates`.
+    pub async fn post(&self, post: Post<'_>) -> Result<Answer, OutgoingError> {
+        let found = lookup_host((self.host.as_str(), self.port)).await.map_err(unreachable)?;
+        let permitted: Vec<SocketAddr> = found.filter(|address| (post.is_permitted)(address.ip())).collect();
+        if permitted.is_empty() {
+            return Err(OutgoingError::NotPermitted);
+        }
+        let stream = TcpStream::connect(permitted.as_slice()).await.map_err(unreachable)?;
+        match &self.name {
+            None => self.exchange(stream, post).await,
+            Some(name) => {
+                let stream = post.tls.connect(name.clone(), stream).await.map_err(unreachable)?;
+                self.exchange(stream, post).await
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        post: Post<'_>,
+    ) -> Result<Answer, OutgoingError> {
+        let Post { headers, body, answer_max_bytes, .. } = post;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
+        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut request = Request::post(path).header(HOST, self.authority());
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|_| OutgoingError::Address("its host or a header has characters that no request may have"))?;
+        // The connection is driven here, concurrently with the exchange, so that no task is left behind.
+        let answer = async {
+            let answer = sender.send_request(request).await.map_err(unreachable)?;
+            let status = answer.status().as_u16();
+            let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let retry_after_s = retry_after.and_then(|value| value.trim().parse().ok());
+            let body = Limited::new(answer.into_body(), answer_max_bytes).collect().await;
+            let body = body.map_err(|_| OutgoingError::Malformed("it breaks off or is too long"))?.to_bytes();
+            Ok(Answer { status, retry_after_s, body })
+        };
+        let connection = async {
+            // The result is in the answer.
+            let _ = connection.await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            answer = answer => answer,
+            never = connection => never,
+        }
+    }
+}
+
+/// The client side of TLS, which trusts the public certificate authorities and the given certificates.
+///
+/// # Errors
+/// `Certificates`, `Unreachable`.
+pub fn connector(certificates: Option<&Path>) -> Result<TlsConnector, OutgoingError> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = certificates {
+        let unusable = |reason: String| OutgoingError::Certificates { path: path.to_owned(), reason };
+        if roots.add_parsable_certificates(pem::certificates(path).map_err(unusable)?).0 == 0 {
+            return Err(unusable("there is no valid certificate in it".into()));
+        }
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(unreachable)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn unreachable(error: impl std::fmt::Display) -> OutgoingError {
+    OutgoingError::Unreachable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_origin_has_neither_a_secret_nor_the_usual_port() {
+        for (address, origin) in [
+            ("https://push.example/send/1?a=b", "https://push.example"),
+            ("https://push.example:443/send", "https://push.example"),
+            ("https://push.example:8443/send", "https://push.example:8443"),
+            ("http://me:secret@[::1]:80/", "http://[::1]"),
+        ] {
+            assert_eq!(Target::parse(address).unwrap().origin(), origin, "{address}");
+        }
+        for wrong in ["push.example", "ftp://push.example/", "https:///path", ""] {
+            assert!(Target::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
