@@ -17,7 +17,10 @@ pub const SUBJECT: Subject = Subject {
 request! {
     /// The text that a guardian agrees to when it binds a toy: which data of a child is stored, and for how long.
     /// Added.
-    struct ConsentText {}
+    struct ConsentText {
+        /// "en" (default), "zh" or "de". For other languages the text is English.
+        language: Option<String>,
+    }
 }
 
 impl Call for ConsentText {
@@ -26,8 +29,8 @@ impl Call for ConsentText {
 
     async fn handle(self, context: &CallContext) -> Result<Text, DomainError> {
         context.anybody().await?;
-        let found = context.hub.consent_text();
-        Ok(Text { version: found.version, text: found.text })
+        let found = context.hub.consent_text(&self.language.unwrap_or_default());
+        Ok(Text { version: found.version, language: found.language, text: found.text })
     }
 }
 
@@ -49,8 +52,10 @@ impl Call for Consent {
         let owner = context.acting(self.caller).await?;
         let found = context.hub.consent_of(Some(&owner), &self.toy).await?;
         let at = found.as_ref().map(|found| found.at);
-        let (version, text) = found.map(|found| (found.text.version, found.text.text)).unzip();
-        Ok(Agreed { version, text, at })
+        let found = found.map(|found| found.text);
+        let language = found.as_ref().map(|text| text.language.clone());
+        let (version, text) = found.map(|found| (found.version, found.text)).unzip();
+        Ok(Agreed { version, language, text, at })
     }
 }
 
@@ -84,6 +89,8 @@ answer! {
     pub struct Text {
         /// The version of the text, for the `consent` of `bind_toy`.
         version: String,
+        /// The code of its language.
+        language: String,
         /// The text.
         text: String,
     }
@@ -94,6 +101,8 @@ answer! {
     pub struct Agreed {
         /// The version of the text.
         version: Option<String>,
+        /// The code of its language.
+        language: Option<String>,
         /// The text.
         text: Option<String>,
         /// The time of the consent, in seconds since 1970.

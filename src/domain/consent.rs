@@ -1,95 +1,75 @@
 //! Consent at binding: the text that states which data of a child is stored, and for how long.
 //!
-//! The text depends on the settings. Its version is a hash of the text, so another text has another version. Each text
-//! that a user has agreed to is stored. Withdrawing the consent unbinds the toy and erases its data.
+//! The text depends on the settings, and exists in each language of the hub. Its version is a hash of the text, so another
+//! text has another version. Each text that a user has agreed to is stored. Withdrawing the consent unbinds the toy and
+//! erases its data.
 
 use sha2::{Digest, Sha256};
 
 use super::Hub;
 use super::error::DomainError;
-use crate::model::{Timestamp, ToyId, UserId};
+use crate::model::{Consent, ConsentText, ToyId, UserId};
+use crate::ports::speech::languages::{Language, all};
 
 /// Characters of a version.
 const VERSION_SIGNS: usize = 12;
 
-/// The text of the consent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConsentText {
-    /// The version of the text.
-    pub version: String,
-    /// The text.
-    pub text: String,
-}
-
-/// The consent that was given when a toy was bound.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Consent {
-    /// The text.
-    pub text: ConsentText,
-    /// The time of the consent.
-    pub at: Timestamp,
-}
-
 impl Hub {
-    /// The current text.
-    pub fn consent_text(&self) -> ConsentText {
-        let retention = &self.config.retention;
-        let kept = |days: u32, else_until: &str| match days {
-            0 => else_until.to_owned(),
-            1 => "for one day".to_owned(),
-            days => format!("for {days} days"),
-        };
-        let recordings = if self.config.speech.keep_ai_recordings {
-            "Recordings of what the child says to the toy itself are kept until the toy is erased."
-        } else {
-            "Recordings of what the child says to the toy itself are deleted before they are processed."
-        };
-        let words = match self.config.speech.keep_words {
-            true => format!(
-                " If a guardian turns that on for the toy, the text of what the child says to it is kept {}, for its guardians \
-                 to read.",
-                kept(retention.words_days, "")
-            ),
-            false => String::new(),
-        };
-        let elsewhere = if self.config.speech.reply_url.is_empty() {
-            "No recording and no text leaves this hub."
-        } else {
-            "The text of speech that is not a command is sent to the chat service that this hub's operator has chosen."
-        };
-        let text = format!(
-            "This hub stores the name of the toy, the name that you give for the child, its friends, and its voice \
-             messages. Voice messages are kept {}, friend requests {}, the record of who has read, befriended, erased and \
-             exported what {}. {recordings}{words} {elsewhere} Only the two parties of a chat, and the guardians of a \
-             toy in it, can play its messages. You may read the record, export everything, erase messages, chats, \
-             friends, the toy and your account, and withdraw this consent by unbinding the toy, which erases all of it.",
-            kept(retention.messages_days, "until they are erased"),
-            kept(retention.requests_days, "until they are erased"),
-            kept(retention.audit_days, "until the toy is erased"),
-        );
-        let mut version = hex::encode(Sha256::digest(&text));
-        version.truncate(VERSION_SIGNS);
-        ConsentText { version, text }
+    /// The current text in the language of this code; in English if there is no such language.
+    pub fn consent_text(&self, language: &str) -> ConsentText {
+        self.consent_in(Language::of("", language))
     }
 
-    /// The text that the guardian agrees to by binding: the current one. Errors: `Invalid` if the guardian has seen
-    /// another version.
+    fn consent_in(&self, language: &Language) -> ConsentText {
+        let (words, retention) = (&language.consent, &self.config.retention);
+        let kept = |days: u32, else_until: &str| match days {
+            0 => else_until.to_owned(),
+            1 => words.one_day.to_owned(),
+            days => words.days.replace("{days}", &days.to_string()),
+        };
+        let stored = words
+            .stored
+            .replace("{messages}", &kept(retention.messages_days, words.until_erased))
+            .replace("{requests}", &kept(retention.requests_days, words.until_erased))
+            .replace("{audit}", &kept(retention.audit_days, words.until_toy_erased));
+        let keeps_recordings = self.config.speech.keep_ai_recordings;
+        let recordings = if keeps_recordings { words.recordings_kept } else { words.recordings_deleted };
+        let kept_words = words.words.replace("{words}", &kept(retention.words_days, words.until_toy_erased));
+        let kept_words = self.config.speech.keep_words.then_some(kept_words);
+        let reminders = (self.config.reminders.per_toy_max > 0).then_some(words.reminders);
+        let elsewhere = if self.config.speech.reply_url.is_empty() { words.stays } else { words.sent };
+        let sentences = [
+            Some(stored.as_str()),
+            Some(recordings),
+            kept_words.as_deref(),
+            reminders,
+            Some(elsewhere),
+            Some(words.rights),
+        ];
+        let text = sentences.into_iter().flatten().collect::<Vec<_>>().join(words.between);
+        let mut version = hex::encode(Sha256::digest(&text));
+        version.truncate(VERSION_SIGNS);
+        ConsentText { version, language: language.code.to_owned(), text }
+    }
+
+    /// The text that the guardian agrees to by binding: the current one in the language that it has seen, in English if
+    /// it names no version. Errors: `Invalid` if the guardian has seen another version.
     pub(super) fn agreed(&self, seen: Option<&str>) -> Result<ConsentText, DomainError> {
-        let current = self.consent_text();
-        if seen.is_some_and(|seen| seen.trim() != current.version) {
-            return Err(DomainError::invalid(
+        let Some(seen) = seen else { return Ok(self.consent_text("en")) };
+        let mut current = all().iter().map(|language| self.consent_in(language));
+        current.find(|text| text.version == seen.trim()).ok_or_else(|| {
+            let version = self.consent_text("en").version;
+            DomainError::invalid(
                 "consent",
-                format!("is {}, the version of the current text", current.version),
-            ));
-        }
-        Ok(current)
+                format!("is {version}, the version of the current text, or that of its translation"),
+            )
+        })
     }
 
     /// The consent that was given when a toy of `owner` was bound; without an owner, for the operator of the hub. None if
     /// an older version of the hub bound it. Errors: `UnknownParty`.
     pub async fn consent_of(&self, owner: Option<&UserId>, toy: &ToyId) -> Result<Option<Consent>, DomainError> {
         self.own_toy(owner, toy).await?;
-        let found = self.store.consent(toy).await?;
-        Ok(found.map(|(version, text, at)| Consent { text: ConsentText { version, text }, at }))
+        Ok(self.store.consent(toy).await?)
     }
 }

@@ -171,7 +171,7 @@ impl Hub {
         };
         let device_key = new.toy.device_key.clone();
         self.adopt_device(&device_key, now).await?;
-        self.store.keep_consent_text(&agreed.version, &agreed.text).await?;
+        self.store.keep_consent_text(&agreed).await?;
         self.store.bind_toy(new, self.config.accounts.friends_max, now).await?;
         self.activate_device(&device_key, &id).await?;
         self.note(&Party::Toy(id.clone()), Action::Bound, Some(&Party::User(owner)), None, now).await;

@@ -4,6 +4,7 @@
 //! construction, so that the modules below an edge never check a string again.
 
 mod audit;
+mod consent;
 mod content;
 mod event;
 mod ids;
@@ -23,6 +24,7 @@ mod topics;
 mod toy_voice;
 
 pub use audit::{Action, Audited, Setting};
+pub use consent::{Consent, ConsentText};
 pub use content::Content;
 pub use event::{Event, PlayedSound, ToyCommand};
 pub use ids::{ChatId, ContentId, DeviceKey, HubId, MessageId, PartyId, ReminderId, RequestId, ToyId, UserId};

@@ -4,7 +4,7 @@ import { html, useEffect, useState } from "./vendor/preact.js";
 import { family } from "./family.js";
 import { Form, Languages, timeOf } from "./parts.js";
 import { canNotify, notifies, setNotifies, unsubscribe } from "./notify.js";
-import { has, t } from "./texts.js";
+import { has, language, t } from "./texts.js";
 
 function Audit() {
   const [entries, setEntries] = useState([]);
@@ -25,11 +25,12 @@ function Audit() {
 /** What the hub stores, and for how long, by its settings. */
 function Stored() {
   const [text, setText] = useState("");
-  const load = (event) => {
-    if (event.target.open && !text) family.attempt(async () => setText((await family.hub.call("/consent_text")).text));
-  };
+  const [isOpen, setOpen] = useState(false);
+  useEffect(() => {
+    if (isOpen) family.attempt(async () => setText((await family.hub.call("/consent_text", { language })).text));
+  }, [isOpen, language]);
   return html`
-    <details onToggle=${load} id="stored">
+    <details onToggle=${(event) => setOpen(event.target.open)} id="stored">
       <summary>${t("stored")}</summary>
       <p>${text}</p>
     </details>`;

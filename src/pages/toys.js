@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from "./vendor/preact.js";
 import { family } from "./family.js";
 import { Careful, Form, picture, useFocus } from "./parts.js";
-import { t } from "./texts.js";
+import { language, t } from "./texts.js";
 
 /** The possible paces of a voice. */
 const SPEEDS = [60, 70, 80, 90, 100, 120, 140];
@@ -43,8 +43,8 @@ function NewToy({ go }) {
   const place = useFocus(isScanning);
   const isLinked = family.link === "open";
   useEffect(() => {
-    if (isLinked && !consent) family.hub.call("/consent_text").then(setConsent, () => {});
-  }, [isLinked]);
+    if (isLinked && consent?.language !== language) family.hub.call("/consent_text", { language }).then(setConsent, () => {});
+  }, [isLinked, language]);
   const found = (text) => { setScanning(false); setKey(keyOf(text)); family.say(""); };
   const fromPicture = (event) => family.attempt(async () => {
     const { read } = await import("./scan.js");

@@ -110,6 +110,31 @@ async fn a_binding_records_consent_and_its_withdrawal_erases() {
     binding["consent"] = text["version"].clone();
     assert_eq!(world.post_as(&mia, "/bind_toy", binding).await["code"], 0);
 
+    // It exists in the languages of the app, and the one that was agreed to is recorded.
+    for (language, words, name) in [("de", "bis sie gelöscht werden", "Bär"), ("zh", "到被删除为止", "小熊")]
+    {
+        let text = world.ok("/consent_text", json!({"language": language})).await["data"].clone();
+        assert!(text["text"].as_str().unwrap().contains(words) && text["language"] == language, "{text}");
+        assert!(!text["text"].as_str().unwrap().contains('{'), "{text}");
+        let (key, _) = world.device().await;
+        let binding = json!({
+            "toy_name": name, "baby_name": "Ben", "remark": "Mum", "user_id": mia.id, "device_key": key,
+            "consent": text["version"],
+        });
+        assert_eq!(world.post_as(&mia, "/bind_toy", binding).await["code"], 0);
+        let toys = world.post_as(&mia, "/toy_list", json!({"_id": mia.id})).await["data"].clone();
+        let toy = toys.as_array().unwrap().iter().find(|toy| toy["toy_name"] == name).unwrap()["_id"].clone();
+        let found = world.post_as(&mia, "/consent", json!({"user_id": mia.id, "toy_id": toy})).await["data"].clone();
+        assert_eq!(
+            ["version", "language", "text"].map(|name| &found[name]),
+            ["version", "language", "text"].map(|name| &text[name])
+        );
+        let printed = world.run(&["toy", "consent", toy.as_str().unwrap()]).await;
+        assert!(printed.lines().next().unwrap().ends_with(&format!("\t{language}")), "{printed}");
+    }
+    let other = world.ok("/consent_text", json!({"language": "fr"})).await["data"].clone();
+    assert_eq!((&other["version"], &other["language"]), (&text["version"], &json!("en")));
+
     // Other settings cause another text; the stored consent is unchanged.
     world.stop().await;
     world.set("TOYHUB_RETENTION__MESSAGES_DAYS", "30");

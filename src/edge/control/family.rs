@@ -6,7 +6,7 @@ use super::{PartyName, Response, operated};
 use crate::domain::error::DomainError;
 use crate::domain::{Guardian, Hub, WantedInvitation};
 use crate::edge::wire;
-use crate::model::{Audited, Party, PartyId, Secret, Setting, Timestamp, ToyId};
+use crate::model::{Audited, Consent, Party, PartyId, Secret, Setting, Timestamp, ToyId};
 
 /// The number of entries of an audit log that are printed, the newest.
 const AUDIT_MAX: usize = 1000;
@@ -41,11 +41,11 @@ pub(super) async fn audit(hub: &Hub, name: PartyName) -> Result<Response, Domain
     Ok(Response::Lines(found.into_iter().map(line).collect()))
 }
 
-/// The version of the text, the time of the consent, and the text.
+/// The version of the text, the time of the consent and the language; and the text.
 pub(super) async fn consent(hub: &Hub, toy: &str) -> Result<Response, DomainError> {
     let found = hub.consent_of(None, &toy_id(toy)?).await?;
     Ok(Response::Lines(match found {
-        Some(found) => vec![format!("{}\t{}", found.text.version, utc(found.at)), found.text.text],
+        Some(Consent { text, at }) => vec![format!("{}\t{}\t{}", text.version, utc(at), text.language), text.text],
         None => vec!["bound by a version that recorded no consent".to_owned()],
     }))
 }

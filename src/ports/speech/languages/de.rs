@@ -5,7 +5,7 @@ use time::Time;
 use super::line::{self, Clock, Line, Moment, Reminded};
 use super::meaning::{Intent, Meaning};
 use super::reminding::{self, DayPart, Reminding, TimeForm};
-use super::{Kin, Language, Moods, NameWords, Numbers, Replies, Script, Sign, SmallWords, Sound};
+use super::{ConsentWords, Kin, Language, Moods, NameWords, Numbers, Replies, Script, Sign, SmallWords, Sound};
 use crate::model::{ReminderKind, ToyCommand};
 
 /// German.
@@ -138,6 +138,30 @@ pub static GERMAN: Language = Language {
         ],
         story: &["geschichte", "geschichten", "gutenachtgeschichte", "märchen", "hörspiel", "fabel", "erzählung"],
         riddle: &["rätsel", "rätseln"],
+    },
+    consent: ConsentWords {
+        stored: "Dieser Server speichert den Namen des Spielzeugs, den Namen, den du für das Kind angibst, seine Freunde \
+                 und seine Sprachnachrichten. Gespeichert werden Sprachnachrichten ({messages}), Freundschaftsanfragen \
+                 ({requests}) und das Protokoll, wer was gelesen, befreundet, gelöscht und heruntergeladen hat ({audit}).",
+        one_day: "einen Tag",
+        days: "{days} Tage",
+        until_erased: "bis sie gelöscht werden",
+        until_toy_erased: "bis das Spielzeug gelöscht wird",
+        recordings_kept: "Aufnahmen davon, was das Kind zum Spielzeug selbst sagt, werden gespeichert, bis das Spielzeug \
+                          gelöscht wird.",
+        recordings_deleted: "Aufnahmen davon, was das Kind zum Spielzeug selbst sagt, werden gelöscht, bevor sie \
+                             verarbeitet werden.",
+        words: "Wenn ein Elternteil es für das Spielzeug einschaltet, wird der Text dessen, was das Kind zu ihm sagt, \
+                gespeichert ({words}), damit die Eltern ihn lesen können.",
+        reminders: "Woran das Kind erinnert werden möchte, wird gespeichert, bis das Spielzeug es erinnert hat.",
+        stays: "Keine Aufnahme und kein Text verlässt diesen Server.",
+        sent: "Der Text von Gesprochenem, das kein Befehl ist, wird an den Chat-Dienst gesendet, den der Betreiber dieses \
+               Servers gewählt hat.",
+        rights: "Nur die beiden Seiten eines Chats und die Eltern eines Spielzeugs darin können dessen Nachrichten \
+                 abspielen. Du kannst das Protokoll lesen, alles herunterladen, Nachrichten, Chats, Freunde, das Spielzeug \
+                 und dein Konto löschen, und diese Einwilligung widerrufen, indem du das Spielzeug trennst; das löscht \
+                 alles davon.",
+        between: " ",
     },
     replies: Replies {
         table: &[

@@ -5,7 +5,7 @@ use time::Time;
 use super::line::{self, Clock, Line, Moment, Reminded};
 use super::meaning::{Intent, Meaning};
 use super::reminding::{self, DayPart, Reminding, TimeForm};
-use super::{Kin, Language, Moods, NameWords, Numbers, Replies, Script, Sign, SmallWords, Sound};
+use super::{ConsentWords, Kin, Language, Moods, NameWords, Numbers, Replies, Script, Sign, SmallWords, Sound};
 use crate::model::{ReminderKind, ToyCommand};
 
 /// English.
@@ -120,6 +120,26 @@ pub static ENGLISH: Language = Language {
         ],
         story: &["story", "stories", "tale", "tales", "fable"],
         riddle: &["riddle", "riddles"],
+    },
+    consent: ConsentWords {
+        stored: "This hub stores the name of the toy, the name that you give for the child, its friends, and its voice \
+                 messages. Voice messages are kept {messages}, friend requests {requests}, the record of who has read, \
+                 befriended, erased and exported what {audit}.",
+        one_day: "for one day",
+        days: "for {days} days",
+        until_erased: "until they are erased",
+        until_toy_erased: "until the toy is erased",
+        recordings_kept: "Recordings of what the child says to the toy itself are kept until the toy is erased.",
+        recordings_deleted: "Recordings of what the child says to the toy itself are deleted before they are processed.",
+        words: "If a guardian turns that on for the toy, the text of what the child says to it is kept {words}, for its \
+                guardians to read.",
+        reminders: "What the child wants to be reminded of is kept until the toy has reminded it.",
+        stays: "No recording and no text leaves this hub.",
+        sent: "The text of speech that is not a command is sent to the chat service that this hub's operator has chosen.",
+        rights: "Only the two parties of a chat, and the guardians of a toy in it, can play its messages. You may read \
+                 the record, export everything, erase messages, chats, friends, the toy and your account, and withdraw \
+                 this consent by unbinding the toy, which erases all of it.",
+        between: " ",
     },
     replies: Replies {
         table: &[

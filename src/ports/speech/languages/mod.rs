@@ -5,6 +5,7 @@
 //! recognised text with these tables, and the domain chooses a [`Line`], for which the language has a text. Entries are
 //! in normal spelling; case, accents and short forms are normalised when they are loaded.
 
+mod consent;
 mod de;
 mod en;
 mod line;
@@ -14,6 +15,7 @@ mod reminding;
 mod tests;
 mod zh;
 
+pub use consent::ConsentWords;
 pub use de::GERMAN;
 pub use en::ENGLISH;
 pub use line::{Clock, Line, Moment, Reminded};
@@ -43,6 +45,8 @@ pub struct Language {
     pub moods: Moods,
     /// Built-in replies to speech that is not a command.
     pub replies: Replies,
+    /// The text that a guardian agrees to.
+    pub consent: ConsentWords,
     /// Its script.
     pub(super) script: Script,
     /// The phonetic algorithm that compares its words.

@@ -5,7 +5,7 @@ use time::Time;
 use super::line::{self, Clock, Line, Moment, Reminded};
 use super::meaning::{Intent, Meaning};
 use super::reminding::{self, DayPart, Reminding, TimeForm};
-use super::{Kin, Language, Moods, NameWords, Numbers, Replies, Script, Sign, SmallWords, Sound};
+use super::{ConsentWords, Kin, Language, Moods, NameWords, Numbers, Replies, Script, Sign, SmallWords, Sound};
 use crate::model::{ReminderKind, ToyCommand};
 
 /// Mandarin Chinese.
@@ -97,6 +97,23 @@ pub static CHINESE: Language = Language {
         quiet: &["安眠", "催眠", "摇篮", "睡", "晚安", "月", "星", "梦", "安静", "轻"],
         story: &["故事", "童话", "寓言"],
         riddle: &["谜语", "谜"],
+    },
+    consent: ConsentWords {
+        stored: "此服务器保存玩具的名字、你为孩子填写的名字、孩子的好友和语音消息。语音消息保存{messages}，好友请求保存{requests}，\
+                 谁读取了消息、同意了好友、删除和导出了什么的记录保存{audit}。",
+        one_day: "一天",
+        days: "{days}天",
+        until_erased: "到被删除为止",
+        until_toy_erased: "到玩具被删除为止",
+        recordings_kept: "孩子对玩具本身说的话的录音保存到玩具被删除为止。",
+        recordings_deleted: "孩子对玩具本身说的话的录音在处理之前就被删除。",
+        words: "如果监护人为玩具开启，孩子对玩具说的话的文字会保存{words}，供监护人阅读。",
+        reminders: "孩子请玩具提醒的事保存到玩具提醒之后为止。",
+        stays: "录音和文字都不会离开此服务器。",
+        sent: "不是指令的话的文字会发送给此服务器管理员选择的聊天服务。",
+        rights: "只有聊天的双方和其中玩具的监护人可以播放消息。你可以查看记录，导出全部数据，删除消息、聊天、好友、玩具和你的账号，\
+                 也可以解绑玩具来撤回此同意，解绑会删除以上全部数据。",
+        between: "",
     },
     replies: Replies {
         table: &[
