@@ -30,7 +30,8 @@ impl Call for ToyVoice {
     async fn handle(self, context: &CallContext) -> Result<VoiceOfToy, DomainError> {
         let user = context.acting(self.caller).await?;
         let model::ToyVoice { name, speed_percent } = context.hub.toy_voice(Some(&user), &self.toy).await?;
-        Ok(VoiceOfToy { voice: name, speed: speed_percent.into(), voices: context.hub.installed_voices() })
+        let speeds = model::ToyVoice::SPEEDS_PERCENT.map(u64::from).to_vec();
+        Ok(VoiceOfToy { voice: name, speed: speed_percent.into(), voices: context.hub.installed_voices(), speeds })
     }
 }
 
@@ -44,7 +45,7 @@ request! {
         toy as "toy_id": ToyId,
         /// A voice of /toy_voice. Other languages than its own are spoken by the voices of the hub.
         voice: Option<String>,
-        /// The pace in percent: 60, 70, 80, 90, 100 (default), 120 or 140.
+        /// The pace in percent, one of those of /toy_voice. Default: 100.
         speed: Option<u32>,
     }
 }
@@ -73,5 +74,7 @@ answer! {
         speed: u64,
         /// The voices that a toy can have.
         voices: Vec<String>,
+        /// The paces that a voice can have, in percent.
+        speeds: Vec<u64>,
     }
 }

@@ -31,6 +31,8 @@ let client = null;
 let recording = null;
 /** Messages that were not played yet, oldest first. */
 let mail = [];
+/** Reminders that are due and were not given yet. */
+let due = [];
 let isPlaying = false;
 const seen = new Set();
 let names = new Map();
@@ -169,7 +171,7 @@ async function greet() {
   if (recording) return;
   showReady();
   // Messages that arrived meanwhile.
-  playMail();
+  playNext();
 }
 
 /** Publishes a state, for the owner; retained. */
@@ -219,7 +221,11 @@ function receive(event) {
   } else if (event.type === "message" && !seen.has(event._id)) {
     seen.add(event._id);
     mail.push(event);
-    if (document.body.dataset.state === "ready") playMail();
+    if (document.body.dataset.state === "ready") playNext();
+  } else if (event.type === "reminder" && !seen.has(event._id)) {
+    seen.add(event._id);
+    due.push(event);
+    if (document.body.dataset.state === "ready") playNext();
   } else if (event.type === "play") {
     playMusic(event.music);
   } else if (event.type === "command") {
@@ -269,6 +275,30 @@ async function play(name, kind) {
   }
 }
 
+/** Plays the reminders that are due, and then the messages. */
+async function playNext() {
+  await remind();
+  await playMail();
+}
+
+/** Says the reminders that are due, and shows what they are about. Those without a sound are only shown. */
+async function remind() {
+  if (isPlaying || recording || due.length === 0) return;
+  isPlaying = true;
+  find("stop").hidden = false;
+  let text = "";
+  while (due.length > 0 && !recording) {
+    const { kind, words, sound } = due.shift();
+    text = t(`toy_${kind}`, { words }).trim();
+    show("speaking", text);
+    if (sound) await play(sound, "chat").catch(() => {});
+  }
+  isPlaying = false;
+  if (recording) return;
+  showReady();
+  find("status").textContent = text;
+}
+
 /** Plays all messages, and marks each one as read after its end. */
 async function playMail() {
   if (isPlaying || recording || mail.length === 0) return;
@@ -301,9 +331,10 @@ async function playMusic(name) {
   await play(name, "music").catch(() => {});
   isPlaying = false;
   showReady();
+  playNext();
 }
 
-find("listen").addEventListener("click", playMail);
+find("listen").addEventListener("click", playNext);
 find("stop").addEventListener("click", () => player.pause());
 
 // Speaking
@@ -346,7 +377,7 @@ async function stopTalking() {
     showReady();
     find("status").textContent = reasonOf(error);
   }
-  playMail();
+  playNext();
 }
 
 /** Sends a recording in chunks, and then the request that uses them. Continues after a broken connection. */

@@ -5,8 +5,6 @@ import { family } from "./family.js";
 import { Careful, Form, picture, useFocus } from "./parts.js";
 import { language, t } from "./texts.js";
 
-/** The possible paces of a voice. */
-const SPEEDS = [60, 70, 80, 90, 100, 120, 140];
 const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 
 function Scanner({ place, onfound, onend }) {
@@ -131,7 +129,7 @@ function Settings({ toy, isOwner }) {
               ${voice.voices.map((name) => html`<option value=${name} defaultSelected=${name === voice.voice}>${name}</option>`)}
             </select></label>
             <label>${t("pace")}<select name="speed">
-              ${SPEEDS.map((speed) => html`<option value=${speed} defaultSelected=${speed === voice.speed}>${speed}</option>`)}
+              ${voice.speeds.map((speed) => html`<option value=${speed} defaultSelected=${speed === voice.speed}>${speed}</option>`)}
             </select></label>
           </div>
           <div class="buttons"><button>${t("save")}</button></div>

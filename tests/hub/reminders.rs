@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::browser::Script;
 use crate::export::entries;
 use crate::speech::{files_with, hearing_any};
 use crate::stock_device::{Device, FIRMWARES, MAC, UUID, activate};
@@ -47,6 +48,20 @@ async fn a_toy_gets_the_event_of_a_due_reminder_with_a_sound_to_play() {
     let sound = event["sound"].as_str().unwrap_or_else(|| panic!("{event}"));
     let found = world.client().get(format!("{}/get_chat/{sound}", world.http())).send().await.unwrap();
     assert_eq!(found.status(), 200);
+    none_left(&world, &dad).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_toy_in_the_browser_says_and_shows_a_due_reminder() {
+    let world = hearing_any("remind me in two seconds to feed the cat", &[]).await;
+    let dad = world.user("dad").await;
+    let toy = world.toy(&dad, "Fluffy").await;
+    let mut script = Script::start("toy_reminder.mjs", [&world.http(), &toy.device_key, &toy.secret]);
+    script.step("ready").await;
+    asked(&world, &toy).await;
+    let seen = script.step("reminded").await;
+    assert_eq!(seen["status"], "A reminder. feed the cat");
+    assert!(seen["seconds"].as_f64().unwrap() > 0.5, "the sound was played to its end: {seen}");
     none_left(&world, &dad).await;
 }
 

@@ -105,10 +105,11 @@ async fn a_guardian_chooses_the_voice_and_the_pace_of_a_toy() {
     let me = json!({"user_id": mia.id});
     let mut edges = Edges::open_app(&world, &mia).await;
     let which = json!({"toy_id": fluffy.id});
-    let usual = json!({"speed": 100, "voices": [VOICE, OTHER]});
+    let speeds = [60, 70, 80, 90, 100, 120, 140];
+    let usual = json!({"speed": 100, "voices": [VOICE, OTHER], "speeds": speeds});
     assert_eq!(edges.ok("toy_voice", me.clone(), which.clone()).await, usual);
     edges.ok("set_toy_voice", me.clone(), json!({"toy_id": fluffy.id, "voice": OTHER, "speed": 80})).await;
-    let chosen = json!({"voice": OTHER, "speed": 80, "voices": [VOICE, OTHER]});
+    let chosen = json!({"voice": OTHER, "speed": 80, "voices": [VOICE, OTHER], "speeds": speeds});
     assert_eq!(edges.ok("toy_voice", me.clone(), which.clone()).await, chosen);
     drop(edges);
     let eve = world.user("eve").await;
