@@ -8,10 +8,10 @@ settings! {
     pub struct Push {
         /// Whether browsers may subscribe. The push service of a browser's vendor then learns when there is something new
         /// for its user. Only users who turn notifications on subscribe.
-        enabled: bool = true => Everyday;
+        enabled: bool = true;
         /// How push services reach the operator of this hub: "mailto:…" or "https://…"; "" for not at all. Apple's
         /// service requires it.
-        contact: String = String::new() => Everyday;
+        contact: String = String::new();
         /// Whether subscriptions may name push services in private networks, also over http and on any port: for a push
         /// service of your own. Otherwise users could make the hub send requests into its own network.
         local_services: bool = false;
