@@ -21,7 +21,7 @@ settings! {
         ttl_s: u64 = 24 * 3600;
         /// Push messages that may wait to be sent. Beyond that, new ones are dropped.
         queue_max: usize = 1000;
-        /// Push messages sent at once.
+        /// Push messages sent at once, and further attempts beside them.
         parallel_max: usize = 8;
         /// Seconds that one request to a push service may take.
         timeout_s: u64 = 10;

@@ -15,9 +15,11 @@ use crate::ports::speech::languages::{Language, all};
 const VERSION_SIGNS: usize = 12;
 
 impl Hub {
-    /// The current text in the language of this code; in English if there is no such language.
+    /// The current text in the language of this code, which may name a region, as those of browsers do; in English if
+    /// there is no such language.
     pub fn consent_text(&self, language: &str) -> ConsentText {
-        self.consent_in(Language::of("", language))
+        let code = language.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
+        self.consent_in(Language::of("", &code))
     }
 
     fn consent_in(&self, language: &Language) -> ConsentText {

@@ -3,14 +3,17 @@
 //! A browser subscribes with the token of a login, and the subscription ends with that login. News of a user waits in a
 //! queue for `push.wait_s`. If no device of the user has it by then, the push services of the user's browsers are sent the
 //! word of the news ([`News`]), and nothing else.
+//!
+//! Whoever has an account can subscribe a service that never answers. So another attempt at a service, and the first one at
+//! a service that failed last, wait in a queue of their own: they take no place from the news of others.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{StreamExt as _, iter, unfold};
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
@@ -28,6 +31,29 @@ pub(super) struct Pushes {
     queue_max: usize,
     queue: Mutex<VecDeque<Waiting>>,
     added: Notify,
+    later: Mutex<Later>,
+    added_later: Notify,
+}
+
+/// The attempts that are made later.
+#[derive(Default)]
+struct Later {
+    /// By the time at which they are due, and a number.
+    attempts: BTreeMap<(Duration, u64), Attempt>,
+    number: u64,
+    /// The logins whose push services have failed last, by the hashes of their tokens.
+    failing: HashSet<String>,
+}
+
+/// An attempt to send news to a browser.
+struct Attempt {
+    user: UserId,
+    news: News,
+    to: StoredPush,
+    /// The number of attempts before it.
+    before: u32,
+    /// The pause after it, if it fails.
+    pause: Duration,
 }
 
 /// News of a user.
@@ -56,7 +82,14 @@ impl Pushes {
         } else {
             None
         };
-        Ok(Self { sender, queue_max: config.queue_max, queue: Mutex::default(), added: Notify::new() })
+        Ok(Self {
+            sender,
+            queue_max: config.queue_max,
+            queue: Mutex::default(),
+            added: Notify::new(),
+            later: Mutex::default(),
+            added_later: Notify::new(),
+        })
     }
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
@@ -71,12 +104,63 @@ impl Pushes {
             Some(at) => queue[at].message = waiting.message,
             None if queue.len() < self.queue_max => queue.push_back(waiting),
             None => {
-                tracing::warn!("a push message was dropped: push.queue_max is reached");
+                warn_dropped();
                 return;
             }
         }
         drop(queue);
         self.added.notify_one();
+    }
+
+    fn later(&self) -> MutexGuard<'_, Later> {
+        self.later.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an attempt that is due at a time of the hub's clock.
+    fn add_later(&self, attempt: Attempt, due: Duration) {
+        let mut later = self.later();
+        if later.attempts.len() >= self.queue_max {
+            warn_dropped();
+            return;
+        }
+        later.number += 1;
+        let number = later.number;
+        later.attempts.insert((due, number), attempt);
+        drop(later);
+        self.added_later.notify_one();
+    }
+
+    /// Notes whether the push service of a login has failed.
+    fn note_outcome(&self, token_hash: &str, has_failed: bool) {
+        let mut later = self.later();
+        if !has_failed {
+            later.failing.remove(token_hash);
+        } else if later.failing.len() < self.queue_max {
+            later.failing.insert(token_hash.to_owned());
+        }
+    }
+
+    fn is_failing(&self, token_hash: &str) -> bool {
+        self.later().failing.contains(token_hash)
+    }
+
+    /// The next attempt, when it is due by `now`. Only one task calls this.
+    async fn next_later(&self, now: impl Fn() -> Duration) -> Attempt {
+        loop {
+            let pause = {
+                let mut later = self.later();
+                match later.attempts.first_entry() {
+                    None => None,
+                    Some(first) if first.key().0 <= now() => return first.remove(),
+                    Some(first) => Some(first.key().0.saturating_sub(now())),
+                }
+            };
+            match pause {
+                // An earlier one may be added meanwhile.
+                Some(pause) => drop(timeout(pause, self.added_later.notified()).await),
+                None => self.added_later.notified().await,
+            }
+        }
     }
 
     /// The next news, when there is one. Only one task calls this.
@@ -91,20 +175,36 @@ impl Pushes {
     }
 }
 
+fn warn_dropped() {
+    tracing::warn!("a push message was dropped: push.queue_max is reached");
+}
+
 /// Sends push messages, until `shutdown`. The clock is passed in.
 pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: CancellationToken) {
     let parallel_max = hub.config.push.parallel_max;
-    let news = unfold(hub, |hub| async move {
+    let news = unfold(Arc::clone(&hub), |hub| async move {
         let next = hub.pushes.next().await;
         sleep(next.due.saturating_sub(hub.clock.now())).await;
         Some(((Arc::clone(&hub), next), hub))
     });
-    let work = news.for_each_concurrent(parallel_max, |(hub, waiting)| async move {
-        if let Err(error) = hub.push(&waiting, clock).await {
-            tracing::warn!(?error, user = %Party::User(waiting.user).in_log(), "a push message was not sent");
-        }
+    let first = news.for_each_concurrent(parallel_max, |(hub, waiting)| async move {
+        warn_of(hub.push(&waiting, clock).await, &waiting.user);
     });
-    shutdown.run_until_cancelled(work).await;
+    let attempts = unfold(hub, |hub| async move {
+        let next = hub.pushes.next_later(|| hub.clock.now()).await;
+        Some(((Arc::clone(&hub), next), hub))
+    });
+    let later = attempts.for_each_concurrent(parallel_max, |(hub, attempt)| async move {
+        let user = attempt.user.clone();
+        warn_of(hub.push_later(attempt, clock).await, &user);
+    });
+    shutdown.run_until_cancelled(async { tokio::join!(first, later) }).await;
+}
+
+fn warn_of(sent: Result<(), DomainError>, user: &UserId) {
+    if let Err(error) = sent {
+        tracing::warn!(?error, user = %Party::User(user.clone()).in_log(), "a push message was not sent");
+    }
 }
 
 impl Hub {
@@ -124,8 +224,11 @@ impl Hub {
     ) -> Result<(), DomainError> {
         let off = || DomainError::invalid("endpoint", "cannot be set: the operator of this hub sends no push messages");
         let sender = self.pushes.sender.as_ref().ok_or_else(off)?;
-        sender.check(&subscription.endpoint).map_err(|_| {
-            DomainError::invalid("endpoint", "must be an https address of a public push service, on the usual port")
+        sender.check(subscription).map_err(|error| match error {
+            PushError::Key => DomainError::invalid("p256dh", "must be a point of the curve P-256"),
+            _ => {
+                DomainError::invalid("endpoint", "must be an https address of a public push service, on the usual port")
+            }
         })?;
         self.check_room(0)?;
         let is_login = self.token_party(token, now).await? == Some(Party::User(user.clone()))
@@ -169,47 +272,63 @@ impl Hub {
         if has_arrived {
             return Ok(());
         }
-        let pushes = self.store.pushes(&waiting.user, clock()).await?;
-        let send = |push: StoredPush| async move {
-            match self.push_to(sender, &push.subscription, waiting.news, clock).await {
-                Ok(()) => Ok(()),
-                Err(error) if error.is_final() => {
-                    let (token, endpoint) = (&push.token_hash, &push.subscription.endpoint);
-                    self.store.delete_push(&waiting.user, token, Some(endpoint)).await.map_err(DomainError::from)
-                }
-                Err(error) => Err(DomainError::internal(error)),
+        let mut attempts = Vec::new();
+        for to in self.store.pushes(&waiting.user, clock()).await? {
+            let (user, news) = (waiting.user.clone(), waiting.news);
+            let is_failing = self.pushes.is_failing(&to.token_hash);
+            let attempt = Attempt { user, news, to, before: 0, pause: seconds(self.config.push.retry_s) };
+            if is_failing {
+                self.pushes.add_later(attempt, self.clock.now());
+            } else {
+                attempts.push(self.attempt(sender, attempt, clock));
             }
-        };
-        let sent: Vec<_> = iter(pushes).map(send).buffer_unordered(self.config.push.parallel_max).collect().await;
+        }
+        let sent: Vec<_> = iter(attempts).buffer_unordered(self.config.push.parallel_max).collect().await;
         sent.into_iter().collect()
     }
 
-    /// Sends news to a browser, several times if its push service is busy or away.
-    async fn push_to(
+    /// An attempt that was put off. The subscription may have ended meanwhile.
+    async fn push_later(&self, attempt: Attempt, clock: fn() -> Timestamp) -> Result<(), DomainError> {
+        let Some(sender) = &self.pushes.sender else { return Ok(()) };
+        if !self.store.pushes(&attempt.user, clock()).await?.contains(&attempt.to) {
+            return Ok(());
+        }
+        self.attempt(sender, attempt, clock).await
+    }
+
+    /// Sends news to a browser. If its push service is busy or away, another attempt is put off.
+    async fn attempt(
         &self,
         sender: &PushSender,
-        to: &PushSubscription,
-        news: News,
+        attempt: Attempt,
         clock: fn() -> Timestamp,
-    ) -> Result<(), PushError> {
+    ) -> Result<(), DomainError> {
         let config = &self.config.push;
-        let mut pause = seconds(config.retry_s);
-        let mut tries = 1;
-        loop {
-            let error = match sender.send(to, news, clock()).await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            let asked = match &error {
-                PushError::Status { retry_after_s, .. } => seconds(retry_after_s.unwrap_or_default()),
-                _ => Duration::ZERO,
-            };
-            if !error.is_temporary() || tries >= config.tries_max || asked > seconds(config.retry_max_s) {
-                return Err(error);
+        let (token_hash, subscription) = (&attempt.to.token_hash, &attempt.to.subscription);
+        let error = match sender.send(subscription, attempt.news, clock()).await {
+            Ok(()) => {
+                self.pushes.note_outcome(token_hash, false);
+                return Ok(());
             }
-            sleep(pause.max(asked)).await;
-            pause = pause.saturating_mul(2);
-            tries += 1;
+            Err(error) => error,
+        };
+        if error.is_final() {
+            self.pushes.note_outcome(token_hash, false);
+            self.store.delete_push(&attempt.user, token_hash, Some(&subscription.endpoint)).await?;
+            return Ok(());
         }
+        self.pushes.note_outcome(token_hash, true);
+        let asked = match &error {
+            PushError::Status { retry_after_s, .. } => seconds(retry_after_s.unwrap_or_default()),
+            _ => Duration::ZERO,
+        };
+        let attempts = attempt.before + 1;
+        if !error.is_temporary() || attempts >= config.tries_max || asked > seconds(config.retry_max_s) {
+            return Err(DomainError::internal(error));
+        }
+        let due = self.clock.now() + attempt.pause.max(asked);
+        let pause = attempt.pause.saturating_mul(2);
+        self.pushes.add_later(Attempt { before: attempts, pause, ..attempt }, due);
+        Ok(())
     }
 }

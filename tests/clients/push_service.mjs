@@ -86,7 +86,7 @@ export async function pushService(names, pushed) {
     else if (name === "moved") response.writeHead(307, { Location: `${origin}/send/elsewhere` }).end();
     else if (name === "busy" && messages === 1) response.writeHead(429, { "Retry-After": "1" }).end();
     else if (name === "failing" && messages === 1) response.writeHead(503).end();
-    else if (name === "slow" && messages === 1) return;
+    else if (name === "hanging" || (name === "slow" && messages === 1)) return;
     else response.writeHead(201, { Location: `${origin}/message/1` }).end();
   });
   server.listen(0, "127.0.0.1");

@@ -132,6 +132,8 @@ async fn a_binding_records_consent_and_its_withdrawal_erases() {
         let printed = world.run(&["toy", "consent", toy.as_str().unwrap()]).await;
         assert!(printed.lines().next().unwrap().ends_with(&format!("\t{language}")), "{printed}");
     }
+    let region = world.ok("/consent_text", json!({"language": "de-DE"})).await["data"].clone();
+    assert_eq!(region["language"], "de", "a browser names the region, too");
     let other = world.ok("/consent_text", json!({"language": "fr"})).await["data"].clone();
     assert_eq!((&other["version"], &other["language"]), (&text["version"], &json!("en")));
 

@@ -203,6 +203,28 @@ async fn a_busy_push_service_is_asked_again_and_an_ended_subscription_is_deleted
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_push_service_that_never_answers_delays_no_other_user() {
+    let world = World::start_with(&[&SOON[..], &[("TOYHUB_PUSH__PARALLEL_MAX", "1")]].concat()).await;
+    let mut service = Service::start(&["hanging", "other"]).await;
+    let (mia, anna) = (world.user("mia").await, world.user("anna").await);
+    let (fluffy, rex) = (world.toy(&mia, "Fluffy").await, world.toy(&anna, "Rex").await);
+    for (user, subscription) in [&mia, &anna].into_iter().zip(&service.subscriptions) {
+        assert_eq!(subscribe(&world, user, subscription).await["code"], 0);
+    }
+    for tone in 0..3 {
+        send(&world, &fluffy, &mia, tone).await;
+        // The first attempt, or a further one.
+        assert_eq!(service.pushed().await["name"], "hanging");
+        send(&world, &rex, &anna, 10 + tone).await;
+        let mut attempts = 0;
+        while service.pushed().await["name"] != "other" {
+            attempts += 1;
+            assert!(attempts < 3, "all attempts were made before the news of another user was sent");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn push_messages_reach_no_address_of_the_hubs_network() {
     let world = World::start_with(&[("TOYHUB_PUSH__WAIT_S", "0")]).await;
     let mia = world.user("mia").await;
@@ -211,6 +233,11 @@ async fn push_messages_reach_no_address_of_the_hubs_network() {
         let key = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
         json!({"endpoint": endpoint, "p256dh": key, "auth": "BTBZMqHH6r4Tts7J_aSIgg"})
     };
+    let mut off_curve = with("https://push.example/1");
+    off_curve["p256dh"] = json!(format!("BAEB{}AQE", "AQEB".repeat(20)));
+    let answer = subscribe(&world, &mia, &off_curve).await;
+    assert_eq!(answer["code"], 1, "{answer}");
+    assert!(answer["msg"].as_str().unwrap().contains("p256dh"), "{answer}");
     for endpoint in [
         "http://push.example/1",
         "https://push.example:8443/1",

@@ -100,11 +100,12 @@ impl PushSender {
         self.key.public()
     }
 
-    /// Checks whether requests may go to an endpoint: by https, on the usual port, and not to an address that is not
-    /// public. What a name stands for is looked up for each message. Errors: `NotPermitted`, `Unreachable` for an address
-    /// that cannot be read.
-    pub fn check(&self, endpoint: &str) -> Result<(), PushError> {
-        self.target(endpoint).map(drop)
+    /// Checks a subscription: whether requests may go to its endpoint, by https, on the usual port, and not to an address
+    /// that is not public, and whether messages can be encrypted for its key. What a name stands for is looked up for each
+    /// message. Errors: `NotPermitted`, `Key`, `Unreachable` for an address that cannot be read.
+    pub fn check(&self, to: &PushSubscription) -> Result<(), PushError> {
+        self.target(&to.endpoint)?;
+        encrypt::message(to, &[], &self.random).map(drop).map_err(|_| PushError::Key)
     }
 
     fn target(&self, endpoint: &str) -> Result<Target, PushError> {
