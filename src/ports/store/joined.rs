@@ -15,7 +15,7 @@
 //! sees everything that was committed before it. A row is given to its caller by the id that the row itself has, not by
 //! its place in the result; the rows of an address book name their owner, which their reader checks.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use surrealdb::types::{Object, RecordId, RecordIdKey, SurrealValue, Value, Variables, vars};
@@ -164,11 +164,17 @@ impl Store {
     }
 
     async fn read_ids(&self, questions: Vec<Vec<RecordId>>) -> Result<Vec<Vec<Option<Row>>>, StoreError> {
-        let ids: HashSet<&RecordId> = questions.iter().flatten().collect();
-        let ids: Vec<RecordId> = ids.into_iter().cloned().collect();
+        let mut ids: Vec<RecordId> = questions.iter().flatten().cloned().collect();
+        ids.sort();
+        ids.dedup();
         let rows = self.run(BY_ID, vars! { ids: ids }).await?.rows::<Value>(0)?;
-        let found: HashMap<RecordId, Row> = rows.into_iter().filter_map(Row::of).collect();
-        let answer = |ids: Vec<RecordId>| ids.iter().map(|id| found.get(id).cloned()).collect();
+        let mut found: Vec<(RecordId, Row)> = rows.into_iter().filter_map(Row::of).collect();
+        found.sort_by(|one, other| one.0.cmp(&other.0));
+        let row = |id: &RecordId| {
+            let at = found.binary_search_by(|(other, _)| other.cmp(id)).ok()?;
+            Some(found[at].1.clone())
+        };
+        let answer = |ids: Vec<RecordId>| ids.iter().map(row).collect();
         Ok(questions.into_iter().map(answer).collect())
     }
 
