@@ -264,6 +264,11 @@ impl Hub {
     /// Sends news to the browsers of a user, unless a device of the user has it.
     async fn push(&self, waiting: &Waiting, clock: fn() -> Timestamp) -> Result<(), DomainError> {
         let Some(sender) = &self.pushes.sender else { return Ok(()) };
+        let subscriptions = self.store.pushes(&waiting.user, clock()).await?;
+        // Most users have none: nothing else is read for their messages.
+        if subscriptions.is_empty() {
+            return Ok(());
+        }
         let party = Party::User(waiting.user.clone());
         let has_arrived = match &waiting.message {
             Some(message) => self.store.has_arrived(&party, message).await?,
@@ -273,7 +278,7 @@ impl Hub {
             return Ok(());
         }
         let mut attempts = Vec::new();
-        for to in self.store.pushes(&waiting.user, clock()).await? {
+        for to in subscriptions {
             let (user, news) = (waiting.user.clone(), waiting.news);
             let is_failing = self.pushes.is_failing(&to.token_hash);
             let attempt = Attempt { user, news, to, before: 0, pause: seconds(self.config.push.retry_s) };
@@ -291,6 +296,7 @@ impl Hub {
     async fn push_later(&self, attempt: Attempt, clock: fn() -> Timestamp) -> Result<(), DomainError> {
         let Some(sender) = &self.pushes.sender else { return Ok(()) };
         if !self.store.pushes(&attempt.user, clock()).await?.contains(&attempt.to) {
+            self.pushes.note_outcome(&attempt.to.token_hash, false);
             return Ok(());
         }
         self.attempt(sender, attempt, clock).await

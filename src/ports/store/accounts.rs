@@ -52,20 +52,6 @@ struct PartyRow {
     login_epoch: Option<i64>,
 }
 
-#[derive(SurrealValue)]
-#[surreal(crate = "surrealdb::types")]
-struct PlaceRow {
-    place: String,
-    proved_at: f64,
-    seen_at: f64,
-}
-
-impl PlaceRow {
-    fn into_place(self) -> ProvenPlace {
-        ProvenPlace { place: self.place, proved_at: self.proved_at, seen_at: self.seen_at }
-    }
-}
-
 /// A party, with what decides whether a call for it needs a token.
 #[derive(Debug)]
 pub struct PartyAt {
@@ -182,8 +168,8 @@ impl Store {
             (None, None) => return Ok(None),
         };
         let only_token = row.read::<PartyRow>()?.only_token.unwrap_or(false);
-        let place = place.map(Row::read::<PlaceRow>).transpose()?;
-        Ok(Some(PartyAt { party: Party::new(kind, id), only_token, place: place.map(PlaceRow::into_place) }))
+        let place = place.map(Row::read::<ProvenPlace>).transpose()?;
+        Ok(Some(PartyAt { party: Party::new(kind, id), only_token, place }))
     }
 
     /// The login epoch of a party, which is raised when its password changes or all its tokens are revoked; none for an

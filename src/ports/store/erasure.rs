@@ -133,8 +133,8 @@ fn texts<T: ToString>(items: &[T]) -> Vec<String> {
 }
 
 impl Store {
-    /// Removes a user with its tokens, subscriptions and places, which frees the user name, and records the erasure of all other data.
-    /// Refused with `UnknownParty`.
+    /// Removes a user with its tokens, subscriptions and places, which frees the user name, and records the erasure of all
+    /// other data. Refused with `UnknownParty`.
     pub async fn begin_user_erasure(&self, user: &UserId, now: Timestamp) -> Result<(), StoreError> {
         let subject = Party::User(user.clone()).to_string();
         self.run(

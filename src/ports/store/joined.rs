@@ -51,8 +51,11 @@ pub(super) const BOOKS: [&str; 8] = [
     books!(0 1 2 3 4 5 6 7),
 ];
 
+/// The caller of a read. It gets an error only if the query was for it alone.
+type Asker<A> = oneshot::Sender<Result<A, StoreError>>;
+
 /// A read that waits, and its caller.
-type Waiting<Q, A> = (Q, oneshot::Sender<A>);
+type Waiting<Q, A> = (Q, Asker<A>);
 
 /// Reads of one kind: `Q` names what a caller reads, `A` is its answer.
 struct Joined<Q, A> {
@@ -90,14 +93,21 @@ impl<Q: Clone, A> Joined<Q, A> {
                 drop(turn);
                 break answered.await;
             }
-            // If it fails, each of its callers reads alone, and gets the error of its own read.
-            if let Ok(answers) = read(questions).await {
-                callers.into_iter().zip(answers).for_each(|(caller, answer)| drop(caller.send(answer)));
+            match read(questions).await {
+                Ok(answers) => {
+                    callers.into_iter().zip(answers).for_each(|(caller, answer)| drop(caller.send(Ok(answer))));
+                }
+                Err(error) => {
+                    // Several callers read alone, and each gets the error of its own read.
+                    if let Ok([caller]) = <[_; 1]>::try_from(callers) {
+                        drop(caller.send(Err(error)));
+                    }
+                }
             }
         };
         match found {
-            Ok(found) => Ok(found),
-            // The query failed, or its caller stopped waiting for it.
+            Ok(found) => found,
+            // The query of several failed, or its caller stopped waiting for it.
             Err(_) => {
                 let mut answers = read(vec![question]).await?;
                 answers.pop().ok_or_else(|| StoreError::Corrupt("a read has no answer".into()))
@@ -106,7 +116,7 @@ impl<Q: Clone, A> Joined<Q, A> {
     }
 
     /// The questions of the next query, and their callers, without those that have stopped waiting.
-    fn take(&self) -> (Vec<Q>, Vec<oneshot::Sender<A>>) {
+    fn take(&self) -> (Vec<Q>, Vec<Asker<A>>) {
         let mut waiting = self.waiting();
         waiting.retain(|(_, caller)| !caller.is_closed());
         let count = waiting.len().min(self.reads_max);
@@ -292,6 +302,13 @@ mod tests {
         for caller in first {
             timeout(DEADLINE, caller).await.unwrap().unwrap().unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_read_alone_that_fails_is_not_repeated() {
+        let doubling = Doubling::new(0);
+        assert!(matches!(doubling.ask(13).await, Err(StoreError::Corrupt(_))));
+        assert_eq!(doubling.queries.load(Ordering::SeqCst), 1, "a store that does not answer is not waited for twice");
     }
 
     #[tokio::test]

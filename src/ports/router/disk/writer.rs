@@ -65,8 +65,9 @@ pub(super) struct Writer {
     open_at: Instant,
 }
 
-/// Changes that are missing in the file after failed commits, and that no client repeats. They are bounded by the
-/// sessions that have ended or changed their lifetime, and by the topics of retained messages.
+/// The orders for the reopened file: changes that are missing in it after failed commits, and that no client repeats, and
+/// the deletion of messages that it may have, and that clients do repeat. They are bounded by the sessions that have ended
+/// or changed their lifetime, by the topics of retained messages, and by one commit: a file that is not open fails none.
 #[derive(Default)]
 struct Missing {
     ended: HashSet<SessionId>,
@@ -124,7 +125,7 @@ impl Missing {
         }
     }
 
-    /// The orders that write the missing changes.
+    /// All these orders.
     fn ops(&self) -> Vec<Op> {
         let messages = self.doubtful_messages.iter().map(|(session, seq)| Op::Forget { session: *session, seq: *seq });
         let ids = self.doubtful_ids.iter().map(|(session, id)| Op::Completed { session: *session, id: *id });
