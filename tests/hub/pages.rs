@@ -443,20 +443,22 @@ async fn a_refused_page_is_held_before_it_is_closed() {
     let toy = world.toy(&parent, "Fluffy").await;
     world.run(&["toy", "unbind", &toy.id]).await;
     let mut held = world.legacy_socket(&format!("/toy/{}", toy.id), None).await;
+    held.is_read().await;
     let mut flood = world.legacy_socket("/toy/undefined", None).await;
     // Nothing that they send has an effect, and too much ends them.
-    held.send(json!({"to_user": parent.id, "music": "Success.mp3"})).await;
-    for _ in 0..51 {
-        flood.send(json!({"to_user": parent.id, "music": "Success.mp3"})).await;
-    }
+    let frame = json!({"to_user": parent.id, "music": "Success.mp3"});
+    held.send(frame.clone()).await;
+    flood.send_at_once(&frame, 51).await;
     assert_eq!(flood.close_code().await, 4002);
     let mut left = world.legacy_socket("/app/null", None).await;
+    left.is_read().await;
     // There is no more room: the next one is closed at once, and the other two are still held.
     for path in ["/toy/undefined", "/app/5c8f582f268d7942f44c6703"] {
         assert_eq!(world.legacy_socket(path, None).await.close_code().await, 4500, "{path}");
     }
     assert!(left.close_is_answered().await, "who leaves is not held");
     left = world.legacy_socket("/toy/undefined", None).await;
+    left.is_read().await;
     // A stop does not wait for them.
     world.signal("TERM").await;
     assert_eq!((held.close_code().await, left.close_code().await), (4000, 4000));

@@ -560,19 +560,34 @@ impl App {
         self.socket.send(message).await.unwrap();
     }
 
-    /// Closes, and gives whether the hub has answered with its own Close before the connection ended.
+    /// Sends all frames in one write.
+    pub async fn send_at_once(&mut self, frame: &Value, times: usize) {
+        for _ in 0..times {
+            self.socket.feed(Message::text(frame.to_string())).await.unwrap();
+        }
+        self.socket.flush().await.unwrap();
+    }
+
+    /// Waits until the hub has answered a ping, so that it reads this socket.
+    pub async fn is_read(&mut self) {
+        self.socket.send(Message::Ping("read".into())).await.unwrap();
+        within("the answer to a ping", async {
+            while !matches!(self.socket.next().await.expect("the socket ended").unwrap(), Message::Pong(_)) {}
+        })
+        .await;
+    }
+
+    /// Closes, and gives whether the hub has answered with its own Close. The connection has ended then.
     pub async fn close_is_answered(mut self) -> bool {
         self.socket.send(Message::Close(None)).await.unwrap();
+        let mut answered = false;
         within("the end of the socket", async {
-            loop {
-                match self.socket.next().await {
-                    Some(Ok(Message::Close(_))) => return true,
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return false,
-                }
+            while let Some(Ok(frame)) = self.socket.next().await {
+                answered |= matches!(frame, Message::Close(_));
             }
         })
-        .await
+        .await;
+        answered
     }
 
     /// The code with which the hub closes. Its pings do not extend the deadline.
