@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config, seconds};
 use crate::domain::{Hub, Progress, erasure, housekeeping, push, reminders, rest};
 use crate::edge::http::{self, Claimed, OtherRoutes, PostRoute, SocketRoute};
+use crate::edge::line::{Connect, LoggedIn};
 use crate::edge::tasks::Tasks;
 use crate::edge::ws::{self, Apps, Handshake};
 use crate::edge::{console, control, discovery, mqtt, net, schedule, wire, xiaozhi};
@@ -42,6 +43,8 @@ pub struct Server {
     console: net::Listeners,
     conformance: net::Listeners,
     control: UnixListener,
+    /// The sound of devices with stock firmware.
+    udp: Option<Arc<xiaozhi::Udp>>,
     /// The connections of all protocols.
     places: Arc<net::Places>,
     addresses: Vec<(&'static str, SocketAddr)>,
@@ -125,7 +128,7 @@ impl Server {
         let (all, of_address) = descriptors::connections(descriptors::raise(), config.server.descriptors_reserved);
         let places = net::Places::new(all, of_address);
         // The listeners come first, so that a port in use ends the start before the database is opened.
-        let Bound { http, mqtt, console, conformance, addresses } = bind_all(&config).await?;
+        let Bound { http, mqtt, console, conformance, udp, addresses } = bind_all(&config).await?;
         let hub = open_hub(&config, progress).await?;
         hub.load_quiet_hours(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
         hub.load_toy_voices().await.map_err(|error| StartError::Part(fault(&error)))?;
@@ -139,7 +142,7 @@ impl Server {
         let socket = config.server.control_socket();
         let control = control::bind(&socket).map_err(|error| part_fault(&socket, &error))?;
         let bound =
-            Self { hub, config, http, mqtt, console, conformance, control, places, addresses, operator_password };
+            Self { hub, config, http, mqtt, console, conformance, control, udp, places, addresses, operator_password };
         Ok(bound)
     }
 
@@ -174,7 +177,7 @@ impl Server {
 
     /// Serves until `shutdown`, then ends connections, their tasks, and the store.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), String> {
-        let Self { hub, config, http, mqtt, console, conformance, control, places, addresses, .. } = self;
+        let Self { hub, config, http, mqtt, console, conformance, control, udp, places, addresses, .. } = self;
         let tasks = Tasks::default();
         let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws.clone()), tasks.clone(), shutdown.clone());
         let current = SocketRoute {
@@ -214,11 +217,21 @@ impl Server {
                 }
             }),
         };
-        let devices = match config.xiaozhi.enabled {
-            true => device_routes(&xiaozhi::Devices::new(Arc::clone(&hub), Arc::clone(&config))),
-            false => OtherRoutes::default(),
-        };
+        let mqtt_port = addresses.iter().find(|(name, _)| *name == "mqtt").map(|(_, address)| address.port());
+        let over_mqtt = udp.clone().zip(mqtt_port).map(|(udp, port)| xiaozhi::OverMqtt { udp, port });
+        let devices = config.xiaozhi.enabled.then(|| {
+            xiaozhi::Devices::new(Arc::clone(&hub), Arc::clone(&config), over_mqtt, tasks.clone())
+        });
+        let lines = devices.clone().map(|devices| -> Connect { Arc::new(move |login: LoggedIn<'_>| devices.attend(login)) });
+        let devices = devices.as_ref().map(device_routes).unwrap_or_default();
         let mut edges: JoinSet<Result<(), String>> = JoinSet::new();
+        if let Some(udp) = udp {
+            let shutdown = shutdown.clone();
+            edges.spawn(async move {
+                udp.run(shutdown).await;
+                Ok(())
+            });
+        }
         edges.spawn({
             let (hub, config, shutdown) = (Arc::clone(&hub), Arc::clone(&config), shutdown.clone());
             let (places, tasks) = (Arc::clone(&places), tasks.clone());
@@ -232,9 +245,9 @@ impl Server {
         });
         edges.spawn({
             let (hub, config, shutdown) = (Arc::clone(&hub), Arc::clone(&config), shutdown.clone());
-            let tasks = tasks.clone();
+            let shared = mqtt::Shared { places, tasks: tasks.clone(), lines };
             async move {
-                mqtt::serve(mqtt, conformance, hub, config, places, tasks, shutdown).await;
+                mqtt::serve(mqtt, conformance, hub, config, shared, shutdown).await;
                 Ok(())
             }
         });

@@ -1,5 +1,9 @@
 //! `[xiaozhi]`
 
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
 use super::settings::settings;
 
 settings! {
@@ -10,6 +14,23 @@ settings! {
         /// Address of the hub's WebSocket for such devices, such as "wss://hub.example/xiaozhi/v1/", behind a proxy; ""
         /// for the address at which a device has reached the hub.
         websocket_url: String = String::new();
+        /// The connection that devices are offered. "websocket": only during a conversation, and no port but that of
+        /// HTTP. "mqtt": always, so that a message and a reminder are played on a device that is idle; its sound comes
+        /// over UDP. "both": firmware takes MQTT, other clients choose. Firmware before 1.6.2 gets the WebSocket always.
+        transport: StockTransport = StockTransport::Websocket;
+        /// Host and port of MQTT for such devices, such as "hub.example:8883"; "" for the host at which a device has
+        /// reached the hub, and the first port of mqtt.listen. Port 8883 means TLS to the firmware, with a certificate
+        /// of a public authority; any other port means none.
+        mqtt_endpoint: String = String::new();
+        /// Address and port of the sound of devices with MQTT, over UDP.
+        udp_listen: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 8884));
+        /// Host and port that such devices send their sound to, such as "203.0.113.7:8884"; "" for the host at which a
+        /// device has reached the hub, and the port of udp_listen.
+        udp_endpoint: String = String::new();
+        /// Conversations over UDP at once.
+        udp_sessions_max: usize = 1000;
+        /// Packets of one conversation that wait for the hub; more are dropped.
+        udp_queue_packets_max: usize = 64;
         /// Seconds for which the code of a device that no user has bound is valid.
         activation_ttl_s: u64 = 15 * 60;
         /// Devices that wait for a user to bind them.
@@ -18,7 +39,7 @@ settings! {
         activations_per_address_max: usize = 32;
         /// Seconds in which a device must say hello.
         hello_timeout_s: u64 = 10;
-        /// Seconds without a word of the child or of the hub after which a conversation is ended.
+        /// Seconds without a word of the child or of the hub after which a conversation is ended, over any transport.
         silence_timeout_s: u64 = 120;
         /// Packets of 60 milliseconds that a device is sent ahead of the time at which they are played. With fewer, a
         /// stutter of the network is heard; devices keep at least five.
@@ -34,13 +55,40 @@ settings! {
     }
 }
 
+/// The connection that a device with stock firmware is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StockTransport {
+    /// The WebSocket.
+    Websocket,
+    /// MQTT, with sound over UDP.
+    Mqtt,
+    /// Both.
+    Both,
+}
+
+impl StockTransport {
+    /// Whether MQTT is offered.
+    pub fn has_mqtt(self) -> bool {
+        self != Self::Websocket
+    }
+}
+
 impl Xiaozhi {
     pub(super) fn faults(&self) -> Vec<&'static str> {
         let is_socket = ["ws://", "wss://"].iter().any(|scheme| self.websocket_url.starts_with(scheme));
         let is_wrong = !self.websocket_url.is_empty() && !is_socket;
+        let has_no_port = |endpoint: &str| {
+            let port = endpoint.rsplit_once(':').map(|(host, port)| (host.is_empty(), port.parse::<u16>()));
+            !endpoint.is_empty() && !matches!(port, Some((false, Ok(1..))))
+        };
         let too_far = self.lead_packets > LEAD_PACKETS_MAX;
         [
             is_wrong.then_some("xiaozhi.websocket_url is no WebSocket address; set ws://… or wss://…, or \"\""),
+            has_no_port(&self.mqtt_endpoint)
+                .then_some("xiaozhi.mqtt_endpoint is no host with a port; set hub.example:1883, or \"\""),
+            has_no_port(&self.udp_endpoint)
+                .then_some("xiaozhi.udp_endpoint is no host with a port; set hub.example:8884, or \"\""),
             too_far.then_some("xiaozhi.lead_packets is more than 5, which older firmware has no room for"),
         ]
         .into_iter()

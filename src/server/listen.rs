@@ -3,12 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::config::{self, ClientCertificates, Config, seconds};
 use crate::edge::net::{Listeners, Tls, TlsTerms, UnixSocket};
+use crate::edge::xiaozhi::Udp;
 use crate::edge::{http, mqtt};
 
 /// The listeners of a protocol.
@@ -18,6 +20,8 @@ pub(super) struct Bound {
     pub console: Listeners,
     /// The listener for conformance tests.
     pub conformance: Listeners,
+    /// The sound of devices with stock firmware; none if they are not offered MQTT.
+    pub udp: Option<Arc<Udp>>,
     /// The addresses of each protocol, with the bound port if the configured one is 0.
     pub addresses: Vec<(&'static str, SocketAddr)>,
 }
@@ -42,13 +46,28 @@ pub(super) async fn bind_all(config: &Config) -> Result<Bound, String> {
     if !mqtt.unix_socket.as_os_str().is_empty() {
         mqtt_listeners.add_unix(bind_unix(&mqtt.unix_socket).await?);
     }
+    let udp = bind_udp(&config.xiaozhi).await?;
+    if let Some(udp) = &udp {
+        addresses.push(("udp", udp.address().map_err(|error| fault(UDP_KEY, config.xiaozhi.udp_listen, &error))?));
+    }
     Ok(Bound {
+        udp,
         http: Listeners::new(plain, with_tls, http_tls(config).await?),
         mqtt: mqtt_listeners,
         console: Listeners::new(console, console_with_tls, console_tls(config).await?),
         conformance: Listeners::new(for_tests, Vec::new(), None),
         addresses,
     })
+}
+
+const UDP_KEY: &str = "xiaozhi.udp_listen";
+
+async fn bind_udp(config: &config::Xiaozhi) -> Result<Option<Arc<Udp>>, String> {
+    if !config.enabled || !config.transport.has_mqtt() {
+        return Ok(None);
+    }
+    let bound = Udp::bind(config).await;
+    bound.map(|udp| Some(Arc::new(udp))).map_err(|error| fault(UDP_KEY, config.udp_listen, &error))
 }
 
 fn addresses_of(listen: &[config::HttpListen]) -> Vec<SocketAddr> {

@@ -56,6 +56,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     ),
     (&["opusic_c"], &["ports/audio/opus.rs"]),
     (&["earshot"], &["ports/speech/listen.rs"]),
+    (&["aes", "ctr"], &["edge/xiaozhi/udp.rs"]),
     (&["tokio::spawn", "TaskTracker"], &["edge/tasks.rs", "service.rs"]),
 ];
 

@@ -84,3 +84,4 @@ mod upgrade;
 mod voices;
 mod world;
 mod xiaozhi;
+mod xiaozhi_mqtt;

@@ -2,11 +2,13 @@
 //! gets. It judges the hub: it drops packets outside of `speaking`, its queue is as small as that of its version, it cuts
 //! off the sound at `tts stop`, and it never sends a ping or a Close.
 
+pub mod link;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::SinkExt as _;
 use opusic_c::{Application, Channels, Decoder, Encoder, SampleRate};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,11 +16,11 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, interval_at, sleep_until};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::world::{DEADLINE, User, World, next_json, within};
+use crate::world::{DEADLINE, User, World, within};
+use link::{Heard, Link, Mqtt};
 
 pub const MAC: &str = "a0:b1:c2:d3:e4:f5";
 pub const UUID: &str = "7b8a4c3e-0f1d-4e2a-9b6c-5d4e3f2a1b0c";
@@ -48,15 +50,26 @@ pub const FIRMWARES: [Firmware; 6] = [
     Firmware { version: "1.6.6", queue: 40, layout: 3, cuts_at_stop: true },
 ];
 
-/// The post of a device.
+/// The post of a device with the newest firmware.
 pub async fn post(world: &World, path: &str, ids: (&str, &str), body: &'static str) -> (u16, Value) {
+    post_as(world, path, ids, FIRMWARES[3], body).await
+}
+
+/// The post of a device.
+pub async fn post_as(
+    world: &World,
+    path: &str,
+    ids: (&str, &str),
+    firmware: Firmware,
+    body: &'static str,
+) -> (u16, Value) {
     let request = world
         .client()
         .post(format!("{}{path}", world.http()))
         .header("Device-Id", ids.0)
         .header("Client-Id", ids.1)
         .header("Activation-Version", "1")
-        .header("User-Agent", "bread-compact-wifi/2.5.0")
+        .header("User-Agent", format!("bread-compact-wifi/{}", firmware.version))
         .header("Content-Type", "application/json")
         .body(body);
     let answer = within(path, request.send()).await.unwrap();
@@ -66,16 +79,21 @@ pub async fn post(world: &World, path: &str, ids: (&str, &str), body: &'static s
 
 /// Has a new device activated as a toy of `owner`; gives its WebSocket's address and token.
 pub async fn activate(world: &World, owner: &User, ids: (&str, &str)) -> (String, String) {
-    let (status, answer) = post(world, "/xiaozhi/ota/", ids, "{}").await;
+    let answer = activate_as(world, owner, ids, FIRMWARES[3]).await;
+    let text = |name: &str| answer["websocket"][name].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+    (text("url"), text("token"))
+}
+
+/// Has a new device activated as a toy of `owner`; gives the answer to its next check.
+pub async fn activate_as(world: &World, owner: &User, ids: (&str, &str), firmware: Firmware) -> Value {
+    let (status, answer) = post_as(world, "/xiaozhi/ota/", ids, firmware, "{}").await;
     assert_eq!(status, 200, "{answer}");
     let code = answer["activation"]["code"].as_str().unwrap();
     let binding = json!({
         "toy_name": "Robot", "baby_name": "Mia", "remark": "Dad", "user_id": owner.id, "device_key": code,
     });
     world.ok("/bind_toy", binding).await;
-    let (_, answer) = post(world, "/xiaozhi/ota/", ids, "{}").await;
-    let text = |name: &str| answer["websocket"][name].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
-    (text("url"), text("token"))
+    post_as(world, "/xiaozhi/ota/", ids, firmware, "{}").await.1
 }
 
 /// A slow link to the hub at this address: each byte takes `delay` in each direction, and no more than `bits_per_second`
@@ -122,7 +140,7 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration,
 /// A device in a conversation.
 pub struct Device {
     firmware: Firmware,
-    socket: WebSocketStream<TcpStream>,
+    pub link: Link,
     encoder: Encoder,
     decoder: Decoder,
     pub session: String,
@@ -179,6 +197,48 @@ impl Device {
         device
     }
 
+    /// Logs in over MQTT with the section of the answer to a check, idle.
+    pub async fn log_in(section: &Value, firmware: Firmware) -> Self {
+        Self::over(Link::Mqtt(Box::new(Mqtt::log_in(section, None).await)), firmware)
+    }
+
+    /// Says hello over MQTT, and takes the session of UDP.
+    pub async fn wake(&mut self) {
+        let hello = json!({
+            "type": "hello", "version": 3, "features": {"mcp": true}, "transport": "udp",
+            "audio_params": {"format": "opus", "sample_rate": 16000, "channels": 1, "frame_duration": 60},
+        });
+        self.send(hello).await;
+        let answer = self.text().await;
+        assert_eq!((&answer["type"], &answer["transport"]), (&json!("hello"), &json!("udp")), "{answer}");
+        assert_eq!(answer["audio_params"]["sample_rate"], 24000, "{answer}");
+        assert_eq!(answer["audio_params"]["frame_duration"], 60, "{answer}");
+        self.session = answer["session_id"].as_str().unwrap().to_owned();
+        self.mqtt().begin(&answer).await;
+    }
+
+    /// Ends the session.
+    pub async fn goodbye(&mut self) {
+        let session = self.session.clone();
+        self.send(json!({"session_id": session, "type": "goodbye"})).await;
+    }
+
+    pub fn mqtt(&mut self) -> &mut Mqtt {
+        let Link::Mqtt(mqtt) = &mut self.link else { panic!("it is a WebSocket") };
+        mqtt
+    }
+
+    /// A device over this link.
+    pub fn over(link: Link, firmware: Firmware) -> Self {
+        Self {
+            firmware,
+            link,
+            encoder: Encoder::new(Channels::Mono, SampleRate::Hz16000, Application::Voip).unwrap(),
+            decoder: Decoder::new(Channels::Mono, SampleRate::Hz24000).unwrap(),
+            session: String::new(),
+        }
+    }
+
     /// Opens the socket, without a hello.
     pub async fn open(url: &str, token: &str, ids: (&str, &str), firmware: Firmware) -> Self {
         let mut request = url.into_client_request().unwrap();
@@ -195,21 +255,16 @@ impl Device {
         let opened = within("the handshake", tokio_tungstenite::client_async(request, stream)).await;
         let (socket, response) = opened.unwrap();
         assert_eq!(response.status(), 101);
-        Self {
-            firmware,
-            socket,
-            encoder: Encoder::new(Channels::Mono, SampleRate::Hz16000, Application::Voip).unwrap(),
-            decoder: Decoder::new(Channels::Mono, SampleRate::Hz24000).unwrap(),
-            session: String::new(),
-        }
+        Self::over(Link::Socket { socket, layout: firmware.layout }, firmware)
     }
 
     pub async fn send(&mut self, message: Value) {
-        self.send_raw(Message::text(message.to_string())).await;
+        self.link.send(message).await;
     }
 
     pub async fn send_raw(&mut self, message: Message) {
-        self.socket.send(message).await.unwrap();
+        let Link::Socket { socket, .. } = &mut self.link else { panic!("it is no WebSocket") };
+        socket.send(message).await.unwrap();
     }
 
     pub async fn listen(&mut self, state: &str, mode: &str) {
@@ -224,20 +279,22 @@ impl Device {
 
     /// The next text of the hub.
     pub async fn text(&mut self) -> Value {
-        next_json(&mut self.socket, "a text of the hub").await
-    }
-
-    /// Whether the hub ends the conversation.
-    pub async fn is_ended(&mut self) -> bool {
-        within("the end", async {
+        within("a text of the hub", async {
             loop {
-                match self.socket.next().await {
-                    None | Some(Err(_)) | Some(Ok(Message::Close(_))) => return true,
-                    Some(Ok(_)) => {}
+                match self.link.next().await {
+                    Heard::Text(message) => return message,
+                    Heard::Sound(_) => {}
+                    Heard::End => panic!("the connection ended"),
                 }
             }
         })
         .await
+    }
+
+    /// Whether the hub ends the conversation.
+    pub async fn is_ended(&mut self) -> bool {
+        within("the end", async { while !matches!(self.link.next().await, Heard::End) {} }).await;
+        true
     }
 
     fn packet(&mut self, samples: &[f32]) -> Bytes {
@@ -245,34 +302,7 @@ impl Device {
         let mut frame = samples.to_vec();
         frame.resize(SAMPLES, 0.0);
         let size = self.encoder.encode_float_to_slice(&frame, &mut packet).unwrap();
-        let mut message = Vec::new();
-        match self.firmware.layout {
-            2 => {
-                message.extend([0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-                message.extend((size as u32).to_be_bytes());
-            }
-            3 => {
-                message.extend([0, 0]);
-                message.extend((size as u16).to_be_bytes());
-            }
-            _ => {}
-        }
-        message.extend(&packet[..size]);
-        message.into()
-    }
-
-    fn payload(&self, message: &Bytes) -> Bytes {
-        match self.firmware.layout {
-            2 => {
-                assert_eq!(u32::from_be_bytes(message[12..16].try_into().unwrap()) as usize, message.len() - 16);
-                message.slice(16..)
-            }
-            3 => {
-                assert_eq!(u16::from_be_bytes(message[2..4].try_into().unwrap()) as usize, message.len() - 4);
-                message.slice(4..)
-            }
-            _ => message.clone(),
-        }
+        Bytes::copy_from_slice(&packet[..size])
     }
 
     /// Speaks at the pace of a microphone; the button, if there is one, is pressed meanwhile. Gives the time of the end.
@@ -281,7 +311,7 @@ impl Device {
         for part in sound.chunks(SAMPLES) {
             ticks.tick().await;
             let packet = self.packet(part);
-            self.send_raw(Message::Binary(packet)).await;
+            self.link.send_sound(&packet).await;
         }
         Instant::now()
     }
@@ -311,13 +341,12 @@ impl Device {
                         (playing_until, ran_out) = (None, Some(Instant::now()));
                     }
                 }
-                message = self.socket.next() => match message.expect("the socket ended").unwrap() {
-                    Message::Binary(message) => {
+                heard = self.link.next() => match heard {
+                    Heard::Sound(packet) => {
                         if !is_speaking {
                             played.early += 1;
                             continue;
                         }
-                        let packet = self.payload(&message);
                         played.latency.get_or_insert_with(|| spoke_until.elapsed());
                         if queue >= self.firmware.queue {
                             played.overflow += 1;
@@ -345,8 +374,7 @@ impl Device {
                             played.most = played.most.max(queue);
                         }
                     }
-                    Message::Text(text) => {
-                        let message: Value = serde_json::from_str(&text).unwrap();
+                    Heard::Text(message) => {
                         assert_eq!(message["session_id"], json!(self.session), "{message}");
                         match (message["type"].as_str().unwrap(), message["state"].as_str().unwrap_or_default()) {
                             ("stt", _) => played.heard = message["text"].as_str().map(str::to_owned),
@@ -369,12 +397,11 @@ impl Device {
                             other => panic!("{other:?}: {message}"),
                         }
                     }
-                    Message::Close(close) => panic!("closed: {close:?}"),
-                    _ => {}
+                    Heard::End => panic!("the connection ended"),
                 },
                 _ = ticks.tick(), if has_microphone => {
                     let silence = self.packet(&[]);
-                    self.send_raw(Message::Binary(silence)).await;
+                    self.link.send_sound(&silence).await;
                 }
             }
         }

@@ -15,7 +15,7 @@ use crate::world::{User, World, within};
 const IDS: (&str, &str) = (MAC, UUID);
 
 /// A hub with the included model.
-async fn hub(settings: &[(&'static str, &'static str)]) -> World {
+pub async fn hub(settings: &[(&'static str, &'static str)]) -> World {
     let folder = tempfile::tempdir().unwrap();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/toyhub-commands-en.bin");
     std::fs::copy(model, folder.path().join("model.bin")).unwrap();

@@ -210,7 +210,7 @@ impl Exchange {
         let dup = delivery.stored.is_some_and(|place| place.again);
         let (topic, payload, qos) = (&publication.topic, publication.payload.bytes(), delivery.qos);
         let packet = Outgoing { topic, payload, retain, qos, dup, v5 };
-        if !packet.fits(self.terms.version, self.terms.packet_max_bytes) {
+        if !self.fits(&packet) {
             // v5 §3.1.2.11.4: it is dropped as if it had been sent.
             tracing::warn!("a message is larger than the mqtt client takes");
             return Ok(false);
@@ -233,6 +233,11 @@ impl Exchange {
             self.aliases_out.push(publication.topic.clone());
         }
         Ok(true)
+    }
+
+    /// Whether the client takes a packet of this size (v5 §3.1.2.11.4).
+    pub(super) fn fits(&self, packet: &Outgoing<'_>) -> bool {
+        packet.fits(self.terms.version, self.terms.packet_max_bytes)
     }
 
     /// The packet id of the newest message on its way to the client.

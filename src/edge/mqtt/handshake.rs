@@ -22,6 +22,7 @@ use super::{Edge, Profile};
 use crate::config::{self, seconds};
 use crate::domain::error::DomainError;
 use crate::domain::login::Admitted;
+use crate::edge::line::LoggedIn;
 use crate::edge::net::Ending;
 use crate::edge::wire::{self, age_now, now};
 use crate::ports::metrics::{METRICS, Traffic};
@@ -63,13 +64,13 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
         let admitted = admit(&connect, peer, &edge, profile).await.map_err(reject)?;
         check_will(&mut connect, &admitted, &edge).await.map_err(reject)?;
         let entered = enter(&connect, &admitted, &edge, number, patience).await.map_err(reject)?;
-        Ok::<_, Rejection>((connect, entered, wire::instant_of(admitted.expires_at)))
+        Ok::<_, Rejection>((connect, entered, admitted))
     };
     let entered = tokio::select! {
         entered = timeout(patience * 2, entered) => entered.unwrap_or(Err(Rejection::SILENT)),
         () = edge.shutdown.cancelled() => Err(Rejection::SILENT),
     };
-    let (mut connect, entered, login_ends) = match entered {
+    let (mut connect, entered, admitted) = match entered {
         Ok(entered) => entered,
         Err(rejection) => {
             METRICS.mqtt.login.add();
@@ -91,10 +92,15 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     encode::connack(connect.version, present, ConnectReturnCode::Success, properties, &mut link.output.buffer);
     // §3.1.2.10: one and a half times the keep alive; 0 turns it off.
     let silence_max = (keep_alive_s > 0).then(|| Duration::from_secs(keep_alive_s.into()) * 3 / 2);
+    let login_ends = wire::instant_of(admitted.expires_at);
     let lifetime = Lifetime { will: connect.will.take(), expiry_s: connect.expiry_s, silence_max, login_ends };
     let exchange = Exchange::new(terms, entered.memory);
+    let device = LoggedIn { client_id: &connect.client_id, username: &connect.username, admitted: &admitted, peer };
+    let plug = edge.lines.as_ref().and_then(|connect| connect(device));
     // Boxed: otherwise the task of the connection would have room for it several times.
-    Ok(Box::new(Session::new(edge, link, entered.mailbox, entered.place, exchange, lifetime, peer)))
+    let mut session = Box::new(Session::new(edge, link, entered.mailbox, entered.place, exchange, lifetime, peer));
+    session.set_plug(plug);
+    Ok(session)
 }
 
 async fn read_connect<S: AsyncRead + AsyncWrite>(

@@ -36,6 +36,7 @@ use super::net::{Bans, Client, Counted, Ending, Entrance, Listeners, Places, Pro
 use crate::config::{self, Config, seconds};
 use crate::domain::Hub;
 use crate::domain::live::QueueLimits;
+use crate::edge::line::Connect;
 use crate::edge::tasks::Tasks;
 use crate::edge::wire;
 use crate::ports::router::CloseReason;
@@ -65,7 +66,19 @@ struct Edge {
     sessions: Arc<Sessions>,
     /// Tasks that outlive their connection: delayed wills, and requests to the hub itself.
     tasks: Tasks,
+    /// The server of devices whose messages are not routed.
+    lines: Option<Connect>,
     shutdown: CancellationToken,
+}
+
+/// What this edge shares with others.
+pub struct Shared {
+    /// The connections of the process.
+    pub places: Arc<Places>,
+    /// The tasks of all edges.
+    pub tasks: Tasks,
+    /// The server of devices with stock firmware, which exchange messages with the hub without topics.
+    pub lines: Option<Connect>,
 }
 
 impl Edge {
@@ -95,8 +108,8 @@ impl Protocol for Mqtt {
 }
 
 /// Serves MQTT clients until `shutdown`, and returns when every connection has ended; work that outlives a connection
-/// runs in `tasks`. `conformance` is for tests, and requires no credentials: its addresses must be loopback addresses.
-/// `places` limits the connections of the process.
+/// runs in the tasks of `shared`. `conformance` is for tests, and requires no credentials: its addresses must be loopback
+/// addresses.
 ///
 /// Dropping the future ends all connections at once.
 pub async fn serve(
@@ -104,12 +117,12 @@ pub async fn serve(
     conformance: Listeners,
     hub: Arc<Hub>,
     config: Arc<Config>,
-    places: Arc<Places>,
-    tasks: Tasks,
+    shared: Shared,
     shutdown: CancellationToken,
 ) {
+    let Shared { places, tasks, lines } = shared;
     let sessions = Arc::new(Sessions::restore(&hub, wire::age_now()));
-    let edge = Arc::new(Edge { hub, config: Arc::new(config.mqtt.clone()), sessions, tasks, shutdown });
+    let edge = Arc::new(Edge { hub, config: Arc::new(config.mqtt.clone()), sessions, tasks, lines, shutdown });
     let terms = terms(&config, places);
     let for_tests = Terms { bans: None, ..terms.clone() };
     let protocol = |profile| Arc::new(Mqtt { edge: Arc::clone(&edge), profile });

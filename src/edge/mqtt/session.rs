@@ -24,12 +24,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
 use super::connect::Will;
-use super::encode;
+use super::encode::{self, Outgoing, V5Publish};
 use super::exchange::Exchange;
 use super::link::Link;
 use super::reason::{End, Fault};
@@ -41,6 +41,7 @@ use super::{Edge, Ending, wills};
 use crate::domain::error::DomainError;
 use crate::domain::live::Ticket;
 use crate::domain::{Delivery, Incoming, Mailbox};
+use crate::edge::line::Plug;
 use crate::edge::net::note_party;
 use crate::edge::wire::age_now;
 use crate::model::{MessageId, QoS};
@@ -102,6 +103,8 @@ pub(super) struct Session<S> {
     receipts: Vec<(u16, MessageId)>,
     /// The queue of its requests to the hub itself; most clients have none.
     desk: Option<Desk>,
+    /// The line of a device whose messages are not routed.
+    plug: Option<Box<Plug>>,
 }
 
 impl<S: AsyncRead + AsyncWrite> Session<S> {
@@ -130,7 +133,13 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             peer,
             receipts: Vec::new(),
             desk: None,
+            plug: None,
         }
+    }
+
+    /// The messages of the client go over this line.
+    pub(super) fn set_plug(&mut self, plug: Option<Plug>) {
+        self.plug = plug.map(Box::new);
     }
 
     /// Serves the client until its connection has ended.
@@ -156,7 +165,8 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 // Packets that arrive meanwhile are not read: the keep alive is measured from the next read on.
                 self.heard_at = Instant::now();
             }
-            let Self { link: Link { input, output }, mailbox, exchange, pending, waiting, .. } = &mut *self;
+            let Self { link: Link { input, output }, mailbox, exchange, pending, waiting, plug, .. } = &mut *self;
+            let takes_messages = !output.is_full();
             let takes_deliveries = exchange.takes_deliveries() && !output.is_full();
             let delivery = async { if takes_deliveries { mailbox.recv().await } else { mailbox.closed().await } };
             tokio::select! {
@@ -171,6 +181,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                     // Not only whole packets: a large one may take longer than the keep alive on a slow link.
                     Ok(_) => self.heard_at = Instant::now(),
                 },
+                message = next_of(plug), if takes_messages => self.send_down(message)?,
                 incoming = delivery => self.take(incoming).await?,
                 () = &mut alarm => {
                     let now = Instant::now();
@@ -274,6 +285,19 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             && let Some(message) = publication.payload.message()
         {
             self.receipts.push((id, message.clone()));
+        }
+        Ok(())
+    }
+
+    /// Sends a message of the line, of which there is an end.
+    fn send_down(&mut self, message: Option<Bytes>) -> Result<(), End> {
+        let (Some(plug), Some(message)) = (&self.plug, message) else { return Err(End::Closed(CloseReason::Revoked)) };
+        let (qos, version) = (QoS::AtMostOnce, self.exchange.version());
+        let (topic, payload, v5) = (plug.topic(), &message[..], V5Publish::default());
+        let packet = Outgoing { topic, payload, retain: false, qos, dup: false, v5 };
+        if self.exchange.fits(&packet) {
+            packet.write(version, 0, &mut self.link.output.buffer);
+            METRICS.mqtt_messages.sent[qos as usize].add();
         }
         Ok(())
     }
@@ -403,6 +427,14 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             encode::disconnect(code, &mut link.output.buffer);
         }
         link.close().await;
+    }
+}
+
+/// The next message of the line. Cancel-safe.
+async fn next_of(plug: &mut Option<Box<Plug>>) -> Option<Bytes> {
+    match plug {
+        Some(plug) => plug.next().await,
+        None => pending().await,
     }
 }
 

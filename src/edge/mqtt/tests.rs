@@ -19,6 +19,10 @@ fn plain(listener: Option<TcpListener>) -> Listeners {
     Listeners::new(Vec::from_iter(listener), Vec::new(), None)
 }
 
+fn shared() -> Shared {
+    Shared { places: Places::new(100, 100), tasks: Tasks::default(), lines: None }
+}
+
 #[tokio::test]
 async fn a_connection_ends_with_its_token() {
     let config = Config::default();
@@ -34,8 +38,7 @@ async fn a_connection_ends_with_its_token() {
         none,
         Arc::new(hub),
         Arc::new(config),
-        Places::new(100, 100),
-        Tasks::default(),
+        shared(),
         shutdown.clone(),
     ));
 
@@ -96,8 +99,7 @@ async fn a_login_that_crosses_a_revocation_is_refused() {
             none,
             Arc::clone(&hub),
             Arc::new(config),
-            Places::new(100, 100),
-            Tasks::default(),
+            shared(),
             shutdown.clone(),
         ));
 
@@ -172,8 +174,7 @@ async fn a_full_disk_delays_a_message_of_qos_2_and_doubles_none() {
         for_tests,
         Arc::new(hub),
         Arc::new(config),
-        Places::new(100, 100),
-        Tasks::default(),
+        shared(),
         shutdown.clone(),
     ));
 

@@ -1,16 +1,23 @@
 //! The check of a device at its start, and the poll of one that waits to be bound.
 //!
 //! The answers follow `main/ota.cc` of the firmware: an answer of status 200 is success, whatever it says, so a failure has
-//! another status; a device that is not bound needs a `challenge`, or it does not poll; and a member of `websocket` with a
+//! another status; a device that is not bound needs a `challenge`, or it does not poll; and a member of `websocket` or `mqtt` with a
 //! name of more than 15 letters would make it restart for ever.
+//!
+//! Firmware that gets both sections takes MQTT. Before 1.6.2 the port of MQTT is fixed, so older firmware gets the
+//! WebSocket only.
+
+use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::{Devices, Names, SOCKET_PATHS};
+use super::client_name::{ClientName, TOPIC_UP};
+use super::{Devices, Names, OverMqtt, SOCKET_PATHS};
+use crate::config::StockTransport;
 use crate::domain::error::DomainError;
 use crate::domain::{CheckIn, Origin};
 use crate::edge::wire;
-use crate::model::Secret;
+use crate::model::{Secret, StockIdentity};
 
 /// What a device sends when it starts.
 #[derive(Debug)]
@@ -30,6 +37,38 @@ pub struct Started {
 /// The status of HTTP, and the body.
 pub type Answer = (u16, Value);
 
+/// The version of a firmware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Firmware([u32; 3]);
+
+impl Firmware {
+    /// The first version with a port of MQTT in its answer.
+    const WITH_MQTT_PORT: Self = Self([1, 6, 2]);
+    /// The first version that plays a sound by its address while it is idle.
+    pub(super) const WITH_NOTIFY: Self = Self([2, 5, 0]);
+
+    /// Up to three numbers with dots between them; none for any other text.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut numbers = [0; 3];
+        let mut parts = text.split('.');
+        for (number, part) in numbers.iter_mut().zip(&mut parts) {
+            // A build may have a name: 2.5.0-rc1.
+            let digits = part.split('-').next()?;
+            *number = digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())??;
+        }
+        Some(Self(numbers))
+    }
+}
+
+impl fmt::Display for Firmware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [major, minor, patch] = self.0;
+        write!(f, "{major}.{minor}.{patch}")
+    }
+}
+
+/// Seconds without a packet after which a device with MQTT sends a ping.
+const KEEP_ALIVE_S: u32 = 240;
 /// The poll after which a device begins again, in milliseconds.
 const TIMEOUT_MS: u32 = 30_000;
 
@@ -45,7 +84,7 @@ impl Devices {
         };
         let checked = self.hub.check_in(&identity, started.from).await;
         match checked {
-            Ok(CheckIn::Bound { secret, .. }) => (200, self.bound(&started, &url, &secret)),
+            Ok(CheckIn::Bound { secret, .. }) => (200, self.bound(&started, &identity, &url, &secret)),
             Ok(CheckIn::Waiting(code)) => {
                 let host = started.host.unwrap_or_default();
                 let activation = json!({
@@ -73,17 +112,52 @@ impl Devices {
         }
     }
 
-    fn bound(&self, started: &Started, url: &str, secret: &Secret) -> Value {
+    fn bound(&self, started: &Started, identity: &StockIdentity, url: &str, secret: &Secret) -> Value {
         let version = started.agent.as_deref().and_then(|agent| agent.rsplit_once('/')).map(|(_, version)| version);
-        let mut answer = json!({
-            "server_time": self.time(),
-            "websocket": {"url": url, "token": secret.reveal()},
-        });
+        let mut answer = json!({"server_time": self.time()});
+        let firmware = version.and_then(Firmware::parse);
+        let mqtt = self.mqtt.as_ref().filter(|_| firmware.is_some_and(|version| version >= Firmware::WITH_MQTT_PORT));
+        let mqtt = mqtt.and_then(|mqtt| self.mqtt_section(mqtt, started, identity, firmware, secret));
+        if mqtt.is_none() || self.config.xiaozhi.transport != StockTransport::Mqtt {
+            answer["websocket"] = json!({"url": url, "token": secret.reveal()});
+        }
+        if let Some(mqtt) = mqtt {
+            answer["mqtt"] = mqtt;
+        }
         // Its own version again: nothing new. Without it, it reads no more of the answer before 1.6.
         if let Some(version) = version.filter(|version| version.starts_with(|letter: char| letter.is_ascii_digit())) {
             answer["firmware"] = json!({"version": version, "url": ""});
         }
         answer
+    }
+
+    /// How the device connects over MQTT; none if the address at which it has reached the hub is unknown.
+    fn mqtt_section(
+        &self,
+        mqtt: &OverMqtt,
+        started: &Started,
+        identity: &StockIdentity,
+        firmware: Option<Firmware>,
+        secret: &Secret,
+    ) -> Option<Value> {
+        let scheme = if started.is_encrypted { "https" } else { "http" };
+        let address = format!("{scheme}://{}", started.host.as_deref()?);
+        let name = ClientName { identity: identity.clone(), firmware, address };
+        // The firmware understands no other hosts either.
+        let name = ClientName::read(&name.write())?;
+        let endpoint = match self.config.xiaozhi.mqtt_endpoint.as_str() {
+            "" => format!("{}:{}", name.host(), mqtt.port),
+            configured => configured.to_owned(),
+        };
+        Some(json!({
+            "endpoint": endpoint,
+            "client_id": name.write(),
+            "username": self.hub.stock_key(identity).as_str(),
+            "password": secret.reveal(),
+            "publish_topic": TOPIC_UP,
+            "subscribe_topic": name.topic_down(),
+            "keepalive": KEEP_ALIVE_S,
+        }))
     }
 
     fn time(&self) -> Value {
@@ -117,4 +191,20 @@ fn refusal(error: &DomainError) -> Answer {
         _ => 503,
     };
     (status, failure(&error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        let of = |text| Firmware::parse(text).unwrap();
+        assert!(of("1.6.1") < Firmware::WITH_MQTT_PORT && of("1.10.0") > Firmware::WITH_MQTT_PORT);
+        assert!(of("2.4.9") < Firmware::WITH_NOTIFY && of("2.5") >= Firmware::WITH_NOTIFY);
+        assert_eq!(of("2.5.0-rc1").to_string(), "2.5.0");
+        for text in ["", "v2.5.0", "2..1", "2.x", "-1", "99999999999"] {
+            assert_eq!(Firmware::parse(text), None, "{text}");
+        }
+    }
 }

@@ -18,19 +18,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
 use super::End;
-use super::frame::{Content, Layout};
 use super::message::{Hello, Messages, Mode, Said, volume_in};
-use super::socket::Socket;
 use super::speaking::{Next, Part, Speaking};
+use super::transport::{Received, Transport};
 use crate::config::{Config, seconds};
 use crate::domain::error::DomainError;
 use crate::domain::reminders::ReminderVoice;
-use crate::domain::turn::{Answered, EndedBy, Heard, PACKET_MS, PACKETS_HZ, Packet, Turn};
+use crate::domain::turn::{Answered, EndedBy, Heard, Packet, Turn};
 use crate::domain::{Hub, Incoming, Mailbox, Payload};
 use crate::edge::wire;
 use crate::model::{Event, Party, Secret, ToyCommand, ToyId};
@@ -50,13 +47,12 @@ const SESSION_DIGITS: usize = 16;
 type Deciding = Pin<Box<dyn Future<Output = Result<Answered, DomainError>> + Send>>;
 
 /// One device.
-pub(super) struct Conversation<'a, S> {
+pub(super) struct Conversation<'a, T> {
     hub: &'a Arc<Hub>,
     config: &'a Config,
-    socket: &'a mut Socket<S>,
+    device: &'a mut T,
     toy: ToyId,
     hello: Hello,
-    layout: Layout,
     messages: Messages,
     mode: Mode,
     turn: Option<Turn>,
@@ -81,7 +77,7 @@ pub(super) struct Conversation<'a, S> {
 
 /// What happened.
 enum Step {
-    Message(Option<Result<Message, SocketError>>),
+    Received(Result<Received, End>),
     Incoming(Incoming),
     Speech(Next),
     Heard(Result<Heard, DomainError>),
@@ -91,36 +87,40 @@ enum Step {
     Silence,
 }
 
-impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
-    /// Waits for the hello of a device, and answers it.
+/// Waits for the hello of a device, which is its first message.
+pub(super) async fn hello_of(device: &mut impl Transport, config: &Config) -> Result<Hello, End> {
+    let deadline = Instant::now() + seconds(config.xiaozhi.hello_timeout_s);
+    loop {
+        let received = timeout_at(deadline, device.next()).await.map_err(|_| End::Close)?;
+        if let Received::Text(text) = received?
+            && let Some(Said::Hello(hello)) = Said::read(&text)
+        {
+            return Ok(hello);
+        }
+    }
+}
+
+impl<'a, T: Transport> Conversation<'a, T> {
+    /// Answers the hello of a device.
     pub(super) async fn open(
         hub: &'a Arc<Hub>,
         config: &'a Config,
-        socket: &'a mut Socket<S>,
+        device: &'a mut T,
         toy: ToyId,
+        hello: Hello,
     ) -> Result<Self, End> {
-        let deadline = Instant::now() + seconds(config.xiaozhi.hello_timeout_s);
-        let hello = loop {
-            let message = timeout_at(deadline, socket.next()).await.map_err(|_| End::Close)?;
-            if let Message::Text(text) = message.ok_or(End::Gone)??
-                && let Some(Said::Hello(hello)) = Said::read(text.as_bytes())
-            {
-                break hello;
-            }
-        };
         let session: String = Secret::random().reveal().chars().take(SESSION_DIGITS).collect();
+        device.greet(&hello, &session).await?;
         let messages = Messages { session };
-        socket.send(&messages.hello(hello.version, PACKETS_HZ, PACKET_MS)).await?;
         let now = Instant::now();
         Ok(Self {
             _voice: hub.speak_reminders(&toy),
             unasked: Unasked::new(now),
             hub,
             config,
-            socket,
+            device,
             toy,
             hello,
-            layout: Layout::of_version(hello.version),
             messages,
             mode: Mode::Auto,
             turn: None,
@@ -137,7 +137,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         })
     }
 
-    /// Serves the device until the connection ends.
+    /// The messages of its session.
+    pub(super) fn messages(&self) -> &Messages {
+        &self.messages
+    }
+
+    /// Serves the device until the conversation ends.
     pub(super) async fn run(&mut self, mailbox: &mut Mailbox) -> End {
         loop {
             let step = self.step(mailbox).await;
@@ -155,7 +160,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         tokio::select! {
             biased;
             next = speech(&mut self.speaking) => Step::Speech(next),
-            message = self.socket.next() => Step::Message(message),
+            received = self.device.next() => Step::Received(received),
             heard = heard(&mut self.turn) => Step::Heard(heard),
             answered = decided(&mut self.deciding) => Step::Answered(answered),
             incoming = mailbox.recv() => Step::Incoming(incoming),
@@ -167,11 +172,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
 
     async fn take(&mut self, step: Step) -> Result<(), End> {
         match step {
-            Step::Message(message) => match message.ok_or(End::Gone)?? {
-                Message::Text(text) => self.take_text(text.as_bytes()).await,
-                Message::Binary(message) => self.take_binary(&message).await,
-                Message::Close(_) => Err(End::Gone),
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
+            Step::Received(received) => match received? {
+                Received::Text(text) => self.take_text(&text).await,
+                Received::Sound(packet) => self.take_sound(&packet).await,
             },
             Step::Speech(next) => self.speak(next).await,
             Step::Heard(heard) => self.end_turn(heard).await,
@@ -203,8 +206,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         };
         match said {
             Said::Hello(hello) => {
-                (self.hello, self.layout) = (hello, Layout::of_version(hello.version));
-                self.socket.send(&self.messages.hello(hello.version, PACKETS_HZ, PACKET_MS)).await
+                self.hello = hello;
+                self.device.greet(&hello, &self.messages.session).await
             }
             Said::Start(mode) => self.listen(mode).await,
             Said::Stop => {
@@ -220,33 +223,30 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                 self.interrupt(true).await
             }
             Said::Tool(answer) => self.take_tool_answer(&answer).await,
+            // The end of an earlier session may come late.
+            Said::Goodbye(session) if session.as_ref().is_none_or(|id| *id == self.messages.session) => Err(End::Left),
+            Said::Goodbye(_) => Ok(()),
             Said::Other => Ok(()),
         }
     }
 
-    async fn take_binary(&mut self, message: &[u8]) -> Result<(), End> {
+    async fn take_sound(&mut self, packet: &[u8]) -> Result<(), End> {
         if !self.rate.has_room() {
             return Ok(());
         }
-        match self.layout.read(message) {
-            Some(Content::Sound(packet)) => {
-                let Some(turn) = &mut self.turn else { return Ok(()) };
-                turn.push(if self.hello.sends_samples { Packet::Pcm(packet) } else { Packet::Opus(packet) });
-                let has_begun = turn.has_begun();
-                (self.heard_until, self.is_in_gap) = (Instant::now(), false);
-                if has_begun {
-                    self.lively = self.heard_until;
-                    // A child that speaks while the hub does.
-                    if self.mode == Mode::Realtime && self.speaking.is_some() {
-                        self.note_stopped().await;
-                        self.interrupt(true).await?;
-                    }
-                }
-                Ok(())
+        let Some(turn) = &mut self.turn else { return Ok(()) };
+        turn.push(if self.hello.sends_samples { Packet::Pcm(packet) } else { Packet::Opus(packet) });
+        let has_begun = turn.has_begun();
+        (self.heard_until, self.is_in_gap) = (Instant::now(), false);
+        if has_begun {
+            self.lively = self.heard_until;
+            // A child that speaks while the hub does.
+            if self.mode == Mode::Realtime && self.speaking.is_some() {
+                self.note_stopped().await;
+                self.interrupt(true).await?;
             }
-            Some(Content::Json(text)) => self.take_text(text).await,
-            None => Ok(()),
         }
+        Ok(())
     }
 
     /// The device listens.
@@ -290,9 +290,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         };
         self.lively = Instant::now();
         if let Some(text) = heard.text() {
-            self.socket.send(&self.messages.heard(text)).await?;
+            self.device.send(&self.messages.heard(text)).await?;
         }
-        self.socket.send(&self.messages.face("happy")).await?;
+        self.device.send(&self.messages.face("happy")).await?;
         self.begin_speaking().await?;
         let (hub, toy, friend) = (Arc::clone(self.hub), self.toy.clone(), self.message_to.take());
         let sound = turn.sound();
@@ -308,7 +308,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
 
     /// Tells the device that the hub speaks. What it says is not decided yet.
     async fn begin_speaking(&mut self) -> Result<(), End> {
-        self.socket.send(&self.messages.speech("start")).await?;
+        self.device.send(&self.messages.speech("start")).await?;
         let xiaozhi = &self.config.xiaozhi;
         let play_out = Duration::from_millis(xiaozhi.play_out_ms);
         self.speaking = Some(Speaking::new(Instant::now(), xiaozhi.lead_packets, play_out));
@@ -332,8 +332,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     async fn speak(&mut self, next: Next) -> Result<(), End> {
         self.lively = Instant::now();
         match next {
-            Next::Part(Part::Sentence(text)) => self.socket.send(&self.messages.sentence(&text)).await,
-            Next::Part(Part::Packet(packet, at_ms)) => self.socket.send_binary(self.layout.write(&packet, at_ms)).await,
+            Next::Part(Part::Sentence(text)) => self.device.send(&self.messages.sentence(&text)).await,
+            Next::Part(Part::Packet(packet, at_ms)) => self.device.send_sound(&packet, at_ms).await,
             Next::Part(Part::Done(done)) => {
                 self.unasked.note_told_one(&done);
                 self.note_told(done).await;
@@ -361,7 +361,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
 
     async fn send_stop(&mut self) -> Result<(), End> {
         self.is_start_due = true;
-        self.socket.send(&self.messages.speech("stop")).await
+        self.device.send(&self.messages.speech("stop")).await
     }
 
     /// Shows why there is no answer, and ends the turn.
@@ -375,14 +375,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         if let DomainError::Internal(cause) = error {
             tracing::error!(%cause, "answer to a device");
         }
-        self.socket.send(&self.messages.alert(&message)).await
+        self.device.send(&self.messages.alert(&message)).await
     }
 
     async fn take_incoming(&mut self, incoming: Incoming) -> Result<(), End> {
         let delivery = match incoming {
             Incoming::Delivery(delivery) => delivery,
             Incoming::Backlog => return Ok(()),
-            Incoming::Closed(_) => return Err(End::Close),
+            Incoming::Closed(_) => return Err(End::Closed),
         };
         let Payload::Event(announced) = &delivery.publication.payload else { return Ok(()) };
         match announced.event() {
@@ -416,7 +416,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
 
     async fn call_tool(&mut self, name: &str, arguments: Value) -> Result<(), End> {
         self.calls += 1;
-        self.socket.send(&self.messages.call_tool(self.calls, name, arguments)).await
+        self.device.send(&self.messages.call_tool(self.calls, name, arguments)).await
     }
 }
 

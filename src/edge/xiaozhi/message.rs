@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::domain::turn::{PACKET_MS, PACKETS_HZ};
 use crate::edge::body;
 
 /// How a turn ends.
@@ -28,6 +29,8 @@ pub(super) enum Said {
     Abort,
     /// An answer of one of its tools.
     Tool(Value),
+    /// The device ends the session, or the one that it names.
+    Goodbye(Option<String>),
     /// Any other, which has no effect.
     Other,
 }
@@ -62,9 +65,35 @@ impl Said {
             ("listen", "stop") => Self::Stop,
             ("abort", _) => Self::Abort,
             ("mcp", _) => Self::Tool(message["payload"].clone()),
+            ("goodbye", _) => Self::Goodbye(message["session_id"].as_str().map(str::to_owned)),
             _ => Self::Other,
         })
     }
+}
+
+/// The answer to the hello over a WebSocket, with the form of the sound that the hub sends.
+pub(super) fn hello_over_socket(version: u64, session: &str) -> Value {
+    json!({
+        "type": "hello", "version": version, "transport": "websocket", "session_id": session, "audio_params": sound_sent(),
+    })
+}
+
+/// The answer to the hello over MQTT, with the session of UDP: where the device sends its sound, the key, and the beginning
+/// of its packets.
+pub(super) fn hello_over_udp(session: &str, endpoint: (&str, u16), (key, nonce): (String, String)) -> Value {
+    let (server, port) = endpoint;
+    let udp = json!({"server": server, "port": port, "encryption": "aes-128-ctr", "key": key, "nonce": nonce});
+    json!({
+        "type": "hello", "version": UDP_VERSION, "transport": "udp", "session_id": session,
+        "audio_params": sound_sent(), "udp": udp,
+    })
+}
+
+/// The version of a hello over MQTT.
+const UDP_VERSION: u64 = 3;
+
+fn sound_sent() -> Value {
+    json!({"format": "opus", "sample_rate": PACKETS_HZ, "channels": 1, "frame_duration": PACKET_MS})
 }
 
 /// The messages of the hub, all with the id of the session.
@@ -73,12 +102,6 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    /// The answer to the hello, with the form of the sound that the hub sends.
-    pub(super) fn hello(&self, version: u64, rate_hz: u32, packet_ms: u32) -> Value {
-        let sound = json!({"format": "opus", "sample_rate": rate_hz, "channels": 1, "frame_duration": packet_ms});
-        json!({"type": "hello", "version": version, "transport": "websocket", "session_id": self.session, "audio_params": sound})
-    }
-
     /// The words of the child, for its display.
     pub(super) fn heard(&self, text: &str) -> Value {
         json!({"type": "stt", "text": text, "session_id": self.session})
@@ -97,6 +120,11 @@ impl Messages {
     /// The sentence that follows.
     pub(super) fn sentence(&self, text: &str) -> Value {
         json!({"type": "tts", "state": "sentence_start", "text": text, "session_id": self.session})
+    }
+
+    /// The hub ends the session.
+    pub(super) fn goodbye(&self) -> Value {
+        json!({"type": "goodbye", "session_id": self.session})
     }
 
     /// A failure, as text on the display.
@@ -137,6 +165,8 @@ mod tests {
             (r#"{"type":"listen","state":"stop"}"#, Some(Said::Stop)),
             (r#"{"type":"listen","state":"detect","text":"hi"}"#, Some(Said::Other)),
             (r#"{"type":"abort","reason":"wake_word_detected"}"#, Some(Said::Abort)),
+            (r#"{"type":"goodbye","session_id":"x"}"#, Some(Said::Goodbye(Some("x".into())))),
+            (r#"{"type":"goodbye"}"#, Some(Said::Goodbye(None))),
             (r#"{"type":"iot","states":[]}"#, Some(Said::Other)),
             (r#"{"type":7}"#, Some(Said::Other)),
             ("[]", Some(Said::Other)),

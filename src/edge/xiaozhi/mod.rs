@@ -2,7 +2,7 @@
 //! a WebSocket. docs/xiaozhi.md is for families.
 //!
 //! 1. At its start a device posts a description of itself (`check`). One that nobody has bound gets six digits, which a
-//!    user enters in the app; one that is a toy gets the address of the WebSocket and the secret to log in with.
+//!    user enters in the app; one that is a toy gets the address of the WebSocket, or of MQTT, and the secret to log in.
 //! 2. When a child wakes it or presses its button, it opens the WebSocket and says hello (`hello`), and then sends its
 //!    microphone as packets of Opus, which `frame` takes from the binary messages.
 //! 3. `conversation` is one task and one loop for each device. It passes the packets to a
@@ -12,29 +12,43 @@
 //! Reminders and the notice of unread messages are said without being asked (`conversation/unasked`), on a connection that
 //! is open.
 //!
-//! The device connects only for a conversation, never sends a ping, and ends by closing the connection without a frame.
+//! Over a WebSocket, the device connects only for a conversation, never sends a ping, and ends by closing the connection
+//! without a frame. Over MQTT (`attendant`) it is always connected, says hello for each conversation, and its sound comes
+//! over `udp`. `transport` is what a conversation needs of both.
 
+mod attendant;
 mod check;
+mod client_name;
 mod conversation;
 mod frame;
 mod message;
 mod pace;
 mod socket;
 mod speaking;
+mod transport;
+mod udp;
 
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::Error as SocketError;
+use tracing::Instrument as _;
 
 use crate::config::Config;
 use crate::domain::error::DomainError;
-use crate::domain::{Hub, Origin};
+use crate::domain::live::QueueLimits;
+use crate::domain::{Hub, Mailbox, Origin};
+use crate::domain::login::Admitted;
+use crate::edge::line::{LoggedIn, Plug, line};
+use crate::edge::tasks::Tasks;
 use crate::edge::wire;
 use crate::model::{Malformed, Party, Secret, StockIdentity, ToyId};
+use attendant::Attendant;
 pub use check::{Answer, Started};
-use conversation::Conversation;
+use client_name::ClientName;
+use conversation::{Conversation, hello_of};
 use socket::Socket;
+pub use udp::Udp;
 
 /// Where devices check in.
 pub const CHECK_PATHS: [&str; 2] = ["/xiaozhi/ota/", "/xiaozhi/ota"];
@@ -63,6 +77,16 @@ impl Names {
 pub struct Devices {
     hub: Arc<Hub>,
     config: Arc<Config>,
+    mqtt: Option<OverMqtt>,
+    tasks: Tasks,
+}
+
+/// What devices with MQTT need.
+pub struct OverMqtt {
+    /// The socket of their sound.
+    pub udp: Arc<Udp>,
+    /// The port of the broker.
+    pub port: u16,
 }
 
 /// The end of a connection.
@@ -70,8 +94,12 @@ pub struct Devices {
 enum End {
     /// It is lost, or the device has closed it.
     Gone,
+    /// The device has ended the conversation.
+    Left,
     /// The hub ends the conversation.
     Close,
+    /// The hub ends the connection: its login was revoked, or the hub stops.
+    Closed,
 }
 
 impl From<SocketError> for End {
@@ -84,13 +112,28 @@ impl From<SocketError> for End {
 }
 
 impl Devices {
-    /// The edge over `hub`.
-    pub fn new(hub: Arc<Hub>, config: Arc<Config>) -> Arc<Self> {
-        Arc::new(Self { hub, config })
+    /// The edge over `hub`. Without `mqtt`, devices are offered the WebSocket only.
+    pub fn new(hub: Arc<Hub>, config: Arc<Config>, mqtt: Option<OverMqtt>, tasks: Tasks) -> Arc<Self> {
+        Arc::new(Self { hub, config, mqtt, tasks })
+    }
+
+    /// Serves a client of MQTT, if it has the name of a device with stock firmware, and its key.
+    pub fn attend(self: &Arc<Self>, login: LoggedIn<'_>) -> Option<Plug> {
+        self.mqtt.as_ref()?;
+        let name = ClientName::read(login.client_id)?;
+        let Party::Toy(toy) = login.admitted.party.clone() else { return None };
+        if self.hub.stock_key(&name.identity).as_str() != login.username {
+            return None;
+        }
+        let (line, plug) = line(name.topics()?);
+        let attendant = Attendant::new(Arc::clone(self), toy, name, line);
+        let admitted = login.admitted.clone();
+        self.tasks.spawn(async move { attendant.run(admitted).await }.in_current_span());
+        Some(plug)
     }
 
     /// Serves one device until either side ends the connection. `io` is the stream after a handshake by another edge.
-    pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         self: Arc<Self>,
         io: S,
         names: Names,
@@ -104,7 +147,7 @@ impl Devices {
         socket.close(end).await;
     }
 
-    async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send>(
         &self,
         socket: &mut Socket<S>,
         names: Names,
@@ -121,13 +164,21 @@ impl Devices {
         })?;
         crate::edge::net::note_party(&Party::Toy(toy.clone()));
         tracing::info!("device connected");
-        let conversation = Conversation::open(&self.hub, &self.config, socket, toy).await;
-        let end = match conversation {
+        let end = match self.conversation(socket, toy).await {
             Ok(mut conversation) => conversation.run(&mut mailbox).await,
             Err(end) => end,
         };
         tracing::info!("device disconnected");
         Ok(end)
+    }
+
+    async fn conversation<'a, S: AsyncRead + AsyncWrite + Unpin + Send>(
+        &'a self,
+        socket: &'a mut Socket<S>,
+        toy: ToyId,
+    ) -> Result<Conversation<'a, Socket<S>>, End> {
+        let hello = hello_of(socket, &self.config).await?;
+        Conversation::open(&self.hub, &self.config, socket, toy, hello).await
     }
 
     /// The toy of a device, and its mailbox, which is closed when the toy is erased or its login revoked.
@@ -136,18 +187,23 @@ impl Devices {
         names: &Names,
         token: Option<Secret>,
         from: Origin,
-    ) -> Result<(ToyId, crate::domain::Mailbox), DomainError> {
+    ) -> Result<(ToyId, Mailbox), DomainError> {
         let identity = names.identity().map_err(|_| DomainError::WrongCredentials)?;
         let key = self.hub.stock_key(&identity);
         let token = token.ok_or(DomainError::Unauthorized)?;
         let admitted = self.hub.authenticate_client(key.as_str(), token, from.peer, wire::now()).await?;
         let Party::Toy(toy) = admitted.party.clone() else { return Err(DomainError::WrongCredentials) };
-        let limits = crate::domain::live::QueueLimits {
+        Ok((toy, self.mailbox(&admitted).await?))
+    }
+
+    /// A mailbox with the events of a toy.
+    async fn mailbox(&self, admitted: &Admitted) -> Result<Mailbox, DomainError> {
+        let limits = QueueLimits {
             messages_max: self.config.ws.queue_messages_max,
             bytes_max: self.config.ws.queue_bytes_max,
         };
-        let mailbox = self.hub.connect(&admitted, limits).await?;
+        let mailbox = self.hub.connect(admitted, limits).await?;
         self.hub.subscribe_to_inbox(&mailbox)?;
-        Ok((toy, mailbox))
+        Ok(mailbox)
     }
 }

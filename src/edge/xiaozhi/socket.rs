@@ -13,6 +13,9 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
 
 use super::End;
+use super::frame::{Content, Layout};
+use super::message::{self, Hello};
+use super::transport::{Received, Transport};
 use crate::config::{Config, seconds};
 use crate::edge::net::Linger;
 use crate::edge::wire;
@@ -20,7 +23,40 @@ use crate::edge::wire;
 /// A WebSocket after its handshake.
 pub(super) struct Socket<S> {
     frames: WebSocketStream<S>,
+    /// That of binary messages, as the hello says.
+    layout: Layout,
     write_timeout: Duration,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for Socket<S> {
+    async fn next(&mut self) -> Result<Received, End> {
+        loop {
+            match self.frames.next().await.ok_or(End::Gone)?? {
+                Message::Text(text) => return Ok(Received::Text(text.into())),
+                Message::Binary(message) => match self.layout.read(&message) {
+                    Some(Content::Sound(packet)) => return Ok(Received::Sound(message.slice_ref(packet))),
+                    Some(Content::Json(text)) => return Ok(Received::Text(message.slice_ref(text))),
+                    None => {}
+                },
+                Message::Close(_) => return Err(End::Gone),
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            }
+        }
+    }
+
+    async fn greet(&mut self, hello: &Hello, session: &str) -> Result<(), End> {
+        self.layout = Layout::of_version(hello.version);
+        self.send(&message::hello_over_socket(hello.version, session)).await
+    }
+
+    async fn send(&mut self, message: &Value) -> Result<(), End> {
+        let text = Utf8Bytes::try_from(Bytes::from(wire::text(message))).map_err(|_| End::Close)?;
+        self.write(Message::Text(text)).await
+    }
+
+    async fn send_sound(&mut self, packet: &Bytes, at_ms: u32) -> Result<(), End> {
+        self.write(Message::Binary(self.layout.write(packet, at_ms))).await
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
@@ -34,21 +70,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             .write_buffer_size(0)
             .max_write_buffer_size(1024 * 1024);
         let frames = WebSocketStream::from_raw_socket(io, Role::Server, Some(limits)).await;
-        Self { frames, write_timeout: seconds(config.ws.write_timeout_s) }
-    }
-
-    /// The next message of the device; none at the end. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Option<Result<Message, SocketError>> {
-        self.frames.next().await
-    }
-
-    pub(super) async fn send(&mut self, message: &Value) -> Result<(), End> {
-        let text = Utf8Bytes::try_from(Bytes::from(wire::text(message))).map_err(|_| End::Close)?;
-        self.write(Message::Text(text)).await
-    }
-
-    pub(super) async fn send_binary(&mut self, message: Bytes) -> Result<(), End> {
-        self.write(Message::Binary(message)).await
+        Self { frames, layout: Layout::Bare, write_timeout: seconds(config.ws.write_timeout_s) }
     }
 
     async fn write(&mut self, message: Message) -> Result<(), End> {
@@ -60,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Ends the connection. A device that has gone needs no frame.
     pub(super) async fn close(mut self, end: End) {
-        if end == End::Close {
+        if matches!(end, End::Close | End::Closed) {
             let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
             let _ = timeout(self.write_timeout, self.frames.close(Some(frame))).await;
             let _ = timeout(Linger::MAX, async { while let Some(Ok(_)) = self.frames.next().await {} }).await;

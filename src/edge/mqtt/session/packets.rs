@@ -157,6 +157,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             self.respond(None, |buffer| buffer.extend_from_slice(&packet));
             return Ok(());
         }
+        if let Some(plug) = self.plug.as_ref().filter(|plug| plug.takes(&topic)) {
+            plug.push(&publish.payload);
+            return self.acknowledge(qos, id, None);
+        }
         if let Some(job) = Job::of(self.mailbox.party(), topic.as_str(), &publish.payload) {
             return self.leave(job, qos, id).await;
         }
@@ -201,17 +205,20 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         self.give(answer);
     }
 
+    /// Answers a publication that is not routed.
+    fn acknowledge(&mut self, qos: QoS, id: u16, refused: Option<&DomainError>) -> Result<(), End> {
+        let mut packet = BytesMut::new();
+        let is_new = self.exchange.answer(qos, id, refused, &mut packet)?;
+        let commit = is_new.then(|| self.mailbox.received(id)).flatten();
+        self.give(Acknowledgement { commit, packet, received: is_new.then_some(id) });
+        Ok(())
+    }
+
     /// Passes a publication to the hub itself to its task.
     async fn leave(&mut self, job: Result<Job, DomainError>, qos: QoS, id: u16) -> Result<(), End> {
         let job = match job {
             Ok(job) => job,
-            Err(refused) => {
-                let mut packet = BytesMut::new();
-                let is_new = self.exchange.answer(qos, id, Some(&refused), &mut packet)?;
-                let commit = is_new.then(|| self.mailbox.received(id)).flatten();
-                self.give(Acknowledgement { commit, packet, received: is_new.then_some(id) });
-                return Ok(());
-            }
+            Err(refused) => return self.acknowledge(qos, id, Some(&refused)),
         };
         let leaving = self.desk().leave(job);
         let left = self.link.output.write_during(pin!(leaving)).await;
@@ -248,6 +255,12 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 
     async fn subscribe_to(&mut self, wanted: Subscription, identifier: u32) -> SubscribeReasonCode {
+        if let (Some(plug), Wanted::Filter { filter, share: None }) = (&self.plug, &wanted.filter)
+            && plug.is_subscription(filter.as_str())
+        {
+            // It gets these messages without a subscription.
+            return SubscribeReasonCode::Success(WireQoS::AtMostOnce);
+        }
         let options = self.exchange.options_of(&wanted);
         let Subscription { filter: Wanted::Filter { filter, share }, qos, retain_handling, .. } = wanted else {
             return SubscribeReasonCode::TopicFilterInvalid;

@@ -7,13 +7,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::{Conversation, Mode, Speaking};
 use crate::domain::turn::{Done, Telling, Turn, UnreadNotice};
 use crate::edge::wire;
 use crate::edge::xiaozhi::End;
+use crate::edge::xiaozhi::transport::Transport;
 use crate::model::ReminderId;
 
 /// Reminders that wait for the end of a turn. More are given again later.
@@ -77,7 +77,7 @@ impl Unasked {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
+impl<T: Transport> Conversation<'_, T> {
     /// When the hub says something without being asked; none while it may not, or has nothing to say.
     pub(super) fn unasked_due(&self) -> Option<Instant> {
         let is_pressed = self.mode == Mode::Manual && self.turn.is_some();
@@ -147,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
         if self.mode != Mode::Realtime {
             self.turn = None;
         }
-        self.socket.send(&self.messages.face("happy")).await?;
+        self.device.send(&self.messages.face("happy")).await?;
         self.begin_speaking().await?;
         if let Some(speaking) = &mut self.speaking {
             speaking.decide(telling);

@@ -1,0 +1,165 @@
+//! A device with MQTT, from its login to the end of its connection: idle, or in a conversation.
+//!
+//! ```text
+//!          hello                        goodbye of either side
+//!   idle ─────────▶ conversation ─────────────────────────────▶ idle
+//! ```
+//!
+//! Messages go over the line, and sound over UDP.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::client_name::ClientName;
+use super::conversation::Conversation;
+use super::message::{Hello, Messages, Said, hello_over_udp};
+use super::transport::{Received, Transport};
+use super::udp::{Channel, Udp};
+use super::{Devices, End};
+use crate::domain::error::DomainError;
+use crate::domain::login::Admitted;
+use crate::domain::{Incoming, Mailbox};
+use crate::edge::line::Line;
+use crate::edge::net::note_party;
+use crate::edge::wire;
+use crate::model::{Party, ToyId};
+
+/// One device.
+pub(super) struct Attendant {
+    devices: Arc<Devices>,
+    toy: ToyId,
+    name: ClientName,
+    line: Line,
+}
+
+impl Attendant {
+    pub(super) fn new(devices: Arc<Devices>, toy: ToyId, name: ClientName, line: Line) -> Self {
+        Self { devices, toy, name, line }
+    }
+
+    /// Serves the device until its connection ends.
+    pub(super) async fn run(mut self, admitted: Admitted) {
+        note_party(&Party::Toy(self.toy.clone()));
+        let mut mailbox = match self.devices.mailbox(&admitted).await {
+            Ok(mailbox) => mailbox,
+            Err(error) => {
+                tracing::warn!(?error, "a device is not served");
+                return;
+            }
+        };
+        tracing::info!("device connected");
+        let end = self.serve(&mut mailbox).await;
+        tracing::info!(?end, "device disconnected");
+    }
+
+    async fn serve(&mut self, mailbox: &mut Mailbox) -> End {
+        loop {
+            let hello = tokio::select! {
+                biased;
+                message = self.line.next() => match message {
+                    Some(message) => match Said::read(&message) {
+                        Some(Said::Hello(hello)) => hello,
+                        // The end of a conversation may come late, and its other messages, too.
+                        _ => continue,
+                    },
+                    None => return End::Gone,
+                },
+                incoming = mailbox.recv() => match incoming {
+                    Incoming::Closed(_) => return End::Closed,
+                    Incoming::Delivery(_) | Incoming::Backlog => continue,
+                },
+            };
+            match self.converse(hello, mailbox).await {
+                End::Left | End::Close => {}
+                end => return end,
+            }
+        }
+    }
+
+    /// One conversation.
+    async fn converse(&mut self, hello: Hello, mailbox: &mut Mailbox) -> End {
+        let Devices { hub, config, .. } = &*self.devices;
+        let Some(mqtt) = &self.devices.mqtt else { return End::Left };
+        let endpoint = match endpoint(&config.xiaozhi.udp_endpoint, self.name.host(), &mqtt.udp) {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                tracing::error!(%error, "udp");
+                return End::Left;
+            }
+        };
+        let mut device = Voice { line: &mut self.line, udp: &mqtt.udp, endpoint, channel: None };
+        let opened = Conversation::open(hub, config, &mut device, self.toy.clone(), hello).await;
+        let (end, goodbye) = match opened {
+            Ok(mut conversation) => (conversation.run(mailbox).await, conversation.messages().goodbye()),
+            Err(end) => return end,
+        };
+        if end == End::Close && device.send(&goodbye).await.is_err() {
+            return End::Gone;
+        }
+        end
+    }
+}
+
+/// Where a device sends its sound.
+fn endpoint(configured: &str, host: &str, udp: &Udp) -> std::io::Result<(String, u16)> {
+    let parsed = configured.rsplit_once(':').and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
+    match parsed {
+        Some(endpoint) => Ok(endpoint),
+        None => Ok((host.to_owned(), udp.address()?.port())),
+    }
+}
+
+/// The transport of a conversation.
+struct Voice<'a> {
+    line: &'a mut Line,
+    udp: &'a Arc<Udp>,
+    endpoint: (String, u16),
+    /// None before the hello is answered.
+    channel: Option<Channel>,
+}
+
+impl Transport for Voice<'_> {
+    async fn next(&mut self) -> Result<Received, End> {
+        let Self { line, channel, .. } = self;
+        tokio::select! {
+            // Sound first: the end of a turn that comes over MQTT was sent after it.
+            biased;
+            packet = sound(channel) => Ok(Received::Sound(packet)),
+            message = line.next() => message.map(Received::Text).ok_or(End::Gone),
+        }
+    }
+
+    async fn greet(&mut self, _: &Hello, session: &str) -> Result<(), End> {
+        // Another hello is another session, with numbers from 1 on.
+        self.channel = None;
+        let Some(channel) = self.udp.open() else {
+            let refused = DomainError::Full("conversation over UDP").to_string();
+            self.send(&Messages { session: session.to_owned() }.alert(&refused)).await?;
+            return Err(End::Left);
+        };
+        let (host, port) = &self.endpoint;
+        let answer = hello_over_udp(session, (host, *port), channel.secrets());
+        self.channel = Some(channel);
+        self.send(&answer).await
+    }
+
+    async fn send(&mut self, message: &Value) -> Result<(), End> {
+        if self.line.send(Bytes::from(wire::text(message))).await { Ok(()) } else { Err(End::Gone) }
+    }
+
+    async fn send_sound(&mut self, packet: &Bytes, at_ms: u32) -> Result<(), End> {
+        if let Some(channel) = &mut self.channel {
+            channel.send(packet, at_ms).await;
+        }
+        Ok(())
+    }
+}
+
+async fn sound(channel: &mut Option<Channel>) -> Bytes {
+    match channel {
+        Some(channel) => channel.next().await,
+        None => std::future::pending().await,
+    }
+}

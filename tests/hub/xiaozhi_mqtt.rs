@@ -1,0 +1,268 @@
+//! Devices with stock firmware over MQTT, with encrypted sound over UDP.
+
+use std::time::Duration;
+
+use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS, SubscribeReasonCode};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::stock_device::link::{Heard, Link, Mqtt, slow_udp};
+use crate::stock_device::{Device, FIRMWARES, MAC, UUID, activate_as, post_as, slow_link};
+use crate::world::{World, within};
+use crate::xiaozhi::{hub, spoken};
+
+const IDS: (&str, &str) = (MAC, UUID);
+const MQTT: [(&str, &str); 2] = [("TOYHUB_XIAOZHI__TRANSPORT", "mqtt"), ("TOYHUB_XIAOZHI__UDP_LISTEN", "127.0.0.1:0")];
+
+/// A hub that offers MQTT, with the included model.
+async fn hub_with_mqtt(settings: &[(&'static str, &'static str)]) -> World {
+    hub(&[&MQTT[..], settings].concat()).await
+}
+
+/// The ids of device number `number`.
+fn uuid(number: usize) -> String {
+    format!("7b8a4c3e-0f1d-4e2a-9b6c-5d4e3f2a2b{number:02x}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_offers_what_the_settings_say_and_the_firmware_knows() {
+    for (transport, expected) in [
+        ("websocket", [[true, false], [true, false]]),
+        ("mqtt", [[true, false], [false, true]]),
+        ("both", [[true, false], [true, true]]),
+    ] {
+        let settings = [("TOYHUB_XIAOZHI__TRANSPORT", transport), MQTT[1]];
+        let world = World::start_with(&settings).await;
+        let dad = world.user("dad").await;
+        activate_as(&world, &dad, IDS, FIRMWARES[3]).await;
+        // 1.6.0 knows no port of MQTT.
+        for (firmware, [socket, mqtt]) in [FIRMWARES[4], FIRMWARES[3]].into_iter().zip(expected) {
+            let (status, answer) = post_as(&world, "/xiaozhi/ota/", IDS, firmware, "{}").await;
+            let what = format!("{transport}, {}: {answer}", firmware.version);
+            assert_eq!((status, answer.get("websocket").is_some(), answer.get("mqtt").is_some()), (200, socket, mqtt), "{what}");
+            let Some(section) = answer.get("mqtt").and_then(Value::as_object) else { continue };
+            for (name, value) in section {
+                assert!(name.len() <= 15, "a key of NVS: {what}");
+                assert!(value.is_string() || value.is_u64(), "{what}");
+            }
+            assert_eq!(section["endpoint"], world.mqtt_addr().to_string(), "{what}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_firmware_talks_over_mqtt_and_udp() {
+    let world = hub_with_mqtt(&[]).await;
+    let dad = world.user("dad").await;
+    let question = spoken("what is two plus three");
+    for (number, firmware) in FIRMWARES.into_iter().enumerate().filter(|(_, firmware)| firmware.version != "1.6.0") {
+        let answer = activate_as(&world, &dad, (MAC, &uuid(number)), firmware).await;
+        let mut device = Device::log_in(&answer["mqtt"], firmware).await;
+        // Two conversations, each with its own key.
+        for session in 0..2 {
+            device.wake().await;
+            for turn in 0..2 {
+                let played = device.ask(&question).await;
+                let what = format!("{} session {session} turn {turn}", firmware.version);
+                assert_eq!(played.heard.as_deref(), Some("what is two plus three"), "{what}");
+                assert!(played.sentences.concat().contains('5'), "{what}: {:?}", played.sentences);
+                played.assert_whole(&what);
+                assert_eq!(device.mqtt().udp().lost, 0, "{what}");
+                let loud = played.samples.iter().filter(|sample| sample.abs() > 0.05).count();
+                assert!(loud > 4_000, "{what}: {loud}");
+            }
+            device.goodbye().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn datagrams_with_a_wrong_sequence_and_odd_ones_are_ignored() {
+    let world = hub_with_mqtt(&[]).await;
+    let dad = world.user("dad").await;
+    let answer = activate_as(&world, &dad, IDS, FIRMWARES[3]).await;
+    let mut device = Device::log_in(&answer["mqtt"], FIRMWARES[3]).await;
+    device.wake().await;
+    device.listen("start", "manual").await;
+    let udp = device.mqtt().udp();
+    // Packets of 0 and as many bytes as fit, then everything that is no packet, from another address, too.
+    udp.send(&[]).await;
+    udp.send(&[0xff; 1484]).await;
+    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    stranger.connect(udp.socket.peer_addr().unwrap()).await.unwrap();
+    let mut wrong_length = udp.datagram(3, b"opus");
+    wrong_length.push(0);
+    let mut unknown = udp.datagram(3, b"opus");
+    unknown[4] ^= 0x40;
+    let replays = [udp.datagram(1, b"opus"), udp.datagram(2, b"opus"), udp.datagram(0, b"opus")];
+    let odd = [vec![], vec![1; 15], vec![1; 1500], vec![0xff; 2000], wrong_length, unknown];
+    for datagram in replays.into_iter().chain(odd) {
+        udp.socket.send(&datagram).await.unwrap();
+        stranger.send(&datagram).await.unwrap();
+    }
+    // The sound of the child is between replays of itself.
+    let question = spoken("what is four plus four");
+    let end = device.speak(&question).await;
+    let sent = device.mqtt().udp().sent;
+    let udp = device.mqtt().udp();
+    for sequence in 1..sent {
+        stranger.send(&udp.datagram(sequence, &[0xff; 100])).await.unwrap();
+    }
+    device.listen("stop", "manual").await;
+    let played = device.play(end, false).await;
+    assert!(played.sentences.concat().contains('8'), "{:?}", played.sentences);
+    played.assert_whole("between replays");
+    let mut bytes = [0; 2000];
+    assert!(stranger.try_recv(&mut bytes).is_err(), "nothing goes to anybody else");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_make_no_sense_do_not_disturb_a_device() {
+    let world = hub_with_mqtt(&[]).await;
+    let dad = world.user("dad").await;
+    let answer = activate_as(&world, &dad, IDS, FIRMWARES[3]).await;
+    let mut device = Device::log_in(&answer["mqtt"], FIRMWARES[3]).await;
+    for text in ["", "null", "{", r#"{"type":"listen","state":"start","mode":"auto"}"#, r#"{"type":"goodbye"}"#] {
+        device.mqtt().publish(text).await;
+    }
+    device.mqtt().publish(vec![0xff; 10_000]).await;
+    device.wake().await;
+    // The end of an earlier session, which has come late, and a hello in the middle of a session.
+    device.send(json!({"type": "goodbye", "session_id": "earlier"})).await;
+    device.wake().await;
+    let played = device.ask(&spoken("what is one plus one")).await;
+    assert!(played.sentences.concat().contains('2'), "{:?}", played.sentences);
+    played.assert_whole("after odd messages");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_ends_a_session_and_the_device_stays_connected() {
+    let world = hub_with_mqtt(&[("TOYHUB_XIAOZHI__SILENCE_TIMEOUT_S", "1")]).await;
+    let dad = world.user("dad").await;
+    let answer = activate_as(&world, &dad, IDS, FIRMWARES[3]).await;
+    let mut device = Device::log_in(&answer["mqtt"], FIRMWARES[3]).await;
+    for _ in 0..2 {
+        device.wake().await;
+        let goodbye = device.text().await;
+        assert_eq!((&goodbye["type"], &goodbye["session_id"]), (&json!("goodbye"), &json!(device.session)));
+    }
+    device.wake().await;
+    device.ask(&spoken("what is one plus one")).await.assert_whole("after two ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_bounded_and_the_others_go_on() {
+    let world = hub_with_mqtt(&[("TOYHUB_XIAOZHI__UDP_SESSIONS_MAX", "1")]).await;
+    let dad = world.user("dad").await;
+    let mut devices = Vec::new();
+    for number in 0..2 {
+        let answer = activate_as(&world, &dad, (MAC, &uuid(number)), FIRMWARES[3]).await;
+        devices.push(Device::log_in(&answer["mqtt"], FIRMWARES[3]).await);
+    }
+    let [first, second] = &mut devices[..] else { panic!() };
+    first.wake().await;
+    second.send(json!({"type": "hello", "version": 3, "transport": "udp"})).await;
+    assert_eq!(second.text().await["type"], "alert");
+    first.ask(&spoken("what is one plus one")).await.assert_whole("the first");
+    first.goodbye().await;
+    // The goodbye of one device and the hello of another take different ways.
+    let served = async {
+        loop {
+            second.send(json!({"type": "hello", "version": 3, "transport": "udp"})).await;
+            if second.text().await["type"] == "hello" {
+                return;
+            }
+        }
+    };
+    within("the place", served).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_device_has_a_line_and_it_may_subscribe_to_its_topic() {
+    let world = hub_with_mqtt(&[]).await;
+    let dad = world.user("dad").await;
+    let section = activate_as(&world, &dad, IDS, FIRMWARES[3]).await["mqtt"].clone();
+    let text = |name: &str| section[name].as_str().unwrap().to_owned();
+    let own = text("subscribe_topic");
+    // Clients that subscribe, as some do, and one with the same login and another name.
+    for (client_id, is_device) in [(text("client_id"), true), ("something".to_owned(), false)] {
+        let address = world.mqtt_addr();
+        let mut options = MqttOptions::new(client_id, address.ip().to_string(), address.port());
+        options.set_credentials(text("username"), text("password"));
+        let (client, mut events) = AsyncClient::new(options, 4);
+        for filter in [own.as_str(), "devices/p2p/00_00_00_00_00_00", "devices/p2p/+"] {
+            client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
+        }
+        let mut granted = Vec::new();
+        let answers = async {
+            while granted.len() < 3 {
+                if let Event::Incoming(Packet::SubAck(answer)) = events.poll().await.unwrap() {
+                    granted.extend(answer.return_codes.into_iter().map(|code| code != SubscribeReasonCode::Failure));
+                }
+            }
+        };
+        within("three answers", answers).await;
+        assert_eq!(granted, [is_device, false, false]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_toy_that_is_unbound_is_disconnected_in_the_middle_of_a_session() {
+    let world = hub_with_mqtt(&[]).await;
+    let dad = world.user("dad").await;
+    let answer = activate_as(&world, &dad, IDS, FIRMWARES[3]).await;
+    let mut device = Device::log_in(&answer["mqtt"], FIRMWARES[3]).await;
+    device.wake().await;
+    let toys = world.post_as(&dad, "/toy_list", json!({"_id": dad.id})).await;
+    let erased = json!({"user_id": dad.id, "toy_id": toys["data"][0]["_id"]});
+    assert_eq!(world.post_as(&dad, "/unbind_toy", erased).await["code"], 0);
+    assert!(device.is_ended().await);
+    // It checks again, and is a device that nobody has bound.
+    let (_, answer) = post_as(&world, "/xiaozhi/ota/", IDS, FIRMWARES[3], "{}").await;
+    assert!(answer["activation"]["code"].is_string(), "{answer}");
+}
+
+/// 200 ms each way, 64 kbit/s, and 2 percent of the datagrams lost.
+async fn log_in_over_a_slow_link(world: &World, section: &Value, firmware: crate::stock_device::Firmware) -> Device {
+    let delay = Duration::from_millis(200);
+    let mut mqtt = Mqtt::log_in(section, Some(slow_link(world.mqtt_addr(), delay, 64_000).await)).await;
+    mqtt.detour = Some(slow_udp(world.addresses("udp=")[0], delay, 64_000, 50).await);
+    Device::over(Link::Mqtt(Box::new(mqtt)), firmware)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_a_slow_link_that_loses_packets_an_answer_is_understood_and_played() {
+    let world = hub_with_mqtt(&[]).await;
+    let dad = world.user("dad").await;
+    let answer = activate_as(&world, &dad, IDS, FIRMWARES[3]).await;
+    let mut device = log_in_over_a_slow_link(&world, &answer["mqtt"], FIRMWARES[3]).await;
+    device.wake().await;
+    let played = device.ask(&spoken("what is two plus three")).await;
+    assert!(played.sentences.concat().contains('5'), "{:?}", played.sentences);
+    assert_eq!((played.early, played.overflow, played.cut), (0, 0, 0));
+    // What the link has lost is missing, and nothing else.
+    let lost = device.mqtt().udp().lost;
+    assert!(lost <= 3 && played.underruns <= lost as usize, "{lost} lost, {} underruns", played.underruns);
+}
+
+/// Nothing is played by a device that does not speak.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_silences_at_once_over_udp() {
+    let world = hub_with_mqtt(&[]).await;
+    world.songs(["The Long Song"]).await;
+    let dad = world.user("dad").await;
+    let answer = activate_as(&world, &dad, IDS, FIRMWARES[3]).await;
+    let mut device = Device::log_in(&answer["mqtt"], FIRMWARES[3]).await;
+    device.wake().await;
+    device.listen("start", "manual").await;
+    device.speak(&spoken("play a song")).await;
+    device.listen("stop", "manual").await;
+    within("the song", async { while !matches!(device.link.next().await, Heard::Sound(_)) {} }).await;
+    let aborted = Instant::now();
+    device.abort().await;
+    while device.text().await["state"] != "stop" {}
+    assert!(aborted.elapsed() < Duration::from_secs(2), "{:?}", aborted.elapsed());
+    let played = device.ask(&spoken("what is one plus one")).await;
+    assert!(played.sentences.concat().contains('2'), "{:?}", played.sentences);
+    played.assert_whole("after the abort");
+}
