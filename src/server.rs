@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, seconds};
 use crate::domain::{Hub, Progress, erasure, housekeeping, push, reminders, rest};
-use crate::edge::http::{self, Claimed, OtherRoutes, PostRoute, SocketRoute};
+use crate::edge::http::{self, Claimed, OtherRoutes, PostRoute, SocketRoute, SoundRoute};
 use crate::edge::line::{Connect, LoggedIn};
 use crate::edge::tasks::Tasks;
 use crate::edge::ws::{self, Apps, Handshake};
@@ -237,8 +237,7 @@ impl Server {
             let (places, tasks) = (Arc::clone(&places), tasks.clone());
             async move {
                 let sockets = [current, toys].into_iter().chain(legacy).chain(devices.sockets).collect();
-                let posts = devices.posts;
-                let others = OtherRoutes { sockets, posts };
+                let others = OtherRoutes { sockets, ..devices };
                 let served = http::serve(http, hub, config, others, places, tasks, shutdown).await;
                 served.map_err(|error| format!("http: {error}"))
             }
@@ -402,7 +401,19 @@ fn device_routes(devices: &Arc<xiaozhi::Devices>) -> OtherRoutes {
             }
         }),
     };
-    OtherRoutes { sockets: sockets.into(), posts: checks.into_iter().chain([activation]).collect() }
+    let sounds = SoundRoute {
+        pattern: xiaozhi::SOUND_PATH,
+        content_type: "audio/ogg",
+        handler: Arc::new({
+            let devices = Arc::clone(devices);
+            move |ticket: String| {
+                let devices = Arc::clone(&devices);
+                Box::pin(async move { devices.fetch(&ticket).await })
+            }
+        }),
+    };
+    let posts = checks.into_iter().chain([activation]).collect();
+    OtherRoutes { sockets: sockets.into(), posts, sounds: vec![sounds] }
 }
 
 /// Checks the parts of the hub until `shutdown`, and reopens a database whose engine has stopped. Fails if a part has

@@ -31,6 +31,10 @@ settings! {
         udp_sessions_max: usize = 1000;
         /// Packets of one conversation that wait for the hub; more are dropped.
         udp_queue_packets_max: usize = 64;
+        /// Seconds in which an idle device must begin to fetch a message or a reminder that it was told of over MQTT.
+        notify_ttl_s: u64 = 15;
+        /// Such messages and reminders of all devices at once.
+        notifications_max: usize = 1000;
         /// Seconds for which the code of a device that no user has bound is valid.
         activation_ttl_s: u64 = 15 * 60;
         /// Devices that wait for a user to bind them.

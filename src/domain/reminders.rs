@@ -220,13 +220,29 @@ impl Hub {
         id: &ReminderId,
         now: Timestamp,
     ) -> Result<Option<Telling>, DomainError> {
+        let Some(reminder) = self.due_reminder(toy, id).await? else { return Ok(None) };
+        let (text, language) = self.reminder_text(toy, &reminder, now);
+        Ok(Some(self.tell_reminder_text(toy, text, language, id, now)))
+    }
+
+    /// What a display shows of a reminder that is due; none as of [`Self::tell_reminder`].
+    pub async fn reminder_notice(
+        &self,
+        toy: &ToyId,
+        id: &ReminderId,
+        now: Timestamp,
+    ) -> Result<Option<String>, DomainError> {
+        let reminder = self.due_reminder(toy, id).await?;
+        Ok(reminder.map(|reminder| self.reminder_text(toy, &reminder, now).0))
+    }
+
+    /// A reminder, unless it was deleted meanwhile, or the toy rests.
+    async fn due_reminder(&self, toy: &ToyId, id: &ReminderId) -> Result<Option<Reminder>, DomainError> {
         let Some(due) = self.reminders.due_of(toy, id) else { return Ok(None) };
         if self.rests(&Party::Toy(toy.clone())) {
             return Ok(None);
         }
-        let Some(reminder) = self.store.reminder(toy, due, id).await? else { return Ok(None) };
-        let (text, language) = self.reminder_text(toy, &reminder, now);
-        Ok(Some(self.tell_reminder_text(toy, text, language, id, now)))
+        Ok(self.store.reminder(toy, due, id).await?)
     }
 
     /// Notes that a reminder was spoken, or that the child has stopped it.

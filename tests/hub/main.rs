@@ -85,3 +85,4 @@ mod voices;
 mod world;
 mod xiaozhi;
 mod xiaozhi_mqtt;
+mod xiaozhi_notify;

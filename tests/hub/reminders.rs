@@ -13,7 +13,7 @@ use crate::xiaozhi::spoken;
 const IDS: (&str, &str) = (MAC, UUID);
 
 /// What the export of a family says of the reminders of its first toy.
-async fn kept(world: &World, user: &User) -> Value {
+pub async fn kept(world: &World, user: &User) -> Value {
     let file = world.folder().join("export.zip");
     world.run(&["user", "export", &user.username, "--out", file.to_str().unwrap()]).await;
     let entries = entries(&std::fs::read(&file).unwrap());
@@ -28,7 +28,7 @@ async fn asked(world: &World, toy: &Toy) {
 }
 
 /// Waits until the family has no reminder.
-async fn none_left(world: &World, user: &User) {
+pub async fn none_left(world: &World, user: &User) {
     within("the end of the reminder", async { while kept(world, user).await != json!([]) {} }).await;
 }
 

@@ -24,13 +24,13 @@ async fn conversation(words: &str) -> (World, User, String, Device) {
     (world, dad, toy, device)
 }
 
-async fn send(world: &World, user: &User, toy: &str, sound: Vec<u8>) {
+pub async fn send(world: &World, user: &User, toy: &str, sound: Vec<u8>) {
     let fields = [("user_id", user.id.as_str()), ("to_user", toy)];
     let sent = world.upload("/app_uploader", "reco_file", sound, &fields).await;
     assert_eq!(sent["code"], 0, "{sent}");
 }
 
-async fn unread(world: &World, toy: &str) -> u64 {
+pub async fn unread(world: &World, toy: &str) -> u64 {
     let (_, list) = world.post("/friend_list", json!({"_id": toy})).await;
     list["data"][0]["unread"].as_u64().unwrap_or_else(|| panic!("{list}"))
 }

@@ -7,7 +7,7 @@ use super::memory::Question;
 use super::telling::{Done, Telling, Told, tell};
 use crate::domain::Hub;
 use crate::domain::error::DomainError;
-use crate::model::{Friend, Message, Party, Timestamp, ToyId};
+use crate::model::{Friend, Message, MessageId, Party, Timestamp, ToyId};
 use crate::ports::speech::languages::{Language, Line};
 
 /// Messages that are played at once, and counted at most.
@@ -25,7 +25,40 @@ pub enum UnreadNotice {
     Tell(Telling),
 }
 
+/// New messages, for a device that is idle.
+pub struct NewMessages {
+    /// What a display shows.
+    pub notice: String,
+    /// The names of the friends, and the recordings. Each recording is followed by its message.
+    pub telling: Telling,
+}
+
 impl Hub {
+    /// Those of these messages that an idle device plays now: unread ones of friends who are not muted; none while the toy
+    /// rests, at the end of which they are announced again.
+    pub async fn new_messages(
+        self: &Arc<Self>,
+        toy: &ToyId,
+        ids: &[MessageId],
+        now: Timestamp,
+    ) -> Result<Option<NewMessages>, DomainError> {
+        let party = Party::from(toy.clone());
+        if self.rests(&party) {
+            return Ok(None);
+        }
+        let unread = self.store.announced_messages(&party, MESSAGES_MAX).await?;
+        let new: Vec<Message> =
+            unread.into_iter().map(|unread| unread.message).filter(|message| ids.contains(&message.id)).collect();
+        let friends = self.store.friends(&party).await?;
+        let language = self.family_language();
+        let Some(name) = new.first().map(|message| remark_of(message, &friends).unwrap_or_default()) else {
+            return Ok(None);
+        };
+        let notice = Line::MessageFrom(name).text(language);
+        let told = told(new, &friends, language)?;
+        Ok(Some(NewMessages { notice, telling: tell(Arc::clone(self), toy.clone(), told, Then::Nothing, now) }))
+    }
+
     /// The notice of the unread messages of a toy, without those of muted friends.
     pub async fn unread_notice(self: &Arc<Self>, toy: &ToyId, now: Timestamp) -> Result<UnreadNotice, DomainError> {
         let party = Party::from(toy.clone());
@@ -69,18 +102,7 @@ impl Hub {
             return Ok(vec![line(Line::NoMessages)]);
         }
         let friends = self.store.friends(&party).await?;
-        let (mut told, mut last) = (Vec::new(), None);
-        for message in unread.into_iter().map(|unread| unread.message) {
-            if last.as_ref() != Some(&message.from) {
-                let name = remark_of(&message, &friends).unwrap_or_default();
-                told.push(line(Line::MessagesFrom(name)));
-            }
-            let friend = message.from.id().parse().map_err(DomainError::internal)?;
-            told.push(Told::Recording(message.sound));
-            told.push(Told::Done(Done::Message { friend, message: message.id }));
-            last = Some(message.from);
-        }
-        Ok(told)
+        told(unread.into_iter().map(|unread| unread.message), &friends, language)
     }
 
     /// The words about unread messages for a toy that plays messages itself.
@@ -99,6 +121,19 @@ impl Hub {
         Ok(Line::MessageFrom(remark_of(&first.message, &friends).unwrap_or_default()).text(language))
     }
 
+    /// Notes what a device has fetched, of which is unknown whether it was heard: a message is delivered, a reminder is
+    /// deleted.
+    pub async fn note_fetched(&self, toy: &ToyId, done: &Done) -> Result<(), DomainError> {
+        match done {
+            Done::Reminder(id) => self.note_reminded(toy, id).await,
+            Done::Message { message, .. } => match self.mark_delivered(&Party::from(toy.clone()), message).await {
+                // It was erased meanwhile.
+                Err(DomainError::UnknownMessage) => Ok(()),
+                marked => marked,
+            },
+        }
+    }
+
     /// Notes what a device has played to its end: a message is read, a reminder is deleted.
     pub async fn note_told(&self, toy: &ToyId, done: &Done) -> Result<(), DomainError> {
         match done {
@@ -112,6 +147,26 @@ impl Hub {
             }
         }
     }
+}
+
+/// Messages with the name of their friend before the first of each.
+fn told(
+    messages: impl IntoIterator<Item = Message>,
+    friends: &[Friend],
+    language: &'static Language,
+) -> Result<Vec<Told>, DomainError> {
+    let (mut told, mut last) = (Vec::new(), None);
+    for message in messages {
+        if last.as_ref() != Some(&message.from) {
+            let name = remark_of(&message, friends).unwrap_or_default();
+            told.push(Told::Text { text: Line::MessagesFrom(name).text(language), language });
+        }
+        let friend = message.from.id().parse().map_err(DomainError::internal)?;
+        told.push(Told::Recording(message.sound));
+        told.push(Told::Done(Done::Message { friend, message: message.id }));
+        last = Some(message.from);
+    }
+    Ok(told)
 }
 
 fn remark_of<'a>(message: &Message, friends: &'a [Friend]) -> Option<&'a str> {

@@ -14,7 +14,7 @@ use crate::domain::error::DomainError;
 use crate::domain::toy_voices::Spoken;
 use crate::domain::{FileKind, Hub};
 use crate::model::{FileName, MessageId, Party, PartyId, ReminderId, Timestamp, ToyId};
-use crate::ports::audio::{self, AudioError, OPUS_OUT_HZ, OPUS_OUT_MS, OpusWriter, Player, Sound};
+use crate::ports::audio::{self, AudioError, OPUS_OUT_HZ, OPUS_OUT_MS, OggWriter, OpusWriter, Player, Sound};
 use crate::ports::speech::languages::Language;
 
 /// Music is made in pieces of so many seconds.
@@ -104,6 +104,39 @@ pub(super) fn tell(hub: Arc<Hub>, toy: ToyId, told: Vec<Told>, then: Then, now: 
         Some((piece, rest))
     });
     pieces.boxed()
+}
+
+/// A piece of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FilePiece {
+    /// Its bytes; none where only something is done.
+    pub bytes: Bytes,
+    /// The packets of sound in it and in the pieces before it.
+    pub packets: usize,
+    /// What is done once all pieces up to this one were fetched.
+    pub done: Option<Done>,
+}
+
+/// What is told as an Ogg file, in pieces that are made while it is fetched. After an error there is none.
+pub fn in_a_file(telling: Telling) -> BoxStream<'static, Result<FilePiece, DomainError>> {
+    let (writer, beginning) = OggWriter::new(rand::random());
+    let first = FilePiece { bytes: beginning, packets: 0, done: None };
+    let rest = stream::unfold((telling, Some(writer), 0), |(mut telling, mut writer, mut packets)| async move {
+        let piece = match telling.next().await {
+            Some(Ok(piece)) => {
+                packets += piece.packets.len();
+                let bytes = writer.as_mut()?.write(piece.packets);
+                Ok(FilePiece { bytes, packets, done: piece.done })
+            }
+            Some(Err(error)) => {
+                writer = None;
+                Err(error)
+            }
+            None => Ok(FilePiece { bytes: writer.take()?.end(), packets, done: None }),
+        };
+        Some((piece, (telling, writer, packets)))
+    });
+    stream::once(async move { Ok(first) }).chain(rest).boxed()
 }
 
 impl Rest {

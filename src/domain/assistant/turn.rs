@@ -23,8 +23,8 @@ use crate::ports::audio::{self, OpusReader, Sound};
 use crate::ports::speech::languages::{Language, Line};
 use crate::ports::speech::{Listener, ListenerSettings, NoTranscript, Progress, Transcript};
 
-pub use super::messages::UnreadNotice;
-pub use super::telling::{Done, PACKET_MS, PACKETS_HZ, Piece, Telling};
+pub use super::messages::{NewMessages, UnreadNotice};
+pub use super::telling::{Done, FilePiece, PACKET_MS, PACKETS_HZ, Piece, Telling, in_a_file};
 
 /// Who says when a sentence has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

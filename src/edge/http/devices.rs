@@ -1,13 +1,18 @@
-//! Posts of devices of another protocol, and the handover of each to the edge that knows the protocol.
+//! Posts of devices of another protocol, sounds that they fetch, and the handover of each to the edge that knows the protocol.
 //!
 //! What crosses the border is [`Post`] and [`PostAnswer`]: plain values, nothing of HTTP. The body is read and dropped: such
 //! devices describe themselves in headers, and some of their bodies are not valid.
 
+use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{AUTHORIZATION, HOST, USER_AGENT};
+use futures_util::stream::BoxStream;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Body as _, Frame, Incoming};
+use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -106,6 +111,33 @@ pub struct PostRoute {
     pub pattern: &'static str,
     /// The server of the path.
     pub handler: PostHandler,
+}
+
+/// Pieces of a sound that is made while a device fetches it.
+pub type SoundPieces = BoxStream<'static, io::Result<Bytes>>;
+
+/// The sound of a ticket; none if the ticket is not valid.
+pub type SoundHandler = Arc<dyn Fn(String) -> BoxFuture<'static, Option<SoundPieces>> + Send + Sync>;
+
+/// A path from which devices fetch sounds, once each, by the ticket that is its last segment, `{name}`.
+#[derive(Clone)]
+pub struct SoundRoute {
+    /// The path.
+    pub pattern: &'static str,
+    /// The type of the sounds.
+    pub content_type: &'static str,
+    /// The server of the path.
+    pub handler: SoundHandler,
+}
+
+/// Answers `GET` of a sound; none if the ticket is not valid.
+pub(super) async fn sound(route: &SoundRoute, ticket: &str) -> Option<Response<Body>> {
+    let pieces = (route.handler)(ticket.to_owned()).await?;
+    let mut response = Response::new(StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(route.content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Some(response)
 }
 
 /// Reads the request to its end, and answers it.

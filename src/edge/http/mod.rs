@@ -47,7 +47,7 @@ use crate::model::Secret;
 use gate::Uploads;
 use routes::Routes;
 
-pub use devices::{Claimed, Post, PostAnswer, PostRoute};
+pub use devices::{Claimed, Post, PostAnswer, PostRoute, SoundPieces, SoundRoute};
 pub use multipart::RECORDING_FIELDS;
 pub use routes::{FILES, HEALTH, READINESS};
 pub use sockets::{Socket, SocketHandler, SocketRoute};
@@ -59,6 +59,8 @@ pub struct OtherRoutes {
     pub sockets: Vec<SocketRoute>,
     /// Those to which devices post.
     pub posts: Vec<PostRoute>,
+    /// Sounds for devices.
+    pub sounds: Vec<SoundRoute>,
 }
 
 /// The protocol's name inside TLS (ALPN), as it is registered.

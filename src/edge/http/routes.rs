@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use matchit::{InsertError, Router};
 
 use super::OtherRoutes;
-use super::devices::PostRoute;
+use super::devices::{PostRoute, SoundRoute};
 use super::path::with_one_slash;
 use super::sockets::SocketRoute;
 use crate::api::{self, Entry, ServedAt};
@@ -49,6 +49,8 @@ pub(super) enum Endpoint {
     Socket(SocketRoute),
     /// A post of a device of another edge.
     Post(PostRoute),
+    /// Sounds for such devices, by their tickets.
+    Sound(SoundRoute),
 }
 
 impl Endpoint {
@@ -57,7 +59,7 @@ impl Endpoint {
         match self {
             Self::Call(_) | Self::Post(_) => "POST, OPTIONS",
             Self::File(_) | Self::Health | Self::Readiness | Self::Document(_) | Self::Asset => "GET, HEAD, OPTIONS",
-            Self::Socket(_) | Self::Export => "GET, OPTIONS",
+            Self::Socket(_) | Self::Sound(_) | Self::Export => "GET, OPTIONS",
         }
     }
 }
@@ -86,11 +88,13 @@ impl Routes {
         let health = HEALTH.map(|pattern| Route { pattern: pattern.into(), endpoint: Endpoint::Health });
         let readiness = Route { pattern: READINESS.into(), endpoint: Endpoint::Readiness };
         let export = Route { pattern: api::export::PATH.into(), endpoint: Endpoint::Export };
-        let OtherRoutes { sockets, posts } = others;
+        let OtherRoutes { sockets, posts, sounds } = others;
         let sockets =
             sockets.into_iter().map(|route| Route { pattern: route.pattern.into(), endpoint: Endpoint::Socket(route) });
         let posts =
             posts.into_iter().map(|route| Route { pattern: route.pattern.into(), endpoint: Endpoint::Post(route) });
+        let sounds =
+            sounds.into_iter().map(|route| Route { pattern: route.pattern.into(), endpoint: Endpoint::Sound(route) });
         let documents = FAMILY
             .documents
             .iter()
@@ -100,7 +104,7 @@ impl Routes {
 
         let mut router = Router::new();
         for route in
-            calls.chain(files).chain(health).chain([readiness, export]).chain(sockets).chain(posts).chain(pages)
+            calls.chain(files).chain(health).chain([readiness, export]).chain(sockets).chain(posts).chain(sounds).chain(pages)
         {
             router.insert(route.pattern.clone(), route)?;
         }

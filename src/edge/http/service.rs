@@ -118,6 +118,9 @@ async fn dispatch(
         (Endpoint::Post(route), Method::POST) => devices::post(edge, client, route, request)
             .await
             .unwrap_or_else(|failure| render_to_device(dialect, &failure)),
+        (Endpoint::Sound(route), Method::GET) => {
+            devices::sound(route, name).await.unwrap_or_else(|| fail(dialect, RequestFault::NoSuchPath))
+        }
         (endpoint, _) => fail(dialect, RequestFault::MethodNotAllowed { allowed: endpoint.allowed_methods() }),
     }
 }

@@ -5,12 +5,15 @@
 //!   idle ─────────▶ conversation ─────────────────────────────▶ idle
 //! ```
 //!
-//! Messages go over the line, and sound over UDP.
+//! Messages go over the line, and sound over UDP. An idle device is told of new messages and of reminders (`bell`).
+
+mod bell;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::client_name::ClientName;
 use super::conversation::Conversation;
@@ -20,11 +23,12 @@ use super::udp::{Channel, Udp};
 use super::{Devices, End};
 use crate::domain::error::DomainError;
 use crate::domain::login::Admitted;
-use crate::domain::{Incoming, Mailbox};
+use crate::domain::{Incoming, Mailbox, Payload};
 use crate::edge::line::Line;
 use crate::edge::net::note_party;
 use crate::edge::wire;
 use crate::model::{Party, ToyId};
+use bell::{Bell, Rung};
 
 /// One device.
 pub(super) struct Attendant {
@@ -32,11 +36,12 @@ pub(super) struct Attendant {
     toy: ToyId,
     name: ClientName,
     line: Line,
+    bell: Bell,
 }
 
 impl Attendant {
     pub(super) fn new(devices: Arc<Devices>, toy: ToyId, name: ClientName, line: Line) -> Self {
-        Self { devices, toy, name, line }
+        Self { devices, toy, name, line, bell: Bell::new(Instant::now()) }
     }
 
     /// Serves the device until its connection ends.
@@ -50,6 +55,7 @@ impl Attendant {
             }
         };
         tracing::info!("device connected");
+        let _voice = self.devices.hub.speak_reminders(&self.toy);
         let end = self.serve(&mut mailbox).await;
         tracing::info!(?end, "device disconnected");
     }
@@ -68,8 +74,24 @@ impl Attendant {
                 },
                 incoming = mailbox.recv() => match incoming {
                     Incoming::Closed(_) => return End::Closed,
-                    Incoming::Delivery(_) | Incoming::Backlog => continue,
+                    Incoming::Delivery(delivery) => {
+                        if let Payload::Event(announced) = &delivery.publication.payload {
+                            self.bell.take(announced.event(), self.can_notify(), Instant::now());
+                        }
+                        continue;
+                    }
+                    Incoming::Backlog => continue,
                 },
+                rung = self.bell.next() => {
+                    match rung {
+                        Rung::Due => match self.ring().await {
+                            Ok(()) => {}
+                            Err(end) => return end,
+                        },
+                        Rung::Ended { was_fetched } => self.bell.note_ended(was_fetched, Instant::now()),
+                    }
+                    continue;
+                }
             };
             match self.converse(hello, mailbox).await {
                 End::Left | End::Close => {}
@@ -92,7 +114,14 @@ impl Attendant {
         let mut device = Voice { line: &mut self.line, udp: &mqtt.udp, endpoint, channel: None };
         let opened = Conversation::open(hub, config, &mut device, self.toy.clone(), hello).await;
         let (end, goodbye) = match opened {
-            Ok(mut conversation) => (conversation.run(mailbox).await, conversation.messages().goodbye()),
+            Ok(mut conversation) => {
+                self.bell.unheard().for_each(|id| conversation.add_reminder(id));
+                let end = conversation.run(mailbox).await;
+                let new = conversation.take_new_messages();
+                let goodbye = conversation.messages().goodbye();
+                self.bell.add_messages(new, Instant::now());
+                (end, goodbye)
+            }
             Err(end) => return end,
         };
         if end == End::Close && device.send(&goodbye).await.is_err() {

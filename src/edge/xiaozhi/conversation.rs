@@ -30,7 +30,7 @@ use crate::domain::reminders::ReminderVoice;
 use crate::domain::turn::{Answered, EndedBy, Heard, Packet, Turn};
 use crate::domain::{Hub, Incoming, Mailbox, Payload};
 use crate::edge::wire;
-use crate::model::{Event, Party, Secret, ToyCommand, ToyId};
+use crate::model::{Event, MessageId, Party, ReminderId, Secret, ToyCommand, ToyId};
 use unasked::Unasked;
 
 /// Without a packet for so long, a device that speaks has left out silence.
@@ -135,6 +135,16 @@ impl<'a, T: Transport> Conversation<'a, T> {
             rate: Rate { began: now, count: 0 },
             lively: now,
         })
+    }
+
+    /// A reminder that is due, and was not heard yet.
+    pub(super) fn add_reminder(&mut self, id: ReminderId) {
+        self.unasked.add_reminder(id);
+    }
+
+    /// The messages that have come, and of which the child was not told.
+    pub(super) fn take_new_messages(&mut self) -> Vec<MessageId> {
+        self.unasked.take_new()
     }
 
     /// The messages of its session.
@@ -390,8 +400,8 @@ impl<'a, T: Transport> Conversation<'a, T> {
                 self.unasked.add_reminder(id.clone());
                 Ok(())
             }
-            Event::Message { .. } => {
-                self.unasked.note_message();
+            Event::Message { id, .. } => {
+                self.unasked.note_message(id);
                 Ok(())
             }
             Event::Command(command @ (ToyCommand::Louder | ToyCommand::Softer)) if self.hello.has_tools => {

@@ -132,6 +132,17 @@ impl Messages {
         json!({"type": "alert", "status": "toyhub", "message": message, "emotion": "sad", "session_id": self.session})
     }
 
+    /// A text on the display, with a sound of the device, also while it is idle.
+    pub(super) fn notice(&self, message: &str) -> Value {
+        json!({"type": "alert", "status": "toyhub", "message": message, "emotion": "happy", "session_id": self.session})
+    }
+
+    /// Has an idle device fetch a sound and play it, with a text on its display.
+    pub(super) fn notify(&self, url: &str, text: &str) -> Value {
+        let subtitles = json!([{"start_ms": 0, "text": text}]);
+        json!({"type": "notify", "audio_url": url, "subtitles": subtitles, "session_id": self.session})
+    }
+
     /// Calls a tool of the device.
     pub(super) fn call_tool(&self, id: u64, name: &str, arguments: Value) -> Value {
         let params = json!({"name": name, "arguments": arguments});

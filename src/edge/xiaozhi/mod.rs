@@ -14,7 +14,8 @@
 //!
 //! Over a WebSocket, the device connects only for a conversation, never sends a ping, and ends by closing the connection
 //! without a frame. Over MQTT (`attendant`) it is always connected, says hello for each conversation, and its sound comes
-//! over `udp`. `transport` is what a conversation needs of both.
+//! over `udp`. `transport` is what a conversation needs of both. An idle device fetches new messages and reminders by an
+//! address that it is told (`notify`).
 
 mod attendant;
 mod check;
@@ -22,6 +23,7 @@ mod client_name;
 mod conversation;
 mod frame;
 mod message;
+mod notify;
 mod pace;
 mod socket;
 mod speaking;
@@ -47,6 +49,8 @@ use attendant::Attendant;
 pub use check::{Answer, Started};
 use client_name::ClientName;
 use conversation::{Conversation, hello_of};
+pub use notify::SOUND_PATH;
+use notify::Tickets;
 use socket::Socket;
 pub use udp::Udp;
 
@@ -78,6 +82,8 @@ pub struct Devices {
     hub: Arc<Hub>,
     config: Arc<Config>,
     mqtt: Option<OverMqtt>,
+    /// The sounds that idle devices were told of.
+    tickets: Tickets,
     tasks: Tasks,
 }
 
@@ -114,7 +120,8 @@ impl From<SocketError> for End {
 impl Devices {
     /// The edge over `hub`. Without `mqtt`, devices are offered the WebSocket only.
     pub fn new(hub: Arc<Hub>, config: Arc<Config>, mqtt: Option<OverMqtt>, tasks: Tasks) -> Arc<Self> {
-        Arc::new(Self { hub, config, mqtt, tasks })
+        let tickets = Tickets::new(&config.xiaozhi);
+        Arc::new(Self { hub, config, mqtt, tickets, tasks })
     }
 
     /// Serves a client of MQTT, if it has the name of a device with stock firmware, and its key.

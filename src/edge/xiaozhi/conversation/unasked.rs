@@ -14,9 +14,9 @@ use crate::domain::turn::{Done, Telling, Turn, UnreadNotice};
 use crate::edge::wire;
 use crate::edge::xiaozhi::End;
 use crate::edge::xiaozhi::transport::Transport;
-use crate::model::ReminderId;
+use crate::model::{MessageId, ReminderId};
 
-/// Reminders that wait for the end of a turn. More are given again later.
+/// Reminders that wait for the end of a turn, and new messages. More are given again later.
 const WAITING_MAX: usize = 16;
 /// A `listen start` within this time of an unasked `tts start` was sent before that has arrived.
 const CROSSING: Duration = Duration::from_secs(1);
@@ -26,6 +26,8 @@ pub(super) struct Unasked {
     reminders: VecDeque<ReminderId>,
     /// Whether there may be unread messages of which the child was not told.
     has_news: bool,
+    /// Messages that have come since the child was last told.
+    new: Vec<MessageId>,
     /// The notice is not given before.
     news_after: Instant,
     /// The reminder that is spoken now, and since when anything unasked is.
@@ -40,6 +42,7 @@ impl Unasked {
         Self {
             reminders: VecDeque::new(),
             has_news: true,
+            new: Vec::new(),
             news_after: now,
             reminder: None,
             since: None,
@@ -54,8 +57,16 @@ impl Unasked {
         }
     }
 
-    pub(super) fn note_message(&mut self) {
+    pub(super) fn note_message(&mut self, id: &MessageId) {
         self.has_news = true;
+        if self.new.len() < WAITING_MAX {
+            self.new.push(id.clone());
+        }
+    }
+
+    /// The messages that have come, and of which the child was not told.
+    pub(super) fn take_new(&mut self) -> Vec<MessageId> {
+        std::mem::take(&mut self.new)
     }
 
     pub(super) fn note_listening(&mut self) {
@@ -117,6 +128,7 @@ impl<T: Transport> Conversation<'_, T> {
         match self.hub.unread_notice(&toy, now).await {
             Ok(UnreadNotice::Tell(telling)) => {
                 self.unasked.has_news = false;
+                self.unasked.new.clear();
                 self.say(telling).await
             }
             Ok(UnreadNotice::Later) => {
