@@ -35,6 +35,8 @@ settings! {
         notify_ttl_s: u64 = 15;
         /// Such messages and reminders of all devices at once.
         notifications_max: usize = 1000;
+        /// Seconds between two questions for battery, volume and brightness of an idle device with MQTT.
+        state_interval_s: u64 = 600;
         /// Seconds for which the code of a device that no user has bound is valid.
         activation_ttl_s: u64 = 15 * 60;
         /// Devices that wait for a user to bind them.

@@ -86,3 +86,4 @@ mod world;
 mod xiaozhi;
 mod xiaozhi_mqtt;
 mod xiaozhi_notify;
+mod xiaozhi_tools;

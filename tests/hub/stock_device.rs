@@ -144,6 +144,43 @@ pub struct Device {
     encoder: Encoder,
     decoder: Decoder,
     pub session: String,
+    pub board: Board,
+}
+
+/// What the tools of a device see and do.
+pub struct Board {
+    pub volume: u64,
+    pub brightness: Option<u64>,
+    pub battery: u64,
+    /// The names of all tools that were called.
+    pub calls: Vec<String>,
+}
+
+impl Board {
+    /// The text of the result of a call.
+    fn call(&mut self, name: &str, arguments: &Value) -> String {
+        self.calls.push(name.to_owned());
+        match name {
+            "self.get_device_status" => {
+                let mut state = json!({
+                    "audio_speaker": {"volume": self.volume}, "screen": {},
+                    "battery": {"level": self.battery, "charging": false},
+                    "network": {"type": "wifi", "ssid": "the name of the network", "signal": "strong"},
+                });
+                if let Some(brightness) = self.brightness {
+                    state["screen"]["brightness"] = json!(brightness);
+                }
+                return state.to_string();
+            }
+            "self.audio_speaker.set_volume" => self.volume = arguments["volume"].as_u64().unwrap(),
+            "self.screen.set_brightness" => {
+                assert!(self.brightness.is_some(), "it has no display");
+                self.brightness = Some(arguments["brightness"].as_u64().unwrap());
+            }
+            other => panic!("{other}: nobody may call it"),
+        }
+        "true".to_owned()
+    }
 }
 
 /// What a device did with an answer.
@@ -184,17 +221,22 @@ impl Device {
     /// Opens the socket as the firmware does, and says hello.
     pub async fn connect(url: &str, token: &str, ids: (&str, &str), firmware: Firmware) -> Self {
         let mut device = Self::open(url, token, ids, firmware).await;
+        device.greet().await;
+        device
+    }
+
+    /// Says hello over the WebSocket.
+    pub async fn greet(&mut self) {
         let hello = json!({
-            "type": "hello", "version": firmware.layout, "features": {"mcp": true}, "transport": "websocket",
+            "type": "hello", "version": self.firmware.layout, "features": {"mcp": true}, "transport": "websocket",
             "audio_params": {"format": "opus", "sample_rate": 16000, "channels": 1, "frame_duration": 60},
         });
-        device.send(hello).await;
-        let answer = device.text().await;
+        self.send(hello).await;
+        let answer = self.text().await;
         assert_eq!((&answer["type"], &answer["transport"]), (&json!("hello"), &json!("websocket")), "{answer}");
         assert_eq!(answer["audio_params"]["sample_rate"], 24000, "{answer}");
         assert_eq!(answer["audio_params"]["frame_duration"], 60, "{answer}");
-        device.session = answer["session_id"].as_str().unwrap().to_owned();
-        device
+        self.session = answer["session_id"].as_str().unwrap().to_owned();
     }
 
     /// Logs in over MQTT with the section of the answer to a check, idle.
@@ -236,7 +278,35 @@ impl Device {
             encoder: Encoder::new(Channels::Mono, SampleRate::Hz16000, Application::Voip).unwrap(),
             decoder: Decoder::new(Channels::Mono, SampleRate::Hz24000).unwrap(),
             session: String::new(),
+            board: Board { volume: 70, brightness: Some(50), battery: 80, calls: Vec::new() },
         }
+    }
+
+    /// Does what the hub asks a tool for, and answers.
+    async fn use_tool(&mut self, message: &Value) {
+        let payload = &message["payload"];
+        assert_eq!((&payload["jsonrpc"], &payload["method"]), (&json!("2.0"), &json!("tools/call")), "{message}");
+        assert!(payload["id"].is_u64(), "ids must be numbers: {message}");
+        let params = &payload["params"];
+        let text = self.board.call(params["name"].as_str().unwrap(), &params["arguments"]);
+        let result = json!({"content": [{"type": "text", "text": text}], "isError": false});
+        let answer = json!({"jsonrpc": "2.0", "id": payload["id"], "result": result});
+        let session = self.session.clone();
+        self.send(json!({"session_id": session, "type": "mcp", "payload": answer})).await;
+    }
+
+    /// Waits until the hub has done this to the board.
+    pub async fn board_is(&mut self, what: &str, is_so: impl Fn(&Board) -> bool) {
+        let wait = async {
+            while !is_so(&self.board) {
+                match self.link.next().await {
+                    Heard::Text(message) if message["type"] == "mcp" => self.use_tool(&message).await,
+                    Heard::Text(_) | Heard::Sound(_) => {}
+                    Heard::End => panic!("the connection ended"),
+                }
+            }
+        };
+        within(what, wait).await;
     }
 
     /// Opens the socket, without a hello.
@@ -282,6 +352,7 @@ impl Device {
         within("a text of the hub", async {
             loop {
                 match self.link.next().await {
+                    Heard::Text(message) if message["type"] == "mcp" => self.use_tool(&message).await,
                     Heard::Text(message) => return message,
                     Heard::Sound(_) => {}
                     Heard::End => panic!("the connection ended"),
@@ -393,6 +464,7 @@ impl Device {
                                 return played;
                             }
                             ("llm", _) => {}
+                            ("mcp", _) => self.use_tool(&message).await,
                             ("alert", _) => panic!("{message}"),
                             other => panic!("{other:?}: {message}"),
                         }

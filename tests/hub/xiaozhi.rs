@@ -234,28 +234,9 @@ async fn louder_asks_the_device_for_its_volume_and_sets_it() {
     let world = hub(&[]).await;
     let (_, url, token) = family(&world).await;
     let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
-    device.listen("start", "manual").await;
-    device.speak(&spoken("louder please")).await;
-    device.listen("stop", "manual").await;
-    let asked = loop {
-        let message = device.text().await;
-        if message["type"] == "mcp" {
-            break message["payload"].clone();
-        }
-        assert_ne!(message["state"], "stop", "it has not asked");
-    };
-    assert_eq!((&asked["method"], &asked["params"]["name"]), (&json!("tools/call"), &json!("self.get_device_status")));
-    assert!(asked["id"].is_u64(), "ids must be numbers");
-    let state = json!({"audio_speaker": {"volume": 70}}).to_string();
-    let result = json!({"content": [{"type": "text", "text": state}], "isError": false});
-    device.send(json!({"type": "mcp", "payload": {"jsonrpc": "2.0", "id": asked["id"], "result": result}})).await;
-    let set = loop {
-        let message = device.text().await;
-        if message["type"] == "mcp" {
-            break message["payload"].clone();
-        }
-    };
-    assert_eq!(set["params"], json!({"name": "self.audio_speaker.set_volume", "arguments": {"volume": 90}}));
+    let played = device.ask(&spoken("louder please")).await;
+    assert!(played.sentences.concat().contains("louder"), "{:?}", played.sentences);
+    device.board_is("the volume", |board| board.volume == 90).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,9 +80,9 @@ fn packets(file: &[u8]) -> Vec<Vec<u8>> {
 async fn state(world: &World, user: &User, toy: &str) -> String {
     let list = world.post_as(user, "/friend_list", json!({"_id": user.id})).await;
     let friends = list["data"].as_array().unwrap();
-    let chat = friends.iter().find(|friend| friend["friend_id"] == toy || friend["_id"] == toy).unwrap_or(&friends[0]);
-    let list = world.post_as(user, "/chat_list", json!({"chat_id": chat["chat_id"], "to_user": user.id})).await;
-    list["data"][0]["state"].as_str().unwrap_or_else(|| panic!("{chat} {list}")).to_owned()
+    let chat = friends.iter().find(|friend| friend["friend_id"] == toy).unwrap_or_else(|| panic!("{list}"));
+    let list = world.post_as(user, "/chat_list", json!({"chat_id": chat["friend_chat"], "to_user": user.id})).await;
+    list["data"][0]["state"].as_str().unwrap_or_else(|| panic!("{list}")).to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,7 +204,7 @@ async fn nothing_rings_in_quiet_hours_nor_for_a_friend_who_is_muted() {
     assert_eq!(world.post_as(&dad, "/set_quiet_hours", off).await["code"], 0);
     let (url, _) = notified(&mut device).await;
     assert_eq!(fetch(&world, &url).await.0, 200, "at their end");
-    let mute = json!({"user_id": dad.id, "for": toy, "friend_id": dad.id, "muted": true});
+    let mute = json!({"user_id": dad.id, "toy_id": toy, "friend_id": dad.id});
     let muted = world.post_as(&dad, "/mute", mute).await;
     assert_eq!(muted["code"], 0, "{muted}");
     send(&world, &dad, &toy, sound::tone(1)).await;

@@ -13,15 +13,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
+use super::check::Firmware;
 use super::client_name::ClientName;
 use super::conversation::Conversation;
 use super::message::{Hello, Messages, Said, hello_over_udp};
+use super::tools::{self, Outcome, Tools};
 use super::transport::{Received, Transport};
 use super::udp::{Channel, Udp};
 use super::{Devices, End};
+use crate::config::seconds;
 use crate::domain::error::DomainError;
+use crate::domain::live::Publication;
 use crate::domain::login::Admitted;
 use crate::domain::{Incoming, Mailbox, Payload};
 use crate::edge::line::Line;
@@ -37,11 +41,24 @@ pub(super) struct Attendant {
     name: ClientName,
     line: Line,
     bell: Bell,
+    tools: Tools,
+    /// When the device is asked for its state.
+    look_at: Instant,
+}
+
+/// What happens to an idle device.
+enum Step {
+    Message(Option<Bytes>),
+    Incoming(Incoming),
+    Rung(Rung),
+    /// It is asked for its state.
+    Look,
 }
 
 impl Attendant {
     pub(super) fn new(devices: Arc<Devices>, toy: ToyId, name: ClientName, line: Line) -> Self {
-        Self { devices, toy, name, line, bell: Bell::new(Instant::now()) }
+        let now = Instant::now();
+        Self { devices, toy, name, line, bell: Bell::new(now), tools: Tools::default(), look_at: now }
     }
 
     /// Serves the device until its connection ends.
@@ -62,42 +79,85 @@ impl Attendant {
 
     async fn serve(&mut self, mailbox: &mut Mailbox) -> End {
         loop {
-            let hello = tokio::select! {
-                biased;
-                message = self.line.next() => match message {
-                    Some(message) => match Said::read(&message) {
-                        Some(Said::Hello(hello)) => hello,
-                        // The end of a conversation may come late, and its other messages, too.
-                        _ => continue,
-                    },
-                    None => return End::Gone,
-                },
-                incoming = mailbox.recv() => match incoming {
-                    Incoming::Closed(_) => return End::Closed,
-                    Incoming::Delivery(delivery) => {
-                        if let Payload::Event(announced) = &delivery.publication.payload {
-                            self.bell.take(announced.event(), self.can_notify(), Instant::now());
-                        }
-                        continue;
-                    }
-                    Incoming::Backlog => continue,
-                },
-                rung = self.bell.next() => {
-                    match rung {
-                        Rung::Due => match self.ring().await {
-                            Ok(()) => {}
-                            Err(end) => return end,
-                        },
-                        Rung::Ended { was_fetched } => self.bell.note_ended(was_fetched, Instant::now()),
-                    }
-                    continue;
-                }
-            };
-            match self.converse(hello, mailbox).await {
-                End::Left | End::Close => {}
-                end => return end,
+            let step = self.step(mailbox).await;
+            if let Err(end) = self.act(step, mailbox).await {
+                return end;
             }
         }
+    }
+
+    /// Waits for what happens next to an idle device.
+    async fn step(&mut self, mailbox: &mut Mailbox) -> Step {
+        tokio::select! {
+            biased;
+            message = self.line.next() => Step::Message(message),
+            incoming = mailbox.recv() => Step::Incoming(incoming),
+            rung = self.bell.next() => Step::Rung(rung),
+            () = sleep_until(self.look_at), if self.has_tools() => Step::Look,
+        }
+    }
+
+    async fn act(&mut self, step: Step, mailbox: &mut Mailbox) -> Result<(), End> {
+        match step {
+            Step::Message(None) => Err(End::Gone),
+            Step::Message(Some(message)) => match Said::read(&message) {
+                Some(Said::Hello(hello)) => match self.converse(hello, mailbox).await {
+                    End::Left | End::Close => Ok(()),
+                    end => Err(end),
+                },
+                Some(Said::Tool(answer)) => {
+                    let outcome = self.tools.take(&answer);
+                    self.use_tools(outcome).await
+                }
+                // The end of a conversation may come late, and its other messages, too.
+                _ => Ok(()),
+            },
+            Step::Incoming(Incoming::Closed(_)) => Err(End::Closed),
+            Step::Incoming(Incoming::Delivery(delivery)) => self.take(&delivery.publication).await,
+            Step::Incoming(Incoming::Backlog) => Ok(()),
+            Step::Rung(Rung::Due) => self.ring().await,
+            Step::Rung(Rung::Ended { was_fetched }) => {
+                self.bell.note_ended(was_fetched, Instant::now());
+                Ok(())
+            }
+            Step::Look => {
+                self.look_at = Instant::now() + seconds(self.devices.config.xiaozhi.state_interval_s);
+                let calls = vec![self.tools.look()];
+                self.use_tools(Outcome { calls, ..Outcome::default() }).await
+            }
+        }
+    }
+
+    /// An event, or a command of the owner.
+    async fn take(&mut self, publication: &Publication) -> Result<(), End> {
+        if let Payload::Event(announced) = &publication.payload {
+            self.bell.take(announced.event(), self.can_notify(), Instant::now());
+            return Ok(());
+        }
+        match tools::key_of_command(&self.toy, publication.topic.as_str()) {
+            Some(key) if self.has_tools() => {
+                let calls = self.tools.set(key, publication.payload.bytes()).into_iter().collect();
+                self.use_tools(Outcome { calls, ..Outcome::default() }).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the device has tools, also while it is idle.
+    fn has_tools(&self) -> bool {
+        self.name.firmware.is_some_and(|firmware| firmware >= Firmware::WITH_TOOLS)
+    }
+
+    /// Calls tools, and publishes what has changed.
+    async fn use_tools(&mut self, outcome: Outcome) -> Result<(), End> {
+        let messages = Messages { session: String::new() };
+        for call in &outcome.calls {
+            if !self.line.send(Bytes::from(wire::text(&messages.to_tools(call)))).await {
+                return Err(End::Gone);
+            }
+        }
+        tools::publish(&self.devices.hub, &self.toy, outcome.states).await;
+        Ok(())
     }
 
     /// One conversation.
@@ -112,7 +172,7 @@ impl Attendant {
             }
         };
         let mut device = Voice { line: &mut self.line, udp: &mqtt.udp, endpoint, channel: None };
-        let opened = Conversation::open(hub, config, &mut device, self.toy.clone(), hello).await;
+        let opened = Conversation::open(hub, config, &mut device, self.toy.clone(), &mut self.tools, hello).await;
         let (end, goodbye) = match opened {
             Ok(mut conversation) => {
                 self.bell.unheard().for_each(|id| conversation.add_reminder(id));

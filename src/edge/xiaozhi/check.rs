@@ -44,6 +44,8 @@ pub(super) struct Firmware([u32; 3]);
 impl Firmware {
     /// The first version with a port of MQTT in its answer.
     const WITH_MQTT_PORT: Self = Self([1, 6, 2]);
+    /// The first version with tools.
+    pub(super) const WITH_TOOLS: Self = Self([1, 6, 6]);
     /// The first version that plays a sound by its address while it is idle.
     pub(super) const WITH_NOTIFY: Self = Self([2, 5, 0]);
 

@@ -17,12 +17,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::End;
-use super::message::{Hello, Messages, Mode, Said, volume_in};
+use super::message::{Hello, Messages, Mode, Said};
 use super::speaking::{Next, Part, Speaking};
+use super::tools::{self, Outcome, Tools};
 use super::transport::{Received, Transport};
 use crate::config::{Config, seconds};
 use crate::domain::error::DomainError;
@@ -39,8 +39,6 @@ const GAP: Duration = Duration::from_millis(200);
 const GAP_STEP: Duration = Duration::from_millis(60);
 /// Packets that a device may send in a second: seven times as many as a microphone makes, as they may come in a burst.
 const PACKETS_PER_SECOND_MAX: u32 = 120;
-/// By how much one wish changes the volume, in percent.
-const VOLUME_STEP: u64 = 20;
 /// The digits of a session's id.
 const SESSION_DIGITS: usize = 16;
 
@@ -52,6 +50,7 @@ pub(super) struct Conversation<'a, T> {
     config: &'a Config,
     device: &'a mut T,
     toy: ToyId,
+    tools: &'a mut Tools,
     hello: Hello,
     messages: Messages,
     mode: Mode,
@@ -66,9 +65,6 @@ pub(super) struct Conversation<'a, T> {
     unasked: Unasked,
     /// The friend to whom the next turn goes.
     message_to: Option<Party>,
-    /// The change of the volume that waits for the current one.
-    wish: Option<ToyCommand>,
-    calls: u64,
     rate: Rate,
     /// When the child or the hub has spoken last.
     lively: Instant,
@@ -107,11 +103,15 @@ impl<'a, T: Transport> Conversation<'a, T> {
         config: &'a Config,
         device: &'a mut T,
         toy: ToyId,
+        tools: &'a mut Tools,
         hello: Hello,
     ) -> Result<Self, End> {
         let session: String = Secret::random().reveal().chars().take(SESSION_DIGITS).collect();
         device.greet(&hello, &session).await?;
         let messages = Messages { session };
+        if hello.has_tools {
+            device.send(&messages.to_tools(&tools.look())).await?;
+        }
         let now = Instant::now();
         Ok(Self {
             _voice: hub.speak_reminders(&toy),
@@ -120,6 +120,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
             config,
             device,
             toy,
+            tools,
             hello,
             messages,
             mode: Mode::Auto,
@@ -130,8 +131,6 @@ impl<'a, T: Transport> Conversation<'a, T> {
             is_start_due: false,
             deciding: None,
             message_to: None,
-            wish: None,
-            calls: 0,
             rate: Rate { began: now, count: 0 },
             lively: now,
         })
@@ -232,7 +231,10 @@ impl<'a, T: Transport> Conversation<'a, T> {
                 self.note_stopped().await;
                 self.interrupt(true).await
             }
-            Said::Tool(answer) => self.take_tool_answer(&answer).await,
+            Said::Tool(answer) => {
+                let outcome = self.tools.take(&answer);
+                self.use_tools(outcome).await
+            }
             // The end of an earlier session may come late.
             Said::Goodbye(session) if session.as_ref().is_none_or(|id| *id == self.messages.session) => Err(End::Left),
             Said::Goodbye(_) => Ok(()),
@@ -394,7 +396,15 @@ impl<'a, T: Transport> Conversation<'a, T> {
             Incoming::Backlog => return Ok(()),
             Incoming::Closed(_) => return Err(End::Closed),
         };
-        let Payload::Event(announced) = &delivery.publication.payload else { return Ok(()) };
+        let publication = &delivery.publication;
+        let Payload::Event(announced) = &publication.payload else {
+            let Some(key) = tools::key_of_command(&self.toy, publication.topic.as_str()) else { return Ok(()) };
+            if !self.hello.has_tools {
+                return Ok(());
+            }
+            let calls = self.tools.set(key, publication.payload.bytes()).into_iter().collect();
+            return self.use_tools(Outcome { calls, ..Outcome::default() }).await;
+        };
         match announced.event() {
             Event::Reminder { id, .. } => {
                 self.unasked.add_reminder(id.clone());
@@ -405,28 +415,20 @@ impl<'a, T: Transport> Conversation<'a, T> {
                 Ok(())
             }
             Event::Command(command @ (ToyCommand::Louder | ToyCommand::Softer)) if self.hello.has_tools => {
-                self.wish = Some(*command);
-                self.call_tool("self.get_device_status", json!({})).await
+                let calls = vec![self.tools.change_volume(*command)];
+                self.use_tools(Outcome { calls, ..Outcome::default() }).await
             }
             _ => Ok(()),
         }
     }
 
-    /// The state of the device, for which the hub has asked to change its volume.
-    async fn take_tool_answer(&mut self, answer: &Value) -> Result<(), End> {
-        let (Some(volume), Some(wish)) = (volume_in(answer), self.wish) else { return Ok(()) };
-        self.wish = None;
-        let volume = match wish {
-            ToyCommand::Louder => (volume + VOLUME_STEP).min(100),
-            ToyCommand::Softer => volume.saturating_sub(VOLUME_STEP),
-            ToyCommand::Stop => return Ok(()),
-        };
-        self.call_tool("self.audio_speaker.set_volume", json!({"volume": volume})).await
-    }
-
-    async fn call_tool(&mut self, name: &str, arguments: Value) -> Result<(), End> {
-        self.calls += 1;
-        self.device.send(&self.messages.call_tool(self.calls, name, arguments)).await
+    /// Calls tools, and publishes what has changed.
+    async fn use_tools(&mut self, outcome: Outcome) -> Result<(), End> {
+        for call in &outcome.calls {
+            self.device.send(&self.messages.to_tools(call)).await?;
+        }
+        tools::publish(self.hub, &self.toy, outcome.states).await;
+        Ok(())
     }
 }
 

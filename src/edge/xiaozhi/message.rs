@@ -143,18 +143,10 @@ impl Messages {
         json!({"type": "notify", "audio_url": url, "subtitles": subtitles, "session_id": self.session})
     }
 
-    /// Calls a tool of the device.
-    pub(super) fn call_tool(&self, id: u64, name: &str, arguments: Value) -> Value {
-        let params = json!({"name": name, "arguments": arguments});
-        let payload = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+    /// A message to the tools of the device.
+    pub(super) fn to_tools(&self, payload: &Value) -> Value {
         json!({"type": "mcp", "payload": payload, "session_id": self.session})
     }
-}
-
-/// The volume in a tool's answer with the state of the device.
-pub(super) fn volume_in(answer: &Value) -> Option<u64> {
-    let text = answer["result"]["content"][0]["text"].as_str()?;
-    body::parse_json(text.as_bytes())?["audio_speaker"]["volume"].as_u64()
 }
 
 #[cfg(test)]
@@ -185,16 +177,6 @@ mod tests {
             (r#"{"type":"listen","state":"detect","text":"say "hi""}"#, None),
         ] {
             assert_eq!(Said::read(text.as_bytes()), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn the_volume_is_read_from_the_state_of_the_device() {
-        let state = r#"{"audio_speaker":{"volume":70},"battery":{"level":50}}"#;
-        let answer = json!({"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": state}]}});
-        assert_eq!(volume_in(&answer), Some(70));
-        for other in [json!({}), json!({"result": {"content": [{"text": "no json"}]}}), json!(null)] {
-            assert_eq!(volume_in(&other), None);
         }
     }
 }

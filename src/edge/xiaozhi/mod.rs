@@ -9,6 +9,8 @@
 //!    [`Turn`](crate::domain::turn::Turn), and sends the answer at the pace at which the device plays it (`pace`): devices
 //!    have room for little, and drop the rest without a word.
 //!
+//! `tools` publishes the state of a device, and sets its volume and its brightness.
+//!
 //! Reminders and the notice of unread messages are said without being asked (`conversation/unasked`), on a connection that
 //! is open.
 //!
@@ -27,6 +29,7 @@ mod notify;
 mod pace;
 mod socket;
 mod speaking;
+mod tools;
 mod transport;
 mod udp;
 
@@ -52,6 +55,7 @@ use conversation::{Conversation, hello_of};
 pub use notify::SOUND_PATH;
 use notify::Tickets;
 use socket::Socket;
+use tools::Tools;
 pub use udp::Udp;
 
 /// Where devices check in.
@@ -171,7 +175,8 @@ impl Devices {
         })?;
         crate::edge::net::note_party(&Party::Toy(toy.clone()));
         tracing::info!("device connected");
-        let end = match self.conversation(socket, toy).await {
+        let mut tools = Tools::default();
+        let end = match self.conversation(socket, toy, &mut tools).await {
             Ok(mut conversation) => conversation.run(&mut mailbox).await,
             Err(end) => end,
         };
@@ -183,9 +188,10 @@ impl Devices {
         &'a self,
         socket: &'a mut Socket<S>,
         toy: ToyId,
+        tools: &'a mut Tools,
     ) -> Result<Conversation<'a, Socket<S>>, End> {
         let hello = hello_of(socket, &self.config).await?;
-        Conversation::open(&self.hub, &self.config, socket, toy, hello).await
+        Conversation::open(&self.hub, &self.config, socket, toy, tools, hello).await
     }
 
     /// The toy of a device, and its mailbox, which is closed when the toy is erased or its login revoked.
@@ -211,6 +217,9 @@ impl Devices {
         };
         let mailbox = self.hub.connect(admitted, limits).await?;
         self.hub.subscribe_to_inbox(&mailbox)?;
+        // With the commands that an owner has retained.
+        let commands = format!("toy/{}/cmd/#", admitted.party.id()).parse().map_err(DomainError::internal)?;
+        self.hub.subscribe_plainly(&mailbox, commands).await?;
         Ok(mailbox)
     }
 }
