@@ -71,12 +71,15 @@ settings! {
                            calm. Speak of nothing that is frightening, violent or for adults; of such a thing, say \
                            kindly that the child can ask its parents. Ask for no names, places or secrets."
                 .into();
-        /// Seconds in which the endpoint must answer; after that, or after any failure, the hub uses a built-in reply.
+        /// Seconds in which the endpoint must answer, or send the next sentence; after that, or after any failure, the hub uses a built-in reply.
         reply_timeout_s: u64 = 8;
         /// Bytes of the endpoint's answer; a longer one counts as a failure.
         reply_max_bytes: usize = 256 * 1024;
         /// Words of a reply; a longer one is cut at the end of a sentence.
         reply_words_max: usize = 60;
+        /// Whether the endpoint is asked to send replies in pieces: a device that streams then speaks the first sentence
+        /// while the rest is made. Turn it off for a model that sends its reasoning without the tag <think>.
+        reply_stream: bool = true;
         /// Seconds that the sound of an answer is kept.
         answer_age_max_s: u64 = 24 * 3600;
         /// Speech synthesis program, a name or a path: espeak-ng, or any program that reads a text and writes a WAV

@@ -37,7 +37,7 @@ pub(super) struct Assistant {
     recogniser: Mutex<Option<Arc<Recogniser>>>,
     /// A model is configured, but could not be loaded.
     has_failed: AtomicBool,
-    replies: Box<dyn ReplyEngine>,
+    replies: Arc<dyn ReplyEngine>,
     memory: Memory,
     /// The library at its last use.
     library: Mutex<Arc<Library>>,
@@ -46,7 +46,7 @@ pub(super) struct Assistant {
 }
 
 impl Assistant {
-    pub(super) fn new(replies: Box<dyn ReplyEngine>, config: &config::Speech) -> Self {
+    pub(super) fn new(replies: Arc<dyn ReplyEngine>, config: &config::Speech) -> Self {
         let memory = Memory::new(config.question_timeout_s as Timestamp);
         let (recogniser, has_failed) = (Mutex::new(None), AtomicBool::new(false));
         let library = Mutex::new(Arc::new(Library::new(Vec::new())));
@@ -91,7 +91,7 @@ impl Scene<'_> {
                 let friend = self.friends.iter().find(|entry| entry.party == *friend);
                 (Reaction::Message, friend.map(|entry| entry.remark.clone()))
             }
-            Decided::Text(_) | Decided::Messages => (Reaction::Answered, None),
+            Decided::Text(_) | Decided::Reply(_) | Decided::Messages => (Reaction::Answered, None),
         }
     }
 
@@ -220,6 +220,10 @@ impl Hub {
         let answer = match decided {
             Decided::Music(music) => Answer::Music(music),
             Decided::Text(text) => Answer::Reply(self.speak_answer(toy, &text, language, now).await?),
+            Decided::Reply(said) => {
+                let reply = self.assistant.replies.reply(&said, language).await.map_err(DomainError::internal)?;
+                Answer::Reply(self.speak_answer(toy, &reply, language, now).await?)
+            }
             Decided::Messages => {
                 let line = self.unread_in_words(toy, language).await?;
                 let reply = Answer::Reply(self.speak_answer(toy, &line, language, now).await?);
@@ -361,8 +365,8 @@ impl Hub {
                 return Ok(Decision { decided: Decided::Messages, language: talk.language, then: Then::Nothing });
             }
             Intent::Unknown => {
-                let reply = self.assistant.replies.reply(said, talk.language).await.map_err(DomainError::internal)?;
-                return Ok(Decision::text(talk.language, reply));
+                let decided = Decided::Reply(said.to_owned());
+                return Ok(Decision { decided, language: talk.language, then: Then::Nothing });
             }
         };
         Ok(Decision::line(talk.language, &line))

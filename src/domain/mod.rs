@@ -151,7 +151,7 @@ pub struct Ports {
     /// Synthesis.
     pub speaker: Speaker,
     /// The reply engine, for speech that is not a command.
-    pub replies: Box<dyn ReplyEngine>,
+    pub replies: Arc<dyn ReplyEngine>,
     /// Encodes an event as the payload of a topic. It is passed in, as the domain knows no wire format.
     pub encode_event: EncodeEvent,
 }

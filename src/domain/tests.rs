@@ -115,7 +115,7 @@ pub(crate) async fn world_on(config: Config, disk: Disk) -> World {
         router: Router::new(limits, disk, Vec::new()),
         stored_sessions: Vec::new(),
         speaker: Speaker::new(speaker),
-        replies: Box::new(crate::ports::reply::BuiltIn),
+        replies: Arc::new(crate::ports::reply::BuiltIn),
         encode_event: |event, seq| format!("{seq:?} {event:?}").into_bytes(),
     };
     World { hub: Hub::new(ports, Arc::new(config)).await.unwrap(), _folder: folder }

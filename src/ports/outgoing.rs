@@ -2,12 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper::header::{HOST, RETRY_AFTER};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -78,6 +80,47 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+type Driving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An answer, whose body may still come.
+pub struct OpenAnswer {
+    /// The status.
+    pub status: u16,
+    /// Seconds after which the server wants to be asked again.
+    pub retry_after_s: Option<u64>,
+    /// Whether its body is server-sent events.
+    pub is_event_stream: bool,
+    body: Limited<Incoming>,
+    /// None once it has ended.
+    connection: Option<Driving>,
+    _sender: SendRequest<Full<Bytes>>,
+}
+
+impl OpenAnswer {
+    /// The next piece of the body; none at its end. Errors: `Malformed`.
+    pub async fn next(&mut self) -> Option<Result<Bytes, OutgoingError>> {
+        loop {
+            let frame = match &mut self.connection {
+                None => self.body.frame().await,
+                Some(connection) => tokio::select! {
+                    biased;
+                    frame = self.body.frame() => frame,
+                    () = connection => {
+                        self.connection = None;
+                        continue;
+                    }
+                },
+            };
+            match frame?.map(Frame::into_data) {
+                Ok(Ok(data)) => return Some(Ok(data)),
+                // Trailers.
+                Ok(Err(_)) => {}
+                Err(_) => return Some(Err(OutgoingError::Malformed("it breaks off or is too long"))),
+            }
+        }
+    }
+}
+
 impl Target {
     /// Parses an address. Errors: `Address`.
     pub fn parse(address: &str) -> Result<Self, OutgoingError> {
@@ -125,6 +168,16 @@ impl Target {
 
     /// Sends a request. Errors: all but `Certificates`.
     pub async fn post(&self, post: Post<'_>) -> Result<Answer, OutgoingError> {
+        let mut answer = self.open(post).await?;
+        let mut body = BytesMut::new();
+        while let Some(piece) = answer.next().await {
+            body.extend_from_slice(&piece?);
+        }
+        Ok(Answer { status: answer.status, retry_after_s: answer.retry_after_s, body: body.freeze() })
+    }
+
+    /// Sends a request. Returns the answer before its body has come. Errors: all but `Certificates`.
+    pub async fn open(&self, post: Post<'_>) -> Result<OpenAnswer, OutgoingError> {
         let found = lookup_host((self.host.as_str(), self.port)).await.map_err(unreachable)?;
         let permitted: Vec<SocketAddr> = found.filter(|address| (post.is_permitted)(address.ip())).collect();
         if permitted.is_empty() {
@@ -132,19 +185,19 @@ impl Target {
         }
         let stream = TcpStream::connect(permitted.as_slice()).await.map_err(unreachable)?;
         match &self.name {
-            None => self.exchange(stream, post).await,
+            None => self.send(stream, post).await,
             Some(name) => {
                 let stream = post.tls.connect(name.clone(), stream).await.map_err(unreachable)?;
-                self.exchange(stream, post).await
+                self.send(stream, post).await
             }
         }
     }
 
-    async fn exchange(
+    async fn send(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         post: Post<'_>,
-    ) -> Result<Answer, OutgoingError> {
+    ) -> Result<OpenAnswer, OutgoingError> {
         let Post { headers, body, answer_max_bytes, .. } = post;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -155,25 +208,25 @@ impl Target {
         let request = request
             .body(Full::new(Bytes::from(body)))
             .map_err(|_| OutgoingError::Address("its host or a header has characters that no request may have"))?;
-        // The connection is driven here, concurrently with the exchange, so that no task is left behind.
-        let answer = async {
-            let answer = sender.send_request(request).await.map_err(unreachable)?;
-            let status = answer.status().as_u16();
-            let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            let retry_after_s = retry_after.and_then(|value| value.trim().parse().ok());
-            let body = Limited::new(answer.into_body(), answer_max_bytes).collect().await;
-            let body = body.map_err(|_| OutgoingError::Malformed("it breaks off or is too long"))?.to_bytes();
-            Ok(Answer { status, retry_after_s, body })
+        // The connection is driven by whoever reads the answer, so that no task is left behind. Its result is in the
+        // answer.
+        let mut connection: Driving = Box::pin(async move { drop(connection.await) });
+        let mut sending = Box::pin(sender.send_request(request));
+        let (answer, connection) = tokio::select! {
+            biased;
+            answer = &mut sending => (answer, Some(connection)),
+            () = &mut connection => (sending.await, None),
         };
-        let connection = async {
-            // The result is in the answer.
-            let _ = connection.await;
-            std::future::pending().await
-        };
-        tokio::select! {
-            answer = answer => answer,
-            never = connection => never,
-        }
+        let answer = answer.map_err(unreachable)?;
+        let text = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().trim();
+        Ok(OpenAnswer {
+            status: answer.status().as_u16(),
+            retry_after_s: text(RETRY_AFTER).parse().ok(),
+            is_event_stream: text(CONTENT_TYPE).to_ascii_lowercase().starts_with("text/event-stream"),
+            body: Limited::new(answer.into_body(), answer_max_bytes),
+            connection,
+            _sender: sender,
+        })
     }
 }
 

@@ -286,10 +286,10 @@ fn workers_for(processors: usize) -> usize {
 }
 
 /// The reply engine of the configuration.
-fn replies(config: &Config) -> Result<Box<dyn ReplyEngine>, String> {
+fn replies(config: &Config) -> Result<Arc<dyn ReplyEngine>, String> {
     let speech = &config.speech;
     if speech.reply_url.is_empty() {
-        return Ok(Box::new(BuiltIn));
+        return Ok(Arc::new(BuiltIn));
     }
     let name = &speech.reply_key_env;
     let key = if name.is_empty() {
@@ -307,8 +307,9 @@ fn replies(config: &Config) -> Result<Box<dyn ReplyEngine>, String> {
         timeout: seconds(speech.reply_timeout_s),
         answer_max_bytes: speech.reply_max_bytes,
         words_max: speech.reply_words_max,
+        streams: speech.reply_stream,
     });
-    Ok(Box::new(WithFallback::new(endpoint.map_err(|error| format!("speech.reply_url: {error}"))?)))
+    Ok(Arc::new(WithFallback::new(endpoint.map_err(|error| format!("speech.reply_url: {error}"))?)))
 }
 
 /// The settings of the database.

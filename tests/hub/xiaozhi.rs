@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::sound;
+use crate::speech::hearing_any;
 use crate::stock_device::{Device, FIRMWARES, MAC, UUID, activate, post, slow_link};
 use crate::world::{User, World, within};
 
@@ -352,6 +353,43 @@ async fn a_browser_names_its_device_in_the_address_and_an_erased_toy_is_disconne
     within("the close", closed).await;
     // It can be bound again, as a new toy.
     activate(&world, &dad, IDS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_is_spoken_while_the_endpoint_makes_the_rest_of_it() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: &'static str = Box::leak(format!("http://{}/v1", listener.local_addr().unwrap()).into_boxed_str());
+    let settings = [("TOYHUB_SPEECH__REPLY_URL", url), ("TOYHUB_SPEECH__REPLY_MODEL", "small")];
+    let world = hearing_any("why do purple elephants wear hats", &settings).await;
+    let (_, url, token) = family(&world).await;
+    let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
+    let (first_was_heard, may_go_on) = tokio::sync::oneshot::channel();
+    let endpoint = async {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = String::new();
+        while !asked.ends_with('}') {
+            let mut buffer = [0; 4096];
+            let count = stream.read(&mut buffer).await.unwrap();
+            asked.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+        }
+        assert!(asked.contains(r#""stream":true"#), "{asked}");
+        let event = |text: &str| format!("data: {}\n\n", json!({"choices": [{"delta": {"content": text}}]}));
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        stream.write_all((head.to_owned() + &event("Elephants like hats. ")).as_bytes()).await.unwrap();
+        may_go_on.await.unwrap();
+        stream.write_all((event("A purple one has a purple hat.") + "data: [DONE]\n\n").as_bytes()).await.unwrap();
+    };
+    let talk = async {
+        device.listen("start", "manual").await;
+        device.speak(&spoken("hello my little bear")).await;
+        device.listen("stop", "manual").await;
+        assert_eq!(next_state(&mut device, "sentence_start").await["text"], "Elephants like hats.");
+        first_was_heard.send(()).unwrap();
+        assert_eq!(next_state(&mut device, "sentence_start").await["text"], "A purple one has a purple hat.");
+        next_state(&mut device, "stop").await;
+    };
+    within("the reply", async { tokio::join!(endpoint, talk) }).await;
 }
 
 /// 200 ms each way and 64 kbit/s, as of a phone that shares its network.

@@ -19,6 +19,8 @@ pub(super) enum Decided {
     Music(FileName),
     /// A text that is spoken.
     Text(String),
+    /// A reply to these words, which the reply engine makes while it is spoken.
+    Reply(String),
     /// The unread messages.
     Messages,
     /// A prompt that is spoken. The next recording is for the friend.

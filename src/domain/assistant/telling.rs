@@ -15,6 +15,7 @@ use crate::domain::toy_voices::Spoken;
 use crate::domain::{FileKind, Hub};
 use crate::model::{FileName, MessageId, Party, PartyId, ReminderId, Timestamp, ToyId};
 use crate::ports::audio::{self, AudioError, OPUS_OUT_HZ, OPUS_OUT_MS, OggWriter, OpusWriter, Player, Sound};
+use crate::ports::reply::Sentences;
 use crate::ports::speech::languages::Language;
 
 /// Music is made in pieces of so many seconds.
@@ -61,6 +62,8 @@ pub type Telling = BoxStream<'static, Result<Piece, DomainError>>;
 pub(super) enum Told {
     /// A text.
     Text { text: String, language: &'static Language },
+    /// A reply to these words.
+    Reply { said: String, language: &'static Language },
     /// Music of the library, of `/get_music/`.
     Music(FileName),
     /// A recording, of `/get_chat/`.
@@ -83,7 +86,7 @@ struct Rest {
 
 enum Source {
     Sentences {
-        rest: VecDeque<String>,
+        rest: Sentences,
         voice: Spoken,
         writer: Box<OpusWriter>,
     },
@@ -156,7 +159,8 @@ impl Rest {
         loop {
             match std::mem::replace(&mut self.source, Source::Ended) {
                 Source::Sentences { mut rest, voice, writer } => {
-                    let Some(sentence) = rest.pop_front() else { continue };
+                    let Some(sentence) = rest.next().await else { continue };
+                    let sentence = sentence.map_err(DomainError::internal)?;
                     let sound = match self.hub.synthesise(&sentence, &voice).await {
                         Ok(sound) => Some(sound),
                         // Of punctuation alone.
@@ -196,15 +200,22 @@ impl Rest {
 
 async fn begin(hub: &Hub, toy: &ToyId, told: Told) -> Result<Source, DomainError> {
     Ok(match told {
-        Told::Text { text, language } => Source::Sentences {
-            rest: sentences(&text).into(),
-            voice: hub.spoken_to(&Party::from(toy.clone()), language),
-            writer: Box::new(OpusWriter::new().map_err(DomainError::internal)?),
-        },
+        Told::Text { text, language } => {
+            spoken(hub, toy, stream::iter(sentences(&text).into_iter().map(Ok)).boxed(), language)?
+        }
+        Told::Reply { said, language } => {
+            spoken(hub, toy, Arc::clone(&hub.assistant.replies).sentences(said, language), language)?
+        }
         Told::Music(music) => Source::Playing(open(hub, toy, FileKind::Music, &music).await?),
         Told::Recording(sound) => Source::Playing(open(hub, toy, FileKind::Chat, &sound).await?),
         Told::Done(_) => Source::Ended,
     })
+}
+
+fn spoken(hub: &Hub, toy: &ToyId, rest: Sentences, language: &'static Language) -> Result<Source, DomainError> {
+    let voice = hub.spoken_to(&Party::from(toy.clone()), language);
+    let writer = Box::new(OpusWriter::new().map_err(DomainError::internal)?);
+    Ok(Source::Sentences { rest, voice, writer })
 }
 
 /// The packets of a sentence. It ends with a packet: the next one may take a while.

@@ -126,6 +126,7 @@ impl Hub {
         let (told, message_to) = match decided {
             Decided::Music(music) => (vec![Told::Music(music)], None),
             Decided::Text(text) => (vec![Told::Text { text, language }], None),
+            Decided::Reply(said) => (vec![Told::Reply { said, language }], None),
             Decided::Messages => (self.unread_to_tell(toy, language).await?, None),
             Decided::StartMessage { friend, prompt } => (vec![Told::Text { text: prompt, language }], Some(friend)),
         };

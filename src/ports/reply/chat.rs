@@ -2,15 +2,18 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::{ReplyEngine, ReplyError, Replying};
+use super::streamed::Streamed;
+use super::{ReplyEngine, ReplyError, Replying, Sentences};
 use crate::model::Secret;
-use crate::ports::outgoing::{Post, Target, connector};
+use crate::ports::outgoing::{OpenAnswer, Post, Target, connector};
 use crate::ports::speech::languages::Language;
 
 /// The maximum average number of tokens for a word, in the languages of the hub.
@@ -35,6 +38,8 @@ pub struct ChatSettings {
     pub answer_max_bytes: usize,
     /// The maximum number of words of a reply.
     pub words_max: usize,
+    /// Whether it is asked for replies in pieces, where a reply is spoken sentence by sentence.
+    pub streams: bool,
 }
 
 /// An endpoint.
@@ -80,6 +85,17 @@ struct CompletionMessage {
     content: Option<String>,
 }
 
+/// A piece of an answer.
+#[derive(Deserialize)]
+struct CompletionPiece {
+    choices: Vec<PieceChoice>,
+}
+
+#[derive(Deserialize)]
+struct PieceChoice {
+    delta: CompletionMessage,
+}
+
 impl ChatEndpoint {
     /// Creates an endpoint, without connecting.
     ///
@@ -94,45 +110,95 @@ impl ChatEndpoint {
     }
 
     async fn ask(&self, question: &str) -> Result<String, ReplyError> {
+        let authorization = self.authorization();
+        let answer = self.target.post(self.posted(self.question(question, false)?, authorization.as_deref())).await?;
+        if answer.status != 200 {
+            return Err(ReplyError::Status(answer.status));
+        }
+        let text = shortened(&spoken(&whole_text(&answer.body)?), self.settings.words_max);
+        if text.chars().any(char::is_alphanumeric) { Ok(text) } else { Err(ReplyError::Malformed("it has no words")) }
+    }
+
+    /// Asks for a reply in pieces.
+    pub(super) async fn open(&self, question: &str) -> Result<OpenAnswer, ReplyError> {
+        let question = self.question(question, self.settings.streams)?;
+        let authorization = self.authorization();
+        let answer = self.target.open(self.posted(question, authorization.as_deref())).await?;
+        if answer.status == 200 { Ok(answer) } else { Err(ReplyError::Status(answer.status)) }
+    }
+
+    /// The longest time up to the next sentence.
+    pub(super) fn timeout(&self) -> Duration {
+        self.settings.timeout
+    }
+
+    /// The words of a reply.
+    pub(super) fn words_max(&self) -> usize {
+        self.settings.words_max
+    }
+
+    fn question(&self, question: &str, stream: bool) -> Result<Vec<u8>, ReplyError> {
         let settings = &self.settings;
         let question = Question {
             model: &settings.model,
             messages: [Said { role: "system", content: &settings.prompt }, Said { role: "user", content: question }],
             max_tokens: settings.words_max.saturating_mul(TOKENS_PER_WORD),
-            stream: false,
+            stream,
         };
-        let body = serde_json::to_vec(&question).map_err(|_| ReplyError::Malformed("the question has no JSON"))?;
-        let authorization = settings.key.as_ref().map(|key| format!("Bearer {}", key.reveal()));
-        let mut headers = vec![("content-type", "application/json"), ("accept", "application/json")];
-        headers.extend(authorization.iter().map(|value| ("authorization", value.as_str())));
-        let post = Post {
+        serde_json::to_vec(&question).map_err(|_| ReplyError::Malformed("the question has no JSON"))
+    }
+
+    fn authorization(&self) -> Option<String> {
+        self.settings.key.as_ref().map(|key| format!("Bearer {}", key.reveal()))
+    }
+
+    fn posted<'a>(&'a self, body: Vec<u8>, authorization: Option<&'a str>) -> Post<'a> {
+        let mut headers =
+            vec![("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
+        headers.extend(authorization.map(|value| ("authorization", value)));
+        Post {
             headers,
             body,
             tls: &self.tls,
             // The operator has chosen the endpoint.
             is_permitted: |_| true,
-            answer_max_bytes: settings.answer_max_bytes,
-        };
-        let answered = self.target.post(post).await?;
-        if answered.status != 200 {
-            return Err(ReplyError::Status(answered.status));
+            answer_max_bytes: self.settings.answer_max_bytes,
         }
-        let answer: Completion = serde_json::from_slice(&answered.body)
-            .map_err(|_| ReplyError::Malformed("it is not the JSON of a chat"))?;
-        let text = answer.choices.into_iter().find_map(|choice| choice.message.content);
-        let text = shortened(&spoken(&text.ok_or(ReplyError::Malformed("it has no text"))?), settings.words_max);
-        if text.chars().any(char::is_alphanumeric) { Ok(text) } else { Err(ReplyError::Malformed("it has no words")) }
     }
+}
+
+/// The text of a whole answer.
+pub(super) fn whole_text(body: &[u8]) -> Result<String, ReplyError> {
+    let answer: Completion =
+        serde_json::from_slice(body).map_err(|_| ReplyError::Malformed("it is not the JSON of a chat"))?;
+    let text = answer.choices.into_iter().find_map(|choice| choice.message.content);
+    text.ok_or(ReplyError::Malformed("it has no text"))
+}
+
+/// The text of a line of an answer in pieces, if it has any.
+pub(super) fn event_text(line: &[u8]) -> Result<Option<String>, ReplyError> {
+    // Other fields and comments have no text; the last event is no JSON.
+    let Some(data) = line.strip_prefix(b"data:").map(<[u8]>::trim_ascii).filter(|data| *data != b"[DONE]") else {
+        return Ok(None);
+    };
+    let piece: CompletionPiece =
+        serde_json::from_slice(data).map_err(|_| ReplyError::Malformed("it is not the JSON of a chat"))?;
+    Ok(piece.choices.into_iter().find_map(|choice| choice.delta.content))
 }
 
 impl ReplyEngine for ChatEndpoint {
     fn reply<'a>(&'a self, question: &'a str, _: &'static Language) -> Replying<'a> {
         Box::pin(async { timeout(self.settings.timeout, self.ask(question)).await.map_err(|_| ReplyError::TimedOut)? })
     }
+
+    fn sentences(self: Arc<Self>, question: String, _: &'static Language) -> Sentences {
+        let reply = Streamed::new(self, question);
+        stream::unfold(reply, |mut reply| async move { Some((reply.next().await?, reply)) }).boxed()
+    }
 }
 
 /// The part of a text that can be spoken: without markup, emoji and the reasoning of a model.
-fn spoken(text: &str) -> String {
+pub(super) fn spoken(text: &str) -> String {
     let text = text.rsplit_once("</think>").map_or(text, |(_, after)| after);
     let said = |letter: char| match letter {
         '*' | '_' | '#' | '`' | '~' | '|' | '>' | '<' => ' ',
@@ -149,25 +215,35 @@ fn is_picture(letter: char) -> bool {
 
 /// The sentences that fit into the limit of words; if the first one does not, a part of it. A Chinese character counts
 /// as a word.
-fn shortened(text: &str, words_max: usize) -> String {
+pub(super) fn shortened(text: &str, words_max: usize) -> String {
     let mut words = 0;
-    let mut is_inside = false;
+    let mut before = None;
     let mut sentence_end = None;
     for (at, letter) in text.char_indices() {
-        let is_chinese = ('\u{3400}'..='\u{9fff}').contains(&letter);
-        let is_letter = letter.is_alphanumeric() || matches!(letter, '\'' | '’');
-        if is_chinese || (is_letter && !is_inside) {
+        if begins_word(before.replace(letter), letter) {
             words += 1;
             if words > words_max {
                 return text[..sentence_end.unwrap_or(at)].trim_end().to_owned();
             }
         }
-        is_inside = is_letter && !is_chinese;
         if matches!(letter, '.' | '!' | '?' | '。' | '！' | '？') {
             sentence_end = Some(at + letter.len_utf8());
         }
     }
     text.to_owned()
+}
+
+/// The words of a text, as [`shortened`] counts them.
+pub(super) fn words_of(text: &str) -> usize {
+    let mut before = None;
+    text.chars().filter(|letter| begins_word(before.replace(*letter), *letter)).count()
+}
+
+fn begins_word(before: Option<char>, letter: char) -> bool {
+    let is_chinese = |letter| ('\u{3400}'..='\u{9fff}').contains(&letter);
+    let is_letter = |letter: char| letter.is_alphanumeric() || matches!(letter, '\'' | '’');
+    let is_inside = before.is_some_and(|before| is_letter(before) && !is_chinese(before));
+    is_chinese(letter) || (is_letter(letter) && !is_inside)
 }
 
 #[cfg(test)]

@@ -4,12 +4,16 @@
 
 mod built_in;
 mod chat;
+mod streamed;
 #[cfg(test)]
 mod tests;
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 
 pub use built_in::BuiltIn;
 pub use chat::{ChatEndpoint, ChatSettings};
@@ -20,10 +24,16 @@ use super::speech::languages::Language;
 /// A future reply.
 pub type Replying<'a> = Pin<Box<dyn Future<Output = Result<String, ReplyError>> + Send + 'a>>;
 
+/// The sentences of a reply, while they are made. After an error there is none.
+pub type Sentences = BoxStream<'static, Result<String, ReplyError>>;
+
 /// A source of replies.
 pub trait ReplyEngine: Send + Sync {
     /// A short text in answer to `question`, which was asked in this language.
     fn reply<'a>(&'a self, question: &'a str, language: &'static Language) -> Replying<'a>;
+
+    /// As [`Self::reply`], sentence by sentence.
+    fn sentences(self: Arc<Self>, question: String, language: &'static Language) -> Sentences;
 }
 
 /// Why there is no reply. It contains no part of the question or of an answer.
@@ -68,18 +78,18 @@ impl From<OutgoingError> for ReplyError {
 
 /// An engine, with the built-in one as a fallback.
 pub struct WithFallback<E> {
-    engine: E,
+    engine: Arc<E>,
     otherwise: BuiltIn,
 }
 
 impl<E> WithFallback<E> {
     /// Uses `engine` first.
     pub fn new(engine: E) -> Self {
-        Self { engine, otherwise: BuiltIn }
+        Self { engine: Arc::new(engine), otherwise: BuiltIn }
     }
 }
 
-impl<E: ReplyEngine> ReplyEngine for WithFallback<E> {
+impl<E: ReplyEngine + 'static> ReplyEngine for WithFallback<E> {
     fn reply<'a>(&'a self, question: &'a str, language: &'static Language) -> Replying<'a> {
         Box::pin(async move {
             match self.engine.reply(question, language).await {
@@ -90,5 +100,28 @@ impl<E: ReplyEngine> ReplyEngine for WithFallback<E> {
                 reply => reply,
             }
         })
+    }
+    /// An error after the first sentence ends the reply.
+    fn sentences(self: Arc<Self>, question: String, language: &'static Language) -> Sentences {
+        let engine = Arc::clone(&self.engine).sentences(question.clone(), language);
+        let state = Some((engine, false));
+        stream::unfold(state, move |state| {
+            let (this, question) = (Arc::clone(&self), question.clone());
+            async move {
+                let (mut engine, has_spoken) = state?;
+                match engine.next().await? {
+                    Ok(sentence) => Some((Ok(sentence), Some((engine, true)))),
+                    Err(error) if has_spoken => {
+                        tracing::warn!(%error, "a reply of the chat endpoint breaks off");
+                        None
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "no reply from the chat endpoint, using a built-in reply");
+                        Some((this.otherwise.reply(&question, language).await, None))
+                    }
+                }
+            }
+        })
+        .boxed()
     }
 }

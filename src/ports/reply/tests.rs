@@ -81,6 +81,7 @@ fn settings(address: SocketAddr) -> ChatSettings {
         timeout: Duration::from_secs(20),
         answer_max_bytes: 256 * 1024,
         words_max: 12,
+        streams: true,
     }
 }
 
@@ -108,6 +109,80 @@ async fn a_long_reply_ends_with_a_sentence() {
     let (address, _served) = endpoint(200, chat(long), Duration::ZERO).await;
     let reply = ChatEndpoint::new(settings(address)).unwrap().reply("why", &ENGLISH).await.unwrap();
     assert_eq!(reply, "Bears sleep in winter. They eat a lot before that.");
+}
+
+/// An answer in pieces, each of which is sent once the one before was taken.
+async fn pieces(parts: Vec<String>) -> (SocketAddr, tokio::sync::mpsc::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, mut may_send) = tokio::sync::mpsc::channel::<()>(1);
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 4096];
+        let _ = stream.read(&mut buffer).await.unwrap();
+        let head = "HTTP/1.1 200 X\r\ncontent-type: text/event-stream; charset=utf-8\r\nconnection: close\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for part in parts {
+            stream.write_all(part.as_bytes()).await.unwrap();
+            if may_send.recv().await.is_none() {
+                return;
+            }
+        }
+    });
+    (address, sender)
+}
+
+fn event(text: &str) -> String {
+    format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": {"content": text}}]}))
+}
+
+#[tokio::test]
+async fn a_reply_in_pieces_is_known_sentence_by_sentence() {
+    let first = [": a comment\r\n", &event("Bears sl"), &event("eep in winter. They")].concat();
+    // The third event comes in two parts.
+    let cut = event(" dream");
+    let (begun, done) = cut.split_at(9);
+    let parts = vec![first, begun.to_owned(), format!("{done}{}data: [DONE]\n\n", event(" of honey."))];
+    let (address, next) = pieces(parts).await;
+    let engine = Arc::new(ChatEndpoint::new(settings(address)).unwrap());
+    let mut sentences = engine.sentences("why".into(), &ENGLISH);
+    // Before the endpoint has sent the rest.
+    assert_eq!(sentences.next().await.unwrap().unwrap(), "Bears sleep in winter.");
+    for _ in 0..3 {
+        next.send(()).await.unwrap();
+    }
+    drop(next);
+    assert_eq!(sentences.next().await.unwrap().unwrap(), "They dream of honey.");
+    assert!(sentences.next().await.is_none());
+}
+
+#[tokio::test]
+async fn an_endpoint_without_pieces_and_failures_are_taken_as_they_come() {
+    // The whole at once.
+    let (address, _served) = endpoint(200, chat("Bears sleep in winter. They dream."), Duration::ZERO).await;
+    let engine = Arc::new(WithFallback::new(ChatEndpoint::new(settings(address)).unwrap()));
+    let all: Vec<_> = engine.sentences("thank you".into(), &ENGLISH).map(Result::unwrap).collect().await;
+    assert_eq!(all, ["Bears sleep in winter.", "They dream."]);
+    // A failure before the first sentence, and after it.
+    for (parts, expected) in [
+        (vec!["data: {}\n".to_owned()], vec!["You are welcome!"]),
+        (vec!["data: nonsense\n".to_owned()], vec!["You are welcome!"]),
+        (vec![event(" ")], vec!["You are welcome!"]),
+        (vec![event("Bears sleep in winter. They ") + "data: {}\n"], vec!["Bears sleep in winter."]),
+    ] {
+        let (address, next) = pieces(parts.clone()).await;
+        let engine = Arc::new(WithFallback::new(ChatEndpoint::new(settings(address)).unwrap()));
+        drop(next);
+        let all: Vec<_> = engine.sentences("thank you".into(), &ENGLISH).map(Result::unwrap).collect().await;
+        assert_eq!(all, expected, "{parts:?}");
+    }
+    // Silence after the first sentence.
+    let (address, _next) = pieces(vec![event("Bears sleep in winter. They ")]).await;
+    let hurried = ChatSettings { timeout: Duration::from_millis(300), ..settings(address) };
+    let engine = Arc::new(ChatEndpoint::new(hurried).unwrap());
+    let all: Vec<_> = engine.sentences("why".into(), &ENGLISH).collect().await;
+    assert_eq!(all[0].as_deref().unwrap(), "Bears sleep in winter.");
+    assert!(matches!(all[1..], [Err(ReplyError::TimedOut)]), "{all:?}");
 }
 
 #[tokio::test]
