@@ -32,6 +32,10 @@ use decision::{Decided, Decision, Then};
 use library::{Library, Mood};
 use memory::{Memory, Question};
 
+/// Music is continued so many seconds before the place where it was interrupted: some of it was made and not played, and
+/// a child has to find its way back.
+const REWIND_S: f64 = 5.0;
+
 /// The recogniser and the reply engine, and the short-term memory for each toy.
 pub(super) struct Assistant {
     recogniser: Mutex<Option<Arc<Recogniser>>>,
@@ -83,7 +87,7 @@ impl Scene<'_> {
     /// What the child gets by an answer, and the title or friend that it is about.
     fn reaction(&self, decision: &Decision) -> (Reaction, Option<String>) {
         match &decision.decided {
-            Decided::Music(music) => {
+            Decided::Music(music) | Decided::Resumed { music, .. } => {
                 let played = self.library.contents().iter().find(|content| content.music == *music);
                 (Reaction::Played, played.map(|content| content.title.clone()))
             }
@@ -218,7 +222,8 @@ impl Hub {
     async fn answer_with_file(&self, toy: &ToyId, decision: Decision, now: Timestamp) -> Result<Answer, DomainError> {
         let Decision { decided, language, then } = decision;
         let answer = match decided {
-            Decided::Music(music) => Answer::Music(music),
+            // Such a toy knows itself where it has stopped.
+            Decided::Music(music) | Decided::Resumed { music, .. } => Answer::Music(music),
             Decided::Text(text) => Answer::Reply(self.speak_answer(toy, &text, language, now).await?),
             Decided::Reply(said) => {
                 let reply = self.assistant.replies.reply(&said, language).await.map_err(DomainError::internal)?;
@@ -330,6 +335,7 @@ impl Hub {
             Intent::PlayAny => return Ok(self.play_some(talk, Mood::Any, Line::NoMusic)),
             Intent::PlayAnother => return Ok(self.play_some(talk, Mood::Another, Line::NoMusic)),
             Intent::PlayAgain => return Ok(self.play_again(talk)),
+            Intent::Resume => return Ok(self.resume(talk)),
             Intent::PlayQuiet => return Ok(self.play_some(talk, Mood::Quiet, Line::NoMusic)),
             Intent::Story => return Ok(self.play_some(talk, Mood::Story, Line::Story)),
             Intent::Riddle => return Ok(self.play_some(talk, Mood::Riddle, Line::Riddle)),
@@ -416,6 +422,20 @@ impl Hub {
             Some(content) => self.play(talk, content),
             None => self.play_some(talk, Mood::Any, Line::NoMusic),
         }
+    }
+
+    /// Goes on with what was interrupted, a little before that; plays the last piece if none was.
+    fn resume(&self, talk: Conversation<'_>) -> Decision {
+        let Some((music, at_s)) = self.assistant.memory.place(talk.scene.toy) else { return self.play_again(talk) };
+        let Some(content) = talk.scene.library.contents().iter().find(|content| content.music == music) else {
+            return self.play_again(talk);
+        };
+        let mut decision = self.play(talk, content);
+        // Unless it is quiet time.
+        if matches!(decision.decided, Decided::Music(_)) {
+            decision.decided = Decided::Resumed { music, from_s: (at_s - REWIND_S).max(0.0) };
+        }
+        decision
     }
 
     /// Speaks an answer and keeps the sound for a while, of `/get_chat/`.

@@ -17,6 +17,8 @@ pub(super) struct Decision {
 pub(super) enum Decided {
     /// Music, of `/get_music/`.
     Music(FileName),
+    /// Music, from so many seconds after its beginning on.
+    Resumed { music: FileName, from_s: f64 },
     /// A text that is spoken.
     Text(String),
     /// A reply to these words, which the reply engine makes while it is spoken.

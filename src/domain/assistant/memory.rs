@@ -33,6 +33,8 @@ pub(super) struct Memory {
 #[derive(Default)]
 struct Remembered {
     last_played: Option<FileName>,
+    /// The music that was begun and not played to its end, and up to where, in seconds.
+    place: Option<(FileName, f64)>,
     question: Option<(Question, Timestamp)>,
     touched: Timestamp,
 }
@@ -66,6 +68,16 @@ impl Memory {
 
     pub(super) fn last_played(&self, toy: &ToyId) -> Option<FileName> {
         self.toys().get(toy)?.last_played.clone()
+    }
+
+    /// Notes up to where music was played; none at its end.
+    pub(super) fn set_place(&self, toy: &ToyId, place: Option<(FileName, f64)>, now: Timestamp) {
+        self.remember(toy, now, |toy| toy.place = place);
+    }
+
+    /// Where music was interrupted, in seconds.
+    pub(super) fn place(&self, toy: &ToyId) -> Option<(FileName, f64)> {
+        self.toys().get(toy)?.place.clone()
     }
 
     pub(super) fn set_question(&self, toy: &ToyId, question: Question, now: Timestamp) {

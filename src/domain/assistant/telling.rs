@@ -64,8 +64,8 @@ pub(super) enum Told {
     Text { text: String, language: &'static Language },
     /// A reply to these words.
     Reply { said: String, language: &'static Language },
-    /// Music of the library, of `/get_music/`.
-    Music(FileName),
+    /// Music of the library, of `/get_music/`, from so many seconds after its beginning on.
+    Music { music: FileName, from_s: f64 },
     /// A recording, of `/get_chat/`.
     Recording(FileName),
     /// Nothing: what was told before is done.
@@ -90,7 +90,11 @@ enum Source {
         voice: Spoken,
         writer: Box<OpusWriter>,
     },
-    Playing(Box<Player>),
+    Playing {
+        player: Box<Player>,
+        /// The music, and up to where it was made, in seconds; none of a recording.
+        place: Option<(FileName, f64)>,
+    },
     /// The next one of `later` begins.
     Ended,
 }
@@ -175,15 +179,23 @@ impl Rest {
                     self.source = Source::Sentences { rest, voice, writer };
                     return Ok(Some(Piece { text: Some(sentence), packets, done: None }));
                 }
-                Source::Playing(mut player) => {
+                Source::Playing { mut player, mut place } => {
                     let party = Party::from(self.toy.clone());
                     let job = move || player.next(PIECE_S).map(|packets| (packets, player));
                     let made = self.hub.audio_workers.run_of(&party, job).await?;
                     let (packets, player) = made.map_err(DomainError::internal)?;
+                    let memory = &self.hub.assistant.memory;
                     if packets.is_empty() {
+                        if place.is_some() {
+                            memory.set_place(&self.toy, None, self.now);
+                        }
                         continue;
                     }
-                    self.source = Source::Playing(player);
+                    if let Some((_, at_s)) = &mut place {
+                        *at_s += f64::from(PACKET_MS) * packets.len() as f64 / 1000.0;
+                        memory.set_place(&self.toy, place.clone(), self.now);
+                    }
+                    self.source = Source::Playing { player, place };
                     return Ok(Some(Piece { text: None, packets, done: None }));
                 }
                 Source::Ended => {
@@ -206,8 +218,13 @@ async fn begin(hub: &Hub, toy: &ToyId, told: Told) -> Result<Source, DomainError
         Told::Reply { said, language } => {
             spoken(hub, toy, Arc::clone(&hub.assistant.replies).sentences(said, language), language)?
         }
-        Told::Music(music) => Source::Playing(open(hub, toy, FileKind::Music, &music).await?),
-        Told::Recording(sound) => Source::Playing(open(hub, toy, FileKind::Chat, &sound).await?),
+        Told::Music { music, from_s } => {
+            let player = open(hub, toy, FileKind::Music, &music, from_s).await?;
+            Source::Playing { player, place: Some((music, from_s)) }
+        }
+        Told::Recording(sound) => {
+            Source::Playing { player: open(hub, toy, FileKind::Chat, &sound, 0.0).await?, place: None }
+        }
         Told::Done(_) => Source::Ended,
     })
 }
@@ -235,14 +252,20 @@ async fn encode(
     made.map_err(DomainError::internal)
 }
 
-/// A player of a stored sound.
-async fn open(hub: &Hub, toy: &ToyId, kind: FileKind, name: &FileName) -> Result<Box<Player>, DomainError> {
+/// A player of a stored sound, from so many seconds after its beginning on.
+async fn open(
+    hub: &Hub,
+    toy: &ToyId,
+    kind: FileKind,
+    name: &FileName,
+    from_s: f64,
+) -> Result<Box<Player>, DomainError> {
     let file = hub.stored_file(kind, name).await?;
     if file.size > SOUND_MAX_BYTES {
         return Err(DomainError::UploadTooLarge { max_bytes: SOUND_MAX_BYTES });
     }
     let sound = hub.files.read_whole(&file).await.map_err(DomainError::internal)?;
-    let opened = hub.audio_workers.run_of(&Party::from(toy.clone()), move || Player::open(sound)).await?;
+    let opened = hub.audio_workers.run_of(&Party::from(toy.clone()), move || Player::open_at(sound, from_s)).await?;
     Ok(Box::new(opened.map_err(DomainError::internal)?))
 }
 

@@ -124,7 +124,8 @@ impl Hub {
         };
         let Decision { decided, language, then } = self.decide(toy, words, now).await?;
         let (told, message_to) = match decided {
-            Decided::Music(music) => (vec![Told::Music(music)], None),
+            Decided::Music(music) => (vec![Told::Music { music, from_s: 0.0 }], None),
+            Decided::Resumed { music, from_s } => (vec![Told::Music { music, from_s }], None),
             Decided::Text(text) => (vec![Told::Text { text, language }], None),
             Decided::Reply(said) => (vec![Told::Reply { said, language }], None),
             Decided::Messages => (self.unread_to_tell(toy, language).await?, None),
@@ -172,7 +173,7 @@ impl Hub {
 
     /// Plays music, of `/get_music/`. A missing file is an error of its first piece.
     pub fn tell_music(self: &Arc<Self>, toy: &ToyId, music: FileName, now: Timestamp) -> Telling {
-        tell(Arc::clone(self), toy.clone(), vec![Told::Music(music)], super::Then::Nothing, now)
+        tell(Arc::clone(self), toy.clone(), vec![Told::Music { music, from_s: 0.0 }], super::Then::Nothing, now)
     }
 }
 

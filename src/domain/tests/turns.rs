@@ -164,3 +164,44 @@ async fn music_is_told_piece_by_piece() {
     let missing = hub.tell_music(&toy, FileName::random("mp3"), NOW).next().await;
     assert!(matches!(missing, Some(Err(DomainError::UnknownFile))));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn music_that_was_interrupted_goes_on_a_little_before() {
+    let (hub, toy, _folder) = hub(Config::default()).await;
+    // Each second has a tone of its own.
+    let hz = |second: usize| 200.0 + 50.0 * second as f32;
+    let samples = (0..24_000 * 16).map(|n| 0.3 * (n as f32 * std::f32::consts::TAU * hz(n / 24_000) / 24_000.0).sin());
+    let song = encode_mp3(&Sound { rate_hz: 24_000, samples: samples.collect() }, 64).unwrap();
+    let (music, cover) = (FileName::random("mp3"), FileName::random("jpg"));
+    hub.files.put(FileKind::Music, &music, song).await.unwrap();
+    let content = Content { id: ContentId::random(), title: "The Long Story".into(), music: music.clone(), cover };
+    hub.store.add_content(&content, 1.0).await.unwrap();
+    let said = |text: &str| Heard::Words(Transcript { text: text.into(), language: "en" });
+    let answer = async |text: &str| hub.answer_turn(&toy, &said(text), NOW).await.unwrap().telling;
+
+    let mut telling = answer("play the long story").await;
+    let mut made = 0.0;
+    while made < 10.0 {
+        made += telling.next().await.unwrap().unwrap().packets.len() as f64 * 0.06;
+    }
+    // The child interrupts it, and asks for something else first.
+    drop(telling);
+    told(answer("what is two plus three").await).await;
+    let mut rest = answer("go on with the story").await;
+    let (mut reader, mut heard, mut seconds) = (OpusReader::new().unwrap(), Vec::new(), 0.0);
+    while let Some(piece) = rest.next().await {
+        for packet in piece.unwrap().packets {
+            heard.extend_from_slice(reader.read(&packet).unwrap());
+            seconds += 0.06;
+        }
+    }
+    let expected = 16.0 - (made - 5.0);
+    assert!((expected - 0.2..expected + 0.4).contains(&seconds), "{seconds} s of {expected} s");
+    // Its first half second is the tone of that place, at 16 kHz.
+    let crossings = heard[1600..9600].windows(2).filter(|pair| pair[0] < 0.0 && pair[1] >= 0.0).count() as f32 * 2.0;
+    let place = (made - 5.0) as usize;
+    assert!((hz(place) - 60.0..hz(place + 1) + 10.0).contains(&crossings), "{crossings} Hz at {place} s");
+    // It was played to its end: now it begins again.
+    let (_, whole) = told(answer("go on with the story").await).await;
+    assert!((15.9..16.4).contains(&whole), "{whole}");
+}

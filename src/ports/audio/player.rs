@@ -5,8 +5,9 @@ use std::io::Cursor;
 use bytes::Bytes;
 use symphonia::core::codecs::audio::AudioDecoder;
 use symphonia::core::errors::Error;
-use symphonia::core::formats::FormatReader;
+use symphonia::core::formats::{FormatReader, SeekMode, SeekTo};
 use symphonia::core::io::MediaSourceStream;
+use symphonia::core::units::Time;
 
 use super::container::{choose_track, open};
 use super::opus::{OPUS_OUT_HZ, OpusWriter};
@@ -44,6 +45,21 @@ impl Player {
         let (track, decoder) = choose_track(reader.as_ref())?;
         let writer = OpusWriter::new()?;
         Ok(Self { reader, decoder, track, rate: None, writer, interleaved: Vec::new(), made: 0, has_ended: false })
+    }
+
+    /// As [`Self::open`], at about so many seconds after the beginning; at the beginning, if there is no such place.
+    ///
+    /// # Errors
+    /// As of [`Self::open`].
+    pub fn open_at(sound: Bytes, seconds: f64) -> Result<Self, AudioError> {
+        let mut player = Self::open(sound.clone())?;
+        let Some(time) = Time::try_from_secs_f64(seconds).filter(|_| seconds > 0.0) else { return Ok(player) };
+        let to = SeekTo::Time { time, track_id: Some(player.track) };
+        if player.reader.seek(SeekMode::Accurate, to).is_err() {
+            return Self::open(sound);
+        }
+        player.decoder.reset();
+        Ok(player)
     }
 
     /// The packets of the next `seconds`, or of the rest; none at the end. Blocks for a part of that time.
@@ -149,6 +165,20 @@ mod tests {
             assert!(least > 0.045 && most < 0.1, "{what}: from {least} to {most}");
             // In one piece it is the same.
             assert_eq!(play(sound, 100).0.len(), heard.len(), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_sound_begins_at_a_place_or_at_its_beginning() {
+        for (what, sound) in [
+            ("mp3", encode_mp3(&song(24_000, 10.0), 64).unwrap()),
+            ("wav", encode_wav(&song(22_050, 10.0)).unwrap()),
+        ] {
+            for (from, expected) in [(0.0, 10.0), (-1.0, 10.0), (f64::NAN, 10.0), (4.0, 6.0), (9.5, 0.5), (1e300, 10.0)] {
+                let mut player = Player::open_at(sound.clone(), from).unwrap();
+                let seconds = player.next(100).unwrap().len() as f64 * 0.06;
+                assert!((expected - 0.1..expected + 0.2).contains(&seconds), "{what} from {from}: {seconds}");
+            }
         }
     }
 

@@ -83,6 +83,7 @@ fn label(intent: Intent) -> String {
         Intent::PlayAny => "any".into(),
         Intent::PlayAnother => "another".into(),
         Intent::PlayAgain => "again".into(),
+        Intent::Resume => "resume".into(),
         Intent::PlayQuiet => "quiet".into(),
         Intent::AskTitle(a, b) => format!("ask-title {}", titles(a, b)),
         Intent::NoSuchTitle => "no-title".into(),

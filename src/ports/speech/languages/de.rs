@@ -350,6 +350,12 @@ const PHRASES: &[(Meaning, &[&str])] = &[
         "ich möchte das lied nochmal hören", "wiederholen", "wiederhol das", "wiederhol das lied", "von vorne",
         "von vorn", "spiel das von vorne", "kannst du das nochmal spielen", "kannst du das lied nochmal spielen",
     ]),
+    (Meaning::Is(Intent::Resume), &[
+        "mach weiter", "mach bitte weiter", "erzähl weiter", "erzähl die geschichte weiter", "weiter erzählen",
+        "weiter mit der geschichte", "mach weiter mit der geschichte", "spiel weiter", "spiel das lied weiter",
+        "weiter mit dem lied", "mach weiter mit dem lied", "sing weiter", "weiter singen", "weiter spielen",
+        "lies weiter", "weiterlesen", "weitermachen", "weitererzählen", "weiterspielen",
+    ]),
     (Meaning::Is(Intent::PlayQuiet), &[
         "was ruhiges", "was leises", "was zum einschlafen", "was zum schlafen", "spiel was ruhiges", "spiel was leises",
         "spiel was sanftes", "spiel was zum einschlafen", "spiel was zum schlafen", "ein schlaflied", "spiel ein schlaflied",

@@ -299,6 +299,12 @@ const PHRASES: &[(Meaning, &[&str])] = &[
         "play the same again", "the same again", "the same song again", "play the same song again", "sing it again",
         "i want to hear it again", "i want to hear that again", "repeat", "repeat it", "repeat that",
     ]),
+    (Meaning::Is(Intent::Resume), &[
+        "go on", "go on with the story", "go on with the song", "go on with it", "go on please", "continue",
+        "continue the story", "continue with the story", "continue the song", "continue with the song", "keep going",
+        "keep going with the story", "carry on", "carry on with the story", "carry on with the song", "resume",
+        "resume the story", "resume the song",
+    ]),
     (Meaning::Is(Intent::PlayQuiet), &[
         "something quiet", "play something quiet", "play me something quiet", "i want to hear something quiet",
         "play something calm", "something calm", "play something soft", "play something gentle",

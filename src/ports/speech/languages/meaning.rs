@@ -15,6 +15,8 @@ pub enum Intent {
     PlayAnother,
     /// Play the last one again.
     PlayAgain,
+    /// Go on with the last one, where it was interrupted.
+    Resume,
     /// Play something to calm down or to fall asleep.
     PlayQuiet,
     /// Ask which of these two titles is meant.
