@@ -75,6 +75,8 @@ settings! {
         reply_timeout_s: u64 = 8;
         /// Bytes of the endpoint's answer; a longer one counts as a failure.
         reply_max_bytes: usize = 256 * 1024;
+        /// Whether a child that has spoken a message on a device that streams is asked whether to send it.
+        confirm_messages: bool = true;
         /// Words of a reply; a longer one is cut at the end of a sentence.
         reply_words_max: usize = 60;
         /// Whether the endpoint is asked to send replies in pieces: a device that streams then speaks the first sentence

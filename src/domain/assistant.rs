@@ -6,6 +6,7 @@
 //! guardians wish it (`kept_words`).
 
 mod decision;
+mod draft;
 mod library;
 mod memory;
 mod messages;

@@ -222,7 +222,10 @@ async fn a_message_to_a_friend_is_the_next_turn() {
     let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
     let prompt = device.ask(&spoken("send a message to dad")).await;
     assert!(prompt.sentences[0].contains("Dad"), "{:?}", prompt.sentences);
-    let sent = device.ask(&spoken("good night dad sleep well")).await;
+    let asked = device.ask(&spoken("good night dad sleep well")).await;
+    assert_eq!(asked.sentences.join(" "), "Shall I send it to Dad? Say send it, again, or no.");
+    asked.assert_whole("the question");
+    let sent = device.ask(&spoken("yes please")).await;
     assert!(sent.sentences[0].contains("on its way"), "{:?}", sent.sentences);
     let toys = world.post_as(&dad, "/toy_list", json!({"_id": dad.id})).await;
     let toy = toys["data"][0]["_id"].as_str().unwrap();

@@ -68,6 +68,8 @@ pub(super) enum Told {
     Music { music: FileName, from_s: f64 },
     /// A recording, of `/get_chat/`.
     Recording(FileName),
+    /// A sound in memory.
+    Sound(Bytes),
     /// Nothing: what was told before is done.
     Done(Done),
 }
@@ -225,6 +227,7 @@ async fn begin(hub: &Hub, toy: &ToyId, told: Told) -> Result<Source, DomainError
         Told::Recording(sound) => {
             Source::Playing { player: open(hub, toy, FileKind::Chat, &sound, 0.0).await?, place: None }
         }
+        Told::Sound(sound) => Source::Playing { player: play(hub, toy, sound, 0.0).await?, place: None },
         Told::Done(_) => Source::Ended,
     })
 }
@@ -265,6 +268,10 @@ async fn open(
         return Err(DomainError::UploadTooLarge { max_bytes: SOUND_MAX_BYTES });
     }
     let sound = hub.files.read_whole(&file).await.map_err(DomainError::internal)?;
+    play(hub, toy, sound, from_s).await
+}
+
+async fn play(hub: &Hub, toy: &ToyId, sound: Bytes, from_s: f64) -> Result<Box<Player>, DomainError> {
     let opened = hub.audio_workers.run_of(&Party::from(toy.clone()), move || Player::open_at(sound, from_s)).await?;
     Ok(Box::new(opened.map_err(DomainError::internal)?))
 }

@@ -19,10 +19,11 @@ use crate::config::seconds;
 use crate::domain::Hub;
 use crate::domain::error::DomainError;
 use crate::model::{FileName, Party, ReminderId, Timestamp, ToyId};
-use crate::ports::audio::{self, OpusReader, Sound};
+use crate::ports::audio::{OpusReader, Sound};
 use crate::ports::speech::languages::{Language, Line};
 use crate::ports::speech::{Listener, ListenerSettings, NoTranscript, Progress, Transcript};
 
+pub use super::draft::Draft;
 pub use super::messages::{NewMessages, UnreadNotice};
 pub use super::telling::{Done, FilePiece, PACKET_MS, PACKETS_HZ, Piece, Telling, in_a_file};
 
@@ -69,8 +70,20 @@ impl Heard {
 pub struct Answered {
     /// What is played.
     pub telling: Telling,
-    /// The friend to whom the sound of the next turn goes.
-    pub message_to: Option<Party>,
+    /// What the hub expects of the next turn.
+    pub expected: Expected,
+}
+
+/// What the hub expects of a turn.
+#[derive(Default)]
+pub enum Expected {
+    /// Anything.
+    #[default]
+    Anything,
+    /// The message to this friend.
+    Message(Party),
+    /// Whether to send this message.
+    Answer(Box<Draft>),
 }
 
 type Recognising = Pin<Box<dyn Future<Output = Recognised> + Send>>;
@@ -123,15 +136,17 @@ impl Hub {
             Heard::Unclear | Heard::Nothing => None,
         };
         let Decision { decided, language, then } = self.decide(toy, words, now).await?;
-        let (told, message_to) = match decided {
-            Decided::Music(music) => (vec![Told::Music { music, from_s: 0.0 }], None),
-            Decided::Resumed { music, from_s } => (vec![Told::Music { music, from_s }], None),
-            Decided::Text(text) => (vec![Told::Text { text, language }], None),
-            Decided::Reply(said) => (vec![Told::Reply { said, language }], None),
-            Decided::Messages => (self.unread_to_tell(toy, language).await?, None),
-            Decided::StartMessage { friend, prompt } => (vec![Told::Text { text: prompt, language }], Some(friend)),
+        let (told, expected) = match decided {
+            Decided::Music(music) => (vec![Told::Music { music, from_s: 0.0 }], Expected::Anything),
+            Decided::Resumed { music, from_s } => (vec![Told::Music { music, from_s }], Expected::Anything),
+            Decided::Text(text) => (vec![Told::Text { text, language }], Expected::Anything),
+            Decided::Reply(said) => (vec![Told::Reply { said, language }], Expected::Anything),
+            Decided::Messages => (self.unread_to_tell(toy, language).await?, Expected::Anything),
+            Decided::StartMessage { friend, prompt } => {
+                (vec![Told::Text { text: prompt, language }], Expected::Message(friend))
+            }
         };
-        Ok(Answered { telling: tell(Arc::clone(self), toy.clone(), told, then, now), message_to })
+        Ok(Answered { telling: tell(Arc::clone(self), toy.clone(), told, then, now), expected })
     }
 
     /// Sends the sound of a turn to a friend, and confirms it. Errors: as of [`Hub::send_recording`].
@@ -143,12 +158,12 @@ impl Hub {
         now: Timestamp,
     ) -> Result<Answered, DomainError> {
         let from = Party::from(toy.clone());
-        let wav = self.audio_workers.run_of(&from, move || audio::encode_wav(&sound)).await?;
+        let wav = self.wav_of(toy, sound).await?;
         let mut upload = self.begin_upload(self.config.http.upload_max_bytes).await?;
-        upload.write(&wav.map_err(DomainError::internal)?).await?;
+        upload.write(&wav).await?;
         let receiver = friend.id().parse().map_err(DomainError::internal)?;
         self.send_recording(&from, &receiver, upload, now).await?;
-        Ok(Answered { telling: self.tell_line(toy, &Line::Sent, now), message_to: None })
+        Ok(Answered { telling: self.tell_line(toy, &Line::Sent, now), expected: Expected::Anything })
     }
 
     /// Speaks a line of the hub in the families' language.

@@ -9,11 +9,12 @@ use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
 use super::*;
-use crate::domain::turn::{Answered, EndedBy, Heard, Packet, Telling, Turn};
+use crate::domain::turn::{Answered, EndedBy, Expected, Heard, Packet, Telling, Turn};
 use crate::ports::audio::{
     DecodeLimits, OPUS_OUT_HZ, OpusReader, OpusWriter, Sound, decode_bytes, encode_mp3, resample,
 };
-use crate::ports::speech::{Recogniser, RecogniserSettings, Speaker};
+use crate::ports::speech::languages::Line;
+use crate::ports::speech::{Recogniser, RecogniserSettings, Speaker, Transcript};
 
 const NOW: Timestamp = 1_760_000_000.0;
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -57,6 +58,11 @@ fn spoken(text: &str) -> Vec<f32> {
     let output = Command::new("espeak-ng").args(["-v", "en-us", "-s", "140", "--stdout", text]).output().unwrap();
     let limits = DecodeLimits { max_seconds: 60, cpu_max: DEADLINE, ffmpeg: None };
     resample(&decode_bytes(output.stdout.into(), &limits).unwrap(), OPUS_OUT_HZ).unwrap().samples
+}
+
+/// A recognised text.
+fn words(text: &str) -> Heard {
+    Heard::Words(Transcript { text: text.into(), language: "en", confidence: 1.0, seconds: Default::default() })
 }
 
 fn silence(seconds: f32) -> Vec<f32> {
@@ -105,8 +111,8 @@ async fn a_spoken_sum_is_answered_in_packets() {
     let (heard, at) = speak(&mut turn, &packets).await;
     assert_eq!(heard.text(), Some("what is two plus three"));
     assert!(packets.len() - at > 30, "it has ended long before the silence: {at} of {}", packets.len());
-    let Answered { telling, message_to } = hub.answer_turn(&toy, &heard, NOW).await.unwrap();
-    assert_eq!(message_to, None);
+    let Answered { telling, expected } = hub.answer_turn(&toy, &heard, NOW).await.unwrap();
+    assert!(matches!(expected, Expected::Anything));
     let (sentences, seconds) = told(telling).await;
     assert!(sentences.len() == 1 && sentences[0].contains('5'), "{sentences:?}");
     assert!((0.5..4.0).contains(&seconds), "{seconds}");
@@ -176,8 +182,7 @@ async fn music_that_was_interrupted_goes_on_a_little_before() {
     hub.files.put(FileKind::Music, &music, song).await.unwrap();
     let content = Content { id: ContentId::random(), title: "The Long Story".into(), music: music.clone(), cover };
     hub.store.add_content(&content, 1.0).await.unwrap();
-    let said = |text: &str| Heard::Words(Transcript { text: text.into(), language: "en" });
-    let answer = async |text: &str| hub.answer_turn(&toy, &said(text), NOW).await.unwrap().telling;
+    let answer = async |text: &str| hub.answer_turn(&toy, &words(text), NOW).await.unwrap().telling;
 
     let mut telling = answer("play the long story").await;
     let mut made = 0.0;
@@ -204,4 +209,54 @@ async fn music_that_was_interrupted_goes_on_a_little_before() {
     // It was played to its end: now it begins again.
     let (_, whole) = told(answer("go on with the story").await).await;
     assert!((15.9..16.4).contains(&whole), "{whole}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_sent_when_the_child_says_so() {
+    for (answers, is_sent) in [
+        (&["send it"][..], true),
+        (&["yes please"], true),
+        (&["no"], false),
+        (&["do not send it"], false),
+        (&["let me hear it", "send it please"], true),
+        (&["the moon is round", "yes"], true),
+        (&["the moon is round", "the sun is hot", "the sea is deep"], false),
+        (&["again", "", "send it"], true),
+    ] {
+        let (hub, toy, _folder) = hub(Config::default()).await;
+        let friends = hub.store.friends(&Party::from(toy.clone())).await.unwrap();
+        let friend = friends.first().expect("the one who has bound it").party.clone();
+        let message = Sound { rate_hz: OPUS_OUT_HZ, samples: spoken("good night mum") };
+        let seconds = message.duration().as_secs_f32();
+        let mut answered = hub.draft_turn(&toy, friend.clone(), message.clone(), NOW).await.unwrap();
+        for answer in answers {
+            let Answered { telling, expected } = answered;
+            let (sentences, _) = told(telling).await;
+            answered = match expected {
+                Expected::Answer(draft) => {
+                    assert!(sentences.concat().contains("Shall I send"), "{sentences:?}");
+                    let answered = hub.answer_draft(&toy, *draft, &words(answer), NOW).await.unwrap();
+                    if *answer == "let me hear it" {
+                        let Answered { telling, expected } = answered;
+                        let (sentences, played) = told(telling).await;
+                        assert!(played > seconds + 0.5, "{played} s with the message of {seconds} s: {sentences:?}");
+                        Answered { telling: hub.tell_line(&toy, &Line::ShallISend("x"), NOW), expected }
+                    } else {
+                        answered
+                    }
+                }
+                // Spoken again.
+                Expected::Message(again) => {
+                    assert_eq!(again, friend);
+                    assert!(sentences.concat().contains("say your message"), "{sentences:?}");
+                    hub.draft_turn(&toy, again, message.clone(), NOW).await.unwrap()
+                }
+                Expected::Anything => panic!("{answers:?}: it is over before {answer}"),
+            };
+        }
+        assert!(matches!(answered.expected, Expected::Anything), "{answers:?}");
+        let (sentences, _) = told(answered.telling).await;
+        let unread = hub.store.unread_messages(&friend, 10).await.unwrap();
+        assert_eq!(unread.len(), usize::from(is_sent), "{answers:?}: {sentences:?}");
+    }
 }

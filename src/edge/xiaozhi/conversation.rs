@@ -27,10 +27,10 @@ use super::transport::{Received, Transport};
 use crate::config::{Config, seconds};
 use crate::domain::error::DomainError;
 use crate::domain::reminders::ReminderVoice;
-use crate::domain::turn::{Answered, EndedBy, Heard, Packet, Turn};
+use crate::domain::turn::{Answered, EndedBy, Expected, Heard, Packet, Turn};
 use crate::domain::{Hub, Incoming, Mailbox, Payload};
 use crate::edge::wire;
-use crate::model::{Event, MessageId, Party, ReminderId, Secret, ToyCommand, ToyId};
+use crate::model::{Event, MessageId, ReminderId, Secret, ToyCommand, ToyId};
 use unasked::Unasked;
 
 /// Without a packet for so long, a device that speaks has left out silence.
@@ -63,8 +63,8 @@ pub(super) struct Conversation<'a, T> {
     is_start_due: bool,
     deciding: Option<Deciding>,
     unasked: Unasked,
-    /// The friend to whom the next turn goes.
-    message_to: Option<Party>,
+    /// What the next turn is.
+    expected: Expected,
     rate: Rate,
     /// When the child or the hub has spoken last.
     lively: Instant,
@@ -130,7 +130,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
             speaking: None,
             is_start_due: false,
             deciding: None,
-            message_to: None,
+            expected: Expected::Anything,
             rate: Rate { began: now, count: 0 },
             lively: now,
         })
@@ -227,7 +227,11 @@ impl<'a, T: Transport> Conversation<'a, T> {
             }
             Said::Abort => {
                 self.lively = Instant::now();
-                (self.turn, self.message_to) = (None, None);
+                self.turn = None;
+                // A message that was spoken still waits for its answer.
+                if matches!(self.expected, Expected::Message(_)) {
+                    self.expected = Expected::Anything;
+                }
                 self.note_stopped().await;
                 self.interrupt(true).await
             }
@@ -306,14 +310,17 @@ impl<'a, T: Transport> Conversation<'a, T> {
         }
         self.device.send(&self.messages.face("happy")).await?;
         self.begin_speaking().await?;
-        let (hub, toy, friend) = (Arc::clone(self.hub), self.toy.clone(), self.message_to.take());
+        let (hub, toy, expected) = (Arc::clone(self.hub), self.toy.clone(), std::mem::take(&mut self.expected));
         let sound = turn.sound();
         drop(turn);
-        self.deciding = Some(match friend {
-            Some(friend) if heard != Heard::Nothing => {
-                Box::pin(async move { hub.send_turn(&toy, &friend, sound, wire::now()).await })
+        self.deciding = Some(match expected {
+            Expected::Message(friend) if heard != Heard::Nothing => {
+                Box::pin(async move { hub.draft_turn(&toy, friend, sound, wire::now()).await })
             }
-            _ => Box::pin(async move { hub.answer_turn(&toy, &heard, wire::now()).await }),
+            Expected::Answer(draft) => {
+                Box::pin(async move { hub.answer_draft(&toy, *draft, &heard, wire::now()).await })
+            }
+            Expected::Message(_) | Expected::Anything => Box::pin(async move { hub.answer_turn(&toy, &heard, wire::now()).await }),
         });
         if self.mode == Mode::Realtime { self.begin_turn().await } else { Ok(()) }
     }
@@ -330,8 +337,8 @@ impl<'a, T: Transport> Conversation<'a, T> {
     async fn answer(&mut self, answered: Result<Answered, DomainError>) -> Result<(), End> {
         self.deciding = None;
         match answered {
-            Ok(Answered { telling, message_to }) => {
-                self.message_to = message_to;
+            Ok(Answered { telling, expected }) => {
+                self.expected = expected;
                 if let Some(speaking) = &mut self.speaking {
                     speaking.decide(telling);
                 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Conversation, Mode, Speaking};
-use crate::domain::turn::{Done, Telling, Turn, UnreadNotice};
+use crate::domain::turn::{Done, Expected, Telling, Turn, UnreadNotice};
 use crate::edge::wire;
 use crate::edge::xiaozhi::End;
 use crate::edge::xiaozhi::transport::Transport;
@@ -97,7 +97,7 @@ impl<T: Transport> Conversation<'_, T> {
         let is_free = self.unasked.has_listened
             && self.speaking.is_none()
             && self.deciding.is_none()
-            && self.message_to.is_none()
+            && matches!(self.expected, Expected::Anything)
             && !(is_pressed || is_child_speaking || is_start_due);
         if !self.unasked.reminders.is_empty() && (is_free || self.plays_music()) {
             return Some(self.lively);

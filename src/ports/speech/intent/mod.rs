@@ -30,7 +30,7 @@ use phrases::{Phrase, Phrases};
 pub use reminders::{When, Wish, reminder, time};
 use word::Word;
 
-pub use super::languages::Intent;
+pub use super::languages::{DraftWish, Intent};
 use super::languages::{Language, Meaning};
 use lexicon::Lexicon;
 
@@ -92,6 +92,15 @@ pub fn confirm(transcript: &str, names: &Names, index: usize) -> Option<bool> {
 pub fn agree(transcript: &str, language: &Language) -> Option<bool> {
     let lexicon = Lexicon::of(language);
     Phrases::of(lexicon).answer(&word::words(&text::normalise(transcript), lexicon))
+}
+
+/// What a child wants to be done with its message, if it is clear.
+pub fn draft(transcript: &str, language: &Language) -> Option<DraftWish> {
+    let lexicon = Lexicon::of(language);
+    let spoken = word::words(&text::normalise(transcript), lexicon);
+    let phrases = Phrases::of(lexicon);
+    let answer = || phrases.answer(&spoken).map(|is_yes| if is_yes { DraftWish::Send } else { DraftWish::Drop });
+    answer().or_else(|| phrases.draft(&spoken, lexicon))
 }
 
 /// The answer to "do you mean the first or the second?": one of the two, if it is clear which.

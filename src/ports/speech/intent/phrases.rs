@@ -7,7 +7,7 @@ use super::lexicon::Lexicon;
 use super::score::{self, Spelling};
 use super::text;
 use super::word::{self, Word};
-use crate::ports::speech::languages::{self, Choices, Language, Meaning};
+use crate::ports::speech::languages::{self, Choices, DraftWish, Language, Meaning};
 
 /// The minimum similarity of the fixed words around a name.
 const FRAME_LIKENESS_MIN: f64 = 0.8;
@@ -23,6 +23,8 @@ pub(super) struct Phrases {
     choices: Vec<(bool, Vec<Word>)>,
     /// The answers to "do you mean this one?": whether it is, and its words.
     answers: Vec<(bool, Vec<Word>)>,
+    /// The answers to "shall I send it?", and their words.
+    drafts: Vec<(DraftWish, Vec<Word>)>,
 }
 
 /// A phrase of the table, ready to be matched.
@@ -127,13 +129,23 @@ impl Phrases {
             words.collect()
         };
         let (choices, answers) = (replies(|language| language.choices), replies(|language| language.answers));
-        Self { table, choices, answers }
+        let drafts = languages().flat_map(|language| language.drafts).flat_map(|(wish, texts)| {
+            texts.iter().map(|text| (*wish, word::words(&text::normalise(text), lexicon)))
+        });
+        Self { table, choices, answers, drafts: drafts.collect() }
     }
 
     /// Whether a question was answered by yes or by no, in these very words: more of them may be another command.
     pub(super) fn answer(&self, spoken: &[Word]) -> Option<bool> {
         let is_said = |text: &[Word]| text.iter().map(|word| &word.text).eq(spoken.iter().map(|word| &word.text));
         self.answers.iter().find(|(_, text)| is_said(text)).map(|(is_yes, _)| *is_yes)
+    }
+
+    /// What is done with a message: in these very words, but for courtesy. A message that is sent cannot be taken back.
+    pub(super) fn draft(&self, spoken: &[Word], lexicon: &Lexicon) -> Option<DraftWish> {
+        let spoken = without_courtesy(spoken, lexicon);
+        let is_said = |text: &[Word]| text.iter().map(|word| &word.text).eq(spoken.iter().map(|word| &word.text));
+        self.drafts.iter().find(|(_, text)| is_said(text)).map(|(wish, _)| *wish)
     }
 
     /// Whether the first or the second was chosen.

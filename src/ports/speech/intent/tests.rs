@@ -1,5 +1,5 @@
 use super::*;
-use crate::ports::speech::languages::{ENGLISH, Script};
+use crate::ports::speech::languages::{CHINESE, ENGLISH, GERMAN, Script};
 
 mod german;
 mod strangers;
@@ -70,6 +70,28 @@ impl World {
 
     fn starts_message(&self, transcript: &str) -> bool {
         matches!(self.understand(transcript), Intent::Message(_) | Intent::AskFriend(..) | Intent::ConfirmFriend(_))
+    }
+}
+
+#[test]
+fn a_message_is_sent_by_clear_words_only() {
+    for (text, language, expected) in [
+        ("Send it!", &ENGLISH, Some(DraftWish::Send)),
+        ("please send it", &ENGLISH, Some(DraftWish::Send)),
+        ("Yes, please.", &ENGLISH, Some(DraftWish::Send)),
+        ("No.", &ENGLISH, Some(DraftWish::Drop)),
+        ("Don't send it.", &ENGLISH, Some(DraftWish::Drop)),
+        ("Again.", &ENGLISH, Some(DraftWish::Again)),
+        ("let me hear it", &ENGLISH, Some(DraftWish::Play)),
+        ("send it to the moon", &ENGLISH, None),
+        ("", &ENGLISH, None),
+        ("Schick sie ab!", &GERMAN, Some(DraftWish::Send)),
+        ("Nein", &GERMAN, Some(DraftWish::Drop)),
+        ("Nochmal bitte", &GERMAN, Some(DraftWish::Again)),
+        ("发送", &CHINESE, Some(DraftWish::Send)),
+        ("不发", &CHINESE, Some(DraftWish::Drop)),
+    ] {
+        assert_eq!(draft(text, language), expected, "{text}");
     }
 }
 

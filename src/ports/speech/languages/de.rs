@@ -3,7 +3,7 @@
 use time::Time;
 
 use super::line::{self, Clock, Line, Moment, Reminded};
-use super::meaning::{Intent, Meaning};
+use super::meaning::{DraftWish, Intent, Meaning};
 use super::reminding::{self, DayPart, Reminding, TimeForm};
 use super::{ConsentWords, Kin, Language, Moods, NameWords, Numbers, Replies, Script, Sign, SmallWords, Sound};
 use crate::model::{ReminderKind, ToyCommand};
@@ -31,6 +31,24 @@ pub static GERMAN: Language = Language {
         ]),
         (false, &[
             "nein", "nein danke", "nee", "nein nicht", "falsch", "nein falsch", "nö",
+        ]),
+    ],
+    drafts: &[
+        (DraftWish::Send, &[
+            "schick sie", "schick sie ab", "schick es", "schick es ab", "schick die nachricht", "ja schick sie",
+            "ja schick es", "abschicken", "senden", "sende sie", "schicken", "losschicken", "schick los", "gut so",
+        ]),
+        (DraftWish::Again, &[
+            "nochmal", "noch einmal", "nochmal sprechen", "ich möchte nochmal", "ich sag es nochmal", "von vorne",
+            "von vorn", "nochmal aufnehmen", "neu aufnehmen", "eine neue nachricht",
+        ]),
+        (DraftWish::Play, &[
+            "anhören", "vorspielen", "spiel sie vor", "spiel es vor", "spiel sie ab", "spiel es ab", "ich möchte sie hören",
+            "ich möchte es hören", "lass mich hören", "was habe ich gesagt",
+        ]),
+        (DraftWish::Drop, &[
+            "nicht schicken", "nicht abschicken", "nicht senden", "schick sie nicht", "schick es nicht", "lösch sie",
+            "lösch es", "löschen", "wegwerfen", "vergiss es", "abbrechen", "stopp", "doch nicht",
         ]),
     ],
     small_words: SmallWords {
@@ -669,6 +687,10 @@ fn say(line: &Line<'_>) -> String {
         Line::Awake => "Hallo, ich bin wach. Lass uns spielen!".into(),
         Line::NotBound => "Ich gehöre noch niemandem. Bitte scanne mein Bild mit der App.".into(),
         Line::NotRegistered => "Ich bin noch nicht angemeldet. Bitte hol dir Hilfe.".into(),
+        Line::ShallISend(remark) => {
+            format!("Soll ich die Nachricht an {remark} abschicken? Sag: abschicken, nochmal oder nein.")
+        }
+        Line::NotSent => "Gut, ich schicke sie nicht ab.".into(),
         Line::Sent => "Deine Nachricht ist unterwegs.".into(),
         Line::ReminderSet(reminded) => {
             let (moment, words) = (moment(&reminded.moment), REMINDING.repeat(reminded.words));

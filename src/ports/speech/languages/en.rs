@@ -3,7 +3,7 @@
 use time::Time;
 
 use super::line::{self, Clock, Line, Moment, Reminded};
-use super::meaning::{Intent, Meaning};
+use super::meaning::{DraftWish, Intent, Meaning};
 use super::reminding::{self, DayPart, Reminding, TimeForm};
 use super::{ConsentWords, Kin, Language, Moods, NameWords, Numbers, Replies, Script, Sign, SmallWords, Sound};
 use crate::model::{ReminderKind, ToyCommand};
@@ -30,6 +30,25 @@ pub static ENGLISH: Language = Language {
         ]),
         (false, &[
             "no", "no thank you", "nope", "no i do not", "not that one", "no not that one", "wrong", "no it is not",
+        ]),
+    ],
+    drafts: &[
+        (DraftWish::Send, &[
+            "send it", "yes send it", "send", "send that", "send the message", "send my message", "send it now",
+            "ok send it", "you can send it", "that is good", "good",
+        ]),
+        (DraftWish::Again, &[
+            "again", "once more", "one more time", "say it again", "i want to say it again", "record it again",
+            "record again", "start again", "start over", "new message", "a new message", "let me say it again",
+            "let me try again", "try again",
+        ]),
+        (DraftWish::Play, &[
+            "play it", "play it back", "play the message", "play my message", "let me hear it", "i want to hear it",
+            "can i hear it", "listen", "listen to it", "hear it", "what did i say", "play it first",
+        ]),
+        (DraftWish::Drop, &[
+            "do not send it", "do not send", "do not", "no do not send it", "delete it", "throw it away", "cancel",
+            "forget it", "stop", "never mind",
         ]),
     ],
     small_words: SmallWords {
@@ -591,6 +610,8 @@ fn say(line: &Line<'_>) -> String {
         Line::Awake => "Hello, I am awake. Let us play!".into(),
         Line::NotBound => "Nobody has bound me yet. Please scan my picture with the app.".into(),
         Line::NotRegistered => "I am not registered. Please ask for help.".into(),
+        Line::ShallISend(remark) => format!("Shall I send it to {remark}? Say send it, again, or no."),
+        Line::NotSent => "All right, I do not send it.".into(),
         Line::Sent => "Your message is on its way.".into(),
         Line::ReminderSet(reminded) => {
             let (moment, words) = (moment(&reminded.moment), REMINDING.repeat(reminded.words));

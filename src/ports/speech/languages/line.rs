@@ -54,6 +54,10 @@ pub enum Line<'a> {
     NotRegistered,
     /// Confirms to a child that its message was sent.
     Sent,
+    /// Asks whether to send the message to the friend of this remark.
+    ShallISend(&'a str),
+    /// Confirms that a message was not sent.
+    NotSent,
     /// Confirms a reminder.
     ReminderSet(Reminded<'a>),
     /// Asks when a reminder of this kind is wanted.

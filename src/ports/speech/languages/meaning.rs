@@ -59,6 +59,19 @@ pub enum Intent {
     Unknown,
 }
 
+/// What a child wants to be done with the message that it has spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DraftWish {
+    /// To send it.
+    Send,
+    /// To speak it again.
+    Again,
+    /// To hear it.
+    Play,
+    /// Not to send it.
+    Drop,
+}
+
 /// The meaning of a phrase in a language's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ports::speech) enum Meaning {

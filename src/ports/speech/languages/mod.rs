@@ -19,7 +19,7 @@ pub use consent::ConsentWords;
 pub use de::GERMAN;
 pub use en::ENGLISH;
 pub use line::{Clock, Line, Moment, Reminded};
-pub use meaning::Intent;
+pub use meaning::{DraftWish, Intent};
 pub(super) use meaning::Meaning;
 pub use reminding::DayPart;
 pub(super) use reminding::{Reminding, TimeForm};
@@ -59,6 +59,8 @@ pub struct Language {
     pub(super) choices: Choices,
     /// The answers to "do you mean this one?": whether it is, and its phrases.
     pub(super) answers: Choices,
+    /// The answers to "shall I send it?", in addition to yes and no.
+    pub(super) drafts: &'static [(DraftWish, &'static [&'static str])],
     pub(super) small_words: SmallWords,
     pub(super) names: NameWords,
     pub(super) numbers: Numbers,

@@ -130,6 +130,8 @@ fn lines() -> impl Iterator<Item = Line<'static>> {
         Line::NotBound,
         Line::NotRegistered,
         Line::Sent,
+        Line::ShallISend("Tom"),
+        Line::NotSent,
         Line::WhenReminder(ReminderKind::Reminder),
         Line::WhenReminder(ReminderKind::Alarm),
         Line::WhenReminder(ReminderKind::Timer),

@@ -3,7 +3,7 @@
 use time::Time;
 
 use super::line::{self, Clock, Line, Moment, Reminded};
-use super::meaning::{Intent, Meaning};
+use super::meaning::{DraftWish, Intent, Meaning};
 use super::reminding::{self, DayPart, Reminding, TimeForm};
 use super::{ConsentWords, Kin, Language, Moods, NameWords, Numbers, Replies, Script, Sign, SmallWords, Sound};
 use crate::model::{ReminderKind, ToyCommand};
@@ -31,6 +31,12 @@ pub static CHINESE: Language = Language {
         (false, &[
             "不是", "不", "不对", "不要", "错了", "没有",
         ]),
+    ],
+    drafts: &[
+        (DraftWish::Send, &["发送", "发吧", "发出去", "发给他", "发给她", "送出去", "可以发", "好的发吧", "发"]),
+        (DraftWish::Again, &["重新说", "再说一遍", "再来一遍", "重来", "重新录", "再录一遍", "重说"]),
+        (DraftWish::Play, &["听一下", "放一下", "我想听", "播放", "先听听", "我说了什么", "听听看"]),
+        (DraftWish::Drop, &["不发", "不要发", "别发", "删掉", "取消", "算了", "不发了"]),
     ],
     small_words: SmallWords {
         short_forms: &[],
@@ -437,6 +443,8 @@ fn say(line: &Line<'_>) -> String {
         Line::Awake => "你好，我醒啦，我们一起玩吧！".into(),
         Line::NotBound => "还没有人绑定我，请用手机应用扫一扫我的二维码。".into(),
         Line::NotRegistered => "我还没有登记，请找大人帮忙。".into(),
+        Line::ShallISend(remark) => format!("要发给{remark}吗？你可以说发送、重来，或者不要。"),
+        Line::NotSent => "好的，不发了。".into(),
         Line::Sent => "你的留言已经发出去了。".into(),
         Line::ReminderSet(Reminded { kind, moment: at, words }) => match (kind, *words) {
             (ReminderKind::Timer, _) => format!("好的，计时器{}响。", moment(at)),

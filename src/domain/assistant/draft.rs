@@ -1,0 +1,99 @@
+//! A message that a child has spoken, and that is sent once the child says so.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Then;
+use super::telling::{Told, tell};
+use super::turn::{Answered, Expected, Heard};
+use crate::domain::Hub;
+use crate::domain::error::DomainError;
+use crate::model::{Party, Timestamp, ToyId};
+use crate::ports::audio::{self, Sound};
+use crate::ports::speech::intent::{self, DraftWish};
+use crate::ports::speech::languages::{Language, Line};
+
+/// After so many answers that are not understood, the message is not sent.
+const UNCLEAR_MAX: u8 = 3;
+
+/// The message, in memory only.
+pub struct Draft {
+    friend: Party,
+    /// The name of the friend, as the family calls it.
+    remark: String,
+    sound: Sound,
+    unclear: u8,
+}
+
+impl Hub {
+    /// Takes the sound of a turn as a message to a friend, and asks whether to send it; sends it at once if
+    /// `speech.confirm_messages` is off. Errors: as of [`Hub::send_turn`], `NotFriends`.
+    pub async fn draft_turn(
+        self: &Arc<Self>,
+        toy: &ToyId,
+        friend: Party,
+        sound: Sound,
+        now: Timestamp,
+    ) -> Result<Answered, DomainError> {
+        if !self.config.speech.confirm_messages {
+            return self.send_turn(toy, &friend, sound, now).await;
+        }
+        let friends = self.store.friends(&Party::from(toy.clone())).await?;
+        let entry = friends.into_iter().find(|entry| entry.party == friend).ok_or(DomainError::NotFriends)?;
+        let draft = Draft { friend, remark: entry.remark, sound, unclear: 0 };
+        Ok(self.ask_about(toy, draft, Vec::new(), now))
+    }
+
+    /// What a child says about its message: to send it, to speak it again, to hear it, or not to send it. Errors: as of
+    /// [`Hub::send_turn`].
+    pub async fn answer_draft(
+        self: &Arc<Self>,
+        toy: &ToyId,
+        mut draft: Draft,
+        heard: &Heard,
+        now: Timestamp,
+    ) -> Result<Answered, DomainError> {
+        let said = heard.text().unwrap_or_default();
+        let language = self.language_of(heard);
+        match intent::draft(said, language) {
+            Some(DraftWish::Send) => self.send_turn(toy, &draft.friend, draft.sound, now).await,
+            Some(DraftWish::Again) => {
+                let telling = self.tell_line(toy, &Line::SayYourMessage(&draft.remark), now);
+                Ok(Answered { telling, expected: Expected::Message(draft.friend) })
+            }
+            Some(DraftWish::Play) => {
+                let wav = self.wav_of(toy, draft.sound.clone()).await?;
+                Ok(self.ask_about(toy, draft, vec![Told::Sound(wav)], now))
+            }
+            None if draft.unclear + 1 < UNCLEAR_MAX => {
+                draft.unclear += 1;
+                Ok(self.ask_about(toy, draft, Vec::new(), now))
+            }
+            Some(DraftWish::Drop) | None => {
+                Ok(Answered { telling: self.tell_line(toy, &Line::NotSent, now), expected: Expected::Anything })
+            }
+        }
+    }
+
+    /// Asks whether to send a message, after what is told before.
+    fn ask_about(self: &Arc<Self>, toy: &ToyId, draft: Draft, mut told: Vec<Told>, now: Timestamp) -> Answered {
+        let language = self.family_language();
+        told.push(Told::Text { text: Line::ShallISend(&draft.remark).text(language), language });
+        let telling = tell(Arc::clone(self), toy.clone(), told, Then::Nothing, now);
+        Answered { telling, expected: Expected::Answer(Box::new(draft)) }
+    }
+
+    fn language_of(&self, heard: &Heard) -> &'static Language {
+        match heard {
+            Heard::Words(transcript) => Language::of(&transcript.text, transcript.language),
+            Heard::Unclear | Heard::Nothing => self.family_language(),
+        }
+    }
+
+    /// A sound as a WAV file.
+    pub(super) async fn wav_of(&self, toy: &ToyId, sound: Sound) -> Result<Bytes, DomainError> {
+        let wav = self.audio_workers.run_of(&Party::from(toy.clone()), move || audio::encode_wav(&sound)).await?;
+        wav.map_err(DomainError::internal)
+    }
+}
