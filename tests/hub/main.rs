@@ -23,6 +23,7 @@ mod discovery;
 mod durability;
 mod erasure;
 mod example_client;
+mod example_esp32;
 mod example_toy;
 mod export;
 mod family;
