@@ -99,28 +99,44 @@ pub async fn activate_as(world: &World, owner: &User, ids: (&str, &str), firmwar
 /// A slow link to the hub at this address: each byte takes `delay` in each direction, and no more than `bits_per_second`
 /// pass. Gives the address of its other end; it works until the end of the test.
 pub async fn slow_link(hub: SocketAddr, delay: Duration, bits_per_second: u32) -> SocketAddr {
+    lossy_link(hub, delay, bits_per_second, u32::MAX).await
+}
+
+/// As [`slow_link`], where one in so many segments is lost: it is sent again after the time to the other end and back, and
+/// what follows waits for it.
+pub async fn lossy_link(hub: SocketAddr, delay: Duration, bits_per_second: u32, loses_one_in: u32) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((device, _)) = listener.accept().await {
             let Ok(hub) = TcpStream::connect(hub).await else { continue };
             let ((from_device, to_device), (from_hub, to_hub)) = (device.into_split(), hub.into_split());
-            tokio::spawn(carry(from_device, to_hub, delay, bits_per_second));
-            tokio::spawn(carry(from_hub, to_device, delay, bits_per_second));
+            tokio::spawn(carry(from_device, to_hub, delay, bits_per_second, loses_one_in));
+            tokio::spawn(carry(from_hub, to_device, delay, bits_per_second, loses_one_in));
         }
     });
     address
 }
 
 /// One direction of a slow link.
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration, bits_per_second: u32) {
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    delay: Duration,
+    bits_per_second: u32,
+    loses_one_in: u32,
+) {
     let (sender, mut receiver) = mpsc::channel::<(Instant, Vec<u8>)>(1024);
     let read = async move {
-        let mut free_at = Instant::now();
+        let (mut free_at, mut count) = (Instant::now(), 0);
         let mut buffer = [0; 512];
         while let Ok(size @ 1..) = from.read(&mut buffer).await {
             let bits = size as u32 * 8;
             free_at = free_at.max(Instant::now()) + Duration::from_secs(1) * bits / bits_per_second;
+            count += 1;
+            if count % loses_one_in == loses_one_in / 2 {
+                free_at += 2 * delay;
+            }
             if sender.send((free_at + delay, buffer[..size].to_vec())).await.is_err() {
                 return;
             }

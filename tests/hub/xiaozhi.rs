@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::sound;
 use crate::speech::hearing_any;
-use crate::stock_device::{Device, FIRMWARES, MAC, UUID, activate, post, slow_link};
+use crate::stock_device::{Device, FIRMWARES, MAC, UUID, activate, lossy_link, post, slow_link};
 use crate::world::{User, World, within};
 
 const IDS: (&str, &str) = (MAC, UUID);
@@ -414,6 +414,27 @@ async fn over_a_slow_link_every_firmware_plays_all_of_an_answer() {
         let played = device.ask(&question).await;
         assert!(played.sentences.concat().contains('5'), "{}: {:?}", firmware.version, played.sentences);
         played.assert_whole(&format!("{} over a slow link", firmware.version));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_a_link_that_loses_packets_nothing_is_dropped_or_cut() {
+    let world = hub(&[]).await;
+    let dad = world.user("dad").await;
+    let question = spoken("what is two plus three");
+    for (number, firmware) in [FIRMWARES[0], FIRMWARES[3], FIRMWARES[4]].into_iter().enumerate() {
+        let uuid = format!("7b8a4c3e-0f1d-4e2a-9b6c-5d4e3f2a1e{number:02x}");
+        let ids = (MAC, uuid.as_str());
+        let (url, token) = activate(&world, &dad, ids).await;
+        // 2 percent.
+        let link = lossy_link(world.http_addr(), Duration::from_millis(200), 64_000, 50).await;
+        let url = url.replace(&world.http_addr().to_string(), &link.to_string());
+        let mut device = Device::connect(&url, &token, ids, firmware).await;
+        let played = device.ask(&question).await;
+        assert!(played.sentences.concat().contains('5'), "{}: {:?}", firmware.version, played.sentences);
+        // Sound that comes late is a pause: the device has room for less than the time of a repetition.
+        assert_eq!((played.early, played.overflow, played.cut), (0, 0, 0), "{}", firmware.version);
+        println!("{}: {} packets, {} pauses", firmware.version, played.packets, played.underruns);
     }
 }
 

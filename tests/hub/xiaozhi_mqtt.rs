@@ -266,3 +266,38 @@ async fn an_abort_silences_at_once_over_udp() {
     assert!(played.sentences.concat().contains('2'), "{:?}", played.sentences);
     played.assert_whole("after the abort");
 }
+
+/// 100 turns of two devices, one of them over a slow link that loses 2 percent of the datagrams: nothing but those is
+/// missing.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes some minutes"]
+async fn nothing_but_lost_packets_is_missing_in_a_hundred_turns() {
+    const TURNS: usize = 50;
+    let world = hub_with_mqtt(&[("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "100000")]).await;
+    let dad = world.user("dad").await;
+    let near = activate_as(&world, &dad, (MAC, &uuid(0)), FIRMWARES[3]).await;
+    let far = activate_as(&world, &dad, (MAC, &uuid(1)), FIRMWARES[3]).await;
+    let devices = [
+        (Device::log_in(&near["mqtt"], FIRMWARES[3]).await, false),
+        (log_in_over_a_slow_link(&world, &far["mqtt"], FIRMWARES[3]).await, true),
+    ];
+    let turns = devices.map(|(mut device, is_far)| async move {
+        device.wake().await;
+        let (mut packets, mut underruns, mut right) = (0, 0, 0);
+        for turn in 0..TURNS {
+            let (one, other) = (turn % 9 + 1, turn / 9 % 9 + 1);
+            let played = device.ask(&spoken(&format!("can you tell me what {one} plus {other} is"))).await;
+            assert_eq!((played.early, played.overflow, played.cut), (0, 0, 0), "turn {turn}");
+            if !is_far {
+                played.assert_whole(&format!("turn {turn}"));
+            }
+            packets += played.packets;
+            underruns += played.underruns;
+            right += usize::from(played.sentences.concat().contains(&(one + other).to_string()));
+        }
+        let lost = device.mqtt().udp().lost;
+        println!("far: {is_far}; {TURNS} turns, {right} right, {packets} packets, {lost} lost, {underruns} pauses");
+        assert_eq!(lost > 0, is_far);
+    });
+    futures_util::future::join_all(turns).await;
+}
