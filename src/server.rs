@@ -219,10 +219,12 @@ impl Server {
         };
         let mqtt_port = addresses.iter().find(|(name, _)| *name == "mqtt").map(|(_, address)| address.port());
         let over_mqtt = udp.clone().zip(mqtt_port).map(|(udp, port)| xiaozhi::OverMqtt { udp, port });
-        let devices = config.xiaozhi.enabled.then(|| {
-            xiaozhi::Devices::new(Arc::clone(&hub), Arc::clone(&config), over_mqtt, tasks.clone())
-        });
-        let lines = devices.clone().map(|devices| -> Connect { Arc::new(move |login: LoggedIn<'_>| devices.attend(login)) });
+        let devices = config
+            .xiaozhi
+            .enabled
+            .then(|| xiaozhi::Devices::new(Arc::clone(&hub), Arc::clone(&config), over_mqtt, tasks.clone()));
+        let lines =
+            devices.clone().map(|devices| -> Connect { Arc::new(move |login: LoggedIn<'_>| devices.attend(login)) });
         let devices = devices.as_ref().map(device_routes).unwrap_or_default();
         let mut edges: JoinSet<Result<(), String>> = JoinSet::new();
         if let Some(udp) = udp {

@@ -336,7 +336,7 @@ impl Hub {
             Intent::PlayAny => return Ok(self.play_some(talk, Mood::Any, Line::NoMusic)),
             Intent::PlayAnother => return Ok(self.play_some(talk, Mood::Another, Line::NoMusic)),
             Intent::PlayAgain => return Ok(self.play_again(talk)),
-            Intent::Resume => return Ok(self.resume(talk)),
+            Intent::Resume => return Ok(self.go_on(talk)),
             Intent::PlayQuiet => return Ok(self.play_some(talk, Mood::Quiet, Line::NoMusic)),
             Intent::Story => return Ok(self.play_some(talk, Mood::Story, Line::Story)),
             Intent::Riddle => return Ok(self.play_some(talk, Mood::Riddle, Line::Riddle)),
@@ -426,7 +426,7 @@ impl Hub {
     }
 
     /// Goes on with what was interrupted, a little before that; plays the last piece if none was.
-    fn resume(&self, talk: Conversation<'_>) -> Decision {
+    fn go_on(&self, talk: Conversation<'_>) -> Decision {
         let Some((music, at_s)) = self.assistant.memory.place(talk.scene.toy) else { return self.play_again(talk) };
         let Some(content) = talk.scene.library.contents().iter().find(|content| content.music == music) else {
             return self.play_again(talk);

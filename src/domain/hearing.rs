@@ -82,6 +82,7 @@ fn describe(intent: Intent, titles: &[String], friends: &[String]) -> String {
         Intent::PlayAny => "play anything".into(),
         Intent::PlayAnother => "play another one".into(),
         Intent::PlayAgain => "play it again".into(),
+        Intent::Resume => "go on".into(),
         Intent::PlayQuiet => "play something quiet".into(),
         Intent::AskTitle(first, second) => format!("ask: {} or {}?", title(first), title(second)),
         Intent::NoSuchTitle => "play a title that is not in the library".into(),

@@ -22,7 +22,11 @@ fn file(path: &str) -> PathBuf {
 
 async fn gcc(arguments: &[&str]) {
     let mut command = Command::new("gcc");
-    command.args(["-std=c11", "-Wall", "-Wextra", "-Werror"]).args(arguments).arg("-I").arg(file("examples/esp32/main"));
+    command
+        .args(["-std=c11", "-Wall", "-Wextra", "-Werror"])
+        .args(arguments)
+        .arg("-I")
+        .arg(file("examples/esp32/main"));
     let output = command.output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
@@ -102,7 +106,9 @@ impl Board {
                     let _ = sender.send(line);
                     continue;
                 };
-                let [retain, topic, payload] = publication.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+                let [retain, topic, payload] = publication.splitn(3, ' ').collect::<Vec<_>>()[..] else {
+                    panic!("{line}")
+                };
                 let payload = hex::decode(payload).unwrap();
                 client.publish(topic, QoS::AtLeastOnce, retain == "1", payload).await.unwrap();
             }
@@ -175,9 +181,13 @@ async fn the_toy_of_the_esp32_plays_messages_and_obeys() {
     assert_eq!(board.line().await, "volume 30");
     // Messages of nobody.
     let odd = [
-        "received x 00", "received toy/000000000000000000000000/in", "received toy/000000000000000000000000/in 7b22",
-        "received toy/000000000000000000000000/file/ 00", "received toy/000000000000000000000000/file/a/0 00",
-        "received toy/000000000000000000000000/cmd/volume 2d31", "played",
+        "received x 00",
+        "received toy/000000000000000000000000/in",
+        "received toy/000000000000000000000000/in 7b22",
+        "received toy/000000000000000000000000/file/ 00",
+        "received toy/000000000000000000000000/file/a/0 00",
+        "received toy/000000000000000000000000/cmd/volume 2d31",
+        "played",
     ];
     odd.into_iter().for_each(|line| board.tell(line));
     assert_eq!(board.line().await, "volume 0", "-1");

@@ -378,6 +378,18 @@ impl Device {
         .await
     }
 
+    /// The next text that is no call of a tool, without a limit of time.
+    pub async fn ring(&mut self) -> Value {
+        loop {
+            match self.link.next().await {
+                Heard::Text(message) if message["type"] == "mcp" => self.use_tool(&message).await,
+                Heard::Text(message) => return message,
+                Heard::Sound(_) => {}
+                Heard::End => panic!("the connection ended"),
+            }
+        }
+    }
+
     /// Whether the hub ends the conversation.
     pub async fn is_ended(&mut self) -> bool {
         within("the end", async { while !matches!(self.link.next().await, Heard::End) {} }).await;

@@ -39,7 +39,11 @@ async fn a_check_offers_what_the_settings_say_and_the_firmware_knows() {
         for (firmware, [socket, mqtt]) in [FIRMWARES[4], FIRMWARES[3]].into_iter().zip(expected) {
             let (status, answer) = post_as(&world, "/xiaozhi/ota/", IDS, firmware, "{}").await;
             let what = format!("{transport}, {}: {answer}", firmware.version);
-            assert_eq!((status, answer.get("websocket").is_some(), answer.get("mqtt").is_some()), (200, socket, mqtt), "{what}");
+            assert_eq!(
+                (status, answer.get("websocket").is_some(), answer.get("mqtt").is_some()),
+                (200, socket, mqtt),
+                "{what}"
+            );
             let Some(section) = answer.get("mqtt").and_then(Value::as_object) else { continue };
             for (name, value) in section {
                 assert!(name.len() <= 15, "a key of NVS: {what}");
@@ -64,7 +68,7 @@ async fn every_firmware_talks_over_mqtt_and_udp() {
             for turn in 0..2 {
                 let played = device.ask(&question).await;
                 let what = format!("{} session {session} turn {turn}", firmware.version);
-                assert_eq!(played.heard.as_deref(), Some("what is two plus three"), "{what}");
+                assert!(played.heard.as_deref().is_some_and(|heard| heard.contains("two plus three")), "{what}");
                 assert!(played.sentences.concat().contains('5'), "{what}: {:?}", played.sentences);
                 played.assert_whole(&what);
                 assert_eq!(device.mqtt().udp().lost, 0, "{what}");
@@ -264,7 +268,8 @@ async fn an_abort_silences_at_once_over_udp() {
     assert!(aborted.elapsed() < Duration::from_secs(2), "{:?}", aborted.elapsed());
     let played = device.ask(&spoken("what is one plus one")).await;
     assert!(played.sentences.concat().contains('2'), "{:?}", played.sentences);
-    played.assert_whole("after the abort");
+    // Packets of the song may still have been on their way, which the device drops.
+    assert_eq!((played.overflow, played.cut), (0, 0));
 }
 
 /// 100 turns of two devices, one of them over a slow link that loses 2 percent of the datagrams: nothing but those is

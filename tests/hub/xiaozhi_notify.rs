@@ -20,7 +20,11 @@ const MQTT: [(&str, &str); 2] = [("TOYHUB_XIAOZHI__TRANSPORT", "mqtt"), ("TOYHUB
 const SPEECH: &str = "hello my little bear";
 
 /// A hub that understands these words, a user, its toy, and the toy's idle device.
-async fn idle(words: &str, firmware: Firmware, settings: &[(&'static str, &'static str)]) -> (World, User, String, Device) {
+async fn idle(
+    words: &str,
+    firmware: Firmware,
+    settings: &[(&'static str, &'static str)],
+) -> (World, User, String, Device) {
     let world = hearing_any(words, &[&MQTT[..], settings].concat()).await;
     let dad = world.user("dad").await;
     let answer = activate_as(&world, &dad, IDS, firmware).await;
@@ -113,7 +117,7 @@ async fn a_message_is_played_on_an_idle_device_and_delivered_when_it_was_fetched
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_a_child_stops_is_not_delivered() {
     let (world, dad, toy, mut device) = idle("no thank you", FIRMWARES[3], &[]).await;
-    send(&world, &dad, &toy, sound::tone(8)).await;
+    send(&world, &dad, &toy, sound::large()).await;
     let (url, _) = notified(&mut device).await;
     let answer = world.client().get(&url).send().await.unwrap();
     let mut body = answer.bytes_stream();
@@ -130,7 +134,8 @@ async fn a_message_that_a_child_stops_is_not_delivered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_does_not_fetch_a_message_is_told_of_it_when_it_is_woken() {
-    let (world, dad, toy, mut device) = idle("yes please", FIRMWARES[3], &[("TOYHUB_XIAOZHI__NOTIFY_TTL_S", "1")]).await;
+    let (world, dad, toy, mut device) =
+        idle("yes please", FIRMWARES[3], &[("TOYHUB_XIAOZHI__NOTIFY_TTL_S", "1")]).await;
     send(&world, &dad, &toy, sound::wav()).await;
     let (url, _) = notified(&mut device).await;
     // The address is good for a second.
@@ -198,7 +203,7 @@ async fn nothing_rings_in_quiet_hours_nor_for_a_friend_who_is_muted() {
     let quiet = json!({"user_id": dad.id, "toy_id": toy, "from": "00:00", "until": "23:59", "zone": "Etc/UTC"});
     assert_eq!(world.post_as(&dad, "/set_quiet_hours", quiet).await["code"], 0);
     send(&world, &dad, &toy, sound::wav()).await;
-    let rang = timeout(Duration::from_secs(2), device.link.next()).await;
+    let rang = timeout(Duration::from_secs(2), device.ring()).await;
     assert!(rang.is_err(), "in quiet hours");
     let off = json!({"user_id": dad.id, "toy_id": toy, "from": "", "until": "", "zone": ""});
     assert_eq!(world.post_as(&dad, "/set_quiet_hours", off).await["code"], 0);
@@ -208,8 +213,7 @@ async fn nothing_rings_in_quiet_hours_nor_for_a_friend_who_is_muted() {
     let muted = world.post_as(&dad, "/mute", mute).await;
     assert_eq!(muted["code"], 0, "{muted}");
     send(&world, &dad, &toy, sound::tone(1)).await;
-    let rang = timeout(Duration::from_secs(5), device.link.next()).await;
+    let rang = timeout(Duration::from_secs(5), device.ring()).await;
     assert!(rang.is_err(), "of a muted friend");
     assert_eq!(unread(&world, &toy).await, 2);
 }
-

@@ -84,7 +84,9 @@ async fn an_owner_sees_and_sets_an_idle_device_with_mqtt() {
     device.board_is("another look", |board| board.calls.len() == 5).await;
     owner.told("brightness", "5").await;
     // What is no level has no effect, and no other tool is called: the board would panic.
-    for (key, value) in [("volume", "101"), ("volume", "loud"), ("reboot", "1"), ("self.reboot", "1"), ("upgrade_firmware", "x")] {
+    for (key, value) in
+        [("volume", "101"), ("volume", "loud"), ("reboot", "1"), ("self.reboot", "1"), ("upgrade_firmware", "x")]
+    {
         owner.command(key, value, false).await;
     }
     owner.command("volume", "31", false).await;
@@ -122,6 +124,10 @@ async fn words_of_a_child_call_no_tool_but_the_volume() {
         let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
         let played = device.ask(&spoken("hello my little bear")).await;
         assert_eq!(played.heard.as_deref(), Some(words));
-        assert!(device.board.calls.iter().all(|name| name == "self.get_device_status"), "{words}: {:?}", device.board.calls);
+        assert!(
+            device.board.calls.iter().all(|name| name == "self.get_device_status"),
+            "{words}: {:?}",
+            device.board.calls
+        );
     }
 }

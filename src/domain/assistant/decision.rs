@@ -2,6 +2,7 @@
 
 use super::memory::Question;
 use crate::model::{FileName, Party, ToyCommand};
+use crate::ports::audio::Sound;
 use crate::ports::speech::languages::{Language, Line};
 
 /// What a child gets, and what follows from it.
@@ -27,6 +28,16 @@ pub(super) enum Decided {
     Messages,
     /// A prompt that is spoken. The next recording is for the friend.
     StartMessage { friend: Party, prompt: String },
+}
+
+/// A message that a child has spoken and that is not sent yet, in memory only.
+pub struct Draft {
+    pub(super) friend: Party,
+    /// The name of the friend, as the family calls it.
+    pub(super) remark: String,
+    pub(super) sound: Sound,
+    /// The answers that were not understood.
+    pub(super) unclear: u8,
 }
 
 /// What follows once an answer was spoken.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Then;
+use super::decision::{Draft, Then};
 use super::telling::{Told, tell};
 use super::turn::{Answered, Expected, Heard};
 use crate::domain::Hub;
@@ -16,15 +16,6 @@ use crate::ports::speech::languages::{Language, Line};
 
 /// After so many answers that are not understood, the message is not sent.
 const UNCLEAR_MAX: u8 = 3;
-
-/// The message, in memory only.
-pub struct Draft {
-    friend: Party,
-    /// The name of the friend, as the family calls it.
-    remark: String,
-    sound: Sound,
-    unclear: u8,
-}
 
 impl Hub {
     /// Takes the sound of a turn as a message to a friend, and asks whether to send it; sends it at once if

@@ -131,10 +131,11 @@ pub fn in_a_file(telling: Telling) -> BoxStream<'static, Result<FilePiece, Domai
     let (writer, beginning) = OggWriter::new(rand::random());
     let first = FilePiece { bytes: beginning, packets: 0, done: None };
     let rest = stream::unfold((telling, Some(writer), 0), |(mut telling, mut writer, mut packets)| async move {
+        let open = writer.as_mut()?;
         let piece = match telling.next().await {
             Some(Ok(piece)) => {
                 packets += piece.packets.len();
-                let bytes = writer.as_mut()?.write(piece.packets);
+                let bytes = open.write(piece.packets);
                 Ok(FilePiece { bytes, packets, done: piece.done })
             }
             Some(Err(error)) => {

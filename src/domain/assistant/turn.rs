@@ -23,7 +23,7 @@ use crate::ports::audio::{OpusReader, Sound};
 use crate::ports::speech::languages::{Language, Line};
 use crate::ports::speech::{Listener, ListenerSettings, NoTranscript, Progress, Transcript};
 
-pub use super::draft::Draft;
+pub use super::decision::Draft;
 pub use super::messages::{NewMessages, UnreadNotice};
 pub use super::telling::{Done, FilePiece, PACKET_MS, PACKETS_HZ, Piece, Telling, in_a_file};
 

@@ -180,7 +180,12 @@ async fn music_that_was_interrupted_goes_on_a_little_before() {
     let song = encode_mp3(&Sound { rate_hz: 24_000, samples: samples.collect() }, 64).unwrap();
     let (music, cover) = (FileName::random("mp3"), FileName::random("jpg"));
     hub.files.put(FileKind::Music, &music, song).await.unwrap();
-    let content = Content { id: ContentId::random(), title: "The Long Story".into(), music: music.clone(), cover };
+    let content = crate::model::Content {
+        id: crate::model::ContentId::random(),
+        title: "The Long Story".into(),
+        music: music.clone(),
+        cover,
+    };
     hub.store.add_content(&content, 1.0).await.unwrap();
     let answer = async |text: &str| hub.answer_turn(&toy, &words(text), NOW).await.unwrap().telling;
 

@@ -103,8 +103,14 @@ impl Routes {
         let pages = documents.chain([asset]).filter(|_| with_pages);
 
         let mut router = Router::new();
-        for route in
-            calls.chain(files).chain(health).chain([readiness, export]).chain(sockets).chain(posts).chain(sounds).chain(pages)
+        for route in calls
+            .chain(files)
+            .chain(health)
+            .chain([readiness, export])
+            .chain(sockets)
+            .chain(posts)
+            .chain(sounds)
+            .chain(pages)
         {
             router.insert(route.pattern.clone(), route)?;
         }

@@ -33,14 +33,7 @@ async fn a_connection_ends_with_its_token() {
     let port = listener.local_addr().unwrap().port();
     let shutdown = CancellationToken::new();
     let (listeners, none) = (plain(Some(listener)), plain(None));
-    let serving = tokio::spawn(serve(
-        listeners,
-        none,
-        Arc::new(hub),
-        Arc::new(config),
-        shared(),
-        shutdown.clone(),
-    ));
+    let serving = tokio::spawn(serve(listeners, none, Arc::new(hub), Arc::new(config), shared(), shutdown.clone()));
 
     let mut options = MqttOptions::new("app", "127.0.0.1", port);
     options.set_credentials(user.to_string(), token.reveal());
@@ -94,14 +87,8 @@ async fn a_login_that_crosses_a_revocation_is_refused() {
         let port = listener.local_addr().unwrap().port();
         let shutdown = CancellationToken::new();
         let (listeners, none) = (plain(Some(listener)), plain(None));
-        let serving = tokio::spawn(serve(
-            listeners,
-            none,
-            Arc::clone(&hub),
-            Arc::new(config),
-            shared(),
-            shutdown.clone(),
-        ));
+        let serving =
+            tokio::spawn(serve(listeners, none, Arc::clone(&hub), Arc::new(config), shared(), shutdown.clone()));
 
         let (is_stopped, open) = hub.gate.shut();
         let mut options = rumqttc::MqttOptions::new("client", "127.0.0.1", port);
@@ -169,14 +156,7 @@ async fn a_full_disk_delays_a_message_of_qos_2_and_doubles_none() {
     let port = open.local_addr().unwrap().port();
     let (guarded, for_tests) = (plain(None), plain(Some(open)));
     let shutdown = CancellationToken::new();
-    let serving = tokio::spawn(serve(
-        guarded,
-        for_tests,
-        Arc::new(hub),
-        Arc::new(config),
-        shared(),
-        shutdown.clone(),
-    ));
+    let serving = tokio::spawn(serve(guarded, for_tests, Arc::new(hub), Arc::new(config), shared(), shutdown.clone()));
 
     let (reader, mut reads) = kept("reader", port);
     let mut losses = 0;

@@ -15,9 +15,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
-use super::check::Firmware;
 use super::client_name::ClientName;
 use super::conversation::Conversation;
+use super::firmware::Firmware;
 use super::message::{Hello, Messages, Said, hello_over_udp};
 use super::tools::{self, Outcome, Tools};
 use super::transport::{Received, Transport};
@@ -218,6 +218,11 @@ impl Transport for Voice<'_> {
             packet = sound(channel) => Ok(Received::Sound(packet)),
             message = line.next() => message.map(Received::Text).ok_or(End::Gone),
         }
+    }
+
+    /// The address of the device is known from its first packet.
+    fn is_reachable(&self) -> bool {
+        self.channel.as_ref().is_some_and(Channel::is_reachable)
     }
 
     async fn greet(&mut self, _: &Hello, session: &str) -> Result<(), End> {

@@ -7,11 +7,10 @@
 //! Firmware that gets both sections takes MQTT. Before 1.6.2 the port of MQTT is fixed, so older firmware gets the
 //! WebSocket only.
 
-use std::fmt;
-
 use serde_json::{Value, json};
 
 use super::client_name::{ClientName, TOPIC_UP};
+use super::firmware::Firmware;
 use super::{Devices, Names, OverMqtt, SOCKET_PATHS};
 use crate::config::StockTransport;
 use crate::domain::error::DomainError;
@@ -36,38 +35,6 @@ pub struct Started {
 
 /// The status of HTTP, and the body.
 pub type Answer = (u16, Value);
-
-/// The version of a firmware.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Firmware([u32; 3]);
-
-impl Firmware {
-    /// The first version with a port of MQTT in its answer.
-    const WITH_MQTT_PORT: Self = Self([1, 6, 2]);
-    /// The first version with tools.
-    pub(super) const WITH_TOOLS: Self = Self([1, 6, 6]);
-    /// The first version that plays a sound by its address while it is idle.
-    pub(super) const WITH_NOTIFY: Self = Self([2, 5, 0]);
-
-    /// Up to three numbers with dots between them; none for any other text.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut numbers = [0; 3];
-        let mut parts = text.split('.');
-        for (number, part) in numbers.iter_mut().zip(&mut parts) {
-            // A build may have a name: 2.5.0-rc1.
-            let digits = part.split('-').next()?;
-            *number = digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())??;
-        }
-        Some(Self(numbers))
-    }
-}
-
-impl fmt::Display for Firmware {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [major, minor, patch] = self.0;
-        write!(f, "{major}.{minor}.{patch}")
-    }
-}
 
 /// Seconds without a packet after which a device with MQTT sends a ping.
 const KEEP_ALIVE_S: u32 = 240;
@@ -193,20 +160,4 @@ fn refusal(error: &DomainError) -> Answer {
         _ => 503,
     };
     (status, failure(&error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_compared_by_their_numbers() {
-        let of = |text| Firmware::parse(text).unwrap();
-        assert!(of("1.6.1") < Firmware::WITH_MQTT_PORT && of("1.10.0") > Firmware::WITH_MQTT_PORT);
-        assert!(of("2.4.9") < Firmware::WITH_NOTIFY && of("2.5") >= Firmware::WITH_NOTIFY);
-        assert_eq!(of("2.5.0-rc1").to_string(), "2.5.0");
-        for text in ["", "v2.5.0", "2..1", "2.x", "-1", "99999999999"] {
-            assert_eq!(Firmware::parse(text), None, "{text}");
-        }
-    }
 }

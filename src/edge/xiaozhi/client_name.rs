@@ -4,7 +4,7 @@
 //! The last two are what the device has told at its check: the version of its firmware, and the address at which it
 //! reaches the hub. A device can only deceive itself with them.
 
-use super::check::Firmware;
+use super::firmware::Firmware;
 use crate::edge::line::Topics;
 use crate::model::StockIdentity;
 
@@ -98,8 +98,17 @@ mod tests {
         let with = |address: &str| format!("GID_toyhub@@@a0_b1_c2_d3_e4_f5@@@{UUID}@@@2.5.0@@@{address}");
         assert!(ClientName::read(&with("http://hub")).is_some());
         let long = format!("http://{}", "a".repeat(300));
-        for address in ["", "hub", "ftp://hub", "http://", "http://hub:0", "http://hub:port", "http://h\"ub", "http://[::1]", &long]
-        {
+        for address in [
+            "",
+            "hub",
+            "ftp://hub",
+            "http://",
+            "http://hub:0",
+            "http://hub:port",
+            "http://h\"ub",
+            "http://[::1]",
+            &long,
+        ] {
             assert_eq!(ClientName::read(&with(address)), None, "{address}");
         }
         for text in ["", "toy", "GID_toyhub@@@a0_b1@@@x@@@2.5.0@@@http://hub", &with("http://hub@@@x")] {

@@ -320,7 +320,9 @@ impl<'a, T: Transport> Conversation<'a, T> {
             Expected::Answer(draft) => {
                 Box::pin(async move { hub.answer_draft(&toy, *draft, &heard, wire::now()).await })
             }
-            Expected::Message(_) | Expected::Anything => Box::pin(async move { hub.answer_turn(&toy, &heard, wire::now()).await }),
+            Expected::Message(_) | Expected::Anything => {
+                Box::pin(async move { hub.answer_turn(&toy, &heard, wire::now()).await })
+            }
         });
         if self.mode == Mode::Realtime { self.begin_turn().await } else { Ok(()) }
     }

@@ -23,6 +23,7 @@ mod attendant;
 mod check;
 mod client_name;
 mod conversation;
+mod firmware;
 mod frame;
 mod message;
 mod notify;
@@ -42,8 +43,8 @@ use tracing::Instrument as _;
 use crate::config::Config;
 use crate::domain::error::DomainError;
 use crate::domain::live::QueueLimits;
-use crate::domain::{Hub, Mailbox, Origin};
 use crate::domain::login::Admitted;
+use crate::domain::{Hub, Mailbox, Origin};
 use crate::edge::line::{LoggedIn, Plug, line};
 use crate::edge::tasks::Tasks;
 use crate::edge::wire;
@@ -211,10 +212,8 @@ impl Devices {
 
     /// A mailbox with the events of a toy.
     async fn mailbox(&self, admitted: &Admitted) -> Result<Mailbox, DomainError> {
-        let limits = QueueLimits {
-            messages_max: self.config.ws.queue_messages_max,
-            bytes_max: self.config.ws.queue_bytes_max,
-        };
+        let limits =
+            QueueLimits { messages_max: self.config.ws.queue_messages_max, bytes_max: self.config.ws.queue_bytes_max };
         let mailbox = self.hub.connect(admitted, limits).await?;
         self.hub.subscribe_to_inbox(&mailbox)?;
         // With the commands that an owner has retained.

@@ -5,7 +5,6 @@
 //! reach the tools that restart a device, or install firmware.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -239,7 +238,10 @@ mod tests {
             let call = tools.change_volume(wish);
             let outcome = tools.take(&answer(&call, &json!({"audio_speaker": {"volume": volume}})));
             assert_eq!(asked(&outcome.calls[0]), ("self.audio_speaker.set_volume", &json!({"volume": expected})));
-            assert_eq!(asked(&tools.take(&answer(&outcome.calls[0], &json!(true))).calls[0]).0, "self.get_device_status");
+            assert_eq!(
+                asked(&tools.take(&answer(&outcome.calls[0], &json!(true))).calls[0]).0,
+                "self.get_device_status"
+            );
         }
         // A board without a volume.
         let mut tools = Tools::default();

@@ -20,6 +20,9 @@ pub(super) trait Transport: Send {
     /// What the device sends next. Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Result<Received, End>> + Send;
 
+    /// Whether sound reaches the device.
+    fn is_reachable(&self) -> bool;
+
     /// Answers a hello: with the session, and the form of the sound that the hub sends.
     fn greet(&mut self, hello: &Hello, session: &str) -> impl Future<Output = Result<(), End>> + Send;
 

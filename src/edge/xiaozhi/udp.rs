@@ -160,6 +160,11 @@ impl Channel {
         (hex::encode(self.key), hex::encode(nonce))
     }
 
+    /// Whether the address of the device is known.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.udp.sessions.get(&self.ssrc).is_some_and(|entry| entry.address.is_some())
+    }
+
     /// The next packet of the device. Cancel-safe.
     pub(super) async fn next(&mut self) -> Bytes {
         match self.sound.recv().await {

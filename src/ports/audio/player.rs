@@ -170,11 +170,11 @@ mod tests {
 
     #[test]
     fn a_sound_begins_at_a_place_or_at_its_beginning() {
-        for (what, sound) in [
-            ("mp3", encode_mp3(&song(24_000, 10.0), 64).unwrap()),
-            ("wav", encode_wav(&song(22_050, 10.0)).unwrap()),
-        ] {
-            for (from, expected) in [(0.0, 10.0), (-1.0, 10.0), (f64::NAN, 10.0), (4.0, 6.0), (9.5, 0.5), (1e300, 10.0)] {
+        for (what, sound) in
+            [("mp3", encode_mp3(&song(24_000, 10.0), 64).unwrap()), ("wav", encode_wav(&song(22_050, 10.0)).unwrap())]
+        {
+            for (from, expected) in [(0.0, 10.0), (-1.0, 10.0), (f64::NAN, 10.0), (4.0, 6.0), (9.5, 0.5), (1e300, 10.0)]
+            {
                 let mut player = Player::open_at(sound.clone(), from).unwrap();
                 let seconds = player.next(100).unwrap().len() as f64 * 0.06;
                 assert!((expected - 0.1..expected + 0.2).contains(&seconds), "{what} from {from}: {seconds}");

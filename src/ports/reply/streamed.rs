@@ -126,7 +126,13 @@ struct Text {
 
 impl Text {
     fn new(words_max: usize) -> Self {
-        Self { rest: String::new(), sentences: VecDeque::new(), words_left: words_max, has_spoken: false, is_over: false }
+        Self {
+            rest: String::new(),
+            sentences: VecDeque::new(),
+            words_left: words_max,
+            has_spoken: false,
+            is_over: false,
+        }
     }
 
     /// Whether the reply is as long as it may be.
@@ -220,7 +226,10 @@ mod tests {
         let expected = ["Bears sleep in winter.", "Yes! They are 2.5 metres long.", "Bye"];
         for size in [1, 2, 3, 7, 1000] {
             assert_eq!(sentences(text, size, 60), expected, "{size}");
-            assert_eq!(sentences("小熊冬天的时候都在睡觉呢。它们在做梦", size, 60), ["小熊冬天的时候都在睡觉呢。", "它们在做梦"]);
+            assert_eq!(
+                sentences("小熊冬天的时候都在睡觉呢。它们在做梦", size, 60),
+                ["小熊冬天的时候都在睡觉呢。", "它们在做梦"]
+            );
             assert_eq!(sentences("< 3 is less than three.", size, 60), ["3 is less than three."]);
         }
         assert!(sentences("<think>never ends. It goes on and on.", 3, 60).is_empty());

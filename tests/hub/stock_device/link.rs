@@ -81,10 +81,6 @@ impl Mqtt {
         self.client.publish(&self.topic, QoS::AtMostOnce, false, message.into()).await.unwrap();
     }
 
-    pub async fn subscribe(&self, filter: &str) {
-        self.client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
-    }
-
     /// Begins a session, as the answer to a hello says.
     pub async fn begin(&mut self, answer: &Value) {
         let udp = &answer["udp"];

@@ -14,7 +14,7 @@ use super::Attendant;
 use crate::domain::error::DomainError;
 use crate::edge::wire;
 use crate::edge::xiaozhi::End;
-use crate::edge::xiaozhi::check::Firmware;
+use crate::edge::xiaozhi::firmware::Firmware;
 use crate::edge::xiaozhi::message::Messages;
 use crate::edge::xiaozhi::notify::{Offer, What};
 use crate::model::{Event, MessageId, ReminderId};

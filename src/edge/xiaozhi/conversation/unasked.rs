@@ -95,6 +95,7 @@ impl<T: Transport> Conversation<'_, T> {
         let is_child_speaking = self.turn.as_ref().is_some_and(Turn::has_begun);
         let is_start_due = self.is_start_due && self.mode != Mode::Manual;
         let is_free = self.unasked.has_listened
+            && self.device.is_reachable()
             && self.speaking.is_none()
             && self.deciding.is_none()
             && matches!(self.expected, Expected::Anything)

@@ -129,9 +129,9 @@ impl Phrases {
             words.collect()
         };
         let (choices, answers) = (replies(|language| language.choices), replies(|language| language.answers));
-        let drafts = languages().flat_map(|language| language.drafts).flat_map(|(wish, texts)| {
-            texts.iter().map(|text| (*wish, word::words(&text::normalise(text), lexicon)))
-        });
+        let drafts = languages()
+            .flat_map(|language| language.drafts)
+            .flat_map(|(wish, texts)| texts.iter().map(|text| (*wish, word::words(&text::normalise(text), lexicon))));
         Self { table, choices, answers, drafts: drafts.collect() }
     }
 
