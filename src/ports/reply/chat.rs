@@ -2,19 +2,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::streamed::Streamed;
-use super::{ReplyEngine, ReplyError, Replying, Sentences};
+use super::ReplyError;
 use crate::model::Secret;
 use crate::ports::outgoing::{OpenAnswer, Post, Target, connector};
-use crate::ports::speech::languages::Language;
 
 /// The maximum average number of tokens for a word, in the languages of the hub.
 const TOKENS_PER_WORD: usize = 3;
@@ -109,7 +104,8 @@ impl ChatEndpoint {
         Ok(Self { target, tls, settings })
     }
 
-    async fn ask(&self, question: &str) -> Result<String, ReplyError> {
+    /// Asks for the whole reply.
+    pub(super) async fn ask(&self, question: &str) -> Result<String, ReplyError> {
         let authorization = self.authorization();
         let answer = self.target.post(self.posted(self.question(question, false)?, authorization.as_deref())).await?;
         if answer.status != 200 {
@@ -153,8 +149,7 @@ impl ChatEndpoint {
     }
 
     fn posted<'a>(&'a self, body: Vec<u8>, authorization: Option<&'a str>) -> Post<'a> {
-        let mut headers =
-            vec![("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
+        let mut headers = vec![("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
         headers.extend(authorization.map(|value| ("authorization", value)));
         Post {
             headers,
@@ -184,17 +179,6 @@ pub(super) fn event_text(line: &[u8]) -> Result<Option<String>, ReplyError> {
     let piece: CompletionPiece =
         serde_json::from_slice(data).map_err(|_| ReplyError::Malformed("it is not the JSON of a chat"))?;
     Ok(piece.choices.into_iter().find_map(|choice| choice.delta.content))
-}
-
-impl ReplyEngine for ChatEndpoint {
-    fn reply<'a>(&'a self, question: &'a str, _: &'static Language) -> Replying<'a> {
-        Box::pin(async { timeout(self.settings.timeout, self.ask(question)).await.map_err(|_| ReplyError::TimedOut)? })
-    }
-
-    fn sentences(self: Arc<Self>, question: String, _: &'static Language) -> Sentences {
-        let reply = Streamed::new(self, question);
-        stream::unfold(reply, |mut reply| async move { Some((reply.next().await?, reply)) }).boxed()
-    }
 }
 
 /// The part of a text that can be spoken: without markup, emoji and the reasoning of a model.

@@ -7,14 +7,29 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::ReplyError;
+use futures_util::stream::{self, StreamExt as _};
+use tokio::time::timeout;
+
 use super::chat::{ChatEndpoint, event_text, shortened, spoken, whole_text, words_of};
+use super::{ReplyEngine, ReplyError, Replying, Sentences};
 use crate::ports::outgoing::OpenAnswer;
+use crate::ports::speech::languages::Language;
 
 /// A sentence is not divided before so many letters: short parts sound torn.
 const LETTERS_MIN: usize = 12;
 /// The tags around the reasoning of a model.
 const REASONING: (&str, &str) = ("<think>", "</think>");
+
+impl ReplyEngine for ChatEndpoint {
+    fn reply<'a>(&'a self, question: &'a str, _: &'static Language) -> Replying<'a> {
+        Box::pin(async { timeout(self.timeout(), self.ask(question)).await.map_err(|_| ReplyError::TimedOut)? })
+    }
+
+    fn sentences(self: Arc<Self>, question: String, _: &'static Language) -> Sentences {
+        let reply = Streamed::new(self, question);
+        stream::unfold(reply, |mut reply| async move { Some((reply.next().await?, reply)) }).boxed()
+    }
+}
 
 /// A reply on its way.
 pub(super) struct Streamed {
@@ -45,7 +60,7 @@ impl Streamed {
             if let Some(sentence) = self.text.sentences.pop_front() {
                 return Some(Ok(sentence));
             }
-            match tokio::time::timeout(self.endpoint.timeout(), self.read()).await {
+            match timeout(self.endpoint.timeout(), self.read()).await {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => return None,
                 Ok(Err(error)) => return Some(Err(self.end_with(error))),
