@@ -37,6 +37,8 @@ pub(super) struct Streamed {
     question: String,
     state: State,
     text: Text,
+    /// Why the rest of the reply does not come.
+    failure: Option<ReplyError>,
 }
 
 enum State {
@@ -51,7 +53,7 @@ enum State {
 impl Streamed {
     pub(super) fn new(endpoint: Arc<ChatEndpoint>, question: String) -> Self {
         let text = Text::new(endpoint.words_max());
-        Self { endpoint, question, state: State::New, text }
+        Self { endpoint, question, state: State::New, text, failure: None }
     }
 
     /// The next sentence; none at the end. After an error there is none.
@@ -60,18 +62,20 @@ impl Streamed {
             if let Some(sentence) = self.text.sentences.pop_front() {
                 return Some(Ok(sentence));
             }
-            match timeout(self.endpoint.timeout(), self.read()).await {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) => return None,
-                Ok(Err(error)) => return Some(Err(self.end_with(error))),
-                Err(_) => return Some(Err(self.end_with(ReplyError::TimedOut))),
+            // After the sentences that came before it.
+            if let Some(error) = self.failure.take() {
+                return Some(Err(error));
+            }
+            let read = timeout(self.endpoint.timeout(), self.read()).await;
+            match read.unwrap_or(Err(ReplyError::TimedOut)) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    self.state = State::Ended;
+                    self.failure = Some(error);
+                }
             }
         }
-    }
-
-    fn end_with(&mut self, error: ReplyError) -> ReplyError {
-        self.state = State::Ended;
-        error
     }
 
     /// Reads up to one more sentence; false at the end.
