@@ -341,7 +341,7 @@ impl Device {
         let opened = within("the handshake", tokio_tungstenite::client_async(request, stream)).await;
         let (socket, response) = opened.unwrap();
         assert_eq!(response.status(), 101);
-        Self::over(Link::Socket { socket, layout: firmware.layout }, firmware)
+        Self::over(Link::Socket { socket: Box::new(socket), layout: firmware.layout }, firmware)
     }
 
     pub async fn send(&mut self, message: Value) {

@@ -26,7 +26,7 @@ pub enum Heard {
 }
 
 pub enum Link {
-    Socket { socket: WebSocketStream<TcpStream>, layout: u64 },
+    Socket { socket: Box<WebSocketStream<TcpStream>>, layout: u64 },
     Mqtt(Box<Mqtt>),
 }
 
