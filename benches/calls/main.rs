@@ -10,6 +10,8 @@ mod amr;
 #[path = "../hub/mod.rs"]
 mod hub;
 mod load;
+#[path = "../hub/phase.rs"]
+mod phase;
 #[path = "../hub/table.rs"]
 mod table;
 mod voice;
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use hub::Hub;
 use load::Request;
+use phase::Phase;
 use serde_json::json;
 use table::Better;
 
@@ -63,6 +66,7 @@ async fn measure(program: &str, time: Duration) -> Vec<Rate> {
     ];
     for (path, body) in calls {
         let request = Request::of(path, body.as_ref());
+        let _phase = Phase::begin(path, hub.id());
         rates.push((path.to_owned(), load::rate(hub.http, &vec![request; CONNECTIONS], time).await));
     }
     let mut families = vec![[user, toy]];
@@ -73,8 +77,10 @@ async fn measure(program: &str, time: Duration) -> Vec<Rate> {
     for (name, recording) in voice::recordings() {
         for senders in [1, CONNECTIONS] {
             let requests = families[..senders].iter().map(|[user, toy]| voice::upload(toy, user, &recording));
+            let name = format!("voice message, {name}, {senders} at once");
+            let _phase = Phase::begin(&name, hub.id());
             let rate = load::rate(hub.http, &requests.collect::<Vec<_>>(), time).await;
-            rates.push((format!("voice message, {name}, {senders} at once"), rate));
+            rates.push((name, rate));
         }
     }
     rates

@@ -56,6 +56,12 @@ impl Hub {
         }
     }
 
+    /// The hub's process.
+    #[allow(dead_code, reason = "not every measurement has phases")]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The output of the program with these arguments, on the folder of this hub.
     pub fn run(&self, arguments: &[&str]) -> String {
         let ran = command(&self.program, &self.folder, &self.settings).args(arguments).output().unwrap();

@@ -37,6 +37,11 @@ impl Broker {
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") * 1024
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn new(name: &'static str, address: SocketAddr, child: Child, folder: TempDir) -> Self {
         let began = Instant::now();
         while TcpStream::connect(address).is_err() {

@@ -12,6 +12,8 @@ mod busy;
 #[path = "../hub/mod.rs"]
 mod hub;
 mod load;
+#[path = "../hub/phase.rs"]
+mod phase;
 mod scraped;
 mod secure;
 #[path = "../hub/table.rs"]
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use brokers::Broker;
 use load::{Idle, Outcome};
+use phase::Phase;
 use table::Better;
 
 /// The figures of one broker.
@@ -71,9 +74,16 @@ fn main() {
 async fn measure(start: &(dyn Fn() -> Broker + '_), scale: u64) -> Figures {
     let broker = start();
     eprintln!("{} …", broker.name);
+    let named = |phase: &str| format!("{} {phase}", broker.name);
+    let phase = Phase::begin(&named("pairs of QoS 0"), broker.id());
     let pairs_qos0 = load::flow(broker.address, 10, 1, 100_000 / scale, 0).await;
+    drop(phase);
+    let phase = Phase::begin(&named("pairs of QoS 1"), broker.id());
     let pairs_qos1 = load::flow(broker.address, 10, 1, 30_000 / scale, 1).await;
+    drop(phase);
+    let phase = Phase::begin(&named("one to fifty"), broker.id());
     let fan_out = load::flow(broker.address, 1, 50, 20_000 / scale, 0).await;
+    drop(phase);
     let round_trip = load::round_trips(broker.address, (20_000 / scale) as usize).await;
 
     let fresh = start();

@@ -6,6 +6,8 @@
 
 mod clients;
 mod peers;
+#[path = "../hub/phase.rs"]
+mod phase;
 #[path = "../hub/table.rs"]
 mod table;
 
@@ -14,6 +16,7 @@ use std::time::{Duration, Instant};
 use clients::Socket;
 use futures_util::{SinkExt as _, StreamExt as _, stream};
 use peers::{Family, Peer};
+use phase::Phase;
 use serde_json::json;
 use table::Better;
 use tokio::io::AsyncWriteExt as _;
@@ -92,6 +95,7 @@ async fn of_toyhub(program: &str, sizes: &Sizes) -> Figures {
     }
     let mut latencies = Vec::new();
     for rate in sizes.rates {
+        let _phase = Phase::begin(&format!("toy to app at {rate} messages per second"), hub.id());
         latencies.push(flow(&mut pairs, rate, payload_of_frame).await);
     }
     drop(pairs);
@@ -115,6 +119,7 @@ async fn of_toyhub(program: &str, sizes: &Sizes) -> Figures {
             message(&fresh, family).await;
         }
     }
+    let phase = Phase::begin("apps that come back", fresh.id());
     let began = Instant::now();
     let mut returning = JoinSet::new();
     for number in 0..sizes.returning {
@@ -129,6 +134,7 @@ async fn of_toyhub(program: &str, sizes: &Sizes) -> Figures {
     }
     let apps = returning.join_all().await;
     let storm = began.elapsed();
+    drop(phase);
     assert_eq!(apps.len(), sizes.returning);
     Figures { latencies, idle_bytes, storm }
 }

@@ -43,6 +43,11 @@ impl Peer {
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") * 1024
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The hub with its default settings, except for limits above the load of one machine and one family.
     pub fn toyhub(program: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");

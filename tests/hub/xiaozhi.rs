@@ -457,8 +457,8 @@ async fn over_a_link_that_loses_packets_nothing_is_dropped_or_cut() {
         let uuid = format!("7b8a4c3e-0f1d-4e2a-9b6c-5d4e3f2a1e{number:02x}");
         let ids = (MAC, uuid.as_str());
         let (url, token) = activate(&world, &dad, ids).await;
-        // 2 percent.
-        let link = lossy_link(world.http_addr(), Duration::from_millis(200), 64_000, 50).await;
+        // 2 percent, with 200 ms there and back. The room of 1.6.0 is 360 ms: it cannot hold what a longer pause held up.
+        let link = lossy_link(world.http_addr(), Duration::from_millis(100), 64_000, 50).await;
         let url = url.replace(&world.http_addr().to_string(), &link.to_string());
         let mut device = Device::connect(&url, &token, ids, firmware).await;
         let played = device.ask(&question).await;
@@ -507,37 +507,4 @@ async fn nothing_is_lost_in_two_hundred_turns() {
     let of = |part: f64| late[((late.len() - 1) as f64 * part) as usize];
     println!("{TURNS} turns, {packets} packets, none lost, no underrun");
     println!("packets later than their time, ms: p50 {:.1}, p99 {:.1}", of(0.5), of(0.99));
-}
-
-/// `scripts/bench talk`: the time from the end of the spoken words to the first packet of the answer, in automatic mode, and
-/// how evenly packets come. It includes the silence by which the hub notices the end.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "figures, not a test"]
-async fn figures() {
-    const TURNS: usize = 100;
-    let world = hub(&[("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "100000")]).await;
-    let (_, url, token) = family(&world).await;
-    let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
-    let (mut latencies, mut late, mut right, mut lost) = (Vec::new(), Vec::new(), 0, 0);
-    for number in 0..TURNS {
-        let (one, other) = (number % 9 + 1, number / 9 + 1);
-        let played = device.ask(&spoken(&format!("can you tell me what {one} plus {other} is"))).await;
-        latencies.extend(played.latency.map(|latency| latency.as_secs_f64() * 1e3));
-        late.extend(played.late_ms);
-        right += usize::from(played.sentences.iter().any(|said| said.contains(&(one + other).to_string())));
-        lost += played.early + played.overflow + played.cut + played.underruns;
-    }
-    latencies.sort_by(f64::total_cmp);
-    late.sort_by(f64::total_cmp);
-    let of = |times: &[f64], part: f64| times[((times.len() - 1) as f64 * part) as usize];
-    println!("{TURNS} spoken sums, the included model, one device, {} answered right", right);
-    println!(
-        "end of the words to the first packet, ms: p50 {:.0}, p95 {:.0}",
-        of(&latencies, 0.5),
-        of(&latencies, 0.95)
-    );
-    println!("packets later than their time, ms: p50 {:.1}, p99 {:.1}", of(&late, 0.5), of(&late, 0.99));
-    println!("packets lost, and underruns: {lost}");
-    let rss = std::fs::read_to_string(format!("/proc/{}/status", world.id())).unwrap();
-    println!("{}", rss.lines().find(|line| line.starts_with("VmRSS")).unwrap());
 }
