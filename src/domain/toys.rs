@@ -1,6 +1,7 @@
 //! Devices of the equipment library, and the toys to which users bind them.
 
 use bytes::Bytes;
+use futures_util::future;
 
 use super::accounts::hash_of;
 use super::error::DomainError;
@@ -180,12 +181,11 @@ impl Hub {
 
     /// A user's toys with their address books.
     pub async fn toys(&self, owner: &UserId) -> Result<Vec<(Toy, Vec<Friend>)>, DomainError> {
-        let mut toys = Vec::new();
-        for toy in self.store.toys_of(owner).await? {
-            let friends = self.store.friends(&toy.id.clone().into()).await?;
-            toys.push((toy, friends));
-        }
-        Ok(toys)
+        let toys = self.store.toys_of(owner).await?;
+        // At once, as such reads share a query.
+        let books = toys.iter().map(|toy| async { self.store.friends(&toy.id.clone().into()).await });
+        let books = future::try_join_all(books).await?;
+        Ok(toys.into_iter().zip(books).collect())
     }
 
     /// A toy with its address book. Errors: `UnknownParty`.

@@ -1,5 +1,6 @@
 //! Devices of the equipment library, and toys.
 
+use futures_util::future;
 use surrealdb::types::{SurrealValue, vars};
 
 use super::friends::Pair;
@@ -247,9 +248,10 @@ impl Store {
             .await?;
         let bound = reply.rows::<ToyRow>(0)?.into_iter().map(ToyRow::into_toy);
         let mut toys = bound.collect::<Result<Vec<_>, _>>()?;
-        for toy in reply.rows::<String>(1)? {
-            toys.extend(self.toy(&stored(&toy)?).await?);
-        }
+        let others = reply.rows::<String>(1)?.iter().map(|toy| stored(toy)).collect::<Result<Vec<ToyId>, _>>()?;
+        // At once, as such reads share a query.
+        let others = future::try_join_all(others.iter().map(|toy| self.toy(toy))).await?;
+        toys.extend(others.into_iter().flatten());
         Ok(toys)
     }
 }
