@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::stock_device::{Device, FIRMWARES, MAC, Played, UUID, activate, activate_as};
 use crate::world::{User, World};
@@ -15,6 +15,8 @@ const TURNS: usize = 100;
 const AT_ONCE: [usize; 5] = [1, 2, 4, 8, 16];
 /// Turns of each of them.
 const TURNS_OF_EACH: usize = 6;
+/// Seconds for which the hub's memory must be steady.
+const STEADY_S: usize = 5;
 /// Ticks of processor time in a second, for programs (proc(5)).
 const USER_HZ: f64 = 100.0;
 /// Devices whose memory is measured, over each transport.
@@ -69,6 +71,19 @@ fn processor_ms(world: &World) -> f64 {
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     let ticks: f64 = fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum();
     ticks * 1e3 / USER_HZ
+}
+
+/// The hub's memory that no file backs, in bytes, once it has been steady for some seconds: the allocator gives the
+/// memory of password hashes back late.
+async fn steady_bytes(world: &World) -> f64 {
+    let (mut before, mut same) = (anonymous_bytes(world), 0);
+    while same < STEADY_S {
+        sleep(Duration::from_secs(1)).await;
+        let now = anonymous_bytes(world);
+        same = if (now - before).abs() < now / 200.0 { same + 1 } else { 0 };
+        before = now;
+    }
+    before
 }
 
 /// The hub's memory that no file backs, in bytes.
@@ -165,25 +180,25 @@ async fn of_idle_devices() {
         of_owner.push(activate_as(&world, owner, (MAC, &uuid(number)), FIRMWARES[3]).await);
     }
     let answers: Vec<_> = sections.into_iter().flat_map(|(_, answers)| answers).collect();
-    let before = anonymous_bytes(&world);
+    let before = steady_bytes(&world).await;
     let mut devices: Vec<Device> = futures_util::stream::iter(&answers)
         .then(|answer| Device::log_in(&answer["mqtt"], FIRMWARES[3]))
         .collect()
         .await;
-    let idle = anonymous_bytes(&world);
+    let idle = steady_bytes(&world).await;
     for device in &mut devices {
         device.wake().await;
     }
-    let awake = anonymous_bytes(&world);
+    let awake = steady_bytes(&world).await;
     println!("{IDLE} idle devices over MQTT: {:.1} KB each", (idle - before) / IDLE as f64 / 1e3);
     println!("the same with an open conversation over UDP: {:.1} KB each", (awake - before) / IDLE as f64 / 1e3);
     drop(devices);
-    let before = anonymous_bytes(&world);
+    let before = steady_bytes(&world).await;
     let mut devices = Vec::new();
     for (number, answer) in answers.iter().enumerate() {
         let text = |name: &str| answer["websocket"][name].as_str().unwrap_or_else(|| panic!("{answer}"));
         devices.push(Device::connect(text("url"), text("token"), (MAC, &uuid(number)), FIRMWARES[3]).await);
     }
-    let each = (anonymous_bytes(&world) - before) / IDLE as f64 / 1e3;
+    let each = (steady_bytes(&world).await - before) / IDLE as f64 / 1e3;
     println!("{IDLE} devices with an open conversation over a WebSocket: {each:.1} KB each");
 }
