@@ -410,7 +410,10 @@ fn device_routes(devices: &Arc<xiaozhi::Devices>) -> OtherRoutes {
             let devices = Arc::clone(devices);
             move |ticket: String| {
                 let devices = Arc::clone(&devices);
-                Box::pin(async move { devices.fetch(&ticket).await })
+                Box::pin(async move {
+                    let xiaozhi::Sound { pieces, received } = devices.fetch(&ticket).await?;
+                    Some(http::Sound { pieces, received })
+                })
             }
         }),
     };

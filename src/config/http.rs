@@ -57,7 +57,7 @@ settings! {
         /// Seconds that a whole request may take, its upload included.
         request_timeout_s: u64 = 120;
         /// Seconds in which a client closes its end after an answer that hands messages over and ends the connection.
-        /// Later the answer counts as received, unless the connection was reset.
+        /// Later the answer counts as received, unless the connection was reset. A sound for a device of [xiaozhi] does not.
         close_timeout_s: u64 = 3;
         /// Bytes of a JSON or form body.
         body_max_bytes: u64 = 64 * 1024;

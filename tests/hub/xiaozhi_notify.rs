@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::reminders::none_left;
@@ -195,6 +197,55 @@ async fn a_reminder_is_spoken_on_an_idle_device() {
     assert_eq!(status, 200);
     assert!(packets(&file).len() > 10, "a sentence");
     none_left(&world, &dad).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reminder_is_kept_when_its_fetch_breaks_off_and_told_when_the_device_is_woken() {
+    let (world, dad, _, mut device) = idle("remind me in three seconds to feed the cat", FIRMWARES[3], &[]).await;
+    device.wake().await;
+    device.ask(&spoken(SPEECH)).await;
+    device.goodbye().await;
+    let (url, _) = notified(&mut device).await;
+    // The child wakes the device at the first word.
+    let answer = within("the head", world.client().get(&url).send()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let (mut body, mut size) = (answer.bytes_stream(), 0);
+    within("a word", async {
+        while size < 2_000 {
+            size += body.next().await.unwrap().unwrap().len();
+        }
+    })
+    .await;
+    drop(body);
+    device.wake().await;
+    device.listen("start", "auto").await;
+    let given = device.play(Instant::now(), true).await;
+    assert!(given.sentences.concat().contains("feed the cat"), "{:?}", given.sentences);
+    none_left(&world, &dad).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_not_delivered_to_a_device_that_never_closes_the_connection() {
+    let (world, dad, toy, mut device) =
+        idle("no thank you", FIRMWARES[3], &[("TOYHUB_HTTP__CLOSE_TIMEOUT_S", "1")]).await;
+    send(&world, &dad, &toy, sound::wav()).await;
+    let (url, _) = notified(&mut device).await;
+    // As of a device without a network: the system has the bytes, and nobody answers.
+    let path = url.strip_prefix(&world.http()).unwrap();
+    let mut stream = TcpStream::connect(world.http_addr()).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: hub\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let all = async {
+        while !answer.ends_with(b"\r\n0\r\n\r\n") {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "it breaks off");
+        }
+    };
+    within("all of it", all).await;
+    // A later one comes when the first has ended.
+    send(&world, &dad, &toy, sound::tone(1)).await;
+    notified(&mut device).await;
+    assert_eq!(state(&world, &dad, &toy).await, "sent");
+    drop(stream);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -124,25 +124,27 @@ pub struct FilePiece {
     pub packets: usize,
     /// What is done once all pieces up to this one were fetched.
     pub done: Option<Done>,
+    /// Whether it is the last one.
+    pub is_last: bool,
 }
 
 /// What is told as an Ogg file, in pieces that are made while it is fetched. After an error there is none.
 pub fn in_a_file(telling: Telling) -> BoxStream<'static, Result<FilePiece, DomainError>> {
     let (writer, beginning) = OggWriter::new(rand::random());
-    let first = FilePiece { bytes: beginning, packets: 0, done: None };
+    let first = FilePiece { bytes: beginning, packets: 0, done: None, is_last: false };
     let rest = stream::unfold((telling, Some(writer), 0), |(mut telling, mut writer, mut packets)| async move {
         let open = writer.as_mut()?;
         let piece = match telling.next().await {
             Some(Ok(piece)) => {
                 packets += piece.packets.len();
                 let bytes = open.write(piece.packets);
-                Ok(FilePiece { bytes, packets, done: piece.done })
+                Ok(FilePiece { bytes, packets, done: piece.done, is_last: false })
             }
             Some(Err(error)) => {
                 writer = None;
                 Err(error)
             }
-            None => Ok(FilePiece { bytes: writer.take()?.end(), packets, done: None }),
+            None => Ok(FilePiece { bytes: writer.take()?.end(), packets, done: None, is_last: true }),
         };
         Some((piece, (telling, writer, packets)))
     });

@@ -79,7 +79,7 @@ pub(super) async fn run(stream: impl Stream + 'static, client: Client, edge: Arc
 ///
 /// - fails when the client reads nothing for the length of a pause: hyper would wait for ever;
 /// - reads on for a moment when an answer ends the connection in the middle of an upload;
-/// - notes when an answer has been sent.
+/// - notes when an answer has been sent, and when a client that plays a sound has closed its end.
 struct Guarded {
     stream: Box<dyn Stream>,
     unread: Arc<AtomicBool>,
@@ -187,6 +187,10 @@ impl AsyncWrite for Guarded {
             let is_closed = self.is_closed(cx);
             self.sent.flushed(is_closed);
         }
+        // hyper does not look for the end of a client to which it writes, as one may close its sending side only.
+        if self.sent.is_in_a_sound() && self.is_closed(cx) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the device stops the sound")));
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -195,7 +199,7 @@ impl AsyncWrite for Guarded {
         let Self { stream, linger, proof, unread, sent, .. } = &mut *self;
         if sent.is_unproven() {
             match ready!(proof.poll(Pin::new(&mut *stream), cx)) {
-                Ok(()) => sent.proven(),
+                Ok(is_closed) => sent.proven(is_closed),
                 // It has not read the answer.
                 Err(_) => sent.lost(),
             }

@@ -12,9 +12,10 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
-use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
@@ -116,8 +117,16 @@ pub struct PostRoute {
 /// Pieces of a sound that is made while a device fetches it.
 pub type SoundPieces = BoxStream<'static, io::Result<Bytes>>;
 
+/// A sound that a device fetches.
+pub struct Sound {
+    /// Its pieces. They are dropped when the device closes the connection before their end.
+    pub pieces: SoundPieces,
+    /// Resolves when the device has received all of them: it has closed the connection after their end. Dropped if not.
+    pub received: oneshot::Sender<()>,
+}
+
 /// The sound of a ticket; none if the ticket is not valid.
-pub type SoundHandler = Arc<dyn Fn(String) -> BoxFuture<'static, Option<SoundPieces>> + Send + Sync>;
+pub type SoundHandler = Arc<dyn Fn(String) -> BoxFuture<'static, Option<Sound>> + Send + Sync>;
 
 /// A path from which devices fetch sounds, once each, by the ticket that is its last segment, `{name}`.
 #[derive(Clone)]
@@ -130,11 +139,13 @@ pub struct SoundRoute {
     pub handler: SoundHandler,
 }
 
-/// Answers `GET` of a sound; none if the ticket is not valid.
-pub(super) async fn sound(route: &SoundRoute, ticket: &str) -> Option<Response<Body>> {
-    let pieces = (route.handler)(ticket.to_owned()).await?;
+/// Answers `GET` of a sound; none if the ticket is not valid. It ends the connection, so that the device closes it, too.
+pub(super) async fn sound(client: &Requester, route: &SoundRoute, ticket: &str) -> Option<Response<Body>> {
+    let Sound { pieces, received } = (route.handler)(ticket.to_owned()).await?;
+    let pieces = client.sent.follow(pieces, received);
     let mut response = Response::new(StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync());
     let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(route.content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Some(response)

@@ -47,7 +47,7 @@ use crate::model::Secret;
 use gate::Uploads;
 use routes::Routes;
 
-pub use devices::{Claimed, Post, PostAnswer, PostRoute, SoundPieces, SoundRoute};
+pub use devices::{Claimed, Post, PostAnswer, PostRoute, Sound, SoundPieces, SoundRoute};
 pub use multipart::RECORDING_FIELDS;
 pub use routes::{FILES, HEALTH, READINESS};
 pub use sockets::{Socket, SocketHandler, SocketRoute};

@@ -1,4 +1,4 @@
-//! The delivery of an answer that hands messages over ([`Handover`]).
+//! The delivery of an answer that hands messages over ([`Handover`]), and of a sound.
 //!
 //! hyper does not report when an answer was sent. So the body of such an answer notes that hyper has taken it, and the
 //! socket notes the next completed flush: hyper flushes when all that it has taken is written. The bytes are then with the
@@ -8,9 +8,15 @@
 //! it has begun before prove nothing. If a client does not wait for answers, a request that comes after an answer may have
 //! been sent before it all the same. So of a client that has once sent a number of requests ahead, a request proves
 //! nothing of as many answers before it.
+//!
+//! A sound is sent at the pace at which the device plays it, and ends the connection. A device that closes its end before
+//! the end of the sound has stopped it. One that closes its end afterwards has received it. One that does neither is gone:
+//! the system may have all bytes, but the device has not.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::ready;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 
@@ -33,6 +39,15 @@ struct Deliveries {
     unproven: Vec<(Arc<Edge>, oneshot::Receiver<HandedOver>)>,
     /// The largest number of unproven answers when the client had begun another request: so many requests it sends ahead.
     ahead_max: usize,
+    /// The sound that is sent, or was sent.
+    sound: Option<Followed>,
+}
+
+/// A sound whose delivery is followed.
+struct Followed {
+    received: oneshot::Sender<()>,
+    /// Whether hyper has taken all of it.
+    has_ended: bool,
 }
 
 /// The maximum number of answers to requests that a client has sent ahead. The messages of further ones stay unread.
@@ -59,6 +74,29 @@ impl Sent {
             frame
         })
         .boxed_unsync()
+    }
+
+    /// Follows the delivery of a sound: `received` resolves when the client has all of it, and is dropped with the
+    /// connection.
+    pub(super) fn follow<T: Send + 'static>(
+        self: &Arc<Self>,
+        pieces: BoxStream<'static, T>,
+        received: oneshot::Sender<()>,
+    ) -> BoxStream<'static, T> {
+        self.deliveries().sound = Some(Followed { received, has_ended: false });
+        let sent = Arc::clone(self);
+        let end = stream::once(async move {
+            if let Some(sound) = &mut sent.deliveries().sound {
+                sound.has_ended = true;
+            }
+            None
+        });
+        pieces.map(Some).chain(end).filter_map(ready).boxed()
+    }
+
+    /// Whether a sound is sent, and the client is to stay connected for the rest of it.
+    pub(super) fn is_in_a_sound(&self) -> bool {
+        self.deliveries().sound.as_ref().is_some_and(|sound| !sound.has_ended)
     }
 
     /// A request of the connection begins to be served. It was sent before the answers that are unproven.
@@ -96,13 +134,14 @@ impl Sent {
 
     /// Whether it is unknown whether the client has an answer.
     pub(super) fn is_unproven(&self) -> bool {
-        !self.deliveries().unproven.is_empty()
+        let deliveries = self.deliveries();
+        !deliveries.unproven.is_empty() || deliveries.sound.is_some()
     }
 
     /// The client has sent bytes after the answers were written; none if it has closed the connection in order.
     pub(super) fn received(&self, bytes: &[u8]) {
         if bytes.is_empty() {
-            self.proven();
+            self.proven(true);
         } else if begins_request(bytes) {
             let mut deliveries = self.deliveries();
             let proven = deliveries.unproven.len().saturating_sub(deliveries.ahead_max);
@@ -110,14 +149,25 @@ impl Sent {
         }
     }
 
-    /// The client has the answers.
-    pub(super) fn proven(&self) {
-        self.deliveries().unproven.clear();
+    /// The client has the answers: it has closed its end, or has not reset the connection in time. A sound is proven by
+    /// the first only.
+    pub(super) fn proven(&self, is_closed: bool) {
+        let mut deliveries = self.deliveries();
+        deliveries.unproven.clear();
+        let sound = deliveries.sound.take_if(|sound| sound.has_ended);
+        if let Some(sound) = sound.filter(|_| is_closed) {
+            // Nobody may wait for it any more.
+            let _ = sound.received.send(());
+        }
     }
 
     /// The connection was reset.
     pub(super) fn lost(&self) {
-        let unproven = std::mem::take(&mut self.deliveries().unproven);
+        let unproven = {
+            let mut deliveries = self.deliveries();
+            deliveries.sound = None;
+            std::mem::take(&mut deliveries.unproven)
+        };
         let Some((edge, _)) = unproven.first() else { return };
         let (hub, tasks) = (Arc::clone(&edge.hub), edge.tasks.clone());
         tasks.spawn(async move {

@@ -119,7 +119,8 @@ async fn dispatch(
             .await
             .unwrap_or_else(|failure| render_to_device(dialect, &failure)),
         (Endpoint::Sound(route), Method::GET) => {
-            devices::sound(route, name).await.unwrap_or_else(|| fail(dialect, RequestFault::NoSuchPath))
+            let response = devices::sound(client, route, name).await;
+            response.unwrap_or_else(|| fail(dialect, RequestFault::NoSuchPath))
         }
         (endpoint, _) => fail(dialect, RequestFault::MethodNotAllowed { allowed: endpoint.allowed_methods() }),
     }

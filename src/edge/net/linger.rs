@@ -33,8 +33,8 @@ impl Linger {
         Self { max, timer: None }
     }
 
-    /// Ready when the client has closed its side, or did not in time. An error if it has reset the connection.
-    pub fn poll(&mut self, mut stream: Pin<&mut impl AsyncRead>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready when the client has closed its side: true; or did not in time: false. An error if it has reset the connection.
+    pub fn poll(&mut self, mut stream: Pin<&mut impl AsyncRead>, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let max = self.max;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(max)));
         let mut scratch = [0u8; 8 * 1024];
@@ -42,9 +42,9 @@ impl Linger {
             let mut buffer = ReadBuf::new(&mut scratch);
             ready!(stream.as_mut().poll_read(context, &mut buffer))?;
             if buffer.filled().is_empty() {
-                break;
+                return Poll::Ready(Ok(true));
             }
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(false))
     }
 }

@@ -116,8 +116,12 @@ impl Attendant {
             Step::Incoming(Incoming::Delivery(delivery)) => self.take(&delivery.publication).await,
             Step::Incoming(Incoming::Backlog) => Ok(()),
             Step::Rung(Rung::Due) => self.ring().await,
-            Step::Rung(Rung::Ended { was_fetched }) => {
-                self.bell.note_ended(was_fetched, Instant::now());
+            Step::Rung(Rung::Ended(outcome)) => {
+                self.bell.note_ended(outcome, Instant::now());
+                Ok(())
+            }
+            Step::Rung(Rung::Played) => {
+                self.note_played().await;
                 Ok(())
             }
             Step::Look => {
@@ -162,6 +166,7 @@ impl Attendant {
 
     /// One conversation.
     async fn converse(&mut self, hello: Hello, mailbox: &mut Mailbox) -> End {
+        self.bell.stop();
         let Devices { hub, config, .. } = &*self.devices;
         let Some(mqtt) = &self.devices.mqtt else { return End::Left };
         let endpoint = match endpoint(&config.xiaozhi.udp_endpoint, self.name.host(), &mqtt.udp) {

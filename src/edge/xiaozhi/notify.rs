@@ -1,8 +1,9 @@
 //! Sounds for devices that are idle: the hub sends the address of a sound over MQTT, and the device fetches and plays it.
 //!
 //! The address has a ticket that is valid once and for a short time, as the device sends no credentials. The sound is made
-//! while it is fetched, at the pace at which it is played: so a device that stops it has closed the connection before its
-//! end. The device does not say that it has played it.
+//! while it is fetched, at the pace at which it is played, and its last page is held back until the rest was played. So a
+//! device that stops the sound closes the connection before its end, and one that closes it afterwards has played all but
+//! what it buffers. A device that closes nothing is gone. The device does not say that it has played the sound.
 
 use std::io;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
@@ -27,7 +29,7 @@ pub const SOUND_PATH: &str = "/xiaozhi/sound/{name}";
 /// The sound is sent so far ahead of the time at which it is played; the firmware has room for 1.2 seconds.
 const AHEAD: Duration = Duration::from_secs(2);
 
-/// What a device plays.
+/// The content of a sound.
 #[derive(Debug, Clone)]
 pub(super) enum What {
     /// New messages.
@@ -37,7 +39,7 @@ pub(super) enum What {
 }
 
 impl What {
-    /// Tells it; none if there is nothing to tell any more.
+    /// Begins the sound; none if there is nothing to tell any more.
     async fn tell(&self, hub: &Arc<Hub>, toy: &ToyId) -> Result<Option<Telling>, DomainError> {
         match self {
             Self::Messages(ids) => Ok(hub.new_messages(toy, ids, wire::now()).await?.map(|new| new.telling)),
@@ -57,17 +59,38 @@ struct Ticket {
     toy: ToyId,
     what: What,
     until: Instant,
-    fetched: oneshot::Sender<()>,
+    /// Gets what is done at the end, when all pieces were made.
+    ended: oneshot::Sender<Vec<Done>>,
+    received: oneshot::Sender<()>,
 }
 
 /// A sound that a device was told of. Dropping it makes the ticket invalid.
 pub(super) struct Offer {
     devices: Arc<Devices>,
     ticket: String,
-    /// Resolves when the sound was fetched to its end; an error if it will not be.
-    fetched: oneshot::Receiver<()>,
+    /// What is done when the device has played the sound; none if it has not received all of it.
+    fetched: BoxFuture<'static, Option<Vec<Done>>>,
     until: Instant,
     is_fetching: bool,
+}
+
+/// The end of an offer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The device has received all of the sound, and plays the rest of it. Then this is done.
+    Fetched(Vec<Done>),
+    /// The device has stopped the sound or is gone, or there was nothing to tell any more.
+    Stopped,
+    /// The device has not fetched the sound in time.
+    Unfetched,
+}
+
+/// A sound for a device that fetches it.
+pub struct Sound {
+    /// The pieces of an Ogg file.
+    pub pieces: BoxStream<'static, io::Result<Bytes>>,
+    /// To be sent when the device has received all of them, and dropped if it has not.
+    pub received: oneshot::Sender<()>,
 }
 
 impl Tickets {
@@ -83,9 +106,14 @@ impl Offer {
         if tickets.all.len() >= tickets.max {
             return None;
         }
-        let (sender, fetched) = oneshot::channel();
+        let ((ended, dones), (received, is_received)) = (oneshot::channel(), oneshot::channel());
         let (ticket, until) = (Secret::random().reveal().to_owned(), Instant::now() + tickets.ttl);
-        tickets.all.insert(ticket.clone(), Ticket { toy: toy.clone(), what, until, fetched: sender });
+        tickets.all.insert(ticket.clone(), Ticket { toy: toy.clone(), what, until, ended, received });
+        let fetched = async move {
+            let dones = dones.await.ok()?;
+            is_received.await.ok().map(|()| dones)
+        };
+        let fetched = fetched.boxed();
         Some(Self { devices: Arc::clone(devices), ticket, fetched, until, is_fetching: false })
     }
 
@@ -94,21 +122,22 @@ impl Offer {
         format!("{hub}{}", SOUND_PATH.replace("{name}", &self.ticket))
     }
 
-    /// Waits for the end; true if the sound was fetched completely. Cancel-safe.
-    pub(super) async fn ended(&mut self) -> bool {
+    /// Waits for the end. Cancel-safe; not to be called after it.
+    pub(super) async fn ended(&mut self) -> Outcome {
+        let of = |fetched: Option<_>| fetched.map_or(Outcome::Stopped, Outcome::Fetched);
         while !self.is_fetching {
             tokio::select! {
                 biased;
-                fetched = &mut self.fetched => return fetched.is_ok(),
+                fetched = &mut self.fetched => return of(fetched),
                 () = sleep_until(self.until) => {
                     if self.devices.tickets.all.remove(&self.ticket).is_some() {
-                        return false;
+                        return Outcome::Unfetched;
                     }
                     self.is_fetching = true;
                 }
             }
         }
-        (&mut self.fetched).await.is_ok()
+        of((&mut self.fetched).await)
     }
 }
 
@@ -119,18 +148,14 @@ impl Drop for Offer {
 }
 
 impl Devices {
-    /// The sound of a ticket, as an Ogg file; none if the ticket is not valid, or there is nothing to play any more.
-    pub async fn fetch(&self, ticket: &str) -> Option<BoxStream<'static, io::Result<Bytes>>> {
-        let (_, Ticket { toy, what, until, fetched }) = self.tickets.all.remove(ticket)?;
-        if until < Instant::now() {
-            return None;
-        }
-        let hub = Arc::clone(&self.hub);
-        match what.tell(&hub, &toy).await {
+    /// The sound of a ticket; none if the ticket is not valid, or there is nothing to play any more.
+    pub async fn fetch(&self, ticket: &str) -> Option<Sound> {
+        let (_, Ticket { toy, what, ended, received, .. }) =
+            self.tickets.all.remove_if(ticket, |_, ticket| ticket.until >= Instant::now())?;
+        match what.tell(&self.hub, &toy).await {
             Ok(telling) => {
-                let pieces = in_a_file(telling?);
-                let fetch = Fetch { hub, toy, pieces, dones: Vec::new(), began: None, packets: 0, fetched };
-                Some(stream::unfold(Some(fetch), next).boxed())
+                let fetch = Fetch { pieces: in_a_file(telling?), dones: Vec::new(), began: None, packets: 0, ended };
+                Some(Sound { pieces: stream::unfold(Some(fetch), next).boxed(), received })
             }
             Err(error) => {
                 tracing::warn!(?error, "a device gets no sound");
@@ -142,18 +167,17 @@ impl Devices {
 
 /// A sound that is being fetched.
 struct Fetch {
-    hub: Arc<Hub>,
-    toy: ToyId,
     pieces: BoxStream<'static, Result<FilePiece, DomainError>>,
     /// What is done at the end.
     dones: Vec<Done>,
     /// When the first packet was sent, and how many were sent.
     began: Option<Instant>,
     packets: usize,
-    fetched: oneshot::Sender<()>,
+    ended: oneshot::Sender<Vec<Done>>,
 }
 
-/// The next bytes, when they are due; none at the end, which is reached only by a device that has taken all before.
+/// The next bytes, when they are due; none at the end. The bytes are made as fast as the connection takes them, which has
+/// room for a short sound as a whole: that they were taken does not mean that they were received.
 async fn next(fetch: Option<Fetch>) -> Option<(io::Result<Bytes>, Option<Fetch>)> {
     let mut fetch = fetch?;
     loop {
@@ -172,18 +196,16 @@ async fn next(fetch: Option<Fetch>) -> Option<(io::Result<Bytes>, Option<Fetch>)
         }
         if piece.packets > 0 {
             let began = *fetch.began.get_or_insert_with(Instant::now);
-            let played = Duration::from_millis(u64::from(PACKET_MS)) * u32::try_from(fetch.packets).unwrap_or(u32::MAX);
-            sleep_until(began + played.saturating_sub(AHEAD)).await;
+            // The last page has the last packet alone, which is due when all before it were played.
+            let (packets, ahead) =
+                if piece.is_last { (piece.packets - 1, Duration::ZERO) } else { (fetch.packets, AHEAD) };
+            let played = Duration::from_millis(u64::from(PACKET_MS)) * u32::try_from(packets).unwrap_or(u32::MAX);
+            sleep_until(began + played.saturating_sub(ahead)).await;
         }
         fetch.packets = piece.packets;
         return Some((Ok(piece.bytes), Some(fetch)));
     }
-    for done in &fetch.dones {
-        if let Err(error) = fetch.hub.note_fetched(&fetch.toy, done).await {
-            tracing::warn!(?error, "what a device has fetched is not noted");
-        }
-    }
     // Nobody may wait for it any more.
-    let _ = fetch.fetched.send(());
+    let _ = fetch.ended.send(fetch.dones);
     None
 }

@@ -12,45 +12,58 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Attendant;
 use crate::domain::error::DomainError;
+use crate::domain::turn::Done;
 use crate::edge::wire;
 use crate::edge::xiaozhi::End;
 use crate::edge::xiaozhi::firmware::Firmware;
 use crate::edge::xiaozhi::message::Messages;
-use crate::edge::xiaozhi::notify::{Offer, What};
+use crate::edge::xiaozhi::notify::{Offer, Outcome, What};
 use crate::model::{Event, MessageId, ReminderId};
 
 /// Messages that come together are played together.
 const TOGETHER: Duration = Duration::from_millis(300);
-/// A device still plays the end of what it has fetched, and is busy.
+/// The longest time for which a device still plays what it has received, and is busy.
 const PLAYED_OUT: Duration = Duration::from_secs(3);
 /// Messages and reminders that wait. Later ones are told of in the next conversation.
 const WAITING_MAX: usize = 32;
 
-/// What waits, and what is played now.
+/// The messages and reminders that an idle device is not told of yet, and the sound that it plays.
 pub(super) struct Bell {
     messages: Vec<MessageId>,
     reminders: VecDeque<ReminderId>,
     /// Reminders of which the device was told, and which it has not played.
     unheard: VecDeque<ReminderId>,
-    ringing: Option<(Offer, What)>,
+    current: Option<Current>,
     after: Instant,
 }
 
-/// What happens next.
+/// The sound that a device was told of last.
+struct Current {
+    what: What,
+    state: State,
+}
+
+enum State {
+    /// The device may fetch it, or fetches it.
+    Offered(Offer),
+    /// The device has received it, and plays the rest until [`Bell::after`]. Then this is done.
+    Received(Vec<Done>),
+}
+
+/// The next step of a bell.
 pub(super) enum Rung {
     /// There is something to tell.
     Due,
-    /// What was played has ended.
-    Ended {
-        /// Whether the device has fetched all of it.
-        was_fetched: bool,
-    },
+    /// The offer of a sound has ended.
+    Ended(Outcome),
+    /// A sound was played.
+    Played,
 }
 
 impl Bell {
     pub(super) fn new(now: Instant) -> Self {
         let (reminders, unheard) = (VecDeque::new(), VecDeque::new());
-        Self { messages: Vec::new(), reminders, unheard, ringing: None, after: now }
+        Self { messages: Vec::new(), reminders, unheard, current: None, after: now }
     }
 
     /// An event of the toy. A device that plays reminders is told again of one that it has not played.
@@ -59,8 +72,9 @@ impl Bell {
             Event::Message { id, .. } => self.add_messages([id.clone()], now),
             Event::Reminder { id, .. } => {
                 let is_told = !can_notify && self.unheard.contains(id);
-                let is_ringing = matches!(&self.ringing, Some((_, What::Reminder(ringing))) if ringing == id);
-                let is_known = is_told || is_ringing || self.reminders.contains(id);
+                let is_current =
+                    matches!(&self.current, Some(Current { what: What::Reminder(current), .. }) if current == id);
+                let is_known = is_told || is_current || self.reminders.contains(id);
                 if !is_known && self.reminders.len() < WAITING_MAX {
                     self.reminders.push_back(id.clone());
                 }
@@ -79,15 +93,24 @@ impl Bell {
         }
     }
 
+    /// The child has woken the device, which stops the sound.
+    pub(super) fn stop(&mut self) {
+        self.current = None;
+    }
+
     /// The reminders for a conversation.
     pub(super) fn unheard(&mut self) -> impl Iterator<Item = ReminderId> {
         self.unheard.drain(..).chain(self.reminders.drain(..))
     }
 
-    /// Waits until there is something to tell, or what is played has ended. Cancel-safe.
+    /// Waits for the next step. Cancel-safe.
     pub(super) async fn next(&mut self) -> Rung {
-        match &mut self.ringing {
-            Some((offer, _)) => Rung::Ended { was_fetched: offer.ended().await },
+        match self.current.as_mut().map(|current| &mut current.state) {
+            Some(State::Offered(offer)) => Rung::Ended(offer.ended().await),
+            Some(State::Received(_)) => {
+                sleep_until(self.after).await;
+                Rung::Played
+            }
             None if self.messages.is_empty() && self.reminders.is_empty() => pending().await,
             None => {
                 sleep_until(self.after).await;
@@ -96,14 +119,28 @@ impl Bell {
         }
     }
 
-    /// What was played has ended.
-    pub(super) fn note_ended(&mut self, was_fetched: bool, now: Instant) {
-        let Some((_, what)) = self.ringing.take() else { return };
-        if was_fetched {
+    /// The offer of a sound has ended.
+    pub(super) fn note_ended(&mut self, outcome: Outcome, now: Instant) {
+        let current = self.current.take();
+        if let (Some(current), Outcome::Fetched(dones)) = (current, outcome) {
             self.after = now + PLAYED_OUT;
+            self.current = Some(Current { state: State::Received(dones), ..current });
         }
-        if let (What::Reminder(id), true) = (what, was_fetched) {
-            self.unheard.retain(|unheard| *unheard != id);
+    }
+
+    /// The device has played a sound: this is done.
+    fn take_played(&mut self) -> Vec<Done> {
+        match self.current.take() {
+            Some(Current { what, state: State::Received(dones) }) => {
+                if let What::Reminder(id) = what {
+                    self.unheard.retain(|unheard| *unheard != id);
+                }
+                dones
+            }
+            other => {
+                self.current = other;
+                Vec::new()
+            }
         }
     }
 
@@ -132,6 +169,15 @@ impl Attendant {
         }
     }
 
+    /// Notes that the device has played a sound, and the child has not woken it meanwhile.
+    pub(super) async fn note_played(&mut self) {
+        for done in self.bell.take_played() {
+            if let Err(error) = self.devices.hub.note_fetched(&self.toy, &done).await {
+                tracing::warn!(?error, "what a device has played is not noted");
+            }
+        }
+    }
+
     /// A reminder, or all new messages, and the text of it; none if it is out of date, or the toy rests.
     async fn next_to_tell(&mut self) -> Result<Option<(What, String)>, DomainError> {
         let (hub, now) = (&self.devices.hub, wire::now());
@@ -154,7 +200,40 @@ impl Attendant {
             Some(offer) => messages.notify(&offer.url(&self.name.address), text),
             None => messages.notice(text),
         };
-        self.bell.ringing = offer.map(|offer| (offer, what));
+        self.bell.current = offer.map(|offer| Current { what, state: State::Offered(offer) });
         if self.line.send(Bytes::from(wire::text(&message))).await { Ok(()) } else { Err(End::Gone) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bell of a device that has just received the sound of a reminder.
+    fn received(id: &ReminderId) -> Bell {
+        let (now, dones) = (Instant::now(), vec![Done::Reminder(id.clone())]);
+        let mut bell = Bell::new(now);
+        bell.note_unheard(id.clone());
+        bell.current = Some(Current { what: What::Reminder(id.clone()), state: State::Received(dones) });
+        bell.after = now;
+        bell
+    }
+
+    #[tokio::test]
+    async fn a_reminder_is_done_when_its_sound_was_played() {
+        let id = ReminderId::random();
+        let mut bell = received(&id);
+        assert!(matches!(bell.next().await, Rung::Played));
+        assert_eq!(bell.take_played(), [Done::Reminder(id)]);
+        assert_eq!(bell.unheard().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_child_that_wakes_the_device_at_the_end_of_a_sound_is_told_again() {
+        let id = ReminderId::random();
+        let mut bell = received(&id);
+        bell.stop();
+        assert_eq!(bell.take_played(), []);
+        assert_eq!(bell.unheard().collect::<Vec<_>>(), [id]);
     }
 }
