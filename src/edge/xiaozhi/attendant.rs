@@ -248,9 +248,9 @@ impl Transport for Voice<'_> {
         if self.line.send(Bytes::from(wire::text(message))).await { Ok(()) } else { Err(End::Gone) }
     }
 
-    async fn send_sound(&mut self, packet: &Bytes, at_ms: u32) -> Result<(), End> {
+    async fn send_sound(&mut self, packet: &Bytes, _: u32) -> Result<(), End> {
         if let Some(channel) = &mut self.channel {
-            channel.send(packet, at_ms).await;
+            channel.send(packet).await;
         }
         Ok(())
     }

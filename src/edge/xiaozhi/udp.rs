@@ -9,9 +9,14 @@
 //! counter mode; the 16 bytes before it are the first block of the counter. The key, and the bytes that a device puts
 //! there, are made by the hub for each hello, and sent over MQTT.
 //!
-//! The mode has no authentication. So a datagram that nobody can have sent, of an unknown session or with an old sequence
-//! number, is ignored, and the packets to a device go where its last valid one came from: its address may change. Within
-//! a session the two directions differ in one bit of the ssrc, so that they never share a part of the keystream.
+//! Within a session the two directions differ in one bit of the ssrc, and the timestamps of the hub grow with its sequence
+//! numbers, so that no two packets of the hub, and none of a device, share a part of the keystream. The firmware sends the
+//! timestamp 0, or its own time from 0 on: the sequence number is the lowest part of the counter, so two packets of a device
+//! share most of the keystream. Whoever records the datagrams can therefore recover the speech of the child: this
+//! encryption does not protect against an eavesdropper, and the hub cannot change that.
+//!
+//! The mode has no authentication. So a datagram of an unknown session, or with an old sequence number, is ignored, and
+//! the packets to a device go where its last valid one came from: its port may change.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,6 +35,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
+use crate::domain::turn::PACKET_MS;
 
 /// Bytes of the header.
 const HEADER: usize = 16;
@@ -173,9 +179,8 @@ impl Channel {
         }
     }
 
-    /// Sends a packet that is played at this time from the beginning of its sound, in milliseconds. It is dropped while
-    /// the address of the device is unknown.
-    pub(super) async fn send(&mut self, packet: &[u8], at_ms: u32) {
+    /// Sends a packet. It is dropped while the address of the device is unknown.
+    pub(super) async fn send(&mut self, packet: &[u8]) {
         let address = self.udp.sessions.get(&self.ssrc).and_then(|entry| entry.address);
         let (Some(address), Ok(length)) = (address, u16::try_from(packet.len())) else { return };
         self.sequence = self.sequence.wrapping_add(1);
@@ -183,7 +188,8 @@ impl Channel {
         datagram.extend([SOUND, 0]);
         datagram.extend(length.to_be_bytes());
         datagram.extend((self.ssrc | DOWN).to_be_bytes());
-        datagram.extend(at_ms.to_be_bytes());
+        // Not from 0 on in each sound: the counter of an earlier packet would come again.
+        datagram.extend(self.sequence.wrapping_mul(PACKET_MS).to_be_bytes());
         datagram.extend(self.sequence.to_be_bytes());
         datagram.extend(packet);
         if let Some((header, payload)) = datagram.split_first_chunk_mut::<HEADER>() {
@@ -208,6 +214,8 @@ fn encrypt(key: &Key, header: &[u8; HEADER], payload: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use tokio::time::timeout;
 
     use super::*;
@@ -257,17 +265,17 @@ mod tests {
         });
         let mut channel = udp.open().unwrap();
         // Nobody knows where the device is.
-        channel.send(b"lost", 0).await;
+        channel.send(b"lost").await;
         for (turn, sequence) in [(0, 1), (1, 5)] {
             let device = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             device.connect(udp.address().unwrap()).await.unwrap();
             device.send(&datagram(&channel, sequence, b"opus")).await.unwrap();
             assert_eq!(timeout(DEADLINE, channel.next()).await.unwrap(), "opus");
-            channel.send(b"answer", 60).await;
+            channel.send(b"answer").await;
             let mut bytes = [0; 100];
             let size = timeout(DEADLINE, device.recv(&mut bytes)).await.unwrap().unwrap();
             assert_eq!((size, &bytes[..4]), (HEADER + 6, &[1, 0, 0, 6][..]));
-            assert_eq!(bytes[8..16], [0, 0, 0, 60, 0, 0, 0, turn + 1], "the time, and the sequence from 1");
+            assert_eq!(bytes[8..16], [0, 0, 0, (turn + 1) * 60, 0, 0, 0, turn + 1], "the time, and the sequence from 1");
             let header: [u8; HEADER] = bytes[..HEADER].try_into().unwrap();
             assert_ne!(bytes[HEADER..size], *b"answer", "it is encrypted");
             encrypt(&channel.key, &header, &mut bytes[HEADER..size]);
@@ -275,6 +283,24 @@ mod tests {
         }
         shutdown.cancel();
         running.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn no_two_packets_to_a_device_share_a_part_of_the_keystream() {
+        let udp = udp(1).await;
+        let mut channel = udp.open().unwrap();
+        let device = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        assert!(udp.take(&mut datagram(&channel, 1, b"opus"), device.local_addr().unwrap()).is_some());
+        let (mut blocks, mut bytes) = (HashSet::new(), [0; 1000]);
+        for _ in 0..300 {
+            // Of zeros, the keystream itself is sent.
+            channel.send(&[0; 20 * 16]).await;
+            let size = timeout(DEADLINE, device.recv(&mut bytes)).await.unwrap().unwrap();
+            for block in bytes[HEADER..size].chunks(16) {
+                assert!(blocks.insert(block.to_vec()), "a block comes twice");
+            }
+        }
+        assert_eq!(blocks.len(), 300 * 20);
     }
 
     #[tokio::test]
