@@ -92,7 +92,7 @@ async fn datagrams_with_a_wrong_sequence_and_odd_ones_are_ignored() {
     // Packets of 0 and as many bytes as fit, then everything that is no packet, from another address, too.
     udp.send(&[]).await;
     udp.send(&[0xff; 1484]).await;
-    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let stranger = tokio::net::UdpSocket::bind("127.0.0.2:0").await.unwrap();
     stranger.connect(udp.socket.peer_addr().unwrap()).await.unwrap();
     let mut wrong_length = udp.datagram(3, b"opus");
     wrong_length.push(0);
@@ -103,6 +103,10 @@ async fn datagrams_with_a_wrong_sequence_and_odd_ones_are_ignored() {
     for datagram in replays.into_iter().chain(odd) {
         udp.socket.send(&datagram).await.unwrap();
         stranger.send(&datagram).await.unwrap();
+    }
+    // A new number, as only the device may send one: it would make the device's own numbers old.
+    for ahead in [1, 50, 400] {
+        stranger.send(&udp.datagram(udp.sent + ahead, &[0xff; 100])).await.unwrap();
     }
     // The sound of the child is between replays of itself.
     let question = spoken("what is four plus four");

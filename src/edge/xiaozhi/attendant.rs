@@ -9,6 +9,7 @@
 
 mod bell;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -39,6 +40,8 @@ pub(super) struct Attendant {
     devices: Arc<Devices>,
     toy: ToyId,
     name: ClientName,
+    /// The address of the device; none if a proxy may hide it.
+    ip: Option<IpAddr>,
     line: Line,
     bell: Bell,
     tools: Tools,
@@ -56,9 +59,9 @@ enum Step {
 }
 
 impl Attendant {
-    pub(super) fn new(devices: Arc<Devices>, toy: ToyId, name: ClientName, line: Line) -> Self {
+    pub(super) fn new(devices: Arc<Devices>, toy: ToyId, name: ClientName, ip: Option<IpAddr>, line: Line) -> Self {
         let now = Instant::now();
-        Self { devices, toy, name, line, bell: Bell::new(now), tools: Tools::default(), look_at: now }
+        Self { devices, toy, name, ip, line, bell: Bell::new(now), tools: Tools::default(), look_at: now }
     }
 
     /// Serves the device until its connection ends.
@@ -176,7 +179,7 @@ impl Attendant {
                 return End::Left;
             }
         };
-        let mut device = Voice { line: &mut self.line, udp: &mqtt.udp, endpoint, channel: None };
+        let mut device = Voice { line: &mut self.line, udp: &mqtt.udp, ip: self.ip, endpoint, channel: None };
         let opened = Conversation::open(hub, config, &mut device, self.toy.clone(), &mut self.tools, hello).await;
         let (end, goodbye) = match opened {
             Ok(mut conversation) => {
@@ -209,6 +212,7 @@ fn endpoint(configured: &str, host: &str, udp: &Udp) -> std::io::Result<(String,
 struct Voice<'a> {
     line: &'a mut Line,
     udp: &'a Arc<Udp>,
+    ip: Option<IpAddr>,
     endpoint: (String, u16),
     /// None before the hello is answered.
     channel: Option<Channel>,
@@ -233,7 +237,7 @@ impl Transport for Voice<'_> {
     async fn greet(&mut self, _: &Hello, session: &str) -> Result<(), End> {
         // Another hello is another session, with numbers from 1 on.
         self.channel = None;
-        let Some(channel) = self.udp.open() else {
+        let Some(channel) = self.udp.open(self.ip) else {
             let refused = DomainError::Full("conversation over UDP").to_string();
             self.send(&Messages { session: session.to_owned() }.alert(&refused)).await?;
             return Err(End::Left);

@@ -34,6 +34,7 @@ mod tools;
 mod transport;
 mod udp;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -46,6 +47,7 @@ use crate::domain::live::QueueLimits;
 use crate::domain::login::Admitted;
 use crate::domain::{Hub, Mailbox, Origin};
 use crate::edge::line::{LoggedIn, Plug, line};
+use crate::edge::net::Proxies;
 use crate::edge::tasks::Tasks;
 use crate::edge::wire;
 use crate::model::{Malformed, Party, Secret, StockIdentity, ToyId};
@@ -89,6 +91,7 @@ pub struct Devices {
     mqtt: Option<OverMqtt>,
     /// The sounds that idle devices were told of.
     tickets: Tickets,
+    proxies: Proxies,
     tasks: Tasks,
 }
 
@@ -125,8 +128,8 @@ impl From<SocketError> for End {
 impl Devices {
     /// The edge over `hub`. Without `mqtt`, devices are offered the WebSocket only.
     pub fn new(hub: Arc<Hub>, config: Arc<Config>, mqtt: Option<OverMqtt>, tasks: Tasks) -> Arc<Self> {
-        let tickets = Tickets::new(&config.xiaozhi);
-        Arc::new(Self { hub, config, mqtt, tickets, tasks })
+        let (tickets, proxies) = (Tickets::new(&config.xiaozhi), Proxies::new(config.net.proxies.clone()));
+        Arc::new(Self { hub, config, mqtt, tickets, proxies, tasks })
     }
 
     /// Serves a client of MQTT, if it has the name of a device with stock firmware, and its key.
@@ -138,10 +141,16 @@ impl Devices {
             return None;
         }
         let (line, plug) = line(name.topics()?);
-        let attendant = Attendant::new(Arc::clone(self), toy, name, line);
+        let attendant = Attendant::new(Arc::clone(self), toy, name, self.ip_of(login.peer), line);
         let admitted = login.admitted.clone();
         self.tasks.spawn(async move { attendant.run(admitted).await }.in_current_span());
         Some(plug)
+    }
+
+    /// The address from which the sound of a client of MQTT comes; none if a proxy may have passed its connection on.
+    fn ip_of(&self, peer: IpAddr) -> Option<IpAddr> {
+        let is_direct = !self.config.mqtt.proxy_protocol && !self.proxies.contains(peer);
+        is_direct.then_some(peer)
     }
 
     /// Serves one device until either side ends the connection. `io` is the stream after a handshake by another edge.

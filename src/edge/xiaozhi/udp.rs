@@ -10,16 +10,18 @@
 //! there, are made by the hub for each hello, and sent over MQTT.
 //!
 //! Within a session the two directions differ in one bit of the ssrc, and the timestamps of the hub grow with its sequence
-//! numbers, so that no two packets of the hub, and none of a device, share a part of the keystream. The firmware sends the
-//! timestamp 0, or its own time from 0 on: the sequence number is the lowest part of the counter, so two packets of a device
-//! share most of the keystream. Whoever records the datagrams can therefore recover the speech of the child: this
-//! encryption does not protect against an eavesdropper, and the hub cannot change that.
+//! numbers: a packet of the hub shares no part of the keystream with any other. The firmware sends the timestamp 0, or its
+//! own time from 0 on. As the sequence number is the lowest part of the counter, consecutive packets of a device share most
+//! of the keystream. An eavesdropper can therefore recover the speech of the child: the encryption does not protect it, and
+//! the hub cannot change that.
 //!
-//! The mode has no authentication. So a datagram of an unknown session, or with an old sequence number, is ignored, and
-//! the packets to a device go where its last valid one came from: its port may change.
+//! The mode has no authentication, and the ssrc is sent in clear. So a datagram of an unknown session, with an old sequence
+//! number, or from another address than that of the device over MQTT is ignored. The packets to a device go to the port
+//! that its last valid one came from. A program that sends from the address of the device, such as one behind the same
+//! router or one that forges the address, can still take the session over: the hub recognises its sound, and answers it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,8 +47,8 @@ const SOUND: u8 = 1;
 const DATAGRAM_MAX: usize = 1500;
 /// The bit of the ssrc that packets to a device have.
 const DOWN: u32 = 0x8000_0000;
-/// The largest step of a device's sequence numbers: ten minutes of lost packets.
-const STEP_MAX: u32 = 10_000;
+/// The largest step of a device's sequence numbers: half a minute of lost packets.
+const STEP_MAX: u32 = 500;
 /// A pause after an error of the socket, which may last.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -64,7 +66,9 @@ struct Entry {
     key: Key,
     /// The last sequence number of the device.
     sequence: u32,
-    /// Where it sends from.
+    /// The only address that its datagrams come from; none before the first one, if a proxy hides it.
+    ip: Option<IpAddr>,
+    /// Where its last one came from.
     address: Option<SocketAddr>,
     sound: mpsc::Sender<Bytes>,
 }
@@ -128,17 +132,19 @@ impl Udp {
         let sequence = u32::from_be_bytes([a, b, c, d]);
         let mut entry = self.sessions.get_mut(&u32::from_be_bytes([header[4], header[5], header[6], header[7]]))?;
         let step = sequence.checked_sub(entry.sequence)?;
-        if !(1..=STEP_MAX).contains(&step) {
+        let ip = from.ip().to_canonical();
+        if !(1..=STEP_MAX).contains(&step) || entry.ip.is_some_and(|expected| expected != ip) {
             return None;
         }
-        (entry.sequence, entry.address) = (sequence, Some(from));
+        (entry.sequence, entry.ip, entry.address) = (sequence, Some(ip), Some(from));
         encrypt(&entry.key, header, payload);
         // A conversation that is behind loses packets, as on the network.
         entry.sound.try_send(Bytes::copy_from_slice(payload)).ok()
     }
 
-    /// Opens a session; none if there are too many.
-    pub(super) fn open(self: &Arc<Self>) -> Option<Channel> {
+    /// Opens a session of a device at this address; without one, it is that of the first datagram. None if there are too
+    /// many sessions.
+    pub(super) fn open(self: &Arc<Self>, ip: Option<IpAddr>) -> Option<Channel> {
         if self.sessions.len() >= self.sessions_max {
             return None;
         }
@@ -149,7 +155,7 @@ impl Udp {
             rand::rng().fill_bytes(&mut ssrc);
             let ssrc = u32::from_be_bytes(ssrc) & !DOWN;
             if let dashmap::Entry::Vacant(place) = self.sessions.entry(ssrc) {
-                place.insert(Entry { key, sequence: 0, address: None, sound: sender });
+                place.insert(Entry { key, sequence: 0, ip, address: None, sound: sender });
                 break ssrc;
             }
         };
@@ -263,7 +269,7 @@ mod tests {
             let (udp, shutdown) = (Arc::clone(&udp), shutdown.clone());
             async move { udp.run(shutdown).await }
         });
-        let mut channel = udp.open().unwrap();
+        let mut channel = udp.open(None).unwrap();
         // Nobody knows where the device is.
         channel.send(b"lost").await;
         for (turn, sequence) in [(0, 1), (1, 5)] {
@@ -288,7 +294,7 @@ mod tests {
     #[tokio::test]
     async fn no_two_packets_to_a_device_share_a_part_of_the_keystream() {
         let udp = udp(1).await;
-        let mut channel = udp.open().unwrap();
+        let mut channel = udp.open(None).unwrap();
         let device = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         assert!(udp.take(&mut datagram(&channel, 1, b"opus"), device.local_addr().unwrap()).is_some());
         let (mut blocks, mut bytes) = (HashSet::new(), [0; 1000]);
@@ -306,7 +312,7 @@ mod tests {
     #[tokio::test]
     async fn replays_and_datagrams_of_nobody_are_ignored() {
         let udp = udp(2).await;
-        let mut channel = udp.open().unwrap();
+        let mut channel = udp.open(None).unwrap();
         let (device, thief) = (SocketAddr::from(([127, 0, 0, 1], 1)), SocketAddr::from(([127, 0, 0, 1], 2)));
         let take = |mut bytes: Vec<u8>, from| udp.take(&mut bytes, from).is_some();
         assert!(take(datagram(&channel, 3, b"a"), device));
@@ -336,14 +342,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn datagrams_from_another_address_are_ignored() {
+        let udp = udp(2).await;
+        let [own, mapped, other] = ["127.0.0.1:1", "[::ffff:127.0.0.1]:2", "127.0.0.2:1"].map(|text| text.parse().unwrap());
+        for ip in [None, Some(IpAddr::from([127, 0, 0, 1]))] {
+            let channel = udp.open(ip).unwrap();
+            let take = |sequence, from| udp.take(&mut datagram(&channel, sequence, b"x"), from).is_some();
+            if ip.is_some() {
+                assert!(!take(1, other), "the device is known before its first one");
+            }
+            assert!(take(1, own));
+            assert!(!take(2, other));
+            assert!(take(2, mapped), "another port");
+        }
+    }
+
+    #[tokio::test]
     async fn sessions_are_bounded_and_end_with_their_conversation() {
         let udp = udp(2).await;
-        let (one, other) = (udp.open().unwrap(), udp.open().unwrap());
-        assert!(udp.open().is_none());
+        let (one, other) = (udp.open(None).unwrap(), udp.open(None).unwrap());
+        assert!(udp.open(None).is_none());
         assert_ne!(one.secrets(), other.secrets());
         let late = datagram(&one, 1, b"x");
         drop(one);
         assert!(udp.take(&mut late.clone(), SocketAddr::from(([127, 0, 0, 1], 1))).is_none());
-        assert!(udp.open().is_some());
+        assert!(udp.open(None).is_some());
     }
 }
