@@ -209,6 +209,14 @@ impl Config {
         let nested = nested.then_some(
             "backup.dir and server.data_dir contain each other; set a backup.dir outside of the data folder, best on another disk",
         );
+        let xiaozhi = &self.xiaozhi;
+        let has_no_address = xiaozhi.enabled
+            && xiaozhi.transport.has_mqtt()
+            && xiaozhi.mqtt_endpoint.is_empty()
+            && self.mqtt.listen.is_empty();
+        let has_no_address = has_no_address.then_some(
+            "xiaozhi.transport offers MQTT, and mqtt.listen is empty; set xiaozhi.mqtt_endpoint, such as hub.example:8883",
+        );
         [
             self.server.faults(),
             self.accounts.faults(),
@@ -222,6 +230,7 @@ impl Config {
         .into_iter()
         .flatten()
         .chain(nested)
+        .chain(has_no_address)
         .map(str::to_owned)
         .chain(self.net_faults())
         .collect()

@@ -217,8 +217,8 @@ impl Server {
                 }
             }),
         };
-        let mqtt_port = addresses.iter().find(|(name, _)| *name == "mqtt").map(|(_, address)| address.port());
-        let over_mqtt = udp.clone().zip(mqtt_port).map(|(udp, port)| xiaozhi::OverMqtt { udp, port });
+        let port = addresses.iter().find(|(name, _)| *name == "mqtt").map(|(_, address)| address.port());
+        let over_mqtt = udp.clone().map(|udp| xiaozhi::OverMqtt { udp, port });
         let devices = config
             .xiaozhi
             .enabled

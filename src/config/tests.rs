@@ -178,6 +178,11 @@ fn wrong_values_are_refused_with_a_remedy() {
         ("[net]\nproxies = [\"10.0.0.0/40\"]", "net.proxies: \"10.0.0.0/40\" is not an address or network"),
         ("[mqtt]\ntls_listen = \"[::]:1\"\ntls_client_certificates = \"optional\"", "mqtt.tls_client_ca is empty"),
         ("[mqtt]\nqueue_bytes_max = 1", "mqtt.queue_bytes_max is less than twice"),
+        (
+            "[mqtt]\nlisten = []\ntls_listen = \"[::]:1\"\n[net]\ntls_certificate = \"a\"\ntls_key = \"b\"\n[xiaozhi]\n\
+             transport = \"both\"",
+            "xiaozhi.transport offers MQTT, and mqtt.listen is empty",
+        ),
         ("[mqtt]\nconformance_listen = \"0.0.0.0:1884\"", "mqtt.conformance_listen is open"),
         ("[speech]\nreply_url = \"example\"\nreply_model = \"m\"", "speech.reply_url is not a web address"),
         ("[speech]\nreply_url = \"http://a\"", "speech.reply_model is empty"),

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::stock_device::link::{Heard, Link, Mqtt, slow_udp};
 use crate::stock_device::{Device, FIRMWARES, MAC, UUID, activate_as, post_as, slow_link};
+use crate::transport::{TLS, tls_folder};
 use crate::world::{World, within};
 use crate::xiaozhi::{hub, spoken};
 
@@ -52,6 +53,20 @@ async fn a_check_offers_what_the_settings_say_and_the_firmware_knows() {
             assert_eq!(section["endpoint"], world.mqtt_addr().to_string(), "{what}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_with_mqtt_over_tls_alone_offers_it() {
+    let settings = [
+        ("TOYHUB_MQTT__LISTEN", ""),
+        ("TOYHUB_XIAOZHI__MQTT_ENDPOINT", "hub.example:8883"),
+        ("TOYHUB_XIAOZHI__UDP_ENDPOINT", "hub.example:8884"),
+    ];
+    let world = World::start_in(tls_folder(), &[TLS, &MQTT, &settings].concat()).await;
+    let dad = world.user("dad").await;
+    let answer = activate_as(&world, &dad, IDS, FIRMWARES[3]).await;
+    assert_eq!(answer["mqtt"]["endpoint"], "hub.example:8883", "{answer}");
+    assert!(answer.get("websocket").is_none(), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -115,7 +115,7 @@ impl Devices {
         // The firmware understands no other hosts either.
         let name = ClientName::read(&name.write())?;
         let endpoint = match self.config.xiaozhi.mqtt_endpoint.as_str() {
-            "" => format!("{}:{}", name.host(), mqtt.port),
+            "" => format!("{}:{}", name.host(), mqtt.port?),
             configured => configured.to_owned(),
         };
         Some(json!({

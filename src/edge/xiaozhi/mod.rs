@@ -99,8 +99,8 @@ pub struct Devices {
 pub struct OverMqtt {
     /// The socket of their sound.
     pub udp: Arc<Udp>,
-    /// The port of the broker.
-    pub port: u16,
+    /// The port of the broker without TLS; none if it has none, and the settings name the address.
+    pub port: Option<u16>,
 }
 
 /// The end of a connection.
