@@ -12,7 +12,7 @@ settings! {
         /// Whether such devices are served. They need no port of their own, and do nothing until a user binds them.
         enabled: bool = true;
         /// Address of the hub's WebSocket for such devices, such as "wss://hub.example/xiaozhi/v1/", behind a proxy; ""
-        /// for the address at which a device has reached the hub.
+        /// for the address at which a device has reached the hub. Sounds for idle devices are fetched at the same host.
         websocket_url: String = String::new();
         /// The connection that devices are offered. "websocket": only during a conversation, and no port but that of
         /// HTTP. "mqtt": always, so that a message and a reminder are played on a device that is idle; its sound comes

@@ -119,10 +119,7 @@ impl Attendant {
             Step::Incoming(Incoming::Delivery(delivery)) => self.take(&delivery.publication).await,
             Step::Incoming(Incoming::Backlog) => Ok(()),
             Step::Rung(Rung::Due) => self.ring().await,
-            Step::Rung(Rung::Ended(outcome)) => {
-                self.bell.note_ended(outcome, Instant::now());
-                Ok(())
-            }
+            Step::Rung(Rung::Ended(outcome)) => self.end_offer(outcome).await,
             Step::Rung(Rung::Played) => {
                 self.note_played().await;
                 Ok(())
@@ -138,7 +135,7 @@ impl Attendant {
     /// An event, or a command of the owner.
     async fn take(&mut self, publication: &Publication) -> Result<(), End> {
         if let Payload::Event(announced) = &publication.payload {
-            self.bell.take(announced.event(), self.can_notify(), Instant::now());
+            self.bell.take(announced.event(), Instant::now());
             return Ok(());
         }
         match tools::key_of_command(&self.toy, publication.topic.as_str()) {

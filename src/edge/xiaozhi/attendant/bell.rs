@@ -3,11 +3,13 @@
 //! Firmware from 2.5 on plays them ([`notify`](crate::edge::xiaozhi::notify)). Older firmware shows a text and makes a
 //! sound, and plays them in its next conversation. So does a device that does not fetch them.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::future::pending;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
 use super::Attendant;
@@ -32,14 +34,21 @@ pub(super) struct Bell {
     messages: Vec<MessageId>,
     reminders: VecDeque<ReminderId>,
     /// Reminders of which the device was told, and which it has not played.
-    unheard: VecDeque<ReminderId>,
+    unheard: VecDeque<Unheard>,
     current: Option<Current>,
     after: Instant,
+}
+
+struct Unheard {
+    id: ReminderId,
+    /// Whether the device has shown the text of it, instead of a sound. It is not told again before it is woken.
+    is_shown: bool,
 }
 
 /// The sound that a device was told of last.
 struct Current {
     what: What,
+    text: String,
     state: State,
 }
 
@@ -66,15 +75,15 @@ impl Bell {
         Self { messages: Vec::new(), reminders, unheard, current: None, after: now }
     }
 
-    /// An event of the toy. A device that plays reminders is told again of one that it has not played.
-    pub(super) fn take(&mut self, event: &Event, can_notify: bool, now: Instant) {
+    /// An event of the toy. A device is told again of a reminder whose sound it has stopped.
+    pub(super) fn take(&mut self, event: &Event, now: Instant) {
         match event {
             Event::Message { id, .. } => self.add_messages([id.clone()], now),
             Event::Reminder { id, .. } => {
-                let is_told = !can_notify && self.unheard.contains(id);
+                let is_shown = self.unheard.iter().any(|unheard| unheard.id == *id && unheard.is_shown);
                 let is_current =
                     matches!(&self.current, Some(Current { what: What::Reminder(current), .. }) if current == id);
-                let is_known = is_told || is_current || self.reminders.contains(id);
+                let is_known = is_shown || is_current || self.reminders.contains(id);
                 if !is_known && self.reminders.len() < WAITING_MAX {
                     self.reminders.push_back(id.clone());
                 }
@@ -100,7 +109,7 @@ impl Bell {
 
     /// The reminders for a conversation.
     pub(super) fn unheard(&mut self) -> impl Iterator<Item = ReminderId> {
-        self.unheard.drain(..).chain(self.reminders.drain(..))
+        self.unheard.drain(..).map(|unheard| unheard.id).chain(self.reminders.drain(..))
     }
 
     /// Waits for the next step. Cancel-safe.
@@ -119,21 +128,29 @@ impl Bell {
         }
     }
 
-    /// The offer of a sound has ended.
-    pub(super) fn note_ended(&mut self, outcome: Outcome, now: Instant) {
-        let current = self.current.take();
-        if let (Some(current), Outcome::Fetched(dones)) = (current, outcome) {
-            self.after = now + PLAYED_OUT;
-            self.current = Some(Current { state: State::Received(dones), ..current });
+    /// The offer of a sound has ended. Gives the text that the device is to show, if it has not fetched the sound.
+    fn note_ended(&mut self, outcome: Outcome, now: Instant) -> Option<String> {
+        let current = self.current.take()?;
+        match outcome {
+            Outcome::Fetched(dones) => {
+                self.after = now + PLAYED_OUT;
+                self.current = Some(Current { state: State::Received(dones), ..current });
+                None
+            }
+            Outcome::Stopped => None,
+            Outcome::Unfetched => {
+                self.note_shown(&current.what);
+                Some(current.text)
+            }
         }
     }
 
     /// The device has played a sound: this is done.
     fn take_played(&mut self) -> Vec<Done> {
         match self.current.take() {
-            Some(Current { what, state: State::Received(dones) }) => {
+            Some(Current { what, state: State::Received(dones), .. }) => {
                 if let What::Reminder(id) = what {
-                    self.unheard.retain(|unheard| *unheard != id);
+                    self.unheard.retain(|unheard| unheard.id != id);
                 }
                 dones
             }
@@ -144,9 +161,16 @@ impl Bell {
         }
     }
 
-    fn note_unheard(&mut self, id: ReminderId) {
-        if !self.unheard.contains(&id) && self.unheard.len() < WAITING_MAX {
-            self.unheard.push_back(id);
+    fn note_unheard(&mut self, id: &ReminderId) {
+        let is_known = self.unheard.iter().any(|unheard| unheard.id == *id);
+        if !is_known && self.unheard.len() < WAITING_MAX {
+            self.unheard.push_back(Unheard { id: id.clone(), is_shown: false });
+        }
+    }
+
+    fn note_shown(&mut self, what: &What) {
+        if let What::Reminder(id) = what {
+            self.unheard.iter_mut().filter(|unheard| unheard.id == *id).for_each(|unheard| unheard.is_shown = true);
         }
     }
 }
@@ -160,7 +184,7 @@ impl Attendant {
     /// Tells the device of what is due.
     pub(super) async fn ring(&mut self) -> Result<(), End> {
         match self.next_to_tell().await {
-            Ok(Some((what, text))) => self.tell(what, &text).await,
+            Ok(Some((what, text))) => self.tell(what, text).await,
             Ok(None) => Ok(()),
             Err(error) => {
                 tracing::warn!(?error, "a device is not told of a message or a reminder");
@@ -190,19 +214,55 @@ impl Attendant {
         Ok(new.map(|new| (What::Messages(ids), new.notice)))
     }
 
-    async fn tell(&mut self, what: What, text: &str) -> Result<(), End> {
+    async fn tell(&mut self, what: What, text: String) -> Result<(), End> {
         if let What::Reminder(id) = &what {
-            self.bell.note_unheard(id.clone());
+            self.bell.note_unheard(id);
         }
-        let messages = Messages { session: String::new() };
         let offer = if self.can_notify() { Offer::new(&self.devices, &self.toy, what.clone()) } else { None };
-        let message = match &offer {
-            Some(offer) => messages.notify(&offer.url(&self.name.address), text),
-            None => messages.notice(text),
+        let Some(offer) = offer else {
+            self.bell.note_shown(&what);
+            return self.show(&text).await;
         };
-        self.bell.current = offer.map(|offer| Current { what, state: State::Offered(offer) });
-        if self.line.send(Bytes::from(wire::text(&message))).await { Ok(()) } else { Err(End::Gone) }
+        let messages = Messages { session: String::new() };
+        let message = messages.notify(&offer.url(&self.address()), &text);
+        self.bell.current = Some(Current { what, text, state: State::Offered(offer) });
+        self.send(&message).await
     }
+
+    /// The offer of a sound has ended. A device that has not fetched it shows a text.
+    pub(super) async fn end_offer(&mut self, outcome: Outcome) -> Result<(), End> {
+        match self.bell.note_ended(outcome, Instant::now()) {
+            Some(text) => self.show(&text).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Has the device show a text, with a sound of its own.
+    async fn show(&mut self, text: &str) -> Result<(), End> {
+        self.send(&Messages { session: String::new() }.notice(text)).await
+    }
+
+    async fn send(&mut self, message: &Value) -> Result<(), End> {
+        if self.line.send(Bytes::from(wire::text(message))).await { Ok(()) } else { Err(End::Gone) }
+    }
+
+    /// The scheme and the host of HTTP at which the device fetches sounds.
+    fn address(&self) -> Cow<'_, str> {
+        let configured = address_of_socket(&self.devices.config.xiaozhi.websocket_url);
+        configured.map_or(Cow::Borrowed(&self.name.address), Cow::Owned)
+    }
+}
+
+/// The address of HTTP at the host of a WebSocket; none for anything else.
+fn address_of_socket(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let scheme = match scheme {
+        "ws" => "http",
+        "wss" => "https",
+        _ => return None,
+    };
+    let host = rest.split(['/', '?', '#']).next().filter(|host| !host.is_empty())?;
+    Some(format!("{scheme}://{host}"))
 }
 
 #[cfg(test)]
@@ -213,8 +273,9 @@ mod tests {
     fn received(id: &ReminderId) -> Bell {
         let (now, dones) = (Instant::now(), vec![Done::Reminder(id.clone())]);
         let mut bell = Bell::new(now);
-        bell.note_unheard(id.clone());
-        bell.current = Some(Current { what: What::Reminder(id.clone()), state: State::Received(dones) });
+        bell.note_unheard(id);
+        let (what, state) = (What::Reminder(id.clone()), State::Received(dones));
+        bell.current = Some(Current { what, text: String::new(), state });
         bell.after = now;
         bell
     }
@@ -235,5 +296,18 @@ mod tests {
         bell.stop();
         assert_eq!(bell.take_played(), []);
         assert_eq!(bell.unheard().collect::<Vec<_>>(), [id]);
+    }
+
+    #[test]
+    fn sounds_are_at_the_host_of_the_socket() {
+        for (url, expected) in [
+            ("wss://hub.example/xiaozhi/v1/", Some("https://hub.example")),
+            ("ws://192.168.1.10:9527", Some("http://192.168.1.10:9527")),
+            ("wss://hub.example?a", Some("https://hub.example")),
+            ("wss:///xiaozhi/v1/", None),
+            ("", None),
+        ] {
+            assert_eq!(address_of_socket(url).as_deref(), expected, "{url}");
+        }
     }
 }
