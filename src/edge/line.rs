@@ -35,6 +35,7 @@ pub struct Plug {
     up: mpsc::Sender<Bytes>,
     down: mpsc::Receiver<Bytes>,
     topics: Topics,
+    message_max_bytes: usize,
 }
 
 /// The topics of a device.
@@ -52,11 +53,11 @@ pub struct Line {
     down: mpsc::Sender<Bytes>,
 }
 
-/// Both ends of a line.
-pub fn line(topics: Topics) -> (Line, Plug) {
+/// Both ends of a line. Longer messages of the device are dropped.
+pub fn line(topics: Topics, message_max_bytes: usize) -> (Line, Plug) {
     let (up, from_device) = mpsc::channel(WAITING_MAX);
     let (down, to_device) = mpsc::channel(WAITING_MAX);
-    (Line { up: from_device, down }, Plug { up, down: to_device, topics })
+    (Line { up: from_device, down }, Plug { up, down: to_device, topics, message_max_bytes })
 }
 
 impl Plug {
@@ -77,6 +78,10 @@ impl Plug {
 
     /// Takes a message of the device.
     pub fn push(&self, message: &Bytes) {
+        if message.len() > self.message_max_bytes {
+            tracing::debug!(bytes = message.len(), "a message of a device is too long");
+            return;
+        }
         // Copied: it may be a slice of a read buffer, which would be kept with it.
         if self.up.try_send(Bytes::copy_from_slice(message)).is_err() {
             tracing::debug!("a message of a device is dropped");
@@ -108,7 +113,7 @@ mod tests {
     #[tokio::test]
     async fn messages_pass_in_order_and_each_end_notices_the_end_of_the_other() {
         let topics = Topics { up: "device-server".parse().unwrap(), down: "devices/p2p/a".parse().unwrap() };
-        let (mut line, mut plug) = line(topics);
+        let (mut line, mut plug) = line(topics, 10);
         assert!(plug.takes(&"device-server".parse().unwrap()) && !plug.takes(&"devices/p2p/a".parse().unwrap()));
         assert!(plug.is_subscription("devices/p2p/a") && !plug.is_subscription("devices/p2p/+"));
         for number in 0..2 * WAITING_MAX as u8 {
@@ -117,11 +122,14 @@ mod tests {
         for number in 0..WAITING_MAX as u8 {
             assert_eq!(line.next().await.unwrap()[..], [number], "the later ones are lost");
         }
+        plug.push(&Bytes::from_static(&[0; 11]));
+        plug.push(&Bytes::from_static(&[1; 10]));
+        assert_eq!(line.next().await.unwrap()[..], [1; 10], "the longer one is dropped");
         assert!(line.send(Bytes::from_static(b"x")).await);
         assert_eq!(plug.next().await.unwrap(), "x");
         drop(plug);
         assert!(!line.send(Bytes::new()).await && line.next().await.is_none());
-        let (line, mut plug) = super::line(plug_topics());
+        let (line, mut plug) = super::line(plug_topics(), 10);
         drop(line);
         assert!(plug.next().await.is_none());
         plug.push(&Bytes::new());

@@ -140,7 +140,7 @@ impl Devices {
         if self.hub.stock_key(&name.identity).as_str() != login.username {
             return None;
         }
-        let (line, plug) = line(name.topics()?);
+        let (line, plug) = line(name.topics()?, self.config.xiaozhi.message_max_bytes);
         let attendant = Attendant::new(Arc::clone(self), toy, name, self.ip_of(login.peer), line);
         let admitted = login.admitted.clone();
         self.tasks.spawn(async move { attendant.run(admitted).await }.in_current_span());
