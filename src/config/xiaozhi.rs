@@ -80,6 +80,14 @@ impl StockTransport {
     }
 }
 
+/// The fault of each of these keys whose number is too large.
+macro_rules! too_large {
+    ($config:ident: $($key:ident <= $max:literal),* $(,)?) => {
+        [$(($config.$key > $max)
+            .then_some(concat!("xiaozhi.", stringify!($key), " is more than ", $max, "; set a smaller number"))),*]
+    };
+}
+
 impl Xiaozhi {
     pub(super) fn faults(&self) -> Vec<&'static str> {
         let is_socket = ["ws://", "wss://"].iter().any(|scheme| self.websocket_url.starts_with(scheme));
@@ -89,6 +97,19 @@ impl Xiaozhi {
             !endpoint.is_empty() && !matches!(port, Some((false, Ok(1..))))
         };
         let too_far = self.lead_packets > LEAD_PACKETS_MAX;
+        let too_large = too_large! { self:
+            udp_sessions_max <= 100000,
+            udp_queue_packets_max <= 10000,
+            notify_ttl_s <= 3600,
+            notifications_max <= 100000,
+            state_interval_s <= 86400,
+            activation_ttl_s <= 86400,
+            activations_max <= 1000000,
+            hello_timeout_s <= 3600,
+            silence_timeout_s <= 86400,
+            play_out_ms <= 60000,
+            notice_pause_ms <= 3600000,
+        };
         [
             is_wrong.then_some("xiaozhi.websocket_url is no WebSocket address; set ws://… or wss://…, or \"\""),
             has_no_port(&self.mqtt_endpoint)
@@ -98,6 +119,7 @@ impl Xiaozhi {
             too_far.then_some("xiaozhi.lead_packets is more than 5, which older firmware has no room for"),
         ]
         .into_iter()
+        .chain(too_large)
         .flatten()
         .collect()
     }
