@@ -13,7 +13,7 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::Devices;
@@ -52,7 +52,7 @@ impl What {
 pub(super) struct Tickets {
     all: DashMap<String, Ticket>,
     ttl: Duration,
-    max: usize,
+    places: Arc<Semaphore>,
 }
 
 struct Ticket {
@@ -72,6 +72,7 @@ pub(super) struct Offer {
     fetched: BoxFuture<'static, Option<Vec<Done>>>,
     until: Instant,
     is_fetching: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 /// The end of an offer.
@@ -95,7 +96,8 @@ pub struct Sound {
 
 impl Tickets {
     pub(super) fn new(config: &config::Xiaozhi) -> Self {
-        Self { all: DashMap::new(), ttl: seconds(config.notify_ttl_s), max: config.notifications_max }
+        let places = Arc::new(Semaphore::new(config.notifications_max));
+        Self { all: DashMap::new(), ttl: seconds(config.notify_ttl_s), places }
     }
 }
 
@@ -103,9 +105,7 @@ impl Offer {
     /// Makes a ticket; none if there are too many.
     pub(super) fn new(devices: &Arc<Devices>, toy: &ToyId, what: What) -> Option<Self> {
         let tickets = &devices.tickets;
-        if tickets.all.len() >= tickets.max {
-            return None;
-        }
+        let place = Arc::clone(&tickets.places).try_acquire_owned().ok()?;
         let ((ended, dones), (received, is_received)) = (oneshot::channel(), oneshot::channel());
         let (ticket, until) = (Secret::random().reveal().to_owned(), Instant::now() + tickets.ttl);
         tickets.all.insert(ticket.clone(), Ticket { toy: toy.clone(), what, until, ended, received });
@@ -114,7 +114,7 @@ impl Offer {
             is_received.await.ok().map(|()| dones)
         };
         let fetched = fetched.boxed();
-        Some(Self { devices: Arc::clone(devices), ticket, fetched, until, is_fetching: false })
+        Some(Self { devices: Arc::clone(devices), ticket, fetched, until, is_fetching: false, _place: place })
     }
 
     /// The address, at a hub that the device reaches there.

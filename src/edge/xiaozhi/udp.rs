@@ -32,7 +32,7 @@ use ctr::cipher::{KeyIvInit as _, StreamCipher as _};
 use dashmap::DashMap;
 use rand::Rng as _;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +58,7 @@ type Key = [u8; 16];
 pub struct Udp {
     socket: UdpSocket,
     sessions: DashMap<u32, Entry>,
-    sessions_max: usize,
+    places: Arc<Semaphore>,
     queue_packets_max: usize,
 }
 
@@ -81,6 +81,7 @@ pub(super) struct Channel {
     /// The last sequence number to the device.
     sequence: u32,
     sound: mpsc::Receiver<Bytes>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Udp {
@@ -89,7 +90,7 @@ impl Udp {
         Ok(Self {
             socket: UdpSocket::bind(config.udp_listen).await?,
             sessions: DashMap::new(),
-            sessions_max: config.udp_sessions_max,
+            places: Arc::new(Semaphore::new(config.udp_sessions_max)),
             queue_packets_max: config.udp_queue_packets_max,
         })
     }
@@ -145,9 +146,7 @@ impl Udp {
     /// Opens a session of a device at this address; without one, it is that of the first datagram. None if there are too
     /// many sessions.
     pub(super) fn open(self: &Arc<Self>, ip: Option<IpAddr>) -> Option<Channel> {
-        if self.sessions.len() >= self.sessions_max {
-            return None;
-        }
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let (mut key, mut ssrc) = (Key::default(), [0; 4]);
         rand::rng().fill_bytes(&mut key);
         let (sender, sound) = mpsc::channel(self.queue_packets_max);
@@ -159,7 +158,7 @@ impl Udp {
                 break ssrc;
             }
         };
-        Some(Channel { udp: Arc::clone(self), ssrc, key, sequence: 0, sound })
+        Some(Channel { udp: Arc::clone(self), ssrc, key, sequence: 0, sound, _place: place })
     }
 }
 
