@@ -7,10 +7,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::login::Admitted;
 use crate::model::Topic;
+use crate::ports::router::CloseReason;
 
 /// Messages that wait in each direction.
 const WAITING_MAX: usize = 32;
@@ -34,6 +35,7 @@ pub type Connect = Arc<dyn Fn(LoggedIn<'_>) -> Option<Plug> + Send + Sync>;
 pub struct Plug {
     up: mpsc::Sender<Bytes>,
     down: mpsc::Receiver<Bytes>,
+    end: oneshot::Receiver<CloseReason>,
     topics: Topics,
     message_max_bytes: usize,
 }
@@ -51,13 +53,15 @@ pub struct Topics {
 pub struct Line {
     up: mpsc::Receiver<Bytes>,
     down: mpsc::Sender<Bytes>,
+    end: oneshot::Sender<CloseReason>,
 }
 
 /// Both ends of a line. Longer messages of the device are dropped.
 pub fn line(topics: Topics, message_max_bytes: usize) -> (Line, Plug) {
     let (up, from_device) = mpsc::channel(WAITING_MAX);
     let (down, to_device) = mpsc::channel(WAITING_MAX);
-    (Line { up: from_device, down }, Plug { up, down: to_device, topics, message_max_bytes })
+    let (end, ended) = oneshot::channel();
+    (Line { up: from_device, down, end }, Plug { up, down: to_device, end: ended, topics, message_max_bytes })
 }
 
 impl Plug {
@@ -88,9 +92,14 @@ impl Plug {
         }
     }
 
-    /// The next message to the device; none if it is served no more. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Bytes> {
-        self.down.recv().await
+    /// The next message to the device; an error if it is served no more, with the reason if the hub ends its connection.
+    /// Cancel-safe; not to be called after an error.
+    pub async fn next(&mut self) -> Result<Bytes, Option<CloseReason>> {
+        match self.down.recv().await {
+            Some(message) => Ok(message),
+            // The other end is gone as a whole, so there is a reason by now, or never.
+            None => Err(self.end.try_recv().ok()),
+        }
     }
 }
 
@@ -103,6 +112,12 @@ impl Line {
     /// Sends a message to the device; false if its connection has ended. It waits while the device reads slowly.
     pub async fn send(&self, message: Bytes) -> bool {
         self.down.send(message).await.is_ok()
+    }
+
+    /// Ends the connection of the device for this reason, after the messages that were sent.
+    pub fn close(self, reason: CloseReason) {
+        // The connection may have ended.
+        let _ = self.end.send(reason);
     }
 }
 
@@ -126,13 +141,18 @@ mod tests {
         plug.push(&Bytes::from_static(&[1; 10]));
         assert_eq!(line.next().await.unwrap()[..], [1; 10], "the longer one is dropped");
         assert!(line.send(Bytes::from_static(b"x")).await);
-        assert_eq!(plug.next().await.unwrap(), "x");
+        assert_eq!(plug.next().await, Ok(Bytes::from_static(b"x")));
         drop(plug);
         assert!(!line.send(Bytes::new()).await && line.next().await.is_none());
         let (line, mut plug) = super::line(plug_topics(), 10);
         drop(line);
-        assert!(plug.next().await.is_none());
+        assert_eq!(plug.next().await, Err(None));
         plug.push(&Bytes::new());
+        let (line, mut plug) = super::line(plug_topics(), 10);
+        assert!(line.send(Bytes::from_static(b"x")).await);
+        line.close(CloseReason::ShuttingDown);
+        assert_eq!(plug.next().await, Ok(Bytes::from_static(b"x")));
+        assert_eq!(plug.next().await, Err(Some(CloseReason::ShuttingDown)));
     }
 
     fn plug_topics() -> Topics {

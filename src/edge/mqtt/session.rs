@@ -289,9 +289,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         Ok(())
     }
 
-    /// Sends a message of the line, of which there is an end.
-    fn send_down(&mut self, message: Option<Bytes>) -> Result<(), End> {
-        let (Some(plug), Some(message)) = (&self.plug, message) else { return Err(End::Closed(CloseReason::Revoked)) };
+    /// Sends a message of the line. Its end is that of the connection.
+    fn send_down(&mut self, message: Result<Bytes, Option<CloseReason>>) -> Result<(), End> {
+        let message = message.map_err(|reason| reason.map_or(End::Fault(Fault::Unavailable), End::Closed))?;
+        let Some(plug) = &self.plug else { return Ok(()) };
         let (qos, version) = (QoS::AtMostOnce, self.exchange.version());
         let (topic, payload, v5) = (plug.topic(), &message[..], V5Publish::default());
         let packet = Outgoing { topic, payload, retain: false, qos, dup: false, v5 };
@@ -431,7 +432,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
 }
 
 /// The next message of the line. Cancel-safe.
-async fn next_of(plug: &mut Option<Box<Plug>>) -> Option<Bytes> {
+async fn next_of(plug: &mut Option<Box<Plug>>) -> Result<Bytes, Option<CloseReason>> {
     match plug {
         Some(plug) => plug.next().await,
         None => pending().await,

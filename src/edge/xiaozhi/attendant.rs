@@ -78,6 +78,9 @@ impl Attendant {
         let _voice = self.devices.hub.speak_reminders(&self.toy);
         let end = self.serve(&mut mailbox).await;
         tracing::info!(?end, "device disconnected");
+        if let End::Closed(reason) = end {
+            self.line.close(reason);
+        }
     }
 
     async fn serve(&mut self, mailbox: &mut Mailbox) -> End {
@@ -115,7 +118,7 @@ impl Attendant {
                 // The end of a conversation may come late, and its other messages, too.
                 _ => Ok(()),
             },
-            Step::Incoming(Incoming::Closed(_)) => Err(End::Closed),
+            Step::Incoming(Incoming::Closed(reason)) => Err(End::Closed(reason)),
             Step::Incoming(Incoming::Delivery(delivery)) => self.take(&delivery.publication).await,
             Step::Incoming(Incoming::Backlog) => Ok(()),
             Step::Rung(Rung::Due) => self.ring().await,

@@ -403,7 +403,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
         let delivery = match incoming {
             Incoming::Delivery(delivery) => delivery,
             Incoming::Backlog => return Ok(()),
-            Incoming::Closed(_) => return Err(End::Closed),
+            Incoming::Closed(reason) => return Err(End::Closed(reason)),
         };
         let publication = &delivery.publication;
         let Payload::Event(announced) = &publication.payload else {

@@ -51,6 +51,7 @@ use crate::edge::net::Proxies;
 use crate::edge::tasks::Tasks;
 use crate::edge::wire;
 use crate::model::{Malformed, Party, Secret, StockIdentity, ToyId};
+use crate::ports::router::CloseReason;
 use attendant::Attendant;
 pub use check::{Answer, Started};
 use client_name::ClientName;
@@ -112,8 +113,8 @@ enum End {
     Left,
     /// The hub ends the conversation.
     Close,
-    /// The hub ends the connection: its login was revoked, or the hub stops.
-    Closed,
+    /// The hub ends the connection.
+    Closed(CloseReason),
 }
 
 impl From<SocketError> for End {
