@@ -71,7 +71,8 @@ settings! {
                            calm. Speak of nothing that is frightening, violent or for adults; of such a thing, say \
                            kindly that the child can ask its parents. Ask for no names, places or secrets."
                 .into();
-        /// Seconds in which the endpoint must answer, or send the next sentence; after that, or after any failure, the hub uses a built-in reply.
+        /// Seconds in which the endpoint must answer, or send the next sentence; after that, or after any failure, the
+        /// hub uses a built-in reply.
         reply_timeout_s: u64 = 8;
         /// Bytes of the endpoint's answer; a longer one counts as a failure.
         reply_max_bytes: usize = 256 * 1024;

@@ -1,6 +1,6 @@
 //! Posts of devices of another protocol, sounds that they fetch, and the handover of each to the edge that knows the protocol.
 //!
-//! What crosses the border is [`Post`] and [`PostAnswer`]: plain values, nothing of HTTP. The body is read and dropped: such
+//! The other edge gets a [`Post`] and returns a [`PostAnswer`]: plain values, without types of HTTP. The body is read and dropped: such
 //! devices describe themselves in headers, and some of their bodies are not valid.
 
 use std::io;

@@ -5,7 +5,7 @@
 //!   idle ─────────▶ conversation ─────────────────────────────▶ idle
 //! ```
 //!
-//! Messages go over the line, and sound over UDP. An idle device is told of new messages and of reminders (`bell`).
+//! Messages go over the line, and sound over UDP. The hub tells an idle device of new messages and of reminders (`bell`).
 
 mod bell;
 
@@ -49,7 +49,7 @@ pub(super) struct Attendant {
     look_at: Instant,
 }
 
-/// What happens to an idle device.
+/// The next event of an idle device.
 enum Step {
     Message(Option<Bytes>),
     Incoming(Incoming),
@@ -92,7 +92,7 @@ impl Attendant {
         }
     }
 
-    /// Waits for what happens next to an idle device.
+    /// Waits for the next event of an idle device.
     async fn step(&mut self, mailbox: &mut Mailbox) -> Step {
         tokio::select! {
             biased;

@@ -18,7 +18,7 @@ use crate::domain::{CheckIn, Origin};
 use crate::edge::wire;
 use crate::model::{Secret, StockIdentity};
 
-/// What a device sends when it starts.
+/// The request of a device at its start.
 #[derive(Debug)]
 pub struct Started {
     /// How it names itself.

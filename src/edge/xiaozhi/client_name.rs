@@ -1,8 +1,8 @@
 //! The client id of a device with MQTT, which the hub chooses: how the hub knows the device again when it connects.
 //!
 //! `GID_toyhub@@@a0_b1_c2_d3_e4_f5@@@<id of the firmware>@@@<version>@@@<address>`. The first three parts are customary.
-//! The last two are what the device has told at its check: the version of its firmware, and the address at which it
-//! reaches the hub. A device can only deceive itself with them.
+//! The last two come from its check: the version of its firmware, and the address at which it reaches the hub. A device that
+//! changes them affects only the messages to itself.
 
 use super::firmware::Firmware;
 use crate::edge::line::Topics;
@@ -10,7 +10,7 @@ use crate::model::StockIdentity;
 
 const GROUP: &str = "GID_toyhub";
 const BETWEEN: &str = "@@@";
-/// What all devices publish to.
+/// The topic that all devices publish to.
 pub(super) const TOPIC_UP: &str = "device-server";
 /// The longest address.
 const ADDRESS_MAX_BYTES: usize = 255;

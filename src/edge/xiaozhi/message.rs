@@ -35,7 +35,7 @@ pub(super) enum Said {
     Other,
 }
 
-/// What a device can do.
+/// The capabilities of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Hello {
     /// The version of the binary messages.

@@ -7,7 +7,7 @@
 //!    microphone as packets of Opus, which `frame` takes from the binary messages.
 //! 3. `conversation` is one task and one loop for each device. It passes the packets to a
 //!    [`Turn`](crate::domain::turn::Turn), and sends the answer at the pace at which the device plays it (`pace`): devices
-//!    have room for little, and drop the rest without a word.
+//!    have small buffers, and drop the packets that do not fit.
 //!
 //! `tools` publishes the state of a device, and sets its volume and its brightness.
 //!
@@ -16,7 +16,7 @@
 //!
 //! Over a WebSocket, the device connects only for a conversation, never sends a ping, and ends by closing the connection
 //! without a frame. Over MQTT (`attendant`) it is always connected, says hello for each conversation, and its sound comes
-//! over `udp`. `transport` is what a conversation needs of both. An idle device fetches new messages and reminders by an
+//! over `udp`. `transport` is the interface of a conversation to both. An idle device fetches new messages and reminders by an
 //! address that it is told (`notify`).
 
 mod attendant;
@@ -85,7 +85,7 @@ impl Names {
     }
 }
 
-/// What all devices share.
+/// The state that all devices share.
 pub struct Devices {
     hub: Arc<Hub>,
     config: Arc<Config>,
@@ -96,7 +96,7 @@ pub struct Devices {
     tasks: Tasks,
 }
 
-/// What devices with MQTT need.
+/// The means of devices with MQTT.
 pub struct OverMqtt {
     /// The socket of their sound.
     pub udp: Arc<Udp>,

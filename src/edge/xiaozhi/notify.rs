@@ -1,4 +1,4 @@
-//! Sounds for devices that are idle: the hub sends the address of a sound over MQTT, and the device fetches and plays it.
+//! Sounds for idle devices: the hub sends the address of a sound over MQTT, and the device fetches and plays it.
 //!
 //! The address has a ticket that is valid once and for a short time, as the device sends no credentials. The sound is made
 //! while it is fetched, at the pace at which it is played, and its last page is held back until the rest was played. So a
@@ -59,7 +59,7 @@ struct Ticket {
     toy: ToyId,
     what: What,
     until: Instant,
-    /// Gets what is done at the end, when all pieces were made.
+    /// Gets the effects of the sound when all its pieces were made.
     ended: oneshot::Sender<Vec<Done>>,
     received: oneshot::Sender<()>,
 }
@@ -68,7 +68,7 @@ struct Ticket {
 pub(super) struct Offer {
     devices: Arc<Devices>,
     ticket: String,
-    /// What is done when the device has played the sound; none if it has not received all of it.
+    /// The effects of the sound, when the device has received all of it; none if it has not.
     fetched: BoxFuture<'static, Option<Vec<Done>>>,
     until: Instant,
     is_fetching: bool,
@@ -78,7 +78,7 @@ pub(super) struct Offer {
 /// The end of an offer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The device has received all of the sound, and plays the rest of it. Then this is done.
+    /// The device has received all of the sound, and plays the rest of it; with the effects of the sound.
     Fetched(Vec<Done>),
     /// The device has stopped the sound or is gone, or there was nothing to tell any more.
     Stopped,
@@ -158,7 +158,7 @@ impl Devices {
                 Some(Sound { pieces: stream::unfold(Some(fetch), next).boxed(), received })
             }
             Err(error) => {
-                tracing::warn!(?error, "a device gets no sound");
+                tracing::warn!(?error, "a sound for a device cannot be made");
                 None
             }
         }
@@ -168,7 +168,7 @@ impl Devices {
 /// A sound that is being fetched.
 struct Fetch {
     pieces: BoxStream<'static, Result<FilePiece, DomainError>>,
-    /// What is done at the end.
+    /// The effects of the sound at its end.
     dones: Vec<Done>,
     /// When the first packet was sent, and how many were sent.
     began: Option<Instant>,

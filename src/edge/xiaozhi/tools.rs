@@ -19,7 +19,7 @@ const VOLUME_STEP: u64 = 20;
 /// Calls without an answer; an older one is forgotten.
 const PENDING_MAX: usize = 8;
 
-/// What an owner can set.
+/// A setting of a device that its owner changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Volume,
@@ -54,7 +54,7 @@ impl Level {
     }
 }
 
-/// What the hub knows of a device's tools.
+/// The state of a device as its tools have reported it.
 #[derive(Default)]
 pub(super) struct Tools {
     last_id: u64,
@@ -75,12 +75,12 @@ enum Call {
     Set,
 }
 
-/// What follows from an answer.
+/// The consequences of an answer.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Outcome {
     /// Calls to send.
     pub(super) calls: Vec<Value>,
-    /// What has changed of the state, by its key.
+    /// The changed values of the state, by their key.
     pub(super) states: Vec<(&'static str, String)>,
 }
 

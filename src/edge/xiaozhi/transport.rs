@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::End;
 use super::message::Hello;
 
-/// What a device sends.
+/// An input of a device.
 #[derive(Debug)]
 pub(super) enum Received {
     /// A message.
@@ -17,7 +17,7 @@ pub(super) enum Received {
 
 /// The connection of one device, with its messages and its sound.
 pub(super) trait Transport: Send {
-    /// What the device sends next. Cancel-safe.
+    /// The next input of the device. Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Result<Received, End>> + Send;
 
     /// Whether sound reaches the device.

@@ -68,7 +68,7 @@ struct Entry {
     sequence: u32,
     /// The only address that its datagrams come from; none before the first one, if a proxy hides it.
     ip: Option<IpAddr>,
-    /// Where its last one came from.
+    /// The address and port of its last one.
     address: Option<SocketAddr>,
     sound: mpsc::Sender<Bytes>,
 }
@@ -269,7 +269,7 @@ mod tests {
             async move { udp.run(shutdown).await }
         });
         let mut channel = udp.open(None).unwrap();
-        // Nobody knows where the device is.
+        // The address of the device is not known yet.
         channel.send(b"lost").await;
         for (turn, sequence) in [(0, 1), (1, 5)] {
             let device = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -280,7 +280,11 @@ mod tests {
             let mut bytes = [0; 100];
             let size = timeout(DEADLINE, device.recv(&mut bytes)).await.unwrap().unwrap();
             assert_eq!((size, &bytes[..4]), (HEADER + 6, &[1, 0, 0, 6][..]));
-            assert_eq!(bytes[8..16], [0, 0, 0, (turn + 1) * 60, 0, 0, 0, turn + 1], "the time, and the sequence from 1");
+            assert_eq!(
+                bytes[8..16],
+                [0, 0, 0, (turn + 1) * 60, 0, 0, 0, turn + 1],
+                "the time, and the sequence from 1"
+            );
             let header: [u8; HEADER] = bytes[..HEADER].try_into().unwrap();
             assert_ne!(bytes[HEADER..size], *b"answer", "it is encrypted");
             encrypt(&channel.key, &header, &mut bytes[HEADER..size]);
@@ -309,10 +313,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn replays_and_datagrams_of_nobody_are_ignored() {
+    async fn replays_and_datagrams_of_unknown_sessions_are_ignored() {
         let udp = udp(2).await;
         let mut channel = udp.open(None).unwrap();
-        let (device, thief) = (SocketAddr::from(([127, 0, 0, 1], 1)), SocketAddr::from(([127, 0, 0, 1], 2)));
+        let (device, stranger) = (SocketAddr::from(([127, 0, 0, 1], 1)), SocketAddr::from(([127, 0, 0, 1], 2)));
         let take = |mut bytes: Vec<u8>, from| udp.take(&mut bytes, from).is_some();
         assert!(take(datagram(&channel, 3, b"a"), device));
         let mut wrong_type = datagram(&channel, 4, b"x");
@@ -325,10 +329,10 @@ mod tests {
         let far = [datagram(&channel, 4 + STEP_MAX, b"x"), datagram(&channel, u32::MAX, b"x")];
         let short = [vec![], vec![1], vec![1; HEADER - 1], vec![0; DATAGRAM_MAX], vec![0xff; DATAGRAM_MAX + 1]];
         for bytes in [wrong_type, wrong_length, other].into_iter().chain(old).chain(far).chain(short) {
-            assert!(!take(bytes.clone(), thief), "{bytes:?}");
+            assert!(!take(bytes.clone(), stranger), "{bytes:?}");
         }
         let entry_of = || udp.sessions.get(&channel.ssrc).map(|entry| (entry.sequence, entry.address)).unwrap();
-        assert_eq!(entry_of(), (3, Some(device)), "nobody else has moved the session");
+        assert_eq!(entry_of(), (3, Some(device)), "the others have not moved the session");
         // A packet without bytes, and the longest one.
         assert!(take(datagram(&channel, 4, b""), device));
         assert!(take(datagram(&channel, 5, &[7; DATAGRAM_MAX - HEADER]), device));
@@ -343,7 +347,8 @@ mod tests {
     #[tokio::test]
     async fn datagrams_from_another_address_are_ignored() {
         let udp = udp(2).await;
-        let [own, mapped, other] = ["127.0.0.1:1", "[::ffff:127.0.0.1]:2", "127.0.0.2:1"].map(|text| text.parse().unwrap());
+        let [own, mapped, other] =
+            ["127.0.0.1:1", "[::ffff:127.0.0.1]:2", "127.0.0.2:1"].map(|text| text.parse().unwrap());
         for ip in [None, Some(IpAddr::from([127, 0, 0, 1]))] {
             let channel = udp.open(ip).unwrap();
             let take = |sequence, from| udp.take(&mut datagram(&channel, sequence, b"x"), from).is_some();

@@ -101,6 +101,7 @@ impl<E: ReplyEngine + 'static> ReplyEngine for WithFallback<E> {
             }
         })
     }
+
     /// An error after the first sentence ends the reply.
     fn sentences(self: Arc<Self>, question: String, language: &'static Language) -> Sentences {
         let engine = Arc::clone(&self.engine).sentences(question.clone(), language);

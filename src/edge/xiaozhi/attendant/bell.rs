@@ -1,7 +1,7 @@
-//! What an idle device is told of: new messages, and reminders.
+//! Tells an idle device of new messages and of reminders.
 //!
 //! Firmware from 2.5 on plays them ([`notify`](crate::edge::xiaozhi::notify)). Older firmware shows a text and makes a
-//! sound, and plays them in its next conversation. So does a device that does not fetch them.
+//! sound, and the hub tells it of them in the next conversation. It does the same with a device that does not fetch them.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -26,7 +26,7 @@ use crate::model::{Event, MessageId, ReminderId};
 const TOGETHER: Duration = Duration::from_millis(300);
 /// The longest time for which a device still plays what it has received, and is busy.
 const PLAYED_OUT: Duration = Duration::from_secs(3);
-/// Messages and reminders that wait. Later ones are told of in the next conversation.
+/// The maximum number of messages, and of reminders, in the queue. The hub tells of later ones in the next conversation.
 const WAITING_MAX: usize = 32;
 
 /// The messages and reminders that an idle device is not told of yet, and the sound that it plays.
