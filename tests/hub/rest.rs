@@ -9,7 +9,7 @@ use crate::sound;
 use crate::world::{Toy, User, World};
 
 /// Times of day around now, in UTC.
-fn around_now() -> (String, String) {
+pub fn around_now() -> (String, String) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 60;
     let time = |minute: u64| format!("{:02}:{:02}", minute / 60 % 24, minute % 60);
     (time(now - 60), time(now + 120))

@@ -224,7 +224,15 @@ pub struct Played {
 }
 
 impl Played {
-    /// Nothing was lost.
+    /// Each packet came when the device had room for it, and was played. Whether it came in time is a matter of the
+    /// machine, too: tests of its own measure that.
+    pub fn assert_all_sent(&self, what: &str) {
+        let lost = (self.early, self.overflow, self.cut);
+        assert_eq!(lost, (0, 0, 0), "{what}: early, overflow, cut; of {}, at most {}", self.packets, self.most);
+        assert!(self.packets > 0, "{what}: nothing was played");
+    }
+
+    /// Nothing was lost, and nothing was late.
     pub fn assert_whole(&self, what: &str) {
         let lost = (self.early, self.overflow, self.cut, self.underruns);
         let (packets, most) = (self.packets, self.most);
@@ -376,18 +384,6 @@ impl Device {
             }
         })
         .await
-    }
-
-    /// The next text that is no call of a tool, without a limit of time.
-    pub async fn ring(&mut self) -> Value {
-        loop {
-            match self.link.next().await {
-                Heard::Text(message) if message["type"] == "mcp" => self.use_tool(&message).await,
-                Heard::Text(message) => return message,
-                Heard::Sound(_) => {}
-                Heard::End => panic!("the connection ended"),
-            }
-        }
     }
 
     /// Whether the hub ends the conversation.

@@ -3,6 +3,7 @@
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::rest::around_now;
 use crate::sound;
 use crate::speech::hearing_any;
 use crate::stock_device::{Device, FIRMWARES, MAC, UUID, activate};
@@ -97,7 +98,8 @@ async fn a_message_rings_an_idle_device_but_not_in_quiet_hours() {
     assert_eq!(later.sentences, ["All right, later."]);
     assert_eq!(unread(&world, &toy).await, 1);
 
-    let quiet = json!({"user_id": dad.id, "toy_id": toy, "from": "00:00", "until": "23:59", "zone": "Etc/UTC"});
+    let (from, until) = around_now();
+    let quiet = json!({"user_id": dad.id, "toy_id": toy, "from": from, "until": until, "zone": "Etc/UTC"});
     assert_eq!(world.post_as(&dad, "/set_quiet_hours", quiet).await["code"], 0);
     send(&world, &dad, &toy, sound::tone(1)).await;
     // The next sound is the answer to a turn, and the one after it the notice at the end of the quiet hours.
@@ -114,7 +116,8 @@ async fn a_message_rings_an_idle_device_but_not_in_quiet_hours() {
 #[tokio::test(flavor = "multi_thread")]
 async fn in_quiet_hours_messages_wait_and_the_device_says_so() {
     let (world, dad, toy, mut device) = conversation("play my messages").await;
-    let quiet = json!({"user_id": dad.id, "toy_id": toy, "from": "00:00", "until": "23:59", "zone": "Etc/UTC"});
+    let (from, until) = around_now();
+    let quiet = json!({"user_id": dad.id, "toy_id": toy, "from": from, "until": until, "zone": "Etc/UTC"});
     assert_eq!(world.post_as(&dad, "/set_quiet_hours", quiet).await["code"], 0);
     send(&world, &dad, &toy, sound::wav()).await;
     let played = device.ask(&spoken(SPEECH)).await;
