@@ -85,6 +85,7 @@ mod upgrade;
 mod voices;
 mod world;
 mod xiaozhi;
+mod xiaozhi_drafts;
 mod xiaozhi_figures;
 mod xiaozhi_mqtt;
 mod xiaozhi_notify;

@@ -392,6 +392,12 @@ impl Device {
         true
     }
 
+    /// Ends the WebSocket's connection as the firmware does, without a frame.
+    pub async fn leave(&mut self) {
+        let Link::Socket { socket, .. } = &mut self.link else { panic!("it is no WebSocket") };
+        socket.get_mut().shutdown().await.unwrap();
+    }
+
     fn packet(&mut self, samples: &[f32]) -> Bytes {
         let mut packet = [0; 1500];
         let mut frame = samples.to_vec();
@@ -409,6 +415,28 @@ impl Device {
             self.link.send_sound(&packet).await;
         }
         Instant::now()
+    }
+
+    /// Sends all of a sound at once.
+    pub async fn burst(&mut self, sound: &[f32]) {
+        for part in sound.chunks(SAMPLES) {
+            let packet = self.packet(part);
+            self.link.send_sound(&packet).await;
+        }
+    }
+
+    /// Sends silence at the pace of a microphone until the hub shows what it has understood.
+    pub async fn hush_until_understood(&mut self) -> String {
+        let mut ticks = interval(PACKET);
+        loop {
+            let silence = self.packet(&[]);
+            tokio::select! {
+                message = self.text() => if message["type"] == "stt" {
+                    return message["text"].as_str().unwrap().to_owned();
+                },
+                _ = ticks.tick() => self.link.send_sound(&silence).await,
+            }
+        }
     }
 
     /// Plays an answer as the firmware does, from `tts start` to the end of its sound, while the microphone of a device

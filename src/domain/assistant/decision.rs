@@ -1,5 +1,7 @@
 //! A decision of the hub about what a child gets, before anything is spoken.
 
+use std::sync::Arc;
+
 use super::memory::Question;
 use crate::model::{FileName, Party, ToyCommand};
 use crate::ports::audio::Sound;
@@ -30,12 +32,13 @@ pub(super) enum Decided {
     StartMessage { friend: Party, prompt: String },
 }
 
-/// A message that a child has spoken and that is not sent yet, in memory only.
+/// A message that a child has spoken and that is not sent yet, in memory only. Clones share the sound.
+#[derive(Clone)]
 pub struct Draft {
     pub(super) friend: Party,
     /// The name of the friend, as the family calls it.
     pub(super) remark: String,
-    pub(super) sound: Sound,
+    pub(super) sound: Arc<Sound>,
     /// The answers that were not understood.
     pub(super) unclear: u8,
 }
@@ -59,5 +62,12 @@ impl Decision {
     /// A line of the hub.
     pub(super) fn line(language: &'static Language, line: &Line<'_>) -> Self {
         Self::text(language, line.text(language))
+    }
+}
+
+/// Without the sound of the child, and the name of its friend.
+impl std::fmt::Debug for Draft {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Draft").finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::decision::{Draft, Then};
 use super::telling::{Told, tell};
-use super::turn::{Answered, Expected, Heard};
+use super::turn::{Answered, Expected, Heard, Unanswered};
 use crate::domain::Hub;
 use crate::domain::error::DomainError;
 use crate::model::{Party, Timestamp, ToyId};
@@ -19,26 +19,41 @@ const UNCLEAR_MAX: u8 = 3;
 
 impl Hub {
     /// Takes the sound of a turn as a message to a friend, and asks whether to send it; sends it at once if
-    /// `speech.confirm_messages` is off. Errors: as of [`Hub::send_turn`], `NotFriends`.
+    /// `speech.confirm_messages` is off. Errors: as of [`Hub::send_turn`], `NotFriends`. If it could not be sent, the hub
+    /// expects an answer whether to send it.
     pub async fn draft_turn(
         self: &Arc<Self>,
         toy: &ToyId,
         friend: Party,
         sound: Sound,
         now: Timestamp,
-    ) -> Result<Answered, DomainError> {
-        if !self.config.speech.confirm_messages {
-            return self.send_turn(toy, &friend, sound, now).await;
-        }
-        let friends = self.store.friends(&Party::from(toy.clone())).await?;
+    ) -> Result<Answered, Unanswered> {
+        let friends = self.store.friends(&Party::from(toy.clone())).await;
+        let friends =
+            friends.map_err(|error| Unanswered { error: error.into(), expected: Expected::Message(friend.clone()) })?;
         let entry = friends.into_iter().find(|entry| entry.party == friend).ok_or(DomainError::NotFriends)?;
-        let draft = Draft { friend, remark: entry.remark, sound, unclear: 0 };
-        Ok(self.ask_about(toy, draft, Vec::new(), now))
+        let draft = Draft { friend, remark: entry.remark, sound: Arc::new(sound), unclear: 0 };
+        if self.config.speech.confirm_messages {
+            return Ok(self.ask_about(toy, draft, Vec::new(), now));
+        }
+        let sent = self.send_turn(toy, &draft.friend, Arc::clone(&draft.sound), now).await;
+        sent.map_err(|error| unsent(error, draft))
     }
 
     /// What a child says about its message: to send it, to speak it again, to hear it, or not to send it. Errors: as of
-    /// [`Hub::send_turn`].
+    /// [`Hub::send_turn`]; the message is kept, unless it can never be sent.
     pub async fn answer_draft(
+        self: &Arc<Self>,
+        toy: &ToyId,
+        draft: Draft,
+        heard: &Heard,
+        now: Timestamp,
+    ) -> Result<Answered, Unanswered> {
+        let answered = self.follow_wish(toy, draft.clone(), heard, now).await;
+        answered.map_err(|error| unsent(error, draft))
+    }
+
+    async fn follow_wish(
         self: &Arc<Self>,
         toy: &ToyId,
         mut draft: Draft,
@@ -54,7 +69,7 @@ impl Hub {
                 Ok(Answered { telling, expected: Expected::Message(draft.friend) })
             }
             Some(DraftWish::Play) => {
-                let wav = self.wav_of(toy, draft.sound.clone()).await?;
+                let wav = self.wav_of(toy, Arc::clone(&draft.sound)).await?;
                 Ok(self.ask_about(toy, draft, vec![Told::Sound(wav)], now))
             }
             None if draft.unclear + 1 < UNCLEAR_MAX => {
@@ -72,7 +87,7 @@ impl Hub {
         let language = self.family_language();
         told.push(Told::Text { text: Line::ShallISend(&draft.remark).text(language), language });
         let telling = tell(Arc::clone(self), toy.clone(), told, Then::Nothing, now);
-        Answered { telling, expected: Expected::Answer(Box::new(draft)) }
+        Answered { telling, expected: Expected::Answer(draft) }
     }
 
     fn language_of(&self, heard: &Heard) -> &'static Language {
@@ -83,8 +98,22 @@ impl Hub {
     }
 
     /// A sound as a WAV file.
-    pub(super) async fn wav_of(&self, toy: &ToyId, sound: Sound) -> Result<Bytes, DomainError> {
+    pub(super) async fn wav_of(&self, toy: &ToyId, sound: Arc<Sound>) -> Result<Bytes, DomainError> {
         let wav = self.audio_workers.run_of(&Party::from(toy.clone()), move || audio::encode_wav(&sound)).await?;
         wav.map_err(DomainError::internal)
     }
+}
+
+/// A message that was not sent is kept, unless it can never be sent.
+fn unsent(error: DomainError, draft: Draft) -> Unanswered {
+    let is_final = matches!(
+        error,
+        DomainError::NotFriends
+            | DomainError::UnknownParty
+            | DomainError::NotSound
+            | DomainError::EmptyRecording
+            | DomainError::RecordingTooLong { .. }
+            | DomainError::UploadTooLarge { .. }
+    );
+    Unanswered { error, expected: if is_final { Expected::Anything } else { Expected::Answer(draft) } }
 }

@@ -19,13 +19,14 @@ use crate::config::seconds;
 use crate::domain::Hub;
 use crate::domain::error::DomainError;
 use crate::model::{FileName, Party, ReminderId, Timestamp, ToyId};
-use crate::ports::audio::{OpusReader, Sound};
+use crate::ports::audio::OpusReader;
 use crate::ports::speech::languages::{Language, Line};
 use crate::ports::speech::{Listener, ListenerSettings, NoTranscript, Progress, Transcript};
 
 pub use super::decision::Draft;
 pub use super::messages::{NewMessages, UnreadNotice};
 pub use super::telling::{Done, FilePiece, PACKET_MS, PACKETS_HZ, Piece, Telling, in_a_file};
+pub use crate::ports::audio::Sound;
 
 /// Who says when a sentence has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,8 +75,23 @@ pub struct Answered {
     pub expected: Expected,
 }
 
+/// A turn to which the hub has no answer.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// Why.
+    pub error: DomainError,
+    /// What the hub expects of the next turn: a message that could not be sent is still there.
+    pub expected: Expected,
+}
+
+impl From<DomainError> for Unanswered {
+    fn from(error: DomainError) -> Self {
+        Self { error, expected: Expected::Anything }
+    }
+}
+
 /// What the hub expects of a turn.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub enum Expected {
     /// Anything.
     #[default]
@@ -83,7 +99,7 @@ pub enum Expected {
     /// The message to this friend.
     Message(Party),
     /// Whether to send this message.
-    Answer(Box<Draft>),
+    Answer(Draft),
 }
 
 type Recognising = Pin<Box<dyn Future<Output = Recognised> + Send>>;
@@ -154,7 +170,7 @@ impl Hub {
         self: &Arc<Self>,
         toy: &ToyId,
         friend: &Party,
-        sound: Sound,
+        sound: Arc<Sound>,
         now: Timestamp,
     ) -> Result<Answered, DomainError> {
         let from = Party::from(toy.clone());

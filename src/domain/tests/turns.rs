@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
 use super::*;
-use crate::domain::turn::{Answered, EndedBy, Expected, Heard, Packet, Telling, Turn};
+use crate::domain::turn::{Answered, EndedBy, Expected, Heard, Packet, Telling, Turn, Unanswered};
 use crate::ports::audio::{
     DecodeLimits, OPUS_OUT_HZ, OpusReader, OpusWriter, Sound, decode_bytes, encode_mp3, resample,
 };
@@ -240,7 +240,7 @@ async fn a_message_is_sent_when_the_child_says_so() {
             answered = match expected {
                 Expected::Answer(draft) => {
                     assert!(sentences.concat().contains("Shall I send"), "{sentences:?}");
-                    let answered = hub.answer_draft(&toy, *draft, &words(answer), NOW).await.unwrap();
+                    let answered = hub.answer_draft(&toy, draft, &words(answer), NOW).await.unwrap();
                     if *answer == "let me hear it" {
                         let Answered { telling, expected } = answered;
                         let (sentences, played) = told(telling).await;
@@ -264,4 +264,44 @@ async fn a_message_is_sent_when_the_child_says_so() {
         let unread = hub.store.unread_messages(&friend, 10).await.unwrap();
         assert_eq!(unread.len(), usize::from(is_sent), "{answers:?}: {sentences:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_sent_now_is_given_back() {
+    for confirm_messages in [true, false] {
+        let mut config = Config::default();
+        config.speech.confirm_messages = confirm_messages;
+        config.rates.uploads_per_party_per_minute = 1;
+        let (hub, toy, _folder) = hub(config).await;
+        let friend = hub.store.friends(&Party::from(toy.clone())).await.unwrap()[0].party.clone();
+        hub.answer_turn(&toy, &words("send a message"), NOW).await.unwrap();
+        let message = Sound { rate_hz: OPUS_OUT_HZ, samples: spoken("good night mum") };
+        let mut expected = match hub.draft_turn(&toy, friend.clone(), message, NOW).await {
+            Ok(answered) => answered.expected,
+            Err(Unanswered { error, expected }) => {
+                assert!(!confirm_messages && matches!(error, DomainError::RateLimited { .. }), "{error:?}");
+                expected
+            }
+        };
+        for _ in 0..2 {
+            let Expected::Answer(draft) = expected else { panic!("{confirm_messages}: the message is lost") };
+            let Err(unanswered) = hub.answer_draft(&toy, draft, &words("send it"), NOW).await else {
+                panic!("it was sent")
+            };
+            assert!(matches!(unanswered.error, DomainError::RateLimited { .. }), "{:?}", unanswered.error);
+            expected = unanswered.expected;
+        }
+        assert_eq!(hub.store.unread_messages(&friend, 10).await.unwrap().len(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_to_nobody_is_not_given_back() {
+    let (hub, toy, _folder) = hub(Config::default()).await;
+    let message = Sound { rate_hz: OPUS_OUT_HZ, samples: spoken("good night mum") };
+    let nobody = Party::User(crate::model::UserId::random());
+    let Err(Unanswered { error, expected }) = hub.draft_turn(&toy, nobody, message, NOW).await else {
+        panic!("there is nobody")
+    };
+    assert!(matches!((error, expected), (DomainError::NotFriends, Expected::Anything)));
 }

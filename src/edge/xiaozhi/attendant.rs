@@ -170,7 +170,7 @@ impl Attendant {
     /// One conversation.
     async fn converse(&mut self, hello: Hello, mailbox: &mut Mailbox) -> End {
         self.bell.stop();
-        let Devices { hub, config, .. } = &*self.devices;
+        let config = &self.devices.config;
         let Some(mqtt) = &self.devices.mqtt else { return End::Left };
         let endpoint = match endpoint(&config.xiaozhi.udp_endpoint, self.name.host(), &mqtt.udp) {
             Ok(endpoint) => endpoint,
@@ -180,7 +180,7 @@ impl Attendant {
             }
         };
         let mut device = Voice { line: &mut self.line, udp: &mqtt.udp, ip: self.ip, endpoint, channel: None };
-        let opened = Conversation::open(hub, config, &mut device, self.toy.clone(), &mut self.tools, hello).await;
+        let opened = Conversation::open(&self.devices, &mut device, self.toy.clone(), &mut self.tools, hello).await;
         let (end, goodbye) = match opened {
             Ok(mut conversation) => {
                 self.bell.unheard().for_each(|id| conversation.add_reminder(id));

@@ -10,27 +10,28 @@
 //! In the mode `realtime` the device sends its microphone while the hub speaks, too: then a turn and an answer exist at the
 //! same time, and speech of the child ends the answer.
 
+mod deciding;
 mod unasked;
 
 use std::future::pending;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::End;
 use super::message::{Hello, Messages, Mode, Said};
 use super::speaking::{Next, Part, Speaking};
 use super::tools::{self, Outcome, Tools};
 use super::transport::{Received, Transport};
+use super::{Devices, End};
 use crate::config::{Config, seconds};
 use crate::domain::error::DomainError;
 use crate::domain::reminders::ReminderVoice;
-use crate::domain::turn::{Answered, EndedBy, Expected, Heard, Packet, Turn};
+use crate::domain::turn::{Answered, EndedBy, Expected, Heard, Packet, Turn, Unanswered};
 use crate::domain::{Hub, Incoming, Mailbox, Payload};
-use crate::edge::wire;
+use crate::edge::tasks::Tasks;
 use crate::model::{Event, MessageId, ReminderId, Secret, ToyCommand, ToyId};
+use deciding::{Decided, Deciding};
 use unasked::Unasked;
 
 /// Without a packet for so long, a device that speaks has left out silence.
@@ -42,12 +43,11 @@ const PACKETS_PER_SECOND_MAX: u32 = 120;
 /// The digits of a session's id.
 const SESSION_DIGITS: usize = 16;
 
-type Deciding = Pin<Box<dyn Future<Output = Result<Answered, DomainError>> + Send>>;
-
 /// One device.
 pub(super) struct Conversation<'a, T> {
     hub: &'a Arc<Hub>,
     config: &'a Config,
+    tasks: &'a Tasks,
     device: &'a mut T,
     toy: ToyId,
     tools: &'a mut Tools,
@@ -77,7 +77,7 @@ enum Step {
     Incoming(Incoming),
     Speech(Next),
     Heard(Result<Heard, DomainError>),
-    Answered(Result<Answered, DomainError>),
+    Decided(Decided),
     Gap,
     Unasked,
     Silence,
@@ -99,13 +99,13 @@ pub(super) async fn hello_of(device: &mut impl Transport, config: &Config) -> Re
 impl<'a, T: Transport> Conversation<'a, T> {
     /// Answers the hello of a device.
     pub(super) async fn open(
-        hub: &'a Arc<Hub>,
-        config: &'a Config,
+        devices: &'a Devices,
         device: &'a mut T,
         toy: ToyId,
         tools: &'a mut Tools,
         hello: Hello,
     ) -> Result<Self, End> {
+        let Devices { hub, config, tasks, .. } = devices;
         let session: String = Secret::random().reveal().chars().take(SESSION_DIGITS).collect();
         device.greet(&hello, &session).await?;
         let messages = Messages { session };
@@ -118,6 +118,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
             unasked: Unasked::new(now),
             hub,
             config,
+            tasks,
             device,
             toy,
             tools,
@@ -156,6 +157,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
         loop {
             let step = self.step(mailbox).await;
             if let Err(end) = self.take(step).await {
+                self.finish_turn(end);
                 return end;
             }
         }
@@ -165,13 +167,15 @@ impl<'a, T: Transport> Conversation<'a, T> {
     async fn step(&mut self, mailbox: &mut Mailbox) -> Step {
         let (gap, unasked) = (self.gap(), self.unasked_due());
         let is_silent = self.speaking.is_none() && !self.turn.as_ref().is_some_and(Turn::has_begun);
+        // What is decided about a message comes before what the child says next.
+        let is_open = !self.deciding.as_ref().is_some_and(Deciding::goes_on);
         let silence = is_silent.then(|| self.lively + seconds(self.config.xiaozhi.silence_timeout_s));
         tokio::select! {
             biased;
             next = speech(&mut self.speaking) => Step::Speech(next),
             received = self.device.next() => Step::Received(received),
-            heard = heard(&mut self.turn) => Step::Heard(heard),
-            answered = decided(&mut self.deciding) => Step::Answered(answered),
+            heard = heard(&mut self.turn), if is_open => Step::Heard(heard),
+            decided = decided(&mut self.deciding) => Step::Decided(decided),
             incoming = mailbox.recv() => Step::Incoming(incoming),
             () = until(gap) => Step::Gap,
             () = until(unasked) => Step::Unasked,
@@ -187,7 +191,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
             },
             Step::Speech(next) => self.speak(next).await,
             Step::Heard(heard) => self.end_turn(heard).await,
-            Step::Answered(answered) => self.answer(answered).await,
+            Step::Decided(decided) => self.answer(decided).await,
             Step::Incoming(incoming) => self.take_incoming(incoming).await,
             Step::Gap => {
                 let now = Instant::now();
@@ -305,25 +309,16 @@ impl<'a, T: Transport> Conversation<'a, T> {
             Err(error) => return self.fail(error).await,
         };
         self.lively = Instant::now();
-        if let Some(text) = heard.text() {
-            self.device.send(&self.messages.heard(text)).await?;
+        let (text, sound) = (heard.text().map(str::to_owned), turn.sound());
+        drop(turn);
+        // It begins before the device is told: a message is sent even if the device has gone.
+        let expected = std::mem::take(&mut self.expected);
+        self.deciding = Some(Deciding::begin(self.hub, self.tasks, &self.toy, expected, heard, sound));
+        if let Some(text) = text {
+            self.device.send(&self.messages.heard(&text)).await?;
         }
         self.device.send(&self.messages.face("happy")).await?;
         self.begin_speaking().await?;
-        let (hub, toy, expected) = (Arc::clone(self.hub), self.toy.clone(), std::mem::take(&mut self.expected));
-        let sound = turn.sound();
-        drop(turn);
-        self.deciding = Some(match expected {
-            Expected::Message(friend) if heard != Heard::Nothing => {
-                Box::pin(async move { hub.draft_turn(&toy, friend, sound, wire::now()).await })
-            }
-            Expected::Answer(draft) => {
-                Box::pin(async move { hub.answer_draft(&toy, *draft, &heard, wire::now()).await })
-            }
-            Expected::Message(_) | Expected::Anything => {
-                Box::pin(async move { hub.answer_turn(&toy, &heard, wire::now()).await })
-            }
-        });
         if self.mode == Mode::Realtime { self.begin_turn().await } else { Ok(()) }
     }
 
@@ -336,17 +331,33 @@ impl<'a, T: Transport> Conversation<'a, T> {
         Ok(())
     }
 
-    async fn answer(&mut self, answered: Result<Answered, DomainError>) -> Result<(), End> {
-        self.deciding = None;
-        match answered {
+    async fn answer(&mut self, decided: Decided) -> Result<(), End> {
+        let Some(deciding) = self.deciding.take() else { return Ok(()) };
+        match decided {
             Ok(Answered { telling, expected }) => {
-                self.expected = expected;
                 if let Some(speaking) = &mut self.speaking {
+                    self.expected = expected;
                     speaking.decide(telling);
+                } else {
+                    self.expected = deciding.expected_unheard(expected);
                 }
                 Ok(())
             }
-            Err(error) => self.fail(error).await,
+            Err(Unanswered { error, expected }) => {
+                self.expected = expected;
+                self.fail(error).await
+            }
+        }
+    }
+
+    /// A child that has said what it wants does not wait for the answer: what it has said about a message is done.
+    fn finish_turn(&mut self, end: End) {
+        let turn = self.turn.take().filter(Turn::has_ended);
+        if let Some(turn) = turn
+            && self.deciding.is_none()
+            && end != End::Closed
+        {
+            deciding::finish(self.hub, self.tasks, &self.toy, std::mem::take(&mut self.expected), turn);
         }
     }
 
@@ -370,9 +381,9 @@ impl<'a, T: Transport> Conversation<'a, T> {
         }
     }
 
-    /// Ends the answer at once. The device is told so, unless it has told the hub.
+    /// Ends the answer at once. The device is told so, unless it has told the hub. A message is sent all the same.
     async fn interrupt(&mut self, tells: bool) -> Result<(), End> {
-        self.deciding = None;
+        self.deciding.take_if(|deciding| !deciding.goes_on());
         self.unasked.note_end();
         if self.speaking.take().is_some() && tells {
             self.send_stop().await?;
@@ -455,9 +466,9 @@ async fn heard(turn: &mut Option<Turn>) -> Result<Heard, DomainError> {
     }
 }
 
-async fn decided(deciding: &mut Option<Deciding>) -> Result<Answered, DomainError> {
+async fn decided(deciding: &mut Option<Deciding>) -> Decided {
     match deciding {
-        Some(deciding) => deciding.as_mut().await,
+        Some(deciding) => deciding.decided().await,
         None => pending().await,
     }
 }

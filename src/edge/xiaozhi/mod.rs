@@ -202,7 +202,7 @@ impl Devices {
         tools: &'a mut Tools,
     ) -> Result<Conversation<'a, Socket<S>>, End> {
         let hello = hello_of(socket, &self.config).await?;
-        Conversation::open(&self.hub, &self.config, socket, toy, tools, hello).await
+        Conversation::open(self, socket, toy, tools, hello).await
     }
 
     /// The toy of a device, and its mailbox, which is closed when the toy is erased or its login revoked.
