@@ -87,6 +87,7 @@ mod world;
 mod xiaozhi;
 mod xiaozhi_drafts;
 mod xiaozhi_figures;
+mod xiaozhi_lost;
 mod xiaozhi_mqtt;
 mod xiaozhi_notify;
 mod xiaozhi_tools;

@@ -82,7 +82,7 @@ fn packets(file: &[u8]) -> Vec<Vec<u8>> {
     found
 }
 
-async fn state(world: &World, user: &User, toy: &str) -> String {
+pub async fn state(world: &World, user: &User, toy: &str) -> String {
     let list = world.post_as(user, "/friend_list", json!({"_id": user.id})).await;
     let friends = list["data"].as_array().unwrap();
     let chat = friends.iter().find(|friend| friend["friend_id"] == toy).unwrap_or_else(|| panic!("{list}"));

@@ -252,6 +252,10 @@ impl Transport for Voice<'_> {
         if self.line.send(Bytes::from(wire::text(message))).await { Ok(()) } else { Err(End::Gone) }
     }
 
+    async fn ping(&mut self) -> Result<bool, End> {
+        Ok(false)
+    }
+
     async fn send_sound(&mut self, packet: &Bytes, _: u32) -> Result<(), End> {
         if let Some(channel) = &mut self.channel {
             channel.send(packet).await;

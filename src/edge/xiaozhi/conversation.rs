@@ -11,6 +11,7 @@
 //! same time, and speech of the child ends the answer.
 
 mod deciding;
+mod proof;
 mod unasked;
 
 use std::future::pending;
@@ -27,11 +28,12 @@ use super::{Devices, End};
 use crate::config::{Config, seconds};
 use crate::domain::error::DomainError;
 use crate::domain::reminders::ReminderVoice;
-use crate::domain::turn::{Answered, EndedBy, Expected, Heard, Packet, Turn, Unanswered};
+use crate::domain::turn::{Answered, Done, EndedBy, Expected, Heard, Packet, Turn, Unanswered};
 use crate::domain::{Hub, Incoming, Mailbox, Payload};
 use crate::edge::tasks::Tasks;
 use crate::model::{Event, MessageId, ReminderId, Secret, ToyCommand, ToyId};
 use deciding::{Decided, Deciding};
+use proof::Unproven;
 use unasked::Unasked;
 
 /// Without a packet for so long, a device that speaks has left out silence.
@@ -62,6 +64,7 @@ pub(super) struct Conversation<'a, T> {
     /// Whether the device was told the end of an answer, and has not said since that it listens.
     is_start_due: bool,
     deciding: Option<Deciding>,
+    unproven: Unproven,
     unasked: Unasked,
     /// What the next turn is.
     expected: Expected,
@@ -79,6 +82,7 @@ enum Step {
     Heard(Result<Heard, DomainError>),
     Decided(Decided),
     Gap,
+    Lost,
     Unasked,
     Silence,
 }
@@ -115,6 +119,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
         let now = Instant::now();
         Ok(Self {
             _voice: hub.speak_reminders(&toy),
+            unproven: Unproven::default(),
             unasked: Unasked::new(now),
             hub,
             config,
@@ -165,7 +170,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
 
     /// Waits for what happens next. The sound comes first: its times are kept.
     async fn step(&mut self, mailbox: &mut Mailbox) -> Step {
-        let (gap, unasked) = (self.gap(), self.unasked_due());
+        let (gap, lost, unasked) = (self.gap(), self.unproven.until(), self.unasked_due());
         let is_silent = self.speaking.is_none() && !self.turn.as_ref().is_some_and(Turn::has_begun);
         // What is decided about a message comes before what the child says next.
         let is_open = !self.deciding.as_ref().is_some_and(Deciding::goes_on);
@@ -178,6 +183,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
             decided = decided(&mut self.deciding) => Step::Decided(decided),
             incoming = mailbox.recv() => Step::Incoming(incoming),
             () = until(gap) => Step::Gap,
+            () = until(lost) => Step::Lost,
             () = until(unasked) => Step::Unasked,
             () = until(silence) => Step::Silence,
         }
@@ -187,7 +193,14 @@ impl<'a, T: Transport> Conversation<'a, T> {
         match step {
             Step::Received(received) => match received? {
                 Received::Text(text) => self.take_text(&text).await,
-                Received::Sound(packet) => self.take_sound(&packet).await,
+                Received::Sound(packet) => {
+                    self.note_alive().await;
+                    self.take_sound(&packet).await
+                }
+                Received::Alive => {
+                    self.note_alive().await;
+                    Ok(())
+                }
             },
             Step::Speech(next) => self.speak(next).await,
             Step::Heard(heard) => self.end_turn(heard).await,
@@ -201,6 +214,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
                 (self.heard_until, self.is_in_gap) = (now, true);
                 Ok(())
             }
+            Step::Lost => self.lose().await,
             Step::Unasked => self.say_unasked().await,
             Step::Silence => Err(End::Close),
         }
@@ -217,11 +231,12 @@ impl<'a, T: Transport> Conversation<'a, T> {
             tracing::debug!("a message of a device is no JSON");
             return Ok(());
         };
+        // After another hello, nobody knows what the device has played.
+        if !matches!(said, Said::Hello(_)) {
+            self.note_alive().await;
+        }
         match said {
-            Said::Hello(hello) => {
-                self.hello = hello;
-                self.device.greet(&hello, &self.messages.session).await
-            }
+            Said::Hello(hello) => self.begin_again(hello).await,
             Said::Start(mode) => self.listen(mode).await,
             Said::Stop => {
                 if let Some(turn) = &mut self.turn {
@@ -248,6 +263,51 @@ impl<'a, T: Transport> Conversation<'a, T> {
             Said::Goodbye(_) => Ok(()),
             Said::Other => Ok(()),
         }
+    }
+
+    /// The device says hello again: it plays nothing any more.
+    async fn begin_again(&mut self, hello: Hello) -> Result<(), End> {
+        self.hello = hello;
+        self.turn = None;
+        if matches!(self.expected, Expected::Message(_)) {
+            self.expected = Expected::Anything;
+        }
+        self.unproven.forget();
+        self.interrupt(false).await?;
+        self.is_start_due = false;
+        self.unasked.begin_again();
+        self.device.greet(&hello, &self.messages.session).await
+    }
+
+    /// The device is there: it has got what it was told.
+    async fn note_alive(&mut self) {
+        for done in self.unproven.prove() {
+            self.note_told(done).await;
+        }
+    }
+
+    /// Something was played to its end, if the device is still there.
+    async fn await_proof(&mut self, done: Done) -> Result<(), End> {
+        if !self.device.is_reachable() {
+            return Ok(());
+        }
+        let is_asked = if self.hello.has_tools {
+            let question = self.tools.look();
+            self.device.send(&self.messages.to_tools(&question)).await?;
+            true
+        } else {
+            self.device.ping().await?
+        };
+        self.unproven.add(done, is_asked);
+        Ok(())
+    }
+
+    /// The device does not answer: nothing more is told, and what was told last is told again once it is there.
+    async fn lose(&mut self) -> Result<(), End> {
+        tracing::debug!("a device does not answer");
+        self.unproven.lose();
+        self.unasked.note_lost();
+        self.interrupt(true).await
     }
 
     async fn take_sound(&mut self, packet: &[u8]) -> Result<(), End> {
@@ -368,8 +428,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
             Next::Part(Part::Packet(packet, at_ms)) => self.device.send_sound(&packet, at_ms).await,
             Next::Part(Part::Done(done)) => {
                 self.unasked.note_told_one(&done);
-                self.note_told(done).await;
-                Ok(())
+                self.await_proof(done).await
             }
             // What was sent is played to its end.
             Next::Failed(error) => self.report(error).await,
@@ -426,6 +485,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
             return self.use_tools(Outcome { calls, ..Outcome::default() }).await;
         };
         match announced.event() {
+            Event::Reminder { id, .. } if self.unproven.has_reminder(id) => Ok(()),
             Event::Reminder { id, .. } => {
                 self.unasked.add_reminder(id.clone());
                 Ok(())

@@ -39,7 +39,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for Socket<S> {
                     None => {}
                 },
                 Message::Close(_) => return Err(End::Gone),
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+                Message::Pong(_) => return Ok(Received::Alive),
+                Message::Ping(_) | Message::Frame(_) => {}
             }
         }
     }
@@ -56,6 +57,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for Socket<S> {
     async fn send(&mut self, message: &Value) -> Result<(), End> {
         let text = Utf8Bytes::try_from(Bytes::from(wire::text(message))).map_err(|_| End::Close)?;
         self.write(Message::Text(text)).await
+    }
+
+    /// All versions of the firmware answer it, after all that was sent before.
+    async fn ping(&mut self) -> Result<bool, End> {
+        self.write(Message::Ping(Bytes::new())).await?;
+        Ok(true)
     }
 
     async fn send_sound(&mut self, packet: &Bytes, at_ms: u32) -> Result<(), End> {

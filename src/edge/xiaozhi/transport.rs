@@ -13,6 +13,8 @@ pub(super) enum Received {
     Text(Bytes),
     /// A packet of its microphone.
     Sound(Bytes),
+    /// A sign of life, and nothing else.
+    Alive,
 }
 
 /// The connection of one device, with its messages and its sound.
@@ -28,6 +30,9 @@ pub(super) trait Transport: Send {
 
     /// Sends a message.
     fn send(&mut self, message: &Value) -> impl Future<Output = Result<(), End>> + Send;
+
+    /// Asks the device for a sign of life, if the transport has a question of its own; false if it has none.
+    fn ping(&mut self) -> impl Future<Output = Result<bool, End>> + Send;
 
     /// Sends a packet that is played at this time from the beginning of its sound, in milliseconds.
     fn send_sound(&mut self, packet: &Bytes, at_ms: u32) -> impl Future<Output = Result<(), End>> + Send;

@@ -73,6 +73,16 @@ impl Unasked {
         self.has_listened = true;
     }
 
+    /// The device is as at its first hello.
+    pub(super) fn begin_again(&mut self) {
+        (self.has_listened, self.has_news) = (false, true);
+    }
+
+    /// The device has not got what it was told last, which may have been messages.
+    pub(super) fn note_lost(&mut self) {
+        self.has_news = true;
+    }
+
     /// A part was spoken to its end.
     pub(super) fn note_told_one(&mut self, done: &Done) {
         if let Done::Reminder(id) = done
@@ -96,6 +106,7 @@ impl<T: Transport> Conversation<'_, T> {
         let is_start_due = self.is_start_due && self.mode != Mode::Manual;
         let is_free = self.unasked.has_listened
             && self.device.is_reachable()
+            && !self.unproven.is_lost()
             && self.speaking.is_none()
             && self.deciding.is_none()
             && matches!(self.expected, Expected::Anything)
@@ -184,7 +195,7 @@ impl<T: Transport> Conversation<'_, T> {
         self.note_told(Done::Reminder(id)).await;
     }
 
-    /// Something was played to its end.
+    /// A device has got something to its end.
     pub(super) async fn note_told(&mut self, done: Done) {
         let hub = Arc::clone(self.hub);
         if let Err(error) = hub.note_told(&self.toy, &done).await {
