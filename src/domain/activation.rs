@@ -184,6 +184,22 @@ impl Hub {
         last.unwrap_or_else(DeviceKey::random)
     }
 
+    /// The token of a device that waits for a user, for clients that check no more once they are bound. It is valid as
+    /// long as the device is bound. It proves what a check asks for: both ids of the device.
+    pub fn waiting_token(&self, device: &StockIdentity) -> Secret {
+        Secret::new(self.derived("xiaozhi waiting", device, ""))
+    }
+
+    /// The secret of the device, if `token` is that of its time of waiting and it is bound now; otherwise `token`.
+    pub async fn secret_for(&self, device: &StockIdentity, token: Secret) -> Result<Secret, DomainError> {
+        if hash_of(&token) != hash_of(&self.waiting_token(device)) {
+            return Ok(token);
+        }
+        let found = self.store.device(&self.stock_key(device)).await?;
+        let toy = found.and_then(|(device, _)| device.toy).ok_or(DomainError::WrongCredentials)?;
+        Ok(self.stock_secret(device, &toy))
+    }
+
     fn stock_secret(&self, device: &StockIdentity, toy: &ToyId) -> Secret {
         Secret::new(self.derived("xiaozhi secret", device, toy.as_str()))
     }

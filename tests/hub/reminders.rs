@@ -133,10 +133,10 @@ async fn a_stock_device_speaks_a_reminder_when_it_is_idle_and_when_it_listens() 
         }
         let given = device.play(Instant::now(), !is_manual).await;
         assert!(given.sentences.concat().contains("feed the cat"), "{:?}", given.sentences);
-        given.assert_whole(&format!("the reminder, firmware {}", firmware.version));
+        given.assert_all_sent(&format!("the reminder, firmware {}", firmware.version));
         // It listens again, and is answered.
         let played = device.ask(&spoken("hello my little bear")).await;
-        played.assert_whole("the turn after it");
+        played.assert_all_sent("the turn after it");
     }
 }
 
@@ -158,7 +158,7 @@ async fn a_reminder_that_was_not_spoken_is_given_at_the_next_conversation() {
     device.listen("start", "auto").await;
     let given = device.play(Instant::now(), true).await;
     assert!(given.sentences.concat().contains("feed the cat"), "{:?}", given.sentences);
-    given.assert_whole("the reminder");
+    given.assert_all_sent("the reminder");
     none_left(&world, &dad).await;
 }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::SinkExt as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use opusic_c::{Application, Channels, Decoder, Encoder, SampleRate};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -387,6 +387,20 @@ impl Device {
     }
 
     /// Whether the hub ends the conversation.
+    /// The code with which the hub closes the WebSocket.
+    pub async fn close_code(&mut self) -> u16 {
+        let Link::Socket { socket, .. } = &mut self.link else { panic!("it is no WebSocket") };
+        within("the close", async {
+            loop {
+                match socket.next().await.expect("a Close before the end").unwrap() {
+                    Message::Close(close) => return close.unwrap().code.into(),
+                    _ => {}
+                }
+            }
+        })
+        .await
+    }
+
     pub async fn is_ended(&mut self) -> bool {
         within("the end", async { while !matches!(self.link.next().await, Heard::End) {} }).await;
         true

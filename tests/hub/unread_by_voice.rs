@@ -48,7 +48,7 @@ async fn messages_are_played_on_request_and_read_when_they_were_played() {
     }
     let played = device.ask(&spoken(SPEECH)).await;
     assert_eq!(played.sentences, ["messages from Dad"]);
-    played.assert_whole("the messages");
+    played.assert_all_sent("the messages");
     let seconds = played.samples.len() as f64 / 24_000.0;
     assert!((expected..expected + 4.0).contains(&seconds), "{seconds} s for {expected} s and a sentence");
     within("the mark of the last message", async { while unread(&world, &toy).await > 0 {} }).await;
@@ -74,11 +74,11 @@ async fn a_device_that_is_woken_is_told_of_messages_and_yes_plays_them() {
     device.listen("start", "auto").await;
     let notice = device.play(Instant::now(), true).await;
     assert_eq!(notice.sentences.join(" "), "You have a new message from Dad. Shall I play it?");
-    notice.assert_whole("the notice");
+    notice.assert_all_sent("the notice");
     assert_eq!(unread(&world, &toy).await, 1);
     let played = device.ask(&spoken(SPEECH)).await;
     assert_eq!(played.sentences, ["messages from Dad"]);
-    played.assert_whole("the message");
+    played.assert_all_sent("the message");
     within("the mark of the message", async { while unread(&world, &toy).await > 0 {} }).await;
 }
 
@@ -88,12 +88,12 @@ async fn a_message_rings_an_idle_device_but_not_in_quiet_hours() {
     device.listen("start", "manual").await;
     device.speak(&spoken(SPEECH)).await;
     device.listen("stop", "manual").await;
-    device.play(Instant::now(), false).await.assert_whole("any answer");
+    device.play(Instant::now(), false).await.assert_all_sent("any answer");
     // It is idle now, and its socket is open.
     send(&world, &dad, &toy, sound::wav()).await;
     let notice = device.play(Instant::now(), false).await;
     assert_eq!(notice.sentences.join(" "), "You have a new message from Dad. Shall I play it?");
-    notice.assert_whole("the notice");
+    notice.assert_all_sent("the notice");
     let later = device.ask(&spoken(SPEECH)).await;
     assert_eq!(later.sentences, ["All right, later."]);
     assert_eq!(unread(&world, &toy).await, 1);
@@ -110,7 +110,7 @@ async fn a_message_rings_an_idle_device_but_not_in_quiet_hours() {
     assert_eq!(world.post_as(&dad, "/set_quiet_hours", off).await["code"], 0);
     let notice = device.play(Instant::now(), true).await;
     assert_eq!(notice.sentences.join(" "), "You have 2 new messages from Dad. Shall I play them?");
-    notice.assert_whole("the notice at the end of the quiet hours");
+    notice.assert_all_sent("the notice at the end of the quiet hours");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,7 +111,7 @@ async fn a_hello_in_the_middle_of_a_message_begins_anew() {
     let answer = silently(&mut device, "hello", None).await;
     device.mqtt().begin(&answer).await;
     // The message of four seconds is not played on.
-    let next = timeout(Duration::from_secs(7), device.ring()).await;
+    let next = timeout(Duration::from_secs(7), device.text()).await;
     assert!(next.is_err(), "{next:?}");
     assert_eq!(unread(&world, &toy).await, 1);
     let played = device.ask(&spoken(SPEECH)).await;

@@ -6,7 +6,7 @@ use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS, SubscribeReasonCode}
 use serde_json::{Value, json};
 
 use crate::stock_device::link::{Heard, Link, Mqtt, slow_udp};
-use crate::stock_device::{Device, FIRMWARES, MAC, UUID, activate_as, post_as, slow_link};
+use crate::stock_device::{Device, FIRMWARES, Firmware, MAC, UUID, activate_as, post_as, slow_link};
 use crate::transport::{TLS, tls_folder};
 use crate::world::{World, within};
 use crate::xiaozhi::{assert_silent_after_abort, hub, spoken};
@@ -35,6 +35,14 @@ async fn a_check_offers_what_the_settings_say_and_the_firmware_knows() {
         let world = World::start_with(&settings).await;
         let dad = world.user("dad").await;
         activate_as(&world, &dad, IDS, FIRMWARES[3]).await;
+        // A client of another kind has a version of its own.
+        let other = Firmware { version: "py-xiaozhi-2.1.1", ..FIRMWARES[3] };
+        let (_, answer) = post_as(&world, "/xiaozhi/ota/", IDS, other, "{}").await;
+        assert_eq!(
+            [answer.get("websocket").is_some(), answer.get("mqtt").is_some()],
+            expected[1],
+            "{transport}: {answer}"
+        );
         // 1.6.0 knows no port of MQTT.
         for (firmware, [socket, mqtt]) in [FIRMWARES[4], FIRMWARES[3]].into_iter().zip(expected) {
             let (status, answer) = post_as(&world, "/xiaozhi/ota/", IDS, firmware, "{}").await;

@@ -148,10 +148,10 @@ async fn a_device_that_does_not_fetch_a_message_is_told_of_it_when_it_is_woken()
     device.listen("start", "auto").await;
     let notice = device.play(Instant::now(), true).await;
     assert_eq!(notice.sentences.join(" "), "You have a new message from Dad. Shall I play it?");
-    notice.assert_whole("the notice");
+    notice.assert_all_sent("the notice");
     let played = device.ask(&spoken(SPEECH)).await;
     assert_eq!(played.sentences, ["messages from Dad"]);
-    played.assert_whole("the message");
+    played.assert_all_sent("the message");
     within("the mark", async { while unread(&world, &toy).await > 0 {} }).await;
 }
 
@@ -180,7 +180,7 @@ async fn older_firmware_shows_a_text_and_is_told_when_it_is_woken() {
     device.listen("start", "auto").await;
     let given = device.play(Instant::now(), true).await;
     assert!(given.sentences.concat().contains("feed the cat"), "{:?}", given.sentences);
-    given.assert_whole("the reminder");
+    given.assert_all_sent("the reminder");
     none_left(&world, &dad).await;
 }
 

@@ -62,7 +62,9 @@ impl Devices {
                     "challenge": identity.mac(),
                     "timeout_ms": TIMEOUT_MS,
                 });
-                (200, json!({"server_time": self.time(), "activation": activation}))
+                // Some clients take the address and the token from this answer only. The firmware checks again.
+                let websocket = json!({"url": url, "token": self.hub.waiting_token(&identity).reveal()});
+                (200, json!({"server_time": self.time(), "activation": activation, "websocket": websocket}))
             }
             Err(error) => refusal(&error),
         }
@@ -85,7 +87,8 @@ impl Devices {
         let version = started.agent.as_deref().and_then(|agent| agent.rsplit_once('/')).map(|(_, version)| version);
         let mut answer = json!({"server_time": self.time()});
         let firmware = version.and_then(Firmware::parse);
-        let mqtt = self.mqtt.as_ref().filter(|_| firmware.is_some_and(|version| version >= Firmware::WITH_MQTT_PORT));
+        // Firmware of that time always tells a plain version; other clients do not.
+        let mqtt = self.mqtt.as_ref().filter(|_| firmware.is_none_or(|version| version >= Firmware::WITH_MQTT_PORT));
         let mqtt = mqtt.and_then(|mqtt| self.mqtt_section(mqtt, started, identity, firmware, secret));
         if mqtt.is_none() || self.config.xiaozhi.transport != StockTransport::Mqtt {
             answer["websocket"] = json!({"url": url, "token": secret.reveal()});

@@ -252,7 +252,9 @@ impl<'a, T: Transport> Conversation<'a, T> {
                     self.expected = Expected::Anything;
                 }
                 self.note_stopped().await;
-                self.interrupt(true).await
+                self.interrupt(true).await?;
+                // Not every client says again that it listens.
+                if self.mode == Mode::Realtime { self.begin_turn().await } else { Ok(()) }
             }
             Said::Tool(answer) => {
                 let outcome = self.tools.take(&answer);
@@ -415,7 +417,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
         let turn = self.turn.take().filter(Turn::has_ended);
         if let Some(turn) = turn
             && self.deciding.is_none()
-            && end != End::Closed
+            && !matches!(end, End::Closed(_))
         {
             deciding::finish(self.hub, self.tasks, &self.toy, std::mem::take(&mut self.expected), turn);
         }

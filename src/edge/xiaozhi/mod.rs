@@ -111,6 +111,8 @@ enum End {
     Gone,
     /// The device has ended the conversation.
     Left,
+    /// The device has no valid login.
+    Refused,
     /// The hub ends the conversation.
     Close,
     /// The hub ends the connection.
@@ -182,7 +184,7 @@ impl Devices {
                 DomainError::Internal(cause) => tracing::error!(%cause, "device"),
                 error => tracing::debug!(%error, "device refused"),
             }
-            End::Close
+            End::Refused
         })?;
         crate::edge::net::note_party(&Party::Toy(toy.clone()));
         tracing::info!("device connected");
@@ -214,7 +216,7 @@ impl Devices {
     ) -> Result<(ToyId, Mailbox), DomainError> {
         let identity = names.identity().map_err(|_| DomainError::WrongCredentials)?;
         let key = self.hub.stock_key(&identity);
-        let token = token.ok_or(DomainError::Unauthorized)?;
+        let token = self.hub.secret_for(&identity, token.ok_or(DomainError::Unauthorized)?).await?;
         let admitted = self.hub.authenticate_client(key.as_str(), token, from.peer, wire::now()).await?;
         let Party::Toy(toy) = admitted.party.clone() else { return Err(DomainError::WrongCredentials) };
         Ok((toy, self.mailbox(&admitted).await?))

@@ -93,8 +93,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Ends the connection. A device that has gone needs no frame.
     pub(super) async fn close(mut self, end: End) {
-        if matches!(end, End::Close | End::Closed(_)) {
-            let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        let frame = match end {
+            End::Refused => Some(CloseFrame { code: CloseCode::Policy, reason: "not bound, or no valid token".into() }),
+            End::Close | End::Closed(_) => Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }),
+            End::Gone | End::Left => None,
+        };
+        if let Some(frame) = frame {
             let _ = timeout(self.write_timeout, self.frames.close(Some(frame))).await;
             let _ = timeout(Linger::MAX, async { while let Some(Ok(_)) = self.frames.next().await {} }).await;
         }

@@ -32,6 +32,9 @@ const WAITING_MAX: usize = 32;
 /// The messages and reminders that an idle device is not told of yet, and the sound that it plays.
 pub(super) struct Bell {
     messages: Vec<MessageId>,
+    /// Messages whose sound the device has not fetched. The next sound has them, too: a message counts as delivered with
+    /// those before it in its chat.
+    unfetched: Vec<MessageId>,
     reminders: VecDeque<ReminderId>,
     /// Reminders of which the device was told, and which it has not played.
     unheard: VecDeque<Unheard>,
@@ -72,7 +75,7 @@ pub(super) enum Rung {
 impl Bell {
     pub(super) fn new(now: Instant) -> Self {
         let (reminders, unheard) = (VecDeque::new(), VecDeque::new());
-        Self { messages: Vec::new(), reminders, unheard, current: None, after: now }
+        Self { messages: Vec::new(), unfetched: Vec::new(), reminders, unheard, current: None, after: now }
     }
 
     /// An event of the toy. A device is told again of a reminder whose sound it has stopped.
@@ -104,7 +107,9 @@ impl Bell {
 
     /// The child has woken the device, which stops the sound.
     pub(super) fn stop(&mut self) {
-        self.current = None;
+        if let Some(current) = self.current.take() {
+            self.keep_unfetched(current.what);
+        }
     }
 
     /// The reminders for a conversation.
@@ -137,9 +142,13 @@ impl Bell {
                 self.current = Some(Current { state: State::Received(dones), ..current });
                 None
             }
-            Outcome::Stopped => None,
+            Outcome::Stopped => {
+                self.keep_unfetched(current.what);
+                None
+            }
             Outcome::Unfetched => {
                 self.note_shown(&current.what);
+                self.keep_unfetched(current.what);
                 Some(current.text)
             }
         }
@@ -159,6 +168,23 @@ impl Bell {
                 Vec::new()
             }
         }
+    }
+
+    fn keep_unfetched(&mut self, what: What) {
+        if let What::Messages(ids) = what {
+            self.unfetched = ids;
+        }
+    }
+
+    /// All messages that the device has not received, oldest first.
+    fn take_messages(&mut self) -> Vec<MessageId> {
+        let mut ids = std::mem::take(&mut self.unfetched);
+        for id in std::mem::take(&mut self.messages) {
+            if ids.len() < WAITING_MAX && !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        ids
     }
 
     fn note_unheard(&mut self, id: &ReminderId) {
@@ -209,7 +235,7 @@ impl Attendant {
             let text = hub.reminder_notice(&self.toy, &id, now).await?;
             return Ok(text.map(|text| (What::Reminder(id), text)));
         }
-        let ids = std::mem::take(&mut self.bell.messages);
+        let ids = self.bell.take_messages();
         let new = hub.new_messages(&self.toy, &ids, now).await?;
         Ok(new.map(|new| (What::Messages(ids), new.notice)))
     }
@@ -296,6 +322,25 @@ mod tests {
         bell.stop();
         assert_eq!(bell.take_played(), []);
         assert_eq!(bell.unheard().collect::<Vec<_>>(), [id]);
+    }
+
+    #[test]
+    fn a_sound_has_the_messages_of_the_one_that_was_not_fetched() {
+        let [first, second, third] = [(); 3].map(|()| MessageId::random());
+        let now = Instant::now();
+        let mut bell = Bell::new(now);
+        for (new, expected) in [
+            (&first, vec![first.clone()]),
+            (&second, vec![first.clone(), second.clone()]),
+            (&third, vec![first.clone(), second.clone(), third.clone()]),
+        ] {
+            bell.add_messages([new.clone()], now);
+            let ids = bell.take_messages();
+            assert_eq!(ids, expected);
+            let (what, state) = (What::Messages(ids), State::Received(Vec::new()));
+            bell.current = Some(Current { what, text: "text".to_owned(), state });
+            assert_eq!(bell.note_ended(Outcome::Unfetched, now).as_deref(), Some("text"));
+        }
     }
 
     #[test]
