@@ -392,9 +392,8 @@ impl Device {
         let Link::Socket { socket, .. } = &mut self.link else { panic!("it is no WebSocket") };
         within("the close", async {
             loop {
-                match socket.next().await.expect("a Close before the end").unwrap() {
-                    Message::Close(close) => return close.unwrap().code.into(),
-                    _ => {}
+                if let Message::Close(close) = socket.next().await.expect("a Close before the end").unwrap() {
+                    return close.unwrap().code.into();
                 }
             }
         })
