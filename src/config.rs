@@ -61,7 +61,7 @@ pub(crate) use speech::LANGUAGES;
 pub use speech::{Speech, SpokenFormat};
 pub use store::{Password, Store};
 pub use ws::Ws;
-pub use xiaozhi::{StockTransport, Xiaozhi};
+pub use xiaozhi::{StockTransport, Xiaozhi, host_and_port};
 
 const ENVIRONMENT_PREFIX: &str = "TOYHUB_";
 const HTTP_AUTH_IS_GONE: &str = "http.auth was replaced by auth.mode, and \"sticky\" was removed; remove the key, and set \

@@ -88,14 +88,18 @@ macro_rules! too_large {
     };
 }
 
+/// The host and the port of an endpoint, such as `hub.example:8884`; none of anything else.
+pub fn host_and_port(endpoint: &str) -> Option<(&str, u16)> {
+    let (host, port) = endpoint.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    (!host.is_empty()).then_some((host, port))
+}
+
 impl Xiaozhi {
     pub(super) fn faults(&self) -> Vec<&'static str> {
         let is_socket = ["ws://", "wss://"].iter().any(|scheme| self.websocket_url.starts_with(scheme));
         let is_wrong = !self.websocket_url.is_empty() && !is_socket;
-        let has_no_port = |endpoint: &str| {
-            let port = endpoint.rsplit_once(':').map(|(host, port)| (host.is_empty(), port.parse::<u16>()));
-            !endpoint.is_empty() && !matches!(port, Some((false, Ok(1..))))
-        };
+        let has_no_port = |endpoint: &str| !endpoint.is_empty() && host_and_port(endpoint).is_none();
         let too_far = self.lead_packets > LEAD_PACKETS_MAX;
         let too_large = too_large! { self:
             udp_sessions_max <= 100000,

@@ -32,6 +32,14 @@ pub async fn none_left(world: &World, user: &User) {
     within("the end of the reminder", async { while kept(world, user).await != json!([]) {} }).await;
 }
 
+/// The device listens, and speaks the reminder to feed the cat.
+pub async fn is_given_when_it_listens(device: &mut Device) {
+    device.listen("start", "auto").await;
+    let given = device.play(Instant::now(), true).await;
+    assert!(given.sentences.concat().contains("feed the cat"), "{:?}", given.sentences);
+    given.assert_all_sent("the reminder");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_toy_gets_the_event_of_a_due_reminder_with_a_sound_to_play() {
     let world = hearing_any("remind me in two seconds to feed the cat", &[]).await;
@@ -155,10 +163,7 @@ async fn a_reminder_that_was_not_spoken_is_given_at_the_next_conversation() {
     within("the reminder", async { while kept(&world, &dad).await == json!([]) {} }).await;
     // Nothing is said before the device listens.
     let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
-    device.listen("start", "auto").await;
-    let given = device.play(Instant::now(), true).await;
-    assert!(given.sentences.concat().contains("feed the cat"), "{:?}", given.sentences);
-    given.assert_all_sent("the reminder");
+    is_given_when_it_listens(&mut device).await;
     none_left(&world, &dad).await;
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::one_connection::Line;
 use crate::sound;
@@ -22,6 +22,17 @@ async fn hearing(text: &str) -> World {
 
 pub async fn hearing_with(text: &str, settings: &[(&'static str, &'static str)]) -> World {
     hearing_by(saying(text), settings).await
+}
+
+/// The request of the hub to a chat endpoint: its body is an object of JSON.
+pub async fn asked_by(stream: &mut TcpStream) -> String {
+    let mut asked = String::new();
+    while !asked.ends_with('}') {
+        let mut buffer = [0; 4096];
+        let count = stream.read(&mut buffer).await.unwrap();
+        asked.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+    }
+    asked
 }
 
 /// As [`hearing_with`], for any words.
@@ -171,12 +182,7 @@ async fn the_hub_replies_itself_if_the_chat_endpoint_fails() {
     let toy = world.bound_toy("Fluffy").await;
     let endpoint = async {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let mut asked = String::new();
-        while !asked.ends_with('}') {
-            let mut buffer = [0; 4096];
-            let count = stream.read(&mut buffer).await.unwrap();
-            asked.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
-        }
+        let asked = asked_by(&mut stream).await;
         let reply = "Elephants are grey, but a purple one would be wonderful to see, I think.";
         let body = json!({"choices": [{"message": {"role": "assistant", "content": reply}}]}).to_string();
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());

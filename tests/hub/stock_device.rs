@@ -251,16 +251,22 @@ impl Device {
 
     /// Says hello over the WebSocket.
     pub async fn greet(&mut self) {
+        self.say_hello(self.firmware.layout, "websocket").await;
+    }
+
+    /// Says hello, and gives the answer.
+    async fn say_hello(&mut self, version: u64, transport: &str) -> Value {
         let hello = json!({
-            "type": "hello", "version": self.firmware.layout, "features": {"mcp": true}, "transport": "websocket",
+            "type": "hello", "version": version, "features": {"mcp": true}, "transport": transport,
             "audio_params": {"format": "opus", "sample_rate": 16000, "channels": 1, "frame_duration": 60},
         });
         self.send(hello).await;
         let answer = self.text().await;
-        assert_eq!((&answer["type"], &answer["transport"]), (&json!("hello"), &json!("websocket")), "{answer}");
+        assert_eq!((&answer["type"], &answer["transport"]), (&json!("hello"), &json!(transport)), "{answer}");
         assert_eq!(answer["audio_params"]["sample_rate"], 24000, "{answer}");
         assert_eq!(answer["audio_params"]["frame_duration"], 60, "{answer}");
         self.session = answer["session_id"].as_str().unwrap().to_owned();
+        answer
     }
 
     /// Logs in over MQTT with the section of the answer to a check, idle.
@@ -270,16 +276,7 @@ impl Device {
 
     /// Says hello over MQTT, and takes the session of UDP.
     pub async fn wake(&mut self) {
-        let hello = json!({
-            "type": "hello", "version": 3, "features": {"mcp": true}, "transport": "udp",
-            "audio_params": {"format": "opus", "sample_rate": 16000, "channels": 1, "frame_duration": 60},
-        });
-        self.send(hello).await;
-        let answer = self.text().await;
-        assert_eq!((&answer["type"], &answer["transport"]), (&json!("hello"), &json!("udp")), "{answer}");
-        assert_eq!(answer["audio_params"]["sample_rate"], 24000, "{answer}");
-        assert_eq!(answer["audio_params"]["frame_duration"], 60, "{answer}");
-        self.session = answer["session_id"].as_str().unwrap().to_owned();
+        let answer = self.say_hello(3, "udp").await;
         self.mqtt().begin(&answer).await;
     }
 

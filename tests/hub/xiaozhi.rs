@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::sound;
-use crate::speech::hearing_any;
+use crate::speech::{asked_by, hearing_any};
 use crate::stock_device::link::Heard;
 use crate::stock_device::{Device, FIRMWARES, MAC, UUID, activate, lossy_link, post, slow_link};
 use crate::world::{User, World, within};
@@ -404,14 +404,9 @@ async fn a_reply_is_spoken_while_the_endpoint_makes_the_rest_of_it() {
     let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
     let (first_was_heard, may_go_on) = tokio::sync::oneshot::channel();
     let endpoint = async {
-        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        use tokio::io::AsyncWriteExt as _;
         let (mut stream, _) = listener.accept().await.unwrap();
-        let mut asked = String::new();
-        while !asked.ends_with('}') {
-            let mut buffer = [0; 4096];
-            let count = stream.read(&mut buffer).await.unwrap();
-            asked.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
-        }
+        let asked = asked_by(&mut stream).await;
         assert!(asked.contains(r#""stream":true"#), "{asked}");
         let event = |text: &str| format!("data: {}\n\n", json!({"choices": [{"delta": {"content": text}}]}));
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::stock_device::link::{Heard, Link, Mqtt, slow_udp};
 use crate::stock_device::{Device, FIRMWARES, Firmware, MAC, UUID, activate_as, post_as, slow_link};
 use crate::transport::{TLS, tls_folder};
-use crate::world::{World, within};
+use crate::world::{User, World, within};
 use crate::xiaozhi::{assert_silent_after_abort, hub, spoken};
 
 const IDS: (&str, &str) = (MAC, UUID);
@@ -17,6 +17,15 @@ const MQTT: [(&str, &str); 2] = [("TOYHUB_XIAOZHI__TRANSPORT", "mqtt"), ("TOYHUB
 /// A hub that offers MQTT, with the included model.
 async fn hub_with_mqtt(settings: &[(&'static str, &'static str)]) -> World {
     hub(&[&MQTT[..], settings].concat()).await
+}
+
+/// The same, with a user and a device that has logged in and is idle.
+async fn hub_with_device(settings: &[(&'static str, &'static str)]) -> (World, User, Device) {
+    let world = hub_with_mqtt(settings).await;
+    let dad = world.user("dad").await;
+    let answer = activate_as(&world, &dad, IDS, FIRMWARES[3]).await;
+    let device = Device::log_in(&answer["mqtt"], FIRMWARES[3]).await;
+    (world, dad, device)
 }
 
 /// The ids of device number `number`.
@@ -104,10 +113,7 @@ async fn every_firmware_talks_over_mqtt_and_udp() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn datagrams_with_a_wrong_sequence_and_odd_ones_are_ignored() {
-    let world = hub_with_mqtt(&[]).await;
-    let dad = world.user("dad").await;
-    let answer = activate_as(&world, &dad, IDS, FIRMWARES[3]).await;
-    let mut device = Device::log_in(&answer["mqtt"], FIRMWARES[3]).await;
+    let (_world, _, mut device) = hub_with_device(&[]).await;
     device.wake().await;
     device.listen("start", "manual").await;
     let udp = device.mqtt().udp();
@@ -149,10 +155,7 @@ async fn datagrams_with_a_wrong_sequence_and_odd_ones_are_ignored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_make_no_sense_do_not_disturb_a_device() {
-    let world = hub_with_mqtt(&[]).await;
-    let dad = world.user("dad").await;
-    let answer = activate_as(&world, &dad, IDS, FIRMWARES[3]).await;
-    let mut device = Device::log_in(&answer["mqtt"], FIRMWARES[3]).await;
+    let (_world, _, mut device) = hub_with_device(&[]).await;
     for text in ["", "null", "{", r#"{"type":"listen","state":"start","mode":"auto"}"#, r#"{"type":"goodbye"}"#] {
         device.mqtt().publish(text).await;
     }
@@ -168,10 +171,7 @@ async fn messages_that_make_no_sense_do_not_disturb_a_device() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_ends_a_session_and_the_device_stays_connected() {
-    let world = hub_with_mqtt(&[("TOYHUB_XIAOZHI__SILENCE_TIMEOUT_S", "1")]).await;
-    let dad = world.user("dad").await;
-    let answer = activate_as(&world, &dad, IDS, FIRMWARES[3]).await;
-    let mut device = Device::log_in(&answer["mqtt"], FIRMWARES[3]).await;
+    let (_world, _, mut device) = hub_with_device(&[("TOYHUB_XIAOZHI__SILENCE_TIMEOUT_S", "1")]).await;
     for _ in 0..2 {
         device.wake().await;
         let goodbye = device.text().await;
@@ -239,10 +239,7 @@ async fn only_a_device_has_a_line_and_it_may_subscribe_to_its_topic() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_toy_that_is_unbound_is_disconnected_in_the_middle_of_a_session() {
-    let world = hub_with_mqtt(&[]).await;
-    let dad = world.user("dad").await;
-    let answer = activate_as(&world, &dad, IDS, FIRMWARES[3]).await;
-    let mut device = Device::log_in(&answer["mqtt"], FIRMWARES[3]).await;
+    let (world, dad, mut device) = hub_with_device(&[]).await;
     device.wake().await;
     let toys = world.post_as(&dad, "/toy_list", json!({"_id": dad.id})).await;
     let erased = json!({"user_id": dad.id, "toy_id": toys["data"][0]["_id"]});
@@ -279,11 +276,8 @@ async fn over_a_slow_link_that_loses_packets_an_answer_is_understood_and_played(
 /// Nothing is played by a device that does not speak.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_abort_silences_at_once_over_udp() {
-    let world = hub_with_mqtt(&[]).await;
+    let (world, _, mut device) = hub_with_device(&[]).await;
     world.songs(["The Long Song"]).await;
-    let dad = world.user("dad").await;
-    let answer = activate_as(&world, &dad, IDS, FIRMWARES[3]).await;
-    let mut device = Device::log_in(&answer["mqtt"], FIRMWARES[3]).await;
     device.wake().await;
     device.listen("start", "manual").await;
     device.speak(&spoken("play a song")).await;

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::reminders::none_left;
+use crate::reminders::{is_given_when_it_listens, none_left};
 use crate::rest::around_now;
 use crate::sound;
 use crate::speech::hearing_any;
@@ -177,10 +177,7 @@ async fn older_firmware_shows_a_text_and_is_told_when_it_is_woken() {
     assert_eq!(alert["type"], "alert", "{alert}");
     assert!(alert["message"].as_str().unwrap().contains("feed the cat"), "{alert}");
     device.wake().await;
-    device.listen("start", "auto").await;
-    let given = device.play(Instant::now(), true).await;
-    assert!(given.sentences.concat().contains("feed the cat"), "{:?}", given.sentences);
-    given.assert_all_sent("the reminder");
+    is_given_when_it_listens(&mut device).await;
     none_left(&world, &dad).await;
 }
 

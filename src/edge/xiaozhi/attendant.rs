@@ -24,7 +24,7 @@ use super::tools::{self, Outcome, Tools};
 use super::transport::{Received, Transport};
 use super::udp::{Channel, Udp};
 use super::{Devices, End};
-use crate::config::seconds;
+use crate::config::{host_and_port, seconds};
 use crate::domain::error::DomainError;
 use crate::domain::live::Publication;
 use crate::domain::login::Admitted;
@@ -129,8 +129,8 @@ impl Attendant {
             }
             Step::Look => {
                 self.look_at = Instant::now() + seconds(self.devices.config.xiaozhi.state_interval_s);
-                let calls = vec![self.tools.look()];
-                self.use_tools(Outcome { calls, ..Outcome::default() }).await
+                let outcome = Outcome::of([self.tools.look()]);
+                self.use_tools(outcome).await
             }
         }
     }
@@ -143,8 +143,8 @@ impl Attendant {
         }
         match tools::key_of_command(&self.toy, publication.topic.as_str()) {
             Some(key) if self.has_tools() => {
-                let calls = self.tools.set(key, publication.payload.bytes()).into_iter().collect();
-                self.use_tools(Outcome { calls, ..Outcome::default() }).await
+                let outcome = Outcome::of(self.tools.set(key, publication.payload.bytes()));
+                self.use_tools(outcome).await
             }
             _ => Ok(()),
         }
@@ -157,14 +157,15 @@ impl Attendant {
 
     /// Calls tools, and publishes what has changed.
     async fn use_tools(&mut self, outcome: Outcome) -> Result<(), End> {
-        let messages = Messages { session: String::new() };
         for call in &outcome.calls {
-            if !self.line.send(Bytes::from(wire::text(&messages.to_tools(call)))).await {
-                return Err(End::Gone);
-            }
+            self.send(&Messages::outside_sessions().to_tools(call)).await?;
         }
         tools::publish(&self.devices.hub, &self.toy, outcome.states).await;
         Ok(())
+    }
+
+    async fn send(&mut self, message: &Value) -> Result<(), End> {
+        send(&self.line, message).await
     }
 
     /// One conversation.
@@ -199,11 +200,15 @@ impl Attendant {
     }
 }
 
+/// Sends a message over the line.
+async fn send(line: &Line, message: &Value) -> Result<(), End> {
+    if line.send(Bytes::from(wire::text(message))).await { Ok(()) } else { Err(End::Gone) }
+}
+
 /// Where a device sends its sound.
 fn endpoint(configured: &str, host: &str, udp: &Udp) -> std::io::Result<(String, u16)> {
-    let parsed = configured.rsplit_once(':').and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
-    match parsed {
-        Some(endpoint) => Ok(endpoint),
+    match host_and_port(configured) {
+        Some((host, port)) => Ok((host.to_owned(), port)),
         None => Ok((host.to_owned(), udp.address()?.port())),
     }
 }
@@ -249,7 +254,7 @@ impl Transport for Voice<'_> {
     }
 
     async fn send(&mut self, message: &Value) -> Result<(), End> {
-        if self.line.send(Bytes::from(wire::text(message))).await { Ok(()) } else { Err(End::Gone) }
+        send(self.line, message).await
     }
 
     async fn ping(&mut self) -> Result<bool, End> {

@@ -246,11 +246,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
             }
             Said::Abort => {
                 self.lively = Instant::now();
-                self.turn = None;
-                // A message that was spoken still waits for its answer.
-                if matches!(self.expected, Expected::Message(_)) {
-                    self.expected = Expected::Anything;
-                }
+                self.drop_turn();
                 self.note_stopped().await;
                 self.interrupt(true).await?;
                 // Not every client says again that it listens.
@@ -270,15 +266,20 @@ impl<'a, T: Transport> Conversation<'a, T> {
     /// The device says hello again: it plays nothing any more.
     async fn begin_again(&mut self, hello: Hello) -> Result<(), End> {
         self.hello = hello;
-        self.turn = None;
-        if matches!(self.expected, Expected::Message(_)) {
-            self.expected = Expected::Anything;
-        }
+        self.drop_turn();
         self.unproven.forget();
         self.interrupt(false).await?;
         self.is_start_due = false;
         self.unasked.begin_again();
         self.device.greet(&hello, &self.messages.session).await
+    }
+
+    /// Ends the turn without an answer. A message that was spoken still waits for its own.
+    fn drop_turn(&mut self) {
+        self.turn = None;
+        if matches!(self.expected, Expected::Message(_)) {
+            self.expected = Expected::Anything;
+        }
     }
 
     /// The device is there: it has got what it was told.
@@ -483,8 +484,8 @@ impl<'a, T: Transport> Conversation<'a, T> {
             if !self.hello.has_tools {
                 return Ok(());
             }
-            let calls = self.tools.set(key, publication.payload.bytes()).into_iter().collect();
-            return self.use_tools(Outcome { calls, ..Outcome::default() }).await;
+            let outcome = Outcome::of(self.tools.set(key, publication.payload.bytes()));
+            return self.use_tools(outcome).await;
         };
         match announced.event() {
             Event::Reminder { id, .. } if self.unproven.has_reminder(id) => Ok(()),
@@ -497,8 +498,8 @@ impl<'a, T: Transport> Conversation<'a, T> {
                 Ok(())
             }
             Event::Command(command @ (ToyCommand::Louder | ToyCommand::Softer)) if self.hello.has_tools => {
-                let calls = vec![self.tools.change_volume(*command)];
-                self.use_tools(Outcome { calls, ..Outcome::default() }).await
+                let outcome = Outcome::of([self.tools.change_volume(*command)]);
+                self.use_tools(outcome).await
             }
             _ => Ok(()),
         }

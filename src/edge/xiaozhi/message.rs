@@ -102,6 +102,11 @@ pub(super) struct Messages {
 }
 
 impl Messages {
+    /// Those to an idle device, which has no session.
+    pub(super) fn outside_sessions() -> Self {
+        Self { session: String::new() }
+    }
+
     /// The words of the child, for its display.
     pub(super) fn heard(&self, text: &str) -> Value {
         json!({"type": "stt", "text": text, "session_id": self.session})

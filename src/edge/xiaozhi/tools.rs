@@ -84,6 +84,13 @@ pub(super) struct Outcome {
     pub(super) states: Vec<(&'static str, String)>,
 }
 
+impl Outcome {
+    /// Calls alone.
+    pub(super) fn of(calls: impl IntoIterator<Item = Value>) -> Self {
+        Self { calls: calls.into_iter().collect(), states: Vec::new() }
+    }
+}
+
 impl Tools {
     /// Asks for the state.
     pub(super) fn look(&mut self) -> Value {

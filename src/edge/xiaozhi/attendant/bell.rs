@@ -8,8 +8,6 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::time::Duration;
 
-use bytes::Bytes;
-use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
 use super::Attendant;
@@ -249,8 +247,7 @@ impl Attendant {
             self.bell.note_shown(&what);
             return self.show(&text).await;
         };
-        let messages = Messages { session: String::new() };
-        let message = messages.notify(&offer.url(&self.address()), &text);
+        let message = Messages::outside_sessions().notify(&offer.url(&self.address()), &text);
         self.bell.current = Some(Current { what, text, state: State::Offered(offer) });
         self.send(&message).await
     }
@@ -265,11 +262,7 @@ impl Attendant {
 
     /// Has the device show a text, with a sound of its own.
     async fn show(&mut self, text: &str) -> Result<(), End> {
-        self.send(&Messages { session: String::new() }.notice(text)).await
-    }
-
-    async fn send(&mut self, message: &Value) -> Result<(), End> {
-        if self.line.send(Bytes::from(wire::text(message))).await { Ok(()) } else { Err(End::Gone) }
+        self.send(&Messages::outside_sessions().notice(text)).await
     }
 
     /// The scheme and the host of HTTP at which the device fetches sounds.
