@@ -308,6 +308,43 @@ async fn in_realtime_a_child_interrupts_by_speaking() {
     assert!(sentence["text"].as_str().is_some_and(|text| text.contains('4')), "{sentence}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_page_says_once_that_it_listens_and_is_heard_again() {
+    let world = hub(&[]).await;
+    let (_, url, token) = family(&world).await;
+    let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
+    let played = device.ask(&spoken("what is two plus two")).await;
+    assert!(played.sentences[0].contains('4'), "{:?}", played.sentences);
+    // Its microphone goes on, and has sent silence for some time when somebody speaks.
+    let pause = vec![0.0; 24_000];
+    let end = device.speak(&[pause, spoken("what is two plus three")].concat()).await;
+    let played = device.play(end, true).await;
+    assert!(played.sentences[0].contains('5'), "{:?}", played.sentences);
+    played.assert_all_sent("the second answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typed_words_of_a_test_page_are_answered() {
+    let world = hub(&[]).await;
+    world.songs(["The Long Song"]).await;
+    let (_, url, token) = family(&world).await;
+    let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
+    let typed = |text| json!({"type": "listen", "mode": "manual", "state": "detect", "text": text});
+    device.send(typed("what is two plus two")).await;
+    let played = device.play(tokio::time::Instant::now(), false).await;
+    assert_eq!(played.heard.as_deref(), Some("what is two plus two"));
+    assert!(played.sentences[0].contains('4'), "{:?}", played.sentences);
+    played.assert_all_sent("the answer to typed words");
+    // They interrupt a song.
+    device.send(typed("play a song")).await;
+    next_state(&mut device, "start").await;
+    device.send(typed("what is two plus three")).await;
+    next_state(&mut device, "stop").await;
+    next_state(&mut device, "start").await;
+    let sentence = next_state(&mut device, "sentence_start").await;
+    assert!(sentence["text"].as_str().is_some_and(|text| text.contains('5')), "{sentence}");
+}
+
 /// The next message of the hub with this state.
 async fn next_state(device: &mut Device, state: &str) -> Value {
     let wait = async {

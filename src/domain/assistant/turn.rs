@@ -165,6 +165,12 @@ impl Hub {
         Ok(Answered { telling: tell(Arc::clone(self), toy.clone(), told, then, now), expected })
     }
 
+    /// What a client says that has a keyboard instead of a microphone.
+    pub fn typed(&self, text: String) -> Heard {
+        let language = self.family_language().code;
+        Heard::Words(Transcript { text, language, confidence: 1.0, seconds: Default::default() })
+    }
+
     /// Sends the sound of a turn to a friend, and confirms it. Errors: as of [`Hub::send_recording`].
     pub async fn send_turn(
         self: &Arc<Self>,

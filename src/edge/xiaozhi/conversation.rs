@@ -28,7 +28,7 @@ use super::{Devices, End};
 use crate::config::{Config, seconds};
 use crate::domain::error::DomainError;
 use crate::domain::reminders::ReminderVoice;
-use crate::domain::turn::{Answered, Done, EndedBy, Expected, Heard, Packet, Turn, Unanswered};
+use crate::domain::turn::{Answered, Done, EndedBy, Expected, Heard, Packet, Sound, Turn, Unanswered};
 use crate::domain::{Hub, Incoming, Mailbox, Payload};
 use crate::edge::tasks::Tasks;
 use crate::model::{Event, MessageId, ReminderId, Secret, ToyCommand, ToyId};
@@ -42,6 +42,8 @@ const GAP: Duration = Duration::from_millis(200);
 const GAP_STEP: Duration = Duration::from_millis(60);
 /// Packets that a device may send in a second: seven times as many as a microphone makes, as they may come in a burst.
 const PACKETS_PER_SECOND_MAX: u32 = 120;
+/// Firmware says within this time of the end of an answer that it listens.
+const START_TIME: Duration = Duration::from_secs(1);
 /// The digits of a session's id.
 const SESSION_DIGITS: usize = 16;
 
@@ -61,8 +63,8 @@ pub(super) struct Conversation<'a, T> {
     heard_until: Instant,
     is_in_gap: bool,
     speaking: Option<Speaking>,
-    /// Whether the device was told the end of an answer, and has not said since that it listens.
-    is_start_due: bool,
+    /// When the device was told the end of an answer, if it has not said since that it listens.
+    start_due: Option<Instant>,
     deciding: Option<Deciding>,
     unproven: Unproven,
     unasked: Unasked,
@@ -134,7 +136,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
             heard_until: now,
             is_in_gap: false,
             speaking: None,
-            is_start_due: false,
+            start_due: None,
             deciding: None,
             expected: Expected::Anything,
             rate: Rate { began: now, count: 0 },
@@ -252,6 +254,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
                 // Not every client says again that it listens.
                 if self.mode == Mode::Realtime { self.begin_turn().await } else { Ok(()) }
             }
+            Said::Typed(words) => self.take_typed(words).await,
             Said::Tool(answer) => {
                 let outcome = self.tools.take(&answer);
                 self.use_tools(outcome).await
@@ -269,7 +272,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
         self.drop_turn();
         self.unproven.forget();
         self.interrupt(false).await?;
-        self.is_start_due = false;
+        self.start_due = None;
         self.unasked.begin_again();
         self.device.greet(&hello, &self.messages.session).await
     }
@@ -317,6 +320,9 @@ impl<'a, T: Transport> Conversation<'a, T> {
         if !self.rate.has_room() {
             return Ok(());
         }
+        if self.listens_without_saying() {
+            self.listen(self.mode).await?;
+        }
         let Some(turn) = &mut self.turn else { return Ok(()) };
         turn.push(if self.hello.sends_samples { Packet::Pcm(packet) } else { Packet::Opus(packet) });
         let has_begun = turn.has_begun();
@@ -332,13 +338,20 @@ impl<'a, T: Transport> Conversation<'a, T> {
         Ok(())
     }
 
+    /// Whether sound comes from a client that says only once that it listens, as test pages of other makers do. Firmware
+    /// sends none after the end of an answer before it says so, but for packets that overtake it.
+    fn listens_without_saying(&self) -> bool {
+        let is_idle = self.turn.is_none() && self.speaking.is_none() && self.deciding.is_none();
+        is_idle && self.mode == Mode::Auto && self.start_due.is_some_and(|since| since.elapsed() >= START_TIME)
+    }
+
     /// The device listens.
     async fn listen(&mut self, mode: Mode) -> Result<(), End> {
         self.mode = mode;
         self.lively = Instant::now();
         self.unasked.note_listening();
         // In this mode the child may have begun while the hub still spoke, and by now have ended the turn.
-        let is_due = std::mem::take(&mut self.is_start_due) && mode == Mode::Realtime;
+        let is_due = self.start_due.take().is_some() && mode == Mode::Realtime;
         if is_due && self.speaking.is_some() {
             return Ok(());
         }
@@ -372,8 +385,25 @@ impl<'a, T: Transport> Conversation<'a, T> {
             Err(error) => return self.fail(error).await,
         };
         self.lively = Instant::now();
-        let (text, sound) = (heard.text().map(str::to_owned), turn.sound());
+        let sound = turn.sound();
         drop(turn);
+        self.reply_to(heard, sound).await
+    }
+
+    /// Words that are typed instead of spoken. They interrupt the hub, and are no message to a friend.
+    async fn take_typed(&mut self, words: String) -> Result<(), End> {
+        if self.deciding.as_ref().is_some_and(Deciding::goes_on) {
+            return self.report(DomainError::Busy).await;
+        }
+        self.lively = Instant::now();
+        self.drop_turn();
+        self.note_stopped().await;
+        self.interrupt(true).await?;
+        self.reply_to(self.hub.typed(words), Sound::default()).await
+    }
+
+    async fn reply_to(&mut self, heard: Heard, sound: Sound) -> Result<(), End> {
+        let text = heard.text().map(str::to_owned);
         // It begins before the device is told: a message is sent even if the device has gone.
         let expected = std::mem::take(&mut self.expected);
         self.deciding = Some(Deciding::begin(self.hub, self.tasks, &self.toy, expected, heard, sound));
@@ -454,7 +484,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
     }
 
     async fn send_stop(&mut self) -> Result<(), End> {
-        self.is_start_due = true;
+        self.start_due = Some(Instant::now());
         self.device.send(&self.messages.speech("stop")).await
     }
 

@@ -27,6 +27,8 @@ pub(super) enum Said {
     Stop,
     /// The child interrupts the hub.
     Abort,
+    /// Words that somebody typed, on a test page of another maker.
+    Typed(String),
     /// An answer of one of its tools.
     Tool(Value),
     /// The device ends the session, or the one that it names.
@@ -63,6 +65,10 @@ impl Said {
                 _ => Mode::Auto,
             }),
             ("listen", "stop") => Self::Stop,
+            // That of firmware, with the wake word, has no mode.
+            ("listen", "detect") if message["mode"].is_string() && !word("text").trim().is_empty() => {
+                Self::Typed(word("text").to_owned())
+            }
             ("abort", _) => Self::Abort,
             ("mcp", _) => Self::Tool(message["payload"].clone()),
             ("goodbye", _) => Self::Goodbye(message["session_id"].as_str().map(str::to_owned)),
@@ -172,6 +178,8 @@ mod tests {
             (r#"{"type":"listen","state":"start","mode":"realtime"}"#, Some(Said::Start(Mode::Realtime))),
             (r#"{"type":"listen","state":"stop"}"#, Some(Said::Stop)),
             (r#"{"type":"listen","state":"detect","text":"hi"}"#, Some(Said::Other)),
+            (r#"{"type":"listen","mode":"manual","state":"detect","text":"hi"}"#, Some(Said::Typed("hi".into()))),
+            (r#"{"type":"listen","mode":"manual","state":"detect","text":" "}"#, Some(Said::Other)),
             (r#"{"type":"abort","reason":"wake_word_detected"}"#, Some(Said::Abort)),
             (r#"{"type":"goodbye","session_id":"x"}"#, Some(Said::Goodbye(Some("x".into())))),
             (r#"{"type":"goodbye"}"#, Some(Said::Goodbye(None))),

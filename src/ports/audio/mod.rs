@@ -61,7 +61,7 @@ const PLAUSIBLE_RATES_HZ: std::ops::RangeInclusive<u32> = 4_000..=192_000;
 const MAX_CHANNELS: usize = 8;
 
 /// One channel of sound.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sound {
     /// Samples per second.
     pub rate_hz: u32,

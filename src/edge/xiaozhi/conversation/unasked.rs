@@ -103,7 +103,7 @@ impl<T: Transport> Conversation<'_, T> {
     pub(super) fn unasked_due(&self) -> Option<Instant> {
         let is_pressed = self.mode == Mode::Manual && self.turn.is_some();
         let is_child_speaking = self.turn.as_ref().is_some_and(Turn::has_begun);
-        let is_start_due = self.is_start_due && self.mode != Mode::Manual;
+        let is_start_due = self.start_due.is_some() && self.mode != Mode::Manual;
         let is_free = self.unasked.has_listened
             && self.device.is_reachable()
             && !self.unproven.is_lost()
