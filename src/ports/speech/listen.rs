@@ -120,7 +120,8 @@ impl Listener {
         self.latest = (self.latest << 1 | u32::from(score >= VOICED)) & ((1 << TOGETHER) - 1);
         if self.latest.count_ones() >= VOICED_MIN {
             self.has_begun = true;
-            self.voiced_until = next;
+            // Silence begins behind the last high score: up to two moments without one still count as voiced.
+            self.voiced_until = next - self.latest.trailing_zeros() as usize * MOMENT;
         }
     }
 
