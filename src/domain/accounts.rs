@@ -142,12 +142,7 @@ impl Hub {
     /// The profile of a user whose events up to `counted_up_to` were read before its counts are.
     async fn profile_of(&self, user: User, counted_up_to: u64) -> Result<Profile, DomainError> {
         let friends = self.store.friends(&user.id.clone().into()).await?;
-        // A guardian is a friend of the toy, and neither can end that.
-        let toys = friends.iter().filter_map(|friend| match &friend.party {
-            Party::Toy(toy) => Some(toy.clone()),
-            Party::User(_) => None,
-        });
-        let toys = self.store.toys_among(&user.id, toys.collect()).await?;
+        let toys = self.toys_in(&user.id, &friends).await?.into_iter().map(|toy| toy.id).collect();
         Ok(Profile { user, friends, toys, counted_up_to })
     }
 

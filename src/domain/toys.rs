@@ -181,11 +181,21 @@ impl Hub {
 
     /// A user's toys with their address books.
     pub async fn toys(&self, owner: &UserId) -> Result<Vec<(Toy, Vec<Friend>)>, DomainError> {
-        let toys = self.store.toys_of(owner).await?;
+        let book = self.store.friends(&owner.clone().into()).await?;
+        let toys = self.toys_in(owner, &book).await?;
         // At once, as such reads share a query.
         let books = toys.iter().map(|toy| async { self.store.friends(&toy.id.clone().into()).await });
         let books = future::try_join_all(books).await?;
         Ok(toys.into_iter().zip(books).collect())
+    }
+
+    /// The toys of a user with this address book. A guardian is a friend of the toy, and neither can end that.
+    pub(super) async fn toys_in(&self, user: &UserId, book: &[Friend]) -> Result<Vec<Toy>, DomainError> {
+        let toys = book.iter().filter_map(|friend| match &friend.party {
+            Party::Toy(toy) => Some(toy.clone()),
+            Party::User(_) => None,
+        });
+        Ok(self.store.toys_among(user, toys.collect()).await?)
     }
 
     /// A toy with its address book. Errors: `UnknownParty`.

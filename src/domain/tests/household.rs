@@ -64,6 +64,7 @@ async fn a_profile_names_the_own_toys_before_those_of_other_guardians() {
     assert_eq!(toys().await, [own.clone(), home.toy.clone()]);
     let (_, foreign) = family().await;
     let among = hub.store.toys_among(&papa, vec![foreign, home.toy.clone(), own.clone()]).await.unwrap();
+    let among: Vec<_> = among.into_iter().map(|toy| toy.id).collect();
     assert_eq!(among, [own.clone(), home.toy.clone()]);
     hub.remove_guardian(Some(&home.owner), &home.toy, &papa, 5.0).await.unwrap();
     assert_eq!(toys().await, [own]);

@@ -4,7 +4,6 @@ use futures_util::future;
 use surrealdb::types::{SurrealValue, vars};
 
 use super::friends::Pair;
-use super::joined::Row;
 use super::transaction::{keys_of, record, record_of};
 use super::{NewEntry, Store, StoreError, stored};
 use crate::model::{ChatId, Device, DeviceKey, Timestamp, Toy, ToyId, UserId};
@@ -53,12 +52,6 @@ impl ToyRow {
             avatar: stored(&self.avatar)?,
         })
     }
-}
-
-#[derive(SurrealValue)]
-#[surreal(crate = "surrealdb::types")]
-struct OwnerRow {
-    bind_user: String,
 }
 
 #[derive(SurrealValue)]
@@ -215,9 +208,9 @@ impl Store {
 
     /// Those of some toys of which a user is a guardian: those that are bound to the user, then the others, each in the
     /// order of `toys`.
-    pub async fn toys_among(&self, user: &UserId, toys: Vec<ToyId>) -> Result<Vec<ToyId>, StoreError> {
+    pub async fn toys_among(&self, user: &UserId, toys: Vec<ToyId>) -> Result<Vec<Toy>, StoreError> {
         if toys.is_empty() {
-            return Ok(toys);
+            return Ok(Vec::new());
         }
         let ids = toys.iter().map(|toy| record("toy", toy.as_str()));
         // With the pairs, whether or not they are needed: another query would cost more.
@@ -225,9 +218,10 @@ impl Store {
         let mut rows = self.rows_of(ids.chain(pairs).collect()).await?;
         let pairs = rows.split_off(toys.len());
         let (mut found, mut shared) = (Vec::new(), Vec::new());
-        for ((toy, row), pair) in toys.into_iter().zip(rows).zip(pairs) {
-            let owner = row.map(Row::read::<OwnerRow>).transpose()?.map(|row| row.bind_user);
-            if owner.is_some_and(|owner| owner == user.as_str()) {
+        for (row, pair) in rows.into_iter().zip(pairs) {
+            let Some(row) = row else { continue };
+            let toy = row.read::<ToyRow>()?.into_toy()?;
+            if toy.bind_user == *user {
                 found.push(toy);
             } else if pair.is_some() {
                 shared.push(toy);
