@@ -1,8 +1,8 @@
 //! The time until a toy gets its answer, by step.
 //!
 //! The first argument is the hub's program, the second a model file; `quick` takes a quarter of the recordings. With
-//! `busy`, it measures commands beside a busy process and MQTT messages instead; with `understand`, it prints the
-//! recognised texts and intents of recordings: see `understand.rs`.
+//! `busy`, it measures commands beside a busy process and MQTT messages instead; with `spoken`, the hub's own lines are
+//! recognised back; with `understand`, it prints the recognised texts and intents of recordings: see `understand.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[path = "../hub/burner.rs"]
@@ -16,6 +16,7 @@ mod hub;
 mod load;
 mod recordings;
 mod shapes;
+mod spoken;
 mod stages;
 mod understand;
 mod upload;
@@ -68,6 +69,10 @@ fn main() {
     let count = if more.iter().any(|word| word == "quick") { COUNT / 4 } else { COUNT };
     if more.iter().any(|word| word == "busy") {
         runtime.block_on(busy::print(program, &model, count));
+        return;
+    }
+    if more.iter().any(|word| word == "spoken") {
+        runtime.block_on(spoken::print(&model));
         return;
     }
     runtime.block_on(figures(program, &model, count));

@@ -550,11 +550,13 @@ async fn nothing_is_lost_in_two_hundred_turns() {
         let ids = (MAC, uuid.as_str());
         let (url, token) = activate(&world, &dad, ids).await;
         let url = if number < FIRMWARES.len() { url } else { slow(&world, &url).await };
-        devices.push((firmware.version, Device::connect(&url, &token, ids, firmware).await));
+        devices.push((firmware, uuid, url, token));
     }
     let count = devices.len();
-    let turns = devices.into_iter().enumerate().map(|(at, (version, mut device))| async move {
-        let (mut packets, mut late) = (0, Vec::new());
+    let turns = devices.into_iter().enumerate().map(|(at, (firmware, uuid, url, token))| async move {
+        // The hub closes a socket on which nobody speaks.
+        let mut device = Device::connect(&url, &token, (MAC, &uuid), firmware).await;
+        let (version, mut packets, mut late) = (firmware.version, 0, Vec::new());
         for turn in (at..TURNS).step_by(count) {
             let (one, other) = (turn % 9 + 1, turn / 9 % 9 + 1);
             let played = device.ask(&spoken(&format!("can you tell me what {one} plus {other} is"))).await;
