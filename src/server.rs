@@ -6,7 +6,7 @@ mod listen;
 mod open;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ use open::part_fault;
 pub struct Server {
     hub: Arc<Hub>,
     config: Arc<Config>,
+    /// The file of the speech model, which is loaded while the hub serves.
+    model: Option<PathBuf>,
     http: net::Listeners,
     mqtt: net::Listeners,
     console: net::Listeners,
@@ -84,12 +86,17 @@ fn look_for_ffmpeg(config: &config::Audio) {
     }
 }
 
-/// Loads the speech model. Without a valid one the hub runs without recognition, and logs a line.
-async fn load_model(hub: &Hub, config: &config::Speech) {
-    let Some(model) = config.model_file() else {
+/// The file of the speech model. Without one the hub runs without recognition, and logs a line.
+fn find_model(config: &config::Speech) -> Option<PathBuf> {
+    let model = config.model_file();
+    if model.is_none() {
         tracing::warn!("no speech model, recordings cannot be recognised; scripts/get-model fetches one");
-        return;
-    };
+    }
+    model
+}
+
+/// Loads the speech model. Without a valid one the hub runs without recognition, and logs a line.
+async fn load_model(hub: &Hub, config: &config::Speech, model: PathBuf) {
     if config.names_no_model() {
         tracing::info!(
             "the included speech model was trained on synthetic voices and few words; fetch an official one: \
@@ -136,13 +143,28 @@ impl Server {
         hub.prepare_own_files().await.map_err(|error| StartError::Part(fault(&error)))?;
         look_for_ffmpeg(&config.audio);
         look_for_open_door(&config.auth);
-        tokio::join!(load_model(&hub, &config.speech), hub.prepare_voices());
+        let model = find_model(&config.speech);
+        if model.is_some() {
+            hub.note_recogniser_loading();
+        }
         hub.check_health().await.map_err(|error| StartError::Part(fault(&error)))?;
         let operator_password = prepare_operator(&hub, &config.console).await;
         let socket = config.server.control_socket();
         let control = control::bind(&socket).map_err(|error| part_fault(&socket, &error))?;
-        let bound =
-            Self { hub, config, http, mqtt, console, conformance, control, udp, places, addresses, operator_password };
+        let bound = Self {
+            hub,
+            config,
+            model,
+            http,
+            mqtt,
+            console,
+            conformance,
+            control,
+            udp,
+            places,
+            addresses,
+            operator_password,
+        };
         Ok(bound)
     }
 
@@ -177,8 +199,20 @@ impl Server {
 
     /// Serves until `shutdown`, then ends connections, their tasks, and the store.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), String> {
-        let Self { hub, config, http, mqtt, console, conformance, control, udp, places, addresses, .. } = self;
+        let Self { hub, config, model, http, mqtt, console, conformance, control, udp, places, addresses, .. } = self;
         let tasks = Tasks::default();
+        tasks.spawn({
+            let (hub, config) = (Arc::clone(&hub), Arc::clone(&config));
+            // Large models and the voices of Piper take seconds.
+            async move {
+                let loading = async {
+                    if let Some(model) = model {
+                        load_model(&hub, &config.speech, model).await;
+                    }
+                };
+                tokio::join!(loading, hub.prepare_voices());
+            }
+        });
         let apps = Apps::new(Arc::clone(&hub), Arc::new(config.ws.clone()), tasks.clone(), shutdown.clone());
         let current = SocketRoute {
             pattern: ws::PATH,

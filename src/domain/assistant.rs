@@ -7,13 +7,13 @@
 
 mod decision;
 mod draft;
+mod ears;
 mod library;
 mod memory;
 mod messages;
 mod telling;
 pub mod turn;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -30,6 +30,7 @@ use crate::ports::speech::intent::{self, FriendNames, Intent, Known, Names, Wish
 use crate::ports::speech::languages::{Clock, Language, Line};
 use crate::ports::speech::{NoTranscript, RecogniseError, Recogniser, Transcript};
 use decision::{Decided, Decision, Then};
+use ears::Ears;
 use library::{Library, Mood};
 use memory::{Memory, Question};
 
@@ -39,9 +40,7 @@ const REWIND_S: f64 = 5.0;
 
 /// The recogniser and the reply engine, and the short-term memory for each toy.
 pub(super) struct Assistant {
-    recogniser: Mutex<Option<Arc<Recogniser>>>,
-    /// A model is configured, but could not be loaded.
-    has_failed: AtomicBool,
+    pub(super) ears: Ears,
     replies: Arc<dyn ReplyEngine>,
     memory: Memory,
     /// The library at its last use.
@@ -53,14 +52,10 @@ pub(super) struct Assistant {
 impl Assistant {
     pub(super) fn new(replies: Arc<dyn ReplyEngine>, config: &config::Speech) -> Self {
         let memory = Memory::new(config.question_timeout_s as Timestamp);
-        let (recogniser, has_failed) = (Mutex::new(None), AtomicBool::new(false));
+        let ears = Ears::new(config);
         let library = Mutex::new(Arc::new(Library::new(Vec::new())));
         let turns = Arc::new(Semaphore::new(config.turns_max.min(Semaphore::MAX_PERMITS)));
-        Self { recogniser, has_failed, replies, memory, library, turns }
-    }
-
-    pub(super) fn recogniser(&self) -> Option<Arc<Recogniser>> {
-        self.recogniser.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Self { ears, replies, memory, library, turns }
     }
 
     /// The library of these contents. Its names are prepared again only after a change.
@@ -119,29 +114,28 @@ struct Conversation<'a> {
 }
 
 impl Hub {
+    /// Notes that the configured model is being loaded: recordings wait for it.
+    pub fn note_recogniser_loading(&self) {
+        self.assistant.ears.begin_loading();
+    }
+
     /// Sets the recogniser: from now on, recordings are recognised.
     pub fn set_recogniser(&self, recogniser: Recogniser) {
-        *self.assistant.recogniser.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(recogniser));
+        self.assistant.ears.set(recogniser);
     }
 
     /// Notes that the configured model could not be loaded, so that no recording is recognised.
     pub fn note_recogniser_failed(&self) {
-        self.assistant.has_failed.store(true, Ordering::Relaxed);
+        self.assistant.ears.note_failed();
     }
 
     pub(super) fn speech_state(&self) -> PartState {
-        match self.assistant.recogniser() {
-            Some(_) => PartState::Ok,
-            None if self.assistant.has_failed.load(Ordering::Relaxed) => {
-                PartState::Failed("the speech model could not be loaded, see the log and toyhub doctor")
-            }
-            None => PartState::Off,
-        }
+        self.assistant.ears.part()
     }
 
     /// Ends the recogniser and waits for its threads.
     pub(super) async fn stop_recogniser(&self) {
-        let recogniser = self.assistant.recogniser.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let recogniser = self.assistant.ears.turn_off();
         // It only fails if the runtime stops, and then no caller is left.
         let _ = tokio::task::spawn_blocking(move || drop(recogniser)).await;
     }
@@ -196,7 +190,7 @@ impl Hub {
 
     /// The words of a recording, or why it has none. Errors: `NoSpeechModel`, `RecordingTooLong`, `Busy`.
     async fn recognise(&self, toy: &ToyId, sound: Sound) -> Result<Result<Transcript, NoTranscript>, DomainError> {
-        let recogniser = self.assistant.recogniser().ok_or(DomainError::NoSpeechModel)?;
+        let recogniser = self.assistant.ears.ready().await?;
         match recogniser.recognise(toy.as_str(), sound).await {
             Ok(heard) => Ok(Ok(heard)),
             Err(RecogniseError::NoTranscript(why)) => Ok(Err(why)),

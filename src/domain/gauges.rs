@@ -76,7 +76,7 @@ impl Hub {
         let parts = self.health().parts().into_iter().filter_map(|(name, state)| match state {
             super::PartState::Ok => Some((name, true)),
             super::PartState::Off => None,
-            super::PartState::Failed(_) => Some((name, false)),
+            super::PartState::Loading | super::PartState::Failed(_) => Some((name, false)),
         });
         Gauges {
             router: self.router.figures(),

@@ -22,6 +22,8 @@ pub enum PartState {
     Ok,
     /// The configuration turns it off.
     Off,
+    /// It is being loaded. Clients that need it wait.
+    Loading,
     /// It does not work, for this reason.
     Failed(&'static str),
 }

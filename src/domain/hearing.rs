@@ -109,13 +109,13 @@ fn describe(intent: Intent, titles: &[String], friends: &[String]) -> String {
 impl Hub {
     /// The speech model; none if recordings are not recognised.
     pub fn speech_model(&self) -> Option<ModelDescription> {
-        self.assistant.recogniser().map(|recogniser| recogniser.describe().clone())
+        self.assistant.ears.now().map(|recogniser| recogniser.describe().clone())
     }
 
     /// Recognises a recording of the operator, with the titles of the library. Errors: `NoSpeechModel`, `NotSound`,
     /// `EmptyRecording`, `RecordingTooLong`, `Busy`.
     pub async fn hear(&self, recording: &Bytes) -> Result<Heard, DomainError> {
-        let recogniser = self.assistant.recogniser().ok_or(DomainError::NoSpeechModel)?;
+        let recogniser = self.assistant.ears.ready().await?;
         let sound = self.decode_own(recording).await?;
         let titles: Vec<String> = self.content().await?.into_iter().map(|content| content.title).collect();
         hear(&recogniser, sound, &titles, &[]).await.map_err(|error| match error {

@@ -38,6 +38,7 @@ pub fn health(health: &Health) -> Value {
         let state = match state {
             PartState::Ok => json!({"state": "ok"}),
             PartState::Off => json!({"state": "off"}),
+            PartState::Loading => json!({"state": "loading"}),
             PartState::Failed(reason) => json!({"state": "failed", "reason": reason}),
         };
         (name, state)

@@ -127,7 +127,7 @@ impl Hub {
     /// Begins a turn. Errors: `Busy` if too many devices speak, `NoSpeechModel`.
     pub fn begin_turn(self: &Arc<Self>, toy: &ToyId, ended_by: EndedBy) -> Result<Turn, DomainError> {
         let place = Arc::clone(&self.assistant.turns).try_acquire_owned().map_err(|_| DomainError::Busy)?;
-        self.assistant.recogniser().ok_or(DomainError::NoSpeechModel)?;
+        self.assistant.ears.check()?;
         let speech = &self.config.speech;
         let listener = Listener::new(ListenerSettings {
             pause: Duration::from_millis(speech.pause_ms.min(speech.end_silence_ms)),

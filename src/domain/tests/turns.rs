@@ -36,6 +36,13 @@ async fn hub(config: Config) -> (Arc<Hub>, ToyId, TempDir) {
         max_text_chars: 600,
         max_parallel: 2,
     });
+    world.hub.set_recogniser(recogniser().await);
+    let (toy, ..) = world.toy_with_secret().await;
+    let World { hub, _folder } = world;
+    (Arc::new(hub), toy, _folder)
+}
+
+async fn recogniser() -> Recogniser {
     let settings = RecogniserSettings {
         model: model(),
         sha256: None,
@@ -47,10 +54,7 @@ async fn hub(config: Config) -> (Arc<Hub>, ToyId, TempDir) {
         time_limit: DEADLINE,
         max_seconds: 30,
     };
-    world.hub.set_recogniser(tokio::task::spawn_blocking(|| Recogniser::load(settings)).await.unwrap().unwrap());
-    let (toy, ..) = world.toy_with_secret().await;
-    let World { hub, _folder } = world;
-    (Arc::new(hub), toy, _folder)
+    tokio::task::spawn_blocking(|| Recogniser::load(settings)).await.unwrap().unwrap()
 }
 
 /// A spoken text at the rate of packets.
@@ -126,6 +130,30 @@ async fn a_button_ends_a_turn_and_a_pause_does_not() {
     let (heard, at) = speak(&mut turn, &packets(&sound)).await;
     assert_eq!(at, packets(&sound).len());
     assert!(heard.text().is_some_and(|text| text.contains("two plus three")), "{:?}", heard.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_waits_for_the_model_that_is_being_loaded() {
+    let (hub, toy, _folder) = hub(Config::default()).await;
+    let packets = packets(&spoken("what is two plus three"));
+    for is_loaded in [true, false] {
+        hub.note_recogniser_loading();
+        assert_eq!(hub.speech_state(), PartState::Loading);
+        let mut turn = hub.begin_turn(&toy, EndedBy::Client).unwrap();
+        packets.iter().for_each(|packet| turn.push(Packet::Opus(packet)));
+        turn.stop();
+        assert!(futures_util::poll!(std::pin::pin!(turn.heard())).is_pending());
+        if is_loaded {
+            hub.set_recogniser(recogniser().await);
+            let heard = timeout(DEADLINE, turn.heard()).await.unwrap().unwrap();
+            assert_eq!(heard.text(), Some("what is two plus three"));
+        } else {
+            hub.note_recogniser_failed();
+            let heard = timeout(DEADLINE, turn.heard()).await.unwrap();
+            assert!(matches!(heard, Err(DomainError::NoSpeechModel)), "{heard:?}");
+            assert!(matches!(hub.begin_turn(&toy, EndedBy::Client), Err(DomainError::NoSpeechModel)));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

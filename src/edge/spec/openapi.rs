@@ -255,7 +255,8 @@ fn health(path: &'static str) -> Value {
 
 fn readiness() -> Value {
     let part = |is_ready: bool| {
-        let working = closed(vec![must("state", one_of(&["ok", "off"]), "`off`: the configuration turns it off.")]);
+        let about = "`off`: the configuration turns it off. `loading`: clients that need it wait.";
+        let working = closed(vec![must("state", one_of(&["ok", "off", "loading"]), about)]);
         let reason = must("reason", text(), "The fault and its remedy.");
         let failed = closed(vec![must("state", exactly("failed"), ""), reason]);
         if is_ready { working } else { either(vec![working, failed]) }

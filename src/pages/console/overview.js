@@ -11,7 +11,7 @@ const PARTS = {
   sessions: "Sessions",
   speech: "Speech",
 };
-const STATES = { ok: "works", off: "off", failed: "failed" };
+const STATES = { ok: "works", off: "off", loading: "is being loaded", failed: "failed" };
 const INTERVAL_S = 5;
 const MINUTE_S = 60;
 

@@ -59,7 +59,7 @@ impl Api {
         });
         let reason = match self.hub.health().speech {
             PartState::Failed(reason) => Some(reason),
-            PartState::Ok | PartState::Off => None,
+            PartState::Ok | PartState::Off | PartState::Loading => None,
         };
         json!({
             "model": model, "reason": reason, "languages": settings.languages, "command_max_s": settings.command_max_s,
