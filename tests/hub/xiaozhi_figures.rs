@@ -25,6 +25,10 @@ const IDLE: usize = 500;
 /// Those of one user.
 const TOYS_OF_OWNER: usize = 25;
 
+/// What a login writes would otherwise fill the memory of the database, and count as that of the device.
+const SMALL_DATABASE: [(&str, &str); 2] =
+    [("TOYHUB_STORE__MEMTABLE_BYTES", "1048576"), ("TOYHUB_STORE__BLOCK_CACHE_BYTES", "1048576")];
+
 const LIMITS: [(&str, &str); 9] = [
     ("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "100000"),
     ("TOYHUB_RATES__REQUESTS_PER_PARTY_PER_MINUTE", "100000"),
@@ -173,7 +177,7 @@ async fn of_devices_that_speak_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "figures, not a test"]
 async fn of_idle_devices_over_mqtt() {
-    let world = hub(&LIMITS).await;
+    let world = hub(&[&LIMITS[..], &SMALL_DATABASE].concat()).await;
     let answers = activate_all(&world).await;
     // What the hub needs once, such as memory for password hashes, is there with the first half.
     let (first, more) = answers.split_at(IDLE / 2);
@@ -197,7 +201,7 @@ async fn of_idle_devices_over_mqtt() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "figures, not a test"]
 async fn of_idle_devices_over_a_websocket() {
-    let world = hub(&LIMITS).await;
+    let world = hub(&[&LIMITS[..], &SMALL_DATABASE].concat()).await;
     let answers = activate_all(&world).await;
     let (mut devices, mut before) = (Vec::new(), 0.0);
     for (number, answer) in answers.iter().enumerate() {
