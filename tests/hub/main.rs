@@ -15,6 +15,7 @@ mod chats;
 mod client;
 mod clients;
 mod clock;
+mod cluster;
 mod command_line;
 mod console;
 mod console_browser;

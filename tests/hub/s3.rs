@@ -21,7 +21,7 @@ const UNAVAILABLE: u8 = 1;
 const SILENT: u8 = 2;
 
 /// A server with the bucket `sounds`.
-struct S3 {
+pub struct S3 {
     _program: Child,
     /// The address of the door before it.
     address: SocketAddr,
@@ -30,7 +30,7 @@ struct S3 {
 }
 
 impl S3 {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
@@ -55,7 +55,8 @@ impl S3 {
         self.door.store(door, Ordering::SeqCst);
     }
 
-    fn settings(&self) -> Vec<(&'static str, &'static str)> {
+    /// The settings of a hub whose sounds are in it.
+    pub fn settings(&self) -> Vec<(&'static str, &'static str)> {
         let leaked = |text: String| -> &'static str { text.leak() };
         vec![
             ("TOYHUB_FILES__URL", "s3://sounds/one hub"),
