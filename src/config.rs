@@ -10,6 +10,7 @@ mod auth;
 mod backup;
 mod chats;
 mod chunks;
+mod cluster;
 mod console;
 mod discovery;
 mod files;
@@ -42,6 +43,7 @@ pub use auth::{AllowedFrom, Auth, AuthMode};
 pub use backup::Backup;
 pub use chats::Chats;
 pub use chunks::Chunks;
+pub use cluster::Cluster;
 pub use console::Console;
 pub use discovery::Discovery;
 pub use files::Files;
@@ -59,7 +61,7 @@ pub use settings::{Key, Mark, Section};
 #[cfg(test)]
 pub(crate) use speech::LANGUAGES;
 pub use speech::{Speech, SpokenFormat};
-pub use store::{Password, Store};
+pub use store::{Password, Store, UserLevel};
 pub use ws::Ws;
 pub use xiaozhi::{StockTransport, Xiaozhi, host_and_port};
 
@@ -88,6 +90,7 @@ settings::sections! {
         console: Console,
         discovery: Discovery,
         store: Store,
+        cluster: Cluster,
         files: Files,
         backup: Backup,
         audio: Audio,

@@ -135,6 +135,9 @@ pub enum DomainError {
     /// The queues of the workers are full.
     #[error("the hub is busy, try again")]
     Busy,
+    /// The server of the database is lost: nothing was done.
+    #[error("the hub cannot reach its database, try again later")]
+    Unavailable,
     /// The disk is full: calls that add data are refused.
     #[error("the hub's disk is full, try again later")]
     DiskFull,

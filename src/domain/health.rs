@@ -12,6 +12,7 @@ use crate::ports::files::Trouble;
 use crate::ports::router::StorageState;
 
 const NO_ANSWER: &str = "the database does not answer";
+const LOST: &str = "the database server of store.url does not answer; the hub connects again by itself";
 const NO_ROOM: &str = "less than server.free_bytes_min is free on the disk; free space on it";
 const NOT_WRITING: &str = "the thread that writes the sessions has ended";
 
@@ -92,6 +93,8 @@ impl Hub {
             Some(at) if self.clock.now().saturating_sub(at) > age_max => {
                 Health { store: PartState::Failed("the hub cannot check itself"), is_alive: false, ..last.health }
             }
+            // Since that check.
+            _ if self.store.is_lost() => Health { store: PartState::Failed(LOST), ..last.health },
             _ => last.health,
         }
     }
@@ -148,6 +151,11 @@ impl Hub {
     }
 
     async fn check_store(&self) -> PartState {
+        if self.store.is_lost() {
+            return PartState::Failed(LOST);
+        }
+        // A restart of the hub does not mend a server: the hub is alive all the same.
+        let silent = PartState::Failed(if self.store.is_on_server() { LOST } else { NO_ANSWER });
         match tokio::time::timeout(self.check_timeout(), self.store.ping()).await {
             Ok(Ok(())) if self.store.has_stopped() => {
                 PartState::Failed("the database's engine has stopped; the hub reopens it once the disk has free space")
@@ -155,9 +163,9 @@ impl Hub {
             Ok(Ok(())) => PartState::Ok,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the database failed its check");
-                PartState::Failed(NO_ANSWER)
+                silent
             }
-            Err(_) => PartState::Failed(NO_ANSWER),
+            Err(_) => silent,
         }
     }
 

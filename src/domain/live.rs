@@ -28,14 +28,15 @@ fn is_counted(name: &str) -> bool {
 pub type UnreadEvent = (Event, Option<u64>);
 
 impl Hub {
-    /// Checks the rate of connections from an address. Errors: `RateLimited`.
+    /// Checks the rate of connections from an address. Errors: `RateLimited`, `Unavailable`.
     pub fn may_connect(&self, peer: IpAddr) -> Result<(), DomainError> {
+        self.check_store_answers()?;
         self.rates.connects.spend(&peer.into())
     }
 
     /// As [`Self::may_connect`], for a client that names a user, toy or device. If too many connections under that name
     /// were refused lately, this one is refused, and does not count for the address: the others there have its
-    /// connections to themselves. Errors: `RateLimited`.
+    /// connections to themselves. Errors: `RateLimited`, `Unavailable`.
     pub fn may_connect_as(&self, peer: IpAddr, name: &str) -> Result<(), DomainError> {
         if is_counted(name) {
             self.rates.refused_connects.check(&(peer.into(), name.to_owned()))?;

@@ -16,6 +16,7 @@ mod doctor;
 pub mod erasure;
 pub mod error;
 pub mod export;
+pub mod fencing;
 mod fleet;
 mod friends;
 mod gauges;
@@ -278,6 +279,10 @@ impl Hub {
             return Err(DomainError::internal(error));
         }
         self.store.close().await?;
+        if self.store.is_lost() {
+            tracing::warn!("the database server is lost: this stop is not recorded as clean");
+            return Ok(());
+        }
         self.folder.note_stop(counts?, now, flushed_writes).map_err(DomainError::internal)
     }
 
@@ -313,7 +318,8 @@ impl From<StoreError> for DomainError {
     fn from(error: StoreError) -> Self {
         let refusal = match error {
             StoreError::Refused(refusal) => refusal,
-            StoreError::Closed | StoreError::Changing => return Self::Busy,
+            StoreError::Lost => return Self::Unavailable,
+            StoreError::Closed | StoreError::Busy | StoreError::Changing => return Self::Busy,
             error if error.is_conflict() => return Self::Busy,
             error => return Self::internal(error),
         };

@@ -22,7 +22,9 @@ use crate::ports::reply::{BuiltIn, ChatEndpoint, ChatSettings, ReplyEngine, With
 use crate::ports::router::{Disk, DiskError, DiskLimits, Overflow, Router, RouterLimits};
 use crate::ports::space::{Space, is_disk_full};
 use crate::ports::speech::{PiperSettings, RecogniserSettings, Speaker, SpeakerSettings};
-use crate::ports::store::{Location, Store, StoreError, StoreSettings, check_files, damage, is_open};
+use crate::ports::store::{
+    Location, Server, Store, StoreError, StoreSettings, UserLevel, check_files, damage, is_open,
+};
 
 /// Why a hub does not start: one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +74,7 @@ pub async fn open_hub(config: &Arc<Config>, progress: &Progress) -> Result<Arc<H
             return Err(StartError::part(fault));
         }
     };
-    store.prepare(&id, progress).await.map_err(|error| store_fault(config, &error))?;
+    let id = store.prepare(&id, progress).await.map_err(|error| store_fault(config, &error))?;
     // After the store, whose lock prevents a second hub from emptying the spool of the first.
     let files = open_files(config, &store, &id).await?;
     let space = Space::open(&config.server.data_dir, config.server.free_bytes_min)
@@ -212,9 +214,7 @@ fn store_fault(config: &Config, error: &StoreError) -> StartError {
                            'toyhub restore'";
             StartError::Part(format!("{}: {why}; {way_out}", path.display()))
         }
-        url => StartError::Setting(format!(
-            "store.url: {url}: {error}; check that the address is right and the server runs"
-        )),
+        url => StartError::Setting(format!("store.url: {url}: {error}")),
     }
 }
 
@@ -322,11 +322,17 @@ pub fn store_settings(config: &Config) -> StoreSettings {
             memtable_bytes: store.memtable_bytes,
         },
         "memory" => Location::Memory,
-        url => Location::Server {
+        url => Location::Server(Server {
             url: url.to_owned(),
             username: store.username.clone(),
             password: Secret::new(store.password.reveal().to_owned()),
-        },
+            level: match store.user_level {
+                config::UserLevel::Root => UserLevel::Root,
+                config::UserLevel::Namespace => UserLevel::Namespace,
+                config::UserLevel::Database => UserLevel::Database,
+            },
+            answer_timeout: seconds(store.answer_timeout_s),
+        }),
     };
     StoreSettings {
         place,

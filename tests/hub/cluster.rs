@@ -5,6 +5,7 @@
 //! let [a, b] = hubs(&store, &[]).await;
 //! ```
 
+mod fencing;
 mod store_server;
 
 use serde_json::json;

@@ -113,8 +113,9 @@ async fn dispatch(
         }
         // A client of the API that sends a call to the path of a page has the wrong path.
         (Endpoint::Document(_) | Endpoint::Asset, _) => fail(dialect, RequestFault::NoSuchPath),
+        // A client of a socket reads the status only.
         (Endpoint::Socket(socket), Method::GET) => sockets::open(edge, client, socket, request)
-            .unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of)),
+            .unwrap_or_else(|failure| reply::render_failure(dialect, &failure, status::of_file)),
         (Endpoint::Post(route), Method::POST) => devices::post(edge, client, route, request)
             .await
             .unwrap_or_else(|failure| render_to_device(dialect, &failure)),

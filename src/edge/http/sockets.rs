@@ -65,6 +65,8 @@ pub(super) fn open(
     route: &SocketRoute,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Failure> {
+    // Before the upgrade: a load balancer reads the status.
+    edge.hub.check_store_answers()?;
     let headers = request.headers();
     let accept = accept_key(&request).ok_or(RequestFault::NotAWebSocket)?;
     // A browser sends cookies and reaches local networks from any page; the origin names the page.

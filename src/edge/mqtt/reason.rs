@@ -71,6 +71,7 @@ impl End {
                 CloseReason::SlowConsumer | CloseReason::TooManyConnections => 0x97,
                 CloseReason::Revoked => 0x98,
                 CloseReason::ShuttingDown => 0x8b,
+                CloseReason::Unavailable => 0x89,
             },
         };
         Some(code)
@@ -193,7 +194,7 @@ impl Kind {
             DomainError::Full(_) | DomainError::StoredFull { .. } | DomainError::DiskFull => Self::Quota,
             DomainError::RateLimited { .. } => Self::Rate,
             DomainError::Busy | DomainError::OutcomeUnknown(_) => Self::Busy,
-            DomainError::Internal(_) => Self::Fault,
+            DomainError::Internal(_) | DomainError::Unavailable => Self::Fault,
         }
     }
 

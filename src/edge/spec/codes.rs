@@ -24,7 +24,7 @@ macro_rules! every {
 }
 
 /// One of each error of the hub.
-fn errors() -> [DomainError; 38] {
+fn errors() -> [DomainError; 39] {
     use DomainError::*;
     every! { DomainError:
         WrongCredentials => WrongCredentials,
@@ -60,6 +60,7 @@ fn errors() -> [DomainError; 38] {
         StreamTooOld { .. } => StreamTooOld { current: 1200 },
         OutcomeUnknown(_) => OutcomeUnknown("…".into()),
         Busy => Busy,
+        Unavailable => Unavailable,
         DiskFull => DiskFull,
         Forbidden => Forbidden,
         NotFromHere(_) => NotFromHere("making an account"),

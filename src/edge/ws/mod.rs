@@ -105,6 +105,7 @@ impl From<CloseReason> for CloseCause {
     fn from(reason: CloseReason) -> Self {
         match reason {
             CloseReason::ShuttingDown => Self::ShuttingDown,
+            CloseReason::Unavailable => Self::Fault,
             CloseReason::SlowConsumer => Self::TooSlow,
             CloseReason::TooManyConnections | CloseReason::TakenOver => Self::TooMuch,
             CloseReason::Revoked => Self::Revoked,
@@ -136,6 +137,7 @@ impl From<DomainError> for End {
                 CloseCause::NoToken
             }
             DomainError::RateLimited { .. } | DomainError::Full(_) | DomainError::Busy => CloseCause::TooMuch,
+            DomainError::Unavailable => CloseCause::Fault,
             error => {
                 tracing::error!(?error, "app socket");
                 CloseCause::Fault

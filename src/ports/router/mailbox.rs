@@ -35,6 +35,8 @@ pub enum CloseReason {
     Revoked,
     /// The hub stops.
     ShuttingDown,
+    /// The hub cannot serve it now: it has lost its database.
+    Unavailable,
     /// The party has too many connections.
     TooManyConnections,
 }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use surrealdb::Surreal;
 use surrealdb::engine::any::Any;
 use surrealdb::engine::local::Db;
-use surrealdb::opt::auth::Root;
 use surrealdb_cnf::ConfigMap;
 use surrealdb_core::kvs::Datastore;
 use surrealdb_core::options::EngineOptions;
 
+use super::server::Connection;
 use super::{Location, StoreError, StoreSettings, folder};
 use crate::ports::progress::{Counter, Progress, Unit};
 
@@ -26,9 +26,11 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 pub(super) enum Engine {
     /// SurrealKV in this process. It is opened by its own builder, as the address alone cannot set its caches.
     Embedded { database: Surreal<Db>, datastore: Arc<Datastore> },
-    /// Memory or a server, by address.
-    Addressed(Surreal<Any>),
-    /// None while it is being reopened.
+    /// In the memory of this process.
+    Memory(Surreal<Any>),
+    /// A server.
+    Server(Connection),
+    /// None while it is being reopened, or while the server is lost.
     Closed,
 }
 
@@ -60,21 +62,19 @@ pub(super) async fn open_engine(settings: &StoreSettings, progress: &Progress) -
             })?;
             engine
         }
-        Location::Memory => Engine::Addressed(surrealdb::engine::any::connect("mem://").await?),
-        Location::Server { url, username, password } => {
-            let database = surrealdb::engine::any::connect(url).await?;
-            database.signin(Root { username: username.clone(), password: password.reveal().to_owned() }).await?;
-            Engine::Addressed(database)
+        Location::Memory => Engine::Memory(surrealdb::engine::any::connect("mem://").await?),
+        Location::Server(server) => {
+            Engine::Server(Connection::open(server, &settings.namespace, &settings.database).await?)
         }
     };
     match &engine {
         Engine::Embedded { database, .. } => {
             database.use_ns(&settings.namespace).use_db(&settings.database).await?;
         }
-        Engine::Addressed(database) => {
+        Engine::Memory(database) => {
             database.use_ns(&settings.namespace).use_db(&settings.database).await?;
         }
-        Engine::Closed => {}
+        Engine::Server(_) | Engine::Closed => {}
     }
     Ok(engine)
 }

@@ -36,7 +36,7 @@ impl Store {
     /// of a process.
     pub async fn counts(&self) -> Result<Counts, StoreError> {
         let mut reply = self
-            .run(
+            .run_slowly(
                 "RETURN {
                     users: count(SELECT VALUE id FROM user),
                     toys: count(SELECT VALUE id FROM toy),

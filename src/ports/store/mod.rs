@@ -31,6 +31,7 @@ mod reminders;
 mod requests;
 mod rest;
 mod retention;
+mod server;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -41,7 +42,7 @@ mod turns;
 mod unread;
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -52,6 +53,8 @@ use crate::model::HubId;
 use crate::ports::metrics::METRICS;
 use crate::ports::progress::{Progress, Unit};
 use engine::{Engine, end, open_engine};
+use recovery::Contact;
+use server::Connection;
 
 pub use accounts::{PartyAt, StoredUser};
 pub use backup::schema_version;
@@ -67,6 +70,7 @@ pub use places::ProvenPlace;
 pub use receipts::{Delivered, ReadMessages};
 pub use requests::{Befriended, Consent, NewFriendRequest};
 pub use rest::RestingToy;
+pub use server::{Server, UserLevel};
 pub use streams::Missed;
 #[cfg(test)]
 pub(crate) use tests::Fault;
@@ -95,7 +99,7 @@ pub struct StoreSettings {
     pub namespace: String,
     /// The database in the namespace.
     pub database: String,
-    /// The timeout of a query.
+    /// The timeout of a query in this process.
     pub query_timeout: Duration,
     /// Events that are kept of each user's stream.
     pub stream_events_max: usize,
@@ -116,14 +120,7 @@ pub enum Location {
     /// In the memory of this process; lost at its end.
     Memory,
     /// On a SurrealDB server.
-    Server {
-        /// `ws://…` or `wss://…`
-        url: String,
-        /// A root user.
-        username: String,
-        /// Its password.
-        password: crate::model::Secret,
-    },
+    Server(Server),
 }
 
 /// Why a call of the store failed.
@@ -144,6 +141,12 @@ pub enum StoreError {
     /// The engine is being reopened.
     #[error("the database is being reopened")]
     Closed,
+    /// The server has not answered lately: the request was not sent.
+    #[error("the database server is lost")]
+    Lost,
+    /// Too many transactions wait for the server.
+    #[error("too many transactions wait for the database server")]
+    Busy,
     /// The database has not answered in time; it may complete the query all the same.
     #[error("the database has not answered in {0:?}")]
     NoAnswer(Duration),
@@ -188,9 +191,14 @@ impl StoreError {
     /// occurred during the commit, or instead of its answer.
     pub fn has_changed_nothing(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::Undone(_) | Self::Open(_) | Self::Closed | Self::Changing | Self::Newer { .. } => {
-                true
-            }
+            Self::Refused(_)
+            | Self::Undone(_)
+            | Self::Open(_)
+            | Self::Closed
+            | Self::Lost
+            | Self::Busy
+            | Self::Changing
+            | Self::Newer { .. } => true,
             // The results of a transaction are read after its commit.
             Self::Corrupt(_) | Self::NoAnswer(_) | Self::Copy(_) | Self::CopyFile(_) => false,
             Self::Database(error) => {
@@ -290,6 +298,9 @@ pub struct Store {
     engine: RwLock<Arc<Engine>>,
     settings: StoreSettings,
     has_stopped: AtomicBool,
+    contact: Contact,
+    /// The hub of this database, once it is prepared.
+    hub: OnceLock<HubId>,
     /// Events that are kept of each user's stream.
     stream_events_max: i64,
     turns: turns::Turns,
@@ -324,24 +335,31 @@ impl Store {
             engine: RwLock::new(Arc::new(engine)),
             settings: settings.clone(),
             has_stopped: AtomicBool::new(false),
+            contact: Contact::default(),
+            hub: OnceLock::new(),
             stream_events_max: i64::try_from(settings.stream_events_max).unwrap_or(i64::MAX),
             turns: turns::Turns::default(),
             reads: joined::Reads::default(),
             era: RwLock::default(),
-            answer_timeout: match settings.place {
+            answer_timeout: match &settings.place {
                 Location::Folder { .. } => None,
-                Location::Memory | Location::Server { .. } => Some(settings.query_timeout),
+                Location::Memory => Some(settings.query_timeout),
+                Location::Server(server) => Some(server.answer_timeout),
             },
             #[cfg(test)]
             fault: std::sync::Mutex::default(),
         }
     }
 
-    /// Migrates the schema, and records the hub that the database belongs to.
-    pub async fn prepare(&self, hub: &HubId, progress: &Progress) -> Result<(), StoreError> {
+    /// Migrates the schema, and records the hub that the database belongs to. Returns that hub: another hub over the
+    /// same server may have started first.
+    pub async fn prepare(&self, hub: &HubId, progress: &Progress) -> Result<HubId, StoreError> {
         self.apply_schema(progress).await?;
-        self.run("UPSERT meta:identity SET hub = $hub", vars! { hub: hub.as_str() }).await?;
-        Ok(())
+        let recorded = "UPSERT ONLY meta:identity SET hub = hub ?? $hub RETURN VALUE hub";
+        let mut reply = self.run(recorded, vars! { hub: hub.as_str() }).await?;
+        let hub: HubId = stored(&reply.optional::<String>(0)?.unwrap_or_default())?;
+        let _ = self.hub.set(hub.clone());
+        Ok(hub)
     }
 
     /// Closes the engine. After this the folder can be opened again.
@@ -370,13 +388,13 @@ impl Store {
             let counter =
                 (found > 0).then(|| progress.begin("migrating the tables", Some(tables.len() as u64), Unit::Items));
             for table in tables {
-                self.run(table, Variables::new()).await?;
+                self.run_slowly(table, Variables::new()).await?;
                 if let Some(counter) = &counter {
                     counter.add(1);
                 }
             }
             if found == 1 {
-                self.run(FROM_VERSION_1, Variables::new()).await?;
+                self.run_slowly(FROM_VERSION_1, Variables::new()).await?;
             }
             if (1..11).contains(&found) {
                 self.note_looks().await?;
@@ -412,20 +430,44 @@ impl Store {
         }
     }
 
+    /// As [`Self::run`], for a start or stop, which may read whole tables: a server has more time for it.
+    async fn run_slowly(&self, sql: &'static str, variables: Variables) -> Result<Results, StoreError> {
+        let limit = self.answer_timeout.map(|limit| limit.max(self.settings.query_timeout));
+        let mut attempts = Attempts::default();
+        loop {
+            match self.run_within(limit, sql, variables.clone()).await {
+                Err(error) if attempts.may_repeat(&error) => attempts.pause().await,
+                result => return result,
+            }
+        }
+    }
+
     async fn run_once(&self, sql: &'static str, variables: Variables) -> Result<Results, StoreError> {
+        self.run_within(self.answer_timeout, sql, variables).await
+    }
+
+    async fn run_within(
+        &self,
+        limit: Option<Duration>,
+        sql: &'static str,
+        variables: Variables,
+    ) -> Result<Results, StoreError> {
         let _era = self.era();
         let engine = self.engine();
         let query = async {
             match &*engine {
                 Engine::Embedded { database, .. } => Ok(database.query(sql).bind(variables).await),
-                Engine::Addressed(database) => Ok(database.query(sql).bind(variables).await),
-                Engine::Closed => Err(StoreError::Closed),
+                Engine::Memory(database) | Engine::Server(Connection { database, .. }) => {
+                    Ok(database.query(sql).bind(variables).await)
+                }
+                Engine::Closed => Err(self.closed()),
             }
         };
         let start = Instant::now();
-        let results = self.answered(query).await?.inspect_err(|error| self.note(error))?;
+        let results =
+            self.answered_within(limit, &engine, query).await?.inspect_err(|error| self.note(&engine, error))?;
         METRICS.store_statement.since(start);
-        self.reply(results)
+        self.reply(&engine, results)
     }
 
     /// Held by a query for as long as it reads.
@@ -441,16 +483,34 @@ impl Store {
         }
     }
 
-    /// Awaits the database, up to the timeout.
-    async fn answered<T>(&self, question: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        match self.answer_timeout {
-            Some(limit) => tokio::time::timeout(limit, question).await.map_err(|_| StoreError::NoAnswer(limit))?,
-            None => question.await,
+    /// Awaits the database, up to the timeout. A server that does not answer in time is lost.
+    async fn answered<T>(
+        &self,
+        engine: &Arc<Engine>,
+        question: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.answered_within(self.answer_timeout, engine, question).await
+    }
+
+    async fn answered_within<T>(
+        &self,
+        limit: Option<Duration>,
+        engine: &Arc<Engine>,
+        question: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let Some(limit) = limit else { return question.await };
+        match tokio::time::timeout(limit, question).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let error = StoreError::NoAnswer(limit);
+                self.lose(engine, &error);
+                Err(error)
+            }
         }
     }
 
     /// The results of a query, unless a statement has failed.
-    fn reply(&self, mut results: IndexedResults) -> Result<Results, StoreError> {
+    fn reply(&self, engine: &Arc<Engine>, mut results: IndexedResults) -> Result<Results, StoreError> {
         let errors = results.take_errors();
         if errors.is_empty() {
             return Ok(Results(results));
@@ -461,7 +521,7 @@ impl Store {
             return Err(StoreError::Refused(refusal));
         }
         let mut errors: Vec<_> = errors.into_values().collect();
-        errors.iter().for_each(|error| self.note(error));
+        errors.iter().for_each(|error| self.note(engine, error));
         let first = errors
             .iter()
             .position(is_conflict)

@@ -346,7 +346,8 @@ async fn a_stopped_engine_is_reopened_with_all_its_data() {
     let folder = tempfile::tempdir().unwrap();
     let store = in_folder(folder.path(), 1000).await;
     let mia = user(&store).await;
-    store.note(&DatabaseError::internal("Transaction outcome unknown: Database stopped: IO error".into()));
+    let stopped = DatabaseError::internal("Transaction outcome unknown: Database stopped: IO error".into());
+    store.note(&store.engine(), &stopped);
     assert!(store.has_stopped());
     store.reopen().await.unwrap();
     assert!(!store.has_stopped());
@@ -365,7 +366,7 @@ async fn a_failed_reopening_is_tried_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = in_folder(folder.path(), 1000).await;
     let mia = user(&store).await;
-    store.note(&DatabaseError::internal("Database stopped".into()));
+    store.note(&store.engine(), &DatabaseError::internal("Database stopped".into()));
     let (manifest, aside) = (folder.path().join("db/manifest"), folder.path().join("aside"));
     let engine = store.engine();
     end(&engine).await.unwrap();

@@ -21,10 +21,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use surrealdb::Surreal;
 use surrealdb::engine::any::Any;
 use surrealdb::engine::local::Db;
 use surrealdb::method::Transaction as Begun;
 use surrealdb::types::{Array, Range, RecordId, SurrealValue, Value, Variables};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::engine::Engine;
 use super::{Attempts, Results, Store, StoreError};
@@ -33,6 +35,9 @@ use crate::ports::metrics::METRICS;
 /// A transaction that is not committed yet.
 pub(super) struct Transaction<'s> {
     store: &'s Store,
+    engine: Arc<Engine>,
+    /// Its place among those of the server.
+    place: Option<Arc<OwnedSemaphorePermit>>,
     begun: Arc<Handle>,
     _era: Arc<()>,
     #[cfg(test)]
@@ -94,16 +99,32 @@ impl Store {
 
     async fn begin(&self) -> Result<Transaction<'_>, StoreError> {
         let (engine, era) = (self.engine(), self.era());
-        let begun = self.answered(async {
+        let place = match &*engine {
+            Engine::Server(connection) => Some(Arc::new(connection.place(self.answer_timeout).await?)),
+            _ => None,
+        };
+        if place.is_some() && !Arc::ptr_eq(&self.engine(), &engine) {
+            // It was lost meanwhile.
+            return Err(self.closed());
+        }
+        let begun = self.answered(&engine, async {
             match &*engine {
                 Engine::Embedded { database, .. } => Ok(Handle::Embedded(database.clone().begin().await?)),
-                Engine::Addressed(database) => Ok(Handle::Addressed(database.clone().begin().await?)),
-                Engine::Closed => Err(StoreError::Closed),
+                Engine::Memory(database) => Ok(Handle::Addressed(database.clone().begin().await?)),
+                Engine::Server(connection) => Ok(Handle::Addressed(connection.session().begin().await?)),
+                Engine::Closed => Err(self.closed()),
+            }
+        });
+        let begun = begun.await.inspect_err(|error| {
+            if let StoreError::Database(error) = error {
+                self.note(&engine, error);
             }
         });
         Ok(Transaction {
             store: self,
-            begun: Arc::new(begun.await.map_err(undone)?),
+            engine: Arc::clone(&engine),
+            place,
+            begun: Arc::new(begun.map_err(undone)?),
             _era: era,
             #[cfg(test)]
             fault: Arc::default(),
@@ -127,10 +148,10 @@ impl Transaction<'_> {
             }
         };
         let start = Instant::now();
-        let results = self.store.answered(async { Ok(query.await) }).await?;
+        let results = self.store.answered(&self.engine, async { Ok(query.await) }).await?;
         METRICS.store_statement.since(start);
-        let results = results.inspect_err(|error| self.store.note(error)).map_err(StoreError::Undone)?;
-        self.store.reply(results).map_err(undone)
+        let results = results.inspect_err(|error| self.store.note(&self.engine, error)).map_err(StoreError::Undone)?;
+        self.store.reply(&self.engine, results).map_err(undone)
     }
 
     /// Runs `sql`, which returns at most one row.
@@ -159,6 +180,8 @@ impl Transaction<'_> {
     fn share(&self) -> Self {
         Self {
             store: self.store,
+            engine: Arc::clone(&self.engine),
+            place: self.place.clone(),
             begun: Arc::clone(&self.begun),
             _era: Arc::clone(&self._era),
             #[cfg(test)]
@@ -167,19 +190,19 @@ impl Transaction<'_> {
     }
 
     async fn commit(self) -> Result<(), StoreError> {
-        let store = self.store;
+        let (store, engine) = (self.store, self.engine);
         // The closure has ended, and dropped its reference.
         let begun = Arc::into_inner(self.begun).ok_or(StoreError::Closed)?;
         let committed = async {
             match begun {
                 Handle::Embedded(begun) => begun.commit().await.map(drop),
-                Handle::Addressed(begun) => begun.commit().await.map(drop),
+                Handle::Addressed(begun) => begun.commit().await.map(|session| keep(&engine, session)),
             }
         };
         let start = Instant::now();
-        let committed = store.answered(async { Ok(committed.await) }).await?;
+        let committed = store.answered(&engine, async { Ok(committed.await) }).await?;
         METRICS.store_commit.since(start);
-        committed.inspect_err(|error| store.note(error))?;
+        committed.inspect_err(|error| store.note(&engine, error))?;
         #[cfg(test)]
         if self.fault.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(StoreError::NoAnswer(std::time::Duration::ZERO));
@@ -189,16 +212,24 @@ impl Transaction<'_> {
 
     /// Rolls back. If that fails, nothing is committed either.
     async fn cancel(self) {
+        let engine = self.engine;
         let Some(begun) = Arc::into_inner(self.begun) else { return };
         let cancelled = async {
             match begun {
                 Handle::Embedded(begun) => begun.cancel().await.map(drop),
-                Handle::Addressed(begun) => begun.cancel().await.map(drop),
+                Handle::Addressed(begun) => begun.cancel().await.map(|session| keep(&engine, session)),
             }
         };
-        if let Ok(Err(error)) = self.store.answered(async { Ok(cancelled.await) }).await {
+        if let Ok(Err(error)) = self.store.answered(&engine, async { Ok(cancelled.await) }).await {
             tracing::debug!(%error, "a transaction could not be rolled back cleanly");
         }
+    }
+}
+
+/// Keeps the session of a transaction that has ended, if a new one would have to sign in.
+fn keep(engine: &Engine, session: Surreal<Any>) {
+    if let Engine::Server(connection) = engine {
+        connection.keep(session);
     }
 }
 

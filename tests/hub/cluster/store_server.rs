@@ -1,6 +1,6 @@
 //! A SurrealDB server as a process that tests can stop, kill and pause.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -102,6 +102,11 @@ impl StoreServer {
         assert!(Command::new("kill").args(["-s", name, &id]).status().await.unwrap().success());
     }
 
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
     /// Its address as `store.url`.
     pub fn url(&self) -> String {
         format!("ws://127.0.0.1:{}", self.port)
@@ -109,11 +114,18 @@ impl StoreServer {
 
     /// The settings of a hub over it, as its root user.
     pub fn settings(&self) -> Vec<(&'static str, &'static str)> {
-        vec![
-            ("TOYHUB_STORE__URL", self.url().leak()),
-            ("TOYHUB_STORE__USERNAME", USERNAME),
-            ("TOYHUB_STORE__PASSWORD", PASSWORD),
-        ]
+        let url: &'static str = self.url().leak();
+        vec![("TOYHUB_STORE__URL", url), ("TOYHUB_STORE__USERNAME", USERNAME), ("TOYHUB_STORE__PASSWORD", PASSWORD)]
+    }
+
+    /// Imports an export into the database of the hubs.
+    pub async fn import(&self, export: Vec<u8>) {
+        let request = self.client.post(format!("http://127.0.0.1:{}/import", self.port)).body(export);
+        let request = request.basic_auth(USERNAME, Some(PASSWORD)).timeout(Duration::from_secs(60));
+        let request = request.header("surreal-ns", "toyhub").header("surreal-db", "toyhub");
+        let answer = request.header("accept", "application/json").send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success() && !text.contains("\"ERR\""), "{status}: {text}");
     }
 
     /// Executes SurrealQL as the root user, in the database of the hubs; the results of the statements.

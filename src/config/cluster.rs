@@ -1,0 +1,12 @@
+//! `[cluster]`
+
+use super::settings::settings;
+
+settings! {
+    /// Several hubs behind one address. See docs/cluster.md.
+    pub struct Cluster {
+        /// Seconds after which a hub whose SurrealDB server is lost closes the connections of its clients, so that a load
+        /// balancer moves them to another hub. It accepts no new ones from the first failed request on.
+        store_lost_close_s: u64 = 30;
+    }
+}

@@ -1,0 +1,175 @@
+//! The connection to a SurrealDB server.
+//!
+//! Its client library repeats a lost connection by itself and for ever, and sends requests then that were made before.
+//! So its tasks run on a runtime of their own, which ends with the connection: a request that its caller has given up is
+//! never sent later. A connection that was given up is replaced by a new one, with a new sign-in.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use surrealdb::Surreal;
+use surrealdb::engine::any::Any;
+use surrealdb::opt::auth;
+use surrealdb::types::{AuthError, Error as DatabaseError, ErrorDetails, NotAllowedError, NotFoundError};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::{Attempts, StoreError};
+use crate::model::Secret;
+
+/// Requests that wait to be sent; beyond that, their callers wait.
+const REQUESTS_MAX: usize = 1024;
+/// Open transactions, each in a session of its own. Each session signs in once, with a hash of the password at the server,
+/// which accepts 64 transactions on a connection.
+const TRANSACTIONS_MAX: usize = 16;
+
+/// A SurrealDB server, and the user of it.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `ws://…`
+    pub url: String,
+    /// The user.
+    pub username: String,
+    /// Its password.
+    pub password: Secret,
+    /// Where the user is defined.
+    pub level: UserLevel,
+    /// The timeout of each answer.
+    pub answer_timeout: Duration,
+}
+
+/// Where a user of the server is defined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserLevel {
+    /// For the whole server.
+    Root,
+    /// In the namespace.
+    Namespace,
+    /// In the database.
+    Database,
+}
+
+/// A connection with a session in the database.
+pub(super) struct Connection {
+    pub(super) database: Surreal<Any>,
+    /// Sessions without a transaction. A new one has to sign in, for which the server hashes the password once more.
+    idle: Mutex<Vec<Surreal<Any>>>,
+    transactions: Arc<Semaphore>,
+    _tasks: Tasks,
+}
+
+/// The runtime of the connection's tasks.
+struct Tasks(Option<Runtime>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // It may be dropped by a task of another runtime, which must not block.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Connection {
+    /// Connects, signs in and selects the database. Errors: `Open`, which states what is wrong.
+    pub(super) async fn open(server: &Server, namespace: &str, database: &str) -> Result<Self, StoreError> {
+        let limit = server.answer_timeout;
+        let opened = timeout(limit, Self::open_slowly(server, namespace, database)).await;
+        opened.unwrap_or_else(|_| {
+            let why = format!("the server has not answered in {} s (store.answer_timeout_s)", limit.as_secs());
+            Err(StoreError::Open(why))
+        })
+    }
+
+    async fn open_slowly(server: &Server, namespace: &str, database: &str) -> Result<Self, StoreError> {
+        let failed = |error: std::io::Error| StoreError::Open(error.to_string());
+        let builder = Builder::new_multi_thread().worker_threads(1).thread_name("store").enable_all().build();
+        let tasks = Tasks(Some(builder.map_err(failed)?));
+        let url = server.url.clone();
+        let connecting = async move { surrealdb::engine::any::connect(url).with_capacity(REQUESTS_MAX).await };
+        let connected = match &tasks.0 {
+            Some(runtime) => runtime.spawn(connecting).await,
+            None => return Err(StoreError::Closed),
+        };
+        let connected = connected.map_err(|error| StoreError::Open(error.to_string()))?;
+        let connection = connected.map_err(|error| {
+            StoreError::Open(format!("no SurrealDB server can be reached there ({error}); is it running?"))
+        })?;
+        sign_in(&connection, server, namespace, database).await?;
+        let mut attempts = Attempts::default();
+        while let Err(error) = connection.use_ns(namespace).use_db(database).await {
+            let error = StoreError::Database(error);
+            // Another hub may be making the database at this moment.
+            if !attempts.may_repeat(&error) {
+                return Err(StoreError::Open(format!(
+                    "the server refuses namespace {namespace:?} with database {database:?} (store.namespace, \
+                     store.database): {error}"
+                )));
+            }
+            attempts.pause().await;
+        }
+        let transactions = Arc::new(Semaphore::new(TRANSACTIONS_MAX));
+        Ok(Self { database: connection, idle: Mutex::default(), transactions, _tasks: tasks })
+    }
+
+    /// Waits until another transaction may be opened, at most for `limit`. Errors: `Busy`.
+    pub(super) async fn place(&self, limit: Option<Duration>) -> Result<OwnedSemaphorePermit, StoreError> {
+        let place = Arc::clone(&self.transactions).acquire_owned();
+        let place = timeout(limit.unwrap_or(Duration::MAX), place).await;
+        place.ok().and_then(Result::ok).ok_or(StoreError::Busy)
+    }
+
+    /// A session for a transaction.
+    pub(super) fn session(&self) -> Surreal<Any> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.unwrap_or_else(|| self.database.clone())
+    }
+
+    /// Keeps the session of a transaction that has ended, for the next one.
+    pub(super) fn keep(&self, session: Surreal<Any>) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        // No more than there were transactions at once.
+        idle.push(session);
+    }
+}
+
+async fn sign_in(
+    connection: &Surreal<Any>,
+    server: &Server,
+    namespace: &str,
+    database: &str,
+) -> Result<(), StoreError> {
+    let (username, password) = (server.username.clone(), server.password.reveal().to_owned());
+    let who = match server.level {
+        UserLevel::Root => format!("the root user {username:?}"),
+        UserLevel::Namespace => format!("user {username:?} of namespace {namespace:?}"),
+        UserLevel::Database => format!("user {username:?} of database {database:?} in namespace {namespace:?}"),
+    };
+    let (namespace, database) = (namespace.to_owned(), database.to_owned());
+    let signed_in = match server.level {
+        UserLevel::Root => connection.signin(auth::Root { username, password }).await,
+        UserLevel::Namespace => connection.signin(auth::Namespace { namespace, username, password }).await,
+        UserLevel::Database => connection.signin(auth::Database { namespace, database, username, password }).await,
+    };
+    match signed_in {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_connection() => Err(StoreError::Database(error)),
+        Err(error) => Err(StoreError::Open(format!(
+            "the server refuses {who} or the password (store.username, store.password, store.user_level): {error}"
+        ))),
+    }
+}
+
+/// Whether an error states that the connection or its sign-in is lost: only a new one can go on.
+pub(super) fn is_loss(error: &DatabaseError) -> bool {
+    match error.details() {
+        ErrorDetails::Connection(_) => true,
+        ErrorDetails::NotAllowed(Some(NotAllowedError::Auth(why))) => {
+            matches!(why, AuthError::TokenExpired | AuthError::SessionExpired)
+        }
+        // A session of the client that could not be signed in again.
+        ErrorDetails::NotFound(Some(NotFoundError::Session { .. })) => true,
+        _ => false,
+    }
+}
