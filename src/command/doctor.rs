@@ -16,7 +16,7 @@ use crate::ports::data_folder::{self, Mended};
 use crate::ports::router::{self, Repaired};
 use crate::ports::speech::Recogniser;
 use crate::ports::speech::languages::{self, Language};
-use crate::ports::store::is_open;
+use crate::ports::store::{Store, is_open};
 use crate::server;
 use crate::service::Failure;
 
@@ -62,7 +62,7 @@ async fn examine(config: Config, repair: bool) -> Result<Left, Failure> {
     if repair && !is_running(&config).await {
         mend_folder(&config).await?;
     }
-    if config.store.url == "embedded" && !config.server.database_dir().exists() {
+    if config.store.url == "embedded" && !config.server.database_dir().exists() && !is_running(&config).await {
         // A used folder is not treated as an empty one.
         server::examine_folder(&config).await.map_err(|fault| Failure::Faults(fault.to_string()))?;
         print(format_args!("none     data: nothing is stored in {}", config.server.data_dir.display()))?;
@@ -167,6 +167,11 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
         None => print("ok       access: calls without a token need a place, or are refused")?,
     }
     report("data folder", free_space(&config.server.data_dir))?;
+    if config.store.is_on_server() {
+        let found = Store::round_trip(&server::store_settings(config)).await;
+        let url = &config.store.url;
+        report("store", found.map(|times| format!("{url}: {times}")).map_err(|why| format!("{url}: {why}")))?;
+    }
     match server::bucket(config) {
         Ok(None) => {}
         Ok(Some(bucket)) => {

@@ -99,7 +99,7 @@ pub(crate) async fn world_on(config: Config, disk: Disk) -> World {
         max_parallel: 1,
     };
     let chunks = ChunkLimits { uploads_max: 1, chunks_max: 1, bytes_max: 1, of_party: Usage { chunks: 1, bytes: 1 } };
-    let parts = Parts { database: None, sessions: None, files: Some(folder.path().join("files")) };
+    let parts = Parts { database: None, server: None, sessions: None, files: Some(folder.path().join("files")) };
     let engine = Inspection { is_open: |_| false, check: |_, _| Ok(0) };
     let data = DataFolder::examine(folder.path(), parts, engine).unwrap();
     let store = Store::open(&settings).await.unwrap();

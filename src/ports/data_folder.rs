@@ -31,6 +31,8 @@ const FORMAT: u32 = 1;
 pub struct Parts {
     /// The folder of the embedded database; none for a database server or one in memory.
     pub database: Option<PathBuf>,
+    /// The address of the database server, if the database is on one.
+    pub server: Option<String>,
     /// The file of sessions and retained messages; none if they are in memory.
     pub sessions: Option<PathBuf>,
     /// The folder of sounds and pictures; none if they are in a bucket.
@@ -45,6 +47,9 @@ struct HubFile {
     hub: HubId,
     created: Datetime,
     program: String,
+    /// The address of the database server, if the database is on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
     state: State,
     /// The last start without a clean stop before it, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -167,6 +172,30 @@ pub enum DataFault {
         /// The progress at the last clean stop.
         expected: u64,
     },
+    /// The hub of this folder has its database on a server, and the settings have an embedded one.
+    #[error(
+        "{}: the database of this hub is on the server {server}; set store.url to it, with store.username and \
+         store.password, in broker.toml or as TOYHUB_STORE__URL and so on, as for 'toyhub serve'", .path.display()
+    )]
+    OnServer {
+        /// The data folder.
+        path: PathBuf,
+        /// The address of the server.
+        server: String,
+    },
+    /// The database of the server is empty, and the folder has been used.
+    #[error(
+        "the database on {server} is new and empty, but {} is the data folder of hub {expected}; check store.url, \
+         store.namespace and store.database, or set a new server.data_dir", .path.display()
+    )]
+    EmptyServer {
+        /// The data folder.
+        path: PathBuf,
+        /// The address of the server.
+        server: String,
+        /// The identity of the folder.
+        expected: HubId,
+    },
     /// The folder was written by a newer program.
     #[error("{}: the data folder has format {found}, this program knows {FORMAT}; start the newer program", .path.display())]
     Newer {
@@ -203,6 +232,11 @@ impl DataFolder {
             return Err(DataFault::InUse(path.to_owned()));
         }
         let known = HubFile::read(path)?;
+        if let Some(server) = known.as_ref().and_then(|known| known.server.clone())
+            && parts.database.is_some()
+        {
+            return Err(DataFault::OnServer { path: path.to_owned(), server });
+        }
         let is_new = match &known {
             Some(known) => known.state == State::New,
             None => !parts.any_in_use(),
@@ -301,6 +335,10 @@ impl DataFolder {
     /// Compares the identity in the opened database with the folder's. If one of them has none, it takes that of the
     /// other. Returns the identity that the database has to store.
     pub fn settle(&self, in_database: Option<HubId>) -> Result<HubId, DataFault> {
+        if let (Some(server), Some(hub), None, false) = (&self.parts.server, self.hub(), &in_database, self.is_new) {
+            let (path, server) = (self.path.clone(), server.clone());
+            return Err(DataFault::EmptyServer { path, server, expected: hub.clone() });
+        }
         if self.parts.database.is_none() {
             // The database of a server may be shared; one in memory is always new.
             return Ok(in_database.or_else(|| self.hub().cloned()).unwrap_or_else(HubId::random));
@@ -329,9 +367,12 @@ impl DataFolder {
 
     /// Writes `hub.toml` for a folder whose parts are all open.
     pub fn confirm(&mut self, hub: HubId, now: Timestamp) -> Result<(), DataFault> {
-        let mut known = self.known.clone().unwrap_or_else(|| HubFile::new(hub, now, State::Running));
+        let mut known = self.known.clone().unwrap_or_else(|| HubFile::new(hub.clone(), now, State::Running));
+        // That of the database on a server, which may be older than this folder.
+        known.hub = hub;
         env!("CARGO_PKG_VERSION").clone_into(&mut known.program);
         known.state = State::Running;
+        known.server.clone_from(&self.parts.server);
         if !self.ended_cleanly {
             // Rounded up: files of this second may be from before the start.
             known.recovered_at_unix_s = Some(now.max(0.0).ceil() as u64);
@@ -378,7 +419,17 @@ impl HubFile {
     fn new(hub: HubId, now: Timestamp, state: State) -> Self {
         let program = env!("CARGO_PKG_VERSION").to_owned();
         let created = datetime(now);
-        Self { format: FORMAT, hub, created, program, state, recovered_at_unix_s: None, last_stop: None, clock: None }
+        Self {
+            format: FORMAT,
+            hub,
+            created,
+            program,
+            server: None,
+            state,
+            recovered_at_unix_s: None,
+            last_stop: None,
+            clock: None,
+        }
     }
 
     /// Reads `hub.toml` of a data folder, if it exists.

@@ -142,6 +142,7 @@ pub fn folder_parts(config: &Config) -> Parts {
     let in_memory = config.store.url == "memory";
     Parts {
         database: (config.store.url == "embedded").then(|| config.server.database_dir()),
+        server: config.store.is_on_server().then(|| config.store.url.clone()),
         sessions: (!in_memory).then(|| config.server.sessions_file()),
         files: (!config.files.is_bucket()).then(|| config.server.files_dir()),
     }

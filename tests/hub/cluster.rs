@@ -6,6 +6,7 @@
 //! ```
 
 mod fencing;
+mod store;
 mod store_server;
 
 use serde_json::json;

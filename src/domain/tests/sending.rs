@@ -243,7 +243,7 @@ impl World {
     fn crash(&mut self, now: Timestamp) {
         for _ in 0..2 {
             let path = self._folder.path();
-            let parts = Parts { database: None, sessions: None, files: Some(path.join("files")) };
+            let parts = Parts { database: None, server: None, sessions: None, files: Some(path.join("files")) };
             let engine = Inspection { is_open: |_| false, check: |_, _| Ok(0) };
             let mut data = DataFolder::examine(path, parts, engine).unwrap();
             data.note_start(now).unwrap();

@@ -5,6 +5,7 @@ const NOW: Timestamp = 1_795_000_000.0;
 fn parts(folder: &Path) -> Parts {
     Parts {
         database: Some(folder.join("db")),
+        server: None,
         sessions: Some(folder.join("sessions.redb")),
         files: Some(folder.join("files")),
     }
@@ -149,4 +150,28 @@ fn optional_parts_are_created_again_unless_the_database_is_missing() {
     std::fs::remove_dir_all(folder.path().join("db")).unwrap();
     assert_eq!(mend(), None);
     assert!(matches!(examine(folder.path(), 7), Err(DataFault::Missing { .. })));
+}
+
+#[test]
+fn a_database_on_a_server_is_known_by_its_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let on_server = || Parts { database: None, server: Some("ws://store:8000".into()), ..parts(path) };
+    let mut data = DataFolder::examine(path, on_server(), ENGINE).unwrap();
+    data.note_start(NOW).unwrap();
+    let of_database = HubId::random();
+    let hub = data.settle(Some(of_database.clone())).unwrap();
+    assert_eq!(hub, of_database, "another hub has made it");
+    std::fs::write(path.join("sessions.redb"), "s").unwrap();
+    std::fs::create_dir(path.join("files")).unwrap();
+    data.confirm(hub, NOW).unwrap();
+    assert_eq!(data.hub(), Some(&of_database));
+
+    let again = DataFolder::examine(path, on_server(), ENGINE).unwrap();
+    assert_eq!(again.settle(Some(of_database.clone())).unwrap(), of_database);
+    let empty = again.settle(None).unwrap_err().to_string();
+    assert!(empty.contains("ws://store:8000 is new and empty") && empty.contains("store.namespace"), "{empty}");
+    let other = DataFolder::examine(path, parts(path), ENGINE).unwrap_err().to_string();
+    assert!(other.contains("on the server ws://store:8000; set store.url"), "{other}");
+    assert!(!path.join("db").exists());
 }

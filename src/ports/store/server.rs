@@ -5,7 +5,7 @@
 //! never sent later. A connection that was given up is replaced by a new one, with a new sign-in.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use surrealdb::Surreal;
 use surrealdb::engine::any::Any;
@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::{Attempts, StoreError};
+use super::{Attempts, Store, StoreError, StoreSettings};
 use crate::model::Secret;
 
 /// Requests that wait to be sent; beyond that, their callers wait.
@@ -158,6 +158,27 @@ async fn sign_in(
         Err(error) => Err(StoreError::Open(format!(
             "the server refuses {who} or the password (store.username, store.password, store.user_level): {error}"
         ))),
+    }
+}
+
+impl Store {
+    /// Connects to a server, signs in, writes and reads, and measures the times. An empty database is left so.
+    pub async fn round_trip(settings: &StoreSettings) -> Result<String, StoreError> {
+        let start = Instant::now();
+        let store = Self::open(settings).await?;
+        let connected_ms = start.elapsed().as_millis();
+        if store.hub().await?.is_none() {
+            return Ok(format!(
+                "signed in after {connected_ms} ms; the database is empty, the first start prepares it"
+            ));
+        }
+        let start = Instant::now();
+        store.try_write().await?;
+        let written_ms = start.elapsed().as_millis();
+        let start = Instant::now();
+        store.ping().await?;
+        let read_ms = start.elapsed().as_millis();
+        Ok(format!("signed in after {connected_ms} ms, written in {written_ms} ms, read in {read_ms} ms"))
     }
 }
 
