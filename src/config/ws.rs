@@ -26,7 +26,8 @@ settings! {
         requests_per_second: u32 = 20;
         /// Seconds until a ticket, with which a web page opens its socket, expires.
         ticket_ttl_s: u64 = 30;
-        /// Unused tickets of all users and toys. One user or toy has at most connections_per_user_max.
+        /// Unused tickets of all users and toys; not counted if the database is on a server. One user or toy has at most
+        /// connections_per_user_max.
         tickets_max: usize = 10_000;
         /// Seconds for which the hub remembers which unread messages /login or /auto_login has counted for a legacy
         /// page: its socket /app/<id> does not send them again. 0 remembers none.

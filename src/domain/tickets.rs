@@ -1,7 +1,10 @@
 //! Tickets, with which a web page opens its socket: it cannot set a header, and a token must not be part of an address.
 //!
-//! A ticket is random, can be used once, and expires after seconds, so it is kept in memory only, as a hash. It stands
-//! for the token that it was issued for: if that one is revoked or expires meanwhile, the ticket is invalid.
+//! A ticket is random, can be used once, and expires after seconds. It stands for the token that it was issued for: if
+//! that one is revoked or expires meanwhile, the ticket is invalid.
+//!
+//! With an embedded database, the hub keeps the hashes of its tickets in memory only: each ticket would cost two commits
+//! that wait for the disk. Hubs over one server keep them in its database, so that each accepts those of the others.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -13,6 +16,9 @@ use super::login::Admitted;
 use super::{Hub, clock};
 use crate::config;
 use crate::model::{Party, Secret, Timestamp};
+use crate::ports::store::NewTicket;
+
+const TICKET: &str = "ticket, use one or wait a moment";
 
 /// The unused tickets.
 pub(super) struct Tickets {
@@ -76,7 +82,7 @@ impl Tickets {
         waiting.forget_expired(clock::age_of(now));
         let of_party = waiting.of_party.get(&party).copied().unwrap_or(0);
         if of_party >= self.per_party_max || waiting.by_number.len() >= self.max {
-            return Err(DomainError::Full("ticket, use one or wait a moment"));
+            return Err(DomainError::Full(TICKET));
         }
         let secret = Secret::random();
         let number = waiting.issued;
@@ -105,13 +111,25 @@ impl Hub {
     /// `Unauthorized`, `RateLimited`, `Full`.
     pub async fn issue_ticket(&self, token: &Secret, peer: IpAddr, now: Timestamp) -> Result<Secret, DomainError> {
         let login = self.authenticate_token(token, peer, now).await?;
-        self.tickets.issue(login.party, hash_of(token), now)
+        if !self.store.is_on_server() {
+            return self.tickets.issue(login.party, hash_of(token), now);
+        }
+        let (secret, now) = (Secret::random(), clock::age_of(now));
+        let (party, token_hash, good_until) = (login.party, hash_of(token), now + self.tickets.ttl_s);
+        let new = NewTicket { hash: hash_of(&secret), party, token_hash, good_until };
+        match self.store.add_ticket(new, self.tickets.per_party_max, now).await? {
+            true => Ok(secret),
+            false => Err(DomainError::Full(TICKET)),
+        }
     }
 
     /// The login of a ticket: that of the token that it was issued for. Errors: `Unauthorized`, `RateLimited`.
     pub async fn redeem_ticket(&self, ticket: &Secret, peer: IpAddr, now: Timestamp) -> Result<Admitted, DomainError> {
         self.rates.failed_logins_of_address.check(&peer.into())?;
-        let token_hash = self.tickets.take(ticket, now);
+        let token_hash = match self.store.is_on_server() {
+            true => self.store.take_ticket(&hash_of(ticket), clock::age_of(now)).await?,
+            false => self.tickets.take(ticket, now),
+        };
         self.log_in(token_hash, peer, now).await
     }
 }

@@ -8,6 +8,7 @@
 mod fencing;
 mod store;
 mod store_server;
+mod tickets;
 
 use serde_json::json;
 

@@ -222,6 +222,7 @@ impl Store {
                 DELETE block WHERE owner = $party OR other = $party;
                 DELETE guardian WHERE user = $party OR toy = $party;
                 DELETE approval:[$party, '']..[$party, 'z'];
+                DELETE ticket WHERE party = $party;
                 DELETE invite WHERE issuer = $party OR toy = $party OR claimed_by = $party;
                 RETURN NONE;
             }",

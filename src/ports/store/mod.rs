@@ -35,6 +35,7 @@ mod server;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod toy_voices;
 mod toys;
 mod transaction;
@@ -74,6 +75,7 @@ pub use server::{Server, UserLevel};
 pub use streams::Missed;
 #[cfg(test)]
 pub(crate) use tests::Fault;
+pub use tickets::NewTicket;
 pub use toys::{NewToy, StoredDevice};
 pub use unread::{BatchMark, BatchUndo, UnreadMessage};
 
@@ -81,7 +83,7 @@ const SCHEMA: &str = include_str!("schema.surql");
 /// How long an import may take.
 const IMPORT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Raised with every change of `schema.surql`.
-const SCHEMA_VERSION: i64 = 15;
+const SCHEMA_VERSION: i64 = 16;
 /// The migration of a database of version 1. Like `schema.surql` it can be repeated, as an interrupted start begins
 /// again.
 const FROM_VERSION_1: &str = "UPDATE friend SET delivered_seq = read_seq WHERE delivered_seq = NONE";

@@ -15,6 +15,7 @@ fn selects() -> Vec<String> {
         include_str!("../requests.rs"),
         include_str!("../rest.rs"),
         include_str!("../streams.rs"),
+        include_str!("../tickets.rs"),
         include_str!("../toys.rs"),
         include_str!("../unread.rs"),
         include_str!("../schema.surql"),
