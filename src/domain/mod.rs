@@ -45,6 +45,7 @@ pub mod reminders;
 mod requests;
 pub mod rest;
 mod retention;
+pub mod shared_rules;
 mod sounds;
 mod stored;
 mod streams;

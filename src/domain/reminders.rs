@@ -68,6 +68,18 @@ impl Reminders {
         self.toys().entry(toy).or_default().push(Entry { due, id, rung: None });
     }
 
+    /// Replaces the reminders of a toy by those of the store.
+    pub(super) fn replace(&self, toy: ToyId, found: &[Reminder]) {
+        let mut toys = self.toys();
+        let known = toys.remove(&toy).unwrap_or_default();
+        let rung = |id: &ReminderId| known.iter().find(|entry| entry.id == *id).and_then(|entry| entry.rung);
+        let entries = found.iter().map(|new| Entry { due: new.due, id: new.id.clone(), rung: rung(&new.id) });
+        let entries: Vec<Entry> = entries.collect();
+        if !entries.is_empty() {
+            toys.insert(toy, entries);
+        }
+    }
+
     fn due_of(&self, toy: &ToyId, id: &ReminderId) -> Option<Timestamp> {
         self.toys().get(toy)?.iter().find(|entry| entry.id == *id).map(|entry| entry.due)
     }

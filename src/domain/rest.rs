@@ -117,6 +117,21 @@ impl Resting {
         self.rules.insert(toy, Rules { quiet, minutes, awake_until });
     }
 
+    /// Replaces the rules of a toy by those of the store. The time that it has played does not become less.
+    pub(super) fn replace(&self, found: RestingToy) {
+        let toy = found.toy.clone();
+        let known = self.rules.get(&toy).and_then(|rules| rules.minutes.as_ref().map(|minutes| minutes.played));
+        self.add(found);
+        self.rules.remove_if_mut(&toy, |_, rules| {
+            if let (Some(minutes), Some(known)) = (&mut rules.minutes, known)
+                && (known.day, known.seconds) > (minutes.played.day, minutes.played.seconds)
+            {
+                minutes.played = known;
+            }
+            rules.quiet.is_none() && rules.minutes.is_none()
+        });
+    }
+
     /// Changes the rules of a toy. This ends the effect of an urgent message.
     fn change(&self, toy: &ToyId, change: impl FnOnce(&mut Rules)) {
         let mut rules = self.rules.entry(toy.clone()).or_default();

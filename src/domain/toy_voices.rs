@@ -22,7 +22,7 @@ impl ToyVoices {
         self.0.get(toy).map(|voice| voice.clone()).unwrap_or_default()
     }
 
-    fn set(&self, toy: ToyId, voice: ToyVoice) {
+    pub(super) fn set(&self, toy: ToyId, voice: ToyVoice) {
         if voice == ToyVoice::default() {
             self.0.remove(&toy);
         } else {

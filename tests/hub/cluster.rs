@@ -6,6 +6,7 @@
 //! ```
 
 mod fencing;
+mod rules;
 mod store;
 mod store_server;
 mod tickets;

@@ -63,7 +63,7 @@ impl Store {
             now: now, key: key(toy, reminder.due, &reminder.id), row: ReminderRow::of(toy, reminder),
         };
         let sql = "{
-            LET $found = (UPDATE $id SET reminded_at = $now RETURN VALUE id);
+            LET $found = (UPDATE $id SET reminded_at = $now, ruled_at = time::unix(time::now()) RETURN VALUE id);
             LET $kept = array::len((SELECT VALUE uid FROM reminder:[$toy, $first]..[$toy, $last] LIMIT $max));
             IF array::len($found) = 1 AND $kept < $max {
                 CREATE $key CONTENT $row RETURN NONE;

@@ -62,8 +62,8 @@ impl Store {
             id: record("toy", toy.as_str()), from: hours.map(|hours| i64::from(hours.from.number())),
             until: hours.map(|hours| i64::from(hours.until.number())), zone: hours.map(|hours| hours.zone.clone()),
         };
-        let sql = "UPDATE $id SET quiet_from = $from, quiet_until = $until, time_zone = $zone, awake_until = NONE
-            RETURN NONE";
+        let sql = "UPDATE $id SET quiet_from = $from, quiet_until = $until, time_zone = $zone, awake_until = NONE,
+            ruled_at = time::unix(time::now()) RETURN NONE";
         self.run(sql, variables).await.map(drop)
     }
 
@@ -73,7 +73,8 @@ impl Store {
             id: record("toy", toy.as_str()), minutes: daily.map(|daily| i64::from(daily.minutes)),
             zone: daily.map(|daily| daily.zone.clone()),
         };
-        let sql = "UPDATE $id SET minutes_max = $minutes, minutes_zone = $zone, awake_until = NONE RETURN NONE";
+        let sql = "UPDATE $id SET minutes_max = $minutes, minutes_zone = $zone, awake_until = NONE,
+            ruled_at = time::unix(time::now()) RETURN NONE";
         self.run(sql, variables).await.map(drop)
     }
 
@@ -91,7 +92,8 @@ impl Store {
     /// Suspends the rest of a toy until a time.
     pub async fn keep_awake(&self, toy: &ToyId, until: Timestamp) -> Result<(), StoreError> {
         let id = record("toy", toy.as_str());
-        self.run("UPDATE $id SET awake_until = $until RETURN NONE", vars! { id: id, until: until }).await.map(drop)
+        let sql = "UPDATE $id SET awake_until = $until, ruled_at = time::unix(time::now()) RETURN NONE";
+        self.run(sql, vars! { id: id, until: until }).await.map(drop)
     }
 
     /// All toys with quiet hours or daily minutes. It scans all toys, once in the life of a process.
@@ -104,6 +106,26 @@ impl Store {
             )
             .await?;
         reply.rows::<RestRow>(0)?.into_iter().map(RestRow::into_toy).collect()
+    }
+
+    /// The toys whose rules, voice or reminders were changed in the last seconds, by the clock of the database.
+    pub async fn toys_changed_within(&self, seconds: u64) -> Result<Vec<ToyId>, StoreError> {
+        let sql = "{
+            LET $since = time::unix(time::now()) - $seconds;
+            RETURN (SELECT VALUE record::id(id) FROM toy WHERE ruled_at > $since);
+        }";
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        let mut reply = self.run(sql, vars! { seconds: seconds }).await?;
+        reply.rows::<String>(0)?.iter().map(|toy| stored(toy)).collect()
+    }
+
+    /// The quiet hours and daily minutes of a toy; none if it was erased.
+    pub async fn rules_of(&self, toy: &ToyId) -> Result<Option<RestingToy>, StoreError> {
+        let sql =
+            "SELECT record::id(id) AS uid, quiet_from, quiet_until, time_zone, minutes_max, minutes_zone, played_day,
+            played_s, awake_until FROM ONLY $id";
+        let mut reply = self.run(sql, vars! { id: record("toy", toy.as_str()) }).await?;
+        reply.optional::<RestRow>(0)?.map(RestRow::into_toy).transpose()
     }
 
     /// Sets whether a toy plays only approved content.

@@ -34,7 +34,7 @@ impl Store {
         self.run(
             "{
                 UPSERT $used SET name = $name, speed = $speed;
-                UPDATE $id SET voice = $name, voice_speed = $speed;
+                UPDATE $id SET voice = $name, voice_speed = $speed, ruled_at = time::unix(time::now());
                 RETURN NONE;
             }",
             vars! { id: record("toy", toy.as_str()), used: used, name: voice.name.clone(), speed: speed },
@@ -50,6 +50,16 @@ impl Store {
         rows.into_iter()
             .map(|row| Ok((stored(&row.uid)?, voice_of(row.voice, row.voice_speed.unwrap_or_default())?)))
             .collect()
+    }
+
+    /// The voice of a toy.
+    pub async fn toy_voice(&self, toy: &ToyId) -> Result<ToyVoice, StoreError> {
+        let sql = "SELECT record::id(id) AS uid, voice, voice_speed FROM ONLY $id";
+        let row = self.run(sql, vars! { id: record("toy", toy.as_str()) }).await?.optional::<VoiceRow>(0)?;
+        match row {
+            Some(VoiceRow { voice, voice_speed: Some(speed), .. }) => voice_of(voice, speed),
+            _ => Ok(ToyVoice::default()),
+        }
     }
 
     /// All voices that toys have or had.
