@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, seconds};
-use crate::domain::{Hub, Progress, erasure, fencing, housekeeping, push, reminders, rest, shared_rules};
+use crate::domain::{Hub, Progress, erasure, fencing, housekeeping, live_logins, push, reminders, rest, shared_rules};
 use crate::edge::http::{self, Claimed, OtherRoutes, PostRoute, SocketRoute, SoundRoute};
 use crate::edge::line::{Connect, LoggedIn};
 use crate::edge::tasks::Tasks;
@@ -326,6 +326,13 @@ impl Server {
             let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
             async move {
                 reminders::run(hub, wire::now, shutdown).await;
+                Ok(())
+            }
+        });
+        edges.spawn({
+            let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
+            async move {
+                live_logins::run(hub, wire::now, shutdown).await;
                 Ok(())
             }
         });

@@ -11,5 +11,8 @@ settings! {
         /// Seconds between two looks for quiet hours, daily minutes, voices and reminders of toys that were changed at
         /// another hub over the same SurrealDB server.
         rules_interval_s: u64 = 10;
+        /// Seconds between two looks whether the logins of the connected clients are still valid: another hub over the
+        /// same SurrealDB server may have revoked them.
+        logins_interval_s: u64 = 60;
     }
 }

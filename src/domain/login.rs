@@ -37,13 +37,13 @@ pub struct Admitted {
 
 /// The credential of a client.
 #[derive(Debug, Clone)]
-enum Proof {
+pub(super) enum Proof {
     /// None: a conformance test.
     Guest,
     /// The token of this hash, or a ticket for it.
     Token(String),
-    /// The key of its device, and the secret or a token.
-    Device(DeviceKey, Secret),
+    /// The key of its device, and the hash of the secret or of a token.
+    Device(DeviceKey, String),
     /// Its id, and a token if `[auth] mode` requires one at this address.
     Id(PartyId, Option<Secret>, Origin),
 }
@@ -102,7 +102,7 @@ impl Hub {
     ) -> Result<Admitted, DomainError> {
         self.rates.failed_logins_of_address.check(&peer.into())?;
         let admitted = match (DeviceKey::parse_lenient(username), username.parse::<UserId>()) {
-            (Ok(key), _) => self.prove(Proof::Device(key, password), now).await?,
+            (Ok(key), _) => self.prove(Proof::Device(key, hash_of(&password)), now).await?,
             (_, Ok(user)) => {
                 let admitted = self.prove(Proof::Token(hash_of(&password)), now).await?;
                 admitted.filter(|admitted| admitted.party == Party::User(user))
@@ -140,11 +140,11 @@ impl Hub {
     }
 
     /// Checks a proof, and returns its login.
-    async fn login_of(&self, proof: &Proof, now: Timestamp) -> Result<Option<Login>, DomainError> {
+    pub(super) async fn login_of(&self, proof: &Proof, now: Timestamp) -> Result<Option<Login>, DomainError> {
         match proof {
             Proof::Guest => Ok(Some(Login { party: guest(), expires_at: Timestamp::INFINITY })),
             Proof::Token(hash) => Ok(self.store.login(hash, now).await?),
-            Proof::Device(key, secret) => self.toy_of_device(key, secret, now).await,
+            Proof::Device(key, hash) => self.toy_of_device(key, hash, now).await,
             Proof::Id(id, token, from) => match self.authorize_until(id, token.as_ref(), *from, now).await {
                 Ok(login) => Ok(Some(login)),
                 Err(DomainError::Unauthorized | DomainError::UnknownParty | DomainError::Erased) => Ok(None),
@@ -165,6 +165,9 @@ impl Hub {
         if self.revocations.load(Ordering::SeqCst) != admitted.revocations && !matches!(admitted.proof, Proof::Guest) {
             let login = self.login_of(&admitted.proof, admitted.proven_at).await?;
             login.filter(|login| login.party == admitted.party).ok_or(DomainError::Unauthorized)?;
+        }
+        if self.store.is_on_server() {
+            self.live_logins.add(&mailbox, &admitted.proof);
         }
         Ok(mailbox)
     }

@@ -28,6 +28,7 @@ pub mod housekeeping;
 mod kept_words;
 mod links;
 pub mod live;
+pub mod live_logins;
 pub mod login;
 mod moving_in;
 mod names;
@@ -119,6 +120,7 @@ use export::Exports;
 use handover::Handovers;
 use health::LastCheck;
 use links::Links;
+use live_logins::LiveLogins;
 use operator::Operators;
 use push::Pushes;
 use rates::Rates;
@@ -173,6 +175,7 @@ pub struct Hub {
     assistant: Assistant,
     encode_event: EncodeEvent,
     links: Arc<Links>,
+    live_logins: LiveLogins,
     config: Arc<Config>,
     rates: Rates,
     clock: MonotonicClock,
@@ -259,6 +262,7 @@ impl Hub {
             assistant: Assistant::new(replies, &config.speech),
             encode_event,
             links,
+            live_logins: LiveLogins::default(),
             config,
             last_check: Mutex::default(),
             secret,

@@ -234,7 +234,7 @@ impl Hub {
         let Some(toy) = toy else { return Ok(self.refused_opening(Opened::Unbound, from)) };
         let party = Party::Toy(toy.id.clone());
         let login = match proof {
-            Some(proof) => self.proven(&party, &secret_hash, proof, now).await?,
+            Some(proof) => self.proven(&party, &secret_hash, &hash_of(proof), now).await?,
             None => None,
         };
         if let Some(login) = login {

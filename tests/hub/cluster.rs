@@ -6,6 +6,7 @@
 //! ```
 
 mod fencing;
+mod revoked;
 mod rules;
 mod store;
 mod store_server;

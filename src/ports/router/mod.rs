@@ -392,6 +392,18 @@ impl Router {
         }
     }
 
+    /// Whether a party has this live connection.
+    pub fn is_connected(&self, party: &Party, id: ConnectionId) -> bool {
+        self.presence.get(party).is_some_and(|connections| connections.iter().any(|queue| queue.id() == id))
+    }
+
+    /// Closes one live connection of `party`.
+    pub fn close_connection(&self, party: &Party, id: ConnectionId, reason: CloseReason) {
+        if let Some(connections) = self.presence.get(party) {
+            connections.iter().filter(|queue| queue.id() == id).for_each(|queue| queue.close(reason));
+        }
+    }
+
     /// Closes every connection.
     pub fn close_all(&self, reason: CloseReason) {
         for connections in &self.presence {
