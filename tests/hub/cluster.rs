@@ -5,6 +5,7 @@
 //! let [a, b] = hubs(&store, &[]).await;
 //! ```
 
+mod bucket;
 mod fencing;
 mod revoked;
 mod rules;

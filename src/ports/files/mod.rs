@@ -10,7 +10,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -39,6 +39,9 @@ pub const LOST: &str = "lost";
 
 /// The folder of notes, each of the files of a command that has not finished.
 const UNFINISHED: &str = "unfinished";
+
+/// Longer than any command runs.
+const COMMAND_MAX: Duration = Duration::from_secs(3600);
 
 /// The kinds of stored files, each with a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,9 +239,14 @@ impl Files {
         self.call(self.objects.delete(&note.location)).await
     }
 
-    /// The notes of commands that have not finished.
+    /// The notes of commands that have not finished. In a bucket, only those that are an hour old: another hub may
+    /// execute the others now.
     pub async fn unfinished(&self) -> Result<Vec<Unfinished>, FilesError> {
-        let listed: Vec<ObjectMeta> = self.all(UNFINISHED).try_collect().await?;
+        let mut listed: Vec<ObjectMeta> = self.all(UNFINISHED).try_collect().await?;
+        if self.is_bucket() {
+            let latest = SystemTime::now().checked_sub(COMMAND_MAX);
+            listed.retain(|meta| latest.is_some_and(|latest| SystemTime::from(meta.last_modified) < latest));
+        }
         let mut notes = Vec::new();
         for ObjectMeta { location, .. } in listed {
             let lines = self.call(async { self.objects.get(&location).await?.bytes().await }).await?;
