@@ -5,7 +5,9 @@
 //! let [a, b] = hubs(&store, &[]).await;
 //! ```
 
+mod balancer;
 mod bucket;
+mod door;
 mod fencing;
 mod revoked;
 mod rules;
