@@ -43,7 +43,7 @@ pub use auth::{AllowedFrom, Auth, AuthMode};
 pub use backup::Backup;
 pub use chats::Chats;
 pub use chunks::Chunks;
-pub use cluster::Cluster;
+pub use cluster::{BusAddress, Cluster};
 pub use console::Console;
 pub use discovery::Discovery;
 pub use files::Files;
@@ -236,6 +236,7 @@ impl Config {
         .chain(has_no_address)
         .map(str::to_owned)
         .chain(self.net_faults())
+        .chain(self.cluster.faults(self.store.is_on_server(), self.mqtt.packet_max_bytes))
         .collect()
     }
 }
