@@ -1,7 +1,9 @@
 //! Parties: the senders and receivers of messages.
 
 use std::fmt;
+use std::str::FromStr;
 
+use super::Malformed;
 use super::ids::{PartyId, ToyId, UserId};
 use super::names::FileName;
 use super::topics::Topic;
@@ -91,5 +93,16 @@ impl From<ToyId> for Party {
 impl fmt::Display for Party {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind().as_str(), self.id())
+    }
+}
+
+impl FromStr for Party {
+    type Err = Malformed;
+
+    /// As it is displayed: `app/<id>` or `toy/<id>`.
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let (kind, id) = text.split_once('/').ok_or(Malformed("a party is app/<id> or toy/<id>"))?;
+        let kind = [PartyKind::App, PartyKind::Toy].into_iter().find(|known| known.as_str() == kind);
+        Ok(Self::new(kind.ok_or(Malformed("a party is app/<id> or toy/<id>"))?, &id.parse::<PartyId>()?))
     }
 }

@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod audio;
 pub mod backup;
+pub mod bus;
 pub mod certificate;
 pub mod chunks;
 pub mod clock;

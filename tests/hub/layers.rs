@@ -55,6 +55,8 @@ const HOMES: &[(&[&str], &[&str])] = &[
         &["ports/push/mod.rs", "ports/push/encrypt.rs", "ports/push/vapid.rs"],
     ),
     (&["opusic_c"], &["ports/audio/opus.rs"]),
+    (&["rumqttc"], &["ports/bus/mod.rs", "ports/bus/link.rs"]),
+    (&["rmp_serde"], &["ports/bus/notice.rs"]),
     (&["earshot"], &["ports/speech/listen.rs"]),
     (&["aes", "ctr"], &["edge/xiaozhi/udp.rs"]),
     (&["tokio::spawn", "TaskTracker"], &["edge/tasks.rs", "service.rs"]),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, WriteTransaction};
 
 use super::{DiskLimits, Entry, Found, Op, Overflow, SessionId, StoredSession, now};
-use crate::model::{MessageId, Party, PartyId, PartyKind, QoS, Timestamp, Topic};
+use crate::model::{MessageId, Party, QoS, Timestamp, Topic};
 use crate::ports::router::subjects::Subjects;
 use crate::ports::router::{ConnectionId, Payload, Publication, Subscription};
 
@@ -397,7 +397,7 @@ pub(super) fn read(database: &Database) -> Result<(Found, Tallies), redb::Error>
     for row in transaction.open_table(SESSIONS)?.iter()? {
         let (key, row) = row?;
         let (party, client_id, expiry_s, ended_at) = row.value();
-        let Some(party) = party_of(party) else { continue };
+        let Ok(party) = party.parse::<Party>() else { continue };
         let session = StoredSession {
             id: SessionId(key.value()),
             party,
@@ -457,10 +457,4 @@ pub(super) fn read(database: &Database) -> Result<(Found, Tallies), redb::Error>
     let tallies = Tallies { of: tallies, changed: HashSet::new() };
     let hub = transaction.open_table(IDENTITY)?.get(HUB)?.and_then(|hub| hub.value().parse().ok());
     Ok((Found { hub, sessions: sessions.into_values().collect(), retained }, tallies))
-}
-
-fn party_of(text: &str) -> Option<Party> {
-    let (kind, id) = text.split_once('/')?;
-    let kind = [PartyKind::App, PartyKind::Toy].into_iter().find(|known| known.as_str() == kind)?;
-    Some(Party::new(kind, &id.parse::<PartyId>().ok()?))
 }

@@ -1,0 +1,506 @@
+//! The bus: an MQTT broker, or a cluster of brokers, over which the hubs of one database reach each other.
+//!
+//! It carries notices only: what clients sent is in the database before a hub publishes it here. A lost notice costs time
+//! until the next comparison with the database, and never a voice message.
+//!
+//! A worked example: a voice message through hub B to a toy at hub A.
+//!
+//! ```text
+//! hub B   the transaction is committed
+//! hub B   Bus::send(News)  ─▶ outbox ─▶ link ─▶ broker      toyhub/<database>/in/toy/<id>
+//! hub A   link ─▶ Window: new? ─▶ Handler::handle ─▶ Router::publish on toy/<id>/in
+//! hub A   PUBACK, once the sessions that are away have it on disk
+//! hub B   its own copy comes back: the broker works
+//! ```
+//!
+//! All hubs subscribe to the same few filters at QoS 1, and receive everything: a subscription per toy is more than brokers
+//! support. The broker keeps the session of a hub that is away (`clean_session` is false). Nothing is retained there.
+
+mod event_form;
+mod link;
+mod notice;
+mod outbox;
+mod window;
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesOrdered;
+use rumqttc::mqttbytes;
+use rumqttc::mqttbytes::v4::{LastWill, Packet, PubAck, Publish};
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{HubId, Party, Secret};
+use crate::ports::router::Ticket;
+
+pub use notice::{ClientPublication, HubName, Notice};
+
+use link::{Link, LinkError};
+use notice::{Envelope, FILTERS, ROSTER_PAGE, Unreadable};
+use outbox::{Outbox, OutboxLimits};
+use window::{Seen, Window};
+
+/// The pauses between two attempts to connect: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Signs of life that did not come back before the broker counts as one that loses messages.
+const UNHEARD_MAX: u32 = 3;
+/// How long the hello of this hub stays unacknowledged at the broker. Another hub with the same name, which takes the
+/// session over, gets it then.
+const HELLO_STAYS: Duration = Duration::from_millis(500);
+/// How long another hub with the same name is reported after its last message.
+const SAME_NAME_LASTS: Duration = Duration::from_secs(60);
+/// How long the end of the process waits for the broker.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
+/// The address of a broker.
+pub struct BusAddress {
+    /// A name or an IP address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// For an encrypted connection.
+    pub tls: Option<TlsConnector>,
+}
+
+/// The settings of the bus.
+pub struct BusSettings {
+    /// The name of this hub.
+    pub hub: String,
+    /// The identity of the database. Hubs of other databases may use the same broker.
+    pub data: HubId,
+    /// The brokers, at least one. The hub is connected to one of them.
+    pub addresses: Vec<BusAddress>,
+    /// User and password.
+    pub credentials: Option<(String, Secret)>,
+    /// The first level of all topics.
+    pub prefix: String,
+    /// The time in which a connection has to open.
+    pub connect_timeout: Duration,
+    /// The time between two signs of life.
+    pub keep_alive: Duration,
+    /// The maximum size of a packet.
+    pub packet_max_bytes: usize,
+    /// The maximum number of messages that wait.
+    pub queue_messages_max: usize,
+    /// Their maximum size.
+    pub queue_bytes_max: usize,
+    /// The maximum number of messages that the broker has not acknowledged.
+    pub in_flight_max: usize,
+}
+
+/// Whether the bus works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BusState {
+    /// A message of this hub has come back to it.
+    Up,
+    /// It does not work, for this reason.
+    Down(&'static str),
+}
+
+/// The hub, as the bus calls it. The methods do not block.
+pub trait Handler: Sync {
+    /// A message of another hub. It is acknowledged when the ticket is reached.
+    fn handle(&self, from: &HubName, notice: Notice) -> Option<Ticket>;
+    /// The parties that are connected to this hub.
+    fn roster(&self) -> Vec<Party>;
+    /// The hub is on the bus, for the first time or again: it may have missed anything.
+    fn connected(&self);
+    /// The hub is not on the bus any more.
+    fn disconnected(&self);
+    /// Messages of another hub were lost.
+    fn lost(&self);
+    /// Called with each sign of life.
+    fn tick(&self);
+}
+
+/// The connection of this hub to the others.
+pub struct Bus {
+    settings: BusSettings,
+    me: HubName,
+    /// The beginning of all topics.
+    root: String,
+    outbox: Mutex<Outbox>,
+    pushed: Notify,
+    is_joined: AtomicBool,
+    is_roster_due: AtomicBool,
+    status: Mutex<Status>,
+}
+
+struct Status {
+    state: BusState,
+    /// When a message of another hub with this name was received last.
+    same_name_at: Option<Instant>,
+    /// The reason that was logged last.
+    logged: Option<LinkError>,
+}
+
+/// What one connection has seen.
+struct Session {
+    /// Whether the process was connected before.
+    is_first: bool,
+    /// Signs of life without their echo.
+    unheard: u32,
+    /// Whether a message of this hub has come back since the last sign of life.
+    has_echo: bool,
+    acks: FuturesOrdered<Pin<Box<dyn Future<Output = Option<u16>> + Send>>>,
+}
+
+impl Bus {
+    /// A bus that is not connected yet. `epoch` is when the process was started, in milliseconds.
+    pub fn new(settings: BusSettings, epoch: u64) -> Self {
+        let limits = OutboxLimits { messages_max: settings.queue_messages_max, bytes_max: settings.queue_bytes_max };
+        let state = BusState::Down("this hub has not connected to the broker of cluster.bus yet");
+        Self {
+            me: HubName { hub: settings.hub.clone(), epoch },
+            root: format!("{}/{}/", settings.prefix, settings.data),
+            settings,
+            outbox: Mutex::new(Outbox::new(limits)),
+            pushed: Notify::new(),
+            is_joined: AtomicBool::new(false),
+            is_roster_due: AtomicBool::new(false),
+            status: Mutex::new(Status { state, same_name_at: None, logged: None }),
+        }
+    }
+
+    /// Sends a notice to all other hubs. Returns false if there is no room: the other hubs are notified then that they
+    /// miss something.
+    pub fn send(&self, notice: Notice) -> bool {
+        if notice.is_of_connection() && !self.is_joined() {
+            // The next connection begins with the roster.
+            return true;
+        }
+        let is_move = matches!(notice, Notice::Moved { .. });
+        let has_room = self.outbox().push(notice);
+        if is_move && !has_room {
+            self.is_roster_due.store(true, Ordering::SeqCst);
+        }
+        self.pushed.notify_one();
+        has_room
+    }
+
+    /// Whether there is room for another message.
+    pub fn has_room(&self) -> bool {
+        self.outbox().has_room()
+    }
+
+    /// Whether the hub is connected to a broker, and subscribes.
+    pub fn is_joined(&self) -> bool {
+        self.is_joined.load(Ordering::SeqCst)
+    }
+
+    /// Sends the parties of this hub to the others.
+    pub fn send_roster(&self) {
+        self.is_roster_due.store(true, Ordering::SeqCst);
+        self.pushed.notify_one();
+    }
+
+    /// Whether the bus works.
+    pub fn state(&self) -> BusState {
+        let status = self.status();
+        match status.same_name_at {
+            Some(at) if at.elapsed() < SAME_NAME_LASTS => BusState::Down(
+                "another hub of this database has the same cluster.hub; give each hub a name of its own, see the log",
+            ),
+            _ => status.state,
+        }
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stays on the bus until `shutdown`: connects again after each lost connection, to the next address.
+    pub async fn run(&self, handler: &impl Handler, shutdown: &CancellationToken) {
+        let (mut windows, mut pause, mut is_first) = (HashMap::new(), PAUSES.0, true);
+        for address in self.settings.addresses.iter().cycle() {
+            let connection = self.connection(address, handler, &mut windows, &mut is_first, shutdown);
+            let Err(error) = connection.await else { return };
+            if self.is_joined.swap(false, Ordering::SeqCst) {
+                handler.disconnected();
+                pause = PAUSES.0;
+            }
+            if error == LinkError::NotStored {
+                // What comes again is not a repeat.
+                windows.clear();
+            }
+            self.note_lost(address, error);
+            if shutdown.run_until_cancelled(sleep(pause)).await.is_none() {
+                return;
+            }
+            pause = (pause * 2).min(PAUSES.1);
+            if self.status().same_name_at.is_some_and(|at| at.elapsed() < SAME_NAME_LASTS) {
+                // The two take the connection from each other: slowly.
+                pause = PAUSES.1;
+            }
+        }
+    }
+
+    /// Serves one connection. Returns in order at `shutdown` only.
+    async fn connection(
+        &self,
+        address: &BusAddress,
+        handler: &impl Handler,
+        windows: &mut HashMap<String, (u64, Window)>,
+        is_first: &mut bool,
+        shutdown: &CancellationToken,
+    ) -> Result<(), LinkError> {
+        let filters = FILTERS.map(|filter| format!("{}{filter}", self.root));
+        let opening = Link::open(address, &self.settings, &filters, self.will());
+        let Some(opened) = shutdown.run_until_cancelled(opening).await else { return Ok(()) };
+        let mut link = opened?;
+        self.outbox().reset();
+        self.is_joined.store(true, Ordering::SeqCst);
+        self.send(Notice::Hello);
+        self.send_roster();
+        handler.connected();
+        let is_first = std::mem::take(is_first);
+        let mut session = Session { is_first, unheard: 0, has_echo: true, acks: FuturesOrdered::new() };
+        let serving = self.serve(&mut link, handler, windows, &mut session);
+        match shutdown.run_until_cancelled(serving).await {
+            Some(error) => Err(error),
+            None => {
+                self.leave(link, handler).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// The message that the broker publishes when the hub is lost.
+    fn will(&self) -> LastWill {
+        let envelope = Envelope { from: self.me.clone(), number: 0, notice: Notice::Gone };
+        let topic = format!("{}{}", self.root, envelope.notice.topic(&self.me.hub));
+        LastWill { topic, message: envelope.encode().into(), qos: mqttbytes::QoS::AtLeastOnce, retain: false }
+    }
+
+    async fn serve(
+        &self,
+        link: &mut Link,
+        handler: &impl Handler,
+        windows: &mut HashMap<String, (u64, Window)>,
+        session: &mut Session,
+    ) -> LinkError {
+        let mut ticks = interval(self.settings.keep_alive);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if let Err(error) = self.fill(link, handler) {
+                return error;
+            }
+            let step = tokio::select! {
+                packet = link.next() => match packet {
+                    Ok(Some(packet)) => self.take(packet, handler, windows, session),
+                    Ok(None) => Ok(()),
+                    Err(error) => Err(error),
+                },
+                Some(ack) = session.acks.next(), if !session.acks.is_empty() => match ack {
+                    Some(id) => link.send(&Packet::PubAck(PubAck { pkid: id })),
+                    // Unacknowledged, the broker sends it again on the next connection.
+                    None => Err(LinkError::NotStored),
+                },
+                () = self.pushed.notified() => Ok(()),
+                _ = ticks.tick() => self.tick(handler, session),
+            };
+            if let Err(error) = step {
+                return error;
+            }
+        }
+    }
+
+    fn tick(&self, handler: &impl Handler, session: &mut Session) -> Result<(), LinkError> {
+        session.unheard = if std::mem::take(&mut session.has_echo) { 0 } else { session.unheard + 1 };
+        if session.unheard >= UNHEARD_MAX {
+            return Err(LinkError::Loses);
+        }
+        self.send(Notice::Heartbeat);
+        handler.tick();
+        Ok(())
+    }
+
+    /// Gives the link what may be sent now.
+    fn fill(&self, link: &mut Link, handler: &impl Handler) -> Result<(), LinkError> {
+        if self.is_roster_due.swap(false, Ordering::SeqCst) {
+            // Who comes or goes from now on is in a later message.
+            let parties = handler.roster();
+            let count = parties.len().div_ceil(ROSTER_PAGE).max(1);
+            let page = |page: usize| Notice::Roster {
+                is_first: page == 0,
+                is_last: page + 1 == count,
+                parties: parties.iter().skip(page * ROSTER_PAGE).take(ROSTER_PAGE).cloned().collect(),
+            };
+            let pages = (0..count).map(page).collect();
+            self.outbox().insert_next(pages);
+        }
+        while link.has_room() {
+            let mut outbox = self.outbox();
+            let Some(item) = outbox.next(self.settings.in_flight_max) else { return Ok(()) };
+            let Some((number, id)) = item.sent else { return Ok(()) };
+            let envelope = Envelope { from: self.me.clone(), number, notice: item.notice.clone() };
+            let topic = format!("{}{}", self.root, envelope.notice.topic(&self.me.hub));
+            let mut publish = Publish::new(topic, mqttbytes::QoS::AtLeastOnce, envelope.encode());
+            (publish.pkid, publish.dup) = (id, item.again);
+            let packet = Packet::Publish(publish);
+            if packet.size() > self.settings.packet_max_bytes {
+                // It would never fit. The other hubs notice by its number that it is missing.
+                tracing::error!(bytes = packet.size(), "a message does not fit in cluster.packet_max_bytes");
+                outbox.acknowledge(id);
+                continue;
+            }
+            drop(outbox);
+            link.send(&packet)?;
+        }
+        Ok(())
+    }
+
+    fn take(
+        &self,
+        packet: Packet,
+        handler: &impl Handler,
+        windows: &mut HashMap<String, (u64, Window)>,
+        session: &mut Session,
+    ) -> Result<(), LinkError> {
+        match packet {
+            Packet::Publish(publish) => {
+                let (mut is_own_hello, mut ticket) = (false, None);
+                match Envelope::decode(&publish.payload) {
+                    Ok(envelope) => {
+                        is_own_hello = envelope.from == self.me && envelope.notice == Notice::Hello;
+                        ticket = self.receive(envelope, handler, windows, session);
+                    }
+                    Err(fault) => self.note_unreadable(&publish.topic, &fault),
+                }
+                let id = publish.pkid;
+                if publish.qos != mqttbytes::QoS::AtMostOnce {
+                    session.acks.push_back(Box::pin(async move {
+                        if is_own_hello {
+                            sleep(HELLO_STAYS).await;
+                        }
+                        match ticket {
+                            None => Some(id),
+                            Some(mut ticket) => ticket.reached().await.then_some(id),
+                        }
+                    }));
+                }
+            }
+            Packet::PubAck(ack) => self.outbox().acknowledge(ack.pkid),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn receive(
+        &self,
+        envelope: Envelope,
+        handler: &impl Handler,
+        windows: &mut HashMap<String, (u64, Window)>,
+        session: &mut Session,
+    ) -> Option<Ticket> {
+        let Envelope { from, number, notice } = envelope;
+        if from == self.me {
+            session.has_echo = true;
+            self.note_up();
+            return None;
+        }
+        if from.hub == self.me.hub {
+            // What an earlier process of this hub has left behind comes on the first connection.
+            if !session.is_first {
+                self.note_same_name();
+            }
+            return None;
+        }
+        // The last will is in no order with the messages.
+        if number > 0 {
+            let (epoch, window) = windows.entry(from.hub.clone()).or_insert_with(|| (from.epoch, Window::default()));
+            if *epoch != from.epoch {
+                // A smaller one is late, of a process that has ended, or the clock was set back: a process begins with a
+                // hello.
+                if from.epoch < *epoch && notice != Notice::Hello {
+                    return None;
+                }
+                (*epoch, *window) = (from.epoch, Window::default());
+            }
+            match window.note(number) {
+                Seen::Repeated => return None,
+                Seen::New => {}
+                Seen::AfterGap => {
+                    tracing::warn!(
+                        hub = from.hub,
+                        "messages of another hub were lost on the bus, the database has them"
+                    );
+                    handler.lost();
+                    self.send(Notice::RosterRequest);
+                }
+            }
+        }
+        handler.handle(&from, notice)
+    }
+
+    /// Leaves in order, so that the others need not wait for the last will.
+    async fn leave(&self, mut link: Link, handler: &impl Handler) {
+        self.send(Notice::Gone);
+        let leaving = async {
+            loop {
+                self.fill(&mut link, handler)?;
+                if self.outbox().is_empty() {
+                    return Ok::<(), LinkError>(());
+                }
+                if let Some(Packet::PubAck(ack)) = link.next().await? {
+                    self.outbox().acknowledge(ack.pkid);
+                }
+            }
+        };
+        // If this fails, the others get the last will.
+        let _ = timeout(LEAVE_MAX, leaving).await;
+        self.is_joined.store(false, Ordering::SeqCst);
+        link.close(LEAVE_MAX).await;
+    }
+
+    fn note_up(&self) {
+        let mut status = self.status();
+        if status.state != BusState::Up {
+            status.state = BusState::Up;
+            status.logged = None;
+            drop(status);
+            tracing::info!(hub = self.me.hub, "on the bus");
+        }
+    }
+
+    fn note_lost(&self, address: &BusAddress, error: LinkError) {
+        let mut status = self.status();
+        status.state = BusState::Down(error.advice());
+        if status.logged.as_ref() != Some(&error) {
+            let (broker, port) = (&address.host, address.port);
+            tracing::warn!(broker, port, %error, "not on the bus: events of other hubs come late");
+            status.logged = Some(error);
+        }
+    }
+
+    fn note_same_name(&self) {
+        let mut status = self.status();
+        let is_known = status.same_name_at.is_some_and(|at| at.elapsed() < SAME_NAME_LASTS);
+        status.same_name_at = Some(Instant::now());
+        drop(status);
+        if !is_known {
+            tracing::error!(
+                hub = self.me.hub,
+                "another hub of this database has the same cluster.hub: the two take the connection from each other; \
+                 give each hub a name of its own"
+            );
+        }
+    }
+
+    fn note_unreadable(&self, topic: &str, fault: &Unreadable) {
+        // The topic names a party.
+        let kind = topic.strip_prefix(&self.root).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        tracing::warn!(kind, %fault, "a message on the bus is dropped");
+    }
+}

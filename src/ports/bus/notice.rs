@@ -1,0 +1,453 @@
+//! The messages of the bus, their topics and their form.
+//!
+//! A payload is an envelope in MessagePack with named fields: a version, the hub, its process and a number that counts
+//! what this process has sent; and the content. Fields may be added; unknown ones are ignored, and unknown content, of a
+//! newer version, is dropped.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::event_form::EventForm;
+use crate::model::{Event, Malformed, Party, QoS, Timestamp, Topic, ToyId};
+use crate::ports::clock;
+
+/// The version of the envelope.
+const VERSION: u8 = 1;
+/// The maximum number of parties in one message of a roster.
+pub(super) const ROSTER_PAGE: usize = 1000;
+
+/// A process of a hub.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HubName {
+    /// The name of the hub.
+    pub hub: String,
+    /// When the process was started: milliseconds since 1970. A later process has a greater one.
+    pub epoch: u64,
+}
+
+/// A publication of a client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientPublication {
+    /// Its topic.
+    pub topic: Topic,
+    /// Its payload.
+    pub payload: Bytes,
+    /// The publisher's quality of service.
+    pub qos: QoS,
+    /// Whether it is retained.
+    pub retain: bool,
+    /// The properties of MQTT 5.
+    pub properties: Bytes,
+    /// When it expires, as a time for ages.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A message of one hub to all others.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    /// An event of a party, after its commit, with its number in the user's stream.
+    Event {
+        /// The party.
+        party: Party,
+        /// The event.
+        event: Box<Event>,
+        /// Its number.
+        seq: Option<u64>,
+    },
+    /// The connections of a party end, as its logins were revoked.
+    End {
+        /// The party.
+        party: Party,
+        /// Whether the party was erased: its sessions end, too.
+        is_erased: bool,
+    },
+    /// A party has lost the permission for topics: its subscriptions to them end.
+    Lost {
+        /// The party.
+        party: Party,
+        /// Topics, and beginnings of topics, which end with '/'.
+        topics: Vec<String>,
+    },
+    /// Retained messages are deleted.
+    Forget {
+        /// The first two levels of their topics, or a beginning of topics, which ends with '/'.
+        topics: String,
+    },
+    /// Everything that contains one of these ids is to be deleted from the files of each hub.
+    Erase {
+        /// Ids of parties, chats or messages.
+        subjects: Vec<String>,
+    },
+    /// The settings or the reminders of a toy were changed.
+    Settings {
+        /// The toy.
+        toy: ToyId,
+    },
+    /// A publication of a client.
+    Publication(Box<ClientPublication>),
+    /// A process of a hub begins, or is on the bus again: the others send their rosters.
+    Hello,
+    /// A part of the parties that are connected to the hub.
+    Roster {
+        /// Whether it is the first part.
+        is_first: bool,
+        /// Whether it is the last part: all parts together replace what was known.
+        is_last: bool,
+        /// The parties.
+        parties: Vec<Party>,
+    },
+    /// Parties that have connected to the hub, or have left it.
+    Moved {
+        /// The parties, and whether they are connected now; in order.
+        parties: Vec<(Party, bool)>,
+    },
+    /// The others send their rosters, as some of their messages were lost.
+    RosterRequest,
+    /// The hub has lost messages before they could be sent.
+    Dropped,
+    /// A sign of life.
+    Heartbeat,
+    /// The hub is not on the bus any more.
+    Gone,
+}
+
+impl Notice {
+    /// The topic below the prefix.
+    pub(super) fn topic(&self, hub: &str) -> String {
+        match self {
+            Self::Event { party, .. } => format!("in/{party}"),
+            Self::End { party, .. } | Self::Lost { party, .. } => format!("end/{party}"),
+            Self::Publication(publication) => format!("say/{}", publication.topic),
+            Self::Forget { .. }
+            | Self::Erase { .. }
+            | Self::Settings { .. }
+            | Self::Hello
+            | Self::Roster { .. }
+            | Self::Moved { .. }
+            | Self::RosterRequest
+            | Self::Dropped
+            | Self::Heartbeat
+            | Self::Gone => format!("hub/{hub}"),
+        }
+    }
+
+    /// Whether it is out of date once the hub has lost its connection to the broker: the next connection begins with a
+    /// hello and the whole roster.
+    pub(super) fn is_of_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Hello | Self::Roster { .. } | Self::Moved { .. } | Self::RosterRequest | Self::Heartbeat | Self::Gone
+        )
+    }
+
+    /// About how many bytes it needs.
+    pub(super) fn weight(&self) -> usize {
+        const FRAME: usize = 200;
+        FRAME
+            + match self {
+                Self::Event { .. } => 400,
+                Self::Publication(publication) => {
+                    publication.topic.as_str().len() + publication.payload.len() + publication.properties.len()
+                }
+                Self::Roster { parties, .. } => parties.len() * 32,
+                Self::Moved { parties } => parties.len() * 36,
+                Self::Lost { topics: texts, .. } | Self::Erase { subjects: texts } => {
+                    texts.iter().map(String::len).sum()
+                }
+                Self::Forget { topics } => topics.len(),
+                Self::End { .. }
+                | Self::Settings { .. }
+                | Self::Hello
+                | Self::RosterRequest
+                | Self::Dropped
+                | Self::Heartbeat
+                | Self::Gone => 0,
+            }
+    }
+}
+
+/// The filters that a hub subscribes to, below the prefix.
+pub(super) const FILTERS: [&str; 4] = ["in/+/+", "end/+/+", "hub/+", "say/#"];
+
+#[derive(Debug, Serialize, Deserialize)]
+struct EnvelopeForm {
+    v: u8,
+    hub: String,
+    epoch: u64,
+    n: u64,
+    notice: NoticeForm,
+}
+
+/// The members of every version of the envelope.
+#[derive(Debug, Deserialize)]
+struct Head {
+    v: u8,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum NoticeForm {
+    Event { party: String, event: EventForm, seq: Option<u64> },
+    End { party: String, is_erased: bool },
+    Lost { party: String, topics: Vec<String> },
+    Forget { topics: String },
+    Erase { subjects: Vec<String> },
+    Settings { toy: String },
+    Publication(PublicationForm),
+    Hello {},
+    Roster { is_first: bool, is_last: bool, parties: Vec<String> },
+    Moved { parties: Vec<(String, bool)> },
+    RosterRequest {},
+    Dropped {},
+    Heartbeat {},
+    Gone {},
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PublicationForm {
+    topic: String,
+    payload: Bytes,
+    qos: u8,
+    retain: bool,
+    properties: Bytes,
+    /// Hubs have clocks of their own: the seconds that are left.
+    expires_in_s: Option<f64>,
+}
+
+/// A message of a hub, as it was received.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Envelope {
+    pub(super) from: HubName,
+    /// Counts the messages of the process from 1. The last will has 0.
+    pub(super) number: u64,
+    pub(super) notice: Notice,
+}
+
+/// Why a payload of the bus is dropped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error("it is of a newer version of toyhub")]
+    Newer,
+    #[error("it is no message of a hub")]
+    Malformed,
+}
+
+impl From<Malformed> for Unreadable {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+impl Envelope {
+    /// The payload.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let form = match &self.notice {
+            Notice::Event { party, event, seq } => {
+                NoticeForm::Event { party: party.to_string(), event: EventForm::from(&**event), seq: *seq }
+            }
+            Notice::End { party, is_erased } => NoticeForm::End { party: party.to_string(), is_erased: *is_erased },
+            Notice::Lost { party, topics } => NoticeForm::Lost { party: party.to_string(), topics: topics.clone() },
+            Notice::Forget { topics } => NoticeForm::Forget { topics: topics.clone() },
+            Notice::Erase { subjects } => NoticeForm::Erase { subjects: subjects.clone() },
+            Notice::Settings { toy } => NoticeForm::Settings { toy: toy.to_string() },
+            Notice::Publication(publication) => NoticeForm::Publication(PublicationForm {
+                topic: publication.topic.to_string(),
+                payload: publication.payload.clone(),
+                qos: publication.qos as u8,
+                retain: publication.retain,
+                properties: publication.properties.clone(),
+                expires_in_s: publication.expires_at.map(|at| at - clock::age_now()),
+            }),
+            Notice::Hello => NoticeForm::Hello {},
+            Notice::Roster { is_first, is_last, parties } => {
+                let parties = parties.iter().map(Party::to_string).collect();
+                NoticeForm::Roster { is_first: *is_first, is_last: *is_last, parties }
+            }
+            Notice::Moved { parties } => {
+                let parties = parties.iter().map(|(party, is_here)| (party.to_string(), *is_here)).collect();
+                NoticeForm::Moved { parties }
+            }
+            Notice::RosterRequest => NoticeForm::RosterRequest {},
+            Notice::Dropped => NoticeForm::Dropped {},
+            Notice::Heartbeat => NoticeForm::Heartbeat {},
+            Notice::Gone => NoticeForm::Gone {},
+        };
+        let HubName { hub, epoch } = &self.from;
+        let envelope = EnvelopeForm { v: VERSION, hub: hub.clone(), epoch: *epoch, n: self.number, notice: form };
+        // Writing to memory does not fail.
+        rmp_serde::to_vec_named(&envelope).unwrap_or_default()
+    }
+
+    /// Reads a payload. Errors: `Newer` for what this version does not know.
+    pub(super) fn decode(payload: &[u8]) -> Result<Self, Unreadable> {
+        let Head { v } = rmp_serde::from_slice(payload).map_err(|_| Unreadable::Malformed)?;
+        let envelope: EnvelopeForm = match rmp_serde::from_slice(payload) {
+            Ok(envelope) => envelope,
+            Err(_) if v > VERSION => return Err(Unreadable::Newer),
+            Err(_) => return Err(Unreadable::Malformed),
+        };
+        let notice = match envelope.notice {
+            NoticeForm::Event { party, event, seq } => {
+                Notice::Event { party: party.parse()?, event: Box::new(event.try_into()?), seq }
+            }
+            NoticeForm::End { party, is_erased } => Notice::End { party: party.parse()?, is_erased },
+            NoticeForm::Lost { party, topics } => Notice::Lost { party: party.parse()?, topics },
+            NoticeForm::Forget { topics } => Notice::Forget { topics },
+            NoticeForm::Erase { subjects } => Notice::Erase { subjects },
+            NoticeForm::Settings { toy } => Notice::Settings { toy: toy.parse()? },
+            NoticeForm::Publication(publication) => Notice::Publication(Box::new(ClientPublication {
+                topic: publication.topic.parse()?,
+                payload: publication.payload,
+                qos: match publication.qos {
+                    0 => QoS::AtMostOnce,
+                    1 => QoS::AtLeastOnce,
+                    _ => QoS::ExactlyOnce,
+                },
+                retain: publication.retain,
+                properties: publication.properties,
+                expires_at: publication.expires_in_s.map(|left| clock::age_now() + left),
+            })),
+            NoticeForm::Hello {} => Notice::Hello,
+            NoticeForm::Roster { is_first, is_last, parties } => {
+                let parties: Result<_, Malformed> = parties.iter().map(|party| party.parse()).collect();
+                Notice::Roster { is_first, is_last, parties: parties? }
+            }
+            NoticeForm::Moved { parties } => {
+                let parties = parties.iter().map(|(party, is_here)| Ok((party.parse()?, *is_here)));
+                Notice::Moved { parties: parties.collect::<Result<_, Malformed>>()? }
+            }
+            NoticeForm::RosterRequest {} => Notice::RosterRequest,
+            NoticeForm::Dropped {} => Notice::Dropped,
+            NoticeForm::Heartbeat {} => Notice::Heartbeat,
+            NoticeForm::Gone {} => Notice::Gone,
+        };
+        let from = HubName { hub: envelope.hub, epoch: envelope.epoch };
+        Ok(Self { from, number: envelope.n, notice })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        ChatId, ChildWords, FileName, MessageId, MessageState, PlayedSound, ReminderId, ReminderKind, RequestId,
+        ToyCommand, UserId,
+    };
+
+    fn envelope(notice: Notice) -> Envelope {
+        Envelope { from: HubName { hub: "a".into(), epoch: 1_764_000_000_000 }, number: 7, notice }
+    }
+
+    fn events() -> Vec<Event> {
+        let (toy, user) = (Party::Toy(ToyId::random()), Party::User(UserId::random()));
+        let (chat, sound) = (ChatId::random(), FileName::random("mp3"));
+        let receipt = |state| Event::Receipt { state, up_to: MessageId::random(), chat: chat.clone(), by: toy.clone() };
+        vec![
+            Event::Message {
+                id: MessageId::random(),
+                from: user.clone(),
+                chat: chat.clone(),
+                sound: sound.clone(),
+                notice: Some(sound.clone()),
+                created_at: 1.5,
+            },
+            Event::Play { from: user.clone(), sound: PlayedSound::Music(sound.clone()) },
+            Event::Play { from: user.clone(), sound: PlayedSound::Chat(sound.clone()) },
+            Event::Command(ToyCommand::Louder),
+            Event::Reminder {
+                id: ReminderId::random(),
+                kind: ReminderKind::Alarm,
+                words: ChildWords("get up".into()),
+                due: 2.5,
+                sound: None,
+            },
+            Event::FriendRequest { id: RequestId::random(), requester: user.clone(), requestee: toy.clone() },
+            Event::Erased,
+            Event::FriendAdded { friend: toy.clone(), chat: chat.clone() },
+            Event::FriendRemoved { friend: toy.clone(), chat: chat.clone() },
+            Event::ToyWantsIn { toy: ToyId::random(), place: "10.0.0.1".into() },
+            Event::ToyOpened { toy: ToyId::random(), place: "10.0.0.1".into() },
+            receipt(MessageState::Delivered),
+            receipt(MessageState::Heard),
+            Event::Read { friend: toy.clone(), chat, unread: 3 },
+        ]
+    }
+
+    #[test]
+    fn every_message_comes_back_as_it_was() {
+        let party = Party::User(UserId::random());
+        let publication = ClientPublication {
+            topic: "toy/5c8f582f268d7942f44c6703/cmd/volume".parse().unwrap(),
+            payload: Bytes::from_static(&[0, 255, 7]),
+            qos: QoS::ExactlyOnce,
+            retain: true,
+            properties: Bytes::from_static(&[1, 1]),
+            expires_at: None,
+        };
+        let news = events().into_iter().map(|event| Notice::Event {
+            party: party.clone(),
+            event: Box::new(event),
+            seq: Some(9),
+        });
+        let others = [
+            Notice::End { party: party.clone(), is_erased: true },
+            Notice::Lost { party: party.clone(), topics: vec!["toy/5c8f582f268d7942f44c6703/".into()] },
+            Notice::Forget { topics: "chat/5c8f582f268d7942f44c6703".into() },
+            Notice::Erase { subjects: vec!["5c8f582f268d7942f44c6703".into()] },
+            Notice::Settings { toy: ToyId::random() },
+            Notice::Publication(Box::new(publication)),
+            Notice::Hello,
+            Notice::Roster { is_first: true, is_last: false, parties: vec![party.clone()] },
+            Notice::Moved { parties: vec![(party.clone(), true), (party.clone(), false)] },
+            Notice::RosterRequest,
+            Notice::Dropped,
+            Notice::Heartbeat,
+            Notice::Gone,
+        ];
+        for notice in news.chain(others) {
+            assert_eq!(Envelope::decode(&envelope(notice.clone()).encode()), Ok(envelope(notice)));
+        }
+    }
+
+    #[test]
+    fn an_expiry_is_what_is_left() {
+        let expires_at = Some(clock::age_now() + 60.0);
+        let (topic, payload) = ("chat/5c8f582f268d7942f44c6703".parse().unwrap(), Bytes::new());
+        let publication = ClientPublication {
+            topic,
+            payload,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            properties: Bytes::new(),
+            expires_at,
+        };
+        let Notice::Publication(publication) =
+            Envelope::decode(&envelope(Notice::Publication(Box::new(publication))).encode()).unwrap().notice
+        else {
+            panic!()
+        };
+        assert!((publication.expires_at.unwrap() - expires_at.unwrap()).abs() < 5.0);
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        let beat = envelope(Notice::Heartbeat).encode();
+        for cut in 0..beat.len() {
+            assert!(Envelope::decode(&beat[..cut]).is_err(), "{cut}");
+        }
+        assert_eq!(Envelope::decode(b"hello"), Err(Unreadable::Malformed));
+        #[derive(Serialize)]
+        struct Newer {
+            v: u8,
+            hub: &'static str,
+            epoch: u64,
+            n: u64,
+            notice: &'static str,
+            more: bool,
+        }
+        let newer =
+            |v| rmp_serde::to_vec_named(&Newer { v, hub: "a", epoch: 1, n: 1, notice: "unknown", more: true }).unwrap();
+        assert_eq!(Envelope::decode(&newer(2)), Err(Unreadable::Newer));
+        assert_eq!(Envelope::decode(&newer(1)), Err(Unreadable::Malformed));
+    }
+}

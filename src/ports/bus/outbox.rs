@@ -1,0 +1,235 @@
+//! The messages of this hub that wait for the broker, or for its acknowledgement.
+//!
+//! ```text
+//!  sent, not acknowledged        not sent
+//! ┌────┬────┬────┐┌────┬────┬────┬────┐
+//! │ 41 │ 42 │ 43 ││ +  │ +  │ +  │ +  │ ◀── push
+//! └────┴────┴────┘└────┴────┴────┴────┘
+//! ```
+//!
+//! A message gets its number and its packet id when it is sent first. After a lost connection, what was not acknowledged
+//! is sent again, in order, with the same numbers: whatever the broker has kept, the other hubs drop repeats by them.
+
+use std::collections::VecDeque;
+
+use super::notice::Notice;
+use crate::model::Party;
+
+/// How much may wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OutboxLimits {
+    pub(super) messages_max: usize,
+    pub(super) bytes_max: usize,
+}
+
+/// A message that waits or was sent.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) notice: Notice,
+    /// Its number and packet id, once it was sent.
+    pub(super) sent: Option<(u64, u16)>,
+    /// Whether it was sent on an earlier connection.
+    pub(super) again: bool,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    limits: OutboxLimits,
+    items: VecDeque<Item>,
+    /// How many of them were sent on this connection.
+    in_flight: usize,
+    bytes: usize,
+    last_number: u64,
+    last_id: u16,
+    /// Whether a message was dropped, which the other hubs do not know yet.
+    has_dropped: bool,
+}
+
+impl Outbox {
+    pub(super) fn new(limits: OutboxLimits) -> Self {
+        let items = VecDeque::new();
+        Self { limits, items, in_flight: 0, bytes: 0, last_number: 0, last_id: 0, has_dropped: false }
+    }
+
+    /// Whether another message fits.
+    pub(super) fn has_room(&self) -> bool {
+        self.items.len() < self.limits.messages_max && self.bytes < self.limits.bytes_max
+    }
+
+    /// Adds a message; false if there is no room. The other hubs are then notified that they miss something.
+    pub(super) fn push(&mut self, notice: Notice) -> bool {
+        if !self.has_room() {
+            self.has_dropped = true;
+            return false;
+        }
+        if let Notice::Moved { parties } = notice {
+            parties.into_iter().for_each(|(party, is_here)| self.push_move(party, is_here));
+            return true;
+        }
+        self.bytes += notice.weight();
+        self.items.push_back(Item { notice, sent: None, again: false });
+        true
+    }
+
+    /// Parties that come and go share a message as long as it is not sent.
+    fn push_move(&mut self, party: Party, is_here: bool) {
+        const PARTIES_MAX: usize = 500;
+        let is_last_unsent = self.items.len() > self.in_flight;
+        let last = self.items.back_mut().filter(|item| is_last_unsent && item.sent.is_none());
+        if let Some(Item { notice: Notice::Moved { parties }, .. }) = last
+            && parties.len() < PARTIES_MAX
+        {
+            parties.push((party, is_here));
+            // As much as a party in a message of its own, without the frame.
+            self.bytes += Notice::Moved { parties: Vec::new() }.weight() / 4;
+            return;
+        }
+        let notice = Notice::Moved { parties: vec![(party, is_here)] };
+        self.bytes += notice.weight();
+        self.items.push_back(Item { notice, sent: None, again: false });
+    }
+
+    /// The next message to send, if fewer than `in_flight_max` are unacknowledged. Its number and packet id are
+    /// assigned.
+    pub(super) fn next(&mut self, in_flight_max: usize) -> Option<&Item> {
+        if self.in_flight >= in_flight_max {
+            return None;
+        }
+        if self.has_dropped && self.items.len() == self.in_flight {
+            self.has_dropped = false;
+            self.items.push_back(Item { notice: Notice::Dropped, sent: None, again: false });
+            self.bytes += Notice::Dropped.weight();
+        }
+        let (at, id) = (self.in_flight, if self.last_id == u16::MAX { 1 } else { self.last_id + 1 });
+        // Ids are assigned in order, so that the oldest message is the first one whose id would be used twice.
+        let is_used = self.items.front().is_some_and(|oldest| oldest.sent.is_some_and(|(_, used)| used == id));
+        let item = self.items.get_mut(at)?;
+        if item.sent.is_none() {
+            if is_used {
+                return None;
+            }
+            (self.last_number, self.last_id) = (self.last_number + 1, id);
+            item.sent = Some((self.last_number, id));
+        }
+        self.in_flight += 1;
+        self.items.get(at)
+    }
+
+    /// Puts the parts of a roster before the messages that were not sent.
+    pub(super) fn insert_next(&mut self, notices: Vec<Notice>) {
+        for notice in notices.into_iter().rev() {
+            self.bytes += notice.weight();
+            self.items.insert(self.in_flight, Item { notice, sent: None, again: false });
+        }
+    }
+
+    /// The broker has acknowledged a packet id.
+    pub(super) fn acknowledge(&mut self, id: u16) {
+        let of_id = |item: &Item| item.sent.is_some_and(|(_, sent)| sent == id);
+        let Some(at) = self.items.iter().take(self.in_flight).position(of_id) else { return };
+        if let Some(item) = self.items.remove(at) {
+            self.bytes = self.bytes.saturating_sub(item.notice.weight());
+            self.in_flight -= 1;
+        }
+        if self.items.is_empty() {
+            self.bytes = 0;
+        }
+    }
+
+    /// The connection is lost: all is to be sent again, without what was only about this connection.
+    pub(super) fn reset(&mut self) {
+        self.in_flight = 0;
+        self.items.retain(|item| !item.notice.is_of_connection());
+        self.bytes = self.items.iter().map(|item| item.notice.weight()).sum();
+        self.items.iter_mut().for_each(|item| item.again = item.sent.is_some());
+    }
+
+    /// Whether the broker has acknowledged everything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ToyId, UserId};
+
+    fn outbox(messages_max: usize) -> Outbox {
+        Outbox::new(OutboxLimits { messages_max, bytes_max: 1 << 20 })
+    }
+
+    fn end() -> Notice {
+        Notice::End { party: Party::User(UserId::random()), is_erased: false }
+    }
+
+    /// Sends all that may be sent; numbers, packet ids and whether they were sent before.
+    fn sent(outbox: &mut Outbox) -> Vec<(u64, u16, bool)> {
+        let mut all = Vec::new();
+        while let Some(item) = outbox.next(3) {
+            let (number, id) = item.sent.unwrap();
+            all.push((number, id, item.again));
+        }
+        all
+    }
+
+    #[test]
+    fn what_was_not_acknowledged_is_sent_again_in_order_with_its_number() {
+        let mut outbox = outbox(10);
+        assert!((0..5).all(|_| outbox.push(end())));
+        assert_eq!(sent(&mut outbox), [(1, 1, false), (2, 2, false), (3, 3, false)], "at most three at a time");
+        outbox.acknowledge(2);
+        outbox.acknowledge(9);
+        assert_eq!(sent(&mut outbox), [(4, 4, false)]);
+        outbox.reset();
+        assert_eq!(sent(&mut outbox), [(1, 1, true), (3, 3, true), (4, 4, true)]);
+        [1, 3, 4].into_iter().for_each(|id| outbox.acknowledge(id));
+        assert_eq!(sent(&mut outbox), [(5, 5, false)]);
+        outbox.acknowledge(5);
+        assert!(outbox.is_empty() && outbox.bytes == 0);
+    }
+
+    #[test]
+    fn what_is_about_a_connection_ends_with_it() {
+        let mut outbox = outbox(10);
+        for notice in [Notice::Hello, end(), Notice::Heartbeat] {
+            assert!(outbox.push(notice));
+        }
+        assert_eq!(sent(&mut outbox).len(), 3);
+        outbox.reset();
+        assert_eq!(sent(&mut outbox), [(2, 2, true)]);
+    }
+
+    #[test]
+    fn parties_that_move_share_a_message_until_it_is_sent() {
+        let mut outbox = outbox(10);
+        let toys: Vec<Party> = (0..3).map(|_| Party::Toy(ToyId::random())).collect();
+        let moved = |at: usize, is_here| Notice::Moved { parties: vec![(toys[at].clone(), is_here)] };
+        assert!(outbox.push(moved(0, true)) && outbox.push(moved(1, true)));
+        assert_eq!(outbox.items.len(), 1);
+        assert_eq!(sent(&mut outbox).len(), 1);
+        assert!(outbox.push(moved(0, false)) && outbox.push(moved(2, true)));
+        assert_eq!(outbox.items.len(), 2, "what was sent does not change");
+    }
+
+    #[test]
+    fn the_others_are_notified_once_that_a_message_was_dropped() {
+        let mut outbox = outbox(2);
+        assert!(outbox.push(end()) && outbox.push(end()) && !outbox.push(end()) && !outbox.push(end()));
+        assert_eq!(sent(&mut outbox).len(), 3, "two messages, and that others are missing");
+        assert_eq!(outbox.items.back().unwrap().notice, Notice::Dropped);
+        [1, 2, 3].into_iter().for_each(|id| outbox.acknowledge(id));
+        assert!(sent(&mut outbox).is_empty() && outbox.has_room());
+    }
+
+    #[test]
+    fn a_roster_goes_before_the_moves_after_it() {
+        let mut outbox = outbox(10);
+        let toy = Party::Toy(ToyId::random());
+        assert!(outbox.push(Notice::Moved { parties: vec![(toy.clone(), false)] }));
+        outbox.insert_next(vec![Notice::Roster { is_first: true, is_last: true, parties: vec![toy] }]);
+        assert!(matches!(outbox.next(3).unwrap().notice, Notice::Roster { .. }));
+        assert!(matches!(outbox.next(3).unwrap().notice, Notice::Moved { .. }));
+    }
+}
