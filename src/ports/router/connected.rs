@@ -47,8 +47,8 @@ impl Router {
     /// first; and the number of all of these. It looks at every connection.
     pub fn connected(&self, prefix: &str, limit: usize) -> (Vec<Connected>, usize) {
         let mut found = Vec::new();
-        for connections in self.presence.iter().filter(|entry| entry.key().id().starts_with(prefix)) {
-            for queue in connections.iter() {
+        for present in self.presence.iter().filter(|entry| entry.key().id().starts_with(prefix)) {
+            for queue in &present.here {
                 let state = queue.state();
                 let link = state.link.as_deref().cloned();
                 let (queued, subscriptions, dropped) = (state.queued(), state.filters.len(), state.dropped);

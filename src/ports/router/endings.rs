@@ -11,7 +11,7 @@ impl Router {
     /// Ends those subscriptions of the live connections of `party` for which it has lost the permission. Offline
     /// sessions are checked when a client resumes them.
     pub fn end_subscriptions(&self, party: &Party, is_lost: impl Fn(&TopicFilter) -> bool) {
-        let connections = self.presence.get(party).map(|connections| connections.value().clone());
+        let connections = self.presence.get(party).map(|present| present.here.clone());
         for queue in connections.unwrap_or_default() {
             let all: Vec<Subscription> = queue.state().filters.iter().map(|known| known.subscription.clone()).collect();
             for Subscription { filter, share, .. } in all.into_iter().filter(|known| is_lost(&known.filter)) {

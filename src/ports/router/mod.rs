@@ -20,6 +20,7 @@ mod flow;
 mod index;
 mod mailbox;
 mod payload;
+mod presence;
 mod publication;
 mod queue;
 mod retained;
@@ -31,7 +32,7 @@ mod topics;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,7 +40,7 @@ use dashmap::DashMap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::model::{Party, QoS, Topic, TopicFilter};
+use crate::model::{Party, QoS, TopicFilter};
 
 pub use connected::{Connected, LinkInfo};
 pub use disk::{Disk, DiskError, DiskLimits, Found, Overflow, Repaired, StorageState, StoredSession, Ticket, repair};
@@ -58,6 +59,7 @@ pub(crate) use disk::tests::{LIMITS as DISK_LIMITS, TestDisk};
 use disk::Op;
 use flow::Owed;
 use index::{Index, Target};
+use presence::{Moves, Present};
 use queue::{Manner, Pushed, Queue};
 use retained::{Retained, Stored};
 use share::Shares;
@@ -101,8 +103,10 @@ pub struct Router {
     shares: Shares,
     retained: Retained,
     disk: Disk,
-    /// The live connections of each connected party.
-    presence: DashMap<Party, Vec<Arc<Queue>>>,
+    /// The connections of each connected party.
+    presence: DashMap<Party, Present>,
+    /// Told of each party that has its first connection here, or has lost its last one.
+    moves: OnceLock<Moves>,
     /// The sessions of each party that outlive their connections.
     sessions: DashMap<Party, Vec<Weak<Queue>>>,
     /// Wakes the tasks that wait until a party has no connection.
@@ -125,6 +129,7 @@ impl Router {
             retained: Retained::new(&limits),
             disk,
             presence: DashMap::new(),
+            moves: OnceLock::new(),
             sessions: DashMap::new(),
             departures: Notify::new(),
             subscriptions_max: limits.subscriptions_max,
@@ -157,15 +162,18 @@ impl Router {
         self.connections_live.fetch_add(1, Ordering::Relaxed);
         // The entry stays locked while `online/<id>` is published, so that a first connection and the end of a last one
         // cannot be published in the wrong order.
-        let mut connections = self.presence.entry(queue.party().clone()).or_default();
-        if connections.is_empty() {
-            connections.reserve_exact(1);
+        let mut present = self.presence.entry(queue.party().clone()).or_default();
+        if present.here.is_empty() {
+            present.here.reserve_exact(1);
         }
-        connections.push(Arc::clone(&queue));
-        if connections.len() == 1 {
-            self.announce(connections.key(), b"1");
+        present.here.push(Arc::clone(&queue));
+        if present.here.len() == 1 {
+            self.note_move(present.key(), true);
+            if present.elsewhere == 0 {
+                self.announce(present.key(), b"1");
+            }
         }
-        drop(connections);
+        drop(present);
         Mailbox::new(Arc::clone(self), queue)
     }
 
@@ -278,8 +286,8 @@ impl Router {
     /// The queues and sessions. It looks at every connection and session.
     pub fn depths(&self) -> Depths {
         let mut depths = Depths::default();
-        for connections in &self.presence {
-            for queue in connections.iter() {
+        for present in &self.presence {
+            for queue in &present.here {
                 let queued = queue.depth();
                 depths.queued += queued;
                 depths.queued_max = depths.queued_max.max(queued);
@@ -358,14 +366,9 @@ impl Router {
         self.disk.close().await;
     }
 
-    /// Whether `party` has a connection.
-    pub fn online(&self, party: &Party) -> bool {
-        self.presence.contains_key(party)
-    }
-
-    /// The number of connections of `party`.
+    /// The number of connections of `party` to this hub.
     pub fn connections(&self, party: &Party) -> usize {
-        self.presence.get(party).map_or(0, |connections| connections.len())
+        self.presence.get(party).map_or(0, |present| present.here.len())
     }
 
     /// The number of all connections.
@@ -373,12 +376,12 @@ impl Router {
         self.connections_live.load(Ordering::Relaxed)
     }
 
-    /// Waits until `party` has no connection.
+    /// Waits until `party` has no connection to this hub.
     pub async fn left(&self, party: &Party) {
         loop {
             // Created before the check, so that a disconnect in between is not missed.
             let departure = self.departures.notified();
-            if !self.online(party) {
+            if self.connections(party) == 0 {
                 return;
             }
             departure.await;
@@ -387,27 +390,27 @@ impl Router {
 
     /// Closes every connection of `party`.
     pub fn close_party(&self, party: &Party, reason: CloseReason) {
-        if let Some(connections) = self.presence.get(party) {
-            connections.iter().for_each(|queue| queue.close(reason));
+        if let Some(present) = self.presence.get(party) {
+            present.here.iter().for_each(|queue| queue.close(reason));
         }
     }
 
     /// Whether a party has this live connection.
     pub fn is_connected(&self, party: &Party, id: ConnectionId) -> bool {
-        self.presence.get(party).is_some_and(|connections| connections.iter().any(|queue| queue.id() == id))
+        self.presence.get(party).is_some_and(|present| present.here.iter().any(|queue| queue.id() == id))
     }
 
     /// Closes one live connection of `party`.
     pub fn close_connection(&self, party: &Party, id: ConnectionId, reason: CloseReason) {
-        if let Some(connections) = self.presence.get(party) {
-            connections.iter().filter(|queue| queue.id() == id).for_each(|queue| queue.close(reason));
+        if let Some(present) = self.presence.get(party) {
+            present.here.iter().filter(|queue| queue.id() == id).for_each(|queue| queue.close(reason));
         }
     }
 
     /// Closes every connection.
     pub fn close_all(&self, reason: CloseReason) {
-        for connections in &self.presence {
-            connections.iter().for_each(|queue| queue.close(reason));
+        for present in &self.presence {
+            present.here.iter().for_each(|queue| queue.close(reason));
         }
     }
 
@@ -419,12 +422,15 @@ impl Router {
             self.forget_subscriptions(queue);
         }
         self.connections_live.fetch_sub(1, Ordering::Relaxed);
-        self.presence.remove_if_mut(queue.party(), |party, connections| {
-            connections.retain(|other| other.id() != queue.id());
-            if connections.is_empty() {
-                self.announce(party, b"0");
+        self.presence.remove_if_mut(queue.party(), |party, present| {
+            present.here.retain(|other| other.id() != queue.id());
+            if present.here.is_empty() {
+                self.note_move(party, false);
+                if present.elsewhere == 0 {
+                    self.announce(party, b"0");
+                }
             }
-            connections.is_empty()
+            present.is_empty()
         });
         self.departures.notify_waiters();
     }
@@ -460,25 +466,6 @@ impl Router {
                 self.shares.leave(&text, queue.id(), |share| self.index.remove(filter, share));
             }
         }
-    }
-
-    /// Publishes whether `party` is online. Called with the party's presence entry locked.
-    fn announce(&self, party: &Party, online: &'static [u8]) {
-        // The presence of a guest is not published.
-        if matches!(party, Party::Toy(toy) if toy.is_nobody()) {
-            return;
-        }
-        let Ok(topic) = format!("online/{}", party.id()).parse::<Topic>() else { return };
-        let payload = Bytes::from_static(online).into();
-        self.publish(Publication {
-            topic,
-            payload,
-            qos: QoS::AtLeastOnce,
-            retain: true,
-            publisher: None,
-            properties: Bytes::new(),
-            expires_at: None,
-        });
     }
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{TopicFilter, ToyId};
+use crate::model::{Topic, TopicFilter, ToyId};
 
 mod sessions;
 
@@ -220,6 +220,33 @@ fn presence_follows_the_first_and_the_last_connection() {
     let mut late = router.connect(toy(), limit(8));
     late.subscribe(&at(&format!("online/{}", party.id()), QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
     assert_eq!(next(&mut late).map(|(_, payload, _, retain)| (payload, retain)), Some(("0".into(), true)));
+}
+
+#[test]
+fn presence_is_that_of_all_hubs() {
+    let router = router(LIMITS);
+    let mut friend = router.connect(toy(), limit(8));
+    let party = toy();
+    friend.subscribe(&at(&format!("online/{}", party.id()), QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
+    let moves = Arc::new(std::sync::Mutex::new(Vec::new()));
+    router.watch_moves({
+        let moves = Arc::clone(&moves);
+        move |party, is_here| moves.lock().unwrap().push((party.clone(), is_here))
+    });
+    router.note_elsewhere(&party, true);
+    assert_eq!(payloads(&mut friend), ["1"]);
+    assert!(router.online(&party) && !router.online_here(&party));
+    let here = router.connect(party.clone(), limit(8));
+    assert!(router.online_here(&party) && router.parties_here().contains(&party));
+    router.note_elsewhere(&party, false);
+    router.note_elsewhere(&party, true);
+    drop(here);
+    assert!(router.online(&party) && payloads(&mut friend).is_empty(), "it was never offline");
+    router.note_elsewhere(&party, false);
+    router.note_elsewhere(&party, false);
+    assert_eq!(payloads(&mut friend), ["0"]);
+    assert_eq!(*moves.lock().unwrap(), [(party.clone(), true), (party.clone(), false)]);
+    assert!(!router.presence.contains_key(&party));
 }
 
 #[test]

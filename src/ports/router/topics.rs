@@ -141,9 +141,9 @@ impl Router {
                 }
             }
         };
-        for connections in &self.presence {
+        for present in &self.presence {
             // Those with a session are counted below.
-            connections.iter().filter(|queue| queue.durable.is_none()).for_each(|queue| count(queue));
+            present.here.iter().filter(|queue| queue.durable.is_none()).for_each(|queue| count(queue));
         }
         for sessions in &self.sessions {
             sessions.iter().filter_map(std::sync::Weak::upgrade).for_each(|queue| count(&queue));
