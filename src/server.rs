@@ -16,7 +16,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, seconds};
-use crate::domain::{Hub, Progress, erasure, fencing, housekeeping, live_logins, push, reminders, rest, shared_rules};
+use crate::domain::{
+    Hub, Progress, cluster, erasure, fencing, housekeeping, live_logins, push, reminders, rest, shared_rules,
+};
 use crate::edge::http::{self, Claimed, OtherRoutes, PostRoute, SocketRoute, SoundRoute};
 use crate::edge::line::{Connect, LoggedIn};
 use crate::edge::tasks::Tasks;
@@ -361,6 +363,13 @@ impl Server {
             let (services, shutdown) = (discovery::services(&addresses), shutdown.clone());
             edges.spawn(async move {
                 discovery::run(services, shutdown).await;
+                Ok(())
+            });
+        }
+        if hub.has_bus() {
+            let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
+            edges.spawn(async move {
+                cluster::run(hub, wire::now, shutdown).await;
                 Ok(())
             });
         }

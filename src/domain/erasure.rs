@@ -16,6 +16,7 @@ use super::error::DomainError;
 use super::places::Origin;
 use super::{Hub, NewDevice, Progress};
 use crate::model::{Action, ChatId, DeviceKey, MessageId, Party, PartyId, Secret, Timestamp, ToyId, UserId};
+use crate::ports::bus::Notice;
 use crate::ports::erased::{ErasedList, Mark};
 use crate::ports::store::{ChatErasure, DeviceAfter};
 
@@ -342,18 +343,25 @@ impl Hub {
     async fn cut_off(&self, party: &Party, now: Timestamp) -> Result<(), DomainError> {
         self.erasures.list.note(&[party_mark(party)]);
         if let Party::Toy(toy) = party {
-            self.resting.forget(toy);
-            self.toy_voices.forget(toy);
-            self.reminders.forget_toy(toy);
+            self.forget_toy(toy);
         }
         let left = self.leave_chats(party, now).await;
         // This precedes the end of the connections, as the caller may be on one of them.
         self.wake_erasures();
         self.router.forget_retained(&party.to_string());
         self.router.end_sessions(party);
-        self.end_connections(party).await;
+        self.notify_hubs(|| Notice::End { party: party.clone(), is_erased: true });
+        self.end_connections_here(party);
+        self.leave_in_time(party).await;
         self.router.forget_retained(&format!("online/{}", party.id()));
         left
+    }
+
+    /// Forgets the settings of an erased toy.
+    pub(super) fn forget_toy(&self, toy: &ToyId) {
+        self.resting.forget(toy);
+        self.toy_voices.forget(toy);
+        self.reminders.forget_toy(toy);
     }
 
     /// An own toy of the user; any toy if no user is given. Errors: `UnknownParty`.

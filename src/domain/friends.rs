@@ -3,9 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use super::Hub;
+use super::cluster::is_lost;
 use super::content::avatar;
 use super::error::DomainError;
 use crate::model::{Action, ChatId, Event, FileName, Friend, Party, PartyId, Timestamp, UserId};
+use crate::ports::bus::Notice;
 use crate::ports::store::{Block, Refusal, StoreError, Unfriended};
 
 impl Hub {
@@ -127,13 +129,19 @@ impl Hub {
         Ok(())
     }
 
+    /// Ends the subscriptions of a party to these topics, and to those that begin with one that ends with '/'.
+    pub(super) fn end_subscriptions_to(&self, party: &Party, topics: Vec<String>) {
+        self.router.end_subscriptions(party, |filter| is_lost(&topics, filter.as_str()));
+        self.notify_hubs(|| Notice::Lost { party: party.clone(), topics });
+    }
+
     /// Ends the subscriptions of two parties to each other's topics.
     pub(super) fn end_subscriptions(&self, one: &Party, other: &Party, chat: &ChatId) {
         // A concurrent subscription checks its permission again after this.
         self.revocations.fetch_add(1, Ordering::SeqCst);
         for (party, other) in [(one, other), (other, one)] {
-            let lost = [format!("chat/{chat}"), format!("online/{}", other.id())];
-            self.router.end_subscriptions(party, |filter| lost.iter().any(|topic| topic == filter.as_str()));
+            let lost = vec![format!("chat/{chat}"), format!("online/{}", other.id())];
+            self.end_subscriptions_to(party, lost);
         }
     }
 

@@ -76,7 +76,9 @@ impl Hub {
         let parts = self.health().parts().into_iter().filter_map(|(name, state)| match state {
             super::PartState::Ok => Some((name, true)),
             super::PartState::Off => None,
-            super::PartState::Loading | super::PartState::Failed(_) => Some((name, false)),
+            super::PartState::Loading | super::PartState::Failed(_) | super::PartState::Degraded(_) => {
+                Some((name, false))
+            }
         });
         Gauges {
             router: self.router.figures(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Hub;
 use super::error::DomainError;
 use crate::config::seconds;
+use crate::ports::bus::BusState;
 use crate::ports::files::Trouble;
 use crate::ports::router::StorageState;
 
@@ -25,6 +26,8 @@ pub enum PartState {
     Off,
     /// It is being loaded. Clients that need it wait.
     Loading,
+    /// It does not work, for this reason; the hub loses nothing without it.
+    Degraded(&'static str),
     /// It does not work, for this reason.
     Failed(&'static str),
 }
@@ -38,6 +41,8 @@ pub struct Health {
     pub disk: PartState,
     /// The bucket of sounds and pictures; off if they are in the data folder.
     pub files: PartState,
+    /// The bus to the other hubs; off for a single hub.
+    pub bus: PartState,
     /// The file of MQTT sessions and retained messages.
     pub sessions: PartState,
     /// Speech recognition.
@@ -51,11 +56,12 @@ impl Health {
     const UNKNOWN: PartState = PartState::Failed("not checked yet");
 
     /// The parts with their names.
-    pub fn parts(&self) -> [(&'static str, PartState); 5] {
+    pub fn parts(&self) -> [(&'static str, PartState); 6] {
         [
             ("store", self.store),
             ("disk", self.disk),
             ("files", self.files),
+            ("bus", self.bus),
             ("sessions", self.sessions),
             ("speech", self.speech),
         ]
@@ -78,8 +84,8 @@ pub(super) struct LastCheck {
 impl Default for LastCheck {
     fn default() -> Self {
         let (unknown, is_alive) = (Health::UNKNOWN, false);
-        let health =
-            Health { store: unknown, disk: unknown, files: unknown, sessions: unknown, speech: unknown, is_alive };
+        let (store, disk, files, bus) = (unknown, unknown, unknown, unknown);
+        let health = Health { store, disk, files, bus, sessions: unknown, speech: unknown, is_alive };
         Self { health, at: None }
     }
 }
@@ -111,13 +117,17 @@ impl Hub {
             }
         };
         let is_alive = store != PartState::Failed(NO_ANSWER) && is_writing;
-        let health = Health { store, disk, files, sessions, speech: self.speech_state(), is_alive };
+        let (bus, speech) = (self.check_bus(), self.speech_state());
+        let health = Health { store, disk, files, bus, sessions, speech, is_alive };
         let before =
             std::mem::replace(&mut *self.last_check(), LastCheck { health, at: Some(self.clock.now()) }).health;
         for ((name, before), (_, now)) in before.parts().into_iter().zip(health.parts()) {
             match now {
                 PartState::Failed(reason) if now != before => {
                     tracing::error!(part = name, reason, "a part is not ready")
+                }
+                PartState::Degraded(reason) if now != before => {
+                    tracing::warn!(part = name, reason, "a part does not work, the hub goes on without it")
                 }
                 PartState::Ok if before != now && before != Health::UNKNOWN => {
                     tracing::info!(part = name, "the part is ready again")
@@ -187,6 +197,16 @@ impl Hub {
             Ok(None) => PartState::Ok,
             Ok(Some(trouble)) => PartState::Failed(trouble.advice()),
             Err(_) => PartState::Failed(Trouble::Late.advice()),
+        }
+    }
+
+    /// A hub without the bus is ready: what it accepts is in the database, and it finds there what others have sent. If
+    /// it were not, a lost broker would take all hubs from the balancer at once.
+    fn check_bus(&self) -> PartState {
+        match self.bus_state() {
+            None => PartState::Off,
+            Some(BusState::Up) => PartState::Ok,
+            Some(BusState::Down(reason)) => PartState::Degraded(reason),
         }
     }
 

@@ -11,6 +11,7 @@ use super::places::Origin;
 use super::units::HOUR_S;
 use super::{Hub, clock};
 use crate::model::{Action, ChatId, FileName, Party, PartyId, PartyKind, Secret, Timestamp, ToyId, UserId};
+use crate::ports::bus::Notice;
 use crate::ports::store::{Joining, NewEntry, NewInvite, OpenInvite};
 
 /// A new invitation. The code is shown once.
@@ -185,9 +186,11 @@ impl Hub {
         }
         self.note_pair((&Party::Toy(toy.clone()), &user), Action::GuardianRemoved, by, now).await;
         let topics = format!("toy/{toy}/");
-        self.router.end_subscriptions(&user, |filter| filter.as_str().starts_with(&topics));
+        self.end_subscriptions_to(&user, vec![topics.clone()]);
         // Who has published a retained command is not recorded, so those of the other guardians are deleted, too.
-        self.router.forget_retained_below(&format!("{topics}cmd/"));
+        let topics = format!("{topics}cmd/");
+        self.router.forget_retained_below(&topics);
+        self.notify_hubs(|| Notice::Forget { topics });
         self.forget_far_places(toy, now).await
     }
 

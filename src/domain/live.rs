@@ -12,6 +12,7 @@ use super::error::DomainError;
 use super::login::Admitted;
 use super::permissions::{Action, Rule, rule};
 use crate::model::{ChatId, Event, Party, PartyId, QoS, Topic, TopicFilter};
+use crate::ports::bus::Notice;
 use crate::ports::router::{CloseReason, ConnectionId, Mailbox, Payload, SessionHandle, StorageState, StoredSession};
 
 pub use crate::ports::router::{
@@ -265,14 +266,19 @@ impl Hub {
         if self.is_silent(party, &publication.topic).await? {
             return Ok(self.router.drop_once(receipt));
         }
+        self.check_bus_room(&publication)?;
         // A message that need not be stored is delivered all the same.
         if !self.space.has_room(0) && self.router.would_store(&publication) {
             return Err(DomainError::DiskFull);
         }
+        let for_hubs = self.has_bus().then(|| publication.clone());
         let reached = match receipt {
             Some(receipt) => self.router.publish_once(publication, receipt),
             None => self.router.publish(publication),
         };
+        if let Some(publication) = for_hubs.filter(|_| !reached.retain_refused) {
+            self.forward_to_hubs(party, &publication);
+        }
         // The held deliveries of a refused message are dropped, as it is not acknowledged.
         if reached.retain_refused { Err(DomainError::Full("retained message")) } else { Ok(reached) }
     }
@@ -348,18 +354,31 @@ impl Hub {
     /// last sent number m therefore sends number m + 1 directly, reads m + 1..n from [`Hub::missed`] when it gets n > m
     /// + 1, and drops numbers up to m.
     pub(super) async fn announce(&self, party: &Party, event: &Event, seq: Option<u64>) {
-        let reached = self.router.publish(self.publication(party.inbox(), event, seq));
+        self.notify_hubs(|| Notice::Event { party: party.clone(), event: Box::new(event.clone()), seq });
         if let Party::User(user) = party {
             self.note_news(user, event);
         }
-        if self.stored(reached.commit).await.is_err() {
+        self.announce_here(party, event, seq).await;
+    }
+
+    /// As [`Self::announce`], without the other hubs.
+    pub(super) async fn announce_here(&self, party: &Party, event: &Event, seq: Option<u64>) {
+        if self.stored(self.publish_event(party, event, seq)).await.is_err() {
             // The event itself is in the database. The client of the session gets it when it subscribes again.
             tracing::error!("an event was not stored for an offline session");
         }
     }
 
+    /// Publishes an event on this hub. Returns the commit for the sessions that are offline.
+    pub(super) fn publish_event(&self, party: &Party, event: &Event, seq: Option<u64>) -> Option<Ticket> {
+        if !self.is_unpublished(party, event, seq) {
+            return None;
+        }
+        self.router.publish(self.publication(party.inbox(), event, seq)).commit
+    }
+
     /// Returns when a publication is on disk for the offline sessions.
-    async fn stored(&self, commit: Option<Ticket>) -> Result<(), DomainError> {
+    pub(super) async fn stored(&self, commit: Option<Ticket>) -> Result<(), DomainError> {
         let Some(mut commit) = commit else { return Ok(()) };
         if commit.reached().await { Ok(()) } else { Err(self.storage_fault()) }
     }
@@ -373,12 +392,12 @@ impl Hub {
         }
     }
 
-    fn publication(&self, topic: Topic, event: &Event, seq: Option<u64>) -> Publication {
+    pub(super) fn publication(&self, topic: Topic, event: &Event, seq: Option<u64>) -> Publication {
         hub_message(topic, Payload::event(event.clone(), seq, self.encode_event))
     }
 
     /// Half of the smaller queue, which leaves room for new messages.
-    fn replay_max(&self) -> usize {
+    pub(super) fn replay_max(&self) -> usize {
         (self.config.mqtt.queue_messages_max.min(self.config.ws.queue_messages_max) / 2).max(1)
     }
 

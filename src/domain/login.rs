@@ -17,6 +17,7 @@ use super::error::DomainError;
 use super::permissions::guest;
 use super::places::Origin;
 use crate::model::{DeviceKey, Login, Party, PartyId, Secret, Timestamp, UserId};
+use crate::ports::bus::Notice;
 use crate::ports::router::{CloseReason, Mailbox};
 
 /// How long a revocation waits for the connections of a party to end, before the data that they left is deleted.
@@ -161,6 +162,7 @@ impl Hub {
     ) -> Result<Mailbox, DomainError> {
         #[cfg(test)]
         self.gate.pass().await;
+        self.note_position(&admitted.party).await?;
         let mailbox = attach();
         if self.revocations.load(Ordering::SeqCst) != admitted.revocations && !matches!(admitted.proof, Proof::Guest) {
             let login = self.login_of(&admitted.proof, admitted.proven_at).await?;
@@ -172,13 +174,23 @@ impl Hub {
         Ok(mailbox)
     }
 
-    /// Closes the connections of a party whose login was revoked in the database. Logins in progress are refused.
-    /// Returns when the connections have ended, or after a timeout.
+    /// Closes the connections of a party whose login was revoked in the database, on all hubs. Logins in progress are
+    /// refused. Returns when the connections to this hub have ended, or after a timeout.
     pub(super) async fn end_connections(&self, party: &Party) {
+        self.notify_hubs(|| Notice::End { party: party.clone(), is_erased: false });
+        self.end_connections_here(party);
+        self.leave_in_time(party).await;
+    }
+
+    pub(super) fn end_connections_here(&self, party: &Party) {
         self.revocations.fetch_add(1, Ordering::SeqCst);
         self.counted.forget(party);
         self.forget_exports(party);
         self.router.close_party(party, CloseReason::Revoked);
+    }
+
+    /// Returns when the connections of a party to this hub have ended, or after a timeout.
+    pub(super) async fn leave_in_time(&self, party: &Party) {
         if timeout(LEAVE_MAX, self.router.left(party)).await.is_err() {
             tracing::debug!("closed connections have not ended in time");
         }

@@ -9,6 +9,7 @@ mod assistant;
 mod audit;
 pub mod backup;
 mod chats;
+pub mod cluster;
 mod consent;
 mod content;
 mod counted;
@@ -65,6 +66,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::config::Config;
 use crate::model::{Party, Secret, Timestamp};
+use crate::ports::bus::Bus;
 use crate::ports::chunks::Chunks;
 use crate::ports::clock::MonotonicClock;
 use crate::ports::data_folder::DataFolder;
@@ -113,6 +115,7 @@ use activation::Activations;
 use assistant::Assistant;
 use audit::Noted;
 use backup::Backups;
+use cluster::Cluster;
 use counted::Counted;
 use erasure::Erasures;
 use error::DomainError;
@@ -150,6 +153,8 @@ pub struct Ports {
     pub clock: MonotonicClock,
     /// Live delivery.
     pub router: Arc<Router>,
+    /// The connection to the other hubs; none for a single hub.
+    pub bus: Option<Arc<Bus>>,
     /// The sessions of an earlier process.
     pub stored_sessions: Vec<StoredSession>,
     /// Synthesis.
@@ -170,6 +175,7 @@ pub struct Hub {
     stored: Stored,
     chunks: Arc<Chunks>,
     router: Arc<Router>,
+    cluster: Option<Cluster>,
     stored_sessions: Mutex<Vec<StoredSession>>,
     speaker: Speaker,
     assistant: Assistant,
@@ -218,11 +224,13 @@ impl Hub {
             erased,
             clock,
             router,
+            bus,
             stored_sessions,
             speaker,
             replies,
             encode_event,
         } = ports;
+        let cluster = bus.map(|bus| Cluster::new(bus, &router, &clock, &config));
         let secret = store.hub_secret(&Secret::random()).await?;
         let pushes = Pushes::open(&store, &config.push).await?;
         let links = Arc::new(Links::new(&secret, config.auth.link_minutes));
@@ -257,6 +265,7 @@ impl Hub {
             stored: Stored::default(),
             chunks: Arc::new(chunks),
             router,
+            cluster,
             stored_sessions: Mutex::new(stored_sessions),
             speaker,
             assistant: Assistant::new(replies, &config.speech),

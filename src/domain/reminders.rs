@@ -183,7 +183,7 @@ impl Hub {
     pub async fn give_reminders(&self, now: Timestamp) {
         let is_reached = |toy: &ToyId| {
             let party = Party::Toy(toy.clone());
-            self.router.online(&party) && !self.rests(&party)
+            self.router.online_here(&party) && !self.rests(&party)
         };
         let rings = self.reminders.rings(now, self.config.reminders.late_max_s as f64, is_reached);
         let give = |ring: Ring| async move {
@@ -222,6 +222,7 @@ impl Hub {
     ) -> Result<(), DomainError> {
         self.store.delete_reminder(toy, due, id).await?;
         self.reminders.forget(toy, id);
+        self.notify_settings(toy);
         Ok(())
     }
 
@@ -303,6 +304,7 @@ impl Hub {
             return Ok(Line::RemindersFull.text(language));
         }
         self.reminders.add(toy.clone(), due, reminder.id);
+        self.notify_settings(toy);
         let moment = match when {
             When::In(seconds) => Moment::In(seconds),
             When::At { .. } => at(&zone, now, due),

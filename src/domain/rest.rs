@@ -232,7 +232,7 @@ impl Hub {
         self.store_played(set_back).await;
         for toy in ended {
             let toy = Party::Toy(toy);
-            if let Err(error) = self.announce_unread(&toy).await {
+            if let Err(error) = self.announce_unread_here(&toy).await {
                 tracing::warn!(?error, "messages not announced at the end of a toy's rest");
             }
         }
@@ -243,6 +243,16 @@ impl Hub {
         if self.router.online(toy) {
             for event in self.unread_events(toy).await? {
                 self.announce(toy, &event, None).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Self::announce_unread`], for a toy that is connected to this hub. Each hub does that for its own.
+    async fn announce_unread_here(&self, toy: &Party) -> Result<(), DomainError> {
+        if self.router.online_here(toy) {
+            for event in self.unread_events(toy).await? {
+                self.announce_here(toy, &event, None).await;
             }
         }
         Ok(())
@@ -305,6 +315,7 @@ impl Hub {
         self.check_room(0)?;
         self.store.set_quiet_hours(toy, quiet.as_ref().map(|(hours, _)| hours)).await?;
         self.resting.change(toy, |rules| rules.quiet = quiet);
+        self.notify_settings(toy);
         self.keep_quiet_hours(now).await;
         Ok(())
     }
@@ -326,6 +337,7 @@ impl Hub {
             let played = rules.minutes.take().map(|minutes| minutes.played).unwrap_or_default();
             rules.minutes = daily.map(|(daily, zone)| Minutes { daily, zone, played });
         });
+        self.notify_settings(toy);
         self.keep_quiet_hours(now).await;
         Ok(())
     }
@@ -420,6 +432,7 @@ impl Hub {
             return Ok(());
         }
         self.store.keep_awake(&toy, until).await?;
+        self.notify_settings(&toy);
         self.keep_quiet_hours(now).await;
         Ok(())
     }

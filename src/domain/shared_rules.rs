@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Hub;
 use super::error::DomainError;
 use crate::config::seconds;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, ToyId};
 
 /// A change is committed at most so long after the time that it bears.
 const OVERLAP: Duration = Duration::from_secs(60);
@@ -40,14 +40,20 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
 impl Hub {
     async fn read_changed_rules(&self, age_max: Duration, now: Timestamp) -> Result<(), DomainError> {
         for toy in self.store.toys_changed_within(age_max.as_secs()).await? {
-            if let Some(rules) = self.store.rules_of(&toy).await? {
-                self.resting.replace(rules);
-            }
-            self.toy_voices.set(toy.clone(), self.store.toy_voice(&toy).await?);
-            let reminders = self.store.reminders(&toy).await?;
-            self.reminders.replace(toy, &reminders);
+            self.read_rules(toy).await?;
         }
         self.keep_quiet_hours(now).await;
+        Ok(())
+    }
+
+    /// Reads the rules, the voice and the reminders of a toy.
+    pub(super) async fn read_rules(&self, toy: ToyId) -> Result<(), DomainError> {
+        if let Some(rules) = self.store.rules_of(&toy).await? {
+            self.resting.replace(rules);
+        }
+        self.toy_voices.set(toy.clone(), self.store.toy_voice(&toy).await?);
+        let reminders = self.store.reminders(&toy).await?;
+        self.reminders.replace(toy, &reminders);
         Ok(())
     }
 }

@@ -113,6 +113,7 @@ pub(crate) async fn world_on(config: Config, disk: Disk) -> World {
         clock: MonotonicClock::stopped(),
         chunks: Chunks::open(&folder.path().join("chunks"), chunks).unwrap(),
         router: Router::new(limits, disk, Vec::new()),
+        bus: None,
         stored_sessions: Vec::new(),
         speaker: Speaker::new(speaker),
         replies: Arc::new(crate::ports::reply::BuiltIn),

@@ -81,6 +81,7 @@ impl Hub {
         self.check_room(0)?;
         self.store.set_toy_voice(toy, &voice).await?;
         self.toy_voices.set(toy.clone(), voice);
+        self.notify_settings(toy);
         Ok(())
     }
 

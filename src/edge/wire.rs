@@ -39,6 +39,7 @@ pub fn health(health: &Health) -> Value {
             PartState::Ok => json!({"state": "ok"}),
             PartState::Off => json!({"state": "off"}),
             PartState::Loading => json!({"state": "loading"}),
+            PartState::Degraded(reason) => json!({"state": "degraded", "reason": reason}),
             PartState::Failed(reason) => json!({"state": "failed", "reason": reason}),
         };
         (name, state)
@@ -55,10 +56,14 @@ mod tests {
         let (store, sessions) = (PartState::Ok, PartState::Ok);
         let speech = PartState::Off;
         let files = PartState::Off;
-        let mut all = Health { store, disk: PartState::Ok, files, sessions, speech, is_alive: true };
+        let mut all =
+            Health { store, disk: PartState::Ok, files, bus: PartState::Off, sessions, speech, is_alive: true };
         let text = |all: &Health| health(all).to_string();
         assert!(text(&all).starts_with(r#"{"ready":true,"parts":{"store":{"state":"ok"},"disk":"#));
         assert!(text(&all).ends_with(r#""speech":{"state":"off"}}}"#), "to do without speech is no failure");
+        all.bus = PartState::Degraded("no broker");
+        assert!(text(&all).starts_with(r#"{"ready":true,"#), "the hub goes on without it");
+        assert!(text(&all).contains(r#""bus":{"state":"degraded","reason":"no broker"}"#));
         all.disk = PartState::Failed("make room");
         assert!(text(&all).starts_with(r#"{"ready":false,"#));
         assert!(text(&all).contains(r#""disk":{"state":"failed","reason":"make room"}"#));

@@ -8,16 +8,18 @@ use std::time::Duration;
 
 use super::fault;
 use crate::api::events;
-use crate::config::{self, Config, SessionOverflow, seconds};
+use crate::config::{self, BusAddress, Config, SessionOverflow, seconds};
 use crate::domain::backup::unfinished_restore;
 use crate::domain::{Hub, Ports, Progress};
 use crate::edge::wire;
 use crate::model::{HubId, Secret};
+use crate::ports::bus::{self, Bus, BusSettings};
 use crate::ports::chunks::{ChunkLimits, Chunks, Usage};
 use crate::ports::clock::{self, MonotonicClock};
 use crate::ports::data_folder::{Damage, DataFolder, Inspection, Parts, make_private_folder};
 use crate::ports::erased::{ERASED_FILE, ErasedList};
 use crate::ports::files::{Bucket, BucketSettings, Files};
+use crate::ports::outgoing::connector;
 use crate::ports::reply::{BuiltIn, ChatEndpoint, ChatSettings, ReplyEngine, WithFallback};
 use crate::ports::router::{Disk, DiskError, DiskLimits, Overflow, Router, RouterLimits};
 use crate::ports::space::{Space, is_disk_full};
@@ -103,6 +105,7 @@ pub async fn open_hub(config: &Arc<Config>, progress: &Progress) -> Result<Arc<H
         backpressure_max: seconds(config.mqtt.backpressure_max_s),
     };
     let router = Router::new(limits, disk, found.retained);
+    let bus = bus(config, &id).map_err(StartError::Setting)?;
     let (stored_sessions, speaker, replies) = (found.sessions, speaker(config), replies(config)?);
     folder.confirm(id, wire::now()).map_err(StartError::part)?;
     if !folder.ended_cleanly() {
@@ -117,6 +120,7 @@ pub async fn open_hub(config: &Arc<Config>, progress: &Progress) -> Result<Arc<H
         erased,
         clock: MonotonicClock::system(),
         router,
+        bus,
         stored_sessions,
         speaker,
         replies,
@@ -239,6 +243,42 @@ fn disk_limits(config: &Config) -> DiskLimits {
         },
         cache_bytes: mqtt.session_cache_bytes,
     }
+}
+
+/// The connection to the other hubs; none for a single hub. Errors are one line, and begin with the key.
+fn bus(config: &Config, data: &HubId) -> Result<Option<Arc<Bus>>, String> {
+    let cluster = &config.cluster;
+    if !cluster.has_bus() {
+        return Ok(None);
+    }
+    let certificates = Some(cluster.certificates.as_path()).filter(|path| !path.as_os_str().is_empty());
+    let addresses = cluster.addresses();
+    let tls = match addresses.iter().any(|address| address.is_encrypted) {
+        true => Some(connector(certificates).map_err(|error| format!("cluster.certificates: {error}"))?),
+        false => None,
+    };
+    let address = |address: BusAddress| bus::BusAddress {
+        host: address.host,
+        port: address.port,
+        tls: tls.clone().filter(|_| address.is_encrypted),
+    };
+    let password = Secret::new(cluster.password.reveal().to_owned());
+    let settings = BusSettings {
+        hub: cluster.hub.clone(),
+        data: data.clone(),
+        addresses: addresses.into_iter().map(address).collect(),
+        credentials: (!cluster.username.is_empty()).then(|| (cluster.username.clone(), password)),
+        prefix: cluster.prefix.clone(),
+        connect_timeout: seconds(cluster.connect_timeout_s),
+        keep_alive: seconds(cluster.keep_alive_s),
+        packet_max_bytes: cluster.packet_max_bytes,
+        queue_messages_max: cluster.queue_messages_max,
+        queue_bytes_max: cluster.queue_bytes_max,
+        in_flight_max: cluster.inflight_max.into(),
+    };
+    // A later process has a greater one, unless the clock was set back.
+    let epoch = (clock::now() * 1000.0) as u64;
+    Ok(Some(Arc::new(Bus::new(settings, epoch))))
 }
 
 /// The synthesiser of the configuration.

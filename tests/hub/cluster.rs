@@ -6,7 +6,9 @@
 //! ```
 
 mod balancer;
+mod broker;
 mod bucket;
+mod bus;
 mod door;
 mod fencing;
 mod revoked;

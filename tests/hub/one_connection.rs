@@ -53,6 +53,11 @@ impl Line {
         within(what, found).await
     }
 
+    /// Waits until the hub has ended the connection.
+    pub async fn is_cut(&mut self) {
+        while self.events.poll().await.is_ok() {}
+    }
+
     /// Sends chunks of a recording, and waits for the acknowledgement of each.
     pub async fn chunks(&mut self, upload: &str, chunks: &[(usize, &[u8])]) {
         for (number, chunk) in chunks {

@@ -14,6 +14,7 @@ use crate::domain::error::DomainError;
 use crate::domain::housekeeping::system_time;
 use crate::domain::{Counter, FileKind, Hub, Unit};
 use crate::model::{ChatId, DeviceKey, Event, FileName, Party, PartyId, Timestamp, UserId};
+use crate::ports::bus::Notice;
 use crate::ports::erased::{self, Mark};
 use crate::ports::store::{ChatErasure, Erasing, Erasure, StoredMessage};
 
@@ -78,6 +79,7 @@ impl Hub {
         self.files.sweep_answers(before).await.map_err(DomainError::internal)?;
         let subjects: Vec<String> = done.values().flat_map(subjects_of).collect();
         self.router.erase(&subjects).await.map_err(DomainError::internal)?;
+        self.notify_hubs(|| Notice::Erase { subjects });
         for id in done.keys() {
             self.store.leave_trace(id).await?;
         }
@@ -109,7 +111,9 @@ impl Hub {
                 self.carry_out_chat(erasure, chat, (*up_to, only_of.as_ref()), counter).await?;
                 // A friend is gone, although an earlier erasure may have cut off the events that named it.
                 self.cut_streams(parties, &[chat.to_string()], *ends_friendship).await?;
-                self.router.forget_retained(&format!("chat/{chat}"));
+                let topics = format!("chat/{chat}");
+                self.router.forget_retained(&topics);
+                self.notify_hubs(|| Notice::Forget { topics });
                 Ok(())
             }
             Erasing::Message { id, parties } => {

@@ -13,7 +13,10 @@ use super::{Publication, Router};
 use crate::model::{Party, QoS, Topic};
 
 /// Called with a party that has its first connection to this hub (true), or has lost its last one.
-pub(super) struct Moves(Box<dyn Fn(&Party, bool) + Send + Sync>);
+type Watcher = dyn Fn(&Party, bool) + Send + Sync;
+
+/// The watcher of those who come and go.
+pub(super) struct Moves(Box<Watcher>);
 
 impl fmt::Debug for Moves {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -24,6 +24,7 @@ mod looks;
 mod mend;
 mod message_row;
 mod places;
+mod positions;
 mod pushes;
 mod receipts;
 mod recovery;

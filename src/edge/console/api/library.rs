@@ -58,7 +58,7 @@ impl Api {
             })
         });
         let reason = match self.hub.health().speech {
-            PartState::Failed(reason) => Some(reason),
+            PartState::Failed(reason) | PartState::Degraded(reason) => Some(reason),
             PartState::Ok | PartState::Off | PartState::Loading => None,
         };
         json!({

@@ -1,0 +1,156 @@
+//! A real broker (mosquitto) as a process that tests can kill, and brokers that do not do their work.
+
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, PubAck, SubAck, SubscribeReasonCode};
+use rumqttc::mqttbytes::{Error as CodecError, QoS};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+use crate::world::within;
+
+/// mosquitto. It ends with this value.
+pub struct Broker {
+    program: Option<Child>,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Broker {
+    /// A broker that serves everybody.
+    pub async fn start() -> Self {
+        Self::start_with("allow_anonymous true\n").await
+    }
+
+    /// A broker with these lines of configuration.
+    pub async fn start_with(lines: &str) -> Self {
+        let mut broker = Self { program: None, port: 0, folder: tempfile::tempdir().unwrap() };
+        // Another process may take the port before the broker has it.
+        for _ in 0..10 {
+            broker.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            // As root, mosquitto would become a user that may not read the folder.
+            let file = format!("user root\nlistener {} 127.0.0.1\nmax_queued_messages 0\n{lines}", broker.port);
+            std::fs::write(broker.folder.path().join("mosquitto.conf"), file).unwrap();
+            if broker.launch().await {
+                return broker;
+            }
+        }
+        panic!("mosquitto does not start");
+    }
+
+    async fn launch(&mut self) -> bool {
+        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
+        let mut program = Command::new("mosquitto")
+            .arg("-c")
+            .arg(self.folder.path().join("mosquitto.conf"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let listens = async {
+            loop {
+                if program.try_wait().unwrap().is_some() {
+                    return false;
+                }
+                if TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let listens = within("mosquitto", listens).await;
+        self.program = listens.then_some(program);
+        listens
+    }
+
+    /// `kill -9`. Everything that it kept is lost.
+    pub async fn kill(&mut self) {
+        self.program.take().unwrap().kill().await.unwrap();
+    }
+
+    /// Starts it again on the same port.
+    pub async fn start_again(&mut self) {
+        assert!(self.launch().await, "mosquitto does not start again");
+    }
+
+    /// Its address as one of `cluster.bus`.
+    pub fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+}
+
+/// A fault of a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokerFault {
+    /// It refuses subscriptions.
+    RefusesFilters,
+    /// It acknowledges messages, and delivers none.
+    Loses,
+}
+
+/// A broker that accepts connections, and has a fault. It ends with this value.
+pub struct BadBroker {
+    port: u16,
+    serving: JoinHandle<()>,
+}
+
+impl Drop for BadBroker {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+impl BadBroker {
+    pub async fn start(fault: BrokerFault) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, fault));
+            }
+        });
+        Self { port, serving }
+    }
+
+    pub fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+}
+
+async fn serve(mut stream: TcpStream, fault: BrokerFault) -> Option<()> {
+    let (mut read, mut write) = (BytesMut::new(), BytesMut::new());
+    loop {
+        let packet = match Packet::read(&mut read, 1 << 20) {
+            Ok(packet) => packet,
+            Err(CodecError::InsufficientBytes(_)) => {
+                if stream.read_buf(&mut read).await.ok()? == 0 {
+                    return None;
+                }
+                continue;
+            }
+            Err(_) => return None,
+        };
+        let answer = match packet {
+            Packet::Connect(_) => Packet::ConnAck(ConnAck { session_present: false, code: ConnectReturnCode::Success }),
+            Packet::Subscribe(wanted) => {
+                let code = match fault {
+                    BrokerFault::RefusesFilters => SubscribeReasonCode::Failure,
+                    BrokerFault::Loses => SubscribeReasonCode::Success(QoS::AtLeastOnce),
+                };
+                Packet::SubAck(SubAck { pkid: wanted.pkid, return_codes: vec![code; wanted.filters.len()] })
+            }
+            Packet::Publish(publish) => Packet::PubAck(PubAck { pkid: publish.pkid }),
+            _ => continue,
+        };
+        answer.write(&mut write, 1 << 20).ok()?;
+        stream.write_all_buf(&mut write).await.ok()?;
+    }
+}
