@@ -141,7 +141,7 @@ impl Link {
                 ConnectReturnCode::ServiceUnavailable => Err(LinkError::Refused("it is not available")),
                 ConnectReturnCode::RefusedProtocolVersion => Err(LinkError::Refused("it has no MQTT 3.1.1")),
             },
-            other => Err(LinkError::Malformed(format!("{other:?} as the answer to CONNECT"))),
+            _ => Err(LinkError::Malformed("another packet as the answer to CONNECT".into())),
         }
     }
 
