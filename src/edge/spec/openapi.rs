@@ -257,15 +257,18 @@ fn readiness() -> Value {
     let part = |is_ready: bool| {
         let about = "`off`: the configuration turns it off. `loading`: clients that need it wait.";
         let working = closed(vec![must("state", one_of(&["ok", "off", "loading"]), about)]);
-        let reason = must("reason", text(), "The fault and its remedy.");
-        let failed = closed(vec![must("state", exactly("failed"), ""), reason]);
-        if is_ready { working } else { either(vec![working, failed]) }
+        let faulty = |state: &str, about: &str| {
+            closed(vec![must("state", exactly(state), about), must("reason", text(), "The fault and its remedy.")])
+        };
+        let degraded = faulty("degraded", "The hub goes on without it.");
+        either(if is_ready { vec![working, degraded] } else { vec![working, degraded, faulty("failed", "")] })
     };
     let answer = |is_ready: bool| {
         let parts = [
             must("store", part(is_ready), "The database."),
             must("disk", part(is_ready), "The free space of the data folder."),
             must("files", part(is_ready), "The bucket of sounds and pictures; `off` if they are in the data folder."),
+            must("bus", part(is_ready), "The bus to the other hubs; `off` for a single hub."),
             must("sessions", part(is_ready), "The file of MQTT sessions and retained messages."),
             must("speech", part(is_ready), "Speech recognition."),
         ];

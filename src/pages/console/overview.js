@@ -8,10 +8,11 @@ const PARTS = {
   store: "Database",
   disk: "Disk",
   files: "Files",
+  bus: "Other hubs",
   sessions: "Sessions",
   speech: "Speech",
 };
-const STATES = { ok: "works", off: "off", loading: "is being loaded", failed: "failed" };
+const STATES = { ok: "works", off: "off", loading: "is being loaded", degraded: "does not work", failed: "failed" };
 const INTERVAL_S = 5;
 const MINUTE_S = 60;
 
@@ -19,6 +20,7 @@ function Part({ name, part, hub }) {
   const more = {
     disk: () => `${bytes(hub.disk.free_bytes)} free, ${bytes(hub.disk.reserve_bytes)} of it in reserve`,
     files: () => (part.state === "off" ? "in the data folder" : "in a bucket"),
+    bus: () => (part.state === "off" ? "a single hub" : ""),
     sessions: () => `${whole(hub.sessions.connected)} with a connection, ${whole(hub.sessions.away)} without`,
     store: () => "",
     speech: () => (part.state === "off" ? "no model is configured" : ""),
