@@ -63,8 +63,10 @@ pub struct Listener {
     /// The latest judgements, one bit each, the newest in the lowest place.
     latest: u32,
     has_begun: bool,
-    /// The end of the last voiced moment, as a place in `samples`.
+    /// The end of the last voiced moment, as a place in `samples`; and of the last one among those around it that has a
+    /// high score itself.
     voiced_until: usize,
+    high_until: usize,
 }
 
 // Written by hand: a voice must not get into a log.
@@ -87,6 +89,7 @@ impl Listener {
             latest: 0,
             has_begun: false,
             voiced_until: 0,
+            high_until: 0,
         }
     }
 
@@ -120,8 +123,8 @@ impl Listener {
         self.latest = (self.latest << 1 | u32::from(score >= VOICED)) & ((1 << TOGETHER) - 1);
         if self.latest.count_ones() >= VOICED_MIN {
             self.has_begun = true;
-            // Silence begins behind the last high score: up to two moments without one still count as voiced.
-            self.voiced_until = next - self.latest.trailing_zeros() as usize * MOMENT;
+            self.voiced_until = next;
+            self.high_until = next - self.latest.trailing_zeros() as usize * MOMENT;
         }
     }
 
@@ -142,10 +145,15 @@ impl Listener {
         if !self.has_begun {
             return Progress::Waiting;
         }
-        match self.judged - self.voiced_until {
-            silence if self.end.is_some_and(|end| silence >= end) => Progress::Ended,
-            silence if silence >= self.pause => Progress::Paused,
-            _ => Progress::Speaking,
+        // Up to two moments behind the last high score count as voiced. The end is counted without them; a pause with
+        // them, as otherwise more pauses between words begin a recognition that is thrown away.
+        let (silence, behind_voice) = (self.judged - self.high_until, self.judged - self.voiced_until);
+        if self.end.is_some_and(|end| silence >= end) {
+            Progress::Ended
+        } else if behind_voice >= self.pause {
+            Progress::Paused
+        } else {
+            Progress::Speaking
         }
     }
 
