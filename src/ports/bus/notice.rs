@@ -411,7 +411,7 @@ mod tests {
 
     #[test]
     fn an_expiry_is_what_is_left() {
-        let expires_at = Some(clock::age_now() + 60.0);
+        let expires_at = clock::age_now() + 60.0;
         let (topic, payload) = ("chat/5c8f582f268d7942f44c6703".parse().unwrap(), Bytes::new());
         let publication = ClientPublication {
             topic,
@@ -419,14 +419,14 @@ mod tests {
             qos: QoS::AtMostOnce,
             retain: false,
             properties: Bytes::new(),
-            expires_at,
+            expires_at: Some(expires_at),
         };
         let Notice::Publication(publication) =
             Envelope::decode(&envelope(Notice::Publication(Box::new(publication))).encode()).unwrap().notice
         else {
             panic!()
         };
-        assert!((publication.expires_at.unwrap() - expires_at.unwrap()).abs() < 5.0);
+        assert!((publication.expires_at.unwrap() - expires_at).abs() < 5.0);
     }
 
     #[test]
