@@ -41,6 +41,8 @@ pub(super) enum LinkError {
     FilterRefused(String),
     #[error("the broker sends what is no MQTT 3.1.1: {0}")]
     Malformed(String),
+    #[error("the broker keeps a message for this hub that is larger than cluster.packet_max_bytes")]
+    TooLarge,
     #[error("the broker accepts messages, and does not deliver them")]
     Loses,
     #[error("the sessions of this hub cannot be written")]
@@ -59,6 +61,10 @@ impl LinkError {
             Self::FilterRefused(_) => {
                 "the broker of cluster.bus refuses the subscriptions; give cluster.username the right to subscribe and \
                  to publish below cluster.prefix"
+            }
+            Self::TooLarge => {
+                "the broker keeps a message for this hub that is larger than cluster.packet_max_bytes; the hub begins another \
+                 session there. Set the same size at all hubs, and let nobody else publish below cluster.prefix"
             }
             Self::Loses => "the broker of cluster.bus accepts messages, and does not deliver them",
             Self::NotStored => "the file of sessions cannot be written: messages of other hubs are not acknowledged",
@@ -93,11 +99,26 @@ impl Link {
     ) -> Result<Self, LinkError> {
         let opening = async {
             let mut link = Self::connect(address, settings).await?;
-            link.introduce(settings, will).await?;
+            link.introduce(settings, will, false).await?;
             link.subscribe(filters).await?;
             Ok(link)
         };
         timeout(settings.connect_timeout, opening).await.unwrap_or(Err(LinkError::Silent))
+    }
+
+    /// Has the broker forget the session of this hub, with all that it keeps for it.
+    pub(super) async fn forget_session(
+        address: &BusAddress,
+        settings: &BusSettings,
+        will: LastWill,
+    ) -> Result<(), LinkError> {
+        let forgetting = async {
+            let mut link = Self::connect(address, settings).await?;
+            link.introduce(settings, will, true).await?;
+            link.close(settings.connect_timeout).await;
+            Ok(())
+        };
+        timeout(settings.connect_timeout, forgetting).await.unwrap_or(Err(LinkError::Silent))
     }
 
     async fn connect(address: &BusAddress, settings: &BusSettings) -> Result<Self, LinkError> {
@@ -119,12 +140,18 @@ impl Link {
         Ok(Self { reader, writer, read, to_write, is_unwritten: false, packet_max, early })
     }
 
-    async fn introduce(&mut self, settings: &BusSettings, will: LastWill) -> Result<(), LinkError> {
-        let mut connect = Connect::new(format!("toyhub-{}", settings.hub));
+    async fn introduce(
+        &mut self,
+        settings: &BusSettings,
+        will: LastWill,
+        clean_session: bool,
+    ) -> Result<(), LinkError> {
+        // Hubs of other databases may use the same broker.
+        let mut connect = Connect::new(format!("toyhub-{}-{}", settings.data, settings.hub));
         // The hub sends a sign of life more often.
         let keep_alive = settings.keep_alive.as_secs().saturating_mul(2).clamp(1, u64::from(u16::MAX));
         connect.keep_alive = keep_alive as u16;
-        connect.clean_session = false;
+        connect.clean_session = clean_session;
         connect.last_will = Some(will);
         if let Some((username, password)) = &settings.credentials {
             connect.set_login(username.as_str(), password.reveal());
@@ -183,6 +210,7 @@ impl Link {
         match Packet::read(&mut self.read, self.packet_max) {
             Ok(packet) => Ok(Some(packet)),
             Err(CodecError::InsufficientBytes(_)) => Ok(None),
+            Err(CodecError::PayloadSizeLimitExceeded(_)) => Err(LinkError::TooLarge),
             Err(error) => Err(LinkError::Malformed(error.to_string())),
         }
     }

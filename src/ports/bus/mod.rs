@@ -234,6 +234,12 @@ impl Bus {
                 // What comes again is not a repeat.
                 windows.clear();
             }
+            if error == LinkError::TooLarge {
+                // It would come again with each connection. The database has the events that are behind it.
+                if let Err(error) = Link::forget_session(address, &self.settings, self.will()).await {
+                    tracing::warn!(%error, "the session of this hub at the broker is not forgotten yet");
+                }
+            }
             self.note_lost(address, error);
             if shutdown.run_until_cancelled(sleep(pause)).await.is_none() {
                 return;

@@ -319,3 +319,49 @@ async fn two_hubs_with_the_same_name_are_named() {
     to_toy(&also_a, &parent, &toy, 1).await;
     line.event("message").await;
 }
+
+/// A session at the broker would bring it again with each connection.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn a_message_that_is_too_large_keeps_no_hub_from_the_bus() {
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let log = [("TOYHUB_SERVER__LOG", "warn")];
+    let [a, b] = pair(&store, &broker, &[&NEVER[..], &log].concat()).await;
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    let mut line = Line::open(&a, &toy).await;
+    let mut app = b.app(&parent).await;
+    let large = b.folder().join("large");
+    std::fs::write(&large, vec![0; 1_100_000]).unwrap();
+    let identity = std::fs::read_to_string(a.data_dir().join("hub.toml")).unwrap();
+    let data = identity.lines().find_map(|line| line.strip_prefix("hub = \"")?.strip_suffix('"')).unwrap();
+    let port = broker.url().rsplit(':').next().unwrap().to_owned();
+    let sent = tokio::process::Command::new("mosquitto_pub")
+        .args(["-h", "127.0.0.1", "-p", &port, "-q", "1", "-t", &format!("toyhub/{data}/say/large"), "-f"])
+        .arg(&large)
+        .status();
+    assert!(within("the publication", sent).await.unwrap().success());
+    for hub in [&a, &b] {
+        let noticed = async {
+            while !std::fs::read_to_string(hub.log()).unwrap().contains("larger than cluster.packet_max_bytes") {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within("the line in the log", noticed).await;
+    }
+    app.send(json!({"id": 7, "do": "subscribe", "topic": format!("toy/{}/state/#", toy.id)})).await;
+    assert_eq!(app.answer(7).await["code"], 0);
+    let arrived = async {
+        // What is published before both are on the bus again may be lost.
+        loop {
+            line.publish(&format!("toy/{}/state/battery", toy.id), b"80").await;
+            if let Ok(battery) = timeout(Duration::from_secs(1), published(&mut app, "/battery")).await {
+                return battery;
+            }
+        }
+    };
+    assert_eq!(within("a publication through the bus", arrived).await, "80");
+    for hub in [&a, &b] {
+        bus_is(hub, "ok").await;
+    }
+}
