@@ -75,6 +75,15 @@ fn look_for_open_door(config: &config::Auth) {
     }
 }
 
+/// Logs a line if other hubs cannot read the sounds of this one.
+fn look_for_bucket(config: &Config) {
+    if config.cluster.has_bus() && !config.files.is_bucket() {
+        tracing::warn!(
+            "there are other hubs, and files.url is no bucket: a sound can be played only at the hub that has got it"
+        );
+    }
+}
+
 /// Logs a line if `ffmpeg` is turned off or missing.
 fn look_for_ffmpeg(config: &config::Audio) {
     if config.ffmpeg.is_empty() {
@@ -145,6 +154,7 @@ impl Server {
         hub.prepare_own_files().await.map_err(|error| StartError::Part(fault(&error)))?;
         look_for_ffmpeg(&config.audio);
         look_for_open_door(&config.auth);
+        look_for_bucket(&config);
         let model = find_model(&config.speech);
         if model.is_some() {
             hub.note_recogniser_loading();
