@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use futures_util::stream::{self, StreamExt as _};
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
 use super::accounts::hash_of;
 use super::login::Proof;
-use crate::config::seconds;
+use super::units::ticks;
 use crate::model::{Party, Timestamp};
 use crate::ports::router::{CloseReason, ConnectionId, Mailbox};
 
@@ -39,8 +38,7 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
     if !hub.store.is_on_server() {
         return shutdown.cancelled().await;
     }
-    let mut ticks = interval(seconds(hub.config.cluster.logins_interval_s));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks(hub.config.cluster.logins_interval_s);
     let look = async {
         loop {
             ticks.tick().await;

@@ -11,14 +11,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream::{self, StreamExt as _};
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
 use super::assistant::turn::Telling;
 use super::error::DomainError;
-use super::units::{DAY_S, HOUR_S, MINUTE_S};
-use crate::config::seconds;
+use super::units::{DAY_S, HOUR_S, MINUTE_S, ticks};
 use crate::model::{ChildWords, Event, Party, Reminder, ReminderId, ReminderKind, Timestamp, ToyId, UserId};
 use crate::ports::speech::intent::{When, Wish};
 use crate::ports::speech::languages::{Clock, DayPart, Language, Line, Moment, Reminded};
@@ -147,8 +145,7 @@ impl Drop for ReminderVoice {
 
 /// Gives due reminders, until `shutdown`. The clock is passed in.
 pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: CancellationToken) {
-    let mut ticks = interval(seconds(hub.config.reminders.check_interval_s));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks(hub.config.reminders.check_interval_s);
     let look = async {
         loop {
             ticks.tick().await;

@@ -12,13 +12,11 @@
 use std::sync::Arc;
 
 use dashmap::{DashMap, DashSet};
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::error::DomainError;
-use super::units::MINUTE_S;
+use super::units::{MINUTE_S, ticks};
 use super::{FileKind, Hub};
-use crate::config::seconds;
 use crate::model::{
     Content, ContentId, DailyMinutes, DayMinute, FileName, Message, Party, PartyId, Played, QuietHours, Secret,
     Timestamp, ToyId, UserId,
@@ -206,8 +204,7 @@ pub struct ToySettings {
 
 /// Checks periodically which toys rest, until `shutdown`. The clock is passed in.
 pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: CancellationToken) {
-    let mut ticks = interval(seconds(hub.config.chats.quiet_check_interval_s));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks(hub.config.chats.quiet_check_interval_s);
     let look = async {
         loop {
             ticks.tick().await;

@@ -4,12 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
 use super::error::DomainError;
-use crate::config::seconds;
+use super::units::ticks;
 use crate::model::{Timestamp, ToyId};
 
 /// A change is committed at most so long after the time that it bears.
@@ -20,8 +19,7 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
     if !hub.store.is_on_server() {
         return shutdown.cancelled().await;
     }
-    let mut ticks = interval(seconds(hub.config.cluster.rules_interval_s));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks(hub.config.cluster.rules_interval_s);
     let look = async {
         let mut read_at = hub.clock.now();
         loop {

@@ -47,7 +47,7 @@ impl Ears {
         self.state.send_replace(State::Ready(Arc::new(recogniser)));
     }
 
-    /// Takes the recogniser away, and whatever is loaded later.
+    /// Takes the recogniser away.
     pub(super) fn turn_off(&self) -> impl Sized + Send + use<> {
         self.state.send_replace(State::Off)
     }

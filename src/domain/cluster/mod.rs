@@ -13,12 +13,13 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
 use super::error::DomainError;
 use super::permissions::is_guest;
+use super::units::ticks;
 use crate::config::{Config, seconds};
 use crate::model::{Event, Party, QoS, Timestamp, ToyId, UserId};
 use crate::ports::bus::{Bus, BusState, ClientPublication, Handler, HubName, Notice};
@@ -38,7 +39,7 @@ const LATE_MAX: Duration = Duration::from_millis(500);
 const USERS_AT_ONCE: usize = 256;
 /// Events that are read from a stream at once.
 const PAGE: usize = 100;
-/// Toys and logins that are compared at the same time. Their reads share queries.
+/// Toys that are compared at the same time. Their reads share queries.
 const AT_ONCE: usize = 64;
 /// Jobs that wait.
 const JOBS_MAX: usize = 1000;
@@ -104,11 +105,6 @@ impl Cluster {
 pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: CancellationToken) {
     let Some(cluster) = &hub.cluster else { return };
     let config = &hub.config.cluster;
-    let ticks = |period_s| {
-        let mut ticks = interval(seconds(period_s));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks
-    };
     let compare = async {
         let mut due = ticks(config.position_check_s);
         loop {
