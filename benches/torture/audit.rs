@@ -51,9 +51,9 @@ pub struct Away {
     inbox: Inbox,
 }
 
-/// The offline sessions of a family's toy: one for each way of sending commands.
-pub fn sessions_away(family: &Family) -> Vec<Away> {
-    let session = |(name, qos): (&str, QoS)| Away {
+/// The offline sessions of a family's toy: one for each of these ways that sends commands.
+pub fn sessions_away(family: &Family, ways: &[Way]) -> Vec<Away> {
+    let session = |(_, name, qos): (Way, &str, QoS)| Away {
         login: Login {
             client_id: format!("away-{name}"),
             user: family.device_key.clone(),
@@ -70,7 +70,12 @@ pub fn sessions_away(family: &Family) -> Vec<Away> {
         qos,
         inbox: Inbox::default(),
     };
-    [("one", QoS::AtLeastOnce), ("two", QoS::ExactlyOnce), ("socket", QoS::AtLeastOnce)].map(session).into()
+    let all = [
+        (Way::CommandQos1, "one", QoS::AtLeastOnce),
+        (Way::CommandQos2, "two", QoS::ExactlyOnce),
+        (Way::CommandSocket, "socket", QoS::AtLeastOnce),
+    ];
+    all.into_iter().filter(|(way, ..)| ways.contains(way)).map(session).collect()
 }
 
 impl Away {
@@ -141,26 +146,29 @@ impl Drop for Audit {
 }
 
 impl Audit {
-    /// Opens the sessions of the families' toys, and an app's for each, which reconnects at every start of the hub.
-    pub async fn open(ledger: &Arc<Ledger>, gate: &Gate, families: &[Family]) -> Result<Self> {
+    /// Opens what receives the messages of these ways: sessions of the families' toys, and an app's for each family, which
+    /// reconnects at every start of the hub.
+    pub async fn open(ledger: &Arc<Ledger>, gate: &Gate, families: &[Family], ways: &[Way]) -> Result<Self> {
         let addresses = gate.addresses().await.context("a hub")?;
         let client = Client::builder().timeout(Duration::from_secs(60)).build()?;
         let (mut known, mut watchers) = (Vec::new(), Vec::new());
         for family in families {
-            let away = sessions_away(family);
+            let away = sessions_away(family, ways);
             for session in &away {
                 session.begin(addresses).await?;
             }
-            let login = Login {
-                client_id: "states".into(),
-                user: family.user.clone(),
-                password: family.token.clone(),
-                clean: false,
-            };
-            let mut link = Link::open(addresses.mqtt, &login).await?;
-            link.subscribe(&format!("toy/{}/state/two", family.toy), QoS::ExactlyOnce).await?;
-            link.disconnect().await;
-            watchers.push(tokio::task::spawn_local(watch_states(login, gate.clone(), Arc::clone(ledger))));
+            if ways.contains(&Way::StateQos2) {
+                let login = Login {
+                    client_id: "states".into(),
+                    user: family.user.clone(),
+                    password: family.token.clone(),
+                    clean: false,
+                };
+                let mut link = Link::open(addresses.mqtt, &login).await?;
+                link.subscribe(&format!("toy/{}/state/two", family.toy), QoS::ExactlyOnce).await?;
+                link.disconnect().await;
+                watchers.push(tokio::task::spawn_local(watch_states(login, gate.clone(), Arc::clone(ledger))));
+            }
             let family = family.clone();
             known.push(Known { family, numbers: HashMap::new(), received: Vec::new(), read: 0, away });
         }

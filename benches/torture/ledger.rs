@@ -81,6 +81,8 @@ struct Entry {
 #[derive(Default)]
 struct Book {
     entries: Vec<Entry>,
+    /// Whether messages of a lane may overtake each other where they do not stay in a chat.
+    has_many_hubs: bool,
     /// The last number of a lane that was found: messages of one lane arrive in the order of sending.
     last_found: BTreeMap<(Way, usize), u32>,
     faults: Vec<String>,
@@ -109,6 +111,12 @@ pub struct Tally {
 pub struct Ledger(Mutex<Book>);
 
 impl Ledger {
+    /// The ledger of several hubs: messages that a sender gives to one hub, and then to another, may arrive in another
+    /// order. A chat has one order all the same.
+    pub fn of_many_hubs() -> Self {
+        Self(Mutex::new(Book { has_many_hubs: true, ..Book::default() }))
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -139,7 +147,8 @@ impl Ledger {
         };
         entry.found += 1;
         let (way, lane, found) = (entry.way, entry.lane, entry.found);
-        let last = book.last_found.get(&(way, lane)).copied();
+        let is_ordered = way.is_voice() || !book.has_many_hubs;
+        let last = book.last_found.get(&(way, lane)).copied().filter(|_| is_ordered);
         // A repeat may arrive late.
         if found == 1 && last.is_some_and(|last| last > number) {
             let last = last.unwrap_or_default();

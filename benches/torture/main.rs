@@ -6,9 +6,13 @@
 
 mod audit;
 mod clock;
+mod cluster;
 mod damage;
 mod disk;
 mod disk_speed;
+#[allow(dead_code, unused_imports, reason = "tests use more of it")]
+#[path = "../../tests/engines/mod.rs"]
+mod engines;
 mod family;
 mod gate;
 mod hub;
@@ -117,7 +121,14 @@ enum Torment {
         #[arg(long, default_value_t = 20_000)]
         sounds: usize,
     },
-    /// A short form of all of them, in less than four minutes.
+    /// Kills parts of a cluster at random moments: hubs, brokers, the database, the balancer.
+    Cluster {
+        #[arg(long, default_value_t = 10.0)]
+        minutes: f64,
+        #[arg(long, default_value_t = 4)]
+        families: usize,
+    },
+    /// A short form of those of a single hub, in less than four minutes.
     Short,
 }
 
@@ -181,6 +192,10 @@ async fn torment(arguments: Arguments) -> anyhow::Result<bool> {
         }
         Torment::Soak(soak) => soak::torment(hub, folder, soak_plan(soak)).await,
         Torment::Recovery { messages, sounds } => recovery::torment(hub, folder, *messages, *sounds).await,
+        Torment::Cluster { minutes, families } => {
+            let plan = cluster::Plan { time: Duration::from_secs_f64(minutes * 60.0), families: *families };
+            cluster::torment(hub, folder, plan).await
+        }
         Torment::Short => short(hub, folder, forgetful, faketime).await,
     }
 }
@@ -201,7 +216,7 @@ fn soak_plan(soak: &Soak) -> soak::Plan {
     }
 }
 
-/// A short form of all of them.
+/// A short form of those of a single hub.
 async fn short(hub: &Path, folder: &Path, forgetful: &Path, faketime: &Path) -> anyhow::Result<bool> {
     let begun = Instant::now();
     let mut is_well = true;

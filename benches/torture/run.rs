@@ -52,7 +52,7 @@ impl Run {
         let (ledger, gate) = (Arc::new(Ledger::default()), Gate::new());
         let families = family::families(&hub, running.addresses, families, families).await?;
         gate.set(Some(running.addresses));
-        let audit = Audit::open(&ledger, &gate, &families).await?;
+        let audit = Audit::open(&ledger, &gate, &families, &Way::ALL).await?;
         Ok(Self {
             hub,
             ledger,

@@ -60,8 +60,9 @@ impl Answer {
         let said = format!("code {}, {}", answer["code"], answer["msg"]);
         match answer["code"].as_i64() {
             Some(0) => Self::Done,
-            // The hub is busy, has a fault, or its disk is full: the sender tries again.
-            Some(17 | 19 | 32) | None => Self::Open(said),
+            // The hub is busy, has a fault, its disk is full, or the database did not say whether it has committed: the
+            // sender tries again.
+            Some(17 | 19 | 32 | 33) | None => Self::Open(said),
             Some(_) => Self::Refused(said),
         }
     }

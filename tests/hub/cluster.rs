@@ -11,17 +11,17 @@ mod bucket;
 mod bus;
 mod door;
 mod fencing;
+mod figures;
 mod revoked;
 mod rules;
 mod store;
-mod store_server;
 mod tickets;
 
 use serde_json::json;
 
+pub use crate::engines::StoreServer;
 use crate::sound;
 use crate::world::World;
-pub use store_server::StoreServer;
 
 /// Hubs over one store, each with a data folder of its own, and with these settings in addition. The first one creates
 /// the tables. Sounds are in the folder of each, unless the settings have a bucket (`s3::S3::settings`).

@@ -22,6 +22,9 @@ mod console_browser;
 mod data_folder;
 mod discovery;
 mod durability;
+#[allow(dead_code, reason = "scripts/torture uses more of it")]
+#[path = "../engines/mod.rs"]
+mod engines;
 mod erasure;
 mod example_client;
 mod example_esp32;

@@ -1,14 +1,10 @@
 //! Two hubs behind HAProxy, with the configuration that docs/cluster.md shows.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
-use std::process::Stdio;
-
-use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
+use std::net::IpAddr;
 
 use super::door::Door;
 use super::{StoreServer, hub};
+use crate::engines::Balancer;
 use crate::mqtt::{Raw, V5, connect};
 use crate::world::{Toy, World, within};
 
@@ -22,65 +18,19 @@ const SETTINGS: [(&str, &str); 5] = [
 /// An address of this machine that is not the proxy's.
 const CLIENT: [u8; 4] = [127, 0, 0, 9];
 
-/// HAProxy before two hubs.
-struct Balancer {
-    http: SocketAddr,
-    mqtt: SocketAddr,
-    _program: Child,
-}
-
-impl Balancer {
-    async fn start(folder: &Path, hubs: [[SocketAddr; 2]; 2]) -> Self {
-        let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cluster.md")).unwrap();
-        let shown = page.split("```haproxy\n").nth(1).unwrap().split("```").next().unwrap();
-        let [http, mqtt] = [free_address().await, free_address().await];
-        let mut text = shown.to_owned();
-        let mut replace = |from: String, to: String| {
-            assert!(text.contains(&from), "docs/cluster.md: no {from:?} in {text}");
-            text = text.replace(&from, &to);
-        };
-        replace("bind :9527\n".into(), format!("bind {http}\n"));
-        replace("bind :1883\n".into(), format!("bind {mqtt}\n"));
-        for (number, [http, mqtt]) in [11, 12].into_iter().zip(hubs) {
-            replace(format!("10.0.0.{number}:9527 "), format!("{http} "));
-            replace(format!("10.0.0.{number}:1883 check port 9527"), format!("{mqtt} check port {}", http.port()));
+/// A connected toy, on whichever hub.
+async fn connect_through(balancer: &Balancer, toy: &Toy) -> Raw {
+    within("a hub that accepts the toy", async {
+        loop {
+            let mut raw = Raw::open(balancer.mqtt).await;
+            raw.send(&connect(V5, &toy.id, &toy.device_key, &toy.secret)).await;
+            match raw.read_packet().await {
+                Some((0x20, body)) if body[1] == 0 => return raw,
+                _ => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            }
         }
-        replace("inter 2s".into(), "inter 200ms".into());
-        std::fs::write(folder.join("haproxy.cfg"), text).unwrap();
-        let log = std::fs::File::create(folder.join("haproxy.log")).unwrap();
-        let mut command = Command::new("haproxy");
-        command.args(["-db", "-f", "haproxy.cfg"]).current_dir(folder).kill_on_drop(true);
-        let program = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
-        let mut program = program.expect("scripts/test installs haproxy");
-        within("the balancer", async {
-            while TcpStream::connect(mqtt).await.is_err() {
-                let log = || std::fs::read_to_string(folder.join("haproxy.log")).unwrap();
-                assert!(program.try_wait().unwrap().is_none(), "{}", log());
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        })
-        .await;
-        Self { http, mqtt, _program: program }
-    }
-
-    /// A connected toy, on whichever hub.
-    async fn connect(&self, toy: &Toy) -> Raw {
-        within("a hub that accepts the toy", async {
-            loop {
-                let mut raw = Raw::open(self.mqtt).await;
-                raw.send(&connect(V5, &toy.id, &toy.device_key, &toy.secret)).await;
-                match raw.read_packet().await {
-                    Some((0x20, body)) if body[1] == 0 => return raw,
-                    _ => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
-                }
-            }
-        })
-        .await
-    }
-}
-
-async fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    })
+    .await
 }
 
 /// Its clients come from an address that is not the proxy's.
@@ -108,11 +58,11 @@ async fn clients_of_a_hub_that_lost_the_store_go_to_the_other() {
     let balancer = Balancer::start(b.folder(), hubs).await;
     let mut clients = Vec::new();
     for toy in &toys {
-        clients.push(balancer.connect(toy).await);
+        clients.push(connect_through(&balancer, toy).await);
     }
     // A toy that connects again is taken over by the same hub: its older connection ends.
     for (toy, raw) in toys.iter().zip(&mut clients) {
-        let again = balancer.connect(toy).await;
+        let again = connect_through(&balancer, toy).await;
         let mut older = std::mem::replace(raw, again);
         assert_eq!(within("the take-over", older.read_packet()).await, Some((0xe0, vec![0x8e, 0])), "{}", toy.id);
     }
@@ -137,7 +87,7 @@ async fn clients_of_a_hub_that_lost_the_store_go_to_the_other() {
                 Some((0xe0, body)) => assert_eq!(body[0], 0x89),
                 Some(_) => {}
                 None => {
-                    *raw = balancer.connect(toy).await;
+                    *raw = connect_through(&balancer, toy).await;
                     moved += 1;
                     break;
                 }

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::broker::{BadBroker, Broker, BrokerFault};
 use super::{StoreServer, hub};
+use crate::engines::{NODES, Nats};
 use crate::one_connection::Line;
 use crate::sound;
 use crate::world::{App, Toy, User, World, within};
@@ -43,7 +44,7 @@ async fn pair(store: &StoreServer, broker: &Broker, settings: &[(&'static str, &
 }
 
 /// Waits until the bus is in this state at a hub. The hub is ready in any case. Gives the reason.
-async fn bus_is(hub: &World, state: &str) -> String {
+pub async fn bus_is(hub: &World, state: &str) -> String {
     let turned = async {
         loop {
             let (status, health) = hub.watch("/readyz").await;
@@ -318,6 +319,48 @@ async fn two_hubs_with_the_same_name_are_named() {
     let mut line = Line::open(&a, &toy).await;
     to_toy(&also_a, &parent, &toy, 1).await;
     line.event("message").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn nothing_is_lost_while_servers_of_a_nats_cluster_are_killed_in_turn() {
+    const BETWEEN: usize = 100;
+    let (store, mut nats) = (StoreServer::start().await, Nats::start().await);
+    let settings = [&NEVER[..], &[("TOYHUB_WS__REQUESTS_PER_SECOND", "1000")]].concat();
+    let a = hub_of(&store, "a", &nats.urls(0), &settings).await;
+    let b = hub_of(&store, "b", &nats.urls(1), &settings).await;
+    for hub in [&a, &b] {
+        bus_is(hub, "ok").await;
+    }
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    let (mut line, mut app) = (Line::open(&a, &toy).await, b.app(&parent).await);
+    line.subscribe(&format!("toy/{}/cmd/#", toy.id)).await;
+    let topic = format!("toy/{}/cmd/volume", toy.id);
+    let mut sent = 0;
+    for node in 0..NODES {
+        nats.kill(node).await;
+        for _ in 0..BETWEEN {
+            let command = json!({"do": "publish", "topic": topic, "payload": sent.to_string()});
+            assert_eq!(app.ask(command).await["code"], 0);
+            sent += 1;
+        }
+        to_toy(&b, &parent, &toy, node as u32).await;
+        let (mut commands, mut messages) = (sent - BETWEEN, 0);
+        while commands < sent || messages < 1 {
+            let event = line.next_event().await;
+            if event["type"] == "message" {
+                messages += 1;
+            } else {
+                assert_eq!(event, json!(commands), "in order, and once");
+                commands += 1;
+            }
+        }
+        nats.start_again(node).await;
+        for hub in [&a, &b] {
+            bus_is(hub, "ok").await;
+        }
+    }
 }
 
 /// A session at the broker would bring it again with each connection.

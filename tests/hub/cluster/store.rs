@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use super::store_server::PASSWORD;
 use super::{StoreServer, hub, hubs};
+use crate::engines::PASSWORD;
 use crate::sound;
 use crate::world::{User, World, within};
 

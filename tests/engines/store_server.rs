@@ -1,6 +1,6 @@
 //! A SurrealDB server as a process that tests can stop, kill and pause.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::world::within;
+use super::{free_port, within};
 
 /// The root user.
 pub const USERNAME: &str = "root";
@@ -30,7 +30,7 @@ impl StoreServer {
         let mut server = Self { program: None, port: 0, folder: tempfile::tempdir().unwrap(), client };
         // Another process may take the port before the server has it.
         for _ in 0..10 {
-            server.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            server.port = free_port();
             if server.launch().await {
                 return server;
             }
