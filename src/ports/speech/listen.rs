@@ -23,6 +23,9 @@ const VOICED: f32 = 0.5;
 const TOGETHER: u32 = 6;
 /// … are voiced if so many of them have a high score. A click has it for one or two.
 const VOICED_MIN: u32 = 4;
+/// Devices send packets of 60 ms, and an end is noticed with a packet only. Silence that is shorter by half of one is an
+/// end, so that on average the end is noticed when it should be, and not half a packet later.
+const HALF_A_PACKET: usize = LISTENER_HZ as usize * 30 / 1000;
 /// Sound before the first voiced moment that belongs to the speech: soft first sounds, and the moments that it took to
 /// notice it.
 const BEFORE: usize = LISTENER_HZ as usize / 2;
@@ -32,7 +35,7 @@ const BEFORE: usize = LISTENER_HZ as usize / 2;
 pub struct ListenerSettings {
     /// After this silence it is paused: it may have ended.
     pub pause: Duration,
-    /// After this silence it has ended; none if the client says when.
+    /// After this silence it has ended, to the nearest packet of a device; none if the client says when.
     pub end: Option<Duration>,
     /// The longest sound. Then the speech has ended in any case.
     pub max: Duration,
@@ -148,7 +151,7 @@ impl Listener {
         // Up to two moments behind the last high score count as voiced. The end is counted without them; a pause with
         // them, as otherwise more pauses between words begin a recognition that is thrown away.
         let (silence, behind_voice) = (self.judged - self.high_until, self.judged - self.voiced_until);
-        if self.end.is_some_and(|end| silence >= end) {
+        if self.end.is_some_and(|end| silence + HALF_A_PACKET >= end) {
             Progress::Ended
         } else if behind_voice >= self.pause {
             Progress::Paused
