@@ -23,7 +23,8 @@ impl Tasks {
 
     /// A task that the caller runs. Its output is none if it was cancelled.
     pub fn track<F: Future>(&self, task: F) -> impl Future<Output = Option<F::Output>> + use<F> {
-        self.tracker.track_future(self.cut.clone().run_until_cancelled_owned(task))
+        // Boxed: what follows has room for it three times.
+        self.tracker.track_future(self.cut.clone().run_until_cancelled_owned(Box::pin(task)))
     }
 
     /// Cancels all running tasks, and all later ones.
