@@ -293,8 +293,9 @@ impl Server {
         edges.spawn({
             let (hub, config, shutdown) = (Arc::clone(&hub), Arc::clone(&config), shutdown.clone());
             let shared = mqtt::Shared { places, tasks: tasks.clone(), lines };
+            let served = mqtt::serve(mqtt, conformance, hub, config, shared, shutdown);
             async move {
-                mqtt::serve(mqtt, conformance, hub, config, shared, shutdown).await;
+                served.await;
                 Ok(())
             }
         });

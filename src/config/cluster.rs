@@ -48,7 +48,7 @@ settings! {
         /// Bytes of the largest packet on the bus. The broker must accept packets of this size.
         packet_max_bytes: usize = 1024 * 1024;
         /// Messages that wait for the broker, for as long as it is away. When they are full, clients' publications of
-        /// QoS 1 and 2 to other clients are refused.
+        /// QoS 1 and 2 to other clients are refused. Those that were accepted are also in the file of sessions.
         queue_messages_max: usize = 10_000;
         /// Bytes of these messages.
         queue_bytes_max: usize = 16 * 1024 * 1024;

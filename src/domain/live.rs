@@ -266,19 +266,21 @@ impl Hub {
         if self.is_silent(party, &publication.topic).await? {
             return Ok(self.router.drop_once(receipt));
         }
-        self.check_bus_room(&publication)?;
+        let bus = self.bus_of(party);
+        if let Some(bus) = bus {
+            self.check_bus_room(bus, &publication)?;
+        }
         // A message that need not be stored is delivered all the same.
         if !self.space.has_room(0) && self.router.would_store(&publication) {
             return Err(DomainError::DiskFull);
         }
-        let for_hubs = self.has_bus().then(|| publication.clone());
-        let reached = match receipt {
-            Some(receipt) => self.router.publish_once(publication, receipt),
-            None => self.router.publish(publication),
+        let reached = match (bus, receipt) {
+            (Some(bus), receipt) => {
+                self.router.publish_to_all(publication, receipt, &|publication| bus.forward(publication))
+            }
+            (None, Some(receipt)) => self.router.publish_once(publication, receipt),
+            (None, None) => self.router.publish(publication),
         };
-        if let Some(publication) = for_hubs.filter(|_| !reached.retain_refused) {
-            self.forward_to_hubs(party, &publication);
-        }
         // The held deliveries of a refused message are dropped, as it is not acknowledged.
         if reached.retain_refused { Err(DomainError::Full("retained message")) } else { Ok(reached) }
     }

@@ -21,7 +21,9 @@ use crate::ports::erased::{ERASED_FILE, ErasedList};
 use crate::ports::files::{Bucket, BucketSettings, Files};
 use crate::ports::outgoing::connector;
 use crate::ports::reply::{BuiltIn, ChatEndpoint, ChatSettings, ReplyEngine, WithFallback};
-use crate::ports::router::{Disk, DiskError, DiskLimits, Overflow, Router, RouterLimits};
+use crate::ports::router::{
+    Disk, DiskError, DiskLimits, ForwardId, Heard, Overflow, Publication, Router, RouterLimits,
+};
 use crate::ports::space::{Space, is_disk_full};
 use crate::ports::speech::{PiperSettings, RecogniserSettings, Speaker, SpeakerSettings};
 use crate::ports::store::{
@@ -104,8 +106,9 @@ pub async fn open_hub(config: &Arc<Config>, progress: &Progress) -> Result<Arc<H
         retained_max_bytes: config.mqtt.retained_max_bytes,
         backpressure_max: seconds(config.mqtt.backpressure_max_s),
     };
+    let left = Left { outbox: found.outbox, heard: found.heard };
+    let bus = bus(config, &id, &disk, left).map_err(StartError::Setting)?;
     let router = Router::new(limits, disk, found.retained);
-    let bus = bus(config, &id).map_err(StartError::Setting)?;
     let (stored_sessions, speaker, replies) = (found.sessions, speaker(config), replies(config)?);
     folder.confirm(id, wire::now()).map_err(StartError::part)?;
     if !folder.ended_cleanly() {
@@ -245,10 +248,23 @@ fn disk_limits(config: &Config) -> DiskLimits {
     }
 }
 
+/// What earlier processes have left for the bus.
+struct Left {
+    outbox: Vec<(ForwardId, Publication)>,
+    heard: Vec<Heard>,
+}
+
 /// The connection to the other hubs; none for a single hub. Errors are one line, and begin with the key.
-fn bus(config: &Config, data: &HubId) -> Result<Option<Arc<Bus>>, String> {
+fn bus(config: &Config, data: &HubId, disk: &Disk, left: Left) -> Result<Option<Arc<Bus>>, String> {
     let cluster = &config.cluster;
+    let Left { outbox, heard } = left;
     if !cluster.has_bus() {
+        if !outbox.is_empty() {
+            // They would be out of date when there is a bus again.
+            let publications = outbox.len();
+            tracing::warn!(publications, "cluster.bus is empty: publications that wait for other hubs are deleted");
+            disk.forget_forwarded(outbox.into_iter().map(|(id, _)| id).collect());
+        }
         return Ok(None);
     }
     let certificates = Some(cluster.certificates.as_path()).filter(|path| !path.as_os_str().is_empty());
@@ -278,7 +294,7 @@ fn bus(config: &Config, data: &HubId) -> Result<Option<Arc<Bus>>, String> {
     };
     // A later process has a greater one, unless the clock was set back.
     let epoch = (clock::now() * 1000.0) as u64;
-    Ok(Some(Arc::new(Bus::new(settings, epoch))))
+    Ok(Some(Arc::new(Bus::new(settings, epoch, disk.clone(), outbox, heard))))
 }
 
 /// The synthesiser of the configuration.

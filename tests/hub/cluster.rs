@@ -12,6 +12,7 @@ mod bus;
 mod door;
 mod fencing;
 mod figures;
+mod outbox;
 mod revoked;
 mod rules;
 mod store;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::error::TrySendError;
@@ -24,7 +23,7 @@ use crate::config::{Config, seconds};
 use crate::model::{Event, Party, QoS, Timestamp, ToyId, UserId};
 use crate::ports::bus::{Bus, BusState, ClientPublication, Handler, HubName, Notice};
 use crate::ports::clock::MonotonicClock;
-use crate::ports::router::{Publication, Router, Ticket};
+use crate::ports::router::{Heard, Publication, Router, StorageState, Ticket};
 
 use peers::Peers;
 use positions::Positions;
@@ -182,31 +181,28 @@ impl Hub {
         self.cluster.as_ref().is_none_or(|cluster| cluster.positions.note(party, event, seq))
     }
 
-    /// Whether another publication of a client can be sent to the other hubs. Errors: `Full`.
-    pub(super) fn check_bus_room(&self, publication: &Publication) -> Result<(), DomainError> {
-        let is_full = |cluster: &Cluster| !cluster.bus.has_room();
-        if publication.qos != QoS::AtMostOnce && self.cluster.as_ref().is_some_and(is_full) {
-            return Err(DomainError::Full("message for other hubs"));
-        }
-        Ok(())
+    /// The bus that a party's publications are forwarded to; none for a single hub.
+    pub(super) fn bus_of(&self, party: &Party) -> Option<&Bus> {
+        self.cluster.as_ref().filter(|_| !is_guest(party)).map(|cluster| &*cluster.bus)
     }
 
-    /// Sends a publication of a client to the other hubs.
-    pub(super) fn forward_to_hubs(&self, party: &Party, publication: &Publication) {
-        if is_guest(party) {
-            return;
+    /// Whether another publication of a client can be kept for the other hubs. Errors: `Full`; `DiskFull` or `Internal` while
+    /// the file cannot be written.
+    pub(super) fn check_bus_room(&self, bus: &Bus, publication: &Publication) -> Result<(), DomainError> {
+        if publication.qos == QoS::AtMostOnce {
+            return Ok(());
         }
-        self.notify_hubs(|| {
-            Notice::Publication(Box::new(ClientPublication {
-                topic: publication.topic.clone(),
-                // It may be a slice of a large read buffer.
-                payload: Bytes::copy_from_slice(publication.payload.bytes()),
-                qos: publication.qos,
-                retain: publication.retain,
-                properties: Bytes::copy_from_slice(&publication.properties),
-                expires_at: publication.expires_at,
-            }))
-        });
+        if !bus.has_room() {
+            return Err(DomainError::Full("message for other hubs"));
+        }
+        if !self.space.has_room(0) {
+            return Err(DomainError::DiskFull);
+        }
+        // It would be sent, and refused, and sent again.
+        if self.router.storage_state() != StorageState::Writable {
+            return Err(self.storage_fault());
+        }
+        Ok(())
     }
 
     /// Publishes what the database has for connected users and toys, and this hub has not published.
@@ -287,15 +283,15 @@ impl Hub {
     }
 
     /// A publication of a client of another hub.
-    fn take_publication(&self, publication: ClientPublication) -> Option<Ticket> {
-        let ClientPublication { topic, payload, qos, retain, properties, expires_at } = publication;
+    fn take_publication(&self, publication: ClientPublication, heard: Option<Heard>) -> Option<Ticket> {
+        let ClientPublication { topic, payload, qos, retain, properties, expires_at, .. } = publication;
         if !is_of_clients(topic.as_str()) {
             tracing::warn!("a message on the bus has a topic that is not one of clients");
             return None;
         }
         let payload = payload.into();
         let publication = Publication { topic, payload, qos, retain, publisher: None, properties, expires_at };
-        self.router.publish(publication).commit
+        self.router.publish_heard(publication, heard).commit
     }
 
     fn take_end(&self, party: &Party, is_erased: bool) {
@@ -322,7 +318,7 @@ fn is_of_clients(topic: &str) -> bool {
 }
 
 impl Handler for Hub {
-    fn handle(&self, from: &HubName, notice: Notice) -> Option<Ticket> {
+    fn handle(&self, from: &HubName, notice: Notice, heard: Option<Heard>) -> Option<Ticket> {
         let cluster = self.cluster.as_ref()?;
         if notice == Notice::Gone {
             cluster.peers.note_gone(from, &self.router);
@@ -334,7 +330,7 @@ impl Handler for Hub {
             Notice::Event { party, event, .. }
                 if self.rests(&party) && matches!(*event, Event::Message { .. } | Event::Play { .. }) => {}
             Notice::Event { party, event, seq } => return self.publish_event(&party, &event, seq),
-            Notice::Publication(publication) => return self.take_publication(*publication),
+            Notice::Publication(publication) => return self.take_publication(*publication, heard),
             Notice::End { party, is_erased } => self.take_end(&party, is_erased),
             Notice::Lost { party, topics } => {
                 self.revocations.fetch_add(1, Ordering::SeqCst);

@@ -109,21 +109,25 @@ impl Protocol for Mqtt {
 
 /// Serves MQTT clients until `shutdown`, and returns when every connection has ended; work that outlives a connection
 /// runs in the tasks of `shared`. `conformance` is for tests, and requires no credentials: its addresses must be loopback
-/// addresses.
+/// addresses. The sessions of the earlier process are restored when this is called, so that no message of another hub comes
+/// before them.
 ///
 /// Dropping the future ends all connections at once.
-pub async fn serve(
+pub fn serve(
     listeners: Listeners,
     conformance: Listeners,
     hub: Arc<Hub>,
     config: Arc<Config>,
     shared: Shared,
     shutdown: CancellationToken,
-) {
+) -> impl Future<Output = ()> {
     let Shared { places, tasks, lines } = shared;
     let sessions = Arc::new(Sessions::restore(&hub, wire::age_now()));
     let edge = Arc::new(Edge { hub, config: Arc::new(config.mqtt.clone()), sessions, tasks, lines, shutdown });
-    let terms = terms(&config, places);
+    serve_edge(listeners, conformance, edge, terms(&config, places))
+}
+
+async fn serve_edge(listeners: Listeners, conformance: Listeners, edge: Arc<Edge>, terms: Terms) {
     let for_tests = Terms { bans: None, ..terms.clone() };
     let protocol = |profile| Arc::new(Mqtt { edge: Arc::clone(&edge), profile });
     let serve_all = async {

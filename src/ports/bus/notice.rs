@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::event_form::EventForm;
 use crate::model::{Event, Malformed, Party, QoS, Timestamp, Topic, ToyId};
 use crate::ports::clock;
+use crate::ports::router::{ForwardId, Publication};
 
 /// The version of the envelope.
 const VERSION: u8 = 1;
@@ -28,6 +29,8 @@ pub struct HubName {
 /// A publication of a client.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientPublication {
+    /// Its identity; none at QoS 0, which is not stored.
+    pub id: Option<ForwardId>,
     /// Its topic.
     pub topic: Topic,
     /// Its payload.
@@ -40,6 +43,21 @@ pub struct ClientPublication {
     pub properties: Bytes,
     /// When it expires, as a time for ages.
     pub expires_at: Option<Timestamp>,
+}
+
+impl ClientPublication {
+    pub(super) fn new(publication: &Publication, id: Option<ForwardId>) -> Self {
+        Self {
+            id,
+            topic: publication.topic.clone(),
+            // It may be a slice of a large read buffer.
+            payload: Bytes::copy_from_slice(publication.payload.bytes()),
+            qos: publication.qos,
+            retain: publication.retain,
+            properties: Bytes::copy_from_slice(&publication.properties),
+            expires_at: publication.expires_at,
+        }
+    }
 }
 
 /// A message of one hub to all others.
@@ -131,6 +149,14 @@ impl Notice {
         }
     }
 
+    /// The id of a publication that is stored until the broker has it.
+    pub(super) fn forward_id(&self) -> Option<ForwardId> {
+        match self {
+            Self::Publication(publication) => publication.id,
+            _ => None,
+        }
+    }
+
     /// Whether it is out of date once the hub has lost its connection to the broker: the next connection begins with a
     /// hello and the whole roster.
     pub(super) fn is_of_connection(&self) -> bool {
@@ -205,6 +231,9 @@ enum NoticeForm {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct PublicationForm {
+    /// Stream and number.
+    #[serde(default)]
+    id: Option<(u64, u64)>,
     topic: String,
     payload: Bytes,
     qos: u8,
@@ -251,6 +280,7 @@ impl Envelope {
             Notice::Erase { subjects } => NoticeForm::Erase { subjects: subjects.clone() },
             Notice::Settings { toy } => NoticeForm::Settings { toy: toy.to_string() },
             Notice::Publication(publication) => NoticeForm::Publication(PublicationForm {
+                id: publication.id.map(|id| (id.stream, id.number)),
                 topic: publication.topic.to_string(),
                 payload: publication.payload.clone(),
                 qos: publication.qos as u8,
@@ -296,6 +326,7 @@ impl Envelope {
             NoticeForm::Erase { subjects } => Notice::Erase { subjects },
             NoticeForm::Settings { toy } => Notice::Settings { toy: toy.parse()? },
             NoticeForm::Publication(publication) => Notice::Publication(Box::new(ClientPublication {
+                id: publication.id.map(|(stream, number)| ForwardId { stream, number }),
                 topic: publication.topic.parse()?,
                 payload: publication.payload,
                 qos: match publication.qos {
@@ -377,6 +408,7 @@ mod tests {
     fn every_message_comes_back_as_it_was() {
         let party = Party::User(UserId::random());
         let publication = ClientPublication {
+            id: Some(ForwardId { stream: 1_764_000_000_000, number: 3 }),
             topic: "toy/5c8f582f268d7942f44c6703/cmd/volume".parse().unwrap(),
             payload: Bytes::from_static(&[0, 255, 7]),
             qos: QoS::ExactlyOnce,
@@ -414,6 +446,7 @@ mod tests {
         let expires_at = clock::age_now() + 60.0;
         let (topic, payload) = ("chat/5c8f582f268d7942f44c6703".parse().unwrap(), Bytes::new());
         let publication = ClientPublication {
+            id: None,
             topic,
             payload,
             qos: QoS::AtMostOnce,

@@ -10,7 +10,8 @@
 //! publish that changes them returns a [`Reached::commit`] to wait for.
 //!
 //! Locks are taken in one order and never held across an `await`:
-//! the file's gate ([`Disk::together`]), presence, then index, shares or retained messages, then one queue.
+//! the file's gate ([`Disk::together`]), presence, then index, shares or retained messages, then one queue. The function
+//! that forwards a publication is called under the gate alone, and may take a lock of its own.
 
 mod backlog;
 mod connected;
@@ -43,7 +44,9 @@ use tokio::time::Instant;
 use crate::model::{Party, QoS, TopicFilter};
 
 pub use connected::{Connected, LinkInfo};
-pub use disk::{Disk, DiskError, DiskLimits, Found, Overflow, Repaired, StorageState, StoredSession, Ticket, repair};
+pub use disk::{
+    Disk, DiskError, DiskLimits, ForwardId, Found, Heard, Overflow, Repaired, StorageState, StoredSession, Ticket, repair,
+};
 pub use flow::Held;
 pub use mailbox::{CloseReason, Deliveries, Incoming, Mailbox, MailboxHandle, ReplayRetained, TooManySubscriptions};
 pub use payload::{Announced, EncodeEvent, Form, Payload};
@@ -79,6 +82,17 @@ impl ConnectionId {
     pub(crate) const fn for_tests(number: u64) -> Self {
         Self(number)
     }
+}
+
+/// What a publication has stored in the same commit as its messages.
+#[derive(Default)]
+struct Together<'a> {
+    /// For a message of QoS 2 of a client.
+    receipt: Option<Receipt>,
+    /// For a publication that the other hubs get, too.
+    forward: Option<&'a dyn Fn(&Arc<Publication>) -> bool>,
+    /// For a publication of another hub.
+    heard: Option<Heard>,
 }
 
 /// The limits of the router.
@@ -182,13 +196,30 @@ impl Router {
     /// A retained one is kept for later subscribers, with a copy of its payload, as the payload may be a slice of a
     /// large read buffer. An empty retained payload deletes (MQTT 3.1.1 §3.3.1.3).
     pub fn publish(&self, publication: Publication) -> Reached {
-        self.route(publication, None)
+        self.route(publication, Together::default())
     }
 
     /// As [`Self::publish`]. The receipt is stored in the same commit as the message: after a crash either both are
     /// stored, and a repeated message is not routed again, or neither, and it is a new message.
     pub fn publish_once(&self, publication: Publication, receipt: Receipt) -> Reached {
-        self.route(publication, Some(receipt))
+        self.route(publication, Together { receipt: Some(receipt), ..Together::default() })
+    }
+
+    /// As [`Self::publish`], or as [`Self::publish_once`] with a receipt. `forward` gets the publication for the other hubs,
+    /// unless it is refused. It returns whether it has ordered something to be stored, which is then part of the commit.
+    pub fn publish_to_all(
+        &self,
+        publication: Publication,
+        receipt: Option<Receipt>,
+        forward: &dyn Fn(&Arc<Publication>) -> bool,
+    ) -> Reached {
+        self.route(publication, Together { receipt, forward: Some(forward), heard: None })
+    }
+
+    /// As [`Self::publish`], for a publication of another hub. `heard` is stored in the same commit as the message, if a
+    /// session stores that.
+    pub fn publish_heard(&self, publication: Publication, heard: Option<Heard>) -> Reached {
+        self.route(publication, Together { heard, ..Together::default() })
     }
 
     /// Drops a message: it reaches nobody. Its receipt is stored, so that it is not routed when it is repeated.
@@ -200,8 +231,9 @@ impl Router {
         Reached { subscribers: 0, retain_refused: false, commit, held: None }
     }
 
-    fn route(&self, mut publication: Publication, receipt: Option<Receipt>) -> Reached {
-        let together = receipt.is_some().then(|| self.disk.together());
+    fn route(&self, mut publication: Publication, with: Together<'_>) -> Reached {
+        let Together { receipt, forward, heard } = with;
+        let together = (receipt.is_some() || heard.is_some()).then(|| self.disk.together());
         if publication.retain && publication.payload.bytes().len() <= self.retained.payload_max_bytes() {
             publication.payload = Bytes::copy_from_slice(publication.payload.bytes()).into();
         }
@@ -240,6 +272,12 @@ impl Router {
         if let Some(Receipt { session, id }) = receipt {
             self.disk.order(Op::Received { session, id });
             stored = true;
+        }
+        if let Some(forward) = forward.filter(|_| retained == Stored::Kept) {
+            stored |= forward(&publication);
+        }
+        if let Some(heard) = heard.filter(|_| stored) {
+            self.disk.order(Op::Heard(heard));
         }
         drop(together);
         self.published.fetch_add(1, Ordering::Relaxed);

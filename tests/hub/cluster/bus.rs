@@ -15,7 +15,7 @@ use crate::world::{App, Toy, User, World, within};
 /// A revocation takes no longer.
 const AT_ONCE: Duration = Duration::from_secs(5);
 /// No comparison with the database is made during a test.
-const NEVER: [(&str, &str); 2] =
+pub const NEVER: [(&str, &str); 2] =
     [("TOYHUB_CLUSTER__POSITION_CHECK_S", "3600"), ("TOYHUB_CLUSTER__LOGINS_INTERVAL_S", "3600")];
 /// The comparisons are made all the time.
 const OFTEN: [(&str, &str); 2] =
@@ -34,7 +34,7 @@ async fn hub_of(
 }
 
 /// Two hubs that have the bus.
-async fn pair(store: &StoreServer, broker: &Broker, settings: &[(&'static str, &'static str)]) -> [World; 2] {
+pub async fn pair(store: &StoreServer, broker: &Broker, settings: &[(&'static str, &'static str)]) -> [World; 2] {
     let a = hub_of(store, "a", &broker.url(), settings).await;
     let b = hub_of(store, "b", &broker.url(), settings).await;
     for hub in [&a, &b] {
