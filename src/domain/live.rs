@@ -136,6 +136,9 @@ impl Hub {
             None => false,
         };
         let retained = if is_held_back { ReplayRetained::Never } else { retained };
+        if retained != ReplayRetained::Never && subscription.share.is_none() {
+            self.read_retained(subscription.filter.as_str()).await?;
+        }
         // The subscription precedes the unread messages: a message in between is sent twice rather than never.
         let is_new = mailbox.subscribe(subscription, retained).map_err(|_| DomainError::Full("subscription"))?;
         if self.revocations.load(Ordering::SeqCst) != revocations {
@@ -266,18 +269,12 @@ impl Hub {
         if self.is_silent(party, &publication.topic).await? {
             return Ok(self.router.drop_once(receipt));
         }
-        let bus = self.bus_of(party);
-        if let Some(bus) = bus {
-            self.check_bus_room(bus, &publication)?;
-        }
         // A message that need not be stored is delivered all the same.
         if !self.space.has_room(0) && self.router.would_store(&publication) {
             return Err(DomainError::DiskFull);
         }
-        let reached = match (bus, receipt) {
-            (Some(bus), receipt) => {
-                self.router.publish_to_all(publication, receipt, &|publication| bus.forward(publication))
-            }
+        let reached = match (self.cluster_of(party), receipt) {
+            (Some(cluster), receipt) => self.publish_to_hubs(cluster, publication, receipt).await?,
             (None, Some(receipt)) => self.router.publish_once(publication, receipt),
             (None, None) => self.router.publish(publication),
         };

@@ -12,7 +12,7 @@ use crate::config::{self, BusAddress, Config, SessionOverflow, seconds};
 use crate::domain::backup::unfinished_restore;
 use crate::domain::{Hub, Ports, Progress};
 use crate::edge::wire;
-use crate::model::{HubId, Secret};
+use crate::model::{HubId, Secret, Timestamp};
 use crate::ports::bus::{self, Bus, BusSettings};
 use crate::ports::chunks::{ChunkLimits, Chunks, Usage};
 use crate::ports::clock::{self, MonotonicClock};
@@ -250,7 +250,7 @@ fn disk_limits(config: &Config) -> DiskLimits {
 
 /// What earlier processes have left for the bus.
 struct Left {
-    outbox: Vec<(ForwardId, Publication)>,
+    outbox: Vec<(ForwardId, Publication, Timestamp)>,
     heard: Vec<Heard>,
 }
 
@@ -263,7 +263,7 @@ fn bus(config: &Config, data: &HubId, disk: &Disk, left: Left) -> Result<Option<
             // They would be out of date when there is a bus again.
             let publications = outbox.len();
             tracing::warn!(publications, "cluster.bus is empty: publications that wait for other hubs are deleted");
-            disk.forget_forwarded(outbox.into_iter().map(|(id, _)| id).collect());
+            disk.forget_forwarded(outbox.into_iter().map(|(id, ..)| id).collect());
         }
         return Ok(None);
     }

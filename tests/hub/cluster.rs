@@ -13,6 +13,7 @@ mod door;
 mod fencing;
 mod figures;
 mod outbox;
+mod retained;
 mod revoked;
 mod rules;
 mod store;

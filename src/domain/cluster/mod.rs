@@ -3,6 +3,7 @@
 
 mod peers;
 mod positions;
+mod retained;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,10 +24,11 @@ use crate::config::{Config, seconds};
 use crate::model::{Event, Party, QoS, Timestamp, ToyId, UserId};
 use crate::ports::bus::{Bus, BusState, ClientPublication, Handler, HubName, Notice};
 use crate::ports::clock::MonotonicClock;
-use crate::ports::router::{Heard, Publication, Router, StorageState, Ticket};
+use crate::ports::router::{Heard, Publication, Reached, Receipt, RetainedAs, Router, StorageState, Ticket};
 
 use peers::Peers;
 use positions::Positions;
+use retained::Unwritten;
 
 /// Signs of life of another hub that may be missing.
 const SILENT_BEATS: u32 = 6;
@@ -40,6 +42,8 @@ const USERS_AT_ONCE: usize = 256;
 const PAGE: usize = 100;
 /// Toys that are compared at the same time. Their reads share queries.
 const AT_ONCE: usize = 64;
+/// How long the end of the process waits until the database has the last retained messages.
+const LAST_WRITES_MAX: Duration = Duration::from_secs(2);
 /// Jobs that wait.
 const JOBS_MAX: usize = 1000;
 
@@ -48,6 +52,7 @@ pub(super) struct Cluster {
     bus: Arc<Bus>,
     peers: Peers,
     positions: Positions,
+    retained: Unwritten,
     /// A comparison of the positions is due.
     comparison: Notify,
     /// The hub has lost the bus, or is on it again.
@@ -75,12 +80,15 @@ impl Cluster {
                 bus.send(Notice::Moved { parties: vec![(party.clone(), is_here)] });
             }
         });
+        let retained = Unwritten::default();
+        retained.add(router.share_retained());
         let (jobs, waiting) = channel(JOBS_MAX);
         let ids_max = config.mqtt.queue_messages_max.max(config.ws.queue_messages_max);
         Self {
             bus,
             peers: Peers::new(clock, seconds(config.cluster.keep_alive_s) * SILENT_BEATS),
             positions: Positions::new(ids_max),
+            retained,
             comparison: Notify::new(),
             moved: Notify::new(),
             jobs,
@@ -130,7 +138,12 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
             hub.do_job(job, clock()).await;
         }
     };
-    let rest = shutdown.run_until_cancelled(async { tokio::join!(compare, forget, work) });
+    let write = hub.write_retained(&cluster.retained);
+    let rest = async {
+        shutdown.run_until_cancelled(async { tokio::join!(compare, forget, work, write) }).await;
+        // Otherwise the next start does it.
+        let _ = timeout(LAST_WRITES_MAX, hub.write_all_retained(&cluster.retained)).await;
+    };
     tokio::join!(cluster.bus.run(&*hub, &shutdown), rest);
 }
 
@@ -181,14 +194,35 @@ impl Hub {
         self.cluster.as_ref().is_none_or(|cluster| cluster.positions.note(party, event, seq))
     }
 
-    /// The bus that a party's publications are forwarded to; none for a single hub.
-    pub(super) fn bus_of(&self, party: &Party) -> Option<&Bus> {
-        self.cluster.as_ref().filter(|_| !is_guest(party)).map(|cluster| &*cluster.bus)
+    /// The other hubs, which a party's publications are forwarded to; none for a single hub.
+    pub(super) fn cluster_of(&self, party: &Party) -> Option<&Cluster> {
+        self.cluster.as_ref().filter(|_| !is_guest(party))
+    }
+
+    /// Publishes for a client, and forwards it to the other hubs. Errors: `Full`, `DiskFull`; `Internal` while the file of
+    /// sessions cannot be written; as of the store.
+    pub(super) async fn publish_to_hubs(
+        &self,
+        cluster: &Cluster,
+        publication: Publication,
+        receipt: Option<Receipt>,
+    ) -> Result<Reached, DomainError> {
+        self.check_bus_room(&cluster.bus, &publication)?;
+        if publication.retain && !self.router.has_retained(&publication.topic) {
+            // Whether it is a change, and whether it has room, is known then.
+            self.read_retained(publication.topic.as_str()).await?;
+        }
+        Ok(self.router.publish_to_all(publication, receipt, &|publication, change| {
+            if let Some(RetainedAs { version, is_new: true }) = change {
+                cluster.retained.add([(publication.topic.clone(), version)]);
+            }
+            cluster.bus.forward(publication, change.map(|change| change.version))
+        }))
     }
 
     /// Whether another publication of a client can be kept for the other hubs. Errors: `Full`; `DiskFull` or `Internal` while
     /// the file cannot be written.
-    pub(super) fn check_bus_room(&self, bus: &Bus, publication: &Publication) -> Result<(), DomainError> {
+    fn check_bus_room(&self, bus: &Bus, publication: &Publication) -> Result<(), DomainError> {
         if publication.qos == QoS::AtMostOnce {
             return Ok(());
         }
@@ -284,14 +318,14 @@ impl Hub {
 
     /// A publication of a client of another hub.
     fn take_publication(&self, publication: ClientPublication, heard: Option<Heard>) -> Option<Ticket> {
-        let ClientPublication { topic, payload, qos, retain, properties, expires_at, .. } = publication;
+        let ClientPublication { topic, payload, qos, retain, version, properties, expires_at, .. } = publication;
         if !is_of_clients(topic.as_str()) {
             tracing::warn!("a message on the bus has a topic that is not one of clients");
             return None;
         }
         let payload = payload.into();
         let publication = Publication { topic, payload, qos, retain, publisher: None, properties, expires_at };
-        self.router.publish_heard(publication, heard).commit
+        self.router.publish_heard(publication, heard, version).commit
     }
 
     fn take_end(&self, party: &Party, is_erased: bool) {
@@ -302,7 +336,7 @@ impl Hub {
         if let Party::Toy(toy) = party {
             self.forget_toy(toy);
         }
-        self.router.forget_retained(&party.to_string());
+        self.forget_retained_here(&party.to_string());
         self.router.end_sessions(party);
         self.end_connections_here(party);
         if let Some(cluster) = &self.cluster {
@@ -336,8 +370,7 @@ impl Handler for Hub {
                 self.revocations.fetch_add(1, Ordering::SeqCst);
                 self.router.end_subscriptions(&party, |filter| is_lost(&topics, filter.as_str()));
             }
-            Notice::Forget { topics } if topics.ends_with('/') => self.router.forget_retained_below(&topics),
-            Notice::Forget { topics } => self.router.forget_retained(&topics),
+            Notice::Forget { topics } => self.forget_retained_here(&topics),
             Notice::Erase { subjects } => cluster.order(Job::Erase(subjects)),
             Notice::Settings { toy } => cluster.order(Job::Refresh(toy)),
             Notice::Hello | Notice::RosterRequest => cluster.bus.send_roster(),

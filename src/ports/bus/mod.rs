@@ -52,7 +52,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{HubId, Party, QoS, Secret};
+use crate::model::{HubId, Party, QoS, Secret, Timestamp};
 use crate::ports::router::{Disk, ForwardId, Heard, Publication, Ticket};
 
 pub use notice::{ClientPublication, HubName, Notice};
@@ -214,11 +214,12 @@ impl Bus {
         settings: BusSettings,
         epoch: u64,
         disk: Disk,
-        left: Vec<(ForwardId, Publication)>,
+        left: Vec<(ForwardId, Publication, Timestamp)>,
         heard: Vec<Heard>,
     ) -> Self {
         let limits = OutboxLimits { messages_max: settings.queue_messages_max, bytes_max: settings.queue_bytes_max };
-        let left = left.iter().map(|(id, publication)| notice_of(publication, Some(*id))).collect();
+        let notice = |(id, publication, version): &(_, _, _)| notice_of(publication, Some(*id), Some(*version));
+        let left = left.iter().map(notice).collect();
         let state = BusState::Down("this hub has not connected to the broker of cluster.bus yet");
         Self {
             me: HubName { hub: settings.hub.clone(), epoch },
@@ -253,10 +254,10 @@ impl Bus {
 
     /// Sends a publication of a client to all other hubs. One of QoS 1 or 2 is ordered to be stored until the broker has
     /// it: then this returns true, and the publication is accepted when the commit is on disk. [`Self::has_room`] is asked
-    /// before.
-    pub fn forward(&self, publication: &Arc<Publication>) -> bool {
+    /// before. A retained one has a version.
+    pub fn forward(&self, publication: &Arc<Publication>, version: Option<Timestamp>) -> bool {
         if publication.qos == QoS::AtMostOnce {
-            self.send(notice_of(publication, None));
+            self.send(notice_of(publication, None, version));
             return false;
         }
         {
@@ -264,8 +265,8 @@ impl Bus {
             let mut outbox = self.outbox();
             self.disk.forget_forwarded(outbox.take_forwarded());
             let id = outbox.next_accepted();
-            self.disk.keep_for_hubs(id, publication);
-            outbox.push_accepted(notice_of(publication, Some(id)));
+            self.disk.keep_for_hubs(id, publication, version);
+            outbox.push_accepted(notice_of(publication, Some(id), version));
         }
         self.pushed.notify_one();
         true
@@ -624,6 +625,6 @@ impl Bus {
     }
 }
 
-fn notice_of(publication: &Publication, id: Option<ForwardId>) -> Notice {
-    Notice::Publication(Box::new(ClientPublication::new(publication, id)))
+fn notice_of(publication: &Publication, id: Option<ForwardId>, version: Option<Timestamp>) -> Notice {
+    Notice::Publication(Box::new(ClientPublication::new(publication, id, version)))
 }

@@ -39,6 +39,8 @@ pub struct ClientPublication {
     pub qos: QoS,
     /// Whether it is retained.
     pub retain: bool,
+    /// The version of a retained one: when it was published.
+    pub version: Option<Timestamp>,
     /// The properties of MQTT 5.
     pub properties: Bytes,
     /// When it expires, as a time for ages.
@@ -46,7 +48,7 @@ pub struct ClientPublication {
 }
 
 impl ClientPublication {
-    pub(super) fn new(publication: &Publication, id: Option<ForwardId>) -> Self {
+    pub(super) fn new(publication: &Publication, id: Option<ForwardId>, version: Option<Timestamp>) -> Self {
         Self {
             id,
             topic: publication.topic.clone(),
@@ -54,6 +56,7 @@ impl ClientPublication {
             payload: Bytes::copy_from_slice(publication.payload.bytes()),
             qos: publication.qos,
             retain: publication.retain,
+            version: version.filter(|_| publication.retain),
             properties: Bytes::copy_from_slice(&publication.properties),
             expires_at: publication.expires_at,
         }
@@ -238,6 +241,8 @@ struct PublicationForm {
     payload: Bytes,
     qos: u8,
     retain: bool,
+    #[serde(default)]
+    version: Option<f64>,
     properties: Bytes,
     /// Hubs have clocks of their own: the seconds that are left.
     expires_in_s: Option<f64>,
@@ -285,6 +290,7 @@ impl Envelope {
                 payload: publication.payload.clone(),
                 qos: publication.qos as u8,
                 retain: publication.retain,
+                version: publication.version,
                 properties: publication.properties.clone(),
                 expires_in_s: publication.expires_at.map(|at| at - clock::age_now()),
             }),
@@ -335,6 +341,7 @@ impl Envelope {
                     _ => QoS::ExactlyOnce,
                 },
                 retain: publication.retain,
+                version: publication.version,
                 properties: publication.properties,
                 expires_at: publication.expires_in_s.map(|left| clock::age_now() + left),
             })),
@@ -413,6 +420,7 @@ mod tests {
             payload: Bytes::from_static(&[0, 255, 7]),
             qos: QoS::ExactlyOnce,
             retain: true,
+            version: Some(1_764_000_000.25),
             properties: Bytes::from_static(&[1, 1]),
             expires_at: None,
         };
@@ -451,6 +459,7 @@ mod tests {
             payload,
             qos: QoS::AtMostOnce,
             retain: false,
+            version: None,
             properties: Bytes::new(),
             expires_at: Some(expires_at),
         };

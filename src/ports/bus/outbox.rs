@@ -205,6 +205,7 @@ mod tests {
             payload: Bytes::from_static(b"louder"),
             qos: QoS::AtLeastOnce,
             retain: false,
+            version: None,
             properties: Bytes::new(),
             expires_at: None,
         }))

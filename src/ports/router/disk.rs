@@ -141,10 +141,11 @@ pub struct Found {
     pub hub: Option<HubId>,
     /// All sessions.
     pub sessions: Vec<StoredSession>,
-    /// All retained messages.
-    pub retained: Vec<Publication>,
-    /// The publications for the other hubs that the broker may not have, in their order.
-    pub outbox: Vec<(ForwardId, Publication)>,
+    /// All retained messages, with their versions.
+    pub retained: Vec<(Publication, Timestamp)>,
+    /// The publications for the other hubs that the broker may not have, in their order; with the times at which they were
+    /// accepted, the versions of retained ones.
+    pub outbox: Vec<(ForwardId, Publication, Timestamp)>,
     /// What was received of the other hubs.
     pub heard: Vec<Heard>,
 }
@@ -244,11 +245,13 @@ pub(super) enum Op {
     /// A retained message, or the deletion of one.
     Retain {
         publication: Arc<Publication>,
+        version: Timestamp,
     },
     /// A publication for the other hubs.
     Forward {
         id: ForwardId,
         publication: Arc<Publication>,
+        accepted_at: Timestamp,
     },
     /// The broker has these publications.
     Forwarded {
@@ -330,9 +333,11 @@ impl Disk {
         Ok((Self { ops, last_session, dropped, gate, state }, found))
     }
 
-    /// Keeps a publication for the other hubs until [`Self::forget_forwarded`]. It is on disk with the next barrier.
-    pub fn keep_for_hubs(&self, id: ForwardId, publication: &Arc<Publication>) {
-        self.order(Op::Forward { id, publication: Arc::clone(publication) });
+    /// Keeps a publication for the other hubs until [`Self::forget_forwarded`]. It is on disk with the next barrier. A
+    /// retained one has a version.
+    pub fn keep_for_hubs(&self, id: ForwardId, publication: &Arc<Publication>, version: Option<Timestamp>) {
+        let accepted_at = version.unwrap_or_else(now);
+        self.order(Op::Forward { id, publication: Arc::clone(publication), accepted_at });
     }
 
     /// Deletes publications that the broker has.

@@ -4,6 +4,7 @@ mod damage;
 mod erasure;
 mod paging;
 mod plans;
+mod retained;
 mod streams;
 mod upkeep;
 

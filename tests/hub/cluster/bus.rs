@@ -22,7 +22,7 @@ const OFTEN: [(&str, &str); 2] =
     [("TOYHUB_CLUSTER__POSITION_CHECK_S", "1"), ("TOYHUB_CLUSTER__LOGINS_INTERVAL_S", "1")];
 
 /// A hub over the store and the broker.
-async fn hub_of(
+pub async fn hub_of(
     store: &StoreServer,
     name: &'static str,
     bus: &str,

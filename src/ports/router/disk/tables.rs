@@ -23,7 +23,7 @@ pub(super) const QUEUE: TableDefinition<(u64, u64), Row> = TableDefinition::new(
 pub(super) const REMOVED: TableDefinition<u64, u64> = TableDefinition::new("removed");
 /// Packet ids of QoS 2 messages that were routed and not released, by session.
 pub(super) const RECEIVED: TableDefinition<(u64, u16), ()> = TableDefinition::new("received");
-/// By topic.
+/// By topic. The time of acceptance is the version.
 pub(super) const RETAINED: TableDefinition<&str, Row> = TableDefinition::new("retained");
 /// Publications that the broker of the bus may not have, by stream and number.
 pub(super) const OUTBOX: TableDefinition<(u64, u64), Row> = TableDefinition::new("outbox");
@@ -142,10 +142,10 @@ impl<'t> Tables<'t> {
             }
             Op::Received { session, id } => drop(self.received.insert((session.0, *id), ())?),
             Op::Completed { session, id } => drop(self.received.remove((session.0, *id))?),
-            Op::Retain { publication } => self.retain(publication)?,
-            Op::Forward { id, publication } => {
+            Op::Retain { publication, version } => self.retain(publication, *version)?,
+            Op::Forward { id, publication, accepted_at } => {
                 let bits = flags_of(publication, publication.qos, publication.retain);
-                let row = row(publication, &publication.properties, bits, now());
+                let row = row(publication, &publication.properties, bits, *accepted_at);
                 self.outbox.insert((id.stream, id.number), row)?;
             }
             Op::Forwarded { ids } => {
@@ -283,13 +283,13 @@ impl<'t> Tables<'t> {
     }
 
     /// Stores a retained message, or deletes that of its topic if it is empty.
-    pub(super) fn retain(&mut self, publication: &Publication) -> Result<(), redb::Error> {
+    fn retain(&mut self, publication: &Publication, version: Timestamp) -> Result<(), redb::Error> {
         let topic = publication.topic.as_str();
         if publication.payload.bytes().is_empty() {
             self.retained.remove(topic)?;
         } else {
             let bits = flags_of(publication, publication.qos, true);
-            self.retained.insert(topic, row(publication, &publication.properties, bits, 0.0))?;
+            self.retained.insert(topic, row(publication, &publication.properties, bits, version))?;
         }
         Ok(())
     }
@@ -486,18 +486,20 @@ pub(super) fn read(database: &Database) -> Result<(Found, Tallies), redb::Error>
     let mut retained = Vec::new();
     for row in transaction.open_table(RETAINED)?.iter()? {
         let row = row?.1;
+        let (.., version) = row.value();
         if let Some(entry) = entry_of(0, row.value(), ConnectionId::NOBODY) {
             let mut publication = Arc::unwrap_or_clone(entry.publication);
             publication.publisher = Some(ConnectionId::NOBODY);
-            retained.push(publication);
+            retained.push((publication, f64::from_bits(version)));
         }
     }
     let mut outbox = Vec::new();
     for found in transaction.open_table(OUTBOX)?.iter()? {
         let (key, row) = found?;
-        let (stream, number) = key.value();
+        let ((stream, number), (.., accepted_at)) = (key.value(), row.value());
         if let Some(entry) = entry_of(number, row.value(), ConnectionId::NOBODY) {
-            outbox.push((ForwardId { stream, number }, Arc::unwrap_or_clone(entry.publication)));
+            let publication = Arc::unwrap_or_clone(entry.publication);
+            outbox.push((ForwardId { stream, number }, publication, f64::from_bits(accepted_at)));
         }
     }
     let mut heard = Vec::new();

@@ -176,10 +176,10 @@ async fn publications_for_other_hubs_are_kept_in_order_until_the_broker_has_them
     let kept = |storage: &TestDisk| {
         let (_disk, found) = storage.after_kill().open(LIMITS).unwrap();
         let payload = |publication: &Publication| String::from_utf8(publication.payload.bytes().to_vec()).unwrap();
-        found.outbox.iter().map(|(id, publication)| (*id, payload(publication))).collect::<Vec<_>>()
+        found.outbox.iter().map(|(id, publication, _)| (*id, payload(publication))).collect::<Vec<_>>()
     };
     for (id, payload) in [(id(2, 1), "c"), (id(1, 300), "b"), (id(1, 7), "a"), (id(2, 2), "mia")] {
-        disk.keep_for_hubs(id, &publication(payload));
+        disk.keep_for_hubs(id, &publication(payload), None);
     }
     disk.forget_forwarded(vec![id(1, 7), id(9, 9)]);
     disk.forget_forwarded(Vec::new());
@@ -192,7 +192,7 @@ async fn publications_for_other_hubs_are_kept_in_order_until_the_broker_has_them
 
     // A commit that fails, and is on disk all the same: its publication was refused.
     storage.set_syncs_fail(true);
-    disk.keep_for_hubs(id(2, 3), &publication("refused"));
+    disk.keep_for_hubs(id(2, 3), &publication("refused"), None);
     assert!(!disk.barrier().reached().await);
     // The broker has got one meanwhile.
     disk.forget_forwarded(vec![id(2, 1)]);
@@ -302,7 +302,7 @@ async fn a_full_disk_refuses_and_is_used_again_once_there_is_room() {
     let retained = |topic: &str, payload: &'static [u8]| {
         let (topic, payload) = (topic.parse().unwrap(), Bytes::from_static(payload).into());
         let publication = Publication { topic, payload, retain: true, ..(*publication("")).clone() };
-        Op::Retain { publication: Arc::new(publication) }
+        Op::Retain { publication: Arc::new(publication), version: 7.5 }
     };
     (1..=3).for_each(|seq| disk.order(enqueue(kept, seq)));
     disk.order(enqueue(ended, 1));
@@ -331,7 +331,7 @@ async fn a_full_disk_refuses_and_is_used_again_once_there_is_room() {
     let (disk, found) = storage.after_kill().open(LIMITS).unwrap();
     assert_eq!(stored(&disk, kept).await, [1, 2, 3, 7]);
     assert_eq!(found.sessions.iter().map(|session| (session.id, session.expiry_s)).collect::<Vec<_>>(), [(kept, 7)]);
-    assert_eq!(found.retained.iter().map(|message| message.topic.as_str()).collect::<Vec<_>>(), ["new"]);
+    assert_eq!(found.retained.iter().map(|(message, at)| (message.topic.as_str(), *at)).collect::<Vec<_>>(), [("new", 7.5)]);
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ pub(super) struct Writer {
 struct Missing {
     ended: HashSet<SessionId>,
     lifetimes: HashMap<SessionId, (u32, Timestamp)>,
-    retained: HashMap<Topic, Arc<Publication>>,
+    retained: HashMap<Topic, (Arc<Publication>, Timestamp)>,
     /// The messages of the commit whose outcome is unknown, and the packet ids that were stored with them.
     doubtful_messages: Vec<(SessionId, u64)>,
     doubtful_ids: Vec<(SessionId, u16)>,
@@ -104,8 +104,8 @@ impl Missing {
                 Op::Lifetime { session, expiry_s, ended_at } => {
                     self.lifetimes.insert(*session, (*expiry_s, *ended_at));
                 }
-                Op::Retain { publication } => {
-                    self.retained.insert(publication.topic.clone(), Arc::clone(publication));
+                Op::Retain { publication, version } => {
+                    self.retained.insert(publication.topic.clone(), (Arc::clone(publication), *version));
                 }
                 Op::Forwarded { ids } => self.forwarded.extend(ids),
                 // The sender of one of these gets an error and repeats it. A message whose acknowledgement is lost is
@@ -142,7 +142,10 @@ impl Missing {
             let (expiry_s, ended_at) = (*expiry_s, *ended_at);
             Op::Lifetime { session: *session, expiry_s, ended_at }
         });
-        let retained = self.retained.values().map(|publication| Op::Retain { publication: Arc::clone(publication) });
+        let retained = self.retained.values().map(|(publication, version)| {
+            let (publication, version) = (Arc::clone(publication), *version);
+            Op::Retain { publication, version }
+        });
         let forwarded = Op::Forwarded { ids: self.forwarded.iter().copied().collect() };
         messages.chain(ids).chain(ended).chain(lifetimes).chain(retained).chain([forwarded]).collect()
     }
