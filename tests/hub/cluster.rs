@@ -17,6 +17,8 @@ mod retained;
 mod revoked;
 mod rules;
 mod store;
+mod store_server;
+mod taken;
 mod tickets;
 
 use serde_json::json;

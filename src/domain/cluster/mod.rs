@@ -1,6 +1,7 @@
 //! Several hubs over one database: their notices over the [bus](crate::ports::bus), and the comparisons with the database
 //! that find what the bus loses (docs/cluster.md).
 
+mod clients;
 mod peers;
 mod positions;
 mod retained;
@@ -26,9 +27,12 @@ use crate::ports::bus::{Bus, BusState, ClientPublication, Handler, HubName, Noti
 use crate::ports::clock::MonotonicClock;
 use crate::ports::router::{Heard, Publication, Reached, Receipt, RetainedAs, Router, StorageState, Ticket};
 
+use clients::Clients;
 use peers::Peers;
 use positions::Positions;
 use retained::Unwritten;
+
+pub use clients::ClientHere;
 
 /// Signs of life of another hub that may be missing.
 const SILENT_BEATS: u32 = 6;
@@ -53,6 +57,7 @@ pub(super) struct Cluster {
     peers: Peers,
     positions: Positions,
     retained: Unwritten,
+    clients: Arc<Clients>,
     /// A comparison of the positions is due.
     comparison: Notify,
     /// The hub has lost the bus, or is on it again.
@@ -89,6 +94,7 @@ impl Cluster {
             peers: Peers::new(clock, seconds(config.cluster.keep_alive_s) * SILENT_BEATS),
             positions: Positions::new(ids_max),
             retained,
+            clients: Arc::default(),
             comparison: Notify::new(),
             moved: Notify::new(),
             jobs,
@@ -366,6 +372,10 @@ impl Handler for Hub {
             Notice::Event { party, event, seq } => return self.publish_event(&party, &event, seq),
             Notice::Publication(publication) => return self.take_publication(*publication, heard),
             Notice::End { party, is_erased } => self.take_end(&party, is_erased),
+            Notice::Taken { party, client_id, since } => {
+                let me = &self.config.cluster.hub;
+                cluster.clients.note_elsewhere(me, from, party, client_id, since);
+            }
             Notice::Lost { party, topics } => {
                 self.revocations.fetch_add(1, Ordering::SeqCst);
                 self.router.end_subscriptions(&party, |filter| is_lost(&topics, filter.as_str()));

@@ -204,7 +204,7 @@ async fn enter(
         // Here already, so that a connection that fails in whatever way leaves the session behind.
         place.keep(Kept::new(session, Memory::default(), age_now() + f64::from(connect.expiry_s), None));
     }
-    place.serve(&mailbox);
+    place.serve(&mailbox, &edge.hub);
     if is_resumed {
         end_forbidden_subscriptions(&mailbox, edge).await.map_err(refused)?;
         edge.hub.resume(&mailbox).await.map_err(refused)?;

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::exchange::{Memory, Options};
 use crate::config;
+use crate::domain::cluster::ClientHere;
 use crate::domain::{CloseReason, Hub, Mailbox, MailboxHandle, SessionHandle};
 use crate::model::{Party, Timestamp};
 
@@ -112,7 +113,7 @@ impl Sessions {
             live.close(CloseReason::TakenOver);
         }
         let held = timeout(patience, Arc::clone(&slot.session).lock_owned()).await.ok()?;
-        Some(SessionPlace { sessions: Arc::clone(self), key, slot, held: Some(held), number })
+        Some(SessionPlace { sessions: Arc::clone(self), key, slot, held: Some(held), number, here: None })
     }
 
     /// Whether one more session may be kept for a party.
@@ -152,6 +153,8 @@ pub(super) struct SessionPlace {
     slot: Arc<Slot>,
     held: Option<OwnedMutexGuard<Option<Kept>>>,
     number: u64,
+    /// For the other hubs, while a connection serves the session.
+    here: Option<ClientHere>,
 }
 
 impl SessionPlace {
@@ -179,13 +182,14 @@ impl SessionPlace {
         }
     }
 
-    /// From now on, another connection of this client closes `mailbox`.
-    pub(super) fn serve(&self, mailbox: &Mailbox) {
+    /// From now on, another connection of this client closes `mailbox`, to whichever hub.
+    pub(super) fn serve(&mut self, mailbox: &Mailbox, hub: &Hub) {
         *self.slot.live() = Some(mailbox.handle());
         if self.slot.newest.load(Ordering::SeqCst) != self.number {
             // It connected while this one waited, and found no connection to close.
             mailbox.close(CloseReason::TakenOver);
         }
+        self.here = hub.note_client(mailbox, &self.key.1);
     }
 }
 

@@ -82,6 +82,15 @@ pub enum Notice {
         /// Whether the party was erased: its sessions end, too.
         is_erased: bool,
     },
+    /// A client of MQTT has connected to the hub: its earlier connections to other hubs end.
+    Taken {
+        /// The party.
+        party: Party,
+        /// The client id.
+        client_id: String,
+        /// When it connected, as a time for ages.
+        since: Timestamp,
+    },
     /// A party has lost the permission for topics: its subscriptions to them end.
     Lost {
         /// The party.
@@ -138,6 +147,7 @@ impl Notice {
         match self {
             Self::Event { party, .. } => format!("in/{party}"),
             Self::End { party, .. } | Self::Lost { party, .. } => format!("end/{party}"),
+            Self::Taken { party, .. } => format!("take/{party}"),
             Self::Publication(publication) => format!("say/{}", publication.topic),
             Self::Forget { .. }
             | Self::Erase { .. }
@@ -184,6 +194,7 @@ impl Notice {
                     texts.iter().map(String::len).sum()
                 }
                 Self::Forget { topics } => topics.len(),
+                Self::Taken { client_id, .. } => client_id.len(),
                 Self::End { .. }
                 | Self::Settings { .. }
                 | Self::Hello
@@ -196,7 +207,7 @@ impl Notice {
 }
 
 /// The filters that a hub subscribes to, below the prefix.
-pub(super) const FILTERS: [&str; 4] = ["in/+/+", "end/+/+", "hub/+", "say/#"];
+pub(super) const FILTERS: [&str; 5] = ["in/+/+", "end/+/+", "take/+/+", "hub/+", "say/#"];
 
 #[derive(Debug, Serialize, Deserialize)]
 struct EnvelopeForm {
@@ -218,6 +229,7 @@ struct Head {
 enum NoticeForm {
     Event { party: String, event: EventForm, seq: Option<u64> },
     End { party: String, is_erased: bool },
+    Taken { party: String, client_id: String, since: f64 },
     Lost { party: String, topics: Vec<String> },
     Forget { topics: String },
     Erase { subjects: Vec<String> },
@@ -280,6 +292,9 @@ impl Envelope {
                 NoticeForm::Event { party: party.to_string(), event: EventForm::from(&**event), seq: *seq }
             }
             Notice::End { party, is_erased } => NoticeForm::End { party: party.to_string(), is_erased: *is_erased },
+            Notice::Taken { party, client_id, since } => {
+                NoticeForm::Taken { party: party.to_string(), client_id: client_id.clone(), since: *since }
+            }
             Notice::Lost { party, topics } => NoticeForm::Lost { party: party.to_string(), topics: topics.clone() },
             Notice::Forget { topics } => NoticeForm::Forget { topics: topics.clone() },
             Notice::Erase { subjects } => NoticeForm::Erase { subjects: subjects.clone() },
@@ -327,6 +342,7 @@ impl Envelope {
                 Notice::Event { party: party.parse()?, event: Box::new(event.try_into()?), seq }
             }
             NoticeForm::End { party, is_erased } => Notice::End { party: party.parse()?, is_erased },
+            NoticeForm::Taken { party, client_id, since } => Notice::Taken { party: party.parse()?, client_id, since },
             NoticeForm::Lost { party, topics } => Notice::Lost { party: party.parse()?, topics },
             NoticeForm::Forget { topics } => Notice::Forget { topics },
             NoticeForm::Erase { subjects } => Notice::Erase { subjects },
@@ -431,6 +447,7 @@ mod tests {
         });
         let others = [
             Notice::End { party: party.clone(), is_erased: true },
+            Notice::Taken { party: party.clone(), client_id: "线".into(), since: 1.5 },
             Notice::Lost { party: party.clone(), topics: vec!["toy/5c8f582f268d7942f44c6703/".into()] },
             Notice::Forget { topics: "chat/5c8f582f268d7942f44c6703".into() },
             Notice::Erase { subjects: vec!["5c8f582f268d7942f44c6703".into()] },

@@ -45,7 +45,8 @@ use crate::model::{Party, QoS, Timestamp, Topic, TopicFilter};
 
 pub use connected::{Connected, LinkInfo};
 pub use disk::{
-    Disk, DiskError, DiskLimits, ForwardId, Found, Heard, Overflow, Repaired, StorageState, StoredSession, Ticket, repair,
+    Disk, DiskError, DiskLimits, ForwardId, Found, Heard, Overflow, Repaired, StorageState, StoredSession, Ticket,
+    repair,
 };
 pub use flow::Held;
 pub use mailbox::{CloseReason, Deliveries, Incoming, Mailbox, MailboxHandle, ReplayRetained, TooManySubscriptions};
@@ -222,23 +223,13 @@ impl Router {
 
     /// As [`Self::publish`], or as [`Self::publish_once`] with a receipt. `forward` gets the publication for the other hubs,
     /// unless it is refused. What it orders to be stored is part of the commit.
-    pub fn publish_to_all(
-        &self,
-        publication: Publication,
-        receipt: Option<Receipt>,
-        forward: &Forward<'_>,
-    ) -> Reached {
+    pub fn publish_to_all(&self, publication: Publication, receipt: Option<Receipt>, forward: &Forward<'_>) -> Reached {
         self.route(publication, Together { receipt, forward: Some(forward), ..Together::default() })
     }
 
     /// As [`Self::publish`], for a publication of another hub. `heard` is stored in the same commit as the message, if a
     /// session stores that. A retained one has the version that it has there.
-    pub fn publish_heard(
-        &self,
-        publication: Publication,
-        heard: Option<Heard>,
-        version: Option<Timestamp>,
-    ) -> Reached {
+    pub fn publish_heard(&self, publication: Publication, heard: Option<Heard>, version: Option<Timestamp>) -> Reached {
         self.route(publication, Together { heard, version, ..Together::default() })
     }
 
@@ -414,7 +405,8 @@ impl Router {
         found: Vec<(Publication, Timestamp)>,
         is_unwritten: impl Fn(&Topic, Timestamp) -> bool,
     ) {
-        let found = found.into_iter().map(|(publication, version)| Kept { publication: Arc::new(publication), version });
+        let found =
+            found.into_iter().map(|(publication, version)| Kept { publication: Arc::new(publication), version });
         self.forget_on_disk(&self.retained.merge(group, found.collect(), is_unwritten));
     }
 

@@ -154,7 +154,8 @@ impl Retained {
     /// Calls `act` while the message of a topic cannot be replaced, unless there is a later one than this version.
     pub(super) fn unless_later(&self, topic: &Topic, version: Timestamp, act: impl FnOnce()) {
         let group = self.groups.entry(group_of(topic.as_str()).into()).or_default();
-        let known = group.binary_search_by(|other| other.publication.topic.cmp(topic)).ok().and_then(|at| group.get(at));
+        let known =
+            group.binary_search_by(|other| other.publication.topic.cmp(topic)).ok().and_then(|at| group.get(at));
         if known.is_none_or(|known| known.version <= version) {
             act();
         }

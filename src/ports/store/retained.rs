@@ -119,10 +119,7 @@ impl Store {
     }
 
     /// Deletes the retained messages that `is_wanted` selects. It reads all of them.
-    pub async fn delete_retained_that(
-        &self,
-        is_wanted: impl Fn(&RetainedMessage) -> bool,
-    ) -> Result<(), StoreError> {
+    pub async fn delete_retained_that(&self, is_wanted: impl Fn(&RetainedMessage) -> bool) -> Result<(), StoreError> {
         let mut last = (String::new(), String::new());
         loop {
             let (group, topic) = &last;

@@ -205,9 +205,8 @@ impl<'t> Tables<'t> {
         self.filters.retain(|(_, filter), _| !subjects.are_in([filter.as_bytes()]))?;
         self.retained
             .retain(|topic, (_, properties, payload, ..)| !subjects.are_in([topic.as_bytes(), properties, payload]))?;
-        self.outbox.retain(|_, (topic, properties, payload, ..)| {
-            !subjects.are_in([topic.as_bytes(), properties, payload])
-        })?;
+        self.outbox
+            .retain(|_, (topic, properties, payload, ..)| !subjects.are_in([topic.as_bytes(), properties, payload]))?;
         Ok(())
     }
 

@@ -331,7 +331,10 @@ async fn a_full_disk_refuses_and_is_used_again_once_there_is_room() {
     let (disk, found) = storage.after_kill().open(LIMITS).unwrap();
     assert_eq!(stored(&disk, kept).await, [1, 2, 3, 7]);
     assert_eq!(found.sessions.iter().map(|session| (session.id, session.expiry_s)).collect::<Vec<_>>(), [(kept, 7)]);
-    assert_eq!(found.retained.iter().map(|(message, at)| (message.topic.as_str(), *at)).collect::<Vec<_>>(), [("new", 7.5)]);
+    assert_eq!(
+        found.retained.iter().map(|(message, at)| (message.topic.as_str(), *at)).collect::<Vec<_>>(),
+        [("new", 7.5)]
+    );
 }
 
 #[tokio::test]

@@ -64,9 +64,8 @@ async fn retained_messages_are_deleted_by_topic_content_and_age() {
     for thousand in 0..2 {
         let topic = |number: usize| format!("toy/c/state/{thousand}-{number}");
         let payload = |number: usize| if number.is_multiple_of(3) { &b"mia"[..] } else { b"leo" };
-        let changes: Vec<_> = (0..600)
-            .map(|number| RetainedChange::Set(message(&topic(number), payload(number), 1.0)))
-            .collect();
+        let changes: Vec<_> =
+            (0..600).map(|number| RetainedChange::Set(message(&topic(number), payload(number), 1.0))).collect();
         store.write_retained(&changes).await.unwrap();
     }
     store.delete_retained_that(|message| message.payload == "mia").await.unwrap();
