@@ -30,7 +30,8 @@ use crate::ports::speech::Recogniser;
 
 pub use listen::try_listen;
 pub use open::{
-    StartError, bucket, examine_folder, folder_parts, open_hub, recogniser_settings, speaker, store_settings,
+    StartError, bucket, bus_round_trips, examine_folder, folder_parts, open_hub, recogniser_settings, speaker,
+    store_settings,
 };
 
 use listen::{Bound, bind_all};

@@ -256,15 +256,33 @@ struct Left {
 
 /// The connection to the other hubs; none for a single hub. Errors are one line, and begin with the key.
 fn bus(config: &Config, data: &HubId, disk: &Disk, left: Left) -> Result<Option<Arc<Bus>>, String> {
-    let cluster = &config.cluster;
     let Left { outbox, heard } = left;
-    if !cluster.has_bus() {
+    let Some(settings) = bus_settings(config, data)? else {
         if !outbox.is_empty() {
             // They would be out of date when there is a bus again.
             let publications = outbox.len();
             tracing::warn!(publications, "cluster.bus is empty: publications that wait for other hubs are deleted");
             disk.forget_forwarded(outbox.into_iter().map(|(id, ..)| id).collect());
         }
+        return Ok(None);
+    };
+    // A later process has a greater one, unless the clock was set back.
+    let epoch = (clock::now() * 1000.0) as u64;
+    Ok(Some(Arc::new(Bus::new(settings, epoch, disk.clone(), outbox, heard))))
+}
+
+/// A round trip over each broker of the bus; none for a single hub. Errors are one line.
+pub async fn bus_round_trips(config: &Config) -> Result<Vec<(String, Result<String, String>)>, String> {
+    // Of a database that there is not: no hub receives it.
+    let Some(settings) = bus_settings(config, &HubId::random())? else { return Ok(Vec::new()) };
+    let (disk, _) = Disk::open(None, disk_limits(config)).map_err(|error| error.to_string())?;
+    Ok(Bus::round_trips(settings, disk).await)
+}
+
+/// The settings of the bus; none for a single hub. Errors are one line, and begin with the key.
+fn bus_settings(config: &Config, data: &HubId) -> Result<Option<BusSettings>, String> {
+    let cluster = &config.cluster;
+    if !cluster.has_bus() {
         return Ok(None);
     }
     let certificates = Some(cluster.certificates.as_path()).filter(|path| !path.as_os_str().is_empty());
@@ -279,7 +297,7 @@ fn bus(config: &Config, data: &HubId, disk: &Disk, left: Left) -> Result<Option<
         tls: tls.clone().filter(|_| address.is_encrypted),
     };
     let password = Secret::new(cluster.password.reveal().to_owned());
-    let settings = BusSettings {
+    Ok(Some(BusSettings {
         hub: cluster.hub.clone(),
         data: data.clone(),
         addresses: addresses.into_iter().map(address).collect(),
@@ -291,10 +309,7 @@ fn bus(config: &Config, data: &HubId, disk: &Disk, left: Left) -> Result<Option<
         queue_messages_max: cluster.queue_messages_max,
         queue_bytes_max: cluster.queue_bytes_max,
         in_flight_max: cluster.inflight_max.into(),
-    };
-    // A later process has a greater one, unless the clock was set back.
-    let epoch = (clock::now() * 1000.0) as u64;
-    Ok(Some(Arc::new(Bus::new(settings, epoch, disk.clone(), outbox, heard))))
+    }))
 }
 
 /// The synthesiser of the configuration.

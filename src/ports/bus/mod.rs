@@ -35,6 +35,7 @@ mod event_form;
 mod link;
 mod notice;
 mod outbox;
+mod probe;
 mod window;
 
 use std::collections::{BTreeMap, HashMap};
@@ -163,6 +164,13 @@ struct Status {
     logged: Option<LinkError>,
 }
 
+impl Status {
+    /// Whether another hub with this name was on the bus lately.
+    fn shares_name(&self) -> bool {
+        self.same_name_at.is_some_and(|at| at.elapsed() < SAME_NAME_LASTS)
+    }
+}
+
 /// What was received of the other hubs.
 #[derive(Default)]
 struct Received {
@@ -218,14 +226,13 @@ impl Bus {
         heard: Vec<Heard>,
     ) -> Self {
         let limits = OutboxLimits { messages_max: settings.queue_messages_max, bytes_max: settings.queue_bytes_max };
-        let notice = |(id, publication, version): &(_, _, _)| notice_of(publication, Some(*id), Some(*version));
-        let left = left.iter().map(notice).collect();
+        let left = left.iter().map(|(id, publication, version)| notice_of(publication, Some(*id), Some(*version)));
         let state = BusState::Down("this hub has not connected to the broker of cluster.bus yet");
         Self {
             me: HubName { hub: settings.hub.clone(), epoch },
             root: format!("{}/{}/", settings.prefix, settings.data),
             settings,
-            outbox: Mutex::new(Outbox::new(limits, epoch, left)),
+            outbox: Mutex::new(Outbox::new(limits, epoch, left.collect())),
             disk,
             heard,
             pushed: Notify::new(),
@@ -296,12 +303,12 @@ impl Bus {
     /// Whether the bus works.
     pub fn state(&self) -> BusState {
         let status = self.status();
-        match status.same_name_at {
-            Some(at) if at.elapsed() < SAME_NAME_LASTS => BusState::Down(
+        if status.shares_name() {
+            return BusState::Down(
                 "another hub of this database has the same cluster.hub; give each hub a name of its own, see the log",
-            ),
-            _ => status.state,
+            );
         }
+        status.state
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
@@ -333,7 +340,7 @@ impl Bus {
                 return;
             }
             pause = (pause * 2).min(PAUSES.1);
-            if self.status().same_name_at.is_some_and(|at| at.elapsed() < SAME_NAME_LASTS) {
+            if self.status().shares_name() {
                 // The two take the connection from each other: slowly.
                 pause = PAUSES.1;
             }
@@ -349,7 +356,7 @@ impl Bus {
         is_first: &mut bool,
         shutdown: &CancellationToken,
     ) -> Result<(), LinkError> {
-        let filters = FILTERS.map(|filter| format!("{}{filter}", self.root));
+        let filters = self.filters();
         let opening = Link::open(address, &self.settings, &filters, self.will());
         let Some(opened) = shutdown.run_until_cancelled(opening).await else { return Ok(()) };
         let mut link = opened?;
@@ -381,6 +388,10 @@ impl Bus {
                 Ok(())
             }
         }
+    }
+
+    fn filters(&self) -> [String; FILTERS.len()] {
+        FILTERS.map(|filter| format!("{}{filter}", self.root))
     }
 
     /// The message that the broker publishes when the hub is lost.
@@ -588,16 +599,22 @@ impl Bus {
         let mut status = self.status();
         if status.state != BusState::Up {
             status.state = BusState::Up;
-            status.logged = None;
+            // The two take the connection from each other, which is logged once.
+            let is_news = !status.shares_name();
+            if is_news {
+                status.logged = None;
+            }
             drop(status);
-            tracing::info!(hub = self.me.hub, "on the bus");
+            if is_news {
+                tracing::info!(hub = self.me.hub, "on the bus");
+            }
         }
     }
 
     fn note_lost(&self, address: &BusAddress, error: LinkError) {
         let mut status = self.status();
         status.state = BusState::Down(error.advice());
-        if status.logged.as_ref() != Some(&error) {
+        if status.logged.as_ref() != Some(&error) && !status.shares_name() {
             let (broker, port) = (&address.host, address.port);
             tracing::warn!(broker, port, %error, "not on the bus: events of other hubs come late");
             status.logged = Some(error);
@@ -606,7 +623,7 @@ impl Bus {
 
     fn note_same_name(&self) {
         let mut status = self.status();
-        let is_known = status.same_name_at.is_some_and(|at| at.elapsed() < SAME_NAME_LASTS);
+        let is_known = status.shares_name();
         status.same_name_at = Some(Instant::now());
         drop(status);
         if !is_known {

@@ -293,8 +293,20 @@ async fn a_bus_that_does_not_work_is_named_and_the_next_broker_is_taken() {
         within(reason, named).await;
     }
     let good = Broker::start().await;
-    let all = [refusing.url(), losing.url(), silent_url, good.url()].join(",");
-    let hub = hub_of(&store, "a", &all, &wait).await;
+    let urls = [refusing.url(), losing.url(), silent_url, good.url()];
+    let hub = hub_of(&store, "a", &urls.join(","), &wait).await;
+    bus_is(&hub, "ok").await;
+    let told = within("doctor", hub.command(&["doctor"]).output()).await.unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    for (url, found) in urls.iter().zip([
+        "the broker refuses the subscription to ",
+        "the broker accepts messages, and does not deliver them",
+        "the broker does not answer",
+        "connected after ",
+    ]) {
+        let word = if *url == good.url() { "ok      " } else { "MISSING " };
+        assert!(told.contains(&format!("{word} bus: {url}: {found}")), "{told}");
+    }
     bus_is(&hub, "ok").await;
 }
 
