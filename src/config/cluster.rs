@@ -54,6 +54,8 @@ settings! {
         queue_bytes_max: usize = 16 * 1024 * 1024;
         /// Messages that were sent to the broker and are not acknowledged yet. At most 4000.
         inflight_max: u16 = 500;
+        /// Seconds that a client waits for its session, if another hub has it. Then it begins a new one.
+        session_move_s: u64 = 3;
         /// Seconds between two comparisons of the connected users and toys with the database, which find what the bus
         /// has lost. Only hubs with a bus make them.
         position_check_s: u64 = 20;

@@ -12,6 +12,7 @@ mod bus;
 mod door;
 mod fencing;
 mod figures;
+mod moving;
 mod outbox;
 mod retained;
 mod revoked;

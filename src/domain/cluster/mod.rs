@@ -2,6 +2,7 @@
 //! that find what the bus loses (docs/cluster.md).
 
 mod clients;
+mod moving;
 mod peers;
 mod positions;
 mod retained;
@@ -14,6 +15,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -28,11 +30,13 @@ use crate::ports::clock::MonotonicClock;
 use crate::ports::router::{Heard, Publication, Reached, Receipt, RetainedAs, Router, StorageState, Ticket};
 
 use clients::Clients;
+use moving::{Moving, Wanted};
 use peers::Peers;
 use positions::Positions;
 use retained::Unwritten;
 
 pub use clients::ClientHere;
+pub use moving::{FoundSession, LentSession, SessionKeeper};
 
 /// Signs of life of another hub that may be missing.
 const SILENT_BEATS: u32 = 6;
@@ -58,6 +62,7 @@ pub(super) struct Cluster {
     positions: Positions,
     retained: Unwritten,
     clients: Arc<Clients>,
+    moving: Moving,
     /// A comparison of the positions is due.
     comparison: Notify,
     /// The hub has lost the bus, or is on it again.
@@ -75,6 +80,10 @@ enum Job {
     Erase(Vec<String>),
     /// Settings of a toy were changed.
     Refresh(ToyId),
+    /// Another hub wants a session.
+    HandOver(Wanted),
+    /// Messages of a session that has moved are stored.
+    SessionStored(u64),
 }
 
 impl Cluster {
@@ -95,6 +104,7 @@ impl Cluster {
             positions: Positions::new(ids_max),
             retained,
             clients: Arc::default(),
+            moving: Moving::default(),
             comparison: Notify::new(),
             moved: Notify::new(),
             jobs,
@@ -107,6 +117,8 @@ impl Cluster {
             Ok(()) => {}
             // They are read again periodically.
             Err(TrySendError::Full(Job::Refresh(_))) => {}
+            // The client begins a new session, or the other hub keeps it.
+            Err(TrySendError::Full(Job::HandOver(_) | Job::SessionStored(_))) => {}
             Err(_) => {
                 tracing::error!("too much is erased through other hubs at once: some of it stays in the sessions");
             }
@@ -140,8 +152,13 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
     };
     let work = async {
         let mut jobs = cluster.waiting.lock().await;
+        let mut leaving = JoinSet::new();
         while let Some(job) = jobs.recv().await {
-            hub.do_job(job, clock()).await;
+            while leaving.try_join_next().is_some() {}
+            match job {
+                Job::HandOver(wanted) => drop(leaving.spawn(moving::hand_over(Arc::clone(&hub), wanted))),
+                job => hub.do_job(job, clock()).await,
+            }
         }
     };
     let write = hub.write_retained(&cluster.retained);
@@ -314,6 +331,8 @@ impl Hub {
                 self.leave_in_time(&party).await;
                 self.router.forget_retained(&format!("online/{}", party.id()));
             }
+            Job::SessionStored(call) => self.note_session_stored(call).await,
+            Job::HandOver(_) => {}
             Job::Erase(subjects) => {
                 if let Err(error) = self.router.erase(&subjects).await {
                     tracing::error!(%error, "what was erased through another hub stays in the file of sessions");
@@ -324,14 +343,12 @@ impl Hub {
 
     /// A publication of a client of another hub.
     fn take_publication(&self, publication: ClientPublication, heard: Option<Heard>) -> Option<Ticket> {
-        let ClientPublication { topic, payload, qos, retain, version, properties, expires_at, .. } = publication;
-        if !is_of_clients(topic.as_str()) {
+        if !is_of_clients(publication.topic.as_str()) {
             tracing::warn!("a message on the bus has a topic that is not one of clients");
             return None;
         }
-        let payload = payload.into();
-        let publication = Publication { topic, payload, qos, retain, publisher: None, properties, expires_at };
-        self.router.publish_heard(publication, heard, version).commit
+        let version = publication.version;
+        self.router.publish_heard(publication.into_publication(), heard, version).commit
     }
 
     fn take_end(&self, party: &Party, is_erased: bool) {
@@ -376,6 +393,17 @@ impl Handler for Hub {
                 let me = &self.config.cluster.hub;
                 cluster.clients.note_elsewhere(me, from, party, client_id, since);
             }
+            Notice::SessionWanted { party, client_id, call, .. } => {
+                cluster.order(Job::HandOver(Wanted { hub: from.hub.clone(), party, client_id, call }));
+            }
+            Notice::SessionFound { call, session, .. } => cluster.note_found(call, session),
+            Notice::SessionReady { call, .. } | Notice::SessionStored { call, .. } => {
+                cluster.note_word(&from.hub, call);
+            }
+            Notice::SessionMessages { call, messages, is_last, .. } => {
+                return self.take_messages(call, messages, is_last);
+            }
+            Notice::SessionEnded { call, .. } => cluster.end_coming(call),
             Notice::Lost { party, topics } => {
                 self.revocations.fetch_add(1, Ordering::SeqCst);
                 self.router.end_subscriptions(&party, |filter| is_lost(&topics, filter.as_str()));
@@ -421,6 +449,7 @@ impl Handler for Hub {
     fn tick(&self) {
         if let Some(cluster) = &self.cluster {
             cluster.peers.expire(&self.router);
+            cluster.expire_coming();
         }
     }
 }

@@ -41,7 +41,7 @@ use crate::edge::tasks::Tasks;
 use crate::edge::wire;
 use crate::ports::router::CloseReason;
 use handshake::Arrival;
-use sessions::Sessions;
+use sessions::{Keeper, Sessions};
 
 /// The protocol's name inside TLS (ALPN), as it is registered.
 pub const ALPN: &[u8] = b"mqtt";
@@ -123,6 +123,8 @@ pub fn serve(
 ) -> impl Future<Output = ()> {
     let Shared { places, tasks, lines } = shared;
     let sessions = Arc::new(Sessions::restore(&hub, wire::age_now()));
+    let patience = seconds(config.mqtt.connect_timeout_s);
+    hub.keep_sessions(Arc::new(Keeper { sessions: Arc::clone(&sessions), patience }));
     let edge = Arc::new(Edge { hub, config: Arc::new(config.mqtt.clone()), sessions, tasks, lines, shutdown });
     serve_edge(listeners, conformance, edge, terms(&config, places))
 }

@@ -56,7 +56,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{HubId, Party, QoS, Secret, Timestamp};
 use crate::ports::router::{Disk, ForwardId, Heard, Publication, Ticket};
 
-pub use notice::{ClientPublication, HubName, Notice};
+pub use notice::{ClientPublication, HubName, MovedMessage, MovingSession, Notice};
 
 use link::{Link, LinkError};
 use notice::{Envelope, FILTERS, ROSTER_PAGE, Unreadable};
@@ -289,6 +289,11 @@ impl Bus {
         self.outbox().has_room()
     }
 
+    /// About how many bytes fit in one message.
+    pub fn content_max(&self) -> usize {
+        self.settings.packet_max_bytes / 2
+    }
+
     /// Whether the hub is connected to a broker, and subscribes.
     pub fn is_joined(&self) -> bool {
         self.is_joined.load(Ordering::SeqCst)
@@ -390,8 +395,9 @@ impl Bus {
         }
     }
 
-    fn filters(&self) -> [String; FILTERS.len()] {
-        FILTERS.map(|filter| format!("{}{filter}", self.root))
+    fn filters(&self) -> Vec<String> {
+        let own = format!("{}to/{}", self.root, self.me.hub);
+        FILTERS.iter().map(|filter| format!("{}{filter}", self.root)).chain([own]).collect()
     }
 
     /// The message that the broker publishes when the hub is lost.

@@ -45,8 +45,8 @@ use crate::model::{Party, QoS, Timestamp, Topic, TopicFilter};
 
 pub use connected::{Connected, LinkInfo};
 pub use disk::{
-    Disk, DiskError, DiskLimits, ForwardId, Found, Heard, Overflow, Repaired, StorageState, StoredSession, Ticket,
-    repair,
+    Disk, DiskError, DiskLimits, Entry, ForwardId, Found, Heard, Overflow, Repaired, StorageState, StoredSession,
+    Ticket, repair,
 };
 pub use flow::Held;
 pub use mailbox::{CloseReason, Deliveries, Incoming, Mailbox, MailboxHandle, ReplayRetained, TooManySubscriptions};
@@ -452,6 +452,11 @@ impl Router {
     /// Copies the sessions' file to a new one, with everything that was acknowledged so far.
     pub async fn copy_sessions_to(&self, path: &Path) -> Result<(), DiskError> {
         self.disk.copy_to(path).await
+    }
+
+    /// A ticket for everything that was ordered to be stored so far.
+    pub fn barrier(&self) -> Ticket {
+        self.disk.barrier()
     }
 
     /// Writes the state of the sessions and closes their file.

@@ -177,8 +177,8 @@ impl Retained {
         }
         let mut gone = Vec::new();
         self.groups.remove_if_mut(group, |_, messages| {
-            gone.extend(messages.extract_if(.., |Kept { publication: Publication { topic, .. }, version }| {
-                !known.contains(topic) && !is_unwritten(topic, *version)
+            gone.extend(messages.extract_if(.., |Kept { publication, version }| {
+                !known.contains(&publication.topic) && !is_unwritten(&publication.topic, *version)
             }));
             messages.is_empty()
         });

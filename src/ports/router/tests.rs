@@ -418,7 +418,7 @@ proptest! {
         let retained = Retained::new(&limits);
         let mut kept = std::collections::BTreeSet::new();
         for topic in topics.iter().filter_map(|text| text.parse::<Topic>().ok()) {
-            retained.store(&Arc::new(message(topic.as_str(), "x", QoS::AtMostOnce, true)), |_| {});
+            retained.store(&Arc::new(message(topic.as_str(), "x", QoS::AtMostOnce, true)), None, |_, _| {});
             kept.insert(topic);
         }
         prop_assert_eq!(retained.len(), kept.len());

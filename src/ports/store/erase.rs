@@ -224,6 +224,7 @@ impl Store {
                 DELETE approval:[$party, '']..[$party, 'z'];
                 DELETE ticket WHERE party = $party;
                 DELETE retained:[$topics, '']..[$topics, 'z'];
+                DELETE session:[$party, '']..[$party, 'z'];
                 DELETE invite WHERE issuer = $party OR toy = $party OR claimed_by = $party;
                 RETURN NONE;
             }",

@@ -34,6 +34,7 @@ mod rest;
 mod retained;
 mod retention;
 mod server;
+mod sessions;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -75,6 +76,7 @@ pub use requests::{Befriended, Consent, NewFriendRequest};
 pub use rest::RestingToy;
 pub use retained::{RetainedChange, RetainedMessage};
 pub use server::{Server, UserLevel};
+pub use sessions::SessionOwner;
 pub use streams::Missed;
 #[cfg(test)]
 pub(crate) use tests::Fault;

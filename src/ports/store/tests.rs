@@ -5,6 +5,7 @@ mod erasure;
 mod paging;
 mod plans;
 mod retained;
+mod sessions;
 mod streams;
 mod upkeep;
 

@@ -12,25 +12,25 @@ use crate::sessions::say;
 use crate::world::{Toy, User, World};
 
 /// The hub acknowledges a publication at QoS 1 and 2 in turn.
-struct Remote {
+pub struct Remote {
     app: Raw,
     topic: String,
 }
 
 impl Remote {
-    async fn open(hub: &World, parent: &User, toy: &Toy) -> Self {
+    pub async fn open(hub: &World, parent: &User, toy: &Toy) -> Self {
         let app = Raw::connected(hub.mqtt_addr(), V4, "remote", &parent.id, &parent.token).await;
         Self { app, topic: format!("toy/{}/cmd/volume", toy.id) }
     }
 
-    async fn say(&mut self, number: u16) {
+    pub async fn say(&mut self, number: u16) {
         say(&mut self.app, &self.topic, 1 + (number % 2) as u8, number + 1, number.to_string().as_bytes()).await;
     }
 }
 
 /// A toy with a session that outlives its connection, subscribed to its commands at QoS 2; and whether the session was
 /// there before.
-async fn resume(hub: &World, toy: &Toy) -> (Raw, bool) {
+pub async fn resume(hub: &World, toy: &Toy) -> (Raw, bool) {
     let mut raw = Raw::open(hub.mqtt_addr()).await;
     raw.send(&connect_with(V4, 0xc0, 60, &[], "toy", &[], &toy.device_key, &toy.secret)).await;
     let (kind, body) = raw.packet().await;
@@ -39,7 +39,7 @@ async fn resume(hub: &World, toy: &Toy) -> (Raw, bool) {
 }
 
 /// The next command in the session of a toy. It is acknowledged.
-async fn command(toy: &mut Raw) -> u16 {
+pub async fn command(toy: &mut Raw) -> u16 {
     loop {
         let (byte1, body) = toy.packet().await;
         if byte1 >> 4 == 6 {

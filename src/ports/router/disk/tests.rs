@@ -170,6 +170,7 @@ async fn numbers_continue_after_removed_messages() {
 
 #[tokio::test]
 async fn publications_for_other_hubs_are_kept_in_order_until_the_broker_has_them() {
+    const MIA: &str = "5c8f582f268d7942f44c6703";
     let storage = TestDisk::default();
     let (disk, _) = storage.open(LIMITS).unwrap();
     let id = |stream, number| ForwardId { stream, number };
@@ -178,15 +179,15 @@ async fn publications_for_other_hubs_are_kept_in_order_until_the_broker_has_them
         let payload = |publication: &Publication| String::from_utf8(publication.payload.bytes().to_vec()).unwrap();
         found.outbox.iter().map(|(id, publication, _)| (*id, payload(publication))).collect::<Vec<_>>()
     };
-    for (id, payload) in [(id(2, 1), "c"), (id(1, 300), "b"), (id(1, 7), "a"), (id(2, 2), "mia")] {
+    for (id, payload) in [(id(2, 1), "c"), (id(1, 300), "b"), (id(1, 7), "a"), (id(2, 2), MIA)] {
         disk.keep_for_hubs(id, &publication(payload), None);
     }
     disk.forget_forwarded(vec![id(1, 7), id(9, 9)]);
     disk.forget_forwarded(Vec::new());
     assert!(disk.barrier().reached().await);
-    let expected = [(id(1, 300), "b".to_owned()), (id(2, 1), "c".to_owned()), (id(2, 2), "mia".to_owned())];
+    let expected = [(id(1, 300), "b".to_owned()), (id(2, 1), "c".to_owned()), (id(2, 2), MIA.to_owned())];
     assert_eq!(kept(&storage), expected);
-    disk.order(Op::Erase { subjects: Arc::new(Subjects::new(&["mia".to_owned()])) });
+    disk.order(Op::Erase { subjects: Arc::new(Subjects::new(&[MIA.to_owned()])) });
     assert!(disk.barrier().reached().await);
     assert_eq!(kept(&storage), expected[..2]);
 

@@ -15,6 +15,7 @@ fn selects() -> Vec<String> {
         include_str!("../requests.rs"),
         include_str!("../rest.rs"),
         include_str!("../retained.rs"),
+        include_str!("../sessions.rs"),
         include_str!("../streams.rs"),
         include_str!("../tickets.rs"),
         include_str!("../toys.rs"),
