@@ -30,7 +30,8 @@ use crate::ports::speech::Recogniser;
 
 pub use listen::try_listen;
 pub use open::{
-    StartError, bucket, examine_folder, folder_parts, open_hub, recogniser_settings, speaker, store_settings,
+    StartError, bucket, bus_round_trips, examine_folder, folder_parts, open_hub, recogniser_settings, speaker,
+    store_settings,
 };
 
 use listen::{Bound, bind_all};
@@ -293,8 +294,9 @@ impl Server {
         edges.spawn({
             let (hub, config, shutdown) = (Arc::clone(&hub), Arc::clone(&config), shutdown.clone());
             let shared = mqtt::Shared { places, tasks: tasks.clone(), lines };
+            let served = mqtt::serve(mqtt, conformance, hub, config, shared, shutdown);
             async move {
-                mqtt::serve(mqtt, conformance, hub, config, shared, shutdown).await;
+                served.await;
                 Ok(())
             }
         });

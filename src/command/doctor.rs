@@ -181,6 +181,15 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
         }
         Err(why) => report("files", Err(why))?,
     }
+    match server::bus_round_trips(config).await {
+        Ok(brokers) => {
+            for (url, found) in brokers {
+                let found = found.map(|times| format!("{url}: {times}")).map_err(|why| format!("{url}: {why}"));
+                report("bus", found)?;
+            }
+        }
+        Err(why) => report("bus", Err(why))?,
+    }
     match config.backup.is_on() {
         true => report("backups", newest_backup(config).await)?,
         false => print("none     backups: set backup.dir, or run toyhub backup DIR")?,

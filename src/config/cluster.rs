@@ -48,12 +48,14 @@ settings! {
         /// Bytes of the largest packet on the bus. The broker must accept packets of this size.
         packet_max_bytes: usize = 1024 * 1024;
         /// Messages that wait for the broker, for as long as it is away. When they are full, clients' publications of
-        /// QoS 1 and 2 to other clients are refused.
+        /// QoS 1 and 2 to other clients are refused. Those that were accepted are also in the file of sessions.
         queue_messages_max: usize = 10_000;
         /// Bytes of these messages.
         queue_bytes_max: usize = 16 * 1024 * 1024;
         /// Messages that were sent to the broker and are not acknowledged yet. At most 4000.
         inflight_max: u16 = 500;
+        /// Seconds that a client waits for its session, if another hub has it. Then it begins a new one.
+        session_move_s: u64 = 3;
         /// Seconds between two comparisons of the connected users and toys with the database, which find what the bus
         /// has lost. Only hubs with a bus make them.
         position_check_s: u64 = 20;

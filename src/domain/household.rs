@@ -190,6 +190,7 @@ impl Hub {
         // Who has published a retained command is not recorded, so those of the other guardians are deleted, too.
         let topics = format!("{topics}cmd/");
         self.router.forget_retained_below(&topics);
+        self.forget_shared(&topics).await?;
         self.notify_hubs(|| Notice::Forget { topics });
         self.forget_far_places(toy, now).await
     }

@@ -136,6 +136,9 @@ impl Hub {
             None => false,
         };
         let retained = if is_held_back { ReplayRetained::Never } else { retained };
+        if retained != ReplayRetained::Never && subscription.share.is_none() {
+            self.read_retained(subscription.filter.as_str()).await?;
+        }
         // The subscription precedes the unread messages: a message in between is sent twice rather than never.
         let is_new = mailbox.subscribe(subscription, retained).map_err(|_| DomainError::Full("subscription"))?;
         if self.revocations.load(Ordering::SeqCst) != revocations {
@@ -266,19 +269,15 @@ impl Hub {
         if self.is_silent(party, &publication.topic).await? {
             return Ok(self.router.drop_once(receipt));
         }
-        self.check_bus_room(&publication)?;
         // A message that need not be stored is delivered all the same.
         if !self.space.has_room(0) && self.router.would_store(&publication) {
             return Err(DomainError::DiskFull);
         }
-        let for_hubs = self.has_bus().then(|| publication.clone());
-        let reached = match receipt {
-            Some(receipt) => self.router.publish_once(publication, receipt),
-            None => self.router.publish(publication),
+        let reached = match (self.cluster_of(party), receipt) {
+            (Some(cluster), receipt) => self.publish_to_hubs(cluster, publication, receipt).await?,
+            (None, Some(receipt)) => self.router.publish_once(publication, receipt),
+            (None, None) => self.router.publish(publication),
         };
-        if let Some(publication) = for_hubs.filter(|_| !reached.retain_refused) {
-            self.forward_to_hubs(party, &publication);
-        }
         // The held deliveries of a refused message are dropped, as it is not acknowledged.
         if reached.retain_refused { Err(DomainError::Full("retained message")) } else { Ok(reached) }
     }

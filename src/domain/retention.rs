@@ -17,8 +17,10 @@ impl Hub {
     /// Deletes all data that is too old.
     pub(super) async fn sweep_old(&self, now: Timestamp) -> Result<(), DomainError> {
         if self.store.is_on_server() {
-            // Whatever the clock: a ticket is easily replaced.
+            // Whatever the clock: these are easily replaced.
             self.store.delete_tickets_before(clock::age_of(now)).await?;
+            self.store.delete_expired_retained(clock::age_of(now)).await?;
+            self.store.delete_session_owners_before(clock::age_of(now)).await?;
         }
         // A clock that is wrong for a while deletes nothing.
         if clock::settled_for() < SETTLED_MIN {

@@ -12,7 +12,7 @@ use crate::config::{self, BusAddress, Config, SessionOverflow, seconds};
 use crate::domain::backup::unfinished_restore;
 use crate::domain::{Hub, Ports, Progress};
 use crate::edge::wire;
-use crate::model::{HubId, Secret};
+use crate::model::{HubId, Secret, Timestamp};
 use crate::ports::bus::{self, Bus, BusSettings};
 use crate::ports::chunks::{ChunkLimits, Chunks, Usage};
 use crate::ports::clock::{self, MonotonicClock};
@@ -21,7 +21,9 @@ use crate::ports::erased::{ERASED_FILE, ErasedList};
 use crate::ports::files::{Bucket, BucketSettings, Files};
 use crate::ports::outgoing::connector;
 use crate::ports::reply::{BuiltIn, ChatEndpoint, ChatSettings, ReplyEngine, WithFallback};
-use crate::ports::router::{Disk, DiskError, DiskLimits, Overflow, Router, RouterLimits};
+use crate::ports::router::{
+    Disk, DiskError, DiskLimits, ForwardId, Heard, Overflow, Publication, Router, RouterLimits,
+};
 use crate::ports::space::{Space, is_disk_full};
 use crate::ports::speech::{PiperSettings, RecogniserSettings, Speaker, SpeakerSettings};
 use crate::ports::store::{
@@ -104,8 +106,9 @@ pub async fn open_hub(config: &Arc<Config>, progress: &Progress) -> Result<Arc<H
         retained_max_bytes: config.mqtt.retained_max_bytes,
         backpressure_max: seconds(config.mqtt.backpressure_max_s),
     };
+    let left = Left { outbox: found.outbox, heard: found.heard };
+    let bus = bus(config, &id, &disk, left).map_err(StartError::Setting)?;
     let router = Router::new(limits, disk, found.retained);
-    let bus = bus(config, &id).map_err(StartError::Setting)?;
     let (stored_sessions, speaker, replies) = (found.sessions, speaker(config), replies(config)?);
     folder.confirm(id, wire::now()).map_err(StartError::part)?;
     if !folder.ended_cleanly() {
@@ -245,8 +248,39 @@ fn disk_limits(config: &Config) -> DiskLimits {
     }
 }
 
+/// What earlier processes have left for the bus.
+struct Left {
+    outbox: Vec<(ForwardId, Publication, Timestamp)>,
+    heard: Vec<Heard>,
+}
+
 /// The connection to the other hubs; none for a single hub. Errors are one line, and begin with the key.
-fn bus(config: &Config, data: &HubId) -> Result<Option<Arc<Bus>>, String> {
+fn bus(config: &Config, data: &HubId, disk: &Disk, left: Left) -> Result<Option<Arc<Bus>>, String> {
+    let Left { outbox, heard } = left;
+    let Some(settings) = bus_settings(config, data)? else {
+        if !outbox.is_empty() {
+            // They would be out of date when there is a bus again.
+            let publications = outbox.len();
+            tracing::warn!(publications, "cluster.bus is empty: publications that wait for other hubs are deleted");
+            disk.forget_forwarded(outbox.into_iter().map(|(id, ..)| id).collect());
+        }
+        return Ok(None);
+    };
+    // A later process has a greater one, unless the clock was set back.
+    let epoch = (clock::now() * 1000.0) as u64;
+    Ok(Some(Arc::new(Bus::new(settings, epoch, disk.clone(), outbox, heard))))
+}
+
+/// A round trip over each broker of the bus; none for a single hub. Errors are one line.
+pub async fn bus_round_trips(config: &Config) -> Result<Vec<(String, Result<String, String>)>, String> {
+    // Of a database that there is not: no hub receives it.
+    let Some(settings) = bus_settings(config, &HubId::random())? else { return Ok(Vec::new()) };
+    let (disk, _) = Disk::open(None, disk_limits(config)).map_err(|error| error.to_string())?;
+    Ok(Bus::round_trips(settings, disk).await)
+}
+
+/// The settings of the bus; none for a single hub. Errors are one line, and begin with the key.
+fn bus_settings(config: &Config, data: &HubId) -> Result<Option<BusSettings>, String> {
     let cluster = &config.cluster;
     if !cluster.has_bus() {
         return Ok(None);
@@ -263,7 +297,7 @@ fn bus(config: &Config, data: &HubId) -> Result<Option<Arc<Bus>>, String> {
         tls: tls.clone().filter(|_| address.is_encrypted),
     };
     let password = Secret::new(cluster.password.reveal().to_owned());
-    let settings = BusSettings {
+    Ok(Some(BusSettings {
         hub: cluster.hub.clone(),
         data: data.clone(),
         addresses: addresses.into_iter().map(address).collect(),
@@ -275,10 +309,7 @@ fn bus(config: &Config, data: &HubId) -> Result<Option<Arc<Bus>>, String> {
         queue_messages_max: cluster.queue_messages_max,
         queue_bytes_max: cluster.queue_bytes_max,
         in_flight_max: cluster.inflight_max.into(),
-    };
-    // A later process has a greater one, unless the clock was set back.
-    let epoch = (clock::now() * 1000.0) as u64;
-    Ok(Some(Arc::new(Bus::new(settings, epoch))))
+    }))
 }
 
 /// The synthesiser of the configuration.

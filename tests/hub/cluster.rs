@@ -12,9 +12,14 @@ mod bus;
 mod door;
 mod fencing;
 mod figures;
+mod moving;
+mod outbox;
+mod retained;
 mod revoked;
 mod rules;
 mod store;
+mod store_server;
+mod taken;
 mod tickets;
 
 use serde_json::json;

@@ -32,7 +32,7 @@ async fn listen(raw: &mut Raw, level: u8, filter: &str, qos: u8) {
 }
 
 /// Sends a message, and waits until it is completely acknowledged.
-async fn say(raw: &mut Raw, topic: &str, qos: u8, id: u16, payload: &[u8]) {
+pub async fn say(raw: &mut Raw, topic: &str, qos: u8, id: u16, payload: &[u8]) {
     raw.send(&publish(V4, 0x30 | qos << 1, topic, id, payload)).await;
     if qos == 1 {
         raw.expect(0x40, &id.to_be_bytes()).await;

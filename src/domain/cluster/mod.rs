@@ -1,18 +1,21 @@
 //! Several hubs over one database: their notices over the [bus](crate::ports::bus), and the comparisons with the database
 //! that find what the bus loses (docs/cluster.md).
 
+mod clients;
+mod moving;
 mod peers;
 mod positions;
+mod retained;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -24,10 +27,16 @@ use crate::config::{Config, seconds};
 use crate::model::{Event, Party, QoS, Timestamp, ToyId, UserId};
 use crate::ports::bus::{Bus, BusState, ClientPublication, Handler, HubName, Notice};
 use crate::ports::clock::MonotonicClock;
-use crate::ports::router::{Publication, Router, Ticket};
+use crate::ports::router::{Heard, Publication, Reached, Receipt, RetainedAs, Router, StorageState, Ticket};
 
+use clients::Clients;
+use moving::{Moving, Wanted};
 use peers::Peers;
 use positions::Positions;
+use retained::Unwritten;
+
+pub use clients::ClientHere;
+pub use moving::{FoundSession, LentSession, SessionKeeper};
 
 /// Signs of life of another hub that may be missing.
 const SILENT_BEATS: u32 = 6;
@@ -41,6 +50,8 @@ const USERS_AT_ONCE: usize = 256;
 const PAGE: usize = 100;
 /// Toys that are compared at the same time. Their reads share queries.
 const AT_ONCE: usize = 64;
+/// How long the end of the process waits until the database has the last retained messages.
+const LAST_WRITES_MAX: Duration = Duration::from_secs(2);
 /// Jobs that wait.
 const JOBS_MAX: usize = 1000;
 
@@ -49,6 +60,9 @@ pub(super) struct Cluster {
     bus: Arc<Bus>,
     peers: Peers,
     positions: Positions,
+    retained: Unwritten,
+    clients: Arc<Clients>,
+    moving: Moving,
     /// A comparison of the positions is due.
     comparison: Notify,
     /// The hub has lost the bus, or is on it again.
@@ -66,6 +80,10 @@ enum Job {
     Erase(Vec<String>),
     /// Settings of a toy were changed.
     Refresh(ToyId),
+    /// Another hub wants a session.
+    HandOver(Wanted),
+    /// Messages of a session that has moved are stored.
+    SessionStored(u64),
 }
 
 impl Cluster {
@@ -76,12 +94,17 @@ impl Cluster {
                 bus.send(Notice::Moved { parties: vec![(party.clone(), is_here)] });
             }
         });
+        let retained = Unwritten::default();
+        retained.add(router.share_retained());
         let (jobs, waiting) = channel(JOBS_MAX);
         let ids_max = config.mqtt.queue_messages_max.max(config.ws.queue_messages_max);
         Self {
             bus,
             peers: Peers::new(clock, seconds(config.cluster.keep_alive_s) * SILENT_BEATS),
             positions: Positions::new(ids_max),
+            retained,
+            clients: Arc::default(),
+            moving: Moving::default(),
             comparison: Notify::new(),
             moved: Notify::new(),
             jobs,
@@ -94,6 +117,8 @@ impl Cluster {
             Ok(()) => {}
             // They are read again periodically.
             Err(TrySendError::Full(Job::Refresh(_))) => {}
+            // The client begins a new session, or the other hub keeps it.
+            Err(TrySendError::Full(Job::HandOver(_) | Job::SessionStored(_))) => {}
             Err(_) => {
                 tracing::error!("too much is erased through other hubs at once: some of it stays in the sessions");
             }
@@ -127,11 +152,21 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
     };
     let work = async {
         let mut jobs = cluster.waiting.lock().await;
+        let mut leaving = JoinSet::new();
         while let Some(job) = jobs.recv().await {
-            hub.do_job(job, clock()).await;
+            while leaving.try_join_next().is_some() {}
+            match job {
+                Job::HandOver(wanted) => drop(leaving.spawn(moving::hand_over(Arc::clone(&hub), wanted))),
+                job => hub.do_job(job, clock()).await,
+            }
         }
     };
-    let rest = shutdown.run_until_cancelled(async { tokio::join!(compare, forget, work) });
+    let write = hub.write_retained(&cluster.retained);
+    let rest = async {
+        shutdown.run_until_cancelled(async { tokio::join!(compare, forget, work, write) }).await;
+        // Otherwise the next start does it.
+        let _ = timeout(LAST_WRITES_MAX, hub.write_all_retained(&cluster.retained)).await;
+    };
     tokio::join!(cluster.bus.run(&*hub, &shutdown), rest);
 }
 
@@ -182,31 +217,49 @@ impl Hub {
         self.cluster.as_ref().is_none_or(|cluster| cluster.positions.note(party, event, seq))
     }
 
-    /// Whether another publication of a client can be sent to the other hubs. Errors: `Full`.
-    pub(super) fn check_bus_room(&self, publication: &Publication) -> Result<(), DomainError> {
-        let is_full = |cluster: &Cluster| !cluster.bus.has_room();
-        if publication.qos != QoS::AtMostOnce && self.cluster.as_ref().is_some_and(is_full) {
-            return Err(DomainError::Full("message for other hubs"));
-        }
-        Ok(())
+    /// The other hubs, which a party's publications are forwarded to; none for a single hub.
+    pub(super) fn cluster_of(&self, party: &Party) -> Option<&Cluster> {
+        self.cluster.as_ref().filter(|_| !is_guest(party))
     }
 
-    /// Sends a publication of a client to the other hubs.
-    pub(super) fn forward_to_hubs(&self, party: &Party, publication: &Publication) {
-        if is_guest(party) {
-            return;
+    /// Publishes for a client, and forwards it to the other hubs. Errors: `Full`, `DiskFull`; `Internal` while the file of
+    /// sessions cannot be written; as of the store.
+    pub(super) async fn publish_to_hubs(
+        &self,
+        cluster: &Cluster,
+        publication: Publication,
+        receipt: Option<Receipt>,
+    ) -> Result<Reached, DomainError> {
+        self.check_bus_room(&cluster.bus, &publication)?;
+        if publication.retain && !self.router.has_retained(&publication.topic) {
+            // Whether it is a change, and whether it has room, is known then.
+            self.read_retained(publication.topic.as_str()).await?;
         }
-        self.notify_hubs(|| {
-            Notice::Publication(Box::new(ClientPublication {
-                topic: publication.topic.clone(),
-                // It may be a slice of a large read buffer.
-                payload: Bytes::copy_from_slice(publication.payload.bytes()),
-                qos: publication.qos,
-                retain: publication.retain,
-                properties: Bytes::copy_from_slice(&publication.properties),
-                expires_at: publication.expires_at,
-            }))
-        });
+        Ok(self.router.publish_to_all(publication, receipt, &|publication, change| {
+            if let Some(RetainedAs { version, is_new: true }) = change {
+                cluster.retained.add([(publication.topic.clone(), version)]);
+            }
+            cluster.bus.forward(publication, change.map(|change| change.version))
+        }))
+    }
+
+    /// Whether another publication of a client can be kept for the other hubs. Errors: `Full`; `DiskFull` or `Internal` while
+    /// the file cannot be written.
+    fn check_bus_room(&self, bus: &Bus, publication: &Publication) -> Result<(), DomainError> {
+        if publication.qos == QoS::AtMostOnce {
+            return Ok(());
+        }
+        if !bus.has_room() {
+            return Err(DomainError::Full("message for other hubs"));
+        }
+        if !self.space.has_room(0) {
+            return Err(DomainError::DiskFull);
+        }
+        // It would be sent, and refused, and sent again.
+        if self.router.storage_state() != StorageState::Writable {
+            return Err(self.storage_fault());
+        }
+        Ok(())
     }
 
     /// Publishes what the database has for connected users and toys, and this hub has not published.
@@ -278,6 +331,8 @@ impl Hub {
                 self.leave_in_time(&party).await;
                 self.router.forget_retained(&format!("online/{}", party.id()));
             }
+            Job::SessionStored(call) => self.note_session_stored(call).await,
+            Job::HandOver(_) => {}
             Job::Erase(subjects) => {
                 if let Err(error) = self.router.erase(&subjects).await {
                     tracing::error!(%error, "what was erased through another hub stays in the file of sessions");
@@ -287,15 +342,13 @@ impl Hub {
     }
 
     /// A publication of a client of another hub.
-    fn take_publication(&self, publication: ClientPublication) -> Option<Ticket> {
-        let ClientPublication { topic, payload, qos, retain, properties, expires_at } = publication;
-        if !is_of_clients(topic.as_str()) {
+    fn take_publication(&self, publication: ClientPublication, heard: Option<Heard>) -> Option<Ticket> {
+        if !is_of_clients(publication.topic.as_str()) {
             tracing::warn!("a message on the bus has a topic that is not one of clients");
             return None;
         }
-        let payload = payload.into();
-        let publication = Publication { topic, payload, qos, retain, publisher: None, properties, expires_at };
-        self.router.publish(publication).commit
+        let version = publication.version;
+        self.router.publish_heard(publication.into_publication(), heard, version).commit
     }
 
     fn take_end(&self, party: &Party, is_erased: bool) {
@@ -306,7 +359,7 @@ impl Hub {
         if let Party::Toy(toy) = party {
             self.forget_toy(toy);
         }
-        self.router.forget_retained(&party.to_string());
+        self.forget_retained_here(&party.to_string());
         self.router.end_sessions(party);
         self.end_connections_here(party);
         if let Some(cluster) = &self.cluster {
@@ -322,7 +375,7 @@ fn is_of_clients(topic: &str) -> bool {
 }
 
 impl Handler for Hub {
-    fn handle(&self, from: &HubName, notice: Notice) -> Option<Ticket> {
+    fn handle(&self, from: &HubName, notice: Notice, heard: Option<Heard>) -> Option<Ticket> {
         let cluster = self.cluster.as_ref()?;
         if notice == Notice::Gone {
             cluster.peers.note_gone(from, &self.router);
@@ -334,14 +387,28 @@ impl Handler for Hub {
             Notice::Event { party, event, .. }
                 if self.rests(&party) && matches!(*event, Event::Message { .. } | Event::Play { .. }) => {}
             Notice::Event { party, event, seq } => return self.publish_event(&party, &event, seq),
-            Notice::Publication(publication) => return self.take_publication(*publication),
+            Notice::Publication(publication) => return self.take_publication(*publication, heard),
             Notice::End { party, is_erased } => self.take_end(&party, is_erased),
+            Notice::Taken { party, client_id, since } => {
+                let me = &self.config.cluster.hub;
+                cluster.clients.note_elsewhere(me, from, party, client_id, since);
+            }
+            Notice::SessionWanted { party, client_id, call, .. } => {
+                cluster.order(Job::HandOver(Wanted { hub: from.hub.clone(), party, client_id, call }));
+            }
+            Notice::SessionFound { call, session, .. } => cluster.note_found(call, session),
+            Notice::SessionReady { call, .. } | Notice::SessionStored { call, .. } => {
+                cluster.note_word(&from.hub, call);
+            }
+            Notice::SessionMessages { call, messages, is_last, .. } => {
+                return self.take_messages(call, messages, is_last);
+            }
+            Notice::SessionEnded { call, .. } => cluster.end_coming(call),
             Notice::Lost { party, topics } => {
                 self.revocations.fetch_add(1, Ordering::SeqCst);
                 self.router.end_subscriptions(&party, |filter| is_lost(&topics, filter.as_str()));
             }
-            Notice::Forget { topics } if topics.ends_with('/') => self.router.forget_retained_below(&topics),
-            Notice::Forget { topics } => self.router.forget_retained(&topics),
+            Notice::Forget { topics } => self.forget_retained_here(&topics),
             Notice::Erase { subjects } => cluster.order(Job::Erase(subjects)),
             Notice::Settings { toy } => cluster.order(Job::Refresh(toy)),
             Notice::Hello | Notice::RosterRequest => cluster.bus.send_roster(),
@@ -382,6 +449,7 @@ impl Handler for Hub {
     fn tick(&self) {
         if let Some(cluster) = &self.cluster {
             cluster.peers.expire(&self.router);
+            cluster.expire_coming();
         }
     }
 }

@@ -53,6 +53,11 @@ impl Peers {
         peer.is_known
     }
 
+    /// Whether a hub is on the bus.
+    pub(super) fn has(&self, hub: &str) -> bool {
+        self.hubs().contains_key(hub)
+    }
+
     /// A part of the roster of a hub that was noted.
     pub(super) fn note_roster(
         &self,

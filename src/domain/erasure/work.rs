@@ -79,6 +79,7 @@ impl Hub {
         self.files.sweep_answers(before).await.map_err(DomainError::internal)?;
         let subjects: Vec<String> = done.values().flat_map(subjects_of).collect();
         self.router.erase(&subjects).await.map_err(DomainError::internal)?;
+        self.erase_shared(&subjects).await?;
         self.notify_hubs(|| Notice::Erase { subjects });
         for id in done.keys() {
             self.store.leave_trace(id).await?;
@@ -113,6 +114,7 @@ impl Hub {
                 self.cut_streams(parties, &[chat.to_string()], *ends_friendship).await?;
                 let topics = format!("chat/{chat}");
                 self.router.forget_retained(&topics);
+                self.forget_shared(&topics).await?;
                 self.notify_hubs(|| Notice::Forget { topics });
                 Ok(())
             }

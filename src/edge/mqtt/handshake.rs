@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::codec;
 use super::connect::{Connect, Rejection};
 use super::encode;
-use super::exchange::{Exchange, Memory, Terms};
+use super::exchange::{Exchange, Memory, Options, Terms};
 use super::link::Link;
 use super::reason::Refusal;
 use super::session::{Lifetime, Session};
@@ -20,7 +20,9 @@ use super::sessions::{Kept, SessionPlace};
 use super::version::Version;
 use super::{Edge, Profile};
 use crate::config::{self, seconds};
+use crate::domain::cluster::FoundSession;
 use crate::domain::error::DomainError;
+use crate::domain::live::{ReplayRetained, Subscription};
 use crate::domain::login::Admitted;
 use crate::edge::line::LoggedIn;
 use crate::edge::net::Ending;
@@ -171,8 +173,13 @@ async fn enter(
     let client_id = assigned_id.as_ref().unwrap_or(&connect.client_id);
     let mut place = edge.sessions.enter(&admitted.party, client_id, number, patience).await.ok_or(Refusal::Busy)?;
     let refused = |error: DomainError| Refusal::from(&error);
+    let found = match assigned_id {
+        None => edge.hub.find_session(&admitted.party, client_id, connect.is_clean, connect.expiry_s).await,
+        Some(_) => Ok(None),
+    };
+    let found = found.map_err(refused)?;
     let kept = place.take(age_now());
-    let (mailbox, memory, is_resumed) = match kept {
+    let (mailbox, mut memory, mut is_resumed) = match kept {
         Some(kept) if !connect.is_clean => {
             let (handle, memory) = kept.resume();
             let mailbox = match edge.hub.attach(&handle, admitted).await {
@@ -204,12 +211,38 @@ async fn enter(
         // Here already, so that a connection that fails in whatever way leaves the session behind.
         place.keep(Kept::new(session, Memory::default(), age_now() + f64::from(connect.expiry_s), None));
     }
-    place.serve(&mailbox);
+    place.serve(&mailbox, &edge.hub);
+    if let (Some(found), Some(session)) = (found, mailbox.session()) {
+        take_up(&found, &mailbox, &mut memory).await.map_err(refused)?;
+        edge.hub.accept_session(&found, session);
+        is_resumed = true;
+    }
     if is_resumed {
         end_forbidden_subscriptions(&mailbox, edge).await.map_err(refused)?;
         edge.hub.resume(&mailbox).await.map_err(refused)?;
     }
     Ok(Entered { mailbox, place, memory, is_resumed, assigned_id })
+}
+
+/// Takes up the session that another hub has found.
+async fn take_up(found: &FoundSession, mailbox: &Mailbox, memory: &mut Memory) -> Result<(), DomainError> {
+    for subscription in &found.subscriptions {
+        let Subscription { filter, share, options, id, .. } = subscription;
+        if mailbox.subscribe(subscription, ReplayRetained::Never).is_ok() {
+            memory.options.retain(|known| known.filter != *filter || known.share != *share);
+            memory.options.push(Options::new(filter.clone(), share.clone(), *options, *id));
+        }
+    }
+    let mut commit = mailbox.commit();
+    for id in &found.received {
+        memory.received.insert(*id);
+        commit = mailbox.received(*id);
+    }
+    let is_stored = match commit {
+        Some(mut commit) => commit.reached().await,
+        None => true,
+    };
+    if is_stored { Ok(()) } else { Err(DomainError::internal("the session was not stored")) }
 }
 
 /// Ends subscriptions of a resumed session that would be refused today.

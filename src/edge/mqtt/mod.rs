@@ -41,7 +41,7 @@ use crate::edge::tasks::Tasks;
 use crate::edge::wire;
 use crate::ports::router::CloseReason;
 use handshake::Arrival;
-use sessions::Sessions;
+use sessions::{Keeper, Sessions};
 
 /// The protocol's name inside TLS (ALPN), as it is registered.
 pub const ALPN: &[u8] = b"mqtt";
@@ -109,21 +109,27 @@ impl Protocol for Mqtt {
 
 /// Serves MQTT clients until `shutdown`, and returns when every connection has ended; work that outlives a connection
 /// runs in the tasks of `shared`. `conformance` is for tests, and requires no credentials: its addresses must be loopback
-/// addresses.
+/// addresses. The sessions of the earlier process are restored when this is called, so that no message of another hub comes
+/// before them.
 ///
 /// Dropping the future ends all connections at once.
-pub async fn serve(
+pub fn serve(
     listeners: Listeners,
     conformance: Listeners,
     hub: Arc<Hub>,
     config: Arc<Config>,
     shared: Shared,
     shutdown: CancellationToken,
-) {
+) -> impl Future<Output = ()> {
     let Shared { places, tasks, lines } = shared;
     let sessions = Arc::new(Sessions::restore(&hub, wire::age_now()));
+    let patience = seconds(config.mqtt.connect_timeout_s);
+    hub.keep_sessions(Arc::new(Keeper { sessions: Arc::clone(&sessions), patience }));
     let edge = Arc::new(Edge { hub, config: Arc::new(config.mqtt.clone()), sessions, tasks, lines, shutdown });
-    let terms = terms(&config, places);
+    serve_edge(listeners, conformance, edge, terms(&config, places))
+}
+
+async fn serve_edge(listeners: Listeners, conformance: Listeners, edge: Arc<Edge>, terms: Terms) {
     let for_tests = Terms { bans: None, ..terms.clone() };
     let protocol = |profile| Arc::new(Mqtt { edge: Arc::clone(&edge), profile });
     let serve_all = async {

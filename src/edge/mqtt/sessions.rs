@@ -8,12 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::timeout;
 
 use super::exchange::{Memory, Options};
 use crate::config;
+use crate::domain::cluster::{ClientHere, LentSession, SessionKeeper};
 use crate::domain::{CloseReason, Hub, Mailbox, MailboxHandle, SessionHandle};
+use crate::edge::wire::age_now;
 use crate::model::{Party, Timestamp};
 
 type Key = (Party, Box<str>);
@@ -112,7 +115,7 @@ impl Sessions {
             live.close(CloseReason::TakenOver);
         }
         let held = timeout(patience, Arc::clone(&slot.session).lock_owned()).await.ok()?;
-        Some(SessionPlace { sessions: Arc::clone(self), key, slot, held: Some(held), number })
+        Some(SessionPlace { sessions: Arc::clone(self), key, slot, held: Some(held), number, here: None })
     }
 
     /// Whether one more session may be kept for a party.
@@ -152,6 +155,8 @@ pub(super) struct SessionPlace {
     slot: Arc<Slot>,
     held: Option<OwnedMutexGuard<Option<Kept>>>,
     number: u64,
+    /// For the other hubs, while a connection serves the session.
+    here: Option<ClientHere>,
 }
 
 impl SessionPlace {
@@ -179,13 +184,14 @@ impl SessionPlace {
         }
     }
 
-    /// From now on, another connection of this client closes `mailbox`.
-    pub(super) fn serve(&self, mailbox: &Mailbox) {
+    /// From now on, another connection of this client closes `mailbox`, to whichever hub.
+    pub(super) fn serve(&mut self, mailbox: &Mailbox, hub: &Hub) {
         *self.slot.live() = Some(mailbox.handle());
         if self.slot.newest.load(Ordering::SeqCst) != self.number {
             // It connected while this one waited, and found no connection to close.
             mailbox.close(CloseReason::TakenOver);
         }
+        self.here = hub.note_client(mailbox, &self.key.1);
     }
 }
 
@@ -198,6 +204,65 @@ impl Drop for SessionPlace {
             self.sessions
                 .0
                 .remove_if(&self.key, |_, slot| Arc::ptr_eq(slot, &self.slot) && Arc::strong_count(slot) == 2);
+        }
+    }
+}
+
+/// Gives sessions to the other hubs, for whose clients it waits no longer than this.
+pub(super) struct Keeper {
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) patience: Duration,
+}
+
+impl SessionKeeper for Keeper {
+    fn lend<'a>(&'a self, party: &'a Party, client_id: &'a str) -> BoxFuture<'a, Option<Box<dyn LentSession>>> {
+        Box::pin(async move {
+            let key: Key = (party.clone(), client_id.into());
+            let slot = Arc::clone(&*self.sessions.0.get(&key)?);
+            if let Some(live) = slot.live().as_ref() {
+                live.close(CloseReason::TakenOver);
+            }
+            let held = timeout(self.patience, Arc::clone(&slot.session).lock_owned()).await.ok()?;
+            let (sessions, number) = (Arc::clone(&self.sessions), slot.newest.load(Ordering::SeqCst));
+            let mut place = SessionPlace { sessions, key, slot, held: Some(held), number, here: None };
+            let kept = place.take(age_now())?;
+            let (handle, received) = (kept.handle.clone(), kept.memory.received.iter().copied().collect());
+            Some(Box::new(Lent { place, kept: Some(kept), handle, received }) as Box<dyn LentSession>)
+        })
+    }
+}
+
+/// A session that another hub gets. Dropped, it waits for its client here again.
+struct Lent {
+    place: SessionPlace,
+    kept: Option<Kept>,
+    handle: SessionHandle,
+    received: Vec<u16>,
+}
+
+impl LentSession for Lent {
+    fn handle(&self) -> &SessionHandle {
+        &self.handle
+    }
+
+    fn received(&self) -> Vec<u16> {
+        self.received.clone()
+    }
+
+    fn end(mut self: Box<Self>) {
+        if let Some(kept) = self.kept.take() {
+            // The client is back, at the other hub.
+            let (handle, _) = kept.resume();
+            handle.end();
+        }
+        self.place.clear();
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            self.place.keep(kept);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::v4::{
-    Connect, ConnectReturnCode, LastWill, Packet, Subscribe, SubscribeFilter, SubscribeReasonCode,
+    Connect, ConnectReturnCode, LastWill, Packet, SubAck, Subscribe, SubscribeFilter, SubscribeReasonCode,
 };
 use rumqttc::mqttbytes::{self, Error as CodecError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
@@ -85,8 +85,12 @@ pub(super) struct Link {
     /// Whether there is something to write, or to flush: the encryption keeps the end of what it was given.
     is_unwritten: bool,
     packet_max: usize,
+    /// The filters of the subscription.
+    filters: Vec<String>,
     /// Packets that came before the subscription was acknowledged.
     early: VecDeque<Packet>,
+    /// Their maximum size, in bytes.
+    early_max: usize,
 }
 
 impl Link {
@@ -136,8 +140,8 @@ impl Link {
         };
         let (reader, writer) = tokio::io::split(stream);
         let (read, to_write, early) = (BytesMut::new(), BytesMut::new(), VecDeque::new());
-        let packet_max = settings.packet_max_bytes;
-        Ok(Self { reader, writer, read, to_write, is_unwritten: false, packet_max, early })
+        let (packet_max, early_max, filters) = (settings.packet_max_bytes, settings.queue_bytes_max, Vec::new());
+        Ok(Self { reader, writer, read, to_write, is_unwritten: false, packet_max, filters, early, early_max })
     }
 
     async fn introduce(
@@ -177,20 +181,29 @@ impl Link {
         let filters_wanted = filters.iter().map(wanted).collect();
         self.send(&Packet::Subscribe(Subscribe { pkid: SUBSCRIBE_ID, filters: filters_wanted }))?;
         self.flush().await?;
-        loop {
+        self.filters = filters.to_vec();
+        let mut bytes = 0;
+        while bytes < self.early_max {
             match self.receive().await? {
-                Packet::SubAck(answer) => {
-                    let granted = SubscribeReasonCode::Success(mqttbytes::QoS::AtLeastOnce);
-                    let mut refused =
-                        filters.iter().enumerate().filter(|(at, _)| answer.return_codes.get(*at) != Some(&granted));
-                    return match refused.next() {
-                        None => Ok(()),
-                        Some((_, filter)) => Err(LinkError::FilterRefused(filter.clone())),
-                    };
-                }
+                Packet::SubAck(answer) => return self.granted(&answer),
                 // Messages of the session may precede the answer.
-                early => self.early.push_back(early),
+                early => {
+                    bytes += early.size();
+                    self.early.push_back(early);
+                }
             }
+        }
+        // The answer comes behind more of them.
+        Ok(())
+    }
+
+    /// Checks the answer to SUBSCRIBE.
+    fn granted(&self, answer: &SubAck) -> Result<(), LinkError> {
+        let granted = SubscribeReasonCode::Success(mqttbytes::QoS::AtLeastOnce);
+        let mut refused = self.filters.iter().zip(0..).filter(|(_, at)| answer.return_codes.get(*at) != Some(&granted));
+        match refused.next() {
+            None => Ok(()),
+            Some((filter, _)) => Err(LinkError::FilterRefused(filter.clone())),
         }
     }
 
@@ -217,6 +230,13 @@ impl Link {
 
     /// The next packet, or progress of the packets to write: none then. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Option<Packet>, LinkError> {
+        match self.next_packet().await? {
+            Some(Packet::SubAck(answer)) => self.granted(&answer).map(|()| None),
+            packet => Ok(packet),
+        }
+    }
+
+    async fn next_packet(&mut self) -> Result<Option<Packet>, LinkError> {
         if let Some(early) = self.early.pop_front() {
             return Ok(Some(early));
         }

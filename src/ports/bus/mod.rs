@@ -1,7 +1,8 @@
 //! The bus: an MQTT broker, or a cluster of brokers, over which the hubs of one database reach each other.
 //!
-//! It carries notices only: what clients sent is in the database before a hub publishes it here. A lost notice costs time
-//! until the next comparison with the database, and never a voice message.
+//! It carries notices: a lost one costs time until the next comparison with the database, and never a voice message. It also
+//! carries what clients publish for each other, which no database has. That is on the disk of the publisher's hub until the
+//! broker has it ([`Bus::forward`]), and then at the broker until the other hubs have it on their disks.
 //!
 //! A worked example: a voice message through hub B to a toy at hub A.
 //!
@@ -13,6 +14,20 @@
 //! hub B   its own copy comes back: the broker works
 //! ```
 //!
+//! A command through hub B to a toy at hub A.
+//!
+//! ```text
+//! hub B   Bus::forward  ─▶ sessions' file: command 8, and its receipt or a session's copy, in one commit
+//!                       ─▶ outbox ─▶ link ─▶ broker      toyhub/<database>/say/toy/<id>/cmd/volume
+//! hub B   the commit is on disk: PUBACK to the publisher
+//! hub B   PUBACK of the broker: command 8 is deleted with the next commit
+//! hub A   Window: command 8 is new ─▶ Handler::handle ─▶ Router::publish_heard
+//! hub A   a session stores it, and that command 8 was received, in one commit; PUBACK to the broker
+//! ```
+//!
+//! A hub that is killed sends what is left in its file at the next start, with the same ids; another hub knows by them what
+//! it has received before, also if it was killed itself.
+//!
 //! All hubs subscribe to the same few filters at QoS 1, and receive everything: a subscription per toy is more than brokers
 //! support. The broker keeps the session of a hub that is away (`clean_session` is false). Nothing is retained there.
 
@@ -20,12 +35,13 @@ mod event_form;
 mod link;
 mod notice;
 mod outbox;
+mod probe;
 mod window;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -37,10 +53,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{HubId, Party, Secret};
-use crate::ports::router::Ticket;
+use crate::model::{HubId, Party, QoS, Secret, Timestamp};
+use crate::ports::router::{Disk, ForwardId, Heard, Publication, Ticket};
 
-pub use notice::{ClientPublication, HubName, Notice};
+pub use notice::{ClientPublication, HubName, MovedMessage, MovingSession, Notice};
 
 use link::{Link, LinkError};
 use notice::{Envelope, FILTERS, ROSTER_PAGE, Unreadable};
@@ -58,6 +74,8 @@ const HELLO_STAYS: Duration = Duration::from_millis(500);
 const SAME_NAME_LASTS: Duration = Duration::from_secs(60);
 /// How long the end of the process waits for the broker.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
+/// Streams of publications of one hub that are known: that of its process, and those of earlier ones that may come again.
+const STREAMS_MAX: usize = 8;
 
 /// The address of a broker.
 pub struct BusAddress {
@@ -106,8 +124,8 @@ pub enum BusState {
 
 /// The hub, as the bus calls it. The methods do not block.
 pub trait Handler: Sync {
-    /// A message of another hub. It is acknowledged when the ticket is reached.
-    fn handle(&self, from: &HubName, notice: Notice) -> Option<Ticket>;
+    /// A message of another hub. It is acknowledged when the ticket is reached. `heard` is to be stored together with it.
+    fn handle(&self, from: &HubName, notice: Notice, heard: Option<Heard>) -> Option<Ticket>;
     /// The parties that are connected to this hub.
     fn roster(&self) -> Vec<Party>;
     /// The hub is on the bus, for the first time or again: it may have missed anything.
@@ -127,8 +145,13 @@ pub struct Bus {
     /// The beginning of all topics.
     root: String,
     outbox: Mutex<Outbox>,
+    /// Where publications are stored until the broker has them.
+    disk: Disk,
+    /// What earlier processes have received of other hubs.
+    heard: Vec<Heard>,
     pushed: Notify,
     is_joined: AtomicBool,
+    is_hello_due: AtomicBool,
     is_roster_due: AtomicBool,
     status: Mutex<Status>,
 }
@@ -139,6 +162,46 @@ struct Status {
     same_name_at: Option<Instant>,
     /// The reason that was logged last.
     logged: Option<LinkError>,
+}
+
+impl Status {
+    /// Whether another hub with this name was on the bus lately.
+    fn shares_name(&self) -> bool {
+        self.same_name_at.is_some_and(|at| at.elapsed() < SAME_NAME_LASTS)
+    }
+}
+
+/// What was received of the other hubs.
+#[derive(Default)]
+struct Received {
+    /// The messages of the process of each hub.
+    processes: HashMap<String, (u64, Window)>,
+    /// The publications of the clients of each hub, by stream.
+    publications: HashMap<String, BTreeMap<u64, Window>>,
+}
+
+impl Received {
+    /// As earlier processes of this hub have left it.
+    fn resumed(heard: &[Heard]) -> Self {
+        let mut received = Self::default();
+        for Heard { hub, up_to } in heard {
+            let streams = received.publications.entry(hub.clone()).or_default();
+            streams.insert(up_to.stream, Window::resumed(up_to.number));
+        }
+        received
+    }
+
+    /// Notes a publication, and how far its stream was received.
+    fn note(&mut self, hub: &str, id: ForwardId) -> (Seen, Heard) {
+        let streams = self.publications.entry(hub.to_owned()).or_default();
+        let window = streams.entry(id.stream).or_default();
+        let seen = window.note(id.number);
+        let up_to = ForwardId { number: window.up_to(), ..id };
+        while streams.len() > STREAMS_MAX {
+            streams.pop_first();
+        }
+        (seen, Heard { hub: hub.to_owned(), up_to })
+    }
 }
 
 /// What one connection has seen.
@@ -153,17 +216,28 @@ struct Session {
 }
 
 impl Bus {
-    /// A bus that is not connected yet. `epoch` is when the process was started, in milliseconds.
-    pub fn new(settings: BusSettings, epoch: u64) -> Self {
+    /// A bus that is not connected yet. `epoch` is when the process was started, in milliseconds. `left` are the
+    /// publications that earlier processes have left on the disk, and `heard` is what they have received.
+    pub fn new(
+        settings: BusSettings,
+        epoch: u64,
+        disk: Disk,
+        left: Vec<(ForwardId, Publication, Timestamp)>,
+        heard: Vec<Heard>,
+    ) -> Self {
         let limits = OutboxLimits { messages_max: settings.queue_messages_max, bytes_max: settings.queue_bytes_max };
+        let left = left.iter().map(|(id, publication, version)| notice_of(publication, Some(*id), Some(*version)));
         let state = BusState::Down("this hub has not connected to the broker of cluster.bus yet");
         Self {
             me: HubName { hub: settings.hub.clone(), epoch },
             root: format!("{}/{}/", settings.prefix, settings.data),
             settings,
-            outbox: Mutex::new(Outbox::new(limits)),
+            outbox: Mutex::new(Outbox::new(limits, epoch, left.collect())),
+            disk,
+            heard,
             pushed: Notify::new(),
             is_joined: AtomicBool::new(false),
+            is_hello_due: AtomicBool::new(false),
             is_roster_due: AtomicBool::new(false),
             status: Mutex::new(Status { state, same_name_at: None, logged: None }),
         }
@@ -185,9 +259,39 @@ impl Bus {
         has_room
     }
 
+    /// Sends a publication of a client to all other hubs. One of QoS 1 or 2 is ordered to be stored until the broker has
+    /// it: then this returns true, and the publication is accepted when the commit is on disk. [`Self::has_room`] is asked
+    /// before. A retained one has a version.
+    pub fn forward(&self, publication: &Arc<Publication>, version: Option<Timestamp>) -> bool {
+        if publication.qos == QoS::AtMostOnce {
+            self.send(notice_of(publication, None, version));
+            return false;
+        }
+        {
+            // Under the lock, so that the order is the same on disk and on the bus.
+            let mut outbox = self.outbox();
+            self.disk.forget_forwarded(outbox.take_forwarded());
+            let id = outbox.next_accepted();
+            self.disk.keep_for_hubs(id, publication, version);
+            outbox.push_accepted(notice_of(publication, Some(id), version));
+        }
+        self.pushed.notify_one();
+        true
+    }
+
+    /// Deletes from the disk what the broker has.
+    fn forget_forwarded(&self) {
+        self.disk.forget_forwarded(self.outbox().take_forwarded());
+    }
+
     /// Whether there is room for another message.
     pub fn has_room(&self) -> bool {
         self.outbox().has_room()
+    }
+
+    /// About how many bytes fit in one message.
+    pub fn content_max(&self) -> usize {
+        self.settings.packet_max_bytes / 2
     }
 
     /// Whether the hub is connected to a broker, and subscribes.
@@ -204,12 +308,12 @@ impl Bus {
     /// Whether the bus works.
     pub fn state(&self) -> BusState {
         let status = self.status();
-        match status.same_name_at {
-            Some(at) if at.elapsed() < SAME_NAME_LASTS => BusState::Down(
+        if status.shares_name() {
+            return BusState::Down(
                 "another hub of this database has the same cluster.hub; give each hub a name of its own, see the log",
-            ),
-            _ => status.state,
+            );
         }
+        status.state
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
@@ -222,17 +326,13 @@ impl Bus {
 
     /// Stays on the bus until `shutdown`: connects again after each lost connection, to the next address.
     pub async fn run(&self, handler: &impl Handler, shutdown: &CancellationToken) {
-        let (mut windows, mut pause, mut is_first) = (HashMap::new(), PAUSES.0, true);
+        let (mut received, mut pause, mut is_first) = (Received::resumed(&self.heard), PAUSES.0, true);
         for address in self.settings.addresses.iter().cycle() {
-            let connection = self.connection(address, handler, &mut windows, &mut is_first, shutdown);
+            let connection = self.connection(address, handler, &mut received, &mut is_first, shutdown);
             let Err(error) = connection.await else { return };
             if self.is_joined.swap(false, Ordering::SeqCst) {
                 handler.disconnected();
                 pause = PAUSES.0;
-            }
-            if error == LinkError::NotStored {
-                // What comes again is not a repeat.
-                windows.clear();
             }
             if error == LinkError::TooLarge {
                 // It would come again with each connection. The database has the events that are behind it.
@@ -245,7 +345,7 @@ impl Bus {
                 return;
             }
             pause = (pause * 2).min(PAUSES.1);
-            if self.status().same_name_at.is_some_and(|at| at.elapsed() < SAME_NAME_LASTS) {
+            if self.status().shares_name() {
                 // The two take the connection from each other: slowly.
                 pause = PAUSES.1;
             }
@@ -257,29 +357,47 @@ impl Bus {
         &self,
         address: &BusAddress,
         handler: &impl Handler,
-        windows: &mut HashMap<String, (u64, Window)>,
+        received: &mut Received,
         is_first: &mut bool,
         shutdown: &CancellationToken,
     ) -> Result<(), LinkError> {
-        let filters = FILTERS.map(|filter| format!("{}{filter}", self.root));
+        let filters = self.filters();
         let opening = Link::open(address, &self.settings, &filters, self.will());
         let Some(opened) = shutdown.run_until_cancelled(opening).await else { return Ok(()) };
         let mut link = opened?;
         self.outbox().reset();
         self.is_joined.store(true, Ordering::SeqCst);
-        self.send(Notice::Hello);
+        self.is_hello_due.store(true, Ordering::SeqCst);
         self.send_roster();
         handler.connected();
         let is_first = std::mem::take(is_first);
         let mut session = Session { is_first, unheard: 0, has_echo: true, acks: FuturesOrdered::new() };
-        let serving = self.serve(&mut link, handler, windows, &mut session);
+        let serving = self.serve(&mut link, handler, received, &mut session);
         match shutdown.run_until_cancelled(serving).await {
-            Some(error) => Err(error),
+            Some(error) => {
+                // The next connection acknowledges repeats at once: so everything is on disk before, or counts as new.
+                let all_stored = async {
+                    let mut all = error != LinkError::NotStored;
+                    while let Some(ack) = session.acks.next().await {
+                        all &= ack.is_some();
+                    }
+                    all
+                };
+                if shutdown.run_until_cancelled(all_stored).await == Some(false) {
+                    *received = Received::default();
+                }
+                Err(error)
+            }
             None => {
                 self.leave(link, handler).await;
                 Ok(())
             }
         }
+    }
+
+    fn filters(&self) -> Vec<String> {
+        let own = format!("{}to/{}", self.root, self.me.hub);
+        FILTERS.iter().map(|filter| format!("{}{filter}", self.root)).chain([own]).collect()
     }
 
     /// The message that the broker publishes when the hub is lost.
@@ -293,7 +411,7 @@ impl Bus {
         &self,
         link: &mut Link,
         handler: &impl Handler,
-        windows: &mut HashMap<String, (u64, Window)>,
+        received: &mut Received,
         session: &mut Session,
     ) -> LinkError {
         let mut ticks = interval(self.settings.keep_alive);
@@ -304,7 +422,7 @@ impl Bus {
             }
             let step = tokio::select! {
                 packet = link.next() => match packet {
-                    Ok(Some(packet)) => self.take(packet, handler, windows, session),
+                    Ok(Some(packet)) => self.take(packet, handler, received, session),
                     Ok(None) => Ok(()),
                     Err(error) => Err(error),
                 },
@@ -328,6 +446,7 @@ impl Bus {
             return Err(LinkError::Loses);
         }
         self.send(Notice::Heartbeat);
+        self.forget_forwarded();
         handler.tick();
         Ok(())
     }
@@ -343,8 +462,9 @@ impl Bus {
                 is_last: page + 1 == count,
                 parties: parties.iter().skip(page * ROSTER_PAGE).take(ROSTER_PAGE).cloned().collect(),
             };
-            let pages = (0..count).map(page).collect();
-            self.outbox().insert_next(pages);
+            let hello = self.is_hello_due.swap(false, Ordering::SeqCst).then_some(Notice::Hello);
+            let notices = hello.into_iter().chain((0..count).map(page)).collect();
+            self.outbox().insert_next(notices);
         }
         while link.has_room() {
             let mut outbox = self.outbox();
@@ -371,7 +491,7 @@ impl Bus {
         &self,
         packet: Packet,
         handler: &impl Handler,
-        windows: &mut HashMap<String, (u64, Window)>,
+        received: &mut Received,
         session: &mut Session,
     ) -> Result<(), LinkError> {
         match packet {
@@ -380,7 +500,7 @@ impl Bus {
                 match Envelope::decode(&publish.payload) {
                     Ok(envelope) => {
                         is_own_hello = envelope.from == self.me && envelope.notice == Notice::Hello;
-                        ticket = self.receive(envelope, handler, windows, session);
+                        ticket = self.receive(envelope, handler, received, session);
                     }
                     Err(fault) => self.note_unreadable(&publish.topic, &fault),
                 }
@@ -407,7 +527,7 @@ impl Bus {
         &self,
         envelope: Envelope,
         handler: &impl Handler,
-        windows: &mut HashMap<String, (u64, Window)>,
+        received: &mut Received,
         session: &mut Session,
     ) -> Option<Ticket> {
         let Envelope { from, number, notice } = envelope;
@@ -425,7 +545,8 @@ impl Bus {
         }
         // The last will is in no order with the messages.
         if number > 0 {
-            let (epoch, window) = windows.entry(from.hub.clone()).or_insert_with(|| (from.epoch, Window::default()));
+            let process = received.processes.entry(from.hub.clone());
+            let (epoch, window) = process.or_insert_with(|| (from.epoch, Window::default()));
             if *epoch != from.epoch {
                 // A smaller one is late, of a process that has ended, or the clock was set back: a process begins with a
                 // hello.
@@ -440,14 +561,23 @@ impl Bus {
                 Seen::AfterGap => {
                     tracing::warn!(
                         hub = from.hub,
-                        "messages of another hub were lost on the bus, the database has them"
+                        "messages of another hub were lost on the bus: what the database has of them is read there"
                     );
                     handler.lost();
                     self.send(Notice::RosterRequest);
                 }
             }
         }
-        handler.handle(&from, notice)
+        let Some(id) = notice.forward_id() else { return handler.handle(&from, notice, None) };
+        let (seen, heard) = received.note(&from.hub, id);
+        match seen {
+            Seen::Repeated => return None,
+            Seen::New => {}
+            Seen::AfterGap => {
+                tracing::warn!(hub = from.hub, "publications of clients of another hub were lost on the bus");
+            }
+        }
+        handler.handle(&from, notice, Some(heard))
     }
 
     /// Leaves in order, so that the others need not wait for the last will.
@@ -466,6 +596,7 @@ impl Bus {
         };
         // If this fails, the others get the last will.
         let _ = timeout(LEAVE_MAX, leaving).await;
+        self.forget_forwarded();
         self.is_joined.store(false, Ordering::SeqCst);
         link.close(LEAVE_MAX).await;
     }
@@ -474,16 +605,22 @@ impl Bus {
         let mut status = self.status();
         if status.state != BusState::Up {
             status.state = BusState::Up;
-            status.logged = None;
+            // The two take the connection from each other, which is logged once.
+            let is_news = !status.shares_name();
+            if is_news {
+                status.logged = None;
+            }
             drop(status);
-            tracing::info!(hub = self.me.hub, "on the bus");
+            if is_news {
+                tracing::info!(hub = self.me.hub, "on the bus");
+            }
         }
     }
 
     fn note_lost(&self, address: &BusAddress, error: LinkError) {
         let mut status = self.status();
         status.state = BusState::Down(error.advice());
-        if status.logged.as_ref() != Some(&error) {
+        if status.logged.as_ref() != Some(&error) && !status.shares_name() {
             let (broker, port) = (&address.host, address.port);
             tracing::warn!(broker, port, %error, "not on the bus: events of other hubs come late");
             status.logged = Some(error);
@@ -492,7 +629,7 @@ impl Bus {
 
     fn note_same_name(&self) {
         let mut status = self.status();
-        let is_known = status.same_name_at.is_some_and(|at| at.elapsed() < SAME_NAME_LASTS);
+        let is_known = status.shares_name();
         status.same_name_at = Some(Instant::now());
         drop(status);
         if !is_known {
@@ -509,4 +646,8 @@ impl Bus {
         let kind = topic.strip_prefix(&self.root).and_then(|rest| rest.split('/').next()).unwrap_or_default();
         tracing::warn!(kind, %fault, "a message on the bus is dropped");
     }
+}
+
+fn notice_of(publication: &Publication, id: Option<ForwardId>, version: Option<Timestamp>) -> Notice {
+    Notice::Publication(Box::new(ClientPublication::new(publication, id, version)))
 }

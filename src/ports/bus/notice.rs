@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::event_form::EventForm;
 use crate::model::{Event, Malformed, Party, QoS, Timestamp, Topic, ToyId};
 use crate::ports::clock;
+use crate::ports::router::{ForwardId, Publication, Subscription};
 
 /// The version of the envelope.
 const VERSION: u8 = 1;
@@ -28,6 +29,8 @@ pub struct HubName {
 /// A publication of a client.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientPublication {
+    /// Its identity; none at QoS 0, which is not stored.
+    pub id: Option<ForwardId>,
     /// Its topic.
     pub topic: Topic,
     /// Its payload.
@@ -36,11 +39,74 @@ pub struct ClientPublication {
     pub qos: QoS,
     /// Whether it is retained.
     pub retain: bool,
+    /// The version of a retained one: when it was published.
+    pub version: Option<Timestamp>,
     /// The properties of MQTT 5.
     pub properties: Bytes,
     /// When it expires, as a time for ages.
     pub expires_at: Option<Timestamp>,
 }
+
+impl ClientPublication {
+    /// A publication of a session that moves.
+    pub fn moved(publication: &Publication) -> Self {
+        Self::new(publication, None, None)
+    }
+
+    /// The publication, on the hub that has received it.
+    pub fn into_publication(self) -> Publication {
+        let Self { topic, payload, qos, retain, properties, expires_at, .. } = self;
+        Publication { topic, payload: payload.into(), qos, retain, publisher: None, properties, expires_at }
+    }
+
+    fn weight(&self) -> usize {
+        FRAME + self.topic.as_str().len() + self.payload.len() + self.properties.len()
+    }
+
+    pub(super) fn new(publication: &Publication, id: Option<ForwardId>, version: Option<Timestamp>) -> Self {
+        Self {
+            id,
+            topic: publication.topic.clone(),
+            // It may be a slice of a large read buffer.
+            payload: Bytes::copy_from_slice(publication.payload.bytes()),
+            qos: publication.qos,
+            retain: publication.retain,
+            version: version.filter(|_| publication.retain),
+            properties: Bytes::copy_from_slice(&publication.properties),
+            expires_at: publication.expires_at,
+        }
+    }
+}
+
+/// What moves of a session beside its messages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MovingSession {
+    /// Its subscriptions.
+    pub subscriptions: Vec<Subscription>,
+    /// Packet ids of QoS 2 messages that the client has not released.
+    pub received: Vec<u16>,
+}
+
+/// A message of a session that moves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MovedMessage {
+    /// The publication.
+    pub publication: ClientPublication,
+    /// The quality of service that it is delivered at.
+    pub qos: QoS,
+    /// The retain flag to send.
+    pub retain: bool,
+}
+
+impl MovedMessage {
+    /// About how many bytes it needs.
+    pub fn weight(&self) -> usize {
+        self.publication.weight()
+    }
+}
+
+/// What a message needs besides its content.
+const FRAME: usize = 200;
 
 /// A message of one hub to all others.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +126,67 @@ pub enum Notice {
         party: Party,
         /// Whether the party was erased: its sessions end, too.
         is_erased: bool,
+    },
+    /// A client of MQTT has connected to the hub: its earlier connections to other hubs end.
+    Taken {
+        /// The party.
+        party: Party,
+        /// The client id.
+        client_id: String,
+        /// When it connected, as a time for ages.
+        since: Timestamp,
+    },
+    /// A client has connected to the hub: another one may have its session.
+    SessionWanted {
+        /// The hub that has it.
+        to: String,
+        /// The party.
+        party: Party,
+        /// The client id.
+        client_id: String,
+        /// Names the move in all messages of it; none if the session is to end.
+        call: Option<u64>,
+    },
+    /// The answer: the session, or none if there is none.
+    SessionFound {
+        /// The hub that asked.
+        to: String,
+        /// The move.
+        call: u64,
+        /// The session.
+        session: Option<MovingSession>,
+    },
+    /// The client of the session is subscribed: its messages may come.
+    SessionReady {
+        /// The hub that has it.
+        to: String,
+        /// The move.
+        call: u64,
+    },
+    /// Messages of the session, in order.
+    SessionMessages {
+        /// The hub that asked.
+        to: String,
+        /// The move.
+        call: u64,
+        /// The messages.
+        messages: Vec<MovedMessage>,
+        /// Whether there are no more so far.
+        is_last: bool,
+    },
+    /// The messages up to the last one are on disk.
+    SessionStored {
+        /// The hub that has the session.
+        to: String,
+        /// The move.
+        call: u64,
+    },
+    /// The session has ended at the hub that had it.
+    SessionEnded {
+        /// The hub that asked.
+        to: String,
+        /// The move.
+        call: u64,
     },
     /// A party has lost the permission for topics: its subscriptions to them end.
     Lost {
@@ -117,6 +244,13 @@ impl Notice {
         match self {
             Self::Event { party, .. } => format!("in/{party}"),
             Self::End { party, .. } | Self::Lost { party, .. } => format!("end/{party}"),
+            Self::Taken { party, .. } => format!("take/{party}"),
+            Self::SessionWanted { to, .. }
+            | Self::SessionFound { to, .. }
+            | Self::SessionReady { to, .. }
+            | Self::SessionMessages { to, .. }
+            | Self::SessionStored { to, .. }
+            | Self::SessionEnded { to, .. } => format!("to/{to}"),
             Self::Publication(publication) => format!("say/{}", publication.topic),
             Self::Forget { .. }
             | Self::Erase { .. }
@@ -131,6 +265,14 @@ impl Notice {
         }
     }
 
+    /// The id of a publication that is stored until the broker has it.
+    pub(super) fn forward_id(&self) -> Option<ForwardId> {
+        match self {
+            Self::Publication(publication) => publication.id,
+            _ => None,
+        }
+    }
+
     /// Whether it is out of date once the hub has lost its connection to the broker: the next connection begins with a
     /// hello and the whole roster.
     pub(super) fn is_of_connection(&self) -> bool {
@@ -142,20 +284,27 @@ impl Notice {
 
     /// About how many bytes it needs.
     pub(super) fn weight(&self) -> usize {
-        const FRAME: usize = 200;
         FRAME
             + match self {
                 Self::Event { .. } => 400,
-                Self::Publication(publication) => {
-                    publication.topic.as_str().len() + publication.payload.len() + publication.properties.len()
-                }
+                Self::Publication(publication) => publication.weight(),
+                Self::SessionMessages { messages, .. } => messages.iter().map(MovedMessage::weight).sum(),
+                Self::SessionFound { session, .. } => session.as_ref().map_or(0, |session| {
+                    let texts = session.subscriptions.iter().map(|subscription| 40 + subscription.text().len());
+                    texts.sum::<usize>() + session.received.len() * 3
+                }),
+                Self::SessionWanted { client_id, .. } => client_id.len(),
                 Self::Roster { parties, .. } => parties.len() * 32,
                 Self::Moved { parties } => parties.len() * 36,
                 Self::Lost { topics: texts, .. } | Self::Erase { subjects: texts } => {
                     texts.iter().map(String::len).sum()
                 }
                 Self::Forget { topics } => topics.len(),
-                Self::End { .. }
+                Self::Taken { client_id, .. } => client_id.len(),
+                Self::SessionReady { .. }
+                | Self::SessionStored { .. }
+                | Self::SessionEnded { .. }
+                | Self::End { .. }
                 | Self::Settings { .. }
                 | Self::Hello
                 | Self::RosterRequest
@@ -166,8 +315,8 @@ impl Notice {
     }
 }
 
-/// The filters that a hub subscribes to, below the prefix.
-pub(super) const FILTERS: [&str; 4] = ["in/+/+", "end/+/+", "hub/+", "say/#"];
+/// The filters that all hubs subscribe to, below the prefix. Each has `to/<its name>` besides.
+pub(super) const FILTERS: [&str; 5] = ["in/+/+", "end/+/+", "take/+/+", "hub/+", "say/#"];
 
 #[derive(Debug, Serialize, Deserialize)]
 struct EnvelopeForm {
@@ -189,6 +338,13 @@ struct Head {
 enum NoticeForm {
     Event { party: String, event: EventForm, seq: Option<u64> },
     End { party: String, is_erased: bool },
+    Taken { party: String, client_id: String, since: f64 },
+    SessionWanted { to: String, party: String, client_id: String, call: Option<u64> },
+    SessionFound { to: String, call: u64, session: Option<SessionForm> },
+    SessionReady { to: String, call: u64 },
+    SessionMessages { to: String, call: u64, messages: Vec<MovedForm>, is_last: bool },
+    SessionStored { to: String, call: u64 },
+    SessionEnded { to: String, call: u64 },
     Lost { party: String, topics: Vec<String> },
     Forget { topics: String },
     Erase { subjects: Vec<String> },
@@ -205,13 +361,91 @@ enum NoticeForm {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct PublicationForm {
+    /// Stream and number.
+    #[serde(default)]
+    id: Option<(u64, u64)>,
     topic: String,
     payload: Bytes,
     qos: u8,
     retain: bool,
+    #[serde(default)]
+    version: Option<f64>,
     properties: Bytes,
     /// Hubs have clocks of their own: the seconds that are left.
     expires_in_s: Option<f64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SessionForm {
+    /// Filter, quality of service, options, identifier.
+    subscriptions: Vec<(String, u8, u8, u32)>,
+    received: Vec<u16>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct MovedForm {
+    publication: PublicationForm,
+    qos: u8,
+    retain: bool,
+}
+
+fn qos_of(number: u8) -> QoS {
+    match number {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    }
+}
+
+impl From<&ClientPublication> for PublicationForm {
+    fn from(publication: &ClientPublication) -> Self {
+        Self {
+            id: publication.id.map(|id| (id.stream, id.number)),
+            topic: publication.topic.to_string(),
+            payload: publication.payload.clone(),
+            qos: publication.qos as u8,
+            retain: publication.retain,
+            version: publication.version,
+            properties: publication.properties.clone(),
+            expires_in_s: publication.expires_at.map(|at| at - clock::age_now()),
+        }
+    }
+}
+
+impl TryFrom<PublicationForm> for ClientPublication {
+    type Error = Malformed;
+
+    fn try_from(form: PublicationForm) -> Result<Self, Malformed> {
+        Ok(Self {
+            id: form.id.map(|(stream, number)| ForwardId { stream, number }),
+            topic: form.topic.parse()?,
+            payload: form.payload,
+            qos: qos_of(form.qos),
+            retain: form.retain,
+            version: form.version,
+            properties: form.properties,
+            expires_at: form.expires_in_s.map(|left| clock::age_now() + left),
+        })
+    }
+}
+
+impl From<&MovingSession> for SessionForm {
+    fn from(session: &MovingSession) -> Self {
+        let form = |of: &Subscription| (of.text(), of.qos as u8, of.options, of.id);
+        Self { subscriptions: session.subscriptions.iter().map(form).collect(), received: session.received.clone() }
+    }
+}
+
+impl TryFrom<SessionForm> for MovingSession {
+    type Error = Malformed;
+
+    fn try_from(form: SessionForm) -> Result<Self, Malformed> {
+        let subscription = |(text, qos, options, id): (String, u8, u8, u32)| {
+            Subscription::from_text(&text, qos_of(qos), options, id).ok_or(Malformed("a subscription has a filter"))
+        };
+        let subscriptions: Result<_, Malformed> = form.subscriptions.into_iter().map(subscription).collect();
+        Ok(Self { subscriptions: subscriptions?, received: form.received })
+    }
 }
 
 /// A message of a hub, as it was received.
@@ -246,18 +480,34 @@ impl Envelope {
                 NoticeForm::Event { party: party.to_string(), event: EventForm::from(&**event), seq: *seq }
             }
             Notice::End { party, is_erased } => NoticeForm::End { party: party.to_string(), is_erased: *is_erased },
+            Notice::Taken { party, client_id, since } => {
+                NoticeForm::Taken { party: party.to_string(), client_id: client_id.clone(), since: *since }
+            }
             Notice::Lost { party, topics } => NoticeForm::Lost { party: party.to_string(), topics: topics.clone() },
             Notice::Forget { topics } => NoticeForm::Forget { topics: topics.clone() },
             Notice::Erase { subjects } => NoticeForm::Erase { subjects: subjects.clone() },
             Notice::Settings { toy } => NoticeForm::Settings { toy: toy.to_string() },
-            Notice::Publication(publication) => NoticeForm::Publication(PublicationForm {
-                topic: publication.topic.to_string(),
-                payload: publication.payload.clone(),
-                qos: publication.qos as u8,
-                retain: publication.retain,
-                properties: publication.properties.clone(),
-                expires_in_s: publication.expires_at.map(|at| at - clock::age_now()),
-            }),
+            Notice::Publication(publication) => NoticeForm::Publication((&**publication).into()),
+            Notice::SessionWanted { to, party, client_id, call } => {
+                let (to, party, client_id) = (to.clone(), party.to_string(), client_id.clone());
+                NoticeForm::SessionWanted { to, party, client_id, call: *call }
+            }
+            Notice::SessionFound { to, call, session } => {
+                let session = session.as_ref().map(SessionForm::from);
+                NoticeForm::SessionFound { to: to.clone(), call: *call, session }
+            }
+            Notice::SessionReady { to, call } => NoticeForm::SessionReady { to: to.clone(), call: *call },
+            Notice::SessionMessages { to, call, messages, is_last } => {
+                let form = |MovedMessage { publication, qos, retain }: &MovedMessage| MovedForm {
+                    publication: publication.into(),
+                    qos: *qos as u8,
+                    retain: *retain,
+                };
+                let messages = messages.iter().map(form).collect();
+                NoticeForm::SessionMessages { to: to.clone(), call: *call, messages, is_last: *is_last }
+            }
+            Notice::SessionStored { to, call } => NoticeForm::SessionStored { to: to.clone(), call: *call },
+            Notice::SessionEnded { to, call } => NoticeForm::SessionEnded { to: to.clone(), call: *call },
             Notice::Hello => NoticeForm::Hello {},
             Notice::Roster { is_first, is_last, parties } => {
                 let parties = parties.iter().map(Party::to_string).collect();
@@ -291,22 +541,32 @@ impl Envelope {
                 Notice::Event { party: party.parse()?, event: Box::new(event.try_into()?), seq }
             }
             NoticeForm::End { party, is_erased } => Notice::End { party: party.parse()?, is_erased },
+            NoticeForm::Taken { party, client_id, since } => Notice::Taken { party: party.parse()?, client_id, since },
             NoticeForm::Lost { party, topics } => Notice::Lost { party: party.parse()?, topics },
             NoticeForm::Forget { topics } => Notice::Forget { topics },
             NoticeForm::Erase { subjects } => Notice::Erase { subjects },
             NoticeForm::Settings { toy } => Notice::Settings { toy: toy.parse()? },
-            NoticeForm::Publication(publication) => Notice::Publication(Box::new(ClientPublication {
-                topic: publication.topic.parse()?,
-                payload: publication.payload,
-                qos: match publication.qos {
-                    0 => QoS::AtMostOnce,
-                    1 => QoS::AtLeastOnce,
-                    _ => QoS::ExactlyOnce,
-                },
-                retain: publication.retain,
-                properties: publication.properties,
-                expires_at: publication.expires_in_s.map(|left| clock::age_now() + left),
-            })),
+            NoticeForm::Publication(publication) => Notice::Publication(Box::new(publication.try_into()?)),
+            NoticeForm::SessionWanted { to, party, client_id, call } => {
+                Notice::SessionWanted { to, party: party.parse()?, client_id, call }
+            }
+            NoticeForm::SessionFound { to, call, session } => {
+                Notice::SessionFound { to, call, session: session.map(MovingSession::try_from).transpose()? }
+            }
+            NoticeForm::SessionReady { to, call } => Notice::SessionReady { to, call },
+            NoticeForm::SessionMessages { to, call, messages, is_last } => {
+                let moved = |MovedForm { publication, qos, retain }| {
+                    Ok(MovedMessage {
+                        publication: ClientPublication::try_from(publication)?,
+                        qos: qos_of(qos),
+                        retain,
+                    })
+                };
+                let messages: Result<_, Malformed> = messages.into_iter().map(moved).collect();
+                Notice::SessionMessages { to, call, messages: messages?, is_last }
+            }
+            NoticeForm::SessionStored { to, call } => Notice::SessionStored { to, call },
+            NoticeForm::SessionEnded { to, call } => Notice::SessionEnded { to, call },
             NoticeForm::Hello {} => Notice::Hello,
             NoticeForm::Roster { is_first, is_last, parties } => {
                 let parties: Result<_, Malformed> = parties.iter().map(|party| party.parse()).collect();
@@ -377,10 +637,12 @@ mod tests {
     fn every_message_comes_back_as_it_was() {
         let party = Party::User(UserId::random());
         let publication = ClientPublication {
+            id: Some(ForwardId { stream: 1_764_000_000_000, number: 3 }),
             topic: "toy/5c8f582f268d7942f44c6703/cmd/volume".parse().unwrap(),
             payload: Bytes::from_static(&[0, 255, 7]),
             qos: QoS::ExactlyOnce,
             retain: true,
+            version: Some(1_764_000_000.25),
             properties: Bytes::from_static(&[1, 1]),
             expires_at: None,
         };
@@ -391,10 +653,35 @@ mod tests {
         });
         let others = [
             Notice::End { party: party.clone(), is_erased: true },
+            Notice::Taken { party: party.clone(), client_id: "线".into(), since: 1.5 },
             Notice::Lost { party: party.clone(), topics: vec!["toy/5c8f582f268d7942f44c6703/".into()] },
             Notice::Forget { topics: "chat/5c8f582f268d7942f44c6703".into() },
             Notice::Erase { subjects: vec!["5c8f582f268d7942f44c6703".into()] },
             Notice::Settings { toy: ToyId::random() },
+            Notice::SessionWanted {
+                to: "b".into(),
+                party: party.clone(),
+                client_id: "线".into(),
+                call: Some(u64::MAX),
+            },
+            Notice::SessionFound {
+                to: "b".into(),
+                call: 7,
+                session: Some(MovingSession {
+                    subscriptions: vec![Subscription::from_text("$share/g/toy/+/x", QoS::ExactlyOnce, 3, 9).unwrap()],
+                    received: vec![1, u16::MAX],
+                }),
+            },
+            Notice::SessionFound { to: "b".into(), call: 7, session: None },
+            Notice::SessionReady { to: "b".into(), call: 7 },
+            Notice::SessionMessages {
+                to: "b".into(),
+                call: 7,
+                messages: vec![MovedMessage { publication: publication.clone(), qos: QoS::AtLeastOnce, retain: true }],
+                is_last: true,
+            },
+            Notice::SessionStored { to: "b".into(), call: 7 },
+            Notice::SessionEnded { to: "b".into(), call: 7 },
             Notice::Publication(Box::new(publication)),
             Notice::Hello,
             Notice::Roster { is_first: true, is_last: false, parties: vec![party.clone()] },
@@ -414,10 +701,12 @@ mod tests {
         let expires_at = clock::age_now() + 60.0;
         let (topic, payload) = ("chat/5c8f582f268d7942f44c6703".parse().unwrap(), Bytes::new());
         let publication = ClientPublication {
+            id: None,
             topic,
             payload,
             qos: QoS::AtMostOnce,
             retain: false,
+            version: None,
             properties: Bytes::new(),
             expires_at: Some(expires_at),
         };

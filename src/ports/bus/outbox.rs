@@ -9,11 +9,15 @@
 //!
 //! A message gets its number and its packet id when it is sent first. After a lost connection, what was not acknowledged
 //! is sent again, in order, with the same numbers: whatever the broker has kept, the other hubs drop repeats by them.
+//!
+//! Publications of clients of QoS 1 and 2 are in the sessions' file, too, until the broker has them. A later process sends
+//! those that are left there, with the ids that they have had from the beginning.
 
 use std::collections::VecDeque;
 
 use super::notice::Notice;
 use crate::model::Party;
+use crate::ports::router::ForwardId;
 
 /// How much may wait.
 #[derive(Debug, Clone, Copy)]
@@ -44,12 +48,40 @@ pub(super) struct Outbox {
     last_id: u16,
     /// Whether a message was dropped, which the other hubs do not know yet.
     has_dropped: bool,
+    /// The id of the last publication that was accepted.
+    last_accepted: ForwardId,
+    /// Publications that the broker has, and the file still has, too.
+    forwarded: Vec<ForwardId>,
 }
 
 impl Outbox {
-    pub(super) fn new(limits: OutboxLimits) -> Self {
-        let items = VecDeque::new();
-        Self { limits, items, in_flight: 0, bytes: 0, last_number: 0, last_id: 0, has_dropped: false }
+    /// A queue with the publications that earlier processes have left. Those of this process are of a later stream than
+    /// theirs, and not of an earlier one than `stream`.
+    pub(super) fn new(limits: OutboxLimits, stream: u64, left: Vec<Notice>) -> Self {
+        let stream = left.iter().filter_map(Notice::forward_id).map(|id| id.stream + 1).fold(stream, u64::max);
+        let last_accepted = ForwardId { stream, number: 0 };
+        let (bytes, forwarded) = (left.iter().map(Notice::weight).sum(), Vec::new());
+        let items = left.into_iter().map(|notice| Item { notice, sent: None, again: false }).collect();
+        let (in_flight, last_number, last_id, has_dropped) = (0, 0, 0, false);
+        Self { limits, items, in_flight, bytes, last_number, last_id, has_dropped, last_accepted, forwarded }
+    }
+
+    /// Assigns the id of a publication that is accepted now, and is given to [`Self::push_accepted`] then.
+    pub(super) fn next_accepted(&mut self) -> ForwardId {
+        self.last_accepted.number += 1;
+        self.last_accepted
+    }
+
+    /// Adds a publication that cannot be refused any more: those that are accepted at the same time may be more than there
+    /// is room for.
+    pub(super) fn push_accepted(&mut self, notice: Notice) {
+        self.bytes += notice.weight();
+        self.items.push_back(Item { notice, sent: None, again: false });
+    }
+
+    /// The publications that the broker has since the last call.
+    pub(super) fn take_forwarded(&mut self) -> Vec<ForwardId> {
+        std::mem::take(&mut self.forwarded)
     }
 
     /// Whether another message fits.
@@ -116,11 +148,12 @@ impl Outbox {
         self.items.get(at)
     }
 
-    /// Puts the parts of a roster before the messages that were not sent.
+    /// Puts messages before those that were not sent on any connection.
     pub(super) fn insert_next(&mut self, notices: Vec<Notice>) {
+        let at = self.items.partition_point(|item| item.sent.is_some());
         for notice in notices.into_iter().rev() {
             self.bytes += notice.weight();
-            self.items.insert(self.in_flight, Item { notice, sent: None, again: false });
+            self.items.insert(at, Item { notice, sent: None, again: false });
         }
     }
 
@@ -131,6 +164,7 @@ impl Outbox {
         if let Some(item) = self.items.remove(at) {
             self.bytes = self.bytes.saturating_sub(item.notice.weight());
             self.in_flight -= 1;
+            self.forwarded.extend(item.notice.forward_id());
         }
         if self.items.is_empty() {
             self.bytes = 0;
@@ -142,7 +176,7 @@ impl Outbox {
         self.in_flight = 0;
         self.items.retain(|item| !item.notice.is_of_connection());
         self.bytes = self.items.iter().map(|item| item.notice.weight()).sum();
-        self.items.iter_mut().for_each(|item| item.again = item.sent.is_some());
+        self.items.iter_mut().for_each(|item| item.again |= item.sent.is_some());
     }
 
     /// Whether the broker has acknowledged everything.
@@ -153,11 +187,28 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
+    use super::super::notice::ClientPublication;
     use super::*;
-    use crate::model::{ToyId, UserId};
+    use crate::model::{QoS, ToyId, UserId};
 
     fn outbox(messages_max: usize) -> Outbox {
-        Outbox::new(OutboxLimits { messages_max, bytes_max: 1 << 20 })
+        Outbox::new(OutboxLimits { messages_max, bytes_max: 1 << 20 }, 7, Vec::new())
+    }
+
+    /// A publication with this id.
+    fn publication(id: ForwardId) -> Notice {
+        Notice::Publication(Box::new(ClientPublication {
+            id: Some(id),
+            topic: "chat/5c8f582f268d7942f44c6703".parse().unwrap(),
+            payload: Bytes::from_static(b"louder"),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            version: None,
+            properties: Bytes::new(),
+            expires_at: None,
+        }))
     }
 
     fn end() -> Notice {
@@ -188,6 +239,41 @@ mod tests {
         assert_eq!(sent(&mut outbox), [(5, 5, false)]);
         outbox.acknowledge(5);
         assert!(outbox.is_empty() && outbox.bytes == 0);
+    }
+
+    #[test]
+    fn publications_keep_their_ids_in_later_processes() {
+        let mut first = outbox(2);
+        let ids: Vec<_> = (0..3).map(|_| first.next_accepted()).collect();
+        assert_eq!(ids, [1, 2, 3].map(|number| ForwardId { stream: 7, number }));
+        ids.iter().for_each(|id| first.push_accepted(publication(*id)));
+        assert!(!first.has_room() && !first.push(end()), "only what was accepted exceeds the limit");
+        assert_eq!(sent(&mut first).len(), 3);
+        first.acknowledge(2);
+        assert_eq!((first.take_forwarded(), first.take_forwarded()), (vec![ids[1]], Vec::new()));
+
+        // The clock was set back: its stream is a later one all the same.
+        let limits = OutboxLimits { messages_max: 1, bytes_max: 1 };
+        let mut second = Outbox::new(limits, 3, vec![publication(ids[0]), publication(ids[2])]);
+        assert_eq!(second.next_accepted(), ForwardId { stream: 8, number: 1 });
+        second.insert_next(vec![Notice::Hello]);
+        assert_eq!(second.next(3).unwrap().notice, Notice::Hello);
+        for id in [ids[0], ids[2]] {
+            assert_eq!(second.next(3).unwrap().notice.forward_id(), Some(id));
+        }
+        second.acknowledge(2);
+        second.acknowledge(1);
+        assert_eq!(second.take_forwarded(), [ids[0]]);
+    }
+
+    #[test]
+    fn a_roster_goes_behind_what_is_sent_again() {
+        let mut outbox = outbox(10);
+        assert!(outbox.push(end()) && outbox.push(end()));
+        assert_eq!(sent(&mut outbox).len(), 2);
+        outbox.reset();
+        outbox.insert_next(vec![Notice::Hello]);
+        assert_eq!(sent(&mut outbox), [(1, 1, true), (2, 2, true), (3, 3, false)], "a gap would look like a loss");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Durable state of the router: persistent sessions with their queues, and retained messages, in one `redb` file.
+//! Durable state of the router: persistent sessions with their queues, retained messages, and what the other hubs of the
+//! database have not got yet, in one `redb` file.
 //!
 //! One thread writes (`writer`). Orders that arrive during one commit are part of the next: a group commit, so that a
 //! hundred publishers share one sync. Orders are executed in sequence, so a [`Disk::barrier`] is reached when
@@ -52,6 +53,26 @@ use writer::Writer;
 /// The number of a persistent session, unique within the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId(u64);
+
+/// The identity of a publication that is forwarded to the other hubs of the database. It stays the same until the broker
+/// has the publication, also in later processes, so that the other hubs know a repeat by it. The order is that in which the
+/// publications were accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ForwardId {
+    /// The process that has accepted it: a later process has a greater number.
+    pub stream: u64,
+    /// Counts the publications of this process from 1.
+    pub number: u64,
+}
+
+/// How far this hub has received the publications of another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// The name of the other hub.
+    pub hub: String,
+    /// Everything of this stream, up to this number, was received.
+    pub up_to: ForwardId,
+}
 
 /// The message that is dropped when a session's queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,8 +141,13 @@ pub struct Found {
     pub hub: Option<HubId>,
     /// All sessions.
     pub sessions: Vec<StoredSession>,
-    /// All retained messages.
-    pub retained: Vec<Publication>,
+    /// All retained messages, with their versions.
+    pub retained: Vec<(Publication, Timestamp)>,
+    /// The publications for the other hubs that the broker may not have, in their order; with the times at which they were
+    /// accepted, the versions of retained ones.
+    pub outbox: Vec<(ForwardId, Publication, Timestamp)>,
+    /// What was received of the other hubs.
+    pub heard: Vec<Heard>,
 }
 
 /// Whether the file can be written.
@@ -219,7 +245,20 @@ pub(super) enum Op {
     /// A retained message, or the deletion of one.
     Retain {
         publication: Arc<Publication>,
+        version: Timestamp,
     },
+    /// A publication for the other hubs.
+    Forward {
+        id: ForwardId,
+        publication: Arc<Publication>,
+        accepted_at: Timestamp,
+    },
+    /// The broker has these publications.
+    Forwarded {
+        ids: Vec<ForwardId>,
+    },
+    /// A publication of another hub was given to the sessions.
+    Heard(Heard),
     /// Answered with at most `limit` messages that are numbered above `after` and up to `up_to`.
     Page {
         session: SessionId,
@@ -292,6 +331,20 @@ impl Disk {
             .spawn(move || writer.run(orders))
             .map_err(|error| DiskError::Unusable(error.to_string()))?;
         Ok((Self { ops, last_session, dropped, gate, state }, found))
+    }
+
+    /// Keeps a publication for the other hubs until [`Self::forget_forwarded`]. It is on disk with the next barrier. A
+    /// retained one has a version.
+    pub fn keep_for_hubs(&self, id: ForwardId, publication: &Arc<Publication>, version: Option<Timestamp>) {
+        let accepted_at = version.unwrap_or_else(now);
+        self.order(Op::Forward { id, publication: Arc::clone(publication), accepted_at });
+    }
+
+    /// Deletes publications that the broker has.
+    pub fn forget_forwarded(&self, ids: Vec<ForwardId>) {
+        if !ids.is_empty() {
+            self.order(Op::Forwarded { ids });
+        }
     }
 
     pub(super) fn new_session(&self) -> SessionId {

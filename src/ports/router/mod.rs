@@ -10,7 +10,8 @@
 //! publish that changes them returns a [`Reached::commit`] to wait for.
 //!
 //! Locks are taken in one order and never held across an `await`:
-//! the file's gate ([`Disk::together`]), presence, then index, shares or retained messages, then one queue.
+//! the file's gate ([`Disk::together`]), presence, then index, shares or retained messages, then one queue. The function
+//! that forwards a publication is called under the gate alone, and may take a lock of its own.
 
 mod backlog;
 mod connected;
@@ -40,16 +41,20 @@ use dashmap::DashMap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::model::{Party, QoS, TopicFilter};
+use crate::model::{Party, QoS, Timestamp, Topic, TopicFilter};
 
 pub use connected::{Connected, LinkInfo};
-pub use disk::{Disk, DiskError, DiskLimits, Found, Overflow, Repaired, StorageState, StoredSession, Ticket, repair};
+pub use disk::{
+    Disk, DiskError, DiskLimits, Entry, ForwardId, Found, Heard, Overflow, Repaired, StorageState, StoredSession,
+    Ticket, repair,
+};
 pub use flow::Held;
 pub use mailbox::{CloseReason, Deliveries, Incoming, Mailbox, MailboxHandle, ReplayRetained, TooManySubscriptions};
 pub use payload::{Announced, EncodeEvent, Form, Payload};
 pub use publication::{Delivery, Publication, QueuePosition, Reached, Receipt};
 pub use queue::QueueLimits;
 pub use session::SessionHandle;
+pub use subjects::Subjects;
 pub use subscription::Subscription;
 pub use topics::{RetainedTopic, Seen, SubscribedFilter, Topics};
 
@@ -61,9 +66,8 @@ use flow::Owed;
 use index::{Index, Target};
 use presence::{Moves, Present};
 use queue::{Manner, Pushed, Queue};
-use retained::{Retained, Stored};
+use retained::{Kept, Retained, Stored};
 use share::Shares;
-use subjects::Subjects;
 use topics::Watch;
 
 /// The id of a connection of any protocol, unique within the process.
@@ -79,6 +83,32 @@ impl ConnectionId {
     pub(crate) const fn for_tests(number: u64) -> Self {
         Self(number)
     }
+}
+
+/// Forwards a publication to the other hubs, with the change of the retained message of its topic. Returns whether it has
+/// ordered something to be stored.
+pub type Forward<'a> = dyn Fn(&Arc<Publication>, Option<RetainedAs>) -> bool + 'a;
+
+/// How a publication has changed the retained message of its topic.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RetainedAs {
+    /// The version of the message.
+    pub version: Timestamp,
+    /// Whether the topic had another value, or none.
+    pub is_new: bool,
+}
+
+/// What a publication has stored in the same commit as its messages.
+#[derive(Default)]
+struct Together<'a> {
+    /// For a message of QoS 2 of a client.
+    receipt: Option<Receipt>,
+    /// For a publication that the other hubs get, too.
+    forward: Option<&'a Forward<'a>>,
+    /// For a publication of another hub.
+    heard: Option<Heard>,
+    /// For a retained publication of another hub.
+    version: Option<Timestamp>,
 }
 
 /// The limits of the router.
@@ -122,7 +152,7 @@ pub struct Router {
 
 impl Router {
     /// A router without connections, over the sessions and retained messages of `disk`.
-    pub fn new(limits: RouterLimits, disk: Disk, retained: Vec<Publication>) -> Arc<Self> {
+    pub fn new(limits: RouterLimits, disk: Disk, retained: Vec<(Publication, Timestamp)>) -> Arc<Self> {
         let router = Self {
             index: Index::default(),
             shares: Shares::default(),
@@ -140,8 +170,8 @@ impl Router {
             delivered: AtomicU64::new(0),
             watch: Watch::default(),
         };
-        for publication in retained {
-            router.retained.store(&Arc::new(publication), |_| {});
+        for (publication, version) in retained {
+            router.retained.store(&Arc::new(publication), Some(version), |_, _| {});
         }
         Arc::new(router)
     }
@@ -182,13 +212,25 @@ impl Router {
     /// A retained one is kept for later subscribers, with a copy of its payload, as the payload may be a slice of a
     /// large read buffer. An empty retained payload deletes (MQTT 3.1.1 §3.3.1.3).
     pub fn publish(&self, publication: Publication) -> Reached {
-        self.route(publication, None)
+        self.route(publication, Together::default())
     }
 
     /// As [`Self::publish`]. The receipt is stored in the same commit as the message: after a crash either both are
     /// stored, and a repeated message is not routed again, or neither, and it is a new message.
     pub fn publish_once(&self, publication: Publication, receipt: Receipt) -> Reached {
-        self.route(publication, Some(receipt))
+        self.route(publication, Together { receipt: Some(receipt), ..Together::default() })
+    }
+
+    /// As [`Self::publish`], or as [`Self::publish_once`] with a receipt. `forward` gets the publication for the other hubs,
+    /// unless it is refused. What it orders to be stored is part of the commit.
+    pub fn publish_to_all(&self, publication: Publication, receipt: Option<Receipt>, forward: &Forward<'_>) -> Reached {
+        self.route(publication, Together { receipt, forward: Some(forward), ..Together::default() })
+    }
+
+    /// As [`Self::publish`], for a publication of another hub. `heard` is stored in the same commit as the message, if a
+    /// session stores that. A retained one has the version that it has there.
+    pub fn publish_heard(&self, publication: Publication, heard: Option<Heard>, version: Option<Timestamp>) -> Reached {
+        self.route(publication, Together { heard, version, ..Together::default() })
     }
 
     /// Drops a message: it reaches nobody. Its receipt is stored, so that it is not routed when it is repeated.
@@ -200,26 +242,30 @@ impl Router {
         Reached { subscribers: 0, retain_refused: false, commit, held: None }
     }
 
-    fn route(&self, mut publication: Publication, receipt: Option<Receipt>) -> Reached {
-        let together = receipt.is_some().then(|| self.disk.together());
+    fn route(&self, mut publication: Publication, with: Together<'_>) -> Reached {
+        let Together { receipt, forward, heard, version } = with;
+        let together = (receipt.is_some() || heard.is_some()).then(|| self.disk.together());
         if publication.retain && publication.payload.bytes().len() <= self.retained.payload_max_bytes() {
             publication.payload = Bytes::copy_from_slice(publication.payload.bytes()).into();
         }
         let publication = Arc::new(publication);
         let mut stored = false;
-        let mut retained = Stored::Kept;
+        let mut retained = None;
         if publication.retain {
             // It is retained before it is delivered: a client that subscribes in between gets it twice rather than
             // never. Retained messages of the hub itself are not stored, as the hub publishes them again after a start.
             let durable = publication.publisher.is_some();
-            retained = self.retained.store(&publication, |publication| {
+            let kept = self.retained.store(&publication, version, |publication, version| {
                 if durable {
-                    self.disk.order(Op::Retain { publication: Arc::clone(publication) });
+                    self.disk.order(Op::Retain { publication: Arc::clone(publication), version });
                 }
             });
             stored = durable;
+            retained = Some(kept);
         }
-        if retained == Stored::Refused && publication.qos != QoS::AtMostOnce {
+        let retain_refused = retained == Some(Stored::Refused);
+        // Another hub has accepted it.
+        if retain_refused && publication.qos != QoS::AtMostOnce && version.is_none() {
             // The publish is refused and may be repeated, so it must have no effect.
             return Reached { subscribers: 0, retain_refused: true, commit: None, held: None };
         }
@@ -241,13 +287,19 @@ impl Router {
             self.disk.order(Op::Received { session, id });
             stored = true;
         }
+        if let Some(forward) = forward.filter(|_| !retain_refused) {
+            stored |= forward(&publication, retained.and_then(Stored::change));
+        }
+        if let Some(heard) = heard.filter(|_| stored) {
+            self.disk.order(Op::Heard(heard));
+        }
         drop(together);
         self.published.fetch_add(1, Ordering::Relaxed);
         self.delivered.fetch_add(subscribers as u64, Ordering::Relaxed);
         self.watch.note(&publication, subscribers);
         let commit = stored.then(|| self.disk.barrier());
         let held = owed.held_until(|| Instant::now() + self.backpressure_max, &publication);
-        Reached { subscribers, retain_refused: retained == Stored::Refused, commit, held }
+        Reached { subscribers, retain_refused, commit, held }
     }
 
     /// Whether publishing this would add data to the file: a persistent session subscribes to it, or it is retained and
@@ -310,14 +362,52 @@ impl Router {
         self.forget_on_disk(&self.retained.take_expired(disk::now()));
     }
 
-    /// Deletes the retained messages whose first two levels are `group`, such as `toy/<id>`.
-    pub fn forget_retained(&self, group: &str) {
-        self.forget_on_disk(&self.retained.take_group(group));
+    /// Deletes the retained messages whose first two levels are `group`, such as `toy/<id>`. Returns those of clients of
+    /// this hub, with their versions.
+    pub fn forget_retained(&self, group: &str) -> Vec<(Topic, Timestamp)> {
+        self.forget_on_disk(&self.retained.take_group(group))
     }
 
     /// Deletes the retained messages whose topics begin with `prefix`, of at least two levels, such as `toy/<id>/cmd/`.
-    pub fn forget_retained_below(&self, prefix: &str) {
-        self.forget_on_disk(&self.retained.take_below(prefix));
+    /// Returns those of clients of this hub, with their versions.
+    pub fn forget_retained_below(&self, prefix: &str) -> Vec<(Topic, Timestamp)> {
+        self.forget_on_disk(&self.retained.take_below(prefix))
+    }
+
+    /// From now on, the database has the retained messages of clients, too. Returns those that it may not have yet.
+    pub fn share_retained(&self) -> Vec<(Topic, Timestamp)> {
+        self.retained.share();
+        self.retained.of_clients()
+    }
+
+    /// Whether a topic has a retained message, as far as this hub knows.
+    pub fn has_retained(&self, topic: &Topic) -> bool {
+        self.retained.holds(topic)
+    }
+
+    /// The retained message of a topic, with its version.
+    pub fn retained(&self, topic: &Topic) -> Option<(Arc<Publication>, Timestamp)> {
+        self.retained.with(topic, |kept| (Arc::clone(&kept.publication), kept.version))
+    }
+
+    /// The database has the retained message of a topic, or its deletion, in this version: it need not be on disk any more.
+    pub fn note_shared(&self, topic: &Topic, version: Timestamp) {
+        self.retained.unless_later(topic, version, || {
+            self.disk.order(Op::Retain { publication: Arc::new(retained::erasure_of(topic)), version });
+        });
+    }
+
+    /// Takes over the retained messages of a group, such as `toy/<id>`, as the database has them, with their versions. Those
+    /// that it lacks are deleted, unless `is_unwritten` names them.
+    pub fn merge_retained(
+        &self,
+        group: &str,
+        found: Vec<(Publication, Timestamp)>,
+        is_unwritten: impl Fn(&Topic, Timestamp) -> bool,
+    ) {
+        let found =
+            found.into_iter().map(|(publication, version)| Kept { publication: Arc::new(publication), version });
+        self.forget_on_disk(&self.retained.merge(group, found.collect(), is_unwritten));
     }
 
     /// Ends the sessions of a party, and deletes their messages.
@@ -345,10 +435,13 @@ impl Router {
         sessions.push(Arc::downgrade(queue));
     }
 
-    fn forget_on_disk(&self, forgotten: &[Arc<Publication>]) {
-        for publication in forgotten.iter().filter(|publication| publication.publisher.is_some()) {
-            self.disk.order(Op::Retain { publication: Arc::new(retained::erasure(publication)) });
-        }
+    fn forget_on_disk(&self, forgotten: &[Kept]) -> Vec<(Topic, Timestamp)> {
+        let of_clients = forgotten.iter().filter(|kept| kept.publication.publisher.is_some());
+        let forget = |Kept { publication, version }: &Kept| {
+            self.disk.order(Op::Retain { publication: Arc::new(retained::erasure(publication)), version: *version });
+            (publication.topic.clone(), *version)
+        };
+        of_clients.map(forget).collect()
     }
 
     /// Whether messages for sessions can be stored now.
@@ -359,6 +452,11 @@ impl Router {
     /// Copies the sessions' file to a new one, with everything that was acknowledged so far.
     pub async fn copy_sessions_to(&self, path: &Path) -> Result<(), DiskError> {
         self.disk.copy_to(path).await
+    }
+
+    /// A ticket for everything that was ordered to be stored so far.
+    pub fn barrier(&self) -> Ticket {
+        self.disk.barrier()
     }
 
     /// Writes the state of the sessions and closes their file.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::disk::{Op, StoredSession};
-use super::queue::{Durable, Queue};
-use super::{Mailbox, QueueLimits, Router};
-use crate::model::Party;
+use super::disk::{Entry, Op, StoredSession};
+use super::queue::{Durable, Manner, Queue};
+use super::{ConnectionId, Delivery, Mailbox, Publication, QueueLimits, Router, Subscription};
+use crate::model::{Party, QoS};
 
 /// A persistent session, with or without a connection.
 #[derive(Debug, Clone)]
@@ -58,6 +58,29 @@ impl SessionHandle {
     /// Waits until the session is in the file; false if it could not be written.
     pub async fn is_stored(&self) -> bool {
         self.router.disk.barrier().reached().await
+    }
+
+    /// Its subscriptions.
+    pub fn subscriptions(&self) -> Vec<Subscription> {
+        self.queue.state().filters.iter().map(|known| known.subscription.clone()).collect()
+    }
+
+    /// The last number that its stored queue has given; 0 before the first.
+    pub fn last_seq(&self) -> u64 {
+        self.queue.state().backlog.as_ref().map_or(0, |backlog| backlog.last_seq)
+    }
+
+    /// At most `limit` messages of the stored queue with numbers above `after`, up to `up_to`, oldest first; none if they
+    /// cannot be read now.
+    pub async fn stored(&self, (after, up_to): (u64, u64), limit: usize) -> Option<Vec<Entry>> {
+        let durable = self.queue.durable.as_ref()?;
+        self.router.disk.page(durable.session, (after, up_to), limit, ConnectionId::NOBODY).await
+    }
+
+    /// Queues a message for this session alone, behind those that it has.
+    pub fn enqueue(&self, publication: Publication, qos: QoS, retain: bool) {
+        let delivery = Delivery { publication: Arc::new(publication), qos, retain, stored: None };
+        self.queue.push(delivery, Manner::Insists);
     }
 
     /// Attaches a connection. It gets the stored messages first.

@@ -7,15 +7,16 @@ const DIGITS: usize = 24;
 
 /// Ids of parties, chats and messages.
 #[derive(Debug)]
-pub(super) struct Subjects(HashSet<[u8; DIGITS]>);
+pub struct Subjects(HashSet<[u8; DIGITS]>);
 
 impl Subjects {
-    pub(super) fn new(ids: &[String]) -> Self {
+    /// Texts that are no ids are in no message.
+    pub fn new(ids: &[String]) -> Self {
         Self(ids.iter().filter_map(|id| id.as_bytes().try_into().ok()).collect())
     }
 
     /// Whether one of the texts contains the id of a subject, at any position.
-    pub(super) fn are_in<const N: usize>(&self, texts: [&[u8]; N]) -> bool {
+    pub fn are_in<const N: usize>(&self, texts: [&[u8]; N]) -> bool {
         texts.into_iter().any(|text| self.is_in(text))
     }
 

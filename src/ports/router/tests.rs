@@ -418,7 +418,7 @@ proptest! {
         let retained = Retained::new(&limits);
         let mut kept = std::collections::BTreeSet::new();
         for topic in topics.iter().filter_map(|text| text.parse::<Topic>().ok()) {
-            retained.store(&Arc::new(message(topic.as_str(), "x", QoS::AtMostOnce, true)), |_| {});
+            retained.store(&Arc::new(message(topic.as_str(), "x", QoS::AtMostOnce, true)), None, |_, _| {});
             kept.insert(topic);
         }
         prop_assert_eq!(retained.len(), kept.len());
@@ -430,6 +430,63 @@ proptest! {
             prop_assert_eq!(found, wanted, "{}", filter);
         }
     }
+}
+
+#[test]
+fn of_two_retained_messages_the_later_version_stays() {
+    let router = router(LIMITS);
+    let shown = || {
+        let mut found = Vec::new();
+        router.retained.for_each_matching(&filter("toy/a/#"), |publication| {
+            let payload = String::from_utf8(publication.payload.bytes().to_vec()).unwrap();
+            found.push(format!("{} {payload}", publication.topic));
+        });
+        found
+    };
+    let retained = |topic: &str, payload: &str| message(topic, payload, QoS::AtMostOnce, true);
+    let version = |topic: &str| router.retained(&topic.parse().unwrap()).map(|(_, version)| version);
+    assert_eq!(router.share_retained(), []);
+    router.publish(retained("toy/a/b", "1"));
+    let first = version("toy/a/b").unwrap();
+    // The same value, an older one, and a newer one of another hub.
+    let change = std::cell::Cell::new(None);
+    let note = |_: &Arc<Publication>, as_what: Option<RetainedAs>| {
+        change.set(as_what);
+        false
+    };
+    router.publish_to_all(retained("toy/a/b", "1"), None, &note);
+    assert_eq!(change.get(), Some(RetainedAs { version: first, is_new: false }));
+    router.publish_heard(retained("toy/a/b", "0"), None, Some(first - 1.0));
+    assert_eq!((shown(), version("toy/a/b")), (vec!["toy/a/b 1".to_owned()], Some(first)));
+    router.publish_heard(retained("toy/a/b", "2"), None, Some(first + 100.0));
+    assert_eq!((shown(), version("toy/a/b")), (vec!["toy/a/b 2".to_owned()], Some(first + 100.0)));
+    // Whoever has seen it is later, whatever its clock.
+    router.publish_to_all(retained("toy/a/b", "3"), None, &note);
+    assert!(change.get().is_some_and(|change| change.is_new && change.version > first + 100.0));
+    router.publish_heard(retained("toy/a/b", ""), None, Some(first));
+    assert_eq!(shown(), ["toy/a/b 3"]);
+    router.publish_to_all(retained("toy/a/b", ""), None, &note);
+    assert!(change.get().is_some_and(|change| change.is_new && change.version > first + 100.0));
+    assert_eq!(shown(), [""; 0]);
+}
+
+#[test]
+fn a_group_is_taken_over_from_the_database() {
+    let router = router(LIMITS);
+    let retained = |topic: &str, payload: &str| message(topic, payload, QoS::AtMostOnce, true);
+    for topic in ["toy/a/gone", "toy/a/young", "toy/a/old", "toy/a/later"] {
+        router.publish_heard(retained(topic, "here"), None, Some(5.0));
+    }
+    let found = vec![(retained("toy/a/old", "there"), 6.0), (retained("toy/a/later", "there"), 4.0)];
+    router.merge_retained("toy/a", found, |topic, version| topic.as_str() == "toy/a/young" && version == 5.0);
+    let mut shown = Vec::new();
+    router.retained.for_each_matching(&filter("toy/a/#"), |publication| {
+        let payload = String::from_utf8(publication.payload.bytes().to_vec()).unwrap();
+        shown.push((publication.topic.to_string(), payload));
+    });
+    let expected = [("toy/a/later", "here"), ("toy/a/old", "there"), ("toy/a/young", "here")];
+    assert_eq!(shown, expected.map(|(topic, payload)| (topic.to_owned(), payload.to_owned())));
+    assert_eq!(router.retained.len(), 3);
 }
 
 #[tokio::test]

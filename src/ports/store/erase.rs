@@ -208,7 +208,7 @@ impl Store {
     }
 
     /// Deletes the friend requests from and to a party and those that it may answer, and its guardianships,
-    /// invitations, blocks and refusals.
+    /// invitations, blocks, refusals and retained messages.
     pub async fn erase_requests(&self, party: &Party) -> Result<(), StoreError> {
         self.run(
             "{
@@ -223,10 +223,12 @@ impl Store {
                 DELETE guardian WHERE user = $party OR toy = $party;
                 DELETE approval:[$party, '']..[$party, 'z'];
                 DELETE ticket WHERE party = $party;
+                DELETE retained:[$topics, '']..[$topics, 'z'];
+                DELETE session:[$party, '']..[$party, 'z'];
                 DELETE invite WHERE issuer = $party OR toy = $party OR claimed_by = $party;
                 RETURN NONE;
             }",
-            vars! { party: party.id() },
+            vars! { party: party.id(), topics: party.to_string() },
         )
         .await
         .map(drop)

@@ -31,8 +31,10 @@ mod recovery;
 mod reminders;
 mod requests;
 mod rest;
+mod retained;
 mod retention;
 mod server;
+mod sessions;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -72,7 +74,9 @@ pub use places::ProvenPlace;
 pub use receipts::{Delivered, ReadMessages};
 pub use requests::{Befriended, Consent, NewFriendRequest};
 pub use rest::RestingToy;
+pub use retained::{RetainedChange, RetainedMessage};
 pub use server::{Server, UserLevel};
+pub use sessions::SessionOwner;
 pub use streams::Missed;
 #[cfg(test)]
 pub(crate) use tests::Fault;
@@ -84,7 +88,7 @@ const SCHEMA: &str = include_str!("schema.surql");
 /// How long an import may take.
 const IMPORT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Raised with every change of `schema.surql`.
-const SCHEMA_VERSION: i64 = 16;
+const SCHEMA_VERSION: i64 = 17;
 /// The migration of a database of version 1. Like `schema.surql` it can be repeated, as an interrupted start begins
 /// again.
 const FROM_VERSION_1: &str = "UPDATE friend SET delivered_seq = read_seq WHERE delivered_seq = NONE";

@@ -4,6 +4,8 @@ mod damage;
 mod erasure;
 mod paging;
 mod plans;
+mod retained;
+mod sessions;
 mod streams;
 mod upkeep;
 

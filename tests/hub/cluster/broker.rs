@@ -35,8 +35,11 @@ impl Broker {
         for _ in 0..10 {
             broker.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             // As root, mosquitto would become a user that may not read the folder.
-            let file = format!("user root\nlistener {} 127.0.0.1\nmax_queued_messages 0\n{lines}", broker.port);
-            std::fs::write(broker.folder.path().join("mosquitto.conf"), file).unwrap();
+            let folder = broker.folder.path().display();
+            let own = format!("user root\nlistener {} 127.0.0.1\nmax_queued_messages 0\n", broker.port);
+            let sessions = format!("persistence true\npersistence_location {folder}/\n");
+            let file = broker.folder.path().join("mosquitto.conf");
+            std::fs::write(file, [own.as_str(), &sessions, lines].concat()).unwrap();
             if broker.launch().await {
                 return broker;
             }
@@ -71,7 +74,15 @@ impl Broker {
         listens
     }
 
-    /// `kill -9`. Everything that it kept is lost.
+    /// Stops it in order: it keeps the sessions of the hubs.
+    pub async fn stop(&mut self) {
+        let mut program = self.program.take().unwrap();
+        let id = program.id().expect("the broker runs").to_string();
+        assert!(Command::new("kill").args(["-s", "TERM", &id]).status().await.unwrap().success());
+        within("the broker to stop", program.wait()).await.unwrap();
+    }
+
+    /// `kill -9`. Everything that it has kept since it was started is lost.
     pub async fn kill(&mut self) {
         self.program.take().unwrap().kill().await.unwrap();
     }

@@ -15,14 +15,14 @@ use crate::world::{App, Toy, User, World, within};
 /// A revocation takes no longer.
 const AT_ONCE: Duration = Duration::from_secs(5);
 /// No comparison with the database is made during a test.
-const NEVER: [(&str, &str); 2] =
+pub const NEVER: [(&str, &str); 2] =
     [("TOYHUB_CLUSTER__POSITION_CHECK_S", "3600"), ("TOYHUB_CLUSTER__LOGINS_INTERVAL_S", "3600")];
 /// The comparisons are made all the time.
 const OFTEN: [(&str, &str); 2] =
     [("TOYHUB_CLUSTER__POSITION_CHECK_S", "1"), ("TOYHUB_CLUSTER__LOGINS_INTERVAL_S", "1")];
 
 /// A hub over the store and the broker.
-async fn hub_of(
+pub async fn hub_of(
     store: &StoreServer,
     name: &'static str,
     bus: &str,
@@ -34,7 +34,7 @@ async fn hub_of(
 }
 
 /// Two hubs that have the bus.
-async fn pair(store: &StoreServer, broker: &Broker, settings: &[(&'static str, &'static str)]) -> [World; 2] {
+pub async fn pair(store: &StoreServer, broker: &Broker, settings: &[(&'static str, &'static str)]) -> [World; 2] {
     let a = hub_of(store, "a", &broker.url(), settings).await;
     let b = hub_of(store, "b", &broker.url(), settings).await;
     for hub in [&a, &b] {
@@ -293,8 +293,20 @@ async fn a_bus_that_does_not_work_is_named_and_the_next_broker_is_taken() {
         within(reason, named).await;
     }
     let good = Broker::start().await;
-    let all = [refusing.url(), losing.url(), silent_url, good.url()].join(",");
-    let hub = hub_of(&store, "a", &all, &wait).await;
+    let urls = [refusing.url(), losing.url(), silent_url, good.url()];
+    let hub = hub_of(&store, "a", &urls.join(","), &wait).await;
+    bus_is(&hub, "ok").await;
+    let told = within("doctor", hub.command(&["doctor"]).output()).await.unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    for (url, found) in urls.iter().zip([
+        "the broker refuses the subscription to ",
+        "the broker accepts messages, and does not deliver them",
+        "the broker does not answer",
+        "connected after ",
+    ]) {
+        let word = if *url == good.url() { "ok      " } else { "MISSING " };
+        assert!(told.contains(&format!("{word} bus: {url}: {found}")), "{told}");
+    }
     bus_is(&hub, "ok").await;
 }
 

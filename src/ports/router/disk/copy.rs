@@ -7,7 +7,7 @@ use std::path::Path;
 use redb::backends::FileBackend;
 use redb::{Database, Key, ReadTransaction, ReadableTable as _, TableDefinition, Value, WriteTransaction};
 
-use super::tables::{FILTERS, IDENTITY, QUEUE, RECEIVED, REMOVED, RETAINED, SESSIONS};
+use super::tables::{FILTERS, HEARD, IDENTITY, OUTBOX, QUEUE, RECEIVED, REMOVED, RETAINED, SESSIONS};
 
 /// Bytes of the copy that are kept in memory until they are written.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
@@ -24,6 +24,8 @@ pub(super) fn copy(from: &ReadTransaction, path: &Path) -> Result<(), redb::Erro
     copy_table(from, &to, REMOVED)?;
     copy_table(from, &to, RECEIVED)?;
     copy_table(from, &to, RETAINED)?;
+    copy_table(from, &to, OUTBOX)?;
+    copy_table(from, &to, HEARD)?;
     Ok(to.commit()?)
 }
 
@@ -62,6 +64,6 @@ mod tests {
         copy(&from, &path).unwrap();
         let copied = Database::open(&path).unwrap();
         assert_eq!(names(&copied.begin_read().unwrap()), names(&from));
-        assert_eq!(names(&from).len(), 7);
+        assert_eq!(names(&from).len(), 9);
     }
 }

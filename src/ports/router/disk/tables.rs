@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, WriteTransaction};
 
-use super::{DiskLimits, Entry, Found, Op, Overflow, SessionId, StoredSession, now};
+use super::{DiskLimits, Entry, ForwardId, Found, Heard, Op, Overflow, SessionId, StoredSession, now};
 use crate::model::{MessageId, Party, QoS, Timestamp, Topic};
 use crate::ports::router::subjects::Subjects;
 use crate::ports::router::{ConnectionId, Payload, Publication, Subscription};
@@ -23,8 +23,14 @@ pub(super) const QUEUE: TableDefinition<(u64, u64), Row> = TableDefinition::new(
 pub(super) const REMOVED: TableDefinition<u64, u64> = TableDefinition::new("removed");
 /// Packet ids of QoS 2 messages that were routed and not released, by session.
 pub(super) const RECEIVED: TableDefinition<(u64, u16), ()> = TableDefinition::new("received");
-/// By topic.
+/// By topic. The time of acceptance is the version.
 pub(super) const RETAINED: TableDefinition<&str, Row> = TableDefinition::new("retained");
+/// Publications that the broker of the bus may not have, by stream and number.
+pub(super) const OUTBOX: TableDefinition<(u64, u64), Row> = TableDefinition::new("outbox");
+/// By another hub and its stream: the number up to which everything was received.
+pub(super) const HEARD: TableDefinition<(&str, u64), u64> = TableDefinition::new("heard");
+/// Streams of one hub that are kept: that of its process, and those of earlier ones that may come again.
+const STREAMS_MAX: usize = 8;
 
 /// Under [`HUB`], the hub that the file belongs to.
 pub(super) const IDENTITY: TableDefinition<&str, &str> = TableDefinition::new("identity");
@@ -90,6 +96,8 @@ pub(super) struct Tables<'t> {
     removed: Table<'t, u64, u64>,
     received: Table<'t, (u64, u16), ()>,
     retained: Table<'t, &'static str, Row>,
+    outbox: Table<'t, (u64, u64), Row>,
+    heard: Table<'t, (&'static str, u64), u64>,
     identity: Table<'t, &'static str, &'static str>,
 }
 
@@ -102,6 +110,8 @@ impl<'t> Tables<'t> {
             removed: transaction.open_table(REMOVED)?,
             received: transaction.open_table(RECEIVED)?,
             retained: transaction.open_table(RETAINED)?,
+            outbox: transaction.open_table(OUTBOX)?,
+            heard: transaction.open_table(HEARD)?,
             identity: transaction.open_table(IDENTITY)?,
         })
     }
@@ -132,7 +142,18 @@ impl<'t> Tables<'t> {
             }
             Op::Received { session, id } => drop(self.received.insert((session.0, *id), ())?),
             Op::Completed { session, id } => drop(self.received.remove((session.0, *id))?),
-            Op::Retain { publication } => self.retain(publication)?,
+            Op::Retain { publication, version } => self.retain(publication, *version)?,
+            Op::Forward { id, publication, accepted_at } => {
+                let bits = flags_of(publication, publication.qos, publication.retain);
+                let row = row(publication, &publication.properties, bits, *accepted_at);
+                self.outbox.insert((id.stream, id.number), row)?;
+            }
+            Op::Forwarded { ids } => {
+                for ForwardId { stream, number } in ids {
+                    self.outbox.remove((*stream, *number))?;
+                }
+            }
+            Op::Heard(heard) => self.note_heard(heard)?,
             Op::Erase { subjects } => self.erase(subjects, tallies)?,
             Op::Claim { hub } => drop(self.identity.insert(HUB, hub.as_str())?),
             Op::Release { .. }
@@ -184,6 +205,22 @@ impl<'t> Tables<'t> {
         self.filters.retain(|(_, filter), _| !subjects.are_in([filter.as_bytes()]))?;
         self.retained
             .retain(|topic, (_, properties, payload, ..)| !subjects.are_in([topic.as_bytes(), properties, payload]))?;
+        self.outbox
+            .retain(|_, (topic, properties, payload, ..)| !subjects.are_in([topic.as_bytes(), properties, payload]))?;
+        Ok(())
+    }
+
+    fn note_heard(&mut self, Heard { hub, up_to }: &Heard) -> Result<(), redb::Error> {
+        let is_new = self.heard.insert((hub.as_str(), up_to.stream), up_to.number)?.is_none();
+        if is_new {
+            let mut streams = Vec::new();
+            for found in self.heard.range((hub.as_str(), 0)..=(hub.as_str(), u64::MAX))? {
+                streams.push(found?.0.value().1);
+            }
+            for old in &streams[..streams.len().saturating_sub(STREAMS_MAX)] {
+                self.heard.remove((hub.as_str(), *old))?;
+            }
+        }
         Ok(())
     }
 
@@ -245,13 +282,13 @@ impl<'t> Tables<'t> {
     }
 
     /// Stores a retained message, or deletes that of its topic if it is empty.
-    pub(super) fn retain(&mut self, publication: &Publication) -> Result<(), redb::Error> {
+    fn retain(&mut self, publication: &Publication, version: Timestamp) -> Result<(), redb::Error> {
         let topic = publication.topic.as_str();
         if publication.payload.bytes().is_empty() {
             self.retained.remove(topic)?;
         } else {
             let bits = flags_of(publication, publication.qos, true);
-            self.retained.insert(topic, row(publication, &publication.properties, bits, 0.0))?;
+            self.retained.insert(topic, row(publication, &publication.properties, bits, version))?;
         }
         Ok(())
     }
@@ -448,13 +485,29 @@ pub(super) fn read(database: &Database) -> Result<(Found, Tallies), redb::Error>
     let mut retained = Vec::new();
     for row in transaction.open_table(RETAINED)?.iter()? {
         let row = row?.1;
+        let (.., version) = row.value();
         if let Some(entry) = entry_of(0, row.value(), ConnectionId::NOBODY) {
             let mut publication = Arc::unwrap_or_clone(entry.publication);
             publication.publisher = Some(ConnectionId::NOBODY);
-            retained.push(publication);
+            retained.push((publication, f64::from_bits(version)));
         }
+    }
+    let mut outbox = Vec::new();
+    for found in transaction.open_table(OUTBOX)?.iter()? {
+        let (key, row) = found?;
+        let ((stream, number), (.., accepted_at)) = (key.value(), row.value());
+        if let Some(entry) = entry_of(number, row.value(), ConnectionId::NOBODY) {
+            let publication = Arc::unwrap_or_clone(entry.publication);
+            outbox.push((ForwardId { stream, number }, publication, f64::from_bits(accepted_at)));
+        }
+    }
+    let mut heard = Vec::new();
+    for found in transaction.open_table(HEARD)?.iter()? {
+        let (key, number) = found?;
+        let (hub, stream) = key.value();
+        heard.push(Heard { hub: hub.to_owned(), up_to: ForwardId { stream, number: number.value() } });
     }
     let tallies = Tallies { of: tallies, changed: HashSet::new() };
     let hub = transaction.open_table(IDENTITY)?.get(HUB)?.and_then(|hub| hub.value().parse().ok());
-    Ok((Found { hub, sessions: sessions.into_values().collect(), retained }, tallies))
+    Ok((Found { hub, sessions: sessions.into_values().collect(), retained, outbox, heard }, tallies))
 }

@@ -169,6 +169,57 @@ async fn numbers_continue_after_removed_messages() {
 }
 
 #[tokio::test]
+async fn publications_for_other_hubs_are_kept_in_order_until_the_broker_has_them() {
+    const MIA: &str = "5c8f582f268d7942f44c6703";
+    let storage = TestDisk::default();
+    let (disk, _) = storage.open(LIMITS).unwrap();
+    let id = |stream, number| ForwardId { stream, number };
+    let kept = |storage: &TestDisk| {
+        let (_disk, found) = storage.after_kill().open(LIMITS).unwrap();
+        let payload = |publication: &Publication| String::from_utf8(publication.payload.bytes().to_vec()).unwrap();
+        found.outbox.iter().map(|(id, publication, _)| (*id, payload(publication))).collect::<Vec<_>>()
+    };
+    for (id, payload) in [(id(2, 1), "c"), (id(1, 300), "b"), (id(1, 7), "a"), (id(2, 2), MIA)] {
+        disk.keep_for_hubs(id, &publication(payload), None);
+    }
+    disk.forget_forwarded(vec![id(1, 7), id(9, 9)]);
+    disk.forget_forwarded(Vec::new());
+    assert!(disk.barrier().reached().await);
+    let expected = [(id(1, 300), "b".to_owned()), (id(2, 1), "c".to_owned()), (id(2, 2), MIA.to_owned())];
+    assert_eq!(kept(&storage), expected);
+    disk.order(Op::Erase { subjects: Arc::new(Subjects::new(&[MIA.to_owned()])) });
+    assert!(disk.barrier().reached().await);
+    assert_eq!(kept(&storage), expected[..2]);
+
+    // A commit that fails, and is on disk all the same: its publication was refused.
+    storage.set_syncs_fail(true);
+    disk.keep_for_hubs(id(2, 3), &publication("refused"), None);
+    assert!(!disk.barrier().reached().await);
+    // The broker has got one meanwhile.
+    disk.forget_forwarded(vec![id(2, 1)]);
+    assert!(!disk.barrier().reached().await);
+    storage.set_syncs_fail(false);
+    until_writable(&disk).await;
+    assert_eq!(kept(&storage), expected[..1]);
+}
+
+#[tokio::test]
+async fn only_the_last_streams_of_another_hub_are_kept() {
+    let storage = TestDisk::default();
+    let (disk, _) = storage.open(LIMITS).unwrap();
+    let heard = |hub: &str, stream, number| Heard { hub: hub.into(), up_to: ForwardId { stream, number } };
+    disk.order(Op::Heard(heard("ab", 1, 1)));
+    for stream in 1..=10 {
+        disk.order(Op::Heard(heard("a", stream, 5)));
+        disk.order(Op::Heard(heard("a", stream, 6)));
+    }
+    assert!(disk.barrier().reached().await);
+    let (_disk, found) = storage.after_kill().open(LIMITS).unwrap();
+    let expected: Vec<_> = (3..=10).map(|stream| heard("a", stream, 6)).chain([heard("ab", 1, 1)]).collect();
+    assert_eq!(found.heard, expected);
+}
+
+#[tokio::test]
 async fn the_message_that_an_event_announces_is_known_after_a_kill() {
     let storage = TestDisk::default();
     let (disk, _) = storage.open(LIMITS).unwrap();
@@ -252,7 +303,7 @@ async fn a_full_disk_refuses_and_is_used_again_once_there_is_room() {
     let retained = |topic: &str, payload: &'static [u8]| {
         let (topic, payload) = (topic.parse().unwrap(), Bytes::from_static(payload).into());
         let publication = Publication { topic, payload, retain: true, ..(*publication("")).clone() };
-        Op::Retain { publication: Arc::new(publication) }
+        Op::Retain { publication: Arc::new(publication), version: 7.5 }
     };
     (1..=3).for_each(|seq| disk.order(enqueue(kept, seq)));
     disk.order(enqueue(ended, 1));
@@ -281,7 +332,10 @@ async fn a_full_disk_refuses_and_is_used_again_once_there_is_room() {
     let (disk, found) = storage.after_kill().open(LIMITS).unwrap();
     assert_eq!(stored(&disk, kept).await, [1, 2, 3, 7]);
     assert_eq!(found.sessions.iter().map(|session| (session.id, session.expiry_s)).collect::<Vec<_>>(), [(kept, 7)]);
-    assert_eq!(found.retained.iter().map(|message| message.topic.as_str()).collect::<Vec<_>>(), ["new"]);
+    assert_eq!(
+        found.retained.iter().map(|(message, at)| (message.topic.as_str(), *at)).collect::<Vec<_>>(),
+        [("new", 7.5)]
+    );
 }
 
 #[tokio::test]

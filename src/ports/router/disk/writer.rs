@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, watch};
 use super::copy;
 use super::file::{self, DiskError, Opened, Opener};
 use super::tables::{Tables, Tallies};
-use super::{DiskLimits, Entry, Op, SessionId, StorageState, now};
+use super::{DiskLimits, Entry, ForwardId, Op, SessionId, StorageState, now};
 use crate::model::{Timestamp, Topic};
 use crate::ports::metrics::METRICS;
 use crate::ports::router::Publication;
@@ -67,15 +67,18 @@ pub(super) struct Writer {
 
 /// The orders for the reopened file: changes that are missing in it after failed commits, and that no client repeats, and
 /// the deletion of messages that it may have, and that clients do repeat. They are bounded by the sessions that have ended
-/// or changed their lifetime, by the topics of retained messages, and by one commit: a file that is not open fails none.
+/// or changed their lifetime, by the topics of retained messages, by the publications that wait for the broker, and by one
+/// commit: a file that is not open fails none.
 #[derive(Default)]
 struct Missing {
     ended: HashSet<SessionId>,
     lifetimes: HashMap<SessionId, (u32, Timestamp)>,
-    retained: HashMap<Topic, Arc<Publication>>,
+    retained: HashMap<Topic, (Arc<Publication>, Timestamp)>,
     /// The messages of the commit whose outcome is unknown, and the packet ids that were stored with them.
     doubtful_messages: Vec<(SessionId, u64)>,
     doubtful_ids: Vec<(SessionId, u16)>,
+    /// The publications for other hubs of that commit, and those that the broker has.
+    forwarded: HashSet<ForwardId>,
 }
 
 impl Missing {
@@ -85,6 +88,7 @@ impl Missing {
             match op {
                 Op::Enqueue { session, entry, .. } => self.doubtful_messages.push((*session, entry.seq)),
                 Op::Received { session, id } => self.doubtful_ids.push((*session, *id)),
+                Op::Forward { id, .. } => drop(self.forwarded.insert(*id)),
                 _ => {}
             }
         }
@@ -100,11 +104,13 @@ impl Missing {
                 Op::Lifetime { session, expiry_s, ended_at } => {
                     self.lifetimes.insert(*session, (*expiry_s, *ended_at));
                 }
-                Op::Retain { publication } => {
-                    self.retained.insert(publication.topic.clone(), Arc::clone(publication));
+                Op::Retain { publication, version } => {
+                    self.retained.insert(publication.topic.clone(), (Arc::clone(publication), *version));
                 }
+                Op::Forwarded { ids } => self.forwarded.extend(ids),
                 // The sender of one of these gets an error and repeats it. A message whose acknowledgement is lost is
-                // delivered and acknowledged once more. The next start records the hub of the file.
+                // delivered and acknowledged once more. The next start records the hub of the file. What was not stored of
+                // another hub comes again.
                 Op::Claim { .. }
                 | Op::Open { .. }
                 | Op::Subscribe { .. }
@@ -114,6 +120,8 @@ impl Missing {
                 | Op::Release { .. }
                 | Op::Received { .. }
                 | Op::Completed { .. }
+                | Op::Forward { .. }
+                | Op::Heard(_)
                 | Op::Page { .. }
                 | Op::Barrier(_)
                 | Op::Snapshot(_)
@@ -134,8 +142,12 @@ impl Missing {
             let (expiry_s, ended_at) = (*expiry_s, *ended_at);
             Op::Lifetime { session: *session, expiry_s, ended_at }
         });
-        let retained = self.retained.values().map(|publication| Op::Retain { publication: Arc::clone(publication) });
-        messages.chain(ids).chain(ended).chain(lifetimes).chain(retained).collect()
+        let retained = self.retained.values().map(|(publication, version)| {
+            let (publication, version) = (Arc::clone(publication), *version);
+            Op::Retain { publication, version }
+        });
+        let forwarded = Op::Forwarded { ids: self.forwarded.iter().copied().collect() };
+        messages.chain(ids).chain(ended).chain(lifetimes).chain(retained).chain([forwarded]).collect()
     }
 }
 

@@ -70,6 +70,74 @@ async fn a_message_of_qos_2_is_stored_with_its_receipt_or_not_at_all() {
     assert!(outcomes.iter().all(|count| *count > 0), "{outcomes:?}");
 }
 
+/// Likewise for a message that the other hubs get, too.
+#[tokio::test]
+async fn a_message_for_other_hubs_is_stored_with_its_receipt_or_not_at_all() {
+    let id = ForwardId { stream: 9, number: 1 };
+    let mut outcomes = [0, 0];
+    for changes in 0.. {
+        let storage = TestDisk::default();
+        let (router, _) = router_on(&storage);
+        let (_publisher, mailbox) = open_session(&router, None).await;
+        storage.kill_after(changes);
+        let forward = |publication: &Arc<Publication>, change: Option<RetainedAs>| {
+            router.disk.keep_for_hubs(id, publication, change.map(|change| change.version));
+            true
+        };
+        let publication = message("t/a", "x", QoS::ExactlyOnce, true);
+        let reached = router.publish_to_all(publication.clone(), mailbox.receipt(5), &forward);
+        let is_acknowledged = reached.commit.unwrap().reached().await;
+
+        let (_disk, found) = storage.after_kill().open(DISK_LIMITS).unwrap();
+        let outbox = found.outbox.into_iter().map(|(id, publication, at)| (id, publication, found.retained[0].1 == at));
+        let kept = (found.sessions[0].received.len(), outbox.collect());
+        let is_kept = kept == (1, vec![(id, Publication { publisher: None, ..publication }, true)]);
+        assert!(is_kept || kept == (0, Vec::new()), "after {changes} changes: {kept:?}");
+        assert!(is_kept || !is_acknowledged, "after {changes} changes");
+        outcomes[usize::from(is_kept)] += 1;
+        if is_acknowledged {
+            break;
+        }
+    }
+    assert!(outcomes.iter().all(|count| *count > 0), "{outcomes:?}");
+}
+
+/// A message of another hub: the broker sends it again unless it was acknowledged.
+#[tokio::test]
+async fn a_session_stores_a_message_of_another_hub_once() {
+    let heard = |number| Heard { hub: "b".into(), up_to: ForwardId { stream: 9, number } };
+    let mut outcomes = [0, 0];
+    for changes in 0.. {
+        let storage = TestDisk::default();
+        let (router, _) = router_on(&storage);
+        let (_session, _mailbox) = open_session(&router, Some(("t/#", QoS::AtLeastOnce))).await;
+        let unheard = router.publish_heard(message("other", "x", QoS::AtLeastOnce, false), Some(heard(1)), None);
+        assert!(unheard.commit.is_none(), "no session stores it");
+        storage.kill_after(changes);
+        let reached = router.publish_heard(message("t/a", "x", QoS::AtLeastOnce, false), Some(heard(2)), None);
+        let is_acknowledged = reached.commit.unwrap().reached().await;
+
+        let (_disk, found) = storage.after_kill().open(DISK_LIMITS).unwrap();
+        let kept = (found.sessions[0].last_seq, found.heard);
+        let is_kept = kept == (1, vec![heard(2)]);
+        assert!(is_kept || kept == (0, Vec::new()), "after {changes} changes: {kept:?}");
+        assert!(is_kept || !is_acknowledged, "after {changes} changes");
+        outcomes[usize::from(is_kept)] += 1;
+        if is_acknowledged {
+            break;
+        }
+    }
+    assert!(outcomes.iter().all(|count| *count > 0), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn what_is_refused_is_not_forwarded() {
+    let router = router(RouterLimits { retained_max_bytes: 1, ..LIMITS });
+    let forward = |_: &Arc<Publication>, _: Option<RetainedAs>| panic!("forwarded");
+    let reached = router.publish_to_all(message("t", "large", QoS::AtLeastOnce, true), None, &forward);
+    assert!(reached.retain_refused && reached.commit.is_none());
+}
+
 #[tokio::test]
 async fn no_client_holds_a_packet_id_that_is_not_on_disk() {
     let storage = TestDisk::default();

@@ -14,6 +14,8 @@ fn selects() -> Vec<String> {
         include_str!("../receipts.rs"),
         include_str!("../requests.rs"),
         include_str!("../rest.rs"),
+        include_str!("../retained.rs"),
+        include_str!("../sessions.rs"),
         include_str!("../streams.rs"),
         include_str!("../tickets.rs"),
         include_str!("../toys.rs"),
@@ -72,13 +74,14 @@ async fn only_lists_and_the_start_scan_whole_tables() {
     ];
     /// A range of keys of the table. The engine looks it up, as it does a single record.
     const RANGE: &str = "['x', '']..['x', '~'])]";
-    const HOT: [(&str, &str); 8] = [
+    const HOT: [(&str, &str); 9] = [
         ("* FROM type::record('friend', $k0)", RANGE),
         ("* FROM ONLY $id", "RecordIdScan [ctx: Db] [record_id: x:x]"),
         ("FROM $ids", "Values [ctx: Rt] [expr: $ids]"),
         ("FROM type::record('message', $keys) LIMIT", RANGE),
         ("FROM type::record('friend', $keys) WHERE", RANGE),
         ("FROM type::record('event', $keys)", RANGE),
+        ("FROM type::record('retained', $keys)", RANGE),
         ("FROM message WHERE uid = $uid", "IndexScan [ctx: Db] [table: message, index: message_uid,"),
         ("FROM message WHERE sound = $sound", "IndexScan [ctx: Db] [table: message, index: message_sound,"),
     ];

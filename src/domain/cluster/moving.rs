@@ -1,0 +1,319 @@
+//! Sessions of MQTT that move from one hub to another, with their clients.
+//!
+//! The database says which hub has a session. If that is not the hub that the client has connected to, this one asks for it,
+//! while the client waits for its CONNACK:
+//!
+//! ```text
+//! hub B, client connects                     hub A, has the session
+//! SessionWanted  ──────────────────────────▶ ends the client's connection
+//! opens a session, subscribes       ◀─────── SessionFound: subscriptions, packet ids of QoS 2
+//! CONNACK, session present; SessionReady ──▶ reads the stored queue
+//! stores the messages               ◀─────── SessionMessages, the last one marked
+//! SessionStored ───────────────────────────▶ what came meanwhile is sent likewise; if nothing came: ends the session
+//! ```
+//!
+//! Hub A has the whole session until hub B has it on disk. A message that comes during the move may be in both: it is sent
+//! twice rather than never. Events that announce a voice message do not move: the hub of the client reads them in the
+//! database.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
+
+use super::super::Hub;
+use super::super::error::DomainError;
+use super::super::permissions::is_guest;
+use super::super::units::DAY_S;
+use super::{Cluster, Job};
+use crate::config::seconds;
+use crate::model::Party;
+use crate::ports::bus::{ClientPublication, MovedMessage, MovingSession, Notice};
+use crate::ports::clock::age_now;
+use crate::ports::router::{Entry, SessionHandle, Subscription, Ticket};
+use crate::ports::store::SessionOwner;
+
+/// How long the move of a session takes at most.
+const MOVE_MAX: Duration = Duration::from_secs(60);
+/// Sessions that leave this hub at the same time.
+const LEAVING_MAX: usize = 64;
+/// Messages that are read from a session's queue at once.
+const PAGE: usize = 64;
+/// Seconds that a row is kept after the end of its session.
+const ROW_LASTS_S: f64 = 30.0 * DAY_S;
+
+/// The sessions of the edge that serves MQTT.
+pub trait SessionKeeper: Send + Sync {
+    /// Ends the connection of a client, and takes its session out; none if there is none.
+    fn lend<'a>(&'a self, party: &'a Party, client_id: &'a str) -> BoxFuture<'a, Option<Box<dyn LentSession>>>;
+}
+
+/// A session that nobody serves until this is dropped: it is back then.
+pub trait LentSession: Send + Sync {
+    /// The session.
+    fn handle(&self) -> &SessionHandle;
+    /// Packet ids of QoS 2 messages that the client has not released.
+    fn received(&self) -> Vec<u16>;
+    /// Ends the session.
+    fn end(self: Box<Self>);
+}
+
+/// A session that another hub has found.
+#[derive(Debug)]
+pub struct FoundSession {
+    /// Its subscriptions.
+    pub subscriptions: Vec<Subscription>,
+    /// Packet ids of QoS 2 messages that the client has not released.
+    pub received: Vec<u16>,
+    call: u64,
+    from: String,
+}
+
+/// A session that comes to this hub.
+struct Coming {
+    from: String,
+    found: Option<oneshot::Sender<Option<MovingSession>>>,
+    session: Option<SessionHandle>,
+    since: Instant,
+}
+
+/// The sessions that move.
+pub(super) struct Moving {
+    keeper: OnceLock<Arc<dyn SessionKeeper>>,
+    coming: DashMap<u64, Coming>,
+    /// By the hub that they go to, and its call: the words of that hub.
+    leaving: DashMap<(String, u64), Sender<()>>,
+    places: Arc<Semaphore>,
+}
+
+impl Default for Moving {
+    fn default() -> Self {
+        let places = Arc::new(Semaphore::new(LEAVING_MAX));
+        Self { keeper: OnceLock::new(), coming: DashMap::new(), leaving: DashMap::new(), places }
+    }
+}
+
+/// Another hub wants a session of this one.
+pub(super) struct Wanted {
+    pub(super) hub: String,
+    pub(super) party: Party,
+    pub(super) client_id: String,
+    /// None if the session is to end.
+    pub(super) call: Option<u64>,
+}
+
+impl Hub {
+    /// The sessions of the edge that serves MQTT, for the other hubs. Only the first call counts.
+    pub fn keep_sessions(&self, keeper: Arc<dyn SessionKeeper>) {
+        if let Some(cluster) = &self.cluster {
+            let _ = cluster.moving.keeper.set(keeper);
+        }
+    }
+
+    /// Before a client connects: finds its session, if another hub has it. With `is_clean`, that is to end. From now on this
+    /// hub has the session, if it outlives the connection by `expiry_s` seconds. Errors: as of the store.
+    pub async fn find_session(
+        &self,
+        party: &Party,
+        client_id: &str,
+        is_clean: bool,
+        expiry_s: u32,
+    ) -> Result<Option<FoundSession>, DomainError> {
+        let Some(cluster) = self.cluster.as_ref().filter(|_| !is_guest(party)) else { return Ok(None) };
+        let (me, now) = (&self.config.cluster.hub, age_now());
+        let owner = self.store.session_owner(party, client_id).await?;
+        let other = owner.as_ref().map(|owner| &owner.hub).filter(|hub| *hub != me && cluster.peers.has(hub));
+        let found = match other {
+            Some(hub) if is_clean || expiry_s == 0 => {
+                let (to, party, client_id) = (hub.clone(), party.clone(), client_id.to_owned());
+                cluster.bus.send(Notice::SessionWanted { to, party, client_id, call: None });
+                None
+            }
+            Some(hub) => {
+                let patience = seconds(self.config.cluster.session_move_s);
+                cluster.call_session(hub, party, client_id, patience).await
+            }
+            None => None,
+        };
+        let lasts = f64::from(expiry_s) + ROW_LASTS_S;
+        match owner {
+            None if expiry_s == 0 => {}
+            Some(_) if expiry_s == 0 => self.store.set_session_owner(party, client_id, None).await?,
+            Some(owner) if owner.hub == *me && owner.until > now + lasts / 2.0 => {}
+            _ => {
+                let owner = SessionOwner { hub: me.clone(), until: now + lasts };
+                self.store.set_session_owner(party, client_id, Some(&owner)).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The client of a found session is connected, and subscribed: its messages may come.
+    pub fn accept_session(&self, found: &FoundSession, session: SessionHandle) {
+        let Some(cluster) = &self.cluster else { return };
+        if let Some(mut coming) = cluster.moving.coming.get_mut(&found.call) {
+            coming.session = Some(session);
+        }
+        cluster.bus.send(Notice::SessionReady { to: found.from.clone(), call: found.call });
+    }
+
+    /// Messages of a session that comes to this hub.
+    pub(super) fn take_messages(&self, call: u64, messages: Vec<MovedMessage>, is_last: bool) -> Option<Ticket> {
+        let cluster = self.cluster.as_ref()?;
+        let session = cluster.moving.coming.get(&call)?.session.clone()?;
+        for MovedMessage { publication, qos, retain } in messages {
+            session.enqueue(publication.into_publication(), qos, retain);
+        }
+        if is_last {
+            cluster.order(Job::SessionStored(call));
+        }
+        Some(self.router.barrier())
+    }
+
+    /// All messages that were sent of a session are on disk here.
+    pub(super) async fn note_session_stored(&self, call: u64) {
+        let Some(cluster) = &self.cluster else { return };
+        let Some(to) = cluster.moving.coming.get(&call).map(|coming| coming.from.clone()) else { return };
+        if self.router.barrier().reached().await {
+            cluster.bus.send(Notice::SessionStored { to, call });
+        }
+    }
+}
+
+impl Cluster {
+    async fn call_session(
+        &self,
+        hub: &str,
+        party: &Party,
+        client_id: &str,
+        patience: Duration,
+    ) -> Option<FoundSession> {
+        let call = rand::random::<u64>() >> 1;
+        let (found, answer) = oneshot::channel();
+        self.moving
+            .coming
+            .insert(call, Coming { from: hub.to_owned(), found: Some(found), session: None, since: Instant::now() });
+        let (to, party, client_id) = (hub.to_owned(), party.clone(), client_id.to_owned());
+        self.bus.send(Notice::SessionWanted { to, party, client_id, call: Some(call) });
+        let MovingSession { subscriptions, received } = match timeout(patience, answer).await {
+            Ok(Ok(Some(session))) => session,
+            answer => {
+                if answer.is_err() {
+                    tracing::warn!(hub, "another hub does not hand over the session of a client in time");
+                }
+                self.moving.coming.remove(&call);
+                return None;
+            }
+        };
+        Some(FoundSession { subscriptions, received, call, from: hub.to_owned() })
+    }
+
+    pub(super) fn note_found(&self, call: u64, session: Option<MovingSession>) {
+        let found = self.moving.coming.get_mut(&call).and_then(|mut coming| coming.found.take());
+        if let Some(found) = found {
+            // The client may have waited for too long.
+            let _ = found.send(session);
+        }
+    }
+
+    /// The other hub is ready for messages of a session, or has stored what was sent.
+    pub(super) fn note_word(&self, from: &str, call: u64) {
+        if let Some(words) = self.moving.leaving.get(&(from.to_owned(), call)) {
+            let _ = words.try_send(());
+        }
+    }
+
+    /// Forgets moves that the other hub has given up.
+    pub(super) fn expire_coming(&self) {
+        self.moving.coming.retain(|_, coming| coming.since.elapsed() < MOVE_MAX * 2);
+    }
+
+    /// A session that has come is complete, or will not be.
+    pub(super) fn end_coming(&self, call: u64) {
+        self.moving.coming.remove(&call);
+    }
+}
+
+/// Hands a session over to another hub.
+pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
+    let Some(cluster) = &hub.cluster else { return };
+    let Ok(_place) = cluster.moving.places.try_acquire() else { return };
+    let Wanted { hub: to, party, client_id, call } = wanted;
+    let lent = match cluster.moving.keeper.get() {
+        Some(keeper) => keeper.lend(&party, &client_id).await,
+        None => None,
+    };
+    let Some(call) = call else {
+        if let Some(lent) = lent {
+            lent.end();
+        }
+        return;
+    };
+    let Some(lent) = lent else {
+        cluster.bus.send(Notice::SessionFound { to, call, session: None });
+        return;
+    };
+    let (words, mut heard) = channel(1);
+    cluster.moving.leaving.insert((to.clone(), call), words);
+    let session = MovingSession { subscriptions: lent.handle().subscriptions(), received: lent.received() };
+    cluster.bus.send(Notice::SessionFound { to: to.clone(), call, session: Some(session) });
+    let moved = async {
+        let (mut after, mut is_all) = (0, false);
+        while !is_all {
+            heard.recv().await?;
+            is_all = lent.handle().last_seq() <= after;
+            if !is_all {
+                after = send_messages(cluster, &*lent, &to, call, after).await?;
+            }
+        }
+        Some(())
+    };
+    let is_moved = timeout(MOVE_MAX, moved).await.ok().flatten().is_some();
+    cluster.moving.leaving.remove(&(to.clone(), call));
+    if is_moved {
+        lent.end();
+        cluster.bus.send(Notice::SessionEnded { to, call });
+    } else {
+        tracing::warn!(hub = to, "a session was not handed over to another hub: it is kept");
+    }
+}
+
+/// Sends the messages of a session after number `after`, and returns the last one; none if they cannot be read now.
+async fn send_messages(cluster: &Cluster, lent: &dyn LentSession, to: &str, call: u64, mut after: u64) -> Option<u64> {
+    let (session, last) = (lent.handle(), lent.handle().last_seq());
+    let inbox = session.party().inbox();
+    loop {
+        let page = session.stored((after, last), PAGE).await?;
+        let is_last_page = page.len() < PAGE;
+        after = if is_last_page { last } else { page.last().map_or(last, |entry| entry.seq) };
+        let wanted = |entry: &Entry| {
+            // The client has it, or its hub reads it in the database.
+            let is_announced = entry.publication.topic == inbox && entry.publication.payload.message().is_some();
+            !entry.released && !is_announced
+        };
+        let messages = page.into_iter().filter(wanted).map(|Entry { publication, qos, retain, .. }| MovedMessage {
+            publication: ClientPublication::moved(&publication),
+            qos,
+            retain,
+        });
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        for message in messages {
+            let weight = message.weight();
+            if bytes + weight > cluster.bus.content_max() && !batch.is_empty() {
+                let messages = std::mem::take(&mut batch);
+                cluster.bus.send(Notice::SessionMessages { to: to.to_owned(), call, messages, is_last: false });
+                bytes = 0;
+            }
+            bytes += weight;
+            batch.push(message);
+        }
+        cluster.bus.send(Notice::SessionMessages { to: to.to_owned(), call, messages: batch, is_last: is_last_page });
+        if is_last_page {
+            return Some(after);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Sessions move with their clients from one hub to another.
+
+use std::time::Duration;
+
+use super::StoreServer;
+use super::broker::Broker;
+use super::bus::{NEVER, bus_is, pair};
+use super::outbox::{Remote, command, resume};
+use crate::mqtt::{Raw, V4, packet, publish, subscribe};
+use crate::world::{Toy, World};
+
+/// A toy with a session, subscribed to its commands at QoS 2.
+async fn begin(hub: &World, toy: &Toy) -> Raw {
+    let (mut raw, is_present) = resume(hub, toy).await;
+    assert!(!is_present);
+    raw.send(&subscribe(V4, 1, &[(&format!("toy/{}/cmd/#", toy.id), 2)])).await;
+    assert_eq!(raw.packet().await.0, 0x90);
+    raw
+}
+
+/// Waits for an acknowledgement; those of commands are answered meanwhile.
+async fn expect(raw: &mut Raw, kind: u8, id: u8) {
+    loop {
+        let (byte1, body) = raw.packet().await;
+        if byte1 >> 4 != 6 {
+            return assert_eq!((byte1, &body[..]), (kind, &[0, id][..]));
+        }
+        raw.send(&packet(0x70, &body)).await;
+    }
+}
+
+async fn leave(mut raw: Raw) {
+    raw.send(&[0xe0, 0]).await;
+    raw.expect_end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn a_session_moves_with_its_queue_to_the_hub_of_its_client() {
+    const COMMANDS: u16 = 150;
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let [a, b] = pair(&store, &broker, &NEVER).await;
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    let mut raw = begin(&a, &toy).await;
+    // A message of QoS 2 of the toy that it does not release yet.
+    let state = format!("toy/{}/state/battery", toy.id);
+    raw.send(&publish(V4, 0x34, &state, 77, b"80")).await;
+    raw.expect(0x50, &[0, 77]).await;
+    leave(raw).await;
+    let mut remote = Remote::open(&b, &parent, &toy).await;
+    for number in 0..COMMANDS {
+        remote.say(number).await;
+    }
+
+    // Back and forth: each time the other hub has the session, and all messages.
+    let (mut at_b, is_present) = resume(&b, &toy).await;
+    assert!(is_present);
+    for number in 0..COMMANDS / 2 {
+        assert_eq!(command(&mut at_b).await, number);
+    }
+    let (mut at_a, is_present) = resume(&a, &toy).await;
+    assert!(is_present);
+    for number in COMMANDS / 2..COMMANDS {
+        let mut found = command(&mut at_a).await;
+        while found < number {
+            // It was on its way to the toy at the other hub.
+            found = command(&mut at_a).await;
+        }
+        assert_eq!(found, number);
+    }
+    // The repeat of the message that was not released is not routed again.
+    let mut app = a.app(&parent).await;
+    app.send(serde_json::json!({"id": 7, "do": "subscribe", "topic": state})).await;
+    assert_eq!(app.answer(7).await["code"], 0);
+    at_a.send(&publish(V4, 0x3c, &state, 77, b"80")).await;
+    expect(&mut at_a, 0x50, 77).await;
+    at_a.send(&publish(V4, 0x32, &state, 78, b"79")).await;
+    expect(&mut at_a, 0x40, 78).await;
+    loop {
+        let frame = app.frame().await;
+        if frame["type"] == "publish" {
+            assert_eq!(frame["payload"], "79");
+            break;
+        }
+    }
+    // It is subscribed, and the other hub has nothing left.
+    remote.say(900).await;
+    assert_eq!(command(&mut at_a).await, 900);
+    leave(at_a).await;
+    let (at_b, is_present) = resume(&b, &toy).await;
+    assert!(is_present);
+    leave(at_b).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn a_session_of_a_dead_hub_begins_anew() {
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let [mut a, b] = pair(&store, &broker, &NEVER).await;
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    leave(begin(&a, &toy).await).await;
+    Remote::open(&b, &parent, &toy).await.say(1).await;
+    let cat = a.toy(&parent, "cat").await;
+    let _cat = Raw::connected(a.mqtt_addr(), V4, "cat", &cat.device_key, &cat.secret).await;
+    b.wait_online(&parent, &cat.id, "1").await;
+    a.kill().await;
+    b.wait_online(&parent, &cat.id, "0").await;
+    let at_b = tokio::time::timeout(Duration::from_secs(2), begin(&b, &toy)).await.expect("nobody is waited for");
+    leave(at_b).await;
+    let mut remote = Remote::open(&b, &parent, &toy).await;
+    remote.say(2).await;
+    // The other hub is back: the client gets what both have kept.
+    a.start_hub().await;
+    bus_is(&a, "ok").await;
+    let (mut at_a, is_present) = resume(&a, &toy).await;
+    assert!(is_present);
+    let mut found = vec![command(&mut at_a).await];
+    remote.say(3).await;
+    while *found.last().unwrap() != 3 {
+        found.push(command(&mut at_a).await);
+    }
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found, [1, 2, 3]);
+}
