@@ -18,7 +18,6 @@ mod retained;
 mod revoked;
 mod rules;
 mod store;
-mod store_server;
 mod taken;
 mod tickets;
 

@@ -381,7 +381,8 @@ impl Handler for Hub {
             cluster.peers.note_gone(from, &self.router);
             return None;
         }
-        let is_known = cluster.peers.note(from, &self.router);
+        // What clients have published may come of a process that has ended, which is not noted as there.
+        let is_known = matches!(notice, Notice::Publication(_)) || cluster.peers.note(from, &self.router);
         match notice {
             // Only the hub of a toy knows how long it has played today. What is unread follows at the end of its rest.
             Notice::Event { party, event, .. }

@@ -36,9 +36,9 @@ mod link;
 mod notice;
 mod outbox;
 mod probe;
+mod received;
 mod window;
 
-use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,7 +61,8 @@ pub use notice::{ClientPublication, HubName, MovedMessage, MovingSession, Notice
 use link::{Link, LinkError};
 use notice::{Envelope, FILTERS, ROSTER_PAGE, Unreadable};
 use outbox::{Outbox, OutboxLimits};
-use window::{Seen, Window};
+use received::Received;
+use window::Seen;
 
 /// The pauses between two attempts to connect: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -74,8 +75,6 @@ const HELLO_STAYS: Duration = Duration::from_millis(500);
 const SAME_NAME_LASTS: Duration = Duration::from_secs(60);
 /// How long the end of the process waits for the broker.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
-/// Streams of publications of one hub that are known: that of its process, and those of earlier ones that may come again.
-const STREAMS_MAX: usize = 8;
 
 /// The address of a broker.
 pub struct BusAddress {
@@ -168,39 +167,6 @@ impl Status {
     /// Whether another hub with this name was on the bus lately.
     fn shares_name(&self) -> bool {
         self.same_name_at.is_some_and(|at| at.elapsed() < SAME_NAME_LASTS)
-    }
-}
-
-/// What was received of the other hubs.
-#[derive(Default)]
-struct Received {
-    /// The messages of the process of each hub.
-    processes: HashMap<String, (u64, Window)>,
-    /// The publications of the clients of each hub, by stream.
-    publications: HashMap<String, BTreeMap<u64, Window>>,
-}
-
-impl Received {
-    /// As earlier processes of this hub have left it.
-    fn resumed(heard: &[Heard]) -> Self {
-        let mut received = Self::default();
-        for Heard { hub, up_to } in heard {
-            let streams = received.publications.entry(hub.clone()).or_default();
-            streams.insert(up_to.stream, Window::resumed(up_to.number));
-        }
-        received
-    }
-
-    /// Notes a publication, and how far its stream was received.
-    fn note(&mut self, hub: &str, id: ForwardId) -> (Seen, Heard) {
-        let streams = self.publications.entry(hub.to_owned()).or_default();
-        let window = streams.entry(id.stream).or_default();
-        let seen = window.note(id.number);
-        let up_to = ForwardId { number: window.up_to(), ..id };
-        while streams.len() > STREAMS_MAX {
-            streams.pop_first();
-        }
-        (seen, Heard { hub: hub.to_owned(), up_to })
     }
 }
 
@@ -537,28 +503,22 @@ impl Bus {
             return None;
         }
         if from.hub == self.me.hub {
-            // What an earlier process of this hub has left behind comes on the first connection.
-            if !session.is_first {
+            // A broker may bring what an earlier process of this hub has left behind at any time. A hub that is alive, and
+            // takes the session over, says hello again and again.
+            let is_later = from.epoch > self.me.epoch;
+            let is_again = notice == Notice::Hello && received.note_own_hello(from.epoch);
+            if !session.is_first && (is_later || is_again) {
                 self.note_same_name();
             }
             return None;
         }
+        let id = notice.forward_id();
         // The last will is in no order with the messages.
         if number > 0 {
-            let process = received.processes.entry(from.hub.clone());
-            let (epoch, window) = process.or_insert_with(|| (from.epoch, Window::default()));
-            if *epoch != from.epoch {
-                // A smaller one is late, of a process that has ended, or the clock was set back: a process begins with a
-                // hello.
-                if from.epoch < *epoch && notice != Notice::Hello {
-                    return None;
-                }
-                (*epoch, *window) = (from.epoch, Window::default());
-            }
-            match window.note(number) {
-                Seen::Repeated => return None,
-                Seen::New => {}
-                Seen::AfterGap => {
+            match received.note_message(&from, number, notice == Notice::Hello) {
+                Some(Seen::New) => {}
+                Some(Seen::Repeated) => return None,
+                Some(Seen::AfterGap) => {
                     tracing::warn!(
                         hub = from.hub,
                         "messages of another hub were lost on the bus: what the database has of them is read there"
@@ -566,17 +526,20 @@ impl Bus {
                     handler.lost();
                     self.send(Notice::RosterRequest);
                 }
+                // What clients have published there is not out of date.
+                None if id.is_some() => {}
+                None => return None,
             }
         }
-        let Some(id) = notice.forward_id() else { return handler.handle(&from, notice, None) };
-        let (seen, heard) = received.note(&from.hub, id);
-        match seen {
+        let Some(id) = id else { return handler.handle(&from, notice, None) };
+        match received.note(&from.hub, id) {
             Seen::Repeated => return None,
             Seen::New => {}
             Seen::AfterGap => {
                 tracing::warn!(hub = from.hub, "publications of clients of another hub were lost on the bus");
             }
         }
+        let heard = Heard { hub: from.hub.clone(), id };
         handler.handle(&from, notice, Some(heard))
     }
 

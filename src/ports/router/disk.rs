@@ -65,13 +65,13 @@ pub struct ForwardId {
     pub number: u64,
 }
 
-/// How far this hub has received the publications of another one.
+/// A publication of another hub that sessions of this one have stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
     /// The name of the other hub.
     pub hub: String,
-    /// Everything of this stream, up to this number, was received.
-    pub up_to: ForwardId,
+    /// The publication.
+    pub id: ForwardId,
 }
 
 /// The message that is dropped when a session's queue is full.

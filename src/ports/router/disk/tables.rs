@@ -1,7 +1,7 @@
 //! The tables of the file, the changes of each order, and the encoding of a message as a row.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,10 +27,12 @@ pub(super) const RECEIVED: TableDefinition<(u64, u16), ()> = TableDefinition::ne
 pub(super) const RETAINED: TableDefinition<&str, Row> = TableDefinition::new("retained");
 /// Publications that the broker of the bus may not have, by stream and number.
 pub(super) const OUTBOX: TableDefinition<(u64, u64), Row> = TableDefinition::new("outbox");
-/// By another hub and its stream: the number up to which everything was received.
-pub(super) const HEARD: TableDefinition<(&str, u64), u64> = TableDefinition::new("heard");
+/// Publications of other hubs that sessions have stored: the hub, its stream, and the number.
+pub(super) const HEARD: TableDefinition<(&str, u64, u64), ()> = TableDefinition::new("heard");
 /// Streams of one hub that are kept: that of its process, and those of earlier ones that may come again.
 const STREAMS_MAX: usize = 8;
+/// A publication comes no second time when the number of another one is so much higher.
+const REPEATS_WITHIN: u64 = 4096;
 
 /// Under [`HUB`], the hub that the file belongs to.
 pub(super) const IDENTITY: TableDefinition<&str, &str> = TableDefinition::new("identity");
@@ -97,7 +99,7 @@ pub(super) struct Tables<'t> {
     received: Table<'t, (u64, u16), ()>,
     retained: Table<'t, &'static str, Row>,
     outbox: Table<'t, (u64, u64), Row>,
-    heard: Table<'t, (&'static str, u64), u64>,
+    heard: Table<'t, (&'static str, u64, u64), ()>,
     identity: Table<'t, &'static str, &'static str>,
 }
 
@@ -210,15 +212,20 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    fn note_heard(&mut self, Heard { hub, up_to }: &Heard) -> Result<(), redb::Error> {
-        let is_new = self.heard.insert((hub.as_str(), up_to.stream), up_to.number)?.is_none();
+    fn note_heard(&mut self, Heard { hub, id: ForwardId { stream, number } }: &Heard) -> Result<(), redb::Error> {
+        let hub = hub.as_str();
+        let is_new = self.heard.range((hub, *stream, 0)..=(hub, *stream, u64::MAX))?.next().is_none();
+        self.heard.insert((hub, *stream, *number), ())?;
+        if let Some(old) = number.checked_sub(REPEATS_WITHIN) {
+            self.heard.retain_in((hub, *stream, 0)..=(hub, *stream, old), |_, ()| false)?;
+        }
         if is_new {
-            let mut streams = Vec::new();
-            for found in self.heard.range((hub.as_str(), 0)..=(hub.as_str(), u64::MAX))? {
-                streams.push(found?.0.value().1);
+            let mut streams = BTreeSet::new();
+            for found in self.heard.range((hub, 0, 0)..=(hub, u64::MAX, u64::MAX))? {
+                streams.insert(found?.0.value().1);
             }
-            for old in &streams[..streams.len().saturating_sub(STREAMS_MAX)] {
-                self.heard.remove((hub.as_str(), *old))?;
+            if let Some(first_kept) = streams.iter().rev().nth(STREAMS_MAX - 1) {
+                self.heard.retain_in((hub, 0, 0)..(hub, *first_kept, 0), |_, ()| false)?;
             }
         }
         Ok(())
@@ -503,9 +510,9 @@ pub(super) fn read(database: &Database) -> Result<(Found, Tallies), redb::Error>
     }
     let mut heard = Vec::new();
     for found in transaction.open_table(HEARD)?.iter()? {
-        let (key, number) = found?;
-        let (hub, stream) = key.value();
-        heard.push(Heard { hub: hub.to_owned(), up_to: ForwardId { stream, number: number.value() } });
+        let key = found?.0;
+        let (hub, stream, number) = key.value();
+        heard.push(Heard { hub: hub.to_owned(), id: ForwardId { stream, number } });
     }
     let tallies = Tallies { of: tallies, changed: HashSet::new() };
     let hub = transaction.open_table(IDENTITY)?.get(HUB)?.and_then(|hub| hub.value().parse().ok());

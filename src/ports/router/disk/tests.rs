@@ -204,18 +204,20 @@ async fn publications_for_other_hubs_are_kept_in_order_until_the_broker_has_them
 }
 
 #[tokio::test]
-async fn only_the_last_streams_of_another_hub_are_kept() {
+async fn of_another_hub_the_last_publications_of_the_last_streams_are_kept() {
     let storage = TestDisk::default();
     let (disk, _) = storage.open(LIMITS).unwrap();
-    let heard = |hub: &str, stream, number| Heard { hub: hub.into(), up_to: ForwardId { stream, number } };
+    let heard = |hub: &str, stream, number| Heard { hub: hub.into(), id: ForwardId { stream, number } };
     disk.order(Op::Heard(heard("ab", 1, 1)));
     for stream in 1..=10 {
         disk.order(Op::Heard(heard("a", stream, 5)));
         disk.order(Op::Heard(heard("a", stream, 6)));
     }
+    disk.order(Op::Heard(heard("ab", 1, 4097)));
     assert!(disk.barrier().reached().await);
     let (_disk, found) = storage.after_kill().open(LIMITS).unwrap();
-    let expected: Vec<_> = (3..=10).map(|stream| heard("a", stream, 6)).chain([heard("ab", 1, 1)]).collect();
+    let of_a = (3..=10).flat_map(|stream| [heard("a", stream, 5), heard("a", stream, 6)]);
+    let expected: Vec<_> = of_a.chain([heard("ab", 1, 4097)]).collect();
     assert_eq!(found.heard, expected);
 }
 

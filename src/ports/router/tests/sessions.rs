@@ -105,7 +105,7 @@ async fn a_message_for_other_hubs_is_stored_with_its_receipt_or_not_at_all() {
 /// A message of another hub: the broker sends it again unless it was acknowledged.
 #[tokio::test]
 async fn a_session_stores_a_message_of_another_hub_once() {
-    let heard = |number| Heard { hub: "b".into(), up_to: ForwardId { stream: 9, number } };
+    let heard = |number| Heard { hub: "b".into(), id: ForwardId { stream: 9, number } };
     let mut outcomes = [0, 0];
     for changes in 0.. {
         let storage = TestDisk::default();
