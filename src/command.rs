@@ -17,7 +17,7 @@ use rustix::fs::Mode;
 use tokio::runtime::Builder;
 
 use crate::config::{self, Config};
-use crate::domain::backup::{self, Restore, Restored};
+use crate::domain::backup::{self, Openers, Restore, Restored};
 use crate::edge::control::{self, Command, PartyName, Response};
 use crate::edge::spec::{self, Document};
 use crate::edge::wire::now;
@@ -563,7 +563,8 @@ fn first_line() -> Result<String, Failure> {
 async fn restore(config: &Config, request: Restore) -> Result<(), Failure> {
     let (began, mut display) = (std::time::Instant::now(), Display::new());
     let (progress, reports) = control::channel();
-    let restoring = async move { backup::restore(config, server::store_settings, request, &progress).await };
+    let openers = Openers { store: server::store_settings, bucket: server::bucket };
+    let restoring = async move { backup::restore(config, openers, request, &progress).await };
     let (restored, ()) = tokio::join!(restoring, control::show_all(reports, |report| display.show(report)));
     drop(display);
     let folder = config.server.data_dir.display();

@@ -10,6 +10,7 @@
 //! Files never change under their name, but may be deleted during a backup. Missing files that the copied database
 //! names are counted and reported; the rest can be restored without them.
 
+mod elsewhere;
 mod restore;
 mod schedule;
 
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{FileKind, Hub};
 use crate::model::{HubId, Timestamp};
 use crate::ports::backup::{self, BackupError, BackupFolder, DATABASE, Manifest, Part, SESSIONS, Unfinished};
+use crate::ports::files::Bucket;
 use crate::ports::progress::{Progress, Unit};
 use crate::ports::router::DiskError;
 use crate::ports::space::is_disk_full;
@@ -29,6 +31,7 @@ use crate::ports::store::{Dump, read_dump, schema_version};
 use crate::ports::{erased, files};
 
 pub use crate::ports::backup::unfinished_restore;
+pub use elsewhere::Openers;
 pub use restore::{Restore, Restored, restore};
 pub use schedule::newest;
 
@@ -104,11 +107,8 @@ impl Hub {
         progress: &Progress,
     ) -> Result<BackedUp, BackupFault> {
         let _only_one = self.backups.idle.try_acquire().map_err(|_| BackupFault::Running)?;
-        if !self.store.is_embedded() {
-            return Err(BackupFault::NotHere);
-        }
-        if self.files.is_bucket() {
-            return Err(BackupFault::InBucket);
+        if self.store.is_in_memory() {
+            return Err(BackupFault::InMemory);
         }
         let data = self.config.server.data_dir.clone();
         let snapshot = begin(to.to_owned(), data.clone(), self.folder.hub().cloned(), now).await?;
@@ -118,7 +118,10 @@ impl Hub {
         let chunks = self.copy_files(&snapshot, &data, ("chunks", &[]), progress).await?;
         let database = snapshot.part(DATABASE);
         self.store.export_to(&database, &self.backups.stop, progress).await.map_err(BackupFault::Store)?;
-        let files = self.copy_files(&snapshot, &data, ("files", &[files::ANSWERS]), progress).await?;
+        let files = match self.files.bucket() {
+            Some(bucket) => self.copy_bucket(&snapshot, bucket, progress).await?,
+            None => self.copy_files(&snapshot, &data, ("files", &[files::ANSWERS]), progress).await?,
+        };
         let recordings = self.copy_files(&snapshot, &data, ("ai-recordings", &[]), progress).await?;
 
         let copied = [("chunks", chunks), ("files", files), ("ai-recordings", recordings)];
@@ -168,6 +171,18 @@ impl Hub {
         let progress = progress.clone();
         let copied = backup::blocking(move || snapshot.copy_files(&data, folder, skip, &stop, &progress));
         Ok(copied.await?)
+    }
+
+    /// Copies the sounds and pictures of a bucket, into the same list as those of a folder.
+    async fn copy_bucket(
+        &self,
+        snapshot: &Arc<Unfinished>,
+        bucket: &Arc<Bucket>,
+        progress: &Progress,
+    ) -> Result<backup::Copied, BackupFault> {
+        let (snapshot, bucket, stop) = (Arc::clone(snapshot), Arc::clone(bucket), self.backups.stop.clone());
+        let progress = progress.clone();
+        Ok(backup::blocking(move || snapshot.copy_bucket(&bucket, "files", &stop, &progress)).await?)
     }
 }
 
@@ -226,18 +241,48 @@ pub enum BackupFault {
     /// One at a time.
     #[error("a backup is running already; wait until it has ended")]
     Running,
-    /// The data is not stored by this hub.
+    /// Nothing is on disk.
+    #[error("store.url is \"memory\": the data ends with the hub, so there is no backup of it and no restore to it")]
+    InMemory,
+    /// A setting cannot be used. The line begins with its key.
+    #[error("{0}")]
+    Setting(String),
+    /// The database to restore into has tables.
     #[error(
-        "store.url is not \"embedded\", so the hub cannot copy the database; back up the SurrealDB server with \
-         'surreal export', and after it server.data_dir"
+        "store.url: database {database:?} of namespace {namespace:?} on {url} is not empty, and nothing in it is \
+         overwritten; set another store.database"
     )]
-    NotHere,
-    /// Sounds and pictures are not on this machine.
+    ServerNotEmpty {
+        /// The server.
+        url: String,
+        /// The namespace.
+        namespace: String,
+        /// The database.
+        database: String,
+    },
+    /// The bucket to restore into has objects.
     #[error(
-        "files.url is a bucket, which the hub cannot copy; stop the hub, back up server.data_dir, and copy the bucket \
-         after it by the means of its server; to restore, put both back"
+        "files.url: {url} is not empty (it has {found}), and nothing in it is overwritten; name another prefix, as in \
+         s3://bucket/prefix"
     )]
-    InBucket,
+    BucketNotEmpty {
+        /// The bucket.
+        url: String,
+        /// An object in it.
+        found: String,
+    },
+    /// A restore failed, and its parts could not be removed.
+    #[error(
+        "{fault}; parts of the restore remain in {places}, and no hub starts on them: run 'toyhub restore' again, which \
+         removes them and begins anew"
+    )]
+    Remains {
+        /// Why it failed.
+        #[source]
+        fault: Box<BackupFault>,
+        /// The places, each with the reason.
+        places: String,
+    },
     /// The backup would be lost together with the data folder.
     #[error(
         "the folder of backups and server.data_dir contain each other; name another folder, best on another \

@@ -17,7 +17,7 @@ use crate::ports::bus::{self, Bus, BusSettings};
 use crate::ports::chunks::{ChunkLimits, Chunks, Usage};
 use crate::ports::clock::{self, MonotonicClock};
 use crate::ports::data_folder::{Damage, DataFolder, Inspection, Parts, make_private_folder};
-use crate::ports::erased::{ERASED_FILE, ErasedList};
+use crate::ports::erased::{ERASED_FILE, ErasedList, is_restored};
 use crate::ports::files::{Bucket, BucketSettings, Files};
 use crate::ports::outgoing::connector;
 use crate::ports::reply::{BuiltIn, ChatEndpoint, ChatSettings, ReplyEngine, WithFallback};
@@ -27,7 +27,7 @@ use crate::ports::router::{
 use crate::ports::space::{Space, is_disk_full};
 use crate::ports::speech::{PiperSettings, RecogniserSettings, Speaker, SpeakerSettings};
 use crate::ports::store::{
-    Location, Server, Store, StoreError, StoreSettings, UserLevel, check_files, damage, is_open,
+    Location, RestoreState, Server, Store, StoreError, StoreSettings, UserLevel, check_files, damage, is_open,
 };
 
 /// Why a hub does not start: one line for the operator.
@@ -68,6 +68,7 @@ pub async fn open_hub(config: &Arc<Config>, progress: &Progress) -> Result<Arc<H
     folder.note_start(wire::now()).map_err(StartError::part)?;
     let store = Store::open_watched(&store_settings(config), progress).await;
     let store = store.map_err(|error| store_fault(config, &error))?;
+    check_restored(config, &store).await?;
     // Nothing is written to a database before its identity was checked.
     let found = store.hub().await.map_err(|error| store_fault(config, &error))?;
     let id = match folder.settle(found) {
@@ -79,6 +80,8 @@ pub async fn open_hub(config: &Arc<Config>, progress: &Progress) -> Result<Arc<H
         }
     };
     let id = store.prepare(&id, progress).await.map_err(|error| store_fault(config, &error))?;
+    // A restore that began meanwhile sees the tables, or is seen here.
+    check_restored(config, &store).await?;
     // After the store, whose lock prevents a second hub from emptying the spool of the first.
     let files = open_files(config, &store, &id).await?;
     let space = Space::open(&config.server.data_dir, config.server.free_bytes_min)
@@ -152,6 +155,25 @@ pub fn folder_parts(config: &Config) -> Parts {
         server: config.store.is_on_server().then(|| config.store.url.clone()),
         sessions: (!in_memory).then(|| config.server.sessions_file()),
         files: (!config.files.is_bucket()).then(|| config.server.files_dir()),
+    }
+}
+
+/// Checks that no restore into the database of a server is unfinished.
+async fn check_restored(config: &Config, store: &Store) -> Result<(), StartError> {
+    if !config.store.is_on_server() {
+        return Ok(());
+    }
+    let url = &config.store.url;
+    match store.restore_state().await.map_err(|error| store_fault(config, &error))? {
+        Some(RestoreState::Filling) => Err(StartError::Setting(format!(
+            "store.url: {url}: a restore into this database was interrupted or still runs; run 'toyhub restore' again, \
+             which completes it"
+        ))),
+        Some(RestoreState::Erasing) if !is_restored(&config.server.data_dir) => Err(StartError::Setting(format!(
+            "store.url: {url}: this database was restored, and data that was erased since the backup is not removed yet; \
+             first start the hub on the data folder of that restore, which removes it"
+        ))),
+        Some(RestoreState::Erasing) | None => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@
 //! let [a, b] = hubs(&store, &[]).await;
 //! ```
 
+mod backup;
 mod balancer;
 mod broker;
 mod bucket;

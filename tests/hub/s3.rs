@@ -14,11 +14,11 @@ use tokio::process::{Child, Command};
 use crate::sound;
 use crate::world::{Toy, User, World, within};
 
-const OPEN: u8 = 0;
+pub const OPEN: u8 = 0;
 /// Each request is answered with 503.
-const UNAVAILABLE: u8 = 1;
+pub const UNAVAILABLE: u8 = 1;
 /// No request is answered.
-const SILENT: u8 = 2;
+pub const SILENT: u8 = 2;
 
 /// A server with the bucket `sounds`.
 pub struct S3 {
@@ -51,8 +51,18 @@ impl S3 {
         Self { _program: program, address, door, key: (words[1].into(), words[2].into()) }
     }
 
-    fn set(&self, door: u8) {
+    pub fn set(&self, door: u8) {
         self.door.store(door, Ordering::SeqCst);
+    }
+
+    /// The names of all objects below a prefix.
+    pub async fn list(&self, prefix: &str) -> Vec<String> {
+        let prefix = prefix.replace(' ', "%20");
+        let asked = reqwest::Client::new().get(format!("http://{}/sounds?list-type=2&prefix={prefix}", self.address));
+        let text = within("the list", asked.send()).await.unwrap().text().await.unwrap();
+        assert!(text.contains("<IsTruncated>false"), "{text}");
+        let keys = text.split("<Key>").skip(1);
+        keys.map(|rest| rest.split("</Key>").next().unwrap().to_owned()).collect()
     }
 
     /// The settings of a hub whose sounds are in it.
@@ -170,9 +180,6 @@ async fn a_bucket_does_what_the_folder_does() {
     let told = world.command(&["doctor"]).output().await.unwrap();
     let told = String::from_utf8(told.stdout).unwrap();
     assert!(told.contains("ok       files: s3://sounds/one hub: written in"), "{told}");
-    let backed_up = world.command(&["backup", "backups"]).output().await.unwrap();
-    let why = String::from_utf8(backed_up.stderr).unwrap();
-    assert!(!backed_up.status.success() && why.contains("files.url is a bucket"), "{why}");
 
     // Another hub does not take this bucket, nor does this hub take an empty one.
     let why = refused(&world, &[]).await;
@@ -250,4 +257,160 @@ async fn wrong_settings_of_a_bucket_are_named_at_the_start() {
     s3.set(SILENT);
     let told = refused(&world, &settings).await;
     assert!(told.contains("does not answer in time"), "{told}");
+}
+
+/// Runs the program with a data folder of its own and these settings in addition.
+async fn run_in(world: &World, data: &Path, arguments: &[&str], more: &[(&str, &str)]) -> Result<String, String> {
+    let mut command = world.command(arguments);
+    command.env("TOYHUB_SERVER__DATA_DIR", data).envs(more.iter().copied());
+    let output = within("the program", command.output()).await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+/// The number of new files that `toyhub backup` has written.
+fn written(text: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix("written\t")).unwrap_or_else(|| panic!("{text}"));
+    line.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// A family with messages, in a bucket: the paths and the bytes of their sounds.
+async fn with_sounds(world: &World) -> Vec<(String, Vec<u8>)> {
+    let family = pair(world).await;
+    let mut sounds = Vec::new();
+    for number in 0..6 {
+        let sent = send(world, &family, sound::tone(number)).await;
+        let path = format!("/get_chat/{}", sent["data"]["filename"].as_str().unwrap());
+        let (_, bytes, _) = get(world, &path, &[]).await;
+        sounds.push((path, bytes));
+    }
+    sounds
+}
+
+async fn assert_has(world: &World, sounds: &[(String, Vec<u8>)]) {
+    for (path, bytes) in sounds {
+        let (status, found, _) = get(world, path, &[]).await;
+        assert!(status == 200 && found == *bytes, "{path}: {status}");
+    }
+    world.ok("/login", json!({"username": "mia", "password": "correct horse"})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_a_bucket_is_restored_to_a_folder_and_to_another_bucket() {
+    let s3 = S3::start().await;
+    let mut world = World::start_with(&s3.settings()).await;
+    let sounds = with_sounds(&world).await;
+    let backups = world.folder().join("backups");
+    let to = backups.to_str().unwrap();
+    let text = world.run(&["backup", to]).await;
+    assert!(written(&text) >= 6 && !text.contains("missing"), "{text}");
+    let text = world.run(&["backup", to]).await;
+    assert_eq!(written(&text), 0, "{text}");
+    let again = world.user("tom").await;
+    let toy = world.toy(&again, "bear").await;
+    assert_eq!(send(&world, &(again, toy), sound::tone(50)).await["code"], 0);
+    world.stop().await;
+    let text = world.run(&["backup", to]).await;
+    assert!((1..=4).contains(&written(&text)), "only the new ones, without a hub: {text}");
+    assert!(!backups.join("pool").join("unfinished").exists());
+
+    // To a folder, with the settings of a folder only.
+    let folder = tempfile::tempdir().unwrap();
+    run_in(&world, &folder.path().join("data"), &["restore", to], &[("TOYHUB_FILES__URL", "folder")]).await.unwrap();
+    let other = World::start_in(folder, &[]).await;
+    assert_has(&other, &sounds).await;
+
+    // To another bucket, which is marked as that of the hub.
+    let folder = tempfile::tempdir().unwrap();
+    let there = ("TOYHUB_FILES__URL", "s3://sounds/another");
+    run_in(&world, &folder.path().join("data"), &["restore", to], &[there]).await.unwrap();
+    assert!(!folder.path().join("data/files").exists());
+    let other = World::start_in(folder, &[&s3.settings()[..], &[there]].concat()).await;
+    assert_has(&other, &sounds).await;
+    let of = |prefix: &str, all: &[String]| {
+        let mut names: Vec<String> = all.iter().filter_map(|key| key.strip_prefix(prefix).map(str::to_owned)).collect();
+        names.retain(|name| !name.starts_with("probe/"));
+        names.sort();
+        names
+    };
+    let (one, two) = (s3.list("one hub/").await, s3.list("another/").await);
+    assert_eq!(of("one hub/", &one), of("another/", &two), "the same objects");
+
+    // Nothing is overwritten.
+    let nowhere = world.folder().join("nowhere");
+    for url in ["s3://sounds/another", "s3://sounds"] {
+        let why = run_in(&world, &nowhere, &["restore", to], &[("TOYHUB_FILES__URL", url)]).await.unwrap_err();
+        assert!(why.contains(&format!("files.url: {url} is not empty")), "{why}");
+        assert_eq!(why.lines().filter(|line| line.contains("not empty")).count(), 1, "{why}");
+    }
+    assert_eq!(std::fs::read_dir(nowhere.join("restoring")).map_or(0, Iterator::count), 0);
+    assert_eq!(s3.list("").await.len(), one.len() + two.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_fails_in_the_middle_leaves_no_snapshot_and_no_hub_starts_on_half_of_a_restore() {
+    let s3 = S3::start().await;
+    let mut world = World::start_with(&s3.settings()).await;
+    let sounds = with_sounds(&world).await;
+    let backups = world.folder().join("backups");
+    let to = backups.to_str().unwrap().to_owned();
+    let names = |part: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(&backups).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains(part)).collect()
+    };
+    // The door closes once the files are being copied.
+    for (door, reason) in [(UNAVAILABLE, "not available"), (SILENT, "does not answer in time")] {
+        let command = world.command(&["backup", &to]).stderr(Stdio::piped()).spawn().unwrap();
+        let copying = async {
+            while !names("unfinished-").iter().any(|name| backups.join(name).join("files.list").exists()) {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            s3.set(door);
+        };
+        within("the files to be copied", copying).await;
+        let output = within("the backup", command.wait_with_output()).await.unwrap();
+        s3.set(OPEN);
+        let why = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && why.contains(reason), "{why}");
+        let lines = why.trim().lines().filter(|line| !line.starts_with("copying "));
+        assert_eq!(lines.count(), 1, "{why}");
+        assert_eq!(names("-2"), [""; 0], "no snapshot, and no half of one");
+        world.wait_ready(true).await;
+    }
+    world.run(&["backup", &to]).await;
+    world.stop().await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let there = [("TOYHUB_FILES__URL", "s3://sounds/another")];
+    // While it waits for a silent server, it is killed.
+    for is_killed in [false, true] {
+        let mut command = world.command(&["restore", &to]);
+        command.env("TOYHUB_SERVER__DATA_DIR", &data).envs(there).kill_on_drop(true);
+        let mut command = command.stderr(Stdio::piped()).spawn().unwrap();
+        within("the bucket to be filled", async {
+            while s3.list("another/chat/").await.is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        s3.set(if is_killed { SILENT } else { UNAVAILABLE });
+        if is_killed {
+            command.kill().await.unwrap();
+        }
+        let output = within("the restore", command.wait_with_output()).await.unwrap();
+        s3.set(OPEN);
+        assert!(!output.status.success());
+        if !is_killed {
+            let why = String::from_utf8(output.stderr).unwrap();
+            assert!(why.contains("parts of the restore remain in s3://sounds/another"), "{why}");
+        }
+        let why = refused(&world, &there).await;
+        assert!(why.contains("a restore into the bucket was interrupted"), "{why}");
+    }
+    run_in(&world, &data, &["restore", &to], &there).await.unwrap();
+    let other = World::start_in(folder, &[&s3.settings()[..], &there].concat()).await;
+    assert_has(&other, &sounds).await;
+    assert!(!s3.list("another/").await.contains(&"another/restoring".to_owned()));
 }

@@ -25,6 +25,10 @@ impl Hub {
         self.erase_restored_parties(now).await?;
         self.erase_restored_chats(now).await?;
         let finished = self.finish_erasures(now).await?;
+        if self.store.is_on_server() {
+            // Other hubs may start now.
+            self.store.forget_restore().await?;
+        }
         let forgotten = self.disk_workers.run(move || erased::forget_restored(&data)).await?;
         forgotten.map_err(DomainError::internal)?;
         Ok(finished)

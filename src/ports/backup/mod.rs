@@ -26,15 +26,17 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{HubId, Timestamp};
 use crate::ports::data_folder::{advice, make_private_folder};
+use crate::ports::files::{Bucket, FilesError};
 use crate::ports::progress::{Progress, Unit};
 
 pub use manifest::{Manifest, Part};
 pub use pool::{Copied, Extracted, Paths};
-pub use target::{Target, unfinished_restore};
+pub use target::{Opening, Target, unfinished_restore};
 
 /// The export of the database in a snapshot.
 pub const DATABASE: &str = "database.surql";
@@ -103,9 +105,26 @@ pub enum BackupError {
     /// The data folder to restore into is not empty.
     #[error("{0} is not empty, and nothing in it is overwritten; move it away (mv {0} {0}.old) and run this again")]
     NotEmpty(PathBuf),
+    /// The bucket could not be copied, or not be filled.
+    #[error("{}", bucket_fault(.0))]
+    Bucket(#[from] FilesError),
+    /// The bucket has other files than were put there.
+    #[error("files.url: the bucket lists {} files with {} bytes, but {} with {} were put there", .found.0, .found.1, .expected.0, .expected.1)]
+    BucketDiffers {
+        /// Files and bytes found.
+        found: (u64, u64),
+        /// Files and bytes expected.
+        expected: (u64, u64),
+    },
     /// The backup was cancelled.
     #[error("the hub stops")]
     Stopped,
+}
+
+/// One line on a bucket that fails.
+fn bucket_fault(error: &FilesError) -> String {
+    let why = error.trouble().map_or_else(|| error.to_string(), |trouble| trouble.to_string());
+    format!("the sounds and pictures: {}", why.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// Adds the path to an error.
@@ -287,6 +306,24 @@ impl Unfinished {
         pool::copy_in(&self.folder.path, &self.path, previous, data, folder, skip, (stop, &counter))
     }
 
+    /// As [`Self::copy_files`], with the files of a bucket.
+    pub fn copy_bucket(
+        &self,
+        bucket: &Bucket,
+        folder: &str,
+        stop: &CancellationToken,
+        progress: &Progress,
+    ) -> Result<Copied, BackupError> {
+        let counter = progress.begin(step_of(folder), Some(0), Unit::Items);
+        let previous = self.previous.as_deref();
+        Handle::current().block_on(async {
+            tokio::select! {
+                copied = pool::copy_bucket(&self.folder.path, &self.path, previous, bucket, folder, &counter) => copied,
+                () = stop.cancelled() => Err(BackupError::Stopped),
+            }
+        })
+    }
+
     /// The paths in the list of [`Self::copy_files`].
     pub fn paths(&self, folder: &str) -> Result<Paths, BackupError> {
         Paths::read(&pool::list_path(&self.path, folder))
@@ -349,15 +386,36 @@ impl Snapshot {
         leave_out: bool,
         progress: &Progress,
     ) -> Result<Extracted, BackupError> {
-        let expected = self.manifest.lists.get(folder);
-        let list = pool::list_path(&self.path, folder);
-        let Some(expected) = expected else {
-            let why = format!("the manifest does not contain the list of {folder}");
-            return Err(BackupError::Damaged { path: list, why });
-        };
+        let (list, expected) = self.list(folder)?;
         let total = if progress.is_watched() { pool::lines_of(&list) } else { 0 };
         let counter = progress.begin(step_of(folder), Some(total), Unit::Items);
         pool::extract_all(&self.pool, &list, expected, data, leave_out, &counter)
+    }
+
+    /// As [`Self::extract_files`], to a bucket.
+    pub fn extract_to_bucket(
+        &self,
+        folder: &str,
+        bucket: &Bucket,
+        leave_out: bool,
+        progress: &Progress,
+    ) -> Result<Extracted, BackupError> {
+        let (list, expected) = self.list(folder)?;
+        let total = if progress.is_watched() { pool::lines_of(&list) } else { 0 };
+        let counter = progress.begin(step_of(folder), Some(total), Unit::Items);
+        Handle::current().block_on(pool::extract_to_bucket(&self.pool, &list, expected, bucket, leave_out, &counter))
+    }
+
+    /// The list of a folder, with its expected content.
+    fn list(&self, folder: &str) -> Result<(PathBuf, &Part), BackupError> {
+        let list = pool::list_path(&self.path, folder);
+        match self.manifest.lists.get(folder) {
+            Some(expected) => Ok((list, expected)),
+            None => {
+                let why = format!("the manifest does not contain the list of {folder}");
+                Err(BackupError::Damaged { path: list, why })
+            }
+        }
     }
 }
 

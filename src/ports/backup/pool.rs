@@ -3,19 +3,23 @@
 //! A line of a list is `hash size time path`. A file whose size and time are unchanged since the previous list is not
 //! read again. Lists are in the order of a walk through sorted folders, so two of them are compared line by line.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fs::{self, File, FileTimes};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Lines, Read, Write};
+use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::{StreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 use tokio_util::sync::CancellationToken;
 
 use super::{At as _, BackupError, Part, make_folder, new_file, sync_file_system, sync_folder};
+use crate::ports::files::{Bucket, Listed};
 use crate::ports::progress::Counter;
 
 /// The folder of the pool.
@@ -26,6 +30,8 @@ const BATCH_FILES: usize = 256;
 const BATCH_BYTES: u64 = 8 * 1024 * 1024;
 /// The bytes of a file that are read at once.
 const BLOCK_BYTES: usize = 64 * 1024;
+/// The number of files that are copied from or to a bucket at once; its other requests are those of clients.
+const OBJECTS_AT_ONCE: usize = 4;
 /// The maximum number of damaged files that an error names.
 const NAMED_MAX: usize = 20;
 
@@ -106,6 +112,11 @@ impl Line {
     fn pooled(&self, pool: &Path) -> PathBuf {
         pooled(pool, &self.hash)
     }
+
+    /// Whether the pool has its content.
+    fn is_in(&self, pool: &Path) -> bool {
+        fs::symlink_metadata(self.pooled(pool)).is_ok_and(|meta| meta.is_file() && meta.len() == self.size)
+    }
 }
 
 fn pooled(pool: &Path, hash: &str) -> PathBuf {
@@ -177,50 +188,99 @@ pub(super) fn copy_in(
     watched: (&CancellationToken, &Counter),
 ) -> Result<Copied, BackupError> {
     let (stop, counter) = watched;
-    let path = list_path(snapshot, folder);
-    // Without the list of the previous snapshot, all files are read again.
-    let known = previous.and_then(|previous| List::open(&list_path(previous, folder)).ok());
-    let mut intake = Intake {
-        pool: backups.join(FOLDER),
-        scratch: snapshot,
-        list: Hashing::new(BufWriter::new(new_file(&path)?)),
-        known: known.map(|lines| lines.map_while(Result::ok).peekable()),
-        batch: Vec::new(),
-        batch_bytes: 0,
-        fresh: BTreeSet::new(),
-        touched: BTreeSet::new(),
-        stop,
-        counter,
-        copied: Copied {
-            files: 0,
-            bytes: 0,
-            new_files: 0,
-            new_bytes: 0,
-            list: Part { bytes: 0, sha256: String::new() },
-        },
-    };
-    make_folder(&intake.pool)?;
+    let known = Known::read(previous, folder);
+    let mut walk = Walk { intake: Intake::begin(backups, snapshot, folder, counter)?, known, stop };
     let top = data.join(folder);
     if top.exists() {
-        intake.walk(&top, folder, skip)?;
+        walk.walk(&top, folder, skip)?;
     }
-    intake.keep_batch()?;
-    for folder in &intake.touched {
-        sync_folder(folder)?;
-    }
-    sync_folder(&intake.pool)?;
-    let (list, part) = intake.list.end();
-    list.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.sync_all()).at(&path)?;
-    Ok(Copied { list: part, ..intake.copied })
+    walk.intake.end()
 }
 
-struct Intake<'a, I: Iterator<Item = Line>> {
+/// Copies new files of a bucket into the pool and writes the list, as [`copy_in`] does with the folder `folder`.
+///
+/// A file of a bucket never changes under its name, so one of the same size is not read again.
+pub(super) async fn copy_bucket(
+    backups: &Path,
+    snapshot: &Path,
+    previous: Option<&Path>,
+    bucket: &Bucket,
+    folder: &str,
+    counter: &Counter,
+) -> Result<Copied, BackupError> {
+    let mut known = Known::read(previous, folder);
+    let mut intake = Intake::begin(backups, snapshot, folder, counter)?;
+    let pool = backups.join(FOLDER);
+    for part in Bucket::COPIED {
+        let listed = bucket.listed(part).await?;
+        counter.grow(listed.len() as u64);
+        let found = listed.into_iter().map(|file| {
+            let path = format!("{folder}/{}", file.path);
+            let unchanged = known.line(&path).filter(|line| line.size == file.size && line.is_in(&pool));
+            async move {
+                match unchanged {
+                    Some(line) => Ok(Some((line, None))),
+                    None => fetch(bucket, &file, path, snapshot).await,
+                }
+            }
+        });
+        let mut found = stream::iter(found).buffered(OBJECTS_AT_ONCE);
+        while let Some(file) = found.next().await {
+            // A missing one was deleted meanwhile.
+            let Some((line, copy)) = file? else { continue };
+            if let Some(copy) = copy {
+                intake.keep(copy, &line)?;
+            }
+            intake.note(&line)?;
+        }
+    }
+    intake.end()
+}
+
+/// Copies a file of a bucket beside the pool; none if it was deleted.
+async fn fetch(
+    bucket: &Bucket,
+    file: &Listed,
+    path: String,
+    scratch: &Path,
+) -> Result<Option<(Line, Option<TempPath>)>, BackupError> {
+    let mut content = Hashing::new(NamedTempFile::new_in(scratch).at(scratch)?);
+    while content.bytes < file.size {
+        let Some(piece) = bucket.piece(file, content.bytes).await? else { return Ok(None) };
+        content.write_all(&piece).at(scratch)?;
+    }
+    let (copy, Part { bytes: size, sha256: hash }) = content.end();
+    let line = Line { hash, size, modified_ns: time_of(file.modified), path };
+    Ok(Some((line, Some(copy.into_temp_path()))))
+}
+
+/// The list of the previous snapshot, which is read along with a walk in the same order. Without one, all files are read
+/// again.
+struct Known(Option<Peekable<Box<dyn Iterator<Item = Line>>>>);
+
+impl Known {
+    fn read(previous: Option<&Path>, folder: &str) -> Self {
+        let list = previous.and_then(|previous| List::open(&list_path(previous, folder)).ok());
+        let lines = list.map(|lines| Box::new(lines.map_while(Result::ok)) as Box<dyn Iterator<Item = Line>>);
+        Self(lines.map(Iterator::peekable))
+    }
+
+    /// The entry of this path.
+    fn line(&mut self, path: &str) -> Option<Line> {
+        let lines = self.0.as_mut()?;
+        while lines.next_if(|line| compare(&line.path, path) == Ordering::Less).is_some() {}
+        lines.next_if(|line| line.path == path)
+    }
+}
+
+/// Adds files to the pool, and writes the list.
+struct Intake<'a> {
     pool: PathBuf,
     /// The folder of files that are not synced yet: on the pool's file system, and inside the unfinished snapshot, with
     /// which it is removed.
     scratch: &'a Path,
+    path: PathBuf,
     list: Hashing<BufWriter<File>>,
-    known: Option<std::iter::Peekable<I>>,
     /// New files that are not synced yet.
     batch: Vec<(TempPath, String)>,
     batch_bytes: u64,
@@ -228,13 +288,94 @@ struct Intake<'a, I: Iterator<Item = Line>> {
     fresh: BTreeSet<String>,
     /// Folders of the pool with new entries.
     touched: BTreeSet<PathBuf>,
-    stop: &'a CancellationToken,
     /// The files of the folder.
     counter: &'a Counter,
     copied: Copied,
 }
 
-impl<I: Iterator<Item = Line>> Intake<'_, I> {
+impl<'a> Intake<'a> {
+    fn begin(backups: &Path, snapshot: &'a Path, folder: &str, counter: &'a Counter) -> Result<Self, BackupError> {
+        let (path, pool) = (list_path(snapshot, folder), backups.join(FOLDER));
+        make_folder(&pool)?;
+        let list = Part { bytes: 0, sha256: String::new() };
+        Ok(Self {
+            pool,
+            scratch: snapshot,
+            list: Hashing::new(BufWriter::new(new_file(&path)?)),
+            path,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            fresh: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            counter,
+            copied: Copied { files: 0, bytes: 0, new_files: 0, new_bytes: 0, list },
+        })
+    }
+
+    fn note(&mut self, line: &Line) -> Result<(), BackupError> {
+        self.copied.files += 1;
+        self.copied.bytes += line.size;
+        self.counter.add(1);
+        writeln!(self.list, "{} {} {} {}", line.hash, line.size, line.modified_ns, line.path).at(&self.path)
+    }
+
+    /// Adds the copy of a file, unless the pool has its content.
+    fn keep(&mut self, copy: TempPath, line: &Line) -> Result<(), BackupError> {
+        if self.fresh.contains(&line.hash) || line.is_in(&self.pool) {
+            return Ok(());
+        }
+        self.copied.new_files += 1;
+        self.copied.new_bytes += line.size;
+        self.fresh.insert(line.hash.clone());
+        self.batch.push((copy, line.hash.clone()));
+        self.batch_bytes += line.size;
+        if self.batch.len() >= BATCH_FILES || self.batch_bytes >= BATCH_BYTES {
+            self.keep_batch()?;
+        }
+        Ok(())
+    }
+
+    /// Syncs new files and moves them into the pool.
+    fn keep_batch(&mut self) -> Result<(), BackupError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        sync_file_system(self.scratch)?;
+        for (file, hash) in self.batch.drain(..) {
+            let place = pooled(&self.pool, &hash);
+            if let Some(folder) = place.parent()
+                && self.touched.insert(folder.to_owned())
+            {
+                make_folder(folder)?;
+            }
+            file.persist(&place).map_err(|error| error.error).at(&place)?;
+        }
+        self.fresh.clear();
+        self.batch_bytes = 0;
+        Ok(())
+    }
+
+    /// Syncs what is left, and the list.
+    fn end(mut self) -> Result<Copied, BackupError> {
+        self.keep_batch()?;
+        for folder in &self.touched {
+            sync_folder(folder)?;
+        }
+        sync_folder(&self.pool)?;
+        let (list, part) = self.list.end();
+        list.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.sync_all()).at(&self.path)?;
+        Ok(Copied { list: part, ..self.copied })
+    }
+}
+
+/// A walk through the folders of the data folder.
+struct Walk<'a> {
+    intake: Intake<'a>,
+    known: Known,
+    stop: &'a CancellationToken,
+}
+
+impl Walk<'_> {
     fn walk(&mut self, folder: &Path, prefix: &str, skip: &[&str]) -> Result<(), BackupError> {
         let mut names = Vec::new();
         for entry in fs::read_dir(folder).at(folder)? {
@@ -272,71 +413,28 @@ impl<I: Iterator<Item = Line>> Intake<'_, I> {
     }
 
     fn take(&mut self, path: &Path, listed: String, size: u64, modified_ns: u64) -> Result<(), BackupError> {
-        let known = self.known_line(&listed).filter(|line| line.size == size && line.modified_ns == modified_ns);
-        let unchanged = known.filter(|line| {
-            fs::symlink_metadata(line.pooled(&self.pool)).is_ok_and(|meta| meta.is_file() && meta.len() == size)
-        });
-        let line = match unchanged {
+        let known = self.known.line(&listed).filter(|line| line.size == size && line.modified_ns == modified_ns);
+        let line = match known.filter(|line| line.is_in(&self.intake.pool)) {
             Some(line) => line,
             None => match self.read(path, listed)? {
                 Some(line) => line,
                 None => return Ok(()),
             },
         };
-        self.copied.files += 1;
-        self.copied.bytes += line.size;
-        self.counter.add(1);
-        writeln!(self.list, "{} {} {} {}", line.hash, line.size, line.modified_ns, line.path).at(path)
-    }
-
-    /// The entry of this path in the previous list.
-    fn known_line(&mut self, path: &str) -> Option<Line> {
-        let known = self.known.as_mut()?;
-        while known.next_if(|line| compare(&line.path, path) == Ordering::Less).is_some() {}
-        known.next_if(|line| line.path == path)
+        self.intake.note(&line)
     }
 
     /// Copies a file, unless the pool has its content; none if the file was deleted.
     fn read(&mut self, path: &Path, listed: String) -> Result<Option<Line>, BackupError> {
         let Some(mut source) = unless_gone(File::open(path)).at(path)? else { return Ok(None) };
         let modified_ns = time_of(source.metadata().and_then(|meta| meta.modified()).at(path)?);
-        let target = NamedTempFile::new_in(self.scratch).at(self.scratch)?;
-        let mut content = Hashing::new(target);
-        copy(&mut source, path, &mut content, self.scratch)?;
-        let (target, Part { bytes: size, sha256: hash }) = content.end();
-        let place = pooled(&self.pool, &hash);
-        let is_known = self.fresh.contains(&hash) || fs::metadata(&place).is_ok_and(|meta| meta.len() == size);
-        if !is_known {
-            self.copied.new_files += 1;
-            self.copied.new_bytes += size;
-            self.fresh.insert(hash.clone());
-            self.batch.push((target.into_temp_path(), hash.clone()));
-            self.batch_bytes += size;
-            if self.batch.len() >= BATCH_FILES || self.batch_bytes >= BATCH_BYTES {
-                self.keep_batch()?;
-            }
-        }
-        Ok(Some(Line { hash, size, modified_ns, path: listed }))
-    }
-
-    /// Syncs new files and moves them into the pool.
-    fn keep_batch(&mut self) -> Result<(), BackupError> {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        sync_file_system(self.scratch)?;
-        for (file, hash) in self.batch.drain(..) {
-            let place = pooled(&self.pool, &hash);
-            if let Some(folder) = place.parent()
-                && self.touched.insert(folder.to_owned())
-            {
-                make_folder(folder)?;
-            }
-            file.persist(&place).map_err(|error| error.error).at(&place)?;
-        }
-        self.fresh.clear();
-        self.batch_bytes = 0;
-        Ok(())
+        let scratch = self.intake.scratch;
+        let mut content = Hashing::new(NamedTempFile::new_in(scratch).at(scratch)?);
+        copy(&mut source, path, &mut content, scratch)?;
+        let (copy, Part { bytes: size, sha256: hash }) = content.end();
+        let line = Line { hash, size, modified_ns, path: listed };
+        self.intake.keep(copy.into_temp_path(), &line)?;
+        Ok(Some(line))
     }
 }
 
@@ -423,32 +521,102 @@ pub(super) fn extract_all(
             BackupError::Io { path, error } if path == source => BackupError::Damaged { path, why: error.to_string() },
             error => error,
         });
-        match outcome {
-            Ok(()) => {
-                extracted.files += 1;
-                extracted.bytes += line.size;
-            }
-            Err(BackupError::Damaged { path, why }) => {
-                extracted.left_out += 1;
-                if extracted.named.len() < NAMED_MAX {
-                    extracted.named.push(format!("{} ({}) {why}", line.path, path.display()));
-                }
-            }
-            Err(error) => return Err(error),
+        extracted.count(&line, outcome)?;
+        counter.add(1);
+    }
+    extracted.complete(list, leave_out)
+}
+
+/// Copies all files of a list to a bucket, as [`extract_all`] does to a folder.
+pub(super) async fn extract_to_bucket(
+    pool: &Path,
+    list: &Path,
+    expected: &Part,
+    bucket: &Bucket,
+    leave_out: bool,
+    counter: &Counter,
+) -> Result<Extracted, BackupError> {
+    let mut extracted = Extracted::default();
+    check(list, expected)?;
+    // After a failure no request is left that could still store a file.
+    let failed = Cell::new(false);
+    let put = List::open(list)?.take_while(|_| !failed.get()).map(|line| async move {
+        let line = line?;
+        let outcome = put(bucket, pool, &line).await;
+        Ok::<_, BackupError>((line, outcome))
+    });
+    let (mut put, mut failure) = (stream::iter(put).buffered(OBJECTS_AT_ONCE), None);
+    while let Some(file) = put.next().await {
+        if let Err(error) = file.and_then(|(line, outcome)| extracted.count(&line, outcome)) {
+            failed.set(true);
+            failure.get_or_insert(error);
         }
         counter.add(1);
     }
-    if extracted.left_out > 0 && !leave_out {
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let extracted = extracted.complete(list, leave_out)?;
+    let (mut files, mut bytes) = (0, 0);
+    for folder in Bucket::COPIED {
+        for file in bucket.listed(folder).await? {
+            files += 1;
+            bytes += file.size;
+        }
+    }
+    if (files, bytes) != (extracted.files, extracted.bytes) {
+        return Err(BackupError::BucketDiffers { found: (files, bytes), expected: (extracted.files, extracted.bytes) });
+    }
+    Ok(extracted)
+}
+
+/// Copies one file to a bucket, if its content is as the list says.
+async fn put(bucket: &Bucket, pool: &Path, line: &Line) -> Result<(), BackupError> {
+    let source = line.pooled(pool);
+    let damaged = |why: String| BackupError::Damaged { path: source.clone(), why };
+    let found = unless_gone(fs::read(&source)).map_err(|error| damaged(error.to_string()))?;
+    let content = found.ok_or_else(|| damaged("is missing".into()))?;
+    if content.len() as u64 != line.size || hex::encode(Sha256::digest(&content)) != line.hash {
+        return Err(damaged("is damaged: its content has changed".into()));
+    }
+    let path = line.path.split_once('/').map_or(line.path.as_str(), |(_, path)| path);
+    Ok(bucket.put_restored(path, content.into()).await?)
+}
+
+impl Extracted {
+    /// Counts a file that was copied, or is damaged. Other errors are returned.
+    fn count(&mut self, line: &Line, outcome: Result<(), BackupError>) -> Result<(), BackupError> {
+        match outcome {
+            Ok(()) => {
+                self.files += 1;
+                self.bytes += line.size;
+                Ok(())
+            }
+            Err(BackupError::Damaged { path, why }) => {
+                self.left_out += 1;
+                if self.named.len() < NAMED_MAX {
+                    self.named.push(format!("{} ({}) {why}", line.path, path.display()));
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The result, unless files had to be skipped that may not be.
+    fn complete(self, list: &Path, leave_out: bool) -> Result<Self, BackupError> {
+        if self.left_out == 0 || leave_out {
+            return Ok(self);
+        }
         let why = format!(
             "{} of {} files are missing or damaged: {}; restore another snapshot with --snapshot, or all that is whole \
              with --leave-out-damaged",
-            extracted.left_out,
-            extracted.left_out + extracted.files,
-            extracted.named.join(", ")
+            self.left_out,
+            self.left_out + self.files,
+            self.named.join(", ")
         );
-        return Err(BackupError::Damaged { path: list.to_owned(), why });
+        Err(BackupError::Damaged { path: list.to_owned(), why })
     }
-    Ok(extracted)
 }
 
 /// Checks the content of a file.

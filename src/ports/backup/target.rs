@@ -1,14 +1,18 @@
 //! The target data folder of a restore: built beside its final paths, then moved into place.
 //!
 //! It is built in a folder of the data folder itself, which may be a mount point. While that folder exists, no hub
-//! starts. Once it is marked as ready, an interrupted restore continues with the moves only.
+//! starts. Once it is marked as ready, an interrupted restore continues with the moves only. The mark contains a note, on
+//! the parts of the restore that are not in this folder.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use crate::ports::erased::ERASED_FILE;
 
-use super::{At as _, BackupError, make_folder, new_file, sync_file_system, sync_folder};
+use super::{At as _, BackupError, make_folder, sync_file_system, sync_folder};
 
 const BUILDING: &str = "restoring";
 /// The mark that all parts are complete and on disk.
@@ -22,7 +26,16 @@ pub fn unfinished_restore(data: &Path) -> bool {
     fs::read_dir(data.join(BUILDING)).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-/// A data folder in progress. If it is dropped before [`Self::put_in_place`], it leaves an empty folder.
+/// The state in which a restore finds its data folder.
+#[derive(Debug)]
+pub enum Opening {
+    /// It is empty.
+    Empty(Target),
+    /// An earlier restore was ready, and left this note; it has to be put in place.
+    Ready(Target, String),
+}
+
+/// A data folder in progress. If it is dropped before [`Self::make_ready`], it leaves no files.
 #[derive(Debug)]
 pub struct Target {
     data: PathBuf,
@@ -30,13 +43,14 @@ pub struct Target {
 }
 
 impl Target {
-    /// Prepares an empty folder; none if an earlier restore was ready, and has now been moved into place.
-    pub fn open(data: &Path) -> Result<Option<Self>, BackupError> {
+    /// Prepares an empty folder, or finds what an earlier restore has made ready.
+    pub fn open(data: &Path) -> Result<Opening, BackupError> {
         make_folder(data)?;
         let building = data.join(BUILDING);
-        if building.join(READY).exists() {
-            Self { data: data.to_owned(), building }.move_all()?;
-            return Ok(None);
+        let ready = building.join(READY);
+        if ready.exists() {
+            let note = fs::read_to_string(&ready).at(&ready)?;
+            return Ok(Opening::Ready(Self { data: data.to_owned(), building }, note));
         }
         for entry in fs::read_dir(data).at(data)? {
             let name = entry.at(data)?.file_name();
@@ -48,7 +62,7 @@ impl Target {
             fs::remove_dir_all(&building).at(&building)?;
         }
         make_folder(&building)?;
-        Ok(Some(Self { data: data.to_owned(), building }))
+        Ok(Opening::Empty(Self { data: data.to_owned(), building }))
     }
 
     /// The folder where it is built.
@@ -56,16 +70,19 @@ impl Target {
         &self.building
     }
 
-    /// Moves it into place: all parts, or after a failure none.
-    pub fn put_in_place(self) -> Result<(), BackupError> {
+    /// Marks it as complete. After this it is put in place, also by a later call.
+    pub fn make_ready(&self, note: &str) -> Result<(), BackupError> {
         sync_file_system(&self.building)?;
         let ready = self.building.join(READY);
-        new_file(&ready)?.sync_all().at(&ready)?;
-        sync_folder(&self.building)?;
-        self.move_all()
+        // The mark appears with its note or not at all.
+        let mut new = NamedTempFile::new_in(&self.building).at(&ready)?;
+        new.write_all(note.as_bytes()).and_then(|()| new.as_file().sync_all()).at(&ready)?;
+        new.persist(&ready).map_err(|error| error.error).at(&ready)?;
+        sync_folder(&self.building)
     }
 
-    fn move_all(&self) -> Result<(), BackupError> {
+    /// Moves all parts into place.
+    pub fn put_in_place(&self) -> Result<(), BackupError> {
         for entry in fs::read_dir(&self.building).at(&self.building)? {
             let name = entry.at(&self.building)?.file_name();
             if name != READY {

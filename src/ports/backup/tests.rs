@@ -253,24 +253,30 @@ fn a_data_folder_appears_complete_or_not_at_all() {
     assert!(desk.data().join("files/chat/a.mp3").exists());
 
     let data = desk.folder.path().join("new");
-    let target = Target::open(&data).unwrap().unwrap();
+    let open = || match Target::open(&data).unwrap() {
+        Opening::Empty(target) => target,
+        Opening::Ready(..) => panic!("nothing is ready"),
+    };
+    let target = open();
     std::fs::create_dir(target.path().join("db")).unwrap();
     assert!(unfinished_restore(&data));
     std::mem::forget(target);
-    let target = Target::open(&data).unwrap().unwrap();
+    let target = open();
     assert!(!target.path().join("db").exists(), "an interrupted restore begins again");
     drop(target);
     assert!(!unfinished_restore(&data));
 
-    let target = Target::open(&data).unwrap().unwrap();
+    let target = open();
     let building = target.path().to_owned();
     std::fs::create_dir(building.join("db")).unwrap();
     std::fs::write(building.join("sessions.redb"), "s").unwrap();
+    target.make_ready("a note").unwrap();
     // As after SIGKILL between two moves.
-    std::fs::write(building.join("ready"), "").unwrap();
     std::fs::rename(building.join("db"), data.join("db")).unwrap();
     drop(target);
     assert!(unfinished_restore(&data));
-    assert!(Target::open(&data).unwrap().is_none(), "only the moves were left to do");
+    let Opening::Ready(target, note) = Target::open(&data).unwrap() else { panic!("it is ready") };
+    assert_eq!(note, "a note");
+    target.put_in_place().unwrap();
     assert!(data.join("db").exists() && data.join("sessions.redb").exists() && !unfinished_restore(&data));
 }

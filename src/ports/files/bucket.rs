@@ -26,7 +26,7 @@ use super::FilesError;
 use crate::model::{HubId, Secret};
 
 /// The object with the id of the hub.
-const MARK: &str = "hub";
+pub(super) const MARK: &str = "hub";
 /// The folder of the object that [`Bucket::round_trip`] writes.
 const PROBE: &str = "probe";
 /// The pauses between the attempts of a request.
@@ -187,6 +187,9 @@ pub enum ClaimFault {
     /// The server or the bucket does not work.
     #[error("{0}")]
     Trouble(Trouble, #[source] Option<FilesError>),
+    /// A restore into the bucket has not ended.
+    #[error("a restore into the bucket was interrupted or still runs; run 'toyhub restore' again, which completes it")]
+    Restoring,
     /// The bucket is another hub's.
     #[error("the bucket is that of hub {found}, and the database is that of hub {expected}; name a bucket of its own")]
     Foreign {
@@ -277,6 +280,9 @@ impl Bucket {
     /// Checks that the bucket is this hub's, and marks a new one. `messages` is the number of messages in the database.
     pub async fn claim(&self, hub: &HubId, messages: u64) -> Result<(), ClaimFault> {
         let mark = ObjectPath::from(MARK);
+        if self.restoring().await?.is_some() {
+            return Err(ClaimFault::Restoring);
+        }
         if self.read(&self.objects, &mark).await?.is_none() {
             if messages > 0 && self.has_no_recordings().await? {
                 return Err(ClaimFault::Empty { messages });
@@ -339,7 +345,11 @@ impl Bucket {
         is_due
     }
 
-    async fn read(&self, objects: &Arc<dyn ObjectStore>, path: &ObjectPath) -> Result<Option<Bytes>, FilesError> {
+    pub(super) async fn read(
+        &self,
+        objects: &Arc<dyn ObjectStore>,
+        path: &ObjectPath,
+    ) -> Result<Option<Bytes>, FilesError> {
         match self.call(async { objects.get(path).await?.bytes().await }).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(FilesError::Store(object_store::Error::NotFound { .. })) => Ok(None),

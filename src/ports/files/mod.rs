@@ -4,6 +4,7 @@
 //! in a folder or, for several hubs, in a [`Bucket`].
 
 mod bucket;
+mod copies;
 
 use std::fs::File;
 use std::io;
@@ -25,6 +26,7 @@ use crate::model::FileName;
 use crate::ports::metrics::METRICS;
 
 pub use bucket::{Bucket, BucketSettings, ClaimFault, Trouble};
+pub use copies::Listed;
 
 /// The prefix of the names of spoken answers, before a hyphen. Old ones are not needed …
 pub const ANSWER_PREFIX: &str = "reply";
@@ -167,6 +169,11 @@ impl Files {
     /// Whether the files are in a bucket.
     pub fn is_bucket(&self) -> bool {
         self.bucket.is_some()
+    }
+
+    /// The bucket; none for a folder.
+    pub fn bucket(&self) -> Option<&Arc<Bucket>> {
+        self.bucket.as_ref()
     }
 
     /// The trouble of the bucket, if it has any.

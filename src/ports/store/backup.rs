@@ -1,10 +1,11 @@
 //! Export of the running database as one text, and import into a new one.
 
 use std::fs::OpenOptions;
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{FutureExt as _, TryStreamExt as _};
 use surrealdb::channel;
@@ -15,13 +16,14 @@ use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
-use super::{Location, SCHEMA_VERSION, Store, StoreError};
-use crate::ports::progress::{Progress, Unit};
+use super::server_export::Export;
+use super::{Location, SCHEMA_VERSION, Server, Store, StoreError, StoreSettings};
+use crate::ports::progress::{Counter, Progress, Unit};
 
 /// Pieces of the text that are buffered for the writer; beyond that, the engine waits.
 const PIECES_MAX: usize = 1;
 /// The bytes of a text that are read at once.
-const READ_BYTES: usize = 256 * 1024;
+pub(super) const READ_BYTES: usize = 256 * 1024;
 
 /// The schema version of this program.
 pub const fn schema_version() -> i64 {
@@ -29,9 +31,9 @@ pub const fn schema_version() -> i64 {
 }
 
 impl Store {
-    /// Whether the database is a folder of this hub. The hub cannot copy any other.
-    pub fn is_embedded(&self) -> bool {
-        matches!(self.settings.place, Location::Folder { .. })
+    /// Whether the database ends with this process, so that there is nothing to copy.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self.settings.place, Location::Memory)
     }
 
     /// The engine, with its handle for queries.
@@ -44,7 +46,7 @@ impl Store {
     /// Writes a consistent snapshot of all tables to a new file, which is on disk when this returns. Other transactions
     /// continue.
     ///
-    /// Rows are encoded on a separate thread, not on those that serve connections.
+    /// Rows are encoded on a separate thread, not on those that serve connections, or by the server.
     pub async fn export_to(
         &self,
         path: &Path,
@@ -53,42 +55,40 @@ impl Store {
     ) -> Result<(), StoreError> {
         let _era = self.era();
         let counter = progress.begin("copying the database", None, Unit::Bytes);
-        let failed = |error: anyhow::Error| StoreError::Copy(error.to_string());
-        let (datastore, session) = self.datastore()?;
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         let (runtime, stop) = (Handle::current(), stop.clone());
+        let source = match &self.settings.place {
+            Location::Server(server) => {
+                let limit = server.answer_timeout.max(self.settings.query_timeout);
+                Source::Server(self.settings.clone(), server.clone(), limit)
+            }
+            _ => {
+                let (datastore, session) = self.datastore()?;
+                Source::Engine(datastore, session)
+            }
+        };
         let written = tokio::task::spawn_blocking(move || {
             runtime.block_on(async move {
-                let (pieces, received) = channel::bounded(PIECES_MAX);
-                let export = datastore.export(&session, pieces).await.map_err(failed)?;
                 let mut file = BufWriter::with_capacity(READ_BYTES, file);
-                let write = async move {
-                    while let Ok(piece) = received.recv().await {
-                        let piece: Vec<u8> = piece;
-                        file.write_all(&piece)?;
-                        counter.add(piece.len() as u64);
-                    }
-                    file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
-                };
                 tokio::select! {
-                    (exported, written) = async { tokio::join!(export, write) } => {
-                        // A writer that fails ends the export too: its own error is the cause.
-                        written?;
-                        exported.map_err(failed)
-                    }
-                    () = stop.cancelled() => Err(StoreError::Copy("the hub stops".into())),
+                    copied = source.copy_to(&mut file, &counter) => copied?,
+                    () = stop.cancelled() => return Err(StoreError::Copy("the hub stops".into())),
                 }
+                Ok(file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?)
             })
         });
         written.await.map_err(|error| StoreError::Copy(error.to_string()))?
     }
 
     /// Imports an export into this database, which must be new. The text defines its own tables; the next start
-    /// migrates those of an older version.
-    pub async fn import_from(&self, path: &Path, progress: &Progress) -> Result<(), StoreError> {
-        let (datastore, session) = self.datastore()?;
+    /// migrates those of an older version. `token` is that of [`Self::begin_restore`], for a server.
+    pub async fn import_from(&self, path: &Path, token: Option<&str>, progress: &Progress) -> Result<(), StoreError> {
         let file = tokio::fs::File::open(path).await?;
         let counter = progress.begin("restoring the database", Some(file.metadata().await?.len()), Unit::Bytes);
+        if !matches!(&*self.engine(), Engine::Embedded { .. }) {
+            return self.import_statements(file, token, &counter).await;
+        }
+        let (datastore, session) = self.datastore()?;
         let text = ReaderStream::with_capacity(file, READ_BYTES)
             .inspect_ok(move |piece| counter.add(piece.len() as u64))
             .map_err(anyhow::Error::from);
@@ -100,16 +100,54 @@ impl Store {
     }
 }
 
+/// The source of an export.
+enum Source {
+    Engine(Arc<Datastore>, Session),
+    /// With the time limit of each piece.
+    Server(StoreSettings, Server, Duration),
+}
+
+impl Source {
+    async fn copy_to(self, file: &mut impl Write, counter: &Counter) -> Result<(), StoreError> {
+        let mut write = |piece: &[u8]| {
+            counter.add(piece.len() as u64);
+            file.write_all(piece)
+        };
+        let (datastore, session) = match self {
+            Self::Engine(datastore, session) => (datastore, session),
+            Self::Server(settings, server, limit) => {
+                let mut export = Export::open(&settings, &server, limit).await?;
+                while let Some(piece) = export.next().await? {
+                    write(&piece)?;
+                }
+                return Ok(());
+            }
+        };
+        let failed = |error: anyhow::Error| StoreError::Copy(error.to_string());
+        let (pieces, received) = channel::bounded::<Vec<u8>>(PIECES_MAX);
+        let export = datastore.export(&session, pieces).await.map_err(failed)?;
+        let written = async move {
+            while let Ok(piece) = received.recv().await {
+                write(&piece)?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        let (exported, written) = tokio::join!(export, written);
+        // A writer that fails ends the export too: its own error is the cause.
+        written?;
+        exported.map_err(failed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Duration;
 
     use surrealdb::types::{Variables, vars};
 
     use super::*;
     use crate::model::{HubId, Secret, User, UserId};
-    use crate::ports::store::{Dump, Refusal, StoreSettings, StoredUser, read_dump};
+    use crate::ports::store::{Dump, Refusal, RestoreState, StoredUser, read_dump};
 
     const MIB: u64 = 1024 * 1024;
 
@@ -207,7 +245,7 @@ mod tests {
         let settings = settings(&folder.path().join("other"));
         let hurried = StoreSettings { query_timeout: Duration::from_millis(50), ..settings };
         let other = Store::open_to_import(&hurried).await.unwrap();
-        other.import_from(&folder.path().join("one.surql"), &Progress::unwatched()).await.unwrap();
+        other.import_from(&folder.path().join("one.surql"), None, &Progress::unwatched()).await.unwrap();
         assert_eq!(export(&other, &folder.path().join("other.surql")).await, one);
         other.apply_schema(&Progress::unwatched()).await.unwrap();
         assert_eq!(other.hub_secret(&Secret::random()).await.unwrap().reveal(), secret.reveal());
@@ -253,7 +291,7 @@ mod tests {
             let path = folder.path().join(format!("{number}.surql"));
             let exported = export(&store, &path).await;
             let other = open(&folder.path().join(format!("other-{number}"))).await;
-            other.import_from(&path, &Progress::unwatched()).await.unwrap();
+            other.import_from(&path, None, &Progress::unwatched()).await.unwrap();
             let mut reply = other.run("SELECT VALUE seq FROM ONLY chat:c", vars! {}).await.unwrap();
             let seq = reply.optional::<i64>(0).unwrap().unwrap();
             assert_eq!(exported.rows["message"], seq as u64);
@@ -264,6 +302,69 @@ mod tests {
         writer.await.unwrap();
         assert!(messages[0] < messages[3], "the writer was at work: {messages:?}");
         store.close().await.unwrap();
+    }
+
+    /// An engine that is filled as one on a server.
+    async fn filled_by_statements(token: &str) -> Store {
+        let settings = StoreSettings { place: Location::Memory, ..settings(Path::new("")) };
+        let store = Store::open(&settings).await.unwrap();
+        assert!(store.begin_restore(token).await.unwrap());
+        store
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_database_on_a_server_is_filled_by_statements() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = prepared(&folder.path().join("one")).await;
+        for (number, name) in NAMES.iter().enumerate() {
+            let id = IDS.get(number).map_or_else(|| UserId::random().to_string(), |id| (*id).to_owned());
+            store.create_user(user(&id, name), 1_795_703_484.123_456_7 + number as f64).await.unwrap();
+        }
+        let path = folder.path().join("one.surql");
+        export(&store, &path).await;
+        let other = filled_by_statements("mine").await;
+        assert_eq!(other.restore_state().await.unwrap(), Some(RestoreState::Filling));
+        other.import_from(&path, Some("mine"), &Progress::unwatched()).await.unwrap();
+        assert_eq!(other.hub().await.unwrap(), store.hub().await.unwrap());
+        assert_eq!(other.counts().await.unwrap(), store.counts().await.unwrap());
+        for name in NAMES {
+            let [found, expected] = [&other, &store].map(|store| store.user_by_name(name));
+            let (found, expected) = (found.await.unwrap().unwrap(), expected.await.unwrap().unwrap());
+            assert_eq!((found.user, found.password_hash), (expected.user, expected.password_hash), "{name}");
+        }
+        // It is not ended by another restore, and a started hub ends it.
+        other.end_restore("another", false).await.unwrap();
+        assert_eq!(other.restore_state().await.unwrap(), Some(RestoreState::Filling));
+        other.end_restore("mine", true).await.unwrap();
+        assert_eq!(other.restore_state().await.unwrap(), Some(RestoreState::Erasing));
+        other.forget_restore().await.unwrap();
+        assert_eq!(other.restore_state().await.unwrap(), None);
+        other.apply_schema(&Progress::unwatched()).await.unwrap();
+        let taken = other.create_user(user("ffffffffffffffffffffffff", NAMES[0]), 0.0).await;
+        assert!(matches!(taken, Err(StoreError::Refused(Refusal::NameTaken))), "{taken:?}");
+        assert!(!other.begin_restore("third").await.unwrap(), "it is in use");
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_interrupted_restore_is_removed_by_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = prepared(&folder.path().join("one")).await;
+        store.create_user(user(IDS[0], "mia"), 0.0).await.unwrap();
+        let path = folder.path().join("one.surql");
+        export(&store, &path).await;
+        store.close().await.unwrap();
+        let other = filled_by_statements("first").await;
+        other.import_from(&path, Some("first"), &Progress::unwatched()).await.unwrap();
+        assert!(other.begin_restore("second").await.unwrap());
+        let late = other.import_from(&path, Some("first"), &Progress::unwatched()).await.unwrap_err();
+        assert!(late.to_string().contains("another restore"), "{late}");
+        other.import_from(&path, Some("second"), &Progress::unwatched()).await.unwrap();
+        other.undo_restore("first").await.unwrap();
+        assert_eq!(other.counts().await.unwrap().users, 1, "it is not that of the first one any more");
+        other.undo_restore("second").await.unwrap();
+        assert_eq!((other.restore_state().await.unwrap(), other.hub().await.unwrap()), (None, None));
+        assert!(other.begin_restore("third").await.unwrap(), "it is empty");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -277,7 +378,7 @@ mod tests {
         let text = std::fs::read(&path).unwrap();
         std::fs::write(&path, &text[..text.len() - 10]).unwrap();
         let other = open(&folder.path().join("other")).await;
-        assert!(other.import_from(&path, &Progress::unwatched()).await.is_err());
+        assert!(other.import_from(&path, None, &Progress::unwatched()).await.is_err());
         other.close().await.unwrap();
     }
 }

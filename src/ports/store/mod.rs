@@ -31,9 +31,11 @@ mod recovery;
 mod reminders;
 mod requests;
 mod rest;
+mod restoring;
 mod retained;
 mod retention;
 mod server;
+mod server_export;
 mod sessions;
 mod streams;
 #[cfg(test)]
@@ -74,6 +76,7 @@ pub use places::ProvenPlace;
 pub use receipts::{Delivered, ReadMessages};
 pub use requests::{Befriended, Consent, NewFriendRequest};
 pub use rest::RestingToy;
+pub use restoring::RestoreState;
 pub use retained::{RetainedChange, RetainedMessage};
 pub use server::{Server, UserLevel};
 pub use sessions::SessionOwner;
@@ -439,7 +442,7 @@ impl Store {
 
     /// As [`Self::run`], for a start or stop, which may read whole tables: a server has more time for it.
     async fn run_slowly(&self, sql: &'static str, variables: Variables) -> Result<Results, StoreError> {
-        let limit = self.answer_timeout.map(|limit| limit.max(self.settings.query_timeout));
+        let limit = self.slow_limit();
         let mut attempts = Attempts::default();
         loop {
             match self.run_within(limit, sql, variables.clone()).await {
@@ -447,6 +450,11 @@ impl Store {
                 result => return result,
             }
         }
+    }
+
+    /// The time that a server has for a query that may read whole tables.
+    fn slow_limit(&self) -> Option<Duration> {
+        self.answer_timeout.map(|limit| limit.max(self.settings.query_timeout))
     }
 
     async fn run_once(&self, sql: &'static str, variables: Variables) -> Result<Results, StoreError> {
