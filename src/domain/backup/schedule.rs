@@ -6,18 +6,22 @@ use super::{BackedUp, BackupFault};
 use crate::domain::Hub;
 use crate::domain::units::HOUR_S;
 use crate::model::Timestamp;
-use crate::ports::backup;
+use crate::ports::backup::{self, BackupError};
 use crate::ports::progress::Progress;
 
 impl Hub {
-    /// Makes the backup of `[backup]`, if one is due.
+    /// Makes the backup of `[backup]`, if one is due. Hubs of one database may share the folder: while one of them makes a
+    /// backup, none is due for the others.
     pub async fn back_up_if_due(&self, now: Timestamp) -> Result<Option<BackedUp>, BackupFault> {
         let settings = &self.config.backup;
         let newest = newest(&settings.dir).await?.map(|(_, taken_at)| taken_at);
         if !is_due(newest, now, settings.interval_h) {
             return Ok(None);
         }
-        self.back_up(&settings.dir, Some(settings.keep), now, &Progress::unwatched()).await.map(Some)
+        match self.back_up(&settings.dir, Some(settings.keep), now, &Progress::unwatched()).await {
+            Err(BackupFault::Folder(BackupError::InUse(_))) => Ok(None),
+            made => made.map(Some),
+        }
     }
 }
 
