@@ -20,6 +20,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::error::DomainError;
 use super::{FileKind, Hub};
 use crate::model::{HubId, Timestamp};
 use crate::ports::backup::{self, BackupError, BackupFolder, DATABASE, Manifest, Part, SESSIONS, Unfinished};
@@ -114,6 +115,7 @@ impl Hub {
         let snapshot = begin(to.to_owned(), data.clone(), self.folder.hub().cloned(), now).await?;
         let sessions = snapshot.part(SESSIONS);
         self.router.copy_sessions_to(&sessions).await.map_err(BackupFault::Sessions)?;
+        self.share_marks().await.map_err(BackupFault::Erased)?;
         self.copy_erased(to).await?;
         let chunks = self.copy_files(&snapshot, &data, ("chunks", &[]), progress).await?;
         let database = snapshot.part(DATABASE);
@@ -298,6 +300,9 @@ pub enum BackupFault {
     /// The sessions could not be copied.
     #[error("{}", advised(.0))]
     Sessions(#[source] DiskError),
+    /// The list of erasures could not be exchanged with the other hubs.
+    #[error("the list of erasures: {0}")]
+    Erased(#[source] DomainError),
     /// The restored data differs from the backup.
     #[error(
         "{found} rows of {table} were restored, but {expected} were backed up; restore another snapshot with --snapshot"

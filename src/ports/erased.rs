@@ -29,6 +29,16 @@ impl Mark {
         let hash = Sha256::new().chain_update("toyhub erased\0").chain_update(kind);
         Self(ids.iter().fold(hash, |hash, id| hash.chain_update("\0").chain_update(id)).finalize().into())
     }
+
+    /// Parses a mark of [`Self::to_hex`].
+    pub fn from_hex(text: &str) -> Option<Self> {
+        hex::decode(text).ok()?.try_into().ok().map(Self)
+    }
+
+    /// As text.
+    pub fn to_hex(self) -> String {
+        hex::encode(self.0)
+    }
 }
 
 /// The list of the data folder.
@@ -52,6 +62,11 @@ impl ErasedList {
     /// Whether the item was erased.
     pub fn has(&self, mark: &Mark) -> bool {
         self.known.read().unwrap_or_else(PoisonError::into_inner).contains_key(mark)
+    }
+
+    /// All marks.
+    pub fn all(&self) -> Vec<Mark> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
     }
 
     /// Adds marks in memory; [`Self::write`] follows.
@@ -92,8 +107,7 @@ fn read(path: &Path) -> io::Result<HashSet<Mark>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
         Err(error) => return Err(error),
     };
-    let mark = |line: &str| hex::decode(line.trim()).ok()?.try_into().ok().map(Mark);
-    Ok(text.lines().filter_map(mark).collect())
+    Ok(text.lines().filter_map(|line| Mark::from_hex(line.trim())).collect())
 }
 
 /// A line break comes first, as a line that was cut off may precede it.

@@ -134,6 +134,7 @@ pub async fn open_hub(config: &Arc<Config>, progress: &Progress) -> Result<Arc<H
         encode_event: |event, seq| events::encode(event, seq, None),
     };
     let hub = Hub::new(ports, Arc::clone(config)).await.map_err(|error| StartError::Part(fault(&error)))?;
+    hub.share_marks().await.map_err(|error| StartError::Part(fault(&error)))?;
     let watching = hub.watch_erasures(progress);
     let again = hub.erase_restored(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
     drop(watching);

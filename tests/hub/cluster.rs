@@ -11,6 +11,7 @@ mod broker;
 mod bucket;
 mod bus;
 mod door;
+mod erase;
 mod fencing;
 mod figures;
 mod moving;

@@ -33,25 +33,28 @@ pub fn latin(bytes: &[u8]) -> String {
 
 /// The texts that must not be found: whole names; of ids the last digits, since a table stores the common prefix of keys
 /// only once.
-struct Needles(Vec<(String, String)>);
+#[derive(Default)]
+pub struct Needles(Vec<(String, String)>);
 
 impl Needles {
-    fn text(&mut self, what: &str, text: &str) {
+    /// A whole name.
+    pub fn text(&mut self, what: &str, text: &str) {
         self.0.push((what.into(), latin(text.as_bytes())));
     }
 
-    fn id(&mut self, what: &str, id: &str) {
+    /// The last digits of an id.
+    pub fn id(&mut self, what: &str, id: &str) {
         self.text(what, &id[id.len() - 16..]);
     }
 
     /// Some bytes of a sound's middle.
-    fn sound(&mut self, what: &str, sound: &[u8]) {
+    pub fn sound(&mut self, what: &str, sound: &[u8]) {
         let middle = sound.len() / 2;
         self.0.push((what.into(), latin(&sound[middle..middle + 48])));
     }
 
     /// The places where each of them is found: in names and bytes of the data folder, and in the log.
-    fn found(&self, world: &World) -> Vec<String> {
+    pub fn found(&self, world: &World) -> Vec<String> {
         let mut found = Vec::new();
         let mut paths = files(&world.data_dir());
         paths.push(world.log());
@@ -62,6 +65,17 @@ impl Needles {
             found.extend(here.map(|(what, _)| format!("{what} in {}", path.display())));
         }
         found
+    }
+
+    /// Those of them that are in a text.
+    pub fn found_in(&self, text: &str) -> impl Iterator<Item = &str> {
+        let here = self.0.iter().filter(move |(_, needle)| text.contains(needle.as_str()));
+        here.map(|(what, _)| what.as_str())
+    }
+
+    /// Those with these names.
+    pub fn only(&self, names: &[&str]) -> Self {
+        Self(self.0.iter().filter(|(what, _)| names.contains(&what.as_str())).cloned().collect())
     }
 
     /// The number of them that are found anywhere.

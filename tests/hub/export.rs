@@ -22,7 +22,8 @@ pub fn entries(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
     entries
 }
 
-async fn fetch(world: &World, ticket: &Value) -> (u16, Vec<u8>) {
+/// The status and the bytes of an archive.
+pub async fn fetch(world: &World, ticket: &Value) -> (u16, Vec<u8>) {
     let address = format!("{}/get_export/{}", world.http(), ticket.as_str().unwrap());
     let response = within("the archive", world.client().get(address).send()).await.unwrap();
     (response.status().as_u16(), within("the archive", response.bytes()).await.unwrap().to_vec())

@@ -330,6 +330,9 @@ impl Hub {
             Job::Erased(party) => {
                 self.leave_in_time(&party).await;
                 self.router.forget_retained(&format!("online/{}", party.id()));
+                if let Err(error) = self.forget_files_here(&party).await {
+                    tracing::error!(%error, "uploads of a party that was erased through another hub stay on the disk");
+                }
             }
             Job::SessionStored(call) => self.note_session_stored(call).await,
             Job::HandOver(_) => {}

@@ -2,7 +2,7 @@
 //!
 //! Every step determines by itself the rows that are left, so that it can be repeated. It holds a page of rows in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +20,8 @@ use crate::ports::store::{ChatErasure, Erasing, Erasure, StoredMessage};
 
 /// Messages that are erased at once.
 const BATCH: usize = 100;
+/// Marks of erasures that are added to the list of the hubs at once.
+const SHARED_AT_ONCE: usize = 1000;
 /// The pause before a failed erasure is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 /// Spoken answers may contain the name of an erased party. Those older than this were played already, and are deleted
@@ -154,20 +156,26 @@ impl Hub {
             }
             last = end;
         }
-        self.forget_uploads(party).await?;
+        self.forget_files_here(party).await?;
         self.delete_cut_uploads(party).await?;
         if let Party::Toy(toy) = party {
             self.store.erase_kept_words(toy).await?;
             self.store.erase_reminders(toy).await?;
-            let folder = self.config.server.ai_recordings_dir();
-            let prefix = format!("{toy}-");
-            let forgotten = self.disk_workers.run(move || delete_files(&folder, &prefix)).await?;
-            forgotten.map_err(DomainError::internal)?;
         }
         if let Some(key) = device {
             self.delete_qr_pictures(key).await?;
         }
         Ok(())
+    }
+
+    /// Deletes the files of an erased party that only this hub has: uploads in progress, and recordings for speech.
+    pub(in crate::domain) async fn forget_files_here(&self, party: &Party) -> Result<(), DomainError> {
+        self.forget_uploads(party).await?;
+        let Party::Toy(toy) = party else { return Ok(()) };
+        let folder = self.config.server.ai_recordings_dir();
+        let prefix = format!("{toy}-");
+        let forgotten = self.disk_workers.run(move || delete_files(&folder, &prefix)).await?;
+        forgotten.map_err(DomainError::internal)
     }
 
     /// Deletes the recordings of a party without a message, whose uploads were cut off, as by a crash. A recording that
@@ -311,8 +319,16 @@ impl Hub {
         self.notices_of(&self.store.remarks_between(a, b).await?).await
     }
 
-    /// Writes marks to the list of erasures, and to that of the folder of backups.
+    /// Writes marks to the list of erasures, to that of the folder of backups, and to that of the hubs of a database.
     pub(super) async fn write_marks(&self, marks: Vec<Mark>) -> Result<(), DomainError> {
+        if self.store.is_on_server() {
+            let texts: Vec<String> = marks.iter().map(|mark| mark.to_hex()).collect();
+            self.store.add_erased_marks(&texts).await?;
+        }
+        self.write_marks_here(marks).await
+    }
+
+    async fn write_marks_here(&self, marks: Vec<Mark>) -> Result<(), DomainError> {
         let list = Arc::clone(&self.erasures.list);
         let (data, backup) = (self.config.server.data_dir.clone(), self.config.backup.clone());
         let written = self.disk_workers.run(move || {
@@ -326,6 +342,28 @@ impl Hub {
             Ok::<_, std::io::Error>(())
         });
         written.await?.map_err(DomainError::internal)
+    }
+
+    /// Exchanges the list of erasures with the other hubs of the database, if it is on a server: each of them has all
+    /// marks then, for its backups.
+    pub async fn share_marks(&self) -> Result<(), DomainError> {
+        if !self.store.is_on_server() {
+            return Ok(());
+        }
+        self.store.open_erased_marks().await?;
+        let (mut shared, mut last) = (HashSet::new(), "0".to_owned());
+        loop {
+            let page = self.store.erased_marks_after(&last).await?;
+            let Some(end) = page.last().cloned() else { break };
+            shared.extend(page.iter().filter_map(|mark| Mark::from_hex(mark)));
+            last = end;
+        }
+        let own: Vec<String> =
+            self.erasures.list.all().into_iter().filter(|mark| !shared.contains(mark)).map(Mark::to_hex).collect();
+        for some in own.chunks(SHARED_AT_ONCE) {
+            self.store.add_erased_marks(some).await?;
+        }
+        self.write_marks_here(shared.into_iter().collect()).await
     }
 }
 

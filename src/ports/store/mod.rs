@@ -13,6 +13,7 @@ mod content;
 mod dump;
 mod engine;
 mod erase;
+mod erased_marks;
 mod erasure;
 mod folder;
 mod friends;
