@@ -259,21 +259,23 @@ impl Cluster {
             let Part::Hub { http, name, .. } = part else { continue };
             let in_order = async {
                 loop {
-                    if self.bus_of(*http).await.is_ok_and(|state| state == "ok") {
+                    if self.is_in_order(*http).await.unwrap_or(false) {
                         return;
                     }
                     sleep(Duration::from_millis(50)).await;
                 }
             };
-            timeout(HEALING, in_order).await.with_context(|| format!("{name} is not on the bus again"))?;
+            timeout(HEALING, in_order).await.with_context(|| format!("{name} is not ready, or not on the bus"))?;
         }
         self.balancer()?.wait_complete().await;
         Ok(())
     }
 
-    async fn bus_of(&self, http: SocketAddr) -> Result<Value> {
+    /// Whether a hub is ready, and on the bus.
+    async fn is_in_order(&self, http: SocketAddr) -> Result<bool> {
         let answer = self.watcher.get(format!("http://{http}/readyz")).send().await?;
-        Ok(serde_json::from_str::<Value>(&answer.text().await?)?["parts"]["bus"]["state"].take())
+        let health: Value = serde_json::from_str(&answer.text().await?)?;
+        Ok(health["ready"] == true && health["parts"]["bus"]["state"] == "ok")
     }
 
     /// Kills each part alone, and prints how long it disturbs the others.

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
-use super::{free_port, within};
+use super::{DEADLINE, free_port, within};
 
 /// Hubs of the page's configuration.
 const HUBS: usize = 2;
@@ -81,12 +81,14 @@ impl Balancer {
 
     /// Waits until it gives clients to all hubs.
     pub async fn wait_complete(&self) {
-        within("all hubs behind the balancer", async {
+        let complete = async {
             while !self.states().await.is_some_and(|states| states.iter().all(|state| state == "UP")) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-        })
-        .await;
+        };
+        if tokio::time::timeout(DEADLINE, complete).await.is_err() {
+            panic!("the balancer has {:?} instead of all hubs", self.states().await);
+        }
     }
 
     /// The state of each hub for HTTP and for MQTT; none if it does not run.
