@@ -166,6 +166,10 @@ async fn check_database(snapshot: &Arc<Snapshot>) -> Result<(), BackupFault> {
     if (Part { bytes: found.bytes, sha256: found.sha256 }) != expected {
         return Err(damaged(path, "is damaged: its content has changed since the backup".into()));
     }
+    // A damaged name of an empty table would match no rows, as the table does.
+    if found.rows.keys().ne(snapshot.manifest.rows.keys()) {
+        return Err(damaged(path, "and its manifest do not have the same tables".into()));
+    }
     compare_rows(snapshot, &found.rows)
 }
 
