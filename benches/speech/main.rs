@@ -58,10 +58,10 @@ fn main() {
         burner::burn();
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    if let [word, model, samples] = &arguments[..]
+    if let [word, model, samples, languages @ ..] = &arguments[..]
         && word == "understand"
     {
-        runtime.block_on(understand::answer_lines(Path::new(model), Path::new(samples)));
+        runtime.block_on(understand::answer_lines(Path::new(model), Path::new(samples), languages));
         return;
     }
     let [program, model, more @ ..] = &arguments[..] else { panic!("the hub's program and a model are needed") };

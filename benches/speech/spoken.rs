@@ -107,6 +107,9 @@ pub async fn print(model: &Path) {
                 let heard = recogniser.recognise("toy", sound).await.map(|heard| heard.text).unwrap_or_default();
                 let (said, heard) = (words_of(line), words_of(&heard));
                 let errors = distance(&said, &heard);
+                if errors > 0 {
+                    eprintln!("{} | {}", said.join(" "), heard.join(" "));
+                }
                 (wrong, words, whole) = (wrong + errors, words + said.len(), whole + usize::from(errors == 0));
             }
             println!(

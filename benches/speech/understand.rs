@@ -1,14 +1,18 @@
 //! Recognition and intents of the hub for recordings and texts from another program.
 //!
 //! On the standard input a line of JSON for each recording: `offset` and `count` of its samples in a file of 16-bit
-//! samples at 16 kHz, the spoken `text`, the `titles` and `friends` of the toy. The output is a line with `heard` (no
-//! text if no speech was recognised, and then `why`), its `confidence`, the `intent` of it and the one of what was
-//! `said`, and the `ms` of recognition and of its second pass.
+//! samples at 16 kHz, the spoken `text` and its `language` (English without one), the `titles` and `friends` of the toy.
+//! The output is a line with `heard` (no text if no speech was recognised, and then `why`), its `language`, `confidence`
+//! and `weakest` part, the `intent` of it and the one of what was `said`, and the `ms` of recognition and of its second
+//! pass.
+//!
+//! With `each`, every friend is alone in an address book of its own, and the output has the friends for whom a message is
+//! begun (`begun`) or who are asked about (`asked`).
 
 use std::fs::File;
 use std::io::{BufRead as _, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
@@ -16,25 +20,38 @@ use serde_json::{Value, json};
 use toyhub::config::Config;
 use toyhub::ports::audio::Sound;
 use toyhub::ports::speech::intent::{self, FriendNames, Intent, Known, Names};
-use toyhub::ports::speech::languages::ENGLISH;
+use toyhub::ports::speech::languages::Language;
 use toyhub::ports::speech::{RecogniseError, Recogniser};
 use toyhub::server;
 
 #[derive(Deserialize)]
 struct Order {
+    #[serde(default)]
     offset: u64,
+    #[serde(default)]
     count: usize,
     text: String,
+    #[serde(default)]
+    language: String,
     titles: Vec<String>,
     friends: Vec<String>,
+    #[serde(default)]
+    each: bool,
 }
 
 /// One for each worker of the recogniser.
 const AT_ONCE: usize = 2;
 
-pub async fn answer_lines(model: &Path, samples: &Path) {
-    let mut settings = server::recogniser_settings(&Config::default().speech, model.to_owned());
+/// The `languages` are those to choose from, or those of the settings.
+pub async fn answer_lines(model: &Path, samples: &Path, languages: &[String]) {
+    let mut speech = Config::default().speech;
+    if !languages.is_empty() {
+        speech.languages = languages.to_vec();
+    }
+    let mut settings = server::recogniser_settings(&speech, model.to_owned());
     (settings.workers, settings.threads) = (AT_ONCE, 1);
+    // The machine may be busy.
+    settings.time_limit = Duration::from_secs(300);
     let recogniser = Recogniser::load(settings).unwrap();
     let lines = std::io::stdin().lock().lines().enumerate();
     let answers = stream::iter(lines).map(|(number, line)| {
@@ -53,20 +70,26 @@ async fn answer(recogniser: &Recogniser, number: usize, sound: Sound, order: Ord
     let started = Instant::now();
     let outcome = recogniser.recognise(&sender, sound).await;
     let ms = started.elapsed().as_secs_f64() * 1e3;
-    let mut second_ms = 0.0;
-    let (heard, confidence, why) = match outcome {
-        Ok(heard) => {
-            second_ms = heard.seconds.second_pass.as_secs_f64() * 1e3;
-            (Some(heard.text), heard.confidence, String::new())
-        }
-        Err(RecogniseError::NoTranscript(why)) => (None, 0.0, why.to_string()),
+    let (heard, why) = match outcome {
+        Ok(heard) => (Some(heard), String::new()),
+        Err(RecogniseError::NoTranscript(why)) => (None, why.to_string()),
         Err(error) => panic!("{error}"),
     };
-    let intent = heard.as_deref().map(|text| order.meaning(text));
-    let said = order.meaning(&order.text);
-    json!({
-        "heard": heard, "confidence": confidence, "why": why, "intent": intent, "said": said, "ms": ms, "second_ms": second_ms
-    })
+    let said = Language::of(&order.text, &order.language);
+    let mut answer = json!({ "why": why, "said": order.meaning(&order.text, true, said), "ms": ms });
+    if let Some(heard) = heard {
+        let language = Language::of(&heard.text, heard.language);
+        answer["intent"] = order.meaning(&heard.text, heard.is_sure(), language);
+        if order.each {
+            (answer["begun"], answer["asked"]) = order.messages(&heard.text, heard.is_sure(), language);
+        }
+        answer["weakest"] = json!(heard.weakest);
+        answer["second_ms"] = json!(heard.seconds.second_pass.as_secs_f64() * 1e3);
+        answer["confidence"] = json!(heard.confidence);
+        answer["language"] = json!(heard.language);
+        answer["heard"] = json!(heard.text);
+    }
+    answer
 }
 
 impl Order {
@@ -80,11 +103,8 @@ impl Order {
     }
 
     /// The name of the intent of a text, and its target.
-    fn meaning(&self, text: &str) -> Value {
-        let titles = Names::of_titles(&ENGLISH, self.titles.iter().map(String::as_str));
-        let friends = self.friends.iter().map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
-        let known = Known { titles: &titles, friends: &Names::of_friends(&ENGLISH, friends), toy_name: "" };
-        match intent::understand(text, known) {
+    fn meaning(&self, text: &str, is_sure: bool, language: &'static Language) -> Value {
+        match self.intent(text, is_sure, language, &self.friends) {
             Intent::Play(index) => json!(["Play", self.titles[index]]),
             Intent::Message(index) => json!(["Message", self.friends[index]]),
             Intent::ConfirmFriend(index) => json!(["ConfirmFriend", self.friends[index]]),
@@ -92,5 +112,29 @@ impl Order {
             Intent::Sum(value) => json!(["Sum", value]),
             other => json!([format!("{other:?}").split('(').next(), null]),
         }
+    }
+
+    /// The friends for whom a message is begun, and who are asked about, if each is the only one.
+    fn messages(&self, text: &str, is_sure: bool, language: &'static Language) -> (Value, Value) {
+        let (mut begun, mut asked) = (Vec::new(), Vec::new());
+        // A name that is found alone is found among all, too, perhaps with another one like it.
+        let all = self.intent(text, is_sure, language, &self.friends);
+        if matches!(all, Intent::Message(_) | Intent::AskFriend(..) | Intent::ConfirmFriend(_)) {
+            for friend in &self.friends {
+                match self.intent(text, is_sure, language, std::slice::from_ref(friend)) {
+                    Intent::Message(_) => begun.push(friend),
+                    Intent::ConfirmFriend(_) => asked.push(friend),
+                    _ => {}
+                }
+            }
+        }
+        (json!(begun), json!(asked))
+    }
+
+    fn intent(&self, text: &str, is_sure: bool, language: &'static Language, friends: &[String]) -> Intent {
+        let titles = Names::of_titles(language, self.titles.iter().map(String::as_str));
+        let friends = friends.iter().map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
+        let known = Known { titles: &titles, friends: &Names::of_friends(language, friends), toy_name: "", is_sure };
+        intent::understand(text, known)
     }
 }

@@ -208,7 +208,7 @@ impl Hub {
             return Ok(Decision::line(talk.language, &Line::NotUnderstood));
         };
         let language = Language::of(&heard.text, heard.language);
-        let decision = self.answer(Conversation { scene: &scene, language }, &heard.text).await?;
+        let decision = self.answer(Conversation { scene: &scene, language }, heard).await?;
         self.keep_words(toy, &heard.text, scene.reaction(&decision), now).await;
         Ok(decision)
     }
@@ -270,8 +270,9 @@ impl Hub {
     }
 
     /// Determines the intent of the text, carries it out, and answers.
-    async fn answer(&self, talk: Conversation<'_>, said: &str) -> Result<Decision, DomainError> {
+    async fn answer(&self, talk: Conversation<'_>, heard: &Transcript) -> Result<Decision, DomainError> {
         let Conversation { scene, language } = talk;
+        let said = heard.text.as_str();
         match self.assistant.memory.take_question(scene.toy, scene.now) {
             Some(Question::Title(titles)) => {
                 let names = Names::of_titles(language, titles.iter().map(|content| content.title.as_str()));
@@ -311,7 +312,12 @@ impl Hub {
         }
         // Instead of answering the question, the child may have given another command.
         let friends = scene.friend_names(language);
-        let known = Known { titles: scene.library.names(language), friends: &friends, toy_name: &scene.toy_name };
+        let known = Known {
+            titles: scene.library.names(language),
+            friends: &friends,
+            toy_name: &scene.toy_name,
+            is_sure: heard.is_sure(),
+        };
         self.carry_out(talk, intent::understand(said, known), said).await
     }
 

@@ -66,6 +66,7 @@ pub async fn hear(
         titles: &Names::of_titles(language, titles.iter().map(String::as_str)),
         friends: &Names::of_friends(language, names),
         toy_name: "",
+        is_sure: heard.is_sure(),
     };
     let intent = describe(intent::understand(&heard.text, known), titles, friends);
     let (text, confidence, language, seconds) = (heard.text, heard.confidence, heard.language, heard.seconds);

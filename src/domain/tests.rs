@@ -148,7 +148,7 @@ impl World {
             avatar: avatar.clone(),
         };
         let toy_id = toy.id.clone();
-        let entry = |kind| NewEntry { kind, nickname: "n".into(), remark: "r".into(), avatar: avatar.clone() };
+        let entry = |kind| NewEntry { kind, nickname: "n".into(), remark: "Rosa".into(), avatar: avatar.clone() };
         let (entry_of_user, entry_of_toy) = (entry(PartyKind::Toy), entry(PartyKind::App));
         let (chat, let_in_until, invite_hash) = (ChatId::random(), 0.0, None);
         let new = NewToy { toy, chat, entry_of_user, entry_of_toy, let_in_until, invite_hash, consent: "1".into() };

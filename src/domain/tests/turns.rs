@@ -66,7 +66,13 @@ fn spoken(text: &str) -> Vec<f32> {
 
 /// A recognised text.
 fn words(text: &str) -> Heard {
-    Heard::Words(Transcript { text: text.into(), language: "en", confidence: 1.0, seconds: Default::default() })
+    Heard::Words(Transcript {
+        text: text.into(),
+        language: "en",
+        confidence: 1.0,
+        weakest: 1.0,
+        seconds: Default::default(),
+    })
 }
 
 fn silence(seconds: f32) -> Vec<f32> {
@@ -292,6 +298,24 @@ async fn a_message_is_sent_when_the_child_says_so() {
         let unread = hub.store.unread_messages(&friend, 10).await.unwrap();
         assert_eq!(unread.len(), usize::from(is_sent), "{answers:?}: {sentences:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_friend_is_asked_about_if_a_word_of_the_sentence_is_uncertain() {
+    let (hub, toy, _folder) = hub(Config::default()).await;
+    let friend = hub.store.friends(&Party::from(toy.clone())).await.unwrap()[0].party.clone();
+    let is_for_friend =
+        |answered: &Answered| matches!(&answered.expected, Expected::Message(party) if *party == friend);
+    let heard = |weakest| match words("call Rosa") {
+        Heard::Words(transcript) => Heard::Words(Transcript { weakest, ..transcript }),
+        other => other,
+    };
+    assert!(is_for_friend(&hub.answer_turn(&toy, &heard(0.95), NOW).await.unwrap()));
+    let asked = hub.answer_turn(&toy, &heard(0.2), NOW).await.unwrap();
+    assert!(matches!(asked.expected, Expected::Anything));
+    let (sentences, _) = told(asked.telling).await;
+    assert!(sentences.concat().contains("for Rosa?"), "{sentences:?}");
+    assert!(is_for_friend(&hub.answer_turn(&toy, &words("yes"), NOW).await.unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

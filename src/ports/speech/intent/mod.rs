@@ -53,6 +53,9 @@ pub struct Known<'a> {
     pub friends: &'a Names,
     /// The toy's own name, by which a child may address it.
     pub toy_name: &'a str,
+    /// Whether each word was heard clearly. If not, a message that is begun by few words, as by "call …", is asked about:
+    /// "call a taxi" sounds like "call Alex".
+    pub is_sure: bool,
 }
 
 /// The intent of the `transcript`, in the language of the titles.
@@ -202,7 +205,7 @@ fn framed_name(sentence: &[Word], phrases: &[Phrase], known: Known<'_>, may_mess
             Meaning::Is(_) | Meaning::Number => false,
         };
         if is_allowed {
-            slots.extend(phrase.slot(sentence).map(|slot| (slot, phrase.meaning)));
+            slots.extend(phrase.slot(sentence).map(|slot| (slot, phrase)));
         }
     }
     // The phrase that fits best decides; of equals the one that explains more.
@@ -210,8 +213,8 @@ fn framed_name(sentence: &[Word], phrases: &[Phrase], known: Known<'_>, may_mess
 
     let mut otherwise = Intent::Unknown;
     let mut tried = HashSet::new();
-    for (slot, meaning) in slots {
-        let (is_title, fallback) = match meaning {
+    for (slot, phrase) in slots {
+        let (is_title, fallback) = match phrase.meaning {
             Meaning::Title(fallback) => (true, fallback),
             Meaning::Friend(fallback) => (false, fallback),
             Meaning::Is(_) | Meaning::Number => continue,
@@ -228,7 +231,7 @@ fn framed_name(sentence: &[Word], phrases: &[Phrase], known: Known<'_>, may_mess
             } else if is_plain && !known.friends.begin(slot.words) {
                 None
             } else {
-                known.friends.find(slot.words, Anchor::AtStart).friend()
+                known.friends.find(slot.words, Anchor::AtStart).friend(known.is_sure || phrase.is_explicit)
             };
             if found.is_some() {
                 return Framed { found, otherwise };
@@ -251,10 +254,10 @@ impl Found {
         }
     }
 
-    fn friend(self) -> Option<Intent> {
+    fn friend(self, is_certain: bool) -> Option<Intent> {
         match self {
-            Self::One(index) => Some(Intent::Message(index)),
-            Self::Unsure(index) => Some(Intent::ConfirmFriend(index)),
+            Self::One(index) if is_certain => Some(Intent::Message(index)),
+            Self::One(index) | Self::Unsure(index) => Some(Intent::ConfirmFriend(index)),
             Self::Two(first, second) => Some(Intent::AskFriend(first, second)),
             Self::None => None,
         }

@@ -40,6 +40,8 @@ pub(super) struct Phrase {
     /// The last word, or the last before the name, must be heard, where other small words may be lost: "say something
     /// funny" has no receiver, "say something to …" has one.
     needs_last: bool,
+    /// The phrase asks for a message in so many words that it was hardly another sentence.
+    pub(super) is_explicit: bool,
 }
 
 /// The words in the place of the name or number, and how well the words around it fit.
@@ -51,12 +53,14 @@ pub(super) struct Slot<'a> {
 
 impl Phrase {
     fn new(meaning: Meaning, text: &str, lexicon: &Lexicon) -> Self {
+        let is_explicit = text.starts_with('*');
+        let text = text.trim_start_matches('*');
         let (before, after) = text.split_once(['…', '#']).unwrap_or((text, ""));
         let needs_last = before.trim_end().ends_with('!');
         let words = |part: &str| word::words(&text::normalise(part), lexicon);
         let before = words(before);
         let letters = before.iter().map(|word| word.text.as_str()).collect();
-        Self { meaning, before, letters, after: words(after), needs_last }
+        Self { meaning, before, letters, after: words(after), needs_last, is_explicit }
     }
 
     /// The position of the name or number in `sentence`: after the phrase's first part, at the beginning of the

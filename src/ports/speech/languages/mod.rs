@@ -53,7 +53,8 @@ pub struct Language {
     pub(super) sound: Sound,
     /// The phrases and their meanings. `…` stands for a title or a friend's name, `#` for a number. Words are matched
     /// approximately, by spelling and by sound, and words of courtesy around them need not be listed. A word with `!`
-    /// must match exactly.
+    /// must match exactly. A phrase that begins with `*` asks for a message so explicitly that the name in it is believed
+    /// even if a word was not heard clearly.
     pub(super) phrases: &'static [(Meaning, &'static [&'static str])],
     /// The answers to "do you mean the first or the second?": whether it is the first, and its phrases.
     pub(super) choices: Choices,

@@ -113,6 +113,8 @@ pub(super) struct Engine {
 struct Pass {
     text: String,
     tokens: Vec<i32>,
+    /// The probability of the least certain token with a letter or digit.
+    weakest: f32,
     /// The mean of the tokens' log probabilities, the end's included.
     log_probability: f32,
     full: bool,
@@ -170,6 +172,7 @@ impl Engine {
         Ok(Transcript {
             text,
             language: self.model.languages[language.unwrap_or_default()].0,
+            weakest: said.iter().map(|pass| pass.weakest).fold(1.0, f32::min),
             confidence: (log_probability / tokens.max(1) as f32).exp(),
             seconds,
         })
@@ -242,6 +245,7 @@ impl Engine {
         let end = self.model.context.token_eot();
         let mut text = Vec::new();
         let mut tokens = Vec::new();
+        let mut weakest = 1.0f32;
         let (mut sum, mut count) = (0.0, 0);
         for segment in self.state.as_iter() {
             // A character may be split over tokens: bytes first, text then.
@@ -249,14 +253,21 @@ impl Engine {
             for token in (0..segment.n_tokens()).filter_map(|at| segment.get_token(at)) {
                 sum += token.token_data().plog;
                 count += 1;
-                tokens.extend(Some(token.token_id()).filter(|id| *id < end));
+                if token.token_id() < end {
+                    tokens.push(token.token_id());
+                    // Of punctuation no model is sure. A part of a character is one, too.
+                    let is_letter = |letter: char| letter.is_alphanumeric() || letter == char::REPLACEMENT_CHARACTER;
+                    if token.to_str_lossy().is_ok_and(|part| part.contains(is_letter)) {
+                        weakest = weakest.min(token.token_data().plog.exp());
+                    }
+                }
             }
         }
         let text = String::from_utf8_lossy(&text).into_owned();
         let mean = sum / count.max(1) as f32;
         // A damaged model may produce NaN.
         let log_probability = if mean.is_nan() { f32::NEG_INFINITY } else { mean };
-        Ok(Pass { text, full: tokens.len() >= tokens_max, tokens, log_probability })
+        Ok(Pass { text, weakest, full: tokens.len() >= tokens_max, tokens, log_probability })
     }
 
     /// Whether the words are plausible speech.
