@@ -5,7 +5,8 @@ use tokio::sync::watch;
 
 use super::StoreServer;
 use super::broker::Broker;
-use super::bus::{NEVER, bus_is, pair};
+use super::bus::{NEVER, bus_is, hub_of, pair};
+use crate::engines::Nats;
 use crate::mqtt::{Raw, V4, connect_with, packet, subscribe};
 use crate::one_connection::Line;
 use crate::sessions::say;
@@ -92,6 +93,47 @@ async fn what_a_killed_hub_has_acknowledged_is_forwarded_at_its_next_start() {
     a.kill().await;
     a.start_hub().await;
     bus_is(&a, "ok").await;
+    Remote::open(&a, &parent, &toy).await.say(999).await;
+    assert_eq!(line.next_event().await, json!(999));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn nothing_is_lost_while_most_servers_of_a_nats_cluster_and_a_hub_are_killed() {
+    const COMMANDS: u16 = 60;
+    let (store, mut nats) = (StoreServer::start().await, Nats::start().await);
+    let mut a = hub_of(&store, "a", &nats.urls(0), &NEVER).await;
+    let b = hub_of(&store, "b", &nats.urls(2), &NEVER).await;
+    for hub in [&a, &b] {
+        bus_is(hub, "ok").await;
+    }
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    let mut line = Line::open(&b, &toy).await;
+    line.subscribe(&format!("toy/{}/cmd/#", toy.id)).await;
+    let mut remote = Remote::open(&a, &parent, &toy).await;
+    for number in 0..COMMANDS / 3 {
+        remote.say(number).await;
+    }
+    for node in [0, 1] {
+        nats.kill(node).await;
+    }
+    // Some are sent to the last server, which does not acknowledge them.
+    for number in COMMANDS / 3..COMMANDS {
+        remote.say(number).await;
+    }
+    bus_is(&a, "degraded").await;
+    a.kill().await;
+    for node in [0, 1] {
+        nats.start_again(node).await;
+    }
+    a.start_hub().await;
+    for number in 0..COMMANDS {
+        assert_eq!(line.next_event().await, json!(number), "in order, and once");
+    }
+    for hub in [&a, &b] {
+        bus_is(hub, "ok").await;
+    }
     Remote::open(&a, &parent, &toy).await.say(999).await;
     assert_eq!(line.next_event().await, json!(999));
 }
