@@ -27,7 +27,7 @@ async fn of_two_writers_the_later_version_stays() {
     let (old, new) = (message("toy/a/state/x", b"\0old\xff", 5.0), message("toy/a/state/x", b"new", 6.0));
     let other = RetainedMessage { expires_at: Some(9.5), ..message("chat/b", "你".as_bytes(), 5.0) };
     store.write_retained(&[set(&old), set(&other)]).await.unwrap();
-    assert_eq!(store.retained("toy/a").await.unwrap().first(), Some(&old));
+    assert_eq!(store.retained("toy/a").await.unwrap(), std::slice::from_ref(&old));
     assert_eq!(store.retained("chat/b").await.unwrap(), [other]);
     for (change, expected) in [
         (set(&new), Some(&new)),
