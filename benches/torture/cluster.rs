@@ -122,7 +122,7 @@ enum Part {
     },
     /// One of the brokers.
     Brokers {
-        nats: Nats,
+        nats: Box<Nats>,
         dead: usize,
     },
     Store(StoreServer),
@@ -224,7 +224,7 @@ impl Cluster {
             parts.push(part);
         }
         let balancer = Balancer::start(folder, addresses).await;
-        parts.extend([Part::Brokers { nats, dead: 0 }, Part::Store(store), Part::Balancer(balancer)]);
+        parts.extend([Part::Brokers { nats: Box::new(nats), dead: 0 }, Part::Store(store), Part::Balancer(balancer)]);
         let watcher = Client::builder().local_address(IpAddr::from(WATCHER)).timeout(Duration::from_secs(5)).build()?;
         let cluster = Self { parts, watcher, _bucket: bucket };
         cluster.wait_in_order().await?;

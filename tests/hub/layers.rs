@@ -55,7 +55,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
         &["ports/push/mod.rs", "ports/push/encrypt.rs", "ports/push/vapid.rs"],
     ),
     (&["opusic_c"], &["ports/audio/opus.rs"]),
-    (&["rumqttc"], &["ports/bus/mod.rs", "ports/bus/link.rs"]),
+    (&["rumqttc"], &["ports/bus/mod.rs", "ports/bus/link.rs", "ports/bus/probe.rs"]),
     (&["rmp_serde"], &["ports/bus/notice.rs"]),
     (&["earshot"], &["ports/speech/listen.rs"]),
     (&["aes", "ctr"], &["edge/xiaozhi/udp.rs"]),

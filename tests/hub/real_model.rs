@@ -58,6 +58,8 @@ fn choose(home: &Path, arguments: &[&str], path: &str) -> (String, String) {
 
 /// A program of these lines of shell.
 fn program(file: &Path, lines: &str) {
+    // It may be a link to a program of this machine, which a write would replace.
+    let _ = std::fs::remove_file(file);
     std::fs::write(file, format!("#!/bin/sh\n{lines}\n")).unwrap();
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
