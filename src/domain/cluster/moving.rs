@@ -17,7 +17,7 @@
 //! database.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use futures_util::future::BoxFuture;
@@ -31,7 +31,7 @@ use super::super::permissions::is_guest;
 use super::super::units::DAY_S;
 use super::{Cluster, Job};
 use crate::config::seconds;
-use crate::model::Party;
+use crate::model::{Party, Timestamp};
 use crate::ports::bus::{ClientPublication, MovedMessage, MovingSession, Notice};
 use crate::ports::clock::age_now;
 use crate::ports::router::{Entry, SessionHandle, Subscription, Ticket};
@@ -78,7 +78,7 @@ struct Coming {
     from: String,
     found: Option<oneshot::Sender<Option<MovingSession>>>,
     session: Option<SessionHandle>,
-    since: Instant,
+    since: Timestamp,
 }
 
 /// The sessions that move.
@@ -196,7 +196,7 @@ impl Cluster {
         let (found, answer) = oneshot::channel();
         self.moving
             .coming
-            .insert(call, Coming { from: hub.to_owned(), found: Some(found), session: None, since: Instant::now() });
+            .insert(call, Coming { from: hub.to_owned(), found: Some(found), session: None, since: age_now() });
         let (to, party, client_id) = (hub.to_owned(), party.clone(), client_id.to_owned());
         self.bus.send(Notice::SessionWanted { to, party, client_id, call: Some(call) });
         let MovingSession { subscriptions, received } = match timeout(patience, answer).await {
@@ -229,7 +229,8 @@ impl Cluster {
 
     /// Forgets moves that the other hub has given up.
     pub(super) fn expire_coming(&self) {
-        self.moving.coming.retain(|_, coming| coming.since.elapsed() < MOVE_MAX * 2);
+        let now = age_now();
+        self.moving.coming.retain(|_, coming| now - coming.since < MOVE_MAX.as_secs_f64() * 2.0);
     }
 
     /// A session that has come is complete, or will not be.
