@@ -86,7 +86,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Deletes the retained messages of topics in the database, as [`Hub::forget_retained`] does here.
+    /// Deletes the retained messages of topics in the database, as `forget_retained_here` does here.
     pub(in crate::domain) async fn forget_shared(&self, topics: &str) -> Result<(), DomainError> {
         match self.has_bus() {
             true => Ok(self.store.delete_retained(topics).await?),
