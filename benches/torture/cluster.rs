@@ -4,7 +4,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,14 +11,12 @@ use anyhow::{Context as _, Result, bail};
 use rand::RngExt as _;
 use reqwest::Client;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::audit::Audit;
-use crate::engines::{Balancer, NODES, Nats, StoreServer, free_port};
+use crate::engines::{Balancer, NODES, Nats, S3Server, StoreServer, free_port};
 use crate::family;
 use crate::gate::Gate;
 use crate::hub::{Addresses, Hub, Running};
@@ -109,7 +106,7 @@ async fn read_all(audit: &mut Audit, cluster: &Cluster, gate: &Gate) -> Result<(
 struct Cluster {
     parts: Vec<Part>,
     watcher: Client,
-    _bucket: Child,
+    _bucket: S3Server,
 }
 
 /// A part that can be killed.
@@ -195,7 +192,7 @@ impl Part {
 impl Cluster {
     async fn start(program: &Path, folder: &Path) -> Result<Self> {
         let (store, nats) = (StoreServer::start().await, Nats::start().await);
-        let (bucket, bucket_settings) = start_bucket().await?;
+        let bucket = S3Server::start(&[]).await;
         let address = || SocketAddr::from(([127, 0, 0, 1], free_port()));
         let addresses = [[address(), address()], [address(), address()]];
         let mut parts = Vec::new();
@@ -203,8 +200,8 @@ impl Cluster {
             let folder = folder.join(name.replace(' ', "-"));
             std::fs::create_dir(&folder)?;
             let mut hub = Hub::new(program, &folder, &store.settings());
-            for (name, value) in &bucket_settings {
-                hub.set(name, value);
+            for (name, value) in settings_of(&bucket) {
+                hub.set(name, &value);
             }
             let [http, mqtt] = addresses[number];
             let settings = [
@@ -352,24 +349,14 @@ impl Pauses {
     }
 }
 
-/// Starts an S3 server, and gives the settings of hubs whose sounds are in it.
-async fn start_bucket() -> Result<(Child, Vec<(&'static str, String)>)> {
-    let clients = std::env::var("TEST_CLIENTS").context("run this with scripts/torture")?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/s3.py");
-    let mut command = Command::new(format!("{clients}/venv/bin/python"));
-    command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-    let mut program = command.spawn()?;
-    let mut lines = BufReader::new(program.stdout.take().context("its output")?).lines();
-    let line = lines.next_line().await?.context("the S3 server ended early")?;
-    let [address, key, secret] = line.split(' ').collect::<Vec<_>>()[..] else {
-        bail!("the S3 server prints {line:?}")
-    };
-    let settings = vec![
+/// The settings of hubs whose sounds are in the bucket.
+fn settings_of(bucket: &S3Server) -> [(&'static str, String); 5] {
+    let (key, secret) = bucket.key.clone();
+    [
         ("TOYHUB_FILES__URL", "s3://sounds/cluster".to_owned()),
-        ("TOYHUB_FILES__ENDPOINT", address.to_owned()),
+        ("TOYHUB_FILES__ENDPOINT", bucket.endpoint.clone()),
         ("TOYHUB_FILES__ALLOW_HTTP", "true".to_owned()),
-        ("TOYHUB_FILES__ACCESS_KEY_ID", key.to_owned()),
-        ("TOYHUB_FILES__SECRET_ACCESS_KEY", secret.to_owned()),
-    ];
-    Ok((program, settings))
+        ("TOYHUB_FILES__ACCESS_KEY_ID", key),
+        ("TOYHUB_FILES__SECRET_ACCESS_KEY", secret),
+    ]
 }

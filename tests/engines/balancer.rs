@@ -2,14 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
-use super::{DEADLINE, free_port, within};
+use super::{DEADLINE, answers, free_port, start};
 
 /// Hubs of the page's configuration.
 const HUBS: usize = 2;
@@ -58,19 +57,12 @@ impl Balancer {
 
     /// Starts it (again), with the same addresses, and waits until it accepts connections.
     pub async fn start_again(&mut self) {
-        let log = std::fs::File::create(self.folder.join("haproxy.log")).unwrap();
+        let log = self.folder.join("haproxy.log");
         let mut command = Command::new("haproxy");
-        command.args(["-db", "-f", "haproxy.cfg"]).current_dir(&self.folder).kill_on_drop(true);
-        let program = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
-        let mut program = program.expect("scripts/test installs haproxy");
-        within("the balancer", async {
-            while self.states().await.is_none() {
-                let log = || std::fs::read_to_string(self.folder.join("haproxy.log")).unwrap();
-                assert!(program.try_wait().unwrap().is_none(), "{}", log());
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await;
+        let mut program = start(command.args(["-db", "-f", "haproxy.cfg"]).current_dir(&self.folder), &log);
+        let accepts = async || self.states().await.is_some();
+        let starts = answers("the balancer", &mut program, accepts).await;
+        assert!(starts, "{}", std::fs::read_to_string(log).unwrap());
         self.program = Some(program);
     }
 

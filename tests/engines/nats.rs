@@ -1,13 +1,12 @@
 //! Three NATS servers as one cluster, which serve MQTT 3.1.1 as the bus of hubs. A message that they have acknowledged
 //! is on the disks of two of them.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::{free_port, within};
+use super::{free_port, start, within};
 
 /// Servers of the cluster: it goes on without one of them.
 pub const NODES: usize = 3;
@@ -60,11 +59,9 @@ impl Nats {
 
     fn launch(&mut self, node: usize) {
         let clients = std::env::var("TEST_CLIENTS").expect("run this with scripts/test cluster");
-        let log = std::fs::File::create(self.folder.path().join(format!("log-{node}"))).unwrap();
         let mut command = Command::new(format!("{clients}/venv/bin/nats-server"));
         command.arg("-c").arg(self.folder.path().join(format!("node-{node}.conf")));
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).kill_on_drop(true);
-        self.nodes[node].program = Some(command.spawn().unwrap());
+        self.nodes[node].program = Some(start(&mut command, &self.folder.path().join(format!("log-{node}"))));
     }
 
     /// Waits until a server has all that the others have.

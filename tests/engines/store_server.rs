@@ -1,14 +1,13 @@
 //! A SurrealDB server as a process that tests can stop, kill and pause.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::{free_port, within};
+use super::{answers, free_port, start, within};
 
 /// The root user.
 pub const USERNAME: &str = "root";
@@ -49,29 +48,14 @@ impl StoreServer {
         let program = std::env::var("TEST_STORE_SERVER").expect("run this with scripts/test cluster");
         let address = format!("127.0.0.1:{}", self.port);
         let data = format!("surrealkv://{}?sync=every", self.folder.path().join("data").display());
-        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
-        let mut program = Command::new(program)
-            .args(["start", "--bind", &address, "--username", USERNAME, "--password", PASSWORD, &data])
-            .current_dir(self.folder.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let answers = async {
-            loop {
-                if program.try_wait().unwrap().is_some() {
-                    return false;
-                }
-                let asked = self.client.get(format!("http://{address}/health")).send().await;
-                if asked.is_ok_and(|answer| answer.status().is_success()) {
-                    return true;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+        let mut command = Command::new(program);
+        command.args(["start", "--bind", &address, "--username", USERNAME, "--password", PASSWORD, &data]);
+        let mut program = start(command.current_dir(self.folder.path()), &self.folder.path().join("log"));
+        let is_healthy = async || {
+            let asked = self.client.get(format!("http://{address}/health")).send().await;
+            asked.is_ok_and(|answer| answer.status().is_success())
         };
-        let answers = within("the store server", answers).await;
+        let answers = answers("the store server", &mut program, is_healthy).await;
         self.program = answers.then_some(program);
         answers
     }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
 
+use crate::engines::S3Server;
 use crate::sound;
 use crate::world::{Toy, User, World, within};
 
@@ -22,7 +22,7 @@ pub const SILENT: u8 = 2;
 
 /// A server with the bucket `sounds`.
 pub struct S3 {
-    _program: Child,
+    _server: S3Server,
     /// The address of the door before it.
     address: SocketAddr,
     door: Arc<AtomicU8>,
@@ -35,20 +35,13 @@ impl S3 {
     }
 
     async fn start_with(arguments: &[&str]) -> Self {
-        let clients = std::env::var("TEST_CLIENTS").expect("run this with scripts/test");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/s3.py");
-        let mut command = Command::new(format!("{clients}/venv/bin/python"));
-        command.arg(script).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut program = command.kill_on_drop(true).spawn().unwrap();
-        let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
-        let line = within("the S3 server", lines.next_line()).await.unwrap().expect("the S3 server ended early");
-        let words: Vec<&str> = line.split(' ').collect();
-        let behind: SocketAddr = words[0].strip_prefix("http://").unwrap().parse().unwrap();
+        let server = S3Server::start(arguments).await;
+        let behind: SocketAddr = server.endpoint.strip_prefix("http://").unwrap().parse().unwrap();
         let door = Arc::new(AtomicU8::new(OPEN));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(doorkeeper(listener, behind, Arc::clone(&door)));
-        Self { _program: program, address, door, key: (words[1].into(), words[2].into()) }
+        Self { address, door, key: server.key.clone(), _server: server }
     }
 
     pub fn set(&self, door: u8) {

@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{HubId, Timestamp};
 use crate::ports::data_folder::{advice, make_private_folder};
 use crate::ports::files::{Bucket, FilesError};
-use crate::ports::progress::{Progress, Unit};
+use crate::ports::progress::{Counter, Progress, Unit};
 
 pub use manifest::{Manifest, Part};
 pub use pool::{Copied, Extracted, Paths};
@@ -386,9 +386,7 @@ impl Snapshot {
         leave_out: bool,
         progress: &Progress,
     ) -> Result<Extracted, BackupError> {
-        let (list, expected) = self.list(folder)?;
-        let total = if progress.is_watched() { pool::lines_of(&list) } else { 0 };
-        let counter = progress.begin(step_of(folder), Some(total), Unit::Items);
+        let (list, expected, counter) = self.begin_list(folder, progress)?;
         pool::extract_all(&self.pool, &list, expected, data, leave_out, &counter)
     }
 
@@ -400,22 +398,20 @@ impl Snapshot {
         leave_out: bool,
         progress: &Progress,
     ) -> Result<Extracted, BackupError> {
-        let (list, expected) = self.list(folder)?;
-        let total = if progress.is_watched() { pool::lines_of(&list) } else { 0 };
-        let counter = progress.begin(step_of(folder), Some(total), Unit::Items);
+        let (list, expected, counter) = self.begin_list(folder, progress)?;
         Handle::current().block_on(pool::extract_to_bucket(&self.pool, &list, expected, bucket, leave_out, &counter))
     }
 
-    /// The list of a folder, with its expected content.
-    fn list(&self, folder: &str) -> Result<(PathBuf, &Part), BackupError> {
+    /// The list of a folder, with its expected content, and the progress of extracting it.
+    fn begin_list(&self, folder: &str, progress: &Progress) -> Result<(PathBuf, &Part, Counter), BackupError> {
         let list = pool::list_path(&self.path, folder);
-        match self.manifest.lists.get(folder) {
-            Some(expected) => Ok((list, expected)),
-            None => {
-                let why = format!("the manifest does not contain the list of {folder}");
-                Err(BackupError::Damaged { path: list, why })
-            }
-        }
+        let Some(expected) = self.manifest.lists.get(folder) else {
+            let why = format!("the manifest does not contain the list of {folder}");
+            return Err(BackupError::Damaged { path: list, why });
+        };
+        let total = if progress.is_watched() { pool::lines_of(&list) } else { 0 };
+        let counter = progress.begin(step_of(folder), Some(total), Unit::Items);
+        Ok((list, expected, counter))
     }
 }
 

@@ -4,10 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::notice::HubName;
 use super::window::{Seen, Window};
-use crate::ports::router::{ForwardId, Heard};
-
-/// Streams of publications of one hub that are known: that of its process, and those of earlier ones that may come again.
-const STREAMS_MAX: usize = 8;
+use crate::ports::router::{ForwardId, HEARD_STREAMS_MAX, Heard};
 
 /// What was received of the other hubs.
 #[derive(Default)]
@@ -49,7 +46,7 @@ impl Received {
     pub(super) fn note(&mut self, hub: &str, id: ForwardId) -> Seen {
         let streams = self.publications.entry(hub.to_owned()).or_default();
         let seen = streams.entry(id.stream).or_default().note(id.number);
-        while streams.len() > STREAMS_MAX {
+        while streams.len() > HEARD_STREAMS_MAX {
             streams.pop_first();
         }
         seen

@@ -1,7 +1,9 @@
 //! Which messages of another hub were received: a broker may deliver one twice, and may lose some.
 
+use crate::ports::router::HEARD_WITHIN;
+
 /// How many numbers behind the highest are remembered: more than a hub sends again after a lost connection.
-pub(super) const WIDTH: u64 = 4096;
+const WIDTH: u64 = HEARD_WITHIN;
 
 /// The numbers of one process of a hub.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path as ObjectPath;
-use object_store::{GetOptions, GetRange, ObjectStoreExt as _};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt as _};
 
 use super::bucket::{Bucket, MARK};
 use super::{ANSWERS, FilesError, LOST, UNFINISHED};
@@ -35,11 +35,20 @@ impl Bucket {
     /// The folders of a backup, in order. Spoken answers are left out.
     pub const COPIED: [&str; 6] = ["chat", "image", LOST, "music", "qr", UNFINISHED];
 
-    /// The files of a folder, in the order of their names. Those with a name that is not the hub's are left out.
-    pub async fn listed(&self, folder: &str) -> Result<Vec<Listed>, FilesError> {
+    /// All objects of a folder, in no order.
+    async fn objects_of(&self, folder: &str) -> Result<Vec<ObjectMeta>, FilesError> {
         let mut found = Vec::new();
         let mut listed = self.objects.list(Some(&ObjectPath::from(folder)));
         while let Some(meta) = self.call(async { listed.next().await.transpose() }).await? {
+            found.push(meta);
+        }
+        Ok(found)
+    }
+
+    /// The files of a folder, in the order of their names. Those with a name that is not the hub's are left out.
+    pub async fn listed(&self, folder: &str) -> Result<Vec<Listed>, FilesError> {
+        let mut found = Vec::new();
+        for meta in self.objects_of(folder).await? {
             let Some(name) = meta.location.filename().filter(|name| !name.starts_with('.')) else { continue };
             if meta.location.parts_count() == 2 && !name.contains(['\n', '#']) {
                 found.push(Listed {
@@ -123,13 +132,9 @@ impl Bucket {
     /// Deletes all objects but the mark of a restore.
     async fn empty(&self) -> Result<(), FilesError> {
         for folder in Self::COPIED.into_iter().chain([ANSWERS]) {
-            let mut locations = Vec::new();
-            let mut listed = self.objects.list(Some(&ObjectPath::from(folder)));
-            while let Some(meta) = self.call(async { listed.next().await.transpose() }).await? {
-                locations.push(meta.location);
-            }
+            let objects = self.objects_of(folder).await?;
             let deleted =
-                locations.into_iter().map(|location| async move { self.call(self.objects.delete(&location)).await });
+                objects.into_iter().map(|meta| async move { self.call(self.objects.delete(&meta.location)).await });
             stream::iter(deleted).buffer_unordered(DELETED_AT_ONCE).try_collect::<()>().await?;
         }
         self.call(self.objects.delete(&ObjectPath::from(MARK))).await

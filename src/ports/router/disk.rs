@@ -65,6 +65,11 @@ pub struct ForwardId {
     pub number: u64,
 }
 
+/// Streams of another hub whose publications are known: that of its process, and those of earlier ones that may come again.
+pub const HEARD_STREAMS_MAX: usize = 8;
+/// A publication comes no second time when the number of another one of its stream is so much higher.
+pub const HEARD_WITHIN: u64 = 4096;
+
 /// A publication of another hub that sessions of this one have stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {

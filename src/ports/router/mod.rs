@@ -45,8 +45,8 @@ use crate::model::{Party, QoS, Timestamp, Topic, TopicFilter};
 
 pub use connected::{Connected, LinkInfo};
 pub use disk::{
-    Disk, DiskError, DiskLimits, Entry, ForwardId, Found, Heard, Overflow, Repaired, StorageState, StoredSession,
-    Ticket, repair,
+    Disk, DiskError, DiskLimits, Entry, ForwardId, Found, HEARD_STREAMS_MAX, HEARD_WITHIN, Heard, Overflow, Repaired,
+    StorageState, StoredSession, Ticket, repair,
 };
 pub use flow::Held;
 pub use mailbox::{CloseReason, Deliveries, Incoming, Mailbox, MailboxHandle, ReplayRetained, TooManySubscriptions};

@@ -49,7 +49,7 @@ impl Store {
         // A hub that started at this moment has either seen the mark, or its tables are seen here.
         let others = self.tables().await?.iter().any(|table| table != TABLE);
         if others {
-            self.run("REMOVE TABLE IF EXISTS restore", Variables::new()).await?;
+            self.forget_restore().await?;
         }
         Ok(!others)
     }
@@ -68,6 +68,11 @@ impl Store {
         }
     }
 
+    /// Whether the database is marked by the restore of this token.
+    async fn is_marked_by(&self, token: &str) -> Result<bool, StoreError> {
+        Ok(self.restore_mark().await?.is_some_and(|mark| mark.token == token))
+    }
+
     /// The state of a restore into this database, unless it is complete.
     pub async fn restore_state(&self) -> Result<Option<RestoreState>, StoreError> {
         let mark = self.restore_mark().await?;
@@ -77,7 +82,7 @@ impl Store {
     /// Completes the restore of this token, if it is not complete. With `erasing`, the hub that has the list of erasures
     /// has to repeat them before others start.
     pub async fn end_restore(&self, token: &str, erasing: bool) -> Result<(), StoreError> {
-        if self.restore_mark().await?.is_none_or(|mark| mark.token != token) {
+        if !self.is_marked_by(token).await? {
             return Ok(());
         }
         match erasing {
@@ -93,7 +98,7 @@ impl Store {
 
     /// Removes all that the restore of this token has put there.
     pub async fn undo_restore(&self, token: &str) -> Result<(), StoreError> {
-        if self.restore_mark().await?.is_none_or(|mark| mark.token != token) {
+        if !self.is_marked_by(token).await? {
             return Ok(());
         }
         let tables = self.tables().await?;
@@ -149,7 +154,7 @@ impl Store {
             return Ok(());
         }
         if let Some(token) = token
-            && self.restore_mark().await?.is_none_or(|mark| mark.token != token)
+            && !self.is_marked_by(token).await?
         {
             return Err(StoreError::Copy("another restore into this database has begun".into()));
         }

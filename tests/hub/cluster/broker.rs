@@ -1,8 +1,6 @@
 //! A real broker (mosquitto) as a process that tests can kill, and brokers that do not do their work.
 
 use std::net::TcpListener;
-use std::process::Stdio;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, PubAck, SubAck, SubscribeReasonCode};
@@ -13,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+use crate::engines::{answers, start};
 use crate::world::within;
 
 /// mosquitto. It ends with this value.
@@ -48,28 +47,11 @@ impl Broker {
     }
 
     async fn launch(&mut self) -> bool {
-        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
-        let mut program = Command::new("mosquitto")
-            .arg("-c")
-            .arg(self.folder.path().join("mosquitto.conf"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let listens = async {
-            loop {
-                if program.try_wait().unwrap().is_some() {
-                    return false;
-                }
-                if TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
-                    return true;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let listens = within("mosquitto", listens).await;
+        let mut command = Command::new("mosquitto");
+        command.arg("-c").arg(self.folder.path().join("mosquitto.conf"));
+        let mut program = start(&mut command, &self.folder.path().join("log"));
+        let accepts = async || TcpStream::connect(("127.0.0.1", self.port)).await.is_ok();
+        let listens = answers("mosquitto", &mut program, accepts).await;
         self.program = listens.then_some(program);
         listens
     }

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, WriteTransaction};
 
-use super::{DiskLimits, Entry, ForwardId, Found, Heard, Op, Overflow, SessionId, StoredSession, now};
+use super::{
+    DiskLimits, Entry, ForwardId, Found, HEARD_STREAMS_MAX, HEARD_WITHIN, Heard, Op, Overflow, SessionId,
+    StoredSession, now,
+};
 use crate::model::{MessageId, Party, QoS, Timestamp, Topic};
 use crate::ports::router::subjects::Subjects;
 use crate::ports::router::{ConnectionId, Payload, Publication, Subscription};
@@ -29,11 +32,6 @@ pub(super) const RETAINED: TableDefinition<&str, Row> = TableDefinition::new("re
 pub(super) const OUTBOX: TableDefinition<(u64, u64), Row> = TableDefinition::new("outbox");
 /// Publications of other hubs that sessions have stored: the hub, its stream, and the number.
 pub(super) const HEARD: TableDefinition<(&str, u64, u64), ()> = TableDefinition::new("heard");
-/// Streams of one hub that are kept: that of its process, and those of earlier ones that may come again.
-const STREAMS_MAX: usize = 8;
-/// A publication comes no second time when the number of another one is so much higher.
-const REPEATS_WITHIN: u64 = 4096;
-
 /// Under [`HUB`], the hub that the file belongs to.
 pub(super) const IDENTITY: TableDefinition<&str, &str> = TableDefinition::new("identity");
 const HUB: &str = "hub";
@@ -216,7 +214,7 @@ impl<'t> Tables<'t> {
         let hub = hub.as_str();
         let is_new = self.heard.range((hub, *stream, 0)..=(hub, *stream, u64::MAX))?.next().is_none();
         self.heard.insert((hub, *stream, *number), ())?;
-        if let Some(old) = number.checked_sub(REPEATS_WITHIN) {
+        if let Some(old) = number.checked_sub(HEARD_WITHIN) {
             self.heard.retain_in((hub, *stream, 0)..=(hub, *stream, old), |_, ()| false)?;
         }
         if is_new {
@@ -224,7 +222,7 @@ impl<'t> Tables<'t> {
             for found in self.heard.range((hub, 0, 0)..=(hub, u64::MAX, u64::MAX))? {
                 streams.insert(found?.0.value().1);
             }
-            if let Some(first_kept) = streams.iter().rev().nth(STREAMS_MAX - 1) {
+            if let Some(first_kept) = streams.iter().rev().nth(HEARD_STREAMS_MAX - 1) {
                 self.heard.retain_in((hub, 0, 0)..(hub, *first_kept, 0), |_, ()| false)?;
             }
         }

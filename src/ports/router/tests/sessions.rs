@@ -40,12 +40,26 @@ fn stored(payloads: &[(&str, u64)]) -> Vec<(String, Option<u64>)> {
     payloads.iter().map(|(payload, seq)| ((*payload).to_owned(), Some(*seq))).collect()
 }
 
+/// Attempts something on a disk that is killed after each number of changes, until it is acknowledged. An attempt tells
+/// whether it is kept completely (otherwise nothing of it is), and whether it was acknowledged.
+async fn killed_after_each_change(mut attempt: impl AsyncFnMut(u64) -> (bool, bool)) {
+    let mut outcomes = [0, 0];
+    for changes in 0.. {
+        let (is_kept, is_acknowledged) = attempt(changes).await;
+        assert!(is_kept || !is_acknowledged, "after {changes} changes");
+        outcomes[usize::from(is_kept)] += 1;
+        if is_acknowledged {
+            break;
+        }
+    }
+    assert!(outcomes.iter().all(|count| *count > 0), "{outcomes:?}");
+}
+
 /// The moment between PUBLISH and PUBREC: whichever change of the disk was the last, either the message is in both
 /// sessions and its packet id is stored, or neither.
 #[tokio::test]
 async fn a_message_of_qos_2_is_stored_with_its_receipt_or_not_at_all() {
-    let mut outcomes = [0, 0];
-    for changes in 0.. {
+    killed_after_each_change(async |changes| {
         let storage = TestDisk::default();
         let (router, _) = router_on(&storage);
         let (_publisher, mailbox) = open_session(&router, None).await;
@@ -61,21 +75,16 @@ async fn a_message_of_qos_2_is_stored_with_its_receipt_or_not_at_all() {
         kept.sort_unstable();
         let is_kept = kept == [(0, 1), (0, 1), (1, 0)];
         assert!(is_kept || kept == [(0, 0), (0, 0), (0, 0)], "after {changes} changes: {kept:?}");
-        assert!(is_kept || !is_acknowledged, "after {changes} changes");
-        outcomes[usize::from(is_kept)] += 1;
-        if is_acknowledged {
-            break;
-        }
-    }
-    assert!(outcomes.iter().all(|count| *count > 0), "{outcomes:?}");
+        (is_kept, is_acknowledged)
+    })
+    .await;
 }
 
 /// Likewise for a message that the other hubs get, too.
 #[tokio::test]
 async fn a_message_for_other_hubs_is_stored_with_its_receipt_or_not_at_all() {
     let id = ForwardId { stream: 9, number: 1 };
-    let mut outcomes = [0, 0];
-    for changes in 0.. {
+    killed_after_each_change(async |changes| {
         let storage = TestDisk::default();
         let (router, _) = router_on(&storage);
         let (_publisher, mailbox) = open_session(&router, None).await;
@@ -93,21 +102,16 @@ async fn a_message_for_other_hubs_is_stored_with_its_receipt_or_not_at_all() {
         let kept = (found.sessions[0].received.len(), outbox.collect());
         let is_kept = kept == (1, vec![(id, Publication { publisher: None, ..publication }, true)]);
         assert!(is_kept || kept == (0, Vec::new()), "after {changes} changes: {kept:?}");
-        assert!(is_kept || !is_acknowledged, "after {changes} changes");
-        outcomes[usize::from(is_kept)] += 1;
-        if is_acknowledged {
-            break;
-        }
-    }
-    assert!(outcomes.iter().all(|count| *count > 0), "{outcomes:?}");
+        (is_kept, is_acknowledged)
+    })
+    .await;
 }
 
 /// A message of another hub: the broker sends it again unless it was acknowledged.
 #[tokio::test]
 async fn a_session_stores_a_message_of_another_hub_once() {
     let heard = |number| Heard { hub: "b".into(), id: ForwardId { stream: 9, number } };
-    let mut outcomes = [0, 0];
-    for changes in 0.. {
+    killed_after_each_change(async |changes| {
         let storage = TestDisk::default();
         let (router, _) = router_on(&storage);
         let (_session, _mailbox) = open_session(&router, Some(("t/#", QoS::AtLeastOnce))).await;
@@ -121,13 +125,9 @@ async fn a_session_stores_a_message_of_another_hub_once() {
         let kept = (found.sessions[0].last_seq, found.heard);
         let is_kept = kept == (1, vec![heard(2)]);
         assert!(is_kept || kept == (0, Vec::new()), "after {changes} changes: {kept:?}");
-        assert!(is_kept || !is_acknowledged, "after {changes} changes");
-        outcomes[usize::from(is_kept)] += 1;
-        if is_acknowledged {
-            break;
-        }
-    }
-    assert!(outcomes.iter().all(|count| *count > 0), "{outcomes:?}");
+        (is_kept, is_acknowledged)
+    })
+    .await;
 }
 
 #[tokio::test]
