@@ -96,6 +96,14 @@ impl Broker {
         Self::mosquitto_with(&format!("certfile {tls}/hub.pem\nkeyfile {tls}/hub.key\nuser root\n"))
     }
 
+    /// The same with two listeners, of which the second is over TLS. Returns the address of that, too.
+    pub fn mosquitto_with_both(tls: &Path) -> (Self, SocketAddr) {
+        let (tls, second) = (tls.display(), free_address());
+        let files = format!("certfile {tls}/hub.pem\nkeyfile {tls}/hub.key\nuser root\n");
+        let broker = Self::mosquitto_with(&format!("listener {} 127.0.0.1\n{files}", second.port()));
+        (broker, second)
+    }
+
     fn mosquitto_with(of_listener: &str) -> Self {
         let (folder, address) = (tempfile::tempdir().expect("a folder"), free_address());
         let config = format!(

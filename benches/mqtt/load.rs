@@ -54,10 +54,22 @@ impl Client {
 }
 
 impl<S: Stream> Client<S> {
-    /// Logs in, with a name and a password if they are given.
+    /// Logs in for a session that ends with the connection, with a name and a password if they are given.
     pub async fn enter(stream: S, id: &str, login: Option<(&str, &str)>) -> std::io::Result<Self> {
+        let (client, is_present) = Self::log_in(stream, id, login, 2).await?;
+        assert!(!is_present, "no session was asked for");
+        Ok(client)
+    }
+
+    /// Logs in for a session that stays. Returns whether there was one.
+    #[allow(dead_code, reason = "other measurements have no sessions")]
+    pub async fn resume(stream: S, id: &str, login: Option<(&str, &str)>) -> std::io::Result<(Self, bool)> {
+        Self::log_in(stream, id, login, 0).await
+    }
+
+    async fn log_in(stream: S, id: &str, login: Option<(&str, &str)>, flags: u8) -> std::io::Result<(Self, bool)> {
         let mut client = Self { stream, buffer: Vec::new(), start: 0 };
-        let flags = if login.is_some() { 0xc2 } else { 2 };
+        let flags = if login.is_some() { flags | 0xc0 } else { flags };
         let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, flags, 0x02, 0x58];
         let (name, password) = login.unzip();
         for text in [Some(id), name, password].into_iter().flatten() {
@@ -74,8 +86,47 @@ impl<S: Stream> Client<S> {
         hello.extend(body);
         client.stream.write_all(&hello).await?;
         let packet = client.packet().await?;
-        assert_eq!((packet.byte1, &client.buffer[packet.body]), (0x20, &[0, 0][..]), "CONNACK");
-        Ok(client)
+        assert_eq!((packet.byte1, client.buffer[packet.body.end - 1]), (0x20, 0), "CONNACK");
+        let is_present = client.buffer[packet.body.start] == 1;
+        Ok((client, is_present))
+    }
+
+    /// Publishes so many messages of QoS 1, and waits for their acknowledgements.
+    #[allow(dead_code, reason = "other measurements publish from tasks of their own")]
+    pub async fn publish_acknowledged(&mut self, topic: &str, count: usize) {
+        let batch: Vec<u8> = (0..count).flat_map(|number| publish(topic, 1, number as u16 + 1)).collect();
+        self.stream.write_all(&batch).await.expect("PUBLISH");
+        for _ in 0..count {
+            assert_eq!(self.packet().await.expect("PUBACK").byte1, 0x40);
+        }
+    }
+
+    /// Receives so many messages of QoS 1, and acknowledges them.
+    #[allow(dead_code, reason = "other measurements count what all clients receive")]
+    pub async fn receive_acknowledging(&mut self, count: usize) {
+        let mut received = 0;
+        let mut acks = Vec::new();
+        while received < count {
+            let mut next = Some(self.packet().await.expect("PUBLISH"));
+            while let Some(Packet { byte1, body }) = next {
+                assert_eq!(byte1 >> 4, 3, "PUBLISH");
+                let body = &self.buffer[body];
+                let at = 2 + usize::from(body[1]);
+                acks.extend([0x40, 2, body[at], body[at + 1]]);
+                received += 1;
+                next = self.parse();
+            }
+            self.stream.write_all(&acks).await.expect("PUBACK");
+            acks.clear();
+        }
+    }
+
+    /// Ends the connection.
+    #[allow(dead_code, reason = "other measurements end by closing")]
+    pub async fn disconnect(mut self) {
+        // The server may close first.
+        let _ = self.stream.write_all(&[0xe0, 0]).await;
+        let _ = self.stream.read(&mut [0; 16]).await;
     }
 
     pub async fn subscribe(&mut self, topic: &str, qos: u8) {
@@ -83,7 +134,8 @@ impl<S: Stream> Client<S> {
         packet.extend(topic.as_bytes());
         packet.push(qos);
         self.stream.write_all(&packet).await.expect("SUBSCRIBE");
-        assert_eq!(self.packet().await.expect("SUBACK").byte1, 0x90);
+        let packet = self.packet().await.expect("SUBACK");
+        assert_eq!((packet.byte1, self.buffer[packet.body.end - 1]), (0x90, qos), "SUBACK");
     }
 
     /// The whole packet at the front, if there is one.

@@ -1,8 +1,8 @@
 //! The same load against toyhub, mosquitto and rumqttd, one after the other, with the ratios.
 //!
 //! The first argument is the hub's program; `quick` as another makes everything ten times smaller. `flow` counts the
-//! QoS 1 messages that arrive on an overloaded machine, and `tls` measures handshakes and messages over TLS, and `metrics`
-//! the cost of reading the figures.
+//! QoS 1 messages that arrive on an overloaded machine, `tls` measures handshakes and messages over TLS, `storm` the return
+//! of toys with stored sessions, and `metrics` the cost of reading the figures.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod brokers;
@@ -16,6 +16,7 @@ mod load;
 mod phase;
 mod scraped;
 mod secure;
+mod storm;
 #[path = "../hub/table.rs"]
 mod table;
 
@@ -57,6 +58,9 @@ fn main() {
     }
     if arguments.iter().any(|argument| argument == "tls") {
         return runtime.block_on(secure::run(program, scale));
+    }
+    if arguments.iter().any(|argument| argument == "storm") {
+        return runtime.block_on(storm::run(program, scale));
     }
     if arguments.iter().any(|argument| argument == "metrics") {
         return runtime.block_on(scraped::run(program.as_ref(), 100_000 / scale, (5_000 / scale) as usize));

@@ -50,24 +50,8 @@ struct Figures {
 /// Measures both, and prints the ratios.
 pub async fn run(program: &str, scale: u64) {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut make = Command::new(program);
-    let made = make.current_dir(folder.path()).args(["certificate", "localhost", "--out", "."]).output();
-    assert!(made.expect("toyhub runs").status.success(), "a certificate");
-
-    let unlimited = || "4000000000".to_owned();
-    let file = |name: &str| folder.path().join(name).display().to_string();
-    let hub = Hub::start(
-        program.to_owned(),
-        &[
-            ("TOYHUB_MQTT__TLS_LISTEN", "127.0.0.1:0".into()),
-            ("TOYHUB_NET__TLS_CERTIFICATE", file("hub.pem")),
-            ("TOYHUB_NET__TLS_KEY", file("hub.key")),
-            ("TOYHUB_MQTT__CONNECTIONS_PER_ADDRESS_MAX", "50000".into()),
-            ("TOYHUB_MQTT__FLAPPING_MAX", unlimited()),
-            ("TOYHUB_WS__CONNECTIONS_PER_USER_MAX", "1000".into()),
-            ("TOYHUB_RATES__CONNECTS_PER_ADDRESS_PER_MINUTE", unlimited()),
-        ],
-    );
+    certificate(program, folder.path());
+    let hub = Hub::start(program.to_owned(), &settings(folder.path()));
     let [user, toy, key, secret] = hub.family().await;
     let login = hub.post("/login", json!({"username": "mia", "password": "correct horse"})).await;
     let token = login["data"]["token"].as_str().expect("a token");
@@ -81,7 +65,30 @@ pub async fn run(program: &str, scale: u64) {
     assert_eq!(ours.qos1.lost, 0, "toyhub lost messages of QoS 1");
 }
 
-fn connector(folder: &Path) -> TlsConnector {
+/// Makes a certificate, and its authority, in this folder.
+pub fn certificate(program: &str, folder: &Path) {
+    let mut make = Command::new(program);
+    let made = make.current_dir(folder).args(["certificate", "localhost", "--out", "."]).output();
+    assert!(made.expect("toyhub runs").status.success(), "a certificate");
+}
+
+/// The settings of a hub with this certificate, and with limits above the load.
+pub fn settings(folder: &Path) -> Vec<(&'static str, String)> {
+    let unlimited = || "4000000000".to_owned();
+    let file = |name: &str| folder.join(name).display().to_string();
+    vec![
+        ("TOYHUB_MQTT__TLS_LISTEN", "127.0.0.1:0".into()),
+        ("TOYHUB_NET__TLS_CERTIFICATE", file("hub.pem")),
+        ("TOYHUB_NET__TLS_KEY", file("hub.key")),
+        ("TOYHUB_MQTT__CONNECTIONS_PER_ADDRESS_MAX", "50000".into()),
+        ("TOYHUB_MQTT__FLAPPING_MAX", unlimited()),
+        ("TOYHUB_WS__CONNECTIONS_PER_USER_MAX", "1000".into()),
+        ("TOYHUB_RATES__CONNECTS_PER_ADDRESS_PER_MINUTE", unlimited()),
+    ]
+}
+
+/// Trusts the authority of this folder.
+pub fn connector(folder: &Path) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     let authority = CertificateDer::from_pem_file(folder.join("ca.pem")).expect("the authority");
     roots.add(authority).expect("a certificate");
