@@ -1,7 +1,8 @@
 //! The time until a toy gets its answer, by step.
 //!
 //! The first argument is the hub's program, the second a model file; `quick` takes a quarter of the recordings. With
-//! `busy`, it measures commands beside a busy process and MQTT messages instead; with `spoken`, the hub's own lines are
+//! `busy`, it measures commands beside a busy process and MQTT messages instead; with `many`, toys that ask at once; with
+//! `spoken`, the hub's own lines are
 //! recognised back; with `understand`, it prints the recognised texts and intents of recordings: see `understand.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -14,6 +15,7 @@ mod hub;
 #[path = "../mqtt/load.rs"]
 #[allow(dead_code)]
 mod load;
+mod many;
 mod recordings;
 mod shapes;
 mod spoken;
@@ -69,6 +71,10 @@ fn main() {
     let count = if more.iter().any(|word| word == "quick") { COUNT / 4 } else { COUNT };
     if more.iter().any(|word| word == "busy") {
         runtime.block_on(busy::print(program, &model, count));
+        return;
+    }
+    if more.iter().any(|word| word == "many") {
+        runtime.block_on(many::print(program, &model, count / 12));
         return;
     }
     if more.iter().any(|word| word == "spoken") {

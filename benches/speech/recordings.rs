@@ -7,6 +7,7 @@ use std::process::Command;
 const PACE: f64 = 150.0;
 
 /// A recording as a toy sends it, and the number that answers it.
+#[derive(Clone)]
 pub struct Recording {
     pub wav: Vec<u8>,
     pub sum: u32,

@@ -38,8 +38,18 @@ pub async fn measure(program: &str, model: &Path, recordings: &[Recording]) -> U
 }
 
 pub async fn ask(client: &reqwest::Client, hub: &Hub, toy: &str, recording: &Recording) -> Value {
+    start(client, hub, toy, recording).await
+}
+
+/// As [`ask`], for a task of its own: it is sent when the future is first polled.
+pub fn start(
+    client: &reqwest::Client,
+    hub: &Hub,
+    toy: &str,
+    recording: &Recording,
+) -> impl Future<Output = Value> + Send + 'static {
     let part = reqwest::multipart::Part::bytes(recording.wav.clone()).file_name("record.wav");
     let form = reqwest::multipart::Form::new().text("toy_id", toy.to_owned()).part("reco", part);
-    let sent = client.post(format!("http://{}/ai_uploader", hub.http)).multipart(form).send().await.unwrap();
-    serde_json::from_str(&sent.text().await.unwrap()).unwrap()
+    let request = client.post(format!("http://{}/ai_uploader", hub.http)).multipart(form);
+    async move { serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap() }
 }
