@@ -427,6 +427,7 @@ pub fn store_settings(config: &Config) -> StoreSettings {
                 config::UserLevel::Database => UserLevel::Database,
             },
             answer_timeout: seconds(store.answer_timeout_s),
+            certificates: Some(store.certificates.clone()).filter(|path| !path.as_os_str().is_empty()),
         }),
     };
     StoreSettings {
