@@ -7,9 +7,11 @@
 
 mod backup;
 mod balancer;
+mod behind;
 mod broker;
 mod bucket;
 mod bus;
+mod clocks;
 mod door;
 mod erase;
 mod fencing;
@@ -21,7 +23,10 @@ mod revoked;
 mod rules;
 mod store;
 mod taken;
+mod through;
 mod tickets;
+mod tls;
+mod upgrade;
 
 use serde_json::json;
 

@@ -1,5 +1,6 @@
 //! A real hub on its own ports in a temporary folder, and clients with one-line methods.
 
+use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -29,6 +30,8 @@ const PASSWORD_LINE: &str = "toyhub console: the operator's password is ";
 
 pub struct World {
     folder: TempDir,
+    /// The program of the hub.
+    program: PathBuf,
     settings: Vec<(&'static str, &'static str)>,
     /// The hub's limit of file descriptors, if it differs from that of the tests.
     descriptors: Option<u32>,
@@ -46,6 +49,18 @@ pub struct World {
     client: reqwest::Client,
     /// The address of this machine that clients connect from, if a test has chosen one.
     source: Option<IpAddr>,
+    /// Where its clients connect instead of the hub, if a test has chosen that.
+    front: Option<Front>,
+    /// What is there as long as this world.
+    companions: Vec<Box<dyn Any + Send>>,
+}
+
+/// The addresses of a balancer before this hub and others.
+#[derive(Debug, Clone, Copy)]
+pub struct Front {
+    pub http: SocketAddr,
+    pub mqtt: SocketAddr,
+    pub legacy: SocketAddr,
 }
 
 /// An app user.
@@ -76,9 +91,15 @@ impl World {
 
     /// A hub in a folder with the files that its settings name.
     pub async fn start_in(folder: TempDir, settings: &[(&'static str, &'static str)]) -> Self {
+        Self::start_program(PathBuf::from(env!("CARGO_BIN_EXE_toyhub")), folder, settings).await
+    }
+
+    /// Another program than the one of this tree.
+    pub async fn start_program(program: PathBuf, folder: TempDir, settings: &[(&'static str, &'static str)]) -> Self {
         let unbound = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut world = Self {
             folder,
+            program,
             settings: settings.to_vec(),
             descriptors: None,
             hub: None,
@@ -92,6 +113,8 @@ impl World {
             operator_password: None,
             client: reqwest::Client::new(),
             source: None,
+            front: None,
+            companions: Vec::new(),
         };
         world.start_hub().await;
         world
@@ -105,7 +128,7 @@ impl World {
                 let limited = self.command(&[]);
                 let mut command = Command::new("sh");
                 let limit = format!("ulimit -n {limit} && exec \"$0\" serve");
-                command.arg("-c").arg(limit).arg(env!("CARGO_BIN_EXE_toyhub")).current_dir(self.folder.path());
+                command.arg("-c").arg(limit).arg(&self.program).current_dir(self.folder.path());
                 command.envs(limited.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
                 command
             }
@@ -130,6 +153,7 @@ impl World {
         [self.mqtts, self.https, self.conformance, self.legacy] = more;
         [self.http, self.mqtt] = both;
         self.hub = Some(hub);
+        self.show_front();
     }
 
     /// Whether the settings or a configuration file choose the log level.
@@ -140,6 +164,11 @@ impl World {
     /// Where a test may put a configuration file. The settings go before it.
     pub fn config_file(&self) -> PathBuf {
         self.folder.path().join("broker.toml")
+    }
+
+    /// The program of this tree, from the next start on.
+    pub fn upgrade(&mut self) {
+        self.program = PathBuf::from(env!("CARGO_BIN_EXE_toyhub"));
     }
 
     /// One more setting, for the next start.
@@ -153,6 +182,21 @@ impl World {
         self.client = reqwest::Client::builder().local_address(source).build().unwrap();
     }
 
+    /// From now on, clients connect to a balancer, each request of HTTP by a connection of its own: it may be at any of the
+    /// hubs. Commands are those of this world's hub. `companions` end with the world, which keeps its own hub for `stop`,
+    /// `kill` and `start_hub`.
+    pub fn put_behind(&mut self, front: Front, companions: Vec<Box<dyn Any + Send>>) {
+        self.client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        (self.front, self.companions) = (Some(front), companions);
+        self.show_front();
+    }
+
+    fn show_front(&mut self) {
+        if let Some(front) = self.front {
+            (self.http, self.mqtt, self.legacy) = (front.http, front.mqtt, Some(front.legacy));
+        }
+    }
+
     /// Limits the file descriptors of the hub, from the next start on.
     pub fn limit_descriptors(&mut self, limit: u32) {
         self.descriptors = Some(limit);
@@ -160,7 +204,7 @@ impl World {
 
     /// The program with this world's settings.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_toyhub"));
+        let mut command = Command::new(&self.program);
         command
             .args(arguments)
             .current_dir(self.folder.path())
@@ -241,6 +285,11 @@ impl World {
 
     pub fn mqtt_addr(&self) -> SocketAddr {
         self.mqtt
+    }
+
+    /// Where older clients connect.
+    pub fn legacy_addr(&self) -> SocketAddr {
+        self.legacy.unwrap()
     }
 
     /// The address of MQTT over TLS, if it is configured.
