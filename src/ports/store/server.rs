@@ -120,8 +120,7 @@ impl Connection {
         let url = match server.is_encrypted() {
             false => server.url.clone(),
             true => {
-                let server = server.clone();
-                let tunnel = runtime.spawn(async move { Tunnel::open(&server).await }).await.map_err(ended)??;
+                let tunnel = runtime.spawn(open_tunnel(server.clone())).await.map_err(ended)??;
                 let url = tunnel.url();
                 runtime.spawn(tunnel.serve());
                 url
@@ -168,8 +167,22 @@ impl Connection {
     }
 }
 
+/// A tunnel to an encrypted server, whose certificate is right. Errors: `Open`.
+async fn open_tunnel(server: Server) -> Result<Tunnel, StoreError> {
+    let tls = server.connector().map_err(|error| StoreError::Open(format!("store.certificates: {error}")))?;
+    let target = server.target("/").map_err(|error| StoreError::Open(error.to_string()))?;
+    let path = server.url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+    Tunnel::open(target, path, tls, server.answer_timeout).await.map_err(|error| match error {
+        OutgoingError::Untrusted(why) => StoreError::Open(format!(
+            "the certificate of the server is refused ({why}); name its authority in store.certificates, and the server \
+             as its certificate does"
+        )),
+        error => unreachable(&error),
+    })
+}
+
 /// The error of a server that is not there.
-pub(super) fn unreachable(error: &impl Display) -> StoreError {
+fn unreachable(error: &impl Display) -> StoreError {
     StoreError::Open(format!("no SurrealDB server can be reached there ({error}); is it running?"))
 }
 

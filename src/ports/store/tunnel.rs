@@ -21,8 +21,6 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::StoreError;
-use super::server::{Server, unreachable};
 use crate::ports::outgoing::{OutgoingError, Target};
 
 /// Connections at once. The library has one, and for a moment two when it connects again.
@@ -51,23 +49,19 @@ struct Far {
 }
 
 impl Tunnel {
-    /// Connects to the server and verifies its certificate. To be called within the runtime of the connection. Errors:
-    /// `Open`, which states what is wrong.
-    pub(super) async fn open(server: &Server) -> Result<Self, StoreError> {
-        let tls = server.connector().map_err(|error| StoreError::Open(format!("store.certificates: {error}")))?;
-        let target = server.target("/").map_err(|error| StoreError::Open(error.to_string()))?;
-        let far = Far { target, tls, limit: server.answer_timeout };
-        let first = far.connect().await.map_err(|error| match error {
-            OutgoingError::Untrusted(why) => StoreError::Open(format!(
-                "the certificate of the server is refused ({why}); name its authority in store.certificates, and the \
-                 server as its certificate does"
-            )),
-            error => unreachable(&error),
-        })?;
-        let here = |error: io::Error| StoreError::Open(format!("no port of 127.0.0.1 for TLS to the server: {error}"));
+    /// Connects to the server and verifies its certificate. `path` is that of the address; each connection has to open
+    /// within `limit`. To be called within the runtime of the connection. Errors: `Address`, `Unreachable`, `Untrusted`.
+    pub(super) async fn open(
+        target: Target,
+        path: &str,
+        tls: TlsConnector,
+        limit: Duration,
+    ) -> Result<Self, OutgoingError> {
+        let far = Far { target, tls, limit };
+        let first = far.connect().await?;
+        let here = |error: io::Error| OutgoingError::Unreachable(format!("no port of 127.0.0.1 is free: {error}"));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(here)?;
         let port = listener.local_addr().map_err(here)?.port();
-        let path = server.url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
         let url = format!("ws://127.0.0.1:{port}/{path}");
         Ok(Self { listener, far: Arc::new(far), url, first })
     }
