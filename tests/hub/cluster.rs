@@ -12,6 +12,7 @@ mod broker;
 mod bucket;
 mod bus;
 mod clocks;
+mod costs;
 mod door;
 mod erase;
 mod fencing;

@@ -29,7 +29,7 @@ async fn expect(raw: &mut Raw, kind: u8, id: u8) {
     }
 }
 
-async fn leave(mut raw: Raw) {
+pub async fn leave(mut raw: Raw) {
     raw.send(&[0xe0, 0]).await;
     raw.expect_end().await;
 }

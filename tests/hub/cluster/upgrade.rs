@@ -11,9 +11,10 @@ use tokio::process::Command;
 use super::StoreServer;
 use super::broker::Broker;
 use super::bus::{NEVER, bus_is, event, to_parent, to_toy};
+use super::moving::leave;
 use super::outbox::{Remote, command, resume};
 use super::store::program;
-use crate::mqtt::{Raw, V4, subscribe};
+use crate::mqtt::{V4, subscribe};
 use crate::one_connection::Line;
 use crate::s3::S3;
 use crate::world::{App, Toy, User, World, within};
@@ -72,11 +73,6 @@ impl Family {
         line.client.disconnect().await.unwrap();
         there.wait_online(&self.parent, &self.toy.id, "0").await;
     }
-}
-
-async fn leave(mut raw: Raw) {
-    raw.send(&[0xe0, 0]).await;
-    raw.expect_end().await;
 }
 
 /// A message of the bus as a later version may send it.
