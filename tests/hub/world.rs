@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use reqwest::header::{CONNECTION, HeaderMap, HeaderValue};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -182,11 +183,12 @@ impl World {
         self.client = reqwest::Client::builder().local_address(source).build().unwrap();
     }
 
-    /// From now on, clients connect to a balancer, each request of HTTP by a connection of its own: it may be at any of the
-    /// hubs. Commands are those of this world's hub. `companions` end with the world, which keeps its own hub for `stop`,
+    /// From now on, clients connect to a balancer, each request of HTTP by a connection of its own, which the answer ends: it
+    /// may be at any of the hubs. Commands are those of this world's hub. `companions` end with the world, which keeps its own hub for `stop`,
     /// `kill` and `start_hub`.
     pub fn put_behind(&mut self, front: Front, companions: Vec<Box<dyn Any + Send>>) {
-        self.client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        let close = HeaderMap::from_iter([(CONNECTION, HeaderValue::from_static("close"))]);
+        self.client = reqwest::Client::builder().default_headers(close).build().unwrap();
         (self.front, self.companions) = (Some(front), companions);
         self.show_front();
     }

@@ -87,7 +87,7 @@ async fn a_hub_works_over_tls_and_comes_back_after_its_loss() {
     // The export of a backup is HTTPS.
     let backups = world.folder().join("backups");
     let printed = world.run(&["backup", backups.to_str().unwrap()]).await;
-    assert_eq!(std::fs::read_dir(backups.join("snapshots")).map_or(0, Iterator::count), 1, "{printed}");
+    assert!(printed.contains("1 users, 1 toys, 1 messages"), "{printed}");
 
     terminator.kill().await;
     world.wait_ready(false).await;
