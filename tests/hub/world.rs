@@ -183,12 +183,14 @@ impl World {
         self.client = reqwest::Client::builder().local_address(source).build().unwrap();
     }
 
-    /// From now on, clients connect to a balancer, each request of HTTP by a connection of its own, which the answer ends: it
-    /// may be at any of the hubs. Commands are those of this world's hub. `companions` end with the world, which keeps its own hub for `stop`,
-    /// `kill` and `start_hub`.
+    /// From now on, clients connect to a balancer, each request of HTTP by a connection of its own, which the answer ends:
+    /// it may be at any of the hubs. Commands are those of this world's hub. `companions` end with the world, which keeps
+    /// its own hub for `stop`, `kill` and `start_hub`.
     pub fn put_behind(&mut self, front: Front, companions: Vec<Box<dyn Any + Send>>) {
         let close = HeaderMap::from_iter([(CONNECTION, HeaderValue::from_static("close"))]);
         self.client = reqwest::Client::builder().default_headers(close).build().unwrap();
+        // All clients have one address: an older socket is permitted only where its party has logged in.
+        self.source = None;
         (self.front, self.companions) = (Some(front), companions);
         self.show_front();
     }

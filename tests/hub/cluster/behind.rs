@@ -38,7 +38,7 @@ pub async fn world(settings: &[(&'static str, &'static str)]) -> World {
     let balancer = Balancer::start_in_turns(b.folder(), addresses, legacy).await;
     for hub in [&mut a, &mut b] {
         let [http, mqtt] = [hub.http_addr(), hub.mqtt_addr()];
-        // An address that is not the balancer's.
+        // Before they are clients of the balancer: an address that is not the balancer's.
         hub.use_proxy(http, mqtt, [127, 0, 0, 9].into());
         bus_is(hub, "ok").await;
     }

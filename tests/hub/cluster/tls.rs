@@ -31,7 +31,7 @@ impl Terminator {
         let port = free_port();
         let settings = format!(
             "defaults\n  mode http\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n  timeout tunnel 1h\n\
-             listen store\n  bind :{port} ssl crt both.pem\n\
+             listen store\n  bind 127.0.0.1:{port},127.0.0.2:{port} ssl crt both.pem\n\
              http-request deny unless {{ req.hdr(host) -i localhost:{port} }}\n  server store {}\n",
             store.address()
         );
