@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::sound;
-use crate::world::{Toy, User, World};
+use crate::world::{Toy, User, World, within};
 
 /// A parent's recording for the toy.
 async fn say(world: &World, user: &User, to: &str, recording: Vec<u8>) -> Value {
@@ -72,8 +72,16 @@ pub async fn message_and_answer(world: World) {
         assert_eq!(unheard[0]["message"], event["chat"]);
         let heard = download(&world, event["chat"].as_str().unwrap());
         sound::assert_same_length(world.folder(), &heard);
-        let (_, again) = world.post("/recv_msg", json!({"from_user": parent.id, "to_user": toy.id})).await;
-        assert_eq!(again, json!([]), "what was heard is not unread");
+        let again = within("what was heard is not unread", async {
+            loop {
+                let (_, again) = world.post("/recv_msg", json!({"from_user": parent.id, "to_user": toy.id})).await;
+                // Two hubs may give one message twice, if they are asked at once, but no other message.
+                if !world.is_behind_a_balancer() || again != unheard {
+                    break again;
+                }
+            }
+        });
+        assert_eq!(again.await, json!([]), "what was heard is not unread");
     }
 
     let mut app = world.app(&parent).await;

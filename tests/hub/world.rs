@@ -4,10 +4,10 @@ use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use reqwest::header::{CONNECTION, HeaderMap, HeaderValue};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -48,6 +48,9 @@ pub struct World {
     /// The operator's password, which the hub prints at its first start.
     operator_password: Option<String>,
     client: reqwest::Client,
+    /// Used in turns with the first one, behind a balancer.
+    other_client: Option<reqwest::Client>,
+    requests: AtomicUsize,
     /// The address of this machine that clients connect from, if a test has chosen one.
     source: Option<IpAddr>,
     /// Where its clients connect instead of the hub, if a test has chosen that.
@@ -113,6 +116,8 @@ impl World {
             ready: String::new(),
             operator_password: None,
             client: reqwest::Client::new(),
+            other_client: None,
+            requests: AtomicUsize::new(0),
             source: None,
             front: None,
             companions: Vec::new(),
@@ -183,12 +188,12 @@ impl World {
         self.client = reqwest::Client::builder().local_address(source).build().unwrap();
     }
 
-    /// From now on, clients connect to a balancer, each request of HTTP by a connection of its own, which the answer ends:
-    /// it may be at any of the hubs. Commands are those of this world's hub. `companions` end with the world, which keeps
-    /// its own hub for `stop`, `kill` and `start_hub`.
+    /// From now on, clients connect to a balancer, requests of HTTP in turns by two clients, which keep their connections:
+    /// two requests may be at two hubs. Commands are those of this world's hub. `companions` end with the world, which
+    /// keeps its own hub for `stop`, `kill` and `start_hub`.
     pub fn put_behind(&mut self, front: Front, companions: Vec<Box<dyn Any + Send>>) {
-        let close = HeaderMap::from_iter([(CONNECTION, HeaderValue::from_static("close"))]);
-        self.client = reqwest::Client::builder().default_headers(close).build().unwrap();
+        self.client = reqwest::Client::new();
+        self.other_client = Some(reqwest::Client::new());
         // All clients have one address: an older socket is permitted only where its party has logged in.
         self.source = None;
         (self.front, self.companions) = (Some(front), companions);
@@ -291,6 +296,11 @@ impl World {
         self.mqtt
     }
 
+    /// Whether clients connect to a balancer before several hubs.
+    pub fn is_behind_a_balancer(&self) -> bool {
+        self.front.is_some()
+    }
+
     /// Where older clients connect.
     pub fn legacy_addr(&self) -> SocketAddr {
         self.legacy.unwrap()
@@ -322,7 +332,10 @@ impl World {
     }
 
     pub fn client(&self) -> &reqwest::Client {
-        &self.client
+        match &self.other_client {
+            Some(other) if self.requests.fetch_add(1, Ordering::Relaxed) % 2 == 1 => other,
+            _ => &self.client,
+        }
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -340,7 +353,7 @@ impl World {
 
     /// The status and the body of a monitoring path.
     pub async fn watch(&self, path: &str) -> (u16, Value) {
-        answer(within(path, self.client.get(format!("{}{path}", self.http())).send()).await.unwrap()).await
+        answer(within(path, self.client().get(format!("{}{path}", self.http())).send()).await.unwrap()).await
     }
 
     /// Waits until the hub reports itself ready, or not ready.
@@ -358,7 +371,7 @@ impl World {
     }
 
     pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
-        let request = self.client.post(format!("{}{path}", self.http())).json(&body);
+        let request = self.client().post(format!("{}{path}", self.http())).json(&body);
         answer(within(path, request.send()).await.unwrap()).await
     }
 
@@ -371,13 +384,13 @@ impl World {
 
     /// A call with a token.
     pub async fn post_as(&self, user: &User, path: &str, body: Value) -> Value {
-        let request = self.client.post(format!("{}{path}", self.http())).bearer_auth(&user.token).json(&body);
+        let request = self.client().post(format!("{}{path}", self.http())).bearer_auth(&user.token).json(&body);
         answer(within(path, request.send()).await.unwrap()).await.1
     }
 
     /// A form post, as pages send; the text of the answer.
     pub async fn form(&self, at: SocketAddr, path: &str, fields: &[(&str, &str)]) -> String {
-        let request = self.client.post(format!("http://{at}{path}")).form(fields);
+        let request = self.client().post(format!("http://{at}{path}")).form(fields);
         within(path, request.send()).await.unwrap().text().await.unwrap()
     }
 
@@ -394,7 +407,7 @@ impl World {
             form = form.text(*name, (*value).to_owned());
         }
         let part = Part::bytes(sound).file_name("record").mime_str("audio_pcm/wav").unwrap();
-        let request = self.client.post(format!("{}{path}", self.http())).multipart(form.part(field, part));
+        let request = self.client().post(format!("{}{path}", self.http())).multipart(form.part(field, part));
         answer(within(path, request.send()).await.unwrap()).await.1
     }
 

@@ -17,9 +17,10 @@ const BEHIND: [(&str, &str); 3] = [
     ("TOYHUB_MQTT__PROXY_PROTOCOL", "true"),
 ];
 
-/// The settings of a hub of this name, with ports that it keeps.
+/// Listeners that a hub keeps when it starts again: at an address that no client of the tests connects from, so that the
+/// system gives their ports to no connection meanwhile.
 fn listens() -> Vec<(&'static str, &'static str)> {
-    let address = || -> &'static str { SocketAddr::from(([127, 0, 0, 1], free_port())).to_string().leak() };
+    let address = || -> &'static str { SocketAddr::from(([127, 0, 77, 1], free_port())).to_string().leak() };
     let names = ["TOYHUB_HTTP__LISTEN", "TOYHUB_HTTP__LEGACY_LISTEN", "TOYHUB_MQTT__LISTEN"];
     names.map(|name| (name, address())).to_vec()
 }
