@@ -51,31 +51,41 @@ pub struct Away {
     inbox: Inbox,
 }
 
-/// The offline sessions of a family's toy: one for each of these ways that sends commands.
-pub fn sessions_away(family: &Family, ways: &[Way]) -> Vec<Away> {
-    let session = |(_, name, qos): (Way, &str, QoS)| Away {
-        login: Login {
-            client_id: format!("away-{name}"),
-            user: family.device_key.clone(),
-            password: family.secret.clone(),
-            clean: false,
-        },
-        publisher: Login {
-            client_id: "marker".into(),
-            user: family.user.clone(),
-            password: family.token.clone(),
-            clean: true,
-        },
+/// The offline sessions of a family: one of the toy for each of these ways that sends commands. With several hubs also one
+/// of the app for states: a session is at one hub, so that one that is read all the time begins anew with each kill.
+pub fn sessions_away(family: &Family, ways: &[Way], has_many_hubs: bool) -> Vec<Away> {
+    let toy = |client_id: String, clean| Login {
+        client_id,
+        user: family.device_key.clone(),
+        password: family.secret.clone(),
+        clean,
+    };
+    let app = |client_id: String, clean| Login {
+        client_id,
+        user: family.user.clone(),
+        password: family.token.clone(),
+        clean,
+    };
+    let command = |(_, name, qos): (Way, &str, QoS)| Away {
+        login: toy(format!("away-{name}"), false),
+        publisher: app("marker".into(), true),
         topic: format!("toy/{}/cmd/{name}", family.toy),
         qos,
         inbox: Inbox::default(),
     };
-    let all = [
+    let commands = [
         (Way::CommandQos1, "one", QoS::AtLeastOnce),
         (Way::CommandQos2, "two", QoS::ExactlyOnce),
         (Way::CommandSocket, "socket", QoS::AtLeastOnce),
     ];
-    all.into_iter().filter(|(way, ..)| ways.contains(way)).map(session).collect()
+    let states = (has_many_hubs && ways.contains(&Way::StateQos2)).then(|| Away {
+        login: app("states".into(), false),
+        publisher: toy("marker".into(), true),
+        topic: format!("toy/{}/state/two", family.toy),
+        qos: QoS::ExactlyOnce,
+        inbox: Inbox::default(),
+    });
+    commands.into_iter().filter(|(way, ..)| ways.contains(way)).map(command).chain(states).collect()
 }
 
 impl Away {
@@ -153,11 +163,11 @@ impl Audit {
         let client = Client::builder().timeout(Duration::from_secs(60)).build()?;
         let (mut known, mut watchers) = (Vec::new(), Vec::new());
         for family in families {
-            let away = sessions_away(family, ways);
+            let away = sessions_away(family, ways, ledger.has_many_hubs());
             for session in &away {
                 session.begin(addresses).await?;
             }
-            if ways.contains(&Way::StateQos2) {
+            if ways.contains(&Way::StateQos2) && !ledger.has_many_hubs() {
                 let login = Login {
                     client_id: "states".into(),
                     user: family.user.clone(),
@@ -204,6 +214,9 @@ impl Audit {
                     Err(_) => self.ledger.fault(format!("session of {}: its last message does not come", away.topic)),
                 }
             }
+        }
+        if self.watchers.is_empty() {
+            return;
         }
         let arrived = async {
             while !self.ledger.is_complete(Way::StateQos2) {

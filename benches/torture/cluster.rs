@@ -23,8 +23,9 @@ use crate::hub::{Addresses, Hub, Running};
 use crate::ledger::{Ledger, Way};
 use crate::senders::Sender;
 
-/// The ways of sending. The others need a session that follows the sender from hub to hub.
-const WAYS: [Way; 6] = [Way::AppHttp, Way::ToyHttp, Way::ToyMqtt, Way::AppSocket, Way::CommandQos1, Way::CommandSocket];
+/// The ways of sending: all. At QoS 2 a sender has a session, which is at the hub that it was connected to: if that is
+/// killed, the sender begins a new session at the other one, and does not send again what had no answer.
+const WAYS: [Way; 8] = Way::ALL;
 /// The time between two complete readings.
 const ROUND: Duration = Duration::from_secs(60);
 /// The ranges of the times for which a part runs, and is away.

@@ -85,7 +85,7 @@ async fn held(addresses: Addresses, full: &Full) -> Held {
         if let Err(error) = post(&client, addresses, "/recv_msg", None, &body).await {
             held.faults.push(format!("/recv_msg: {error:#}"));
         }
-        for mut session in sessions_away(family, &[Way::CommandQos1, Way::CommandQos2]) {
+        for mut session in sessions_away(family, &[Way::CommandQos1, Way::CommandQos2], false) {
             match session.drain(addresses, 0).await {
                 Ok(messages) => held.commands += messages.len(),
                 Err(error) => held.faults.push(format!("a session: {error:#}")),

@@ -117,6 +117,11 @@ impl Ledger {
         Self(Mutex::new(Book { has_many_hubs: true, ..Book::default() }))
     }
 
+    /// Whether there are several hubs.
+    pub fn has_many_hubs(&self) -> bool {
+        self.book().has_many_hubs
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

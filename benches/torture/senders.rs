@@ -297,7 +297,13 @@ impl Sender {
             None => {
                 let mut link = Link::open(addresses.mqtt, login).await?;
                 if !login.clean && !link.session_present && outbox.len() > 0 {
-                    self.ledger.fault(format!("the session of a sender is gone ({}, lane {})", way.name(), self.lane));
+                    // A session is at one hub, which may be dead: its messages are of unknown outcome then.
+                    if self.ledger.has_many_hubs() {
+                        self.ledger.answer(way, "the session of the sender is at another hub, which is dead");
+                    } else {
+                        let (name, lane) = (way.name(), self.lane);
+                        self.ledger.fault(format!("the session of a sender is gone ({name}, lane {lane})"));
+                    }
                     outbox.give_up();
                 }
                 outbox.resume(&mut link).await?;

@@ -45,6 +45,8 @@ settings! {
         /// Seconds between two signs of life of a hub on the bus. After three without one that came back, the hub takes
         /// the next address.
         keep_alive_s: u64 = 5;
+        /// Seconds by which the clock of another hub may be ahead of this one's. Beyond that, /readyz and the log name it.
+        clock_skew_max_s: u64 = 2;
         /// Bytes of the largest packet on the bus. The broker must accept packets of this size.
         packet_max_bytes: usize = 1024 * 1024;
         /// Messages that wait for the broker, for as long as it is away. When they are full, clients' publications of

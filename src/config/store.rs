@@ -1,14 +1,19 @@
 //! `[store]`
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::settings::settings;
 
+/// The beginnings of the addresses of servers.
+const SERVERS: [&str; 2] = ["ws://", "wss://"];
+
 settings! {
     /// The database.
     pub struct Store {
-        /// "embedded": a database in data_dir. "memory": all data is lost when the hub stops. "ws://host:port": a
-        /// SurrealDB server.
+        /// "embedded": a database in data_dir. "memory": all data is lost when the hub stops. "ws://host:port" or
+        /// "wss://host:port", which is encrypted: a SurrealDB server.
         url: String = "embedded".into();
         /// Namespace of the tables.
         namespace: String = "toyhub".into();
@@ -20,6 +25,8 @@ settings! {
         password: Password = Password::default();
         /// Where that user is defined: "root" (DEFINE USER … ON ROOT), "namespace" or "database".
         user_level: UserLevel = UserLevel::Root;
+        /// PEM file with the authorities of the certificate of a wss:// server. "" is for a public one.
+        certificates: PathBuf = PathBuf::new();
         /// Bytes of the embedded database's block cache.
         block_cache_bytes: u64 = 128 * 1024 * 1024;
         /// Bytes of the embedded database's write buffer.
@@ -64,19 +71,14 @@ impl std::fmt::Debug for Password {
 impl Store {
     /// Whether the database is on a SurrealDB server.
     pub fn is_on_server(&self) -> bool {
-        self.url.starts_with("ws://")
+        SERVERS.iter().any(|scheme| self.url.starts_with(scheme))
     }
 
     pub(super) fn faults(&self) -> Vec<&'static str> {
         let url = self.url.as_str();
         let mut faults = Vec::new();
-        if url.starts_with("wss://") {
-            faults.push(
-                "store.url begins with wss://, and this program speaks no TLS with SurrealDB; set the ws:// address of a \
-                 TLS tunnel on this machine, see docs/cluster.md",
-            );
-        } else if !(self.is_on_server() || url == "embedded" || url == "memory") {
-            faults.push("store.url is unknown; set \"embedded\", \"memory\" or a ws:// address");
+        if !(self.is_on_server() || url == "embedded" || url == "memory") {
+            faults.push("store.url is unknown; set \"embedded\", \"memory\", or a ws:// or wss:// address");
         }
         if self.is_on_server() && url.contains('@') {
             faults.push("store.url has a user, which would be logged; set store.username and store.password");

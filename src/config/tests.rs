@@ -160,7 +160,7 @@ fn wrong_values_are_refused_with_a_remedy() {
         ("[http]\nupload_max_bytes = 0", "http.upload_max_bytes is 0"),
         ("[mqtt]\nkeep_alive_max_s = 70000", "keep_alive_max_s"),
         ("[store]\nurl = \"mysql://x\"", "store.url is unknown"),
-        ("[store]\nurl = \"wss://x\"", "this program speaks no TLS with SurrealDB"),
+        ("[store]\nurl = \"wss://x\"", "store.url is a SurrealDB server; set store.username"),
         ("[store]\nurl = \"ws://mia:secret@x\"", "store.url has a user, which would be logged"),
         ("[store]\nurl = \"ws://x\"\nusername = \"root\"", "its password in TOYHUB_STORE__PASSWORD"),
         ("[store]\nuser_level = \"table\"", "store.user_level"),

@@ -15,9 +15,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use crate::ports::pem;
 
@@ -41,6 +42,9 @@ pub enum OutgoingError {
     /// The server cannot be reached, or the connection broke.
     #[error("the server cannot be reached: {0}")]
     Unreachable(String),
+    /// The certificate of the server is not valid for its name, or no trusted authority has signed it.
+    #[error("the certificate of the server is refused: {0}")]
+    Untrusted(String),
     /// The answer does not follow the protocol.
     #[error("the answer cannot be read: {0}")]
     Malformed(&'static str),
@@ -161,7 +165,7 @@ impl Target {
     }
 
     /// Host and port. The part before an @ is a secret, and is not shown.
-    fn authority(&self) -> &str {
+    pub fn authority(&self) -> &str {
         let authority = self.uri.authority().map_or("", |authority| authority.as_str());
         authority.rsplit('@').next().unwrap_or_default()
     }
@@ -187,10 +191,18 @@ impl Target {
         match &self.name {
             None => self.send(stream, post).await,
             Some(name) => {
-                let stream = post.tls.connect(name.clone(), stream).await.map_err(unreachable)?;
+                let stream = encrypt(post.tls, name.clone(), stream).await?;
                 self.send(stream, post).await
             }
         }
+    }
+
+    /// An encrypted connection, for another protocol than HTTP. Errors: `Address`, `Unreachable`, `Untrusted`.
+    pub async fn connect(&self, tls: &TlsConnector) -> Result<TlsStream<TcpStream>, OutgoingError> {
+        let name = self.name.clone().ok_or(OutgoingError::Address("it is not encrypted"))?;
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(unreachable)?;
+        stream.set_nodelay(true).map_err(unreachable)?;
+        encrypt(tls, name, stream).await
     }
 
     async fn send(
@@ -248,6 +260,21 @@ pub fn connector(certificates: Option<&Path>) -> Result<TlsConnector, OutgoingEr
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// The client side of a connection that is encrypted from now on. Errors: `Unreachable`, `Untrusted`.
+pub async fn encrypt(
+    tls: &TlsConnector,
+    name: ServerName<'static>,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, OutgoingError> {
+    tls.connect(name, stream).await.map_err(|error| {
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+        match cause {
+            Some(rustls::Error::InvalidCertificate(why)) => OutgoingError::Untrusted(why.to_string()),
+            _ => unreachable(error),
+        }
+    })
 }
 
 fn unreachable(error: impl std::fmt::Display) -> OutgoingError {

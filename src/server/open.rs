@@ -328,6 +328,7 @@ fn bus_settings(config: &Config, data: &HubId) -> Result<Option<BusSettings>, St
         prefix: cluster.prefix.clone(),
         connect_timeout: seconds(cluster.connect_timeout_s),
         keep_alive: seconds(cluster.keep_alive_s),
+        clock_skew_max: seconds(cluster.clock_skew_max_s),
         packet_max_bytes: cluster.packet_max_bytes,
         queue_messages_max: cluster.queue_messages_max,
         queue_bytes_max: cluster.queue_bytes_max,
@@ -427,6 +428,7 @@ pub fn store_settings(config: &Config) -> StoreSettings {
                 config::UserLevel::Database => UserLevel::Database,
             },
             answer_timeout: seconds(store.answer_timeout_s),
+            certificates: Some(store.certificates.clone()).filter(|path| !path.as_os_str().is_empty()),
         }),
     };
     StoreSettings {

@@ -19,6 +19,8 @@ pub struct Balancer {
     pub http: SocketAddr,
     /// Where it accepts MQTT.
     pub mqtt: SocketAddr,
+    /// Where it accepts older clients, if it was started in turns.
+    pub legacy: SocketAddr,
     folder: PathBuf,
     program: Option<Child>,
 }
@@ -26,14 +28,24 @@ pub struct Balancer {
 impl Balancer {
     /// A balancer before hubs with these addresses of HTTP and MQTT; its files are in `folder`.
     pub async fn start(folder: &Path, hubs: [[SocketAddr; 2]; HUBS]) -> Self {
-        let [http, mqtt] = [free_port(), free_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        let mut balancer = Self { http, mqtt, folder: folder.to_owned(), program: None };
-        balancer.write_settings(hubs);
+        Self::start_with(folder, hubs, None).await
+    }
+
+    /// A balancer that gives each connection of HTTP to the next hub, wherever it comes from: no two requests of a client
+    /// need be at the same hub. `legacy` are the addresses of the hubs for older clients.
+    pub async fn start_in_turns(folder: &Path, hubs: [[SocketAddr; 2]; HUBS], legacy: [SocketAddr; HUBS]) -> Self {
+        Self::start_with(folder, hubs, Some(legacy)).await
+    }
+
+    async fn start_with(folder: &Path, hubs: [[SocketAddr; 2]; HUBS], in_turns: Option<[SocketAddr; HUBS]>) -> Self {
+        let [http, mqtt, legacy] = [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+        let mut balancer = Self { http, mqtt, legacy, folder: folder.to_owned(), program: None };
+        balancer.write_settings(hubs, in_turns);
         balancer.start_again().await;
         balancer
     }
 
-    fn write_settings(&self, hubs: [[SocketAddr; 2]; HUBS]) {
+    fn write_settings(&self, hubs: [[SocketAddr; 2]; HUBS], in_turns: Option<[SocketAddr; HUBS]>) {
         let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cluster.md")).unwrap();
         let shown = page.split("```haproxy\n").nth(1).unwrap().split("```").next().unwrap();
         let mut text = format!("global\n    stats socket {}\n{shown}", self.state_socket().display());
@@ -48,6 +60,13 @@ impl Balancer {
             replace(format!("10.0.0.{number}:1883 check port 9527"), format!("{mqtt} check port {}", http.port()));
         }
         replace("inter 2s".into(), "inter 200ms".into());
+        if let Some(legacy) = in_turns {
+            replace("balance source\n    hash-type consistent\n".into(), "balance roundrobin\n".into());
+            text += &format!("\nlisten toyhub-legacy\n    bind {}\n    balance roundrobin\n", self.legacy);
+            for ((name, [http, _]), legacy) in ["a", "b"].iter().zip(hubs).zip(legacy) {
+                text += &format!("    server {name} {legacy} check port {}\n", http.port());
+            }
+        }
         std::fs::write(self.folder.join("haproxy.cfg"), text).unwrap();
     }
 

@@ -1,6 +1,7 @@
 //! A SurrealDB server as a process that tests can stop, kill and pause.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -82,8 +83,18 @@ impl StoreServer {
     }
 
     async fn signal(&self, name: &str) {
-        let id = self.program.as_ref().and_then(Child::id).expect("the store server runs").to_string();
+        let id = self.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &id]).status().await.unwrap().success());
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.program.as_ref().and_then(Child::id).expect("the store server runs")
+    }
+
+    /// The folder of its data.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// Its address.

@@ -7,9 +7,12 @@
 
 mod backup;
 mod balancer;
+mod behind;
 mod broker;
 mod bucket;
 mod bus;
+mod clocks;
+mod costs;
 mod door;
 mod erase;
 mod fencing;
@@ -21,7 +24,10 @@ mod revoked;
 mod rules;
 mod store;
 mod taken;
+mod through;
 mod tickets;
+mod tls;
+mod upgrade;
 
 use serde_json::json;
 

@@ -319,14 +319,19 @@ async fn are_all_read(world: &World, user: &User, friend: &str) -> bool {
     own.map(|message| message["state"].clone()).all(|state| state == "heard")
 }
 
+/// The settings of a hub for [`everyone_with_everyone`].
+pub const SETTINGS: [(&str, &str); 3] = [
+    ("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "10000"),
+    ("TOYHUB_RATES__REQUESTS_PER_PARTY_PER_MINUTE", "10000"),
+    ("TOYHUB_WS__REQUESTS_PER_SECOND", "1000"),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_toy_and_every_kind_of_app_reach_each_other() {
-    let world = World::start_with(&[
-        ("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "10000"),
-        ("TOYHUB_RATES__REQUESTS_PER_PARTY_PER_MINUTE", "10000"),
-        ("TOYHUB_WS__REQUESTS_PER_SECOND", "1000"),
-    ])
-    .await;
+    everyone_with_everyone(World::start_with(&SETTINGS).await).await;
+}
+
+pub async fn everyone_with_everyone(world: World) {
     let (mut toys, mut apps) = (Vec::new(), Vec::new());
     let kinds = [
         (Kind::Mqtt(V4), Kind::Socket),
@@ -392,7 +397,10 @@ async fn every_kind_of_toy_and_every_kind_of_app_reach_each_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_legacy_client_plays_music_at_a_friend_and_not_at_a_stranger() {
-    let world = World::start().await;
+    music_for_a_friend(World::start().await).await;
+}
+
+pub async fn music_for_a_friend(world: World) {
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;
     let stranger = world.bound_toy("Rex").await;

@@ -20,12 +20,12 @@ async fn curl(arguments: &[&str], url: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-async fn metrics(world: &World) -> String {
+pub async fn metrics(world: &World) -> String {
     curl(&["--fail"], &format!("{}/metrics", world.console())).await
 }
 
 /// The value of a line that begins like this.
-fn value(text: &str, series: &str) -> f64 {
+pub fn value(text: &str, series: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {series} in {text}")).parse().unwrap()
 }

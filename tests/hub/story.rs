@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::sound;
-use crate::world::{Toy, User, World};
+use crate::world::{Toy, User, World, within};
 
 /// A parent's recording for the toy.
 async fn say(world: &World, user: &User, to: &str, recording: Vec<u8>) -> Value {
@@ -32,7 +32,10 @@ fn download(world: &World, name: &str) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parents_message_reaches_the_toy_and_its_answer_the_app() {
-    let world = World::start().await;
+    message_and_answer(World::start().await).await;
+}
+
+pub async fn message_and_answer(world: World) {
     let parent = world.user("parent").await;
     let (device_key, secret) = world.device().await;
     let scanned = world.ok("/scan_qr", json!({"device_key": device_key})).await;
@@ -69,8 +72,16 @@ async fn a_parents_message_reaches_the_toy_and_its_answer_the_app() {
         assert_eq!(unheard[0]["message"], event["chat"]);
         let heard = download(&world, event["chat"].as_str().unwrap());
         sound::assert_same_length(world.folder(), &heard);
-        let (_, again) = world.post("/recv_msg", json!({"from_user": parent.id, "to_user": toy.id})).await;
-        assert_eq!(again, json!([]), "what was heard is not unread");
+        let again = within("what was heard is not unread", async {
+            loop {
+                let (_, again) = world.post("/recv_msg", json!({"from_user": parent.id, "to_user": toy.id})).await;
+                // Two hubs may give one message twice, if they are asked at once, but no other message.
+                if !world.is_behind_a_balancer() || again != unheard {
+                    break again;
+                }
+            }
+        });
+        assert_eq!(again.await, json!([]), "what was heard is not unread");
     }
 
     let mut app = world.app(&parent).await;
@@ -90,7 +101,10 @@ async fn a_parents_message_reaches_the_toy_and_its_answer_the_app() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_offline_toy_gets_all_messages_on_reconnect_also_after_a_restart() {
-    let mut world = World::start().await;
+    absence_and_restart(World::start().await).await;
+}
+
+pub async fn absence_and_restart(mut world: World) {
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;
     let first = say(&world, &parent, &toy.id, sound::wav()).await;
@@ -111,7 +125,10 @@ async fn an_offline_toy_gets_all_messages_on_reconnect_also_after_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_accepted_message_survives_an_immediate_kill() {
-    let mut world = World::start().await;
+    kill_after_each_message(World::start().await).await;
+}
+
+pub async fn kill_after_each_message(mut world: World) {
     let parent = world.user("parent").await;
     let toy = world.toy(&parent, "Fluffy").await;
     for round in 0..3 {
@@ -129,7 +146,10 @@ async fn an_accepted_message_survives_an_immediate_kill() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_families_become_friends_and_their_toys_talk() {
-    let world = World::start().await;
+    families_become_friends(World::start().await).await;
+}
+
+pub async fn families_become_friends(world: World) {
     let (mia, tom) = (world.user("mia").await, world.user("tom").await);
     let (fluffy, rex) = (world.toy(&mia, "Fluffy").await, world.toy(&tom, "Rex").await);
     let refused = answer(&world, &fluffy, &rex.id, "toy", sound::wav()).await;

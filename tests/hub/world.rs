@@ -1,8 +1,10 @@
 //! A real hub on its own ports in a temporary folder, and clients with one-line methods.
 
+use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -29,6 +31,8 @@ const PASSWORD_LINE: &str = "toyhub console: the operator's password is ";
 
 pub struct World {
     folder: TempDir,
+    /// The program of the hub.
+    program: PathBuf,
     settings: Vec<(&'static str, &'static str)>,
     /// The hub's limit of file descriptors, if it differs from that of the tests.
     descriptors: Option<u32>,
@@ -44,8 +48,23 @@ pub struct World {
     /// The operator's password, which the hub prints at its first start.
     operator_password: Option<String>,
     client: reqwest::Client,
+    /// Used in turns with the first one, behind a balancer.
+    other_client: Option<reqwest::Client>,
+    requests: AtomicUsize,
     /// The address of this machine that clients connect from, if a test has chosen one.
     source: Option<IpAddr>,
+    /// Where its clients connect instead of the hub, if a test has chosen that.
+    front: Option<Front>,
+    /// What is there as long as this world.
+    companions: Vec<Box<dyn Any + Send>>,
+}
+
+/// The addresses of a balancer before this hub and others.
+#[derive(Debug, Clone, Copy)]
+pub struct Front {
+    pub http: SocketAddr,
+    pub mqtt: SocketAddr,
+    pub legacy: SocketAddr,
 }
 
 /// An app user.
@@ -76,9 +95,15 @@ impl World {
 
     /// A hub in a folder with the files that its settings name.
     pub async fn start_in(folder: TempDir, settings: &[(&'static str, &'static str)]) -> Self {
+        Self::start_program(PathBuf::from(env!("CARGO_BIN_EXE_toyhub")), folder, settings).await
+    }
+
+    /// Another program than the one of this tree.
+    pub async fn start_program(program: PathBuf, folder: TempDir, settings: &[(&'static str, &'static str)]) -> Self {
         let unbound = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut world = Self {
             folder,
+            program,
             settings: settings.to_vec(),
             descriptors: None,
             hub: None,
@@ -91,7 +116,11 @@ impl World {
             ready: String::new(),
             operator_password: None,
             client: reqwest::Client::new(),
+            other_client: None,
+            requests: AtomicUsize::new(0),
             source: None,
+            front: None,
+            companions: Vec::new(),
         };
         world.start_hub().await;
         world
@@ -105,7 +134,7 @@ impl World {
                 let limited = self.command(&[]);
                 let mut command = Command::new("sh");
                 let limit = format!("ulimit -n {limit} && exec \"$0\" serve");
-                command.arg("-c").arg(limit).arg(env!("CARGO_BIN_EXE_toyhub")).current_dir(self.folder.path());
+                command.arg("-c").arg(limit).arg(&self.program).current_dir(self.folder.path());
                 command.envs(limited.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
                 command
             }
@@ -130,6 +159,7 @@ impl World {
         [self.mqtts, self.https, self.conformance, self.legacy] = more;
         [self.http, self.mqtt] = both;
         self.hub = Some(hub);
+        self.show_front();
     }
 
     /// Whether the settings or a configuration file choose the log level.
@@ -140,6 +170,11 @@ impl World {
     /// Where a test may put a configuration file. The settings go before it.
     pub fn config_file(&self) -> PathBuf {
         self.folder.path().join("broker.toml")
+    }
+
+    /// The program of this tree, from the next start on.
+    pub fn upgrade(&mut self) {
+        self.program = PathBuf::from(env!("CARGO_BIN_EXE_toyhub"));
     }
 
     /// One more setting, for the next start.
@@ -153,6 +188,24 @@ impl World {
         self.client = reqwest::Client::builder().local_address(source).build().unwrap();
     }
 
+    /// From now on, clients connect to a balancer, requests of HTTP in turns by two clients, which keep their connections:
+    /// two requests may be at two hubs. Commands are those of this world's hub. `companions` end with the world, which
+    /// keeps its own hub for `stop`, `kill` and `start_hub`.
+    pub fn put_behind(&mut self, front: Front, companions: Vec<Box<dyn Any + Send>>) {
+        self.client = reqwest::Client::new();
+        self.other_client = Some(reqwest::Client::new());
+        // All clients have one address: an older socket is permitted only where its party has logged in.
+        self.source = None;
+        (self.front, self.companions) = (Some(front), companions);
+        self.show_front();
+    }
+
+    fn show_front(&mut self) {
+        if let Some(front) = self.front {
+            (self.http, self.mqtt, self.legacy) = (front.http, front.mqtt, Some(front.legacy));
+        }
+    }
+
     /// Limits the file descriptors of the hub, from the next start on.
     pub fn limit_descriptors(&mut self, limit: u32) {
         self.descriptors = Some(limit);
@@ -160,7 +213,7 @@ impl World {
 
     /// The program with this world's settings.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_toyhub"));
+        let mut command = Command::new(&self.program);
         command
             .args(arguments)
             .current_dir(self.folder.path())
@@ -243,6 +296,16 @@ impl World {
         self.mqtt
     }
 
+    /// Whether clients connect to a balancer before several hubs.
+    pub fn is_behind_a_balancer(&self) -> bool {
+        self.front.is_some()
+    }
+
+    /// Where older clients connect.
+    pub fn legacy_addr(&self) -> SocketAddr {
+        self.legacy.unwrap()
+    }
+
     /// The address of MQTT over TLS, if it is configured.
     pub fn mqtts_addr(&self) -> SocketAddr {
         self.mqtts.unwrap()
@@ -269,7 +332,10 @@ impl World {
     }
 
     pub fn client(&self) -> &reqwest::Client {
-        &self.client
+        match &self.other_client {
+            Some(other) if self.requests.fetch_add(1, Ordering::Relaxed) % 2 == 1 => other,
+            _ => &self.client,
+        }
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -287,7 +353,7 @@ impl World {
 
     /// The status and the body of a monitoring path.
     pub async fn watch(&self, path: &str) -> (u16, Value) {
-        answer(within(path, self.client.get(format!("{}{path}", self.http())).send()).await.unwrap()).await
+        answer(within(path, self.client().get(format!("{}{path}", self.http())).send()).await.unwrap()).await
     }
 
     /// Waits until the hub reports itself ready, or not ready.
@@ -305,7 +371,7 @@ impl World {
     }
 
     pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
-        let request = self.client.post(format!("{}{path}", self.http())).json(&body);
+        let request = self.client().post(format!("{}{path}", self.http())).json(&body);
         answer(within(path, request.send()).await.unwrap()).await
     }
 
@@ -318,13 +384,13 @@ impl World {
 
     /// A call with a token.
     pub async fn post_as(&self, user: &User, path: &str, body: Value) -> Value {
-        let request = self.client.post(format!("{}{path}", self.http())).bearer_auth(&user.token).json(&body);
+        let request = self.client().post(format!("{}{path}", self.http())).bearer_auth(&user.token).json(&body);
         answer(within(path, request.send()).await.unwrap()).await.1
     }
 
     /// A form post, as pages send; the text of the answer.
     pub async fn form(&self, at: SocketAddr, path: &str, fields: &[(&str, &str)]) -> String {
-        let request = self.client.post(format!("http://{at}{path}")).form(fields);
+        let request = self.client().post(format!("http://{at}{path}")).form(fields);
         within(path, request.send()).await.unwrap().text().await.unwrap()
     }
 
@@ -341,7 +407,7 @@ impl World {
             form = form.text(*name, (*value).to_owned());
         }
         let part = Part::bytes(sound).file_name("record").mime_str("audio_pcm/wav").unwrap();
-        let request = self.client.post(format!("{}{path}", self.http())).multipart(form.part(field, part));
+        let request = self.client().post(format!("{}{path}", self.http())).multipart(form.part(field, part));
         answer(within(path, request.send()).await.unwrap()).await.1
     }
 

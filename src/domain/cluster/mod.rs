@@ -36,7 +36,7 @@ use positions::Positions;
 use retained::Unwritten;
 
 pub use clients::ClientHere;
-pub use moving::{FoundSession, LentSession, SessionKeeper};
+pub use moving::{FoundSession, LentSession, SessionKeeper, SessionSearch};
 
 /// Signs of life of another hub that may be missing.
 const SILENT_BEATS: u32 = 6;
@@ -421,8 +421,8 @@ impl Handler for Hub {
             }
             Notice::Moved { parties } => cluster.peers.note_moves(from, parties, &self.router),
             Notice::Dropped => cluster.comparison.notify_one(),
-            Notice::Heartbeat if !is_known => drop(cluster.bus.send(Notice::RosterRequest)),
-            Notice::Heartbeat | Notice::Gone => {}
+            Notice::Heartbeat { .. } if !is_known => drop(cluster.bus.send(Notice::RosterRequest)),
+            Notice::Heartbeat { .. } | Notice::Gone => {}
         }
         None
     }

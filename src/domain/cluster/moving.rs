@@ -73,6 +73,15 @@ pub struct FoundSession {
     from: String,
 }
 
+/// Where the session of a client was.
+#[derive(Debug, Default)]
+pub struct SessionSearch {
+    /// The session, if another hub hands it over.
+    pub found: Option<FoundSession>,
+    /// Whether another hub had it last: what this hub has of it is older.
+    pub was_elsewhere: bool,
+}
+
 /// A session that comes to this hub.
 struct Coming {
     from: String,
@@ -122,8 +131,10 @@ impl Hub {
         client_id: &str,
         is_clean: bool,
         expiry_s: u32,
-    ) -> Result<Option<FoundSession>, DomainError> {
-        let Some(cluster) = self.cluster.as_ref().filter(|_| !is_guest(party)) else { return Ok(None) };
+    ) -> Result<SessionSearch, DomainError> {
+        let Some(cluster) = self.cluster.as_ref().filter(|_| !is_guest(party)) else {
+            return Ok(SessionSearch::default());
+        };
         let (me, now) = (&self.config.cluster.hub, age_now());
         let owner = self.store.session_owner(party, client_id).await?;
         let other = owner.as_ref().map(|owner| &owner.hub).filter(|hub| *hub != me && cluster.peers.has(hub));
@@ -139,6 +150,7 @@ impl Hub {
             }
             None => None,
         };
+        let was_elsewhere = owner.as_ref().is_some_and(|owner| owner.hub != *me);
         let lasts = f64::from(expiry_s) + ROW_LASTS_S;
         match owner {
             None if expiry_s == 0 => {}
@@ -149,7 +161,7 @@ impl Hub {
                 self.store.set_session_owner(party, client_id, Some(&owner)).await?;
             }
         }
-        Ok(found)
+        Ok(SessionSearch { found, was_elsewhere })
     }
 
     /// The client of a found session is connected, and subscribed: its messages may come.

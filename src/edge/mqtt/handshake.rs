@@ -20,9 +20,9 @@ use super::sessions::{Kept, SessionPlace};
 use super::version::Version;
 use super::{Edge, Profile};
 use crate::config::{self, seconds};
-use crate::domain::cluster::FoundSession;
+use crate::domain::cluster::{FoundSession, SessionSearch};
 use crate::domain::error::DomainError;
-use crate::domain::live::{ReplayRetained, Subscription};
+use crate::domain::live::{ReplayRetained, Subscription, Ticket};
 use crate::domain::login::Admitted;
 use crate::edge::line::LoggedIn;
 use crate::edge::net::Ending;
@@ -175,13 +175,13 @@ async fn enter(
     let refused = |error: DomainError| Refusal::from(&error);
     let found = match assigned_id {
         None => edge.hub.find_session(&admitted.party, client_id, connect.is_clean, connect.expiry_s).await,
-        Some(_) => Ok(None),
+        Some(_) => Ok(SessionSearch::default()),
     };
-    let found = found.map_err(refused)?;
+    let SessionSearch { found, was_elsewhere } = found.map_err(refused)?;
     let kept = place.take(age_now());
     let (mailbox, mut memory, mut is_resumed) = match kept {
         Some(kept) if !connect.is_clean => {
-            let (handle, memory) = kept.resume();
+            let (handle, mut memory) = kept.resume();
             let mailbox = match edge.hub.attach(&handle, admitted).await {
                 Ok(mailbox) => mailbox,
                 Err(error) => {
@@ -190,6 +190,9 @@ async fn enter(
                 }
             };
             mailbox.set_expiry(connect.expiry_s);
+            if was_elsewhere {
+                forget_received(&mailbox, &mut memory).await.map_err(refused)?;
+            }
             (Ok(mailbox), memory, true)
         }
         kept => {
@@ -224,6 +227,25 @@ async fn enter(
     Ok(Entered { mailbox, place, memory, is_resumed, assigned_id })
 }
 
+/// Forgets the QoS 2 messages that the client had not released when its session went to another hub: it may use their
+/// packet ids for other messages now, which must not count as repeats.
+async fn forget_received(mailbox: &Mailbox, memory: &mut Memory) -> Result<(), DomainError> {
+    let mut commit = None;
+    for id in std::mem::take(&mut memory.received) {
+        commit = mailbox.completed(id);
+    }
+    stored(commit).await
+}
+
+/// Waits for a commit of the session.
+async fn stored(commit: Option<Ticket>) -> Result<(), DomainError> {
+    let is_stored = match commit {
+        Some(mut commit) => commit.reached().await,
+        None => true,
+    };
+    if is_stored { Ok(()) } else { Err(DomainError::internal("the session was not stored")) }
+}
+
 /// Takes up the session that another hub has found.
 async fn take_up(found: &FoundSession, mailbox: &Mailbox, memory: &mut Memory) -> Result<(), DomainError> {
     for subscription in &found.subscriptions {
@@ -238,11 +260,7 @@ async fn take_up(found: &FoundSession, mailbox: &Mailbox, memory: &mut Memory) -
         memory.received.insert(*id);
         commit = mailbox.received(*id);
     }
-    let is_stored = match commit {
-        Some(mut commit) => commit.reached().await,
-        None => true,
-    };
-    if is_stored { Ok(()) } else { Err(DomainError::internal("the session was not stored")) }
+    stored(commit).await
 }
 
 /// Ends subscriptions of a resumed session that would be refused today.

@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{BusAddress, BusSettings};
+use crate::ports::outgoing::{OutgoingError, encrypt};
 
 /// The bytes to write from which on nothing is added until they are written.
 const WRITTEN_AT_ONCE: usize = 256 * 1024;
@@ -29,6 +30,8 @@ const SUBSCRIBE_ID: u16 = u16::MAX;
 pub(super) enum LinkError {
     #[error("the broker cannot be reached: {0}")]
     Unreachable(String),
+    #[error("the certificate of the broker is refused: {0}")]
+    Untrusted(String),
     #[error("the broker does not answer")]
     Silent,
     #[error("the broker has closed the connection")]
@@ -55,6 +58,10 @@ impl LinkError {
         match self {
             Self::Unreachable(_) | Self::Closed | Self::Silent => {
                 "no broker of cluster.bus can be reached; the hub goes on, and gets the events of other hubs late"
+            }
+            Self::Untrusted(_) => {
+                "the certificate of the broker of cluster.bus is refused; name its authority in cluster.certificates, and \
+                 the broker as its certificate does"
             }
             Self::WrongCredentials => "the broker of cluster.bus refuses cluster.username or its password",
             Self::Refused(_) | Self::Malformed(_) => "the broker of cluster.bus refuses the connection, see the log",
@@ -135,7 +142,10 @@ impl Link {
                 let connector: &TlsConnector = tls;
                 let name = ServerName::try_from(address.host.clone());
                 let name = name.map_err(|_| LinkError::Unreachable("the host is no valid name".into()))?;
-                Box::new(connector.connect(name, stream).await.map_err(unreachable)?)
+                Box::new(encrypt(connector, name, stream).await.map_err(|error| match error {
+                    OutgoingError::Untrusted(why) => LinkError::Untrusted(why),
+                    error => LinkError::Unreachable(error.to_string()),
+                })?)
             }
         };
         let (reader, writer) = tokio::io::split(stream);

@@ -19,7 +19,7 @@
 //! ```text
 //! hub B   Bus::forward  ─▶ sessions' file: command 8, and its receipt or a session's copy, in one commit
 //!                       ─▶ outbox ─▶ link ─▶ broker      toyhub/<database>/say/toy/<id>/cmd/volume
-//! hub B   the commit is on disk: PUBACK to the publisher
+//! hub B   the commit is on disk: PUBACK to the publisher. At QoS 2 the command is sent only now
 //! hub B   PUBACK of the broker: command 8 is deleted with the next commit
 //! hub A   Window: command 8 is new ─▶ Handler::handle ─▶ Router::publish_heard
 //! hub A   a session stores it, and that command 8 was received, in one commit; PUBACK to the broker
@@ -39,6 +39,8 @@ mod probe;
 mod received;
 mod window;
 
+use std::collections::HashMap;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,6 +56,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{HubId, Party, QoS, Secret, Timestamp};
+use crate::ports::clock;
 use crate::ports::router::{Disk, ForwardId, Heard, Publication, Ticket};
 
 pub use notice::{ClientPublication, HubName, MovedMessage, MovingSession, Notice};
@@ -73,6 +76,8 @@ const UNHEARD_MAX: u32 = 3;
 const HELLO_STAYS: Duration = Duration::from_millis(500);
 /// How long another hub with the same name is reported after its last message.
 const SAME_NAME_LASTS: Duration = Duration::from_secs(60);
+/// How long the clock of a hub that has left is reported.
+const FAST_CLOCK_LASTS: Duration = Duration::from_secs(60);
 /// How long the end of the process waits for the broker.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
 
@@ -102,6 +107,8 @@ pub struct BusSettings {
     pub connect_timeout: Duration,
     /// The time between two signs of life.
     pub keep_alive: Duration,
+    /// By how much the clock of another hub may be ahead.
+    pub clock_skew_max: Duration,
     /// The maximum size of a packet.
     pub packet_max_bytes: usize,
     /// The maximum number of messages that wait.
@@ -117,7 +124,7 @@ pub struct BusSettings {
 pub enum BusState {
     /// A message of this hub has come back to it.
     Up,
-    /// It does not work, for this reason.
+    /// It does not work, or another hub is set up wrongly, for this reason.
     Down(&'static str),
 }
 
@@ -159,11 +166,18 @@ struct Status {
     state: BusState,
     /// When a message of another hub with this name was received last.
     same_name_at: Option<Instant>,
+    /// The hubs whose clocks are ahead, and when they said so last.
+    fast_clocks: HashMap<String, Instant>,
     /// The reason that was logged last.
     logged: Option<LinkError>,
 }
 
 impl Status {
+    /// Whether the clock of another hub was ahead lately.
+    fn has_fast_clock(&self) -> bool {
+        self.fast_clocks.values().any(|at| at.elapsed() < FAST_CLOCK_LASTS)
+    }
+
     /// Whether another hub with this name was on the bus lately.
     fn shares_name(&self) -> bool {
         self.same_name_at.is_some_and(|at| at.elapsed() < SAME_NAME_LASTS)
@@ -205,7 +219,7 @@ impl Bus {
             is_joined: AtomicBool::new(false),
             is_hello_due: AtomicBool::new(false),
             is_roster_due: AtomicBool::new(false),
-            status: Mutex::new(Status { state, same_name_at: None, logged: None }),
+            status: Mutex::new(Status { state, same_name_at: None, fast_clocks: HashMap::new(), logged: None }),
         }
     }
 
@@ -227,7 +241,8 @@ impl Bus {
 
     /// Sends a publication of a client to all other hubs. One of QoS 1 or 2 is ordered to be stored until the broker has
     /// it: then this returns true, and the publication is accepted when the commit is on disk. [`Self::has_room`] is asked
-    /// before. A retained one has a version.
+    /// before. A retained one has a version. One of QoS 2 is sent after its commit, which has the packet id of its client,
+    /// too: a repeat of it is then known to this hub or, with the same id, to the others.
     pub fn forward(&self, publication: &Arc<Publication>, version: Option<Timestamp>) -> bool {
         if publication.qos == QoS::AtMostOnce {
             self.send(notice_of(publication, None, version));
@@ -239,7 +254,9 @@ impl Bus {
             self.disk.forget_forwarded(outbox.take_forwarded());
             let id = outbox.next_accepted();
             self.disk.keep_for_hubs(id, publication, version);
-            outbox.push_accepted(notice_of(publication, Some(id), version));
+            // Part of the same commit, as the caller's receipt is.
+            let commit = (publication.qos == QoS::ExactlyOnce).then(|| self.disk.barrier());
+            outbox.push_accepted(notice_of(publication, Some(id), version), commit);
         }
         self.pushed.notify_one();
         true
@@ -277,6 +294,12 @@ impl Bus {
         if status.shares_name() {
             return BusState::Down(
                 "another hub of this database has the same cluster.hub; give each hub a name of its own, see the log",
+            );
+        }
+        if status.state == BusState::Up && status.has_fast_clock() {
+            return BusState::Down(
+                "the clock of another hub is ahead of this one's by more than cluster.clock_skew_max_s; set the clocks by \
+                 NTP, the log names the hub",
             );
         }
         status.state
@@ -398,6 +421,7 @@ impl Bus {
                     None => Err(LinkError::NotStored),
                 },
                 () = self.pushed.notified() => Ok(()),
+                () = self.next_stored() => Ok(()),
                 _ = ticks.tick() => self.tick(handler, session),
             };
             if let Err(error) = step {
@@ -406,12 +430,17 @@ impl Bus {
         }
     }
 
+    /// Waits until the message that is to be sent next is on disk, if it is not sent before that.
+    async fn next_stored(&self) {
+        poll_fn(|context| self.outbox().poll_stored(context)).await;
+    }
+
     fn tick(&self, handler: &impl Handler, session: &mut Session) -> Result<(), LinkError> {
         session.unheard = if std::mem::take(&mut session.has_echo) { 0 } else { session.unheard + 1 };
         if session.unheard >= UNHEARD_MAX {
             return Err(LinkError::Loses);
         }
-        self.send(Notice::Heartbeat);
+        self.send(Notice::Heartbeat { at: None });
         self.forget_forwarded();
         handler.tick();
         Ok(())
@@ -436,7 +465,11 @@ impl Bus {
             let mut outbox = self.outbox();
             let Some(item) = outbox.next(self.settings.in_flight_max) else { return Ok(()) };
             let Some((number, id)) = item.sent else { return Ok(()) };
-            let envelope = Envelope { from: self.me.clone(), number, notice: item.notice.clone() };
+            let notice = match &item.notice {
+                Notice::Heartbeat { .. } => Notice::Heartbeat { at: Some(clock::now()) },
+                notice => notice.clone(),
+            };
+            let envelope = Envelope { from: self.me.clone(), number, notice };
             let topic = format!("{}{}", self.root, envelope.notice.topic(&self.me.hub));
             let mut publish = Publish::new(topic, mqttbytes::QoS::AtLeastOnce, envelope.encode());
             (publish.pkid, publish.dup) = (id, item.again);
@@ -512,6 +545,9 @@ impl Bus {
             }
             return None;
         }
+        if let Notice::Heartbeat { at: Some(at) } = notice {
+            self.note_clock(&from.hub, at - clock::now());
+        }
         let id = notice.forward_id();
         // The last will is in no order with the messages.
         if number > 0 {
@@ -552,8 +588,13 @@ impl Bus {
                 if self.outbox().is_empty() {
                     return Ok::<(), LinkError>(());
                 }
-                if let Some(Packet::PubAck(ack)) = link.next().await? {
-                    self.outbox().acknowledge(ack.pkid);
+                tokio::select! {
+                    packet = link.next() => {
+                        if let Some(Packet::PubAck(ack)) = packet? {
+                            self.outbox().acknowledge(ack.pkid);
+                        }
+                    }
+                    () = self.next_stored() => {}
                 }
             }
         };
@@ -600,6 +641,23 @@ impl Bus {
                 hub = self.me.hub,
                 "another hub of this database has the same cluster.hub: the two take the connection from each other; \
                  give each hub a name of its own"
+            );
+        }
+    }
+
+    /// Notes by how many seconds the clock of another hub is ahead of this one's. A message takes time, so it may be more; a
+    /// clock that is behind is noticed at that hub.
+    fn note_clock(&self, hub: &str, ahead_s: f64) {
+        let mut status = self.status();
+        if ahead_s <= self.settings.clock_skew_max.as_secs_f64() {
+            if status.fast_clocks.remove(hub).is_some() {
+                tracing::info!(hub, "the clock of another hub agrees with this one's again");
+            }
+        } else if status.fast_clocks.insert(hub.to_owned(), Instant::now()).is_none() {
+            tracing::warn!(
+                hub,
+                ahead_s = ahead_s.round(),
+                "the clock of another hub is ahead of this one's: tickets and retained messages are judged wrongly"
             );
         }
     }

@@ -233,7 +233,10 @@ pub enum Notice {
     /// The hub has lost messages before they could be sent.
     Dropped,
     /// A sign of life.
-    Heartbeat,
+    Heartbeat {
+        /// The clock of the hub, when it was sent; none of older versions.
+        at: Option<Timestamp>,
+    },
     /// The hub is not on the bus any more.
     Gone,
 }
@@ -260,7 +263,7 @@ impl Notice {
             | Self::Moved { .. }
             | Self::RosterRequest
             | Self::Dropped
-            | Self::Heartbeat
+            | Self::Heartbeat { .. }
             | Self::Gone => format!("hub/{hub}"),
         }
     }
@@ -278,7 +281,12 @@ impl Notice {
     pub(super) fn is_of_connection(&self) -> bool {
         matches!(
             self,
-            Self::Hello | Self::Roster { .. } | Self::Moved { .. } | Self::RosterRequest | Self::Heartbeat | Self::Gone
+            Self::Hello
+                | Self::Roster { .. }
+                | Self::Moved { .. }
+                | Self::RosterRequest
+                | Self::Heartbeat { .. }
+                | Self::Gone
         )
     }
 
@@ -309,7 +317,7 @@ impl Notice {
                 | Self::Hello
                 | Self::RosterRequest
                 | Self::Dropped
-                | Self::Heartbeat
+                | Self::Heartbeat { .. }
                 | Self::Gone => 0,
             }
     }
@@ -336,26 +344,78 @@ struct Head {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum NoticeForm {
-    Event { party: String, event: EventForm, seq: Option<u64> },
-    End { party: String, is_erased: bool },
-    Taken { party: String, client_id: String, since: f64 },
-    SessionWanted { to: String, party: String, client_id: String, call: Option<u64> },
-    SessionFound { to: String, call: u64, session: Option<SessionForm> },
-    SessionReady { to: String, call: u64 },
-    SessionMessages { to: String, call: u64, messages: Vec<MovedForm>, is_last: bool },
-    SessionStored { to: String, call: u64 },
-    SessionEnded { to: String, call: u64 },
-    Lost { party: String, topics: Vec<String> },
-    Forget { topics: String },
-    Erase { subjects: Vec<String> },
-    Settings { toy: String },
+    Event {
+        party: String,
+        event: EventForm,
+        seq: Option<u64>,
+    },
+    End {
+        party: String,
+        is_erased: bool,
+    },
+    Taken {
+        party: String,
+        client_id: String,
+        since: f64,
+    },
+    SessionWanted {
+        to: String,
+        party: String,
+        client_id: String,
+        call: Option<u64>,
+    },
+    SessionFound {
+        to: String,
+        call: u64,
+        session: Option<SessionForm>,
+    },
+    SessionReady {
+        to: String,
+        call: u64,
+    },
+    SessionMessages {
+        to: String,
+        call: u64,
+        messages: Vec<MovedForm>,
+        is_last: bool,
+    },
+    SessionStored {
+        to: String,
+        call: u64,
+    },
+    SessionEnded {
+        to: String,
+        call: u64,
+    },
+    Lost {
+        party: String,
+        topics: Vec<String>,
+    },
+    Forget {
+        topics: String,
+    },
+    Erase {
+        subjects: Vec<String>,
+    },
+    Settings {
+        toy: String,
+    },
     Publication(PublicationForm),
     Hello {},
-    Roster { is_first: bool, is_last: bool, parties: Vec<String> },
-    Moved { parties: Vec<(String, bool)> },
+    Roster {
+        is_first: bool,
+        is_last: bool,
+        parties: Vec<String>,
+    },
+    Moved {
+        parties: Vec<(String, bool)>,
+    },
     RosterRequest {},
     Dropped {},
-    Heartbeat {},
+    Heartbeat {
+        #[serde(default)]
+        at: Option<f64>,
+    },
     Gone {},
 }
 
@@ -519,7 +579,7 @@ impl Envelope {
             }
             Notice::RosterRequest => NoticeForm::RosterRequest {},
             Notice::Dropped => NoticeForm::Dropped {},
-            Notice::Heartbeat => NoticeForm::Heartbeat {},
+            Notice::Heartbeat { at } => NoticeForm::Heartbeat { at: *at },
             Notice::Gone => NoticeForm::Gone {},
         };
         let HubName { hub, epoch } = &self.from;
@@ -578,7 +638,7 @@ impl Envelope {
             }
             NoticeForm::RosterRequest {} => Notice::RosterRequest,
             NoticeForm::Dropped {} => Notice::Dropped,
-            NoticeForm::Heartbeat {} => Notice::Heartbeat,
+            NoticeForm::Heartbeat { at } => Notice::Heartbeat { at },
             NoticeForm::Gone {} => Notice::Gone,
         };
         let from = HubName { hub: envelope.hub, epoch: envelope.epoch };
@@ -688,7 +748,8 @@ mod tests {
             Notice::Moved { parties: vec![(party.clone(), true), (party.clone(), false)] },
             Notice::RosterRequest,
             Notice::Dropped,
-            Notice::Heartbeat,
+            Notice::Heartbeat { at: Some(1_764_000_000.25) },
+            Notice::Heartbeat { at: None },
             Notice::Gone,
         ];
         for notice in news.chain(others) {
@@ -719,8 +780,28 @@ mod tests {
     }
 
     #[test]
+    fn a_sign_of_life_of_an_older_version_has_no_time() {
+        #[derive(Serialize)]
+        struct Older {
+            v: u8,
+            hub: &'static str,
+            epoch: u64,
+            n: u64,
+            notice: OlderNotice,
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "snake_case")]
+        enum OlderNotice {
+            Heartbeat {},
+        }
+        let older = Older { v: 1, hub: "a", epoch: 1, n: 1, notice: OlderNotice::Heartbeat {} };
+        let read = Envelope::decode(&rmp_serde::to_vec_named(&older).unwrap()).unwrap();
+        assert_eq!(read.notice, Notice::Heartbeat { at: None });
+    }
+
+    #[test]
     fn what_is_not_known_is_refused() {
-        let beat = envelope(Notice::Heartbeat).encode();
+        let beat = envelope(Notice::Heartbeat { at: None }).encode();
         for cut in 0..beat.len() {
             assert!(Envelope::decode(&beat[..cut]).is_err(), "{cut}");
         }

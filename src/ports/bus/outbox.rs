@@ -11,13 +11,16 @@
 //! is sent again, in order, with the same numbers: whatever the broker has kept, the other hubs drop repeats by them.
 //!
 //! Publications of clients of QoS 1 and 2 are in the sessions' file, too, until the broker has them. A later process sends
-//! those that are left there, with the ids that they have had from the beginning.
+//! those that are left there, with the ids that they have had from the beginning. One of QoS 2 is sent when it is in the
+//! file, together with the packet id of its client: if the hub is killed, the client's repeat is known, or nobody has got
+//! the first one.
 
 use std::collections::VecDeque;
+use std::task::{Context, Poll, ready};
 
 use super::notice::Notice;
 use crate::model::Party;
-use crate::ports::router::ForwardId;
+use crate::ports::router::{ForwardId, Ticket};
 
 /// How much may wait.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +37,14 @@ pub(super) struct Item {
     pub(super) sent: Option<(u64, u16)>,
     /// Whether it was sent on an earlier connection.
     pub(super) again: bool,
+    /// For a message that is not sent before it is on disk.
+    commit: Option<Ticket>,
+}
+
+impl Item {
+    fn new(notice: Notice) -> Self {
+        Self { notice, sent: None, again: false, commit: None }
+    }
 }
 
 /// The queue.
@@ -61,7 +72,7 @@ impl Outbox {
         let stream = left.iter().filter_map(Notice::forward_id).map(|id| id.stream + 1).fold(stream, u64::max);
         let last_accepted = ForwardId { stream, number: 0 };
         let (bytes, forwarded) = (left.iter().map(Notice::weight).sum(), Vec::new());
-        let items = left.into_iter().map(|notice| Item { notice, sent: None, again: false }).collect();
+        let items = left.into_iter().map(Item::new).collect();
         let (in_flight, last_number, last_id, has_dropped) = (0, 0, 0, false);
         Self { limits, items, in_flight, bytes, last_number, last_id, has_dropped, last_accepted, forwarded }
     }
@@ -73,10 +84,23 @@ impl Outbox {
     }
 
     /// Adds a publication that cannot be refused any more: those that are accepted at the same time may be more than there
-    /// is room for.
-    pub(super) fn push_accepted(&mut self, notice: Notice) {
+    /// is room for. With a ticket, it is sent when that is reached, and what is behind it, too.
+    pub(super) fn push_accepted(&mut self, notice: Notice, commit: Option<Ticket>) {
         self.bytes += notice.weight();
-        self.items.push_back(Item { notice, sent: None, again: false });
+        self.items.push_back(Item { commit, ..Item::new(notice) });
+    }
+
+    /// Ready when the next message waited for its commit, and does not any more. One that could not be stored is dropped:
+    /// its client gets no acknowledgement, and sends it again.
+    pub(super) fn poll_stored(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(item) = self.items.get_mut(self.in_flight) else { return Poll::Pending };
+        let Some(commit) = &mut item.commit else { return Poll::Pending };
+        let is_stored = ready!(commit.poll_reached(context));
+        item.commit = None;
+        if !is_stored && let Some(item) = self.items.remove(self.in_flight) {
+            self.bytes = self.bytes.saturating_sub(item.notice.weight());
+        }
+        Poll::Ready(())
     }
 
     /// The publications that the broker has since the last call.
@@ -100,7 +124,7 @@ impl Outbox {
             return true;
         }
         self.bytes += notice.weight();
-        self.items.push_back(Item { notice, sent: None, again: false });
+        self.items.push_back(Item::new(notice));
         true
     }
 
@@ -119,7 +143,7 @@ impl Outbox {
         }
         let notice = Notice::Moved { parties: vec![(party, is_here)] };
         self.bytes += notice.weight();
-        self.items.push_back(Item { notice, sent: None, again: false });
+        self.items.push_back(Item::new(notice));
     }
 
     /// The next message to send, if fewer than `in_flight_max` are unacknowledged. Its number and packet id are
@@ -130,7 +154,7 @@ impl Outbox {
         }
         if self.has_dropped && self.items.len() == self.in_flight {
             self.has_dropped = false;
-            self.items.push_back(Item { notice: Notice::Dropped, sent: None, again: false });
+            self.items.push_back(Item::new(Notice::Dropped));
             self.bytes += Notice::Dropped.weight();
         }
         let (at, id) = (self.in_flight, if self.last_id == u16::MAX { 1 } else { self.last_id + 1 });
@@ -138,7 +162,7 @@ impl Outbox {
         let is_used = self.items.front().is_some_and(|oldest| oldest.sent.is_some_and(|(_, used)| used == id));
         let item = self.items.get_mut(at)?;
         if item.sent.is_none() {
-            if is_used {
+            if is_used || item.commit.is_some() {
                 return None;
             }
             (self.last_number, self.last_id) = (self.last_number + 1, id);
@@ -153,7 +177,7 @@ impl Outbox {
         let at = self.items.partition_point(|item| item.sent.is_some());
         for notice in notices.into_iter().rev() {
             self.bytes += notice.weight();
-            self.items.insert(at, Item { notice, sent: None, again: false });
+            self.items.insert(at, Item::new(notice));
         }
     }
 
@@ -187,6 +211,8 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use bytes::Bytes;
 
     use super::super::notice::ClientPublication;
@@ -246,7 +272,7 @@ mod tests {
         let mut first = outbox(2);
         let ids: Vec<_> = (0..3).map(|_| first.next_accepted()).collect();
         assert_eq!(ids, [1, 2, 3].map(|number| ForwardId { stream: 7, number }));
-        ids.iter().for_each(|id| first.push_accepted(publication(*id)));
+        ids.iter().for_each(|id| first.push_accepted(publication(*id), None));
         assert!(!first.has_room() && !first.push(end()), "only what was accepted exceeds the limit");
         assert_eq!(sent(&mut first).len(), 3);
         first.acknowledge(2);
@@ -267,6 +293,33 @@ mod tests {
     }
 
     #[test]
+    fn a_message_of_qos_2_waits_for_its_commit_and_the_others_behind_it() {
+        let mut outbox = outbox(10);
+        let mut context = Context::from_waker(Waker::noop());
+        let (stored, of_first) = Ticket::of_test();
+        let (failed, of_second) = Ticket::of_test();
+        for commit in [of_first, of_second] {
+            let id = outbox.next_accepted();
+            outbox.push_accepted(publication(id), Some(commit));
+        }
+        assert!(outbox.push(end()));
+        assert!(sent(&mut outbox).is_empty() && outbox.poll_stored(&mut context).is_pending());
+        outbox.reset();
+        outbox.insert_next(vec![Notice::Hello]);
+        assert_eq!(sent(&mut outbox), [(1, 1, false)], "a new connection begins all the same");
+        stored.send(()).unwrap();
+        assert!(outbox.poll_stored(&mut context).is_ready());
+        assert_eq!(sent(&mut outbox), [(2, 2, false)]);
+        drop(failed);
+        assert!(outbox.poll_stored(&mut context).is_ready());
+        assert_eq!(sent(&mut outbox), [(3, 3, false)], "what could not be stored is not sent");
+        assert!(outbox.poll_stored(&mut context).is_pending(), "nothing waits");
+        assert!(matches!(outbox.items.back().unwrap().notice, Notice::End { .. }));
+        (1..=3).for_each(|id| outbox.acknowledge(id));
+        assert!(outbox.is_empty() && outbox.bytes == 0);
+    }
+
+    #[test]
     fn a_roster_goes_behind_what_is_sent_again() {
         let mut outbox = outbox(10);
         assert!(outbox.push(end()) && outbox.push(end()));
@@ -279,7 +332,7 @@ mod tests {
     #[test]
     fn what_is_about_a_connection_ends_with_it() {
         let mut outbox = outbox(10);
-        for notice in [Notice::Hello, end(), Notice::Heartbeat] {
+        for notice in [Notice::Hello, end(), Notice::Heartbeat { at: None }] {
             assert!(outbox.push(notice));
         }
         assert_eq!(sent(&mut outbox).len(), 3);

@@ -34,8 +34,10 @@ pub(crate) mod tests;
 mod writer;
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::task::{Context, Poll};
 
 use redb::ReadTransaction;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -186,6 +188,18 @@ impl Ticket {
     /// Waits for the commit. Cancel-safe. False if it failed: nothing may then be acknowledged.
     pub async fn reached(&mut self) -> bool {
         (&mut self.0).await.is_ok()
+    }
+
+    /// As [`Self::reached`]. Not to be called again once it was ready.
+    pub fn poll_reached(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        Pin::new(&mut self.0).poll(context).map(|reached| reached.is_ok())
+    }
+
+    /// A ticket that is reached when something is sent.
+    #[cfg(test)]
+    pub(crate) fn of_test() -> (oneshot::Sender<()>, Self) {
+        let (done, ticket) = oneshot::channel();
+        (done, Self(ticket))
     }
 }
 

@@ -45,6 +45,7 @@ mod tickets;
 mod toy_voices;
 mod toys;
 mod transaction;
+mod tunnel;
 mod turns;
 mod unread;
 

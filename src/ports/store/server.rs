@@ -2,8 +2,11 @@
 //!
 //! Its client library repeats a lost connection by itself and for ever, and sends requests then that were made before.
 //! So its tasks run on a runtime of their own, which ends with the connection: a request that its caller has given up is
-//! never sent later. A connection that was given up is replaced by a new one, with a new sign-in.
+//! never sent later. A connection that was given up is replaced by a new one, with a new sign-in. The library is built
+//! without TLS: see [`Tunnel`].
 
+use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,10 +16,14 @@ use surrealdb::opt::auth;
 use surrealdb::types::{AuthError, Error as DatabaseError, ErrorDetails, NotAllowedError, NotFoundError};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
+use super::tunnel::Tunnel;
 use super::{Attempts, Store, StoreError, StoreSettings};
 use crate::model::Secret;
+use crate::ports::outgoing::{OutgoingError, Target, connector};
 
 /// Requests that wait to be sent; beyond that, their callers wait.
 const REQUESTS_MAX: usize = 1024;
@@ -27,7 +34,7 @@ const TRANSACTIONS_MAX: usize = 16;
 /// A SurrealDB server, and the user of it.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// `ws://…`
+    /// `ws://…`, or `wss://…` with TLS.
     pub url: String,
     /// The user.
     pub username: String,
@@ -37,6 +44,28 @@ pub struct Server {
     pub level: UserLevel,
     /// The timeout of each answer.
     pub answer_timeout: Duration,
+    /// For TLS: a file of authorities that are trusted beside the public ones.
+    pub certificates: Option<PathBuf>,
+}
+
+impl Server {
+    /// Whether the connection is encrypted.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.url.starts_with("wss://")
+    }
+
+    /// What it is for requests over HTTP: path and query are this one.
+    pub(super) fn target(&self, path: &str) -> Result<Target, OutgoingError> {
+        let (scheme, rest) = self.url.split_once("://").unwrap_or_default();
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let scheme = if scheme == "wss" { "https" } else { "http" };
+        Target::parse(&format!("{scheme}://{host}{path}"))
+    }
+
+    /// For encrypted connections.
+    pub(super) fn connector(&self) -> Result<TlsConnector, OutgoingError> {
+        connector(self.certificates.as_deref())
+    }
 }
 
 /// Where a user of the server is defined.
@@ -86,16 +115,20 @@ impl Connection {
         let failed = |error: std::io::Error| StoreError::Open(error.to_string());
         let builder = Builder::new_multi_thread().worker_threads(1).thread_name("store").enable_all().build();
         let tasks = Tasks(Some(builder.map_err(failed)?));
-        let url = server.url.clone();
-        let connecting = async move { surrealdb::engine::any::connect(url).with_capacity(REQUESTS_MAX).await };
-        let connected = match &tasks.0 {
-            Some(runtime) => runtime.spawn(connecting).await,
-            None => return Err(StoreError::Closed),
+        let Some(runtime) = &tasks.0 else { return Err(StoreError::Closed) };
+        let ended = |error: JoinError| StoreError::Open(error.to_string());
+        let url = match server.is_encrypted() {
+            false => server.url.clone(),
+            true => {
+                let tunnel = runtime.spawn(open_tunnel(server.clone())).await.map_err(ended)??;
+                let url = tunnel.url();
+                runtime.spawn(tunnel.serve());
+                url
+            }
         };
-        let connected = connected.map_err(|error| StoreError::Open(error.to_string()))?;
-        let connection = connected.map_err(|error| {
-            StoreError::Open(format!("no SurrealDB server can be reached there ({error}); is it running?"))
-        })?;
+        let connecting = async move { surrealdb::engine::any::connect(url).with_capacity(REQUESTS_MAX).await };
+        let connected = runtime.spawn(connecting).await.map_err(ended)?;
+        let connection = connected.map_err(|error| unreachable(&error))?;
         sign_in(&connection, server, namespace, database).await?;
         let mut attempts = Attempts::default();
         while let Err(error) = connection.use_ns(namespace).use_db(database).await {
@@ -132,6 +165,25 @@ impl Connection {
         // No more than there were transactions at once.
         idle.push(session);
     }
+}
+
+/// A tunnel to an encrypted server, whose certificate is right. Errors: `Open`.
+async fn open_tunnel(server: Server) -> Result<Tunnel, StoreError> {
+    let tls = server.connector().map_err(|error| StoreError::Open(format!("store.certificates: {error}")))?;
+    let target = server.target("/").map_err(|error| StoreError::Open(error.to_string()))?;
+    let path = server.url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+    Tunnel::open(target, path, tls, server.answer_timeout).await.map_err(|error| match error {
+        OutgoingError::Untrusted(why) => StoreError::Open(format!(
+            "the certificate of the server is refused ({why}); name its authority in store.certificates, and the server \
+             as its certificate does"
+        )),
+        error => unreachable(&error),
+    })
+}
+
+/// The error of a server that is not there.
+fn unreachable(error: &impl Display) -> StoreError {
+    StoreError::Open(format!("no SurrealDB server can be reached there ({error}); is it running?"))
 }
 
 async fn sign_in(

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::{Server, StoreError, StoreSettings, UserLevel};
-use crate::ports::outgoing::{OpenAnswer, OutgoingError, Post, Target, connector};
+use crate::ports::outgoing::{OpenAnswer, OutgoingError, Post};
 
 /// An export of this hub's database restores into any other one, so it has neither users of the server nor settings of
 /// the database there.
@@ -33,9 +33,7 @@ impl Export {
 
     async fn ask(settings: &StoreSettings, server: &Server, limit: Duration) -> Result<Self, StoreError> {
         let StoreSettings { namespace, database, .. } = settings;
-        let address = server.url.strip_prefix("ws://").unwrap_or(&server.url);
-        let host = address.split('/').next().unwrap_or(address);
-        let target = Target::parse(&format!("http://{host}/export")).map_err(failed)?;
+        let target = server.target("/export").map_err(failed)?;
         let user = STANDARD.encode(format!("{}:{}", server.username, server.password.reveal()));
         let authorization = format!("Basic {user}");
         let mut headers = vec![
@@ -50,7 +48,7 @@ impl Export {
         if server.level == UserLevel::Database {
             headers.push(("surreal-auth-db", database));
         }
-        let tls = connector(None).map_err(failed)?;
+        let tls = server.connector().map_err(failed)?;
         let post =
             Post { headers, body: WHAT.to_vec(), tls: &tls, is_permitted: |_| true, answer_max_bytes: usize::MAX };
         let mut answer = target.open(post).await.map_err(failed)?;

@@ -74,6 +74,11 @@ impl Broker {
         assert!(self.launch().await, "mosquitto does not start again");
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.program.as_ref().and_then(Child::id).expect("the broker runs")
+    }
+
     /// Its address as one of `cluster.bus`.
     pub fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port)

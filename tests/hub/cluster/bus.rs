@@ -59,20 +59,20 @@ pub async fn bus_is(hub: &World, state: &str) -> String {
     within("the bus", turned).await
 }
 
-async fn to_toy(hub: &World, parent: &User, toy: &Toy, number: u32) {
+pub async fn to_toy(hub: &World, parent: &User, toy: &Toy, number: u32) {
     let fields = [("user_id", parent.id.as_str()), ("to_user", toy.id.as_str()), ("friend_type", "toy")];
     let sent = hub.upload("/app_uploader", "reco_file", sound::tone(number), &fields).await;
     assert_eq!(sent["code"], 0, "{sent}");
 }
 
-async fn to_parent(hub: &World, toy: &Toy, parent: &User, number: u32) {
+pub async fn to_parent(hub: &World, toy: &Toy, parent: &User, number: u32) {
     let fields = [("user_id", toy.id.as_str()), ("to_user", parent.id.as_str()), ("friend_type", "app")];
     let sent = hub.upload("/toy_uploader", "reco", sound::tone(number), &fields).await;
     assert_eq!(sent["code"], 0, "{sent}");
 }
 
 /// The next event of this type at an app.
-async fn event(app: &mut App, kind: &str) -> Value {
+pub async fn event(app: &mut App, kind: &str) -> Value {
     loop {
         let frame = app.frame().await;
         if frame["type"] == kind {

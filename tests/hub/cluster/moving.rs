@@ -7,7 +7,7 @@ use super::broker::Broker;
 use super::bus::{NEVER, bus_is, pair};
 use super::outbox::{Remote, command, resume};
 use crate::mqtt::{Raw, V4, packet, publish, subscribe};
-use crate::world::{Toy, World};
+use crate::world::{Toy, World, within};
 
 /// A toy with a session, subscribed to its commands at QoS 2.
 async fn begin(hub: &World, toy: &Toy) -> Raw {
@@ -29,9 +29,10 @@ async fn expect(raw: &mut Raw, kind: u8, id: u8) {
     }
 }
 
-async fn leave(mut raw: Raw) {
+/// Disconnects in order. Packets that the hub has sent before it knew are not acknowledged.
+pub async fn leave(mut raw: Raw) {
     raw.send(&[0xe0, 0]).await;
-    raw.expect_end().await;
+    within("the end of the connection", async { while raw.read_packet().await.is_some() {} }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,4 +125,41 @@ async fn a_session_of_a_dead_hub_begins_anew() {
     found.sort_unstable();
     found.dedup();
     assert_eq!(found, [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn packet_ids_of_a_session_that_began_anew_elsewhere_are_free_again() {
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let [mut a, b] = pair(&store, &broker, &NEVER).await;
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    let state = format!("toy/{}/state/battery", toy.id);
+    let mut raw = begin(&a, &toy).await;
+    raw.send(&publish(V4, 0x34, &state, 77, b"80")).await;
+    raw.expect(0x50, &[0, 77]).await;
+    a.kill().await;
+    // A session without the id, which the client uses for another message, or does not use.
+    let mut raw = begin(&b, &toy).await;
+    raw.send(&publish(V4, 0x34, &state, 1, b"79")).await;
+    raw.expect(0x50, &[0, 1]).await;
+    raw.send(&packet(0x62, &[0, 1])).await;
+    raw.expect(0x70, &[0, 1]).await;
+    leave(raw).await;
+    a.start_hub().await;
+    bus_is(&a, "ok").await;
+    let mut app = b.app(&parent).await;
+    app.send(serde_json::json!({"id": 7, "do": "subscribe", "topic": state})).await;
+    assert_eq!(app.answer(7).await["code"], 0);
+    let (mut at_a, is_present) = resume(&a, &toy).await;
+    assert!(is_present);
+    at_a.send(&publish(V4, 0x34, &state, 77, b"78")).await;
+    expect(&mut at_a, 0x50, 77).await;
+    loop {
+        let frame = app.frame().await;
+        if frame["type"] == "publish" {
+            assert_eq!(frame["payload"], "78", "it is no repeat");
+            break;
+        }
+    }
 }

@@ -15,7 +15,7 @@ use crate::world::{User, World, within};
 const DEFINED: &str = "DEFINE NAMESPACE IF NOT EXISTS toyhub; DEFINE DATABASE IF NOT EXISTS toyhub";
 
 /// The program with a data folder of its own, and nothing of the environment of others.
-fn program(folder: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
+pub(super) fn program(folder: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_toyhub"));
     command.args(arguments).current_dir(folder).env("TOYHUB_SERVER__DATA_DIR", folder.join("data"));
     for name in ["HTTP__LISTEN", "HTTP__LEGACY_LISTEN", "MQTT__LISTEN", "CONSOLE__LISTEN"] {
@@ -27,7 +27,7 @@ fn program(folder: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Comm
 }
 
 /// The error of a hub that does not start, which it finds in bounded time.
-async fn refused(folder: &Path, settings: &[(&str, &str)]) -> String {
+pub(super) async fn refused(folder: &Path, settings: &[(&str, &str)]) -> String {
     let began = Instant::now();
     let output = within("the hub to refuse", program(folder, &["serve"], settings).output()).await.unwrap();
     let why = String::from_utf8(output.stderr).unwrap();
@@ -37,7 +37,7 @@ async fn refused(folder: &Path, settings: &[(&str, &str)]) -> String {
     why
 }
 
-async fn works(world: &World, name: &str) {
+pub(super) async fn works(world: &World, name: &str) {
     let parent = world.user(name).await;
     let toy = world.toy(&parent, "bear").await;
     let fields = [("user_id", toy.id.as_str()), ("to_user", parent.id.as_str()), ("friend_type", "app")];
@@ -104,7 +104,7 @@ async fn a_hub_without_its_server_does_not_start() {
         (format!("ws://{closed}"), "no SurrealDB server can be reached there"),
         (other.http().replace("http://", "ws://"), "no SurrealDB server can be reached there"),
         (format!("ws://{}", silent.1), "the server has not answered in 4 s"),
-        ("wss://127.0.0.1:1".to_owned(), "speaks no TLS with SurrealDB"),
+        ("wss://127.0.0.1:1".to_owned(), "no SurrealDB server can be reached there"),
     ] {
         assert_named(folder.path(), &server(&url, "root", PASSWORD, "root"), why).await;
     }

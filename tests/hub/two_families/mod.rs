@@ -7,7 +7,7 @@
 
 mod assignments;
 mod hub;
-mod outside;
+pub mod outside;
 
 use std::collections::BTreeMap;
 

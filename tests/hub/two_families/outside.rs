@@ -33,6 +33,18 @@ fn some<T>(all: Vec<T>) -> impl Iterator<Item = T> {
 }
 
 /// The family, the other one, and the credentials of the other one.
+/// The settings of a hub for [`disclose_nothing`].
+pub const SETTINGS: [(&str, &str); 8] = [
+    ("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "100000"),
+    ("TOYHUB_RATES__REQUESTS_PER_PARTY_PER_MINUTE", "100000"),
+    ("TOYHUB_RATES__FAILED_LOGINS_PER_ACCOUNT_PER_MINUTE", "100000"),
+    ("TOYHUB_ACCOUNTS__PENDING_REQUESTS_MAX", "100000"),
+    ("TOYHUB_ACCOUNTS__PASSWORD_MEMORY_KIB", "8"),
+    ("TOYHUB_WS__REQUESTS_PER_SECOND", "100000"),
+    ("TOYHUB_WS__CONNECTIONS_PER_USER_MAX", "1000"),
+    ("TOYHUB_MQTT__FLAPPING_BAN_S", "0"),
+];
+
 struct Cast {
     world: World,
     parent: User,
@@ -69,18 +81,7 @@ async fn upload(
 }
 
 impl Cast {
-    async fn new() -> Self {
-        let world = World::start_with(&[
-            ("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "100000"),
-            ("TOYHUB_RATES__REQUESTS_PER_PARTY_PER_MINUTE", "100000"),
-            ("TOYHUB_RATES__FAILED_LOGINS_PER_ACCOUNT_PER_MINUTE", "100000"),
-            ("TOYHUB_ACCOUNTS__PENDING_REQUESTS_MAX", "100000"),
-            ("TOYHUB_ACCOUNTS__PASSWORD_MEMORY_KIB", "8"),
-            ("TOYHUB_WS__REQUESTS_PER_SECOND", "100000"),
-            ("TOYHUB_WS__CONNECTIONS_PER_USER_MAX", "1000"),
-            ("TOYHUB_MQTT__FLAPPING_BAN_S", "0"),
-        ])
-        .await;
+    async fn over(world: World) -> Self {
         let parent = world.user("mia-with-a-toy").await;
         let toy = world.toy(&parent, "Fluffy-of-mia").await;
         let client = reqwest::Client::builder().local_address(ELSEWHERE).build().unwrap();
@@ -499,8 +500,13 @@ async fn opens(socket: Option<WebSocketStream<TcpStream>>) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_edge_discloses_data_of_another_family() {
-    let mut cast = Cast::new().await;
+    let mut cast = Cast::over(World::start_with(&SETTINGS).await).await;
     cast.run("place").await.assert_tight();
     cast.restart("token").await;
     cast.run("token").await.assert_tight();
+}
+
+/// The whole matrix, in the mode of the world's hubs.
+pub async fn disclose_nothing(world: World) {
+    Cast::over(world).await.run("behind a balancer").await.assert_tight();
 }
