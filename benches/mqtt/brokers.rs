@@ -91,17 +91,21 @@ impl Broker {
 
     /// The same over TLS, with the certificate of this folder.
     pub fn mosquitto_with_tls(tls: &Path) -> Self {
-        let tls = tls.display();
-        // Another user could not read the key.
-        Self::mosquitto_with(&format!("certfile {tls}/hub.pem\nkeyfile {tls}/hub.key\nuser root\n"))
+        Self::mosquitto_with(&Self::certified(tls))
     }
 
     /// The same with two listeners, of which the second is over TLS. Returns the address of that, too.
     pub fn mosquitto_with_both(tls: &Path) -> (Self, SocketAddr) {
-        let (tls, second) = (tls.display(), free_address());
-        let files = format!("certfile {tls}/hub.pem\nkeyfile {tls}/hub.key\nuser root\n");
-        let broker = Self::mosquitto_with(&format!("listener {} 127.0.0.1\n{files}", second.port()));
+        let second = free_address();
+        let broker = Self::mosquitto_with(&format!("listener {} 127.0.0.1\n{}", second.port(), Self::certified(tls)));
         (broker, second)
+    }
+
+    /// The lines of a listener with the certificate of this folder.
+    fn certified(tls: &Path) -> String {
+        let tls = tls.display();
+        // Another user could not read the key.
+        format!("certfile {tls}/hub.pem\nkeyfile {tls}/hub.key\nuser root\n")
     }
 
     fn mosquitto_with(of_listener: &str) -> Self {

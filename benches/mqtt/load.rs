@@ -38,14 +38,19 @@ struct Packet {
     body: std::ops::Range<usize>,
 }
 
+/// A connection from this address of the machine: brokers limit those of one address.
+pub async fn open(broker: SocketAddr, from: Ipv4Addr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((from, 0).into())?;
+    let stream = socket.connect(broker).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 impl Client {
     async fn connect(broker: SocketAddr, from: Ipv4Addr, id: &str) -> std::io::Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        socket.set_reuseaddr(true)?;
-        socket.bind((from, 0).into())?;
-        let stream = socket.connect(broker).await?;
-        stream.set_nodelay(true)?;
-        Self::enter(stream, id, None).await
+        Self::enter(open(broker, from).await?, id, None).await
     }
 
     async fn local(broker: SocketAddr, id: &str) -> Self {

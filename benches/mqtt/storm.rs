@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -22,7 +22,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::brokers::Broker;
 use super::hub::Hub;
-use super::load::{Client, Stream};
+use super::load::{self, Client, Stream};
 use super::phase::Phase;
 use super::secure;
 use super::table::{self, Better};
@@ -232,14 +232,8 @@ async fn receive<S: Stream>(stream: S, number: usize, toy: &Toy, place: Semaphor
 }
 
 async fn stream(server: SocketAddr, number: usize) -> TcpStream {
-    // Servers limit the connections of one address.
     let from = Ipv4Addr::new(127, 0, 1, (number / TOYS_OF_ADDRESS) as u8 + 1);
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_reuseaddr(true).expect("a socket");
-    socket.bind((from, 0).into()).expect("an address");
-    let stream = socket.connect(server).await.expect("a connection");
-    stream.set_nodelay(true).expect("a socket");
-    stream
+    load::open(server, from).await.expect("a connection")
 }
 
 async fn secure(stream: TcpStream, toy: &Toy) -> TlsStream<TcpStream> {

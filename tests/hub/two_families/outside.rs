@@ -32,7 +32,6 @@ fn some<T>(all: Vec<T>) -> impl Iterator<Item = T> {
     all.into_iter().step_by(step)
 }
 
-/// The family, the other one, and the credentials of the other one.
 /// The settings of a hub for [`disclose_nothing`].
 pub const SETTINGS: [(&str, &str); 8] = [
     ("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "100000"),
@@ -45,6 +44,7 @@ pub const SETTINGS: [(&str, &str); 8] = [
     ("TOYHUB_MQTT__FLAPPING_BAN_S", "0"),
 ];
 
+/// The family, the other one, and the credentials of the other one.
 struct Cast {
     world: World,
     parent: User,
