@@ -58,6 +58,9 @@ settings! {
         inflight_max: u16 = 500;
         /// Seconds that a client waits for its session, if another hub has it. Then it begins a new one.
         session_move_s: u64 = 3;
+        /// Seconds for which the session of a client still keeps messages at this hub, after the client has begun another
+        /// one at another hub, as this one was away. In that time it subscribes there.
+        session_overlap_s: u64 = 10;
         /// Seconds between two comparisons of the connected users and toys with the database, which find what the bus
         /// has lost. Only hubs with a bus make them.
         position_check_s: u64 = 20;

@@ -53,10 +53,17 @@ impl Hub {
 impl Clients {
     /// A client has connected to another hub: an earlier connection to this one ends. The names of the hubs decide between
     /// two at the same time, so that one of them stays.
-    pub(super) fn note_elsewhere(&self, me: &str, from: &HubName, party: Party, client_id: String, since: Timestamp) {
+    pub(super) fn note_elsewhere(
+        &self,
+        (me, from): (&str, &HubName),
+        party: Party,
+        client_id: String,
+        (since, until): (Timestamp, Timestamp),
+    ) {
         if let Some(served) = self.0.get(&(party, client_id.into_boxed_str()))
             && (served.since, me) < (since, from.hub.as_str())
         {
+            served.mailbox.note_elsewhere(since, until);
             served.mailbox.close(CloseReason::TakenOver);
         }
     }

@@ -395,7 +395,9 @@ impl Handler for Hub {
             Notice::End { party, is_erased } => self.take_end(&party, is_erased),
             Notice::Taken { party, client_id, since } => {
                 let me = &self.config.cluster.hub;
-                cluster.clients.note_elsewhere(me, from, party, client_id, since);
+                let until = since + self.config.cluster.session_overlap_s as f64;
+                cluster.note_session_elsewhere(&party, &client_id, since, until);
+                cluster.clients.note_elsewhere((me, from), party, client_id, (since, until));
             }
             Notice::SessionWanted { party, client_id, call, .. } => {
                 cluster.order(Job::HandOver(Wanted { hub: from.hub.clone(), party, client_id, call }));

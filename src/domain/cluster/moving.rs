@@ -48,6 +48,8 @@ const ROW_LASTS_S: f64 = 30.0 * DAY_S;
 
 /// The sessions of the edge that serves MQTT.
 pub trait SessionKeeper: Send + Sync {
+    /// The session of a client without a connection; none if there is none, or if a connection serves it.
+    fn away(&self, party: &Party, client_id: &str) -> Option<SessionHandle>;
     /// Ends the connection of a client, and takes its session out; none if there is none.
     fn lend<'a>(&'a self, party: &'a Party, client_id: &'a str) -> BoxFuture<'a, Option<Box<dyn LentSession>>>;
 }
@@ -222,6 +224,14 @@ impl Cluster {
             }
         };
         Some(FoundSession { subscriptions, received, call, from: hub.to_owned() })
+    }
+
+    /// A client has connected to another hub at `since`: its session here keeps what is published up to `until`.
+    pub(super) fn note_session_elsewhere(&self, party: &Party, client_id: &str, since: Timestamp, until: Timestamp) {
+        let keeper = self.moving.keeper.get();
+        if let Some(session) = keeper.and_then(|keeper| keeper.away(party, client_id)) {
+            session.note_elsewhere(since, until);
+        }
     }
 
     pub(super) fn note_found(&self, call: u64, session: Option<MovingSession>) {

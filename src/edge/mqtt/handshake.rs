@@ -179,7 +179,10 @@ async fn enter(
     };
     let SessionSearch { found, was_elsewhere } = found.map_err(refused)?;
     let kept = place.take(age_now());
-    let (mailbox, mut memory, mut is_resumed) = match kept {
+    // A later session is at a hub that does not answer: this one lacks what the client has sent and received there, and
+    // the client has to know. What this one has kept is not lost.
+    let is_outdated = was_elsewhere && found.is_none();
+    let (mailbox, mut memory, is_kept) = match kept {
         Some(kept) if !connect.is_clean => {
             let (handle, mut memory) = kept.resume();
             let mailbox = match edge.hub.attach(&handle, admitted).await {
@@ -215,12 +218,13 @@ async fn enter(
         place.keep(Kept::new(session, Memory::default(), age_now() + f64::from(connect.expiry_s), None));
     }
     place.serve(&mailbox, &edge.hub);
+    let is_found = found.is_some();
     if let (Some(found), Some(session)) = (found, mailbox.session()) {
         take_up(&found, &mailbox, &mut memory).await.map_err(refused)?;
         edge.hub.accept_session(&found, session);
-        is_resumed = true;
     }
-    if is_resumed {
+    let is_resumed = is_found || (is_kept && !is_outdated);
+    if is_resumed || is_kept {
         end_forbidden_subscriptions(&mailbox, edge).await.map_err(refused)?;
         edge.hub.resume(&mailbox).await.map_err(refused)?;
     }

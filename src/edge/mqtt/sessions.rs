@@ -215,6 +215,13 @@ pub(super) struct Keeper {
 }
 
 impl SessionKeeper for Keeper {
+    fn away(&self, party: &Party, client_id: &str) -> Option<SessionHandle> {
+        let key: Key = (party.clone(), client_id.into());
+        let slot = Arc::clone(&*self.sessions.0.get(&key)?);
+        let session = slot.session.try_lock().ok()?;
+        session.as_ref().map(|kept| kept.handle.clone())
+    }
+
     fn lend<'a>(&'a self, party: &'a Party, client_id: &'a str) -> BoxFuture<'a, Option<Box<dyn LentSession>>> {
         Box::pin(async move {
             let key: Key = (party.clone(), client_id.into());

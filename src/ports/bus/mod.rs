@@ -253,10 +253,11 @@ impl Bus {
             let mut outbox = self.outbox();
             self.disk.forget_forwarded(outbox.take_forwarded());
             let id = outbox.next_accepted();
-            self.disk.keep_for_hubs(id, publication, version);
+            let published_at = version.unwrap_or_else(clock::age_now);
+            self.disk.keep_for_hubs(id, publication, published_at);
             // Part of the same commit, as the caller's receipt is.
             let commit = (publication.qos == QoS::ExactlyOnce).then(|| self.disk.barrier());
-            outbox.push_accepted(notice_of(publication, Some(id), version), commit);
+            outbox.push_accepted(notice_of(publication, Some(id), Some(published_at)), commit);
         }
         self.pushed.notify_one();
         true

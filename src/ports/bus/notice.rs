@@ -39,7 +39,7 @@ pub struct ClientPublication {
     pub qos: QoS,
     /// Whether it is retained.
     pub retain: bool,
-    /// The version of a retained one: when it was published.
+    /// When it was published, which is the version of a retained one; none at QoS 0 otherwise, and of older hubs.
     pub version: Option<Timestamp>,
     /// The properties of MQTT 5.
     pub properties: Bytes,
@@ -71,7 +71,7 @@ impl ClientPublication {
             payload: Bytes::copy_from_slice(publication.payload.bytes()),
             qos: publication.qos,
             retain: publication.retain,
-            version: version.filter(|_| publication.retain),
+            version,
             properties: Bytes::copy_from_slice(&publication.properties),
             expires_at: publication.expires_at,
         }

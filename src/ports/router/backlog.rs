@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use super::disk::Entry;
 use super::{Delivery, QueuePosition};
-use crate::model::QoS;
+use crate::model::{QoS, Timestamp};
 
 /// The router's state of the stored queue of a persistent session.
 #[derive(Debug)]
@@ -23,6 +23,10 @@ pub(super) struct Backlog {
     pub(super) cursor: u64,
     /// The number up to which it is read before the replay.
     pub(super) replay_after: u64,
+    /// When the client was last known to be here: when it came, or left.
+    pub(super) seen_at: Timestamp,
+    /// Messages that were published later are not kept: the client is at another hub, which keeps them.
+    pub(super) kept_until: Option<Timestamp>,
     /// The last number that was ever sent to a connection.
     given: u64,
     /// The last number that an earlier process has stored. That process may have sent all of them, or none.
@@ -32,7 +36,8 @@ pub(super) struct Backlog {
 impl Backlog {
     pub(super) fn new(last_seq: u64, expiry_s: u32) -> Self {
         let (attached, live, cursor, replay_after) = (false, false, 0, 0);
-        Self { last_seq, expiry_s, attached, live, cursor, replay_after, given: last_seq, inherited: last_seq }
+        let (seen_at, kept_until, given, inherited) = (0.0, None, last_seq, last_seq);
+        Self { last_seq, expiry_s, attached, live, cursor, replay_after, seen_at, kept_until, given, inherited }
     }
 
     /// Records that a message is sent to the connection.

@@ -38,6 +38,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::task::{Context, Poll};
+use std::time::UNIX_EPOCH;
 
 use redb::ReadTransaction;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -133,6 +134,8 @@ pub struct StoredSession {
     pub expiry_s: u32,
     /// When the last connection ended.
     pub ended_at: Timestamp,
+    /// When its client was last known to be here.
+    pub seen_at: Timestamp,
     /// Its subscriptions.
     pub subscriptions: Vec<Subscription>,
     /// Ids of QoS 2 messages that the client has not released.
@@ -335,7 +338,13 @@ impl Disk {
     }
 
     fn open_at(path: Option<&Path>, opener: Opener, limits: DiskLimits) -> Result<(Self, Found), DiskError> {
-        let opened = opener()?;
+        // The last commit is not older than what is known of a client that was connected when the process ended.
+        let written_at = path.and_then(|path| path.metadata().ok()?.modified().ok());
+        let written_at = written_at.and_then(|at| Some(at.duration_since(UNIX_EPOCH).ok()?.as_secs_f64()));
+        let mut opened = opener()?;
+        for session in &mut opened.found.sessions {
+            session.seen_at = session.seen_at.min(written_at.map_or(f64::MAX, clock::age_of));
+        }
         let (ops, orders) = mpsc::unbounded_channel();
         let (set_state, state) = watch::channel(StorageState::Writable);
         let (dropped, gate) = (Arc::new(AtomicU64::new(0)), Arc::default());
@@ -352,10 +361,9 @@ impl Disk {
         Ok((Self { ops, last_session, dropped, gate, state }, found))
     }
 
-    /// Keeps a publication for the other hubs until [`Self::forget_forwarded`]. It is on disk with the next barrier. A
-    /// retained one has a version.
-    pub fn keep_for_hubs(&self, id: ForwardId, publication: &Arc<Publication>, version: Option<Timestamp>) {
-        let accepted_at = version.unwrap_or_else(now);
+    /// Keeps a publication for the other hubs until [`Self::forget_forwarded`]. It is on disk with the next barrier.
+    /// `accepted_at` is the version of a retained one.
+    pub fn keep_for_hubs(&self, id: ForwardId, publication: &Arc<Publication>, accepted_at: Timestamp) {
         self.order(Op::Forward { id, publication: Arc::clone(publication), accepted_at });
     }
 

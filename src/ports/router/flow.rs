@@ -47,7 +47,7 @@ use std::task::{Context, Poll};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::index::Target;
-use super::queue::{Manner, Pushed, Queue};
+use super::queue::{Manner, PublishedAt, Pushed, Queue};
 use super::{CloseReason, Delivery, Publication};
 use crate::model::QoS;
 
@@ -123,7 +123,7 @@ impl Owed {
 /// Queues a held message when there is room for it, or after the timeout.
 async fn deliver(target: Target, granted: QoS, publication: Arc<Publication>, deadline: Instant) {
     let taken_before = target.taken();
-    let give = |manner| target.give(&publication, granted, manner);
+    let give = |manner| target.give(&publication, granted, manner, PublishedAt::Now);
     while give(Manner::Waits) == Pushed::Held {
         let Some(queue) = target.behind() else { continue };
         let drained = queue.drained();
@@ -139,10 +139,10 @@ async fn deliver(target: Target, granted: QoS, publication: Arc<Publication>, de
 
 impl Target {
     /// Queues a publication for the subscriber, at the lower of the two qualities of service.
-    pub(super) fn give(&self, publication: &Arc<Publication>, granted: QoS, manner: Manner) -> Pushed {
+    pub(super) fn give(&self, publication: &Arc<Publication>, granted: QoS, manner: Manner, at: PublishedAt) -> Pushed {
         let push = |queue: &Queue, granted: QoS| {
             let (publication, qos) = (Arc::clone(publication), granted.min(publication.qos));
-            queue.push(Delivery { publication, qos, retain: false, stored: None }, manner)
+            queue.push(Delivery { publication, qos, retain: false, stored: None }, manner, at)
         };
         match self {
             Self::Queue(queue) => push(queue, granted),

@@ -19,9 +19,9 @@ use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 
 use super::disk::{Disk, Op, SessionId, Ticket};
-use super::queue::{Awaited, Known, Manner, Queue, State};
+use super::queue::{Awaited, Known, Manner, PublishedAt, Queue, State};
 use super::{ConnectionId, Delivery, Publication, Receipt, Router, SessionHandle, Subscription};
-use crate::model::{Party, QoS, Topic, TopicFilter};
+use crate::model::{Party, QoS, Timestamp, Topic, TopicFilter};
 
 /// Why a connection has to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl Mailbox {
             self.router.retained.for_each_matching(filter, |publication| {
                 let qos = (*qos).min(publication.qos);
                 let delivery = Delivery { publication: Arc::clone(publication), qos, retain: true, stored: None };
-                self.queue.push(delivery, Manner::Insists);
+                self.queue.push(delivery, Manner::Insists, PublishedAt::Unknown);
             });
         }
         Ok(is_new)
@@ -358,6 +358,13 @@ impl MailboxHandle {
     pub fn close(&self, reason: CloseReason) {
         if let Some(queue) = self.0.upgrade() {
             queue.close(reason);
+        }
+    }
+
+    /// As [`SessionHandle::note_elsewhere`], if it serves a session.
+    pub fn note_elsewhere(&self, since: Timestamp, until: Timestamp) {
+        if let Some(queue) = self.0.upgrade() {
+            queue.note_elsewhere(since, until);
         }
     }
 }

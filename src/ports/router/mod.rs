@@ -65,7 +65,7 @@ use disk::Op;
 use flow::Owed;
 use index::{Index, Target};
 use presence::{Moves, Present};
-use queue::{Manner, Pushed, Queue};
+use queue::{Manner, PublishedAt, Pushed, Queue};
 use retained::{Kept, Retained, Stored};
 use share::Shares;
 use topics::Watch;
@@ -107,7 +107,7 @@ struct Together<'a> {
     forward: Option<&'a Forward<'a>>,
     /// For a publication of another hub.
     heard: Option<Heard>,
-    /// For a retained publication of another hub.
+    /// For a publication of another hub: when it was published, which is the version of a retained one.
     version: Option<Timestamp>,
 }
 
@@ -228,7 +228,7 @@ impl Router {
     }
 
     /// As [`Self::publish`], for a publication of another hub. `heard` is stored in the same commit as the message, if a
-    /// session stores that. A retained one has the version that it has there.
+    /// session stores that. `version` is when it was published there, which is the version of a retained one.
     pub fn publish_heard(&self, publication: Publication, heard: Option<Heard>, version: Option<Timestamp>) -> Reached {
         self.route(publication, Together { heard, version, ..Together::default() })
     }
@@ -244,6 +244,7 @@ impl Router {
 
     fn route(&self, mut publication: Publication, with: Together<'_>) -> Reached {
         let Together { receipt, forward, heard, version } = with;
+        let is_heard = heard.is_some();
         let together = (receipt.is_some() || heard.is_some()).then(|| self.disk.together());
         if publication.retain && publication.payload.bytes().len() <= self.retained.payload_max_bytes() {
             publication.payload = Bytes::copy_from_slice(publication.payload.bytes()).into();
@@ -271,10 +272,16 @@ impl Router {
         }
         // The hub never waits for a slow client.
         let manner = if publication.publisher.is_some() { Manner::Waits } else { Manner::Insists };
+        // One of another hub, of an older version, does not say when it was published.
+        let at = match (is_heard, version) {
+            (_, Some(at)) => PublishedAt::At(at),
+            (true, None) => PublishedAt::Unknown,
+            (false, None) => PublishedAt::Now,
+        };
         let mut subscribers = 0;
         let mut owed = Owed::default();
         for (target, granted) in self.index.matching(&publication.topic) {
-            match target.give(&publication, granted, manner) {
+            match target.give(&publication, granted, manner, at) {
                 Pushed::Refused => continue,
                 Pushed::Queued => {}
                 Pushed::Stored => stored = true,

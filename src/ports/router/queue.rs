@@ -15,7 +15,7 @@ use tokio::sync::futures::Notified;
 use super::backlog::Backlog;
 use super::disk::{self, Disk, Op, SessionId};
 use super::{CloseReason, ConnectionId, Delivery, Incoming, Subscription};
-use crate::model::{Party, QoS, TopicFilter};
+use crate::model::{Party, QoS, Timestamp, TopicFilter};
 use crate::ports::metrics::METRICS;
 
 pub(super) use state::{Awaited, Known, State};
@@ -27,6 +27,9 @@ use state::size_of;
 /// They have a limit of their own, at which they are dropped: a toy with many retained states must not cause its
 /// subscribers to be disconnected.
 const RETAINED_PER_MESSAGE: usize = 16;
+
+/// How far the clocks of two hubs may be apart, in seconds, so that one can judge the times of the other.
+const CLOCKS_DIFFER_MAX_S: f64 = 2.0;
 
 /// How long the publisher of a message of QoS 0 waits for a reader whose queue is half full of such messages.
 ///
@@ -81,6 +84,28 @@ pub(super) enum Manner {
     Insists,
 }
 
+/// When a publication was published: a session whose client is at another hub does not keep those of later than that.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum PublishedAt {
+    /// Just now, at this hub.
+    Now,
+    /// At another hub, by its clock.
+    At(Timestamp),
+    /// It is for this session in any case.
+    Unknown,
+}
+
+impl PublishedAt {
+    fn is_after(self, limit: Timestamp) -> bool {
+        match self {
+            Self::Now => disk::now() > limit,
+            // A hub whose clock is ahead does not say when.
+            Self::At(at) => at > limit && at < disk::now() + CLOCKS_DIFFER_MAX_S,
+            Self::Unknown => false,
+        }
+    }
+}
+
 /// The result of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pushed {
@@ -121,14 +146,17 @@ impl Queue {
     /// Queues a delivery, unless the queue is closed, full, or behind and the publisher waits. Never waits itself.
     ///
     /// A delivery of a persistent session is first ordered to be stored, in the order of the queue.
-    pub(super) fn push(&self, mut delivery: Delivery, manner: Manner) -> Pushed {
+    pub(super) fn push(&self, mut delivery: Delivery, manner: Manner, at: PublishedAt) -> Pushed {
         let mut state = self.state();
         let limits = self.limits;
         let mut ordered = false;
         if delivery.qos != QoS::AtMostOnce
             && let Some(durable) = &self.durable
-            && state.backlog.is_some()
+            && let Some(backlog) = &state.backlog
         {
+            if backlog.kept_until.is_some_and(|until| at.is_after(until)) {
+                return Pushed::Refused;
+            }
             let has_room = state.closed.is_none() && !state.reliable.is_full(limits);
             let live = state.store(durable, self.id, &mut delivery, has_room);
             if !live {
@@ -228,8 +256,9 @@ impl Queue {
         let (Some(durable), Some(backlog)) = (&self.durable, &mut state.backlog) else { return false };
         backlog.attached = false;
         backlog.live = false;
-        let (session, expiry_s) = (durable.session, backlog.expiry_s);
-        durable.disk.order(Op::Lifetime { session, expiry_s, ended_at: disk::now() });
+        let (session, expiry_s, ended_at) = (durable.session, backlog.expiry_s, disk::now());
+        backlog.seen_at = ended_at;
+        durable.disk.order(Op::Lifetime { session, expiry_s, ended_at });
         drop(state.take_deliveries());
         state.is_replayed = false;
         state.waker = None;
@@ -245,6 +274,26 @@ impl Queue {
             backlog.attached = true;
             backlog.live = false;
             backlog.cursor = 0;
+            backlog.seen_at = disk::now();
+            backlog.kept_until = None;
+        }
+    }
+
+    /// The client of a restored session was not here after this time.
+    pub(super) fn note_seen(&self, at: Timestamp) {
+        if let Some(backlog) = &mut self.state().backlog {
+            backlog.seen_at = at;
+        }
+    }
+
+    /// The client has connected to another hub at `since`: messages that are published after `until` are not kept until it
+    /// is back. Nothing happens if it was here later, or if the clock of the other hub is ahead.
+    pub(super) fn note_elsewhere(&self, since: Timestamp, until: Timestamp) {
+        let mut state = self.state();
+        let is_trusted = since < disk::now() + CLOCKS_DIFFER_MAX_S;
+        let has_left = |backlog: &&mut Box<Backlog>| backlog.seen_at + CLOCKS_DIFFER_MAX_S < since;
+        if let Some(backlog) = state.backlog.as_mut().filter(has_left).filter(|_| is_trusted) {
+            backlog.kept_until = Some(backlog.kept_until.map_or(until, |earlier| earlier.min(until)));
         }
     }
 

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::disk::{Entry, Op, StoredSession};
-use super::queue::{Durable, Manner, Queue};
+use super::queue::{Durable, Manner, PublishedAt, Queue};
 use super::{ConnectionId, Delivery, Mailbox, Publication, QueueLimits, Router, Subscription};
-use crate::model::{Party, QoS};
+use crate::model::{Party, QoS, Timestamp};
 
 /// A persistent session, with or without a connection.
 #[derive(Debug, Clone)]
 pub struct SessionHandle {
     router: Arc<Router>,
-    queue: Arc<Queue>,
+    pub(super) queue: Arc<Queue>,
 }
 
 impl Router {
@@ -36,6 +36,7 @@ impl Router {
     pub fn restore_session(self: &Arc<Self>, stored: &StoredSession, limits: QueueLimits) -> SessionHandle {
         let durable = Durable::new(self.disk.clone(), stored.id, stored.last_seq, stored.expiry_s);
         let queue = Arc::new(Queue::new(self.next_id(), stored.party.clone(), limits, Some(durable)));
+        queue.note_seen(stored.seen_at);
         self.note_session(queue.party(), &queue);
         for subscription in &stored.subscriptions {
             queue.remember(subscription);
@@ -80,7 +81,13 @@ impl SessionHandle {
     /// Queues a message for this session alone, behind those that it has.
     pub fn enqueue(&self, publication: Publication, qos: QoS, retain: bool) {
         let delivery = Delivery { publication: Arc::new(publication), qos, retain, stored: None };
-        self.queue.push(delivery, Manner::Insists);
+        self.queue.push(delivery, Manner::Insists, PublishedAt::Unknown);
+    }
+
+    /// The client has connected to another hub at `since`, which keeps its messages. This session keeps those that are
+    /// published up to `until`, and none of later until the client is back.
+    pub fn note_elsewhere(&self, since: Timestamp, until: Timestamp) {
+        self.queue.note_elsewhere(since, until);
     }
 
     /// Attaches a connection. It gets the stored messages first.

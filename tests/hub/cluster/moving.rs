@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use super::StoreServer;
 use super::broker::Broker;
 use super::bus::{NEVER, bus_is, pair};
@@ -125,6 +127,60 @@ async fn a_session_of_a_dead_hub_begins_anew() {
     found.sort_unstable();
     found.dedup();
     assert_eq!(found, [1, 2, 3]);
+}
+
+/// Two hubs that take turns: the client is always at the one that lives.
+#[tokio::test]
+#[ignore = "needs scripts/test cluster"]
+async fn nothing_is_doubled_when_the_client_follows_the_hub_that_lives() {
+    const OVERLAP: (&str, &str) = ("TOYHUB_CLUSTER__SESSION_OVERLAP_S", "1");
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let settings: Vec<_> = NEVER.iter().copied().chain([OVERLAP]).collect();
+    let [mut a, mut b] = pair(&store, &broker, &settings).await;
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    let cat = a.toy(&parent, "cat").await;
+    let state = format!("toy/{}/state/battery", toy.id);
+    let mut app = b.app(&parent).await;
+    app.send(serde_json::json!({"id": 7, "do": "subscribe", "topic": state})).await;
+    assert_eq!(app.answer(7).await["code"], 0);
+    leave(begin(&a, &toy).await).await;
+    Remote::open(&b, &parent, &toy).await.say(1).await;
+    kill_seen(&mut a, &b, &parent, &cat).await;
+    // Later than by what the clocks of two hubs may differ.
+    sleep(Duration::from_secs(3)).await;
+    let mut at_b = begin(&b, &toy).await;
+    at_b.send(&publish(V4, 0x34, &state, 5, b"80")).await;
+    at_b.expect(0x50, &[0, 5]).await;
+    a.start_hub().await;
+    bus_is(&a, "ok").await;
+    // Both have a session that subscribes. Only that of the client keeps it, when the overlap is over.
+    sleep(Duration::from_secs(1)).await;
+    let mut remote = Remote::open(&b, &parent, &toy).await;
+    remote.say(2).await;
+    assert_eq!(command(&mut at_b).await, 2);
+    // A message of QoS 2 of the toy was received by the hub that is killed now. The other one does not know it, and says
+    // so: the client does not send it again.
+    drop(remote);
+    leave(at_b).await;
+    kill_seen(&mut b, &a, &parent, &cat).await;
+    let (mut at_a, is_present) = resume(&a, &toy).await;
+    assert!(!is_present, "a later session is at the other hub");
+    let mut remote = Remote::open(&a, &parent, &toy).await;
+    remote.say(3).await;
+    assert_eq!([command(&mut at_a).await, command(&mut at_a).await], [1, 3]);
+    leave(at_a).await;
+    let (at_a, is_present) = resume(&a, &toy).await;
+    assert!(is_present, "from now on, it is here");
+    leave(at_a).await;
+}
+
+/// Kills a hub, and waits until another one has noticed.
+async fn kill_seen(hub: &mut World, other: &World, parent: &crate::world::User, toy: &Toy) {
+    let _client = Raw::connected(hub.mqtt_addr(), V4, "watched", &toy.device_key, &toy.secret).await;
+    other.wait_online(parent, &toy.id, "1").await;
+    hub.kill().await;
+    other.wait_online(parent, &toy.id, "0").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -440,12 +440,14 @@ pub(super) fn read(database: &Database) -> Result<(Found, Tallies), redb::Error>
         let (key, row) = row?;
         let (party, client_id, expiry_s, ended_at) = row.value();
         let Ok(party) = party.parse::<Party>() else { continue };
+        let ended_at = if ended_at == 0 { now() } else { f64::from_bits(ended_at) };
         let session = StoredSession {
             id: SessionId(key.value()),
             party,
             client_id: client_id.to_owned(),
             expiry_s,
-            ended_at: if ended_at == 0 { now() } else { f64::from_bits(ended_at) },
+            ended_at,
+            seen_at: ended_at,
             subscriptions: Vec::new(),
             received: Vec::new(),
             last_seq: 0,

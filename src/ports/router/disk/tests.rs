@@ -180,7 +180,7 @@ async fn publications_for_other_hubs_are_kept_in_order_until_the_broker_has_them
         found.outbox.iter().map(|(id, publication, _)| (*id, payload(publication))).collect::<Vec<_>>()
     };
     for (id, payload) in [(id(2, 1), "c"), (id(1, 300), "b"), (id(1, 7), "a"), (id(2, 2), MIA)] {
-        disk.keep_for_hubs(id, &publication(payload), None);
+        disk.keep_for_hubs(id, &publication(payload), now());
     }
     disk.forget_forwarded(vec![id(1, 7), id(9, 9)]);
     disk.forget_forwarded(Vec::new());
@@ -193,7 +193,7 @@ async fn publications_for_other_hubs_are_kept_in_order_until_the_broker_has_them
 
     // A commit that fails, and is on disk all the same: its publication was refused.
     storage.set_syncs_fail(true);
-    disk.keep_for_hubs(id(2, 3), &publication("refused"), None);
+    disk.keep_for_hubs(id(2, 3), &publication("refused"), now());
     assert!(!disk.barrier().reached().await);
     // The broker has got one meanwhile.
     disk.forget_forwarded(vec![id(2, 1)]);

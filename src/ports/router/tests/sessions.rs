@@ -90,7 +90,7 @@ async fn a_message_for_other_hubs_is_stored_with_its_receipt_or_not_at_all() {
         let (_publisher, mailbox) = open_session(&router, None).await;
         storage.kill_after(changes);
         let forward = |publication: &Arc<Publication>, change: Option<RetainedAs>| {
-            router.disk.keep_for_hubs(id, publication, change.map(|change| change.version));
+            router.disk.keep_for_hubs(id, publication, change.map_or(1.0, |change| change.version));
             true
         };
         let publication = message("t/a", "x", QoS::ExactlyOnce, true);
@@ -105,6 +105,45 @@ async fn a_message_for_other_hubs_is_stored_with_its_receipt_or_not_at_all() {
         (is_kept, is_acknowledged)
     })
     .await;
+}
+
+/// The client of a session goes to another hub, as this one was killed, and comes back later.
+#[tokio::test]
+async fn a_session_does_not_keep_what_is_published_after_its_client_went_to_another_hub() {
+    let storage = TestDisk::default();
+    let (router, _) = router_on(&storage);
+    let (session, mailbox) = open_session(&router, Some(("t/#", QoS::AtLeastOnce))).await;
+    drop(mailbox);
+    let publish = |text: &str, at: Option<Timestamp>| {
+        let publication = message("t/a", text, QoS::AtLeastOnce, false);
+        match at {
+            Some(at) => router.publish_heard(publication, None, Some(at)).subscribers,
+            None => router.publish(publication).subscribers,
+        }
+    };
+    let now = disk::now();
+    session.note_elsewhere(now - 60.0, now - 50.0);
+    assert_eq!(publish("it was here since", None), 1);
+    session.note_elsewhere(now + 60.0, now - 50.0);
+    assert_eq!(publish("the clock of the other hub is ahead", None), 1);
+
+    // It was last seen long ago.
+    session.queue.note_seen(now - 100.0);
+    session.note_elsewhere(now - 60.0, now - 50.0);
+    session.note_elsewhere(now - 40.0, now - 30.0);
+    assert_eq!(publish("of later", None), 0);
+    assert_eq!(publish("of later, at another hub", Some(now - 49.0)), 0);
+    assert_eq!(publish("before it had subscribed there", Some(now - 51.0)), 1);
+    assert_eq!(publish("the clock of a third hub is ahead", Some(now + 100.0)), 1);
+    let heard = Heard { hub: "b".into(), id: ForwardId { stream: 9, number: 1 } };
+    let unknown = router.publish_heard(message("t/a", "x", QoS::AtLeastOnce, false), Some(heard), None);
+    assert_eq!(unknown.subscribers, 1, "an older version does not say when");
+    session.enqueue(message("t/a", "moved", QoS::AtLeastOnce, false), QoS::AtLeastOnce, false);
+    let kept = session.last_seq();
+    assert_eq!(kept, 6);
+    let _mailbox = session.attach();
+    assert_eq!(publish("it is back", None), 1);
+    assert_eq!(session.last_seq(), 7);
 }
 
 /// A message of another hub: the broker sends it again unless it was acknowledged.
