@@ -131,14 +131,14 @@ impl Hub {
 
     /// Ends the subscriptions of a party to these topics, and to those that begin with one that ends with '/'.
     pub(super) fn end_subscriptions_to(&self, party: &Party, topics: Vec<String>) {
+        // A concurrent subscription checks its permission again after this.
+        self.revocations.fetch_add(1, Ordering::SeqCst);
         self.router.end_subscriptions(party, |filter| is_lost(&topics, filter.as_str()));
         self.notify_hubs(|| Notice::Lost { party: party.clone(), topics });
     }
 
     /// Ends the subscriptions of two parties to each other's topics.
     pub(super) fn end_subscriptions(&self, one: &Party, other: &Party, chat: &ChatId) {
-        // A concurrent subscription checks its permission again after this.
-        self.revocations.fetch_add(1, Ordering::SeqCst);
         for (party, other) in [(one, other), (other, one)] {
             let lost = vec![format!("chat/{chat}"), format!("online/{}", other.id())];
             self.end_subscriptions_to(party, lost);

@@ -180,9 +180,8 @@ impl Hub {
         }
         let removed = self.store.remove_guardian(guardian, toy).await?;
         let user = Party::User(guardian.clone());
-        match removed {
-            Some(removed) => self.end_friendship(&user, removed).await,
-            None => drop(self.revocations.fetch_add(1, std::sync::atomic::Ordering::SeqCst)),
+        if let Some(removed) = removed {
+            self.end_friendship(&user, removed).await;
         }
         self.note_pair((&Party::Toy(toy.clone()), &user), Action::GuardianRemoved, by, now).await;
         let topics = format!("toy/{toy}/");

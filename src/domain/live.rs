@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -401,18 +402,40 @@ impl Hub {
     }
 
     async fn check(&self, party: &Party, action: Action, topic: &str) -> Result<(), DomainError> {
-        let allowed = match rule(party, action, topic) {
-            Rule::Allowed => true,
+        let rule = rule(party, action, topic);
+        match rule {
+            Rule::Allowed => return Ok(()),
             // Requests to the hub itself never go through the router.
-            Rule::Forbidden | Rule::ToHub => false,
+            Rule::Forbidden | Rule::ToHub => return Err(DomainError::Forbidden),
+            Rule::IfOwnerOf(_) | Rule::IfFriendOf(_) | Rule::IfMemberOf(_) => {}
+        }
+        let (revocations, begun) = (self.revocations.load(Ordering::SeqCst), Instant::now());
+        // A subscription stays: it is always checked in the database.
+        let is_remembered = action == Action::Publish && self.store.is_on_server();
+        if is_remembered && self.permitted.has(party, &rule, revocations) {
+            return Ok(());
+        }
+        if !self.is_permitted(party, &rule).await? {
+            return Err(DomainError::Forbidden);
+        }
+        if is_remembered {
+            self.permitted.note(party, rule, revocations, begun);
+        }
+        Ok(())
+    }
+
+    /// Whether the database permits it to a party.
+    async fn is_permitted(&self, party: &Party, rule: &Rule) -> Result<bool, DomainError> {
+        match rule {
+            Rule::Allowed => Ok(true),
+            Rule::Forbidden | Rule::ToHub => Ok(false),
             Rule::IfOwnerOf(toy) => match super::user_of(party) {
-                Some(user) => self.is_guardian(user, &toy).await?,
-                None => false,
+                Some(user) => self.is_guardian(user, toy).await,
+                None => Ok(false),
             },
-            Rule::IfFriendOf(friend) => self.store.friend(party, &friend).await?.is_some(),
-            Rule::IfMemberOf(chat) => self.store.is_member(party, &chat).await?,
-        };
-        if allowed { Ok(()) } else { Err(DomainError::Forbidden) }
+            Rule::IfFriendOf(friend) => Ok(self.store.friend(party, friend).await?.is_some()),
+            Rule::IfMemberOf(chat) => Ok(self.store.is_member(party, chat).await?),
+        }
     }
 }
 

@@ -37,6 +37,7 @@ mod operator;
 mod own_sounds;
 mod passwords;
 pub mod permissions;
+mod permitted;
 mod places;
 pub mod push;
 mod rates;
@@ -125,6 +126,7 @@ use health::LastCheck;
 use links::Links;
 use live_logins::LiveLogins;
 use operator::Operators;
+use permitted::Permitted;
 use push::Pushes;
 use rates::Rates;
 use remarks::Remarks;
@@ -208,6 +210,7 @@ pub struct Hub {
     secret: Secret,
     /// The count of revocations, for concurrent logins.
     revocations: AtomicU64,
+    permitted: Permitted,
     #[cfg(test)]
     pub(crate) gate: login::Gate,
 }
@@ -244,6 +247,7 @@ impl Hub {
             resting: Resting::new(config.chats.emergency_minutes),
             toy_voices: ToyVoices::default(),
             revocations: AtomicU64::new(0),
+            permitted: Permitted::default(),
             #[cfg(test)]
             gate: login::Gate::default(),
             tickets: Tickets::new(&config.ws),

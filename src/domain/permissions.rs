@@ -15,7 +15,7 @@ pub enum Action {
 }
 
 /// The condition of a permission.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Rule {
     /// Permitted.
     Allowed,

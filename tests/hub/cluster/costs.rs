@@ -48,6 +48,55 @@ struct Spent {
     commits: [f64; 2],
 }
 
+/// What one event costs: ms of processor time, transactions, and KiB in the database.
+#[derive(Clone, Copy)]
+struct Cost {
+    hub: f64,
+    other: f64,
+    store: f64,
+    broker: f64,
+    transactions: f64,
+    stored: f64,
+}
+
+/// What a toy and its family do on a day: an assumption, which the page states.
+const VOICE_A_DAY: f64 = 20.0;
+const READINGS_A_DAY: f64 = 40.0;
+const COMMANDS_A_DAY: f64 = 100.0;
+const CONNECTIONS_A_DAY: f64 = 6.0;
+/// The part of a day's events in its busiest hour.
+const BUSIEST_HOUR: f64 = 0.1;
+/// Cores of one hub that the busiest hour may keep busy: half of a machine with eight.
+const CORES_OF_HUB: f64 = 4.0;
+const HOURS_S: f64 = 3600.0;
+const DAYS_OF_YEAR: f64 = 365.0;
+
+/// Prints what so many toys need in the busiest hour. `costs` are those of a voice message, a reading, a command and a
+/// connection; `sound` is the size of a sound in KiB, and `memory` that of a connection.
+fn print_sizes(toys: f64, costs: [Cost; 4], sound: f64, memory: f64) {
+    let a_day = [VOICE_A_DAY, READINGS_A_DAY, COMMANDS_A_DAY, CONNECTIONS_A_DAY];
+    let rates = a_day.map(|of_toy| of_toy * toys * BUSIEST_HOUR / HOURS_S);
+    // ms of processor time in a second, of one core with 1000.
+    let cores = |of: fn(&Cost) -> f64| rates.iter().zip(&costs).map(|(rate, cost)| rate * of(cost)).sum::<f64>() / 1000.0;
+    let (own, others) = (cores(|cost| cost.hub), cores(|cost| cost.other));
+    // Each hub hears the events of all others. Beyond some number, another hub costs more than it brings.
+    let is_enough = |hubs: &f64| (own + (hubs - 1.0) * others) / hubs <= CORES_OF_HUB;
+    let hubs = (1..1000).map(f64::from).find(is_enough);
+    let per_year = |kib_of_voice: f64| toys * VOICE_A_DAY * DAYS_OF_YEAR * kib_of_voice / 1024.0 / 1024.0 / 1024.0;
+    println!(
+        "| {toys:.0} | {:.0} | {:.0} | {own:.1} | {others:.2} | {} | {:.1} | {:.0} | {:.1} | {:.2} | {:.2} | {:.1} |",
+        rates[0],
+        rates[2],
+        hubs.map_or("none is enough".into(), |hubs| format!("{hubs:.0}")),
+        cores(|cost| cost.store),
+        rates.iter().zip(&costs).map(|(rate, cost)| rate * cost.transactions).sum::<f64>(),
+        cores(|cost| cost.broker),
+        per_year(costs[0].stored),
+        per_year(sound),
+        toys * memory / 1024.0 / 1024.0,
+    );
+}
+
 fn processor_ms(process: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
@@ -94,15 +143,16 @@ impl Parts<'_> {
     }
 
     /// Prints what each of `count` events has cost since `before`.
-    async fn print(&self, what: &str, count: u32, before: &Spent) {
+    async fn print(&self, what: &str, count: u32, before: &Spent) -> Cost {
         let now = self.spent().await;
         let of_each = |now: f64, before: f64| (now - before) / f64::from(count);
-        let times: Vec<String> =
-            now.times.iter().zip(before.times).map(|(now, before)| format!("{:.2}", of_each(*now, before))).collect();
+        let times: Vec<f64> = now.times.iter().zip(before.times).map(|(now, before)| of_each(*now, before)).collect();
         let [written, stored] = [(now.written, before.written), (now.stored, before.stored)]
             .map(|(now, before)| of_each(now, before) / 1024.0);
         let [transactions, commits] = [0, 1].map(|at| of_each(now.commits[at], before.commits[at]));
-        println!("| {what} | {} | {transactions:.2} | {written:.1} | {stored:.1} | {commits:.2} |", times.join(" | "));
+        let texts: Vec<String> = times.iter().map(|time| format!("{time:.2}")).collect();
+        println!("| {what} | {} | {transactions:.2} | {written:.1} | {stored:.1} | {commits:.2} |", texts.join(" | "));
+        Cost { hub: times[0], other: times[1], store: times[2], broker: times[3], transactions, stored }
     }
 }
 
@@ -115,6 +165,7 @@ async fn figures() {
         ("TOYHUB_RATES__REQUESTS_PER_PARTY_PER_MINUTE", "1000000"),
         ("TOYHUB_MQTT__FLAPPING_BAN_S", "0"),
         ("TOYHUB_MQTT__CONNECTIONS_PER_ADDRESS_MAX", "100000"),
+        ("TOYHUB_WS__CONNECTIONS_PER_USER_MAX", "100000"),
     ];
     let [a, b] = pair(&store, &broker, &[&NEVER[..], &s3.settings(), &more].concat()).await;
     let parts = Parts { hubs: [&a, &b], store: &store, broker: &broker };
@@ -130,32 +181,35 @@ async fn figures() {
     let fields = [("user_id", toy.id.as_str()), ("to_user", parent.id.as_str()), ("friend_type", "app")];
     let mut app = b.app(&parent).await;
     let before = parts.spent().await;
+    let mut name = String::new();
     for _ in 0..MESSAGES {
         let sent = a.upload("/toy_uploader", "reco", recording.clone(), &fields).await;
         assert_eq!(sent["code"], 0, "{sent}");
+        name = sent["data"]["filename"].as_str().unwrap().to_owned();
         while app.frame().await["type"] != "message" {}
     }
-    parts.print("voice message, AMR, to an app at the other hub", MESSAGES, &before).await;
+    let voice = parts.print("voice message, AMR, to an app at the other hub", MESSAGES, &before).await;
     let before = parts.spent().await;
     for _ in 0..READINGS {
         let list = b.post_as(&parent, "/friend_list", json!({"_id": parent.id})).await;
         assert_eq!(list["code"], 0);
     }
-    parts.print("`/friend_list` at the other hub", READINGS, &before).await;
+    let reading = parts.print("`/friend_list` at the other hub", READINGS, &before).await;
 
+    let mut of_commands = Vec::new();
     for qos in [1, 2] {
         let mut app = Raw::connected(a.mqtt_addr(), V4, "remote", &parent.id, &parent.token).await;
         let before = parts.spent().await;
         for number in 0..COMMANDS {
             say(&mut app, &format!("toy/{}/cmd/volume", toy.id), qos, (number % 60_000 + 1) as u16, &[b'5'; 300]).await;
         }
-        parts.print(&format!("command of 300 bytes, QoS {qos}"), COMMANDS, &before).await;
+        of_commands.push(parts.print(&format!("command of 300 bytes, QoS {qos}"), COMMANDS, &before).await);
     }
     let before = parts.spent().await;
     for _ in 0..LOGINS {
         leave(Raw::connected(a.mqtt_addr(), V4, "toy", &toy.device_key, &toy.secret).await).await;
     }
-    parts.print("connection of a toy and its end", LOGINS, &before).await;
+    let connection = parts.print("connection of a toy and its end", LOGINS, &before).await;
 
     let before = [&a, &b].map(|hub| resident_kib(hub.id()));
     let mut open = Vec::new();
@@ -172,4 +226,23 @@ async fn figures() {
         "\nmemory of an idle connection of MQTT: {:.1} KiB at its hub, {:.1} KiB at the other",
         grown[0], grown[1]
     );
+
+    let url = format!("{}/get_chat/{name}", a.http());
+    let sound = a.client().get(url).send().await.unwrap().bytes().await.unwrap();
+    let sound = sound.len() as f64 / 1024.0;
+    println!(
+        "\nEach toy and its family: {VOICE_A_DAY} voice messages, {READINGS_A_DAY} readings of an address book, \
+         {COMMANDS_A_DAY} commands or states, {CONNECTIONS_A_DAY} connections a day, {:.0} % of them in the busiest hour; \
+         a sound of {sound:.1} KiB; {CORES_OF_HUB} busy cores for each hub.\n",
+        BUSIEST_HOUR * 100.0
+    );
+    println!(
+        "| toys | voice messages/s | commands/s | cores of all hubs, their own clients | cores of each hub for another's | hubs | \
+         cores, database | transactions/s | cores, broker, for each hub | database grows a year, TiB | sounds a year, TiB | \
+         memory of connections, GiB |"
+    );
+    println!("|{}", " ---: |".repeat(12));
+    for toys in [10_000.0, 100_000.0, 1_000_000.0] {
+        print_sizes(toys, [voice, reading, of_commands[0], connection], sound, grown[0]);
+    }
 }
