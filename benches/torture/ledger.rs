@@ -151,15 +151,18 @@ impl Ledger {
             return book.faults.push(format!("{place}: message {number} was never sent"));
         };
         entry.found += 1;
-        let (way, lane, found) = (entry.way, entry.lane, entry.found);
-        let is_ordered = way.is_voice() || !book.has_many_hubs;
+        let (way, lane, found, outcome) = (entry.way, entry.lane, entry.found, entry.outcome);
+        // A hub may still store a message whose answer is lost, when its sender has gone on at the other one.
+        let is_ordered = if book.has_many_hubs { way.is_voice() && outcome != Outcome::Unknown } else { true };
         let last = book.last_found.get(&(way, lane)).copied().filter(|_| is_ordered);
         // A repeat may arrive late.
         if found == 1 && last.is_some_and(|last| last > number) {
             let last = last.unwrap_or_default();
             book.faults.push(format!("{place}: message {number} came after {last} ({}, lane {lane})", way.name()));
         }
-        book.last_found.insert((way, lane), last.unwrap_or(0).max(number));
+        if is_ordered {
+            book.last_found.insert((way, lane), last.unwrap_or(0).max(number));
+        }
     }
 
     /// Records an answer other than success.

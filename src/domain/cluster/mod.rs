@@ -235,11 +235,11 @@ impl Hub {
             // Whether it is a change, and whether it has room, is known then.
             self.read_retained(publication.topic.as_str()).await?;
         }
-        Ok(self.router.publish_to_all(publication, receipt, &|publication, change| {
+        Ok(self.router.publish_to_all(publication, receipt, &|publication, change, published_at| {
             if let Some(RetainedAs { version, is_new: true }) = change {
                 cluster.retained.add([(publication.topic.clone(), version)]);
             }
-            cluster.bus.forward(publication, change.map(|change| change.version))
+            cluster.bus.forward(publication, change.map(|change| change.version), published_at)
         }))
     }
 
@@ -350,8 +350,8 @@ impl Hub {
             tracing::warn!("a message on the bus has a topic that is not one of clients");
             return None;
         }
-        let version = publication.version;
-        self.router.publish_heard(publication.into_publication(), heard, version).commit
+        let (version, published_at) = (publication.version, publication.published_at);
+        self.router.publish_heard(publication.into_publication(), heard, version, published_at).commit
     }
 
     fn take_end(&self, party: &Party, is_erased: bool) {
@@ -409,7 +409,6 @@ impl Handler for Hub {
             Notice::SessionMessages { call, messages, is_last, .. } => {
                 return self.take_messages(call, messages, is_last);
             }
-            Notice::SessionEnded { call, .. } => cluster.end_coming(call),
             Notice::Lost { party, topics } => {
                 self.revocations.fetch_add(1, Ordering::SeqCst);
                 self.router.end_subscriptions(&party, |filter| is_lost(&topics, filter.as_str()));
@@ -424,7 +423,8 @@ impl Handler for Hub {
             Notice::Moved { parties } => cluster.peers.note_moves(from, parties, &self.router),
             Notice::Dropped => cluster.comparison.notify_one(),
             Notice::Heartbeat { .. } if !is_known => drop(cluster.bus.send(Notice::RosterRequest)),
-            Notice::Heartbeat { .. } | Notice::Gone => {}
+            // What the bus brings of the session may still be on its way.
+            Notice::SessionEnded { .. } | Notice::Heartbeat { .. } | Notice::Gone => {}
         }
         None
     }

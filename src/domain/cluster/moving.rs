@@ -12,8 +12,8 @@
 //! SessionStored ───────────────────────────▶ what came meanwhile is sent likewise; if nothing came: ends the session
 //! ```
 //!
-//! Hub A has the whole session until hub B has it on disk. A message that comes during the move may be in both: it is sent
-//! twice rather than never. Events that announce a voice message do not move: the hub of the client reads them in the
+//! Hub A has the whole session until hub B has it on disk. A message that comes during the move may be at both, by the bus: hub
+//! B knows it by its topic, its content and the time when it was published, and keeps one. Events that announce a voice message do not move: the hub of the client reads them in the
 //! database.
 
 use std::sync::{Arc, OnceLock};
@@ -180,7 +180,8 @@ impl Hub {
         let cluster = self.cluster.as_ref()?;
         let session = cluster.moving.coming.get(&call)?.session.clone()?;
         for MovedMessage { publication, qos, retain } in messages {
-            session.enqueue(publication.into_publication(), qos, retain);
+            let published_at = publication.published_at;
+            session.enqueue(publication.into_publication(), qos, retain, published_at);
         }
         if is_last {
             cluster.order(Job::SessionStored(call));
@@ -249,15 +250,17 @@ impl Cluster {
         }
     }
 
-    /// Forgets moves that the other hub has given up.
+    /// Forgets moves that are complete, or that the other hub has given up. By then, the bus has brought what came during
+    /// the move to both.
     pub(super) fn expire_coming(&self) {
         let now = age_now();
-        self.moving.coming.retain(|_, coming| now - coming.since < MOVE_MAX.as_secs_f64() * 2.0);
-    }
-
-    /// A session that has come is complete, or will not be.
-    pub(super) fn end_coming(&self, call: u64) {
-        self.moving.coming.remove(&call);
+        self.moving.coming.retain(|_, coming| {
+            let is_young = now - coming.since < MOVE_MAX.as_secs_f64() * 2.0;
+            if let Some(session) = coming.session.as_ref().filter(|_| !is_young) {
+                session.end_merge();
+            }
+            is_young
+        });
     }
 }
 
@@ -318,11 +321,12 @@ async fn send_messages(cluster: &Cluster, lent: &dyn LentSession, to: &str, call
             let is_announced = entry.publication.topic == inbox && entry.publication.payload.message().is_some();
             !entry.released && !is_announced
         };
-        let messages = page.into_iter().filter(wanted).map(|Entry { publication, qos, retain, .. }| MovedMessage {
-            publication: ClientPublication::moved(&publication),
-            qos,
-            retain,
-        });
+        let messages =
+            page.into_iter().filter(wanted).map(|Entry { publication, qos, retain, published_at, .. }| MovedMessage {
+                publication: ClientPublication::moved(&publication, published_at),
+                qos,
+                retain,
+            });
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for message in messages {
             let weight = message.weight();

@@ -220,6 +220,7 @@ async fn enter(
     place.serve(&mailbox, &edge.hub);
     let is_found = found.is_some();
     if let (Some(found), Some(session)) = (found, mailbox.session()) {
+        session.begin_merge();
         take_up(&found, &mailbox, &mut memory).await.map_err(refused)?;
         edge.hub.accept_session(&found, session);
     }

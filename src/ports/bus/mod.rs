@@ -206,7 +206,7 @@ impl Bus {
         heard: Vec<Heard>,
     ) -> Self {
         let limits = OutboxLimits { messages_max: settings.queue_messages_max, bytes_max: settings.queue_bytes_max };
-        let left = left.iter().map(|(id, publication, version)| notice_of(publication, Some(*id), Some(*version)));
+        let left = left.iter().map(|(id, publication, at)| notice_of(publication, Some(*id), (Some(*at), Some(*at))));
         let state = BusState::Down("this hub has not connected to the broker of cluster.bus yet");
         Self {
             me: HubName { hub: settings.hub.clone(), epoch },
@@ -243,9 +243,9 @@ impl Bus {
     /// it: then this returns true, and the publication is accepted when the commit is on disk. [`Self::has_room`] is asked
     /// before. A retained one has a version. One of QoS 2 is sent after its commit, which has the packet id of its client,
     /// too: a repeat of it is then known to this hub or, with the same id, to the others.
-    pub fn forward(&self, publication: &Arc<Publication>, version: Option<Timestamp>) -> bool {
+    pub fn forward(&self, publication: &Arc<Publication>, version: Option<Timestamp>, published_at: Timestamp) -> bool {
         if publication.qos == QoS::AtMostOnce {
-            self.send(notice_of(publication, None, version));
+            self.send(notice_of(publication, None, (version, None)));
             return false;
         }
         {
@@ -253,11 +253,10 @@ impl Bus {
             let mut outbox = self.outbox();
             self.disk.forget_forwarded(outbox.take_forwarded());
             let id = outbox.next_accepted();
-            let published_at = version.unwrap_or_else(clock::age_now);
-            self.disk.keep_for_hubs(id, publication, published_at);
+            self.disk.keep_for_hubs(id, publication, version.unwrap_or(published_at));
             // Part of the same commit, as the caller's receipt is.
             let commit = (publication.qos == QoS::ExactlyOnce).then(|| self.disk.barrier());
-            outbox.push_accepted(notice_of(publication, Some(id), Some(published_at)), commit);
+            outbox.push_accepted(notice_of(publication, Some(id), (version, Some(published_at))), commit);
         }
         self.pushed.notify_one();
         true
@@ -670,6 +669,11 @@ impl Bus {
     }
 }
 
-fn notice_of(publication: &Publication, id: Option<ForwardId>, version: Option<Timestamp>) -> Notice {
-    Notice::Publication(Box::new(ClientPublication::new(publication, id, version)))
+/// With its version, and when it was published.
+fn notice_of(
+    publication: &Publication,
+    id: Option<ForwardId>,
+    (version, published_at): (Option<Timestamp>, Option<Timestamp>),
+) -> Notice {
+    Notice::Publication(Box::new(ClientPublication::new(publication, id, version, published_at)))
 }

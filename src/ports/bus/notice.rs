@@ -39,8 +39,10 @@ pub struct ClientPublication {
     pub qos: QoS,
     /// Whether it is retained.
     pub retain: bool,
-    /// When it was published, which is the version of a retained one; none at QoS 0 otherwise, and of older hubs.
+    /// The version of a retained one: when it was published.
     pub version: Option<Timestamp>,
+    /// When it was published, unlike any other of its hub; none at QoS 0, and of older hubs.
+    pub published_at: Option<Timestamp>,
     /// The properties of MQTT 5.
     pub properties: Bytes,
     /// When it expires, as a time for ages.
@@ -49,8 +51,8 @@ pub struct ClientPublication {
 
 impl ClientPublication {
     /// A publication of a session that moves.
-    pub fn moved(publication: &Publication) -> Self {
-        Self::new(publication, None, None)
+    pub fn moved(publication: &Publication, published_at: Option<Timestamp>) -> Self {
+        Self::new(publication, None, None, published_at)
     }
 
     /// The publication, on the hub that has received it.
@@ -63,7 +65,12 @@ impl ClientPublication {
         FRAME + self.topic.as_str().len() + self.payload.len() + self.properties.len()
     }
 
-    pub(super) fn new(publication: &Publication, id: Option<ForwardId>, version: Option<Timestamp>) -> Self {
+    pub(super) fn new(
+        publication: &Publication,
+        id: Option<ForwardId>,
+        version: Option<Timestamp>,
+        published_at: Option<Timestamp>,
+    ) -> Self {
         Self {
             id,
             topic: publication.topic.clone(),
@@ -71,7 +78,8 @@ impl ClientPublication {
             payload: Bytes::copy_from_slice(publication.payload.bytes()),
             qos: publication.qos,
             retain: publication.retain,
-            version,
+            version: version.filter(|_| publication.retain),
+            published_at,
             properties: Bytes::copy_from_slice(&publication.properties),
             expires_at: publication.expires_at,
         }
@@ -430,6 +438,8 @@ struct PublicationForm {
     retain: bool,
     #[serde(default)]
     version: Option<f64>,
+    #[serde(default)]
+    at: Option<f64>,
     properties: Bytes,
     /// Hubs have clocks of their own: the seconds that are left.
     expires_in_s: Option<f64>,
@@ -466,6 +476,7 @@ impl From<&ClientPublication> for PublicationForm {
             qos: publication.qos as u8,
             retain: publication.retain,
             version: publication.version,
+            at: publication.published_at,
             properties: publication.properties.clone(),
             expires_in_s: publication.expires_at.map(|at| at - clock::age_now()),
         }
@@ -483,6 +494,7 @@ impl TryFrom<PublicationForm> for ClientPublication {
             qos: qos_of(form.qos),
             retain: form.retain,
             version: form.version,
+            published_at: form.at,
             properties: form.properties,
             expires_at: form.expires_in_s.map(|left| clock::age_now() + left),
         })
@@ -703,6 +715,7 @@ mod tests {
             qos: QoS::ExactlyOnce,
             retain: true,
             version: Some(1_764_000_000.25),
+            published_at: Some(1_764_000_000.125),
             properties: Bytes::from_static(&[1, 1]),
             expires_at: None,
         };
@@ -768,6 +781,7 @@ mod tests {
             qos: QoS::AtMostOnce,
             retain: false,
             version: None,
+            published_at: None,
             properties: Bytes::new(),
             expires_at: Some(expires_at),
         };

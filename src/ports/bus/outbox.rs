@@ -232,6 +232,7 @@ mod tests {
             qos: QoS::AtLeastOnce,
             retain: false,
             version: None,
+            published_at: None,
             properties: Bytes::new(),
             expires_at: None,
         }))

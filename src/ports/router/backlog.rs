@@ -4,10 +4,11 @@
 //! replay has the unread messages from the store. Such a message is sent once, in the order of the replay, which is the
 //! order of the chat: a message that was not published before the process ended is at its place there.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::disk::Entry;
-use super::{Delivery, QueuePosition};
+use super::{Delivery, Publication, QueuePosition};
 use crate::model::{QoS, Timestamp};
 
 /// The router's state of the stored queue of a persistent session.
@@ -27,17 +28,48 @@ pub(super) struct Backlog {
     pub(super) seen_at: Timestamp,
     /// Messages that were published later are not kept: the client is at another hub, which keeps them.
     pub(super) kept_until: Option<Timestamp>,
+    /// While messages of another session are added: those that were queued.
+    pub(super) merged: Option<Box<Merged>>,
     /// The last number that was ever sent to a connection.
     given: u64,
     /// The last number that an earlier process has stored. That process may have sent all of them, or none.
     inherited: u64,
 }
 
+/// Messages that are known again by their topic, their payload and the time when they were published.
+#[derive(Debug, Default)]
+pub(super) struct Merged {
+    known: HashSet<u64>,
+    order: VecDeque<u64>,
+}
+
+/// The last messages that are known again: more than the bus has on its way.
+const MERGED_MAX: usize = 4096;
+
+impl Merged {
+    /// Notes a message; false if it was noted before.
+    pub(super) fn note(&mut self, publication: &Publication, at: Timestamp) -> bool {
+        let mut hasher = DefaultHasher::new();
+        (publication.topic.as_str(), &publication.payload.bytes()[..], at.to_bits()).hash(&mut hasher);
+        let message = hasher.finish();
+        if !self.known.insert(message) {
+            return false;
+        }
+        self.order.push_back(message);
+        if self.order.len() > MERGED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+}
+
 impl Backlog {
     pub(super) fn new(last_seq: u64, expiry_s: u32) -> Self {
         let (attached, live, cursor, replay_after) = (false, false, 0, 0);
-        let (seen_at, kept_until, given, inherited) = (0.0, None, last_seq, last_seq);
-        Self { last_seq, expiry_s, attached, live, cursor, replay_after, seen_at, kept_until, given, inherited }
+        let (seen_at, kept_until, merged, given, inherited) = (0.0, None, None, last_seq, last_seq);
+        Self { last_seq, expiry_s, attached, live, cursor, replay_after, seen_at, kept_until, merged, given, inherited }
     }
 
     /// Records that a message is sent to the connection.
@@ -49,7 +81,7 @@ impl Backlog {
     /// The messages of a page that are sent to the connection, and the numbers of those that the replay sends instead.
     pub(super) fn give_page(&mut self, page: Vec<Entry>, replay: &mut VecDeque<Delivery>) -> (Vec<Delivery>, Vec<u64>) {
         let (mut given, mut replayed) = (Vec::new(), Vec::new());
-        for Entry { seq, publication, qos, retain, released } in page {
+        for Entry { seq, publication, qos, retain, released, .. } in page {
             let is_same = |other: &Delivery| {
                 other.publication.topic == publication.topic && other.publication.payload == publication.payload
             };

@@ -36,7 +36,7 @@ mod writer;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::task::{Context, Poll};
 use std::time::UNIX_EPOCH;
 
@@ -119,6 +119,8 @@ pub struct Entry {
     pub retain: bool,
     /// The client has it (PUBREC); only PUBREL is left to send (MQTT 3.1.1 §4.3.3).
     pub released: bool,
+    /// When it was published, unlike any other of its hub; none if the hub had no other ones.
+    pub published_at: Option<Timestamp>,
 }
 
 /// A session that was found in the file.
@@ -242,7 +244,6 @@ pub(super) enum Op {
         session: SessionId,
         entry: Entry,
         own: bool,
-        now: Timestamp,
     },
     /// The client has acknowledged a message completely.
     Forget {
@@ -466,6 +467,14 @@ impl Disk {
         // An error means that the thread has ended already.
         let _ = closed.await;
     }
+}
+
+/// The current time for ages, which no other call returns: later than that of the call before.
+pub(super) fn unique_now() -> Timestamp {
+    static LAST: Mutex<Timestamp> = Mutex::new(0.0);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    *last = now().max(last.next_up());
+    *last
 }
 
 /// The current time for ages: those of sessions and messages.

@@ -85,9 +85,9 @@ impl ConnectionId {
     }
 }
 
-/// Forwards a publication to the other hubs, with the change of the retained message of its topic. Returns whether it has
-/// ordered something to be stored.
-pub type Forward<'a> = dyn Fn(&Arc<Publication>, Option<RetainedAs>) -> bool + 'a;
+/// Forwards a publication to the other hubs, with the change of the retained message of its topic, and the time when it was
+/// published, by which a session knows it again. Returns whether it has ordered something to be stored.
+pub type Forward<'a> = dyn Fn(&Arc<Publication>, Option<RetainedAs>, Timestamp) -> bool + 'a;
 
 /// How a publication has changed the retained message of its topic.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -107,8 +107,10 @@ struct Together<'a> {
     forward: Option<&'a Forward<'a>>,
     /// For a publication of another hub.
     heard: Option<Heard>,
-    /// For a publication of another hub: when it was published, which is the version of a retained one.
+    /// For a retained publication of another hub.
     version: Option<Timestamp>,
+    /// For a publication of another hub that says when it was published.
+    published_at: Option<Timestamp>,
 }
 
 /// The limits of the router.
@@ -228,9 +230,15 @@ impl Router {
     }
 
     /// As [`Self::publish`], for a publication of another hub. `heard` is stored in the same commit as the message, if a
-    /// session stores that. `version` is when it was published there, which is the version of a retained one.
-    pub fn publish_heard(&self, publication: Publication, heard: Option<Heard>, version: Option<Timestamp>) -> Reached {
-        self.route(publication, Together { heard, version, ..Together::default() })
+    /// session stores that. A retained one has the version that it has there; most say when they were published.
+    pub fn publish_heard(
+        &self,
+        publication: Publication,
+        heard: Option<Heard>,
+        version: Option<Timestamp>,
+        published_at: Option<Timestamp>,
+    ) -> Reached {
+        self.route(publication, Together { heard, version, published_at, ..Together::default() })
     }
 
     /// Drops a message: it reaches nobody. Its receipt is stored, so that it is not routed when it is repeated.
@@ -243,8 +251,14 @@ impl Router {
     }
 
     fn route(&self, mut publication: Publication, with: Together<'_>) -> Reached {
-        let Together { receipt, forward, heard, version } = with;
-        let is_heard = heard.is_some();
+        let Together { receipt, forward, heard, version, published_at } = with;
+        let at = match (forward, published_at) {
+            (Some(_), _) => PublishedAt::At(disk::unique_now()),
+            (None, Some(at)) => PublishedAt::At(at),
+            // Another hub, of an older version, does not say when.
+            (None, None) if heard.is_some() => PublishedAt::Unknown,
+            (None, None) => PublishedAt::Now,
+        };
         let together = (receipt.is_some() || heard.is_some()).then(|| self.disk.together());
         if publication.retain && publication.payload.bytes().len() <= self.retained.payload_max_bytes() {
             publication.payload = Bytes::copy_from_slice(publication.payload.bytes()).into();
@@ -272,12 +286,6 @@ impl Router {
         }
         // The hub never waits for a slow client.
         let manner = if publication.publisher.is_some() { Manner::Waits } else { Manner::Insists };
-        // One of another hub, of an older version, does not say when it was published.
-        let at = match (is_heard, version) {
-            (_, Some(at)) => PublishedAt::At(at),
-            (true, None) => PublishedAt::Unknown,
-            (false, None) => PublishedAt::Now,
-        };
         let mut subscribers = 0;
         let mut owed = Owed::default();
         for (target, granted) in self.index.matching(&publication.topic) {
@@ -295,7 +303,7 @@ impl Router {
             stored = true;
         }
         if let Some(forward) = forward.filter(|_| !retain_refused) {
-            stored |= forward(&publication, retained.and_then(Stored::change));
+            stored |= forward(&publication, retained.and_then(Stored::change), at.time());
         }
         if let Some(heard) = heard.filter(|_| stored) {
             self.disk.order(Op::Heard(heard));

@@ -89,13 +89,29 @@ pub(super) enum Manner {
 pub(super) enum PublishedAt {
     /// Just now, at this hub.
     Now,
-    /// At another hub, by its clock.
+    /// At this hub or another one, unlike any other publication of that hub.
     At(Timestamp),
     /// It is for this session in any case.
     Unknown,
 }
 
 impl PublishedAt {
+    /// The time, for a message that is stored or forwarded.
+    pub(super) fn time(self) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::Now | Self::Unknown => disk::now(),
+        }
+    }
+
+    /// By which a message is known again.
+    fn known(self) -> Option<Timestamp> {
+        match self {
+            Self::At(at) => Some(at),
+            Self::Now | Self::Unknown => None,
+        }
+    }
+
     fn is_after(self, limit: Timestamp) -> bool {
         match self {
             Self::Now => disk::now() > limit,
@@ -152,13 +168,18 @@ impl Queue {
         let mut ordered = false;
         if delivery.qos != QoS::AtMostOnce
             && let Some(durable) = &self.durable
-            && let Some(backlog) = &state.backlog
+            && let Some(backlog) = &mut state.backlog
         {
             if backlog.kept_until.is_some_and(|until| at.is_after(until)) {
                 return Pushed::Refused;
             }
+            if let (Some(merged), Some(at)) = (&mut backlog.merged, at.known())
+                && !merged.note(&delivery.publication, at)
+            {
+                return Pushed::Refused;
+            }
             let has_room = state.closed.is_none() && !state.reliable.is_full(limits);
-            let live = state.store(durable, self.id, &mut delivery, has_room);
+            let live = state.store(durable, self.id, &mut delivery, at, has_room);
             if !live {
                 wake_reader(state);
                 return Pushed::Stored;
@@ -276,6 +297,14 @@ impl Queue {
             backlog.cursor = 0;
             backlog.seen_at = disk::now();
             backlog.kept_until = None;
+            backlog.merged = None;
+        }
+    }
+
+    /// Whether messages that come twice, from another session and by the bus, are queued once.
+    pub(super) fn set_merging(&self, is_merging: bool) {
+        if let Some(backlog) = &mut self.state().backlog {
+            backlog.merged = is_merging.then(Box::default);
         }
     }
 

@@ -78,10 +78,22 @@ impl SessionHandle {
         self.router.disk.page(durable.session, (after, up_to), limit, ConnectionId::NOBODY).await
     }
 
+    /// Messages of another session are added to this one, and the bus may bring some of them, too: from now on, one that was
+    /// published with the same content at the same time is queued once.
+    pub fn begin_merge(&self) {
+        self.queue.set_merging(true);
+    }
+
+    /// The end of [`Self::begin_merge`].
+    pub fn end_merge(&self) {
+        self.queue.set_merging(false);
+    }
+
     /// Queues a message for this session alone, behind those that it has.
-    pub fn enqueue(&self, publication: Publication, qos: QoS, retain: bool) {
+    pub fn enqueue(&self, publication: Publication, qos: QoS, retain: bool, published_at: Option<Timestamp>) {
         let delivery = Delivery { publication: Arc::new(publication), qos, retain, stored: None };
-        self.queue.push(delivery, Manner::Insists, PublishedAt::Unknown);
+        let at = published_at.map_or(PublishedAt::Unknown, PublishedAt::At);
+        self.queue.push(delivery, Manner::Insists, at);
     }
 
     /// The client has connected to another hub at `since`, which keeps its messages. This session keeps those that are

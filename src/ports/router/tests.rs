@@ -450,20 +450,20 @@ fn of_two_retained_messages_the_later_version_stays() {
     let first = version("toy/a/b").unwrap();
     // The same value, an older one, and a newer one of another hub.
     let change = std::cell::Cell::new(None);
-    let note = |_: &Arc<Publication>, as_what: Option<RetainedAs>| {
+    let note = |_: &Arc<Publication>, as_what: Option<RetainedAs>, _| {
         change.set(as_what);
         false
     };
     router.publish_to_all(retained("toy/a/b", "1"), None, &note);
     assert_eq!(change.get(), Some(RetainedAs { version: first, is_new: false }));
-    router.publish_heard(retained("toy/a/b", "0"), None, Some(first - 1.0));
+    router.publish_heard(retained("toy/a/b", "0"), None, Some(first - 1.0), None);
     assert_eq!((shown(), version("toy/a/b")), (vec!["toy/a/b 1".to_owned()], Some(first)));
-    router.publish_heard(retained("toy/a/b", "2"), None, Some(first + 100.0));
+    router.publish_heard(retained("toy/a/b", "2"), None, Some(first + 100.0), None);
     assert_eq!((shown(), version("toy/a/b")), (vec!["toy/a/b 2".to_owned()], Some(first + 100.0)));
     // Whoever has seen it is later, whatever its clock.
     router.publish_to_all(retained("toy/a/b", "3"), None, &note);
     assert!(change.get().is_some_and(|change| change.is_new && change.version > first + 100.0));
-    router.publish_heard(retained("toy/a/b", ""), None, Some(first));
+    router.publish_heard(retained("toy/a/b", ""), None, Some(first), None);
     assert_eq!(shown(), ["toy/a/b 3"]);
     router.publish_to_all(retained("toy/a/b", ""), None, &note);
     assert!(change.get().is_some_and(|change| change.is_new && change.version > first + 100.0));
@@ -475,7 +475,7 @@ fn a_group_is_taken_over_from_the_database() {
     let router = router(LIMITS);
     let retained = |topic: &str, payload: &str| message(topic, payload, QoS::AtMostOnce, true);
     for topic in ["toy/a/gone", "toy/a/young", "toy/a/old", "toy/a/later"] {
-        router.publish_heard(retained(topic, "here"), None, Some(5.0));
+        router.publish_heard(retained(topic, "here"), None, Some(5.0), None);
     }
     let found = vec![(retained("toy/a/old", "there"), 6.0), (retained("toy/a/later", "there"), 4.0)];
     router.merge_retained("toy/a", found, |topic, version| topic.as_str() == "toy/a/young" && version == 5.0);

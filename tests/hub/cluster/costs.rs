@@ -77,7 +77,8 @@ fn print_sizes(toys: f64, costs: [Cost; 4], sound: f64, memory: f64) {
     let a_day = [VOICE_A_DAY, READINGS_A_DAY, COMMANDS_A_DAY, CONNECTIONS_A_DAY];
     let rates = a_day.map(|of_toy| of_toy * toys * BUSIEST_HOUR / HOURS_S);
     // ms of processor time in a second, of one core with 1000.
-    let cores = |of: fn(&Cost) -> f64| rates.iter().zip(&costs).map(|(rate, cost)| rate * of(cost)).sum::<f64>() / 1000.0;
+    let cores =
+        |of: fn(&Cost) -> f64| rates.iter().zip(&costs).map(|(rate, cost)| rate * of(cost)).sum::<f64>() / 1000.0;
     let (own, others) = (cores(|cost| cost.hub), cores(|cost| cost.other));
     // Each hub hears the events of all others. Beyond some number, another hub costs more than it brings.
     let is_enough = |hubs: &f64| (own + (hubs - 1.0) * others) / hubs <= CORES_OF_HUB;

@@ -43,6 +43,9 @@ pub(super) type f64Bits = u64;
 /// Topic, [properties](properties_of), payload, [`flags`], expiry, acceptance.
 pub(super) type Row = (&'static str, &'static [u8], &'static [u8], u8, f64Bits, f64Bits);
 
+/// The acceptance of a queued message whose time does not identify it.
+const UNKNOWN: Timestamp = 0.0;
+
 /// The bits of a row's flags.
 mod flags {
     pub const QOS: u8 = 0b0000_0011;
@@ -130,8 +133,8 @@ impl<'t> Tables<'t> {
                 self.filters.insert((session.0, subscription.text().as_str()), row)?;
             }
             Op::Unsubscribe { session, filter } => drop(self.filters.remove((session.0, filter.as_str()))?),
-            Op::Enqueue { session, entry, own, now } => {
-                return self.enqueue(session.0, entry, *own, *now, limits, tallies);
+            Op::Enqueue { session, entry, own } => {
+                return self.enqueue(session.0, entry, *own, limits, tallies);
             }
             Op::Forget { session, seq } => self.forget(session.0, *seq, tallies)?,
             // A session without a tally has ended, or never had a message.
@@ -245,7 +248,6 @@ impl<'t> Tables<'t> {
         session: u64,
         entry: &Entry,
         own: bool,
-        now: Timestamp,
         limits: DiskLimits,
         tallies: &mut Tallies,
     ) -> Result<u64, redb::Error> {
@@ -269,7 +271,8 @@ impl<'t> Tables<'t> {
         let mut bits = flags_of(&entry.publication, entry.qos, entry.retain);
         bits |= if own { flags::OWN } else { 0 };
         let properties = properties_of(&entry.publication);
-        self.queue.insert((session, entry.seq), row(&entry.publication, &properties, bits, now))?;
+        let published_at = entry.published_at.unwrap_or(UNKNOWN);
+        self.queue.insert((session, entry.seq), row(&entry.publication, &properties, bits, published_at))?;
         Ok(dropped)
     }
 
@@ -407,7 +410,7 @@ fn qos_of(bits: u8) -> QoS {
 /// None if the row is damaged.
 fn entry_of(
     seq: u64,
-    (topic, properties, payload, bits, expires_at, _): (&str, &[u8], &[u8], u8, f64Bits, f64Bits),
+    (topic, properties, payload, bits, expires_at, published_at): (&str, &[u8], &[u8], u8, f64Bits, f64Bits),
     own: ConnectionId,
 ) -> Option<Entry> {
     let released = bits & flags::RELEASED != 0;
@@ -422,7 +425,8 @@ fn entry_of(
         expires_at: (expires_at != 0).then(|| f64::from_bits(expires_at)),
     };
     let (qos, retain) = (qos_of(bits), bits & flags::RETAIN != 0);
-    Some(Entry { seq, publication: Arc::new(publication), qos, retain, released })
+    let published_at = Some(f64::from_bits(published_at)).filter(|at| *at > UNKNOWN);
+    Some(Entry { seq, publication: Arc::new(publication), qos, retain, released, published_at })
 }
 
 /// Creates missing tables.

@@ -121,8 +121,8 @@ fn publication(payload: &str) -> Arc<Publication> {
 
 fn enqueue(session: SessionId, seq: u64) -> Op {
     let publication = publication(&seq.to_string());
-    let entry = Entry { seq, publication, qos: QoS::ExactlyOnce, retain: false, released: false };
-    Op::Enqueue { session, entry, own: false, now: now() }
+    let entry = Entry { seq, publication, qos: QoS::ExactlyOnce, retain: false, released: false, published_at: None };
+    Op::Enqueue { session, entry, own: false }
 }
 
 fn open_session(disk: &Disk) -> SessionId {
@@ -242,8 +242,9 @@ async fn the_message_that_an_event_announces_is_known_after_a_kill() {
     let of_hub = Arc::new(Publication { payload: event, ..(*publication("")).clone() });
     for (seq, publication) in [(1, &of_hub), (2, &of_client)] {
         let publication = Arc::clone(publication);
-        let entry = Entry { seq, publication, qos: QoS::AtLeastOnce, retain: false, released: false };
-        disk.order(Op::Enqueue { session, entry, own: false, now: now() });
+        let entry =
+            Entry { seq, publication, qos: QoS::AtLeastOnce, retain: false, released: false, published_at: None };
+        disk.order(Op::Enqueue { session, entry, own: false });
     }
     assert!(disk.barrier().reached().await);
     let (disk, _) = storage.after_kill().open(LIMITS).unwrap();
@@ -256,7 +257,7 @@ async fn the_message_that_an_event_announces_is_known_after_a_kill() {
     assert_eq!(other.publication.properties, of_client.properties);
     // A copy of a copy, as after a second kill, has the same content.
     let again = Entry { seq: 3, ..announced.clone() };
-    disk.order(Op::Enqueue { session, entry: again, own: false, now: now() });
+    disk.order(Op::Enqueue { session, entry: again, own: false });
     let page = disk.page(session, (2, u64::MAX), 10, ConnectionId::for_tests(1)).await.unwrap();
     assert_eq!(page[0].publication.payload.message(), Some(&id));
 }
@@ -402,9 +403,15 @@ async fn sound_file(path: &Path) -> SessionId {
     let session = open_session(&disk);
     for seq in 1..=80 {
         let publication = Publication { payload: Bytes::from(vec![b'x'; 900]).into(), ..(*publication("")).clone() };
-        let entry =
-            Entry { seq, publication: Arc::new(publication), qos: QoS::AtLeastOnce, retain: false, released: false };
-        disk.order(Op::Enqueue { session, entry, own: false, now: now() });
+        let entry = Entry {
+            seq,
+            publication: Arc::new(publication),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            released: false,
+            published_at: None,
+        };
+        disk.order(Op::Enqueue { session, entry, own: false });
         disk.order(Op::Received { session, id: seq as u16 });
     }
     disk.close().await;

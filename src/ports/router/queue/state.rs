@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::{Durable, QueueLimits};
+use super::{Durable, PublishedAt, QueueLimits};
 use crate::model::{QoS, TopicFilter};
 use crate::ports::router::backlog::Backlog;
-use crate::ports::router::disk::{self, Entry, Op};
+use crate::ports::router::disk::{Entry, Op};
 use crate::ports::router::{
     CloseReason, ConnectionId, Delivery, Incoming, LinkInfo, Publication, QueuePosition, Subscription,
 };
@@ -121,15 +121,17 @@ impl State {
         durable: &Durable,
         own: ConnectionId,
         delivery: &mut Delivery,
+        at: PublishedAt,
         has_room: bool,
     ) -> bool {
         let Some(backlog) = &mut self.backlog else { return true };
         backlog.last_seq += 1;
         let seq = backlog.last_seq;
         let Delivery { publication, qos, retain, .. } = &*delivery;
-        let entry = Entry { seq, publication: Arc::clone(publication), qos: *qos, retain: *retain, released: false };
-        let own = publication.publisher == Some(own);
-        durable.disk.order(Op::Enqueue { session: durable.session, entry, own, now: disk::now() });
+        let (publication, published_at) = (Arc::clone(publication), at.known());
+        let entry = Entry { seq, publication, qos: *qos, retain: *retain, released: false, published_at };
+        let own = delivery.publication.publisher == Some(own);
+        durable.disk.order(Op::Enqueue { session: durable.session, entry, own });
         delivery.stored = Some(QueuePosition { seq, again: false, released: false });
         // A message of QoS 2 is read from disk, so that no client holds a packet id that is not stored: after a crash
         // the id would be assigned to another message.

@@ -89,7 +89,7 @@ async fn a_message_for_other_hubs_is_stored_with_its_receipt_or_not_at_all() {
         let (router, _) = router_on(&storage);
         let (_publisher, mailbox) = open_session(&router, None).await;
         storage.kill_after(changes);
-        let forward = |publication: &Arc<Publication>, change: Option<RetainedAs>| {
+        let forward = |publication: &Arc<Publication>, change: Option<RetainedAs>, _| {
             router.disk.keep_for_hubs(id, publication, change.map_or(1.0, |change| change.version));
             true
         };
@@ -107,6 +107,39 @@ async fn a_message_for_other_hubs_is_stored_with_its_receipt_or_not_at_all() {
     .await;
 }
 
+/// A session moves here while messages for it come over the bus.
+#[tokio::test]
+async fn a_message_that_comes_with_a_session_and_by_the_bus_is_queued_once() {
+    let storage = TestDisk::default();
+    let (router, _) = router_on(&storage);
+    let (session, mailbox) = open_session(&router, Some(("t/#", QoS::ExactlyOnce))).await;
+    session.begin_merge();
+    let volume = || message("t/volume", "5", QoS::ExactlyOnce, false);
+    let by_bus = |publication, at| router.publish_heard(publication, None, None, Some(at)).subscribers;
+    let moved = |publication, at| {
+        let before = session.last_seq();
+        session.enqueue(publication, QoS::ExactlyOnce, false, at);
+        session.last_seq() - before
+    };
+    assert_eq!((by_bus(volume(), 10.0), moved(volume(), Some(10.0))), (1, 0), "the bus was faster");
+    assert_eq!((moved(volume(), Some(11.0)), by_bus(volume(), 11.0)), (1, 0), "the move was faster");
+    assert_eq!(by_bus(message("t/light", "5", QoS::ExactlyOnce, false), 11.0), 1, "another topic");
+    assert_eq!(by_bus(message("t/volume", "6", QoS::ExactlyOnce, false), 11.0), 1, "another content");
+    assert_eq!((moved(volume(), None), moved(volume(), None)), (1, 1), "nobody knows whether they are the same");
+    assert_eq!((router.publish(volume()).subscribers, router.publish(volume()).subscribers), (1, 1));
+    session.end_merge();
+    assert_eq!(by_bus(volume(), 10.0), 1, "the move is over");
+
+    // The time is in the file: the session may move on after a restart.
+    drop(mailbox);
+    assert!(session.is_stored().await);
+    let page = session.stored((0, u64::MAX), 3).await.unwrap();
+    let times: Vec<_> = page.iter().map(|entry| entry.published_at).collect();
+    assert_eq!(times, [Some(10.0), Some(11.0), Some(11.0)]);
+    let later = [disk::unique_now(), disk::unique_now(), disk::unique_now()];
+    assert!(later[0] < later[1] && later[1] < later[2]);
+}
+
 /// The client of a session goes to another hub, as this one was killed, and comes back later.
 #[tokio::test]
 async fn a_session_does_not_keep_what_is_published_after_its_client_went_to_another_hub() {
@@ -117,7 +150,7 @@ async fn a_session_does_not_keep_what_is_published_after_its_client_went_to_anot
     let publish = |text: &str, at: Option<Timestamp>| {
         let publication = message("t/a", text, QoS::AtLeastOnce, false);
         match at {
-            Some(at) => router.publish_heard(publication, None, Some(at)).subscribers,
+            Some(at) => router.publish_heard(publication, None, None, Some(at)).subscribers,
             None => router.publish(publication).subscribers,
         }
     };
@@ -136,9 +169,9 @@ async fn a_session_does_not_keep_what_is_published_after_its_client_went_to_anot
     assert_eq!(publish("before it had subscribed there", Some(now - 51.0)), 1);
     assert_eq!(publish("the clock of a third hub is ahead", Some(now + 100.0)), 1);
     let heard = Heard { hub: "b".into(), id: ForwardId { stream: 9, number: 1 } };
-    let unknown = router.publish_heard(message("t/a", "x", QoS::AtLeastOnce, false), Some(heard), None);
+    let unknown = router.publish_heard(message("t/a", "x", QoS::AtLeastOnce, false), Some(heard), None, None);
     assert_eq!(unknown.subscribers, 1, "an older version does not say when");
-    session.enqueue(message("t/a", "moved", QoS::AtLeastOnce, false), QoS::AtLeastOnce, false);
+    session.enqueue(message("t/a", "moved", QoS::AtLeastOnce, false), QoS::AtLeastOnce, false, None);
     let kept = session.last_seq();
     assert_eq!(kept, 6);
     let _mailbox = session.attach();
@@ -154,10 +187,10 @@ async fn a_session_stores_a_message_of_another_hub_once() {
         let storage = TestDisk::default();
         let (router, _) = router_on(&storage);
         let (_session, _mailbox) = open_session(&router, Some(("t/#", QoS::AtLeastOnce))).await;
-        let unheard = router.publish_heard(message("other", "x", QoS::AtLeastOnce, false), Some(heard(1)), None);
+        let unheard = router.publish_heard(message("other", "x", QoS::AtLeastOnce, false), Some(heard(1)), None, None);
         assert!(unheard.commit.is_none(), "no session stores it");
         storage.kill_after(changes);
-        let reached = router.publish_heard(message("t/a", "x", QoS::AtLeastOnce, false), Some(heard(2)), None);
+        let reached = router.publish_heard(message("t/a", "x", QoS::AtLeastOnce, false), Some(heard(2)), None, None);
         let is_acknowledged = reached.commit.unwrap().reached().await;
 
         let (_disk, found) = storage.after_kill().open(DISK_LIMITS).unwrap();
@@ -172,7 +205,7 @@ async fn a_session_stores_a_message_of_another_hub_once() {
 #[tokio::test]
 async fn what_is_refused_is_not_forwarded() {
     let router = router(RouterLimits { retained_max_bytes: 1, ..LIMITS });
-    let forward = |_: &Arc<Publication>, _: Option<RetainedAs>| panic!("forwarded");
+    let forward = |_: &Arc<Publication>, _: Option<RetainedAs>, _| panic!("forwarded");
     let reached = router.publish_to_all(message("t", "large", QoS::AtLeastOnce, true), None, &forward);
     assert!(reached.retain_refused && reached.commit.is_none());
 }
