@@ -323,7 +323,7 @@ async fn send_messages(cluster: &Cluster, lent: &dyn LentSession, to: &str, call
         };
         let messages =
             page.into_iter().filter(wanted).map(|Entry { publication, qos, retain, published_at, .. }| MovedMessage {
-                publication: ClientPublication::moved(&publication, published_at),
+                publication: ClientPublication::moved(&publication, Some(published_at)),
                 qos,
                 retain,
             });

@@ -119,8 +119,8 @@ pub struct Entry {
     pub retain: bool,
     /// The client has it (PUBREC); only PUBREL is left to send (MQTT 3.1.1 §4.3.3).
     pub released: bool,
-    /// When it was published, unlike any other of its hub; none if the hub had no other ones.
-    pub published_at: Option<Timestamp>,
+    /// When it was published, unlike any other of its hub. It becomes too old by this.
+    pub published_at: Timestamp,
 }
 
 /// A session that was found in the file.

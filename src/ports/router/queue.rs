@@ -96,11 +96,11 @@ pub(super) enum PublishedAt {
 }
 
 impl PublishedAt {
-    /// The time, for a message that is stored or forwarded.
+    /// The time of a message that is stored or forwarded.
     pub(super) fn time(self) -> Timestamp {
         match self {
             Self::At(at) => at,
-            Self::Now | Self::Unknown => disk::now(),
+            Self::Now | Self::Unknown => disk::unique_now(),
         }
     }
 

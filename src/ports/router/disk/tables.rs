@@ -43,9 +43,6 @@ pub(super) type f64Bits = u64;
 /// Topic, [properties](properties_of), payload, [`flags`], expiry, acceptance.
 pub(super) type Row = (&'static str, &'static [u8], &'static [u8], u8, f64Bits, f64Bits);
 
-/// The acceptance of a queued message whose time does not identify it.
-const UNKNOWN: Timestamp = 0.0;
-
 /// The bits of a row's flags.
 mod flags {
     pub const QOS: u8 = 0b0000_0011;
@@ -271,8 +268,7 @@ impl<'t> Tables<'t> {
         let mut bits = flags_of(&entry.publication, entry.qos, entry.retain);
         bits |= if own { flags::OWN } else { 0 };
         let properties = properties_of(&entry.publication);
-        let published_at = entry.published_at.unwrap_or(UNKNOWN);
-        self.queue.insert((session, entry.seq), row(&entry.publication, &properties, bits, published_at))?;
+        self.queue.insert((session, entry.seq), row(&entry.publication, &properties, bits, entry.published_at))?;
         Ok(dropped)
     }
 
@@ -425,7 +421,7 @@ fn entry_of(
         expires_at: (expires_at != 0).then(|| f64::from_bits(expires_at)),
     };
     let (qos, retain) = (qos_of(bits), bits & flags::RETAIN != 0);
-    let published_at = Some(f64::from_bits(published_at)).filter(|at| *at > UNKNOWN);
+    let published_at = f64::from_bits(published_at);
     Some(Entry { seq, publication: Arc::new(publication), qos, retain, released, published_at })
 }
 

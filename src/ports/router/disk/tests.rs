@@ -121,7 +121,7 @@ fn publication(payload: &str) -> Arc<Publication> {
 
 fn enqueue(session: SessionId, seq: u64) -> Op {
     let publication = publication(&seq.to_string());
-    let entry = Entry { seq, publication, qos: QoS::ExactlyOnce, retain: false, released: false, published_at: None };
+    let entry = Entry { seq, publication, qos: QoS::ExactlyOnce, retain: false, released: false, published_at: now() };
     Op::Enqueue { session, entry, own: false }
 }
 
@@ -243,7 +243,7 @@ async fn the_message_that_an_event_announces_is_known_after_a_kill() {
     for (seq, publication) in [(1, &of_hub), (2, &of_client)] {
         let publication = Arc::clone(publication);
         let entry =
-            Entry { seq, publication, qos: QoS::AtLeastOnce, retain: false, released: false, published_at: None };
+            Entry { seq, publication, qos: QoS::AtLeastOnce, retain: false, released: false, published_at: now() };
         disk.order(Op::Enqueue { session, entry, own: false });
     }
     assert!(disk.barrier().reached().await);
@@ -409,7 +409,7 @@ async fn sound_file(path: &Path) -> SessionId {
             qos: QoS::AtLeastOnce,
             retain: false,
             released: false,
-            published_at: None,
+            published_at: now(),
         };
         disk.order(Op::Enqueue { session, entry, own: false });
         disk.order(Op::Received { session, id: seq as u16 });

@@ -128,7 +128,7 @@ impl State {
         backlog.last_seq += 1;
         let seq = backlog.last_seq;
         let Delivery { publication, qos, retain, .. } = &*delivery;
-        let (publication, published_at) = (Arc::clone(publication), at.known());
+        let (publication, published_at) = (Arc::clone(publication), at.time());
         let entry = Entry { seq, publication, qos: *qos, retain: *retain, released: false, published_at };
         let own = delivery.publication.publisher == Some(own);
         durable.disk.order(Op::Enqueue { session: durable.session, entry, own });
