@@ -4,6 +4,7 @@
 //! all other keys need a restart.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::pending;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -12,17 +13,21 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{Level, Metadata};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::writer::MakeWriterExt as _;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Config, ConfigError};
 use crate::edge::console::tail::{self, TAIL};
 use crate::edge::control::{self, Report};
-use crate::edge::net;
+use crate::edge::{label, net};
 use crate::server::{Server, StartError};
 use crate::systemd;
 
@@ -231,6 +236,7 @@ impl Log {
             // Errors of the log would be written to the standard error, which may be the stream that failed, and cause
             // a panic.
             .log_internal_errors(false)
+            .event_format(Line)
             .with_writer(std::io::stderr.and(tail::writer))
             .with_filter_reloading();
         let handle = subscriber.reload_handle();
@@ -240,6 +246,33 @@ impl Log {
 
     fn change(&self, filter: &str) -> Result<(), String> {
         (self.change)(parse(filter)?)
+    }
+}
+
+/// A line of the log: time, level, the connection that the task works for, module, text and fields.
+struct Line;
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let (faint, plain, colour) = match (to.has_ansi_escapes(), *event.metadata().level()) {
+            (false, _) => ("", "", ""),
+            (true, Level::ERROR) => ("\x1b[2m", "\x1b[0m", "\x1b[31m"),
+            (true, Level::WARN) => ("\x1b[2m", "\x1b[0m", "\x1b[33m"),
+            (true, Level::INFO) => ("\x1b[2m", "\x1b[0m", "\x1b[32m"),
+            (true, Level::DEBUG) => ("\x1b[2m", "\x1b[0m", "\x1b[34m"),
+            (true, Level::TRACE) => ("\x1b[2m", "\x1b[0m", "\x1b[35m"),
+        };
+        to.write_str(faint)?;
+        SystemTime.format_time(&mut to)?;
+        write!(to, "{plain} {colour}{:>5}{plain} ", event.metadata().level())?;
+        label::write_current(&mut to)?;
+        write!(to, "{faint}{}:{plain} ", event.metadata().target())?;
+        context.format_fields(to.by_ref(), event)?;
+        writeln!(to)
     }
 }
 

@@ -32,9 +32,7 @@ impl Drop for Broker {
 impl Broker {
     /// Bytes of memory that are resident.
     pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the broker runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("a line of VmRSS");
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") * 1024
+        memory_of(self.child.id(), "VmRSS")
     }
 
     /// Its process.
@@ -130,6 +128,13 @@ impl Broker {
         command.args(["--rumqttd", &address.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
         Self::new("rumqttd", address, command.spawn().expect("rumqttd starts"), folder)
     }
+}
+
+/// Bytes of memory of a process, by the name of their line in its status.
+pub fn memory_of(process: u32, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
+    let line = status.lines().find(|line| line.starts_with(name)).expect("the line");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") * 1024
 }
 
 fn free_address() -> SocketAddr {

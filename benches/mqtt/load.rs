@@ -494,21 +494,30 @@ impl Idle {
 
     /// Opens more of them, `count` in all; each with a subscription of its own.
     pub async fn grow(&mut self, broker: SocketAddr, count: usize) {
-        let mut opening = JoinSet::new();
-        for number in self.0.len()..count {
-            if opening.len() >= 64 {
-                self.0.push(opening.join_next().await.expect("one").expect("no panic"));
-            }
-            // An address has some 28,000 ports, and brokers limit the connections of one address.
-            let from = Ipv4Addr::new(127, 0, 1, (number / 1000) as u8 + 1);
-            opening.spawn(async move {
-                let mut client = Client::connect(broker, from, &format!("idle{number}")).await.expect("a connection");
-                client.subscribe(&format!("idle/{number}"), 1).await;
-                client
-            });
+        grow(&mut self.0, count, |number, from| async move {
+            let mut client = Client::connect(broker, from, &format!("idle{number}")).await.expect("a connection");
+            client.subscribe(&format!("idle/{number}"), 1).await;
+            client
+        })
+        .await;
+    }
+}
+
+/// Opens more clients, `count` in all, some at the same time. `open` gets the number of a client and its address.
+pub async fn grow<C, F>(clients: &mut Vec<C>, count: usize, open: impl Fn(usize, Ipv4Addr) -> F)
+where
+    C: Send + 'static,
+    F: Future<Output = C> + Send + 'static,
+{
+    let mut opening = JoinSet::new();
+    for number in clients.len()..count {
+        if opening.len() >= 64 {
+            clients.push(opening.join_next().await.expect("one").expect("no panic"));
         }
-        while let Some(client) = opening.join_next().await {
-            self.0.push(client.expect("no panic"));
-        }
+        // An address has some 28,000 ports, and brokers limit the connections of one address.
+        opening.spawn(open(number, Ipv4Addr::new(127, 0, 1, (number / 1000) as u8 + 1)));
+    }
+    while let Some(client) = opening.join_next().await {
+        clients.push(client.expect("no panic"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The first argument is the hub's program; `quick` as another makes everything ten times smaller. `flow` counts the
 //! QoS 1 messages that arrive on an overloaded machine, `tls` measures handshakes and messages over TLS, `storm` the return
-//! of toys with stored sessions, and `metrics` the cost of reading the figures.
+//! of toys with stored sessions, `idle` the memory of idle clients, and `metrics` the cost of reading the figures.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod brokers;
@@ -11,6 +11,7 @@ mod burner;
 mod busy;
 #[path = "../hub/mod.rs"]
 mod hub;
+mod idle;
 mod load;
 #[path = "../hub/phase.rs"]
 mod phase;
@@ -61,6 +62,9 @@ fn main() {
     }
     if arguments.iter().any(|argument| argument == "storm") {
         return runtime.block_on(storm::run(program, scale));
+    }
+    if arguments.iter().any(|argument| argument == "idle") {
+        return runtime.block_on(idle::run(program, scale));
     }
     if arguments.iter().any(|argument| argument == "metrics") {
         return runtime.block_on(scraped::run(program.as_ref(), 100_000 / scale, (5_000 / scale) as usize));

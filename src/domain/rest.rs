@@ -155,7 +155,9 @@ impl Resting {
         }
         let rests = |toy: &ToyId| self.rules.get(toy).is_some_and(|rules| rules.rest_now(now, self.emergency_s));
         let ended: Vec<ToyId> = self.now.iter().map(|toy| toy.key().clone()).filter(|toy| !rests(toy)).collect();
-        ended.iter().for_each(|toy| drop(self.now.remove(toy)));
+        for toy in &ended {
+            self.now.remove(toy);
+        }
         Changed { ended, set_back }
     }
 

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -93,13 +94,10 @@ impl Plug {
     }
 
     /// The next message to the device; an error if it is served no more, with the reason if the hub ends its connection.
-    /// Cancel-safe; not to be called after an error.
-    pub async fn next(&mut self) -> Result<Bytes, Option<CloseReason>> {
-        match self.down.recv().await {
-            Some(message) => Ok(message),
-            // The other end is gone as a whole, so there is a reason by now, or never.
-            None => Err(self.end.try_recv().ok()),
-        }
+    /// Not to be called after an error.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Option<CloseReason>>> {
+        // Without a message, the other end is gone as a whole, so there is a reason by now, or never.
+        self.down.poll_recv(context).map(|message| message.ok_or_else(|| self.end.try_recv().ok()))
     }
 }
 
@@ -141,18 +139,22 @@ mod tests {
         plug.push(&Bytes::from_static(&[1; 10]));
         assert_eq!(line.next().await.unwrap()[..], [1; 10], "the longer one is dropped");
         assert!(line.send(Bytes::from_static(b"x")).await);
-        assert_eq!(plug.next().await, Ok(Bytes::from_static(b"x")));
+        assert_eq!(next(&mut plug).await, Ok(Bytes::from_static(b"x")));
         drop(plug);
         assert!(!line.send(Bytes::new()).await && line.next().await.is_none());
         let (line, mut plug) = super::line(plug_topics(), 10);
         drop(line);
-        assert_eq!(plug.next().await, Err(None));
+        assert_eq!(next(&mut plug).await, Err(None));
         plug.push(&Bytes::new());
         let (line, mut plug) = super::line(plug_topics(), 10);
         assert!(line.send(Bytes::from_static(b"x")).await);
         line.close(CloseReason::ShuttingDown);
-        assert_eq!(plug.next().await, Ok(Bytes::from_static(b"x")));
-        assert_eq!(plug.next().await, Err(Some(CloseReason::ShuttingDown)));
+        assert_eq!(next(&mut plug).await, Ok(Bytes::from_static(b"x")));
+        assert_eq!(next(&mut plug).await, Err(Some(CloseReason::ShuttingDown)));
+    }
+
+    async fn next(plug: &mut Plug) -> Result<Bytes, Option<CloseReason>> {
+        std::future::poll_fn(|context| plug.poll_next(context)).await
     }
 
     fn plug_topics() -> Topics {

@@ -1,9 +1,14 @@
 //! Tasks of the edges. All edges share one set: a stop waits for all of them together, and cancels those that have not
 //! ended at the deadline, so that no task uses the store while it is closed.
 
+use std::pin::Pin;
+use std::sync::Arc;
+
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::label::{self, Label, Labelled};
 
 /// The set of tasks. Clones are the same set.
 #[derive(Debug, Clone, Default)]
@@ -13,7 +18,7 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Starts a task, which outlives its caller. Its output is none if it was cancelled.
+    /// Starts a task, which outlives its caller, and has its label. Its output is none if it was cancelled.
     pub fn spawn<F>(&self, task: F) -> JoinHandle<Option<F::Output>>
     where
         F: Future<Output: Send> + Send + 'static,
@@ -21,10 +26,20 @@ impl Tasks {
         tokio::spawn(self.track(task))
     }
 
-    /// A task that the caller runs. Its output is none if it was cancelled.
+    /// A task that the caller runs, with the label of the caller. Its output is none if it was cancelled.
     pub fn track<F: Future>(&self, task: F) -> impl Future<Output = Option<F::Output>> + use<F> {
-        // Boxed: what follows has room for it three times.
-        self.tracker.track_future(self.cut.clone().run_until_cancelled_owned(Box::pin(task)))
+        self.track_labelled(label::current(), Box::pin(task))
+    }
+
+    /// As [`Self::track`], with a label of its own.
+    ///
+    /// It is boxed: the futures around it have room for it three times.
+    pub fn track_labelled<F: Future>(
+        &self,
+        label: Option<Arc<Label>>,
+        task: Pin<Box<F>>,
+    ) -> impl Future<Output = Option<F::Output>> + use<F> {
+        self.tracker.track_future(self.cut.clone().run_until_cancelled_owned(Labelled::new(label, task)))
     }
 
     /// Cancels all running tasks, and all later ones.

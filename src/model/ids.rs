@@ -6,26 +6,30 @@ use std::str::FromStr;
 use super::Malformed;
 use super::secret::random_hex;
 
-fn is_lower_hex(text: &str, length: usize) -> bool {
-    text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+fn is_lower_hex(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// A newtype over lower-case hexadecimal text of a fixed length.
+/// A newtype over lower-case hexadecimal text of a fixed length. The text is in the value: each connection has several
+/// ids, and small allocations would double their memory.
 macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident, $digits:literal, $expected:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(pub(super) Box<str>);
+        pub struct $name(pub(super) [u8; $digits]);
 
         impl $name {
             /// A new value from the system's secure random source.
             pub fn random() -> Self {
-                Self(random_hex($digits / 2).into())
+                let mut digits = [b'0'; $digits];
+                digits.copy_from_slice(random_hex($digits / 2).as_bytes());
+                Self(digits)
             }
 
             /// The hexadecimal digits.
             pub fn as_str(&self) -> &str {
-                &self.0
+                // Only digits are ever stored.
+                std::str::from_utf8(&self.0).unwrap_or_default()
             }
         }
 
@@ -33,23 +37,22 @@ macro_rules! hex_id {
             type Err = Malformed;
 
             fn from_str(text: &str) -> Result<Self, Malformed> {
-                if is_lower_hex(text, $digits) {
-                    Ok(Self(text.into()))
-                } else {
-                    Err(Malformed($expected))
+                match text.as_bytes().try_into() {
+                    Ok(digits) if is_lower_hex(text) => Ok(Self(digits)),
+                    Ok(_) | Err(_) => Err(Malformed($expected)),
                 }
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}({})", stringify!($name), self.0)
+                write!(f, "{}({})", stringify!($name), self.as_str())
             }
         }
     };
@@ -98,16 +101,16 @@ hex_id!(
 
 impl ToyId {
     /// Twenty-four zeros: an id that is never assigned, as the random source does not return it in practice.
-    const NOBODY: &str = "000000000000000000000000";
+    const NOBODY: [u8; 24] = [b'0'; 24];
 
     /// The id of no toy.
     pub fn nobody() -> Self {
-        Self(Self::NOBODY.into())
+        Self(Self::NOBODY)
     }
 
     /// Whether this is the id of no toy.
     pub fn is_nobody(&self) -> bool {
-        &*self.0 == Self::NOBODY
+        self.0 == Self::NOBODY
     }
 }
 

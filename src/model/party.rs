@@ -56,8 +56,8 @@ impl Party {
     /// A party of `kind` with the digits of `id`.
     pub fn new(kind: PartyKind, id: &PartyId) -> Self {
         match kind {
-            PartyKind::App => Self::User(UserId(id.0.clone())),
-            PartyKind::Toy => Self::Toy(ToyId(id.0.clone())),
+            PartyKind::App => Self::User(UserId(id.0)),
+            PartyKind::Toy => Self::Toy(ToyId(id.0)),
         }
     }
 

@@ -17,7 +17,6 @@ use hyper::{HeaderMap, Request, Response, StatusCode};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tracing::Instrument as _;
 
 use super::Edge;
 use super::client::Requester;
@@ -171,7 +170,7 @@ pub(super) async fn post(
         is_encrypted: client.is_encrypted,
         from: client.origin(edge, &head.headers),
     };
-    let work = edge.tasks.spawn((route.handler)(post).in_current_span());
+    let work = edge.tasks.spawn((route.handler)(post));
     match timeout(seconds(edge.config.http.request_timeout_s), work).await {
         Ok(Ok(Some(answer))) => {
             let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -10,7 +10,6 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::Instrument as _;
 
 use super::body;
 use super::client::Requester;
@@ -180,7 +179,7 @@ async fn call(
     };
     // A completely received request is executed completely: a client that disconnects now must not interrupt a
     // transaction.
-    let work = edge.tasks.spawn(work.in_current_span());
+    let work = edge.tasks.spawn(work);
     match timeout(seconds(http.request_timeout_s), work).await {
         Ok(Ok(Some(result))) => Ok(result?),
         Ok(Ok(None)) | Err(_) => Err(DomainError::Busy.into()),

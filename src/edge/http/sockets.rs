@@ -11,7 +11,6 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
-use tracing::Instrument as _;
 
 use super::client::Requester;
 use super::devices::Claimed;
@@ -91,7 +90,7 @@ pub(super) fn open(
             Err(error) => tracing::debug!(%error, "socket lost in its handshake"),
         }
     };
-    edge.tasks.spawn(serving.in_current_span());
+    edge.tasks.spawn(serving);
 
     let mut response = Response::new(full(Vec::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

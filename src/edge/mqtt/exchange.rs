@@ -78,8 +78,17 @@ pub(super) struct Exchange {
     /// The highest number of a stored message that was seen.
     last_seq: u64,
     memory: Memory,
-    aliases_in: Vec<Option<Topic>>,
-    aliases_out: Vec<Topic>,
+    /// Boxed: few clients have any.
+    aliases: Option<Box<Aliases>>,
+}
+
+/// The topic aliases of a connection.
+#[derive(Debug, Default)]
+struct Aliases {
+    /// The client's.
+    known: Vec<Option<Topic>>,
+    /// The hub's.
+    given: Vec<Topic>,
 }
 
 /// A subscription's options (v5 §3.8.3.1) and identifier, which the router only keeps.
@@ -145,9 +154,8 @@ pub(super) enum Receive {
 
 impl Exchange {
     pub(super) fn new(terms: Terms, memory: Memory) -> Self {
-        let (aliases_in, aliases_out) = (Vec::new(), Vec::new());
         let last_seq = terms.last_seq.unwrap_or_default();
-        Self { terms, sent: Vec::new(), last_id: 0, last_seq, memory, aliases_in, aliases_out }
+        Self { terms, sent: Vec::new(), last_id: 0, last_seq, memory, aliases: None }
     }
 
     pub(super) fn version(&self) -> Version {
@@ -230,7 +238,7 @@ impl Exchange {
         };
         packet.write(self.terms.version, id, buffer);
         if alias.is_some() && !alias_is_known {
-            self.aliases_out.push(publication.topic.clone());
+            self.aliases.get_or_insert_default().given.push(publication.topic.clone());
         }
         Ok(true)
     }
@@ -266,9 +274,10 @@ impl Exchange {
             return (None, false);
         }
         let number = |at: usize| u16::try_from(at + 1).ok().filter(|alias| *alias <= self.terms.aliases_out_max);
-        match self.aliases_out.iter().position(|known| known == topic) {
+        let given = self.aliases.as_ref().map_or(&[][..], |aliases| &aliases.given);
+        match given.iter().position(|known| known == topic) {
             Some(at) => (number(at), true),
-            None => (number(self.aliases_out.len()), false),
+            None => (number(given.len()), false),
         }
     }
 
@@ -337,12 +346,14 @@ impl Exchange {
         }
         let at = usize::from(alias) - 1;
         let Some(topic) = topic else {
-            return self.aliases_in.get(at).cloned().flatten().ok_or(Fault::Protocol);
+            let known = self.aliases.as_ref().and_then(|aliases| aliases.known.get(at));
+            return known.cloned().flatten().ok_or(Fault::Protocol);
         };
-        if self.aliases_in.len() <= at {
-            self.aliases_in.resize(at + 1, None);
+        let known = &mut self.aliases.get_or_insert_default().known;
+        if known.len() <= at {
+            known.resize(at + 1, None);
         }
-        self.aliases_in[at] = Some(topic.clone());
+        known[at] = Some(topic.clone());
         Ok(topic)
     }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use rumqttd::protocol::{ConnAckProperties, ConnectReturnCode};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::codec;
@@ -25,7 +24,7 @@ use crate::domain::error::DomainError;
 use crate::domain::live::{ReplayRetained, Subscription, Ticket};
 use crate::domain::login::Admitted;
 use crate::edge::line::LoggedIn;
-use crate::edge::net::Ending;
+use crate::edge::net::{Ending, Place, Stream};
 use crate::edge::wire::{self, age_now, now};
 use crate::ports::metrics::{METRICS, Traffic};
 use crate::ports::router::{CloseReason, LinkInfo, Mailbox};
@@ -43,17 +42,19 @@ pub(super) struct Arrival {
     pub traffic: Arc<Traffic>,
     /// The requirements of its listener.
     pub profile: Profile,
+    /// Its place among the connections.
+    pub place: Place,
 }
 
 /// Brings a new connection to its session; or its end, if it was refused, silent for too long, or the hub stops.
-pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
+pub(super) async fn handshake<S: Stream>(
     socket: S,
     arrival: Arrival,
     edge: Arc<Edge>,
 ) -> Result<Box<Session<S>>, Ending> {
-    let Arrival { peer, number, traffic, profile } = arrival;
+    let Arrival { peer, number, traffic, profile, place } = arrival;
     let patience = seconds(edge.config.connect_timeout_s);
-    let mut link = Link::new(socket, seconds(edge.config.write_timeout_s));
+    let mut link = Link::new(socket, edge.config.write_timeout_s.try_into().unwrap_or(u32::MAX));
     let mut ending = Ending::Failed;
     let entered = async {
         let mut connect = read_connect(&mut link, edge.config.packet_max_bytes, profile).await?;
@@ -77,7 +78,7 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
         Err(rejection) => {
             METRICS.mqtt.login.add();
             tracing::debug!(reason = ?rejection.refusal, "mqtt connection refused");
-            rejection.write(&mut link.output.buffer);
+            rejection.write(&mut link.output);
             link.close().await;
             return Err(ending);
         }
@@ -91,7 +92,7 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     let keep_alive_s = keep_alive_s(&connect, &edge.config);
     let properties = connack_properties(&connect, entered.assigned_id, keep_alive_s, &edge.config);
     let present = entered.is_resumed;
-    encode::connack(connect.version, present, ConnectReturnCode::Success, properties, &mut link.output.buffer);
+    encode::connack(connect.version, present, ConnectReturnCode::Success, properties, &mut link.output);
     // §3.1.2.10: one and a half times the keep alive; 0 turns it off.
     let silence_max = (keep_alive_s > 0).then(|| Duration::from_secs(keep_alive_s.into()) * 3 / 2);
     let login_ends = wire::instant_of(admitted.expires_at);
@@ -100,24 +101,25 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite>(
     let device = LoggedIn { client_id: &connect.client_id, username: &connect.username, admitted: &admitted, peer };
     let plug = edge.lines.as_ref().and_then(|connect| connect(device));
     // Boxed: otherwise the task of the connection would have room for it several times.
-    let mut session = Box::new(Session::new(edge, link, entered.mailbox, entered.place, exchange, lifetime, peer));
+    let mut session =
+        Box::new(Session::new(edge, link, entered.mailbox, entered.place, exchange, lifetime, (peer, place)));
     session.set_plug(plug);
     Ok(session)
 }
 
-async fn read_connect<S: AsyncRead + AsyncWrite>(
+async fn read_connect<S: Stream>(
     link: &mut Link<S>,
     packet_max_bytes: usize,
     profile: Profile,
 ) -> Result<Connect, Rejection> {
     loop {
-        match codec::take_frame(&mut link.input.buffer, packet_max_bytes) {
+        match codec::take_frame(&mut link.input, packet_max_bytes) {
             Ok(Some((header, frame))) => return Connect::read(header, frame, profile == Profile::Conformance),
-            Ok(None) if matches!(link.input.buffer.first(), None | Some(0x10)) => {}
+            Ok(None) if matches!(link.input.first(), None | Some(0x10)) => {}
             // No CONNECT: nothing that follows is waited for.
             Ok(None) | Err(_) => return Err(Rejection::SILENT),
         }
-        match link.input.read().await {
+        match link.read().await {
             Ok(0) | Err(_) => return Err(Rejection::SILENT),
             Ok(_) => {}
         }

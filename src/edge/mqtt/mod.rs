@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::net::{Bans, Client, Counted, Ending, Entrance, Listeners, Places, Protocol, Proxies, Stream, Terms};
+use super::net::{Bans, Client, Counted, Ending, Entrance, Listeners, Place, Places, Protocol, Proxies, Stream, Terms};
 use crate::config::{self, Config, seconds};
 use crate::domain::Hub;
 use crate::domain::live::QueueLimits;
@@ -95,14 +95,17 @@ struct Mqtt {
 }
 
 impl Protocol for Mqtt {
-    async fn serve<S: Stream + 'static>(self: Arc<Self>, stream: S, client: Client) -> Ending {
-        let Client { peer, number, place: _place, .. } = client;
+    fn serve<S: Stream + 'static>(self: Arc<Self>, stream: S, client: Client) -> impl Future<Output = Ending> + Send {
+        let Client { peer, number, place, .. } = client;
         let (stream, traffic) = Counted::new(stream);
-        let arrival = Arrival { peer, number, traffic, profile: self.profile };
+        let arrival = Arrival { peer, number, traffic, profile: self.profile, place };
         // Boxed: the memory of the handshake is free again once the session runs.
-        match Box::pin(handshake::handshake(stream, arrival, Arc::clone(&self.edge))).await {
-            Ok(session) => session.run().await,
-            Err(ending) => ending,
+        let arriving = Box::pin(handshake::handshake(stream, arrival, Arc::clone(&self.edge)));
+        async move {
+            match arriving.await {
+                Ok(session) => session.run().await,
+                Err(ending) => ending,
+            }
         }
     }
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tracing::Instrument as _;
 
 use super::Edge;
 use crate::domain::error::DomainError;
@@ -68,7 +67,7 @@ impl Desk {
     /// A desk for a connection that may have `jobs_max` jobs unfinished.
     pub(super) fn open(edge: &Arc<Edge>, caller: Caller, jobs_max: usize) -> Self {
         let (sender, receiver) = mpsc::channel(jobs_max);
-        edge.tasks.spawn(work(caller, receiver).in_current_span());
+        edge.tasks.spawn(work(caller, receiver));
         Self(sender)
     }
 

@@ -18,15 +18,16 @@ mod packets;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::future::pending;
+use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until};
+use tokio::task::coop::consume_budget;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connect::Will;
 use super::encode::{self, Outgoing, V5Publish};
@@ -37,12 +38,12 @@ use super::requests::{Desk, Done};
 use super::sessions::{Kept, SessionPlace};
 use super::version::Version;
 use super::waiting::{Acknowledgement, Waiting};
-use super::{Edge, Ending, wills};
+use super::{Edge, Ending, Place, Stream, wills};
 use crate::domain::error::DomainError;
 use crate::domain::live::Ticket;
 use crate::domain::{Delivery, Incoming, Mailbox};
+use crate::edge::label::note_party;
 use crate::edge::line::Plug;
-use crate::edge::net::note_party;
 use crate::edge::wire::age_now;
 use crate::model::{MessageId, QoS};
 use crate::ports::metrics::METRICS;
@@ -82,6 +83,26 @@ enum Turn {
     Done(Result<(), DomainError>),
 }
 
+/// The next thing that a session acts on.
+enum Event {
+    /// Some of the output was written.
+    Written(std::io::Result<()>),
+    /// It is the turn of the first pending answer.
+    Turn(Turn),
+    /// The held message was queued; its answer.
+    Released(Acknowledgement),
+    /// Bytes were read; 0 at the end.
+    Read(std::io::Result<usize>),
+    /// The line has a message, or has ended.
+    Down(Result<Bytes, Option<CloseReason>>),
+    /// The mailbox has an item.
+    Incoming(Incoming),
+    /// The stored queue can be read again.
+    Repaired,
+    /// It is time to check whether the connection may stay open.
+    Alarm,
+}
+
 /// A connected client.
 pub(super) struct Session<S> {
     edge: Arc<Edge>,
@@ -105,9 +126,11 @@ pub(super) struct Session<S> {
     desk: Option<Desk>,
     /// The line of a device whose messages are not routed.
     plug: Option<Box<Plug>>,
+    /// Its place among the connections.
+    _admission: Place,
 }
 
-impl<S: AsyncRead + AsyncWrite> Session<S> {
+impl<S: Stream> Session<S> {
     /// A session whose CONNACK is in the link's output.
     pub(super) fn new(
         edge: Arc<Edge>,
@@ -116,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         place: SessionPlace,
         exchange: Exchange,
         lifetime: Lifetime,
-        peer: IpAddr,
+        (peer, admission): (IpAddr, Place),
     ) -> Self {
         let (pending, backlog, heard_at) = (VecDeque::new(), VecDeque::new(), Instant::now());
         Self {
@@ -134,6 +157,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             receipts: Vec::new(),
             desk: None,
             plug: None,
+            _admission: admission,
         }
     }
 
@@ -158,46 +182,91 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     async fn converse(&mut self) -> Result<Infallible, End> {
         let mut alarm = pin!(sleep_until(self.alarm_at()));
         loop {
-            self.pump().await?;
-            self.answer().await?;
+            while self.pump()? {
+                Box::pin(self.send_stored()).await?;
+            }
+            while let Some(acting) = self.answer()? {
+                acting.await?;
+                // Where the hub answers at once, nothing else in this loop would let other tasks have their turn.
+                consume_budget().await;
+            }
             let reads = self.reads();
             if !reads {
                 // Packets that arrive meanwhile are not read: the keep alive is measured from the next read on.
                 self.heard_at = Instant::now();
             }
-            let Self { link: Link { input, output }, mailbox, exchange, pending, waiting, plug, .. } = &mut *self;
-            let takes_messages = !output.is_full();
-            let takes_deliveries = exchange.takes_deliveries() && !output.is_full();
-            let delivery = async { if takes_deliveries { mailbox.recv().await } else { mailbox.closed().await } };
-            tokio::select! {
-                // Written first, so that the output has room; read before silence is judged, since packets that
-                // were sent in time may have waited for the hub.
-                biased;
-                written = output.write(), if !output.buffer.is_empty() => written.map_err(|error| lost(&error))?,
-                turn = first_turn(pending), if !pending.is_empty() => self.give_pending(turn)?,
-                answer = released(waiting), if waiting.is_some() => self.release(answer),
-                read = input.read(), if reads => match read {
-                    Ok(0) | Err(_) => self.end_after_waiting(End::Lost)?,
-                    // Not only whole packets: a large one may take longer than the keep alive on a slow link.
-                    Ok(_) => self.heard_at = Instant::now(),
-                },
-                message = next_of(plug), if takes_messages => self.send_down(message)?,
-                incoming = delivery => self.take(incoming).await?,
-                () = &mut alarm => {
-                    let now = Instant::now();
-                    if !reads {
-                        self.heard_at = now;
-                    }
-                    if self.lifetime.login_ends <= now {
-                        return Err(End::Closed(CloseReason::Revoked));
-                    }
-                    if self.silence_ends().is_some_and(|end| end <= now) {
-                        return Err(End::KeepAlive);
-                    }
-                    alarm.as_mut().reset(self.alarm_at());
-                }
+            let repaired = self.mailbox.repaired();
+            let next = poll_fn(|context| self.poll_event(reads, alarm.as_mut(), context));
+            let event = match repaired {
+                None => next.await,
+                Some(repaired) => Box::pin(until(next, repaired)).await,
+            };
+            if self.take_event(event, reads, alarm.as_mut())? {
+                Box::pin(self.send_stored()).await?;
             }
         }
+    }
+
+    /// The next event. Cancel-safe: what it takes from a queue or the socket is in the event or in a buffer.
+    fn poll_event(&mut self, reads: bool, alarm: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<Event> {
+        // Written first, so that the output has room; read before silence is judged, since packets that were sent in time
+        // may have waited for the hub.
+        let takes_messages = !self.link.is_full();
+        let takes_deliveries = self.exchange.takes_deliveries() && takes_messages;
+        if !self.link.output.is_empty()
+            && let Poll::Ready(written) = self.link.poll_write(context)
+        {
+            return Poll::Ready(Event::Written(written));
+        }
+        if let Poll::Ready(turn) = poll_turn(&mut self.pending, context) {
+            return Poll::Ready(Event::Turn(turn));
+        }
+        if let Some(waiting) = &mut self.waiting
+            && let Poll::Ready(answer) = waiting.poll_released(context)
+        {
+            return Poll::Ready(Event::Released(answer));
+        }
+        if reads && let Poll::Ready(read) = self.link.poll_read(context) {
+            return Poll::Ready(Event::Read(read));
+        }
+        if let Some(plug) = self.plug.as_mut().filter(|_| takes_messages)
+            && let Poll::Ready(message) = plug.poll_next(context)
+        {
+            return Poll::Ready(Event::Down(message));
+        }
+        if let Poll::Ready(incoming) = self.mailbox.poll(takes_deliveries, context) {
+            return Poll::Ready(Event::Incoming(incoming));
+        }
+        alarm.poll(context).map(|()| Event::Alarm)
+    }
+
+    /// Acts on an event. Returns whether the stored queue is to be read.
+    fn take_event(&mut self, event: Event, reads: bool, mut alarm: Pin<&mut Sleep>) -> Result<bool, End> {
+        match event {
+            Event::Written(written) => written.map_err(|error| lost(&error))?,
+            Event::Turn(turn) => self.give_pending(turn)?,
+            Event::Released(answer) => self.release(answer),
+            Event::Read(Ok(0) | Err(_)) => self.end_after_waiting(End::Lost)?,
+            // Not only whole packets: a large one may take longer than the keep alive on a slow link.
+            Event::Read(Ok(_)) => self.heard_at = Instant::now(),
+            Event::Down(message) => self.send_down(message)?,
+            Event::Incoming(incoming) => return self.take(incoming),
+            Event::Repaired => {}
+            Event::Alarm => {
+                let now = Instant::now();
+                if !reads {
+                    self.heard_at = now;
+                }
+                if self.lifetime.login_ends <= now {
+                    return Err(End::Closed(CloseReason::Revoked));
+                }
+                if self.silence_ends().is_some_and(|end| end <= now) {
+                    return Err(End::KeepAlive);
+                }
+                alarm.as_mut().reset(self.alarm_at());
+            }
+        }
+        Ok(false)
     }
 
     fn silence_ends(&self) -> Option<Instant> {
@@ -212,7 +281,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
 
     /// Whether another packet of the client may be processed, as the number of unanswered packets is limited.
     fn takes_requests(&self) -> bool {
-        !self.link.output.is_full() && self.pending.len() < usize::from(self.edge.config.inflight_max)
+        !self.link.is_full() && self.pending.len() < usize::from(self.edge.config.inflight_max)
     }
 
     /// Whether another packet may be taken from the client, to be acted on or to be put off.
@@ -220,37 +289,55 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         self.takes_requests() && self.waiting.as_ref().is_none_or(|waiting| waiting.has_room())
     }
 
-    /// Encodes queued deliveries, up to the size of one write.
-    async fn pump(&mut self) -> Result<(), End> {
-        while self.exchange.takes_deliveries() && !self.link.output.is_full() {
-            if let Some(delivery) = self.backlog.pop_front() {
-                Box::pin(self.deliver_stored(&delivery)).await?;
-                continue;
+    /// Encodes queued deliveries, up to the size of one write. Returns true before a stored one: those take time.
+    fn pump(&mut self) -> Result<bool, End> {
+        while self.has_room() {
+            if !self.backlog.is_empty() {
+                return Ok(true);
             }
             match self.mailbox.try_recv() {
-                Some(incoming) => self.take(incoming).await?,
+                Some(incoming) => {
+                    if self.take(incoming)? {
+                        return Ok(true);
+                    }
+                }
                 None => break,
             }
         }
-        Ok(())
+        Ok(false)
     }
 
-    async fn take(&mut self, incoming: Incoming) -> Result<(), End> {
+    /// Whether another delivery may be encoded.
+    fn has_room(&self) -> bool {
+        self.exchange.takes_deliveries() && !self.link.is_full()
+    }
+
+    /// Returns whether the stored queue is to be read.
+    fn take(&mut self, incoming: Incoming) -> Result<bool, End> {
         match incoming {
-            Incoming::Delivery(delivery) => self.deliver(&delivery),
-            Incoming::Backlog if self.backlog.is_empty() => {
-                Box::pin(self.read_backlog()).await;
-                Ok(())
-            }
-            Incoming::Backlog => Ok(()),
+            Incoming::Delivery(delivery) => self.deliver(&delivery).map(|()| false),
+            Incoming::Backlog => Ok(self.backlog.is_empty()),
             Incoming::Closed(reason) => Err(End::Closed(reason)),
         }
+    }
+
+    /// Encodes the messages of the stored queue that were read, or else reads some.
+    async fn send_stored(&mut self) -> Result<(), End> {
+        if self.backlog.is_empty() {
+            self.read_backlog().await;
+        }
+        while self.has_room()
+            && let Some(delivery) = self.backlog.pop_front()
+        {
+            self.deliver_stored(&delivery).await?;
+        }
+        Ok(())
     }
 
     async fn read_backlog(&mut self) {
         let limit = self.exchange.room().clamp(1, BACKLOG_PAGE);
         let page = pin!(self.mailbox.backlog(limit));
-        self.backlog = self.link.output.write_during(page).await.into();
+        self.backlog = self.link.write_during(page).await.into();
     }
 
     /// The client may have lost the permission for stored messages since.
@@ -259,7 +346,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let allowed = !is_message || {
             let asked = pin!(self.edge.hub.may_still_receive(self.mailbox.party(), &delivery.publication));
             // If the permission cannot be read now, the message stays in the file for the next connection.
-            self.link.output.write_during(asked).await.map_err(|_| End::Fault(Fault::Unavailable))?
+            self.link.write_during(asked).await.map_err(|_| End::Fault(Fault::Unavailable))?
         };
         if allowed {
             return self.deliver(delivery);
@@ -270,7 +357,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
 
     fn deliver(&mut self, delivery: &Delivery) -> Result<(), End> {
         let own = self.mailbox.connection_id();
-        let is_sent = self.exchange.deliver(delivery, own, age_now, &mut self.link.output.buffer)?;
+        let is_sent = self.exchange.deliver(delivery, own, age_now, &mut self.link.output)?;
         if is_sent {
             METRICS.mqtt_messages.sent[delivery.qos as usize].add();
         }
@@ -297,7 +384,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let (topic, payload, v5) = (plug.topic(), &message[..], V5Publish::default());
         let packet = Outgoing { topic, payload, retain: false, qos, dup: false, v5 };
         if self.exchange.fits(&packet) {
-            packet.write(version, 0, &mut self.link.output.buffer);
+            packet.write(version, 0, &mut self.link.output);
             METRICS.mqtt_messages.sent[qos as usize].add();
         }
         Ok(())
@@ -312,7 +399,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     /// Writes an answer, after those that wait and after its own commit.
     fn respond(&mut self, commit: Option<Ticket>, write: impl FnOnce(&mut BytesMut)) {
         if commit.is_none() && self.pending.is_empty() {
-            return write(&mut self.link.output.buffer);
+            return write(&mut self.link.output);
         }
         let mut packet = BytesMut::new();
         write(&mut packet);
@@ -322,7 +409,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     /// As [`Self::respond`], with an encoded answer.
     fn give(&mut self, answer: Acknowledgement) {
         if answer.commit.is_none() && self.pending.is_empty() {
-            self.link.output.buffer.extend_from_slice(&answer.packet);
+            self.link.output.extend_from_slice(&answer.packet);
         } else {
             self.pending.push_back(Pending::Written(answer));
         }
@@ -332,13 +419,13 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     fn give_pending(&mut self, turn: Turn) -> Result<(), Fault> {
         match (turn, self.pending.pop_front()) {
             (Turn::Given, Some(Pending::Written(answer))) => {
-                self.link.output.buffer.extend_from_slice(&answer.packet);
+                self.link.output.extend_from_slice(&answer.packet);
             }
             (Turn::Done(result), Some(Pending::Undone { qos, id, .. })) => {
                 let mut packet = BytesMut::new();
                 let is_new = self.exchange.answer(qos, id, result.as_ref().err(), &mut packet)?;
                 match is_new.then(|| self.mailbox.received(id)).flatten() {
-                    None => self.link.output.buffer.extend_from_slice(&packet),
+                    None => self.link.output.extend_from_slice(&packet),
                     commit => {
                         self.pending.push_front(Pending::Written(Acknowledgement {
                             commit,
@@ -360,7 +447,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             }
         }
         while let Some(Pending::Written(Acknowledgement { commit: None, packet, .. })) = self.pending.front() {
-            self.link.output.buffer.extend_from_slice(packet);
+            self.link.output.extend_from_slice(packet);
             self.pending.pop_front();
         }
         if self.pending.is_empty() {
@@ -425,44 +512,33 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             return;
         }
         if let (Version::V5, Some(code)) = (version, end.disconnect_code()) {
-            encode::disconnect(code, &mut link.output.buffer);
+            encode::disconnect(code, &mut link.output);
         }
         link.close().await;
     }
 }
 
-/// The next message of the line. Cancel-safe.
-async fn next_of(plug: &mut Option<Box<Plug>>) -> Result<Bytes, Option<CloseReason>> {
-    match plug {
-        Some(plug) => plug.next().await,
-        None => pending().await,
+/// The first of the two; `repaired` is an event, too.
+async fn until(event: impl Future<Output = Event>, repaired: impl Future<Output = ()>) -> Event {
+    tokio::select! {
+        biased;
+        event = event => event,
+        () = repaired => Event::Repaired,
     }
 }
 
-/// The answer to the held message, once it was queued. Cancel-safe.
-async fn released(waiting: &mut Option<Box<Waiting>>) -> Acknowledgement {
-    match waiting {
-        Some(waiting) => waiting.released().await,
-        None => pending().await,
-    }
-}
-
-/// Waits for the commit of the first pending answer. Cancel-safe.
-async fn first_turn(waiting: &mut VecDeque<Pending>) -> Turn {
+/// Ready at the commit of the first pending answer.
+fn poll_turn(waiting: &mut VecDeque<Pending>, context: &mut Context<'_>) -> Poll<Turn> {
     match waiting.front_mut() {
-        Some(Pending::Written(Acknowledgement { commit: None, .. })) => Turn::Given,
+        Some(Pending::Written(Acknowledgement { commit: None, .. })) => Poll::Ready(Turn::Given),
         Some(Pending::Written(Acknowledgement { commit: Some(commit), .. })) => {
-            if commit.reached().await {
-                Turn::Given
-            } else {
-                Turn::NotStored
-            }
+            commit.poll_reached(context).map(|reached| if reached { Turn::Given } else { Turn::NotStored })
         }
-        Some(Pending::Undone { done, .. }) => match done.await {
+        Some(Pending::Undone { done, .. }) => Pin::new(done).poll(context).map(|done| match done {
             Ok(result) => Turn::Done(result),
             Err(_) => Turn::NotStored,
-        },
-        None => pending().await,
+        }),
+        None => Poll::Pending,
     }
 }
 

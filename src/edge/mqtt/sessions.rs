@@ -23,12 +23,12 @@ type Key = (Party, Box<str>);
 
 /// All sessions of this edge, served or away.
 #[derive(Debug, Default)]
-pub(super) struct Sessions(DashMap<Key, Arc<Slot>>);
+pub(super) struct Sessions(DashMap<Arc<Key>, Arc<Slot>>);
 
 /// The entry of one client id. The holder of `session` serves it.
 #[derive(Debug, Default)]
 struct Slot {
-    session: Arc<tokio::sync::Mutex<Option<Kept>>>,
+    session: Arc<tokio::sync::Mutex<Option<Box<Kept>>>>,
     live: Mutex<Option<MailboxHandle>>,
     /// The number of the connection that was accepted last, of those that came this far.
     newest: AtomicU64,
@@ -90,8 +90,8 @@ impl Sessions {
             });
             let memory = Memory { received: stored.received.into_iter().collect(), options: options.collect() };
             let kept = Kept::new(handle, memory, ends_at, None);
-            let slot = Slot { session: Arc::new(tokio::sync::Mutex::new(Some(kept))), ..Slot::default() };
-            sessions.0.insert((stored.party, stored.client_id.into()), Arc::new(slot));
+            let slot = Slot { session: Arc::new(tokio::sync::Mutex::new(Some(Box::new(kept)))), ..Slot::default() };
+            sessions.0.insert(Arc::new((stored.party, stored.client_id.into())), Arc::new(slot));
         }
         sessions
     }
@@ -106,8 +106,9 @@ impl Sessions {
         number: u64,
         patience: Duration,
     ) -> Option<SessionPlace> {
-        let key: Key = (party.clone(), client_id.into());
-        let slot = Arc::clone(&self.0.entry(key.clone()).or_default());
+        let entry = self.0.entry(Arc::new((party.clone(), client_id.into())));
+        let key = Arc::clone(entry.key());
+        let slot = Arc::clone(&entry.or_default());
         if slot.newest.fetch_max(number, Ordering::SeqCst) > number {
             return None;
         }
@@ -151,12 +152,12 @@ impl Sessions {
 #[derive(Debug)]
 pub(super) struct SessionPlace {
     sessions: Arc<Sessions>,
-    key: Key,
+    key: Arc<Key>,
     slot: Arc<Slot>,
-    held: Option<OwnedMutexGuard<Option<Kept>>>,
+    held: Option<OwnedMutexGuard<Option<Box<Kept>>>>,
     number: u64,
-    /// For the other hubs, while a connection serves the session.
-    here: Option<ClientHere>,
+    /// For the other hubs, while a connection serves the session. Boxed: a hub alone has none.
+    here: Option<Box<ClientHere>>,
 }
 
 impl SessionPlace {
@@ -164,7 +165,7 @@ impl SessionPlace {
     pub(super) fn take(&mut self, now: Timestamp) -> Option<Kept> {
         let kept = self.held.as_mut()?.take()?;
         if kept.ends_at > now {
-            return Some(kept);
+            return Some(*kept);
         }
         kept.end();
         None
@@ -173,7 +174,7 @@ impl SessionPlace {
     /// Leaves a session here for the client's return.
     pub(super) fn keep(&mut self, kept: Kept) {
         if let Some(held) = &mut self.held {
-            **held = Some(kept);
+            **held = Some(Box::new(kept));
         }
     }
 
@@ -191,7 +192,7 @@ impl SessionPlace {
             // It connected while this one waited, and found no connection to close.
             mailbox.close(CloseReason::TakenOver);
         }
-        self.here = hub.note_client(mailbox, &self.key.1);
+        self.here = hub.note_client(mailbox, &self.key.1).map(Box::new);
     }
 }
 
@@ -224,7 +225,7 @@ impl SessionKeeper for Keeper {
 
     fn lend<'a>(&'a self, party: &'a Party, client_id: &'a str) -> BoxFuture<'a, Option<Box<dyn LentSession>>> {
         Box::pin(async move {
-            let key: Key = (party.clone(), client_id.into());
+            let key: Arc<Key> = Arc::new((party.clone(), client_id.into()));
             let slot = Arc::clone(&*self.sessions.0.get(&key)?);
             if let Some(live) = slot.live().as_ref() {
                 live.close(CloseReason::TakenOver);

@@ -7,7 +7,8 @@
 //! has more unacknowledged messages in flight than can be deferred.
 
 use std::collections::VecDeque;
-use std::future::pending;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 
@@ -65,13 +66,13 @@ impl Waiting {
         self.held.is_some()
     }
 
-    /// The answer to the held message, once all its subscribers have it. Cancel-safe.
-    pub(super) async fn released(&mut self) -> Acknowledgement {
-        let Some((held, _)) = &mut self.held else { return pending().await };
-        held.await;
+    /// The answer to the held message, once all its subscribers have it.
+    pub(super) fn poll_released(&mut self, context: &mut Context<'_>) -> Poll<Acknowledgement> {
+        let Some((held, _)) = &mut self.held else { return Poll::Pending };
+        ready!(Pin::new(held).poll(context));
         match self.held.take() {
-            Some((_, answer)) => answer,
-            None => pending().await,
+            Some((_, answer)) => Poll::Ready(answer),
+            None => Poll::Pending,
         }
     }
 

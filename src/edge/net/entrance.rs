@@ -5,13 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
-use tracing::field::Empty;
 
 use super::flapping::Flapping;
 use super::listen::{Arrival, Listeners, Transport};
@@ -19,6 +18,7 @@ use super::opening::open;
 use super::places::{Place, Places};
 use super::proxy::{Proxies, read_header};
 use super::{Client, Ending, Protocol};
+use crate::edge::label::Label;
 use crate::edge::tasks::Tasks;
 use crate::ports::metrics::{self, METRICS};
 
@@ -258,45 +258,39 @@ impl Entrance {
         };
         self.counts.accepted.add();
         let (counts, place) = (self.counts, place.counted(&self.counts.open));
-        let span = self.span_of(peer);
+        self.admitted += 1;
+        let label = Some(Label::new(self.terms.protocol, self.admitted, peer));
         let (protocol, client) = (Arc::clone(protocol), Client { peer, number: self.admitted, place, listener });
         let ended = move |ending| Ended { peer, started_at, ending };
+        // A separate kind of task for TCP: idle connections reserve no memory for the other transports. What a client needs
+        // later is moved into the future that serves it before that is polled: an `async` block would keep room for both.
         match transport {
-            // A separate kind of task: idle connections reserve no memory for the other transports.
             Transport::Tcp(socket) => {
-                let serving = async move { ended(protocol.serve(socket, client).await) };
-                self.connections.tasks.spawn(self.tasks.track(serving.instrument(span)));
+                let serving = Box::pin(protocol.serve(socket, client).map(ended));
+                self.connections.tasks.spawn(self.tasks.track_labelled(label, serving));
             }
             other => {
                 let (shutdown, patience) = (shutdown.clone(), self.terms.handshake_timeout);
+                let opening = Box::pin(async move {
+                    let opened = tokio::select! {
+                        opened = timeout(patience, open(other)) => opened.unwrap_or_else(|late| Err(late.into())),
+                        () = shutdown.cancelled() => Err(io::ErrorKind::Interrupted.into()),
+                    };
+                    opened.map(|stream| Box::pin(protocol.serve(stream, client)))
+                });
                 let serving = async move {
-                    let opened = Box::pin(async {
-                        tokio::select! {
-                            opened = timeout(patience, open(other)) => opened.unwrap_or_else(|late| Err(late.into())),
-                            () = shutdown.cancelled() => Err(io::ErrorKind::Interrupted.into()),
-                        }
-                    });
-                    ended(match opened.await {
-                        Ok(stream) => protocol.serve(stream, client).await,
+                    match opening.await {
+                        Ok(serving) => serving.await,
                         Err(error) => {
                             counts.handshake.add();
                             tracing::debug!(%error, "connection failed in its handshake");
                             Ending::Failed
                         }
-                    })
+                    }
                 };
-                self.connections.tasks.spawn(self.tasks.track(serving.instrument(span)));
+                self.connections.tasks.spawn(self.tasks.track_labelled(label, Box::pin(serving.map(ended))));
             }
         }
-    }
-
-    /// The span of the log lines of a connection. The edge adds the party when the client has logged in.
-    fn span_of(&mut self, peer: IpAddr) -> tracing::Span {
-        self.admitted += 1;
-        // At the highest level, so that each log line names its connection under any filter.
-        tracing::error_span!(
-            "connection", protocol = self.terms.protocol, number = self.admitted, address = %peer, party = Empty
-        )
     }
 
     /// Small packets leave at once. A client that vanishes without a FIN is found out even if it never sends by itself.

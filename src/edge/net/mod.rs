@@ -27,8 +27,6 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::model::Party;
-
 pub use counted::Counted;
 pub use entrance::{Bans, Connections, Entrance, Terms};
 pub use forwarded::{Forwarded, Malformed, is_by_proxy};
@@ -55,11 +53,6 @@ pub struct Client {
     pub place: Place,
     /// The number of the listener at which it came in, from 0, in the order of [`Listeners::new`].
     pub listener: usize,
-}
-
-/// Names the party of a client that has logged in, in all later log lines of its connection.
-pub fn note_party(party: &Party) {
-    tracing::Span::current().record("party", party.in_log());
 }
 
 /// How a connection ended.

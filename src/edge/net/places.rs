@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::model::Network;
 use crate::ports::metrics::{Count, Entered};
@@ -13,7 +13,7 @@ use crate::ports::metrics::{Count, Entered};
 /// How many connections there may be, in all and from one address.
 #[derive(Debug)]
 pub struct Places {
-    all: Arc<Semaphore>,
+    all: Semaphore,
     of_address: Mutex<HashMap<Network, usize>>,
     per_address_max: usize,
     /// Those of the process, which each of these takes too.
@@ -42,56 +42,109 @@ impl Places {
     /// So many connections in all, and from one address.
     pub fn new(max: usize, per_address_max: usize) -> Arc<Self> {
         // A semaphore panics above its own maximum, which no machine can serve anyway.
-        let all = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+        let all = Semaphore::new(max.min(Semaphore::MAX_PERMITS));
         Arc::new(Self { all, of_address: Mutex::default(), per_address_max, of_process: None })
     }
 
     /// So many connections of one protocol, among those of the process.
     pub fn within(of_process: Arc<Places>, max: usize, per_address_max: usize) -> Arc<Self> {
-        let all = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+        let all = Semaphore::new(max.min(Semaphore::MAX_PERMITS));
         Arc::new(Self { all, of_address: Mutex::default(), per_address_max, of_process: Some(of_process) })
     }
 
     /// A place among all connections. Errors: `Full`.
-    pub fn take(&self) -> Result<Place, Refusal> {
-        let in_process = self.of_process.as_ref().map(|process| process.take()).transpose()?;
-        let permit = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Refusal::Full)?;
-        Ok(Place { _permit: permit, _of_address: None, _in_process: in_process.map(Box::new), _counted: None })
+    pub fn take(self: &Arc<Self>) -> Result<Place, Refusal> {
+        self.enter()?;
+        Ok(Place { places: Arc::clone(self), _of_address: None, _counted: None })
     }
 
     /// A place among the connections of `address`. Errors: `AddressFull`.
     pub fn take_of(self: &Arc<Self>, address: IpAddr) -> Result<AddressPlace, Refusal> {
         let network = Network::from(address);
-        let in_process = self.of_process.as_ref().map(|process| process.take_of(address)).transpose()?;
+        self.enter_of(network)?;
+        Ok(AddressPlace { places: Arc::clone(self), network })
+    }
+
+    fn enter(&self) -> Result<(), Refusal> {
+        if let Some(process) = &self.of_process {
+            process.enter()?;
+        }
+        let Ok(permit) = self.all.try_acquire() else {
+            if let Some(process) = &self.of_process {
+                process.leave();
+            }
+            return Err(Refusal::Full);
+        };
+        // `leave` gives it back. A permit that is kept would take three times the memory in each connection.
+        permit.forget();
+        Ok(())
+    }
+
+    fn leave(&self) {
+        self.all.add_permits(1);
+        if let Some(process) = &self.of_process {
+            process.leave();
+        }
+    }
+
+    fn enter_of(&self, network: Network) -> Result<(), Refusal> {
+        if let Some(process) = &self.of_process {
+            process.enter_of(network)?;
+        }
         let mut counts = self.of_address.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(network).or_default();
-        if *count >= self.per_address_max {
-            return Err(Refusal::AddressFull);
+        if *count < self.per_address_max {
+            *count += 1;
+            return Ok(());
         }
-        *count += 1;
-        Ok(AddressPlace { places: Arc::clone(self), network, _in_process: in_process.map(Box::new) })
+        drop(counts);
+        if let Some(process) = &self.of_process {
+            process.leave_of(network);
+        }
+        Err(Refusal::AddressFull)
+    }
+
+    fn leave_of(&self, network: Network) {
+        let mut counts = self.of_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&network) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&network);
+            }
+        }
+        drop(counts);
+        if let Some(process) = &self.of_process {
+            process.leave_of(network);
+        }
     }
 }
 
 /// One connection's place; dropping it frees it.
 #[derive(Debug)]
 pub struct Place {
-    _permit: OwnedSemaphorePermit,
+    places: Arc<Places>,
     _of_address: Option<AddressPlace>,
-    _in_process: Option<Box<Place>>,
     /// Its count among the open connections of its protocol.
     _counted: Option<Entered>,
 }
 
 impl Place {
     /// The same, counted for the connection's address as well.
-    pub(super) fn with(self, of_address: AddressPlace) -> Self {
-        Self { _of_address: Some(of_address), ..self }
+    pub(super) fn with(mut self, of_address: AddressPlace) -> Self {
+        self._of_address = Some(of_address);
+        self
     }
 
     /// The same, counted as an open connection as well.
-    pub(super) fn counted(self, open: &'static Count) -> Self {
-        Self { _counted: Some(open.enter()), ..self }
+    pub(super) fn counted(mut self, open: &'static Count) -> Self {
+        self._counted = Some(open.enter());
+        self
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.leave();
     }
 }
 
@@ -100,18 +153,11 @@ impl Place {
 pub struct AddressPlace {
     places: Arc<Places>,
     network: Network,
-    _in_process: Option<Box<AddressPlace>>,
 }
 
 impl Drop for AddressPlace {
     fn drop(&mut self) {
-        let mut counts = self.places.of_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.network) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.network);
-            }
-        }
+        self.places.leave_of(self.network);
     }
 }
 
@@ -136,6 +182,21 @@ mod tests {
         let _again = full(&places, "10.0.0.1").unwrap();
         drop(third);
         assert_eq!(places.of_address.lock().unwrap().len(), 1, "addresses without connections are forgotten");
+    }
+
+    #[test]
+    fn a_refusal_takes_no_place_of_the_process() {
+        let process = Places::new(2, 2);
+        let (mqtt, http) = (Places::within(Arc::clone(&process), 1, 1), Places::within(Arc::clone(&process), 9, 9));
+        let first = full(&mqtt, "10.0.0.1").unwrap();
+        assert_eq!(mqtt.take().unwrap_err(), Refusal::Full);
+        assert_eq!(mqtt.take_of("10.0.0.1".parse().unwrap()).unwrap_err(), Refusal::AddressFull);
+        let second = full(&http, "10.0.0.1").unwrap();
+        assert_eq!(http.take().unwrap_err(), Refusal::Full, "the process is full");
+        assert_eq!(http.take_of("10.0.0.1".parse().unwrap()).unwrap_err(), Refusal::AddressFull);
+        drop((first, second));
+        assert_eq!(process.all.available_permits(), 2);
+        assert!(process.of_address.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -11,7 +11,6 @@ use ::bytes::Bytes;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
-use tracing::Instrument as _;
 
 use super::follower::{Follower, Step};
 use super::line::{Input, Line};
@@ -22,7 +21,7 @@ use crate::api::{Reply, events};
 use crate::domain::erasure::Device;
 use crate::domain::error::DomainError;
 use crate::domain::{Announced, Delivery, LinksOf, Mailbox, Payload, Resumption};
-use crate::edge::net::note_party;
+use crate::edge::label::note_party;
 use crate::edge::request::{Caller, Request, answer, done};
 use crate::edge::wire;
 use crate::model::{Event, Party, QoS, Timestamp, TopicFilter, ToyId};
@@ -201,7 +200,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 }
                 Ok(work @ (Some(Word::Publish(_) | Word::Voice(_) | Word::Unbind(_) | Word::Logout(_)) | None)) => {
                     let (caller, connection) = (self.caller.clone(), self.line.mailbox.connection_id());
-                    let performing = perform(caller, connection, work, request).in_current_span();
+                    let performing = perform(caller, connection, work, request);
                     self.in_hand = Some(InHand::Task(self.apps.tasks.spawn(performing)));
                     return Ok(());
                 }

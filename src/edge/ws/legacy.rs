@@ -19,7 +19,6 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
-use tracing::Instrument as _;
 
 use super::line::{Input, Line};
 use super::socket::Socket;
@@ -27,7 +26,7 @@ use super::{Apps, CloseCause, End};
 use crate::api::request::{Given, Request as _, Wanted, missing, request};
 use crate::domain::error::DomainError;
 use crate::domain::{Delivery, Form, Hub, Mailbox, Origin, Payload};
-use crate::edge::net::note_party;
+use crate::edge::label::note_party;
 use crate::edge::{body, wire};
 use crate::model::{Event, FileName, MessageId, Party, PartyId, PlayedSound, Secret, Timestamp};
 use crate::ports::metrics::Traffic;
@@ -219,7 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 tracing::info!(%error, "frame of a legacy client not forwarded");
             }
         };
-        self.apps.tasks.spawn(passing.in_current_span())
+        self.apps.tasks.spawn(passing)
     }
 }
 

@@ -39,7 +39,6 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::Error as SocketError;
-use tracing::Instrument as _;
 
 use crate::config::Config;
 use crate::domain::error::DomainError;
@@ -146,7 +145,7 @@ impl Devices {
         let (line, plug) = line(name.topics()?, self.config.xiaozhi.message_max_bytes);
         let attendant = Attendant::new(Arc::clone(self), toy, name, self.ip_of(login.peer), line);
         let admitted = login.admitted.clone();
-        self.tasks.spawn(async move { attendant.run(admitted).await }.in_current_span());
+        self.tasks.spawn(async move { attendant.run(admitted).await });
         Some(plug)
     }
 
@@ -186,7 +185,7 @@ impl Devices {
             }
             End::Refused
         })?;
-        crate::edge::net::note_party(&Party::Toy(toy.clone()));
+        crate::edge::label::note_party(&Party::Toy(toy.clone()));
         tracing::info!("device connected");
         let mut tools = Tools::default();
         let end = match self.conversation(socket, toy, &mut tools).await {

@@ -17,6 +17,9 @@
 
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
 
 use super::disk::{Disk, Op, SessionId, Ticket};
 use super::queue::{Awaited, Known, Manner, PublishedAt, Queue, State};
@@ -309,10 +312,19 @@ impl Mailbox {
         Deliveries(self).recv().await
     }
 
-    /// Waits until the mailbox is closed, and leaves deliveries in the queue: for a connection that cannot send more
-    /// now. Cancel-safe.
-    pub async fn closed(&mut self) -> Incoming {
-        poll_fn(|context| self.queue.poll(context, Awaited::Close)).await
+    /// As [`Self::recv`], for an owner that waits for several events without a future for each. Without `takes_deliveries`,
+    /// it waits until the mailbox is closed and leaves deliveries in the queue: for a connection that cannot send more now.
+    ///
+    /// It does not notice that the stored queue can be read again: wait for [`Self::repaired`], too.
+    pub fn poll(&mut self, takes_deliveries: bool, context: &mut Context<'_>) -> Poll<Incoming> {
+        self.queue.poll(context, if takes_deliveries { Awaited::Delivery } else { Awaited::Close })
+    }
+
+    /// Resolves when the stored queue can be read again; none if it can be read, or if there is none.
+    pub fn repaired(&self) -> Option<BoxFuture<'static, ()>> {
+        let (disk, _) = self.disk().filter(|(disk, _)| !disk.is_writable())?;
+        let disk = disk.clone();
+        Some(Box::pin(async move { disk.writable().await }))
     }
 
     /// As [`Self::recv`], without waiting.

@@ -54,6 +54,10 @@ pub(super) fn message(topic: &str, payload: &str, qos: QoS, retain: bool) -> Pub
     Publication { topic, payload, qos, retain, publisher, properties, expires_at }
 }
 
+async fn closed(mailbox: &mut Mailbox) -> Incoming {
+    std::future::poll_fn(|context| mailbox.poll(false, context)).await
+}
+
 fn next(mailbox: &mut Mailbox) -> Option<(String, String, QoS, bool)> {
     match mailbox.try_recv()? {
         Incoming::Delivery(Delivery { publication, qos, retain, .. }) => {
@@ -291,9 +295,9 @@ async fn waiting_ends_with_a_delivery_or_a_close() {
     let short = Duration::from_millis(20);
     assert!(tokio::time::timeout(short, mailbox.recv()).await.is_err());
     router.publish(message("a", "1", QoS::AtMostOnce, false));
-    assert!(tokio::time::timeout(short, mailbox.closed()).await.is_err(), "a delivery is no close");
+    assert!(tokio::time::timeout(short, closed(&mut mailbox)).await.is_err(), "a delivery is no close");
     assert!(matches!(mailbox.recv().await, Incoming::Delivery(_)));
-    let waiting = tokio::spawn(async move { mailbox.closed().await });
+    let waiting = tokio::spawn(async move { closed(&mut mailbox).await });
     tokio::time::sleep(short).await;
     handle.close(CloseReason::TakenOver);
     assert_eq!(waiting.await.unwrap(), Incoming::Closed(CloseReason::TakenOver));

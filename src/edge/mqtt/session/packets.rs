@@ -4,9 +4,8 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use futures_util::future::BoxFuture;
 use rumqttd::protocol::{QoS as WireQoS, SubscribeReasonCode};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::coop::consume_budget;
 
 use super::super::codec::{self, Publish, Request, Subscription, Wanted};
 use super::super::encode;
@@ -14,7 +13,7 @@ use super::super::exchange::{Acknowledged, Options, Receive};
 use super::super::reason::{self, End, Fault, Kind};
 use super::super::requests::{Desk, Job};
 use super::super::waiting::{Acknowledgement, Waiting};
-use super::{Pending, Session};
+use super::{Pending, Session, Stream};
 use crate::domain::error::DomainError;
 use crate::domain::live::{Publication, Reached, Subscription as Routed};
 use crate::edge::request::Caller;
@@ -23,9 +22,26 @@ use crate::edge::wire::age_now;
 use crate::model::QoS;
 use crate::ports::metrics::METRICS;
 
-impl<S: AsyncRead + AsyncWrite> Session<S> {
-    /// Processes deferred packets and then the complete packets of the input, as long as there is space for the answers.
-    pub(super) async fn answer(&mut self) -> Result<(), End> {
+/// A packet whose answer takes time.
+enum Slow {
+    Publish(Publish),
+    Subscribe { id: u16, identifier: u32, filters: Vec<Subscription> },
+}
+
+impl<S: Stream> Session<S> {
+    /// Processes deferred packets and then the complete packets of the input, as long as there is space for the answers. The
+    /// next packet that takes time is returned as a future, which must end before this is called again.
+    ///
+    /// Boxed: the hub's futures are large, and most connections have none most of the time.
+    pub(super) fn answer(&mut self) -> Result<Option<BoxFuture<'_, Result<(), End>>>, End> {
+        let Some(slow) = self.next_slow()? else { return Ok(None) };
+        Ok(Some(match slow {
+            Slow::Publish(publish) => Box::pin(self.publish(publish)),
+            Slow::Subscribe { id, identifier, filters } => Box::pin(self.subscribe(id, identifier, filters)),
+        }))
+    }
+
+    fn next_slow(&mut self) -> Result<Option<Slow>, End> {
         while self.takes_requests() {
             let request = match self.next_put_off() {
                 Some(request) => request?,
@@ -34,11 +50,11 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                     None => break,
                 },
             };
-            self.answer_request(request).await?;
-            // Where the hub answers at once, nothing else in this loop would let other tasks have their turn.
-            consume_budget().await;
+            if let Some(slow) = self.answer_request(request)? {
+                return Ok(Some(slow));
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The deferred packet whose turn it is.
@@ -55,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     fn next_packet(&mut self) -> Result<Option<Request>, End> {
         let (version, packet_max_bytes) = (self.exchange.version(), self.edge.config.packet_max_bytes);
         while self.reads() {
-            let (request, bytes) = match codec::take_frame(&mut self.link.input.buffer, packet_max_bytes) {
+            let (request, bytes) = match codec::take_frame(&mut self.link.input, packet_max_bytes) {
                 Ok(None) => break,
                 Ok(Some((header, frame))) => (codec::read_request(version, header, frame), header.frame),
                 Err(fault) => (Err(fault), 0),
@@ -78,14 +94,14 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         Ok(())
     }
 
-    async fn answer_request(&mut self, request: Request) -> Result<(), End> {
+    /// Answers a packet, unless that takes time.
+    fn answer_request(&mut self, request: Request) -> Result<Option<Slow>, End> {
         match request {
-            // Boxed: the hub's futures are large, and most connections have none most of the time.
-            Request::Publish(publish) => return Box::pin(self.publish(publish)).await,
+            Request::Publish(publish) => return Ok(Some(Slow::Publish(publish))),
             Request::Subscribe { id, identifier, filters } => {
-                return Box::pin(self.subscribe(id, identifier, filters)).await;
+                return Ok(Some(Slow::Subscribe { id, identifier, filters }));
             }
-            Request::Unsubscribe { id, filters } => return self.unsubscribe(id, filters).await,
+            Request::Unsubscribe { id, filters } => self.unsubscribe(id, filters),
             Request::PubAck(id) => {
                 let acknowledged = self.exchange.acknowledged(id);
                 self.finished(id, acknowledged);
@@ -115,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 let commit = self.mailbox.completed(id);
                 self.respond(commit, |buffer| buffer.extend_from_slice(&packet));
             }
-            Request::PingReq => encode::pingresp(self.exchange.version(), &mut self.link.output.buffer),
+            Request::PingReq => encode::pingresp(self.exchange.version(), &mut self.link.output),
             Request::Disconnect { with_will, expiry_s } => {
                 if let Some(expiry_s) = expiry_s {
                     self.change_expiry(expiry_s)?;
@@ -123,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 return Err(End::Disconnected { with_will });
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// v5 §3.14.2.2.2: a session that was to end with its connection cannot be kept after all.
@@ -172,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let receipt = if qos == QoS::ExactlyOnce { self.mailbox.receipt(id) } else { None };
         let published = {
             let publishing = pin!(self.edge.hub.publish_with(self.mailbox.party(), publication, receipt));
-            self.link.output.write_during(publishing).await
+            self.link.write_during(publishing).await
         };
         let (mut commit, held, refused) = match published {
             Ok(Reached { commit, held, .. }) => (commit, held, None),
@@ -221,7 +237,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             Err(refused) => return self.acknowledge(qos, id, Some(&refused)),
         };
         let leaving = self.desk().leave(job);
-        let left = self.link.output.write_during(pin!(leaving)).await;
+        let left = self.link.write_during(pin!(leaving)).await;
         let done = left.ok_or(End::Fault(Fault::Unavailable))?;
         if qos != QoS::AtMostOnce {
             self.pending.push_back(Pending::Undone { done, qos, id });
@@ -269,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         self.exchange.subscribed(Options::new(filter.clone(), share.clone(), options, identifier));
         let routed = Routed { filter, share, qos, options, id: identifier };
         let granted = pin!(self.edge.hub.subscribe(&self.mailbox, &routed, retain_handling));
-        match self.link.output.write_during(granted).await {
+        match self.link.write_during(granted).await {
             Ok(_) => SubscribeReasonCode::Success(match qos {
                 QoS::AtMostOnce => WireQoS::AtMostOnce,
                 QoS::AtLeastOnce => WireQoS::AtLeastOnce,
@@ -283,7 +299,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         }
     }
 
-    async fn unsubscribe(&mut self, id: u16, filters: Vec<Wanted>) -> Result<(), End> {
+    fn unsubscribe(&mut self, id: u16, filters: Vec<Wanted>) {
         let mut reasons = Vec::with_capacity(filters.len());
         for wanted in filters {
             reasons.push(reason::unsuback(match wanted {
@@ -297,6 +313,5 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let commit = self.mailbox.commit();
         let version = self.exchange.version();
         self.respond(commit, |buffer| encode::unsuback(version, id, reasons, buffer));
-        Ok(())
     }
 }

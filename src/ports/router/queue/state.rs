@@ -91,14 +91,20 @@ pub(in crate::ports::router) struct State {
     pub(in crate::ports::router) is_changed: bool,
     /// The stored queue of a persistent session that has not ended.
     pub(in crate::ports::router) backlog: Option<Box<Backlog>>,
-    /// The replay for this connection alone. It is never stored in the session, as it is in the store.
-    replay: VecDeque<Delivery>,
-    /// The number of `deliveries` that are sent before it.
-    before_replay: usize,
+    /// The replay for this connection alone, until all of it was sent. Boxed: few connections have one.
+    replay: Option<Box<Replay>>,
     /// Whether the connection got its replay because of a subscription of the session.
     pub(in crate::ports::router) is_replayed: bool,
     /// The link of the connection, for the operator.
     pub(in crate::ports::router) link: Option<Box<LinkInfo>>,
+}
+
+/// Messages that are never stored in the session, as they are in the store.
+#[derive(Debug)]
+struct Replay {
+    messages: VecDeque<Delivery>,
+    /// The number of deliveries in memory that are sent before it.
+    after: usize,
 }
 
 /// The event that the reader of a queue awaits.
@@ -152,7 +158,8 @@ impl State {
         if self.closed.is_some() {
             return;
         }
-        (self.replay, self.before_replay) = (deliveries, self.deliveries.len());
+        let replay = Replay { messages: deliveries, after: self.deliveries.len() };
+        self.replay = (!replay.messages.is_empty()).then(|| Box::new(replay));
         if let Some(backlog) = &mut self.backlog {
             backlog.replay_after = backlog.last_seq;
         }
@@ -161,16 +168,17 @@ impl State {
     /// The messages of a page of the stored queue that are sent, and the numbers of those that the replay sends
     /// instead.
     pub(in crate::ports::router) fn give_page(&mut self, page: Vec<Entry>) -> (Vec<Delivery>, Vec<u64>) {
-        match &mut self.backlog {
-            Some(backlog) => backlog.give_page(page, &mut self.replay),
-            None => (Vec::new(), Vec::new()),
-        }
+        let Some(backlog) = &mut self.backlog else { return (Vec::new(), Vec::new()) };
+        let mut none = VecDeque::new();
+        let given = backlog.give_page(page, self.replay.as_mut().map_or(&mut none, |replay| &mut replay.messages));
+        self.forget_empty_replay();
+        given
     }
 
     /// The number up to which the stored queue is read now.
     pub(in crate::ports::router) fn read_limit(&self) -> u64 {
         match &self.backlog {
-            Some(backlog) if !self.replay.is_empty() && backlog.cursor < backlog.replay_after => backlog.replay_after,
+            Some(backlog) if self.replay.is_some() && backlog.cursor < backlog.replay_after => backlog.replay_after,
             _ => u64::MAX,
         }
     }
@@ -179,7 +187,11 @@ impl State {
     /// ones.
     fn is_turn_of_replay(&self) -> bool {
         let is_read = |backlog: &Backlog| backlog.live || backlog.cursor >= backlog.replay_after;
-        !self.replay.is_empty() && self.before_replay == 0 && self.backlog.as_deref().is_none_or(is_read)
+        self.replay.as_ref().is_some_and(|replay| replay.after == 0) && self.backlog.as_deref().is_none_or(is_read)
+    }
+
+    fn forget_empty_replay(&mut self) {
+        self.replay.take_if(|replay| replay.messages.is_empty());
     }
 
     pub(super) fn next(&mut self, awaited: Awaited, is_readable: bool) -> Option<Incoming> {
@@ -191,17 +203,17 @@ impl State {
         }
         if self.is_turn_of_replay() {
             self.taken += 1;
-            let delivery = self.replay.pop_front();
-            if self.replay.is_empty() {
-                self.replay = VecDeque::new();
-            }
+            let delivery = self.replay.as_mut().and_then(|replay| replay.messages.pop_front());
+            self.forget_empty_replay();
             return delivery.map(Incoming::Delivery);
         }
         let Some(mut delivery) = self.deliveries.pop_front() else {
             let waits = self.backlog.as_ref().is_some_and(|backlog| backlog.attached && !backlog.live);
             return (waits && is_readable).then_some(Incoming::Backlog);
         };
-        self.before_replay = self.before_replay.saturating_sub(1);
+        if let Some(replay) = &mut self.replay {
+            replay.after = replay.after.saturating_sub(1);
+        }
         if let (Some(place), Some(backlog)) = (&mut delivery.stored, &mut self.backlog) {
             backlog.give(place);
         }
@@ -235,7 +247,7 @@ impl State {
 
     /// Empties the queue.
     pub(super) fn take_deliveries(&mut self) -> VecDeque<Delivery> {
-        (self.replay, self.before_replay) = (VecDeque::new(), 0);
+        self.replay = None;
         (self.retained, self.lossy, self.reliable) = (0, Fill::default(), Fill::default());
         (self.is_behind, self.crowded_since) = (false, None);
         std::mem::take(&mut self.deliveries)
