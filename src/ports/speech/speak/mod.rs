@@ -12,7 +12,7 @@ mod tests;
 mod text;
 mod voices;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -196,6 +196,9 @@ impl Speaker {
         }
         let missing = voices.iter().filter_map(|voice| self.missing(voice));
         missing.for_each(|fault| tracing::warn!(fault, "a voice of Piper cannot be used"));
+        for voice in self.without_piper(voices) {
+            tracing::info!(voice, "Piper has no voice for this; espeak-ng speaks");
+        }
         let mut wanted: Vec<_> = voices.iter().filter_map(|voice| self.voices.get(voice)).collect();
         wanted.dedup();
         for installed in wanted {
@@ -205,6 +208,12 @@ impl Speaker {
                 Err(error) => log_fallback(&error),
             }
         }
+    }
+
+    /// The voices for which espeak-ng speaks although there is a Piper.
+    fn without_piper<'v>(&self, voices: &[&'v str]) -> BTreeSet<&'v str> {
+        let has_none = |voice: &&str| self.piper.is_some() && self.voices.get(voice).is_none();
+        voices.iter().copied().filter(has_none).collect()
     }
 
     /// The fault that a voice of Piper is wanted and not installed.

@@ -61,8 +61,15 @@ impl Place {
     }
 
     fn run(&self, name: &str, url: &str) -> (bool, String) {
+        self.run_after(":", name, url)
+    }
+
+    /// After this command of bash, such as one that limits what the script may write.
+    fn run_after(&self, before: &str, name: &str, url: &str) -> (bool, String) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/get-model");
-        let Output { status, stderr, .. } = Command::new(script)
+        let Output { status, stderr, .. } = Command::new("bash")
+            .args(["-c", &format!("{before} && exec \"$0\" \"$@\"")])
+            .arg(script)
             .arg(name)
             .arg(self.folder.path().join("models"))
             .env("MODELS_URL", url)
@@ -139,6 +146,19 @@ fn a_broken_connection_continues_where_it_broke() {
     assert!(place.is_whole());
     let asked = place.asked.lock().unwrap().clone();
     assert_eq!(asked, [None, Some("70000-".to_owned()), Some("120000-".to_owned())]);
+}
+
+/// A limit on the size of files stands for a disk that is full: a write fails in the same way.
+#[test]
+fn a_full_disk_is_named_and_the_download_continues_later() {
+    let place = Place::new();
+    let (fine, said) = place.run_after("trap '' XFSZ && ulimit -f 80", "small", &place.url);
+    assert!(!fine && said.contains("cannot be written: is the disk full?"), "{said}");
+    assert!(said.contains("81920 of 200000 bytes are kept"), "{said}");
+    assert!(!place.file().exists());
+    let (fine, said) = place.fetch(&[]);
+    assert!(fine && said.contains("going on after 81920"), "{said}");
+    assert!(place.is_whole());
 }
 
 #[test]

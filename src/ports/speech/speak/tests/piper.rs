@@ -186,6 +186,17 @@ async fn a_refused_voice_is_named_and_the_process_goes_on() {
 }
 
 #[tokio::test]
+async fn languages_that_espeak_speaks_beside_piper_are_named() {
+    let place = Place::new(GOOD);
+    let wanted = ["en", "de", "de", VOICE];
+    assert_eq!(Vec::from_iter(place.speaker().without_piper(&wanted)), ["de"]);
+    fs::remove_file(place.folder.path().join(format!("piper/voices/{VOICE}.onnx.json"))).unwrap();
+    let speaker = place.speaker();
+    assert_eq!(Vec::from_iter(speaker.without_piper(&wanted)), ["de", "en", VOICE]);
+    assert!(speaker.faults()[0].contains("configuration"), "{:?}", speaker.faults());
+}
+
+#[tokio::test]
 async fn a_missing_interpreter_is_named() {
     let place = Place::new(GOOD);
     fs::remove_file(place.folder.path().join("piper/venv/bin/python")).unwrap();
