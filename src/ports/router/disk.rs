@@ -69,9 +69,10 @@ pub struct ForwardId {
 }
 
 /// Streams of another hub whose publications are known: that of its process, and those of earlier ones that may come again.
-pub const HEARD_STREAMS_MAX: usize = 8;
-/// A publication comes no second time when the number of another one of its stream is so much higher.
-pub const HEARD_WITHIN: u64 = 4096;
+pub const HEARD_STREAMS_MAX: usize = 16;
+/// A publication comes no second time when the number of another one of its stream is so much higher. A broker sends what a
+/// hub has not acknowledged again after a while, 30 s with NATS: by then, 4,000 others may have come in each second.
+pub const HEARD_WITHIN: u64 = 131_072;
 
 /// A publication of another hub that sessions of this one have stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

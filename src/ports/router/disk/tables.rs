@@ -5,7 +5,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, TableHandle as _, WriteTransaction,
+};
 
 use super::{
     DiskLimits, Entry, ForwardId, Found, HEARD_STREAMS_MAX, HEARD_WITHIN, Heard, Op, Overflow, SessionId,
@@ -30,8 +32,13 @@ pub(super) const RECEIVED: TableDefinition<(u64, u16), ()> = TableDefinition::ne
 pub(super) const RETAINED: TableDefinition<&str, Row> = TableDefinition::new("retained");
 /// Publications that the broker of the bus may not have, by stream and number.
 pub(super) const OUTBOX: TableDefinition<(u64, u64), Row> = TableDefinition::new("outbox");
-/// Publications of other hubs that sessions have stored: the hub, its stream, and the number.
-pub(super) const HEARD: TableDefinition<(&str, u64, u64), ()> = TableDefinition::new("heard");
+/// Publications of other hubs that sessions have stored: the hub, its stream, and the number divided by [`HEARD_IN_ROW`], with
+/// a bit for each remainder.
+pub(super) const HEARD: TableDefinition<(&str, u64, u64), u64> = TableDefinition::new("heard_bits");
+/// The numbers of one row of [`HEARD`].
+const HEARD_IN_ROW: u64 = 64;
+/// As [`HEARD`], with a row for each number: of versions before 2026-11-29.
+const HEARD_ONE_BY_ONE: TableDefinition<(&str, u64, u64), ()> = TableDefinition::new("heard");
 /// Under [`HUB`], the hub that the file belongs to.
 pub(super) const IDENTITY: TableDefinition<&str, &str> = TableDefinition::new("identity");
 const HUB: &str = "hub";
@@ -97,7 +104,7 @@ pub(super) struct Tables<'t> {
     received: Table<'t, (u64, u16), ()>,
     retained: Table<'t, &'static str, Row>,
     outbox: Table<'t, (u64, u64), Row>,
-    heard: Table<'t, (&'static str, u64, u64), ()>,
+    heard: Table<'t, (&'static str, u64, u64), u64>,
     identity: Table<'t, &'static str, &'static str>,
 }
 
@@ -212,10 +219,16 @@ impl<'t> Tables<'t> {
 
     fn note_heard(&mut self, Heard { hub, id: ForwardId { stream, number } }: &Heard) -> Result<(), redb::Error> {
         let hub = hub.as_str();
-        let is_new = self.heard.range((hub, *stream, 0)..=(hub, *stream, u64::MAX))?.next().is_none();
-        self.heard.insert((hub, *stream, *number), ())?;
-        if let Some(old) = number.checked_sub(HEARD_WITHIN) {
-            self.heard.retain_in((hub, *stream, 0)..=(hub, *stream, old), |_, ()| false)?;
+        let key = (hub, *stream, number / HEARD_IN_ROW);
+        let known = self.heard.get(key)?.map(|bits| bits.value());
+        let is_new =
+            known.is_none() && self.heard.range((hub, *stream, 0)..=(hub, *stream, u64::MAX))?.next().is_none();
+        self.heard.insert(key, known.unwrap_or(0) | 1 << (number % HEARD_IN_ROW))?;
+        if known.is_some() {
+            return Ok(());
+        }
+        if let Some(old) = number.checked_sub(HEARD_WITHIN + HEARD_IN_ROW) {
+            self.heard.retain_in((hub, *stream, 0)..=(hub, *stream, old / HEARD_IN_ROW), |_, _| false)?;
         }
         if is_new {
             let mut streams = BTreeSet::new();
@@ -223,7 +236,7 @@ impl<'t> Tables<'t> {
                 streams.insert(found?.0.value().1);
             }
             if let Some(first_kept) = streams.iter().rev().nth(HEARD_STREAMS_MAX - 1) {
-                self.heard.retain_in((hub, 0, 0)..(hub, *first_kept, 0), |_, ()| false)?;
+                self.heard.retain_in((hub, 0, 0)..(hub, *first_kept, 0), |_, _| false)?;
             }
         }
         Ok(())
@@ -428,7 +441,16 @@ fn entry_of(
 /// Creates missing tables.
 pub(super) fn make(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
-    Tables::open(&transaction)?;
+    let mut tables = Tables::open(&transaction)?;
+    if transaction.list_tables()?.any(|table| table.name() == HEARD_ONE_BY_ONE.name()) {
+        for found in transaction.open_table(HEARD_ONE_BY_ONE)?.iter()? {
+            let key = found?.0;
+            let (hub, stream, number) = key.value();
+            tables.note_heard(&Heard { hub: hub.to_owned(), id: ForwardId { stream, number } })?;
+        }
+        transaction.delete_table(HEARD_ONE_BY_ONE)?;
+    }
+    drop(tables);
     Ok(transaction.commit()?)
 }
 
@@ -510,9 +532,12 @@ pub(super) fn read(database: &Database) -> Result<(Found, Tallies), redb::Error>
     }
     let mut heard = Vec::new();
     for found in transaction.open_table(HEARD)?.iter()? {
-        let key = found?.0;
-        let (hub, stream, number) = key.value();
-        heard.push(Heard { hub: hub.to_owned(), id: ForwardId { stream, number } });
+        let (key, bits) = found?;
+        let ((hub, stream, row), bits) = (key.value(), bits.value());
+        for at in (0..HEARD_IN_ROW).filter(|at| bits & 1 << at != 0) {
+            let number = row * HEARD_IN_ROW + at;
+            heard.push(Heard { hub: hub.to_owned(), id: ForwardId { stream, number } });
+        }
     }
     let tallies = Tallies { of: tallies, changed: HashSet::new() };
     let hub = transaction.open_table(IDENTITY)?.get(HUB)?.and_then(|hub| hub.value().parse().ok());

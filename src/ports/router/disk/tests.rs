@@ -3,7 +3,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redb::StorageBackend;
+use redb::backends::InMemoryBackend;
+use redb::{Database, ReadableDatabase as _, StorageBackend, TableDefinition, TableHandle as _};
 
 use super::*;
 use crate::model::{ChatId, Event, MessageId, ToyId};
@@ -209,16 +210,38 @@ async fn of_another_hub_the_last_publications_of_the_last_streams_are_kept() {
     let (disk, _) = storage.open(LIMITS).unwrap();
     let heard = |hub: &str, stream, number| Heard { hub: hub.into(), id: ForwardId { stream, number } };
     disk.order(Op::Heard(heard("ab", 1, 1)));
-    for stream in 1..=10 {
+    for stream in 1..=18 {
         disk.order(Op::Heard(heard("a", stream, 5)));
         disk.order(Op::Heard(heard("a", stream, 6)));
     }
-    disk.order(Op::Heard(heard("ab", 1, 4097)));
+    disk.order(Op::Heard(heard("ab", 1, HEARD_WITHIN + 64)));
+    disk.order(Op::Heard(heard("ab", 1, HEARD_WITHIN + 128)));
     assert!(disk.barrier().reached().await);
     let (_disk, found) = storage.after_kill().open(LIMITS).unwrap();
-    let of_a = (3..=10).flat_map(|stream| [heard("a", stream, 5), heard("a", stream, 6)]);
-    let expected: Vec<_> = of_a.chain([heard("ab", 1, 4097)]).collect();
+    let of_a = (3..=18).flat_map(|stream| [heard("a", stream, 5), heard("a", stream, 6)]);
+    let of_ab = [64, 128].map(|after| heard("ab", 1, HEARD_WITHIN + after));
+    let expected: Vec<_> = of_a.chain(of_ab).collect();
     assert_eq!(found.heard, expected);
+}
+
+#[test]
+fn publications_that_an_earlier_version_has_heard_are_known() {
+    let old: TableDefinition<(&str, u64, u64), ()> = TableDefinition::new("heard");
+    let database = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let mut table = transaction.open_table(old).unwrap();
+    let numbers = [5, 63, 64, 4000];
+    numbers.iter().for_each(|number| drop(table.insert(("a", 7, *number), ()).unwrap()));
+    drop(table);
+    transaction.commit().unwrap();
+    for _ in 0..2 {
+        tables::make(&database).unwrap();
+        let (found, _) = tables::read(&database).unwrap();
+        let expected = numbers.map(|number| Heard { hub: "a".into(), id: ForwardId { stream: 7, number } });
+        assert_eq!(found.heard, expected);
+    }
+    let tables: Vec<_> = database.begin_read().unwrap().list_tables().unwrap().collect();
+    assert!(tables.iter().all(|table| table.name() != "heard"));
 }
 
 #[tokio::test]
