@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -409,10 +408,10 @@ impl Hub {
             Rule::Forbidden | Rule::ToHub => return Err(DomainError::Forbidden),
             Rule::IfOwnerOf(_) | Rule::IfFriendOf(_) | Rule::IfMemberOf(_) => {}
         }
-        let (revocations, begun) = (self.revocations.load(Ordering::SeqCst), Instant::now());
+        let (revocations, begun) = (self.revocations.load(Ordering::SeqCst), self.clock.now());
         // A subscription stays: it is always checked in the database.
         let is_remembered = action == Action::Publish && self.store.is_on_server();
-        if is_remembered && self.permitted.has(party, &rule, revocations) {
+        if is_remembered && self.permitted.has(party, &rule, revocations, begun) {
             return Ok(());
         }
         if !self.is_permitted(party, &rule).await? {
