@@ -197,6 +197,8 @@ async fn figures() {
     }
     let reading = parts.print("`/friend_list` at the other hub", READINGS, &before).await;
 
+    // It was made at the other hub.
+    let reading = Cost { hub: reading.other, other: reading.hub, ..reading };
     let mut of_commands = Vec::new();
     for qos in [1, 2] {
         let mut app = Raw::connected(a.mqtt_addr(), V4, "remote", &parent.id, &parent.token).await;
