@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Hub A has the whole session until hub B has it on disk. A message that comes during the move may be at both, by the bus: hub
-//! B knows it by its topic, its content and the time when it was published, and keeps one. Events that announce a voice message do not move: the hub of the client reads them in the
-//! database.
+//! B knows it by its topic, its content and the time when it was published, and keeps one. Events that announce a voice
+//! message do not move: the hub of the client reads them in the database.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -50,6 +50,7 @@ const ROW_LASTS_S: f64 = 30.0 * DAY_S;
 pub trait SessionKeeper: Send + Sync {
     /// The session of a client without a connection; none if there is none, or if a connection serves it.
     fn away(&self, party: &Party, client_id: &str) -> Option<SessionHandle>;
+
     /// Ends the connection of a client, and takes its session out; none if there is none.
     fn lend<'a>(&'a self, party: &'a Party, client_id: &'a str) -> BoxFuture<'a, Option<Box<dyn LentSession>>>;
 }
