@@ -269,7 +269,10 @@ where
         to.write_str(faint)?;
         SystemTime.format_time(&mut to)?;
         write!(to, "{plain} {colour}{:>5}{plain} ", event.metadata().level())?;
-        label::write_current(&mut to)?;
+        // A line with `parent: None` stands outside any connection: it sums several up, or says less of an address.
+        if !event.is_root() {
+            label::write_current(&mut to)?;
+        }
         write!(to, "{faint}{}:{plain} ", event.metadata().target())?;
         context.format_fields(to.by_ref(), event)?;
         writeln!(to)

@@ -20,7 +20,7 @@ impl Hub {
             return;
         }
         if let Entry::Vacant(entry) = self.remarks.0.entry((subject, about)) {
-            // Outside the span of the connection, which names its whole address.
+            // Outside the label of the connection, which names its whole address.
             tracing::warn!(parent: None, subject, "{text}");
             entry.insert(text);
         }

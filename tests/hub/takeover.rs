@@ -332,6 +332,9 @@ async fn the_log_of_a_busy_run_contains_no_secret() {
     assert_eq!(world.stop().await, Some(0));
     let log = std::fs::read_to_string(world.log()).unwrap();
     assert!(log.contains("request answered") && log.lines().count() > 20, "{log}");
+    // Which routes a family calls, and when, is not with its address.
+    let of_address = log.lines().find(|line| line.contains("request answered") && line.contains("127.0.0.1"));
+    assert_eq!(of_address, None);
     for secret in secrets {
         // Half of it is enough to distinguish ids, and not enough to gain access.
         let found = log.lines().find(|line| line.contains(&secret[..secret.len().min(24)]));

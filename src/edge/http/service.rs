@@ -188,7 +188,7 @@ async fn call(
 }
 
 /// One line for each request: the route's pattern and numbers, nothing that names a person, a toy or a file. So it stands
-/// outside the span of its connection, which names the address.
+/// outside the label of its connection, which names the address.
 fn log(method: &Method, route: &str, response: &Response<Body>, started: Instant) {
     let method = match *method {
         Method::GET | Method::HEAD | Method::POST | Method::OPTIONS => method.as_str(),

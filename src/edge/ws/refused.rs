@@ -73,7 +73,7 @@ impl Refused {
         }
     }
 
-    /// One line for a refusal, and one each minute for those that repeat it. It stands outside the span of the
+    /// One line for a refusal, and one each minute for those that repeat it. It stands outside the label of the
     /// connection, which is another one each time.
     fn report(&self, path: &str, peer: IpAddr, reason: &DomainError) {
         let client = Network::from(peer).in_log();
