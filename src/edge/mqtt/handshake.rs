@@ -179,7 +179,8 @@ pub(super) async fn enter(
         None => edge.hub.find_session(&admitted.party, client_id, connect.is_clean, connect.expiry_s).await,
         Some(_) => Ok(SessionSearch::default()),
     };
-    let SessionSearch { found, was_elsewhere } = found.map_err(refused)?;
+    let mut search = found.map_err(refused)?;
+    let (found, was_elsewhere) = (search.found.take(), search.was_elsewhere);
     let kept = place.take(age_now());
     // A later session is at a hub that does not answer: this one lacks what the client has sent and received there, and
     // the client has to know. What this one has kept is not lost.
@@ -216,12 +217,17 @@ pub(super) async fn enter(
     }
     place.serve(&mailbox, &edge.hub);
     let is_found = found.is_some();
-    if let (Some(found), Some(session)) = (found, session.clone()) {
+    if let (Some(found), Some(session)) = (&found, session.clone()) {
         session.begin_merge();
-        let taken_up = take_up(&found, &mailbox, &mut memory).await;
-        keep_here(&mut place, session.clone(), &memory, connect);
+        let taken_up = take_up(found, &mailbox, &mut memory).await;
+        keep_here(&mut place, session, &memory, connect);
         taken_up.map_err(refused)?;
-        edge.hub.accept_session(&found, session);
+    }
+    if assigned_id.is_none() {
+        edge.hub.own_session(&admitted.party, client_id, connect.expiry_s, &search).await.map_err(refused)?;
+    }
+    if let (Some(found), Some(session)) = (&found, session.clone()) {
+        edge.hub.accept_session(found, session);
     }
     let is_resumed = is_found || (is_kept && !is_outdated);
     if is_resumed || is_kept {
