@@ -32,6 +32,9 @@ use crate::ports::router::{CloseReason, LinkInfo, Mailbox, SessionHandle};
 /// Where mosquitto publishes whether a bridge of it is connected.
 const STATE_OF_BRIDGE: &str = "$SYS/broker/connection/";
 
+/// Messages on their way between two hubs.
+const ON_THEIR_WAY_MAX: usize = 4096;
+
 /// A connection that was accepted.
 pub(super) struct Arrival {
     /// The address of the client.
@@ -218,7 +221,9 @@ pub(super) async fn enter(
     place.serve(&mailbox, &edge.hub);
     let is_found = found.is_some();
     if let (Some(found), Some(session)) = (&found, session.clone()) {
-        session.begin_merge();
+        // What the two queues hold at most, and what the bus has on its way.
+        let queue_max = usize::try_from(edge.config.session_messages_max).unwrap_or(usize::MAX);
+        session.begin_merge(queue_max.saturating_mul(2).saturating_add(ON_THEIR_WAY_MAX));
         let taken_up = take_up(found, &mailbox, &mut memory).await;
         keep_here(&mut place, session, &memory, connect);
         taken_up.map_err(refused)?;
