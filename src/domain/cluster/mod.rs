@@ -375,6 +375,7 @@ impl Handler for Hub {
         let cluster = self.cluster.as_ref()?;
         if notice == Notice::Gone {
             cluster.peers.note_gone(from, &self.router);
+            cluster.end_moves_to_absent();
             return None;
         }
         // What clients have published may come of a process that has ended, which is not noted as there.
@@ -395,7 +396,8 @@ impl Handler for Hub {
             Notice::SessionWanted { party, client_id, call, .. } => {
                 cluster.order(Job::HandOver(Wanted { hub: from.hub.clone(), party, client_id, call }));
             }
-            Notice::SessionFound { call, session, .. } => cluster.note_found(call, session),
+            Notice::SessionFound { call, session, .. } => cluster.note_found(&from.hub, call, session),
+            Notice::SessionDeclined { call, .. } => cluster.note_declined(&from.hub, call),
             Notice::SessionReady { call, .. } | Notice::SessionStored { call, .. } => {
                 cluster.note_word(&from.hub, call);
             }
@@ -448,6 +450,7 @@ impl Handler for Hub {
     fn tick(&self) {
         if let Some(cluster) = &self.cluster {
             cluster.peers.expire(&self.router);
+            cluster.end_moves_to_absent();
             cluster.expire_coming();
         }
     }

@@ -16,6 +16,7 @@
 //! B knows it by its topic, its content and the time when it was published, and keeps one. Events that announce a voice
 //! message do not move: the hub of the client reads them in the database.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ use super::super::units::DAY_S;
 use super::{Cluster, Job};
 use crate::config::seconds;
 use crate::model::{Party, Timestamp};
-use crate::ports::bus::{ClientPublication, MovedMessage, MovingSession, Notice};
+use crate::ports::bus::{Bus, ClientPublication, MovedMessage, MovingSession, Notice};
 use crate::ports::clock::age_now;
 use crate::ports::router::{Entry, SessionHandle, Subscription, Ticket};
 use crate::ports::store::SessionOwner;
@@ -72,8 +73,29 @@ pub struct FoundSession {
     pub subscriptions: Vec<Subscription>,
     /// Packet ids of QoS 2 messages that the client has not released.
     pub received: Vec<u16>,
-    call: u64,
+    call: Call,
+}
+
+/// A move to this hub. Dropped before it is accepted, it is declined, so that the other hub need not wait.
+struct Call {
+    number: u64,
     from: String,
+    bus: Arc<Bus>,
+    is_accepted: bool,
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("number", &self.number).field("from", &self.from).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.is_accepted {
+            self.bus.send(Notice::SessionDeclined { to: self.from.clone(), call: self.number });
+        }
+    }
 }
 
 /// Where the session of a client was.
@@ -101,6 +123,8 @@ struct Leaving {
     client_id: String,
     /// The words of that hub.
     words: Sender<()>,
+    /// Whether it has said that its client is there.
+    is_ready: bool,
 }
 
 /// The sessions that move.
@@ -195,12 +219,22 @@ impl Hub {
     }
 
     /// The client of a found session is connected, and subscribed: its messages may come.
-    pub fn accept_session(&self, found: &FoundSession, session: SessionHandle) {
+    pub fn accept_session(&self, mut found: FoundSession, session: SessionHandle) {
         let Some(cluster) = &self.cluster else { return };
-        if let Some(mut coming) = cluster.moving.coming.get_mut(&found.call) {
+        let call = &mut found.call;
+        call.is_accepted = true;
+        if let Some(mut coming) = cluster.moving.coming.get_mut(&call.number) {
             coming.session = Some(session);
         }
-        cluster.bus.send(Notice::SessionReady { to: found.from.clone(), call: found.call });
+        cluster.bus.send(Notice::SessionReady { to: call.from.clone(), call: call.number });
+    }
+
+    /// Before a client connects here: if its session is going to another hub, where its client is not yet, it stays.
+    pub fn reclaim_session(&self, party: &Party, client_id: &str) {
+        if let Some(cluster) = &self.cluster {
+            let is_it = |leaving: &Leaving| leaving.party == *party && leaving.client_id == client_id;
+            cluster.moving.leaving.retain(|_, leaving| leaving.is_ready || !is_it(leaving));
+        }
     }
 
     /// Messages of a session that comes to this hub.
@@ -252,7 +286,8 @@ impl Cluster {
                 return None;
             }
         };
-        Some(FoundSession { subscriptions, received, call, from: hub.to_owned() })
+        let (from, bus) = (hub.to_owned(), Arc::clone(&self.bus));
+        Some(FoundSession { subscriptions, received, call: Call { number: call, from, bus, is_accepted: false } })
     }
 
     /// A client has connected to another hub at `since`: its session here keeps what is published up to `until`.
@@ -263,17 +298,32 @@ impl Cluster {
         }
     }
 
-    pub(super) fn note_found(&self, call: u64, session: Option<MovingSession>) {
+    pub(super) fn note_found(&self, from: &str, call: u64, session: Option<MovingSession>) {
         let found = self.moving.coming.get_mut(&call).and_then(|mut coming| coming.found.take());
-        if let Some(found) = found {
-            // The client may have waited for too long.
-            let _ = found.send(session);
+        let unsent = match found {
+            Some(found) => found.send(session).err().flatten(),
+            None => session,
+        };
+        if unsent.is_some() {
+            // The client has waited for too long.
+            self.bus.send(Notice::SessionDeclined { to: from.to_owned(), call });
         }
+    }
+
+    /// The other hub has given a move up, which has not begun yet: the session is back.
+    pub(super) fn note_declined(&self, from: &str, call: u64) {
+        self.moving.leaving.remove(&(from.to_owned(), call));
+    }
+
+    /// Moves to a hub that is gone end: their sessions are back.
+    pub(super) fn end_moves_to_absent(&self) {
+        self.moving.leaving.retain(|(hub, _), _| self.peers.has(hub));
     }
 
     /// The other hub is ready for messages of a session, or has stored what was sent.
     pub(super) fn note_word(&self, from: &str, call: u64) {
-        if let Some(leaving) = self.moving.leaving.get(&(from.to_owned(), call)) {
+        if let Some(mut leaving) = self.moving.leaving.get_mut(&(from.to_owned(), call)) {
+            leaving.is_ready = true;
             let _ = leaving.words.try_send(());
         }
     }
@@ -317,7 +367,7 @@ pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
         return;
     };
     let (words, mut heard) = channel(1);
-    cluster.moving.leaving.insert((to.clone(), call), Leaving { party, client_id, words });
+    cluster.moving.leaving.insert((to.clone(), call), Leaving { party, client_id, words, is_ready: false });
     let session = MovingSession { subscriptions: lent.handle().subscriptions(), received: lent.received() };
     cluster.bus.send(Notice::SessionFound { to: to.clone(), call, session: Some(session) });
     let moved = async {

@@ -176,6 +176,7 @@ pub(super) async fn enter(
 ) -> Result<Entered, Refusal> {
     let assigned_id = connect.client_id.is_empty().then(assigned_client_id);
     let client_id = assigned_id.as_ref().unwrap_or(&connect.client_id);
+    edge.hub.reclaim_session(&admitted.party, client_id);
     let mut place = edge.sessions.enter(&admitted.party, client_id, number, patience).await.ok_or(Refusal::Busy)?;
     let refused = |error: DomainError| Refusal::from(&error);
     let found = match assigned_id {
@@ -231,7 +232,7 @@ pub(super) async fn enter(
     if assigned_id.is_none() {
         edge.hub.own_session(&admitted.party, client_id, connect.expiry_s, &search).await.map_err(refused)?;
     }
-    if let (Some(found), Some(session)) = (&found, session.clone()) {
+    if let (Some(found), Some(session)) = (found, session.clone()) {
         edge.hub.accept_session(found, session);
     }
     let is_resumed = is_found || (is_kept && !is_outdated);

@@ -196,6 +196,13 @@ pub enum Notice {
         /// The move.
         call: u64,
     },
+    /// The hub that asked has given up: the session stays where it is.
+    SessionDeclined {
+        /// The hub that has the session.
+        to: String,
+        /// The move.
+        call: u64,
+    },
     /// A party has lost the permission for topics: its subscriptions to them end.
     Lost {
         /// The party.
@@ -261,7 +268,8 @@ impl Notice {
             | Self::SessionReady { to, .. }
             | Self::SessionMessages { to, .. }
             | Self::SessionStored { to, .. }
-            | Self::SessionEnded { to, .. } => format!("to/{to}"),
+            | Self::SessionEnded { to, .. }
+            | Self::SessionDeclined { to, .. } => format!("to/{to}"),
             Self::Publication(publication) => format!("say/{}", publication.topic),
             Self::Forget { .. }
             | Self::Erase { .. }
@@ -320,6 +328,7 @@ impl Notice {
                 Self::SessionReady { .. }
                 | Self::SessionStored { .. }
                 | Self::SessionEnded { .. }
+                | Self::SessionDeclined { .. }
                 | Self::End { .. }
                 | Self::Settings { .. }
                 | Self::Hello
@@ -392,6 +401,10 @@ enum NoticeForm {
         call: u64,
     },
     SessionEnded {
+        to: String,
+        call: u64,
+    },
+    SessionDeclined {
         to: String,
         call: u64,
     },
@@ -580,6 +593,7 @@ impl Envelope {
             }
             Notice::SessionStored { to, call } => NoticeForm::SessionStored { to: to.clone(), call: *call },
             Notice::SessionEnded { to, call } => NoticeForm::SessionEnded { to: to.clone(), call: *call },
+            Notice::SessionDeclined { to, call } => NoticeForm::SessionDeclined { to: to.clone(), call: *call },
             Notice::Hello => NoticeForm::Hello {},
             Notice::Roster { is_first, is_last, parties } => {
                 let parties = parties.iter().map(Party::to_string).collect();
@@ -639,6 +653,7 @@ impl Envelope {
             }
             NoticeForm::SessionStored { to, call } => Notice::SessionStored { to, call },
             NoticeForm::SessionEnded { to, call } => Notice::SessionEnded { to, call },
+            NoticeForm::SessionDeclined { to, call } => Notice::SessionDeclined { to, call },
             NoticeForm::Hello {} => Notice::Hello,
             NoticeForm::Roster { is_first, is_last, parties } => {
                 let parties: Result<_, Malformed> = parties.iter().map(|party| party.parse()).collect();
@@ -755,6 +770,7 @@ mod tests {
             },
             Notice::SessionStored { to: "b".into(), call: 7 },
             Notice::SessionEnded { to: "b".into(), call: 7 },
+            Notice::SessionDeclined { to: "b".into(), call: 7 },
             Notice::Publication(Box::new(publication)),
             Notice::Hello,
             Notice::Roster { is_first: true, is_last: false, parties: vec![party.clone()] },

@@ -219,3 +219,37 @@ async fn packet_ids_of_a_session_that_began_anew_elsewhere_are_free_again() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn a_client_returns_to_a_hub_that_was_paused() {
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let [a, b] = pair(&store, &broker, &NEVER).await;
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    let mut remote = Remote::open(&b, &parent, &toy).await;
+    // The client does not notice that its connection is dead.
+    let mut first = begin(&a, &toy).await;
+    remote.say(1).await;
+    assert_eq!(command(&mut first).await, 1);
+    a.signal("STOP").await;
+    for number in 2..6 {
+        remote.say(number).await;
+    }
+    let mut at_b = begin(&b, &toy).await;
+    remote.say(6).await;
+    assert_eq!(command(&mut at_b).await, 6);
+    a.signal("CONT").await;
+    // The request for the session reaches a hub that is late, whose answer nobody waits for any more.
+    within("the end of the old connection", async { while first.read_packet().await.is_some() {} }).await;
+    leave(at_b).await;
+    let began = std::time::Instant::now();
+    let (mut at_a, _) = resume(&a, &toy).await;
+    assert!(began.elapsed() < Duration::from_secs(8), "it waited for a move");
+    let mut found: Vec<u16> = Vec::new();
+    for _ in 2..6 {
+        found.push(command(&mut at_a).await);
+    }
+    assert_eq!(found, [2, 3, 4, 5]);
+    leave(at_a).await;
+}
