@@ -64,7 +64,7 @@ pub use notice::{ClientPublication, HubName, MovedMessage, MovingSession, Notice
 use link::{Link, LinkError};
 use notice::{Envelope, FILTERS, ROSTER_PAGE, Unreadable};
 use outbox::{Outbox, OutboxLimits};
-use received::Received;
+use received::{Kind, Received};
 use window::Seen;
 
 /// The pauses between two attempts to connect: the first, and the longest.
@@ -422,7 +422,7 @@ impl Bus {
                 },
                 () = self.pushed.notified() => Ok(()),
                 () = self.next_stored() => Ok(()),
-                _ = ticks.tick() => self.tick(handler, session),
+                _ = ticks.tick() => self.tick(handler, received, session),
             };
             if let Err(error) = step {
                 return error;
@@ -435,10 +435,24 @@ impl Bus {
         poll_fn(|context| self.outbox().poll_stored(context)).await;
     }
 
-    fn tick(&self, handler: &impl Handler, session: &mut Session) -> Result<(), LinkError> {
+    fn tick(&self, handler: &impl Handler, received: &mut Received, session: &mut Session) -> Result<(), LinkError> {
         session.unheard = if std::mem::take(&mut session.has_echo) { 0 } else { session.unheard + 1 };
         if session.unheard >= UNHEARD_MAX {
             return Err(LinkError::Loses);
+        }
+        let (messages, publications) = received.look();
+        for hub in &messages {
+            tracing::warn!(
+                hub,
+                "messages of another hub were lost on the bus: what the database has of them is read there"
+            );
+        }
+        for hub in &publications {
+            tracing::warn!(hub, "publications of clients of another hub were lost on the bus");
+        }
+        if !messages.is_empty() {
+            handler.lost();
+            self.send(Notice::RosterRequest);
         }
         self.send(Notice::Heartbeat { at: None });
         self.forget_forwarded();
@@ -551,17 +565,9 @@ impl Bus {
         let id = notice.forward_id();
         // The last will is in no order with the messages.
         if number > 0 {
-            match received.note_message(&from, number, notice == Notice::Hello) {
+            match received.note_message(&from, number, self.kind_of(&notice)) {
                 Some(Seen::New) => {}
                 Some(Seen::Repeated) => return None,
-                Some(Seen::AfterGap) => {
-                    tracing::warn!(
-                        hub = from.hub,
-                        "messages of another hub were lost on the bus: what the database has of them is read there"
-                    );
-                    handler.lost();
-                    self.send(Notice::RosterRequest);
-                }
                 // What clients have published there is not out of date.
                 None if id.is_some() => {}
                 None => return None,
@@ -571,12 +577,22 @@ impl Bus {
         match received.note(&from.hub, id) {
             Seen::Repeated => return None,
             Seen::New => {}
-            Seen::AfterGap => {
-                tracing::warn!(hub = from.hub, "publications of clients of another hub were lost on the bus");
-            }
         }
         let heard = Heard { hub: from.hub.clone(), id };
         handler.handle(&from, notice, Some(heard))
+    }
+
+    fn kind_of(&self, notice: &Notice) -> Kind {
+        match notice {
+            Notice::Hello => Kind::Hello,
+            // What a process has left behind is older.
+            Notice::Heartbeat { at: Some(at) }
+                if (clock::now() - at).abs() < self.settings.keep_alive.as_secs_f64() =>
+            {
+                Kind::SignOfLife
+            }
+            _ => Kind::Other,
+        }
     }
 
     /// Leaves in order, so that the others need not wait for the last will.

@@ -6,6 +6,17 @@ use super::notice::HubName;
 use super::window::{Seen, Window};
 use crate::ports::router::{ForwardId, HEARD_STREAMS_MAX, Heard};
 
+/// What a message says of its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It begins.
+    Hello,
+    /// It was there just now.
+    SignOfLife,
+    /// Nothing: the broker may bring it later.
+    Other,
+}
+
 /// What was received of the other hubs.
 #[derive(Default)]
 pub(super) struct Received {
@@ -15,7 +26,12 @@ pub(super) struct Received {
     publications: HashMap<String, BTreeMap<u64, Window>>,
     /// The process of this hub's name that has said hello last.
     own_hellos: Option<u64>,
+    /// Signs of life of a process that counts as ended, since the last message of the one that counts as the hub's.
+    signs_of_ended: HashMap<String, u32>,
 }
+
+/// A process that counts as ended, but gives as many signs of life, is the one that is there.
+const SIGNS_OF_LIFE: u32 = 2;
 
 impl Received {
     /// As earlier processes of this hub have left it.
@@ -29,17 +45,40 @@ impl Received {
     }
 
     /// Notes a message of a process. None if the process has ended, and another one has begun.
-    pub(super) fn note_message(&mut self, from: &HubName, number: u64, is_hello: bool) -> Option<Seen> {
+    pub(super) fn note_message(&mut self, from: &HubName, number: u64, kind: Kind) -> Option<Seen> {
         let process = self.processes.entry(from.hub.clone());
         let (epoch, window) = process.or_insert_with(|| (from.epoch, Window::default()));
-        if *epoch != from.epoch {
-            // If the clock was set back, the later process has the smaller number: a process begins with a hello.
-            if from.epoch < *epoch && !is_hello {
+        if from.epoch < *epoch {
+            let signs = self.signs_of_ended.entry(from.hub.clone()).or_default();
+            *signs += u32::from(kind == Kind::SignOfLife);
+            // If the clock was set back, the later process has the smaller number: a process begins with a hello. A damaged
+            // message, or a forged one, may have had a larger number.
+            if kind != Kind::Hello && *signs < SIGNS_OF_LIFE {
                 return None;
             }
+        }
+        self.signs_of_ended.remove(&from.hub);
+        if *epoch != from.epoch {
             (*epoch, *window) = (from.epoch, Window::default());
         }
         Some(window.note(number))
+    }
+
+    /// The hubs of which messages are missing since the last look, and those of whose clients publications are.
+    pub(super) fn look(&mut self) -> (Vec<String>, Vec<String>) {
+        let (mut messages, mut publications) = (Vec::new(), Vec::new());
+        for (hub, (_, window)) in &mut self.processes {
+            if window.look() {
+                messages.push(hub.clone());
+            }
+        }
+        for (hub, streams) in &mut self.publications {
+            // Each of them has to be looked at.
+            if streams.values_mut().fold(false, |is_missing, window| window.look() || is_missing) {
+                publications.push(hub.clone());
+            }
+        }
+        (messages, publications)
     }
 
     /// Notes a publication.
@@ -70,16 +109,33 @@ mod tests {
     fn what_an_ended_process_has_left_is_known_by_its_stream() {
         let mut received = Received::default();
         let of = |stream, number| ForwardId { stream, number };
-        assert_eq!(received.note_message(&hub(100), 7, true), Some(Seen::New));
+        assert_eq!(received.note_message(&hub(100), 7, Kind::Hello), Some(Seen::New));
         assert_eq!(received.note("a", of(100, 1)), Seen::New);
         // The next process; after that the broker brings what the first one has left.
-        assert_eq!(received.note_message(&hub(200), 1, true), Some(Seen::New));
+        assert_eq!(received.note_message(&hub(200), 1, Kind::Hello), Some(Seen::New));
         assert_eq!(received.note("a", of(200, 1)), Seen::New);
-        assert_eq!(received.note_message(&hub(100), 8, false), None);
+        assert_eq!(received.note_message(&hub(100), 8, Kind::Other), None);
         assert_eq!(received.note("a", of(100, 2)), Seen::New);
         assert_eq!(received.note("a", of(100, 1)), Seen::Repeated);
-        assert_eq!(received.note_message(&hub(200), 2, false), Some(Seen::New), "the process goes on");
-        assert_eq!(received.note_message(&hub(50), 1, true), Some(Seen::New), "its clock was set back");
+        assert_eq!(received.note_message(&hub(200), 2, Kind::Other), Some(Seen::New), "the process goes on");
+        assert_eq!(received.note_message(&hub(50), 1, Kind::Hello), Some(Seen::New), "its clock was set back");
+    }
+
+    #[test]
+    fn a_process_that_lives_is_heard_after_a_message_with_a_later_number() {
+        let mut received = Received::default();
+        assert_eq!(received.note_message(&hub(100), 1, Kind::Hello), Some(Seen::New));
+        assert_eq!(received.note_message(&hub(900), 2, Kind::SignOfLife), Some(Seen::New), "damaged");
+        assert_eq!(received.note_message(&hub(100), 2, Kind::SignOfLife), None, "the last one of an ended process?");
+        assert_eq!(received.note_message(&hub(100), 3, Kind::Other), None);
+        assert_eq!(received.note_message(&hub(100), 4, Kind::SignOfLife), Some(Seen::New));
+        assert_eq!(received.note_message(&hub(100), 5, Kind::Other), Some(Seen::New));
+        // Of two processes that are there, the later one counts.
+        assert_eq!(received.note_message(&hub(200), 1, Kind::Hello), Some(Seen::New));
+        for number in 6..20 {
+            assert_eq!(received.note_message(&hub(100), number, Kind::SignOfLife), None);
+            assert_eq!(received.note_message(&hub(200), number, Kind::SignOfLife), Some(Seen::New));
+        }
     }
 
     #[test]

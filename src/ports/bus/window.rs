@@ -12,21 +12,23 @@ pub(super) struct Window {
     highest: u64,
     /// A bit for each of the last numbers, at its remainder.
     received: Box<[u64; (WIDTH / 64) as usize]>,
+    /// The first and the last number of those that were missing since the last look.
+    young: Option<(u64, u64)>,
+    /// Those of the look before.
+    old: Option<(u64, u64)>,
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Self { highest: 0, received: Box::new([0; (WIDTH / 64) as usize]) }
+        Self { highest: 0, received: Box::new([0; (WIDTH / 64) as usize]), young: None, old: None }
     }
 }
 
 /// The meaning of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// It is the next one, or one that was overtaken.
+    /// It was not received before.
     New,
-    /// It is new, and others before it were not received.
-    AfterGap,
     /// It was received before.
     Repeated,
 }
@@ -35,20 +37,36 @@ impl Window {
     /// Notes a number. One that is too far behind to be known counts as new: a message twice is better than never.
     pub(super) fn note(&mut self, number: u64) -> Seen {
         if number > self.highest {
-            let is_next = number == self.highest + 1;
             // Before the first, the hub may have sent others to those that were there.
-            let is_first = self.highest == 0;
+            if self.highest > 0 && number > self.highest + 1 {
+                let first = self.young.map_or(self.highest + 1, |(first, _)| first);
+                self.young = Some((first, number - 1));
+            }
             for skipped in (self.highest + 1..number).rev().take(WIDTH as usize) {
                 self.set(skipped, false);
             }
             self.highest = number;
             self.set(number, true);
-            return if is_next || is_first { Seen::New } else { Seen::AfterGap };
+            return Seen::New;
         }
         if self.highest - number >= WIDTH {
             return Seen::New;
         }
         if self.set(number, true) { Seen::Repeated } else { Seen::New }
+    }
+
+    /// Whether numbers that were missing at the last look are missing still. A broker may deliver the messages of different
+    /// topics in another order, so that others than these are waited for until the next look.
+    pub(super) fn look(&mut self) -> bool {
+        let is_missing = self.old.take().is_some_and(|(first, last)| {
+            self.highest - first >= WIDTH || (first..=last).any(|number| !self.has(number))
+        });
+        self.old = self.young.take();
+        is_missing
+    }
+
+    fn has(&self, number: u64) -> bool {
+        self.received[(number % WIDTH / 64) as usize] & (1 << (number % 64)) != 0
     }
 
     /// Sets the bit of a number, and returns what it was.
@@ -69,24 +87,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_repeat_is_known_and_a_gap_is_noticed() {
-        use Seen::{AfterGap, New, Repeated};
+    fn a_gap_that_stays_is_noticed() {
+        let mut window = Window::default();
+        let mut looks = |numbers: &[u64]| {
+            for number in numbers {
+                window.note(*number);
+            }
+            window.look()
+        };
+        assert!(!looks(&[7, 8, 9, 11]), "10 may be on its way");
+        assert!(!looks(&[10, 13]));
+        assert!(looks(&[14]), "12 is missing");
+        assert!(!looks(&[12, 15, 17, 16, 20, 18]), "it is named once");
+        assert!(!looks(&[19]));
+        assert!(!looks(&[21, 21 + WIDTH]));
+        assert!(looks(&[22]), "too many to know");
+        assert!(!looks(&[]));
+    }
+
+    #[test]
+    fn a_repeat_is_known() {
+        use Seen::{New, Repeated};
         let mut window = Window::default();
         for (number, expected) in [
             (5, New),
             (5, Repeated),
             (6, New),
-            (9, AfterGap),
+            (9, New),
             (8, New),
             (7, New),
             (8, Repeated),
             (10, New),
-            (WIDTH + 9, AfterGap),
+            (WIDTH + 9, New),
             (9, New),
             (10, Repeated),
             (WIDTH + 8, New),
             (WIDTH + 8, Repeated),
-            (5 * WIDTH, AfterGap),
+            (5 * WIDTH, New),
             (5 * WIDTH, Repeated),
             (WIDTH + 9, New),
             (4 * WIDTH + 1, New),
