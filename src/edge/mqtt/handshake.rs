@@ -224,7 +224,7 @@ pub(super) async fn enter(
     if let (Some(found), Some(session)) = (&found, session.clone()) {
         // What the two queues hold at most, and what the bus has on its way.
         let queue_max = usize::try_from(edge.config.session_messages_max).unwrap_or(usize::MAX);
-        session.begin_merge(queue_max.saturating_mul(2).saturating_add(ON_THEIR_WAY_MAX));
+        session.begin_merge(queue_max.saturating_mul(2).saturating_add(ON_THEIR_WAY_MAX)).await;
         let taken_up = take_up(found, &mailbox, &mut memory).await;
         keep_here(&mut place, session, &memory, connect);
         taken_up.map_err(refused)?;

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::backlog::{Backlog, Merged};
-use super::disk::{self, Disk, Op, SessionId};
+use super::disk::{self, Disk, Entry, Op, SessionId};
 use super::{CloseReason, ConnectionId, Delivery, Incoming, Subscription};
 use crate::model::{Party, QoS, Timestamp, TopicFilter};
 use crate::ports::metrics::METRICS;
@@ -305,6 +305,17 @@ impl Queue {
     pub(super) fn begin_merge(&self, max: usize) {
         if let Some(backlog) = &mut self.state().backlog {
             backlog.merged.get_or_insert_with(|| Box::new(Merged::new(max)));
+        }
+    }
+
+    /// Notes stored messages, which may come again.
+    pub(super) fn note_merged(&self, page: &[Entry]) {
+        if let Some(backlog) = &mut self.state().backlog
+            && let Some(merged) = &mut backlog.merged
+        {
+            for entry in page {
+                merged.note(&entry.publication, entry.published_at);
+            }
         }
     }
 

@@ -7,6 +7,9 @@ use super::queue::{Durable, Manner, PublishedAt, Queue};
 use super::{ConnectionId, Delivery, Mailbox, Publication, QueueLimits, Router, Subscription};
 use crate::model::{Party, QoS, Timestamp};
 
+/// Messages that are read from the file at once before a merge.
+const MERGE_PAGE: usize = 256;
+
 /// A persistent session, with or without a connection.
 #[derive(Debug, Clone)]
 pub struct SessionHandle {
@@ -80,8 +83,18 @@ impl SessionHandle {
 
     /// Messages of another session are added to this one, and the bus may bring some of them, too: from now on, one that was
     /// published with the same content at the same time is queued once, if there are no more than `max` others in between.
-    pub fn begin_merge(&self, max: usize) {
+    /// So is one that this session has stored before.
+    pub async fn begin_merge(&self, max: usize) {
         self.queue.begin_merge(max);
+        // What is stored from now on is noted as it comes.
+        let last = self.last_seq();
+        let mut after = 0;
+        while after < last {
+            let Some(page) = self.stored((after, last), MERGE_PAGE).await else { return };
+            let Some(end) = page.last() else { return };
+            after = end.seq;
+            self.queue.note_merged(&page);
+        }
     }
 
     /// The end of [`Self::begin_merge`].

@@ -113,7 +113,12 @@ async fn a_message_that_comes_with_a_session_and_by_the_bus_is_queued_once() {
     let storage = TestDisk::default();
     let (router, _) = router_on(&storage);
     let (session, mailbox) = open_session(&router, Some(("t/#", QoS::ExactlyOnce))).await;
-    session.begin_merge(5000);
+    let before = disk::now() - 30.0;
+    assert_eq!(
+        router.publish_heard(message("t/a", "1", QoS::ExactlyOnce, false), None, None, Some(before)).subscribers,
+        1
+    );
+    session.begin_merge(5000).await;
     let (first, second) = (disk::now() - 20.0, disk::now() - 10.0);
     let volume = || message("t/volume", "5", QoS::ExactlyOnce, false);
     let by_bus = |publication, at| router.publish_heard(publication, None, None, Some(at)).subscribers;
@@ -122,6 +127,8 @@ async fn a_message_that_comes_with_a_session_and_by_the_bus_is_queued_once() {
         session.enqueue(publication, QoS::ExactlyOnce, false, at);
         session.last_seq() - before
     };
+    let stored = message("t/a", "1", QoS::ExactlyOnce, false);
+    assert_eq!(moved(stored, Some(before)), 0, "it was here before the move");
     assert_eq!((by_bus(volume(), first), moved(volume(), Some(first))), (1, 0), "the bus was faster");
     assert_eq!((moved(volume(), Some(second)), by_bus(volume(), second)), (1, 0), "the move was faster");
     assert_eq!(by_bus(message("t/light", "5", QoS::ExactlyOnce, false), second), 1, "another topic");
@@ -132,7 +139,7 @@ async fn a_message_that_comes_with_a_session_and_by_the_bus_is_queued_once() {
     // The time is in the file: the session may move on after a restart.
     drop(mailbox);
     assert!(session.is_stored().await);
-    let page = session.stored((0, u64::MAX), 3).await.unwrap();
+    let page = session.stored((1, u64::MAX), 3).await.unwrap();
     let times: Vec<_> = page.iter().map(|entry| entry.published_at).collect();
     assert_eq!(times, [first, second, second]);
 
