@@ -19,6 +19,10 @@ settings! {
         /// Seconds of CPU time that decoding one recording may take. Two minutes of speech take a tenth of a second on a
         /// desktop computer; a file that takes longer than this is refused as no recording (code 13).
         decode_cpu_max_s: u64 = 5;
+        /// Bytes of a recording that are kept in memory until it is converted; a longer one is written to the disk.
+        recording_memory_bytes: u64 = 128 * 1024;
+        /// Bytes of all recordings that are kept this way. Beyond that, they are written to the disk.
+        recordings_memory_bytes: u64 = 32 * 1024 * 1024;
         /// Bytes of a sound, and of a picture, that "toyhub content add" reads.
         content_max_bytes: u64 = 64 * 1024 * 1024;
         /// Seconds of CPU time that decoding one piece of the library may take, and seconds that ffmpeg may take for it.

@@ -57,6 +57,7 @@ pub(crate) mod tests;
 mod tickets;
 mod toy_voices;
 mod toys;
+mod turns;
 mod unfinished;
 mod units;
 mod uploads;
@@ -66,7 +67,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use crate::config::Config;
-use crate::model::{Party, Secret, Timestamp};
+use crate::model::{FileName, Party, Secret, Timestamp};
 use crate::ports::bus::Bus;
 use crate::ports::chunks::Chunks;
 use crate::ports::clock::MonotonicClock;
@@ -116,6 +117,7 @@ use activation::Activations;
 use assistant::Assistant;
 use audit::Noted;
 use backup::Backups;
+use chats::Attempt;
 use cluster::Cluster;
 use counted::Counted;
 use erasure::Erasures;
@@ -136,6 +138,7 @@ use sounds::Sounds;
 use stored::Stored;
 use tickets::Tickets;
 use toy_voices::ToyVoices;
+use turns::Turns;
 
 /// The ports of the hub; `server` opens them.
 pub struct Ports {
@@ -174,6 +177,10 @@ pub struct Hub {
     files: Files,
     space: Arc<Space>,
     sounds: Sounds,
+    /// Attempts to send the same recording.
+    attempts: Turns<Attempt>,
+    /// Notices that are being spoken.
+    notices: Turns<FileName>,
     stored: Stored,
     chunks: Arc<Chunks>,
     router: Arc<Router>,
@@ -266,6 +273,8 @@ impl Hub {
             files,
             space: Arc::new(space),
             sounds: Sounds::default(),
+            attempts: Turns::default(),
+            notices: Turns::default(),
             stored: Stored::default(),
             chunks: Arc::new(chunks),
             router,

@@ -48,7 +48,7 @@ impl Hub {
                 let content = self.files.read_whole(&file).await.map_err(DomainError::internal)?;
                 let notice = self.notice(&receiver, &entry.remark).await;
                 let claimed = self.put_sound(copy, content).await?;
-                self.deliver(from, &receiver, &claimed, notice, None, now).await?;
+                self.deliver(from, (&receiver, Some(entry.chat)), &claimed, notice, None, now).await?;
                 self.note_stored(from, file.size);
                 Ok(())
             }

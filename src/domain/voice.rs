@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -11,8 +12,8 @@ use super::toy_voices::Spoken;
 use super::{FileKind, Hub};
 use crate::config::{self, SpokenFormat, seconds};
 use crate::model::{FileName, Party, PartyId, PartyKind, UploadName};
-use crate::ports::audio::{self, AudioError, DecodeLimits, Ffmpeg, Sound};
-use crate::ports::files::Spooled;
+use crate::ports::audio::{self, AudioError, DecodeLimits, Ffmpeg, Place, Sound};
+use crate::ports::files::{Received, Spooled};
 use crate::ports::metrics::METRICS;
 use crate::ports::space::Space;
 use crate::ports::speech::languages::{Language, Line};
@@ -82,6 +83,25 @@ impl Upload {
     pub fn size(&self) -> u64 {
         self.spooled.size()
     }
+
+    /// Ends it. Errors: `EmptyRecording`.
+    async fn finish(self) -> Result<Received, DomainError> {
+        if self.size() == 0 {
+            return Err(DomainError::EmptyRecording);
+        }
+        self.spooled.finish().await.map_err(DomainError::internal)
+    }
+}
+
+fn decode_received(received: &Received, limits: &DecodeLimits) -> Result<Sound, AudioError> {
+    METRICS.decode.time(|| audio::decode(place_of(received), limits))
+}
+
+fn place_of(received: &Received) -> Place<'_> {
+    match received {
+        Received::Memory { bytes, spool, .. } => Place::Memory(bytes.clone(), spool),
+        Received::File(path) => Place::File(path),
+    }
 }
 
 impl Hub {
@@ -92,23 +112,19 @@ impl Hub {
         Ok(Upload { spooled, space: Arc::clone(&self.space), max_bytes, bytes: Sha256::new(), named: None })
     }
 
-    /// Decodes an upload. Its file is then deleted, or moved to `kept`.
+    /// Decodes an upload. It is then deleted, or moved to `kept`.
     pub(super) async fn decode(
         &self,
         party: &Party,
         upload: Upload,
         kept: Option<PathBuf>,
     ) -> Result<Sound, DomainError> {
-        if upload.size() == 0 {
-            return Err(DomainError::EmptyRecording);
-        }
-        let path = upload.spooled.finish().await.map_err(DomainError::internal)?;
-        let limits = self.decode_limits();
+        let (received, limits) = (upload.finish().await?, self.decode_limits());
         let job = move || {
-            let sound = METRICS.decode.time(|| audio::decode(&path, &limits))?;
+            let sound = decode_received(&received, &limits)?;
             if let Some(kept) = kept {
                 kept.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-                path.persist(kept).map_err(|error| error.error)?;
+                received.keep(&kept)?;
             }
             Ok(sound)
         };
@@ -118,9 +134,14 @@ impl Hub {
 
     /// Converts an upload of a party to MP3.
     pub(super) async fn convert(&self, party: &Party, upload: Upload) -> Result<Bytes, DomainError> {
-        let sound = self.decode(party, upload, None).await?;
+        let (received, limits) = (upload.finish().await?, self.decode_limits());
         let bitrate = self.config.audio.mp3_bitrate_kbps;
-        let encoded = self.audio_workers.run_of(party, move || audio::encode_mp3(&sound, bitrate)).await?;
+        let job = move || {
+            let sound = decode_received(&received, &limits)?;
+            drop(received);
+            METRICS.encode.time(|| audio::encode_mp3(&sound, bitrate))
+        };
+        let encoded = self.audio_workers.run_of(party, job).await?;
         encoded.map_err(|error| self.audio_error(error))
     }
 
@@ -174,8 +195,8 @@ impl Hub {
     async fn decode_bytes(&self, bytes: &Bytes, limits: DecodeLimits) -> Result<Sound, DomainError> {
         let mut spooled = self.files.spool().await.map_err(DomainError::internal)?;
         spooled.write(bytes).await.map_err(DomainError::internal)?;
-        let path = spooled.finish().await.map_err(DomainError::internal)?;
-        let sound = self.audio_workers.run(move || audio::decode(&path, &limits)).await?;
+        let received = spooled.finish().await.map_err(DomainError::internal)?;
+        let sound = self.audio_workers.run(move || audio::decode(place_of(&received), &limits)).await?;
         sound.map_err(|error| self.audio_error(error))
     }
 
@@ -198,7 +219,10 @@ impl Hub {
     /// The notice for `receiver` of a message from a friend with this remark; none if speech synthesis fails, as the
     /// message is sent without it then.
     pub(super) async fn notice(&self, receiver: &Party, remark: &str) -> Option<FileName> {
-        match self.speak(receiver, &Line::MessageFrom(remark)).await {
+        let begun = Instant::now();
+        let spoken = self.speak(receiver, &Line::MessageFrom(remark)).await;
+        METRICS.notice.since(begun);
+        match spoken {
             Ok(name) => Some(name),
             Err(error) => {
                 tracing::warn!(error = %error_chain(&error), "the notice of a message could not be synthesised");
@@ -246,12 +270,21 @@ impl Hub {
         let language = self.family_language();
         let (text, spoken) = (line.text(language), self.spoken_to(receiver, language));
         let name = self.spoken_name(NOTICE_PREFIX, &spoken, &text)?;
-        if self.files.find(FileKind::Chat, &name).await.map_err(DomainError::internal)?.is_some() {
+        if self.is_spoken(&name).await? {
+            return Ok(name);
+        }
+        // Concurrent messages with the same notice wait for the one that speaks it.
+        let _turn = self.notices.of(name.clone()).await;
+        if self.is_spoken(&name).await? {
             return Ok(name);
         }
         let sound = self.speak_for_toys(&text, &spoken).await?;
         self.files.put(FileKind::Chat, &name, sound).await.map_err(DomainError::internal)?;
         Ok(name)
+    }
+
+    async fn is_spoken(&self, name: &FileName) -> Result<bool, DomainError> {
+        self.files.is_any(FileKind::Chat, std::slice::from_ref(name)).await.map_err(DomainError::internal)
     }
 
     /// The name of a spoken text, which differs for each voice and pace.

@@ -48,6 +48,10 @@ pub struct Metrics {
     pub file_write: Timing,
     /// Decoding of recordings.
     pub decode: Timing,
+    /// Encoding of recordings.
+    pub encode: Timing,
+    /// Notices of messages: looked up, or spoken.
+    pub notice: Timing,
     /// Recognition of recordings, without the time in the queue.
     pub recognise: Timing,
 }
@@ -70,6 +74,8 @@ impl Metrics {
             sessions_commit: Timing::new(),
             file_write: Timing::new(),
             decode: Timing::new(),
+            encode: Timing::new(),
+            notice: Timing::new(),
             recognise: Timing::new(),
         }
     }

@@ -7,7 +7,7 @@ mod bucket;
 mod copies;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,8 +19,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
-use tempfile::TempPath;
+use tempfile::{NamedTempFile, TempPath};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::model::FileName;
 use crate::ports::metrics::METRICS;
@@ -144,7 +145,18 @@ pub struct Files {
     objects: Arc<dyn ObjectStore>,
     /// None for a folder.
     bucket: Option<Arc<Bucket>>,
+    /// None for a bucket.
+    folder: Option<PathBuf>,
     spool: PathBuf,
+    memory: Option<SpoolMemory>,
+}
+
+/// The memory for uploads in progress that are small.
+struct SpoolMemory {
+    /// Bytes of one upload.
+    upload_bytes: u32,
+    /// A permit for each byte.
+    places: Arc<Semaphore>,
 }
 
 impl Files {
@@ -157,13 +169,34 @@ impl Files {
             delete_half_written(&folder.join(name))?;
         }
         let objects = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
-        Ok(Self { objects: Arc::new(objects), bucket: None, spool: spool.to_owned() })
+        Ok(Self {
+            objects: Arc::new(objects),
+            bucket: None,
+            folder: Some(folder.to_owned()),
+            spool: spool.to_owned(),
+            memory: None,
+        })
     }
 
     /// The store in a bucket. Uploads are written to `spool`, as with [`Self::open`].
     pub fn over(bucket: Bucket, spool: &Path) -> Result<Self, FilesError> {
         empty(spool)?;
-        Ok(Self { objects: Arc::clone(&bucket.objects), bucket: Some(Arc::new(bucket)), spool: spool.to_owned() })
+        Ok(Self {
+            objects: Arc::clone(&bucket.objects),
+            bucket: Some(Arc::new(bucket)),
+            folder: None,
+            spool: spool.to_owned(),
+            memory: None,
+        })
+    }
+
+    /// Keeps uploads of at most `upload_bytes` in memory, `bytes` of all together. Others are written to the spool.
+    pub fn with_memory(mut self, upload_bytes: u64, bytes: u64) -> Self {
+        let upload_bytes = u32::try_from(upload_bytes).unwrap_or(u32::MAX);
+        let places = usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        self.memory =
+            (upload_bytes > 0).then(|| SpoolMemory { upload_bytes, places: Arc::new(Semaphore::new(places)) });
+        self
     }
 
     /// Whether the files are in a bucket.
@@ -299,6 +332,28 @@ impl Files {
         }
     }
 
+    /// Whether there is a file of any of these names.
+    pub async fn is_any(&self, kind: FileKind, names: &[FileName]) -> Result<bool, FilesError> {
+        let Some(folder) = &self.folder else {
+            for name in names {
+                if self.find(kind, name).await?.is_some() {
+                    return Ok(true);
+                }
+            }
+            return Ok(false);
+        };
+        let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(kind.folder()).join(name.as_str())).collect();
+        let looked_up = tokio::task::spawn_blocking(move || {
+            for path in paths {
+                if path.try_exists()? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        });
+        looked_up.await.map_err(io::Error::other)?
+    }
+
     /// The total size of those of the files that exist.
     pub async fn size_of_all(&self, kind: FileKind, names: Vec<FileName>) -> Result<u64, FilesError> {
         let sizes = futures_util::stream::iter(names).map(|name| async move {
@@ -362,26 +417,65 @@ impl Files {
 
     /// Begins an upload.
     pub async fn spool(&self) -> Result<Spooled, FilesError> {
-        let folder = self.spool.clone();
-        let created = tokio::task::spawn_blocking(move || {
-            tempfile::Builder::new().prefix("upload-").tempfile_in(folder).map(tempfile::NamedTempFile::into_parts)
+        let held = self.memory.as_ref().and_then(|memory| {
+            let place = Arc::clone(&memory.places).try_acquire_many_owned(memory.upload_bytes).ok()?;
+            Some(Content::Memory { bytes: Vec::new(), bytes_max: memory.upload_bytes as usize, place })
         });
-        let (file, path): (File, TempPath) = created.await.map_err(io::Error::other)??;
-        Ok(Spooled { file: tokio::fs::File::from_std(file), path, size: 0 })
+        let content = match held {
+            Some(held) => held,
+            None => Content::File(SpoolFile::create(&self.spool).await?),
+        };
+        Ok(Spooled { content, spool: self.spool.clone(), size: 0 })
     }
 }
 
-/// An upload in progress. Dropping it deletes the file.
+/// An upload in progress. Dropping it deletes it.
 pub struct Spooled {
+    content: Content,
+    spool: PathBuf,
+    size: u64,
+}
+
+/// Where the bytes of an upload are.
+enum Content {
+    Memory { bytes: Vec<u8>, bytes_max: usize, place: OwnedSemaphorePermit },
+    File(SpoolFile),
+}
+
+struct SpoolFile {
     file: tokio::fs::File,
     path: TempPath,
-    size: u64,
+}
+
+impl SpoolFile {
+    async fn create(spool: &Path) -> io::Result<Self> {
+        let folder = spool.to_owned();
+        let created = tokio::task::spawn_blocking(move || spool_file(&folder).map(NamedTempFile::into_parts));
+        let (file, path): (File, TempPath) = created.await.map_err(io::Error::other)??;
+        Ok(Self { file: tokio::fs::File::from_std(file), path })
+    }
+}
+
+/// A new file in the spool, which is deleted when it is dropped.
+fn spool_file(spool: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix("upload-").tempfile_in(spool)
 }
 
 impl Spooled {
     /// Appends `chunk`.
     pub async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
-        self.file.write_all(chunk).await?;
+        match &mut self.content {
+            Content::Memory { bytes, bytes_max, .. } if bytes.len() + chunk.len() <= *bytes_max => {
+                bytes.extend_from_slice(chunk);
+            }
+            Content::Memory { bytes, .. } => {
+                let mut moved = SpoolFile::create(&self.spool).await?;
+                moved.file.write_all(bytes).await?;
+                moved.file.write_all(chunk).await?;
+                self.content = Content::File(moved);
+            }
+            Content::File(spooled) => spooled.file.write_all(chunk).await?,
+        }
         self.size += chunk.len() as u64;
         Ok(())
     }
@@ -391,10 +485,47 @@ impl Spooled {
         self.size
     }
 
-    /// Closes the file, which stays until the path is dropped.
-    pub async fn finish(mut self) -> io::Result<TempPath> {
-        self.file.flush().await?;
-        Ok(self.path)
+    /// Ends the upload.
+    pub async fn finish(self) -> io::Result<Received> {
+        match self.content {
+            Content::Memory { bytes, place, .. } => {
+                Ok(Received::Memory { bytes: bytes.into(), spool: self.spool, _place: place })
+            }
+            Content::File(mut spooled) => {
+                spooled.file.flush().await?;
+                Ok(Received::File(spooled.path))
+            }
+        }
+    }
+}
+
+/// A complete upload. Dropping it deletes it.
+pub enum Received {
+    /// In memory.
+    Memory {
+        /// Its bytes.
+        bytes: Bytes,
+        /// The folder for a file with them, if a program has to read them.
+        spool: PathBuf,
+        /// Its part of the memory for uploads.
+        _place: OwnedSemaphorePermit,
+    },
+    /// In the spool.
+    File(TempPath),
+}
+
+impl Received {
+    /// Moves it to a file. Blocks on the disk.
+    pub fn keep(self, to: &Path) -> io::Result<()> {
+        let path = match self {
+            Self::File(path) => path,
+            Self::Memory { bytes, spool, .. } => {
+                let mut file = spool_file(&spool)?;
+                file.write_all(&bytes)?;
+                file.into_temp_path()
+            }
+        };
+        path.persist(to).map_err(|error| error.error)
     }
 }
 
@@ -554,7 +685,35 @@ mod tests {
         let mut upload = files.spool().await.unwrap();
         upload.write(b"half").await.unwrap();
         assert_eq!(upload.size(), 4);
+        assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 1);
         drop(upload);
         assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_small_upload_is_in_memory_while_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let (spool, kept) = (folder.path().join("spool"), folder.path().join("kept"));
+        let files = Files::open(&folder.path().join("files"), &spool).unwrap().with_memory(8, 20);
+        let spooled = || std::fs::read_dir(&spool).unwrap().count();
+        let (mut small, mut large, mut late) =
+            (files.spool().await.unwrap(), files.spool().await.unwrap(), files.spool().await.unwrap());
+        assert_eq!(spooled(), 1, "20 bytes are two places of 8");
+        for upload in [&mut small, &mut large, &mut late] {
+            upload.write(b"1234").await.unwrap();
+            upload.write(b"5678").await.unwrap();
+        }
+        assert_eq!(spooled(), 1);
+        large.write(b"9").await.unwrap();
+        assert_eq!((spooled(), large.size()), (2, 9), "it is larger than its place, which is free again");
+        let next = files.spool().await.unwrap();
+        assert_eq!(spooled(), 2);
+        drop(next);
+        for (upload, content) in [(small, "12345678"), (large, "123456789"), (late, "12345678")] {
+            upload.finish().await.unwrap().keep(&kept).unwrap();
+            assert_eq!(std::fs::read_to_string(&kept).unwrap(), content);
+        }
+        assert_eq!(spooled(), 0);
+        assert!(matches!(files.spool().await.unwrap().finish().await.unwrap(), Received::Memory { .. }));
     }
 }

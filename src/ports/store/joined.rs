@@ -134,7 +134,8 @@ impl Row {
         Ok(T::from_value(Value::Object(self.0))?)
     }
 
-    fn of(row: Value) -> Option<(RecordId, Self)> {
+    /// A row, with its id.
+    pub(super) fn of(row: Value) -> Option<(RecordId, Self)> {
         let Value::Object(mut columns) = row else { return None };
         let Some(Value::RecordId(id)) = columns.get("id").cloned() else { return None };
         if let RecordIdKey::String(key) = &id.key {
