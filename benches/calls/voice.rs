@@ -68,6 +68,8 @@ pub struct Stages {
     /// Processor time of the hub and of the load.
     hub_cpu: f64,
     load_cpu: f64,
+    /// Time in which a processor had nothing to do.
+    idle: f64,
 }
 
 /// The figures of the hub, with their names here.
@@ -109,7 +111,8 @@ impl Stages {
             ("codec, as above", codec),
             ("the hub without it", self.hub_cpu - codec),
             ("the load of this measurement", self.load_cpu),
-            ("others, and unused", all - self.hub_cpu - self.load_cpu),
+            ("kernel threads and other processes", all - self.hub_cpu - self.load_cpu - self.idle),
+            ("unused", self.idle),
         ];
         for (stage, time) in rows {
             println!("  {stage:34}{:>10.0}{time:>12.2}", 100.0 * time / all);
@@ -126,12 +129,13 @@ pub async fn measure(hub: &Hub, families: &[[String; 2]], time: Duration) -> Vec
                 families[..senders].iter().map(|[user, toy]| upload(toy, user, &recording)).collect();
             let before = codec(&recording, time / 8);
             let title = format!("voice message, {name}, {senders} at once");
-            let mut begun = (Vec::new(), 0.0, 0.0);
+            let mut begun = (Vec::new(), 0.0, 0.0, 0.0);
             let phase = Phase::begin(&title, hub.id());
-            let begin = || begun = (figures(hub), cpu_ms(hub.id()), cpu_ms(std::process::id()));
+            let begin = || begun = (figures(hub), cpu_ms(hub.id()), cpu_ms(std::process::id()), idle_ms());
             let (count, took) = load::answers(hub.http, &requests, time, begin).await;
             drop(phase);
-            let (figures, hub_cpu, load_cpu) = (figures(hub), cpu_ms(hub.id()), cpu_ms(std::process::id()));
+            let (hub_cpu, load_cpu, idle) = (cpu_ms(hub.id()), cpu_ms(std::process::id()), idle_ms());
+            let figures = figures(hub);
             let after = codec(&recording, time / 8);
             let each = |total: f64| total / count as f64;
             let measured = FIGURES.iter().zip(begun.0.iter().zip(&figures));
@@ -145,6 +149,7 @@ pub async fn measure(hub: &Hub, families: &[[String; 2]], time: Duration) -> Vec
                 measured: measured.filter(|(_, count, _)| *count > 0.0).collect(),
                 hub_cpu: each(hub_cpu - begun.1),
                 load_cpu: each(load_cpu - begun.2),
+                idle: each(idle - begun.3),
             });
         }
     }
@@ -196,6 +201,14 @@ fn cpu_ms(process: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("a process");
     // The name, which may have spaces, ends with the last bracket; then there are 11 other fields.
     let times = stat.rsplit(')').next().expect("fields").split_whitespace().skip(11).take(2);
+    times.map(|ticks| ticks.parse::<f64>().expect("a number") * 10.0).sum()
+}
+
+/// The time in which processors had nothing to do, or waited for the disk, of all processors together, in milliseconds.
+fn idle_ms() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").expect("the times of the processors");
+    // The first line begins with "cpu", user, nice, system.
+    let times = stat.lines().next().expect("a line").split_whitespace().skip(4).take(2);
     times.map(|ticks| ticks.parse::<f64>().expect("a number") * 10.0).sum()
 }
 
