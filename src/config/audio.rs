@@ -9,6 +9,10 @@ settings! {
         recording_max_s: u32 = 120 => Everyday;
         /// Kilobits per second of stored MP3, rounded up to the next bit rate of the format.
         mp3_bitrate_kbps: u32 = 48;
+        /// Whether a message to a toy that is sent as AMR (narrow band) is stored as it came, for toys that play AMR. It is
+        /// converted to MP3 when somebody else asks for it. Recordings that are longer than recording_memory_bytes or
+        /// damaged are stored as MP3, as are those to users.
+        amr_to_toys: bool = false;
         /// Program for recordings that the hub cannot decode itself (HE-AAC, AMR-WB, AIFF, CAF, WMA, AVI, damaged files),
         /// a name or a path; "" for none. It runs at most once for a recording, in a thread of workers.
         ffmpeg: String = "ffmpeg".into();

@@ -9,9 +9,10 @@
 
 use super::error::DomainError;
 use super::sounds::Claimed;
-use super::{FileKind, Hub, Recording, Upload};
+use super::{AMR, FileKind, Hub, Recording, Upload};
 use crate::model::{
-    ChatId, Event, FileName, Friend, Message, MessageId, MessageState, Party, PartyId, Sent, Timestamp, ToyId, UserId,
+    ChatId, Event, FileName, Friend, Message, MessageId, MessageState, Party, PartyId, PartyKind, Sent, Timestamp,
+    ToyId, UserId,
 };
 use crate::ports::store::{Before, Kept, NewMessage, Refusal, Repeats, StoreError, UnreadMessage};
 
@@ -68,7 +69,10 @@ impl Hub {
     ) -> Result<Sent, DomainError> {
         self.rates.uploads.spend(&from.to_string())?;
         let (receiver, entry) = self.friends_both_ways(from, to).await?;
-        let (sound, mut repeats) = self.name_recording(from, to, &upload, now)?;
+        let is_kept = self.config.audio.amr_to_toys && receiver.kind() == PartyKind::Toy;
+        let amr = if is_kept { upload.amr(self.config.audio.recording_max_s) } else { None };
+        let extension = if amr.is_some() { AMR } else { "mp3" };
+        let (sound, mut repeats) = self.name_recording(from, to, &upload, extension, now)?;
         let _turn = match &repeats {
             Some(_) => Some(self.attempts.of(Attempt::of(from, to, &upload)).await),
             None => None,
@@ -83,11 +87,14 @@ impl Hub {
             }
         }
         self.check_stored(from).await?;
-        let mp3 = self.convert(from, upload).await?;
-        let bytes = mp3.len() as u64;
+        let stored = match amr {
+            Some(amr) => amr,
+            None => self.convert(from, upload).await?,
+        };
+        let bytes = stored.len() as u64;
         self.check_stored_with(from, bytes).await?;
         let notice = self.notice(&receiver, &entry.remark).await;
-        let claimed = self.put_sound(sound, mp3).await?;
+        let claimed = self.put_sound(sound, stored).await?;
         let to_friend = (&receiver, Some(entry.chat));
         let kept = match self.deliver(from, to_friend, &claimed, notice, repeats, now).await {
             Err(DomainError::NotFriends) => {
@@ -109,18 +116,19 @@ impl Hub {
         from: &Party,
         to: &PartyId,
         upload: &Upload,
+        extension: &str,
         now: Timestamp,
     ) -> Result<(FileName, Option<Repeats>), DomainError> {
         let identity = upload.identity(self.config.chats.retry_window_s);
         if identity.window_s == 0 {
-            return Ok((self.new_recording_name(from, "mp3")?, None));
+            return Ok((self.new_recording_name(from, extension)?, None));
         }
         let window = identity.window_s as Timestamp;
         let span = (now / window).floor() as i64;
         let prefix = self.recording_prefix(from);
         let name = |span: i64| {
             let (from, to, span) = (from.to_string(), to.as_str(), span.to_be_bytes());
-            self.secret_name(&prefix, "mp3", &[&identity.digest, from.as_bytes(), b"\0", to.as_bytes(), &span])
+            self.secret_name(&prefix, extension, &[&identity.digest, from.as_bytes(), b"\0", to.as_bytes(), &span])
         };
         // An earlier attempt may have begun in the window before, and a concurrent one at another moment.
         let sounds = vec![name(span)?, name(span.saturating_sub(1))?, name(span.saturating_add(1))?];

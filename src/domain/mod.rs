@@ -106,7 +106,7 @@ pub use voice::{Upload, decode_limits};
 
 pub use crate::ports::chunks::UploadState;
 pub use crate::ports::clock;
-pub use crate::ports::files::{FileKind, StoredFile};
+pub use crate::ports::files::{AMR, FileKind, StoredFile};
 pub use crate::ports::progress::{Counter, Progress, Step, Unit};
 pub use crate::ports::router::{
     Announced, CloseReason, Deliveries, Delivery, Form, Incoming, Mailbox, MailboxHandle, Payload, SessionHandle,
@@ -181,6 +181,8 @@ pub struct Hub {
     attempts: Turns<Attempt>,
     /// Notices that are being spoken.
     notices: Turns<FileName>,
+    /// Recordings that are stored as they came, and of which an MP3 is being made.
+    made: Turns<FileName>,
     stored: Stored,
     chunks: Arc<Chunks>,
     router: Arc<Router>,
@@ -275,6 +277,7 @@ impl Hub {
             sounds: Sounds::default(),
             attempts: Turns::default(),
             notices: Turns::default(),
+            made: Turns::default(),
             stored: Stored::default(),
             chunks: Arc::new(chunks),
             router,

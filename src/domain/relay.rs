@@ -85,6 +85,7 @@ impl Hub {
         if self.notices_of(&[remark]).await?.contains(name) {
             return Ok(true);
         }
+        let name = &self.recorded_name(FileKind::Chat, name).await?;
         let Some((message, _)) = self.store.message_of_sound(name).await? else { return Ok(false) };
         let Some(of_sound) = self.store.parties_of_sound(name).await? else { return Ok(false) };
         let is_to_receiver = of_sound.parties.iter().any(|id| id == receiver.id());

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::DomainError;
 use super::toy_voices::Spoken;
-use super::{FileKind, Hub};
+use super::{AMR, FileKind, Hub, StoredFile};
 use crate::config::{self, SpokenFormat, seconds};
 use crate::model::{FileName, Party, PartyId, PartyKind, UploadName};
 use crate::ports::audio::{self, AudioError, DecodeLimits, Ffmpeg, Place, Sound};
@@ -21,6 +21,9 @@ use crate::ports::speech::{SpeakError, Voice};
 
 /// The prefix of the names of spoken notices, before a hyphen.
 pub(super) const NOTICE_PREFIX: &str = "say";
+
+/// The beginning of the names of recordings.
+const RECORDING_PREFIX: &str = "up-";
 
 /// A recording that is being received. Dropping it deletes its file.
 pub struct Upload {
@@ -84,6 +87,13 @@ impl Upload {
         self.spooled.size()
     }
 
+    /// Its bytes, if it is an undamaged recording of AMR of at most so many seconds, and in memory.
+    pub(super) fn amr(&self, seconds_max: u32) -> Option<Bytes> {
+        let bytes = self.spooled.in_memory()?;
+        let is_short = audio::duration_of_amr(bytes)? <= seconds(u64::from(seconds_max));
+        is_short.then(|| Bytes::copy_from_slice(bytes))
+    }
+
     /// Ends it. Errors: `EmptyRecording`.
     async fn finish(self) -> Result<Received, DomainError> {
         if self.size() == 0 {
@@ -143,6 +153,40 @@ impl Hub {
         };
         let encoded = self.audio_workers.run_of(party, job).await?;
         encoded.map_err(|error| self.audio_error(error))
+    }
+
+    /// The MP3 of a recording that is stored as it came: made on the first demand, by one request for all that ask for it
+    /// meanwhile. Errors: `UnknownFile` if the recording was erased; `Busy`.
+    pub(super) async fn made_of(&self, name: &FileName, recording: &StoredFile) -> Result<StoredFile, DomainError> {
+        let found = || async { self.files.find_made(name).await.map_err(DomainError::internal) };
+        if let Some(made) = found().await? {
+            return Ok(made);
+        }
+        let _turn = self.made.of(name.clone()).await;
+        if let Some(made) = found().await? {
+            return Ok(made);
+        }
+        let bytes = self.files.read_whole(recording).await.map_err(DomainError::internal)?;
+        let (limits, bitrate) = (self.decode_limits(), self.config.audio.mp3_bitrate_kbps);
+        let job = move || audio::encode_mp3(&audio::decode_bytes(bytes, &limits)?, bitrate);
+        let mp3 = self.audio_workers.run(job).await?.map_err(|error| self.audio_error(error))?;
+        self.files.put_made(name, mp3).await.map_err(DomainError::internal)?;
+        if self.files.find(FileKind::Chat, name).await.map_err(DomainError::internal)?.is_none() {
+            // It was erased meanwhile.
+            self.files.delete_made(name).await.map_err(DomainError::internal)?;
+        }
+        found().await?.ok_or(DomainError::UnknownFile)
+    }
+
+    /// The name under which a recording of a message is stored: one that is stored as it came is asked for as MP3, too.
+    pub(super) async fn recorded_name(&self, kind: FileKind, name: &FileName) -> Result<FileName, DomainError> {
+        let is_recording = name.as_str().starts_with(RECORDING_PREFIX);
+        if kind != FileKind::Chat || name.extension() != "mp3" || !is_recording {
+            return Ok(name.clone());
+        }
+        let as_it_came = name.with_extension(AMR);
+        let is_there = self.files.is_any(kind, std::slice::from_ref(&as_it_came)).await;
+        Ok(if is_there.map_err(DomainError::internal)? { as_it_came } else { name.clone() })
     }
 
     /// Encodes a sound of the hub.
@@ -304,7 +348,7 @@ impl Hub {
     /// hub can derive it, by its secret.
     pub(super) fn recording_prefix(&self, party: &Party) -> String {
         let digest = Sha256::new().chain_update(self.secret.reveal()).chain_update(format!("recordings of {party}"));
-        format!("up-{}", hex::encode(&digest.finalize()[..8]))
+        format!("{RECORDING_PREFIX}{}", hex::encode(&digest.finalize()[..8]))
     }
 
     /// A new name for a recording of a party.

@@ -12,8 +12,8 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::model::Party;
 
-/// The stack of a thread.
-const STACK_BYTES: usize = 4 << 20;
+/// The stack of a thread, as large as those of the runtime.
+const STACK_BYTES: usize = 10 << 20;
 
 /// A bounded pool for blocking jobs: the numbers of running and of waiting jobs are limited, and further jobs are
 /// refused.

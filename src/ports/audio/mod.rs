@@ -40,6 +40,7 @@ use cpu_time::ThreadTime;
 use symphonia::core::io::{MediaSource, ReadOnlySource};
 use tracing::debug;
 
+pub use amr::duration_of_amr;
 pub use ffmpeg::find_program;
 pub use loudness::level;
 use mix::Collected;

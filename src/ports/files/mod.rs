@@ -37,8 +37,15 @@ pub const ANSWERS: &str = "reply";
 /// The number of concurrent look-ups of files.
 const LOOKED_UP_AT_ONCE: usize = 16;
 
+/// The folder of MP3s that were made of recordings which are stored as they came. They are made again if they are gone, so
+/// they are in no backup.
+const MADE: &str = "made";
+
 /// The folder of recordings whose messages were lost, for the operator.
 pub const LOST: &str = "lost";
+
+/// The extension of recordings that are stored as they came.
+pub const AMR: &str = "amr";
 
 /// The folder of notes, each of the files of a command that has not finished.
 const UNFINISHED: &str = "unfinished";
@@ -165,7 +172,7 @@ impl Files {
     pub fn open(folder: &Path, spool: &Path) -> Result<Self, FilesError> {
         std::fs::create_dir_all(folder)?;
         empty(spool)?;
-        for name in FileKind::ALL.map(FileKind::folder).into_iter().chain([ANSWERS, UNFINISHED]) {
+        for name in FileKind::ALL.map(FileKind::folder).into_iter().chain([ANSWERS, MADE, UNFINISHED]) {
             delete_half_written(&folder.join(name))?;
         }
         let objects = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
@@ -297,9 +304,32 @@ impl Files {
         Ok(notes)
     }
 
-    /// Removes a file.
+    /// The MP3 that was made of a recording, if there is one.
+    pub async fn find_made(&self, recording: &FileName) -> Result<Option<StoredFile>, FilesError> {
+        self.find_at(&made(recording)).await
+    }
+
+    /// Stores the MP3 that was made of a recording.
+    pub async fn put_made(&self, recording: &FileName, content: Bytes) -> Result<(), FilesError> {
+        self.call(self.objects.put(&made(recording), content.into())).await.map(drop)
+    }
+
+    /// Removes the MP3 that was made of a recording, if there is one.
+    pub async fn delete_made(&self, recording: &FileName) -> Result<(), FilesError> {
+        match self.call(self.objects.delete(&made(recording))).await {
+            Err(FilesError::Store(object_store::Error::NotFound { .. })) => Ok(()),
+            deleted => deleted,
+        }
+    }
+
+    /// Removes a file, and what was made of it.
     pub async fn delete(&self, kind: FileKind, name: &FileName) -> Result<(), FilesError> {
-        self.call(self.objects.delete(&location(kind, name))).await
+        let deleted = self.call(self.objects.delete(&location(kind, name))).await;
+        // In this order: whoever makes it looks afterwards whether the recording is still there.
+        if kind == FileKind::Chat && name.extension() == AMR {
+            self.delete_made(name).await?;
+        }
+        deleted
     }
 
     /// Removes a file, if it exists.
@@ -313,17 +343,22 @@ impl Files {
     /// Moves a recording to the folder [`LOST`], from which it cannot be downloaded.
     pub async fn put_recording_aside(&self, name: &FileName) -> Result<(), FilesError> {
         let aside = ObjectPath::from_iter([LOST, name.as_str()]);
-        self.call(self.objects.rename(&location(FileKind::Chat, name), &aside)).await
+        self.call(self.objects.rename(&location(FileKind::Chat, name), &aside)).await?;
+        if name.extension() == AMR { self.delete_made(name).await } else { Ok(()) }
     }
 
     /// The file of this name, if there is one.
     pub async fn find(&self, kind: FileKind, name: &FileName) -> Result<Option<StoredFile>, FilesError> {
-        match self.call(self.objects.head(&location(kind, name))).await {
+        self.find_at(&location(kind, name)).await
+    }
+
+    async fn find_at(&self, location: &ObjectPath) -> Result<Option<StoredFile>, FilesError> {
+        match self.call(self.objects.head(location)).await {
             Ok(meta) => Ok(Some(StoredFile {
                 size: meta.size,
                 etag: meta.e_tag.as_deref().unwrap_or_default().trim_matches('"').to_owned(),
                 stored_etag: meta.e_tag,
-                content_type: media_type(name.extension()),
+                content_type: media_type(meta.location.extension().unwrap_or_default()),
                 modified: meta.last_modified.into(),
                 location: meta.location,
             })),
@@ -485,6 +520,14 @@ impl Spooled {
         self.size
     }
 
+    /// Its bytes, if they are in memory.
+    pub fn in_memory(&self) -> Option<&[u8]> {
+        match &self.content {
+            Content::Memory { bytes, .. } => Some(bytes),
+            Content::File(_) => None,
+        }
+    }
+
     /// Ends the upload.
     pub async fn finish(self) -> io::Result<Received> {
         match self.content {
@@ -577,6 +620,11 @@ fn location(kind: FileKind, name: &FileName) -> ObjectPath {
     let prefix = name.as_str().split_once('-').map(|(prefix, _)| prefix);
     let is_answer = kind == FileKind::Chat && prefix == Some(ANSWER_PREFIX);
     ObjectPath::from_iter([if is_answer { ANSWERS } else { kind.folder() }, name.as_str()])
+}
+
+/// Where the MP3 of a recording is.
+fn made(recording: &FileName) -> ObjectPath {
+    ObjectPath::from_iter([MADE, recording.with_extension("mp3").as_str()])
 }
 
 /// The file that a line of a note names.
