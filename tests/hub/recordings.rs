@@ -220,7 +220,8 @@ fn stored(world: &World, folder: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn amr_to_a_toy_is_kept_as_it_came_and_made_mp3_once_for_others() {
-    let world = World::start_with(&[("TOYHUB_AUDIO__AMR_TO_TOYS", "true")]).await;
+    let settings = [("TOYHUB_AUDIO__AMR_TO_TOYS", "true"), ("TOYHUB_CHATS__RETRY_WINDOW_S", "600")];
+    let world = World::start_with(&settings).await;
     let family = family(&world).await;
     let (parent, toy) = &family;
     let stranger = world.user("stranger").await;
