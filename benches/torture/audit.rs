@@ -208,7 +208,8 @@ impl Audit {
             for away in &mut known.away {
                 match tokio::time::timeout(ARRIVAL_DEADLINE, away.drain(addresses, self.markers)).await {
                     Ok(Ok(messages)) => {
-                        messages.iter().for_each(|message| enter(&self.ledger, message, &away.topic));
+                        let place = format!("{}, reading {}", away.topic, self.markers);
+                        messages.iter().for_each(|message| enter(&self.ledger, message, &place));
                     }
                     Ok(Err(error)) => self.ledger.fault(format!("session of {}: {error:#}", away.topic)),
                     Err(_) => self.ledger.fault(format!("session of {}: its last message does not come", away.topic)),

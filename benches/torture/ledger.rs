@@ -86,6 +86,8 @@ struct Book {
     /// The last number of a lane that was found: messages of one lane arrive in the order of sending.
     last_found: BTreeMap<(Way, usize), u32>,
     faults: Vec<String>,
+    /// The first of the doubled messages.
+    doubled: Vec<String>,
     /// The number of each answer other than success.
     answers: BTreeMap<String, u64>,
 }
@@ -155,6 +157,9 @@ impl Ledger {
         // A hub may still store a message whose answer is lost, when its sender has gone on at the other one.
         let is_ordered = if book.has_many_hubs { way.is_voice() && outcome != Outcome::Unknown } else { true };
         let last = book.last_found.get(&(way, lane)).copied().filter(|_| is_ordered);
+        if found > 1 && !way.may_repeat() && book.doubled.len() < 50 {
+            book.doubled.push(format!("{number} at {place} ({}, lane {lane}, {outcome:?})", way.name()));
+        }
         // A repeat may arrive late.
         if found == 1 && last.is_some_and(|last| last > number) {
             let last = last.unwrap_or_default();
@@ -254,6 +259,9 @@ impl Ledger {
             println!("lost: {:?}", &lost[..lost.len().min(50)]);
         }
         let book = self.book();
+        for doubled in &book.doubled {
+            println!("doubled: message {doubled}");
+        }
         for fault in book.faults.iter().take(30) {
             println!("FAULT: {fault}");
         }

@@ -26,6 +26,9 @@ settings! {
         /// Seconds between two looks whether the logins of the connected clients are still valid: another hub over the
         /// same SurrealDB server may have revoked them.
         logins_interval_s: u64 = 60;
+        /// Seconds after which a hub carries out an erasure that another hub over the same SurrealDB server has begun and
+        /// has not finished.
+        erasure_takeover_s: u64 = 300;
         /// Name of this hub: letters, digits, "-" and "_". Each hub of a database has another one, and keeps it.
         hub: String = String::new();
         /// Addresses of the MQTT broker that connects the hubs, or of the nodes of a cluster of brokers:

@@ -4,6 +4,7 @@
 //! deletes the data in batches, and continues after a crash. The ids of erased items are kept as hashes
 //! ([`crate::ports::erased`]), so that restoring an older backup does not bring them back ([`restored`]).
 
+mod elsewhere;
 mod restored;
 mod work;
 

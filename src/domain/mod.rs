@@ -222,6 +222,9 @@ pub struct Hub {
     permitted: Permitted,
     #[cfg(test)]
     pub(crate) gate: login::Gate,
+    /// Pauses a reading of a permission in the database.
+    #[cfg(test)]
+    pub(crate) permission_gate: login::Gate,
 }
 
 impl Hub {
@@ -259,6 +262,8 @@ impl Hub {
             permitted: Permitted::default(),
             #[cfg(test)]
             gate: login::Gate::default(),
+            #[cfg(test)]
+            permission_gate: login::Gate::default(),
             tickets: Tickets::new(&config.ws),
             activations: Activations::new(&config.xiaozhi),
             backups: Backups::new(),

@@ -23,7 +23,7 @@ use crate::ports::router::{Disk, DiskLimits, Overflow, QueueLimits, RouterLimits
 use crate::ports::speech::SpeakerSettings;
 use crate::ports::store::{Location, NewEntry, NewMessage, NewToy, StoreSettings, StoredUser};
 
-const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(crate) const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DAY: f64 = 86_400.0;
 /// The secret of every device in these tests.
 const SECRET: &str = "a device's secret";

@@ -154,6 +154,12 @@ impl Hub {
         self.disk_workers.run(move || chunks.forget_party(&party)).await?.map_err(DomainError::internal)
     }
 
+    /// The parties with uploads in progress, or answers to used ones.
+    pub(super) async fn parties_of_uploads(&self) -> Result<Vec<Party>, DomainError> {
+        let chunks = Arc::clone(&self.chunks);
+        self.disk_workers.run(move || chunks.parties()).await?.map_err(DomainError::internal)
+    }
+
     async fn with_chunks<T: Send + 'static>(
         &self,
         party: &Party,

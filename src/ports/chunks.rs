@@ -206,6 +206,12 @@ impl Chunks {
         unless_missing(fs::remove_dir_all(self.of_party(party)))
     }
 
+    /// The parties with recordings or answers.
+    pub fn parties(&self) -> io::Result<Vec<Party>> {
+        let party = |folder: DirEntry| folder.file_name().to_str()?.replacen('-', "/", 1).parse().ok();
+        Ok(entries(&self.folder)?.into_iter().filter_map(party).collect())
+    }
+
     /// Deletes the answers to a party's used recordings, as they contain the ids of messages and sounds. A sender that
     /// repeats a call is answered that chunks are missing, and sends them again.
     pub fn forget_answers(&self, party: &Party) -> io::Result<()> {

@@ -328,9 +328,7 @@ impl Hub {
                 self.keep_quiet_hours(now).await;
             }
             Job::Erased(party) => {
-                self.leave_in_time(&party).await;
-                self.router.forget_retained(&format!("online/{}", party.id()));
-                if let Err(error) = self.forget_files_here(&party).await {
+                if let Err(error) = self.forget_rest_of_erased(&party).await {
                     tracing::error!(%error, "uploads of a party that was erased through another hub stay on the disk");
                 }
             }
@@ -359,12 +357,7 @@ impl Hub {
             self.end_connections_here(party);
             return;
         }
-        if let Party::Toy(toy) = party {
-            self.forget_toy(toy);
-        }
-        self.forget_retained_here(&party.to_string());
-        self.router.end_sessions(party);
-        self.end_connections_here(party);
+        self.cut_off_here(party);
         if let Some(cluster) = &self.cluster {
             cluster.order(Job::Erased(party.clone()));
         }

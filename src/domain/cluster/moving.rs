@@ -83,6 +83,8 @@ pub struct SessionSearch {
     pub found: Option<FoundSession>,
     /// Whether another hub had it last: what this hub has of it is older.
     pub was_elsewhere: bool,
+    /// The row that says so.
+    owner: Option<SessionOwner>,
 }
 
 /// A session that comes to this hub.
@@ -93,12 +95,20 @@ struct Coming {
     since: Timestamp,
 }
 
+/// A session that goes to another hub.
+struct Leaving {
+    party: Party,
+    client_id: String,
+    /// The words of that hub.
+    words: Sender<()>,
+}
+
 /// The sessions that move.
 pub(super) struct Moving {
     keeper: OnceLock<Arc<dyn SessionKeeper>>,
     coming: DashMap<u64, Coming>,
-    /// By the hub that they go to, and its call: the words of that hub.
-    leaving: DashMap<(String, u64), Sender<()>>,
+    /// By the hub that they go to, and its call.
+    leaving: DashMap<(String, u64), Leaving>,
     places: Arc<Semaphore>,
 }
 
@@ -126,8 +136,8 @@ impl Hub {
         }
     }
 
-    /// Before a client connects: finds its session, if another hub has it. With `is_clean`, that is to end. From now on this
-    /// hub has the session, if it outlives the connection by `expiry_s` seconds. Errors: as of the store.
+    /// Before a client connects: finds its session, if another hub has it. With `is_clean`, or if it is not to outlive the
+    /// connection (`expiry_s` is 0), that is to end. Errors: as of the store.
     pub async fn find_session(
         &self,
         party: &Party,
@@ -138,7 +148,7 @@ impl Hub {
         let Some(cluster) = self.cluster.as_ref().filter(|_| !is_guest(party)) else {
             return Ok(SessionSearch::default());
         };
-        let (me, now) = (&self.config.cluster.hub, age_now());
+        let me = &self.config.cluster.hub;
         let owner = self.store.session_owner(party, client_id).await?;
         let other = owner.as_ref().map(|owner| &owner.hub).filter(|hub| *hub != me && cluster.peers.has(hub));
         let found = match other {
@@ -154,8 +164,25 @@ impl Hub {
             None => None,
         };
         let was_elsewhere = owner.as_ref().is_some_and(|owner| owner.hub != *me);
+        Ok(SessionSearch { found, was_elsewhere, owner })
+    }
+
+    /// From now on this hub has the session of a search, if it outlives the connection by `expiry_s` seconds. It has to be on
+    /// disk here, with the packet ids of the found one: if this fails, or the hub ends before, the session is still at the
+    /// other hub, and the next search finds it there. Errors: as of the store.
+    pub async fn own_session(
+        &self,
+        party: &Party,
+        client_id: &str,
+        expiry_s: u32,
+        search: &SessionSearch,
+    ) -> Result<(), DomainError> {
+        if self.cluster.is_none() || is_guest(party) {
+            return Ok(());
+        }
+        let (me, now) = (&self.config.cluster.hub, age_now());
         let lasts = f64::from(expiry_s) + ROW_LASTS_S;
-        match owner {
+        match &search.owner {
             None if expiry_s == 0 => {}
             Some(_) if expiry_s == 0 => self.store.set_session_owner(party, client_id, None).await?,
             Some(owner) if owner.hub == *me && owner.until > now + lasts / 2.0 => {}
@@ -164,7 +191,7 @@ impl Hub {
                 self.store.set_session_owner(party, client_id, Some(&owner)).await?;
             }
         }
-        Ok(SessionSearch { found, was_elsewhere })
+        Ok(())
     }
 
     /// The client of a found session is connected, and subscribed: its messages may come.
@@ -246,8 +273,8 @@ impl Cluster {
 
     /// The other hub is ready for messages of a session, or has stored what was sent.
     pub(super) fn note_word(&self, from: &str, call: u64) {
-        if let Some(words) = self.moving.leaving.get(&(from.to_owned(), call)) {
-            let _ = words.try_send(());
+        if let Some(leaving) = self.moving.leaving.get(&(from.to_owned(), call)) {
+            let _ = leaving.words.try_send(());
         }
     }
 
@@ -270,6 +297,11 @@ pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
     let Some(cluster) = &hub.cluster else { return };
     let Ok(_place) = cluster.moving.places.try_acquire() else { return };
     let Wanted { hub: to, party, client_id, call } = wanted;
+    // The earlier connection there was given up before it had the session: its move ends, and gives the session back.
+    cluster
+        .moving
+        .leaving
+        .retain(|(hub, _), leaving| *hub != to || leaving.party != party || leaving.client_id != client_id);
     let lent = match cluster.moving.keeper.get() {
         Some(keeper) => keeper.lend(&party, &client_id).await,
         None => None,
@@ -285,7 +317,7 @@ pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
         return;
     };
     let (words, mut heard) = channel(1);
-    cluster.moving.leaving.insert((to.clone(), call), words);
+    cluster.moving.leaving.insert((to.clone(), call), Leaving { party, client_id, words });
     let session = MovingSession { subscriptions: lent.handle().subscriptions(), received: lent.received() };
     cluster.bus.send(Notice::SessionFound { to: to.clone(), call, session: Some(session) });
     let moved = async {

@@ -108,7 +108,7 @@ impl Hub {
 
     /// Deletes retained messages here: those of two levels, such as `toy/<id>`, or those whose topics begin with `topics`,
     /// which ends with '/'. What this hub was about to write to the database is not written, and deleted there.
-    pub(super) fn forget_retained_here(&self, topics: &str) {
+    pub(in crate::domain) fn forget_retained_here(&self, topics: &str) {
         let own = match topics.ends_with('/') {
             true => self.router.forget_retained_below(topics),
             false => self.router.forget_retained(topics),

@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::{chat_mark, device_mark, ended_mark, friend_mark, hidden_mark, message_mark, party_mark};
 use crate::domain::error::DomainError;
 use crate::domain::housekeeping::system_time;
+use crate::domain::units::ticks;
 use crate::domain::{Counter, FileKind, Hub, Unit};
-use crate::model::{ChatId, DeviceKey, Event, FileName, Party, PartyId, Timestamp, UserId};
+use crate::model::{ChatId, DeviceKey, Event, FileName, Party, PartyId, Timestamp, ToyId, UserId};
 use crate::ports::bus::Notice;
 use crate::ports::erased::{self, Mark};
 use crate::ports::store::{ChatErasure, Erasing, Erasure, StoredMessage};
@@ -30,11 +31,17 @@ const ANSWER_AGE: Duration = Duration::from_secs(60);
 
 /// Carries out new erasures, and those left from an earlier process, until `shutdown`. The clock is passed in.
 pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: CancellationToken) {
+    let mut ticks = ticks(hub.config.cluster.erasure_takeover_s);
     let work = async {
         loop {
             let begun = hub.erasures.begun.notified();
             match hub.finish_erasures(clock()).await {
-                Ok(0) => begun.await,
+                Ok(0) => {
+                    tokio::select! {
+                        () = begun => {}
+                        () = hub.left_by_other_hubs(&mut ticks, clock) => {}
+                    }
+                }
                 Ok(finished) => tracing::info!(finished, "erasures done"),
                 Err(error) => {
                     tracing::warn!(?error, "an erasure failed and is tried again later");
@@ -176,6 +183,17 @@ impl Hub {
         let prefix = format!("{toy}-");
         let forgotten = self.disk_workers.run(move || delete_files(&folder, &prefix)).await?;
         forgotten.map_err(DomainError::internal)
+    }
+
+    /// The toys of kept recordings for speech.
+    pub(super) async fn toys_of_recordings(&self) -> Result<HashSet<ToyId>, DomainError> {
+        let folder = self.config.server.ai_recordings_dir();
+        let listed = self.disk_workers.run(move || {
+            let names = files_of(&folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+            names.collect::<std::io::Result<Vec<String>>>()
+        });
+        let names = listed.await?.map_err(DomainError::internal)?;
+        Ok(names.iter().filter_map(|name| name.split('-').next()?.parse().ok()).collect())
     }
 
     /// Deletes the recordings of a party without a message, whose uploads were cut off, as by a crash. A recording that
@@ -385,13 +403,17 @@ fn subjects_of(what: &Erasing) -> Vec<String> {
     }
 }
 
+/// The entries of a folder; none if it does not exist.
+fn files_of(folder: &std::path::Path) -> std::io::Result<impl Iterator<Item = std::io::Result<std::fs::DirEntry>>> {
+    match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
+        entries => Ok(Some(entries?).into_iter().flatten()),
+    }
+}
+
 /// Deletes the files of a folder whose names begin with a prefix.
 fn delete_files(folder: &std::path::Path, prefix: &str) -> std::io::Result<()> {
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
+    for entry in files_of(folder)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(prefix) {
             std::fs::remove_file(entry.path())?;

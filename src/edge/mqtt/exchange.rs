@@ -60,7 +60,7 @@ pub(super) struct Terms {
 }
 
 /// The state of a session between two connections, in addition to that of the router.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Memory {
     /// Packet ids of QoS 2 messages that were routed and not released (MQTT 3.1.1 §4.3.3).
     pub received: BTreeSet<u16>,

@@ -27,10 +27,13 @@ use crate::edge::line::LoggedIn;
 use crate::edge::net::{Ending, Place, Stream};
 use crate::edge::wire::{self, age_now, now};
 use crate::ports::metrics::{METRICS, Traffic};
-use crate::ports::router::{CloseReason, LinkInfo, Mailbox};
+use crate::ports::router::{CloseReason, LinkInfo, Mailbox, SessionHandle};
 
 /// Where mosquitto publishes whether a bridge of it is connected.
 const STATE_OF_BRIDGE: &str = "$SYS/broker/connection/";
+
+/// Messages on their way between two hubs.
+const ON_THEIR_WAY_MAX: usize = 4096;
 
 /// A connection that was accepted.
 pub(super) struct Arrival {
@@ -155,16 +158,16 @@ async fn check_will(connect: &mut Connect, admitted: &Admitted, edge: &Edge) -> 
 }
 
 /// A client's place among the sessions, with the state of its session.
-struct Entered {
-    mailbox: Mailbox,
-    place: SessionPlace,
-    memory: Memory,
-    is_resumed: bool,
+pub(super) struct Entered {
+    pub(super) mailbox: Mailbox,
+    pub(super) place: SessionPlace,
+    pub(super) memory: Memory,
+    pub(super) is_resumed: bool,
     assigned_id: Option<String>,
 }
 
 /// Ends the client's older connection, and takes its session up again or begins a new one.
-async fn enter(
+pub(super) async fn enter(
     connect: &Connect,
     admitted: &Admitted,
     edge: &Edge,
@@ -179,7 +182,8 @@ async fn enter(
         None => edge.hub.find_session(&admitted.party, client_id, connect.is_clean, connect.expiry_s).await,
         Some(_) => Ok(SessionSearch::default()),
     };
-    let SessionSearch { found, was_elsewhere } = found.map_err(refused)?;
+    let mut search = found.map_err(refused)?;
+    let (found, was_elsewhere) = (search.found.take(), search.was_elsewhere);
     let kept = place.take(age_now());
     // A later session is at a hub that does not answer: this one lacks what the client has sent and received there, and
     // the client has to know. What this one has kept is not lost.
@@ -187,13 +191,8 @@ async fn enter(
     let (mailbox, mut memory, is_kept) = match kept {
         Some(kept) if !connect.is_clean => {
             let (handle, mut memory) = kept.resume();
-            let mailbox = match edge.hub.attach(&handle, admitted).await {
-                Ok(mailbox) => mailbox,
-                Err(error) => {
-                    place.keep(Kept::new(handle, memory, age_now() + f64::from(connect.expiry_s), None));
-                    return Err(refused(error));
-                }
-            };
+            keep_here(&mut place, handle.clone(), &memory, connect);
+            let mailbox = edge.hub.attach(&handle, admitted).await.map_err(refused)?;
             mailbox.set_expiry(connect.expiry_s);
             if was_elsewhere {
                 forget_received(&mailbox, &mut memory).await.map_err(refused)?;
@@ -215,23 +214,42 @@ async fn enter(
         }
     };
     let mailbox = mailbox.map_err(refused)?;
-    if let Some(session) = mailbox.session() {
-        // Here already, so that a connection that fails in whatever way leaves the session behind.
-        place.keep(Kept::new(session, Memory::default(), age_now() + f64::from(connect.expiry_s), None));
+    let session = mailbox.session();
+    if let Some(session) = session.clone() {
+        keep_here(&mut place, session, &memory, connect);
     }
     place.serve(&mailbox, &edge.hub);
     let is_found = found.is_some();
-    if let (Some(found), Some(session)) = (found, mailbox.session()) {
-        session.begin_merge();
-        take_up(&found, &mailbox, &mut memory).await.map_err(refused)?;
-        edge.hub.accept_session(&found, session);
+    if let (Some(found), Some(session)) = (&found, session.clone()) {
+        // What the two queues hold at most, and what the bus has on its way.
+        let queue_max = usize::try_from(edge.config.session_messages_max).unwrap_or(usize::MAX);
+        session.begin_merge(queue_max.saturating_mul(2).saturating_add(ON_THEIR_WAY_MAX));
+        let taken_up = take_up(found, &mailbox, &mut memory).await;
+        keep_here(&mut place, session, &memory, connect);
+        taken_up.map_err(refused)?;
+    }
+    if assigned_id.is_none() {
+        edge.hub.own_session(&admitted.party, client_id, connect.expiry_s, &search).await.map_err(refused)?;
+    }
+    if let (Some(found), Some(session)) = (&found, session.clone()) {
+        edge.hub.accept_session(found, session);
     }
     let is_resumed = is_found || (is_kept && !is_outdated);
     if is_resumed || is_kept {
         end_forbidden_subscriptions(&mailbox, edge).await.map_err(refused)?;
         edge.hub.resume(&mailbox).await.map_err(refused)?;
     }
+    if let Some(session) = session {
+        // From now on, the connection has the memory, which changes with each packet.
+        keep_here(&mut place, session, &Memory::default(), connect);
+    }
     Ok(Entered { mailbox, place, memory, is_resumed, assigned_id })
+}
+
+/// Leaves the session at its place before a step that may fail, or never end: the whole session is there for the next
+/// connection, with the packet ids of QoS 2 messages that the client has not released.
+fn keep_here(place: &mut SessionPlace, session: SessionHandle, memory: &Memory, connect: &Connect) {
+    place.keep(Kept::new(session, memory.clone(), age_now() + f64::from(connect.expiry_s), None));
 }
 
 /// Forgets the QoS 2 messages that the client had not released when its session went to another hub: it may use their

@@ -194,3 +194,81 @@ async fn a_full_disk_delays_a_message_of_qos_2_and_doubles_none() {
     shutdown.cancel();
     serving.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_session_is_whole_wherever_its_handshake_ends() {
+    use super::connect::Connect;
+    use super::exchange::{Memory, Options};
+    use super::handshake::enter;
+    use super::sessions::Kept;
+    use super::version::Version;
+    use crate::domain::tests::PEER;
+    use crate::edge::wire::age_now;
+    use crate::ports::router::Subscription;
+
+    let config = Config::default();
+    let world = world(config.clone()).await;
+    let (toy, key, secret) = world.toy_with_secret().await;
+    let World { hub, _folder } = world;
+    let guardian = hub.toy_profile(&toy).await.unwrap().0.bind_user;
+    let edge = Edge {
+        hub: Arc::new(hub),
+        config: Arc::new(config.mqtt.clone()),
+        sessions: Arc::default(),
+        tasks: Tasks::default(),
+        lines: None,
+        shutdown: CancellationToken::new(),
+    };
+    let connect = Connect {
+        version: Version::V5,
+        is_bridge: false,
+        client_id: "toy".into(),
+        keep_alive_s: 60,
+        username: key.to_string(),
+        password: secret.clone(),
+        will: None,
+        receive_max: 10,
+        packet_max_bytes: 10_000,
+        is_clean: false,
+        expiry_s: 1000,
+        aliases_max: 0,
+        problem_information: true,
+    };
+    let admitted = edge.hub.authenticate_client(&key.to_string(), secret, PEER, now()).await.unwrap();
+    let (mut number, patience) = (0, Duration::from_secs(60));
+    let mut next = || {
+        number += 1;
+        number
+    };
+
+    // The client has sent a message of QoS 2, and subscribed with options. The database says whether it still may.
+    let subscription = Subscription {
+        filter: format!("online/{guardian}").parse().unwrap(),
+        share: None,
+        qos: crate::model::QoS::ExactlyOnce,
+        options: 3,
+        id: 9,
+    };
+    let mut entered = enter(&connect, &admitted, &edge, next(), patience).await.unwrap();
+    entered.mailbox.subscribe(&subscription, crate::domain::live::ReplayRetained::Never).unwrap();
+    let options = Options::new(subscription.filter.clone(), None, subscription.options, subscription.id);
+    let memory = Memory { received: [7].into(), options: vec![options] };
+    let session = entered.mailbox.session().unwrap();
+    entered.place.keep(Kept::new(session, memory.clone(), age_now() + 1000.0, None));
+    drop(entered);
+
+    // Its next handshakes end before they are complete, as by a fault or the client's patience.
+    for gate in [&edge.hub.gate, &edge.hub.permission_gate] {
+        let (is_stopped, _open) = gate.shut();
+        tokio::select! {
+            entered = enter(&connect, &admitted, &edge, next(), patience) => panic!("it has entered: {}", entered.is_ok()),
+            stopped = is_stopped => stopped.unwrap(),
+        }
+        let mut entered = enter(&connect, &admitted, &edge, next(), patience).await.unwrap();
+        assert!(entered.is_resumed);
+        assert_eq!(entered.memory.received, memory.received);
+        assert_eq!(entered.memory.options, memory.options);
+        let session = entered.mailbox.session().unwrap();
+        entered.place.keep(Kept::new(session, entered.memory, age_now() + 1000.0, None));
+    }
+}

@@ -37,16 +37,19 @@ pub(super) struct Backlog {
 }
 
 /// Messages that are known again by their topic, their payload and the time when they were published.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Merged {
     known: HashSet<u64>,
     order: VecDeque<u64>,
+    max: usize,
 }
 
-/// The last messages that are known again: more than the bus has on its way.
-const MERGED_MAX: usize = 4096;
-
 impl Merged {
+    /// Of the last `max` messages.
+    pub(super) fn new(max: usize) -> Self {
+        Self { known: HashSet::new(), order: VecDeque::new(), max }
+    }
+
     /// Notes a message; false if it was noted before.
     pub(super) fn note(&mut self, publication: &Publication, at: Timestamp) -> bool {
         let mut hasher = DefaultHasher::new();
@@ -56,7 +59,7 @@ impl Merged {
             return false;
         }
         self.order.push_back(message);
-        if self.order.len() > MERGED_MAX
+        if self.order.len() > self.max
             && let Some(oldest) = self.order.pop_front()
         {
             self.known.remove(&oldest);

@@ -434,6 +434,14 @@ impl Router {
         }
     }
 
+    /// The parties with sessions here, and the toys with retained messages.
+    pub fn parties_with_data(&self) -> Vec<Party> {
+        let sessions = self.sessions.iter().map(|entry| entry.key().clone());
+        let mut parties: Vec<Party> = sessions.filter(|party| !presence::is_guest(party)).collect();
+        parties.extend(self.retained.groups().iter().filter_map(|group| group.parse().ok()));
+        parties
+    }
+
     /// Deletes everything that contains one of `subjects`, ids of parties, chats or messages: retained messages,
     /// messages of sessions, and subscriptions in the file. The file is then rewritten, without the bytes of deleted
     /// data.

@@ -113,6 +113,6 @@ impl Router {
 }
 
 /// Conformance tests connect as a toy that does not exist.
-fn is_guest(party: &Party) -> bool {
+pub(super) fn is_guest(party: &Party) -> bool {
     matches!(party, Party::Toy(toy) if toy.is_nobody())
 }

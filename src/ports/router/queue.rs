@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::backlog::Backlog;
+use super::backlog::{Backlog, Merged};
 use super::disk::{self, Disk, Op, SessionId};
 use super::{CloseReason, ConnectionId, Delivery, Incoming, Subscription};
 use crate::model::{Party, QoS, Timestamp, TopicFilter};
@@ -297,14 +297,21 @@ impl Queue {
             backlog.cursor = 0;
             backlog.seen_at = disk::now();
             backlog.kept_until = None;
-            backlog.merged = None;
         }
     }
 
-    /// Whether messages that come twice, from another session and by the bus, are queued once.
-    pub(super) fn set_merging(&self, is_merging: bool) {
+    /// From now on, messages that come twice, from another session and by the bus, are queued once, if there are no more
+    /// than `max` others in between.
+    pub(super) fn begin_merge(&self, max: usize) {
         if let Some(backlog) = &mut self.state().backlog {
-            backlog.merged = is_merging.then(Box::default);
+            backlog.merged.get_or_insert_with(|| Box::new(Merged::new(max)));
+        }
+    }
+
+    /// The end of [`Self::begin_merge`].
+    pub(super) fn end_merge(&self) {
+        if let Some(backlog) = &mut self.state().backlog {
+            backlog.merged = None;
         }
     }
 

@@ -76,6 +76,11 @@ impl Retained {
         }
     }
 
+    /// The first two levels of all topics.
+    pub(super) fn groups(&self) -> Vec<Box<str>> {
+        self.groups.iter().map(|group| group.key().clone()).collect()
+    }
+
     pub(super) fn payload_max_bytes(&self) -> usize {
         self.payload_max_bytes
     }

@@ -79,14 +79,14 @@ impl SessionHandle {
     }
 
     /// Messages of another session are added to this one, and the bus may bring some of them, too: from now on, one that was
-    /// published with the same content at the same time is queued once.
-    pub fn begin_merge(&self) {
-        self.queue.set_merging(true);
+    /// published with the same content at the same time is queued once, if there are no more than `max` others in between.
+    pub fn begin_merge(&self, max: usize) {
+        self.queue.begin_merge(max);
     }
 
     /// The end of [`Self::begin_merge`].
     pub fn end_merge(&self) {
-        self.queue.set_merging(false);
+        self.queue.end_merge();
     }
 
     /// Queues a message for this session alone, behind those that it has.

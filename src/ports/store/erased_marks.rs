@@ -3,6 +3,7 @@
 
 use surrealdb::types::{Variables, vars};
 
+use super::transaction::record;
 use super::{Store, StoreError};
 
 /// Marks that are read at once.
@@ -18,6 +19,12 @@ impl Store {
     pub async fn add_erased_marks(&self, marks: &[String]) -> Result<(), StoreError> {
         let sql = "FOR $mark IN $marks { UPSERT type::record('erased', $mark) RETURN NONE }";
         self.run(sql, vars! { marks: marks.to_vec() }).await.map(drop)
+    }
+
+    /// Those of these marks, in hex, that are in the list.
+    pub async fn erased_among(&self, marks: &[String]) -> Result<Vec<String>, StoreError> {
+        let ids: Vec<_> = marks.iter().map(|mark| record("erased", mark)).collect();
+        self.run("SELECT VALUE record::id(id) FROM $ids", vars! { ids: ids }).await?.rows::<String>(0)
     }
 
     /// The next marks after this one, in hex.

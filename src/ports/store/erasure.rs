@@ -285,6 +285,12 @@ impl Store {
         rows.into_iter().map(ErasureRow::into_erasure).collect()
     }
 
+    /// Whether an unfinished erasure was begun before a time.
+    pub async fn is_erasure_from_before(&self, time: Timestamp) -> Result<bool, StoreError> {
+        let sql = "SELECT VALUE record::id(id) FROM erasure WHERE created_at < $time LIMIT 1";
+        Ok(!self.run(sql, vars! { time: time }).await?.rows::<String>(0)?.is_empty())
+    }
+
     /// Adds sounds to an erasure.
     pub async fn add_sounds(&self, erasure: &str, sounds: &[FileName]) -> Result<(), StoreError> {
         self.run(

@@ -113,7 +113,7 @@ async fn a_message_that_comes_with_a_session_and_by_the_bus_is_queued_once() {
     let storage = TestDisk::default();
     let (router, _) = router_on(&storage);
     let (session, mailbox) = open_session(&router, Some(("t/#", QoS::ExactlyOnce))).await;
-    session.begin_merge();
+    session.begin_merge(5000);
     let (first, second) = (disk::now() - 20.0, disk::now() - 10.0);
     let volume = || message("t/volume", "5", QoS::ExactlyOnce, false);
     let by_bus = |publication, at| router.publish_heard(publication, None, None, Some(at)).subscribers;
@@ -128,8 +128,6 @@ async fn a_message_that_comes_with_a_session_and_by_the_bus_is_queued_once() {
     assert_eq!(by_bus(message("t/volume", "6", QoS::ExactlyOnce, false), second), 1, "another content");
     assert_eq!((moved(volume(), None), moved(volume(), None)), (1, 1), "nobody knows whether they are the same");
     assert_eq!((router.publish(volume()).subscribers, router.publish(volume()).subscribers), (1, 1));
-    session.end_merge();
-    assert_eq!(by_bus(volume(), first), 1, "the move is over");
 
     // The time is in the file: the session may move on after a restart.
     drop(mailbox);
@@ -137,6 +135,19 @@ async fn a_message_that_comes_with_a_session_and_by_the_bus_is_queued_once() {
     let page = session.stored((0, u64::MAX), 3).await.unwrap();
     let times: Vec<_> = page.iter().map(|entry| entry.published_at).collect();
     assert_eq!(times, [first, second, second]);
+
+    // A long queue, and its client connects again meanwhile.
+    let third = disk::now() - 5.0;
+    assert_eq!(by_bus(volume(), third), 1);
+    let mailbox = session.attach();
+    for n in 0..4500 {
+        assert_eq!(moved(message("t/volume", &format!("{n} of many"), QoS::ExactlyOnce, false), Some(third)), 1);
+    }
+    assert_eq!(moved(volume(), Some(third)), 0, "it came by the bus, long before");
+    session.end_merge();
+    assert_eq!(by_bus(volume(), first), 1, "the move is over");
+    drop(mailbox);
+
     let later = [disk::unique_now(), disk::unique_now(), disk::unique_now()];
     assert!(later[0] < later[1] && later[1] < later[2]);
 }
