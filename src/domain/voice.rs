@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -263,10 +262,7 @@ impl Hub {
     /// The notice for `receiver` of a message from a friend with this remark; none if speech synthesis fails, as the
     /// message is sent without it then.
     pub(super) async fn notice(&self, receiver: &Party, remark: &str) -> Option<FileName> {
-        let begun = Instant::now();
-        let spoken = self.speak(receiver, &Line::MessageFrom(remark)).await;
-        METRICS.notice.since(begun);
-        match spoken {
+        match METRICS.notice.time_of(self.speak(receiver, &Line::MessageFrom(remark))).await {
             Ok(name) => Some(name),
             Err(error) => {
                 tracing::warn!(error = %error_chain(&error), "the notice of a message could not be synthesised");

@@ -250,6 +250,14 @@ impl Timing {
         done
     }
 
+    /// As [`Self::time`], with the time in which it waits.
+    pub async fn time_of<T>(&self, work: impl Future<Output = T>) -> T {
+        let start = Instant::now();
+        let done = work.await;
+        self.since(start);
+        done
+    }
+
     fn observe(&self, took: Duration) {
         let seconds = took.as_secs_f64();
         let bucket = BOUNDS_S.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS_S.len());

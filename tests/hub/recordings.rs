@@ -233,8 +233,8 @@ async fn amr_to_a_toy_is_kept_as_it_came_and_made_mp3_once_for_others() {
     let again = world.upload("/app_uploader", "reco_file", amr.clone(), &fields).await;
     assert_eq!(again["data"]["_id"], sent["data"]["_id"], "the same recording is the same message");
 
-    let unread = world.ok("/recv_msg", json!({"to_user": toy.id})).await;
-    let name = unread["data"][0]["message"].as_str().unwrap();
+    let (_, unread) = world.post("/recv_msg", json!({"to_user": toy.id})).await;
+    let name = unread[0]["message"].as_str().unwrap();
     assert!(name.ends_with(".amr"), "{unread}");
     let get = async |name: &str, user: &User| {
         let request = world.client().get(format!("{}/get_chat/{name}", world.http())).bearer_auth(&user.token);

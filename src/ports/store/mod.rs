@@ -35,6 +35,7 @@ mod rest;
 mod restoring;
 mod retained;
 mod retention;
+mod rows;
 mod server;
 mod server_export;
 mod sessions;

@@ -5,7 +5,7 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::joined::Row;
+use super::rows::Row;
 use super::transaction::{Transaction, keys_between, record, record_of};
 use super::{Store, StoreError, stored, stored_number, stored_party};
 use crate::model::{Event, MessageState, Party, UserId};

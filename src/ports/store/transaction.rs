@@ -29,7 +29,7 @@ use surrealdb::types::{Array, Range, RecordId, SurrealValue, Value, Variables, v
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::engine::Engine;
-use super::joined::{self, Row};
+use super::rows::{BY_ID, Row};
 use super::{Attempts, Results, Store, StoreError};
 use crate::ports::metrics::METRICS;
 
@@ -175,7 +175,7 @@ impl Transaction<'_> {
 
     /// The rows of these ids, in their order; none for one that does not exist.
     pub(super) async fn rows_at(&self, ids: &[RecordId]) -> Result<Vec<Option<Row>>, StoreError> {
-        let found = self.rows::<Value>(joined::BY_ID, vars! { ids: ids.to_vec() }).await?;
+        let found = self.rows::<Value>(BY_ID, vars! { ids: ids.to_vec() }).await?;
         let mut found: Vec<(RecordId, Row)> = found.into_iter().filter_map(Row::of).collect();
         let mut row = |id: &RecordId| {
             let at = found.iter().position(|(other, _)| other == id)?;
