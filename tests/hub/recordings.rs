@@ -261,6 +261,7 @@ async fn amr_to_a_toy_is_kept_as_it_came_and_made_mp3_once_for_others() {
     let id = sent["data"]["_id"].as_str().unwrap();
     let erase = json!({"_id": parent.id, "message": id, "for": "both"});
     assert_eq!(world.post_as(parent, "/erase_message", erase).await["code"], 0);
+    world.run(&["erase", "--finish"]).await;
     for name in [name, &mp3] {
         assert_eq!(get(name, parent).await.0, 404, "{name} is erased");
     }
