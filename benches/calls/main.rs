@@ -2,7 +2,8 @@
 //!
 //! The first argument is the hub's program. Another program, of another version, is measured in the same run, and the
 //! last column is the ratio to it; without one it is the ratio to the hub's own `/healthz`, which does nothing. `quick`
-//! makes everything ten times shorter.
+//! makes everything ten times shorter; `voice` leaves out all calls but voice messages. Each recording is different, and
+//! may be sent again (`chats.retry_window_s`), as in a family.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[path = "../../tests/hub/amr.rs"]
@@ -23,6 +24,7 @@ use load::Request;
 use phase::Phase;
 use serde_json::json;
 use table::Better;
+use voice::Stages;
 
 /// Connections that make the same call at the same time.
 const CONNECTIONS: usize = 16;
@@ -31,27 +33,41 @@ const CONNECTIONS: usize = 16;
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let quick = arguments.iter().any(|argument| argument == "quick");
-    let programs: Vec<&String> = arguments.iter().filter(|argument| *argument != "quick").collect();
+    let programs: Vec<&String> =
+        arguments.iter().filter(|argument| !["quick", "voice"].contains(&argument.as_str())).collect();
     let time = Duration::from_millis(if quick { 300 } else { 3000 });
     let (ours, peer) = (programs.first().expect("the hub's program"), programs.get(1));
-    let measured = measure(ours, time).await;
+    let only_voice = arguments.iter().any(|argument| argument == "voice");
+    let (mut measured, stages) = measure(ours, time, only_voice).await;
+    measured.extend(voice::rates(&stages));
     let peers = match peer {
-        Some(program) => Some(measure(program, time).await),
+        Some(program) => Some(measure(program, time, only_voice).await),
         None => None,
     };
+    if let Some((_, stages)) = &peers {
+        println!("the peer:");
+        voice::print(stages);
+        println!("\ntoyhub:");
+    }
+    let peers = peers.map(|(mut rates, stages)| {
+        rates.extend(voice::rates(&stages));
+        rates
+    });
+    voice::print(&stages);
+    println!();
     print(&measured, peers.as_deref());
-    voice::print_limit(time);
 }
 
 /// A call, with its answers in a second.
 type Rate = (String, f64);
 
-async fn measure(program: &str, time: Duration) -> Vec<Rate> {
+async fn measure(program: &str, time: Duration, only_voice: bool) -> (Vec<Rate>, Vec<Stages>) {
     eprintln!("{program} …");
     let settings = [
         ("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "1000000".to_owned()),
         ("TOYHUB_RATES__REQUESTS_PER_PARTY_PER_MINUTE", "1000000".to_owned()),
         ("TOYHUB_HTTP__CONNECTIONS_PER_ADDRESS_MAX", "10000".to_owned()),
+        ("TOYHUB_CHATS__RETRY_WINDOW_S", "600".to_owned()),
     ];
     let hub = Hub::start(program.to_owned(), &settings);
     let [user, toy, ..] = hub.family().await;
@@ -64,26 +80,19 @@ async fn measure(program: &str, time: Duration) -> Vec<Rate> {
         ("/toy_list", Some(json!({"_id": user}))),
         ("/recv_msg", Some(json!({"from_user": user, "to_user": toy}))),
     ];
+    let calls = if only_voice { &calls[..1] } else { &calls };
     for (path, body) in calls {
         let request = Request::of(path, body.as_ref());
         let _phase = Phase::begin(path, hub.id());
-        rates.push((path.to_owned(), load::rate(hub.http, &vec![request; CONNECTIONS], time).await));
+        rates.push(((*path).to_owned(), load::rate(hub.http, &vec![request; CONNECTIONS], time).await));
     }
     let mut families = vec![[user, toy]];
     for number in 1..CONNECTIONS {
         let [user, toy, ..] = hub.family_of(&format!("user{number}")).await;
         families.push([user, toy]);
     }
-    for (name, recording) in voice::recordings() {
-        for senders in [1, CONNECTIONS] {
-            let requests = families[..senders].iter().map(|[user, toy]| voice::upload(toy, user, &recording));
-            let name = format!("voice message, {name}, {senders} at once");
-            let _phase = Phase::begin(&name, hub.id());
-            let rate = load::rate(hub.http, &requests.collect::<Vec<_>>(), time).await;
-            rates.push((name, rate));
-        }
-    }
-    rates
+    let stages = voice::measure(&hub, &families, time).await;
+    (rates, stages)
 }
 
 fn print(ours: &[Rate], peer: Option<&[Rate]>) {

@@ -16,6 +16,7 @@ pub struct Hub {
     child: Child,
     pub http: SocketAddr,
     pub mqtt: SocketAddr,
+    pub console: SocketAddr,
     /// If the settings say so.
     pub mqtts: Option<SocketAddr>,
     /// The listener for any topic, if the settings say so.
@@ -43,10 +44,11 @@ impl Hub {
             let address = ready.split_whitespace().find_map(|word| word.strip_prefix(name));
             address.map(|address| address.parse::<SocketAddr>().unwrap())
         };
-        let [http, mqtt] = ["http=", "mqtt="].map(|name| found(name).unwrap());
+        let [http, mqtt, console] = ["http=", "mqtt=", "console="].map(|name| found(name).unwrap());
         Self {
             http,
             mqtt,
+            console,
             mqtts: found("mqtts="),
             conformance: found("conformance="),
             program,

@@ -5,8 +5,8 @@ use super::request::{Count, Ignored, Limit, Maybe, request};
 use super::rest::Flag;
 use super::{Call, CallContext, CallerId, CallersLinks, Entry, Facts, Permitted, Subject};
 use crate::domain::error::DomainError;
-use crate::domain::{Before, Recording};
-use crate::model::{self, ChatId, Party, PartyId, PartyKind, Sent, Timestamp, ToyId, UserId};
+use crate::domain::{AMR, Before, Recording};
+use crate::model::{self, ChatId, FileName, Party, PartyId, PartyKind, Sent, Timestamp, ToyId, UserId};
 
 /// The default number of messages in one answer of `/chat_list`.
 const HISTORY_DEFAULT: u64 = 100;
@@ -107,13 +107,24 @@ impl Call for ChatList {
         let messages = context.hub.history(&reader, &self.chat_id, limit as usize, before).await?;
         let read = messages.iter().map(|(message, _)| message);
         context.hub.note_reading(&reader, &self.chat_id, read, context.now).await;
+        let entry = |(mut message, state): (model::Message, _)| {
+            // Not every app plays a recording that is stored as it came.
+            message.sound = as_mp3(message.sound);
+            (message, state)
+        };
+        let messages = messages.into_iter().map(entry);
         let entry = |(message, state): (model::Message, _)| ChatMessage {
             seq: Positive(message.seq),
             message: Message::of(&message, &links),
             state: State(state),
         };
-        Ok(messages.into_iter().map(entry).collect())
+        Ok(messages.map(entry).collect())
     }
+}
+
+/// The name under which a recording is downloaded as MP3.
+fn as_mp3(sound: FileName) -> FileName {
+    if sound.extension() == AMR { sound.with_extension("mp3") } else { sound }
 }
 
 request! {

@@ -3,16 +3,28 @@
 //! **Repeated recordings.** A client that got no answer, or an unclear one, sends its recording again. The name of the
 //! sound is derived from the recording's bytes, its sender, its receiver and a time window (`chats.retry_window_s`).
 //! The second attempt finds the message of the first by this name: there is one message, and both attempts get the same
-//! answer, even across a crash of the hub. Two recordings of a microphone never have the same bytes. A file that is
+//! answer, even across a crash of the hub. The attempts of one recording take turns, and the database is only asked if the
+//! sound of an earlier one is there, or if other hubs use it. Two recordings of a microphone never have the same bytes. A file that is
 //! sent again on purpose, such as a canned greeting, is a new message after the window.
 
 use super::error::DomainError;
 use super::sounds::Claimed;
-use super::{FileKind, Hub, Recording, Upload};
+use super::{AMR, FileKind, Hub, Recording, Upload};
 use crate::model::{
-    ChatId, Event, FileName, Friend, Message, MessageId, MessageState, Party, PartyId, Sent, Timestamp, ToyId, UserId,
+    ChatId, Event, FileName, Friend, Message, MessageId, MessageState, Party, PartyId, PartyKind, Sent, Timestamp,
+    ToyId, UserId,
 };
 use crate::ports::store::{Before, Kept, NewMessage, Refusal, Repeats, StoreError, UnreadMessage};
+
+/// What the attempts to send the same recording have in common: its digest, its sender and its receiver.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Attempt([u8; 32], Party, PartyId);
+
+impl Attempt {
+    fn of(from: &Party, to: &PartyId, upload: &Upload) -> Self {
+        Self(upload.identity(0).digest, from.clone(), to.clone())
+    }
+}
 
 impl Hub {
     /// Sends a recording to a friend. It is stored and synced when this returns, and was published to the receiver.
@@ -57,20 +69,34 @@ impl Hub {
     ) -> Result<Sent, DomainError> {
         self.rates.uploads.spend(&from.to_string())?;
         let (receiver, entry) = self.friends_both_ways(from, to).await?;
-        let (sound, repeats) = self.name_recording(from, to, &upload, now)?;
-        if let Some(repeats) = &repeats
-            && let Some(kept) = self.store.repeated(from, &receiver, repeats).await?
-        {
-            self.announce_message(from, &receiver, &kept).await;
-            return Ok(sent(kept, &receiver));
+        let is_kept = self.config.audio.amr_to_toys && receiver.kind() == PartyKind::Toy;
+        let amr = if is_kept { upload.amr(self.config.audio.recording_max_s) } else { None };
+        let extension = if amr.is_some() { AMR } else { "mp3" };
+        let (sound, mut repeats) = self.name_recording(from, to, &upload, extension, now)?;
+        let _turn = match &repeats {
+            Some(_) => Some(self.attempts.of(Attempt::of(from, to, &upload)).await),
+            None => None,
+        };
+        if let Some(repeats) = &mut repeats {
+            repeats.is_first = self.is_first_attempt(repeats).await?;
+            if !repeats.is_first
+                && let Some(kept) = self.store.repeated(from, &receiver, repeats).await?
+            {
+                self.announce_message(from, &receiver, &kept).await;
+                return Ok(sent(kept, &receiver));
+            }
         }
         self.check_stored(from).await?;
-        let mp3 = self.convert(from, upload).await?;
-        let bytes = mp3.len() as u64;
+        let stored = match amr {
+            Some(amr) => amr,
+            None => self.convert(from, upload).await?,
+        };
+        let bytes = stored.len() as u64;
         self.check_stored_with(from, bytes).await?;
         let notice = self.notice(&receiver, &entry.remark).await;
-        let claimed = self.put_sound(sound, mp3).await?;
-        let kept = match self.deliver(from, &receiver, &claimed, notice, repeats, now).await {
+        let claimed = self.put_sound(sound, stored).await?;
+        let to_friend = (&receiver, Some(entry.chat));
+        let kept = match self.deliver(from, to_friend, &claimed, notice, repeats, now).await {
             Err(DomainError::NotFriends) => {
                 // The friendship has ended meanwhile, or the receiver was erased: the sound is deleted.
                 let name = claimed.name().clone();
@@ -90,23 +116,35 @@ impl Hub {
         from: &Party,
         to: &PartyId,
         upload: &Upload,
+        extension: &str,
         now: Timestamp,
     ) -> Result<(FileName, Option<Repeats>), DomainError> {
         let identity = upload.identity(self.config.chats.retry_window_s);
         if identity.window_s == 0 {
-            return Ok((self.new_recording_name(from, "mp3")?, None));
+            return Ok((self.new_recording_name(from, extension)?, None));
         }
         let window = identity.window_s as Timestamp;
         let span = (now / window).floor() as i64;
         let prefix = self.recording_prefix(from);
         let name = |span: i64| {
             let (from, to, span) = (from.to_string(), to.as_str(), span.to_be_bytes());
-            self.secret_name(&prefix, "mp3", &[&identity.digest, from.as_bytes(), b"\0", to.as_bytes(), &span])
+            self.secret_name(&prefix, extension, &[&identity.digest, from.as_bytes(), b"\0", to.as_bytes(), &span])
         };
         // An earlier attempt may have begun in the window before, and a concurrent one at another moment.
         let sounds = vec![name(span)?, name(span.saturating_sub(1))?, name(span.saturating_add(1))?];
-        let repeats = Repeats { since: now - window, sounds };
+        let repeats = Repeats { since: now - window, sounds, is_first: false };
         Ok((repeats.sounds[0].clone(), Some(repeats)))
+    }
+
+    /// Whether a recording was certainly never sent before, in the turn of its attempts: a message is in the database only
+    /// after its sound is in the file store, and none of its names is there. The attempts of other hubs take no turns with
+    /// those of this one.
+    async fn is_first_attempt(&self, repeats: &Repeats) -> Result<bool, DomainError> {
+        if self.store.is_shared() {
+            return Ok(false);
+        }
+        let is_any = self.files.is_any(FileKind::Chat, &repeats.sounds).await;
+        Ok(!is_any.map_err(DomainError::internal)?)
     }
 
     /// Stores a sound for a message. It is not deleted as orphaned before the returned claim is dropped.
@@ -124,11 +162,12 @@ impl Hub {
         Ok((receiver, entry))
     }
 
-    /// Stores a message whose sound is stored, and publishes it to its receiver. Errors: `OutcomeUnknown`.
+    /// Stores a message whose sound is stored, and publishes it to its receiver, whose chat with the sender may be known.
+    /// Errors: `OutcomeUnknown`.
     pub(super) async fn deliver(
         &self,
         from: &Party,
-        receiver: &Party,
+        (receiver, chat): (&Party, Option<ChatId>),
         sound: &Claimed,
         notice: Option<FileName>,
         repeats: Option<Repeats>,
@@ -138,6 +177,7 @@ impl Hub {
             id: MessageId::random(),
             from: from.clone(),
             to: receiver.clone(),
+            chat,
             sound: sound.name().clone(),
             notice,
             repeats,

@@ -149,14 +149,15 @@ impl Hub {
         from: impl Into<Origin>,
         now: Timestamp,
     ) -> Result<StoredFile, DomainError> {
+        let (asked, name) = (name, &self.recorded_name(kind, name).await?);
         let file = self.stored_file(kind, name).await?;
         if kind == FileKind::Chat
             && let Some(signature) = signature
-            && let Some(party) = self.party_of_link(name, signature, now).await?
+            && let Some(party) = self.party_of_link(asked, signature, now).await?
         {
             self.check_linked(&party, name).await?;
             self.note_listening(&party, kind, name, now).await;
-            return Ok(file);
+            return self.as_asked(asked, name, file).await;
         }
         match (kind, self.config.auth.mode, token) {
             (FileKind::Chat, _, Some(token)) => {
@@ -168,7 +169,12 @@ impl Hub {
             (FileKind::Chat, AuthMode::Place, None) => self.check_place_of_listener(name, from.into(), now).await?,
             _ => {}
         }
-        Ok(file)
+        self.as_asked(asked, name, file).await
+    }
+
+    /// The file of the asked name: the recording itself, or an MP3 of it.
+    async fn as_asked(&self, asked: &FileName, name: &FileName, file: StoredFile) -> Result<StoredFile, DomainError> {
+        if asked == name { Ok(file) } else { self.made_of(name, &file).await }
     }
 
     /// Refuses a link to a recording that the link's party may no longer download, or whose message was erased. Errors:
@@ -213,10 +219,12 @@ impl Hub {
         kind: FileKind,
         name: &FileName,
     ) -> Result<StoredFile, DomainError> {
+        let recorded = self.recorded_name(kind, name).await?;
         if kind == FileKind::Chat {
-            self.check_listener(party, name).await?;
+            self.check_listener(party, &recorded).await?;
         }
-        self.stored_file(kind, name).await
+        let file = self.stored_file(kind, &recorded).await?;
+        self.as_asked(name, &recorded, file).await
     }
 
     pub(super) async fn stored_file(&self, kind: FileKind, name: &FileName) -> Result<StoredFile, DomainError> {

@@ -57,6 +57,7 @@ pub(crate) mod tests;
 mod tickets;
 mod toy_voices;
 mod toys;
+mod turns;
 mod unfinished;
 mod units;
 mod uploads;
@@ -66,7 +67,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use crate::config::Config;
-use crate::model::{Party, Secret, Timestamp};
+use crate::model::{FileName, Party, Secret, Timestamp};
 use crate::ports::bus::Bus;
 use crate::ports::chunks::Chunks;
 use crate::ports::clock::MonotonicClock;
@@ -105,7 +106,7 @@ pub use voice::{Upload, decode_limits};
 
 pub use crate::ports::chunks::UploadState;
 pub use crate::ports::clock;
-pub use crate::ports::files::{FileKind, StoredFile};
+pub use crate::ports::files::{AMR, FileKind, StoredFile};
 pub use crate::ports::progress::{Counter, Progress, Step, Unit};
 pub use crate::ports::router::{
     Announced, CloseReason, Deliveries, Delivery, Form, Incoming, Mailbox, MailboxHandle, Payload, SessionHandle,
@@ -116,6 +117,7 @@ use activation::Activations;
 use assistant::Assistant;
 use audit::Noted;
 use backup::Backups;
+use chats::Attempt;
 use cluster::Cluster;
 use counted::Counted;
 use erasure::Erasures;
@@ -136,6 +138,7 @@ use sounds::Sounds;
 use stored::Stored;
 use tickets::Tickets;
 use toy_voices::ToyVoices;
+use turns::Turns;
 
 /// The ports of the hub; `server` opens them.
 pub struct Ports {
@@ -174,6 +177,12 @@ pub struct Hub {
     files: Files,
     space: Arc<Space>,
     sounds: Sounds,
+    /// Attempts to send the same recording.
+    attempts: Turns<Attempt>,
+    /// Notices that are being spoken.
+    notices: Turns<FileName>,
+    /// Recordings that are stored as they came, and of which an MP3 is being made.
+    made: Turns<FileName>,
     stored: Stored,
     chunks: Arc<Chunks>,
     router: Arc<Router>,
@@ -271,6 +280,9 @@ impl Hub {
             files,
             space: Arc::new(space),
             sounds: Sounds::default(),
+            attempts: Turns::default(),
+            notices: Turns::default(),
+            made: Turns::default(),
             stored: Stored::default(),
             chunks: Arc::new(chunks),
             router,

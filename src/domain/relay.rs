@@ -48,7 +48,7 @@ impl Hub {
                 let content = self.files.read_whole(&file).await.map_err(DomainError::internal)?;
                 let notice = self.notice(&receiver, &entry.remark).await;
                 let claimed = self.put_sound(copy, content).await?;
-                self.deliver(from, &receiver, &claimed, notice, None, now).await?;
+                self.deliver(from, (&receiver, Some(entry.chat)), &claimed, notice, None, now).await?;
                 self.note_stored(from, file.size);
                 Ok(())
             }
@@ -85,6 +85,7 @@ impl Hub {
         if self.notices_of(&[remark]).await?.contains(name) {
             return Ok(true);
         }
+        let name = &self.recorded_name(FileKind::Chat, name).await?;
         let Some((message, _)) = self.store.message_of_sound(name).await? else { return Ok(false) };
         let Some(of_sound) = self.store.parties_of_sound(name).await? else { return Ok(false) };
         let is_to_receiver = of_sound.parties.iter().any(|id| id == receiver.id());

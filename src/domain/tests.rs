@@ -159,7 +159,7 @@ impl World {
     async fn send(&self, from: &Party, to: &Party, now: Timestamp) -> MessageId {
         let (id, sound) = (MessageId::random(), FileName::random("mp3"));
         let (from, to) = (from.clone(), to.clone());
-        let new = NewMessage { id: id.clone(), from, to, sound, notice: None, repeats: None };
+        let new = NewMessage { id: id.clone(), from, to, chat: None, sound, notice: None, repeats: None };
         self.hub.store.add_message(new, now).await.unwrap();
         id
     }

@@ -8,11 +8,11 @@ use sha2::{Digest, Sha256};
 
 use super::error::DomainError;
 use super::toy_voices::Spoken;
-use super::{FileKind, Hub};
+use super::{AMR, FileKind, Hub, StoredFile};
 use crate::config::{self, SpokenFormat, seconds};
 use crate::model::{FileName, Party, PartyId, PartyKind, UploadName};
-use crate::ports::audio::{self, AudioError, DecodeLimits, Ffmpeg, Sound};
-use crate::ports::files::Spooled;
+use crate::ports::audio::{self, AudioError, DecodeLimits, Ffmpeg, Place, Sound};
+use crate::ports::files::{Received, Spooled};
 use crate::ports::metrics::METRICS;
 use crate::ports::space::Space;
 use crate::ports::speech::languages::{Language, Line};
@@ -20,6 +20,9 @@ use crate::ports::speech::{SpeakError, Voice};
 
 /// The prefix of the names of spoken notices, before a hyphen.
 pub(super) const NOTICE_PREFIX: &str = "say";
+
+/// The beginning of the names of recordings.
+const RECORDING_PREFIX: &str = "up-";
 
 /// A recording that is being received. Dropping it deletes its file.
 pub struct Upload {
@@ -82,6 +85,32 @@ impl Upload {
     pub fn size(&self) -> u64 {
         self.spooled.size()
     }
+
+    /// Its bytes, if it is an undamaged recording of AMR of at most so many seconds, and in memory.
+    pub(super) fn amr(&self, seconds_max: u32) -> Option<Bytes> {
+        let bytes = self.spooled.in_memory()?;
+        let is_short = audio::duration_of_amr(bytes)? <= seconds(u64::from(seconds_max));
+        is_short.then(|| Bytes::copy_from_slice(bytes))
+    }
+
+    /// Ends it. Errors: `EmptyRecording`.
+    async fn finish(self) -> Result<Received, DomainError> {
+        if self.size() == 0 {
+            return Err(DomainError::EmptyRecording);
+        }
+        self.spooled.finish().await.map_err(DomainError::internal)
+    }
+}
+
+fn decode_received(received: &Received, limits: &DecodeLimits) -> Result<Sound, AudioError> {
+    METRICS.decode.time(|| audio::decode(place_of(received), limits))
+}
+
+fn place_of(received: &Received) -> Place<'_> {
+    match received {
+        Received::Memory { bytes, spool, .. } => Place::Memory(bytes.clone(), spool),
+        Received::File(path) => Place::File(path),
+    }
 }
 
 impl Hub {
@@ -92,23 +121,19 @@ impl Hub {
         Ok(Upload { spooled, space: Arc::clone(&self.space), max_bytes, bytes: Sha256::new(), named: None })
     }
 
-    /// Decodes an upload. Its file is then deleted, or moved to `kept`.
+    /// Decodes an upload. It is then deleted, or moved to `kept`.
     pub(super) async fn decode(
         &self,
         party: &Party,
         upload: Upload,
         kept: Option<PathBuf>,
     ) -> Result<Sound, DomainError> {
-        if upload.size() == 0 {
-            return Err(DomainError::EmptyRecording);
-        }
-        let path = upload.spooled.finish().await.map_err(DomainError::internal)?;
-        let limits = self.decode_limits();
+        let (received, limits) = (upload.finish().await?, self.decode_limits());
         let job = move || {
-            let sound = METRICS.decode.time(|| audio::decode(&path, &limits))?;
+            let sound = decode_received(&received, &limits)?;
             if let Some(kept) = kept {
                 kept.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-                path.persist(kept).map_err(|error| error.error)?;
+                received.keep(&kept)?;
             }
             Ok(sound)
         };
@@ -118,10 +143,49 @@ impl Hub {
 
     /// Converts an upload of a party to MP3.
     pub(super) async fn convert(&self, party: &Party, upload: Upload) -> Result<Bytes, DomainError> {
-        let sound = self.decode(party, upload, None).await?;
+        let (received, limits) = (upload.finish().await?, self.decode_limits());
         let bitrate = self.config.audio.mp3_bitrate_kbps;
-        let encoded = self.audio_workers.run_of(party, move || audio::encode_mp3(&sound, bitrate)).await?;
+        let job = move || {
+            let sound = decode_received(&received, &limits)?;
+            drop(received);
+            METRICS.encode.time(|| audio::encode_mp3(&sound, bitrate))
+        };
+        let encoded = self.audio_workers.run_of(party, job).await?;
         encoded.map_err(|error| self.audio_error(error))
+    }
+
+    /// The MP3 of a recording that is stored as it came: made on the first demand, by one request for all that ask for it
+    /// meanwhile. Errors: `UnknownFile` if the recording was erased; `Busy`.
+    pub(super) async fn made_of(&self, name: &FileName, recording: &StoredFile) -> Result<StoredFile, DomainError> {
+        let found = || async { self.files.find_made(name).await.map_err(DomainError::internal) };
+        if let Some(made) = found().await? {
+            return Ok(made);
+        }
+        let _turn = self.made.of(name.clone()).await;
+        if let Some(made) = found().await? {
+            return Ok(made);
+        }
+        let bytes = self.files.read_whole(recording).await.map_err(DomainError::internal)?;
+        let (limits, bitrate) = (self.decode_limits(), self.config.audio.mp3_bitrate_kbps);
+        let job = move || audio::encode_mp3(&audio::decode_bytes(bytes, &limits)?, bitrate);
+        let mp3 = self.audio_workers.run(job).await?.map_err(|error| self.audio_error(error))?;
+        self.files.put_made(name, mp3).await.map_err(DomainError::internal)?;
+        if self.files.find(FileKind::Chat, name).await.map_err(DomainError::internal)?.is_none() {
+            // It was erased meanwhile.
+            self.files.delete_made(name).await.map_err(DomainError::internal)?;
+        }
+        found().await?.ok_or(DomainError::UnknownFile)
+    }
+
+    /// The name under which a recording of a message is stored: one that is stored as it came is asked for as MP3, too.
+    pub(super) async fn recorded_name(&self, kind: FileKind, name: &FileName) -> Result<FileName, DomainError> {
+        let is_recording = name.as_str().starts_with(RECORDING_PREFIX);
+        if kind != FileKind::Chat || name.extension() != "mp3" || !is_recording {
+            return Ok(name.clone());
+        }
+        let as_it_came = name.with_extension(AMR);
+        let is_there = self.files.is_any(kind, std::slice::from_ref(&as_it_came)).await;
+        Ok(if is_there.map_err(DomainError::internal)? { as_it_came } else { name.clone() })
     }
 
     /// Encodes a sound of the hub.
@@ -174,8 +238,8 @@ impl Hub {
     async fn decode_bytes(&self, bytes: &Bytes, limits: DecodeLimits) -> Result<Sound, DomainError> {
         let mut spooled = self.files.spool().await.map_err(DomainError::internal)?;
         spooled.write(bytes).await.map_err(DomainError::internal)?;
-        let path = spooled.finish().await.map_err(DomainError::internal)?;
-        let sound = self.audio_workers.run(move || audio::decode(&path, &limits)).await?;
+        let received = spooled.finish().await.map_err(DomainError::internal)?;
+        let sound = self.audio_workers.run(move || audio::decode(place_of(&received), &limits)).await?;
         sound.map_err(|error| self.audio_error(error))
     }
 
@@ -198,7 +262,7 @@ impl Hub {
     /// The notice for `receiver` of a message from a friend with this remark; none if speech synthesis fails, as the
     /// message is sent without it then.
     pub(super) async fn notice(&self, receiver: &Party, remark: &str) -> Option<FileName> {
-        match self.speak(receiver, &Line::MessageFrom(remark)).await {
+        match METRICS.notice.time_of(self.speak(receiver, &Line::MessageFrom(remark))).await {
             Ok(name) => Some(name),
             Err(error) => {
                 tracing::warn!(error = %error_chain(&error), "the notice of a message could not be synthesised");
@@ -246,12 +310,21 @@ impl Hub {
         let language = self.family_language();
         let (text, spoken) = (line.text(language), self.spoken_to(receiver, language));
         let name = self.spoken_name(NOTICE_PREFIX, &spoken, &text)?;
-        if self.files.find(FileKind::Chat, &name).await.map_err(DomainError::internal)?.is_some() {
+        if self.is_spoken(&name).await? {
+            return Ok(name);
+        }
+        // Concurrent messages with the same notice wait for the one that speaks it.
+        let _turn = self.notices.of(name.clone()).await;
+        if self.is_spoken(&name).await? {
             return Ok(name);
         }
         let sound = self.speak_for_toys(&text, &spoken).await?;
         self.files.put(FileKind::Chat, &name, sound).await.map_err(DomainError::internal)?;
         Ok(name)
+    }
+
+    async fn is_spoken(&self, name: &FileName) -> Result<bool, DomainError> {
+        self.files.is_any(FileKind::Chat, std::slice::from_ref(name)).await.map_err(DomainError::internal)
     }
 
     /// The name of a spoken text, which differs for each voice and pace.
@@ -271,7 +344,7 @@ impl Hub {
     /// hub can derive it, by its secret.
     pub(super) fn recording_prefix(&self, party: &Party) -> String {
         let digest = Sha256::new().chain_update(self.secret.reveal()).chain_update(format!("recordings of {party}"));
-        format!("up-{}", hex::encode(&digest.finalize()[..8]))
+        format!("{RECORDING_PREFIX}{}", hex::encode(&digest.finalize()[..8]))
     }
 
     /// A new name for a recording of a party.

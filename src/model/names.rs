@@ -27,6 +27,12 @@ impl FileName {
     pub fn extension(&self) -> &str {
         self.0.rsplit_once('.').map_or("", |(_, extension)| extension)
     }
+
+    /// The same name with another extension, given without a dot.
+    pub fn with_extension(&self, extension: &str) -> Self {
+        let stem = self.0.rsplit_once('.').map_or(&*self.0, |(stem, _)| stem);
+        Self(format!("{stem}.{extension}").into())
+    }
 }
 
 impl FromStr for FileName {

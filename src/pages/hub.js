@@ -99,7 +99,9 @@ export class Toyhub extends EventTarget {
 
   /** The sound of a name from `chat`, `message` or `notice`. */
   async sound(name) {
-    const url = new URL(`/get_chat/${encodeURIComponent(name)}`, this.address);
+    // A recording that is stored as it came for toys; browsers play MP3.
+    const mp3 = name.replace(/\.amr$/, ".mp3");
+    const url = new URL(`/get_chat/${encodeURIComponent(mp3)}`, this.address);
     const answer = await fetch(url, { headers: this.#authorization(), signal: AbortSignal.timeout(ANSWER_MS) });
     if (!answer.ok) throw new Refused(await answer.json());
     return answer.blob();

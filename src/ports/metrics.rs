@@ -48,6 +48,10 @@ pub struct Metrics {
     pub file_write: Timing,
     /// Decoding of recordings.
     pub decode: Timing,
+    /// Encoding of recordings.
+    pub encode: Timing,
+    /// Notices of messages: looked up, or spoken.
+    pub notice: Timing,
     /// Recognition of recordings, without the time in the queue.
     pub recognise: Timing,
 }
@@ -70,6 +74,8 @@ impl Metrics {
             sessions_commit: Timing::new(),
             file_write: Timing::new(),
             decode: Timing::new(),
+            encode: Timing::new(),
+            notice: Timing::new(),
             recognise: Timing::new(),
         }
     }
@@ -240,6 +246,14 @@ impl Timing {
     pub fn time<T>(&self, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let done = work();
+        self.since(start);
+        done
+    }
+
+    /// As [`Self::time`], with the time in which it waits.
+    pub async fn time_of<T>(&self, work: impl Future<Output = T>) -> T {
+        let start = Instant::now();
+        let done = work.await;
         self.since(start);
         done
     }

@@ -1,11 +1,19 @@
 //! A pool for blocking jobs, separate from the threads that serve connections.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Builder;
 
 use dashmap::DashMap;
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::model::Party;
+
+/// The stack of a thread, as large as those of the runtime.
+const STACK_BYTES: usize = 10 << 20;
 
 /// A bounded pool for blocking jobs: the numbers of running and of waiting jobs are limited, and further jobs are
 /// refused.
@@ -20,6 +28,7 @@ pub struct Workers {
     places: usize,
     per_party_max: usize,
     parties: DashMap<Party, Arc<Turns>>,
+    threads: Threads,
 }
 
 /// The jobs of one party.
@@ -58,7 +67,7 @@ impl Workers {
     pub fn new(workers: usize, queue_max: usize, per_party_max: usize) -> Self {
         let places = workers + queue_max;
         let (running, admitted) = (Semaphore::new(workers), Semaphore::new(places));
-        Self { running, admitted, places, per_party_max, parties: DashMap::new() }
+        Self { running, admitted, places, per_party_max, parties: DashMap::new(), threads: Threads::new(workers) }
     }
 
     /// The number of running and of queued jobs.
@@ -103,7 +112,106 @@ impl Workers {
         F: FnOnce() -> T + Send + 'static,
     {
         let _turn = self.running.acquire().await.map_err(|_| WorkError::Failed)?;
-        tokio::task::spawn_blocking(job).await.map_err(|_| WorkError::Failed)
+        let (done, result) = oneshot::channel();
+        let runtime = Handle::current();
+        let job = move || {
+            let _entered = runtime.enter();
+            // A job that nobody waits for any more is executed all the same.
+            let _ = done.send(catch_unwind(AssertUnwindSafe(job)));
+        };
+        self.threads.execute(Box::new(job)).map_err(|_| WorkError::Failed)?;
+        match result.await {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(_)) | Err(_) => Err(WorkError::Failed),
+        }
+    }
+}
+
+/// The threads of a pool, each started when there is work for it. A thread of the runtime would do, but those take turns
+/// with all their neighbours: the memory that a conversion has freed, and the caches of the processor, would be those of
+/// another one.
+#[derive(Debug)]
+struct Threads {
+    queue: Arc<Queue>,
+    max: usize,
+}
+
+struct Queue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    is_closed: bool,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Queue").finish_non_exhaustive()
+    }
+}
+
+impl Threads {
+    fn new(max: usize) -> Self {
+        Self { queue: Arc::new(Queue { state: Mutex::default(), changed: Condvar::new() }), max: max.max(1) }
+    }
+
+    fn execute(&self, job: Job) -> io::Result<()> {
+        let mut state = self.queue.lock();
+        state.jobs.push_back(job);
+        if state.jobs.len() > state.idle && state.threads < self.max {
+            let queue = Arc::clone(&self.queue);
+            let started = Builder::new().name("worker".into()).stack_size(STACK_BYTES).spawn(move || queue.work());
+            match started {
+                Ok(_) => state.threads += 1,
+                // The others execute it.
+                Err(_) if state.threads > 0 => {}
+                Err(error) => {
+                    state.jobs.pop_back();
+                    return Err(error);
+                }
+            }
+        }
+        drop(state);
+        self.queue.changed.notify_one();
+        Ok(())
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.queue.lock().is_closed = true;
+        self.queue.changed.notify_all();
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Executes jobs until the pool is dropped.
+    fn work(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                drop(state);
+                job();
+                state = self.lock();
+            } else if state.is_closed {
+                return;
+            } else {
+                state.idle += 1;
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.idle -= 1;
+            }
+        }
     }
 }
 
@@ -187,5 +295,37 @@ mod tests {
             Err(WorkError::Failed)
         );
         assert_eq!(workers.run(|| 1).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn a_pool_has_as_many_threads_as_workers_and_they_end_with_it() {
+        let workers = Workers::new(2, 16, 1);
+        let (release, wait) = channel::<()>();
+        let wait = Arc::new(Mutex::new(wait));
+        let name = || std::thread::current().id();
+        // Jobs that nobody waits for any more still have the threads.
+        for _ in 0..2 {
+            let wait = Arc::clone(&wait);
+            let mut given_up = Box::pin(workers.run(move || wait.lock().unwrap().recv().unwrap()));
+            assert!(futures_util::poll!(&mut given_up).is_pending());
+        }
+        let mut late: Vec<_> = (0..8).map(|_| Box::pin(workers.run(name))).collect();
+        for late in &mut late {
+            assert!(futures_util::poll!(late).is_pending());
+        }
+        release.send(()).unwrap();
+        release.send(()).unwrap();
+        let mut threads = std::collections::HashSet::new();
+        for late in late {
+            threads.insert(late.await.unwrap());
+        }
+        assert!((1..=2).contains(&threads.len()), "{threads:?}");
+        let queue = Arc::downgrade(&workers.threads.queue);
+        drop(workers);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while queue.strong_count() > 0 {
+            assert!(std::time::Instant::now() < deadline, "the threads end");
+            tokio::task::yield_now().await;
+        }
     }
 }

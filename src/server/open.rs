@@ -181,9 +181,11 @@ async fn check_restored(config: &Config, store: &Store) -> Result<(), StartError
 /// Opens the folder or the bucket of sounds and pictures, for the hub of this database.
 async fn open_files(config: &Config, store: &Store, id: &HubId) -> Result<Files, StartError> {
     let spool = config.server.spool_dir();
+    let audio = &config.audio;
+    let with_memory = |files: Files| files.with_memory(audio.recording_memory_bytes, audio.recordings_memory_bytes);
     let Some(bucket) = bucket(config).map_err(StartError::Setting)? else {
         let folder = config.server.files_dir();
-        return Files::open(&folder, &spool).map_err(|error| part_fault(&folder, &error));
+        return Files::open(&folder, &spool).map(with_memory).map_err(|error| part_fault(&folder, &error));
     };
     let messages = store.counts().await.map_err(|error| store_fault(config, &error))?.messages;
     bucket.claim(id, messages).await.map_err(|fault| {
@@ -193,7 +195,7 @@ async fn open_files(config: &Config, store: &Store, id: &HubId) -> Result<Files,
         let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
         StartError::Setting(format!("files.url: {}: {fault}{cause}", config.files.url))
     })?;
-    Files::over(bucket, &spool).map_err(|error| part_fault(&spool, &error))
+    Files::over(bucket, &spool).map(with_memory).map_err(|error| part_fault(&spool, &error))
 }
 
 /// The bucket of the configuration; none if the files are in a folder. Errors are one line, and begin with the key.

@@ -1,10 +1,12 @@
 //! Recordings of formats that the hub's own decoders do not read, and odd ones: uploads, and the library.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use crate::metrics::metrics;
 use crate::sound;
 use crate::world::{Toy, User, World, within};
 
@@ -208,4 +210,91 @@ async fn no_sound_of_the_fuzzer_is_a_fault_of_the_hub() {
         }
     }
     assert!(sent >= 7, "{sent}");
+}
+
+/// The names of files in a folder of the hub's sounds.
+fn stored(world: &World, folder: &str) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(world.data_dir().join("files").join(folder)) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn amr_to_a_toy_is_kept_as_it_came_and_made_mp3_once_for_others() {
+    let settings = [("TOYHUB_AUDIO__AMR_TO_TOYS", "true"), ("TOYHUB_CHATS__RETRY_WINDOW_S", "600")];
+    let world = World::start_with(&settings).await;
+    let family = family(&world).await;
+    let (parent, toy) = &family;
+    let stranger = world.user("stranger").await;
+    let folder = tempfile::tempdir().unwrap();
+    let amr = sound::amr(folder.path());
+    let fields = [("user_id", parent.id.as_str()), ("to_user", toy.id.as_str())];
+    let sent = world.upload("/app_uploader", "reco_file", amr.clone(), &fields).await;
+    assert_eq!(sent["code"], 0, "{sent}");
+    let again = world.upload("/app_uploader", "reco_file", amr.clone(), &fields).await;
+    assert_eq!(again["data"]["_id"], sent["data"]["_id"], "the same recording is the same message");
+
+    let (_, unread) = world.post("/recv_msg", json!({"to_user": toy.id})).await;
+    let name = unread[0]["message"].as_str().unwrap();
+    assert!(name.ends_with(".amr"), "{unread}");
+    let get = async |name: &str, user: &User| {
+        let request = world.client().get(format!("{}/get_chat/{name}", world.http())).bearer_auth(&user.token);
+        let answer = within(name, request.send()).await.unwrap();
+        (answer.status().as_u16(), answer.bytes().await.unwrap().to_vec())
+    };
+    assert_eq!(download(&world, &format!("/get_chat/{name}")).await, amr, "the toy gets it as it came");
+    assert!(stored(&world, "made").is_empty(), "nobody has asked for an MP3");
+
+    let friends = world.ok("/friend_list", json!({"_id": parent.id})).await;
+    let mp3 = name.replace(".amr", ".mp3");
+    let page = json!({"chat_id": friends["data"][0]["friend_chat"], "to_user": parent.id});
+    assert_eq!(world.ok("/chat_list", page).await["data"][0]["message"], json!(mp3), "an app is told of an MP3");
+    assert_eq!(get(&mp3, &stranger).await.0, 404);
+    assert!(stored(&world, "made").is_empty(), "a stranger has nothing made");
+    let made = join_all((0..8).map(|_| get(&mp3, parent))).await;
+    assert!(made.iter().all(|(status, sound)| *status == 200 && *sound == made[0].1));
+    assert!((sound::seconds(folder.path(), &made[0].1) - sound::seconds(folder.path(), &amr)).abs() < 0.1);
+    assert_eq!(stored(&world, "made"), [mp3.clone()]);
+    let figures = metrics(&world).await;
+    assert!(figures.contains("toyhub_encode_seconds_count 0\n"), "no message was encoded: {figures}");
+    assert_eq!(get(&mp3, &stranger).await.0, 404);
+
+    let id = sent["data"]["_id"].as_str().unwrap();
+    let erase = json!({"_id": parent.id, "message": id, "for": "both"});
+    assert_eq!(world.post_as(parent, "/erase_message", erase).await["code"], 0);
+    world.run(&["erase", "--finish"]).await;
+    for name in [name, &mp3] {
+        assert_eq!(get(name, parent).await.0, 404, "{name} is erased");
+    }
+    assert!(stored(&world, "made").is_empty(), "what was made of it is erased with it");
+
+    // A damaged recording, and one to a user, are stored as MP3.
+    let cut = amr[..amr.len() - 5].to_vec();
+    let to_user = [("user_id", toy.id.as_str()), ("to_user", parent.id.as_str())];
+    for (path, field, sound, fields) in
+        [("/app_uploader", "reco_file", cut, &fields), ("/toy_uploader", "reco", amr, &to_user)]
+    {
+        let sent = world.upload(path, field, sound, fields).await;
+        assert_eq!(sent["code"], 0, "{path}: {sent}");
+    }
+    let names = stored(&world, "chat");
+    assert!(names.iter().all(|name| name.ends_with(".mp3")), "{names:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notice_is_spoken_once_for_concurrent_messages() {
+    let folder = tempfile::tempdir().unwrap();
+    let (synthesiser, spoken) = (folder.path().join("synthesiser"), folder.path().join("spoken"));
+    let script = format!("#!/bin/sh\necho once >>{}\nexec espeak-ng \"$@\"\n", spoken.display());
+    std::fs::write(&synthesiser, script).unwrap();
+    std::fs::set_permissions(&synthesiser, PermissionsExt::from_mode(0o755)).unwrap();
+    let settings = [("TOYHUB_SPEECH__SYNTHESISER", &*String::leak(synthesiser.to_str().unwrap().to_owned()))];
+    let world = World::start_with(&settings).await;
+    let family = family(&world).await;
+    let count = || std::fs::read_to_string(&spoken).unwrap_or_default().lines().count();
+    let before = count();
+    let sent = join_all((0..8).map(|pitch| send(&world, &family, sound::tone(400 + pitch)))).await;
+    assert!(sent.iter().all(|sent| sent["code"] == 0), "{sent:?}");
+    assert_eq!(count() - before, 1, "all have the same notice");
+    assert_eq!(send(&world, &family, sound::tone(500)).await["code"], 0);
+    assert_eq!(count() - before, 1, "nor later");
 }

@@ -12,7 +12,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use super::decision::Then;
 use crate::domain::error::DomainError;
 use crate::domain::toy_voices::Spoken;
-use crate::domain::{FileKind, Hub};
+use crate::domain::{AMR, FileKind, Hub};
 use crate::model::{FileName, MessageId, Party, PartyId, ReminderId, Timestamp, ToyId};
 use crate::ports::audio::{self, AudioError, OPUS_OUT_HZ, OPUS_OUT_MS, OggWriter, OpusWriter, Player, Sound};
 use crate::ports::reply::Sentences;
@@ -266,7 +266,10 @@ async fn open(
     name: &FileName,
     from_s: f64,
 ) -> Result<Box<Player>, DomainError> {
-    let file = hub.stored_file(kind, name).await?;
+    let mut file = hub.stored_file(kind, name).await?;
+    if kind == FileKind::Chat && name.extension() == AMR {
+        file = hub.made_of(name, &file).await?;
+    }
     if file.size > SOUND_MAX_BYTES {
         return Err(DomainError::UploadTooLarge { max_bytes: SOUND_MAX_BYTES });
     }

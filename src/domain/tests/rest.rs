@@ -40,7 +40,7 @@ impl Home {
         let (from, to) = (Party::User(self.owner.clone()), Party::Toy(self.toy.clone()));
         let bytes = self.world.hub.config.audio.mp3_bitrate_kbps as usize * 125 * seconds;
         let sound = self.world.hub.put_sound(FileName::random("mp3"), vec![0; bytes].into()).await.unwrap();
-        self.world.hub.deliver(&from, &to, &sound, None, None, now).await.unwrap();
+        self.world.hub.deliver(&from, (&to, None), &sound, None, None, now).await.unwrap();
     }
 
     async fn limit(&self, minutes: impl Into<Option<u32>>, now: Timestamp) -> Result<(), DomainError> {

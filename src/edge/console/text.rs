@@ -101,6 +101,8 @@ fn timings(page: &mut Page<'_>) -> fmt::Result {
     )?;
     page.timing("file_write_seconds", "Writes of a sound or picture, with their sync", &METRICS.file_write)?;
     page.timing("decode_seconds", "Decoding of a recording", &METRICS.decode)?;
+    page.timing("encode_seconds", "Encoding of a recording", &METRICS.encode)?;
+    page.timing("notice_seconds", "Notice of a message, looked up or spoken", &METRICS.notice)?;
     page.timing("recognise_seconds", "Recognition of a recording, without the queue", &METRICS.recognise)
 }
 

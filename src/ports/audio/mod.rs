@@ -30,7 +30,7 @@ mod wav;
 mod tests;
 
 use std::fs::File;
-use std::io::{self, Cursor, SeekFrom};
+use std::io::{self, Cursor, SeekFrom, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,6 +40,7 @@ use cpu_time::ThreadTime;
 use symphonia::core::io::{MediaSource, ReadOnlySource};
 use tracing::debug;
 
+pub use amr::duration_of_amr;
 pub use ffmpeg::find_program;
 pub use loudness::level;
 use mix::Collected;
@@ -149,14 +150,34 @@ pub fn extension_of(sound: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Decodes the file at `path` into one channel.
+/// Where a recording is.
+#[derive(Debug, Clone)]
+pub enum Place<'p> {
+    /// In a file.
+    File(&'p Path),
+    /// In memory. If `ffmpeg` has to read it, it is written to a file in this folder.
+    Memory(Bytes, &'p Path),
+}
+
+impl<'p, P: AsRef<Path> + ?Sized> From<&'p P> for Place<'p> {
+    fn from(path: &'p P) -> Self {
+        Self::File(path.as_ref())
+    }
+}
+
+/// Decodes a recording into one channel.
 ///
 /// If a recording breaks off or is damaged in the middle, the part that can be decoded is returned.
 ///
 /// # Errors
 /// Every variant of [`AudioError`] but `Encode`.
-pub fn decode(path: &Path, limits: &DecodeLimits) -> Result<Sound, AudioError> {
-    decode_source(Box::new(File::open(path)?), Some(path), limits)
+pub fn decode<'p>(place: impl Into<Place<'p>>, limits: &DecodeLimits) -> Result<Sound, AudioError> {
+    let place = place.into();
+    let source: Box<dyn MediaSource> = match &place {
+        Place::File(path) => Box::new(File::open(path)?),
+        Place::Memory(bytes, _) => Box::new(Cursor::new(bytes.clone())),
+    };
+    decode_source(source, Some(place), limits)
 }
 
 /// Decodes a recording held in memory, like [`decode`], in this process alone.
@@ -169,7 +190,7 @@ pub fn decode_bytes(bytes: Bytes, limits: &DecodeLimits) -> Result<Sound, AudioE
 
 fn decode_source(
     mut source: Box<dyn MediaSource>,
-    path: Option<&Path>,
+    place: Option<Place<'_>>,
     limits: &DecodeLimits,
 ) -> Result<Sound, AudioError> {
     let started = ThreadTime::try_now()?;
@@ -180,9 +201,17 @@ fn decode_source(
     };
     debug!(%doubt, "this process cannot read a recording, or not all of it");
     let cpu_left = limits.cpu_max.saturating_sub(started.try_elapsed()?);
-    let theirs = match (&limits.ffmpeg, path, kind.demultiplexer()) {
-        (Some(ffmpeg), Some(path), Some(format)) => {
-            ffmpeg::decode(ffmpeg, format, path, &DecodeLimits { cpu_max: cpu_left, ..limits.clone() })
+    let theirs = match (&limits.ffmpeg, place, kind.demultiplexer()) {
+        (Some(ffmpeg), Some(place), Some(format)) => {
+            let limits = DecodeLimits { cpu_max: cpu_left, ..limits.clone() };
+            match place {
+                Place::File(path) => ffmpeg::decode(ffmpeg, format, path, &limits),
+                Place::Memory(bytes, folder) => {
+                    let mut file = tempfile::Builder::new().prefix("upload-").tempfile_in(folder)?;
+                    file.write_all(&bytes)?;
+                    ffmpeg::decode(ffmpeg, format, file.path(), &limits)
+                }
+            }
         }
         _ => return own.sound.ok_or(doubt),
     };

@@ -10,7 +10,7 @@ use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt as _};
 
 use super::bucket::{Bucket, MARK};
-use super::{ANSWERS, FilesError, LOST, UNFINISHED};
+use super::{ANSWERS, FilesError, LOST, MADE, UNFINISHED};
 use crate::model::HubId;
 
 /// The object of a restore in progress. It contains the restore's token.
@@ -32,7 +32,7 @@ pub struct Listed {
 }
 
 impl Bucket {
-    /// The folders of a backup, in order. Spoken answers are left out.
+    /// The folders of a backup, in order. Spoken answers are left out, and what was made of recordings.
     pub const COPIED: [&str; 6] = ["chat", "image", LOST, "music", "qr", UNFINISHED];
 
     /// All objects of a folder, in no order.
@@ -131,7 +131,7 @@ impl Bucket {
 
     /// Deletes all objects but the mark of a restore.
     async fn empty(&self) -> Result<(), FilesError> {
-        for folder in Self::COPIED.into_iter().chain([ANSWERS]) {
+        for folder in Self::COPIED.into_iter().chain([ANSWERS, MADE]) {
             let objects = self.objects_of(folder).await?;
             let deleted =
                 objects.into_iter().map(|meta| async move { self.call(self.objects.delete(&meta.location)).await });

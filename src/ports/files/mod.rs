@@ -7,7 +7,7 @@ mod bucket;
 mod copies;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,8 +19,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
-use tempfile::TempPath;
+use tempfile::{NamedTempFile, TempPath};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::model::FileName;
 use crate::ports::metrics::METRICS;
@@ -36,8 +37,15 @@ pub const ANSWERS: &str = "reply";
 /// The number of concurrent look-ups of files.
 const LOOKED_UP_AT_ONCE: usize = 16;
 
+/// The folder of MP3s that were made of recordings which are stored as they came. They are made again if they are gone, so
+/// they are in no backup.
+const MADE: &str = "made";
+
 /// The folder of recordings whose messages were lost, for the operator.
 pub const LOST: &str = "lost";
+
+/// The extension of recordings that are stored as they came.
+pub const AMR: &str = "amr";
 
 /// The folder of notes, each of the files of a command that has not finished.
 const UNFINISHED: &str = "unfinished";
@@ -144,7 +152,18 @@ pub struct Files {
     objects: Arc<dyn ObjectStore>,
     /// None for a folder.
     bucket: Option<Arc<Bucket>>,
+    /// None for a bucket.
+    folder: Option<PathBuf>,
     spool: PathBuf,
+    memory: Option<SpoolMemory>,
+}
+
+/// The memory for uploads in progress that are small.
+struct SpoolMemory {
+    /// Bytes of one upload.
+    upload_bytes: u32,
+    /// A permit for each byte.
+    places: Arc<Semaphore>,
 }
 
 impl Files {
@@ -153,17 +172,38 @@ impl Files {
     pub fn open(folder: &Path, spool: &Path) -> Result<Self, FilesError> {
         std::fs::create_dir_all(folder)?;
         empty(spool)?;
-        for name in FileKind::ALL.map(FileKind::folder).into_iter().chain([ANSWERS, UNFINISHED]) {
+        for name in FileKind::ALL.map(FileKind::folder).into_iter().chain([ANSWERS, MADE, UNFINISHED]) {
             delete_half_written(&folder.join(name))?;
         }
         let objects = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
-        Ok(Self { objects: Arc::new(objects), bucket: None, spool: spool.to_owned() })
+        Ok(Self {
+            objects: Arc::new(objects),
+            bucket: None,
+            folder: Some(folder.to_owned()),
+            spool: spool.to_owned(),
+            memory: None,
+        })
     }
 
     /// The store in a bucket. Uploads are written to `spool`, as with [`Self::open`].
     pub fn over(bucket: Bucket, spool: &Path) -> Result<Self, FilesError> {
         empty(spool)?;
-        Ok(Self { objects: Arc::clone(&bucket.objects), bucket: Some(Arc::new(bucket)), spool: spool.to_owned() })
+        Ok(Self {
+            objects: Arc::clone(&bucket.objects),
+            bucket: Some(Arc::new(bucket)),
+            folder: None,
+            spool: spool.to_owned(),
+            memory: None,
+        })
+    }
+
+    /// Keeps uploads of at most `upload_bytes` in memory, `bytes` of all together. Others are written to the spool.
+    pub fn with_memory(mut self, upload_bytes: u64, bytes: u64) -> Self {
+        let upload_bytes = u32::try_from(upload_bytes).unwrap_or(u32::MAX);
+        let places = usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        self.memory =
+            (upload_bytes > 0).then(|| SpoolMemory { upload_bytes, places: Arc::new(Semaphore::new(places)) });
+        self
     }
 
     /// Whether the files are in a bucket.
@@ -264,9 +304,32 @@ impl Files {
         Ok(notes)
     }
 
-    /// Removes a file.
+    /// The MP3 that was made of a recording, if there is one.
+    pub async fn find_made(&self, recording: &FileName) -> Result<Option<StoredFile>, FilesError> {
+        self.find_at(&made(recording)).await
+    }
+
+    /// Stores the MP3 that was made of a recording.
+    pub async fn put_made(&self, recording: &FileName, content: Bytes) -> Result<(), FilesError> {
+        self.call(self.objects.put(&made(recording), content.into())).await.map(drop)
+    }
+
+    /// Removes the MP3 that was made of a recording, if there is one.
+    pub async fn delete_made(&self, recording: &FileName) -> Result<(), FilesError> {
+        match self.call(self.objects.delete(&made(recording))).await {
+            Err(FilesError::Store(object_store::Error::NotFound { .. })) => Ok(()),
+            deleted => deleted,
+        }
+    }
+
+    /// Removes a file, and what was made of it.
     pub async fn delete(&self, kind: FileKind, name: &FileName) -> Result<(), FilesError> {
-        self.call(self.objects.delete(&location(kind, name))).await
+        let deleted = self.call(self.objects.delete(&location(kind, name))).await;
+        // In this order: whoever makes it looks afterwards whether the recording is still there.
+        if kind == FileKind::Chat && name.extension() == AMR {
+            self.delete_made(name).await?;
+        }
+        deleted
     }
 
     /// Removes a file, if it exists.
@@ -280,23 +343,50 @@ impl Files {
     /// Moves a recording to the folder [`LOST`], from which it cannot be downloaded.
     pub async fn put_recording_aside(&self, name: &FileName) -> Result<(), FilesError> {
         let aside = ObjectPath::from_iter([LOST, name.as_str()]);
-        self.call(self.objects.rename(&location(FileKind::Chat, name), &aside)).await
+        self.call(self.objects.rename(&location(FileKind::Chat, name), &aside)).await?;
+        if name.extension() == AMR { self.delete_made(name).await } else { Ok(()) }
     }
 
     /// The file of this name, if there is one.
     pub async fn find(&self, kind: FileKind, name: &FileName) -> Result<Option<StoredFile>, FilesError> {
-        match self.call(self.objects.head(&location(kind, name))).await {
+        self.find_at(&location(kind, name)).await
+    }
+
+    async fn find_at(&self, location: &ObjectPath) -> Result<Option<StoredFile>, FilesError> {
+        match self.call(self.objects.head(location)).await {
             Ok(meta) => Ok(Some(StoredFile {
                 size: meta.size,
                 etag: meta.e_tag.as_deref().unwrap_or_default().trim_matches('"').to_owned(),
                 stored_etag: meta.e_tag,
-                content_type: media_type(name.extension()),
+                content_type: media_type(meta.location.extension().unwrap_or_default()),
                 modified: meta.last_modified.into(),
                 location: meta.location,
             })),
             Err(FilesError::Store(object_store::Error::NotFound { .. })) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether there is a file of any of these names.
+    pub async fn is_any(&self, kind: FileKind, names: &[FileName]) -> Result<bool, FilesError> {
+        let Some(folder) = &self.folder else {
+            for name in names {
+                if self.find(kind, name).await?.is_some() {
+                    return Ok(true);
+                }
+            }
+            return Ok(false);
+        };
+        let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(kind.folder()).join(name.as_str())).collect();
+        let looked_up = tokio::task::spawn_blocking(move || {
+            for path in paths {
+                if path.try_exists()? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        });
+        looked_up.await.map_err(io::Error::other)?
     }
 
     /// The total size of those of the files that exist.
@@ -362,26 +452,65 @@ impl Files {
 
     /// Begins an upload.
     pub async fn spool(&self) -> Result<Spooled, FilesError> {
-        let folder = self.spool.clone();
-        let created = tokio::task::spawn_blocking(move || {
-            tempfile::Builder::new().prefix("upload-").tempfile_in(folder).map(tempfile::NamedTempFile::into_parts)
+        let held = self.memory.as_ref().and_then(|memory| {
+            let place = Arc::clone(&memory.places).try_acquire_many_owned(memory.upload_bytes).ok()?;
+            Some(Content::Memory { bytes: Vec::new(), bytes_max: memory.upload_bytes as usize, place })
         });
-        let (file, path): (File, TempPath) = created.await.map_err(io::Error::other)??;
-        Ok(Spooled { file: tokio::fs::File::from_std(file), path, size: 0 })
+        let content = match held {
+            Some(held) => held,
+            None => Content::File(SpoolFile::create(&self.spool).await?),
+        };
+        Ok(Spooled { content, spool: self.spool.clone(), size: 0 })
     }
 }
 
-/// An upload in progress. Dropping it deletes the file.
+/// An upload in progress. Dropping it deletes it.
 pub struct Spooled {
+    content: Content,
+    spool: PathBuf,
+    size: u64,
+}
+
+/// Where the bytes of an upload are.
+enum Content {
+    Memory { bytes: Vec<u8>, bytes_max: usize, place: OwnedSemaphorePermit },
+    File(SpoolFile),
+}
+
+struct SpoolFile {
     file: tokio::fs::File,
     path: TempPath,
-    size: u64,
+}
+
+impl SpoolFile {
+    async fn create(spool: &Path) -> io::Result<Self> {
+        let folder = spool.to_owned();
+        let created = tokio::task::spawn_blocking(move || spool_file(&folder).map(NamedTempFile::into_parts));
+        let (file, path): (File, TempPath) = created.await.map_err(io::Error::other)??;
+        Ok(Self { file: tokio::fs::File::from_std(file), path })
+    }
+}
+
+/// A new file in the spool, which is deleted when it is dropped.
+fn spool_file(spool: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix("upload-").tempfile_in(spool)
 }
 
 impl Spooled {
     /// Appends `chunk`.
     pub async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
-        self.file.write_all(chunk).await?;
+        match &mut self.content {
+            Content::Memory { bytes, bytes_max, .. } if bytes.len() + chunk.len() <= *bytes_max => {
+                bytes.extend_from_slice(chunk);
+            }
+            Content::Memory { bytes, .. } => {
+                let mut moved = SpoolFile::create(&self.spool).await?;
+                moved.file.write_all(bytes).await?;
+                moved.file.write_all(chunk).await?;
+                self.content = Content::File(moved);
+            }
+            Content::File(spooled) => spooled.file.write_all(chunk).await?,
+        }
         self.size += chunk.len() as u64;
         Ok(())
     }
@@ -391,10 +520,55 @@ impl Spooled {
         self.size
     }
 
-    /// Closes the file, which stays until the path is dropped.
-    pub async fn finish(mut self) -> io::Result<TempPath> {
-        self.file.flush().await?;
-        Ok(self.path)
+    /// Its bytes, if they are in memory.
+    pub fn in_memory(&self) -> Option<&[u8]> {
+        match &self.content {
+            Content::Memory { bytes, .. } => Some(bytes),
+            Content::File(_) => None,
+        }
+    }
+
+    /// Ends the upload.
+    pub async fn finish(self) -> io::Result<Received> {
+        match self.content {
+            Content::Memory { bytes, place, .. } => {
+                Ok(Received::Memory { bytes: bytes.into(), spool: self.spool, _place: place })
+            }
+            Content::File(mut spooled) => {
+                spooled.file.flush().await?;
+                Ok(Received::File(spooled.path))
+            }
+        }
+    }
+}
+
+/// A complete upload. Dropping it deletes it.
+pub enum Received {
+    /// In memory.
+    Memory {
+        /// Its bytes.
+        bytes: Bytes,
+        /// The folder for a file with them, if a program has to read them.
+        spool: PathBuf,
+        /// Its part of the memory for uploads.
+        _place: OwnedSemaphorePermit,
+    },
+    /// In the spool.
+    File(TempPath),
+}
+
+impl Received {
+    /// Moves it to a file. Blocks on the disk.
+    pub fn keep(self, to: &Path) -> io::Result<()> {
+        let path = match self {
+            Self::File(path) => path,
+            Self::Memory { bytes, spool, .. } => {
+                let mut file = spool_file(&spool)?;
+                file.write_all(&bytes)?;
+                file.into_temp_path()
+            }
+        };
+        path.persist(to).map_err(|error| error.error)
     }
 }
 
@@ -446,6 +620,11 @@ fn location(kind: FileKind, name: &FileName) -> ObjectPath {
     let prefix = name.as_str().split_once('-').map(|(prefix, _)| prefix);
     let is_answer = kind == FileKind::Chat && prefix == Some(ANSWER_PREFIX);
     ObjectPath::from_iter([if is_answer { ANSWERS } else { kind.folder() }, name.as_str()])
+}
+
+/// Where the MP3 of a recording is.
+fn made(recording: &FileName) -> ObjectPath {
+    ObjectPath::from_iter([MADE, recording.with_extension("mp3").as_str()])
 }
 
 /// The file that a line of a note names.
@@ -554,7 +733,35 @@ mod tests {
         let mut upload = files.spool().await.unwrap();
         upload.write(b"half").await.unwrap();
         assert_eq!(upload.size(), 4);
+        assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 1);
         drop(upload);
         assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_small_upload_is_in_memory_while_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let (spool, kept) = (folder.path().join("spool"), folder.path().join("kept"));
+        let files = Files::open(&folder.path().join("files"), &spool).unwrap().with_memory(8, 20);
+        let spooled = || std::fs::read_dir(&spool).unwrap().count();
+        let (mut small, mut large, mut late) =
+            (files.spool().await.unwrap(), files.spool().await.unwrap(), files.spool().await.unwrap());
+        assert_eq!(spooled(), 1, "20 bytes are two places of 8");
+        for upload in [&mut small, &mut large, &mut late] {
+            upload.write(b"1234").await.unwrap();
+            upload.write(b"5678").await.unwrap();
+        }
+        assert_eq!(spooled(), 1);
+        large.write(b"9").await.unwrap();
+        assert_eq!((spooled(), large.size()), (2, 9), "it is larger than its place, which is free again");
+        let next = files.spool().await.unwrap();
+        assert_eq!(spooled(), 2);
+        drop(next);
+        for (upload, content) in [(small, "12345678"), (large, "123456789"), (late, "12345678")] {
+            upload.finish().await.unwrap().keep(&kept).unwrap();
+            assert_eq!(std::fs::read_to_string(&kept).unwrap(), content);
+        }
+        assert_eq!(spooled(), 0);
+        assert!(matches!(files.spool().await.unwrap().finish().await.unwrap(), Received::Memory { .. }));
     }
 }

@@ -2,9 +2,9 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::joined::Row;
 use super::looks::looks_of;
 use super::places::ProvenPlace;
+use super::rows::Row;
 use super::streams::last_event_of;
 use super::transaction::{record, record_of};
 use super::{Store, StoreError, stored, stored_number, stored_party};

@@ -7,7 +7,8 @@
 use surrealdb::types::{SurrealValue, vars};
 
 use super::message_row::MessageRow;
-use super::receipts::ReadMessages;
+use super::receipts::{EntryRow, ReadMessages};
+use super::streams::StreamRow;
 use super::transaction::{Transaction, keys_between, keys_of, record, record_of};
 use super::{Refusal, Store, StoreError, stored};
 use crate::model::{ChatId, Event, FileName, Message, MessageId, MessageState, Party, Timestamp, ToyId};
@@ -26,6 +27,8 @@ pub struct NewMessage {
     pub from: Party,
     /// The receiver.
     pub to: Party,
+    /// Their chat, as far as the sender knows: its row is read with the others.
+    pub chat: Option<ChatId>,
     /// The recording.
     pub sound: FileName,
     /// The spoken notice that announces it.
@@ -41,6 +44,9 @@ pub struct Repeats {
     pub sounds: Vec<FileName>,
     /// Only a message that was stored after this time counts as the same.
     pub since: Timestamp,
+    /// Whether this is certainly the first attempt: the search, which costs as much as all other statements of a message,
+    /// is left out then.
+    pub is_first: bool,
 }
 
 /// The two parties of the message of a recording.
@@ -111,9 +117,19 @@ impl Store {
     /// one transaction. If an earlier attempt has stored the message, that one is returned.
     ///
     /// Refused with `NotFriends` if the receiver's address book lacks the sender.
-    pub async fn add_message(&self, new: NewMessage, now: Timestamp) -> Result<Kept, StoreError> {
+    pub async fn add_message(&self, mut new: NewMessage, now: Timestamp) -> Result<Kept, StoreError> {
         let _turns = self.turns.of(new.from.id(), new.to.id()).await;
-        match self.try_add_message(&new, now).await {
+        let added = match self.try_add_message(&new, now).await {
+            Err(error) if error.is_sound_taken() => {
+                // An earlier attempt has stored it after all.
+                if let Some(repeats) = &mut new.repeats {
+                    repeats.is_first = false;
+                }
+                self.try_add_message(&new, now).await
+            }
+            added => added,
+        };
+        match added {
             Err(StoreError::Refused(Refusal::DamagedChat)) => {
                 let (to, from) = (new.to.id(), new.from.id());
                 if let Some(chat) = self.chat_of_entry(to, from).await? {
@@ -121,30 +137,25 @@ impl Store {
                 }
                 self.try_add_message(&new, now).await
             }
-            result => result,
+            added => added,
         }
     }
 
     async fn try_add_message(&self, new: &NewMessage, now: Timestamp) -> Result<Kept, StoreError> {
         self.transact(|tx| async move {
-            let entry = tx.entry(new.to.id(), new.from.id()).await?;
+            let Rows { entry, chat, stream } = tx.rows_of_message(new).await?;
             let entry = entry.ok_or(StoreError::Refused(Refusal::NotFriends))?;
-            if let Some(sent) = tx.sent(new.repeats.as_ref()).await? {
+            if let Some(sent) = tx.sent(new.repeats.as_ref().filter(|repeats| !repeats.is_first)).await? {
                 let is_announced = sent.seq > entry.read_seq && !entry.is_muted();
                 return Kept::of(sent, is_announced);
             }
-            let damaged = || StoreError::Refused(Refusal::DamagedChat);
-            let chat = tx.chat(&entry.chat).await?.ok_or_else(damaged)?;
+            let chat = chat.ok_or(StoreError::Refused(Refusal::DamagedChat))?;
             // The number is above all marks of the receiver, or the message would count as read.
             let seq = chat.seq.max(entry.read_seq).max(entry.delivered_seq) + 1;
             // The time is later than that of the message before, so that a page that ends before a time neither skips
             // nor repeats a message.
             let created_at = tx.last_at(&entry.chat, &chat).await?.map_or(now, |last| now.max(last + TIME_STEP_S));
-            tx.run(
-                "UPDATE $id SET seq = $seq, last_at = $at RETURN NONE",
-                vars! { id: record("chat", &entry.chat), seq: seq, at: created_at },
-            )
-            .await?;
+            tx.merge(record("chat", &entry.chat), ChatMoved { seq, last_at: created_at }).await?;
             let event = Event::Message {
                 id: new.id.clone(),
                 from: new.from.clone(),
@@ -153,7 +164,8 @@ impl Store {
                 notice: new.notice.clone(),
                 created_at,
             };
-            let event_seq = if entry.is_muted() { None } else { tx.append_event(&new.to, &event).await? };
+            let event_seq =
+                if entry.is_muted() { None } else { tx.append_event_after(&new.to, stream, &event).await? };
             let message = MessageRow {
                 uid: new.id.to_string(),
                 chat: entry.chat.clone(),
@@ -167,15 +179,11 @@ impl Store {
                 hidden: None,
             };
             tx.add(message.clone()).await?;
-            tx.run(
-                "UPDATE $id SET incoming = $incoming, unread_since = $unread_since RETURN NONE",
-                vars! {
-                    id: record_of("friend", new.to.id(), new.from.id().to_owned()),
-                    incoming: entry.incoming.max(entry.heard) + 1,
-                    unread_since: if entry.has_unread() { entry.unread_since } else { Some(created_at) },
-                },
-            )
-            .await?;
+            let counted = EntryCounted {
+                incoming: entry.incoming.max(entry.heard) + 1,
+                unread_since: if entry.has_unread() { entry.unread_since } else { Some(created_at) },
+            };
+            tx.merge(record_of("friend", new.to.id(), new.from.id().to_owned()), counted).await?;
             Kept::of(message, !entry.is_muted())
         })
         .await
@@ -438,6 +446,32 @@ impl Transaction<'_> {
         Ok(name.is_some())
     }
 
+    /// The rows that a new message changes.
+    async fn rows_of_message(&self, new: &NewMessage) -> Result<Rows, StoreError> {
+        let mut ids = vec![record_of("friend", new.to.id(), new.from.id().to_owned())];
+        ids.extend(new.chat.as_ref().map(|chat| record("chat", chat.as_str())));
+        if let Party::User(user) = &new.to {
+            ids.push(record("stream", user.as_str()));
+        }
+        let (mut entry, mut known, mut stream) = (None, None, None);
+        for (id, row) in ids.iter().zip(self.rows_at(&ids).await?) {
+            let Some(row) = row else { continue };
+            match id.table.as_str() {
+                "friend" => entry = Some(row.read::<EntryRow>()?),
+                "chat" => known = Some(row.read::<ChatRow>()?),
+                _ => stream = Some(row.read::<StreamRow>()?),
+            }
+        }
+        let chat = match &entry {
+            // They were friends before, with another chat, or the sender does not know it.
+            Some(entry) if new.chat.as_ref().map(ChatId::as_str) != Some(&*entry.chat) => {
+                self.chat(&entry.chat).await?
+            }
+            _ => known,
+        };
+        Ok(Rows { entry, chat, stream })
+    }
+
     async fn chat(&self, chat: &str) -> Result<Option<ChatRow>, StoreError> {
         self.one::<ChatRow>("SELECT seq, last_at, parties, erased_to FROM ONLY $id", vars! { id: record("chat", chat) })
             .await
@@ -468,12 +502,34 @@ impl Transaction<'_> {
     /// Stores a message under its number. Refused with `DamagedChat` if another message has it.
     async fn add(&self, message: MessageRow) -> Result<(), StoreError> {
         let id = record_of("message", &message.chat, message.seq);
-        let taken = self.one::<i64>("SELECT VALUE seq FROM ONLY $id", vars! { id: id.clone() }).await?;
-        if taken.is_some() {
-            return Err(StoreError::Refused(Refusal::DamagedChat));
+        match self.run("CREATE $id CONTENT $row RETURN NONE", vars! { id: id, row: message }).await {
+            Err(error) if error.is_record_taken() => Err(StoreError::Refused(Refusal::DamagedChat)),
+            added => added.map(drop),
         }
-        self.run("CREATE $id CONTENT $row RETURN NONE", vars! { id: id, row: message }).await.map(drop)
     }
+}
+
+/// What a new message changes, as it is before.
+struct Rows {
+    entry: Option<EntryRow>,
+    chat: Option<ChatRow>,
+    stream: Option<StreamRow>,
+}
+
+/// The new columns of a chat with a new message.
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct ChatMoved {
+    seq: i64,
+    last_at: f64,
+}
+
+/// The new columns of the receiver's entry.
+#[derive(SurrealValue)]
+#[surreal(crate = "surrealdb::types")]
+struct EntryCounted {
+    incoming: i64,
+    unread_since: Option<f64>,
 }
 
 #[derive(SurrealValue)]

@@ -2,7 +2,7 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::joined::Row;
+use super::rows::Row;
 use super::transaction::{Transaction, keys_of, record, record_of};
 use super::{Refusal, Store, StoreError, stored, stored_party};
 use crate::model::{ChatId, Event, FileName, Friend, Party, PartyId, PartyKind, Timestamp};

@@ -18,9 +18,10 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use surrealdb::types::{Object, RecordId, RecordIdKey, SurrealValue, Value, Variables, vars};
+use surrealdb::types::{RecordId, Value, Variables, vars};
 use tokio::sync::{Semaphore, oneshot};
 
+use super::rows::{BY_ID, Row};
 use super::transaction::keys_of;
 use super::{Store, StoreError};
 
@@ -34,9 +35,6 @@ macro_rules! books {
         concat!($("SELECT * FROM type::record('friend', $k", $number, ") ORDER BY created_at; ",)+)
     };
 }
-
-/// The text that reads rows by their ids.
-pub(super) const BY_ID: &str = "SELECT * FROM $ids";
 
 /// The text that reads as many address books as its place says, counted from one. In the results, a statement's number is
 /// that of its variable.
@@ -121,26 +119,6 @@ impl<Q: Clone, A> Joined<Q, A> {
         waiting.retain(|(_, caller)| !caller.is_closed());
         let count = waiting.len().min(self.reads_max);
         waiting.drain(..count).unzip()
-    }
-}
-
-/// A row of any table. A key that is a text is its member `uid`, too.
-#[derive(Clone)]
-pub(super) struct Row(Object);
-
-impl Row {
-    /// The row with its columns; those that the row does not have are none.
-    pub(super) fn read<T: SurrealValue>(self) -> Result<T, StoreError> {
-        Ok(T::from_value(Value::Object(self.0))?)
-    }
-
-    fn of(row: Value) -> Option<(RecordId, Self)> {
-        let Value::Object(mut columns) = row else { return None };
-        let Some(Value::RecordId(id)) = columns.get("id").cloned() else { return None };
-        if let RecordIdKey::String(key) = &id.key {
-            columns.insert("uid", key.clone());
-        }
-        Some((id, Self(columns)))
     }
 }
 

@@ -35,6 +35,7 @@ mod rest;
 mod restoring;
 mod retained;
 mod retention;
+mod rows;
 mod server;
 mod server_export;
 mod sessions;
@@ -197,6 +198,18 @@ impl StoreError {
     /// Whether a transaction lost against others, as often as it was tried. Nothing was changed.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Database(error) | Self::Undone(error) if is_conflict(error))
+    }
+
+    /// Whether a record was to be created whose id another one has.
+    fn is_record_taken(&self) -> bool {
+        let (Self::Database(error) | Self::Undone(error)) = self else { return false };
+        matches!(error.details(), ErrorDetails::AlreadyExists(_)) || error.message().starts_with("Database record")
+    }
+
+    /// Whether a message was to be created whose sound another one has.
+    fn is_sound_taken(&self) -> bool {
+        let (Self::Database(error) | Self::Undone(error)) = self else { return false };
+        error.message().contains("index `message_sound` already contains")
     }
 
     /// Whether it is certain that nothing was changed. Otherwise the transaction may have been committed: the error
@@ -372,6 +385,11 @@ impl Store {
         let hub: HubId = stored(&reply.optional::<String>(0)?.unwrap_or_default())?;
         let _ = self.hub.set(hub.clone());
         Ok(hub)
+    }
+
+    /// Whether other processes may write to the same database.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.settings.place, Location::Server(_))
     }
 
     /// Closes the engine. After this the folder can be opened again.

@@ -5,7 +5,7 @@
 
 use surrealdb::types::{SurrealValue, vars};
 
-use super::joined::Row;
+use super::rows::Row;
 use super::transaction::{Transaction, keys_between, record, record_of};
 use super::{Store, StoreError, stored, stored_number, stored_party};
 use crate::model::{Event, MessageState, Party, UserId};
@@ -27,7 +27,7 @@ pub struct Missed {
 
 #[derive(SurrealValue, Clone, Copy)]
 #[surreal(crate = "surrealdb::types")]
-struct StreamRow {
+pub(super) struct StreamRow {
     first: i64,
     last: i64,
 }
@@ -160,7 +160,19 @@ impl Transaction<'_> {
     pub(super) async fn append_event(&self, party: &Party, event: &Event) -> Result<Option<u64>, StoreError> {
         let Party::User(user) = party else { return Ok(None) };
         let id = record("stream", user.as_str());
-        let row = self.one::<StreamRow>("SELECT first, last FROM ONLY $id", vars! { id: id.clone() }).await?;
+        let row = self.one::<StreamRow>("SELECT first, last FROM ONLY $id", vars! { id: id }).await?;
+        self.append_event_after(party, row, event).await
+    }
+
+    /// As [`Self::append_event`], for a caller that has read the row of the party's stream.
+    pub(super) async fn append_event_after(
+        &self,
+        party: &Party,
+        row: Option<StreamRow>,
+        event: &Event,
+    ) -> Result<Option<u64>, StoreError> {
+        let Party::User(user) = party else { return Ok(None) };
+        let id = record("stream", user.as_str());
         let StreamRow { first, last } = match row {
             Some(row) => row,
             None => self.stream_left(user).await?,

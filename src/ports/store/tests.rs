@@ -159,7 +159,7 @@ async fn befriend(store: &Store, requester: &Party, requestee: &Party) -> Befrie
 async fn send(store: &Store, from: &Party, to: &Party, now: f64) -> (MessageId, Option<u64>) {
     let id = MessageId::random();
     let (from, to, sound) = (from.clone(), to.clone(), FileName::random("mp3"));
-    let new = NewMessage { id: id.clone(), from, to, sound, notice: None, repeats: None };
+    let new = NewMessage { id: id.clone(), from, to, chat: None, sound, notice: None, repeats: None };
     (id, store.add_message(new, now).await.unwrap().receiver_seq)
 }
 

@@ -25,10 +25,11 @@ use surrealdb::Surreal;
 use surrealdb::engine::any::Any;
 use surrealdb::engine::local::Db;
 use surrealdb::method::Transaction as Begun;
-use surrealdb::types::{Array, Range, RecordId, SurrealValue, Value, Variables};
+use surrealdb::types::{Array, Range, RecordId, SurrealValue, Value, Variables, vars};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::engine::Engine;
+use super::rows::{BY_ID, Row};
 use super::{Attempts, Results, Store, StoreError};
 use crate::ports::metrics::METRICS;
 
@@ -170,6 +171,22 @@ impl Transaction<'_> {
         variables: Variables,
     ) -> Result<Vec<T>, StoreError> {
         self.run(sql, variables).await?.rows::<T>(0).map_err(undone)
+    }
+
+    /// The rows of these ids, in their order; none for one that does not exist.
+    pub(super) async fn rows_at(&self, ids: &[RecordId]) -> Result<Vec<Option<Row>>, StoreError> {
+        let found = self.rows::<Value>(BY_ID, vars! { ids: ids.to_vec() }).await?;
+        let mut found: Vec<(RecordId, Row)> = found.into_iter().filter_map(Row::of).collect();
+        let mut row = |id: &RecordId| {
+            let at = found.iter().position(|(other, _)| other == id)?;
+            Some(found.swap_remove(at).1)
+        };
+        Ok(ids.iter().map(&mut row).collect())
+    }
+
+    /// Sets columns of a row, if it exists. For the engine this is less work than `SET`, which evaluates each column.
+    pub(super) async fn merge(&self, id: RecordId, columns: impl SurrealValue) -> Result<(), StoreError> {
+        self.run("UPDATE $id MERGE $columns RETURN NONE", vars! { id: id, columns: columns }).await.map(drop)
     }
 
     /// The maximum number of events of a stream.

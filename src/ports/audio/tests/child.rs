@@ -23,6 +23,10 @@ fn every_format_of_the_child_keeps_the_speech_its_length_and_its_loudness() {
         let sound = decode(&file, &limits()).unwrap_or_else(|e| panic!("{file:?}: {e:?}"));
         assert_same_speech(&file.display().to_string(), &sound, &speech);
         assert_same_loudness(&studio, &file, &sound);
+        // From memory it is written to a file for the child.
+        let (bytes, folder) = (std::fs::read(&file).unwrap().into(), tempfile::tempdir().unwrap());
+        assert_eq!(decode(Place::Memory(bytes, folder.path()), &limits()).unwrap(), sound, "{file:?} from memory");
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "the file is deleted");
     }
 }
 

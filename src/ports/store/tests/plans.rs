@@ -22,7 +22,7 @@ fn selects() -> Vec<String> {
         include_str!("../unread.rs"),
         include_str!("../schema.surql"),
     ];
-    let mut found = vec![joined::BY_ID.to_owned(), joined::BOOKS[0].to_owned()];
+    let mut found = vec![rows::BY_ID.to_owned(), joined::BOOKS[0].to_owned()];
     for (start, text) in texts.iter().flat_map(|text| text.match_indices("SELECT ").map(move |(at, _)| (at, text))) {
         let mut depth = 0;
         let end = text[start..].find(|c: char| {

@@ -99,7 +99,7 @@ async fn all_events_of_a_user_are_returned_unchanged() {
     let (id, sound) = (MessageId::random(), FileName::random("mp3"));
     let notice: Option<FileName> = Some("n.mp3".parse().unwrap());
     let (from, to) = (mia.clone(), tom.clone());
-    let new = NewMessage { id: id.clone(), from, to, sound: sound.clone(), notice, repeats: None };
+    let new = NewMessage { id: id.clone(), from, to, chat: None, sound: sound.clone(), notice, repeats: None };
     assert_eq!(store.add_message(new, 5.5).await.unwrap().receiver_seq, Some(3));
     store.mark_delivered(&tom, &id).await.unwrap().unwrap();
     store.mark_read(&tom, &id_of(&mia), None).await.unwrap().unwrap();
