@@ -169,6 +169,22 @@ fn describe(error: &object_store::Error) -> (String, Option<HttpErrorKind>) {
     (text, kind)
 }
 
+/// The text of a failed request, without the XML of the server, whose code is named.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Answer(String);
+
+impl Answer {
+    fn of(error: &object_store::Error) -> Self {
+        let (text, _) = describe(error);
+        let plain = text.split(['<', '\n']).next().unwrap_or_default().trim_end_matches([' ', ':']);
+        Self(match code(&text) {
+            Some(code) => format!("{plain} ({code})"),
+            None => plain.to_owned(),
+        })
+    }
+}
+
 /// The error code of S3, such as `NoSuchBucket`, in the text of an error.
 fn code(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("<Code>")?;
@@ -271,7 +287,7 @@ impl Bucket {
         match Trouble::of(&outcome) {
             Some(trouble) => {
                 self.is_in_doubt.store(true, Ordering::Relaxed);
-                Err(FilesError::Bucket { trouble, cause: Some(Box::new(outcome)) })
+                Err(FilesError::Bucket { trouble, cause: Some(Answer::of(&outcome)) })
             }
             None => Err(outcome.into()),
         }
@@ -462,6 +478,9 @@ mod tests {
     #[test]
     fn troubles_are_told_apart() {
         let generic = |text: &str| object_store::Error::Generic { store: "S3", source: text.to_owned().into() };
+        let error = generic("PUT failed: <?xml version=\"1.0\"?>\n<Error><Code>NoSuchBucket</Code></Error>");
+        assert_eq!(Answer::of(&error).to_string(), "Generic S3 error: PUT failed (NoSuchBucket)");
+        assert_eq!(Answer::of(&generic("no route")).to_string(), "Generic S3 error: no route");
         let not_found = |text: &str| object_store::Error::NotFound { path: "a".into(), source: text.to_owned().into() };
         let cases = [
             (generic("Server returned non-2xx status code: 503 Service Unavailable: "), Some(Trouble::Unavailable)),

@@ -26,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::model::FileName;
 use crate::ports::metrics::METRICS;
 
-pub use bucket::{Bucket, BucketSettings, ClaimFault, Trouble};
+pub use bucket::{Answer, Bucket, BucketSettings, ClaimFault, Trouble};
 pub use copies::Listed;
 
 /// The prefix of the names of spoken answers, before a hyphen. Old ones are not needed …
@@ -120,7 +120,7 @@ pub enum FilesError {
         trouble: Trouble,
         /// The error of the request; none if it was not answered in time.
         #[source]
-        cause: Option<Box<object_store::Error>>,
+        cause: Option<Answer>,
     },
     /// The system returned an error.
     #[error("file store: {0}")]
