@@ -128,7 +128,15 @@ fn fill(database: &Path, recordings: &Path, families: &[Family], messages: usize
                             rand::fill(&mut bytes[..]);
                             tokio::fs::write(recordings.join(sound.as_str()), bytes).await?;
                         }
-                        let new = NewMessage { id: MessageId::random(), from, to, sound, notice: None, repeats: None };
+                        let new = NewMessage {
+                            id: MessageId::random(),
+                            from,
+                            to,
+                            chat: None,
+                            sound,
+                            notice: None,
+                            repeats: None,
+                        };
                         store.add_message(new, number as f64).await?;
                     }
                     Ok::<_, anyhow::Error>(())
