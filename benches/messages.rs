@@ -97,6 +97,7 @@ async fn run(messages: usize) {
                         id: MessageId::random(),
                         from: user.clone(),
                         to: toy.clone(),
+                        chat: None,
                         sound: FileName::random("mp3"),
                         notice: None,
                         repeats: None,

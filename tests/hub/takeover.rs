@@ -38,7 +38,8 @@ async fn family(world: &World) -> (User, Toy) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_recording_is_written_before_its_sender_is_known() {
-    let world = World::start().await;
+    // Every accepted recording goes to the disk.
+    let world = World::start_with(&[("TOYHUB_AUDIO__RECORDING_MEMORY_BYTES", "1")]).await;
     let (parent, toy) = family(&world).await;
     // Writes to the spool fail from now on.
     std::fs::remove_dir_all(world.data_dir().join("spool")).unwrap();
