@@ -74,7 +74,8 @@ impl Received {
         }
         for (hub, streams) in &mut self.publications {
             // Each of them has to be looked at.
-            if streams.values_mut().fold(false, |is_missing, window| window.look() || is_missing) {
+            let missing = streams.values_mut().map(Window::look).filter(|is_missing| *is_missing).count();
+            if missing > 0 {
                 publications.push(hub.clone());
             }
         }
