@@ -42,6 +42,8 @@ use crate::ports::store::SessionOwner;
 const MOVE_MAX: Duration = Duration::from_secs(60);
 /// Sessions that leave this hub at the same time.
 const LEAVING_MAX: usize = 64;
+/// The oldest messages of a queue among which the client may have received some.
+const RELEASED_MAX: usize = 256;
 /// Messages that are read from a session's queue at once.
 const PAGE: usize = 64;
 /// Seconds that a row is kept after the end of its session.
@@ -62,6 +64,10 @@ pub trait LentSession: Send + Sync {
     fn handle(&self) -> &SessionHandle;
     /// Packet ids of QoS 2 messages that the client has not released.
     fn received(&self) -> Vec<u16>;
+    /// Packet ids of QoS 2 messages that the client has received from an earlier hub, and that were not released to it.
+    fn released(&self) -> Vec<u16>;
+    /// The packet id of the message with this number of its queue.
+    fn packet_id(&self, seq: u64) -> u16;
     /// Ends the session.
     fn end(self: Box<Self>);
 }
@@ -73,6 +79,8 @@ pub struct FoundSession {
     pub subscriptions: Vec<Subscription>,
     /// Packet ids of QoS 2 messages that the client has not released.
     pub received: Vec<u16>,
+    /// Packet ids of QoS 2 messages that the client has received, and that are to be released to it.
+    pub released: Vec<u16>,
     call: Call,
 }
 
@@ -276,7 +284,7 @@ impl Cluster {
             .insert(call, Coming { from: hub.to_owned(), found: Some(found), session: None, since: age_now() });
         let (to, party, client_id) = (hub.to_owned(), party.clone(), client_id.to_owned());
         self.bus.send(Notice::SessionWanted { to, party, client_id, call: Some(call) });
-        let MovingSession { subscriptions, received } = match timeout(patience, answer).await {
+        let MovingSession { subscriptions, received, released } = match timeout(patience, answer).await {
             Ok(Ok(Some(session))) => session,
             answer => {
                 if answer.is_err() {
@@ -287,7 +295,12 @@ impl Cluster {
             }
         };
         let (from, bus) = (hub.to_owned(), Arc::clone(&self.bus));
-        Some(FoundSession { subscriptions, received, call: Call { number: call, from, bus, is_accepted: false } })
+        Some(FoundSession {
+            subscriptions,
+            received,
+            released,
+            call: Call { number: call, from, bus, is_accepted: false },
+        })
     }
 
     /// A client has connected to another hub at `since`: its session here keeps what is published up to `until`.
@@ -368,7 +381,11 @@ pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
     };
     let (words, mut heard) = channel(1);
     cluster.moving.leaving.insert((to.clone(), call), Leaving { party, client_id, words, is_ready: false });
-    let session = MovingSession { subscriptions: lent.handle().subscriptions(), received: lent.received() };
+    let session = MovingSession {
+        subscriptions: lent.handle().subscriptions(),
+        received: lent.received(),
+        released: released(&*lent).await,
+    };
     cluster.bus.send(Notice::SessionFound { to: to.clone(), call, session: Some(session) });
     let moved = async {
         let (mut after, mut is_all) = (0, false);
@@ -389,6 +406,14 @@ pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
     } else {
         tracing::warn!(hub = to, "a session was not handed over to another hub: it is kept");
     }
+}
+
+/// Packet ids of the messages that the client has received, and would wait for in vain: their release does not move with
+/// them. They are the oldest of the queue.
+async fn released(lent: &dyn LentSession) -> Vec<u16> {
+    let page = lent.handle().stored((0, lent.handle().last_seq()), RELEASED_MAX).await.unwrap_or_default();
+    let of_queue = page.iter().filter(|entry| entry.released).map(|entry| lent.packet_id(entry.seq));
+    lent.released().into_iter().chain(of_queue).collect()
 }
 
 /// Sends the messages of a session after number `after`, and returns the last one; none if they cannot be read now.

@@ -64,6 +64,8 @@ pub(super) struct Terms {
 pub(super) struct Memory {
     /// Packet ids of QoS 2 messages that were routed and not released (MQTT 3.1.1 §4.3.3).
     pub received: BTreeSet<u16>,
+    /// Packet ids of QoS 2 messages that another hub has sent, and that are released to the client until it completes them.
+    pub released: BTreeSet<u16>,
     /// The subscriptions that have options or an identifier.
     pub options: Vec<Options>,
 }
@@ -334,6 +336,7 @@ impl Exchange {
 
     /// PUBCOMP: the window has space for another message.
     pub(super) fn completed(&mut self, id: u16) -> Acknowledged {
+        self.memory.released.remove(&id);
         self.finish(id, Awaits::Completion)
     }
 
@@ -450,7 +453,7 @@ impl Exchange {
 }
 
 /// The packet id of a stored message; ids run from 1 to 65,535 (MQTT 3.1.1 §2.3.1).
-fn stored_id(seq: u64) -> u16 {
+pub(super) fn stored_id(seq: u64) -> u16 {
     ((seq.max(1) - 1) % 65_535) as u16 + 1
 }
 

@@ -96,6 +96,8 @@ pub(super) async fn handshake<S: Stream>(
     let properties = connack_properties(&connect, entered.assigned_id, keep_alive_s, &edge.config);
     let present = entered.is_resumed;
     encode::connack(connect.version, present, ConnectReturnCode::Success, properties, &mut link.output);
+    // Before anything else: their packet ids are free then.
+    entered.memory.released.iter().for_each(|id| encode::pubrel(*id, &mut link.output));
     // §3.1.2.10: one and a half times the keep alive; 0 turns it off.
     let silence_max = (keep_alive_s > 0).then(|| Duration::from_secs(keep_alive_s.into()) * 3 / 2);
     let login_ends = wire::instant_of(admitted.expires_at);
@@ -257,6 +259,7 @@ fn keep_here(place: &mut SessionPlace, session: SessionHandle, memory: &Memory, 
 /// packet ids for other messages now, which must not count as repeats.
 async fn forget_received(mailbox: &Mailbox, memory: &mut Memory) -> Result<(), DomainError> {
     let mut commit = None;
+    memory.released.clear();
     for id in std::mem::take(&mut memory.received) {
         commit = mailbox.completed(id);
     }
@@ -281,6 +284,7 @@ async fn take_up(found: &FoundSession, mailbox: &Mailbox, memory: &mut Memory) -
             memory.options.push(Options::new(filter.clone(), share.clone(), *options, *id));
         }
     }
+    memory.released.extend(&found.released);
     let mut commit = mailbox.commit();
     for id in &found.received {
         memory.received.insert(*id);

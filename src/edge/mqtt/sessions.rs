@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::timeout;
 
-use super::exchange::{Memory, Options};
+use super::exchange::{Memory, Options, stored_id};
 use crate::config;
 use crate::domain::cluster::{ClientHere, LentSession, SessionKeeper};
 use crate::domain::{CloseReason, Hub, Mailbox, MailboxHandle, SessionHandle};
@@ -88,7 +88,8 @@ impl Sessions {
             let options = stored.subscriptions.into_iter().map(|subscription| {
                 Options::new(subscription.filter, subscription.share, subscription.options, subscription.id)
             });
-            let memory = Memory { received: stored.received.into_iter().collect(), options: options.collect() };
+            let received = stored.received.into_iter().collect();
+            let memory = Memory { received, options: options.collect(), ..Memory::default() };
             let kept = Kept::new(handle, memory, ends_at, None);
             let slot = Slot { session: Arc::new(tokio::sync::Mutex::new(Some(Box::new(kept)))), ..Slot::default() };
             sessions.0.insert(Arc::new((stored.party, stored.client_id.into())), Arc::new(slot));
@@ -234,8 +235,8 @@ impl SessionKeeper for Keeper {
             let (sessions, number) = (Arc::clone(&self.sessions), slot.newest.load(Ordering::SeqCst));
             let mut place = SessionPlace { sessions, key, slot, held: Some(held), number, here: None };
             let kept = place.take(age_now())?;
-            let (handle, received) = (kept.handle.clone(), kept.memory.received.iter().copied().collect());
-            Some(Box::new(Lent { place, kept: Some(kept), handle, received }) as Box<dyn LentSession>)
+            let (handle, memory) = (kept.handle.clone(), kept.memory.clone());
+            Some(Box::new(Lent { place, kept: Some(kept), handle, memory }) as Box<dyn LentSession>)
         })
     }
 }
@@ -245,7 +246,7 @@ struct Lent {
     place: SessionPlace,
     kept: Option<Kept>,
     handle: SessionHandle,
-    received: Vec<u16>,
+    memory: Memory,
 }
 
 impl LentSession for Lent {
@@ -254,7 +255,15 @@ impl LentSession for Lent {
     }
 
     fn received(&self) -> Vec<u16> {
-        self.received.clone()
+        self.memory.received.iter().copied().collect()
+    }
+
+    fn released(&self) -> Vec<u16> {
+        self.memory.released.iter().copied().collect()
+    }
+
+    fn packet_id(&self, seq: u64) -> u16 {
+        stored_id(seq)
     }
 
     fn end(mut self: Box<Self>) {

@@ -252,7 +252,7 @@ async fn a_session_is_whole_wherever_its_handshake_ends() {
     let mut entered = enter(&connect, &admitted, &edge, next(), patience).await.unwrap();
     entered.mailbox.subscribe(&subscription, crate::domain::live::ReplayRetained::Never).unwrap();
     let options = Options::new(subscription.filter.clone(), None, subscription.options, subscription.id);
-    let memory = Memory { received: [7].into(), options: vec![options] };
+    let memory = Memory { received: [7].into(), released: [8].into(), options: vec![options] };
     let session = entered.mailbox.session().unwrap();
     entered.place.keep(Kept::new(session, memory.clone(), age_now() + 1000.0, None));
     drop(entered);
@@ -268,6 +268,7 @@ async fn a_session_is_whole_wherever_its_handshake_ends() {
         assert!(entered.is_resumed);
         assert_eq!(entered.memory.received, memory.received);
         assert_eq!(entered.memory.options, memory.options);
+        assert_eq!(entered.memory.released, memory.released);
         let session = entered.mailbox.session().unwrap();
         entered.place.keep(Kept::new(session, entered.memory, age_now() + 1000.0, None));
     }

@@ -93,6 +93,8 @@ pub struct MovingSession {
     pub subscriptions: Vec<Subscription>,
     /// Packet ids of QoS 2 messages that the client has not released.
     pub received: Vec<u16>,
+    /// Packet ids of QoS 2 messages that the client has received, and that were not released to it.
+    pub released: Vec<u16>,
 }
 
 /// A message of a session that moves.
@@ -315,7 +317,7 @@ impl Notice {
                 Self::SessionMessages { messages, .. } => messages.iter().map(MovedMessage::weight).sum(),
                 Self::SessionFound { session, .. } => session.as_ref().map_or(0, |session| {
                     let texts = session.subscriptions.iter().map(|subscription| 40 + subscription.text().len());
-                    texts.sum::<usize>() + session.received.len() * 3
+                    texts.sum::<usize>() + (session.received.len() + session.released.len()) * 3
                 }),
                 Self::SessionWanted { client_id, .. } => client_id.len(),
                 Self::Roster { parties, .. } => parties.len() * 32,
@@ -463,6 +465,9 @@ struct SessionForm {
     /// Filter, quality of service, options, identifier.
     subscriptions: Vec<(String, u8, u8, u32)>,
     received: Vec<u16>,
+    /// Older hubs have none.
+    #[serde(default)]
+    released: Vec<u16>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -517,7 +522,11 @@ impl TryFrom<PublicationForm> for ClientPublication {
 impl From<&MovingSession> for SessionForm {
     fn from(session: &MovingSession) -> Self {
         let form = |of: &Subscription| (of.text(), of.qos as u8, of.options, of.id);
-        Self { subscriptions: session.subscriptions.iter().map(form).collect(), received: session.received.clone() }
+        Self {
+            subscriptions: session.subscriptions.iter().map(form).collect(),
+            received: session.received.clone(),
+            released: session.released.clone(),
+        }
     }
 }
 
@@ -529,7 +538,7 @@ impl TryFrom<SessionForm> for MovingSession {
             Subscription::from_text(&text, qos_of(qos), options, id).ok_or(Malformed("a subscription has a filter"))
         };
         let subscriptions: Result<_, Malformed> = form.subscriptions.into_iter().map(subscription).collect();
-        Ok(Self { subscriptions: subscriptions?, received: form.received })
+        Ok(Self { subscriptions: subscriptions?, received: form.received, released: form.released })
     }
 }
 
@@ -758,6 +767,7 @@ mod tests {
                 session: Some(MovingSession {
                     subscriptions: vec![Subscription::from_text("$share/g/toy/+/x", QoS::ExactlyOnce, 3, 9).unwrap()],
                     received: vec![1, u16::MAX],
+                    released: vec![7],
                 }),
             },
             Notice::SessionFound { to: "b".into(), call: 7, session: None },

@@ -253,3 +253,30 @@ async fn a_client_returns_to_a_hub_that_was_paused() {
     assert_eq!(found, [2, 3, 4, 5]);
     leave(at_a).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn a_message_that_the_client_has_received_is_released_by_its_next_hub() {
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let [a, b] = pair(&store, &broker, &NEVER).await;
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    let mut remote = Remote::open(&a, &parent, &toy).await;
+    let mut at_a = begin(&a, &toy).await;
+    remote.say(1).await;
+    // PUBREC; the client uses the message when it gets PUBREL.
+    assert_eq!(command(&mut at_a).await, 1);
+    leave(at_a).await;
+    let (mut at_b, is_present) = resume(&b, &toy).await;
+    assert!(is_present);
+    at_b.expect(0x62, &[0, 1]).await;
+    // Again with each connection, until the client completes it.
+    leave(at_b).await;
+    let (mut again, is_present) = resume(&a, &toy).await;
+    assert!(is_present);
+    again.expect(0x62, &[0, 1]).await;
+    again.send(&packet(0x70, &[0, 1])).await;
+    remote.say(2).await;
+    assert_eq!(command(&mut again).await, 2);
+    leave(again).await;
+}

@@ -94,7 +94,7 @@ impl Hub {
             }
             assert!(handle.is_stored().await);
             let received = stored.into_iter().flat_map(|stored| stored.received.iter().copied()).collect();
-            let memory = Memory { received, options: Vec::new() };
+            let memory = Memory { received, ..Memory::default() };
             let exchange = Exchange::new(terms(mailbox.last_seq()), memory);
             connections.push(Connection { mailbox, exchange, pending: VecDeque::new(), backlog: VecDeque::new() });
         }
