@@ -110,15 +110,9 @@ impl Call for ChatList {
         let entry = |(mut message, state): (model::Message, _)| {
             // Not every app plays a recording that is stored as it came.
             message.sound = as_mp3(message.sound);
-            (message, state)
+            ChatMessage { seq: Positive(message.seq), message: Message::of(&message, &links), state: State(state) }
         };
-        let messages = messages.into_iter().map(entry);
-        let entry = |(message, state): (model::Message, _)| ChatMessage {
-            seq: Positive(message.seq),
-            message: Message::of(&message, &links),
-            state: State(state),
-        };
-        Ok(messages.map(entry).collect())
+        Ok(messages.into_iter().map(entry).collect())
     }
 }
 

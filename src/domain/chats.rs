@@ -140,7 +140,7 @@ impl Hub {
     /// after its sound is in the file store, and none of its names is there. The attempts of other hubs take no turns with
     /// those of this one.
     async fn is_first_attempt(&self, repeats: &Repeats) -> Result<bool, DomainError> {
-        if self.store.is_shared() {
+        if self.store.is_on_server() {
             return Ok(false);
         }
         let is_any = self.files.is_any(FileKind::Chat, &repeats.sounds).await;

@@ -135,6 +135,12 @@ struct Leaving {
     is_ready: bool,
 }
 
+impl Leaving {
+    fn is_of(&self, party: &Party, client_id: &str) -> bool {
+        self.party == *party && self.client_id == client_id
+    }
+}
+
 /// The sessions that move.
 pub(super) struct Moving {
     keeper: OnceLock<Arc<dyn SessionKeeper>>,
@@ -240,8 +246,7 @@ impl Hub {
     /// Before a client connects here: if its session is going to another hub, where its client is not yet, it stays.
     pub fn reclaim_session(&self, party: &Party, client_id: &str) {
         if let Some(cluster) = &self.cluster {
-            let is_it = |leaving: &Leaving| leaving.party == *party && leaving.client_id == client_id;
-            cluster.moving.leaving.retain(|_, leaving| leaving.is_ready || !is_it(leaving));
+            cluster.moving.leaving.retain(|_, leaving| leaving.is_ready || !leaving.is_of(party, client_id));
         }
     }
 
@@ -361,10 +366,7 @@ pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
     let Ok(_place) = cluster.moving.places.try_acquire() else { return };
     let Wanted { hub: to, party, client_id, call } = wanted;
     // The earlier connection there was given up before it had the session: its move ends, and gives the session back.
-    cluster
-        .moving
-        .leaving
-        .retain(|(hub, _), leaving| *hub != to || leaving.party != party || leaving.client_id != client_id);
+    cluster.moving.leaving.retain(|(hub, _), leaving| *hub != to || !leaving.is_of(&party, &client_id));
     let lent = match cluster.moving.keeper.get() {
         Some(keeper) => keeper.lend(&party, &client_id).await,
         None => None,

@@ -62,8 +62,7 @@ impl Hub {
 
     /// Erases what only this hub has of a party that was erased through another one.
     async fn forget_erased_here(&self, party: &Party) -> Result<(), DomainError> {
-        let stored = &self.stored_sessions;
-        stored.lock().unwrap_or_else(PoisonError::into_inner).retain(|session| session.party != *party);
+        self.forget_stored_sessions(party);
         self.cut_off_here(party);
         self.forget_rest_of_erased(party).await?;
         self.router.erase(&[party.id().to_owned()]).await.map_err(DomainError::internal)

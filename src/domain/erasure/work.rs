@@ -141,9 +141,7 @@ impl Hub {
         device: Option<&DeviceKey>,
         now: Timestamp,
     ) -> Result<(), DomainError> {
-        // Also after a crash: sessions that were found in the file are not resumed.
-        let stored = &self.stored_sessions;
-        stored.lock().unwrap_or_else(PoisonError::into_inner).retain(|session| session.party != *party);
+        self.forget_stored_sessions(party);
         self.router.end_sessions(party);
         self.router.forget_retained(&party.to_string());
         self.leave_chats(party, now).await?;
@@ -173,6 +171,12 @@ impl Hub {
             self.delete_qr_pictures(key).await?;
         }
         Ok(())
+    }
+
+    /// Also after a crash: sessions of an erased party that were found in the file are not resumed.
+    pub(super) fn forget_stored_sessions(&self, party: &Party) {
+        let stored = &self.stored_sessions;
+        stored.lock().unwrap_or_else(PoisonError::into_inner).retain(|session| session.party != *party);
     }
 
     /// Deletes the files of an erased party that only this hub has: uploads in progress, and recordings for speech.

@@ -387,11 +387,6 @@ impl Store {
         Ok(hub)
     }
 
-    /// Whether other processes may write to the same database.
-    pub fn is_shared(&self) -> bool {
-        matches!(self.settings.place, Location::Server(_))
-    }
-
     /// Closes the engine. After this the folder can be opened again.
     pub async fn close(&self) -> Result<(), StoreError> {
         end(&self.engine()).await?;
