@@ -4,6 +4,8 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 
+import { notifications } from "./notifications.mjs";
+
 const require = createRequire(`${process.env.NODE_PATH}/`);
 const { chromium } = require("playwright-core");
 const [hub] = process.argv.slice(2);
@@ -127,17 +129,12 @@ await mia.click("[data-view=account]");
 assert.equal(await mia.isChecked("#notify"), false, "not without the user's wish");
 await mia.check("#notify");
 await mia.evaluate(() => navigator.serviceWorker.ready);
+const nextNotification = await notifications(await mia.context().newCDPSession(mia));
 await mia.evaluate(() => Object.defineProperty(document, "hidden", { get: () => true }));
 step("wants to be notified");
 await mia.waitForSelector("[data-view=chats] .badge");
-const notified = () => mia.evaluate(async () => {
-  const registration = await navigator.serviceWorker.getRegistration();
-  const [shown] = await registration.getNotifications();
-  return shown && `${shown.title}: ${shown.body}`;
-});
-let shown;
-while (!(shown = await notified())) await mia.waitForTimeout(100);
-assert.equal(shown, "Fluffy: 1 unread");
+const { title, body } = await nextNotification();
+assert.equal(`${title}: ${body}`, "Fluffy: 1 unread");
 await mia.uncheck("#notify");
 step("notified");
 

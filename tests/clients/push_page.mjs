@@ -5,6 +5,7 @@
 // The hub has the user mia.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
+import { notifications } from "./notifications.mjs";
 import { pushService } from "./push_service.mjs";
 
 const require = createRequire(`${process.env.NODE_PATH}/`);
@@ -79,13 +80,9 @@ await watcher.goto(`${hub}/healthz`);
 await app.close();
 step("closed");
 
-const shown = async () => watcher.evaluate(async () => {
-  const registration = await navigator.serviceWorker.getRegistration("/");
-  const all = await registration.getNotifications();
-  return all.map(({ title, body, tag }) => `${title}|${body}|${tag}`);
-});
 const deliverer = await context.newCDPSession(watcher);
 await deliverer.send("ServiceWorker.enable");
+const nextNotification = await notifications(deliverer);
 async function delivered() {
   const { text, fault } = await nextMessage();
   assert.equal(fault, undefined);
@@ -94,13 +91,10 @@ async function delivered() {
 }
 
 assert.equal(await delivered(), "message");
-let seen;
-while ((seen = await shown()).length < 1) await watcher.waitForTimeout(100);
-assert.deepEqual(seen, ["toyhub|Eine neue Nachricht ist da.|push message"]);
+assert.deepEqual(await nextNotification(), { title: "toyhub", body: "Eine neue Nachricht ist da.", tag: "push message" });
 step("message");
 assert.equal(await delivered(), "request");
-while ((seen = await shown()).length < 2) await watcher.waitForTimeout(100);
-assert.ok(seen.includes("toyhub|Eine Freundschaftsanfrage ist da.|push request"), seen.join(" "));
+assert.deepEqual(await nextNotification(), { title: "toyhub", body: "Eine Freundschaftsanfrage ist da.", tag: "push request" });
 step("request");
 
 // It ends with the login.
