@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use super::error::DomainError;
 use super::{FileKind, Hub, PartState, Recording, Upload, clock};
 use crate::config::{self, seconds};
-use crate::model::{Answer, Content, Event, FileName, Friend, Party, Reaction, Timestamp, ToyCommand, ToyId};
+use crate::model::{Answer, Content, Event, FileName, Friend, Party, Question, Reaction, Timestamp, ToyCommand, ToyId};
 use crate::ports::audio::Sound;
 use crate::ports::files::ANSWER_PREFIX;
 use crate::ports::reply::ReplyEngine;
@@ -32,7 +32,7 @@ use crate::ports::speech::{NoTranscript, RecogniseError, Recogniser, Transcript}
 use decision::{Decided, Decision, Then};
 use ears::Ears;
 use library::{Library, Mood};
-use memory::{Memory, Question};
+use memory::Memory;
 
 /// Music is continued so many seconds before the place where it was interrupted: some of it was made and not played, and
 /// a child has to find its way back.
@@ -88,11 +88,14 @@ impl Scene<'_> {
                 (Reaction::Played, played.map(|content| content.title.clone()))
             }
             Decided::StartMessage { friend, .. } => {
-                let friend = self.friends.iter().find(|entry| entry.party == *friend);
-                (Reaction::Message, friend.map(|entry| entry.remark.clone()))
+                (Reaction::Message, self.friend(friend).map(|entry| entry.remark.clone()))
             }
             Decided::Text(_) | Decided::Reply(_) | Decided::Messages => (Reaction::Answered, None),
         }
+    }
+
+    fn friend(&self, party: &Party) -> Option<&Friend> {
+        self.friends.iter().find(|friend| friend.party == *party)
     }
 
     fn friend_names(&self, language: &'static Language) -> Names {
@@ -235,15 +238,15 @@ impl Hub {
                 Answer::StartMessage { friend, prompt: self.speak_answer(toy, &prompt, language, now).await? }
             }
         };
-        self.follow(toy, then, now).await;
+        self.follow(toy, then, now).await?;
         Ok(answer)
     }
 
     /// Does what follows once an answer was spoken.
-    async fn follow(&self, toy: &ToyId, then: Then, now: Timestamp) {
+    async fn follow(&self, toy: &ToyId, then: Then, now: Timestamp) -> Result<(), DomainError> {
         match then {
             Then::Nothing => {}
-            Then::Ask(question) => self.assistant.memory.set_question(toy, *question, now),
+            Then::Ask(question) => self.set_question(toy, *question, now).await?,
             Then::Command(command) => {
                 let toy = Party::from(toy.clone());
                 // A toy that is offline would get the command when it is out of date.
@@ -252,6 +255,7 @@ impl Hub {
                 }
             }
         }
+        Ok(())
     }
 
     async fn scene<'a>(&self, toy: &'a ToyId, now: Timestamp) -> Result<Scene<'a>, DomainError> {
@@ -273,29 +277,37 @@ impl Hub {
     async fn answer(&self, talk: Conversation<'_>, heard: &Transcript) -> Result<Decision, DomainError> {
         let Conversation { scene, language } = talk;
         let said = heard.text.as_str();
-        match self.assistant.memory.take_question(scene.toy, scene.now) {
+        // What the question is about may be gone meanwhile: then the words are those of another command.
+        match self.take_question(scene.toy, scene.now).await? {
             Some(Question::Title(titles)) => {
-                let names = Names::of_titles(language, titles.iter().map(|content| content.title.as_str()));
-                if let Some(content) = intent::choose(said, &names, 0, 1).and_then(|index| titles.get(index)) {
-                    return Ok(self.play(talk, content));
+                if let [Some(first), Some(second)] = titles.each_ref().map(|title| scene.library.content(title)) {
+                    let names = Names::of_titles(language, [first.title.as_str(), second.title.as_str()]);
+                    if let Some(index) = intent::choose(said, &names, 0, 1) {
+                        return self.play(talk, if index == 0 { first } else { second }).await;
+                    }
                 }
             }
             Some(Question::Friend(friends)) => {
-                let names = Names::of_friends(language, friends.iter().map(names_of));
-                if let Some(friend) = intent::choose(said, &names, 0, 1).and_then(|index| friends.get(index)) {
-                    return Ok(start_message(talk, friend));
+                if let [Some(first), Some(second)] = friends.each_ref().map(|friend| scene.friend(friend)) {
+                    let names = Names::of_friends(language, [names_of(first), names_of(second)]);
+                    if let Some(index) = intent::choose(said, &names, 0, 1) {
+                        return Ok(start_message(talk, if index == 0 { first } else { second }));
+                    }
                 }
             }
             Some(Question::IsItFor(friend)) => {
-                let names = Names::of_friends(language, [names_of(&friend)]);
-                match intent::confirm(said, &names, 0) {
-                    Some(true) => return Ok(start_message(talk, &friend)),
-                    Some(false) => return Ok(Decision::line(language, &Line::NoSuchFriend)),
-                    None => {}
+                if let Some(friend) = scene.friend(&friend) {
+                    let names = Names::of_friends(language, [names_of(friend)]);
+                    match intent::confirm(said, &names, 0) {
+                        Some(true) => return Ok(start_message(talk, friend)),
+                        Some(false) => return Ok(Decision::line(language, &Line::NoSuchFriend)),
+                        None => {}
+                    }
                 }
             }
-            Some(Question::When(wish)) => {
-                if let Some(when) = intent::time(said, &scene.toy_name, language, wish.kind) {
+            Some(Question::When(kind, words)) => {
+                if let Some(when) = intent::time(said, &scene.toy_name, language, kind) {
+                    let wish = Wish { kind, when: None, words };
                     let text = self.remind(scene.toy, wish, when, language, scene.now).await?;
                     return Ok(Decision::text(language, text));
                 }
@@ -327,19 +339,19 @@ impl Hub {
         let clock = Clock::new(scene.now, self.zone_of(scene.toy).minutes_east(scene.now));
         let line = match intent {
             Intent::Play(index) => {
-                return Ok(self.play_or_answer(talk, titles.get(index), Line::NoSuchTitle));
+                return self.play_or_answer(talk, titles.get(index), Line::NoSuchTitle).await;
             }
             Intent::PlayNumber(number) => {
                 let content = number.checked_sub(1).and_then(|index| titles.get(index as usize));
-                return Ok(self.play_or_answer(talk, content, Line::NoSuchNumber));
+                return self.play_or_answer(talk, content, Line::NoSuchNumber).await;
             }
-            Intent::PlayAny => return Ok(self.play_some(talk, Mood::Any, Line::NoMusic)),
-            Intent::PlayAnother => return Ok(self.play_some(talk, Mood::Another, Line::NoMusic)),
-            Intent::PlayAgain => return Ok(self.play_again(talk)),
-            Intent::Resume => return Ok(self.go_on(talk)),
-            Intent::PlayQuiet => return Ok(self.play_some(talk, Mood::Quiet, Line::NoMusic)),
-            Intent::Story => return Ok(self.play_some(talk, Mood::Story, Line::Story)),
-            Intent::Riddle => return Ok(self.play_some(talk, Mood::Riddle, Line::Riddle)),
+            Intent::PlayAny => return self.play_some(talk, Mood::Any, Line::NoMusic).await,
+            Intent::PlayAnother => return self.play_some(talk, Mood::Another, Line::NoMusic).await,
+            Intent::PlayAgain => return self.play_again(talk).await,
+            Intent::Resume => return self.go_on(talk).await,
+            Intent::PlayQuiet => return self.play_some(talk, Mood::Quiet, Line::NoMusic).await,
+            Intent::Story => return self.play_some(talk, Mood::Story, Line::Story).await,
+            Intent::Riddle => return self.play_some(talk, Mood::Riddle, Line::Riddle).await,
             Intent::Message(index) => {
                 let friend = scene.friends.get(index).ok_or(DomainError::NotFriends)?;
                 return Ok(start_message(talk, friend));
@@ -348,7 +360,7 @@ impl Hub {
             Intent::AskFriend(first, second) => return Ok(ask_friend(talk, first, second)),
             Intent::ConfirmFriend(index) => {
                 let friend = scene.friends.get(index).ok_or(DomainError::NotFriends)?;
-                let question = Question::IsItFor(friend.clone());
+                let question = Question::IsItFor(friend.party.clone());
                 return Ok(ask_back(talk, &Line::IsItFor(&friend.remark), question));
             }
             Intent::Stop => return Ok(command(talk, ToyCommand::Stop)),
@@ -392,51 +404,64 @@ impl Hub {
                 let text = self.remind(talk.scene.toy, wish, when, talk.language, talk.scene.now).await?;
                 Ok(Decision::text(talk.language, text))
             }
-            None => Ok(ask_back(talk, &Line::WhenReminder(wish.kind), Question::When(wish))),
+            None => Ok(ask_back(talk, &Line::WhenReminder(wish.kind), Question::When(wish.kind, wish.words))),
         }
     }
 
-    fn play(&self, talk: Conversation<'_>, content: &Content) -> Decision {
-        if self.rests(&Party::from(talk.scene.toy.clone())) {
-            return Decision::line(talk.language, &Line::QuietTime);
+    async fn play(&self, talk: Conversation<'_>, content: &Content) -> Result<Decision, DomainError> {
+        let Conversation { scene, language } = talk;
+        if self.rests(&Party::from(scene.toy.clone())) {
+            return Ok(Decision::line(language, &Line::QuietTime));
         }
-        self.assistant.memory.played(talk.scene.toy, &content.music, talk.scene.now);
-        Decision { decided: Decided::Music(content.music.clone()), language: talk.language, then: Then::Nothing }
+        self.note_played(scene.toy, &content.music, scene.now).await?;
+        Ok(Decision { decided: Decided::Music(content.music.clone()), language, then: Then::Nothing })
     }
 
-    fn play_or_answer(&self, talk: Conversation<'_>, content: Option<&Content>, otherwise: Line<'_>) -> Decision {
+    async fn play_or_answer(
+        &self,
+        talk: Conversation<'_>,
+        content: Option<&Content>,
+        otherwise: Line<'_>,
+    ) -> Result<Decision, DomainError> {
         match content {
-            Some(content) => self.play(talk, content),
-            None => Decision::line(talk.language, &otherwise),
+            Some(content) => self.play(talk, content).await,
+            None => Ok(Decision::line(talk.language, &otherwise)),
         }
     }
 
-    fn play_some(&self, talk: Conversation<'_>, mood: Mood, otherwise: Line<'_>) -> Decision {
-        let last = self.assistant.memory.last_played(talk.scene.toy);
-        self.play_or_answer(talk, talk.scene.library.pick(mood, last.as_ref()), otherwise)
+    async fn play_some(
+        &self,
+        talk: Conversation<'_>,
+        mood: Mood,
+        otherwise: Line<'_>,
+    ) -> Result<Decision, DomainError> {
+        let last = self.last_played(talk.scene.toy, talk.scene.now).await?;
+        self.play_or_answer(talk, talk.scene.library.pick(mood, last.as_ref()), otherwise).await
     }
 
     /// Plays the last piece again, or any piece if none was played lately.
-    fn play_again(&self, talk: Conversation<'_>) -> Decision {
-        let last = self.assistant.memory.last_played(talk.scene.toy);
+    async fn play_again(&self, talk: Conversation<'_>) -> Result<Decision, DomainError> {
+        let last = self.last_played(talk.scene.toy, talk.scene.now).await?;
         match talk.scene.library.contents().iter().find(|content| Some(&content.music) == last.as_ref()) {
-            Some(content) => self.play(talk, content),
-            None => self.play_some(talk, Mood::Any, Line::NoMusic),
+            Some(content) => self.play(talk, content).await,
+            None => self.play_some(talk, Mood::Any, Line::NoMusic).await,
         }
     }
 
     /// Goes on with what was interrupted, a little before that; plays the last piece if none was.
-    fn go_on(&self, talk: Conversation<'_>) -> Decision {
-        let Some((music, at_s)) = self.assistant.memory.place(talk.scene.toy) else { return self.play_again(talk) };
-        let Some(content) = talk.scene.library.contents().iter().find(|content| content.music == music) else {
-            return self.play_again(talk);
+    async fn go_on(&self, talk: Conversation<'_>) -> Result<Decision, DomainError> {
+        let Some((music, at_s)) = self.assistant.memory.place(talk.scene.toy) else {
+            return self.play_again(talk).await;
         };
-        let mut decision = self.play(talk, content);
+        let Some(content) = talk.scene.library.contents().iter().find(|content| content.music == music) else {
+            return self.play_again(talk).await;
+        };
+        let mut decision = self.play(talk, content).await?;
         // Unless it is quiet time.
         if matches!(decision.decided, Decided::Music(_)) {
             decision.decided = Decided::Resumed { music, from_s: (at_s - REWIND_S).max(0.0) };
         }
-        decision
+        Ok(decision)
     }
 
     /// Speaks an answer and keeps the sound for a while, of `/get_chat/`.
@@ -487,7 +512,7 @@ fn ask_title(talk: Conversation<'_>, first: usize, second: usize) -> Decision {
     let (Some(first), Some(second)) = (titles.get(first), titles.get(second)) else {
         return Decision::line(talk.language, &Line::NoSuchTitle);
     };
-    let question = Question::Title([first.clone(), second.clone()]);
+    let question = Question::Title([first.id.clone(), second.id.clone()]);
     ask_back(talk, &Line::Which(&first.title, &second.title), question)
 }
 
@@ -495,7 +520,7 @@ fn ask_friend(talk: Conversation<'_>, first: usize, second: usize) -> Decision {
     let (Some(first), Some(second)) = (talk.scene.friends.get(first), talk.scene.friends.get(second)) else {
         return Decision::line(talk.language, &Line::NoSuchFriend);
     };
-    let question = Question::Friend([first.clone(), second.clone()]);
+    let question = Question::Friend([first.party.clone(), second.party.clone()]);
     // Two friends with the same remark are distinguished by their own names.
     let names = match first.remark == second.remark {
         true => [&first.nickname, &second.nickname],

@@ -21,6 +21,7 @@ impl Hub {
             self.store.delete_tickets_before(clock::age_of(now)).await?;
             self.store.delete_expired_retained(clock::age_of(now)).await?;
             self.store.delete_session_owners_before(clock::age_of(now)).await?;
+            self.store.delete_asked_before(clock::age_of(now)).await?;
         }
         // A clock that is wrong for a while deletes nothing.
         if clock::settled_for() < SETTLED_MIN {

@@ -5,6 +5,7 @@
 //! let [a, b] = hubs(&store, &[]).await;
 //! ```
 
+mod asked;
 mod backup;
 mod balancer;
 mod behind;

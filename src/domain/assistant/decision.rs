@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::memory::Question;
-use crate::model::{FileName, Party, ToyCommand};
+use crate::model::{FileName, Party, Question, ToyCommand};
 use crate::ports::audio::Sound;
 use crate::ports::speech::languages::{Language, Line};
 

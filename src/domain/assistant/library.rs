@@ -1,6 +1,6 @@
 //! Selection from the content library by title, by number, or by mood.
 
-use crate::model::{Content, FileName};
+use crate::model::{Content, ContentId, FileName};
 use crate::ports::speech::intent::Names;
 use crate::ports::speech::languages::{self, Language, Moods};
 
@@ -35,6 +35,10 @@ impl Library {
 
     pub(super) fn contents(&self) -> &[Content] {
         &self.contents
+    }
+
+    pub(super) fn content(&self, id: &ContentId) -> Option<&Content> {
+        self.contents.iter().find(|content| content.id == *id)
     }
 
     /// The titles as they are spoken in a language.

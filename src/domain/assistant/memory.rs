@@ -1,28 +1,20 @@
-//! The short-term memory for each toy: the last played piece and the open question. It is not stored.
+//! The short-term memory for each toy: the last played piece, the place in it, and the open question.
+//!
+//! With an embedded database it is in memory only. Hubs over one server keep the question and the last piece in its
+//! database: the answer to a question of one hub may reach another over HTTP. The place is that of a device that streams,
+//! which stays at its hub.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::model::{Content, FileName, Friend, Timestamp, ToyId};
-use crate::ports::speech::intent::Wish;
+use crate::domain::error::DomainError;
+use crate::domain::{Hub, clock};
+use crate::model::{FileName, Question, Timestamp, ToyId};
 
 /// The maximum number of toys. Beyond it, the toy that has been inactive longest is removed.
 const TOYS_MAX: usize = 10_000;
-
-/// A question that the hub asked.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Question {
-    /// The title to play.
-    Title([Content; 2]),
-    /// The friend to start a message to.
-    Friend([Friend; 2]),
-    /// Whether the message is for this friend.
-    IsItFor(Friend),
-    /// When this reminder is wanted.
-    When(Wish),
-    /// Whether to play the unread messages.
-    PlayMessages,
-}
+/// Seconds for which hubs over one server know the last piece.
+const LAST_PLAYED_S: Timestamp = 24.0 * 3600.0;
 
 pub(super) struct Memory {
     toys: Mutex<HashMap<ToyId, Remembered>>,
@@ -62,11 +54,11 @@ impl Memory {
         change(remembered);
     }
 
-    pub(super) fn played(&self, toy: &ToyId, music: &FileName, now: Timestamp) {
+    fn played(&self, toy: &ToyId, music: &FileName, now: Timestamp) {
         self.remember(toy, now, |toy| toy.last_played = Some(music.clone()));
     }
 
-    pub(super) fn last_played(&self, toy: &ToyId) -> Option<FileName> {
+    fn last_played(&self, toy: &ToyId) -> Option<FileName> {
         self.toys().get(toy)?.last_played.clone()
     }
 
@@ -80,21 +72,71 @@ impl Memory {
         self.toys().get(toy)?.place.clone()
     }
 
-    pub(super) fn set_question(&self, toy: &ToyId, question: Question, now: Timestamp) {
+    fn set_question(&self, toy: &ToyId, question: Question, now: Timestamp) {
         self.remember(toy, now, |toy| toy.question = Some((question, now)));
     }
 
-    /// Whether a question of a toy is open.
-    pub(super) fn has_question(&self, toy: &ToyId, now: Timestamp) -> bool {
+    fn has_question(&self, toy: &ToyId, now: Timestamp) -> bool {
         let toys = self.toys();
         let asked = toys.get(toy).and_then(|toy| toy.question.as_ref());
         asked.is_some_and(|(_, asked)| now - asked <= self.question_timeout_s)
     }
 
-    /// Takes the open question of a toy, unless it is out of date.
-    pub(super) fn take_question(&self, toy: &ToyId, now: Timestamp) -> Option<Question> {
+    fn take_question(&self, toy: &ToyId, now: Timestamp) -> Option<Question> {
         let (question, asked) = self.toys().get_mut(toy)?.question.take()?;
         (now - asked <= self.question_timeout_s).then_some(question)
+    }
+}
+
+impl Hub {
+    /// Notes the music that a toy plays.
+    pub(super) async fn note_played(&self, toy: &ToyId, music: &FileName, now: Timestamp) -> Result<(), DomainError> {
+        if self.store.is_on_server() {
+            self.store.set_last_played(toy, music, clock::age_of(now) + LAST_PLAYED_S).await?;
+        } else {
+            self.assistant.memory.played(toy, music, now);
+        }
+        Ok(())
+    }
+
+    /// The music that a toy has played last.
+    pub(super) async fn last_played(&self, toy: &ToyId, now: Timestamp) -> Result<Option<FileName>, DomainError> {
+        match self.store.is_on_server() {
+            true => Ok(self.store.last_played(toy, clock::age_of(now)).await?),
+            false => Ok(self.assistant.memory.last_played(toy)),
+        }
+    }
+
+    /// Notes a question that the child of a toy was asked.
+    pub(super) async fn set_question(
+        &self,
+        toy: &ToyId,
+        question: Question,
+        now: Timestamp,
+    ) -> Result<(), DomainError> {
+        let memory = &self.assistant.memory;
+        if self.store.is_on_server() {
+            self.store.set_question(toy, &question, clock::age_of(now) + memory.question_timeout_s).await?;
+        } else {
+            memory.set_question(toy, question, now);
+        }
+        Ok(())
+    }
+
+    /// Whether a question to the child of a toy is open.
+    pub(super) async fn has_question(&self, toy: &ToyId, now: Timestamp) -> Result<bool, DomainError> {
+        match self.store.is_on_server() {
+            true => Ok(self.store.has_question(toy, clock::age_of(now)).await?),
+            false => Ok(self.assistant.memory.has_question(toy, now)),
+        }
+    }
+
+    /// Takes the open question to the child of a toy, unless it is out of date.
+    pub(super) async fn take_question(&self, toy: &ToyId, now: Timestamp) -> Result<Option<Question>, DomainError> {
+        match self.store.is_on_server() {
+            true => Ok(self.store.take_question(toy, clock::age_of(now)).await?),
+            false => Ok(self.assistant.memory.take_question(toy, now)),
+        }
     }
 }
 
@@ -103,21 +145,15 @@ mod tests {
     use super::*;
     use crate::model::ContentId;
 
-    fn question(title: &str) -> Question {
-        let content = |title: &str| Content {
-            id: ContentId::random(),
-            title: title.into(),
-            music: FileName::random("mp3"),
-            cover: FileName::random("jpg"),
-        };
-        Question::Title([content(title), content("other")])
+    fn question() -> Question {
+        Question::Title([ContentId::random(), ContentId::random()])
     }
 
     #[test]
     fn a_question_is_answered_once_in_time_and_by_its_own_toy() {
         let memory = Memory::new(60.0);
         let (toy, other) = (ToyId::random(), ToyId::random());
-        let asked = question("bear");
+        let asked = question();
         memory.set_question(&toy, asked.clone(), 100.0);
         assert_eq!(memory.take_question(&other, 100.0), None);
         assert_eq!(memory.take_question(&toy, 160.0), Some(asked.clone()));

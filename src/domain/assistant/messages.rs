@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use super::decision::Then;
-use super::memory::Question;
 use super::telling::{Done, Telling, Told, tell};
 use crate::domain::Hub;
 use crate::domain::error::DomainError;
-use crate::model::{Friend, Message, MessageId, Party, Timestamp, ToyId};
+use crate::model::{Friend, Message, MessageId, Party, Question, Timestamp, ToyId};
 use crate::ports::speech::languages::{Language, Line};
 
 /// Messages that are played at once, and counted at most.
@@ -65,7 +64,7 @@ impl Hub {
         if self.rests(&party) {
             return Ok(UnreadNotice::Nothing);
         }
-        if self.assistant.memory.has_question(toy, now) {
+        if self.has_question(toy, now).await? {
             return Ok(UnreadNotice::Later);
         }
         let unread = self.store.announced_messages(&party, MESSAGES_MAX).await?;

@@ -156,7 +156,7 @@ impl Rest {
     async fn next(&mut self) -> Result<Option<Piece>, DomainError> {
         let Some(piece) = self.make().await? else { return Ok(None) };
         let then = std::mem::replace(&mut self.then, Then::Nothing);
-        self.hub.follow(&self.toy, then, self.now).await;
+        self.hub.follow(&self.toy, then, self.now).await?;
         if !piece.packets.is_empty() {
             let seconds = f64::from(PACKET_MS) * piece.packets.len() as f64 / 1000.0;
             self.hub.count_seconds(&self.toy, seconds, self.now).await;

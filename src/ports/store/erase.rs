@@ -208,7 +208,7 @@ impl Store {
     }
 
     /// Deletes the friend requests from and to a party and those that it may answer, and its guardianships,
-    /// invitations, blocks, refusals and retained messages.
+    /// invitations, blocks, refusals, retained messages and what was asked.
     pub async fn erase_requests(&self, party: &Party) -> Result<(), StoreError> {
         self.run(
             "{
@@ -225,6 +225,8 @@ impl Store {
                 DELETE ticket WHERE party = $party;
                 DELETE retained:[$topics, '']..[$topics, 'z'];
                 DELETE session:[$party, '']..[$party, 'z'];
+                DELETE type::record('asked', $party);
+                DELETE type::record('last_played', $party);
                 DELETE invite WHERE issuer = $party OR toy = $party OR claimed_by = $party;
                 RETURN NONE;
             }",

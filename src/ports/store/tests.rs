@@ -1,5 +1,6 @@
 //! The store over the real engine, in folders and in memory.
 
+mod asked;
 mod damage;
 mod erasure;
 mod paging;

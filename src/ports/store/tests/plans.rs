@@ -6,6 +6,7 @@ use super::*;
 fn selects() -> Vec<String> {
     let texts = [
         include_str!("../accounts.rs"),
+        include_str!("../asked.rs"),
         include_str!("../chats.rs"),
         include_str!("../content.rs"),
         include_str!("../friends.rs"),
