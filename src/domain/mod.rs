@@ -249,7 +249,10 @@ impl Hub {
         let secret = store.hub_secret(&Secret::random()).await?;
         let pushes = Pushes::open(&store, &config.push).await?;
         let links = Arc::new(Links::new(&secret, config.auth.link_minutes));
-        let workers = || Workers::new(config.audio.workers, config.audio.queue_max, config.audio.queue_per_party_max);
+        let workers = || {
+            let audio = &config.audio;
+            Workers::new(audio.workers, audio.queue_max, audio.queue_per_party_max).map_err(DomainError::internal)
+        };
         Ok(Self {
             rates: Rates::new(&config.rates, &config.console, &clock),
             counted: Counted::new(&config.ws, &clock),
@@ -273,9 +276,9 @@ impl Hub {
             operators: Operators::new(&config.console),
             handovers: Handovers::default(),
             pushes,
-            audio_workers: workers(),
-            password_workers: workers(),
-            disk_workers: workers(),
+            audio_workers: workers()?,
+            password_workers: workers()?,
+            disk_workers: workers()?,
             store,
             files,
             space: Arc::new(space),

@@ -1,12 +1,10 @@
 //! A pool for blocking jobs, separate from the threads that serve connections.
 
-use std::collections::VecDeque;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::Builder;
+use std::sync::Arc;
 
 use dashmap::DashMap;
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -28,7 +26,9 @@ pub struct Workers {
     places: usize,
     per_party_max: usize,
     parties: DashMap<Party, Arc<Turns>>,
-    threads: Threads,
+    /// A thread of the runtime would do, but those take turns with all their neighbours: the memory that a conversion has
+    /// freed, and the caches of the processor, would be those of another one.
+    threads: ThreadPool,
 }
 
 /// The jobs of one party.
@@ -64,10 +64,13 @@ pub enum WorkError {
 
 impl Workers {
     /// A pool of `workers` with a queue of `queue_max` jobs, `per_party_max` of them for one party.
-    pub fn new(workers: usize, queue_max: usize, per_party_max: usize) -> Self {
+    ///
+    /// Errors: the system starts no more threads.
+    pub fn new(workers: usize, queue_max: usize, per_party_max: usize) -> Result<Self, ThreadPoolBuildError> {
         let places = workers + queue_max;
+        let threads = ThreadPoolBuilder::new().num_threads(workers).stack_size(STACK_BYTES).build()?;
         let (running, admitted) = (Semaphore::new(workers), Semaphore::new(places));
-        Self { running, admitted, places, per_party_max, parties: DashMap::new(), threads: Threads::new(workers) }
+        Ok(Self { running, admitted, places, per_party_max, parties: DashMap::new(), threads })
     }
 
     /// The number of running and of queued jobs.
@@ -114,103 +117,14 @@ impl Workers {
         let _turn = self.running.acquire().await.map_err(|_| WorkError::Failed)?;
         let (done, result) = oneshot::channel();
         let runtime = Handle::current();
-        let job = move || {
+        self.threads.spawn_fifo(move || {
             let _entered = runtime.enter();
             // A job that nobody waits for any more is executed all the same.
             let _ = done.send(catch_unwind(AssertUnwindSafe(job)));
-        };
-        self.threads.execute(Box::new(job)).map_err(|_| WorkError::Failed)?;
+        });
         match result.await {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(_)) | Err(_) => Err(WorkError::Failed),
-        }
-    }
-}
-
-/// The threads of a pool, each started when there is work for it. A thread of the runtime would do, but those take turns
-/// with all their neighbours: the memory that a conversion has freed, and the caches of the processor, would be those of
-/// another one.
-#[derive(Debug)]
-struct Threads {
-    queue: Arc<Queue>,
-    max: usize,
-}
-
-struct Queue {
-    state: Mutex<QueueState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct QueueState {
-    jobs: VecDeque<Job>,
-    threads: usize,
-    idle: usize,
-    is_closed: bool,
-}
-
-type Job = Box<dyn FnOnce() + Send>;
-
-impl std::fmt::Debug for Queue {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Queue").finish_non_exhaustive()
-    }
-}
-
-impl Threads {
-    fn new(max: usize) -> Self {
-        Self { queue: Arc::new(Queue { state: Mutex::default(), changed: Condvar::new() }), max: max.max(1) }
-    }
-
-    fn execute(&self, job: Job) -> io::Result<()> {
-        let mut state = self.queue.lock();
-        state.jobs.push_back(job);
-        if state.jobs.len() > state.idle && state.threads < self.max {
-            let queue = Arc::clone(&self.queue);
-            let started = Builder::new().name("worker".into()).stack_size(STACK_BYTES).spawn(move || queue.work());
-            match started {
-                Ok(_) => state.threads += 1,
-                // The others execute it.
-                Err(_) if state.threads > 0 => {}
-                Err(error) => {
-                    state.jobs.pop_back();
-                    return Err(error);
-                }
-            }
-        }
-        drop(state);
-        self.queue.changed.notify_one();
-        Ok(())
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        self.queue.lock().is_closed = true;
-        self.queue.changed.notify_all();
-    }
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Executes jobs until the pool is dropped.
-    fn work(&self) {
-        let mut state = self.lock();
-        loop {
-            if let Some(job) = state.jobs.pop_front() {
-                drop(state);
-                job();
-                state = self.lock();
-            } else if state.is_closed {
-                return;
-            } else {
-                state.idle += 1;
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                state.idle -= 1;
-            }
         }
     }
 }
@@ -224,7 +138,7 @@ mod tests {
 
     #[tokio::test]
     async fn parties_take_turns_and_one_alone_never_has_all_workers() {
-        let workers = Workers::new(1, 8, 2);
+        let workers = Workers::new(1, 8, 2).unwrap();
         let (greedy, other) = (Party::from(ToyId::random()), Party::from(ToyId::random()));
         let (done, order) = channel();
         let job = |name: &'static str| {
@@ -247,7 +161,7 @@ mod tests {
         assert_eq!(order.try_iter().collect::<Vec<_>>(), ["other", "greedy 2", "greedy 3"]);
         assert!(workers.parties.is_empty(), "nobody is remembered");
 
-        let workers = Workers::new(2, 8, 2);
+        let workers = Workers::new(2, 8, 2).unwrap();
         let (release, wait) = channel::<()>();
         let mut first = std::pin::pin!(workers.run_of(&greedy, move || wait.recv().unwrap()));
         let mut second = std::pin::pin!(workers.run_of(&greedy, || ()));
@@ -260,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_without_a_free_place_is_refused_at_once() {
-        let workers = Arc::new(Workers::new(1, 1, 1));
+        let workers = Arc::new(Workers::new(1, 1, 1).unwrap());
         let (release, wait) = channel::<()>();
         let (started, has_started) = tokio::sync::oneshot::channel();
         let first = tokio::spawn({
@@ -285,7 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_the_job_alone() {
-        let workers = Workers::new(1, 1, 1);
+        let workers = Workers::new(1, 1, 1).unwrap();
         assert_eq!(
             workers
                 .run(|| if true {
@@ -298,10 +212,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pool_has_as_many_threads_as_workers_and_they_end_with_it() {
-        let workers = Workers::new(2, 16, 1);
+    async fn a_pool_has_as_many_threads_as_workers() {
+        let workers = Workers::new(2, 16, 1).unwrap();
         let (release, wait) = channel::<()>();
-        let wait = Arc::new(Mutex::new(wait));
+        let wait = Arc::new(std::sync::Mutex::new(wait));
         let name = || std::thread::current().id();
         // Jobs that nobody waits for any more still have the threads.
         for _ in 0..2 {
@@ -320,12 +234,5 @@ mod tests {
             threads.insert(late.await.unwrap());
         }
         assert!((1..=2).contains(&threads.len()), "{threads:?}");
-        let queue = Arc::downgrade(&workers.threads.queue);
-        drop(workers);
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while queue.strong_count() > 0 {
-            assert!(std::time::Instant::now() < deadline, "the threads end");
-            tokio::task::yield_now().await;
-        }
     }
 }
