@@ -15,6 +15,10 @@
 //! Hub A has the whole session until hub B has it on disk. A message that comes during the move may be at both, by the bus: hub
 //! B knows it by its topic, its content and the time when it was published, and keeps one. Events that announce a voice
 //! message do not move: the hub of the client reads them in the database.
+//!
+//! If hub A is away, the session begins anew at hub B. The client knows that from its CONNACK, which may be lost: so the row
+//! names hub B only when the client has sent something after it. Until then, a client that connects again is one of the
+//! session at hub A.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

@@ -109,6 +109,7 @@ pub(super) async fn handshake<S: Stream>(
     let mut session =
         Box::new(Session::new(edge, link, entered.mailbox, entered.place, exchange, lifetime, (peer, place)));
     session.set_plug(plug);
+    session.set_unowned(entered.unowned);
     Ok(session)
 }
 
@@ -165,6 +166,8 @@ pub(super) struct Entered {
     pub(super) place: SessionPlace,
     pub(super) memory: Memory,
     pub(super) is_resumed: bool,
+    /// The search for a session that began anew here, until the client knows that.
+    unowned: Option<SessionSearch>,
     assigned_id: Option<String>,
 }
 
@@ -231,9 +234,14 @@ pub(super) async fn enter(
         keep_here(&mut place, session, &memory, connect);
         taken_up.map_err(refused)?;
     }
-    if assigned_id.is_none() {
-        edge.hub.own_session(&admitted.party, client_id, connect.expiry_s, &search).await.map_err(refused)?;
-    }
+    let unowned = if is_outdated && !connect.is_clean && connect.expiry_s > 0 {
+        Some(search)
+    } else {
+        if assigned_id.is_none() {
+            edge.hub.own_session(&admitted.party, client_id, connect.expiry_s, &search).await.map_err(refused)?;
+        }
+        None
+    };
     if let (Some(found), Some(session)) = (found, session.clone()) {
         edge.hub.accept_session(found, session);
     }
@@ -246,7 +254,7 @@ pub(super) async fn enter(
         // From now on, the connection has the memory, which changes with each packet.
         keep_here(&mut place, session, &Memory::default(), connect);
     }
-    Ok(Entered { mailbox, place, memory, is_resumed, assigned_id })
+    Ok(Entered { mailbox, place, memory, is_resumed, unowned, assigned_id })
 }
 
 /// Leaves the session at its place before a step that may fail, or never end: the whole session is there for the next

@@ -39,6 +39,7 @@ use super::sessions::{Kept, SessionPlace};
 use super::version::Version;
 use super::waiting::{Acknowledgement, Waiting};
 use super::{Edge, Ending, Place, Stream, wills};
+use crate::domain::cluster::SessionSearch;
 use crate::domain::error::DomainError;
 use crate::domain::live::Ticket;
 use crate::domain::{Delivery, Incoming, Mailbox};
@@ -124,6 +125,9 @@ pub(super) struct Session<S> {
     receipts: Vec<(u16, MessageId)>,
     /// The queue of its requests to the hub itself; most clients have none.
     desk: Option<Desk>,
+    /// The search for a session that began anew here, as the hub that had it is away. The client does not know that before
+    /// it has the CONNACK: if it does not get it, the session is still at the other hub, with the packet ids of QoS 2.
+    unowned: Option<Box<SessionSearch>>,
     /// The line of a device whose messages are not routed.
     plug: Option<Box<Plug>>,
     /// Its place among the connections.
@@ -156,6 +160,7 @@ impl<S: Stream> Session<S> {
             peer,
             receipts: Vec::new(),
             desk: None,
+            unowned: None,
             plug: None,
             _admission: admission,
         }
@@ -164,6 +169,21 @@ impl<S: Stream> Session<S> {
     /// The messages of the client go over this line.
     pub(super) fn set_plug(&mut self, plug: Option<Plug>) {
         self.plug = plug.map(Box::new);
+    }
+
+    /// The session is that of this hub once the client sends something.
+    pub(super) fn set_unowned(&mut self, search: Option<SessionSearch>) {
+        self.unowned = search.map(Box::new);
+    }
+
+    /// From now on, this hub has the session: the client has the CONNACK.
+    async fn own(&mut self, search: &SessionSearch) -> Result<(), End> {
+        let (party, client_id) = (self.mailbox.party(), self.place.client_id());
+        let owned = self.edge.hub.own_session(party, client_id, self.lifetime.expiry_s, search).await;
+        owned.map_err(|error| {
+            tracing::debug!(%error, "the session of a client could not be noted as one of this hub");
+            End::Closed(CloseReason::Unavailable)
+        })
     }
 
     /// Serves the client until its connection has ended.
@@ -184,6 +204,11 @@ impl<S: Stream> Session<S> {
         loop {
             while self.pump()? {
                 Box::pin(self.send_stored()).await?;
+            }
+            if !self.link.input.is_empty()
+                && let Some(search) = self.unowned.take()
+            {
+                Box::pin(self.own(&search)).await?;
             }
             while let Some(acting) = self.answer()? {
                 acting.await?;

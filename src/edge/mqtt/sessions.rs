@@ -162,6 +162,10 @@ pub(super) struct SessionPlace {
 }
 
 impl SessionPlace {
+    pub(super) fn client_id(&self) -> &str {
+        &self.key.1
+    }
+
     /// The session that waits here, unless its time is over.
     pub(super) fn take(&mut self, now: Timestamp) -> Option<Kept> {
         let kept = self.held.as_mut()?.take()?;

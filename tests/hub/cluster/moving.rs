@@ -220,6 +220,57 @@ async fn packet_ids_of_a_session_that_began_anew_elsewhere_are_free_again() {
     }
 }
 
+/// The client resumes its session, and repeats the messages of QoS 2 that it has no PUBREC of: they are not sent twice.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn a_session_that_began_anew_without_the_knowledge_of_its_client_is_the_one_before() {
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let [mut a, b] = pair(&store, &broker, &NEVER).await;
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    let state = format!("toy/{}/state/battery", toy.id);
+    let mut app = b.app(&parent).await;
+    app.send(serde_json::json!({"id": 7, "do": "subscribe", "topic": state})).await;
+    assert_eq!(app.answer(7).await["code"], 0);
+    let mut at_a = begin(&a, &toy).await;
+    let mut sent = 0;
+    for returns_to_a in [true, false] {
+        sent += 1;
+        at_a.send(&publish(V4, 0x34, &state, 77, sent.to_string().as_bytes())).await;
+        expect(&mut at_a, 0x50, 77).await;
+        kill_seen(&mut a, &b, &parent, &toy).await;
+        // The client does not get the CONNACK.
+        let (unheard, is_present) = resume(&b, &toy).await;
+        assert!(!is_present);
+        drop(unheard);
+        a.start_hub().await;
+        bus_is(&a, "ok").await;
+        bus_is(&b, "ok").await;
+        let (mut again, is_present) = resume(if returns_to_a { &a } else { &b }, &toy).await;
+        assert!(is_present);
+        again.send(&publish(V4, 0x3c, &state, 77, sent.to_string().as_bytes())).await;
+        expect(&mut again, 0x50, 77).await;
+        again.send(&packet(0x62, &[0, 77])).await;
+        expect(&mut again, 0x70, 77).await;
+        sent += 1;
+        again.send(&publish(V4, 0x34, &state, 78, sent.to_string().as_bytes())).await;
+        expect(&mut again, 0x50, 78).await;
+        again.send(&packet(0x62, &[0, 78])).await;
+        expect(&mut again, 0x70, 78).await;
+        leave(again).await;
+        at_a = resume(&a, &toy).await.0;
+    }
+    for number in 1..=sent {
+        let frame = loop {
+            let frame = app.frame().await;
+            if frame["type"] == "publish" {
+                break frame;
+            }
+        };
+        assert_eq!(frame["payload"], number.to_string());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs scripts/test cluster"]
 async fn a_client_returns_to_a_hub_that_was_paused() {
