@@ -495,10 +495,13 @@ impl Store {
             }
         };
         let start = Instant::now();
-        let results =
-            self.answered_within(limit, &engine, query).await?.inspect_err(|error| self.note(&engine, error))?;
-        METRICS.store_statement.since(start);
-        self.reply(&engine, results)
+        let results = async {
+            let answer = self.answered_within(limit, &engine, query).await?;
+            METRICS.store_statement.since(start);
+            self.reply(&engine, answer.inspect_err(|error| self.note(&engine, error))?)
+        };
+        // A read changes nothing, whether or not it was executed.
+        if sql.starts_with("SELECT") { results.await.map_err(unless_lost) } else { results.await }
     }
 
     /// Held by a query for as long as it reads.
@@ -558,6 +561,15 @@ impl Store {
             .position(is_conflict)
             .or_else(|| errors.iter().position(|error| !error.message().contains("not executed")));
         Err(StoreError::Database(errors.swap_remove(first.unwrap_or(0))))
+    }
+}
+
+/// The error of a request that has changed nothing: if the server was lost before its answer, only that.
+fn unless_lost(error: StoreError) -> StoreError {
+    match error {
+        StoreError::NoAnswer(_) => StoreError::Lost,
+        StoreError::Database(cause) | StoreError::Undone(cause) if server::is_loss(&cause) => StoreError::Lost,
+        error => error,
     }
 }
 

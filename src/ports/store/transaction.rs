@@ -30,7 +30,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::engine::Engine;
 use super::rows::{BY_ID, Row};
-use super::{Attempts, Results, Store, StoreError};
+use super::{Attempts, Results, Store, StoreError, unless_lost};
 use crate::ports::metrics::METRICS;
 
 /// A transaction that is not committed yet.
@@ -149,10 +149,12 @@ impl Transaction<'_> {
             }
         };
         let start = Instant::now();
-        let results = self.store.answered(&self.engine, async { Ok(query.await) }).await?;
-        METRICS.store_statement.since(start);
-        let results = results.inspect_err(|error| self.store.note(&self.engine, error)).map_err(StoreError::Undone)?;
-        self.store.reply(&self.engine, results).map_err(undone)
+        let results = async {
+            let answer = self.store.answered(&self.engine, async { Ok(query.await) }).await?;
+            METRICS.store_statement.since(start);
+            self.store.reply(&self.engine, answer.inspect_err(|error| self.store.note(&self.engine, error))?)
+        };
+        results.await.map_err(undone)
     }
 
     /// Runs `sql`, which returns at most one row.
@@ -252,7 +254,7 @@ fn keep(engine: &Engine, session: Surreal<Any>) {
 
 /// An error before the commit, after which nothing is changed.
 fn undone(error: StoreError) -> StoreError {
-    match error {
+    match unless_lost(error) {
         StoreError::Database(error) => StoreError::Undone(error),
         other => other,
     }

@@ -45,7 +45,7 @@ async fn a_hub_without_its_store_fences_itself_and_comes_back() {
     store.pause().await;
     let began = Instant::now();
     let (_, answer) = world.post("/login", json!({"username": "mia", "password": "correct horse"})).await;
-    assert!([17, 19].contains(&answer["code"].as_u64().unwrap()), "{answer}");
+    assert_eq!(answer["code"], 17, "{answer}");
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     // The failed call is enough.
     let (status, health) = world.watch("/readyz").await;
