@@ -1,8 +1,9 @@
 //! The same load against toyhub, mosquitto and rumqttd, one after the other, with the ratios.
 //!
 //! The first argument is the hub's program; `quick` as another makes everything ten times smaller. `flow` counts the
-//! QoS 1 messages that arrive on an overloaded machine, `tls` measures handshakes and messages over TLS, `storm` the return
-//! of toys with stored sessions, `idle` the memory of idle clients, and `metrics` the cost of reading the figures.
+//! QoS 1 messages that arrive on an overloaded machine, `pairs` compares QoS 1 with rumqttd ten times, `tls` measures
+//! handshakes and messages over TLS, `storm` the return of toys with stored sessions, `idle` the memory of idle clients,
+//! and `metrics` the cost of reading the figures.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod brokers;
@@ -13,6 +14,7 @@ mod busy;
 mod hub;
 mod idle;
 mod load;
+mod pairs;
 #[path = "../hub/phase.rs"]
 mod phase;
 mod scraped;
@@ -56,6 +58,9 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     if arguments.iter().any(|argument| argument == "flow") {
         return busy::run(&runtime, program.as_ref(), 60_000 / scale);
+    }
+    if arguments.iter().any(|argument| argument == "pairs") {
+        return runtime.block_on(pairs::run(program.as_ref(), 30_000 / scale));
     }
     if arguments.iter().any(|argument| argument == "tls") {
         return runtime.block_on(secure::run(program, scale));
