@@ -378,13 +378,12 @@ impl Server {
                 Ok(())
             });
         }
-        if hub.has_bus() {
-            let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
-            edges.spawn(async move {
-                cluster::run(hub, wire::now, shutdown).await;
-                Ok(())
-            });
-        }
+        // It ends after the edges: the sessions of their clients move meanwhile.
+        let bus_shutdown = CancellationToken::new();
+        let bus = hub.has_bus().then(|| {
+            let (hub, shutdown) = (Arc::clone(&hub), bus_shutdown.clone());
+            tokio::spawn(cluster::run(hub, wire::now, shutdown))
+        });
         if config.backup.is_on() {
             let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
             edges.spawn(async move {
@@ -423,6 +422,13 @@ impl Server {
             tasks.ended().await;
         }
         let _ = std::fs::remove_file(config.server.control_socket());
+        if let Some(bus) = bus {
+            hub.hand_over_sessions().await;
+            bus_shutdown.cancel();
+            if bus.await.is_err() {
+                tracing::error!("the task of the bus has failed");
+            }
+        }
         hub.close(wire::now()).await.map_err(|error| fault(&error))?;
         tracing::info!("stopped");
         match ended_early {

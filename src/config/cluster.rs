@@ -61,6 +61,9 @@ settings! {
         inflight_max: u16 = 500;
         /// Seconds that a client waits for its session, if another hub has it. Then it begins a new one.
         session_move_s: u64 = 3;
+        /// Seconds for which a hub that stops stays on the bus, without listeners, to hand its sessions of MQTT over to the
+        /// hubs that their clients connect to. It stops earlier when it has none left.
+        hand_over_s: u64 = 5;
         /// Seconds for which the session of a client still keeps messages at this hub, after the client has begun another
         /// one at another hub, as this one was away. In that time it subscribes there.
         session_overlap_s: u64 = 10;

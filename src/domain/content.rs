@@ -149,25 +149,36 @@ impl Hub {
         from: impl Into<Origin>,
         now: Timestamp,
     ) -> Result<StoredFile, DomainError> {
+        let (mode, from) = (self.config.auth.mode, from.into());
+        let linked = match signature.filter(|_| kind == FileKind::Chat) {
+            Some(signature) => self.party_of_link(name, signature, now).await?,
+            None => None,
+        };
+        // Before the files are looked at: a stranger learns nothing of them, and causes no request to a bucket.
+        let login = match (kind, token) {
+            (FileKind::Chat, _) if linked.is_some() => None,
+            (FileKind::Chat, Some(token)) => {
+                Some(self.token_party(token, now).await?.ok_or(DomainError::Unauthorized)?)
+            }
+            (FileKind::Chat, None) if mode == AuthMode::Token => return Err(DomainError::Unauthorized),
+            (FileKind::Chat, None) if mode == AuthMode::Place => {
+                self.authorize_anybody(None, from, now).await?;
+                None
+            }
+            _ => None,
+        };
         let (asked, name) = (name, &self.recorded_name(kind, name).await?);
         let file = self.stored_file(kind, name).await?;
-        if kind == FileKind::Chat
-            && let Some(signature) = signature
-            && let Some(party) = self.party_of_link(asked, signature, now).await?
-        {
-            self.check_linked(&party, name).await?;
-            self.note_listening(&party, kind, name, now).await;
-            return self.as_asked(asked, name, file).await;
-        }
-        match (kind, self.config.auth.mode, token) {
-            (FileKind::Chat, _, Some(token)) => {
-                let party = self.token_party(token, now).await?.ok_or(DomainError::Unauthorized)?;
-                self.check_listener(&party, name).await?;
-                self.note_listening(&party, kind, name, now).await;
+        match (&linked, &login) {
+            (Some(party), _) => self.check_linked(party, name).await?,
+            (None, Some(party)) => self.check_listener(party, name).await?,
+            (None, None) if kind == FileKind::Chat && mode == AuthMode::Place => {
+                self.check_place_of_listener(name, from, now).await?;
             }
-            (FileKind::Chat, AuthMode::Token, None) => return Err(DomainError::Unauthorized),
-            (FileKind::Chat, AuthMode::Place, None) => self.check_place_of_listener(name, from.into(), now).await?,
-            _ => {}
+            (None, None) => {}
+        }
+        if let Some(party) = linked.or(login) {
+            self.note_listening(&party, kind, name, now).await;
         }
         self.as_asked(asked, name, file).await
     }

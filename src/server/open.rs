@@ -65,10 +65,17 @@ pub async fn open_hub(config: &Arc<Config>, progress: &Progress) -> Result<Arc<H
     if let Some(change) = clock::start(folder.last_clock(), doubt) {
         super::clock::log(change);
     }
-    folder.note_start(wire::now()).map_err(StartError::part)?;
+    let is_on_server = config.store.is_on_server();
+    if !is_on_server {
+        folder.note_start(wire::now()).map_err(StartError::part)?;
+    }
     let store = Store::open_watched(&store_settings(config), progress).await;
     let store = store.map_err(|error| store_fault(config, &error))?;
     check_restored(config, &store).await?;
+    if is_on_server {
+        // Not before: an interrupted restore goes on only where nothing is written to the folder.
+        folder.note_start(wire::now()).map_err(StartError::part)?;
+    }
     // Nothing is written to a database before its identity was checked.
     let found = store.hub().await.map_err(|error| store_fault(config, &error))?;
     let id = match folder.settle(found) {

@@ -146,6 +146,8 @@ pub async fn assert_shut(world: &World, family: &Family) {
     }
     for name in [&family.to_toy, &family.to_parent] {
         assert_eq!(stranger.get(&format!("/get_chat/{name}")).await, 401, "{name}");
+        // One that does not exist is no other: the files are not looked at for a stranger.
+        assert_eq!(stranger.get("/get_chat/0123456789abcdef0123456789abcdef.mp3").await, 401);
     }
     for path in [format!("/toy/{}", toy.id), format!("/app/{}", parent.id)] {
         assert!(!legacy_socket_opens(world.http_addr(), &path).await, "{path}");

@@ -28,7 +28,7 @@ use dashmap::DashMap;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::super::Hub;
 use super::super::error::DomainError;
@@ -50,6 +50,8 @@ const LEAVING_MAX: usize = 64;
 const RELEASED_MAX: usize = 256;
 /// Messages that are read from a session's queue at once.
 const PAGE: usize = 64;
+/// How often a hub that stops looks for sessions that are left.
+const LEFT_INTERVAL: Duration = Duration::from_millis(50);
 /// Seconds that a row is kept after the end of its session.
 const ROW_LASTS_S: f64 = 30.0 * DAY_S;
 
@@ -57,6 +59,9 @@ const ROW_LASTS_S: f64 = 30.0 * DAY_S;
 pub trait SessionKeeper: Send + Sync {
     /// The session of a client without a connection; none if there is none, or if a connection serves it.
     fn away(&self, party: &Party, client_id: &str) -> Option<SessionHandle>;
+
+    /// The number of sessions here.
+    fn count(&self) -> usize;
 
     /// Ends the connection of a client, and takes its session out; none if there is none.
     fn lend<'a>(&'a self, party: &'a Party, client_id: &'a str) -> BoxFuture<'a, Option<Box<dyn LentSession>>>;
@@ -251,6 +256,21 @@ impl Hub {
     pub fn reclaim_session(&self, party: &Party, client_id: &str) {
         if let Some(cluster) = &self.cluster {
             cluster.moving.leaving.retain(|_, leaving| leaving.is_ready || !leaving.is_of(party, client_id));
+        }
+    }
+
+    /// While this hub stops: waits until the sessions of its clients are at other hubs, or `cluster.hand_over_s`.
+    pub async fn hand_over_sessions(&self) {
+        let in_company = |cluster: &&Cluster| cluster.bus.is_joined() && !cluster.peers.is_empty();
+        let cluster = self.cluster.as_ref().filter(in_company);
+        let Some(keeper) = cluster.and_then(|cluster| cluster.moving.keeper.get()) else { return };
+        let all_left = async {
+            while keeper.count() > 0 {
+                sleep(LEFT_INTERVAL).await;
+            }
+        };
+        if timeout(seconds(self.config.cluster.hand_over_s), all_left).await.is_err() {
+            tracing::debug!(left = keeper.count(), "sessions stay here");
         }
     }
 

@@ -53,6 +53,11 @@ impl Peers {
         peer.is_known
     }
 
+    /// Whether no other hub is on the bus.
+    pub(super) fn is_empty(&self) -> bool {
+        self.hubs().is_empty()
+    }
+
     /// Whether a hub is on the bus.
     pub(super) fn has(&self, hub: &str) -> bool {
         self.hubs().contains_key(hub)

@@ -51,6 +51,12 @@ impl End {
         self != Self::Disconnected { with_will: false }
     }
 
+    /// Whether it is no fault of the client, and does not count as a failed connection of its address. What the hub has no
+    /// room for now is none: a client of 3.1.1 has to connect again to learn that.
+    pub(super) fn is_orderly(self) -> bool {
+        matches!(self, Self::Disconnected { .. } | Self::Closed(_) | Self::Fault(Fault::Unavailable | Fault::NoRoom))
+    }
+
     /// The code of the DISCONNECT that a v5 client is sent (v5 §3.14.2.1); none if the client would not read it.
     pub(super) fn disconnect_code(self) -> Option<u8> {
         let code = match self {
@@ -242,5 +248,20 @@ pub(super) fn unsuback(removed: Result<bool, ()>) -> UnsubAckReason {
         Ok(true) => UnsubAckReason::Success,
         Ok(false) => UnsubAckReason::NoSubscriptionExisted,
         Err(()) => UnsubAckReason::TopicFilterInvalid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_room_at_the_hub_is_no_fault_of_the_client() {
+        for end in [End::Disconnected { with_will: true }, End::Fault(Fault::Unavailable), End::Fault(Fault::NoRoom)] {
+            assert!(end.is_orderly(), "{end:?}");
+        }
+        for end in [End::Lost, End::KeepAlive, End::Fault(Fault::Malformed), End::Fault(Fault::PacketTooLarge)] {
+            assert!(!end.is_orderly(), "{end:?}");
+        }
     }
 }

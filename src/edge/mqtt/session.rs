@@ -193,7 +193,7 @@ impl<S: Stream> Session<S> {
         tracing::info!(?version, "mqtt client connected");
         let Err(end) = self.converse().await;
         tracing::info!(reason = ?end, dropped = self.mailbox.dropped(), "mqtt client disconnected");
-        let is_orderly = matches!(end, End::Disconnected { .. } | End::Closed(_));
+        let is_orderly = end.is_orderly();
         // Boxed, like the hub's futures: an idle connection then has no room set aside for its end.
         Box::pin(self.finish(end)).await;
         if is_orderly { Ending::Orderly } else { Ending::Failed }

@@ -221,6 +221,10 @@ pub(super) struct Keeper {
 }
 
 impl SessionKeeper for Keeper {
+    fn count(&self) -> usize {
+        self.sessions.0.len()
+    }
+
     fn away(&self, party: &Party, client_id: &str) -> Option<SessionHandle> {
         let key: Key = (party.clone(), client_id.into());
         let slot = Arc::clone(&*self.sessions.0.get(&key)?);

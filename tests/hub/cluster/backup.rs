@@ -231,6 +231,8 @@ async fn a_restore_is_complete_or_not_at_all() {
         let why = program(other.path(), &["serve"], start).await.unwrap_err();
         assert!(why.contains("a restore into this database was interrupted"), "{why}");
     }
+    // The hub does not start on its folder either, and leaves it as it is for the next restore.
+    assert!(program(folder.path(), &["serve"], &settings).await.unwrap_err().contains("a restore"));
     // The server is lost in the middle of the next one.
     let mut command = restoring(&folder, from, &settings, &store).await;
     store.kill().await;

@@ -220,6 +220,38 @@ async fn packet_ids_of_a_session_that_began_anew_elsewhere_are_free_again() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn a_hub_that_stops_hands_its_sessions_over() {
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let [mut a, b] = pair(&store, &broker, &NEVER).await;
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    let mut remote = Remote::open(&b, &parent, &toy).await;
+    let mut at_a = begin(&a, &toy).await;
+    remote.say(1).await;
+    assert_eq!(command(&mut at_a).await, 1);
+    let moved = async {
+        within("the end of the connection", async { while at_a.read_packet().await.is_some() {} }).await;
+        // What comes while the client is nowhere moves, too.
+        remote.say(2).await;
+        resume(&b, &toy).await
+    };
+    let (code, (mut at_b, is_present)) = tokio::join!(a.stop(), moved);
+    assert_eq!((code, is_present), (Some(0), true));
+    assert_eq!(command(&mut at_b).await, 2);
+    remote.say(3).await;
+    assert_eq!(command(&mut at_b).await, 3);
+    a.start_hub().await;
+    bus_is(&a, "ok").await;
+    leave(at_b).await;
+    let (mut at_a, is_present) = resume(&a, &toy).await;
+    assert!(is_present);
+    remote.say(4).await;
+    assert_eq!(command(&mut at_a).await, 4, "nothing is repeated");
+    leave(at_a).await;
+}
+
 /// The client resumes its session, and repeats the messages of QoS 2 that it has no PUBREC of: they are not sent twice.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs scripts/test cluster"]
