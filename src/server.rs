@@ -380,10 +380,10 @@ impl Server {
         }
         // It ends after the edges: the sessions of their clients move meanwhile.
         let bus_shutdown = CancellationToken::new();
-        let bus = hub.has_bus().then(|| {
-            let (hub, shutdown) = (Arc::clone(&hub), bus_shutdown.clone());
-            tokio::spawn(cluster::run(hub, wire::now, shutdown))
-        });
+        let mut bus = JoinSet::new();
+        if hub.has_bus() {
+            bus.spawn(cluster::run(Arc::clone(&hub), wire::now, bus_shutdown.clone()));
+        }
         if config.backup.is_on() {
             let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
             edges.spawn(async move {
@@ -422,11 +422,11 @@ impl Server {
             tasks.ended().await;
         }
         let _ = std::fs::remove_file(config.server.control_socket());
-        if let Some(bus) = bus {
-            hub.hand_over_sessions().await;
-            bus_shutdown.cancel();
-            if bus.await.is_err() {
-                tracing::error!("the task of the bus has failed");
+        hub.hand_over_sessions().await;
+        bus_shutdown.cancel();
+        while let Some(ended) = bus.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "the task of the bus has failed");
             }
         }
         hub.close(wire::now()).await.map_err(|error| fault(&error))?;
