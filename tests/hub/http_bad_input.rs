@@ -341,12 +341,15 @@ async fn no_path_leaves_the_store() {
         "/get_music//etc/passwd",
         "/get_image/..\\..\\secret",
         "/get_qr/%252e%252e",
-        "/get_chat/unknown.mp3",
+        "/get_music/unknown.mp3",
     ] {
         let answer =
             raw(&world, format!("GET {path} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n").as_bytes()).await;
         assert_eq!((status_of(&answer), code_of(&answer)), (404, json!(24)), "{path}: {answer}");
     }
+    // A stranger does not learn whether a recording exists.
+    let answer = raw(&world, b"GET /get_chat/unknown.mp3 HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n").await;
+    assert_eq!((status_of(&answer), code_of(&answer)), (401, json!(10)), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
