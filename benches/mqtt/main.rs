@@ -60,7 +60,7 @@ fn main() {
         return busy::run(&runtime, program.as_ref(), 60_000 / scale);
     }
     if arguments.iter().any(|argument| argument == "pairs") {
-        return runtime.block_on(pairs::run(program.as_ref(), 30_000 / scale));
+        return runtime.block_on(pairs::run(program.as_ref(), 300_000 / scale));
     }
     if arguments.iter().any(|argument| argument == "tls") {
         return runtime.block_on(secure::run(program, scale));
