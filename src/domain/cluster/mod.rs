@@ -150,6 +150,15 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
             }
         }
     };
+    let settle = async {
+        let mut due = ticks(config.session_overlap_s);
+        loop {
+            due.tick().await;
+            if let Err(error) = hub.settle_doubts().await {
+                tracing::debug!(?error, "where the clients of some sessions are is asked again");
+            }
+        }
+    };
     let work = async {
         let mut jobs = cluster.waiting.lock().await;
         let mut leaving = JoinSet::new();
@@ -163,7 +172,7 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
     };
     let write = hub.write_retained(&cluster.retained);
     let rest = async {
-        shutdown.run_until_cancelled(async { tokio::join!(compare, forget, work, write) }).await;
+        shutdown.run_until_cancelled(async { tokio::join!(compare, forget, settle, work, write) }).await;
         // Otherwise the next start does it.
         let _ = timeout(LAST_WRITES_MAX, hub.write_all_retained(&cluster.retained)).await;
     };

@@ -19,6 +19,9 @@
 //! If hub A is away, the session begins anew at hub B. The client knows that from its CONNACK, which may be lost: so the row
 //! names hub B only when the client has sent something after it. Until then, a client that connects again is one of the
 //! session at hub A.
+//!
+//! The session at hub A still takes what is published in the first seconds of the new one, which delivers that at once. When
+//! the client returns to hub A, hub B names what it has delivered of that, by fingerprints, and hub A drops it.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -39,7 +42,7 @@ use crate::config::seconds;
 use crate::model::{Party, Timestamp};
 use crate::ports::bus::{Bus, ClientPublication, MovedMessage, MovingSession, Notice};
 use crate::ports::clock::age_now;
-use crate::ports::router::{Entry, SessionHandle, Subscription, Ticket};
+use crate::ports::router::{CLOCKS_DIFFER_MAX_S, EarlyDeliveries, Entry, SessionHandle, Subscription, Ticket};
 use crate::ports::store::SessionOwner;
 
 /// How long the move of a session takes at most.
@@ -90,6 +93,8 @@ pub struct FoundSession {
     pub received: Vec<u16>,
     /// Packet ids of QoS 2 messages that the client has received, and that are to be released to it.
     pub released: Vec<u16>,
+    /// What the client has got there of the messages that an earlier session of it here may have, too.
+    pub delivered: Option<EarlyDeliveries>,
     call: Call,
 }
 
@@ -157,12 +162,16 @@ pub(super) struct Moving {
     /// By the hub that they go to, and its call.
     leaving: DashMap<(String, u64), Leaving>,
     places: Arc<Semaphore>,
+    /// Clients that have connected to another hub at about the time when they were last here, and until when their sessions
+    /// keep messages if they stay there.
+    doubtful: DashMap<(Party, String), Timestamp>,
 }
 
 impl Default for Moving {
     fn default() -> Self {
         let places = Arc::new(Semaphore::new(LEAVING_MAX));
-        Self { keeper: OnceLock::new(), coming: DashMap::new(), leaving: DashMap::new(), places }
+        let (coming, leaving, doubtful) = (DashMap::new(), DashMap::new(), DashMap::new());
+        Self { keeper: OnceLock::new(), coming, leaving, places, doubtful }
     }
 }
 
@@ -252,11 +261,37 @@ impl Hub {
         cluster.bus.send(Notice::SessionReady { to: call.from.clone(), call: call.number });
     }
 
+    /// The session of a client begins anew here, as the hub of the one before is away. That one takes messages for a while.
+    pub fn note_begun_anew(&self, session: &SessionHandle) {
+        let overlap_s = self.config.cluster.session_overlap_s as f64;
+        session.begin_anew(age_now() + overlap_s + CLOCKS_DIFFER_MAX_S);
+    }
+
     /// Before a client connects here: if its session is going to another hub, where its client is not yet, it stays.
     pub fn reclaim_session(&self, party: &Party, client_id: &str) {
         if let Some(cluster) = &self.cluster {
             cluster.moving.leaving.retain(|_, leaving| leaving.is_ready || !leaving.is_of(party, client_id));
         }
+    }
+
+    /// Asks the database for the hubs of clients whose connections the clocks of two hubs do not tell apart. Until then, their
+    /// sessions here keep all messages. Errors: as of the store.
+    pub(super) async fn settle_doubts(&self) -> Result<(), DomainError> {
+        let Some(cluster) = &self.cluster else { return Ok(()) };
+        let now = age_now();
+        let due = cluster.moving.doubtful.iter().filter(|doubt| *doubt.value() < now);
+        let due: Vec<_> = due.map(|doubt| (doubt.key().clone(), *doubt.value())).collect();
+        for ((party, client_id), until) in due {
+            let owner = self.store.session_owner(&party, &client_id).await?;
+            let is_elsewhere = owner.is_some_and(|owner| owner.hub != self.config.cluster.hub);
+            let keeper = cluster.moving.keeper.get().filter(|_| is_elsewhere);
+            if let Some(session) = keeper.and_then(|keeper| keeper.away(&party, &client_id)) {
+                tracing::debug!("a session takes no more messages here, as its client is at another hub");
+                session.leave(until).await;
+            }
+            cluster.moving.doubtful.remove_if(&(party, client_id), |_, later| *later == until);
+        }
+        Ok(())
     }
 
     /// While this hub stops: waits until the sessions of its clients are at other hubs, or `cluster.hand_over_s`.
@@ -313,7 +348,7 @@ impl Cluster {
             .insert(call, Coming { from: hub.to_owned(), found: Some(found), session: None, since: age_now() });
         let (to, party, client_id) = (hub.to_owned(), party.clone(), client_id.to_owned());
         self.bus.send(Notice::SessionWanted { to, party, client_id, call: Some(call) });
-        let MovingSession { subscriptions, received, released } = match timeout(patience, answer).await {
+        let MovingSession { subscriptions, received, released, delivered } = match timeout(patience, answer).await {
             Ok(Ok(Some(session))) => session,
             answer => {
                 if answer.is_err() {
@@ -328,6 +363,7 @@ impl Cluster {
             subscriptions,
             received,
             released,
+            delivered,
             call: Call { number: call, from, bus, is_accepted: false },
         })
     }
@@ -335,8 +371,10 @@ impl Cluster {
     /// A client has connected to another hub at `since`: its session here keeps what is published up to `until`.
     pub(super) fn note_session_elsewhere(&self, party: &Party, client_id: &str, since: Timestamp, until: Timestamp) {
         let keeper = self.moving.keeper.get();
-        if let Some(session) = keeper.and_then(|keeper| keeper.away(party, client_id)) {
-            session.note_elsewhere(since, until);
+        if let Some(session) = keeper.and_then(|keeper| keeper.away(party, client_id))
+            && !session.note_elsewhere(since, until)
+        {
+            self.moving.doubtful.insert((party.clone(), client_id.to_owned()), until);
         }
     }
 
@@ -411,6 +449,7 @@ pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
         subscriptions: lent.handle().subscriptions(),
         received: lent.received(),
         released: released(&*lent).await,
+        delivered: lent.handle().delivered().await,
     };
     cluster.bus.send(Notice::SessionFound { to: to.clone(), call, session: Some(session) });
     let moved = async {

@@ -224,17 +224,22 @@ pub(super) async fn enter(
     if let Some(session) = session.clone() {
         keep_here(&mut place, session, &memory, connect);
     }
+    let begins_anew = is_outdated && !connect.is_clean && connect.expiry_s > 0;
+    if let Some(session) = session.as_ref().filter(|_| begins_anew) {
+        edge.hub.note_begun_anew(session);
+    }
     place.serve(&mailbox, &edge.hub);
     let is_found = found.is_some();
     if let (Some(found), Some(session)) = (&found, session.clone()) {
         // What the two queues hold at most, and what the bus has on its way.
         let queue_max = usize::try_from(edge.config.session_messages_max).unwrap_or(usize::MAX);
-        session.begin_merge(queue_max.saturating_mul(2).saturating_add(ON_THEIR_WAY_MAX)).await;
+        let messages_max = queue_max.saturating_mul(2).saturating_add(ON_THEIR_WAY_MAX);
+        session.begin_merge(messages_max, found.delivered.as_ref()).await;
         let taken_up = take_up(found, &mailbox, &mut memory).await;
         keep_here(&mut place, session, &memory, connect);
         taken_up.map_err(refused)?;
     }
-    let unowned = if is_outdated && !connect.is_clean && connect.expiry_s > 0 {
+    let unowned = if begins_anew {
         Some(search)
     } else {
         if assigned_id.is_none() {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::event_form::EventForm;
 use crate::model::{Event, Malformed, Party, QoS, Timestamp, Topic, ToyId};
 use crate::ports::clock;
-use crate::ports::router::{ForwardId, Publication, Subscription};
+use crate::ports::router::{EarlyDeliveries, Fingerprint, ForwardId, Publication, Subscription};
 
 /// The version of the envelope.
 const VERSION: u8 = 1;
@@ -95,6 +95,8 @@ pub struct MovingSession {
     pub received: Vec<u16>,
     /// Packet ids of QoS 2 messages that the client has received, and that were not released to it.
     pub released: Vec<u16>,
+    /// If it began anew: what the client has got of the messages that the session before it may have, too.
+    pub delivered: Option<EarlyDeliveries>,
 }
 
 /// A message of a session that moves.
@@ -468,6 +470,9 @@ struct SessionForm {
     /// Older hubs have none.
     #[serde(default)]
     released: Vec<u16>,
+    /// Up to when they were published, and the fingerprints. Older hubs have none.
+    #[serde(default)]
+    delivered: Option<(Timestamp, Vec<u64>)>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -526,6 +531,10 @@ impl From<&MovingSession> for SessionForm {
             subscriptions: session.subscriptions.iter().map(form).collect(),
             received: session.received.clone(),
             released: session.released.clone(),
+            delivered: session.delivered.as_ref().map(|EarlyDeliveries { until, messages }| {
+                let numbers = messages.iter().map(|Fingerprint(number)| *number);
+                (*until, numbers.collect())
+            }),
         }
     }
 }
@@ -538,7 +547,11 @@ impl TryFrom<SessionForm> for MovingSession {
             Subscription::from_text(&text, qos_of(qos), options, id).ok_or(Malformed("a subscription has a filter"))
         };
         let subscriptions: Result<_, Malformed> = form.subscriptions.into_iter().map(subscription).collect();
-        Ok(Self { subscriptions: subscriptions?, received: form.received, released: form.released })
+        let delivered = form.delivered.map(|(until, numbers)| {
+            let messages = numbers.into_iter().map(Fingerprint).collect();
+            EarlyDeliveries { until, messages }
+        });
+        Ok(Self { subscriptions: subscriptions?, received: form.received, released: form.released, delivered })
     }
 }
 
@@ -768,6 +781,7 @@ mod tests {
                     subscriptions: vec![Subscription::from_text("$share/g/toy/+/x", QoS::ExactlyOnce, 3, 9).unwrap()],
                     received: vec![1, u16::MAX],
                     released: vec![7],
+                    delivered: Some(EarlyDeliveries { until: 1_764_000_010.5, messages: vec![Fingerprint(u64::MAX)] }),
                 }),
             },
             Notice::SessionFound { to: "b".into(), call: 7, session: None },

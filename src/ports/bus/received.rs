@@ -41,6 +41,7 @@ impl Received {
             let streams = received.publications.entry(hub.clone()).or_default();
             streams.entry(id.stream).or_default().note(id.number);
         }
+        received.publications.values_mut().flat_map(BTreeMap::values_mut).for_each(Window::resume);
         received
     }
 
@@ -73,9 +74,13 @@ impl Received {
             }
         }
         for (hub, streams) in &mut self.publications {
-            // Each of them has to be looked at.
-            let missing = streams.values_mut().map(Window::look).filter(|is_missing| *is_missing).count();
-            if missing > 0 {
+            let process = self.processes.get(hub).map_or(0, |(epoch, _)| *epoch);
+            let mut is_missing = false;
+            for (stream, window) in streams {
+                // A process that was killed may have numbered some that it had not accepted.
+                is_missing |= window.look() && *stream >= process;
+            }
+            if is_missing {
                 publications.push(hub.clone());
             }
         }
@@ -120,6 +125,20 @@ mod tests {
         assert_eq!(received.note("a", of(100, 1)), Seen::Repeated);
         assert_eq!(received.note_message(&hub(200), 2, Kind::Other), Some(Seen::New), "the process goes on");
         assert_eq!(received.note_message(&hub(50), 1, Kind::Hello), Some(Seen::New), "its clock was set back");
+    }
+
+    #[test]
+    fn only_publications_of_a_process_that_goes_on_are_missing() {
+        let of = |stream, number| ForwardId { stream, number };
+        let mut received = Received::default();
+        received.note_message(&hub(100), 1, Kind::Hello);
+        received.note("a", of(100, 1));
+        received.note("a", of(100, 3));
+        assert_eq!(received.look(), (vec![], vec![]), "2 may be on its way");
+        assert_eq!(received.look(), (vec![], vec!["a".to_owned()]));
+        received.note("a", of(100, 5));
+        received.note_message(&hub(200), 1, Kind::Hello);
+        assert_eq!([received.look(), received.look()], [(vec![], vec![]), (vec![], vec![])], "4 was not accepted");
     }
 
     #[test]

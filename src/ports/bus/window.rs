@@ -16,11 +16,13 @@ pub(super) struct Window {
     young: Option<(u64, u64)>,
     /// Those of the look before.
     old: Option<(u64, u64)>,
+    /// Whether the numbers are those that sessions have stored before a restart: others were received, too.
+    is_resumed: bool,
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Self { highest: 0, received: Box::new([0; (WIDTH / 64) as usize]), young: None, old: None }
+        Self { highest: 0, received: Box::new([0; (WIDTH / 64) as usize]), young: None, old: None, is_resumed: false }
     }
 }
 
@@ -34,11 +36,17 @@ pub(super) enum Seen {
 }
 
 impl Window {
+    /// After the numbers that are known from before a restart: those in between, and up to the next one, are not missing.
+    pub(super) fn resume(&mut self) {
+        (self.young, self.old, self.is_resumed) = (None, None, true);
+    }
+
     /// Notes a number. One that is too far behind to be known counts as new: a message twice is better than never.
     pub(super) fn note(&mut self, number: u64) -> Seen {
         if number > self.highest {
             // Before the first, the hub may have sent others to those that were there.
-            if self.highest > 0 && number > self.highest + 1 {
+            let is_first = std::mem::take(&mut self.is_resumed) || self.highest == 0;
+            if !is_first && number > self.highest + 1 {
                 let first = self.young.map_or(self.highest + 1, |(first, _)| first);
                 self.young = Some((first, number - 1));
             }
@@ -103,6 +111,23 @@ mod tests {
         assert!(!looks(&[21, 21 + WIDTH]));
         assert!(looks(&[22]), "too many to know");
         assert!(!looks(&[]));
+    }
+
+    #[test]
+    fn what_was_received_before_a_restart_is_not_missing() {
+        let mut window = Window::default();
+        for stored in [9, 11] {
+            window.note(stored);
+        }
+        window.resume();
+        window.note(20);
+        window.note(22);
+        assert!(!window.look(), "21 may be on its way");
+        window.note(21);
+        assert!(!window.look());
+        window.note(24);
+        assert!(!window.look());
+        assert!(window.look(), "23 is missing");
     }
 
     #[test]

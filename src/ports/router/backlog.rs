@@ -5,11 +5,16 @@
 //! order of the chat: a message that was not published before the process ended is at its place there.
 
 use std::collections::{HashSet, VecDeque};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use sha2::{Digest as _, Sha256};
 
 use super::disk::Entry;
+use super::queue::PublishedAt;
 use super::{Delivery, Publication, QueuePosition};
 use crate::model::{QoS, Timestamp};
+
+/// Messages that a session which began anew can name as delivered.
+const DELIVERED_MAX: usize = 1024;
 
 /// The router's state of the stored queue of a persistent session.
 #[derive(Debug)]
@@ -30,17 +35,37 @@ pub(super) struct Backlog {
     pub(super) kept_until: Option<Timestamp>,
     /// While messages of another session are added: those that were queued.
     pub(super) merged: Option<Box<Merged>>,
+    /// Of a session that began anew, as the hub of the one before was away: what that one may have, too.
+    pub(super) anew: Option<Box<Anew>>,
     /// The last number that was ever sent to a connection.
     given: u64,
     /// The last number that an earlier process has stored. That process may have sent all of them, or none.
     inherited: u64,
 }
 
-/// Messages that are known again by their topic, their payload and the time when they were published.
+/// By which a message is known again, also at another hub: its topic, its payload and the time when it was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub u64);
+
+impl Fingerprint {
+    /// That of a publication.
+    pub(super) fn of(publication: &Publication, at: Timestamp) -> Self {
+        let (topic, payload) = (publication.topic.as_str(), publication.payload.bytes());
+        let mut hash = Sha256::new();
+        hash.update((topic.len() as u64).to_be_bytes());
+        hash.update(topic);
+        hash.update(payload);
+        hash.update(at.to_bits().to_be_bytes());
+        let hash: [u8; 32] = hash.finalize().into();
+        Self(hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+}
+
+/// Messages that have come.
 #[derive(Debug)]
 pub(super) struct Merged {
-    known: HashSet<u64>,
-    order: VecDeque<u64>,
+    known: HashSet<Fingerprint>,
+    order: VecDeque<Fingerprint>,
     max: usize,
 }
 
@@ -51,10 +76,7 @@ impl Merged {
     }
 
     /// Notes a message; false if it was noted before.
-    pub(super) fn note(&mut self, publication: &Publication, at: Timestamp) -> bool {
-        let mut hasher = DefaultHasher::new();
-        (publication.topic.as_str(), &publication.payload.bytes()[..], at.to_bits()).hash(&mut hasher);
-        let message = hasher.finish();
+    pub(super) fn note(&mut self, message: Fingerprint) -> bool {
         if !self.known.insert(message) {
             return false;
         }
@@ -68,11 +90,85 @@ impl Merged {
     }
 }
 
+/// The messages that a session got while the one before, at a hub that was away, still took them, too.
+#[derive(Debug)]
+pub(super) struct Anew {
+    /// Up to when they were published.
+    until: Timestamp,
+    noted: Merged,
+}
+
+impl Anew {
+    /// Without messages.
+    pub(super) fn new(until: Timestamp) -> Self {
+        Self { until, noted: Merged::new(DELIVERED_MAX) }
+    }
+
+    /// Notes messages that another hub has delivered.
+    pub(super) fn extend(&mut self, delivered: &EarlyDeliveries) {
+        self.until = self.until.max(delivered.until);
+        for message in &delivered.messages {
+            self.noted.note(*message);
+        }
+    }
+
+    /// All of them, as if they were delivered.
+    pub(super) fn all(&self) -> EarlyDeliveries {
+        EarlyDeliveries { until: self.until, messages: self.noted.order.iter().copied().collect() }
+    }
+}
+
+/// What a session has delivered since it began anew, of the messages that the one before may have, too.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EarlyDeliveries {
+    /// Up to when they were published.
+    pub until: Timestamp,
+    /// The messages.
+    pub messages: Vec<Fingerprint>,
+}
+
 impl Backlog {
     pub(super) fn new(last_seq: u64, expiry_s: u32) -> Self {
         let (attached, live, cursor, replay_after) = (false, false, 0, 0);
-        let (seen_at, kept_until, merged, given, inherited) = (0.0, None, None, last_seq, last_seq);
-        Self { last_seq, expiry_s, attached, live, cursor, replay_after, seen_at, kept_until, merged, given, inherited }
+        let (seen_at, kept_until, merged, anew, given, inherited) = (0.0, None, None, None, last_seq, last_seq);
+        Self {
+            last_seq,
+            expiry_s,
+            attached,
+            live,
+            cursor,
+            replay_after,
+            seen_at,
+            kept_until,
+            merged,
+            anew,
+            given,
+            inherited,
+        }
+    }
+
+    /// Messages that are published later are not kept.
+    pub(super) fn keep_until(&mut self, until: Timestamp) {
+        self.kept_until = Some(self.kept_until.map_or(until, |earlier| earlier.min(until)));
+    }
+
+    /// Notes a message that comes; false if it has come before.
+    pub(super) fn note(&mut self, publication: &Publication, at: PublishedAt) -> bool {
+        let Some(at) = at.known() else { return true };
+        let anew = self.anew.as_mut().filter(|anew| at <= anew.until);
+        if self.merged.is_none() && anew.is_none() {
+            return true;
+        }
+        let message = Fingerprint::of(publication, at);
+        if let Some(merged) = &mut self.merged
+            && !merged.note(message)
+        {
+            return false;
+        }
+        if let Some(anew) = anew {
+            anew.noted.note(message);
+        }
+        true
     }
 
     /// Records that a message is sent to the connection.

@@ -43,6 +43,7 @@ use tokio::time::Instant;
 
 use crate::model::{Party, QoS, Timestamp, Topic, TopicFilter};
 
+pub use backlog::{EarlyDeliveries, Fingerprint};
 pub use connected::{Connected, LinkInfo};
 pub use disk::{
     Disk, DiskError, DiskLimits, Entry, ForwardId, Found, HEARD_STREAMS_MAX, HEARD_WITHIN, Heard, Overflow, Repaired,
@@ -52,7 +53,7 @@ pub use flow::Held;
 pub use mailbox::{CloseReason, Deliveries, Incoming, Mailbox, MailboxHandle, ReplayRetained, TooManySubscriptions};
 pub use payload::{Announced, EncodeEvent, Form, Payload};
 pub use publication::{Delivery, Publication, QueuePosition, Reached, Receipt};
-pub use queue::QueueLimits;
+pub use queue::{CLOCKS_DIFFER_MAX_S, QueueLimits};
 pub use session::SessionHandle;
 pub use subjects::Subjects;
 pub use subscription::Subscription;

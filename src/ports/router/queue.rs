@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::backlog::{Backlog, Merged};
-use super::disk::{self, Disk, Entry, Op, SessionId};
+use super::backlog::{Anew, Backlog, EarlyDeliveries, Fingerprint, Merged};
+use super::disk::{self, Disk, Op, SessionId};
 use super::{CloseReason, ConnectionId, Delivery, Incoming, Subscription};
 use crate::model::{Party, QoS, Timestamp, TopicFilter};
 use crate::ports::metrics::METRICS;
@@ -29,7 +29,7 @@ use state::size_of;
 const RETAINED_PER_MESSAGE: usize = 16;
 
 /// How far the clocks of two hubs may be apart, in seconds, so that one can judge the times of the other.
-const CLOCKS_DIFFER_MAX_S: f64 = 2.0;
+pub const CLOCKS_DIFFER_MAX_S: f64 = 2.0;
 
 /// How long the publisher of a message of QoS 0 waits for a reader whose queue is half full of such messages.
 ///
@@ -105,7 +105,7 @@ impl PublishedAt {
     }
 
     /// By which a message is known again.
-    fn known(self) -> Option<Timestamp> {
+    pub(super) fn known(self) -> Option<Timestamp> {
         match self {
             Self::At(at) => Some(at),
             Self::Now | Self::Unknown => None,
@@ -173,9 +173,7 @@ impl Queue {
             if backlog.kept_until.is_some_and(|until| at.is_after(until)) {
                 return Pushed::Refused;
             }
-            if let (Some(merged), Some(at)) = (&mut backlog.merged, at.known())
-                && !merged.note(&delivery.publication, at)
-            {
+            if !backlog.note(&delivery.publication, at) {
                 return Pushed::Refused;
             }
             let has_room = state.closed.is_none() && !state.reliable.is_full(limits);
@@ -301,22 +299,44 @@ impl Queue {
     }
 
     /// From now on, messages that come twice, from another session and by the bus, are queued once, if there are no more
-    /// than `max` others in between.
-    pub(super) fn begin_merge(&self, max: usize) {
-        if let Some(backlog) = &mut self.state().backlog {
-            backlog.merged.get_or_insert_with(|| Box::new(Merged::new(max)));
+    /// than `max` others in between. Those that another hub has delivered are not queued at all.
+    pub(super) fn begin_merge(&self, max: usize, delivered: Option<&EarlyDeliveries>) {
+        let mut state = self.state();
+        let Some(backlog) = &mut state.backlog else { return };
+        let merged = backlog.merged.get_or_insert_with(|| Box::new(Merged::new(max)));
+        if let Some(delivered) = delivered {
+            for message in &delivered.messages {
+                merged.note(*message);
+            }
+            backlog.anew.get_or_insert_with(|| Box::new(Anew::new(delivered.until))).extend(delivered);
         }
     }
 
     /// Notes stored messages, which may come again.
-    pub(super) fn note_merged(&self, page: &[Entry]) {
+    pub(super) fn note_merged(&self, messages: impl Iterator<Item = Fingerprint>) {
         if let Some(backlog) = &mut self.state().backlog
             && let Some(merged) = &mut backlog.merged
         {
-            for entry in page {
-                merged.note(&entry.publication, entry.published_at);
+            for message in messages {
+                merged.note(message);
             }
         }
+    }
+
+    /// The session has begun anew: another one of its client takes what is published up to `until`, too.
+    pub(super) fn begin_anew(&self, until: Timestamp) {
+        if let Some(backlog) = &mut self.state().backlog {
+            let mut anew = Anew::new(until);
+            if let Some(earlier) = backlog.anew.take() {
+                anew.extend(&earlier.all());
+            }
+            backlog.anew = Some(Box::new(anew));
+        }
+    }
+
+    /// The messages that the session got since it began anew, delivered or not; none if it did not.
+    pub(super) fn got_anew(&self) -> Option<EarlyDeliveries> {
+        self.state().backlog.as_ref()?.anew.as_ref().map(|anew| anew.all())
     }
 
     /// The end of [`Self::begin_merge`].
@@ -334,14 +354,25 @@ impl Queue {
     }
 
     /// The client has connected to another hub at `since`: messages that are published after `until` are not kept until it
-    /// is back. Nothing happens if it was here later, or if the clock of the other hub is ahead.
-    pub(super) fn note_elsewhere(&self, since: Timestamp, until: Timestamp) {
+    /// is back. Nothing happens if the clock of the other hub is ahead. Returns false, and changes nothing, if it was here
+    /// at about that time or later.
+    pub(super) fn note_elsewhere(&self, since: Timestamp, until: Timestamp) -> bool {
         let mut state = self.state();
         let is_trusted = since < disk::now() + CLOCKS_DIFFER_MAX_S;
-        let has_left = |backlog: &&mut Box<Backlog>| backlog.seen_at + CLOCKS_DIFFER_MAX_S < since;
-        if let Some(backlog) = state.backlog.as_mut().filter(has_left).filter(|_| is_trusted) {
-            backlog.kept_until = Some(backlog.kept_until.map_or(until, |earlier| earlier.min(until)));
+        let Some(backlog) = state.backlog.as_mut().filter(|_| is_trusted) else { return true };
+        let has_left = backlog.seen_at + CLOCKS_DIFFER_MAX_S < since;
+        if has_left {
+            backlog.keep_until(until);
         }
+        has_left
+    }
+
+    /// As [`Self::note_elsewhere`], where it is certain. False if the client is back.
+    pub(super) fn leave(&self, until: Timestamp) -> bool {
+        let mut state = self.state();
+        let Some(backlog) = state.backlog.as_mut().filter(|backlog| !backlog.attached) else { return false };
+        backlog.keep_until(until);
+        true
     }
 
     /// Ends the session: its stored messages are deleted, and no more are stored.

@@ -1,12 +1,16 @@
 //! Persistent sessions: their queue stays in the index without a connection, and their messages are stored by `disk`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::disk::{Entry, Op, StoredSession};
+use super::backlog::{EarlyDeliveries, Fingerprint};
+use super::disk::{self, Entry, Op, StoredSession};
 use super::queue::{Durable, Manner, PublishedAt, Queue};
 use super::{ConnectionId, Delivery, Mailbox, Publication, QueueLimits, Router, Subscription};
 use crate::model::{Party, QoS, Timestamp};
 
+/// How long a message is on its way between two hubs, in seconds.
+const ON_ITS_WAY_MAX_S: f64 = 5.0;
 /// Messages that are read from the file at once before a merge.
 const MERGE_PAGE: usize = 256;
 
@@ -83,9 +87,11 @@ impl SessionHandle {
 
     /// Messages of another session are added to this one, and the bus may bring some of them, too: from now on, one that was
     /// published with the same content at the same time is queued once, if there are no more than `max` others in between.
-    /// So is one that this session has stored before.
-    pub async fn begin_merge(&self, max: usize) {
-        self.queue.begin_merge(max);
+    /// So is one that this session has stored before. Those that the other session has delivered are dropped.
+    pub async fn begin_merge(&self, max: usize, delivered: Option<&EarlyDeliveries>) {
+        self.queue.begin_merge(max, delivered);
+        let known: HashSet<_> = delivered.into_iter().flat_map(|delivered| &delivered.messages).collect();
+        let until = delivered.map(|delivered| delivered.until);
         // What is stored from now on is noted as it comes.
         let last = self.last_seq();
         let mut after = 0;
@@ -93,7 +99,41 @@ impl SessionHandle {
             let Some(page) = self.stored((after, last), MERGE_PAGE).await else { return };
             let Some(end) = page.last() else { return };
             after = end.seq;
-            self.queue.note_merged(&page);
+            for entry in &page {
+                if known.contains(&fingerprint(entry)) || until.is_some_and(|until| was_elsewhere(entry, until)) {
+                    self.forget(entry.seq);
+                }
+            }
+            self.queue.note_merged(page.iter().map(fingerprint));
+        }
+    }
+
+    /// The session has begun anew, as the hub of the one before is away. That one takes what is published up to `until`,
+    /// too.
+    pub fn begin_anew(&self, until: Timestamp) {
+        self.queue.begin_anew(until);
+    }
+
+    /// What this session, which no connection serves, has delivered since it began anew; none if it did not, or if its
+    /// queue cannot be read now.
+    pub async fn delivered(&self) -> Option<EarlyDeliveries> {
+        let mut delivered = self.queue.got_anew()?;
+        let mut queued = HashSet::new();
+        let (mut after, last) = (0, self.last_seq());
+        while after < last {
+            let page = self.stored((after, last), MERGE_PAGE).await?;
+            let Some(end) = page.last() else { break };
+            after = end.seq;
+            // The client has a released one.
+            queued.extend(page.iter().filter(|entry| !entry.released).map(fingerprint));
+        }
+        delivered.messages.retain(|message| !queued.contains(message));
+        Some(delivered)
+    }
+
+    fn forget(&self, seq: u64) {
+        if let Some(durable) = &self.queue.durable {
+            durable.disk.order(Op::Forget { session: durable.session, seq });
         }
     }
 
@@ -110,9 +150,26 @@ impl SessionHandle {
     }
 
     /// The client has connected to another hub at `since`, which keeps its messages. This session keeps those that are
-    /// published up to `until`, and none of later until the client is back.
-    pub fn note_elsewhere(&self, since: Timestamp, until: Timestamp) {
-        self.queue.note_elsewhere(since, until);
+    /// published up to `until`, and none of later until the client is back. False if the client was here at about that time:
+    /// then nothing changes.
+    pub fn note_elsewhere(&self, since: Timestamp, until: Timestamp) -> bool {
+        self.queue.note_elsewhere(since, until)
+    }
+
+    /// As [`Self::note_elsewhere`], where it is certain. What it has of later is deleted.
+    pub async fn leave(&self, until: Timestamp) {
+        if !self.queue.leave(until) {
+            return;
+        }
+        let (mut after, last) = (0, self.last_seq());
+        while after < last {
+            let Some(page) = self.stored((after, last), MERGE_PAGE).await else { return };
+            let Some(end) = page.last() else { return };
+            after = end.seq;
+            for entry in page.iter().filter(|entry| was_elsewhere(entry, until)) {
+                self.forget(entry.seq);
+            }
+        }
     }
 
     /// Attaches a connection. It gets the stored messages first.
@@ -126,4 +183,13 @@ impl SessionHandle {
         self.queue.end_session();
         self.router.forget_subscriptions(&self.queue);
     }
+}
+
+fn fingerprint(entry: &Entry) -> Fingerprint {
+    Fingerprint::of(&entry.publication, entry.published_at)
+}
+
+/// Whether the other hub has surely got a message, which was published after `until`, when its session was there alone.
+fn was_elsewhere(entry: &Entry, until: Timestamp) -> bool {
+    (until..disk::now() - ON_ITS_WAY_MAX_S).contains(&entry.published_at)
 }

@@ -9,7 +9,7 @@ use super::broker::Broker;
 use super::bus::{NEVER, bus_is, pair};
 use super::outbox::{Remote, command, resume};
 use crate::mqtt::{Raw, V4, packet, publish, subscribe};
-use crate::world::{Toy, World, within};
+use crate::world::{Toy, User, World, within};
 
 /// A toy with a session, subscribed to its commands at QoS 2.
 async fn begin(hub: &World, toy: &Toy) -> Raw {
@@ -176,7 +176,7 @@ async fn nothing_is_doubled_when_the_client_follows_the_hub_that_lives() {
 }
 
 /// Kills a hub, and waits until another one has noticed.
-async fn kill_seen(hub: &mut World, other: &World, parent: &crate::world::User, toy: &Toy) {
+async fn kill_seen(hub: &mut World, other: &World, parent: &User, toy: &Toy) {
     let _client = Raw::connected(hub.mqtt_addr(), V4, "watched", &toy.device_key, &toy.secret).await;
     other.wait_online(parent, &toy.id, "1").await;
     hub.kill().await;
@@ -305,6 +305,100 @@ async fn a_session_that_began_anew_without_the_knowledge_of_its_client_is_the_on
         };
         assert_eq!(frame["payload"], number.to_string());
     }
+}
+
+/// Waits until a hub has what the other one has sent it so far. The toy is another one.
+async fn has_caught_up(hub: &World, other: &World, parent: &User, toy: &Toy) {
+    let state = format!("toy/{}/state/battery", toy.id);
+    let mut observer = Raw::connected(hub.mqtt_addr(), V4, "observer", &parent.id, &parent.token).await;
+    observer.send(&subscribe(V4, 1, &[(&state, 0)])).await;
+    observer.expect(0x90, &[0, 1, 0]).await;
+    let mut toy = Raw::connected(other.mqtt_addr(), V4, "other", &toy.device_key, &toy.secret).await;
+    toy.send(&publish(V4, 0x30, &state, 0, b"80")).await;
+    assert_eq!(observer.packet().await.0, 0x30);
+}
+
+/// The hub that was killed has missed what the client got in the first seconds of its new session, and gets it from the bus.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn what_a_new_session_has_delivered_is_not_repeated_by_the_hub_before() {
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let [mut a, b] = pair(&store, &broker, &NEVER).await;
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    let cat = a.toy(&parent, "cat").await;
+    leave(begin(&a, &toy).await).await;
+    let mut remote = Remote::open(&b, &parent, &toy).await;
+    remote.say(1).await;
+    // Later than by what the clocks of two hubs may differ.
+    sleep(Duration::from_secs(3)).await;
+    kill_seen(&mut a, &b, &parent, &cat).await;
+    let mut at_b = begin(&b, &toy).await;
+    for number in [2, 3, 4] {
+        remote.say(number).await;
+        assert_eq!(command(&mut at_b).await, number);
+    }
+    // It leaves while this one is on its way.
+    remote.say(5).await;
+    leave(at_b).await;
+    a.start_hub().await;
+    bus_is(&a, "ok").await;
+    remote.say(6).await;
+    has_caught_up(&a, &b, &parent, &cat).await;
+    let (mut at_a, is_present) = resume(&a, &toy).await;
+    assert!(is_present);
+    remote.say(7).await;
+    let mut found = Vec::new();
+    while found.last() != Some(&7) {
+        found.push(command(&mut at_a).await);
+    }
+    assert_eq!(found, [1, 5, 6, 7]);
+    leave(at_a).await;
+}
+
+/// The toy connects to the other hub as its own one is killed: their clocks do not tell where it was last.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn a_hub_asks_the_database_where_a_client_is_that_left_as_it_was_killed() {
+    const OVERLAP: (&str, &str) = ("TOYHUB_CLUSTER__SESSION_OVERLAP_S", "1");
+    const LOG: (&str, &str) = ("TOYHUB_SERVER__LOG", "toyhub=debug");
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let settings: Vec<_> = NEVER.iter().copied().chain([OVERLAP, LOG]).collect();
+    let [mut a, mut b] = pair(&store, &broker, &settings).await;
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    let cat = a.toy(&parent, "cat").await;
+    let at_a = begin(&a, &toy).await;
+    kill_seen(&mut a, &b, &parent, &cat).await;
+    drop(at_a);
+    let mut at_b = begin(&b, &toy).await;
+    // As if the hub had been killed at this moment.
+    let file = std::fs::File::options().append(true).open(a.data_dir().join("sessions.redb")).unwrap();
+    file.set_modified(std::time::SystemTime::now()).unwrap();
+    sleep(Duration::from_secs(2)).await;
+    let mut remote = Remote::open(&b, &parent, &toy).await;
+    for number in [1, 2] {
+        remote.say(number).await;
+        assert_eq!(command(&mut at_b).await, number);
+    }
+    drop(remote);
+    // Longer than a message is on its way between two hubs.
+    sleep(Duration::from_secs(6)).await;
+    a.start_hub().await;
+    bus_is(&a, "ok").await;
+    within("the answer of the database", async {
+        while !std::fs::read_to_string(a.log()).unwrap().contains("its client is at another hub") {
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    kill_seen(&mut b, &a, &parent, &cat).await;
+    drop(at_b);
+    let (mut at_a, is_present) = resume(&a, &toy).await;
+    assert!(!is_present, "a later session is at the other hub");
+    Remote::open(&a, &parent, &toy).await.say(3).await;
+    assert_eq!(command(&mut at_a).await, 3);
+    leave(at_a).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -118,7 +118,7 @@ async fn a_message_that_comes_with_a_session_and_by_the_bus_is_queued_once() {
         router.publish_heard(message("t/a", "1", QoS::ExactlyOnce, false), None, None, Some(before)).subscribers,
         1
     );
-    session.begin_merge(5000).await;
+    session.begin_merge(5000, None).await;
     let (first, second) = (disk::now() - 20.0, disk::now() - 10.0);
     let volume = || message("t/volume", "5", QoS::ExactlyOnce, false);
     let by_bus = |publication, at| router.publish_heard(publication, None, None, Some(at)).subscribers;
@@ -402,4 +402,67 @@ async fn a_subscription_is_written_once_and_again_after_a_failed_commit() {
     assert!(!mailbox.unsubscribe(&filter("u"), None));
     assert!(mailbox.commit().unwrap().reached().await);
     assert_eq!(filters(), [("t".into(), QoS::ExactlyOnce)]);
+}
+
+/// A session begins anew while its hub is away, and its client returns to that one later.
+#[tokio::test]
+async fn a_session_that_began_anew_names_what_it_has_delivered() {
+    let storage = [TestDisk::default(), TestDisk::default()];
+    let [(first, _), (second, _)] = [router_on(&storage[0]), router_on(&storage[1])];
+    let (old, offline) = open_session(&first, Some(("t/#", QoS::ExactlyOnce))).await;
+    drop(offline);
+    assert_eq!(old.delivered().await, None, "it did not begin anew");
+    let (anew, mut mailbox) = open_session(&second, Some(("t/#", QoS::ExactlyOnce))).await;
+    let now = disk::now();
+    anew.begin_anew(now - 10.0);
+    let publish = |router: &Arc<Router>, text: &str, at: Timestamp| {
+        let publication = message("t/a", text, QoS::ExactlyOnce, false);
+        router.publish_heard(publication, None, None, Some(at)).subscribers
+    };
+    let texts = ["read", "queued", "later"];
+    for (text, age) in texts.into_iter().zip([30.0, 20.0, 9.0]) {
+        assert_eq!((publish(&first, text, now - age), publish(&second, text, now - age)), (1, 1));
+    }
+    let given = given(&mut mailbox).await;
+    assert_eq!(given.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>(), texts);
+    for (_, seq) in given.into_iter().filter(|(text, _)| text != "queued") {
+        mailbox.forget(seq.unwrap());
+    }
+    drop(mailbox);
+    let delivered = anew.delivered().await.unwrap();
+    assert_eq!((delivered.until, delivered.messages.len()), (now - 10.0, 1), "of those that were published in time");
+
+    // Only what the client has is dropped, also if the bus brings it again.
+    old.begin_merge(100, Some(&delivered)).await;
+    assert_eq!(publish(&first, "read", now - 30.0), 0);
+    let left = old.stored((0, u64::MAX), 10).await.unwrap();
+    assert_eq!(left.len(), 1, "it was published when the new session was there alone: {left:?}");
+    assert_eq!(&left[0].publication.payload.bytes()[..], b"queued");
+    // It moves on: the next hub is told, too.
+    assert_eq!(old.delivered().await, Some(delivered));
+}
+
+/// The clocks of two hubs have not told where the client is, but the database does.
+#[tokio::test]
+async fn a_session_whose_client_is_elsewhere_forgets_what_it_took_meanwhile() {
+    let storage = TestDisk::default();
+    let (router, _) = router_on(&storage);
+    let (session, mailbox) = open_session(&router, Some(("t/#", QoS::AtLeastOnce))).await;
+    let now = disk::now();
+    let publish = |text: &str, at: Timestamp| {
+        router.publish_heard(message("t/a", text, QoS::AtLeastOnce, false), None, None, Some(at)).subscribers
+    };
+    assert!(!session.note_elsewhere(now, now + 10.0), "the client was here at about that time");
+    assert!(session.note_elsewhere(now + 60.0, now + 70.0), "the clock of the other hub is wrong");
+    for (text, age) in [("before", 30.0), ("after", 20.0), ("perhaps on its way to the other hub", 1.0)] {
+        assert_eq!(publish(text, now - age), 1);
+    }
+    session.leave(now - 25.0).await;
+    assert_eq!(session.stored((0, u64::MAX), 10).await.unwrap().len(), 3, "the client is here");
+    drop(mailbox);
+    session.leave(now - 25.0).await;
+    let left = session.stored((0, u64::MAX), 10).await.unwrap();
+    let left: Vec<_> = left.iter().map(|entry| &entry.publication.payload.bytes()[..]).collect();
+    assert_eq!(left, [&b"before"[..], b"perhaps on its way to the other hub"]);
+    assert_eq!(publish("later", now - 1.0), 0);
 }
