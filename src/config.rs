@@ -236,7 +236,7 @@ impl Config {
         .chain(has_no_address)
         .map(str::to_owned)
         .chain(self.net_faults())
-        .chain(self.cluster.faults(self.store.is_on_server(), self.mqtt.packet_max_bytes))
+        .chain(self.cluster.faults(self.mqtt.packet_max_bytes))
         .collect()
     }
 }
@@ -356,8 +356,21 @@ fn find_wrong_values(table: &Table, known: &Table, file: &str, faults: &mut Vec<
 fn deserialize(table: Table) -> Result<Config, String> {
     serde_path_to_error::deserialize(table).map_err(|error| {
         let remedy = "correct its value, see the comments of broker.toml";
-        format!("{}: {}; {remedy}", error.path(), error.inner().message())
+        format!("{}: {}; {remedy}", error.path(), in_words(error.inner().message()))
     })
+}
+
+/// A fault that names a type of number, with the numbers of that type.
+fn in_words(fault: &str) -> String {
+    let types = [
+        ("u8", u64::from(u8::MAX)),
+        ("u16", u64::from(u16::MAX)),
+        ("u32", u64::from(u32::MAX)),
+        ("u64", i64::MAX as u64),
+        ("usize", i64::MAX as u64),
+    ];
+    let found = types.iter().find_map(|(name, max)| Some((fault.strip_suffix(&format!("expected {name}"))?, max)));
+    found.map_or_else(|| fault.to_owned(), |(before, max)| format!("{before}expected a number from 0 to {max}"))
 }
 
 /// An address, or `""` for none.

@@ -76,9 +76,16 @@ fn look_for_open_door(config: &config::Auth) {
     }
 }
 
-/// Logs a line if other hubs cannot read the sounds of this one.
-fn look_for_bucket(config: &Config) {
-    if config.cluster.has_bus() && !config.files.is_bucket() {
+/// Logs a line if no other hub can share the database, or if other hubs cannot read the sounds of this one.
+fn look_for_shares(config: &Config) {
+    if !config.cluster.has_bus() {
+        return;
+    }
+    if !config.store.is_on_server() {
+        tracing::warn!(
+            "cluster.bus is set, and store.url is no server: no other hub can share the database of this one"
+        );
+    } else if !config.files.is_bucket() {
         tracing::warn!(
             "there are other hubs, and files.url is no bucket: a sound can be played only at the hub that has got it"
         );
@@ -155,7 +162,7 @@ impl Server {
         hub.prepare_own_files().await.map_err(|error| StartError::Part(fault(&error)))?;
         look_for_ffmpeg(&config.audio);
         look_for_open_door(&config.auth);
-        look_for_bucket(&config);
+        look_for_shares(&config);
         let model = find_model(&config.speech);
         if model.is_some() {
             hub.note_recogniser_loading();

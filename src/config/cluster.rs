@@ -119,9 +119,8 @@ impl Cluster {
         self.bus.iter().filter_map(|text| BusAddress::parse(text)).collect()
     }
 
-    /// Faults beside those of single keys. `has_server` says whether the database is on a server, and `published_max_bytes`
-    /// how large a packet of a client may be.
-    pub(super) fn faults(&self, has_server: bool, published_max_bytes: usize) -> Vec<String> {
+    /// Faults beside those of single keys. `published_max_bytes` says how large a packet of a client may be.
+    pub(super) fn faults(&self, published_max_bytes: usize) -> Vec<String> {
         let is_name = |text: &str| {
             text.len() <= NAME_MAX && text.chars().all(|c| c.is_ascii_alphanumeric() || ['-', '_'].contains(&c))
         };
@@ -136,22 +135,17 @@ impl Cluster {
         }
         for text in self.bus.iter().filter(|text| BusAddress::parse(text).is_none()) {
             // The part before an @ may be a password.
-            let shown = text.rsplit('@').next().unwrap_or_default();
-            faults.push(format!(
-                "cluster.bus: {shown:?} is no address; set one such as \"mqtt://broker:1883\", and the user as \
-                 cluster.username"
-            ));
+            faults.push(match text.rsplit_once('@') {
+                Some((_, shown)) => format!(
+                    "cluster.bus: the address of {shown:?} has a user; set \"mqtt://{shown}\", or \"mqtts://…\" with TLS, and \
+                     the user as cluster.username and cluster.password"
+                ),
+                None => format!("cluster.bus: {text:?} is no address; set one such as \"mqtt://broker:1883\""),
+            });
         }
         if self.hub.is_empty() {
             faults.push(
                 "cluster.hub is empty, which cluster.bus needs; name each hub of the database differently".into(),
-            );
-        }
-        if !has_server {
-            faults.push(
-                "cluster.bus is set, and store.url is no SurrealDB server; set the server that the hubs share, or \
-                 cluster.bus = [] for a single hub"
-                    .into(),
             );
         }
         if self.prefix.is_empty() || !is_name(&self.prefix) {
@@ -198,19 +192,22 @@ mod tests {
     }
 
     #[test]
-    fn a_bus_needs_a_name_and_a_database_that_is_shared() {
+    fn a_bus_needs_a_name() {
         let bus = || Cluster { hub: "a".into(), bus: vec!["mqtt://broker".into()], ..Cluster::default() };
-        assert!(Cluster::default().faults(false, 1000).is_empty() && bus().faults(true, 1000).is_empty());
-        for (faulty, has_server, named) in [
-            (bus(), false, "cluster.bus is set"),
-            (Cluster { hub: String::new(), ..bus() }, true, "cluster.hub"),
-            (Cluster { hub: "a/b".into(), ..bus() }, true, "cluster.hub"),
-            (Cluster { prefix: "+".into(), ..bus() }, true, "cluster.prefix"),
-            (Cluster { packet_max_bytes: 2023, ..bus() }, true, "cluster.packet_max_bytes"),
-            (Cluster { inflight_max: 4001, ..bus() }, true, "cluster.inflight_max"),
-            (Cluster { bus: vec!["mqtt://me:secret@broker".into()], ..bus() }, true, "cluster.bus"),
+        assert!(Cluster::default().faults(1000).is_empty() && bus().faults(1000).is_empty());
+        for (faulty, named) in [
+            (Cluster { hub: String::new(), ..bus() }, "cluster.hub"),
+            (Cluster { hub: "a/b".into(), ..bus() }, "cluster.hub"),
+            (Cluster { prefix: "+".into(), ..bus() }, "cluster.prefix"),
+            (Cluster { packet_max_bytes: 2023, ..bus() }, "cluster.packet_max_bytes"),
+            (Cluster { inflight_max: 4001, ..bus() }, "cluster.inflight_max"),
+            (Cluster { bus: vec!["broker:1883".into()], ..bus() }, "cluster.bus: \"broker:1883\" is no address"),
+            (
+                Cluster { bus: vec!["mqtts://me:secret@broker".into()], ..bus() },
+                "cluster.bus: the address of \"broker\" has a user",
+            ),
         ] {
-            let faults = faulty.faults(has_server, 1000);
+            let faults = faulty.faults(1000);
             assert!(faults.len() == 1 && faults[0].starts_with(named), "{faults:?}");
             assert!(!faults[0].contains("secret"), "{faults:?}");
         }

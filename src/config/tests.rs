@@ -86,6 +86,7 @@ fn wrong_values_are_named_together_with_zeros() {
         assert!(named(key), "{key} is not in {faults:?}");
     }
     assert_eq!(faults.len(), 4, "{faults:?}");
+    assert!(faults.iter().any(|fault| fault.contains("70000") && fault.contains("from 0 to 65535")), "{faults:?}");
 }
 
 #[test]

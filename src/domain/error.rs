@@ -135,9 +135,9 @@ pub enum DomainError {
     /// The queues of the workers are full.
     #[error("the hub is busy, try again")]
     Busy,
-    /// The server of the database is lost: nothing was done.
-    #[error("the hub cannot reach its database, try again later")]
-    Unavailable,
+    /// The server of the database, or that of the files, is lost: nothing was done.
+    #[error("the hub cannot reach its {0}, try again later")]
+    Unavailable(&'static str),
     /// The disk is full: calls that add data are refused.
     #[error("the hub's disk is full, try again later")]
     DiskFull,
@@ -153,8 +153,8 @@ pub enum DomainError {
 }
 
 impl DomainError {
-    /// A fault of the hub with this cause; `DiskFull` if the cause is a full disk, `Busy` if it is a file store that may
-    /// work again by itself.
+    /// A fault of the hub with this cause; `DiskFull` if the cause is a full disk, `Unavailable` if it is a file store
+    /// that may work again by itself.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let cause = cause.into();
         if space::is_disk_full(cause.as_ref()) {
@@ -162,7 +162,7 @@ impl DomainError {
         }
         if files::is_unavailable(cause.as_ref()) {
             tracing::debug!(%cause, "a call is refused, as the file store is not available");
-            return Self::Busy;
+            return Self::Unavailable("store of files");
         }
         Self::Internal(cause)
     }

@@ -35,7 +35,7 @@ pub async fn run(hub: Arc<Hub>, shutdown: CancellationToken) {
 impl Hub {
     /// Refuses a client while the database server is lost. Errors: `Unavailable`.
     pub fn check_store_answers(&self) -> Result<(), DomainError> {
-        if self.store.is_lost() { Err(DomainError::Unavailable) } else { Ok(()) }
+        if self.store.is_lost() { Err(DomainError::Unavailable("database")) } else { Ok(()) }
     }
 
     /// Returns when the lost server answers again. After a while without it, all connections are closed, once.

@@ -356,7 +356,7 @@ impl From<StoreError> for DomainError {
     fn from(error: StoreError) -> Self {
         let refusal = match error {
             StoreError::Refused(refusal) => refusal,
-            StoreError::Lost => return Self::Unavailable,
+            StoreError::Lost => return Self::Unavailable("database"),
             StoreError::Closed | StoreError::Busy | StoreError::Changing => return Self::Busy,
             error if error.is_conflict() => return Self::Busy,
             error => return Self::internal(error),

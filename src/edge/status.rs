@@ -51,7 +51,7 @@ pub fn of(error: &DomainError) -> Status {
         DomainError::RecordingTooLong { .. } => envelope(15),
         DomainError::NoSpeechModel => envelope(16),
         DomainError::NoSynthesiser => envelope(31),
-        DomainError::Busy | DomainError::Unavailable => envelope(17),
+        DomainError::Busy | DomainError::Unavailable(_) => envelope(17),
         DomainError::DiskFull => envelope(32),
         DomainError::Forbidden => envelope(18),
         DomainError::NotFromHere(_) => envelope(34),
@@ -106,7 +106,7 @@ pub fn of_file(error: &DomainError) -> Status {
     let http = match error {
         DomainError::Unauthorized => 401,
         DomainError::RateLimited { .. } | DomainError::RefusedLately { .. } => 429,
-        DomainError::Busy | DomainError::Unavailable | DomainError::DiskFull | DomainError::OutcomeUnknown(_) => 503,
+        DomainError::Busy | DomainError::Unavailable(_) | DomainError::DiskFull | DomainError::OutcomeUnknown(_) => 503,
         _ if http == 200 => 404,
         _ => http,
     };
@@ -120,7 +120,7 @@ pub fn of_console(error: &DomainError) -> Status {
         DomainError::Unauthorized => 401,
         DomainError::WrongCredentials => 403,
         DomainError::RateLimited { .. } | DomainError::RefusedLately { .. } => 429,
-        DomainError::Busy | DomainError::Unavailable | DomainError::DiskFull | DomainError::OutcomeUnknown(_) => 503,
+        DomainError::Busy | DomainError::Unavailable(_) | DomainError::DiskFull | DomainError::OutcomeUnknown(_) => 503,
         _ if http == 200 => 400,
         _ => http,
     };
@@ -244,7 +244,7 @@ mod tests {
             DomainError::UnknownFile,
             DomainError::Forbidden,
             DomainError::Busy,
-            DomainError::Unavailable,
+            DomainError::Unavailable("database"),
             DomainError::DiskFull,
             DomainError::RateLimited { retry_after_s: 1 },
         ] {

@@ -45,6 +45,9 @@ pub enum OutgoingError {
     /// The certificate of the server is not valid for its name, or no trusted authority has signed it.
     #[error("the certificate of the server is refused: {0}")]
     Untrusted(String),
+    /// The server accepts the connection, and does not answer with TLS.
+    #[error("the server does not answer with TLS: {0}")]
+    NoTls(String),
     /// The answer does not follow the protocol.
     #[error("the answer cannot be read: {0}")]
     Malformed(&'static str),
@@ -197,7 +200,7 @@ impl Target {
         }
     }
 
-    /// An encrypted connection, for another protocol than HTTP. Errors: `Address`, `Unreachable`, `Untrusted`.
+    /// An encrypted connection, for another protocol than HTTP. Errors: `Address`, `Unreachable`, `NoTls`, `Untrusted`.
     pub async fn connect(&self, tls: &TlsConnector) -> Result<TlsStream<TcpStream>, OutgoingError> {
         let name = self.name.clone().ok_or(OutgoingError::Address("it is not encrypted"))?;
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(unreachable)?;
@@ -262,7 +265,7 @@ pub fn connector(certificates: Option<&Path>) -> Result<TlsConnector, OutgoingEr
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// The client side of a connection that is encrypted from now on. Errors: `Unreachable`, `Untrusted`.
+/// The client side of a connection that is encrypted from now on. Errors: `NoTls`, `Untrusted`.
 pub async fn encrypt(
     tls: &TlsConnector,
     name: ServerName<'static>,
@@ -272,7 +275,7 @@ pub async fn encrypt(
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
         match cause {
             Some(rustls::Error::InvalidCertificate(why)) => OutgoingError::Untrusted(why.to_string()),
-            _ => unreachable(error),
+            _ => OutgoingError::NoTls(error.to_string()),
         }
     })
 }

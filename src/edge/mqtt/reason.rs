@@ -200,7 +200,7 @@ impl Kind {
             DomainError::Full(_) | DomainError::StoredFull { .. } | DomainError::DiskFull => Self::Quota,
             DomainError::RateLimited { .. } => Self::Rate,
             DomainError::Busy | DomainError::OutcomeUnknown(_) => Self::Busy,
-            DomainError::Internal(_) | DomainError::Unavailable => Self::Fault,
+            DomainError::Internal(_) | DomainError::Unavailable(_) => Self::Fault,
         }
     }
 

@@ -60,7 +60,7 @@ fn errors() -> [DomainError; 39] {
         StreamTooOld { .. } => StreamTooOld { current: 1200 },
         OutcomeUnknown(_) => OutcomeUnknown("…".into()),
         Busy => Busy,
-        Unavailable => Unavailable,
+        Unavailable(_) => Unavailable("database"),
         DiskFull => DiskFull,
         Forbidden => Forbidden,
         NotFromHere(_) => NotFromHere("making an account"),

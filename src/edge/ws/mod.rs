@@ -137,7 +137,7 @@ impl From<DomainError> for End {
                 CloseCause::NoToken
             }
             DomainError::RateLimited { .. } | DomainError::Full(_) | DomainError::Busy => CloseCause::TooMuch,
-            DomainError::Unavailable => CloseCause::Fault,
+            DomainError::Unavailable(_) => CloseCause::Fault,
             error => {
                 tracing::error!(?error, "app socket");
                 CloseCause::Fault

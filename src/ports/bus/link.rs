@@ -32,6 +32,12 @@ pub(super) enum LinkError {
     Unreachable(String),
     #[error("the certificate of the broker is refused: {0}")]
     Untrusted(String),
+    #[error("the broker does not answer with TLS ({0}); if its port is without TLS, set mqtt:// in cluster.bus")]
+    NoTls(String),
+    #[error(
+        "the broker closes the connection instead of answering; if its port expects TLS, set mqtts:// in cluster.bus"
+    )]
+    Dismissed,
     #[error("the broker does not answer")]
     Silent,
     #[error("the broker has closed the connection")]
@@ -62,6 +68,13 @@ impl LinkError {
             Self::Untrusted(_) => {
                 "the certificate of the broker of cluster.bus is refused; name its authority in cluster.certificates, and \
                  the broker as its certificate does"
+            }
+            Self::NoTls(_) => {
+                "the broker of cluster.bus does not answer with TLS; if its port is without TLS, set mqtt:// in cluster.bus"
+            }
+            Self::Dismissed => {
+                "the broker of cluster.bus closes the connection instead of answering; if its port expects TLS, set mqtts:// in \
+                 cluster.bus"
             }
             Self::WrongCredentials => "the broker of cluster.bus refuses cluster.username or its password",
             Self::Refused(_) | Self::Malformed(_) => "the broker of cluster.bus refuses the connection, see the log",
@@ -144,6 +157,7 @@ impl Link {
                 let name = name.map_err(|_| LinkError::Unreachable("the host is no valid name".into()))?;
                 Box::new(encrypt(connector, name, stream).await.map_err(|error| match error {
                     OutgoingError::Untrusted(why) => LinkError::Untrusted(why),
+                    OutgoingError::NoTls(why) => LinkError::NoTls(why),
                     error => LinkError::Unreachable(error.to_string()),
                 })?)
             }
@@ -172,7 +186,11 @@ impl Link {
         }
         self.send(&Packet::Connect(connect))?;
         self.flush().await?;
-        match self.receive().await? {
+        let answer = self.receive().await.map_err(|error| match error {
+            LinkError::Closed => LinkError::Dismissed,
+            error => error,
+        })?;
+        match answer {
             Packet::ConnAck(answer) => match answer.code {
                 ConnectReturnCode::Success => Ok(()),
                 ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => {

@@ -71,7 +71,9 @@ impl From<OutgoingError> for ReplyError {
             OutgoingError::Certificates { path, reason } => Self::Certificates { path, reason },
             OutgoingError::Unreachable(reason) => Self::Unreachable(reason),
             OutgoingError::Malformed(reason) => Self::Malformed(reason),
-            error @ (OutgoingError::NotPermitted | OutgoingError::Untrusted(_)) => Self::Unreachable(error.to_string()),
+            error @ (OutgoingError::NotPermitted | OutgoingError::Untrusted(_) | OutgoingError::NoTls(_)) => {
+                Self::Unreachable(error.to_string())
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use surrealdb::Surreal;
 use surrealdb::engine::any::Any;
 use surrealdb::opt::auth;
 use surrealdb::types::{AuthError, Error as DatabaseError, ErrorDetails, NotAllowedError, NotFoundError};
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
@@ -60,6 +61,14 @@ impl Server {
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let scheme = if scheme == "wss" { "https" } else { "http" };
         Target::parse(&format!("{scheme}://{host}{path}"))
+    }
+
+    /// Whether something accepts connections at the address.
+    async fn accepts(&self) -> bool {
+        match self.target("/") {
+            Ok(target) => TcpStream::connect((target.host(), target.port())).await.is_ok(),
+            Err(_) => false,
+        }
     }
 
     /// For encrypted connections.
@@ -127,8 +136,16 @@ impl Connection {
             }
         };
         let connecting = async move { surrealdb::engine::any::connect(url).with_capacity(REQUESTS_MAX).await };
-        let connected = runtime.spawn(connecting).await.map_err(ended)?;
-        let connection = connected.map_err(|error| unreachable(&error))?;
+        let connection = match runtime.spawn(connecting).await.map_err(ended)? {
+            Ok(connection) => connection,
+            Err(error) if server.accepts().await => {
+                return Err(StoreError::Open(format!(
+                    "what accepts connections there does not answer as a SurrealDB server ({error}); if its port expects TLS, \
+                     set wss:// in store.url"
+                )));
+            }
+            Err(error) => return Err(unreachable(&error)),
+        };
         sign_in(&connection, server, namespace, database).await?;
         let mut attempts = Attempts::default();
         while let Err(error) = connection.use_ns(namespace).use_db(database).await {
@@ -176,6 +193,9 @@ async fn open_tunnel(server: Server) -> Result<Tunnel, StoreError> {
         OutgoingError::Untrusted(why) => StoreError::Open(format!(
             "the certificate of the server is refused ({why}); name its authority in store.certificates, and the server \
              as its certificate does"
+        )),
+        OutgoingError::NoTls(why) => StoreError::Open(format!(
+            "the server does not answer with TLS ({why}); if its port is without TLS, set ws:// in store.url"
         )),
         error => unreachable(&error),
     })

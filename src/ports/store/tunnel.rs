@@ -50,7 +50,7 @@ struct Far {
 
 impl Tunnel {
     /// Connects to the server and verifies its certificate. `path` is that of the address; each connection has to open
-    /// within `limit`. To be called within the runtime of the connection. Errors: `Address`, `Unreachable`, `Untrusted`.
+    /// within `limit`. To be called within the runtime of the connection. Errors: `Address`, `Unreachable`, `NoTls`, `Untrusted`.
     pub(super) async fn open(
         target: Target,
         path: &str,

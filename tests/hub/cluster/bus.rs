@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::broker::{BadBroker, Broker, BrokerFault};
+use super::store::works;
 use super::{StoreServer, hub};
 use crate::engines::{NODES, Nats};
 use crate::one_connection::Line;
@@ -101,6 +102,22 @@ async fn published(app: &mut App, end: &str) -> Value {
             return frame["payload"].clone();
         }
     }
+}
+
+/// Before it gets a server for its database, or after it.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn a_hub_over_an_embedded_database_uses_the_bus() {
+    let broker = Broker::start().await;
+    let bus: &'static str = broker.url().leak();
+    let settings = [("TOYHUB_CLUSTER__HUB", "a"), ("TOYHUB_CLUSTER__BUS", bus), ("TOYHUB_CLUSTER__KEEP_ALIVE_S", "1")];
+    let mut world = World::start_with(&settings).await;
+    bus_is(&world, "ok").await;
+    works(&world, "mia").await;
+    world.kill().await;
+    world.start_hub().await;
+    bus_is(&world, "ok").await;
+    works(&world, "tom").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

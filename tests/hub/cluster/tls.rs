@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::StoreServer;
+use super::broker::Broker;
 use super::store::{program, refused, works};
 use crate::engines::{answers, free_port, start};
 use crate::transport::{make_ca, make_certificate};
@@ -66,11 +67,12 @@ impl Terminator {
     }
 }
 
-/// What `toyhub doctor` says of the store.
-async fn doctor(folder: &Path, settings: &[(&'static str, &'static str)]) -> String {
+/// What `toyhub doctor` says of a part.
+async fn doctor(folder: &Path, part: &str, settings: &[(&'static str, &'static str)]) -> String {
     let output = within("the command", program(folder, &["doctor"], settings).output()).await.unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().find(|line| line.contains(" store: ")).unwrap_or_else(|| panic!("no store in {text}")).to_owned()
+    let part = format!(" {part}: ");
+    text.lines().find(|line| line.contains(&part)).unwrap_or_else(|| panic!("no{part}in {text}")).to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +84,7 @@ async fn a_hub_works_over_tls_and_comes_back_after_its_loss() {
     let timeout = [("TOYHUB_STORE__ANSWER_TIMEOUT_S", "4")];
     let world = World::start_with(&[&settings[..], &timeout].concat()).await;
     works(&world, "mia").await;
-    let line = doctor(&tempfile::tempdir().unwrap().keep(), &settings).await;
+    let line = doctor(&tempfile::tempdir().unwrap().keep(), "store", &settings).await;
     assert!(line.starts_with("ok") && line.contains(": signed in after "), "{line}");
     // The export of a backup is HTTPS.
     let backups = world.folder().join("backups");
@@ -121,7 +123,7 @@ async fn a_certificate_that_is_not_right_is_refused_by_name() {
         );
         let why = refused(folder.path(), &settings).await;
         assert!(why.contains(&expected) && why.contains(reason) && why.contains("store.certificates"), "{why}");
-        let line = doctor(folder.path(), &settings).await;
+        let line = doctor(folder.path(), "store", &settings).await;
         assert!(!line.starts_with("ok") && line.contains("the certificate of the server is refused"), "{line}");
     }
     let settings = terminator.settings(&store, "localhost", Some("missing.pem"));
@@ -135,5 +137,27 @@ async fn a_certificate_that_is_not_right_is_refused_by_name() {
         let why = refused(folder.path(), &settings).await;
         assert!(why.contains(&format!("store.url: {url}: ")), "{why}");
         assert!(began.elapsed() < Duration::from_secs(15), "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn addresses_with_tls_and_without_it_that_are_mixed_up_are_named() {
+    let store = StoreServer::start().await;
+    let terminator = Terminator::before(&store).await;
+    let certificates = terminator.folder.path().display();
+    let lines = format!("allow_anonymous true\ncertfile {certificates}/store.pem\nkeyfile {certificates}/store.key\n");
+    let (plain, encrypted) = (Broker::start().await, Broker::start_with(&lines).await);
+    let settings = terminator.settings(&store, "localhost", Some("ca.pem"));
+    for (part, key, url, expected) in [
+        ("store", "TOYHUB_STORE__URL", format!("wss://{}", store.address()), "set ws:// in store.url"),
+        ("store", "TOYHUB_STORE__URL", format!("ws://127.0.0.1:{}", terminator.port), "set wss:// in store.url"),
+        ("bus", "TOYHUB_CLUSTER__BUS", plain.url().replace("mqtt:", "mqtts:"), "set mqtt:// in cluster.bus"),
+        ("bus", "TOYHUB_CLUSTER__BUS", encrypted.url(), "set mqtts:// in cluster.bus"),
+    ] {
+        let own = [("TOYHUB_CLUSTER__HUB", "a"), (key, url.leak())];
+        let folder = tempfile::tempdir().unwrap();
+        let line = doctor(folder.path(), part, &[&settings[..], &own].concat()).await;
+        assert!(line.starts_with("MISSING") && line.contains(expected), "{line}");
     }
 }
