@@ -6,7 +6,7 @@
 //! ```text
 //! hub B, client connects                     hub A, has the session
 //! SessionWanted  ──────────────────────────▶ ends the client's connection
-//! opens a session, subscribes       ◀─────── SessionFound: subscriptions, packet ids of QoS 2
+//! opens a session, subscribes       ◀─────── SessionFound: subscriptions, packet ids of QoS 2, messages on their way
 //! CONNACK, session present; SessionReady ──▶ reads the stored queue
 //! stores the messages               ◀─────── SessionMessages, the last one marked
 //! SessionStored ───────────────────────────▶ what came meanwhile is sent likewise; if nothing came: ends the session
@@ -39,7 +39,7 @@ use super::super::permissions::is_guest;
 use super::super::units::DAY_S;
 use super::{Cluster, Job};
 use crate::config::seconds;
-use crate::model::{Party, Timestamp};
+use crate::model::{Party, Timestamp, Topic};
 use crate::ports::bus::{Bus, ClientPublication, MovedMessage, MovingSession, Notice};
 use crate::ports::clock::age_now;
 use crate::ports::router::{CLOCKS_DIFFER_MAX_S, EarlyDeliveries, Entry, SessionHandle, Subscription, Ticket};
@@ -51,6 +51,8 @@ const MOVE_MAX: Duration = Duration::from_secs(60);
 const LEAVING_MAX: usize = 64;
 /// The oldest messages of a queue among which the client may have received some.
 const RELEASED_MAX: usize = 256;
+/// The oldest messages of a queue that move with their packet ids.
+const IN_FLIGHT_MAX: usize = 256;
 /// Messages that are read from a session's queue at once.
 const PAGE: usize = 64;
 /// How often a hub that stops looks for sessions that are left.
@@ -95,6 +97,8 @@ pub struct FoundSession {
     pub released: Vec<u16>,
     /// What the client has got there of the messages that an earlier session of it here may have, too.
     pub delivered: Option<EarlyDeliveries>,
+    /// The messages that the client may have received, with the numbers that make their packet ids.
+    in_flight: Vec<(u64, MovedMessage)>,
     call: Call,
 }
 
@@ -250,6 +254,19 @@ impl Hub {
         Ok(())
     }
 
+    /// Queues the messages of a found session that its client may have received, with their packet ids. The session is being
+    /// merged, so that they count once. False if they are not on disk.
+    pub async fn take_in_flight(&self, found: &mut FoundSession, session: &SessionHandle) -> bool {
+        if found.in_flight.is_empty() {
+            return true;
+        }
+        for (seq, MovedMessage { publication, qos, retain }) in std::mem::take(&mut found.in_flight) {
+            let published_at = publication.published_at;
+            session.enqueue_as(publication.into_publication(), (qos, retain, published_at), Some(seq));
+        }
+        session.is_stored().await
+    }
+
     /// The client of a found session is connected, and subscribed: its messages may come.
     pub fn accept_session(&self, mut found: FoundSession, session: SessionHandle) {
         let Some(cluster) = &self.cluster else { return };
@@ -348,22 +365,24 @@ impl Cluster {
             .insert(call, Coming { from: hub.to_owned(), found: Some(found), session: None, since: age_now() });
         let (to, party, client_id) = (hub.to_owned(), party.clone(), client_id.to_owned());
         self.bus.send(Notice::SessionWanted { to, party, client_id, call: Some(call) });
-        let MovingSession { subscriptions, received, released, delivered } = match timeout(patience, answer).await {
-            Ok(Ok(Some(session))) => session,
-            answer => {
-                if answer.is_err() {
-                    tracing::warn!(hub, "another hub does not hand over the session of a client in time");
+        let MovingSession { subscriptions, received, released, delivered, in_flight } =
+            match timeout(patience, answer).await {
+                Ok(Ok(Some(session))) => session,
+                answer => {
+                    if answer.is_err() {
+                        tracing::warn!(hub, "another hub does not hand over the session of a client in time");
+                    }
+                    self.moving.coming.remove(&call);
+                    return None;
                 }
-                self.moving.coming.remove(&call);
-                return None;
-            }
-        };
+            };
         let (from, bus) = (hub.to_owned(), Arc::clone(&self.bus));
         Some(FoundSession {
             subscriptions,
             received,
             released,
             delivered,
+            in_flight,
             call: Call { number: call, from, bus, is_accepted: false },
         })
     }
@@ -450,6 +469,7 @@ pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
         received: lent.received(),
         released: released(&*lent).await,
         delivered: lent.handle().delivered().await,
+        in_flight: in_flight(cluster, &*lent).await,
     };
     cluster.bus.send(Notice::SessionFound { to: to.clone(), call, session: Some(session) });
     let moved = async {
@@ -481,6 +501,34 @@ async fn released(lent: &dyn LentSession) -> Vec<u16> {
     lent.released().into_iter().chain(of_queue).collect()
 }
 
+/// The messages that the client may have received, and would take for new ones under other packet ids. They move again with
+/// the others, as an older hub knows nothing of these.
+async fn in_flight(cluster: &Cluster, lent: &dyn LentSession) -> Vec<(u64, MovedMessage)> {
+    let (inbox, mut bytes) = (lent.handle().party().inbox(), 0);
+    let page = lent.handle().in_flight(IN_FLIGHT_MAX).await;
+    let moved =
+        page.into_iter().filter(|entry| is_moved(entry, &inbox)).map(|entry| (entry.seq, MovedMessage::from(entry)));
+    moved
+        .take_while(|(_, message)| {
+            bytes += message.weight();
+            bytes <= cluster.bus.content_max()
+        })
+        .collect()
+}
+
+/// Whether the next hub gets a message from this one: the client has a released one, and that hub reads announced ones in the
+/// database.
+fn is_moved(entry: &Entry, inbox: &Topic) -> bool {
+    let is_announced = entry.publication.topic == *inbox && entry.publication.payload.message().is_some();
+    !entry.released && !is_announced
+}
+
+impl From<Entry> for MovedMessage {
+    fn from(Entry { publication, qos, retain, published_at, .. }: Entry) -> Self {
+        Self { publication: ClientPublication::moved(&publication, Some(published_at)), qos, retain }
+    }
+}
+
 /// Sends the messages of a session after number `after`, and returns the last one; none if they cannot be read now.
 async fn send_messages(cluster: &Cluster, lent: &dyn LentSession, to: &str, call: u64, mut after: u64) -> Option<u64> {
     let (session, last) = (lent.handle(), lent.handle().last_seq());
@@ -489,17 +537,7 @@ async fn send_messages(cluster: &Cluster, lent: &dyn LentSession, to: &str, call
         let page = session.stored((after, last), PAGE).await?;
         let is_last_page = page.len() < PAGE;
         after = if is_last_page { last } else { page.last().map_or(last, |entry| entry.seq) };
-        let wanted = |entry: &Entry| {
-            // The client has it, or its hub reads it in the database.
-            let is_announced = entry.publication.topic == inbox && entry.publication.payload.message().is_some();
-            !entry.released && !is_announced
-        };
-        let messages =
-            page.into_iter().filter(wanted).map(|Entry { publication, qos, retain, published_at, .. }| MovedMessage {
-                publication: ClientPublication::moved(&publication, Some(published_at)),
-                qos,
-                retain,
-            });
+        let messages = page.into_iter().filter(|entry| is_moved(entry, &inbox)).map(MovedMessage::from);
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for message in messages {
             let weight = message.weight();

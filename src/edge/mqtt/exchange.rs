@@ -35,7 +35,7 @@ use super::reason::{Fault, Kind};
 use super::version::Version;
 use crate::domain::error::DomainError;
 use crate::model::{QoS, Timestamp, Topic, TopicFilter};
-use crate::ports::router::{ConnectionId, Delivery};
+use crate::ports::router::{ConnectionId, Delivery, PACKET_IDS};
 
 /// The values that CONNECT and CONNACK negotiated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -454,7 +454,7 @@ impl Exchange {
 
 /// The packet id of a stored message; ids run from 1 to 65,535 (MQTT 3.1.1 §2.3.1).
 pub(super) fn stored_id(seq: u64) -> u16 {
-    ((seq.max(1) - 1) % 65_535) as u16 + 1
+    ((seq.max(1) - 1) % PACKET_IDS) as u16 + 1
 }
 
 /// The reason string of a refusal, for the log of the client. Causes are in the hub's own log.

@@ -189,7 +189,7 @@ pub(super) async fn enter(
         Some(_) => Ok(SessionSearch::default()),
     };
     let mut search = found.map_err(refused)?;
-    let (found, was_elsewhere) = (search.found.take(), search.was_elsewhere);
+    let (mut found, was_elsewhere) = (search.found.take(), search.was_elsewhere);
     let kept = place.take(age_now());
     // A later session is at a hub that does not answer: this one lacks what the client has sent and received there, and
     // the client has to know. What this one has kept is not lost.
@@ -230,11 +230,14 @@ pub(super) async fn enter(
     }
     place.serve(&mailbox, &edge.hub);
     let is_found = found.is_some();
-    if let (Some(found), Some(session)) = (&found, session.clone()) {
+    if let (Some(found), Some(session)) = (&mut found, session.clone()) {
         // What the two queues hold at most, and what the bus has on its way.
         let queue_max = usize::try_from(edge.config.session_messages_max).unwrap_or(usize::MAX);
         let messages_max = queue_max.saturating_mul(2).saturating_add(ON_THEIR_WAY_MAX);
         session.begin_merge(messages_max, found.delivered.as_ref()).await;
+        if !edge.hub.take_in_flight(found, &session).await {
+            return Err(refused(not_stored()));
+        }
         let taken_up = take_up(found, &mailbox, &mut memory).await;
         keep_here(&mut place, session, &memory, connect);
         taken_up.map_err(refused)?;
@@ -285,7 +288,11 @@ async fn stored(commit: Option<Ticket>) -> Result<(), DomainError> {
         Some(mut commit) => commit.reached().await,
         None => true,
     };
-    if is_stored { Ok(()) } else { Err(DomainError::internal("the session was not stored")) }
+    if is_stored { Ok(()) } else { Err(not_stored()) }
+}
+
+fn not_stored() -> DomainError {
+    DomainError::internal("the session was not stored")
 }
 
 /// Takes up the session that another hub has found.

@@ -97,6 +97,9 @@ pub struct MovingSession {
     pub released: Vec<u16>,
     /// If it began anew: what the client has got of the messages that the session before it may have, too.
     pub delivered: Option<EarlyDeliveries>,
+    /// The messages that the client may have received, with the numbers that make their packet ids. They are among those that
+    /// follow, too.
+    pub in_flight: Vec<(u64, MovedMessage)>,
 }
 
 /// A message of a session that moves.
@@ -473,6 +476,9 @@ struct SessionForm {
     /// Up to when they were published, and the fingerprints. Older hubs have none.
     #[serde(default)]
     delivered: Option<(Timestamp, Vec<u64>)>,
+    /// Older hubs have none.
+    #[serde(default)]
+    in_flight: Vec<(u64, MovedForm)>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -524,6 +530,20 @@ impl TryFrom<PublicationForm> for ClientPublication {
     }
 }
 
+impl From<&MovedMessage> for MovedForm {
+    fn from(MovedMessage { publication, qos, retain }: &MovedMessage) -> Self {
+        Self { publication: publication.into(), qos: *qos as u8, retain: *retain }
+    }
+}
+
+impl TryFrom<MovedForm> for MovedMessage {
+    type Error = Malformed;
+
+    fn try_from(MovedForm { publication, qos, retain }: MovedForm) -> Result<Self, Malformed> {
+        Ok(Self { publication: ClientPublication::try_from(publication)?, qos: qos_of(qos), retain })
+    }
+}
+
 impl From<&MovingSession> for SessionForm {
     fn from(session: &MovingSession) -> Self {
         let form = |of: &Subscription| (of.text(), of.qos as u8, of.options, of.id);
@@ -535,6 +555,7 @@ impl From<&MovingSession> for SessionForm {
                 let numbers = messages.iter().map(|Fingerprint(number)| *number);
                 (*until, numbers.collect())
             }),
+            in_flight: session.in_flight.iter().map(|(seq, message)| (*seq, message.into())).collect(),
         }
     }
 }
@@ -551,7 +572,14 @@ impl TryFrom<SessionForm> for MovingSession {
             let messages = numbers.into_iter().map(Fingerprint).collect();
             EarlyDeliveries { until, messages }
         });
-        Ok(Self { subscriptions: subscriptions?, received: form.received, released: form.released, delivered })
+        let in_flight = form.in_flight.into_iter().map(|(seq, message)| Ok((seq, message.try_into()?)));
+        Ok(Self {
+            subscriptions: subscriptions?,
+            received: form.received,
+            released: form.released,
+            delivered,
+            in_flight: in_flight.collect::<Result<_, Malformed>>()?,
+        })
     }
 }
 
@@ -605,12 +633,7 @@ impl Envelope {
             }
             Notice::SessionReady { to, call } => NoticeForm::SessionReady { to: to.clone(), call: *call },
             Notice::SessionMessages { to, call, messages, is_last } => {
-                let form = |MovedMessage { publication, qos, retain }: &MovedMessage| MovedForm {
-                    publication: publication.into(),
-                    qos: *qos as u8,
-                    retain: *retain,
-                };
-                let messages = messages.iter().map(form).collect();
+                let messages = messages.iter().map(MovedForm::from).collect();
                 NoticeForm::SessionMessages { to: to.clone(), call: *call, messages, is_last: *is_last }
             }
             Notice::SessionStored { to, call } => NoticeForm::SessionStored { to: to.clone(), call: *call },
@@ -663,14 +686,7 @@ impl Envelope {
             }
             NoticeForm::SessionReady { to, call } => Notice::SessionReady { to, call },
             NoticeForm::SessionMessages { to, call, messages, is_last } => {
-                let moved = |MovedForm { publication, qos, retain }| {
-                    Ok(MovedMessage {
-                        publication: ClientPublication::try_from(publication)?,
-                        qos: qos_of(qos),
-                        retain,
-                    })
-                };
-                let messages: Result<_, Malformed> = messages.into_iter().map(moved).collect();
+                let messages: Result<_, Malformed> = messages.into_iter().map(MovedMessage::try_from).collect();
                 Notice::SessionMessages { to, call, messages: messages?, is_last }
             }
             NoticeForm::SessionStored { to, call } => Notice::SessionStored { to, call },
@@ -782,6 +798,10 @@ mod tests {
                     received: vec![1, u16::MAX],
                     released: vec![7],
                     delivered: Some(EarlyDeliveries { until: 1_764_000_010.5, messages: vec![Fingerprint(u64::MAX)] }),
+                    in_flight: vec![(
+                        70_000,
+                        MovedMessage { publication: publication.clone(), qos: QoS::ExactlyOnce, retain: false },
+                    )],
                 }),
             },
             Notice::SessionFound { to: "b".into(), call: 7, session: None },

@@ -13,6 +13,8 @@ use super::queue::PublishedAt;
 use super::{Delivery, Publication, QueuePosition};
 use crate::model::{QoS, Timestamp};
 
+/// Messages of a stored queue whose numbers differ by this have the same packet id (MQTT 3.1.1 §2.3.1: there is no id 0).
+pub const PACKET_IDS: u64 = 65_535;
 /// Messages that a session which began anew can name as delivered.
 const DELIVERED_MAX: usize = 1024;
 
@@ -145,6 +147,20 @@ impl Backlog {
             given,
             inherited,
         }
+    }
+
+    /// The next message gets the number `seq`, or the first free one with the same packet id: the client may have it under
+    /// this id, from an earlier hub.
+    pub(super) fn continue_at(&mut self, seq: u64) {
+        let behind = (self.last_seq + 1).saturating_sub(seq).div_ceil(PACKET_IDS);
+        let seq = seq.max(1).saturating_add(behind.saturating_mul(PACKET_IDS));
+        self.last_seq = seq - 1;
+        (self.given, self.inherited) = (seq, seq);
+    }
+
+    /// The last number that was ever sent to a connection, as far as is known.
+    pub(super) fn last_given(&self) -> u64 {
+        self.given
     }
 
     /// Messages that are published later are not kept.

@@ -43,7 +43,7 @@ use tokio::time::Instant;
 
 use crate::model::{Party, QoS, Timestamp, Topic, TopicFilter};
 
-pub use backlog::{EarlyDeliveries, Fingerprint};
+pub use backlog::{EarlyDeliveries, Fingerprint, PACKET_IDS};
 pub use connected::{Connected, LinkInfo};
 pub use disk::{
     Disk, DiskError, DiskLimits, Entry, ForwardId, Found, HEARD_STREAMS_MAX, HEARD_WITHIN, Heard, Overflow, Repaired,

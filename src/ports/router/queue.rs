@@ -162,7 +162,12 @@ impl Queue {
     /// Queues a delivery, unless the queue is closed, full, or behind and the publisher waits. Never waits itself.
     ///
     /// A delivery of a persistent session is first ordered to be stored, in the order of the queue.
-    pub(super) fn push(&self, mut delivery: Delivery, manner: Manner, at: PublishedAt) -> Pushed {
+    pub(super) fn push(&self, delivery: Delivery, manner: Manner, at: PublishedAt) -> Pushed {
+        self.push_as(delivery, manner, at, None)
+    }
+
+    /// As [`Self::push`]. With a number, the message is stored with its packet id.
+    pub(super) fn push_as(&self, mut delivery: Delivery, manner: Manner, at: PublishedAt, seq: Option<u64>) -> Pushed {
         let mut state = self.state();
         let limits = self.limits;
         let mut ordered = false;
@@ -175,6 +180,9 @@ impl Queue {
             }
             if !backlog.note(&delivery.publication, at) {
                 return Pushed::Refused;
+            }
+            if let Some(seq) = seq {
+                backlog.continue_at(seq);
             }
             let has_room = state.closed.is_none() && !state.reliable.is_full(limits);
             let live = state.store(durable, self.id, &mut delivery, at, has_room);

@@ -144,9 +144,29 @@ impl SessionHandle {
 
     /// Queues a message for this session alone, behind those that it has.
     pub fn enqueue(&self, publication: Publication, qos: QoS, retain: bool, published_at: Option<Timestamp>) {
+        self.enqueue_as(publication, (qos, retain, published_at), None);
+    }
+
+    /// As [`Self::enqueue`], with quality of service, retain flag, and time of publication. With a number of another hub's
+    /// queue, the message keeps its packet id: the client may have received it.
+    pub fn enqueue_as(
+        &self,
+        publication: Publication,
+        (qos, retain, published_at): (QoS, bool, Option<Timestamp>),
+        seq: Option<u64>,
+    ) {
         let delivery = Delivery { publication: Arc::new(publication), qos, retain, stored: None };
         let at = published_at.map_or(PublishedAt::Unknown, PublishedAt::At);
-        self.queue.push(delivery, Manner::Insists, at);
+        self.queue.push_as(delivery, Manner::Insists, at, seq);
+    }
+
+    /// At most `limit` messages that were sent to the client, or may have been, and that it has not acknowledged, oldest
+    /// first. They are none if they cannot be read now.
+    pub async fn in_flight(&self, limit: usize) -> Vec<Entry> {
+        let given = self.queue.state().backlog.as_ref().map_or(0, |backlog| backlog.last_given());
+        let mut page = self.stored((0, given), limit).await.unwrap_or_default();
+        page.retain(|entry| !entry.released);
+        page
     }
 
     /// The client has connected to another hub at `since`, which keeps its messages. This session keeps those that are

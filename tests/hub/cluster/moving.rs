@@ -307,6 +307,63 @@ async fn a_session_that_began_anew_without_the_knowledge_of_its_client_is_the_on
     }
 }
 
+/// The client does not know that its hub has not got its PUBREC: by another packet id it would take the message for a new one.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn a_message_that_was_on_its_way_keeps_its_packet_id_at_the_next_hub() {
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let [mut a, b] = pair(&store, &broker, &NEVER).await;
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    let cat = a.toy(&parent, "cat").await;
+    let mut at_a = begin(&a, &toy).await;
+    let mut remote = Remote::open(&b, &parent, &toy).await;
+    for number in 1..=3 {
+        remote.say(number).await;
+        assert_eq!(command(&mut at_a).await, number);
+    }
+    let mut on_their_way = Vec::new();
+    for number in [4, 5, 6] {
+        remote.say(number).await;
+        loop {
+            let (byte1, body) = at_a.packet().await;
+            if byte1 >> 4 == 3 {
+                on_their_way.push((byte1 | 8, body));
+                break;
+            }
+            at_a.send(&packet(0x70, &body)).await;
+        }
+    }
+    drop(at_a);
+    remote.say(7).await;
+    has_caught_up(&a, &b, &parent, &cat).await;
+    // From hub to hub, and back to one that had begun another queue.
+    for hub in [&b, &a, &b] {
+        let (mut raw, is_present) = resume(hub, &toy).await;
+        assert!(is_present);
+        for sent in &on_their_way {
+            assert_eq!(raw.packet().await, *sent);
+        }
+    }
+    // Also after a restart of the hub that has them now.
+    let (raw, _) = resume(&a, &toy).await;
+    drop(raw);
+    a.kill().await;
+    a.start_hub().await;
+    bus_is(&a, "ok").await;
+    let (mut raw, is_present) = resume(&a, &toy).await;
+    assert!(is_present);
+    for (at, sent) in on_their_way.iter().enumerate() {
+        assert_eq!(raw.packet().await, *sent);
+        let id = &sent.1[sent.1.len() - 3..][..2];
+        raw.send(&packet(if at == 1 { 0x50 } else { 0x40 }, id)).await;
+    }
+    assert_eq!(command(&mut raw).await, 7);
+    remote.say(8).await;
+    assert_eq!(command(&mut raw).await, 8);
+    leave(raw).await;
+}
+
 /// Waits until a hub has what the other one has sent it so far. The toy is another one.
 async fn has_caught_up(hub: &World, other: &World, parent: &User, toy: &Toy) {
     let state = format!("toy/{}/state/battery", toy.id);
