@@ -32,9 +32,8 @@ const FIRST: usize = 10;
 
 /// KB for each client.
 struct Figures {
-    tcp_few: f64,
-    tcp_many: f64,
-    tls: f64,
+    tcp: [f64; 2],
+    tls: [f64; 2],
 }
 
 /// Measures both, and prints the ratios.
@@ -49,9 +48,10 @@ pub async fn run(program: &str, scale: u64) {
     println!("anonymous memory of a server that has just started, for each idle client with one subscription");
     println!("{:44}{:>12}{:>12}{:>14}", "", "toyhub", "mosquitto", "of mosquitto");
     for (name, ours, theirs) in [
-        (format!("KB for each of {few} over TCP"), ours.tcp_few, theirs.tcp_few),
-        (format!("KB for each of {many} over TCP"), ours.tcp_many, theirs.tcp_many),
-        (format!("KB for each of {few} over TLS"), ours.tls, theirs.tls),
+        (format!("KB for each of {few} over TCP"), ours.tcp[0], theirs.tcp[0]),
+        (format!("KB for each of {many} over TCP"), ours.tcp[1], theirs.tcp[1]),
+        (format!("KB for each of {few} over TLS"), ours.tls[0], theirs.tls[0]),
+        (format!("KB for each of {many} over TLS"), ours.tls[1], theirs.tls[1]),
     ] {
         table::record("mqtt idle", &name, Better::Less, ours, "mosquitto", theirs);
         println!("{name:44}{ours:>12.2}{theirs:>12.2}{:>14}", format!("{:.2}×", ours / theirs));
@@ -66,7 +66,7 @@ async fn toyhub(program: &str, certificate: &Path, few: usize, many: usize) -> F
         ("TOYHUB_WS__CONNECTIONS_PER_USER_MAX", "50000".into()),
     ]);
     let hub = Hub::start(program.to_owned(), &settings);
-    let [tcp_few, tcp_many] = over_tcp(hub.id(), hub.conformance.expect("conformance=ADDRESS"), few, many).await;
+    let tcp = over_tcp(hub.id(), hub.conformance.expect("conformance=ADDRESS"), few, many).await;
     drop(hub);
     let hub = Hub::start(program.to_owned(), &settings);
     let [user, toy, ..] = hub.family().await;
@@ -78,19 +78,19 @@ async fn toyhub(program: &str, certificate: &Path, few: usize, many: usize) -> F
         login: (user, token),
         topics: format!("toy/{toy}/state"),
     };
-    let tls = over_tls(hub.id(), place, few).await;
-    Figures { tcp_few, tcp_many, tls }
+    let tls = over_tls(hub.id(), place, few, many).await;
+    Figures { tcp, tls }
 }
 
 async fn mosquitto(certificate: &Path, few: usize, many: usize) -> Figures {
     let broker = Broker::mosquitto();
-    let [tcp_few, tcp_many] = over_tcp(broker.id(), broker.address, few, many).await;
+    let tcp = over_tcp(broker.id(), broker.address, few, many).await;
     drop(broker);
     let (broker, server) = Broker::mosquitto_with_both(certificate);
     let (login, topics) = (("user".to_owned(), "password".to_owned()), "idle".to_owned());
     let place = Place { server, connector: connector(certificate), login, topics };
-    let tls = over_tls(broker.id(), place, few).await;
-    Figures { tcp_few, tcp_many, tls }
+    let tls = over_tls(broker.id(), place, few, many).await;
+    Figures { tcp, tls }
 }
 
 /// Without tickets: each handshake is a full one.
@@ -122,7 +122,7 @@ async fn over_tcp(process: u32, server: std::net::SocketAddr, few: usize, many: 
     figures
 }
 
-async fn over_tls(process: u32, place: Place, count: usize) -> f64 {
+async fn over_tls(process: u32, place: Place, few: usize, many: usize) -> [f64; 2] {
     let open = |number: usize, from| {
         let Place { server, connector, login: (name, password), topics } = place.clone();
         async move {
@@ -136,10 +136,14 @@ async fn over_tls(process: u32, place: Place, count: usize) -> f64 {
         }
     };
     let mut clients = Vec::new();
-    grow(&mut clients, count / FIRST, &open).await;
+    grow(&mut clients, few / FIRST, &open).await;
     let before = at_rest(process).await;
-    grow(&mut clients, count, &open).await;
-    each(before, at_rest(process).await, count - count / FIRST)
+    let mut figures = [0.0; 2];
+    for (count, figure) in [few, many].into_iter().zip(&mut figures) {
+        grow(&mut clients, count, &open).await;
+        *figure = each(before, at_rest(process).await, count - few / FIRST);
+    }
+    figures
 }
 
 fn each(before: u64, after: u64, count: usize) -> f64 {
