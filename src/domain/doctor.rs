@@ -15,6 +15,9 @@ use crate::ports::files::LOST;
 /// The maximum number of messages without a sound that are listed.
 const NAMED_MAX: usize = 20;
 
+/// Why recordings may have no message.
+const WHY_ALONE: &str = "the log may have lost its end in a crash, or a backup was made while they were sent";
+
 /// The result of an examination.
 #[derive(Debug, Default)]
 pub struct Examination {
@@ -141,16 +144,13 @@ impl Hub {
         }
         let moved = if repair { self.put_orphans_aside(&orphans.recovered).await? } else { 0 };
         if moved > 0 {
-            found.mended.push(format!(
-                "{moved} recordings had no message: the log may have lost its end in a crash; they are in files/{LOST} now"
-            ));
+            found.mended.push(format!("{moved} recordings had no message: {WHY_ALONE}; they are in files/{LOST} now"));
         }
         let left = orphans.recovered.len() - moved;
         if left > 0 {
-            found.open.push(format!(
-                "{left} recordings have no message: the log may have lost its end in a crash; --repair moves them to \
-                 files/{LOST}"
-            ));
+            found
+                .open
+                .push(format!("{left} recordings have no message: {WHY_ALONE}; --repair moves them to files/{LOST}"));
         }
         let deleted = if repair { self.delete_orphans(&orphans.old, now).await } else { 0 };
         if deleted > 0 {
