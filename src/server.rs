@@ -114,7 +114,8 @@ fn find_model(config: &config::Speech) -> Option<PathBuf> {
     model
 }
 
-/// Loads the speech model. Without a valid one the hub runs without recognition, and logs a line.
+/// Loads the speech model. Without a valid one the included model is used, or the hub runs without recognition, and logs a
+/// line.
 async fn load_model(hub: &Hub, config: &config::Speech, model: PathBuf) {
     if config.names_no_model() {
         tracing::info!(
@@ -122,28 +123,38 @@ async fn load_model(hub: &Hub, config: &config::Speech, model: PathBuf) {
              scripts/get-model base.en-q5_1, and set speech.model"
         );
     }
-    let settings = recogniser_settings(config, model);
-    match tokio::task::spawn_blocking(|| Recogniser::load(settings)).await {
-        Ok(Ok(recogniser)) => {
-            let missing = recogniser.describe().missing(&config.languages);
-            if !missing.is_empty() {
-                tracing::warn!(
-                    ?missing,
-                    "the speech model supports English only, not all of speech.languages; fetch one of many languages, \
-                     scripts/get-model base-q5_1, and set speech.model"
-                );
+    let error = match loaded(config, model).await {
+        Ok(recogniser) => return hub.set_recogniser(recogniser),
+        Err(error) => error,
+    };
+    if let Some((config, model)) = config.instead() {
+        match loaded(&config, model).await {
+            Ok(recogniser) => {
+                tracing::error!(%error, "the model of speech.model is not available, the included one is used");
+                return hub.set_recogniser_instead(recogniser);
             }
-            hub.set_recogniser(recogniser)
-        }
-        Ok(Err(error)) => {
-            tracing::error!(%error, "speech recognition is not available");
-            hub.note_recogniser_failed();
-        }
-        Err(error) => {
-            tracing::error!(%error, "speech recognition is not available, loading the model failed");
-            hub.note_recogniser_failed();
+            Err(error) => tracing::debug!(%error, "the included speech model is not available either"),
         }
     }
+    tracing::error!(%error, "speech recognition is not available");
+    hub.note_recogniser_failed();
+}
+
+/// A recogniser with this model. Logs the languages that it lacks.
+async fn loaded(config: &config::Speech, model: PathBuf) -> Result<Recogniser, String> {
+    let settings = recogniser_settings(config, model);
+    let loaded = tokio::task::spawn_blocking(|| Recogniser::load(settings)).await;
+    let recogniser = loaded.map_err(|error| format!("loading the model failed: {error}"))?;
+    let recogniser = recogniser.map_err(|error| error.to_string())?;
+    let missing = recogniser.describe().missing(&config.languages);
+    if !missing.is_empty() {
+        tracing::warn!(
+            ?missing,
+            "the speech model supports English only, not all of speech.languages; fetch one of many languages, \
+             scripts/get-model base-q5_1, and set speech.model"
+        );
+    }
+    Ok(recogniser)
 }
 
 impl Server {

@@ -235,7 +235,14 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
             } else {
                 ""
             };
-            report("speech model", found.map(|found| format!("{found}{more}")))?;
+            let instead = match (&found, speech.instead()) {
+                (Err(_), Some((speech, model))) if inspect(model.clone(), &speech).await.is_ok() => {
+                    format!("; until then the included model is used, {}", model.display())
+                }
+                _ => String::new(),
+            };
+            let found = found.map(|found| format!("{found}{more}")).map_err(|why| format!("{why}{instead}"));
+            report("speech model", found)?;
         }
         None => print("none     speech model: /ai_uploader answers code 16; scripts/get-model fetches one")?,
     }

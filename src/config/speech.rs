@@ -148,14 +148,21 @@ const MODEL_IN_THE_BOX: &str = "models/toyhub-commands-en.bin";
 /// The folder of Piper, relative to the working directory of the hub.
 const PIPER: &str = "piper";
 
+fn included_model() -> Option<PathBuf> {
+    let model = Path::new(MODEL_IN_THE_BOX);
+    model.exists().then(|| model.to_owned())
+}
+
 impl Speech {
     /// The model file: that of the settings, or else the included one, if it exists.
     pub fn model_file(&self) -> Option<PathBuf> {
-        let in_the_box = Path::new(MODEL_IN_THE_BOX);
-        match self.names_no_model() {
-            false => Some(self.model.clone()),
-            true => in_the_box.exists().then(|| in_the_box.to_owned()),
-        }
+        if self.names_no_model() { included_model() } else { Some(self.model.clone()) }
+    }
+
+    /// The settings of the included model, if it exists and another one is configured.
+    pub fn instead(&self) -> Option<(Self, PathBuf)> {
+        let model = included_model().filter(|_| !self.names_no_model())?;
+        Some((Self { model: PathBuf::new(), model_sha256: String::new(), ..self.clone() }, model))
     }
 
     /// The folder of Piper: that of the settings, or else the usual one, if it exists.

@@ -127,6 +127,11 @@ impl Hub {
         self.assistant.ears.set(recogniser);
     }
 
+    /// Sets the recogniser of the included model, as the configured one could not be loaded.
+    pub fn set_recogniser_instead(&self, recogniser: Recogniser) {
+        self.assistant.ears.set_instead(recogniser);
+    }
+
     /// Notes that the configured model could not be loaded, so that no recording is recognised.
     pub fn note_recogniser_failed(&self) {
         self.assistant.ears.note_failed();

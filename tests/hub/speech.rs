@@ -4,9 +4,11 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -499,10 +501,47 @@ async fn recordings_are_kept_if_configured() {
 
 /// A hub with the included model, as without settings.
 async fn listening() -> World {
+    World::start_in(with_included_model(), &[("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "1000")]).await
+}
+
+/// A folder with the included model.
+fn with_included_model() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
     std::os::unix::fs::symlink(models, folder.path().join("models")).unwrap();
-    World::start_in(folder, &[("TOYHUB_RATES__UPLOADS_PER_PARTY_PER_MINUTE", "1000")]).await
+    folder
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_included_model_is_used_where_the_configured_one_is_cut_off() {
+    let folder = with_included_model();
+    let whole = saying("hello");
+    std::fs::write(folder.path().join("model.bin"), &whole[..whole.len() / 2]).unwrap();
+    let settings = [("TOYHUB_SPEECH__MODEL", "model.bin"), ("TOYHUB_SERVER__LOG", "warn")];
+    let world = World::start_in(folder, &settings).await;
+    let toy = world.bound_toy("Fluffy").await;
+    let [bear] = world.songs(["The Bear Song"]).await;
+    assert_eq!(world.say(&toy, "play the bear song").await["music"], *bear);
+    let degraded = async {
+        loop {
+            let (status, health) = world.watch("/readyz").await;
+            assert_eq!((status, &health["ready"]), (200, &json!(true)), "{health}");
+            if health["parts"]["speech"]["state"] == "degraded" {
+                break health["parts"]["speech"]["reason"].as_str().unwrap().to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let reason = within("the next check", degraded).await;
+    assert!(reason.contains("the included one is used"), "{reason}");
+    let printed = doctor(&world).await;
+    let line = printed.lines().find(|line| line.contains("speech model")).unwrap();
+    assert!(
+        line.starts_with("MISSING") && line.contains("cut off") && line.contains("the included model is used"),
+        "{line}"
+    );
+    let log = std::fs::read_to_string(world.log()).unwrap();
+    assert!(log.contains("cut off") && log.contains("the included one is used"), "{log}");
 }
 
 impl World {

@@ -17,6 +17,8 @@ enum State {
     /// The model is being loaded.
     Loading,
     Ready(Arc<Recogniser>),
+    /// The configured model could not be loaded, and the included one recognises.
+    Instead(Arc<Recogniser>),
     /// A model is configured, but could not be loaded.
     Failed,
 }
@@ -47,6 +49,10 @@ impl Ears {
         self.state.send_replace(State::Ready(Arc::new(recogniser)));
     }
 
+    pub(super) fn set_instead(&self, recogniser: Recogniser) {
+        self.state.send_replace(State::Instead(Arc::new(recogniser)));
+    }
+
     /// Takes the recogniser away.
     pub(super) fn turn_off(&self) -> impl Sized + Send + use<> {
         self.state.send_replace(State::Off)
@@ -55,7 +61,7 @@ impl Ears {
     /// The recogniser, if it is ready.
     pub(in crate::domain) fn now(&self) -> Option<Arc<Recogniser>> {
         match &*self.state.borrow() {
-            State::Ready(recogniser) => Some(Arc::clone(recogniser)),
+            State::Ready(recogniser) | State::Instead(recogniser) => Some(Arc::clone(recogniser)),
             State::Off | State::Loading | State::Failed => None,
         }
     }
@@ -63,7 +69,7 @@ impl Ears {
     /// Whether there is a recogniser, or will be. Errors: `NoSpeechModel`.
     pub(super) fn check(&self) -> Result<(), DomainError> {
         match &*self.state.borrow() {
-            State::Ready(_) | State::Loading => Ok(()),
+            State::Ready(_) | State::Instead(_) | State::Loading => Ok(()),
             State::Off | State::Failed => Err(DomainError::NoSpeechModel),
         }
     }
@@ -89,6 +95,9 @@ impl Ears {
             State::Off => PartState::Off,
             State::Loading => PartState::Loading,
             State::Ready(_) => PartState::Ok,
+            State::Instead(_) => PartState::Degraded(
+                "the model of speech.model could not be loaded, and the included one is used; see the log and toyhub doctor",
+            ),
             State::Failed => PartState::Failed("the speech model could not be loaded, see the log and toyhub doctor"),
         }
     }
