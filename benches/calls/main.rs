@@ -28,6 +28,8 @@ use voice::Stages;
 
 /// Connections that make the same call at the same time.
 const CONNECTIONS: usize = 16;
+/// Toys that send voice messages at the same time, at most.
+const SENDERS: usize = 2 * CONNECTIONS;
 
 #[tokio::main]
 async fn main() {
@@ -87,7 +89,7 @@ async fn measure(program: &str, time: Duration, only_voice: bool) -> (Vec<Rate>,
         rates.push(((*path).to_owned(), load::rate(hub.http, &vec![request; CONNECTIONS], time).await));
     }
     let mut families = vec![[user, toy]];
-    for number in 1..CONNECTIONS {
+    for number in 1..SENDERS {
         let [user, toy, ..] = hub.family_of(&format!("user{number}")).await;
         families.push([user, toy]);
     }
