@@ -139,6 +139,7 @@ impl Config {
         compare(&table, &known, "", file, &mut faults);
         override_from(environment, &mut table, &known, &mut faults);
         find_zeros(&table, file, &mut faults);
+        find_long_times(&table, file, &mut faults);
         find_wrong_values(&table, &known, file, &mut faults);
         if !faults.is_empty() {
             return Err(ConfigError(faults));
@@ -332,6 +333,23 @@ fn find_zeros(table: &Table, file: &str, faults: &mut Vec<String>) {
             let value = table.get(section.name).and_then(|values| values.get(key.name));
             if value == Some(&Value::Integer(0)) {
                 faults.push(format!("{file}: {}.{} is 0; set a number of 1 or more", section.name, key.name));
+            }
+        }
+    }
+}
+
+/// The longest time of a setting, in seconds: 1,000 years. Sums and multiples of times stay far from overflows.
+const TIME_MAX_S: i64 = 1_000 * 365 * 86_400;
+
+/// Reports each time that is longer than [`TIME_MAX_S`].
+fn find_long_times(table: &Table, file: &str, faults: &mut Vec<String>) {
+    let units = [("_ms", 1), ("_s", 1), ("_minutes", 60), ("_hours", 3_600), ("_days", 86_400)];
+    for (section, values) in table.iter().filter_map(|(section, values)| Some((section, values.as_table()?))) {
+        for (key, value) in values {
+            let unit = units.iter().find_map(|(end, seconds)| key.ends_with(end).then_some(seconds));
+            let is_long = |(value, unit): (i64, &i64)| value.saturating_mul(*unit) > TIME_MAX_S;
+            if value.as_integer().zip(unit).is_some_and(is_long) {
+                faults.push(format!("{file}: {section}.{key} is longer than 1,000 years; set a smaller number"));
             }
         }
     }

@@ -205,6 +205,7 @@ impl Hub {
     fn check_bus(&self) -> PartState {
         match self.bus_state() {
             None => PartState::Off,
+            Some(BusState::New) => PartState::Loading,
             Some(BusState::Up) => PartState::Ok,
             Some(BusState::Down(reason)) => PartState::Degraded(reason),
         }

@@ -39,10 +39,12 @@ use super::super::permissions::is_guest;
 use super::super::units::DAY_S;
 use super::{Cluster, Job};
 use crate::config::seconds;
-use crate::model::{Party, Timestamp, Topic};
+use crate::model::{Party, QoS, Timestamp, Topic};
 use crate::ports::bus::{Bus, ClientPublication, MovedMessage, MovingSession, Notice};
 use crate::ports::clock::age_now;
-use crate::ports::router::{CLOCKS_DIFFER_MAX_S, EarlyDeliveries, Entry, SessionHandle, Subscription, Ticket};
+use crate::ports::router::{
+    CLOCKS_DIFFER_MAX_S, EarlyDeliveries, Entry, InFlight, SessionHandle, Subscription, Ticket,
+};
 use crate::ports::store::SessionOwner;
 
 /// How long the move of a session takes at most.
@@ -52,7 +54,7 @@ const LEAVING_MAX: usize = 64;
 /// The oldest messages of a queue among which the client may have received some.
 const RELEASED_MAX: usize = 256;
 /// The oldest messages of a queue that move with their packet ids.
-const IN_FLIGHT_MAX: usize = 256;
+const IN_FLIGHT_MAX: usize = 1024;
 /// Messages that are read from a session's queue at once.
 const PAGE: usize = 64;
 /// How often a hub that stops looks for sessions that are left.
@@ -97,8 +99,8 @@ pub struct FoundSession {
     pub released: Vec<u16>,
     /// What the client has got there of the messages that an earlier session of it here may have, too.
     pub delivered: Option<EarlyDeliveries>,
-    /// The messages that the client may have received, with the numbers that make their packet ids.
-    in_flight: Vec<(u64, MovedMessage)>,
+    /// The messages that the client may have received.
+    pub in_flight: Vec<InFlight>,
     call: Call,
 }
 
@@ -254,19 +256,6 @@ impl Hub {
         Ok(())
     }
 
-    /// Queues the messages of a found session that its client may have received, with their packet ids. The session is being
-    /// merged, so that they count once. False if they are not on disk.
-    pub async fn take_in_flight(&self, found: &mut FoundSession, session: &SessionHandle) -> bool {
-        if found.in_flight.is_empty() {
-            return true;
-        }
-        for (seq, MovedMessage { publication, qos, retain }) in std::mem::take(&mut found.in_flight) {
-            let published_at = publication.published_at;
-            session.enqueue_as(publication.into_publication(), (qos, retain, published_at), Some(seq));
-        }
-        session.is_stored().await
-    }
-
     /// The client of a found session is connected, and subscribed: its messages may come.
     pub fn accept_session(&self, mut found: FoundSession, session: SessionHandle) {
         let Some(cluster) = &self.cluster else { return };
@@ -382,7 +371,7 @@ impl Cluster {
             received,
             released,
             delivered,
-            in_flight,
+            in_flight: in_flight.into_iter().map(|(seq, message)| on_its_way(seq, message)).collect(),
             call: Call { number: call, from, bus, is_accepted: false },
         })
     }
@@ -464,12 +453,13 @@ pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
     };
     let (words, mut heard) = channel(1);
     cluster.moving.leaving.insert((to.clone(), call), Leaving { party, client_id, words, is_ready: false });
+    let (in_flight, lost_ids) = in_flight(cluster, &*lent).await;
     let session = MovingSession {
         subscriptions: lent.handle().subscriptions(),
         received: lent.received(),
-        released: released(&*lent).await,
+        released: released(&*lent).await.into_iter().chain(lost_ids).collect(),
         delivered: lent.handle().delivered().await,
-        in_flight: in_flight(cluster, &*lent).await,
+        in_flight,
     };
     cluster.bus.send(Notice::SessionFound { to: to.clone(), call, session: Some(session) });
     let moved = async {
@@ -502,18 +492,28 @@ async fn released(lent: &dyn LentSession) -> Vec<u16> {
 }
 
 /// The messages that the client may have received, and would take for new ones under other packet ids. They move again with
-/// the others, as an older hub knows nothing of these.
-async fn in_flight(cluster: &Cluster, lent: &dyn LentSession) -> Vec<(u64, MovedMessage)> {
+/// the others, as an older hub knows nothing of these. With the packet ids of those of QoS 2 that do not move with their ids:
+/// the client would take another message under such an id for a repeat, so they are released.
+async fn in_flight(cluster: &Cluster, lent: &dyn LentSession) -> (Vec<(u64, MovedMessage)>, Vec<u16>) {
     let (inbox, mut bytes) = (lent.handle().party().inbox(), 0);
-    let page = lent.handle().in_flight(IN_FLIGHT_MAX).await;
-    let moved =
-        page.into_iter().filter(|entry| is_moved(entry, &inbox)).map(|entry| (entry.seq, MovedMessage::from(entry)));
-    moved
-        .take_while(|(_, message)| {
-            bytes += message.weight();
-            bytes <= cluster.bus.content_max()
-        })
-        .collect()
+    let (mut moved, mut left) = (Vec::new(), Vec::new());
+    for entry in lent.handle().in_flight(IN_FLIGHT_MAX).await {
+        let (seq, qos, is_moved) = (entry.seq, entry.qos, is_moved(&entry, &inbox));
+        let message = MovedMessage::from(entry);
+        bytes += message.weight();
+        if is_moved && bytes <= cluster.bus.content_max() {
+            moved.push((seq, message));
+        } else if qos == QoS::ExactlyOnce {
+            left.push(lent.packet_id(seq));
+        }
+    }
+    (moved, left)
+}
+
+/// A message that has moved, at the next hub.
+fn on_its_way(seq: u64, MovedMessage { publication, qos, retain }: MovedMessage) -> InFlight {
+    let published_at = publication.published_at;
+    InFlight { seq, publication: publication.into_publication(), qos, retain, published_at }
 }
 
 /// Whether the next hub gets a message from this one: the client has a released one, and that hub reads announced ones in the

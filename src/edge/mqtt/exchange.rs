@@ -164,7 +164,11 @@ impl Exchange {
         self.terms.version
     }
 
-    pub(super) fn into_memory(self) -> Memory {
+    /// What is kept for the next connection. A message of QoS 2 that is in no stored queue is not repeated under its packet
+    /// id: that is released, or the client could take another message under it for a repeat.
+    pub(super) fn into_memory(mut self) -> Memory {
+        let unstored = |sent: &&Sent| sent.seq.is_none() && sent.awaits != Awaits::Acknowledgement;
+        self.memory.released.extend(self.sent.iter().filter(unstored).map(|sent| sent.id));
         self.memory
     }
 

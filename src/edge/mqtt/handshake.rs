@@ -234,8 +234,8 @@ pub(super) async fn enter(
         // What the two queues hold at most, and what the bus has on its way.
         let queue_max = usize::try_from(edge.config.session_messages_max).unwrap_or(usize::MAX);
         let messages_max = queue_max.saturating_mul(2).saturating_add(ON_THEIR_WAY_MAX);
-        session.begin_merge(messages_max, found.delivered.as_ref()).await;
-        if !edge.hub.take_in_flight(found, &session).await {
+        let in_flight = std::mem::take(&mut found.in_flight);
+        if !session.begin_merge(messages_max, found.delivered.as_ref(), in_flight).await {
             return Err(refused(not_stored()));
         }
         let taken_up = take_up(found, &mailbox, &mut memory).await;

@@ -62,7 +62,7 @@ use crate::ports::router::{Disk, ForwardId, Heard, Publication, Ticket};
 pub use notice::{ClientPublication, HubName, MovedMessage, MovingSession, Notice};
 
 use link::{Link, LinkError};
-use notice::{Envelope, FILTERS, ROSTER_PAGE, Unreadable};
+use notice::{Envelope, FILTERS, Number, ROSTER_PAGE, Unreadable};
 use outbox::{Outbox, OutboxLimits};
 use received::{Kind, Received};
 use window::Seen;
@@ -122,6 +122,8 @@ pub struct BusSettings {
 /// Whether the bus works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BusState {
+    /// It has not been tried yet.
+    New,
     /// A message of this hub has come back to it.
     Up,
     /// It does not work, or another hub is set up wrongly, for this reason.
@@ -207,7 +209,7 @@ impl Bus {
     ) -> Self {
         let limits = OutboxLimits { messages_max: settings.queue_messages_max, bytes_max: settings.queue_bytes_max };
         let left = left.iter().map(|(id, publication, at)| notice_of(publication, Some(*id), (Some(*at), Some(*at))));
-        let state = BusState::Down("this hub has not connected to the broker of cluster.bus yet");
+        let state = BusState::New;
         Self {
             me: HubName { hub: settings.hub.clone(), epoch },
             root: format!("{}/{}/", settings.prefix, settings.data),
@@ -391,7 +393,7 @@ impl Bus {
 
     /// The message that the broker publishes when the hub is lost.
     fn will(&self) -> LastWill {
-        let envelope = Envelope { from: self.me.clone(), number: 0, notice: Notice::Gone };
+        let envelope = Envelope { from: self.me.clone(), number: Number::None, notice: Notice::Gone };
         let topic = format!("{}{}", self.root, envelope.notice.topic(&self.me.hub));
         LastWill { topic, message: envelope.encode().into(), qos: mqttbytes::QoS::AtLeastOnce, retain: false }
     }
@@ -564,7 +566,7 @@ impl Bus {
         }
         let id = notice.forward_id();
         // The last will is in no order with the messages.
-        if number > 0 {
+        if number != Number::None {
             match received.note_message(&from, number, self.kind_of(&notice)) {
                 Some(Seen::New) => {}
                 Some(Seen::Repeated) => return None,

@@ -95,7 +95,7 @@ pub struct MovingSession {
     pub received: Vec<u16>,
     /// Packet ids of QoS 2 messages that the client has received, and that were not released to it.
     pub released: Vec<u16>,
-    /// If it began anew: what the client has got of the messages that the session before it may have, too.
+    /// What the client has got of the messages that an earlier session of it may have, too.
     pub delivered: Option<EarlyDeliveries>,
     /// The messages that the client may have received, with the numbers that make their packet ids. They are among those that
     /// follow, too.
@@ -270,13 +270,13 @@ impl Notice {
             Self::Event { party, .. } => format!("in/{party}"),
             Self::End { party, .. } | Self::Lost { party, .. } => format!("end/{party}"),
             Self::Taken { party, .. } => format!("take/{party}"),
-            Self::SessionWanted { to, .. }
-            | Self::SessionFound { to, .. }
-            | Self::SessionReady { to, .. }
-            | Self::SessionMessages { to, .. }
-            | Self::SessionStored { to, .. }
-            | Self::SessionEnded { to, .. }
-            | Self::SessionDeclined { to, .. } => format!("to/{to}"),
+            Self::SessionWanted { .. }
+            | Self::SessionFound { .. }
+            | Self::SessionReady { .. }
+            | Self::SessionMessages { .. }
+            | Self::SessionStored { .. }
+            | Self::SessionEnded { .. }
+            | Self::SessionDeclined { .. } => format!("to/{}", self.receiver().unwrap_or_default()),
             Self::Publication(publication) => format!("say/{}", publication.topic),
             Self::Forget { .. }
             | Self::Erase { .. }
@@ -288,6 +288,20 @@ impl Notice {
             | Self::Dropped
             | Self::Heartbeat { .. }
             | Self::Gone => format!("hub/{hub}"),
+        }
+    }
+
+    /// The hub that alone receives it; none if all do.
+    pub(super) fn receiver(&self) -> Option<&str> {
+        match self {
+            Self::SessionWanted { to, .. }
+            | Self::SessionFound { to, .. }
+            | Self::SessionReady { to, .. }
+            | Self::SessionMessages { to, .. }
+            | Self::SessionStored { to, .. }
+            | Self::SessionEnded { to, .. }
+            | Self::SessionDeclined { to, .. } => Some(to),
+            _ => None,
         }
     }
 
@@ -355,7 +369,11 @@ struct EnvelopeForm {
     v: u8,
     hub: String,
     epoch: u64,
+    /// The number of a message to all hubs, from 1.
     n: u64,
+    /// The number of a message to one hub, from 1. Older hubs number all of them together.
+    #[serde(default)]
+    d: u64,
     notice: NoticeForm,
 }
 
@@ -587,9 +605,19 @@ impl TryFrom<SessionForm> for MovingSession {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Envelope {
     pub(super) from: HubName,
-    /// Counts the messages of the process from 1. The last will has 0.
-    pub(super) number: u64,
+    pub(super) number: Number,
     pub(super) notice: Notice,
+}
+
+/// The number of a message, counted from 1. A hub misses none of those to all hubs, and does not see those to another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Number {
+    /// The last will: it is in no order with the others.
+    None,
+    /// Of the messages of the process to all hubs.
+    ToAll(u64),
+    /// Of its messages to single hubs.
+    ToOne(u64),
 }
 
 /// Why a payload of the bus is dropped.
@@ -654,7 +682,12 @@ impl Envelope {
             Notice::Gone => NoticeForm::Gone {},
         };
         let HubName { hub, epoch } = &self.from;
-        let envelope = EnvelopeForm { v: VERSION, hub: hub.clone(), epoch: *epoch, n: self.number, notice: form };
+        let (n, d) = match self.number {
+            Number::None => (0, 0),
+            Number::ToAll(number) => (number, 0),
+            Number::ToOne(number) => (0, number),
+        };
+        let envelope = EnvelopeForm { v: VERSION, hub: hub.clone(), epoch: *epoch, n, d, notice: form };
         // Writing to memory does not fail.
         rmp_serde::to_vec_named(&envelope).unwrap_or_default()
     }
@@ -707,7 +740,12 @@ impl Envelope {
             NoticeForm::Gone {} => Notice::Gone,
         };
         let from = HubName { hub: envelope.hub, epoch: envelope.epoch };
-        Ok(Self { from, number: envelope.n, notice })
+        let number = match (envelope.n, envelope.d) {
+            (0, 0) => Number::None,
+            (0, number) => Number::ToOne(number),
+            (number, _) => Number::ToAll(number),
+        };
+        Ok(Self { from, number, notice })
     }
 }
 
@@ -720,7 +758,7 @@ mod tests {
     };
 
     fn envelope(notice: Notice) -> Envelope {
-        Envelope { from: HubName { hub: "a".into(), epoch: 1_764_000_000_000 }, number: 7, notice }
+        Envelope { from: HubName { hub: "a".into(), epoch: 1_764_000_000_000 }, number: Number::ToAll(7), notice }
     }
 
     fn events() -> Vec<Event> {
@@ -827,6 +865,10 @@ mod tests {
         ];
         for notice in news.chain(others) {
             assert_eq!(Envelope::decode(&envelope(notice.clone()).encode()), Ok(envelope(notice)));
+        }
+        for number in [Number::None, Number::ToAll(1), Number::ToOne(1)] {
+            let envelope = Envelope { number, ..envelope(Notice::Hello) };
+            assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope));
         }
     }
 

@@ -18,7 +18,7 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll, ready};
 
-use super::notice::Notice;
+use super::notice::{Notice, Number};
 use crate::model::Party;
 use crate::ports::router::{ForwardId, Ticket};
 
@@ -34,7 +34,7 @@ pub(super) struct OutboxLimits {
 pub(super) struct Item {
     pub(super) notice: Notice,
     /// Its number and packet id, once it was sent.
-    pub(super) sent: Option<(u64, u16)>,
+    pub(super) sent: Option<(Number, u16)>,
     /// Whether it was sent on an earlier connection.
     pub(super) again: bool,
     /// For a message that is not sent before it is on disk.
@@ -55,7 +55,8 @@ pub(super) struct Outbox {
     /// How many of them were sent on this connection.
     in_flight: usize,
     bytes: usize,
-    last_number: u64,
+    /// The last numbers of messages to all hubs, and of those to single ones.
+    last_numbers: [u64; 2],
     last_id: u16,
     /// Whether a message was dropped, which the other hubs do not know yet.
     has_dropped: bool,
@@ -73,8 +74,8 @@ impl Outbox {
         let last_accepted = ForwardId { stream, number: 0 };
         let (bytes, forwarded) = (left.iter().map(Notice::weight).sum(), Vec::new());
         let items = left.into_iter().map(Item::new).collect();
-        let (in_flight, last_number, last_id, has_dropped) = (0, 0, 0, false);
-        Self { limits, items, in_flight, bytes, last_number, last_id, has_dropped, last_accepted, forwarded }
+        let (in_flight, last_numbers, last_id, has_dropped) = (0, [0, 0], 0, false);
+        Self { limits, items, in_flight, bytes, last_numbers, last_id, has_dropped, last_accepted, forwarded }
     }
 
     /// Assigns the id of a publication that is accepted now, and is given to [`Self::push_accepted`] then.
@@ -165,8 +166,13 @@ impl Outbox {
             if is_used || item.commit.is_some() {
                 return None;
             }
-            (self.last_number, self.last_id) = (self.last_number + 1, id);
-            item.sent = Some((self.last_number, id));
+            let [to_all, to_one] = &mut self.last_numbers;
+            let number = match item.notice.receiver() {
+                None => Number::ToAll(next(to_all)),
+                Some(_) => Number::ToOne(next(to_one)),
+            };
+            self.last_id = id;
+            item.sent = Some((number, id));
         }
         self.in_flight += 1;
         self.items.get(at)
@@ -198,7 +204,11 @@ impl Outbox {
     /// The connection is lost: all is to be sent again, without what was only about this connection.
     pub(super) fn reset(&mut self) {
         self.in_flight = 0;
-        self.items.retain(|item| !item.notice.is_of_connection());
+        self.items.retain(|item| item.sent.is_some() || !item.notice.is_of_connection());
+        // The others would miss the number.
+        for item in self.items.iter_mut().filter(|item| item.notice.is_of_connection()) {
+            item.notice = Notice::Heartbeat { at: None };
+        }
         self.bytes = self.items.iter().map(|item| item.notice.weight()).sum();
         self.items.iter_mut().for_each(|item| item.again |= item.sent.is_some());
     }
@@ -207,6 +217,11 @@ impl Outbox {
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
+}
+
+fn next(last: &mut u64) -> u64 {
+    *last += 1;
+    *last
 }
 
 #[cfg(test)]
@@ -242,14 +257,23 @@ mod tests {
         Notice::End { party: Party::User(UserId::random()), is_erased: false }
     }
 
-    /// Sends all that may be sent; numbers, packet ids and whether they were sent before.
+    /// Sends all that may be sent, which is to all hubs; numbers, packet ids and whether they were sent before.
     fn sent(outbox: &mut Outbox) -> Vec<(u64, u16, bool)> {
         let mut all = Vec::new();
         while let Some(item) = outbox.next(3) {
-            let (number, id) = item.sent.unwrap();
+            let (Number::ToAll(number), id) = item.sent.unwrap() else { panic!("to one hub: {item:?}") };
             all.push((number, id, item.again));
         }
         all
+    }
+
+    #[test]
+    fn messages_to_one_hub_leave_no_gap_for_the_others() {
+        let mut outbox = outbox(10);
+        let to_one = |call| Notice::SessionReady { to: "b".into(), call };
+        assert!(outbox.push(end()) && outbox.push(to_one(1)) && outbox.push(end()) && outbox.push(to_one(2)));
+        let numbers = [(); 4].map(|()| outbox.next(9).unwrap().sent.unwrap().0);
+        assert_eq!(numbers, [Number::ToAll(1), Number::ToOne(1), Number::ToAll(2), Number::ToOne(2)]);
     }
 
     #[test]
@@ -333,12 +357,16 @@ mod tests {
     #[test]
     fn what_is_about_a_connection_ends_with_it() {
         let mut outbox = outbox(10);
-        for notice in [Notice::Hello, end(), Notice::Heartbeat { at: None }] {
+        for notice in [Notice::Hello, end(), Notice::RosterRequest] {
             assert!(outbox.push(notice));
         }
-        assert_eq!(sent(&mut outbox).len(), 3);
+        assert!(outbox.next(2).is_some() && outbox.next(2).is_some() && outbox.next(2).is_none());
         outbox.reset();
-        assert_eq!(sent(&mut outbox), [(2, 2, true)]);
+        // A hello has a number, which the others would miss.
+        let again = [(); 2].map(|()| outbox.next(2).unwrap().notice.clone());
+        assert!(matches!(&again, [Notice::Heartbeat { at: None }, Notice::End { .. }]), "{again:?}");
+        [1, 2].into_iter().for_each(|id| outbox.acknowledge(id));
+        assert!(outbox.is_empty() && outbox.bytes == 0);
     }
 
     #[test]

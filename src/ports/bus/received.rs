@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::notice::HubName;
+use super::notice::{HubName, Number};
 use super::window::{Seen, Window};
 use crate::ports::router::{ForwardId, HEARD_STREAMS_MAX, Heard};
 
@@ -20,14 +20,29 @@ pub(super) enum Kind {
 /// What was received of the other hubs.
 #[derive(Default)]
 pub(super) struct Received {
-    /// The messages of the process of each hub.
-    processes: HashMap<String, (u64, Window)>,
+    /// The processes of the other hubs.
+    processes: HashMap<String, Process>,
     /// The publications of the clients of each hub, by stream.
     publications: HashMap<String, BTreeMap<u64, Window>>,
     /// The process of this hub's name that has said hello last.
     own_hellos: Option<u64>,
     /// Signs of life of a process that counts as ended, since the last message of the one that counts as the hub's.
     signs_of_ended: HashMap<String, u32>,
+}
+
+/// The messages of a process.
+struct Process {
+    epoch: u64,
+    /// Those to all hubs.
+    to_all: Window,
+    /// Those to this one. Others are to other hubs, and not missing.
+    to_one: Window,
+}
+
+impl Process {
+    fn new(epoch: u64) -> Self {
+        Self { epoch, to_all: Window::default(), to_one: Window::default() }
+    }
 }
 
 /// A process that counts as ended, but gives as many signs of life, is the one that is there.
@@ -46,10 +61,9 @@ impl Received {
     }
 
     /// Notes a message of a process. None if the process has ended, and another one has begun.
-    pub(super) fn note_message(&mut self, from: &HubName, number: u64, kind: Kind) -> Option<Seen> {
-        let process = self.processes.entry(from.hub.clone());
-        let (epoch, window) = process.or_insert_with(|| (from.epoch, Window::default()));
-        if from.epoch < *epoch {
+    pub(super) fn note_message(&mut self, from: &HubName, number: Number, kind: Kind) -> Option<Seen> {
+        let process = self.processes.entry(from.hub.clone()).or_insert_with(|| Process::new(from.epoch));
+        if from.epoch < process.epoch {
             let signs = self.signs_of_ended.entry(from.hub.clone()).or_default();
             *signs += u32::from(kind == Kind::SignOfLife);
             // If the clock was set back, the later process has the smaller number: a process begins with a hello. A damaged
@@ -59,22 +73,26 @@ impl Received {
             }
         }
         self.signs_of_ended.remove(&from.hub);
-        if *epoch != from.epoch {
-            (*epoch, *window) = (from.epoch, Window::default());
+        if process.epoch != from.epoch {
+            *process = Process::new(from.epoch);
         }
-        Some(window.note(number))
+        Some(match number {
+            Number::None => Seen::New,
+            Number::ToAll(number) => process.to_all.note(number),
+            Number::ToOne(number) => process.to_one.note(number),
+        })
     }
 
     /// The hubs of which messages are missing since the last look, and those of whose clients publications are.
     pub(super) fn look(&mut self) -> (Vec<String>, Vec<String>) {
         let (mut messages, mut publications) = (Vec::new(), Vec::new());
-        for (hub, (_, window)) in &mut self.processes {
-            if window.look() {
+        for (hub, process) in &mut self.processes {
+            if process.to_all.look() {
                 messages.push(hub.clone());
             }
         }
         for (hub, streams) in &mut self.publications {
-            let process = self.processes.get(hub).map_or(0, |(epoch, _)| *epoch);
+            let process = self.processes.get(hub).map_or(0, |process| process.epoch);
             let mut is_missing = false;
             for (stream, window) in streams {
                 // A process that was killed may have numbered some that it had not accepted.
@@ -115,46 +133,68 @@ mod tests {
     fn what_an_ended_process_has_left_is_known_by_its_stream() {
         let mut received = Received::default();
         let of = |stream, number| ForwardId { stream, number };
-        assert_eq!(received.note_message(&hub(100), 7, Kind::Hello), Some(Seen::New));
+        assert_eq!(received.note_message(&hub(100), Number::ToAll(7), Kind::Hello), Some(Seen::New));
         assert_eq!(received.note("a", of(100, 1)), Seen::New);
         // The next process; after that the broker brings what the first one has left.
-        assert_eq!(received.note_message(&hub(200), 1, Kind::Hello), Some(Seen::New));
+        assert_eq!(received.note_message(&hub(200), Number::ToAll(1), Kind::Hello), Some(Seen::New));
         assert_eq!(received.note("a", of(200, 1)), Seen::New);
-        assert_eq!(received.note_message(&hub(100), 8, Kind::Other), None);
+        assert_eq!(received.note_message(&hub(100), Number::ToAll(8), Kind::Other), None);
         assert_eq!(received.note("a", of(100, 2)), Seen::New);
         assert_eq!(received.note("a", of(100, 1)), Seen::Repeated);
-        assert_eq!(received.note_message(&hub(200), 2, Kind::Other), Some(Seen::New), "the process goes on");
-        assert_eq!(received.note_message(&hub(50), 1, Kind::Hello), Some(Seen::New), "its clock was set back");
+        assert_eq!(
+            received.note_message(&hub(200), Number::ToAll(2), Kind::Other),
+            Some(Seen::New),
+            "the process goes on"
+        );
+        assert_eq!(
+            received.note_message(&hub(50), Number::ToAll(1), Kind::Hello),
+            Some(Seen::New),
+            "its clock was set back"
+        );
     }
 
     #[test]
     fn only_publications_of_a_process_that_goes_on_are_missing() {
         let of = |stream, number| ForwardId { stream, number };
         let mut received = Received::default();
-        received.note_message(&hub(100), 1, Kind::Hello);
+        received.note_message(&hub(100), Number::ToAll(1), Kind::Hello);
         received.note("a", of(100, 1));
         received.note("a", of(100, 3));
         assert_eq!(received.look(), (vec![], vec![]), "2 may be on its way");
         assert_eq!(received.look(), (vec![], vec!["a".to_owned()]));
         received.note("a", of(100, 5));
-        received.note_message(&hub(200), 1, Kind::Hello);
+        received.note_message(&hub(200), Number::ToAll(1), Kind::Hello);
         assert_eq!([received.look(), received.look()], [(vec![], vec![]), (vec![], vec![])], "4 was not accepted");
+    }
+
+    #[test]
+    fn a_message_to_one_hub_is_known_and_none_to_another_one_is_missing() {
+        let mut received = Received::default();
+        let mut note = |number| received.note_message(&hub(100), number, Kind::Other);
+        assert_eq!([note(Number::ToAll(1)), note(Number::ToOne(5))], [Some(Seen::New); 2]);
+        assert_eq!([note(Number::ToAll(2)), note(Number::ToOne(9))], [Some(Seen::New); 2]);
+        assert_eq!(note(Number::ToOne(5)), Some(Seen::Repeated));
+        assert_eq!([received.look(), received.look()], [(vec![], vec![]), (vec![], vec![])]);
     }
 
     #[test]
     fn a_process_that_lives_is_heard_after_a_message_with_a_later_number() {
         let mut received = Received::default();
-        assert_eq!(received.note_message(&hub(100), 1, Kind::Hello), Some(Seen::New));
-        assert_eq!(received.note_message(&hub(900), 2, Kind::SignOfLife), Some(Seen::New), "damaged");
-        assert_eq!(received.note_message(&hub(100), 2, Kind::SignOfLife), None, "the last one of an ended process?");
-        assert_eq!(received.note_message(&hub(100), 3, Kind::Other), None);
-        assert_eq!(received.note_message(&hub(100), 4, Kind::SignOfLife), Some(Seen::New));
-        assert_eq!(received.note_message(&hub(100), 5, Kind::Other), Some(Seen::New));
+        assert_eq!(received.note_message(&hub(100), Number::ToAll(1), Kind::Hello), Some(Seen::New));
+        assert_eq!(received.note_message(&hub(900), Number::ToAll(2), Kind::SignOfLife), Some(Seen::New), "damaged");
+        assert_eq!(
+            received.note_message(&hub(100), Number::ToAll(2), Kind::SignOfLife),
+            None,
+            "the last one of an ended process?"
+        );
+        assert_eq!(received.note_message(&hub(100), Number::ToAll(3), Kind::Other), None);
+        assert_eq!(received.note_message(&hub(100), Number::ToAll(4), Kind::SignOfLife), Some(Seen::New));
+        assert_eq!(received.note_message(&hub(100), Number::ToAll(5), Kind::Other), Some(Seen::New));
         // Of two processes that are there, the later one counts.
-        assert_eq!(received.note_message(&hub(200), 1, Kind::Hello), Some(Seen::New));
+        assert_eq!(received.note_message(&hub(200), Number::ToAll(1), Kind::Hello), Some(Seen::New));
         for number in 6..20 {
-            assert_eq!(received.note_message(&hub(100), number, Kind::SignOfLife), None);
-            assert_eq!(received.note_message(&hub(200), number, Kind::SignOfLife), Some(Seen::New));
+            assert_eq!(received.note_message(&hub(100), Number::ToAll(number), Kind::SignOfLife), None);
+            assert_eq!(received.note_message(&hub(200), Number::ToAll(number), Kind::SignOfLife), Some(Seen::New));
         }
     }
 

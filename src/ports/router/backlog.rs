@@ -15,7 +15,7 @@ use crate::model::{QoS, Timestamp};
 
 /// Messages of a stored queue whose numbers differ by this have the same packet id (MQTT 3.1.1 §2.3.1: there is no id 0).
 pub const PACKET_IDS: u64 = 65_535;
-/// Messages that a session which began anew can name as delivered.
+/// Messages that a session can name as delivered.
 const DELIVERED_MAX: usize = 1024;
 
 /// The router's state of the stored queue of a persistent session.
@@ -37,8 +37,8 @@ pub(super) struct Backlog {
     pub(super) kept_until: Option<Timestamp>,
     /// While messages of another session are added: those that were queued.
     pub(super) merged: Option<Box<Merged>>,
-    /// Of a session that began anew, as the hub of the one before was away: what that one may have, too.
-    pub(super) anew: Option<Box<Anew>>,
+    /// Of a session that has moved here, or began anew as the hub of the one before was away: what that one may have, too.
+    pub(super) shared: Option<Box<Shared>>,
     /// The last number that was ever sent to a connection.
     given: u64,
     /// The last number that an earlier process has stored. That process may have sent all of them, or none.
@@ -92,15 +92,15 @@ impl Merged {
     }
 }
 
-/// The messages that a session got while the one before, at a hub that was away, still took them, too.
+/// The messages that a session got while another one of its client, at another hub, may have taken them, too.
 #[derive(Debug)]
-pub(super) struct Anew {
+pub(super) struct Shared {
     /// Up to when they were published.
     until: Timestamp,
     noted: Merged,
 }
 
-impl Anew {
+impl Shared {
     /// Without messages.
     pub(super) fn new(until: Timestamp) -> Self {
         Self { until, noted: Merged::new(DELIVERED_MAX) }
@@ -120,7 +120,7 @@ impl Anew {
     }
 }
 
-/// What a session has delivered since it began anew, of the messages that the one before may have, too.
+/// What a session has delivered of the messages that another one of its client may have, too.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EarlyDeliveries {
     /// Up to when they were published.
@@ -132,7 +132,7 @@ pub struct EarlyDeliveries {
 impl Backlog {
     pub(super) fn new(last_seq: u64, expiry_s: u32) -> Self {
         let (attached, live, cursor, replay_after) = (false, false, 0, 0);
-        let (seen_at, kept_until, merged, anew, given, inherited) = (0.0, None, None, None, last_seq, last_seq);
+        let (seen_at, kept_until, merged, shared, given, inherited) = (0.0, None, None, None, last_seq, last_seq);
         Self {
             last_seq,
             expiry_s,
@@ -143,7 +143,7 @@ impl Backlog {
             seen_at,
             kept_until,
             merged,
-            anew,
+            shared,
             given,
             inherited,
         }
@@ -171,8 +171,8 @@ impl Backlog {
     /// Notes a message that comes; false if it has come before.
     pub(super) fn note(&mut self, publication: &Publication, at: PublishedAt) -> bool {
         let Some(at) = at.known() else { return true };
-        let anew = self.anew.as_mut().filter(|anew| at <= anew.until);
-        if self.merged.is_none() && anew.is_none() {
+        let shared = self.shared.as_mut().filter(|shared| at <= shared.until);
+        if self.merged.is_none() && shared.is_none() {
             return true;
         }
         let message = Fingerprint::of(publication, at);
@@ -181,8 +181,8 @@ impl Backlog {
         {
             return false;
         }
-        if let Some(anew) = anew {
-            anew.noted.note(message);
+        if let Some(shared) = shared {
+            shared.noted.note(message);
         }
         true
     }

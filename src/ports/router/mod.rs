@@ -54,7 +54,7 @@ pub use mailbox::{CloseReason, Deliveries, Incoming, Mailbox, MailboxHandle, Rep
 pub use payload::{Announced, EncodeEvent, Form, Payload};
 pub use publication::{Delivery, Publication, QueuePosition, Reached, Receipt};
 pub use queue::{CLOCKS_DIFFER_MAX_S, QueueLimits};
-pub use session::SessionHandle;
+pub use session::{InFlight, SessionHandle};
 pub use subjects::Subjects;
 pub use subscription::Subscription;
 pub use topics::{RetainedTopic, Seen, SubscribedFilter, Topics};

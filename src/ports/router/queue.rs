@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::backlog::{Anew, Backlog, EarlyDeliveries, Fingerprint, Merged};
-use super::disk::{self, Disk, Op, SessionId};
+use super::backlog::{Backlog, EarlyDeliveries, Fingerprint, Merged, Shared};
+use super::disk::{self, Disk, Entry, Op, SessionId};
 use super::{CloseReason, ConnectionId, Delivery, Incoming, Subscription};
 use crate::model::{Party, QoS, Timestamp, TopicFilter};
 use crate::ports::metrics::METRICS;
@@ -30,6 +30,9 @@ const RETAINED_PER_MESSAGE: usize = 16;
 
 /// How far the clocks of two hubs may be apart, in seconds, so that one can judge the times of the other.
 pub const CLOCKS_DIFFER_MAX_S: f64 = 2.0;
+
+/// How long the move of a session takes at most, with what the bus has on its way, in seconds.
+const MOVE_MAX_S: f64 = 60.0;
 
 /// How long the publisher of a message of QoS 0 waits for a reader whose queue is half full of such messages.
 ///
@@ -178,7 +181,9 @@ impl Queue {
             if backlog.kept_until.is_some_and(|until| at.is_after(until)) {
                 return Pushed::Refused;
             }
-            if !backlog.note(&delivery.publication, at) {
+            let is_new = backlog.note(&delivery.publication, at);
+            // One with a number replaces what is here of it.
+            if !is_new && seq.is_none() {
                 return Pushed::Refused;
             }
             if let Some(seq) = seq {
@@ -312,39 +317,55 @@ impl Queue {
         let mut state = self.state();
         let Some(backlog) = &mut state.backlog else { return };
         let merged = backlog.merged.get_or_insert_with(|| Box::new(Merged::new(max)));
+        // The other hub has all until the move is complete, and the client may return to it before.
+        let shared = backlog.shared.get_or_insert_with(|| Box::new(Shared::new(disk::now() + MOVE_MAX_S)));
         if let Some(delivered) = delivered {
             for message in &delivered.messages {
                 merged.note(*message);
             }
-            backlog.anew.get_or_insert_with(|| Box::new(Anew::new(delivered.until))).extend(delivered);
+            shared.extend(delivered);
         }
     }
 
-    /// Notes stored messages, which may come again.
-    pub(super) fn note_merged(&self, messages: impl Iterator<Item = Fingerprint>) {
+    /// Notes a stored message, which may come again.
+    pub(super) fn note_merged(&self, message: Fingerprint) {
         if let Some(backlog) = &mut self.state().backlog
             && let Some(merged) = &mut backlog.merged
         {
-            for message in messages {
-                merged.note(message);
-            }
+            merged.note(message);
+        }
+    }
+
+    /// Gives stored messages, which no connection has, new numbers behind all others.
+    pub(super) fn renumber(&self, entries: Vec<Entry>) {
+        let Some(durable) = &self.durable else { return };
+        // Before the lock of the state, as everywhere.
+        let _together = durable.disk.together();
+        let mut state = self.state();
+        let Some(backlog) = &mut state.backlog else { return };
+        for Entry { seq, publication, qos, retain, released, published_at } in entries {
+            durable.disk.order(Op::Forget { session: durable.session, seq });
+            backlog.last_seq += 1;
+            let entry = Entry { seq: backlog.last_seq, publication, qos, retain, released, published_at };
+            durable.disk.order(Op::Enqueue { session: durable.session, entry, own: false });
         }
     }
 
     /// The session has begun anew: another one of its client takes what is published up to `until`, too.
     pub(super) fn begin_anew(&self, until: Timestamp) {
         if let Some(backlog) = &mut self.state().backlog {
-            let mut anew = Anew::new(until);
-            if let Some(earlier) = backlog.anew.take() {
-                anew.extend(&earlier.all());
+            let mut shared = Shared::new(until);
+            if let Some(earlier) = backlog.shared.take() {
+                shared.extend(&earlier.all());
             }
-            backlog.anew = Some(Box::new(anew));
+            backlog.shared = Some(Box::new(shared));
         }
     }
 
-    /// The messages that the session got since it began anew, delivered or not; none if it did not.
-    pub(super) fn got_anew(&self) -> Option<EarlyDeliveries> {
-        self.state().backlog.as_ref()?.anew.as_ref().map(|anew| anew.all())
+    /// The messages of this session that another one of its client may have, too, delivered or not; none if there is no
+    /// other one.
+    pub(super) fn shared(&self) -> Option<EarlyDeliveries> {
+        self.state().backlog.as_ref()?.shared.as_ref().map(|shared| shared.all())
     }
 
     /// The end of [`Self::begin_merge`].

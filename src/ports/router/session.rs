@@ -14,6 +14,27 @@ const ON_ITS_WAY_MAX_S: f64 = 5.0;
 /// Messages that are read from the file at once before a merge.
 const MERGE_PAGE: usize = 256;
 
+/// A message that an earlier hub has sent to the client of a session, which has not acknowledged it.
+#[derive(Debug)]
+pub struct InFlight {
+    /// Its number there, which makes its packet id.
+    pub seq: u64,
+    /// The message.
+    pub publication: Publication,
+    /// The quality of service that it is delivered at.
+    pub qos: QoS,
+    /// The retain flag to send.
+    pub retain: bool,
+    /// When it was published.
+    pub published_at: Option<Timestamp>,
+}
+
+impl InFlight {
+    fn fingerprint(&self) -> Option<Fingerprint> {
+        self.published_at.map(|at| Fingerprint::of(&self.publication, at))
+    }
+}
+
 /// A persistent session, with or without a connection.
 #[derive(Debug, Clone)]
 pub struct SessionHandle {
@@ -85,27 +106,59 @@ impl SessionHandle {
         self.router.disk.page(durable.session, (after, up_to), limit, ConnectionId::NOBODY).await
     }
 
-    /// Messages of another session are added to this one, and the bus may bring some of them, too: from now on, one that was
-    /// published with the same content at the same time is queued once, if there are no more than `max` others in between.
-    /// So is one that this session has stored before. Those that the other session has delivered are dropped.
-    pub async fn begin_merge(&self, max: usize, delivered: Option<&EarlyDeliveries>) {
+    /// Messages of another session of the client are added to this one, and the bus may bring some of them, too: from now
+    /// on, one that was published with the same content at the same time is queued once, if there are no more than `max`
+    /// others in between. So is one that this session has stored before. Those that the other session has delivered are
+    /// dropped, and those that it has sent without an acknowledgement are queued first, with their packet ids. Those that
+    /// this session has get other ones then, as the client does not know them any more. False if this is not on disk.
+    pub async fn begin_merge(&self, max: usize, delivered: Option<&EarlyDeliveries>, in_flight: Vec<InFlight>) -> bool {
         self.queue.begin_merge(max, delivered);
-        let known: HashSet<_> = delivered.into_iter().flat_map(|delivered| &delivered.messages).collect();
+        let known: HashSet<_> = delivered.into_iter().flat_map(|delivered| &delivered.messages).copied().collect();
+        let on_their_way: HashSet<_> = in_flight.iter().filter_map(InFlight::fingerprint).collect();
         let until = delivered.map(|delivered| delivered.until);
         // What is stored from now on is noted as it comes.
-        let last = self.last_seq();
-        let mut after = 0;
-        while after < last {
-            let Some(page) = self.stored((after, last), MERGE_PAGE).await else { return };
-            let Some(end) = page.last() else { return };
-            after = end.seq;
-            for entry in &page {
-                if known.contains(&fingerprint(entry)) || until.is_some_and(|until| was_elsewhere(entry, until)) {
-                    self.forget(entry.seq);
+        let (last, is_renumbered) = (self.last_seq(), !in_flight.is_empty());
+        let is_dropped = |entry: &Entry| {
+            let message = fingerprint(entry);
+            let is_elsewhere = until.is_some_and(|until| was_elsewhere(entry, until));
+            known.contains(&message) || on_their_way.contains(&message) || is_elsewhere
+        };
+        let Some(()) = self
+            .for_each_page(last, |page| {
+                for entry in page {
+                    if is_dropped(&entry) || (is_renumbered && entry.released) {
+                        self.forget(entry.seq);
+                    } else {
+                        self.queue.note_merged(fingerprint(&entry));
+                    }
                 }
-            }
-            self.queue.note_merged(page.iter().map(fingerprint));
+            })
+            .await
+        else {
+            return false;
+        };
+        for message in in_flight {
+            let (seq, at) = (message.seq, message.published_at.map_or(PublishedAt::Unknown, PublishedAt::At));
+            let InFlight { publication, qos, retain, .. } = message;
+            let delivery = Delivery { publication: Arc::new(publication), qos, retain, stored: None };
+            self.queue.push_as(delivery, Manner::Insists, at, Some(seq));
         }
+        if is_renumbered && self.for_each_page(last, |page| self.queue.renumber(page)).await.is_none() {
+            return false;
+        }
+        !is_renumbered || self.is_stored().await
+    }
+
+    /// The stored messages up to this number, in pages, oldest first; none if they cannot be read now.
+    async fn for_each_page(&self, up_to: u64, mut act: impl FnMut(Vec<Entry>)) -> Option<()> {
+        let mut after = 0;
+        while after < up_to {
+            let page = self.stored((after, up_to), MERGE_PAGE).await?;
+            let Some(end) = page.last() else { break };
+            after = end.seq;
+            act(page);
+        }
+        Some(())
     }
 
     /// The session has begun anew, as the hub of the one before is away. That one takes what is published up to `until`,
@@ -114,19 +167,14 @@ impl SessionHandle {
         self.queue.begin_anew(until);
     }
 
-    /// What this session, which no connection serves, has delivered since it began anew; none if it did not, or if its
-    /// queue cannot be read now.
+    /// What this session, which no connection serves, has delivered of the messages that another one may have, too; none if
+    /// there is no other one, or if its queue cannot be read now.
     pub async fn delivered(&self) -> Option<EarlyDeliveries> {
-        let mut delivered = self.queue.got_anew()?;
+        let mut delivered = self.queue.shared()?;
         let mut queued = HashSet::new();
-        let (mut after, last) = (0, self.last_seq());
-        while after < last {
-            let page = self.stored((after, last), MERGE_PAGE).await?;
-            let Some(end) = page.last() else { break };
-            after = end.seq;
-            // The client has a released one.
-            queued.extend(page.iter().filter(|entry| !entry.released).map(fingerprint));
-        }
+        // The client has a released one.
+        let note = |page: Vec<Entry>| queued.extend(page.iter().filter(|entry| !entry.released).map(fingerprint));
+        self.for_each_page(self.last_seq(), note).await?;
         delivered.messages.retain(|message| !queued.contains(message));
         Some(delivered)
     }
@@ -144,24 +192,13 @@ impl SessionHandle {
 
     /// Queues a message for this session alone, behind those that it has.
     pub fn enqueue(&self, publication: Publication, qos: QoS, retain: bool, published_at: Option<Timestamp>) {
-        self.enqueue_as(publication, (qos, retain, published_at), None);
-    }
-
-    /// As [`Self::enqueue`], with quality of service, retain flag, and time of publication. With a number of another hub's
-    /// queue, the message keeps its packet id: the client may have received it.
-    pub fn enqueue_as(
-        &self,
-        publication: Publication,
-        (qos, retain, published_at): (QoS, bool, Option<Timestamp>),
-        seq: Option<u64>,
-    ) {
         let delivery = Delivery { publication: Arc::new(publication), qos, retain, stored: None };
         let at = published_at.map_or(PublishedAt::Unknown, PublishedAt::At);
-        self.queue.push_as(delivery, Manner::Insists, at, seq);
+        self.queue.push(delivery, Manner::Insists, at);
     }
 
     /// At most `limit` messages that were sent to the client, or may have been, and that it has not acknowledged, oldest
-    /// first. They are none if they cannot be read now.
+    /// first. They are none if they cannot be read now. Those that wait for their release are not among them.
     pub async fn in_flight(&self, limit: usize) -> Vec<Entry> {
         let given = self.queue.state().backlog.as_ref().map_or(0, |backlog| backlog.last_given());
         let mut page = self.stored((0, given), limit).await.unwrap_or_default();
@@ -181,14 +218,11 @@ impl SessionHandle {
         if !self.queue.leave(until) {
             return;
         }
-        let (mut after, last) = (0, self.last_seq());
-        while after < last {
-            let Some(page) = self.stored((after, last), MERGE_PAGE).await else { return };
-            let Some(end) = page.last() else { return };
-            after = end.seq;
-            for entry in page.iter().filter(|entry| was_elsewhere(entry, until)) {
-                self.forget(entry.seq);
-            }
+        let forget = |page: Vec<Entry>| {
+            page.iter().filter(|entry| was_elsewhere(entry, until)).for_each(|entry| self.forget(entry.seq));
+        };
+        if self.for_each_page(self.last_seq(), forget).await.is_none() {
+            tracing::debug!("the messages of a session cannot be read now: its client may get some again");
         }
     }
 

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::broker::{BadBroker, Broker, BrokerFault};
+use super::moving::{has_caught_up, leave};
+use super::outbox::resume;
 use super::store::works;
 use super::{StoreServer, hub};
 use crate::engines::{NODES, Nats};
@@ -102,6 +104,27 @@ async fn published(app: &mut App, end: &str) -> Value {
             return frame["payload"].clone();
         }
     }
+}
+
+/// Two hubs have words that the third does not hear: it misses nothing.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn a_third_hub_does_not_miss_what_two_say_to_each_other() {
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let [a, b] = pair(&store, &broker, &NEVER).await;
+    let log = [&NEVER[..], &[("TOYHUB_SERVER__LOG", "warn")]].concat();
+    let c = hub_of(&store, "c", &broker.url(), &log).await;
+    bus_is(&c, "ok").await;
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    for hub in [&a, &b, &a, &b] {
+        leave(resume(hub, &toy).await.0).await;
+        // The hubs look for missing messages with each sign of life, and wait for them until the next one.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    has_caught_up(&c, &b, &parent, &a.toy(&parent, "cat").await).await;
+    let log = std::fs::read_to_string(c.log()).unwrap();
+    assert!(!log.contains("lost on the bus"), "{log}");
 }
 
 /// Before it gets a server for its database, or after it.

@@ -118,7 +118,7 @@ async fn a_message_that_comes_with_a_session_and_by_the_bus_is_queued_once() {
         router.publish_heard(message("t/a", "1", QoS::ExactlyOnce, false), None, None, Some(before)).subscribers,
         1
     );
-    session.begin_merge(5000, None).await;
+    assert!(session.begin_merge(5000, None, Vec::new()).await);
     let (first, second) = (disk::now() - 20.0, disk::now() - 10.0);
     let volume = || message("t/volume", "5", QoS::ExactlyOnce, false);
     let by_bus = |publication, at| router.publish_heard(publication, None, None, Some(at)).subscribers;
@@ -433,13 +433,13 @@ async fn a_session_that_began_anew_names_what_it_has_delivered() {
     assert_eq!((delivered.until, delivered.messages.len()), (now - 10.0, 1), "of those that were published in time");
 
     // Only what the client has is dropped, also if the bus brings it again.
-    old.begin_merge(100, Some(&delivered)).await;
+    assert!(old.begin_merge(100, Some(&delivered), Vec::new()).await);
     assert_eq!(publish(&first, "read", now - 30.0), 0);
     let left = old.stored((0, u64::MAX), 10).await.unwrap();
     assert_eq!(left.len(), 1, "it was published when the new session was there alone: {left:?}");
     assert_eq!(&left[0].publication.payload.bytes()[..], b"queued");
     // It moves on: the next hub is told, too.
-    assert_eq!(old.delivered().await, Some(delivered));
+    assert_eq!(old.delivered().await.unwrap().messages, delivered.messages);
 }
 
 /// The clocks of two hubs have not told where the client is, but the database does.
@@ -465,4 +465,45 @@ async fn a_session_whose_client_is_elsewhere_forgets_what_it_took_meanwhile() {
     let left: Vec<_> = left.iter().map(|entry| &entry.publication.payload.bytes()[..]).collect();
     assert_eq!(left, [&b"before"[..], b"perhaps on its way to the other hub"]);
     assert_eq!(publish("later", now - 1.0), 0);
+}
+
+/// The client has messages of a hub under packet ids that other messages of this one have.
+#[tokio::test]
+async fn messages_on_their_way_keep_their_packet_ids_and_others_get_new_ones() {
+    let storage = TestDisk::default();
+    let (router, _) = router_on(&storage);
+    let (session, mailbox) = open_session(&router, Some(("t/#", QoS::ExactlyOnce))).await;
+    drop(mailbox);
+    let now = disk::now();
+    let publish = |text: &str, at: Timestamp| {
+        router.publish_heard(message("t/a", text, QoS::ExactlyOnce, false), None, None, Some(at)).subscribers
+    };
+    // More would not fit.
+    for (number, text) in ["old", "here and there"].into_iter().enumerate() {
+        assert_eq!(publish(text, now - 60.0 + number as f64), 1);
+    }
+    let in_flight = || {
+        [(2, "on its way", now - 50.0), (4, "here and there", now - 59.0)].map(|(seq, text, at)| InFlight {
+            seq,
+            publication: message("t/a", text, QoS::ExactlyOnce, false),
+            qos: QoS::ExactlyOnce,
+            retain: false,
+            published_at: Some(at),
+        })
+    };
+    // A handshake that fails after this leaves the session so, and the next one does it again.
+    for attempt in 1..=2 {
+        assert!(session.begin_merge(100, None, in_flight().into()).await);
+        let page = session.stored((0, u64::MAX), 10).await.unwrap();
+        let text = |entry: &Entry| String::from_utf8(entry.publication.payload.bytes().to_vec()).unwrap();
+        let found: Vec<_> = page.iter().map(|entry| (entry.seq % PACKET_IDS, text(entry))).collect();
+        let expected = [(2, "on its way"), (4, "here and there"), (5, "old")];
+        assert_eq!(found, expected.map(|(id, text)| (id, text.to_owned())), "attempt {attempt}");
+    }
+    assert_eq!((publish("on its way", now - 50.0), publish("old", now - 60.0)), (0, 0), "by the bus");
+    let mut mailbox = session.attach();
+    let deliveries = mailbox.backlog(10).await;
+    let again: Vec<_> = deliveries.iter().map(|delivery| delivery.stored.unwrap().again).collect();
+    assert_eq!(again, [true, true, false], "sent before, or not");
+    assert_eq!(session.in_flight(10).await.len(), 3, "the client has not acknowledged them");
 }
