@@ -30,7 +30,10 @@ const SUBSCRIBE_ID: u16 = u16::MAX;
 pub(super) enum LinkError {
     #[error("the broker cannot be reached: {0}")]
     Unreachable(String),
-    #[error("the certificate of the broker is refused: {0}")]
+    #[error(
+        "the certificate of the broker is refused ({0}); name its authority in cluster.certificates, and the broker as its \
+         certificate does"
+    )]
     Untrusted(String),
     #[error("the broker does not answer with TLS ({0}); if its port is without TLS, set mqtt:// in cluster.bus")]
     NoTls(String),

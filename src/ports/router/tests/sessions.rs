@@ -478,12 +478,11 @@ async fn messages_on_their_way_keep_their_packet_ids_and_others_get_new_ones() {
     let publish = |text: &str, at: Timestamp| {
         router.publish_heard(message("t/a", text, QoS::ExactlyOnce, false), None, None, Some(at)).subscribers
     };
-    // More would not fit.
     for (number, text) in ["old", "here and there"].into_iter().enumerate() {
-        assert_eq!(publish(text, now - 60.0 + number as f64), 1);
+        assert_eq!(publish(text, now - 30.0 + number as f64), 1);
     }
     let in_flight = || {
-        [(2, "on its way", now - 50.0), (4, "here and there", now - 59.0)].map(|(seq, text, at)| InFlight {
+        [(2, "on its way", now - 20.0), (4, "here and there", now - 29.0)].map(|(seq, text, at)| InFlight {
             seq,
             publication: message("t/a", text, QoS::ExactlyOnce, false),
             qos: QoS::ExactlyOnce,
@@ -500,7 +499,7 @@ async fn messages_on_their_way_keep_their_packet_ids_and_others_get_new_ones() {
         let expected = [(2, "on its way"), (4, "here and there"), (5, "old")];
         assert_eq!(found, expected.map(|(id, text)| (id, text.to_owned())), "attempt {attempt}");
     }
-    assert_eq!((publish("on its way", now - 50.0), publish("old", now - 60.0)), (0, 0), "by the bus");
+    assert_eq!((publish("on its way", now - 20.0), publish("old", now - 30.0)), (0, 0), "by the bus");
     let mut mailbox = session.attach();
     let deliveries = mailbox.backlog(10).await;
     let again: Vec<_> = deliveries.iter().map(|delivery| delivery.stored.unwrap().again).collect();
