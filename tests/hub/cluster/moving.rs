@@ -1,14 +1,16 @@
 //! Sessions move with their clients from one hub to another.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::StoreServer;
 use super::broker::Broker;
-use super::bus::{NEVER, bus_is, pair};
+use super::bus::{NEVER, bus_is, hub_of, pair};
 use super::outbox::{Remote, command, resume};
 use crate::mqtt::{Raw, V4, packet, publish, subscribe};
+use crate::sessions::say;
 use crate::world::{Toy, User, World, within};
 
 /// A toy with a session, subscribed to its commands at QoS 2.
@@ -373,6 +375,91 @@ pub async fn has_caught_up(hub: &World, other: &World, parent: &User, toy: &Toy)
     let mut toy = Raw::connected(other.mqtt_addr(), V4, "other", &toy.device_key, &toy.secret).await;
     toy.send(&publish(V4, 0x30, &state, 0, b"80")).await;
     assert_eq!(observer.packet().await.0, 0x30);
+}
+
+/// A client of MQTT 3.1.1, with what it remembers of messages of QoS 2 between its connections.
+#[derive(Default)]
+struct Hopper {
+    /// Packet ids of messages that are not released.
+    held: HashSet<u16>,
+    commands: Vec<u16>,
+    /// Connections that began anew.
+    began: usize,
+}
+
+impl Hopper {
+    /// A connection that lasts as long as that, or until this command has come.
+    async fn visit(&mut self, hub: &World, toy: &Toy, lasts: Duration, last: Option<u16>) {
+        let (mut raw, is_present) = resume(hub, toy).await;
+        if !is_present {
+            self.began += 1;
+            self.held.clear();
+            raw.send(&subscribe(V4, 1, &[(&format!("toy/{}/cmd/#", toy.id), 2)])).await;
+        }
+        let _ = tokio::time::timeout(lasts, async {
+            while last.is_none_or(|last| !self.commands.contains(&last)) {
+                let Some((byte1, body)) = raw.read_packet().await else { break };
+                match byte1 >> 4 {
+                    3 => {
+                        let topic = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
+                        let id = u16::from_be_bytes([body[topic], body[topic + 1]]);
+                        if self.held.insert(id) {
+                            let number = std::str::from_utf8(&body[topic + 2..]).unwrap();
+                            self.commands.push(number.parse().unwrap());
+                        }
+                        raw.send(&packet(0x50, &id.to_be_bytes())).await;
+                    }
+                    6 => {
+                        self.held.remove(&u16::from_be_bytes([body[0], body[1]]));
+                        raw.send(&packet(0x70, &body)).await;
+                    }
+                    _ => {}
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// The client leaves in the middle of everything, also before its session has moved.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn nothing_is_lost_or_doubled_while_a_client_hops_from_hub_to_hub() {
+    const COMMANDS: u16 = 400;
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let [a, b] = pair(&store, &broker, &NEVER).await;
+    let c = hub_of(&store, "c", &broker.url(), &NEVER).await;
+    bus_is(&c, "ok").await;
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    leave(begin(&a, &toy).await).await;
+    let topic = format!("toy/{}/cmd/volume", toy.id);
+    let publishing = async {
+        let mut apps = Vec::new();
+        for (hub, name) in [(&a, "one"), (&b, "other")] {
+            apps.push(Raw::connected(hub.mqtt_addr(), V4, name, &parent.id, &parent.token).await);
+        }
+        for number in 0..COMMANDS {
+            say(&mut apps[usize::from(number % 2)], &topic, 2, number + 1, number.to_string().as_bytes()).await;
+            sleep(Duration::from_millis(5)).await;
+        }
+        say(&mut apps[0], &topic, 2, COMMANDS + 1, COMMANDS.to_string().as_bytes()).await;
+    };
+    let mut hopper = Hopper::default();
+    let hopping = async {
+        for hop in 0..60_u64 {
+            let hub = [&a, &b, &c, &b][(hop * hop % 7 % 4) as usize];
+            hopper.visit(hub, &toy, Duration::from_millis(hop * 37 % 90), None).await;
+        }
+    };
+    tokio::join!(publishing, hopping);
+    hopper.visit(&b, &toy, Duration::from_secs(30), Some(COMMANDS)).await;
+    // What is behind it, if the order has changed.
+    hopper.visit(&b, &toy, Duration::from_secs(1), None).await;
+    assert_eq!(hopper.began, 0, "all hubs are there");
+    let mut sorted = hopper.commands.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..=COMMANDS).collect::<Vec<_>>(), "in the order {:?}", hopper.commands);
 }
 
 /// The hub that was killed has missed what the client got in the first seconds of its new session, and gets it from the bus.
