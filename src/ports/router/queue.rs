@@ -318,7 +318,9 @@ impl Queue {
         let Some(backlog) = &mut state.backlog else { return };
         let merged = backlog.merged.get_or_insert_with(|| Box::new(Merged::new(max)));
         // The other hub has all until the move is complete, and the client may return to it before.
-        let shared = backlog.shared.get_or_insert_with(|| Box::new(Shared::new(disk::now() + MOVE_MAX_S)));
+        let until = disk::now() + MOVE_MAX_S;
+        let shared = backlog.shared.get_or_insert_with(|| Box::new(Shared::new(until)));
+        shared.extend(&EarlyDeliveries { until, messages: Vec::new() });
         if let Some(delivered) = delivered {
             for message in &delivered.messages {
                 merged.note(*message);
