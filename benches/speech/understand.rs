@@ -21,7 +21,7 @@ use toyhub::config::Config;
 use toyhub::ports::audio::Sound;
 use toyhub::ports::speech::intent::{self, FriendNames, Intent, Known, Names};
 use toyhub::ports::speech::languages::Language;
-use toyhub::ports::speech::{RecogniseError, Recogniser};
+use toyhub::ports::speech::{Expectation, Likely, RecogniseError, Recogniser, Transcript};
 use toyhub::server;
 
 #[derive(Deserialize)]
@@ -68,7 +68,7 @@ async fn answer(recogniser: &Recogniser, number: usize, sound: Sound, order: Ord
     // Recordings of one sender would be recognised one after the other.
     let sender = format!("toy-{}", number % AT_ONCE);
     let started = Instant::now();
-    let outcome = recogniser.recognise(&sender, sound).await;
+    let outcome = recogniser.recognise_expecting(&sender, sound, Some(order.expectation())).await;
     let ms = started.elapsed().as_secs_f64() * 1e3;
     let (heard, why) = match outcome {
         Ok(heard) => (Some(heard), String::new()),
@@ -76,15 +76,18 @@ async fn answer(recogniser: &Recogniser, number: usize, sound: Sound, order: Ord
         Err(error) => panic!("{error}"),
     };
     let said = Language::of(&order.text, &order.language);
-    let mut answer = json!({ "why": why, "said": order.meaning(&order.text, true, said), "ms": ms });
+    let mut answer = json!({ "why": why, "said": order.meaning(&order.text, true, &[], said), "ms": ms });
     if let Some(heard) = heard {
         let language = Language::of(&heard.text, heard.language);
-        answer["intent"] = order.meaning(&heard.text, heard.is_sure(), language);
+        answer["intent"] = order.meaning(&heard.text, heard.is_sure(), &heard.likely, language);
         if order.each {
-            (answer["begun"], answer["asked"]) = order.messages(&heard.text, heard.is_sure(), language);
+            (answer["begun"], answer["asked"]) = order.messages(&heard, language);
         }
         answer["weakest"] = json!(heard.weakest);
         answer["second_ms"] = json!(heard.seconds.second_pass.as_secs_f64() * 1e3);
+        answer["comparison_ms"] = json!(heard.seconds.comparison.as_secs_f64() * 1e3);
+        let likely = heard.likely.iter().map(|likely| json!([likely.text, likely.regret]));
+        answer["likely"] = likely.collect();
         answer["confidence"] = json!(heard.confidence);
         answer["language"] = json!(heard.language);
         answer["heard"] = json!(heard.text);
@@ -102,9 +105,25 @@ impl Order {
         Sound { samples: samples.collect(), rate_hz: 16_000 }
     }
 
+    /// The sentences to compare the recording with, as in the hub.
+    fn expectation(&self) -> Expectation {
+        let (titles, friends) = (self.titles.clone(), self.friends.clone());
+        Box::new(move |text, code| {
+            let language = Language::of(text, code);
+            let titles = Names::of_titles(language, titles.iter().map(String::as_str));
+            let friends = friends.iter().map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
+            let friends = Names::of_friends(language, friends);
+            // Only whether the words are clear is asked here, for which a message of few words is clear in any case.
+            intent::expected(
+                text,
+                Known { titles: &titles, friends: &friends, toy_name: "", is_sure: false, likely: &[] },
+            )
+        })
+    }
+
     /// The name of the intent of a text, and its target.
-    fn meaning(&self, text: &str, is_sure: bool, language: &'static Language) -> Value {
-        match self.intent(text, is_sure, language, &self.friends) {
+    fn meaning(&self, text: &str, is_sure: bool, likely: &[Likely], language: &'static Language) -> Value {
+        match self.intent(text, is_sure, likely, language, &self.friends) {
             Intent::Play(index) => json!(["Play", self.titles[index]]),
             Intent::Message(index) => json!(["Message", self.friends[index]]),
             Intent::ConfirmFriend(index) => json!(["ConfirmFriend", self.friends[index]]),
@@ -115,13 +134,14 @@ impl Order {
     }
 
     /// The friends for whom a message is begun, and who are asked about, if each is the only one.
-    fn messages(&self, text: &str, is_sure: bool, language: &'static Language) -> (Value, Value) {
+    fn messages(&self, heard: &Transcript, language: &'static Language) -> (Value, Value) {
         let (mut begun, mut asked) = (Vec::new(), Vec::new());
         // A name that is found alone is found among all, too, perhaps with another one like it.
-        let all = self.intent(text, is_sure, language, &self.friends);
+        let intent = |friends| self.intent(&heard.text, heard.is_sure(), &heard.likely, language, friends);
+        let all = intent(&self.friends);
         if matches!(all, Intent::Message(_) | Intent::AskFriend(..) | Intent::ConfirmFriend(_)) {
             for friend in &self.friends {
-                match self.intent(text, is_sure, language, std::slice::from_ref(friend)) {
+                match intent(std::slice::from_ref(friend)) {
                     Intent::Message(_) => begun.push(friend),
                     Intent::ConfirmFriend(_) => asked.push(friend),
                     _ => {}
@@ -131,10 +151,17 @@ impl Order {
         (json!(begun), json!(asked))
     }
 
-    fn intent(&self, text: &str, is_sure: bool, language: &'static Language, friends: &[String]) -> Intent {
+    fn intent(
+        &self,
+        text: &str,
+        is_sure: bool,
+        likely: &[Likely],
+        language: &'static Language,
+        friends: &[String],
+    ) -> Intent {
         let titles = Names::of_titles(language, self.titles.iter().map(String::as_str));
         let friends = friends.iter().map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
-        let known = Known { titles: &titles, friends: &Names::of_friends(language, friends), toy_name: "", is_sure };
-        intent::understand(text, known)
+        let friends = Names::of_friends(language, friends);
+        intent::understand(text, Known { titles: &titles, friends: &friends, toy_name: "", is_sure, likely })
     }
 }

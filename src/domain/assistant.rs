@@ -28,7 +28,7 @@ use crate::ports::files::ANSWER_PREFIX;
 use crate::ports::reply::ReplyEngine;
 use crate::ports::speech::intent::{self, FriendNames, Intent, Known, Names, Wish};
 use crate::ports::speech::languages::{Clock, Language, Line};
-use crate::ports::speech::{NoTranscript, RecogniseError, Recogniser, Transcript};
+use crate::ports::speech::{Expectation, NoTranscript, RecogniseError, Recogniser, Transcript};
 use decision::{Decided, Decision, Then};
 use ears::Ears;
 use library::{Library, Mood};
@@ -98,15 +98,30 @@ impl Scene<'_> {
         self.friends.iter().find(|friend| friend.party == *party)
     }
 
-    fn friend_names(&self, language: &'static Language) -> Names {
-        let friends = self.friends.iter().zip(&self.friends_toys);
-        let names = friends.map(|(friend, toy_name)| FriendNames {
-            remark: &friend.remark,
-            nickname: &friend.nickname,
-            toy_name,
-        });
-        Names::of_friends(language, names)
+    /// The sentences that a recording of the toy is compared with, if its words are no clear command.
+    fn expectation(self) -> Expectation {
+        let Scene { toy_name, library, friends, friends_toys, .. } = self;
+        Box::new(move |text, code| {
+            let language = Language::of(text, code);
+            let friends = friend_names(language, &friends, &friends_toys);
+            let titles = library.names(language);
+            let known = Known { titles, friends: &friends, toy_name: &toy_name, is_sure: true, likely: &[] };
+            intent::expected(text, known)
+        })
     }
+
+    fn friend_names(&self, language: &'static Language) -> Names {
+        friend_names(language, &self.friends, &self.friends_toys)
+    }
+}
+
+fn friend_names(language: &'static Language, friends: &[Friend], friends_toys: &[String]) -> Names {
+    let names = friends.iter().zip(friends_toys).map(|(friend, toy_name)| FriendNames {
+        remark: &friend.remark,
+        nickname: &friend.nickname,
+        toy_name,
+    });
+    Names::of_friends(language, names)
 }
 
 /// A toy, and the language in which it is answered.
@@ -194,7 +209,9 @@ impl Hub {
     /// The words of a recording, or why it has none. Errors: `NoSpeechModel`, `RecordingTooLong`, `Busy`.
     async fn recognise(&self, toy: &ToyId, sound: Sound) -> Result<Result<Transcript, NoTranscript>, DomainError> {
         let recogniser = self.assistant.ears.ready().await?;
-        match recogniser.recognise(toy.as_str(), sound).await {
+        // The time is not used here.
+        let expectation = self.scene(toy, Timestamp::default()).await?.expectation();
+        match recogniser.recognise_expecting(toy.as_str(), sound, Some(expectation)).await {
             Ok(heard) => Ok(Ok(heard)),
             Err(RecogniseError::NoTranscript(why)) => Ok(Err(why)),
             Err(RecogniseError::TooLong { max_seconds }) => Err(DomainError::RecordingTooLong { max_seconds }),
@@ -329,6 +346,7 @@ impl Hub {
             friends: &friends,
             toy_name: &scene.toy_name,
             is_sure: heard.is_sure(),
+            likely: &heard.likely,
         };
         self.carry_out(talk, intent::understand(said, known), said).await
     }

@@ -11,7 +11,7 @@ use super::error::DomainError;
 use crate::ports::audio::Sound;
 use crate::ports::speech::intent::{self, FriendNames, Intent, Known, Names};
 use crate::ports::speech::languages::Language;
-use crate::ports::speech::{ModelDescription, NoTranscript, RecogniseError, Recogniser, Seconds};
+use crate::ports::speech::{Expectation, ModelDescription, NoTranscript, RecogniseError, Recogniser, Seconds};
 
 /// The recogniser takes the recordings of one sender in turn.
 const SENDER: &str = "operator";
@@ -55,22 +55,35 @@ pub async fn hear(
     friends: &[String],
 ) -> Result<Heard, RecogniseError> {
     let length = sound.duration();
-    let heard = match recogniser.recognise(SENDER, sound).await {
+    let (its_titles, its_friends) = (titles.to_vec(), friends.to_vec());
+    let expectation: Expectation = Box::new(move |text, code| {
+        let language = Language::of(text, code);
+        let [titles, friends] = names(language, &its_titles, &its_friends);
+        intent::expected(text, Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] })
+    });
+    let heard = match recogniser.recognise_expecting(SENDER, sound, Some(expectation)).await {
         Ok(heard) => heard,
         Err(RecogniseError::NoTranscript(why)) => return Ok(Heard { length, words: Err(why) }),
         Err(error) => return Err(error),
     };
     let language = Language::of(&heard.text, heard.language);
-    let names = friends.iter().map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
+    let [titles_as_said, friends_as_said] = names(language, titles, friends);
     let known = Known {
-        titles: &Names::of_titles(language, titles.iter().map(String::as_str)),
-        friends: &Names::of_friends(language, names),
+        titles: &titles_as_said,
+        friends: &friends_as_said,
         toy_name: "",
         is_sure: heard.is_sure(),
+        likely: &heard.likely,
     };
     let intent = describe(intent::understand(&heard.text, known), titles, friends);
     let (text, confidence, language, seconds) = (heard.text, heard.confidence, heard.language, heard.seconds);
     Ok(Heard { length, words: Ok(Words { text, confidence, language, intent, seconds }) })
+}
+
+/// The titles and the friends, as they are said in a language.
+fn names(language: &'static Language, titles: &[String], friends: &[String]) -> [Names; 2] {
+    let friends = friends.iter().map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
+    [Names::of_titles(language, titles.iter().map(String::as_str)), Names::of_friends(language, friends)]
 }
 
 /// The intent, with the title or friend that it names.

@@ -168,7 +168,14 @@ impl Hub {
     /// What a client says that has a keyboard instead of a microphone.
     pub fn typed(&self, text: String) -> Heard {
         let language = self.family_language().code;
-        Heard::Words(Transcript { text, language, confidence: 1.0, weakest: 1.0, seconds: Default::default() })
+        Heard::Words(Transcript {
+            text,
+            language,
+            confidence: 1.0,
+            weakest: 1.0,
+            likely: Vec::new(),
+            seconds: Default::default(),
+        })
     }
 
     /// Sends the sound of a turn to a friend, and confirms it. Errors: as of [`Hub::send_recording`].

@@ -71,6 +71,7 @@ fn words(text: &str) -> Heard {
         language: "en",
         confidence: 1.0,
         weakest: 1.0,
+        likely: Vec::new(),
         seconds: Default::default(),
     })
 }

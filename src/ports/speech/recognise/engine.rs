@@ -8,16 +8,19 @@
 //!    a confidence of 0.82, which is e to the power of -0.2.
 //! 4. At -1.0, below `DOUBTFUL`, a second pass uses a window of `LONGER`, and the better result counts. At -1.6, below
 //!    `UNBELIEVABLE`, the words are rejected as `Unsure`; so are loops, and words where the model finds no speech.
+//! 5. The words are no command. Then the model tells how probable the sentences are that this toy understands (`closest`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperError, WhisperState};
 
+use super::closest::{Parts, Search};
 use super::gate;
 use super::stop::{Stop, run_until};
-use super::transcript::{NoTranscript, RATE_HZ, RecogniseError, Seconds, Transcript};
+use super::transcript::{Expectation, NoTranscript, RATE_HZ, RecogniseError, Seconds, Transcript};
 use crate::ports::audio::{Sound, resample};
+use crate::ports::speech::grammar::{Grammar, Likely};
 
 /// whisper.cpp reads before its input if that is very short.
 const SAMPLES_MIN: usize = RATE_HZ as usize;
@@ -61,6 +64,7 @@ const NEVER: f32 = -1000.0;
 /// a story" becomes a message to Mia.
 pub(super) struct Model {
     pub(super) context: WhisperContext,
+    pub(super) parts: Parts,
     /// The languages to choose from, each with its settings: setters of text leak, so they are called once.
     pub(super) languages: Vec<(&'static str, FullParams<'static, 'static>)>,
     pub(super) audio_positions: usize,
@@ -139,7 +143,12 @@ impl Engine {
     }
 
     /// The words of a recording that is within the limit.
-    pub(super) fn recognise(&mut self, sound: &Sound, stop: &Stop) -> Result<Transcript, RecogniseError> {
+    pub(super) fn recognise(
+        &mut self,
+        sound: &Sound,
+        expectation: Option<Expectation>,
+        stop: &Stop,
+    ) -> Result<Transcript, RecogniseError> {
         let mut seconds = Seconds::default();
         let started = Instant::now();
         let sound = resample(sound, RATE_HZ).map_err(|error| RecogniseError::Failed(error.to_string()))?;
@@ -169,10 +178,22 @@ impl Engine {
         if !text.contains(char::is_alphanumeric) {
             return Err(RecogniseError::NoTranscript(failure));
         }
+        let language = language.unwrap_or_default();
+        let code = self.model.languages[language].0;
+        let started = Instant::now();
+        // Commands are short.
+        let is_short = said.len() == 1;
+        let grammar = expectation.filter(|_| is_short).and_then(|expectation| expectation(&text, code));
+        let likely = match grammar {
+            Some(grammar) => self.closest(&grammar, language, stop)?,
+            None => Vec::new(),
+        };
+        seconds.comparison = started.elapsed();
         Ok(Transcript {
             text,
-            language: self.model.languages[language.unwrap_or_default()].0,
+            language: code,
             weakest: said.iter().map(|pass| pass.weakest).fold(1.0, f32::min),
+            likely,
             confidence: (log_probability / tokens.max(1) as f32).exp(),
             seconds,
         })
@@ -268,6 +289,19 @@ impl Engine {
         // A damaged model may produce NaN.
         let log_probability = if mean.is_nan() { f32::NEG_INFINITY } else { mean };
         Ok(Pass { text, weakest, full: tokens.len() >= tokens_max, tokens, log_probability })
+    }
+
+    /// The sentences of the grammar that the last window is most like.
+    fn closest(&mut self, grammar: &Grammar, language: usize, stop: &Stop) -> Result<Vec<Likely>, RecogniseError> {
+        let context = &self.model.context;
+        let mut start = vec![context.token_sot()];
+        if context.is_multilingual() {
+            let id = whisper_rs::get_lang_id(self.model.languages[language].0).unwrap_or_default();
+            start.extend([context.token_lang(id), context.token_transcribe()]);
+        }
+        start.push(context.token_not());
+        let search = Search::new(&mut self.state, self.model.threads, &self.model.parts, grammar, stop);
+        search.run(&start).map_err(|error| failure(error, stop))
     }
 
     /// Whether the words are plausible speech.

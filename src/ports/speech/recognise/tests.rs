@@ -288,7 +288,7 @@ fn words_are_never_logged() {
     let mut engine = Engine::new(Arc::new(model)).unwrap();
     let deadline = Instant::now() + Duration::from_secs(600);
     let stop = Stop { deadline, abandoned: Arc::default(), closing: Arc::default() };
-    assert_eq!(engine.recognise(&sounds::babble(2.0), &stop).unwrap().text, "play the bear");
+    assert_eq!(engine.recognise(&sounds::babble(2.0), None, &stop).unwrap().text, "play the bear");
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("loading model"), "whisper.cpp's lines arrive: {log}");
     assert!(!log.contains("bear"), "{log}");

@@ -24,7 +24,7 @@ fn a_sentence_without_a_friend_starts_no_message_whoever_the_friend_is() {
     assert!(sentences.len() >= 1000 && names.len() >= 200, "{} and {}", sentences.len(), names.len());
     let titles = Names::of_titles(&ENGLISH, TITLES);
     let understand = |said: &str, friends: &Names| {
-        understand(said, Known { titles: &titles, friends, toy_name: "Teddy", is_sure: true })
+        understand(said, Known { titles: &titles, friends, toy_name: "Teddy", is_sure: true, likely: &[] })
     };
     let (all, alone): (Names, Vec<Names>) = (book(&names), names.iter().map(|name| book(&[name])).collect());
     let (mut messages, mut asked) = (Vec::new(), Vec::new());
