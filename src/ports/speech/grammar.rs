@@ -264,3 +264,73 @@ pub fn plain_part(part: &[u8]) -> Option<Vec<u8>> {
     }
     Some(letters.into_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::speech::languages::{CHINESE, ENGLISH, GERMAN};
+
+    fn grammar(language: &Language) -> Grammar {
+        Grammar::new(language, ["Ode to Joy", "Hänschen klein", "小星星"], ["Anna", "Uncle Joe", ""]).unwrap()
+    }
+
+    /// Whether the parts of words are a sentence.
+    fn is_sentence(grammar: &Grammar, parts: &[&str]) -> bool {
+        let mut place = grammar.start();
+        for part in parts {
+            let Some(letters) = plain_part(part.as_bytes()) else { return false };
+            place = grammar.walk(&place, &letters);
+        }
+        grammar.may_end(&place)
+    }
+
+    #[test]
+    fn sentences_are_the_phrases_with_names_wherever_their_words_are_cut() {
+        let english = grammar(&ENGLISH);
+        for parts in [
+            &[" play ode to joy"][..],
+            &[" Pl", "ay", " O", "de", " to", " Joy", "!"],
+            &[" send", " a message to", " An", "na", "."],
+            &[" Send", " Uncle", " Joe", " a", " message"],
+            &[" please", " play", "-Ode", " to-Joy", " for me"],
+            &[" can you play number", " 3"],
+            &[" what", " time is it", "?"],
+        ] {
+            assert!(is_sentence(&english, parts), "{parts:?}");
+        }
+        for parts in [
+            &[][..],
+            &[" play"],
+            &[" play ode to"],
+            &[" play ode to joyful"],
+            &[" play anna"],
+            &[" send a message to ode to joy"],
+            &[" send a message to"],
+            &[" spiel", " ode to joy"],
+            &[" ♪ play ode to joy"],
+        ] {
+            assert!(!is_sentence(&english, parts), "{parts:?}");
+        }
+        let nowhere = english.walk(&english.start(), b" xylophone");
+        assert!(nowhere.is_nowhere() && english.walk(&nowhere, b" play").is_nowhere());
+    }
+
+    #[test]
+    fn umlauts_are_found_as_they_are_spelled_and_chinese_has_no_sentences_of_words() {
+        let german = grammar(&GERMAN);
+        assert!(is_sentence(&german, &[" Spiel", " H", "ä", "nschen", " klein"]));
+        assert!(is_sentence(&german, &[" ich möchte", " mit Anna sprechen"]));
+        assert!(Grammar::new(&CHINESE, ["小星星"], ["妈妈"]).is_none());
+    }
+
+    #[test]
+    fn parts_of_words_are_compared_without_signs_and_case() {
+        let plain = |part: &str| plain_part(part.as_bytes()).map(|letters| String::from_utf8(letters).unwrap());
+        assert_eq!(plain(" Play"), Some(" play".into()));
+        assert_eq!(plain("'s"), Some("s".into()));
+        assert_eq!(plain("-T"), Some(" t".into()));
+        assert_eq!(plain("."), Some(String::new()));
+        assert_eq!((plain(","), plain(" ("), plain("[_BEG_]")), (None, None, None));
+        assert_eq!(plain_part(&[0xc3]), Some(vec![0xc3]), "a part of a letter");
+    }
+}

@@ -51,3 +51,69 @@ fn friend_of(intent: Intent) -> Option<usize> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{FriendNames, Names, expected, understand};
+    use super::*;
+    use crate::ports::speech::grammar::Likely;
+    use crate::ports::speech::languages::ENGLISH;
+
+    const FRIENDS: [&str; 3] = ["Anna", "Hannah", "Tom"];
+
+    fn with_names<T>(do_with: impl FnOnce(Known<'_>) -> T) -> T {
+        let titles = Names::of_titles(&ENGLISH, ["Ode to Joy", "London Bridge"]);
+        let friends = FRIENDS.map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
+        let friends = Names::of_friends(&ENGLISH, friends);
+        do_with(Known { titles: &titles, friends: &friends, toy_name: "Teddy", is_sure: true, likely: &[] })
+    }
+
+    fn heard(words: &str, likely: &[(&str, f32)]) -> Intent {
+        let likely: Vec<Likely> =
+            likely.iter().map(|(text, regret)| Likely { text: (*text).into(), regret: *regret }).collect();
+        with_names(|known| understand(words, Known { likely: &likely, ..known }))
+    }
+
+    #[test]
+    fn unclear_words_are_the_sentence_that_is_nearest() {
+        let near = [("play ode to joy", 4.0), ("play london bridge", 5.0)];
+        assert_eq!(heard("play out a joy", &near), Intent::Play(0));
+        assert_eq!(heard("play out a joy", &[]), Intent::Unknown);
+        assert_eq!(heard("make it longer", &[("make it louder", 1.0)]), Intent::Louder);
+        // A sentence that says nothing is passed over.
+        let vague = [("send a message", 0.0), ("send a message to tom", 0.5)];
+        assert_eq!(heard("send a message tonk", &vague), Intent::Message(2));
+    }
+
+    #[test]
+    fn clear_words_stay_as_they_are() {
+        assert_eq!(heard("play london bridge", &[("play ode to joy", 0.0)]), Intent::Play(1));
+        assert_eq!(heard("send a message to tom", &[("send a message to anna", 0.0)]), Intent::Message(2));
+    }
+
+    #[test]
+    fn a_message_is_begun_only_if_the_words_ask_for_one_and_the_name_is_near() {
+        assert_eq!(heard("send a message to thumb", &[("send a message to tom", 1.5)]), Intent::Message(2));
+        assert_eq!(heard("send a message to thumb", &[("send a message to tom", 2.5)]), Intent::ConfirmFriend(2));
+        // Otherwise the hub asks, however near the sentence is.
+        assert_eq!(heard("and the massage thumb", &[("send a message to tom", 0.0)]), Intent::ConfirmFriend(2));
+        assert_eq!(heard("a message for the bomb", &[("a message for tom", 0.0)]), Intent::ConfirmFriend(2));
+        assert_eq!(heard("where is my ball", &[("call tom", 5.5)]), Intent::ConfirmFriend(2));
+        // Two friends who sound alike.
+        let alike = [("send a message to anna", 0.5), ("send a message to tom", 2.0)];
+        assert_eq!(heard("send a message to arma", &alike), Intent::AskFriend(0, 2));
+        let apart = [("send a message to anna", 0.0), ("send a message to tom", 2.5)];
+        assert_eq!(heard("send a message to arma", &apart), Intent::Message(0));
+    }
+
+    #[test]
+    fn only_unclear_words_are_compared() {
+        let is_compared = |words: &str| with_names(|known| expected(words, known).is_some());
+        for words in ["play out a joy", "i love you", "send a message to nobody", "where is my ball"] {
+            assert!(is_compared(words), "{words}");
+        }
+        for words in ["play ode to joy", "louder", "call tom", "yes", "no", "remind me in ten minutes to sleep"] {
+            assert!(!is_compared(words), "{words}");
+        }
+    }
+}

@@ -13,6 +13,8 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::ports::audio::resample;
+use crate::ports::speech::grammar::Grammar;
+use crate::ports::speech::languages::ENGLISH;
 use author::{CHINESE, END, NO_SPEECH, Weights, says, shape, write};
 use transcript::RATE_HZ;
 
@@ -120,6 +122,37 @@ async fn the_language_is_chosen_among_those_of_the_settings() {
         let languages = vec![wrong.to_owned()];
         let outcome = Recogniser::load(RecogniserSettings { languages, ..settings(file.path()) });
         assert!(matches!(outcome, Err(ModelError::Language(code)) if code == wrong));
+    }
+}
+
+#[tokio::test]
+async fn unclear_words_are_compared_with_the_sentences_of_a_grammar() {
+    let english = says(&[" play", " the", " bear"], SURE);
+    // Two words that the model finds less probable, one of which no sentence has.
+    let english = [english, vec![(3, author::token(" elephant"), 3.6), (3, author::token(" purple"), 3.8)]].concat();
+    // Behind the start stand the language, the task and "no timestamps"; all special tokens are one further.
+    let german: Vec<_> = english.iter().map(|(at, token, strength)| (at + 2, token + token / END, *strength)).collect();
+    let many = shape::Shape { vocabulary: 51_865, ..shape(1) };
+    for (shape, said, language) in [(shape(1), english, "en"), (many, german, "de")] {
+        let file = saved(&write(&shape, &Weights::Says(&said)).bytes);
+        let languages = vec![language.to_owned()];
+        let recogniser = Recogniser::load(RecogniserSettings { languages, ..settings(file.path()) }).unwrap();
+        let expectation: Expectation = Box::new(move |text, code| {
+            assert_eq!((text, code), ("play the bear", language));
+            Grammar::new(&ENGLISH, ["The Elephant", "The Other Bear", "Purple"], ["Dad"])
+        });
+        let heard = recogniser.recognise_expecting("toy", sounds::babble(2.0), Some(expectation)).await.unwrap();
+        let [only] = &heard.likely[..] else { panic!("{:?}", heard.likely) };
+        assert_eq!((heard.text.as_str(), only.text.as_str()), ("play the bear", "play the elephant"));
+        assert!((1.0..6.0).contains(&only.regret), "{only:?}");
+        assert!(heard.seconds.comparison > Duration::ZERO);
+
+        let expectation: Expectation = Box::new(|_, _| None);
+        let heard = recogniser.recognise_expecting("toy", sounds::babble(2.0), Some(expectation)).await.unwrap();
+        assert_eq!(heard.likely, [], "the words are clear");
+        // More words than one command has.
+        let expectation: Expectation = Box::new(|_, _| unreachable!("a long recording is not compared"));
+        recogniser.recognise_expecting("toy", sounds::babble(14.0), Some(expectation)).await.unwrap();
     }
 }
 
@@ -279,8 +312,10 @@ fn words_are_never_logged() {
     tracing::subscriber::set_global_default(subscriber).unwrap();
     whisper_rs::install_logging_hooks();
     let file = saved(&write(&shape(1), &Weights::Says(&says(&[" play", " the", " bear"], SURE))).bytes);
+    let context = WhisperContext::new_with_params(file.path(), WhisperContextParameters::default()).unwrap();
     let model = Model {
-        context: WhisperContext::new_with_params(file.path(), WhisperContextParameters::default()).unwrap(),
+        parts: closest::Parts::of(&context),
+        context,
         languages: vec![("en", Model::params("en", 1))],
         audio_positions: 500,
         threads: 1,
