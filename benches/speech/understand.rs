@@ -3,8 +3,8 @@
 //! On the standard input a line of JSON for each recording: `offset` and `count` of its samples in a file of 16-bit
 //! samples at 16 kHz, the spoken `text` and its `language` (English without one), the `titles` and `friends` of the toy.
 //! The output is a line with `heard` (no text if no speech was recognised, and then `why`), its `language`, `confidence`
-//! and `weakest` part, the `intent` of it and the one of what was `said`, and the `ms` of recognition and of its second
-//! pass.
+//! and `weakest` part, the sentences that it is `likely` to be, the `intent` of it and the one of what was `said`, and the `ms`
+//! of recognition, of its second pass and of the comparison with those sentences.
 //!
 //! With `each`, every friend is alone in an address book of its own, and the output has the friends for whom a message is
 //! begun (`begun`) or who are asked about (`asked`).

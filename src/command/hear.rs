@@ -47,6 +47,7 @@ pub async fn run(config: &Config, file: &Path, titles: &[String], friends: &[Str
         ("language", seconds.language),
         ("first pass", seconds.first_pass),
         ("second pass", seconds.second_pass),
+        ("comparison", seconds.comparison),
     ] {
         print(format_args!("{step}\t{:.3} s", took.as_secs_f64()))?;
     }
