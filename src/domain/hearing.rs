@@ -46,20 +46,22 @@ impl std::fmt::Debug for Words {
     }
 }
 
-/// Recognises a recording. `titles` and `friends` are those that the speaker may name. A recording without speech is a
-/// result, too.
+/// Recognises a recording. `titles` and `friends` are those that the speaker may name; with more than `names_max` of them,
+/// it is not compared with known sentences. A recording without speech is a result, too.
 pub async fn hear(
     recogniser: &Recogniser,
     sound: Sound,
     titles: &[String],
     friends: &[String],
+    names_max: usize,
 ) -> Result<Heard, RecogniseError> {
     let length = sound.duration();
     let (its_titles, its_friends) = (titles.to_vec(), friends.to_vec());
     let expectation: Expectation = Box::new(move |text, code| {
         let language = Language::of(text, code);
         let [titles, friends] = names(language, &its_titles, &its_friends);
-        intent::expected(text, Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] })
+        let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };
+        intent::expected(text, known, names_max)
     });
     let heard = match recogniser.recognise_expecting(SENDER, sound, Some(expectation)).await {
         Ok(heard) => heard,
@@ -132,7 +134,8 @@ impl Hub {
         let recogniser = self.assistant.ears.ready().await?;
         let sound = self.decode_own(recording).await?;
         let titles: Vec<String> = self.content().await?.into_iter().map(|content| content.title).collect();
-        hear(&recogniser, sound, &titles, &[]).await.map_err(|error| match error {
+        let names_max = self.config.speech.compare_names_max;
+        hear(&recogniser, sound, &titles, &[], names_max).await.map_err(|error| match error {
             RecogniseError::TooLong { max_seconds } => DomainError::RecordingTooLong { max_seconds },
             RecogniseError::Busy | RecogniseError::TimedOut => DomainError::Busy,
             error => DomainError::internal(error),

@@ -14,7 +14,7 @@ mod speak;
 pub use grammar::{Grammar, Likely};
 pub use listen::{LISTENER_HZ, Listener, ListenerSettings, Progress};
 pub use recognise::{
-    Expectation, ModelDescription, ModelError, ModelKind, NoTranscript, RecogniseError, Recogniser, RecogniserSettings,
-    Seconds, Transcript,
+    ComparisonLimits, Expectation, ModelDescription, ModelError, ModelKind, NoTranscript, RecogniseError, Recogniser,
+    RecogniserSettings, Seconds, Transcript,
 };
 pub use speak::{PiperError, PiperSettings, Sentences, SpeakError, Speaker, SpeakerSettings, Voice};

@@ -25,6 +25,7 @@ mod word;
 
 use std::collections::HashSet;
 
+pub use closest::{Limits, Meanings};
 use names::{Anchor, Found};
 pub use names::{FriendNames, Names};
 use phrases::{Phrase, Phrases};
@@ -66,11 +67,15 @@ pub struct Known<'a> {
 ///
 /// If its words are no clear command, the sentences decide that the recording is like (`closest.rs`).
 pub fn understand(transcript: &str, known: Known<'_>) -> Intent {
-    closest::weigh(understand_text(transcript, known), known)
+    Meanings::of(transcript, known).choose(&Limits::CHOSEN)
 }
 
 /// The sentences to compare a recording with whose words are no clear command, nor an answer or a request for a reminder.
-pub fn expected(transcript: &str, known: Known<'_>) -> Option<Grammar> {
+/// None either if there are more than `names_max` titles and friends.
+pub fn expected(transcript: &str, known: Known<'_>, names_max: usize) -> Option<Grammar> {
+    if known.titles.count() + known.friends.count() > names_max {
+        return None;
+    }
     let language = known.titles.lexicon.languages[0];
     let is_clear = closest::is_clear(understand_text(transcript, known))
         || agree(transcript, language).is_some()

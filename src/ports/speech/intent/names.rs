@@ -143,6 +143,11 @@ impl Names {
         Self { lexicon: self.lexicon, forms, written: Vec::new(), parts_count: self.parts_count }
     }
 
+    /// The number of names.
+    pub(super) fn count(&self) -> usize {
+        self.written.len()
+    }
+
     /// All ways to say the names in this language: as they are written, and as they are understood.
     pub(super) fn ways_to_say(&self) -> impl Iterator<Item = String> {
         let forms = self.forms.iter().filter(|form| form.factor >= KIN_NAME);

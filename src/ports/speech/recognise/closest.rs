@@ -8,14 +8,12 @@
 //! The sound was encoded before, which is most of the work: a step here is one run of the decoder for one token.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use whisper_rs::{WhisperContext, WhisperError, WhisperState};
 
 use super::stop::Stop;
 use crate::ports::speech::grammar::{Grammar, Likely, Place, plain_part};
-
-/// The maximum number of steps. It ends a search with very many equally poor sentences.
-const STEPS_MAX: usize = 28;
 
 /// The maximum regret of a sentence, as a natural logarithm. Chosen with all of models/evaluation.tsv and `tiny.en`: no half
 /// of it is unseen.
@@ -26,6 +24,29 @@ const MARGIN: f32 = 3.0;
 
 /// The maximum number of tokens of a sentence.
 const TOKENS_MAX: usize = 48;
+
+/// The limits of a comparison.
+#[derive(Debug, Clone, Copy)]
+pub struct ComparisonLimits {
+    /// The maximum number of steps; 0 for no comparison.
+    pub steps_max: usize,
+    /// How long it may take. The result of a longer one does not count.
+    pub time_max: Duration,
+}
+
+/// The limits of one search.
+pub(super) struct SearchLimits<'a> {
+    pub(super) steps_max: usize,
+    pub(super) until: Instant,
+    pub(super) stop: &'a Stop,
+}
+
+impl SearchLimits<'_> {
+    /// Whether the search is out of time.
+    fn reached(&self) -> bool {
+        Instant::now() >= self.until || self.stop.reached()
+    }
+}
 
 /// The parts of words that a model knows, by their tokens, in the form of a grammar's sentences.
 pub(super) struct Parts(Vec<Option<Box<[u8]>>>);
@@ -43,7 +64,7 @@ pub(super) struct Search<'a> {
     threads: usize,
     parts: &'a Parts,
     grammar: &'a Grammar,
-    stop: &'a Stop,
+    limits: SearchLimits<'a>,
     steps: usize,
     least: f32,
     /// The beginnings that were tried: there are several ways to cut the same words.
@@ -72,10 +93,10 @@ impl<'a> Search<'a> {
         threads: usize,
         parts: &'a Parts,
         grammar: &'a Grammar,
-        stop: &'a Stop,
+        limits: SearchLimits<'a>,
     ) -> Self {
         let (tried, found) = (HashSet::new(), Vec::new());
-        Self { state, threads, parts, grammar, stop, steps: 0, least: f32::INFINITY, tried, found }
+        Self { state, threads, parts, grammar, limits, steps: 0, least: f32::INFINITY, tried, found }
     }
 
     /// The sentences with the least regret, that with the least first. `start` are the tokens before a text.
@@ -86,6 +107,10 @@ impl<'a> Search<'a> {
             }
             let nothing = Likely { text: String::new(), regret: 0.0 };
             self.follow(*last, before.len(), start.len() + TOKENS_MAX, &self.grammar.start(), &nothing)?;
+        }
+        // A sentence that is nearer may be among those that were not tried.
+        if self.limits.reached() {
+            return Ok(Vec::new());
         }
         let limit = self.limit();
         self.found.retain(|likely| likely.regret <= limit);
@@ -107,7 +132,7 @@ impl<'a> Search<'a> {
         place: &Place,
         so_far: &Likely,
     ) -> Result<(), WhisperError> {
-        if at >= end || self.steps >= STEPS_MAX || self.stop.reached() {
+        if at >= end || self.steps >= self.limits.steps_max || self.limits.reached() {
             return Ok(());
         }
         self.steps += 1;

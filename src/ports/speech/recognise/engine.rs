@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperError, WhisperState};
 
-use super::closest::{Parts, Search};
+use super::closest::{ComparisonLimits, Parts, Search, SearchLimits};
 use super::gate;
 use super::stop::{Stop, run_until};
 use super::transcript::{Expectation, NoTranscript, RATE_HZ, RecogniseError, Seconds, Transcript};
@@ -69,6 +69,7 @@ pub(super) struct Model {
     pub(super) languages: Vec<(&'static str, FullParams<'static, 'static>)>,
     pub(super) audio_positions: usize,
     pub(super) threads: usize,
+    pub(super) comparison: ComparisonLimits,
 }
 
 impl Model {
@@ -159,7 +160,8 @@ impl Engine {
         let mut said = Vec::new();
         let mut failure = NoTranscript::NoWords;
         let mut language = None;
-        for window in windows(speech, self.model.window()) {
+        let pieces = windows(speech, self.model.window());
+        for window in &pieces {
             let mut samples = window.to_vec();
             samples.resize(samples.len().max(SAMPLES_MIN), 0.0);
             let language = match language {
@@ -182,10 +184,10 @@ impl Engine {
         let code = self.model.languages[language].0;
         let started = Instant::now();
         // Commands are short.
-        let is_short = said.len() == 1;
-        let grammar = expectation.filter(|_| is_short).and_then(|expectation| expectation(&text, code));
+        let is_compared = pieces.len() == 1 && self.model.comparison.steps_max > 0;
+        let grammar = expectation.filter(|_| is_compared).and_then(|expectation| expectation(&text, code));
         let likely = match grammar {
-            Some(grammar) => self.closest(&grammar, language, stop)?,
+            Some(grammar) => self.closest(&grammar, language, started, stop)?,
             None => Vec::new(),
         };
         seconds.comparison = started.elapsed();
@@ -292,15 +294,22 @@ impl Engine {
     }
 
     /// The sentences of the grammar that the last window is most like.
-    fn closest(&mut self, grammar: &Grammar, language: usize, stop: &Stop) -> Result<Vec<Likely>, RecogniseError> {
-        let context = &self.model.context;
+    fn closest(
+        &mut self,
+        grammar: &Grammar,
+        language: usize,
+        started: Instant,
+        stop: &Stop,
+    ) -> Result<Vec<Likely>, RecogniseError> {
+        let Model { context, parts, threads, comparison, .. } = &*self.model;
         let mut start = vec![context.token_sot()];
         if context.is_multilingual() {
             let id = whisper_rs::get_lang_id(self.model.languages[language].0).unwrap_or_default();
             start.extend([context.token_lang(id), context.token_transcribe()]);
         }
         start.push(context.token_not());
-        let search = Search::new(&mut self.state, self.model.threads, &self.model.parts, grammar, stop);
+        let limits = SearchLimits { steps_max: comparison.steps_max, until: started + comparison.time_max, stop };
+        let search = Search::new(&mut self.state, *threads, parts, grammar, limits);
         search.run(&start).map_err(|error| failure(error, stop))
     }
 

@@ -31,6 +31,7 @@ use whisper_rs::{WhisperContext, WhisperContextParameters};
 
 use crate::ports::audio::Sound;
 use crate::ports::metrics::METRICS;
+pub use closest::ComparisonLimits;
 use engine::{Engine, Model};
 use model::CheckedModel;
 pub use model::{ModelDescription, ModelError, ModelKind};
@@ -65,6 +66,8 @@ pub struct RecogniserSettings {
     pub wait_limit: Duration,
     /// How long the recognition of one may take.
     pub time_limit: Duration,
+    /// The limits of a comparison with known sentences.
+    pub comparison: ComparisonLimits,
     /// The longest recording, in seconds.
     pub max_seconds: u32,
 }
@@ -131,6 +134,7 @@ impl Recogniser {
             languages: languages.into_iter().map(|code| (code, Model::params(code, threads))).collect(),
             audio_positions: description.audio_positions as usize,
             threads,
+            comparison: settings.comparison,
         });
         let mut recogniser = Self {
             description,

@@ -21,6 +21,8 @@ use transcript::RATE_HZ;
 /// Stronger than any doubt.
 const SURE: f32 = 4.0;
 
+const COMPARISON: ComparisonLimits = ComparisonLimits { steps_max: 28, time_max: Duration::from_secs(60) };
+
 fn saved(bytes: &[u8]) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
@@ -37,6 +39,7 @@ fn settings(model: &Path) -> RecogniserSettings {
         queue_max: 8,
         wait_limit: Duration::from_secs(60),
         time_limit: Duration::from_secs(60),
+        comparison: COMPARISON,
         max_seconds: 30,
     }
 }
@@ -150,6 +153,20 @@ async fn unclear_words_are_compared_with_the_sentences_of_a_grammar() {
         let expectation: Expectation = Box::new(|_, _| None);
         let heard = recogniser.recognise_expecting("toy", sounds::babble(2.0), Some(expectation)).await.unwrap();
         assert_eq!(heard.likely, [], "the words are clear");
+        // A comparison that ends too early says nothing.
+        for comparison in [
+            ComparisonLimits { steps_max: 0, ..COMPARISON },
+            ComparisonLimits { steps_max: 2, ..COMPARISON },
+            ComparisonLimits { time_max: Duration::ZERO, ..COMPARISON },
+        ] {
+            let languages = vec![language.to_owned()];
+            let limited = RecogniserSettings { languages, comparison, ..settings(file.path()) };
+            let recogniser = Recogniser::load(limited).unwrap();
+            let expectation: Expectation =
+                Box::new(|_, _| Grammar::new(&ENGLISH, ["The Elephant", "The Other Bear", "Purple"], ["Dad"]));
+            let heard = recogniser.recognise_expecting("toy", sounds::babble(2.0), Some(expectation)).await.unwrap();
+            assert_eq!((heard.text.as_str(), &heard.likely[..]), ("play the bear", &[][..]), "{comparison:?}");
+        }
         // More words than one command has.
         let expectation: Expectation = Box::new(|_, _| unreachable!("a long recording is not compared"));
         recogniser.recognise_expecting("toy", sounds::babble(14.0), Some(expectation)).await.unwrap();
@@ -319,6 +336,7 @@ fn words_are_never_logged() {
         languages: vec![("en", Model::params("en", 1))],
         audio_positions: 500,
         threads: 1,
+        comparison: COMPARISON,
     };
     let mut engine = Engine::new(Arc::new(model)).unwrap();
     let deadline = Instant::now() + Duration::from_secs(600);
