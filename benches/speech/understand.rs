@@ -6,8 +6,8 @@
 //! and `weakest` part, the sentences that it is `likely` to be, the `intent` of it, the one by its `words` alone and the one
 //! of what was `said`, and the `ms` of recognition, of its second pass and of the comparison with those sentences.
 //!
-//! With `again`, such an output, nothing is recognised, and only the intents are found again. With `limits` (of a plain
-//! sentence, of one with a name, of one with a friend, and of a rival), the output has the intent with each of them (`tried`).
+//! With `again`, such an output, nothing is recognised, and only the intents are found again. With `limits` (those of
+//! [`Limits`], in its order), the output has the intent with each of them (`tried`).
 //!
 //! With `each`, every friend is alone in an address book of its own, and the output has the friends for whom a message is
 //! begun (`begun`) or who are asked about (`asked`).
@@ -130,7 +130,7 @@ impl Order {
         let meanings = |likely| self.meanings(&heard.text, heard.is_sure(), likely, language, &self.friends);
         let (by_words, meanings) = (meanings(&[]), meanings(&heard.likely));
         let intent = |limits: &Limits| self.meaning(meanings.choose(limits));
-        let tried = self.limits.iter().map(|&[plain, named, friend, rival]| Limits { plain, named, friend, rival });
+        let tried = self.limits.iter().map(|&[most, plain, friend, rival]| Limits { most, plain, friend, rival });
         let mut answer = json!({
             "said": said,
             "intent": intent(&Limits::CHOSEN),

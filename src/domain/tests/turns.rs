@@ -14,7 +14,7 @@ use crate::ports::audio::{
     DecodeLimits, OPUS_OUT_HZ, OpusReader, OpusWriter, Sound, decode_bytes, encode_mp3, resample,
 };
 use crate::ports::speech::languages::Line;
-use crate::ports::speech::{Recogniser, RecogniserSettings, Speaker, Transcript};
+use crate::ports::speech::{ComparisonLimits, Likely, Recogniser, RecogniserSettings, Speaker, Transcript};
 
 const NOW: Timestamp = 1_760_000_000.0;
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -52,6 +52,7 @@ async fn recogniser() -> Recogniser {
         queue_max: 8,
         wait_limit: DEADLINE,
         time_limit: DEADLINE,
+        comparison: ComparisonLimits { steps_max: 28, time_max: DEADLINE },
         max_seconds: 30,
     };
     tokio::task::spawn_blocking(|| Recogniser::load(settings)).await.unwrap().unwrap()
@@ -318,6 +319,31 @@ async fn a_friend_is_asked_about_if_a_word_of_the_sentence_is_uncertain() {
     let (sentences, _) = told(asked.telling).await;
     assert!(sentences.concat().contains("for Rosa?"), "{sentences:?}");
     assert!(is_for_friend(&hub.answer_turn(&toy, &words("yes"), NOW).await.unwrap()));
+}
+
+/// Recognised words, and a sentence that the recording is as like as its words.
+fn unclear(text: &str, sentence: &str) -> Heard {
+    let Heard::Words(spoken) = words(text) else { unreachable!() };
+    let likely = vec![Likely { text: sentence.into(), regret: 0.0 }];
+    Heard::Words(Transcript { likely, ..spoken.transcript }.into())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unclear_words_are_the_sentence_that_the_recording_is_like_and_a_message_is_asked_about() {
+    let (hub, toy, _folder) = hub(Config::default()).await;
+    let friend = hub.store.friends(&Party::from(toy.clone())).await.unwrap()[0].party.clone();
+    let answer = async |heard: Heard| {
+        let Answered { telling, expected } = hub.answer_turn(&toy, &heard, NOW).await.unwrap();
+        (told(telling).await.0.concat(), expected)
+    };
+    let (said, expected) = answer(unclear("who argue", "who are you")).await;
+    assert!(said.contains("I am") && matches!(expected, Expected::Anything), "{said}");
+    for (text, sentence) in [("where is my ball", "call rosa"), ("the massage rose", "send a message to rosa")] {
+        let (said, expected) = answer(unclear(text, sentence)).await;
+        assert!(said.contains("for Rosa?") && matches!(expected, Expected::Anything), "{text}: {said}");
+    }
+    let (_, expected) = answer(words("yes")).await;
+    assert!(matches!(expected, Expected::Message(party) if party == friend));
 }
 
 #[tokio::test(flavor = "multi_thread")]

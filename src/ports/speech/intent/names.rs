@@ -129,7 +129,7 @@ impl Names {
         let lexicon = Lexicon::of(language);
         let (mut forms, mut written) = (Vec::new(), Vec::new());
         for (index, friend) in friends.into_iter().enumerate() {
-            for name in [friend.remark, friend.nickname, friend.toy_name] {
+            for name in [friend.remark, friend.nickname, friend.toy_name].into_iter().filter(|name| !name.is_empty()) {
                 forms.extend(Form::all_of_friend(index, name, lexicon));
                 written.push(name.to_owned());
             }
