@@ -338,7 +338,7 @@ async fn unclear_words_are_the_sentence_that_the_recording_is_like_and_a_message
     };
     let (said, expected) = answer(unclear("who argue", "who are you")).await;
     assert!(said.contains("I am") && matches!(expected, Expected::Anything), "{said}");
-    for (text, sentence) in [("where is my ball", "call rosa"), ("the massage rose", "send a message to rosa")] {
+    for (text, sentence) in [("where is my ball", "call rosa"), ("and the massage thumb", "send a message to rosa")] {
         let (said, expected) = answer(unclear(text, sentence)).await;
         assert!(said.contains("for Rosa?") && matches!(expected, Expected::Anything), "{text}: {said}");
     }
