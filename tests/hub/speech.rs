@@ -15,6 +15,9 @@ use crate::sound;
 use crate::spoken_model::{saying, saying_in_any_language, saying_or, spelling};
 use crate::world::{Toy, World, within};
 
+/// A comparison may take long, as the machine may be busy.
+const PATIENT: (&str, &str) = ("TOYHUB_SPEECH__COMPARE_MS_MAX", "60000");
+
 /// A hub whose model returns this text for any input.
 async fn hearing(text: &str) -> World {
     hearing_with(text, &[]).await
@@ -157,7 +160,8 @@ async fn a_message_is_started_and_the_next_recording_goes_to_the_friend() {
 async fn a_title_that_was_not_understood_is_found_by_the_sound_unless_that_is_turned_off() {
     for (steps, is_played) in [("28", true), ("0", false)] {
         let model = saying_or("play the bear", "elephant");
-        let world = hearing_by(model, &[("TOYHUB_SPEECH__COMPARE_STEPS_MAX", steps)]).await;
+        let settings = [("TOYHUB_SPEECH__COMPARE_STEPS_MAX", steps), PATIENT];
+        let world = hearing_by(model, &settings).await;
         let toy = world.bound_toy("Fluffy").await;
         let [song] = world.songs(["The Elephant"]).await;
         let answer = world.ask(&toy).await;
@@ -167,7 +171,7 @@ async fn a_title_that_was_not_understood_is_found_by_the_sound_unless_that_is_tu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_asked_about_and_never_begun_where_only_the_sound_is_like_a_friend() {
-    let world = hearing_by(saying_or("send a message to bear", "dad"), &[]).await;
+    let world = hearing_by(saying_or("send a message to bear", "dad"), &[PATIENT]).await;
     let dad = world.user("dad").await;
     let toy = world.toy(&dad, "Fluffy").await;
     let question = world.ask(&toy).await;
