@@ -39,7 +39,7 @@ pub async fn measure(model: &Path, recordings: &[Recording]) -> Stages {
     let friends = ["Grandma", "Grandpa", "Mum", "Dad", "Anna", "Ball Ball", "Tom", "Uncle Joe"];
     let friends = friends.map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
     let friends = Names::of_friends(&ENGLISH, friends);
-    let known = Known { titles: &titles, friends: &friends, toy_name: "Fluffy", is_sure: true };
+    let known = Known { titles: &titles, friends: &friends, toy_name: "Fluffy", is_sure: true, likely: &[] };
 
     let mut stages = Stages::default();
     for recording in recordings {

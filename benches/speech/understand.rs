@@ -3,8 +3,11 @@
 //! On the standard input a line of JSON for each recording: `offset` and `count` of its samples in a file of 16-bit
 //! samples at 16 kHz, the spoken `text` and its `language` (English without one), the `titles` and `friends` of the toy.
 //! The output is a line with `heard` (no text if no speech was recognised, and then `why`), its `language`, `confidence`
-//! and `weakest` part, the `intent` of it and the one of what was `said`, and the `ms` of recognition and of its second
-//! pass.
+//! and `weakest` part, the sentences that it is `likely` to be, the `intent` of it, the one by its `words` alone and the one
+//! of what was `said`, and the `ms` of recognition, of its second pass and of the comparison with those sentences.
+//!
+//! With `again`, such an output, nothing is recognised, and only the intents are found again. With `limits` (those of
+//! [`Limits`], in its order), the output has the intent with each of them (`tried`).
 //!
 //! With `each`, every friend is alone in an address book of its own, and the output has the friends for whom a message is
 //! begun (`begun`) or who are asked about (`asked`).
@@ -19,9 +22,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use toyhub::config::Config;
 use toyhub::ports::audio::Sound;
-use toyhub::ports::speech::intent::{self, FriendNames, Intent, Known, Names};
+use toyhub::ports::speech::intent::{self, FriendNames, Intent, Known, Limits, Meanings, Names};
 use toyhub::ports::speech::languages::Language;
-use toyhub::ports::speech::{RecogniseError, Recogniser};
+use toyhub::ports::speech::{Expectation, Likely, RecogniseError, Recogniser, Seconds, Transcript};
 use toyhub::server;
 
 #[derive(Deserialize)]
@@ -37,6 +40,19 @@ struct Order {
     friends: Vec<String>,
     #[serde(default)]
     each: bool,
+    again: Option<Again>,
+    #[serde(default)]
+    limits: Vec<[f32; 4]>,
+}
+
+/// What was recognised before.
+#[derive(Deserialize)]
+struct Again {
+    heard: String,
+    language: String,
+    confidence: f32,
+    weakest: f32,
+    likely: Vec<(String, f32)>,
 }
 
 /// One for each worker of the recogniser.
@@ -51,12 +67,12 @@ pub async fn answer_lines(model: &Path, samples: &Path, languages: &[String]) {
     let mut settings = server::recogniser_settings(&speech, model.to_owned());
     (settings.workers, settings.threads) = (AT_ONCE, 1);
     // The machine may be busy.
-    settings.time_limit = Duration::from_secs(300);
+    (settings.time_limit, settings.comparison.time_max) = (Duration::from_secs(300), Duration::from_secs(300));
     let recogniser = Recogniser::load(settings).unwrap();
     let lines = std::io::stdin().lock().lines().enumerate();
     let answers = stream::iter(lines).map(|(number, line)| {
         let order: Order = serde_json::from_str(&line.unwrap()).unwrap();
-        answer(&recogniser, number, order.sound(samples), order)
+        answer(&recogniser, number, samples, order)
     });
     let mut answers = std::pin::pin!(answers.buffered(AT_ONCE));
     while let Some(answer) = answers.next().await {
@@ -64,32 +80,38 @@ pub async fn answer_lines(model: &Path, samples: &Path, languages: &[String]) {
     }
 }
 
-async fn answer(recogniser: &Recogniser, number: usize, sound: Sound, order: Order) -> Value {
+async fn answer(recogniser: &Recogniser, number: usize, samples: &Path, order: Order) -> Value {
+    let said = Language::of(&order.text, &order.language);
+    let said = order.meaning(order.intent(&order.text, true, &[], said, &order.friends));
+    if let Some(again) = &order.again {
+        return order.answer(&again.transcript(), said);
+    }
     // Recordings of one sender would be recognised one after the other.
     let sender = format!("toy-{}", number % AT_ONCE);
     let started = Instant::now();
-    let outcome = recogniser.recognise(&sender, sound).await;
+    let outcome = recogniser.recognise_expecting(&sender, order.sound(samples), Some(order.expectation())).await;
     let ms = started.elapsed().as_secs_f64() * 1e3;
-    let (heard, why) = match outcome {
-        Ok(heard) => (Some(heard), String::new()),
-        Err(RecogniseError::NoTranscript(why)) => (None, why.to_string()),
+    let mut answer = match outcome {
+        Ok(heard) => order.answer(&heard, said),
+        Err(RecogniseError::NoTranscript(why)) => json!({ "why": why.to_string(), "said": said }),
         Err(error) => panic!("{error}"),
     };
-    let said = Language::of(&order.text, &order.language);
-    let mut answer = json!({ "why": why, "said": order.meaning(&order.text, true, said), "ms": ms });
-    if let Some(heard) = heard {
-        let language = Language::of(&heard.text, heard.language);
-        answer["intent"] = order.meaning(&heard.text, heard.is_sure(), language);
-        if order.each {
-            (answer["begun"], answer["asked"]) = order.messages(&heard.text, heard.is_sure(), language);
-        }
-        answer["weakest"] = json!(heard.weakest);
-        answer["second_ms"] = json!(heard.seconds.second_pass.as_secs_f64() * 1e3);
-        answer["confidence"] = json!(heard.confidence);
-        answer["language"] = json!(heard.language);
-        answer["heard"] = json!(heard.text);
-    }
+    answer["ms"] = json!(ms);
     answer
+}
+
+impl Again {
+    fn transcript(&self) -> Transcript {
+        let likely = self.likely.iter().map(|(text, regret)| Likely { text: text.clone(), regret: *regret });
+        Transcript {
+            text: self.heard.clone(),
+            language: Language::of(&self.heard, &self.language).code,
+            confidence: self.confidence,
+            weakest: self.weakest,
+            likely: likely.collect(),
+            seconds: Seconds::default(),
+        }
+    }
 }
 
 impl Order {
@@ -102,9 +124,48 @@ impl Order {
         Sound { samples: samples.collect(), rate_hz: 16_000 }
     }
 
-    /// The name of the intent of a text, and its target.
-    fn meaning(&self, text: &str, is_sure: bool, language: &'static Language) -> Value {
-        match self.intent(text, is_sure, language, &self.friends) {
+    /// The intents of what was heard, and all that tells how it was heard.
+    fn answer(&self, heard: &Transcript, said: Value) -> Value {
+        let language = Language::of(&heard.text, heard.language);
+        let meanings = |likely| self.meanings(&heard.text, heard.is_sure(), likely, language, &self.friends);
+        let (by_words, meanings) = (meanings(&[]), meanings(&heard.likely));
+        let intent = |limits: &Limits| self.meaning(meanings.choose(limits));
+        let tried = self.limits.iter().map(|&[most, plain, friend, rival]| Limits { most, plain, friend, rival });
+        let mut answer = json!({
+            "said": said,
+            "intent": intent(&Limits::CHOSEN),
+            "words": self.meaning(by_words.choose(&Limits::CHOSEN)),
+            "tried": tried.map(|limits| intent(&limits)).collect::<Value>(),
+            "weakest": heard.weakest,
+            "second_ms": heard.seconds.second_pass.as_secs_f64() * 1e3,
+            "comparison_ms": heard.seconds.comparison.as_secs_f64() * 1e3,
+            "likely": heard.likely.iter().map(|likely| json!([likely.text, likely.regret])).collect::<Value>(),
+            "confidence": heard.confidence,
+            "language": heard.language,
+            "heard": heard.text,
+        });
+        if self.each {
+            (answer["begun"], answer["asked"]) = self.messages(heard, language);
+        }
+        answer
+    }
+
+    /// The sentences to compare the recording with, as in the hub.
+    fn expectation(&self) -> Expectation {
+        let (titles, friends) = (self.titles.clone(), self.friends.clone());
+        Box::new(move |text, code| {
+            let language = Language::of(text, code);
+            let titles = Names::of_titles(language, titles.iter().map(String::as_str));
+            let friends = friends.iter().map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
+            let friends = Names::of_friends(language, friends);
+            let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };
+            intent::expected(text, known, Config::default().speech.compare_names_max)
+        })
+    }
+
+    /// The name of an intent, and its target.
+    fn meaning(&self, intent: Intent) -> Value {
+        match intent {
             Intent::Play(index) => json!(["Play", self.titles[index]]),
             Intent::Message(index) => json!(["Message", self.friends[index]]),
             Intent::ConfirmFriend(index) => json!(["ConfirmFriend", self.friends[index]]),
@@ -115,13 +176,14 @@ impl Order {
     }
 
     /// The friends for whom a message is begun, and who are asked about, if each is the only one.
-    fn messages(&self, text: &str, is_sure: bool, language: &'static Language) -> (Value, Value) {
+    fn messages(&self, heard: &Transcript, language: &'static Language) -> (Value, Value) {
         let (mut begun, mut asked) = (Vec::new(), Vec::new());
         // A name that is found alone is found among all, too, perhaps with another one like it.
-        let all = self.intent(text, is_sure, language, &self.friends);
+        let intent = |friends| self.intent(&heard.text, heard.is_sure(), &heard.likely, language, friends);
+        let all = intent(&self.friends);
         if matches!(all, Intent::Message(_) | Intent::AskFriend(..) | Intent::ConfirmFriend(_)) {
             for friend in &self.friends {
-                match self.intent(text, is_sure, language, std::slice::from_ref(friend)) {
+                match intent(std::slice::from_ref(friend)) {
                     Intent::Message(_) => begun.push(friend),
                     Intent::ConfirmFriend(_) => asked.push(friend),
                     _ => {}
@@ -131,10 +193,28 @@ impl Order {
         (json!(begun), json!(asked))
     }
 
-    fn intent(&self, text: &str, is_sure: bool, language: &'static Language, friends: &[String]) -> Intent {
+    fn intent(
+        &self,
+        text: &str,
+        is_sure: bool,
+        likely: &[Likely],
+        language: &'static Language,
+        friends: &[String],
+    ) -> Intent {
+        self.meanings(text, is_sure, likely, language, friends).choose(&Limits::CHOSEN)
+    }
+
+    fn meanings(
+        &self,
+        text: &str,
+        is_sure: bool,
+        likely: &[Likely],
+        language: &'static Language,
+        friends: &[String],
+    ) -> Meanings {
         let titles = Names::of_titles(language, self.titles.iter().map(String::as_str));
         let friends = friends.iter().map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
-        let known = Known { titles: &titles, friends: &Names::of_friends(language, friends), toy_name: "", is_sure };
-        intent::understand(text, known)
+        let friends = Names::of_friends(language, friends);
+        Meanings::of(text, Known { titles: &titles, friends: &friends, toy_name: "", is_sure, likely })
     }
 }

@@ -31,7 +31,8 @@ pub async fn run(config: &Config, file: &Path, titles: &[String], friends: &[Str
     let failed = |error: &dyn std::fmt::Display| Failure::Command(error.to_string());
     let recogniser = loaded.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
     print(format_args!("model\t{}", recogniser.describe()))?;
-    let heard = hear(&recogniser, sound, titles, friends).await.map_err(|error| of_file(&error))?;
+    let names_max = config.speech.compare_names_max;
+    let heard = hear(&recogniser, sound, titles, friends, names_max).await.map_err(|error| of_file(&error))?;
     print(format_args!("recording\t{:.2} s", heard.length.as_secs_f64()))?;
     let Words { text, confidence, language, intent, seconds } = match heard.words {
         Ok(words) => words,
@@ -47,6 +48,7 @@ pub async fn run(config: &Config, file: &Path, titles: &[String], friends: &[Str
         ("language", seconds.language),
         ("first pass", seconds.first_pass),
         ("second pass", seconds.second_pass),
+        ("comparison", seconds.comparison),
     ] {
         print(format_args!("{step}\t{:.3} s", took.as_secs_f64()))?;
     }

@@ -34,6 +34,13 @@ settings! {
         wait_timeout_s: u64 = 30;
         /// Seconds that the recognition of one recording may take.
         recognise_timeout_s: u64 = 20;
+        /// Steps in which a recording whose words are no clear command is compared with the sentences that its toy
+        /// understands. Each is a run of the model's decoder for one part of a word. 0 compares none.
+        compare_steps_max: usize = 28 => MayBeZero;
+        /// Milliseconds that this comparison may take. After that, the words alone count.
+        compare_ms_max: u64 = 1500;
+        /// Titles and names of friends in these sentences. A recording for a toy with more of them is not compared.
+        compare_names_max: usize = 2000;
         /// Seconds that a recording to the hub may last.
         command_max_s: u32 = 30;
         /// Milliseconds of silence after which a sentence that a device streams has ended, unless its client says when.

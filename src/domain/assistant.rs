@@ -28,7 +28,7 @@ use crate::ports::files::ANSWER_PREFIX;
 use crate::ports::reply::ReplyEngine;
 use crate::ports::speech::intent::{self, FriendNames, Intent, Known, Names, Wish};
 use crate::ports::speech::languages::{Clock, Language, Line};
-use crate::ports::speech::{NoTranscript, RecogniseError, Recogniser, Transcript};
+use crate::ports::speech::{Expectation, NoTranscript, RecogniseError, Recogniser, Transcript};
 use decision::{Decided, Decision, Then};
 use ears::Ears;
 use library::{Library, Mood};
@@ -68,18 +68,17 @@ impl Assistant {
     }
 }
 
-/// The data that is needed to answer a toy.
-struct Scene<'a> {
-    toy: &'a ToyId,
+/// The data that is needed to answer a toy, read once for each recording.
+struct Scene {
+    toy: ToyId,
     toy_name: String,
     library: Arc<Library>,
     friends: Vec<Friend>,
     /// The names of the friends' toys, in the same order; empty for a friend that is not a toy.
     friends_toys: Vec<String>,
-    now: Timestamp,
 }
 
-impl Scene<'_> {
+impl Scene {
     /// What the child gets by an answer, and the title or friend that it is about.
     fn reaction(&self, decision: &Decision) -> (Reaction, Option<String>) {
         match &decision.decided {
@@ -98,22 +97,58 @@ impl Scene<'_> {
         self.friends.iter().find(|friend| friend.party == *party)
     }
 
+    /// The sentences that a recording of the toy is compared with, if its words are no clear command.
+    fn expectation(self: Arc<Self>, names_max: usize) -> Expectation {
+        Box::new(move |text, code| {
+            let language = Language::of(text, code);
+            let friends = self.friend_names(language);
+            intent::expected(text, self.known(language, &friends), names_max)
+        })
+    }
+
     fn friend_names(&self, language: &'static Language) -> Names {
-        let friends = self.friends.iter().zip(&self.friends_toys);
-        let names = friends.map(|(friend, toy_name)| FriendNames {
+        let names = self.friends.iter().zip(&self.friends_toys).map(|(friend, toy_name)| FriendNames {
             remark: &friend.remark,
             nickname: &friend.nickname,
             toy_name,
         });
         Names::of_friends(language, names)
     }
+
+    /// What words are compared with that were all heard clearly.
+    fn known<'a>(&'a self, language: &'static Language, friends: &'a Names) -> Known<'a> {
+        let titles = self.library.names(language);
+        Known { titles, friends, toy_name: &self.toy_name, is_sure: true, likely: &[] }
+    }
 }
 
-/// A toy, and the language in which it is answered.
+/// The words of a child.
+#[derive(Clone)]
+pub struct Spoken {
+    pub(super) transcript: Transcript,
+    /// What the hub knew of the toy when it recognised them; none if they were typed.
+    scene: Option<Arc<Scene>>,
+}
+
+// Words must not get into a log: the transcript leaves them out, and names stay out, too.
+impl std::fmt::Debug for Spoken {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Spoken").field("transcript", &self.transcript).finish_non_exhaustive()
+    }
+}
+
+impl From<Transcript> for Spoken {
+    fn from(transcript: Transcript) -> Self {
+        Self { transcript, scene: None }
+    }
+}
+
+/// A toy, the language in which it is answered, and when.
 #[derive(Clone, Copy)]
 struct Conversation<'a> {
-    scene: &'a Scene<'a>,
+    scene: &'a Scene,
     language: &'static Language,
+    now: Timestamp,
 }
 
 impl Hub {
@@ -197,10 +232,12 @@ impl Hub {
     }
 
     /// The words of a recording, or why it has none. Errors: `NoSpeechModel`, `RecordingTooLong`, `Busy`.
-    async fn recognise(&self, toy: &ToyId, sound: Sound) -> Result<Result<Transcript, NoTranscript>, DomainError> {
+    async fn recognise(&self, toy: &ToyId, sound: Sound) -> Result<Result<Spoken, NoTranscript>, DomainError> {
         let recogniser = self.assistant.ears.ready().await?;
-        match recogniser.recognise(toy.as_str(), sound).await {
-            Ok(heard) => Ok(Ok(heard)),
+        let scene = self.scene(toy).await?;
+        let expectation = Arc::clone(&scene).expectation(self.config.speech.compare_names_max);
+        match recogniser.recognise_expecting(toy.as_str(), sound, Some(expectation)).await {
+            Ok(transcript) => Ok(Ok(Spoken { transcript, scene: Some(scene) })),
             Err(RecogniseError::NoTranscript(why)) => Ok(Err(why)),
             Err(RecogniseError::TooLong { max_seconds }) => Err(DomainError::RecordingTooLong { max_seconds }),
             Err(RecogniseError::Busy | RecogniseError::TimedOut) => Err(DomainError::Busy),
@@ -209,15 +246,17 @@ impl Hub {
     }
 
     /// What to answer to these words, or to a recording without any.
-    async fn decide(&self, toy: &ToyId, heard: Option<&Transcript>, now: Timestamp) -> Result<Decision, DomainError> {
-        let scene = self.scene(toy, now).await?;
-        let Some(heard) = heard else {
-            let talk = Conversation { scene: &scene, language: self.family_language() };
-            return Ok(Decision::line(talk.language, &Line::NotUnderstood));
+    async fn decide(&self, toy: &ToyId, spoken: Option<&Spoken>, now: Timestamp) -> Result<Decision, DomainError> {
+        let Some(Spoken { transcript, scene }) = spoken else {
+            return Ok(Decision::line(self.family_language(), &Line::NotUnderstood));
         };
-        let language = Language::of(&heard.text, heard.language);
-        let decision = self.answer(Conversation { scene: &scene, language }, heard).await?;
-        self.keep_words(toy, &heard.text, scene.reaction(&decision), now).await;
+        let scene = match scene {
+            Some(scene) => Arc::clone(scene),
+            None => self.scene(toy).await?,
+        };
+        let language = Language::of(&transcript.text, transcript.language);
+        let decision = self.answer(Conversation { scene: &scene, language, now }, transcript).await?;
+        self.keep_words(toy, &transcript.text, scene.reaction(&decision), now).await;
         Ok(decision)
     }
 
@@ -263,7 +302,7 @@ impl Hub {
         Ok(())
     }
 
-    async fn scene<'a>(&self, toy: &'a ToyId, now: Timestamp) -> Result<Scene<'a>, DomainError> {
+    async fn scene(&self, toy: &ToyId) -> Result<Arc<Scene>, DomainError> {
         let toy_name = self.store.toy(toy).await?.ok_or(DomainError::UnknownParty)?.toy_name;
         let friends = self.store.friends(&Party::from(toy.clone())).await?;
         let mut friends_toys = Vec::with_capacity(friends.len());
@@ -275,15 +314,15 @@ impl Hub {
             friends_toys.push(its_toy.map(|toy| toy.toy_name).unwrap_or_default());
         }
         let library = self.assistant.library(self.content_for(toy).await?);
-        Ok(Scene { toy, toy_name, library, friends, friends_toys, now })
+        Ok(Arc::new(Scene { toy: toy.clone(), toy_name, library, friends, friends_toys }))
     }
 
     /// Determines the intent of the text, carries it out, and answers.
     async fn answer(&self, talk: Conversation<'_>, heard: &Transcript) -> Result<Decision, DomainError> {
-        let Conversation { scene, language } = talk;
+        let Conversation { scene, language, now } = talk;
         let said = heard.text.as_str();
         // What the question is about may be gone meanwhile: then the words are those of another command.
-        match self.take_question(scene.toy, scene.now).await? {
+        match self.take_question(&scene.toy, now).await? {
             Some(Question::Title(titles)) => {
                 if let [Some(first), Some(second)] = titles.each_ref().map(|title| scene.library.content(title)) {
                     let names = Names::of_titles(language, [first.title.as_str(), second.title.as_str()]);
@@ -313,7 +352,7 @@ impl Hub {
             Some(Question::When(kind, words)) => {
                 if let Some(when) = intent::time(said, &scene.toy_name, language, kind) {
                     let wish = Wish { kind, when: None, words };
-                    let text = self.remind(scene.toy, wish, when, language, scene.now).await?;
+                    let text = self.remind(&scene.toy, wish, when, language, now).await?;
                     return Ok(Decision::text(language, text));
                 }
             }
@@ -329,19 +368,14 @@ impl Hub {
         }
         // Instead of answering the question, the child may have given another command.
         let friends = scene.friend_names(language);
-        let known = Known {
-            titles: scene.library.names(language),
-            friends: &friends,
-            toy_name: &scene.toy_name,
-            is_sure: heard.is_sure(),
-        };
+        let known = Known { is_sure: heard.is_sure(), likely: &heard.likely, ..scene.known(language, &friends) };
         self.carry_out(talk, intent::understand(said, known), said).await
     }
 
     async fn carry_out(&self, talk: Conversation<'_>, intent: Intent, said: &str) -> Result<Decision, DomainError> {
-        let scene = talk.scene;
+        let Conversation { scene, language, now } = talk;
         let titles = scene.library.contents();
-        let clock = Clock::new(scene.now, self.zone_of(scene.toy).minutes_east(scene.now));
+        let clock = Clock::new(now, self.zone_of(&scene.toy).minutes_east(now));
         let line = match intent {
             Intent::Play(index) => {
                 return self.play_or_answer(talk, titles.get(index), Line::NoSuchTitle).await;
@@ -378,22 +412,22 @@ impl Hub {
             Intent::Sum(value) => Line::Sum(value),
             Intent::WhoAreYou => Line::WhoAreYou(&scene.toy_name),
             Intent::ListReminders => {
-                let text = self.list_reminders(scene.toy, talk.language, scene.now).await?;
-                return Ok(Decision::text(talk.language, text));
+                let text = self.list_reminders(&scene.toy, language, now).await?;
+                return Ok(Decision::text(language, text));
             }
             Intent::CancelReminders(kind) => {
-                let text = self.cancel_reminders(scene.toy, kind, talk.language).await?;
-                return Ok(Decision::text(talk.language, text));
+                let text = self.cancel_reminders(&scene.toy, kind, language).await?;
+                return Ok(Decision::text(language, text));
             }
             Intent::PlayMessages => {
-                return Ok(Decision { decided: Decided::Messages, language: talk.language, then: Then::Nothing });
+                return Ok(Decision { decided: Decided::Messages, language, then: Then::Nothing });
             }
             Intent::Unknown => {
                 let decided = Decided::Reply(said.to_owned());
-                return Ok(Decision { decided, language: talk.language, then: Then::Nothing });
+                return Ok(Decision { decided, language, then: Then::Nothing });
             }
         };
-        Ok(Decision::line(talk.language, &line))
+        Ok(Decision::line(language, &line))
     }
 
     /// The reminder that a child asks for, unless they are turned off.
@@ -406,7 +440,7 @@ impl Hub {
     async fn remind_or_ask(&self, talk: Conversation<'_>, wish: Wish) -> Result<Decision, DomainError> {
         match wish.when {
             Some(when) => {
-                let text = self.remind(talk.scene.toy, wish, when, talk.language, talk.scene.now).await?;
+                let text = self.remind(&talk.scene.toy, wish, when, talk.language, talk.now).await?;
                 Ok(Decision::text(talk.language, text))
             }
             None => Ok(ask_back(talk, &Line::WhenReminder(wish.kind), Question::When(wish.kind, wish.words))),
@@ -414,11 +448,11 @@ impl Hub {
     }
 
     async fn play(&self, talk: Conversation<'_>, content: &Content) -> Result<Decision, DomainError> {
-        let Conversation { scene, language } = talk;
+        let Conversation { scene, language, now } = talk;
         if self.rests(&Party::from(scene.toy.clone())) {
             return Ok(Decision::line(language, &Line::QuietTime));
         }
-        self.note_played(scene.toy, &content.music, scene.now).await?;
+        self.note_played(&scene.toy, &content.music, now).await?;
         Ok(Decision { decided: Decided::Music(content.music.clone()), language, then: Then::Nothing })
     }
 
@@ -440,13 +474,13 @@ impl Hub {
         mood: Mood,
         otherwise: Line<'_>,
     ) -> Result<Decision, DomainError> {
-        let last = self.last_played(talk.scene.toy, talk.scene.now).await?;
+        let last = self.last_played(&talk.scene.toy, talk.now).await?;
         self.play_or_answer(talk, talk.scene.library.pick(mood, last.as_ref()), otherwise).await
     }
 
     /// Plays the last piece again, or any piece if none was played lately.
     async fn play_again(&self, talk: Conversation<'_>) -> Result<Decision, DomainError> {
-        let last = self.last_played(talk.scene.toy, talk.scene.now).await?;
+        let last = self.last_played(&talk.scene.toy, talk.now).await?;
         match talk.scene.library.contents().iter().find(|content| Some(&content.music) == last.as_ref()) {
             Some(content) => self.play(talk, content).await,
             None => self.play_some(talk, Mood::Any, Line::NoMusic).await,
@@ -455,7 +489,7 @@ impl Hub {
 
     /// Goes on with what was interrupted, a little before that; plays the last piece if none was.
     async fn go_on(&self, talk: Conversation<'_>) -> Result<Decision, DomainError> {
-        let Some((music, at_s)) = self.assistant.memory.place(talk.scene.toy) else {
+        let Some((music, at_s)) = self.assistant.memory.place(&talk.scene.toy) else {
             return self.play_again(talk).await;
         };
         let Some(content) = talk.scene.library.contents().iter().find(|content| content.music == music) else {

@@ -11,7 +11,7 @@ use super::error::DomainError;
 use crate::ports::audio::Sound;
 use crate::ports::speech::intent::{self, FriendNames, Intent, Known, Names};
 use crate::ports::speech::languages::Language;
-use crate::ports::speech::{ModelDescription, NoTranscript, RecogniseError, Recogniser, Seconds};
+use crate::ports::speech::{Expectation, ModelDescription, NoTranscript, RecogniseError, Recogniser, Seconds};
 
 /// The recogniser takes the recordings of one sender in turn.
 const SENDER: &str = "operator";
@@ -46,31 +46,46 @@ impl std::fmt::Debug for Words {
     }
 }
 
-/// Recognises a recording. `titles` and `friends` are those that the speaker may name. A recording without speech is a
-/// result, too.
+/// Recognises a recording. `titles` and `friends` are those that the speaker may name; with more than `names_max` of them,
+/// it is not compared with known sentences. A recording without speech is a result, too.
 pub async fn hear(
     recogniser: &Recogniser,
     sound: Sound,
     titles: &[String],
     friends: &[String],
+    names_max: usize,
 ) -> Result<Heard, RecogniseError> {
     let length = sound.duration();
-    let heard = match recogniser.recognise(SENDER, sound).await {
+    let (its_titles, its_friends) = (titles.to_vec(), friends.to_vec());
+    let expectation: Expectation = Box::new(move |text, code| {
+        let language = Language::of(text, code);
+        let [titles, friends] = names(language, &its_titles, &its_friends);
+        let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };
+        intent::expected(text, known, names_max)
+    });
+    let heard = match recogniser.recognise_expecting(SENDER, sound, Some(expectation)).await {
         Ok(heard) => heard,
         Err(RecogniseError::NoTranscript(why)) => return Ok(Heard { length, words: Err(why) }),
         Err(error) => return Err(error),
     };
     let language = Language::of(&heard.text, heard.language);
-    let names = friends.iter().map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
+    let [titles_as_said, friends_as_said] = names(language, titles, friends);
     let known = Known {
-        titles: &Names::of_titles(language, titles.iter().map(String::as_str)),
-        friends: &Names::of_friends(language, names),
+        titles: &titles_as_said,
+        friends: &friends_as_said,
         toy_name: "",
         is_sure: heard.is_sure(),
+        likely: &heard.likely,
     };
     let intent = describe(intent::understand(&heard.text, known), titles, friends);
     let (text, confidence, language, seconds) = (heard.text, heard.confidence, heard.language, heard.seconds);
     Ok(Heard { length, words: Ok(Words { text, confidence, language, intent, seconds }) })
+}
+
+/// The titles and the friends, as they are said in a language.
+fn names(language: &'static Language, titles: &[String], friends: &[String]) -> [Names; 2] {
+    let friends = friends.iter().map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
+    [Names::of_titles(language, titles.iter().map(String::as_str)), Names::of_friends(language, friends)]
 }
 
 /// The intent, with the title or friend that it names.
@@ -119,7 +134,8 @@ impl Hub {
         let recogniser = self.assistant.ears.ready().await?;
         let sound = self.decode_own(recording).await?;
         let titles: Vec<String> = self.content().await?.into_iter().map(|content| content.title).collect();
-        hear(&recogniser, sound, &titles, &[]).await.map_err(|error| match error {
+        let names_max = self.config.speech.compare_names_max;
+        hear(&recogniser, sound, &titles, &[], names_max).await.map_err(|error| match error {
             RecogniseError::TooLong { max_seconds } => DomainError::RecordingTooLong { max_seconds },
             RecogniseError::Busy | RecogniseError::TimedOut => DomainError::Busy,
             error => DomainError::internal(error),

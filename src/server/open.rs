@@ -25,7 +25,7 @@ use crate::ports::router::{
     Disk, DiskError, DiskLimits, ForwardId, Heard, Overflow, Publication, Router, RouterLimits,
 };
 use crate::ports::space::{Space, is_disk_full};
-use crate::ports::speech::{PiperSettings, RecogniserSettings, Speaker, SpeakerSettings};
+use crate::ports::speech::{ComparisonLimits, PiperSettings, RecogniserSettings, Speaker, SpeakerSettings};
 use crate::ports::store::{
     Location, RestoreState, Server, Store, StoreError, StoreSettings, UserLevel, check_files, damage, is_open,
 };
@@ -381,6 +381,10 @@ pub fn recogniser_settings(config: &config::Speech, model: PathBuf) -> Recognise
         queue_max: config.queue_max,
         wait_limit: seconds(config.wait_timeout_s),
         time_limit: seconds(config.recognise_timeout_s),
+        comparison: ComparisonLimits {
+            steps_max: config.compare_steps_max,
+            time_max: Duration::from_millis(config.compare_ms_max),
+        },
         max_seconds: config.command_max_s,
     }
 }

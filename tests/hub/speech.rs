@@ -14,8 +14,11 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::one_connection::Line;
 use crate::sound;
-use crate::spoken_model::{saying, saying_in_any_language, spelling};
+use crate::spoken_model::{saying, saying_in_any_language, saying_or, spelling};
 use crate::world::{Toy, World, within};
+
+/// A comparison may take long, as the machine may be busy.
+const PATIENT: (&str, &str) = ("TOYHUB_SPEECH__COMPARE_MS_MAX", "60000");
 
 /// A hub whose model returns this text for any input.
 async fn hearing(text: &str) -> World {
@@ -71,7 +74,7 @@ impl World {
         self.ask_by(toy, sound::wav()).await
     }
 
-    async fn ask_by(&self, toy: &Toy, recording: Vec<u8>) -> Value {
+    pub async fn ask_by(&self, toy: &Toy, recording: Vec<u8>) -> Value {
         self.upload("/ai_uploader", "reco", recording, &[("toy_id", toy.id.as_str())]).await
     }
 
@@ -153,6 +156,36 @@ async fn a_message_is_started_and_the_next_recording_goes_to_the_friend() {
     assert_eq!(sent["msg"], "Upload Success");
     let heard = world.post_as(&dad, "/recv_msg", json!({"to_user": dad.id, "from_user": toy.id})).await;
     assert_eq!((heard[0]["from_user"].as_str().unwrap(), heard.as_array().unwrap().len()), (toy.id.as_str(), 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_title_that_was_not_understood_is_found_by_the_sound_unless_that_is_turned_off() {
+    for (steps, is_played) in [("28", true), ("0", false)] {
+        let model = saying_or("play the bear", "elephant");
+        let settings = [("TOYHUB_SPEECH__COMPARE_STEPS_MAX", steps), PATIENT];
+        let world = hearing_by(model, &settings).await;
+        let toy = world.bound_toy("Fluffy").await;
+        let [song] = world.songs(["The Elephant"]).await;
+        let answer = world.ask(&toy).await;
+        assert_eq!(answer["music"] == *song, is_played, "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_asked_about_and_never_begun_where_only_the_sound_is_like_a_friend() {
+    let world = hearing_by(saying_or("send a message to bear", "dad"), &[PATIENT]).await;
+    let dad = world.user("dad").await;
+    let toy = world.toy(&dad, "Fluffy").await;
+    let question = world.ask(&toy).await;
+    assert_eq!((&question["from_user"], question.get("friend_type")), (&json!("ai"), None), "{question}");
+    // "There is no such friend" is a sentence of another length.
+    let asked = sound::seconds(world.folder(), &world.spoken(&question).await);
+    let plain = hearing("send a message to bear").await;
+    let toy = plain.toy(&plain.user("dad").await, "Fluffy").await;
+    let answer = plain.ask(&toy).await;
+    assert_eq!(answer["from_user"], "ai");
+    let answered = sound::seconds(plain.folder(), &plain.spoken(&answer).await);
+    assert!((asked - answered).abs() > 0.05, "shall the message be for Dad? {asked} s, {answered} s");
 }
 
 #[tokio::test(flavor = "multi_thread")]

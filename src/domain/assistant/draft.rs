@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::decision::{Draft, Then};
 use super::telling::{Told, tell};
-use super::turn::{Answered, Expected, Heard, Unanswered};
+use super::turn::{Answered, Expected, Heard, Spoken, Unanswered};
 use crate::domain::Hub;
 use crate::domain::error::DomainError;
 use crate::model::{Party, Timestamp, ToyId};
@@ -92,7 +92,7 @@ impl Hub {
 
     fn language_of(&self, heard: &Heard) -> &'static Language {
         match heard {
-            Heard::Words(transcript) => Language::of(&transcript.text, transcript.language),
+            Heard::Words(Spoken { transcript, .. }) => Language::of(&transcript.text, transcript.language),
             Heard::Unclear | Heard::Nothing => self.family_language(),
         }
     }

@@ -23,6 +23,7 @@ use crate::ports::audio::OpusReader;
 use crate::ports::speech::languages::{Language, Line};
 use crate::ports::speech::{Listener, ListenerSettings, NoTranscript, Progress, Transcript};
 
+pub use super::Spoken;
 pub use super::decision::Draft;
 pub use super::messages::{NewMessages, UnreadNotice};
 pub use super::telling::{Done, FilePiece, PACKET_MS, PACKETS_HZ, Piece, Telling, in_a_file};
@@ -47,10 +48,10 @@ pub enum Packet<'a> {
 }
 
 /// What a child said.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Heard {
     /// These words.
-    Words(Transcript),
+    Words(Spoken),
     /// Something that is not understood.
     Unclear,
     /// Nothing: silence, noise or music.
@@ -61,7 +62,7 @@ impl Heard {
     /// The recognised text.
     pub fn text(&self) -> Option<&str> {
         match self {
-            Self::Words(transcript) => Some(&transcript.text),
+            Self::Words(spoken) => Some(&spoken.transcript.text),
             Self::Unclear | Self::Nothing => None,
         }
     }
@@ -103,7 +104,7 @@ pub enum Expected {
 }
 
 type Recognising = Pin<Box<dyn Future<Output = Recognised> + Send>>;
-type Recognised = Result<Result<Transcript, NoTranscript>, DomainError>;
+type Recognised = Result<Result<Spoken, NoTranscript>, DomainError>;
 
 /// The recognition of the sound up to the last pause.
 enum Guess {
@@ -147,11 +148,11 @@ impl Hub {
         now: Timestamp,
     ) -> Result<Answered, DomainError> {
         self.rates.uploads.spend(&Party::from(toy.clone()).to_string())?;
-        let words = match heard {
-            Heard::Words(transcript) => Some(transcript),
+        let spoken = match heard {
+            Heard::Words(spoken) => Some(spoken),
             Heard::Unclear | Heard::Nothing => None,
         };
-        let Decision { decided, language, then } = self.decide(toy, words, now).await?;
+        let Decision { decided, language, then } = self.decide(toy, spoken, now).await?;
         let (told, expected) = match decided {
             Decided::Music(music) => (vec![Told::Music { music, from_s: 0.0 }], Expected::Anything),
             Decided::Resumed { music, from_s } => (vec![Told::Music { music, from_s }], Expected::Anything),
@@ -168,7 +169,9 @@ impl Hub {
     /// What a client says that has a keyboard instead of a microphone.
     pub fn typed(&self, text: String) -> Heard {
         let language = self.family_language().code;
-        Heard::Words(Transcript { text, language, confidence: 1.0, weakest: 1.0, seconds: Default::default() })
+        let seconds = Default::default();
+        let transcript = Transcript { text, language, confidence: 1.0, weakest: 1.0, likely: Vec::new(), seconds };
+        Heard::Words(transcript.into())
     }
 
     /// Sends the sound of a turn to a friend, and confirms it. Errors: as of [`Hub::send_recording`].
@@ -290,7 +293,7 @@ impl Turn {
             match std::mem::replace(&mut self.guess, Guess::None) {
                 Guess::Made(recognised) => {
                     return Poll::Ready(recognised.map(|words| match words {
-                        Ok(transcript) => Heard::Words(transcript),
+                        Ok(spoken) => Heard::Words(spoken),
                         Err(NoTranscript::NoSpeech) => Heard::Nothing,
                         Err(_) => Heard::Unclear,
                     }));

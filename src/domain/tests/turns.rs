@@ -14,7 +14,7 @@ use crate::ports::audio::{
     DecodeLimits, OPUS_OUT_HZ, OpusReader, OpusWriter, Sound, decode_bytes, encode_mp3, resample,
 };
 use crate::ports::speech::languages::Line;
-use crate::ports::speech::{Recogniser, RecogniserSettings, Speaker, Transcript};
+use crate::ports::speech::{ComparisonLimits, Likely, Recogniser, RecogniserSettings, Speaker, Transcript};
 
 const NOW: Timestamp = 1_760_000_000.0;
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -52,6 +52,7 @@ async fn recogniser() -> Recogniser {
         queue_max: 8,
         wait_limit: DEADLINE,
         time_limit: DEADLINE,
+        comparison: ComparisonLimits { steps_max: 28, time_max: DEADLINE },
         max_seconds: 30,
     };
     tokio::task::spawn_blocking(|| Recogniser::load(settings)).await.unwrap().unwrap()
@@ -66,13 +67,15 @@ fn spoken(text: &str) -> Vec<f32> {
 
 /// A recognised text.
 fn words(text: &str) -> Heard {
-    Heard::Words(Transcript {
+    let transcript = Transcript {
         text: text.into(),
         language: "en",
         confidence: 1.0,
         weakest: 1.0,
+        likely: Vec::new(),
         seconds: Default::default(),
-    })
+    };
+    Heard::Words(transcript.into())
 }
 
 fn silence(seconds: f32) -> Vec<f32> {
@@ -166,10 +169,10 @@ async fn a_turn_waits_for_the_model_that_is_being_loaded() {
 async fn what_is_no_speech_is_nothing_and_needs_no_answer() {
     let (hub, toy, _folder) = hub(Config::default()).await;
     let mut turn = hub.begin_turn(&toy, EndedBy::Client).unwrap();
-    assert_eq!(speak(&mut turn, &packets(&silence(2.0))).await.0, Heard::Nothing);
+    assert!(matches!(speak(&mut turn, &packets(&silence(2.0))).await.0, Heard::Nothing));
     let mut turn = hub.begin_turn(&toy, EndedBy::Client).unwrap();
     turn.stop();
-    assert_eq!(timeout(DEADLINE, turn.heard()).await.unwrap().unwrap(), Heard::Nothing, "not a single packet");
+    assert!(matches!(timeout(DEADLINE, turn.heard()).await.unwrap().unwrap(), Heard::Nothing), "not a single packet");
     // Bytes that are no packets are left out.
     let mut turn = hub.begin_turn(&toy, EndedBy::Client).unwrap();
     for junk in [&[][..], &[0x03, 0x00], &[0xff; 1500]] {
@@ -177,7 +180,7 @@ async fn what_is_no_speech_is_nothing_and_needs_no_answer() {
         turn.push(Packet::Pcm(junk));
     }
     turn.stop();
-    assert_eq!(timeout(DEADLINE, turn.heard()).await.unwrap().unwrap(), Heard::Nothing);
+    assert!(matches!(timeout(DEADLINE, turn.heard()).await.unwrap().unwrap(), Heard::Nothing));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,7 +310,7 @@ async fn a_friend_is_asked_about_if_a_word_of_the_sentence_is_uncertain() {
     let is_for_friend =
         |answered: &Answered| matches!(&answered.expected, Expected::Message(party) if *party == friend);
     let heard = |weakest| match words("call Rosa") {
-        Heard::Words(transcript) => Heard::Words(Transcript { weakest, ..transcript }),
+        Heard::Words(spoken) => Heard::Words(Transcript { weakest, ..spoken.transcript }.into()),
         other => other,
     };
     assert!(is_for_friend(&hub.answer_turn(&toy, &heard(0.95), NOW).await.unwrap()));
@@ -316,6 +319,31 @@ async fn a_friend_is_asked_about_if_a_word_of_the_sentence_is_uncertain() {
     let (sentences, _) = told(asked.telling).await;
     assert!(sentences.concat().contains("for Rosa?"), "{sentences:?}");
     assert!(is_for_friend(&hub.answer_turn(&toy, &words("yes"), NOW).await.unwrap()));
+}
+
+/// Recognised words, and a sentence that the recording is as like as its words.
+fn unclear(text: &str, sentence: &str) -> Heard {
+    let Heard::Words(spoken) = words(text) else { unreachable!() };
+    let likely = vec![Likely { text: sentence.into(), regret: 0.0 }];
+    Heard::Words(Transcript { likely, ..spoken.transcript }.into())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unclear_words_are_the_sentence_that_the_recording_is_like_and_a_message_is_asked_about() {
+    let (hub, toy, _folder) = hub(Config::default()).await;
+    let friend = hub.store.friends(&Party::from(toy.clone())).await.unwrap()[0].party.clone();
+    let answer = async |heard: Heard| {
+        let Answered { telling, expected } = hub.answer_turn(&toy, &heard, NOW).await.unwrap();
+        (told(telling).await.0.concat(), expected)
+    };
+    let (said, expected) = answer(unclear("who argue", "who are you")).await;
+    assert!(said.contains("I am") && matches!(expected, Expected::Anything), "{said}");
+    for (text, sentence) in [("where is my ball", "call rosa"), ("and the massage thumb", "send a message to rosa")] {
+        let (said, expected) = answer(unclear(text, sentence)).await;
+        assert!(said.contains("for Rosa?") && matches!(expected, Expected::Anything), "{text}: {said}");
+    }
+    let (_, expected) = answer(words("yes")).await;
+    assert!(matches!(expected, Expected::Message(party) if party == friend));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,15 +4,17 @@
 //! intents ([`intent`]), and text into sound, with local engines and without any network. The words of each language are
 //! in a file of [`languages`]. Other rooms decide on actions and receivers.
 
+mod grammar;
 pub mod intent;
 pub mod languages;
 mod listen;
 mod recognise;
 mod speak;
 
+pub use grammar::{Grammar, Likely};
 pub use listen::{LISTENER_HZ, Listener, ListenerSettings, Progress};
 pub use recognise::{
-    ModelDescription, ModelError, ModelKind, NoTranscript, RecogniseError, Recogniser, RecogniserSettings, Seconds,
-    Transcript,
+    ComparisonLimits, Expectation, ModelDescription, ModelError, ModelKind, NoTranscript, RecogniseError, Recogniser,
+    RecogniserSettings, Seconds, Transcript,
 };
 pub use speak::{PiperError, PiperSettings, Sentences, SpeakError, Speaker, SpeakerSettings, Voice};

@@ -34,7 +34,7 @@ impl Deciding {
         sound: Sound,
     ) -> Self {
         let expected = match expected {
-            Expected::Message(_) if heard == Heard::Nothing => Expected::Anything,
+            Expected::Message(_) if matches!(heard, Heard::Nothing) => Expected::Anything,
             expected => expected,
         };
         let decided = decide(Arc::clone(hub), toy.clone(), expected.clone(), heard, sound);

@@ -12,6 +12,7 @@
 //! a sentence, with the name at its place; a name that is only mentioned starts no message. If the name may be another
 //! one, or another word, the hub asks first.
 
+mod closest;
 mod courtesy;
 mod lexicon;
 mod names;
@@ -24,12 +25,14 @@ mod word;
 
 use std::collections::HashSet;
 
+pub use closest::{Limits, Meanings};
 use names::{Anchor, Found};
 pub use names::{FriendNames, Names};
 use phrases::{Phrase, Phrases};
 pub use reminders::{When, Wish, reminder, time};
 use word::Word;
 
+use super::grammar::{Grammar, Likely};
 pub use super::languages::{DraftWish, Intent};
 use super::languages::{Language, Meaning};
 use lexicon::Lexicon;
@@ -56,13 +59,39 @@ pub struct Known<'a> {
     /// Whether each word was heard clearly. If not, a message that is begun by few words, as by "call …", is asked about:
     /// "call a taxi" sounds like "call Alex".
     pub is_sure: bool,
+    /// The sentences that the recording is like by the model's probabilities, if its words are no clear command.
+    pub likely: &'a [Likely],
 }
 
 /// The intent of the `transcript`, in the language of the titles.
 ///
+/// If its words are no clear command, the sentences decide that the recording is like (`closest.rs`).
+pub fn understand(transcript: &str, known: Known<'_>) -> Intent {
+    Meanings::of(transcript, known).choose(&Limits::CHOSEN)
+}
+
+/// The sentences to compare a recording with whose words are no clear command, nor an answer or a request for a reminder.
+/// None either if there are more than `names_max` titles and friends.
+pub fn expected(transcript: &str, known: Known<'_>, names_max: usize) -> Option<Grammar> {
+    if known.titles.count() + known.friends.count() > names_max {
+        return None;
+    }
+    let language = known.titles.lexicon.languages[0];
+    let is_clear = closest::is_clear(understand_text(transcript, known))
+        || agree(transcript, language).is_some()
+        || reminder(transcript, known.toy_name, language).is_some();
+    if is_clear {
+        return None;
+    }
+    let [titles, friends] = [known.titles, known.friends].map(|names| names.ways_to_say().collect::<Vec<_>>());
+    Grammar::new(language, titles.iter().map(String::as_str), friends.iter().map(String::as_str))
+}
+
+/// The intent of the words alone.
+///
 /// The whole is tried first, then its sentences, then the parts between commas, since recognisers set both freely. A
 /// part between commas never starts a message: "Mummy said, tell grandma" is no command.
-pub fn understand(transcript: &str, known: Known<'_>) -> Intent {
+fn understand_text(transcript: &str, known: Known<'_>) -> Intent {
     let transcript: String = transcript.chars().take(LETTERS_MAX).collect();
     let text = text::normalise(&transcript);
     let whole = understand_one(&text, known, true);

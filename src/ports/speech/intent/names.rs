@@ -61,6 +61,8 @@ pub struct FriendNames<'a> {
 pub struct Names {
     pub(super) lexicon: &'static Lexicon,
     forms: Vec<Form>,
+    /// The names as they are written, in addition to their forms.
+    written: Vec<String>,
     /// Whether a part is enough: for a title, not for a friend.
     parts_count: bool,
 }
@@ -114,26 +116,43 @@ impl Names {
     /// The titles of the library, in its order.
     pub fn of_titles<'a>(language: &'static Language, titles: impl IntoIterator<Item = &'a str>) -> Self {
         let lexicon = Lexicon::of(language);
-        let forms = titles.into_iter().enumerate().filter_map(|(index, title)| Form::new(index, title, 1.0, lexicon));
-        Self { lexicon, forms: forms.collect(), parts_count: true }
+        let (mut forms, mut written) = (Vec::new(), Vec::new());
+        for (index, title) in titles.into_iter().enumerate() {
+            forms.extend(Form::new(index, title, 1.0, lexicon));
+            written.push(title.to_owned());
+        }
+        Self { lexicon, forms, written, parts_count: true }
     }
 
     /// The friends of a toy, in the order of its address book.
     pub fn of_friends<'a>(language: &'static Language, friends: impl IntoIterator<Item = FriendNames<'a>>) -> Self {
         let lexicon = Lexicon::of(language);
-        let mut forms = Vec::new();
+        let (mut forms, mut written) = (Vec::new(), Vec::new());
         for (index, friend) in friends.into_iter().enumerate() {
-            for name in [friend.remark, friend.nickname, friend.toy_name] {
+            for name in [friend.remark, friend.nickname, friend.toy_name].into_iter().filter(|name| !name.is_empty()) {
                 forms.extend(Form::all_of_friend(index, name, lexicon));
+                written.push(name.to_owned());
             }
         }
-        Self { lexicon, forms, parts_count: false }
+        Self { lexicon, forms, written, parts_count: false }
     }
 
     /// Only these two of the names.
     pub(super) fn only(&self, first: usize, second: usize) -> Self {
         let forms = self.forms.iter().filter(|form| form.index == first || form.index == second).cloned().collect();
-        Self { lexicon: self.lexicon, forms, parts_count: self.parts_count }
+        Self { lexicon: self.lexicon, forms, written: Vec::new(), parts_count: self.parts_count }
+    }
+
+    /// The number of names.
+    pub(super) fn count(&self) -> usize {
+        self.written.len()
+    }
+
+    /// All ways to say the names in this language: as they are written, and as they are understood.
+    pub(super) fn ways_to_say(&self) -> impl Iterator<Item = String> {
+        let forms = self.forms.iter().filter(|form| form.factor >= KIN_NAME);
+        let forms = forms.map(|form| form.words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" "));
+        self.written.iter().cloned().chain(forms)
     }
 
     /// The name that is most like some of the words.

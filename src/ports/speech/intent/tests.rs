@@ -65,7 +65,10 @@ impl World {
     }
 
     fn understand(&self, transcript: &str) -> Intent {
-        understand(transcript, Known { titles: &self.titles, friends: &self.friends, toy_name: "Teddy", is_sure: true })
+        understand(
+            transcript,
+            Known { titles: &self.titles, friends: &self.friends, toy_name: "Teddy", is_sure: true, likely: &[] },
+        )
     }
 
     fn starts_message(&self, transcript: &str) -> bool {
@@ -219,7 +222,7 @@ fn similar_names_are_asked_about_and_chosen() {
 fn a_name_that_is_only_like_another_is_asked_about() {
     let friends = Names::of_friends(&ENGLISH, [FriendNames { remark: "Doug", nickname: "", toy_name: "" }]);
     let titles = Names::of_titles(&ENGLISH, []);
-    let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true };
+    let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };
     assert_eq!(understand("send a message to Doug", known), Intent::Message(0));
     assert_eq!(understand("send a message to Doul", known), Intent::ConfirmFriend(0));
     for (answer, is_meant) in [
@@ -247,7 +250,7 @@ fn a_message_in_few_words_that_were_not_heard_clearly_is_asked_about() {
     let names = ["Alex", "Molly", "Mia"].map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
     let friends = Names::of_friends(&ENGLISH, names);
     let titles = Names::of_titles(&ENGLISH, []);
-    let sure = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true };
+    let sure = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };
     let unsure = Known { is_sure: false, ..sure };
     for (said, friend) in [("call alex", 0), ("talk to molly", 1), ("tell alex", 0), ("a message for mia", 2)] {
         assert_eq!(understand(said, sure), Intent::Message(friend), "{said}");
@@ -263,7 +266,7 @@ fn a_message_in_few_words_that_were_not_heard_clearly_is_asked_about() {
 fn a_relative_is_not_another_relative() {
     let only_grandma = Names::of_friends(&ENGLISH, [FriendNames { remark: "Grandma", nickname: "", toy_name: "" }]);
     let titles = Names::of_titles(&ENGLISH, []);
-    let known = Known { titles: &titles, friends: &only_grandma, toy_name: "", is_sure: true };
+    let known = Known { titles: &titles, friends: &only_grandma, toy_name: "", is_sure: true, likely: &[] };
     for (said, meant) in [
         ("send a message to grandma", Intent::Message(0)),
         ("send a message to my granny", Intent::Message(0)),
@@ -279,7 +282,7 @@ fn a_relative_is_not_another_relative() {
 fn a_message_is_for_a_friend_only_if_it_names_one() {
     let friends = Names::of_friends(&ENGLISH, [FriendNames { remark: "Finn", nickname: "", toy_name: "" }]);
     let titles = Names::of_titles(&ENGLISH, []);
-    let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true };
+    let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };
     let is_for_finn = |said: &str| understand(said, known) == Intent::Message(0);
     for said in ["say something funny", "i want to say something funny", "i want to send something fine"] {
         assert!(!is_for_finn(said), "{said:?}");
@@ -292,7 +295,7 @@ fn a_message_is_for_a_friend_only_if_it_names_one() {
 #[test]
 fn a_toy_with_nothing_and_a_text_of_any_kind_do_no_harm() {
     let nothing = Names::of_titles(&ENGLISH, []);
-    let known = Known { titles: &nothing, friends: &nothing, toy_name: "", is_sure: true };
+    let known = Known { titles: &nothing, friends: &nothing, toy_name: "", is_sure: true, likely: &[] };
     assert_eq!(understand("play twinkle twinkle little star", known), Intent::Unknown);
     assert_eq!(understand("send a message to grandma", known), Intent::NoSuchFriend);
     let world = World::new();

@@ -8,16 +8,19 @@
 //!    a confidence of 0.82, which is e to the power of -0.2.
 //! 4. At -1.0, below `DOUBTFUL`, a second pass uses a window of `LONGER`, and the better result counts. At -1.6, below
 //!    `UNBELIEVABLE`, the words are rejected as `Unsure`; so are loops, and words where the model finds no speech.
+//! 5. The words are no command. Then the model tells how probable the sentences are that this toy understands (`closest`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperError, WhisperState};
 
+use super::closest::{ComparisonLimits, Parts, Search, SearchLimits};
 use super::gate;
 use super::stop::{Stop, run_until};
-use super::transcript::{NoTranscript, RATE_HZ, RecogniseError, Seconds, Transcript};
+use super::transcript::{Expectation, NoTranscript, RATE_HZ, RecogniseError, Seconds, Transcript};
 use crate::ports::audio::{Sound, resample};
+use crate::ports::speech::grammar::{Grammar, Likely};
 
 /// whisper.cpp reads before its input if that is very short.
 const SAMPLES_MIN: usize = RATE_HZ as usize;
@@ -61,10 +64,12 @@ const NEVER: f32 = -1000.0;
 /// a story" becomes a message to Mia.
 pub(super) struct Model {
     pub(super) context: WhisperContext,
+    pub(super) parts: Parts,
     /// The languages to choose from, each with its settings: setters of text leak, so they are called once.
     pub(super) languages: Vec<(&'static str, FullParams<'static, 'static>)>,
     pub(super) audio_positions: usize,
     pub(super) threads: usize,
+    pub(super) comparison: ComparisonLimits,
 }
 
 impl Model {
@@ -139,7 +144,12 @@ impl Engine {
     }
 
     /// The words of a recording that is within the limit.
-    pub(super) fn recognise(&mut self, sound: &Sound, stop: &Stop) -> Result<Transcript, RecogniseError> {
+    pub(super) fn recognise(
+        &mut self,
+        sound: &Sound,
+        expectation: Option<Expectation>,
+        stop: &Stop,
+    ) -> Result<Transcript, RecogniseError> {
         let mut seconds = Seconds::default();
         let started = Instant::now();
         let sound = resample(sound, RATE_HZ).map_err(|error| RecogniseError::Failed(error.to_string()))?;
@@ -150,7 +160,8 @@ impl Engine {
         let mut said = Vec::new();
         let mut failure = NoTranscript::NoWords;
         let mut language = None;
-        for window in windows(speech, self.model.window()) {
+        let pieces = windows(speech, self.model.window());
+        for window in &pieces {
             let mut samples = window.to_vec();
             samples.resize(samples.len().max(SAMPLES_MIN), 0.0);
             let language = match language {
@@ -169,10 +180,22 @@ impl Engine {
         if !text.contains(char::is_alphanumeric) {
             return Err(RecogniseError::NoTranscript(failure));
         }
+        let language = language.unwrap_or_default();
+        let code = self.model.languages[language].0;
+        let started = Instant::now();
+        // Commands are short.
+        let is_compared = pieces.len() == 1 && self.model.comparison.steps_max > 0;
+        let grammar = expectation.filter(|_| is_compared).and_then(|expectation| expectation(&text, code));
+        let likely = match grammar {
+            Some(grammar) => self.closest(&grammar, language, started, stop)?,
+            None => Vec::new(),
+        };
+        seconds.comparison = started.elapsed();
         Ok(Transcript {
             text,
-            language: self.model.languages[language.unwrap_or_default()].0,
+            language: code,
             weakest: said.iter().map(|pass| pass.weakest).fold(1.0, f32::min),
+            likely,
             confidence: (log_probability / tokens.max(1) as f32).exp(),
             seconds,
         })
@@ -268,6 +291,26 @@ impl Engine {
         // A damaged model may produce NaN.
         let log_probability = if mean.is_nan() { f32::NEG_INFINITY } else { mean };
         Ok(Pass { text, weakest, full: tokens.len() >= tokens_max, tokens, log_probability })
+    }
+
+    /// The sentences of the grammar that the last window is most like.
+    fn closest(
+        &mut self,
+        grammar: &Grammar,
+        language: usize,
+        started: Instant,
+        stop: &Stop,
+    ) -> Result<Vec<Likely>, RecogniseError> {
+        let Model { context, parts, threads, comparison, .. } = &*self.model;
+        let mut start = vec![context.token_sot()];
+        if context.is_multilingual() {
+            let id = whisper_rs::get_lang_id(self.model.languages[language].0).unwrap_or_default();
+            start.extend([context.token_lang(id), context.token_transcribe()]);
+        }
+        start.push(context.token_not());
+        let limits = SearchLimits { steps_max: comparison.steps_max, until: started + comparison.time_max, stop };
+        let search = Search::new(&mut self.state, *threads, parts, grammar, limits);
+        search.run(&start).map_err(|error| failure(error, stop))
     }
 
     /// Whether the words are plausible speech.

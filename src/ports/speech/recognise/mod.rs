@@ -4,6 +4,7 @@
 //! own state of the one model. Before the workers there is a bounded queue, in which the senders take turns. Words with
 //! a low probability are rejected. The recognised text is never logged.
 
+mod closest;
 mod engine;
 mod gate;
 mod model;
@@ -30,12 +31,13 @@ use whisper_rs::{WhisperContext, WhisperContextParameters};
 
 use crate::ports::audio::Sound;
 use crate::ports::metrics::METRICS;
+pub use closest::ComparisonLimits;
 use engine::{Engine, Model};
 use model::CheckedModel;
 pub use model::{ModelDescription, ModelError, ModelKind};
 use queue::FairQueue;
 use stop::Stop;
-pub use transcript::{NoTranscript, RecogniseError, Seconds, Transcript};
+pub use transcript::{Expectation, NoTranscript, RecogniseError, Seconds, Transcript};
 
 /// The stack of a worker; whisper.cpp's regular expressions recurse.
 const STACK_BYTES: usize = 8 << 20;
@@ -64,6 +66,8 @@ pub struct RecogniserSettings {
     pub wait_limit: Duration,
     /// How long the recognition of one may take.
     pub time_limit: Duration,
+    /// The limits of a comparison with known sentences.
+    pub comparison: ComparisonLimits,
     /// The longest recording, in seconds.
     pub max_seconds: u32,
 }
@@ -81,6 +85,7 @@ pub struct Recogniser {
 /// A recording in the queue.
 struct Job {
     sound: Sound,
+    expectation: Option<Expectation>,
     submitted: Instant,
     abandoned: Arc<AtomicBool>,
     answer: oneshot::Sender<Result<Transcript, RecogniseError>>,
@@ -122,11 +127,14 @@ impl Recogniser {
         let context = WhisperContext::new_with_params(path, WhisperContextParameters::default())
             .map_err(|error| ModelError::Refused(error.to_string()))?;
         let threads = settings.threads.max(1);
+        let parts = closest::Parts::of(&context);
         let model = Arc::new(Model {
+            parts,
             context,
             languages: languages.into_iter().map(|code| (code, Model::params(code, threads))).collect(),
             audio_positions: description.audio_positions as usize,
             threads,
+            comparison: settings.comparison,
         });
         let mut recogniser = Self {
             description,
@@ -177,6 +185,19 @@ impl Recogniser {
     /// # Errors
     /// Every variant of [`RecogniseError`].
     pub async fn recognise(&self, sender: &str, sound: Sound) -> Result<Transcript, RecogniseError> {
+        self.recognise_expecting(sender, sound, None).await
+    }
+
+    /// Recognises a recording, and compares it with the sentences of a grammar if the `expectation` gives one for its words.
+    ///
+    /// # Errors
+    /// Every variant of [`RecogniseError`].
+    pub async fn recognise_expecting(
+        &self,
+        sender: &str,
+        sound: Sound,
+        expectation: Option<Expectation>,
+    ) -> Result<Transcript, RecogniseError> {
         let max_seconds = self.settings.max_seconds;
         if sound.samples.len() as u64 > u64::from(max_seconds) * u64::from(sound.rate_hz) {
             return Err(RecogniseError::TooLong { max_seconds });
@@ -184,7 +205,7 @@ impl Recogniser {
         let (answer, outcome) = oneshot::channel();
         let waiting = Waiting(Arc::default());
         let abandoned = Arc::clone(&waiting.0);
-        let job = Job { sound, submitted: Instant::now(), abandoned, answer };
+        let job = Job { sound, expectation, submitted: Instant::now(), abandoned, answer };
         if let Some(displaced) = self.queue.push(sender, job) {
             // This may be a job of another sender with several jobs; each waits for its own answer.
             let _ = displaced.answer.send(Err(RecogniseError::Busy));
@@ -220,14 +241,14 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         lower_priority();
-        while let Some((sender, Job { sound, submitted, abandoned, answer })) = self.queue.next() {
+        while let Some((sender, Job { sound, expectation, submitted, abandoned, answer })) = self.queue.next() {
             let waited = submitted.elapsed();
             let outcome = if waited > self.wait_limit {
                 Err(RecogniseError::Busy)
             } else {
                 let deadline = Instant::now() + self.time_limit;
                 let stop = Stop { deadline, abandoned, closing: Arc::clone(&self.closing) };
-                self.work(&sound, &stop).map(|mut heard| {
+                self.work(&sound, expectation, &stop).map(|mut heard| {
                     heard.seconds.waiting = waited;
                     heard
                 })
@@ -238,7 +259,12 @@ impl Worker {
         }
     }
 
-    fn work(&mut self, sound: &Sound, stop: &Stop) -> Result<Transcript, RecogniseError> {
+    fn work(
+        &mut self,
+        sound: &Sound,
+        expectation: Option<Expectation>,
+        stop: &Stop,
+    ) -> Result<Transcript, RecogniseError> {
         if stop.reached() {
             return Err(RecogniseError::TimedOut);
         }
@@ -246,7 +272,7 @@ impl Worker {
             Some(engine) => engine,
             None => Engine::new(Arc::clone(&self.model)).map_err(|error| RecogniseError::Failed(error.to_string()))?,
         };
-        let recognised = || METRICS.recognise.time(|| engine.recognise(sound, stop));
+        let recognised = || METRICS.recognise.time(|| engine.recognise(sound, expectation, stop));
         let outcome = catch_unwind(AssertUnwindSafe(recognised))
             .unwrap_or_else(|_| Err(RecogniseError::Failed("it panicked".into())));
         // After a failure the next recording gets a new state.

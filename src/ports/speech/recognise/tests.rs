@@ -13,11 +13,15 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::ports::audio::resample;
+use crate::ports::speech::grammar::Grammar;
+use crate::ports::speech::languages::ENGLISH;
 use author::{CHINESE, END, NO_SPEECH, Weights, says, shape, write};
 use transcript::RATE_HZ;
 
 /// Stronger than any doubt.
 const SURE: f32 = 4.0;
+
+const COMPARISON: ComparisonLimits = ComparisonLimits { steps_max: 28, time_max: Duration::from_secs(60) };
 
 fn saved(bytes: &[u8]) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
@@ -35,6 +39,7 @@ fn settings(model: &Path) -> RecogniserSettings {
         queue_max: 8,
         wait_limit: Duration::from_secs(60),
         time_limit: Duration::from_secs(60),
+        comparison: COMPARISON,
         max_seconds: 30,
     }
 }
@@ -120,6 +125,51 @@ async fn the_language_is_chosen_among_those_of_the_settings() {
         let languages = vec![wrong.to_owned()];
         let outcome = Recogniser::load(RecogniserSettings { languages, ..settings(file.path()) });
         assert!(matches!(outcome, Err(ModelError::Language(code)) if code == wrong));
+    }
+}
+
+#[tokio::test]
+async fn unclear_words_are_compared_with_the_sentences_of_a_grammar() {
+    let english = says(&[" play", " the", " bear"], SURE);
+    // Two words that the model finds less probable, one of which no sentence has.
+    let english = [english, vec![(3, author::token(" elephant"), 3.6), (3, author::token(" purple"), 3.8)]].concat();
+    // Behind the start stand the language, the task and "no timestamps"; all special tokens are one further.
+    let german: Vec<_> = english.iter().map(|(at, token, strength)| (at + 2, token + token / END, *strength)).collect();
+    let many = shape::Shape { vocabulary: 51_865, ..shape(1) };
+    for (shape, said, language) in [(shape(1), english, "en"), (many, german, "de")] {
+        let file = saved(&write(&shape, &Weights::Says(&said)).bytes);
+        let languages = vec![language.to_owned()];
+        let recogniser = Recogniser::load(RecogniserSettings { languages, ..settings(file.path()) }).unwrap();
+        let expectation: Expectation = Box::new(move |text, code| {
+            assert_eq!((text, code), ("play the bear", language));
+            Grammar::new(&ENGLISH, ["The Elephant", "The Other Bear", "Purple"], ["Dad"])
+        });
+        let heard = recogniser.recognise_expecting("toy", sounds::babble(2.0), Some(expectation)).await.unwrap();
+        let [only] = &heard.likely[..] else { panic!("{:?}", heard.likely) };
+        assert_eq!((heard.text.as_str(), only.text.as_str()), ("play the bear", "play the elephant"));
+        assert!((1.0..6.0).contains(&only.regret), "{only:?}");
+        assert!(heard.seconds.comparison > Duration::ZERO);
+
+        let expectation: Expectation = Box::new(|_, _| None);
+        let heard = recogniser.recognise_expecting("toy", sounds::babble(2.0), Some(expectation)).await.unwrap();
+        assert_eq!(heard.likely, [], "the words are clear");
+        // A comparison that ends too early says nothing.
+        for comparison in [
+            ComparisonLimits { steps_max: 0, ..COMPARISON },
+            ComparisonLimits { steps_max: 2, ..COMPARISON },
+            ComparisonLimits { time_max: Duration::ZERO, ..COMPARISON },
+        ] {
+            let languages = vec![language.to_owned()];
+            let limited = RecogniserSettings { languages, comparison, ..settings(file.path()) };
+            let recogniser = Recogniser::load(limited).unwrap();
+            let expectation: Expectation =
+                Box::new(|_, _| Grammar::new(&ENGLISH, ["The Elephant", "The Other Bear", "Purple"], ["Dad"]));
+            let heard = recogniser.recognise_expecting("toy", sounds::babble(2.0), Some(expectation)).await.unwrap();
+            assert_eq!((heard.text.as_str(), &heard.likely[..]), ("play the bear", &[][..]), "{comparison:?}");
+        }
+        // More words than one command has.
+        let expectation: Expectation = Box::new(|_, _| unreachable!("a long recording is not compared"));
+        recogniser.recognise_expecting("toy", sounds::babble(14.0), Some(expectation)).await.unwrap();
     }
 }
 
@@ -279,16 +329,19 @@ fn words_are_never_logged() {
     tracing::subscriber::set_global_default(subscriber).unwrap();
     whisper_rs::install_logging_hooks();
     let file = saved(&write(&shape(1), &Weights::Says(&says(&[" play", " the", " bear"], SURE))).bytes);
+    let context = WhisperContext::new_with_params(file.path(), WhisperContextParameters::default()).unwrap();
     let model = Model {
-        context: WhisperContext::new_with_params(file.path(), WhisperContextParameters::default()).unwrap(),
+        parts: closest::Parts::of(&context),
+        context,
         languages: vec![("en", Model::params("en", 1))],
         audio_positions: 500,
         threads: 1,
+        comparison: COMPARISON,
     };
     let mut engine = Engine::new(Arc::new(model)).unwrap();
     let deadline = Instant::now() + Duration::from_secs(600);
     let stop = Stop { deadline, abandoned: Arc::default(), closing: Arc::default() };
-    assert_eq!(engine.recognise(&sounds::babble(2.0), &stop).unwrap().text, "play the bear");
+    assert_eq!(engine.recognise(&sounds::babble(2.0), None, &stop).unwrap().text, "play the bear");
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("loading model"), "whisper.cpp's lines arrive: {log}");
     assert!(!log.contains("bear"), "{log}");

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::ports::speech::grammar::{Grammar, Likely};
+
 /// The sample rate of Whisper.
 pub(super) const RATE_HZ: u32 = 16_000;
 
@@ -17,9 +19,14 @@ pub struct Transcript {
     pub confidence: f32,
     /// The probability of the least certain part of a word, from 0 to 1.
     pub weakest: f32,
+    /// The sentences that the recording is most like, that with the least regret first, if it was compared with some.
+    pub likely: Vec<Likely>,
     /// The time of each step.
     pub seconds: Seconds,
 }
+
+/// Decides by the recognised text and the code of its language whether, and with which sentences, the recording is compared.
+pub type Expectation = Box<dyn FnOnce(&str, &'static str) -> Option<Grammar> + Send>;
 
 /// The minimum of `weakest` for a message that is begun by few words without asking whether the friend is meant. Chosen
 /// with 500 sentences without a friend and the included model, see models/README.md.
@@ -56,6 +63,8 @@ pub struct Seconds {
     pub first_pass: Duration,
     /// The thorough pass, if the result of the quick one was poor.
     pub second_pass: Duration,
+    /// The comparison with known sentences, if the words were not clear.
+    pub comparison: Duration,
 }
 
 /// Why a recording was not recognised.
