@@ -428,7 +428,8 @@ impl Handler for Hub {
             Notice::Dropped => cluster.comparison.notify_one(),
             Notice::Heartbeat { .. } if !is_known => drop(cluster.bus.send(Notice::RosterRequest)),
             // What the bus brings of the session may still be on its way.
-            Notice::SessionEnded { .. } | Notice::Heartbeat { .. } | Notice::Gone => {}
+            Notice::SessionEnded { call, .. } => cluster.note_complete(&from.hub, call),
+            Notice::Heartbeat { .. } | Notice::Gone => {}
         }
         None
     }

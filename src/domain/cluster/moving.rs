@@ -31,7 +31,7 @@ use dashmap::DashMap;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::super::Hub;
 use super::super::error::DomainError;
@@ -57,7 +57,7 @@ const RELEASED_MAX: usize = 256;
 const IN_FLIGHT_MAX: usize = 1024;
 /// Messages that are read from a session's queue at once.
 const PAGE: usize = 64;
-/// How often a hub that stops looks for sessions that are left.
+/// How often a hub looks whether sessions have left, or their messages have come.
 const LEFT_INTERVAL: Duration = Duration::from_millis(50);
 /// Seconds that a row is kept after the end of its session.
 const ROW_LASTS_S: f64 = 30.0 * DAY_S;
@@ -143,6 +143,8 @@ struct Coming {
     found: Option<oneshot::Sender<Option<MovingSession>>>,
     session: Option<SessionHandle>,
     since: Timestamp,
+    /// Whether the other hub has ended its session: all its messages are here.
+    is_complete: bool,
 }
 
 /// A session that goes to another hub.
@@ -211,20 +213,31 @@ impl Hub {
             return Ok(SessionSearch::default());
         };
         let me = &self.config.cluster.hub;
-        let owner = self.store.session_owner(party, client_id).await?;
-        let other = owner.as_ref().map(|owner| &owner.hub).filter(|hub| *hub != me && cluster.peers.has(hub));
-        let found = match other {
-            Some(hub) if is_clean || expiry_s == 0 => {
+        let mut owner = self.store.session_owner(party, client_id).await?;
+        let is_other = |owner: &&SessionOwner| owner.hub != *me && cluster.peers.has(&owner.hub);
+        if is_clean || expiry_s == 0 {
+            if let Some(SessionOwner { hub, .. }) = owner.as_ref().filter(is_other) {
                 let (to, party, client_id) = (hub.clone(), party.clone(), client_id.to_owned());
                 cluster.bus.send(Notice::SessionWanted { to, party, client_id, call: None });
-                None
             }
-            Some(hub) => {
-                let patience = seconds(self.config.cluster.session_move_s);
-                cluster.call_session(hub, party, client_id, patience).await
+            let was_elsewhere = owner.as_ref().is_some_and(|owner| owner.hub != *me);
+            return Ok(SessionSearch { found: None, was_elsewhere, owner });
+        }
+        let mut found = None;
+        let ends_at = Instant::now() + seconds(self.config.cluster.session_move_s);
+        while let Some(SessionOwner { hub, .. }) = owner.as_ref().filter(is_other) {
+            let patience = ends_at.saturating_duration_since(Instant::now());
+            found = cluster.call_session(hub, party, client_id, patience).await;
+            if found.is_some() || Instant::now() >= ends_at {
+                break;
             }
-            None => None,
-        };
+            // It may have moved on meanwhile, for an earlier connection of the client.
+            let later = self.store.session_owner(party, client_id).await?;
+            if later.as_ref().map(|later| &later.hub) == Some(hub) {
+                break;
+            }
+            owner = later;
+        }
         let was_elsewhere = owner.as_ref().is_some_and(|owner| owner.hub != *me);
         Ok(SessionSearch { found, was_elsewhere, owner })
     }
@@ -332,8 +345,10 @@ impl Hub {
     /// All messages that were sent of a session are on disk here.
     pub(super) async fn note_session_stored(&self, call: u64) {
         let Some(cluster) = &self.cluster else { return };
-        let Some(to) = cluster.moving.coming.get(&call).map(|coming| coming.from.clone()) else { return };
-        if self.router.barrier().reached().await {
+        let coming = cluster.moving.coming.get(&call).map(|coming| (coming.from.clone(), coming.session.clone()));
+        let Some((to, Some(session))) = coming else { return };
+        // A session that has ended here stores nothing: the other hub keeps its own.
+        if self.router.barrier().reached().await && session.is_kept() {
             cluster.bus.send(Notice::SessionStored { to, call });
         }
     }
@@ -349,9 +364,10 @@ impl Cluster {
     ) -> Option<FoundSession> {
         let call = rand::random::<u64>() >> 1;
         let (found, answer) = oneshot::channel();
-        self.moving
-            .coming
-            .insert(call, Coming { from: hub.to_owned(), found: Some(found), session: None, since: age_now() });
+        self.moving.coming.insert(
+            call,
+            Coming { from: hub.to_owned(), found: Some(found), session: None, since: age_now(), is_complete: false },
+        );
         let (to, party, client_id) = (hub.to_owned(), party.clone(), client_id.to_owned());
         self.bus.send(Notice::SessionWanted { to, party, client_id, call: Some(call) });
         let MovingSession { subscriptions, received, released, delivered, in_flight } =
@@ -396,6 +412,22 @@ impl Cluster {
             // The client has waited for too long.
             self.bus.send(Notice::SessionDeclined { to: from.to_owned(), call });
         }
+    }
+
+    /// All messages of a session that comes here have come.
+    pub(super) fn note_complete(&self, from: &str, call: u64) {
+        if let Some(mut coming) = self.moving.coming.get_mut(&call).filter(|coming| coming.from == from) {
+            coming.is_complete = true;
+        }
+    }
+
+    /// Whether messages of a session are on their way to this hub.
+    fn is_coming(&self, session: &SessionHandle) -> bool {
+        let now = age_now();
+        self.moving.coming.iter().any(|coming| {
+            let is_open = !coming.is_complete && now - coming.since < MOVE_MAX.as_secs_f64();
+            is_open && self.peers.has(&coming.from) && coming.session.as_ref().is_some_and(|other| other.is(session))
+        })
     }
 
     /// The other hub has given a move up, which has not begun yet: the session is back.
@@ -466,6 +498,10 @@ pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
         let (mut after, mut is_all) = (0, false);
         while !is_all {
             heard.recv().await?;
+            while cluster.is_coming(lent.handle()) {
+                // The client was here only for a moment: the hub before still sends.
+                sleep(LEFT_INTERVAL).await;
+            }
             is_all = lent.handle().last_seq() <= after;
             if !is_all {
                 after = send_messages(cluster, &*lent, &to, call, after).await?;

@@ -84,6 +84,16 @@ impl SessionHandle {
         self.queue.party()
     }
 
+    /// Whether this is that session.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.queue, &other.queue)
+    }
+
+    /// Whether the session has not ended.
+    pub fn is_kept(&self) -> bool {
+        self.queue.state().backlog.is_some()
+    }
+
     /// Waits until the session is in the file; false if it could not be written.
     pub async fn is_stored(&self) -> bool {
         self.router.disk.barrier().reached().await
