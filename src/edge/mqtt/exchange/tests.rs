@@ -109,7 +109,7 @@ fn a_stored_message_keeps_its_packet_id() {
 #[test]
 fn a_packet_id_is_never_zero_nor_in_use() {
     let mut exchange = exchange(Version::V4, 10);
-    exchange.sent = [65_535, 1].map(|id| Sent { id, seq: None, awaits: Awaits::Acknowledgement }).to_vec();
+    exchange.sent = [65_535, 1].map(|id| Sent { id, seq: None, awaits: Awaits::Acknowledgement }).into();
     exchange.last_id = 65_534;
     assert_eq!(exchange.next_id(), 2);
 }
