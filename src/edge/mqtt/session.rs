@@ -364,9 +364,13 @@ impl<S: Stream> Session<S> {
                 self.deliver(&delivery)?;
             }
             match other {
-                Some(incoming) if self.take(incoming)? => return Ok(true),
+                Some(incoming) => {
+                    if self.take(incoming)? {
+                        return Ok(true);
+                    }
+                }
                 None if is_all => break,
-                _ => {}
+                None => {}
             }
         }
         Ok(false)
